@@ -1,0 +1,122 @@
+/*
+ * database.h - the agent's connection to PostgreSQL: connects, checks the
+ * schema's version, registers the host, sends statements in pipeline mode and
+ * hands answers to callbacks. All on the agent's event loop; nothing blocks.
+ *
+ * Every operation has a deadline of the agent's own (`timeout_ms`): a server
+ * that is paused never answers and no TCP option notices. When the oldest
+ * operation runs out, or the connection breaks, the connection is dropped, every
+ * operation under way ends with LEASE_UNKNOWN, in order, and then `down` is
+ * called. The module reconnects by itself, with a jittered pause that doubles
+ * from 50 ms to 2 s, until database_free().
+ *
+ * An error that the server reports for one statement (LEASE_REJECTED) leaves the
+ * connection up, unless its SQLSTATE says that the server can't serve now
+ * (classes 08, 53, 57P, 58, XX; 25006 read-only): then it is dropped as above.
+ *
+ * No callback runs inside the call that starts the operation. In a callback any
+ * function here may be called, except database_free().
+ */
+#ifndef STINT_DATABASE_H
+#define STINT_DATABASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lease.h"
+
+struct event_base;
+struct database;
+
+struct database_options { /* strings are copied */
+	const char *conninfo;  /* libpq connection string or URI */
+	const char *host;      /* this host's name */
+	const char *instance;  /* unique per start of an agent */
+	const char *version;
+	int timeout_ms;        /* of one operation, and of connecting altogether */
+};
+
+/* What the database said when the connection came up. */
+struct database_hello {
+	int32_t host_id;
+	int64_t now_us;
+	int32_t live_hosts; /* at least 1 */
+	int64_t change_id;  /* of the newest change of policies or overrides; 0: none */
+	char timeline[9];
+};
+
+struct database_pulse {
+	int64_t now_us;
+	int32_t live_hosts;
+	int64_t change_id;
+};
+
+struct policy_row {
+	int32_t policy_id;
+	char name[64];
+	int64_t max_requests;
+	int64_t time_window_ms;
+	int64_t fallback_max_requests;
+	int64_t fallback_time_window_ms;
+	int32_t algorithm; /* enum stint_algorithm */
+	int32_t resolution;
+	int32_t mode;      /* enum stint_mode */
+	bool pinned;
+};
+
+struct change_row {
+	int64_t change_id;
+	int32_t policy_id;
+	char client_id[256]; /* "": the policy itself changed */
+};
+
+struct database_events {
+	void (*up)(void *context, const struct database_hello *hello);
+	/* After a connection was lost, or could not be made (each attempt; the caller decides how often it logs).
+	 * `why` is one line. The reasons that no retry mends by itself (no rights, no such
+	 * database, unknown schema version) come here too, clearly worded. */
+	void (*down)(void *context, const char *why);
+	/* NOTIFY on channel stint: something changed. */
+	void (*notified)(void *context);
+};
+
+int database_new(struct database **out, struct event_base *base, const struct database_options *options,
+                 const struct database_events *events, void *context); /* 0 or -1 (out of memory) */
+void database_free(struct database *);
+
+void database_connect(struct database *);          /* starts connecting, and keeps at it */
+bool database_is_up(const struct database *);      /* between `up` and `down` */
+size_t database_in_flight(const struct database *); /* operations without an answer yet */
+
+/*
+ * Each starts one operation (one implicit transaction). The callback runs exactly
+ * once, also when the connection is down at the call (then with LEASE_REJECTED, from the
+ * event loop). Pointers in its arguments are valid during the call only. The
+ * requests of database_take() are copied before it returns.
+ */
+typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
+typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count);
+typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count);
+typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse); /* pulse NULL: the host's row is gone */
+typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);
+typedef void database_ended(void *context, enum lease_outcome outcome);
+
+/* grants[i] answers requests[i]; count is the same. */
+void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
+                   database_grants *done, void *context);
+void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done, void *context);
+void database_get_policies(struct database *, database_policies *done, void *context);
+void database_get_changes(struct database *, int64_t since, database_changes *done, void *context);
+void database_heartbeat(struct database *, const char *state, int64_t clients, int64_t fallback_ms,
+                        database_pulsed *done, void *context);
+void database_expire_counters(struct database *, int batch, database_expired *done, void *context);
+void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
+                              int64_t clients, const char *reason, database_ended *done, void *context);
+void database_stop_host(struct database *, database_ended *done, void *context);
+
+/* Why the last attempt or operation failed; "" when none did. One line. */
+const char *database_last_error(const struct database *);
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * layout.h - the two shared-memory objects, as library and agent both see them.
+ *
+ * The directory (policies, geometry, hash secret) is mapped read-only by apps;
+ * the table (tags and slots) read-write. Everything an app needs to stay inside
+ * the mappings comes from the directory, so garbage in the table can mislead a
+ * verdict, never an address.
+ *
+ *     directory:  struct directory_header, then policy_capacity x struct policy_entry
+ *     table:      struct table_header, then at tags_offset  bucket_count x struct tag_row
+ *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
+ *
+ * Finding a client. XXH3-128 of the id, keyed by the table's secret and mixed
+ * with the policy's index, names two buckets, a tag and a key (see hash.h). A client lives in one
+ * of the two buckets, in a slot whose tag and key match. Only the agent places
+ * and removes clients.
+ *
+ * Why a decision is safe without a lock. All that decides is one 64-bit word per
+ * lease: an epoch, and how many credits are left.
+ *
+ *   - An app loads the word (acquire), then the deadline, the start and the key,
+ *     and then subtracts its cost by one CAS on the word. If the CAS succeeds,
+ *     the word did not change in between, thus neither did its epoch, and what
+ *     was loaded after it belongs to that epoch.
+ *   - The agent, the only writer of the rest, first ends the epoch (word := next
+ *     epoch, no credits), then writes deadline, start and key, then publishes
+ *     (word := next epoch, credits; release). A late CAS on the old epoch fails.
+ *   - Within an epoch only credits change: apps subtract, the agent adds, each by
+ *     CAS.
+ *   - After its CAS the app reads the clock again. If the deadline has passed
+ *     meanwhile (the process was stopped), the credit is burnt, not admitted.
+ *
+ * So a process that is killed anywhere leaves either an untouched word or a word
+ * with its credits taken, which is counted and unspent: never too much.
+ *
+ * An epoch has 32 bits and moves at most a few times per sub-window of 10 ms; a
+ * process would have to sleep for months between its load and its CAS, and wake
+ * at the same credits, to mistake one for another; the clock check after the CAS
+ * would still burn what it took.
+ */
+#ifndef STINT_LAYOUT_H
+#define STINT_LAYOUT_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_MAGIC UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
+#define LAYOUT_VERSION 1u
+
+#define SLOTS_PER_BUCKET 16u /* 16 two-byte tags: half a cache line, two SSE compares */
+#define SECRET_SIZE 192u     /* what XXH3 uses of a secret at most */
+#define POLICY_CAPACITY 1024u
+
+/* ---- The table --------------------------------------------------------- */
+
+enum table_state {
+	TABLE_INITIALISING = 1,
+	TABLE_ALIVE = 2,
+	TABLE_RETIRED = 3, /* another table has taken its place: attach again */
+};
+
+struct table_header {
+	uint64_t magic;
+	uint32_t version;
+	_Atomic uint32_t state; /* enum table_state */
+	uint64_t generation;    /* the directory's must be the same */
+	uint8_t reserved[4072]; /* tags start on a page of their own */
+};
+
+/* Tags of one bucket; 0 means that the slot is free. */
+struct tag_row {
+	_Atomic uint16_t tag[SLOTS_PER_BUCKET];
+};
+
+/* Lease word: epoch in the upper half, then the fallback flag, then credits. */
+#define WORD_EPOCH_SHIFT 32
+#define WORD_FALLBACK_BIT (UINT64_C(1) << 31) /* credits of the local fallback, not of the database */
+#define WORD_CREDITS_MASK (WORD_FALLBACK_BIT - 1)
+
+/*
+ * Denial word: until when (microseconds of CLOCK_MONOTONIC; 48 bits last nine
+ * years of uptime) and for which costs: those at or above the low 16 bits. 0 in
+ * the low bits means that nothing is denied. A denial of a cost above 65535 is
+ * not cached.
+ */
+#define DENIAL_UNTIL_SHIFT 16
+#define DENIAL_COST_MASK UINT64_C(0xffff)
+
+/*
+ * One client under one policy: one cache line.
+ *
+ * The two leases are for two consecutive sub-windows; either may be the later.
+ * The one with the greater deadline is the later, and it may not be used before
+ * later_start_ns. Times are CLOCK_MONOTONIC nanoseconds. A deadline of 0 means
+ * that there is no lease.
+ */
+struct slot {
+	alignas(64) _Atomic uint64_t key; /* 0: free */
+	_Atomic uint64_t word[2];
+	_Atomic uint64_t deadline_ns[2];
+	_Atomic uint64_t later_start_ns;
+	_Atomic uint64_t denial;
+	_Atomic uint32_t hint;      /* not denied: what the database had left at the last grant; denied: ms that the
+	                               client will stay denied beyond the denial's end, as far as is known */
+	_Atomic uint16_t policy;    /* index into the directory */
+	_Atomic uint8_t referenced; /* apps set it to 1, the agent clears it: who is idle? */
+	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent; 0: none */
+};
+
+/* ---- The directory ------------------------------------------------------ */
+
+enum policy_state {
+	POLICY_FREE = 0,
+	POLICY_LIVE = 1,
+};
+
+/* What an app wants to know of a policy for its answers. Each field is atomic by
+ * itself; while a policy changes, an answer may mix old and new. */
+struct policy_entry {
+	_Atomic uint32_t state;
+	_Atomic uint32_t algorithm;
+	_Atomic int64_t max_requests;
+	_Atomic int64_t time_window_ms;
+	_Atomic int64_t fallback_max_requests;
+	_Atomic int64_t fallback_time_window_ms;
+	_Atomic int64_t sub_window_ms;
+	_Atomic uint32_t resolution;
+	_Atomic uint32_t mode;
+	char name[64];
+	uint8_t reserved[8];
+};
+
+struct directory_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t policy_capacity;
+	uint64_t generation;      /* random; a new one for each table made */
+	uint64_t directory_bytes; /* sizes of the whole objects */
+	uint64_t table_bytes;
+	uint64_t tags_offset;
+	uint64_t slots_offset;
+	uint32_t bucket_count;
+	uint32_t slots_per_bucket;
+	uint8_t boot_id[16];      /* CLOCK_MONOTONIC means something within one boot only */
+	uint64_t reserved;
+	uint8_t secret[SECRET_SIZE];
+};
+
+_Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint16_t) == 2, "atomics have no lock of their own");
+_Static_assert(sizeof(struct table_header) == 4096, "table header");
+_Static_assert(offsetof(struct table_header, version) == 8, "table header");
+_Static_assert(offsetof(struct table_header, state) == 12, "table header");
+_Static_assert(offsetof(struct table_header, generation) == 16, "table header");
+_Static_assert(sizeof(struct tag_row) == 32, "tag row");
+_Static_assert(sizeof(struct slot) == 64, "slot");
+_Static_assert(offsetof(struct slot, key) == 0, "slot");
+_Static_assert(offsetof(struct slot, word) == 8, "slot");
+_Static_assert(offsetof(struct slot, deadline_ns) == 24, "slot");
+_Static_assert(offsetof(struct slot, later_start_ns) == 40, "slot");
+_Static_assert(offsetof(struct slot, denial) == 48, "slot");
+_Static_assert(offsetof(struct slot, hint) == 56, "slot");
+_Static_assert(offsetof(struct slot, policy) == 60, "slot");
+_Static_assert(offsetof(struct slot, referenced) == 62, "slot");
+_Static_assert(offsetof(struct slot, low_water) == 63, "slot");
+_Static_assert(sizeof(struct policy_entry) == 128, "policy entry");
+_Static_assert(offsetof(struct policy_entry, max_requests) == 8, "policy entry");
+_Static_assert(offsetof(struct policy_entry, sub_window_ms) == 40, "policy entry");
+_Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
+_Static_assert(sizeof(struct directory_header) == 280, "directory header");
+_Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
+_Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");
+_Static_assert(offsetof(struct directory_header, boot_id) == 64, "directory header");
+_Static_assert(offsetof(struct directory_header, secret) == 88, "directory header");
+
+#define DIRECTORY_ENTRIES_OFFSET 320u /* entries start on a cache line */
+
+static inline uint64_t word_make(uint32_t epoch, uint32_t credits, uint64_t flag) {
+	return (uint64_t)epoch << WORD_EPOCH_SHIFT | flag | credits;
+}
+
+static inline uint32_t word_epoch(uint64_t word) {
+	return (uint32_t)(word >> WORD_EPOCH_SHIFT);
+}
+
+static inline uint32_t word_credits(uint64_t word) {
+	return (uint32_t)(word & WORD_CREDITS_MASK);
+}
+
+static inline struct policy_entry *directory_entries(const struct directory_header *directory) {
+	return (struct policy_entry *)((char *)(uintptr_t)directory + DIRECTORY_ENTRIES_OFFSET);
+}
+
+#endif

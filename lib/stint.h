@@ -1,0 +1,266 @@
+/*
+ * stint.h - rate limits that many processes of many hosts keep together.
+ *
+ * No client, named by a client_id string, is admitted more than max_requests
+ * times in any interval of time_window_ms, whichever process of whichever host
+ * serves it. A decision is one compare-and-swap in a shared-memory table that
+ * this host's agent, stintd, keeps filled with credits from PostgreSQL. Only
+ * when the table has no answer does a check ask the agent and wait.
+ *
+ *     struct stint *st;
+ *     struct stint_limiter *api;
+ *
+ *     stint_open(&st, NULL);
+ *     stint_limiter_new(&api, st, &(struct stint_options){
+ *         .policy = "api", .max_requests = 100, .time_window_ms = 60000 });
+ *     if (!stint_is_allowed(api, client_id))
+ *         respond(429);
+ *
+ * What to know before using it:
+ *
+ * - Errors. A function that can fail returns 0, or one of the negative
+ *   STINT_E... codes below; stint_strerror() names the code and
+ *   stint_error_detail() names the offending value and its range. An error is
+ *   never a verdict: `result->allowed` means something only when 0 came back.
+ * - Nothing here prints, aborts, installs a signal handler or starts a thread.
+ *   SIGPIPE is never raised.
+ * - Threads. Attachments and limiters may be used by any number of threads at
+ *   once, without a lock of the caller's. Only stint_close() and
+ *   stint_limiter_free() need that nobody uses the object any more.
+ * - Fork. Parent and child may both go on with what was opened before the
+ *   fork; no call is needed after it. A child notices at its first request to
+ *   the agent and makes a connection of its own. Asynchronous checks that were
+ *   pending at the fork are the parent's; their callbacks never run in the
+ *   child.
+ * - Signals. No function here may be called from a signal handler.
+ * - A process that is killed at any instruction leaves the table legal, and
+ *   nobody waits for it. A process that is stopped between taking a credit and
+ *   returning loses that credit when its deadline has passed meanwhile.
+ * - The agent may be down, or start later, or restart: decisions then come from
+ *   what the table still holds, then from a limit inside this process
+ *   (fallback_max_requests per fallback_time_window_ms, per process).
+ * - Anyone who may connect to the agent's socket may use up any client's limit,
+ *   and can write garbage into this host's table. Give the socket's group to
+ *   the processes that limit, and to nobody else.
+ * - Descriptors: one socket per attachment (two more with stint_fd()), all
+ *   close-on-exec.
+ */
+#ifndef STINT_H
+#define STINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STINT_VERSION "0.1.0"
+
+/* Where the agent listens when neither the argument nor $STINT_SOCKET says. */
+#define STINT_DEFAULT_SOCKET "/run/stint/agent.sock"
+
+/* Ranges, all inclusive. A value outside is refused with STINT_ERANGE. */
+#define STINT_CLIENT_ID_MAX 255            /* bytes of UTF-8, at least 1      */
+#define STINT_POLICY_NAME_MAX 63           /* bytes of [A-Za-z0-9_.:/-]       */
+#define STINT_MAX_REQUESTS_MAX 1000000000  /* at least 1                      */
+#define STINT_FALLBACK_REQUESTS_MAX 2000000000
+#define STINT_TIME_WINDOW_MS_MIN 100
+#define STINT_TIME_WINDOW_MS_MAX INT64_C(2678400000) /* 31 days               */
+#define STINT_RESOLUTION_MAX 60
+#define STINT_SUB_WINDOW_MS_MIN 10         /* time_window_ms / resolution     */
+#define STINT_TIMEOUT_MS_MAX 60000
+
+/* Every error, its number and its sentence: makes the enum and stint_strerror(). */
+#define STINT_ERRORS(X)                                                                 \
+	X(STINT_ERANGE, -1, "a value is out of its range")                              \
+	X(STINT_ECLIENT, -2, "client_id is not 1 to 255 bytes of valid UTF-8")          \
+	X(STINT_EPOLICY, -3, "policy is not 1 to 63 bytes of [A-Za-z0-9_.:/-]")         \
+	X(STINT_EPATH, -4, "the socket's path is empty or too long")                    \
+	X(STINT_ENOMEM, -5, "out of memory")                                            \
+	X(STINT_ESYSTEM, -6, "a system call failed")                                    \
+	X(STINT_EAGENT, -7, "the agent is out of reach")                                \
+	X(STINT_EVERSION, -8, "library and agent are of different versions")            \
+	X(STINT_ETIMENS, -9, "library and agent run in different time namespaces")      \
+	X(STINT_EPROTOCOL, -10, "the agent sent what this library does not understand") \
+	X(STINT_ENOPOLICY, -11, "no such policy")                                       \
+	X(STINT_EFULL, -12, "the agent has no room for another policy")                 \
+	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")
+
+enum stint_error {
+#define STINT_ERROR_ENUM(name, number, sentence) name = number,
+	STINT_ERRORS(STINT_ERROR_ENUM)
+#undef STINT_ERROR_ENUM
+};
+
+/*
+ * How requests are counted.
+ *
+ * Sliding: the window is cut into `resolution` sub-windows; any interval of
+ * time_window_ms holds at most max_requests. A client that sends steadily gets
+ * at least resolution / (resolution + 1) of its limit.
+ *
+ * Fixed: one window at a time, edges at a phase of the client's own; at most
+ * max_requests in each, so up to twice that across an edge. Fewer statements
+ * for slow clients, since credits last as long as the window.
+ */
+enum stint_algorithm {
+	STINT_SLIDING_WINDOW = 0,
+	STINT_FIXED_WINDOW = 1,
+};
+
+/*
+ * Strict: a credit is counted by the database before it is spent.
+ *
+ * Relaxed: a client's first requests are admitted at once from an advance and
+ * counted afterwards, so that no check waits on the database. All hosts
+ * together may admit at most max_requests / 8 + (hosts x the largest cost)
+ * above the limit in a window.
+ */
+enum stint_mode {
+	STINT_STRICT = 0,
+	STINT_RELAXED = 1,
+};
+
+/* Zero it, then set what you need: 0 or NULL means the default. */
+struct stint_options {
+	const char *policy;              /* required: the limit's name, the same on every host */
+	int64_t max_requests;            /* required, unless must_exist */
+	int64_t time_window_ms;          /* required, unless must_exist */
+	int64_t fallback_max_requests;   /* per host, database away; default 2 x max_requests */
+	int64_t fallback_time_window_ms; /* default time_window_ms */
+	enum stint_algorithm algorithm;
+	enum stint_mode mode;
+	int32_t resolution;              /* sub-windows of a sliding window; default 10 */
+	int32_t timeout_ms;              /* the longest a check waits; default 1000. Keep it above
+	                                    the agent's database_timeout_ms: a check that runs
+	                                    into it is decided by the limit inside the process */
+	bool must_exist;                 /* take the limits that the policy has, declare none;
+	                                    a check on an unknown policy is STINT_ENOPOLICY */
+};
+
+/* Who decided. */
+enum stint_source {
+	STINT_SOURCE_LEASE = 1,    /* the table: a credit, or a cached denial, of the database's */
+	STINT_SOURCE_DATABASE = 2, /* the agent, after asking the database for this check */
+	STINT_SOURCE_FALLBACK = 3, /* the database is away: this host's lenient limit */
+	STINT_SOURCE_LOCAL = 4,    /* the agent is away: this process's lenient limit */
+	STINT_SOURCE_ADVANCE = 5,  /* relaxed mode: a credit not counted yet */
+};
+
+struct stint_result {
+	bool allowed;
+	enum stint_source source;
+	int64_t limit;          /* what applies: max_requests, or the fallback's */
+	int64_t remaining;      /* an estimate: others may spend it meanwhile */
+	int64_t retry_after_ms; /* 0 when allowed; -1 when this cost can never be admitted */
+	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends */
+};
+
+struct stint;         /* an attachment to this host's agent */
+struct stint_limiter; /* one policy on it */
+
+/*
+ * Makes an attachment. Succeeds while the agent is down: it attaches when the
+ * agent appears, and again after the agent restarts.
+ *
+ * socket_path: NULL means $STINT_SOCKET, and without that STINT_DEFAULT_SOCKET.
+ *
+ * STINT_EPATH, STINT_ENOMEM. On failure *out is NULL.
+ */
+int stint_open(struct stint **out, const char *socket_path);
+
+/*
+ * Ends an attachment and frees what belongs to it. Free its limiters first.
+ * Pending asynchronous checks are dropped without a callback. NULL is ignored.
+ */
+void stint_close(struct stint *);
+
+/*
+ * Makes a limiter; copies the options. Contacts nobody: the policy is declared
+ * to the agent by the first check. When an operator has pinned the policy, or
+ * another process declares it later, the limits are theirs: result->limit
+ * tells.
+ *
+ * STINT_ERANGE, STINT_EPOLICY, STINT_ENOMEM. On failure *out is NULL.
+ */
+int stint_limiter_new(struct stint_limiter **out, struct stint *, const struct stint_options *);
+
+/* Frees a limiter that has no check under way. NULL is ignored. */
+void stint_limiter_free(struct stint_limiter *);
+
+/*
+ * Whether this client may go on, at cost 1. Always decides, whatever is down;
+ * waits at most the limiter's timeout. An invalid client_id is not allowed;
+ * use stint_check() to tell that from a denial. In the cases where stint_check()
+ * would return another error, the limit inside the process decides.
+ */
+bool stint_is_allowed(struct stint_limiter *, const char *client_id);
+
+/*
+ * The same with a cost and with the reasons. A request of cost n takes n of the
+ * limit, all or nothing. Waits at most the limiter's timeout.
+ *
+ * client_id: 1 to 255 bytes of UTF-8. cost: 1 to STINT_MAX_REQUESTS_MAX; above
+ * the limit it is denied with retry_after_ms -1.
+ *
+ * 0 and a verdict in *result; or STINT_ECLIENT, STINT_ERANGE, STINT_ENOPOLICY
+ * (must_exist), STINT_EVERSION, STINT_ETIMENS, STINT_EPROTOCOL, STINT_EFULL,
+ * STINT_ENOMEM, STINT_ESYSTEM. An agent that is down is no error: source tells.
+ */
+int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result);
+
+/* ---- For event loops: never blocks ------------------------------------- */
+
+/*
+ * status is what stint_check() would have returned; result is valid during the
+ * call, and NULL unless status is 0. Runs inside stint_dispatch(), on the
+ * thread that called it; may start further checks.
+ */
+typedef void stint_callback(int status, const struct stint_result *result, void *arg);
+
+/*
+ * Like stint_check(), without waiting.
+ *
+ * Returns 1 when it was decided at once: *result holds the verdict and the
+ * callback will not run. Returns 0 when it is under way: the callback runs once,
+ * later, at most the limiter's timeout from now. Returns an error otherwise, also
+ * STINT_EBUSY when STINT_ASYNC_MAX checks are pending; the callback will not run.
+ */
+int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result,
+                      stint_callback *callback, void *arg);
+
+#define STINT_ASYNC_MAX 65536
+
+/*
+ * A descriptor that is readable (poll, epoll, libuv, libevent: level-triggered)
+ * when stint_dispatch() has something to do. The same one for the attachment's
+ * life; never read, write or close it. After a fork, the child calls this again
+ * before it registers the descriptor with its own loop.
+ *
+ * STINT_ESYSTEM when none can be made.
+ */
+int stint_fd(struct stint *);
+
+/*
+ * Runs the callbacks that are due. Never blocks. Returns how many ran, or an
+ * error. One thread at a time; others wait for nothing and return 0.
+ */
+int stint_dispatch(struct stint *);
+
+/* ---- Errors --------------------------------------------------------------- */
+
+/* The sentence for a code; never NULL; static. */
+const char *stint_strerror(int error);
+
+/*
+ * What exactly was wrong in this thread's last call that failed, with the value
+ * and its range, for example "max_requests is 0, must be 1 to 1000000000".
+ * Valid until this thread's next failing call; "" when there was none.
+ */
+const char *stint_error_detail(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
