@@ -1,0 +1,198 @@
+# make          the library, the agent and the command, in build/
+# make demo     see it work: installs what is missing, then runs for about 40 s
+# make check    every test; check-unit, check-sql, ... run one kind
+# make help     the rest
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+
+BUILD ?= build
+PKG_CONFIG ?= pkg-config
+VERSION := $(shell sed -n 's/^\#define STINT_VERSION "\(.*\)"/\1/p' lib/stint.h)
+SONAME := libstint.so.0
+
+# ---- Flags -------------------------------------------------------------------
+
+CFLAGS ?= -O2 -g
+STD = -std=c11 -D_GNU_SOURCE -MMD -MP
+WARN = -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
+ifneq ($(filter true 1,$(CI) $(WERROR)),)
+WARN += -Werror
+endif
+HARDEN = -fstack-protector-strong
+LINK_HARDEN = -Wl,-z,relro,-z,now
+ifdef SANITIZE
+HARDEN += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LINK_HARDEN += -fsanitize=$(SANITIZE)
+else
+HARDEN += -D_FORTIFY_SOURCE=2# sanitizers want the plain functions
+endif
+
+# Asked when they are used, not when this is read: the packages may have come with `make deps`.
+libs = $(shell $(PKG_CONFIG) --libs $(1))
+STINTD_LIBS = $(call libs,libevent_core libpq inih libsystemd jansson)
+STINT_LIBS = $(call libs,libpq jansson)
+TEST_LIBS = $(call libs,cmocka)
+
+ifneq ($(V),1)
+say = @printf '  %-7s %s\n' $(1) '$(2)';
+endif
+
+# ---- Sources -----------------------------------------------------------------
+
+LIB :=
+
+# Everything of the agent but main.c: the tests link it too.
+AGENT :=
+
+STINT :=
+
+MIGRATIONS :=
+
+LIB_TESTS :=
+
+AGENT_TESTS :=
+
+# Those with threads in them, worth running under ThreadSanitizer.
+THREADED_TESTS :=
+
+# ---- Targets -----------------------------------------------------------------
+
+lib_objects = $(LIB:%.c=$(BUILD)/%.o)
+agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
+stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
+lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
+agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
+threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)
+
+all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(BUILD)/stint.pc
+
+$(BUILD)/libstint.a: $(lib_objects)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libstint.so: $(lib_objects) lib/stint.map
+	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/stint.map \
+		-Wl,-z,defs -o $@ $(lib_objects) -pthread && ln -sf libstint.so $(BUILD)/$(SONAME)
+
+$(BUILD)/agent.a: $(agent_objects)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
+	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS)
+
+$(BUILD)/stint: $(stint_objects) $(BUILD)/agent/pg.o $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
+
+$(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS)
+	$(call say,SQL,$@)mkdir -p $(@D) && sql/embed $(MIGRATIONS) >$@.new && mv $@.new $@
+
+$(BUILD)/stint.pc: lib/stint.pc.in lib/stint.h
+	$(call say,PC,$@)mkdir -p $(@D) && sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
+
+$(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -pthread
+
+$(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/agent.a $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -pthread
+
+# The library sees itself only; everything else sees the library's headers. libpq is for one file.
+$(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden
+$(BUILD)/agent/%.o $(BUILD)/sql_embed.o: PART = -fPIE -Ilib -Iagent
+$(BUILD)/agent/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
+$(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
+
+compile = $(call say,CC,$@)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(HARDEN) $(PART) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+$(BUILD)/%.o: %.c
+	$(compile)
+$(BUILD)/%.o: $(BUILD)/%.c
+	$(compile)
+
+# ---- Tests -------------------------------------------------------------------
+
+check: deps
+	@+MAKE='$(MAKE)' tests/run lint unit asan tsan valgrind sql cli system systemd
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tests/demo/run
+
+# A test that hangs is a test that failed. None takes a minute on a slow machine.
+each = @failed=0; for t in $^; do echo "$$t"; timeout 300 $(1) $$t || failed=1; done; exit $$failed
+
+check-lint: all
+	@tests/lint/run
+
+check-unit: $(lib_tests) $(agent_tests)
+	$(each)
+
+check-threads: $(threaded_tests)
+	$(each)
+
+check-asan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' check-unit
+
+check-tsan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
+
+check-valgrind: $(lib_tests)
+	$(call each,valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
+
+sanitize: check-asan check-tsan check-valgrind
+
+check-sql:
+	@tests/sql/run
+
+check-cli check-system check-systemd: check-%: all
+	@tests/$*/run
+
+# ---- The machine -------------------------------------------------------------
+
+deps:
+	@.ci/deps
+
+unit = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+
+install: all
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(UNITDIR)' \
+		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(DATADIR)/stint/sql' '$(DESTDIR)$(SYSCONFDIR)/stint'
+	install -m 755 $(BUILD)/stintd $(BUILD)/stint '$(DESTDIR)$(BINDIR)'
+	install -m 644 lib/stint.h '$(DESTDIR)$(INCLUDEDIR)'
+	install -m 644 $(BUILD)/libstint.a '$(DESTDIR)$(LIBDIR)'
+	install -m 644 $(BUILD)/libstint.so '$(DESTDIR)$(LIBDIR)/libstint.so.$(VERSION)'
+	ln -sf libstint.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libstint.so'
+	install -m 644 $(BUILD)/stint.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	install -m 644 $(MIGRATIONS) '$(DESTDIR)$(DATADIR)/stint/sql'
+	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
+	install -m 644 systemd/stint.sysusers '$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
+	$(unit) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
+	$(unit) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so'
+	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
+	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
+	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
+	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
+	@echo 'make deps                      install the Debian packages that build and tests need'
+	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
+	@echo 'make clean'
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all check check-lint check-unit check-threads check-asan check-tsan check-valgrind check-sql check-cli check-system \
+	check-systemd clean demo deps help install sanitize
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) agent/main.c)
