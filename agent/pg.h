@@ -1,16 +1,32 @@
 /*
- * pg.h - the only door to libpq. Two parts: an asynchronous connection for the
- * agent (database.c), and a blocking one for the command line.
+ * pg.h - the only door to libpq. Two parts over one object: a blocking one for
+ * the command line, and an asynchronous one for the agent (database.c).
+ *
+ * Both connect with UTF-8 as the client's encoding, and with TCP keepalives and
+ * a user timeout unless the connection string sets its own. Host names are looked
+ * up by libpq, which blocks; where that must not happen, the connection string
+ * gives addresses (hostaddr=).
  */
 #ifndef STINT_PG_H
 #define STINT_PG_H
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* ---- Blocking: for the command line -------------------------------------- */
+#include <stdint.h>
 
 struct pg;
+
+enum pg_error {
+	PG_OK = 0,
+	PG_UNREACHABLE = -1, /* no connection, or it broke */
+	PG_FAILED = -2,      /* the server refused the statement; pg_error() says why */
+};
+
+void pg_close(struct pg *);                 /* NULL is ignored */
+const char *pg_error(const struct pg *);    /* one line: message, and the server's hint in brackets; "" if none */
+const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none */
+
+/* ---- Blocking: for the command line -------------------------------------- */
 
 /* Text of every cell; NULL is SQL's null. */
 struct pg_rows {
@@ -20,22 +36,89 @@ struct pg_rows {
 	char **cells;  /* row_count x column_count, row by row */
 };
 
-enum pg_error {
-	PG_OK = 0,
-	PG_UNREACHABLE = -1, /* no connection, or it broke */
-	PG_FAILED = -2,      /* the server refused the statement; pg_error() says why */
-};
-
 /* Connects within timeout_ms. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms);
-void pg_close(struct pg *);
-const char *pg_error(const struct pg *);    /* one line: message, and the server's hint in brackets; "" if none */
-const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none */
 
 /* One statement with text parameters (NULL elements are SQL nulls). rows may be NULL. Caller frees with pg_rows_free(). */
 int pg_query(struct pg *, const char *sql, int param_count, const char *const *params, struct pg_rows *rows);
 /* Several statements, no parameters, in one implicit transaction unless the text says otherwise. Server notices are dropped. */
 int pg_script(struct pg *, const char *sql);
 void pg_rows_free(struct pg_rows *);
+
+/* ---- Asynchronous: for the agent ------------------------------------------ */
+
+/*
+ * Starts connecting; pg_poll() goes on with it. `name` is what the server shows as
+ * application_name unless the connection string has one. When the string lists
+ * several hosts, the `attempt`-th of them (counted round) is tried first: a host that
+ * is paused would otherwise eat the time of every attempt. On failure *out is
+ * as with pg_connect().
+ */
+int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, unsigned attempt);
+
+enum pg_progress {
+	PG_CONNECTED,  /* in pipeline mode, ready for pg_send_...() */
+	PG_WANTS_READ, /* call again when pg_socket() is readable; the socket may be another one each time */
+	PG_WANTS_WRITE,
+	PG_BROKEN,
+};
+
+enum pg_progress pg_poll(struct pg *);
+int pg_socket(const struct pg *);
+const char *pg_user(const struct pg *);
+const char *pg_database(const struct pg *);
+
+/* Parameters of a prepared statement: text (ending in NUL), or binary with a length. */
+#define PG_PARAMS_MAX 12 /* more than the widest statement has */
+
+struct pg_params {
+	int count;
+	const char *values[PG_PARAMS_MAX];
+	int lengths[PG_PARAMS_MAX];
+	int formats[PG_PARAMS_MAX]; /* 0: text, 1: binary */
+};
+
+/*
+ * Each queues one command with a transaction of its own, and copies what it is
+ * given. PG_UNREACHABLE: the connection is of no use any more. Send with pg_flush(), which
+ * returns 1 while there is more to send (call again when the socket is writable).
+ */
+int pg_send_query(struct pg *, const char *sql);
+int pg_send_prepare(struct pg *, const char *name, const char *sql);
+int pg_send_prepared(struct pg *, const char *name, const struct pg_params *);
+int pg_flush(struct pg *);
+
+/* Reads what has arrived. PG_UNREACHABLE: the connection broke; what came before that is still to be had by pg_next(). */
+int pg_read(struct pg *);
+
+/*
+ * What has arrived, in the order of the commands. An answer is final only with the
+ * command's end: the transaction commits in between.
+ */
+enum pg_event {
+	PG_NOTHING,
+	PG_ANSWER,  /* *answer is the caller's, to be freed with pg_answer_free() */
+	PG_REFUSED, /* pg_error() and pg_sqlstate() say why */
+	PG_END,     /* the command's transaction has ended */
+};
+
+struct pg_answer;
+
+enum pg_event pg_next(struct pg *, struct pg_answer **answer);
+
+/* Each is about what arrived since the last call. */
+bool pg_was_notified(struct pg *);
+/* The server warned that a commit may not have reached its standby (a cancelled wait for synchronous replication). */
+bool pg_was_warned(struct pg *);
+
+/* Rows in binary. */
+void pg_answer_free(struct pg_answer *); /* NULL is ignored */
+int pg_answer_rows(const struct pg_answer *);
+int pg_answer_columns(const struct pg_answer *);
+/* False, and nothing written: the value is null, of another type, or out of range. */
+bool pg_answer_int(const struct pg_answer *, int row, int column, int64_t low, int64_t high, int64_t *out);
+bool pg_answer_bool(const struct pg_answer *, int row, int column, bool *out);
+bool pg_answer_text(const struct pg_answer *, int row, int column, size_t size, char *out); /* with its NUL within size */
+bool pg_answer_is_null(const struct pg_answer *, int row, int column);
 
 #endif

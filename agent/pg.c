@@ -1,0 +1,460 @@
+/*
+ * pg.c - libpq behind pg.h: connection parameters, results and errors in the
+ * words of this project. No policy of its own: who calls decides about deadlines,
+ * retries and what an error means.
+ */
+#include "pg.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Object ids of built-in types: fixed for ever by the server's catalogue (pg_type.dat). */
+#define OID_BOOL 16u
+#define OID_INT8 20u
+#define OID_INT2 21u
+#define OID_INT4 23u
+#define OID_TEXT 25u
+
+#define CHANNEL "stint"
+
+struct pg {
+	PGconn *conn;
+	char error[512];
+	char sqlstate[6];
+	bool ending; /* error is what the server said before it hung up: it tells more than that it hung up */
+	bool notified;
+	bool warned;
+};
+
+/* ---- Errors ---------------------------------------------------------------- */
+
+/* libpq's texts have several lines and end in one; a log has one line an event. */
+static void flatten(char *text) {
+	char *out = text;
+	for (const char *in = text; *in != '\0'; in++) {
+		bool space = (unsigned char)*in <= ' ';
+		if (!space)
+			*out++ = *in;
+		else if (out != text && out[-1] != ' ')
+			*out++ = ' ';
+	}
+	while (out != text && out[-1] == ' ')
+		out--;
+	*out = '\0';
+}
+
+static void set_error(struct pg *pg, const char *sqlstate, const char *message, const char *hint) {
+	snprintf(pg->sqlstate, sizeof(pg->sqlstate), "%s", sqlstate ? sqlstate : "");
+	if (hint)
+		snprintf(pg->error, sizeof(pg->error), "%s [%s]", message, hint);
+	else
+		snprintf(pg->error, sizeof(pg->error), "%s", message);
+	flatten(pg->error);
+}
+
+static int connection_failed(struct pg *pg) {
+	const char *message = PQerrorMessage(pg->conn);
+	if (!pg->ending)
+		set_error(pg, NULL, message && message[0] ? message : "the connection broke", NULL);
+	return PG_UNREACHABLE;
+}
+
+static void result_failed(struct pg *pg, const PGresult *result) {
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+	pg->ending |= severity && (!strcmp(severity, "FATAL") || !strcmp(severity, "PANIC"));
+	if (!message)
+		message = PQresultErrorMessage(result);
+	set_error(pg, PQresultErrorField(result, PG_DIAG_SQLSTATE), message, PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
+}
+
+const char *pg_error(const struct pg *pg) {
+	return pg ? pg->error : "out of memory";
+}
+
+const char *pg_sqlstate(const struct pg *pg) {
+	return pg ? pg->sqlstate : "";
+}
+
+/*
+ * Notices are not printed. Two kinds matter: the last words of a server that ends the
+ * session while no command is under way, and the warning (of the general class 01000; it has no
+ * code of its own) that a wait for synchronous replication was cancelled after the local commit.
+ */
+static void on_notice(void *context, const PGresult *notice) {
+	struct pg *pg = context;
+	const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *sqlstate = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+	if (!severity || !sqlstate)
+		return;
+	bool warning = !strcmp(severity, "WARNING") && (!strcmp(sqlstate, "01000") || !strncmp(sqlstate, "57P", 3));
+	pg->warned |= warning;
+	if (warning || !strcmp(severity, "FATAL") || !strcmp(severity, "PANIC"))
+		result_failed(pg, notice);
+}
+
+/* ---- Connection parameters --------------------------------------------------- */
+
+#define PARAMETERS_MAX 16
+
+struct parameters { /* what PQconnectStartParams() takes; the later of two wins */
+	const char *keywords[PARAMETERS_MAX];
+	const char *values[PARAMETERS_MAX];
+	int count;
+};
+
+static void add_parameter(struct parameters *p, const char *keyword, const char *value) {
+	p->keywords[p->count] = keyword;
+	p->values[p->count] = value;
+	p->count++;
+}
+
+/* Turns "a,b,c" round by n places, in place; room for the result is the same. */
+static void rotate_list(char *list, unsigned n) {
+	unsigned entries = 1;
+	for (const char *c = list; *c != '\0'; c++)
+		entries += *c == ',';
+	for (n %= entries; n > 0; n--) {
+		char *comma = strchr(list, ',');
+		size_t first = (size_t)(comma - list), rest = strlen(comma + 1);
+		char saved[512]; /* a host's name has at most 255 bytes */
+		if (first >= sizeof(saved))
+			return;
+		memcpy(saved, list, first);
+		memmove(list, comma + 1, rest);
+		list[rest] = ',';
+		memcpy(list + rest + 1, saved, first);
+	}
+}
+
+/* Overrides the lists of hosts of the connection string by rotated ones, which belong to *parsed. */
+static void rotate_hosts(struct parameters *p, PQconninfoOption *parsed, unsigned attempt) {
+	for (PQconninfoOption *o = parsed; o && o->keyword; o++) {
+		bool list = !strcmp(o->keyword, "host") || !strcmp(o->keyword, "hostaddr") || !strcmp(o->keyword, "port");
+		if (!list || !o->val || !strchr(o->val, ','))
+			continue;
+		rotate_list(o->val, attempt);
+		add_parameter(p, o->keyword, o->val);
+	}
+}
+
+int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, unsigned attempt) {
+	char user_timeout[16];
+	struct parameters p = {.count = 0};
+	PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
+	struct pg *pg = *out = calloc(1, sizeof(*pg));
+	if (!pg)
+		goto out;
+	snprintf(user_timeout, sizeof(user_timeout), "%d", timeout_ms);
+	add_parameter(&p, "fallback_application_name", name);
+	/* An idle connection through a network that went away is noticed within about 5 s. */
+	add_parameter(&p, "keepalives_idle", "2");
+	add_parameter(&p, "keepalives_interval", "1");
+	add_parameter(&p, "keepalives_count", "3");
+	add_parameter(&p, "tcp_user_timeout", user_timeout);
+	add_parameter(&p, "dbname", conninfo);
+	add_parameter(&p, "client_encoding", "UTF8");
+	rotate_hosts(&p, parsed, attempt);
+	add_parameter(&p, NULL, NULL);
+
+	pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
+	if (pg->conn)
+		PQsetNoticeReceiver(pg->conn, on_notice, pg);
+	if (!pg->conn || PQstatus(pg->conn) == CONNECTION_BAD)
+		connection_failed(pg);
+out:
+	PQconninfoFree(parsed);
+	return pg && pg->error[0] == '\0' ? PG_OK : PG_UNREACHABLE;
+}
+
+void pg_close(struct pg *pg) {
+	if (!pg)
+		return;
+	PQfinish(pg->conn);
+	free(pg);
+}
+
+static enum pg_progress poll_connection(struct pg *pg) {
+	switch (PQconnectPoll(pg->conn)) {
+	case PGRES_POLLING_OK:
+		return PG_CONNECTED;
+	case PGRES_POLLING_READING:
+		return PG_WANTS_READ;
+	case PGRES_POLLING_WRITING:
+		return PG_WANTS_WRITE;
+	default:
+		connection_failed(pg);
+		return PG_BROKEN;
+	}
+}
+
+int pg_socket(const struct pg *pg) {
+	return PQsocket(pg->conn);
+}
+
+/* ---- Blocking ------------------------------------------------------------------ */
+
+static int64_t now_ms(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* False: the deadline has passed. */
+static bool wait_socket(const struct pg *pg, short events, int64_t deadline_ms) {
+	struct pollfd fd = {.fd = pg_socket(pg), .events = events};
+	for (;;) {
+		int64_t left = deadline_ms - now_ms();
+		if (left <= 0)
+			return false;
+		int n = poll(&fd, 1, (int)left);
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return true; /* libpq meets the error, if there is one */
+	}
+}
+
+int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
+	int64_t deadline_ms = now_ms() + timeout_ms;
+	if (pg_start(out, conninfo, "stint", timeout_ms, 0) != PG_OK)
+		return PG_UNREACHABLE;
+	enum pg_progress progress = PG_WANTS_WRITE; /* as libpq wants it assumed before the first poll */
+	while (progress == PG_WANTS_READ || progress == PG_WANTS_WRITE) {
+		if (!wait_socket(*out, progress == PG_WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
+			char message[64];
+			snprintf(message, sizeof(message), "no connection within %d ms", timeout_ms);
+			set_error(*out, NULL, message, NULL);
+			return PG_UNREACHABLE;
+		}
+		progress = poll_connection(*out);
+	}
+	return progress == PG_CONNECTED ? PG_OK : PG_UNREACHABLE;
+}
+
+static int check_result(struct pg *pg, const PGresult *result) {
+	ExecStatusType status = PQresultStatus(result);
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)
+		return PG_OK;
+	if (result && PQresultErrorField(result, PG_DIAG_SQLSTATE))
+		result_failed(pg, result);
+	else if (result && status != PGRES_FATAL_ERROR)
+		set_error(pg, "0A000", "COPY has no place here", NULL);
+	return PQstatus(pg->conn) == CONNECTION_OK ? PG_FAILED : connection_failed(pg);
+}
+
+static int copy_rows(const PGresult *result, struct pg_rows *rows) {
+	int columns = PQnfields(result), row_count = PQntuples(result);
+	rows->names = calloc((size_t)columns + 1, sizeof(char *));
+	rows->cells = calloc((size_t)columns * (size_t)row_count + 1, sizeof(char *));
+	if (!rows->names || !rows->cells)
+		return -1;
+	rows->column_count = columns;
+	rows->row_count = row_count;
+	for (int c = 0; c < columns; c++)
+		if (!(rows->names[c] = strdup(PQfname(result, c))))
+			return -1;
+	for (int i = 0; i < columns * row_count; i++) {
+		int row = i / columns, column = i % columns;
+		if (!PQgetisnull(result, row, column) && !(rows->cells[i] = strdup(PQgetvalue(result, row, column))))
+			return -1;
+	}
+	return 0;
+}
+
+static void forget_error(struct pg *pg) {
+	pg->error[0] = pg->sqlstate[0] = '\0';
+}
+
+int pg_query(struct pg *pg, const char *sql, int param_count, const char *const *params, struct pg_rows *rows) {
+	if (rows)
+		*rows = (struct pg_rows){.row_count = 0};
+	forget_error(pg);
+	PGresult *result = PQexecParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0);
+	int e = check_result(pg, result);
+	if (e == PG_OK && rows && copy_rows(result, rows) != 0) {
+		pg_rows_free(rows);
+		set_error(pg, NULL, "out of memory", NULL);
+		e = PG_FAILED;
+	}
+	PQclear(result);
+	return e;
+}
+
+int pg_script(struct pg *pg, const char *sql) {
+	forget_error(pg);
+	PGresult *result = PQexec(pg->conn, sql);
+	int e = check_result(pg, result);
+	PQclear(result);
+	return e;
+}
+
+void pg_rows_free(struct pg_rows *rows) {
+	for (int c = 0; rows->names && c < rows->column_count; c++)
+		free(rows->names[c]);
+	for (int i = 0; rows->cells && i < rows->column_count * rows->row_count; i++)
+		free(rows->cells[i]);
+	free(rows->names);
+	free(rows->cells);
+	*rows = (struct pg_rows){.row_count = 0};
+}
+
+/* ---- Asynchronous ---------------------------------------------------------------- */
+
+enum pg_progress pg_poll(struct pg *pg) {
+	enum pg_progress progress = poll_connection(pg);
+	if (progress != PG_CONNECTED)
+		return progress;
+	if (PQsetnonblocking(pg->conn, 1) == 0 && PQenterPipelineMode(pg->conn) == 1)
+		return PG_CONNECTED;
+	connection_failed(pg);
+	return PG_BROKEN;
+}
+
+const char *pg_user(const struct pg *pg) {
+	return PQuser(pg->conn);
+}
+
+const char *pg_database(const struct pg *pg) {
+	return PQdb(pg->conn);
+}
+
+/* Ends the command's transaction: a sync after each, so that one that fails takes no other with it. */
+static int end_command(struct pg *pg, int queued) {
+	return queued == 1 && PQpipelineSync(pg->conn) == 1 ? PG_OK : connection_failed(pg);
+}
+
+int pg_send_query(struct pg *pg, const char *sql) {
+	return end_command(pg, PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 1));
+}
+
+int pg_send_prepare(struct pg *pg, const char *name, const char *sql) {
+	return end_command(pg, PQsendPrepare(pg->conn, name, sql, 0, NULL));
+}
+
+int pg_send_prepared(struct pg *pg, const char *name, const struct pg_params *p) {
+	return end_command(pg, PQsendQueryPrepared(pg->conn, name, p->count, p->values, p->lengths, p->formats, 1));
+}
+
+int pg_flush(struct pg *pg) {
+	int left = PQflush(pg->conn);
+	return left < 0 ? connection_failed(pg) : left;
+}
+
+int pg_read(struct pg *pg) {
+	int read = PQconsumeInput(pg->conn);
+	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n))
+		pg->notified |= !strcmp(n->relname, CHANNEL);
+	return read == 1 && PQstatus(pg->conn) == CONNECTION_OK ? PG_OK : connection_failed(pg);
+}
+
+enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
+	/* A null stands between the results of one command and the next; two in a row say that there is nothing. */
+	for (int nulls = 0; nulls < 2 && !PQisBusy(pg->conn);) {
+		PGresult *result = PQgetResult(pg->conn);
+		ExecStatusType status = result ? PQresultStatus(result) : PGRES_EMPTY_QUERY;
+		if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
+			*answer = (struct pg_answer *)result;
+			return PG_ANSWER;
+		}
+		nulls += !result;
+		if (result && status != PGRES_PIPELINE_SYNC)
+			result_failed(pg, result);
+		PQclear(result);
+		if (result)
+			return status == PGRES_PIPELINE_SYNC ? PG_END : PG_REFUSED;
+	}
+	return PG_NOTHING;
+}
+
+bool pg_was_notified(struct pg *pg) {
+	bool was = pg->notified;
+	pg->notified = false;
+	return was;
+}
+
+bool pg_was_warned(struct pg *pg) {
+	bool was = pg->warned;
+	pg->warned = false;
+	return was;
+}
+
+/* ---- Answers ----------------------------------------------------------------------- */
+
+static const PGresult *result_of(const struct pg_answer *answer) {
+	return (const PGresult *)answer;
+}
+
+void pg_answer_free(struct pg_answer *answer) {
+	PQclear((PGresult *)answer);
+}
+
+int pg_answer_rows(const struct pg_answer *answer) {
+	return PQntuples(result_of(answer));
+}
+
+int pg_answer_columns(const struct pg_answer *answer) {
+	return PQnfields(result_of(answer));
+}
+
+/* The value's bytes if it is one of that type and size (-1: any), else NULL. */
+static const char *value_of(const struct pg_answer *answer, int row, int column, Oid type, int size) {
+	const PGresult *result = result_of(answer);
+	if (row >= PQntuples(result) || column >= PQnfields(result) || PQgetisnull(result, row, column))
+		return NULL;
+	if (PQftype(result, column) != type || PQfformat(result, column) != 1)
+		return NULL;
+	return size < 0 || PQgetlength(result, row, column) == size ? PQgetvalue(result, row, column) : NULL;
+}
+
+static bool read_int(const struct pg_answer *answer, int row, int column, int64_t *out) {
+	const char *value;
+	uint16_t two;
+	uint32_t four;
+	uint64_t eight;
+	if ((value = value_of(answer, row, column, OID_INT4, 4)) != NULL) {
+		memcpy(&four, value, 4);
+		*out = (int32_t)be32toh(four);
+	} else if ((value = value_of(answer, row, column, OID_INT8, 8)) != NULL) {
+		memcpy(&eight, value, 8);
+		*out = (int64_t)be64toh(eight);
+	} else if ((value = value_of(answer, row, column, OID_INT2, 2)) != NULL) {
+		memcpy(&two, value, 2);
+		*out = (int16_t)be16toh(two);
+	}
+	return value != NULL;
+}
+
+bool pg_answer_int(const struct pg_answer *answer, int row, int column, int64_t low, int64_t high, int64_t *out) {
+	int64_t value;
+	if (!read_int(answer, row, column, &value) || value < low || value > high)
+		return false;
+	*out = value;
+	return true;
+}
+
+bool pg_answer_bool(const struct pg_answer *answer, int row, int column, bool *out) {
+	const char *value = value_of(answer, row, column, OID_BOOL, 1);
+	if (value)
+		*out = *value != 0;
+	return value != NULL;
+}
+
+bool pg_answer_text(const struct pg_answer *answer, int row, int column, size_t size, char *out) {
+	const char *value = value_of(answer, row, column, OID_TEXT, -1);
+	size_t length = value ? (size_t)PQgetlength(result_of(answer), row, column) : 0;
+	if (!value || length >= size || memchr(value, '\0', length))
+		return false;
+	memcpy(out, value, length);
+	out[length] = '\0';
+	return true;
+}
+
+bool pg_answer_is_null(const struct pg_answer *answer, int row, int column) {
+	const PGresult *result = result_of(answer);
+	return row < PQntuples(result) && column < PQnfields(result) && PQgetisnull(result, row, column);
+}
