@@ -50,9 +50,23 @@ endif
 LIB :=
 
 # Everything of the agent but main.c: the tests link it too.
-AGENT :=
+AGENT := \
+	agent/client.c \
+	agent/grant.c \
+	agent/heap.c \
+	agent/pg.c \
+	agent/store_memory.c \
+	agent/table.c
 
-STINT :=
+STINT := \
+	agent/agent_status.c \
+	agent/cmd_check.c \
+	agent/cmd_policy.c \
+	agent/cmd_status.c \
+	agent/command.c \
+	agent/output.c \
+	agent/query.c \
+	agent/stint.c
 
 MIGRATIONS :=
 
@@ -63,6 +77,19 @@ AGENT_TESTS :=
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS :=
 
+# What the whole-system tests and the demo share, and their programs, one file each.
+SUPPORT := \
+	tests/support/histogram.c \
+	tests/support/journal.c \
+	tests/support/load.c \
+	tests/support/oracle.c \
+	tests/support/process.c \
+	tests/support/tap.c
+
+PROGRAMS := \
+	tests/support/app.c \
+	tests/systemd/app.c
+
 # ---- Targets -----------------------------------------------------------------
 
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
@@ -71,6 +98,8 @@ stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)
+support_objects = $(SUPPORT:%.c=$(BUILD)/%.o)
+programs = $(PROGRAMS:%.c=$(BUILD)/%)
 
 all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(BUILD)/stint.pc
 
@@ -97,11 +126,17 @@ $(BUILD)/stint.pc: lib/stint.pc.in lib/stint.h
 	$(call say,PC,$@)mkdir -p $(@D) && sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
 
-$(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libstint.a
-	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -pthread
+$(BUILD)/tests/support.a: $(support_objects)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
-$(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/agent.a $(BUILD)/libstint.a
-	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -pthread
+$(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
+
+$(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm -pthread
+
+$(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 
 # The library sees itself only; everything else sees the library's headers. libpq is for one file.
 $(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden
@@ -121,7 +156,9 @@ check: deps
 	@+MAKE='$(MAKE)' tests/run lint unit asan tsan valgrind sql cli system systemd
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory run-demo
+
+run-demo: all $(programs)
 	@tests/demo/run
 
 # A test that hangs is a test that failed. None takes a minute on a slow machine.
@@ -150,7 +187,7 @@ sanitize: check-asan check-tsan check-valgrind
 check-sql:
 	@tests/sql/run
 
-check-cli check-system check-systemd: check-%: all
+check-cli check-system check-systemd: check-%: all $(programs)
 	@tests/$*/run
 
 # ---- The machine -------------------------------------------------------------
@@ -158,11 +195,12 @@ check-cli check-system check-systemd: check-%: all
 deps:
 	@.ci/deps
 
-unit = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+# The files name the default places.
+place = sed -e 's|/usr/local/bin|$(BINDIR)|g' -e 's|/etc/|$(SYSCONFDIR)/|g'
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(UNITDIR)' \
-		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(DATADIR)/stint/sql' '$(DESTDIR)$(SYSCONFDIR)/stint'
+		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DATADIR)/stint/sql' '$(DESTDIR)$(SYSCONFDIR)/stint'
 	install -m 755 $(BUILD)/stintd $(BUILD)/stint '$(DESTDIR)$(BINDIR)'
 	install -m 644 lib/stint.h '$(DESTDIR)$(INCLUDEDIR)'
 	install -m 644 $(BUILD)/libstint.a '$(DESTDIR)$(LIBDIR)'
@@ -172,9 +210,10 @@ install: all
 	install -m 644 $(BUILD)/stint.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	install -m 644 $(MIGRATIONS) '$(DESTDIR)$(DATADIR)/stint/sql'
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
-	install -m 644 systemd/stint.sysusers '$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
-	$(unit) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
-	$(unit) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
+	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
+	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
+	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
+	$(place) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
 
 clean:
 	rm -rf build
@@ -192,7 +231,8 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-lint check-unit check-threads check-asan check-tsan check-valgrind check-sql check-cli check-system \
-	check-systemd clean demo deps help install sanitize
+.PHONY: all check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
+	check-valgrind clean demo deps help install run-demo sanitize
 
--include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) agent/main.c)
+-include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) $(PROGRAMS) \
+	agent/main.c)
