@@ -1,0 +1,75 @@
+/*
+ * migrations.c - see migrations.h.
+ */
+#include "migrations.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "pg.h"
+
+/* Any number will do, as long as nothing else in the database locks it; this one spells "stint". */
+#define TAKE_LOCK "select pg_catalog.pg_advisory_xact_lock(495874305652)"
+
+int migrations_newest(void) {
+	return embedded_migration_count > 0 ? embedded_migrations[embedded_migration_count - 1].version : MIGRATIONS_NO_SCHEMA;
+}
+
+/* One row, one cell, a number; null counts as 0. */
+static int query_number(struct pg *pg, const char *sql, int *number) {
+	struct pg_rows rows = {0};
+	int error = pg_query(pg, sql, 0, NULL, &rows);
+	if (error != PG_OK)
+		return error;
+	const char *cell = rows.row_count == 1 && rows.column_count == 1 ? rows.cells[0] : NULL;
+	*number = cell != NULL ? atoi(cell) : 0;
+	pg_rows_free(&rows);
+	return PG_OK;
+}
+
+int migrations_read_version(struct pg *pg, int *version) {
+	/* By the catalogue and not by a cast to regprocedure, which fails where the schema may not be used. */
+	static const char exists[] =
+		"select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace"
+		" where n.nspname = 'stint' and p.proname = 'schema_version' and p.pronargs = 0";
+	*version = MIGRATIONS_NO_SCHEMA;
+	int error = query_number(pg, exists, version);
+	if (error != PG_OK || *version == 0)
+		return error;
+	return query_number(pg, "select stint.schema_version()", version);
+}
+
+/* Inside a transaction that holds the lock. */
+static int apply_locked(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
+	int version;
+	int error = migrations_read_version(pg, &version);
+	if (error != PG_OK || version >= migration->version)
+		return error;
+	*applied = true;
+	return pg_script(pg, migration->sql);
+}
+
+static int apply(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
+	*applied = false;
+	int error = pg_query(pg, "begin", 0, NULL, NULL);
+	if (error == PG_OK)
+		error = pg_query(pg, TAKE_LOCK, 0, NULL, NULL);
+	if (error == PG_OK)
+		error = apply_locked(pg, migration, applied);
+	/* After a failure the caller still wants to read why; closing the connection ends the transaction. */
+	return error == PG_OK ? pg_query(pg, "commit", 0, NULL, NULL) : error;
+}
+
+int migrations_apply(struct pg *pg, int from, void (*applied)(const struct embedded_migration *)) {
+	for (size_t i = 0; i < embedded_migration_count; i++) {
+		bool was_applied;
+		if (embedded_migrations[i].version <= from)
+			continue;
+		int error = apply(pg, &embedded_migrations[i], &was_applied);
+		if (error != PG_OK)
+			return error;
+		if (was_applied)
+			applied(&embedded_migrations[i]);
+	}
+	return PG_OK;
+}

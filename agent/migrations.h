@@ -1,0 +1,42 @@
+/*
+ * migrations.h - the schema's numbered migrations, carried inside the binary:
+ * which there are, which a database has, and applying the missing ones.
+ *
+ * Each one runs in a transaction of its own, under an advisory lock that lasts
+ * as long as the transaction (so it also holds behind a pooler): of two operators
+ * who migrate at once, the second finds the work done. A migration's SQL
+ * records itself in the schema, so that a script applied by hand leaves the
+ * same state.
+ */
+#ifndef STINT_MIGRATIONS_H
+#define STINT_MIGRATIONS_H
+
+#include <stddef.h>
+
+struct pg;
+
+struct embedded_migration {
+	int version; /* ascending from 1, no gaps */
+	const char *name;
+	const char *sql;
+};
+
+/* Generated at build time from sql/. */
+extern const struct embedded_migration embedded_migrations[];
+extern const size_t embedded_migration_count;
+
+#define MIGRATIONS_NO_SCHEMA 0 /* the version of a database without a schema stint */
+
+/* The newest version that this binary carries. */
+int migrations_newest(void);
+
+/* Reads the version of the connected database into *version: an enum pg_error. */
+int migrations_read_version(struct pg *, int *version);
+
+/*
+ * Applies what is missing above `from`, in order, and calls applied() after each commit. Stops at the first
+ * failure, with everything before it committed: an enum pg_error.
+ */
+int migrations_apply(struct pg *, int from, void (*applied)(const struct embedded_migration *));
+
+#endif
