@@ -1,0 +1,181 @@
+/*
+ * agent_status.c - see agent_status.h. Speaks wire.h: HELLO, then STATUS; takes
+ * STATUS_TEXT pieces until the last. The descriptors that come with WELCOME are
+ * closed at once: a status needs no table.
+ */
+#include "agent_status.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "layout.h"
+#include "stint.h"
+#include "wire.h"
+
+#define TIMEOUT_S 2           /* of each step: an agent that is alive answers in less than a millisecond */
+#define TEXT_MAX (4u << 20)   /* 1024 policies take a few hundred bytes each */
+#define DESCRIPTORS_MAX 8     /* two are expected; whatever comes has to be closed */
+#define STATUS_SERIAL 2
+
+struct message {
+	size_t size;
+	struct wire_head head;
+	char body[WIRE_MESSAGE_MAX]; /* what follows the head */
+};
+
+struct text {
+	char *bytes;
+	size_t size;
+};
+
+const char *agent_status_socket(const char *socket_path) {
+	if (socket_path == NULL)
+		socket_path = getenv("STINT_SOCKET");
+	return socket_path != NULL && *socket_path != '\0' ? socket_path : STINT_DEFAULT_SOCKET;
+}
+
+static void explain_errno(char *why, size_t why_size) {
+	bool late = errno == EAGAIN || errno == EWOULDBLOCK;
+	snprintf(why, why_size, "%s", late ? "no answer in time" : strerror(errno));
+}
+
+static int connect_to(const char *path, char *why, size_t why_size) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof address.sun_path) {
+		snprintf(why, why_size, "the path is %zu bytes, must be 1 to %zu", strlen(path), sizeof address.sun_path - 1);
+		return -1;
+	}
+	strcpy(address.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 && /* connect() heeds it too */
+	    connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	explain_errno(why, why_size);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static void close_descriptors(struct msghdr *header) {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; at + CMSG_LEN(sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+			close(fd);
+		}
+	}
+}
+
+/* One message, of at least a head; false: none came, why says. */
+static bool receive(int fd, struct message *message, char *why, size_t why_size) {
+	alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * DESCRIPTORS_MAX)];
+	struct iovec parts[] = {{&message->head, sizeof message->head}, {message->body, sizeof message->body}};
+	struct msghdr header = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control};
+	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	if (size < 0) {
+		explain_errno(why, why_size);
+		return false;
+	}
+	close_descriptors(&header);
+	if ((size_t)size < sizeof message->head) {
+		snprintf(why, why_size, size == 0 ? "it hung up" : "it sent what this program does not understand");
+		return false;
+	}
+	message->size = (size_t)size - sizeof message->head;
+	return true;
+}
+
+static bool send_all(int fd, const void *bytes, size_t size, char *why, size_t why_size) {
+	if (send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size)
+		return true;
+	explain_errno(why, why_size);
+	return false;
+}
+
+static uint64_t monotonic_ns(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool say_hello(int fd, char *why, size_t why_size) {
+	const struct wire_hello hello = {
+		.head = {.type = WIRE_HELLO, .serial = STATUS_SERIAL - 1},
+		.wire_version = WIRE_VERSION,
+		.layout_version = LAYOUT_VERSION,
+		.monotonic_ns = monotonic_ns(),
+	};
+	struct message message;
+	if (!send_all(fd, &hello, sizeof hello, why, why_size) || !receive(fd, &message, why, why_size))
+		return false;
+	struct wire_welcome welcome = {.head = message.head};
+	if (message.head.type != WIRE_WELCOME || message.size < sizeof welcome - sizeof welcome.head) {
+		snprintf(why, why_size, "it sent what this program does not understand");
+		return false;
+	}
+	memcpy((char *)&welcome + sizeof welcome.head, message.body, sizeof welcome - sizeof welcome.head);
+	if (welcome.status != 0)
+		snprintf(why, why_size, "%s", stint_strerror(welcome.status));
+	return welcome.status == 0;
+}
+
+static bool append(struct text *text, const struct message *message) {
+	if (text->size + message->size > TEXT_MAX)
+		return false;
+	char *bytes = realloc(text->bytes, text->size + message->size + 1);
+	if (bytes == NULL)
+		return false;
+	memcpy(bytes + text->size, message->body, message->size);
+	text->bytes = bytes;
+	text->size += message->size;
+	return true;
+}
+
+static bool ask(int fd, struct text *text, char *why, size_t why_size) {
+	const struct wire_head status = {.type = WIRE_STATUS, .serial = STATUS_SERIAL};
+	struct message message;
+	if (!send_all(fd, &status, sizeof status, why, why_size))
+		return false;
+	do {
+		if (!receive(fd, &message, why, why_size))
+			return false;
+		/* An empty piece would let it go on for ever. */
+		if (message.head.type != WIRE_STATUS_TEXT || message.size == 0 || !append(text, &message)) {
+			snprintf(why, why_size, "it sent what this program does not understand");
+			return false;
+		}
+	} while (message.head.flags & WIRE_STATUS_MORE);
+	return true;
+}
+
+json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) {
+	struct text text = {0};
+	json_t *status = NULL;
+	json_error_t error;
+	int fd = connect_to(agent_status_socket(socket_path), why, why_size);
+	if (fd < 0)
+		return NULL;
+	if (say_hello(fd, why, why_size) && ask(fd, &text, why, why_size)) {
+		status = json_loadb(text.bytes != NULL ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
+		if (status == NULL || !json_is_object(status)) {
+			snprintf(why, why_size, "its status is no JSON object: %s", status == NULL ? error.text : "something else");
+			json_decref(status);
+			status = NULL;
+		}
+	}
+	free(text.bytes);
+	close(fd);
+	return status;
+}
