@@ -1,0 +1,144 @@
+/*
+ * cmd_check.c - `stint check`: one admission, through the library as any app
+ * would ask for it. What it is granted is spent.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent_status.h"
+#include "command.h"
+#include "output.h"
+#include "stint.h"
+
+const char check_help[] =
+	"Asks for one admission of CLIENT under POLICY, and takes it: a cost that is allowed is\n"
+	"spent. The policy must exist; nothing is declared.\n"
+	"\n"
+	"  --cost N   what the request weighs, 1 to 1000000000 (default 1)\n"
+	"  --json     the verdict as a JSON object\n"
+	"\n"
+	"The exit code is the verdict: 0 allowed, 1 denied. While the database is away, this\n"
+	"host's fallback limit decides; that is a verdict too (\"source\" says so). When the agent\n"
+	"doesn't answer, no verdict is made up: 3. When it doesn't know the policy because the\n"
+	"database is away: 4.\n";
+
+struct request {
+	const char *policy;
+	const char *client_id;
+	int64_t cost;
+	bool json;
+};
+
+static const char *source_name(enum stint_source source) {
+	switch (source) {
+	case STINT_SOURCE_LEASE: return "lease";
+	case STINT_SOURCE_DATABASE: return "database";
+	case STINT_SOURCE_FALLBACK: return "fallback";
+	case STINT_SOURCE_LOCAL: return "local";
+	case STINT_SOURCE_ADVANCE: return "advance";
+	}
+	return "unknown";
+}
+
+static int print_json(const struct request *request, const struct stint_result *result) {
+	json_t *verdict = json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I, s:I, s:I}", "policy", request->policy, "client_id",
+	                            request->client_id, "cost", (json_int_t)request->cost, "allowed", result->allowed,
+	                            "source", source_name(result->source), "limit", (json_int_t)result->limit, "remaining",
+	                            (json_int_t)result->remaining, "retry_after_ms", (json_int_t)result->retry_after_ms,
+	                            "reset_after_ms", (json_int_t)result->reset_after_ms);
+	return output_json(verdict, stdout);
+}
+
+static void print_sentence(const struct stint_result *result) {
+	char retry[OUTPUT_TEXT_SIZE], reset[OUTPUT_TEXT_SIZE];
+	printf("%s by %s: %" PRId64 " of %" PRId64 " remaining", result->allowed ? "allowed" : "denied",
+	       source_name(result->source), result->remaining, result->limit);
+	if (!result->allowed && result->retry_after_ms < 0)
+		printf(", this cost is never admitted");
+	else if (!result->allowed)
+		printf(", retry after %s", output_duration(retry, result->retry_after_ms));
+	printf(", free again after %s\n", output_duration(reset, result->reset_after_ms));
+}
+
+/* "No such policy" means something only from an agent that could look. */
+static int report_no_policy(const struct command_call *call, const struct request *request) {
+	char why[256];
+	const char *state = "";
+	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
+	json_unpack(status, "{s:{s:s}}", "database", "state", &state);
+	bool away = strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
+	if (away)
+		command_error(call, "the agent doesn't know the policy \"%s\", and the database is out of reach", request->policy);
+	else
+		command_error(call, "there is no policy \"%s\"; \"stint policy list\" shows those that exist", request->policy);
+	json_decref(status);
+	return away ? COMMAND_NO_DATABASE : COMMAND_USAGE;
+}
+
+static int report_failure(const struct command_call *call, const struct request *request, int error) {
+	const char *detail = stint_error_detail();
+	if (error == STINT_ENOPOLICY)
+		return report_no_policy(call, request);
+	command_error(call, "%s%s%s", stint_strerror(error), *detail != '\0' ? ": " : "", detail);
+	switch (error) {
+	case STINT_ERANGE:
+	case STINT_ECLIENT:
+	case STINT_EPOLICY:
+	case STINT_EPATH: return COMMAND_USAGE;
+	case STINT_ENOMEM:
+	case STINT_ESYSTEM: return COMMAND_FAILED;
+	default: return COMMAND_NO_AGENT;
+	}
+}
+
+/* The library always decides, if need be by itself; an operator wants to know what the agent says. */
+static int report_no_agent(const struct command_call *call) {
+	char why[256] = "it did not answer the check in time";
+	json_decref(agent_status_fetch(call->settings->socket_path, why, sizeof why));
+	command_error(call, "the agent at %s is out of reach: %s", agent_status_socket(call->settings->socket_path), why);
+	return COMMAND_NO_AGENT;
+}
+
+static int print_verdict(const struct request *request, const struct stint_result *result) {
+	if (!request->json)
+		print_sentence(result);
+	else if (print_json(request, result) != 0)
+		return COMMAND_FAILED;
+	return result->allowed ? COMMAND_DONE : COMMAND_NO;
+}
+
+static int decide(const char *socket_path, const struct request *request, struct stint_result *result) {
+	struct stint *stint = NULL;
+	struct stint_limiter *limiter = NULL;
+	const struct stint_options limits = {.policy = request->policy, .must_exist = true};
+	int status = stint_open(&stint, socket_path);
+	if (status == 0)
+		status = stint_limiter_new(&limiter, stint, &limits);
+	if (status == 0)
+		status = stint_check(limiter, request->client_id, (uint32_t)request->cost, result);
+	if (status == 0 && result->source == STINT_SOURCE_LOCAL)
+		status = STINT_EAGENT;
+	stint_limiter_free(limiter);
+	stint_close(stint);
+	return status;
+}
+
+int check_run(struct command_call *call) {
+	struct request request = {.cost = 1};
+	struct stint_result result;
+	const char *arguments[2];
+	const struct command_option options[] = {
+		{.name = "cost", .number = &request.cost, .min = 1, .max = STINT_MAX_REQUESTS_MAX},
+		{.name = "json", .flag = &request.json},
+		{0},
+	};
+	if (command_parse(call, options, arguments, 2, 2) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	request.policy = arguments[0];
+	request.client_id = arguments[1];
+	int status = decide(call->settings->socket_path, &request, &result);
+	if (status == STINT_EAGENT)
+		return report_no_agent(call);
+	return status != 0 ? report_failure(call, &request, status) : print_verdict(&request, &result);
+}

@@ -1,0 +1,70 @@
+/*
+ * cmd_client.c - `stint client ...`: exceptions from a policy for one client.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "command.h"
+#include "query.h"
+#include "stint.h"
+
+static const char block_help[] =
+	"The client is denied, whatever it asks, until \"stint client clear\".\n"
+	"\n"
+	"  --note TEXT   why; shown in the history\n";
+
+static const char limit_help[] =
+	"The client gets a max_requests of its own under the policy; the window stays.\n"
+	"\n"
+	"  --max-requests N   1 to 1000000000, required\n"
+	"  --note TEXT        why; shown in the history\n";
+
+/* Arguments of all three: POLICY CLIENT. */
+static int parse_client(struct command_call *call, const struct command_option *options, const char *arguments[2]) {
+	int code = command_parse(call, options, arguments, 2, 2);
+	if (code == COMMAND_DONE)
+		code = command_check_policy(call, arguments[0]);
+	return code == COMMAND_DONE ? command_check_client(call, arguments[1]) : code;
+}
+
+static int block_run(struct command_call *call) {
+	const char *arguments[2], *note = NULL;
+	const struct command_option options[] = {{.name = "note", .text = &note}, {0}};
+	if (parse_client(call, options, arguments) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	const char *const params[] = {arguments[0], arguments[1], note};
+	return query_run(call, "select stint.block_client($1, $2, $3)", 3, params);
+}
+
+static int limit_run(struct command_call *call) {
+	const char *arguments[2], *note = NULL;
+	int64_t max_requests = 0;
+	char digits[24];
+	const struct command_option options[] = {
+		{.name = "max-requests", .number = &max_requests, .min = 1, .max = STINT_MAX_REQUESTS_MAX},
+		{.name = "note", .text = &note},
+		{0},
+	};
+	if (parse_client(call, options, arguments) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	if (max_requests == 0)
+		return command_misuse(call, "--max-requests is required");
+	snprintf(digits, sizeof digits, "%" PRId64, max_requests);
+	const char *const params[] = {arguments[0], arguments[1], digits, note};
+	return query_run(call, "select stint.set_override($1, $2, $3, $4)", 4, params);
+}
+
+static int clear_run(struct command_call *call) {
+	const char *arguments[2];
+	const struct command_option options[] = {{0}};
+	if (parse_client(call, options, arguments) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return query_run(call, "select stint.clear_override($1, $2)", 2, arguments);
+}
+
+const struct command client_commands[] = {
+	{"block", "POLICY CLIENT [--note TEXT]", "admit nothing of a client", block_help, NULL, block_run},
+	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL, limit_run},
+	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
+	{0},
+};

@@ -1,0 +1,288 @@
+/*
+ * cmd_db.c - `stint db ...`: the schema's life in the database. What makes a
+ * database unfit is checked before anything is changed, for a clear sentence
+ * instead of an error halfway.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "migrations.h"
+#include "output.h"
+#include "pg.h"
+#include "query.h"
+
+#define SERVER_VERSION_MIN 150000 /* what the migrations are written for and tested with */
+
+static const char init_help[] =
+	"Creates the roles stint_owner, stint_agent and stint_auditor, where they don't exist, and\n"
+	"the schema stint. Needs a database with the encoding UTF8, PostgreSQL 15 or later, and a\n"
+	"role that may create roles and create in the database (no superuser). Each migration is a\n"
+	"transaction: after a failure, what is there is whole.\n";
+
+static const char migrate_help[] =
+	"Applies the migrations that the database doesn't have yet, each in a transaction. Refuses a\n"
+	"schema that is newer than this program. Run it before newer agents start.\n";
+
+static const char db_status_help[] =
+	"Shows the schema's version there and in this program, who has which role, and the hosts.\n"
+	"Exits 0 when the versions are the same, 1 otherwise.\n"
+	"\n"
+	"  --json   as a JSON object\n";
+
+static const char sql_help[] =
+	"Prints what \"db init\" would run, for a database administrator to read and to apply with\n"
+	"psql.\n";
+
+static const char login_hint[] =
+	"Now give the agents a login of their own, for example:\n"
+	"  create role stintd login password '...' in role stint_agent;\n"
+	"and auditors: grant stint_auditor to somebody;\n";
+
+struct server {
+	int version;
+	char version_text[64];
+	char encoding[32];
+	char database[128];
+	char user[128];
+	bool read_only;
+	bool may_create;       /* schemas in this database */
+	bool may_create_roles;
+	bool has_roles;        /* all three exist already */
+};
+
+static bool is_true(const char *cell) {
+	return cell != NULL && *cell == 't';
+}
+
+static void copy_cell(char *to, size_t size, const char *cell) {
+	snprintf(to, size, "%s", cell != NULL ? cell : "");
+}
+
+static int read_server(struct pg *pg, struct server *server) {
+	static const char sql[] =
+		"select current_setting('server_version_num'), current_setting('server_version'),"
+		" pg_encoding_to_char(d.encoding), d.datname, current_user, pg_is_in_recovery(),"
+		" has_database_privilege(d.oid, 'create'),"
+		" (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),"
+		" (select count(*) = 3 from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_auditor'))"
+		" from pg_database d where d.datname = current_database()";
+	struct pg_rows rows = {0};
+	int error = pg_query(pg, sql, 0, NULL, &rows);
+	if (error != PG_OK)
+		return error;
+	char **cells = rows.cells;
+	server->version = cells[0] != NULL ? atoi(cells[0]) : 0;
+	copy_cell(server->version_text, sizeof server->version_text, cells[1]);
+	copy_cell(server->encoding, sizeof server->encoding, cells[2]);
+	copy_cell(server->database, sizeof server->database, cells[3]);
+	copy_cell(server->user, sizeof server->user, cells[4]);
+	server->read_only = is_true(cells[5]);
+	server->may_create = is_true(cells[6]);
+	server->may_create_roles = is_true(cells[7]);
+	server->has_roles = is_true(cells[8]);
+	pg_rows_free(&rows);
+	return PG_OK;
+}
+
+static int check_server(const struct command_call *call, const struct server *server) {
+	if (server->version < SERVER_VERSION_MIN)
+		command_error(call, "the server is PostgreSQL %s, must be 15 or later", server->version_text);
+	else if (strcmp(server->encoding, "UTF8") != 0)
+		command_error(call, "the database \"%s\" has the encoding %s, must be UTF8 (create database ... encoding 'UTF8' template template0)",
+		              server->database, server->encoding);
+	else if (server->read_only)
+		command_error(call, "the server is a standby and takes no changes; connect to the primary");
+	else
+		return COMMAND_DONE;
+	return COMMAND_NO;
+}
+
+static int check_rights(const struct command_call *call, const struct server *server) {
+	if (!server->may_create)
+		command_error(call, "the role \"%s\" may not create a schema in the database \"%s\" (grant create on database)",
+		              server->user, server->database);
+	else if (!server->has_roles && !server->may_create_roles)
+		command_error(call, "the role \"%s\" may not create roles, and stint_owner, stint_agent and stint_auditor don't all exist",
+		              server->user);
+	else
+		return COMMAND_DONE;
+	return COMMAND_NO;
+}
+
+/* Connects and asks what both init and migrate need. On failure *pg is NULL, all is reported. */
+static int open_database(const struct command_call *call, struct pg **pg, struct server *server, int *version) {
+	int code = command_connect(call, pg);
+	if (code != COMMAND_DONE)
+		return code;
+	int error = read_server(*pg, server);
+	if (error == PG_OK)
+		error = migrations_read_version(*pg, version);
+	if (error != PG_OK)
+		code = command_database_error(call, *pg, error);
+	if (code != COMMAND_DONE) {
+		pg_close(*pg);
+		*pg = NULL;
+	}
+	return code;
+}
+
+static void report_applied(const struct embedded_migration *migration) {
+	printf("migration %d, %s: applied\n", migration->version, migration->name);
+	fflush(stdout); /* before the next one, which may take its time */
+}
+
+static int apply_from(const struct command_call *call, struct pg *pg, int version) {
+	int error = migrations_apply(pg, version, report_applied);
+	return error == PG_OK ? COMMAND_DONE : command_database_error(call, pg, error);
+}
+
+static int check_init(const struct command_call *call, const struct server *server, int version) {
+	int code = check_server(call, server);
+	if (code != COMMAND_DONE)
+		return code;
+	if (version != MIGRATIONS_NO_SCHEMA) {
+		command_error(call, "the schema is already there, version %d; \"stint db migrate\" brings it to version %d", version,
+		              migrations_newest());
+		return COMMAND_NO;
+	}
+	return check_rights(call, server);
+}
+
+static int init_run(struct command_call *call) {
+	const struct command_option options[] = {{0}};
+	struct server server;
+	struct pg *pg;
+	int version;
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	int code = open_database(call, &pg, &server, &version);
+	if (code != COMMAND_DONE)
+		return code;
+	code = check_init(call, &server, version);
+	if (code == COMMAND_DONE)
+		code = apply_from(call, pg, version);
+	if (code == COMMAND_DONE)
+		fputs(login_hint, stdout);
+	pg_close(pg);
+	return code;
+}
+
+static int check_migrate(const struct command_call *call, const struct server *server, int version) {
+	if (version == MIGRATIONS_NO_SCHEMA)
+		command_error(call, "there is no schema stint in the database \"%s\"; \"stint db init\" makes it", server->database);
+	else if (version > migrations_newest())
+		command_error(call, "the schema has version %d, this program knows up to %d: use a newer one", version,
+		              migrations_newest());
+	else
+		return check_server(call, server);
+	return COMMAND_NO;
+}
+
+static int migrate_run(struct command_call *call) {
+	const struct command_option options[] = {{0}};
+	struct server server;
+	struct pg *pg;
+	int version;
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	int code = open_database(call, &pg, &server, &version);
+	if (code != COMMAND_DONE)
+		return code;
+	code = check_migrate(call, &server, version);
+	if (code == COMMAND_DONE && version == migrations_newest())
+		printf("nothing to do: the schema has version %d\n", version);
+	else if (code == COMMAND_DONE)
+		code = apply_from(call, pg, version);
+	pg_close(pg);
+	return code;
+}
+
+/* Who is a member of what, one row each. */
+static const char roles_sql[] =
+	"select r.rolname as role, m.rolname as member from pg_roles r"
+	" left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+	" where r.rolname in ('stint_owner', 'stint_agent', 'stint_auditor') order by 1, 2";
+
+/* What may not be read, or isn't there yet, is null. */
+static json_t *read_or_null(struct pg *pg, const char *select) {
+	int error;
+	json_t *objects = query_objects(pg, select, 0, NULL, &error);
+	return objects != NULL ? objects : json_null();
+}
+
+static json_t *make_status(struct pg *pg, const struct server *server, int version) {
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o}", "database", server->database, "user", server->user,
+	                 "server_version", server->version_text, "encoding", server->encoding, "schema_version", version,
+	                 "newest_version", migrations_newest(), "roles", read_or_null(pg, roles_sql), "hosts",
+	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
+}
+
+static int print_list(const char *heading, json_t *rows) {
+	printf("\n%s\n", heading);
+	if (json_is_null(rows))
+		return puts("(not readable for this user)") < 0 ? -1 : 0;
+	return output_objects(rows, 0, NULL, NULL, stdout);
+}
+
+static int print_status(json_t *status, const struct server *server, int version) {
+	char *database = output_printable(server->database), *user = output_printable(server->user);
+	printf("server    PostgreSQL %s, %s\ndatabase  %s, as %s\n", server->version_text, server->encoding,
+	       database != NULL ? database : "", user != NULL ? user : "");
+	free(database);
+	free(user);
+	if (version == MIGRATIONS_NO_SCHEMA)
+		printf("schema    none; this program has version %d\n", migrations_newest());
+	else
+		printf("schema    version %d; this program has version %d\n", version, migrations_newest());
+	if (print_list("Roles", json_object_get(status, "roles")) != 0)
+		return -1;
+	return version == MIGRATIONS_NO_SCHEMA ? 0 : print_list("Hosts", json_object_get(status, "hosts"));
+}
+
+static int report_status(const struct command_call *call, struct pg *pg, const struct server *server, int version,
+                         bool as_json) {
+	json_t *status = make_status(pg, server, version);
+	int result = status == NULL ? -1 : as_json ? output_json(json_incref(status), stdout) : print_status(status, server, version);
+	json_decref(status);
+	if (result != 0) {
+		command_error(call, "out of memory, or the output can't be written");
+		return COMMAND_FAILED;
+	}
+	return version == migrations_newest() ? COMMAND_DONE : COMMAND_NO;
+}
+
+static int db_status_run(struct command_call *call) {
+	bool as_json = false;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	struct server server;
+	struct pg *pg;
+	int version;
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	int code = open_database(call, &pg, &server, &version);
+	if (code == COMMAND_DONE)
+		code = report_status(call, pg, &server, version, as_json);
+	pg_close(pg);
+	return code;
+}
+
+static int sql_run(struct command_call *call) {
+	const struct command_option options[] = {{0}};
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	for (size_t i = 0; i < embedded_migration_count; i++) {
+		const struct embedded_migration *migration = &embedded_migrations[i];
+		printf("-- Migration %d, %s\n\nbegin;\n\n%s\ncommit;\n\n", migration->version, migration->name, migration->sql);
+	}
+	return COMMAND_DONE;
+}
+
+const struct command db_commands[] = {
+	{"init", "", "create roles and schema", init_help, NULL, init_run},
+	{"migrate", "", "bring the schema to this program's version", migrate_help, NULL, migrate_run},
+	{"status", "[--json]", "show the schema's version, roles and hosts", db_status_help, NULL, db_status_run},
+	{"sql", "", "print all SQL", sql_help, NULL, sql_run},
+	{0},
+};

@@ -1,0 +1,167 @@
+/*
+ * cmd_policy.c - `stint policy ...`: the limits, as an operator sets and sees
+ * them. Ranges are checked here first, so that the message names the option.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "query.h"
+#include "stint.h"
+
+#define DEFAULT_RESOLUTION 10
+
+static const char set_help[] =
+	"Creates a policy or changes the one of that name, and pins it: what apps declare from\n"
+	"then on changes nothing. The options say all of it: what is left out gets its default,\n"
+	"also when the policy exists. All agents follow within a second.\n"
+	"\n"
+	"  --max-requests N               1 to 1000000000, required\n"
+	"  --time-window-ms N             100 to 2678400000 (31 days), required\n"
+	"  --fallback-max-requests N      per host while the database is away,\n"
+	"                                 1 to 2000000000 (default 2 x --max-requests)\n"
+	"  --fallback-time-window-ms N    100 to 2678400000 (default --time-window-ms)\n"
+	"  --algorithm A                  sliding_window (default) or fixed_window\n"
+	"  --resolution N                 sub-windows of a sliding window, 1 to 60 (default 10)\n"
+	"  --mode M                       strict (default) or relaxed\n";
+
+static const char history_help[] =
+	"Every change of the policies and of their clients' exceptions, also those made by plain SQL,\n"
+	"oldest first; of one policy where NAME is given.\n"
+	"\n"
+	"  --json   as a JSON array\n";
+
+static const char history_sql[] =
+	"select " QUERY_TIME("at") " as at, changed_by, action, policy_name as policy, client_id, old, new"
+	" from stint.change where $1::text is null or policy_name = $1 order by change_id";
+
+struct limits {
+	int64_t max_requests;
+	int64_t time_window_ms;
+	int64_t fallback_max_requests;
+	int64_t fallback_time_window_ms;
+	int64_t resolution;
+	const char *algorithm;
+	const char *mode;
+};
+
+static int check_choice(const struct command_call *call, const char *option, const char *value, const char *one,
+                        const char *other) {
+	if (strcmp(value, one) == 0 || strcmp(value, other) == 0)
+		return COMMAND_DONE;
+	return command_misuse(call, "--%s is \"%s\", must be %s or %s", option, value, one, other);
+}
+
+/* What concerns more than one option. */
+static int check_limits(const struct command_call *call, const struct limits *limits) {
+	if (limits->max_requests == 0)
+		return command_misuse(call, "--max-requests is required");
+	if (limits->time_window_ms == 0)
+		return command_misuse(call, "--time-window-ms is required");
+	int code = check_choice(call, "algorithm", limits->algorithm, "sliding_window", "fixed_window");
+	if (code == COMMAND_DONE)
+		code = check_choice(call, "mode", limits->mode, "strict", "relaxed");
+	int64_t sub_window_ms = (limits->time_window_ms + limits->resolution - 1) / limits->resolution;
+	if (code == COMMAND_DONE && strcmp(limits->algorithm, "sliding_window") == 0 && sub_window_ms < STINT_SUB_WINDOW_MS_MIN)
+		code = command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d", sub_window_ms,
+		                      STINT_SUB_WINDOW_MS_MIN);
+	return code;
+}
+
+static int parse_limits(struct command_call *call, struct limits *limits, const char **name) {
+	const struct command_option options[] = {
+		{.name = "max-requests", .number = &limits->max_requests, .min = 1, .max = STINT_MAX_REQUESTS_MAX},
+		{.name = "time-window-ms", .number = &limits->time_window_ms, .min = STINT_TIME_WINDOW_MS_MIN,
+		 .max = STINT_TIME_WINDOW_MS_MAX},
+		{.name = "fallback-max-requests", .number = &limits->fallback_max_requests, .min = 1,
+		 .max = STINT_FALLBACK_REQUESTS_MAX},
+		{.name = "fallback-time-window-ms", .number = &limits->fallback_time_window_ms, .min = STINT_TIME_WINDOW_MS_MIN,
+		 .max = STINT_TIME_WINDOW_MS_MAX},
+		{.name = "resolution", .number = &limits->resolution, .min = 1, .max = STINT_RESOLUTION_MAX},
+		{.name = "algorithm", .text = &limits->algorithm},
+		{.name = "mode", .text = &limits->mode},
+		{0},
+	};
+	if (command_parse(call, options, name, 1, 1) != COMMAND_DONE || command_check_policy(call, *name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return check_limits(call, limits);
+}
+
+struct number_text {
+	char digits[24];
+};
+
+/* NULL for what isn't given: the SQL function has the defaults. */
+static const char *optional(struct number_text *text, int64_t number) {
+	snprintf(text->digits, sizeof text->digits, "%" PRId64, number);
+	return number != 0 ? text->digits : NULL;
+}
+
+static int set_run(struct command_call *call) {
+	struct limits limits = {.resolution = DEFAULT_RESOLUTION, .algorithm = "sliding_window", .mode = "strict"};
+	struct number_text texts[5];
+	const char *name;
+	if (parse_limits(call, &limits, &name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	const char *const params[] = {
+		name,
+		optional(&texts[0], limits.max_requests),
+		optional(&texts[1], limits.time_window_ms),
+		optional(&texts[2], limits.fallback_max_requests),
+		optional(&texts[3], limits.fallback_time_window_ms),
+		limits.algorithm,
+		optional(&texts[4], limits.resolution),
+		limits.mode,
+	};
+	return query_run(call, "select stint.set_policy($1, $2, $3, $4, $5, $6, $7, $8)", 8, params);
+}
+
+static int list_run(struct command_call *call) {
+	bool as_json = false;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return query_print(call,
+	                   "select name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,"
+	                   " algorithm, resolution, mode, pinned from stint.get_policies() order by name",
+	                   0, NULL, as_json);
+}
+
+static int history_run(struct command_call *call) {
+	bool as_json = false;
+	const char *name = NULL;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (command_parse(call, options, &name, 0, 1) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	if (name != NULL && command_check_policy(call, name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return query_print(call, history_sql, 1, &name, as_json);
+}
+
+/* `sql` takes the policy's name. */
+static int run_on_policy(struct command_call *call, const char *sql) {
+	const char *name;
+	const struct command_option options[] = {{0}};
+	if (command_parse(call, options, &name, 1, 1) != COMMAND_DONE || command_check_policy(call, name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return query_run(call, sql, 1, &name);
+}
+
+static int unpin_run(struct command_call *call) {
+	return run_on_policy(call, "select stint.unpin_policy($1)");
+}
+
+static int drop_run(struct command_call *call) {
+	return run_on_policy(call, "select stint.drop_policy($1)");
+}
+
+const struct command policy_commands[] = {
+	{"set", "NAME --max-requests N --time-window-ms N [OPTION ...]", "create or change a policy, and pin it", set_help,
+	 NULL, set_run},
+	{"list", "[--json]", "show all policies", NULL, NULL, list_run},
+	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run},
+	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run},
+	{"drop", "NAME", "delete a policy, its exceptions and its counters", NULL, NULL, drop_run},
+	{0},
+};

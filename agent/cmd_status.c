@@ -1,0 +1,116 @@
+/*
+ * cmd_status.c - `stint status`: what this host's agent says of itself. The JSON
+ * is the agent's own; the tables show what is known here and skip what isn't, so
+ * that agent and command may be of different versions.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent_status.h"
+#include "command.h"
+#include "output.h"
+
+const char status_help[] =
+	"Shows the agent's state towards the database, its table, its counters and the policies\n"
+	"that it knows.\n"
+	"\n"
+	"  --json   all of it, as the agent reports it\n";
+
+static int64_t number_of(const json_t *object, const char *key) {
+	return json_integer_value(json_object_get(object, key)); /* 0 where there is none */
+}
+
+static const char *text_of(const json_t *object, const char *key) {
+	const char *text = json_string_value(json_object_get(object, key));
+	return text != NULL ? text : "";
+}
+
+static void print_field(const char *name, const char *value) {
+	char *printable = output_printable(value);
+	if (printable != NULL && *printable != '\0')
+		printf("%-10s%s\n", name, printable);
+	free(printable);
+}
+
+static void print_agent(const json_t *status) {
+	char text[600], uptime[OUTPUT_TEXT_SIZE];
+	output_duration(uptime, number_of(status, "uptime_ms"));
+	snprintf(text, sizeof text, "%s on host %s, process %" PRId64 ", up %s, %" PRId64 " apps attached",
+	         text_of(status, "version"), text_of(status, "host"), number_of(status, "pid"), uptime,
+	         number_of(status, "apps"));
+	print_field("agent", text);
+}
+
+static void print_database(const json_t *database) {
+	char text[600], since[OUTPUT_TEXT_SIZE];
+	output_duration(since, number_of(database, "since_ms"));
+	snprintf(text, sizeof text, "%s, %s for %s, %" PRId64 " live hosts, round trip %.1f ms, %" PRId64 " fallbacks so far",
+	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
+	         (double)number_of(database, "rtt_us") / 1000, number_of(database, "fallbacks"));
+	print_field("database", text);
+	print_field("error", text_of(database, "last_error"));
+}
+
+static void print_table(const json_t *table) {
+	char text[200], bytes[OUTPUT_TEXT_SIZE];
+	snprintf(text, sizeof text,
+	         "%" PRId64 " of %" PRId64 " clients, %s, %" PRId64 " evicted, %" PRId64 " without room",
+	         number_of(table, "clients"), number_of(table, "capacity"),
+	         output_bytes(bytes, number_of(table, "bytes")), number_of(table, "evictions"), number_of(table, "overflow"));
+	print_field("table", text);
+}
+
+static int print_counters(json_t *counters) {
+	struct output_table table;
+	const char *name;
+	json_t *value;
+	output_table_start(&table, 2, (const char *[]){"counter", "value"});
+	json_object_foreach(counters, name, value) {
+		output_table_add(&table, name);
+		output_table_add_number(&table, json_integer_value(value));
+	}
+	putchar('\n');
+	return output_table_end(&table, stdout);
+}
+
+static int print_policies(json_t *policies) {
+	static const char *const names[] = {
+		"name", "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms", "algorithm",
+		"resolution", "mode", "pinned",
+	};
+	static const char *const headings[] = {
+		"policy", "max_requests", "window_ms", "fallback_max", "fallback_window_ms", "algorithm", "resolution", "mode",
+		"pinned",
+	};
+	putchar('\n');
+	return output_objects(policies, sizeof names / sizeof *names, names, headings, stdout);
+}
+
+static int print_status(const json_t *status) {
+	print_agent(status);
+	print_database(json_object_get(status, "database"));
+	print_table(json_object_get(status, "table"));
+	if (print_counters(json_object_get(status, "counters")) != 0)
+		return COMMAND_FAILED;
+	json_t *policies = json_object_get(status, "policies");
+	return json_array_size(policies) == 0 || print_policies(policies) == 0 ? COMMAND_DONE : COMMAND_FAILED;
+}
+
+int status_run(struct command_call *call) {
+	bool as_json = false;
+	char why[256];
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
+	if (status == NULL) {
+		command_error(call, "the agent at %s is out of reach: %s", agent_status_socket(call->settings->socket_path), why);
+		return COMMAND_NO_AGENT;
+	}
+	if (as_json)
+		return output_json(status, stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED;
+	int code = print_status(status);
+	json_decref(status);
+	return code;
+}

@@ -1,0 +1,212 @@
+/*
+ * command.c - see command.h.
+ *
+ * Options are parsed here and not by getopt_long(): that takes abbreviations,
+ * which break scripts when a longer option is added, and says neither ranges
+ * nor which command was meant.
+ */
+#include "command.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "output.h"
+#include "pg.h"
+#include "stint.h"
+
+#define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */
+#define POLICY_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-"
+
+static void print_message(const struct command_call *call, const char *format, va_list arguments) {
+	char *message = NULL;
+	if (vasprintf(&message, format, arguments) < 0)
+		message = NULL;
+	/* What is quoted in a message may come from anywhere. */
+	char *printable = message != NULL ? output_printable(message) : NULL;
+	fprintf(stderr, "%s: %s\n", call->path, printable != NULL ? printable : "out of memory");
+	free(printable);
+	free(message);
+}
+
+void command_error(const struct command_call *call, const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	print_message(call, format, arguments);
+	va_end(arguments);
+}
+
+int command_misuse(const struct command_call *call, const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	print_message(call, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "Try \"%s --help\".\n", call->path);
+	return COMMAND_USAGE;
+}
+
+/* Digits only: strtoll() alone would take blanks, a plus sign, and stop at what it doesn't know. */
+static bool parse_number(const char *text, int64_t *number) {
+	const char *digits = text + (*text == '-');
+	if (*digits == '\0' || strspn(digits, "0123456789") != strlen(digits))
+		return false;
+	errno = 0;
+	*number = strtoll(text, NULL, 10);
+	return errno == 0;
+}
+
+static int set_number(const struct command_call *call, const struct command_option *option, const char *text) {
+	int64_t number;
+	if (!parse_number(text, &number) || number < option->min || number > option->max)
+		return command_misuse(call, "--%s is \"%s\", must be a whole number from %" PRId64 " to %" PRId64,
+		                      option->name, text, option->min, option->max);
+	*option->number = number;
+	return COMMAND_DONE;
+}
+
+static int set_option(const struct command_call *call, const struct command_option *option, const char *value) {
+	if (option->number != NULL)
+		return set_number(call, option, value);
+	*option->text = value;
+	return COMMAND_DONE;
+}
+
+static const struct command_option *find_option(const struct command_option *options, const char *word) {
+	size_t length = strcspn(word, "=");
+	for (; options != NULL && options->name != NULL; options++)
+		if (strlen(options->name) == length && strncmp(options->name, word, length) == 0)
+			return options;
+	return NULL;
+}
+
+/* Takes the option at words[at]. How many words it took, 0: none of these options; -1: an error, reported. */
+static int take_option(const struct command_call *call, const struct command_option *options, int at) {
+	const char *word = call->words[at];
+	const struct command_option *option = strncmp(word, "--", 2) == 0 ? find_option(options, word + 2) : NULL;
+	if (option == NULL)
+		return 0;
+	const char *value = strchr(word, '=');
+	if (option->flag != NULL) {
+		if (value != NULL)
+			return command_misuse(call, "--%s takes no value", option->name), -1;
+		*option->flag = true;
+		return 1;
+	}
+	if (value != NULL)
+		return set_option(call, option, value + 1) == COMMAND_DONE ? 1 : -1;
+	if (at + 1 == call->word_count || strncmp(call->words[at + 1], "--", 2) == 0)
+		return command_misuse(call, "--%s needs a value", option->name), -1;
+	return set_option(call, option, call->words[at + 1]) == COMMAND_DONE ? 2 : -1;
+}
+
+static int take_setting_at(const struct command_call *call, int at) {
+	const struct command_option settings[] = {
+		{.name = "socket", .text = &call->settings->socket_path},
+		{.name = "database", .text = &call->settings->conninfo},
+		{0},
+	};
+	return take_option(call, settings, at);
+}
+
+int command_take_setting(struct command_call *call) {
+	int taken = call->word_count > 0 ? take_setting_at(call, 0) : 0;
+	if (taken <= 0)
+		return taken;
+	call->words += taken;
+	call->word_count -= taken;
+	return 1;
+}
+
+static int report_unknown(const struct command_call *call, const char *word) {
+	if (strncmp(word, "--", 2) != 0)
+		return command_misuse(call, "unknown option \"%s\" (if it is no option, put -- before it)", word);
+	return command_misuse(call, "unknown option \"%.*s\"", (int)strcspn(word, "="), word);
+}
+
+int command_parse(struct command_call *call, const struct command_option *options, const char **arguments, int least,
+                  int most) {
+	bool only_arguments = false;
+	int found = 0;
+	for (int at = 0; at < call->word_count;) {
+		const char *word = call->words[at];
+		bool is_option = !only_arguments && word[0] == '-' && word[1] != '\0';
+		int taken = 1;
+		if (is_option && strcmp(word, "--") == 0) {
+			only_arguments = true;
+		} else if (is_option) {
+			taken = take_option(call, options, at);
+			taken = taken != 0 ? taken : take_setting_at(call, at);
+			if (taken == 0)
+				return report_unknown(call, word);
+			if (taken < 0)
+				return COMMAND_USAGE;
+		} else if (found == most) {
+			return command_misuse(call, "unexpected argument \"%s\"", word);
+		} else {
+			arguments[found++] = word;
+		}
+		at += taken;
+	}
+	if (found < least)
+		return command_misuse(call, "%s", found == 0 ? "arguments are missing" : "an argument is missing");
+	return COMMAND_DONE;
+}
+
+int command_check_policy(const struct command_call *call, const char *name) {
+	size_t length = strlen(name);
+	if (length > 0 && length <= STINT_POLICY_NAME_MAX && strspn(name, POLICY_NAME_CHARACTERS) == length)
+		return COMMAND_DONE;
+	return command_misuse(call, "the policy's name is \"%.80s\" (%zu bytes), must be 1 to %d bytes of [A-Za-z0-9_.:/-]",
+	                      name, length, STINT_POLICY_NAME_MAX);
+}
+
+/* Whether it is UTF-8 says the database, or the library. */
+int command_check_client(const struct command_call *call, const char *client_id) {
+	size_t length = strlen(client_id);
+	if (length > 0 && length <= STINT_CLIENT_ID_MAX)
+		return COMMAND_DONE;
+	return command_misuse(call, "the client's id is \"%.80s\" (%zu bytes), must be 1 to %d bytes of UTF-8",
+	                      client_id, length, STINT_CLIENT_ID_MAX);
+}
+
+int command_connect(const struct command_call *call, struct pg **out) {
+	const char *conninfo = call->settings->conninfo;
+	if (conninfo == NULL)
+		conninfo = getenv("STINT_DATABASE");
+	if (conninfo == NULL)
+		conninfo = "";
+	*out = NULL;
+	if (strcmp(conninfo, "memory:") == 0)
+		return command_misuse(call, "the database is \"memory:\", which lives inside the agent; there is nothing to connect to");
+	struct pg *pg;
+	int status = pg_connect(&pg, conninfo, CONNECT_TIMEOUT_MS);
+	if (status == PG_OK) {
+		*out = pg;
+		return COMMAND_DONE;
+	}
+	command_error(call, "can't connect to the database: %s", pg != NULL ? pg_error(pg) : "out of memory");
+	pg_close(pg);
+	return COMMAND_NO_DATABASE;
+}
+
+/* Is it a value that the database refused? Class 22: data exception; 23514: check violation. */
+static bool is_bad_value(const char *sqlstate) {
+	return strncmp(sqlstate, "22", 2) == 0 || strcmp(sqlstate, "23514") == 0;
+}
+
+/* Does it look as if there were no schema, or an older one? */
+static bool is_missing_object(const char *sqlstate) {
+	return strcmp(sqlstate, "3F000") == 0 || strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "42883") == 0;
+}
+
+int command_database_error(const struct command_call *call, const struct pg *pg, int error) {
+	const char *sqlstate = pg_sqlstate(pg);
+	const char *hint = is_missing_object(sqlstate) ? "; \"stint db status\" tells whether the schema is there" : "";
+	command_error(call, "%s%s", pg_error(pg), hint);
+	if (error == PG_UNREACHABLE)
+		return COMMAND_NO_DATABASE;
+	return is_bad_value(sqlstate) ? COMMAND_USAGE : COMMAND_NO;
+}

@@ -1,0 +1,66 @@
+/*
+ * query.c - see query.h. The database makes the JSON: so numbers stay numbers
+ * without a table of types here, and tables are set from the same objects.
+ */
+#include "query.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "command.h"
+#include "output.h"
+#include "pg.h"
+
+json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params, int *pg_error) {
+	struct pg_rows rows = {0};
+	json_t *objects = NULL;
+	char *sql;
+	*pg_error = PG_OK;
+	if (asprintf(&sql, "select coalesce(json_agg(row_to_json(r)), '[]') from (%s) r", select) < 0)
+		return NULL;
+	*pg_error = pg_query(pg, sql, param_count, params, &rows);
+	free(sql);
+	if (*pg_error != PG_OK)
+		return NULL;
+	if (rows.row_count == 1 && rows.cells[0] != NULL)
+		objects = json_loads(rows.cells[0], 0, NULL);
+	pg_rows_free(&rows);
+	return objects;
+}
+
+static int print_objects(json_t *objects, bool as_json) {
+	if (as_json)
+		return output_json(objects, stdout);
+	int status = output_objects(objects, 0, NULL, NULL, stdout);
+	json_decref(objects);
+	return status;
+}
+
+int query_print(const struct command_call *call, const char *select, int param_count, const char *const *params, bool as_json) {
+	struct pg *pg;
+	int error;
+	int code = command_connect(call, &pg);
+	if (code != COMMAND_DONE)
+		return code;
+	json_t *objects = query_objects(pg, select, param_count, params, &error);
+	if (error != PG_OK) {
+		code = command_database_error(call, pg, error);
+	} else if (objects == NULL || print_objects(objects, as_json) != 0) {
+		command_error(call, "out of memory, or the output can't be written");
+		code = COMMAND_FAILED;
+	}
+	pg_close(pg);
+	return code;
+}
+
+int query_run(const struct command_call *call, const char *sql, int param_count, const char *const *params) {
+	struct pg *pg;
+	int code = command_connect(call, &pg);
+	if (code != COMMAND_DONE)
+		return code;
+	int error = pg_query(pg, sql, param_count, params, NULL);
+	if (error != PG_OK)
+		code = command_database_error(call, pg, error);
+	pg_close(pg);
+	return code;
+}

@@ -1,0 +1,157 @@
+/*
+ * stint.c - the operator's command: finds the subcommand in const tables, and
+ * answers --help and --version from them.
+ *
+ * Writing into a closed pipe is no reason to die, nor to change the exit code
+ * of a check: SIGPIPE is ignored, and what can't be written is noticed at the
+ * end.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "stint.h"
+
+static const char exit_codes[] =
+	"Exit codes\n"
+	"  0  done; check: allowed\n"
+	"  1  check: denied; otherwise: refused by the database, or by the state that it is in\n"
+	"  2  wrong use: unknown command or option, a value out of range, no such policy\n"
+	"  3  the agent is out of reach\n"
+	"  4  the database is out of reach, and the command needs it\n"
+	"  5  out of memory, or the output can't be written\n";
+
+static const char settings_help[] =
+	"Everywhere\n"
+	"  --socket PATH    the agent's socket (default: $STINT_SOCKET, else " STINT_DEFAULT_SOCKET ")\n"
+	"  --database DSN   libpq connection string or URI (default: $STINT_DATABASE, else libpq's\n"
+	"                   own, such as $PGHOST and $PGDATABASE)\n"
+	"  --help           of the command before it\n"
+	"  --version\n"
+	"  --               what follows is no option, whatever it starts with\n";
+
+static const struct command top_commands[] = {
+	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL, check_run},
+	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run},
+	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL},
+	{"client", "block|limit|clear ...", "exceptions for single clients", NULL, client_commands, NULL},
+	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL},
+	{0},
+};
+
+static const struct command root = {
+	"stint", "[--socket PATH] [--database DSN] COMMAND ...", "rate limits that many processes of many hosts keep together",
+	NULL, top_commands, NULL,
+};
+
+static void print_help(const struct command *command, const char *path, FILE *file) {
+	fprintf(file, "Usage: %s %s\n%c%s.\n", path, command->synopsis, toupper(command->summary[0]), command->summary + 1);
+	if (command->help != NULL)
+		fprintf(file, "\n%s", command->help);
+	if (command->children != NULL) {
+		fputs("\nCommands\n", file);
+		for (const struct command *child = command->children; child->name != NULL; child++)
+			fprintf(file, "  %-9s%s\n", child->name, child->summary);
+	}
+	fprintf(file, "\n%s\n%s", settings_help, exit_codes);
+}
+
+/* Before a "--" only: after it, the word is somebody's id. */
+static bool has_option(const struct command_call *call, const char *name) {
+	for (int i = 0; i < call->word_count && strcmp(call->words[i], "--") != 0; i++)
+		if (strcmp(call->words[i], name) == 0)
+			return true;
+	return false;
+}
+
+static const struct command *find_child(const struct command *command, const char *name) {
+	for (const struct command *child = command->children; child->name != NULL; child++)
+		if (strcmp(child->name, name) == 0)
+			return child;
+	return NULL;
+}
+
+static void enter(struct command_call *call, const struct command *command) {
+	size_t length = strlen(call->path);
+	snprintf(call->path + length, sizeof call->path - length, "%s%s", length > 0 ? " " : "", command->name);
+	call->words++;
+	call->word_count--;
+}
+
+/* Walks down to the leaf that the words name. NULL: *status is the exit code. */
+static const struct command *find_command(const struct command *command, struct command_call *call, int *status) {
+	while (command->children != NULL) {
+		int taken;
+		while ((taken = command_take_setting(call)) > 0)
+			;
+		*status = COMMAND_USAGE;
+		if (taken < 0)
+			return NULL;
+		const char *word = call->word_count > 0 ? call->words[0] : NULL;
+		const struct command *child = word != NULL ? find_child(command, word) : NULL;
+		if (child != NULL) {
+			command = child;
+			enter(call, child);
+		} else if (word == NULL) {
+			print_help(command, call->path, stderr);
+			return NULL;
+		} else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "--version") == 0) {
+			return command;
+		} else {
+			command_misuse(call, "unknown %s \"%s\"", word[0] == '-' ? "option" : "command", word);
+			return NULL;
+		}
+	}
+	return command;
+}
+
+static int run(struct command_call *call) {
+	int status;
+	enter(call, &root);
+	const struct command *command = find_command(&root, call, &status);
+	if (command == NULL)
+		return status;
+	if (has_option(call, "--version")) {
+		puts("stint " STINT_VERSION);
+		return COMMAND_DONE;
+	}
+	if (command->run == NULL || has_option(call, "--help") || has_option(call, "-h")) {
+		print_help(command, call->path, stdout);
+		return COMMAND_DONE;
+	}
+	return command->run(call);
+}
+
+/* Why writing fails; where the buffer filled up long ago, only trying again tells. 0: it doesn't. */
+static int output_error(void) {
+	bool failed_before = ferror(stdout);
+	clearerr(stdout);
+	errno = 0;
+	if (failed_before)
+		putchar('\n');
+	return fflush(stdout) != 0 ? errno : failed_before ? EIO : 0;
+}
+
+/* A reader that went away has seen what it wanted; a full disk is an error. */
+static int finish_output(int status) {
+	int error = output_error();
+	if (error == 0 || error == EPIPE)
+		return status;
+	fprintf(stderr, "stint: can't write the output: %s\n", strerror(error));
+	return COMMAND_FAILED;
+}
+
+int main(int argc, char **argv) {
+	struct settings settings = {0};
+	struct command_call call = {.settings = &settings, .word_count = argc, .words = argv};
+	signal(SIGPIPE, SIG_IGN);
+	setlocale(LC_CTYPE, "");
+	if (MB_CUR_MAX == 1) /* a cron job's or a container's C locale: what is stored is UTF-8 all the same */
+		setlocale(LC_CTYPE, "C.UTF-8");
+	return finish_output(run(&call));
+}
