@@ -15,6 +15,7 @@ TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 
 BUILD ?= build
 PKG_CONFIG ?= pkg-config
+OBJCOPY ?= objcopy
 VERSION := $(shell sed -n 's/^\#define STINT_VERSION "\(.*\)"/\1/p' lib/stint.h)
 SONAME := libstint.so.0
 
@@ -47,28 +48,47 @@ endif
 
 # ---- Sources -----------------------------------------------------------------
 
-LIB :=
+LIB := \
+	lib/client_id.c \
+	lib/connection.c \
+	lib/decide.c \
+	lib/error.c \
+	lib/local.c \
+	lib/mapping.c
 
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/client.c \
+	agent/core_batch.c \
+	agent/database.c \
+	agent/database_hello.c \
 	agent/grant.c \
 	agent/heap.c \
 	agent/pg.c \
+	agent/pgarray.c \
 	agent/store_memory.c \
 	agent/table.c
 
 STINT := \
 	agent/agent_status.c \
 	agent/cmd_check.c \
+	agent/cmd_client.c \
+	agent/cmd_db.c \
 	agent/cmd_policy.c \
 	agent/cmd_status.c \
 	agent/command.c \
+	agent/migrations.c \
 	agent/output.c \
 	agent/query.c \
 	agent/stint.c
 
-MIGRATIONS :=
+MIGRATIONS := \
+	sql/001_limiter/01_role.sql \
+	sql/001_limiter/02_policy.sql \
+	sql/001_limiter/03_counter.sql \
+	sql/001_limiter/04_host.sql \
+	sql/001_limiter/20_rewindow.sql \
+	sql/001_limiter/21_take.sql
 
 LIB_TESTS :=
 
@@ -79,16 +99,35 @@ THREADED_TESTS :=
 
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \
+	tests/support/books.c \
+	tests/support/cluster.c \
+	tests/support/crowd.c \
 	tests/support/histogram.c \
+	tests/support/host.c \
 	tests/support/journal.c \
 	tests/support/load.c \
 	tests/support/oracle.c \
+	tests/support/peer.c \
 	tests/support/process.c \
+	tests/support/scene.c \
+	tests/support/stage.c \
 	tests/support/tap.c
 
 PROGRAMS := \
 	tests/support/app.c \
 	tests/systemd/app.c
+
+SYSTEM := \
+	tests/demo/demo.c \
+	tests/system/test_agent_killed.c \
+	tests/system/test_app_killed.c \
+	tests/system/test_bad_input.c \
+	tests/system/test_checker.c \
+	tests/system/test_database_killed.c \
+	tests/system/test_hot_client.c \
+	tests/system/test_million_clients.c \
+	tests/system/test_oracle.c \
+	tests/system/test_policy_change.c
 
 # ---- Targets -----------------------------------------------------------------
 
@@ -100,11 +139,14 @@ agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)
 support_objects = $(SUPPORT:%.c=$(BUILD)/%.o)
 programs = $(PROGRAMS:%.c=$(BUILD)/%)
+system = $(SYSTEM:%.c=$(BUILD)/%)
 
 all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(BUILD)/stint.pc
 
+# One object whose only global names are those of stint.h: the rest can't collide with an app's.
 $(BUILD)/libstint.a: $(lib_objects)
-	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR,$@)rm -f $@ && $(LD) -r -o $(BUILD)/libstint.o $^ && $(OBJCOPY) --localize-hidden $(BUILD)/libstint.o && \
+		$(AR) rcs $@ $(BUILD)/libstint.o
 
 $(BUILD)/libstint.so: $(lib_objects) lib/stint.map
 	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/stint.map \
@@ -132,7 +174,11 @@ $(BUILD)/tests/support.a: $(support_objects)
 $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
 
-$(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
+$(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent/pg.o $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
+
+# These look inside, at the parts.
+$(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm -pthread
 
 $(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
@@ -158,7 +204,7 @@ check: deps
 demo: deps
 	@$(MAKE) --no-print-directory run-demo
 
-run-demo: all $(programs)
+run-demo: all $(programs) $(system)
 	@tests/demo/run
 
 # A test that hangs is a test that failed. None takes a minute on a slow machine.
@@ -187,7 +233,7 @@ sanitize: check-asan check-tsan check-valgrind
 check-sql:
 	@tests/sql/run
 
-check-cli check-system check-systemd: check-%: all $(programs)
+check-cli check-system check-systemd: check-%: all $(programs) $(system)
 	@tests/$*/run
 
 # ---- The machine -------------------------------------------------------------
@@ -200,7 +246,7 @@ place = sed -e 's|/usr/local/bin|$(BINDIR)|g' -e 's|/etc/|$(SYSCONFDIR)/|g'
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(UNITDIR)' \
-		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DATADIR)/stint/sql' '$(DESTDIR)$(SYSCONFDIR)/stint'
+		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DATADIR)/stint' '$(DESTDIR)$(SYSCONFDIR)/stint'
 	install -m 755 $(BUILD)/stintd $(BUILD)/stint '$(DESTDIR)$(BINDIR)'
 	install -m 644 lib/stint.h '$(DESTDIR)$(INCLUDEDIR)'
 	install -m 644 $(BUILD)/libstint.a '$(DESTDIR)$(LIBDIR)'
@@ -208,7 +254,7 @@ install: all
 	ln -sf libstint.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libstint.so'
 	install -m 644 $(BUILD)/stint.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
-	install -m 644 $(MIGRATIONS) '$(DESTDIR)$(DATADIR)/stint/sql'
+	for file in $(MIGRATIONS); do install -D -m 644 $$file '$(DESTDIR)$(DATADIR)/stint/'$$file || exit; done
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
 	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
 	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
@@ -235,4 +281,4 @@ help:
 	check-valgrind clean demo deps help install run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) $(PROGRAMS) \
-	agent/main.c)
+	$(SYSTEM) agent/main.c)
