@@ -61,7 +61,9 @@ AGENT := \
 	agent/client.c \
 	agent/core_batch.c \
 	agent/database.c \
+	agent/database_calls.c \
 	agent/database_hello.c \
+	agent/database_operation.c \
 	agent/grant.c \
 	agent/heap.c \
 	agent/pg.c \

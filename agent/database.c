@@ -1,0 +1,403 @@
+/*
+ * database.c - the connection and its queue of operations; see database.h.
+ *
+ * Life of a connection: OFF -> CONNECTING -> GREETING -> UP, and from each of the
+ * last three by drop() to WAITING, which ends in CONNECTING again.
+ *
+ * Each operation is one command with a transaction of its own, sent at once behind
+ * those that are still under way, so the server answers in the order of the queue. An
+ * operation ends when its transaction has: rows come before the commit, and a commit can
+ * fail. As all have the same time, the oldest one's deadline is the first.
+ *
+ * What calls back runs from the event loop only: a failure inside a caller's call
+ * is noted, and `soon`, a timer of no time, deals with it. (An event activated directly
+ * would be dealt with before any socket is looked at again, so that a callback which
+ * always starts another operation could starve the rest of the agent.)
+ */
+#include "database.h"
+
+#include <event2/event.h>
+#include <event2/util.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "database_private.h"
+#include "pg.h"
+
+/* A server that restarts is back within a second or so; a dead one isn't worth more than one try in 2 s. */
+#define PAUSE_MIN_MS 50
+#define PAUSE_MAX_MS 2000
+
+static int64_t now_ms(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void database_set_error(struct database *db, const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(db->error, sizeof(db->error), format, arguments);
+	va_end(arguments);
+}
+
+/* ---- Timers ------------------------------------------------------------------ */
+
+static void wake_at(struct database *db, int64_t at_ms) {
+	int64_t left = at_ms - now_ms();
+	struct timeval wait = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
+	if (left <= 0)
+		wait = (struct timeval){.tv_sec = 0};
+	db->wake_ms = at_ms;
+	event_add(db->timer, &wait);
+}
+
+static void act_soon(struct database *db) {
+	event_add(db->soon, &(struct timeval){.tv_sec = 0});
+}
+
+void database_drop_soon(struct database *db) {
+	db->broken = true;
+	act_soon(db);
+}
+
+/* ---- Operations ---------------------------------------------------------------- */
+
+/* False: the answer was not what was asked for; the operation is still to be ended. */
+static bool finish(struct database *db, struct operation *op, enum lease_outcome outcome) {
+	db->in_flight -= op->counted;
+	if (op->call->finish(db, op, outcome, outcome == LEASE_DONE ? op->answer : NULL)) {
+		operation_put_away(db, op);
+		return true;
+	}
+	db->in_flight += op->counted;
+	database_set_error(db, "%s answered what this agent does not understand", op->call->name);
+	return false;
+}
+
+static void finish_all(struct database *db, struct operation_list *list, enum lease_outcome outcome) {
+	struct operation_list detached = *list; /* callbacks may add others */
+	*list = (struct operation_list){.first = NULL};
+	while (detached.first)
+		finish(db, operation_take_first(&detached), outcome);
+}
+
+static void drop_broken(struct database *db) {
+	database_set_error(db, "%s", pg_error(db->pg));
+	database_drop_soon(db);
+}
+
+static void flush(struct database *db) {
+	int left = pg_flush(db->pg);
+	if (left < 0)
+		drop_broken(db);
+	if (left > 0)
+		event_add(db->write_event, NULL);
+}
+
+void database_queue(struct database *db, const struct operation *what, int sent) {
+	struct operation *op = operation_new(db, what);
+	op->deadline_ms = now_ms() + db->timeout_ms;
+	operation_append(&db->under_way, op);
+	if (sent != PG_OK)
+		drop_broken(db);
+	else
+		flush(db);
+	if (db->state == DATABASE_UP && db->under_way.first == op)
+		wake_at(db, op->deadline_ms);
+}
+
+void database_start(struct database *db, const struct operation *what, const struct pg_params *params) {
+	struct operation counted = *what;
+	counted.counted = true;
+	db->in_flight++;
+	if (db->state == DATABASE_UP && !db->broken && params) {
+		database_queue(db, &counted, pg_send_prepared(db->pg, what->call->name, params));
+		return;
+	}
+	operation_append(&db->refused, operation_new(db, &counted));
+	act_soon(db);
+}
+
+/* ---- Losing the connection --------------------------------------------------------- */
+
+/* Half to one and a half times the pause, so that hosts which lost the database together don't return together. */
+static int jittered(int pause_ms) {
+	uint32_t random;
+	evutil_secure_rng_get_bytes(&random, sizeof(random));
+	return pause_ms / 2 + (int)(random % (uint32_t)(pause_ms + 1));
+}
+
+static void drop(struct database *db) {
+	char why[sizeof(db->error)];
+	event_del(db->socket_event);
+	event_del(db->write_event);
+	pg_close(db->pg);
+	db->pg = NULL;
+	db->attempt += db->state != DATABASE_UP;
+	db->state = DATABASE_WAITING;
+	db->broken = false;
+	wake_at(db, now_ms() + jittered(db->pause_ms));
+	db->pause_ms = db->pause_ms * 2 < PAUSE_MAX_MS ? db->pause_ms * 2 : PAUSE_MAX_MS;
+	memcpy(why, db->error, sizeof(why)); /* callbacks may fail at something else */
+	finish_all(db, &db->under_way, LEASE_UNKNOWN);
+	db->events->down(db->context, why);
+}
+
+/* ---- What arrives ------------------------------------------------------------------- */
+
+static bool take_refusal(struct database *db, struct operation *op) {
+	bool may_fail = db->state == DATABASE_UP || op->call->optional;
+	hello_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
+	op->refused = true;
+	return may_fail && !hello_is_over(pg_sqlstate(db->pg));
+}
+
+static bool take_end(struct database *db) {
+	struct operation *op = db->under_way.first;
+	enum lease_outcome outcome = op->refused ? LEASE_REJECTED : LEASE_DONE;
+	if (pg_was_warned(db->pg)) { /* committed here, perhaps not on the standby: a failover may forget it */
+		database_set_error(db, "%s", pg_error(db->pg));
+		outcome = LEASE_UNKNOWN;
+	}
+	bool as_asked = op->answer && pg_answer_columns(op->answer) == op->call->columns;
+	if (outcome == LEASE_DONE && !as_asked) {
+		database_set_error(db, "%s answered with other columns than asked for", op->call->name);
+		return false;
+	}
+	if (outcome == LEASE_DONE && db->state == DATABASE_UP)
+		db->pause_ms = PAUSE_MIN_MS; /* it works, not only connects */
+	operation_take_first(&db->under_way);
+	if (finish(db, op, outcome))
+		return true;
+	operation_prepend(&db->under_way, op); /* it ends with the others */
+	return false;
+}
+
+/* False: the connection is to be dropped. */
+static bool take_event(struct database *db, enum pg_event event, struct pg_answer *answer) {
+	struct operation *op = db->under_way.first;
+	switch (event) {
+	case PG_ANSWER:
+		pg_answer_free(op->answer);
+		op->answer = answer;
+		return true;
+	case PG_REFUSED:
+		return take_refusal(db, op);
+	case PG_END:
+		return take_end(db);
+	default:
+		return true;
+	}
+}
+
+static void await_oldest(struct database *db) {
+	if (db->state != DATABASE_UP)
+		return;
+	if (db->under_way.first)
+		wake_at(db, db->under_way.first->deadline_ms);
+	else
+		event_del(db->timer);
+}
+
+/* Takes all that has arrived. The connection may be gone afterwards. */
+static void take_arrived(struct database *db) {
+	bool alive = pg_read(db->pg) == PG_OK;
+	struct pg_answer *answer = NULL;
+	while (db->under_way.first && !db->broken) {
+		enum pg_event event = pg_next(db->pg, &answer);
+		if (event == PG_NOTHING)
+			break;
+		if (!take_event(db, event, answer)) {
+			drop(db);
+			return;
+		}
+	}
+	if (!alive && !db->broken)
+		database_set_error(db, "%s", pg_error(db->pg));
+	if (!alive || db->broken) {
+		drop(db);
+		return;
+	}
+	await_oldest(db);
+	if (db->state == DATABASE_UP && pg_was_notified(db->pg))
+		db->events->notified(db->context);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context) {
+	(void)fd, (void)what;
+	take_arrived(context);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context) {
+	(void)fd, (void)what;
+	flush(context);
+}
+
+static void on_soon(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
+	(void)fd, (void)what;
+	finish_all(db, &db->refused, LEASE_REJECTED);
+	if (db->broken)
+		drop(db);
+}
+
+/* ---- Connecting ---------------------------------------------------------------------- */
+
+static void watch_socket(struct database *db, short events, event_callback_fn callback) {
+	event_assign(db->socket_event, db->base, pg_socket(db->pg), events, callback, db);
+	event_add(db->socket_event, NULL);
+}
+
+static void on_connecting(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
+	(void)fd, (void)what;
+	switch (pg_poll(db->pg)) {
+	case PG_WANTS_READ:
+		watch_socket(db, EV_READ, on_connecting);
+		break;
+	case PG_WANTS_WRITE:
+		watch_socket(db, EV_WRITE, on_connecting);
+		break;
+	case PG_CONNECTED:
+		db->state = DATABASE_GREETING;
+		watch_socket(db, EV_READ | EV_PERSIST, on_readable);
+		event_assign(db->write_event, db->base, pg_socket(db->pg), EV_WRITE, on_writable, db);
+		hello_start(db);
+		break;
+	default:
+		database_set_error(db, "%s", pg_error(db->pg));
+		drop(db);
+	}
+}
+
+static void start_connecting(struct database *db) {
+	db->state = DATABASE_CONNECTING;
+	wake_at(db, now_ms() + db->timeout_ms);
+	if (pg_start(&db->pg, db->conninfo, db->name, db->timeout_ms, db->attempt) == PG_OK) {
+		watch_socket(db, EV_WRITE, on_connecting); /* as libpq wants it before its first poll */
+		return;
+	}
+	database_set_error(db, "%s", pg_error(db->pg));
+	drop(db);
+}
+
+void database_came_up(struct database *db, const struct database_hello *hello) {
+	db->state = DATABASE_UP;
+	db->host_id = hello->host_id;
+	db->error[0] = '\0';
+	db->events->up(db->context, hello);
+}
+
+/* The deadline of a connection that is made, or of the oldest operation. */
+static void check_answers(struct database *db) {
+	take_arrived(db); /* if it was the agent that slept, the answers are here */
+	if (db->state == DATABASE_GREETING) {
+		database_set_error(db, "the server took the connection, but does not answer within %d ms", db->timeout_ms);
+		drop(db);
+	} else if (db->state == DATABASE_UP && db->under_way.first && db->under_way.first->deadline_ms <= now_ms()) {
+		database_set_error(db, "%s has no answer within %d ms", db->under_way.first->call->name, db->timeout_ms);
+		drop(db);
+	}
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
+	(void)fd, (void)what;
+	if (now_ms() < db->wake_ms) { /* the loop's clock is a coarse one */
+		wake_at(db, db->wake_ms);
+	} else if (db->state == DATABASE_WAITING) {
+		start_connecting(db);
+	} else if (db->state == DATABASE_CONNECTING) {
+		database_set_error(db, "no connection within %d ms", db->timeout_ms);
+		drop(db);
+	} else {
+		check_answers(db);
+	}
+}
+
+void database_connect(struct database *db) {
+	if (db->state != DATABASE_OFF)
+		return;
+	db->state = DATABASE_WAITING;
+	wake_at(db, now_ms());
+}
+
+bool database_is_up(const struct database *db) {
+	return db->state == DATABASE_UP;
+}
+
+size_t database_in_flight(const struct database *db) {
+	return db->in_flight;
+}
+
+const char *database_last_error(const struct database *db) {
+	return db->error;
+}
+
+/* ---- Making and freeing ------------------------------------------------------------------ */
+
+static bool copy_options(struct database *db, const struct database_options *options) {
+	static const char prefix[] = "stintd/"; /* what pg_stat_activity shows */
+	size_t size = sizeof(prefix) + strlen(options->host);
+	db->conninfo = strdup(options->conninfo);
+	db->host = strdup(options->host);
+	db->instance = strdup(options->instance);
+	db->version = strdup(options->version);
+	db->name = malloc(size);
+	if (db->name)
+		snprintf(db->name, size, "%s%s", prefix, options->host);
+	db->timeout_ms = options->timeout_ms;
+	return db->conninfo && db->host && db->instance && db->version && db->name;
+}
+
+static bool make_events(struct database *db) {
+	db->socket_event = event_new(db->base, -1, 0, on_readable, db);
+	db->write_event = event_new(db->base, -1, 0, on_writable, db);
+	db->timer = event_new(db->base, -1, 0, on_timer, db);
+	db->soon = event_new(db->base, -1, 0, on_soon, db);
+	return db->socket_event && db->write_event && db->timer && db->soon;
+}
+
+int database_new(struct database **out, struct event_base *base, const struct database_options *options,
+                 const struct database_events *events, void *context) {
+	struct database *db = *out = calloc(1, sizeof(*db));
+	if (!db)
+		return -1;
+	db->base = base;
+	db->events = events;
+	db->context = context;
+	db->pause_ms = PAUSE_MIN_MS;
+	if (copy_options(db, options) && make_events(db) && operation_make_spares(db))
+		return 0;
+	database_free(db);
+	*out = NULL;
+	return -1;
+}
+
+static void free_event(struct event *event) {
+	if (event)
+		event_free(event);
+}
+
+void database_free(struct database *db) {
+	if (!db)
+		return;
+	free_event(db->socket_event);
+	free_event(db->write_event);
+	free_event(db->timer);
+	free_event(db->soon);
+	pg_close(db->pg);
+	operation_free_all(db->under_way.first);
+	operation_free_all(db->refused.first);
+	operation_free_all(db->spare);
+	free(db->conninfo);
+	free(db->host);
+	free(db->instance);
+	free(db->version);
+	free(db->name);
+	free(db);
+}

@@ -1,0 +1,162 @@
+/*
+ * database_hello.c - what is said between connecting and `up`: the session's
+ * settings, the schema's version, the statements, the channel, the host. Also the
+ * words for errors that an operator can mend.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "database_private.h"
+#include "pg.h"
+
+#define DATABASE_SCHEMA_VERSION 1 /* the newest migration in sql/ that this agent was written for */
+
+#define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
+
+/* ---- Errors ------------------------------------------------------------------ */
+
+struct explanation {
+	const char *sqlstate; /* or its beginning */
+	bool over;            /* this connection is of no more use */
+	const char *words;    /* in front of the server's message; NULL: the message says it all */
+};
+
+static const struct explanation explanations[] = {
+	{"08", true, NULL},    /* connection exception */
+	{"0A000", true, "the schema changed under the agent"}, /* "cached plan must not change result type" */
+	{"25006", true, "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write"},
+	{"26000", true, "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
+	{"3F000", true, "schema stint is missing: run `stint db init`"},
+	{"42501", true, "no rights: grant stint_agent to this role"},
+	{"42883", true, "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
+	{"42P05", true, "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
+	{"53", true, NULL},  /* insufficient resources: disk full, out of memory, too many connections */
+	{"57P", true, NULL}, /* shutdown, crash, cannot connect now */
+	{"58", true, NULL},  /* system error: input or output */
+	{"XX", true, NULL},  /* internal error, corrupted data */
+};
+
+static const struct explanation *find_explanation(const char *sqlstate) {
+	for (size_t i = 0; i < sizeof(explanations) / sizeof(explanations[0]); i++)
+		if (!strncmp(sqlstate, explanations[i].sqlstate, strlen(explanations[i].sqlstate)))
+			return &explanations[i];
+	return NULL;
+}
+
+bool hello_is_over(const char *sqlstate) {
+	const struct explanation *e = find_explanation(sqlstate);
+	return e && e->over;
+}
+
+void hello_explain(struct database *db, const char *sqlstate, const char *message) {
+	const struct explanation *e = find_explanation(sqlstate);
+	if (e && e->words)
+		database_set_error(db, "%s (database %s, role %s: %s)", e->words, pg_database(db->pg), pg_user(db->pg), message);
+	else
+		database_set_error(db, "%s", message);
+}
+
+/* ---- Second part: statements, channel, host -------------------------------------- */
+
+/* For what needs no answer beyond that it succeeded. */
+static bool finish_silently(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                            const struct pg_answer *answer) {
+	(void)db, (void)op, (void)outcome, (void)answer;
+	return true;
+}
+
+static bool read_timeline(const struct pg_answer *answer, int column, char timeline[static 9]) {
+	return pg_answer_text(answer, 0, column, 9, timeline) && strspn(timeline, "0123456789ABCDEFabcdef") == 8;
+}
+
+static bool finish_register(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                            const struct pg_answer *answer) {
+	struct database_hello hello = {.host_id = 0};
+	int64_t host_id, live_hosts;
+	(void)op;
+	if (outcome != LEASE_DONE)
+		return true;
+	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
+	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
+	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
+	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_timeline(answer, 4, hello.timeline))
+		return false;
+	hello.host_id = (int32_t)host_id;
+	hello.live_hosts = (int32_t)live_hosts;
+	database_came_up(db, &hello);
+	return true;
+}
+
+static const struct call call_prepare = {"prepare", NULL, 0, false, finish_silently};
+
+/* Without it agents still learn of changes, by the pulse. */
+static const struct call call_listen = {"listen", "listen stint", 0, true, finish_silently};
+
+static const struct call call_register = {
+	"stint.register_host",
+	"select host_id, now_us, live_hosts, change_id, timeline from stint.register_host($1::text, $2::text, $3::text)",
+	5, false, finish_register,
+};
+
+static void send_rest(struct database *db) {
+	const struct pg_params params = {.count = 3, .values = {db->host, db->instance, db->version}};
+	for (const struct call *const *c = database_calls; *c; c++)
+		database_queue(db, &(struct operation){.call = &call_prepare}, pg_send_prepare(db->pg, (*c)->name, (*c)->sql));
+	database_queue(db, &(struct operation){.call = &call_prepare},
+	               pg_send_prepare(db->pg, call_register.name, call_register.sql));
+	database_queue(db, &(struct operation){.call = &call_listen}, pg_send_query(db->pg, call_listen.sql));
+	database_queue(db, &(struct operation){.call = &call_register},
+	               pg_send_prepared(db->pg, call_register.name, &params));
+}
+
+/* ---- First part: settings and version ----------------------------------------------- */
+
+static bool finish_version(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                           const struct pg_answer *answer) {
+	int64_t version;
+	(void)op;
+	if (outcome != LEASE_DONE)
+		return true;
+	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 0, INT32_MAX, &version))
+		return false;
+	if (version == DATABASE_SCHEMA_VERSION) {
+		send_rest(db);
+		return true;
+	}
+	if (version < DATABASE_SCHEMA_VERSION)
+		database_set_error(db, "schema stint has version %d, this agent needs %d: run `stint db migrate`", (int)version,
+		                   DATABASE_SCHEMA_VERSION);
+	else
+		database_set_error(db, "schema stint has version %d, newer than this agent (%d): update stintd", (int)version,
+		                   DATABASE_SCHEMA_VERSION);
+	database_drop_soon(db);
+	return true;
+}
+
+/* A pooler or another engine may not know all of these; the agent's own deadlines hold without them. */
+static const struct call call_settings = {"settings", NULL, 5, true, finish_silently};
+static const struct call call_version = {"stint.schema_version", "select stint.schema_version()", 1, false, finish_version};
+
+/*
+ * Not in the start packet, which poolers refuse with settings that they don't know.
+ *
+ * The server gives up at three quarters of the agent's deadline: so a statement that waits too
+ * long for a row's lock ends with an error that says so, not with a lost connection and an
+ * unknown outcome.
+ */
+static int send_settings(struct database *db) {
+	char sql[640];
+	int limit_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+	snprintf(sql, sizeof(sql),
+	         "select set_config('statement_timeout', '%d', false), set_config('lock_timeout', '%d', false),"
+	         " set_config('idle_in_transaction_session_timeout', '%d', false),"
+	         " set_config('default_transaction_isolation', 'read committed', false),"
+	         " set_config('jit', 'off', false)", /* compiling would take longer than any statement here */
+	         limit_ms, limit_ms, db->timeout_ms);
+	return pg_send_query(db->pg, sql);
+}
+
+void hello_start(struct database *db) {
+	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));
+	database_queue(db, &(struct operation){.call = &call_version}, pg_send_query(db->pg, call_version.sql));
+}

@@ -1,0 +1,72 @@
+/*
+ * database_operation.c - where operations come from, and the lists that they wait in.
+ *
+ * An operation that has ended is kept for the next one, and some are made in advance: no
+ * operation can be refused for lack of memory, since its callback would have to run
+ * inside the caller's call.
+ */
+#include <stdlib.h>
+
+#include "database_private.h"
+#include "pg.h"
+
+#define SPARE_OPERATIONS 64 /* several times what is under way at once in a busy agent */
+
+void operation_append(struct operation_list *list, struct operation *op) {
+	op->next = NULL;
+	if (list->last)
+		list->last->next = op;
+	else
+		list->first = op;
+	list->last = op;
+}
+
+void operation_prepend(struct operation_list *list, struct operation *op) {
+	op->next = list->first;
+	list->first = op;
+	if (!list->last)
+		list->last = op;
+}
+
+struct operation *operation_take_first(struct operation_list *list) {
+	struct operation *op = list->first;
+	list->first = op->next;
+	if (!list->first)
+		list->last = NULL;
+	return op;
+}
+
+struct operation *operation_new(struct database *db, const struct operation *what) {
+	struct operation *op = db->spare;
+	if (op)
+		db->spare = op->next;
+	else if (!(op = malloc(sizeof(*op))))
+		abort(); /* nobody can be told; a restarted agent takes the table over */
+	*op = *what;
+	return op;
+}
+
+void operation_put_away(struct database *db, struct operation *op) {
+	pg_answer_free(op->answer);
+	op->answer = NULL;
+	op->next = db->spare;
+	db->spare = op;
+}
+
+bool operation_make_spares(struct database *db) {
+	for (int i = 0; i < SPARE_OPERATIONS; i++) {
+		struct operation *op = calloc(1, sizeof(*op));
+		if (!op)
+			return false;
+		operation_put_away(db, op);
+	}
+	return true;
+}
+
+void operation_free_all(struct operation *first) {
+	for (struct operation *op = first, *next; op; op = next) {
+		next = op->next;
+		pg_answer_free(op->answer);
+		free(op);
+	}
+}
