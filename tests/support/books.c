@@ -1,0 +1,124 @@
+/* books.c - see books.h. */
+#include "books.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pg.h"
+
+/* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has resolution + 1
+ * sub-windows; a fixed window, whose sub-window is the window, stands alone. */
+static const char look_sql[] =
+	"select p.name, c.client_id, c.head_us - (i - 1) * c.sub_window_us, c.sub_window_us, c.counts[i],"
+	" (select coalesce(sum(c.counts[j]), 0) from generate_series(i, i + case p.algorithm when 'sliding_window' then c.resolution"
+	" else 0 end) j) > c.max_requests"
+	" from stint.counter c join stint.policy p using (policy_id), generate_subscripts(c.counts, 1) i";
+
+void books_init(struct books *books) {
+	*books = (struct books){.clock = clock_relate()};
+}
+
+void books_free(struct books *books) {
+	free(books->entries);
+	*books = (struct books){0};
+}
+
+static struct books_entry *append(struct books *books) {
+	if (books->count == books->room) {
+		books->room = books->room == 0 ? 1024 : books->room * 2;
+		books->entries = realloc(books->entries, books->room * sizeof(*books->entries));
+		if (books->entries == NULL)
+			abort(); /* books that can't be kept must not pass */
+	}
+	return &books->entries[books->count++];
+}
+
+static void enter(struct books *books, char *const *cells, uint64_t looked_ns) {
+	struct books_entry *entry = append(books);
+	int64_t begin_us = strtoll(cells[2], NULL, 10), length_us = strtoll(cells[3], NULL, 10);
+
+	snprintf(entry->policy, sizeof(entry->policy), "%s", cells[0]);
+	snprintf(entry->client, sizeof(entry->client), "%s", cells[1]);
+	entry->begin_ns = clock_from_database_us(&books->clock, begin_us);
+	entry->end_ns = clock_from_database_us(&books->clock, begin_us + length_us);
+	entry->looked_ns = looked_ns;
+	entry->charged = strtoll(cells[4], NULL, 10);
+	books->over_limit += cells[5][0] == 't';
+}
+
+int books_look(struct books *books, struct cluster *cluster) {
+	uint64_t now = monotonic_ns();
+	struct pg_rows rows;
+
+	if (cluster_do(cluster, "select 1") != 0)
+		return -1;
+	if (pg_query(cluster->pg, look_sql, 0, NULL, &rows) != PG_OK) {
+		fprintf(stderr, "# %s\n", pg_error(cluster->pg));
+		return -1;
+	}
+	for (int i = 0; i < rows.row_count; i++)
+		enter(books, &rows.cells[i * rows.column_count], now);
+	books->looks++;
+	pg_rows_free(&rows);
+	return 0;
+}
+
+static uint32_t policy_number(const struct journal_plan *plan, const char *name) {
+	for (uint32_t i = 0; i < plan->policy_count; i++)
+		if (strcmp(plan->policy[i].name, name) == 0)
+			return i;
+	return ORACLE_ANY;
+}
+
+static uint32_t client_number(const struct journal_plan *plan, uint32_t policy, const char *client) {
+	char id[64];
+
+	for (uint32_t i = 0; i < plan->policy[policy].clients; i++) {
+		journal_client_id(plan, i, id);
+		if (strcmp(id, client) == 0)
+			return i;
+	}
+	return ORACLE_ANY;
+}
+
+/* What was certainly admitted inside the entry's sub-window before the look. */
+static int64_t admitted_in(const struct books *books, const struct books_entry *entry, const struct oracle *oracle,
+                           const struct journal_plan *plan) {
+	uint64_t error = books->clock.error_ns;
+	uint64_t end = entry->end_ns - error < entry->looked_ns ? entry->end_ns - error : entry->looked_ns;
+	struct oracle_choice choice = {.host = ORACLE_ANY, .sources = ORACLE_STRICT, .from_ns = entry->begin_ns + error, .until_ns = end};
+
+	choice.policy = policy_number(plan, entry->policy);
+	if (choice.policy == ORACLE_ANY)
+		return 0;
+	choice.client = client_number(plan, choice.policy, entry->client);
+	return choice.client == ORACLE_ANY ? 0 : oracle_sum(oracle, &choice);
+}
+
+size_t books_short(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan) {
+	int64_t worst = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; i < books->count; i++) {
+		const struct books_entry *entry = &books->entries[i];
+		int64_t missing = admitted_in(books, entry, oracle, plan) - entry->charged;
+
+		count += missing > 0;
+		if (missing > worst)
+			fprintf(stderr, "# %s %s: %lld charged, %lld more admitted\n", entry->policy, entry->client,
+			        (long long)entry->charged, (long long)missing);
+		worst = missing > worst ? missing : worst;
+	}
+	return count;
+}
+
+uint64_t books_window_edge(const struct books *books, const char *policy, const char *client) {
+	for (size_t i = books->count; i > 0; i--) {
+		const struct books_entry *entry = &books->entries[i - 1];
+
+		if (strcmp(entry->policy, policy) == 0 && strcmp(entry->client, client) == 0)
+			return entry->begin_ns;
+	}
+	return 0;
+}

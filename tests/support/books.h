@@ -1,0 +1,47 @@
+/*
+ * books.h - the database's own counts against the limit and against what was
+ * admitted: charged <= limit at every commit that is looked at, and charged >=
+ * admitted.
+ *
+ * A look reads all counters. Each sub-window there is a bound: every admission that
+ * happened for certain inside it, by then, had to be charged to it before.
+ */
+#ifndef BOOKS_H
+#define BOOKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "cluster.h"
+#include "journal.h"
+#include "oracle.h"
+
+/* One sub-window of one client, as it stood at looked_ns. */
+struct books_entry {
+	char policy[64];
+	char client[64];
+	uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC */
+	uint64_t looked_ns;        /* before the statement was sent */
+	int64_t charged;
+};
+
+struct books {
+	struct books_entry *entries;
+	size_t count, room;
+	int looks;
+	int over_limit; /* runs of sub-windows that summed to more than the limit */
+	struct clock_relation clock;
+};
+
+void books_init(struct books *);
+void books_free(struct books *);
+/* Reads all counters. 0, or -1 when the database didn't answer. */
+int books_look(struct books *, struct cluster *cluster);
+/* How many entries are smaller than what was admitted in them, strict sources only; the worst of them is told on stderr. */
+size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
+
+/* Where an aligned window of a client begins, by the counter's row, as CLOCK_MONOTONIC; 0: there is no row. */
+uint64_t books_window_edge(const struct books *, const char *policy, const char *client);
+
+#endif

@@ -1,0 +1,111 @@
+/* cluster.c - see cluster.h. */
+#include "cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pg.h"
+#include "process.h"
+
+#define SCRIPT "tests/support/pg-cluster"
+/* A statement of a test; long for a million rows on a slow machine. */
+#define CONNECT_MS 5000
+#define SCRIPT_MS 120000
+
+static int run_script(struct cluster *cluster, const char *command, char *out, size_t size) {
+	const char *argv[] = {SCRIPT, command, cluster->dir, NULL};
+	int status = process_run(argv, SCRIPT_MS, out, size);
+
+	if (status != 0)
+		fprintf(stderr, "# pg-cluster %s: exit %d\n", command, status);
+	return status == 0 ? 0 : -1;
+}
+
+int cluster_start(struct cluster *cluster, const struct scene *scene) {
+	memset(cluster, 0, sizeof(*cluster));
+	snprintf(cluster->dir, sizeof(cluster->dir), "%s", scene->dir);
+	if (run_script(cluster, "start", cluster->conninfo, sizeof(cluster->conninfo)) != 0)
+		return -1;
+	cluster->conninfo[strcspn(cluster->conninfo, "\n")] = '\0';
+	snprintf(cluster->agent, sizeof(cluster->agent), "%.200s user=test_agent", cluster->conninfo);
+	return 0;
+}
+
+int cluster_install(struct cluster *cluster) {
+	const char *argv[] = {process_built("stint"), "--database", cluster->conninfo, "db", "init", NULL};
+	int status = process_run(argv, SCRIPT_MS, NULL, 0);
+
+	if (status != 0) {
+		fprintf(stderr, "# stint db init: exit %d\n", status);
+		return -1;
+	}
+	return cluster_do(cluster, "create role test_agent login in role stint_agent");
+}
+
+void cluster_close(struct cluster *cluster) {
+	if (cluster->pg != NULL)
+		pg_close(cluster->pg);
+	cluster->pg = NULL;
+}
+
+int cluster_kill(struct cluster *cluster) {
+	cluster_close(cluster);
+	return run_script(cluster, "kill", NULL, 0);
+}
+
+int cluster_again(struct cluster *cluster) {
+	char ignored[256];
+
+	return run_script(cluster, "start", ignored, sizeof(ignored));
+}
+
+int cluster_pause(struct cluster *cluster) {
+	return run_script(cluster, "pause", NULL, 0);
+}
+
+int cluster_resume(struct cluster *cluster) {
+	return run_script(cluster, "resume", NULL, 0);
+}
+
+static int connect_again(struct cluster *cluster) {
+	if (cluster->pg != NULL)
+		return 0;
+	if (pg_connect(&cluster->pg, cluster->conninfo, CONNECT_MS) == PG_OK)
+		return 0;
+	fprintf(stderr, "# no connection: %s\n", cluster->pg != NULL ? pg_error(cluster->pg) : "out of memory");
+	cluster_close(cluster);
+	return -1;
+}
+
+int cluster_do(struct cluster *cluster, const char *sql) {
+	int status;
+
+	if (connect_again(cluster) != 0)
+		return -1;
+	status = pg_script(cluster->pg, sql);
+	if (status != PG_OK)
+		fprintf(stderr, "# %s: %s\n", sql, pg_error(cluster->pg));
+	if (status == PG_UNREACHABLE)
+		cluster_close(cluster);
+	return status == PG_OK ? 0 : -1;
+}
+
+int64_t cluster_number(struct cluster *cluster, const char *sql, int64_t otherwise) {
+	struct pg_rows rows;
+	int status;
+
+	if (connect_again(cluster) != 0)
+		return otherwise;
+	status = pg_query(cluster->pg, sql, 0, NULL, &rows);
+	if (status != PG_OK) {
+		fprintf(stderr, "# %s: %s\n", sql, pg_error(cluster->pg));
+		if (status == PG_UNREACHABLE)
+			cluster_close(cluster);
+		return otherwise;
+	}
+	if (rows.row_count > 0 && rows.column_count > 0 && rows.cells[0] != NULL)
+		otherwise = strtoll(rows.cells[0], NULL, 10);
+	pg_rows_free(&rows);
+	return otherwise;
+}

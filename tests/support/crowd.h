@@ -1,0 +1,56 @@
+/*
+ * crowd.h - the app processes of a test, spread over its hosts: each has a journal
+ * in the scene's folder; together their journals are what the oracle reads.
+ */
+#ifndef CROWD_H
+#define CROWD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "host.h"
+#include "journal.h"
+#include "oracle.h"
+#include "scene.h"
+
+#define CROWD_MAX 64u
+
+struct crowd_member {
+	struct journal journal;
+	pid_t pid; /* 0: not running */
+};
+
+struct crowd {
+	const struct scene *scene;
+	struct crowd_member member[CROWD_MAX];
+	uint32_t count;
+};
+
+/* What all checks of all members came to. */
+struct crowd_total {
+	uint64_t checks;
+	uint64_t admitted[JOURNAL_SOURCES];
+	uint64_t denied[JOURNAL_SOURCES];
+	uint64_t errors;
+	int last_error;
+	struct histogram latency_ns;
+};
+
+/* Adds a process on a host; it does not run yet. The plan's socket, host and seed are filled in; rate: checks per second. */
+int crowd_add(struct crowd *, const struct host *host, const struct journal_plan *plan, uint32_t rate);
+/* Starts one, all that don't run; returns when they make checks. 0 or -1. */
+int crowd_start_one(struct crowd *, uint32_t index);
+int crowd_start(struct crowd *);
+void crowd_kill_one(struct crowd *, uint32_t index);
+/* Tells all to end and waits. How many did not end by themselves with status 0 (each told on stderr). */
+int crowd_stop(struct crowd *);
+/* How many have ended already though nobody told them to. */
+int crowd_missing(struct crowd *);
+void crowd_free(struct crowd *);
+
+void crowd_sum(const struct crowd *, struct crowd_total *total);
+/* Reads all journals; sorted. 0 or -1. */
+int crowd_read(const struct crowd *, struct oracle *oracle);
+
+#endif

@@ -1,0 +1,115 @@
+/* scene.c - see scene.h. */
+#include "scene.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <glob.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "process.h"
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+	(void)info;
+	(void)kind;
+	(void)where;
+	remove(path);
+	return 0;
+}
+
+static void remove_objects(const char *prefix) {
+	char pattern[64];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "/dev/shm%s*", prefix);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		shm_unlink(strrchr(found.gl_pathv[i], '/'));
+	globfree(&found);
+}
+
+static void clear_away(const struct scene *scene) {
+	const char *remove_cluster[] = {"tests/support/pg-cluster", "remove", scene->dir, NULL};
+
+	process_run(remove_cluster, 60000, NULL, 0);
+	remove_objects(scene->shm_prefix);
+	if (getenv("STINT_KEEP") != NULL)
+		fprintf(stderr, "# kept: %s\n", scene->dir);
+	else
+		nftw(scene->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static int set_up(struct scene *scene) {
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(scene->dir, sizeof(scene->dir), "%.40s/stint-test.XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(scene->shm_prefix, sizeof(scene->shm_prefix), "/stint-test-%d-", (int)getpid());
+	if (mkdtemp(scene->dir) == NULL) {
+		fprintf(stderr, "%s: %s\n", scene->dir, strerror(errno));
+		return -1;
+	}
+	return chmod(scene->dir, 0755);
+}
+
+/* Until the child ends; the status to exit with. */
+static int watch(pid_t child, const sigset_t *signals, int limit_s) {
+	uint64_t deadline = monotonic_ns() + (uint64_t)limit_s * NS_PER_S;
+	int status;
+
+	for (;;) {
+		struct timespec second = {.tv_sec = 1};
+		int caught = sigtimedwait(signals, NULL, &second);
+
+		if (waitpid(child, &status, WNOHANG) == child)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		if (caught == SIGINT || caught == SIGTERM || caught == SIGHUP) {
+			process_kill(child);
+			return 130;
+		}
+		if (monotonic_ns() > deadline) {
+			fprintf(stderr, "# no end after %d s\n", limit_s);
+			process_kill(child);
+			return 124;
+		}
+	}
+}
+
+int scene_run(int (*play)(const struct scene *), int limit_s) {
+	pid_t guard = getpid(), child;
+	struct scene scene;
+	sigset_t signals, before;
+	int status;
+
+	if (set_up(&scene) != 0)
+		return 1;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGCHLD);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	child = fork();
+	if (child == 0) {
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGINT, SIG_IGN); /* the guard decides */
+		exit(getppid() == guard ? play(&scene) : 1);
+	}
+	status = child > 0 ? watch(child, &signals, limit_s) : 1;
+	clear_away(&scene);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return status;
+}
+
+void scene_path(const struct scene *scene, const char *name, char path[static 108]) {
+	snprintf(path, 108, "%.60s/%.46s", scene->dir, name);
+}

@@ -1,0 +1,24 @@
+/*
+ * scene.h - where a system test plays: a temporary folder, and a guard that
+ * clears everything away however the play ends.
+ *
+ * scene_run() forks. The child plays; the parent, which does nothing else, waits
+ * for its end, for a signal (Ctrl-C), or for the time limit, and then ends the child
+ * (what the child started dies with it), removes the database, the shared
+ * memory and the folder. $STINT_KEEP=1 leaves the folder, for the logs.
+ */
+#ifndef SCENE_H
+#define SCENE_H
+
+struct scene {
+	char dir[64];        /* absolute; open to all, since PostgreSQL runs as another user */
+	char shm_prefix[32]; /* names of shared-memory objects begin with it: "/stint-test-1234-" */
+};
+
+/* Returns the play's exit status; 124 when the time was up, 130 after a signal. */
+int scene_run(int (*play)(const struct scene *), int limit_s);
+
+/* Puts "dir/name" into path (size at least 108). */
+void scene_path(const struct scene *, const char *name, char path[static 108]);
+
+#endif
