@@ -1,0 +1,252 @@
+/*
+ * test_checker.c - the oracle itself: it must find a violation where there is one,
+ * and only there; and a journal must tell after a SIGKILL what happened before it.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "histogram.h"
+#include "journal.h"
+#include "oracle.h"
+#include "random.h"
+#include "tap.h"
+
+#define WINDOW UINT64_C(1000)
+
+static const struct oracle_choice everything = {.policy = 0, .client = 0, .host = ORACLE_ANY};
+
+static void add(struct oracle *oracle, uint64_t intent, uint64_t outcome, uint32_t cost) {
+	struct oracle_event event = {.intent_ns = intent, .outcome_ns = outcome, .cost = cost, .source = 1};
+
+	oracle_add(oracle, &event);
+}
+
+/* The definition, word for word: every interval that begins at an event, every event in it. */
+static int64_t slow_certain(const struct oracle *oracle) {
+	int64_t most = 0;
+
+	for (size_t i = 0; i < oracle->count; i++) {
+		uint64_t from = oracle->events[i].intent_ns;
+		int64_t sum = 0;
+
+		for (size_t k = 0; k < oracle->count; k++) {
+			const struct oracle_event *event = &oracle->events[k];
+
+			if (event->intent_ns >= from && event->outcome_ns < from + WINDOW)
+				sum += event->cost;
+		}
+		most = sum > most ? sum : most;
+	}
+	return most;
+}
+
+static int64_t slow_by_outcome(const struct oracle *oracle) {
+	int64_t most = 0;
+
+	for (size_t i = 0; i < oracle->count; i++) {
+		uint64_t from = oracle->events[i].outcome_ns;
+		int64_t sum = 0;
+
+		for (size_t k = 0; k < oracle->count; k++)
+			if (oracle->events[k].outcome_ns >= from && oracle->events[k].outcome_ns < from + WINDOW)
+				sum += oracle->events[k].cost;
+		most = sum > most ? sum : most;
+	}
+	return most;
+}
+
+/* Ten admissions, 100 apart; then an eleventh squeezed in between. */
+static void test_violation_is_found(void) {
+	struct oracle oracle = {0};
+	struct oracle_peak peak;
+
+	for (uint64_t i = 0; i < 30; i++)
+		add(&oracle, 5000 + i * 100, 5002 + i * 100, 1);
+	oracle_sort(&oracle);
+	peak = oracle_peak(&oracle, &everything, WINDOW);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 10, "a log that keeps a limit of 10: %lld certain, %lld by outcome",
+	       (long long)peak.certain, (long long)peak.by_outcome);
+	add(&oracle, 6350, 6351, 1);
+	oracle_sort(&oracle);
+	peak = oracle_peak(&oracle, &everything, WINDOW);
+	tap_ok(peak.certain == 11, "one admission too many is found: %lld", (long long)peak.certain);
+	tap_ok(peak.certain_from_ns > 5350 && peak.certain_from_ns <= 6350, "and where: %llu",
+	       (unsigned long long)peak.certain_from_ns);
+	oracle_free(&oracle);
+}
+
+/* The eleventh was under way for so long that it may have happened before: no violation, but the second figure shows it. */
+static void test_doubt_is_not_certain(void) {
+	struct oracle oracle = {0};
+	struct oracle_peak peak;
+
+	for (uint64_t i = 0; i < 10; i++)
+		add(&oracle, 5000 + i * 10, 5001 + i * 10, 1);
+	add(&oracle, 4000, 5500, 1);
+	oracle_sort(&oracle);
+	peak = oracle_peak(&oracle, &everything, WINDOW);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 11, "a slow admission: %lld certain, %lld by outcome",
+	       (long long)peak.certain, (long long)peak.by_outcome);
+	oracle_free(&oracle);
+}
+
+static void test_random_logs(void) {
+	uint64_t random = 20240117;
+	int wrong = 0;
+
+	for (int round = 0; round < 300; round++) {
+		struct oracle oracle = {0};
+		struct oracle_peak peak;
+		uint32_t count = 1 + random_below(&random, 120);
+
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t intent = 10000 + random_below(&random, 6000);
+
+			add(&oracle, intent, intent + random_below(&random, round % 2 ? 40 : 1500), 1 + random_below(&random, 5));
+		}
+		oracle_sort(&oracle);
+		peak = oracle_peak(&oracle, &everything, WINDOW);
+		wrong += peak.certain != slow_certain(&oracle) || peak.by_outcome != slow_by_outcome(&oracle);
+		oracle_free(&oracle);
+	}
+	tap_ok(wrong == 0, "300 random logs agree with the definition, %d don't", wrong);
+}
+
+static void test_aligned_windows(void) {
+	struct oracle oracle = {0};
+	struct oracle_peak peak;
+
+	/* Edges at 300, 1300, 2300 ... Ten just before an edge and ten just behind it are legal. */
+	for (uint64_t i = 0; i < 10; i++) {
+		add(&oracle, 2250 + i, 2251 + i, 1);
+		add(&oracle, 2350 + i, 2351 + i, 1);
+	}
+	oracle_sort(&oracle);
+	peak = oracle_peak_aligned(&oracle, &everything, WINDOW, 300, 5);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 10, "10 on each side of an edge: %lld certain, %lld by outcome",
+	       (long long)peak.certain, (long long)peak.by_outcome);
+	tap_ok(oracle_peak(&oracle, &everything, WINDOW).certain == 20, "and 20 for an interval across it");
+	add(&oracle, 2302, 2304, 1);
+	oracle_sort(&oracle);
+	peak = oracle_peak_aligned(&oracle, &everything, WINDOW, 300, 5);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 11, "one within the tolerance of an edge is in doubt");
+	add(&oracle, 3000, 3001, 1);
+	oracle_sort(&oracle);
+	peak = oracle_peak_aligned(&oracle, &everything, WINDOW, 300, 5);
+	tap_ok(peak.certain == 11 && peak.certain_from_ns == 2300, "one too many in a window is found, in the window from %llu",
+	       (unsigned long long)peak.certain_from_ns);
+	oracle_free(&oracle);
+}
+
+static void test_choice(void) {
+	struct oracle oracle = {0};
+	struct oracle_choice choice = {.policy = 1, .client = 7, .host = 2};
+	uint64_t first, last;
+
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct oracle_event event = {.intent_ns = 100 + i, .outcome_ns = 101 + i, .policy = (uint16_t)(i % 2), .client = i % 10,
+		                             .host = (uint8_t)(i % 3), .cost = 1, .source = (uint8_t)(1 + i % 4)};
+
+		oracle_add(&oracle, &event);
+	}
+	oracle_sort(&oracle);
+	tap_ok(oracle_sum(&oracle, &choice) == 33, "one client of one policy on one host: %lld", (long long)oracle_sum(&oracle, &choice));
+	choice.sources = ORACLE_FALLBACK;
+	tap_ok(oracle_sum(&oracle, &choice) == 0, "and by source: odd events are never of source 3");
+	choice = (struct oracle_choice){.policy = ORACLE_ANY, .client = ORACLE_ANY, .host = ORACLE_ANY, .from_ns = 200, .until_ns = 301};
+	tap_ok(oracle_sum(&oracle, &choice) == 100, "and by time: %lld", (long long)oracle_sum(&oracle, &choice));
+	oracle_span(&oracle, &choice, &first, &last);
+	tap_ok(first == 201 && last == 300, "from %llu to %llu",
+	       (unsigned long long)first, (unsigned long long)last);
+	oracle_free(&oracle);
+}
+
+/* In the child: admits for ever, until it is killed. */
+static void write_for_ever(const char *path) {
+	struct journal journal;
+	uint64_t now = 0;
+
+	if (journal_open(&journal, path) != 0)
+		_exit(1);
+	for (;;) {
+		struct journal_record *record;
+
+		now += 2;
+		record = journal_intend(&journal, 0, 0, 3, now);
+		if (record == NULL)
+			_exit(3);
+		if (now % 3 == 0)
+			journal_denied(&journal, record, 2);
+		else
+			journal_admitted(&journal, record, 1, now + 1);
+	}
+}
+
+static void test_journal_survives_kill(void) {
+	struct journal_plan plan = {.capacity = 1u << 22};
+	char path[] = "/tmp/stint-journal.XXXXXX";
+	struct oracle oracle = {0};
+	struct journal journal;
+	size_t open_records = 0, damaged = 0;
+	uint64_t random = 7, admitted;
+
+	close(mkstemp(path));
+	if (!tap_ok(journal_create(&journal, path, &plan, 0) == 0, "a journal is made"))
+		return;
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			write_for_ever(path);
+		sleep_until_ns(monotonic_ns() + (200 + random_below(&random, 800)) * NS_PER_US);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	oracle_read(&oracle, &journal);
+	for (size_t i = 0; i < oracle.count; i++) {
+		open_records += oracle.events[i].outcome_ns == ORACLE_UNKNOWN_NS;
+		damaged += oracle.events[i].cost != 3 || oracle.events[i].intent_ns == 0;
+	}
+	admitted = journal.file->counts.admitted[1];
+	tap_ok(damaged == 0 && open_records <= 20, "killed 20 times: %zu records, %zu of them open, none damaged", oracle.count,
+	       open_records);
+	/* A process may be killed between a record and the count of it. */
+	tap_ok(oracle.count - open_records - admitted <= 20, "counts and records agree but for 1 per kill: %llu",
+	       (unsigned long long)admitted);
+	oracle_free(&oracle);
+	journal_close(&journal);
+	unlink(path);
+}
+
+static void test_histogram(void) {
+	struct histogram h = {0};
+	char text[128];
+	int wrong = 0;
+
+	for (uint64_t value = 0; value < 5000000; value += 1 + value / 50) {
+		unsigned class = histogram_class(value);
+
+		wrong += value > histogram_class_end(class) || (class > 0 && value <= histogram_class_end(class - 1));
+	}
+	tap_ok(wrong == 0, "each value is in its class, %d are not", wrong);
+	for (uint64_t value = 1; value <= 10000; value++)
+		histogram_add(&h, value);
+	histogram_describe(&h, text, sizeof(text));
+	tap_ok(histogram_quantile(&h, 500) >= 4900 && histogram_quantile(&h, 500) <= 5400 && h.max == 10000, "%s", text);
+}
+
+int main(void) {
+	alarm(60);
+	test_violation_is_found();
+	test_doubt_is_not_certain();
+	test_random_logs();
+	test_aligned_windows();
+	test_choice();
+	test_journal_survives_kill();
+	test_histogram();
+	return tap_finish();
+}
