@@ -50,7 +50,8 @@ static void explain_errno(char *why, size_t why_size) {
 static int connect_to(const char *path, char *why, size_t why_size) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof address.sun_path) {
-		snprintf(why, why_size, "the path is %zu bytes, must be 1 to %zu", strlen(path), sizeof address.sun_path - 1);
+		snprintf(why, why_size, "the path is %zu bytes, must be 1 to %zu", strlen(path),
+		         sizeof address.sun_path - 1);
 		return -1;
 	}
 	strcpy(address.sun_path, path);
@@ -82,7 +83,9 @@ static void close_descriptors(struct msghdr *header) {
 static bool receive(int fd, struct message *message, char *why, size_t why_size) {
 	alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * DESCRIPTORS_MAX)];
 	struct iovec parts[] = {{&message->head, sizeof message->head}, {message->body, sizeof message->body}};
-	struct msghdr header = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control};
+	struct msghdr header = {
+		.msg_iov = parts, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control,
+	};
 	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 	if (size < 0) {
 		explain_errno(why, why_size);
@@ -170,7 +173,8 @@ json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) 
 	if (say_hello(fd, why, why_size) && ask(fd, &text, why, why_size)) {
 		status = json_loadb(text.bytes != NULL ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
 		if (status == NULL || !json_is_object(status)) {
-			snprintf(why, why_size, "its status is no JSON object: %s", status == NULL ? error.text : "something else");
+			const char *detail = status == NULL ? error.text : "something else";
+			snprintf(why, why_size, "its status is no JSON object: %s", detail);
 			json_decref(status);
 			status = NULL;
 		}

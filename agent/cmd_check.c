@@ -42,11 +42,16 @@ static const char *source_name(enum stint_source source) {
 }
 
 static int print_json(const struct request *request, const struct stint_result *result) {
-	json_t *verdict = json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I, s:I, s:I}", "policy", request->policy, "client_id",
-	                            request->client_id, "cost", (json_int_t)request->cost, "allowed", result->allowed,
-	                            "source", source_name(result->source), "limit", (json_int_t)result->limit, "remaining",
-	                            (json_int_t)result->remaining, "retry_after_ms", (json_int_t)result->retry_after_ms,
-	                            "reset_after_ms", (json_int_t)result->reset_after_ms);
+	json_t *verdict = json_object();
+	json_object_set_new(verdict, "policy", json_string(request->policy));
+	json_object_set_new(verdict, "client_id", json_string(request->client_id));
+	json_object_set_new(verdict, "cost", json_integer(request->cost));
+	json_object_set_new(verdict, "allowed", json_boolean(result->allowed));
+	json_object_set_new(verdict, "source", json_string(source_name(result->source)));
+	json_object_set_new(verdict, "limit", json_integer(result->limit));
+	json_object_set_new(verdict, "remaining", json_integer(result->remaining));
+	json_object_set_new(verdict, "retry_after_ms", json_integer(result->retry_after_ms));
+	json_object_set_new(verdict, "reset_after_ms", json_integer(result->reset_after_ms));
 	return output_json(verdict, stdout);
 }
 
@@ -68,10 +73,9 @@ static int report_no_policy(const struct command_call *call, const struct reques
 	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
 	json_unpack(status, "{s:{s:s}}", "database", "state", &state);
 	bool away = strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
-	if (away)
-		command_error(call, "the agent doesn't know the policy \"%s\", and the database is out of reach", request->policy);
-	else
-		command_error(call, "there is no policy \"%s\"; \"stint policy list\" shows those that exist", request->policy);
+	command_error(call, away ? "the agent doesn't know the policy \"%s\", and the database is out of reach"
+	                         : "there is no policy \"%s\"; \"stint policy list\" shows those that exist",
+	              request->policy);
 	json_decref(status);
 	return away ? COMMAND_NO_DATABASE : COMMAND_USAGE;
 }
@@ -96,7 +100,8 @@ static int report_failure(const struct command_call *call, const struct request 
 static int report_no_agent(const struct command_call *call) {
 	char why[256] = "it did not answer the check in time";
 	json_decref(agent_status_fetch(call->settings->socket_path, why, sizeof why));
-	command_error(call, "the agent at %s is out of reach: %s", agent_status_socket(call->settings->socket_path), why);
+	const char *path = agent_status_socket(call->settings->socket_path);
+	command_error(call, "the agent at %s is out of reach: %s", path, why);
 	return COMMAND_NO_AGENT;
 }
 

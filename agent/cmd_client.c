@@ -64,7 +64,8 @@ static int clear_run(struct command_call *call) {
 
 const struct command client_commands[] = {
 	{"block", "POLICY CLIENT [--note TEXT]", "admit nothing of a client", block_help, NULL, block_run},
-	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL, limit_run},
+	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL,
+	 limit_run},
 	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
 	{0},
 };

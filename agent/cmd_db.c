@@ -90,7 +90,9 @@ static int check_server(const struct command_call *call, const struct server *se
 	if (server->version < SERVER_VERSION_MIN)
 		command_error(call, "the server is PostgreSQL %s, must be 15 or later", server->version_text);
 	else if (strcmp(server->encoding, "UTF8") != 0)
-		command_error(call, "the database \"%s\" has the encoding %s, must be UTF8 (create database ... encoding 'UTF8' template template0)",
+		command_error(call,
+		              "the database \"%s\" has the encoding %s, must be UTF8"
+		              " (create database ... encoding 'UTF8' template template0)",
 		              server->database, server->encoding);
 	else if (server->read_only)
 		command_error(call, "the server is a standby and takes no changes; connect to the primary");
@@ -101,10 +103,13 @@ static int check_server(const struct command_call *call, const struct server *se
 
 static int check_rights(const struct command_call *call, const struct server *server) {
 	if (!server->may_create)
-		command_error(call, "the role \"%s\" may not create a schema in the database \"%s\" (grant create on database)",
+		command_error(call,
+		              "the role \"%s\" may not create a schema in the database \"%s\" (grant create on database)",
 		              server->user, server->database);
 	else if (!server->has_roles && !server->may_create_roles)
-		command_error(call, "the role \"%s\" may not create roles, and stint_owner, stint_agent and stint_auditor don't all exist",
+		command_error(call,
+		              "the role \"%s\" may not create roles, and stint_owner, stint_agent and stint_auditor"
+		              " don't all exist",
 		              server->user);
 	else
 		return COMMAND_DONE;
@@ -143,8 +148,8 @@ static int check_init(const struct command_call *call, const struct server *serv
 	if (code != COMMAND_DONE)
 		return code;
 	if (version != MIGRATIONS_NO_SCHEMA) {
-		command_error(call, "the schema is already there, version %d; \"stint db migrate\" brings it to version %d", version,
-		              migrations_newest());
+		command_error(call, "the schema is already there, version %d; \"stint db migrate\" brings it to version %d",
+		              version, migrations_newest());
 		return COMMAND_NO;
 	}
 	return check_rights(call, server);
@@ -171,7 +176,8 @@ static int init_run(struct command_call *call) {
 
 static int check_migrate(const struct command_call *call, const struct server *server, int version) {
 	if (version == MIGRATIONS_NO_SCHEMA)
-		command_error(call, "there is no schema stint in the database \"%s\"; \"stint db init\" makes it", server->database);
+		command_error(call, "there is no schema stint in the database \"%s\"; \"stint db init\" makes it",
+		              server->database);
 	else if (version > migrations_newest())
 		command_error(call, "the schema has version %d, this program knows up to %d: use a newer one", version,
 		              migrations_newest());
@@ -244,7 +250,9 @@ static int print_status(json_t *status, const struct server *server, int version
 static int report_status(const struct command_call *call, struct pg *pg, const struct server *server, int version,
                          bool as_json) {
 	json_t *status = make_status(pg, server, version);
-	int result = status == NULL ? -1 : as_json ? output_json(json_incref(status), stdout) : print_status(status, server, version);
+	int result = -1;
+	if (status != NULL)
+		result = as_json ? output_json(json_incref(status), stdout) : print_status(status, server, version);
 	json_decref(status);
 	if (result != 0) {
 		command_error(call, "out of memory, or the output can't be written");
@@ -274,7 +282,8 @@ static int sql_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	for (size_t i = 0; i < embedded_migration_count; i++) {
 		const struct embedded_migration *migration = &embedded_migrations[i];
-		printf("-- Migration %d, %s\n\nbegin;\n\n%s\ncommit;\n\n", migration->version, migration->name, migration->sql);
+		printf("-- Migration %d, %s\n\n", migration->version, migration->name);
+		printf("begin;\n\n%s\ncommit;\n\n", migration->sql);
 	}
 	return COMMAND_DONE;
 }

@@ -62,11 +62,13 @@ static int check_limits(const struct command_call *call, const struct limits *li
 	int code = check_choice(call, "algorithm", limits->algorithm, "sliding_window", "fixed_window");
 	if (code == COMMAND_DONE)
 		code = check_choice(call, "mode", limits->mode, "strict", "relaxed");
+	if (code != COMMAND_DONE || strcmp(limits->algorithm, "sliding_window") != 0)
+		return code;
 	int64_t sub_window_ms = (limits->time_window_ms + limits->resolution - 1) / limits->resolution;
-	if (code == COMMAND_DONE && strcmp(limits->algorithm, "sliding_window") == 0 && sub_window_ms < STINT_SUB_WINDOW_MS_MIN)
-		code = command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d", sub_window_ms,
-		                      STINT_SUB_WINDOW_MS_MIN);
-	return code;
+	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
+		return COMMAND_DONE;
+	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d", sub_window_ms,
+	                      STINT_SUB_WINDOW_MS_MIN);
 }
 
 static int parse_limits(struct command_call *call, struct limits *limits, const char **name) {
@@ -76,16 +78,17 @@ static int parse_limits(struct command_call *call, struct limits *limits, const 
 		 .max = STINT_TIME_WINDOW_MS_MAX},
 		{.name = "fallback-max-requests", .number = &limits->fallback_max_requests, .min = 1,
 		 .max = STINT_FALLBACK_REQUESTS_MAX},
-		{.name = "fallback-time-window-ms", .number = &limits->fallback_time_window_ms, .min = STINT_TIME_WINDOW_MS_MIN,
-		 .max = STINT_TIME_WINDOW_MS_MAX},
+		{.name = "fallback-time-window-ms", .number = &limits->fallback_time_window_ms,
+		 .min = STINT_TIME_WINDOW_MS_MIN, .max = STINT_TIME_WINDOW_MS_MAX},
 		{.name = "resolution", .number = &limits->resolution, .min = 1, .max = STINT_RESOLUTION_MAX},
 		{.name = "algorithm", .text = &limits->algorithm},
 		{.name = "mode", .text = &limits->mode},
 		{0},
 	};
-	if (command_parse(call, options, name, 1, 1) != COMMAND_DONE || command_check_policy(call, *name) != COMMAND_DONE)
-		return COMMAND_USAGE;
-	return check_limits(call, limits);
+	int code = command_parse(call, options, name, 1, 1);
+	if (code == COMMAND_DONE)
+		code = command_check_policy(call, *name);
+	return code == COMMAND_DONE ? check_limits(call, limits) : code;
 }
 
 struct number_text {
@@ -143,9 +146,10 @@ static int history_run(struct command_call *call) {
 static int run_on_policy(struct command_call *call, const char *sql) {
 	const char *name;
 	const struct command_option options[] = {{0}};
-	if (command_parse(call, options, &name, 1, 1) != COMMAND_DONE || command_check_policy(call, name) != COMMAND_DONE)
-		return COMMAND_USAGE;
-	return query_run(call, sql, 1, &name);
+	int code = command_parse(call, options, &name, 1, 1);
+	if (code == COMMAND_DONE)
+		code = command_check_policy(call, name);
+	return code == COMMAND_DONE ? query_run(call, sql, 1, &name) : code;
 }
 
 static int unpin_run(struct command_call *call) {
@@ -157,8 +161,8 @@ static int drop_run(struct command_call *call) {
 }
 
 const struct command policy_commands[] = {
-	{"set", "NAME --max-requests N --time-window-ms N [OPTION ...]", "create or change a policy, and pin it", set_help,
-	 NULL, set_run},
+	{"set", "NAME --max-requests N --time-window-ms N [OPTION ...]", "create or change a policy, and pin it",
+	 set_help, NULL, set_run},
 	{"list", "[--json]", "show all policies", NULL, NULL, list_run},
 	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run},
 	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run},

@@ -45,7 +45,8 @@ static void print_agent(const json_t *status) {
 static void print_database(const json_t *database) {
 	char text[600], since[OUTPUT_TEXT_SIZE];
 	output_duration(since, number_of(database, "since_ms"));
-	snprintf(text, sizeof text, "%s, %s for %s, %" PRId64 " live hosts, round trip %.1f ms, %" PRId64 " fallbacks so far",
+	snprintf(text, sizeof text,
+	         "%s, %s for %s, %" PRId64 " live hosts, round trip %.1f ms, %" PRId64 " fallbacks so far",
 	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
 	         (double)number_of(database, "rtt_us") / 1000, number_of(database, "fallbacks"));
 	print_field("database", text);
@@ -57,7 +58,8 @@ static void print_table(const json_t *table) {
 	snprintf(text, sizeof text,
 	         "%" PRId64 " of %" PRId64 " clients, %s, %" PRId64 " evicted, %" PRId64 " without room",
 	         number_of(table, "clients"), number_of(table, "capacity"),
-	         output_bytes(bytes, number_of(table, "bytes")), number_of(table, "evictions"), number_of(table, "overflow"));
+	         output_bytes(bytes, number_of(table, "bytes")), number_of(table, "evictions"),
+	         number_of(table, "overflow"));
 	print_field("table", text);
 }
 
@@ -80,8 +82,8 @@ static int print_policies(json_t *policies) {
 		"resolution", "mode", "pinned",
 	};
 	static const char *const headings[] = {
-		"policy", "max_requests", "window_ms", "fallback_max", "fallback_window_ms", "algorithm", "resolution", "mode",
-		"pinned",
+		"policy", "max_requests", "window_ms", "fallback_max", "fallback_window_ms", "algorithm", "resolution",
+		"mode", "pinned",
 	};
 	putchar('\n');
 	return output_objects(policies, sizeof names / sizeof *names, names, headings, stdout);
@@ -105,7 +107,8 @@ int status_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
 	if (status == NULL) {
-		command_error(call, "the agent at %s is out of reach: %s", agent_status_socket(call->settings->socket_path), why);
+		const char *path = agent_status_socket(call->settings->socket_path);
+		command_error(call, "the agent at %s is out of reach: %s", path, why);
 		return COMMAND_NO_AGENT;
 	}
 	if (as_json)

@@ -159,7 +159,8 @@ int command_check_policy(const struct command_call *call, const char *name) {
 	size_t length = strlen(name);
 	if (length > 0 && length <= STINT_POLICY_NAME_MAX && strspn(name, POLICY_NAME_CHARACTERS) == length)
 		return COMMAND_DONE;
-	return command_misuse(call, "the policy's name is \"%.80s\" (%zu bytes), must be 1 to %d bytes of [A-Za-z0-9_.:/-]",
+	return command_misuse(call,
+	                      "the policy's name is \"%.80s\" (%zu bytes), must be 1 to %d bytes of [A-Za-z0-9_.:/-]",
 	                      name, length, STINT_POLICY_NAME_MAX);
 }
 
@@ -180,7 +181,7 @@ int command_connect(const struct command_call *call, struct pg **out) {
 		conninfo = "";
 	*out = NULL;
 	if (strcmp(conninfo, "memory:") == 0)
-		return command_misuse(call, "the database is \"memory:\", which lives inside the agent; there is nothing to connect to");
+		return command_misuse(call, "the database \"memory:\" lives inside the agent; nothing to connect to");
 	struct pg *pg;
 	int status = pg_connect(&pg, conninfo, CONNECT_TIMEOUT_MS);
 	if (status == PG_OK) {

@@ -70,7 +70,8 @@ struct command_option {
  * be there; those that aren't are left as they were. A word "--" ends the options. COMMAND_DONE, or COMMAND_USAGE
  * with the reason on standard error.
  */
-int command_parse(struct command_call *, const struct command_option *options, const char **arguments, int least, int most);
+int command_parse(struct command_call *, const struct command_option *options, const char **arguments, int least,
+                  int most);
 
 /*
  * Takes one option of settings from the front of the words. 1: taken; 0: the first word is none; -1: an error,

@@ -12,7 +12,8 @@
 #define TAKE_LOCK "select pg_catalog.pg_advisory_xact_lock(495874305652)"
 
 int migrations_newest(void) {
-	return embedded_migration_count > 0 ? embedded_migrations[embedded_migration_count - 1].version : MIGRATIONS_NO_SCHEMA;
+	size_t count = embedded_migration_count;
+	return count > 0 ? embedded_migrations[count - 1].version : MIGRATIONS_NO_SCHEMA;
 }
 
 /* One row, one cell, a number; null counts as 0. */

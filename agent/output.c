@@ -163,7 +163,8 @@ static void add_value(struct output_table *table, const json_t *value) {
 	}
 }
 
-int output_objects(json_t *rows, size_t column_count, const char *const *keys, const char *const *headings, FILE *file) {
+int output_objects(json_t *rows, size_t column_count, const char *const *keys, const char *const *headings,
+                   FILE *file) {
 	struct output_table table;
 	const char *own_keys[OUTPUT_COLUMNS_MAX], *key;
 	json_t *row, *value;
@@ -193,7 +194,8 @@ int output_json(json_t *value, FILE *file) {
 	return status;
 }
 
-static void two_units(char text[static OUTPUT_TEXT_SIZE], int64_t count, int64_t per, const char *big, const char *small) {
+static void two_units(char text[static OUTPUT_TEXT_SIZE], int64_t count, int64_t per, const char *big,
+                      const char *small) {
 	if (count % per == 0)
 		snprintf(text, OUTPUT_TEXT_SIZE, "%" PRId64 " %s", count / per, big);
 	else

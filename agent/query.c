@@ -36,7 +36,8 @@ static int print_objects(json_t *objects, bool as_json) {
 	return status;
 }
 
-int query_print(const struct command_call *call, const char *select, int param_count, const char *const *params, bool as_json) {
+int query_print(const struct command_call *call, const char *select, int param_count, const char *const *params,
+                bool as_json) {
 	struct pg *pg;
 	int error;
 	int code = command_connect(call, &pg);

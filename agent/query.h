@@ -23,7 +23,8 @@ struct pg;
 json_t *query_objects(struct pg *, const char *select, int param_count, const char *const *params, int *pg_error);
 
 /* Prints the rows, as a table or as JSON; connects for it. An enum command_exit, reported. */
-int query_print(const struct command_call *, const char *select, int param_count, const char *const *params, bool as_json);
+int query_print(const struct command_call *, const char *select, int param_count, const char *const *params,
+                bool as_json);
 
 /* Runs a statement whose rows don't matter; connects for it. An enum command_exit, reported. */
 int query_run(const struct command_call *, const char *sql, int param_count, const char *const *params);

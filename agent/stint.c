@@ -45,12 +45,14 @@ static const struct command top_commands[] = {
 };
 
 static const struct command root = {
-	"stint", "[--socket PATH] [--database DSN] COMMAND ...", "rate limits that many processes of many hosts keep together",
-	NULL, top_commands, NULL,
+	"stint", "[--socket PATH] [--database DSN] COMMAND ...",
+	"rate limits that many processes of many hosts keep together", NULL, top_commands, NULL,
 };
 
 static void print_help(const struct command *command, const char *path, FILE *file) {
-	fprintf(file, "Usage: %s %s\n%c%s.\n", path, command->synopsis, toupper(command->summary[0]), command->summary + 1);
+	const char *gap = *command->synopsis != '\0' ? " " : "";
+	fprintf(file, "Usage: %s%s%s\n", path, gap, command->synopsis);
+	fprintf(file, "%c%s.\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
 	if (command->help != NULL)
 		fprintf(file, "\n%s", command->help);
 	if (command->children != NULL) {
