@@ -1,0 +1,89 @@
+# What needs the real agent: first one that keeps its counters itself, then one with a database that dies.
+# shellcheck shell=bash disable=SC2154
+
+# start_agent NAME DATABASE: its socket is $tmp/NAME/sock.
+start_agent() {
+	mkdir -p "$tmp/$1"
+	printf '[stint]\nsocket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = 1000\n' \
+		"$tmp/$1/sock" "/stint-cli-$$-$1" "$2" "$1" >"$tmp/$1/conf"
+	"$stintd" -c "$tmp/$1/conf" >"$tmp/$1/log" 2>&1 &
+	agent=$!
+	cleanups+=("stop_agent $agent")
+	wait_for 10 "$stint" --socket "$tmp/$1/sock" status || {
+		echo "# the agent does not start:"
+		sed 's/^/#   /' "$tmp/$1/log"
+	}
+}
+
+stop_agent() {
+	kill -TERM "$1" 2>/dev/null
+	wait_for 10 test ! -d "/proc/$1" || kill -KILL "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+}
+
+database_is() { "$stint" --socket "$1" status | grep -qE "^database +[a-z]+, $2 "; }
+
+# ---- in memory ----------------------------------------------------------------------
+
+start_agent memory memory:
+s=("$stint" --socket "$tmp/memory/sock")
+expect 'memory: status' 0 '^agent +[0-9.]+ on host memory, process [0-9]+, up ' "${s[@]}" status
+ok 'memory: status names the process' "$(grep -q "process $agent," <<<"$output"; echo $?)" "$output"
+expect 'memory: the database is none' 0 '^database +memory' "${s[@]}" status
+expect 'memory: status --json' 0 '"kind": "memory"' "${s[@]}" status --json
+expect 'memory: an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
+expect 'memory: a policy name that is none' 2 'policy is not 1 to 63 bytes' "${s[@]}" check 'a b' a
+expect 'memory: a client id that is empty' 2 'client_id is not 1 to 255 bytes' "${s[@]}" check api ''
+expect 'memory: a client id too long' 2 'client_id is not 1 to 255 bytes' "${s[@]}" check api "$(printf '%0256d' 0)"
+expect 'memory: a client id that is no UTF-8' 2 'client_id is not 1 to 255 bytes of valid UTF-8' "${s[@]}" check api $'\xff'
+stop_agent "$agent"
+expect 'memory: the agent has stopped' 3 'out of reach' "${s[@]}" check api a
+
+# ---- with a database -------------------------------------------------------------------
+
+conninfo=$("$pg_cluster" start "$tmp/db2" 2>/dev/null) || { echo "Bail out! no PostgreSQL"; exit 1; }
+cleanups+=('"$pg_cluster" remove "$tmp/db2"')
+start_agent early "$conninfo"
+early=$agent
+expect 'no schema yet: the agent is up all the same' 0 '^database +postgresql' "$stint" --socket "$tmp/early/sock" status
+expect 'no schema yet: a policy can not be known' 4 'the database is out of reach' "$stint" --socket "$tmp/early/sock" check api a
+
+export STINT_DATABASE=$conninfo
+"$stint" db init >/dev/null
+ok 'the agent finds the schema by itself' "$(wait_for 10 database_is "$tmp/early/sock" 'in step'; echo $?)" "$(cat "$tmp/early/log")"
+stop_agent "$early"
+
+start_agent real "$conninfo"
+s=("$stint" --socket "$tmp/real/sock")
+ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$(cat "$tmp/real/log")"
+expect 'db status shows the host' 0 '^real ' "$stint" db status
+expect 'an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
+"$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1
+sleep 1 # in force within a second
+expect 'allowed' 0 '^allowed by .*: 1 of 2 remaining' "${s[@]}" check api a
+expect 'allowed: the last one' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api a
+expect 'denied' 1 '^denied by .*: 0 of 2 remaining, retry after ' "${s[@]}" check api a
+expect 'denied --json' 1 '"allowed": false' "${s[@]}" check api a --json
+expect 'a cost that is never admitted' 1 'this cost is never admitted' "${s[@]}" check api b --cost 3
+expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
+expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
+expect 'status knows the policy' 0 '^api +2 +3600000 +1 +3600000 ' "${s[@]}" status
+"$stint" client block api blocked
+sleep 1 # in force within a second
+expect 'a blocked client' 1 '^denied' "${s[@]}" check api blocked
+"$stint" client limit api a --max-requests 3
+sleep 1
+expect 'a limit of its own' 0 '^allowed by .* of 3 remaining' "${s[@]}" check api a
+
+"$pg_cluster" stop "$tmp/db2"
+wait_for 10 database_is "$tmp/real/sock" fallback
+expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new
+expect 'fallback: denied' 1 '^denied by fallback' "${s[@]}" check api new
+expect 'fallback: a policy that can not be known' 4 'the database is out of reach' "${s[@]}" check other a
+expect 'fallback: status says why' 0 '^error ' "${s[@]}" status
+
+kill -STOP "$agent"
+expect 'an agent that hangs' 3 'is out of reach: ' "${s[@]}" check api another
+kill -CONT "$agent"
+stop_agent "$agent"
+unset STINT_DATABASE

@@ -1,0 +1,124 @@
+# What needs a database, and no agent.
+# shellcheck shell=bash disable=SC2154
+
+conninfo=$("$pg_cluster" start "$tmp/db" 2>/dev/null) || { echo "Bail out! no PostgreSQL: $("$pg_cluster" bindir 2>&1)"; exit 1; }
+cleanups+=('"$pg_cluster" remove "$tmp/db"')
+psql=$("$pg_cluster" bindir)/psql
+dsn_of() { sed "s/dbname=stint/dbname=$1/; s/user=postgres/user=${2:-postgres}/" <<<"$conninfo"; }
+# sql DATABASE STATEMENT...: each by itself, unaligned, as the superuser.
+sql() {
+	local database=$1 statement
+	shift
+	for statement in "$@"; do
+		"$psql" -XAtq -v ON_ERROR_STOP=1 "$(dsn_of "$database")" -c "$statement" || return 1
+	done
+}
+newest=$("$stint" db sql | grep -cE '^-- Migration [0-9]+, ')
+
+# ---- init: refused -------------------------------------------------------------
+
+sql postgres "create database ascii encoding 'SQL_ASCII' template template0 locale 'C'" \
+	'create role nobody login' 'create role maker login createrole' 'create role creator login' \
+	'create database narrow' 'create database managed' 'create database foreign_schema' 'create database twice' \
+	'create database by_hand' \
+	'grant create on database managed to maker' 'grant create on database narrow to creator'
+sql foreign_schema 'create schema stint'
+
+expect 'init: wrong encoding' 1 'database "ascii" has the encoding SQL_ASCII, must be UTF8' \
+	"$stint" --database "$(dsn_of ascii)" db init
+expect 'init: no right to create' 1 'role "nobody" may not create a schema in the database "narrow"' \
+	"$stint" --database "$(dsn_of narrow nobody)" db init
+expect 'init: no right to create roles' 1 'role "creator" may not create roles' \
+	"$stint" --database "$(dsn_of narrow creator)" db init
+expect 'init: no such database' 4 'database "missing" does not exist' "$stint" --database "$(dsn_of missing)" db init
+expect 'init: no such user' 4 'role "missing" does not exist' "$stint" --database "$(dsn_of stint missing)" db init
+expect 'init: a schema of that name that is another' 1 'schema "stint" already exists' \
+	"$stint" --database "$(dsn_of foreign_schema)" db init
+expect 'status: before init' 1 '^schema +none; this program has version' "$stint" --database "$conninfo" db status
+expect 'migrate: before init' 1 'there is no schema stint in the database "stint"; "stint db init"' \
+	"$stint" --database "$conninfo" db migrate
+expect 'policy list: before init' 1 '"stint db status" tells' "$stint" --database "$conninfo" policy list
+
+# ---- init: done ------------------------------------------------------------------
+
+export STINT_DATABASE=$conninfo
+expect 'init' 0 '^migration 1, [a-z_]+: applied$' "$stint" db init
+ok 'init: says how to make a login' "$(grep -q 'create role stintd login .* in role stint_agent' <<<"$output"; echo $?)" "$output"
+expect 'init again' 1 "the schema is already there, version $newest; \"stint db migrate\"" "$stint" db init
+expect 'migrate with nothing to do' 0 "nothing to do: the schema has version $newest" "$stint" db migrate
+expect 'status' 0 "^schema +version $newest; this program has version $newest" "$stint" db status
+expect 'status --json' 0 "\"schema_version\": $newest," "$stint" db status --json
+expect 'init by a role that is no superuser' 0 ': applied' "$stint" --database "$(dsn_of managed maker)" db init
+expect 'status by that role' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of managed maker)" db status
+expect 'status without rights' 1 'permission denied for schema stint' "$stint" --database "$(dsn_of managed nobody)" db status
+expect 'policy list without rights' 1 'permission denied' "$stint" --database "$(dsn_of managed nobody)" policy list
+
+"$stint" --database "$(dsn_of twice)" db init >"$tmp/first" 2>&1 &
+first=$!
+"$stint" --database "$(dsn_of twice)" db init >"$tmp/second" 2>&1
+wait $first
+ok 'two inits at once: each migration is applied once' \
+	"$([[ $(cat "$tmp/first" "$tmp/second" | grep -c ': applied') -eq $newest ]]; echo $?)" "$(cat "$tmp/first" "$tmp/second")"
+expect 'two inits at once: the schema is there' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of twice)" db status
+
+"$stint" db sql | "$psql" -Xq -v ON_ERROR_STOP=1 "$(dsn_of by_hand)" >"$tmp/by_hand" 2>&1
+ok 'db sql: psql takes it' $? "$(cat "$tmp/by_hand")"
+expect 'db sql: the same version' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of by_hand)" db status
+
+# ---- policies -------------------------------------------------------------------
+
+expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list
+expect 'policy list --json: none' 0 '^\[\]$' "$stint" policy list --json
+expect 'policy set' 0 '^$' "$stint" policy set api --max-requests 100 --time-window-ms 60000
+expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +10 +strict +yes$' "$stint" policy list
+expect 'policy set: all options' 0 '^$' "$stint" policy set api --max-requests=7 --time-window-ms=5000 \
+	--fallback-max-requests 8 --fallback-time-window-ms 6000 --algorithm fixed_window --resolution 20 --mode relaxed
+expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +20 +relaxed +yes$' "$stint" policy list
+expect 'policy set: the largest numbers' 0 '^$' "$stint" policy set most --max-requests 1000000000 \
+	--time-window-ms 2678400000 --fallback-max-requests 2000000000 --fallback-time-window-ms 2678400000 --resolution 60
+expect 'policy set: the smallest numbers' 0 '^$' "$stint" policy set least --max-requests 1 --time-window-ms 100 \
+	--fallback-max-requests 1 --fallback-time-window-ms 100 --resolution 10
+expect 'policy set: a long name' 0 '^$' "$stint" policy set "$(printf '%063d' 0)" --max-requests 1 --time-window-ms 1000
+expect 'policy list --json' 0 '"fallback_max_requests": 2000000000,' "$stint" policy list --json
+expect 'policy unpin' 0 '^$' "$stint" policy unpin api
+expect 'policy list: unpinned' 0 '^api .* no$' "$stint" policy list
+expect 'policy unpin: none of that name' 2 'missing' "$stint" policy unpin missing
+expect 'policy drop: none of that name' 2 'missing' "$stint" policy drop missing
+
+# ---- clients ------------------------------------------------------------------------
+
+hostile=$'a\'; drop schema stint cascade; --\n\e[31m'
+override() { sql stint "select max_requests, blocked, note from stint.client_override where client_id = '$1'"; }
+expect 'client block' 0 '^$' "$stint" client block api bob --note "it's abuse"
+ok 'client block: is there' "$([[ $(override bob) == "|t|it's abuse" ]]; echo $?)" "$(override bob)"
+expect 'client limit' 0 '^$' "$stint" client limit api bob --max-requests 3
+ok 'client limit: is there' "$([[ $(override bob) == 3\|* ]]; echo $?)" "$(override bob)"
+expect 'client clear' 0 '^$' "$stint" client clear api bob
+ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bob)"
+expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
+expect 'client block: no UTF-8' 2 'invalid byte sequence' "$stint" client block api $'\xff\xfe'
+expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"
+expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
+
+# ---- history ------------------------------------------------------------------------
+
+expect 'policy history: of all' 0 'least' "$stint" policy history
+expect 'policy history --json' 0 '"changed_by": "postgres"' "$stint" policy history api --json
+ok 'policy history: of one only' "$(! grep -q least <<<"$output"; echo $?)" "$output"
+expect 'policy history: ISO times' 0 '"at": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" policy history api --json
+expect 'policy history: none of that name' 0 '^\(none\)$' "$stint" policy history missing
+expect 'policy drop' 0 '^$' "$stint" policy drop api
+expect 'policy history: outlives the policy' 0 'api' "$stint" policy history api
+
+# ---- versions, and a server that goes away -----------------------------------------------
+
+sql twice "insert into stint.migration select (jsonb_populate_record(m, '{\"version\": 999}')).* from stint.migration m limit 1"
+expect 'migrate: a schema that is newer' 1 "the schema has version 999, this program knows up to $newest" \
+	"$stint" --database "$(dsn_of twice)" db migrate
+expect 'status: a schema that is newer' 1 '^schema +version 999' "$stint" --database "$(dsn_of twice)" db status
+"$pg_cluster" pause "$tmp/db" 2>/dev/null
+expect 'a server that is paused' 4 'no connection within 5000 ms' "$stint" policy list
+"$pg_cluster" resume "$tmp/db"
+"$pg_cluster" stop "$tmp/db"
+expect 'a server that is down' 4 "can't connect to the database" "$stint" policy list
+unset STINT_DATABASE

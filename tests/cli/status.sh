@@ -1,0 +1,34 @@
+# `stint status` against an agent that answers well, or badly.
+# shellcheck shell=bash disable=SC2154
+
+# with_agent MODE NAME STATUS PATTERN OPTION...
+with_agent() {
+	local mode=$1 name=$2 status=$3 pattern=$4
+	shift 4
+	rm -f "$tmp/fake.sock" "$tmp/ready"
+	"$here/fake-agent" "$tmp/fake.sock" "$mode" >"$tmp/ready" 2>/dev/null &
+	local pid=$!
+	wait_for 10 grep -q ready "$tmp/ready"
+	expect "$name" "$status" "$pattern" "$stint" --socket "$tmp/fake.sock" status "$@"
+	kill "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+}
+
+with_agent good 'status: the agent' 0 '^agent +0\.1\.0 on host a\\x1b\[31mb, process 7, up 1 min 1 s, 3 apps'
+ok 'status: the database' "$(grep -qE '^database +postgresql, fallback for 1 min 30 s, 2 live hosts, round trip 1\.5 ms, 3 fall' <<<"$output"; echo $?)" "$output"
+ok 'status: the last error' "$(grep -qE '^error +no\\x0aroute' <<<"$output"; echo $?)" "$output"
+ok 'status: the table' "$(grep -qE '^table +1 of 1000 clients, 1\.0 MiB, 0 evicted, 0 without room' <<<"$output"; echo $?)" "$output"
+ok 'status: counters' "$(grep -qE '^allowed +9000000000$' <<<"$output"; echo $?)" "$output"
+ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +yes$' <<<"$output"; echo $?)" "$output"
+with_agent good 'status --json: what this program does not know stays' 0 '"something": "new"' --json
+with_agent minimal 'status: nothing known' 0 '^agent'
+with_agent minimal 'status --json: nothing known' 0 '^\{\}$' --json
+with_agent hangup 'status: the agent hangs up' 3 'hung up'
+with_agent silent 'status: no answer' 3 'no answer in time'
+with_agent garbage 'status: garbage' 3 'does not understand'
+with_agent short 'status: less than a head' 3 'does not understand'
+with_agent version 'status: another version' 3 'of different versions'
+with_agent empty 'status: empty pieces for ever' 3 'does not understand'
+with_agent endless 'status: no end' 3 'does not understand'
+with_agent array 'status: no object' 3 'no JSON object'
+with_agent broken 'status: broken JSON' 3 'no JSON object'

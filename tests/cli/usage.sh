@@ -1,0 +1,86 @@
+# What the command says without anybody to talk to.
+# shellcheck shell=bash disable=SC2154
+
+s=("$stint" --socket "$tmp/nobody" --database "host=$tmp dbname=none")
+
+expect 'no command: usage' 2 '^Usage: stint ' "$stint"
+expect '--help' 0 'Exit codes' "$stint" --help
+expect '-h' 0 '^Usage: stint ' "$stint" -h
+expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
+for command in check status 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
+	'client limit' 'client clear' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
+	# shellcheck disable=SC2086
+	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
+done
+expect '--help wins over wrong options' 0 '^Usage: stint check' "$stint" check --cost x --help
+
+expect 'unknown command' 2 'unknown command "chekc"' "$stint" chekc
+expect 'unknown subcommand' 2 'stint db: unknown command "drop"' "$stint" db drop
+expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
+expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
+expect 'unknown option in front' 2 'unknown option "--sockets"' "$stint" --sockets x status
+expect 'an abbreviation is unknown' 2 'unknown option "--cos"' "${s[@]}" check api a --cos 2
+expect 'unknown short option' 2 'unknown option "-x".*put --' "${s[@]}" check api -x
+expect 'an option without its value' 2 '--cost needs a value' "${s[@]}" check api a --cost
+expect 'an option in the place of a value' 2 '--cost needs a value' "${s[@]}" check api a --cost --json
+expect 'a flag with a value' 2 '--json takes no value' "${s[@]}" check api a --json=yes
+expect 'an argument is missing' 2 'an argument is missing' "${s[@]}" check api
+expect 'arguments are missing' 2 'arguments are missing' "${s[@]}" check
+expect 'an argument too many' 2 'unexpected argument "c"' "${s[@]}" check api b c
+expect 'a hint follows' 2 'Try "stint check --help"' "${s[@]}" check api
+
+for value in 0 -1 1000000001 9223372036854775807 9223372036854775808 1e3 0x10 ' 1' +1 '' 1.0; do
+	expect "check --cost \"$value\"" 2 "--cost is \"${value/+/\\+}\", must be a whole number from 1 to 1000000000" \
+		"${s[@]}" check api a "--cost=$value"
+done
+
+set_policy=("${s[@]}" policy set)
+expect 'policy set without --max-requests' 2 '--max-requests is required' "${set_policy[@]}" api --time-window-ms 1000
+expect 'policy set without --time-window-ms' 2 '--time-window-ms is required' "${set_policy[@]}" api --max-requests 1
+while read -r option value range; do
+	expect "policy set --$option $value" 2 "--$option is \"$value\", must be a whole number from $range" \
+		"${set_policy[@]}" api --max-requests 1 --time-window-ms 1000 "--$option" "$value"
+done <<-'END'
+	max-requests 0 1 to 1000000000
+	max-requests 1000000001 1 to 1000000000
+	max-requests -5 1 to 1000000000
+	time-window-ms 99 100 to 2678400000
+	time-window-ms 2678400001 100 to 2678400000
+	fallback-max-requests 0 1 to 2000000000
+	fallback-max-requests 2000000001 1 to 2000000000
+	fallback-time-window-ms 99 100 to 2678400000
+	resolution 0 1 to 60
+	resolution 61 1 to 60
+END
+expect 'policy set --algorithm' 2 '--algorithm is "leaky", must be sliding_window or fixed_window' \
+	"${set_policy[@]}" api --max-requests 1 --time-window-ms 1000 --algorithm leaky
+expect 'policy set --mode' 2 '--mode is "lax", must be strict or relaxed' \
+	"${set_policy[@]}" api --max-requests 1 --time-window-ms 1000 --mode lax
+expect 'sub-windows too short' 2 'is 5, must be at least 10' \
+	"${set_policy[@]}" api --max-requests 1 --time-window-ms 100 --resolution 20
+long=$(printf '%064d' 0)
+for name in '' 'a b' "a'b" 'ä' "$long"; do
+	expect "policy name \"$name\"" 2 'must be 1 to 63 bytes of \[A-Za-z0-9_.:/-\]' \
+		"${set_policy[@]}" "$name" --max-requests 1 --time-window-ms 1000
+done
+expect 'an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api ''
+expect 'a client id of 256 bytes' 2 '\(256 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api "$(printf '%0256d' 0)"
+expect 'client limit without a limit' 2 '--max-requests is required' "${s[@]}" client limit api a
+expect 'control characters are escaped' 2 'unknown command "a\\x1b\[31m"' "$stint" $'a\e[31m'
+
+expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" check api a
+expect 'status: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" status
+expect '$STINT_SOCKET is heeded' 3 'agent at /nowhere/else is out of reach' env STINT_SOCKET=/nowhere/else "$stint" status
+expect 'a path too long' 3 'the path is [0-9]+ bytes, must be 1 to 107' "$stint" --socket "/$long/$long" status
+expect 'a word after -- is no option' 3 'out of reach' "${s[@]}" check api -- --help
+for command in 'policy list' 'policy history' 'policy unpin a' 'db init' 'db migrate' 'db status' 'client clear a b'; do
+	# shellcheck disable=SC2086
+	expect "$command: no database" 4 "can't connect to the database: " "${s[@]}" $command
+done
+expect '$STINT_DATABASE is heeded' 4 "nowhere.else" env STINT_DATABASE=host=/nowhere/else "$stint" db status
+expect 'database = memory:' 2 'lives inside the agent' env STINT_DATABASE=memory: "$stint" policy list
+expect 'a connection string that is none' 4 'invalid connection option "nonsense"' "$stint" --database nonsense=1 db status
+
+expect 'db sql' 0 'create schema stint' "$stint" db sql
+expect 'a full disk' 5 'No space left' bash -c '"$0" db sql >/dev/full' "$stint"
+expect 'a reader that goes away' 0 '^$' bash -c 'set -o pipefail; "$0" db sql | head -0' "$stint"
