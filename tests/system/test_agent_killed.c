@@ -1,0 +1,129 @@
+/*
+ * test_agent_killed.c - agents are killed with SIGKILL at random moments under load and
+ * started again. Apps go on deciding from the table; the new agent takes it over; no
+ * lease is given twice.
+ */
+#include <stdio.h>
+
+#include "books.h"
+#include "random.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define HOSTS 4u
+#define KILLS 60
+#define WINDOW_MS 1000
+#define LIMIT 300
+/* In each process, while its agent is away and the table has no answer. */
+#define LOCAL_LIMIT 20
+#define CHECK_TIMEOUT_MS 1000
+#define SLACK_MS 50
+
+static const struct journal_plan plan = {
+	.policy_count = 2,
+	.policy = {
+		{.name = "busy", .max_requests = LIMIT, .time_window_ms = WINDOW_MS, .fallback_max_requests = LOCAL_LIMIT,
+	         .fallback_time_window_ms = WINDOW_MS, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1,
+	         .share = 4},
+		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+		{.name = "calm", .max_requests = 20000, .time_window_ms = 10000, .fallback_max_requests = 20000,
+	         .fallback_time_window_ms = 10000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
+	},
+	.seed = 9,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 200000,
+};
+
+/* Leased credits that the apps of a host spent so far. */
+static uint64_t leased_on(const struct crowd *crowd, uint32_t host) {
+	uint64_t leased = 0;
+
+	for (uint32_t i = 0; i < crowd->count; i++)
+		if (crowd->member[i].journal.file->plan.host == host)
+			leased += crowd->member[i].journal.file->counts.admitted[STINT_SOURCE_LEASE];
+	return leased;
+}
+
+struct outcome {
+	int restarts;      /* that came up again */
+	uint64_t alone;    /* admissions from the table while its agent was dead */
+	int with_clients;  /* restarted agents that knew clients at once */
+};
+
+static void kill_once(struct stage *stage, uint64_t *random, struct outcome *outcome) {
+	uint32_t h = random_below(random, HOSTS);
+	uint64_t leased;
+
+	sleep_ms(50 + random_below(random, 250));
+	host_kill(&stage->host[h]);
+	leased = leased_on(&stage->crowd, h);
+	sleep_ms(random_below(random, 100));
+	outcome->alone += leased_on(&stage->crowd, h) - leased;
+	if (host_start(&stage->host[h]) != 0)
+		return;
+	outcome->restarts++;
+	outcome->with_clients += host_number(&stage->host[h], "table", "clients") > 0;
+}
+
+/* A process whose agent is away keeps to its own lenient limit. */
+static void check_local(const struct stage *stage) {
+	uint32_t over = 0;
+	int64_t most = 0;
+
+	for (uint32_t i = 0; i < stage->crowd.count; i++) {
+		struct oracle oracle = {0};
+
+		oracle_read(&oracle, &stage->crowd.member[i].journal);
+		oracle_sort(&oracle);
+		for (uint32_t c = 0; c < plan.policy[0].clients; c++) {
+			struct oracle_choice choice = {.policy = 0, .client = c, .host = ORACLE_ANY, .sources = ORACLE_LOCAL};
+			int64_t certain = oracle_peak(&oracle, &choice, WINDOW_MS * NS_PER_MS).certain;
+
+			over += certain > LOCAL_LIMIT;
+			most = certain > most ? certain : most;
+		}
+		oracle_free(&oracle);
+	}
+	tap_ok(over == 0, "without an agent no process admitted more than %lld in any %d ms; limit %d, %u over", (long long)most,
+	       WINDOW_MS, LOCAL_LIMIT, over);
+}
+
+static int play(const struct scene *scene) {
+	const struct oracle_choice strict = {.host = ORACLE_ANY, .sources = ORACLE_STRICT};
+	struct outcome outcome = {0};
+	struct crowd_total total;
+	struct oracle oracle;
+	struct books books;
+	struct stage stage;
+	uint64_t random = 4711;
+
+	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 2, &plan, 500) != 0)
+		return tap_finish();
+	books_init(&books);
+	sleep_ms(2000);
+	for (int i = 0; i < KILLS; i++) {
+		kill_once(&stage, &random, &outcome);
+		books_look(&books, &stage.cluster);
+	}
+	sleep_ms(2000);
+	stage_read(&stage, &oracle, &total);
+
+	tap_ok(outcome.restarts == KILLS, "agents were killed %d times and came back %d times", KILLS, outcome.restarts);
+	tap_ok(outcome.alone > 0, "%llu were admitted from tables whose agent was dead", (unsigned long long)outcome.alone);
+	tap_ok(outcome.with_clients == outcome.restarts, "%d of them had taken the table over, clients and all", outcome.with_clients);
+	tap_ok(total.latency_ns.max <= (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS, "I4: the longest check took %llu ms; timeout %d ms",
+	       (unsigned long long)(total.latency_ns.max / NS_PER_MS), CHECK_TIMEOUT_MS);
+	stage_check_promise(&oracle, &plan, &strict, "leases only");
+	tap_ok(books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read", books.count);
+	tap_ok(books_short(&books, &oracle, &plan) == 0, "I2: charged >= admitted in each of them");
+	check_local(&stage);
+	stage_strike(&stage);
+	books_free(&books);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 120);
+}

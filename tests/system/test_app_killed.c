@@ -1,0 +1,81 @@
+/*
+ * test_app_killed.c - app processes are killed with SIGKILL, 500 times, in the middle
+ * of their checks. The others never wait for them, the promise holds, and the agents
+ * keep nothing of the dead.
+ */
+#include <stdio.h>
+
+#include "process.h"
+#include "random.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define HOSTS 2u
+#define APPS 4u /* per host */
+#define KILLS 500
+#define CHECK_TIMEOUT_MS 1000
+
+static const struct journal_plan plan = {
+	.policy_count = 2,
+	.policy = {
+		{.name = "sliding", .max_requests = 500, .time_window_ms = 1000, .fallback_max_requests = 500,
+	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 1},
+		{.name = "tight", .max_requests = 5, .time_window_ms = 1000, .fallback_max_requests = 5,
+	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 1, .share = 1},
+	},
+	.seed = 21,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 200000,
+};
+
+static int kill_many(struct crowd *crowd) {
+	uint64_t random = 815;
+	int restarted = 0;
+
+	for (int i = 0; i < KILLS; i++) {
+		uint32_t victim = random_below(&random, crowd->count);
+
+		sleep_until_ns(monotonic_ns() + random_below(&random, 20000) * NS_PER_US);
+		crowd_kill_one(crowd, victim);
+		restarted += crowd_start_one(crowd, victim) == 0;
+	}
+	return restarted;
+}
+
+static int play(const struct scene *scene) {
+	const struct oracle_choice all = {.host = ORACLE_ANY};
+	int before[HOSTS], after[HOSTS], restarted;
+	struct crowd_total total;
+	struct oracle oracle;
+	struct stage stage;
+	size_t unknown = 0;
+
+	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, APPS, &plan, 4000) != 0)
+		return tap_finish();
+	sleep_ms(1000);
+	for (uint32_t h = 0; h < HOSTS; h++)
+		before[h] = process_descriptors(stage.host[h].agent);
+	restarted = kill_many(&stage.crowd);
+	sleep_ms(1000);
+	for (uint32_t h = 0; h < HOSTS; h++)
+		after[h] = process_descriptors(stage.host[h].agent);
+	stage_read(&stage, &oracle, &total);
+	for (size_t i = 0; i < oracle.count; i++)
+		unknown += oracle.events[i].outcome_ns == ORACLE_UNKNOWN_NS;
+
+	tap_ok(restarted == KILLS, "apps were killed %d times and started again %d times", KILLS, restarted);
+	tap_note("%zu of them were killed in the middle of a check", unknown);
+	tap_ok(total.latency_ns.max < CHECK_TIMEOUT_MS * NS_PER_MS && total.admitted[STINT_SOURCE_LOCAL] == 0,
+	       "nobody waited for the dead: the longest check took %llu ms", (unsigned long long)(total.latency_ns.max / NS_PER_MS));
+	stage_check_promise(&oracle, &plan, &all, "all the time");
+	for (uint32_t h = 0; h < HOSTS; h++)
+		tap_ok(after[h] <= before[h], "I6: %s had %d descriptors open before and %d after", stage.host[h].name, before[h], after[h]);
+	stage_strike(&stage);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 120);
+}

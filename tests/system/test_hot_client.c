@@ -1,0 +1,107 @@
+/*
+ * test_hot_client.c - a warm client never waits: credits are there before they are
+ * needed, at the edges of sub-windows too.
+ *
+ * A check left the table when its verdict came from the agent: the source says so.
+ * Counted over ten seconds, that is a hundred edges of sub-windows and ten of windows.
+ */
+
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define WARM_MS 4000
+#define RUN_MS 10000
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "hot", .max_requests = 10000, .time_window_ms = 1000, .fallback_max_requests = 10000,
+	            .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1}},
+	.seed = 77,
+	.timeout_ms = 1000,
+	.capacity = 400000,
+};
+
+/* What happened between two sums. */
+static void subtract(struct crowd_total *now, const struct crowd_total *before) {
+	now->checks -= before->checks;
+	for (unsigned s = 0; s < JOURNAL_SOURCES; s++) {
+		now->admitted[s] -= before->admitted[s];
+		now->denied[s] -= before->denied[s];
+	}
+	for (unsigned i = 0; i < HISTOGRAM_CLASSES; i++)
+		now->latency_ns.count[i] -= before->latency_ns.count[i];
+}
+
+/* The largest class with a count stands for the maximum: the true one may be from before. */
+static void repair_max(struct histogram *h) {
+	for (unsigned i = HISTOGRAM_CLASSES; i > 0; i--)
+		if (h->count[i - 1] > 0) {
+			h->max = histogram_class_end(i - 1);
+			return;
+		}
+}
+
+static uint64_t left_table(const struct crowd_total *total) {
+	uint64_t left = 0;
+
+	for (unsigned s = 0; s < JOURNAL_SOURCES; s++)
+		if (s != STINT_SOURCE_LEASE)
+			left += total->admitted[s] + total->denied[s];
+	return left;
+}
+
+static void measure(struct stage *stage, struct crowd_total *total) {
+	struct crowd_total before;
+
+	sleep_ms(WARM_MS);
+	crowd_sum(&stage->crowd, &before);
+	sleep_ms(RUN_MS);
+	crowd_sum(&stage->crowd, total);
+	subtract(total, &before);
+	repair_max(&total->latency_ns);
+}
+
+static void set_rate(struct crowd *crowd, uint32_t rate) {
+	for (uint32_t i = 0; i < crowd->count; i++)
+		crowd->member[i].journal.file->rate = rate;
+}
+
+static int play(const struct scene *scene) {
+	const struct oracle_choice all = {.host = ORACLE_ANY};
+	struct crowd_total total, sum;
+	struct oracle oracle;
+	struct stage stage;
+	uint64_t left;
+
+	if (stage_set(&stage, scene, 2, NULL) != 0 || stage_crowd(&stage, 2, &plan, 1) != 0)
+		return tap_finish();
+
+	tap_note("two clients, each at 40%% of its limit, from two hosts");
+	set_rate(&stage.crowd, 2000);
+	measure(&stage, &total);
+	left = left_table(&total);
+	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left, (unsigned long long)total.checks);
+	stage_print_total(&total);
+	tap_ok(total.checks > 50000, "%llu checks of warm clients", (unsigned long long)total.checks);
+	tap_ok(left == 0, "none of them left the table; %llu did", (unsigned long long)left);
+
+	tap_note("the same, each at twice its limit: the rest is denied, mostly by the table");
+	set_rate(&stage.crowd, 10000);
+	measure(&stage, &total);
+	left = left_table(&total);
+	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left, (unsigned long long)total.checks);
+	stage_print_total(&total);
+	tap_ok(left * 100 < total.checks, "less than 1%% of them left the table: %.3f%%",
+	       (double)left * 100 / (double)(total.checks + 1));
+
+	stage_read(&stage, &oracle, &sum);
+	stage_check_promise(&oracle, &plan, &all, "with the database");
+	stage_strike(&stage);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 90);
+}

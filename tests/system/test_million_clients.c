@@ -1,0 +1,207 @@
+/*
+ * test_million_clients.c - 1,000,000 clients, each seen once: what they cost in the
+ * agent, and that nothing of them stays: idle ones leave the table, their rows the
+ * database.
+ *
+ * One process makes the checks through the asynchronous calls, many under way at a
+ * time, as a server with an event loop does.
+ */
+#include <glob.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "process.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define CLIENTS 1000000u
+#define UNDER_WAY 2000u
+#define BYTES_PER_CLIENT 192.0
+/* Longer than the flood takes where all are to be in the table at its end. */
+#define IDLE_MEMORY_S 20
+#define IDLE_DATABASE_S 5
+/* Not the longest that it may take, but what a test can wait for. */
+#define FLOOD_MS 120000
+#define LEAVE_MS 60000
+
+struct flood {
+	struct stint *stint;
+	struct stint_limiter *limiter;
+	uint32_t started, decided, under_way;
+	uint32_t allowed, failed;
+	uint32_t by_source[JOURNAL_SOURCES];
+};
+
+static void count(struct flood *flood, int status, const struct stint_result *result) {
+	flood->decided++;
+	if (status != 0) {
+		flood->failed++;
+		return;
+	}
+	flood->allowed += result->allowed;
+	flood->by_source[result->source % JOURNAL_SOURCES]++;
+}
+
+static void on_verdict(int status, const struct stint_result *result, void *arg) {
+	struct flood *flood = arg;
+
+	flood->under_way--;
+	count(flood, status, result);
+}
+
+static void start_some(struct flood *flood) {
+	static const struct journal_plan nameless;
+
+	while (flood->under_way < UNDER_WAY && flood->started < CLIENTS) {
+		struct stint_result result;
+		char id[64];
+		int status;
+
+		journal_client_id(&nameless, flood->started++, id);
+		status = stint_check_async(flood->limiter, id, 1, &result, on_verdict, flood);
+		if (status == 0)
+			flood->under_way++;
+		else
+			count(flood, status == 1 ? 0 : status, &result);
+	}
+}
+
+static int64_t run_flood(struct flood *flood) {
+	uint64_t began = monotonic_ns();
+
+	while (flood->decided < CLIENTS && stage_ms_since(began) < FLOOD_MS) {
+		struct pollfd ready = {.fd = stint_fd(flood->stint), .events = POLLIN};
+
+		start_some(flood);
+		poll(&ready, 1, 100);
+		stint_dispatch(flood->stint);
+	}
+	return stage_ms_since(began);
+}
+
+static int open_flood(struct flood *flood, const struct host *host, int timeout_ms) {
+	struct stint_options options = {.policy = "once", .max_requests = 10, .time_window_ms = 1000, .timeout_ms = timeout_ms};
+
+	*flood = (struct flood){0};
+	if (stint_open(&flood->stint, host->socket) != 0)
+		return -1;
+	return stint_limiter_new(&flood->limiter, flood->stint, &options);
+}
+
+static void close_flood(struct flood *flood) {
+	stint_limiter_free(flood->limiter);
+	stint_close(flood->stint);
+}
+
+/* The agent's own memory and its shared objects, in bytes. What apps map is the same memory. */
+static double memory_of(const struct host *host) {
+	char pattern[128];
+	long shared = 0, total = process_memory_kib(host->agent, &shared);
+	double bytes = (double)(total - shared) * 1024;
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "/dev/shm%s*", host->shm);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return bytes;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		struct stat info;
+
+		if (stat(found.gl_pathv[i], &info) == 0)
+			bytes += (double)info.st_size;
+	}
+	globfree(&found);
+	return bytes;
+}
+
+static void wait_for_leave(const struct host *host, int idle_s) {
+	uint64_t began = monotonic_ns();
+	int64_t clients;
+
+	do {
+		sleep_ms(200);
+		clients = host_number(host, "table", "clients");
+	} while (clients != 0 && stage_ms_since(began) < LEAVE_MS);
+	tap_ok(clients == 0, "idle for %d s they leave the table: %lld are left %lld ms after the last check", idle_s, (long long)clients, (long long)stage_ms_since(began));
+}
+
+/* Returns the agent's memory after it. */
+static double check_once(struct host *host, const char *what) {
+	double before, after;
+	struct flood flood;
+	int64_t clients, took_ms;
+
+	before = memory_of(host);
+	if (!tap_ok(open_flood(&flood, host, 10000) == 0, "%s: a million clients come, each once", what))
+		return 0;
+	took_ms = run_flood(&flood);
+	tap_note("%s: decided %u in %.1f s (%.0f a second); %u by lease, %u by the store, %u fallback, %u local", what, flood.decided,
+	         (double)took_ms / 1000, flood.decided * 1000.0 / (double)took_ms, flood.by_source[1], flood.by_source[2],
+	         flood.by_source[3], flood.by_source[4]);
+	tap_ok(flood.decided == CLIENTS && flood.failed == 0 && flood.allowed == CLIENTS, "%s: all were decided, %u failed, %u allowed",
+	       what, flood.failed, flood.allowed);
+	clients = host_number(host, "table", "clients");
+	after = memory_of(host);
+	tap_note("%s: %lld of them are in the table; agent and table: %.1f MB before, %.1f MB now", what, (long long)clients, before / 1e6,
+	         after / 1e6);
+	close_flood(&flood);
+	return after;
+}
+
+static void play_memory(const struct scene *scene) {
+	const struct host_options options = {.database = "memory:", .max_clients = CLIENTS, .idle_timeout_s = IDLE_MEMORY_S};
+	struct host host;
+	int64_t clients;
+	double bytes;
+
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent without a database"))
+		return;
+	bytes = check_once(&host, "memory:");
+	clients = host_number(&host, "table", "clients");
+	tap_ok(clients >= CLIENTS / 100 * 95, "nearly all of them found room in the table: %lld of %u", (long long)clients, CLIENTS);
+	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT, "%.0f bytes per client with an id of 32, all of the agent counted; at most %.0f",
+	       bytes / (double)clients, BYTES_PER_CLIENT);
+	wait_for_leave(&host, IDLE_MEMORY_S);
+	tap_note("agent after that: %.1f MB", memory_of(&host) / 1e6);
+	tap_ok(host_stop(&host) == 0, "the agent ends with status 0");
+}
+
+static const char size_sql[] = "select pg_total_relation_size('stint.counter')";
+
+static void play_database(const struct scene *scene) {
+	const struct host_options options = {.max_clients = CLIENTS, .idle_timeout_s = IDLE_DATABASE_S};
+	int64_t rows, size_full, size_after;
+	struct stage stage;
+	uint64_t began;
+
+	if (stage_set(&stage, scene, 1, &options) != 0)
+		return;
+	check_once(&stage.host[0], "PostgreSQL");
+	size_full = cluster_number(&stage.cluster, size_sql, -1);
+	rows = cluster_number(&stage.cluster, "select count(*) from stint.counter", -1);
+	tap_note("the database has %lld rows, %.1f MB with its index, %.0f bytes a client", (long long)rows, (double)size_full / 1e6,
+	         (double)size_full / (double)(rows > 0 ? rows : 1));
+	wait_for_leave(&stage.host[0], IDLE_DATABASE_S);
+	began = monotonic_ns();
+	do {
+		sleep_ms(500);
+		rows = cluster_number(&stage.cluster, "select count(*) from stint.counter", -1);
+	} while (rows > 0 && stage_ms_since(began) < LEAVE_MS);
+	tap_ok(rows == 0, "their rows leave the database: %lld are left", (long long)rows);
+	/* What autovacuum does in its own time. */
+	cluster_do(&stage.cluster, "vacuum stint.counter");
+	size_after = cluster_number(&stage.cluster, size_sql, -1);
+	tap_ok(size_after < size_full / 2, "the table shrinks from %.1f MB to %.1f MB", (double)size_full / 1e6, (double)size_after / 1e6);
+	stage_strike(&stage);
+}
+
+static int play(const struct scene *scene) {
+	play_memory(scene);
+	play_database(scene);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 240);
+}

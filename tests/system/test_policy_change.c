@@ -1,0 +1,152 @@
+/*
+ * test_policy_change.c - what an operator changes by SQL is in force on all hosts
+ * within a second: the limit, an override for one client, a block, the window.
+ *
+ * Asked of each host through the library, as an app would see it, while apps keep the
+ * clients busy and hold leases of the old limit.
+ */
+
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define HOSTS 4u
+#define IN_FORCE_MS 1000
+#define GIVE_UP_MS 3000
+#define SETTLE_MS 2500 /* two windows and a half: figures of the new limit alone */
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api", .max_requests = 200, .time_window_ms = 1000, .fallback_max_requests = 200,
+	            .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 0.5,
+	            .share = 1}},
+	.seed = 3,
+	.timeout_ms = 1000,
+	.capacity = 200000,
+};
+
+/* One app of the test's own on each host. */
+struct probe {
+	struct stint *stint[HOSTS];
+	struct stint_limiter *limiter[HOSTS];
+};
+
+static int open_probes(struct probe *probe, const struct stage *stage) {
+	const struct stint_options options = {.policy = "api", .must_exist = true};
+
+	for (uint32_t h = 0; h < HOSTS; h++) {
+		probe->stint[h] = NULL;
+		probe->limiter[h] = NULL;
+		if (stint_open(&probe->stint[h], stage->host[h].socket) != 0 ||
+		    stint_limiter_new(&probe->limiter[h], probe->stint[h], &options) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void close_probes(struct probe *probe) {
+	for (uint32_t h = 0; h < HOSTS; h++) {
+		stint_limiter_free(probe->limiter[h]);
+		stint_close(probe->stint[h]);
+	}
+}
+
+typedef bool is_in_force(const struct stint_result *result, int64_t limit);
+
+static bool has_limit(const struct stint_result *result, int64_t limit) {
+	return result->limit == limit;
+}
+
+static bool is_blocked(const struct stint_result *result, int64_t limit) {
+	(void)limit;
+	return !result->allowed && result->retry_after_ms == -1;
+}
+
+/* When the last host answered by the new rule, in ms from now; GIVE_UP_MS when one never did. */
+static int64_t wait_until(struct probe *probe, const char *client, is_in_force *in_force, int64_t limit) {
+	uint64_t began = monotonic_ns();
+	uint32_t h = 0;
+
+	while (h < HOSTS && stage_ms_since(began) < GIVE_UP_MS) {
+		struct stint_result result = {0};
+
+		if (stint_check(probe->limiter[h], client, 1, &result) == 0 && in_force(&result, limit))
+			h++; /* and the others since then no less */
+		else
+			sleep_ms(2);
+	}
+	return h == HOSTS ? stage_ms_since(began) : GIVE_UP_MS;
+}
+
+/* The most that any window held from one second after the change until now. Apps still run: their journals are read so far. */
+static int64_t most_since(const struct stage *stage, uint32_t client, uint64_t changed_ns, uint64_t window_ms) {
+	struct oracle_choice choice = {.policy = 0, .client = client, .host = ORACLE_ANY, .from_ns = changed_ns + IN_FORCE_MS * NS_PER_MS};
+	struct oracle oracle = {0};
+	int64_t most;
+
+	crowd_read(&stage->crowd, &oracle);
+	most = oracle_peak(&oracle, &choice, window_ms * NS_PER_MS).certain;
+	oracle_free(&oracle);
+	return most;
+}
+
+struct change {
+	const char *what;
+	const char *sql;
+	uint32_t client; /* whose figures are looked at */
+	is_in_force *in_force;
+	int64_t limit;
+	uint64_t window_ms;
+};
+
+static const struct change changes[] = {
+	{"a lower limit", "update stint.policy set max_requests = 50, pinned = true where name = 'api'", 0, has_limit, 50, 1000},
+	{"a higher limit", "select stint.set_policy('api', 600, 1000)", 0, has_limit, 600, 1000},
+	{"a limit of one client's own", "select stint.set_override('api', 'client-0000000000000000000000001', 20)", 1, has_limit, 20, 1000},
+	{"that of the others stays", "select 1", 2, has_limit, 600, 1000},
+	{"a blocked client", "select stint.block_client('api', 'client-0000000000000000000000000')", 0, is_blocked, 0, 1000},
+	{"no longer blocked", "select stint.clear_override('api', 'client-0000000000000000000000000')", 0, has_limit, 600, 1000},
+	{"a longer window", "select stint.set_policy('api', 100, 2000)", 0, has_limit, 100, 2000},
+};
+
+static void check_change(struct stage *stage, struct probe *probe, const struct change *change) {
+	uint64_t changed;
+	int64_t took, most;
+	char id[64];
+
+	journal_client_id(&plan, change->client, id);
+	if (!tap_ok(cluster_do(&stage->cluster, change->sql) == 0, "%s: %s", change->what, change->sql))
+		return;
+	changed = monotonic_ns();
+	took = wait_until(probe, id, change->in_force, change->limit);
+	tap_ok(took <= IN_FORCE_MS, "%s: in force on all %u hosts after %lld ms", change->what, HOSTS, (long long)took);
+	sleep_ms(IN_FORCE_MS - (took < IN_FORCE_MS ? took : IN_FORCE_MS) + SETTLE_MS);
+	most = most_since(stage, change->client, changed, change->window_ms);
+	tap_ok(most <= change->limit, "%s: from a second after it at most %lld in any %llu ms; limit %lld", change->what, (long long)most,
+	       (unsigned long long)change->window_ms, (long long)change->limit);
+	tap_ok(most * 10 >= change->limit * 8, "%s: and not much less", change->what);
+}
+
+static int play(const struct scene *scene) {
+	struct crowd_total total;
+	struct oracle oracle;
+	struct probe probe;
+	struct stage stage;
+
+	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 1, &plan, 3000) != 0)
+		return tap_finish();
+	sleep_ms(2000);
+	if (tap_ok(open_probes(&probe, &stage) == 0, "an app asks on each host"))
+		for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+			check_change(&stage, &probe, &changes[i]);
+	stage_read(&stage, &oracle, &total);
+	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6, "all changes are in the history");
+	close_probes(&probe);
+	stage_strike(&stage);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 90);
+}
