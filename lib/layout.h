@@ -87,6 +87,7 @@ struct tag_row {
  */
 #define DENIAL_UNTIL_SHIFT 16
 #define DENIAL_COST_MASK UINT64_C(0xffff)
+#define HINT_FOREVER UINT32_MAX /* in slot.hint of a denied client: it stays denied until its limit is changed */
 
 /*
  * One client under one policy: one cache line.

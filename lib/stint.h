@@ -54,6 +54,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define STINT_VERSION "0.1.0"
 
@@ -260,6 +261,7 @@ const char *stint_strerror(int error);
  */
 const char *stint_error_detail(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
