@@ -1,0 +1,45 @@
+/*
+ * mapping.h - the two shared-memory objects, mapped and checked.
+ *
+ * What decides about addresses (counts, offsets, the secret) is copied out of
+ * the directory once, checked against the sizes of the objects, and never read
+ * from shared memory again. So whatever is written there later can mislead a
+ * verdict, but never lead outside the mapping. What stays possible is that the
+ * agent's user truncates an object: then reading is SIGBUS, as with any file.
+ */
+#ifndef STINT_MAPPING_H
+#define STINT_MAPPING_H
+
+#include <stdbool.h>
+
+#include "layout.h"
+
+struct mapping {
+	struct tag_row *tags;
+	struct slot *slots;
+	const struct policy_entry *policies; /* in pages that are read-only */
+	uint32_t bucket_count;
+	uint32_t policy_capacity;
+	alignas(64) uint8_t secret[SECRET_SIZE];
+
+	uint64_t generation;
+	const struct table_header *table;
+	size_t table_bytes;
+	const struct directory_header *directory;
+	size_t directory_bytes;
+	struct mapping *older;
+};
+
+/*
+ * Maps what WELCOME brought. The descriptors stay the caller's. 0, or STINT_EVERSION,
+ * STINT_EPROTOCOL (what is there can't be true), STINT_ESYSTEM, STINT_ENOMEM.
+ */
+int mapping_new(struct mapping **out, int directory_fd, int table_fd, uint64_t generation);
+void mapping_free(struct mapping *);
+
+/* Another table has taken this one's place. */
+static inline bool mapping_is_retired(const struct mapping *mapping) {
+	return atomic_load_explicit(&mapping->table->state, memory_order_acquire) == TABLE_RETIRED;
+}
+
+#endif
