@@ -1,0 +1,132 @@
+/*
+ * local.c - see local.h.
+ *
+ * An entry is two words: whose it is, and (number of the window, count). A count
+ * of another window is 0, so windows end without anybody's doing.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "clock.h"
+#include "hash.h"
+#include "local.h"
+
+/* 512 sets of 8 are 4096 clients and 64 KiB a limiter: as many as one process serves in a window, mostly; a set is
+ * two cache lines. */
+#define SETS 512u
+#define WAYS 8u
+
+/* An entry is fought over by as many threads as there are CPUs; whoever loses this often is denied for the moment. */
+#define TRIES 256
+
+struct entry {
+	_Atomic uint64_t key;   /* 0: never used */
+	_Atomic uint64_t state; /* number of the window in the upper half, count in the lower */
+};
+
+struct local {
+	alignas(64) struct entry set[SETS][WAYS];
+	uint64_t seed; /* secret, so that nobody can choose ids that share a set */
+};
+
+struct local *local_new(void) {
+	struct local *local = aligned_alloc(alignof(struct local), sizeof(*local));
+
+	if (!local)
+		return NULL;
+	memset(local, 0, sizeof(*local));
+	/* Early in the boot there may be no randomness yet: better a seed that can be guessed than waiting. */
+	if (getrandom(&local->seed, sizeof(local->seed), GRND_NONBLOCK) != (ssize_t)sizeof(local->seed))
+		local->seed = clock_fine_ns() ^ (uintptr_t)local;
+	return local;
+}
+
+void local_free(struct local *local) {
+	free(local);
+}
+
+static uint32_t count_in(uint64_t state, uint32_t window) {
+	return state >> 32 == window ? (uint32_t)state : 0;
+}
+
+static uint64_t make_state(uint32_t window, uint32_t count) {
+	return (uint64_t)window << 32 | count;
+}
+
+/* The client's entry, or the one to give up for it: least used in this window. */
+static struct entry *choose_entry(struct entry set[static WAYS], uint64_t key, uint32_t window) {
+	struct entry *least = &set[0];
+	uint32_t least_count = UINT32_MAX;
+
+	for (unsigned i = 0; i < WAYS; i++) {
+		uint32_t count = count_in(atomic_load(&set[i].state), window);
+		if (atomic_load(&set[i].key) == key)
+			return &set[i];
+		if (count < least_count) {
+			least = &set[i];
+			least_count = count;
+		}
+	}
+	return least;
+}
+
+/*
+ * Makes the entry the client's. Only the thread that changed the key clears the
+ * count, and only if nobody has counted since: a count of this client's that
+ * came first must not be lost.
+ */
+static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
+	uint64_t state = atomic_load(&entry->state);
+	uint64_t owner = atomic_load(&entry->key);
+
+	if (owner == key)
+		return true;
+	if (!atomic_compare_exchange_strong(&entry->key, &owner, key))
+		return owner == key;
+	atomic_compare_exchange_strong(&entry->state, &state, make_state(window, 0));
+	return true;
+}
+
+/* Adds the cost to the count if that stays within max; *count is what stands there afterwards. */
+static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
+	uint32_t *count) {
+	struct entry *set = local->set[place_scale((uint32_t)(key >> 32), SETS)];
+
+	*count = 0;
+	for (int tries = 0; tries < TRIES; tries++) {
+		struct entry *entry = choose_entry(set, key, window);
+		uint64_t state;
+
+		if (!claim_entry(entry, key, window))
+			continue;
+		state = atomic_load(&entry->state);
+		*count = count_in(state, window);
+		if (*count > max || cost > max - *count)
+			return false;
+		if (atomic_compare_exchange_strong(&entry->state, &state, make_state(window, *count + cost))) {
+			*count += cost;
+			return true;
+		}
+	}
+	return false;
+}
+
+void local_take(struct local *local, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
+	uint32_t cost, uint64_t now_ns, struct stint_result *result) {
+	uint64_t window_ns = (uint64_t)time_window_ms * NS_PER_MS;
+	uint32_t window = (uint32_t)(now_ns / window_ns);
+	int64_t ends_ms = clock_ms_up(window_ns - now_ns % window_ns);
+	uint64_t key = XXH3_64bits_withSeed(id, length, local->seed);
+	uint32_t count;
+	bool allowed = add_to_count(local, key | (key == 0), window, (uint64_t)max_requests, cost, &count);
+
+	*result = (struct stint_result){
+		.allowed = allowed,
+		.source = STINT_SOURCE_LOCAL,
+		.limit = max_requests,
+		.remaining = count < max_requests ? max_requests - count : 0,
+		.retry_after_ms = allowed ? 0 : cost > max_requests ? -1 : ends_ms,
+		.reset_after_ms = count > 0 ? ends_ms : 0,
+	};
+}
