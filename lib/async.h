@@ -1,0 +1,63 @@
+/*
+ * async.h - asynchronous checks of one channel, and what makes stint_fd()
+ * readable.
+ *
+ * stint_fd() is an epoll descriptor that holds two: the channel's socket, and a
+ * timer. The timer is set to the moment from which stint_dispatch() has
+ * something to do without any message: at once when checks are finished (a
+ * thread that waited for its own answer took theirs in), else when the first
+ * may time out.
+ *
+ * All under the channel's lock but the number of the timer and the flag of the
+ * dispatching thread.
+ */
+#ifndef STINT_ASYNC_H
+#define STINT_ASYNC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "stint.h"
+
+/* Checks are allocated 64 at a time, 27 KiB, and used again. */
+#define ASYNC_CHUNK 64u
+#define ASYNC_CHUNKS 1024u /* times ASYNC_CHUNK is STINT_ASYNC_MAX */
+
+struct channel;
+struct async_check;
+TAILQ_HEAD(async_queue, async_check);
+
+struct async {
+	struct async_check *chunk[ASYNC_CHUNKS]; /* freed by this list, whatever a fork left in the others */
+	unsigned chunk_count;
+	struct async_queue unused;
+	struct async_queue pending;
+	struct async_queue finished;
+	uint64_t next_timeout_ns; /* no pending check times out before this */
+	_Atomic bool dispatching;
+
+	bool watching;         /* this process has its own epoll instance behind the attachment's number */
+	_Atomic int timer_fd;  /* -1: none */
+	uint64_t timer_set_ns; /* 0: not set */
+	uint32_t watched;      /* epoll events that the socket is registered for; 0: not registered */
+};
+
+void async_init(struct async *);
+
+/* Closes the descriptors; safe on a channel that a fork has left in any state. */
+void async_close(struct async *);
+void async_free(struct async *);
+
+/* Registers the socket as its state now wants it. */
+void async_watch(struct channel *);
+
+/* A check that the table had no answer for. 0: under way; else an error, or REQUEST_DECIDE_LOCALLY. Takes the lock. */
+int async_start(struct channel *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
+	stint_callback *, void *arg);
+
+/* Drops the limiter's pending checks. Takes the lock. */
+void async_forget(struct channel *, const struct stint_limiter *);
+
+#endif

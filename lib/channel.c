@@ -1,0 +1,470 @@
+/*
+ * channel.c - the connection's life, and what is done with each message. How
+ * threads wait is in wait.c.
+ */
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "clock.h"
+#include "connection.h"
+#include "error.h"
+
+/* An agent that restarts is back within about a tenth of a second; one that is gone need not be asked by every process
+ * of the host ten times a second. */
+#define BACKOFF_MIN_NS (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS NS_PER_S
+
+/* How long nobody waits for an agent that let a request time out without a word. */
+#define SILENCE_NS NS_PER_S
+
+/* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
+#define RECEIVE_MAX 256
+
+struct channel *channel_new(struct stint *attachment) {
+	struct channel *ch = calloc(1, sizeof(*ch));
+
+	if (!ch)
+		return NULL;
+	if (pthread_mutex_init(&ch->lock, NULL) != 0) {
+		free(ch);
+		return NULL;
+	}
+	ch->attachment = attachment;
+	ch->pid = getpid();
+	atomic_init(&ch->fd, -1);
+	ch->backoff_ns = BACKOFF_MIN_NS;
+	TAILQ_INIT(&ch->unsent);
+	TAILQ_INIT(&ch->waiters);
+	async_init(&ch->async);
+	return ch;
+}
+
+static void close_descriptors(struct channel *ch) {
+	int fd = atomic_exchange(&ch->fd, -1);
+
+	if (fd >= 0)
+		close(fd);
+	async_close(&ch->async);
+}
+
+void channel_abandon(struct channel *ch) {
+	close_descriptors(ch);
+}
+
+void channel_free(struct channel *ch) {
+	if (!ch)
+		return;
+	close_descriptors(ch);
+	/* An inherited lock may be held by a thread that this process never had. */
+	if (ch->pid == getpid())
+		pthread_mutex_destroy(&ch->lock);
+	async_free(&ch->async);
+	free(ch);
+}
+
+/* ---- Requests under way -------------------------------------------------- */
+
+static struct request_chain *chain_of(struct channel *ch, uint32_t serial) {
+	return &ch->under_way[serial % REQUEST_CHAINS];
+}
+
+static struct request *find_request(struct channel *ch, uint32_t serial, enum request_step step) {
+	struct request *r;
+
+	LIST_FOREACH(r, chain_of(ch, serial), same_hash) {
+		if (r->serial == serial)
+			return r->step == step ? r : NULL;
+	}
+	return NULL;
+}
+
+static void set_unsent(struct channel *ch, struct request *r, bool unsent) {
+	if (r->unsent == unsent)
+		return;
+	r->unsent = unsent;
+	if (unsent)
+		TAILQ_INSERT_TAIL(&ch->unsent, r, unsent_link);
+	else
+		TAILQ_REMOVE(&ch->unsent, r, unsent_link);
+	async_watch(ch);
+}
+
+void channel_withdraw(struct channel *ch, struct request *r) {
+	if (r->step == REQUEST_FINISHED)
+		return;
+	set_unsent(ch, r, false);
+	LIST_REMOVE(r, same_hash);
+	r->step = REQUEST_FINISHED;
+}
+
+static void finish(struct channel *ch, struct request *r, int status) {
+	channel_withdraw(ch, r);
+	r->status = status;
+	r->finished(ch, r);
+}
+
+static bool is_declared(const struct channel *ch, const struct stint_limiter *limiter) {
+	return ch->state == CHANNEL_READY && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection);
+}
+
+/* Says what is next to say. */
+static void advance(struct channel *ch, struct request *r) {
+	if (ch->state != CHANNEL_READY)
+		r->step = REQUEST_ATTACHING;
+	else
+		r->step = is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
+	/* Who came first goes first, also when the socket has room again. */
+	set_unsent(ch, r, !TAILQ_EMPTY(&ch->unsent) || !request_send(r, atomic_load(&ch->fd)));
+}
+
+static void send_leftovers(struct channel *ch) {
+	struct request *r;
+
+	while ((r = TAILQ_FIRST(&ch->unsent)) && request_send(r, atomic_load(&ch->fd)))
+		set_unsent(ch, r, false);
+}
+
+/* For each request under way; the action may finish it. */
+static void for_each_request(struct channel *ch, void (*action)(struct channel *, struct request *)) {
+	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
+		struct request *r, *next;
+
+		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
+			next = LIST_NEXT(r, same_hash);
+			action(ch, r);
+		}
+	}
+}
+
+/* ---- The connection ------------------------------------------------------- */
+
+static void move_to_channel(struct channel *ch, int fd) {
+	int number = atomic_load(&ch->fd);
+
+	if (number < 0) {
+		atomic_store(&ch->fd, fd);
+		return;
+	}
+	dup3(fd, number, O_CLOEXEC);
+	close(fd);
+}
+
+static bool try_connect(struct channel *ch, uint64_t now_ns) {
+	struct wire_hello hello = {
+		.head = {.type = WIRE_HELLO},
+		.wire_version = WIRE_VERSION,
+		.layout_version = LAYOUT_VERSION,
+		.monotonic_ns = clock_fine_ns(),
+	};
+	int fd;
+
+	if (now_ns < ch->next_attempt_ns)
+		return false;
+	ch->next_attempt_ns = now_ns + ch->backoff_ns;
+	ch->backoff_ns = ch->backoff_ns * 2 < BACKOFF_MAX_NS ? ch->backoff_ns * 2 : BACKOFF_MAX_NS;
+	ch->refusal = 0;
+	fd = connection_open(&ch->attachment->address);
+	if (fd < 0)
+		return false;
+	/* Before anybody can send a LOW on it. */
+	connection_send(fd, &hello, sizeof(hello), NULL, 0);
+	move_to_channel(ch, fd);
+	ch->state = CHANNEL_GREETING;
+	ch->silent_until_ns = 0;
+	atomic_store(&ch->connection, atomic_fetch_add(&ch->attachment->connections, 1) + 1);
+	async_watch(ch);
+	return true;
+}
+
+static void end_connection(struct channel *ch) {
+	ch->state = CHANNEL_AWAY;
+	async_watch(ch);
+	shutdown(atomic_load(&ch->fd), SHUT_RDWR);
+}
+
+static void say_again(struct channel *ch, struct request *r) {
+	if (ch->state == CHANNEL_AWAY || r->reconnected) {
+		finish(ch, r, REQUEST_DECIDE_LOCALLY);
+		return;
+	}
+	r->reconnected = true;
+	set_unsent(ch, r, false);
+	advance(ch, r);
+}
+
+/* The connection broke. The agent may have been restarted: one attempt, then those under way are decided locally. */
+static void drop_connection(struct channel *ch) {
+	end_connection(ch);
+	try_connect(ch, clock_fine_ns());
+	for_each_request(ch, say_again);
+}
+
+static void finish_refused(struct channel *ch, struct request *r) {
+	finish(ch, r, ch->refusal);
+}
+
+/* Agent and library can't work together; this thread's detail says why. */
+static void refuse_connection(struct channel *ch, int error) {
+	ch->refusal = error;
+	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
+	end_connection(ch);
+	for_each_request(ch, finish_refused);
+}
+
+/* ---- Messages ------------------------------------------------------------- */
+
+static int garbage(const char *what) {
+	return error_set(STINT_EPROTOCOL, "the agent sent what this library does not understand: %s", what);
+}
+
+/* The agent's own words, made fit for a log. */
+static int refused_by_agent(int status, const struct packet *packet) {
+	char words[160] = "";
+	size_t length = packet->length - sizeof(struct wire_welcome);
+
+	if (length > sizeof(words) - 1)
+		length = sizeof(words) - 1;
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = packet->bytes[sizeof(struct wire_welcome) + i];
+		words[i] = iscntrl(c) ? ' ' : (char)c;
+	}
+	return error_set(status, "%s", words[0] ? words : stint_strerror(status));
+}
+
+/* Looked at from the front, since a WELCOME of another version may go on differently. */
+static int check_welcome(const struct packet *packet, struct wire_welcome *welcome) {
+	if (packet->length < offsetof(struct wire_welcome, layout_version))
+		return garbage("WELCOME is too short");
+	memset(welcome, 0, sizeof(*welcome));
+	memcpy(welcome, packet->bytes, packet->length < sizeof(*welcome) ? packet->length : sizeof(*welcome));
+	if (welcome->wire_version != WIRE_VERSION)
+		return error_set(STINT_EVERSION, "the agent speaks version %u, this library %u", welcome->wire_version,
+			WIRE_VERSION);
+	if (packet->length < sizeof(*welcome))
+		return garbage("WELCOME is too short");
+	if (welcome->status != 0)
+		return error_is_known(welcome->status) ? refused_by_agent(welcome->status, packet)
+											   : garbage("the status of WELCOME");
+	if (welcome->layout_version != LAYOUT_VERSION)
+		return error_set(STINT_EVERSION, "the agent's table has layout %u, this library knows %u",
+			welcome->layout_version, LAYOUT_VERSION);
+	if (packet->length != sizeof(*welcome) || packet->fd_count != 2)
+		return garbage("WELCOME must bring two descriptors");
+	return 0;
+}
+
+/* The mapping of this generation: one that we have (old bindings go on to serve), or a new one. */
+static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t generation) {
+	struct stint *attachment = ch->attachment;
+	struct mapping *m;
+	int error;
+
+	for (m = atomic_load(&attachment->mappings); m; m = m->older) {
+		if (m->generation == generation) {
+			ch->mapping = m;
+			return 0;
+		}
+	}
+	error = mapping_new(&m, packet->fd[0], packet->fd[1], generation);
+	if (error)
+		return error;
+	m->older = atomic_load(&attachment->mappings);
+	atomic_store(&attachment->mappings, m);
+	ch->mapping = m;
+	return 0;
+}
+
+static int hear_welcome(struct channel *ch, const struct packet *packet) {
+	struct wire_welcome welcome;
+	int error;
+
+	if (ch->state != CHANNEL_GREETING)
+		return garbage("a second WELCOME");
+	error = check_welcome(packet, &welcome);
+	if (!error)
+		error = adopt_table(ch, packet, welcome.generation);
+	if (error)
+		return error;
+	ch->state = CHANNEL_READY;
+	ch->backoff_ns = BACKOFF_MIN_NS;
+	for_each_request(ch, advance);
+	return 0;
+}
+
+static int hear_declared(struct channel *ch, const struct packet *packet) {
+	struct wire_declared declared;
+	struct request *r;
+
+	if (packet->length != sizeof(declared))
+		return garbage("the length of DECLARED");
+	memcpy(&declared, packet->bytes, sizeof(declared));
+	r = find_request(ch, declared.head.serial, REQUEST_DECLARING);
+	if (!r)
+		return 0;
+	if (declared.status != 0) {
+		if (!error_is_known(declared.status))
+			return garbage("the status of DECLARED");
+		finish(ch, r, declared.status);
+		return 0;
+	}
+	if (declared.policy >= ch->mapping->policy_capacity)
+		return garbage("the policy's index");
+	if (!limiter_bind(r->limiter, ch->mapping, declared.policy)) {
+		finish(ch, r, STINT_ENOMEM);
+		return 0;
+	}
+	atomic_store(&r->limiter->declared_on, atomic_load(&ch->connection));
+	advance(ch, r);
+	return 0;
+}
+
+static bool is_sane(const struct wire_verdict *v) {
+	if (v->status != 0)
+		return error_is_known(v->status);
+	return v->allowed <= 1 && v->source >= STINT_SOURCE_LEASE && v->source <= STINT_SOURCE_ADVANCE &&
+		v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= -1 && v->reset_after_ms >= 0;
+}
+
+static int hear_verdict(struct channel *ch, const struct packet *packet) {
+	struct wire_verdict verdict;
+	struct request *r;
+
+	if (packet->length != sizeof(verdict))
+		return garbage("the length of VERDICT");
+	memcpy(&verdict, packet->bytes, sizeof(verdict));
+	if (!is_sane(&verdict))
+		return garbage("what VERDICT says");
+	r = find_request(ch, verdict.head.serial, REQUEST_WANTING);
+	if (!r)
+		return 0;
+	if (verdict.status == STINT_ENOPOLICY) {
+		/* Dropped since it was declared: declare it once more. */
+		atomic_store(&r->limiter->declared_on, 0);
+		if (!r->redeclared && !(r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)) {
+			r->redeclared = true;
+			advance(ch, r);
+			return 0;
+		}
+	}
+	r->verdict = verdict;
+	finish(ch, r, verdict.status);
+	return 0;
+}
+
+/* 0, or an error after which nothing more is wanted from this agent. */
+static int hear(struct channel *ch, const struct packet *packet) {
+	struct wire_head head;
+
+	if (packet->length < sizeof(head))
+		return garbage("less than a head");
+	memcpy(&head, packet->bytes, sizeof(head));
+	ch->heard++;
+	ch->silent_until_ns = 0;
+	if (ch->state == CHANNEL_GREETING || head.type == WIRE_WELCOME)
+		return head.type == WIRE_WELCOME ? hear_welcome(ch, packet) : garbage("no WELCOME first");
+	if (packet->fd_count != 0)
+		return garbage("descriptors");
+	switch (head.type) {
+	case WIRE_DECLARED:
+		return hear_declared(ch, packet);
+	case WIRE_VERDICT:
+		return hear_verdict(ch, packet);
+	default:
+		return garbage("the message's type");
+	}
+}
+
+void channel_receive(struct channel *ch) {
+	struct packet packet;
+
+	for (int i = 0; i < RECEIVE_MAX && ch->state != CHANNEL_AWAY; i++) {
+		enum receipt receipt = connection_receive(atomic_load(&ch->fd), &packet);
+		int error = 0;
+
+		if (receipt == RECEIPT_NOTHING)
+			break;
+		if (receipt == RECEIPT_END) {
+			drop_connection(ch);
+			continue;
+		}
+		error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : garbage("more than a message's length");
+		packet_close(&packet);
+		if (error)
+			refuse_connection(ch, error);
+	}
+	send_leftovers(ch);
+}
+
+/* ---- For those who ask ---------------------------------------------------- */
+
+/* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
+static void ask_in_passing(struct channel *ch, struct request *r) {
+	if (!is_declared(ch, r->limiter))
+		return;
+	r->step = REQUEST_WANTING;
+	request_send(r, atomic_load(&ch->fd));
+	r->step = REQUEST_FINISHED;
+}
+
+/* 0 when there is a connection, or soon will be. */
+static int ensure_connection(struct channel *ch, uint64_t now_ns) {
+	/* Anything that the agent has said meanwhile ends its silence. */
+	if (now_ns < ch->silent_until_ns && !ch->led)
+		channel_receive(ch);
+	if (ch->state == CHANNEL_READY && mapping_is_retired(ch->mapping))
+		drop_connection(ch);
+	if (ch->state != CHANNEL_AWAY || try_connect(ch, now_ns))
+		return 0;
+	return ch->refusal ? ch->refusal : REQUEST_DECIDE_LOCALLY;
+}
+
+int channel_submit(struct channel *ch, struct request *r) {
+	uint64_t now_ns = clock_fine_ns();
+	int status = ensure_connection(ch, now_ns);
+
+	r->serial = ++ch->last_serial;
+	r->heard = ch->heard;
+	r->step = REQUEST_FINISHED;
+	if (status != 0)
+		return status;
+	if (now_ns < ch->silent_until_ns) {
+		ask_in_passing(ch, r);
+		return REQUEST_DECIDE_LOCALLY;
+	}
+	LIST_INSERT_HEAD(chain_of(ch, r->serial), r, same_hash);
+	r->unsent = false;
+	advance(ch, r);
+	return 0;
+}
+
+void channel_give_up(struct channel *ch, struct request *r) {
+	channel_withdraw(ch, r);
+	r->status = REQUEST_DECIDE_LOCALLY;
+	if (ch->heard == r->heard)
+		ch->silent_until_ns = clock_fine_ns() + SILENCE_NS;
+}
+
+void channel_explain(const struct channel *ch, const struct request *r, int error) {
+	if (error == ch->refusal)
+		error_set(error, "%s", ch->refusal_detail);
+	else
+		error_set(error, "policy \"%s\": %s", r->limiter->policy, stint_strerror(error));
+}
+
+void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {
+	struct wire_low message = {
+		.head = {.type = WIRE_LOW},
+		.policy = atomic_load(&limiter->binding)->policy,
+	};
+	int fd = atomic_load(&ch->fd);
+
+	/* An index of another connection's may name another policy on this one. */
+	if (fd >= 0 && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection))
+		connection_send(fd, &message, sizeof(message), id, id_length);
+}

@@ -1,0 +1,97 @@
+/*
+ * channel.h - one process's conversation with the agent.
+ *
+ * All threads share one socket. The lock is held for moments only: to put a
+ * request in, to send and receive without waiting; never while somebody waits.
+ *
+ * Waiting. Of the threads that wait, one leads: it sleeps on the socket, takes in
+ * whatever arrives, and wakes whose answer it was. The others sleep on a condition
+ * of their own. A leader that has its answer hands over to the next.
+ *
+ * When the connection breaks, it is made again at once if the last attempt is
+ * some time ago, and requests under way are said again, once. Otherwise they
+ * are decided locally.
+ *
+ * The socket keeps one descriptor number for the channel's life (a new one is
+ * moved to it), so that a LOW can be sent without the lock: at worst it reaches a
+ * newer connection, where it is a harmless hint.
+ */
+#ifndef STINT_CHANNEL_H
+#define STINT_CHANNEL_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "async.h"
+#include "attachment.h"
+#include "request.h"
+
+enum channel_state {
+	CHANNEL_AWAY,     /* no connection */
+	CHANNEL_GREETING, /* HELLO is out */
+	CHANNEL_READY,    /* WELCOME came, the table is mapped */
+};
+
+/* Requests under way are found by serial. Threads that wait are tens; with STINT_ASYNC_MAX checks a chain has 64. */
+#define REQUEST_CHAINS 1024u
+
+struct waiter;
+TAILQ_HEAD(waiter_queue, waiter);
+
+struct channel {
+	struct stint *attachment;
+	struct channel *older; /* in the attachment's list of inherited ones */
+	pid_t pid;             /* whose process it is */
+	_Atomic int fd;        /* -1: never connected */
+	_Atomic uint64_t connection; /* the present one's number, of struct stint.connections */
+
+	pthread_mutex_t lock; /* for all that follows */
+	enum channel_state state;
+	uint64_t next_attempt_ns;
+	uint64_t backoff_ns;
+	int refusal; /* why the agent turned us down or was turned down, 0 if it is just away */
+	char refusal_detail[256];
+	struct mapping *mapping;
+
+	uint64_t heard;           /* messages, in all */
+	uint64_t silent_until_ns; /* a request timed out and nothing was heard meanwhile: nobody waits until then */
+
+	uint32_t last_serial;
+	struct request_chain under_way[REQUEST_CHAINS];
+	struct request_queue unsent;
+	struct waiter_queue waiters;
+	bool led; /* a thread sleeps on the socket */
+
+	struct async async;
+};
+
+struct channel *channel_new(struct stint *);
+
+/* Closes what the child of a fork inherited, touching nothing that a vanished thread may have held. */
+void channel_abandon(struct channel *);
+void channel_free(struct channel *);
+
+/* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_LOCALLY. */
+int channel_ask(struct channel *, struct request *);
+
+/* Tells the agent that a client's credits run low, if that can be done at once. Needs no lock. */
+void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);
+
+/* ---- Under the lock ---- */
+
+/* Puts a request on its way: 0. Or says at once what channel_ask() would return, and it is not under way. */
+int channel_submit(struct channel *, struct request *);
+
+/* Takes a request back; its answer will be ignored. */
+void channel_withdraw(struct channel *, struct request *);
+
+/* A request's time is up: withdraws it, and notices when the agent says nothing at all any more. */
+void channel_give_up(struct channel *, struct request *);
+
+/* Takes in what has arrived and sends what was left over. Never waits. */
+void channel_receive(struct channel *);
+
+/* The calling thread's detail for a request that ended with an error. */
+void channel_explain(const struct channel *, const struct request *, int error);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * connection.c - one SOCK_SEQPACKET Unix socket: connect, send, receive.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "connection.h"
+
+int connection_open(const struct sockaddr_un *address) {
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	/* A Unix socket connects at once or not at all. */
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
+	struct iovec part[2] = {
+		{.iov_base = (void *)(uintptr_t)head, .iov_len = head_size},
+		{.iov_base = (void *)(uintptr_t)name, .iov_len = name_length},
+	};
+	struct msghdr message = {.msg_iov = part, .msg_iovlen = 2};
+	ssize_t sent;
+
+	do {
+		sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (sent < 0 && errno == EINTR);
+	return sent >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
+}
+
+/* Takes over what descriptors there are, wanted or not: nobody else would close them. */
+static void collect_fds(struct packet *packet, struct msghdr *message) {
+	packet->fd_count = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t bytes = c->cmsg_len - CMSG_LEN(0);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || bytes > sizeof(packet->fd))
+			continue;
+		memcpy(packet->fd, CMSG_DATA(c), bytes);
+		packet->fd_count = (int)(bytes / sizeof(int));
+	}
+}
+
+enum receipt connection_receive(int fd, struct packet *packet) {
+	/* Room for two descriptors exactly; the kernel closes what is more and sets MSG_CTRUNC. */
+	union {
+		char bytes[CMSG_SPACE(sizeof(packet->fd))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {.iov_base = packet->bytes, .iov_len = sizeof(packet->bytes)};
+	struct msghdr message;
+	ssize_t length;
+
+	do {
+		message = (struct msghdr){
+			.msg_iov = &part,
+			.msg_iovlen = 1,
+			.msg_control = control.bytes,
+			.msg_controllen = sizeof(control.bytes),
+		};
+		length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (length < 0 && errno == EINTR);
+
+	if (length < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? RECEIPT_NOTHING : RECEIPT_END;
+	collect_fds(packet, &message);
+	packet->length = (size_t)length;
+	if (length > 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return RECEIPT_PACKET;
+	packet_close(packet);
+	/* Descriptors get lost when this process has no more left: no fault of the agent's. */
+	return message.msg_flags & MSG_TRUNC ? RECEIPT_GARBAGE : RECEIPT_END;
+}
+
+void packet_close(struct packet *packet) {
+	for (int i = 0; i < packet->fd_count; i++) {
+		if (packet->fd[i] >= 0)
+			close(packet->fd[i]);
+	}
+	packet->fd_count = 0;
+}

@@ -1,0 +1,40 @@
+/*
+ * connection.h - packets to and from the agent, without waiting for either.
+ */
+#ifndef STINT_CONNECTION_H
+#define STINT_CONNECTION_H
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/un.h>
+
+#include "wire.h"
+
+struct packet {
+	size_t length;
+	int fd_count;
+	int fd[2];
+	alignas(8) unsigned char bytes[WIRE_MESSAGE_MAX];
+};
+
+enum receipt {
+	RECEIPT_PACKET,
+	RECEIPT_NOTHING, /* for now */
+	RECEIPT_END,     /* the agent hung up, or its descriptors found no room in this process */
+	RECEIPT_GARBAGE, /* longer than any message */
+};
+
+/* A connected socket, close-on-exec and non-blocking; -1 when the agent is out of reach. Never waits: a full backlog is
+ * out of reach, too. */
+int connection_open(const struct sockaddr_un *);
+
+/* Sends head and name as one packet, all or nothing. False when the socket is full: try again when it is writable. A
+ * connection that is gone counts as sent: receiving tells. */
+bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length);
+
+/* The packet's descriptors are the caller's; packet_close() closes those that were not taken. */
+enum receipt connection_receive(int fd, struct packet *);
+void packet_close(struct packet *);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * request.c - what a request says at each step, and what its answer means.
+ */
+#include <string.h>
+
+#include "attachment.h"
+#include "clock.h"
+#include "connection.h"
+#include "request.h"
+
+struct request request_make(struct stint_limiter *limiter, const char *id, size_t id_length, uint32_t cost,
+	request_finished *finished) {
+	return (struct request){
+		.limiter = limiter,
+		.id = id,
+		.id_length = id_length,
+		.cost = cost,
+		.give_up_ns = clock_fine_ns() + (uint64_t)limiter->timeout_ms * NS_PER_MS,
+		.finished = finished,
+	};
+}
+
+static bool send_declare(const struct request *r, int fd) {
+	const struct stint_limiter *limiter = r->limiter;
+	struct wire_declare message = limiter->declaration;
+
+	message.head.serial = r->serial;
+	if (atomic_load(&limiter->binding))
+		message.head.flags |= WIRE_DECLARE_AGAIN;
+	return connection_send(fd, &message, sizeof(message), limiter->policy, limiter->policy_length);
+}
+
+static bool send_want(const struct request *r, int fd) {
+	struct wire_want message = {
+		.head = {.type = WIRE_WANT, .serial = r->serial},
+		.policy = atomic_load(&r->limiter->binding)->policy,
+		.cost = r->cost,
+		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(clock_fine_ns(), r->give_up_ns)),
+	};
+	return connection_send(fd, &message, sizeof(message), r->id, r->id_length);
+}
+
+bool request_send(const struct request *r, int fd) {
+	if (r->step == REQUEST_DECLARING)
+		return send_declare(r, fd);
+	if (r->step == REQUEST_WANTING)
+		return send_want(r, fd);
+	return true;
+}
+
+bool request_is_void(const struct request *r) {
+	return r->status == 0 && r->verdict.allowed && clock_fine_ns() >= r->verdict.deadline_ns;
+}
+
+struct stint_result request_result(const struct request *r) {
+	return (struct stint_result){
+		.allowed = r->verdict.allowed,
+		.source = (enum stint_source)r->verdict.source,
+		.limit = r->verdict.limit,
+		.remaining = r->verdict.remaining,
+		.retry_after_ms = r->verdict.retry_after_ms,
+		.reset_after_ms = r->verdict.reset_after_ms,
+	};
+}

@@ -1,0 +1,116 @@
+/*
+ * wait.c - channel_ask(): many threads wait for their answers on one socket.
+ */
+#include <poll.h>
+
+#include "channel.h"
+#include "clock.h"
+
+/* A request that found the socket full can't be announced to the leader, who sleeps; so its thread looks again. */
+#define RETRY_SEND_NS (10 * NS_PER_MS)
+
+struct waiter {
+	struct request request;
+	pthread_cond_t wake;
+	TAILQ_ENTRY(waiter) link;
+};
+
+/* On the clock that all deadlines are in: a stepped wall clock must not make anybody wait longer. */
+static bool condition_init(pthread_cond_t *condition) {
+	pthread_condattr_t attributes;
+	bool made;
+
+	if (pthread_condattr_init(&attributes) != 0)
+		return false;
+	made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+		pthread_cond_init(condition, &attributes) == 0;
+	pthread_condattr_destroy(&attributes);
+	return made;
+}
+
+/* Another thread took the answer in, or the connection broke. */
+static void wake_waiter(struct channel *ch, struct request *r) {
+	(void)ch;
+	/* The request is a waiter's first member. */
+	pthread_cond_signal(&((struct waiter *)r)->wake);
+}
+
+/* Sleeps on the socket, without the lock; then takes in what came, for everybody. */
+static void lead(struct channel *ch, uint64_t until_ns) {
+	struct pollfd socket = {.fd = atomic_load(&ch->fd), .events = POLLIN};
+	struct timespec left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
+
+	if (!TAILQ_EMPTY(&ch->unsent))
+		socket.events |= POLLOUT;
+	ch->led = true;
+	pthread_mutex_unlock(&ch->lock);
+	ppoll(&socket, 1, &left, NULL);
+	pthread_mutex_lock(&ch->lock);
+	ch->led = false;
+	channel_receive(ch);
+}
+
+static void follow(struct channel *ch, struct waiter *w, uint64_t until_ns) {
+	struct timespec until = clock_timespec(until_ns);
+	pthread_cond_timedwait(&w->wake, &ch->lock, &until);
+}
+
+static void wait_until_finished(struct channel *ch, struct waiter *w) {
+	struct request *r = &w->request;
+
+	while (r->step != REQUEST_FINISHED) {
+		uint64_t now_ns = clock_fine_ns();
+		uint64_t until_ns = r->give_up_ns;
+
+		if (now_ns >= r->give_up_ns) {
+			channel_give_up(ch, r);
+			return;
+		}
+		if (r->unsent && now_ns + RETRY_SEND_NS < until_ns)
+			until_ns = now_ns + RETRY_SEND_NS;
+		if (ch->led)
+			follow(ch, w, until_ns);
+		else
+			lead(ch, until_ns);
+	}
+}
+
+/* An admission that is void when it arrives is asked for again while there is time. */
+static int ask(struct channel *ch, struct waiter *w) {
+	do {
+		int status = channel_submit(ch, &w->request);
+		if (status != 0)
+			return status;
+		wait_until_finished(ch, w);
+	} while (request_is_void(&w->request) && clock_fine_ns() < w->request.give_up_ns);
+	return request_is_void(&w->request) ? REQUEST_DECIDE_LOCALLY : w->request.status;
+}
+
+/* Somebody must listen as long as anybody waits. */
+static void hand_over(struct channel *ch) {
+	if (!ch->led && !TAILQ_EMPTY(&ch->waiters))
+		pthread_cond_signal(&TAILQ_FIRST(&ch->waiters)->wake);
+}
+
+int channel_ask(struct channel *ch, struct request *request) {
+	struct waiter w = {.request = *request};
+	int status, cancel_state;
+
+	w.request.finished = wake_waiter;
+	if (!condition_init(&w.wake))
+		return REQUEST_DECIDE_LOCALLY;
+	/* A thread that is cancelled while it waits would leave its stack in the queues. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	pthread_mutex_lock(&ch->lock);
+	TAILQ_INSERT_TAIL(&ch->waiters, &w, link);
+	status = ask(ch, &w);
+	TAILQ_REMOVE(&ch->waiters, &w, link);
+	hand_over(ch);
+	if (status < 0)
+		channel_explain(ch, &w.request, status);
+	pthread_mutex_unlock(&ch->lock);
+	pthread_setcancelstate(cancel_state, NULL);
+	pthread_cond_destroy(&w.wake);
+	*request = w.request;
+	return status;
+}
