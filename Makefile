@@ -49,25 +49,38 @@ endif
 # ---- Sources -----------------------------------------------------------------
 
 LIB := \
+	lib/async.c \
+	lib/attachment.c \
+	lib/channel.c \
+	lib/check.c \
 	lib/client_id.c \
 	lib/connection.c \
 	lib/decide.c \
 	lib/error.c \
+	lib/limiter.c \
 	lib/local.c \
-	lib/mapping.c
+	lib/mapping.c \
+	lib/request.c \
+	lib/wait.c
 
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/client.c \
+	agent/config.c \
+	agent/core.c \
 	agent/core_batch.c \
+	agent/core_fallback.c \
+	agent/core_lease.c \
 	agent/database.c \
 	agent/database_calls.c \
 	agent/database_hello.c \
 	agent/database_operation.c \
 	agent/grant.c \
 	agent/heap.c \
+	agent/log.c \
 	agent/pg.c \
 	agent/pgarray.c \
+	agent/shm.c \
 	agent/store_memory.c \
 	agent/table.c
 
@@ -89,12 +102,29 @@ MIGRATIONS := \
 	sql/001_limiter/02_policy.sql \
 	sql/001_limiter/03_counter.sql \
 	sql/001_limiter/04_host.sql \
+	sql/001_limiter/05_change.sql \
+	sql/001_limiter/06_migration.sql \
+	sql/001_limiter/10_check_policy.sql \
+	sql/001_limiter/11_find_policy.sql \
+	sql/001_limiter/12_declare_policy.sql \
+	sql/001_limiter/13_get_policies.sql \
+	sql/001_limiter/14_set_policy.sql \
+	sql/001_limiter/15_unpin_policy.sql \
+	sql/001_limiter/16_drop_policy.sql \
+	sql/001_limiter/17_override.sql \
 	sql/001_limiter/20_rewindow.sql \
-	sql/001_limiter/21_take.sql
+	sql/001_limiter/21_retry_after.sql \
+	sql/001_limiter/22_take.sql \
+	sql/001_limiter/23_take_leases.sql \
+	sql/001_limiter/30_register_host.sql \
+	sql/001_limiter/31_heartbeat.sql \
+	sql/001_limiter/32_report_fallback.sql \
+	sql/001_limiter/33_stop_host.sql
 
 LIB_TESTS :=
 
-AGENT_TESTS :=
+AGENT_TESTS := \
+	tests/agent/test_database.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS :=
