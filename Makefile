@@ -116,10 +116,18 @@ MIGRATIONS := \
 	sql/001_limiter/21_retry_after.sql \
 	sql/001_limiter/22_take.sql \
 	sql/001_limiter/23_take_leases.sql \
+	sql/001_limiter/24_expire_counters.sql \
 	sql/001_limiter/30_register_host.sql \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \
-	sql/001_limiter/33_stop_host.sql
+	sql/001_limiter/33_stop_host.sql \
+	sql/001_limiter/40_usage.sql \
+	sql/001_limiter/41_limited.sql \
+	sql/001_limiter/42_top_client.sql \
+	sql/001_limiter/43_host.sql \
+	sql/001_limiter/44_fallback_period.sql \
+	sql/001_limiter/45_policy_history.sql \
+	sql/001_limiter/99_done.sql
 
 LIB_TESTS :=
 
@@ -131,6 +139,7 @@ THREADED_TESTS :=
 
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \
+	tests/demo/view.c \
 	tests/support/books.c \
 	tests/support/cluster.c \
 	tests/support/crowd.c \

@@ -1,0 +1,58 @@
+-- The roles and the schema. The files of this folder, in the order of their names, are
+-- migration 1; they run as one transaction (psql -1, or `stint db migrate`).
+--
+-- The installing user need not be a superuser: CREATEROLE, and CREATE on the database, suffice.
+
+do $$
+begin
+	if current_setting('server_version_num')::int < 150000 then
+		raise exception 'stint needs PostgreSQL 15 or later, this is %', current_setting('server_version');
+	end if;
+	if current_setting('server_encoding') <> 'UTF8' then
+		raise exception 'stint needs a database with encoding UTF8, this one has %', current_setting('server_encoding')
+			using hint = 'create database … encoding ''UTF8'' template template0';
+	end if;
+end
+$$;
+
+-- Roles belong to the whole server: another database may have made them, and may be making them right now.
+do $$
+declare
+	role text;
+begin
+	foreach role in array array['stint_owner', 'stint_agent', 'stint_auditor'] loop
+		if not exists (select from pg_catalog.pg_roles where rolname = role) then
+			begin
+				execute format('create role %I nologin', role);
+			exception when duplicate_object then
+				null;
+			end;
+			execute format('comment on role %I is %L', role, case role
+				when 'stint_owner' then 'Owns the schema stint; its members set policies.'
+				when 'stint_agent' then 'What stintd needs: may call the functions of the schema stint that agents call, and nothing else.'
+				else 'May read the audit views of the schema stint, and nothing else.' end);
+		end if;
+	end loop;
+end
+$$;
+
+-- To make objects that belong to stint_owner, one must be its member; a superuser is everybody's.
+do $$
+begin
+	if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+		execute format('grant stint_owner to %I', current_user);
+	end if;
+exception when insufficient_privilege then
+	if not pg_catalog.pg_has_role(current_user, 'stint_owner', 'member') then
+		raise exception 'the role stint_owner exists and % is not its member', current_user
+			using hint = format('let an administrator run: grant stint_owner to %I', current_user);
+	end if;
+end
+$$;
+
+create schema stint authorization stint_owner;
+set local role stint_owner;
+
+comment on schema stint is 'Rate limits that many hosts keep together: policies, counters, hosts, and the views that audit them.';
+
+grant usage on schema stint to stint_agent, stint_auditor;

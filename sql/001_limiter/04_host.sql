@@ -1,0 +1,51 @@
+-- The agents, and the times when they were on their own. The views stint.host and
+-- stint.fallback_period show both.
+
+create table stint.agent_host (
+	host_id        int generated always as identity primary key,
+	name           text not null unique
+		constraint agent_host_name_check check (octet_length(name) between 1 and 255),
+	instance       text not null,
+	version        text not null,
+	state          text not null
+		constraint agent_host_state_check check (state in ('in step', 'fallback', 'resync', 'stopped')),
+	state_since    timestamptz not null,
+	started_at     timestamptz not null,
+	seen_at        timestamptz not null,
+	clients        bigint not null default 0,
+	fallback_since timestamptz
+);
+
+comment on table stint.agent_host is 'Every agent that was here in the last 30 days.';
+comment on column stint.agent_host.host_id is 'What the agent calls itself towards the database.';
+comment on column stint.agent_host.name is 'The host''s name, from the agent''s configuration.';
+comment on column stint.agent_host.instance is 'Another one at each start of the agent.';
+comment on column stint.agent_host.version is 'The agent''s version.';
+comment on column stint.agent_host.state is 'in step, fallback (on its own), resync (coming back), stopped.';
+comment on column stint.agent_host.state_since is 'Since when it has been in this state.';
+comment on column stint.agent_host.started_at is 'When this instance registered first.';
+comment on column stint.agent_host.seen_at is 'Its last heartbeat.';
+comment on column stint.agent_host.clients is 'Clients in its table.';
+comment on column stint.agent_host.fallback_since is 'Since when it has been on its own; null: it is not.';
+comment on constraint agent_host_name_check on stint.agent_host is 'What the agent''s configuration allows.';
+comment on constraint agent_host_state_check on stint.agent_host is 'What agents report.';
+
+create table stint.host_fallback (
+	host_id  int not null,
+	host     text not null,
+	began_at timestamptz not null,
+	ended_at timestamptz not null,
+	admitted bigint not null,
+	clients  bigint not null,
+	reason   text not null,
+	primary key (host_id, began_at)
+);
+
+comment on table stint.host_fallback is 'When each host was on its own and what it admitted then; written when it is back. Outlives the host''s row.';
+comment on column stint.host_fallback.host_id is 'The host.';
+comment on column stint.host_fallback.host is 'Its name then.';
+comment on column stint.host_fallback.began_at is 'The beginning, counted back from the report by the host''s stopwatch.';
+comment on column stint.host_fallback.ended_at is 'The end.';
+comment on column stint.host_fallback.admitted is 'Sum of the costs that it admitted then.';
+comment on column stint.host_fallback.clients is 'How many clients that were.';
+comment on column stint.host_fallback.reason is 'Why, in the agent''s words.';

@@ -1,0 +1,132 @@
+-- The history of every change of a policy or an override, also of those made by plain SQL, and the notice of it.
+
+create table stint.change (
+	change_id   bigint generated always as identity primary key,
+	at          timestamptz not null,
+	changed_by  text not null,
+	action      text not null,
+	policy_id   int not null,
+	policy_name text,
+	client_id   text,
+	old         jsonb,
+	new         jsonb
+);
+
+comment on table stint.change is 'Every change of stint.policy and stint.client_override, in the order in which they were committed.';
+comment on column stint.change.change_id is 'Ascending in the order of commits: who has seen one has seen all below it.';
+comment on column stint.change.at is 'When.';
+comment on column stint.change.changed_by is 'Who: the role that was logged in.';
+comment on column stint.change.action is
+	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared.';
+comment on column stint.change.policy_id is 'The policy; it may be gone.';
+comment on column stint.change.policy_name is 'Its name then.';
+comment on column stint.change.client_id is 'The client of an override; null: the policy itself.';
+comment on column stint.change.old is 'The row before; null: there was none.';
+comment on column stint.change.new is 'The row after; null: there is none.';
+
+-- Before any row is locked: who comes second waits here and not in the middle of his work, which could deadlock.
+-- Held until the commit, so that change_id, drawn under it, ascends as the commits do.
+create function stint.queue_change() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	if tg_op = 'TRUNCATE' then
+		raise exception 'stint: % can''t be truncated, its history would have a gap; use delete', tg_table_name;
+	end if;
+	perform pg_advisory_xact_lock(hashtextextended('stint.change', 0));
+	return null;
+end
+$$;
+
+comment on function stint.queue_change() is 'Trigger: changes of policies are made one transaction at a time.';
+revoke execute on function stint.queue_change() from public;
+
+create function stint.stamp_change() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	new.changed_at := clock_timestamp();
+	new.changed_by := session_user;
+	return new;
+end
+$$;
+
+comment on function stint.stamp_change() is 'Trigger: keeps changed_at and changed_by true.';
+revoke execute on function stint.stamp_change() from public;
+
+create function stint.record_change() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - '{changed_at,changed_by}'::text[] end;
+	becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - '{changed_at,changed_by}'::text[] end;
+	changed jsonb := coalesce(becomes, was);
+	id int := changed ->> 'policy_id';
+	number bigint;
+begin
+	if was = becomes then
+		return null;
+	end if;
+	insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
+	select clock_timestamp(), session_user,
+		case
+			when tg_table_name = 'client_override' and becomes is null then 'cleared'
+			when tg_table_name = 'client_override' and (becomes ->> 'blocked')::boolean then 'blocked'
+			when tg_table_name = 'client_override' then 'limited'
+			when was is null then 'created'
+			when becomes is null then 'dropped'
+			when was - 'pinned' <> becomes - 'pinned' then 'changed'
+			when (becomes ->> 'pinned')::boolean then 'pinned'
+			else 'unpinned'
+		end,
+		id,
+		-- An override that goes with its policy is deleted after it.
+		coalesce(changed ->> 'name', (select p.name from stint.policy p where p.policy_id = id),
+			(select c.policy_name from stint.change c where c.policy_id = id order by c.change_id desc limit 1)),
+		changed ->> 'client_id', was, becomes
+	returning change_id into number;
+	perform pg_notify('stint', number::text);
+	return null;
+end
+$$;
+
+comment on function stint.record_change() is 'Trigger: writes stint.change and notifies the agents (channel stint, the change_id).';
+revoke execute on function stint.record_change() from public;
+
+create trigger a_queue before insert or update or delete or truncate on stint.policy
+	for each statement execute function stint.queue_change();
+create trigger b_stamp before insert or update on stint.policy
+	for each row execute function stint.stamp_change();
+create trigger c_record after insert or update or delete on stint.policy
+	for each row execute function stint.record_change();
+create trigger a_queue before insert or update or delete or truncate on stint.client_override
+	for each statement execute function stint.queue_change();
+create trigger b_stamp before insert or update on stint.client_override
+	for each row execute function stint.stamp_change();
+create trigger c_record after insert or update or delete on stint.client_override
+	for each row execute function stint.record_change();
+
+comment on trigger a_queue on stint.policy is 'One change at a time; no truncate.';
+comment on trigger b_stamp on stint.policy is 'Who and when.';
+comment on trigger c_record on stint.policy is 'History and notice.';
+comment on trigger a_queue on stint.client_override is 'One change at a time; no truncate.';
+comment on trigger b_stamp on stint.client_override is 'Who and when.';
+comment on trigger c_record on stint.client_override is 'History and notice.';
+
+create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, client_id text)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+begin atomic
+	select c.change_id, c.policy_id, c.client_id
+	from stint.change c
+	where c.change_id > since
+	order by c.change_id
+	limit 10000;
+end;
+
+comment on function stint.get_changes(bigint) is 'What changed after change `since`, oldest first, at most 10000; client_id null: the policy itself.';
+revoke execute on function stint.get_changes(bigint) from public;
+grant execute on function stint.get_changes(bigint) to stint_agent;

@@ -1,0 +1,32 @@
+-- The operator says what is to be: pinned, an app's declaration changes nothing any more.
+
+create function stint.set_policy(
+	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint default null,
+	fallback_time_window_ms bigint default null, algorithm text default 'sliding_window', resolution int default 10,
+	mode text default 'strict'
+) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	fallback_requests bigint := coalesce(fallback_max_requests, 2 * max_requests);
+	fallback_window_ms bigint := coalesce(fallback_time_window_ms, time_window_ms);
+	id int;
+begin
+	perform stint.check_policy(name, max_requests, time_window_ms, fallback_requests, fallback_window_ms, algorithm, resolution, mode);
+	insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
+		algorithm, resolution, mode, pinned)
+	values (set_policy.name, set_policy.max_requests, set_policy.time_window_ms, fallback_requests, fallback_window_ms,
+		set_policy.algorithm, set_policy.resolution, set_policy.mode, true)
+	on conflict on constraint policy_name_key do update
+	set max_requests = excluded.max_requests, time_window_ms = excluded.time_window_ms,
+		fallback_max_requests = excluded.fallback_max_requests, fallback_time_window_ms = excluded.fallback_time_window_ms,
+		algorithm = excluded.algorithm, resolution = excluded.resolution, mode = excluded.mode, pinned = true
+	returning p.policy_id into id;
+	return id;
+end
+$$;
+
+comment on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) is
+	'For operators: makes or changes a policy and pins it. Without fallback values: twice the limit, the same window.';
+revoke execute on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) from public;

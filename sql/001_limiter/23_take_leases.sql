@@ -1,0 +1,138 @@
+-- What agents call for credits: a batch of requests, one statement, one answer to each.
+--
+-- Every request is first worked out on the row as it can be read without a lock. One that changes nothing, a denial
+-- above all, is answered from that and writes nothing. The others go into one upsert, in the order of the key, so
+-- that batches never deadlock. Under its lock, a row of the same turn is still the one that was read, and takes the
+-- result as it stands; another one has been granted from meanwhile, and the request is worked out again on
+-- what is there now. So locks are held for a write, hardly ever for arithmetic.
+
+create function stint.take_leases(
+	hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[], next_wants int[], charges int[],
+	return_subs bigint[], return_firsts int[], return_seconds int[]
+) returns table (
+	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint,
+	remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+-- One plan, made once a session, that fits at any size, also when it is made on an empty table that has a million rows before it
+-- is analysed: index scans on tables, nested loops where nothing else can be (lateral), hash joins between the batch's parts.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+	started_at constant timestamptz := clock_timestamp();
+	t_us constant bigint := (extract(epoch from started_at) * 1000000)::bigint;
+	host_count constant int := greatest(coalesce(hosts, 1), 1);
+	size constant int := cardinality(policy_ids);
+begin
+	if not coalesce(
+		cardinality(client_ids) = size and cardinality(needs) = size and cardinality(leasts) = size and cardinality(wants) = size
+		and cardinality(next_wants) = size and cardinality(charges) = size and cardinality(return_subs) = size
+		and cardinality(return_firsts) = size and cardinality(return_seconds) = size, false)
+	then
+		raise exception 'stint: the arrays of a batch must have the same length' using errcode = '22023';
+	end if;
+
+	return query
+	with asked as materialized (
+		select distinct on (a.policy_id, a.client_id collate "C")
+			a.ordinal::int as request, a.policy_id, a.client_id collate "C" as client_id,
+			a.need, greatest(least(a.least_need, a.need), 1) as least_need, a.want, a.next_want, a.charge,
+			a.return_sub, a.return_first, a.return_second,
+			case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests,
+			case p.algorithm when 'fixed_window' then 0 else p.resolution end as resolution,
+			1000 * case p.algorithm when 'fixed_window' then p.time_window_ms
+				else (p.time_window_ms + p.resolution - 1) / p.resolution end as sub_window_us
+		from unnest(policy_ids, client_ids, needs, leasts, wants, next_wants, charges, return_subs, return_firsts, return_seconds)
+			with ordinality
+			as a (policy_id, client_id, need, least_need, want, next_want, charge, return_sub, return_first, return_second, ordinal)
+		cross join lateral (
+			select q.* from stint.policy q where q.policy_id = a.policy_id offset 0
+		) p
+		left join lateral (
+			select q.* from stint.client_override q where q.policy_id = a.policy_id and q.client_id = a.client_id collate "C" offset 0
+		) o on true
+		where octet_length(a.client_id) between 1 and 255
+			and a.need >= 0 and a.least_need >= 0 and a.want >= 0 and a.next_want >= 0 and a.charge >= 0
+		order by a.policy_id, a.client_id collate "C", a.ordinal
+	),
+	tried as materialized (
+		select a.*, t.*, coalesce(c.turn + 1, hashtextextended(a.client_id, t_us) & 4611686018427387903) as turn
+		from asked a
+		left join lateral (
+			select r.head_us, r.sub_window_us, r.counts, r.turn
+			from stint.counter r
+			where r.policy_id = a.policy_id and r.client_id = a.client_id
+			offset 0
+		) c on true
+		-- The seed holds the sub-window's length, so that a policy with other sub-windows also has them elsewhere, and
+		-- a return of credits from before the change finds nothing.
+		cross join lateral stint.take(
+			c.head_us, c.sub_window_us, c.counts, t_us,
+			mod(hashtextextended(a.client_id, (a.policy_id::bigint << 32) + a.sub_window_us / 1000) & 9223372036854775807, a.sub_window_us),
+			host_count, a.max_requests, a.sub_window_us, a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge,
+			a.return_sub, a.return_first, a.return_second) t
+	),
+	written as (
+		insert into stint.counter as c (
+			policy_id, client_id, head_us, sub_window_us, turn, max_requests, request, granted, granted_next, charged,
+			resolution, counts)
+		select n.policy_id, n.client_id, n.head_us, n.sub_window_us, n.turn, n.max_requests, n.request, n.granted,
+			n.granted_next, n.charged, n.resolution, n.counts
+		from tried n
+		where n.changed
+		order by n.policy_id, n.client_id
+		on conflict (policy_id, client_id) do update set
+			sub_window_us = excluded.sub_window_us,
+			turn = c.turn + 1,
+			max_requests = excluded.max_requests,
+			request = excluded.request,
+			resolution = excluded.resolution,
+			(head_us, granted, granted_next, charged, counts) = (
+				select excluded.head_us, excluded.granted, excluded.granted_next, excluded.charged, excluded.counts
+				where c.turn + 1 = excluded.turn
+				union all
+				select t.head_us, t.granted, t.granted_next, t.charged, t.counts
+				from stint.take(
+					c.head_us, c.sub_window_us, c.counts, t_us, mod(excluded.head_us, excluded.sub_window_us),
+					host_count, excluded.max_requests, excluded.sub_window_us, excluded.resolution,
+					needs[excluded.request], greatest(least(leasts[excluded.request], needs[excluded.request]), 1),
+					wants[excluded.request], next_wants[excluded.request], charges[excluded.request],
+					return_subs[excluded.request], return_firsts[excluded.request], return_seconds[excluded.request]) t
+				where c.turn + 1 <> excluded.turn)
+		returning c.request, c.turn, c.head_us, c.sub_window_us, c.counts, c.granted, c.granted_next, c.charged
+	)
+	select n.request, n.granted, n.sub_window, n.valid_us, n.granted_next, n.valid_us, n.valid_us + n.sub_window_us,
+		n.remaining, n.retry_us, n.reset_us, n.max_requests, n.charged
+	from tried n
+	left join written w on w.request = n.request
+	where w.turn is null or w.turn = n.turn
+	union all
+	-- Worked out again under the lock: what the row doesn't hold is told by a request for nothing. (One that was refused asks
+	-- once more, and is refused once more.)
+	select n.request, w.granted, t.sub_window, t.valid_us, w.granted_next, t.valid_us, t.valid_us + n.sub_window_us,
+		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged
+	from tried n
+	join written w on w.request = n.request
+	cross join lateral stint.take(
+		w.head_us, w.sub_window_us, w.counts, t_us, 0, host_count, n.max_requests, n.sub_window_us, n.resolution,
+		case when w.granted < n.least_need then n.need else 0 end, n.least_need, 0, 0, 0, 0, 0, 0) t
+	where w.turn <> n.turn;
+
+	if clock_timestamp() < started_at or clock_timestamp() > started_at + interval '2 seconds' then
+		raise exception 'stint: the grant took %', clock_timestamp() - started_at
+			using errcode = 'ST001', hint = 'Rows were locked for too long, or the server''s clock was set. Nothing was granted.';
+	end if;
+end
+$$;
+
+comment on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) is
+	'Grants a batch of leases: element i of each array is request i. No row for a request whose policy or client is unknown or bad.';
+revoke execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) from public;
+grant execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) to stint_agent;

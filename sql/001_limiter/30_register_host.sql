@@ -1,0 +1,56 @@
+-- An agent connects. On a read-only standby this fails, as it must: no lease may come from there.
+
+create function stint.count_live_hosts() returns int
+language sql volatile
+begin atomic
+	-- Heartbeats come every second; ten are missed before a host is dead. It only shapes fair shares.
+	select greatest(count(*), 1)::int from stint.agent_host h
+	where h.state <> 'stopped' and h.seen_at > clock_timestamp() - interval '10 seconds';
+end;
+
+comment on function stint.count_live_hosts() is 'Agents that were heard of in the last 10 s, at least 1.';
+revoke execute on function stint.count_live_hosts() from public;
+
+create function stint.get_newest_change() returns bigint
+language sql volatile
+begin atomic
+	select coalesce(max(c.change_id), 0) from stint.change c;
+end;
+
+comment on function stint.get_newest_change() is 'The newest change of policies and overrides; 0: none yet.';
+revoke execute on function stint.get_newest_change() from public;
+
+create function stint.register_host(name text, instance text, version text)
+returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+	now constant timestamptz := clock_timestamp();
+begin
+	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at)
+	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now)
+	on conflict (name) do update set
+		instance = excluded.instance,
+		version = excluded.version,
+		state = excluded.state,
+		state_since = excluded.state_since,
+		started_at = case when h.instance = excluded.instance then h.started_at else excluded.started_at end,
+		seen_at = excluded.seen_at
+	returning h.host_id into host_id;
+	delete from stint.agent_host h where h.seen_at < now - interval '30 days';
+
+	now_us := (extract(epoch from now) * 1000000)::bigint;
+	live_hosts := stint.count_live_hosts();
+	change_id := stint.get_newest_change();
+	-- A promoted standby shows another timeline: it may have lost what the old primary had counted.
+	timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+	return next;
+end
+$$;
+
+comment on function stint.register_host(text, text, text) is
+	'For agents, after connecting: makes the host known. now_us: this server''s clock; timeline: of its write-ahead log.';
+revoke execute on function stint.register_host(text, text, text) from public;
+grant execute on function stint.register_host(text, text, text) to stint_agent;

@@ -1,0 +1,28 @@
+-- The agents.
+
+create view stint.host as
+select
+	h.name,
+	case when h.state <> 'stopped' and h.seen_at < clock_timestamp() - interval '10 seconds' then 'lost' else h.state end as state,
+	h.version,
+	h.clients,
+	h.seen_at,
+	date_trunc('milliseconds', clock_timestamp() - h.seen_at) as seen_ago,
+	h.state_since,
+	h.started_at,
+	h.fallback_since
+from stint.agent_host h;
+
+comment on view stint.host is 'Each agent that was here in the last 30 days.';
+comment on column stint.host.name is 'The host''s name.';
+comment on column stint.host.state is
+	'in step; fallback: on its own; resync: coming back; stopped; lost: not heard of for 10 s, it runs on its own or not at all.';
+comment on column stint.host.version is 'The agent''s version.';
+comment on column stint.host.clients is 'Clients in its table.';
+comment on column stint.host.seen_at is 'Its last heartbeat.';
+comment on column stint.host.seen_ago is 'How long ago that was.';
+comment on column stint.host.state_since is 'Since when it has been in the state that it reported last.';
+comment on column stint.host.started_at is 'When it started.';
+comment on column stint.host.fallback_since is 'Since when it has been on its own; null: it is not, or can''t tell.';
+
+grant select on stint.host to stint_auditor;
