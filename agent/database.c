@@ -159,7 +159,8 @@ static bool take_refusal(struct database *db, struct operation *op) {
 static bool take_end(struct database *db) {
 	struct operation *op = db->under_way.first;
 	enum lease_outcome outcome = op->refused ? LEASE_REJECTED : LEASE_DONE;
-	if (pg_was_warned(db->pg)) { /* committed here, perhaps not on the standby: a failover may forget it */
+	bool warned = pg_was_warned(db->pg);
+	if (warned && db->state == DATABASE_UP) { /* committed here, perhaps not on the standby: a failover may forget it */
 		database_set_error(db, "%s", pg_error(db->pg));
 		outcome = LEASE_UNKNOWN;
 	}

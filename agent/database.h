@@ -11,8 +11,19 @@
  * from 50 ms to 2 s, until database_free().
  *
  * An error that the server reports for one statement (LEASE_REJECTED) leaves the
- * connection up, unless its SQLSTATE says that the server can't serve now
- * (classes 08, 53, 57P, 58, XX; 25006 read-only): then it is dropped as above.
+ * connection up, unless its SQLSTATE says that the server can't serve now (classes 08,
+ * 53, 57P, 58, XX; 25006 read-only), or that this session no longer fits (schema or rights
+ * changed, prepared statements lost): then it is dropped as above. So it is when an answer can't
+ * be (an ordinal that was not asked for, another type, a negative number), and after a pulse
+ * that found no row of this host, since connecting registers it.
+ *
+ * LEASE_UNKNOWN may also come alone: the commit was made, but the server warned that it may
+ * not have reached its standby.
+ *
+ * Looking up a host's name blocks (libpq does it); hostaddr= in the connection string avoids that.
+ * A pooler has to be in session mode: statements are prepared, and one channel is listened to.
+ * When the connection string lists several hosts, each failed attempt makes the next one begin with
+ * another of them.
  *
  * No callback runs inside the call that starts the operation. In a callback any
  * function here may be called, except database_free().
@@ -83,7 +94,7 @@ struct database_events {
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
                  const struct database_events *events, void *context); /* 0 or -1 (out of memory) */
-void database_free(struct database *);
+void database_free(struct database *); /* operations under way end without a callback; NULL is ignored */
 
 void database_connect(struct database *);          /* starts connecting, and keeps at it */
 bool database_is_up(const struct database *);      /* between `up` and `down` */
@@ -99,11 +110,13 @@ typedef void database_grants(void *context, enum lease_outcome outcome, const st
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
 typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count);
 typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count);
-typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse); /* pulse NULL: the host's row is gone */
+/* pulse NULL though LEASE_DONE: the host's row is gone; `down` and then `up` follow */
+typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse);
 typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);
 typedef void database_ended(void *context, enum lease_outcome outcome);
 
-/* grants[i] answers requests[i]; count is the same. */
+/* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or has a NUL in it,
+ * is not answered. */
 void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context);
 void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done, void *context);
