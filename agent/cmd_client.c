@@ -62,10 +62,28 @@ static int clear_run(struct command_call *call) {
 	return query_run(call, "select stint.clear_override($1, $2)", 2, arguments);
 }
 
+static int list_run(struct command_call *call) {
+	bool as_json = false;
+	const char *policy = NULL;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	int code = command_parse(call, options, &policy, 0, 1);
+	if (code == COMMAND_DONE && policy != NULL)
+		code = command_check_policy(call, policy);
+	if (code != COMMAND_DONE)
+		return code;
+	return query_print(call,
+	                   "select p.name as policy, o.client_id, o.blocked, o.max_requests, " QUERY_TIME("o.changed_at")
+	                   " as changed_at, o.changed_by, o.note"
+	                   " from stint.client_override o join stint.policy p using (policy_id)"
+	                   " where $1::text is null or p.name = $1 order by p.name, o.client_id",
+	                   1, &policy, as_json);
+}
+
 const struct command client_commands[] = {
 	{"block", "POLICY CLIENT [--note TEXT]", "admit nothing of a client", block_help, NULL, block_run},
 	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL,
 	 limit_run},
+	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run},
 	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
 	{0},
 };

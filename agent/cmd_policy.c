@@ -33,8 +33,8 @@ static const char history_help[] =
 	"  --json   as a JSON array\n";
 
 static const char history_sql[] =
-	"select " QUERY_TIME("at") " as at, changed_by, action, policy_name as policy, client_id, old, new"
-	" from stint.change where $1::text is null or policy_name = $1 order by change_id";
+	"select " QUERY_TIME("at") " as at, changed_by, action, policy, client_id, old, new"
+	" from stint.policy_history where $1::text is null or policy = $1 order by change_id";
 
 struct limits {
 	int64_t max_requests;

@@ -206,7 +206,10 @@ static bool is_missing_object(const char *sqlstate) {
 int command_database_error(const struct command_call *call, const struct pg *pg, int error) {
 	const char *sqlstate = pg_sqlstate(pg);
 	const char *hint = is_missing_object(sqlstate) ? "; \"stint db status\" tells whether the schema is there" : "";
-	command_error(call, "%s%s", pg_error(pg), hint);
+	const char *message = pg_error(pg);
+	if (strncmp(message, "stint: ", strlen("stint: ")) == 0) /* what the schema's functions start their errors with */
+		message += strlen("stint: ");
+	command_error(call, "%s%s", message, hint);
 	if (error == PG_UNREACHABLE)
 		return COMMAND_NO_DATABASE;
 	return is_bad_value(sqlstate) ? COMMAND_USAGE : COMMAND_NO;

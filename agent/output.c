@@ -100,30 +100,31 @@ void output_table_add_number(struct output_table *table, int64_t number) {
 
 static bool is_number(const char *text) {
 	text += *text == '-';
-	return strspn(text, "0123456789.") == strlen(text);
+	return *text != '\0' && strspn(text, "0123456789.") == strlen(text);
 }
 
 struct column {
 	size_t width;
-	bool numeric;
+	bool numbers, words; /* seen below the heading; a dash is neither */
 };
 
 static void measure(const struct output_table *table, struct column *columns) {
 	for (size_t i = 0; i < table->column_count; i++)
-		columns[i] = (struct column){.numeric = table->cell_count > table->column_count};
+		columns[i] = (struct column){0};
 	for (size_t i = 0; i < table->cell_count; i++) {
+		const char *cell = table->cells[i];
 		struct column *column = &columns[i % table->column_count];
-		size_t width = width_of(table->cells[i]);
+		size_t width = width_of(cell);
 		if (width > column->width)
 			column->width = width;
-		if (i >= table->column_count && !is_number(table->cells[i]))
-			column->numeric = false;
+		if (i >= table->column_count && strcmp(cell, "-") != 0)
+			*(is_number(cell) ? &column->numbers : &column->words) = true;
 	}
 }
 
 static void print_cell(const char *cell, const struct column *column, bool last, FILE *file) {
 	int padding = (int)(column->width - width_of(cell));
-	if (column->numeric)
+	if (column->numbers && !column->words)
 		fprintf(file, "%*s%s", padding, "", cell);
 	else
 		fprintf(file, "%s%*s", cell, last ? 0 : padding, ""); /* no blanks at a line's end */

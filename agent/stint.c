@@ -39,7 +39,7 @@ static const struct command top_commands[] = {
 	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL, check_run},
 	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run},
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL},
-	{"client", "block|limit|clear ...", "exceptions for single clients", NULL, client_commands, NULL},
+	{"client", "block|limit|list|clear ...", "exceptions for single clients", NULL, client_commands, NULL},
 	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL},
 	{0},
 };

@@ -93,8 +93,12 @@ expect 'client block' 0 '^$' "$stint" client block api bob --note "it's abuse"
 ok 'client block: is there' "$([[ $(override bob) == "|t|it's abuse" ]]; echo $?)" "$(override bob)"
 expect 'client limit' 0 '^$' "$stint" client limit api bob --max-requests 3
 ok 'client limit: is there' "$([[ $(override bob) == 3\|* ]]; echo $?)" "$(override bob)"
+expect 'client list' 0 '^api +bob +no +3 +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
+expect 'client list: of one policy' 0 '^\(none\)$' "$stint" client list most
+expect 'client list --json' 0 '"client_id": "bob"' "$stint" client list api --json
 expect 'client clear' 0 '^$' "$stint" client clear api bob
 ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bob)"
+expect 'client clear: none there' 2 'no override' "$stint" client clear api bob
 expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
 expect 'client block: no UTF-8' 2 'invalid byte sequence' "$stint" client block api $'\xff\xfe'
 expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"

@@ -8,7 +8,7 @@ expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
 for command in check status 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
-	'client limit' 'client clear' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
+	'client limit' 'client list' 'client clear' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
 done
