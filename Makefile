@@ -9,6 +9,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
@@ -297,6 +298,8 @@ install: all
 	install -m 644 $(BUILD)/stint.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	for file in $(MIGRATIONS); do install -D -m 644 $$file '$(DESTDIR)$(DATADIR)/stint/'$$file || exit; done
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
+	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
+	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
 	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
 	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
 	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
