@@ -5,7 +5,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-	update stint.policy p set pinned = false where p.policy_id = stint.find_policy(name);
+	update stint.policy p set pinned = false where p.policy_id = stint.find_policy(unpin_policy.name);
 end
 $$;
 

@@ -5,7 +5,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-	delete from stint.policy p where p.policy_id = stint.find_policy(name);
+	delete from stint.policy p where p.policy_id = stint.find_policy(drop_policy.name);
 end
 $$;
 
