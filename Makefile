@@ -79,8 +79,11 @@ AGENT := \
 	agent/grant.c \
 	agent/heap.c \
 	agent/log.c \
+	agent/notify.c \
 	agent/pg.c \
 	agent/pgarray.c \
+	agent/policy.c \
+	agent/server.c \
 	agent/shm.c \
 	agent/store_memory.c \
 	agent/table.c
@@ -141,6 +144,7 @@ THREADED_TESTS :=
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \
 	tests/demo/view.c \
+	tests/lib/fake_agent.c \
 	tests/support/books.c \
 	tests/support/cluster.c \
 	tests/support/crowd.c \
