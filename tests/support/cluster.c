@@ -13,12 +13,27 @@
 #define CONNECT_MS 5000
 #define SCRIPT_MS 120000
 
+static void print_file(const char *path) {
+	FILE *file = fopen(path, "re");
+	char line[1024];
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		fprintf(stderr, "#   %s", line);
+	if (file != NULL)
+		fclose(file);
+}
+
 static int run_script(struct cluster *cluster, const char *command, char *out, size_t size) {
 	const char *argv[] = {SCRIPT, command, cluster->dir, NULL};
-	int status = process_run(argv, SCRIPT_MS, out, size);
+	int status;
+	char log[108];
 
-	if (status != 0)
+	snprintf(log, sizeof(log), "%s/cluster.log", cluster->dir);
+	status = process_run(argv, SCRIPT_MS, out, size, log);
+	if (status != 0) {
 		fprintf(stderr, "# pg-cluster %s: exit %d\n", command, status);
+		print_file(log);
+	}
 	return status == 0 ? 0 : -1;
 }
 
@@ -34,7 +49,7 @@ int cluster_start(struct cluster *cluster, const struct scene *scene) {
 
 int cluster_install(struct cluster *cluster) {
 	const char *argv[] = {process_built("stint"), "--database", cluster->conninfo, "db", "init", NULL};
-	int status = process_run(argv, SCRIPT_MS, NULL, 0);
+	int status = process_run(argv, SCRIPT_MS, NULL, 0, NULL);
 
 	if (status != 0) {
 		fprintf(stderr, "# stint db init: exit %d\n", status);

@@ -50,12 +50,14 @@ static pid_t start_with(const char *const *argv, int out, int err) {
 	return pid;
 }
 
+static int open_log(const char *path) {
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
 pid_t process_start(const char *const *argv, const char *log_path) {
-	int log = STDERR_FILENO;
+	int log = log_path == NULL ? STDERR_FILENO : open_log(log_path);
 	pid_t pid;
 
-	if (log_path != NULL)
-		log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (log < 0)
 		return -1;
 	pid = start_with(argv, log, log);
@@ -123,23 +125,28 @@ static void read_all(int fd, uint64_t deadline_ns, char *out, size_t size) {
 		out[kept] = '\0';
 }
 
-int process_run(const char *const *argv, int timeout_ms, char *out, size_t size) {
-	uint64_t deadline = monotonic_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	int pipes[2], status = 0, null = -1;
+static pid_t run_reading(const char *const *argv, int err, uint64_t deadline_ns, char *out, size_t size) {
+	int pipes[2];
 	pid_t pid;
 
-	if (out == NULL) {
-		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		pid = start_with(argv, null, STDERR_FILENO);
-		close(null);
-	} else {
-		if (pipe2(pipes, O_CLOEXEC) != 0)
-			return -1;
-		pid = start_with(argv, pipes[1], STDERR_FILENO);
-		close(pipes[1]);
-		read_all(pipes[0], deadline, out, size);
-		close(pipes[0]);
-	}
+	if (pipe2(pipes, O_CLOEXEC) != 0)
+		return -1;
+	pid = start_with(argv, pipes[1], err);
+	close(pipes[1]);
+	read_all(pipes[0], deadline_ns, out, size);
+	close(pipes[0]);
+	return pid;
+}
+
+int process_run(const char *const *argv, int timeout_ms, char *out, size_t size, const char *log_path) {
+	uint64_t deadline = monotonic_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	int log = log_path == NULL ? STDERR_FILENO : open_log(log_path);
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), status = 0;
+	pid_t pid = out == NULL ? start_with(argv, null, log) : run_reading(argv, log, deadline, out, size);
+
+	close(null);
+	if (log_path != NULL)
+		close(log);
 	if (pid < 0)
 		return -1;
 	timeout_ms = monotonic_ns() < deadline ? (int)((deadline - monotonic_ns()) / NS_PER_MS) : 0;

@@ -25,9 +25,9 @@ void process_kill(pid_t);
 /* SIGTERM, wait up to timeout_ms, else SIGKILL. Returns the exit status, or -1 when it did not end by itself. */
 int process_stop(pid_t, int timeout_ms);
 
-/* Runs argv to its end, at most timeout_ms. Its stdout goes to out (cut to size, terminated; NULL: nowhere).
- * Returns its exit status, or -1. */
-int process_run(const char *const *argv, int timeout_ms, char *out, size_t size);
+/* Runs argv to its end, at most timeout_ms. Its stdout goes to out (cut to size, terminated; NULL: nowhere), its stderr to
+ * the end of log_path (NULL: the test's own). Returns its exit status, or -1. */
+int process_run(const char *const *argv, int timeout_ms, char *out, size_t size, const char *log_path);
 
 /* Physical memory of a process in KiB (VmRSS), of which shared mappings (RssShmem) are *shared_kib. -1: gone. */
 long process_memory_kib(pid_t, long *shared_kib);

@@ -5,6 +5,7 @@
 #include <ftw.h>
 #include <glob.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static void remove_objects(const char *prefix) {
 static void clear_away(const struct scene *scene) {
 	const char *remove_cluster[] = {"tests/support/pg-cluster", "remove", scene->dir, NULL};
 
-	process_run(remove_cluster, 60000, NULL, 0);
+	process_run(remove_cluster, 60000, NULL, 0, NULL);
 	remove_objects(scene->shm_prefix);
 	if (getenv("STINT_KEEP") != NULL)
 		fprintf(stderr, "# kept: %s\n", scene->dir);
@@ -60,6 +61,20 @@ static int set_up(struct scene *scene) {
 	return chmod(scene->dir, 0755);
 }
 
+/* The child, and orphans that became the guard's. True when the child was among them. */
+static bool reap(pid_t child, int *status) {
+	bool ended = false;
+	int one;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &one, WNOHANG)) > 0) {
+		if (pid == child)
+			*status = WIFEXITED(one) ? WEXITSTATUS(one) : 128 + WTERMSIG(one);
+		ended |= pid == child;
+	}
+	return ended;
+}
+
 /* Until the child ends; the status to exit with. */
 static int watch(pid_t child, const sigset_t *signals, int limit_s) {
 	uint64_t deadline = monotonic_ns() + (uint64_t)limit_s * NS_PER_S;
@@ -69,8 +84,8 @@ static int watch(pid_t child, const sigset_t *signals, int limit_s) {
 		struct timespec second = {.tv_sec = 1};
 		int caught = sigtimedwait(signals, NULL, &second);
 
-		if (waitpid(child, &status, WNOHANG) == child)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		if (reap(child, &status))
+			return status;
 		if (caught == SIGINT || caught == SIGTERM || caught == SIGHUP) {
 			process_kill(child);
 			return 130;
@@ -97,6 +112,7 @@ int scene_run(int (*play)(const struct scene *), int limit_s) {
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, &before);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	child = fork();
 	if (child == 0) {
 		sigprocmask(SIG_SETMASK, &before, NULL);

@@ -66,7 +66,8 @@ static void kill_once(struct stage *stage, uint64_t *random, struct outcome *out
 	outcome->with_clients += host_number(&stage->host[h], "table", "clients") > 0;
 }
 
-/* A process whose agent is away keeps to its own lenient limit. */
+/* A process whose agent is away keeps to its own lenient limit. It counts in fixed windows, so an interval across an edge
+ * may hold twice that. */
 static void check_local(const struct stage *stage) {
 	uint32_t over = 0;
 	int64_t most = 0;
@@ -80,12 +81,12 @@ static void check_local(const struct stage *stage) {
 			struct oracle_choice choice = {.policy = 0, .client = c, .host = ORACLE_ANY, .sources = ORACLE_LOCAL};
 			int64_t certain = oracle_peak(&oracle, &choice, WINDOW_MS * NS_PER_MS).certain;
 
-			over += certain > LOCAL_LIMIT;
+			over += certain > 2 * LOCAL_LIMIT;
 			most = certain > most ? certain : most;
 		}
 		oracle_free(&oracle);
 	}
-	tap_ok(over == 0, "without an agent no process admitted more than %lld in any %d ms; limit %d, %u over", (long long)most,
+	tap_ok(over == 0, "without an agent no process admitted more than %lld in any %d ms; limit %d a window, %u over", (long long)most,
 	       WINDOW_MS, LOCAL_LIMIT, over);
 }
 
