@@ -1,0 +1,276 @@
+/*
+ * test_database_schema.c - the connection to PostgreSQL against the schema in sql/, as a
+ * role that has an agent's rights and no others: that both sides mean the same by
+ * each call. What is granted, and why, is for tests/sql.
+ */
+#include "database_fixture.h"
+
+#include <glob.h>
+
+#define STINT_DATABASE "dbname=stint user=agent"
+
+/* ---- Installing --------------------------------------------------------------------- */
+
+static char *read_file(const char *path) {
+	FILE *file = fopen(path, "r");
+	char *text = calloc(1, 65536);
+	assert_non_null(file);
+	assert_non_null(text);
+	assert_in_range(fread(text, 1, 65535, file), 1, 65534);
+	fclose(file);
+	return text;
+}
+
+static int setup(void **state) {
+	glob_t files;
+	if (start_cluster(state) != 0 || glob("sql/001_*/*.sql", 0, NULL, &files) != 0)
+		return -1;
+	struct fixture *f = *state;
+	struct pg *pg = admin_connect(f, "stint");
+	assert_int_equal(pg_script(pg, "begin"), PG_OK);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		char *sql = read_file(files.gl_pathv[i]);
+		if (pg_script(pg, sql) != PG_OK)
+			fail_msg("%s: %s", files.gl_pathv[i], pg_error(pg));
+		free(sql);
+	}
+	assert_int_equal(pg_script(pg, "commit; create role agent login in role stint_agent"), PG_OK);
+	pg_close(pg);
+	globfree(&files);
+	return 0;
+}
+
+/* ---- Policies ------------------------------------------------------------------------- */
+
+static char status[16];
+static int32_t policy_id;
+static struct policy_row policies[8];
+static size_t policy_count;
+static struct change_row changes[16];
+static size_t change_count;
+
+static void on_declared(void *context, enum lease_outcome outcome, const char *got, int32_t id) {
+	snprintf(status, sizeof(status), "%s", got);
+	policy_id = id;
+	tell_outcome(context, outcome);
+}
+
+static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
+	policy_count = count;
+	memcpy(policies, rows, (count < 8 ? count : 8) * sizeof(*rows));
+	tell_outcome(context, outcome);
+}
+
+static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
+	change_count = count;
+	memcpy(changes, rows, (count < 16 ? count : 16) * sizeof(*rows));
+	tell_outcome(context, outcome);
+}
+
+/* Runs until the story ends so; notifications may come in between. */
+static void expect_count(struct fixture *f, char letter, int count) {
+	for (int64_t end = test_now_ms() + PATIENCE_MS; test_now_ms() < end; event_base_loop(f->base, EVLOOP_ONCE)) {
+		int found = 0;
+		for (const char *c = f->story; *c != '\0'; c++)
+			found += *c == letter;
+		if (found >= count)
+			return;
+	}
+	fail_msg("not %d times %c in %s; %s", count, letter, f->story, database_last_error(f->db));
+}
+
+static const struct policy_row api = {.name = "api", .max_requests = 100, .time_window_ms = 60000, .fallback_max_requests = 200,
+                                      .fallback_time_window_ms = 60000, .algorithm = 0, .resolution = 10, .mode = 0};
+
+static void declares_policies_and_hears_of_changes(void **state) {
+	struct fixture *f = *state;
+	struct policy_row other = api;
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	assert_in_range(f->hello.host_id, 1, 1000);
+	assert_int_equal(f->hello.live_hosts, 1);
+	assert_int_equal(f->hello.change_id, 0);
+
+	database_declare(f->db, &api, false, on_declared, f);
+	expect_count(f, 'd', 1);
+	assert_string_equal(status, "created");
+	expect_count(f, 'N', 1);
+	database_declare(f->db, &api, false, on_declared, f);
+	expect_count(f, 'd', 2);
+	assert_string_equal(status, "unchanged");
+	other.max_requests = 50;
+	database_declare(f->db, &other, true, on_declared, f);
+	expect_count(f, 'd', 3);
+	assert_string_equal(status, "kept");
+	other.max_requests = 0;
+	database_declare(f->db, &other, false, on_declared, f);
+	expect_count(f, 'r', 1);
+	assert_non_null(strstr(database_last_error(f->db), "max_requests is 0"));
+	assert_true(database_is_up(f->db));
+
+	admin_do(f, "stint", "select stint.set_policy('api', 70, 1000, mode => 'relaxed')");
+	expect_count(f, 'N', 2);
+	admin_do(f, "stint", "select stint.block_client('api', 'it''s')");
+	expect_count(f, 'N', 3);
+	database_declare(f->db, &api, false, on_declared, f);
+	expect_count(f, 'd', 4);
+	assert_string_equal(status, "pinned");
+
+	database_get_policies(f->db, on_policies, f);
+	database_get_changes(f->db, 0, on_changes, f);
+	expect_count(f, 'd', 6);
+	assert_int_equal(policy_count, 1);
+	assert_int_equal(policies[0].policy_id, policy_id);
+	assert_string_equal(policies[0].name, "api");
+	assert_int_equal(policies[0].max_requests, 70);
+	assert_int_equal(policies[0].fallback_max_requests, 140);
+	assert_int_equal(policies[0].mode, 1);
+	assert_true(policies[0].pinned);
+	assert_int_equal(change_count, 3);
+	assert_string_equal(changes[0].client_id, "");
+	assert_string_equal(changes[2].client_id, "it's");
+	assert_int_equal(changes[2].policy_id, policy_id);
+	database_get_changes(f->db, changes[2].change_id, on_changes, f);
+	expect_count(f, 'd', 7);
+	assert_int_equal(change_count, 0);
+	close_database(f);
+}
+
+/* ---- Leases ------------------------------------------------------------------------------ */
+
+static struct lease_grant grants[256];
+
+static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *got, size_t count) {
+	if (got)
+		memcpy(grants, got, count * sizeof(*got));
+	tell_outcome(context, outcome);
+}
+
+static struct lease_request request_for(int32_t policy, const char *client_id, int32_t need) {
+	return (struct lease_request){.policy_id = policy, .client_id = client_id, .client_id_len = (uint8_t)strlen(client_id),
+	                              .need = need, .least = 1, .want = need};
+}
+
+static void takes_and_returns_credits(void **state) {
+	struct fixture *f = *state;
+	struct policy_row policy = api;
+	strcpy(policy.name, "taken");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_declare(f->db, &policy, false, on_declared, f);
+	expect_count(f, 'd', 1);
+
+	struct lease_request requests[] = {request_for(policy_id, "a", 30), request_for(policy_id + 1000, "a", 1),
+	                                   request_for(policy_id, "", 1), request_for(policy_id, "b\xff", 1)};
+	requests[0].next_want = 5;
+	requests[0].charge = 10;
+	database_take(f->db, 1, requests, 4, on_grants, f);
+	expect_count(f, 'd', 2);
+	assert_true(grants[0].answered);
+	assert_int_equal(grants[0].granted, 30);
+	assert_int_equal(grants[0].granted_next, 5);
+	assert_int_equal(grants[0].charged, 10);
+	assert_int_equal(grants[0].remaining, 55);
+	assert_int_equal(grants[0].max_requests, 100);
+	assert_in_range(grants[0].valid_us, 1, 6000000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6000000);
+	assert_int_equal(grants[0].retry_us, 0);
+	for (int i = 1; i < 4; i++)
+		assert_false(grants[i].answered);
+
+	requests[0] = request_for(policy_id, "a", 0);
+	requests[0].return_sub_window = grants[0].sub_window;
+	requests[0].return_first = 30;
+	database_take(f->db, 1, requests, 1, on_grants, f);
+	expect_count(f, 'd', 3);
+	assert_int_equal(grants[0].remaining, 85);
+
+	requests[0] = request_for(policy_id, "a", 1000);
+	database_take(f->db, 1, requests, 1, on_grants, f);
+	expect_count(f, 'd', 4);
+	assert_int_equal(grants[0].granted, 85);
+	requests[0] = request_for(policy_id, "a", 1);
+	database_take(f->db, 1, requests, 1, on_grants, f);
+	expect_count(f, 'd', 5);
+	assert_int_equal(grants[0].granted, 0);
+	assert_true(grants[0].retry_us > 0);
+	close_database(f);
+}
+
+static void takes_a_whole_batch(void **state) {
+	struct fixture *f = *state;
+	struct lease_request requests[256];
+	static char ids[256][40];
+	struct policy_row policy = api;
+	strcpy(policy.name, "batch");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_declare(f->db, &policy, false, on_declared, f);
+	expect_count(f, 'd', 1);
+	for (int i = 0; i < 256; i++) {
+		snprintf(ids[i], sizeof(ids[i]), "'\"\\\n%d {\xe2\x82\xac}", i * 7919 % 256);
+		requests[i] = request_for(policy_id, ids[i], 1 + i % 50);
+	}
+	database_take(f->db, 2, requests, 256, on_grants, f);
+	expect_count(f, 'd', 2);
+	for (int i = 0; i < 256; i++) {
+		assert_true(grants[i].answered);
+		assert_int_equal(grants[i].granted, 1 + i % 50);
+		assert_int_equal(grants[i].remaining, 99 - i % 50);
+	}
+	close_database(f);
+}
+
+/* ---- The host ------------------------------------------------------------------------------ */
+
+static bool row_found;
+
+static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
+	row_found = pulse != NULL;
+	if (pulse)
+		assert_int_equal(pulse->live_hosts, 1);
+	tell_outcome(context, outcome);
+}
+
+static void on_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted) {
+	assert_true(examined >= deleted);
+	tell_outcome(context, outcome);
+}
+
+static void on_ended(void *context, enum lease_outcome outcome) {
+	tell_outcome(context, outcome);
+}
+
+static void keeps_the_host_s_row(void **state) {
+	struct fixture *f = *state;
+	char answer[128];
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
+	database_heartbeat(f->db, "fallback", 12, 1500, on_pulsed, f);
+	database_expire_counters(f->db, 100, on_expired, f);
+	database_report_fallback(f->db, 2000, 500, 33, 4, "it's\nover", on_ended, f);
+	expect(f, "Udddd");
+	admin_ask(f, "stint", "select concat_ws(' ', host, admitted, clients, reason) from stint.fallback_period", answer,
+	          sizeof(answer));
+	assert_string_equal(answer, "t\xc3\xa4st 33 4 it's\nover");
+	admin_do(f, "stint", "delete from stint.agent_host");
+	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
+	expect(f, "UdddddDU");
+	assert_false(row_found);
+	database_stop_host(f->db, on_ended, f);
+	expect(f, "UdddddDUd");
+	admin_ask(f, "stint", "select concat_ws(' ', name, state) from stint.host", answer, sizeof(answer));
+	assert_string_equal(answer, "t\xc3\xa4st stopped");
+	close_database(f);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(declares_policies_and_hears_of_changes),
+		cmocka_unit_test(takes_and_returns_credits),
+		cmocka_unit_test(takes_a_whole_batch),
+		cmocka_unit_test(keeps_the_host_s_row),
+	};
+	return cmocka_run_group_tests(tests, setup, remove_cluster);
+}
