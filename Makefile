@@ -136,7 +136,8 @@ MIGRATIONS := \
 LIB_TESTS :=
 
 AGENT_TESTS := \
-	tests/agent/test_database.c
+	tests/agent/test_database.c \
+	tests/agent/test_database_schema.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS :=
