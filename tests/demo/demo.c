@@ -15,25 +15,33 @@
 #include "stint.h"
 #include "view.h"
 
-#define APPS_PER_HOST 4u
-#define LIMIT 100
-#define WINDOW_MS 2000
+#define APPS_PER_HOST  4u
+#define LIMIT          100
+#define WINDOW_MS      2000
 #define FALLBACK_LIMIT 150
 
 /* When what happens, since the apps began. */
-#define KILL_AT_MS 16000
-#define RETURN_AT_MS 24000
-#define END_AT_MS 38000
-#define FRAME_MS 200
+#define KILL_AT_MS     16000
+#define RETURN_AT_MS   24000
+#define END_AT_MS      38000
+#define FRAME_MS       200
 
 static const char *const host_names[VIEW_HOSTS] = {"berlin", "tokyo"};
 static const uint32_t host_rates[VIEW_HOSTS] = {360, 140}; /* checks a second of each app */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", .max_requests = LIMIT, .time_window_ms = WINDOW_MS, .fallback_max_requests = FALLBACK_LIMIT,
-	            .fallback_time_window_ms = WINDOW_MS, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = VIEW_CLIENTS,
-	            .skew = 2.5, .share = 1}},
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = FALLBACK_LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = VIEW_CLIENTS,
+                .skew = 2.5,
+                .share = 1}},
 	.names = {"alice", "bob", "carol", "dave", "eve"},
 	.seed = 2024,
 	.timeout_ms = 1000,
@@ -55,7 +63,8 @@ static void print_header(const struct view *view) {
 	       "  the limit    a client gets at most %d requests in any %d s, both hosts together\n"
 	       "  no database  each host alone then admits at most %d per client and %d s; when PostgreSQL is\n"
 	       "               back, that is charged, and the limit holds again\n\n",
-	       view_bold(view), view_plain(view), APPS_PER_HOST, LIMIT, WINDOW_MS / 1000, FALLBACK_LIMIT, WINDOW_MS / 1000);
+	       view_bold(view), view_plain(view), APPS_PER_HOST, LIMIT, WINDOW_MS / 1000, FALLBACK_LIMIT,
+	       WINDOW_MS / 1000);
 	fflush(stdout);
 }
 
@@ -118,7 +127,8 @@ static int run_story(struct stage *stage, struct view *view, struct run *run) {
 static void print_view(const struct stage *stage, const char *what, const char *sql) {
 	char program[256] = "";
 	const char *find[] = {"tests/support/pg-cluster", "bindir", NULL};
-	const char *ask[] = {program, "-X", "-P", "footer=off", "-P", "pager=off", "-c", sql, stage->cluster.conninfo, NULL};
+	const char *ask[] = {program, "-X", "-P", "footer=off", "-P", "pager=off", "-c", sql, stage->cluster.conninfo,
+	                     NULL};
 	char text[8192];
 
 	if (process_run(find, 5000, program, sizeof(program) - 8, NULL) != 0)
@@ -160,8 +170,8 @@ static void judge(struct verdict *verdict, const char *what, struct oracle_choic
 		broken |= most > limit;
 		printf(" %5lld", (long long)most);
 	}
-	printf("  of %lld  %s%s%s\n", (long long)limit, broken ? view_red(view) : view_green(view), broken ? "BROKEN" : "kept",
-	       view_plain(view));
+	printf("  of %lld  %s%s%s\n", (long long)limit, broken ? view_red(view) : view_green(view),
+	       broken ? "BROKEN" : "kept", view_plain(view));
 	verdict->broken += broken;
 }
 
@@ -183,7 +193,8 @@ static void judge_all(struct verdict *verdict, const struct run *run) {
 		choice = (struct oracle_choice){.host = h, .sources = ORACLE_FALLBACK};
 		judge(verdict, what, choice, FALLBACK_LIMIT);
 	}
-	printf("\n    The hosts were on their own until %.1f s after its return.\n", (double)(int64_t)(last - run->returned_ns) / 1e9);
+	printf("\n    The hosts were on their own until %.1f s after its return.\n",
+	       (double)(int64_t)(last - run->returned_ns) / 1e9);
 }
 
 static int print_verdict(struct stage *stage, const struct view *view, const struct run *run) {
@@ -196,8 +207,8 @@ static int print_verdict(struct stage *stage, const struct view *view, const str
 	crowd_sum(&stage->crowd, &total);
 	if (crowd_read(&stage->crowd, &oracle) != 0)
 		return 1;
-	printf("  %sVerdict%s: the most that any interval of %d s admitted, by the apps' own journals\n\n    %-44s", view_bold(view),
-	       view_plain(view), WINDOW_MS / 1000, "");
+	printf("  %sVerdict%s: the most that any interval of %d s admitted, by the apps' own journals\n\n    %-44s",
+	       view_bold(view), view_plain(view), WINDOW_MS / 1000, "");
 	for (uint32_t c = 0; c < VIEW_CLIENTS; c++)
 		printf(" %5s", plan.names[c]);
 	putchar('\n');
@@ -205,8 +216,8 @@ static int print_verdict(struct stage *stage, const struct view *view, const str
 	histogram_describe(&total.latency_ns, text, sizeof(text));
 	printf("    Checks: %s.\n\n", text);
 	kept = verdict.broken == 0 && total.errors == 0 && run->in_step;
-	printf("  %s%sThe promise was %s.%s\n\n", view_bold(view), kept ? view_green(view) : view_red(view), kept ? "kept" : "BROKEN",
-	       view_plain(view));
+	printf("  %s%sThe promise was %s.%s\n\n", view_bold(view), kept ? view_green(view) : view_red(view),
+	       kept ? "kept" : "BROKEN", view_plain(view));
 	oracle_free(&oracle);
 	return kept ? 0 : 1;
 }

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 /* The limit's mark stands here; both hosts together may reach three times as far while they are on their own. */
-#define LIMIT_COLUMNS 18
-#define BAR_COLUMNS (3 * LIMIT_COLUMNS)
+#define LIMIT_COLUMNS  18
+#define BAR_COLUMNS    (3 * LIMIT_COLUMNS)
 
 #define PLAIN_EVERY_NS NS_PER_S
 
@@ -22,7 +22,8 @@ void view_init(struct view *view, const struct stage *stage, const struct journa
 	const char *term = getenv("TERM");
 
 	setlocale(LC_CTYPE, "");
-	*view = (struct view){.stage = stage, .plan = plan, .began_ns = monotonic_ns(), .database_up = true, .story = ""};
+	*view =
+		(struct view){.stage = stage, .plan = plan, .began_ns = monotonic_ns(), .database_up = true, .story = ""};
 	view->checks_ns = view->began_ns;
 	view->is_terminal = isatty(STDOUT_FILENO) && term != NULL && strcmp(term, "dumb") != 0 && getenv("CI") == NULL;
 	view->has_colour = view->is_terminal && getenv("NO_COLOR") == NULL;
@@ -127,7 +128,8 @@ static void draw_client(struct view *view, const struct figures *figures, uint32
 	printf("  %-6s%5.0f  ", view->plan->names[client], asks(view, client));
 	for (int column = 0; column < BAR_COLUMNS; column++)
 		draw_cell(view, column, first, both);
-	printf("%s %s%4lld%s", view_plain(view), sum > limit ? colour(view, "\033[33m") : "", (long long)sum, view_plain(view));
+	printf("%s %s%4lld%s", view_plain(view), sum > limit ? colour(view, "\033[33m") : "", (long long)sum,
+	       view_plain(view));
 	end_line(view);
 }
 
@@ -137,8 +139,11 @@ static void draw_host(struct view *view, const struct figures *figures, uint32_t
 	double rate = (double)(figures->checks[h] - view->checks[h]) / (seconds > 0 ? seconds : 1);
 
 	printf("  %s%s%s %-7s %s%-12s%s %5.0f checks a second", colour(view, host_colours[h]),
-	       view->has_blocks ? "█" : h == 0 ? "#" : "=", view_plain(view), view->stage->host[h].name,
-	       in_step ? view_green(view) : colour(view, "\033[33m"), figures->state[h], view_plain(view), rate);
+	       view->has_blocks ? "█"
+	       : h == 0         ? "#"
+	                        : "=",
+	       view_plain(view), view->stage->host[h].name, in_step ? view_green(view) : colour(view, "\033[33m"),
+	       figures->state[h], view_plain(view), rate);
 	end_line(view);
 }
 
@@ -148,13 +153,15 @@ static void draw_heading(struct view *view) {
 
 	end_line(view);
 	printf("  %s%s   PostgreSQL is %s%s%s", view_bold(view), clock_text(view, text),
-	       view->database_up ? view_green(view) : view_red(view), view->database_up ? "up" : "DOWN", view_plain(view));
+	       view->database_up ? view_green(view) : view_red(view), view->database_up ? "up" : "DOWN",
+	       view_plain(view));
 	end_line(view);
 	printf("  %s", view->story);
 	end_line(view);
 	end_line(view);
 	printf("  client asks  %-*s%s %lld per %lld s", LIMIT_COLUMNS - 1, "admitted in the last window",
-	       view->has_blocks ? " │ limit:" : " | limit:", (long long)policy->max_requests, (long long)policy->time_window_ms / 1000);
+	       view->has_blocks ? " │ limit:" : " | limit:", (long long)policy->max_requests,
+	       (long long)policy->time_window_ms / 1000);
 	end_line(view);
 }
 
@@ -188,8 +195,9 @@ static void say_line(struct view *view, const struct figures *figures) {
 	view->said_ns = monotonic_ns();
 	printf("  %s  database %-4s ", clock_text(view, text), view->database_up ? "up" : "DOWN");
 	for (uint32_t c = 0; c < VIEW_CLIENTS; c++)
-		printf(" %s %lld (%lld+%lld)", view->plan->names[c], (long long)(figures->admitted[c][0] + figures->admitted[c][1]),
-		       (long long)figures->admitted[c][0], (long long)figures->admitted[c][1]);
+		printf(" %s %lld (%lld+%lld)", view->plan->names[c],
+		       (long long)(figures->admitted[c][0] + figures->admitted[c][1]), (long long)figures->admitted[c][0],
+		       (long long)figures->admitted[c][1]);
 	for (uint32_t h = 0; h < VIEW_HOSTS; h++)
 		printf("%s %s: %s", h == 0 ? " |" : ",", view->stage->host[h].name, figures->state[h]);
 	putchar('\n');

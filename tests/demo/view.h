@@ -11,7 +11,7 @@
 #include "stage.h"
 
 #define VIEW_CLIENTS 5u
-#define VIEW_HOSTS 2u
+#define VIEW_HOSTS   2u
 
 struct view {
 	const struct stage *stage;
@@ -19,11 +19,11 @@ struct view {
 	uint64_t began_ns;
 	bool is_terminal, has_colour, has_blocks;
 	bool database_up;
-	const char *story;    /* what happens now, in a sentence */
-	unsigned drawn_lines; /* of the picture, above the cursor */
-	uint32_t tail[CROWD_MAX]; /* per app: its first record that may still be in the window */
+	const char *story;                      /* what happens now, in a sentence */
+	unsigned drawn_lines;                   /* of the picture, above the cursor */
+	uint32_t tail[CROWD_MAX];               /* per app: its first record that may still be in the window */
 	uint64_t checks[VIEW_HOSTS], checks_ns; /* at the last drawing */
-	uint64_t said_ns;     /* when the last plain line was */
+	uint64_t said_ns;                       /* when the last plain line was */
 };
 
 void view_init(struct view *, const struct stage *stage, const struct journal_plan *plan);

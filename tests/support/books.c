@@ -7,12 +7,12 @@
 
 #include "pg.h"
 
-/* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has resolution + 1
- * sub-windows; a fixed window, whose sub-window is the window, stands alone. */
+/* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has
+ * resolution + 1 sub-windows; a fixed window, whose sub-window is the window, stands alone. */
 static const char look_sql[] =
 	"select p.name, c.client_id, c.head_us - (i - 1) * c.sub_window_us, c.sub_window_us, c.counts[i],"
-	" (select coalesce(sum(c.counts[j]), 0) from generate_series(i, i + case p.algorithm when 'sliding_window' then c.resolution"
-	" else 0 end) j) > c.max_requests"
+	" (select coalesce(sum(c.counts[j]), 0)"
+	"  from generate_series(i, i + case p.algorithm when 'sliding_window' then c.resolution else 0 end) j) > c.max_requests"
 	" from stint.counter c join stint.policy p using (policy_id), generate_subscripts(c.counts, 1) i";
 
 void books_init(struct books *books) {
@@ -87,7 +87,8 @@ static int64_t admitted_in(const struct books *books, const struct books_entry *
                            const struct journal_plan *plan) {
 	uint64_t error = books->clock.error_ns;
 	uint64_t end = entry->end_ns - error < entry->looked_ns ? entry->end_ns - error : entry->looked_ns;
-	struct oracle_choice choice = {.host = ORACLE_ANY, .sources = ORACLE_STRICT, .from_ns = entry->begin_ns + error, .until_ns = end};
+	struct oracle_choice choice = {
+		.host = ORACLE_ANY, .sources = ORACLE_STRICT, .from_ns = entry->begin_ns + error, .until_ns = end};
 
 	choice.policy = policy_number(plan, entry->policy);
 	if (choice.policy == ORACLE_ANY)

@@ -38,7 +38,8 @@ void books_init(struct books *);
 void books_free(struct books *);
 /* Reads all counters. 0, or -1 when the database didn't answer. */
 int books_look(struct books *, struct cluster *cluster);
-/* How many entries are smaller than what was admitted in them, strict sources only; the worst of them is told on stderr. */
+/* How many entries are smaller than what was admitted in them, strict sources only; the worst of them is told
+ * on stderr. */
 size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 
 /* Where an aligned window of a client begins, by the counter's row, as CLOCK_MONOTONIC; 0: there is no row. */

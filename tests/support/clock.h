@@ -13,7 +13,7 @@
 
 #define NS_PER_US UINT64_C(1000)
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
 static inline uint64_t clock_read_ns(clockid_t clock) {
 	struct timespec t;
@@ -37,7 +37,8 @@ static inline void sleep_ms(int64_t ms) {
 	sleep_until_ns(monotonic_ns() + (uint64_t)ms * NS_PER_MS);
 }
 
-/* A moment of the database's clock, in microseconds, as CLOCK_MONOTONIC: us * 1000 - offset_ns, off by at most error_ns. */
+/* A moment of the database's clock, in microseconds, as CLOCK_MONOTONIC: us * 1000 - offset_ns, off by at most
+ * error_ns. */
 struct clock_relation {
 	int64_t offset_ns;
 	uint64_t error_ns;

@@ -8,10 +8,10 @@
 #include "pg.h"
 #include "process.h"
 
-#define SCRIPT "tests/support/pg-cluster"
+#define SCRIPT     "tests/support/pg-cluster"
 /* A statement of a test; long for a million rows on a slow machine. */
 #define CONNECT_MS 5000
-#define SCRIPT_MS 120000
+#define SCRIPT_MS  120000
 
 static void print_file(const char *path) {
 	FILE *file = fopen(path, "re");

@@ -25,9 +25,9 @@ int cluster_start(struct cluster *, const struct scene *scene);
 int cluster_install(struct cluster *);
 void cluster_close(struct cluster *);
 
-int cluster_kill(struct cluster *);   /* SIGKILL, all of it */
-int cluster_again(struct cluster *);  /* starts it after a kill or a stop; returns when it answers */
-int cluster_pause(struct cluster *);  /* SIGSTOP: takes connections, never answers */
+int cluster_kill(struct cluster *);  /* SIGKILL, all of it */
+int cluster_again(struct cluster *); /* starts it after a kill or a stop; returns when it answers */
+int cluster_pause(struct cluster *); /* SIGSTOP: takes connections, never answers */
 int cluster_resume(struct cluster *);
 
 /* SQL as superuser; reconnects when needed. */

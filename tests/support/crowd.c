@@ -10,7 +10,7 @@
 
 #define READY_MS 10000
 /* After "stop": the longest timeout of a check, and then some. */
-#define END_MS 10000
+#define END_MS   10000
 
 int crowd_add(struct crowd *crowd, const struct host *host, const struct journal_plan *plan, uint32_t rate) {
 	struct journal_plan own = *plan;
@@ -93,7 +93,10 @@ static bool ended_well(struct crowd_member *member, uint32_t index) {
 	if (status == -1)
 		process_kill(member->pid);
 	fprintf(stderr, "# app %u: %s, status %#x\n", index,
-	        member->journal.file->full ? "journal full" : status == -1 ? "no end" : "ended badly", (unsigned)status);
+	        member->journal.file->full ? "journal full"
+	        : status == -1             ? "no end"
+	                                   : "ended badly",
+	        (unsigned)status);
 	return false;
 }
 

@@ -37,7 +37,8 @@ struct crowd_total {
 	struct histogram latency_ns;
 };
 
-/* Adds a process on a host; it does not run yet. The plan's socket, host and seed are filled in; rate: checks per second. */
+/* Adds a process on a host; it does not run yet. The plan's socket, host and seed are filled in; rate: checks
+ * per second. */
 int crowd_add(struct crowd *, const struct host *host, const struct journal_plan *plan, uint32_t rate);
 /* Starts one, all that don't run; returns when they make checks. 0 or -1. */
 int crowd_start_one(struct crowd *, uint32_t index);

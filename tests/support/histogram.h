@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define HISTOGRAM_PARTS_LOG2 4u
-#define HISTOGRAM_CLASSES ((64u - HISTOGRAM_PARTS_LOG2 + 1u) << HISTOGRAM_PARTS_LOG2)
+#define HISTOGRAM_CLASSES    ((64u - HISTOGRAM_PARTS_LOG2 + 1u) << HISTOGRAM_PARTS_LOG2)
 
 struct histogram {
 	_Atomic uint64_t count[HISTOGRAM_CLASSES];

@@ -12,8 +12,8 @@
 #include "process.h"
 
 /* An agent answers within milliseconds; this is for a machine that is busy elsewhere. */
-#define START_MS 10000
-#define STOP_MS 10000
+#define START_MS  10000
+#define STOP_MS   10000
 #define STATUS_MS 1000
 
 static void write_option(FILE *file, const char *key, int value) {
@@ -34,7 +34,8 @@ static int write_config(const struct host *host, const struct host_options *opti
 	return fclose(file);
 }
 
-int host_prepare(struct host *host, const struct scene *scene, uint32_t number, const struct host_options *options) {
+int host_prepare(struct host *host, const struct scene *scene, uint32_t number,
+                 const struct host_options *options) {
 	char file[32];
 
 	*host = (struct host){.number = number};

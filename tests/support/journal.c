@@ -62,7 +62,8 @@ void journal_close(struct journal *j) {
 	j->file = NULL;
 }
 
-struct journal_record *journal_intend(struct journal *j, uint32_t policy, uint32_t client, uint32_t cost, uint64_t now_ns) {
+struct journal_record *journal_intend(struct journal *j, uint32_t policy, uint32_t client, uint32_t cost,
+                                      uint64_t now_ns) {
 	uint32_t count = atomic_load_explicit(&j->file->count, memory_order_relaxed);
 	struct journal_record *record = &j->file->records[count];
 

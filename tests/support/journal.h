@@ -21,8 +21,8 @@
 #include "histogram.h"
 
 #define JOURNAL_POLICIES 12u
-#define JOURNAL_SOURCES 6u /* enum stint_source, and 0 for what is unknown */
-#define JOURNAL_NAMES 8u
+#define JOURNAL_SOURCES  6u /* enum stint_source, and 0 for what is unknown */
+#define JOURNAL_NAMES    8u
 
 /* How one policy is used by one process. */
 struct journal_policy {
@@ -54,7 +54,7 @@ struct journal_plan {
 };
 
 struct journal_record {
-	_Atomic uint64_t intent_ns; /* 0: free */
+	_Atomic uint64_t intent_ns;  /* 0: free */
 	_Atomic uint64_t outcome_ns; /* 0: open */
 	uint32_t client;
 	uint32_t cost;
@@ -74,12 +74,12 @@ struct journal_counts {
 
 struct journal_file {
 	struct journal_plan plan;
-	_Atomic uint32_t stop;    /* the test sets it; the process ends after its check */
-	_Atomic uint32_t rate;    /* checks per second; 0: as fast as it can. May change meanwhile */
-	_Atomic uint32_t ready;   /* the process runs */
-	_Atomic uint32_t full;    /* the process ended because its journal is full */
+	_Atomic uint32_t stop;  /* the test sets it; the process ends after its check */
+	_Atomic uint32_t rate;  /* checks per second; 0: as fast as it can. May change meanwhile */
+	_Atomic uint32_t ready; /* the process runs */
+	_Atomic uint32_t full;  /* the process ended because its journal is full */
 	_Atomic uint32_t starts;
-	_Atomic uint32_t count;   /* records that are closed for good, or were left open by a kill */
+	_Atomic uint32_t count; /* records that are closed for good, or were left open by a kill */
 	struct journal_counts counts;
 	struct journal_record records[];
 };
@@ -97,7 +97,8 @@ int journal_open(struct journal *, const char *path);
 void journal_close(struct journal *);
 
 /* Returns the record, or NULL when the journal is full. */
-struct journal_record *journal_intend(struct journal *, uint32_t policy, uint32_t client, uint32_t cost, uint64_t now_ns);
+struct journal_record *journal_intend(struct journal *, uint32_t policy, uint32_t client, uint32_t cost,
+                                      uint64_t now_ns);
 void journal_admitted(struct journal *, struct journal_record *, uint8_t source, uint64_t now_ns);
 void journal_denied(struct journal *, struct journal_record *, uint8_t source);
 void journal_failed(struct journal *, struct journal_record *, int error);

@@ -71,7 +71,8 @@ bool load_next(struct load *load, struct load_check *check) {
 	uint32_t pair;
 
 	if (load->plan->each_once) {
-		*check = (struct load_check){.client = load->plan->first_client + (uint32_t)load->made, .cost = policy->cost_min};
+		*check = (struct load_check){.client = load->plan->first_client + (uint32_t)load->made,
+		                             .cost = policy->cost_min};
 		return load->made++ < policy->clients;
 	}
 	pair = draw_pair(load);

@@ -12,8 +12,8 @@
 struct load {
 	const struct journal_plan *plan;
 	uint64_t random;
-	uint64_t made;   /* with each_once: the next client */
-	double *edges;   /* of all (policy, client) pairs, cumulated: 0 ... 1 */
+	uint64_t made; /* with each_once: the next client */
+	double *edges; /* of all (policy, client) pairs, cumulated: 0 ... 1 */
 	uint32_t pairs;
 };
 

@@ -85,14 +85,17 @@ static bool is_chosen(const struct oracle_choice *choice, const struct oracle_ev
 	return (choice->policy == ORACLE_ANY || choice->policy == event->policy) &&
 	       (choice->client == ORACLE_ANY || choice->client == event->client) &&
 	       (choice->host == ORACLE_ANY || choice->host == event->host) &&
-	       (choice->sources == 0 || (choice->sources >> event->source & 1u) != 0) && event->intent_ns >= choice->from_ns &&
-	       (choice->until_ns == 0 || event->outcome_ns < choice->until_ns) && event->outcome_ns != ORACLE_UNKNOWN_NS;
+	       (choice->sources == 0 || (choice->sources >> event->source & 1u) != 0) &&
+	       event->intent_ns >= choice->from_ns &&
+	       (choice->until_ns == 0 || event->outcome_ns < choice->until_ns) &&
+	       event->outcome_ns != ORACLE_UNKNOWN_NS;
 }
 
-/* In a sorted oracle the events of one client are neighbours, by intent: where the chosen ones begin, and whether one is
- * behind the last. */
+/* In a sorted oracle the events of one client are neighbours, by intent: where the chosen ones begin, and
+ * whether one is behind the last. */
 static size_t first_of(const struct oracle *oracle, const struct oracle_choice *choice) {
-	struct oracle_event least = {.policy = (uint16_t)choice->policy, .client = choice->client, .intent_ns = choice->from_ns};
+	struct oracle_event least = {
+		.policy = (uint16_t)choice->policy, .client = choice->client, .intent_ns = choice->from_ns};
 	size_t low = 0, high = oracle->count;
 
 	if (choice->policy == ORACLE_ANY || choice->client == ORACLE_ANY)
@@ -115,7 +118,8 @@ static bool is_behind(const struct oracle_choice *choice, const struct oracle_ev
 }
 
 /* A copy of the chosen ones by outcome. */
-static struct oracle_event *copy_chosen(const struct oracle *oracle, const struct oracle_choice *choice, size_t *count) {
+static struct oracle_event *copy_chosen(const struct oracle *oracle, const struct oracle_choice *choice,
+                                        size_t *count) {
 	struct oracle_event *chosen;
 	size_t begin = first_of(oracle, choice), end = begin;
 
@@ -189,7 +193,8 @@ static size_t ended_before(const struct oracle_event *events, size_t count, uint
  * the events with an intent at or after x are in the tree, by outcome; those that
  * ended before x + window are a prefix.
  */
-static void find_certain(struct oracle_peak *peak, const struct oracle_event *events, size_t count, uint64_t window_ns) {
+static void find_certain(struct oracle_peak *peak, const struct oracle_event *events, size_t count,
+                         uint64_t window_ns) {
 	int64_t *tree = allocate((count + 1) * sizeof(*tree));
 	struct intent *order = allocate((count + 1) * sizeof(*order));
 
@@ -209,7 +214,8 @@ static void find_certain(struct oracle_peak *peak, const struct oracle_event *ev
 	free(order);
 }
 
-struct oracle_peak oracle_peak(const struct oracle *oracle, const struct oracle_choice *choice, uint64_t window_ns) {
+struct oracle_peak oracle_peak(const struct oracle *oracle, const struct oracle_choice *choice,
+                               uint64_t window_ns) {
 	struct oracle_peak peak = {0};
 	struct oracle_event *events;
 	size_t count;
@@ -221,8 +227,8 @@ struct oracle_peak oracle_peak(const struct oracle *oracle, const struct oracle_
 	return peak;
 }
 
-struct oracle_peak oracle_peak_aligned(const struct oracle *oracle, const struct oracle_choice *choice, uint64_t window_ns,
-                                       uint64_t edge_ns, uint64_t tolerance_ns) {
+struct oracle_peak oracle_peak_aligned(const struct oracle *oracle, const struct oracle_choice *choice,
+                                       uint64_t window_ns, uint64_t edge_ns, uint64_t tolerance_ns) {
 	struct oracle_peak peak = {0};
 	int64_t sum = 0, certain = 0;
 	uint64_t current = UINT64_MAX, base = edge_ns % window_ns;
@@ -258,7 +264,8 @@ int64_t oracle_sum(const struct oracle *oracle, const struct oracle_choice *choi
 	return sum;
 }
 
-bool oracle_span(const struct oracle *oracle, const struct oracle_choice *choice, uint64_t *first_ns, uint64_t *last_ns) {
+bool oracle_span(const struct oracle *oracle, const struct oracle_choice *choice, uint64_t *first_ns,
+                 uint64_t *last_ns) {
 	*first_ns = UINT64_MAX;
 	*last_ns = 0;
 	for (size_t i = first_of(oracle, choice); i < oracle->count && !is_behind(choice, &oracle->events[i]); i++) {

@@ -46,11 +46,11 @@ struct oracle {
 	size_t count, room;
 };
 
-#define ORACLE_ANY UINT32_MAX
-#define ORACLE_STRICT (1u << 1 | 1u << 2) /* STINT_SOURCE_LEASE, STINT_SOURCE_DATABASE */
+#define ORACLE_ANY      UINT32_MAX
+#define ORACLE_STRICT   (1u << 1 | 1u << 2) /* STINT_SOURCE_LEASE, STINT_SOURCE_DATABASE */
 #define ORACLE_FALLBACK (1u << 3)
-#define ORACLE_LOCAL (1u << 4)
-#define ORACLE_ALL UINT32_MAX
+#define ORACLE_LOCAL    (1u << 4)
+#define ORACLE_ALL      UINT32_MAX
 
 /* Which events count. Zeroed fields of the second row mean: no restriction. */
 struct oracle_choice {
@@ -73,9 +73,10 @@ void oracle_free(struct oracle *);
 
 /* The most that any interval of window_ns held. The oracle must be sorted. */
 struct oracle_peak oracle_peak(const struct oracle *, const struct oracle_choice *choice, uint64_t window_ns);
-/* The most that any of the aligned windows [edge + n x window, ...) held. An admission within tolerance_ns of an edge is not certain. */
-struct oracle_peak oracle_peak_aligned(const struct oracle *, const struct oracle_choice *choice, uint64_t window_ns,
-                                       uint64_t edge_ns, uint64_t tolerance_ns);
+/* The most that any of the aligned windows [edge + n x window, ...) held. An admission within tolerance_ns of
+ * an edge is not certain. */
+struct oracle_peak oracle_peak_aligned(const struct oracle *, const struct oracle_choice *choice,
+                                       uint64_t window_ns, uint64_t edge_ns, uint64_t tolerance_ns);
 /* Cost of all chosen admissions with a known outcome. */
 int64_t oracle_sum(const struct oracle *, const struct oracle_choice *choice);
 /* When the first and the last of them ended; false: there are none. */

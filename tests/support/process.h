@@ -10,10 +10,12 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* A program of this build: $STINT_BUILD/name, by default build/name. Static storage, valid until the eighth call from now. */
+/* A program of this build: $STINT_BUILD/name, by default build/name. Static storage, valid until the eighth
+ * call from now. */
 const char *process_built(const char *name);
 
-/* Starts argv (ended by NULL); its stdout and stderr go to the end of log_path (NULL: the test's own stderr). -1: failed. */
+/* Starts argv (ended by NULL); its stdout and stderr go to the end of log_path (NULL: the test's own stderr).
+ * -1: failed. */
 pid_t process_start(const char *const *argv, const char *log_path);
 
 /* Waits up to timeout_ms. True when it ended; then *status is waitpid()'s (may be NULL). */
@@ -25,8 +27,8 @@ void process_kill(pid_t);
 /* SIGTERM, wait up to timeout_ms, else SIGKILL. Returns the exit status, or -1 when it did not end by itself. */
 int process_stop(pid_t, int timeout_ms);
 
-/* Runs argv to its end, at most timeout_ms. Its stdout goes to out (cut to size, terminated; NULL: nowhere), its stderr to
- * the end of log_path (NULL: the test's own). Returns its exit status, or -1. */
+/* Runs argv to its end, at most timeout_ms. Its stdout goes to out (cut to size, terminated; NULL: nowhere),
+ * its stderr to the end of log_path (NULL: the test's own). Returns its exit status, or -1. */
 int process_run(const char *const *argv, int timeout_ms, char *out, size_t size, const char *log_path);
 
 /* Physical memory of a process in KiB (VmRSS), of which shared mappings (RssShmem) are *shared_kib. -1: gone. */

@@ -9,7 +9,8 @@
 
 #define IN_STEP_MS 15000
 
-int stage_set(struct stage *stage, const struct scene *scene, uint32_t host_count, const struct host_options *options) {
+int stage_set(struct stage *stage, const struct scene *scene, uint32_t host_count,
+              const struct host_options *options) {
 	struct host_options own = options != NULL ? *options : (struct host_options){0};
 	uint32_t ready = 0;
 
@@ -77,7 +78,8 @@ struct worst {
 	uint32_t over;
 };
 
-static struct worst worst_client(const struct oracle *oracle, const struct journal_policy *policy, struct oracle_choice choice) {
+static struct worst worst_client(const struct oracle *oracle, const struct journal_policy *policy,
+                                 struct oracle_choice choice) {
 	struct worst worst = {0};
 
 	for (choice.client = 0; choice.client < policy->clients; choice.client++) {
@@ -90,8 +92,8 @@ static struct worst worst_client(const struct oracle *oracle, const struct journ
 	return worst;
 }
 
-void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan, const struct oracle_choice *choice,
-                         const char *what) {
+void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
+                         const struct oracle_choice *choice, const char *what) {
 	for (uint32_t p = 0; p < plan->policy_count; p++) {
 		const struct journal_policy *policy = &plan->policy[p];
 		struct oracle_choice own = *choice;
@@ -101,29 +103,36 @@ void stage_check_promise(const struct oracle *oracle, const struct journal_plan 
 			continue;
 		own.policy = p;
 		worst = worst_client(oracle, policy, own);
-		tap_ok(worst.over == 0, "I1 %s, %s: at most %lld in any %lld ms for %u clients; limit %lld, by outcome %lld, %u over", what,
+		tap_ok(worst.over == 0,
+		       "I1 %s, %s: at most %lld in any %lld ms for %u clients; limit %lld, by outcome %lld, %u over", what,
 		       policy->name, (long long)worst.peak.certain, (long long)policy->time_window_ms, policy->clients,
 		       (long long)policy->max_requests, (long long)worst.peak.by_outcome, worst.over);
 	}
 }
 
-void stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan, uint64_t from_ns,
-                          uint64_t until_ns) {
+void stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
+                          uint64_t from_ns, uint64_t until_ns) {
 	for (uint32_t p = 0; p < plan->policy_count; p++) {
 		const struct journal_policy *policy = &plan->policy[p];
 		int64_t most = 0;
 		uint32_t over = 0;
 
 		for (uint32_t i = 0; i < policy->clients * stage->host_count; i++) {
-			struct oracle_choice choice = {.policy = p, .client = i / stage->host_count, .host = i % stage->host_count,
-			                               .sources = ORACLE_FALLBACK, .from_ns = from_ns, .until_ns = until_ns};
-			int64_t certain = oracle_peak(oracle, &choice, (uint64_t)policy->fallback_time_window_ms * NS_PER_MS).certain;
+			struct oracle_choice choice = {.policy = p,
+			                               .client = i / stage->host_count,
+			                               .host = i % stage->host_count,
+			                               .sources = ORACLE_FALLBACK,
+			                               .from_ns = from_ns,
+			                               .until_ns = until_ns};
+			int64_t certain =
+				oracle_peak(oracle, &choice, (uint64_t)policy->fallback_time_window_ms * NS_PER_MS).certain;
 
 			over += certain > policy->fallback_max_requests;
 			most = certain > most ? certain : most;
 		}
-		tap_ok(over == 0, "I3 %s: on its own, no host admitted more than %lld in any %lld ms; limit %lld, %u over", policy->name,
-		       (long long)most, (long long)policy->fallback_time_window_ms, (long long)policy->fallback_max_requests, over);
+		tap_ok(over == 0, "I3 %s: on its own, no host admitted more than %lld in any %lld ms; limit %lld, %u over",
+		       policy->name, (long long)most, (long long)policy->fallback_time_window_ms,
+		       (long long)policy->fallback_max_requests, over);
 	}
 }
 

@@ -20,22 +20,24 @@ struct stage {
 	struct crowd crowd;
 };
 
-/* Makes the database and starts the hosts; `options` may be NULL, its database is filled in. 0 or -1. Counts as a check. */
+/* Makes the database and starts the hosts; `options` may be NULL, its database is filled in. 0 or -1. Counts
+ * as a check. */
 int stage_set(struct stage *, const struct scene *scene, uint32_t host_count, const struct host_options *options);
-/* Starts as many apps on each host, each at its host's rate: the first host gets `rate`, the others less and less. Counts as a check. */
+/* Starts as many apps on each host, each at its host's rate: the first host gets `rate`, the others less and
+ * less. Counts as a check. */
 int stage_crowd(struct stage *, uint32_t apps_per_host, const struct journal_plan *plan, uint32_t rate);
 /* Stops the apps and reads what they did; checks that they ended well and that no check failed. */
 void stage_read(struct stage *, struct oracle *oracle, struct crowd_total *total);
 /* Stops the agents, checks that they were there and end with status 0. */
 void stage_strike(struct stage *);
 
-/* Checks I1 for each client of each policy of the plan: no interval of the policy's window over its limit. The peaks are
- * printed per policy. `choice` restricts what is counted; its policy and client are filled in. */
-void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan, const struct oracle_choice *choice,
-                         const char *what);
+/* Checks I1 for each client of each policy of the plan: no interval of the policy's window over its limit. The
+ * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. */
+void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
+                         const struct oracle_choice *choice, const char *what);
 /* Checks I3 for each client on each host of the stage. */
-void stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan, uint64_t from_ns,
-                          uint64_t until_ns);
+void stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
+                          uint64_t from_ns, uint64_t until_ns);
 /* A line with counts by source, and one with latencies. */
 void stage_print_total(const struct crowd_total *total);
 /* A duration in ms since a moment. */

@@ -11,25 +11,42 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS 4u
-#define KILLS 60
-#define WINDOW_MS 1000
-#define LIMIT 300
+#define HOSTS            4u
+#define KILLS            60
+#define WINDOW_MS        1000
+#define LIMIT            300
 /* In each process, while its agent is away and the table has no answer. */
-#define LOCAL_LIMIT 20
+#define LOCAL_LIMIT      20
 #define CHECK_TIMEOUT_MS 1000
-#define SLACK_MS 50
+#define SLACK_MS         50
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy = {
-		{.name = "busy", .max_requests = LIMIT, .time_window_ms = WINDOW_MS, .fallback_max_requests = LOCAL_LIMIT,
-	         .fallback_time_window_ms = WINDOW_MS, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1,
-	         .share = 4},
-		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-		{.name = "calm", .max_requests = 20000, .time_window_ms = 10000, .fallback_max_requests = 20000,
-	         .fallback_time_window_ms = 10000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "busy",
+             .max_requests = LIMIT,
+             .time_window_ms = WINDOW_MS,
+             .fallback_max_requests = LOCAL_LIMIT,
+             .fallback_time_window_ms = WINDOW_MS,
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 1,
+             .share = 4},
+			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+			{.name = "calm",
+             .max_requests = 20000,
+             .time_window_ms = 10000,
+             .fallback_max_requests = 20000,
+             .fallback_time_window_ms = 10000,
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 1,
+             .share = 1},
+		},
 	.seed = 9,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 200000,
@@ -46,9 +63,9 @@ static uint64_t leased_on(const struct crowd *crowd, uint32_t host) {
 }
 
 struct outcome {
-	int restarts;      /* that came up again */
-	uint64_t alone;    /* admissions from the table while its agent was dead */
-	int with_clients;  /* restarted agents that knew clients at once */
+	int restarts;     /* that came up again */
+	uint64_t alone;   /* admissions from the table while its agent was dead */
+	int with_clients; /* restarted agents that knew clients at once */
 };
 
 static void kill_once(struct stage *stage, uint64_t *random, struct outcome *outcome) {
@@ -66,8 +83,8 @@ static void kill_once(struct stage *stage, uint64_t *random, struct outcome *out
 	outcome->with_clients += host_number(&stage->host[h], "table", "clients") > 0;
 }
 
-/* A process whose agent is away keeps to its own lenient limit. It counts in fixed windows, so an interval across an edge
- * may hold twice that. */
+/* A process whose agent is away keeps to its own lenient limit. It counts in fixed windows, so an interval
+ * across an edge may hold twice that. */
 static void check_local(const struct stage *stage) {
 	uint32_t over = 0;
 	int64_t most = 0;
@@ -86,8 +103,9 @@ static void check_local(const struct stage *stage) {
 		}
 		oracle_free(&oracle);
 	}
-	tap_ok(over == 0, "without an agent no process admitted more than %lld in any %d ms; limit %d a window, %u over", (long long)most,
-	       WINDOW_MS, LOCAL_LIMIT, over);
+	tap_ok(over == 0,
+	       "without an agent no process admitted more than %lld in any %d ms; limit %d a window, %u over",
+	       (long long)most, WINDOW_MS, LOCAL_LIMIT, over);
 }
 
 static int play(const struct scene *scene) {
@@ -110,10 +128,14 @@ static int play(const struct scene *scene) {
 	sleep_ms(2000);
 	stage_read(&stage, &oracle, &total);
 
-	tap_ok(outcome.restarts == KILLS, "agents were killed %d times and came back %d times", KILLS, outcome.restarts);
-	tap_ok(outcome.alone > 0, "%llu were admitted from tables whose agent was dead", (unsigned long long)outcome.alone);
-	tap_ok(outcome.with_clients == outcome.restarts, "%d of them had taken the table over, clients and all", outcome.with_clients);
-	tap_ok(total.latency_ns.max <= (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS, "I4: the longest check took %llu ms; timeout %d ms",
+	tap_ok(outcome.restarts == KILLS, "agents were killed %d times and came back %d times", KILLS,
+	       outcome.restarts);
+	tap_ok(outcome.alone > 0, "%llu were admitted from tables whose agent was dead",
+	       (unsigned long long)outcome.alone);
+	tap_ok(outcome.with_clients == outcome.restarts, "%d of them had taken the table over, clients and all",
+	       outcome.with_clients);
+	tap_ok(total.latency_ns.max <= (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS,
+	       "I4: the longest check took %llu ms; timeout %d ms",
 	       (unsigned long long)(total.latency_ns.max / NS_PER_MS), CHECK_TIMEOUT_MS);
 	stage_check_promise(&oracle, &plan, &strict, "leases only");
 	tap_ok(books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read", books.count);

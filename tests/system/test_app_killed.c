@@ -11,19 +11,38 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS 2u
-#define APPS 4u /* per host */
-#define KILLS 500
+#define HOSTS            2u
+#define APPS             4u /* per host */
+#define KILLS            500
 #define CHECK_TIMEOUT_MS 1000
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy = {
-		{.name = "sliding", .max_requests = 500, .time_window_ms = 1000, .fallback_max_requests = 500,
-	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 1},
-		{.name = "tight", .max_requests = 5, .time_window_ms = 1000, .fallback_max_requests = 5,
-	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 1, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "sliding",
+             .max_requests = 500,
+             .time_window_ms = 1000,
+             .fallback_max_requests = 500,
+             .fallback_time_window_ms = 1000,
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 1,
+             .share = 1},
+			{.name = "tight",
+             .max_requests = 5,
+             .time_window_ms = 1000,
+             .fallback_max_requests = 5,
+             .fallback_time_window_ms = 1000,
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 3,
+             .skew = 1,
+             .share = 1},
+		},
 	.seed = 21,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 200000,
@@ -67,10 +86,12 @@ static int play(const struct scene *scene) {
 	tap_ok(restarted == KILLS, "apps were killed %d times and started again %d times", KILLS, restarted);
 	tap_note("%zu of them were killed in the middle of a check", unknown);
 	tap_ok(total.latency_ns.max < CHECK_TIMEOUT_MS * NS_PER_MS && total.admitted[STINT_SOURCE_LOCAL] == 0,
-	       "nobody waited for the dead: the longest check took %llu ms", (unsigned long long)(total.latency_ns.max / NS_PER_MS));
+	       "nobody waited for the dead: the longest check took %llu ms",
+	       (unsigned long long)(total.latency_ns.max / NS_PER_MS));
 	stage_check_promise(&oracle, &plan, &all, "all the time");
 	for (uint32_t h = 0; h < HOSTS; h++)
-		tap_ok(after[h] <= before[h], "I6: %s had %d descriptors open before and %d after", stage.host[h].name, before[h], after[h]);
+		tap_ok(after[h] <= before[h], "I6: %s had %d descriptors open before and %d after", stage.host[h].name,
+		       before[h], after[h]);
 	stage_strike(&stage);
 	oracle_free(&oracle);
 	return tap_finish();

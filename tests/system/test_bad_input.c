@@ -37,8 +37,8 @@ static const struct bad_config bad_configs[] = {
 	{"[stint]\nsocket = %s\ndatabase = memory:\nlog_level = loud\n", "log_level"},
 	{"[stint]\nsocket = %s\ndatabase = nonsense nonsense\n", "database"},
 	{"[stint]\ndatabase = memory:\nsocket = %s/"
-	 "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\n",
-	 "socket"},
+     "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\n",
+     "socket"},
 	{"[stint]\ndatabase = memory:\nsocket = /nonexistent%s\n", "socket"},
 	{"[stint]\nsocket = %s\ndatabase = memory:\nshm = a/b/c\n", "shm"},
 };
@@ -86,14 +86,16 @@ static void test_config(const struct scene *scene) {
 	scene_path(scene, "bad.log", log);
 	scene_path(scene, "bad.sock", socket_path);
 	status = run_agent("/nonexistent/stint.conf", log, said, sizeof(said));
-	tap_ok(status > 0 && strstr(said, "/nonexistent/stint.conf") != NULL, "no file: %.*s", (int)strcspn(said, "\n"), said);
+	tap_ok(status > 0 && strstr(said, "/nonexistent/stint.conf") != NULL, "no file: %.*s",
+	       (int)strcspn(said, "\n"), said);
 	for (size_t i = 0; i < sizeof(bad_configs) / sizeof(bad_configs[0]); i++) {
 		const struct bad_config *bad = &bad_configs[i];
 
 		write_file(config, bad->text, socket_path);
 		status = run_agent(config, log, said, sizeof(said));
 		tap_ok(status > 0 && said[0] != '\0' && strstr(said, bad->names) != NULL, "%s: status %#x, %.*s",
-		       bad->names[0] != '\0' ? bad->names : "no section [stint]", (unsigned)status, (int)strcspn(said, "\n"), said);
+		       bad->names[0] != '\0' ? bad->names : "no section [stint]", (unsigned)status,
+		       (int)strcspn(said, "\n"), said);
 	}
 }
 
@@ -111,7 +113,9 @@ static void test_options(struct stint *stint) {
 	const struct bad_options all[] = {
 		{"policy", {.max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
 		{"policy", {.policy = "", .max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
-		{"policy", {.policy = "a'; drop table stint.policy", .max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
+		{"policy",
+	     {.policy = "a'; drop table stint.policy", .max_requests = 1, .time_window_ms = 1000},
+	     STINT_EPOLICY},
 		{"max_requests", {.policy = "api", .time_window_ms = 1000}, STINT_ERANGE},
 		{"max_requests", {.policy = "api", .max_requests = -1, .time_window_ms = 1000}, STINT_ERANGE},
 		{"max_requests", {.policy = "api", .max_requests = INT64_MAX, .time_window_ms = 1000}, STINT_ERANGE},
@@ -133,7 +137,8 @@ static void test_options(struct stint *stint) {
 		struct stint_limiter *limiter = (struct stint_limiter *)&limiter;
 		int error = stint_limiter_new(&limiter, stint, &all[i].options);
 
-		tap_ok(error == all[i].error && limiter == NULL && strstr(stint_error_detail(), all[i].names) != NULL, "%s", stint_error_detail());
+		tap_ok(error == all[i].error && limiter == NULL && strstr(stint_error_detail(), all[i].names) != NULL,
+		       "%s", stint_error_detail());
 	}
 }
 
@@ -168,26 +173,34 @@ static void test_ids(struct stint_limiter *limiter, struct cluster *cluster) {
 
 		good += all[i].good;
 		if (all[i].good)
-			tap_ok(error == 0 && result.allowed && result.source == STINT_SOURCE_DATABASE, "id with %s: %s, allowed %d, source %d",
-			       all[i].what, error == 0 ? "fine" : stint_strerror(error), result.allowed, result.source);
+			tap_ok(error == 0 && result.allowed && result.source == STINT_SOURCE_DATABASE,
+			       "id with %s: %s, allowed %d, source %d", all[i].what,
+			       error == 0 ? "fine" : stint_strerror(error), result.allowed, result.source);
 		else
-			tap_ok(error == STINT_ECLIENT && !stint_is_allowed(limiter, all[i].id), "id %s: %s", all[i].what, stint_strerror(error));
+			tap_ok(error == STINT_ECLIENT && !stint_is_allowed(limiter, all[i].id), "id %s: %s", all[i].what,
+			       stint_strerror(error));
 	}
 	rows = cluster_number(cluster, "select count(*) from stint.counter", -1) - rows;
-	tap_ok(rows == good, "the good ones, and only those, are in the database: %lld of %lld", (long long)rows, (long long)good);
-	tap_ok(cluster_number(cluster, "select count(*) from stint.counter where client_id = 'x''); drop table stint.counter; --'", 0) == 1,
-	       "as they were given");
+	tap_ok(rows == good, "the good ones, and only those, are in the database: %lld of %lld", (long long)rows,
+	       (long long)good);
+	tap_ok(
+		cluster_number(cluster,
+	                   "select count(*) from stint.counter where client_id = 'x''); drop table stint.counter; --'",
+	                   0) == 1,
+		"as they were given");
 }
 
 static void test_costs(struct stint_limiter *limiter) {
 	struct stint_result result = {0};
 
 	tap_ok(stint_check(limiter, "cost", 0, &result) == STINT_ERANGE, "cost 0: %s", stint_error_detail());
-	tap_ok(stint_check(limiter, "cost", UINT32_MAX, &result) == STINT_ERANGE, "a huge cost: %s", stint_error_detail());
+	tap_ok(stint_check(limiter, "cost", UINT32_MAX, &result) == STINT_ERANGE, "a huge cost: %s",
+	       stint_error_detail());
 	tap_ok(stint_check(limiter, "cost", 101, &result) == 0 && !result.allowed && result.retry_after_ms == -1,
-	       "a cost above the limit is denied for ever: allowed %d, retry after %lld", result.allowed, (long long)result.retry_after_ms);
-	tap_ok(stint_check(limiter, "cost", 100, &result) == 0 && result.allowed, "the limit itself can be had at once: allowed %d",
-	       result.allowed);
+	       "a cost above the limit is denied for ever: allowed %d, retry after %lld", result.allowed,
+	       (long long)result.retry_after_ms);
+	tap_ok(stint_check(limiter, "cost", 100, &result) == 0 && result.allowed,
+	       "the limit itself can be had at once: allowed %d", result.allowed);
 }
 
 static void test_library(struct stage *stage) {
@@ -196,14 +209,16 @@ static void test_library(struct stage *stage) {
 	struct stint_result result;
 	struct stint *stint = NULL;
 
-	if (!tap_ok(stint_open(&stint, stage->host[0].socket) == 0 && stint_limiter_new(&limiter, stint, &options) == 0 &&
-	                    stint_limiter_new(&missing, stint, &unknown) == 0,
+	if (!tap_ok(stint_open(&stint, stage->host[0].socket) == 0 &&
+	                stint_limiter_new(&limiter, stint, &options) == 0 &&
+	                stint_limiter_new(&missing, stint, &unknown) == 0,
 	            "a limiter"))
 		return;
 	test_options(stint);
 	test_ids(limiter, &stage->cluster);
 	test_costs(limiter);
-	tap_ok(stint_check(missing, "somebody", 1, &result) == STINT_ENOPOLICY, "a policy that must exist and doesn't");
+	tap_ok(stint_check(missing, "somebody", 1, &result) == STINT_ENOPOLICY,
+	       "a policy that must exist and doesn't");
 	stint_limiter_free(missing);
 	stint_limiter_free(limiter);
 	stint_close(stint);
@@ -297,7 +312,8 @@ static void unknown_type(int fd, uint64_t *random) {
 }
 
 static void hello_twice(int fd, uint64_t *random) {
-	struct wire_hello hello = {.head = {.type = WIRE_HELLO}, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION};
+	struct wire_hello hello = {
+		.head = {.type = WIRE_HELLO}, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION};
 
 	(void)random;
 	peer_hello(fd, 1000);
@@ -328,9 +344,15 @@ struct rude {
 
 static void test_rude_peers(const struct host *host) {
 	static const struct rude all[] = {
-		{"a byte at a time", bytes_one_by_one}, {"noise", noise},           {"a packet of 100,000 bytes", huge_packet},
-		{"an empty packet", empty_packet},      {"no HELLO", want_before_hello}, {"an unknown message", unknown_type},
-		{"HELLO twice", hello_twice},           {"half a message", short_want}, {"an answer instead of a question", answer_instead},
+		{"a byte at a time", bytes_one_by_one},
+		{"noise", noise},
+		{"a packet of 100,000 bytes", huge_packet},
+		{"an empty packet", empty_packet},
+		{"no HELLO", want_before_hello},
+		{"an unknown message", unknown_type},
+		{"HELLO twice", hello_twice},
+		{"half a message", short_want},
+		{"an answer instead of a question", answer_instead},
 	};
 	uint64_t random = 99;
 
@@ -345,8 +367,11 @@ static void test_rude_peers(const struct host *host) {
 	}
 }
 
-static int hello_as(const char *socket_path, uint32_t wire_version, uint32_t layout_version, int64_t clock_off_ns) {
-	struct wire_hello hello = {.head = {.type = WIRE_HELLO}, .wire_version = wire_version, .layout_version = layout_version,
+static int hello_as(const char *socket_path, uint32_t wire_version, uint32_t layout_version,
+                    int64_t clock_off_ns) {
+	struct wire_hello hello = {.head = {.type = WIRE_HELLO},
+	                           .wire_version = wire_version,
+	                           .layout_version = layout_version,
 	                           .monotonic_ns = monotonic_ns() + (uint64_t)clock_off_ns};
 	union {
 		struct wire_welcome welcome;
@@ -361,7 +386,8 @@ static int hello_as(const char *socket_path, uint32_t wire_version, uint32_t lay
 }
 
 static void test_strangers(const struct host *host) {
-	tap_ok(hello_as(host->socket, WIRE_VERSION + 1, LAYOUT_VERSION, 0) == STINT_EVERSION, "another wire version is refused as such");
+	tap_ok(hello_as(host->socket, WIRE_VERSION + 1, LAYOUT_VERSION, 0) == STINT_EVERSION,
+	       "another wire version is refused as such");
 	tap_ok(hello_as(host->socket, WIRE_VERSION, LAYOUT_VERSION + 1, 0) == STINT_EVERSION, "another layout too");
 	tap_ok(hello_as(host->socket, WIRE_VERSION, LAYOUT_VERSION, INT64_C(-3600000000000)) == STINT_ETIMENS,
 	       "a clock that is an hour off is of another time namespace");
@@ -371,7 +397,8 @@ static void test_strangers(const struct host *host) {
 /* Well-formed questions with absurd contents: answered with an error, or hung up on; never obeyed. */
 static int ask_absurdly(const struct host *host, uint32_t policy, uint32_t cost, const char *id, size_t id_len) {
 	char packet[sizeof(struct wire_want) + 600];
-	struct wire_want want = {.head = {.type = WIRE_WANT, .serial = 5}, .policy = policy, .cost = cost, .timeout_ms = 1000};
+	struct wire_want want = {
+		.head = {.type = WIRE_WANT, .serial = 5}, .policy = policy, .cost = cost, .timeout_ms = 1000};
 	union {
 		struct wire_verdict verdict;
 		char room[WIRE_MESSAGE_MAX];
@@ -458,7 +485,8 @@ static void test_socket(struct host *host) {
 	test_many_silent(host);
 	sleep_ms(200);
 	after = process_descriptors(host->agent);
-	tap_ok(host_is_running(host) && after <= before, "the agent runs on; %d descriptors before, %d after", before, after);
+	tap_ok(host_is_running(host) && after <= before, "the agent runs on; %d descriptors before, %d after", before,
+	       after);
 }
 
 /* ---- The database -------------------------------------------------------------- */
@@ -476,7 +504,7 @@ static const struct bad_database bad_databases[] = {
 	{"no such database", "select 1", " dbname=nowhere", "nowhere"},
 	{"no such role", "select 1", " user=nobody_at_all", "nobody_at_all"},
 	{"a schema of the future",
-	 "create or replace function stint.schema_version() returns int language sql as 'select 4711'", "", "4711"},
+     "create or replace function stint.schema_version() returns int language sql as 'select 4711'", "", "4711"},
 	{"nobody there", "select 1", " host=/nonexistent", "nonexistent"},
 };
 
@@ -488,13 +516,15 @@ static bool decides_alone(const struct host *host) {
 	bool alone;
 
 	alone = stint_open(&stint, host->socket) == 0 && stint_limiter_new(&limiter, stint, &options) == 0 &&
-	        stint_check(limiter, "joe", 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_FALLBACK;
+	        stint_check(limiter, "joe", 1, &result) == 0 && result.allowed &&
+	        result.source == STINT_SOURCE_FALLBACK;
 	stint_limiter_free(limiter);
 	stint_close(stint);
 	return alone;
 }
 
-static void try_database(const struct scene *scene, struct cluster *cluster, uint32_t number, const struct bad_database *bad) {
+static void try_database(const struct scene *scene, struct cluster *cluster, uint32_t number,
+                         const struct bad_database *bad) {
 	struct host_options options = {.name = "lost"};
 	char conninfo[512], status[16384] = "";
 	struct host host;
@@ -504,7 +534,8 @@ static void try_database(const struct scene *scene, struct cluster *cluster, uin
 		tap_note("%s: could not be prepared", bad->what);
 	snprintf(conninfo, sizeof(conninfo), "%s%s", cluster->agent, bad->suffix);
 	options.database = conninfo;
-	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && host_start(&host) == 0, "%s: the agent starts", bad->what))
+	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && host_start(&host) == 0,
+	            "%s: the agent starts", bad->what))
 		return;
 	sleep_ms(300);
 	alone = decides_alone(&host);

@@ -68,8 +68,9 @@ static void test_violation_is_found(void) {
 		add(&oracle, 5000 + i * 100, 5002 + i * 100, 1);
 	oracle_sort(&oracle);
 	peak = oracle_peak(&oracle, &everything, WINDOW);
-	tap_ok(peak.certain == 10 && peak.by_outcome == 10, "a log that keeps a limit of 10: %lld certain, %lld by outcome",
-	       (long long)peak.certain, (long long)peak.by_outcome);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 10,
+	       "a log that keeps a limit of 10: %lld certain, %lld by outcome", (long long)peak.certain,
+	       (long long)peak.by_outcome);
 	add(&oracle, 6350, 6351, 1);
 	oracle_sort(&oracle);
 	peak = oracle_peak(&oracle, &everything, WINDOW);
@@ -79,7 +80,8 @@ static void test_violation_is_found(void) {
 	oracle_free(&oracle);
 }
 
-/* The eleventh was under way for so long that it may have happened before: no violation, but the second figure shows it. */
+/* The eleventh was under way for so long that it may have happened before: no violation, but the second figure
+ * shows it. */
 static void test_doubt_is_not_certain(void) {
 	struct oracle oracle = {0};
 	struct oracle_peak peak;
@@ -106,7 +108,8 @@ static void test_random_logs(void) {
 		for (uint32_t i = 0; i < count; i++) {
 			uint64_t intent = 10000 + random_below(&random, 6000);
 
-			add(&oracle, intent, intent + random_below(&random, round % 2 ? 40 : 1500), 1 + random_below(&random, 5));
+			add(&oracle, intent, intent + random_below(&random, round % 2 ? 40 : 1500),
+			    1 + random_below(&random, 5));
 		}
 		oracle_sort(&oracle);
 		peak = oracle_peak(&oracle, &everything, WINDOW);
@@ -127,8 +130,9 @@ static void test_aligned_windows(void) {
 	}
 	oracle_sort(&oracle);
 	peak = oracle_peak_aligned(&oracle, &everything, WINDOW, 300, 5);
-	tap_ok(peak.certain == 10 && peak.by_outcome == 10, "10 on each side of an edge: %lld certain, %lld by outcome",
-	       (long long)peak.certain, (long long)peak.by_outcome);
+	tap_ok(peak.certain == 10 && peak.by_outcome == 10,
+	       "10 on each side of an edge: %lld certain, %lld by outcome", (long long)peak.certain,
+	       (long long)peak.by_outcome);
 	tap_ok(oracle_peak(&oracle, &everything, WINDOW).certain == 20, "and 20 for an interval across it");
 	add(&oracle, 2302, 2304, 1);
 	oracle_sort(&oracle);
@@ -137,8 +141,8 @@ static void test_aligned_windows(void) {
 	add(&oracle, 3000, 3001, 1);
 	oracle_sort(&oracle);
 	peak = oracle_peak_aligned(&oracle, &everything, WINDOW, 300, 5);
-	tap_ok(peak.certain == 11 && peak.certain_from_ns == 2300, "one too many in a window is found, in the window from %llu",
-	       (unsigned long long)peak.certain_from_ns);
+	tap_ok(peak.certain == 11 && peak.certain_from_ns == 2300,
+	       "one too many in a window is found, in the window from %llu", (unsigned long long)peak.certain_from_ns);
 	oracle_free(&oracle);
 }
 
@@ -148,20 +152,26 @@ static void test_choice(void) {
 	uint64_t first, last;
 
 	for (uint32_t i = 0; i < 1000; i++) {
-		struct oracle_event event = {.intent_ns = 100 + i, .outcome_ns = 101 + i, .policy = (uint16_t)(i % 2), .client = i % 10,
-		                             .host = (uint8_t)(i % 3), .cost = 1, .source = (uint8_t)(1 + i % 4)};
+		struct oracle_event event = {.intent_ns = 100 + i,
+		                             .outcome_ns = 101 + i,
+		                             .policy = (uint16_t)(i % 2),
+		                             .client = i % 10,
+		                             .host = (uint8_t)(i % 3),
+		                             .cost = 1,
+		                             .source = (uint8_t)(1 + i % 4)};
 
 		oracle_add(&oracle, &event);
 	}
 	oracle_sort(&oracle);
-	tap_ok(oracle_sum(&oracle, &choice) == 33, "one client of one policy on one host: %lld", (long long)oracle_sum(&oracle, &choice));
+	tap_ok(oracle_sum(&oracle, &choice) == 33, "one client of one policy on one host: %lld",
+	       (long long)oracle_sum(&oracle, &choice));
 	choice.sources = ORACLE_FALLBACK;
 	tap_ok(oracle_sum(&oracle, &choice) == 0, "and by source: odd events are never of source 3");
-	choice = (struct oracle_choice){.policy = ORACLE_ANY, .client = ORACLE_ANY, .host = ORACLE_ANY, .from_ns = 200, .until_ns = 301};
+	choice = (struct oracle_choice){
+		.policy = ORACLE_ANY, .client = ORACLE_ANY, .host = ORACLE_ANY, .from_ns = 200, .until_ns = 301};
 	tap_ok(oracle_sum(&oracle, &choice) == 100, "and by time: %lld", (long long)oracle_sum(&oracle, &choice));
 	oracle_span(&oracle, &choice, &first, &last);
-	tap_ok(first == 201 && last == 300, "from %llu to %llu",
-	       (unsigned long long)first, (unsigned long long)last);
+	tap_ok(first == 201 && last == 300, "from %llu to %llu", (unsigned long long)first, (unsigned long long)last);
 	oracle_free(&oracle);
 }
 
@@ -212,8 +222,8 @@ static void test_journal_survives_kill(void) {
 		damaged += oracle.events[i].cost != 3 || oracle.events[i].intent_ns == 0;
 	}
 	admitted = journal.file->counts.admitted[1];
-	tap_ok(damaged == 0 && open_records <= 20, "killed 20 times: %zu records, %zu of them open, none damaged", oracle.count,
-	       open_records);
+	tap_ok(damaged == 0 && open_records <= 20, "killed 20 times: %zu records, %zu of them open, none damaged",
+	       oracle.count, open_records);
 	/* A process may be killed between a record and the count of it. */
 	tap_ok(oracle.count - open_records - admitted <= 20, "counts and records agree but for 1 per kill: %llu",
 	       (unsigned long long)admitted);
@@ -236,7 +246,8 @@ static void test_histogram(void) {
 	for (uint64_t value = 1; value <= 10000; value++)
 		histogram_add(&h, value);
 	histogram_describe(&h, text, sizeof(text));
-	tap_ok(histogram_quantile(&h, 500) >= 4900 && histogram_quantile(&h, 500) <= 5400 && h.max == 10000, "%s", text);
+	tap_ok(histogram_quantile(&h, 500) >= 4900 && histogram_quantile(&h, 500) <= 5400 && h.max == 10000, "%s",
+	       text);
 }
 
 int main(void) {

@@ -12,25 +12,33 @@
 #include "stint.h"
 #include "tap.h"
 
-#define WINDOW_MS 2000
-#define LIMIT 200
-#define FALLBACK_LIMIT 150
+#define WINDOW_MS        2000
+#define LIMIT            200
+#define FALLBACK_LIMIT   150
 #define CHECK_TIMEOUT_MS 1000
 
-#define STEADY_MS 5000
-#define DOWN_MS 5000
-#define SETTLE_MS 6000
+#define STEADY_MS        5000
+#define DOWN_MS          5000
+#define SETTLE_MS        6000
 
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
-#define RETURN_MS 4000
+#define RETURN_MS        4000
 /* How much later than its timeout a check may end: what the scheduler takes on two busy cores. */
-#define SLACK_MS 50
+#define SLACK_MS         50
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", .max_requests = LIMIT, .time_window_ms = WINDOW_MS, .fallback_max_requests = FALLBACK_LIMIT,
-	            .fallback_time_window_ms = WINDOW_MS, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1,
-	            .share = 1}},
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = FALLBACK_LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 1,
+                .share = 1}},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 100000,
@@ -39,11 +47,11 @@ static const struct journal_plan plan = {
 /* One time without the database. */
 struct outage {
 	const char *what;
-	uint64_t began_ns;     /* the signal was about to be sent */
-	uint64_t over_ns;      /* it answers again */
-	uint64_t in_step_ns;   /* all hosts say that they are in step */
-	uint64_t until_ns;     /* the next outage, or the end */
-	int64_t charged;       /* of client 0, on the books at in_step_ns */
+	uint64_t began_ns;   /* the signal was about to be sent */
+	uint64_t over_ns;    /* it answers again */
+	uint64_t in_step_ns; /* all hosts say that they are in step */
+	uint64_t until_ns;   /* the next outage, or the end */
+	int64_t charged;     /* of client 0, on the books at in_step_ns */
 	bool returned;
 };
 
@@ -70,7 +78,8 @@ static void count_on_their_own(const struct stage *stage, const char *what) {
 		host_state(&stage->host[h], state);
 		count += state[0] == 'f';
 	}
-	tap_ok(count == stage->host_count, "%s: %u of %u hosts say that they are in fallback", what, count, stage->host_count);
+	tap_ok(count == stage->host_count, "%s: %u of %u hosts say that they are in fallback", what, count,
+	       stage->host_count);
 }
 
 static void kill_database(struct stage *stage, struct outage *outage) {
@@ -92,43 +101,56 @@ static void pause_database(struct stage *stage, struct outage *outage) {
 }
 
 static void check_return(const struct oracle *oracle, const struct outage *outage) {
-	struct oracle_choice choice = {.policy = 0, .client = ORACLE_ANY, .host = ORACLE_ANY, .sources = ORACLE_FALLBACK,
-	                               .from_ns = outage->began_ns, .until_ns = outage->until_ns};
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = ORACLE_ANY,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_FALLBACK,
+	                               .from_ns = outage->began_ns,
+	                               .until_ns = outage->until_ns};
 	uint64_t first, last;
 	int64_t admitted = oracle_sum(oracle, &choice);
 
 	tap_ok(outage->returned, "%s: all hosts are in step again after %lld ms", outage->what,
 	       (long long)((outage->in_step_ns - outage->over_ns) / NS_PER_MS));
-	if (!tap_ok(oracle_span(oracle, &choice, &first, &last), "%s: hosts admitted %lld on their own", outage->what, (long long)admitted))
+	if (!tap_ok(oracle_span(oracle, &choice, &first, &last), "%s: hosts admitted %lld on their own", outage->what,
+	            (long long)admitted))
 		return;
 	tap_note("%s: on their own from %lld ms after the fault to %lld ms after its end", outage->what,
-	         (long long)((first - outage->began_ns) / NS_PER_MS), ((long long)last - (long long)outage->over_ns) / 1000000);
-	tap_ok(last < outage->over_ns + RETURN_MS * NS_PER_MS, "%s: none did later than %d ms after the return", outage->what, RETURN_MS);
+	         (long long)((first - outage->began_ns) / NS_PER_MS),
+	         ((long long)last - (long long)outage->over_ns) / 1000000);
+	tap_ok(last < outage->over_ns + RETURN_MS * NS_PER_MS, "%s: none did later than %d ms after the return",
+	       outage->what, RETURN_MS);
 	/* From then on every interval counts, whatever decided. */
 	choice = (struct oracle_choice){.host = ORACLE_ANY, .from_ns = last + 1, .until_ns = outage->until_ns};
 	stage_check_promise(oracle, &plan, &choice, "after the return");
 }
 
-/* All hosts together admitted far more than the limit in the last window on their own, so the charge fills the books: hardly
- * anything is left to be leased until it moves out of the window. */
+/* All hosts together admitted far more than the limit in the last window on their own, so the charge fills the
+ * books: hardly anything is left to be leased until it moves out of the window. */
 static void check_charge(const struct oracle *oracle, const struct outage *outage) {
-	struct oracle_choice choice = {.policy = 0, .client = 0, .host = ORACLE_ANY, .sources = ORACLE_STRICT,
-	                               .from_ns = outage->in_step_ns, .until_ns = outage->in_step_ns + WINDOW_MS / 2 * NS_PER_MS};
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = 0,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_STRICT,
+	                               .from_ns = outage->in_step_ns,
+	                               .until_ns = outage->in_step_ns + WINDOW_MS / 2 * NS_PER_MS};
 	int64_t leased = oracle_sum(oracle, &choice);
 
-	tap_ok(outage->charged >= LIMIT * 9 / 10, "%s: the books of the busiest client are full on return: %lld of %d", outage->what,
-	       (long long)outage->charged, LIMIT);
-	tap_ok(leased <= LIMIT / 4, "%s: so it gets hardly anything for the next %d ms: %lld", outage->what, WINDOW_MS / 2,
-	       (long long)leased);
+	tap_ok(outage->charged >= LIMIT * 9 / 10, "%s: the books of the busiest client are full on return: %lld of %d",
+	       outage->what, (long long)outage->charged, LIMIT);
+	tap_ok(leased <= LIMIT / 4, "%s: so it gets hardly anything for the next %d ms: %lld", outage->what,
+	       WINDOW_MS / 2, (long long)leased);
 }
 
 static void check_report(struct stage *stage, const struct oracle *oracle) {
-	struct oracle_choice choice = {.policy = 0, .client = ORACLE_ANY, .host = ORACLE_ANY, .sources = ORACLE_FALLBACK};
+	struct oracle_choice choice = {
+		.policy = 0, .client = ORACLE_ANY, .host = ORACLE_ANY, .sources = ORACLE_FALLBACK};
 	int64_t periods = cluster_number(&stage->cluster, "select count(*) from stint.fallback_period", -1);
 	int64_t reported = cluster_number(&stage->cluster, "select sum(admitted) from stint.fallback_period", -1);
 	int64_t admitted = oracle_sum(oracle, &choice);
 
-	tap_ok(periods >= 2 * (int64_t)stage->host_count, "%lld fallback periods are on record, two for each host", (long long)periods);
+	tap_ok(periods >= 2 * (int64_t)stage->host_count, "%lld fallback periods are on record, two for each host",
+	       (long long)periods);
 	/* Of the last checks before the return, the app may date its outcome after the agent's report. */
 	tap_ok(reported >= admitted * 95 / 100 && reported <= admitted * 105 / 100,
 	       "they tell of %lld admitted; the apps of %lld", (long long)reported, (long long)admitted);
@@ -148,9 +170,11 @@ static int play(const struct scene *scene) {
 	pause_database(&stage, &outage[1]);
 	stage_read(&stage, &oracle, &total);
 
-	tap_ok(total.latency_ns.max <= (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS, "I4: the longest check took %llu ms; timeout %d ms",
+	tap_ok(total.latency_ns.max <= (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS,
+	       "I4: the longest check took %llu ms; timeout %d ms",
 	       (unsigned long long)(total.latency_ns.max / NS_PER_MS), CHECK_TIMEOUT_MS);
-	tap_ok(total.admitted[STINT_SOURCE_LOCAL] == 0, "no check ran into its timeout and was decided in its process: %llu",
+	tap_ok(total.admitted[STINT_SOURCE_LOCAL] == 0,
+	       "no check ran into its timeout and was decided in its process: %llu",
 	       (unsigned long long)total.admitted[STINT_SOURCE_LOCAL]);
 	choice.until_ns = outage[0].began_ns;
 	stage_check_promise(&oracle, &plan, &choice, "before");

@@ -11,12 +11,20 @@
 #include "tap.h"
 
 #define WARM_MS 4000
-#define RUN_MS 10000
+#define RUN_MS  10000
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "hot", .max_requests = 10000, .time_window_ms = 1000, .fallback_max_requests = 10000,
-	            .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1}},
+	.policy = {{.name = "hot",
+                .max_requests = 10000,
+                .time_window_ms = 1000,
+                .fallback_max_requests = 10000,
+                .fallback_time_window_ms = 1000,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = 2,
+                .share = 1}},
 	.seed = 77,
 	.timeout_ms = 1000,
 	.capacity = 400000,
@@ -81,7 +89,8 @@ static int play(const struct scene *scene) {
 	set_rate(&stage.crowd, 2000);
 	measure(&stage, &total);
 	left = left_table(&total);
-	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left, (unsigned long long)total.checks);
+	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left,
+	         (unsigned long long)total.checks);
 	stage_print_total(&total);
 	tap_ok(total.checks > 50000, "%llu checks of warm clients", (unsigned long long)total.checks);
 	tap_ok(left == 0, "none of them left the table; %llu did", (unsigned long long)left);
@@ -90,7 +99,8 @@ static int play(const struct scene *scene) {
 	set_rate(&stage.crowd, 10000);
 	measure(&stage, &total);
 	left = left_table(&total);
-	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left, (unsigned long long)total.checks);
+	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left,
+	         (unsigned long long)total.checks);
 	stage_print_total(&total);
 	tap_ok(left * 100 < total.checks, "less than 1%% of them left the table: %.3f%%",
 	       (double)left * 100 / (double)(total.checks + 1));

@@ -16,15 +16,15 @@
 #include "stint.h"
 #include "tap.h"
 
-#define CLIENTS 1000000u
-#define UNDER_WAY 2000u
+#define CLIENTS          1000000u
+#define UNDER_WAY        2000u
 #define BYTES_PER_CLIENT 192.0
 /* Longer than the flood takes where all are to be in the table at its end. */
-#define IDLE_MEMORY_S 20
-#define IDLE_DATABASE_S 5
+#define IDLE_MEMORY_S    20
+#define IDLE_DATABASE_S  5
 /* Not the longest that it may take, but what a test can wait for. */
-#define FLOOD_MS 120000
-#define LEAVE_MS 60000
+#define FLOOD_MS         120000
+#define LEAVE_MS         60000
 
 struct flood {
 	struct stint *stint;
@@ -82,7 +82,8 @@ static int64_t run_flood(struct flood *flood) {
 }
 
 static int open_flood(struct flood *flood, const struct host *host, int timeout_ms) {
-	struct stint_options options = {.policy = "once", .max_requests = 10, .time_window_ms = 1000, .timeout_ms = timeout_ms};
+	struct stint_options options = {
+		.policy = "once", .max_requests = 10, .time_window_ms = 1000, .timeout_ms = timeout_ms};
 
 	*flood = (struct flood){0};
 	if (stint_open(&flood->stint, host->socket) != 0)
@@ -123,7 +124,8 @@ static void wait_for_leave(const struct host *host, int idle_s) {
 		sleep_ms(200);
 		clients = host_number(host, "table", "clients");
 	} while (clients != 0 && stage_ms_since(began) < LEAVE_MS);
-	tap_ok(clients == 0, "idle for %d s they leave the table: %lld are left %lld ms after the last check", idle_s, (long long)clients, (long long)stage_ms_since(began));
+	tap_ok(clients == 0, "idle for %d s they leave the table: %lld are left %lld ms after the last check", idle_s,
+	       (long long)clients, (long long)stage_ms_since(began));
 }
 
 /* Returns the agent's memory after it. */
@@ -136,31 +138,35 @@ static double check_once(struct host *host, const char *what) {
 	if (!tap_ok(open_flood(&flood, host, 10000) == 0, "%s: a million clients come, each once", what))
 		return 0;
 	took_ms = run_flood(&flood);
-	tap_note("%s: decided %u in %.1f s (%.0f a second); %u by lease, %u by the store, %u fallback, %u local", what, flood.decided,
-	         (double)took_ms / 1000, flood.decided * 1000.0 / (double)took_ms, flood.by_source[1], flood.by_source[2],
-	         flood.by_source[3], flood.by_source[4]);
-	tap_ok(flood.decided == CLIENTS && flood.failed == 0 && flood.allowed == CLIENTS, "%s: all were decided, %u failed, %u allowed",
-	       what, flood.failed, flood.allowed);
+	tap_note("%s: decided %u in %.1f s (%.0f a second); %u by lease, %u by the store, %u fallback, %u local", what,
+	         flood.decided, (double)took_ms / 1000, flood.decided * 1000.0 / (double)took_ms, flood.by_source[1],
+	         flood.by_source[2], flood.by_source[3], flood.by_source[4]);
+	tap_ok(flood.decided == CLIENTS && flood.failed == 0 && flood.allowed == CLIENTS,
+	       "%s: all were decided, %u failed, %u allowed", what, flood.failed, flood.allowed);
 	clients = host_number(host, "table", "clients");
 	after = memory_of(host);
-	tap_note("%s: %lld of them are in the table; agent and table: %.1f MB before, %.1f MB now", what, (long long)clients, before / 1e6,
-	         after / 1e6);
+	tap_note("%s: %lld of them are in the table; agent and table: %.1f MB before, %.1f MB now", what,
+	         (long long)clients, before / 1e6, after / 1e6);
 	close_flood(&flood);
 	return after;
 }
 
 static void play_memory(const struct scene *scene) {
-	const struct host_options options = {.database = "memory:", .max_clients = CLIENTS, .idle_timeout_s = IDLE_MEMORY_S};
+	const struct host_options options = {
+		.database = "memory:", .max_clients = CLIENTS, .idle_timeout_s = IDLE_MEMORY_S};
 	struct host host;
 	int64_t clients;
 	double bytes;
 
-	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent without a database"))
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0,
+	            "an agent without a database"))
 		return;
 	bytes = check_once(&host, "memory:");
 	clients = host_number(&host, "table", "clients");
-	tap_ok(clients >= CLIENTS / 100 * 95, "nearly all of them found room in the table: %lld of %u", (long long)clients, CLIENTS);
-	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT, "%.0f bytes per client with an id of 32, all of the agent counted; at most %.0f",
+	tap_ok(clients >= CLIENTS / 100 * 95, "nearly all of them found room in the table: %lld of %u",
+	       (long long)clients, CLIENTS);
+	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT,
+	       "%.0f bytes per client with an id of 32, all of the agent counted; at most %.0f",
 	       bytes / (double)clients, BYTES_PER_CLIENT);
 	wait_for_leave(&host, IDLE_MEMORY_S);
 	tap_note("agent after that: %.1f MB", memory_of(&host) / 1e6);
@@ -180,8 +186,8 @@ static void play_database(const struct scene *scene) {
 	check_once(&stage.host[0], "PostgreSQL");
 	size_full = cluster_number(&stage.cluster, size_sql, -1);
 	rows = cluster_number(&stage.cluster, "select count(*) from stint.counter", -1);
-	tap_note("the database has %lld rows, %.1f MB with its index, %.0f bytes a client", (long long)rows, (double)size_full / 1e6,
-	         (double)size_full / (double)(rows > 0 ? rows : 1));
+	tap_note("the database has %lld rows, %.1f MB with its index, %.0f bytes a client", (long long)rows,
+	         (double)size_full / 1e6, (double)size_full / (double)(rows > 0 ? rows : 1));
 	wait_for_leave(&stage.host[0], IDLE_DATABASE_S);
 	began = monotonic_ns();
 	do {
@@ -192,7 +198,8 @@ static void play_database(const struct scene *scene) {
 	/* What autovacuum does in its own time. */
 	cluster_do(&stage.cluster, "vacuum stint.counter");
 	size_after = cluster_number(&stage.cluster, size_sql, -1);
-	tap_ok(size_after < size_full / 2, "the table shrinks from %.1f MB to %.1f MB", (double)size_full / 1e6, (double)size_after / 1e6);
+	tap_ok(size_after < size_full / 2, "the table shrinks from %.1f MB to %.1f MB", (double)size_full / 1e6,
+	       (double)size_after / 1e6);
 	stage_strike(&stage);
 }
 

@@ -12,31 +12,36 @@
 #include "stint.h"
 #include "tap.h"
 
-/* Six periods of the longest pattern: a client of the 10 s window that spends its limit at once does so every 11 s. */
-#define RUN_MS 66000
-#define WARM_MS 11000
-#define LOOK_MS 500 /* at the database's books; shorter than the shortest ring of sub-windows */
+/* Six periods of the longest pattern: a client of the 10 s window that spends its limit at once does so every
+ * 11 s. */
+#define RUN_MS        66000
+#define WARM_MS       11000
+#define LOOK_MS       500 /* at the database's books; shorter than the shortest ring of sub-windows */
 
-/* resolution / (resolution + 1) is what a sliding window may cost by its promise; 90% of that is the least to be got. */
+/* resolution / (resolution + 1) is what a sliding window may cost by its promise; 90% of that is the least to
+ * be got. */
 #define SLIDING_LEAST 0.90
-#define FIXED_LEAST 0.97
+#define FIXED_LEAST   0.97
 
-#define POLICY(n, limit, window, kind, costs, count, part)                                                                     \
-	{.name = n, .max_requests = limit, .time_window_ms = window, .fallback_max_requests = limit, .algorithm = kind,        \
-	 .fallback_time_window_ms = window, .resolution = 10, .cost_min = 1, .cost_max = costs, .clients = count, .skew = 0.7, \
-	 .share = part}
+#define POLICY(n, limit, window, kind, costs, count, part)                                                        \
+	{                                                                                                             \
+		.name = n, .max_requests = limit, .time_window_ms = window, .fallback_max_requests = limit,               \
+		.algorithm = kind, .fallback_time_window_ms = window, .resolution = 10, .cost_min = 1, .cost_max = costs, \
+		.clients = count, .skew = 0.7, .share = part                                                              \
+	}
 
 static const struct journal_plan plan = {
 	.policy_count = 7,
-	.policy = {
-		POLICY("sliding-1s", 100, 1000, STINT_SLIDING_WINDOW, 5, 4, 4),
-		POLICY("sliding-10s", 500, 10000, STINT_SLIDING_WINDOW, 5, 4, 3),
-		POLICY("fixed-1s", 100, 1000, STINT_FIXED_WINDOW, 5, 4, 4),
-		POLICY("fixed-10s", 500, 10000, STINT_FIXED_WINDOW, 5, 4, 3),
-		POLICY("many-1s", 500, 1000, STINT_SLIDING_WINDOW, 1, 1, 6),
-		POLICY("one-sliding", 1, 1000, STINT_SLIDING_WINDOW, 1, 2, 1),
-		POLICY("one-fixed", 1, 1000, STINT_FIXED_WINDOW, 1, 2, 1),
-	},
+	.policy =
+		{
+			POLICY("sliding-1s", 100, 1000, STINT_SLIDING_WINDOW, 5, 4, 4),
+			POLICY("sliding-10s", 500, 10000, STINT_SLIDING_WINDOW, 5, 4, 3),
+			POLICY("fixed-1s", 100, 1000, STINT_FIXED_WINDOW, 5, 4, 4),
+			POLICY("fixed-10s", 500, 10000, STINT_FIXED_WINDOW, 5, 4, 3),
+			POLICY("many-1s", 500, 1000, STINT_SLIDING_WINDOW, 1, 1, 6),
+			POLICY("one-sliding", 1, 1000, STINT_SLIDING_WINDOW, 1, 2, 1),
+			POLICY("one-fixed", 1, 1000, STINT_FIXED_WINDOW, 1, 2, 1),
+		},
 	.seed = 1001,
 	.timeout_ms = 1000,
 	.capacity = 200000,
@@ -67,20 +72,25 @@ static void check_fixed(const struct oracle *oracle, const struct books *books, 
 		journal_client_id(&plan, c, id);
 		edge = books_window_edge(books, policy->name, id);
 		blind += edge == 0;
-		peak = oracle_peak_aligned(oracle, &choice, (uint64_t)policy->time_window_ms * NS_PER_MS, edge, books->clock.error_ns);
+		peak = oracle_peak_aligned(oracle, &choice, (uint64_t)policy->time_window_ms * NS_PER_MS, edge,
+		                           books->clock.error_ns);
 		over += peak.certain > policy->max_requests;
 		most = peak.certain > most ? peak.certain : most;
 		by_outcome = peak.by_outcome > by_outcome ? peak.by_outcome : by_outcome;
 	}
-	tap_ok(over == 0 && blind == 0, "I1 %s: at most %lld in any of its windows for %u clients; limit %lld, by outcome %lld, %u over",
-	       policy->name, (long long)most, policy->clients, (long long)policy->max_requests, (long long)by_outcome, over);
+	tap_ok(over == 0 && blind == 0,
+	       "I1 %s: at most %lld in any of its windows for %u clients; limit %lld, by outcome %lld, %u over",
+	       policy->name, (long long)most, policy->clients, (long long)policy->max_requests, (long long)by_outcome,
+	       over);
 }
 
 /* The part of its limit that one client got over whole periods of the steady run. */
-static double utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns, uint32_t p, uint32_t client) {
+static double utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns, uint32_t p,
+                          uint32_t client) {
 	const struct journal_policy *policy = &plan.policy[p];
 	uint64_t window = (uint64_t)policy->time_window_ms * NS_PER_MS;
-	struct oracle_choice choice = {.policy = p, .client = client, .host = ORACLE_ANY, .from_ns = begin_ns + WARM_MS * NS_PER_MS};
+	struct oracle_choice choice = {
+		.policy = p, .client = client, .host = ORACLE_ANY, .from_ns = begin_ns + WARM_MS * NS_PER_MS};
 	uint64_t end = begin_ns + RUN_MS * NS_PER_MS, period = window;
 	char id[64];
 
@@ -95,7 +105,8 @@ static double utilisation(const struct oracle *oracle, const struct books *books
 	       ((double)policy->max_requests * (double)(choice.until_ns - choice.from_ns));
 }
 
-static void check_utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns, uint32_t p) {
+static void check_utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns,
+                              uint32_t p) {
 	const struct journal_policy *policy = &plan.policy[p];
 	bool fixed = policy->algorithm == STINT_FIXED_WINDOW;
 	double bound = fixed ? FIXED_LEAST : SLIDING_LEAST * policy->resolution / (policy->resolution + 1);
@@ -107,8 +118,8 @@ static void check_utilisation(const struct oracle *oracle, const struct books *b
 		least = part < least ? part : least;
 		most = part > most ? part : most;
 	}
-	tap_ok(least >= bound, "utilisation %s: %u clients got %.1f%% to %.1f%% of their limit; at least %.1f%%", policy->name,
-	       policy->clients, least * 100, most * 100, bound * 100);
+	tap_ok(least >= bound, "utilisation %s: %u clients got %.1f%% to %.1f%% of their limit; at least %.1f%%",
+	       policy->name, policy->clients, least * 100, most * 100, bound * 100);
 }
 
 static int play(const struct scene *scene) {
@@ -127,7 +138,8 @@ static int play(const struct scene *scene) {
 		run(&stage, &books);
 	stage_read(&stage, &oracle, &total);
 	tap_ok(total.admitted[STINT_SOURCE_LOCAL] + total.admitted[STINT_SOURCE_FALLBACK] == 0,
-	       "every admission was the database's: %llu local, %llu fallback", (unsigned long long)total.admitted[STINT_SOURCE_LOCAL],
+	       "every admission was the database's: %llu local, %llu fallback",
+	       (unsigned long long)total.admitted[STINT_SOURCE_LOCAL],
 	       (unsigned long long)total.admitted[STINT_SOURCE_FALLBACK]);
 	stage_check_promise(&oracle, &plan, &strict, "with the database");
 	tap_note("edges of fixed windows are known to %llu ns", (unsigned long long)books.clock.error_ns);
@@ -136,7 +148,8 @@ static int play(const struct scene *scene) {
 			check_fixed(&oracle, &books, p);
 	for (uint32_t p = 0; p < plan.policy_count; p++)
 		check_utilisation(&oracle, &books, begin, p);
-	tap_ok(books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read, %d runs over", books.count, books.over_limit);
+	tap_ok(books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read, %d runs over", books.count,
+	       books.over_limit);
 	tap_ok(books_short(&books, &oracle, &plan) == 0, "I2: charged >= admitted in each of them");
 	stage_strike(&stage);
 	books_free(&books);

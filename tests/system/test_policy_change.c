@@ -10,16 +10,24 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS 4u
+#define HOSTS       4u
 #define IN_FORCE_MS 1000
-#define GIVE_UP_MS 3000
-#define SETTLE_MS 2500 /* two windows and a half: figures of the new limit alone */
+#define GIVE_UP_MS  3000
+#define SETTLE_MS   2500 /* two windows and a half: figures of the new limit alone */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", .max_requests = 200, .time_window_ms = 1000, .fallback_max_requests = 200,
-	            .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 0.5,
-	            .share = 1}},
+	.policy = {{.name = "api",
+                .max_requests = 200,
+                .time_window_ms = 1000,
+                .fallback_max_requests = 200,
+                .fallback_time_window_ms = 1000,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 3,
 	.timeout_ms = 1000,
 	.capacity = 200000,
@@ -78,9 +86,11 @@ static int64_t wait_until(struct probe *probe, const char *client, is_in_force *
 	return h == HOSTS ? stage_ms_since(began) : GIVE_UP_MS;
 }
 
-/* The most that any window held from one second after the change until now. Apps still run: their journals are read so far. */
+/* The most that any window held from one second after the change until now. Apps still run: their journals are
+ * read so far. */
 static int64_t most_since(const struct stage *stage, uint32_t client, uint64_t changed_ns, uint64_t window_ms) {
-	struct oracle_choice choice = {.policy = 0, .client = client, .host = ORACLE_ANY, .from_ns = changed_ns + IN_FORCE_MS * NS_PER_MS};
+	struct oracle_choice choice = {
+		.policy = 0, .client = client, .host = ORACLE_ANY, .from_ns = changed_ns + IN_FORCE_MS * NS_PER_MS};
 	struct oracle oracle = {0};
 	int64_t most;
 
@@ -100,12 +110,16 @@ struct change {
 };
 
 static const struct change changes[] = {
-	{"a lower limit", "update stint.policy set max_requests = 50, pinned = true where name = 'api'", 0, has_limit, 50, 1000},
+	{"a lower limit", "update stint.policy set max_requests = 50, pinned = true where name = 'api'", 0, has_limit,
+     50, 1000},
 	{"a higher limit", "select stint.set_policy('api', 600, 1000)", 0, has_limit, 600, 1000},
-	{"a limit of one client's own", "select stint.set_override('api', 'client-0000000000000000000000001', 20)", 1, has_limit, 20, 1000},
+	{"a limit of one client's own", "select stint.set_override('api', 'client-0000000000000000000000001', 20)", 1,
+     has_limit, 20, 1000},
 	{"that of the others stays", "select 1", 2, has_limit, 600, 1000},
-	{"a blocked client", "select stint.block_client('api', 'client-0000000000000000000000000')", 0, is_blocked, 0, 1000},
-	{"no longer blocked", "select stint.clear_override('api', 'client-0000000000000000000000000')", 0, has_limit, 600, 1000},
+	{"a blocked client", "select stint.block_client('api', 'client-0000000000000000000000000')", 0, is_blocked, 0,
+     1000},
+	{"no longer blocked", "select stint.clear_override('api', 'client-0000000000000000000000000')", 0, has_limit,
+     600, 1000},
 	{"a longer window", "select stint.set_policy('api', 100, 2000)", 0, has_limit, 100, 2000},
 };
 
@@ -119,11 +133,12 @@ static void check_change(struct stage *stage, struct probe *probe, const struct 
 		return;
 	changed = monotonic_ns();
 	took = wait_until(probe, id, change->in_force, change->limit);
-	tap_ok(took <= IN_FORCE_MS, "%s: in force on all %u hosts after %lld ms", change->what, HOSTS, (long long)took);
+	tap_ok(took <= IN_FORCE_MS, "%s: in force on all %u hosts after %lld ms", change->what, HOSTS,
+	       (long long)took);
 	sleep_ms(IN_FORCE_MS - (took < IN_FORCE_MS ? took : IN_FORCE_MS) + SETTLE_MS);
 	most = most_since(stage, change->client, changed, change->window_ms);
-	tap_ok(most <= change->limit, "%s: from a second after it at most %lld in any %llu ms; limit %lld", change->what, (long long)most,
-	       (unsigned long long)change->window_ms, (long long)change->limit);
+	tap_ok(most <= change->limit, "%s: from a second after it at most %lld in any %llu ms; limit %lld",
+	       change->what, (long long)most, (unsigned long long)change->window_ms, (long long)change->limit);
 	tap_ok(most * 10 >= change->limit * 8, "%s: and not much less", change->what);
 }
 
@@ -140,7 +155,8 @@ static int play(const struct scene *scene) {
 		for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
 			check_change(&stage, &probe, &changes[i]);
 	stage_read(&stage, &oracle, &total);
-	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6, "all changes are in the history");
+	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
+	       "all changes are in the history");
 	close_probes(&probe);
 	stage_strike(&stage);
 	oracle_free(&oracle);
