@@ -79,7 +79,9 @@ AGENT := \
 	agent/grant.c \
 	agent/heap.c \
 	agent/log.c \
+	agent/migrations.c \
 	agent/notify.c \
+	agent/output.c \
 	agent/pg.c \
 	agent/pgarray.c \
 	agent/policy.c \
@@ -133,11 +135,16 @@ MIGRATIONS := \
 	sql/001_limiter/45_policy_history.sql \
 	sql/001_limiter/99_done.sql
 
-LIB_TESTS :=
+LIB_TESTS := \
+	tests/lib/test_local.c \
+	tests/lib/test_options.c \
+	tests/lib/test_table.c
 
 AGENT_TESTS := \
 	tests/agent/test_database.c \
-	tests/agent/test_database_schema.c
+	tests/agent/test_database_schema.c \
+	tests/agent/test_migrations.c \
+	tests/agent/test_output.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS :=
