@@ -15,25 +15,26 @@
 
 /* ---- Errors ------------------------------------------------------------------ */
 
+/* Errors after which this connection is of no more use. */
 struct explanation {
 	const char *sqlstate; /* or its beginning */
-	bool over;            /* this connection is of no more use */
 	const char *words;    /* in front of the server's message; NULL: the message says it all */
 };
 
 static const struct explanation explanations[] = {
-	{"08", true, NULL},    /* connection exception */
-	{"0A000", true, "the schema changed under the agent"}, /* "cached plan must not change result type" */
-	{"25006", true, "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write"},
-	{"26000", true, "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
-	{"3F000", true, "schema stint is missing: run `stint db init`"},
-	{"42501", true, "no rights: grant stint_agent to this role"},
-	{"42883", true, "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
-	{"42P05", true, "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
-	{"53", true, NULL},  /* insufficient resources: disk full, out of memory, too many connections */
-	{"57P", true, NULL}, /* shutdown, crash, cannot connect now */
-	{"58", true, NULL},  /* system error: input or output */
-	{"XX", true, NULL},  /* internal error, corrupted data */
+	{"08", NULL},    /* connection exception */
+	{"0A000", "the schema changed under the agent"}, /* "cached plan must not change result type" */
+	{"25006", "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write"},
+	{"26000", "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
+	{"40003", NULL}, /* "statement completion unknown": not PostgreSQL, but others that speak its protocol */
+	{"3F000", "schema stint is missing: run `stint db init`"},
+	{"42501", "no rights: grant stint_agent to this role"},
+	{"42883", "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
+	{"42P05", "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
+	{"53", NULL},  /* insufficient resources: disk full, out of memory, too many connections */
+	{"57P", NULL}, /* shutdown, crash, cannot connect now */
+	{"58", NULL},  /* system error: input or output */
+	{"XX", NULL},  /* internal error, corrupted data */
 };
 
 static const struct explanation *find_explanation(const char *sqlstate) {
@@ -45,7 +46,8 @@ static const struct explanation *find_explanation(const char *sqlstate) {
 
 bool hello_is_over(const char *sqlstate) {
 	const struct explanation *e = find_explanation(sqlstate);
-	return e && e->over;
+	bool from_server = sqlstate[0] != '\0'; /* else libpq lost the thread, and the statement may have been done */
+	return !from_server || e;
 }
 
 void hello_explain(struct database *db, const char *sqlstate, const char *message) {

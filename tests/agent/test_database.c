@@ -442,7 +442,7 @@ static void a_commit_with_a_warning_is_unknown(void **state) {
 }
 
 static void a_server_that_cannot_serve_is_left(void **state) {
-	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030", "error XX000", "error 25006", "error 08006"};
+	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030", "error XX000", "error 25006", "error 40003"};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		open_database(f, "dbname=stub", TIMEOUT_MS);
