@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent_status.h"
 #include "command.h"
@@ -44,6 +45,10 @@ static void print_agent(const json_t *status) {
 
 static void print_database(const json_t *database) {
 	char text[600], since[OUTPUT_TEXT_SIZE];
+	if (strcmp(text_of(database, "kind"), "memory") == 0) {
+		print_field("database", "memory: none, this host counts for itself");
+		return;
+	}
 	output_duration(since, number_of(database, "since_ms"));
 	snprintf(text, sizeof text,
 	         "%s, %s for %s, %" PRId64 " live hosts, round trip %.1f ms, %" PRId64 " fallbacks so far",
