@@ -111,6 +111,13 @@ expect 'policy history --json' 0 '"changed_by": "postgres"' "$stint" policy hist
 ok 'policy history: of one only' "$(! grep -q least <<<"$output"; echo $?)" "$output"
 expect 'policy history: ISO times' 0 '"at": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" policy history api --json
 expect 'policy history: none of that name' 0 '^\(none\)$' "$stint" policy history missing
+sql postgres 'create role auditor login in role stint_auditor'
+expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of stint auditor)" policy history
+expect 'policy list: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" policy list
+expect 'policy set: an auditor may not' 1 'permission denied' \
+	"$stint" --database "$(dsn_of stint auditor)" policy set api --max-requests 1 --time-window-ms 1000
+expect 'policy set: by an owner who is no superuser' 0 '^$' \
+	"$stint" --database "$(dsn_of managed maker)" policy set api --max-requests 1 --time-window-ms 1000
 expect 'policy drop' 0 '^$' "$stint" policy drop api
 expect 'policy history: outlives the policy' 0 'api' "$stint" policy history api
 
