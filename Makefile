@@ -66,6 +66,7 @@ LIB := \
 
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
+	agent/agent.c \
 	agent/client.c \
 	agent/config.c \
 	agent/core.c \
@@ -76,17 +77,18 @@ AGENT := \
 	agent/database_calls.c \
 	agent/database_hello.c \
 	agent/database_operation.c \
+	agent/declaration.c \
 	agent/grant.c \
 	agent/heap.c \
+	agent/link.c \
 	agent/log.c \
-	agent/migrations.c \
 	agent/notify.c \
-	agent/output.c \
 	agent/pg.c \
 	agent/pgarray.c \
 	agent/policy.c \
 	agent/server.c \
 	agent/shm.c \
+	agent/status.c \
 	agent/store_memory.c \
 	agent/table.c
 
@@ -136,6 +138,8 @@ MIGRATIONS := \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \
+	tests/lib/test_channel.c \
+	tests/lib/test_clock.c \
 	tests/lib/test_local.c \
 	tests/lib/test_options.c \
 	tests/lib/test_table.c
@@ -147,7 +151,8 @@ AGENT_TESTS := \
 	tests/agent/test_output.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
-THREADED_TESTS :=
+THREADED_TESTS := \
+	tests/lib/test_local.c
 
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \
