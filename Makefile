@@ -82,7 +82,9 @@ AGENT := \
 	agent/heap.c \
 	agent/link.c \
 	agent/log.c \
+	agent/migrations.c \
 	agent/notify.c \
+	agent/output.c \
 	agent/pg.c \
 	agent/pgarray.c \
 	agent/policy.c \
