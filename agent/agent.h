@@ -1,0 +1,94 @@
+/*
+ * agent.h - stintd put together: event loop, socket, core, database, table.
+ *
+ *   agent.c         wiring: events in, core calls, timers, starting and stopping
+ *   declaration.c   apps declare policies; the database has the last word
+ *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, changes, expiry
+ *   status.c        what `stint status` and systemd are told
+ */
+#ifndef STINT_AGENT_H
+#define STINT_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "core.h"
+#include "database.h"
+#include "policy.h"
+#include "server.h"
+#include "shm.h"
+#include "table.h"
+
+struct event;
+struct event_base;
+struct declaration;
+
+struct link { /* to the database, as the agent sees it; see link.c */
+	struct database_hello hello;
+	int64_t change_id;        /* changes up to this one are in force here */
+	int64_t state_since_ns;
+	enum core_state state;    /* as last logged */
+	int64_t clock_offset_us;  /* database's clock minus our monotonic one, at the last pulse; 0: unknown */
+	int64_t failed_logged_ns; /* attempts to connect fail often: logged now and then */
+	uint64_t fallbacks;
+	bool synced;              /* policies are loaded since the connection came up */
+	bool syncing;
+	bool expiring;
+	char why[256];            /* the last trouble */
+};
+
+struct agent {
+	struct config config;
+	const char *config_path;
+	struct event_base *base;
+	struct shm shm;
+	struct table table;
+	struct policies policies;
+	struct core *core;
+	struct server *server;
+	struct database *database; /* NULL: memory */
+	struct link link;
+	struct declaration *declarations; /* that wait for the database */
+	struct event *wakeup;      /* the core's next time */
+	struct event *heartbeat;
+	struct event *expiry;
+	struct event *watchdog;
+	struct event *signals[3];
+	struct event *drained;
+	int64_t started_ns;
+	int64_t stop_by_ns;
+	bool stopping;
+	char instance[40];
+};
+
+#define AGENT_ERROR_MAX 512
+
+int agent_start(struct agent *, const struct config *config, const char *config_path, char error[static AGENT_ERROR_MAX]);
+int agent_run(struct agent *); /* until SIGTERM or SIGINT; 0 */
+void agent_stop(struct agent *);
+
+/* agent.c, for the others */
+int64_t agent_now_ns(void);
+void agent_pump(struct agent *); /* after any event: let the core act, plan its next time */
+void agent_apply_policy(struct agent *, int index, bool live);
+
+/* declaration.c */
+void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);
+void declarations_resume(struct agent *); /* the database has come up, or is known to be away */
+void declarations_free(struct agent *);
+
+/* link.c */
+extern const struct database_events link_events;
+int link_open(struct agent *);   /* the database as configured: 0 or -1 */
+void link_on_heartbeat(struct agent *);
+void link_on_expiry(struct agent *);
+void link_note_state(struct agent *); /* logs a change of state, tells systemd */
+void link_apply_rows(struct agent *, const struct policy_row *rows, size_t count);
+
+/* status.c */
+void status_on_message(void *agent, server_peer peer, uint32_t serial);
+void status_sentence(const struct agent *, char *text, size_t size);
+const char *status_state_name(enum core_state state);
+
+#endif

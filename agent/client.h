@@ -1,0 +1,66 @@
+/*
+ * client.h - the agent's private ledger: one small record per client, the only
+ * account of what this host was granted. Records live in a pool and are named by
+ * index; ids live beside them in allocations of exact size.
+ */
+#ifndef STINT_CLIENT_H
+#define STINT_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIENT_NONE UINT32_MAX
+#define CLIENT_NO_OP 0xffffffu
+
+enum client_flag {
+	CLIENT_TIMED = 1,     /* the core has a timer for it */
+	CLIENT_BUSY = 2,      /* took more than one credit lately: worth leasing ahead */
+	CLIENT_INDEBTED = 4,  /* relaxed: an advance that the database had no room for */
+	CLIENT_LIVE = 8,      /* the record is in use */
+	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
+	CLIENT_BANK_FALLBACK = 16,
+};
+
+/* One lease as the agent knows it. Its credits are in the table. */
+struct client_lease {
+	int64_t sub_window;  /* the store's token; 0: nothing that can be returned */
+	int64_t deadline_ns; /* 0: no lease */
+};
+
+/* 64 bytes, since there is one for each client of the table. */
+struct client {
+	char *id;
+	uint32_t slot;     /* TABLE_NO_SLOT: the table had no room; each check goes through the agent */
+	uint16_t policy;
+	uint8_t id_len;
+	uint8_t flags;     /* enum client_flag */
+	struct client_lease lease[2];
+	uint32_t granted[2]; /* what was put into each bank, or served from it */
+	uint32_t demand;     /* credits used in a sub-window, lately */
+	uint32_t op : 24;    /* the request under way or queued; CLIENT_NO_OP */
+	uint32_t idle : 8;   /* sweeps since it was last used */
+};
+
+_Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");
+
+struct client_pool {
+	struct client *clients; /* address space for all, memory as they come */
+	uint32_t capacity;
+	uint32_t high;          /* records 0 .. high-1 were in use at some time */
+	uint32_t free_head;     /* list through `slot` of free records */
+	uint32_t count;
+	struct id_block *id_blocks;
+	void *id_free[32];      /* free id cells by size class: (class + 1) x 8 bytes */
+	char *id_next;
+	size_t id_left;
+};
+
+int client_pool_init(struct client_pool *, uint32_t capacity); /* 0, or -1 without memory */
+void client_pool_deinit(struct client_pool *);
+
+/* A fresh record without a slot; CLIENT_NONE when the pool is full or memory is. */
+uint32_t client_new(struct client_pool *, uint16_t policy, const char *id, uint8_t id_len);
+void client_free(struct client_pool *, uint32_t index);
+
+#endif

@@ -1,0 +1,161 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../lib/stint.h"
+#include "log.h"
+
+#define TEXT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
+#define NUMBER(field) offsetof(struct config, field), 0
+
+static const struct config_key keys[] = {
+	{"socket", TEXT(socket), 0, 0, STINT_DEFAULT_SOCKET, "Unix socket on which apps attach"},
+	{"shm", TEXT(shm), 0, 0, "/stint", "name of the shared-memory objects, with a slash in front; one per agent"},
+	{"database", TEXT(database), 0, 0, NULL, "libpq connection string or URI; or memory: for one host without a database"},
+	{"host", TEXT(host), 0, 0, "", "this host's name in the database; default: the machine's"},
+	/* 64 million clients are 5 GiB of table; more on one host is a mistake in the file. */
+	{"max_clients", NUMBER(max_clients), 16, 64000000, "262144", "clients the table has room for; about 80 bytes each, taken at start"},
+	{"database_timeout_ms", NUMBER(database_timeout_ms), 10, 60000, "500", "the longest the database may take to answer before fallback"},
+	{"idle_timeout_s", NUMBER(idle_timeout_s), 1, 86400, "300", "a client unused for so long leaves the table"},
+	{"log_level", TEXT(log_level), 0, 0, "info", "error, warning, info or debug"},
+};
+
+#define KEY_COUNT (sizeof keys / sizeof keys[0])
+
+const struct config_key *config_keys(size_t *count) {
+	*count = KEY_COUNT;
+	return keys;
+}
+
+static const struct config_key *find_key(const char *name) {
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+static int set_number(struct config *config, const struct config_key *key, const char *value, char *error) {
+	char *end;
+	errno = 0;
+	long long number = strtoll(value, &end, 10);
+	if (end == value || *end || errno || number < key->least || number > key->most) {
+		snprintf(error, CONFIG_ERROR_MAX, "%s is \"%.100s\", must be a number from %lld to %lld", key->name, value,
+		         (long long)key->least, (long long)key->most);
+		return -1;
+	}
+	int64_t stored = number;
+	memcpy((char *)config + key->offset, &stored, sizeof stored);
+	return 0;
+}
+
+static int set_text(struct config *config, const struct config_key *key, const char *value, char *error) {
+	if (strlen(value) >= key->size) {
+		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit: \"%.100s...\"", key->name, strlen(value),
+		         key->size - 1, value);
+		return -1;
+	}
+	strcpy((char *)config + key->offset, value);
+	return 0;
+}
+
+static int set_key(struct config *config, const struct config_key *key, const char *value, char *error) {
+	return key->size ? set_text(config, key, value, error) : set_number(config, key, value, error);
+}
+
+struct reading {
+	struct config *config;
+	char *error;
+};
+
+static int on_entry(void *user, const char *section, const char *name, const char *value) {
+	struct reading *reading = user;
+	const struct config_key *key = find_key(name);
+	if (strcmp(section, "stint") != 0)
+		snprintf(reading->error, CONFIG_ERROR_MAX, "unknown section [%.64s], only [stint] is known", section);
+	else if (!key)
+		snprintf(reading->error, CONFIG_ERROR_MAX, "unknown key \"%.64s\" (stintd --help lists the keys)", name);
+	else
+		set_key(reading->config, key, value, reading->error);
+	return reading->error[0] == 0;
+}
+
+static int load_file(struct config *config, const char *path, char *error) {
+	struct reading reading = {config, error};
+	int line = ini_parse(path, on_entry, &reading);
+	char reason[CONFIG_ERROR_MAX];
+	if (line == 0)
+		return 0;
+	snprintf(reason, sizeof reason, "%.400s", error);
+	if (line < 0)
+		snprintf(error, CONFIG_ERROR_MAX, "%.300s: %s", path, strerror(errno));
+	else
+		snprintf(error, CONFIG_ERROR_MAX, "%.100s:%d: %.380s", path, line, reason[0] ? reason : "neither \"key = value\" nor [stint]");
+	return -1;
+}
+
+static int load_environment(struct config *config, char *error) {
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		char name[64] = "STINT_";
+		for (size_t n = strlen(name), k = 0; keys[i].name[k]; n++, k++)
+			name[n] = (char)toupper((unsigned char)keys[i].name[k]);
+		const char *value = getenv(name);
+		char reason[CONFIG_ERROR_MAX] = "";
+		if (value && set_key(config, &keys[i], value, reason) != 0) {
+			snprintf(error, CONFIG_ERROR_MAX, "%s: %.440s", name, reason);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int complain(char *error, const char *format, const char *value) {
+	snprintf(error, CONFIG_ERROR_MAX, format, value);
+	return -1;
+}
+
+int config_log_level(const struct config *config) {
+	static const struct { const char *name; enum log_level level; } levels[] = {
+		{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG},
+	};
+	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
+		if (strcmp(config->log_level, levels[i].name) == 0)
+			return (int)levels[i].level;
+	return -1;
+}
+
+static int check(const struct config *config, char *error) {
+	if (config->socket[0] != '/')
+		return complain(error, "socket is \"%.200s\", must be an absolute path", config->socket);
+	if (config->shm[0] != '/' || !config->shm[1] || strchr(config->shm + 1, '/'))
+		return complain(error, "shm is \"%.200s\", must be a slash and a name without another slash", config->shm);
+	if (!config->database[0])
+		return complain(error, "database is not set: a libpq connection string, or memory: for one host without a database%s", "");
+	if (config_log_level(config) < 0)
+		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
+	return 0;
+}
+
+int config_load(struct config *config, const char *path, char error[static CONFIG_ERROR_MAX]) {
+	*config = (struct config){0};
+	error[0] = 0;
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (keys[i].standard)
+			set_key(config, &keys[i], keys[i].standard, error);
+	if (path && load_file(config, path, error) != 0)
+		return -1;
+	if (load_environment(config, error) != 0)
+		return -1;
+	if (!config->host[0] && gethostname(config->host, sizeof config->host - 1) != 0)
+		return complain(error, "the machine has no host name: set host%s", "");
+	return check(config, error);
+}
+
+bool config_is_memory(const struct config *config) {
+	return strcmp(config->database, "memory:") == 0;
+}

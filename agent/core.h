@@ -1,0 +1,133 @@
+/*
+ * core.h - the lease protocol: decides what is asked of the database, what goes
+ * into the table, and what waiting apps are told. Pure: (state, now, event) in,
+ * calls of struct core_io out. No clock, no socket, no database in here, so the
+ * same code runs under the agent, under tests and in a simulator.
+ *
+ * What always holds:
+ *
+ *   - A credit is in the table, or admitted, only after its store has counted it.
+ *     (Relaxed policies: up to an advance, see core_relaxed_advance().)
+ *   - What is unknown counts as spent. A grant whose answer is lost is never
+ *     asked back; credits go back only after they were destroyed in the table,
+ *     and are offered once.
+ *   - A lease is usable from the receive time plus the store's duration and until the send
+ *     time plus the store's duration: inside its sub-window by anybody's clock.
+ *   - While the database is away the same leases come from store_memory with the
+ *     fallback's terms. Whatever those admit is charged when the database is back,
+ *     before the client gets anything else.
+ *
+ * Times are CLOCK_MONOTONIC nanoseconds. Nothing here may be called from a
+ * callback of struct core_io.
+ */
+#ifndef STINT_CORE_H
+#define STINT_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "grant.h"
+#include "lease.h"
+#include "table.h"
+
+struct core;
+
+/* Rows of one statement. A hot row stays locked until its statement commits, so others wait for at
+ * most this many rows; more gains little: the round trip is spread over hundreds already. */
+#define CORE_BATCH_MAX 256
+
+struct core_verdict {
+	int status;    /* 0, or a negative enum stint_error and no verdict */
+	bool allowed;
+	uint8_t source; /* enum stint_source */
+	int64_t deadline_ns; /* the admission is void after this */
+	int64_t limit;
+	int64_t remaining;
+	int64_t retry_after_ms;
+	int64_t reset_after_ms;
+};
+
+struct core_io {
+	/* Send this batch; core_on_grants() must follow, once. Never called while one is under way. */
+	void (*take)(void *context, int hosts, const struct lease_request *requests, size_t count);
+	void (*verdict)(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
+};
+
+struct core_options {
+	bool memory_only;        /* no database: the memory store, for good */
+	int64_t grace_ns;        /* how long to wait for a lost connection before the fallback */
+	int64_t idle_timeout_ns; /* a client unused for so long leaves the table */
+	uint64_t seed;           /* secret of this agent's memory store */
+};
+
+struct core_policy {
+	bool live;
+	bool relaxed;
+	int32_t policy_id; /* the database's; 0: not known yet */
+	int64_t time_window_ms;
+	struct grant_terms terms;
+	struct grant_terms fallback_terms;
+};
+
+struct core_counters {
+	uint64_t wants, lows;       /* messages of apps */
+	uint64_t allowed, denied;   /* verdicts sent */
+	uint64_t batches, requests; /* to the database, and clients in them */
+	uint64_t granted, returned, charged; /* credits */
+	uint64_t fallback_granted;  /* credits handed out in the current or last fallback */
+	uint64_t late;              /* grants that came too late to be used */
+	uint64_t evicted_idle, evicted_for_room, tableless, repaired;
+};
+
+/*
+ *     connecting --up--> in step --lost--> connecting
+ *         |                ^
+ *     down, or grace over  | all charged
+ *         v                |
+ *     fallback --up--> resync
+ *
+ * A connection that is lost is often back at once (a backend was terminated, a proxy restarted). Until the
+ * grace is over, or an attempt to reconnect has failed, who has to ask waits: the promise comes first.
+ */
+enum core_state { CORE_MEMORY, CORE_CONNECTING, CORE_FALLBACK, CORE_RESYNC, CORE_IN_STEP };
+
+/* The table must outlive the core. Starts connecting, with a grace (or in memory). 0, or -1 without memory. */
+int core_new(struct core **out, struct table *table, int64_t now_ns, const struct core_options *options,
+             const struct core_io *io, void *context);
+void core_free(struct core *);
+
+/* A policy appears, changes or goes (live false). Leases made under other terms are void from here on. */
+void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
+/* An override of one client changed. */
+void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
+
+/* An app waits for a verdict until expires_ns. */
+void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id, uint8_t id_len,
+               uint32_t cost, int64_t expires_ns);
+/* An app saw a client's credits run low. */
+void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
+
+void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policies that are known must have their ids */
+void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
+void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
+void core_set_hosts(struct core *, int live_hosts);
+
+/* Does what is due, sends what is queued. Call after events, and at core_next_ns() at the latest. */
+void core_advance(struct core *, int64_t now_ns);
+int64_t core_next_ns(const struct core *); /* INT64_MAX: nothing planned */
+
+/* Before the end: takes all leases out of the table, to be returned by the next batches. */
+void core_drain(struct core *, int64_t now_ns);
+bool core_is_drained(const struct core *);
+
+enum core_state core_state(const struct core *);
+const struct core_counters *core_counters(const struct core *);
+uint32_t core_client_count(const struct core *);
+int64_t core_rtt_ns(const struct core *); /* of a batch, smoothed */
+int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
+uint64_t core_fallback_clients(const struct core *);
+size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
+
+#endif

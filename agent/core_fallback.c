@@ -1,0 +1,93 @@
+/*
+ * core_fallback.c - the database goes away, and comes back.
+ *
+ * Away: leases that the database has counted stay good until their deadlines.
+ * New ones come from the memory store, with the fallback's terms; what a client
+ * still holds of the database's is counted there first, so that a host's admits in a
+ * fallback window stay within fallback_max_requests, old leases included.
+ *
+ * Back: the fallback's leases are destroyed, what was admitted meanwhile becomes
+ * a charge of each client's next request, and only then does the client get
+ * anything of the database's. Charges are limited to what the window still holds.
+ * The memory store keeps its counts: a database that comes and goes doesn't start
+ * a new fallback limit each time.
+ */
+#include "../lib/stint.h"
+#include "core_internal.h"
+
+void fallback_enter(struct core *core, int64_t now_ns) {
+	core->state = CORE_FALLBACK;
+	core->fallback_since_ns = now_ns;
+	core->counters.fallback_granted = 0;
+	core->charges_left = 0;
+}
+
+/* The database's leases that were spendable in this fallback: counted once, from then on as the fallback's own,
+ * and not returnable. */
+int32_t fallback_preset(struct core *core, struct client *client) {
+	int64_t preset = 0;
+	for (int bank = 0; bank < 2; bank++) {
+		uint8_t flag = (uint8_t)(CLIENT_BANK_FALLBACK << bank);
+		if (client->flags & flag || client->lease[bank].deadline_ns <= core->fallback_since_ns)
+			continue;
+		preset += client->granted[bank];
+		client->lease[bank].sub_window = 0;
+		client->flags |= flag;
+	}
+	return (int32_t)(preset > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : preset);
+}
+
+static void destroy_fallback_leases(struct core *core) {
+	for (uint32_t i = 0; i < core->pool.high; i++) {
+		struct client *client = client_at(core, i);
+		if (!(client->flags & CLIENT_LIVE))
+			continue;
+		for (int bank = 0; bank < 2; bank++)
+			if (client->flags & CLIENT_BANK_FALLBACK << bank)
+				lease_settle(core, i, bank, true);
+		if (client->slot != TABLE_NO_SLOT)
+			table_deny(core->table, client->slot, 0, 0, 0);
+	}
+	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
+		if (core->table->owner[slot] == TABLE_ORPHAN || core->table->owner[slot] == TABLE_ORPHAN_IDLE)
+			for (int bank = 0; bank < 2; bank++)
+				if (table_is_fallback(core->table, slot, bank))
+					table_drain(core->table, slot, bank);
+}
+
+/* Of what is owed, the part that the policy's window still holds. */
+static int64_t recent_of(const struct store_memory_entry *entry, int64_t since_us) {
+	int64_t recent = 0;
+	for (int i = 0; i < entry->length; i++)
+		if (entry->head_us - (i - 1) * entry->sub_window_us > since_us)
+			recent += entry->counts[i];
+	return recent < entry->uncharged ? recent : entry->uncharged;
+}
+
+static void charge_client(void *context, const struct store_memory_entry *entry) {
+	struct core *core = context;
+	uint16_t index = (uint16_t)(entry->policy_id - 1);
+	const struct core_policy *policy = &core->policies[index];
+	int64_t owed = recent_of(entry, core->now_ns / NS_PER_US - policy->time_window_ms * 1000);
+	if (!policy->live || owed <= 0)
+		return;
+	uint32_t client = client_obtain(core, index, entry->client_id, entry->client_id_len);
+	struct op *op = client == CLIENT_NONE ? NULL : op_for(core, client);
+	if (!op)
+		return;
+	op->charge = (int32_t)(owed > policy->terms.max_requests ? policy->terms.max_requests : owed);
+	core->charges_left++;
+}
+
+void fallback_leave(struct core *core, int64_t now_ns) {
+	destroy_fallback_leases(core);
+	store_memory_collect_uncharged(core->memory, charge_client, core);
+	core->state = core->charges_left > 0 ? CORE_RESYNC : CORE_IN_STEP;
+	core->fallback_since_ns = 0;
+	core->background_at_ns = now_ns;
+}
+
+int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy) {
+	int64_t part = policy->terms.max_requests / (8 * (int64_t)(core->hosts > 0 ? core->hosts : 1));
+	return part > 1 ? part : 1;
+}

@@ -1,0 +1,128 @@
+/*
+ * core_internal.h - shared by core*.c only.
+ *
+ *   core.c           events of apps and policies; finding and evicting clients
+ *   core_batch.c     requests: queueing, sending, what an answer means to those who wait
+ *   core_lease.c     leases: sizes, putting them into the table and taking them out, timers
+ *   core_fallback.c  the way into fallback and back
+ */
+#ifndef STINT_CORE_INTERNAL_H
+#define STINT_CORE_INTERNAL_H
+
+#include "client.h"
+#include "core.h"
+#include "heap.h"
+#include "store_memory.h"
+
+#define NS_PER_MS INT64_C(1000000)
+#define NS_PER_US INT64_C(1000)
+#define NO_OP CLIENT_NO_OP
+
+struct waiter {
+	struct waiter *next;
+	uint64_t peer;
+	int64_t expires_ns;
+	uint32_t serial;
+	uint32_t cost;
+};
+
+enum op_state { OP_FREE, OP_URGENT, OP_BACKGROUND, OP_IN_FLIGHT };
+
+/* One client's request to the store: queued or under way, at most one per client. */
+struct op {
+	uint32_t client;
+	uint32_t previous, next;      /* in its queue; next also links free ones */
+	uint8_t state;                /* enum op_state */
+	bool wants_more;              /* credits ran low */
+	bool wants_next;              /* time to lease the next sub-window */
+	uint8_t rejections;
+	struct waiter *first, **last; /* who waits, in order */
+	uint32_t sent_waiters;        /* how many of them the request under way counts */
+	int32_t charge;               /* admitted already, to be counted */
+	int64_t return_sub_window;
+	int32_t return_first, return_second;
+	struct lease_request sent;
+};
+
+struct op_queue {
+	uint32_t first, last;
+};
+
+struct core {
+	struct table *table;
+	struct core_io io;
+	void *context;
+	struct core_options options;
+	struct core_policy policies[POLICY_CAPACITY];
+	struct client_pool pool;
+	struct heap timers; /* value: client */
+	struct store_memory *memory;
+	struct core_counters counters;
+
+	int64_t now_ns; /* of the event being handled */
+	enum core_state state;
+	int hosts;
+	int64_t grace_until_ns;
+	int64_t fallback_since_ns;
+	uint64_t fallback_granted_before; /* counter when the fallback began */
+
+	struct op *ops;
+	uint32_t op_count, op_capacity, op_free;
+	struct op_queue urgent, background;
+	size_t background_count;
+	size_t charges_left;        /* of the resync: ops whose charge is still to be acknowledged */
+	int64_t background_at_ns;   /* when the background queue is sent at the latest */
+	uint32_t in_flight[CORE_BATCH_MAX];
+	size_t in_flight_count;
+	int64_t sent_ns;
+	int64_t rtt_ns;
+
+	uint32_t sweep_slot;
+	int64_t sweep_at_ns;
+	bool draining;
+};
+
+/* core.c */
+void client_forget(struct core *core, uint32_t index);
+uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len); /* found or made; CLIENT_NONE: no room */
+
+static inline struct client *client_at(struct core *core, uint32_t index) {
+	return &core->pool.clients[index];
+}
+
+static inline struct core_policy *policy_of(struct core *core, const struct client *client) {
+	return &core->policies[client->policy];
+}
+
+static inline bool uses_memory(const struct core *core) {
+	return core->state == CORE_MEMORY || core->state == CORE_FALLBACK;
+}
+
+static inline const struct grant_terms *terms_now(const struct core *core, const struct core_policy *policy) {
+	return core->state == CORE_FALLBACK ? &policy->fallback_terms : &policy->terms;
+}
+
+/* core_batch.c */
+struct op *op_for(struct core *core, uint32_t client); /* the client's op, made if there is none; NULL without memory */
+void op_make_urgent(struct core *core, struct op *op);
+int op_add_waiter(struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns);
+void batch_flush(struct core *core, int64_t now_ns);
+void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
+void ops_init(struct core *core);
+void ops_deinit(struct core *core);
+
+/* core_lease.c */
+void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
+void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
+void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
+void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
+bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
+uint64_t lease_unspent(const struct core *core, const struct client *client);
+
+/* core_fallback.c */
+void fallback_enter(struct core *core, int64_t now_ns);
+int32_t fallback_preset(struct core *core, struct client *client);
+void fallback_leave(struct core *core, int64_t now_ns);
+int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
+
+#endif

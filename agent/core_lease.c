@@ -1,0 +1,377 @@
+/*
+ * core_lease.c - leases: how large, into the table, out of it again, and when.
+ *
+ * A client has two banks, for two consecutive sub-windows. The agent's private
+ * record says what each was given; the table says what is left of it.
+ *
+ *     now |---- current ----|---- next ----|
+ *                      ^ lead: time to lease the next one, if the client is busy
+ */
+#include "../lib/stint.h"
+#include "core_internal.h"
+
+/* A lease should last about this long at the client's rate: half a sub-window, but neither so short that
+ * every check asks nor so long that credits lie idle here while another host needs them. */
+#define HORIZON_MIN_NS (500 * NS_PER_MS)
+#define HORIZON_MAX_NS (5000 * NS_PER_MS)
+
+/* How long before a sub-window ends the next one is leased: a statement takes about a millisecond, and ten on
+ * a busy server; some round trips of slack. Never more than half a sub-window: the rate must be known first. */
+#define LEAD_MIN_NS (25 * NS_PER_MS)
+#define LEAD_ROUND_TRIPS 8
+
+/* A client is busy, and worth leasing ahead for, from this many credits in a sub-window on. */
+#define BUSY_CREDITS 2u
+
+#define ELAPSED_MIN_NS (1 * NS_PER_MS) /* rates over less are noise */
+
+static int64_t min64(int64_t a, int64_t b) {
+	return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b) {
+	return a > b ? a : b;
+}
+
+static uint8_t fallback_flag(int bank) {
+	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
+}
+
+static int64_t sub_window_ns(struct core *core, const struct client *client) {
+	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
+}
+
+static int64_t horizon_ns(int64_t sub_ns) {
+	return min64(HORIZON_MAX_NS, max64(HORIZON_MIN_NS, sub_ns / 2));
+}
+
+static int64_t lead_ns(const struct core *core, int64_t sub_ns) {
+	return min64(sub_ns / 2, max64(LEAD_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns));
+}
+
+static bool is_live(const struct client *client, int bank, int64_t now_ns) {
+	return client->lease[bank].deadline_ns > now_ns;
+}
+
+/* The bank of the sub-window that is running; -1: none. Of two live ones the earlier; one alone is the
+ * current one unless it ends later than a sub-window from now. */
+static int current_bank(struct core *core, const struct client *client, int64_t now_ns) {
+	int found = -1;
+	for (int bank = 0; bank < 2; bank++)
+		if (is_live(client, bank, now_ns) &&
+		    (found < 0 || client->lease[bank].deadline_ns < client->lease[found].deadline_ns))
+			found = bank;
+	if (found >= 0 && client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client))
+		return -1;
+	return found;
+}
+
+static uint32_t credits_left(const struct core *core, const struct client *client, int bank) {
+	if (client->slot == TABLE_NO_SLOT)
+		return 0;
+	uint32_t credits = table_credits(core->table, client->slot, bank);
+	return credits < client->granted[bank] ? credits : client->granted[bank];
+}
+
+static uint32_t used_of(const struct core *core, const struct client *client, int bank) {
+	return client->granted[bank] - credits_left(core, client, bank);
+}
+
+uint64_t lease_unspent(const struct core *core, const struct client *client) {
+	return (uint64_t)credits_left(core, client, 0) + credits_left(core, client, 1);
+}
+
+/* ---- Size ----------------------------------------------------------------- */
+
+/* Credits per sub-window at the client's present rate, and within the horizon. */
+struct demand {
+	double per_sub_window;
+	double per_horizon;
+};
+
+static struct demand demand_of(struct core *core, const struct client *client, int64_t now_ns) {
+	int64_t sub_ns = sub_window_ns(core, client);
+	double horizon = (double)min64(horizon_ns(sub_ns), sub_ns);
+	struct demand demand = {.per_sub_window = client->demand, .per_horizon = client->demand * (horizon / (double)sub_ns)};
+	int bank = current_bank(core, client, now_ns);
+	if (bank < 0)
+		return demand;
+	int64_t elapsed_ns = max64(ELAPSED_MIN_NS, sub_ns - (client->lease[bank].deadline_ns - now_ns));
+	double used = used_of(core, client, bank);
+	double rate = used / (double)elapsed_ns;
+	/* Twice what was used so far: a burst grows in a few steps, and no lease is far larger than what was seen. */
+	double grown = rate * horizon < 2 * used + 1 ? rate * horizon : 2 * used + 1;
+	if (used >= 1 && grown > demand.per_horizon)
+		demand.per_horizon = grown;
+	if (rate * (double)sub_ns > demand.per_sub_window && used >= BUSY_CREDITS)
+		demand.per_sub_window = rate * (double)sub_ns < 2 * used ? rate * (double)sub_ns : 2 * used;
+	return demand;
+}
+
+static int32_t clamp_credits(double credits, int32_t most) {
+	return credits >= most ? most : credits < 0 ? 0 : (int32_t)credits;
+}
+
+void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request) {
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	if (core->draining || client->slot == TABLE_NO_SLOT) {
+		request->want = request->need; /* nowhere to keep more */
+		return;
+	}
+	struct demand demand = demand_of(core, client, now_ns);
+	if (request->need > 0 || op->wants_more)
+		request->want = clamp_credits((double)request->need + demand.per_horizon, terms->max_requests);
+	if (op->wants_more && request->want == 0)
+		request->want = 1;
+	if (request->want < request->need)
+		request->want = request->need;
+	/* A quarter more than last time: rates vary, and a top-up costs a statement. */
+	if (op->wants_next)
+		request->next_want = clamp_credits(1 + demand.per_sub_window * 1.25, terms->max_requests);
+}
+
+/* ---- Out of the table ------------------------------------------------------- */
+
+/* Notes a return with the client's next request: of one sub-window and the one after it. */
+static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
+	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
+	struct op *op = op_for(core, index);
+	if (!op)
+		return; /* burnt */
+	if (op->return_sub_window == 0) {
+		op->return_sub_window = sub_window;
+		op->return_first = op->return_second = 0;
+	}
+	if (sub_window + sub_us == op->return_sub_window && op->return_second == 0) {
+		op->return_second = op->return_first;
+		op->return_first = 0;
+		op->return_sub_window = sub_window;
+	}
+	if (sub_window == op->return_sub_window)
+		op->return_first += (int32_t)credits;
+	else if (sub_window == op->return_sub_window + sub_us)
+		op->return_second += (int32_t)credits;
+	else
+		return; /* three different sub-windows at once: burnt */
+	core->counters.returned += credits;
+}
+
+static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window, uint32_t credits) {
+	struct lease_grant ignored;
+	store_memory_take(core->memory, terms_now(core, &core->policies[client->policy]), &(struct lease_request){
+		.policy_id = client->policy + 1,
+		.client_id = client->id,
+		.client_id_len = client->id_len,
+		.return_sub_window = sub_window,
+		.return_first = (int32_t)credits,
+	}, core->now_ns / NS_PER_US, 1, &ignored);
+	core->counters.returned += credits;
+}
+
+static void give_back(struct core *core, uint32_t index, int bank, uint32_t credits) {
+	const struct client *client = client_at(core, index);
+	int64_t sub_window = client->lease[bank].sub_window;
+	bool of_fallback = client->flags & fallback_flag(bank);
+	int64_t window_ns = policy_of(core, client)->time_window_ms * NS_PER_MS;
+	if (credits == 0 || sub_window == 0 || core->now_ns - client->lease[bank].deadline_ns > window_ns)
+		return; /* nothing, or off the books by now */
+	if (core->state == CORE_MEMORY || (of_fallback && core->state == CORE_FALLBACK))
+		return_to_memory(core, client, sub_window, credits);
+	else if (!of_fallback && core->state != CORE_FALLBACK)
+		note_return(core, index, sub_window, credits);
+}
+
+/* What a sub-window used says what the next ones will: up at once, down by halves. */
+static void learn_demand(struct client *client, uint32_t used) {
+	client->demand = used > client->demand ? used : (client->demand + used) / 2;
+	if (used >= BUSY_CREDITS)
+		client->flags |= CLIENT_BUSY;
+	else
+		client->flags &= (uint8_t)~CLIENT_BUSY;
+}
+
+void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back) {
+	struct client *client = client_at(core, index);
+	if (client->lease[bank].deadline_ns == 0)
+		return;
+	uint32_t left = client->slot == TABLE_NO_SLOT ? 0 : table_drain(core->table, client->slot, bank);
+	if (left > client->granted[bank])
+		left = client->granted[bank];
+	learn_demand(client, client->granted[bank] - left);
+	if (giving_back)
+		give_back(core, index, bank, left);
+	client->lease[bank] = (struct client_lease){0};
+	client->granted[bank] = 0;
+	client->flags &= (uint8_t)~fallback_flag(bank);
+}
+
+/* ---- Into the table -------------------------------------------------------- */
+
+struct part { /* of a grant: what is for one sub-window */
+	int64_t sub_window;
+	int64_t start_ns;
+	int64_t deadline_ns;
+	uint32_t granted;
+	uint32_t served; /* of these, given to who waited */
+	bool is_next;
+};
+
+static int same_sub_window(const struct core *core, const struct client *client, const struct part *part, int64_t now_ns) {
+	bool fallback = core->state == CORE_FALLBACK;
+	for (int bank = 0; bank < 2; bank++)
+		if (is_live(client, bank, now_ns) && client->lease[bank].sub_window == part->sub_window &&
+		    !!(client->flags & fallback_flag(bank)) == fallback)
+			return bank;
+	return -1;
+}
+
+/* A bank to replace: one that is over, else one of unknown origin, else the one that ends first. */
+static int replaceable_bank(const struct client *client, int64_t now_ns) {
+	for (int bank = 0; bank < 2; bank++)
+		if (!is_live(client, bank, now_ns))
+			return bank;
+	for (int bank = 0; bank < 2; bank++)
+		if (client->lease[bank].sub_window == 0)
+			return bank;
+	return client->lease[0].deadline_ns <= client->lease[1].deadline_ns ? 0 : 1;
+}
+
+static void place_part(struct core *core, uint32_t index, const struct part *part, int64_t now_ns) {
+	struct client *client = client_at(core, index);
+	int bank = same_sub_window(core, client, part, now_ns);
+	if (bank >= 0) {
+		client->granted[bank] += part->granted;
+		table_add(core->table, client->slot, bank, part->granted - part->served);
+		return;
+	}
+	bank = replaceable_bank(client, now_ns);
+	lease_settle(core, index, bank, true);
+	bool fallback = core->state == CORE_FALLBACK;
+	client->lease[bank] = (struct client_lease){.sub_window = part->sub_window, .deadline_ns = part->deadline_ns};
+	client->granted[bank] = part->granted;
+	if (fallback)
+		client->flags |= fallback_flag(bank);
+	table_publish(core->table, client->slot, bank, &(struct table_lease){
+		.credits = part->granted - part->served,
+		.flag = fallback ? WORD_FALLBACK_BIT : 0,
+		.start_ns = part->start_ns,
+		.deadline_ns = part->deadline_ns,
+		.is_next = part->is_next,
+	});
+}
+
+static void set_timer(struct core *core, uint32_t index, int64_t at_ns) {
+	struct client *client = client_at(core, index);
+	if (client->flags & CLIENT_TIMED)
+		return;
+	if (heap_push(&core->timers, at_ns, index) == 0)
+		client->flags |= CLIENT_TIMED;
+}
+
+/* When something is to be done for this client: its next sub-window to be leased, a lease over, or time to see
+ * whether it still uses what it has. A client that was served once and holds nothing needs no timer. */
+static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
+	struct client *client = client_at(core, index);
+	int bank = current_bank(core, client, now_ns);
+	bool has_next = is_live(client, 0, now_ns) && is_live(client, 1, now_ns);
+	int64_t sub_ns = sub_window_ns(core, client);
+	int64_t at_ns = now_ns + horizon_ns(sub_ns);
+	for (int b = 0; b < 2; b++)
+		if (is_live(client, b, now_ns))
+			at_ns = min64(at_ns, client->lease[b].deadline_ns);
+	if (bank >= 0 && !has_next) {
+		int64_t lead_at_ns = client->lease[bank].deadline_ns - lead_ns(core, sub_ns);
+		if (lead_at_ns > now_ns)
+			at_ns = min64(at_ns, lead_at_ns);
+	}
+	if (lease_unspent(core, client) > 0 || (bank >= 0 && used_of(core, client, bank) >= BUSY_CREDITS))
+		set_timer(core, index, at_ns);
+}
+
+void lease_place(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served) {
+	struct client *client = client_at(core, index);
+	struct part current = {
+		.sub_window = grant->sub_window,
+		.deadline_ns = sent_ns + grant->valid_us * NS_PER_US,
+		.granted = (uint32_t)grant->granted,
+		.served = (uint32_t)served,
+	};
+	struct part next = {
+		.sub_window = grant->sub_window + terms_now(core, policy_of(core, client))->sub_window_us,
+		.start_ns = now_ns + grant->starts_in_us * NS_PER_US,
+		.deadline_ns = sent_ns + grant->next_valid_us * NS_PER_US,
+		.granted = (uint32_t)grant->granted_next,
+		.is_next = true,
+	};
+	if (client->slot == TABLE_NO_SLOT)
+		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
+	if (current.granted > 0 && current.deadline_ns > now_ns)
+		place_part(core, index, &current, now_ns);
+	else if (current.granted > 0 && !uses_memory(core))
+		note_return(core, index, current.sub_window, current.granted);
+	if (next.granted > 0)
+		place_part(core, index, &next, now_ns);
+	plan_timer(core, index, now_ns);
+}
+
+/* ---- Timers ------------------------------------------------------------------ */
+
+static bool should_lease_next(struct core *core, const struct client *client, int bank, int64_t now_ns) {
+	if (bank < 0 || core->draining || (is_live(client, 0, now_ns) && is_live(client, 1, now_ns)))
+		return false;
+	int64_t sub_ns = sub_window_ns(core, client);
+	if (now_ns < client->lease[bank].deadline_ns - lead_ns(core, sub_ns))
+		return false;
+	uint32_t used = used_of(core, client, bank);
+	return used >= BUSY_CREDITS || (used > 0 && client->flags & CLIENT_BUSY);
+}
+
+void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
+	struct client *client = client_at(core, index);
+	if (!(client->flags & CLIENT_TIMED) || client->slot == TABLE_NO_SLOT)
+		return;
+	client->flags &= (uint8_t)~CLIENT_TIMED;
+	for (int bank = 0; bank < 2; bank++)
+		if (!is_live(client, bank, now_ns))
+			lease_settle(core, index, bank, true);
+	bool used = table_was_referenced(core->table, client->slot);
+	if (used)
+		client->idle = 0;
+	int bank = current_bank(core, client, now_ns);
+	if (should_lease_next(core, client, bank, now_ns)) {
+		struct op *op = op_for(core, index);
+		if (op) {
+			op->wants_next = true;
+			op_make_urgent(core, op);
+		}
+	} else if (!used && lease_unspent(core, client) > 0) {
+		lease_settle(core, index, 0, true);
+		lease_settle(core, index, 1, true);
+	}
+	plan_timer(core, index, now_ns);
+}
+
+/* ---- A check by way of the agent -------------------------------------------- */
+
+/* Like an app: a message and a refill may have crossed. */
+bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict) {
+	int bank = current_bank(core, client, now_ns);
+	if (client->slot == TABLE_NO_SLOT || bank < 0)
+		return false;
+	bool is_later = client->lease[bank].deadline_ns > client->lease[!bank].deadline_ns;
+	if (is_later && now_ns < table_later_start(core->table, client->slot))
+		return false;
+	if (!table_take(core->table, client->slot, bank, cost))
+		return false;
+	bool fallback = client->flags & fallback_flag(bank);
+	const struct core_policy *policy = policy_of(core, client);
+	*verdict = (struct core_verdict){
+		.allowed = true,
+		.source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+		.deadline_ns = client->lease[bank].deadline_ns,
+		.limit = fallback ? policy->fallback_terms.max_requests : policy->terms.max_requests,
+		.remaining = credits_left(core, client, bank),
+		.reset_after_ms = policy->time_window_ms,
+	};
+	return true;
+}

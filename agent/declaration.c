@@ -1,0 +1,184 @@
+/*
+ * declaration.c - an app says what a policy's limits are. The database decides
+ * what comes of it: it is created, changed, or pinned by an operator. While the
+ * database is away the app's word counts on this host, and is passed on later.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/stint.h"
+#include "agent.h"
+#include "log.h"
+
+struct declaration {
+	struct declaration *next;
+	struct agent *agent;
+	server_peer peer;
+	uint32_t serial;
+	uint16_t flags;  /* WIRE_DECLARE_... */
+	bool under_way;  /* the database has been asked */
+	struct policy_row row;
+};
+
+static void unlink_declaration(struct declaration *d) {
+	struct declaration **at = &d->agent->declarations;
+	while (*at != d)
+		at = &(*at)->next;
+	*at = d->next;
+	free(d);
+}
+
+static void reply(struct agent *agent, server_peer peer, uint32_t serial, int status, int index, bool pinned) {
+	struct wire_declared declared = {
+		.head = {.type = WIRE_DECLARED, .flags = pinned ? WIRE_DECLARED_PINNED : 0, .serial = serial},
+		.status = status,
+		.policy = index < 0 ? 0 : (uint32_t)index,
+	};
+	server_send(agent->server, peer, &declared, sizeof declared);
+}
+
+/* Answers and frees. */
+static void finish(struct declaration *d, int status, int index) {
+	bool pinned = index >= 0 && d->agent->policies.policy[index].row.pinned &&
+	              !policy_limits_equal(&d->row, &d->agent->policies.policy[index].row);
+	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
+	unlink_declaration(d);
+}
+
+/* ---- Without the database --------------------------------------------------- */
+
+static int add_locally(struct agent *agent, const struct policy_row *row) {
+	int index = policies_add(&agent->policies, row);
+	if (index < 0)
+		return -1;
+	agent->policies.policy[index].undeclared = agent->database != NULL;
+	if (!agent->database)
+		agent->policies.policy[index].row.policy_id = index + 1; /* the memory store has no other ids */
+	return index;
+}
+
+static void change_locally(struct agent *agent, int index, const struct policy_row *row) {
+	struct policy *policy = &agent->policies.policy[index];
+	struct policy_row changed = *row;
+	changed.policy_id = policy->row.policy_id;
+	policies_set(&agent->policies, index, &changed);
+	policy->undeclared = agent->database != NULL;
+}
+
+static void decide_locally(struct declaration *d) {
+	struct agent *agent = d->agent;
+	int index = policies_find(&agent->policies, d->row.name);
+	if (d->flags & WIRE_DECLARE_MUST_EXIST) {
+		finish(d, index < 0 ? STINT_ENOPOLICY : 0, index);
+		return;
+	}
+	if (index < 0)
+		index = add_locally(agent, &d->row);
+	else if (!(d->flags & WIRE_DECLARE_AGAIN) && !agent->policies.policy[index].row.pinned &&
+	         !policy_limits_equal(&d->row, &agent->policies.policy[index].row))
+		change_locally(agent, index, &d->row);
+	if (index >= 0)
+		agent_apply_policy(agent, index, true);
+	finish(d, index < 0 ? STINT_EFULL : 0, index);
+}
+
+/* ---- With the database ------------------------------------------------------ */
+
+static void ask_again_later(struct declaration *d) {
+	d->under_way = false;
+}
+
+static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
+	struct declaration *d = context;
+	struct agent *agent = d->agent;
+	const struct policy_row *found = NULL;
+	if (outcome != LEASE_DONE) {
+		ask_again_later(d);
+		return;
+	}
+	link_apply_rows(agent, rows, count);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(rows[i].name, d->row.name) == 0)
+			found = &rows[i];
+	int index = policies_find(&agent->policies, d->row.name);
+	if (found && index < 0) {
+		index = policies_add(&agent->policies, found);
+		if (index >= 0)
+			agent_apply_policy(agent, index, true);
+	}
+	if (!found)
+		finish(d, STINT_ENOPOLICY, -1);
+	else
+		finish(d, index < 0 ? STINT_EFULL : 0, index);
+	agent_pump(agent);
+}
+
+static void on_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id) {
+	struct declaration *d = context;
+	(void)policy_id;
+	if (outcome != LEASE_DONE) {
+		log_warning("policy %s was not declared: %s", d->row.name, database_last_error(d->agent->database));
+		ask_again_later(d);
+		return;
+	}
+	if (strcmp(status, "pinned") == 0)
+		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", d->row.name);
+	else if (strcmp(status, "kept") != 0 && strcmp(status, "unchanged") != 0)
+		log_info("policy %s %s: %lld requests in %lld ms", d->row.name, status, (long long)d->row.max_requests,
+		         (long long)d->row.time_window_ms);
+	database_get_policies(d->agent->database, on_policies, d);
+}
+
+static void ask_database(struct declaration *d) {
+	struct database *database = d->agent->database;
+	d->under_way = true;
+	if (d->flags & WIRE_DECLARE_MUST_EXIST)
+		database_get_policies(database, on_policies, d);
+	else
+		database_declare(database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
+}
+
+static void proceed(struct declaration *d) {
+	struct agent *agent = d->agent;
+	enum core_state state = core_state(agent->core);
+	if (d->under_way)
+		return;
+	if (!agent->database || state == CORE_FALLBACK)
+		decide_locally(d);
+	else if (agent->link.synced)
+		ask_database(d);
+}
+
+void declaration_on_message(void *context, server_peer peer, const struct wire_declare *message, const char *name, size_t length) {
+	struct agent *agent = context;
+	struct policy_row row;
+	int status = policy_from_declaration(&row, message, name, length);
+	struct declaration *d = status == 0 ? calloc(1, sizeof *d) : NULL;
+	if (!d) {
+		reply(agent, peer, message->head.serial, status ? status : STINT_ENOMEM, -1, false);
+		return;
+	}
+	*d = (struct declaration){
+		.next = agent->declarations,
+		.agent = agent,
+		.peer = peer,
+		.serial = message->head.serial,
+		.flags = message->head.flags,
+		.row = row,
+	};
+	agent->declarations = d;
+	proceed(d);
+	agent_pump(agent);
+}
+
+void declarations_resume(struct agent *agent) {
+	for (struct declaration *d = agent->declarations, *next; d; d = next) {
+		next = d->next;
+		proceed(d);
+	}
+}
+
+void declarations_free(struct agent *agent) {
+	while (agent->declarations)
+		unlink_declaration(agent->declarations);
+}

@@ -1,0 +1,49 @@
+/*
+ * grant.h - the arithmetic of the windows: how many credits a client may have
+ * now. Pure: no clock, no storage. The same function as stint.take() in
+ * sql/, for the memory store and the fallback; a test feeds both the same
+ * histories.
+ *
+ * The window is cut into sub-windows of `sub_window_us`; a ring keeps how much
+ * was charged to each. Credits charged to sub-window j may be spent only in j,
+ * and every run of runs + 1 consecutive sub-windows sums to at most the limit.
+ * Any interval as long as the window touches at most runs + 1 sub-windows, so it
+ * never holds more than the limit. A fixed window is one sub-window with runs 0.
+ */
+#ifndef STINT_GRANT_H
+#define STINT_GRANT_H
+
+#include <stdint.h>
+
+#include "lease.h"
+
+#define GRANT_RESOLUTION_MAX 60
+/* A run, plus the sub-window before it that an earlier "current" may still need, plus the next one. */
+#define GRANT_RING_MAX (GRANT_RESOLUTION_MAX + 2)
+
+/* A time that is behind the ring by more than this is a clock that stepped back; by less, it is a
+ * time that was read before a wait. The database ends a statement that takes longer. */
+#define GRANT_STALE_US INT64_C(2000000)
+
+struct grant_ring {
+	int64_t head_us;       /* start of the newest sub-window */
+	int64_t sub_window_us; /* 0: a client never seen */
+	int length;
+	int32_t counts[GRANT_RING_MAX]; /* newest first */
+};
+
+struct grant_terms {
+	int32_t max_requests;  /* 0: blocked */
+	int64_t sub_window_us; /* at least 1000 */
+	int runs;              /* resolution, or 0 for a fixed window */
+	int64_t phase_us;      /* 0 .. sub_window_us - 1; of a new client's edges */
+};
+
+/* Applies returns, charges and grants of `request` at time t_us (greater than any phase), answers in *out. */
+void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
+                int64_t t_us, int hosts, struct lease_grant *out);
+
+/* What was charged in the runs + 1 sub-windows that end with the newest. */
+int64_t grant_recent(const struct grant_ring *ring, int runs);
+
+#endif

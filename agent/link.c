@@ -1,0 +1,287 @@
+/*
+ * link.c - the agent and its database, besides leases: getting in step after each
+ * connect, the heartbeat, changes of policies and overrides, expiry of idle rows.
+ *
+ *     up -> declare what apps said meanwhile, load policies -> in step
+ *     every HEARTBEAT_MS, and on NOTIFY: has anything changed?
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/stint.h"
+#include "agent.h"
+#include "log.h"
+#include "notify.h"
+
+#include <event2/event.h>
+
+/* Attempts to connect are made every few hundred milliseconds; their failure is news this often. */
+#define FAILURE_LOG_NS INT64_C(30000000000)
+
+/* The database's clock against ours: more than this between two pulses is a step, not drift. */
+#define CLOCK_STEP_US INT64_C(1000000)
+
+/* Rows that one call of expiry looks at: some milliseconds. While it finds much to delete it goes on at
+ * once, with pauses that leave the database three quarters of the time. */
+#define EXPIRE_ROWS 1000
+static const struct timeval expiry_busy = {.tv_usec = 20000};
+static const struct timeval expiry_idle = {.tv_sec = 2};
+
+static void fetch_changes(struct agent *agent);
+
+/* ---- Policies ------------------------------------------------------------------ */
+
+static void apply_row(struct agent *agent, int index, const struct policy_row *row) {
+	struct policy *policy = &agent->policies.policy[index];
+	if (!policy_limits_equal(&policy->row, row))
+		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests, row->time_window_ms);
+	policies_set(&agent->policies, index, row);
+	agent_apply_policy(agent, index, true);
+}
+
+static const struct policy_row *row_named(const struct policy_row *rows, size_t count, const char *name) {
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+void link_apply_rows(struct agent *agent, const struct policy_row *rows, size_t count) {
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		struct policy *policy = &agent->policies.policy[i];
+		if (!policy->used)
+			continue;
+		const struct policy_row *row = row_named(rows, count, policy->row.name);
+		if (row)
+			apply_row(agent, i, row);
+		else if (policy->row.policy_id != 0) {
+			log_warning("policy %s was dropped: checks of it fail", policy->row.name);
+			policy->row.policy_id = 0;
+			agent_apply_policy(agent, i, false);
+		}
+	}
+}
+
+/* ---- Getting in step --------------------------------------------------------- */
+
+static void on_late_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id) {
+	struct policy *policy = context;
+	(void)policy_id;
+	if (outcome != LEASE_DONE)
+		return; /* the next time we get in step */
+	policy->undeclared = false;
+	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
+}
+
+static void on_reported(void *context, enum lease_outcome outcome) {
+	(void)context;
+	if (outcome != LEASE_DONE)
+		log_warning("the fallback period was not recorded");
+}
+
+static void report_fallback(struct agent *agent, int64_t since_ns) {
+	const struct core_counters *counters = core_counters(agent->core);
+	int64_t lasted_ms = (agent_now_ns() - since_ns) / 1000000;
+	int64_t clients = (int64_t)core_fallback_clients(agent->core);
+	log_info("fallback ended after %" PRId64 " ms: %" PRIu64 " credits used, %zu clients to charge", lasted_ms,
+	         counters->fallback_granted, core_uncharged(agent->core));
+	database_report_fallback(agent->database, lasted_ms, 0, (int64_t)counters->fallback_granted, clients, agent->link.why,
+	                         on_reported, agent);
+}
+
+static void on_synced(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
+	struct agent *agent = context;
+	struct link *link = &agent->link;
+	link->syncing = false;
+	if (outcome != LEASE_DONE)
+		return; /* the connection is lost, or the next heartbeat tries again */
+	link_apply_rows(agent, rows, count);
+	link->synced = true;
+	int64_t since_ns = core_fallback_since_ns(agent->core);
+	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
+	if (since_ns)
+		report_fallback(agent, since_ns);
+	if (link->change_id == 0)
+		link->change_id = link->hello.change_id;
+	else if (link->hello.change_id > link->change_id)
+		fetch_changes(agent);
+	declarations_resume(agent);
+	agent_pump(agent);
+}
+
+static void start_sync(struct agent *agent) {
+	agent->link.syncing = true;
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		if (agent->policies.policy[i].used && agent->policies.policy[i].undeclared)
+			database_declare(agent->database, &agent->policies.policy[i].row, false, on_late_declared, &agent->policies.policy[i]);
+	database_get_policies(agent->database, on_synced, agent);
+}
+
+static void on_up(void *context, const struct database_hello *hello) {
+	struct agent *agent = context;
+	if (agent->link.hello.timeline[0] && strcmp(agent->link.hello.timeline, hello->timeline) != 0)
+		log_warning("the database was promoted: timeline %s, was %s", hello->timeline, agent->link.hello.timeline);
+	agent->link.hello = *hello;
+	agent->link.failed_logged_ns = 0;
+	agent->link.clock_offset_us = 0;
+	log_info("connected to the database as host %d, %d hosts live", hello->host_id, hello->live_hosts);
+	start_sync(agent);
+}
+
+static void on_down(void *context, const char *why) {
+	struct agent *agent = context;
+	struct link *link = &agent->link;
+	int64_t now_ns = agent_now_ns();
+	bool lost = link->synced;
+	link->synced = link->syncing = link->expiring = false;
+	snprintf(link->why, sizeof link->why, "%.*s", (int)sizeof link->why - 1, why);
+	if (lost || now_ns - link->failed_logged_ns > FAILURE_LOG_NS || link->failed_logged_ns == 0) {
+		log_warning("%s the database: %s", lost ? "lost" : "cannot reach", why);
+		link->failed_logged_ns = lost ? 0 : now_ns;
+	}
+	if (lost)
+		core_database_lost(agent->core, now_ns);
+	else
+		core_database_down(agent->core, now_ns);
+	agent_pump(agent);
+}
+
+/* ---- Changes ------------------------------------------------------------------ */
+
+static void on_reloaded(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
+	struct agent *agent = context;
+	if (outcome == LEASE_DONE)
+		link_apply_rows(agent, rows, count);
+	agent_pump(agent);
+}
+
+static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
+	struct agent *agent = context;
+	bool reload = false;
+	if (outcome != LEASE_DONE)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		int index = policies_find_id(&agent->policies, rows[i].policy_id);
+		if (rows[i].client_id[0] == 0)
+			reload = true;
+		else if (index >= 0)
+			core_client_changed(agent->core, agent_now_ns(), (uint16_t)index, rows[i].client_id, (uint8_t)strlen(rows[i].client_id));
+		if (rows[i].change_id > agent->link.change_id)
+			agent->link.change_id = rows[i].change_id;
+	}
+	if (reload)
+		database_get_policies(agent->database, on_reloaded, agent);
+	if (count > 0)
+		fetch_changes(agent); /* a call returns so many at most: until there are none */
+	agent_pump(agent);
+}
+
+static void fetch_changes(struct agent *agent) {
+	database_get_changes(agent->database, agent->link.change_id, on_changes, agent);
+}
+
+static void on_notified(void *context) {
+	struct agent *agent = context;
+	if (agent->link.synced)
+		fetch_changes(agent);
+}
+
+const struct database_events link_events = {.up = on_up, .down = on_down, .notified = on_notified};
+
+/* ---- Heartbeat ------------------------------------------------------------------ */
+
+static void watch_clock(struct link *link, int64_t now_us) {
+	int64_t offset_us = now_us - agent_now_ns() / 1000;
+	int64_t step_us = offset_us - link->clock_offset_us;
+	if (link->clock_offset_us != 0 && llabs(step_us) > CLOCK_STEP_US)
+		log_warning("the database's clock stepped by %+.1f s", (double)step_us / 1e6);
+	link->clock_offset_us = offset_us;
+}
+
+static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
+	struct agent *agent = context;
+	if (outcome != LEASE_DONE || !pulse)
+		return;
+	core_set_hosts(agent->core, pulse->live_hosts);
+	agent->link.hello.live_hosts = pulse->live_hosts;
+	watch_clock(&agent->link, pulse->now_us);
+	if (pulse->change_id > agent->link.change_id)
+		fetch_changes(agent);
+}
+
+void link_on_heartbeat(struct agent *agent) {
+	char sentence[256];
+	status_sentence(agent, sentence, sizeof sentence);
+	notify_status(sentence);
+	if (!agent->database || !database_is_up(agent->database))
+		return;
+	if (!agent->link.synced) {
+		if (!agent->link.syncing)
+			start_sync(agent);
+		return;
+	}
+	int64_t since_ns = core_fallback_since_ns(agent->core);
+	database_heartbeat(agent->database, status_state_name(core_state(agent->core)), core_client_count(agent->core),
+	                   since_ns ? (agent_now_ns() - since_ns) / 1000000 : 0, on_pulsed, agent);
+	declarations_resume(agent);
+}
+
+static void on_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted) {
+	struct agent *agent = context;
+	agent->link.expiring = false;
+	(void)examined;
+	if (outcome == LEASE_DONE && deleted > EXPIRE_ROWS / 4)
+		event_add(agent->expiry, &expiry_busy);
+}
+
+void link_on_expiry(struct agent *agent) {
+	event_add(agent->expiry, &expiry_idle);
+	if (!agent->database || !agent->link.synced || agent->link.expiring || agent->stopping)
+		return;
+	agent->link.expiring = true;
+	database_expire_counters(agent->database, EXPIRE_ROWS, on_expired, agent);
+}
+
+/* ---- State ------------------------------------------------------------------------ */
+
+static void log_state(const struct agent *agent, enum core_state state) {
+	if (state == CORE_FALLBACK)
+		log_warning("fallback: this host's own limits until the database is back (%s)",
+		            agent->link.why[0] ? agent->link.why : "no answer");
+	else
+		log_info("%s", status_state_name(state));
+}
+
+void link_note_state(struct agent *agent) {
+	struct link *link = &agent->link;
+	enum core_state state = core_state(agent->core);
+	if (state == link->state)
+		return;
+	link->state = state;
+	link->state_since_ns = agent_now_ns();
+	link->fallbacks += state == CORE_FALLBACK;
+	log_state(agent, state);
+	char sentence[256];
+	status_sentence(agent, sentence, sizeof sentence);
+	notify_status(sentence);
+	if (state == CORE_FALLBACK)
+		declarations_resume(agent);
+}
+
+int link_open(struct agent *agent) {
+	const struct database_options options = {
+		.conninfo = agent->config.database,
+		.host = agent->config.host,
+		.instance = agent->instance,
+		.version = STINT_VERSION,
+		.timeout_ms = (int)agent->config.database_timeout_ms,
+	};
+	if (config_is_memory(&agent->config))
+		return 0;
+	if (database_new(&agent->database, agent->base, &options, &link_events, agent) != 0)
+		return -1;
+	database_connect(agent->database);
+	return 0;
+}

@@ -1,0 +1,96 @@
+/* main.c - stintd's command line. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../lib/stint.h"
+#include "agent.h"
+#include "log.h"
+
+#define CONFIG_PATH "/etc/stint/stint.conf"
+
+enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static void print_help(void) {
+	size_t count;
+	const struct config_key *keys = config_keys(&count);
+	printf("Usage: stintd [-c FILE] [--check]\n"
+	       "The agent of this host: keeps the table of credits that apps decide in, filled from PostgreSQL.\n\n"
+	       "  -c, --config FILE  configuration (default " CONFIG_PATH ")\n"
+	       "      --check        check the configuration, print what is in force, and exit\n"
+	       "  -h, --help         this text\n"
+	       "  -V, --version      the version\n\n"
+	       "The file has one section, [stint]. Every key can also come from the environment as STINT_<KEY>.\n\n");
+	for (size_t i = 0; i < count; i++) {
+		printf("  %-20s %s", keys[i].name, keys[i].help);
+		if (!keys[i].standard)
+			printf(" (required)");
+		else if (keys[i].standard[0])
+			printf(" (default %s)", keys[i].standard);
+		if (!keys[i].size)
+			printf(" [%lld to %lld]", (long long)keys[i].least, (long long)keys[i].most);
+		printf("\n");
+	}
+	printf("\nSignals: SIGHUP reads the configuration again, SIGTERM returns unused leases and stops.\n");
+}
+
+/* The database's connection string may hold a password, so it isn't shown. */
+static void print_config(const struct config *config) {
+	printf("socket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = %lld\ndatabase_timeout_ms = %lld\n"
+	       "idle_timeout_s = %lld\nlog_level = %s\n",
+	       config->socket, config->shm, config_is_memory(config) ? "memory:" : "(a connection string)", config->host,
+	       (long long)config->max_clients, (long long)config->database_timeout_ms, (long long)config->idle_timeout_s,
+	       config->log_level);
+}
+
+static int run(const struct config *config, const char *path) {
+	static struct agent agent; /* large */
+	char error[AGENT_ERROR_MAX];
+	int result = EXIT_FAILED;
+	signal(SIGPIPE, SIG_IGN);
+	log_set_level((enum log_level)config_log_level(config));
+	if (agent_start(&agent, config, path, error) != 0)
+		log_error("%s", error);
+	else
+		result = agent_run(&agent) == 0 ? EXIT_OK : EXIT_FAILED;
+	agent_stop(&agent);
+	return result;
+}
+
+int main(int argc, char **argv) {
+	enum { OPTION_CHECK = 1000 };
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, OPTION_CHECK},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	const char *path = CONFIG_PATH;
+	bool check_only = false;
+	struct config config;
+	char error[CONFIG_ERROR_MAX];
+	for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
+		switch (option) {
+		case 'c': path = optarg; break;
+		case OPTION_CHECK: check_only = true; break;
+		case 'h': print_help(); return EXIT_OK;
+		case 'V': printf("stintd %s\n", STINT_VERSION); return EXIT_OK;
+		default: fprintf(stderr, "Try stintd --help.\n"); return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "stintd: unexpected argument \"%s\"\nTry stintd --help.\n", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (config_load(&config, path, error) != 0) {
+		fprintf(stderr, "stintd: %s\n", error);
+		return EXIT_USAGE;
+	}
+	if (check_only) {
+		print_config(&config);
+		return EXIT_OK;
+	}
+	return run(&config, path);
+}

@@ -1,0 +1,43 @@
+/*
+ * policy.h - the policies that apps of this host use: by name for apps, by index
+ * for the table, by id for the database. What an app may know of them is copied to the directory.
+ */
+#ifndef STINT_POLICY_H
+#define STINT_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../lib/layout.h"
+#include "../lib/wire.h"
+#include "core.h"
+#include "database.h"
+
+struct policy {
+	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
+	bool used;
+	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
+};
+
+struct policies {
+	struct directory_header *directory;
+	struct policy policy[POLICY_CAPACITY];
+};
+
+/* With take_over, what an earlier agent left in the directory stays, index by index. */
+void policies_init(struct policies *, struct directory_header *directory, bool take_over);
+
+int policies_find(const struct policies *, const char *name);                 /* an index, or -1 */
+int policies_find_id(const struct policies *, int32_t policy_id);             /* an index, or -1 */
+int policies_add(struct policies *, const struct policy_row *row);            /* an index, or -1: full */
+void policies_set(struct policies *, int index, const struct policy_row *row); /* new limits, also in the directory */
+
+/* Fills in defaults and checks. 0, STINT_ERANGE or STINT_EPOLICY. */
+int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length);
+bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b);
+void policy_to_core(const struct policy_row *row, bool live, struct core_policy *out);
+const char *policy_algorithm_name(int32_t algorithm);
+const char *policy_mode_name(int32_t mode);
+
+#endif

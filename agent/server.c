@@ -1,0 +1,432 @@
+#include "server.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../lib/layout.h"
+#include "../lib/stint.h"
+#include "log.h"
+
+/* Group members may connect: who may connect is who may limit. The directory above decides for everybody else. */
+#define SOCKET_MODE 0660
+#define BACKLOG 1024
+#define NO_CONNECTION UINT32_MAX
+
+/* Messages taken from one peer before the others get their turn. */
+#define MESSAGES_PER_TURN 64
+
+/* Out of descriptors: pause accepting instead of spinning on the listener. */
+static const struct timeval accept_pause = {.tv_usec = 100000};
+
+/* An app's clock may be behind ours by as long as we slept before reading its hello, and never ahead. Time
+ * namespaces are offset by the uptime of something else; a smaller offset than this stays unnoticed. */
+#define CLOCK_AHEAD_MAX_NS UINT64_C(1000000000)
+#define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
+
+struct connection {
+	struct server *server;
+	struct event *readable;
+	struct event *writable;
+	struct evbuffer *unsent; /* records of a 2-byte size and a message; NULL until it is needed */
+	int fd;
+	uint32_t index;
+	uint32_t generation;
+	uint32_t next_free;
+	bool greeted;
+};
+
+struct server {
+	struct event_base *base;
+	struct server_options options;
+	struct server_events events;
+	void *context;
+	struct event *listener;
+	struct event *resume;
+	struct connection **connections;
+	uint32_t capacity;
+	uint32_t free_head;
+	size_t count;
+	struct sockaddr_un address;
+	int fd;
+};
+
+/* ---- Connections ------------------------------------------------------------ */
+
+static server_peer peer_of(const struct connection *c) {
+	return (uint64_t)c->generation << 32 | c->index;
+}
+
+static void hang_up(struct connection *c, const char *why) {
+	struct server *server = c->server;
+	if (c->fd < 0)
+		return;
+	if (why)
+		log_warning("cut off an app: %s", why);
+	event_free(c->readable);
+	if (c->writable)
+		event_free(c->writable);
+	if (c->unsent)
+		evbuffer_free(c->unsent);
+	close(c->fd);
+	c->fd = -1;
+	c->readable = c->writable = NULL;
+	c->unsent = NULL;
+	c->generation++;
+	c->next_free = server->free_head;
+	server->free_head = c->index;
+	server->count--;
+}
+
+static struct connection *connection_at(const struct server *server, server_peer peer) {
+	uint32_t index = (uint32_t)peer;
+	if (index >= server->capacity || !server->connections[index])
+		return NULL;
+	struct connection *c = server->connections[index];
+	return c->fd >= 0 && c->generation == (uint32_t)(peer >> 32) ? c : NULL;
+}
+
+static struct connection *connection_slot(struct server *server) {
+	if (server->free_head != NO_CONNECTION) {
+		struct connection *c = server->connections[server->free_head];
+		server->free_head = c->next_free;
+		return c;
+	}
+	struct connection **grown = realloc(server->connections, (server->capacity + 1) * sizeof *grown);
+	if (!grown)
+		return NULL;
+	server->connections = grown;
+	struct connection *c = calloc(1, sizeof *c);
+	if (!c)
+		return NULL;
+	c->server = server;
+	c->fd = -1;
+	c->index = server->capacity;
+	server->connections[server->capacity++] = c;
+	return c;
+}
+
+/* ---- Sending ----------------------------------------------------------------- */
+
+static void on_writable(evutil_socket_t fd, short what, void *context) {
+	struct connection *c = context;
+	uint16_t size;
+	(void)fd;
+	(void)what;
+	while (evbuffer_copyout(c->unsent, &size, sizeof size) == sizeof size) {
+		const unsigned char *record = evbuffer_pullup(c->unsent, (ev_ssize_t)(sizeof size + size));
+		if (!record || send(c->fd, record + sizeof size, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+			if (record && (errno == EAGAIN || errno == EINTR))
+				return;
+			hang_up(c, NULL);
+			return;
+		}
+		evbuffer_drain(c->unsent, sizeof size + size);
+	}
+	event_del(c->writable);
+}
+
+static void keep_unsent(struct connection *c, const void *message, uint16_t size) {
+	if (!c->unsent)
+		c->unsent = evbuffer_new();
+	if (!c->writable)
+		c->writable = event_new(c->server->base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
+	if (!c->unsent || !c->writable || evbuffer_add(c->unsent, &size, sizeof size) != 0 ||
+	    evbuffer_add(c->unsent, message, size) != 0 || event_add(c->writable, NULL) != 0) {
+		hang_up(c, "out of memory");
+		return;
+	}
+	if (evbuffer_get_length(c->unsent) > SERVER_UNREAD_MAX)
+		hang_up(c, "it doesn't read its answers");
+}
+
+void server_send(struct server *server, server_peer peer, const void *message, size_t size) {
+	struct connection *c = connection_at(server, peer);
+	if (!c)
+		return;
+	bool queued = c->unsent && evbuffer_get_length(c->unsent) > 0;
+	if (!queued && send(c->fd, message, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return;
+	if (queued || errno == EAGAIN || errno == EINTR)
+		keep_unsent(c, message, (uint16_t)size);
+	else
+		hang_up(c, NULL); /* it is gone; what it waited for is counted as spent */
+}
+
+static int send_welcome(struct connection *c) {
+	const struct server_options *options = &c->server->options;
+	struct wire_welcome welcome = {
+		.head = {.type = WIRE_WELCOME},
+		.wire_version = WIRE_VERSION,
+		.layout_version = LAYOUT_VERSION,
+		.generation = options->generation,
+	};
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = {0};
+	struct iovec part = {.iov_base = &welcome, .iov_len = sizeof welcome};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
+	};
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+	rights->cmsg_level = SOL_SOCKET;
+	rights->cmsg_type = SCM_RIGHTS;
+	rights->cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(rights), (int[]){options->directory_fd, options->table_fd}, 2 * sizeof(int));
+	return sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof welcome ? 0 : -1;
+}
+
+static void refuse(struct connection *c, int status, const char *sentence) {
+	struct {
+		struct wire_welcome welcome;
+		char sentence[160];
+	} message = {.welcome = {
+		.head = {.type = WIRE_WELCOME}, .status = status, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION,
+	}};
+	size_t length = strlen(sentence);
+	memcpy(message.sentence, sentence, length);
+	send(c->fd, &message, sizeof message.welcome + length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	hang_up(c, sentence);
+}
+
+/* ---- Receiving --------------------------------------------------------------- */
+
+static uint64_t monotonic_ns(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void on_hello(struct connection *c, const struct wire_hello *hello) {
+	char sentence[128];
+	uint64_t now_ns = monotonic_ns();
+	if (hello->wire_version != WIRE_VERSION || hello->layout_version != LAYOUT_VERSION) {
+		snprintf(sentence, sizeof sentence, "library speaks wire %u layout %u, this agent wire %u layout %u",
+		         hello->wire_version, hello->layout_version, WIRE_VERSION, LAYOUT_VERSION);
+		refuse(c, STINT_EVERSION, sentence);
+	} else if (hello->monotonic_ns > now_ns + CLOCK_AHEAD_MAX_NS || hello->monotonic_ns + CLOCK_BEHIND_MAX_NS < now_ns) {
+		refuse(c, STINT_ETIMENS, "its CLOCK_MONOTONIC is another than the agent's: a time namespace");
+	} else if (send_welcome(c) != 0) {
+		hang_up(c, "it didn't take the table's descriptors");
+	} else {
+		c->greeted = true;
+	}
+}
+
+union message {
+	struct wire_head head;
+	struct wire_hello hello;
+	struct wire_declare declare;
+	struct wire_want want;
+	struct wire_low low;
+	char bytes[WIRE_MESSAGE_MAX];
+};
+
+static size_t fixed_size(uint16_t type) {
+	switch (type) {
+	case WIRE_HELLO: return sizeof(struct wire_hello);
+	case WIRE_DECLARE: return sizeof(struct wire_declare);
+	case WIRE_WANT: return sizeof(struct wire_want);
+	case WIRE_LOW: return sizeof(struct wire_low);
+	case WIRE_STATUS: return sizeof(struct wire_head);
+	default: return 0;
+	}
+}
+
+/* What the variable end may be; a client's id is checked further by who uses it. */
+static bool fits(uint16_t type, size_t fixed, size_t size) {
+	if (size < fixed)
+		return false;
+	size_t rest = size - fixed;
+	switch (type) {
+	case WIRE_DECLARE: return rest >= 1 && rest <= STINT_POLICY_NAME_MAX;
+	case WIRE_WANT:
+	case WIRE_LOW: return rest >= 1 && rest <= STINT_CLIENT_ID_MAX;
+	default: return rest == 0;
+	}
+}
+
+static void dispatch(struct connection *c, const union message *m, size_t size) {
+	struct server *server = c->server;
+	uint16_t type = size >= sizeof m->head ? m->head.type : 0;
+	size_t fixed = fixed_size(type);
+	if (fixed == 0 || !fits(type, fixed, size)) {
+		hang_up(c, "it sent a malformed message");
+		return;
+	}
+	if (c->greeted == (type == WIRE_HELLO)) {
+		hang_up(c, c->greeted ? "it said hello twice" : "it didn't say hello first");
+		return;
+	}
+	const char *text = m->bytes + fixed;
+	switch (type) {
+	case WIRE_HELLO: on_hello(c, &m->hello); break;
+	case WIRE_DECLARE: server->events.declare(server->context, peer_of(c), &m->declare, text, size - fixed); break;
+	case WIRE_WANT: server->events.want(server->context, peer_of(c), &m->want, text, size - fixed); break;
+	case WIRE_LOW: server->events.low(server->context, &m->low, text, size - fixed); break;
+	default: server->events.status(server->context, peer_of(c), m->head.serial); break;
+	}
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context) {
+	struct connection *c = context;
+	union message message;
+	(void)fd;
+	(void)what;
+	for (int n = 0; n < MESSAGES_PER_TURN && c->fd >= 0; n++) {
+		ssize_t got = recv(c->fd, &message, sizeof message, MSG_DONTWAIT | MSG_TRUNC);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got <= 0)
+			hang_up(c, NULL);
+		else if ((size_t)got > sizeof message)
+			hang_up(c, "it sent an oversized message");
+		else
+			dispatch(c, &message, (size_t)got);
+	}
+}
+
+/* ---- Listening --------------------------------------------------------------- */
+
+static void on_resume(evutil_socket_t fd, short what, void *context) {
+	struct server *server = context;
+	(void)fd;
+	(void)what;
+	event_add(server->listener, NULL);
+}
+
+static void pause_accepting(struct server *server, const char *why) {
+	log_error("cannot take another app: %s", why);
+	event_del(server->listener);
+	event_add(server->resume, &accept_pause);
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *context) {
+	struct server *server = context;
+	(void)what;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(server, strerror(errno));
+		return;
+	}
+	struct connection *c = connection_slot(server);
+	struct event *readable = c ? event_new(server->base, fd, EV_READ | EV_PERSIST, on_readable, c) : NULL;
+	if (!readable || event_add(readable, NULL) != 0) {
+		close(fd);
+		if (readable)
+			event_free(readable);
+		if (c) {
+			c->next_free = server->free_head;
+			server->free_head = c->index;
+		}
+		pause_accepting(server, "out of memory");
+		return;
+	}
+	c->fd = fd;
+	c->readable = readable;
+	c->greeted = false;
+	server->count++;
+}
+
+/* A socket left by an agent that was killed is removed; one that somebody answers on is not. */
+static int clear_path(const struct sockaddr_un *address, char *error) {
+	struct stat st;
+	if (lstat(address->sun_path, &st) != 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode)) {
+		snprintf(error, SERVER_ERROR_MAX, "%s exists and is no socket", address->sun_path);
+		return -1;
+	}
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int answered = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN);
+	if (fd >= 0)
+		close(fd);
+	if (answered) {
+		snprintf(error, SERVER_ERROR_MAX, "another agent listens on %s", address->sun_path);
+		return -1;
+	}
+	unlink(address->sun_path);
+	return 0;
+}
+
+static int start_listening(struct server *server, char *error) {
+	const char *path = server->options.socket_path;
+	server->address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof server->address.sun_path) {
+		snprintf(error, SERVER_ERROR_MAX, "socket path has %zu bytes, at most %zu fit: %.120s", strlen(path),
+		         sizeof server->address.sun_path - 1, path);
+		return -1;
+	}
+	strcpy(server->address.sun_path, path);
+	if (clear_path(&server->address, error) != 0)
+		return -1;
+	server->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&server->address, sizeof server->address) != 0 ||
+	    chmod(path, SOCKET_MODE) != 0 || listen(server->fd, BACKLOG) != 0) {
+		snprintf(error, SERVER_ERROR_MAX, "cannot listen on %.120s: %s", path, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+int server_new(struct server **out, struct event_base *base, const struct server_options *options,
+               const struct server_events *events, void *context, char error[static SERVER_ERROR_MAX]) {
+	struct server *server = calloc(1, sizeof *server);
+	*out = NULL;
+	if (!server) {
+		snprintf(error, SERVER_ERROR_MAX, "out of memory");
+		return -1;
+	}
+	server->base = base;
+	server->options = *options;
+	server->events = *events;
+	server->context = context;
+	server->free_head = NO_CONNECTION;
+	server->fd = -1;
+	if (start_listening(server, error) != 0)
+		goto fail;
+	server->listener = event_new(base, server->fd, EV_READ | EV_PERSIST, on_connection, server);
+	server->resume = event_new(base, -1, 0, on_resume, server);
+	if (!server->listener || !server->resume || event_add(server->listener, NULL) != 0) {
+		snprintf(error, SERVER_ERROR_MAX, "out of memory");
+		goto fail;
+	}
+	*out = server;
+	return 0;
+fail:
+	server_free(server);
+	return -1;
+}
+
+void server_free(struct server *server) {
+	if (!server)
+		return;
+	for (uint32_t i = 0; i < server->capacity; i++) {
+		hang_up(server->connections[i], NULL);
+		free(server->connections[i]);
+	}
+	free(server->connections);
+	if (server->listener) {
+		event_free(server->listener);
+		unlink(server->address.sun_path);
+	}
+	if (server->resume)
+		event_free(server->resume);
+	if (server->fd >= 0)
+		close(server->fd);
+	free(server);
+}
+
+size_t server_peer_count(const struct server *server) {
+	return server->count;
+}

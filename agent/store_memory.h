@@ -1,0 +1,54 @@
+/*
+ * store_memory.h - counters in this process: the whole store of `database =
+ * memory:`, and what fallback counts with while the database is away.
+ *
+ * Pure: time comes in, nothing is waited for. A hash table of one allocation per
+ * client; about 80 bytes for a client seen once, 4 more per sub-window in use.
+ */
+#ifndef STINT_STORE_MEMORY_H
+#define STINT_STORE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "grant.h"
+#include "lease.h"
+
+struct store_memory;
+
+struct store_memory *store_memory_new(uint64_t seed); /* NULL: out of memory */
+void store_memory_free(struct store_memory *);
+
+/*
+ * Answers one request at time t_us of the caller's monotonic clock. terms->phase_us
+ * is ignored: the store spreads the edges itself. Out of memory: answered is false.
+ */
+void store_memory_take(struct store_memory *, const struct grant_terms *terms, const struct lease_request *request,
+                       int64_t t_us, int hosts, struct lease_grant *out);
+
+/*
+ * What was admitted on this host and is not charged in the database yet. Grants
+ * add to it, returns subtract; what a request charges doesn't count.
+ */
+int64_t store_memory_take_uncharged(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
+void store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits);
+
+struct store_memory_entry {
+	int32_t policy_id;
+	const char *client_id;
+	uint8_t client_id_len;
+	int32_t uncharged;
+	int64_t sub_window_us;
+	int64_t head_us;
+	uint8_t length;
+	const int32_t *counts; /* newest first */
+};
+
+/* Hands every client that owes something to visit, and forgets what it owes. visit must not change the store. */
+void store_memory_collect_uncharged(struct store_memory *, void (*visit)(void *, const struct store_memory_entry *), void *);
+
+/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. */
+void store_memory_expire(struct store_memory *, int64_t t_us, size_t budget);
+size_t store_memory_count(const struct store_memory *);
+
+#endif

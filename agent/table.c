@@ -1,0 +1,239 @@
+#include "table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Two choices of 16-slot buckets overflow rarely up to this load; beyond it, idle clients give way. */
+#define LOAD_PERCENT 85u
+
+static uint64_t round_up(uint64_t n, uint64_t to) {
+	return (n + to - 1) / to * to;
+}
+
+struct table_geometry table_geometry_for(uint64_t max_clients) {
+	struct table_geometry g = {.tags_offset = sizeof(struct table_header)};
+	uint64_t slots = max_clients * 100 / LOAD_PERCENT + 1;
+	g.bucket_count = (uint32_t)(round_up(slots, SLOTS_PER_BUCKET) / SLOTS_PER_BUCKET);
+	g.slots_offset = round_up(g.tags_offset + (uint64_t)g.bucket_count * sizeof(struct tag_row), 4096);
+	g.table_bytes = round_up(g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot), 4096);
+	g.directory_bytes = round_up(DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry), 4096);
+	return g;
+}
+
+static void adopt_orphans(struct table *table) {
+	for (uint32_t i = 0; i < table->slot_count; i++) {
+		uint16_t tag = atomic_load_explicit(&table->tags[i / SLOTS_PER_BUCKET].tag[i % SLOTS_PER_BUCKET], memory_order_relaxed);
+		if (tag == 0)
+			continue;
+		table->private_tags[i] = tag;
+		table->owner[i] = TABLE_ORPHAN;
+		table->used++;
+	}
+}
+
+int table_init(struct table *table, struct directory_header *directory, struct table_header *header, bool take_over) {
+	*table = (struct table){
+		.directory = directory,
+		.header = header,
+		.tags = (struct tag_row *)((char *)header + directory->tags_offset),
+		.slots = (struct slot *)((char *)header + directory->slots_offset),
+		.bucket_count = directory->bucket_count,
+		.slot_count = directory->bucket_count * SLOTS_PER_BUCKET,
+	};
+	table->private_tags = calloc(table->slot_count, sizeof *table->private_tags);
+	table->owner = malloc(table->slot_count * sizeof *table->owner);
+	if (!table->private_tags || !table->owner) {
+		table_deinit(table);
+		return -1;
+	}
+	memset(table->owner, 0xff, table->slot_count * sizeof *table->owner);
+	if (take_over)
+		adopt_orphans(table);
+	return 0;
+}
+
+void table_deinit(struct table *table) {
+	free(table->private_tags);
+	free(table->owner);
+	*table = (struct table){0};
+}
+
+struct place table_place(const struct table *table, uint32_t policy, const char *id, size_t id_len) {
+	return place_of(table->directory->secret, table->bucket_count, policy, id, id_len);
+}
+
+uint32_t table_candidate(const struct table *table, const struct place *place, uint32_t n) {
+	(void)table;
+	return place->bucket[n / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + n % SLOTS_PER_BUCKET;
+}
+
+uint32_t table_next_candidate(const struct table *table, const struct place *place, uint32_t *cursor) {
+	while (*cursor < TABLE_CANDIDATES) {
+		uint32_t slot = table_candidate(table, place, (*cursor)++);
+		if (table->private_tags[slot] == place->tag)
+			return slot;
+	}
+	return TABLE_NO_SLOT;
+}
+
+bool table_key_matches(const struct table *table, uint32_t slot, const struct place *place) {
+	return atomic_load_explicit(&table->slots[slot].key, memory_order_relaxed) == place->key;
+}
+
+static uint32_t free_in_bucket(const struct table *table, uint32_t bucket, uint32_t *slot) {
+	uint32_t count = 0;
+	for (uint32_t i = bucket * SLOTS_PER_BUCKET; i < (bucket + 1) * SLOTS_PER_BUCKET; i++)
+		if (table->private_tags[i] == 0 && count++ == 0)
+			*slot = i;
+	return count;
+}
+
+static void set_tag(struct table *table, uint32_t slot, uint16_t tag) {
+	table->private_tags[slot] = tag;
+	atomic_store_explicit(&table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET], tag, memory_order_release);
+}
+
+/* Ends both leases and forgets everything else, so that nothing of an earlier client is left. */
+static void wipe(struct table *table, uint32_t slot) {
+	struct slot *s = &table->slots[slot];
+	for (int bank = 0; bank < 2; bank++) {
+		table_drain(table, slot, bank);
+		atomic_store_explicit(&s->deadline_ns[bank], 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&s->later_start_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->denial, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->hint, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->low_water, 0, memory_order_relaxed);
+}
+
+uint32_t table_claim(struct table *table, const struct place *place, uint16_t policy, uint32_t owner) {
+	uint32_t slot[2] = {TABLE_NO_SLOT, TABLE_NO_SLOT};
+	uint32_t room[2] = {free_in_bucket(table, place->bucket[0], &slot[0]), free_in_bucket(table, place->bucket[1], &slot[1])};
+	uint32_t chosen = room[1] > room[0] ? slot[1] : slot[0];
+	if (chosen == TABLE_NO_SLOT)
+		return TABLE_NO_SLOT;
+	wipe(table, chosen);
+	struct slot *s = &table->slots[chosen];
+	atomic_store_explicit(&s->policy, policy, memory_order_relaxed);
+	atomic_store_explicit(&s->referenced, 1, memory_order_relaxed);
+	atomic_store_explicit(&s->key, place->key, memory_order_release);
+	set_tag(table, chosen, place->tag);
+	table->owner[chosen] = owner;
+	table->used++;
+	return chosen;
+}
+
+void table_release(struct table *table, uint32_t slot) {
+	set_tag(table, slot, 0);
+	wipe(table, slot);
+	atomic_store_explicit(&table->slots[slot].key, 0, memory_order_release);
+	table->owner[slot] = TABLE_NO_OWNER;
+	table->used--;
+}
+
+void table_adopt(struct table *table, uint32_t slot, uint32_t owner, uint16_t policy) {
+	table->owner[slot] = owner;
+	atomic_store_explicit(&table->slots[slot].policy, policy, memory_order_relaxed);
+}
+
+void table_publish(struct table *table, uint32_t slot, int bank, const struct table_lease *lease) {
+	struct slot *s = &table->slots[slot];
+	uint32_t epoch = word_epoch(atomic_load_explicit(&s->word[bank], memory_order_relaxed)) + 1;
+	atomic_exchange_explicit(&s->word[bank], word_make(epoch, 0, 0), memory_order_acq_rel);
+	if (lease->is_next || lease->deadline_ns >= table_deadline(table, slot, !bank))
+		atomic_store_explicit(&s->later_start_ns, lease->is_next ? (uint64_t)lease->start_ns : 0, memory_order_release);
+	atomic_store_explicit(&s->deadline_ns[bank], (uint64_t)lease->deadline_ns, memory_order_release);
+	atomic_store_explicit(&s->word[bank], word_make(epoch + 1, lease->credits, lease->flag), memory_order_release);
+}
+
+void table_add(struct table *table, uint32_t slot, int bank, uint32_t credits) {
+	/* Wait-free, so that nobody can hold the agent up. What is legal can't carry into the epoch:
+	 * a lease never holds more than 2 x 10^9. */
+	atomic_fetch_add_explicit(&table->slots[slot].word[bank], credits, memory_order_acq_rel);
+}
+
+uint32_t table_drain(struct table *table, uint32_t slot, int bank) {
+	_Atomic uint64_t *word = &table->slots[slot].word[bank];
+	uint32_t epoch = word_epoch(atomic_load_explicit(word, memory_order_relaxed)) + 1;
+	return word_credits(atomic_exchange_explicit(word, word_make(epoch, 0, 0), memory_order_acq_rel));
+}
+
+uint32_t table_credits(const struct table *table, uint32_t slot, int bank) {
+	return word_credits(atomic_load_explicit(&table->slots[slot].word[bank], memory_order_acquire));
+}
+
+bool table_is_fallback(const struct table *table, uint32_t slot, int bank) {
+	return atomic_load_explicit(&table->slots[slot].word[bank], memory_order_relaxed) & WORD_FALLBACK_BIT;
+}
+
+int64_t table_deadline(const struct table *table, uint32_t slot, int bank) {
+	return (int64_t)atomic_load_explicit(&table->slots[slot].deadline_ns[bank], memory_order_relaxed);
+}
+
+int64_t table_later_start(const struct table *table, uint32_t slot) {
+	return (int64_t)atomic_load_explicit(&table->slots[slot].later_start_ns, memory_order_relaxed);
+}
+
+bool table_take(struct table *table, uint32_t slot, int bank, uint32_t cost) {
+	_Atomic uint64_t *word = &table->slots[slot].word[bank];
+	uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
+	/* Bounded: apps take at the same time, and one that cheats must not keep the agent here. */
+	for (int tries = 0; tries < 16 && word_credits(seen) >= cost; tries++)
+		if (atomic_compare_exchange_weak_explicit(word, &seen, seen - cost, memory_order_acq_rel, memory_order_acquire))
+			return true;
+	return false;
+}
+
+void table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint_ms) {
+	struct slot *s = &table->slots[slot];
+	uint64_t denial = 0;
+	if (cost > 0 && cost <= DENIAL_COST_MASK && until_ns > 0) {
+		denial = (uint64_t)until_ns / 1000 << DENIAL_UNTIL_SHIFT | cost;
+		atomic_store_explicit(&s->hint, hint_ms, memory_order_relaxed);
+	}
+	atomic_store_explicit(&s->denial, denial, memory_order_release);
+}
+
+bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms) {
+	const struct slot *s = &table->slots[slot];
+	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_acquire);
+	uint64_t until_us = denial >> DENIAL_UNTIL_SHIFT;
+	uint64_t now_us = (uint64_t)now_ns / 1000;
+	if ((denial & DENIAL_COST_MASK) == 0 || cost < (denial & DENIAL_COST_MASK) || now_us >= until_us)
+		return false;
+	*retry_ms = (int64_t)((until_us - now_us + 999) / 1000) + atomic_load_explicit(&s->hint, memory_order_relaxed);
+	return true;
+}
+
+void table_set_remaining(struct table *table, uint32_t slot, uint32_t remaining, uint32_t granted) {
+	struct slot *s = &table->slots[slot];
+	uint8_t low_water = 0; /* the power of two between a quarter and a half of what was granted */
+	for (uint32_t half = granted / 2; half > 1; half /= 2)
+		low_water++;
+	if (granted >= 2 && low_water == 0)
+		low_water = 1;
+	atomic_store_explicit(&s->hint, remaining, memory_order_relaxed);
+	atomic_store_explicit(&s->low_water, low_water, memory_order_relaxed);
+}
+
+bool table_was_referenced(struct table *table, uint32_t slot) {
+	struct slot *s = &table->slots[slot];
+	if (!atomic_load_explicit(&s->referenced, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&s->referenced, 0, memory_order_relaxed);
+	return true;
+}
+
+bool table_repair(struct table *table, uint32_t slot, const struct place *place, uint16_t policy) {
+	struct slot *s = &table->slots[slot];
+	_Atomic uint16_t *tag = &table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET];
+	if (atomic_load_explicit(&s->key, memory_order_relaxed) == place->key &&
+	    atomic_load_explicit(&s->policy, memory_order_relaxed) == policy &&
+	    atomic_load_explicit(tag, memory_order_relaxed) == place->tag)
+		return false;
+	wipe(table, slot);
+	atomic_store_explicit(&s->policy, policy, memory_order_relaxed);
+	atomic_store_explicit(&s->key, place->key, memory_order_release);
+	set_tag(table, slot, place->tag);
+	return true;
+}

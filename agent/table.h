@@ -1,0 +1,105 @@
+/*
+ * table.h - the agent's side of the shared-memory table (lib/layout.h): the only
+ * code that places, refills and removes clients. Works on memory that the caller
+ * mapped; no clock, no descriptors.
+ *
+ * Apps may write anything into the table, so nothing read from it is trusted:
+ * where a client is comes from a private copy of the tags and a private list of
+ * owners, and credits that come back are for the caller to clamp.
+ */
+#ifndef STINT_TABLE_H
+#define STINT_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../lib/hash.h"
+#include "../lib/layout.h"
+
+#define TABLE_NO_SLOT UINT32_MAX
+
+/* Owners of a slot: an index of the caller's, or one of these. */
+#define TABLE_NO_OWNER UINT32_MAX
+#define TABLE_ORPHAN (UINT32_MAX - 1)      /* taken over from an earlier agent; its client's id isn't known yet */
+#define TABLE_ORPHAN_IDLE (UINT32_MAX - 2) /* the same, and unused since the last sweep */
+#define TABLE_OWNER_MAX (UINT32_MAX - 3)
+
+struct table {
+	struct directory_header *directory;
+	struct table_header *header;
+	struct tag_row *tags;
+	struct slot *slots;
+	uint16_t *private_tags; /* what the tags should be */
+	uint32_t *owner;        /* per slot */
+	uint32_t bucket_count;
+	uint32_t slot_count;
+	uint32_t used;          /* slots that are not free */
+};
+
+/* How many buckets hold `max_clients`, and the sizes that follow. */
+struct table_geometry {
+	uint32_t bucket_count;
+	uint64_t directory_bytes;
+	uint64_t table_bytes;
+	uint64_t tags_offset;
+	uint64_t slots_offset;
+};
+struct table_geometry table_geometry_for(uint64_t max_clients);
+
+/*
+ * Binds to mapped objects whose headers the caller has filled in or checked. With
+ * take_over, clients that are there stay as orphans; otherwise the memory must be zero.
+ * Returns 0, or -1 without memory.
+ */
+int table_init(struct table *, struct directory_header *directory, struct table_header *header, bool take_over);
+void table_deinit(struct table *); /* frees what is private; the mappings are the caller's */
+
+struct place table_place(const struct table *, uint32_t policy, const char *id, size_t id_len);
+
+/*
+ * Walks the slots where a client at `place` may be: call with *cursor 0 first;
+ * TABLE_NO_SLOT when there are no more. The caller compares ids, for an orphan the key.
+ */
+uint32_t table_next_candidate(const struct table *, const struct place *place, uint32_t *cursor);
+bool table_key_matches(const struct table *, uint32_t slot, const struct place *place);
+
+/* The n-th slot of a place's two buckets, n < TABLE_CANDIDATES: for choosing whom to evict. */
+#define TABLE_CANDIDATES (2 * SLOTS_PER_BUCKET)
+uint32_t table_candidate(const struct table *, const struct place *place, uint32_t n);
+
+/* A free slot in the emptier of the two buckets, now taken; TABLE_NO_SLOT if both are full. */
+uint32_t table_claim(struct table *, const struct place *place, uint16_t policy, uint32_t owner);
+void table_release(struct table *, uint32_t slot);
+void table_adopt(struct table *, uint32_t slot, uint32_t owner, uint16_t policy);
+
+struct table_lease {
+	uint32_t credits;
+	uint64_t flag; /* WORD_FALLBACK_BIT or 0 */
+	int64_t start_ns;
+	int64_t deadline_ns;
+	bool is_next; /* may not be used before start_ns; the other lease ends before this one starts */
+};
+
+/* Replaces what `bank` (0 or 1) holds. Drain it first to know what is lost. */
+void table_publish(struct table *, uint32_t slot, int bank, const struct table_lease *lease);
+void table_add(struct table *, uint32_t slot, int bank, uint32_t credits);
+uint32_t table_drain(struct table *, uint32_t slot, int bank); /* ends the lease, returns the credits that were left */
+uint32_t table_credits(const struct table *, uint32_t slot, int bank);
+bool table_is_fallback(const struct table *, uint32_t slot, int bank);
+int64_t table_deadline(const struct table *, uint32_t slot, int bank);
+int64_t table_later_start(const struct table *, uint32_t slot); /* of the lease that ends last */
+/* Takes `cost` as an app would; false when there are not so many. */
+bool table_take(struct table *, uint32_t slot, int bank, uint32_t cost);
+
+/* Requests of at least `cost` are denied until then; cost 0 lifts it. Longer than 65535 isn't cached. */
+void table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint_ms);
+bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms);
+void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining, uint32_t granted);
+
+/* Whether apps used the slot since the last call. */
+bool table_was_referenced(struct table *, uint32_t slot);
+/* Puts back what somebody scribbled over: tag, key, policy. True if there was anything to repair. */
+bool table_repair(struct table *, uint32_t slot, const struct place *place, uint16_t policy);
+
+#endif
