@@ -1,6 +1,9 @@
 # What needs the real agent: first one that keeps its counters itself, then one with a database that dies.
 # shellcheck shell=bash disable=SC2154
 
+# Tables outlive their agents.
+cleanups+=('rm -f /dev/shm/stint-cli-$$-*')
+
 # start_agent NAME DATABASE: its socket is $tmp/NAME/sock.
 start_agent() {
 	mkdir -p "$tmp/$1"
