@@ -323,7 +323,7 @@ static void complete(struct core *core, struct op *op, const struct lease_grant 
 	struct answer answer = {
 		.grant = grant,
 		.left = grant->granted,
-		.deadline_ns = sent_ns + grant->valid_us * NS_PER_US,
+		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
 		.fallback = core->state == CORE_FALLBACK,
 	};
 	settle_charge(core, client, &op->sent, grant);

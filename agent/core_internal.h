@@ -119,6 +119,19 @@ void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
 bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 
+/*
+ * Where a duration of the store's ends and begins by our clock. The store answered between our sending and our
+ * receiving, so an end counted from the sending is never late, and a start counted from the receiving never early.
+ * Half of the window's slack each way closes the gap between two sub-windows that this would leave.
+ */
+static inline int64_t lease_ends_ns(const struct grant_terms *terms, int64_t sent_ns, int64_t duration_us) {
+	return sent_ns + (duration_us + terms->slack_us / 2) * NS_PER_US;
+}
+
+static inline int64_t lease_starts_ns(const struct grant_terms *terms, int64_t received_ns, int64_t duration_us) {
+	return received_ns + (duration_us - terms->slack_us / 2) * NS_PER_US;
+}
+
 /* core_fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
 int32_t fallback_preset(struct core *core, struct client *client);

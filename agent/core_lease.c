@@ -41,6 +41,10 @@ static int64_t sub_window_ns(struct core *core, const struct client *client) {
 	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
 }
 
+static int64_t slack_ns(struct core *core, const struct client *client) {
+	return terms_now(core, policy_of(core, client))->slack_us * NS_PER_US;
+}
+
 static int64_t horizon_ns(int64_t sub_ns) {
 	return min64(HORIZON_MAX_NS, max64(HORIZON_MIN_NS, sub_ns / 2));
 }
@@ -54,14 +58,14 @@ static bool is_live(const struct client *client, int bank, int64_t now_ns) {
 }
 
 /* The bank of the sub-window that is running; -1: none. Of two live ones the earlier; one alone is the
- * current one unless it ends later than a sub-window from now. */
+ * current one unless it ends later than a sub-window (and the slack) from now. */
 static int current_bank(struct core *core, const struct client *client, int64_t now_ns) {
 	int found = -1;
 	for (int bank = 0; bank < 2; bank++)
 		if (is_live(client, bank, now_ns) &&
 		    (found < 0 || client->lease[bank].deadline_ns < client->lease[found].deadline_ns))
 			found = bank;
-	if (found >= 0 && client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client))
+	if (found >= 0 && client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client) + slack_ns(core, client))
 		return -1;
 	return found;
 }
@@ -290,16 +294,17 @@ static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 
 void lease_place(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served) {
 	struct client *client = client_at(core, index);
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	struct part current = {
 		.sub_window = grant->sub_window,
-		.deadline_ns = sent_ns + grant->valid_us * NS_PER_US,
+		.deadline_ns = lease_ends_ns(terms, sent_ns, grant->valid_us),
 		.granted = (uint32_t)grant->granted,
 		.served = (uint32_t)served,
 	};
 	struct part next = {
-		.sub_window = grant->sub_window + terms_now(core, policy_of(core, client))->sub_window_us,
-		.start_ns = now_ns + grant->starts_in_us * NS_PER_US,
-		.deadline_ns = sent_ns + grant->next_valid_us * NS_PER_US,
+		.sub_window = grant->sub_window + terms->sub_window_us,
+		.start_ns = lease_starts_ns(terms, now_ns, grant->starts_in_us),
+		.deadline_ns = lease_ends_ns(terms, sent_ns, grant->next_valid_us),
 		.granted = (uint32_t)grant->granted_next,
 		.is_next = true,
 	};

@@ -66,18 +66,16 @@ static int64_t advance(struct grant_ring *ring, const struct grant_terms *terms,
 		ring->length = 0;
 		return t_us;
 	}
+	int64_t floor_us = ring->head_us - ring->sub_window_us;
+	if (t_us < floor_us - GRANT_STALE_US)
+		ring->head_us = t_us + ring->sub_window_us; /* edges move too: a return of older credits finds no count */
+	else if (t_us < floor_us)
+		t_us = floor_us;
 	if (ring->sub_window_us != terms->sub_window_us) {
 		recut(ring, terms, t_us);
 		return t_us;
 	}
-	int64_t size_us = ring->sub_window_us;
-	int64_t phase_us = ring->head_us % size_us;
-	int64_t floor_us = ring->head_us - size_us;
-	if (t_us < floor_us - GRANT_STALE_US)
-		ring->head_us = align_down(t_us, phase_us, size_us) + size_us;
-	else if (t_us < floor_us)
-		t_us = floor_us;
-	int64_t current_us = align_down(t_us, phase_us, size_us);
+	int64_t current_us = align_down(t_us, ring->head_us % ring->sub_window_us, ring->sub_window_us);
 	if (current_us > ring->head_us)
 		shift_to(ring, current_us, terms->runs + 2);
 	ring->length = (int)min64(ring->length, terms->runs + 2);
@@ -162,6 +160,11 @@ static int64_t reset_after(const struct grant_ring *ring, const struct grant_ter
 static void trim(struct grant_ring *ring) {
 	while (ring->length > 0 && ring->counts[ring->length - 1] == 0)
 		ring->length--;
+}
+
+int64_t grant_sub_window_us(int64_t time_window_ms, int resolution) {
+	int64_t slack_us = min64(time_window_ms * 1000 / GRANT_SLACK_DIVISOR, GRANT_SLACK_MAX_US);
+	return (time_window_ms + resolution - 1) / resolution * 1000 + (slack_us + resolution - 1) / resolution;
 }
 
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,

@@ -37,7 +37,18 @@ struct grant_terms {
 	int64_t sub_window_us; /* at least 1000 */
 	int runs;              /* resolution, or 0 for a fixed window */
 	int64_t phase_us;      /* 0 .. sub_window_us - 1; of a new client's edges */
+	int64_t slack_us;      /* by how much runs sub-windows are longer than the window; not used in the arithmetic */
 };
+
+/*
+ * How long a sub-window is. A sliding one is slightly longer than its part of the window, by GRANT_SLACK_...
+ * over all of them: an interval of the window's length then touches no more sub-windows even if credits are spent up
+ * to half of that too early or too late, which is what a host needs that knows their edges only to a round trip.
+ * The database computes the same.
+ */
+#define GRANT_SLACK_DIVISOR 200         /* half a percent of the window ... */
+#define GRANT_SLACK_MAX_US 10000        /* ... but no more than any round trip worth serving */
+int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
 /* Applies returns, charges and grants of `request` at time t_us (greater than any phase), answers in *out. */
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,

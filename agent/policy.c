@@ -64,13 +64,14 @@ bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b)
 }
 
 static struct grant_terms terms_for(const struct policy_row *row, int64_t max_requests, int64_t window_ms) {
-	struct policy_row cut = *row;
-	cut.time_window_ms = window_ms;
-	bool fixed = row->algorithm == STINT_FIXED_WINDOW;
+	if (row->algorithm == STINT_FIXED_WINDOW)
+		return (struct grant_terms){.max_requests = (int32_t)max_requests, .sub_window_us = window_ms * 1000};
+	int64_t sub_us = grant_sub_window_us(window_ms, row->resolution);
 	return (struct grant_terms){
 		.max_requests = (int32_t)max_requests,
-		.sub_window_us = sub_window_ms(&cut) * 1000,
-		.runs = fixed ? 0 : row->resolution,
+		.sub_window_us = sub_us,
+		.runs = row->resolution,
+		.slack_us = row->resolution * sub_us - window_ms * 1000,
 	};
 }
 

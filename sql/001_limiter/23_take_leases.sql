@@ -47,8 +47,7 @@ begin
 			a.return_sub, a.return_first, a.return_second,
 			case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests,
 			case p.algorithm when 'fixed_window' then 0 else p.resolution end as resolution,
-			1000 * case p.algorithm when 'fixed_window' then p.time_window_ms
-				else (p.time_window_ms + p.resolution - 1) / p.resolution end as sub_window_us
+			stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution) as sub_window_us
 		from unnest(policy_ids, client_ids, needs, leasts, wants, next_wants, charges, return_subs, return_firsts, return_seconds)
 			with ordinality
 			as a (policy_id, client_id, need, least_need, want, next_want, charge, return_sub, return_first, return_second, ordinal)
