@@ -101,7 +101,8 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 		d->low |= crosses_low_water(slot, word_credits(word), d->left);
 		d->fallback = (word & WORD_FALLBACK_BIT) != 0;
 		d->until_ns = deadline_ns;
-		return clock_is_before(clock_coarse_ns(), deadline_ns);
+		d->now_ns = clock_coarse_ns();
+		return clock_is_before(d->now_ns, deadline_ns);
 	}
 	return false;
 }
