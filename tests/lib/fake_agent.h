@@ -1,0 +1,106 @@
+/*
+ * fake_agent.h - an agent that does what a test says: a thread that speaks
+ * wire.h, and a table laid out as layout.h has it.
+ */
+#ifndef FAKE_AGENT_H
+#define FAKE_AGENT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+#include "stint.h"
+#include "wire.h"
+
+#define FAKE_CONNECTIONS_MAX 64
+#define FAKE_BUCKETS 64u
+
+struct fake_table {
+	int directory_fd;
+	int table_fd;
+	struct directory_header *directory; /* writable here */
+	struct table_header *table;
+	struct tag_row *tags;
+	struct slot *slots;
+};
+
+void fake_table_make(struct fake_table *, uint64_t generation);
+void fake_table_destroy(struct fake_table *);
+
+/* A slot for the client, empty, its tag and key set. */
+struct slot *fake_table_put(struct fake_table *, uint32_t policy, const char *id);
+void fake_table_remove(struct fake_table *, struct slot *);
+
+/* Ends the epoch and publishes the next one, in the order that layout.h asks of the agent. */
+void fake_slot_lease(struct slot *, int which, uint32_t credits, uint64_t deadline_ns, uint64_t flag);
+void fake_slot_deny(struct slot *, uint32_t from_cost, uint64_t until_ns, uint32_t hint);
+
+uint64_t fake_now_ns(void);
+#define MS(n) ((uint64_t)(n) * 1000000u)
+
+struct fake_agent;
+
+/* Answers a WANT; runs on the agent's thread, under its lock. */
+typedef void fake_want(struct fake_agent *, int fd, const struct wire_want *, const char *id);
+
+struct fake_counts {
+	unsigned hello, declare, want, low, hangup;
+};
+
+struct fake_agent {
+	char directory[64];
+	char path[96];
+	struct fake_table table;
+
+	pthread_mutex_t lock; /* for all below */
+	pthread_cond_t changed;
+	struct fake_counts counts;
+	/* What it does. */
+	bool mute;               /* takes messages and answers none */
+	bool deaf;               /* doesn't even take them */
+	int32_t welcome_status;
+	uint32_t wire_version;   /* in WELCOME */
+	const char *welcome_words;
+	uint64_t generation;     /* in WELCOME */
+	int32_t declared_status;
+	uint32_t policy;         /* in DECLARED */
+	struct wire_verdict verdict; /* what WANTs get; deadline_ns 0: 10 s from now */
+	fake_want *want;         /* or this */
+	void *arg;
+	/* What it heard last. */
+	struct wire_declare last_declare;
+	struct wire_want last_want;
+	struct wire_low last_low;
+	char last_name[256];
+
+	pthread_t thread;
+	bool running;
+	bool stop;
+	int wake_fd;
+	int listen_fd;
+	int connection[FAKE_CONNECTIONS_MAX];
+	int connections;
+};
+
+void fake_agent_init(struct fake_agent *);
+void fake_agent_destroy(struct fake_agent *);
+void fake_agent_start(struct fake_agent *);
+/* Hangs up on all and closes the socket; what it knows stays. */
+void fake_agent_stop(struct fake_agent *);
+/* Hangs up on all. */
+void fake_agent_hang_up(struct fake_agent *);
+/* The same bytes to everyone who is connected, with descriptors of /dev/null. */
+void fake_agent_send_all(struct fake_agent *, const void *bytes, size_t length, int fds);
+/* Changes of behaviour, between these two. deaf or not is noticed at unlock. */
+void fake_agent_lock(struct fake_agent *);
+void fake_agent_unlock(struct fake_agent *);
+/* Waits until a counter has come to at least n. */
+void fake_agent_await(struct fake_agent *, const unsigned *counter, unsigned n);
+unsigned fake_agent_count(struct fake_agent *, const unsigned *counter);
+
+/* For a fake_want: sends agent->verdict, or another. */
+void fake_answer(struct fake_agent *, int fd, uint32_t serial, struct wire_verdict);
+
+#endif

@@ -1,0 +1,331 @@
+/*
+ * test_async.c - checks that don't wait, from an event loop made of poll() and
+ * stint_dispatch().
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fake_agent.h"
+#include "unit.h"
+
+#define LATER (fake_now_ns() + MS(60000))
+
+struct fixture {
+	struct fake_agent agent;
+	struct stint *st;
+	struct stint_limiter *api;
+	struct stint_result r;
+	/* What callbacks told. */
+	int called, allowed, status, source;
+	int again; /* so many callbacks start another check */
+};
+
+static int setup_absent(void **state) {
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct stint_options options = {
+		.policy = "api", .max_requests = 100000, .time_window_ms = 60000, .timeout_ms = 2000};
+
+	fake_agent_init(&f->agent);
+	assert_int_equal(stint_open(&f->st, f->agent.path), 0);
+	assert_int_equal(stint_limiter_new(&f->api, f->st, &options), 0);
+	*state = f;
+	return 0;
+}
+
+static int setup(void **state) {
+	setup_absent(state);
+	fake_agent_start(&((struct fixture *)*state)->agent);
+	return 0;
+}
+
+static int teardown(void **state) {
+	struct fixture *f = *state;
+
+	stint_limiter_free(f->api);
+	stint_close(f->st);
+	fake_agent_destroy(&f->agent);
+	free(f);
+	return 0;
+}
+
+static struct stint_limiter *limiter_new(struct fixture *f, int timeout_ms) {
+	struct stint_options options = {
+		.policy = "hasty", .max_requests = 100, .time_window_ms = 60000, .timeout_ms = timeout_ms};
+	struct stint_limiter *limiter;
+
+	assert_int_equal(stint_limiter_new(&limiter, f->st, &options), 0);
+	return limiter;
+}
+
+static void count(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	f->called++;
+	f->status = status;
+	assert_true((status == 0) == (result != NULL));
+	if (result) {
+		f->allowed += result->allowed;
+		f->source = (int)result->source;
+	}
+	if (f->again > 0) {
+		f->again--;
+		assert_int_equal(stint_check_async(f->api, "again", 1, &f->r, count, f), 0);
+	}
+}
+
+static bool is_readable(struct fixture *f, int timeout_ms) {
+	struct pollfd p = {.fd = stint_fd(f->st), .events = POLLIN};
+
+	assert_true(p.fd >= 0);
+	return poll(&p, 1, timeout_ms) == 1;
+}
+
+/* The event loop, until so many callbacks have run. */
+static void loop(struct fixture *f, int called) {
+	while (f->called < called) {
+		assert_true(is_readable(f, 20000));
+		assert_true(stint_dispatch(f->st) >= 0);
+	}
+	assert_int_equal(f->called, called);
+}
+
+static int start(struct fixture *f, const char *id) {
+	return stint_check_async(f->api, id, 1, &f->r, count, f);
+}
+
+static void answers_by_callback(void **state) {
+	struct fixture *f = *state;
+
+	assert_int_equal(start(f, "c"), 0);
+	assert_int_equal(f->called, 0);
+	loop(f, 1);
+	assert_int_equal(f->status, 0);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	assert_int_equal(f->allowed, 1);
+	assert_int_equal(stint_dispatch(f->st), 0);
+	assert_false(is_readable(f, 0));
+}
+
+static void answers_at_once_from_the_table(void **state) {
+	struct fixture *f = *state;
+
+	start(f, "c");
+	loop(f, 1);
+	fake_slot_lease(fake_table_put(&f->agent.table, 0, "c"), 0, 1, LATER, 0);
+	assert_int_equal(start(f, "c"), 1);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 2);
+}
+
+static void answers_at_once_when_the_agent_is_away(void **state) {
+	struct fixture *f = *state;
+
+	assert_int_equal(start(f, "c"), 1);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_false(is_readable(f, 0));
+	assert_int_equal(stint_dispatch(f->st), 0);
+}
+
+/* More than the socket holds: what does not fit waits for room. */
+static void thousands_are_under_way_at_once(void **state) {
+	struct fixture *f = *state;
+	char id[32];
+
+	for (int i = 0; i < 3000; i++) {
+		snprintf(id, sizeof(id), "client-%d", i);
+		assert_int_equal(start(f, id), 0);
+	}
+	loop(f, 3000);
+	assert_int_equal(f->allowed, 3000);
+}
+
+static void without_a_descriptor_dispatch_is_enough(void **state) {
+	struct fixture *f = *state;
+
+	assert_int_equal(start(f, "c"), 0);
+	while (f->called == 0) {
+		assert_true(stint_dispatch(f->st) >= 0);
+		usleep(1000);
+	}
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+}
+
+static void callbacks_start_checks(void **state) {
+	struct fixture *f = *state;
+
+	f->again = 50;
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 51);
+}
+
+static void never_dispatches_within_itself(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	(void)status, (void)result;
+	f->called++;
+	assert_int_equal(stint_dispatch(f->st), 0);
+	/* Nor does a callback that waits hold anybody up. */
+	assert_true(stint_is_allowed(f->api, "blocking"));
+}
+
+static void a_callback_may_dispatch_and_wait(void **state) {
+	struct fixture *f = *state;
+
+	assert_int_equal(stint_check_async(f->api, "c", 1, &f->r, never_dispatches_within_itself, f), 0);
+	loop(f, 1);
+}
+
+static void times_out(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, 60);
+	uint64_t began_ns = fake_now_ns();
+
+	f->agent.mute = true;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(stint_check_async(hasty, "c", 1, &f->r, count, f), 0);
+	assert_int_equal(start(f, "patient"), 0);
+	loop(f, 5);
+	assert_in_range(fake_now_ns() - began_ns, MS(60), MS(1500));
+	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->status, 0);
+	loop(f, 6);
+	assert_true(fake_now_ns() - began_ns >= MS(2000));
+	stint_limiter_free(hasty);
+}
+
+static void a_broken_connection_is_decided_locally(void **state) {
+	struct fixture *f = *state;
+
+	f->agent.mute = true;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(start(f, "c"), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.hello, 1);
+	fake_agent_stop(&f->agent);
+	loop(f, 3);
+	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_false(is_readable(f, 0));
+}
+
+static void a_restarted_agent_is_asked_again(void **state) {
+	struct fixture *f = *state;
+
+	start(f, "c");
+	loop(f, 1);
+	usleep(110000);
+	f->agent.mute = true;
+	assert_int_equal(start(f, "c"), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.want, 2);
+	fake_agent_lock(&f->agent);
+	f->agent.mute = false;
+	fake_agent_unlock(&f->agent);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 2);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	/* The new socket is watched like the old one. */
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 3);
+}
+
+static void errors_come_by_callback(void **state) {
+	struct fixture *f = *state;
+
+	f->agent.welcome_status = STINT_EVERSION;
+	f->agent.welcome_words = "too old";
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 1);
+	assert_int_equal(f->status, STINT_EVERSION);
+	assert_string_equal(stint_error_detail(), "too old");
+	assert_int_equal(start(f, "c"), STINT_EVERSION);
+	assert_false(is_readable(f, 0));
+}
+
+static void late(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	struct wire_verdict v = a->verdict;
+
+	(void)id;
+	v.deadline_ns = a->counts.want < 3 ? 1 : 0;
+	fake_answer(a, fd, want->head.serial, v);
+}
+
+static void void_admissions_are_asked_again(void **state) {
+	struct fixture *f = *state;
+
+	f->agent.want = late;
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 1);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 3);
+}
+
+static void pending_checks_are_bounded(void **state) {
+	struct fixture *f = *state;
+
+	fake_agent_lock(&f->agent);
+	f->agent.deaf = true;
+	fake_agent_unlock(&f->agent);
+	for (int i = 0; i < STINT_ASYNC_MAX; i++)
+		assert_int_equal(start(f, "c"), 0);
+	assert_int_equal(start(f, "c"), STINT_EBUSY);
+	/* And closed with all of them pending: no callback, no leak. */
+	stint_limiter_free(f->api);
+	f->api = NULL;
+	assert_int_equal(stint_dispatch(f->st), 0);
+	stint_close(f->st);
+	f->st = NULL;
+	assert_int_equal(f->called, 0);
+}
+
+/* A thread that waits for its own answer takes in those of the event loop, and wakes it. */
+static void *check_a_lot(void *arg) {
+	struct fixture *f = arg;
+	struct stint_result r;
+
+	for (int i = 0; i < 500; i++)
+		assert_int_equal(stint_check(f->api, "thread", 1, &r), 0);
+	return NULL;
+}
+
+static void loop_and_threads_share_a_socket(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[2];
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, check_a_lot, f), 0);
+	for (int i = 1; i <= 1000; i++) {
+		assert_int_equal(start(f, "loop"), 0);
+		if (i % 10 == 0)
+			loop(f, i);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(f->allowed, 1000);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_ABSENT(name) cmocka_unit_test_setup_teardown(name, setup_absent, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(answers_by_callback),
+		TEST(answers_at_once_from_the_table),
+		TEST_ABSENT(answers_at_once_when_the_agent_is_away),
+		TEST(thousands_are_under_way_at_once),
+		TEST(without_a_descriptor_dispatch_is_enough),
+		TEST(callbacks_start_checks),
+		TEST(a_callback_may_dispatch_and_wait),
+		TEST(times_out),
+		TEST(a_broken_connection_is_decided_locally),
+		TEST(a_restarted_agent_is_asked_again),
+		TEST(errors_come_by_callback),
+		TEST(void_admissions_are_asked_again),
+		TEST(pending_checks_are_bounded),
+		TEST(loop_and_threads_share_a_socket),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

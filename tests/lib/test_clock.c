@@ -1,0 +1,157 @@
+/*
+ * test_clock.c - the process is stopped at the worst moments. Here clock_gettime()
+ * is the test's: it says what the test wants at each reading.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "decide.h"
+#include "fake_agent.h"
+#include "unit.h"
+
+#define START (UINT64_C(1000) * NS_PER_S)
+#define DEADLINE (START + NS_PER_S)
+
+/* True times of the readings to come; the last one stays. The coarse clock shows each as it was lag_ns before. */
+static uint64_t script[8] = {START};
+static unsigned script_at;
+static uint64_t lag_ns;
+static unsigned fine_readings;
+
+int clock_gettime(clockid_t clock, struct timespec *t) {
+	uint64_t now_ns = script[script_at];
+
+	if (script_at + 1 < sizeof(script) / sizeof(script[0]) && script[script_at + 1] != 0)
+		script_at++;
+	if (clock == CLOCK_MONOTONIC_COARSE)
+		now_ns -= lag_ns;
+	else
+		fine_readings++;
+	*t = clock_timespec(now_ns);
+	return 0;
+}
+
+#define SCRIPT(...) set_script((uint64_t[8]){__VA_ARGS__})
+
+static void set_script(const uint64_t times[8]) {
+	for (int i = 0; i < 8; i++)
+		script[i] = times[i];
+	script_at = 0;
+	fine_readings = 0;
+}
+
+struct fixture {
+	struct fake_table table;
+	struct mapping *mapping;
+	struct slot *slot;
+};
+
+static int setup(void **state) {
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	lag_ns = 0;
+	fake_table_make(&f->table, 1);
+	assert_int_equal(mapping_new(&f->mapping, f->table.directory_fd, f->table.table_fd, 1), 0);
+	f->slot = fake_table_put(&f->table, 0, "c");
+	fake_slot_lease(f->slot, 0, 5, DEADLINE, 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state) {
+	struct fixture *f = *state;
+
+	mapping_free(f->mapping);
+	fake_table_destroy(&f->table);
+	free(f);
+	return 0;
+}
+
+static enum verdict ask(struct fixture *f) {
+	return decide(f->mapping, 0, "c", 1, 1).verdict;
+}
+
+static uint32_t credits(struct fixture *f, int which) {
+	return word_credits(atomic_load(&f->slot->word[which]));
+}
+
+static void a_warm_check_reads_the_coarse_clock_only(void **state) {
+	SCRIPT(START);
+	assert_int_equal(ask(*state), VERDICT_ALLOWED);
+	assert_int_equal(fine_readings, 0);
+}
+
+/* Stopped between the first look at the clock and the CAS, until the deadline has passed. */
+static void a_credit_taken_too_late_is_burnt(void **state) {
+	struct fixture *f = *state;
+
+	SCRIPT(START, DEADLINE);
+	assert_int_equal(ask(f), VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 4);
+}
+
+static void after_a_burnt_credit_the_other_lease_serves(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 1, 7, DEADLINE + NS_PER_S, 0);
+	atomic_store(&f->slot->later_start_ns, DEADLINE);
+	SCRIPT(START, DEADLINE);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	assert_int_equal(credits(f, 0), 4);
+	assert_int_equal(credits(f, 1), 6);
+}
+
+/* The coarse clock is late by up to a tick: it shows a time before the deadline when that has passed. */
+static void a_late_coarse_clock_admits_nothing_late(void **state) {
+	struct fixture *f = *state;
+
+	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
+		SCRIPT(DEADLINE);
+		assert_int_equal(ask(f), VERDICT_NONE);
+		SCRIPT(DEADLINE - 1);
+		fake_slot_lease(f->slot, 0, 5, DEADLINE, 0);
+		assert_int_equal(ask(f), VERDICT_ALLOWED);
+	}
+}
+
+static void a_late_coarse_clock_starts_no_lease_early_or_late(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 0, 0, 0);
+	fake_slot_lease(f->slot, 1, 100, DEADLINE + NS_PER_S, 0);
+	atomic_store(&f->slot->later_start_ns, DEADLINE);
+	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
+		SCRIPT(DEADLINE - 1);
+		assert_int_equal(ask(f), VERDICT_NONE);
+		SCRIPT(DEADLINE);
+		assert_int_equal(ask(f), VERDICT_ALLOWED);
+	}
+}
+
+static void a_denial_ends_on_time(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 0, 0, 0);
+	fake_slot_deny(f->slot, 1, DEADLINE, 0);
+	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
+		SCRIPT(DEADLINE - 1);
+		assert_int_equal(ask(f), VERDICT_DENIED);
+		SCRIPT(DEADLINE);
+		assert_int_equal(ask(f), VERDICT_NONE);
+	}
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_warm_check_reads_the_coarse_clock_only),
+		TEST(a_credit_taken_too_late_is_burnt),
+		TEST(after_a_burnt_credit_the_other_lease_serves),
+		TEST(a_late_coarse_clock_admits_nothing_late),
+		TEST(a_late_coarse_clock_starts_no_lease_early_or_late),
+		TEST(a_denial_ends_on_time),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

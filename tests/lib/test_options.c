@@ -1,0 +1,221 @@
+/*
+ * test_options.c - what is refused before anything is asked: paths, options,
+ * ids, costs; and how errors are told.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client_id.h"
+#include "stint.h"
+#include "unit.h"
+
+static const struct stint_options good = {.policy = "api", .max_requests = 10, .time_window_ms = 1000};
+
+/* What stint_limiter_new() says to these options. */
+static int try_options(struct stint_options options) {
+	struct stint *st;
+	struct stint_limiter *limiter;
+	int error;
+
+	assert_int_equal(stint_open(&st, "/nonexistent/socket"), 0);
+	error = stint_limiter_new(&limiter, st, &options);
+	assert_true((error == 0) == (limiter != NULL));
+	stint_limiter_free(limiter);
+	stint_close(st);
+	return error;
+}
+
+#define TRY(...) (options = good, __VA_ARGS__, try_options(options))
+
+static void accepts_what_is_in_range(void **state) {
+	struct stint_options options;
+
+	(void)state;
+	assert_int_equal(try_options(good), 0);
+	assert_int_equal(TRY(options.max_requests = STINT_MAX_REQUESTS_MAX), 0);
+	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MIN), 0);
+	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MAX), 0);
+	assert_int_equal(TRY(options.fallback_max_requests = STINT_FALLBACK_REQUESTS_MAX), 0);
+	assert_int_equal(TRY(options.resolution = STINT_RESOLUTION_MAX), 0);
+	assert_int_equal(TRY(options.algorithm = STINT_FIXED_WINDOW), 0);
+	assert_int_equal(TRY(options.mode = STINT_RELAXED), 0);
+	assert_int_equal(TRY(options.timeout_ms = STINT_TIMEOUT_MS_MAX), 0);
+	assert_int_equal(TRY(options.policy = "A-z_0.9:/x"), 0);
+	assert_int_equal(try_options((struct stint_options){.policy = "api", .must_exist = true}), 0);
+}
+
+static void refuses_what_is_out_of_range(void **state) {
+	static const int64_t bad[] = {-1, INT64_MIN, INT64_MAX, INT64_C(1) << 31, -(INT64_C(1) << 31)};
+	struct stint_options options;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(TRY(options.max_requests = bad[i]), STINT_ERANGE);
+		assert_int_equal(TRY(options.fallback_max_requests = bad[i]), STINT_ERANGE);
+		if (bad[i] != INT64_C(1) << 31)
+			assert_int_equal(TRY(options.time_window_ms = bad[i]), STINT_ERANGE);
+	}
+	assert_int_equal(TRY(options.max_requests = 0), STINT_ERANGE);
+	assert_int_equal(TRY(options.time_window_ms = 0), STINT_ERANGE);
+	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MIN - 1), STINT_ERANGE);
+	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MAX + 1), STINT_ERANGE);
+	assert_int_equal(TRY(options.fallback_time_window_ms = 99), STINT_ERANGE);
+	assert_int_equal(TRY(options.resolution = 61), STINT_ERANGE);
+	assert_int_equal(TRY(options.resolution = -1), STINT_ERANGE);
+	assert_int_equal(TRY(options.timeout_ms = -1), STINT_ERANGE);
+	assert_int_equal(TRY(options.timeout_ms = STINT_TIMEOUT_MS_MAX + 1), STINT_ERANGE);
+	assert_int_equal(TRY(options.algorithm = (enum stint_algorithm)2), STINT_ERANGE);
+	assert_int_equal(TRY(options.mode = (enum stint_mode)7), STINT_ERANGE);
+}
+
+static void refuses_sub_windows_too_short(void **state) {
+	struct stint_options options;
+
+	(void)state;
+	assert_int_equal(TRY(options.time_window_ms = 100, options.resolution = 12), STINT_ERANGE);
+	assert_int_equal(TRY(options.time_window_ms = 100, options.resolution = 11), 0); /* ceil(100 / 11) is 10 */
+	assert_int_equal(
+		TRY(options.time_window_ms = 100, options.resolution = 60, options.algorithm = STINT_FIXED_WINDOW), 0);
+}
+
+static void refuses_policy_names(void **state) {
+	char longest[STINT_POLICY_NAME_MAX + 2];
+	struct stint_options options;
+
+	(void)state;
+	memset(longest, 'a', sizeof(longest));
+	longest[STINT_POLICY_NAME_MAX + 1] = '\0';
+	assert_int_equal(TRY(options.policy = longest), STINT_EPOLICY);
+	longest[STINT_POLICY_NAME_MAX] = '\0';
+	assert_int_equal(TRY(options.policy = longest), 0);
+	assert_int_equal(TRY(options.policy = NULL), STINT_EPOLICY);
+	assert_int_equal(TRY(options.policy = ""), STINT_EPOLICY);
+	assert_int_equal(TRY(options.policy = "two words"), STINT_EPOLICY);
+	assert_int_equal(TRY(options.policy = "a'b"), STINT_EPOLICY);
+	assert_int_equal(TRY(options.policy = "\xc3\xa9"), STINT_EPOLICY);
+}
+
+static void refuses_paths(void **state) {
+	char path[200];
+	struct stint *st;
+
+	(void)state;
+	memset(path, 'p', sizeof(path));
+	path[107] = '\0';
+	assert_int_equal(stint_open(&st, path), 0);
+	stint_close(st);
+	path[107] = 'p';
+	path[108] = '\0';
+	assert_int_equal(stint_open(&st, path), STINT_EPATH);
+	assert_null(st);
+	assert_int_equal(stint_open(&st, ""), STINT_EPATH);
+	setenv("STINT_SOCKET", "", 1);
+	assert_int_equal(stint_open(&st, NULL), STINT_EPATH);
+	unsetenv("STINT_SOCKET");
+	assert_int_equal(stint_open(&st, NULL), 0);
+	stint_close(st);
+	stint_close(NULL);
+	stint_limiter_free(NULL);
+}
+
+/* Each sequence is tried by itself, after an ASCII letter and behind more than eight of them. */
+static void assert_id(const char *bytes, bool valid) {
+	char id[64];
+	const char *before[] = {"", "a", "abcdefghij"};
+
+	for (int i = 0; i < 3; i++) {
+		strcpy(id, before[i]);
+		strcat(id, bytes);
+		assert_int_equal(client_id_length(id), valid ? strlen(id) : 0);
+		strcat(id, "z");
+		assert_int_equal(client_id_length(id), valid ? strlen(id) : 0);
+	}
+}
+
+static void knows_utf8(void **state) {
+	static const char *const good_ids[] = {"x", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
+		"\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "o'brien", "\"quoted\"", "a\nb", "\t",
+		"\\", "{1,2}", "naïve-日本-🦊"};
+	static const char *const bad_ids[] = {
+		"\x80", "\xbf", "\xfe", "\xff",                                      /* never a lead byte */
+		"\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf",              /* overlong */
+		"\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf8\x88\x80\x80\x80",      /* overlong, five bytes */
+		"\xed\xa0\x80", "\xed\xbf\xbf", "\xed\xa0\xbd\xed\xb8\x80",          /* surrogates */
+		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80",                              /* above U+10FFFF */
+		"\xc3", "\xe2\x82", "\xf0\x9f\xa6", "\xe2\x28\xa1", "\xc3\x28", "\xf0\x28\x8c\xbc"}; /* cut short */
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(good_ids) / sizeof(good_ids[0]); i++)
+		assert_id(good_ids[i], true);
+	for (unsigned i = 0; i < sizeof(bad_ids) / sizeof(bad_ids[0]); i++)
+		assert_id(bad_ids[i], false);
+}
+
+static void bounds_ids(void **state) {
+	char id[65537];
+
+	(void)state;
+	assert_int_equal(client_id_length(NULL), 0);
+	assert_int_equal(client_id_length(""), 0);
+	memset(id, 'i', sizeof(id));
+	id[65536] = '\0';
+	assert_int_equal(client_id_length(id), 0);
+	id[256] = '\0';
+	assert_int_equal(client_id_length(id), 0);
+	id[255] = '\0';
+	assert_int_equal(client_id_length(id), 255);
+	memcpy(id + 253, "\xe2\x82", 2); /* cut in the middle of a character at the limit */
+	assert_int_equal(client_id_length(id), 0);
+}
+
+static void checks_refuse_bad_arguments(void **state) {
+	struct stint_limiter *limiter;
+	struct stint_result result;
+	struct stint *st;
+
+	(void)state;
+	assert_int_equal(stint_open(&st, "/nonexistent/socket"), 0);
+	assert_int_equal(stint_limiter_new(&limiter, st, &good), 0);
+	assert_int_equal(stint_check(limiter, "", 1, &result), STINT_ECLIENT);
+	assert_int_equal(stint_check(limiter, NULL, 1, &result), STINT_ECLIENT);
+	assert_int_equal(stint_check(limiter, "\xff", 1, &result), STINT_ECLIENT);
+	assert_int_equal(stint_check(limiter, "c", 0, &result), STINT_ERANGE);
+	assert_int_equal(stint_check(limiter, "c", STINT_MAX_REQUESTS_MAX + 1u, &result), STINT_ERANGE);
+	assert_int_equal(stint_check_async(limiter, "\xff", 1, &result, NULL, NULL), STINT_ECLIENT);
+	assert_false(stint_is_allowed(limiter, "\xff"));
+	assert_true(stint_is_allowed(limiter, "c"));
+	stint_limiter_free(limiter);
+	stint_close(st);
+}
+
+static void errors_are_told(void **state) {
+	struct stint_options options;
+
+	(void)state;
+#define TELLS(name, number, sentence) assert_string_equal(stint_strerror(name), sentence);
+	STINT_ERRORS(TELLS)
+#undef TELLS
+	assert_string_equal(stint_strerror(-9999), "unknown error");
+	assert_string_equal(stint_strerror(5), "unknown error");
+	TRY(options.max_requests = 0);
+	assert_string_equal(stint_error_detail(), "max_requests is 0, must be 1 to 1000000000");
+	TRY(options.policy = "a b");
+	assert_non_null(strstr(stint_error_detail(), "0x20"));
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(accepts_what_is_in_range),
+		cmocka_unit_test(refuses_what_is_out_of_range),
+		cmocka_unit_test(refuses_sub_windows_too_short),
+		cmocka_unit_test(refuses_policy_names),
+		cmocka_unit_test(refuses_paths),
+		cmocka_unit_test(knows_utf8),
+		cmocka_unit_test(bounds_ids),
+		cmocka_unit_test(checks_refuse_bad_arguments),
+		cmocka_unit_test(errors_are_told),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

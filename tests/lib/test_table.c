@@ -1,0 +1,347 @@
+/*
+ * test_table.c - the decision in the table, and which tables are refused.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "decide.h"
+#include "fake_agent.h"
+#include "mapping.h"
+#include "unit.h"
+
+#define GENERATION 42u
+#define LATER (fake_now_ns() + MS(60000))
+
+struct fixture {
+	struct fake_table table;
+	struct mapping *mapping;
+	struct slot *slot; /* of client "c" under policy 3 */
+};
+
+static int setup(void **state) {
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	fake_table_make(&f->table, GENERATION);
+	assert_int_equal(mapping_new(&f->mapping, f->table.directory_fd, f->table.table_fd, GENERATION), 0);
+	f->slot = fake_table_put(&f->table, 3, "c");
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state) {
+	struct fixture *f = *state;
+
+	mapping_free(f->mapping);
+	fake_table_destroy(&f->table);
+	free(f);
+	return 0;
+}
+
+static struct decision ask(struct fixture *f, uint32_t cost) {
+	return decide(f->mapping, 3, "c", 1, cost);
+}
+
+static uint32_t credits(const struct fixture *f, int which) {
+	return word_credits(atomic_load(&f->slot->word[which]));
+}
+
+/* ---- Decisions -------------------------------------------------------------------- */
+
+static void takes_until_nothing_is_left(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 7, LATER, 0);
+	atomic_store(&f->slot->hint, 30);
+	for (uint32_t left = 7; left-- > 0;) {
+		struct decision d = ask(f, 1);
+		assert_int_equal(d.verdict, VERDICT_ALLOWED);
+		assert_int_equal(d.left, left);
+		assert_int_equal(d.beyond, 30);
+		assert_false(d.fallback);
+	}
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 0);
+}
+
+static void takes_a_cost_whole_or_not(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 7, LATER, 0);
+	assert_int_equal(ask(f, 8).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 7);
+	assert_int_equal(ask(f, 7).verdict, VERDICT_ALLOWED);
+}
+
+static void finds_only_its_client(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 7, LATER, 0);
+	assert_int_equal(decide(f->mapping, 3, "d", 1, 1).verdict, VERDICT_NONE);
+	assert_int_equal(decide(f->mapping, 4, "c", 1, 1).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 7);
+	assert_int_equal(atomic_load(&f->slot->referenced), 0);
+	ask(f, 1);
+	assert_int_equal(atomic_load(&f->slot->referenced), 1);
+}
+
+static void finds_every_client_of_many(void **state) {
+	struct fixture *f = *state;
+	char id[32];
+
+	/* A third of the table: both buckets of each are used, full ones among them. */
+	for (int i = 0; i < 340; i++) {
+		snprintf(id, sizeof(id), "client-%d", i);
+		fake_slot_lease(fake_table_put(&f->table, 0, id), 0, 1, LATER, 0);
+	}
+	for (int i = 0; i < 340; i++) {
+		snprintf(id, sizeof(id), "client-%d", i);
+		assert_int_equal(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_ALLOWED);
+		assert_int_equal(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_NONE);
+	}
+}
+
+static void equal_tags_are_told_apart_by_key(void **state) {
+	struct fixture *f = *state;
+	size_t at = (size_t)(f->slot - f->table.slots);
+	struct tag_row *row = &f->table.tags[at / SLOTS_PER_BUCKET];
+	uint16_t tag = atomic_load(&row->tag[at % SLOTS_PER_BUCKET]);
+
+	for (unsigned i = 0; i < SLOTS_PER_BUCKET; i++)
+		atomic_store(&row->tag[i], tag);
+	fake_slot_lease(f->slot, 0, 1, LATER, 0);
+	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
+}
+
+static void nothing_is_taken_after_the_deadline(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 7, fake_now_ns() - 1, 0);
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 7);
+}
+
+/* Nearer than the coarse clock's lag, the fine clock decides: the credit is good to the end, and not a moment longer. */
+static void deadlines_are_met_finely(void **state) {
+	struct fixture *f = *state;
+	uint64_t deadline_ns = fake_now_ns() + MS(5);
+	enum verdict verdict;
+	uint64_t after_ns;
+
+	fake_slot_lease(f->slot, 0, WORD_CREDITS_MASK, deadline_ns, 0);
+	do {
+		uint64_t before_ns = fake_now_ns();
+		verdict = ask(f, 1).verdict;
+		after_ns = fake_now_ns();
+		if (after_ns < deadline_ns)
+			assert_int_equal(verdict, VERDICT_ALLOWED);
+		if (before_ns >= deadline_ns)
+			assert_int_equal(verdict, VERDICT_NONE);
+	} while (after_ns < deadline_ns + MS(2));
+}
+
+static void the_later_lease_waits_for_its_start(void **state) {
+	struct fixture *f = *state;
+	uint64_t edge_ns = fake_now_ns() + MS(20);
+
+	for (int now = 0; now < 2; now++) {
+		fake_slot_lease(f->slot, now, 1, edge_ns, 0);
+		fake_slot_lease(f->slot, !now, 5, edge_ns + MS(60000), 0);
+		atomic_store(&f->slot->later_start_ns, edge_ns);
+		assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
+		assert_int_equal(credits(f, now), 0);
+		if (fake_now_ns() < edge_ns - MS(1))
+			assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+		while (fake_now_ns() < edge_ns)
+			;
+		assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
+		assert_int_equal(credits(f, !now), 4);
+		edge_ns = fake_now_ns() + MS(20);
+	}
+}
+
+static void a_single_lease_waits_too(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 1, 5, LATER, 0);
+	atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(60000));
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	atomic_store(&f->slot->later_start_ns, 0);
+	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
+}
+
+static void fallback_credits_are_told(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 2, LATER, WORD_FALLBACK_BIT);
+	assert_true(ask(f, 1).fallback);
+	assert_int_equal(atomic_load(&f->slot->word[0]) & WORD_FALLBACK_BIT, WORD_FALLBACK_BIT);
+}
+
+static void low_water_is_crossed_once(void **state) {
+	struct fixture *f = *state;
+	int crossed = 0;
+
+	fake_slot_lease(f->slot, 0, 10, LATER, 0);
+	atomic_store(&f->slot->low_water, 2); /* from at least 4 to below */
+	for (int left = 9; left >= 0; left--) {
+		struct decision d = ask(f, 1);
+		assert_int_equal(d.low, left == 3);
+		crossed += d.low;
+	}
+	assert_int_equal(crossed, 1);
+	fake_slot_lease(f->slot, 0, 10, LATER, 0);
+	assert_true(ask(f, 10).low);
+	/* 0 is none; what can't be is none either. */
+	for (int mark = 0; mark < 256; mark = mark == 0 ? 32 : mark + 1) {
+		atomic_store(&f->slot->low_water, (uint8_t)mark);
+		fake_slot_lease(f->slot, 0, 10, LATER, 0);
+		assert_false(ask(f, 10).low);
+	}
+}
+
+static void denials_hold_for_their_costs_and_time(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 3, LATER, 0);
+	fake_slot_deny(f->slot, 4, LATER, 500);
+	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
+	assert_int_equal(ask(f, 1).beyond, 0); /* the hint is about the denial now */
+	assert_int_equal(ask(f, 3).verdict, VERDICT_NONE);
+	assert_int_equal(ask(f, 4).verdict, VERDICT_DENIED);
+	assert_int_equal(ask(f, 4).beyond, 500);
+	assert_int_equal(ask(f, 1000000).verdict, VERDICT_DENIED);
+	fake_slot_deny(f->slot, 4, fake_now_ns() - MS(1), 500);
+	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
+	fake_slot_deny(f->slot, 0, LATER, 0);
+	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
+}
+
+static void a_retired_table_decides_nothing(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 0, 3, LATER, 0);
+	atomic_store(&f->table.table->state, TABLE_RETIRED);
+	assert_true(mapping_is_retired(f->mapping));
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 3);
+}
+
+/* Whatever stands in the table: a verdict or none, and no step outside the mapping. */
+static void garbage_harms_nothing(void **state) {
+	struct fixture *f = *state;
+	size_t bytes = FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));
+	uint64_t random = 88172645463325252u;
+	char id[32];
+
+	for (int round = 0; round < 50; round++) {
+		for (size_t i = 0; i < bytes / sizeof(random); i++) {
+			random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+			((uint64_t *)f->table.tags)[i] = random;
+		}
+		for (int i = 0; i < 200; i++) {
+			snprintf(id, sizeof(id), "client-%d", i);
+			if (i < 20)
+				fake_table_remove(&f->table, &f->table.slots[i]);
+			assert_in_range(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_NONE, VERDICT_DENIED);
+		}
+	}
+}
+
+/* ---- Which tables are refused ---------------------------------------------------------- */
+
+static int try_to_map(struct fixture *f) {
+	struct mapping *m = NULL;
+	int error = mapping_new(&m, f->table.directory_fd, f->table.table_fd, GENERATION);
+
+	if (error == 0)
+		mapping_free(m);
+	return error;
+}
+
+#define REFUSES(field, value, error) \
+	do { \
+		__typeof__(field) kept = field; \
+		field = (__typeof__(field))(value); \
+		assert_int_equal(try_to_map(f), error); \
+		field = kept; \
+		assert_int_equal(try_to_map(f), 0); \
+	} while (0)
+
+static void refuses_headers_that_lie(void **state) {
+	struct fixture *f = *state;
+	struct directory_header *d = f->table.directory;
+	struct table_header *t = f->table.table;
+
+	REFUSES(d->magic, 0, STINT_EPROTOCOL);
+	REFUSES(d->version, LAYOUT_VERSION + 1, STINT_EVERSION);
+	REFUSES(d->generation, 43, STINT_EPROTOCOL);
+	REFUSES(t->magic, 1, STINT_EPROTOCOL);
+	REFUSES(t->version, 99, STINT_EVERSION);
+	REFUSES(t->generation, 43, STINT_EPROTOCOL);
+	static const uint64_t sizes[] = {0, 1, 4095, UINT64_MAX, UINT64_MAX - 4095, UINT64_C(1) << 63, UINT64_C(1) << 32};
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		REFUSES(d->directory_bytes, sizes[i], STINT_EPROTOCOL);
+		REFUSES(d->table_bytes, sizes[i], STINT_EPROTOCOL);
+		REFUSES(d->tags_offset, sizes[i], STINT_EPROTOCOL);
+		REFUSES(d->slots_offset, sizes[i], STINT_EPROTOCOL);
+	}
+	REFUSES(d->policy_capacity, 0, STINT_EPROTOCOL);
+	REFUSES(d->policy_capacity, POLICY_CAPACITY + 1, STINT_EPROTOCOL);
+	REFUSES(d->policy_capacity, UINT32_MAX, STINT_EPROTOCOL);
+	REFUSES(d->bucket_count, 0, STINT_EPROTOCOL);
+	REFUSES(d->bucket_count, FAKE_BUCKETS + 1, STINT_EPROTOCOL);
+	REFUSES(d->bucket_count, UINT32_MAX, STINT_EPROTOCOL);
+	REFUSES(d->slots_per_bucket, 8, STINT_EPROTOCOL);
+	REFUSES(d->tags_offset, d->tags_offset + 8, STINT_EPROTOCOL);
+	REFUSES(d->slots_offset, d->slots_offset + 32, STINT_EPROTOCOL);
+	REFUSES(d->slots_offset, d->slots_offset + 64, STINT_EPROTOCOL);
+}
+
+static void refuses_objects_that_are_too_small(void **state) {
+	struct fixture *f = *state;
+	off_t table_bytes = (off_t)f->table.directory->table_bytes;
+	off_t directory_bytes = (off_t)f->table.directory->directory_bytes;
+	int pipes[2];
+	struct mapping *m;
+
+	assert_int_equal(ftruncate(f->table.table_fd, table_bytes - 1), 0);
+	assert_int_equal(try_to_map(f), STINT_EPROTOCOL);
+	assert_int_equal(ftruncate(f->table.table_fd, 16), 0);
+	assert_int_equal(try_to_map(f), STINT_EPROTOCOL);
+	assert_int_equal(ftruncate(f->table.table_fd, table_bytes), 0);
+	assert_int_equal(ftruncate(f->table.directory_fd, directory_bytes - 1), 0);
+	assert_int_equal(try_to_map(f), STINT_EPROTOCOL);
+	assert_int_equal(ftruncate(f->table.directory_fd, 0), 0);
+	assert_int_equal(try_to_map(f), STINT_EPROTOCOL);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(mapping_new(&m, pipes[0], pipes[1], GENERATION), STINT_EPROTOCOL);
+	assert_int_equal(mapping_new(&m, -1, -1, GENERATION), STINT_ESYSTEM);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(takes_until_nothing_is_left),
+		TEST(takes_a_cost_whole_or_not),
+		TEST(finds_only_its_client),
+		TEST(finds_every_client_of_many),
+		TEST(equal_tags_are_told_apart_by_key),
+		TEST(nothing_is_taken_after_the_deadline),
+		TEST(deadlines_are_met_finely),
+		TEST(the_later_lease_waits_for_its_start),
+		TEST(a_single_lease_waits_too),
+		TEST(fallback_credits_are_told),
+		TEST(low_water_is_crossed_once),
+		TEST(denials_hold_for_their_costs_and_time),
+		TEST(a_retired_table_decides_nothing),
+		TEST(garbage_harms_nothing),
+		TEST(refuses_headers_that_lie),
+		TEST(refuses_objects_that_are_too_small),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,448 @@
+/*
+ * test_threads.c - many threads at once: on one word of the table while the
+ * agent changes its epoch, on one socket, and across forks.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "decide.h"
+#include "fake_agent.h"
+#include "unit.h"
+
+#define THREADS 4
+#define LATER (fake_now_ns() + MS(60000))
+
+struct fixture {
+	struct fake_agent agent;
+	struct stint *st;
+	struct stint_limiter *api;
+	_Atomic bool stop;
+	_Atomic unsigned done;  /* checks with a verdict */
+	_Atomic unsigned wrong; /* and with something else */
+	_Atomic unsigned left;  /* threads that are through */
+	_Atomic uint64_t taken;
+	struct mapping *mapping;
+};
+
+static int setup(void **state) {
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct stint_options options = {
+		.policy = "api", .max_requests = 1000000, .time_window_ms = 60000, .timeout_ms = 20000};
+
+	fake_agent_init(&f->agent);
+	fake_agent_start(&f->agent);
+	assert_int_equal(stint_open(&f->st, f->agent.path), 0);
+	assert_int_equal(stint_limiter_new(&f->api, f->st, &options), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state) {
+	struct fixture *f = *state;
+
+	stint_limiter_free(f->api);
+	stint_close(f->st);
+	fake_agent_destroy(&f->agent);
+	free(f);
+	return 0;
+}
+
+static void start_threads(pthread_t thread[static THREADS], void *(*body)(void *), struct fixture *f) {
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, body, f), 0);
+}
+
+static void join_threads(pthread_t thread[static THREADS]) {
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/* ---- On one word --------------------------------------------------------------------- */
+
+static void *take_by_twos(void *arg) {
+	struct fixture *f = arg;
+
+	while (!atomic_load(&f->stop)) {
+		if (decide(f->mapping, 0, "c", 1, 2).verdict == VERDICT_ALLOWED)
+			atomic_fetch_add(&f->taken, 2);
+	}
+	return NULL;
+}
+
+/* Each credit that was published is taken once or found again at the epoch's end: none twice, none lost. */
+static void epochs_change_under_the_cas(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = fake_table_put(&f->agent.table, 0, "c");
+	uint64_t published = 0, found = 0;
+	pthread_t thread[THREADS];
+
+	assert_int_equal(mapping_new(&f->mapping, f->agent.table.directory_fd, f->agent.table.table_fd,
+						 f->agent.generation), 0);
+	start_threads(thread, take_by_twos, f);
+	for (uint32_t epoch = 1; epoch < 20000 || atomic_load(&f->taken) < 1000; epoch++) {
+		int which = (int)(epoch / 2 % 2);
+		uint64_t old = atomic_exchange(&slot->word[which], word_make(epoch, 0, 0));
+
+		found += word_credits(old);
+		atomic_store(&slot->deadline_ns[which], LATER);
+		atomic_store(&slot->word[which], word_make(epoch, 101, 0));
+		published += 101;
+		/* And within an epoch credits are added, against the threads' CAS. */
+		old = atomic_load(&slot->word[which]);
+		if (atomic_compare_exchange_strong(&slot->word[which], &old, old + 3))
+			published += 3;
+	}
+	atomic_store(&f->stop, true);
+	join_threads(thread);
+	for (int i = 0; i < 2; i++)
+		found += word_credits(atomic_load(&slot->word[i]));
+	assert_int_equal(published, found + atomic_load(&f->taken));
+	mapping_free(f->mapping);
+}
+
+/* ---- On one socket ---------------------------------------------------------------------- */
+
+static void *check_until_told(void *arg) {
+	struct fixture *f = arg;
+	struct stint_result r;
+	char id[32];
+
+	for (unsigned i = 0; !atomic_load(&f->stop); i++) {
+		snprintf(id, sizeof(id), "client-%u", i % 50);
+		/* While the agent is away, the limit inside the process may say no. */
+		if (stint_check(f->api, id, 1, &r) == 0 && (r.allowed || r.source == STINT_SOURCE_LOCAL))
+			atomic_fetch_add(&f->done, 1);
+		else
+			atomic_fetch_add(&f->wrong, 1);
+	}
+	return NULL;
+}
+
+static void await_done(struct fixture *f, unsigned more) {
+	unsigned from = atomic_load(&f->done);
+
+	while (atomic_load(&f->done) - from < more && atomic_load(&f->wrong) == 0)
+		usleep(1000);
+}
+
+struct held {
+	uint32_t serial;
+	int64_t remaining;
+};
+
+static void answer_with(struct fake_agent *a, int fd, uint32_t serial, int64_t remaining) {
+	struct wire_verdict v = a->verdict;
+
+	v.remaining = remaining;
+	fake_answer(a, fd, serial, v);
+}
+
+/* Answers by twos, the later first, each with the number in its id: answers overtake, and one thread takes in another's. */
+static void swap_answers(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	int64_t number = atoi(id + strlen("client-"));
+	struct held *held = a->arg;
+
+	if (held->serial == 0) {
+		*held = (struct held){want->head.serial, number};
+		return;
+	}
+	answer_with(a, fd, want->head.serial, number);
+	answer_with(a, fd, held->serial, held->remaining);
+	held->serial = 0;
+}
+
+static void *check_own_answers(void *arg) {
+	struct fixture *f = arg;
+	struct stint_result r;
+	char id[32];
+
+	for (unsigned number = atomic_fetch_add(&f->done, 1) * 1000000; !atomic_load(&f->stop); number++) {
+		snprintf(id, sizeof(id), "client-%u", number);
+		if (stint_check(f->api, id, 1, &r) == 0 && r.remaining == number)
+			atomic_fetch_add(&f->done, 1);
+		else
+			atomic_fetch_add(&f->wrong, 1);
+	}
+	atomic_fetch_add(&f->left, 1);
+	return NULL;
+}
+
+static void each_thread_gets_its_own_answer(void **state) {
+	struct fixture *f = *state;
+	struct held held = {0};
+	pthread_t thread[THREADS];
+
+	f->agent.arg = &held;
+	f->agent.want = swap_answers;
+	start_threads(thread, check_own_answers, f);
+	await_done(f, 2000);
+	atomic_store(&f->stop, true);
+	/* The last ones may wait for a second in vain. */
+	while (atomic_load(&f->left) < THREADS) {
+		fake_agent_lock(&f->agent);
+		if (held.serial != 0)
+			answer_with(&f->agent, f->agent.connection[0], held.serial, held.remaining);
+		held.serial = 0;
+		fake_agent_unlock(&f->agent);
+		usleep(1000);
+	}
+	join_threads(thread);
+	assert_int_equal(atomic_load(&f->wrong), 0);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
+}
+
+static void threads_outlive_their_agent(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[THREADS];
+
+	start_threads(thread, check_until_told, f);
+	for (int i = 0; i < 5; i++) {
+		await_done(f, 300);
+		fake_agent_stop(&f->agent);
+		await_done(f, 300);
+		fake_agent_start(&f->agent);
+		await_done(f, 300);
+		fake_agent_hang_up(&f->agent);
+	}
+	atomic_store(&f->stop, true);
+	join_threads(thread);
+	assert_int_equal(atomic_load(&f->wrong), 0);
+}
+
+static void *check_once(void *arg) {
+	struct fixture *f = arg;
+	struct stint_result r;
+
+	if (stint_check(f->api, "c", 1, &r) == 0 && r.source == STINT_SOURCE_DATABASE)
+		atomic_fetch_add(&f->done, 1);
+	return NULL;
+}
+
+/* However many come first at the same moment: one connection, and nobody is decided locally meanwhile. */
+static void the_first_checks_share_one_connection(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[THREADS];
+
+	start_threads(thread, check_once, f);
+	join_threads(thread);
+	assert_int_equal(atomic_load(&f->done), THREADS);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
+}
+
+static void *check_and_be_cancelled(void *arg) {
+	check_once(arg);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void a_cancelled_thread_leaves_nothing_behind(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread;
+
+	stint_is_allowed(f->api, "c");
+	fake_agent_lock(&f->agent);
+	f->agent.mute = true;
+	fake_agent_unlock(&f->agent);
+	assert_int_equal(pthread_create(&thread, NULL, check_and_be_cancelled, f), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.want, 2);
+	pthread_cancel(thread);
+	fake_agent_lock(&f->agent);
+	f->agent.mute = false;
+	fake_answer(&f->agent, f->agent.connection[0], f->agent.last_want.head.serial, f->agent.verdict);
+	fake_agent_unlock(&f->agent);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&f->done), 1);
+	assert_true(stint_is_allowed(f->api, "c"));
+}
+
+/* ---- Across forks --------------------------------------------------------------------------- */
+
+/* In the child: exit code 0 when all is as it should be, else the number of the line. */
+#define expect(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition); \
+			_exit(1); \
+		} \
+	} while (0)
+
+static void assert_child_is_well(pid_t child) {
+	int status;
+
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void close_all(struct fixture *f) {
+	stint_limiter_free(f->api);
+	stint_close(f->st);
+}
+
+/* The child checks, forks a child of its own, and both check and clean up. */
+static void go_on_in_child(struct fixture *f, int depth) {
+	struct stint_result r;
+	pid_t grandchild = 0;
+
+	for (int i = 0; i < 50; i++) {
+		expect(stint_check(f->api, "child", 1, &r) == 0);
+		expect(r.allowed && r.source == STINT_SOURCE_DATABASE);
+	}
+	if (depth > 0) {
+		grandchild = fork();
+		if (grandchild == 0) {
+			go_on_in_child(f, depth - 1);
+			_exit(0);
+		}
+	}
+	expect(stint_is_allowed(f->api, "child"));
+	if (grandchild > 0) {
+		int status;
+		expect(waitpid(grandchild, &status, 0) == grandchild && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	close_all(f);
+}
+
+static void both_go_on_after_a_fork(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[THREADS];
+
+	start_threads(thread, check_until_told, f);
+	await_done(f, 100);
+	for (int i = 0; i < 10; i++) {
+		pid_t child = fork();
+		if (child == 0) {
+			go_on_in_child(f, 1);
+			_exit(0);
+		}
+		assert_true(child > 0);
+		await_done(f, 100);
+		assert_child_is_well(child);
+	}
+	atomic_store(&f->stop, true);
+	join_threads(thread);
+	assert_int_equal(atomic_load(&f->wrong), 0);
+	/* The parent's one connection served all along; each child made its own. */
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 21);
+}
+
+static void a_child_may_be_the_first_to_check(void **state) {
+	struct fixture *f = *state;
+	pid_t child = fork();
+
+	if (child == 0) {
+		go_on_in_child(f, 0);
+		_exit(0);
+	}
+	assert_child_is_well(child);
+	assert_true(stint_is_allowed(f->api, "c"));
+}
+
+static void a_child_may_just_close(void **state) {
+	struct fixture *f = *state;
+	pid_t child;
+
+	assert_true(stint_is_allowed(f->api, "c"));
+	child = fork();
+	if (child == 0) {
+		close_all(f);
+		_exit(0);
+	}
+	assert_child_is_well(child);
+	assert_true(stint_is_allowed(f->api, "c"));
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
+}
+
+static void a_child_uses_the_table_at_once(void **state) {
+	struct fixture *f = *state;
+	struct stint_result r;
+	struct slot *slot;
+	pid_t child;
+
+	assert_true(stint_is_allowed(f->api, "c"));
+	slot = fake_table_put(&f->agent.table, 0, "c");
+	fake_slot_lease(slot, 0, 4, LATER, 0);
+	atomic_store(&slot->low_water, 1);
+	child = fork();
+	if (child == 0) {
+		expect(stint_check(f->api, "c", 3, &r) == 0);
+		expect(r.source == STINT_SOURCE_LEASE);
+		_exit(0);
+	}
+	assert_child_is_well(child);
+	assert_int_equal(word_credits(atomic_load(&slot->word[0])), 1);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
+}
+
+static void count_callback(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	if (status == 0 && result->source == STINT_SOURCE_DATABASE)
+		atomic_fetch_add(&f->done, 1);
+	else
+		atomic_fetch_add(&f->wrong, 1);
+}
+
+static bool loop_until(struct fixture *f, unsigned done) {
+	while (atomic_load(&f->done) < done) {
+		struct pollfd p = {.fd = stint_fd(f->st), .events = POLLIN};
+		if (poll(&p, 1, 20000) != 1 || stint_dispatch(f->st) < 0)
+			return false;
+	}
+	return atomic_load(&f->done) == done && atomic_load(&f->wrong) == 0;
+}
+
+/* What was pending is the parent's; the child's loop runs on the same number. */
+static void event_loops_go_on_after_a_fork(void **state) {
+	struct fixture *f = *state;
+	struct stint_result r;
+	int fd = stint_fd(f->st);
+	pid_t child;
+
+	fake_agent_lock(&f->agent);
+	f->agent.mute = true;
+	fake_agent_unlock(&f->agent);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(stint_check_async(f->api, "c", 1, &r, count_callback, f), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.hello, 1);
+	fake_agent_lock(&f->agent);
+	f->agent.mute = false;
+	fake_agent_unlock(&f->agent);
+	child = fork();
+	if (child == 0) {
+		expect(stint_dispatch(f->st) == 0);
+		expect(stint_fd(f->st) == fd);
+		expect(stint_check_async(f->api, "c", 1, &r, count_callback, f) == 0);
+		expect(loop_until(f, 1));
+		close_all(f);
+		_exit(0);
+	}
+	assert_child_is_well(child);
+	/* The parent's HELLO was never answered: its agent comes back, when the next attempt is free. */
+	usleep(110000);
+	fake_agent_hang_up(&f->agent);
+	assert_true(loop_until(f, 3));
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(epochs_change_under_the_cas),
+		TEST(each_thread_gets_its_own_answer),
+		TEST(threads_outlive_their_agent),
+		TEST(the_first_checks_share_one_connection),
+		TEST(a_cancelled_thread_leaves_nothing_behind),
+		TEST(both_go_on_after_a_fork),
+		TEST(a_child_may_be_the_first_to_check),
+		TEST(a_child_may_just_close),
+		TEST(a_child_uses_the_table_at_once),
+		TEST(event_loops_go_on_after_a_fork),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
