@@ -102,8 +102,8 @@ begin
 	available := available - charged;
 	granted := case
 		when need > 0 and available < least_need then 0
-		when need > 0 then least(available, greatest(need, least(want, greatest(available / (4 * hosts), 1))))
-		else least(available, want, greatest(available / (4 * hosts), 1))
+		when need > 0 then least(available, greatest(need, least(want, greatest(available / (4::bigint * hosts), 1))))
+		else least(available, want, greatest(available / (4::bigint * hosts), 1))
 	end;
 	remaining := available - granted;
 	counts[place] := counts[place] + charged + granted;
@@ -112,7 +112,7 @@ begin
 	end if;
 
 	available := greatest(max_requests - middle - ahead, 0);
-	granted_next := least(available, next_want, greatest(available / (4 * hosts), 1));
+	granted_next := least(available, next_want, greatest(available / (4::bigint * hosts), 1));
 	if granted_next > 0 then
 		if place = 1 then
 			counts := granted_next || counts[:keep - 1];

@@ -67,8 +67,8 @@ begin
 
 	-- At the end, from the start again.
 	update stint.expiry e set
-		policy_id = case when examined < batch then 0 else upper.policy_id end,
-		client_id = case when examined < batch then '' else upper.client_id end;
+		policy_id = case when examined < greatest(batch, 1) then 0 else upper.policy_id end,
+		client_id = case when examined < greatest(batch, 1) then '' else upper.client_id end;
 	return next;
 end
 $$;

@@ -1,0 +1,91 @@
+-- stint.take_leases(): batches with good and bad elements, what is written and what is not.
+
+begin;
+select no_plan();
+
+select stint.set_policy('ten', 10, 60000) as ten \gset
+select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
+
+-- A good batch.
+select results_eq(
+	format($$ select request, granted, granted_next, charged, max_requests from stint.take_leases(1, array[%1$s, %2$s, %1$s],
+		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{3,1,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}') order by request $$, :ten, :fixed),
+	$$ values (1, 3, 0, 0, 10), (2, 1, 2, 0, 100), (3, 0, 0, 4, 10) $$, 'each request has its own policy and its own answer');
+select results_eq($$ select policy_id, client_id, (select sum(n) from unnest(counts) n), resolution::int, sub_window_us from stint.counter order by 1, 2 $$,
+	format('values (%s, ''a'' collate "C", 4::bigint, 10, 6001000::bigint), (%1$s, ''b'', 3, 10, 6001000), (%s, ''b'', 3, 0, 60000000)', :ten, :fixed),
+	'the counters hold it');
+select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6001000 and valid_us between 1 and 6001000
+	and sub_window + 6001000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+	'durations are counted from now') from test.lease('ten', 'c');
+
+-- Denials.
+select is((select granted from test.lease('ten', 'full', need => 10)), 10, 'a limit is used up');
+select turn as turn_before, xmin as xmin_before from stint.counter where client_id = 'full' \gset
+select results_eq($$ select granted, remaining, retry_us between 1 and 66011000, reset_us between 1 and 66011000 from test.lease('ten', 'full') $$,
+	'values (0, 0, true, true)', 'a denial says until when');
+select is((select turn from stint.counter where client_id = 'full'), :turn_before::bigint, '… and writes nothing');
+select is((select granted from test.lease('ten', 'greedy', need => 11)), 0, 'a cost above the limit is denied');
+select is((select count(*) from stint.counter where client_id = 'greedy'), 0::bigint, '… and a new client gets no row for it');
+select is((select count(*) from test.lease('ten', 'idle', need => 0)), 1::bigint, 'a request for nothing is answered');
+select is((select count(*) from stint.counter where client_id = 'idle'), 0::bigint, '… and writes nothing');
+
+-- Returns.
+select sub_window as token from test.lease('ten', 'returner', need => 10) \gset
+select results_eq(format($$ select granted, remaining from test.lease('ten', 'returner', need => 0, return_sub => %s, return_first => 4) $$, :token),
+	'values (0, 4)', 'credits come back');
+select is((select counts from stint.counter where client_id = 'returner'), '{6}'::int[], '… and are written');
+
+-- Bad elements never fail a batch.
+select results_eq(
+	format($$ select request, granted from stint.take_leases(1, array[%1$s, 999999, null, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s],
+		array['g1', 'x', 'x', '', null, repeat('x', 256), 'n1', 'n2', 'n3', repeat('ü', 127) || 'x', 'g2'],
+		'{1,1,1,1,1,1,-1,null,1,1,1}', '{1,1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1,1,1,1,1,-2147483648,1,1}', '{0,0,0,0,0,0,0,0,0,0,0}',
+		'{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}') order by request $$, :ten),
+	'values (1, 1), (10, 1), (11, 1)', 'unknown policies, bad clients and bad numbers have no answer, the others have theirs');
+select results_eq(
+	format($$ select request, granted from stint.take_leases(1, array[%1$s, %1$s, %1$s, %1$s], '{dup,other,dup,dup}', '{1,1,2,3}', '{1,1,2,3}', '{1,1,2,3}',
+		'{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}') order by request $$, :ten),
+	'values (1, 1), (2, 1)', 'of the same client twice, the first counts');
+select is((select granted from test.lease('ten', e'it''s "quoted"\n\\ {,} %s')), 1, 'quotes, newlines, braces in a client_id');
+select is((select count(*) from test.lease('ten', e'it''s "quoted"\n\\ {,} %s', need => 0) where remaining = 9), 1::bigint, '… are kept');
+select is((select granted from test.lease('ten', 'Ab')) + (select granted from test.lease('ten', 'aB')), 2, 'case counts');
+select is((select granted from test.lease('ten', 'hosts', hosts => h)), 1, format('%s hosts', coalesce(h::text, 'null'))) from unnest(array[0, -5, null, 2147483647]) h;
+select is((select granted from test.lease('ten', 'extreme', need => 2147483647, least_need => 1, want => 2147483647, next_want => 2147483647,
+	charge => 2147483647, return_sub => 9223372036854775807, return_first => 2147483647, return_second => 2147483647)), 0, 'extremes do no harm');
+select is((select charged from test.lease('ten', 'extreme2', charge => 2147483647)), 10, '… and are counted as far as the limit goes');
+select is_empty($$ select * from stint.take_leases(1, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') $$, 'an empty batch');
+select throws_ok($$ select * from stint.take_leases(1, '{1,2}', '{a}', '{1}', '{1}', '{1}', '{0}', '{0}', '{0}', '{0}', '{0}') $$,
+	'22023', 'stint: the arrays of a batch must have the same length', 'arrays of different lengths');
+select throws_ok($$ select * from stint.take_leases(1, '{1}', '{a}', '{1}', '{1}', null, '{0}', '{0}', '{0}', '{0}', '{0}') $$,
+	'22023', 'stint: the arrays of a batch must have the same length', 'an array that is null');
+
+-- Overrides and blocked clients.
+select stint.set_override('ten', 'vip', 1000);
+select results_eq($$ select granted, max_requests, remaining from test.lease('ten', 'vip', need => 500) $$, 'values (500, 1000, 500)', 'an override holds');
+select stint.block_client('ten', 'vip');
+select results_eq($$ select granted, max_requests, remaining, retry_us from test.lease('ten', 'vip', charge => 3, next_want => 3) $$,
+	'values (0, 0, 0, -1::bigint)', 'a blocked client gets nothing');
+select is((select count(*) from test.lease('ten', 'blocked from the start') where granted = 1), 1::bigint, 'others are not blocked');
+select stint.clear_override('ten', 'vip');
+select results_eq($$ select granted, max_requests from test.lease('ten', 'vip') $$, 'values (0, 10)', 'what was used counts against the limit that holds then');
+
+-- A policy that changes.
+select stint.set_policy('ten', 20, 60000);
+select is((select remaining from test.lease('ten', 'full', need => 0)), 10, 'a raised limit holds at once');
+select stint.set_policy('ten', 12, 30000, resolution => 5);
+select results_eq($$ select granted, remaining from test.lease('ten', 'full', need => 3, least_need => 1) $$, 'values (2, 0)', 'what was used counts in other windows');
+select is((select sub_window_us from stint.counter where client_id = 'full'), 6002000::bigint, 'the length of a sub-window is window / resolution and the slack …');
+select stint.set_policy('odd', 10, 1000, resolution => 7);
+select ok(valid_us <= 143715, '… both rounded up') from test.lease('odd', 'a');
+select is((select sub_window_us from stint.counter c join stint.policy p using (policy_id) where name = 'odd'), 143715::bigint, '… rounded up');
+select stint.drop_policy('ten');
+select is_empty($$ select * from test.lease('ten', 'full') $$, 'a dropped policy has no answer');
+
+-- Edges differ.
+select stint.set_policy('phase', 10, 600000);
+select lives_ok($$ select * from test.lease_all('phase', array(select 'c' || i from generate_series(1, 200) i)) $$, 'a batch of 200');
+select cmp_ok((select count(distinct head_us % 60000000 / 6000000) from stint.counter c join stint.policy p using (policy_id) where name = 'phase'), '=', 10::bigint,
+	'the clients'' edges are spread');
+
+select * from finish();
+rollback;

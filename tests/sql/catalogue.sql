@@ -1,0 +1,35 @@
+-- What must hold for every object of the schema, also for those that later migrations add.
+
+begin;
+select no_plan();
+
+select isnt_empty($$ select from pg_class where relnamespace = 'stint'::regnamespace $$, 'there is a schema');
+select ok(obj_description('stint'::regnamespace) is not null, 'the schema has a comment');
+select ok(shobj_description(oid, 'pg_authid') is not null, format('role %s has a comment', rolname)) from pg_roles where rolname like 'stint\_%';
+select ok(obj_description(oid, 'pg_class') is not null, format('%s has a comment', relname)) from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'm', 'f', 'p');
+select ok(col_description(c.oid, a.attnum) is not null, format('column %s.%s has a comment', c.relname, a.attname))
+from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p');
+select ok(obj_description(oid, 'pg_proc') is not null, format('function %s has a comment', proname)) from pg_proc where pronamespace = 'stint'::regnamespace;
+select ok(obj_description(t.oid, 'pg_trigger') is not null, format('trigger %s of %s has a comment', t.tgname, c.relname))
+from pg_trigger t join pg_class c on c.oid = t.tgrelid where c.relnamespace = 'stint'::regnamespace and not t.tgisinternal;
+select ok(obj_description(oid, 'pg_constraint') is not null, format('check %s has a comment', conname)) from pg_constraint where connamespace = 'stint'::regnamespace and contype = 'c';
+select is_empty($$ select typname from pg_type where typnamespace = 'stint'::regnamespace and typtype in ('d', 'e', 'r') or typnamespace = 'stint'::regnamespace and typtype = 'c'
+	and typrelid in (select oid from pg_class where relkind = 'c') $$, 'there are no other types');
+
+select ok(coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false), format('%s() runs with the owner''s rights and pins search_path', proname))
+from pg_proc where pronamespace = 'stint'::regnamespace and prosecdef;
+select is_empty($$ select proname from pg_proc where pronamespace = 'stint'::regnamespace and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0)) $$,
+	'PUBLIC may call nothing');
+select is_empty($$ select relname from pg_class where relnamespace = 'stint'::regnamespace and exists (select from aclexplode(relacl) where grantee = 0) $$, 'PUBLIC may read nothing');
+select is_empty($$ select from pg_namespace where nspname = 'stint' and exists (select from aclexplode(nspacl) where grantee = 0) $$, 'PUBLIC may not look into the schema');
+select is((select array_agg(proname::text order by proname) from pg_proc where pronamespace = 'stint'::regnamespace and provolatile = 'i'),
+	array['check_client', 'check_policy', 'retry_after', 'rewindow', 'sub_window_us', 'take'], 'the arithmetic is immutable');
+select is((select array_agg(distinct lanname::text order by lanname::text) from pg_proc p join pg_language l on l.oid = p.prolang where pronamespace = 'stint'::regnamespace),
+	array['plpgsql', 'sql'], 'nothing but plpgsql is required');
+select indexes_are('stint', 'counter', array['counter_pkey'], 'an update of a counter touches no index');
+select ok((select 'fillfactor=80' = any (reloptions) from pg_class where oid = 'stint.counter'::regclass), 'and finds room on its page');
+select is((select max(version) from stint.migration), stint.schema_version(), 'the version is the newest migration');
+select is_empty($$ select from generate_series(1, stint.schema_version()) v where v not in (select version from stint.migration) $$, 'no migration is missing');
+
+select * from finish();
+rollback;

@@ -1,0 +1,95 @@
+-- Policies and overrides: declared by apps, set by operators, and the history of both.
+
+begin;
+select no_plan();
+
+create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
+language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;
+
+select is(pg_temp.declare(100), 'created', 'the first declaration makes the policy');
+select is(pg_temp.declare(100), 'unchanged', 'the same again changes nothing');
+select is(pg_temp.declare(50), 'changed', 'another one changes it');
+select is((select max_requests from stint.policy where name = 'api'), 50, '… the last one wins');
+select is(pg_temp.declare(100, again => true), 'kept', 'a repeated declaration leaves it');
+select is(pg_temp.declare(100, again => true, name => 'new'), 'created', '… and makes what is missing');
+select is(pg_temp.declare(50), 'unchanged', 'it was left');
+select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000, 'sliding_window', 10, 'strict', false)),
+	(select policy_id from stint.policy where name = 'api'), 'the id comes with it');
+
+select is(stint.set_policy('api', 70, 2000), (select policy_id from stint.policy where name = 'api'), 'an operator sets it');
+select results_eq($$ select max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution::int, mode, pinned
+	from stint.policy where name = 'api' $$, $$ values (70, 2000::bigint, 140::bigint, 2000::bigint, 'sliding_window', 10, 'strict', true) $$, '… with defaults, pinned');
+select is(pg_temp.declare(50), 'pinned', 'a declaration then changes nothing');
+select is(pg_temp.declare(50, again => true), 'pinned', '… a repeated one says so, too');
+select is((select max_requests from stint.policy where name = 'api'), 70, '… really nothing');
+select lives_ok($$ select stint.unpin_policy('api') $$, 'unpinned');
+select is(pg_temp.declare(50), 'changed', '… it is the apps'' again');
+select results_eq($$ select name, max_requests, pinned from stint.get_policies() order by name $$, $$ values ('api', 50, false), ('new', 100, false) $$, 'agents read them');
+
+-- Overrides.
+select lives_ok($$ select stint.set_override('api', 'vip', 1000, 'paid') $$, 'an override');
+select lives_ok($$ select stint.block_client('api', 'vip', 'abuse') $$, 'blocked');
+select results_eq($$ select max_requests, blocked, note from stint.client_override $$, $$ values (1000, true, 'abuse') $$, '… on top of it');
+select lives_ok($$ select stint.set_override('api', 'vip', 2000) $$, 'another limit');
+select results_eq($$ select max_requests, blocked, note from stint.client_override $$, $$ values (2000, false, null::text) $$, '… unblocks');
+select lives_ok($$ select stint.clear_override('api', 'vip') $$, 'cleared');
+select is_empty('select * from stint.client_override', '… gone');
+
+-- Plain SQL is recorded as well.
+update stint.policy set max_requests = 51 where name = 'api';
+update stint.policy set max_requests = 51 where name = 'api';
+insert into stint.client_override (policy_id, client_id, blocked) select policy_id, 'bad', true from stint.policy where name = 'api';
+select lives_ok($$ select stint.drop_policy('api') $$, 'dropped');
+
+select results_eq($$ select action, policy_name, client_id, old ->> 'max_requests', new ->> 'max_requests' from stint.change order by change_id $$, $$ values
+	('created', 'api', null, null, '100'), ('changed', 'api', null, '100', '50'), ('created', 'new', null, null, '100'),
+	('changed', 'api', null, '50', '70'), ('unpinned', 'api', null, '70', '70'), ('changed', 'api', null, '70', '50'),
+	('limited', 'api', 'vip', null, '1000'), ('blocked', 'api', 'vip', '1000', '1000'), ('limited', 'api', 'vip', '1000', '2000'),
+	('cleared', 'api', 'vip', '2000', null),
+	('changed', 'api', null, '50', '51'), ('blocked', 'api', 'bad', null, null),
+	('dropped', 'api', null, '51', null), ('cleared', 'api', 'bad', null, null) $$, 'the history has all of it, in order, and nothing that changed nothing');
+select ok(bool_and(changed_by = session_user and at between now() and clock_timestamp()), 'who and when') from stint.change;
+select min(change_id) as first_change from stint.change \gset
+select results_eq(format('select change_id - %1$s, client_id from stint.get_changes(%1$s + 10)', :first_change), $$ values (11::bigint, 'bad'), (12, null), (13, 'bad') $$,
+	'agents read what is new to them');
+select is_empty('select * from stint.get_changes(9223372036854775807)', '… and nothing if nothing is');
+select results_eq($$ select change_id, at, changed_by, action, policy, client_id, old, new from stint.policy_history $$,
+	$$ select change_id, at, changed_by, action, policy_name, client_id, old, new from stint.change $$, 'auditors read it in a view');
+
+-- What is not allowed, in words.
+select throws_ok(format('select stint.set_policy(%s)', args), '22023', 'stint: ' || message, replace(message, e'\n', '\n')) from (values
+	('''a b'', 1, 1000', 'policy is ''a b'', must be 1 to 63 characters of [A-Za-z0-9_.:/-]'),
+	(''''', 1, 1000', 'policy is '''', must be 1 to 63 characters of [A-Za-z0-9_.:/-]'),
+	('repeat(''x'', 64), 1, 1000', 'policy is ''' || repeat('x', 64) || ''', must be 1 to 63 characters of [A-Za-z0-9_.:/-]'),
+	('e''a\n'', 1, 1000', e'policy is ''a\n'', must be 1 to 63 characters of [A-Za-z0-9_.:/-]'),
+	('null, 1, 1000', 'policy is NULL, must be 1 to 63 characters of [A-Za-z0-9_.:/-]'),
+	('''a'', 0, 1000', 'max_requests is 0, must be 1 to 1000000000'),
+	('''a'', 1000000001, 1000', 'max_requests is 1000000001, must be 1 to 1000000000'),
+	('''a'', 9223372036854775807, 1000, 1', 'max_requests is 9223372036854775807, must be 1 to 1000000000'),
+	('''a'', null, 1000', 'max_requests is null, must be 1 to 1000000000'),
+	('''a'', 1, 99', 'time_window_ms is 99, must be 100 to 2678400000'),
+	('''a'', 1, 2678400001', 'time_window_ms is 2678400001, must be 100 to 2678400000'),
+	('''a'', 1, 1000, 0', 'fallback_max_requests is 0, must be 1 to 2000000000'),
+	('''a'', 1, 1000, 2000000001', 'fallback_max_requests is 2000000001, must be 1 to 2000000000'),
+	('''a'', 1, 1000, 1, 99', 'fallback_time_window_ms is 99, must be 100 to 2678400000'),
+	('''a'', 1, 1000, algorithm => ''leaky''', 'algorithm is ''leaky'', must be sliding_window or fixed_window'),
+	('''a'', 1, 1000, resolution => 0', 'resolution is 0, must be 1 to 60'),
+	('''a'', 1, 1000, resolution => 61', 'resolution is 61, must be 1 to 60'),
+	('''a'', 1, 180, resolution => 20', 'time_window_ms is 180 and resolution is 20: a sub-window must be at least 10 ms'),
+	('''a'', 1, 1000, mode => ''lax''', 'mode is ''lax'', must be strict or relaxed')) as x (args, message);
+select lives_ok(format('select stint.set_policy(%s)', args), 'allowed: ' || args) from unnest(array[
+	'''a'', 1, 100', '''a'', 1000000000, 2678400000, 2000000000, 2678400000', '''a'', 1, 181, resolution => 20', '''a'', 1, 100, algorithm => ''fixed_window'', resolution => 60',
+	'''a.b:c/d-e_F9'', 1, 100', 'repeat(''x'', 63), 1, 100']) args;
+select throws_ok($$ select * from stint.declare_policy('a', 0, 1000, 1, 1000, 'sliding_window', 10, 'strict', false) $$, '22023',
+	'stint: max_requests is 0, must be 1 to 1000000000', 'the same for a declaration');
+select throws_ok(format('select stint.%s', call), '22023', 'stint: no policy ''none''', call) from unnest(array[
+	'unpin_policy(''none'')', 'drop_policy(''none'')', 'set_override(''none'', ''c'', 1)', 'block_client(''none'', ''c'')', 'clear_override(''none'', ''c'')']) call;
+select throws_ok($$ select stint.set_override('a', '', 1) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'an override for nobody');
+select throws_ok($$ select stint.block_client('a', repeat('ü', 128)) $$, '22023', 'stint: the client has 256 bytes, must be 1 to 255', 'a client that is too long');
+select throws_ok($$ select stint.set_override('a', 'c', 0) $$, '22023', 'stint: max_requests is 0, must be 1 to 1000000000', 'an override of 0');
+select throws_ok($$ select stint.clear_override('a', 'c') $$, '22023', 'stint: client ''c'' of policy ''a'' has no override', 'no override to clear');
+select throws_ok($$ insert into stint.client_override (policy_id, client_id) select policy_id, 'c' from stint.policy limit 1 $$, '23514', null, 'an override of nothing');
+select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate without a history');
+
+select * from finish();
+rollback;

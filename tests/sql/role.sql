@@ -1,0 +1,64 @@
+-- Who may do what: a matrix of every object and every role, and trying it.
+
+begin;
+select no_plan();
+
+create role an_agent login in role stint_agent;
+create role an_auditor login in role stint_auditor;
+create role nobody_special login;
+
+select is(rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication, false, rolname || ' is a role without rights of its own')
+from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_auditor');
+select schema_owner_is('stint', 'stint_owner');
+select is(pg_get_userbyid(relowner), 'stint_owner', relname || ' belongs to stint_owner') from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'S');
+select is(pg_get_userbyid(proowner), 'stint_owner', proname || '() belongs to stint_owner') from pg_proc where pronamespace = 'stint'::regnamespace;
+select is(has_schema_privilege(r, 'stint', 'usage') || ' ' || has_schema_privilege(r, 'stint', 'create'), expected, r || ': the schema')
+from (values ('stint_agent', 'true false'), ('stint_auditor', 'true false'), ('nobody_special', 'false false')) x (r, expected);
+
+create temp table agents_call (name text);
+insert into agents_call values ('schema_version'), ('register_host'), ('heartbeat'), ('declare_policy'), ('get_policies'), ('get_changes'),
+	('take_leases'), ('expire_counters'), ('report_fallback'), ('stop_host');
+create temp table auditors_read (name text);
+insert into auditors_read values ('usage'), ('limited'), ('top_client'), ('host'), ('fallback_period'), ('policy_history');
+
+select is(has_function_privilege(r, p.oid, 'execute'), r = 'an_agent' and p.proname in (select name from agents_call),
+	format('%s %s call %s()', r, case when r = 'an_agent' and p.proname in (select name from agents_call) then 'may' else 'may not' end, p.proname))
+from pg_proc p, unnest(array['an_agent', 'an_auditor', 'nobody_special']) r where p.pronamespace = 'stint'::regnamespace;
+select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from agents_call)), 10, 'agents call ten functions');
+select ok(prosecdef, proname || '() runs with the owner''s rights') from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from agents_call);
+
+select is(has_table_privilege(r, c.oid, privilege), r = 'an_auditor' and privilege = 'select' and c.relname in (select name from auditors_read),
+	format('%s %s %s', r, privilege, c.relname))
+from pg_class c, unnest(array['an_agent', 'an_auditor', 'nobody_special']) r, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p');
+select is((select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid where c.relnamespace = 'stint'::regnamespace and a.attacl is not null), 0::bigint,
+	'no rights on columns');
+select is(has_sequence_privilege(r, c.oid, 'usage, select, update'), false, format('%s: sequence %s', r, c.relname))
+from pg_class c, unnest(array['an_agent', 'an_auditor', 'nobody_special']) r where c.relnamespace = 'stint'::regnamespace and c.relkind = 'S';
+
+-- Trying it.
+grant usage on schema tap, test to public;
+grant select on all tables in schema pg_temp to public;
+select stint.set_policy('p', 10, 60000) as p \gset
+set local role an_agent;
+select lives_ok(call, 'an agent: ' || call) from unnest(array[
+	'select * from stint.schema_version()', 'select * from stint.register_host(''h'', ''i'', ''v'')', 'select * from stint.heartbeat(1, ''i'', ''in step'', 0, 0)',
+	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false)', 'select * from stint.get_policies()',
+	'select * from stint.get_changes(0)', format('select * from stint.take_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
+	'select * from stint.expire_counters(10)', 'select stint.report_fallback(1, 1, 1, 1, 1, ''x'')', 'select stint.stop_host(1, ''i'')']) call;
+select throws_ok(call, '42501', null, 'not an agent: ' || call) from unnest(array['select * from stint.counter', 'update stint.policy set max_requests = 1',
+	'select * from stint.usage', 'select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')', 'create table stint.mine ()']) call;
+set local role an_auditor;
+select lives_ok(format('select * from stint.%I', name), 'an auditor reads ' || name) from auditors_read;
+select throws_ok(call, '42501', null, 'not an auditor: ' || call) from unnest(array['select * from stint.counter', 'select * from stint.get_policies()',
+	'delete from stint.change', 'select stint.schema_version()']) call;
+set local role nobody_special;
+select throws_ok('select * from stint.usage', '42501', null, 'nobody else reads');
+select throws_ok('select stint.schema_version()', '42501', null, 'nobody else calls');
+set local role installer;
+select lives_ok(call, 'who installed, a member of stint_owner: ' || call) from unnest(array['select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')',
+	'update stint.policy set max_requests = 5', 'select * from stint.usage', 'select stint.drop_policy(''p'')']) call;
+reset role;
+
+select * from finish();
+rollback;

@@ -1,0 +1,141 @@
+#!/bin/bash
+# Several sessions at once: no deadlock, no lost count, what waits too long grants nothing. TAP on stdout.
+# $STINT_TEST_CONNINFO: a database with the schema and tests/sql/support.psql.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+bin=$("$here/../support/pg-cluster" bindir) || exit 1
+conninfo=${STINT_TEST_CONNINFO:?}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+export PGOPTIONS='-c client_min_messages=warning -c statement_timeout=20000'
+
+sql() { "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" "$@"; }
+
+tests=0
+is() {
+	tests=$((tests + 1))
+	if [ "$1" = "$2" ]; then
+		echo "ok $tests - $3"
+	else
+		printf 'not ok %s - %s\n#  have: %s\n#  want: %s\n' $tests "$3" "$1" "$2"
+	fi
+}
+
+# Waits until a session waits for a lock, at most 5 s.
+wait_for_waiter() {
+	local tries=0
+	until [ "$(sql -c "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")" != 0 ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 100 ] || return
+		sleep 0.05
+	done
+}
+
+# ---- Hammering the same clients ---------------------------------------------
+
+# $1 policy, $2 seconds: six sessions take, charge and return in batches of 64 of 80 clients, shuffled.
+hammer() {
+	local id
+	id=$(sql -c "select policy_id from stint.policy where name = '$1'")
+	cat >"$work/$1.pgbench" <<-END
+		with batch as (
+			select array_agg('k' || i order by random()) as clients, array_agg((random() * 3)::int) as needs, array_fill($id, array[64]) as ids,
+				array_fill(0, array[64]) as zero, array_agg((random() * 2)::int) as nexts
+			from (select i from generate_series(1, 80) i order by random() limit 64) x
+		)
+		insert into test.lease_log (policy_id, client_id, sub_window, granted, granted_next, charged, remaining, retry_us, need)
+		select $id, clients[l.request], l.sub_window, l.granted, l.granted_next, l.charged, l.remaining, l.retry_us, needs[l.request]
+		from batch, lateral stint.take_leases(6, ids, clients, needs, needs, needs, nexts, needs, zero::bigint[], zero, zero) l;
+	END
+	timeout 30 "$bin/pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench" "$conninfo" >"$work/$1.log" 2>&1
+}
+
+sql -c 'create table test.lease_log (policy_id int, client_id text, sub_window bigint, granted int, granted_next int, charged int,
+	remaining int, retry_us bigint, need int)'
+sql -c "select stint.set_policy('wide', 150, 3600000)" -c "select stint.set_policy('narrow', 20, 1000, resolution => 5)" >/dev/null
+for policy in wide narrow; do
+	hammer $policy 3
+	is $? 0 "$policy: six sessions, the same clients in any order: no deadlock"
+	grep -q -i 'error' "$work/$policy.log" && sed 's/^/# /' "$work/$policy.log"
+	is "$(sql -c "select count(distinct client_id) from test.lease_log join stint.policy using (policy_id) where name = '$policy'")" 80 "$policy: all were served"
+done
+
+charged='(select client_id, sum(granted + granted_next + charged) as charged from test.lease_log join stint.policy using (policy_id) where name = '"'wide'"' group by 1)'
+is "$(sql -c "select max(charged) from $charged x")" 150 'wide: what all sessions got together is the limit, exactly'
+is "$(sql -c "select count(*) from $charged x join stint.counter c using (client_id) join stint.policy p using (policy_id)
+	where p.name = 'wide' and x.charged <> (select sum(n) from unnest(counts) n)")" 0 'wide: the counters hold what was answered, no more and no less'
+is "$(sql -c "select count(*) from test.lease_log where need > 0 and granted < need and retry_us <= 0 or (need = 0 or granted >= need) and retry_us <> 0 or remaining < 0")" \
+	0 'who was denied knows until when'
+is "$(sql -c "
+	with charge as (
+		select client_id, sub_window, granted + charged as n from test.lease_log join stint.policy using (policy_id) where name = 'narrow'
+		union all
+		select client_id, sub_window + stint.sub_window_us('sliding_window', 1000, 5), granted_next from test.lease_log join stint.policy using (policy_id) where name = 'narrow')
+	select max(total) from (
+		select sum(n) over (partition by client_id order by sub_window range between current row and 1010000 following) as total from charge) x")" \
+	20 'narrow: no run of sub-windows holds more than the limit, the fullest holds it exactly'
+
+# ---- One after the other, under control -------------------------------------
+
+# A new client, by two sessions at once: the second works it out again on what the first has left.
+sql -c "select stint.set_policy('ten', 10, 3600000)" >/dev/null
+sql -c "begin; select * from test.lease_all('ten', '{new,newer}', need => 6); select pg_sleep(1); commit" >/dev/null &
+first=$!
+sleep 0.3
+sql -c "select granted, remaining, retry_us > 3600000000 from test.lease('ten', 'newer', need => 6)" >"$work/second" &
+second=$!
+is "$(sql -c "select granted, remaining, retry_us from test.lease('ten', 'new', need => 3)")" '3|1|0' \
+	'a client that another session is just making: it gets of what is left'
+wait $first $second
+is "$(cat "$work/second")" '0|4|t' '… or is denied, if that is too little'
+
+# A lock that is held too long.
+sql -c "begin; update stint.counter set request = request where client_id = 'new'; select pg_sleep(2.6); commit" >/dev/null &
+first=$!
+sleep 0.2
+is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new')" 2>&1 | grep -o 'ST001')" ST001 'a grant that waited more than 2 s is refused'
+is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new', need => 100)" | cut -d'|' -f2)" 0 '… a denial waits for no lock'
+wait $first
+is "$(sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = 'new'")" 9 '… and nothing was charged'
+
+# Expiry.
+sql -c "begin; select * from stint.expire_counters(10); select pg_sleep(1); commit" >/dev/null &
+first=$!
+sleep 0.3
+is "$(sql -c 'select * from stint.expire_counters(10)')" '0|0' 'expiry: one session at a time'
+wait $first
+sql -c "update stint.counter set head_us = 0 where client_id in ('k1', 'k2')"
+sql -c "begin; select from stint.counter where client_id = 'k1' for update; select pg_sleep(1); commit" >/dev/null &
+first=$!
+sleep 0.3
+is "$(sql -c 'select sum(deleted) from stint.expire_counters(1000000)')" 2 'expiry: what is locked is left, and waits for nobody'
+wait $first
+
+# Changes: numbered as they are committed, and heard of.
+sql -c 'listen stint' -c 'select pg_sleep(1.5)' -c 'select 1' >"$work/heard" &
+listener=$!
+sleep 0.2
+sql -c "begin; select stint.set_policy('slow', 1, 1000); select pg_sleep(0.7); commit" >/dev/null &
+first=$!
+sleep 0.2
+sql -c "select stint.set_policy('quick', 1, 1000)" >/dev/null &
+second=$!
+wait_for_waiter
+is "$(sql -c 'select change_id = (select max(change_id) from stint.get_changes(0)) from stint.heartbeat((select host_id from stint.register_host(
+	'"'h', 'i', 'v'"')), '"'i', 'in step'"', 0, 0)')" t 'a change that is not committed is not seen'
+wait $first $second
+is "$(sql -c "select string_agg(policy_name, ' ' order by change_id) from stint.change where policy_name in ('slow', 'quick')")" 'slow quick' \
+	'changes are numbered in the order of their commits'
+wait $listener
+is "$(grep -c 'Asynchronous notification "stint" with payload "[0-9]*"' "$work/heard")" 2 'each is notified'
+
+# Two apps declare the same new policy at once.
+declarers=()
+for i in 1 2 3 4 5 6; do
+	sql -c "select status from stint.declare_policy('same', 5, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)" >"$work/declared.$i" &
+	declarers+=($!)
+done
+wait "${declarers[@]}"
+is "$(sort "$work"/declared.* | uniq -c | tr -s ' \n' ' ')" ' 1 created 5 unchanged ' 'six declare at once: one makes it'
+
+echo "1..$tests"

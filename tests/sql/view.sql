@@ -1,0 +1,79 @@
+-- Hosts, and what the audit views show.
+
+begin;
+select no_plan();
+
+-- Hosts come, live, report and go.
+select host_id, now_us, live_hosts, change_id, timeline from stint.register_host('web-1', 'first', '0.1.0') \gset
+select ok(abs(:now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'register: the clock');
+select is(:live_hosts, 1, 'register: one host lives');
+select is(:change_id, 0, 'register: nothing has changed yet');
+select matches(:'timeline'::text, '^[0-9A-F]{8}$', 'register: the timeline');
+select is((select host_id from stint.register_host('web-1', 'second', '0.1.0')), :host_id, 'the same host keeps its id');
+select is((select live_hosts from stint.register_host('web-2', 'x', '0.1.0')), 2, 'another host');
+select stint.set_policy('api', 10, 60000);
+select results_eq(format($$ select live_hosts, change_id = (select max(change_id) from stint.change) from stint.heartbeat(%s, 'second', 'in step', 5, 0) $$, :host_id),
+	'values (2, true)', 'heartbeat: who lives, what is new');
+select is_empty($$ select * from stint.heartbeat(999999, 'x', 'in step', 0, 0) $$, 'heartbeat of an unknown host: no row');
+select throws_ok(format($$ select * from stint.heartbeat(%s, 'second', 'bored', 0, 0) $$, :host_id), '23514', null, 'an unknown state');
+select results_eq($$ select name, state, version, clients, seen_ago < '5 s', fallback_since is null from stint.host order by name $$,
+	$$ values ('web-1', 'in step', '0.1.0', 5::bigint, true, true), ('web-2', 'resync', '0.1.0', 0, true, true) $$, 'host: shows them');
+select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
+select ok(fallback_since between clock_timestamp() - interval '95 s' and clock_timestamp() - interval '90 s' and state = 'fallback' and state_since > now(),
+	'host: since when it is on its own') from stint.host where name = 'web-1';
+select stint.stop_host(:host_id, 'first');
+select is((select state from stint.host where name = 'web-1'), 'fallback', 'an instance that was replaced can''t stop the host');
+select stint.stop_host(:host_id, 'second');
+select is((select state from stint.host where name = 'web-1'), 'stopped', 'the present one can');
+select is((select live_hosts from stint.heartbeat((select host_id from stint.agent_host where name = 'web-2'), 'x', 'in step', 0, 0)), 1, 'who has stopped doesn''t live');
+update stint.agent_host set seen_at = seen_at - interval '11 s' where name = 'web-2';
+select is((select state from stint.host where name = 'web-2'), 'lost', 'host: not heard of for 10 s');
+update stint.agent_host set seen_at = seen_at - interval '31 days' where name = 'web-2';
+select is((select live_hosts from stint.register_host('web-3', 'x', '0.1.0')), 1, 'at least 1 lives');
+select is((select count(*) from stint.host where name = 'web-2'), 0::bigint, 'after 30 days it is forgotten');
+select stint.report_fallback(:host_id, 40000, 2000, 123, 4, 'connection refused');
+select results_eq($$ select host, round(extract(epoch from lasted)), admitted, clients, reason, ended_at between clock_timestamp() - interval '4 s' and clock_timestamp() - interval '2 s'
+	from stint.fallback_period $$, $$ values ('web-1', 40::numeric, 123::bigint, 4::bigint, 'connection refused', true) $$, 'fallback_period: what it did on its own');
+select lives_ok($$ select stint.report_fallback(999999, 1, 1, 1, 1, 'x') $$, 'a report of an unknown host does no harm');
+
+-- Usage.
+select is_empty('table stint.usage', 'nobody has used anything');
+select test.lease('api', 'a', need => 4);
+select test.lease('api', 'b', need => 7, next_want => 2);
+select test.lease('api', 'b', need => 0, next_want => 1, charge => 1);
+select test.lease('api', 'full', need => 10);
+select stint.block_client('api', 'evil', 'abuse');
+select stint.block_client('api', 'a');
+select stint.set_override('api', 'b', 20);
+select results_eq($$ select policy, client_id collate "C", used::int, max_requests, remaining::int, percent, blocked from stint.usage order by client_id $$,
+	$$ values ('api', 'a' collate "C", 4, 0, 0, null::numeric, true), ('api', 'b', 10, 20, 10, 50.0, false), ('api', 'full', 10, 10, 0, 100.0, false) $$, 'usage');
+select ok(bool_and(resets_at between now() + interval '60 s' and clock_timestamp() + interval '72 s'), 'usage: until when') from stint.usage;
+select results_eq($$ select policy, client_id collate "C", used::int, blocked, note, resets_at is null from stint.limited order by client_id $$,
+	$$ values ('api', 'a' collate "C", 4, true, null, true), ('api', 'evil', 0, true, 'abuse', true), ('api', 'full', 10, false, null, false) $$, 'limited');
+select results_eq($$ select rank::int, client_id collate "C", used::int from stint.top_client $$, $$ values (1, 'b' collate "C", 10), (1, 'full', 10), (3, 'a', 4) $$, 'top_client');
+update stint.counter set head_us = head_us - 60000000 where client_id = 'full';
+update stint.counter set head_us = head_us - 72000000 where client_id = 'b';
+select results_eq($$ select client_id collate "C", used::int from stint.usage order by client_id $$, $$ values ('a' collate "C", 4), ('full', 10) $$, 'usage: what has left the window is gone');
+
+-- The view counts as the grant does.
+select setseed(0.3);
+delete from stint.client_override;
+delete from stint.counter;
+select stint.set_policy('fixed', 1000, 6000, algorithm => 'fixed_window');
+select stint.set_policy('wide', 1000, 6000, resolution => 60);
+insert into stint.counter (policy_id, client_id, head_us, sub_window_us, turn, max_requests, request, granted, granted_next, charged, resolution, counts)
+select policy_id, 'c' || i, (extract(epoch from clock_timestamp()) * 1000000)::bigint + s - (random() * s * (k + 3))::bigint, s, 1, 1000, 1, 0, 0, 0, k,
+	array(select (random() * 15)::int + i * 0 from generate_series(1, k + 2))
+from generate_series(1, 20) i, (select policy_id, case name when 'fixed' then 6000000 else 100000 end as s, case name when 'fixed' then 0 else 60 end as k
+	from stint.policy where name in ('fixed', 'wide')) p;
+-- Both at one instant, as the statement's clock is volatile: what is left by the grant's own arithmetic, with a second look where a sub-window ended.
+create function pg_temp.differences() returns bigint language sql volatile as $$
+	select count(*) from stint.counter c join stint.policy p using (policy_id)
+	left join stint.usage u on u.policy = p.name and u.client_id = c.client_id
+	where p.name in ('fixed', 'wide') and 1000 - coalesce(u.used, 0) <> (select r.remaining
+		from stint.take(c.head_us, c.sub_window_us, c.counts, (extract(epoch from clock_timestamp()) * 1000000)::bigint, 0, 1, 1000, c.sub_window_us, c.resolution,
+			0, 1, 0, 0, 0, 0, 0, 0) r) $$;
+select ok(exists (select from generate_series(1, 20) where pg_temp.differences() = 0), 'usage counts as the grant does');
+
+select * from finish();
+rollback;
