@@ -63,6 +63,7 @@ LIB := \
 	lib/limiter.c \
 	lib/local.c \
 	lib/mapping.c \
+	lib/message.c \
 	lib/request.c \
 	lib/wait.c
 
@@ -245,6 +246,9 @@ $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint
 $(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent/pg.o $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
 
+$(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/grant.o
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
+
 # These look inside, at the parts.
 $(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm -pthread
@@ -272,7 +276,7 @@ check: deps
 demo: deps
 	@$(MAKE) --no-print-directory run-demo
 
-run-demo: all $(programs) $(system)
+run-demo: all $(programs) $(BUILD)/tests/demo/demo
 	@tests/demo/run
 
 # A test that hangs is a test that failed. None takes a minute on a slow machine.
@@ -298,8 +302,8 @@ check-valgrind: $(lib_tests)
 
 sanitize: check-asan check-tsan check-valgrind
 
-check-sql:
-	@tests/sql/run
+check-sql: $(BUILD)/tests/sql/twin
+	@STINT_TEST_TWIN=$< tests/sql/run
 
 check-cli check-system check-systemd: check-%: all $(programs) $(system)
 	@tests/$*/run
@@ -350,5 +354,5 @@ help:
 .PHONY: all check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps help install run-demo sanitize
 
--include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) $(PROGRAMS) \
+-include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)
