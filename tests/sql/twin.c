@@ -1,0 +1,120 @@
+/*
+ * twin.c - random histories of agent/grant.c, as SQL that asks stint.take() the same and compares:
+ * tests/sql/twin.sh feeds it to psql. Prints one row for each step: the state, the question, the answer.
+ *
+ * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on, stand,
+ * fall back a little (stale) or a lot (a clock that was set back).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "grant.h"
+#include "random.h"
+
+static uint64_t state;
+
+static int64_t dice(int64_t low, int64_t high) {
+	return low + (int64_t)(random_next(&state) % (uint64_t)(high - low + 1));
+}
+
+static void print_counts(const struct grant_ring *ring) {
+	printf("{");
+	for (int i = 0; i < ring->length; i++)
+		printf("%s%" PRId32, i > 0 ? "," : "", ring->counts[i]);
+	printf("}\t");
+}
+
+/* Columns are tab-separated, in the order of the table that twin.sh makes. */
+static void print_question(const struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
+                           int64_t t_us, int hosts) {
+	if (ring->sub_window_us == 0)
+		printf("\\N\t\\N\t\\N\t");
+	else {
+		printf("%" PRId64 "\t%" PRId64 "\t", ring->head_us, ring->sub_window_us);
+		print_counts(ring);
+	}
+	printf("%" PRId64 "\t%" PRId64 "\t%d\t", t_us, terms->phase_us, hosts);
+	printf("%" PRId32 "\t%" PRId64 "\t%d\t", terms->max_requests, terms->sub_window_us, terms->runs);
+	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", request->need, request->least, request->want,
+	       request->next_want, request->charge);
+	printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->return_sub_window, request->return_first, request->return_second);
+}
+
+static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant) {
+	printf("%" PRId64 "\t", ring->head_us);
+	print_counts(ring);
+	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next, grant->charged, grant->remaining);
+	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", grant->sub_window, grant->valid_us, grant->retry_us, grant->reset_us);
+}
+
+static void choose_terms(struct grant_terms *terms) {
+	static const int32_t limits[] = {0, 1, 2, 7, 100, 1000, 1000000000};
+	static const int64_t windows_us[] = {10000, 16001, 100100, 1000000, 6001000, 60000000, INT64_C(2678400000000)};
+	static const int runs[] = {0, 1, 2, 5, 10, 60};
+
+	*terms = (struct grant_terms){
+		.max_requests = limits[dice(0, 6)],
+		.sub_window_us = windows_us[dice(0, 6)],
+		.runs = runs[dice(0, 5)],
+	};
+	terms->phase_us = dice(0, terms->sub_window_us - 1);
+}
+
+static void choose_request(struct lease_request *request, const struct grant_terms *terms, const struct lease_grant *last) {
+	int32_t most = terms->max_requests < 1000000000 ? terms->max_requests + 2 : 1000000000;
+
+	*request = (struct lease_request){.need = dice(0, 2) > 0 ? (int32_t)dice(1, most / 4 + 1) : 0};
+	request->least = request->need > 0 ? (int32_t)dice(1, request->need) : 1;
+	request->want = (int32_t)dice(0, most);
+	request->next_want = dice(0, 1) > 0 ? (int32_t)dice(0, most) : 0;
+	request->charge = dice(0, 4) == 0 ? (int32_t)dice(0, most) : 0;
+	if (dice(0, 2) > 0 || last->sub_window == 0)
+		return;
+	request->return_sub_window = last->sub_window + dice(-2, 2) * terms->sub_window_us + (dice(0, 9) == 0 ? 1 : 0);
+	request->return_first = (int32_t)dice(-1, most);
+	request->return_second = (int32_t)dice(-1, most);
+}
+
+static int64_t step_time(int64_t t_us, int64_t size_us) {
+	switch (dice(0, 19)) {
+	case 0:
+		return t_us + dice(0, 70) * size_us;
+	case 1:
+		return t_us - dice(0, 3000000);
+	case 2:
+		return t_us - dice(0, 4 * size_us);
+	case 3:
+		return t_us + size_us - t_us % size_us;
+	default:
+		return t_us + dice(0, size_us / 2);
+	}
+}
+
+static void play(bool one_policy) {
+	struct grant_ring ring = {0};
+	struct grant_terms terms;
+	struct lease_grant grant = {0};
+	int64_t t_us = INT64_C(1700000000000000) + dice(0, 1000000000);
+
+	choose_terms(&terms);
+	for (int i = 0; i < 40; i++) {
+		struct lease_request request;
+		int hosts = (int)dice(1, 20);
+
+		if (!one_policy && dice(0, 5) == 0)
+			choose_terms(&terms);
+		t_us = step_time(t_us, terms.sub_window_us);
+		choose_request(&request, &terms, &grant);
+		print_question(&ring, &terms, &request, t_us, hosts);
+		grant_take(&ring, &terms, &request, t_us, hosts, &grant);
+		print_answer(&ring, &grant);
+	}
+}
+
+int main(int argc, char **argv) {
+	state = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+	for (int i = 0; i < 250; i++)
+		play(i % 2 == 0);
+	return 0;
+}
