@@ -143,11 +143,16 @@ static void print_view(const struct stage *stage, const char *what, const char *
 
 static void print_audit(const struct stage *stage) {
 	printf("  What PostgreSQL can tell, by SQL:\n\n");
-	print_view(stage, "who used how much of what", "select * from stint.usage order by client_id");
-	print_view(stage, "who is being limited now", "select * from stint.limited");
-	print_view(stage, "who uses the most", "select * from stint.top_client");
-	print_view(stage, "the hosts", "select * from stint.host");
-	print_view(stage, "when each host was on its own", "select * from stint.fallback_period");
+	print_view(
+		stage, "who uses how much of which limit",
+		"select policy, client_id, used, max_requests, remaining, resets_at from stint.usage order by client_id");
+	print_view(stage, "who is being limited now",
+	           "select policy, client_id, used, max_requests, resets_at from stint.limited");
+	print_view(stage, "who uses most", "select * from stint.top_client");
+	print_view(stage, "the hosts",
+	           "select name, state, version, clients, seen_ago, fallback_since from stint.host");
+	print_view(stage, "when each host was on its own",
+	           "select host, began_at, lasted, admitted, clients from stint.fallback_period");
 }
 
 struct verdict {
@@ -236,11 +241,11 @@ static int play(const struct scene *scene) {
 	}
 	view.began_ns = view.checks_ns = monotonic_ns();
 	status = run_story(&stage, &view, &run);
+	print_audit(&stage); /* while the apps still run: who is limited now, is limited now */
 	if (crowd_stop(&stage.crowd) != 0 || status != 0) {
 		fprintf(stderr, "The demo did not run to its end.\n");
 		return 1;
 	}
-	print_audit(&stage);
 	return print_verdict(&stage, &view, &run);
 }
 

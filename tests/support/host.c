@@ -131,6 +131,8 @@ int64_t host_number(const struct host *host, const char *section, const char *na
 	json_t *number = json_object_get(json_object_get(status, section), name);
 	int64_t value = json_is_integer(number) ? json_integer_value(number) : -1;
 
+	if (json_is_boolean(number))
+		value = json_is_true(number);
 	json_decref(status);
 	return value;
 }

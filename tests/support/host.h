@@ -43,7 +43,7 @@ bool host_is_running(struct host *);
 bool host_wait_in_step(const struct host *, int timeout_ms);
 /* What it says of its database now, "" when it doesn't answer: in step, fallback, ... */
 void host_state(const struct host *, char state[static 24]);
-/* A number of its status: table.clients, counters.evictions ...; -1: it doesn't tell. */
+/* A number of its status, table.clients or counters.wants, say; 0 or 1 for a boolean; -1: it doesn't tell. */
 int64_t host_number(const struct host *, const char *section, const char *name);
 /* How many lines of its log have a text. */
 int host_log_count(const struct host *, const char *text);

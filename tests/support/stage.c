@@ -51,7 +51,8 @@ void stage_read(struct stage *stage, struct oracle *oracle, struct crowd_total *
 	tap_ok(total->errors == 0, "no check failed; %llu did, the last with: %s", (unsigned long long)total->errors,
 	       total->last_error != 0 ? stint_strerror(total->last_error) : "-");
 	*oracle = (struct oracle){0};
-	tap_ok(crowd_read(&stage->crowd, oracle) == 0, "%zu admissions are in the journals", oracle->count);
+	bad = crowd_read(&stage->crowd, oracle);
+	tap_ok(bad == 0, "%zu admissions are in the journals", oracle->count);
 }
 
 void stage_strike(struct stage *stage) {

@@ -102,7 +102,8 @@ static int play(const struct scene *scene) {
 	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left,
 	         (unsigned long long)total.checks);
 	stage_print_total(&total);
-	tap_ok(left * 100 < total.checks, "less than 1%% of them left the table: %.3f%%",
+	/* The last credits of a window are leased one by one, so that hosts share them. */
+	tap_ok(left * 20 < total.checks, "less than 5%% of them left the table: %.3f%%",
 	       (double)left * 100 / (double)(total.checks + 1));
 
 	stage_read(&stage, &oracle, &sum);
