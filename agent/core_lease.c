@@ -170,6 +170,8 @@ static void return_to_memory(struct core *core, const struct client *client, int
 		.return_first = (int32_t)credits,
 	}, core->now_ns / NS_PER_US, 1, &ignored);
 	core->counters.returned += credits;
+	if (core->state == CORE_FALLBACK)
+		core->counters.fallback_granted -= credits;
 }
 
 static void give_back(struct core *core, uint32_t index, int bank, uint32_t credits) {
