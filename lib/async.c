@@ -265,6 +265,9 @@ int stint_dispatch(struct stint *attachment) {
 	TAILQ_FOREACH(check, &due, link) {
 		run_callback(ch, check);
 		count++;
+		/* The callback forked, and this is the child: what is left is the parent's. */
+		if (attachment_find_channel(attachment) != ch)
+			return count;
 	}
 	pthread_mutex_lock(&ch->lock);
 	TAILQ_CONCAT(&ch->async.unused, &due, link);

@@ -2,7 +2,6 @@
  * channel.c - the connection's life, and what is done with each message. How
  * threads wait is in wait.c.
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "error.h"
+#include "message.h"
 
 /* An agent that restarts is back within about a tenth of a second; one that is gone need not be asked by every process
  * of the host ten times a second. */
@@ -219,46 +219,6 @@ static void refuse_connection(struct channel *ch, int error) {
 
 /* ---- Messages ------------------------------------------------------------- */
 
-static int garbage(const char *what) {
-	return error_set(STINT_EPROTOCOL, "the agent sent what this library does not understand: %s", what);
-}
-
-/* The agent's own words, made fit for a log. */
-static int refused_by_agent(int status, const struct packet *packet) {
-	char words[160] = "";
-	size_t length = packet->length - sizeof(struct wire_welcome);
-
-	if (length > sizeof(words) - 1)
-		length = sizeof(words) - 1;
-	for (size_t i = 0; i < length; i++) {
-		unsigned char c = packet->bytes[sizeof(struct wire_welcome) + i];
-		words[i] = iscntrl(c) ? ' ' : (char)c;
-	}
-	return error_set(status, "%s", words[0] ? words : stint_strerror(status));
-}
-
-/* Looked at from the front, since a WELCOME of another version may go on differently. */
-static int check_welcome(const struct packet *packet, struct wire_welcome *welcome) {
-	if (packet->length < offsetof(struct wire_welcome, layout_version))
-		return garbage("WELCOME is too short");
-	memset(welcome, 0, sizeof(*welcome));
-	memcpy(welcome, packet->bytes, packet->length < sizeof(*welcome) ? packet->length : sizeof(*welcome));
-	if (welcome->wire_version != WIRE_VERSION)
-		return error_set(STINT_EVERSION, "the agent speaks version %u, this library %u", welcome->wire_version,
-			WIRE_VERSION);
-	if (packet->length < sizeof(*welcome))
-		return garbage("WELCOME is too short");
-	if (welcome->status != 0)
-		return error_is_known(welcome->status) ? refused_by_agent(welcome->status, packet)
-											   : garbage("the status of WELCOME");
-	if (welcome->layout_version != LAYOUT_VERSION)
-		return error_set(STINT_EVERSION, "the agent's table has layout %u, this library knows %u",
-			welcome->layout_version, LAYOUT_VERSION);
-	if (packet->length != sizeof(*welcome) || packet->fd_count != 2)
-		return garbage("WELCOME must bring two descriptors");
-	return 0;
-}
-
 /* The mapping of this generation: one that we have (old bindings go on to serve), or a new one. */
 static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t generation) {
 	struct stint *attachment = ch->attachment;
@@ -285,8 +245,8 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	int error;
 
 	if (ch->state != CHANNEL_GREETING)
-		return garbage("a second WELCOME");
-	error = check_welcome(packet, &welcome);
+		return message_refuse("a second WELCOME");
+	error = message_read_welcome(packet, &welcome);
 	if (!error)
 		error = adopt_table(ch, packet, welcome.generation);
 	if (error)
@@ -300,23 +260,19 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 static int hear_declared(struct channel *ch, const struct packet *packet) {
 	struct wire_declared declared;
 	struct request *r;
+	int error = message_read_declared(packet, &declared);
 
-	if (packet->length != sizeof(declared))
-		return garbage("the length of DECLARED");
-	memcpy(&declared, packet->bytes, sizeof(declared));
+	if (error)
+		return error;
 	r = find_request(ch, declared.head.serial, REQUEST_DECLARING);
 	if (!r)
 		return 0;
+	if (declared.status == 0 && declared.policy >= ch->mapping->policy_capacity)
+		return message_refuse("the policy's index");
+	if (declared.status == 0 && !limiter_bind(r->limiter, ch->mapping, declared.policy))
+		declared.status = STINT_ENOMEM;
 	if (declared.status != 0) {
-		if (!error_is_known(declared.status))
-			return garbage("the status of DECLARED");
 		finish(ch, r, declared.status);
-		return 0;
-	}
-	if (declared.policy >= ch->mapping->policy_capacity)
-		return garbage("the policy's index");
-	if (!limiter_bind(r->limiter, ch->mapping, declared.policy)) {
-		finish(ch, r, STINT_ENOMEM);
 		return 0;
 	}
 	atomic_store(&r->limiter->declared_on, atomic_load(&ch->connection));
@@ -324,34 +280,26 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 	return 0;
 }
 
-static bool is_sane(const struct wire_verdict *v) {
-	if (v->status != 0)
-		return error_is_known(v->status);
-	return v->allowed <= 1 && v->source >= STINT_SOURCE_LEASE && v->source <= STINT_SOURCE_ADVANCE &&
-		v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= -1 && v->reset_after_ms >= 0;
+/* Dropped since it was declared: to be declared once more, unless it is only to be found. */
+static bool declare_again(struct channel *ch, struct request *r) {
+	atomic_store(&r->limiter->declared_on, 0);
+	if (r->redeclared || r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
+		return false;
+	r->redeclared = true;
+	advance(ch, r);
+	return true;
 }
 
 static int hear_verdict(struct channel *ch, const struct packet *packet) {
 	struct wire_verdict verdict;
 	struct request *r;
+	int error = message_read_verdict(packet, &verdict);
 
-	if (packet->length != sizeof(verdict))
-		return garbage("the length of VERDICT");
-	memcpy(&verdict, packet->bytes, sizeof(verdict));
-	if (!is_sane(&verdict))
-		return garbage("what VERDICT says");
+	if (error)
+		return error;
 	r = find_request(ch, verdict.head.serial, REQUEST_WANTING);
-	if (!r)
+	if (!r || (verdict.status == STINT_ENOPOLICY && declare_again(ch, r)))
 		return 0;
-	if (verdict.status == STINT_ENOPOLICY) {
-		/* Dropped since it was declared: declare it once more. */
-		atomic_store(&r->limiter->declared_on, 0);
-		if (!r->redeclared && !(r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)) {
-			r->redeclared = true;
-			advance(ch, r);
-			return 0;
-		}
-	}
 	r->verdict = verdict;
 	finish(ch, r, verdict.status);
 	return 0;
@@ -360,23 +308,23 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 /* 0, or an error after which nothing more is wanted from this agent. */
 static int hear(struct channel *ch, const struct packet *packet) {
 	struct wire_head head;
+	int error = message_read_head(packet, &head);
 
-	if (packet->length < sizeof(head))
-		return garbage("less than a head");
-	memcpy(&head, packet->bytes, sizeof(head));
+	if (error)
+		return error;
 	ch->heard++;
 	ch->silent_until_ns = 0;
 	if (ch->state == CHANNEL_GREETING || head.type == WIRE_WELCOME)
-		return head.type == WIRE_WELCOME ? hear_welcome(ch, packet) : garbage("no WELCOME first");
+		return head.type == WIRE_WELCOME ? hear_welcome(ch, packet) : message_refuse("no WELCOME first");
 	if (packet->fd_count != 0)
-		return garbage("descriptors");
+		return message_refuse("descriptors");
 	switch (head.type) {
 	case WIRE_DECLARED:
 		return hear_declared(ch, packet);
 	case WIRE_VERDICT:
 		return hear_verdict(ch, packet);
 	default:
-		return garbage("the message's type");
+		return message_refuse("the message's type");
 	}
 }
 
@@ -393,7 +341,7 @@ void channel_receive(struct channel *ch) {
 			drop_connection(ch);
 			continue;
 		}
-		error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : garbage("more than a message's length");
+		error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : message_refuse("more than a message's length");
 		packet_close(&packet);
 		if (error)
 			refuse_connection(ch, error);

@@ -38,7 +38,11 @@
  *   returning loses that credit when its deadline has passed meanwhile.
  * - The agent may be down, or start later, or restart: decisions then come from
  *   what the table still holds, then from a limit inside this process
- *   (fallback_max_requests per fallback_time_window_ms, per process).
+ *   (fallback_max_requests per fallback_time_window_ms, per process; a
+ *   must_exist limiter that has not learnt them yet takes 1000 per second).
+ * - The agent may hang: a check waits for it no longer than its timeout; after
+ *   one that waited in vain, none waits for a second, or until the agent says
+ *   something.
  * - Anyone who may connect to the agent's socket may use up any client's limit,
  *   and can write garbage into this host's table. Give the socket's group to
  *   the processes that limit, and to nobody else.
@@ -187,7 +191,10 @@ void stint_close(struct stint *);
  */
 int stint_limiter_new(struct stint_limiter **out, struct stint *, const struct stint_options *);
 
-/* Frees a limiter that has no check under way. NULL is ignored. */
+/*
+ * Frees a limiter that no thread is using. Its pending asynchronous checks are
+ * dropped without a callback. NULL is ignored.
+ */
 void stint_limiter_free(struct stint_limiter *);
 
 /*

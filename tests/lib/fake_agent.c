@@ -108,8 +108,8 @@ struct slot *fake_table_put(struct fake_table *t, uint32_t policy, const char *i
 			return slot;
 		}
 	}
-	must(!"the test's table is full");
-	return NULL;
+	fprintf(stderr, "fake_agent.c: the test's table is full\n");
+	abort();
 }
 
 void fake_table_remove(struct fake_table *t, struct slot *slot) {

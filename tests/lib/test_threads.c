@@ -429,6 +429,36 @@ static void event_loops_go_on_after_a_fork(void **state) {
 	assert_true(loop_until(f, 3));
 }
 
+static pid_t forked;
+
+static void fork_at_first(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count_callback(status, result, arg);
+	if (atomic_load(&f->done) == 1)
+		forked = fork();
+}
+
+static void a_callback_may_fork(void **state) {
+	struct fixture *f = *state;
+	struct stint_result r;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(stint_check_async(f->api, "c", 1, &r, fork_at_first, f), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.hello, 1);
+	forked = -1;
+	while (atomic_load(&f->done) < 3 && forked != 0)
+		assert_true(stint_dispatch(f->st) >= 0);
+	if (forked == 0) {
+		/* The other callbacks are the parent's, if they were due at all. */
+		expect(atomic_load(&f->done) == 1);
+		expect(stint_is_allowed(f->api, "c"));
+		close_all(f);
+		_exit(0);
+	}
+	assert_child_is_well(forked);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
@@ -442,6 +472,7 @@ int main(void) {
 		TEST(a_child_may_just_close),
 		TEST(a_child_uses_the_table_at_once),
 		TEST(event_loops_go_on_after_a_fork),
+		TEST(a_callback_may_fork),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

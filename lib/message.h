@@ -1,0 +1,22 @@
+/*
+ * message.h - packets from the agent, looked at as if an enemy had sent them.
+ *
+ * Each function copies the message out and returns 0, or an error after which
+ * nothing more is wanted from this agent; then the calling thread's detail says
+ * what was wrong. Pure: no socket, no state.
+ */
+#ifndef STINT_MESSAGE_H
+#define STINT_MESSAGE_H
+
+#include "connection.h"
+#include "wire.h"
+
+int message_read_head(const struct packet *, struct wire_head *);
+int message_read_welcome(const struct packet *, struct wire_welcome *);
+int message_read_declared(const struct packet *, struct wire_declared *);
+int message_read_verdict(const struct packet *, struct wire_verdict *);
+
+/* STINT_EPROTOCOL, with a detail. */
+int message_refuse(const char *what);
+
+#endif
