@@ -253,6 +253,7 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 		return error;
 	ch->state = CHANNEL_READY;
 	ch->backoff_ns = BACKOFF_MIN_NS;
+	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_MIN_NS;
 	for_each_request(ch, advance);
 	return 0;
 }
