@@ -275,17 +275,24 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 		op->last = &(*op->last)->next;
 }
 
+/* How much longer than the cached denial the client stays denied, if nobody returns credits. */
+static uint32_t denial_hint(const struct lease_grant *grant) {
+	int64_t beyond_ms = (grant->retry_us - grant->starts_in_us) / 1000;
+	if (grant->retry_us < 0)
+		return HINT_FOREVER;
+	return beyond_ms < 0 ? 0 : beyond_ms > INT32_MAX ? INT32_MAX : (uint32_t)beyond_ms;
+}
+
 /* Tells the table until when asking is of no use. Never beyond the next sub-window: others may
  * return credits when theirs end. Counted from the send time, since the answer's time is later. */
 static void cache_denial(struct core *core, const struct client *client, const struct answer *a, int64_t sent_ns) {
 	const struct lease_grant *grant = a->grant;
 	uint32_t cost = grant->remaining == 0 ? 1 : a->least_denied;
-	int64_t hint_us = grant->retry_us - grant->starts_in_us;
 	if (client->slot == TABLE_NO_SLOT)
 		return;
 	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
 	table_deny(core->table, client->slot, sent_ns + grant->starts_in_us * NS_PER_US, cost,
-	           hint_us > 0 ? (uint32_t)(hint_us / 1000 > INT32_MAX ? INT32_MAX : hint_us / 1000) : 0);
+	           denial_hint(grant));
 }
 
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict:

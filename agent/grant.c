@@ -185,19 +185,21 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	index = (int)((ring->head_us - current_us) / size_us);
 
 	int64_t until_next_us = current_us + size_us - t_us;
+	int32_t remaining = (int32_t)available(ring, terms, index);
 	bool denied = request->need > 0 && granted < request->least;
 	*out = (struct lease_grant){
 		.answered = true,
 		.granted = (int32_t)granted,
 		.granted_next = (int32_t)granted_next,
 		.charged = (int32_t)charged,
-		.remaining = (int32_t)available(ring, terms, index),
+		.remaining = remaining,
 		.max_requests = terms->max_requests,
 		.sub_window = current_us,
 		.valid_us = until_next_us,
 		.starts_in_us = until_next_us,
 		.next_valid_us = until_next_us + size_us,
-		.retry_us = denied ? retry_after(ring, terms, request->least, until_next_us, index) : 0,
+		.retry_us = denied ? retry_after(ring, terms, request->least, until_next_us, index)
+		          : remaining == 0 ? retry_after(ring, terms, 1, until_next_us, index) : 0,
 		.reset_us = reset_after(ring, terms, t_us),
 	};
 	trim(ring);

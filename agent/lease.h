@@ -38,7 +38,7 @@ struct lease_grant {
 	int64_t valid_us;
 	int64_t starts_in_us;  /* the next sub-window ... */
 	int64_t next_valid_us; /* ... and its end */
-	int64_t retry_us;      /* until `least` could be granted, at the earliest; -1: never */
+	int64_t retry_us;      /* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
 	int64_t reset_us;      /* until nothing is charged any more */
 };
 

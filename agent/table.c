@@ -201,7 +201,8 @@ bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint
 	uint64_t now_us = (uint64_t)now_ns / 1000;
 	if ((denial & DENIAL_COST_MASK) == 0 || cost < (denial & DENIAL_COST_MASK) || now_us >= until_us)
 		return false;
-	*retry_ms = (int64_t)((until_us - now_us + 999) / 1000) + atomic_load_explicit(&s->hint, memory_order_relaxed);
+	uint32_t hint_ms = atomic_load_explicit(&s->hint, memory_order_relaxed);
+	*retry_ms = hint_ms == HINT_FOREVER ? -1 : (int64_t)((until_us - now_us + 999) / 1000) + hint_ms;
 	return true;
 }
 

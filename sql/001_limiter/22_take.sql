@@ -135,8 +135,12 @@ begin
 	counts := counts[:gap::int];
 	sub_window := current_us;
 	valid_us := current_us + sub_window_us - t_us;
-	retry_us := case when need = 0 or granted >= least_need then 0
-		else stint.retry_after(head_us, counts, t_us, current_us, sub_window_us, resolution, max_requests, least_need) end;
+	retry_us := case
+		when need > 0 and granted < least_need
+			then stint.retry_after(head_us, counts, t_us, current_us, sub_window_us, resolution, max_requests, least_need)
+		when remaining = 0 then stint.retry_after(head_us, counts, t_us, current_us, sub_window_us, resolution, max_requests, 1)
+		else 0
+	end;
 	reset_us := 0;
 	for i in 1 .. cardinality(counts) loop
 		if counts[i] > 0 then

@@ -38,7 +38,7 @@ declare
 	te bigint; cur bigint; left_now bigint; back bigint;
 	need int; least_need int; want int; next_want int; charge int;
 	return_sub bigint; return_first int; return_second int;
-	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_reset bigint;
+	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint;
 	newest bigint;
 	row_head bigint; row_counts int[];
 	leases jsonb := '[]';
@@ -93,10 +93,11 @@ begin
 		perform pg_temp.put(cur + s, m_next);
 
 		m_retry := 0;
-		if need > 0 and m_granted < least_need then
-			m_retry := case when least_need > l then -1 else (
+		m_short := case when need > 0 and m_granted < least_need then least_need when pg_temp.left_in(cur, s, k, l) = 0 then 1 end;
+		if m_short is not null then
+			m_retry := case when m_short > l then -1 else (
 				select min(cur + n * s - te) from generate_series(1, k + 2) n
-				where pg_temp.left_in(cur + n * s, s, k, l) >= least_need) end;
+				where pg_temp.left_in(cur + n * s, s, k, l) >= m_short) end;
 		end if;
 		m_reset := coalesce((select greatest(max(c.start_us) + (k + 1) * s - te, 0) from pg_temp.charge c where c.count > 0), 0);
 
