@@ -270,8 +270,13 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 		return;
 	uint32_t index = client_obtain(core, policy, id, id_len);
 	int64_t retry_ms;
-	if (index == CLIENT_NONE || client_at(core, index)->slot == TABLE_NO_SLOT)
+	if (index == CLIENT_NONE)
 		return;
+	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
+		if (client_at(core, index)->op == NO_OP)
+			client_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
+		return;
+	}
 	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &retry_ms))
 		return; /* there is nothing more to be had in this sub-window */
 	struct op *op = op_for(core, index);
@@ -428,8 +433,9 @@ int64_t core_next_ns(const struct core *core) {
 	if (needs_sweep(core) && core->sweep_at_ns < next_ns)
 		next_ns = core->sweep_at_ns;
 	if (core->state == CORE_CONNECTING && core->grace_until_ns < next_ns)
-		return core->grace_until_ns;
-	if (core->in_flight_count == 0 && core->background.first != NO_OP && core->background_at_ns < next_ns)
+		next_ns = core->grace_until_ns;
+	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
+	if (may_send && core->background.first != NO_OP && core->background_at_ns < next_ns)
 		next_ns = core->background_at_ns;
 	return next_ns;
 }

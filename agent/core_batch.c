@@ -465,12 +465,21 @@ static void abandon_debts(struct core *core, struct op *op) {
 	op->return_sub_window = 0;
 }
 
-/* Certainly not applied: nothing was spent, so everything may be asked again. */
+/* What was sent as charged, and what has been admitted in advance since then. */
+static void charge_again(struct op *op) {
+	int64_t charge = (int64_t)op->charge + op->sent.charge;
+	op->charge = (int32_t)(charge > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : charge);
+}
+
+/* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
+ * more likely to be still on the books.) */
 static void reject(struct core *core, struct op *op, int64_t now_ns) {
-	op->charge = op->sent.charge;
-	op->return_sub_window = op->sent.return_sub_window;
-	op->return_first = op->sent.return_first;
-	op->return_second = op->sent.return_second;
+	charge_again(op);
+	if (op->return_sub_window == 0) {
+		op->return_sub_window = op->sent.return_sub_window;
+		op->return_first = op->sent.return_first;
+		op->return_second = op->sent.return_second;
+	}
 	if (op->rejections++ < REJECTIONS_MAX || !op->first) {
 		if (op->rejections > REJECTIONS_MAX + 1)
 			abandon_debts(core, op);
@@ -483,7 +492,7 @@ static void reject(struct core *core, struct op *op, int64_t now_ns) {
 /* The connection broke: what was asked may have been granted, charged and returned. Returns are never
  * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
 static void give_up(struct core *core, struct op *op) {
-	op->charge = op->sent.charge;
+	charge_again(op);
 	requeue_or_free(core, op);
 }
 

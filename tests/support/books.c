@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pg.h"
+#include "stint.h"
 
 /* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has
  * resolution + 1 sub-windows; a fixed window, whose sub-window is the window, stands alone. */
@@ -82,17 +83,29 @@ static uint32_t client_number(const struct journal_plan *plan, uint32_t policy, 
 	return ORACLE_ANY;
 }
 
+/* A host knows the edges of sliding sub-windows only to a round trip: it may spend their credits this much too
+ * early or too late. Sub-windows are longer than their part of the window for that, by half a percent of it,
+ * at most 10 ms, in all. */
+static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
+	uint64_t slack_ns = (uint64_t)policy->time_window_ms * NS_PER_MS / 200;
+
+	if (policy->algorithm != STINT_SLIDING_WINDOW)
+		return 0;
+	return (slack_ns < 10 * NS_PER_MS ? slack_ns : 10 * NS_PER_MS) / 2;
+}
+
 /* What was certainly admitted inside the entry's sub-window before the look. */
 static int64_t admitted_in(const struct books *books, const struct books_entry *entry, const struct oracle *oracle,
                            const struct journal_plan *plan) {
-	uint64_t error = books->clock.error_ns;
-	uint64_t end = entry->end_ns - error < entry->looked_ns ? entry->end_ns - error : entry->looked_ns;
-	struct oracle_choice choice = {
-		.host = ORACLE_ANY, .sources = ORACLE_STRICT, .from_ns = entry->begin_ns + error, .until_ns = end};
+	struct oracle_choice choice = {.host = ORACLE_ANY, .sources = ORACLE_STRICT};
+	uint64_t doubt;
 
 	choice.policy = policy_number(plan, entry->policy);
 	if (choice.policy == ORACLE_ANY)
 		return 0;
+	doubt = books->clock.error_ns + edge_doubt_ns(&plan->policy[choice.policy]);
+	choice.from_ns = entry->begin_ns + doubt;
+	choice.until_ns = entry->end_ns - doubt < entry->looked_ns ? entry->end_ns - doubt : entry->looked_ns;
 	choice.client = client_number(plan, choice.policy, entry->client);
 	return choice.client == ORACLE_ANY ? 0 : oracle_sum(oracle, &choice);
 }
@@ -114,12 +127,16 @@ size_t books_short(const struct books *books, const struct oracle *oracle, const
 	return count;
 }
 
-uint64_t books_window_edge(const struct books *books, const char *policy, const char *client) {
+bool books_sub_window(const struct books *books, const char *policy, const char *client, uint64_t *begin_ns,
+                      uint64_t *length_ns) {
 	for (size_t i = books->count; i > 0; i--) {
 		const struct books_entry *entry = &books->entries[i - 1];
 
-		if (strcmp(entry->policy, policy) == 0 && strcmp(entry->client, client) == 0)
-			return entry->begin_ns;
+		if (strcmp(entry->policy, policy) == 0 && strcmp(entry->client, client) == 0) {
+			*begin_ns = entry->begin_ns;
+			*length_ns = entry->end_ns - entry->begin_ns;
+			return true;
+		}
 	}
-	return 0;
+	return false;
 }

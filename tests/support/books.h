@@ -9,6 +9,7 @@
 #ifndef BOOKS_H
 #define BOOKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,7 +43,9 @@ int books_look(struct books *, struct cluster *cluster);
  * on stderr. */
 size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 
-/* Where an aligned window of a client begins, by the counter's row, as CLOCK_MONOTONIC; 0: there is no row. */
-uint64_t books_window_edge(const struct books *, const char *policy, const char *client);
+/* One sub-window of a client, by its counter's row: where it begins, as CLOCK_MONOTONIC, and how long it is. A
+ * fixed window is one. False: there is no row. */
+bool books_sub_window(const struct books *, const char *policy, const char *client, uint64_t *begin_ns,
+                      uint64_t *length_ns);
 
 #endif

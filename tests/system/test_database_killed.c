@@ -137,8 +137,8 @@ static void check_return(const struct oracle *oracle, const struct outage *outag
 	stage_check_promise(oracle, &plan, &choice, "after the return");
 }
 
-/* What the first host to come back admitted in the last window on its own fills most of the books, and the next does
- * the rest: hardly anything is left to be leased until the charge moves out of the window. */
+/* What the first host to come back admitted in the last window on its own fills most of the books, and the
+ * next does the rest: hardly anything is left to be leased until the charge moves out of the window. */
 static void check_charge(const struct oracle *oracle, const struct outage *outage) {
 	struct oracle_choice choice = {.policy = 0,
 	                               .client = 0,

@@ -19,8 +19,8 @@
 #define CLIENTS          1000000u
 #define UNDER_WAY        2000u
 #define BYTES_PER_CLIENT 192.0
-/* Longer than the flood takes: all are in the table at its end. Rows stay for two windows, a sub-window and 10 s: about
- * as long. */
+/* Longer than the flood takes: all are in the table at its end. Rows stay for two windows, a sub-window and 10
+ * s: about as long. */
 #define IDLE_S           60
 #define WINDOW_MS        25000
 /* Not the longest that it may take, but what a test can wait for. */

@@ -58,6 +58,19 @@ static void run(struct stage *stage, struct books *books) {
 	tap_ok(missed == 0, "the books were looked at %d times", books->looks);
 }
 
+struct geometry {
+	uint64_t edge_ns, sub_window_ns;
+};
+
+/* 0: the database has no row of this client. */
+static bool find_geometry(const struct books *books, uint32_t p, uint32_t client, struct geometry *geometry) {
+	char id[64];
+
+	*geometry = (struct geometry){1, 1};
+	journal_client_id(&plan, client, id);
+	return books_sub_window(books, plan.policy[p].name, id, &geometry->edge_ns, &geometry->sub_window_ns);
+}
+
 static void check_fixed(const struct oracle *oracle, const struct books *books, uint32_t p) {
 	const struct journal_policy *policy = &plan.policy[p];
 	int64_t most = 0, by_outcome = 0;
@@ -65,15 +78,11 @@ static void check_fixed(const struct oracle *oracle, const struct books *books, 
 
 	for (uint32_t c = 0; c < policy->clients; c++) {
 		struct oracle_choice choice = {.policy = p, .client = c, .host = ORACLE_ANY};
+		struct geometry at;
 		struct oracle_peak peak;
-		uint64_t edge;
-		char id[64];
 
-		journal_client_id(&plan, c, id);
-		edge = books_window_edge(books, policy->name, id);
-		blind += edge == 0;
-		peak = oracle_peak_aligned(oracle, &choice, (uint64_t)policy->time_window_ms * NS_PER_MS, edge,
-		                           books->clock.error_ns);
+		blind += !find_geometry(books, p, c, &at);
+		peak = oracle_peak_aligned(oracle, &choice, at.sub_window_ns, at.edge_ns, books->clock.error_ns);
 		over += peak.certain > policy->max_requests;
 		most = peak.certain > most ? peak.certain : most;
 		by_outcome = peak.by_outcome > by_outcome ? peak.by_outcome : by_outcome;
@@ -84,24 +93,21 @@ static void check_fixed(const struct oracle *oracle, const struct books *books, 
 	       over);
 }
 
-/* The part of its limit that one client got over whole periods of the steady run. */
+/* The part of its limit that one client got over whole periods of the steady run: a fixed window is a period,
+ * and so are the resolution + 1 sub-windows after which what was spent at once may be spent again. */
 static double utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns, uint32_t p,
                           uint32_t client) {
 	const struct journal_policy *policy = &plan.policy[p];
-	uint64_t window = (uint64_t)policy->time_window_ms * NS_PER_MS;
-	struct oracle_choice choice = {
-		.policy = p, .client = client, .host = ORACLE_ANY, .from_ns = begin_ns + WARM_MS * NS_PER_MS};
-	uint64_t end = begin_ns + RUN_MS * NS_PER_MS, period = window;
-	char id[64];
+	bool fixed = policy->algorithm == STINT_FIXED_WINDOW;
+	struct oracle_choice choice = {.policy = p, .client = client, .host = ORACLE_ANY};
+	uint64_t from = begin_ns + WARM_MS * NS_PER_MS, end = begin_ns + RUN_MS * NS_PER_MS, period;
+	struct geometry at;
 
-	if (policy->algorithm == STINT_FIXED_WINDOW) {
-		journal_client_id(&plan, client, id);
-		choice.from_ns += window - (choice.from_ns - books_window_edge(books, policy->name, id) % window) % window;
-	} else {
-		period = window + window / policy->resolution;
-	}
+	find_geometry(books, p, client, &at);
+	period = at.sub_window_ns * (fixed ? 1 : policy->resolution + 1);
+	choice.from_ns = fixed ? from + period - (from - at.edge_ns % period) % period : from;
 	choice.until_ns = choice.from_ns + (end - choice.from_ns) / period * period;
-	return (double)oracle_sum(oracle, &choice) * (double)window /
+	return (double)oracle_sum(oracle, &choice) * (double)policy->time_window_ms * 1e6 /
 	       ((double)policy->max_requests * (double)(choice.until_ns - choice.from_ns));
 }
 
