@@ -14,7 +14,7 @@
 
 /* Six periods of the longest pattern: a client of the 10 s window that spends its limit at once does so every
  * 11 s. */
-#define RUN_MS        66000
+#define RUN_MS        67000
 #define WARM_MS       11000
 #define LOOK_MS       500 /* at the database's books; shorter than the shortest ring of sub-windows */
 
