@@ -28,7 +28,6 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->io = *io;
 	core->context = context;
 	core->options = *options;
-	core->hosts = 1;
 	core->now_ns = now_ns;
 	core->grace_until_ns = now_ns + options->grace_ns;
 	core->state = options->memory_only ? CORE_MEMORY : CORE_CONNECTING;
@@ -112,15 +111,18 @@ static uint32_t idleness(struct core *core, uint32_t slot) {
 	if (owner > TABLE_OWNER_MAX)
 		return 0;
 	const struct client *client = client_at(core, owner);
-	return client->op == NO_OP ? client->idle : 0;
+	return client->op == NO_OP && !(client->flags & CLIENT_INDEBTED) ? client->idle : 0;
 }
 
 static void evict(struct core *core, uint32_t slot) {
 	uint32_t owner = core->table->owner[slot];
-	if (is_orphan(owner))
+	if (is_orphan(owner)) {
 		table_release(core->table, slot);
-	else
-		client_forget(core, owner);
+		return;
+	}
+	for (int bank = 0; bank < 2; bank++)
+		lease_settle(core, owner, bank, false);
+	client_forget(core, owner);
 }
 
 /* Both buckets are full: the one longest unused gives way; what it still holds is burnt. If nobody is idle, there is no room. */
@@ -391,8 +393,10 @@ static void sweep_client(struct core *core, uint32_t index) {
 		return;
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, index, bank, true);
+	if (client->flags & CLIENT_INDEBTED)
+		op_for(core, index);
 	if (client->op != NO_OP)
-		return; /* it has something to return first */
+		return; /* it has something to return, or to be charged, first */
 	client_forget(core, index);
 	core->counters.evicted_idle++;
 }

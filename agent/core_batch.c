@@ -295,15 +295,16 @@ static void cache_denial(struct core *core, const struct client *client, const s
 	           denial_hint(grant));
 }
 
-/* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict:
- * what a fallback admitted beyond the limit has no further consequence. */
+/* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
+ * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
+ * further consequence. */
 static void settle_charge(struct core *core, struct client *client, const struct lease_request *sent, const struct lease_grant *grant) {
 	struct core_policy *policy = policy_of(core, client);
 	int64_t owed = (int64_t)sent->charge - grant->charged;
 	core->counters.charged += (uint64_t)grant->charged;
-	if (owed <= 0 || !policy->relaxed || uses_memory(core))
+	if (owed <= 0 || !policy->relaxed || uses_memory(core) || grant->max_requests == 0)
 		return;
-	int64_t most = core_relaxed_advance(core, policy);
+	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
 	store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, (int32_t)(owed < most ? owed : most));
 	client->flags |= CLIENT_INDEBTED;
 }
@@ -353,10 +354,10 @@ static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns)
 	struct client *client = client_at(core, op->client);
 	const struct core_policy *policy = policy_of(core, client);
 	drop_expired(op, now_ns);
+	if (core->state == CORE_FALLBACK)
+		fallback_absorb(core, op->client);
 	fill_request(core, op, now_ns);
 	op->sent.policy_id = client->policy + 1;
-	if (core->state == CORE_FALLBACK)
-		op->sent.charge = fallback_preset(core, client);
 	struct lease_grant grant;
 	if (!policy->live)
 		grant = (struct lease_grant){.answered = false};

@@ -1,9 +1,9 @@
 /*
  * core_fallback.c - the database goes away, and comes back.
  *
- * Away: leases that the database has counted stay good until their deadlines.
- * New ones come from the memory store, with the fallback's terms; what a client
- * still holds of the database's is counted there first, so that a host's admits in a
+ * Away: leases that the database has counted stay good until their deadlines, or until the
+ * client needs more. New ones come from the memory store, with the fallback's terms; what a client
+ * has spent of the database's since then is counted there first, so that a host's admits in a
  * fallback window stay within fallback_max_requests, old leases included.
  *
  * Back: the fallback's leases are destroyed, what was admitted meanwhile becomes
@@ -22,19 +22,12 @@ void fallback_enter(struct core *core, int64_t now_ns) {
 	core->charges_left = 0;
 }
 
-/* The database's leases that were spendable in this fallback: counted once, from then on as the fallback's own,
- * and not returnable. */
-int32_t fallback_preset(struct core *core, struct client *client) {
-	int64_t preset = 0;
-	for (int bank = 0; bank < 2; bank++) {
-		uint8_t flag = (uint8_t)(CLIENT_BANK_FALLBACK << bank);
-		if (client->flags & flag || client->lease[bank].deadline_ns <= core->fallback_since_ns)
-			continue;
-		preset += client->granted[bank];
-		client->lease[bank].sub_window = 0;
-		client->flags |= flag;
-	}
-	return (int32_t)(preset > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : preset);
+/* Before a client gets anything of the fallback's: what is left of the database's leases is destroyed, and what was
+ * spent of them counts. To leave them would mean to spend them in a later fallback window than they count in. */
+void fallback_absorb(struct core *core, uint32_t index) {
+	for (int bank = 0; bank < 2; bank++)
+		if (!(client_at(core, index)->flags & CLIENT_BANK_FALLBACK << bank))
+			lease_settle(core, index, bank, false);
 }
 
 static void destroy_fallback_leases(struct core *core) {
@@ -88,6 +81,6 @@ void fallback_leave(struct core *core, int64_t now_ns) {
 }
 
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy) {
-	int64_t part = policy->terms.max_requests / (8 * (int64_t)(core->hosts > 0 ? core->hosts : 1));
+	int64_t part = core->hosts > 0 ? policy->terms.max_requests / (8 * (int64_t)core->hosts) : 0;
 	return part > 1 ? part : 1;
 }

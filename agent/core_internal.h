@@ -61,7 +61,7 @@ struct core {
 
 	int64_t now_ns; /* of the event being handled */
 	enum core_state state;
-	int hosts;
+	int hosts; /* that are alive; 0: the database hasn't said yet */
 	int64_t grace_until_ns;
 	int64_t fallback_since_ns;
 	uint64_t fallback_granted_before; /* counter when the fallback began */
@@ -134,7 +134,7 @@ static inline int64_t lease_starts_ns(const struct grant_terms *terms, int64_t r
 
 /* core_fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
-int32_t fallback_preset(struct core *core, struct client *client);
+void fallback_absorb(struct core *core, uint32_t client);
 void fallback_leave(struct core *core, int64_t now_ns);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 

@@ -187,6 +187,22 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 		note_return(core, index, sub_window, credits);
 }
 
+/* Credits of the database's that were spent while it is away count in the fallback's window, no earlier than they were spent. */
+static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
+	struct lease_grant ignored;
+	bool of_fallback = client->flags & fallback_flag(bank);
+	if (core->state != CORE_FALLBACK || of_fallback || used == 0 || client->lease[bank].deadline_ns <= core->fallback_since_ns)
+		return;
+	struct grant_terms terms = policy_of(core, client)->fallback_terms;
+	terms.max_requests = INT32_MAX; /* it was spent: all of it counts, whatever the limit */
+	store_memory_take(core->memory, &terms, &(struct lease_request){
+		.policy_id = client->policy + 1,
+		.client_id = client->id,
+		.client_id_len = client->id_len,
+		.charge = (int32_t)used,
+	}, core->now_ns / NS_PER_US, 1, &ignored);
+}
+
 /* What a sub-window used says what the next ones will: up at once, down by halves. */
 static void learn_demand(struct client *client, uint32_t used) {
 	client->demand = used > client->demand ? used : (client->demand + used) / 2;
@@ -204,6 +220,7 @@ void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back)
 	if (left > client->granted[bank])
 		left = client->granted[bank];
 	learn_demand(client, client->granted[bank] - left);
+	count_in_fallback(core, client, bank, client->granted[bank] - left);
 	if (giving_back)
 		give_back(core, index, bank, left);
 	client->lease[bank] = (struct client_lease){0};
