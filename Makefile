@@ -156,7 +156,8 @@ AGENT_TESTS := \
 	tests/agent/test_database.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_migrations.c \
-	tests/agent/test_output.c
+	tests/agent/test_output.c \
+	tests/agent/test_simulation.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS := \

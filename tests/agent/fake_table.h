@@ -1,0 +1,112 @@
+/*
+ * fake_table.h - the shared table in ordinary memory, and an app that decides in it by
+ * the rules of lib/layout.h at a time that the test chooses.
+ */
+#ifndef FAKE_TABLE_H
+#define FAKE_TABLE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "random.h"
+#include "table.h"
+
+struct fake_table {
+	struct directory_header *directory;
+	struct table_header *header;
+	struct table table;
+};
+
+static inline void *fake_memory(uint64_t bytes) {
+	void *memory = aligned_alloc(4096, bytes);
+	if (!memory)
+		abort();
+	return memset(memory, 0, bytes);
+}
+
+static inline void fake_table_make(struct fake_table *fake, uint64_t max_clients, uint64_t seed) {
+	struct table_geometry g = table_geometry_for(max_clients);
+	fake->directory = fake_memory(g.directory_bytes);
+	fake->header = fake_memory(g.table_bytes);
+	fake->directory->tags_offset = g.tags_offset;
+	fake->directory->slots_offset = g.slots_offset;
+	fake->directory->bucket_count = g.bucket_count;
+	for (size_t i = 0; i < SECRET_SIZE; i++)
+		fake->directory->secret[i] = (uint8_t)random_next(&seed);
+	if (table_init(&fake->table, fake->directory, fake->header, false) != 0)
+		abort();
+}
+
+/* The agent is gone, another comes. */
+static inline void fake_table_take_over(struct fake_table *fake) {
+	table_deinit(&fake->table);
+	if (table_init(&fake->table, fake->directory, fake->header, true) != 0)
+		abort();
+}
+
+static inline void fake_table_free(struct fake_table *fake) {
+	table_deinit(&fake->table);
+	free(fake->directory);
+	free(fake->header);
+}
+
+/* ---- An app ------------------------------------------------------------------- */
+
+enum app_verdict { APP_ASKS, APP_ALLOWED, APP_DENIED };
+
+struct app_decision {
+	enum app_verdict verdict;
+	bool low;
+	bool fallback;
+	uint32_t left;
+	int64_t until_ns;
+};
+
+static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, const char *id, size_t id_len) {
+	struct place place = table_place(&fake->table, policy, id, id_len);
+	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
+		uint32_t slot = table_candidate(&fake->table, &place, n);
+		uint16_t tag = atomic_load(&fake->table.tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET]);
+		if (tag == place.tag && atomic_load(&fake->table.slots[slot].key) == place.key)
+			return slot;
+	}
+	return TABLE_NO_SLOT;
+}
+
+static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t now_ns, struct app_decision *d) {
+	for (;;) {
+		uint64_t word = atomic_load(&slot->word[bank]), now = (uint64_t)now_ns;
+		uint64_t deadline_ns = atomic_load(&slot->deadline_ns[bank]);
+		bool is_later = deadline_ns > atomic_load(&slot->deadline_ns[!bank]);
+		if (word_credits(word) < cost || now >= deadline_ns || (is_later && now < atomic_load(&slot->later_start_ns)))
+			return false;
+		if (!atomic_compare_exchange_strong(&slot->word[bank], &word, word - cost))
+			continue;
+		uint32_t mark = atomic_load(&slot->low_water);
+		d->left = word_credits(word) - cost;
+		d->low = mark > 0 && mark < 32 && word_credits(word) >> mark != 0 && d->left >> mark == 0;
+		d->fallback = (word & WORD_FALLBACK_BIT) != 0;
+		d->until_ns = (int64_t)deadline_ns;
+		return true;
+	}
+}
+
+static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id, size_t id_len,
+                                              uint32_t cost, int64_t now_ns) {
+	struct app_decision d = {.verdict = APP_ASKS};
+	uint32_t at = app_find(fake, policy, id, id_len);
+	if (at == TABLE_NO_SLOT)
+		return d;
+	struct slot *slot = &fake->table.slots[at];
+	atomic_store(&slot->referenced, 1);
+	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
+	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {
+		d.verdict = APP_ALLOWED;
+	} else if (from_cost > 0 && cost >= from_cost && (uint64_t)now_ns < (denial >> DENIAL_UNTIL_SHIFT) * 1000) {
+		d.verdict = APP_DENIED;
+		d.until_ns = (int64_t)((denial >> DENIAL_UNTIL_SHIFT) * 1000);
+	}
+	return d;
+}
+
+#endif
