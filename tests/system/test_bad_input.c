@@ -79,9 +79,10 @@ static int run_agent(const char *config, const char *log, char *said, size_t siz
 }
 
 static void test_config(const struct scene *scene) {
-	char config[108], log[108], socket_path[108], said[4096];
+	char config[108], log[108], socket_path[108], shm[64], said[4096];
 	int status;
 
+	snprintf(shm, sizeof(shm), "%sbad", scene->shm_prefix);
 	scene_path(scene, "bad.conf", config);
 	scene_path(scene, "bad.log", log);
 	scene_path(scene, "bad.sock", socket_path);
@@ -91,12 +92,18 @@ static void test_config(const struct scene *scene) {
 	for (size_t i = 0; i < sizeof(bad_configs) / sizeof(bad_configs[0]); i++) {
 		const struct bad_config *bad = &bad_configs[i];
 
+		/* One that starts after all must not touch the table of an agent in service on this machine. */
+		if (strcmp(bad->names, "shm") == 0)
+			unsetenv("STINT_SHM");
+		else
+			setenv("STINT_SHM", shm, 1);
 		write_file(config, bad->text, socket_path);
 		status = run_agent(config, log, said, sizeof(said));
 		tap_ok(status > 0 && said[0] != '\0' && strstr(said, bad->names) != NULL, "%s: status %#x, %.*s",
 		       bad->names[0] != '\0' ? bad->names : "no section [stint]", (unsigned)status,
 		       (int)strcspn(said, "\n"), said);
 	}
+	unsetenv("STINT_SHM");
 }
 
 /* ---- Through the library ----------------------------------------------------- */
