@@ -270,8 +270,7 @@ static int start_core(struct agent *agent) {
 		.grace_ns = agent->config.database_timeout_ms * INT64_C(1000000),
 		.idle_timeout_ns = agent->config.idle_timeout_s * NS_PER_S,
 	};
-	if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
-		return -1;
+	memcpy(&options.seed, agent->shm.directory->secret, sizeof options.seed);
 	if (table_init(&agent->table, agent->shm.directory, agent->shm.table, agent->shm.taken_over) != 0)
 		return -1;
 	if (core_new(&agent->core, &agent->table, agent_now_ns(), &options, &io, agent) != 0)

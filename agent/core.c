@@ -91,7 +91,7 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
 		uint32_t credits = table_credits(core->table, slot, bank);
 		bool fallback = table_is_fallback(core->table, slot, bank);
-		if (deadline_ns <= core->now_ns || deadline_ns > latest_ns || credits > (uint32_t)policy->terms.max_requests ||
+		if (deadline_ns <= core->now_ns || deadline_ns > latest_ns || credits == 0 || credits > (uint32_t)policy->terms.max_requests ||
 		    (fallback && core->state != CORE_FALLBACK)) {
 			table_drain(core->table, slot, bank);
 			continue;
@@ -356,7 +356,8 @@ void core_database_lost(struct core *core, int64_t now_ns) {
 	if (core->state != CORE_IN_STEP && core->state != CORE_RESYNC)
 		return;
 	core->state = CORE_CONNECTING;
-	core->grace_until_ns = now_ns + core->options.grace_ns;
+	/* Whoever was asked for in the batch that got no answer has waited since then: nobody waits longer than the grace in all. */
+	core->grace_until_ns = (core->unanswered_since_ns ? core->unanswered_since_ns : now_ns) + core->options.grace_ns;
 }
 
 void core_database_down(struct core *core, int64_t now_ns) {

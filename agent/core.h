@@ -58,7 +58,8 @@ struct core_options {
 	bool memory_only;        /* no database: the memory store, for good */
 	int64_t grace_ns;        /* how long to wait for a lost connection before the fallback */
 	int64_t idle_timeout_ns; /* a client unused for so long leaves the table */
-	uint64_t seed;           /* secret of this agent's memory store */
+	uint64_t seed;           /* of the memory store, a secret; the same for a table as long as it lives, so that its
+	                            sub-windows go on where an earlier agent's leases have theirs */
 };
 
 struct core_policy {

@@ -150,12 +150,16 @@ static void pop_waiter(struct op *op) {
 
 /* Who has given up meanwhile isn't counted, and gets no answer. */
 static void drop_expired(struct op *op, int64_t now_ns) {
+	uint32_t sent = op->sent_waiters;
 	for (struct waiter **at = &op->first; *at;) {
 		struct waiter *waiter = *at;
+		bool was_sent = sent > 0;
+		sent -= was_sent;
 		if (waiter->expires_ns > now_ns) {
 			at = &waiter->next;
 			continue;
 		}
+		op->sent_waiters -= was_sent;
 		*at = waiter->next;
 		free(waiter);
 	}
@@ -502,6 +506,7 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 	size_t sent = core->in_flight_count;
 	int64_t sent_ns = core->sent_ns, took_ns = now_ns - core->sent_ns;
 	core->in_flight_count = 0;
+	core->unanswered_since_ns = outcome == LEASE_UNKNOWN ? sent_ns : 0;
 	if (outcome == LEASE_DONE && count != sent)
 		outcome = LEASE_UNKNOWN;
 	if (outcome == LEASE_DONE)

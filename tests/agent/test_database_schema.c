@@ -172,8 +172,8 @@ static void takes_and_returns_credits(void **state) {
 	assert_int_equal(grants[0].charged, 10);
 	assert_int_equal(grants[0].remaining, 55);
 	assert_int_equal(grants[0].max_requests, 100);
-	assert_in_range(grants[0].valid_us, 1, 6000000);
-	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6000000);
+	assert_in_range(grants[0].valid_us, 1, 6001000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6001000);
 	assert_int_equal(grants[0].retry_us, 0);
 	for (int i = 1; i < 4; i++)
 		assert_false(grants[i].answered);
