@@ -107,15 +107,24 @@ static void end_line(struct view *view) {
 	view->drawn_lines++;
 }
 
-static void draw_cell(const struct view *view, int column, int first_part, int both) {
-	const char *mark = column == LIMIT_COLUMNS ? (view->has_blocks ? "│" : "|") : " ";
+/* The first host's part, the other's behind it, and the limit's mark where neither reaches it. */
+static void draw_bar(const struct view *view, int first, int both) {
+	const char *now = "", *mark = view->has_blocks ? "│" : "|";
 
-	if (column < first_part)
-		printf("%s%s", colour(view, host_colours[0]), view->has_blocks ? "█" : "#");
-	else if (column < both)
-		printf("%s%s", colour(view, host_colours[1]), view->has_blocks ? "█" : "=");
-	else
-		printf("%s%s", view_plain(view), mark);
+	for (int column = 0; column < BAR_COLUMNS; column++) {
+		bool is_full = column < both;
+		const char *wanted = is_full ? colour(view, host_colours[column >= first]) : view_plain(view);
+		const char *cell = column >= first ? "=" : "#";
+
+		if (wanted != now)
+			fputs(wanted, stdout);
+		now = wanted;
+		if (is_full)
+			fputs(view->has_blocks ? "█" : cell, stdout);
+		else
+			fputs(column == LIMIT_COLUMNS ? mark : " ", stdout);
+	}
+	fputs(view_plain(view), stdout);
 }
 
 static void draw_client(struct view *view, const struct figures *figures, uint32_t client) {
@@ -126,10 +135,8 @@ static void draw_client(struct view *view, const struct figures *figures, uint32
 	int both = (int)((sum * LIMIT_COLUMNS + limit - 1) / limit);
 
 	printf("  %-6s%5.0f  ", view->plan->names[client], asks(view, client));
-	for (int column = 0; column < BAR_COLUMNS; column++)
-		draw_cell(view, column, first, both);
-	printf("%s %s%4lld%s", view_plain(view), sum > limit ? colour(view, "\033[33m") : "", (long long)sum,
-	       view_plain(view));
+	draw_bar(view, first, both);
+	printf(" %s%4lld%s", sum > limit ? colour(view, "\033[33m") : "", (long long)sum, view_plain(view));
 	end_line(view);
 }
 
