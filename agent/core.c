@@ -311,22 +311,30 @@ static bool terms_equal(const struct grant_terms *a, const struct grant_terms *b
 	return a->max_requests == b->max_requests && a->sub_window_us == b->sub_window_us && a->runs == b->runs;
 }
 
-static bool policies_equal(const struct core_policy *a, const struct core_policy *b) {
-	return a->live == b->live && a->relaxed == b->relaxed && a->policy_id == b->policy_id &&
-	       a->time_window_ms == b->time_window_ms && terms_equal(&a->terms, &b->terms) &&
-	       terms_equal(&a->fallback_terms, &b->fallback_terms);
+/* Whether leases made under the one are void under the other. The first time a policy is set, they aren't: what is in
+ * the table then was left by an earlier agent, with the limits that the directory still has. Nor are they when
+ * the database's id becomes known. */
+static bool voids_leases(const struct core_policy *old, const struct core_policy *new) {
+	bool is_first = old->terms.sub_window_us == 0;
+	bool other_id = old->policy_id != 0 && old->policy_id != new->policy_id;
+	return !is_first && (old->live != new->live || old->relaxed != new->relaxed || other_id ||
+	                     old->time_window_ms != new->time_window_ms || !terms_equal(&old->terms, &new->terms) ||
+	                     !terms_equal(&old->fallback_terms, &new->fallback_terms));
 }
 
-void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const struct core_policy *policy) {
-	core->now_ns = now_ns;
-	if (policies_equal(&core->policies[index], policy))
-		return;
+static void void_policy(struct core *core, uint16_t index) {
 	for (uint32_t i = 0; i < core->pool.high; i++)
 		if (client_at(core, i)->flags & CLIENT_LIVE && client_at(core, i)->policy == index)
 			void_leases(core, i);
 	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
 		if (is_orphan(core->table->owner[slot]))
 			void_orphan(core, slot, index);
+}
+
+void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const struct core_policy *policy) {
+	core->now_ns = now_ns;
+	if (voids_leases(&core->policies[index], policy))
+		void_policy(core, index);
 	core->policies[index] = *policy;
 }
 
@@ -344,7 +352,9 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 	core->now_ns = now_ns;
+	core->unanswered_since_ns = 0;
 	core_set_hosts(core, live_hosts);
+	fallback_drop_orphans(core);
 	if (core->state == CORE_FALLBACK)
 		fallback_leave(core, now_ns);
 	else if (core->state == CORE_CONNECTING)

@@ -41,6 +41,10 @@ static void destroy_fallback_leases(struct core *core) {
 		if (client->slot != TABLE_NO_SLOT)
 			table_deny(core->table, client->slot, 0, 0, 0);
 	}
+}
+
+/* Leases of a fallback that an earlier agent was in: what it had admitted is forgotten, the rest at least ends. */
+void fallback_drop_orphans(struct core *core) {
 	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
 		if (core->table->owner[slot] == TABLE_ORPHAN || core->table->owner[slot] == TABLE_ORPHAN_IDLE)
 			for (int bank = 0; bank < 2; bank++)

@@ -137,6 +137,7 @@ static inline int64_t lease_starts_ns(const struct grant_terms *terms, int64_t r
 void fallback_enter(struct core *core, int64_t now_ns);
 void fallback_absorb(struct core *core, uint32_t client);
 void fallback_leave(struct core *core, int64_t now_ns);
+void fallback_drop_orphans(struct core *core);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 #endif

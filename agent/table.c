@@ -214,7 +214,8 @@ void table_set_remaining(struct table *table, uint32_t slot, uint32_t remaining,
 	if (granted >= 2 && low_water == 0)
 		low_water = 1;
 	atomic_store_explicit(&s->hint, remaining, memory_order_relaxed);
-	atomic_store_explicit(&s->low_water, low_water, memory_order_relaxed);
+	if (granted > 0) /* an answer that brought nothing leaves the mark of the leases that are there */
+		atomic_store_explicit(&s->low_water, low_water, memory_order_relaxed);
 }
 
 bool table_was_referenced(struct table *table, uint32_t slot) {
