@@ -153,6 +153,8 @@ LIB_TESTS := \
 	tests/lib/test_threads.c
 
 AGENT_TESTS := \
+	tests/agent/test_core.c \
+	tests/agent/test_core_fallback.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_migrations.c \

@@ -1,0 +1,212 @@
+/*
+ * core_fixture.h - a core over a table in ordinary memory, a clock that stands still until
+ * the test moves it, and a database that is the test: it sees each batch, and answers it.
+ */
+#ifndef CORE_FIXTURE_H
+#define CORE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+#include "fake_table.h"
+#include "stint.h"
+
+#define MS INT64_C(1000000)
+#define START_NS (1000000 * MS)
+#define SUB_MS 100 /* a sub-window of the test's policy; ten are a window; no slack, so that times are round */
+#define TOKEN INT64_C(5000000)
+#define VERDICTS_MAX 64
+
+struct told {
+	uint64_t peer;
+	uint32_t serial;
+	struct core_verdict verdict;
+};
+
+struct fixture {
+	struct fake_table table;
+	struct core *core;
+	int64_t now_ns;
+	int64_t end_ns; /* of the database's sub-window now */
+	struct lease_request asked[CORE_BATCH_MAX];
+	char ids[CORE_BATCH_MAX][256];
+	size_t asked_count;
+	unsigned batches;
+	int hosts;
+	struct told told[VERDICTS_MAX];
+	size_t told_count;
+};
+
+static inline void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+	struct fixture *f = context;
+	assert_int_equal(f->asked_count, 0); /* never two at a time */
+	f->asked_count = count;
+	f->hosts = hosts;
+	f->batches++;
+	memcpy(f->asked, requests, count * sizeof *requests);
+	for (size_t i = 0; i < count; i++)
+		snprintf(f->ids[i], sizeof f->ids[i], "%.*s", requests[i].client_id_len, requests[i].client_id);
+}
+
+static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
+	struct fixture *f = context;
+	assert_true(f->told_count < VERDICTS_MAX);
+	f->told[f->told_count++] = (struct told){peer, serial, *verdict};
+}
+
+static inline struct core_policy policy_with(int32_t max_requests, int32_t fallback_max) {
+	return (struct core_policy){
+		.live = true,
+		.policy_id = 9,
+		.time_window_ms = 10 * SUB_MS,
+		.terms = {.max_requests = max_requests, .sub_window_us = SUB_MS * 1000, .runs = 10},
+		.fallback_terms = {.max_requests = fallback_max, .sub_window_us = SUB_MS * 1000, .runs = 10},
+	};
+}
+
+static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
+	static const struct core_io io = {on_take, on_verdict};
+	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = 1};
+	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0);
+	struct core_policy policy = policy_with(100, 20);
+	policy.policy_id = policy_id;
+	core_set_policy(f->core, f->now_ns, 0, &policy);
+}
+
+static inline int make(void **state) {
+	struct fixture *f = *state = calloc(1, sizeof *f);
+	assert_non_null(f);
+	f->now_ns = START_NS;
+	f->end_ns = START_NS + 60 * MS;
+	fake_table_make(&f->table, 64, 7);
+	start_core(f, false, 9);
+	return 0;
+}
+
+/* With a database that is up. */
+static inline int make_up(void **state) {
+	make(state);
+	struct fixture *f = *state;
+	core_database_up(f->core, f->now_ns, 2);
+	return 0;
+}
+
+static inline int clean(void **state) {
+	struct fixture *f = *state;
+	core_free(f->core);
+	fake_table_free(&f->table);
+	free(f);
+	return 0;
+}
+
+/* ---- What happens ------------------------------------------------------------------- */
+
+static inline void pass(struct fixture *f, int64_t ns) {
+	f->now_ns += ns;
+	while (f->end_ns <= f->now_ns)
+		f->end_ns += SUB_MS * MS;
+	core_advance(f->core, f->now_ns);
+}
+
+static inline void want_until(struct fixture *f, uint32_t serial, const char *id, uint32_t cost, int64_t patience_ns) {
+	core_want(f->core, f->now_ns, 1, serial, 0, id, (uint8_t)strlen(id), cost, f->now_ns + patience_ns);
+	core_advance(f->core, f->now_ns);
+}
+
+static inline void want(struct fixture *f, uint32_t serial, const char *id, uint32_t cost) {
+	want_until(f, serial, id, cost, 3600000 * MS);
+}
+
+static inline void low(struct fixture *f, const char *id) {
+	core_low(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	core_advance(f->core, f->now_ns);
+}
+
+static inline void policy_changes(struct fixture *f, struct core_policy policy) {
+	core_set_policy(f->core, f->now_ns, 0, &policy);
+	core_advance(f->core, f->now_ns);
+}
+
+static inline struct app_decision app(struct fixture *f, const char *id, uint32_t cost) {
+	return app_decides(&f->table, 0, id, strlen(id), cost, f->now_ns);
+}
+
+/* ---- What the database says ----------------------------------------------------------- */
+
+static inline struct lease_grant grant_of(const struct fixture *f, int32_t granted, int32_t granted_next, int32_t remaining) {
+	int64_t valid_us = (f->end_ns - f->now_ns) / 1000;
+	return (struct lease_grant){
+		.answered = true, .granted = granted, .granted_next = granted_next, .remaining = remaining, .max_requests = 100,
+		.sub_window = TOKEN + (f->end_ns - START_NS) / 1000, .valid_us = valid_us, .starts_in_us = valid_us,
+		.next_valid_us = valid_us + SUB_MS * 1000, .retry_us = granted ? 0 : valid_us + 300000,
+	};
+}
+
+static inline void answers(struct fixture *f, enum lease_outcome outcome, const struct lease_grant *grants) {
+	size_t count = f->asked_count;
+	f->asked_count = 0;
+	core_on_grants(f->core, f->now_ns, outcome, grants, outcome == LEASE_DONE ? count : 0);
+	core_advance(f->core, f->now_ns);
+}
+
+/* To a batch of one. */
+static inline void grants(struct fixture *f, int32_t granted, int32_t granted_next, int32_t remaining) {
+	assert_int_equal(f->asked_count, 1);
+	struct lease_grant grant = grant_of(f, granted, granted_next, remaining);
+	grant.charged = f->asked[0].charge;
+	answers(f, LEASE_DONE, &grant);
+}
+
+static inline void loses_the_answer(struct fixture *f) {
+	f->asked_count = 0;
+	core_on_grants(f->core, f->now_ns, LEASE_UNKNOWN, NULL, 0);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+}
+
+static inline void comes_up(struct fixture *f) {
+	core_database_up(f->core, f->now_ns, 2);
+	core_advance(f->core, f->now_ns);
+}
+
+static inline void stays_away(struct fixture *f) {
+	core_database_lost(f->core, f->now_ns);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+}
+
+/* ---- What must be so -------------------------------------------------------------------- */
+
+/* The next verdict that was told. */
+static inline struct core_verdict verdict_of(struct fixture *f, uint32_t serial) {
+	assert_true(f->told_count > 0);
+	struct told first = f->told[0];
+	memmove(f->told, f->told + 1, --f->told_count * sizeof f->told[0]);
+	assert_int_equal(first.serial, serial);
+	assert_int_equal(first.peer, 1);
+	assert_int_equal(first.verdict.status, 0);
+	return first.verdict;
+}
+
+#define expect_allowed(f, serial) assert_true(verdict_of(f, serial).allowed)
+#define expect_denied(f, serial) assert_false(verdict_of(f, serial).allowed)
+#define expect_silence(f) assert_int_equal((f)->told_count, 0)
+#define expect_no_batch(f) assert_int_equal((f)->asked_count, 0)
+
+static inline void expect_batch(const struct fixture *f, const char *id, int32_t need, int32_t least, int32_t want) {
+	assert_int_equal(f->asked_count, 1);
+	assert_string_equal(f->ids[0], id);
+	assert_int_equal(f->asked[0].need, need);
+	assert_int_equal(f->asked[0].least, least);
+	assert_int_equal(f->asked[0].want, want);
+}
+
+#endif

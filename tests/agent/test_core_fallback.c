@@ -1,0 +1,426 @@
+/*
+ * test_core_fallback.c - the database goes away and comes back; agents too; relaxed
+ * policies; a table that is full. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* Admits what the table and the agent give until they don't. */
+static int admit_all(struct fixture *f, const char *id) {
+	int admitted = 0;
+	for (uint32_t serial = 100;; serial++) {
+		struct app_decision d = app(f, id, 1);
+		if (d.verdict == APP_DENIED)
+			return admitted;
+		if (d.verdict == APP_ASKS) {
+			want(f, serial, id, 1);
+			if (!verdict_of(f, serial).allowed)
+				return admitted;
+		}
+		admitted++;
+	}
+}
+
+/* ---- Away ------------------------------------------------------------------------------- */
+
+static void at_the_start_who_asks_waits_for_the_grace(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	pass(f, 499 * MS);
+	expect_silence(f);
+	assert_int_equal(core_next_ns(f->core), START_NS + 500 * MS);
+	pass(f, MS);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_FALLBACK);
+	assert_int_equal(v.limit, 20);
+	expect_no_batch(f);
+}
+
+static void an_attempt_that_fails_ends_the_grace(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	expect_allowed(f, 1);
+}
+
+static void a_connection_that_is_back_at_once_changes_nothing(void **state) {
+	struct fixture *f = *state;
+	core_database_lost(f->core, f->now_ns);
+	want(f, 1, "a", 1);
+	pass(f, 100 * MS);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	expect_batch(f, "a", 1, 1, 1);
+}
+
+static void fallback_admits_its_limit_and_no_more(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 20);
+	for (int i = 0; i < 9; i++) {
+		pass(f, SUB_MS * MS);
+		assert_int_equal(admit_all(f, "a"), 0);
+	}
+	pass(f, 2 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 20);
+}
+
+static void flapping_gives_no_new_fallback_limit(void **state) {
+	struct fixture *f = *state;
+	int admitted = 0;
+	for (int i = 0; i < 6; i++) {
+		stays_away(f);
+		admitted += admit_all(f, "a");
+		comes_up(f);
+		while (f->asked_count > 0)
+			grants(f, 0, 0, 0);
+		pass(f, 50 * MS);
+	}
+	assert_int_equal(admitted, 20);
+}
+
+static void what_is_spent_of_the_databases_leases_counts_in_fallback(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 90);
+	expect_allowed(f, 1);
+	stays_away(f);
+	assert_int_equal(1 + admit_all(f, "a"), 20);
+}
+
+static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 90);
+	expect_allowed(f, 1);
+	stays_away(f);
+	for (int i = 0; i < 9; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 60 * MS);
+	assert_int_equal(10 + admit_all(f, "a"), 20);
+}
+
+/* ---- Back ------------------------------------------------------------------------------- */
+
+static void what_fallback_admitted_is_charged_before_anything_is_granted(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	int admitted = admit_all(f, "a");
+	want(f, 1, "b", 1);
+	expect_allowed(f, 1);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	assert_int_equal(core_uncharged(f->core), 2);
+	assert_int_equal(f->asked_count, 2); /* at once, although nobody waits */
+	bool a_first = strcmp(f->ids[0], "a") == 0;
+	assert_int_equal(f->asked[!a_first].charge, admitted);
+	assert_int_equal(f->asked[a_first].charge, 1);
+	want(f, 2, "a", 1);
+	expect_silence(f);
+	struct lease_grant both[] = {grant_of(f, 0, 0, 80), grant_of(f, 0, 0, 80)};
+	answers(f, LEASE_DONE, both);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	expect_batch(f, "a", 1, 1, f->asked[0].want);
+	assert_int_equal(f->asked[0].charge, 0);
+}
+
+static void the_charge_is_clamped_to_the_limit_and_to_what_is_recent(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(5, 20));
+	stays_away(f);
+	admit_all(f, "a");
+	want(f, 1, "b", 1);
+	expect_allowed(f, 1);
+	pass(f, 500 * MS);
+	want(f, 2, "c", 1);
+	expect_allowed(f, 2);
+	pass(f, 700 * MS);
+	comes_up(f);
+	assert_int_equal(f->asked_count, 1); /* the others' use is a window ago */
+	assert_string_equal(f->ids[0], "c");
+	assert_int_equal(f->asked[0].charge, 1);
+	stays_away(f);
+	loses_the_answer(f);
+	comes_up(f);
+	while (f->asked_count > 0)
+		answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 0, 0, 4), grant_of(f, 0, 0, 4)});
+	stays_away(f);
+	admit_all(f, "a");
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 5);
+}
+
+static void a_charge_whose_answer_is_lost_is_made_again(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	int admitted = admit_all(f, "a");
+	comes_up(f);
+	loses_the_answer(f);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	assert_int_equal(f->asked[0].charge, admitted);
+}
+
+static void leases_of_fallback_end_when_it_does(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	for (uint32_t i = 1; i < 9; i++) {
+		want(f, i, "a", 1);
+		expect_allowed(f, i);
+		if (f->table.table.used && app(f, "a", 1).verdict == APP_ALLOWED)
+			break;
+		pass(f, 30 * MS);
+	}
+	comes_up(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* ---- Another agent --------------------------------------------------------------------------- */
+
+static void restart(struct fixture *f) {
+	core_free(f->core);
+	f->asked_count = 0;
+	fake_table_take_over(&f->table);
+	start_core(f, false, 0); /* the directory doesn't hold the database's id */
+}
+
+static void leases_outlive_the_agent(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	f->told_count = 0;
+	restart(f);
+	assert_int_equal(app(f, "a", 1).left, 7);
+	comes_up(f);
+	policy_changes(f, policy_with(100, 20));
+	assert_int_equal(app(f, "a", 1).left, 6);
+	want(f, 3, "a", 1); /* adopted, without a statement */
+	expect_allowed(f, 3);
+	core_drain(f->core, f->now_ns);
+	expect_no_batch(f); /* nobody knows what it was granted */
+}
+
+static void an_orphan_is_adopted_with_its_credits(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	f->told_count = 0;
+	restart(f);
+	comes_up(f);
+	want(f, 2, "a", 2);
+	expect_allowed(f, 2);
+	expect_no_batch(f);
+	assert_int_equal(core_client_count(f->core), 1);
+	assert_int_equal(app(f, "a", 1).left, 5);
+}
+
+static void an_orphan_with_nonsense_in_it_gets_nothing(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 9, 90);
+	f->told_count = 0;
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	restart(f);
+	comes_up(f);
+	atomic_store(&slot->word[0], word_make(1, 1000, 0));                                     /* above the limit */
+	atomic_store(&slot->deadline_ns[1], (uint64_t)(f->now_ns + 3600000 * MS)); /* further off than any lease */
+	want(f, 2, "a", 1);
+	expect_silence(f);
+	expect_batch(f, "a", 1, 1, 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void fallback_leases_of_a_dead_agent_end_when_the_database_is_there(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	f->told_count = 0;
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	atomic_fetch_or(&slot->word[0], WORD_FALLBACK_BIT);
+	atomic_fetch_or(&slot->word[1], WORD_FALLBACK_BIT);
+	restart(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	comes_up(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* ---- Relaxed ---------------------------------------------------------------------------------- */
+
+static void relaxed_admits_one_advance_and_counts_it(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(80, 20); /* two hosts: an advance is 5 */
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	for (uint32_t i = 0; i < 5; i++) {
+		want(f, i, "a", 1);
+		assert_int_equal(verdict_of(f, i).source, STINT_SOURCE_ADVANCE);
+	}
+	assert_int_equal(f->asked[0].charge, 1);
+	want(f, 5, "a", 1); /* 1 under way and 4 more are what may be uncounted */
+	expect_silence(f);
+	loses_the_answer(f);
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 5); /* those of the lost batch, and those since */
+	assert_int_equal(f->asked[0].need, 1);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 5);
+}
+
+static void relaxed_owes_what_did_not_fit(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(80, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 1;
+	answers(f, LEASE_DONE, &full);
+	pass(f, 60 * MS);
+	want(f, 2, "a", 1); /* no second advance before the first is paid */
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 3);
+	assert_int_equal(f->asked[0].need, 1);
+	grants(f, 0, 0, 0);
+	expect_denied(f, 2);
+}
+
+static void relaxed_knows_no_hosts_before_the_first_connection(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(800, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 1);
+	expect_silence(f);
+}
+
+/* ---- A full table ---------------------------------------------------------------------------- */
+
+static void fill_table(struct fixture *f) {
+	char id[16];
+	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
+		snprintf(id, sizeof id, "filler-%u", i);
+		want(f, i, id, 1);
+		grants(f, 1, 0, 9);
+		f->told_count = 0;
+		assert_true(i < 4000);
+	}
+}
+
+static void without_room_the_agent_decides(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	uint32_t clients = core_client_count(f->core);
+	want(f, 1, "stranger", 1);
+	want(f, 2, "stranger", 1);
+	expect_batch(f, "stranger", 1, 1, 1);
+	assert_int_equal(core_client_count(f->core), clients + 1); /* the same client, as long as it has a request */
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 1);
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 2);
+	assert_int_equal(core_client_count(f->core), clients);
+	for (int i = 0; i < 100; i++)
+		low(f, "stranger"); /* leaves nothing behind either */
+	assert_int_equal(core_client_count(f->core), clients);
+	assert_int_equal(core_counters(f->core)->evicted_for_room, 0);
+}
+
+static void the_idle_give_way(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	for (int i = 0; i < 60; i++)
+		pass(f, 50 * MS); /* most have now been unused for a sweep */
+	f->asked_count = 0;
+	want(f, 1, "newcomer", 1);
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 1);
+	assert_true(app_find(&f->table, 0, "newcomer", 8) != TABLE_NO_SLOT);
+}
+
+static void who_is_unused_for_long_leaves_with_its_credits_returned(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	expect_allowed(f, 1);
+	int32_t returned = 0;
+	for (int i = 0; i < 200 && core_client_count(f->core) > 0; i++) {
+		pass(f, 50 * MS);
+		if (f->asked_count > 0) {
+			returned += f->asked[0].return_first;
+			grants(f, 0, 0, 95);
+		}
+	}
+	assert_int_equal(returned, 4);
+	assert_int_equal(core_client_count(f->core), 0);
+	assert_int_equal(f->table.table.used, 0);
+	assert_int_equal(core_counters(f->core)->evicted_idle, 1);
+	assert_int_equal(core_next_ns(f->core), INT64_MAX); /* and then all is quiet */
+}
+
+static void scribbles_are_repaired(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	uint32_t slot = app_find(&f->table, 0, "a", 1);
+	atomic_store(&f->table.table.slots[slot].key, 5);
+	assert_int_equal(app_find(&f->table, 0, "a", 1), TABLE_NO_SLOT);
+	for (int i = 0; i < 21; i++)
+		pass(f, 50 * MS);
+	assert_int_equal(app_find(&f->table, 0, "a", 1), slot);
+	assert_int_equal(core_counters(f->core)->repaired, 1);
+}
+
+/* ---- No database at all ------------------------------------------------------------------------ */
+
+static void memory_is_the_database(void **state) {
+	struct fixture *f = *state;
+	core_free(f->core);
+	start_core(f, true, 9);
+	int admitted = admit_all(f, "a");
+	assert_int_equal(admitted, 100);
+	stays_away(f); /* means nothing here */
+	assert_int_equal(core_state(f->core), CORE_MEMORY);
+	for (int i = 0; i < 9; i++) {
+		pass(f, SUB_MS * MS);
+		assert_int_equal(admit_all(f, "a"), 0);
+	}
+	pass(f, 2 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 100);
+	expect_no_batch(f);
+}
+
+int main(void) {
+#define FIRST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+#define STEP(name)  cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		FIRST(at_the_start_who_asks_waits_for_the_grace),
+		FIRST(an_attempt_that_fails_ends_the_grace),
+		STEP(a_connection_that_is_back_at_once_changes_nothing),
+		STEP(fallback_admits_its_limit_and_no_more),
+		STEP(flapping_gives_no_new_fallback_limit),
+		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
+		STEP(a_lease_that_ended_before_the_client_asked_counts_too),
+		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
+		STEP(the_charge_is_clamped_to_the_limit_and_to_what_is_recent),
+		STEP(a_charge_whose_answer_is_lost_is_made_again),
+		STEP(leases_of_fallback_end_when_it_does),
+		STEP(leases_outlive_the_agent),
+		STEP(an_orphan_is_adopted_with_its_credits),
+		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
+		STEP(fallback_leases_of_a_dead_agent_end_when_the_database_is_there),
+		STEP(relaxed_admits_one_advance_and_counts_it),
+		STEP(relaxed_owes_what_did_not_fit),
+		FIRST(relaxed_knows_no_hosts_before_the_first_connection),
+		STEP(without_room_the_agent_decides),
+		STEP(the_idle_give_way),
+		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
+		STEP(scribbles_are_repaired),
+		STEP(memory_is_the_database),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
