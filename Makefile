@@ -157,6 +157,8 @@ AGENT_TESTS := \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_schema.c \
+	tests/agent/test_grant.c \
+	tests/agent/test_grant_sql.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_output.c \
 	tests/agent/test_simulation.c
