@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "../lib/stint.h"
 #include "log.h"
+#include "pg.h"
 
 #define TEXT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
 #define NUMBER(field) offsetof(struct config, field), 0
@@ -85,17 +87,45 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 	return reading->error[0] == 0;
 }
 
+struct source {
+	FILE *file;
+	int line;
+	int bad_line; /* 0: none so far */
+	const char *reason;
+};
+
+/* inih cuts a longer line, and takes an indented one for more of the value before it: both would change what was meant
+ * without a word. */
+static char *read_line(char *line, int size, void *stream) {
+	struct source *source = stream;
+	if (source->bad_line || !fgets(line, size, source->file))
+		return NULL;
+	source->line++;
+	if (!strchr(line, '\n') && !feof(source->file))
+		source->reason = "a line is longer than 198 bytes; a long connection string goes into STINT_DATABASE or a service file";
+	else if (isblank((unsigned char)line[0]) && line[strspn(line, " \t\r\n")] != 0)
+		source->reason = "a line begins with a blank";
+	else
+		return line;
+	source->bad_line = source->line;
+	return NULL;
+}
+
 static int load_file(struct config *config, const char *path, char *error) {
 	struct reading reading = {config, error};
-	int line = ini_parse(path, on_entry, &reading);
+	struct source source = {.file = fopen(path, "re"), .reason = "neither \"key = value\" nor [stint]"};
 	char reason[CONFIG_ERROR_MAX];
-	if (line == 0)
-		return 0;
-	snprintf(reason, sizeof reason, "%.400s", error);
-	if (line < 0)
+	if (!source.file) {
 		snprintf(error, CONFIG_ERROR_MAX, "%.300s: %s", path, strerror(errno));
-	else
-		snprintf(error, CONFIG_ERROR_MAX, "%.100s:%d: %.380s", path, line, reason[0] ? reason : "neither \"key = value\" nor [stint]");
+		return -1;
+	}
+	int line = ini_parse_stream(read_line, &source, on_entry, &reading);
+	bool failed = ferror(source.file);
+	fclose(source.file);
+	if (line == 0 && !source.bad_line && !failed)
+		return 0;
+	snprintf(reason, sizeof reason, "%.380s", failed ? "cannot be read" : error[0] ? error : source.reason);
+	snprintf(error, CONFIG_ERROR_MAX, "%.100s:%d: %.380s", path, line > 0 ? line : source.line, reason);
 	return -1;
 }
 
@@ -129,13 +159,29 @@ int config_log_level(const struct config *config) {
 	return -1;
 }
 
+/* "memory:" with anything around it would otherwise be a database's name. */
+static int check_database(const struct config *config, char *error) {
+	char reason[CONFIG_ERROR_MAX / 2];
+	if (config_is_memory(config))
+		return 0;
+	if (strncasecmp(config->database, "memory", strlen("memory")) == 0)
+		return complain(error, "database is \"%.200s\"; it is \"memory:\", exactly, or a libpq connection string", config->database);
+	if (pg_check_conninfo(config->database, reason, sizeof reason) == 0)
+		return 0;
+	return complain(error, "database is no connection string that libpq takes: %s", reason);
+}
+
 static int check(const struct config *config, char *error) {
 	if (config->socket[0] != '/')
 		return complain(error, "socket is \"%.200s\", must be an absolute path", config->socket);
 	if (config->shm[0] != '/' || !config->shm[1] || strchr(config->shm + 1, '/'))
 		return complain(error, "shm is \"%.200s\", must be a slash and a name without another slash", config->shm);
+	if (strpbrk(config->host, " \t\"'#;"))
+		return complain(error, "host is \"%.200s\", must be a name without blanks, quotes, # and ;", config->host);
 	if (!config->database[0])
 		return complain(error, "database is not set: a libpq connection string, or memory: for one host without a database%s", "");
+	if (check_database(config, error) != 0)
+		return -1;
 	if (config_log_level(config) < 0)
 		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
 	return 0;

@@ -49,6 +49,16 @@ static void flatten(char *text) {
 	*out = '\0';
 }
 
+int pg_check_conninfo(const char *conninfo, char *reason, size_t size) {
+	char *message = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+	snprintf(reason, size, "%s", message ? message : options ? "" : "out of memory");
+	flatten(reason);
+	PQfreemem(message);
+	PQconninfoFree(options);
+	return options ? 0 : -1;
+}
+
 static void set_error(struct pg *pg, const char *sqlstate, const char *message, const char *hint) {
 	snprintf(pg->sqlstate, sizeof(pg->sqlstate), "%s", sqlstate ? sqlstate : "");
 	if (hint)

@@ -26,6 +26,9 @@ void pg_close(struct pg *);                 /* NULL is ignored */
 const char *pg_error(const struct pg *);    /* one line: message, and the server's hint in brackets; "" if none */
 const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none */
 
+/* Whether libpq understands this connection string: 0, or -1 with its complaint, one line. */
+int pg_check_conninfo(const char *conninfo, char *reason, size_t size);
+
 /* ---- Blocking: for the command line -------------------------------------- */
 
 /* Text of every cell; NULL is SQL's null. */
