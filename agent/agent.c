@@ -17,6 +17,7 @@
 #include "notify.h"
 
 #define NS_PER_S INT64_C(1000000000)
+#define NS_PER_MS INT64_C(1000000)
 
 /* Also how often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
 static const struct timeval heartbeat_interval = {.tv_usec = 500000};
@@ -109,7 +110,7 @@ static void on_want(void *context, server_peer peer, const struct wire_want *wan
 		return;
 	}
 	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)want->policy, id, (uint8_t)length, want->cost,
-	          now_ns + timeout_ms * INT64_C(1000000));
+	          now_ns + timeout_ms * NS_PER_MS);
 	agent_pump(agent);
 }
 
@@ -189,11 +190,26 @@ static void stop_gracefully(struct agent *agent, const char *signal_name) {
 	event_add(agent->drained, &drained_interval);
 }
 
-static void warn_of_fixed(const struct config *old, const struct config *fresh) {
-	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) || strcmp(old->host, fresh->host) ||
-	    strcmp(old->database, fresh->database) || old->max_clients != fresh->max_clients ||
-	    old->idle_timeout_s != fresh->idle_timeout_s || old->database_timeout_ms != fresh->database_timeout_ms)
-		log_warning("reload: only log_level changes while running; restart for the other keys");
+/* What apps and table depend on stays as it is until a restart. */
+static void keep_fixed(const struct config *old, struct config *fresh) {
+	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) || old->max_clients != fresh->max_clients ||
+	    config_is_memory(old) != config_is_memory(fresh))
+		log_warning("reload: socket, shm, max_clients, and memory: or not, change with a restart only");
+	memcpy(fresh->socket, old->socket, sizeof fresh->socket);
+	memcpy(fresh->shm, old->shm, sizeof fresh->shm);
+	fresh->max_clients = old->max_clients;
+	if (config_is_memory(old) != config_is_memory(fresh))
+		memcpy(fresh->database, old->database, sizeof fresh->database);
+}
+
+static void apply_config(struct agent *agent, const struct config *fresh) {
+	bool reopen = strcmp(agent->config.database, fresh->database) || strcmp(agent->config.host, fresh->host) ||
+	              agent->config.database_timeout_ms != fresh->database_timeout_ms;
+	agent->config = *fresh;
+	log_set_level((enum log_level)config_log_level(fresh));
+	core_set_timing(agent->core, fresh->database_timeout_ms * NS_PER_MS, fresh->idle_timeout_s * NS_PER_S);
+	if (reopen && agent->database)
+		link_reopen(agent);
 }
 
 static void reload(struct agent *agent) {
@@ -204,9 +220,8 @@ static void reload(struct agent *agent) {
 	if (config_load(&fresh, agent->config_path, error) != 0) {
 		log_error("reload: %s; nothing was changed", error);
 	} else {
-		warn_of_fixed(&agent->config, &fresh);
-		memcpy(agent->config.log_level, fresh.log_level, sizeof fresh.log_level);
-		log_set_level((enum log_level)config_log_level(&agent->config));
+		keep_fixed(&agent->config, &fresh);
+		apply_config(agent, &fresh);
 		log_info("reloaded");
 	}
 	status_sentence(agent, sentence, sizeof sentence);
@@ -267,7 +282,7 @@ static int start_core(struct agent *agent) {
 	static const struct core_io io = {.take = take, .verdict = send_verdict};
 	struct core_options options = {
 		.memory_only = config_is_memory(&agent->config),
-		.grace_ns = agent->config.database_timeout_ms * INT64_C(1000000),
+		.grace_ns = agent->config.database_timeout_ms * NS_PER_MS,
 		.idle_timeout_ns = agent->config.idle_timeout_s * NS_PER_S,
 	};
 	memcpy(&options.seed, agent->shm.directory->secret, sizeof options.seed);

@@ -32,6 +32,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	int64_t clock_offset_us;  /* database's clock minus our monotonic one, at the last pulse; 0: unknown */
 	int64_t failed_logged_ns; /* attempts to connect fail often: logged now and then */
 	uint64_t fallbacks;
+	uint64_t unserved;        /* as last logged */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;
 	bool expiring;
@@ -76,11 +77,13 @@ void agent_apply_policy(struct agent *, int index, bool live);
 /* declaration.c */
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);
 void declarations_resume(struct agent *); /* the database has come up, or is known to be away */
+void declarations_forget_database(struct agent *); /* what it was asked for has to be asked again */
 void declarations_free(struct agent *);
 
 /* link.c */
 extern const struct database_events link_events;
-int link_open(struct agent *);   /* the database as configured: 0 or -1 */
+int link_open(struct agent *);    /* the database as configured: 0 or -1 */
+void link_reopen(struct agent *); /* the same after the configuration has changed */
 void link_on_heartbeat(struct agent *);
 void link_on_expiry(struct agent *);
 void link_note_state(struct agent *); /* logs a change of state, tells systemd */

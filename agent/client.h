@@ -20,6 +20,7 @@ enum client_flag {
 	CLIENT_LIVE = 8,      /* the record is in use */
 	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
 	CLIENT_BANK_FALLBACK = 16,
+	CLIENT_BLOCKED = 64,   /* as far as the database has said */
 };
 
 /* One lease as the agent knows it. Its credits are in the table. */

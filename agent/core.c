@@ -213,7 +213,7 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
 	struct op *op;
-	if (!policy->relaxed || uses_memory(core) || client->flags & CLIENT_INDEBTED || !(op = op_for(core, index)))
+	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED) || !(op = op_for(core, index)))
 		return false;
 	int64_t owed = (int64_t)op->charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
@@ -344,10 +344,12 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	uint32_t slot = find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
 		return;
-	if (is_orphan(core->table->owner[slot]))
+	if (is_orphan(core->table->owner[slot])) {
 		void_orphan(core, slot, policy);
-	else
-		void_leases(core, core->table->owner[slot]);
+		return;
+	}
+	void_leases(core, core->table->owner[slot]);
+	client_at(core, core->table->owner[slot])->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
@@ -374,6 +376,18 @@ void core_database_down(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	if (core->state != CORE_MEMORY && core->state != CORE_FALLBACK)
 		fallback_enter(core, now_ns);
+}
+
+void core_database_changed(struct core *core, int64_t now_ns) {
+	if (core->in_flight_count > 0)
+		core_on_grants(core, now_ns, LEASE_UNKNOWN, NULL, 0);
+	core->unanswered_since_ns = 0;
+	core_database_lost(core, now_ns);
+}
+
+void core_set_timing(struct core *core, int64_t grace_ns, int64_t idle_timeout_ns) {
+	core->options.grace_ns = grace_ns;
+	core->options.idle_timeout_ns = idle_timeout_ns;
 }
 
 void core_set_hosts(struct core *core, int live_hosts) {

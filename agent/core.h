@@ -78,6 +78,7 @@ struct core_counters {
 	uint64_t granted, returned, charged; /* credits */
 	uint64_t fallback_granted;  /* credits handed out in the current or last fallback */
 	uint64_t late;              /* grants that came too late to be used */
+	uint64_t unserved;          /* denied because the database couldn't get at the client's row */
 	uint64_t evicted_idle, evicted_for_room, tableless, repaired;
 };
 
@@ -114,6 +115,9 @@ void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policie
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
 void core_set_hosts(struct core *, int live_hosts);
+/* Another database from here on, or another way to it: what is under way gets no answer any more. */
+void core_database_changed(struct core *, int64_t now_ns);
+void core_set_timing(struct core *, int64_t grace_ns, int64_t idle_timeout_ns);
 
 /* Does what is due, sends what is queued. Call after events, and at core_next_ns() at the latest. */
 void core_advance(struct core *, int64_t now_ns);

@@ -15,9 +15,13 @@
 /* Long enough to gather, short against any sub-window in which others could use what is returned. */
 #define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
 
-/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, then whoever
- * waits is served by the fallback's limit. */
+/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, client by client, so
+ * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
 #define REJECTIONS_MAX 1
+
+/* How long a client whose row can't be had is denied without another try: a try holds up all others of this
+ * host for as long as the database waits for the lock. */
+#define UNSERVED_PAUSE_US 1000000
 
 #define OPS_AT_START 64
 
@@ -313,6 +317,14 @@ static void settle_charge(struct core *core, struct client *client, const struct
 	client->flags |= CLIENT_INDEBTED;
 }
 
+/* Remembered for a fallback, in which the database can't be asked. */
+static void note_blocked(struct client *client, bool blocked) {
+	if (blocked)
+		client->flags |= CLIENT_BLOCKED;
+	else
+		client->flags &= (uint8_t)~CLIENT_BLOCKED;
+}
+
 static void requeue_or_free(struct core *core, struct op *op) {
 	if (op->first || op->wants_more || op->wants_next)
 		enqueue(core, op, OP_URGENT);
@@ -339,6 +351,8 @@ static void complete(struct core *core, struct op *op, const struct lease_grant 
 		.fallback = core->state == CORE_FALLBACK,
 	};
 	settle_charge(core, client, &op->sent, grant);
+	if (!uses_memory(core))
+		note_blocked(client, grant->max_requests == 0);
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
@@ -362,11 +376,12 @@ static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns)
 		fallback_absorb(core, op->client);
 	fill_request(core, op, now_ns);
 	op->sent.policy_id = client->policy + 1;
-	struct lease_grant grant;
-	if (!policy->live)
-		grant = (struct lease_grant){.answered = false};
-	else
-		store_memory_take(core->memory, terms_now(core, policy), &op->sent, now_ns / NS_PER_US, 1, &grant);
+	struct lease_grant grant = {.answered = false};
+	struct grant_terms terms = *terms_now(core, policy);
+	if (client->flags & CLIENT_BLOCKED)
+		terms.max_requests = 0; /* by an operator: lenient is not for those */
+	if (policy->live)
+		store_memory_take(core->memory, &terms, &op->sent, now_ns / NS_PER_US, 1, &grant);
 	if (core->state == CORE_FALLBACK)
 		core->counters.fallback_granted += grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
 	complete(core, op, &grant, now_ns, now_ns);
@@ -394,10 +409,17 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 
 /* ---- The database ----------------------------------------------------------- */
 
+/* What was refused before goes alone. */
+static bool goes_along(const struct core *core, const struct op *op) {
+	return core->in_flight_count == 0 || (op->rejections == 0 && core->ops[core->in_flight[0]].rejections == 0);
+}
+
 static bool add_to_batch(struct core *core, struct op_queue *queue, struct lease_request *requests, int64_t now_ns) {
 	if (queue->first == NO_OP || core->in_flight_count == CORE_BATCH_MAX)
 		return false;
 	struct op *op = &core->ops[queue->first];
+	if (!goes_along(core, op))
+		return false;
 	struct client *client = client_at(core, op->client);
 	dequeue(core, op);
 	drop_expired(op, now_ns);
@@ -442,24 +464,25 @@ void batch_flush(struct core *core, int64_t now_ns) {
 		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 }
 
-/* The database answers, but refuses this client's statement again and again: no reason to let anybody wait. */
-static void serve_from_fallback(struct core *core, struct op *op, int64_t now_ns) {
+/*
+ * The database serves others, but not this client: somebody keeps its row locked. Strict means that
+ * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
+ */
+static void deny_unserved(struct core *core, struct op *op, int64_t now_ns) {
 	struct client *client = client_at(core, op->client);
-	struct lease_grant grant;
-	store_memory_take(core->memory, &policy_of(core, client)->fallback_terms, &(struct lease_request){
-		.policy_id = client->policy + 1, .client_id = client->id, .client_id_len = client->id_len,
-		.need = op->sent.need, .least = op->sent.least, .want = op->sent.need,
-	}, now_ns / NS_PER_US, 1, &grant);
-	if (!grant.answered) {
-		refuse_waiters(core, op, STINT_ENOMEM);
-		return;
-	}
-	struct answer answer = {
-		.grant = &grant, .left = grant.granted, .deadline_ns = now_ns + grant.valid_us * NS_PER_US, .fallback = true,
+	const struct core_policy *policy = policy_of(core, client);
+	int64_t pause_us = policy->terms.sub_window_us < UNSERVED_PAUSE_US ? policy->terms.sub_window_us : UNSERVED_PAUSE_US;
+	struct core_verdict verdict = {
+		.source = STINT_SOURCE_DATABASE,
+		.limit = policy->terms.max_requests,
+		.retry_after_ms = us_to_ms_up(pause_us),
+		.reset_after_ms = policy->time_window_ms,
 	};
-	client->flags |= CLIENT_INDEBTED; /* charged with the next request */
-	core->counters.fallback_granted += (uint64_t)grant.granted;
-	serve_waiters(core, op, &answer, now_ns);
+	drop_expired(op, now_ns);
+	for (; op->first; pop_waiter(op), core->counters.unserved++)
+		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	if (client->slot != TABLE_NO_SLOT)
+		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
 }
 
 /* Something is wrong with these: burnt rather than asked for ever. */
@@ -489,7 +512,8 @@ static void reject(struct core *core, struct op *op, int64_t now_ns) {
 		if (op->rejections > REJECTIONS_MAX + 1)
 			abandon_debts(core, op);
 	} else {
-		serve_from_fallback(core, op, now_ns);
+		deny_unserved(core, op, now_ns);
+		op->rejections = 0;
 	}
 	requeue_or_free(core, op);
 }

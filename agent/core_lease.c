@@ -17,7 +17,7 @@
 
 /* How long before a sub-window ends the next one is leased: a statement takes about a millisecond, and ten on
  * a busy server; some round trips of slack. Never more than half a sub-window: the rate must be known first. */
-#define LEAD_MIN_NS (25 * NS_PER_MS)
+#define LEAD_MIN_NS (50 * NS_PER_MS)
 #define LEAD_ROUND_TRIPS 8
 
 /* A client is busy, and worth leasing ahead for, from this many credits in a sub-window on. */

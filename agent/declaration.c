@@ -178,6 +178,11 @@ void declarations_resume(struct agent *agent) {
 	}
 }
 
+void declarations_forget_database(struct agent *agent) {
+	for (struct declaration *d = agent->declarations; d; d = d->next)
+		d->under_way = false;
+}
+
 void declarations_free(struct agent *agent) {
 	while (agent->declarations)
 		unlink_declaration(agent->declarations);

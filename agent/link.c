@@ -211,10 +211,20 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 		fetch_changes(agent);
 }
 
+static void warn_of_unserved(struct agent *agent) {
+	uint64_t unserved = core_counters(agent->core)->unserved;
+	if (unserved == agent->link.unserved)
+		return;
+	log_warning("%" PRIu64 " checks were denied because their clients' rows can't be had: %s", unserved - agent->link.unserved,
+	            database_last_error(agent->database));
+	agent->link.unserved = unserved;
+}
+
 void link_on_heartbeat(struct agent *agent) {
 	char sentence[256];
 	status_sentence(agent, sentence, sizeof sentence);
 	notify_status(sentence);
+	warn_of_unserved(agent);
 	if (!agent->database || !database_is_up(agent->database))
 		return;
 	if (!agent->link.synced) {
@@ -284,4 +294,21 @@ int link_open(struct agent *agent) {
 		return -1;
 	database_connect(agent->database);
 	return 0;
+}
+
+void link_reopen(struct agent *agent) {
+	struct link *link = &agent->link;
+	database_free(agent->database); /* without callbacks: what was under way is unknown from here on */
+	agent->database = NULL;
+	link->synced = link->syncing = link->expiring = false;
+	link->change_id = 0;
+	link->failed_logged_ns = 0;
+	link->hello.timeline[0] = 0;
+	declarations_forget_database(agent);
+	core_database_changed(agent->core, agent_now_ns());
+	if (link_open(agent) != 0) {
+		log_error("out of memory");
+		event_base_loopbreak(agent->base);
+	}
+	agent_pump(agent);
 }

@@ -73,7 +73,7 @@ static json_t *table_status(const struct agent *agent) {
 }
 
 static json_t *counter_status(const struct core_counters *c) {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 	                 "wants", (json_int_t)c->wants,
 	                 "lows", (json_int_t)c->lows,
 	                 "allowed", (json_int_t)c->allowed,
@@ -84,6 +84,7 @@ static json_t *counter_status(const struct core_counters *c) {
 	                 "returned", (json_int_t)c->returned,
 	                 "charged", (json_int_t)c->charged,
 	                 "late", (json_int_t)c->late,
+	                 "unserved", (json_int_t)c->unserved,
 	                 "fallback_admitted", (json_int_t)c->fallback_granted);
 }
 

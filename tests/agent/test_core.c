@@ -341,7 +341,7 @@ static void a_lost_connection_with_returns_queued_plans_nothing_before_the_grace
 	assert_int_equal(f->now_ns, START_NS + 500 * MS);
 }
 
-static void a_rejected_batch_is_sent_once_more_and_then_served_leniently(void **state) {
+static void a_rejected_client_is_asked_for_once_more_alone_and_then_denied(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
 	grants(f, 3, 0, 90);
@@ -354,14 +354,29 @@ static void a_rejected_batch_is_sent_once_more_and_then_served_leniently(void **
 	expect_silence(f);
 	answers(f, LEASE_REJECTED, NULL);
 	struct core_verdict v = verdict_of(f, 2);
-	assert_true(v.allowed);
-	assert_int_equal(v.source, STINT_SOURCE_FALLBACK);
-	want(f, 3, "a", 1);
-	while (f->asked_count == 0)
-		pass(f, MS);
-	if (f->asked[0].charge == 0) /* the return alone */
-		grants(f, 0, 0, 90);
-	assert_int_equal(f->asked[0].charge, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
+	assert_true(v.retry_after_ms > 0);
+	want(f, 3, "a", 1); /* and from then on for a while, without a statement */
+	assert_false(verdict_of(f, 3).allowed);
+	assert_int_equal(core_counters(f->core)->unserved, 1);
+}
+
+static void a_rejected_client_does_not_hold_up_the_others(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "b", 1);
+	want(f, 3, "c", 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(f->asked_count, 2);
+	answers(f, LEASE_REJECTED, NULL);
+	expect_batch(f, "b", 1, 1, 1);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_false(verdict_of(f, 2).allowed);
+	expect_batch(f, "c", 1, 1, 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 3);
 }
 
 static void a_short_answer_counts_as_unknown(void **state) {
@@ -419,7 +434,8 @@ int main(void) {
 		STEP(a_clients_override_voids_only_its_own),
 		STEP(after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again),
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
-		STEP(a_rejected_batch_is_sent_once_more_and_then_served_leniently),
+		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
+		STEP(a_rejected_client_does_not_hold_up_the_others),
 		STEP(a_short_answer_counts_as_unknown),
 		STEP(drain_returns_everything_and_is_done),
 	};
