@@ -215,19 +215,19 @@ support_objects = $(SUPPORT:%.c=$(BUILD)/%.o)
 programs = $(PROGRAMS:%.c=$(BUILD)/%)
 system = $(SYSTEM:%.c=$(BUILD)/%)
 
-all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(BUILD)/stint.pc
+all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so
 
 # One object whose only global names are those of stint.h: the rest can't collide with an app's.
-$(BUILD)/libstint.a: $(lib_objects)
-	$(call say,AR,$@)rm -f $@ && $(LD) -r -o $(BUILD)/libstint.o $^ && $(OBJCOPY) --localize-hidden $(BUILD)/libstint.o && \
+$(BUILD)/libstint.a: $(lib_objects) $(BUILD)/lists
+	$(call say,AR,$@)rm -f $@ && $(LD) -r -o $(BUILD)/libstint.o $(lib_objects) && $(OBJCOPY) --localize-hidden $(BUILD)/libstint.o && \
 		$(AR) rcs $@ $(BUILD)/libstint.o
 
-$(BUILD)/libstint.so: $(lib_objects) lib/stint.map
+$(BUILD)/libstint.so: $(lib_objects) lib/stint.map $(BUILD)/lists
 	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/stint.map \
 		-Wl,-z,defs -o $@ $(lib_objects) -pthread && ln -sf libstint.so $(BUILD)/$(SONAME)
 
-$(BUILD)/agent.a: $(agent_objects)
-	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+$(BUILD)/agent.a: $(agent_objects) $(BUILD)/lists
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(agent_objects)
 
 $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS)
@@ -235,15 +235,18 @@ $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
 $(BUILD)/stint: $(stint_objects) $(BUILD)/agent/pg.o $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
 
-$(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS)
+$(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS) $(BUILD)/lists
 	$(call say,SQL,$@)mkdir -p $(@D) && sql/embed $(MIGRATIONS) >$@.new && mv $@.new $@
 
-$(BUILD)/stint.pc: lib/stint.pc.in lib/stint.h
-	$(call say,PC,$@)mkdir -p $(@D) && sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
-		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
+$(BUILD)/tests/support.a: $(support_objects) $(BUILD)/lists
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(support_objects)
 
-$(BUILD)/tests/support.a: $(support_objects)
-	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+# Written only when they change: objects follow the flags, archives the lists.
+stamp = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+$(BUILD)/flags: FORCE
+	$(call stamp,$(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
+$(BUILD)/lists: FORCE
+	$(call stamp,$(LIB) $(AGENT) $(STINT) $(MIGRATIONS) $(SUPPORT))
 
 $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
@@ -268,7 +271,7 @@ $(BUILD)/agent/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags l
 $(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
 
 compile = $(call say,CC,$@)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(HARDEN) $(PART) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
 $(BUILD)/%.o: $(BUILD)/%.c
 	$(compile)
@@ -330,7 +333,8 @@ install: all
 	install -m 644 $(BUILD)/libstint.so '$(DESTDIR)$(LIBDIR)/libstint.so.$(VERSION)'
 	ln -sf libstint.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libstint.so'
-	install -m 644 $(BUILD)/stint.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+		-e 's|@VERSION@|$(VERSION)|g' lib/stint.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc'
 	for file in $(MIGRATIONS); do install -D -m 644 $$file '$(DESTDIR)$(DATADIR)/stint/'$$file || exit; done
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
 	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
@@ -341,7 +345,7 @@ install: all
 	$(place) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
 
 clean:
-	rm -rf build
+	rm -rf '$(BUILD)'
 
 help:
 	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so'
@@ -356,7 +360,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps help install run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \
