@@ -117,10 +117,11 @@ enum stint_algorithm {
 /*
  * Strict: a credit is counted by the database before it is spent.
  *
- * Relaxed: a client's first requests are admitted at once from an advance and
- * counted afterwards, so that no check waits on the database. All hosts
- * together may admit at most max_requests / 8 + (hosts x the largest cost)
- * above the limit in a window.
+ * Relaxed: a client that the table has no credits for is admitted at once from an
+ * advance, and counted afterwards. A host's advance for a client is max_requests /
+ * 8 / hosts, at least 1, or one request that costs more; a burst that is larger
+ * waits as in strict mode. All hosts together may admit at most max_requests / 8 +
+ * hosts x the largest cost above the limit in a window.
  */
 enum stint_mode {
 	STINT_STRICT = 0,
@@ -156,7 +157,8 @@ enum stint_source {
 struct stint_result {
 	bool allowed;
 	enum stint_source source;
-	int64_t limit;          /* what applies: max_requests, or the fallback's */
+	int64_t limit;          /* what applies: max_requests, or the fallback's; a client's own override is known
+	                           only where source is STINT_SOURCE_DATABASE */
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
 	int64_t retry_after_ms; /* 0 when allowed; -1 when this cost can never be admitted */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends */
@@ -210,7 +212,7 @@ bool stint_is_allowed(struct stint_limiter *, const char *client_id);
  * limit, all or nothing. Waits at most the limiter's timeout.
  *
  * client_id: 1 to 255 bytes of UTF-8. cost: 1 to STINT_MAX_REQUESTS_MAX; above
- * the limit it is denied with retry_after_ms -1.
+ * the limit it is denied with retry_after_ms -1. result must not be NULL.
  *
  * 0 and a verdict in *result; or STINT_ECLIENT, STINT_ERANGE, STINT_ENOPOLICY
  * (must_exist), STINT_EVERSION, STINT_ETIMENS, STINT_EPROTOCOL, STINT_EFULL,
