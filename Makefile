@@ -153,18 +153,28 @@ LIB_TESTS := \
 	tests/lib/test_threads.c
 
 AGENT_TESTS := \
+	tests/agent/test_client.c \
+	tests/agent/test_config.c \
 	tests/agent/test_core.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \
+	tests/agent/test_heap.c \
+	tests/agent/test_log.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_output.c \
-	tests/agent/test_simulation.c
+	tests/agent/test_policy.c \
+	tests/agent/test_server.c \
+	tests/agent/test_shm.c \
+	tests/agent/test_simulation.c \
+	tests/agent/test_store_memory.c \
+	tests/agent/test_table.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS := \
+	tests/agent/test_table.c \
 	tests/lib/test_async.c \
 	tests/lib/test_local.c \
 	tests/lib/test_threads.c

@@ -36,7 +36,7 @@
 struct profile {
 	const char *name;
 	uint32_t lost;      /* batches whose answer is lost, applied or not */
-	uint32_t rejected;  /* batches that the database refuses; never two in a row */
+	uint32_t rejected;  /* batches that the database refuses */
 	uint32_t away;      /* lost connections that stay away for longer than the grace */
 	uint32_t crashes;   /* of an agent, in a run */
 	bool crowded;       /* far more clients than slots */
@@ -96,7 +96,6 @@ struct host {
 	int64_t wake_ns;
 	int64_t heard_ns; /* when the last answer arrives: what follows on the connection comes no earlier */
 	uint32_t life;
-	bool was_rejected;
 	bool reachable;
 	struct batch *under_way;
 };
@@ -317,9 +316,7 @@ static inline void on_arrive(struct world *w, const struct event *e) {
 		plan_for(w, e->host, between(w, 1 * MS, 100 * MS), (struct event){.kind = LOST, .batch = e->batch});
 		return;
 	}
-	bool rejected = alive && !host->was_rejected && chance(w, w->profile.rejected);
-	host->was_rejected = rejected;
-	if (rejected)
+	if (alive && chance(w, w->profile.rejected))
 		plan_for(w, e->host, wait_ns, (struct event){.kind = REPLY, .batch = e->batch, .outcome = LEASE_REJECTED});
 	else
 		plan_for(w, e->host, wait_ns, (struct event){.kind = APPLY, .batch = e->batch});

@@ -213,6 +213,9 @@ static void check_world(struct world *w) {
 		return;
 	}
 	check_limit(w, "limit", &w->policy, 0, INT64_MAX);
+	for (size_t i = 0; i < w->admission_count && !w->profile.lost; i++)
+		if (w->admissions[i].source == STINT_SOURCE_FALLBACK)
+			complain(w, "lenient although the database was there", w->admissions[i].client, 1, 0);
 	if (w->profile.away && !w->profile.crashes) /* an agent that crashes forgets what its fallback gave */
 		check_fallbacks(w);
 }

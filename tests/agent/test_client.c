@@ -1,0 +1,94 @@
+/*
+ * test_client.c - the ledger of clients: records and their ids come, go and are used again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "client.h"
+#include "random.h"
+#include "table.h"
+
+#define CAPACITY 500
+
+static struct client_pool pool;
+
+static int make(void **state) {
+	(void)state;
+	return client_pool_init(&pool, CAPACITY);
+}
+
+static int clean(void **state) {
+	(void)state;
+	client_pool_deinit(&pool);
+	return 0;
+}
+
+/* Tells from the bytes whose id it is. */
+static void fill_id(char *id, uint32_t number, size_t length) {
+	for (size_t i = 0; i < length; i++)
+		id[i] = (char)(number * 7 + i);
+}
+
+static void a_fresh_record_is_blank(void **state) {
+	(void)state;
+	uint32_t index = client_new(&pool, 3, "a", 1);
+	struct client *c = &pool.clients[index];
+	c->granted[1] = 5;
+	c->lease[0].deadline_ns = 9;
+	client_free(&pool, index);
+	assert_int_equal(client_new(&pool, 4, "b", 1), index);
+	assert_int_equal(c->granted[1] | c->lease[0].deadline_ns, 0);
+	assert_int_equal(c->flags, CLIENT_LIVE);
+	assert_int_equal(c->slot, TABLE_NO_SLOT);
+	assert_int_equal(c->op, CLIENT_NO_OP);
+	assert_int_equal(c->policy, 4);
+	assert_int_equal(c->id[0], 'b');
+}
+
+static void a_full_pool_says_so(void **state) {
+	(void)state;
+	for (uint32_t i = 0; i < CAPACITY; i++)
+		assert_int_equal(client_new(&pool, 0, "x", 1), i);
+	assert_int_equal(client_new(&pool, 0, "x", 1), CLIENT_NONE);
+	client_free(&pool, 7);
+	assert_int_equal(client_new(&pool, 0, "x", 1), 7);
+	assert_int_equal(pool.count, CAPACITY);
+}
+
+static void ids_of_all_lengths_keep_apart(void **state) {
+	(void)state;
+	uint64_t random = 8;
+	uint32_t of[CAPACITY];
+	uint8_t length[CAPACITY] = {0};
+	char id[255];
+	for (uint32_t step = 0; step < 30000; step++) {
+		uint32_t n = random_below(&random, CAPACITY);
+		if (length[n]) {
+			fill_id(id, n, length[n]);
+			assert_int_equal(pool.clients[of[n]].id_len, length[n]);
+			assert_memory_equal(pool.clients[of[n]].id, id, length[n]);
+			client_free(&pool, of[n]);
+			length[n] = 0;
+		} else {
+			length[n] = (uint8_t)(1 + random_below(&random, 255));
+			fill_id(id, n, length[n]);
+			of[n] = client_new(&pool, 0, id, length[n]);
+			assert_true(of[n] != CLIENT_NONE);
+		}
+	}
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+	const struct CMUnitTest tests[] = {
+		TEST(a_fresh_record_is_blank),
+		TEST(a_full_pool_says_so),
+		TEST(ids_of_all_lengths_keep_apart),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

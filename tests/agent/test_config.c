@@ -1,0 +1,193 @@
+/*
+ * test_config.c - the configuration: each key from the file and from the environment, defaults,
+ * and that what is wrong is named together with what would be right.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "log.h"
+
+static char path[] = "/tmp/stint-test-config.XXXXXX";
+static struct config config;
+static char error[CONFIG_ERROR_MAX];
+
+static int make(void **state) {
+	(void)state;
+	int fd = mkstemp(path);
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int clean(void **state) {
+	(void)state;
+	return unlink(path);
+}
+
+static int load(const char *text) {
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	return config_load(&config, path, error);
+}
+
+static void expect_fine(const char *text) {
+	if (load(text) != 0)
+		fail_msg("%s: %s", text, error);
+}
+
+/* The error names all these parts. */
+static void expect_error(const char *text, const char *first, const char *second) {
+	assert_int_equal(load(text), -1);
+	if (!strstr(error, first) || !strstr(error, second))
+		fail_msg("\"%s\" says neither \"%s\" nor \"%s\"", error, first, second);
+	assert_null(strchr(error, '\n'));
+}
+
+#define GOOD "[stint]\ndatabase = memory:\n"
+
+static void defaults_are_those_of_the_list(void **state) {
+	(void)state;
+	expect_fine(GOOD);
+	assert_string_equal(config.socket, "/run/stint/agent.sock");
+	assert_string_equal(config.shm, "/stint");
+	assert_string_equal(config.log_level, "info");
+	assert_int_equal(config_log_level(&config), LOG_LEVEL_INFO);
+	assert_int_equal(config.max_clients, 262144);
+	assert_int_equal(config.database_timeout_ms, 500);
+	assert_int_equal(config.idle_timeout_s, 300);
+	assert_true(config_is_memory(&config));
+	char host[256] = "";
+	gethostname(host, sizeof host - 1);
+	assert_string_equal(config.host, host);
+}
+
+static void every_key_can_be_set(void **state) {
+	(void)state;
+	expect_fine("[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
+	            "database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\n");
+	assert_string_equal(config.socket, "/tmp/s");
+	assert_string_equal(config.shm, "/other");
+	assert_string_equal(config.database, "host=db dbname=app");
+	assert_string_equal(config.host, "web-1");
+	assert_int_equal(config.max_clients, 16);
+	assert_int_equal(config.database_timeout_ms, 60000);
+	assert_int_equal(config.idle_timeout_s, 1);
+	assert_int_equal(config_log_level(&config), LOG_LEVEL_DEBUG);
+	assert_false(config_is_memory(&config));
+}
+
+static void numbers_have_a_range_and_say_so(void **state) {
+	(void)state;
+	size_t count;
+	const struct config_key *keys = config_keys(&count);
+	for (size_t i = 0; i < count; i++) {
+		char text[200], range[64];
+		if (keys[i].size)
+			continue;
+		snprintf(range, sizeof range, "from %lld to %lld", (long long)keys[i].least, (long long)keys[i].most);
+		const char *bad[] = {"", "x", "1x", "1 2", "0x20", "1e3", "99999999999999999999", "-1", "0"};
+		for (size_t b = 0; b < sizeof bad / sizeof bad[0]; b++) {
+			snprintf(text, sizeof text, GOOD "%s = %s\n", keys[i].name, bad[b]);
+			expect_error(text, keys[i].name, range);
+		}
+		for (int over = 0; over < 2; over++) {
+			snprintf(text, sizeof text, GOOD "%s = %lld\n", keys[i].name, (long long)(over ? keys[i].most + 1 : keys[i].least - 1));
+			expect_error(text, keys[i].name, range);
+			snprintf(text, sizeof text, GOOD "%s = %lld\n", keys[i].name, (long long)(over ? keys[i].most : keys[i].least));
+			expect_fine(text);
+		}
+	}
+}
+
+static void texts_that_do_not_fit_are_refused(void **state) {
+	(void)state;
+	size_t count;
+	const struct config_key *keys = config_keys(&count);
+	for (size_t i = 0; i < count; i++) {
+		char name[64] = "STINT_", *value = calloc(1, keys[i].size + 1);
+		assert_non_null(value);
+		for (size_t k = 0; keys[i].name[k]; k++)
+			name[6 + k] = (char)(keys[i].name[k] == '_' ? '_' : keys[i].name[k] - 'a' + 'A');
+		if (keys[i].size) {
+			memset(value, 'x', keys[i].size);
+			setenv(name, value, 1);
+			expect_error(GOOD, name, "at most");
+			unsetenv(name);
+		}
+		free(value);
+	}
+}
+
+static void what_makes_no_sense_is_refused(void **state) {
+	(void)state;
+	expect_error("[stint]\n", "database", "memory:");
+	expect_error(GOOD "socket = relative\n", "socket", "relative");
+	expect_error(GOOD "shm = noslash\n", "shm", "noslash");
+	expect_error(GOOD "shm = /\n", "shm", "slash");
+	expect_error(GOOD "shm = /a/b\n", "shm", "/a/b");
+	expect_error(GOOD "log_level = loud\n", "log_level", "loud");
+	expect_error(GOOD "host = two words\n", "host", "two words");
+	expect_error("[stint]\ndatabase = memory\n", "database", "memory:");
+	expect_error("[stint]\ndatabase = hots=db\n", "database", "hots");
+}
+
+static void what_is_unknown_is_named_with_its_line(void **state) {
+	(void)state;
+	expect_error(GOOD "max_client = 5\n", "max_client", ":3:");
+	expect_error("[other]\nx = 1\n", "[other]", ":2:");
+	expect_error("database = memory:\n", "[stint]", ":1:");
+	expect_error(GOOD "\n# fine\nnonsense\n", ":5:", "key = value");
+}
+
+static void a_file_that_is_not_there_is_named(void **state) {
+	(void)state;
+	assert_int_equal(config_load(&config, "/nonexistent/stint.conf", error), -1);
+	assert_non_null(strstr(error, "/nonexistent/stint.conf"));
+}
+
+static void the_environment_wins(void **state) {
+	(void)state;
+	setenv("STINT_MAX_CLIENTS", "99", 1);
+	setenv("STINT_HOST", "env", 1);
+	expect_fine(GOOD "max_clients = 50\nhost = file\n");
+	assert_int_equal(config.max_clients, 99);
+	assert_string_equal(config.host, "env");
+	setenv("STINT_MAX_CLIENTS", "many", 1);
+	expect_error(GOOD, "STINT_MAX_CLIENTS", "many");
+	unsetenv("STINT_MAX_CLIENTS");
+	unsetenv("STINT_HOST");
+	setenv("STINT_DATABASE", "memory:", 1);
+	assert_int_equal(config_load(&config, NULL, error), 0); /* no file at all */
+	unsetenv("STINT_DATABASE");
+}
+
+/* What the help prints and what the example says come from the same list. */
+static void the_example_is_right(void **state) {
+	(void)state;
+	assert_int_equal(config_load(&config, "agent/stint.conf.example", error), 0);
+	assert_false(config_is_memory(&config));
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_those_of_the_list),
+		cmocka_unit_test(every_key_can_be_set),
+		cmocka_unit_test(numbers_have_a_range_and_say_so),
+		cmocka_unit_test(texts_that_do_not_fit_are_refused),
+		cmocka_unit_test(what_makes_no_sense_is_refused),
+		cmocka_unit_test(what_is_unknown_is_named_with_its_line),
+		cmocka_unit_test(a_file_that_is_not_there_is_named),
+		cmocka_unit_test(the_environment_wins),
+		cmocka_unit_test(the_example_is_right),
+	};
+	return cmocka_run_group_tests(tests, make, clean);
+}

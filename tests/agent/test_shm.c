@@ -1,0 +1,227 @@
+/*
+ * test_shm.c - the shared-memory objects: made, taken over, refused to a second agent, and made
+ * anew when what lies there is of another version, size or boot.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm.h"
+
+#define CLIENTS 100
+
+static char name[64], directory_name[80], table_name[80];
+static char error[SHM_ERROR_MAX];
+static struct shm shm, second;
+
+static int make(void **state) {
+	(void)state;
+	snprintf(name, sizeof name, "/stint-test-%d", (int)getpid());
+	snprintf(directory_name, sizeof directory_name, "%s.directory", name);
+	snprintf(table_name, sizeof table_name, "%s.table", name);
+	return shm_objects_open(&shm, name, CLIENTS, error);
+}
+
+static int clean(void **state) {
+	(void)state;
+	shm_objects_close(&shm);
+	shm_objects_close(&second);
+	shm_unlink(directory_name);
+	shm_unlink(table_name);
+	return 0;
+}
+
+static void open_again(uint64_t clients) {
+	if (shm_objects_open(&second, name, clients, error) != 0)
+		fail_msg("%s", error);
+}
+
+static void new_objects_are_complete_and_private(void **state) {
+	(void)state;
+	struct stat st;
+	assert_false(shm.taken_over);
+	assert_true(shm.directory->magic == LAYOUT_MAGIC && shm.table->magic == LAYOUT_MAGIC);
+	assert_int_equal(shm.directory->version, LAYOUT_VERSION);
+	assert_true(shm.directory->generation != 0);
+	assert_true(shm.table->generation == shm.directory->generation);
+	assert_int_equal(atomic_load(&shm.table->state), TABLE_ALIVE);
+	assert_int_equal(fstat(shm.table_fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(st.st_size, shm.directory->table_bytes);
+	assert_int_equal(fstat(shm.directory_fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(fcntl(shm.directory_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_int_equal(fcntl(shm.table_fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	uint8_t zero[SECRET_SIZE] = {0};
+	assert_memory_not_equal(shm.directory->secret, zero, sizeof zero);
+}
+
+static void apps_cannot_write_the_directory(void **state) {
+	(void)state;
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shm.directory_fd, 0), MAP_FAILED);
+}
+
+static void a_second_agent_is_refused(void **state) {
+	(void)state;
+	assert_int_equal(shm_objects_open(&second, name, CLIENTS, error), -1);
+	assert_non_null(strstr(error, "another agent is running"));
+	assert_int_equal(shm_objects_open(&second, name, 5000, error), -1); /* nor may it make other ones */
+	assert_int_equal(atomic_load(&shm.table->state), TABLE_ALIVE);
+}
+
+static void an_app_that_holds_the_descriptors_does_not_hold_the_lock(void **state) {
+	(void)state;
+	int app = dup(shm.table_fd);
+	shm_objects_close(&shm);
+	open_again(CLIENTS);
+	assert_true(second.taken_over);
+	close(app);
+}
+
+static void the_next_agent_takes_over_what_is_there(void **state) {
+	(void)state;
+	uint64_t generation = shm.directory->generation;
+	((unsigned char *)shm.table)[shm.directory->slots_offset] = 77;
+	shm_objects_close(&shm);
+	open_again(CLIENTS);
+	assert_true(second.taken_over);
+	assert_true(second.directory->generation == generation);
+	assert_int_equal(((unsigned char *)second.table)[second.directory->slots_offset], 77);
+}
+
+/* Apps still have the old table mapped; they see that it is retired. */
+static void expect_replaced(uint64_t clients) {
+	uint64_t generation = shm.directory->generation;
+	size_t bytes = sizeof(struct table_header);
+	struct table_header *old = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shm.table_fd, 0);
+	assert_ptr_not_equal(old, MAP_FAILED);
+	shm_objects_close(&shm);
+	open_again(clients);
+	assert_false(second.taken_over);
+	assert_true(second.directory->generation != generation);
+	assert_int_equal(atomic_load(&second.table->state), TABLE_ALIVE);
+	assert_int_equal(atomic_load(&old->state), TABLE_RETIRED);
+	munmap(old, bytes);
+}
+
+static void another_size_is_made_anew(void **state) {
+	(void)state;
+	expect_replaced(5000);
+}
+
+static void another_magic_is_made_anew(void **state) {
+	(void)state;
+	shm.directory->magic++;
+	expect_replaced(CLIENTS);
+}
+
+static void another_version_is_made_anew(void **state) {
+	(void)state;
+	shm.directory->version++;
+	expect_replaced(CLIENTS);
+}
+
+static void another_version_of_the_table_is_made_anew(void **state) {
+	(void)state;
+	shm.table->version++;
+	expect_replaced(CLIENTS);
+}
+
+static void another_boot_is_made_anew(void **state) {
+	(void)state;
+	shm.directory->boot_id[3] ^= 1;
+	expect_replaced(CLIENTS);
+}
+
+static void halves_that_do_not_belong_together_are_made_anew(void **state) {
+	(void)state;
+	shm.table->generation++;
+	expect_replaced(CLIENTS);
+}
+
+static void what_was_never_finished_is_made_anew(void **state) {
+	(void)state;
+	atomic_store(&shm.table->state, TABLE_INITIALISING);
+	expect_replaced(CLIENTS);
+}
+
+static void offsets_that_lead_astray_are_made_anew(void **state) {
+	(void)state;
+	shm.directory->slots_offset += 64;
+	expect_replaced(CLIENTS);
+}
+
+static void what_was_cut_short_is_made_anew(void **state) {
+	(void)state;
+	assert_int_equal(ftruncate(shm.table_fd, 4096), 0);
+	expect_replaced(CLIENTS);
+}
+
+static void one_object_without_the_other_is_made_anew(void **state) {
+	(void)state;
+	shm_unlink(directory_name);
+	expect_replaced(CLIENTS);
+}
+
+static void wider_rights_are_taken_back(void **state) {
+	(void)state;
+	struct stat st;
+	assert_int_equal(fchmod(shm.table_fd, 0666), 0);
+	shm_objects_close(&shm);
+	open_again(CLIENTS);
+	assert_true(second.taken_over);
+	assert_int_equal(fstat(second.table_fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void another_users_objects_are_refused(void **state) {
+	(void)state;
+	if (geteuid() != 0)
+		return; /* only root can give them away */
+	assert_int_equal(fchown(shm.table_fd, 12345, 12345), 0);
+	shm_objects_close(&shm);
+	assert_int_equal(shm_objects_open(&second, name, CLIENTS, error), -1);
+	assert_non_null(strstr(error, "12345"));
+}
+
+static void more_than_there_is_memory_for_is_an_error(void **state) {
+	(void)state;
+	shm_objects_close(&shm);
+	assert_int_equal(shm_objects_open(&second, name, UINT64_C(1) << 34, error), -1);
+	assert_true(error[0] != '\0');
+	open_again(CLIENTS); /* and leaves nothing in the way */
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+	const struct CMUnitTest tests[] = {
+		TEST(new_objects_are_complete_and_private),
+		TEST(apps_cannot_write_the_directory),
+		TEST(a_second_agent_is_refused),
+		TEST(an_app_that_holds_the_descriptors_does_not_hold_the_lock),
+		TEST(the_next_agent_takes_over_what_is_there),
+		TEST(another_size_is_made_anew),
+		TEST(another_magic_is_made_anew),
+		TEST(another_version_is_made_anew),
+		TEST(another_version_of_the_table_is_made_anew),
+		TEST(another_boot_is_made_anew),
+		TEST(halves_that_do_not_belong_together_are_made_anew),
+		TEST(what_was_never_finished_is_made_anew),
+		TEST(offsets_that_lead_astray_are_made_anew),
+		TEST(what_was_cut_short_is_made_anew),
+		TEST(one_object_without_the_other_is_made_anew),
+		TEST(wider_rights_are_taken_back),
+		TEST(another_users_objects_are_refused),
+		TEST(more_than_there_is_memory_for_is_an_error),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

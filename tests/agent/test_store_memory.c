@@ -1,0 +1,205 @@
+/*
+ * test_store_memory.c - counters in memory: who is who, what they owe, when they go.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "random.h"
+#include "store_memory.h"
+
+#define NOW INT64_C(5000000000)
+
+static const struct grant_terms terms = {.max_requests = 10, .sub_window_us = 100000, .runs = 10};
+static struct store_memory *store;
+static struct lease_grant got;
+
+static int make(void **state) {
+	(void)state;
+	store = store_memory_new(42);
+	return store ? 0 : -1;
+}
+
+static int clean(void **state) {
+	(void)state;
+	store_memory_free(store);
+	return 0;
+}
+
+static int32_t take_for(int32_t policy, const char *id, int64_t t_us, struct lease_request request) {
+	request.policy_id = policy;
+	request.client_id = id;
+	request.client_id_len = (uint8_t)strlen(id);
+	store_memory_take(store, &terms, &request, t_us, 1, &got);
+	assert_true(got.answered);
+	return got.granted;
+}
+
+static int32_t take(const char *id, int64_t t_us, int32_t cost) {
+	return take_for(1, id, t_us, (struct lease_request){.need = cost, .least = cost, .want = cost});
+}
+
+static int64_t owes(const char *id) {
+	return store_memory_take_uncharged(store, 1, id, (uint8_t)strlen(id));
+}
+
+static void clients_and_policies_are_told_apart(void **state) {
+	(void)state;
+	assert_int_equal(take("a", NOW, 10), 10);
+	assert_int_equal(take("a", NOW, 1), 0);
+	assert_int_equal(take("ab", NOW, 10), 10);
+	assert_int_equal(take_for(2, "a", NOW, (struct lease_request){.need = 10, .least = 10, .want = 10}), 10);
+	assert_int_equal(store_memory_count(store), 3);
+}
+
+static void a_first_denial_is_not_remembered(void **state) {
+	(void)state;
+	assert_int_equal(take("a", NOW, 11), 0);
+	assert_int_equal(store_memory_count(store), 0);
+}
+
+static void edges_differ_but_not_for_one_client(void **state) {
+	(void)state;
+	int64_t valid_us[20];
+	char id[16];
+	int different = 0;
+	for (int i = 0; i < 20; i++) {
+		snprintf(id, sizeof id, "client-%d", i);
+		take(id, NOW, 1);
+		valid_us[i] = got.valid_us;
+		different += got.valid_us != valid_us[0];
+		take(id, NOW + 1, 1);
+		assert_int_equal(got.valid_us, valid_us[i] > 1 ? valid_us[i] - 1 : terms.sub_window_us);
+	}
+	assert_true(different > 15);
+}
+
+/* Grown one count at a time, and never with the wrong bytes behind the counts. */
+static void a_counter_grows_with_its_history(void **state) {
+	(void)state;
+	const char *id = "a client id that is rather long, to be moved along";
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(take(id, NOW + i * 200000, 1), 1);
+	assert_int_equal(store_memory_count(store), 1);
+	assert_int_equal(owes(id), 30);
+	assert_int_equal(take(id, NOW + 29 * 200000, 5), 0); /* six of the last eleven sub-windows have one */
+	assert_int_equal(take(id, NOW + 29 * 200000, 4), 4);
+}
+
+static void what_is_owed_is_grants_less_returns(void **state) {
+	(void)state;
+	take_for(1, "a", NOW, (struct lease_request){.need = 4, .least = 4, .want = 4, .next_want = 1});
+	take_for(1, "a", NOW, (struct lease_request){.charge = 3});
+	take_for(1, "a", NOW, (struct lease_request){.return_sub_window = got.sub_window, .return_first = 1, .return_second = 1});
+	assert_int_equal(owes("a"), 3);
+	assert_int_equal(owes("a"), 0);
+	assert_int_equal(owes("nobody"), 0);
+	store_memory_owe(store, 1, "a", 1, 5);
+	store_memory_owe(store, 1, "b", 1, 7);
+	assert_int_equal(owes("a"), 5);
+	assert_int_equal(owes("b"), 7);
+	store_memory_owe(store, 1, "b", 1, INT32_MAX);
+	store_memory_owe(store, 1, "b", 1, INT32_MAX);
+	assert_int_equal(owes("b"), INT32_MAX);
+	assert_int_equal(take("b", NOW, 10), 10); /* owing is not being charged */
+}
+
+static void add_up(void *context, const struct store_memory_entry *entry) {
+	int64_t sum = 0;
+	for (int i = 0; i < entry->length; i++)
+		sum += entry->counts[i];
+	assert_int_equal(entry->policy_id, 1);
+	assert_memory_equal(entry->client_id, "client-", 7);
+	assert_int_equal(entry->uncharged, sum);
+	*(int64_t *)context += entry->uncharged;
+}
+
+static void collecting_names_every_debtor_once(void **state) {
+	(void)state;
+	char id[16];
+	int64_t sum = 0;
+	for (int i = 0; i < 5000; i++) { /* more than the chains at the start: it grows on the way */
+		snprintf(id, sizeof id, "client-%d", i);
+		take(id, NOW, 1 + i % 3);
+	}
+	store_memory_collect_uncharged(store, add_up, &sum);
+	assert_int_equal(sum, 1667 * 1 + 1667 * 2 + 1666 * 3);
+	store_memory_collect_uncharged(store, add_up, &sum);
+	assert_int_equal(sum, 1667 * 1 + 1667 * 2 + 1666 * 3);
+	for (int i = 0; i < 5000; i++) {
+		snprintf(id, sizeof id, "client-%d", i);
+		assert_int_equal(take(id, NOW, 10), 0);
+	}
+}
+
+static void the_idle_go_when_nothing_depends_on_them(void **state) {
+	(void)state;
+	take("a", NOW, 10);
+	store_memory_owe(store, 1, "debtor", 6, 1);
+	store_memory_expire(store, NOW + 11 * 100000, 1 << 20);
+	assert_int_equal(store_memory_count(store), 2);
+	store_memory_expire(store, NOW + 70 * 100000, 1 << 20);
+	assert_int_equal(store_memory_count(store), 1);
+	assert_int_equal(owes("debtor"), 1);
+	store_memory_expire(store, NOW + 70 * 100000, 1 << 20);
+	assert_int_equal(store_memory_count(store), 0);
+}
+
+static void expiry_goes_round_in_small_steps(void **state) {
+	(void)state;
+	char id[16];
+	for (int i = 0; i < 500; i++) {
+		snprintf(id, sizeof id, "client-%d", i);
+		take(id, NOW, 1);
+	}
+	for (int i = 0; i < 1024 / 16; i++)
+		store_memory_expire(store, NOW + 100 * 100000, 16);
+	assert_int_equal(store_memory_count(store), 0);
+}
+
+/* The same answers as grant.c gives on a ring of its own, for many clients at once. */
+static void it_only_stores(void **state) {
+	(void)state;
+	struct grant_ring rings[40] = {0};
+	int64_t edges[40] = {0}, t_us = NOW;
+	uint64_t random = 5;
+	char id[16];
+	for (int i = 0; i < 20000; i++) {
+		uint32_t n = random_below(&random, 40);
+		struct lease_request request = {.need = 1 + (int32_t)random_below(&random, 3), .least = 1, .next_want = (int32_t)random_below(&random, 3)};
+		struct grant_terms own = terms;
+		struct lease_grant expected;
+		request.want = request.need;
+		t_us += random_below(&random, 20000);
+		snprintf(id, sizeof id, "client-%u", n);
+		take_for(1, id, t_us, request);
+		if (rings[n].sub_window_us == 0)
+			edges[n] = got.sub_window % terms.sub_window_us;
+		own.phase_us = edges[n];
+		grant_take(&rings[n], &own, &request, t_us, 1, &expected);
+		assert_memory_equal(&got, &expected, sizeof got);
+		if (i % 1000 == 0)
+			store_memory_expire(store, t_us, 1 << 20);
+	}
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+	const struct CMUnitTest tests[] = {
+		TEST(clients_and_policies_are_told_apart),
+		TEST(a_first_denial_is_not_remembered),
+		TEST(edges_differ_but_not_for_one_client),
+		TEST(a_counter_grows_with_its_history),
+		TEST(what_is_owed_is_grants_less_returns),
+		TEST(collecting_names_every_debtor_once),
+		TEST(the_idle_go_when_nothing_depends_on_them),
+		TEST(expiry_goes_round_in_small_steps),
+		TEST(it_only_stores),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,369 @@
+/*
+ * test_table.c - the agent's side of the shared table: places, leases, what is left after
+ * scribbles; and threads that take credits as apps do while another refills and drains.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "fake_table.h"
+
+#define NOW INT64_C(1000000000)
+
+static struct fake_table fake;
+static struct table *table;
+
+static int make(void **state) {
+	(void)state;
+	fake_table_make(&fake, 100, 3);
+	table = &fake.table;
+	return 0;
+}
+
+static int clean(void **state) {
+	(void)state;
+	fake_table_free(&fake);
+	return 0;
+}
+
+static uint32_t claim(const char *id, uint32_t owner) {
+	struct place place = table_place(table, 0, id, strlen(id));
+	return table_claim(table, &place, 0, owner);
+}
+
+static struct app_decision app(const char *id, uint32_t cost, int64_t now_ns) {
+	return app_decides(&fake, 0, id, strlen(id), cost, now_ns);
+}
+
+static void publish(uint32_t slot, int bank, uint32_t credits, int64_t start_ns, int64_t deadline_ns) {
+	table_publish(table, slot, bank, &(struct table_lease){
+		.credits = credits, .start_ns = start_ns, .deadline_ns = deadline_ns, .is_next = start_ns > 0});
+}
+
+/* ---- Places --------------------------------------------------------------------------------- */
+
+static void the_table_has_room_for_as_many_as_it_says(void **state) {
+	(void)state;
+	for (uint64_t clients = 16; clients < 100000000; clients = clients * 3 + 7) {
+		struct table_geometry g = table_geometry_for(clients);
+		assert_true((uint64_t)g.bucket_count * SLOTS_PER_BUCKET >= clients);
+		assert_true(g.slots_offset >= g.tags_offset + g.bucket_count * sizeof(struct tag_row));
+		assert_true(g.slots_offset % 64 == 0);
+		assert_true(g.table_bytes >= g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot));
+		assert_true(g.directory_bytes >= DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry));
+	}
+	char id[16];
+	for (uint32_t i = 0; i < 100; i++) {
+		snprintf(id, sizeof id, "client-%u", i);
+		assert_true(claim(id, i) != TABLE_NO_SLOT);
+	}
+	assert_int_equal(table->used, 100);
+}
+
+static void a_claimed_slot_is_found_by_agent_and_app(void **state) {
+	(void)state;
+	struct place place = table_place(table, 0, "a", 1), other = table_place(table, 1, "a", 1);
+	uint32_t slot = table_claim(table, &place, 0, 77), cursor = 0;
+	assert_int_equal(table_next_candidate(table, &place, &cursor), slot);
+	assert_int_equal(table->owner[slot], 77);
+	assert_true(table_key_matches(table, slot, &place));
+	assert_false(table_key_matches(table, slot, &other)); /* the same id under another policy */
+	assert_int_equal(app_find(&fake, 0, "a", 1), slot);
+	assert_int_equal(app_find(&fake, 1, "a", 1), TABLE_NO_SLOT);
+	table_release(table, slot);
+	assert_int_equal(app_find(&fake, 0, "a", 1), TABLE_NO_SLOT);
+	assert_int_equal(table->used, 0);
+	cursor = 0;
+	assert_int_equal(table_next_candidate(table, &place, &cursor), TABLE_NO_SLOT);
+}
+
+static void both_buckets_fill_up_and_then_there_is_no_room(void **state) {
+	(void)state;
+	struct place place = table_place(table, 0, "a", 1);
+	uint32_t room = place.bucket[0] == place.bucket[1] ? SLOTS_PER_BUCKET : 2 * SLOTS_PER_BUCKET;
+	for (uint32_t i = 0; i < room; i++) {
+		uint32_t slot = table_claim(table, &place, 0, i);
+		assert_true(slot / SLOTS_PER_BUCKET == place.bucket[0] || slot / SLOTS_PER_BUCKET == place.bucket[1]);
+	}
+	assert_int_equal(table_claim(table, &place, 0, 99), TABLE_NO_SLOT);
+	uint32_t freed = table_candidate(table, &place, TABLE_CANDIDATES - 1);
+	table_release(table, freed);
+	assert_int_equal(table_claim(table, &place, 0, 99), freed);
+}
+
+static void nothing_of_the_last_client_is_left_for_the_next(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 0, 10, 0, NOW + 100);
+	publish(slot, 1, 10, NOW + 50, NOW + 200);
+	table_deny(table, slot, NOW + 1000000, 1, 5);
+	table_set_remaining(table, slot, 9, 9);
+	uint32_t epoch = word_epoch(atomic_load(&table->slots[slot].word[0]));
+	table_release(table, slot);
+	for (uint32_t i = 2; claim("a", i) != slot; i++)
+		assert_true(i < 40);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS);
+	assert_true(word_epoch(atomic_load(&table->slots[slot].word[0])) > epoch); /* a late CAS of an app fails */
+	assert_int_equal(atomic_load(&table->slots[slot].low_water), 0);
+}
+
+/* ---- Leases ----------------------------------------------------------------------------------- */
+
+static void a_lease_is_good_until_its_deadline(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 0, 3, 0, NOW + 10);
+	assert_int_equal(app("a", 4, NOW).verdict, APP_ASKS);
+	assert_int_equal(app("a", 2, NOW + 9).left, 1);
+	assert_int_equal(app("a", 1, NOW + 10).verdict, APP_ASKS);
+	table_add(table, slot, 0, 5);
+	assert_int_equal(table_credits(table, slot, 0), 6);
+	assert_int_equal(table_drain(table, slot, 0), 6);
+	assert_int_equal(table_drain(table, slot, 0), 0);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS);
+}
+
+static void the_next_lease_waits_for_its_start(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	for (int bank = 0; bank < 2; bank++) {
+		publish(slot, bank, 1, 0, NOW + 100);
+		publish(slot, !bank, 2, NOW + 90, NOW + 200);
+		assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
+		assert_int_equal(app("a", 1, NOW + 89).verdict, APP_ASKS);
+		assert_int_equal(app("a", 2, NOW + 90).verdict, APP_ALLOWED);
+		assert_int_equal(table_later_start(table, slot), NOW + 90);
+	}
+	publish(slot, 1, 1, 0, NOW + 100); /* the current one again: the later one keeps its start */
+	assert_int_equal(table_later_start(table, slot), NOW + 90);
+	publish(slot, 1, 1, 0, NOW + 300); /* the later one now, and good at once */
+	assert_int_equal(table_later_start(table, slot), 0);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
+}
+
+static void fallback_credits_are_marked(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	table_publish(table, slot, 1, &(struct table_lease){.credits = 4, .flag = WORD_FALLBACK_BIT, .deadline_ns = NOW + 10});
+	assert_true(table_is_fallback(table, slot, 1));
+	assert_false(table_is_fallback(table, slot, 0));
+	struct app_decision d = app("a", 1, NOW);
+	assert_true(d.fallback);
+	assert_int_equal(d.left, 3);
+	assert_int_equal(table_drain(table, slot, 1), 3);
+	assert_false(table_is_fallback(table, slot, 1));
+}
+
+static void the_agent_takes_like_an_app(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 0, 3, 0, NOW + 10);
+	assert_false(table_take(table, slot, 0, 4));
+	assert_true(table_take(table, slot, 0, 3));
+	assert_false(table_take(table, slot, 0, 1));
+}
+
+static void the_low_water_mark_lies_between_a_quarter_and_a_half(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	for (uint32_t granted = 2; granted < 5000; granted += granted / 7 + 1) {
+		table_set_remaining(table, slot, 1, granted);
+		uint32_t mark = 1u << atomic_load(&table->slots[slot].low_water);
+		assert_true(mark * 4 > granted || mark == 2);
+		assert_true(mark * 2 <= granted || mark == 2);
+	}
+	table_set_remaining(table, slot, 7, 0);
+	assert_true(atomic_load(&table->slots[slot].low_water) > 0); /* the leases are the same as before */
+	table_set_remaining(table, slot, 7, 1);
+	assert_int_equal(atomic_load(&table->slots[slot].low_water), 0);
+	assert_int_equal(atomic_load(&table->slots[slot].hint), 7);
+}
+
+/* ---- Denials ------------------------------------------------------------------------------------- */
+
+static void a_denial_holds_for_its_costs_and_its_time(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	int64_t retry_ms;
+	table_deny(table, slot, NOW + 5000000, 3, 40);
+	assert_false(table_denies(table, slot, NOW, 2, &retry_ms));
+	assert_true(table_denies(table, slot, NOW, 3, &retry_ms));
+	assert_int_equal(retry_ms, 45);
+	assert_int_equal(app("a", 65536, NOW + 4999000).verdict, APP_DENIED);
+	assert_int_equal(app("a", 3, NOW + 5000000).verdict, APP_ASKS);
+	assert_false(table_denies(table, slot, NOW + 5000000, 3, &retry_ms));
+	table_deny(table, slot, NOW + 5000000, 0, 0);
+	assert_int_equal(app("a", 3, NOW).verdict, APP_ASKS);
+	table_deny(table, slot, NOW + 5000000, 65536, 0);
+	assert_int_equal(app("a", 65536, NOW).verdict, APP_ASKS); /* too large to be cached */
+	table_deny(table, slot, NOW + 5000000, 65535, 0);
+	assert_int_equal(app("a", 65535, NOW).verdict, APP_DENIED);
+}
+
+static void credits_go_before_a_denial(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 0, 1, 0, NOW + 10);
+	table_deny(table, slot, NOW + 5000000, 1, 0);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_DENIED);
+}
+
+/* ---- After an agent's death, and after scribbles ------------------------------------------------ */
+
+static void a_new_agent_finds_orphans(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1), cursor = 0;
+	publish(slot, 0, 5, 0, NOW + 10);
+	fake_table_take_over(&fake);
+	struct place place = table_place(table, 0, "a", 1);
+	assert_int_equal(table->used, 1);
+	assert_int_equal(table_next_candidate(table, &place, &cursor), slot);
+	assert_int_equal(table->owner[slot], TABLE_ORPHAN);
+	assert_int_equal(app("a", 1, NOW).left, 4);
+	table_adopt(table, slot, 8, 0);
+	assert_int_equal(table->owner[slot], 8);
+	table_release(table, slot);
+	assert_int_equal(table->used, 0);
+}
+
+static void use_is_noticed_once(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	table_was_referenced(table, slot);
+	assert_false(table_was_referenced(table, slot));
+	app("a", 1, NOW);
+	assert_true(table_was_referenced(table, slot));
+	assert_false(table_was_referenced(table, slot));
+}
+
+static void scribbles_are_put_right(void **state) {
+	(void)state;
+	struct place place = table_place(table, 0, "a", 1);
+	uint32_t slot = table_claim(table, &place, 0, 1);
+	struct slot *s = &table->slots[slot];
+	assert_false(table_repair(table, slot, &place, 0));
+	for (int field = 0; field < 3; field++) {
+		publish(slot, 0, 5, 0, NOW + 10);
+		if (field == 0)
+			atomic_store(&s->key, 1);
+		else if (field == 1)
+			atomic_store(&s->policy, 999);
+		else
+			atomic_store(&table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET], 0);
+		assert_true(table_repair(table, slot, &place, 0));
+		assert_int_equal(app_find(&fake, 0, "a", 1), slot);
+		assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS); /* whose credits those were, nobody knows */
+		assert_false(table_repair(table, slot, &place, 0));
+	}
+}
+
+/* Whatever stands in the table: the agent's own idea of who is where comes from itself. */
+static void garbage_moves_nobody(void **state) {
+	(void)state;
+	uint64_t random = 11;
+	uint32_t slot = claim("a", 1);
+	struct place place = table_place(table, 0, "a", 1);
+	unsigned char *bytes = (unsigned char *)table->tags;
+	for (size_t i = 0; i < table->slot_count * (sizeof(struct slot) + 2); i++)
+		bytes[i] = (unsigned char)random_next(&random);
+	uint32_t cursor = 0;
+	assert_int_equal(table_next_candidate(table, &place, &cursor), slot);
+	publish(slot, 0, 5, 0, NOW + 10);
+	table_add(table, slot, 1, 3);
+	assert_true(table_drain(table, slot, 1) <= WORD_CREDITS_MASK);
+	table_repair(table, slot, &place, 0);
+	publish(slot, 0, 5, 0, NOW + 10);
+	assert_int_equal(app("a", 1, NOW).left, 4);
+	assert_true(claim("b", 2) != TABLE_NO_SLOT);
+}
+
+/* ---- Threads ---------------------------------------------------------------------------------------- */
+
+#define TAKERS 3
+#define ROUNDS 20000
+
+static atomic_bool over;
+static pthread_barrier_t ready;
+
+struct taker {
+	pthread_t thread;
+	uint64_t random;
+	int64_t taken;
+};
+
+static void *take_all_the_time(void *context) {
+	struct taker *taker = context;
+	pthread_barrier_wait(&ready);
+	while (!atomic_load(&over)) {
+		uint32_t cost = 1 + random_below(&taker->random, 3);
+		if (app("hot", cost, NOW).verdict == APP_ALLOWED)
+			taker->taken += cost;
+	}
+	return NULL;
+}
+
+/* Every credit is taken once or comes back once. */
+static void credits_are_neither_made_nor_lost(void **state) {
+	(void)state;
+	struct taker takers[TAKERS] = {0};
+	uint64_t random = 99;
+	uint32_t slot = claim("hot", 1);
+	int64_t granted = 0, drained = 0, taken = 0;
+	atomic_store(&over, false);
+	pthread_barrier_init(&ready, NULL, TAKERS + 1);
+	for (int i = 0; i < TAKERS; i++) {
+		takers[i].random = (uint64_t)i;
+		assert_int_equal(pthread_create(&takers[i].thread, NULL, take_all_the_time, &takers[i]), 0);
+	}
+	pthread_barrier_wait(&ready);
+	for (int i = 0; i < ROUNDS; i++) {
+		int bank = (int)random_below(&random, 2);
+		uint32_t credits = random_below(&random, 50);
+		granted += credits;
+		if (random_below(&random, 3)) {
+			table_add(table, slot, bank, credits);
+		} else {
+			drained += table_drain(table, slot, bank);
+			publish(slot, bank, credits, 0, NOW + 1000);
+		}
+		taken += table_take(table, slot, bank, 1);
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < TAKERS; i++) {
+		pthread_join(takers[i].thread, NULL);
+		taken += takers[i].taken;
+	}
+	pthread_barrier_destroy(&ready);
+	drained += table_drain(table, slot, 0) + (int64_t)table_drain(table, slot, 1);
+	assert_int_equal(taken + drained, granted);
+	assert_true(taken > 0);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+	const struct CMUnitTest tests[] = {
+		TEST(the_table_has_room_for_as_many_as_it_says),
+		TEST(a_claimed_slot_is_found_by_agent_and_app),
+		TEST(both_buckets_fill_up_and_then_there_is_no_room),
+		TEST(nothing_of_the_last_client_is_left_for_the_next),
+		TEST(a_lease_is_good_until_its_deadline),
+		TEST(the_next_lease_waits_for_its_start),
+		TEST(fallback_credits_are_marked),
+		TEST(the_agent_takes_like_an_app),
+		TEST(the_low_water_mark_lies_between_a_quarter_and_a_half),
+		TEST(a_denial_holds_for_its_costs_and_its_time),
+		TEST(credits_go_before_a_denial),
+		TEST(a_new_agent_finds_orphans),
+		TEST(use_is_noticed_once),
+		TEST(scribbles_are_put_right),
+		TEST(garbage_moves_nobody),
+		TEST(credits_are_neither_made_nor_lost),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
