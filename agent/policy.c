@@ -36,13 +36,18 @@ static bool limits_are_valid(const struct policy_row *row) {
 
 #define RESOLUTION_DEFAULT 10
 
+/* What is out of range isn't doubled, which might overflow: it is refused anyway. */
+static int64_t fallback_for(int64_t max_requests) {
+	return in_range(max_requests, 1, STINT_MAX_REQUESTS_MAX) ? 2 * max_requests : max_requests;
+}
+
 int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length) {
 	if (!name_is_valid(name, length))
 		return STINT_EPOLICY;
 	*row = (struct policy_row){
 		.max_requests = message->max_requests,
 		.time_window_ms = message->time_window_ms,
-		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests : 2 * message->max_requests,
+		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests : fallback_for(message->max_requests),
 		.fallback_time_window_ms = message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
 		.algorithm = (int32_t)message->algorithm,
 		.mode = (int32_t)message->mode,
@@ -51,8 +56,6 @@ int policy_from_declaration(struct policy_row *row, const struct wire_declare *m
 	memcpy(row->name, name, length);
 	if (message->head.flags & WIRE_DECLARE_MUST_EXIST)
 		return 0;
-	if (!in_range(message->max_requests, 1, STINT_MAX_REQUESTS_MAX))
-		return STINT_ERANGE; /* before doubling it means anything */
 	return limits_are_valid(row) ? 0 : STINT_ERANGE;
 }
 
