@@ -54,7 +54,8 @@ static void disturb(struct step *step) {
 	if (roll(&history, 25) == 0)
 		history.t_us = step->t_us = history.t_us - GRANT_STALE_US - roll_up_to(&history, INT64_C(3600000000));
 	if (roll(&history, 10) == 0) { /* a token that nobody was given */
-		step->request.return_sub_window = ring.head_us - ((int64_t)roll(&history, 70) - 3) * ring.sub_window_us + (int64_t)roll(&history, 2);
+		int64_t back = (int64_t)roll(&history, 70) - 3;
+		step->request.return_sub_window = ring.head_us - back * ring.sub_window_us + (int64_t)roll(&history, 2);
 		step->request.return_first = (int32_t)roll(&history, 50);
 		step->request.return_second = (int32_t)roll(&history, 50);
 	}
@@ -119,8 +120,8 @@ static void both_are_the_same_function(void **state) {
 		for (int i = 0; i < BATCH; i++)
 			take_one(&rows, &answers, i);
 		add(&rows, ") v (n, head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge, back, first, second),"
-		           " lateral stint.take(head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge, back, first,"
-		           " second) t order by n");
+		           " lateral stint.take(head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge,"
+		           " back, first, second) t order by n");
 		if (pg_query(pg, rows.bytes, 0, NULL, &got) != PG_OK)
 			fail_msg("%s", pg_error(pg));
 		compare(&got, &(struct text){.bytes = rows.bytes + first}, answers.bytes);

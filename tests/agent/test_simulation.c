@@ -15,7 +15,7 @@
 
 #include "simulation.h"
 
-#define RUNS 60 /* of each profile: some seconds in all */
+#define RUNS 40 /* of each profile: some seconds in all */
 
 static const struct profile profiles[] = {
 	{.name = "calm"},
@@ -222,19 +222,23 @@ static void check_world(struct world *w) {
 
 /* ---- Runs --------------------------------------------------------------------------------- */
 
+#define U(number) ((unsigned long long)(number))
+
+static void tell_host(const struct core_counters *c, uint32_t host) {
+	printf("host %u: batches %llu granted %llu returned %llu charged %llu fallback %llu late %llu", host, U(c->batches), U(c->granted),
+	       U(c->returned), U(c->charged), U(c->fallback_granted), U(c->late));
+	printf(" evicted %llu+%llu tableless %llu\n", U(c->evicted_idle), U(c->evicted_for_room), U(c->tableless));
+}
+
 static void tell(const struct world *w) {
-	printf("hosts %u, apps %u, clients %u, limit %d in %lld ms, resolution %d, fallback %d\n", w->host_count, w->app_count, w->client_count,
-	       w->policy.terms.max_requests, (long long)w->policy.time_window_ms, w->policy.terms.runs, w->policy.fallback_terms.max_requests);
-	printf("steps %zu, checks %llu, asked %llu, admitted %zu, timeouts %llu, longest wait %lld us\n", w->steps, (unsigned long long)w->checks,
-	       (unsigned long long)w->asked, w->admission_count, (unsigned long long)w->timeouts, (long long)(w->longest_wait_ns / US));
-	for (uint32_t h = 0; h < w->host_count; h++) {
-		const struct core_counters *c = w->hosts[h].core ? core_counters(w->hosts[h].core) : NULL;
-		if (c)
-			printf("host %u: batches %llu granted %llu returned %llu charged %llu fallback %llu late %llu evicted %llu+%llu tableless %llu\n", h,
-			       (unsigned long long)c->batches, (unsigned long long)c->granted, (unsigned long long)c->returned,
-			       (unsigned long long)c->charged, (unsigned long long)c->fallback_granted, (unsigned long long)c->late,
-			       (unsigned long long)c->evicted_idle, (unsigned long long)c->evicted_for_room, (unsigned long long)c->tableless);
-	}
+	printf("hosts %u, apps %u, clients %u, limit %d in %llu ms, resolution %d, fallback %d\n", w->host_count, w->app_count,
+	       w->client_count, w->policy.terms.max_requests, U(w->policy.time_window_ms), w->policy.terms.runs,
+	       w->policy.fallback_terms.max_requests);
+	printf("steps %zu, checks %llu, asked %llu, admitted %zu, timeouts %llu, longest wait %llu us\n", w->steps, U(w->checks),
+	       U(w->asked), w->admission_count, U(w->timeouts), U(w->longest_wait_ns / US));
+	for (uint32_t h = 0; h < w->host_count; h++)
+		if (w->hosts[h].core)
+			tell_host(core_counters(w->hosts[h].core), h);
 	printf("%s\n", w->trouble[0] ? w->trouble : "ok");
 }
 

@@ -66,7 +66,7 @@ static void a_first_denial_is_not_remembered(void **state) {
 static void edges_differ_but_not_for_one_client(void **state) {
 	(void)state;
 	int64_t valid_us[20];
-	char id[16];
+	char id[32];
 	int different = 0;
 	for (int i = 0; i < 20; i++) {
 		snprintf(id, sizeof id, "client-%d", i);
@@ -121,7 +121,7 @@ static void add_up(void *context, const struct store_memory_entry *entry) {
 
 static void collecting_names_every_debtor_once(void **state) {
 	(void)state;
-	char id[16];
+	char id[32];
 	int64_t sum = 0;
 	for (int i = 0; i < 5000; i++) { /* more than the chains at the start: it grows on the way */
 		snprintf(id, sizeof id, "client-%d", i);
@@ -152,7 +152,7 @@ static void the_idle_go_when_nothing_depends_on_them(void **state) {
 
 static void expiry_goes_round_in_small_steps(void **state) {
 	(void)state;
-	char id[16];
+	char id[32];
 	for (int i = 0; i < 500; i++) {
 		snprintf(id, sizeof id, "client-%d", i);
 		take(id, NOW, 1);
@@ -168,13 +168,14 @@ static void it_only_stores(void **state) {
 	struct grant_ring rings[40] = {0};
 	int64_t edges[40] = {0}, t_us = NOW;
 	uint64_t random = 5;
-	char id[16];
+	char id[32];
 	for (int i = 0; i < 20000; i++) {
 		uint32_t n = random_below(&random, 40);
-		struct lease_request request = {.need = 1 + (int32_t)random_below(&random, 3), .least = 1, .next_want = (int32_t)random_below(&random, 3)};
+		struct lease_request request = {.need = 1 + (int32_t)random_below(&random, 3), .least = 1};
 		struct grant_terms own = terms;
 		struct lease_grant expected;
 		request.want = request.need;
+		request.next_want = (int32_t)random_below(&random, 3);
 		t_us += random_below(&random, 20000);
 		snprintf(id, sizeof id, "client-%u", n);
 		take_for(1, id, t_us, request);
