@@ -135,8 +135,9 @@ static void both_are_the_same_function(void **state) {
 static void both_cut_windows_alike(void **state) {
 	struct pg *pg = admin_connect(*state, "stint");
 	struct pg_rows got;
-	const char *sql = "select w, r, stint.sub_window_us('sliding_window', w, r) from unnest(array[100, 101, 599, 600, 1000, 1999, 2000, 2001,"
-	                  " 60000, 3600001, 2678400000]) w, generate_series(1, 60) r where w / r >= 10";
+	const char *sql = "select w, r, stint.sub_window_us('sliding_window', w, r)"
+	                  " from unnest(array[100, 101, 599, 600, 1000, 1999, 2000, 2001, 60000, 3600001, 2678400000]) w,"
+	                  " generate_series(1, 60) r where w / r >= 10";
 	if (pg_query(pg, sql, 0, NULL, &got) != PG_OK)
 		fail_msg("%s", pg_error(pg));
 	assert_true(got.row_count > 500);
