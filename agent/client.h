@@ -36,7 +36,10 @@ struct client {
 	uint16_t policy;
 	uint8_t id_len;
 	uint8_t flags;     /* enum client_flag */
-	struct client_lease lease[2];
+	union {
+		struct client_lease lease[2];
+		uint32_t next_tableless; /* without a slot there are no leases: the list that such a client is found by */
+	};
 	uint32_t granted[2]; /* what was put into each bank, or served from it */
 	uint32_t demand;     /* credits used in a sub-window, lately */
 	uint32_t op : 24;    /* the request under way or queued; CLIENT_NO_OP */

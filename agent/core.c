@@ -32,6 +32,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->grace_until_ns = now_ns + options->grace_ns;
 	core->state = options->memory_only ? CORE_MEMORY : CORE_CONNECTING;
 	ops_init(core);
+	memset(core->tableless, 0xff, sizeof core->tableless); /* CLIENT_NONE */
 	core->memory = store_memory_new(options->seed);
 	if (!core->memory || client_pool_init(&core->pool, table->slot_count + TABLELESS_MAX) != 0) {
 		core_free(core);
@@ -52,13 +53,6 @@ void core_free(struct core *core) {
 }
 
 /* ---- Finding a client, and room for it ------------------------------------ */
-
-void client_forget(struct core *core, uint32_t index) {
-	struct client *client = client_at(core, index);
-	if (client->slot != TABLE_NO_SLOT)
-		table_release(core->table, client->slot);
-	client_free(&core->pool, index);
-}
 
 static bool is_orphan(uint32_t owner) {
 	return owner == TABLE_ORPHAN || owner == TABLE_ORPHAN_IDLE;
@@ -103,6 +97,42 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	}
 }
 
+static uint32_t *tableless_list(struct core *core, const struct place *place) {
+	return &core->tableless[place->key & (TABLELESS_LISTS - 1)];
+}
+
+static uint32_t find_tableless(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
+	uint32_t index = *tableless_list(core, place);
+	while (index != CLIENT_NONE && !same_client(client_at(core, index), policy, id, id_len))
+		index = client_at(core, index)->next_tableless;
+	return index;
+}
+
+static void link_tableless(struct core *core, const struct place *place, uint32_t index) {
+	uint32_t *list = tableless_list(core, place);
+	client_at(core, index)->next_tableless = *list;
+	*list = index;
+	core->counters.tableless++;
+}
+
+static void unlink_tableless(struct core *core, uint32_t index) {
+	const struct client *client = client_at(core, index);
+	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
+	uint32_t *at = tableless_list(core, &place);
+	while (*at != index)
+		at = &client_at(core, *at)->next_tableless;
+	*at = client->next_tableless;
+}
+
+void client_forget(struct core *core, uint32_t index) {
+	struct client *client = client_at(core, index);
+	if (client->slot != TABLE_NO_SLOT)
+		table_release(core->table, client->slot);
+	else
+		unlink_tableless(core, index);
+	client_free(&core->pool, index);
+}
+
 /* How much this slot deserves to be evicted: 0 not at all. */
 static uint32_t idleness(struct core *core, uint32_t slot) {
 	uint32_t owner = core->table->owner[slot];
@@ -143,32 +173,21 @@ static bool make_room(struct core *core, const struct place *place) {
 	return true;
 }
 
-static uint32_t find_tableless(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
-	for (uint32_t i = 0; i < core->op_count; i++) {
-		const struct op *op = &core->ops[i];
-		if (op->state != OP_FREE && client_at(core, op->client)->slot == TABLE_NO_SLOT &&
-		    same_client(client_at(core, op->client), policy, id, id_len))
-			return op->client;
-	}
-	return CLIENT_NONE;
-}
-
 static uint32_t client_make(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
+	uint32_t index = find_tableless(core, place, policy, id, id_len);
+	if (index != CLIENT_NONE)
+		return index;
 	uint32_t slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
 	if (slot == TABLE_NO_SLOT && make_room(core, place))
 		slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
-	if (slot == TABLE_NO_SLOT) {
-		uint32_t known = find_tableless(core, policy, id, id_len);
-		if (known != CLIENT_NONE)
-			return known;
-		core->counters.tableless++;
-	}
-	uint32_t index = client_new(&core->pool, policy, id, id_len);
-	if (index == CLIENT_NONE && slot != TABLE_NO_SLOT)
-		table_release(core->table, slot);
-	else if (slot != TABLE_NO_SLOT) {
+	index = client_new(&core->pool, policy, id, id_len);
+	if (index != CLIENT_NONE && slot == TABLE_NO_SLOT) {
+		link_tableless(core, place, index);
+	} else if (index != CLIENT_NONE) {
 		core->table->owner[slot] = index;
 		client_at(core, index)->slot = slot;
+	} else if (slot != TABLE_NO_SLOT) {
+		table_release(core->table, slot);
 	}
 	return index;
 }
@@ -336,6 +355,8 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 	if (voids_leases(&core->policies[index], policy))
 		void_policy(core, index);
 	core->policies[index] = *policy;
+	if (policy->time_window_ms > core->longest_window_ms)
+		core->longest_window_ms = policy->time_window_ms;
 }
 
 void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
@@ -426,6 +447,11 @@ static void sweep_client(struct core *core, uint32_t index) {
 	core->counters.evicted_idle++;
 }
 
+/* What a fallback admitted matters for as long as the policy's window; a memory store owes nobody. */
+static int64_t longest_owed_us(const struct core *core) {
+	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
+}
+
 static void sweep_step(struct core *core, int64_t now_ns) {
 	int64_t steps = core->options.idle_timeout_ns / IDLE_SWEEPS / SWEEP_STEP_NS;
 	uint32_t slots = core->table->slot_count / (uint32_t)(steps > 0 ? steps : 1) + 1;
@@ -437,7 +463,8 @@ static void sweep_step(struct core *core, int64_t now_ns) {
 		else if (owner != TABLE_NO_OWNER)
 			sweep_client(core, owner);
 	}
-	store_memory_expire(core->memory, now_ns / NS_PER_US, EXPIRE_CHAINS_PER_STEP);
+	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_owed_us(core), EXPIRE_CHAINS_PER_STEP);
+	table_repair_header(core->table);
 	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
 }
 

@@ -23,6 +23,12 @@
  * host for as long as the database waits for the lock. */
 #define UNSERVED_PAUSE_US 1000000
 
+/* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
+#define DENIAL_MAX_US 6000000
+
+/* Answers in a row that came when their sub-window was over: the round trip is too long for this policy. */
+#define LATE_MAX 3
+
 #define OPS_AT_START 64
 
 void ops_init(struct core *core) {
@@ -284,23 +290,24 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 }
 
 /* How much longer than the cached denial the client stays denied, if nobody returns credits. */
-static uint32_t denial_hint(const struct lease_grant *grant) {
-	int64_t beyond_ms = (grant->retry_us - grant->starts_in_us) / 1000;
+static uint32_t denial_hint(const struct lease_grant *grant, int64_t cached_us) {
+	int64_t beyond_ms = (grant->retry_us - cached_us) / 1000;
 	if (grant->retry_us < 0)
 		return HINT_FOREVER;
 	return beyond_ms < 0 ? 0 : beyond_ms > INT32_MAX ? INT32_MAX : (uint32_t)beyond_ms;
 }
 
-/* Tells the table until when asking is of no use. Never beyond the next sub-window: others may
- * return credits when theirs end. Counted from the send time, since the answer's time is later. */
+/* Tells the table until when asking is of no use. Never beyond the next sub-window: others may return credits when
+ * theirs end; nor much longer than it takes a host to return what it doesn't use. Counted from the send time, since
+ * the answer's time is later. */
 static void cache_denial(struct core *core, const struct client *client, const struct answer *a, int64_t sent_ns) {
 	const struct lease_grant *grant = a->grant;
 	uint32_t cost = grant->remaining == 0 ? 1 : a->least_denied;
 	if (client->slot == TABLE_NO_SLOT)
 		return;
 	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
-	table_deny(core->table, client->slot, sent_ns + grant->starts_in_us * NS_PER_US, cost,
-	           denial_hint(grant));
+	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
+	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost, denial_hint(grant, cached_us));
 }
 
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
@@ -334,6 +341,27 @@ static void requeue_or_free(struct core *core, struct op *op) {
 		op_free(core, op);
 }
 
+/*
+ * The database serves others, but not this client: somebody keeps its row locked. Strict means that
+ * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
+ */
+static void deny_unserved(struct core *core, struct op *op, int64_t now_ns) {
+	struct client *client = client_at(core, op->client);
+	const struct core_policy *policy = policy_of(core, client);
+	int64_t pause_us = policy->terms.sub_window_us < UNSERVED_PAUSE_US ? policy->terms.sub_window_us : UNSERVED_PAUSE_US;
+	struct core_verdict verdict = {
+		.source = STINT_SOURCE_DATABASE,
+		.limit = policy->terms.max_requests,
+		.retry_after_ms = us_to_ms_up(pause_us),
+		.reset_after_ms = policy->time_window_ms,
+	};
+	drop_expired(op, now_ns);
+	for (; op->first; pop_waiter(op), core->counters.unserved++)
+		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	if (client->slot != TABLE_NO_SLOT)
+		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
+}
+
 /* The op is in no queue here. */
 static void complete(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns) {
 	struct client *client = client_at(core, op->client);
@@ -357,9 +385,12 @@ static void complete(struct core *core, struct op *op, const struct lease_grant 
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
 		lease_place(core, op->client, grant, sent_ns, now_ns, 0);
+		if (++core->ops[index].late >= LATE_MAX)
+			deny_unserved(core, &core->ops[index], now_ns);
 		requeue_or_free(core, &core->ops[index]);
 		return;
 	}
+	op->late = 0;
 	serve_waiters(core, op, &answer, now_ns);
 	lease_place(core, op->client, grant, sent_ns, now_ns, grant->granted - answer.left);
 	cache_denial(core, client, &answer, sent_ns);
@@ -462,27 +493,6 @@ void batch_flush(struct core *core, int64_t now_ns) {
 		core->background_at_ns = 0;
 	else if (core->background_at_ns == 0)
 		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
-}
-
-/*
- * The database serves others, but not this client: somebody keeps its row locked. Strict means that
- * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
- */
-static void deny_unserved(struct core *core, struct op *op, int64_t now_ns) {
-	struct client *client = client_at(core, op->client);
-	const struct core_policy *policy = policy_of(core, client);
-	int64_t pause_us = policy->terms.sub_window_us < UNSERVED_PAUSE_US ? policy->terms.sub_window_us : UNSERVED_PAUSE_US;
-	struct core_verdict verdict = {
-		.source = STINT_SOURCE_DATABASE,
-		.limit = policy->terms.max_requests,
-		.retry_after_ms = us_to_ms_up(pause_us),
-		.reset_after_ms = policy->time_window_ms,
-	};
-	drop_expired(op, now_ns);
-	for (; op->first; pop_waiter(op), core->counters.unserved++)
-		send_verdict(core, op->first->peer, op->first->serial, &verdict);
-	if (client->slot != TABLE_NO_SLOT)
-		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
 }
 
 /* Something is wrong with these: burnt rather than asked for ever. */

@@ -20,6 +20,9 @@ void fallback_enter(struct core *core, int64_t now_ns) {
 	core->fallback_since_ns = now_ns;
 	core->counters.fallback_granted = 0;
 	core->charges_left = 0;
+	for (uint32_t i = 0; i < core->pool.high; i++)
+		if (client_at(core, i)->flags & CLIENT_LIVE)
+			lease_begin_period(core, client_at(core, i)); /* what was used before doesn't count in the fallback */
 }
 
 /* Before a client gets anything of the fallback's: what is left of the database's leases is destroyed, and what was
@@ -52,9 +55,12 @@ void fallback_drop_orphans(struct core *core) {
 					table_drain(core->table, slot, bank);
 }
 
-/* Of what is owed, the part that the policy's window still holds. */
-static int64_t recent_of(const struct store_memory_entry *entry, int64_t since_us) {
+/* Of what is owed, the part that the policy's window may still hold: all of it, unless the ring, which is as long as the
+ * fallback's window, reaches back to before the policy's. */
+static int64_t recent_of(const struct store_memory_entry *entry, int runs, int64_t since_us) {
 	int64_t recent = 0;
+	if (entry->head_us - runs * entry->sub_window_us > since_us)
+		return entry->uncharged;
 	for (int i = 0; i < entry->length; i++)
 		if (entry->head_us - (i - 1) * entry->sub_window_us > since_us)
 			recent += entry->counts[i];
@@ -65,7 +71,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	struct core *core = context;
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
-	int64_t owed = recent_of(entry, core->now_ns / NS_PER_US - policy->time_window_ms * 1000);
+	int64_t owed = recent_of(entry, policy->fallback_terms.runs, core->now_ns / NS_PER_US - policy->time_window_ms * 1000);
 	if (!policy->live || owed <= 0)
 		return;
 	uint32_t client = client_obtain(core, index, entry->client_id, entry->client_id_len);
@@ -78,8 +84,10 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 
 void fallback_leave(struct core *core, int64_t now_ns) {
 	destroy_fallback_leases(core);
+	core->state = CORE_RESYNC; /* from here on nothing is counted in the memory store, which is being walked */
 	store_memory_collect_uncharged(core->memory, charge_client, core);
-	core->state = core->charges_left > 0 ? CORE_RESYNC : CORE_IN_STEP;
+	if (core->charges_left == 0)
+		core->state = CORE_IN_STEP;
 	core->fallback_since_ns = 0;
 	core->background_at_ns = now_ns;
 }

@@ -18,6 +18,8 @@
 #define NS_PER_US INT64_C(1000)
 #define NO_OP CLIENT_NO_OP
 
+#define TABLELESS_LISTS 4096 /* a power of two; a sixteenth of how many there may be */
+
 struct waiter {
 	struct waiter *next;
 	uint64_t peer;
@@ -35,7 +37,8 @@ struct op {
 	uint8_t state;                /* enum op_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
-	uint8_t rejections;
+	uint8_t rejections;           /* in a row, of this request */
+	uint8_t late;                 /* answers that came too late to be used, in a row */
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */
 	int32_t charge;               /* admitted already, to be counted */
@@ -54,7 +57,9 @@ struct core {
 	void *context;
 	struct core_options options;
 	struct core_policy policies[POLICY_CAPACITY];
+	int64_t longest_window_ms; /* of any policy so far */
 	struct client_pool pool;
+	uint32_t tableless[TABLELESS_LISTS]; /* clients without a slot, by key */
 	struct heap timers; /* value: client */
 	struct store_memory *memory;
 	struct core_counters counters;
@@ -116,6 +121,8 @@ void ops_deinit(struct core *core);
 void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
 void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
+/* Forgets what was used so far: "used" means since here from now on. */
+void lease_begin_period(struct core *core, struct client *client);
 void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
 bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

@@ -93,8 +93,25 @@ struct demand {
 	double per_horizon;
 };
 
+/* A sub-window much longer than the horizon says nothing about a client's rate, which may have begun to send just now.
+ * Then demand is counted by periods of a horizon each, from one timer to the next. */
+static bool counts_by_horizon(int64_t sub_ns) {
+	return sub_ns > 2 * horizon_ns(sub_ns);
+}
+
+static struct demand demand_by_horizon(struct core *core, const struct client *client, int64_t now_ns) {
+	int bank = current_bank(core, client, now_ns);
+	double used = bank < 0 ? 0 : used_of(core, client, bank);
+	double credits = client->demand;
+	if (used >= 1 && 2 * used + 1 > credits)
+		credits = 2 * used + 1;
+	return (struct demand){.per_sub_window = credits, .per_horizon = credits};
+}
+
 static struct demand demand_of(struct core *core, const struct client *client, int64_t now_ns) {
 	int64_t sub_ns = sub_window_ns(core, client);
+	if (counts_by_horizon(sub_ns))
+		return demand_by_horizon(core, client, now_ns);
 	double horizon = (double)min64(horizon_ns(sub_ns), sub_ns);
 	struct demand demand = {.per_sub_window = client->demand, .per_horizon = client->demand * (horizon / (double)sub_ns)};
 	int bank = current_bank(core, client, now_ns);
@@ -269,6 +286,9 @@ static void place_part(struct core *core, uint32_t index, const struct part *par
 	}
 	bank = replaceable_bank(client, now_ns);
 	lease_settle(core, index, bank, true);
+	/* The next one must end last, since that is how apps tell it. One of unknown origin may not fit in. */
+	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns)
+		lease_settle(core, index, !bank, true);
 	bool fallback = core->state == CORE_FALLBACK;
 	client->lease[bank] = (struct client_lease){.sub_window = part->sub_window, .deadline_ns = part->deadline_ns};
 	client->granted[bank] = part->granted;
@@ -347,7 +367,21 @@ static bool should_lease_next(struct core *core, const struct client *client, in
 	if (now_ns < client->lease[bank].deadline_ns - lead_ns(core, sub_ns))
 		return false;
 	uint32_t used = used_of(core, client, bank);
-	return used >= BUSY_CREDITS || (used > 0 && client->flags & CLIENT_BUSY);
+	return used >= BUSY_CREDITS || (client->flags & CLIENT_BUSY && (used > 0 || counts_by_horizon(sub_ns)));
+}
+
+void lease_begin_period(struct core *core, struct client *client) {
+	for (int bank = 0; bank < 2; bank++)
+		if (client->lease[bank].deadline_ns != 0)
+			client->granted[bank] = credits_left(core, client, bank);
+}
+
+static void end_period(struct core *core, struct client *client, int64_t now_ns) {
+	int bank = current_bank(core, client, now_ns);
+	if (bank < 0 || !counts_by_horizon(sub_window_ns(core, client)))
+		return;
+	learn_demand(client, used_of(core, client, bank));
+	lease_begin_period(core, client);
 }
 
 void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
@@ -372,6 +406,7 @@ void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
 		lease_settle(core, index, 0, true);
 		lease_settle(core, index, 1, true);
 	}
+	end_period(core, client, now_ns);
 	plan_timer(core, index, now_ns);
 }
 

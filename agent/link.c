@@ -103,7 +103,7 @@ static void on_synced(void *context, enum lease_outcome outcome, const struct po
 	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
 	if (since_ns)
 		report_fallback(agent, since_ns);
-	if (link->change_id == 0)
+	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: another database, or restored */
 		link->change_id = link->hello.change_id;
 	else if (link->hello.change_id > link->change_id)
 		fetch_changes(agent);

@@ -219,16 +219,18 @@ void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(vo
 }
 
 /* A counter that was never taken from exists only for what it owes. */
-static bool still_matters(const struct counter *c, int64_t t_us) {
+static bool still_matters(const struct counter *c, int64_t t_us, int64_t owed_us) {
 	if (c->sub_window_us == 0)
 		return c->uncharged > 0;
+	if (c->uncharged > 0 && c->head_us + c->sub_window_us + owed_us > t_us)
+		return true;
 	return c->head_us + IDLE_SUB_WINDOWS * c->sub_window_us > t_us;
 }
 
-static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us) {
+static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t owed_us) {
 	while (*at) {
 		struct counter *c = *at;
-		if (still_matters(c, t_us)) {
+		if (still_matters(c, t_us, owed_us)) {
 			at = &c->next;
 			continue;
 		}
@@ -238,10 +240,10 @@ static void expire_chain(struct store_memory *store, struct counter **at, int64_
 	}
 }
 
-void store_memory_expire(struct store_memory *store, int64_t t_us, size_t budget) {
+void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t owed_us, size_t budget) {
 	for (size_t i = 0; i < budget && i < store->chain_count; i++) {
 		store->expire_at = (store->expire_at + 1) & (store->chain_count - 1);
-		expire_chain(store, &store->chains[store->expire_at], t_us);
+		expire_chain(store, &store->chains[store->expire_at], t_us, owed_us);
 	}
 }
 

@@ -47,8 +47,9 @@ struct store_memory_entry {
 /* Hands every client that owes something to visit, and forgets what it owes. visit must not change the store. */
 void store_memory_collect_uncharged(struct store_memory *, void (*visit)(void *, const struct store_memory_entry *), void *);
 
-/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. */
-void store_memory_expire(struct store_memory *, int64_t t_us, size_t budget);
+/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. What is owed
+ * is kept for owed_us after it was admitted. */
+void store_memory_expire(struct store_memory *, int64_t t_us, int64_t owed_us, size_t budget);
 size_t store_memory_count(const struct store_memory *);
 
 #endif

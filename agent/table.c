@@ -96,10 +96,8 @@ static void set_tag(struct table *table, uint32_t slot, uint16_t tag) {
 /* Ends both leases and forgets everything else, so that nothing of an earlier client is left. */
 static void wipe(struct table *table, uint32_t slot) {
 	struct slot *s = &table->slots[slot];
-	for (int bank = 0; bank < 2; bank++) {
+	for (int bank = 0; bank < 2; bank++)
 		table_drain(table, slot, bank);
-		atomic_store_explicit(&s->deadline_ns[bank], 0, memory_order_relaxed);
-	}
 	atomic_store_explicit(&s->later_start_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->denial, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->hint, 0, memory_order_relaxed);
@@ -153,9 +151,16 @@ void table_add(struct table *table, uint32_t slot, int bank, uint32_t credits) {
 }
 
 uint32_t table_drain(struct table *table, uint32_t slot, int bank) {
-	_Atomic uint64_t *word = &table->slots[slot].word[bank];
+	struct slot *s = &table->slots[slot];
+	_Atomic uint64_t *word = &s->word[bank];
 	uint32_t epoch = word_epoch(atomic_load_explicit(word, memory_order_relaxed)) + 1;
-	return word_credits(atomic_exchange_explicit(word, word_make(epoch, 0, 0), memory_order_acq_rel));
+	uint32_t left = word_credits(atomic_exchange_explicit(word, word_make(epoch, 0, 0), memory_order_acq_rel));
+	/* A deadline that stayed behind could be the greater one, and the other lease would then pass for the earlier of
+	 * the two. What is left is the later one now: if the drained one was, the other has begun. */
+	if (table_deadline(table, slot, bank) > table_deadline(table, slot, !bank))
+		atomic_store_explicit(&s->later_start_ns, 0, memory_order_release);
+	atomic_store_explicit(&s->deadline_ns[bank], 0, memory_order_release);
+	return left;
 }
 
 uint32_t table_credits(const struct table *table, uint32_t slot, int bank) {
@@ -224,6 +229,17 @@ bool table_was_referenced(struct table *table, uint32_t slot) {
 		return false;
 	atomic_store_explicit(&s->referenced, 0, memory_order_relaxed);
 	return true;
+}
+
+void table_repair_header(struct table *table) {
+	struct table_header *header = table->header;
+	if (header->magic == LAYOUT_MAGIC && header->version == LAYOUT_VERSION &&
+	    header->generation == table->directory->generation && atomic_load(&header->state) == TABLE_ALIVE)
+		return;
+	header->magic = LAYOUT_MAGIC;
+	header->version = LAYOUT_VERSION;
+	header->generation = table->directory->generation;
+	atomic_store(&header->state, TABLE_ALIVE);
 }
 
 bool table_repair(struct table *table, uint32_t slot, const struct place *place, uint16_t policy) {

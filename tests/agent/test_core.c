@@ -379,6 +379,60 @@ static void a_rejected_client_does_not_hold_up_the_others(void **state) {
 	expect_allowed(f, 3);
 }
 
+static void answers_that_are_always_late_end_in_a_denial(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	for (int i = 0; i < 3; i++) {
+		expect_silence(f);
+		struct lease_grant late = grant_of(f, 1, 0, 90);
+		pass(f, SUB_MS * MS);
+		answers(f, LEASE_DONE, &late);
+	}
+	expect_denied(f, 1);
+}
+
+static void a_denial_in_a_long_sub_window_is_not_cached_for_long(void **state) {
+	struct fixture *f = *state;
+	struct core_policy day = policy_with(100, 20);
+	day.time_window_ms = 86400000;
+	day.terms.sub_window_us = 86400000000;
+	day.terms.runs = 0;
+	policy_changes(f, day);
+	want(f, 1, "a", 1);
+	f->end_ns = f->now_ns + 80000000 * MS;
+	grants(f, 0, 0, 0);
+	expect_denied(f, 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	pass(f, 7000 * MS); /* others have returned what they didn't use */
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* The sub-window has long begun when the burst does. */
+static void a_burst_in_a_long_sub_window_asks_a_few_times_only(void **state) {
+	struct fixture *f = *state;
+	struct core_policy month = policy_with(1000000, 20);
+	unsigned before = f->batches;
+	month.time_window_ms = 2592000000;
+	month.terms.sub_window_us = 2592000000000;
+	month.terms.runs = 0;
+	policy_changes(f, month);
+	f->end_ns = f->now_ns + 1000000000 * MS;
+	for (uint32_t i = 0; i < 5000; i++) {
+		struct app_decision decision = app(f, "a", 1);
+		if (decision.verdict == APP_ASKS) {
+			want(f, i, "a", 1);
+			grants(f, f->asked[0].want, 0, 900000);
+			expect_allowed(f, i);
+		} else if (decision.low) {
+			low(f, "a");
+			if (f->asked_count)
+				grants(f, f->asked[0].want, 0, 900000);
+		}
+		pass(f, MS);
+	}
+	assert_in_range(f->batches - before, 1, 60);
+}
+
 static void a_short_answer_counts_as_unknown(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -436,6 +490,9 @@ int main(void) {
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
+		STEP(answers_that_are_always_late_end_in_a_denial),
+		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
+		STEP(a_burst_in_a_long_sub_window_asks_a_few_times_only),
 		STEP(a_short_answer_counts_as_unknown),
 		STEP(drain_returns_everything_and_is_done),
 	};

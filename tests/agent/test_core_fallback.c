@@ -87,7 +87,7 @@ static void what_is_spent_of_the_databases_leases_counts_in_fallback(void **stat
 	grants(f, 10, 0, 90);
 	expect_allowed(f, 1);
 	stays_away(f);
-	assert_int_equal(1 + admit_all(f, "a"), 20);
+	assert_int_equal(admit_all(f, "a"), 20); /* with the 9 that were left; the one from before is none of the fallback's */
 }
 
 static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) {
@@ -99,7 +99,21 @@ static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) 
 	for (int i = 0; i < 9; i++)
 		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
 	pass(f, 60 * MS);
-	assert_int_equal(10 + admit_all(f, "a"), 20);
+	assert_int_equal(9 + admit_all(f, "a"), 20);
+}
+
+static void who_is_blocked_stays_so_in_fallback(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant blocked = grant_of(f, 0, 0, 0);
+	blocked.max_requests = 0;
+	blocked.retry_us = -1;
+	answers(f, LEASE_DONE, &blocked);
+	expect_denied(f, 1);
+	stays_away(f);
+	pass(f, 2 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 0);
+	assert_int_equal(admit_all(f, "b"), 20);
 }
 
 /* ---- Back ------------------------------------------------------------------------------- */
@@ -150,6 +164,24 @@ static void the_charge_is_clamped_to_the_limit_and_to_what_is_recent(void **stat
 	admit_all(f, "a");
 	comes_up(f);
 	assert_int_equal(f->asked[0].charge, 5);
+}
+
+static void a_long_window_is_charged_for_all_short_fallback_windows(void **state) {
+	struct fixture *f = *state;
+	struct core_policy hour = policy_with(1000, 20);
+	hour.time_window_ms = 3600000;
+	hour.terms.sub_window_us = 360000000;
+	policy_changes(f, hour);
+	stays_away(f);
+	int admitted = 0;
+	for (int i = 0; i < 3; i++) {
+		admitted += admit_all(f, "a");
+		pass(f, 30 * SUB_MS * MS);
+	}
+	assert_int_equal(admitted, 60);
+	pass(f, 1000 * SUB_MS * MS); /* quiet, for many fallback windows */
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 60);
 }
 
 static void a_charge_whose_answer_is_lost_is_made_again(void **state) {
@@ -405,7 +437,9 @@ int main(void) {
 		STEP(flapping_gives_no_new_fallback_limit),
 		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
 		STEP(a_lease_that_ended_before_the_client_asked_counts_too),
+		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
+		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
 		STEP(the_charge_is_clamped_to_the_limit_and_to_what_is_recent),
 		STEP(a_charge_whose_answer_is_lost_is_made_again),
 		STEP(leases_of_fallback_end_when_it_does),

@@ -141,12 +141,23 @@ static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
 	store_memory_owe(store, 1, "debtor", 6, 1);
-	store_memory_expire(store, NOW + 11 * 100000, 1 << 20);
+	store_memory_expire(store, NOW + 11 * 100000, 0, 1 << 20);
 	assert_int_equal(store_memory_count(store), 2);
-	store_memory_expire(store, NOW + 70 * 100000, 1 << 20);
+	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
 	assert_int_equal(store_memory_count(store), 1);
 	assert_int_equal(owes("debtor"), 1);
-	store_memory_expire(store, NOW + 70 * 100000, 1 << 20);
+	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
+	assert_int_equal(store_memory_count(store), 0);
+}
+
+static void what_is_owed_is_kept_for_the_policys_window(void **state) {
+	(void)state;
+	int64_t window_us = 3600 * INT64_C(1000000);
+	take("a", NOW, 10);
+	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
+	assert_int_equal(store_memory_count(store), 1);
+	assert_int_equal(owes("a"), 10);
+	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
 	assert_int_equal(store_memory_count(store), 0);
 }
 
@@ -158,7 +169,7 @@ static void expiry_goes_round_in_small_steps(void **state) {
 		take(id, NOW, 1);
 	}
 	for (int i = 0; i < 1024 / 16; i++)
-		store_memory_expire(store, NOW + 100 * 100000, 16);
+		store_memory_expire(store, NOW + 100 * 100000, 0, 16);
 	assert_int_equal(store_memory_count(store), 0);
 }
 
@@ -185,7 +196,7 @@ static void it_only_stores(void **state) {
 		grant_take(&rings[n], &own, &request, t_us, 1, &expected);
 		assert_memory_equal(&got, &expected, sizeof got);
 		if (i % 1000 == 0)
-			store_memory_expire(store, t_us, 1 << 20);
+			store_memory_expire(store, t_us, 0, 1 << 20);
 	}
 }
 
@@ -199,6 +210,7 @@ int main(void) {
 		TEST(what_is_owed_is_grants_less_returns),
 		TEST(collecting_names_every_debtor_once),
 		TEST(the_idle_go_when_nothing_depends_on_them),
+		TEST(what_is_owed_is_kept_for_the_policys_window),
 		TEST(expiry_goes_round_in_small_steps),
 		TEST(it_only_stores),
 	};

@@ -128,6 +128,25 @@ static void a_lease_is_good_until_its_deadline(void **state) {
 	assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS);
 }
 
+static void what_was_drained_does_not_open_the_next_lease_early(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 1, 5, 0, NOW + 58000000000); /* of a policy with long sub-windows, which has changed */
+	table_drain(table, slot, 1);
+	publish(slot, 0, 5, NOW + 1000, NOW + 100000);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS);
+	assert_int_equal(app("a", 1, NOW + 1000).verdict, APP_ALLOWED);
+}
+
+static void without_its_next_lease_the_current_one_stays_open(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	publish(slot, 0, 5, 0, NOW + 1000);
+	publish(slot, 1, 5, NOW + 1000, NOW + 2000);
+	table_drain(table, slot, 1);
+	assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
+}
+
 static void the_next_lease_waits_for_its_start(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
@@ -353,6 +372,8 @@ int main(void) {
 		TEST(both_buckets_fill_up_and_then_there_is_no_room),
 		TEST(nothing_of_the_last_client_is_left_for_the_next),
 		TEST(a_lease_is_good_until_its_deadline),
+		TEST(what_was_drained_does_not_open_the_next_lease_early),
+		TEST(without_its_next_lease_the_current_one_stays_open),
 		TEST(the_next_lease_waits_for_its_start),
 		TEST(fallback_credits_are_marked),
 		TEST(the_agent_takes_like_an_app),
