@@ -2,6 +2,10 @@
  * declaration.c - an app says what a policy's limits are. The database decides
  * what comes of it: it is created, changed, or pinned by an operator. While the
  * database is away the app's word counts on this host, and is passed on later.
+ *
+ * One declaration is under way at a time, since leases share the connection and a
+ * declaration may have to wait for an operator's transaction. What many processes
+ * declare alike at once, as they do after a deploy, is asked once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +29,14 @@ static void unlink_declaration(struct declaration *d) {
 	while (*at != d)
 		at = &(*at)->next;
 	*at = d->next;
-	free(d);
+}
+
+static void append_declaration(struct declaration *d) {
+	struct declaration **at = &d->agent->declarations;
+	while (*at)
+		at = &(*at)->next;
+	*at = d;
+	d->next = NULL;
 }
 
 static void reply(struct agent *agent, server_peer peer, uint32_t serial, int status, int index, bool pinned) {
@@ -43,6 +54,23 @@ static void finish(struct declaration *d, int status, int index) {
 	              !policy_limits_equal(&d->row, &d->agent->policies.policy[index].row);
 	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
 	unlink_declaration(d);
+	free(d);
+}
+
+static bool is_alike(const struct declaration *a, const struct declaration *b) {
+	return a->flags == b->flags && strcmp(a->row.name, b->row.name) == 0 && policy_limits_equal(&a->row, &b->row);
+}
+
+/* The database's answer to one is its answer to all that say the same. */
+static void finish_alike(struct declaration *d, int status, int index) {
+	struct agent *agent = d->agent;
+	for (struct declaration *other = agent->declarations, *next; other; other = next) {
+		next = other->next;
+		if (other != d && is_alike(other, d))
+			finish(other, status, index);
+	}
+	finish(d, status, index);
+	declarations_resume(agent);
 }
 
 /* ---- Without the database --------------------------------------------------- */
@@ -84,8 +112,11 @@ static void decide_locally(struct declaration *d) {
 
 /* ---- With the database ------------------------------------------------------ */
 
+/* With the next heartbeat, after the others: they may not have to wait for what this one waits for. */
 static void ask_again_later(struct declaration *d) {
 	d->under_way = false;
+	unlink_declaration(d);
+	append_declaration(d);
 }
 
 static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
@@ -106,10 +137,7 @@ static void on_policies(void *context, enum lease_outcome outcome, const struct 
 		if (index >= 0)
 			agent_apply_policy(agent, index, true);
 	}
-	if (!found)
-		finish(d, STINT_ENOPOLICY, -1);
-	else
-		finish(d, index < 0 ? STINT_EFULL : 0, index);
+	finish_alike(d, !found ? STINT_ENOPOLICY : index < 0 ? STINT_EFULL : 0, found ? index : -1);
 	agent_pump(agent);
 }
 
@@ -138,14 +166,19 @@ static void ask_database(struct declaration *d) {
 		database_declare(database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
 }
 
+static bool one_is_under_way(const struct agent *agent) {
+	for (const struct declaration *d = agent->declarations; d; d = d->next)
+		if (d->under_way)
+			return true;
+	return false;
+}
+
 static void proceed(struct declaration *d) {
 	struct agent *agent = d->agent;
 	enum core_state state = core_state(agent->core);
-	if (d->under_way)
-		return;
 	if (!agent->database || state == CORE_FALLBACK)
 		decide_locally(d);
-	else if (agent->link.synced)
+	else if (agent->link.synced && !one_is_under_way(agent))
 		ask_database(d);
 }
 
@@ -159,14 +192,13 @@ void declaration_on_message(void *context, server_peer peer, const struct wire_d
 		return;
 	}
 	*d = (struct declaration){
-		.next = agent->declarations,
 		.agent = agent,
 		.peer = peer,
 		.serial = message->head.serial,
 		.flags = message->head.flags,
 		.row = row,
 	};
-	agent->declarations = d;
+	append_declaration(d);
 	proceed(d);
 	agent_pump(agent);
 }
@@ -174,7 +206,8 @@ void declaration_on_message(void *context, server_peer peer, const struct wire_d
 void declarations_resume(struct agent *agent) {
 	for (struct declaration *d = agent->declarations, *next; d; d = next) {
 		next = d->next;
-		proceed(d);
+		if (!d->under_way)
+			proceed(d);
 	}
 }
 
@@ -184,6 +217,9 @@ void declarations_forget_database(struct agent *agent) {
 }
 
 void declarations_free(struct agent *agent) {
-	while (agent->declarations)
-		unlink_declaration(agent->declarations);
+	while (agent->declarations) {
+		struct declaration *d = agent->declarations;
+		unlink_declaration(d);
+		free(d);
+	}
 }
