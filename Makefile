@@ -70,45 +70,49 @@ LIB := \
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/agent.c \
-	agent/client.c \
 	agent/config.c \
-	agent/core.c \
-	agent/core_batch.c \
-	agent/core_fallback.c \
-	agent/core_lease.c \
-	agent/database.c \
-	agent/database_calls.c \
-	agent/database_hello.c \
-	agent/database_operation.c \
 	agent/declaration.c \
-	agent/grant.c \
-	agent/heap.c \
 	agent/link.c \
 	agent/log.c \
-	agent/migrations.c \
 	agent/notify.c \
-	agent/output.c \
-	agent/pg.c \
-	agent/pgarray.c \
 	agent/policy.c \
 	agent/server.c \
 	agent/shm.c \
 	agent/status.c \
-	agent/store_memory.c \
-	agent/table.c
+	agent/command/migrations.c \
+	agent/command/output.c \
+	agent/core/answer.c \
+	agent/core/batch.c \
+	agent/core/client.c \
+	agent/core/core.c \
+	agent/core/fallback.c \
+	agent/core/grant.c \
+	agent/core/heap.c \
+	agent/core/leases.c \
+	agent/core/op.c \
+	agent/core/place.c \
+	agent/core/store_memory.c \
+	agent/core/sweep.c \
+	agent/core/table.c \
+	agent/database/calls.c \
+	agent/database/database.c \
+	agent/database/hello.c \
+	agent/database/operation.c \
+	agent/database/pg.c \
+	agent/database/pgarray.c
 
 STINT := \
-	agent/agent_status.c \
-	agent/cmd_check.c \
-	agent/cmd_client.c \
-	agent/cmd_db.c \
-	agent/cmd_policy.c \
-	agent/cmd_status.c \
-	agent/command.c \
-	agent/migrations.c \
-	agent/output.c \
-	agent/query.c \
-	agent/stint.c
+	agent/command/agent_status.c \
+	agent/command/cmd_check.c \
+	agent/command/cmd_client.c \
+	agent/command/cmd_db.c \
+	agent/command/cmd_policy.c \
+	agent/command/cmd_status.c \
+	agent/command/command.c \
+	agent/command/migrations.c \
+	agent/command/output.c \
+	agent/command/query.c \
+	agent/command/stint.c
 
 MIGRATIONS := \
 	sql/001_limiter/01_role.sql \
@@ -242,7 +246,7 @@ $(BUILD)/agent.a: $(agent_objects) $(BUILD)/lists
 $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS)
 
-$(BUILD)/stint: $(stint_objects) $(BUILD)/agent/pg.o $(BUILD)/libstint.a
+$(BUILD)/stint: $(stint_objects) $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
 
 $(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS) $(BUILD)/lists
@@ -261,10 +265,10 @@ $(BUILD)/lists: FORCE
 $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
 
-$(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent/pg.o $(BUILD)/libstint.a
+$(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
 
-$(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/grant.o
+$(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/core/grant.o
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
 
 # These look inside, at the parts.
@@ -277,7 +281,7 @@ $(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent
 # The library sees itself only; everything else sees the library's headers. libpq is for one file.
 $(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden
 $(BUILD)/agent/%.o $(BUILD)/sql_embed.o: PART = -fPIE -Ilib -Iagent
-$(BUILD)/agent/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
+$(BUILD)/agent/database/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
 $(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
 
 compile = $(call say,CC,$@)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(HARDEN) $(PART) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<

@@ -12,7 +12,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 #include "log.h"
 #include "notify.h"
 

@@ -13,12 +13,12 @@
 #include <stdint.h>
 
 #include "config.h"
-#include "core.h"
-#include "database.h"
+#include "core/core.h"
+#include "database/database.h"
 #include "policy.h"
 #include "server.h"
 #include "shm.h"
-#include "table.h"
+#include "core/table.h"
 
 struct event;
 struct event_base;

@@ -9,9 +9,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 #include "log.h"
-#include "pg.h"
+#include "database/pg.h"
 
 #define TEXT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
 #define NUMBER(field) offsetof(struct config, field), 0

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 #include "agent.h"
 #include "log.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 #include "agent.h"
 #include "log.h"
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 
 static bool in_range(int64_t value, int64_t least, int64_t most) {
 	return value >= least && value <= most;

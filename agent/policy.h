@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../lib/layout.h"
-#include "../lib/wire.h"
-#include "core.h"
-#include "database.h"
+#include "layout.h"
+#include "wire.h"
+#include "core/core.h"
+#include "database/database.h"
 
 struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../lib/layout.h"
-#include "../lib/stint.h"
+#include "layout.h"
+#include "stint.h"
 #include "log.h"
 
 /* Group members may connect: who may connect is who may limit. The directory above decides for everybody else. */

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../lib/wire.h"
+#include "wire.h"
 
 struct event_base;
 struct server;

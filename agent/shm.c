@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "table.h"
+#include "core/table.h"
 
 #define NAME_BYTES 256
 #define OBJECT_MODE 0600

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../lib/layout.h"
+#include "layout.h"
 
 struct shm {
 	struct directory_header *directory;

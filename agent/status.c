@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../lib/stint.h"
+#include "stint.h"
 #include "agent.h"
 
 const char *status_state_name(enum core_state state) {

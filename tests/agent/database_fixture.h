@@ -20,8 +20,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "database.h"
-#include "pg.h"
+#include "database/database.h"
+#include "database/pg.h"
 
 #define TIMEOUT_MS 600  /* of the database under test: several times what a busy machine needs for an answer */
 #define PATIENCE_MS 15000 /* of a test, for what must come */

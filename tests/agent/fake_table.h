@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "random.h"
-#include "table.h"
+#include "core/table.h"
 
 struct fake_table {
 	struct directory_header *directory;

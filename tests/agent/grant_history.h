@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "grant.h"
+#include "core/grant.h"
 #include "random.h"
 
 #define EPOCH_US INT64_C(1700000000000000)

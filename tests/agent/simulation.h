@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "core/core.h"
 #include "fake_table.h"
-#include "heap.h"
+#include "core/heap.h"
 #include "random.h"
 #include "stint.h"
 

@@ -9,9 +9,9 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "client.h"
+#include "core/client.h"
 #include "random.h"
-#include "table.h"
+#include "core/table.h"
 
 #define CAPACITY 500
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "heap.h"
+#include "core/heap.h"
 #include "random.h"
 
 static void an_empty_heap_has_nothing_due(void **state) {

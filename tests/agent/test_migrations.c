@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migrations.h"
-#include "pg.h"
+#include "command/migrations.h"
+#include "database/pg.h"
 
 const struct embedded_migration embedded_migrations[] = {
 	{1, "one", "1"},

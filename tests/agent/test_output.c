@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "output.h"
+#include "command/output.h"
 
 static void check_printable(const char *text, const char *wanted) {
 	char *printable = output_printable(text);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "random.h"
-#include "store_memory.h"
+#include "core/store_memory.h"
 
 #define NOW INT64_C(5000000000)
 

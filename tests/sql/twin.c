@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "grant.h"
+#include "core/grant.h"
 #include "random.h"
 
 static uint64_t state;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pg.h"
+#include "database/pg.h"
 #include "stint.h"
 
 /* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pg.h"
+#include "database/pg.h"
 #include "process.h"
 
 #define SCRIPT     "tests/support/pg-cluster"

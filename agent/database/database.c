@@ -24,7 +24,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "database_private.h"
+#include "private.h"
 #include "pg.h"
 
 /* A server that restarts is back within a second or so; a dead one isn't worth more than one try in 2 s. */

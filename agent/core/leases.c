@@ -1,5 +1,5 @@
 /*
- * core_lease.c - leases: how large, into the table, out of it again, and when.
+ * leases.c - leases: how large, into the table, out of it again, and when.
  *
  * A client has two banks, for two consecutive sub-windows. The agent's private
  * record says what each was given; the table says what is left of it.
@@ -7,8 +7,8 @@
  *     now |---- current ----|---- next ----|
  *                      ^ lead: time to lease the next one, if the client is busy
  */
-#include "../lib/stint.h"
-#include "core_internal.h"
+#include "internal.h"
+#include "stint.h"
 
 /* A lease should last about this long at the client's rate: half a sub-window, but neither so short that
  * every check asks nor so long that credits lie idle here while another host needs them. */

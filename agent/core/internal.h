@@ -1,10 +1,14 @@
 /*
- * core_internal.h - shared by core*.c only.
+ * internal.h - shared by the core's files only.
  *
- *   core.c           events of apps and policies; finding and evicting clients
- *   core_batch.c     requests: queueing, sending, what an answer means to those who wait
- *   core_lease.c     leases: sizes, putting them into the table and taking them out, timers
- *   core_fallback.c  the way into fallback and back
+ *   core.c      events of apps, policies and the database; time
+ *   place.c     finding a client in the table, or making room for it
+ *   sweep.c     who is idle leaves, what was scribbled over is put back
+ *   op.c        one client's request: who waits for it, in which queue
+ *   batch.c     sending requests to the store, many at a time
+ *   answer.c    what a store's answer means
+ *   leases.c    leases: sizes, into the table and out of it again, timers
+ *   fallback.c  the way into fallback and back
  */
 #ifndef STINT_CORE_INTERNAL_H
 #define STINT_CORE_INTERNAL_H
@@ -88,10 +92,6 @@ struct core {
 	bool draining;
 };
 
-/* core.c */
-void client_forget(struct core *core, uint32_t index);
-uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len); /* found or made; CLIENT_NONE: no room */
-
 static inline struct client *client_at(struct core *core, uint32_t index) {
 	return &core->pool.clients[index];
 }
@@ -108,16 +108,41 @@ static inline const struct grant_terms *terms_now(const struct core *core, const
 	return core->state == CORE_FALLBACK ? &policy->fallback_terms : &policy->terms;
 }
 
-/* core_batch.c */
-struct op *op_for(struct core *core, uint32_t client); /* the client's op, made if there is none; NULL without memory */
-void op_make_urgent(struct core *core, struct op *op);
-int op_add_waiter(struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns);
-void batch_flush(struct core *core, int64_t now_ns);
-void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
+static inline bool is_orphan(uint32_t owner) {
+	return owner == TABLE_ORPHAN || owner == TABLE_ORPHAN_IDLE;
+}
+
+/* place.c */
+uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len); /* found or made; CLIENT_NONE: no room */
+uint32_t client_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len);
+void client_forget(struct core *core, uint32_t index);
+
+/* sweep.c */
+void sweep_step(struct core *core, int64_t now_ns);
+
+/* op.c */
 void ops_init(struct core *core);
 void ops_deinit(struct core *core);
+struct op *op_for(struct core *core, uint32_t client); /* the client's op, made if there is none; NULL without memory */
+uint32_t op_index(const struct core *core, const struct op *op);
+void op_enqueue(struct core *core, struct op *op, enum op_state state);
+void op_dequeue(struct core *core, struct op *op);
+void op_make_urgent(struct core *core, struct op *op);
+void op_requeue(struct core *core, struct op *op); /* back into a queue if there is more to ask for, else freed */
+void op_free(struct core *core, struct op *op);
+int op_add_waiter(struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns);
+void op_pop_waiter(struct op *op);
+void op_drop_expired(struct op *op, int64_t now_ns);
 
-/* core_lease.c */
+/* batch.c */
+void batch_flush(struct core *core, int64_t now_ns);
+
+/* answer.c */
+void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns);
+void answer_unserved(struct core *core, struct op *op, int64_t now_ns);
+void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
+
+/* leases.c */
 void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
 void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
@@ -140,7 +165,7 @@ static inline int64_t lease_starts_ns(const struct grant_terms *terms, int64_t r
 	return received_ns + (duration_us - terms->slack_us / 2) * NS_PER_US;
 }
 
-/* core_fallback.c */
+/* fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
 void fallback_absorb(struct core *core, uint32_t client);
 void fallback_leave(struct core *core, int64_t now_ns);

@@ -1,5 +1,5 @@
 /*
- * database_operation.c - where operations come from, and the lists that they wait in.
+ * operation.c - where operations come from, and the lists that they wait in.
  *
  * An operation that has ended is kept for the next one, and some are made in advance: no
  * operation can be refused for lack of memory, since its callback would have to run
@@ -7,7 +7,7 @@
  */
 #include <stdlib.h>
 
-#include "database_private.h"
+#include "private.h"
 #include "pg.h"
 
 #define SPARE_OPERATIONS 64 /* several times what is under way at once in a busy agent */

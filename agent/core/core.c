@@ -1,22 +1,16 @@
 /*
- * core.c - what apps ask and what policies say; who is in the table and who has
- * to leave it.
+ * core.c - the events: what apps ask, what policies and the database say, and time.
  */
 #include "core.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/stint.h"
-#include "core_internal.h"
+#include "internal.h"
+#include "stint.h"
 
 /* Clients that the table has no room for are remembered while they have a request under way. */
 #define TABLELESS_MAX 65536u
-
-/* A client leaves after this many sweeps without use, so a sweep takes a quarter of the idle timeout. */
-#define IDLE_SWEEPS 4u
-#define SWEEP_STEP_NS (50 * NS_PER_MS)
-#define EXPIRE_CHAINS_PER_STEP 256 /* of the memory store */
 
 int core_new(struct core **out, struct table *table, int64_t now_ns, const struct core_options *options,
              const struct core_io *io, void *context) {
@@ -50,159 +44,6 @@ void core_free(struct core *core) {
 	heap_deinit(&core->timers);
 	client_pool_deinit(&core->pool);
 	free(core);
-}
-
-/* ---- Finding a client, and room for it ------------------------------------ */
-
-static bool is_orphan(uint32_t owner) {
-	return owner == TABLE_ORPHAN || owner == TABLE_ORPHAN_IDLE;
-}
-
-static bool same_client(const struct client *client, uint16_t policy, const char *id, uint8_t id_len) {
-	return client->policy == policy && client->id_len == id_len && memcmp(client->id, id, id_len) == 0;
-}
-
-/* The slot of this client: its owner, or an orphan with its key; TABLE_NO_SLOT. */
-static uint32_t find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
-	uint32_t cursor = 0;
-	for (uint32_t slot; (slot = table_next_candidate(core->table, place, &cursor)) != TABLE_NO_SLOT;) {
-		uint32_t owner = core->table->owner[slot];
-		if (is_orphan(owner) ? table_key_matches(core->table, slot, place) : same_client(client_at(core, owner), policy, id, id_len))
-			return slot;
-	}
-	return TABLE_NO_SLOT;
-}
-
-/* An orphan's leases go on: their deadlines hold, clamped in case somebody wrote over them; what they were granted isn't
- * known, so nothing of them is returned. */
-static void adopt(struct core *core, uint32_t index, uint32_t slot) {
-	struct client *client = client_at(core, index);
-	const struct core_policy *policy = policy_of(core, client);
-	table_adopt(core->table, slot, index, client->policy);
-	client->slot = slot;
-	for (int bank = 0; bank < 2; bank++) {
-		int64_t latest_ns = core->now_ns + 2 * policy->terms.sub_window_us * NS_PER_US;
-		int64_t deadline_ns = table_deadline(core->table, slot, bank);
-		uint32_t credits = table_credits(core->table, slot, bank);
-		bool fallback = table_is_fallback(core->table, slot, bank);
-		if (deadline_ns <= core->now_ns || deadline_ns > latest_ns || credits == 0 || credits > (uint32_t)policy->terms.max_requests ||
-		    (fallback && core->state != CORE_FALLBACK)) {
-			table_drain(core->table, slot, bank);
-			continue;
-		}
-		if (fallback)
-			client->flags |= (uint8_t)(CLIENT_BANK_FALLBACK << bank);
-		client->lease[bank].deadline_ns = deadline_ns;
-		client->granted[bank] = credits;
-	}
-}
-
-static uint32_t *tableless_list(struct core *core, const struct place *place) {
-	return &core->tableless[place->key & (TABLELESS_LISTS - 1)];
-}
-
-static uint32_t find_tableless(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
-	uint32_t index = *tableless_list(core, place);
-	while (index != CLIENT_NONE && !same_client(client_at(core, index), policy, id, id_len))
-		index = client_at(core, index)->next_tableless;
-	return index;
-}
-
-static void link_tableless(struct core *core, const struct place *place, uint32_t index) {
-	uint32_t *list = tableless_list(core, place);
-	client_at(core, index)->next_tableless = *list;
-	*list = index;
-	core->counters.tableless++;
-}
-
-static void unlink_tableless(struct core *core, uint32_t index) {
-	const struct client *client = client_at(core, index);
-	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
-	uint32_t *at = tableless_list(core, &place);
-	while (*at != index)
-		at = &client_at(core, *at)->next_tableless;
-	*at = client->next_tableless;
-}
-
-void client_forget(struct core *core, uint32_t index) {
-	struct client *client = client_at(core, index);
-	if (client->slot != TABLE_NO_SLOT)
-		table_release(core->table, client->slot);
-	else
-		unlink_tableless(core, index);
-	client_free(&core->pool, index);
-}
-
-/* How much this slot deserves to be evicted: 0 not at all. */
-static uint32_t idleness(struct core *core, uint32_t slot) {
-	uint32_t owner = core->table->owner[slot];
-	if (owner == TABLE_ORPHAN_IDLE)
-		return UINT32_MAX;
-	if (owner > TABLE_OWNER_MAX)
-		return 0;
-	const struct client *client = client_at(core, owner);
-	return client->op == NO_OP && !(client->flags & CLIENT_INDEBTED) ? client->idle : 0;
-}
-
-static void evict(struct core *core, uint32_t slot) {
-	uint32_t owner = core->table->owner[slot];
-	if (is_orphan(owner)) {
-		table_release(core->table, slot);
-		return;
-	}
-	for (int bank = 0; bank < 2; bank++)
-		lease_settle(core, owner, bank, false);
-	client_forget(core, owner);
-}
-
-/* Both buckets are full: the one longest unused gives way; what it still holds is burnt. If nobody is idle, there is no room. */
-static bool make_room(struct core *core, const struct place *place) {
-	uint32_t victim = TABLE_NO_SLOT, most = 0;
-	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
-		uint32_t slot = table_candidate(core->table, place, n);
-		uint32_t idle = idleness(core, slot);
-		if (idle > most) {
-			most = idle;
-			victim = slot;
-		}
-	}
-	if (victim == TABLE_NO_SLOT)
-		return false;
-	evict(core, victim);
-	core->counters.evicted_for_room++;
-	return true;
-}
-
-static uint32_t client_make(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
-	uint32_t index = find_tableless(core, place, policy, id, id_len);
-	if (index != CLIENT_NONE)
-		return index;
-	uint32_t slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
-	if (slot == TABLE_NO_SLOT && make_room(core, place))
-		slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
-	index = client_new(&core->pool, policy, id, id_len);
-	if (index != CLIENT_NONE && slot == TABLE_NO_SLOT) {
-		link_tableless(core, place, index);
-	} else if (index != CLIENT_NONE) {
-		core->table->owner[slot] = index;
-		client_at(core, index)->slot = slot;
-	} else if (slot != TABLE_NO_SLOT) {
-		table_release(core->table, slot);
-	}
-	return index;
-}
-
-uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
-	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = find_slot(core, &place, policy, id, id_len);
-	if (slot == TABLE_NO_SLOT)
-		return client_make(core, &place, policy, id, id_len);
-	if (!is_orphan(core->table->owner[slot]))
-		return core->table->owner[slot];
-	uint32_t index = client_new(&core->pool, policy, id, id_len);
-	if (index != CLIENT_NONE)
-		adopt(core, index, slot);
-	return index;
 }
 
 /* ---- Apps ------------------------------------------------------------------ */
@@ -362,7 +203,7 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = find_slot(core, &place, policy, id, id_len);
+	uint32_t slot = client_find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
 		return;
 	if (is_orphan(core->table->owner[slot])) {
@@ -416,57 +257,6 @@ void core_set_hosts(struct core *core, int live_hosts) {
 }
 
 /* ---- Time ------------------------------------------------------------------ */
-
-static void sweep_orphan(struct core *core, uint32_t slot) {
-	if (table_was_referenced(core->table, slot))
-		core->table->owner[slot] = TABLE_ORPHAN;
-	else if (core->table->owner[slot] == TABLE_ORPHAN)
-		core->table->owner[slot] = TABLE_ORPHAN_IDLE;
-	else
-		table_release(core->table, slot);
-}
-
-static void sweep_client(struct core *core, uint32_t index) {
-	struct client *client = client_at(core, index);
-	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
-	if (table_repair(core->table, client->slot, &place, client->policy))
-		core->counters.repaired++;
-	if (table_was_referenced(core->table, client->slot) || client->op != NO_OP)
-		client->idle = 0;
-	else if (client->idle < IDLE_SWEEPS)
-		client->idle++;
-	if (client->idle < IDLE_SWEEPS)
-		return;
-	for (int bank = 0; bank < 2; bank++)
-		lease_settle(core, index, bank, true);
-	if (client->flags & CLIENT_INDEBTED)
-		op_for(core, index);
-	if (client->op != NO_OP)
-		return; /* it has something to return, or to be charged, first */
-	client_forget(core, index);
-	core->counters.evicted_idle++;
-}
-
-/* What a fallback admitted matters for as long as the policy's window; a memory store owes nobody. */
-static int64_t longest_owed_us(const struct core *core) {
-	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
-}
-
-static void sweep_step(struct core *core, int64_t now_ns) {
-	int64_t steps = core->options.idle_timeout_ns / IDLE_SWEEPS / SWEEP_STEP_NS;
-	uint32_t slots = core->table->slot_count / (uint32_t)(steps > 0 ? steps : 1) + 1;
-	for (uint32_t i = 0; i < slots && core->table->used > 0; i++) {
-		core->sweep_slot = (core->sweep_slot + 1) % core->table->slot_count;
-		uint32_t owner = core->table->owner[core->sweep_slot];
-		if (is_orphan(owner))
-			sweep_orphan(core, core->sweep_slot);
-		else if (owner != TABLE_NO_OWNER)
-			sweep_client(core, owner);
-	}
-	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_owed_us(core), EXPIRE_CHAINS_PER_STEP);
-	table_repair_header(core->table);
-	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
-}
 
 void core_advance(struct core *core, int64_t now_ns) {
 	uint32_t client;

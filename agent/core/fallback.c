@@ -1,5 +1,5 @@
 /*
- * core_fallback.c - the database goes away, and comes back.
+ * fallback.c - the database goes away, and comes back.
  *
  * Away: leases that the database has counted stay good until their deadlines, or until the
  * client needs more. New ones come from the memory store, with the fallback's terms; what a client
@@ -12,8 +12,8 @@
  * The memory store keeps its counts: a database that comes and goes doesn't start
  * a new fallback limit each time.
  */
-#include "../lib/stint.h"
-#include "core_internal.h"
+#include "internal.h"
+#include "stint.h"
 
 void fallback_enter(struct core *core, int64_t now_ns) {
 	core->state = CORE_FALLBACK;

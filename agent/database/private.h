@@ -1,7 +1,7 @@
 /*
- * database_private.h - what the parts of the database module share: database.c (the
- * connection and its queue), database_operation.c (the operations in it),
- * database_hello.c (what is said after connecting) and database_calls.c (the
+ * private.h - what the parts of the database module share: database.c (the
+ * connection and its queue), operation.c (the operations in it),
+ * hello.c (what is said after connecting) and calls.c (the
  * statements). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
@@ -59,7 +59,7 @@ enum database_state {
 	DATABASE_OFF,        /* nobody asked for a connection yet */
 	DATABASE_WAITING,    /* until the next attempt */
 	DATABASE_CONNECTING, /* libpq at work */
-	DATABASE_GREETING,   /* connected; database_hello.c at work */
+	DATABASE_GREETING,   /* connected; hello.c at work */
 	DATABASE_UP,
 };
 
@@ -101,7 +101,7 @@ void database_came_up(struct database *, const struct database_hello *);
 /* Drops the connection, for the reason that was set as error, from the event loop. */
 void database_drop_soon(struct database *);
 
-/* ---- database_operation.c ---------------------------------------------------- */
+/* ---- operation.c ---------------------------------------------------- */
 
 void operation_append(struct operation_list *, struct operation *);
 void operation_prepend(struct operation_list *, struct operation *);
@@ -111,7 +111,7 @@ void operation_put_away(struct database *, struct operation *);
 bool operation_make_spares(struct database *); /* false: out of memory */
 void operation_free_all(struct operation *first);
 
-/* ---- database_hello.c -------------------------------------------------------- */
+/* ---- hello.c -------------------------------------------------------- */
 
 void hello_start(struct database *);
 /* Must the connection be dropped after an error with that SQLSTATE? */
@@ -119,7 +119,7 @@ bool hello_is_over(const char *sqlstate);
 /* Puts the words for a statement's error into the database's error. */
 void hello_explain(struct database *, const char *sqlstate, const char *message);
 
-/* ---- database_calls.c -------------------------------------------------------- */
+/* ---- calls.c -------------------------------------------------------- */
 
 extern const struct call *const database_calls[]; /* all that are prepared; ends in NULL */
 

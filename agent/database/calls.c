@@ -1,5 +1,5 @@
 /*
- * database_calls.c - the statements that the agent sends, one section each: how
+ * calls.c - the statements that the agent sends, one section each: how
  * its parameters are made and its answer is read. What the database answers is checked
  * before anybody sees it: an answer that can't be is treated like a broken connection.
  */
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "database_private.h"
+#include "private.h"
 #include "pg.h"
 #include "pgarray.h"
 #include "stint.h"

@@ -1,12 +1,12 @@
 /*
- * database_hello.c - what is said between connecting and `up`: the session's
+ * hello.c - what is said between connecting and `up`: the session's
  * settings, the schema's version, the statements, the channel, the host. Also the
  * words for errors that an operator can mend.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "database_private.h"
+#include "private.h"
 #include "pg.h"
 
 #define DATABASE_SCHEMA_VERSION 1 /* the newest migration in sql/ that this agent was written for */

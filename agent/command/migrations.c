@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "pg.h"
+#include "database/pg.h"
 
 /* Any number will do, as long as nothing else in the database locks it; this one spells "stint". */
 #define TAKE_LOCK "select pg_catalog.pg_advisory_xact_lock(495874305652)"

@@ -9,7 +9,7 @@
 
 #include "command.h"
 #include "output.h"
-#include "pg.h"
+#include "database/pg.h"
 
 json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params, int *pg_error) {
 	struct pg_rows rows = {0};

@@ -10,7 +10,7 @@
 #include "command.h"
 #include "migrations.h"
 #include "output.h"
-#include "pg.h"
+#include "database/pg.h"
 #include "query.h"
 
 #define SERVER_VERSION_MIN 150000 /* what the migrations are written for and tested with */

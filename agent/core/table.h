@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../lib/hash.h"
-#include "../lib/layout.h"
+#include "hash.h"
+#include "layout.h"
 
 #define TABLE_NO_SLOT UINT32_MAX
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "output.h"
-#include "pg.h"
+#include "database/pg.h"
 #include "stint.h"
 
 #define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */

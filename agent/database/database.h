@@ -35,7 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lease.h"
+#include "core/lease.h"
 
 struct event_base;
 struct database;

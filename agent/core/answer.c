@@ -1,0 +1,181 @@
+/*
+ * answer.c - what a store's answer means: to those who wait, to the table, and to what the client owes.
+ */
+#include <stdlib.h>
+
+#include "internal.h"
+#include "stint.h"
+
+/* How long a client whose row can't be had is denied without another try: a try holds up all others of this
+ * host for as long as the database waits for the lock. */
+#define UNSERVED_PAUSE_US 1000000
+
+/* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
+#define DENIAL_MAX_US 6000000
+
+/* Answers in a row that came when their sub-window was over: the round trip is too long for this policy. */
+#define LATE_MAX 3
+
+void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
+	if (verdict->status == 0)
+		*(verdict->allowed ? &core->counters.allowed : &core->counters.denied) += 1;
+	core->io.verdict(core->context, peer, serial, verdict);
+}
+
+static void refuse_waiters(struct core *core, struct op *op, int status) {
+	for (; op->first; op_pop_waiter(op))
+		send_verdict(core, op->first->peer, op->first->serial, &(struct core_verdict){.status = status});
+}
+
+static int64_t us_to_ms_up(int64_t us) {
+	return us < 0 ? -1 : (us + 999) / 1000;
+}
+
+struct answer { /* of a store, to one op */
+	const struct lease_grant *grant;
+	int64_t deadline_ns;
+	int32_t left;          /* of what was granted */
+	uint32_t least_denied; /* 0: nobody was */
+	bool fallback;
+};
+
+static struct core_verdict verdict_for(const struct answer *a, uint32_t cost, bool allowed) {
+	struct core_verdict verdict = {
+		.allowed = allowed,
+		.source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE,
+		.deadline_ns = a->deadline_ns,
+		.limit = a->grant->max_requests,
+		.remaining = (int64_t)a->grant->remaining + a->left,
+		.reset_after_ms = us_to_ms_up(a->grant->reset_us),
+	};
+	if (!allowed) {
+		int64_t retry_us = a->grant->retry_us ? a->grant->retry_us : a->grant->starts_in_us;
+		verdict.retry_after_ms = (int64_t)cost > a->grant->max_requests ? -1 : us_to_ms_up(retry_us);
+	}
+	return verdict;
+}
+
+/* In order of arrival; who doesn't fit is denied, and those behind may still fit. Who came after
+ * the request was sent takes what is left, and otherwise waits for the next answer. */
+static void serve_waiters(struct core *core, struct op *op, struct answer *answer, int64_t now_ns) {
+	op_drop_expired(op, now_ns);
+	uint32_t sent = op->sent_waiters;
+	for (struct waiter **at = &op->first; *at; sent -= sent > 0) {
+		struct waiter *waiter = *at;
+		bool allowed = (int64_t)waiter->cost <= answer->left;
+		if (!allowed && sent == 0 && answer->grant->remaining > 0) {
+			at = &waiter->next;
+			continue;
+		}
+		if (allowed)
+			answer->left -= (int32_t)waiter->cost;
+		else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
+			answer->least_denied = waiter->cost;
+		struct core_verdict verdict = verdict_for(answer, waiter->cost, allowed);
+		send_verdict(core, waiter->peer, waiter->serial, &verdict);
+		*at = waiter->next;
+		free(waiter);
+	}
+	op->last = &op->first;
+	while (*op->last)
+		op->last = &(*op->last)->next;
+}
+
+/* How much longer than the cached denial the client stays denied, if nobody returns credits. */
+static uint32_t denial_hint(const struct lease_grant *grant, int64_t cached_us) {
+	int64_t beyond_ms = (grant->retry_us - cached_us) / 1000;
+	if (grant->retry_us < 0)
+		return HINT_FOREVER;
+	return beyond_ms < 0 ? 0 : beyond_ms > INT32_MAX ? INT32_MAX : (uint32_t)beyond_ms;
+}
+
+/* Tells the table until when asking is of no use. Never beyond the next sub-window: others may return credits when
+ * theirs end; nor much longer than it takes a host to return what it doesn't use. Counted from the send time, since
+ * the answer's time is later. */
+static void cache_denial(struct core *core, const struct client *client, const struct answer *a, int64_t sent_ns) {
+	const struct lease_grant *grant = a->grant;
+	uint32_t cost = grant->remaining == 0 ? 1 : a->least_denied;
+	if (client->slot == TABLE_NO_SLOT)
+		return;
+	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
+	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
+	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost, denial_hint(grant, cached_us));
+}
+
+/* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
+ * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
+ * further consequence. */
+static void settle_charge(struct core *core, struct client *client, const struct lease_request *sent, const struct lease_grant *grant) {
+	struct core_policy *policy = policy_of(core, client);
+	int64_t owed = (int64_t)sent->charge - grant->charged;
+	core->counters.charged += (uint64_t)grant->charged;
+	if (owed <= 0 || !policy->relaxed || uses_memory(core) || grant->max_requests == 0)
+		return;
+	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
+	store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, (int32_t)(owed < most ? owed : most));
+	client->flags |= CLIENT_INDEBTED;
+}
+
+/* Remembered for a fallback, in which the database can't be asked. */
+static void note_blocked(struct client *client, bool blocked) {
+	if (blocked)
+		client->flags |= CLIENT_BLOCKED;
+	else
+		client->flags &= (uint8_t)~CLIENT_BLOCKED;
+}
+
+/*
+ * The database serves others, but not this client: somebody keeps its row locked. Strict means that
+ * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
+ */
+void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
+	struct client *client = client_at(core, op->client);
+	const struct core_policy *policy = policy_of(core, client);
+	int64_t pause_us = policy->terms.sub_window_us < UNSERVED_PAUSE_US ? policy->terms.sub_window_us : UNSERVED_PAUSE_US;
+	struct core_verdict verdict = {
+		.source = STINT_SOURCE_DATABASE,
+		.limit = policy->terms.max_requests,
+		.retry_after_ms = us_to_ms_up(pause_us),
+		.reset_after_ms = policy->time_window_ms,
+	};
+	op_drop_expired(op, now_ns);
+	for (; op->first; op_pop_waiter(op), core->counters.unserved++)
+		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	if (client->slot != TABLE_NO_SLOT)
+		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
+}
+
+/* The op is in no queue here. */
+void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns) {
+	struct client *client = client_at(core, op->client);
+	uint32_t index = op_index(core, op);
+	op->rejections = 0;
+	if (!grant->answered) {
+		refuse_waiters(core, op, STINT_ENOPOLICY);
+		op_requeue(core, op);
+		return;
+	}
+	struct answer answer = {
+		.grant = grant,
+		.left = grant->granted,
+		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
+		.fallback = core->state == CORE_FALLBACK,
+	};
+	settle_charge(core, client, &op->sent, grant);
+	if (!uses_memory(core))
+		note_blocked(client, grant->max_requests == 0);
+	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
+	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
+		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
+		lease_place(core, op->client, grant, sent_ns, now_ns, 0);
+		if (++core->ops[index].late >= LATE_MAX)
+			answer_unserved(core, &core->ops[index], now_ns);
+		op_requeue(core, &core->ops[index]);
+		return;
+	}
+	op->late = 0;
+	serve_waiters(core, op, &answer, now_ns);
+	lease_place(core, op->client, grant, sent_ns, now_ns, grant->granted - answer.left);
+	cache_denial(core, client, &answer, sent_ns);
+	op_requeue(core, &core->ops[index]);
+}

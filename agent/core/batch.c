@@ -1,0 +1,220 @@
+/*
+ * batch.c - sends requests to the store: many in one statement, one statement at a time; what comes meanwhile gathers
+ * for the next. Background requests go along with urgent ones, or after BACKGROUND_DELAY_NS by themselves.
+ */
+#include "internal.h"
+#include "stint.h"
+
+/* Long enough to gather, short against any sub-window in which others could use what is returned. */
+#define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
+
+/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, client by client, so
+ * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
+#define REJECTIONS_MAX 1
+
+static void count_waiters(struct op *op, struct lease_request *request) {
+	int64_t need = 0;
+	op->sent_waiters = 0;
+	for (const struct waiter *w = op->first; w; w = w->next) {
+		need += w->cost;
+		if (request->least == 0 || (int32_t)w->cost < request->least)
+			request->least = (int32_t)w->cost;
+		op->sent_waiters++;
+	}
+	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
+}
+
+/* What earlier leases left goes back; what was advanced without asking is counted. */
+static void attach_debts(struct core *core, struct op *op, struct client *client) {
+	if (client->flags & CLIENT_INDEBTED) {
+		int64_t owed = op->charge + store_memory_take_uncharged(core->memory, client->policy + 1, client->id, client->id_len);
+		op->charge = (int32_t)(owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : owed);
+		client->flags &= (uint8_t)~CLIENT_INDEBTED;
+	}
+	op->sent.charge = op->charge;
+	op->sent.return_sub_window = op->return_sub_window;
+	op->sent.return_first = op->return_first;
+	op->sent.return_second = op->return_second;
+	op->charge = 0;
+	op->return_sub_window = 0;
+	op->return_first = op->return_second = 0;
+}
+
+static void fill_request(struct core *core, struct op *op, int64_t now_ns) {
+	struct client *client = client_at(core, op->client);
+	op->sent = (struct lease_request){
+		.policy_id = policy_of(core, client)->policy_id,
+		.client_id = client->id,
+		.client_id_len = client->id_len,
+	};
+	count_waiters(op, &op->sent);
+	lease_size(core, client, op, now_ns, &op->sent);
+	op->wants_more = op->wants_next = false;
+}
+
+static bool asks_nothing(const struct lease_request *r) {
+	return r->need == 0 && r->want == 0 && r->next_want == 0 && r->charge == 0 && r->return_sub_window == 0;
+}
+
+/* ---- Memory: answered at once --------------------------------------------- */
+
+static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns) {
+	struct client *client = client_at(core, op->client);
+	const struct core_policy *policy = policy_of(core, client);
+	op_drop_expired(op, now_ns);
+	if (core->state == CORE_FALLBACK)
+		fallback_absorb(core, op->client);
+	fill_request(core, op, now_ns);
+	op->sent.policy_id = client->policy + 1;
+	struct lease_grant grant = {.answered = false};
+	struct grant_terms terms = *terms_now(core, policy);
+	if (client->flags & CLIENT_BLOCKED)
+		terms.max_requests = 0; /* by an operator: lenient is not for those */
+	if (policy->live)
+		store_memory_take(core->memory, &terms, &op->sent, now_ns / NS_PER_US, 1, &grant);
+	if (core->state == CORE_FALLBACK)
+		core->counters.fallback_granted += grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
+	answer_op(core, op, &grant, now_ns, now_ns);
+}
+
+/* Each op once: what asks again during the pass waits for the next one. */
+static void flush_to_memory(struct core *core, int64_t now_ns) {
+	uint32_t last = core->urgent.last;
+	for (uint32_t index = core->urgent.first, done = NO_OP; index != NO_OP && done != last; index = core->urgent.first) {
+		struct op *op = &core->ops[index];
+		done = index;
+		op_dequeue(core, op);
+		answer_from_memory(core, op, now_ns);
+	}
+	/* Charges and returns are for the database. A memory store takes its returns at once, see lease_settle(). */
+	while (core->background.first != NO_OP) {
+		struct op *op = &core->ops[core->background.first];
+		struct client *client = client_at(core, op->client);
+		op_dequeue(core, op);
+		if (op->charge > 0)
+			store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, op->charge);
+		op_free(core, op);
+	}
+}
+
+/* ---- The database ----------------------------------------------------------- */
+
+/* What was refused before goes alone. */
+static bool goes_along(const struct core *core, const struct op *op) {
+	return core->in_flight_count == 0 || (op->rejections == 0 && core->ops[core->in_flight[0]].rejections == 0);
+}
+
+static bool add_to_batch(struct core *core, struct op_queue *queue, struct lease_request *requests, int64_t now_ns) {
+	if (queue->first == NO_OP || core->in_flight_count == CORE_BATCH_MAX)
+		return false;
+	struct op *op = &core->ops[queue->first];
+	if (!goes_along(core, op))
+		return false;
+	struct client *client = client_at(core, op->client);
+	op_dequeue(core, op);
+	op_drop_expired(op, now_ns);
+	fill_request(core, op, now_ns);
+	attach_debts(core, op, client);
+	if (asks_nothing(&op->sent)) {
+		op_free(core, op);
+		return true;
+	}
+	op->state = OP_IN_FLIGHT;
+	requests[core->in_flight_count] = op->sent;
+	core->in_flight[core->in_flight_count++] = op_index(core, op);
+	return true;
+}
+
+static void flush_to_database(struct core *core, int64_t now_ns) {
+	struct lease_request requests[CORE_BATCH_MAX];
+	if (core->in_flight_count > 0 || core->state == CORE_CONNECTING)
+		return;
+	if (core->urgent.first == NO_OP && (core->background.first == NO_OP || now_ns < core->background_at_ns))
+		return;
+	while (add_to_batch(core, &core->urgent, requests, now_ns))
+		;
+	while (add_to_batch(core, &core->background, requests, now_ns))
+		;
+	if (core->in_flight_count == 0)
+		return;
+	core->sent_ns = now_ns;
+	core->counters.batches++;
+	core->counters.requests += core->in_flight_count;
+	core->io.take(core->context, core->hosts, requests, core->in_flight_count);
+}
+
+void batch_flush(struct core *core, int64_t now_ns) {
+	if (uses_memory(core))
+		flush_to_memory(core, now_ns);
+	else
+		flush_to_database(core, now_ns);
+	if (core->background.first == NO_OP)
+		core->background_at_ns = 0;
+	else if (core->background_at_ns == 0)
+		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
+}
+
+/* Something is wrong with these: burnt rather than asked for ever. */
+static void abandon_debts(struct core *core, struct op *op) {
+	if (op->charge > 0 && core->charges_left > 0)
+		core->charges_left--;
+	op->charge = 0;
+	op->return_sub_window = 0;
+}
+
+/* What was sent as charged, and what has been admitted in advance since then. */
+static void charge_again(struct op *op) {
+	int64_t charge = (int64_t)op->charge + op->sent.charge;
+	op->charge = (int32_t)(charge > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : charge);
+}
+
+/* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
+ * more likely to be still on the books.) */
+static void reject(struct core *core, struct op *op, int64_t now_ns) {
+	charge_again(op);
+	if (op->return_sub_window == 0) {
+		op->return_sub_window = op->sent.return_sub_window;
+		op->return_first = op->sent.return_first;
+		op->return_second = op->sent.return_second;
+	}
+	if (op->rejections++ < REJECTIONS_MAX || !op->first) {
+		if (op->rejections > REJECTIONS_MAX + 1)
+			abandon_debts(core, op);
+	} else {
+		answer_unserved(core, op, now_ns);
+		op->rejections = 0;
+	}
+	op_requeue(core, op);
+}
+
+/* The connection broke: what was asked may have been granted, charged and returned. Returns are never
+ * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
+static void give_up(struct core *core, struct op *op) {
+	charge_again(op);
+	op_requeue(core, op);
+}
+
+void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
+	core->now_ns = now_ns;
+	size_t sent = core->in_flight_count;
+	int64_t sent_ns = core->sent_ns, took_ns = now_ns - core->sent_ns;
+	core->in_flight_count = 0;
+	core->unanswered_since_ns = outcome == LEASE_UNKNOWN ? sent_ns : 0;
+	if (outcome == LEASE_DONE && count != sent)
+		outcome = LEASE_UNKNOWN;
+	if (outcome == LEASE_DONE)
+		core->rtt_ns = core->rtt_ns ? core->rtt_ns + (took_ns - core->rtt_ns) / 8 : took_ns;
+	for (size_t i = 0; i < sent; i++) {
+		struct op *op = &core->ops[core->in_flight[i]];
+		if (op->sent.charge > 0 && core->charges_left > 0 && outcome == LEASE_DONE)
+			core->charges_left--;
+		if (outcome == LEASE_DONE)
+			answer_op(core, op, &grants[i], sent_ns, now_ns);
+		else if (outcome == LEASE_REJECTED)
+			reject(core, op, now_ns);
+		else
+			give_up(core, op);
+	}
+	if (core->state == CORE_RESYNC && core->charges_left == 0)
+		core->state = CORE_IN_STEP;
+}

@@ -1,0 +1,61 @@
+/*
+ * sweep.c - goes round the table in small steps: who is idle leaves, what somebody scribbled over is put
+ * back, and the memory store drops what nothing depends on.
+ */
+#include "internal.h"
+
+/* A client leaves after this many sweeps without use, so a sweep takes a quarter of the idle timeout. */
+#define IDLE_SWEEPS 4u
+#define SWEEP_STEP_NS (50 * NS_PER_MS)
+#define EXPIRE_CHAINS_PER_STEP 256 /* of the memory store */
+
+static void sweep_orphan(struct core *core, uint32_t slot) {
+	if (table_was_referenced(core->table, slot))
+		core->table->owner[slot] = TABLE_ORPHAN;
+	else if (core->table->owner[slot] == TABLE_ORPHAN)
+		core->table->owner[slot] = TABLE_ORPHAN_IDLE;
+	else
+		table_release(core->table, slot);
+}
+
+static void sweep_client(struct core *core, uint32_t index) {
+	struct client *client = client_at(core, index);
+	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
+	if (table_repair(core->table, client->slot, &place, client->policy))
+		core->counters.repaired++;
+	if (table_was_referenced(core->table, client->slot) || client->op != NO_OP)
+		client->idle = 0;
+	else if (client->idle < IDLE_SWEEPS)
+		client->idle++;
+	if (client->idle < IDLE_SWEEPS)
+		return;
+	for (int bank = 0; bank < 2; bank++)
+		lease_settle(core, index, bank, true);
+	if (client->flags & CLIENT_INDEBTED)
+		op_for(core, index);
+	if (client->op != NO_OP)
+		return; /* it has something to return, or to be charged, first */
+	client_forget(core, index);
+	core->counters.evicted_idle++;
+}
+
+/* What a fallback admitted matters for as long as the policy's window; a memory store owes nobody. */
+static int64_t longest_owed_us(const struct core *core) {
+	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
+}
+
+void sweep_step(struct core *core, int64_t now_ns) {
+	int64_t steps = core->options.idle_timeout_ns / IDLE_SWEEPS / SWEEP_STEP_NS;
+	uint32_t slots = core->table->slot_count / (uint32_t)(steps > 0 ? steps : 1) + 1;
+	for (uint32_t i = 0; i < slots && core->table->used > 0; i++) {
+		core->sweep_slot = (core->sweep_slot + 1) % core->table->slot_count;
+		uint32_t owner = core->table->owner[core->sweep_slot];
+		if (is_orphan(owner))
+			sweep_orphan(core, core->sweep_slot);
+		else if (owner != TABLE_NO_OWNER)
+			sweep_client(core, owner);
+	}
+	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_owed_us(core), EXPIRE_CHAINS_PER_STEP);
+	table_repair_header(core->table);
+	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
+}
