@@ -41,6 +41,10 @@ struct stint_limiter {
 	_Atomic(struct binding *) binding; /* NULL: never declared yet */
 	struct stint *attachment;
 	_Atomic uint64_t declared_on; /* number of the connection; 0: never */
+	/* The DECLARE under way, which all requests of the limiter wait for. Under the channel's lock. */
+	uint64_t declaring_on;     /* number of the connection; 0: none */
+	uint64_t declare_again_ns; /* nobody waited for its answer any more: it may have been missed */
+	uint32_t declare_serial;
 	struct wire_declare declaration;
 	char policy[STINT_POLICY_NAME_MAX + 1];
 	uint8_t policy_length;

@@ -23,6 +23,9 @@
 /* How long nobody waits for an agent that let a request time out without a word. */
 #define SILENCE_NS NS_PER_S
 
+/* Longer than a healthy agent takes to answer a DECLARE, shorter than a usual timeout. */
+#define DECLARE_AGAIN_NS (500 * NS_PER_MS)
+
 /* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
 #define RECEIVE_MAX 256
 
@@ -74,12 +77,12 @@ static struct request_chain *chain_of(struct channel *ch, uint32_t serial) {
 	return &ch->under_way[serial % REQUEST_CHAINS];
 }
 
-static struct request *find_request(struct channel *ch, uint32_t serial, enum request_step step) {
+static struct request *find_wanting(struct channel *ch, uint32_t serial) {
 	struct request *r;
 
 	LIST_FOREACH(r, chain_of(ch, serial), same_hash) {
 		if (r->serial == serial)
-			return r->step == step ? r : NULL;
+			return r->step == REQUEST_WANTING ? r : NULL;
 	}
 	return NULL;
 }
@@ -113,6 +116,30 @@ static bool is_declared(const struct channel *ch, const struct stint_limiter *li
 	return ch->state == CHANNEL_READY && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection);
 }
 
+/*
+ * One DECLARE for all who wait for it. It counts as unsaid after a while, since nobody may have been left to hear
+ * its answer.
+ */
+static bool declare(struct channel *ch, struct stint_limiter *limiter) {
+	uint64_t connection = atomic_load(&ch->connection), now_ns = clock_fine_ns();
+
+	if (limiter->declaring_on == connection && now_ns < limiter->declare_again_ns)
+		return true;
+	if (!request_send_declare(limiter, ++ch->last_serial, atomic_load(&ch->fd)))
+		return false;
+	limiter->declaring_on = connection;
+	limiter->declare_serial = ch->last_serial;
+	limiter->declare_again_ns = now_ns + DECLARE_AGAIN_NS;
+	return true;
+}
+
+/* False when the socket is full. */
+static bool say(struct channel *ch, struct request *r) {
+	if (r->step == REQUEST_DECLARING)
+		return declare(ch, r->limiter);
+	return r->step != REQUEST_WANTING || request_send_want(r, atomic_load(&ch->fd));
+}
+
 /* Says what is next to say. */
 static void advance(struct channel *ch, struct request *r) {
 	if (ch->state != CHANNEL_READY)
@@ -120,14 +147,20 @@ static void advance(struct channel *ch, struct request *r) {
 	else
 		r->step = is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
 	/* Who came first goes first, also when the socket has room again. */
-	set_unsent(ch, r, !TAILQ_EMPTY(&ch->unsent) || !request_send(r, atomic_load(&ch->fd)));
+	set_unsent(ch, r, !TAILQ_EMPTY(&ch->unsent) || !say(ch, r));
 }
 
 static void send_leftovers(struct channel *ch) {
 	struct request *r;
 
-	while ((r = TAILQ_FIRST(&ch->unsent)) && request_send(r, atomic_load(&ch->fd)))
+	while ((r = TAILQ_FIRST(&ch->unsent))) {
+		/* Its policy may have been declared since. */
+		if (r->step == REQUEST_DECLARING && is_declared(ch, r->limiter))
+			r->step = REQUEST_WANTING;
+		if (!say(ch, r))
+			return;
 		set_unsent(ch, r, false);
+	}
 }
 
 /* For each request under way; the action may finish it. */
@@ -258,26 +291,56 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	return 0;
 }
 
+/* Whose DECLARE this was; NULL when nobody waits for it any more. */
+static struct stint_limiter *find_declaring(struct channel *ch, uint32_t serial) {
+	struct request *r;
+
+	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
+		LIST_FOREACH(r, &ch->under_way[i], same_hash) {
+			const struct stint_limiter *limiter = r->limiter;
+			if (r->step == REQUEST_DECLARING && limiter->declare_serial == serial &&
+				limiter->declaring_on == atomic_load(&ch->connection))
+				return r->limiter;
+		}
+	}
+	return NULL;
+}
+
+/* All who waited for this limiter's DECLARE go on, or fail with it. */
+static void release_declaring(struct channel *ch, const struct stint_limiter *limiter, int status) {
+	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
+		struct request *r, *next;
+
+		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
+			next = LIST_NEXT(r, same_hash);
+			if (r->step != REQUEST_DECLARING || r->limiter != limiter || r->unsent)
+				continue;
+			if (status != 0)
+				finish(ch, r, status);
+			else
+				advance(ch, r);
+		}
+	}
+}
+
 static int hear_declared(struct channel *ch, const struct packet *packet) {
 	struct wire_declared declared;
-	struct request *r;
+	struct stint_limiter *limiter;
 	int error = message_read_declared(packet, &declared);
 
 	if (error)
 		return error;
-	r = find_request(ch, declared.head.serial, REQUEST_DECLARING);
-	if (!r)
+	limiter = find_declaring(ch, declared.head.serial);
+	if (!limiter)
 		return 0;
 	if (declared.status == 0 && declared.policy >= ch->mapping->policy_capacity)
 		return message_refuse("the policy's index");
-	if (declared.status == 0 && !limiter_bind(r->limiter, ch->mapping, declared.policy))
+	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
-	if (declared.status != 0) {
-		finish(ch, r, declared.status);
-		return 0;
-	}
-	atomic_store(&r->limiter->declared_on, atomic_load(&ch->connection));
-	advance(ch, r);
+	limiter->declaring_on = 0;
+	if (declared.status == 0)
+		atomic_store(&limiter->declared_on, atomic_load(&ch->connection));
+	release_declaring(ch, limiter, declared.status);
 	return 0;
 }
 
@@ -298,7 +361,7 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	r = find_request(ch, verdict.head.serial, REQUEST_WANTING);
+	r = find_wanting(ch, verdict.head.serial);
 	if (!r || (verdict.status == STINT_ENOPOLICY && declare_again(ch, r)))
 		return 0;
 	r->verdict = verdict;
@@ -356,9 +419,7 @@ void channel_receive(struct channel *ch) {
 static void ask_in_passing(struct channel *ch, struct request *r) {
 	if (!is_declared(ch, r->limiter))
 		return;
-	r->step = REQUEST_WANTING;
-	request_send(r, atomic_load(&ch->fd));
-	r->step = REQUEST_FINISHED;
+	request_send_want(r, atomic_load(&ch->fd));
 }
 
 /* 0 when there is a connection, or soon will be. */

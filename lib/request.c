@@ -20,17 +20,16 @@ struct request request_make(struct stint_limiter *limiter, const char *id, size_
 	};
 }
 
-static bool send_declare(const struct request *r, int fd) {
-	const struct stint_limiter *limiter = r->limiter;
+bool request_send_declare(const struct stint_limiter *limiter, uint32_t serial, int fd) {
 	struct wire_declare message = limiter->declaration;
 
-	message.head.serial = r->serial;
+	message.head.serial = serial;
 	if (atomic_load(&limiter->binding))
 		message.head.flags |= WIRE_DECLARE_AGAIN;
 	return connection_send(fd, &message, sizeof(message), limiter->policy, limiter->policy_length);
 }
 
-static bool send_want(const struct request *r, int fd) {
+bool request_send_want(const struct request *r, int fd) {
 	struct wire_want message = {
 		.head = {.type = WIRE_WANT, .serial = r->serial},
 		.policy = atomic_load(&r->limiter->binding)->policy,
@@ -38,14 +37,6 @@ static bool send_want(const struct request *r, int fd) {
 		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(clock_fine_ns(), r->give_up_ns)),
 	};
 	return connection_send(fd, &message, sizeof(message), r->id, r->id_length);
-}
-
-bool request_send(const struct request *r, int fd) {
-	if (r->step == REQUEST_DECLARING)
-		return send_declare(r, fd);
-	if (r->step == REQUEST_WANTING)
-		return send_want(r, fd);
-	return true;
 }
 
 bool request_is_void(const struct request *r) {

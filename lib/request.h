@@ -21,7 +21,7 @@ struct request;
 
 enum request_step {
 	REQUEST_ATTACHING, /* nothing said yet: the agent has not answered our HELLO */
-	REQUEST_DECLARING, /* said DECLARE: this connection has not heard of the policy */
+	REQUEST_DECLARING, /* waits for its limiter's DECLARE: this connection has not heard of the policy */
 	REQUEST_WANTING,   /* said WANT */
 	REQUEST_FINISHED,
 };
@@ -58,8 +58,9 @@ TAILQ_HEAD(request_queue, request);
 struct request request_make(struct stint_limiter *, const char *id, size_t id_length, uint32_t cost,
 	request_finished *);
 
-/* Sends the message of the present step. False when the socket is full. */
-bool request_send(const struct request *, int fd);
+/* Each sends one message. False when the socket is full. */
+bool request_send_want(const struct request *, int fd);
+bool request_send_declare(const struct stint_limiter *, uint32_t serial, int fd);
 
 /* An admission that came too late, or lay about too long: nobody may go on with it. */
 bool request_is_void(const struct request *);

@@ -20,17 +20,19 @@ do $$
 declare
 	role text;
 begin
-	foreach role in array array['stint_owner', 'stint_agent', 'stint_auditor'] loop
+	foreach role in array array['stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'] loop
 		if not exists (select from pg_catalog.pg_roles where rolname = role) then
 			begin
 				execute format('create role %I nologin', role);
-			exception when duplicate_object then
+				execute format('comment on role %I is %L', role, case role
+					when 'stint_owner' then 'Owns the schema stint; its members migrate it.'
+					when 'stint_agent' then 'What stintd needs: may call the functions of the schema stint that agents call, and nothing else.'
+					when 'stint_operator' then 'May set policies, limit and block clients, and read the views of the schema stint; nothing else.'
+					else 'May read the views of the schema stint, and nothing else.' end);
+			-- The second when it was made, and not yet committed, as we looked.
+			exception when duplicate_object or unique_violation then
 				null;
 			end;
-			execute format('comment on role %I is %L', role, case role
-				when 'stint_owner' then 'Owns the schema stint; its members set policies.'
-				when 'stint_agent' then 'What stintd needs: may call the functions of the schema stint that agents call, and nothing else.'
-				else 'May read the audit views of the schema stint, and nothing else.' end);
 		end if;
 	end loop;
 end
@@ -47,6 +49,9 @@ exception when insufficient_privilege then
 		raise exception 'the role stint_owner exists and % is not its member', current_user
 			using hint = format('let an administrator run: grant stint_owner to %I', current_user);
 	end if;
+-- This user is installing twice at once, and the other one was faster.
+when unique_violation then
+	null;
 end
 $$;
 
@@ -55,4 +60,4 @@ set local role stint_owner;
 
 comment on schema stint is 'Rate limits that many hosts keep together: policies, counters, hosts, and the views that audit them.';
 
-grant usage on schema stint to stint_agent, stint_auditor;
+grant usage on schema stint to stint_agent, stint_operator, stint_auditor;

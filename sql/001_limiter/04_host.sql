@@ -13,13 +13,15 @@ create table stint.agent_host (
 	started_at     timestamptz not null,
 	seen_at        timestamptz not null,
 	clients        bigint not null default 0,
-	fallback_since timestamptz
+	fallback_since timestamptz,
+	rival_instance text,
+	rival_seen_at  timestamptz
 );
 
 comment on table stint.agent_host is 'Every agent that was here in the last 30 days.';
 comment on column stint.agent_host.host_id is 'What the agent calls itself towards the database.';
 comment on column stint.agent_host.name is 'The host''s name, from the agent''s configuration.';
-comment on column stint.agent_host.instance is 'Another one at each start of the agent.';
+comment on column stint.agent_host.instance is 'Another one at each start of the agent; whose row this is.';
 comment on column stint.agent_host.version is 'The agent''s version.';
 comment on column stint.agent_host.state is 'in step, fallback (on its own), resync (coming back), stopped.';
 comment on column stint.agent_host.state_since is 'Since when it has been in this state.';
@@ -27,6 +29,8 @@ comment on column stint.agent_host.started_at is 'When this instance registered 
 comment on column stint.agent_host.seen_at is 'Its last heartbeat.';
 comment on column stint.agent_host.clients is 'Clients in its table.';
 comment on column stint.agent_host.fallback_since is 'Since when it has been on its own; null: it is not.';
+comment on column stint.agent_host.rival_instance is 'Another live agent that says it has this name; null: never seen, or gone.';
+comment on column stint.agent_host.rival_seen_at is 'The last heartbeat of that one.';
 comment on constraint agent_host_name_check on stint.agent_host is 'What the agent''s configuration allows.';
 comment on constraint agent_host_state_check on stint.agent_host is 'What agents report.';
 
@@ -41,7 +45,11 @@ create table stint.host_fallback (
 	primary key (host_id, began_at)
 );
 
-comment on table stint.host_fallback is 'When each host was on its own and what it admitted then; written when it is back. Outlives the host''s row.';
+create index host_fallback_ended_at_idx on stint.host_fallback (ended_at);
+
+comment on table stint.host_fallback is
+	'When each host was on its own and what it admitted then; written when it is back. Outlives the host''s row; kept for a year.';
+comment on index stint.host_fallback_ended_at_idx is 'What is older than a year is found without reading all.';
 comment on column stint.host_fallback.host_id is 'The host.';
 comment on column stint.host_fallback.host is 'Its name then.';
 comment on column stint.host_fallback.began_at is 'The beginning, counted back from the report by the host''s stopwatch.';

@@ -12,7 +12,8 @@ create table stint.change (
 	new         jsonb
 );
 
-comment on table stint.change is 'Every change of stint.policy and stint.client_override, in the order in which they were committed.';
+comment on table stint.change is
+	'Every change of stint.policy and stint.client_override, in the order in which they were committed; kept for a year.';
 comment on column stint.change.change_id is 'Ascending in the order of commits: who has seen one has seen all below it.';
 comment on column stint.change.at is 'When.';
 comment on column stint.change.changed_by is 'Who: the role that was logged in.';
@@ -24,6 +25,17 @@ comment on column stint.change.client_id is 'The client of an override; null: th
 comment on column stint.change.old is 'The row before; null: there was none.';
 comment on column stint.change.new is 'The row after; null: there is none.';
 
+-- A row to be locked, and not an advisory lock, which whoever may connect could take and keep.
+create table stint.change_queue (
+	only_row boolean primary key default true constraint change_queue_only_row_check check (only_row)
+);
+
+insert into stint.change_queue default values;
+
+comment on table stint.change_queue is 'Its row is locked by the transaction that is changing policies or overrides; the next one waits for it.';
+comment on column stint.change_queue.only_row is 'There is one row.';
+comment on constraint change_queue_only_row_check on stint.change_queue is 'There is one row.';
+
 -- Before any row is locked: who comes second waits here and not in the middle of his work, which could deadlock.
 -- Held until the commit, so that change_id, drawn under it, ascends as the commits do.
 create function stint.queue_change() returns trigger
@@ -34,7 +46,10 @@ begin
 	if tg_op = 'TRUNCATE' then
 		raise exception 'stint: % can''t be truncated, its history would have a gap; use delete', tg_table_name;
 	end if;
-	perform pg_advisory_xact_lock(hashtextextended('stint.change', 0));
+	perform from stint.change_queue for update;
+	if not found then
+		raise exception 'stint: the row of stint.change_queue is missing' using hint = 'insert into stint.change_queue default values';
+	end if;
 	return null;
 end
 $$;

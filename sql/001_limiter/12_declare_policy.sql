@@ -6,6 +6,9 @@ create function stint.declare_policy(
 ) returns table (status text, policy_id int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- The queue of changes moves on, unlike a row that someone keeps locked: when many hosts start at once, who comes last
+-- waits for all before him, as long as statement_timeout allows.
+set lock_timeout = 0
 as $$
 declare
 	found stint.policy;

@@ -5,7 +5,7 @@ create function stint.set_policy(
 	fallback_time_window_ms bigint default null, algorithm text default 'sliding_window', resolution int default 10,
 	mode text default 'strict'
 ) returns int
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -30,3 +30,4 @@ $$;
 comment on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) is
 	'For operators: makes or changes a policy and pins it. Without fallback values: twice the limit, the same window.';
 revoke execute on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) from public;
+grant execute on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) to stint_operator;

@@ -1,7 +1,7 @@
 -- The apps may change the policy again.
 
 create function stint.unpin_policy(name text) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -11,3 +11,4 @@ $$;
 
 comment on function stint.unpin_policy(text) is 'For operators: leaves a policy to the apps'' declarations again; it changes with the next one.';
 revoke execute on function stint.unpin_policy(text) from public;
+grant execute on function stint.unpin_policy(text) to stint_operator;

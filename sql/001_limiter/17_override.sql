@@ -15,7 +15,7 @@ comment on function stint.check_client(text) is 'Raises 22023 if a client_id has
 revoke execute on function stint.check_client(text) from public;
 
 create function stint.set_override(policy text, client text, max_requests bigint, note text default null) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -33,9 +33,10 @@ $$;
 
 comment on function stint.set_override(text, text, bigint, text) is 'For operators: gives one client a limit of its own, and unblocks it.';
 revoke execute on function stint.set_override(text, text, bigint, text) from public;
+grant execute on function stint.set_override(text, text, bigint, text) to stint_operator;
 
 create function stint.block_client(policy text, client text, note text default null) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -48,9 +49,10 @@ $$;
 
 comment on function stint.block_client(text, text, text) is 'For operators: admits nothing of one client any more.';
 revoke execute on function stint.block_client(text, text, text) from public;
+grant execute on function stint.block_client(text, text, text) to stint_operator;
 
 create function stint.clear_override(policy text, client text) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -65,3 +67,4 @@ $$;
 
 comment on function stint.clear_override(text, text) is 'For operators: gives a client the policy''s limit again.';
 revoke execute on function stint.clear_override(text, text) from public;
+grant execute on function stint.clear_override(text, text) to stint_operator;

@@ -1,18 +1,47 @@
--- Deletes the counters that matter to nobody any more, a few at a time.
+-- Deletes the counters that matter to nobody any more, and history that is too old, a few at a time.
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
 	policy_id int not null,
-	client_id text collate "C" not null
+	client_id text collate "C" not null,
+	history_at timestamptz not null default '-infinity'
 );
 
 insert into stint.expiry (policy_id, client_id) values (0, '');
 
-comment on table stint.expiry is 'How far expire_counters() has come in its walk along the primary key of stint.counter.';
+comment on table stint.expiry is
+	'How far expire_counters() has come in its walk along the primary key of stint.counter. Who has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
 comment on column stint.expiry.policy_id is 'The last counter examined: its policy.';
 comment on column stint.expiry.client_id is 'The last counter examined: its client.';
+comment on column stint.expiry.history_at is 'When history older than a year was deleted last, to its end.';
 comment on constraint expiry_only_row_check on stint.expiry is 'There is one row.';
+
+create function stint.expire_history(batch int) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	old constant timestamptz := clock_timestamp() - interval '1 year';
+	changes bigint;
+	fallbacks bigint;
+begin
+	-- change_id ascends with time: what is old is at the beginning. The newest stays, whatever its age: agents count from it.
+	delete from stint.change c
+	using (select o.change_id, o.at from stint.change o order by o.change_id limit batch) o
+	where c.change_id = o.change_id and o.at < old and o.change_id < stint.get_newest_change();
+	get diagnostics changes = row_count;
+	delete from stint.host_fallback f
+	using (select o.host_id, o.began_at from stint.host_fallback o where o.ended_at < old order by o.ended_at limit batch) o
+	where f.host_id = o.host_id and f.began_at = o.began_at;
+	get diagnostics fallbacks = row_count;
+	return greatest(changes, fallbacks) < batch;
+end
+$$;
+
+comment on function stint.expire_history(int) is
+	'Deletes up to `batch` changes of policies, and as many fallback periods, that are older than a year. False: there may be more.';
+revoke execute on function stint.expire_history(int) from public;
 
 create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint)
 language plpgsql volatile security definer
@@ -30,14 +59,14 @@ declare
 begin
 	examined := 0;
 	deleted := 0;
-	if not pg_try_advisory_xact_lock(hashtextextended('stint.expiry', 0)) then
+	select * into lower from stint.expiry for update skip locked;
+	if not found then
 		return next;
 		return;
 	end if;
 
-	select * into strict lower from stint.expiry;
-	select count(*) over (), true, page.policy_id, page.client_id
-	into examined, upper.only_row, upper.policy_id, upper.client_id
+	select count(*) over (), page.policy_id, page.client_id
+	into examined, upper.policy_id, upper.client_id
 	from (
 		select c.policy_id, c.client_id from stint.counter c
 		where (c.policy_id, c.client_id) > (lower.policy_id, lower.client_id)
@@ -65,8 +94,15 @@ begin
 	where c.policy_id = i.policy_id and c.client_id = i.client_id;
 	get diagnostics deleted = row_count;
 
+	-- An hour is nothing to a year; after a full batch the next call goes on.
+	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour'
+		and stint.expire_history(greatest(batch, 1)) then
+		lower.history_at := clock_timestamp();
+	end if;
+
 	-- At the end, from the start again.
 	update stint.expiry e set
+		history_at = lower.history_at,
 		policy_id = case when examined < greatest(batch, 1) then 0 else upper.policy_id end,
 		client_id = case when examined < greatest(batch, 1) then '' else upper.client_id end;
 	return next;
@@ -75,6 +111,6 @@ $$;
 
 comment on function stint.expire_counters(int) is
 	'For agents, now and then: examines the next `batch` counters and deletes those whose charges no longer count, or whose policy is '
-	'gone. One session at a time; others do nothing.';
+	'gone. Every hour it also deletes history older than a year. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

@@ -37,7 +37,9 @@ begin
 		state = excluded.state,
 		state_since = excluded.state_since,
 		started_at = case when h.instance = excluded.instance then h.started_at else excluded.started_at end,
-		seen_at = excluded.seen_at
+		seen_at = excluded.seen_at,
+		-- Who had the row so far is a rival only if he is heard of again: most often this is a restart.
+		rival_instance = nullif(h.rival_instance, excluded.instance)
 	returning h.host_id into host_id;
 	delete from stint.agent_host h where h.seen_at < now - interval '30 days';
 
@@ -51,6 +53,6 @@ end
 $$;
 
 comment on function stint.register_host(text, text, text) is
-	'For agents, after connecting: makes the host known. now_us: this server''s clock; timeline: of its write-ahead log.';
+	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; timeline: of its write-ahead log.';
 revoke execute on function stint.register_host(text, text, text) from public;
 grant execute on function stint.register_host(text, text, text) to stint_agent;

@@ -41,4 +41,4 @@ comment on column stint.usage.percent is 'Used, as a part of the limit.';
 comment on column stint.usage.blocked is 'Whether an operator has blocked it.';
 comment on column stint.usage.resets_at is 'When the whole limit is free again, if nothing more is used.';
 
-grant select on stint.usage to stint_auditor;
+grant select on stint.usage to stint_operator, stint_auditor;

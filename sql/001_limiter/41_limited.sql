@@ -20,4 +20,4 @@ comment on column stint.limited.blocked is 'Whether an operator has blocked it.'
 comment on column stint.limited.resets_at is 'When the whole limit is free again; some of it is sooner. Null: it stays blocked.';
 comment on column stint.limited.note is 'Why it is blocked.';
 
-grant select on stint.limited to stint_auditor;
+grant select on stint.limited to stint_operator, stint_auditor;

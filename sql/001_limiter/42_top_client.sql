@@ -13,4 +13,4 @@ comment on column stint.top_client.used is 'What is charged to it now.';
 comment on column stint.top_client.max_requests is 'Its limit; 0: blocked.';
 comment on column stint.top_client.percent is 'Used, as a part of its limit.';
 
-grant select on stint.top_client to stint_auditor;
+grant select on stint.top_client to stint_operator, stint_auditor;

@@ -4,7 +4,7 @@ create view stint.policy_history as
 select c.change_id, c.at, c.changed_by, c.action, c.policy_name as policy, c.client_id, c.old, c.new
 from stint.change c;
 
-comment on view stint.policy_history is 'Every change of a policy, or of what holds for one client of it.';
+comment on view stint.policy_history is 'Every change of a policy, or of what holds for one client of it, in the last year.';
 comment on column stint.policy_history.change_id is 'Ascending in the order of changes.';
 comment on column stint.policy_history.at is 'When.';
 comment on column stint.policy_history.changed_by is 'Who: the role that was logged in.';
@@ -15,4 +15,4 @@ comment on column stint.policy_history.client_id is 'The client; null: the polic
 comment on column stint.policy_history.old is 'Before; null: there was nothing.';
 comment on column stint.policy_history.new is 'After; null: there is nothing any more.';
 
-grant select on stint.policy_history to stint_auditor;
+grant select on stint.policy_history to stint_operator, stint_auditor;

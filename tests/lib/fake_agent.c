@@ -159,7 +159,10 @@ static void send_packet(int fd, const void *bytes, size_t length, const int *fds
 		memcpy(CMSG_DATA(c), fds, (size_t)fd_count * sizeof(int));
 	}
 	/* The peer may be gone: that is its affair. */
-	(void)!sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	/* A real agent keeps what the socket has no room for; this one waits until the app has read, a little. */
+	while (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EAGAIN &&
+		poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 1000) == 1)
+		;
 }
 
 static void say_welcome(struct fake_agent *a, int fd) {

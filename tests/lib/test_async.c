@@ -110,6 +110,32 @@ static void answers_by_callback(void **state) {
 	assert_false(is_readable(f, 0));
 }
 
+/* A server that starts under load: none of them waits for more than the one DECLARE. */
+static void thousands_at_the_start_declare_once(void **state) {
+	struct fixture *f = *state;
+	char id[32];
+
+	for (int i = 0; i < 5000; i++) {
+		snprintf(id, sizeof(id), "client-%d", i);
+		assert_int_equal(start(f, id), 0);
+	}
+	loop(f, 5000);
+	assert_int_equal(f->allowed, 5000);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
+}
+
+static void all_who_wait_for_a_declaration_fail_with_it(void **state) {
+	struct fixture *f = *state;
+
+	f->agent.declared_status = STINT_EFULL;
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(start(f, "c"), 0);
+	loop(f, 100);
+	assert_int_equal(f->status, STINT_EFULL);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
+}
+
 static void answers_at_once_from_the_table(void **state) {
 	struct fixture *f = *state;
 
@@ -312,6 +338,8 @@ int main(void) {
 #define TEST_ABSENT(name) cmocka_unit_test_setup_teardown(name, setup_absent, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(answers_by_callback),
+		TEST(thousands_at_the_start_declare_once),
+		TEST(all_who_wait_for_a_declaration_fail_with_it),
 		TEST(answers_at_once_from_the_table),
 		TEST_ABSENT(answers_at_once_when_the_agent_is_away),
 		TEST(thousands_are_under_way_at_once),
