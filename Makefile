@@ -145,6 +145,8 @@ MIGRATIONS := \
 	sql/001_limiter/43_host.sql \
 	sql/001_limiter/44_fallback_period.sql \
 	sql/001_limiter/45_policy_history.sql \
+	sql/001_limiter/46_policy_limit.sql \
+	sql/001_limiter/47_client_limit.sql \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \

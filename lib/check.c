@@ -63,13 +63,17 @@ static void describe_allowed(const struct policy_entry *policy, const struct dec
 
 static void describe_denied(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
+	uint32_t beyond_ms = d->beyond & ~HINT_FALLBACK_BIT;
+	bool fallback = (d->beyond & HINT_FALLBACK_BIT) != 0;
+	const _Atomic int64_t *limit = fallback ? &policy->fallback_max_requests : &policy->max_requests;
+	const _Atomic int64_t *window_ms = fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms;
 
 	*result = (struct stint_result){
 		.allowed = false,
-		.source = STINT_SOURCE_LEASE,
-		.limit = atomic_load_explicit(&policy->max_requests, memory_order_relaxed),
-		.retry_after_ms = d->beyond == HINT_FOREVER ? -1 : denied_ms + d->beyond,
-		.reset_after_ms = atomic_load_explicit(&policy->time_window_ms, memory_order_relaxed),
+		.source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+		.limit = d->blocked ? 0 : atomic_load_explicit(limit, memory_order_relaxed),
+		.retry_after_ms = beyond_ms == HINT_FOREVER ? -1 : denied_ms + beyond_ms,
+		.reset_after_ms = atomic_load_explicit(window_ms, memory_order_relaxed),
 	};
 }
 

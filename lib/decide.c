@@ -115,6 +115,8 @@ static bool is_denied(const struct slot *slot, uint64_t key, uint32_t cost, stru
 	if (from_cost == 0 || cost < from_cost || !clock_is_before(d->now_ns, until_ns))
 		return false;
 	d->beyond = LOAD(slot->hint);
+	/* Not even a cost of 1, ever: an operator has blocked the client. */
+	d->blocked = from_cost == 1 && (d->beyond & ~HINT_FALLBACK_BIT) == HINT_FOREVER;
 	d->until_ns = until_ns;
 	/* The agent may have given the slot to another client meanwhile: it changes the key before the denial. */
 	return LOAD(slot->key) == key;

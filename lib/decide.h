@@ -24,7 +24,8 @@ struct decision {
 	bool fallback;     /* the credit was of the host's fallback window, not of the database */
 	bool low;          /* this CAS crossed the low-water mark: tell the agent */
 	uint32_t left;     /* credits that the lease still holds */
-	uint32_t beyond;   /* allowed: what the database had left; denied: slot.hint, ms past the denial's end */
+	bool blocked;      /* denied, whatever it asks */
+	uint32_t beyond;   /* allowed: what the database had left; denied: slot.hint, see layout.h */
 	uint64_t until_ns; /* allowed: the lease's deadline; denied: the denial's end */
 	uint64_t now_ns;   /* by the coarse clock */
 };

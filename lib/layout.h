@@ -87,7 +87,10 @@ struct tag_row {
  */
 #define DENIAL_UNTIL_SHIFT 16
 #define DENIAL_COST_MASK UINT64_C(0xffff)
-#define HINT_FOREVER UINT32_MAX /* in slot.hint of a denied client: it stays denied until its limit is changed */
+
+/* In slot.hint of a denied client: whose limit denies it, and in the other bits how many ms longer than the denial itself. */
+#define HINT_FALLBACK_BIT (UINT32_C(1) << 31)
+#define HINT_FOREVER (HINT_FALLBACK_BIT - 1) /* of these: until its limit is changed */
 
 /*
  * One client under one policy: one cache line.

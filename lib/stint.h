@@ -157,8 +157,8 @@ enum stint_source {
 struct stint_result {
 	bool allowed;
 	enum stint_source source;
-	int64_t limit;          /* what applies: max_requests, or the fallback's; a client's own override is known
-	                           only where source is STINT_SOURCE_DATABASE */
+	int64_t limit;          /* what applies: max_requests, or the fallback's; 0 for a blocked client. Another override
+	                           of a client's is known only where source is STINT_SOURCE_DATABASE */
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
 	int64_t retry_after_ms; /* 0 when allowed; -1 when this cost can never be admitted */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends */

@@ -86,7 +86,7 @@ static uint32_t denial_hint(const struct lease_grant *grant, int64_t cached_us) 
 	int64_t beyond_ms = (grant->retry_us - cached_us) / 1000;
 	if (grant->retry_us < 0)
 		return HINT_FOREVER;
-	return beyond_ms < 0 ? 0 : beyond_ms > INT32_MAX ? INT32_MAX : (uint32_t)beyond_ms;
+	return beyond_ms < 0 ? 0 : beyond_ms >= HINT_FOREVER ? HINT_FOREVER - 1 : (uint32_t)beyond_ms;
 }
 
 /* Tells the table until when asking is of no use. Never beyond the next sub-window: others may return credits when
@@ -99,7 +99,8 @@ static void cache_denial(struct core *core, const struct client *client, const s
 		return;
 	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
 	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
-	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost, denial_hint(grant, cached_us));
+	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost,
+	           denial_hint(grant, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
 }
 
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and

@@ -189,12 +189,12 @@ bool table_take(struct table *table, uint32_t slot, int bank, uint32_t cost) {
 	return false;
 }
 
-void table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint_ms) {
+void table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint) {
 	struct slot *s = &table->slots[slot];
 	uint64_t denial = 0;
 	if (cost > 0 && cost <= DENIAL_COST_MASK && until_ns > 0) {
 		denial = (uint64_t)until_ns / 1000 << DENIAL_UNTIL_SHIFT | cost;
-		atomic_store_explicit(&s->hint, hint_ms, memory_order_relaxed);
+		atomic_store_explicit(&s->hint, hint, memory_order_relaxed);
 	}
 	atomic_store_explicit(&s->denial, denial, memory_order_release);
 }
@@ -206,7 +206,7 @@ bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint
 	uint64_t now_us = (uint64_t)now_ns / 1000;
 	if ((denial & DENIAL_COST_MASK) == 0 || cost < (denial & DENIAL_COST_MASK) || now_us >= until_us)
 		return false;
-	uint32_t hint_ms = atomic_load_explicit(&s->hint, memory_order_relaxed);
+	uint32_t hint_ms = atomic_load_explicit(&s->hint, memory_order_relaxed) & ~HINT_FALLBACK_BIT;
 	*retry_ms = hint_ms == HINT_FOREVER ? -1 : (int64_t)((until_us - now_us + 999) / 1000) + hint_ms;
 	return true;
 }

@@ -93,7 +93,7 @@ int64_t table_later_start(const struct table *, uint32_t slot); /* of the lease 
 bool table_take(struct table *, uint32_t slot, int bank, uint32_t cost);
 
 /* Requests of at least `cost` are denied until then; cost 0 lifts it. Longer than 65535 isn't cached. */
-void table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint_ms);
+void table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint); /* see layout.h */
 bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms);
 void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining, uint32_t granted);
 

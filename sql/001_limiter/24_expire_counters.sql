@@ -22,17 +22,18 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-	old constant timestamptz := clock_timestamp() - interval '1 year';
+	year_ago constant timestamptz := clock_timestamp() - interval '1 year';
+	newest constant bigint := stint.get_newest_change();
 	changes bigint;
 	fallbacks bigint;
 begin
 	-- change_id ascends with time: what is old is at the beginning. The newest stays, whatever its age: agents count from it.
 	delete from stint.change c
 	using (select o.change_id, o.at from stint.change o order by o.change_id limit batch) o
-	where c.change_id = o.change_id and o.at < old and o.change_id < stint.get_newest_change();
+	where c.change_id = o.change_id and o.at < year_ago and o.change_id < newest;
 	get diagnostics changes = row_count;
 	delete from stint.host_fallback f
-	using (select o.host_id, o.began_at from stint.host_fallback o where o.ended_at < old order by o.ended_at limit batch) o
+	using (select o.host_id, o.began_at from stint.host_fallback o where o.ended_at < year_ago order by o.ended_at limit batch) o
 	where f.host_id = o.host_id and f.began_at = o.began_at;
 	get diagnostics fallbacks = row_count;
 	return greatest(changes, fallbacks) < batch;

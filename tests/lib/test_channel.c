@@ -132,7 +132,11 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 	fake_slot_deny(slot, 1, LATER, HINT_FOREVER);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.limit, 0);
 	assert_false(stint_is_allowed(f->api, "c"));
+	fake_slot_deny(slot, 1, LATER, HINT_FALLBACK_BIT | 5);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
+	assert_int_equal(f->r.limit, 200);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
 }
 

@@ -12,6 +12,9 @@ from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and n
 select ok(obj_description(oid, 'pg_proc') is not null, format('function %s has a comment', proname)) from pg_proc where pronamespace = 'stint'::regnamespace;
 select ok(obj_description(t.oid, 'pg_trigger') is not null, format('trigger %s of %s has a comment', t.tgname, c.relname))
 from pg_trigger t join pg_class c on c.oid = t.tgrelid where c.relnamespace = 'stint'::regnamespace and not t.tgisinternal;
+select ok(obj_description(c.oid, 'pg_class') is not null, format('index %s has a comment', relname))
+from pg_class c where c.relnamespace = 'stint'::regnamespace and c.relkind = 'i' and not exists (select from pg_constraint where conindid = c.oid);
+select ok(prosrc !~* 'advisory', format('%s() takes no lock that anybody could take', proname)) from pg_proc where pronamespace = 'stint'::regnamespace;
 select ok(obj_description(oid, 'pg_constraint') is not null, format('check %s has a comment', conname)) from pg_constraint where connamespace = 'stint'::regnamespace and contype = 'c';
 select is_empty($$ select typname from pg_type where typnamespace = 'stint'::regnamespace and typtype in ('d', 'e', 'r') or typnamespace = 'stint'::regnamespace and typtype = 'c'
 	and typrelid in (select oid from pg_class where relkind = 'c') $$, 'there are no other types');
@@ -30,6 +33,15 @@ select indexes_are('stint', 'counter', array['counter_pkey'], 'an update of a co
 select ok((select 'fillfactor=80' = any (reloptions) from pg_class where oid = 'stint.counter'::regclass), 'and finds room on its page');
 select is((select max(version) from stint.migration), stint.schema_version(), 'the version is the newest migration');
 select is_empty($$ select from generate_series(1, stint.schema_version()) v where v not in (select version from stint.migration) $$, 'no migration is missing');
+
+-- Which agents may work with it: those that know the newest migration that is breaking.
+select ok(stint.oldest_agent() <= stint.schema_version(), 'agents of this version may work with it');
+select max(version) as newest from stint.migration \gset
+insert into stint.migration (version, name, breaking) values (:newest + 1, 'additive', false);
+select is(stint.schema_version() - :newest, 1, 'a migration that breaks nothing …');
+select ok(stint.oldest_agent() <= :newest, '… leaves the agents that there are');
+insert into stint.migration (version, name, breaking) values (:newest + 2, 'breaking', true), (:newest + 3, 'additive', false);
+select is(stint.oldest_agent() - :newest, 2, 'one that is breaking wants newer ones');
 
 select * from finish();
 rollback;

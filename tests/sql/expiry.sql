@@ -42,5 +42,30 @@ select pg_temp.put(:fixed, 'client', 200, 60000000, 0);
 select stint.expire_counters(10);
 select is((select granted from test.lease('fixed', 'client', need => 10)), 10, 'an expired client has its whole limit');
 
+-- History of more than a year goes, a batch at a time, once an hour.
+delete from stint.change;
+create function pg_temp.put_history(how_many int, age interval) returns void language sql volatile as $$
+	insert into stint.change (at, changed_by, action, policy_id) select clock_timestamp() - age, 'x', 'changed', 1 from generate_series(1, how_many);
+	insert into stint.host_fallback (host_id, host, began_at, ended_at, admitted, clients, reason)
+	select 1, 'x', clock_timestamp() - age - i * interval '1 min', clock_timestamp() - age - i * interval '1 min', 0, 0, '' from generate_series(1, how_many) i $$;
+create function pg_temp.history() returns text language sql volatile as $$
+	select format('%s %s', (select count(*) from stint.change), (select count(*) from stint.host_fallback)) $$;
+select pg_temp.put_history(7, '2 years'), pg_temp.put_history(3, '364 days');
+select max(change_id) as newest from stint.change \gset
+select stint.expire_counters(5);
+select is(pg_temp.history(), '10 10', 'history is looked at once an hour');
+update stint.expiry set history_at = history_at - interval '1 hour';
+select results_eq('select * from stint.expire_counters(5)', 'values (1::bigint, 0::bigint)', 'what is deleted of it is not counted');
+select is(pg_temp.history(), '5 5', 'a batch of it');
+select stint.expire_counters(5);
+select is(pg_temp.history(), '3 3', '… and the next one at once, until there is no more: a year of it stays');
+update stint.change set at = at - interval '1 year';
+select stint.expire_counters(5);
+select is(pg_temp.history(), '3 3', '… and then not for an hour');
+update stint.expiry set history_at = history_at + interval '2 hours';
+select stint.expire_counters(5);
+select is(pg_temp.history(), '1 3', 'unless the clock was set back');
+select is(stint.get_newest_change(), :newest::bigint, 'the newest change stays, agents count from it');
+
 select * from finish();
 rollback;

@@ -25,11 +25,14 @@ select is((select max_requests from stint.policy where name = 'api'), 70, '… r
 select lives_ok($$ select stint.unpin_policy('api') $$, 'unpinned');
 select is(pg_temp.declare(50), 'changed', '… it is the apps'' again');
 select results_eq($$ select name, max_requests, pinned from stint.get_policies() order by name $$, $$ values ('api', 50, false), ('new', 100, false) $$, 'agents read them');
+select results_eq($$ select policy, max_requests, time_window_ms, pinned from stint.policy_limit order by 1 $$,
+	$$ values ('api', 50, 1000::bigint, false), ('new', 100, 1000, false) $$, 'people read them in a view');
 
 -- Overrides.
 select lives_ok($$ select stint.set_override('api', 'vip', 1000, 'paid') $$, 'an override');
 select lives_ok($$ select stint.block_client('api', 'vip', 'abuse') $$, 'blocked');
 select results_eq($$ select max_requests, blocked, note from stint.client_override $$, $$ values (1000, true, 'abuse') $$, '… on top of it');
+select results_eq('select policy, client_id, blocked, max_requests, note from stint.client_limit', $$ values ('api', 'vip' collate "C", true, 1000, 'abuse') $$, '… a view shows it');
 select lives_ok($$ select stint.set_override('api', 'vip', 2000) $$, 'another limit');
 select results_eq($$ select max_requests, blocked, note from stint.client_override $$, $$ values (2000, false, null::text) $$, '… unblocks');
 select lives_ok($$ select stint.clear_override('api', 'vip') $$, 'cleared');
@@ -53,6 +56,7 @@ select min(change_id) as first_change from stint.change \gset
 select results_eq(format('select change_id - %1$s, client_id from stint.get_changes(%1$s + 10)', :first_change), $$ values (11::bigint, 'bad'), (12, null), (13, 'bad') $$,
 	'agents read what is new to them');
 select is_empty('select * from stint.get_changes(9223372036854775807)', '… and nothing if nothing is');
+select is_empty('select * from stint.client_limit', 'no limit for a client is left');
 select results_eq($$ select change_id, at, changed_by, action, policy, client_id, old, new from stint.policy_history $$,
 	$$ select change_id, at, changed_by, action, policy_name, client_id, old, new from stint.change $$, 'auditors read it in a view');
 

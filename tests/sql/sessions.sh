@@ -111,6 +111,19 @@ sleep 0.3
 is "$(sql -c 'select sum(deleted) from stint.expire_counters(1000000)')" 2 'expiry: what is locked is left, and waits for nobody'
 wait $first
 
+# Whoever may connect can take any advisory lock: here all those whose keys the schema could mean.
+sql -c 'create role stranger login'
+stranger() { "$bin/psql" -XAtq "${conninfo/user=postgres/user=stranger}" "$@"; }
+stranger -c "begin; select pg_advisory_lock(hashtextextended(k, 0)) from unnest(array['stint.change', 'stint.expiry', 'stint']) k;
+	select pg_advisory_lock(495874305652); select pg_sleep(2)" >/dev/null &
+first=$!
+sleep 0.3
+is "$(sql -c "set lock_timeout = 500; select stint.set_policy('unhindered', 1, 1000) > 0" 2>&1)" t 'a stranger can not keep policies from being changed'
+sql -c "update stint.expiry set policy_id = 0, client_id = ''"
+is "$(sql -c 'select examined > 0 from stint.expire_counters(10)')" t '… nor counters from expiring'
+is "$(stranger -c 'select from stint.change_queue for update' 2>&1 | grep -c 'permission denied')" 1 '… nor take the lock that does'
+wait $first
+
 # Changes: numbered as they are committed, and heard of.
 sql -c 'listen stint' -c 'select pg_sleep(1.5)' -c 'select 1' >"$work/heard" &
 listener=$!

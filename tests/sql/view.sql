@@ -36,6 +36,48 @@ select results_eq($$ select host, round(extract(epoch from lasted)), admitted, c
 	from stint.fallback_period $$, $$ values ('web-1', 40::numeric, 123::bigint, 4::bigint, 'connection refused', true) $$, 'fallback_period: what it did on its own');
 select lives_ok($$ select stint.report_fallback(999999, 1, 1, 1, 1, 'x') $$, 'a report of an unknown host does no harm');
 
+-- Two agents that call themselves the same.
+select host_id as twin from stint.register_host('twin', 'first', '1') \gset
+create function pg_temp.beat(instance text, state text default 'in step') returns boolean language sql volatile as $$
+	select rival from stint.heartbeat((select host_id from stint.agent_host where name = 'twin'), instance, state, 1, 0) $$;
+create function pg_temp.twin() returns text language sql volatile as $$
+	select concat_ws(' ', h.instance, v.state, v.rival) from stint.host v join stint.agent_host h using (name) where name = 'twin' $$;
+create function pg_temp.let_pass(span interval) returns void language sql volatile as $$
+	update stint.agent_host set seen_at = seen_at - span, rival_seen_at = rival_seen_at - span where name = 'twin' $$;
+select is(pg_temp.beat('first'), false, 'one agent has no rival');
+select stint.register_host('twin', 'second', '1');
+select is(pg_temp.beat('second'), false, 'a quick restart: who had the name before is no rival');
+select is(pg_temp.beat('second', 'fallback'), false, '… nor later');
+select is(pg_temp.twin(), 'second fallback', '… and is not shown');
+select is(pg_temp.beat('first', 'resync'), true, 'the first one lives after all: it hears of the second');
+select is(pg_temp.beat('second', 'fallback'), true, '… the second of the first');
+select is(pg_temp.twin(), 'second fallback first', '… the view shows both, and the state of the one');
+select stint.register_host('twin', 'first', '1');
+select is(pg_temp.beat('first'), false, 'a reconnect makes nobody his own rival');
+select is(pg_temp.beat('second'), true, '… the other one is told');
+select is(pg_temp.beat('first'), true, '… and noted');
+select stint.stop_host(:twin, 'first');
+select is(pg_temp.twin(), 'second in step', 'the one that stops doesn''t stop the other');
+select is(pg_temp.beat('second'), false, '… which is alone then');
+select pg_temp.beat('first');
+select stint.stop_host(:twin, 'first');
+select is(pg_temp.twin(), 'second in step', 'nor if the other one had the row');
+select is(pg_temp.beat('second'), false, '… and it is forgotten at once');
+select pg_temp.beat('first');
+select pg_temp.let_pass('6 s');
+select is(pg_temp.beat('second'), false, 'a rival that is heard of no more is none, after some seconds');
+select is(pg_temp.twin(), 'second in step', '… and is not shown');
+select pg_temp.let_pass('6 s');
+select is(pg_temp.beat('third'), false, 'who has the row and is heard of no more, loses it');
+select is(pg_temp.twin(), 'third in step', '… to the one that lives');
+select pg_temp.let_pass('-1 hour');
+select is(pg_temp.beat('second'), false, 'the same after the clock was set back');
+select stint.stop_host(:twin, 'second');
+select is(pg_temp.twin(), 'second stopped', 'the last one stops the host');
+select is(pg_temp.beat('first'), false, 'what has stopped is free');
+select is(pg_temp.twin(), 'first in step', '… for the next');
+select stint.stop_host(:twin, 'first');
+
 -- Usage.
 select is_empty('table stint.usage', 'nobody has used anything');
 select test.lease('api', 'a', need => 4);
