@@ -11,7 +11,7 @@ select
 	h.state_since,
 	h.started_at,
 	h.fallback_since,
-	case when h.rival_seen_at > clock_timestamp() - interval '5 seconds' then h.rival_instance end as rival,
+	case when clock_timestamp() - h.rival_seen_at between interval '-5 seconds' and interval '5 seconds' then h.rival_instance end as rival,
 	h.rival_seen_at
 from stint.agent_host h;
 
