@@ -68,7 +68,8 @@ static inline void cluster_must(const struct fixture *f, const char *command) {
 
 static inline int start_cluster(void **state) {
 	struct fixture *f = *state = calloc(1, sizeof(*f));
-	strcpy(f->dir, "/tmp/stint-test.XXXXXX");
+	const char *tmp = getenv("TMPDIR");
+	snprintf(f->dir, sizeof(f->dir), "%.40s/stint-test.XXXXXX", tmp ? tmp : "/tmp");
 	return mkdtemp(f->dir) ? cluster_command(f, "start", f->server, sizeof(f->server)) : -1;
 }
 
