@@ -36,6 +36,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;
 	bool expiring;
+	bool rival;               /* another agent uses this host's name, as last logged */
 	char why[256];            /* the last trouble */
 };
 

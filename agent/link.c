@@ -200,6 +200,12 @@ static void watch_clock(struct link *link, int64_t now_us) {
 	link->clock_offset_us = offset_us;
 }
 
+static void watch_rival(struct agent *agent, bool rival) {
+	if (rival && !agent->link.rival)
+		log_warning("another agent calls itself \"%s\" too: give each a host of its own", agent->config.host);
+	agent->link.rival = rival;
+}
+
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
 	struct agent *agent = context;
 	if (outcome != LEASE_DONE || !pulse)
@@ -207,6 +213,7 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 	core_set_hosts(agent->core, pulse->live_hosts);
 	agent->link.hello.live_hosts = pulse->live_hosts;
 	watch_clock(&agent->link, pulse->now_us);
+	watch_rival(agent, pulse->rival);
 	if (pulse->change_id > agent->link.change_id)
 		fetch_changes(agent);
 }

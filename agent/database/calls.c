@@ -292,12 +292,12 @@ void database_get_changes(struct database *db, int64_t since, database_changes *
 static bool read_pulse(const struct pg_answer *answer, struct database_pulse *pulse) {
 	return pg_answer_rows(answer) == 1 && pg_answer_int(answer, 0, 0, 1, INT64_MAX, &pulse->now_us) &&
 	       read_int4(answer, 0, 1, LIVE_HOSTS_MAX, &pulse->live_hosts) && pulse->live_hosts >= 1 &&
-	       pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse->change_id);
+	       pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse->change_id) && pg_answer_bool(answer, 0, 3, &pulse->rival);
 }
 
 /* Registering is part of connecting, so a host without a row connects again. */
 static void register_again(struct database *db) {
-	database_set_error(db, "this host's row is gone, or another agent has taken the host name \"%s\"", db->host);
+	database_set_error(db, "this host's row is gone: registering \"%s\" again", db->host);
 	database_drop_soon(db);
 }
 
@@ -316,8 +316,8 @@ static bool finish_heartbeat(struct database *db, const struct operation *op, en
 
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
-	"select now_us, live_hosts, change_id from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
-	3, false, finish_heartbeat,
+	"select now_us, live_hosts, change_id, rival from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
+	4, false, finish_heartbeat,
 };
 
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,

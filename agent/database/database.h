@@ -61,6 +61,7 @@ struct database_pulse {
 	int64_t now_us;
 	int32_t live_hosts;
 	int64_t change_id;
+	bool rival; /* another live instance uses this host's name */
 };
 
 struct policy_row {

@@ -9,7 +9,7 @@
 #include "private.h"
 #include "pg.h"
 
-#define DATABASE_SCHEMA_VERSION 1 /* the newest migration in sql/ that this agent was written for */
+#define DATABASE_SCHEMA_VERSION 1 /* the newest migration in sql/ that this agent was written for, and the oldest that it needs */
 
 #define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
 
@@ -113,15 +113,17 @@ static void send_rest(struct database *db) {
 
 /* ---- First part: settings and version ----------------------------------------------- */
 
+/* A newer schema will do, so that it can be migrated while agents run, unless it has changed what this agent relies on. */
 static bool finish_version(struct database *db, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
-	int64_t version;
+	int64_t version, oldest_agent;
 	(void)op;
 	if (outcome != LEASE_DONE)
 		return true;
-	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 0, INT32_MAX, &version))
+	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 0, INT32_MAX, &version) ||
+	    !pg_answer_int(answer, 0, 1, 0, INT32_MAX, &oldest_agent))
 		return false;
-	if (version == DATABASE_SCHEMA_VERSION) {
+	if (version >= DATABASE_SCHEMA_VERSION && oldest_agent <= DATABASE_SCHEMA_VERSION) {
 		send_rest(db);
 		return true;
 	}
@@ -129,32 +131,36 @@ static bool finish_version(struct database *db, const struct operation *op, enum
 		database_set_error(db, "schema stint has version %d, this agent needs %d: run `stint db migrate`", (int)version,
 		                   DATABASE_SCHEMA_VERSION);
 	else
-		database_set_error(db, "schema stint has version %d, newer than this agent (%d): update stintd", (int)version,
-		                   DATABASE_SCHEMA_VERSION);
+		database_set_error(db, "schema stint has version %d, which agents made for version %d or later can work with;"
+		                   " this one was made for %d: update stintd", (int)version, (int)oldest_agent, DATABASE_SCHEMA_VERSION);
 	database_drop_soon(db);
 	return true;
 }
 
 /* A pooler or another engine may not know all of these; the agent's own deadlines hold without them. */
 static const struct call call_settings = {"settings", NULL, 5, true, finish_silently};
-static const struct call call_version = {"stint.schema_version", "select stint.schema_version()", 1, false, finish_version};
+static const struct call call_version = {
+	"stint.schema_version", "select stint.schema_version(), stint.oldest_agent()", 2, false, finish_version,
+};
 
 /*
  * Not in the start packet, which poolers refuse with settings that they don't know.
  *
- * The server gives up at three quarters of the agent's deadline: so a statement that waits too
- * long for a row's lock ends with an error that says so, not with a lost connection and an
- * unknown outcome.
+ * The server gives up at three quarters of the agent's deadline: so a statement that takes too
+ * long ends with an error that says so, not with a lost connection and an unknown outcome. For
+ * a row's lock it waits a quarter: whoever works as agents do has it for some milliseconds, and a row
+ * that somebody keeps locked must not hold up the other clients of its batch for long.
  */
 static int send_settings(struct database *db) {
 	char sql[640];
-	int limit_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+	int statement_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+	int lock_ms = db->timeout_ms / 4 > 0 ? db->timeout_ms / 4 : 1;
 	snprintf(sql, sizeof(sql),
 	         "select set_config('statement_timeout', '%d', false), set_config('lock_timeout', '%d', false),"
 	         " set_config('idle_in_transaction_session_timeout', '%d', false),"
 	         " set_config('default_transaction_isolation', 'read committed', false),"
 	         " set_config('jit', 'off', false)", /* compiling would take longer than any statement here */
-	         limit_ms, limit_ms, db->timeout_ms);
+	         statement_ms, lock_ms, db->timeout_ms);
 	return pg_send_query(db->pg, sql);
 }
 

@@ -16,6 +16,7 @@ static const char stub_schema[] =
 	"create schema stint;"
 	"create table stint.seen (client_id text, note text);"
 	"create function stint.schema_version() returns int language sql as 'select 1';"
+	"create function stint.oldest_agent() returns int language sql as 'select 1';"
 	"create function stint.register_host(name text, instance text, version text)"
 	" returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text) language plpgsql as $$ begin"
 	" insert into stint.seen values (name, concat_ws(' ', instance, version, current_setting('statement_timeout'),"
@@ -33,14 +34,14 @@ static const char stub_schema[] =
 	"create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, client_id text)"
 	" language sql as $$ values (since + 1, 1, null), (since + 2, 2, 'it''s') $$;"
 	"create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)"
-	" returns table (now_us bigint, live_hosts int, change_id bigint) language plpgsql as $$ begin"
+	" returns table (now_us bigint, live_hosts int, change_id bigint, rival boolean) language plpgsql as $$ begin"
 	" if state = 'gone' then return; end if;"
 	" if state like 'error %' then raise exception 'as asked' using errcode = substr(state, 7), hint = 'none'; end if;"
 	" if state = 'forget' then execute 'deallocate all'; end if;"
 	" if state = 'warn' then raise warning 'not replicated'; end if;"
 	" if state = 'late' then insert into stint.late values (1); end if;"
 	" perform pg_sleep(fallback_ms / 1000.0);"
-	" return query select 1700000000000000 + clients, 2, 13::bigint; end $$;"
+	" return query select 1700000000000000 + clients, 2, 13::bigint, state = 'not alone'; end $$;"
 	"create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint) language sql as"
 	" $$ select batch::bigint, 3::bigint $$;"
 	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
@@ -111,24 +112,38 @@ static void says_why_it_cannot_connect(void **state) {
 	expect_down(f, "dbname=stub user=reader", "the server is a read-only standby");
 }
 
-static void set_version(const struct fixture *f, const char *version) {
-	char sql[256];
-	snprintf(sql, sizeof(sql), "create or replace function stint.schema_version() returns int language sql as 'select %s'", version);
+static void set_version(const struct fixture *f, const char *version, const char *oldest_agent) {
+	char sql[512];
+	snprintf(sql, sizeof(sql),
+	         "create or replace function stint.schema_version() returns int language sql as 'select %s';"
+	         "create or replace function stint.oldest_agent() returns int language sql as 'select %s'",
+	         version, oldest_agent);
 	admin_do(f, "stub", sql);
 }
 
-static void refuses_another_schema_version(void **state) {
+static void refuses_a_schema_that_it_cannot_work_with(void **state) {
 	struct fixture *f = *state;
-	set_version(f, "0");
+	set_version(f, "0", "0");
 	expect_down(f, "dbname=stub", "version 0, this agent needs 1: run `stint db migrate`");
-	set_version(f, "2");
-	expect_down(f, "dbname=stub", "version 2, newer than this agent");
-	set_version(f, "null::int");
+	set_version(f, "3", "2");
+	expect_down(f, "dbname=stub", "version 3, which agents made for version 2 or later can work with; this one was made for 1");
+	set_version(f, "null::int", "1");
 	expect_down(f, "dbname=stub", "does not understand");
-	set_version(f, "1");
+	set_version(f, "2", "null::int");
+	expect_down(f, "dbname=stub", "does not understand");
+	set_version(f, "1", "1");
 	admin_do(f, "stub", "alter function stint.stop_host rename to stop_host_not");
 	expect_down(f, "dbname=stub", "schema stint is missing or incomplete");
 	admin_do(f, "stub", "alter function stint.stop_host_not rename to stop_host");
+}
+
+static void works_with_a_newer_schema_that_breaks_nothing(void **state) {
+	struct fixture *f = *state;
+	set_version(f, "2147483647", "1");
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	close_database(f);
+	set_version(f, "1", "1");
 }
 
 static void tries_again_with_growing_pauses(void **state) {
@@ -194,7 +209,7 @@ static void comes_up_and_says_hello(void **state) {
 	assert_int_equal(database_in_flight(f->db), 0);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1", answer,
 	          sizeof(answer));
-	assert_string_equal(answer, "one 0.1 750ms 750ms 1s UTF8 off");
+	assert_string_equal(answer, "one 0.1 750ms 250ms 1s UTF8 off");
 	admin_ask(f, "stub", "select count(*) from pg_stat_activity where application_name like 'stintd/t%'", answer, sizeof(answer));
 	assert_string_equal(answer, "1");
 	close_database(f);
@@ -213,8 +228,10 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 	tell_outcome(context, outcome);
 }
 
+static bool has_rival;
+
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
-	(void)pulse;
+	has_rival = pulse && pulse->rival;
 	tell_outcome(context, outcome);
 }
 
@@ -388,6 +405,10 @@ static void makes_every_call(void **state) {
 	assert_string_equal(answer, "10 1000 20 2000 fixed_window 5 relaxed t");
 	admin_ask(f, "stub", "select note from stint.seen where client_id = E'it''s\\nover'", answer, sizeof(answer));
 	assert_string_equal(answer, "7 1 2 3 4");
+	assert_false(has_rival);
+	beat(f, "not alone", 0);
+	expect(f, "Udddddddd");
+	assert_true(has_rival);
 	close_database(f);
 }
 
@@ -671,7 +692,8 @@ static void frees_what_is_under_way(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_why_it_cannot_connect),
-		cmocka_unit_test(refuses_another_schema_version),
+		cmocka_unit_test(refuses_a_schema_that_it_cannot_work_with),
+		cmocka_unit_test(works_with_a_newer_schema_that_breaks_nothing),
 		cmocka_unit_test(tries_again_with_growing_pauses),
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(comes_up_and_says_hello),

@@ -223,10 +223,11 @@ static void takes_a_whole_batch(void **state) {
 
 /* ---- The host ------------------------------------------------------------------------------ */
 
-static bool row_found;
+static bool row_found, has_rival;
 
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
 	row_found = pulse != NULL;
+	has_rival = pulse && pulse->rival;
 	if (pulse)
 		assert_int_equal(pulse->live_hosts, 1);
 	tell_outcome(context, outcome);
@@ -265,12 +266,50 @@ static void keeps_the_host_s_row(void **state) {
 	close_database(f);
 }
 
+static void pulse(struct fixture *f, int count) {
+	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
+	expect_count(f, 'd', count);
+}
+
+static void hears_of_another_agent_of_its_name(void **state) {
+	struct fixture *f = *state;
+	char answer[128];
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	pulse(f, 1);
+	assert_false(has_rival);
+	admin_do(f, "stint", "select stint.register_host('t\xc3\xa4st', 'two', '0.1')");
+	pulse(f, 2);
+	assert_true(has_rival);
+	database_stop_host(f->db, on_ended, f);
+	expect_count(f, 'd', 3);
+	admin_ask(f, "stint", "select concat_ws(' ', name, state, rival) from stint.host", answer, sizeof(answer));
+	assert_string_equal(answer, "t\xc3\xa4st resync");
+	close_database(f);
+}
+
+static void lives_with_a_migration_that_breaks_nothing(void **state) {
+	struct fixture *f = *state;
+	admin_do(f, "stint", "insert into stint.migration (version, name, breaking) values (1001, 'additive', false)");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	close_database(f);
+	admin_do(f, "stint", "insert into stint.migration (version, name, breaking) values (1002, 'breaking', true)");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "D");
+	expect_why(f, "version 1002, which agents made for version 1002 or later can work with");
+	close_database(f);
+	admin_do(f, "stint", "delete from stint.migration where version > 1000");
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
 		cmocka_unit_test(takes_and_returns_credits),
 		cmocka_unit_test(takes_a_whole_batch),
 		cmocka_unit_test(keeps_the_host_s_row),
+		cmocka_unit_test(hears_of_another_agent_of_its_name),
+		cmocka_unit_test(lives_with_a_migration_that_breaks_nothing),
 	};
 	return cmocka_run_group_tests(tests, setup, remove_cluster);
 }
