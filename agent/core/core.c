@@ -61,7 +61,7 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 		return false;
 	*verdict = (struct core_verdict){
 		.source = core->state == CORE_FALLBACK ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		.limit = terms_now(core, policy)->max_requests,
+		.limit = client->flags & CLIENT_BLOCKED ? 0 : terms_now(core, policy)->max_requests,
 		.retry_after_ms = retry_ms,
 		.reset_after_ms = policy->time_window_ms,
 	};
