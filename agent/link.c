@@ -265,8 +265,7 @@ void link_on_expiry(struct agent *agent) {
 
 static void log_state(const struct agent *agent, enum core_state state) {
 	if (state == CORE_FALLBACK)
-		log_warning("fallback: this host's own limits until the database is back (%s)",
-		            agent->link.why[0] ? agent->link.why : "no answer");
+		log_warning("fallback: this host's own limits are in force until the database is back");
 	else
 		log_info("%s", status_state_name(state));
 }

@@ -37,7 +37,7 @@ static void print_field(const char *name, const char *value) {
 static void print_agent(const json_t *status) {
 	char text[600], uptime[OUTPUT_TEXT_SIZE];
 	output_duration(uptime, number_of(status, "uptime_ms"));
-	snprintf(text, sizeof text, "%s on host %s, process %" PRId64 ", up %s, %" PRId64 " apps attached",
+	snprintf(text, sizeof text, "%s on host %s, process %" PRId64 ", up %s, apps connected: %" PRId64,
 	         text_of(status, "version"), text_of(status, "host"), number_of(status, "pid"), uptime,
 	         number_of(status, "apps"));
 	print_field("agent", text);
@@ -55,7 +55,9 @@ static void print_database(const json_t *database) {
 	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
 	         (double)number_of(database, "rtt_us") / 1000, number_of(database, "fallbacks"));
 	print_field("database", text);
-	print_field("error", text_of(database, "last_error"));
+	/* Of an earlier trouble, once it is over, the log tells. */
+	if (strcmp(text_of(database, "state"), "in step") != 0)
+		print_field("error", text_of(database, "last_error"));
 }
 
 static void print_table(const json_t *table) {
