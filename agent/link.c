@@ -263,7 +263,7 @@ void link_on_expiry(struct agent *agent) {
 
 /* ---- State ------------------------------------------------------------------------ */
 
-static void log_state(const struct agent *agent, enum core_state state) {
+static void log_state(enum core_state state) {
 	if (state == CORE_FALLBACK)
 		log_warning("fallback: this host's own limits are in force until the database is back");
 	else
@@ -278,7 +278,7 @@ void link_note_state(struct agent *agent) {
 	link->state = state;
 	link->state_since_ns = agent_now_ns();
 	link->fallbacks += state == CORE_FALLBACK;
-	log_state(agent, state);
+	log_state(state);
 	char sentence[256];
 	status_sentence(agent, sentence, sizeof sentence);
 	notify_status(sentence);
