@@ -13,20 +13,24 @@
 #include "database/pg.h"
 #include "query.h"
 
+#define ROLES "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'"
 #define SERVER_VERSION_MIN 150000 /* what the migrations are written for and tested with */
 
 static const char init_help[] =
-	"Creates the roles stint_owner, stint_agent and stint_auditor, where they don't exist, and\n"
-	"the schema stint. Needs a database with the encoding UTF8, PostgreSQL 15 or later, and a\n"
+	"Creates the roles stint_owner, stint_agent, stint_operator and stint_auditor, where they\n"
+	"don't exist, and the schema stint. Needs a database with the encoding UTF8, PostgreSQL 15 or later, and a\n"
 	"role that may create roles and create in the database (no superuser). Each migration is a\n"
 	"transaction: after a failure, what is there is whole.\n";
 
 static const char migrate_help[] =
 	"Applies the migrations that the database doesn't have yet, each in a transaction. Refuses a\n"
-	"schema that is newer than this program. Run it before newer agents start.\n";
+	"schema that is newer than this program. Run it before newer agents start. Older ones go on,\n"
+	"unless a migration is breaking: then they limit by their fallback from their next connect\n"
+	"until they are updated. \"stint db status\" tells beforehand, this command afterwards.\n";
 
 static const char db_status_help[] =
-	"Shows the schema's version there and in this program, who has which role, and the hosts.\n"
+	"Shows the schema's version there and in this program, which agents can work with it, who\n"
+	"has which role, and the hosts.\n"
 	"Exits 0 when the versions are the same, 1 otherwise.\n"
 	"\n"
 	"  --json   as a JSON object\n";
@@ -38,7 +42,8 @@ static const char sql_help[] =
 static const char login_hint[] =
 	"Now give the agents a login of their own, for example:\n"
 	"  create role stintd login password '...' in role stint_agent;\n"
-	"and auditors: grant stint_auditor to somebody;\n";
+	"grant stint_operator to whoever may set policies and block clients,\n"
+	"and stint_auditor to whoever may look.\n";
 
 struct server {
 	int version;
@@ -49,7 +54,8 @@ struct server {
 	bool read_only;
 	bool may_create;       /* schemas in this database */
 	bool may_create_roles;
-	bool has_roles;        /* all three exist already */
+	bool has_roles;        /* all four exist already */
+	int oldest_agent;      /* agents made for this version or later can work with the schema; 0: there is none */
 };
 
 static bool is_true(const char *cell) {
@@ -66,14 +72,14 @@ static int read_server(struct pg *pg, struct server *server) {
 		" pg_encoding_to_char(d.encoding), d.datname, current_user, pg_is_in_recovery(),"
 		" has_database_privilege(d.oid, 'create'),"
 		" (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),"
-		" (select count(*) = 3 from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_auditor'))"
+		" (select count(*) = 4 from pg_roles where rolname in (" ROLES "))"
 		" from pg_database d where d.datname = current_database()";
 	struct pg_rows rows = {0};
 	int error = pg_query(pg, sql, 0, NULL, &rows);
 	if (error != PG_OK)
 		return error;
 	char **cells = rows.cells;
-	server->version = cells[0] != NULL ? atoi(cells[0]) : 0;
+	*server = (struct server){.version = cells[0] != NULL ? atoi(cells[0]) : 0};
 	copy_cell(server->version_text, sizeof server->version_text, cells[1]);
 	copy_cell(server->encoding, sizeof server->encoding, cells[2]);
 	copy_cell(server->database, sizeof server->database, cells[3]);
@@ -108,8 +114,8 @@ static int check_rights(const struct command_call *call, const struct server *se
 		              server->user, server->database);
 	else if (!server->has_roles && !server->may_create_roles)
 		command_error(call,
-		              "the role \"%s\" may not create roles, and stint_owner, stint_agent and stint_auditor"
-		              " don't all exist",
+		              "the role \"%s\" may not create roles, and stint_owner, stint_agent, stint_operator and"
+		              " stint_auditor don't all exist",
 		              server->user);
 	else
 		return COMMAND_DONE;
@@ -138,6 +144,16 @@ static void report_applied(const struct embedded_migration *migration) {
 	fflush(stdout); /* before the next one, which may take its time */
 }
 
+/* What holds for agents after a migration. */
+static int report_agents(const struct command_call *call, struct pg *pg) {
+	int oldest;
+	int error = migrations_read_oldest_agent(pg, &oldest);
+	if (error != PG_OK)
+		return command_database_error(call, pg, error);
+	printf("agents made for version %d or later can work with it; older ones must be updated now\n", oldest);
+	return COMMAND_DONE;
+}
+
 static int apply_from(const struct command_call *call, struct pg *pg, int version) {
 	int error = migrations_apply(pg, version, report_applied);
 	return error == PG_OK ? COMMAND_DONE : command_database_error(call, pg, error);
@@ -147,12 +163,17 @@ static int check_init(const struct command_call *call, const struct server *serv
 	int code = check_server(call, server);
 	if (code != COMMAND_DONE)
 		return code;
-	if (version != MIGRATIONS_NO_SCHEMA) {
+	if (version == MIGRATIONS_NO_SCHEMA)
+		return check_rights(call, server);
+	if (version < migrations_newest())
 		command_error(call, "the schema is already there, version %d; \"stint db migrate\" brings it to version %d",
 		              version, migrations_newest());
-		return COMMAND_NO;
-	}
-	return check_rights(call, server);
+	else if (version > migrations_newest())
+		command_error(call, "the schema is already there, version %d, newer than this program, which knows up to %d",
+		              version, migrations_newest());
+	else
+		command_error(call, "the schema is already there, and at this program's version, %d", version);
+	return COMMAND_NO;
 }
 
 static int init_run(struct command_call *call) {
@@ -201,6 +222,8 @@ static int migrate_run(struct command_call *call) {
 		printf("nothing to do: the schema has version %d\n", version);
 	else if (code == COMMAND_DONE)
 		code = apply_from(call, pg, version);
+	if (code == COMMAND_DONE && version != migrations_newest())
+		code = report_agents(call, pg);
 	pg_close(pg);
 	return code;
 }
@@ -209,7 +232,19 @@ static int migrate_run(struct command_call *call) {
 static const char roles_sql[] =
 	"select r.rolname as role, m.rolname as member from pg_roles r"
 	" left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-	" where r.rolname in ('stint_owner', 'stint_agent', 'stint_auditor') order by 1, 2";
+	" where r.rolname in (" ROLES ") order by 1, 2";
+
+/* What "stint db migrate" would apply. */
+static json_t *list_pending(int version) {
+	json_t *list = json_array();
+	for (size_t i = 0; i < embedded_migration_count; i++) {
+		const struct embedded_migration *migration = &embedded_migrations[i];
+		if (migration->version > version && version != MIGRATIONS_NO_SCHEMA)
+			json_array_append_new(list, json_pack("{s:i, s:s, s:b}", "version", migration->version, "name",
+			                                      migration->name, "breaking", migration->breaking));
+	}
+	return list;
+}
 
 /* What may not be read, or isn't there yet, is null. */
 static json_t *read_or_null(struct pg *pg, const char *select) {
@@ -219,10 +254,11 @@ static json_t *read_or_null(struct pg *pg, const char *select) {
 }
 
 static json_t *make_status(struct pg *pg, const struct server *server, int version) {
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o}", "database", server->database, "user", server->user,
-	                 "server_version", server->version_text, "encoding", server->encoding, "schema_version", version,
-	                 "newest_version", migrations_newest(), "roles", read_or_null(pg, roles_sql), "hosts",
-	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "database", server->database, "user",
+	                 server->user, "server_version", server->version_text, "encoding", server->encoding,
+	                 "schema_version", version, "newest_version", migrations_newest(), "oldest_agent",
+	                 server->oldest_agent, "pending", list_pending(version), "roles", read_or_null(pg, roles_sql),
+	                 "hosts", version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
 }
 
 static int print_list(const char *heading, json_t *rows) {
@@ -232,16 +268,26 @@ static int print_list(const char *heading, json_t *rows) {
 	return output_objects(rows, 0, NULL, NULL, stdout);
 }
 
+static void print_versions(const struct server *server, int version) {
+	if (version == MIGRATIONS_NO_SCHEMA) {
+		printf("schema    none; this program has version %d\n", migrations_newest());
+		return;
+	}
+	printf("schema    version %d; this program has version %d\n", version, migrations_newest());
+	printf("agents    those made for version %d or later can work with it\n", server->oldest_agent);
+	for (size_t i = 0; i < embedded_migration_count; i++)
+		if (embedded_migrations[i].version > version)
+			printf("pending   %d, %s%s\n", embedded_migrations[i].version, embedded_migrations[i].name,
+			       embedded_migrations[i].breaking ? ": breaking, older agents must be updated with it" : "");
+}
+
 static int print_status(json_t *status, const struct server *server, int version) {
 	char *database = output_printable(server->database), *user = output_printable(server->user);
 	printf("server    PostgreSQL %s, %s\ndatabase  %s, as %s\n", server->version_text, server->encoding,
 	       database != NULL ? database : "", user != NULL ? user : "");
 	free(database);
 	free(user);
-	if (version == MIGRATIONS_NO_SCHEMA)
-		printf("schema    none; this program has version %d\n", migrations_newest());
-	else
-		printf("schema    version %d; this program has version %d\n", version, migrations_newest());
+	print_versions(server, version);
 	if (print_list("Roles", json_object_get(status, "roles")) != 0)
 		return -1;
 	return version == MIGRATIONS_NO_SCHEMA ? 0 : print_list("Hosts", json_object_get(status, "hosts"));
@@ -270,6 +316,10 @@ static int db_status_run(struct command_call *call) {
 	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	int code = open_database(call, &pg, &server, &version);
+	if (code == COMMAND_DONE && version != MIGRATIONS_NO_SCHEMA) {
+		int error = migrations_read_oldest_agent(pg, &server.oldest_agent);
+		code = error == PG_OK ? COMMAND_DONE : command_database_error(call, pg, error);
+	}
 	if (code == COMMAND_DONE)
 		code = report_status(call, pg, &server, version, as_json);
 	pg_close(pg);

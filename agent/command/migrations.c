@@ -3,13 +3,13 @@
  */
 #include "migrations.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "database/pg.h"
 
-/* Any number will do, as long as nothing else in the database locks it; this one spells "stint". */
-#define TAKE_LOCK "select pg_catalog.pg_advisory_xact_lock(495874305652)"
+/* Nobody but the schema's owner can take it. Reading the version goes on meanwhile. */
+#define TAKE_LOCK "lock table stint.migration in share row exclusive mode"
 
 int migrations_newest(void) {
 	size_t count = embedded_migration_count;
@@ -40,6 +40,17 @@ int migrations_read_version(struct pg *pg, int *version) {
 	return query_number(pg, "select stint.schema_version()", version);
 }
 
+int migrations_read_oldest_agent(struct pg *pg, int *version) {
+	return query_number(pg, "select stint.oldest_agent()", version);
+}
+
+/* Where there is a schema; the one that makes it is alone by the schema's name. */
+static int take_lock(struct pg *pg) {
+	int version;
+	int error = migrations_read_version(pg, &version);
+	return error == PG_OK && version != MIGRATIONS_NO_SCHEMA ? pg_query(pg, TAKE_LOCK, 0, NULL, NULL) : error;
+}
+
 /* Inside a transaction that holds the lock. */
 static int apply_locked(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
 	int version;
@@ -52,13 +63,27 @@ static int apply_locked(struct pg *pg, const struct embedded_migration *migratio
 
 static int apply(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
 	*applied = false;
-	int error = pg_query(pg, "begin", 0, NULL, NULL);
+	int error = pg_query(pg, "begin isolation level read committed", 0, NULL, NULL);
 	if (error == PG_OK)
-		error = pg_query(pg, TAKE_LOCK, 0, NULL, NULL);
+		error = take_lock(pg);
 	if (error == PG_OK)
 		error = apply_locked(pg, migration, applied);
 	/* After a failure the caller still wants to read why; closing the connection ends the transaction. */
 	return error == PG_OK ? pg_query(pg, "commit", 0, NULL, NULL) : error;
+}
+
+/* Did the script find the schema's name taken: committed since we looked, or while it waited for that? */
+static bool was_outrun(const struct pg *pg, int error) {
+	return error == PG_FAILED && (!strcmp(pg_sqlstate(pg), "42P06") || !strcmp(pg_sqlstate(pg), "23505"));
+}
+
+/* Two at once make the schema: the second looks again, and either finds the work done or fails for good. */
+static int apply_or_look_again(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
+	int error = apply(pg, migration, applied);
+	if (!was_outrun(pg, error))
+		return error;
+	error = pg_query(pg, "rollback", 0, NULL, NULL);
+	return error == PG_OK ? apply(pg, migration, applied) : error;
 }
 
 int migrations_apply(struct pg *pg, int from, void (*applied)(const struct embedded_migration *)) {
@@ -66,7 +91,7 @@ int migrations_apply(struct pg *pg, int from, void (*applied)(const struct embed
 		bool was_applied;
 		if (embedded_migrations[i].version <= from)
 			continue;
-		int error = apply(pg, &embedded_migrations[i], &was_applied);
+		int error = apply_or_look_again(pg, &embedded_migrations[i], &was_applied);
 		if (error != PG_OK)
 			return error;
 		if (was_applied)

@@ -2,15 +2,19 @@
  * migrations.h - the schema's numbered migrations, carried inside the binary:
  * which there are, which a database has, and applying the missing ones.
  *
- * Each one runs in a transaction of its own, under an advisory lock that lasts
+ * Each one runs in a transaction of its own, under a lock that lasts
  * as long as the transaction (so it also holds behind a pooler): of two operators
  * who migrate at once, the second finds the work done. A migration's SQL
  * records itself in the schema, so that a script applied by hand leaves the
  * same state.
+ *
+ * A migration is breaking when agents made for an older version can't work with
+ * what it leaves; the others go on while the schema is newer than they are.
  */
 #ifndef STINT_MIGRATIONS_H
 #define STINT_MIGRATIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct pg;
@@ -18,6 +22,7 @@ struct pg;
 struct embedded_migration {
 	int version; /* ascending from 1, no gaps */
 	const char *name;
+	bool breaking;
 	const char *sql;
 };
 
@@ -32,6 +37,9 @@ int migrations_newest(void);
 
 /* Reads the version of the connected database into *version: an enum pg_error. */
 int migrations_read_version(struct pg *, int *version);
+
+/* The version that an agent must have been made for, at least, to work with the connected schema: an enum pg_error. */
+int migrations_read_oldest_agent(struct pg *, int *version);
 
 /*
  * Applies what is missing above `from`, in order, and calls applied() after each commit. Stops at the first

@@ -16,9 +16,9 @@
 #include "database/pg.h"
 
 const struct embedded_migration embedded_migrations[] = {
-	{1, "one", "1"},
-	{2, "two", "2"},
-	{3, "three", "3"},
+	{1, "one", true, "1"},
+	{2, "two", false, "2"},
+	{3, "three", false, "3"},
 };
 const size_t embedded_migration_count = 3;
 
@@ -30,6 +30,8 @@ static struct {
 	bool in_transaction;
 	bool locked;
 	int rival;           /* somebody else brings the schema to this version before the lock is had; 0: nobody */
+	const char *outrun;  /* ... or makes it while migration 1 runs, which then fails with this SQLSTATE; NULL: nobody */
+	const char *sqlstate;
 	int failing_version; /* this migration's script fails; 0: none */
 	const char *failing; /* a statement that starts so fails; NULL: none */
 	int scripts;
@@ -56,11 +58,16 @@ static int take_lock(void) {
 	return PG_OK;
 }
 
+const char *pg_sqlstate(const struct pg *pg) {
+	(void)pg;
+	return database.sqlstate != NULL ? database.sqlstate : "";
+}
+
 int pg_query(struct pg *pg, const char *sql, int param_count, const char *const *params, struct pg_rows *rows) {
 	(void)pg, (void)param_count, (void)params;
 	if (database.failing != NULL && strncmp(sql, database.failing, strlen(database.failing)) == 0)
 		return PG_UNREACHABLE;
-	if (strcmp(sql, "begin") == 0) {
+	if (strncmp(sql, "begin ", 6) == 0) {
 		assert_false(database.in_transaction);
 		database.in_transaction = true;
 		database.version_within = database.version;
@@ -72,7 +79,12 @@ int pg_query(struct pg *pg, const char *sql, int param_count, const char *const 
 		database.in_transaction = database.locked = false;
 		return PG_OK;
 	}
-	if (strstr(sql, "pg_advisory_xact_lock") != NULL)
+	if (strcmp(sql, "rollback") == 0) {
+		assert_true(database.in_transaction);
+		database.in_transaction = database.locked = false;
+		return PG_OK;
+	}
+	if (strncmp(sql, "lock table stint.migration ", 27) == 0)
 		return take_lock();
 	if (strstr(sql, "pg_proc") != NULL)
 		return answer(rows, visible_version() > 0);
@@ -83,10 +95,16 @@ int pg_query(struct pg *pg, const char *sql, int param_count, const char *const 
 int pg_script(struct pg *pg, const char *sql) {
 	(void)pg;
 	int version = atoi(sql);
-	assert_true(database.in_transaction && database.locked);
+	assert_true(database.in_transaction);
+	assert_true(database.locked || database.version_within == 0); /* without a schema there is nothing to lock */
 	assert_int_equal(version, database.version_within + 1);
 	if (version == database.failing_version)
 		return PG_FAILED;
+	if (version == 1 && database.outrun != NULL) {
+		database.sqlstate = database.outrun;
+		database.version = database.rival;
+		return PG_FAILED;
+	}
 	database.version_within = version;
 	database.scripts++;
 	return PG_OK;
@@ -159,6 +177,7 @@ static void test_a_failure_keeps_what_was_committed(void **state) {
 
 static void test_a_rival_is_first(void **state) {
 	(void)state;
+	database.version = 1;
 	database.rival = 2;
 	assert_int_equal(migrations_apply(NULL, 0, count_applied), PG_OK);
 	assert_int_equal(database.version, 3);
@@ -166,14 +185,34 @@ static void test_a_rival_is_first(void **state) {
 	assert_int_equal(database.applied, 1);
 }
 
+static void test_a_rival_makes_the_schema(void **state) {
+	static const char *const sqlstates[] = {"42P06", "23505"};
+	for (size_t i = 0; i < sizeof sqlstates / sizeof *sqlstates; i++) {
+		start(state);
+		database.rival = 1;
+		database.outrun = sqlstates[i];
+		assert_int_equal(migrations_apply(NULL, 0, count_applied), PG_OK);
+		assert_int_equal(database.version, 3);
+		assert_int_equal(database.applied, 2);
+	}
+}
+
+static void test_a_schema_of_that_name_that_is_another(void **state) {
+	(void)state;
+	database.outrun = "42P06";
+	assert_int_equal(migrations_apply(NULL, 0, count_applied), PG_FAILED);
+	assert_int_equal(database.applied, 0);
+}
+
 static void test_each_statement_may_fail(void **state) {
-	static const char *const statements[] = {"begin", "select pg_catalog.pg_advisory", "select count", "commit"};
+	static const char *const statements[] = {"begin", "lock table", "select count", "select stint.schema_version", "commit"};
 	(void)state;
 	for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
 		start(NULL);
+		database.version = 1;
 		database.failing = statements[i];
-		assert_int_equal(migrations_apply(NULL, 0, count_applied), PG_UNREACHABLE);
-		assert_int_equal(database.version, 0);
+		assert_int_equal(migrations_apply(NULL, 1, count_applied), PG_UNREACHABLE);
+		assert_int_equal(database.version, 1);
 		assert_int_equal(database.applied, 0);
 	}
 }
@@ -187,6 +226,8 @@ int main(void) {
 		cmocka_unit_test_setup(test_nothing_is_missing, start),
 		cmocka_unit_test_setup(test_a_failure_keeps_what_was_committed, start),
 		cmocka_unit_test_setup(test_a_rival_is_first, start),
+		cmocka_unit_test_setup(test_a_rival_makes_the_schema, start),
+		cmocka_unit_test_setup(test_a_schema_of_that_name_that_is_another, start),
 		cmocka_unit_test_setup(test_each_statement_may_fail, start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
