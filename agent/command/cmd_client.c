@@ -72,10 +72,9 @@ static int list_run(struct command_call *call) {
 	if (code != COMMAND_DONE)
 		return code;
 	return query_print(call,
-	                   "select p.name as policy, o.client_id, o.blocked, o.max_requests, " QUERY_TIME("o.changed_at")
-	                   " as changed_at, o.changed_by, o.note"
-	                   " from stint.client_override o join stint.policy p using (policy_id)"
-	                   " where $1::text is null or p.name = $1 order by p.name, o.client_id",
+	                   "select policy, client_id, blocked, max_requests, " QUERY_TIME("changed_at")
+	                   " as changed_at, changed_by, note from stint.client_limit"
+	                   " where $1::text is null or policy = $1 order by policy, client_id",
 	                   1, &policy, as_json);
 }
 

@@ -4,6 +4,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -30,7 +31,7 @@ static const char history_help[] =
 	"Every change of the policies and of their clients' exceptions, also those made by plain SQL,\n"
 	"oldest first; of one policy where NAME is given.\n"
 	"\n"
-	"  --json   as a JSON array\n";
+	"  --json   as a JSON array, with the whole row before and after\n";
 
 static const char history_sql[] =
 	"select " QUERY_TIME("at") " as at, changed_by, action, policy, client_id, old, new"
@@ -126,9 +127,102 @@ static int list_run(struct command_call *call) {
 	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	return query_print(call,
-	                   "select name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,"
-	                   " algorithm, resolution, mode, pinned from stint.get_policies() order by name",
+	                   "select policy as name, max_requests, time_window_ms, fallback_max_requests,"
+	                   " fallback_time_window_ms, algorithm, resolution, mode, pinned from stint.policy_limit"
+	                   " order by policy",
 	                   0, NULL, as_json);
+}
+
+/* ---- History, in words ------------------------------------------------------------ */
+
+/* What stands in the row's other columns, or is nobody's business. */
+static bool is_untold(const char *key) {
+	return !strcmp(key, "policy_id") || !strcmp(key, "name") || !strcmp(key, "client_id");
+}
+
+/* In this order; what a newer schema has beyond it comes behind. */
+static const char *const told_first[] = {
+	"blocked", "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms", "algorithm",
+	"resolution", "mode",
+};
+
+static bool is_told_first(const char *key) {
+	for (size_t i = 0; i < sizeof told_first / sizeof *told_first; i++)
+		if (strcmp(key, told_first[i]) == 0)
+			return true;
+	return false;
+}
+
+static void tell_value(FILE *to, const char *key, const json_t *value) {
+	char *text = json_dumps(value, JSON_ENCODE_ANY);
+	if (json_is_string(value) && strcmp(key, "note") != 0)
+		fputs(json_string_value(value), to);
+	else if (json_is_string(value)) /* words of people: where do they end? */
+		fprintf(to, "\"%s\"", json_string_value(value));
+	else
+		fputs(text != NULL ? text : "?", to);
+	free(text);
+}
+
+/* One column, where it differs. Was NULL: there was no row. */
+static void tell_column(FILE *to, const char *key, const json_t *was, const json_t *becomes) {
+	bool is_set = becomes != NULL && !json_is_null(becomes) && !json_is_false(becomes);
+	bool was_set = was != NULL && !json_is_null(was) && !json_is_false(was);
+	if ((!is_set && !was_set) || json_equal(was, becomes))
+		return;
+	fprintf(to, "%s%s%s", ftell(to) > 0 ? ", " : "", is_set ? "" : json_is_boolean(was) ? "not " : "no ", key);
+	if (!is_set || json_is_boolean(becomes))
+		return;
+	fputc(' ', to);
+	if (was_set) {
+		tell_value(to, key, was);
+		fputs(" \xe2\x86\x92 ", to); /* an arrow */
+	}
+	tell_value(to, key, becomes);
+}
+
+static void tell_columns(FILE *to, json_t *was, json_t *becomes) {
+	const char *key;
+	json_t *value;
+	for (size_t i = 0; i < sizeof told_first / sizeof *told_first; i++)
+		tell_column(to, told_first[i], json_object_get(was, told_first[i]), json_object_get(becomes, told_first[i]));
+	json_object_foreach(becomes, key, value)
+		if (!is_untold(key) && !is_told_first(key))
+			tell_column(to, key, json_object_get(was, key), value);
+}
+
+/* "max_requests 100 → 500, pinned" for the rows before and after. Of what is gone: what it was. */
+static int tell_change(json_t *entry) {
+	json_t *was = json_object_get(entry, "old"), *becomes = json_object_get(entry, "new");
+	char *words = NULL;
+	size_t size;
+	FILE *to = open_memstream(&words, &size);
+	if (to == NULL)
+		return -1;
+	if (json_is_object(becomes))
+		tell_columns(to, was, becomes);
+	else
+		tell_columns(to, NULL, was);
+	int error = fclose(to);
+	if (error == 0)
+		error = json_object_set_new(entry, "change", json_string(words));
+	free(words);
+	json_object_del(entry, "old");
+	json_object_del(entry, "new");
+	return error;
+}
+
+static int show_history(const struct command_call *call, json_t *entries) {
+	json_t *entry;
+	size_t index;
+	int error = 0;
+	json_array_foreach(entries, index, entry)
+		if (error == 0)
+			error = tell_change(entry);
+	if (error == 0)
+		return query_show(call, entries, false);
+	json_decref(entries);
+	return query_show(call, NULL, false);
 }
 
 static int history_run(struct command_call *call) {
@@ -139,8 +233,14 @@ static int history_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	if (name != NULL && command_check_policy(call, name) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	return query_print(call, history_sql, 1, &name, as_json);
+	if (as_json)
+		return query_print(call, history_sql, 1, &name, true);
+	json_t *entries;
+	int code = query_fetch(call, history_sql, 1, &name, &entries);
+	return code == COMMAND_DONE ? show_history(call, entries) : code;
 }
+
+/* ---- The rest ---------------------------------------------------------------------- */
 
 /* `sql` takes the policy's name. */
 static int run_on_policy(struct command_call *call, const char *sql) {

@@ -28,6 +28,21 @@ json_t *query_objects(struct pg *pg, const char *select, int param_count, const 
 	return objects;
 }
 
+int query_fetch(const struct command_call *call, const char *select, int param_count, const char *const *params,
+                json_t **objects) {
+	struct pg *pg;
+	int error;
+	*objects = NULL;
+	int code = command_connect(call, &pg);
+	if (code != COMMAND_DONE)
+		return code;
+	*objects = query_objects(pg, select, param_count, params, &error);
+	if (error != PG_OK)
+		code = command_database_error(call, pg, error);
+	pg_close(pg);
+	return code;
+}
+
 static int print_objects(json_t *objects, bool as_json) {
 	if (as_json)
 		return output_json(objects, stdout);
@@ -36,22 +51,18 @@ static int print_objects(json_t *objects, bool as_json) {
 	return status;
 }
 
+int query_show(const struct command_call *call, json_t *objects, bool as_json) {
+	if (objects != NULL && print_objects(objects, as_json) == 0)
+		return COMMAND_DONE;
+	command_error(call, "out of memory, or the output can't be written");
+	return COMMAND_FAILED;
+}
+
 int query_print(const struct command_call *call, const char *select, int param_count, const char *const *params,
                 bool as_json) {
-	struct pg *pg;
-	int error;
-	int code = command_connect(call, &pg);
-	if (code != COMMAND_DONE)
-		return code;
-	json_t *objects = query_objects(pg, select, param_count, params, &error);
-	if (error != PG_OK) {
-		code = command_database_error(call, pg, error);
-	} else if (objects == NULL || print_objects(objects, as_json) != 0) {
-		command_error(call, "out of memory, or the output can't be written");
-		code = COMMAND_FAILED;
-	}
-	pg_close(pg);
-	return code;
+	json_t *objects;
+	int code = query_fetch(call, select, param_count, params, &objects);
+	return code == COMMAND_DONE ? query_show(call, objects, as_json) : code;
 }
 
 int query_run(const struct command_call *call, const char *sql, int param_count, const char *const *params) {

@@ -26,6 +26,14 @@ json_t *query_objects(struct pg *, const char *select, int param_count, const ch
 int query_print(const struct command_call *, const char *select, int param_count, const char *const *params,
                 bool as_json);
 
+/*
+ * The two parts of it, for who has something to do to the rows in between: NULL for lack of memory is reported by the
+ * second, which takes over the reference.
+ */
+int query_fetch(const struct command_call *, const char *select, int param_count, const char *const *params,
+                json_t **objects);
+int query_show(const struct command_call *, json_t *objects, bool as_json);
+
 /* Runs a statement whose rows don't matter; connects for it. An enum command_exit, reported. */
 int query_run(const struct command_call *, const char *sql, int param_count, const char *const *params);
 

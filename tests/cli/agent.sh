@@ -78,6 +78,25 @@ expect 'a blocked client' 1 '^denied' "${s[@]}" check api blocked
 sleep 1
 expect 'a limit of its own' 0 '^allowed by .* of 3 remaining' "${s[@]}" check api a
 
+# Another agent of the same name; and none that only was one.
+real=$agent
+warnings() { grep -c 'another agent calls itself "real" too: give each a host of its own' "$tmp/$1/log"; }
+STINT_HOST=real start_agent twin "$conninfo"
+ok 'two agents of one name: both say so' \
+	"$(wait_for 10 warnings real && wait_for 10 warnings twin; echo $?)" "$(cat "$tmp/real/log" "$tmp/twin/log")"
+expect 'two agents of one name: db status shows it' 0 '"rival": "[^"]+"' "$stint" db status --json
+sleep 2
+ok '... once' "$([[ $(warnings real)$(warnings twin) == 11 ]]; echo $?)" "$(cat "$tmp/real/log" "$tmp/twin/log")"
+stop_agent "$agent"
+expect 'one of the two stops: the host has not' 0 '^real +in step' "$stint" db status
+start_agent solo "$conninfo"
+kill -KILL "$agent" && wait "$agent" 2>/dev/null
+start_agent solo "$conninfo"
+sleep 2.5
+ok 'an agent that was killed and is back is alone' "$(! grep -q 'another agent' "$tmp/solo/log"; echo $?)" "$(cat "$tmp/solo/log")"
+stop_agent "$agent"
+agent=$real
+
 "$pg_cluster" stop "$tmp/db2"
 wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new

@@ -44,11 +44,21 @@ expect 'policy list: before init' 1 '"stint db status" tells' "$stint" --databas
 export STINT_DATABASE=$conninfo
 expect 'init' 0 '^migration 1, [a-z_]+: applied$' "$stint" db init
 ok 'init: says how to make a login' "$(grep -q 'create role stintd login .* in role stint_agent' <<<"$output"; echo $?)" "$output"
-expect 'init again' 1 "the schema is already there, version $newest; \"stint db migrate\"" "$stint" db init
+ok 'init: says who else there is' "$(grep -q 'grant stint_operator to' <<<"$output" && grep -q 'stint_auditor to' <<<"$output"; echo $?)" "$output"
+expect 'init again' 1 "the schema is already there, and at this program's version, $newest$" "$stint" db init
 expect 'migrate with nothing to do' 0 "nothing to do: the schema has version $newest" "$stint" db migrate
 expect 'status' 0 "^schema +version $newest; this program has version $newest" "$stint" db status
+expect 'status: which agents will do' 0 '^agents +those made for version 1 or later can work with it$' "$stint" db status
+expect 'status --json: which agents will do' 0 '"oldest_agent": 1,' "$stint" db status --json
 expect 'status --json' 0 "\"schema_version\": $newest," "$stint" db status --json
+# Any lock that whoever may connect can take is none for us.
+"$psql" -XAtq "$(dsn_of managed nobody)" -c 'begin; select pg_advisory_xact_lock(495874305652); select pg_sleep(20)' >/dev/null 2>&1 &
+locker=$!
+sleep 0.5
+started=$SECONDS
 expect 'init by a role that is no superuser' 0 ': applied' "$stint" --database "$(dsn_of managed maker)" db init
+ok 'init: nobody can hold it up' "$((SECONDS - started > 10))"
+kill "$locker" && wait "$locker" 2>/dev/null
 expect 'status by that role' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of managed maker)" db status
 expect 'status without rights' 1 'permission denied for schema stint' "$stint" --database "$(dsn_of managed nobody)" db status
 expect 'policy list without rights' 1 'permission denied' "$stint" --database "$(dsn_of managed nobody)" policy list
@@ -111,9 +121,33 @@ expect 'policy history --json' 0 '"changed_by": "postgres"' "$stint" policy hist
 ok 'policy history: of one only' "$(! grep -q least <<<"$output"; echo $?)" "$output"
 expect 'policy history: ISO times' 0 '"at": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" policy history api --json
 expect 'policy history: none of that name' 0 '^\(none\)$' "$stint" policy history missing
+expect 'policy history: what was set' 0 \
+	' created +api +- +max_requests 100, time_window_ms 60000, fallback_max_requests 200, fallback_time_window_ms 60000, algorithm sliding_window, resolution 10, mode strict, pinned$' \
+	"$stint" policy history api
+changes() { grep -cE -- "$1" <<<"$output"; }
+ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_requests 100 → 7, time_window_ms 60000 → 5000, fallback_max_requests 200 → 8, .*, algorithm sliding_window → fixed_window, resolution 10 → 20, mode strict → relaxed$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
+ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: cleared' "$([[ $(changes ' cleared +api +bob +max_requests 3$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: no JSON' "$(! grep -q '[{}]' <<<"$output"; echo $?)" "$output"
+expect 'policy history --json: the rows' 0 '"old": \{' "$stint" policy history api --json
 sql postgres 'create role auditor login in role stint_auditor'
 expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of stint auditor)" policy history
-expect 'policy list: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" policy list
+expect 'policy list: by an auditor' 0 '^least ' "$stint" --database "$(dsn_of stint auditor)" policy list
+expect 'client list: by an auditor' 0 '^api .* yes ' "$stint" --database "$(dsn_of stint auditor)" client list
+expect 'client block: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" client block api bob
+sql postgres 'create role operator login in role stint_operator'
+operator=("$stint" --database "$(dsn_of stint operator)")
+expect 'client block: by an operator' 0 '^$' "${operator[@]}" client block api eve --note spam
+expect 'client list: by an operator' 0 '^api +eve +yes +- .* operator +spam$' "${operator[@]}" client list api
+expect 'client limit: by an operator' 0 '^$' "${operator[@]}" client limit api eve --max-requests 5
+expect 'client clear: by an operator' 0 '^$' "${operator[@]}" client clear api eve
+expect 'policy set: by an operator' 0 '^$' "${operator[@]}" policy set theirs --max-requests 5 --time-window-ms 1000
+expect 'policy unpin: by an operator' 0 '^$' "${operator[@]}" policy unpin theirs
+expect 'policy list: by an operator' 0 '^theirs .* no$' "${operator[@]}" policy list
+expect 'policy drop: by an operator' 0 '^$' "${operator[@]}" policy drop theirs
+expect 'policy history: by an operator' 0 ' operator +dropped +theirs ' "${operator[@]}" policy history
 expect 'policy set: an auditor may not' 1 'permission denied' \
 	"$stint" --database "$(dsn_of stint auditor)" policy set api --max-requests 1 --time-window-ms 1000
 expect 'policy set: by an owner who is no superuser' 0 '^$' \
@@ -126,7 +160,11 @@ expect 'policy history: outlives the policy' 0 'api' "$stint" policy history api
 sql twice "insert into stint.migration select (jsonb_populate_record(m, '{\"version\": 999}')).* from stint.migration m limit 1"
 expect 'migrate: a schema that is newer' 1 "the schema has version 999, this program knows up to $newest" \
 	"$stint" --database "$(dsn_of twice)" db migrate
+expect 'init: a schema that is newer' 1 "already there, version 999, newer than this program, which knows up to $newest" \
+	"$stint" --database "$(dsn_of twice)" db init
 expect 'status: a schema that is newer' 1 '^schema +version 999' "$stint" --database "$(dsn_of twice)" db status
+expect 'status: a newer one that is breaking' 1 '^agents +those made for version 999 or later' \
+	"$stint" --database "$(dsn_of twice)" db status
 "$pg_cluster" pause "$tmp/db" 2>/dev/null
 expect 'a server that is paused' 4 'no connection within 5000 ms' "$stint" policy list
 "$pg_cluster" resume "$tmp/db"
