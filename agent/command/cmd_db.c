@@ -258,7 +258,8 @@ static json_t *make_status(struct pg *pg, const struct server *server, int versi
 	                 server->user, "server_version", server->version_text, "encoding", server->encoding,
 	                 "schema_version", version, "newest_version", migrations_newest(), "oldest_agent",
 	                 server->oldest_agent, "pending", list_pending(version), "roles", read_or_null(pg, roles_sql),
-	                 "hosts", version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
+	                 "hosts",
+	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
 }
 
 static int print_list(const char *heading, json_t *rows) {

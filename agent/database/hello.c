@@ -9,7 +9,8 @@
 #include "private.h"
 #include "pg.h"
 
-#define DATABASE_SCHEMA_VERSION 1 /* the newest migration in sql/ that this agent was written for, and the oldest that it needs */
+/* The newest migration in sql/ that this agent was written for, and the oldest that it needs. */
+#define DATABASE_SCHEMA_VERSION 1
 
 #define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
 

@@ -205,7 +205,8 @@ static void test_a_schema_of_that_name_that_is_another(void **state) {
 }
 
 static void test_each_statement_may_fail(void **state) {
-	static const char *const statements[] = {"begin", "lock table", "select count", "select stint.schema_version", "commit"};
+	static const char *const statements[] = {"begin", "lock table", "select count", "select stint.schema_version",
+	                                         "commit"};
 	(void)state;
 	for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
 		start(NULL);
