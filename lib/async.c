@@ -290,9 +290,7 @@ static void forget(struct channel *ch, struct async_queue *queue, const struct s
 }
 
 void async_forget(struct channel *ch, const struct stint_limiter *limiter) {
-	pthread_mutex_lock(&ch->lock);
 	forget(ch, &ch->async.pending, limiter);
 	forget(ch, &ch->async.finished, limiter);
 	set_timer(&ch->async);
-	pthread_mutex_unlock(&ch->lock);
 }

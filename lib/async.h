@@ -57,7 +57,7 @@ void async_watch(struct channel *);
 int async_start(struct channel *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
 	stint_callback *, void *arg);
 
-/* Drops the limiter's pending checks. Takes the lock. */
+/* Drops the limiter's pending checks. */
 void async_forget(struct channel *, const struct stint_limiter *);
 
 #endif

@@ -12,6 +12,7 @@
 #define STINT_ATTACHMENT_H
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 #include <sys/un.h>
 
 #include "local.h"
@@ -20,6 +21,7 @@
 #include "wire.h"
 
 struct channel;
+LIST_HEAD(limiter_list, stint_limiter);
 
 struct stint {
 	struct sockaddr_un address;
@@ -41,10 +43,11 @@ struct stint_limiter {
 	_Atomic(struct binding *) binding; /* NULL: never declared yet */
 	struct stint *attachment;
 	_Atomic uint64_t declared_on; /* number of the connection; 0: never */
-	/* The DECLARE under way, which all requests of the limiter wait for. Under the channel's lock. */
-	uint64_t declaring_on;     /* number of the connection; 0: none */
-	uint64_t declare_again_ns; /* nobody waited for its answer any more: it may have been missed */
-	uint32_t declare_serial;
+	/* The DECLARE, which all requests of the limiter wait for. Under the channel's lock; a fork may leave it torn,
+	 * but no connection of the child's ever has the number. */
+	uint64_t declaring_on; /* number of the connection on which it has no answer yet; 0: none */
+	uint32_t declare_serial; /* the newest */
+	LIST_ENTRY(stint_limiter) declaring_link;
 	struct wire_declare declaration;
 	char policy[STINT_POLICY_NAME_MAX + 1];
 	uint8_t policy_length;

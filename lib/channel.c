@@ -23,9 +23,6 @@
 /* How long nobody waits for an agent that let a request time out without a word. */
 #define SILENCE_NS NS_PER_S
 
-/* Longer than a healthy agent takes to answer a DECLARE, shorter than a usual timeout. */
-#define DECLARE_AGAIN_NS (500 * NS_PER_MS)
-
 /* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
 #define RECEIVE_MAX 256
 
@@ -43,6 +40,7 @@ struct channel *channel_new(struct stint *attachment) {
 	atomic_init(&ch->fd, -1);
 	ch->backoff_ns = BACKOFF_MIN_NS;
 	TAILQ_INIT(&ch->unsent);
+	LIST_INIT(&ch->declaring);
 	TAILQ_INIT(&ch->waiters);
 	async_init(&ch->async);
 	return ch;
@@ -116,47 +114,55 @@ static bool is_declared(const struct channel *ch, const struct stint_limiter *li
 	return ch->state == CHANNEL_READY && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection);
 }
 
-/*
- * One DECLARE for all who wait for it. It counts as unsaid after a while, since nobody may have been left to hear
- * its answer.
- */
-static bool declare(struct channel *ch, struct stint_limiter *limiter) {
-	uint64_t connection = atomic_load(&ch->connection), now_ns = clock_fine_ns();
+static bool is_declaring(const struct channel *ch, const struct stint_limiter *limiter) {
+	return limiter->declaring_on != 0 && limiter->declaring_on == atomic_load(&ch->connection);
+}
 
-	if (limiter->declaring_on == connection && now_ns < limiter->declare_again_ns)
-		return true;
+static enum request_step next_step(const struct channel *ch, const struct request *r) {
+	if (ch->state != CHANNEL_READY)
+		return REQUEST_ATTACHING;
+	return is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
+}
+
+/* A request that waits for WELCOME, or for the DECLARE that another one has sent, has nothing to say. */
+static bool has_something_to_say(const struct channel *ch, const struct request *r) {
+	return r->step == REQUEST_WANTING || (r->step == REQUEST_DECLARING && !is_declaring(ch, r->limiter));
+}
+
+static bool say_declare(struct channel *ch, struct stint_limiter *limiter) {
 	if (!request_send_declare(limiter, ++ch->last_serial, atomic_load(&ch->fd)))
 		return false;
-	limiter->declaring_on = connection;
 	limiter->declare_serial = ch->last_serial;
-	limiter->declare_again_ns = now_ns + DECLARE_AGAIN_NS;
+	limiter->declaring_on = atomic_load(&ch->connection);
+	LIST_INSERT_HEAD(&ch->declaring, limiter, declaring_link);
 	return true;
+}
+
+static bool say_want(struct channel *ch, struct request *r) {
+	r->declare_serial = r->limiter->declare_serial;
+	return request_send_want(r, atomic_load(&ch->fd));
 }
 
 /* False when the socket is full. */
 static bool say(struct channel *ch, struct request *r) {
-	if (r->step == REQUEST_DECLARING)
-		return declare(ch, r->limiter);
-	return r->step != REQUEST_WANTING || request_send_want(r, atomic_load(&ch->fd));
+	if (!has_something_to_say(ch, r))
+		return true;
+	return r->step == REQUEST_WANTING ? say_want(ch, r) : say_declare(ch, r->limiter);
 }
 
 /* Says what is next to say. */
 static void advance(struct channel *ch, struct request *r) {
-	if (ch->state != CHANNEL_READY)
-		r->step = REQUEST_ATTACHING;
-	else
-		r->step = is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
+	r->step = next_step(ch, r);
 	/* Who came first goes first, also when the socket has room again. */
-	set_unsent(ch, r, !TAILQ_EMPTY(&ch->unsent) || !say(ch, r));
+	set_unsent(ch, r, has_something_to_say(ch, r) && (!TAILQ_EMPTY(&ch->unsent) || !say(ch, r)));
 }
 
 static void send_leftovers(struct channel *ch) {
 	struct request *r;
 
 	while ((r = TAILQ_FIRST(&ch->unsent))) {
-		/* Its policy may have been declared since. */
-		if (r->step == REQUEST_DECLARING && is_declared(ch, r->limiter))
-			r->step = REQUEST_WANTING;
+		/* Its policy may have been declared since, or forgotten. */
+		r->step = next_step(ch, r);
 		if (!say(ch, r))
 			return;
 		set_unsent(ch, r, false);
@@ -210,6 +216,7 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	move_to_channel(ch, fd);
 	ch->state = CHANNEL_GREETING;
 	ch->silent_until_ns = 0;
+	LIST_INIT(&ch->declaring);
 	atomic_store(&ch->connection, atomic_fetch_add(&ch->attachment->connections, 1) + 1);
 	async_watch(ch);
 	return true;
@@ -291,29 +298,31 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	return 0;
 }
 
-/* Whose DECLARE this was; NULL when nobody waits for it any more. */
 static struct stint_limiter *find_declaring(struct channel *ch, uint32_t serial) {
-	struct request *r;
+	struct stint_limiter *limiter;
 
-	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
-		LIST_FOREACH(r, &ch->under_way[i], same_hash) {
-			const struct stint_limiter *limiter = r->limiter;
-			if (r->step == REQUEST_DECLARING && limiter->declare_serial == serial &&
-				limiter->declaring_on == atomic_load(&ch->connection))
-				return r->limiter;
-		}
+	LIST_FOREACH(limiter, &ch->declaring, declaring_link) {
+		if (limiter->declare_serial == serial)
+			return limiter;
 	}
 	return NULL;
 }
 
-/* All who waited for this limiter's DECLARE go on, or fail with it. */
+static void stop_declaring(struct channel *ch, struct stint_limiter *limiter) {
+	if (!is_declaring(ch, limiter))
+		return;
+	LIST_REMOVE(limiter, declaring_link);
+	limiter->declaring_on = 0;
+}
+
+/* All who waited for this limiter's DECLARE go on, or fail with it. Nobody may be left of them. */
 static void release_declaring(struct channel *ch, const struct stint_limiter *limiter, int status) {
 	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
 		struct request *r, *next;
 
 		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
 			next = LIST_NEXT(r, same_hash);
-			if (r->step != REQUEST_DECLARING || r->limiter != limiter || r->unsent)
+			if (r->step != REQUEST_DECLARING || r->limiter != limiter)
 				continue;
 			if (status != 0)
 				finish(ch, r, status);
@@ -337,16 +346,20 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 		return message_refuse("the policy's index");
 	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
-	limiter->declaring_on = 0;
+	stop_declaring(ch, limiter);
 	if (declared.status == 0)
 		atomic_store(&limiter->declared_on, atomic_load(&ch->connection));
 	release_declaring(ch, limiter, declared.status);
 	return 0;
 }
 
-/* Dropped since it was declared: to be declared once more, unless it is only to be found. */
+/*
+ * Dropped since it was declared: to be declared once more, unless it is only to be found. Many may be told so; the first
+ * of them declares it, and those who are told after it was declared again just ask again.
+ */
 static bool declare_again(struct channel *ch, struct request *r) {
-	atomic_store(&r->limiter->declared_on, 0);
+	if (r->declare_serial == r->limiter->declare_serial)
+		atomic_store(&r->limiter->declared_on, 0);
 	if (r->redeclared || r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
 		return false;
 	r->redeclared = true;
@@ -465,6 +478,13 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 		error_set(error, "%s", ch->refusal_detail);
 	else
 		error_set(error, "policy \"%s\": %s", r->limiter->policy, stint_strerror(error));
+}
+
+void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
+	pthread_mutex_lock(&ch->lock);
+	async_forget(ch, limiter);
+	stop_declaring(ch, limiter);
+	pthread_mutex_unlock(&ch->lock);
 }
 
 void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {

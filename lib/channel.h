@@ -59,6 +59,7 @@ struct channel {
 	uint32_t last_serial;
 	struct request_chain under_way[REQUEST_CHAINS];
 	struct request_queue unsent;
+	struct limiter_list declaring; /* those whose DECLARE the present connection has not answered yet */
 	struct waiter_queue waiters;
 	bool led; /* a thread sleeps on the socket */
 
@@ -73,6 +74,9 @@ void channel_free(struct channel *);
 
 /* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_LOCALLY. */
 int channel_ask(struct channel *, struct request *);
+
+/* Nothing is said of this limiter any more, and nothing heard: it is about to be freed. */
+void channel_forget(struct channel *, struct stint_limiter *);
 
 /* Tells the agent that a client's credits run low, if that can be done at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);

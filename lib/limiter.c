@@ -131,7 +131,7 @@ void stint_limiter_free(struct stint_limiter *limiter) {
 		return;
 	ch = attachment_find_channel(limiter->attachment);
 	if (ch)
-		async_forget(ch, limiter);
+		channel_forget(ch, limiter);
 	binding = atomic_load(&limiter->binding);
 	while (binding) {
 		struct binding *older = binding->older;

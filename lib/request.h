@@ -47,6 +47,7 @@ struct request {
 	bool reconnected;  /* the connection broke under it once: the second time is the last */
 	bool redeclared;   /* the agent had forgotten the policy; the same */
 	uint32_t serial;
+	uint32_t declare_serial; /* which DECLARE its WANT relies on */
 	uint64_t heard;    /* how many messages the channel had heard when this began */
 	int status;        /* when finished: 0, an error, or REQUEST_DECIDE_LOCALLY */
 	struct wire_verdict verdict; /* when status is 0 */

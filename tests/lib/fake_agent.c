@@ -79,7 +79,7 @@ void fake_table_make(struct fake_table *t, uint64_t generation) {
 		policies[i].max_requests = 100;
 		policies[i].time_window_ms = 60000;
 		policies[i].fallback_max_requests = 200;
-		policies[i].fallback_time_window_ms = 60000;
+		policies[i].fallback_time_window_ms = 30000;
 	}
 }
 
@@ -159,10 +159,14 @@ static void send_packet(int fd, const void *bytes, size_t length, const int *fds
 		memcpy(CMSG_DATA(c), fds, (size_t)fd_count * sizeof(int));
 	}
 	/* The peer may be gone: that is its affair. */
-	/* A real agent keeps what the socket has no room for; this one waits until the app has read, a little. */
-	while (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EAGAIN &&
-		poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 1000) == 1)
-		;
+	(void)!sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* A real agent keeps answers that the socket has no room for. This one listens only while it could answer; a socket
+ * that is writable has room for three quarters of what it holds. */
+static bool can_answer(int fd) {
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	return poll(&p, 1, 0) == 1;
 }
 
 static void say_welcome(struct fake_agent *a, int fd) {
@@ -234,7 +238,7 @@ static void hear(struct fake_agent *a, int fd, const unsigned char *bytes, size_
 		memcpy(&a->last_declare, bytes, sizeof(a->last_declare));
 		keep_name(a, bytes, length, sizeof(a->last_declare));
 		a->counts.declare++;
-		if (!a->mute)
+		if (!a->mute && !a->mute_declare)
 			say_declared(a, fd, head.serial);
 	} else if (head.type == WIRE_WANT) {
 		hear_want(a, fd, bytes, length);
@@ -247,6 +251,8 @@ static void hear(struct fake_agent *a, int fd, const unsigned char *bytes, size_
 }
 
 static void drop(struct fake_agent *a, int i) {
+	/* At once: close() alone would wait for the poll() that holds it. */
+	shutdown(a->connection[i], SHUT_RDWR);
 	close(a->connection[i]);
 	a->connection[i] = a->connection[--a->connections];
 	a->counts.hangup++;
@@ -256,7 +262,7 @@ static void hear_all(struct fake_agent *a) {
 	unsigned char bytes[WIRE_MESSAGE_MAX];
 
 	for (int i = a->connections - 1; i >= 0; i--) {
-		for (;;) {
+		while (can_answer(a->connection[i])) {
 			ssize_t length = recv(a->connection[i], bytes, sizeof(bytes), MSG_DONTWAIT);
 			if (length < 0 && errno == EAGAIN)
 				break;
@@ -285,8 +291,10 @@ static nfds_t watch(struct fake_agent *a, struct pollfd *watched) {
 	if (a->deaf)
 		return n;
 	watched[n++] = (struct pollfd){.fd = a->listen_fd, .events = POLLIN};
-	for (int i = 0; i < a->connections; i++)
-		watched[n++] = (struct pollfd){.fd = a->connection[i], .events = POLLIN};
+	for (int i = 0; i < a->connections; i++) {
+		int fd = a->connection[i];
+		watched[n++] = (struct pollfd){.fd = fd, .events = can_answer(fd) ? POLLIN : POLLOUT};
+	}
 	return n;
 }
 
@@ -414,4 +422,12 @@ unsigned fake_agent_count(struct fake_agent *a, const unsigned *counter) {
 	n = *counter;
 	pthread_mutex_unlock(&a->lock);
 	return n;
+}
+
+void fake_agent_say_declared(struct fake_agent *a, uint32_t serial) {
+	fake_agent_lock(a);
+	a->mute_declare = false;
+	for (int i = 0; i < a->connections; i++)
+		say_declared(a, a->connection[i], serial);
+	fake_agent_unlock(a);
 }

@@ -59,6 +59,7 @@ struct fake_agent {
 	struct fake_counts counts;
 	/* What it does. */
 	bool mute;               /* takes messages and answers none */
+	bool mute_declare;       /* the same with DECLAREs only */
 	bool deaf;               /* doesn't even take them */
 	int32_t welcome_status;
 	uint32_t wire_version;   /* in WELCOME */
@@ -102,5 +103,8 @@ unsigned fake_agent_count(struct fake_agent *, const unsigned *counter);
 
 /* For a fake_want: sends agent->verdict, or another. */
 void fake_answer(struct fake_agent *, int fd, uint32_t serial, struct wire_verdict);
+
+/* Answers DECLAREs from now on, and this one, which it had held back. */
+void fake_agent_say_declared(struct fake_agent *, uint32_t serial);
 
 #endif

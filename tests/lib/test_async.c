@@ -18,6 +18,7 @@ struct fixture {
 	struct fake_agent agent;
 	struct stint *st;
 	struct stint_limiter *api;
+	struct stint_limiter *patient; /* where a slow machine must not make the difference */
 	struct stint_result r;
 	/* What callbacks told. */
 	int called, allowed, status, source;
@@ -32,6 +33,9 @@ static int setup_absent(void **state) {
 	fake_agent_init(&f->agent);
 	assert_int_equal(stint_open(&f->st, f->agent.path), 0);
 	assert_int_equal(stint_limiter_new(&f->api, f->st, &options), 0);
+	options.policy = "patient";
+	options.timeout_ms = 60000;
+	assert_int_equal(stint_limiter_new(&f->patient, f->st, &options), 0);
 	*state = f;
 	return 0;
 }
@@ -46,6 +50,7 @@ static int teardown(void **state) {
 	struct fixture *f = *state;
 
 	stint_limiter_free(f->api);
+	stint_limiter_free(f->patient);
 	stint_close(f->st);
 	fake_agent_destroy(&f->agent);
 	free(f);
@@ -115,12 +120,12 @@ static void thousands_at_the_start_declare_once(void **state) {
 	struct fixture *f = *state;
 	char id[32];
 
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 20000; i++) {
 		snprintf(id, sizeof(id), "client-%d", i);
-		assert_int_equal(start(f, id), 0);
+		assert_int_equal(stint_check_async(f->patient, id, 1, &f->r, count, f), 0);
 	}
-	loop(f, 5000);
-	assert_int_equal(f->allowed, 5000);
+	loop(f, 20000);
+	assert_int_equal(f->allowed, 20000);
 	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
 }
@@ -134,6 +139,115 @@ static void all_who_wait_for_a_declaration_fail_with_it(void **state) {
 	loop(f, 100);
 	assert_int_equal(f->status, STINT_EFULL);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
+}
+
+static void set(struct fixture *f, bool *what, bool value) {
+	fake_agent_lock(&f->agent);
+	*what = value;
+	fake_agent_unlock(&f->agent);
+}
+
+static void start_many(struct fixture *f, struct stint_limiter *limiter, int n) {
+	for (int i = 0; i < n; i++)
+		assert_int_equal(stint_check_async(limiter, "c", 1, &f->r, count, f), 0);
+}
+
+/* More than the socket holds, in all steps, when the connection breaks: all are said again on the next one. */
+static void a_connection_breaks_while_many_wait_for_a_declaration(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *other = limiter_new(f, 60000);
+
+	start_many(f, f->patient, 1);
+	loop(f, 1);
+	usleep(110000);
+	set(f, &f->agent.deaf, true);
+	for (int i = 0; i < 10; i++) {
+		start_many(f, f->patient, 100);
+		start_many(f, other, 100);
+	}
+	set(f, &f->agent.mute, true);
+	set(f, &f->agent.deaf, false);
+	while (fake_agent_count(&f->agent, &f->agent.counts.declare) < 2)
+		assert_true(stint_dispatch(f->st) >= 0);
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 2001);
+	assert_int_equal(f->allowed, 2001);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	/* On each connection one for each limiter. */
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 4);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 2);
+	stint_limiter_free(other);
+}
+
+/* Has forgotten the policy of the first 100; half of them are told so only after the new DECLARE was answered. */
+static void forgotten_late(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	uint32_t *serial = a->arg;
+	struct wire_verdict v = a->verdict;
+	unsigned n = a->counts.want;
+
+	(void)id;
+	if (n > 100) {
+		if (n == 101)
+			for (int i = 51; i < 101; i++)
+				fake_answer(a, fd, serial[i], (struct wire_verdict){.status = STINT_ENOPOLICY});
+		fake_answer(a, fd, want->head.serial, v);
+		return;
+	}
+	serial[n] = want->head.serial;
+	for (int i = 1; n == 100 && i <= 50; i++)
+		fake_answer(a, fd, serial[i], (struct wire_verdict){.status = STINT_ENOPOLICY});
+}
+
+static void what_the_agent_forgot_is_declared_again_once(void **state) {
+	struct fixture *f = *state;
+	uint32_t serial[101];
+
+	f->agent.arg = serial;
+	f->agent.want = forgotten_late;
+	start_many(f, f->patient, 100);
+	loop(f, 100);
+	assert_int_equal(f->allowed, 100);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 200);
+}
+
+/* Its policy has moved to another index. The first answer comes when the socket is full. */
+static void moved_policy(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	struct wire_verdict v = a->verdict;
+
+	(void)id;
+	if (a->counts.want == 1) {
+		usleep(200000);
+		a->policy = 6;
+		a->mute_declare = true;
+	}
+	if (want->policy != 6) {
+		++*(int *)a->arg;
+		v.status = STINT_ENOPOLICY;
+	}
+	fake_answer(a, fd, want->head.serial, v);
+}
+
+/* What found the socket full, before it was heard that the policy is gone, is not said by the old index. */
+static void what_waits_for_room_follows_its_policy(void **state) {
+	struct fixture *f = *state;
+	int by_old_index = 0;
+
+	f->agent.arg = &by_old_index;
+	f->agent.want = moved_policy;
+	start_many(f, f->patient, 3000);
+	while (fake_agent_count(&f->agent, &f->agent.counts.declare) < 2)
+		assert_true(stint_dispatch(f->st) >= 0);
+	for (int i = 0; i < 100; i++) {
+		assert_true(stint_dispatch(f->st) >= 0);
+		usleep(1000);
+	}
+	fake_agent_say_declared(&f->agent, f->agent.last_declare.head.serial);
+	loop(f, 3000);
+	assert_int_equal(f->allowed, 3000);
+	assert_in_range(by_old_index, 1, 2000);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
 }
 
 static void answers_at_once_from_the_table(void **state) {
@@ -300,7 +414,8 @@ static void pending_checks_are_bounded(void **state) {
 	assert_int_equal(start(f, "c"), STINT_EBUSY);
 	/* And closed with all of them pending: no callback, no leak. */
 	stint_limiter_free(f->api);
-	f->api = NULL;
+	stint_limiter_free(f->patient);
+	f->api = f->patient = NULL;
 	assert_int_equal(stint_dispatch(f->st), 0);
 	stint_close(f->st);
 	f->st = NULL;
@@ -340,6 +455,9 @@ int main(void) {
 		TEST(answers_by_callback),
 		TEST(thousands_at_the_start_declare_once),
 		TEST(all_who_wait_for_a_declaration_fail_with_it),
+		TEST(a_connection_breaks_while_many_wait_for_a_declaration),
+		TEST(what_the_agent_forgot_is_declared_again_once),
+		TEST(what_waits_for_room_follows_its_policy),
 		TEST(answers_at_once_from_the_table),
 		TEST_ABSENT(answers_at_once_when_the_agent_is_away),
 		TEST(thousands_are_under_way_at_once),

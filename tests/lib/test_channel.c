@@ -134,10 +134,37 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 	assert_int_equal(f->r.retry_after_ms, -1);
 	assert_int_equal(f->r.limit, 0);
 	assert_false(stint_is_allowed(f->api, "c"));
-	fake_slot_deny(slot, 1, LATER, HINT_FALLBACK_BIT | 5);
-	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
-	assert_int_equal(f->r.limit, 200);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
+}
+
+/* What the table remembers of a denial: for how long, by whose limit, and whether it is for good. */
+static void denials_in_the_table_say_whose_they_are(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot;
+
+	source(f, "c");
+	slot = fake_table_put(&f->agent.table, 0, "c");
+	fake_slot_deny(slot, 1, fake_now_ns() + MS(1000), HINT_FALLBACK_BIT | 5000);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
+	assert_false(f->r.allowed);
+	assert_int_equal(f->r.limit, 200);
+	assert_int_equal(f->r.reset_after_ms, 30000);
+	assert_in_range(f->r.retry_after_ms, 5001, 6010);
+	fake_slot_deny(slot, 1, LATER, HINT_FALLBACK_BIT | HINT_FOREVER);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
+	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.limit, 0);
+	/* A cost above the limit is never admitted either, but smaller ones are: nobody is blocked. */
+	fake_slot_deny(slot, 2, LATER, HINT_FOREVER);
+	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
+	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.limit, 100);
+	fake_slot_deny(slot, 1, LATER, HINT_FOREVER - 1);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	assert_true(f->r.retry_after_ms > HINT_FOREVER - 1);
+	assert_int_equal(f->r.limit, 100);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 1);
 }
 
 static void tells_when_credits_run_low(void **state) {
@@ -186,6 +213,73 @@ static void declares_again_what_the_agent_forgot(void **state) {
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
 	assert_int_equal(f->agent.last_declare.head.flags, WIRE_DECLARE_AGAIN);
+}
+
+/* ---- One DECLARE for all who wait for it ------------------------------------------------------ */
+
+static void keep_declarations(struct fake_agent *a) {
+	a->mute_declare = true;
+}
+
+static void answer_declarations(struct fake_agent *a) {
+	a->mute_declare = false;
+}
+
+/* The agent may hold a DECLARE back for seconds, while an operator's transaction lasts: longer than anybody waits. */
+static void an_answer_that_nobody_waited_for_counts(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
+
+	change(f, keep_declarations);
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	fake_agent_say_declared(&f->agent, f->agent.last_declare.head.serial);
+	/* Another limiter's check takes it in. */
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
+	stint_limiter_free(hasty);
+}
+
+static void a_declaration_is_not_repeated_while_it_is_under_way(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 600});
+	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE};
+
+	change(f, keep_declarations);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		/* Else nobody would ask. */
+		fake_agent_send_all(&f->agent, &unasked, sizeof(unasked), 0);
+	}
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
+	stint_limiter_free(hasty);
+}
+
+static void a_limiter_is_freed_while_it_is_declared(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = 30});
+	struct stint_limiter *another = limiter_new(f, (struct stint_options){.policy = "another", .timeout_ms = 30});
+	uint32_t serial;
+
+	change(f, keep_declarations);
+	assert_int_equal(stint_check(other, "c", 1, &f->r), 0);
+	serial = f->agent.last_declare.head.serial;
+	stint_limiter_free(other);
+	fake_agent_say_declared(&f->agent, serial);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	/* And on a connection that is gone. */
+	change(f, keep_declarations);
+	assert_int_equal(stint_check(another, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	pass(110);
+	change(f, answer_declarations);
+	fake_agent_hang_up(&f->agent);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	stint_limiter_free(another);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 }
 
 static void unknown_policies_and_full_directories_are_errors(void **state) {
@@ -602,9 +696,13 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(asks_the_agent_when_the_table_has_no_answer),
 		TEST(takes_credits_from_the_table_without_a_word),
+		TEST(denials_in_the_table_say_whose_they_are),
 		TEST(tells_when_credits_run_low),
 		TEST(each_limiter_is_declared_once),
 		TEST(declares_again_what_the_agent_forgot),
+		TEST(an_answer_that_nobody_waited_for_counts),
+		TEST(a_declaration_is_not_repeated_while_it_is_under_way),
+		TEST(a_limiter_is_freed_while_it_is_declared),
 		TEST(unknown_policies_and_full_directories_are_errors),
 		TEST(asks_again_when_the_admission_is_void),
 		TEST(does_not_ask_for_ever),

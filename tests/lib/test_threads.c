@@ -397,6 +397,71 @@ static bool loop_until(struct fixture *f, unsigned done) {
 	return atomic_load(&f->done) == done && atomic_load(&f->wrong) == 0;
 }
 
+static void *check_thrice(void *arg) {
+	for (int i = 0; i < 3; i++)
+		check_once(arg);
+	return NULL;
+}
+
+/* Threads that wait and checks that don't, all before the policy is known, and again after the agent has hung up. */
+static void threads_and_a_loop_share_one_declaration(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[THREADS];
+	struct stint_result r;
+
+	for (unsigned round = 1; round <= 2; round++) {
+		unsigned from = atomic_load(&f->done);
+
+		fake_agent_lock(&f->agent);
+		f->agent.mute_declare = true;
+		fake_agent_unlock(&f->agent);
+		start_threads(thread, check_thrice, f);
+		for (int i = 0; i < 500; i++)
+			assert_int_equal(stint_check_async(f->api, "c", 1, &r, count_callback, f), 0);
+		fake_agent_await(&f->agent, &f->agent.counts.declare, round);
+		fake_agent_say_declared(&f->agent, f->agent.last_declare.head.serial);
+		/* The threads need no event loop; the loop's answers they may have taken in. */
+		join_threads(thread);
+		assert_true(loop_until(f, from + 500 + 3 * THREADS));
+		assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), round);
+		usleep(110000);
+		fake_agent_hang_up(&f->agent);
+	}
+	assert_int_equal(atomic_load(&f->wrong), 0);
+}
+
+/* The child of a process whose limiter was being declared declares it itself, and leaves the parent's list alone. */
+static void a_child_declares_for_itself(void **state) {
+	struct fixture *f = *state;
+	struct stint_result r;
+	uint32_t serial;
+	pid_t child;
+
+	fake_agent_lock(&f->agent);
+	f->agent.mute_declare = true;
+	fake_agent_unlock(&f->agent);
+	assert_int_equal(stint_check_async(f->api, "c", 1, &r, count_callback, f), 0);
+	while (fake_agent_count(&f->agent, &f->agent.counts.declare) == 0)
+		assert_int_equal(stint_dispatch(f->st), 0);
+	fake_agent_lock(&f->agent);
+	serial = f->agent.last_declare.head.serial;
+	f->agent.mute_declare = false;
+	fake_agent_unlock(&f->agent);
+	for (int i = 0; i < 2; i++) {
+		child = fork();
+		if (child == 0) {
+			if (i == 1)
+				expect(stint_check(f->api, "c", 1, &r) == 0 && r.source == STINT_SOURCE_DATABASE);
+			close_all(f);
+			_exit(0);
+		}
+		assert_child_is_well(child);
+	}
+	fake_agent_say_declared(&f->agent, serial);
+	assert_true(loop_until(f, 1));
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
+}
+
 /* What was pending is the parent's; the child's loop runs on the same number. */
 static void event_loops_go_on_after_a_fork(void **state) {
 	struct fixture *f = *state;
@@ -471,6 +536,8 @@ int main(void) {
 		TEST(a_child_may_be_the_first_to_check),
 		TEST(a_child_may_just_close),
 		TEST(a_child_uses_the_table_at_once),
+		TEST(threads_and_a_loop_share_one_declaration),
+		TEST(a_child_declares_for_itself),
 		TEST(event_loops_go_on_after_a_fork),
 		TEST(a_callback_may_fork),
 	};
