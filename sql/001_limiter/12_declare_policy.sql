@@ -6,9 +6,9 @@ create function stint.declare_policy(
 ) returns table (status text, policy_id int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
--- The queue of changes moves on, unlike a row that someone keeps locked: when many hosts start at once, who comes last
--- waits for all before him, as long as statement_timeout allows.
-set lock_timeout = 0
+-- An agent's leases wait behind this on the same connection, and an operator's open transaction may hold the queue of
+-- changes for long: rather fail soon, the agent tries again.
+set lock_timeout = '100ms'
 as $$
 declare
 	found stint.policy;
