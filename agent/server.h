@@ -18,7 +18,7 @@ struct event_base;
 struct server;
 
 /* Answers to STINT_ASYNC_MAX pending checks fit. */
-#define SERVER_UNREAD_MAX (8u << 20)
+#define SERVER_UNREAD_MAX (4u << 20)
 
 /* Names a connection for good: one that is gone is never mistaken for a later one. */
 typedef uint64_t server_peer;
