@@ -65,6 +65,7 @@ LIB := \
 	lib/mapping.c \
 	lib/message.c \
 	lib/request.c \
+	lib/under_way.c \
 	lib/wait.c
 
 # Everything of the agent but main.c: the tests link it too.

@@ -1,6 +1,6 @@
 /*
- * channel.c - the connection's life, and what is done with each message. How
- * threads wait is in wait.c.
+ * channel.c - the connection's life, and what is done with each message. What
+ * requests say is in under_way.c, how threads wait in wait.c.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "connection.h"
 #include "error.h"
 #include "message.h"
+#include "under_way.h"
 
 /* An agent that restarts is back within about a tenth of a second; one that is gone need not be asked by every process
  * of the host ten times a second. */
@@ -69,118 +70,6 @@ void channel_free(struct channel *ch) {
 	free(ch);
 }
 
-/* ---- Requests under way -------------------------------------------------- */
-
-static struct request_chain *chain_of(struct channel *ch, uint32_t serial) {
-	return &ch->under_way[serial % REQUEST_CHAINS];
-}
-
-static struct request *find_wanting(struct channel *ch, uint32_t serial) {
-	struct request *r;
-
-	LIST_FOREACH(r, chain_of(ch, serial), same_hash) {
-		if (r->serial == serial)
-			return r->step == REQUEST_WANTING ? r : NULL;
-	}
-	return NULL;
-}
-
-static void set_unsent(struct channel *ch, struct request *r, bool unsent) {
-	if (r->unsent == unsent)
-		return;
-	r->unsent = unsent;
-	if (unsent)
-		TAILQ_INSERT_TAIL(&ch->unsent, r, unsent_link);
-	else
-		TAILQ_REMOVE(&ch->unsent, r, unsent_link);
-	async_watch(ch);
-}
-
-void channel_withdraw(struct channel *ch, struct request *r) {
-	if (r->step == REQUEST_FINISHED)
-		return;
-	set_unsent(ch, r, false);
-	LIST_REMOVE(r, same_hash);
-	r->step = REQUEST_FINISHED;
-}
-
-static void finish(struct channel *ch, struct request *r, int status) {
-	channel_withdraw(ch, r);
-	r->status = status;
-	r->finished(ch, r);
-}
-
-static bool is_declared(const struct channel *ch, const struct stint_limiter *limiter) {
-	return ch->state == CHANNEL_READY && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection);
-}
-
-static bool is_declaring(const struct channel *ch, const struct stint_limiter *limiter) {
-	return limiter->declaring_on != 0 && limiter->declaring_on == atomic_load(&ch->connection);
-}
-
-static enum request_step next_step(const struct channel *ch, const struct request *r) {
-	if (ch->state != CHANNEL_READY)
-		return REQUEST_ATTACHING;
-	return is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
-}
-
-/* A request that waits for WELCOME, or for the DECLARE that another one has sent, has nothing to say. */
-static bool has_something_to_say(const struct channel *ch, const struct request *r) {
-	return r->step == REQUEST_WANTING || (r->step == REQUEST_DECLARING && !is_declaring(ch, r->limiter));
-}
-
-static bool say_declare(struct channel *ch, struct stint_limiter *limiter) {
-	if (!request_send_declare(limiter, ++ch->last_serial, atomic_load(&ch->fd)))
-		return false;
-	limiter->declare_serial = ch->last_serial;
-	limiter->declaring_on = atomic_load(&ch->connection);
-	LIST_INSERT_HEAD(&ch->declaring, limiter, declaring_link);
-	return true;
-}
-
-static bool say_want(struct channel *ch, struct request *r) {
-	r->declare_serial = r->limiter->declare_serial;
-	return request_send_want(r, atomic_load(&ch->fd));
-}
-
-/* False when the socket is full. */
-static bool say(struct channel *ch, struct request *r) {
-	if (!has_something_to_say(ch, r))
-		return true;
-	return r->step == REQUEST_WANTING ? say_want(ch, r) : say_declare(ch, r->limiter);
-}
-
-/* Says what is next to say. */
-static void advance(struct channel *ch, struct request *r) {
-	r->step = next_step(ch, r);
-	/* Who came first goes first, also when the socket has room again. */
-	set_unsent(ch, r, has_something_to_say(ch, r) && (!TAILQ_EMPTY(&ch->unsent) || !say(ch, r)));
-}
-
-static void send_leftovers(struct channel *ch) {
-	struct request *r;
-
-	while ((r = TAILQ_FIRST(&ch->unsent))) {
-		/* Its policy may have been declared since, or forgotten. */
-		r->step = next_step(ch, r);
-		if (!say(ch, r))
-			return;
-		set_unsent(ch, r, false);
-	}
-}
-
-/* For each request under way; the action may finish it. */
-static void for_each_request(struct channel *ch, void (*action)(struct channel *, struct request *)) {
-	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
-		struct request *r, *next;
-
-		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
-			next = LIST_NEXT(r, same_hash);
-			action(ch, r);
-		}
-	}
-}
-
 /* ---- The connection ------------------------------------------------------- */
 
 static void move_to_channel(struct channel *ch, int fd) {
@@ -230,23 +119,22 @@ static void end_connection(struct channel *ch) {
 
 static void say_again(struct channel *ch, struct request *r) {
 	if (ch->state == CHANNEL_AWAY || r->reconnected) {
-		finish(ch, r, REQUEST_DECIDE_LOCALLY);
+		under_way_finish(ch, r, REQUEST_DECIDE_LOCALLY);
 		return;
 	}
 	r->reconnected = true;
-	set_unsent(ch, r, false);
-	advance(ch, r);
+	under_way_advance(ch, r);
 }
 
 /* The connection broke. The agent may have been restarted: one attempt, then those under way are decided locally. */
 static void drop_connection(struct channel *ch) {
 	end_connection(ch);
 	try_connect(ch, clock_fine_ns());
-	for_each_request(ch, say_again);
+	under_way_for_each(ch, say_again);
 }
 
 static void finish_refused(struct channel *ch, struct request *r) {
-	finish(ch, r, ch->refusal);
+	under_way_finish(ch, r, ch->refusal);
 }
 
 /* Agent and library can't work together; this thread's detail says why. */
@@ -254,7 +142,7 @@ static void refuse_connection(struct channel *ch, int error) {
 	ch->refusal = error;
 	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
 	end_connection(ch);
-	for_each_request(ch, finish_refused);
+	under_way_for_each(ch, finish_refused);
 }
 
 /* ---- Messages ------------------------------------------------------------- */
@@ -294,42 +182,8 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	ch->state = CHANNEL_READY;
 	ch->backoff_ns = BACKOFF_MIN_NS;
 	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_MIN_NS;
-	for_each_request(ch, advance);
+	under_way_for_each(ch, under_way_advance);
 	return 0;
-}
-
-static struct stint_limiter *find_declaring(struct channel *ch, uint32_t serial) {
-	struct stint_limiter *limiter;
-
-	LIST_FOREACH(limiter, &ch->declaring, declaring_link) {
-		if (limiter->declare_serial == serial)
-			return limiter;
-	}
-	return NULL;
-}
-
-static void stop_declaring(struct channel *ch, struct stint_limiter *limiter) {
-	if (!is_declaring(ch, limiter))
-		return;
-	LIST_REMOVE(limiter, declaring_link);
-	limiter->declaring_on = 0;
-}
-
-/* All who waited for this limiter's DECLARE go on, or fail with it. Nobody may be left of them. */
-static void release_declaring(struct channel *ch, const struct stint_limiter *limiter, int status) {
-	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
-		struct request *r, *next;
-
-		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
-			next = LIST_NEXT(r, same_hash);
-			if (r->step != REQUEST_DECLARING || r->limiter != limiter)
-				continue;
-			if (status != 0)
-				finish(ch, r, status);
-			else
-				advance(ch, r);
-		}
-	}
 }
 
 static int hear_declared(struct channel *ch, const struct packet *packet) {
@@ -339,32 +193,15 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	limiter = find_declaring(ch, declared.head.serial);
+	limiter = under_way_find_declaring(ch, declared.head.serial);
 	if (!limiter)
 		return 0;
 	if (declared.status == 0 && declared.policy >= ch->mapping->policy_capacity)
 		return message_refuse("the policy's index");
 	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
-	stop_declaring(ch, limiter);
-	if (declared.status == 0)
-		atomic_store(&limiter->declared_on, atomic_load(&ch->connection));
-	release_declaring(ch, limiter, declared.status);
+	under_way_declared(ch, limiter, declared.status);
 	return 0;
-}
-
-/*
- * Dropped since it was declared: to be declared once more, unless it is only to be found. Many may be told so; the first
- * of them declares it, and those who are told after it was declared again just ask again.
- */
-static bool declare_again(struct channel *ch, struct request *r) {
-	if (r->declare_serial == r->limiter->declare_serial)
-		atomic_store(&r->limiter->declared_on, 0);
-	if (r->redeclared || r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
-		return false;
-	r->redeclared = true;
-	advance(ch, r);
-	return true;
 }
 
 static int hear_verdict(struct channel *ch, const struct packet *packet) {
@@ -374,11 +211,11 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	r = find_wanting(ch, verdict.head.serial);
-	if (!r || (verdict.status == STINT_ENOPOLICY && declare_again(ch, r)))
+	r = under_way_find(ch, verdict.head.serial);
+	if (!r || (verdict.status == STINT_ENOPOLICY && under_way_declare_again(ch, r)))
 		return 0;
 	r->verdict = verdict;
-	finish(ch, r, verdict.status);
+	under_way_finish(ch, r, verdict.status);
 	return 0;
 }
 
@@ -423,14 +260,14 @@ void channel_receive(struct channel *ch) {
 		if (error)
 			refuse_connection(ch, error);
 	}
-	send_leftovers(ch);
+	under_way_send_leftovers(ch);
 }
 
 /* ---- For those who ask ---------------------------------------------------- */
 
 /* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
 static void ask_in_passing(struct channel *ch, struct request *r) {
-	if (!is_declared(ch, r->limiter))
+	if (!under_way_is_declared(ch, r->limiter))
 		return;
 	request_send_want(r, atomic_load(&ch->fd));
 }
@@ -460,10 +297,12 @@ int channel_submit(struct channel *ch, struct request *r) {
 		ask_in_passing(ch, r);
 		return REQUEST_DECIDE_LOCALLY;
 	}
-	LIST_INSERT_HEAD(chain_of(ch, r->serial), r, same_hash);
-	r->unsent = false;
-	advance(ch, r);
+	under_way_add(ch, r);
 	return 0;
+}
+
+void channel_withdraw(struct channel *ch, struct request *r) {
+	under_way_remove(ch, r);
 }
 
 void channel_give_up(struct channel *ch, struct request *r) {
@@ -483,7 +322,7 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
 	pthread_mutex_lock(&ch->lock);
 	async_forget(ch, limiter);
-	stop_declaring(ch, limiter);
+	under_way_forget(ch, limiter);
 	pthread_mutex_unlock(&ch->lock);
 }
 
