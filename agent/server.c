@@ -84,6 +84,7 @@ static void hang_up(struct connection *c, const char *why) {
 	c->next_free = server->free_head;
 	server->free_head = c->index;
 	server->count--;
+	log_debug("an app has gone, %zu are connected", server->count);
 }
 
 static struct connection *connection_at(const struct server *server, server_peer peer) {
@@ -219,6 +220,7 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 		hang_up(c, "it didn't take the table's descriptors");
 	} else {
 		c->greeted = true;
+		log_debug("an app has attached, %zu are connected", c->server->count);
 	}
 }
 

@@ -204,7 +204,3 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	};
 	trim(ring);
 }
-
-int64_t grant_recent(const struct grant_ring *ring, int runs) {
-	return sum_run(ring, 0, runs);
-}

@@ -54,7 +54,4 @@ int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
                 int64_t t_us, int hosts, struct lease_grant *out);
 
-/* What was charged in the runs + 1 sub-windows that end with the newest. */
-int64_t grant_recent(const struct grant_ring *ring, int runs);
-
 #endif

@@ -74,7 +74,6 @@ struct core {
 	int64_t grace_until_ns;
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
 	int64_t fallback_since_ns;
-	uint64_t fallback_granted_before; /* counter when the fallback began */
 
 	struct op *ops;
 	uint32_t op_count, op_capacity, op_free;
