@@ -82,9 +82,10 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 }
 
 /* How much longer than the cached denial the client stays denied, if nobody returns credits. */
-static uint32_t denial_hint(const struct lease_grant *grant, int64_t cached_us) {
+static uint32_t denial_hint(const struct lease_grant *grant, uint32_t cost, int64_t cached_us) {
 	int64_t beyond_ms = (grant->retry_us - cached_us) / 1000;
-	if (grant->retry_us < 0)
+	/* Not by retry_us: that is of the least that was wanted, which may be above the limit when 1 is not. */
+	if ((int64_t)cost > grant->max_requests)
 		return HINT_FOREVER;
 	return beyond_ms < 0 ? 0 : beyond_ms >= HINT_FOREVER ? HINT_FOREVER - 1 : (uint32_t)beyond_ms;
 }
@@ -100,7 +101,7 @@ static void cache_denial(struct core *core, const struct client *client, const s
 	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
 	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
 	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost,
-	           denial_hint(grant, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
+	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
 }
 
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and

@@ -379,6 +379,21 @@ static void a_rejected_client_does_not_hold_up_the_others(void **state) {
 	expect_allowed(f, 3);
 }
 
+/* A cost above the limit never fits; a cost of 1 does again, later. */
+static void a_cost_above_the_limit_does_not_make_a_client_look_blocked(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 101);
+	struct lease_grant never = grant_of(f, 0, 0, 0);
+	never.retry_us = -1;
+	answers(f, LEASE_DONE, &never);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, -1);
+	want(f, 2, "a", 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.limit, 100);
+	assert_true(v.retry_after_ms > 0);
+}
+
 static void answers_that_are_always_late_end_in_a_denial(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -490,6 +505,7 @@ int main(void) {
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
+		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
 		STEP(answers_that_are_always_late_end_in_a_denial),
 		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
 		STEP(a_burst_in_a_long_sub_window_asks_a_few_times_only),
