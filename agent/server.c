@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +146,12 @@ static void keep_unsent(struct connection *c, const void *message, uint16_t size
 		hang_up(c, "out of memory");
 		return;
 	}
-	if (evbuffer_get_length(c->unsent) > SERVER_UNREAD_MAX)
-		hang_up(c, "it doesn't read its answers");
+	if (evbuffer_get_length(c->unsent) <= SERVER_UNREAD_MAX)
+		return;
+	/* Megabytes in small pieces, which the allocator would keep: a peer like this must not cost anything for long. */
+	evbuffer_drain(c->unsent, evbuffer_get_length(c->unsent));
+	malloc_trim(0);
+	hang_up(c, "it doesn't read its answers");
 }
 
 void server_send(struct server *server, server_peer peer, const void *message, size_t size) {
