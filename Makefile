@@ -1,6 +1,7 @@
 # make          the library, the agent and the command, in build/
 # make demo     see it work: installs what is missing, then runs for about 40 s
 # make check    every test; check-unit, check-sql, ... run one kind
+# make bench    how fast it is, beside its peers: about 20 minutes
 # make help     the rest
 
 PREFIX ?= /usr/local
@@ -263,7 +264,7 @@ stamp = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 $(BUILD)/flags: FORCE
 	$(call stamp,$(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $(BUILD)/lists: FORCE
-	$(call stamp,$(LIB) $(AGENT) $(STINT) $(MIGRATIONS) $(SUPPORT))
+	$(call stamp,$(LIB) $(AGENT) $(STINT) $(MIGRATIONS) $(SUPPORT) $(BENCH_SUPPORT))
 
 $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
@@ -333,6 +334,8 @@ check-sql: $(BUILD)/tests/sql/twin
 check-cli check-system check-systemd: check-%: all $(programs) $(system)
 	@tests/$*/run
 
+include tests/bench/bench.mk
+
 # ---- The machine -------------------------------------------------------------
 
 deps:
@@ -369,6 +372,7 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
+	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
@@ -377,8 +381,8 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
-	check-valgrind clean demo deps help install run-demo sanitize
+.PHONY: FORCE all bench check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
+	check-valgrind clean demo deps help install run-bench run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)

@@ -1,0 +1,42 @@
+# The benchmarks: one program each, tests/bench/bench_NAME.c, run by tests/bench/run. Nothing of `make check` depends on them.
+
+BENCH_SUPPORT := \
+	tests/bench/figure.c \
+	tests/bench/floor.c \
+	tests/bench/sample.c \
+	tests/bench/warm_table.c
+
+BENCHES := \
+	tests/bench/bench_agents.c \
+	tests/bench/bench_check.c \
+	tests/bench/bench_cold_start.c \
+	tests/bench/bench_contention.c \
+	tests/bench/bench_database_cost.c \
+	tests/bench/bench_first_sight.c \
+	tests/bench/bench_growth.c \
+	tests/bench/bench_limit_use.c \
+	tests/bench/bench_peers.c \
+	tests/bench/bench_table_size.c \
+	tests/bench/bench_tail.c
+
+bench_support = $(BENCH_SUPPORT:%.c=$(BUILD)/%.o)
+benches = $(BENCHES:%.c=$(BUILD)/%)
+
+$(BUILD)/tests/bench.a: $(bench_support) $(BUILD)/lists
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(bench_support)
+
+$(BUILD)/tests/bench/bench_peers: PEER_LIBS = -lhiredis
+$(benches): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench.a $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(PEER_LIBS) $(STINTD_LIBS) -lm -pthread
+
+$(BUILD)/tests/bench/report: $(BUILD)/tests/bench/report.o
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(call libs,jansson) -lm
+
+bench:
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory run-bench
+
+run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report
+	@tests/bench/run
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(BENCH_SUPPORT) $(BENCHES) tests/bench/report.c)
