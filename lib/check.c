@@ -10,6 +10,9 @@
 #include "decide.h"
 #include "error.h"
 
+/* One function to the compiler, as in decide.h. */
+#define HOT __attribute__((always_inline)) inline
+
 struct check {
 	struct stint_limiter *limiter;
 	const char *id;
@@ -17,8 +20,12 @@ struct check {
 	uint32_t cost;
 };
 
-static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
-	*c = (struct check){.limiter = limiter, .id = id, .length = client_id_length(id), .cost = cost};
+/* Whether the arguments can be meant; fills in the check by fields (see struct decision). */
+HOT static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
+	c->limiter = limiter;
+	c->id = id;
+	c->length = client_id_length(id);
+	c->cost = cost;
 	if (c->length == 0)
 		return error_set(STINT_ECLIENT, "client_id is NULL, empty, longer than %d bytes or not UTF-8",
 			STINT_CLIENT_ID_MAX);
@@ -29,66 +36,74 @@ static int make_check(struct check *c, struct stint_limiter *limiter, const char
 
 /* ---- The table ------------------------------------------------------------ */
 
-static struct decision decide_by_table(const struct check *c, const struct binding *binding) {
-	struct decision d;
+static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
+	struct channel *ch = attachment_find_channel(limiter->attachment);
 
-	if (!binding)
-		return (struct decision){.verdict = VERDICT_NONE};
-	d = decide(binding->mapping, binding->policy, c->id, c->length, c->cost);
-	if (d.low) {
-		struct channel *ch = attachment_find_channel(c->limiter->attachment);
-		if (ch)
-			channel_send_low(ch, c->limiter, c->id, c->length);
-	}
-	return d;
+	if (ch)
+		channel_send_low(ch, limiter, id, length);
 }
 
-static void describe_allowed(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
+HOT static enum verdict decide_by_table(const struct check *c, const struct binding *binding, struct decision *d) {
+	enum verdict verdict;
+
+	if (!binding)
+		return VERDICT_NONE;
+	verdict = decide(binding->mapping, binding->policy, c->id, c->length, c->cost, d);
+	if (d->low)
+		tell_low(c->limiter, c->id, c->length);
+	return verdict;
+}
+
+static int64_t load_limit(const _Atomic int64_t *field) {
+	return atomic_load_explicit(field, memory_order_relaxed);
+}
+
+HOT static void describe_allowed(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
 	int64_t lease_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 
-	*result = (struct stint_result){.allowed = true, .remaining = d->left};
+	result->allowed = true;
+	result->retry_after_ms = 0;
 	if (d->fallback) {
 		/* A fallback window is a fixed one, and its credits last until its end. */
 		result->source = STINT_SOURCE_FALLBACK;
-		result->limit = atomic_load_explicit(&policy->fallback_max_requests, memory_order_relaxed);
+		result->limit = load_limit(&policy->fallback_max_requests);
+		result->remaining = d->left;
 		result->reset_after_ms = lease_ms;
 	} else {
 		/* What is charged to this sub-window weighs for a window after its end. */
 		result->source = STINT_SOURCE_LEASE;
-		result->limit = atomic_load_explicit(&policy->max_requests, memory_order_relaxed);
-		result->remaining += d->beyond;
-		result->reset_after_ms = lease_ms + atomic_load_explicit(&policy->time_window_ms, memory_order_relaxed);
+		result->limit = load_limit(&policy->max_requests);
+		result->remaining = (int64_t)d->left + d->beyond;
+		result->reset_after_ms = lease_ms + load_limit(&policy->time_window_ms);
 	}
 }
 
-static void describe_denied(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
+HOT static void describe_denied(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 	uint32_t beyond_ms = d->beyond & ~HINT_FALLBACK_BIT;
 	bool fallback = (d->beyond & HINT_FALLBACK_BIT) != 0;
-	const _Atomic int64_t *limit = fallback ? &policy->fallback_max_requests : &policy->max_requests;
-	const _Atomic int64_t *window_ms = fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms;
 
-	*result = (struct stint_result){
-		.allowed = false,
-		.source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		.limit = d->blocked ? 0 : atomic_load_explicit(limit, memory_order_relaxed),
-		.retry_after_ms = beyond_ms == HINT_FOREVER ? -1 : denied_ms + beyond_ms,
-		.reset_after_ms = atomic_load_explicit(window_ms, memory_order_relaxed),
-	};
+	result->allowed = false;
+	result->source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
+	result->limit = load_limit(fallback ? &policy->fallback_max_requests : &policy->max_requests);
+	if (d->blocked)
+		result->limit = 0;
+	result->remaining = 0;
+	result->retry_after_ms = beyond_ms == HINT_FOREVER ? -1 : denied_ms + beyond_ms;
+	result->reset_after_ms = load_limit(fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
 }
 
 /* True when the table has the answer. */
-static bool check_table(const struct check *c, struct stint_result *result) {
+HOT static bool check_table(const struct check *c, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
-	struct decision d = decide_by_table(c, binding);
+	struct decision d;
+	enum verdict verdict = decide_by_table(c, binding, &d);
 
-	if (d.verdict == VERDICT_NONE)
-		return false;
-	if (d.verdict == VERDICT_ALLOWED)
+	if (verdict == VERDICT_ALLOWED)
 		describe_allowed(&binding->mapping->policies[binding->policy], &d, result);
-	else
+	else if (verdict == VERDICT_DENIED)
 		describe_denied(&binding->mapping->policies[binding->policy], &d, result);
-	return true;
+	return verdict != VERDICT_NONE;
 }
 
 /* ---- Beyond the table ------------------------------------------------------ */
@@ -97,18 +112,18 @@ static int no_channel(void) {
 	return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
 }
 
-static void decide_locally(const struct check *c, struct stint_result *result) {
-	limiter_decide_locally(c->limiter, c->id, c->length, c->cost, result);
+static void decide_locally(struct check c, struct stint_result *result) {
+	limiter_decide_locally(c.limiter, c.id, c.length, c.cost, result);
 }
 
-static int ask_agent(const struct check *c, struct stint_result *result) {
-	struct channel *ch = attachment_channel(c->limiter->attachment);
+static int ask_agent(struct check c, struct stint_result *result) {
+	struct channel *ch = attachment_channel(c.limiter->attachment);
 	struct request request;
 	int status;
 
 	if (!ch)
 		return no_channel();
-	request = request_make(c->limiter, c->id, c->length, c->cost, NULL);
+	request = request_make(c.limiter, c.id, c.length, c.cost, NULL);
 	status = channel_ask(ch, &request);
 	if (status == 0)
 		*result = request_result(&request);
@@ -122,16 +137,17 @@ static int ask_agent(const struct check *c, struct stint_result *result) {
 
 bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
 	struct stint_result result;
+	enum verdict verdict;
 	struct decision d;
 	struct check c;
 
 	if (make_check(&c, limiter, client_id, 1) != 0)
 		return false;
-	d = decide_by_table(&c, atomic_load_explicit(&limiter->binding, memory_order_acquire));
-	if (d.verdict != VERDICT_NONE)
-		return d.verdict == VERDICT_ALLOWED;
-	if (ask_agent(&c, &result) != 0)
-		decide_locally(&c, &result);
+	verdict = decide_by_table(&c, atomic_load_explicit(&limiter->binding, memory_order_acquire), &d);
+	if (verdict != VERDICT_NONE)
+		return verdict == VERDICT_ALLOWED;
+	if (ask_agent(c, &result) != 0)
+		decide_locally(c, &result);
 	return result.allowed;
 }
 
@@ -143,7 +159,7 @@ int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t c
 		return error;
 	if (check_table(&c, result))
 		return 0;
-	return ask_agent(&c, result);
+	return ask_agent(c, result);
 }
 
 int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result,
@@ -162,6 +178,6 @@ int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint
 	status = async_start(ch, limiter, c.id, c.length, cost, callback, arg);
 	if (status != REQUEST_DECIDE_LOCALLY)
 		return status;
-	decide_locally(&c, result);
+	decide_locally(c, result);
 	return 1;
 }

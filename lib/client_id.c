@@ -11,17 +11,27 @@
 
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 
-/* Nearly every id is ASCII: eight bytes at a time, on the way of every check. */
-static bool is_ascii(const char *id, size_t length) {
-	uint64_t seen = 0;
+static uint64_t load_8(const char *at) {
 	uint64_t part;
 
-	for (; length >= sizeof(part); id += sizeof(part), length -= sizeof(part)) {
-		memcpy(&part, id, sizeof(part));
-		seen |= part;
+	memcpy(&part, at, sizeof(part));
+	return part;
+}
+
+/* Nearly every id is ASCII: eight bytes at a time, on the way of every check. The last eight overlap those before. */
+static bool is_ascii(const char *id, size_t length) {
+	uint64_t seen = 0;
+
+	if (length >= sizeof(seen)) {
+		const char *last = id + length - sizeof(seen);
+
+		for (; id < last; id += sizeof(seen))
+			seen |= load_8(id);
+		seen |= load_8(last);
+	} else {
+		for (; length > 0; id++, length--)
+			seen |= (uint8_t)*id;
 	}
-	for (; length > 0; id++, length--)
-		seen |= (uint8_t)*id;
 	return (seen & HIGH_BITS) == 0;
 }
 

@@ -47,7 +47,7 @@ static inline uint64_t clock_left_ns(uint64_t now_ns, uint64_t at_ns) {
 
 /* Milliseconds, rounded up: who waits that long doesn't come too early. */
 static inline int64_t clock_ms_up(uint64_t ns) {
-	return (int64_t)(ns / NS_PER_MS + (ns % NS_PER_MS != 0));
+	return (int64_t)((ns + NS_PER_MS - 1) / NS_PER_MS);
 }
 
 static inline struct timespec clock_timespec(uint64_t ns) {

@@ -1,6 +1,6 @@
 /*
- * decide.c - finds the client's slot, takes credits from one of its two leases,
- * or sees that the client is denied.
+ * decide.c - what the short way of decide.h leaves: a client that is not at its
+ * first home, an edge that is near, a word that others are at, denials.
  */
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
@@ -15,9 +15,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "clock.h"
 #include "decide.h"
-#include "hash.h"
 
 /*
  * A CAS fails only when another process or thread got its own through, so the
@@ -26,7 +24,9 @@
  */
 #define CAS_TRIES 64
 
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
+_Atomic uint64_t decide_seen_ns;
+
+/* ---- Finding --------------------------------------------------------------------- */
 
 /*
  * Which of the sixteen tags are equal: bit i for tag i. The wide loads are not
@@ -51,32 +51,47 @@ static unsigned match_tags(const struct tag_row *row, uint16_t tag) {
 }
 #endif
 
-static struct slot *find_slot(const struct mapping *m, const struct place *place) {
-	__builtin_prefetch(&m->tags[place->bucket[0]]);
-	__builtin_prefetch(&m->tags[place->bucket[1]]);
-	for (int b = 0; b < 2; b++) {
-		struct slot *bucket = &m->slots[(size_t)place->bucket[b] * SLOTS_PER_BUCKET];
-		unsigned found = match_tags(&m->tags[place->bucket[b]], place->tag);
+static struct slot *find_in_bucket(const struct mapping *m, uint32_t bucket, uint16_t tag, uint64_t key) {
+	struct slot *slots = &m->slots[(size_t)bucket * SLOTS_PER_BUCKET];
 
-		for (; found; found &= found - 1) {
-			struct slot *slot = &bucket[__builtin_ctz(found)];
-			if (LOAD(slot->key) == place->key)
-				return slot;
-		}
+	for (unsigned found = match_tags(&m->tags[bucket], tag); found; found &= found - 1) {
+		struct slot *slot = &slots[__builtin_ctz(found)];
+		if (DECIDE_LOAD(slot->key) == key)
+			return slot;
 	}
 	return NULL;
 }
+
+struct slot *decide_find(const struct mapping *m, const struct place *place) {
+	struct slot *second_home = &m->slots[place->home[1]];
+	struct slot *slot;
+
+	if (DECIDE_LOAD(second_home->key) == place->key)
+		return second_home;
+	slot = find_in_bucket(m, place_bucket(place, 0), place_tag(place), place->key);
+	return slot ? slot : find_in_bucket(m, place_bucket(place, 1), place_tag(place), place->key);
+}
+
+/* ---- Taking ---------------------------------------------------------------------- */
 
 /* Now, and not only later: the lease with the greater deadline is for the sub-window that comes after the other's. */
 static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_ns, uint64_t now_ns) {
 	if (!clock_is_before(now_ns, deadline_ns))
 		return false;
-	return deadline_ns <= LOAD(slot->deadline_ns[!which]) || !clock_is_before(now_ns, LOAD(slot->later_start_ns));
+	return deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) ||
+		!clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
-static bool crosses_low_water(const struct slot *slot, uint32_t before, uint32_t after) {
-	unsigned mark = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
-	return mark > 0 && mark < 32 && before >> mark != 0 && after >> mark == 0;
+void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
+	uint64_t present = DECIDE_LOAD(*word);
+
+	for (int tries = 0; tries < CAS_TRIES; tries++) {
+		if (word_epoch(present) != word_epoch(taken_from) || word_credits(present) > WORD_CREDITS_MASK - cost)
+			return;
+		if (atomic_compare_exchange_strong_explicit(word, &present, present + cost, memory_order_acq_rel,
+				memory_order_acquire))
+			return;
+	}
 }
 
 /*
@@ -84,67 +99,35 @@ static bool crosses_low_water(const struct slot *slot, uint32_t before, uint32_t
  * word and the CAS belongs to the word's epoch if the CAS succeeds.
  *
  * The clock is read once more after the CAS: this process may have been stopped
- * in between, and the credit's sub-window may be over. Then the credit is burnt.
+ * in between, and the credit's sub-window may be over.
  */
 static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
-		uint64_t word = LOAD(slot->word[which]);
-		uint64_t deadline_ns = LOAD(slot->deadline_ns[which]);
+		uint64_t word = DECIDE_LOAD(slot->word[which]), taken_from = word;
+		uint64_t deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
 
 		if (word_credits(word) < cost || !lease_is_open(slot, which, deadline_ns, d->now_ns) ||
-			LOAD(slot->key) != key)
+			DECIDE_LOAD(slot->key) != key)
 			return false;
 		if (!atomic_compare_exchange_strong_explicit(&slot->word[which], &word, word - cost,
 				memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		d->left = word_credits(word) - cost;
-		d->low |= crosses_low_water(slot, word_credits(word), d->left);
-		d->fallback = (word & WORD_FALLBACK_BIT) != 0;
-		d->until_ns = deadline_ns;
-		d->now_ns = clock_coarse_ns();
-		return clock_is_before(d->now_ns, deadline_ns);
+		return decide_is_in_time(slot, which, taken_from, deadline_ns, cost, d);
 	}
 	return false;
 }
 
 static bool is_denied(const struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
-	uint64_t denial = LOAD(slot->denial);
-	uint64_t from_cost = denial & DENIAL_COST_MASK;
-	uint64_t until_ns = (denial >> DENIAL_UNTIL_SHIFT) * 1000;
+	uint64_t denial = DECIDE_LOAD(slot->denial);
 
-	if (from_cost == 0 || cost < from_cost || !clock_is_before(d->now_ns, until_ns))
-		return false;
-	d->beyond = LOAD(slot->hint);
-	/* Not even a cost of 1, ever: an operator has blocked the client. */
-	d->blocked = from_cost == 1 && (d->beyond & ~HINT_FALLBACK_BIT) == HINT_FOREVER;
-	d->until_ns = until_ns;
-	/* The agent may have given the slot to another client meanwhile: it changes the key before the denial. */
-	return LOAD(slot->key) == key;
+	return decide_denial_covers(denial, cost) && decide_describe_denial(slot, denial, key, d) &&
+		clock_is_before(d->now_ns, d->until_ns);
 }
 
-/* Says that the client is not idle. Writing only when it changes something keeps the cache line shared. */
-static void mark_referenced(struct slot *slot) {
-	if (atomic_load_explicit(&slot->referenced, memory_order_relaxed) == 0)
-		atomic_store_explicit(&slot->referenced, 1, memory_order_relaxed);
-}
-
-static void decide_on_slot(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
-	mark_referenced(slot);
-	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d)) {
-		bool hint_is_ms = (LOAD(slot->denial) & DENIAL_COST_MASK) != 0;
-		d->beyond = hint_is_ms ? 0 : LOAD(slot->hint);
-		d->verdict = VERDICT_ALLOWED;
-	} else if (is_denied(slot, key, cost, d)) {
-		d->verdict = VERDICT_DENIED;
-	}
-}
-
-struct decision decide(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost) {
-	struct place place = place_of(m->secret, m->bucket_count, policy, id, length);
-	struct decision d = {.verdict = VERDICT_NONE, .now_ns = clock_coarse_ns()};
-	struct slot *slot = find_slot(m, &place);
-
-	if (slot && !mapping_is_retired(m))
-		decide_on_slot(slot, place.key, cost, &d);
-	return d;
+enum verdict decide_on_slot(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+	*d = (struct decision){0};
+	decide_look_at_clock(d);
+	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
+		return VERDICT_ALLOWED;
+	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }

@@ -13,11 +13,22 @@
 
 #include "layout.h"
 
+/* The two slots that a client prefers, one in each of its buckets; it may be in any other slot of these. */
 struct place {
-	uint32_t bucket[2]; /* may be the same one twice */
-	uint16_t tag;       /* never 0 */
-	uint64_t key;       /* never 0 */
+	uint32_t home[2]; /* may be the same one twice */
+	uint64_t low;     /* of the hash: the homes and the tag come from it */
+	uint64_t key;     /* never 0 */
 };
+
+static inline uint32_t place_bucket(const struct place *place, int which) {
+	return place->home[which] / SLOTS_PER_BUCKET;
+}
+
+/* Never 0. */
+static inline uint16_t place_tag(const struct place *place) {
+	uint16_t tag = (uint16_t)(place->low ^ place->low >> 16 ^ place->key >> 48);
+	return (uint16_t)(tag | (tag == 0));
+}
 
 /* Multiply instead of modulo: maps 32 random bits evenly to 0 .. n-1 (Lemire, 2016). */
 static inline uint32_t place_scale(uint32_t random, uint32_t n) {
@@ -27,17 +38,15 @@ static inline uint32_t place_scale(uint32_t random, uint32_t n) {
 static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count, uint32_t policy_index,
                                     const char *id, size_t id_len) {
 	XXH128_hash_t h = XXH3_128bits_withSecret(id, id_len, secret, SECRET_SIZE);
-	/* A policy is another seed: odd constants spread the index over all bits (2^64 and 2^32 over the golden ratio). */
-	uint64_t low = h.low64 ^ (policy_index + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t high = h.high64 ^ (policy_index + UINT64_C(1)) * UINT64_C(0xd1b54a32d192ed03);
-	struct place p = {
-		.bucket = {place_scale((uint32_t)low, bucket_count), place_scale((uint32_t)(low >> 32), bucket_count)},
-		.tag = (uint16_t)(low ^ low >> 16 ^ high >> 48),
-		.key = high,
+	/* A policy is another seed: the odd constant spreads the index over all bits (2^64 over the golden ratio). */
+	uint64_t policy = (policy_index + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t low = h.low64 ^ policy;
+	uint32_t slot_count = bucket_count * SLOTS_PER_BUCKET;
+	return (struct place){
+		.home = {place_scale((uint32_t)low, slot_count), place_scale((uint32_t)(low >> 32), slot_count)},
+		.low = low,
+		.key = (h.high64 + policy) | 1,
 	};
-	p.tag |= p.tag == 0;
-	p.key |= p.key == 0;
-	return p;
 }
 
 #endif

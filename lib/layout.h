@@ -11,8 +11,9 @@
  *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
  *
  * Finding a client. XXH3-128 of the id, keyed by the table's secret and mixed
- * with the policy's index, names two buckets, a tag and a key (see hash.h). A client lives in one
- * of the two buckets, in a slot whose tag and key match. Only the agent places
+ * with the policy's index, names two buckets, a slot in each that is the client's home, a tag and a key (see hash.h).
+ * A client lives in one of the two buckets, in a slot whose tag and key match; at home if that was free, as
+ * it is for three of four in a full table: there it is found without a look at the tags. Only the agent places
  * and removes clients.
  *
  * Why a decision is safe without a lock. All that decides is one 64-bit word per
@@ -25,10 +26,11 @@
  *   - The agent, the only writer of the rest, first ends the epoch (word := next
  *     epoch, no credits), then writes deadline, start and key, then publishes
  *     (word := next epoch, credits; release). A late CAS on the old epoch fails.
- *   - Within an epoch only credits change: apps subtract, the agent adds, each by
- *     CAS.
- *   - After its CAS the app reads the clock again. If the deadline has passed
- *     meanwhile (the process was stopped), the credit is burnt, not admitted.
+ *   - Within an epoch only credits change: apps subtract, the agent adds.
+ *   - After its CAS the app reads the clock. If the deadline has passed (the process
+ *     was stopped, or had an old time in mind when it chose the lease), the credits
+ *     admit nobody. They are put back, by CAS and within their epoch only: nobody can
+ *     spend them any more, but the agent can still return them to the database.
  *
  * So a process that is killed anywhere leaves either an untouched word or a word
  * with its credits taken, which is counted and unspent: never too much.
@@ -36,7 +38,7 @@
  * An epoch has 32 bits and moves at most a few times per sub-window of 10 ms; a
  * process would have to sleep for months between its load and its CAS, and wake
  * at the same credits, to mistake one for another; the clock check after the CAS
- * would still burn what it took.
+ * would still not admit what it took.
  */
 #ifndef STINT_LAYOUT_H
 #define STINT_LAYOUT_H
@@ -47,7 +49,7 @@
 #include <stdint.h>
 
 #define LAYOUT_MAGIC UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 
 #define SLOTS_PER_BUCKET 16u /* 16 two-byte tags: half a cache line, two SSE compares */
 #define SECRET_SIZE 192u     /* what XXH3 uses of a secret at most */

@@ -64,13 +64,14 @@ struct place table_place(const struct table *table, uint32_t policy, const char 
 
 uint32_t table_candidate(const struct table *table, const struct place *place, uint32_t n) {
 	(void)table;
-	return place->bucket[n / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + n % SLOTS_PER_BUCKET;
+	return place_bucket(place, (int)(n / SLOTS_PER_BUCKET)) * SLOTS_PER_BUCKET + n % SLOTS_PER_BUCKET;
 }
 
 uint32_t table_next_candidate(const struct table *table, const struct place *place, uint32_t *cursor) {
+	uint16_t tag = place_tag(place);
 	while (*cursor < TABLE_CANDIDATES) {
 		uint32_t slot = table_candidate(table, place, (*cursor)++);
-		if (table->private_tags[slot] == place->tag)
+		if (table->private_tags[slot] == tag)
 			return slot;
 	}
 	return TABLE_NO_SLOT;
@@ -104,10 +105,28 @@ static void wipe(struct table *table, uint32_t slot) {
 	atomic_store_explicit(&s->low_water, 0, memory_order_relaxed);
 }
 
+/* With as few free slots as this in a bucket, clients go where there is more room, home or not: measured, two choices then
+ * fill to 85% without a bucket pair that is full. */
+#define CROWDED 3u
+
+static bool is_free(const struct table *table, uint32_t slot) {
+	return table->private_tags[slot] == 0;
+}
+
+/* The home in the emptier bucket, else that in the other, else any place in the emptier one. */
+static uint32_t choose_slot(const struct table *table, const struct place *place) {
+	uint32_t any[2] = {TABLE_NO_SLOT, TABLE_NO_SLOT};
+	uint32_t room[2] = {free_in_bucket(table, place_bucket(place, 0), &any[0]), free_in_bucket(table, place_bucket(place, 1), &any[1])};
+	int better = room[1] > room[0];
+	if (is_free(table, place->home[better]))
+		return place->home[better];
+	if (room[!better] > CROWDED && is_free(table, place->home[!better]))
+		return place->home[!better];
+	return any[better];
+}
+
 uint32_t table_claim(struct table *table, const struct place *place, uint16_t policy, uint32_t owner) {
-	uint32_t slot[2] = {TABLE_NO_SLOT, TABLE_NO_SLOT};
-	uint32_t room[2] = {free_in_bucket(table, place->bucket[0], &slot[0]), free_in_bucket(table, place->bucket[1], &slot[1])};
-	uint32_t chosen = room[1] > room[0] ? slot[1] : slot[0];
+	uint32_t chosen = choose_slot(table, place);
 	if (chosen == TABLE_NO_SLOT)
 		return TABLE_NO_SLOT;
 	wipe(table, chosen);
@@ -115,7 +134,7 @@ uint32_t table_claim(struct table *table, const struct place *place, uint16_t po
 	atomic_store_explicit(&s->policy, policy, memory_order_relaxed);
 	atomic_store_explicit(&s->referenced, 1, memory_order_relaxed);
 	atomic_store_explicit(&s->key, place->key, memory_order_release);
-	set_tag(table, chosen, place->tag);
+	set_tag(table, chosen, place_tag(place));
 	table->owner[chosen] = owner;
 	table->used++;
 	return chosen;
@@ -247,11 +266,11 @@ bool table_repair(struct table *table, uint32_t slot, const struct place *place,
 	_Atomic uint16_t *tag = &table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET];
 	if (atomic_load_explicit(&s->key, memory_order_relaxed) == place->key &&
 	    atomic_load_explicit(&s->policy, memory_order_relaxed) == policy &&
-	    atomic_load_explicit(tag, memory_order_relaxed) == place->tag)
+	    atomic_load_explicit(tag, memory_order_relaxed) == place_tag(place))
 		return false;
 	wipe(table, slot);
 	atomic_store_explicit(&s->policy, policy, memory_order_relaxed);
 	atomic_store_explicit(&s->key, place->key, memory_order_release);
-	set_tag(table, slot, place->tag);
+	set_tag(table, slot, place_tag(place));
 	return true;
 }

@@ -68,7 +68,7 @@ bool table_key_matches(const struct table *, uint32_t slot, const struct place *
 #define TABLE_CANDIDATES (2 * SLOTS_PER_BUCKET)
 uint32_t table_candidate(const struct table *, const struct place *place, uint32_t n);
 
-/* A free slot in the emptier of the two buckets, now taken; TABLE_NO_SLOT if both are full. */
+/* A free slot in one of the two buckets, at home if possible, now taken; TABLE_NO_SLOT if both are full. */
 uint32_t table_claim(struct table *, const struct place *place, uint16_t policy, uint32_t owner);
 void table_release(struct table *, uint32_t slot);
 void table_adopt(struct table *, uint32_t slot, uint32_t owner, uint16_t policy);

@@ -67,7 +67,7 @@ static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, 
 	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
 		uint32_t slot = table_candidate(&fake->table, &place, n);
 		uint16_t tag = atomic_load(&fake->table.tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET]);
-		if (tag == place.tag && atomic_load(&fake->table.slots[slot].key) == place.key)
+		if (tag == place_tag(&place) && atomic_load(&fake->table.slots[slot].key) == place.key)
 			return slot;
 	}
 	return TABLE_NO_SLOT;

@@ -82,13 +82,28 @@ static void a_claimed_slot_is_found_by_agent_and_app(void **state) {
 	assert_int_equal(table_next_candidate(table, &place, &cursor), TABLE_NO_SLOT);
 }
 
+/* Of a table as full as it is made for. */
+static void most_clients_are_at_home_and_all_have_room(void **state) {
+	(void)state;
+	uint32_t clients = table->slot_count / 100 * 85, at_home = 0;
+	char id[16];
+	for (uint32_t i = 0; i < clients; i++) {
+		int length = snprintf(id, sizeof id, "client-%u", i);
+		struct place place = table_place(table, 0, id, (size_t)length);
+		uint32_t slot = table_claim(table, &place, 0, i);
+		assert_true(slot != TABLE_NO_SLOT);
+		at_home += slot == place.home[0] || slot == place.home[1];
+	}
+	assert_true(at_home > clients / 100 * 70);
+}
+
 static void both_buckets_fill_up_and_then_there_is_no_room(void **state) {
 	(void)state;
 	struct place place = table_place(table, 0, "a", 1);
-	uint32_t room = place.bucket[0] == place.bucket[1] ? SLOTS_PER_BUCKET : 2 * SLOTS_PER_BUCKET;
+	uint32_t room = place_bucket(&place, 0) == place_bucket(&place, 1) ? SLOTS_PER_BUCKET : 2 * SLOTS_PER_BUCKET;
 	for (uint32_t i = 0; i < room; i++) {
 		uint32_t slot = table_claim(table, &place, 0, i);
-		assert_true(slot / SLOTS_PER_BUCKET == place.bucket[0] || slot / SLOTS_PER_BUCKET == place.bucket[1]);
+		assert_true(slot / SLOTS_PER_BUCKET == place_bucket(&place, 0) || slot / SLOTS_PER_BUCKET == place_bucket(&place, 1));
 	}
 	assert_int_equal(table_claim(table, &place, 0, 99), TABLE_NO_SLOT);
 	uint32_t freed = table_candidate(table, &place, TABLE_CANDIDATES - 1);
@@ -369,6 +384,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(the_table_has_room_for_as_many_as_it_says),
 		TEST(a_claimed_slot_is_found_by_agent_and_app),
+		TEST(most_clients_are_at_home_and_all_have_room),
 		TEST(both_buckets_fill_up_and_then_there_is_no_room),
 		TEST(nothing_of_the_last_client_is_left_for_the_next),
 		TEST(a_lease_is_good_until_its_deadline),

@@ -24,8 +24,8 @@ enum warm_kind {
 int warm_table_make(struct warm_table *, const struct scene *scene, uint32_t number, uint32_t clients, enum warm_kind kind);
 void warm_table_end(struct warm_table *);
 
-/* The id of a client: 16 bytes. */
-#define WARM_ID_LENGTH 16u
+/* The id of a client: 15 bytes. */
+#define WARM_ID_LENGTH 15u
 void warm_id(uint32_t client, char id[static WARM_ID_LENGTH + 1]);
 
 /* Attaches and binds the calling process's own limiter; the first client is checked once. 0 or -1, with a line on stderr. */

@@ -99,12 +99,12 @@ struct slot *fake_table_put(struct fake_table *t, uint32_t policy, const char *i
 
 	for (int b = 0; b < 2; b++) {
 		for (unsigned i = 0; i < SLOTS_PER_BUCKET; i++) {
-			struct slot *slot = &t->slots[p.bucket[b] * SLOTS_PER_BUCKET + i];
+			struct slot *slot = &t->slots[place_bucket(&p, b) * SLOTS_PER_BUCKET + i];
 			if (atomic_load(&slot->key) != 0)
 				continue;
 			atomic_store(&slot->policy, (uint16_t)policy);
 			atomic_store(&slot->key, p.key);
-			atomic_store(&t->tags[p.bucket[b]].tag[i], p.tag);
+			atomic_store(&t->tags[place_bucket(&p, b)].tag[i], place_tag(&p));
 			return slot;
 		}
 	}

@@ -576,7 +576,7 @@ static void refuses_another_version(void **state) {
 	fake_agent_unlock(&f->agent);
 	pass(110);
 	assert_int_equal(source(f, "c"), STINT_EVERSION);
-	assert_non_null(strstr(stint_error_detail(), "layout 2"));
+	assert_non_null(strstr(stint_error_detail(), "layout 3"));
 }
 
 static void refuses_a_table_of_another_generation(void **state) {

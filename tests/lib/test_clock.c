@@ -51,6 +51,7 @@ static int setup(void **state) {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	lag_ns = 0;
+	atomic_store(&decide_seen_ns, 0);
 	fake_table_make(&f->table, 1);
 	assert_int_equal(mapping_new(&f->mapping, f->table.directory_fd, f->table.table_fd, 1), 0);
 	f->slot = fake_table_put(&f->table, 0, "c");
@@ -69,7 +70,9 @@ static int teardown(void **state) {
 }
 
 static enum verdict ask(struct fixture *f) {
-	return decide(f->mapping, 0, "c", 1, 1).verdict;
+	struct decision d;
+
+	return decide(f->mapping, 0, "c", 1, 1, &d);
 }
 
 static uint32_t credits(struct fixture *f, int which) {
@@ -82,24 +85,55 @@ static void a_warm_check_reads_the_coarse_clock_only(void **state) {
 	assert_int_equal(fine_readings, 0);
 }
 
-/* Stopped between the first look at the clock and the CAS, until the deadline has passed. */
-static void a_credit_taken_too_late_is_burnt(void **state) {
+/* Stopped between the choice of a lease and the look at the clock, until the deadline has passed: admitted by no lease, and the
+ * agent finds the credit again. */
+static void a_credit_taken_too_late_admits_nobody(void **state) {
 	struct fixture *f = *state;
 
-	SCRIPT(START, DEADLINE);
+	SCRIPT(START);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	SCRIPT(DEADLINE);
 	assert_int_equal(ask(f), VERDICT_NONE);
 	assert_int_equal(credits(f, 0), 4);
 }
 
-static void after_a_burnt_credit_the_other_lease_serves(void **state) {
+/* The same in the long way, where the clock is looked at before and after. */
+static void a_credit_taken_too_late_near_the_edge_admits_nobody(void **state) {
+	struct fixture *f = *state;
+
+	SCRIPT(DEADLINE - 1);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	SCRIPT(DEADLINE - 1, DEADLINE - 1, DEADLINE);
+	assert_int_equal(ask(f), VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 4);
+}
+
+static void after_a_late_credit_the_other_lease_serves(void **state) {
 	struct fixture *f = *state;
 
 	fake_slot_lease(f->slot, 1, 7, DEADLINE + NS_PER_S, 0);
 	atomic_store(&f->slot->later_start_ns, DEADLINE);
-	SCRIPT(START, DEADLINE);
+	SCRIPT(START);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	SCRIPT(DEADLINE);
 	assert_int_equal(ask(f), VERDICT_ALLOWED);
 	assert_int_equal(credits(f, 0), 4);
 	assert_int_equal(credits(f, 1), 6);
+}
+
+/* Meanwhile the agent has ended the lease: what was taken from it isn't given to the next one. */
+static void a_late_credit_goes_into_no_other_lease(void **state) {
+	struct fixture *f = *state;
+	uint64_t taken_from = atomic_load(&f->slot->word[0]);
+
+	decide_put_back(&f->slot->word[0], taken_from, 1);
+	assert_int_equal(credits(f, 0), 6);
+	fake_slot_lease(f->slot, 0, 5, DEADLINE + NS_PER_S, 0);
+	decide_put_back(&f->slot->word[0], taken_from, 1);
+	assert_int_equal(credits(f, 0), 5);
+	fake_slot_lease(f->slot, 0, (uint32_t)WORD_CREDITS_MASK, DEADLINE, 0);
+	decide_put_back(&f->slot->word[0], atomic_load(&f->slot->word[0]), 1);
+	assert_int_equal(credits(f, 0), WORD_CREDITS_MASK);
 }
 
 /* The coarse clock is late by up to a tick: it shows a time before the deadline when that has passed. */
@@ -122,6 +156,7 @@ static void a_late_coarse_clock_starts_no_lease_early_or_late(void **state) {
 	fake_slot_lease(f->slot, 1, 100, DEADLINE + NS_PER_S, 0);
 	atomic_store(&f->slot->later_start_ns, DEADLINE);
 	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
+		atomic_store(&decide_seen_ns, 0); /* the clock goes back here only */
 		SCRIPT(DEADLINE - 1);
 		assert_int_equal(ask(f), VERDICT_NONE);
 		SCRIPT(DEADLINE);
@@ -146,8 +181,10 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_warm_check_reads_the_coarse_clock_only),
-		TEST(a_credit_taken_too_late_is_burnt),
-		TEST(after_a_burnt_credit_the_other_lease_serves),
+		TEST(a_credit_taken_too_late_admits_nobody),
+		TEST(a_credit_taken_too_late_near_the_edge_admits_nobody),
+		TEST(after_a_late_credit_the_other_lease_serves),
+		TEST(a_late_credit_goes_into_no_other_lease),
 		TEST(a_late_coarse_clock_admits_nothing_late),
 		TEST(a_late_coarse_clock_starts_no_lease_early_or_late),
 		TEST(a_denial_ends_on_time),

@@ -39,8 +39,23 @@ static int teardown(void **state) {
 	return 0;
 }
 
-static struct decision ask(struct fixture *f, uint32_t cost) {
-	return decide(f->mapping, 3, "c", 1, cost);
+struct answer {
+	enum verdict verdict;
+	bool low, fallback;
+	uint32_t left, beyond;
+};
+
+static struct answer ask(struct fixture *f, uint32_t cost) {
+	struct decision d = {0};
+	enum verdict verdict = decide(f->mapping, 3, "c", 1, cost, &d);
+
+	return (struct answer){verdict, d.low, d.fallback, d.left, d.beyond};
+}
+
+static enum verdict ask_for(struct fixture *f, uint32_t policy, const char *id) {
+	struct decision d;
+
+	return decide(f->mapping, policy, id, strlen(id), 1, &d);
 }
 
 static uint32_t credits(const struct fixture *f, int which) {
@@ -55,7 +70,7 @@ static void takes_until_nothing_is_left(void **state) {
 	fake_slot_lease(f->slot, 0, 7, LATER, 0);
 	atomic_store(&f->slot->hint, 30);
 	for (uint32_t left = 7; left-- > 0;) {
-		struct decision d = ask(f, 1);
+		struct answer d = ask(f, 1);
 		assert_int_equal(d.verdict, VERDICT_ALLOWED);
 		assert_int_equal(d.left, left);
 		assert_int_equal(d.beyond, 30);
@@ -78,8 +93,8 @@ static void finds_only_its_client(void **state) {
 	struct fixture *f = *state;
 
 	fake_slot_lease(f->slot, 0, 7, LATER, 0);
-	assert_int_equal(decide(f->mapping, 3, "d", 1, 1).verdict, VERDICT_NONE);
-	assert_int_equal(decide(f->mapping, 4, "c", 1, 1).verdict, VERDICT_NONE);
+	assert_int_equal(ask_for(f, 3, "d"), VERDICT_NONE);
+	assert_int_equal(ask_for(f, 4, "c"), VERDICT_NONE);
 	assert_int_equal(credits(f, 0), 7);
 	assert_int_equal(atomic_load(&f->slot->referenced), 0);
 	ask(f, 1);
@@ -97,8 +112,8 @@ static void finds_every_client_of_many(void **state) {
 	}
 	for (int i = 0; i < 340; i++) {
 		snprintf(id, sizeof(id), "client-%d", i);
-		assert_int_equal(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_ALLOWED);
-		assert_int_equal(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_NONE);
+		assert_int_equal(ask_for(f, 0, id), VERDICT_ALLOWED);
+		assert_int_equal(ask_for(f, 0, id), VERDICT_NONE);
 	}
 }
 
@@ -186,7 +201,7 @@ static void low_water_is_crossed_once(void **state) {
 	fake_slot_lease(f->slot, 0, 10, LATER, 0);
 	atomic_store(&f->slot->low_water, 2); /* from at least 4 to below */
 	for (int left = 9; left >= 0; left--) {
-		struct decision d = ask(f, 1);
+		struct answer d = ask(f, 1);
 		assert_int_equal(d.low, left == 3);
 		crossed += d.low;
 	}
@@ -244,7 +259,7 @@ static void garbage_harms_nothing(void **state) {
 			snprintf(id, sizeof(id), "client-%d", i);
 			if (i < 20)
 				fake_table_remove(&f->table, &f->table.slots[i]);
-			assert_in_range(decide(f->mapping, 0, id, strlen(id), 1).verdict, VERDICT_NONE, VERDICT_DENIED);
+			assert_in_range(ask_for(f, 0, id), VERDICT_NONE, VERDICT_DENIED);
 		}
 	}
 }

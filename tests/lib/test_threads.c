@@ -66,9 +66,10 @@ static void join_threads(pthread_t thread[static THREADS]) {
 
 static void *take_by_twos(void *arg) {
 	struct fixture *f = arg;
+	struct decision d;
 
 	while (!atomic_load(&f->stop)) {
-		if (decide(f->mapping, 0, "c", 1, 2).verdict == VERDICT_ALLOWED)
+		if (decide(f->mapping, 0, "c", 1, 2, &d) == VERDICT_ALLOWED)
 			atomic_fetch_add(&f->taken, 2);
 	}
 	return NULL;
