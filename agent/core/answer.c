@@ -98,7 +98,7 @@ static void cache_denial(struct core *core, const struct client *client, const s
 	uint32_t cost = grant->remaining == 0 ? 1 : a->least_denied;
 	if (client->slot == TABLE_NO_SLOT)
 		return;
-	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, (uint32_t)(grant->granted + grant->granted_next));
+	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, lease_mark_base(core, client, grant));
 	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
 	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost,
 	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));

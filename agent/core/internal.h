@@ -149,6 +149,7 @@ void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
 void lease_begin_period(struct core *core, struct client *client);
 void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
 bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
+uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 
 /*

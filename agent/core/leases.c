@@ -20,6 +20,10 @@
 #define LEAD_MIN_NS (50 * NS_PER_MS)
 #define LEAD_ROUND_TRIPS 8
 
+/* How long the credits below the mark of a lease ahead should last: a message, a statement and the way back, on a busy server.
+ * (In LEAD_MIN_NS much more has to happen: that one is for all clients whose edge is the same.) */
+#define MARGIN_MIN_NS (10 * NS_PER_MS)
+
 /* A client is busy, and worth leasing ahead for, from this many credits in a sub-window on. */
 #define BUSY_CREDITS 2u
 
@@ -149,6 +153,26 @@ void lease_size(struct core *core, const struct client *client, const struct op 
 	/* A quarter more than last time: rates vary, and a top-up costs a statement. */
 	if (op->wants_next)
 		request->next_want = clamp_credits(1 + demand.per_sub_window * 1.25, terms->max_requests);
+}
+
+/*
+ * What the low-water mark is a part of, see table_set_remaining(): what was granted, so that a client that has begun to
+ * send is heard of soon. A lease ahead is made for all that a sub-window usually takes and a quarter more, so its
+ * end comes first; by that mark each sub-window of a steady client would cost one more message and statement, for nothing.
+ * Its mark is what goes in the margin, but no less than a sixteenth, for a client whose rate rises.
+ */
+uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant) {
+	uint32_t granted = (uint32_t)(grant->granted + grant->granted_next);
+	int64_t sub_ns = sub_window_ns(core, client);
+	if (grant->granted > 0 || counts_by_horizon(sub_ns))
+		return granted;
+	double margin = (double)max64(MARGIN_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns) / (double)sub_ns;
+	double base = 4 * margin * client->demand;
+	if (base < granted / 4.0)
+		base = granted / 4.0;
+	if (base < 2) /* with one credit left, then */
+		base = 2;
+	return base < granted ? (uint32_t)base : granted;
 }
 
 /* ---- Out of the table ------------------------------------------------------- */

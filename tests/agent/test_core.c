@@ -205,6 +205,7 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		for (int64_t end_ns = f->end_ns; f->now_ns < end_ns; pass(f, 5 * MS)) {
 			struct app_decision d = app(f, "a", 1);
 			assert_int_equal(d.verdict, APP_ALLOWED);
+			assert_true(!d.low || edges < 2); /* a lease ahead lasts, once the rate is known */
 			if (d.low)
 				low(f, "a");
 			if (f->asked_count > 0) {
