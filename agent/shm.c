@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/table.h"
@@ -100,6 +101,8 @@ static int open_locked(const struct names *names, char *error) {
 
 static void *map_object(int fd, uint64_t bytes) {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED)
+		madvise(memory, bytes, MADV_HUGEPAGE); /* where there are any */
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -158,10 +161,29 @@ static void retire(int fd) {
 	munmap(old, sizeof *old);
 }
 
+/*
+ * Takes the memory in huge pages if the system has them for shared memory (a tmpfs mounted with huge=advise): a table of a
+ * gigabyte then needs a few hundred translations instead of a quarter of a million. Only a mapping can ask for them, so this
+ * comes before the memory is taken for certain, and may fail. What there is no room for isn't begun: page by page it would
+ * drive the machine out of memory before it failed.
+ */
+static void take_in_huge_pages(int fd, uint64_t bytes) {
+	struct statvfs fs;
+	if (fstatvfs(fd, &fs) != 0 || bytes > (uint64_t)fs.f_bavail * fs.f_bsize || ftruncate(fd, (off_t)bytes) != 0)
+		return;
+	void *memory = map_object(fd, bytes);
+	if (!memory)
+		return;
+	if (madvise(memory, bytes, MADV_HUGEPAGE) == 0)
+		(void)!madvise(memory, bytes, MADV_POPULATE_WRITE);
+	munmap(memory, bytes);
+}
+
 static int make_object(const char *name, uint64_t bytes, char *error) {
 	int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, OBJECT_MODE);
 	if (fd < 0)
 		return fail(error, "cannot make shared memory %s: %s", name, strerror(errno));
+	take_in_huge_pages(fd, bytes);
 	/* Takes the memory now: a full /dev/shm is an error here instead of a SIGBUS in some app later. */
 	int failure = posix_fallocate(fd, 0, (off_t)bytes);
 	if (failure) {

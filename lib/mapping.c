@@ -95,7 +95,10 @@ static int check_objects(struct directory_header *directory, int directory_fd, i
 
 static void *map(int fd, size_t bytes, int protection) {
 	void *address = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
-	return address == MAP_FAILED ? NULL : address;
+	if (address == MAP_FAILED)
+		return NULL;
+	madvise(address, bytes, MADV_HUGEPAGE); /* where the agent got any, see agent/shm.c */
+	return address;
 }
 
 static void fill(struct mapping *m, const struct directory_header *d, char *table) {

@@ -4,10 +4,9 @@
 #ifndef BENCH_QUICK_H
 #define BENCH_QUICK_H
 
-#include <stdint.h>
 #include <stdlib.h>
 
-static inline int64_t quick_ms(int64_t full_ms) {
+static inline int quick_ms(int full_ms) {
 	return getenv("STINT_BENCH_QUICK") != NULL ? full_ms / 10 : full_ms;
 }
 
