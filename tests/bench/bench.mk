@@ -1,6 +1,7 @@
 # The benchmarks: one program each, tests/bench/bench_NAME.c, run by tests/bench/run. Nothing of `make check` depends on them.
 
 BENCH_SUPPORT := \
+	tests/bench/direct.c \
 	tests/bench/figure.c \
 	tests/bench/floor.c \
 	tests/bench/sample.c \
