@@ -77,6 +77,7 @@ AGENT := \
 	agent/link.c \
 	agent/log.c \
 	agent/notify.c \
+	agent/outbox.c \
 	agent/policy.c \
 	agent/server.c \
 	agent/shm.c \
@@ -135,8 +136,9 @@ MIGRATIONS := \
 	sql/001_limiter/20_rewindow.sql \
 	sql/001_limiter/21_retry_after.sql \
 	sql/001_limiter/22_take.sql \
-	sql/001_limiter/23_take_leases.sql \
-	sql/001_limiter/24_expire_counters.sql \
+	sql/001_limiter/23_take_first.sql \
+	sql/001_limiter/24_take_leases.sql \
+	sql/001_limiter/25_expire_counters.sql \
 	sql/001_limiter/30_register_host.sql \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \

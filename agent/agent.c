@@ -37,6 +37,7 @@ int64_t agent_now_ns(void) {
 void agent_pump(struct agent *agent) {
 	int64_t now_ns = agent_now_ns();
 	core_advance(agent->core, now_ns);
+	outbox_send(&agent->outbox, agent->server);
 	link_note_state(agent);
 	int64_t next_ns = core_next_ns(agent->core);
 	if (next_ns == INT64_MAX) {
@@ -54,6 +55,11 @@ static void on_wakeup(evutil_socket_t fd, short what, void *context) {
 	agent_pump(context);
 }
 
+/* Once all messages that have arrived by now are heard: they go in one batch. */
+static void pump_soon(struct agent *agent) {
+	event_active(agent->wakeup, EV_TIMEOUT, 0);
+}
+
 /* ---- The core's wishes ------------------------------------------------------- */
 
 static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
@@ -62,7 +68,7 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 	if (outcome == LEASE_DONE)
 		agent_pump(agent);
 	else /* once the connection's fate is known */
-		event_active(agent->wakeup, 0, 0);
+		pump_soon(agent);
 }
 
 static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
@@ -83,7 +89,7 @@ static void send_verdict(void *context, uint64_t peer, uint32_t serial, const st
 		.retry_after_ms = verdict->retry_after_ms,
 		.reset_after_ms = verdict->reset_after_ms,
 	};
-	server_send(agent->server, peer, &message, sizeof message);
+	outbox_put(&agent->outbox, agent->server, peer, &message);
 }
 
 void agent_apply_policy(struct agent *agent, int index, bool live) {
@@ -107,11 +113,12 @@ static void on_want(void *context, server_peer peer, const struct wire_want *wan
 	           : want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
 	if (status != 0) {
 		send_verdict(agent, peer, want->head.serial, &(struct core_verdict){.status = status});
+		pump_soon(agent);
 		return;
 	}
 	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)want->policy, id, (uint8_t)length, want->cost,
 	          now_ns + timeout_ms * NS_PER_MS);
-	agent_pump(agent);
+	pump_soon(agent);
 }
 
 static void on_low(void *context, const struct wire_low *low, const char *id, size_t length) {
@@ -119,7 +126,7 @@ static void on_low(void *context, const struct wire_low *low, const char *id, si
 	if (low->policy >= POLICY_CAPACITY || !is_text(id, length))
 		return;
 	core_low(agent->core, agent_now_ns(), (uint16_t)low->policy, id, (uint8_t)length);
-	agent_pump(agent);
+	pump_soon(agent);
 }
 
 static const struct server_events server_events = {
@@ -356,6 +363,7 @@ void agent_stop(struct agent *agent) {
 	server_free(agent->server);
 	database_free(agent->database);
 	core_free(agent->core);
+	outbox_free(&agent->outbox);
 	table_deinit(&agent->table);
 	shm_objects_close(&agent->shm);
 	free_event(agent->wakeup);

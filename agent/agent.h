@@ -17,6 +17,7 @@
 #include "database/database.h"
 #include "policy.h"
 #include "server.h"
+#include "outbox.h"
 #include "shm.h"
 #include "core/table.h"
 
@@ -49,6 +50,7 @@ struct agent {
 	struct policies policies;
 	struct core *core;
 	struct server *server;
+	struct outbox outbox;       /* empty but for the time of one event */
 	struct database *database; /* NULL: memory */
 	struct link link;
 	struct declaration *declarations; /* that wait for the database */
@@ -72,7 +74,7 @@ void agent_stop(struct agent *);
 
 /* agent.c, for the others */
 int64_t agent_now_ns(void);
-void agent_pump(struct agent *); /* after any event: let the core act, plan its next time */
+void agent_pump(struct agent *); /* after any event: let the core act, send what it said, plan its next time */
 void agent_apply_policy(struct agent *, int index, bool live);
 
 /* declaration.c */

@@ -101,7 +101,8 @@ static int play(const struct scene *scene) {
 	}
 	put(&p, 500, "p50", 2);
 	put(&p, 990, "p99", 3);
-	figure_put(&(struct figure){.row = 5, .what = "first checks that were not decided by the database", .unit = "checks", .value = p.elsewhere});
+	figure_put(&(struct figure){.row = 5, .what = "first checks that were not decided by the database", .unit = "checks",
+		.value = p.elsewhere});
 	stint_limiter_free(p.limiter);
 	stint_close(p.stint);
 	pg_close(p.pg);

@@ -88,7 +88,8 @@ static void put(uint32_t clients, const char *how, const struct measured *m) {
 
 	snprintf(what, sizeof(what), "%u clients, %s", clients, how);
 	figure_put(&(struct figure){.row = 4, .what = what, .unit = "ns", .value = samples_median(&m->check),
-		.against = "one dependent random CAS", .base = samples_median(&m->swap), .target = clients >= 1000000 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = 2});
+		.against = "one dependent random CAS", .base = samples_median(&m->swap),
+		.target = clients >= 1000000 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = 2});
 	snprintf(what, sizeof(what), "stint, %s", how);
 	figure_point("clients", what, clients, samples_median(&m->check));
 	snprintf(what, sizeof(what), "one random CAS, %s", how);

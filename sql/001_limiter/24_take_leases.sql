@@ -72,11 +72,24 @@ begin
 		) c on true
 		-- The seed holds the sub-window's length, so that a policy with other sub-windows also has them elsewhere, and
 		-- a return of credits from before the change finds nothing.
-		cross join lateral stint.take(
-			c.head_us, c.sub_window_us, c.counts, t_us,
-			mod(hashtextextended(a.client_id, (a.policy_id::bigint << 32) + a.sub_window_us / 1000) & 9223372036854775807, a.sub_window_us),
-			host_count, a.max_requests, a.sub_window_us, a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge,
-			a.return_sub, a.return_first, a.return_second) t
+		cross join lateral (
+			select mod(hashtextextended(a.client_id, (a.policy_id::bigint << 32) + a.sub_window_us / 1000) & 9223372036854775807, a.sub_window_us) as phase_us,
+				c.turn is null and a.charge = 0 and a.next_want = 0 and a.need between 1 and a.max_requests - 1 as is_first
+			offset 0
+		) s
+		cross join lateral (
+			select f.*
+			from stint.take_first(
+				t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us, a.resolution, a.need, a.want) f
+			where s.is_first
+			union all
+			select t.head_us, t.counts, t.changed, t.granted, t.granted_next, t.charged, t.remaining, t.sub_window, t.valid_us,
+				t.retry_us, t.reset_us
+			from stint.take(
+				c.head_us, c.sub_window_us, c.counts, t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us,
+				a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge, a.return_sub, a.return_first, a.return_second) t
+			where not s.is_first
+		) t
 	),
 	written as (
 		insert into stint.counter as c (

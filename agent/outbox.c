@@ -1,0 +1,36 @@
+#include "outbox.h"
+
+#include <stdlib.h>
+
+#define ROOM_FIRST 64
+
+static int make_room(struct outbox *outbox) {
+	size_t room = outbox->room ? 2 * outbox->room : ROOM_FIRST;
+	struct outbox_entry *grown;
+	if (outbox->count < outbox->room)
+		return 0;
+	grown = realloc(outbox->entries, room * sizeof *grown);
+	if (!grown)
+		return -1;
+	outbox->entries = grown;
+	outbox->room = room;
+	return 0;
+}
+
+void outbox_put(struct outbox *outbox, struct server *server, server_peer peer, const struct wire_verdict *verdict) {
+	if (make_room(outbox) != 0)
+		server_send(server, peer, verdict, sizeof *verdict);
+	else
+		outbox->entries[outbox->count++] = (struct outbox_entry){peer, *verdict};
+}
+
+void outbox_send(struct outbox *outbox, struct server *server) {
+	for (size_t i = 0; i < outbox->count; i++)
+		server_send(server, outbox->entries[i].peer, &outbox->entries[i].verdict, sizeof outbox->entries[i].verdict);
+	outbox->count = 0;
+}
+
+void outbox_free(struct outbox *outbox) {
+	free(outbox->entries);
+	*outbox = (struct outbox){0};
+}

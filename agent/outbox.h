@@ -1,0 +1,29 @@
+/*
+ * outbox.h - verdicts that wait until the next batch is on its way to the database: to wake an app costs several microseconds,
+ * which the batch would otherwise wait for, once for each app that is answered.
+ */
+#ifndef STINT_OUTBOX_H
+#define STINT_OUTBOX_H
+
+#include <stddef.h>
+
+#include "server.h"
+#include "wire.h"
+
+struct outbox_entry {
+	server_peer peer;
+	struct wire_verdict verdict;
+};
+
+struct outbox { /* starts as all zeros */
+	struct outbox_entry *entries;
+	size_t count, room;
+};
+
+/* Keeps a copy. Without memory the verdict is sent at once. */
+void outbox_put(struct outbox *, struct server *, server_peer peer, const struct wire_verdict *verdict);
+/* Sends all, in the order they came. */
+void outbox_send(struct outbox *, struct server *);
+void outbox_free(struct outbox *);
+
+#endif
