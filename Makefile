@@ -383,7 +383,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench bench-publish check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps help install run-bench run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \

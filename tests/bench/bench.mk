@@ -44,4 +44,9 @@ bench:
 run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report
 	@tests/bench/run
 
+# The table, the plots and the figures that the README shows.
+bench-publish:
+	install -d tests/bench/results
+	install -m 644 $(BUILD)/bench.json $(BUILD)/bench/table.md $(BUILD)/bench/*.svg tests/bench/results
+
 -include $(patsubst %.c,$(BUILD)/%.d,$(BENCH_SUPPORT) $(BENCHES) tests/bench/report.c)
