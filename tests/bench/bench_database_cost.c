@@ -1,0 +1,285 @@
+/*
+ * bench_database_cost.c - what the database has to do for 1,000 checks: statements, rows, write-ahead log and time of its processes,
+ * with hot, warm and cold clients. Against one upsert for each check, of the same clients, on the same server.
+ */
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "cluster.h"
+#include "direct.h"
+#include "figure.h"
+#include "host.h"
+#include "quick.h"
+#include "random.h"
+#include "stint.h"
+#include "team.h"
+
+#define RUN_MS       20000
+#define WARM_UP_MS   6000 /* a sub-window: leases are as large as they get */
+#define DIRECT_MS    4000
+#define COLD_MS      5000
+#define PROCESSES    64 /* for first checks, which wait */
+#define APPS         16
+#define TICK_MS      10
+
+static const char table[] =
+	"create table naive (client_id text collate \"C\" primary key, window_at bigint not null, count int not null)"
+	" with (fillfactor = 80)";
+static const char upsert[] =
+	"insert into naive as n values ($1, (extract(epoch from clock_timestamp()) / 60)::bigint, 1)"
+	" on conflict (client_id) do update set"
+	" count = case when n.window_at = excluded.window_at then n.count else 0 end + 1, window_at = excluded.window_at"
+	" returning count";
+
+/* What has been done until now, or between two moments. */
+struct cost {
+	double checks, statements, rows, wal_bytes, cpu_ms;
+};
+
+struct load;
+
+struct play {
+	struct cluster cluster;
+	struct host host;
+	struct stint *stint;
+	struct pg *pg;
+	struct stint_limiter *limiter;
+	const struct load *load;
+	_Atomic uint32_t *next; /* cold client */
+	double checks, calls;
+	uint64_t random;
+};
+
+/* ---- What it costs -------------------------------------------------------------------- */
+
+/* utime + stime in ms of a process whose parent, or which itself, is the postmaster; 0 for others. */
+static double cpu_of(const char *number, long postmaster) {
+	char path[64], text[512];
+	unsigned long user = 0, system = 0;
+	long parent = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/stat", number);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
+		sscanf(strrchr(text, ')') + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user, &system);
+	fclose(file);
+	if (parent != postmaster && atol(number) != postmaster)
+		return 0;
+	return (double)(user + system) * 1000 / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double cpu_of_server(const struct play *p) {
+	char path[160];
+	long postmaster = 0;
+	double sum = 0;
+	FILE *file;
+	DIR *processes = opendir("/proc");
+
+	snprintf(path, sizeof(path), "%s/pg/data/postmaster.pid", p->cluster.dir);
+	file = fopen(path, "r");
+	if (file && fscanf(file, "%ld", &postmaster) != 1)
+		postmaster = 0;
+	if (file)
+		fclose(file);
+	for (struct dirent *entry; processes && postmaster > 0 && (entry = readdir(processes)) != NULL;)
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			sum += cpu_of(entry->d_name, postmaster);
+	if (processes)
+		closedir(processes);
+	return sum;
+}
+
+static struct cost look(struct play *p) {
+	return (struct cost){
+		.checks = p->checks,
+		.statements = (double)host_number(&p->host, "counters", "batches") + p->calls,
+		.rows = (double)host_number(&p->host, "counters", "requests") + p->calls,
+		.wal_bytes = (double)cluster_number(&p->cluster, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint", 0),
+		.cpu_ms = cpu_of_server(p),
+	};
+}
+
+/* For 1,000 checks, between two looks. */
+static struct cost cost_since(struct play *p, const struct cost *before) {
+	struct cost now = look(p);
+	double thousands = (now.checks - before->checks) / 1000;
+
+	return (struct cost){now.checks - before->checks, (now.statements - before->statements) / thousands,
+		(now.rows - before->rows) / thousands, (now.wal_bytes - before->wal_bytes) / thousands,
+		(now.cpu_ms - before->cpu_ms) / thousands};
+}
+
+/* ---- The loads --------------------------------------------------------------------------- */
+
+struct load {
+	const char *key; /* names the policy, and begins the ids */
+	const char *name;
+	uint32_t clients;
+	uint32_t per_s;
+	int64_t limit; /* per minute; sliding, resolution 10 */
+	double bound;
+};
+
+static void name_client(const struct load *load, uint32_t client, char id[static 48]) {
+	snprintf(id, 48, "%s-%08x", load->key, (unsigned)(client * 2654435761u));
+}
+
+/* One of the apps that together make a load: a tick's checks, then it sleeps until the next one. */
+static uint64_t check_tick(void *arg, int index) {
+	static uint64_t random, tick_ns;
+	struct play *p = arg;
+	uint32_t checks = p->load->per_s * TICK_MS / 1000 / APPS;
+
+	if (tick_ns == 0) {
+		random = (uint64_t)index;
+		tick_ns = monotonic_ns();
+	}
+	for (uint32_t i = 0; i < checks; i++) {
+		struct stint_result result;
+		char id[48];
+
+		name_client(p->load, random_below(&random, p->load->clients), id);
+		stint_check(p->limiter, id, 1, &result);
+	}
+	tick_ns += TICK_MS * NS_PER_MS;
+	sleep_until_ns(tick_ns);
+	return checks;
+}
+
+static void check_for(struct play *p, int ms) {
+	p->checks += team_rate(&(struct team_job){check_tick, p}, APPS, ms) * ms / 1e3;
+}
+
+static int call_for(struct play *p, const struct load *load, int ms) {
+	uint64_t end = monotonic_ns() + (uint64_t)ms * NS_PER_MS;
+
+	while (monotonic_ns() < end) {
+		struct pg_params params = {.count = 1};
+		char id[48];
+
+		name_client(load, load->clients > 0 ? random_below(&p->random, load->clients) : (uint32_t)p->calls, id);
+		params.values[0] = id;
+		if (direct_call(p->pg, &params) != 1)
+			return -1;
+		p->calls++;
+		p->checks++;
+	}
+	return 0;
+}
+
+static uint64_t check_new(void *arg, int index) {
+	struct play *p = arg;
+	struct stint_result result;
+	char id[48];
+
+	(void)index;
+	name_client(p->load, atomic_fetch_add(p->next, 1), id);
+	return stint_check(p->limiter, id, 1, &result) == 0;
+}
+
+/* All clients of a load, once: what takes a trip to the database is over before the measuring. */
+static void see_all(struct play *p, const struct load *load) {
+	while (*p->next < load->clients)
+		team_rate(&(struct team_job){check_new, p}, PROCESSES, 100);
+}
+
+/* ---- The comparison ------------------------------------------------------------------------ */
+
+static void put_one(const struct load *load, const char *quantity, const char *unit, double value, double base) {
+	char what[96];
+
+	snprintf(what, sizeof(what), "%s: %s for 1,000 checks", load->name, quantity);
+	figure_put(&(struct figure){.row = 10, .what = what, .unit = unit, .value = value, .against = "one upsert per check", .base = base,
+		.target = load->bound > 0 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = load->bound});
+}
+
+static void put(const struct load *load, const struct cost *stint, const struct cost *direct) {
+	put_one(load, "statements", "", stint->statements, direct->statements);
+	put_one(load, "rows", "", stint->rows, direct->rows);
+	put_one(load, "write-ahead log", "bytes", stint->wal_bytes, direct->wal_bytes);
+	put_one(load, "server CPU", "ms", stint->cpu_ms, direct->cpu_ms);
+}
+
+static int new_limiter(struct play *p, const struct load *load) {
+	struct stint_options options = {.max_requests = load->limit, .time_window_ms = 60000};
+	int status;
+
+	options.policy = load->key;
+	status = stint_limiter_new(&p->limiter, p->stint, &options);
+	if (status != 0)
+		fprintf(stderr, "bench_database_cost: %s: %s\n", load->key, stint_error_detail());
+	return status;
+}
+
+static int measure(struct play *p, const struct load *load) {
+	struct cost before, stint, direct;
+
+	if (new_limiter(p, load) != 0)
+		return -1;
+	p->load = load;
+	*p->next = 0;
+	if (load->clients > 0) {
+		see_all(p, load);
+		check_for(p, WARM_UP_MS);
+	}
+	before = look(p);
+	if (load->clients > 0) {
+		check_for(p, quick_ms(RUN_MS));
+	} else {
+		team_rate(&(struct team_job){check_new, p}, PROCESSES, quick_ms(COLD_MS));
+		p->checks += *p->next;
+	}
+	stint = cost_since(p, &before);
+	stint_limiter_free(p->limiter);
+	before = look(p);
+	if (call_for(p, load, quick_ms(DIRECT_MS)) != 0)
+		return -1;
+	direct = cost_since(p, &before);
+	put(load, &stint, &direct);
+	return 0;
+}
+
+static int set(struct play *p, const struct scene *scene) {
+	p->next = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	p->random = 7;
+	if (p->next == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
+		cluster_do(&p->cluster, table) != 0)
+		return -1;
+	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 || host_start(&p->host) != 0 ||
+		!host_wait_in_step(&p->host, 10000) || stint_open(&p->stint, p->host.socket) != 0)
+		return -1;
+	return direct_open(&p->pg, p->cluster.conninfo, upsert);
+}
+
+static int play(const struct scene *scene) {
+	static const struct load loads[] = {
+		{"hot", "10 hot clients, 2,000/s each", 10, 20000, 1000000, 1e-3},
+		{"warm", "10,000 warm clients, 5/s each", 10000, 50000, 600, 0.1},
+		{"cold", "cold clients, each seen once", 0, 0, 100, 0},
+	};
+	static struct play p;
+
+	if (set(&p, scene) != 0)
+		return 1;
+	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
+		if (measure(&p, &loads[i]) != 0)
+			return 1;
+	stint_close(p.stint);
+	pg_close(p.pg);
+	host_stop(&p.host);
+	cluster_close(&p.cluster);
+	return 0;
+}
+
+int main(void) {
+	return scene_run(play, 240);
+}
