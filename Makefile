@@ -375,6 +375,7 @@ help:
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
+	@echo 'make bench-publish             copies what the README shows of them to tests/bench/results/'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
@@ -383,7 +384,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench bench-publish check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps help install run-bench run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \

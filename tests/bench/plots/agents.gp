@@ -1,8 +1,13 @@
-set output dir . "/agents.svg"
-set title "Time to a lease by number of agents, one database"
-set logscale x 2
-set yrange [0:*]
+# gnuplot -c agents.gp DATA PICTURE SERIES SCRIPTS: how long the database takes, by number of agents.
+
+data = ARG1; picture = ARG2; series = int(ARG3); scripts = ARG4
+heading = "Time of a statement, by number of agents"
+load scripts . "/style.gp"
+
 set xlabel "agents"
-set ylabel "us"
-set key below horizontal maxcols 2
-plot for [i=0:blocks("agents")-1] dir . "/agents.dat" index i using 1:2 with linespoints title columnheader(1)
+set logscale x
+set ylabel "µs"
+set yrange [0:*]
+set offsets graph 0.03, graph 0.03, graph 0.05, 0
+
+plot for [i = 0:series - 1] data index i using 1:2:xtic(1) with linespoints linestyle style_of(i) title columnheader(1)
