@@ -27,6 +27,8 @@ static double ratio_of(const struct figure *f) {
 static bool is_reached(const struct figure *f) {
 	double judged = f->against ? ratio_of(f) : f->value;
 
+	if (!isfinite(judged)) /* one of the two was not measured */
+		return false;
 	return f->target == FIGURE_AT_MOST ? judged <= f->bound : judged >= f->bound;
 }
 
