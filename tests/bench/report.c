@@ -76,7 +76,7 @@ static void summarise(char *out, size_t size, const json_t *all) {
 		json_string_value(json_object_get(all, "stint")), text_of(all, "versions", "postgresql"), text_of(all, "versions", "gcc"),
 		text_of(all, "machine", "system"), text_of(all, "machine", "kernel"), text_of(all, "machine", "cpu"),
 		(int)json_integer_value(json_object_get(machine, "cores")),
-		(double)json_integer_value(json_object_get(machine, "memory_bytes")) / (1 << 30), is_virtual ? ", a virtual machine" : "",
+		json_real_value(json_object_get(machine, "memory_gib")), is_virtual ? ", a virtual machine" : "",
 		json_string_value(json_object_get(all, "date")));
 }
 

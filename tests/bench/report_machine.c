@@ -27,13 +27,22 @@ static void set(json_t *object, const char *key, json_t *value) {
 		json_object_set_new(object, key, value);
 }
 
+/* Of the mounts that lie one upon the other the last counts. Without the option, tmpfs takes no huge pages. */
+static json_t *huge_pages_of_shm(void) {
+	json_t *option = first_line_of("awk '$2 == \"/dev/shm\" { o = $4 } END { if (match(o, /huge=[a-z_]+/)) "
+		"print substr(o, RSTART + 5, RLENGTH - 5) }' /proc/self/mounts");
+
+	return option ? option : json_string("never");
+}
+
 json_t *machine_describe(void) {
 	json_t *machine = json_object();
 	struct utsname kernel;
 
 	set(machine, "cpu", first_line_of("sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo"));
 	json_object_set_new(machine, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
-	json_object_set_new(machine, "memory_bytes", json_integer((json_int_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE)));
+	json_object_set_new(machine, "memory_gib", json_real((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30)));
+	json_object_set_new(machine, "huge_pages_of_shm", huge_pages_of_shm());
 	if (uname(&kernel) == 0) {
 		set(machine, "kernel", json_string(kernel.release));
 		set(machine, "architecture", json_string(kernel.machine));

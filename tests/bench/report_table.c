@@ -14,7 +14,7 @@ struct cells {
 static const char *title_of(int row) {
 	static const char *const titles[] = {
 		[1] = "one process, one hot client", [2] = "several processes", [3] = "denied", [4] = "many clients in the table",
-		[5] = "first sight of a client", [6] = "64 waiting processes", [7] = "tail under load",
+		[5] = "first sight of a client", [6] = "64 waiting processes", [7] = "one check at a time, 20 processes on 2 hosts",
 		[8] = "use of a limit by two hosts", [9] = "peers", [10] = "cost in the database", [11] = "many agents", [12] = "growth"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
