@@ -36,9 +36,12 @@ benches = $(BENCHES:%.c=$(BUILD)/%)
 $(BUILD)/tests/bench.a: $(bench_support) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(bench_support)
 
+# What only this one needs, so that the others build without hiredis.
+PEER_SUPPORT := tests/bench/peers.c tests/bench/redis.c
 $(BUILD)/tests/bench/bench_peers: PEER_LIBS = -lhiredis
+$(BUILD)/tests/bench/bench_peers: $(PEER_SUPPORT:%.c=$(BUILD)/%.o)
 $(benches): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench.a $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
-	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(PEER_LIBS) $(STINTD_LIBS) -lm -pthread
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PEER_LIBS) $(STINTD_LIBS) -lm -pthread
 
 $(BUILD)/tests/bench/report: $(REPORT:%.c=$(BUILD)/%.o)
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(call libs,jansson) -lm
@@ -62,4 +65,4 @@ bench-publish:
 
 .PHONY: bench-publish
 
--include $(patsubst %.c,$(BUILD)/%.d,$(BENCH_SUPPORT) $(REPORT) $(BENCHES))
+-include $(patsubst %.c,$(BUILD)/%.d,$(BENCH_SUPPORT) $(PEER_SUPPORT) $(REPORT) $(BENCHES))

@@ -1,66 +1,137 @@
-// limiter.js - rate-limiter-flexible as an app uses it: one process, checks one after the other or some in flight at once.
-//
-//     node limiter.js STORE IN_FLIGHT MS ADDRESS
-//
-// STORE: postgres, redis or memory. ADDRESS: the folder of PostgreSQL's socket, or Redis's socket. Prints: checks, seconds, and
-// nanoseconds of the quantiles 0.5 0.75 0.9 0.99 0.999 0.9999.
+/*
+ * limiter.js - how fast rate-limiter-flexible is, and how long a check takes, in processes of their own.
+ *
+ *     node limiter.js STORE WHERE PROCESSES IN_FLIGHT RATE_MS LATENCY_MS
+ *
+ * STORE: postgres (WHERE: a libpq connection string), redis (WHERE: the path of a socket) or memory. Each process has one limiter,
+ * and IN_FLIGHT checks under way at any time; all wait for each other before they begin. First without looking at the clock for
+ * each check, for the rate, then with it. Prints one line: checks per second of all processes, then CLASS:COUNT for each class of
+ * tests/support/histogram.h that has durations, in nanoseconds.
+ */
 'use strict';
+const {fork} = require('child_process');
+const {RateLimiterMemory, RateLimiterPostgres, RateLimiterRedis} = require('rate-limiter-flexible');
 
-const { RateLimiterMemory, RateLimiterPostgres, RateLimiterRedis } = require('rate-limiter-flexible');
+const CLIENTS = 100;
+const LIMIT = {points: 1000000000, duration: 60, keyPrefix: 'peers'};
+const WARM_UP_MS = 300; // connections, plans, and the compiler of node
+// A look at the clock each so many checks, where only the rate is wanted.
+const LOOK_EVERY = 32;
 
-const [store, inFlight, ms, address] = process.argv.slice(2);
-const limit = { points: 1e9, duration: 60, keyPrefix: 'bench' };
+const [store, where, ...numbers] = process.argv.slice(2);
+const [processes, inFlight, rateMs, latencyMs] = numbers.map(Number);
+const ids = Array.from({length: CLIENTS}, (_, i) => 'client-' + String(i).padStart(8, '0'));
+
+/* ---- The limiter ------------------------------------------------------------- */
 
 function makePostgres() {
-	const { Pool } = require('pg');
-	const pool = new Pool({ host: address, user: 'postgres', database: 'stint', max: Math.max(1, Number(inFlight)) });
+	const {Pool} = require('pg');
+	const of = Object.fromEntries(where.split(' ').map((word) => word.split('=')));
+	const pool = new Pool({host: of.host, port: Number(of.port), database: of.dbname, user: of.user, max: inFlight});
+
 	return new Promise((resolve, reject) => {
-		const limiter = new RateLimiterPostgres(
-			{ ...limit, storeClient: pool, tableName: 'flexible', clearExpiredByTimeout: false },
-			(error) => (error ? reject(error) : resolve({ limiter, end: () => pool.end() })));
+		const options = {...LIMIT, storeClient: pool, storeType: 'pool', tableName: 'peers'};
+		const limiter = new RateLimiterPostgres(options, (error) => error ? reject(error) : resolve(limiter));
 	});
 }
 
-async function makeRedis() {
-	const Redis = require('ioredis');
-	const client = new Redis({ path: address, enableOfflineQueue: true });
-	return { limiter: new RateLimiterRedis({ ...limit, storeClient: client }), end: () => client.quit() };
+async function makeLimiter() {
+	if (store === 'postgres')
+		return makePostgres();
+	if (store === 'redis')
+		return new RateLimiterRedis({...LIMIT, storeClient: new (require('ioredis'))(where)});
+	return new RateLimiterMemory(LIMIT);
 }
 
-async function makeMemory() {
-	return { limiter: new RateLimiterMemory(limit), end: async () => {} };
-}
+/* ---- One process ---------------------------------------------------------------- */
 
-async function work(limiter, until, took) {
-	for (let n = 0; process.hrtime.bigint() < until; n++) {
-		const began = process.hrtime.bigint();
-		await limiter.consume('client-' + (n % 100));
-		took.push(Number(process.hrtime.bigint() - began));
-		// A memory store never waits, and would keep the loop from all else.
-		if (store === 'memory' && n % 1000 === 0) await new Promise(setImmediate);
+let turn = 0;
+const nextId = () => ids[turn++ % CLIENTS];
+
+async function runForRate(limiter, until, done) {
+	while (process.hrtime.bigint() < until) {
+		for (let i = 0; i < LOOK_EVERY; i++)
+			await limiter.consume(nextId());
+		done.checks += LOOK_EVERY;
 	}
 }
 
-async function run(limiter, forMs) {
-	const took = [];
+async function runForLatency(limiter, until, done) {
+	for (let before = 0n; before < until;) {
+		before = process.hrtime.bigint();
+		await limiter.consume(nextId());
+		done.ns.push(Number(process.hrtime.bigint() - before));
+	}
+}
+
+/* A denial, and an error of the store, is a rejection: it ends the process. */
+async function runAll(run, limiter, ms) {
+	const done = {checks: 0, ns: []};
 	const began = process.hrtime.bigint();
-	const until = began + BigInt(forMs) * 1000000n;
-	await Promise.all(Array.from({ length: Number(inFlight) }, () => work(limiter, until, took)));
-	return { took, seconds: Number(process.hrtime.bigint() - began) / 1e9 };
+	const until = began + BigInt(ms) * 1000000n;
+
+	await Promise.all(Array.from({length: inFlight}, () => run(limiter, until, done)));
+	done.rate = done.checks * 1e9 / Number(process.hrtime.bigint() - began);
+	return done;
 }
 
-async function main() {
-	const make = { postgres: makePostgres, redis: makeRedis, memory: makeMemory }[store];
-	const { limiter, end } = await make();
-	await run(limiter, Math.min(300, ms)); // compiles what is hot
-	const { took, seconds } = await run(limiter, ms);
-	took.sort((a, b) => a - b);
-	const quantiles = [0.5, 0.75, 0.9, 0.99, 0.999, 0.9999].map((q) => took[Math.floor((took.length - 1) * q)]);
-	console.log([took.length, seconds.toFixed(6), ...quantiles].join(' '));
-	await end();
+/* As histogram_class() has it; no duration here is 2^31 ns or more. */
+function classOf(ns) {
+	const log2 = 31 - Math.clz32(ns);
+
+	return ns < 16 ? ns : (log2 - 3) * 16 + (ns >> (log2 - 4) & 15);
 }
 
-main().catch((error) => {
-	console.error(error);
+function countClasses(all) {
+	const classes = {};
+
+	for (const ns of all)
+		classes[classOf(ns)] = (classes[classOf(ns)] || 0) + 1;
+	return classes;
+}
+
+async function work() {
+	const limiter = await makeLimiter();
+
+	await runAll(runForRate, limiter, WARM_UP_MS);
+	process.send({ready: true});
+	await new Promise((resolve) => process.once('message', resolve));
+	const {rate} = await runAll(runForRate, limiter, rateMs);
+	const {ns} = await runAll(runForLatency, limiter, latencyMs);
+	process.send({rate, classes: countClasses(ns)}, () => process.exit(0));
+}
+
+/* ---- All of them ------------------------------------------------------------------ */
+
+/* One that ends before it has sent what it should ends all. */
+function nextMessage(child) {
+	return new Promise((resolve, reject) => {
+		child.once('message', resolve);
+		child.once('exit', (status) => reject(new Error('a process ended, status ' + status)));
+	});
+}
+
+async function lead() {
+	if (store === 'postgres')
+		await makeLimiter(); // several that make the same table at once are in each other's way
+	const children = Array.from({length: processes}, () => fork(__filename, process.argv.slice(2)));
+
+	await Promise.all(children.map(nextMessage));
+	const ends = children.map(nextMessage);
+	for (const child of children)
+		child.send({go: true});
+
+	const classes = {};
+	let rate = 0;
+	for (const end of await Promise.all(ends)) {
+		rate += end.rate;
+		for (const [index, count] of Object.entries(end.classes))
+			classes[index] = (classes[index] || 0) + count;
+	}
+	console.log([rate.toFixed(1), ...Object.entries(classes).map((pair) => pair.join(':'))].join(' '));
+}
+
+(process.send === undefined ? lead() : work()).then(() => process.send === undefined && process.exit(0), (error) => {
+	console.error('limiter.js: ' + (error && error.stack || JSON.stringify(error)));
 	process.exit(1);
 });
