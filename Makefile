@@ -325,8 +325,9 @@ check-asan:
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
 
+# Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
 check-valgrind: $(lib_tests)
-	$(call each,valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
+	$(call each,valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
 
 sanitize: check-asan check-tsan check-valgrind
 
