@@ -125,6 +125,9 @@ static uint32_t choose_slot(const struct table *table, const struct place *place
 	return any[better];
 }
 
+/* There is no key where there is no tag, see table_release(): apps look for keys, but the next agent for tags. If this one is
+ * killed in between, a tag without a key stays, an orphan that nobody uses; a key without a tag would stand for
+ * ever before a client that has been given its other home. */
 uint32_t table_claim(struct table *table, const struct place *place, uint16_t policy, uint32_t owner) {
 	uint32_t chosen = choose_slot(table, place);
 	if (chosen == TABLE_NO_SLOT)
@@ -133,17 +136,17 @@ uint32_t table_claim(struct table *table, const struct place *place, uint16_t po
 	struct slot *s = &table->slots[chosen];
 	atomic_store_explicit(&s->policy, policy, memory_order_relaxed);
 	atomic_store_explicit(&s->referenced, 1, memory_order_relaxed);
-	atomic_store_explicit(&s->key, place->key, memory_order_release);
 	set_tag(table, chosen, place_tag(place));
+	atomic_store_explicit(&s->key, place->key, memory_order_release);
 	table->owner[chosen] = owner;
 	table->used++;
 	return chosen;
 }
 
 void table_release(struct table *table, uint32_t slot) {
-	set_tag(table, slot, 0);
-	wipe(table, slot);
 	atomic_store_explicit(&table->slots[slot].key, 0, memory_order_release);
+	wipe(table, slot);
+	set_tag(table, slot, 0);
 	table->owner[slot] = TABLE_NO_OWNER;
 	table->used--;
 }

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "fake_table.h"
 
@@ -266,6 +268,41 @@ static void a_new_agent_finds_orphans(void **state) {
 	assert_int_equal(table->used, 0);
 }
 
+/* The tags' page can't be written until somebody tries to: what was the key at that moment? */
+static const struct slot *watched;
+static uint64_t key_at_fault;
+static int faults;
+
+static void protect_tags(int protection) {
+	size_t bytes = table->directory->slots_offset - table->directory->tags_offset;
+	assert_int_equal(mprotect(table->tags, bytes, protection), 0);
+}
+
+static void on_fault(int number) {
+	(void)number;
+	faults++;
+	key_at_fault = atomic_load(&watched->key);
+	protect_tags(PROT_READ | PROT_WRITE);
+}
+
+static void no_instruction_leaves_a_key_without_a_tag(void **state) {
+	(void)state;
+	struct sigaction action = {.sa_handler = on_fault}, old;
+	uint32_t slot = claim("a", 1);
+	watched = &table->slots[slot];
+	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	for (int claiming = 0; claiming < 2; claiming++) {
+		protect_tags(PROT_READ);
+		if (claiming)
+			assert_int_equal(claim("a", 1), slot);
+		else
+			table_release(table, slot);
+		assert_int_equal(faults, claiming + 1);
+		assert_int_equal(key_at_fault, 0);
+	}
+	sigaction(SIGSEGV, &old, NULL);
+}
+
 static void use_is_noticed_once(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
@@ -397,6 +434,7 @@ int main(void) {
 		TEST(a_denial_holds_for_its_costs_and_its_time),
 		TEST(credits_go_before_a_denial),
 		TEST(a_new_agent_finds_orphans),
+		TEST(no_instruction_leaves_a_key_without_a_tag),
 		TEST(use_is_noticed_once),
 		TEST(scribbles_are_put_right),
 		TEST(garbage_moves_nobody),
