@@ -10,9 +10,6 @@
 #include "decide.h"
 #include "error.h"
 
-/* One function to the compiler, as in decide.h. */
-#define HOT __attribute__((always_inline)) inline
-
 struct check {
 	struct stint_limiter *limiter;
 	const char *id;
@@ -20,8 +17,8 @@ struct check {
 	uint32_t cost;
 };
 
-/* Whether the arguments can be meant; fills in the check by fields (see struct decision). */
-HOT static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
+/* Whether the arguments can be meant; fills in the check field by field, since a copied struct costs (see decide.h). */
+DECIDE_HOT static inline int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
 	c->limiter = limiter;
 	c->id = id;
 	c->length = client_id_length(id);
@@ -43,7 +40,7 @@ static void tell_low(struct stint_limiter *limiter, const char *id, size_t lengt
 		channel_send_low(ch, limiter, id, length);
 }
 
-HOT static enum verdict decide_by_table(const struct check *c, const struct binding *binding, struct decision *d) {
+DECIDE_HOT static inline enum verdict decide_by_table(const struct check *c, const struct binding *binding, struct decision *d) {
 	enum verdict verdict;
 
 	if (!binding)
@@ -58,7 +55,8 @@ static int64_t load_limit(const _Atomic int64_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
-HOT static void describe_allowed(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
+DECIDE_HOT static inline void describe_allowed(const struct policy_entry *policy, const struct decision *d,
+	struct stint_result *result) {
 	int64_t lease_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 
 	result->allowed = true;
@@ -78,7 +76,8 @@ HOT static void describe_allowed(const struct policy_entry *policy, const struct
 	}
 }
 
-HOT static void describe_denied(const struct policy_entry *policy, const struct decision *d, struct stint_result *result) {
+DECIDE_HOT static inline void describe_denied(const struct policy_entry *policy, const struct decision *d,
+	struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 	uint32_t beyond_ms = d->beyond & ~HINT_FALLBACK_BIT;
 	bool fallback = (d->beyond & HINT_FALLBACK_BIT) != 0;
@@ -94,7 +93,7 @@ HOT static void describe_denied(const struct policy_entry *policy, const struct 
 }
 
 /* True when the table has the answer. */
-HOT static bool check_table(const struct check *c, struct stint_result *result) {
+DECIDE_HOT static inline bool check_table(const struct check *c, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
 	struct decision d;
 	enum verdict verdict = decide_by_table(c, binding, &d);

@@ -92,7 +92,7 @@ static inline bool decide_is_in_time(struct slot *slot, int which, uint64_t word
 
 /*
  * Takes from one lease if that is plainly open: no other process is at the same word,
- * no edge is near. False: nothing was taken.
+ * no edge is near. False: it was not, or the credits came too late; decide_on_slot() looks again.
  *
  * decide_seen_ns may be old. That can't start a lease too early, and whether one is
  * over is asked after the CAS.

@@ -26,7 +26,8 @@
  *   - The agent, the only writer of the rest, first ends the epoch (word := next
  *     epoch, no credits), then writes deadline, start and key, then publishes
  *     (word := next epoch, credits; release). A late CAS on the old epoch fails.
- *   - Within an epoch only credits change: apps subtract, the agent adds.
+ *   - Within an epoch only credits change: apps subtract, the agent adds, apps put
+ *     back what they took too late.
  *   - After its CAS the app reads the clock. If the deadline has passed (the process
  *     was stopped, or had an old time in mind when it chose the lease), the credits
  *     admit nobody. They are put back, by CAS and within their epoch only: nobody can

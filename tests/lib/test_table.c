@@ -137,6 +137,52 @@ static void nothing_is_taken_after_the_deadline(void **state) {
 	assert_int_equal(credits(f, 0), 7);
 }
 
+/* As in a process that last looked at the clock long ago: it takes first, and then sees that it is late. */
+static void what_is_taken_too_late_goes_back(void **state) {
+	struct fixture *f = *state;
+	uint64_t word;
+
+	for (int which = 0; which < 2; which++) {
+		fake_slot_lease(f->slot, which, 7, fake_now_ns() - 1, WORD_FALLBACK_BIT);
+		word = atomic_load(&f->slot->word[which]);
+		atomic_store(&decide_seen_ns, fake_now_ns() - MS(60000));
+		assert_int_equal(ask(f, 3).verdict, VERDICT_NONE);
+		assert_true(atomic_load(&f->slot->word[which]) == word);
+	}
+}
+
+static void an_old_time_opens_no_lease_early(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_lease(f->slot, 1, 5, LATER, 0);
+	atomic_store(&f->slot->later_start_ns, fake_now_ns() - MS(1));
+	atomic_store(&decide_seen_ns, fake_now_ns() - MS(30000));
+	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED); /* it has begun, whatever the old time says */
+	atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(20000));
+	atomic_store(&decide_seen_ns, fake_now_ns() - MS(30000));
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	assert_int_equal(credits(f, 1), 4);
+}
+
+static void credits_go_back_to_their_own_lease_only(void **state) {
+	struct fixture *f = *state;
+	_Atomic uint64_t *word = &f->slot->word[0];
+	uint64_t taken_from;
+
+	fake_slot_lease(f->slot, 0, 7, LATER, 0);
+	taken_from = atomic_load(word);
+	atomic_store(word, taken_from - 5);
+	decide_put_back(word, taken_from, 3);
+	assert_int_equal(credits(f, 0), 5);
+	fake_slot_lease(f->slot, 0, 7, LATER, 0); /* the agent has made another meanwhile */
+	decide_put_back(word, taken_from, 3);
+	assert_int_equal(credits(f, 0), 7);
+	fake_slot_lease(f->slot, 0, WORD_CREDITS_MASK - 2, LATER, 0); /* garbage, which must not carry */
+	taken_from = atomic_load(word);
+	decide_put_back(word, taken_from, 3);
+	assert_true(atomic_load(word) == taken_from);
+}
+
 /* Nearer than the coarse clock's lag, the fine clock decides: the credit is good to the end, and not a moment longer. */
 static void deadlines_are_met_finely(void **state) {
 	struct fixture *f = *state;
@@ -346,6 +392,9 @@ int main(void) {
 		TEST(finds_every_client_of_many),
 		TEST(equal_tags_are_told_apart_by_key),
 		TEST(nothing_is_taken_after_the_deadline),
+		TEST(what_is_taken_too_late_goes_back),
+		TEST(an_old_time_opens_no_lease_early),
+		TEST(credits_go_back_to_their_own_lease_only),
 		TEST(deadlines_are_met_finely),
 		TEST(the_later_lease_waits_for_its_start),
 		TEST(a_single_lease_waits_too),
