@@ -360,6 +360,7 @@ static void free_event(struct event *event) {
 
 void agent_stop(struct agent *agent) {
 	declarations_free(agent);
+	outbox_send(&agent->outbox, agent->server); /* decided in the turn that ended the loop */
 	server_free(agent->server);
 	database_free(agent->database);
 	core_free(agent->core);

@@ -15,9 +15,9 @@
 #include "config.h"
 #include "core/core.h"
 #include "database/database.h"
+#include "outbox.h"
 #include "policy.h"
 #include "server.h"
-#include "outbox.h"
 #include "shm.h"
 #include "core/table.h"
 

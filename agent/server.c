@@ -148,10 +148,8 @@ static void keep_unsent(struct connection *c, const void *message, uint16_t size
 	}
 	if (evbuffer_get_length(c->unsent) <= SERVER_UNREAD_MAX)
 		return;
-	/* Megabytes in small pieces, which the allocator would keep: a peer like this must not cost anything for long. */
-	evbuffer_drain(c->unsent, evbuffer_get_length(c->unsent));
-	malloc_trim(0);
 	hang_up(c, "it doesn't read its answers");
+	malloc_trim(0); /* megabytes in small pieces, which the allocator would keep: such a peer must not cost anything for long */
 }
 
 void server_send(struct server *server, server_peer peer, const void *message, size_t size) {
