@@ -132,6 +132,13 @@ static void unmap(struct shm *shm, const struct table_geometry *g) {
 	shm->table = NULL;
 }
 
+/* Read before anything is mapped: an agent that was killed in make_object() leaves an object without memory, and to touch that
+ * when there is none is a SIGBUS, on every start. */
+static bool is_filled(int directory_fd, const struct table_geometry *g, const uint8_t *boot_id) {
+	struct directory_header d;
+	return pread(directory_fd, &d, sizeof d, 0) == sizeof d && directory_fits(&d, g, boot_id);
+}
+
 /* Maps what an earlier agent left, if this agent can go on with it as it is. */
 static bool take_over(struct shm *shm, const struct names *names, const struct table_geometry *g, const uint8_t *boot_id) {
 	char ignored[SHM_ERROR_MAX];
@@ -139,26 +146,22 @@ static bool take_over(struct shm *shm, const struct names *names, const struct t
 	if (directory_fd < 0)
 		return false;
 	if (check_owner(directory_fd, names->directory, ignored) == 0 && size_of(directory_fd) == g->directory_bytes &&
-	    size_of(shm->lock_fd) == g->table_bytes) {
+	    size_of(shm->lock_fd) == g->table_bytes && is_filled(directory_fd, g, boot_id)) {
 		shm->directory = map_object(directory_fd, g->directory_bytes);
 		shm->table = map_object(shm->lock_fd, g->table_bytes);
 	}
 	close(directory_fd);
-	shm->taken_over = shm->directory && shm->table && directory_fits(shm->directory, g, boot_id) && table_fits(shm->table, shm->directory);
+	shm->taken_over = shm->directory && shm->table && table_fits(shm->table, shm->directory);
 	if (!shm->taken_over)
 		unmap(shm, g);
 	return shm->taken_over;
 }
 
-/* Apps that still have the old table learn from its state that there is another. */
+/* Apps that still have the old table learn from its state that there is another. Written, not mapped: it may be without memory. */
 static void retire(int fd) {
-	if (size_of(fd) < sizeof(struct table_header))
-		return;
-	struct table_header *old = map_object(fd, sizeof *old);
-	if (!old)
-		return;
-	atomic_store(&old->state, TABLE_RETIRED);
-	munmap(old, sizeof *old);
+	uint32_t state = TABLE_RETIRED;
+	if (size_of(fd) >= sizeof(struct table_header))
+		(void)!pwrite(fd, &state, sizeof state, offsetof(struct table_header, state));
 }
 
 /*

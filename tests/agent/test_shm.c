@@ -9,13 +9,17 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shm.h"
+#include "core/table.h"
 
 #define CLIENTS 100
 
@@ -201,6 +205,47 @@ static void more_than_there_is_memory_for_is_an_error(void **state) {
 	open_again(CLIENTS); /* and leaves nothing in the way */
 }
 
+/* What an agent leaves that is killed after it has sized its objects and before it has taken the memory. */
+static void leave_objects_without_memory(void) {
+	struct table_geometry g = table_geometry_for(CLIENTS);
+	int directory = shm_open(directory_name, O_RDWR | O_CREAT, 0600), table = shm_open(table_name, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(ftruncate(directory, (off_t)g.directory_bytes), 0);
+	assert_int_equal(ftruncate(table, (off_t)g.table_bytes), 0);
+	close(directory);
+	close(table);
+}
+
+static void fill_the_file_system(void) {
+	static const char page[4096];
+	int fd = open("/dev/shm/full", O_RDWR | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	while (write(fd, page, sizeof page) > 0)
+		;
+	close(fd);
+}
+
+/* 0: refused with an error, as it should be. */
+static int start_in_a_full_shm(void) {
+	leave_objects_without_memory();
+	fill_the_file_system();
+	return shm_objects_open(&second, name, CLIENTS, error) == -1 && strstr(error, "No space left") ? 0 : 1;
+}
+
+static void objects_without_memory_are_no_bus_error(void **state) {
+	(void)state;
+	int status;
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=1m") != 0)
+			_exit(0); /* only root can try */
+		_exit(start_in_a_full_shm());
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
@@ -222,6 +267,7 @@ int main(void) {
 		TEST(wider_rights_are_taken_back),
 		TEST(another_users_objects_are_refused),
 		TEST(more_than_there_is_memory_for_is_an_error),
+		TEST(objects_without_memory_are_no_bus_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
