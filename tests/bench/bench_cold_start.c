@@ -75,13 +75,17 @@ static uint64_t check_new(void *arg, int index) {
 	return decided;
 }
 
-static void run_checks(struct play *p) {
+static int run_checks(struct play *p) {
 	int64_t batches = host_number(&p->host, "counters", "batches"), requests = host_number(&p->host, "counters", "requests");
+	double rate = team_rate(&(struct team_job){check_new, p}, PROCESSES, quick_ms(RUN_MS));
 
-	samples_add(&p->checks_per_s, team_rate(&(struct team_job){check_new, p}, PROCESSES, quick_ms(RUN_MS)));
+	if (rate <= 0)
+		return -1;
+	samples_add(&p->checks_per_s, rate);
 	batches = host_number(&p->host, "counters", "batches") - batches;
 	requests = host_number(&p->host, "counters", "requests") - requests;
 	samples_add(&p->batch, (double)requests / (double)(batches > 0 ? batches : 1));
+	return 0;
 }
 
 /* Writes {a,b,c}. */
@@ -119,7 +123,8 @@ static int play(const struct scene *scene) {
 	if (set(&p, scene) != 0)
 		return 1;
 	for (int round = 0; round < ROUNDS; round++) {
-		run_checks(&p);
+		if (run_checks(&p) != 0)
+			return 1;
 		size = (uint32_t)(samples_median(&p.batch) + 0.5);
 		if (run_raw(&p, size < 1 ? 1 : size > BATCH_MAX ? BATCH_MAX : size) != 0)
 			return 1;

@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "figure.h"
 #include "floor.h"
@@ -53,7 +54,8 @@ static uint64_t check(void *arg, int index) {
 
 	warm_id((uint32_t)index * s->apart, id);
 	for (uint32_t i = 0; i < PIECE; i++)
-		stint_check(s->limiter, id, 1, &result);
+		if (stint_check(s->limiter, id, 1, &result) != 0 || !result.allowed)
+			_exit(1);
 	return PIECE;
 }
 
@@ -61,13 +63,20 @@ struct measured {
 	struct samples check, bare, floor;
 };
 
-static void measure(struct measured *m, struct subject *s, int processes) {
+static int run(struct samples *rates, uint64_t work(void *, int), struct subject *s, int processes) {
+	double rate = team_rate(&(struct team_job){work, s}, processes, quick_ms(RUN_MS));
+
+	samples_add(rates, rate);
+	return rate > 0 ? 0 : -1;
+}
+
+static int measure(struct measured *m, struct subject *s, int processes) {
 	memset(m, 0, sizeof(*m));
-	for (int round = 0; round < ROUNDS; round++) {
-		samples_add(&m->bare, team_rate(&(struct team_job){swap_bare, s}, processes, quick_ms(RUN_MS)));
-		samples_add(&m->check, team_rate(&(struct team_job){check, s}, processes, quick_ms(RUN_MS)));
-		samples_add(&m->floor, team_rate(&(struct team_job){check_floor, s}, processes, quick_ms(RUN_MS)));
-	}
+	for (int round = 0; round < ROUNDS; round++)
+		if (run(&m->bare, swap_bare, s, processes) != 0 || run(&m->check, check, s, processes) != 0 ||
+			run(&m->floor, check_floor, s, processes) != 0)
+			return -1;
+	return 0;
 }
 
 static void put(const char *who, int processes, const struct measured *m, double bound) {
@@ -92,36 +101,41 @@ static void put_scaling(const char *who, int processes, const struct measured *o
 		.base = samples_median(&m->floor) / samples_median(&one->floor)});
 }
 
-static void measure_all(struct subject *s, const char *who, double bound) {
+static int measure_all(struct subject *s, const char *who, double bound) {
 	static const int processes[] = {1, 2, 4};
 	struct measured one, m;
 
 	for (size_t i = 0; i < sizeof(processes) / sizeof(processes[0]); i++) {
-		measure(&m, s, processes[i]);
+		if (measure(&m, s, processes[i]) != 0)
+			return -1;
 		put(who, processes[i], &m, bound);
 		if (i == 0)
 			one = m;
 		else
 			put_scaling(who, processes[i], &one, &m);
 	}
+	return 0;
 }
 
 static int play(const struct scene *scene) {
 	struct warm_table warm;
 	struct subject subject;
 	struct stint *st;
+	int status;
 
 	if (warm_table_make(&warm, scene, 0, CLIENTS, WARM_ALLOWED) != 0 || warm_attach(&warm, &st, &subject.limiter) != 0 ||
 		floor_open(&subject.floor, scene, CLIENTS) != 0)
 		return 1;
 	subject.apart = 0;
-	measure_all(&subject, "one hot client", 0.7);
+	status = measure_all(&subject, "one hot client", 0.7);
 	subject.apart = 16; /* lines that no prefetcher connects */
-	measure_all(&subject, "each its own client", 0.9);
+	if (status == 0)
+		status = measure_all(&subject, "each its own client", 0.9);
 	stint_limiter_free(subject.limiter);
 	stint_close(st);
+	floor_close(&subject.floor);
 	warm_table_end(&warm);
-	return 0;
+	return status != 0;
 }
 
 int main(void) {

@@ -25,8 +25,10 @@
 #define DIRECT_MS    4000
 #define COLD_MS      5000
 #define PROCESSES    64 /* for first checks, which wait */
-#define APPS         16
+#define APPS         20 /* each load's checks per tick are a multiple of it */
 #define TICK_MS      10
+#define QUIET_MS     2000  /* without a batch: leases have ended, and gone back */
+#define QUIET_MAX_MS 60000
 
 static const char table[] =
 	"create table naive (client_id text collate \"C\" primary key, window_at bigint not null, count int not null)"
@@ -44,6 +46,11 @@ struct cost {
 
 struct load;
 
+/* Of cold clients, by all processes. */
+struct shared {
+	_Atomic uint32_t next, admitted;
+};
+
 struct play {
 	struct cluster cluster;
 	struct host host;
@@ -51,7 +58,7 @@ struct play {
 	struct pg *pg;
 	struct stint_limiter *limiter;
 	const struct load *load;
-	_Atomic uint32_t *next; /* cold client */
+	struct shared *shared;
 	double checks, calls;
 	uint64_t random;
 };
@@ -133,11 +140,12 @@ static void name_client(const struct load *load, uint32_t client, char id[static
 	snprintf(id, 48, "%s-%08x", load->key, (unsigned)(client * 2654435761u));
 }
 
-/* One of the apps that together make a load: a tick's checks, then it sleeps until the next one. */
+/* One of the apps that together make a load: a tick's checks, then it sleeps until the next one. What counts are admissions. */
 static uint64_t check_tick(void *arg, int index) {
 	static uint64_t random, tick_ns;
 	struct play *p = arg;
 	uint32_t checks = p->load->per_s * TICK_MS / 1000 / APPS;
+	uint64_t admitted = 0;
 
 	if (tick_ns == 0) {
 		random = (uint64_t)index;
@@ -148,15 +156,18 @@ static uint64_t check_tick(void *arg, int index) {
 		char id[48];
 
 		name_client(p->load, random_below(&random, p->load->clients), id);
-		stint_check(p->limiter, id, 1, &result);
+		admitted += stint_check(p->limiter, id, 1, &result) == 0 && result.allowed;
 	}
 	tick_ns += TICK_MS * NS_PER_MS;
 	sleep_until_ns(tick_ns);
-	return checks;
+	return admitted;
 }
 
-static void check_for(struct play *p, int ms) {
-	p->checks += team_rate(&(struct team_job){check_tick, p}, APPS, ms) * ms / 1e3;
+static int check_for(struct play *p, int ms) {
+	double rate = team_rate(&(struct team_job){check_tick, p}, APPS, ms);
+
+	p->checks += rate * ms / 1e3;
+	return rate > 0 ? 0 : -1;
 }
 
 static int call_for(struct play *p, const struct load *load, int ms) {
@@ -176,20 +187,52 @@ static int call_for(struct play *p, const struct load *load, int ms) {
 	return 0;
 }
 
+/* The next client of the load, if there is one. */
 static uint64_t check_new(void *arg, int index) {
 	struct play *p = arg;
 	struct stint_result result;
+	uint32_t client = atomic_fetch_add(&p->shared->next, 1);
+	bool is_admitted;
 	char id[48];
 
 	(void)index;
-	name_client(p->load, atomic_fetch_add(p->next, 1), id);
-	return stint_check(p->limiter, id, 1, &result) == 0;
+	if (p->load->clients > 0 && client >= p->load->clients) {
+		sleep_ms(1);
+		return 0;
+	}
+	name_client(p->load, client, id);
+	is_admitted = stint_check(p->limiter, id, 1, &result) == 0 && result.allowed;
+	atomic_fetch_add(&p->shared->admitted, is_admitted);
+	return is_admitted;
+}
+
+static int check_cold(struct play *p, int ms) {
+	if (team_rate(&(struct team_job){check_new, p}, PROCESSES, ms) <= 0)
+		return -1;
+	p->checks += p->shared->admitted;
+	return 0;
 }
 
 /* All clients of a load, once: what takes a trip to the database is over before the measuring. */
-static void see_all(struct play *p, const struct load *load) {
-	while (*p->next < load->clients)
-		team_rate(&(struct team_job){check_new, p}, PROCESSES, 100);
+static int see_all(struct play *p, const struct load *load) {
+	while (p->shared->next < load->clients)
+		if (team_rate(&(struct team_job){check_new, p}, PROCESSES, 100) < 0)
+			return -1;
+	return 0;
+}
+
+/* What is left of a load, leases that end and credits that go back, is no part of what comes next. */
+static int wait_until_quiet(const struct play *p) {
+	int64_t before = -1, now;
+
+	for (int waited_ms = 0; waited_ms < QUIET_MAX_MS; waited_ms += QUIET_MS, before = now) {
+		now = host_number(&p->host, "counters", "batches");
+		if (now >= 0 && now == before)
+			return 0;
+		sleep_ms(QUIET_MS);
+	}
+	fprintf(stderr, "bench_database_cost: the agent still sends batches, %d s after the last check\n", QUIET_MAX_MS / 1000);
+	return -1;
 }
 
 /* ---- The comparison ------------------------------------------------------------------------ */
@@ -226,20 +269,16 @@ static int measure(struct play *p, const struct load *load) {
 	if (new_limiter(p, load) != 0)
 		return -1;
 	p->load = load;
-	*p->next = 0;
-	if (load->clients > 0) {
-		see_all(p, load);
-		check_for(p, WARM_UP_MS);
-	}
+	p->shared->next = p->shared->admitted = 0;
+	if (load->clients > 0 && (see_all(p, load) != 0 || check_for(p, WARM_UP_MS) != 0))
+		return -1;
 	before = look(p);
-	if (load->clients > 0) {
-		check_for(p, quick_ms(RUN_MS));
-	} else {
-		team_rate(&(struct team_job){check_new, p}, PROCESSES, quick_ms(COLD_MS));
-		p->checks += *p->next;
-	}
+	if ((load->clients > 0 ? check_for(p, quick_ms(RUN_MS)) : check_cold(p, quick_ms(COLD_MS))) != 0)
+		return -1;
 	stint = cost_since(p, &before);
 	stint_limiter_free(p->limiter);
+	if (wait_until_quiet(p) != 0)
+		return -1;
 	before = look(p);
 	if (call_for(p, load, quick_ms(DIRECT_MS)) != 0)
 		return -1;
@@ -249,9 +288,9 @@ static int measure(struct play *p, const struct load *load) {
 }
 
 static int set(struct play *p, const struct scene *scene) {
-	p->next = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	p->shared = mmap(NULL, sizeof(*p->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	p->random = 7;
-	if (p->next == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
+	if (p->shared == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
 		cluster_do(&p->cluster, table) != 0)
 		return -1;
 	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 || host_start(&p->host) != 0 ||

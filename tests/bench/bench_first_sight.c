@@ -55,20 +55,20 @@ static int set(struct play *p, const struct scene *scene) {
 
 static uint64_t time_check(struct play *p, const char *id) {
 	uint64_t began = monotonic_ns();
-	struct stint_result result = {0};
+	struct stint_result result;
+	int status = stint_check(p->limiter, id, 1, &result);
+	uint64_t took_ns = monotonic_ns() - began;
 
-	stint_check(p->limiter, id, 1, &result);
-	p->elsewhere += result.source != STINT_SOURCE_DATABASE;
-	return monotonic_ns() - began;
+	p->elsewhere += status != 0 || result.source != STINT_SOURCE_DATABASE;
+	return took_ns;
 }
 
+/* 0: it failed. */
 static uint64_t time_upsert(struct play *p, const char *id) {
 	struct pg_params params = {.count = 1, .values = {id}};
 	uint64_t began = monotonic_ns();
 
-	if (direct_call(p->pg, &params) != 1)
-		p->elsewhere++;
-	return monotonic_ns() - began;
+	return direct_call(p->pg, &params) == 1 ? monotonic_ns() - began : 0;
 }
 
 static void put(const struct play *p, unsigned per_mille, const char *name, double bound) {
@@ -92,6 +92,8 @@ static int play(const struct scene *scene) {
 		snprintf(id, sizeof(id), "client-%08d", i);
 		check_ns = time_check(&p, id);
 		upsert_ns = time_upsert(&p, id);
+		if (upsert_ns == 0)
+			return 1;
 		if (i < WARM_UP) {
 			p.elsewhere = 0;
 			continue;

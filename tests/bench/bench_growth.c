@@ -2,6 +2,7 @@
  * bench_growth.c - what grows with what: the time of a check with the clients in the table and with the processes, the memory with
  * the clients, the agent's work with the resolution; and what an agent does when nobody checks.
  */
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,7 +84,8 @@ static uint64_t check_piece(void *arg, int index) {
 
 	warm_id((uint32_t)index * job->apart, id);
 	for (uint32_t i = 0; i < PIECE; i++)
-		stint_check(job->limiter, id, 1, &result);
+		if (stint_check(job->limiter, id, 1, &result) != 0 || !result.allowed)
+			_exit(1);
 	return PIECE;
 }
 
@@ -102,6 +104,8 @@ static int measure_processes(const struct scene *scene) {
 
 			job.apart = own ? 16 : 0;
 			rate = team_rate(&(struct team_job){check_piece, &job}, processes, quick_ms(TEAM_MS));
+			if (rate <= 0)
+				return -1;
 			figure_point("processes", label, processes, rate);
 			snprintf(what, sizeof(what), "%d processes, %s", processes, label);
 			if (processes == 1 || processes == 64)
@@ -118,30 +122,35 @@ static int measure_processes(const struct scene *scene) {
 struct flood {
 	struct stint *stint;
 	struct stint_limiter *limiter;
-	uint32_t under_way, decided;
+	uint32_t under_way, decided, admitted;
 };
+
+static void note(struct flood *flood, bool is_admitted) {
+	flood->decided++;
+	flood->admitted += is_admitted;
+}
 
 static void on_verdict(int status, const struct stint_result *result, void *arg) {
 	struct flood *flood = arg;
 
-	(void)status;
-	(void)result;
 	flood->under_way--;
-	flood->decided++;
+	note(flood, status == 0 && result->allowed);
 }
 
 static void start(struct flood *flood, uint32_t client) {
 	struct stint_result result;
 	char id[40];
+	int status;
 
 	snprintf(id, sizeof(id), "%032u", client); /* 32 bytes, as keys are */
-	if (stint_check_async(flood->limiter, id, 1, &result, on_verdict, flood) == 0)
+	status = stint_check_async(flood->limiter, id, 1, &result, on_verdict, flood);
+	if (status == 0)
 		flood->under_way++;
 	else
-		flood->decided++;
+		note(flood, status == 1 && result.allowed);
 }
 
-static void see_all(struct flood *flood, uint32_t clients) {
+static int see_all(struct flood *flood, uint32_t clients) {
 	for (uint32_t started = 0; flood->decided < clients;) {
 		struct pollfd ready = {.fd = stint_fd(flood->stint), .events = POLLIN};
 
@@ -150,6 +159,10 @@ static void see_all(struct flood *flood, uint32_t clients) {
 		poll(&ready, 1, 100);
 		stint_dispatch(flood->stint);
 	}
+	if (flood->admitted == clients)
+		return 0;
+	fprintf(stderr, "bench_growth: %u of %u clients were not admitted\n", clients - flood->admitted, clients);
+	return -1;
 }
 
 static double percent_of_core(pid_t pid, int ms);
@@ -157,22 +170,25 @@ static double percent_of_core(pid_t pid, int ms);
 static int measure_memory(const struct scene *scene, uint32_t number, uint32_t clients, const char *database, const char *where) {
 	struct host_options options = {.database = database, .max_clients = (int)clients, .idle_timeout_s = 600};
 	struct stint_options limit = {.policy = "once", .max_requests = 10, .time_window_ms = 600000};
+	bool is_in_memory = strcmp(database, "memory:") == 0;
 	struct flood flood = {0};
 	struct host host;
 	char what[96];
 	long shared = 0, total;
 	double bytes;
 
-	if (host_prepare(&host, scene, number, &options) != 0 || host_start(&host) != 0 || stint_open(&flood.stint, host.socket) != 0 ||
+	if (host_prepare(&host, scene, number, &options) != 0 || host_start(&host) != 0 ||
+		(!is_in_memory && !host_wait_in_step(&host, 10000)) || stint_open(&flood.stint, host.socket) != 0 ||
 		stint_limiter_new(&flood.limiter, flood.stint, &limit) != 0)
 		return -1;
-	see_all(&flood, clients);
+	if (see_all(&flood, clients) != 0)
+		return -1;
 	total = process_memory_kib(host.agent, &shared);
 	/* All of the table's memory was taken at the start, so that what the agent has not touched counts, too. */
 	bytes = (double)(total - shared) * 1024 + (double)table_geometry_for(clients).table_bytes;
 	snprintf(what, sizeof(what), "%s, %u clients: memory for each, with ids of 32 bytes", where, clients);
 	figure_put(&(struct figure){.row = 12, .what = what, .unit = "bytes", .value = bytes / clients,
-		.target = strcmp(database, "memory:") == 0 ? FIGURE_STATED : FIGURE_AT_MOST, .bound = 192,
+		.target = is_in_memory ? FIGURE_STATED : FIGURE_AT_MOST, .bound = 192,
 		.note = "what malloc keeps for doubling its pools weighs more with few clients"});
 	snprintf(what, sizeof(what), "%s, %u idle clients: CPU, of a core", where, clients);
 	figure_put(&(struct figure){.row = 12, .what = what, .unit = "%", .value = percent_of_core(host.agent, quick_ms(IDLE_MS)),
@@ -186,19 +202,11 @@ static int measure_memory(const struct scene *scene, uint32_t number, uint32_t c
 
 /* ---- The agent's work -------------------------------------------------------------------- */
 
+/* By the process' own clock: /proc counts in ticks of 10 ms, and an agent needs a few in a run. */
 static double cpu_ms(pid_t pid) {
-	unsigned long user = 0, system = 0;
-	char path[64], text[512];
-	FILE *file;
+	clockid_t clock;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
-		sscanf(strrchr(text, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
-	fclose(file);
-	return (double)(user + system) * 1000 / (double)sysconf(_SC_CLK_TCK);
+	return clock_getcpuclockid(pid, &clock) == 0 ? (double)clock_read_ns(clock) / NS_PER_MS : NAN;
 }
 
 static double percent_of_core(pid_t pid, int ms) {
@@ -209,11 +217,14 @@ static double percent_of_core(pid_t pid, int ms) {
 }
 
 static uint64_t check_slowly(void *arg, int index) {
+	static uint64_t due_ns;
 	struct stint_result result;
 
 	(void)index;
-	stint_check(arg, "hot", 1, &result);
-	sleep_ms(1000 / LOADED_PER_S);
+	if (stint_check(arg, "hot", 1, &result) != 0 || !result.allowed)
+		_exit(1);
+	due_ns = (due_ns == 0 ? monotonic_ns() : due_ns) + NS_PER_S / LOADED_PER_S;
+	sleep_until_ns(due_ns);
 	return 1;
 }
 
@@ -228,10 +239,12 @@ static int measure_resolution(const struct host *host, int resolution) {
 	limit.policy = policy;
 	if (stint_open(&st, host->socket) != 0 || stint_limiter_new(&limiter, st, &limit) != 0)
 		return -1;
-	team_rate(&(struct team_job){check_slowly, limiter}, 1, 1000);
+	if (team_rate(&(struct team_job){check_slowly, limiter}, 1, 1000) < 0)
+		return -1;
 	cpu = cpu_ms(host->agent);
 	batches = (double)host_number(host, "counters", "batches");
-	team_rate(&(struct team_job){check_slowly, limiter}, 1, quick_ms(LOADED_MS));
+	if (team_rate(&(struct team_job){check_slowly, limiter}, 1, quick_ms(LOADED_MS)) < 0)
+		return -1;
 	snprintf(what, sizeof(what), "1,000 checks/s of one client, resolution %d: agent's CPU, of a core", resolution);
 	figure_put(&(struct figure){.row = 12, .what = what, .unit = "%",
 		.value = (cpu_ms(host->agent) - cpu) * 100 / quick_ms(LOADED_MS)});

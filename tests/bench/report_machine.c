@@ -63,7 +63,8 @@ json_t *machine_list_versions(void) {
 	set(versions, "gcc", json_string(__VERSION__));
 	set(versions, "postgresql", first_line_of("ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -1 | "
 		"sed 's/.*/\"&\" --version/' | sh 2>/dev/null | sed 's/^postgres (PostgreSQL) //'"));
-	set(versions, "redis", first_line_of("redis-server --version 2>/dev/null | sed -n 's/.* v=\\([^ ]*\\).*/\\1/p'"));
+	set(versions, "redis", first_line_of("{ redis-server --version || redis-cli --version; } 2>/dev/null | "
+		"sed -n 's/.* v=\\([^ ]*\\).*/\\1/p; s/^redis-cli //p'")); /* redis-tools has both in one, see redis.c */
 	set(versions, "node", first_line_of("node --version 2>/dev/null | sed 's/^v//'"));
 	return versions;
 }

@@ -13,7 +13,6 @@ struct samples {
 };
 
 void samples_add(struct samples *, double value); /* beyond SAMPLES_MAX: ignored */
-double samples_median(const struct samples *);    /* 0 when empty */
-double samples_least(const struct samples *);
+double samples_median(const struct samples *);    /* the lower one of an even number; 0 when empty */
 
 #endif

@@ -1,9 +1,11 @@
 #include "team.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,12 +37,17 @@ static void work(struct team *team, const struct team_job *job, int index) {
 	team->member[index].done = done;
 }
 
+/* They die with their parent: nobody else would tell them to stop. */
 static int start(struct team *team, const struct team_job *job, int processes, pid_t *pids) {
+	pid_t parent = getpid();
+
 	for (int i = 0; i < processes; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			work(team, job, i);
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (getppid() == parent)
+				work(team, job, i);
 			_exit(0);
 		}
 		if (pid < 0) {
@@ -52,11 +59,25 @@ static int start(struct team *team, const struct team_job *job, int processes, p
 	return processes;
 }
 
+/* How many ended well. */
+static int wait_for(int processes, const pid_t *pids) {
+	int well = 0;
+
+	for (int i = 0; i < processes; i++) {
+		int status;
+
+		well += waitpid(pids[i], &status, 0) == pids[i] && status == 0;
+	}
+	if (well < processes)
+		fprintf(stderr, "team: %d of %d processes did not end well\n", processes - well, processes);
+	return well;
+}
+
 double team_rate(const struct team_job *job, int processes, int ms) {
 	struct team *team = mmap(NULL, sizeof(*team), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pids[TEAM_MAX];
 	double rate = 0;
-	int started;
+	int started, well;
 
 	if (team == MAP_FAILED || processes > TEAM_MAX)
 		return -1;
@@ -66,10 +87,9 @@ double team_rate(const struct team_job *job, int processes, int ms) {
 	atomic_store(&team->go, true);
 	sleep_ms(ms);
 	atomic_store(&team->stop, true);
-	for (int i = 0; i < started; i++)
-		waitpid(pids[i], NULL, 0);
-	for (int i = 0; i < started; i++)
+	well = wait_for(started, pids);
+	for (int i = 0; i < processes && well == processes; i++)
 		rate += (double)team->member[i].done * 1e9 / (double)team->member[i].took_ns;
 	munmap(team, sizeof(*team));
-	return started == processes ? rate : -1;
+	return well == processes ? rate : -1;
 }

@@ -6,13 +6,14 @@
 
 #include <stdint.h>
 
-/* A piece of work, some microseconds long, in the index-th process; returns how many checks it was. */
+/* A piece of work, short beside the run, in the index-th process; returns how many checks it was. */
 struct team_job {
 	uint64_t (*work)(void *arg, int index);
 	void *arg;
 };
 
-/* Forks `processes`, lets them work for `ms`, and returns what they did per second, all together; negative: no fork. */
+/* Forks `processes`, lets them work for `ms`, and returns what they did per second, all together; negative, with a line on
+ * stderr: one of them could not be started, or did not end well. */
 double team_rate(const struct team_job *, int processes, int ms);
 
 #endif
