@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #define ROOM_FIRST 64
+/* What a flood needed beyond this is given back after it. */
+#define ROOM_KEPT 4096
 
 static int make_room(struct outbox *outbox) {
 	size_t room = outbox->room ? 2 * outbox->room : ROOM_FIRST;
@@ -24,13 +26,15 @@ void outbox_put(struct outbox *outbox, struct server *server, server_peer peer, 
 		outbox->entries[outbox->count++] = (struct outbox_entry){peer, *verdict};
 }
 
+void outbox_free(struct outbox *outbox) {
+	free(outbox->entries);
+	*outbox = (struct outbox){0};
+}
+
 void outbox_send(struct outbox *outbox, struct server *server) {
 	for (size_t i = 0; i < outbox->count; i++)
 		server_send(server, outbox->entries[i].peer, &outbox->entries[i].verdict, sizeof outbox->entries[i].verdict);
 	outbox->count = 0;
-}
-
-void outbox_free(struct outbox *outbox) {
-	free(outbox->entries);
-	*outbox = (struct outbox){0};
+	if (outbox->room > ROOM_KEPT)
+		outbox_free(outbox);
 }

@@ -14,6 +14,10 @@
 
 #include "core/table.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* of Linux 5.14; an older one refuses it */
+#endif
+
 #define NAME_BYTES 256
 #define OBJECT_MODE 0600
 
@@ -188,7 +192,10 @@ static int make_object(const char *name, uint64_t bytes, char *error) {
 		return fail(error, "cannot make shared memory %s: %s", name, strerror(errno));
 	take_in_huge_pages(fd, bytes);
 	/* Takes the memory now: a full /dev/shm is an error here instead of a SIGBUS in some app later. */
-	int failure = posix_fallocate(fd, 0, (off_t)bytes);
+	int failure;
+	do
+		failure = posix_fallocate(fd, 0, (off_t)bytes);
+	while (failure == EINTR);
 	if (failure) {
 		shm_unlink(name);
 		close(fd);
@@ -240,6 +247,7 @@ static int make_new(struct shm *shm, const struct names *names, const struct tab
 	shm->table = map_object(table_fd, g->table_bytes);
 	if (!shm->directory || !shm->table || fill_headers(shm, g, boot_id) != 0) {
 		fail(error, "cannot set up shared memory %s: %s", names->table, strerror(errno));
+		shm_unlink(names->table);
 		goto out;
 	}
 	close_fd(&shm->lock_fd);

@@ -106,7 +106,7 @@ static void evict(struct core *core, uint32_t slot) {
 static bool make_room(struct core *core, const struct place *place) {
 	uint32_t victim = TABLE_NO_SLOT, most = 0;
 	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
-		uint32_t slot = table_candidate(core->table, place, n);
+		uint32_t slot = table_candidate(place, n);
 		uint32_t idle = idleness(core, slot);
 		if (idle > most) {
 			most = idle;

@@ -62,15 +62,14 @@ struct place table_place(const struct table *table, uint32_t policy, const char 
 	return place_of(table->directory->secret, table->bucket_count, policy, id, id_len);
 }
 
-uint32_t table_candidate(const struct table *table, const struct place *place, uint32_t n) {
-	(void)table;
+uint32_t table_candidate(const struct place *place, uint32_t n) {
 	return place_bucket(place, (int)(n / SLOTS_PER_BUCKET)) * SLOTS_PER_BUCKET + n % SLOTS_PER_BUCKET;
 }
 
 uint32_t table_next_candidate(const struct table *table, const struct place *place, uint32_t *cursor) {
 	uint16_t tag = place_tag(place);
 	while (*cursor < TABLE_CANDIDATES) {
-		uint32_t slot = table_candidate(table, place, (*cursor)++);
+		uint32_t slot = table_candidate(place, (*cursor)++);
 		if (table->private_tags[slot] == tag)
 			return slot;
 	}

@@ -66,7 +66,7 @@ bool table_key_matches(const struct table *, uint32_t slot, const struct place *
 
 /* The n-th slot of a place's two buckets, n < TABLE_CANDIDATES: for choosing whom to evict. */
 #define TABLE_CANDIDATES (2 * SLOTS_PER_BUCKET)
-uint32_t table_candidate(const struct table *, const struct place *place, uint32_t n);
+uint32_t table_candidate(const struct place *place, uint32_t n);
 
 /* A free slot in one of the two buckets, at home if possible, now taken; TABLE_NO_SLOT if both are full. */
 uint32_t table_claim(struct table *, const struct place *place, uint16_t policy, uint32_t owner);

@@ -65,7 +65,7 @@ struct app_decision {
 static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, const char *id, size_t id_len) {
 	struct place place = table_place(&fake->table, policy, id, id_len);
 	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
-		uint32_t slot = table_candidate(&fake->table, &place, n);
+		uint32_t slot = table_candidate(&place, n);
 		uint16_t tag = atomic_load(&fake->table.tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET]);
 		if (tag == place_tag(&place) && atomic_load(&fake->table.slots[slot].key) == place.key)
 			return slot;

@@ -2,6 +2,7 @@
 
 BENCH_SUPPORT := \
 	tests/bench/direct.c \
+	tests/bench/durations.c \
 	tests/bench/figure.c \
 	tests/bench/floor.c \
 	tests/bench/sample.c \

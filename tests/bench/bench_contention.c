@@ -39,7 +39,7 @@ static uint64_t swap_bare(void *arg, int index) {
 static uint64_t check_floor(void *arg, int index) {
 	struct subject *s = arg;
 	struct floor_cell *cell = &s->floor.cells[(uint32_t)index * s->apart];
-	char id[WARM_ID_LENGTH + 1];
+	WARM_ID_ALIGNED char id[WARM_ID_SIZE];
 
 	warm_id((uint32_t)index * s->apart, id);
 	for (uint32_t i = 0; i < PIECE; i++)
@@ -50,7 +50,7 @@ static uint64_t check_floor(void *arg, int index) {
 static uint64_t check(void *arg, int index) {
 	struct subject *s = arg;
 	struct stint_result result;
-	char id[WARM_ID_LENGTH + 1];
+	WARM_ID_ALIGNED char id[WARM_ID_SIZE];
 
 	warm_id((uint32_t)index * s->apart, id);
 	for (uint32_t i = 0; i < PIECE; i++)

@@ -8,8 +8,8 @@
 #include "clock.h"
 #include "cluster.h"
 #include "direct.h"
+#include "durations.h"
 #include "figure.h"
-#include "histogram.h"
 #include "host.h"
 #include "quick.h"
 #include "stint.h"
@@ -33,7 +33,7 @@ struct play {
 	struct stint *stint;
 	struct stint_limiter *limiter;
 	struct pg *pg;
-	struct histogram check_ns, upsert_ns;
+	struct durations check_ns, upsert_ns;
 	uint32_t elsewhere; /* checks that the database did not decide */
 };
 
@@ -71,12 +71,12 @@ static uint64_t time_upsert(struct play *p, const char *id) {
 	return direct_call(p->pg, &params) == 1 ? monotonic_ns() - began : 0;
 }
 
-static void put(const struct play *p, unsigned per_mille, const char *name, double bound) {
+static void put(const struct play *p, double fraction, const char *name, double bound) {
 	char what[64];
 
 	snprintf(what, sizeof(what), "first check of a client, one at a time: %s", name);
-	figure_put(&(struct figure){.row = 5, .what = what, .unit = "us", .value = (double)histogram_quantile(&p->check_ns, per_mille) / 1e3,
-		.against = "one upsert by libpq", .base = (double)histogram_quantile(&p->upsert_ns, per_mille) / 1e3,
+	figure_put(&(struct figure){.row = 5, .what = what, .unit = "us", .value = durations_quantile(&p->check_ns, fraction) / 1e3,
+		.against = "one upsert by libpq", .base = durations_quantile(&p->upsert_ns, fraction) / 1e3,
 		.target = FIGURE_AT_MOST, .bound = bound});
 }
 
@@ -84,7 +84,7 @@ static int play(const struct scene *scene) {
 	static struct play p;
 	char id[32];
 
-	if (set(&p, scene) != 0)
+	if (set(&p, scene) != 0 || durations_open(&p.check_ns, CLIENTS) != 0 || durations_open(&p.upsert_ns, CLIENTS) != 0)
 		return 1;
 	for (int i = 0; i < quick_ms(CLIENTS) + WARM_UP; i++) {
 		uint64_t check_ns, upsert_ns;
@@ -98,11 +98,15 @@ static int play(const struct scene *scene) {
 			p.elsewhere = 0;
 			continue;
 		}
-		histogram_add(&p.check_ns, check_ns);
-		histogram_add(&p.upsert_ns, upsert_ns);
+		durations_add(&p.check_ns, check_ns);
+		durations_add(&p.upsert_ns, upsert_ns);
 	}
-	put(&p, 500, "p50", 2);
-	put(&p, 990, "p99", 3);
+	durations_sort(&p.check_ns);
+	durations_sort(&p.upsert_ns);
+	put(&p, 0.5, "p50", 2);
+	put(&p, 0.99, "p99", 3);
+	durations_close(&p.check_ns);
+	durations_close(&p.upsert_ns);
 	figure_put(&(struct figure){.row = 5, .what = "first checks that were not decided by the database", .unit = "checks",
 		.value = p.elsewhere});
 	stint_limiter_free(p.limiter);

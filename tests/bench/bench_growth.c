@@ -19,7 +19,7 @@
 #include "warm_table.h"
 
 #define HOT_CHECKS 500000u
-#define HOT_ROUNDS 15 /* each with another client: not all are at home in the table */
+#define HOT_ROUNDS 15 /* each with another client: the later one came into the table, the rarer it is at home */
 #define TEAM_MS    1000
 #define IDLE_MS    15000
 #define LOADED_MS  4000
@@ -31,10 +31,10 @@
 
 static double time_hot(struct stint_limiter *limiter, uint32_t clients, int round) {
 	struct stint_result result;
-	char id[WARM_ID_LENGTH + 1];
+	WARM_ID_ALIGNED char id[WARM_ID_SIZE];
 	uint64_t began;
 
-	warm_id((uint32_t)(round * 997) % clients, id);
+	warm_id((uint32_t)((uint64_t)clients * (uint32_t)round / HOT_ROUNDS), id);
 	stint_check(limiter, id, 1, &result);
 	began = monotonic_ns();
 	for (uint32_t i = 0; i < HOT_CHECKS; i++)
@@ -80,7 +80,7 @@ struct crowd_job {
 static uint64_t check_piece(void *arg, int index) {
 	struct crowd_job *job = arg;
 	struct stint_result result;
-	char id[WARM_ID_LENGTH + 1];
+	WARM_ID_ALIGNED char id[WARM_ID_SIZE];
 
 	warm_id((uint32_t)index * job->apart, id);
 	for (uint32_t i = 0; i < PIECE; i++)

@@ -16,6 +16,7 @@
 #include "figure.h"
 #include "quick.h"
 #include "stage.h"
+#include "tap.h"
 #include "stint.h"
 
 #define ROW        8
@@ -244,6 +245,7 @@ static int play(const struct scene *scene) {
 	struct stage stage;
 	int status = 0;
 
+	tap_quiet();
 	if (stage_set(&stage, scene, 2, NULL) != 0)
 		return 1;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && status == 0; i++) {
@@ -254,7 +256,7 @@ static int play(const struct scene *scene) {
 			put(&run);
 	}
 	stage_strike(&stage);
-	return status != 0;
+	return status != 0 || tap_finish() != 0;
 }
 
 int main(void) {

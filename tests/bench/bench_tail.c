@@ -18,12 +18,14 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "durations.h"
 #include "figure.h"
 #include "process.h"
 #include "quick.h"
 #include "random.h"
 #include "stage.h"
 #include "stint.h"
+#include "tap.h"
 
 #define ROW       7
 #define HOSTS     2u
@@ -233,42 +235,21 @@ static int run_apps(struct shared *shared, const struct stage *stage) {
 
 /* ---- What they saw ----------------------------------------------------------- */
 
-struct distribution {
-	uint32_t *ns; /* sorted */
-	size_t count;
-};
-
-static int compare(const void *a, const void *b) {
-	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-	return (left > right) - (left < right);
-}
-
-static int collect(struct distribution *d, const struct shared *shared, enum kind kind) {
-	d->count = 0;
-	d->ns = malloc((size_t)APPS * shared->room * sizeof(*d->ns));
-	if (d->ns == NULL)
+static int collect(struct durations *d, const struct shared *shared, enum kind kind) {
+	if (durations_open(d, (size_t)APPS * shared->room) != 0)
 		return -1;
-	for (uint32_t i = 0; i < APPS; i++) {
-		memcpy(d->ns + d->count, shared->app[i].ns[kind], shared->app[i].count[kind] * sizeof(*d->ns));
-		d->count += shared->app[i].count[kind];
-	}
-	qsort(d->ns, d->count, sizeof(*d->ns), compare);
+	for (uint32_t i = 0; i < APPS; i++)
+		durations_append(d, shared->app[i].ns[kind], shared->app[i].count[kind]);
+	durations_sort(d);
 	return d->count > 0 ? 0 : -1;
 }
 
-static double quantile_ns(const struct distribution *d, double fraction) {
-	size_t at = (size_t)((double)d->count * fraction);
-
-	return d->ns[at < d->count ? at : d->count - 1];
-}
-
-static void plot(const struct distribution *d, const char *label) {
+static void plot(const struct durations *d, const char *label) {
 	static const double fractions[] = {0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
 		0.9995, 0.9998, 0.9999, 1};
 
 	for (size_t i = 0; i < sizeof(fractions) / sizeof(fractions[0]); i++)
-		figure_point("tail", label, fractions[i], quantile_ns(d, fractions[i]));
+		figure_point("tail", label, fractions[i], durations_quantile(d, fractions[i]));
 }
 
 struct line {
@@ -277,7 +258,7 @@ struct line {
 	double bound_us; /* 0: no target */
 };
 
-static void put_quantiles(const struct distribution d[KINDS]) {
+static void put_quantiles(const struct durations d[KINDS]) {
 	static const struct line lines[] = {{0.5, "p50", 0.2}, {0.99, "p99", 10}, {0.999, "p99.9", 1000}, {1, "max", 0}};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -285,10 +266,10 @@ static void put_quantiles(const struct distribution d[KINDS]) {
 
 		snprintf(what, sizeof(what), "one hot client, 20 processes on 2 hosts, 1,000/s: %s of a check", lines[i].name);
 		snprintf(note, sizeof(note), "each right after a wake-up, caches cold; once more at once: %.3f us; two clock reads after "
-			"a wake-up: %.3f us; with one compare-and-swap in between: %.3f us", quantile_ns(&d[AGAIN], lines[i].fraction) / 1e3,
-			quantile_ns(&d[CLOCK], lines[i].fraction) / 1e3, quantile_ns(&d[SWAP], lines[i].fraction) / 1e3);
+			"a wake-up: %.3f us; with one compare-and-swap in between: %.3f us", durations_quantile(&d[AGAIN], lines[i].fraction) / 1e3,
+			durations_quantile(&d[CLOCK], lines[i].fraction) / 1e3, durations_quantile(&d[SWAP], lines[i].fraction) / 1e3);
 		figure_put(&(struct figure){
-			.row = ROW, .what = what, .unit = "us", .value = quantile_ns(&d[CHECK], lines[i].fraction) / 1e3,
+			.row = ROW, .what = what, .unit = "us", .value = durations_quantile(&d[CHECK], lines[i].fraction) / 1e3,
 			.target = lines[i].bound_us > 0 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = lines[i].bound_us, .note = note});
 	}
 }
@@ -313,7 +294,7 @@ static void put_counts(const struct shared *shared, size_t checks) {
 }
 
 static int report(const struct shared *shared) {
-	struct distribution d[KINDS];
+	struct durations d[KINDS] = {{0}};
 	int status = 0;
 
 	for (int kind = 0; kind < KINDS; kind++)
@@ -327,7 +308,7 @@ static int report(const struct shared *shared) {
 		fprintf(stderr, "bench_tail: no samples\n");
 	}
 	for (int kind = 0; kind < KINDS; kind++)
-		free(d[kind].ns);
+		durations_close(&d[kind]);
 	return status;
 }
 
@@ -340,13 +321,14 @@ static int play(const struct scene *scene) {
 		fprintf(stderr, "bench_tail: no memory\n");
 		return 1;
 	}
+	tap_quiet();
 	if (stage_set(&stage, scene, HOSTS, NULL) != 0)
 		return 1;
 	status = run_apps(shared, &stage);
 	if (status == 0)
 		status = report(shared);
 	stage_strike(&stage);
-	return status != 0;
+	return status != 0 || tap_finish() != 0;
 }
 
 int main(void) {

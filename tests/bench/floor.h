@@ -6,6 +6,7 @@
 #define BENCH_FLOOR_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -36,13 +37,16 @@ static inline uint64_t floor_swap(struct floor_cell *cell, uint64_t less) {
 	return word;
 }
 
-/* One check: the hash and the time enter into what is subtracted, so that nothing can be left out. */
-static inline uint64_t floor_check(const struct floor *floor, struct floor_cell *cell, const char *id, size_t length) {
+static inline bool floor_hash_and_clock(const struct floor *floor, const char *id, size_t length) {
 	XXH128_hash_t hash = XXH3_128bits_withSecret(id, length, floor->secret, SECRET_SIZE);
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return floor_swap(cell, 1 + ((hash.low64 ^ hash.high64) == (uint64_t)now.tv_nsec));
+	return (hash.low64 ^ hash.high64) == (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t floor_check(const struct floor *floor, struct floor_cell *cell, const char *id, size_t length) {
+	return floor_swap(cell, 1 + floor_hash_and_clock(floor, id, length));
 }
 
 #endif

@@ -15,7 +15,7 @@
 
 struct member {
 	_Alignas(128) uint64_t done; /* a pair of lines each: neighbours are fetched together */
-	uint64_t took_ns;
+	uint64_t began_ns, ended_ns;
 };
 
 struct team {
@@ -25,15 +25,15 @@ struct team {
 };
 
 static void work(struct team *team, const struct team_job *job, int index) {
-	uint64_t done = 0, began;
+	uint64_t done = 0;
 
 	atomic_fetch_add(&team->ready, 1);
 	while (!atomic_load(&team->go))
 		sleep_ms(1);
-	began = monotonic_ns();
+	team->member[index].began_ns = monotonic_ns();
 	while (!atomic_load_explicit(&team->stop, memory_order_relaxed))
 		done += job->work(job->arg, index);
-	team->member[index].took_ns = monotonic_ns() - began;
+	team->member[index].ended_ns = monotonic_ns();
 	team->member[index].done = done;
 }
 
@@ -73,10 +73,24 @@ static int wait_for(int processes, const pid_t *pids) {
 	return well;
 }
 
+/* From the first to begin until the last to end: with more processes than cores not all of them work at any moment. */
+static double rate_of(const struct team *team, int processes) {
+	uint64_t began_ns = UINT64_MAX, ended_ns = 0, done = 0;
+
+	for (int i = 0; i < processes; i++) {
+		const struct member *m = &team->member[i];
+
+		began_ns = m->began_ns < began_ns ? m->began_ns : began_ns;
+		ended_ns = m->ended_ns > ended_ns ? m->ended_ns : ended_ns;
+		done += m->done;
+	}
+	return (double)done * 1e9 / (double)(ended_ns - began_ns);
+}
+
 double team_rate(const struct team_job *job, int processes, int ms) {
 	struct team *team = mmap(NULL, sizeof(*team), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pids[TEAM_MAX];
-	double rate = 0;
+	double rate;
 	int started, well;
 
 	if (team == MAP_FAILED || processes > TEAM_MAX)
@@ -88,8 +102,7 @@ double team_rate(const struct team_job *job, int processes, int ms) {
 	sleep_ms(ms);
 	atomic_store(&team->stop, true);
 	well = wait_for(started, pids);
-	for (int i = 0; i < processes && well == processes; i++)
-		rate += (double)team->member[i].done * 1e9 / (double)team->member[i].took_ns;
+	rate = well == processes ? rate_of(team, processes) : -1;
 	munmap(team, sizeof(*team));
-	return well == processes ? rate : -1;
+	return rate;
 }

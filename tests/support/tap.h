@@ -13,6 +13,8 @@ bool tap_ok(bool passed, const char *format, ...) __attribute__((format(printf, 
 void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A check that could not be made here, and why: not a failure. */
 void tap_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on only checks that fail are printed: for a program that prints something else. */
+void tap_quiet(void);
 /* Prints the plan; returns the exit status: 0 if at least one check was made and all passed. */
 int tap_finish(void);
 
