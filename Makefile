@@ -101,8 +101,10 @@ AGENT := \
 	agent/database/database.c \
 	agent/database/hello.c \
 	agent/database/operation.c \
+	agent/database/parameters.c \
 	agent/database/pg.c \
-	agent/database/pgarray.c
+	agent/database/pgarray.c \
+	agent/database/take.c
 
 STINT := \
 	agent/command/agent_status.c \
@@ -132,13 +134,16 @@ MIGRATIONS := \
 	sql/001_limiter/15_unpin_policy.sql \
 	sql/001_limiter/16_drop_policy.sql \
 	sql/001_limiter/17_override.sql \
-	sql/001_limiter/19_sub_window_us.sql \
-	sql/001_limiter/20_rewindow.sql \
-	sql/001_limiter/21_retry_after.sql \
-	sql/001_limiter/22_take.sql \
-	sql/001_limiter/23_take_first.sql \
-	sql/001_limiter/24_take_leases.sql \
-	sql/001_limiter/25_expire_counters.sql \
+	sql/001_limiter/18_sub_window_us.sql \
+	sql/001_limiter/19_phase_us.sql \
+	sql/001_limiter/20_limit_of.sql \
+	sql/001_limiter/21_rewindow.sql \
+	sql/001_limiter/22_retry_after.sql \
+	sql/001_limiter/23_take.sql \
+	sql/001_limiter/24_first_grant.sql \
+	sql/001_limiter/25_take_leases.sql \
+	sql/001_limiter/26_take_first_leases.sql \
+	sql/001_limiter/27_expire_counters.sql \
 	sql/001_limiter/30_register_host.sql \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \

@@ -164,8 +164,10 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 		.fallback = core->state == CORE_FALLBACK,
 	};
 	settle_charge(core, client, &op->sent, grant);
-	if (!uses_memory(core))
+	if (!uses_memory(core)) {
+		client->flags |= CLIENT_ANSWERED;
 		note_blocked(client, grant->max_requests == 0);
+	}
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */

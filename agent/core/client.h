@@ -21,6 +21,7 @@ enum client_flag {
 	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
 	CLIENT_BANK_FALLBACK = 16,
 	CLIENT_BLOCKED = 64,   /* as far as the database has said */
+	CLIENT_ANSWERED = 128, /* the database knows it */
 };
 
 /* One lease as the agent knows it. Its credits are in the table. */

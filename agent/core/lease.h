@@ -25,6 +25,7 @@ struct lease_request {
 	int64_t return_sub_window; /* 0: nothing to return */
 	int32_t return_first;      /* unused credits of that sub-window ... */
 	int32_t return_second;     /* ... and of the one after it */
+	bool first; /* the store may not know the client: it never answered for it. There is a need, and nothing but need and want */
 };
 
 struct lease_grant {

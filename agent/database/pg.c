@@ -447,6 +447,14 @@ bool pg_answer_int(const struct pg_answer *answer, int row, int column, int64_t 
 	return true;
 }
 
+bool pg_answer_int4(const struct pg_answer *answer, int row, int column, int64_t high, int32_t *out) {
+	int64_t value;
+	if (!pg_answer_int(answer, row, column, 0, high, &value))
+		return false;
+	*out = (int32_t)value;
+	return true;
+}
+
 bool pg_answer_bool(const struct pg_answer *answer, int row, int column, bool *out) {
 	const char *value = value_of(answer, row, column, OID_BOOL, 1);
 	if (value)

@@ -120,6 +120,7 @@ int pg_answer_rows(const struct pg_answer *);
 int pg_answer_columns(const struct pg_answer *);
 /* False, and nothing written: the value is null, of another type, or out of range. */
 bool pg_answer_int(const struct pg_answer *, int row, int column, int64_t low, int64_t high, int64_t *out);
+bool pg_answer_int4(const struct pg_answer *, int row, int column, int64_t high, int32_t *out); /* from 0 */
 bool pg_answer_bool(const struct pg_answer *, int row, int column, bool *out);
 bool pg_answer_text(const struct pg_answer *, int row, int column, size_t size, char *out); /* with its NUL within size */
 bool pg_answer_is_null(const struct pg_answer *, int row, int column);

@@ -1,8 +1,8 @@
 /*
  * private.h - what the parts of the database module share: database.c (the
  * connection and its queue), operation.c (the operations in it),
- * hello.c (what is said after connecting) and calls.c (the
- * statements). Nobody else includes it.
+ * hello.c (what is said after connecting), take.c (the statements that ask
+ * for leases) and calls.c (the other ones). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
 #define STINT_DATABASE_PRIVATE_H
@@ -118,6 +118,10 @@ void hello_start(struct database *);
 bool hello_is_over(const char *sqlstate);
 /* Puts the words for a statement's error into the database's error. */
 void hello_explain(struct database *, const char *sqlstate, const char *message);
+
+/* ---- take.c --------------------------------------------------------- */
+
+extern const struct call call_take, call_take_first;
 
 /* ---- calls.c -------------------------------------------------------- */
 

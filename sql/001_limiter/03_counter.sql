@@ -24,7 +24,7 @@ comment on column stint.counter.client_id is 'The client; collation "C" compares
 comment on column stint.counter.head_us is 'When the newest sub-window in counts starts: microseconds since 1970 by this server''s clock.';
 comment on column stint.counter.sub_window_us is 'How long a sub-window is.';
 comment on column stint.counter.turn is
-	'Time of the row''s making in microseconds, plus 1 for each update: the same turn means that nothing has changed since it was read.';
+	'A number of the row''s making, plus 1 for each update: the same turn means that nothing has changed since it was read.';
 comment on column stint.counter.max_requests is 'The limit at the last grant.';
 comment on column stint.counter.request is 'The last grant: its place in its batch.';
 comment on column stint.counter.granted is 'The last grant: credits for the sub-window of that time.';

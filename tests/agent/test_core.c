@@ -179,6 +179,26 @@ static void slack_widens_a_lease_by_half_on_each_side(void **state) {
 	assert_int_equal(app(f, "a", 1).until_ns, START_NS + 162 * MS);
 }
 
+static void a_client_is_first_until_the_database_has_answered_for_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	assert_true(f->asked[0].first);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_true(f->asked[0].first);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 1);
+	assert_false(f->asked[0].first);
+	grants(f, 1, 0, 89);
+	pass(f, 200 * MS);
+	want(f, 3, "a", 1);
+	assert_false(f->asked[0].first); /* nor in a later sub-window */
+	want(f, 4, "b", 1);
+	grants(f, 1, 0, 90);
+	assert_int_equal(f->asked_count, 1);
+	assert_true(f->asked[0].first);
+}
+
 static void low_water_asks_for_more_ahead_of_need(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -494,6 +514,7 @@ int main(void) {
 		STEP(a_grant_that_comes_too_late_is_returned_and_asked_again),
 		STEP(deadlines_count_from_the_send_time),
 		STEP(slack_widens_a_lease_by_half_on_each_side),
+		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),

@@ -47,6 +47,12 @@ static const char stub_schema[] =
 	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
 	" $$ insert into stint.seen values ($6, concat_ws(' ', $1, $2, $3, $4, $5)) $$;"
 	"create function stint.stop_host(int, text) returns void language sql as $$ select $$;"
+	"create function stint.take_first_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[])"
+	" returns table (request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"
+	"  next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int)"
+	" language sql as $$ insert into stint.seen select unnest(client_ids), 'first';"
+	" select i, wants[i], 1000::bigint + needs[i], 5000::bigint, 0, 5000::bigint, 10000::bigint, leasts[i], hosts::bigint,"
+	"  0::bigint, policy_ids[i], 0 from generate_subscripts(wants, 1) i $$;"
 	/* Its commit fails after its rows were sent. */
 	"create table stint.late (x int);"
 	"create function stint.refuse() returns trigger language plpgsql as $$ begin raise exception 'too late'; end $$;"
@@ -298,6 +304,46 @@ static void takes_leases(void **state) {
 	expect(f, "Uddd");
 	assert_int_equal(grant_count, 0);
 	assert_int_equal(database_in_flight(f->db), 0);
+	close_database(f);
+}
+
+static int count_seen(const struct fixture *f, const char *note) {
+	char sql[128], answer[32];
+	snprintf(sql, sizeof(sql), "select count(*)::text from stint.seen where note = '%s'", note);
+	admin_ask(f, "stub", sql, answer, sizeof(answer));
+	return atoi(answer);
+}
+
+/* A batch of clients that are new to this agent has a call of its own; one that is not makes it a batch like others. */
+static void takes_first_leases(void **state) {
+	struct fixture *f = *state;
+	struct lease_request requests[20];
+	static char ids[20][16];
+	open_database(f, "dbname=stub", 5000);
+	expect(f, "U");
+	for (int i = 0; i < 20; i++) {
+		int length = snprintf(ids[i], sizeof(ids[i]), "new %d", i);
+		requests[i] = (struct lease_request){.policy_id = 40 + i, .client_id = ids[i], .client_id_len = (uint8_t)length, .need = 2 + i,
+		                                     .least = 1 + i, .want = 3 + i, .first = true};
+	}
+	admin_do(f, "stub", "truncate stint.seen");
+	take(f, requests, 20);
+	expect(f, "Ud");
+	assert_int_equal(grant_count, 20);
+	for (int i = 0; i < 20; i++) {
+		assert_true(grants[i].answered);
+		assert_int_equal(grants[i].granted, 3 + i);
+		assert_int_equal(grants[i].sub_window, 1002 + i);
+		assert_int_equal(grants[i].remaining, 1 + i);
+		assert_int_equal(grants[i].retry_us, 3); /* hosts */
+		assert_int_equal(grants[i].max_requests, 40 + i);
+	}
+	assert_int_equal(count_seen(f, "first"), 20);
+	requests[7].first = false;
+	take(f, requests, 20);
+	expect(f, "Udd");
+	assert_int_equal(count_seen(f, "first"), 20);
+	assert_int_equal(count_seen(f, "take"), 20);
 	close_database(f);
 }
 
@@ -698,6 +744,7 @@ int main(void) {
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(comes_up_and_says_hello),
 		cmocka_unit_test(takes_leases),
+		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(carries_any_client_id),
 		cmocka_unit_test(makes_every_call),
 		cmocka_unit_test(hears_notifications),

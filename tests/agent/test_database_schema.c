@@ -197,6 +197,45 @@ static void takes_and_returns_credits(void **state) {
 	close_database(f);
 }
 
+/* A client that is new to this agent, whether the database knows it or not. */
+static void takes_first_leases(void **state) {
+	struct fixture *f = *state;
+	struct policy_row policy = api;
+	strcpy(policy.name, "first");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_declare(f->db, &policy, false, on_declared, f);
+	expect_count(f, 'd', 1);
+
+	struct lease_request requests[] = {request_for(policy_id, "new", 30), request_for(policy_id + 1000, "new", 1),
+	                                   request_for(policy_id, "newer", 101)};
+	for (int i = 0; i < 3; i++)
+		requests[i].first = true;
+	requests[2].least = 101;
+	database_take(f->db, 1, requests, 3, on_grants, f);
+	expect_count(f, 'd', 2);
+	assert_true(grants[0].answered);
+	assert_int_equal(grants[0].granted, 30);
+	assert_int_equal(grants[0].granted_next, 0);
+	assert_int_equal(grants[0].remaining, 70);
+	assert_int_equal(grants[0].max_requests, 100);
+	assert_int_equal(grants[0].retry_us, 0);
+	assert_in_range(grants[0].valid_us, 1, 6001000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6001000);
+	assert_false(grants[1].answered);
+	assert_true(grants[2].answered);
+	assert_int_equal(grants[2].granted, 0);
+	assert_int_equal(grants[2].retry_us, -1);
+
+	requests[0].need = requests[0].want = 80;
+	database_take(f->db, 1, requests, 1, on_grants, f);
+	expect_count(f, 'd', 3);
+	assert_int_equal(grants[0].granted, 70);
+	assert_int_equal(grants[0].remaining, 0);
+	assert_true(grants[0].retry_us > 0);
+	close_database(f);
+}
+
 static void takes_a_whole_batch(void **state) {
 	struct fixture *f = *state;
 	struct lease_request requests[256];
@@ -306,6 +345,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
 		cmocka_unit_test(takes_and_returns_credits),
+		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(takes_a_whole_batch),
 		cmocka_unit_test(keeps_the_host_s_row),
 		cmocka_unit_test(hears_of_another_agent_of_its_name),

@@ -152,25 +152,30 @@ select is((select granted from test.take(20000000, head => 20000000, counts => '
 select is((select remaining from test.take(20000000, head => 10000000, counts => '{100}', resolution => r)), case when r < 10 then 100 else 0 end,
 	format('resolution %s: %s sub-windows count', r, r + 1)) from unnest(array[1, 2, 9, 10, 59, 60]) r;
 
--- The short way for new clients does what the long one does.
+-- The short way for new clients does what the long one does: blocked ones, costs above the limit, several that wait.
 select is_empty($$
 	with case_ as (
 		select i, 1700000000000000 + (hashint4(i)::bigint & 1048575) * 1000003 as t_us, (hashint4(-i)::bigint & 65535) * 1000 as phase_us,
-			1 + i % 7 as hosts, 2 + (hashint4(i + 100000)::bigint & 1023)::int as max_requests, 10000 * (1 + i % 100)::bigint as sub_window_us,
-			i % 61 as resolution, (hashint4(i + 200000)::bigint & 255)::int as want, (hashint4(i + 300000)::bigint & 65535)::int as random
-		from generate_series(1, 3000) i
+			1 + i % 7 as hosts, (hashint4(i + 100000)::bigint & (case i % 3 when 0 then 3 else 1023 end))::int as max_requests,
+			10000 * (1 + i % 100)::bigint as sub_window_us, i % 61 as resolution, (hashint4(i + 200000)::bigint & 255)::int as want,
+			(hashint4(i + 300000)::bigint & 65535)::int as random
+		from generate_series(1, 6000) i
 	), request as (
-		select c.*, mod(phase_us, sub_window_us) as phase, 1 + random % (max_requests - 1) as need from case_ c
+		select c.*, mod(phase_us, sub_window_us) as phase, 1 + random % (max_requests + 3) as need from case_ c
+	), asked as (
+		select r.*, 1 + random / 7 % need as least_need from request r
 	)
-	select i from request r, lateral (
-		select head_us, counts, changed, granted, granted_next, charged, remaining, sub_window, valid_us, retry_us, reset_us
-		from stint.take_first(t_us, phase, hosts, max_requests, sub_window_us, resolution, need, want)
+	select i from asked r, lateral (
+		select head_us, array_remove(array[granted], 0), granted > 0, granted, 0, 0, f.*
+		from stint.first_grant(t_us, phase, hosts, max_requests, sub_window_us, need, least_need, want),
+			lateral stint.first_answer(t_us, head_us, max_requests, sub_window_us, resolution, granted) f
 		except
 		select head_us, counts, changed, granted, granted_next, charged, remaining, sub_window, valid_us, retry_us, reset_us
-		from stint.take(null, null, null, t_us, phase, hosts, max_requests, sub_window_us, resolution, need, 1 + random % need, want, 0, 0, 0, 0, 0)
+		from stint.take(null, null, null, t_us, phase, hosts, max_requests, sub_window_us, resolution, need, least_need, want, 0, 0, 0, 0, 0)
 	) t
-	$$, 'take_first() gives what take() gives, in 3000 cases');
-select is((select count(*) from generate_series(1, 10) i, stint.take_first(1700000000000000, 0, 1, 100, 1000000, 10, 1, i)), 10::bigint, '… and one row each');
+	$$, 'first_grant() and first_answer() give what take() gives, in 6000 cases');
+select is((select count(*) from generate_series(1, 10) i, stint.first_grant(1700000000000000, 0, 1, 100, 1000000, 1, 1, i) g,
+	stint.first_answer(1700000000000000, g.head_us, 100, 1000000, 10, g.granted)), 10::bigint, '… and one row each');
 
 select * from finish();
 rollback;

@@ -33,7 +33,8 @@ wait_for_waiter() {
 
 # ---- Hammering the same clients ---------------------------------------------
 
-# $1 policy, $2 seconds: six sessions take, charge and return in batches of 64 of 80 clients, shuffled.
+# $1 policy, $2 seconds: six sessions take, charge and return in batches of 64 of 80 clients, shuffled; every third batch is of clients
+# that its host says it knows nothing of.
 hammer() {
 	local id
 	id=$(sql -c "select policy_id from stint.policy where name = '$1'")
@@ -47,7 +48,9 @@ hammer() {
 		select $id, clients[l.request], l.sub_window, l.granted, l.granted_next, l.charged, l.remaining, l.retry_us, needs[l.request]
 		from batch, lateral stint.take_leases(6, ids, clients, needs, needs, needs, nexts, needs, zero::bigint[], zero, zero) l;
 	END
-	timeout 30 "$bin/pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench" "$conninfo" >"$work/$1.log" 2>&1
+	sed -e 's/(random() \* 3)::int) as needs/1 + (random() * 2)::int) as needs/' \
+		-e 's/stint.take_leases(.*/stint.take_first_leases(6, ids, clients, needs, needs, needs) l;/' "$work/$1.pgbench" >"$work/$1.first.pgbench"
+	timeout 30 "$bin/pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench@2" -f "$work/$1.first.pgbench@1" "$conninfo" >"$work/$1.log" 2>&1
 }
 
 sql -c 'create table test.lease_log (policy_id int, client_id text, sub_window bigint, granted int, granted_next int, charged int,

@@ -44,25 +44,17 @@ begin
 		select distinct on (a.policy_id, a.client_id collate "C")
 			a.ordinal::int as request, a.policy_id, a.client_id collate "C" as client_id,
 			a.need, greatest(least(a.least_need, a.need), 1) as least_need, a.want, a.next_want, a.charge,
-			a.return_sub, a.return_first, a.return_second,
-			case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests,
-			case p.algorithm when 'fixed_window' then 0 else p.resolution end as resolution,
-			stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution) as sub_window_us
+			a.return_sub, a.return_first, a.return_second, l.*
 		from unnest(policy_ids, client_ids, needs, leasts, wants, next_wants, charges, return_subs, return_firsts, return_seconds)
 			with ordinality
 			as a (policy_id, client_id, need, least_need, want, next_want, charge, return_sub, return_first, return_second, ordinal)
-		cross join lateral (
-			select q.* from stint.policy q where q.policy_id = a.policy_id offset 0
-		) p
-		left join lateral (
-			select q.* from stint.client_override q where q.policy_id = a.policy_id and q.client_id = a.client_id collate "C" offset 0
-		) o on true
+		cross join lateral stint.limit_of(a.policy_id, a.client_id) l
 		where octet_length(a.client_id) between 1 and 255
 			and a.need >= 0 and a.least_need >= 0 and a.want >= 0 and a.next_want >= 0 and a.charge >= 0
 		order by a.policy_id, a.client_id collate "C", a.ordinal
 	),
 	tried as materialized (
-		select a.*, t.*, coalesce(c.turn + 1, hashtextextended(a.client_id, t_us) & 4611686018427387903) as turn
+		select a.*, t.*, coalesce(c.turn + 1, stint.first_turn(a.client_id, t_us)) as turn
 		from asked a
 		left join lateral (
 			select r.head_us, r.sub_window_us, r.counts, r.turn
@@ -70,26 +62,12 @@ begin
 			where r.policy_id = a.policy_id and r.client_id = a.client_id
 			offset 0
 		) c on true
-		-- The seed holds the sub-window's length, so that a policy with other sub-windows also has them elsewhere, and
-		-- a return of credits from before the change finds nothing.
 		cross join lateral (
-			select mod(hashtextextended(a.client_id, (a.policy_id::bigint << 32) + a.sub_window_us / 1000) & 9223372036854775807, a.sub_window_us) as phase_us,
-				c.turn is null and a.charge = 0 and a.next_want = 0 and a.need between 1 and a.max_requests - 1 as is_first
-			offset 0
+			select stint.phase_us(a.policy_id, a.client_id, a.sub_window_us) as phase_us offset 0
 		) s
-		cross join lateral (
-			select f.*
-			from stint.take_first(
-				t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us, a.resolution, a.need, a.want) f
-			where s.is_first
-			union all
-			select t.head_us, t.counts, t.changed, t.granted, t.granted_next, t.charged, t.remaining, t.sub_window, t.valid_us,
-				t.retry_us, t.reset_us
-			from stint.take(
-				c.head_us, c.sub_window_us, c.counts, t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us,
-				a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge, a.return_sub, a.return_first, a.return_second) t
-			where not s.is_first
-		) t
+		cross join lateral stint.take(
+			c.head_us, c.sub_window_us, c.counts, t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us,
+			a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge, a.return_sub, a.return_first, a.return_second) t
 	),
 	written as (
 		insert into stint.counter as c (

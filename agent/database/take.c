@@ -1,0 +1,153 @@
+/*
+ * take.c - the statements that ask for leases: a batch's parameters, as arrays in binary, and its grants.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "parameters.h"
+#include "private.h"
+#include "stint.h"
+
+/* No window lasts longer than 31 days, and no answer looks further than a few windows ahead. Far from overflow, too. */
+#define DURATION_MAX_US (INT64_C(366) * 86400 * 1000000)
+
+#define INT4_ARRAYS 8u /* of the longer call */
+
+static size_t take_size(const struct lease_request *requests, size_t count) {
+	size_t size = (INT4_ARRAYS + 2) * PGARRAY_HEAD_SIZE + count * (INT4_ARRAYS * PGARRAY_INT4_SIZE + PGARRAY_INT8_SIZE);
+	for (size_t i = 0; i < count; i++)
+		size += PGARRAY_TEXT_SIZE(requests[i].client_id_len);
+	return size;
+}
+
+static void add_int4_field(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count,
+                           size_t field) {
+	size_t start = array->length;
+	pgarray_begin(array, PGARRAY_INT4, count);
+	for (size_t i = 0; i < count; i++) {
+		int32_t value;
+		memcpy(&value, (const char *)&requests[i] + field, sizeof(value));
+		pgarray_put_int4(array, value);
+	}
+	parameters_add_array(p, array, start);
+}
+
+static void add_client_ids(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
+	size_t start = array->length;
+	pgarray_begin(array, PGARRAY_TEXT, count);
+	for (size_t i = 0; i < count; i++)
+		pgarray_put_text(array, requests[i].client_id, requests[i].client_id_len);
+	parameters_add_array(p, array, start);
+}
+
+static void add_return_sub_windows(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
+                                   size_t count) {
+	size_t start = array->length;
+	pgarray_begin(array, PGARRAY_INT8, count);
+	for (size_t i = 0; i < count; i++)
+		pgarray_put_int8(array, requests[i].return_sub_window);
+	parameters_add_array(p, array, start);
+}
+
+static bool read_grant(const struct pg_answer *answer, int row, struct lease_grant *grant) {
+	const int64_t credits = STINT_MAX_REQUESTS_MAX;
+	grant->answered = true;
+	return pg_answer_int4(answer, row, 1, credits, &grant->granted) &&
+	       pg_answer_int(answer, row, 2, 1, INT64_MAX, &grant->sub_window) &&
+	       pg_answer_int(answer, row, 3, 0, DURATION_MAX_US, &grant->valid_us) &&
+	       pg_answer_int4(answer, row, 4, credits, &grant->granted_next) &&
+	       pg_answer_int(answer, row, 5, 0, DURATION_MAX_US, &grant->starts_in_us) &&
+	       pg_answer_int(answer, row, 6, 0, DURATION_MAX_US, &grant->next_valid_us) &&
+	       pg_answer_int4(answer, row, 7, credits, &grant->remaining) &&
+	       pg_answer_int(answer, row, 8, -1, DURATION_MAX_US, &grant->retry_us) &&
+	       pg_answer_int(answer, row, 9, 0, DURATION_MAX_US, &grant->reset_us) &&
+	       pg_answer_int4(answer, row, 10, credits, &grant->max_requests) &&
+	       pg_answer_int4(answer, row, 11, credits, &grant->charged);
+}
+
+/* Rows come in any order, some may be missing, none may come twice. */
+static bool read_grants(const struct pg_answer *answer, struct lease_grant *grants, size_t count) {
+	for (int row = 0; row < pg_answer_rows(answer); row++) {
+		int64_t request;
+		if (!pg_answer_int(answer, row, 0, 1, (int64_t)count, &request) || grants[request - 1].answered ||
+		    !read_grant(answer, row, &grants[request - 1]))
+			return false;
+	}
+	return true;
+}
+
+static bool finish_take(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                        const struct pg_answer *answer) {
+	struct lease_grant *grants = NULL;
+	(void)db;
+	if (outcome == LEASE_DONE) {
+		grants = calloc(op->count + 1, sizeof(*grants));
+		if (!grants || !read_grants(answer, grants, op->count)) {
+			free(grants);
+			return false;
+		}
+	}
+	op->done.grants(op->context, outcome, grants, op->count);
+	free(grants);
+	return true;
+}
+
+#define GRANT_COLUMNS \
+	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, retry_us, reset_us, max_requests, charged"
+
+const struct call call_take = {
+	"stint.take_leases",
+	"select " GRANT_COLUMNS " from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[],"
+	" $7::int[], $8::int[], $9::bigint[], $10::int[], $11::int[])",
+	12, false, finish_take,
+};
+
+/* The shorter way, see the SQL. */
+const struct call call_take_first = {
+	"stint.take_first_leases",
+	"select " GRANT_COLUMNS " from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[])",
+	12, false, finish_take,
+};
+
+static bool are_all_first(const struct lease_request *requests, size_t count) {
+	for (size_t i = 0; i < count; i++)
+		if (!requests[i].first)
+			return false;
+	return count > 0;
+}
+
+static void add_needs(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
+	static const size_t fields[] = {
+		offsetof(struct lease_request, need), offsetof(struct lease_request, least), offsetof(struct lease_request, want)};
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		add_int4_field(p, array, requests, count, fields[i]);
+}
+
+/* What only a client that the agent knows can have. */
+static void add_debts(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
+	add_int4_field(p, array, requests, count, offsetof(struct lease_request, next_want));
+	add_int4_field(p, array, requests, count, offsetof(struct lease_request, charge));
+	add_return_sub_windows(p, array, requests, count);
+	add_int4_field(p, array, requests, count, offsetof(struct lease_request, return_first));
+	add_int4_field(p, array, requests, count, offsetof(struct lease_request, return_second));
+}
+
+void database_take(struct database *db, int live_hosts, const struct lease_request *requests, size_t count,
+                   database_grants *done, void *context) {
+	bool first = are_all_first(requests, count);
+	struct operation op = {.call = first ? &call_take_first : &call_take, .count = count, .done.grants = done, .context = context};
+	struct parameters p = {.pg.count = 0};
+	struct pgarray array;
+	if (!pgarray_new(&array, take_size(requests, count))) {
+		database_start(db, &op, NULL);
+		return;
+	}
+	parameters_add_number(&p, live_hosts);
+	add_int4_field(&p, &array, requests, count, offsetof(struct lease_request, policy_id));
+	add_client_ids(&p, &array, requests, count);
+	add_needs(&p, &array, requests, count);
+	if (!first)
+		add_debts(&p, &array, requests, count);
+	database_start(db, &op, &p.pg);
+	free(array.data);
+}

@@ -1,0 +1,20 @@
+-- The limit of one client: its policy's, or its own. One row, none for an unknown policy. Plain SQL, so that the planner puts it
+-- into the statements that grant; `offset 0` makes both lookups by key there, whatever the planner believes of the tables' sizes.
+
+create function stint.limit_of(policy_id int, client_id text) returns table (max_requests int, resolution int, sub_window_us bigint)
+language sql stable parallel safe
+as $$
+	select case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end,
+		case p.algorithm when 'fixed_window' then 0 else p.resolution end,
+		stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)
+	from (
+		select q.* from stint.policy q where q.policy_id = limit_of.policy_id offset 0
+	) p
+	left join lateral (
+		select q.* from stint.client_override q
+		where q.policy_id = limit_of.policy_id and q.client_id = limit_of.client_id collate "C" offset 0
+	) o on true
+$$;
+
+comment on function stint.limit_of(int, text) is 'The limit of a client as the arithmetic wants it: 0 if blocked, resolution 0 for fixed_window.';
+revoke execute on function stint.limit_of(int, text) from public;
