@@ -16,7 +16,8 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
-/* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. */
+/* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. (A virtual CPU that should tick, and is not let run, makes it
+ * more: README says so among what isn't covered.) */
 #define CLOCK_COARSE_LAG_NS (10 * NS_PER_MS)
 
 static inline uint64_t clock_read(clockid_t clock) {
