@@ -53,8 +53,12 @@ static int64_t horizon_ns(int64_t sub_ns) {
 	return min64(HORIZON_MAX_NS, max64(HORIZON_MIN_NS, sub_ns / 2));
 }
 
+/* Up to half as much again, which differs from host to host: a client's edges are the same on all, and asking at the same
+ * moment they would wait in line for its row. */
 static int64_t lead_ns(const struct core *core, int64_t sub_ns) {
-	return min64(sub_ns / 2, max64(LEAD_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns));
+	int64_t lead = max64(LEAD_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns);
+	int64_t spread = lead / 2 * (int64_t)(core->options.seed >> 56) / 256;
+	return min64(sub_ns / 2, lead + spread);
 }
 
 static bool is_live(const struct client *client, int bank, int64_t now_ns) {
@@ -215,13 +219,18 @@ static void return_to_memory(struct core *core, const struct client *client, int
 		core->counters.fallback_granted -= credits;
 }
 
+/* From when on it counts for nothing what was charged to the lease's sub-window. */
+static int64_t off_books_ns(struct core *core, const struct client *client, int bank) {
+	bool sliding = terms_now(core, policy_of(core, client))->runs > 0;
+	return client->lease[bank].deadline_ns + (sliding ? policy_of(core, client)->time_window_ms * NS_PER_MS : 0);
+}
+
 static void give_back(struct core *core, uint32_t index, int bank, uint32_t credits) {
 	const struct client *client = client_at(core, index);
 	int64_t sub_window = client->lease[bank].sub_window;
 	bool of_fallback = client->flags & fallback_flag(bank);
-	int64_t window_ns = policy_of(core, client)->time_window_ms * NS_PER_MS;
-	if (credits == 0 || sub_window == 0 || core->now_ns - client->lease[bank].deadline_ns > window_ns)
-		return; /* nothing, or off the books by now */
+	if (credits == 0 || sub_window == 0 || core->now_ns >= off_books_ns(core, client, bank))
+		return;
 	if (core->state == CORE_MEMORY || (of_fallback && core->state == CORE_FALLBACK))
 		return_to_memory(core, client, sub_window, credits);
 	else if (!of_fallback && core->state != CORE_FALLBACK)

@@ -34,6 +34,7 @@ struct told {
 struct fixture {
 	struct fake_table table;
 	struct core *core;
+	uint64_t seed;
 	int64_t now_ns;
 	int64_t end_ns; /* of the database's sub-window now */
 	struct lease_request asked[CORE_BATCH_MAX];
@@ -74,7 +75,7 @@ static inline struct core_policy policy_with(int32_t max_requests, int32_t fallb
 
 static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
 	static const struct core_io io = {on_take, on_verdict};
-	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = 1};
+	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = f->seed};
 	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0);
 	struct core_policy policy = policy_with(100, 20);
 	policy.policy_id = policy_id;
@@ -85,6 +86,7 @@ static inline int make(void **state) {
 	struct fixture *f = *state = calloc(1, sizeof *f);
 	assert_non_null(f);
 	f->now_ns = START_NS;
+	f->seed = 1;
 	f->end_ns = START_NS + 60 * MS;
 	fake_table_make(&f->table, 64, 7);
 	start_core(f, false, 9);

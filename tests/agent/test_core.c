@@ -236,6 +236,51 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		}
 }
 
+/* How long before an edge a host with this seed asks for the next lease, in ms. */
+static int64_t lead_ms_with(struct fixture *f, uint64_t seed, const char *client) {
+	core_free(f->core);
+	f->seed = seed;
+	start_core(f, false, 9);
+	core_database_up(f->core, f->now_ns, 2);
+	struct core_policy policy = policy_with(1000, 20);
+	policy.terms.sub_window_us = 1000000;
+	policy_changes(f, policy);
+	want(f, 1, client, 5);
+	struct lease_grant grant = grant_of(f, 1000, 0, 0);
+	grant.valid_us = grant.starts_in_us = 1000000;
+	answers(f, LEASE_DONE, &grant);
+	int64_t edge_ns = f->now_ns + 1000 * MS;
+	while (f->asked_count == 0 && f->now_ns < edge_ns) {
+		app(f, client, 1);
+		pass(f, 1 * MS);
+	}
+	assert_true(f->asked[0].next_want > 0);
+	grants(f, 0, 0, 0);
+	return (edge_ns - f->now_ns) / MS;
+}
+
+static void hosts_lease_ahead_at_different_moments(void **state) {
+	struct fixture *f = *state;
+	assert_int_equal(lead_ms_with(f, 1, "a"), 50);
+	assert_int_equal(lead_ms_with(f, UINT64_C(0x80) << 56, "b"), 62);
+	assert_int_equal(lead_ms_with(f, UINT64_MAX, "c"), 74);
+}
+
+static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.runs = 0;
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 90);
+	int64_t end_ns = f->end_ns;
+	while (f->now_ns < end_ns + 300 * MS) {
+		pass(f, 1 * MS);
+		expect_no_batch(f);
+	}
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
 static void an_idle_client_gets_no_next_lease_and_returns_what_it_has(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -517,6 +562,8 @@ int main(void) {
 		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
+		STEP(hosts_lease_ahead_at_different_moments),
+		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
 		STEP(a_denial_is_cached_until_the_next_edge),

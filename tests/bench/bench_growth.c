@@ -229,7 +229,7 @@ static uint64_t check_slowly(void *arg, int index) {
 }
 
 static int measure_resolution(const struct host *host, int resolution) {
-	struct stint_options limit = {.max_requests = 2 * LOADED_PER_S, .time_window_ms = 1000, .resolution = resolution};
+	struct stint_options limit = {.max_requests = 4 * LOADED_PER_S, .time_window_ms = 1000, .resolution = resolution};
 	struct stint_limiter *limiter;
 	struct stint *st;
 	char policy[32], what[96];

@@ -54,17 +54,23 @@ static bool check_redis(struct job *job, struct member *member, const char *id) 
 	return count > 0 && count <= STINT_MAX_REQUESTS_MAX;
 }
 
+/* Each process begins with a client of its own, so that they don't march through them in step. */
+static inline const char *id_of(const struct peers *peers, const struct member *member, int i) {
+	return ids[((member - peers->shared->member) * CLIENTS / PROCESSES_MAX + i) % CLIENTS];
+}
+
 static inline uint64_t work(struct job *job, struct member *member, bool check(struct job *, struct member *, const char *)) {
 	for (int i = 0; i < CLIENTS; i++)
-		member->bad += !check(job, member, ids[i]);
+		member->bad += !check(job, member, id_of(job->peers, member, i));
 	return CLIENTS;
 }
 
 static inline uint64_t work_timed(struct job *job, struct member *member, bool check(struct job *, struct member *, const char *)) {
 	for (int i = 0; i < CLIENTS; i++) {
+		const char *id = id_of(job->peers, member, i);
 		uint64_t before = monotonic_ns();
 
-		member->bad += !check(job, member, ids[i]);
+		member->bad += !check(job, member, id);
 		histogram_add(&member->ns, monotonic_ns() - before);
 	}
 	return CLIENTS;
