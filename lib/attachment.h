@@ -35,6 +35,7 @@ struct stint {
 /* Where the limiter's policy is. Never changes; replaced by a newer one. */
 struct binding {
 	const struct mapping *mapping;
+	const struct policy_entry *entry; /* the policy's, in the mapping */
 	uint32_t policy;
 	struct binding *older; /* other threads may be reading it until stint_limiter_free() */
 };

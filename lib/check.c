@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "decide.h"
 #include "error.h"
+#include "hot.h"
 
 struct check {
 	struct stint_limiter *limiter;
@@ -17,45 +18,28 @@ struct check {
 	uint32_t cost;
 };
 
-/* Whether the arguments can be meant; fills in the check field by field, since a copied struct costs (see decide.h). */
-DECIDE_HOT static inline int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
-	c->limiter = limiter;
-	c->id = id;
-	c->length = client_id_length(id);
-	c->cost = cost;
+static inline bool is_cost(uint32_t cost) {
+	return cost >= 1 && cost <= STINT_MAX_REQUESTS_MAX;
+}
+
+/* Whether the arguments can be meant. */
+static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
+	*c = (struct check){limiter, id, client_id_length(id), cost};
 	if (c->length == 0)
 		return error_set(STINT_ECLIENT, "client_id is NULL, empty, longer than %d bytes or not UTF-8",
 			STINT_CLIENT_ID_MAX);
-	if (cost < 1 || cost > STINT_MAX_REQUESTS_MAX)
+	if (!is_cost(cost))
 		return error_set(STINT_ERANGE, "cost is %u, must be 1 to %d", cost, STINT_MAX_REQUESTS_MAX);
 	return 0;
 }
 
 /* ---- The table ------------------------------------------------------------ */
 
-static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
-	struct channel *ch = attachment_find_channel(limiter->attachment);
-
-	if (ch)
-		channel_send_low(ch, limiter, id, length);
-}
-
-DECIDE_HOT static inline enum verdict decide_by_table(const struct check *c, const struct binding *binding, struct decision *d) {
-	enum verdict verdict;
-
-	if (!binding)
-		return VERDICT_NONE;
-	verdict = decide(binding->mapping, binding->policy, c->id, c->length, c->cost, d);
-	if (d->low)
-		tell_low(c->limiter, c->id, c->length);
-	return verdict;
-}
-
 static int64_t load_limit(const _Atomic int64_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
-DECIDE_HOT static inline void describe_allowed(const struct policy_entry *policy, const struct decision *d,
+HOT_PART static inline void describe_allowed(const struct policy_entry *policy, const struct decision *d,
 	struct stint_result *result) {
 	int64_t lease_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 
@@ -76,7 +60,7 @@ DECIDE_HOT static inline void describe_allowed(const struct policy_entry *policy
 	}
 }
 
-DECIDE_HOT static inline void describe_denied(const struct policy_entry *policy, const struct decision *d,
+HOT_PART static inline void describe_denied(const struct policy_entry *policy, const struct decision *d,
 	struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 	uint32_t beyond_ms = d->beyond & ~HINT_FALLBACK_BIT;
@@ -92,17 +76,56 @@ DECIDE_HOT static inline void describe_denied(const struct policy_entry *policy,
 	result->reset_after_ms = load_limit(fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
 }
 
-/* True when the table has the answer. */
-DECIDE_HOT static inline bool check_table(const struct check *c, struct stint_result *result) {
-	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
-	struct decision d;
-	enum verdict verdict = decide_by_table(c, binding, &d);
-
+/* What goes with a verdict. */
+HOT_PART static inline void describe(enum verdict verdict, const struct policy_entry *policy, const struct decision *d,
+	struct stint_result *result) {
 	if (verdict == VERDICT_ALLOWED)
-		describe_allowed(&binding->mapping->policies[binding->policy], &d, result);
-	else if (verdict == VERDICT_DENIED)
-		describe_denied(&binding->mapping->policies[binding->policy], &d, result);
-	return verdict != VERDICT_NONE;
+		describe_allowed(policy, d, result);
+	else
+		describe_denied(policy, d, result);
+}
+
+static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
+	struct channel *ch = attachment_find_channel(limiter->attachment);
+
+	if (ch)
+		channel_send_low(ch, limiter, id, length);
+}
+
+/* True when the table has a plain answer. Else nothing has happened: check again, closely. */
+HOT_PART static inline bool check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
+	struct stint_result *result) {
+	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
+	size_t length = client_id_length(id);
+	enum verdict verdict;
+	struct decision d;
+
+	if (!binding || length == 0 || !is_cost(cost))
+		return false;
+	verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, &d);
+	if (verdict == VERDICT_NONE)
+		return false;
+	describe(verdict, binding->entry, &d, result);
+	if (d.low)
+		tell_low(limiter, id, length);
+	return true;
+}
+
+/* True when the table has the answer. */
+static bool check_closely(const struct check *c, struct stint_result *result) {
+	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
+	enum verdict verdict;
+	struct decision d;
+
+	if (!binding)
+		return false;
+	verdict = decide_closely(binding->mapping, binding->policy, c->id, c->length, c->cost, &d);
+	if (verdict == VERDICT_NONE)
+		return false;
+	describe(verdict, binding->entry, &d, result);
+	if (d.low)
+		tell_low(c->limiter, c->id, c->length);
+	return true;
 }
 
 /* ---- Beyond the table ------------------------------------------------------ */
@@ -134,42 +157,35 @@ static int ask_agent(struct check c, struct stint_result *result) {
 
 /* ---- The public functions --------------------------------------------------- */
 
-bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
+static int check(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result) {
+	struct check c;
+	int error = make_check(&c, limiter, id, cost);
+
+	if (error)
+		return error;
+	return check_closely(&c, result) ? 0 : ask_agent(c, result);
+}
+
+static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 	struct stint_result result;
-	enum verdict verdict;
-	struct decision d;
 	struct check c;
 
-	if (make_check(&c, limiter, client_id, 1) != 0)
+	if (make_check(&c, limiter, id, 1) != 0)
 		return false;
-	verdict = decide_by_table(&c, atomic_load_explicit(&limiter->binding, memory_order_acquire), &d);
-	if (verdict != VERDICT_NONE)
-		return verdict == VERDICT_ALLOWED;
-	if (ask_agent(c, &result) != 0)
+	if (!check_closely(&c, &result) && ask_agent(c, &result) != 0)
 		decide_locally(c, &result);
 	return result.allowed;
 }
 
-int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result) {
-	struct check c;
-	int error = make_check(&c, limiter, client_id, cost);
-
-	if (error)
-		return error;
-	if (check_table(&c, result))
-		return 0;
-	return ask_agent(c, result);
-}
-
-int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result,
+static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result,
 	stint_callback *callback, void *arg) {
 	struct channel *ch;
 	struct check c;
-	int status = make_check(&c, limiter, client_id, cost);
+	int status = make_check(&c, limiter, id, cost);
 
 	if (status)
 		return status;
-	if (check_table(&c, result))
+	if (check_closely(&c, result))
 		return 1;
 	ch = attachment_channel(limiter->attachment);
 	if (!ch)
@@ -179,4 +195,19 @@ int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint
 		return status;
 	decide_locally(c, result);
 	return 1;
+}
+
+HOT bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
+	struct stint_result result;
+
+	return check_plainly(limiter, client_id, 1, &result) ? result.allowed : is_allowed(limiter, client_id);
+}
+
+HOT int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result) {
+	return check_plainly(limiter, client_id, cost, result) ? 0 : check(limiter, client_id, cost, result);
+}
+
+HOT int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result,
+	stint_callback *callback, void *arg) {
+	return check_plainly(limiter, client_id, cost, result) ? 1 : check_async(limiter, client_id, cost, result, callback, arg);
 }

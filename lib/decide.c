@@ -62,10 +62,13 @@ static struct slot *find_in_bucket(const struct mapping *m, uint32_t bucket, uin
 	return NULL;
 }
 
-struct slot *decide_find(const struct mapping *m, const struct place *place) {
+/* All the lines that may be needed are asked for at once: two trips to memory, and not one for each. */
+struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *place) {
 	struct slot *second_home = &m->slots[place->home[1]];
 	struct slot *slot;
 
+	__builtin_prefetch(&m->tags[place_bucket(place, 0)]);
+	__builtin_prefetch(&m->tags[place_bucket(place, 1)]);
 	if (DECIDE_LOAD(second_home->key) == place->key)
 		return second_home;
 	slot = find_in_bucket(m, place_bucket(place, 0), place_tag(place), place->key);
@@ -102,17 +105,19 @@ void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost)
  * in between, and the credit's sub-window may be over.
  */
 static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
-	for (int tries = 0; tries < CAS_TRIES; tries++) {
-		uint64_t word = DECIDE_LOAD(slot->word[which]), taken_from = word;
-		uint64_t deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+	struct lease_seen lease = {.word = &slot->word[which]};
 
-		if (word_credits(word) < cost || !lease_is_open(slot, which, deadline_ns, d->now_ns) ||
+	for (int tries = 0; tries < CAS_TRIES; tries++) {
+		uint64_t expected = lease.found = DECIDE_LOAD(*lease.word);
+
+		lease.deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+		if (word_credits(lease.found) < cost || !lease_is_open(slot, which, lease.deadline_ns, d->now_ns) ||
 			DECIDE_LOAD(slot->key) != key)
 			return false;
-		if (!atomic_compare_exchange_strong_explicit(&slot->word[which], &word, word - cost,
+		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
 				memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		return decide_is_in_time(slot, which, taken_from, deadline_ns, cost, d);
+		return decide_is_in_time(slot, &lease, cost, d);
 	}
 	return false;
 }
@@ -124,8 +129,15 @@ static bool is_denied(const struct slot *slot, uint64_t key, uint32_t cost, stru
 		clock_is_before(d->now_ns, d->until_ns);
 }
 
-enum verdict decide_on_slot(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
+	struct decision *d) {
+	uint64_t key;
+	struct slot *slot = decide_find(m, policy, id, length, &key);
+
 	*d = (struct decision){0};
+	if (!slot)
+		return VERDICT_NONE;
+	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
 	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
 		return VERDICT_ALLOWED;

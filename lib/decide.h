@@ -6,8 +6,8 @@
  * gives a wrong verdict or a miss, nothing worse.
  *
  * Here is the way that nearly every check of an active client takes: the client
- * is at its home, a lease is open and holds enough, nobody interferes. All
- * else - and every case again from the start - is decide.c's. This part is inline
+ * is at its home, a lease is open and holds enough, nobody interferes; or it is denied, for
+ * a while yet. All else - and every case again from the start - is decide.c's. This part is inline,
  * so that what it finds out stays in registers: a decision that is copied as a
  * struct right after it was stored costs more than the compare-and-swap.
  */
@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "hash.h"
+#include "hot.h"
 #include "mapping.h"
 
 enum verdict {
@@ -45,18 +46,16 @@ struct decision {
  */
 extern _Atomic uint64_t decide_seen_ns;
 
+/* May `id`, of `length` bytes, go on under the policy with this index, at this cost? Whatever the case is. */
+enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
+	struct decision *);
+
 /* The slot of a client that is not at its first home; NULL. */
-struct slot *decide_find(const struct mapping *, const struct place *);
+struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
 
 /* Credits that were taken too late go back into the lease that they came from, if that still stands: nobody can
  * spend them any more, but the agent can return them. */
 void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
-
-/* The whole decision on a slot. */
-enum verdict decide_on_slot(struct slot *, uint64_t key, uint32_t cost, struct decision *);
-
-/* The way of a warm check is one function to the compiler; what goes to the other ways is a copy, see `slow`. */
-#define DECIDE_HOT __attribute__((always_inline))
 
 #define DECIDE_LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
 
@@ -72,44 +71,59 @@ static inline void decide_mark_referenced(struct slot *slot) {
 		atomic_store_explicit(&slot->referenced, 1, memory_order_relaxed);
 }
 
-/* The CAS has taken the credits from `word`: were they good until now? If so, says what goes with them. */
-static inline bool decide_is_in_time(struct slot *slot, int which, uint64_t word, uint64_t deadline_ns, uint32_t cost,
-	struct decision *d) {
+/* A lease of a slot, as it was found. */
+struct lease_seen {
+	_Atomic uint64_t *word;
+	uint64_t found; /* in it */
+	uint64_t deadline_ns;
+};
+
+/* The CAS has taken the credits: were they good until now? If so, says what goes with them. */
+static inline bool decide_is_in_time(const struct slot *slot, const struct lease_seen *lease, uint32_t cost, struct decision *d) {
 	unsigned mark = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
+	uint32_t had = word_credits(lease->found);
 
 	decide_look_at_clock(d);
-	if (!clock_is_before(d->now_ns, deadline_ns)) {
-		decide_put_back(&slot->word[which], word, cost);
+	if (!clock_is_before(d->now_ns, lease->deadline_ns)) {
+		decide_put_back(lease->word, lease->found, cost);
 		return false;
 	}
-	d->until_ns = deadline_ns;
-	d->left = word_credits(word) - cost;
-	d->low = d->left >> (mark & 31) == 0 && word_credits(word) >> (mark & 31) != 0 && mark - 1 < 31;
-	d->fallback = (word & WORD_FALLBACK_BIT) != 0;
+	d->until_ns = lease->deadline_ns;
+	d->left = had - cost;
+	d->low = d->left >> (mark & 31) == 0 && had >> (mark & 31) != 0 && mark - 1 < 31;
+	d->fallback = (lease->found & WORD_FALLBACK_BIT) != 0;
 	d->beyond = (DECIDE_LOAD(slot->denial) & DENIAL_COST_MASK) != 0 ? 0 : DECIDE_LOAD(slot->hint); /* of a denial: a time */
 	return true;
 }
 
 /*
- * Takes from one lease if that is plainly open: no other process is at the same word,
- * no edge is near. False: it was not, or the credits came too late; decide_on_slot() looks again.
+ * Whether one of the leases is plainly open: it holds enough, no edge is near.
  *
  * decide_seen_ns may be old. That can't start a lease too early, and whether one is
  * over is asked after the CAS.
  */
-DECIDE_HOT static inline bool decide_take_plainly(struct slot *slot, int which, uint64_t key, uint32_t cost,
-	struct decision *d) {
-	uint64_t word = DECIDE_LOAD(slot->word[which]), taken_from = word;
-	uint64_t deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint32_t cost, struct lease_seen *lease) {
 	uint64_t seen_ns = atomic_load_explicit(&decide_seen_ns, memory_order_relaxed);
 
-	if (word_credits(word) < cost || deadline_ns <= seen_ns + CLOCK_COARSE_LAG_NS || DECIDE_LOAD(slot->key) != key)
+	lease->word = &slot->word[which];
+	lease->found = DECIDE_LOAD(*lease->word);
+	lease->deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+	return word_credits(lease->found) >= cost && lease->deadline_ns > seen_ns + CLOCK_COARSE_LAG_NS &&
+		(lease->deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) || seen_ns >= DECIDE_LOAD(slot->later_start_ns));
+}
+
+/* Takes from a lease that is plainly open, if no other process is at the same word. False: there is none, or another process
+ * was faster, or the credits came too late. */
+HOT_PART static inline bool decide_take_plainly(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+	struct lease_seen lease;
+	uint64_t expected;
+
+	if ((!decide_sees_open(slot, 0, cost, &lease) && !decide_sees_open(slot, 1, cost, &lease)) || DECIDE_LOAD(slot->key) != key)
 		return false;
-	if (deadline_ns > DECIDE_LOAD(slot->deadline_ns[!which]) && seen_ns < DECIDE_LOAD(slot->later_start_ns))
-		return false;
-	return atomic_compare_exchange_strong_explicit(&slot->word[which], &word, word - cost, memory_order_acq_rel,
+	expected = lease.found;
+	return atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost, memory_order_acq_rel,
 			memory_order_relaxed) &&
-		decide_is_in_time(slot, which, taken_from, deadline_ns, cost, d);
+		decide_is_in_time(slot, &lease, cost, d);
 }
 
 /* What goes with a denial; false when it isn't the client's any more: the agent changes the key before the denial. */
@@ -136,37 +150,31 @@ static inline bool decide_is_plainly_denied(const struct slot *slot, uint64_t ke
 	return decide_describe_denial(slot, denial, key, d) && d->until_ns > d->now_ns + CLOCK_COARSE_LAG_NS;
 }
 
-/* A line of the table that may be needed. All are asked for at once: a client that no cache holds costs one trip to memory, not
- * one for the tags and then one for the slot. */
-static inline void decide_prefetch(const struct mapping *m, const struct place *place) {
-	for (int i = 0; i < 2; i++) {
-		__builtin_prefetch(&m->slots[place->home[i]]);
-		__builtin_prefetch(&m->tags[place_bucket(place, i)]);
-	}
-}
-
-/* May `id`, of `length` bytes, go on under the policy with this index, at this cost? */
-DECIDE_HOT static inline enum verdict decide(const struct mapping *m, uint32_t policy, const char *id, size_t length,
-	uint32_t cost, struct decision *d) {
+/* The client's slot, and in *key what shows that it is; NULL: it has none, or the table is not in use any more. */
+HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_t policy, const char *id, size_t length,
+	uint64_t *key) {
 	struct place place = place_of(m->secret, m->bucket_count, policy, id, length);
 	struct slot *slot = &m->slots[place.home[0]];
-	struct decision slow;
-	enum verdict verdict;
+
+	*key = place.key;
+	if (DECIDE_LOAD(slot->key) != place.key)
+		slot = decide_find_elsewhere(m, &(struct place){{place.home[0], place.home[1]}, place.low, place.key});
+	return mapping_is_retired(m) ? NULL : slot;
+}
+
+/* The same for the plain cases; VERDICT_NONE: look closely. */
+HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint32_t policy, const char *id, size_t length,
+	uint32_t cost, struct decision *d) {
+	uint64_t key;
+	struct slot *slot = decide_find(m, policy, id, length, &key);
 
 	d->low = false;
-	decide_prefetch(m, &place);
-	if (DECIDE_LOAD(slot->key) != place.key)
-		slot = decide_find(m, &(struct place){{place.home[0], place.home[1]}, place.low, place.key});
-	if (!slot || mapping_is_retired(m))
+	if (!slot)
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
-	if (decide_take_plainly(slot, 0, place.key, cost, d) || decide_take_plainly(slot, 1, place.key, cost, d))
+	if (decide_take_plainly(slot, key, cost, d))
 		return VERDICT_ALLOWED;
-	if (decide_is_plainly_denied(slot, place.key, cost, d))
-		return VERDICT_DENIED;
-	verdict = decide_on_slot(slot, place.key, cost, &slow);
-	*d = slow;
-	return verdict;
+	return decide_is_plainly_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "hot.h"
 #include "layout.h"
 
 /* The two slots that a client prefers, one in each of its buckets; it may be in any other slot of these. */
@@ -35,9 +36,24 @@ static inline uint32_t place_scale(uint32_t random, uint32_t n) {
 	return (uint32_t)((uint64_t)random * n >> 32);
 }
 
+#define SHORT_ID_MAX 16u
+
+/* XXH3 has ways of its own for short input. Where only these are left, they are a leaf function of a few dozen instructions;
+ * among the long ones they would come with their frame. */
+__attribute__((flatten, noinline, unused)) HOT static XXH128_hash_t hash_short_id(const char *id, size_t length,
+	const uint8_t secret[static SECRET_SIZE]) {
+	if (length > SHORT_ID_MAX)
+		__builtin_unreachable();
+	return XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
+}
+
+static inline XXH128_hash_t hash_id(const char *id, size_t length, const uint8_t secret[static SECRET_SIZE]) {
+	return length <= SHORT_ID_MAX ? hash_short_id(id, length, secret) : XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
+}
+
 static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count, uint32_t policy_index,
                                     const char *id, size_t id_len) {
-	XXH128_hash_t h = XXH3_128bits_withSecret(id, id_len, secret, SECRET_SIZE);
+	XXH128_hash_t h = hash_id(id, id_len, secret);
 	/* A policy is another seed: the odd constant spreads the index over all bits (2^64 over the golden ratio). */
 	uint64_t policy = (policy_index + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
 	uint64_t low = h.low64 ^ policy;

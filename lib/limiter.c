@@ -151,7 +151,8 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
 	fresh = malloc(sizeof(*fresh));
 	if (!fresh)
 		return false;
-	*fresh = (struct binding){.mapping = mapping, .policy = policy, .older = present};
+	*fresh = (struct binding){
+		.mapping = mapping, .entry = &mapping->policies[policy], .policy = policy, .older = present};
 	atomic_store(&limiter->binding, fresh);
 	return true;
 }
@@ -163,9 +164,8 @@ static void find_fallback(struct stint_limiter *limiter, int64_t *max_requests, 
 	*max_requests = limiter->fallback_max_requests;
 	*time_window_ms = limiter->fallback_time_window_ms;
 	if (binding) {
-		const struct policy_entry *policy = &binding->mapping->policies[binding->policy];
-		int64_t max = atomic_load(&policy->fallback_max_requests);
-		int64_t window = atomic_load(&policy->fallback_time_window_ms);
+		int64_t max = atomic_load(&binding->entry->fallback_max_requests);
+		int64_t window = atomic_load(&binding->entry->fallback_time_window_ms);
 
 		if (max >= 1 && max <= STINT_FALLBACK_REQUESTS_MAX && window >= STINT_TIME_WINDOW_MS_MIN &&
 			window <= STINT_TIME_WINDOW_MS_MAX) {

@@ -243,5 +243,6 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 }
 
 const struct call *const database_calls[] = {
-	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_heartbeat, &call_expire, &call_fallback, &call_stop, NULL,
+	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_heartbeat, &call_expire,
+	&call_fallback, &call_stop, NULL,
 };

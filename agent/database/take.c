@@ -93,7 +93,8 @@ static bool finish_take(struct database *db, const struct operation *op, enum le
 }
 
 #define GRANT_COLUMNS \
-	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, retry_us, reset_us, max_requests, charged"
+	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, " \
+	"retry_us, reset_us, max_requests, charged"
 
 const struct call call_take = {
 	"stint.take_leases",

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "decide.h"
+#include "decision.h"
 #include "fake_agent.h"
 #include "unit.h"
 

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client_id.h"
@@ -169,6 +170,31 @@ static void bounds_ids(void **state) {
 	assert_int_equal(client_id_length(id), 0);
 }
 
+/* Ids are looked at by whole vectors: whatever is before and behind them must neither count nor be missed. */
+static void finds_the_end_anywhere(void **state) {
+	long page = sysconf(_SC_PAGESIZE);
+	char *pages = mmap(NULL, (size_t)page * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *border = pages + page;
+
+	(void)state;
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	assert_int_equal(mprotect(border, (size_t)page, PROT_NONE), 0);
+	for (size_t length = 1; length <= 256; length++)
+		for (size_t behind = 0; behind < 40; behind += 1 + length / 64) {
+			char *id = border - behind - length - 1;
+
+			memset(border - 400, '\xff', 400); /* neither an end nor text */
+			memset(id, 'i', length);
+			id[length] = '\0';
+			assert_int_equal(client_id_length(id), length <= 255 ? length : 0);
+			id[length - 1] = '\xff';
+			assert_int_equal(client_id_length(id), 0);
+		}
+	memset(border - 256, 'i', 256); /* no end before the border: 256 bytes are enough to say so */
+	assert_int_equal(client_id_length(border - 256), 0);
+	munmap(pages, (size_t)page * 2);
+}
+
 static void checks_refuse_bad_arguments(void **state) {
 	struct stint_limiter *limiter;
 	struct stint_result result;
@@ -213,6 +239,7 @@ int main(void) {
 		cmocka_unit_test(refuses_paths),
 		cmocka_unit_test(knows_utf8),
 		cmocka_unit_test(bounds_ids),
+		cmocka_unit_test(finds_the_end_anywhere),
 		cmocka_unit_test(checks_refuse_bad_arguments),
 		cmocka_unit_test(errors_are_told),
 	};

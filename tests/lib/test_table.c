@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "decide.h"
+#include "decision.h"
 #include "fake_agent.h"
 #include "mapping.h"
 #include "unit.h"

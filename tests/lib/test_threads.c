@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "decide.h"
+#include "decision.h"
 #include "fake_agent.h"
 #include "unit.h"
 
