@@ -22,8 +22,8 @@
 #define BACKLOG 1024
 #define NO_CONNECTION UINT32_MAX
 
-/* Messages taken from one peer before the others get their turn. */
-#define MESSAGES_PER_TURN 64
+/* Messages taken from one peer before the others get their turn; by one system call, also when there is only one. */
+#define MESSAGES_PER_TURN 32
 
 /* Out of descriptors: pause accepting instead of spinning on the listener. */
 static const struct timeval accept_pause = {.tv_usec = 100000};
@@ -45,6 +45,22 @@ struct connection {
 	bool greeted;
 };
 
+/* What an app may send. */
+union message {
+	struct wire_head head;
+	struct wire_hello hello;
+	struct wire_declare declare;
+	struct wire_want want;
+	struct wire_low low;
+	char bytes[WIRE_MESSAGE_MAX];
+};
+
+struct inbox {
+	union message messages[MESSAGES_PER_TURN];
+	struct iovec parts[MESSAGES_PER_TURN];
+	struct mmsghdr headers[MESSAGES_PER_TURN];
+};
+
 struct server {
 	struct event_base *base;
 	struct server_options options;
@@ -58,6 +74,7 @@ struct server {
 	size_t count;
 	struct sockaddr_un address;
 	int fd;
+	struct inbox inbox; /* of whose turn it is */
 };
 
 /* ---- Connections ------------------------------------------------------------ */
@@ -227,15 +244,6 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 	}
 }
 
-union message {
-	struct wire_head head;
-	struct wire_hello hello;
-	struct wire_declare declare;
-	struct wire_want want;
-	struct wire_low low;
-	char bytes[WIRE_MESSAGE_MAX];
-};
-
 static size_t fixed_size(uint16_t type) {
 	switch (type) {
 	case WIRE_HELLO: return sizeof(struct wire_hello);
@@ -282,22 +290,31 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 	}
 }
 
+static void inbox_init(struct inbox *inbox) {
+	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
+		inbox->parts[i] = (struct iovec){.iov_base = &inbox->messages[i], .iov_len = sizeof inbox->messages[i]};
+		inbox->headers[i].msg_hdr = (struct msghdr){.msg_iov = &inbox->parts[i], .msg_iovlen = 1};
+	}
+}
+
+static void take_in(struct connection *c, const union message *message, size_t size) {
+	if (size == 0)
+		hang_up(c, NULL);
+	else if (size > sizeof *message)
+		hang_up(c, "it sent an oversized message");
+	else
+		dispatch(c, message, size);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *context) {
 	struct connection *c = context;
-	union message message;
-	(void)fd;
+	struct inbox *inbox = &c->server->inbox;
+	int count = recvmmsg(fd, inbox->headers, MESSAGES_PER_TURN, MSG_DONTWAIT | MSG_TRUNC, NULL);
 	(void)what;
-	for (int n = 0; n < MESSAGES_PER_TURN && c->fd >= 0; n++) {
-		ssize_t got = recv(c->fd, &message, sizeof message, MSG_DONTWAIT | MSG_TRUNC);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (got <= 0)
-			hang_up(c, NULL);
-		else if ((size_t)got > sizeof message)
-			hang_up(c, "it sent an oversized message");
-		else
-			dispatch(c, &message, (size_t)got);
-	}
+	if (count < 0 && errno != EAGAIN && errno != EINTR)
+		hang_up(c, NULL);
+	for (int i = 0; i < count && c->fd >= 0; i++)
+		take_in(c, &inbox->messages[i], inbox->headers[i].msg_len);
 }
 
 /* ---- Listening --------------------------------------------------------------- */
@@ -398,6 +415,7 @@ int server_new(struct server **out, struct event_base *base, const struct server
 	server->context = context;
 	server->free_head = NO_CONNECTION;
 	server->fd = -1;
+	inbox_init(&server->inbox);
 	if (start_listening(server, error) != 0)
 		goto fail;
 	server->listener = event_new(base, server->fd, EV_READ | EV_PERSIST, on_connection, server);

@@ -259,6 +259,8 @@ void channel_receive(struct channel *ch) {
 		packet_close(&packet);
 		if (error)
 			refuse_connection(ch, error);
+		if (ch->under_way_count == 0)
+			break; /* one who waits alone has the answer: no system call just to see that there is no other */
 	}
 	under_way_send_leftovers(ch);
 }

@@ -58,6 +58,7 @@ struct channel {
 
 	uint32_t last_serial;
 	struct request_chain under_way[REQUEST_CHAINS];
+	uint32_t under_way_count;
 	struct request_queue unsent;
 	struct limiter_list declaring; /* those whose DECLARE the present connection has not answered yet */
 	struct waiter_queue waiters;
@@ -92,7 +93,7 @@ void channel_withdraw(struct channel *, struct request *);
 /* A request's time is up: withdraws it, and notices when the agent says nothing at all any more. */
 void channel_give_up(struct channel *, struct request *);
 
-/* Takes in what has arrived and sends what was left over. Never waits. */
+/* Takes in what has arrived, until nobody waits for more, and sends what was left over. Never waits. */
 void channel_receive(struct channel *);
 
 /* The calling thread's detail for a request that ended with an error. */

@@ -38,6 +38,7 @@ void under_way_remove(struct channel *ch, struct request *r) {
 		return;
 	set_unsent(ch, r, false);
 	LIST_REMOVE(r, same_hash);
+	ch->under_way_count--;
 	r->step = REQUEST_FINISHED;
 }
 
@@ -108,6 +109,7 @@ void under_way_advance(struct channel *ch, struct request *r) {
 
 void under_way_add(struct channel *ch, struct request *r) {
 	LIST_INSERT_HEAD(chain_of(ch, r->serial), r, same_hash);
+	ch->under_way_count++;
 	r->unsent = false;
 	under_way_advance(ch, r);
 }
