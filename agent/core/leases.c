@@ -417,29 +417,51 @@ static void end_period(struct core *core, struct client *client, int64_t now_ns)
 	lease_begin_period(core, client);
 }
 
+/* True when there was one. */
+static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
+	const struct client *client = client_at(core, index);
+	bool had_ended = false;
+	for (int bank = 0; bank < 2; bank++) {
+		if (client->lease[bank].deadline_ns == 0 || is_live(client, bank, now_ns))
+			continue;
+		lease_settle(core, index, bank, true);
+		had_ended = true;
+	}
+	return had_ended;
+}
+
+static void lease_next(struct core *core, uint32_t index) {
+	struct op *op = op_for(core, index);
+	if (!op)
+		return;
+	op->wants_next = true;
+	op_make_urgent(core, op);
+}
+
+/* A horizon has passed since the last look: who has used nothing keeps nothing. */
+static void look_at_use(struct core *core, uint32_t index, int64_t now_ns) {
+	struct client *client = client_at(core, index);
+	if (table_was_referenced(core->table, client->slot)) {
+		client->idle = 0;
+	} else if (lease_unspent(core, client) > 0) {
+		lease_settle(core, index, 0, true);
+		lease_settle(core, index, 1, true);
+	}
+	end_period(core, client, now_ns);
+}
+
+/* At an edge, or when it is time to lease ahead of one, nobody is looked at: since the look before that, a client of a few
+ * checks a second has mostly done nothing. */
 void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	if (!(client->flags & CLIENT_TIMED) || client->slot == TABLE_NO_SLOT)
 		return;
 	client->flags &= (uint8_t)~CLIENT_TIMED;
-	for (int bank = 0; bank < 2; bank++)
-		if (!is_live(client, bank, now_ns))
-			lease_settle(core, index, bank, true);
-	bool used = table_was_referenced(core->table, client->slot);
-	if (used)
-		client->idle = 0;
-	int bank = current_bank(core, client, now_ns);
-	if (should_lease_next(core, client, bank, now_ns)) {
-		struct op *op = op_for(core, index);
-		if (op) {
-			op->wants_next = true;
-			op_make_urgent(core, op);
-		}
-	} else if (!used && lease_unspent(core, client) > 0) {
-		lease_settle(core, index, 0, true);
-		lease_settle(core, index, 1, true);
-	}
-	end_period(core, client, now_ns);
+	bool is_edge = settle_ended(core, index, now_ns);
+	if (should_lease_next(core, client, current_bank(core, client, now_ns), now_ns))
+		lease_next(core, index);
+	else if (!is_edge)
+		look_at_use(core, index, now_ns);
 	plan_timer(core, index, now_ns);
 }
 

@@ -23,7 +23,8 @@ static void sweep_client(struct core *core, uint32_t index) {
 	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
 	if (table_repair(core->table, client->slot, &place, client->policy))
 		core->counters.repaired++;
-	if (table_was_referenced(core->table, client->slot) || client->op != NO_OP)
+	/* One with a timer is looked at then: what the table says of it must not be forgotten here. */
+	if (client->op != NO_OP || client->flags & CLIENT_TIMED || table_was_referenced(core->table, client->slot))
 		client->idle = 0;
 	else if (client->idle < IDLE_SWEEPS)
 		client->idle++;

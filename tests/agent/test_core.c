@@ -236,6 +236,51 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		}
 }
 
+/* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but for those of the
+ * first sub-window, when it gets to know the client. */
+static unsigned requests_of_a_slow_client(struct fixture *f, int64_t sub_ms) {
+	const unsigned edges = 5;
+	unsigned requests = 0, asked = 0;
+	struct core_policy policy = policy_with(1000000, 20);
+	policy.terms.sub_window_us = sub_ms * 1000;
+	policy_changes(f, policy);
+	int64_t start_ns = f->now_ns, last_ns = start_ns + edges * sub_ms * MS;
+	want(f, 1, "a", 1);
+	while (f->now_ns < last_ns - 10 * MS) {
+		int64_t number = (f->now_ns - start_ns) / (sub_ms * MS);
+		f->end_ns = start_ns + (number + 1) * sub_ms * MS;
+		if (f->asked_count > 0) {
+			struct lease_grant grant = grant_of(f, f->asked[0].want, f->asked[0].next_want, 900000);
+			grant.sub_window = TOKEN + number * sub_ms * 1000;
+			grant.next_valid_us = grant.valid_us + sub_ms * 1000;
+			requests += number > 0;
+			answers(f, LEASE_DONE, &grant);
+		}
+		if ((f->now_ns - start_ns) % (200 * MS) == 100 * MS) {
+			struct app_decision d = app(f, "a", 1);
+			if (d.verdict == APP_ASKS)
+				want(f, 2, "a", 1);
+			asked += d.verdict == APP_ASKS;
+			assert_true(asked <= 2); /* in the beginning, and at no edge */
+			if (d.low)
+				low(f, "a");
+		}
+		f->now_ns += 10 * MS;
+		core_advance(f->core, f->now_ns);
+	}
+	return requests / (edges - 1);
+}
+
+/* A lease ahead, what the one before it left, and hardly ever more in between. */
+static void a_slow_client_keeps_its_lease_over_the_edge(void **state) {
+	assert_in_range(requests_of_a_slow_client(*state, 6000), 1, 3);
+}
+
+/* Here its rate is seen by periods of 5 s, and a lease ahead is for one of them. */
+static void a_slow_client_keeps_its_lease_in_a_long_sub_window(void **state) {
+	assert_in_range(requests_of_a_slow_client(*state, 30000), 1, 12);
+}
+
 /* How long before an edge a host with this seed asks for the next lease, in ms. */
 static int64_t lead_ms_with(struct fixture *f, uint64_t seed, const char *client) {
 	core_free(f->core);
@@ -562,6 +607,8 @@ int main(void) {
 		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
+		STEP(a_slow_client_keeps_its_lease_over_the_edge),
+		STEP(a_slow_client_keeps_its_lease_in_a_long_sub_window),
 		STEP(hosts_lease_ahead_at_different_moments),
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
