@@ -45,12 +45,24 @@ static int64_t longest_owed_us(const struct core *core) {
 	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
 }
 
+/* Records lie in the order in which clients came, not in that of the slots: without asking for them ahead, each costs two
+ * waits for the memory. Inline, since a compiler leaves out a call that has no effect in the language's eyes. */
+__attribute__((always_inline)) static inline void fetch_ahead(struct core *core, uint32_t slot) {
+	const struct table *table = core->table;
+	uint32_t far = table->owner[(slot + 16) % table->slot_count], near = table->owner[(slot + 8) % table->slot_count];
+	if (far < core->pool.high)
+		__builtin_prefetch(client_at(core, far));
+	if (near < core->pool.high)
+		__builtin_prefetch(client_at(core, near)->id);
+}
+
 void sweep_step(struct core *core, int64_t now_ns) {
 	int64_t steps = core->options.idle_timeout_ns / IDLE_SWEEPS / SWEEP_STEP_NS;
 	uint32_t slots = core->table->slot_count / (uint32_t)(steps > 0 ? steps : 1) + 1;
 	for (uint32_t i = 0; i < slots && core->table->used > 0; i++) {
 		core->sweep_slot = (core->sweep_slot + 1) % core->table->slot_count;
 		uint32_t owner = core->table->owner[core->sweep_slot];
+		fetch_ahead(core, core->sweep_slot);
 		if (is_orphan(owner))
 			sweep_orphan(core, core->sweep_slot);
 		else if (owner != TABLE_NO_OWNER)
