@@ -13,7 +13,16 @@
 #include "hot.h"
 #include "stint.h"
 
-#if defined(__SSE2__) && !defined(__SANITIZE_ADDRESS__)
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define BYTE_BY_BYTE
+#endif
+#endif
+#if !defined(__SSE2__) || defined(__SANITIZE_ADDRESS__)
+#define BYTE_BY_BYTE
+#endif
+
+#ifndef BYTE_BY_BYTE
 #include <emmintrin.h>
 
 /*
