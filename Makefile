@@ -208,6 +208,7 @@ SUPPORT := \
 	tests/support/oracle.c \
 	tests/support/peer.c \
 	tests/support/process.c \
+	tests/support/proof.c \
 	tests/support/scene.c \
 	tests/support/stage.c \
 	tests/support/tap.c
@@ -303,8 +304,11 @@ $(BUILD)/%.o: $(BUILD)/%.c
 
 # ---- Tests -------------------------------------------------------------------
 
+# Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
+KINDS := lint unit asan tsan valgrind sql cli system systemd
+
 check: deps
-	@+MAKE='$(MAKE)' tests/run lint unit asan tsan valgrind sql cli system systemd
+	@+MAKE='$(MAKE)' tests/run $(KINDS)
 
 demo: deps
 	@$(MAKE) --no-print-directory run-demo
@@ -342,7 +346,7 @@ check-sql: $(BUILD)/tests/sql/twin
 check-cli check-system check-systemd: check-%: all $(programs) $(system)
 	@tests/$*/run
 
-include tests/bench/bench.mk
+include $(sort $(wildcard tests/*/*.mk))
 
 # ---- The machine -------------------------------------------------------------
 
