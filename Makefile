@@ -94,6 +94,7 @@ AGENT := \
 	agent/core/leases.c \
 	agent/core/op.c \
 	agent/core/place.c \
+	agent/core/promotion.c \
 	agent/core/store_memory.c \
 	agent/core/sweep.c \
 	agent/core/table.c \
@@ -156,6 +157,7 @@ MIGRATIONS := \
 	sql/001_limiter/45_policy_history.sql \
 	sql/001_limiter/46_policy_limit.sql \
 	sql/001_limiter/47_client_limit.sql \
+	sql/001_limiter/48_promotion.sql \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \
@@ -172,6 +174,7 @@ AGENT_TESTS := \
 	tests/agent/test_config.c \
 	tests/agent/test_core.c \
 	tests/agent/test_core_fallback.c \
+	tests/agent/test_core_promotion.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_grant.c \

@@ -91,6 +91,22 @@ static void report_fallback(struct agent *agent, int64_t since_ns) {
 	                         on_reported, agent);
 }
 
+/* An agent that has just been started doesn't know whose grants are in the table; it matters only shortly after a promotion. */
+static void note_timeline(struct agent *agent) {
+	struct link *link = &agent->link;
+	const struct database_hello *hello = &link->hello;
+	int64_t now_ns = agent_now_ns(), age_us = hello->timeline_age_us;
+	bool is_other = link->timeline[0] && strcmp(link->timeline, hello->timeline) != 0;
+	bool is_recent = age_us >= 0 && age_us < CORE_HOLD_MAX_NS / 1000;
+	if (is_other || (!link->timeline[0] && is_recent)) {
+		core_database_promoted(agent->core, now_ns, age_us < 0 ? 0 : age_us * 1000);
+		int64_t held_ms = (core_held_until_ns(agent->core) - now_ns) / 1000000;
+		log_warning("a standby was promoted: timeline %s, was %s; what was committed last may be lost; no grants for %" PRId64 " ms",
+		            hello->timeline, link->timeline[0] ? link->timeline : "unknown", held_ms > 0 ? held_ms : 0);
+	}
+	snprintf(link->timeline, sizeof link->timeline, "%s", hello->timeline);
+}
+
 static void on_synced(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
 	struct agent *agent = context;
 	struct link *link = &agent->link;
@@ -99,10 +115,8 @@ static void on_synced(void *context, enum lease_outcome outcome, const struct po
 		return; /* the connection is lost, or the next heartbeat tries again */
 	link_apply_rows(agent, rows, count);
 	link->synced = true;
-	int64_t since_ns = core_fallback_since_ns(agent->core);
+	note_timeline(agent);
 	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
-	if (since_ns)
-		report_fallback(agent, since_ns);
 	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: another database, or restored */
 		link->change_id = link->hello.change_id;
 	else if (link->hello.change_id > link->change_id)
@@ -121,8 +135,6 @@ static void start_sync(struct agent *agent) {
 
 static void on_up(void *context, const struct database_hello *hello) {
 	struct agent *agent = context;
-	if (agent->link.hello.timeline[0] && strcmp(agent->link.hello.timeline, hello->timeline) != 0)
-		log_warning("the database was promoted: timeline %s, was %s", hello->timeline, agent->link.hello.timeline);
 	agent->link.hello = *hello;
 	agent->link.failed_logged_ns = 0;
 	agent->link.clock_offset_us = 0;
@@ -275,6 +287,8 @@ void link_note_state(struct agent *agent) {
 	enum core_state state = core_state(agent->core);
 	if (state == link->state)
 		return;
+	if (link->state == CORE_FALLBACK)
+		report_fallback(agent, link->state_since_ns);
 	link->state = state;
 	link->state_since_ns = agent_now_ns();
 	link->fallbacks += state == CORE_FALLBACK;
@@ -309,7 +323,7 @@ void link_reopen(struct agent *agent) {
 	link->synced = link->syncing = link->expiring = false;
 	link->change_id = 0;
 	link->failed_logged_ns = 0;
-	link->hello.timeline[0] = 0;
+	link->hello.timeline[0] = link->timeline[0] = 0;
 	declarations_forget_database(agent);
 	core_database_changed(agent->core, agent_now_ns());
 	if (link_open(agent) != 0) {

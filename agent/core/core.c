@@ -214,19 +214,32 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	client_at(core, core->table->owner[slot])->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
-void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
-	core->now_ns = now_ns;
-	core->unanswered_since_ns = 0;
-	core_set_hosts(core, live_hosts);
+static void fall_in_step(struct core *core) {
+	promotion_burn_leases(core);
 	fallback_drop_orphans(core);
 	if (core->state == CORE_FALLBACK)
-		fallback_leave(core, now_ns);
+		fallback_leave(core, core->now_ns);
 	else if (core->state == CORE_CONNECTING)
 		core->state = core->charges_left > 0 ? CORE_RESYNC : CORE_IN_STEP;
 }
 
+/* Connected, but the grants are held back. */
+static bool is_held(const struct core *core) {
+	return core->connected && (core->state == CORE_CONNECTING || core->state == CORE_FALLBACK);
+}
+
+void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
+	core->now_ns = now_ns;
+	core->connected = true;
+	core->unanswered_since_ns = 0;
+	core_set_hosts(core, live_hosts);
+	if (now_ns >= core->held_until_ns)
+		fall_in_step(core);
+}
+
 void core_database_lost(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
+	core->connected = false;
 	if (core->state != CORE_IN_STEP && core->state != CORE_RESYNC)
 		return;
 	core->state = CORE_CONNECTING;
@@ -236,6 +249,7 @@ void core_database_lost(struct core *core, int64_t now_ns) {
 
 void core_database_down(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
+	core->connected = false;
 	if (core->state != CORE_MEMORY && core->state != CORE_FALLBACK)
 		fallback_enter(core, now_ns);
 }
@@ -265,6 +279,8 @@ void core_advance(struct core *core, int64_t now_ns) {
 		lease_timer(core, client, now_ns);
 	if (now_ns >= core->sweep_at_ns)
 		sweep_step(core, now_ns);
+	if (is_held(core) && now_ns >= core->held_until_ns)
+		fall_in_step(core);
 	if (core->state == CORE_CONNECTING && now_ns >= core->grace_until_ns)
 		fallback_enter(core, now_ns);
 	batch_flush(core, now_ns);
@@ -280,6 +296,8 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->sweep_at_ns;
 	if (core->state == CORE_CONNECTING && core->grace_until_ns < next_ns)
 		next_ns = core->grace_until_ns;
+	if (is_held(core) && core->held_until_ns < next_ns)
+		next_ns = core->held_until_ns;
 	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
 	if (may_send && core->background.first != NO_OP && core->background_at_ns < next_ns)
 		next_ns = core->background_at_ns;
@@ -320,6 +338,10 @@ int64_t core_rtt_ns(const struct core *core) {
 
 int64_t core_fallback_since_ns(const struct core *core) {
 	return core->fallback_since_ns;
+}
+
+int64_t core_held_until_ns(const struct core *core) {
+	return core->held_until_ns;
 }
 
 uint64_t core_fallback_clients(const struct core *core) {

@@ -37,6 +37,10 @@ struct core;
  * most this many rows; more gains little: the round trip is spread over hundreds already. */
 #define CORE_BATCH_MAX 256
 
+/* The longest that grants are held back after a promotion: longer than agents take to find the new primary, which is a
+ * deadline and then an attempt every two seconds. */
+#define CORE_HOLD_MAX_NS INT64_C(10000000000)
+
 struct core_verdict {
 	int status;    /* 0, or a negative enum stint_error and no verdict */
 	bool allowed;
@@ -89,6 +93,8 @@ struct core_counters {
  *         v                |
  *     fallback --up--> resync
  *
+ * After a promotion "up" means: when the old primary's leases have run out (promotion.c).
+ *
  * A connection that is lost is often back at once (a backend was terminated, a proxy restarted). Until the
  * grace is over, or an attempt to reconnect has failed, who has to ask waits: the promise comes first.
  */
@@ -111,6 +117,9 @@ void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, ui
 void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
 void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+/* It is another server than granted the leases that are out, since age_ns or longer, and may lack what that one committed last:
+ * its grants are held back until those leases have run out on all hosts. Before core_database_up(); policies are known. */
+void core_database_promoted(struct core *, int64_t now_ns, int64_t age_ns);
 void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policies that are known must have their ids */
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
@@ -132,6 +141,7 @@ const struct core_counters *core_counters(const struct core *);
 uint32_t core_client_count(const struct core *);
 int64_t core_rtt_ns(const struct core *); /* of a batch, smoothed */
 int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
+int64_t core_held_until_ns(const struct core *); /* grants are held back after a promotion; in the past: they aren't */
 uint64_t core_fallback_clients(const struct core *);
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
 

@@ -9,6 +9,7 @@
  *   answer.c    what a store's answer means
  *   leases.c    leases: sizes, into the table and out of it again, timers
  *   fallback.c  the way into fallback and back
+ *   promotion.c another server in the place of the database
  */
 #ifndef STINT_CORE_INTERNAL_H
 #define STINT_CORE_INTERNAL_H
@@ -74,6 +75,9 @@ struct core {
 	int64_t grace_until_ns;
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
 	int64_t fallback_since_ns;
+	bool connected;        /* the database is there, though its grants may still be held back */
+	bool promoted;         /* it is another one than granted the leases that are out */
+	int64_t held_until_ns; /* no grants of it before */
 
 	struct op *ops;
 	uint32_t op_count, op_capacity, op_free;
@@ -171,5 +175,8 @@ void fallback_absorb(struct core *core, uint32_t client);
 void fallback_leave(struct core *core, int64_t now_ns);
 void fallback_drop_orphans(struct core *core);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
+
+/* promotion.c */
+void promotion_burn_leases(struct core *core);
 
 #endif

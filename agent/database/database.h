@@ -55,6 +55,7 @@ struct database_hello {
 	int32_t live_hosts; /* at least 1 */
 	int64_t change_id;  /* of the newest change of policies or overrides; 0: none */
 	char timeline[9];
+	int64_t timeline_age_us; /* since the first agent met a server on it; -1: there has been no other */
 };
 
 struct database_pulse {

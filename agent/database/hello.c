@@ -82,7 +82,8 @@ static bool finish_register(struct database *db, const struct operation *op, enu
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
 	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
-	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_timeline(answer, 4, hello.timeline))
+	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_timeline(answer, 4, hello.timeline) ||
+	    !pg_answer_int(answer, 0, 5, -1, INT64_MAX, &hello.timeline_age_us))
 		return false;
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
@@ -97,8 +98,9 @@ static const struct call call_listen = {"listen", "listen stint", 0, true, finis
 
 static const struct call call_register = {
 	"stint.register_host",
-	"select host_id, now_us, live_hosts, change_id, timeline from stint.register_host($1::text, $2::text, $3::text)",
-	5, false, finish_register,
+	"select host_id, now_us, live_hosts, change_id, timeline, coalesce(timeline_age_us, -1)"
+	" from stint.register_host($1::text, $2::text, $3::text)",
+	6, false, finish_register,
 };
 
 static void send_rest(struct database *db) {

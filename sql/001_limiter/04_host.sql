@@ -34,6 +34,16 @@ comment on column stint.agent_host.rival_seen_at is 'The last heartbeat of that 
 comment on constraint agent_host_name_check on stint.agent_host is 'What the agent''s configuration allows.';
 comment on constraint agent_host_state_check on stint.agent_host is 'What agents report.';
 
+create table stint.server_timeline (
+	timeline text primary key,
+	seen_at  timestamptz not null
+);
+
+comment on table stint.server_timeline is
+	'Timelines of the server''s write-ahead log: a promoted standby begins a new one. The view stint.promotion shows them.';
+comment on column stint.server_timeline.timeline is 'Its number, eight hexadecimal digits.';
+comment on column stint.server_timeline.seen_at is 'When the first agent connected to a server on it.';
+
 create table stint.host_fallback (
 	host_id  int not null,
 	host     text not null,

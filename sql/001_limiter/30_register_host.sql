@@ -20,8 +20,31 @@ end;
 comment on function stint.get_newest_change() is 'The newest change of policies and overrides; 0: none yet.';
 revoke execute on function stint.get_newest_change() from public;
 
+-- A promoted standby may lack what the old primary committed last, so agents must know of it, and how long ago it was: the first of
+-- them to come writes it down, for all.
+create function stint.note_timeline(out timeline text, out age_us bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	now constant timestamptz := clock_timestamp();
+begin
+	timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+	insert into stint.server_timeline (timeline, seen_at) values (note_timeline.timeline, now)
+	on conflict on constraint server_timeline_pkey do nothing;
+	select greatest((extract(epoch from now - t.seen_at) * 1000000)::bigint, 0) into age_us
+	from stint.server_timeline t
+	where t.timeline = note_timeline.timeline
+		and exists (select from stint.server_timeline o where o.timeline <> t.timeline and o.seen_at <= t.seen_at);
+end
+$$;
+
+comment on function stint.note_timeline() is
+	'The timeline of the write-ahead log, and how long it has been known, in microseconds; null: since agents have used this database.';
+revoke execute on function stint.note_timeline() from public;
+
 create function stint.register_host(name text, instance text, version text)
-returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text)
+returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text, timeline_age_us bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -46,13 +69,13 @@ begin
 	now_us := (extract(epoch from now) * 1000000)::bigint;
 	live_hosts := stint.count_live_hosts();
 	change_id := stint.get_newest_change();
-	-- A promoted standby shows another timeline: it may have lost what the old primary had counted.
-	timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+	select t.timeline, t.age_us into timeline, timeline_age_us from stint.note_timeline() t;
 	return next;
 end
 $$;
 
 comment on function stint.register_host(text, text, text) is
-	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; timeline: of its write-ahead log.';
+	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; timeline: of its write-ahead log; '
+	'timeline_age_us: since when, see stint.note_timeline().';
 revoke execute on function stint.register_host(text, text, text) from public;
 grant execute on function stint.register_host(text, text, text) to stint_agent;

@@ -22,7 +22,7 @@ insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_a
 	'take_leases', 'take_first_leases', 'expire_counters', 'report_fallback', 'stop_host']);
 insert into may_call select 'an_operator', unnest(array['set_policy', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'clear_override']);
 create temp table may_read (role text, name text);
-insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'fallback_period',
+insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
 	'policy_history', 'policy_limit', 'client_limit']) name;
 
 select is(has_function_privilege(r, p.oid, 'execute'), expected, format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname))

@@ -9,6 +9,14 @@ select ok(abs(:now_us - extract(epoch from clock_timestamp()) * 1000000) < 50000
 select is(:live_hosts, 1, 'register: one host lives');
 select is(:change_id, 0, 'register: nothing has changed yet');
 select matches(:'timeline'::text, '^[0-9A-F]{8}$', 'register: the timeline');
+select is((select timeline_age_us from stint.register_host('web-1', 'first', '0.1.0')), null, 'register: the timeline is the first that was seen');
+select is_empty('select * from stint.promotion', 'promotion: none yet');
+insert into stint.server_timeline values ('00000000', clock_timestamp() - interval '2 hours');
+select ok(timeline_age_us < 10000000, 'register: another was seen before, so a standby was promoted; how long ago this one was seen')
+	from stint.register_host('web-1', 'first', '0.1.0');
+select results_eq('select timeline from stint.promotion', format($$ values (%L) $$, :'timeline'), 'promotion: shows it');
+update stint.server_timeline set seen_at = seen_at - interval '1 hour';
+select ok(timeline_age_us between 3600000000 and 3610000000, 'register: the age grows') from stint.register_host('web-1', 'first', '0.1.0');
 select is((select host_id from stint.register_host('web-1', 'second', '0.1.0')), :host_id, 'the same host keeps its id');
 select is((select live_hosts from stint.register_host('web-2', 'x', '0.1.0')), 2, 'another host');
 select stint.set_policy('api', 10, 60000);

@@ -1,0 +1,68 @@
+/*
+ * promotion.c - another server has taken the place of the one that granted the leases
+ * that are out.
+ *
+ * A standby that replicates asynchronously may lack the last commits of the old primary,
+ * and so leases that hosts still spend. Granted anew from books that don't know them,
+ * the same credits would be spent twice at once. So after a promotion no host is granted
+ * anything until the leases of the old primary have run out, on all hosts: until then the
+ * fallback's limits are in force, or who has to ask waits, as while the database is away.
+ *
+ * Old leases end by themselves at their deadlines. Those of long sub-windows are destroyed by
+ * their agents, each when it hears of the promotion; CORE_HOLD_MAX_NS leaves time for that. What remains of
+ * them is never returned: the books that it would be subtracted from may never have had it.
+ */
+#include "internal.h"
+
+/* A lease for the running sub-window, and the one ahead. */
+static int64_t longest_lease_ns(const struct core *core) {
+	int64_t longest_us = 0;
+	for (size_t i = 0; i < POLICY_CAPACITY; i++) {
+		const struct core_policy *policy = &core->policies[i];
+		int64_t lease_us = 2 * policy->terms.sub_window_us + policy->terms.slack_us;
+		if (policy->live && lease_us > longest_us)
+			longest_us = lease_us;
+	}
+	return longest_us * NS_PER_US;
+}
+
+/* From here on of unknown origin: good until the deadline, but nothing of it goes back. */
+static void disown_leases(struct core *core, uint32_t index) {
+	struct client *client = client_at(core, index);
+	for (int bank = 0; bank < 2; bank++)
+		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
+			client->lease[bank].sub_window = 0;
+	if (client->op != CLIENT_NO_OP) {
+		struct op *op = &core->ops[client->op];
+		op->return_sub_window = 0;
+		op->return_first = op->return_second = 0;
+	}
+}
+
+void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
+	core->now_ns = now_ns;
+	core->promoted = true;
+	for (uint32_t i = 0; i < core->pool.high; i++)
+		if (client_at(core, i)->flags & CLIENT_LIVE)
+			disown_leases(core, i);
+	int64_t hold_ns = longest_lease_ns(core);
+	if (hold_ns > CORE_HOLD_MAX_NS)
+		hold_ns = CORE_HOLD_MAX_NS;
+	core->held_until_ns = now_ns + hold_ns - age_ns;
+}
+
+/* What of the old primary's leases is still out when the new one begins to grant. */
+void promotion_burn_leases(struct core *core) {
+	if (!core->promoted)
+		return;
+	core->promoted = false;
+	for (uint32_t i = 0; i < core->pool.high; i++) {
+		const struct client *client = client_at(core, i);
+		for (int bank = 0; bank < 2; bank++)
+			if (client->flags & CLIENT_LIVE && client->lease[bank].sub_window == 0)
+				lease_settle(core, i, bank, false);
+	}
+	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
+		for (int bank = 0; is_orphan(core->table->owner[slot]) && bank < 2; bank++)
+			table_drain(core->table, slot, bank);
+}

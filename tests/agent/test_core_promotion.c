@@ -1,0 +1,168 @@
+/*
+ * test_core_promotion.c - a standby takes the place of the database: no grants before the old primary's leases have run
+ * out, and nothing of theirs goes back.
+ */
+#include "core_fixture.h"
+
+#define LEASES_LAST (2 * SUB_MS * MS) /* the running sub-window and the one ahead */
+
+static void is_promoted(struct fixture *f, int64_t age_ns) {
+	core_database_lost(f->core, f->now_ns);
+	core_database_promoted(f->core, f->now_ns, age_ns);
+	comes_up(f);
+}
+
+static void leases(struct fixture *f, const char *id, int32_t granted) {
+	want(f, 1, id, 1);
+	grants(f, granted, 0, 50);
+	expect_allowed(f, 1);
+}
+
+static void grants_are_held_until_old_leases_have_run_out(void **state) {
+	struct fixture *f = *state;
+	is_promoted(f, 0);
+	want(f, 1, "a", 1);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + LEASES_LAST);
+	assert_true(core_next_ns(f->core) <= f->now_ns + LEASES_LAST);
+	pass(f, LEASES_LAST - 1);
+	expect_no_batch(f);
+	expect_silence(f);
+	pass(f, 1);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	expect_batch(f, "a", 1, 1, 1);
+}
+
+static void what_has_passed_since_the_promotion_counts(void **state) {
+	struct fixture *f = *state;
+	is_promoted(f, LEASES_LAST - 30 * MS);
+	pass(f, 29 * MS);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	pass(f, MS);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void a_long_hold_is_a_fallback(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 2000000;
+	policy.time_window_ms = 20000;
+	policy_changes(f, policy);
+	is_promoted(f, 0);
+	want(f, 1, "a", 1);
+	pass(f, 500 * MS);
+	assert_int_equal(verdict_of(f, 1).source, STINT_SOURCE_FALLBACK);
+	pass(f, 3500 * MS);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	expect_batch(f, "a", 0, 0, 0);
+	assert_int_equal(f->asked[0].charge, 1);
+}
+
+static void leases_that_outlive_the_longest_hold_are_burnt(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 3600 * INT64_C(1000000);
+	policy_changes(f, policy);
+	f->end_ns = f->now_ns + 3600 * 1000 * MS;
+	leases(f, "a", 10);
+	is_promoted(f, 0);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + CORE_HOLD_MAX_NS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, CORE_HOLD_MAX_NS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void who_hears_late_of_it_burns_its_leases_at_once(void **state) {
+	struct fixture *f = *state;
+	leases(f, "a", 10);
+	is_promoted(f, 3600 * 1000 * MS);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void an_old_lease_is_good_meanwhile(void **state) {
+	struct fixture *f = *state;
+	leases(f, "a", 10);
+	is_promoted(f, 0);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+/* What an idle client left in the sub-window that has ended would go back with its next request. */
+static void nothing_of_an_old_lease_goes_back(void **state) {
+	struct fixture *f = *state;
+	leases(f, "a", 10);
+	is_promoted(f, 0);
+	pass(f, LEASES_LAST);
+	want(f, 2, "a", 1);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(core_counters(f->core)->returned, 0);
+}
+
+static void nor_does_a_return_that_was_noted_already(void **state) {
+	struct fixture *f = *state;
+	leases(f, "a", 10);
+	core_database_lost(f->core, f->now_ns);
+	pass(f, 90 * MS); /* its sub-window ends, the return is queued */
+	assert_true(core_counters(f->core)->returned > 0);
+	core_database_promoted(f->core, f->now_ns, 0);
+	comes_up(f);
+	pass(f, LEASES_LAST);
+	want(f, 2, "a", 1);
+	assert_int_equal(f->asked[0].return_sub_window, 0);
+}
+
+static void a_hold_outlasts_a_broken_connection(void **state) {
+	struct fixture *f = *state;
+	is_promoted(f, 0);
+	core_database_lost(f->core, f->now_ns);
+	pass(f, 50 * MS);
+	comes_up(f);
+	want(f, 1, "a", 1);
+	pass(f, 149 * MS);
+	expect_no_batch(f);
+	pass(f, MS);
+	expect_batch(f, "a", 1, 1, 1);
+}
+
+static void without_a_connection_its_end_means_nothing(void **state) {
+	struct fixture *f = *state;
+	is_promoted(f, 0);
+	core_database_lost(f->core, f->now_ns);
+	want(f, 1, "a", 1);
+	pass(f, LEASES_LAST);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	expect_no_batch(f);
+}
+
+/* A new agent finds them in the table, and knows nothing of them but their deadlines. */
+static void leases_that_an_earlier_agent_left_are_burnt(void **state) {
+	struct fixture *f = *state;
+	leases(f, "a", 10);
+	core_free(f->core);
+	fake_table_take_over(&f->table);
+	start_core(f, false, 9);
+	core_database_promoted(f->core, f->now_ns, LEASES_LAST - 10 * MS);
+	comes_up(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 10 * MS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(grants_are_held_until_old_leases_have_run_out),
+		TEST(what_has_passed_since_the_promotion_counts),
+		TEST(a_long_hold_is_a_fallback),
+		TEST(leases_that_outlive_the_longest_hold_are_burnt),
+		TEST(who_hears_late_of_it_burns_its_leases_at_once),
+		TEST(an_old_lease_is_good_meanwhile),
+		TEST(nothing_of_an_old_lease_goes_back),
+		TEST(nor_does_a_return_that_was_noted_already),
+		TEST(a_hold_outlasts_a_broken_connection),
+		TEST(without_a_connection_its_end_means_nothing),
+		TEST(leases_that_an_earlier_agent_left_are_burnt),
+	};
+	return cmocka_run_group_tests_name("core_promotion", tests, NULL, NULL);
+}
