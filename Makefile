@@ -186,7 +186,6 @@ AGENT_TESTS := \
 	tests/agent/test_policy.c \
 	tests/agent/test_server.c \
 	tests/agent/test_shm.c \
-	tests/agent/test_simulation.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_table.c
 

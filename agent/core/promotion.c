@@ -30,7 +30,7 @@ static int64_t longest_lease_ns(const struct core *core) {
 static void disown_leases(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	for (int bank = 0; bank < 2; bank++)
-		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
+		if (client->slot != TABLE_NO_SLOT && !(client->flags & CLIENT_BANK_FALLBACK << bank))
 			client->lease[bank].sub_window = 0;
 	if (client->op != CLIENT_NO_OP) {
 		struct op *op = &core->ops[client->op];
@@ -59,7 +59,7 @@ void promotion_burn_leases(struct core *core) {
 	for (uint32_t i = 0; i < core->pool.high; i++) {
 		const struct client *client = client_at(core, i);
 		for (int bank = 0; bank < 2; bank++)
-			if (client->flags & CLIENT_LIVE && client->lease[bank].sub_window == 0)
+			if (client->flags & CLIENT_LIVE && client->slot != TABLE_NO_SLOT && client->lease[bank].sub_window == 0)
 				lease_settle(core, i, bank, false);
 	}
 	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)

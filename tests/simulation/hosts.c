@@ -1,0 +1,138 @@
+/* hosts.c - agents: what reaches them, when they are stopped, killed, and started again. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+struct context { /* of a core's callbacks */
+	struct world *world;
+	uint32_t host;
+};
+
+static struct context contexts[HOSTS_MAX];
+
+static void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+	const struct context *c = context;
+	database_takes(c->world, c->host, hosts, requests, count);
+}
+
+static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
+	const struct context *c = context;
+	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US),
+	         (struct event){.kind = VERDICT, .app = (uint32_t)peer, .serial = serial, .verdict = *verdict});
+}
+
+void host_start(struct world *w, uint32_t h) {
+	static const struct core_io io = {on_take, on_verdict};
+	struct host *host = &w->hosts[h];
+	contexts[h] = (struct context){w, h};
+	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = 600 * MS, .seed = random_next(&w->random)};
+	if (core_new(&host->core, &host->table.table, host_now(w, host), &options, &io, &contexts[h]) != 0)
+		abort();
+	core_set_policy(host->core, host_now(w, host), 0, w->settled_ns ? &w->changed : &w->policy);
+	host->wake_ns = INT64_MAX;
+	host->timeline = 0;
+	plan_for(w, h, between(w, 1 * MS, 50 * MS), (struct event){.kind = UP});
+}
+
+static void crash(struct world *w, uint32_t h) {
+	struct host *host = &w->hosts[h];
+	core_free(host->core);
+	host->core = NULL;
+	host->under_way = NULL;
+	host->reachable = false;
+	host->life++;
+	host->paused_until_ns = 0;
+	apps_lose_agent(w, h);
+	plan_for(w, h, between(w, 1 * MS, 100 * MS), (struct event){.kind = RESTART});
+}
+
+/* As agent/link.c does it. */
+static void meet_timeline(struct world *w, struct host *host) {
+	int64_t age_ns = w->now_ns - w->promoted_ns;
+	bool is_other = host->timeline != 0 && host->timeline != w->timeline;
+	bool is_recent = w->timeline > 1 && age_ns < CORE_HOLD_MAX_NS;
+	if (is_other || (host->timeline == 0 && is_recent))
+		core_database_promoted(host->core, host_now(w, host), age_ns);
+	host->timeline = w->timeline;
+}
+
+static void connect(struct world *w, const struct event *e) {
+	struct host *host = &w->hosts[e->host];
+	if (host->reachable)
+		return; /* an earlier attempt was made already */
+	host->reachable = true;
+	meet_timeline(w, host);
+	core_database_up(host->core, host_now(w, host), (int)w->host_count);
+}
+
+static void reply(struct world *w, const struct event *e) {
+	struct host *host = &w->hosts[e->host];
+	if (e->batch != host->under_way)
+		return; /* the connection is another meanwhile */
+	host->under_way = NULL;
+	core_on_grants(host->core, host_now(w, host), e->outcome, e->batch->grants, e->outcome == LEASE_DONE ? e->batch->count : 0);
+}
+
+/* After every event of an agent's, as the agent itself does it. */
+static void pump(struct world *w, uint32_t h) {
+	struct host *host = &w->hosts[h];
+	if (!host->core)
+		return;
+	core_advance(host->core, host_now(w, host));
+	watch_recovery(w, host);
+	int64_t next_ns = core_next_ns(host->core);
+	if (next_ns == INT64_MAX)
+		return;
+	int64_t at_ns = next_ns - host->offset_ns;
+	at_ns = at_ns > w->now_ns ? at_ns + 1 : w->now_ns + 1 * US;
+	if (at_ns >= host->wake_ns)
+		return;
+	host->wake_ns = at_ns;
+	plan_for(w, h, at_ns - w->now_ns, (struct event){.kind = WAKE});
+}
+
+static void handle(struct world *w, const struct event *e) {
+	struct host *host = &w->hosts[e->host];
+	int64_t now_ns = host_now(w, host);
+	char id[16];
+	uint8_t id_len = (uint8_t)id_text(id, e->client);
+	switch (e->kind) {
+	case WANT:
+		core_want(host->core, now_ns, e->app, e->serial, 0, id, id_len, e->cost, now_ns + PATIENCE_NS);
+		break;
+	case LOW: core_low(host->core, now_ns, 0, id, id_len); break;
+	case REPLY: reply(w, e); break;
+	case LOST:
+		if (!e->batch || e->batch == host->under_way)
+			connection_breaks(w, e->host, e->ns);
+		break;
+	case DOWN:
+		if (!host->reachable)
+			core_database_down(host->core, now_ns);
+		break;
+	case UP: connect(w, e); break;
+	case HEAR: core_set_policy(host->core, now_ns, 0, &e->policy); break;
+	case CRASH: crash(w, e->host); break;
+	case PAUSE:
+		host->paused_until_ns = w->now_ns + e->ns;
+		host->backlog = 0;
+		break;
+	default: host->wake_ns = INT64_MAX; break; /* WAKE */
+	}
+	pump(w, e->host);
+}
+
+void host_on_event(struct world *w, const struct event *e) {
+	struct host *host = &w->hosts[e->host];
+	if (e->kind == RESTART) {
+		fake_table_take_over(&host->table);
+		host_start(w, e->host);
+	} else if (!host->core || e->life != host->life) {
+		return;
+	} else if (w->now_ns < host->paused_until_ns && e->kind != CRASH) {
+		plan(w, host->paused_until_ns + ++host->backlog, *e); /* in order */
+	} else {
+		handle(w, e);
+	}
+}

@@ -1,0 +1,28 @@
+# The simulator: one seed, one world. `make check` runs 2,000 of them, and some again under the sanitizers.
+
+KINDS += simulation
+
+SIMULATION := \
+	tests/simulation/apps.c \
+	tests/simulation/database.c \
+	tests/simulation/faults.c \
+	tests/simulation/hosts.c \
+	tests/simulation/simulate.c \
+	tests/simulation/watch.c \
+	tests/simulation/world.c
+
+$(BUILD)/tests/simulation/%.o: PART = -fPIE -Ilib -Iagent -Itests/support -Itests/agent
+
+$(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm
+
+SEEDS ?= 1-2000
+check-simulation: run-simulation
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' SEEDS=2001-2200 run-simulation
+
+run-simulation: $(BUILD)/tests/simulation/simulate
+	@$< --seeds $(SEEDS)
+
+.PHONY: check-simulation run-simulation
+
+-include $(SIMULATION:%.c=$(BUILD)/%.d)

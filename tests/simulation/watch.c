@@ -1,0 +1,202 @@
+/*
+ * watch.c - the invariants, held against every event.
+ *
+ *   the limit    no window holds more of a client's admissions by the database's credits, of all hosts together
+ *   the books    what is charged is within the limit, and no credit is admitted that was not granted before
+ *   fallback     no fallback window of a host holds more than its lenient limit
+ *   patience     every check is answered, soon
+ *   recovery     when the faults are over and a window has passed, every host gets the database's credits again
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "world.h"
+
+#define LONGEST_WAIT_NS (1500 * MS)
+
+void complain(struct world *w, const char *format, ...) {
+	va_list arguments;
+	if (w->trouble[0])
+		return; /* the rest may follow from it */
+	int length = snprintf(w->trouble, sizeof w->trouble, "at %.6f s: ", (double)(w->now_ns - 10 * S) / 1e9);
+	va_start(arguments, format);
+	vsnprintf(w->trouble + length, sizeof w->trouble - (size_t)length, format, arguments);
+	va_end(arguments);
+}
+
+/* ---- The limit ---------------------------------------------------------------------- */
+
+static void forget_windows(struct world *w) {
+	for (uint32_t c = 0; c < CLIENTS_MAX; c++) {
+		meter_reset(&w->strict[c]);
+		w->lost[c] = 0;
+	}
+}
+
+/* Until then admissions under the old and the new limit (or clock) mix; windows are looked at that begin later. */
+void watch_limit_changes(struct world *w, int64_t until_ns) {
+	if (until_ns > w->unwatched_until_ns)
+		w->unwatched_until_ns = until_ns;
+}
+
+/* What the new server doesn't know may be granted again, once. What was admitted of it happened before its leases ended. */
+void watch_promotion(struct world *w) {
+	for (uint32_t c = 0; c < CLIENTS_MAX; c++)
+		w->lost[c] += w->server.charged[c] - w->standby.charged[c];
+	w->strict_again_ns = w->now_ns + longest_lease_ns(w);
+}
+
+/* A statement read the clock, then it was set back, another statement used the new time, and now this one comes from what looks
+ * like a long time later: the one known hole, which README names. */
+void watch_emptied(struct world *w, uint32_t client) {
+	w->forgotten_until_ns[client] = w->now_ns + longest_lease_ns(w);
+}
+
+static int64_t most_in_window(const struct world *w, uint32_t client) {
+	const struct core_policy *policy = policy_in_force(w);
+	int64_t most = policy->terms.max_requests;
+	if (policy->relaxed)
+		most += most / 8 + COST_MAX * (int64_t)w->host_count; /* as stint.h has it */
+	return most + w->lost[client];
+}
+
+/* A fixed window is one by the database's clock and the row's edges; its meter is emptied where it begins. */
+static int64_t window_sum(struct world *w, uint32_t client, uint32_t cost) {
+	const struct core_policy *policy = policy_in_force(w);
+	struct meter *meter = &w->strict[client];
+	if (!w->faults.fixed)
+		return meter_add(meter, w->now_ns, cost, policy->time_window_ms * MS);
+	int64_t window_ns = policy->terms.sub_window_us * US;
+	int64_t since_edge_ns = (database_us(w) - w->server.rings[client].head_us) * US + w->now_ns % US;
+	int64_t begun_ns = w->now_ns - ((since_edge_ns % window_ns) + window_ns) % window_ns;
+	if (meter->count > 0 && meter->entries[meter->count - 1].at_ns < begun_ns)
+		meter_reset(meter);
+	return meter_add(meter, w->now_ns, cost, INT64_MAX / 2);
+}
+
+static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
+	w->admitted[client] += cost;
+	if (!w->faults.relaxed && w->admitted[client] > w->granted[client])
+		complain(w, "client %u was admitted %lld, but granted %lld", client, (long long)w->admitted[client], (long long)w->granted[client]);
+	if (w->now_ns < w->unwatched_until_ns)
+		return;
+	bool begins = w->unwatched_until_ns || (w->strict_again_ns && w->now_ns >= w->strict_again_ns);
+	if (begins) {
+		forget_windows(w);
+		w->unwatched_until_ns = w->strict_again_ns = 0;
+	}
+	if (w->forgotten_until_ns[client]) {
+		meter_reset(&w->strict[client]);
+		if (w->now_ns < w->forgotten_until_ns[client])
+			return;
+		w->forgotten_until_ns[client] = 0;
+	}
+	int64_t sum = window_sum(w, client, cost), most = most_in_window(w, client);
+	if (sum > most)
+		complain(w, "client %u was admitted %lld in a window, at most %lld", client, (long long)sum, (long long)most);
+}
+
+/* ---- Fallback ------------------------------------------------------------------------- */
+
+static bool may_fall_back(const struct faults *f) {
+	return f->lost || f->database_crashes || f->promotions || f->agent_pauses;
+}
+
+static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t host, uint32_t client, uint32_t cost) {
+	const struct grant_terms *terms = &w->policy.fallback_terms;
+	int64_t window_ns = (terms->sub_window_us * terms->runs - terms->slack_us) * US;
+	int64_t sum = meter_add(meter, w->now_ns, cost, window_ns);
+	if (sum > terms->max_requests)
+		complain(w, "host %u admitted client %u %lld in %s, at most %d", host, client, (long long)sum, what, terms->max_requests);
+}
+
+/* Of an agent that is killed, the next one doesn't know what its fallback gave; and a change of policy begins anew. */
+static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_t cost, uint8_t source) {
+	struct host *host = &w->hosts[h];
+	int64_t since_ns = host->core ? core_fallback_since_ns(host->core) : 0;
+	if (source == STINT_SOURCE_FALLBACK && !may_fall_back(&w->planned))
+		complain(w, "host %u is lenient although the database is there", h);
+	if (w->faults.agent_crashes || w->changed_ns)
+		return;
+	if (since_ns != host->fallback_since_ns)
+		for (uint32_t c = 0; c < CLIENTS_MAX; c++)
+			meter_reset(&host->one_fallback[c]);
+	host->fallback_since_ns = since_ns;
+	if (since_ns) /* leases of the database's that were out when it began included */
+		watch_window(w, "a window of one fallback", &host->one_fallback[client], h, client, cost);
+	if (source == STINT_SOURCE_FALLBACK)
+		watch_window(w, "a fallback window", &host->fallback[client], h, client, cost);
+}
+
+void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t cost, uint8_t source) {
+	w->admissions++;
+	watch_fallback(w, host, client, cost, source);
+	if (source != STINT_SOURCE_FALLBACK)
+		watch_limit(w, client, cost);
+}
+
+/* ---- The books --------------------------------------------------------------------------- */
+
+void watch_books(struct world *w, uint32_t client, const struct lease_request *request, const struct lease_grant *grant) {
+	const struct grant_ring *ring = &w->server.rings[client];
+	const struct grant_terms *terms = &w->policy.terms;
+	int64_t granted = (int64_t)grant->granted + grant->granted_next;
+	if (w->traced)
+		printf("%11s  books of client %u: asked %d/%d/%d, back %d+%d, charge %d; granted %d+%d, valid %lld us, left %d\n", "", client,
+		       request->need, request->want, request->next_want, request->return_first, request->return_second, request->charge,
+		       grant->granted, grant->granted_next, (long long)grant->valid_us, grant->remaining);
+	w->granted[client] += granted - request->return_first - request->return_second;
+	if (granted > 0 && w->promoted_ns && w->now_ns < w->promoted_ns + longest_lease_ns(w))
+		complain(w, "client %u is granted %lld while leases of the old primary are out", client, (long long)granted);
+	w->server.charged[client] += granted + grant->charged;
+	if (w->changed_ns)
+		return; /* counts of the old limit may exceed the new one */
+	for (int i = 0; i < ring->length; i++) {
+		int64_t sum = 0;
+		for (int k = i; k <= i + terms->runs && k < ring->length; k++)
+			sum += ring->counts[k];
+		if (sum > terms->max_requests)
+			complain(w, "the books hold %lld of client %u in a window, at most %d", (long long)sum, client, terms->max_requests);
+	}
+}
+
+/* ---- Patience and recovery ------------------------------------------------------------------ */
+
+void watch_wait(struct world *w, int64_t waited_ns) {
+	if (waited_ns > w->longest_wait_ns)
+		w->longest_wait_ns = waited_ns;
+	if (waited_ns > LONGEST_WAIT_NS)
+		complain(w, "a check waited for %lld ms", (long long)(waited_ns / MS));
+}
+
+void watch_recovery(struct world *w, struct host *host) {
+	if (host->recovered || w->now_ns < w->end_ns || core_state(host->core) != CORE_IN_STEP)
+		return;
+	host->recovered = true;
+	if (w->now_ns - w->end_ns > w->worst_recovery_ns)
+		w->worst_recovery_ns = w->now_ns - w->end_ns;
+}
+
+void watch_probe(struct world *w, uint32_t host, const struct core_verdict *verdict) {
+	if (++w->probes <= w->host_count)
+		return; /* the first round */
+	if (verdict->status != 0 || !verdict->allowed || verdict->source == STINT_SOURCE_FALLBACK)
+		complain(w, "host %u: a window after all faults a check is %s (error %d, source %d)", host,
+		         verdict->allowed ? "admitted by the fallback" : "denied", verdict->status, verdict->source);
+}
+
+void watch_end(struct world *w) {
+	if (w->trouble[0])
+		return;
+	if (w->probes != 2 * w->host_count)
+		complain(w, "%u of %u probes are answered", w->probes, 2 * w->host_count);
+	for (uint32_t h = 0; h < w->host_count; h++) {
+		if (!w->hosts[h].core)
+			complain(w, "host %u has no agent", h);
+		else if (core_counters(w->hosts[h].core)->repaired > 0)
+			complain(w, "host %u found its table damaged", h);
+		for (uint32_t a = 0; a < w->app_count; a++)
+			if (w->hosts[h].apps[a].serial)
+				complain(w, "an app of host %u waits for ever", h);
+	}
+}

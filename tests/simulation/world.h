@@ -1,0 +1,245 @@
+/*
+ * world.h - several hosts, each with a real lease core and a table in ordinary memory, over one
+ * database that is grant.c's arithmetic, all in one thread under a virtual clock. Apps
+ * spend from the tables by the rules of lib/layout.h. Everything that happens is an event in
+ * a heap, and all chance comes from one seed: the same seed, the same run.
+ *
+ *   simulate.c   the program: which seeds, in how many processes, how to replay one
+ *   faults.c     what may go wrong in the world of a seed
+ *   world.c      a world is made; its events happen
+ *   apps.c       who checks
+ *   hosts.c      agents: asked, stopped, killed, started again
+ *   database.c   statements arrive, are applied or lost; the server crashes, is replaced, its clock steps
+ *   watch.c      the invariants, held against every event
+ *
+ * Each host's monotonic clock is the true time plus an offset of its own, and the
+ * database's clock is another: a time that is taken for somebody else's shows at once.
+ */
+#ifndef WORLD_H
+#define WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "core/heap.h"
+#include "fake_table.h"
+#include "meter.h"
+#include "random.h"
+#include "stint.h"
+
+#define US INT64_C(1000)
+#define MS INT64_C(1000000)
+#define S  INT64_C(1000000000)
+
+#define HOSTS_MAX   4u
+#define APPS_MAX    8u
+#define CLIENTS_MAX 128u
+#define COST_MAX    3u
+#define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
+#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it */
+
+/* Percents are of the chances there are; counts are of a run. */
+struct faults {
+	const char *name;
+	uint32_t lost;             /* %: statements whose answer is lost, applied or not, at once or later */
+	uint32_t rejected;         /* %: statements that the database refuses */
+	uint32_t away;             /* %: lost connections that stay away for longer than the grace */
+	uint32_t dropped;          /* %: messages "credits run low" that never arrive */
+	uint32_t duplicated;       /* %: messages that arrive twice */
+	uint32_t app_deaths;       /* %: checks under which the process dies */
+	uint32_t app_pauses;       /* %: checks in which the process is stopped between reading the clock and taking credits */
+	uint32_t agent_crashes;    /* how often: killed, and started on the same table */
+	uint32_t agent_pauses;     /* how often: stopped, with what is under way for it */
+	uint32_t database_crashes; /* how often: all connections break, what is committed stays */
+	uint32_t promotions;       /* how often: a standby takes over */
+	bool loses_commits;        /* ... that lacks the last ones */
+	uint32_t steps_back;       /* how often: the database's clock is set back */
+	uint32_t steps_forward;
+	bool slow;                 /* the database stalls now and then, for longer than a sub-window */
+	bool crowded;              /* far more clients than slots */
+	bool relaxed;
+	bool fixed;
+	bool policy_changes;
+};
+
+struct batch { /* one statement */
+	struct batch *next; /* all of a run, for freeing */
+	size_t count;
+	struct lease_request requests[CORE_BATCH_MAX];
+	uint32_t clients[CORE_BATCH_MAX];
+	struct lease_grant grants[CORE_BATCH_MAX];
+	int64_t t_us; /* read when the statement arrived, before it waited for rows */
+	int hosts;
+	uint32_t timeline; /* of the server that it was sent to */
+	uint32_t set_back; /* how often its clock had been set back when the time was read */
+};
+
+enum event_kind {
+	THINK, DECIDE, WANT, LOW, VERDICT, GIVE_UP, /* apps */
+	ARRIVE, APPLY, REPLY, LOST, DOWN, UP, /* the database, as a host meets it */
+	WAKE, HEAR, PAUSE, CRASH, RESTART, /* agents */
+	CHANGE, REPLICATE, SERVER_CRASH, PROMOTE, STEP, /* the server */
+	CALM, PROBE, /* at the end: no more faults; is all well again? */
+};
+
+struct event {
+	enum event_kind kind;
+	uint32_t host, app, serial, client, cost;
+	uint32_t life; /* of the agent: what was under way for one that is dead is void */
+	uint32_t timeline;
+	int64_t ns;
+	struct core_verdict verdict;
+	struct batch *batch;
+	enum lease_outcome outcome;
+	struct core_policy policy;
+};
+
+struct app {
+	uint32_t serial; /* of the check that waits; 0: none */
+	uint32_t client, cost;
+	int64_t asked_ns;
+	int64_t pace_ns;
+};
+
+struct host {
+	struct fake_table table;
+	struct core *core; /* NULL: the agent is dead */
+	struct app apps[APPS_MAX];
+	int64_t offset_ns;
+	int64_t wake_ns;
+	int64_t heard_ns; /* when the last answer arrives: what follows on the connection comes no earlier */
+	int64_t paused_until_ns;
+	int64_t backlog; /* events that wait for that */
+	bool recovered;  /* in step since the faults are over */
+	uint32_t life;
+	uint32_t timeline; /* of the server that it was connected to last; 0: none */
+	bool reachable;
+	struct batch *under_way;
+	struct meter fallback[CLIENTS_MAX];     /* what the fallback's credits admitted */
+	struct meter one_fallback[CLIENTS_MAX]; /* all that was admitted in the present fallback */
+	int64_t fallback_since_ns;              /* of the latter */
+};
+
+struct server {
+	struct grant_ring rings[CLIENTS_MAX];
+	int64_t charged[CLIENTS_MAX]; /* ever, without what was returned */
+};
+
+struct world {
+	struct faults faults; /* in the end there are none */
+	struct faults planned;
+	uint64_t seed, random;
+	bool traced;
+	int64_t now_ns, end_ns;
+	struct heap agenda;
+	struct batch *batches;
+	struct event *events;
+	size_t event_count, event_room;
+	uint32_t free_events[1 << 14];
+	size_t free_count;
+	uint64_t steps;
+
+	struct core_policy policy, changed;
+	int64_t changed_ns; /* from then on the second holds in the database; 0: never */
+	int64_t settled_ns; /* and everybody knows */
+
+	struct server server, standby; /* the standby is as old as the last event REPLICATE */
+	int64_t phase_us[CLIENTS_MAX];
+	int64_t clock_step_us;
+	uint32_t set_back;
+	uint32_t timeline;
+	int64_t promoted_ns;
+
+	struct host hosts[HOSTS_MAX];
+	uint32_t host_count, app_count, client_count;
+	uint32_t serial;
+
+	/* watch.c */
+	struct meter strict[CLIENTS_MAX];
+	int64_t granted[CLIENTS_MAX];  /* by any server, ever, without what was returned */
+	int64_t admitted[CLIENTS_MAX]; /* by credits of the database's */
+	int64_t lost[CLIENTS_MAX];     /* charges that a promotion lost */
+	int64_t forgotten_until_ns[CLIENTS_MAX]; /* its books were emptied */
+	int64_t unwatched_until_ns;    /* the limit isn't in force: it changes, or the clock went forward */
+	int64_t strict_again_ns;       /* from then on what was lost has no consequence */
+	uint32_t probes;
+
+	uint64_t checks, asked, admissions, timeouts;
+	int64_t longest_wait_ns;
+	int64_t worst_recovery_ns; /* from the end of faults until a host is in step */
+	char trouble[256];         /* the first */
+};
+
+/* ---- Chance ---------------------------------------------------------------------- */
+
+static inline bool chance(struct world *w, uint32_t percent) {
+	return random_below(&w->random, 100) < percent;
+}
+
+static inline int64_t between(struct world *w, int64_t low, int64_t high) {
+	return low + (int64_t)(random_unit(&w->random) * (double)(high - low));
+}
+
+/* ---- Time ------------------------------------------------------------------------ */
+
+static inline int64_t host_now(const struct world *w, const struct host *host) {
+	return w->now_ns + host->offset_ns;
+}
+
+static inline int64_t database_us(const struct world *w) {
+	return EPOCH_US + w->now_ns / US + w->clock_step_us;
+}
+
+static inline const struct core_policy *policy_in_force(const struct world *w) {
+	return w->changed_ns ? &w->changed : &w->policy;
+}
+
+/* What a lease lasts at most: the running sub-window and the one ahead. */
+static inline int64_t longest_lease_ns(const struct world *w) {
+	const struct grant_terms *terms = &policy_in_force(w)->terms;
+	return (2 * terms->sub_window_us + terms->slack_us) * US;
+}
+
+/* faults.c */
+struct faults faults_of(uint64_t seed);
+
+/* world.c */
+struct world *world_new(uint64_t seed, bool traced);
+void world_run(struct world *);
+void world_free(struct world *);
+void plan(struct world *, int64_t at_ns, struct event event);
+/* For an agent: void when that has died meanwhile. */
+void plan_for(struct world *, uint32_t host, int64_t after_ns, struct event event);
+size_t id_text(char text[static 16], uint32_t client);
+
+/* apps.c */
+void app_think(struct world *, uint32_t host, uint32_t app);
+void app_on_event(struct world *, const struct event *event);
+void apps_lose_agent(struct world *, uint32_t host);
+void app_probe(struct world *, uint32_t host);
+
+/* hosts.c */
+void host_start(struct world *, uint32_t host);
+void host_on_event(struct world *, const struct event *event);
+
+/* database.c */
+void database_on_event(struct world *, const struct event *event);
+void database_takes(struct world *, uint32_t host, int hosts, const struct lease_request *requests, size_t count);
+void connection_breaks(struct world *, uint32_t host, int64_t away_ns);
+
+/* watch.c */
+void watch_start(struct world *);
+void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source);
+void watch_wait(struct world *, int64_t waited_ns);
+void watch_books(struct world *, uint32_t client, const struct lease_request *request, const struct lease_grant *grant);
+void watch_limit_changes(struct world *, int64_t until_ns);
+void watch_promotion(struct world *);
+void watch_emptied(struct world *, uint32_t client);
+void watch_recovery(struct world *, struct host *host);
+void watch_probe(struct world *, uint32_t host, const struct core_verdict *verdict);
+void watch_end(struct world *);
+void complain(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
