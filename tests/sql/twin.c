@@ -1,6 +1,6 @@
 /*
  * twin.c - random histories of agent/grant.c, as SQL that asks stint.take() the same and compares:
- * tests/sql/twin.sh feeds it to psql. Prints one row for each step: the state, the question, the answer.
+ * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the state, the question, the answer.
  *
  * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on, stand,
  * fall back a little (stale) or a lot (a clock that was set back).
@@ -11,6 +11,8 @@
 
 #include "core/grant.h"
 #include "random.h"
+
+#define STEPS 20 /* of a history */
 
 static uint64_t state;
 
@@ -98,7 +100,7 @@ static void play(bool one_policy) {
 	int64_t t_us = INT64_C(1700000000000000) + dice(0, 1000000000);
 
 	choose_terms(&terms);
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < STEPS; i++) {
 		struct lease_request request;
 		int hosts = (int)dice(1, 20);
 
@@ -113,8 +115,9 @@ static void play(bool one_policy) {
 }
 
 int main(int argc, char **argv) {
+	int histories = argc > 2 ? atoi(argv[2]) : 1;
 	state = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-	for (int i = 0; i < 250; i++)
+	for (int i = 0; i < histories; i++)
 		play(i % 2 == 0);
 	return 0;
 }
