@@ -1,6 +1,7 @@
 # The simulator: one seed, one world. `make check` runs 2,000 of them, and some again under the sanitizers.
 
 KINDS += simulation
+SOAK_PROGRAMS += $(BUILD)/tests/simulation/simulate
 
 SIMULATION := \
 	tests/simulation/apps.c \

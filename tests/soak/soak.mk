@@ -1,0 +1,11 @@
+# The soak: every test's long form. Hours; bounded, resumable, seeded. tests/soak/stages lists what it does.
+# A folder's .mk adds to SOAK_PROGRAMS what must be built for its stages.
+
+soak: deps
+	@$(MAKE) --no-print-directory run-soak
+
+run-soak: all $(programs) $(system)
+	@$(MAKE) --no-print-directory $(SOAK_PROGRAMS)
+	@tests/soak/run $(STAGES)
+
+.PHONY: soak run-soak
