@@ -1,6 +1,7 @@
 /*
  * twin.c - random histories of agent/grant.c, as SQL that asks stint.take() the same and compares:
- * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the state, the question, the answer.
+ * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the state,
+ * the question, the answer.
  *
  * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on, stand,
  * fall back a little (stale) or a lot (a clock that was set back).
