@@ -11,8 +11,10 @@ static int64_t max64(int64_t a, int64_t b) {
 	return a > b ? a : b;
 }
 
+/* Downwards also while t_us is smaller than the phase: soon after a machine's start by its own clock, with long sub-windows. */
 static int64_t align_down(int64_t t_us, int64_t phase_us, int64_t sub_window_us) {
-	return t_us - (t_us - phase_us) % sub_window_us;
+	int64_t since_us = (t_us - phase_us) % sub_window_us;
+	return t_us - (since_us < 0 ? since_us + sub_window_us : since_us);
 }
 
 /* Sum of counts[first] .. counts[first + runs], as far as they exist. */

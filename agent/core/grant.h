@@ -50,7 +50,7 @@ struct grant_terms {
 #define GRANT_SLACK_MAX_US 10000        /* ... but no more than any round trip worth serving */
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
-/* Applies returns, charges and grants of `request` at time t_us (greater than any phase), answers in *out. */
+/* Applies returns, charges and grants of `request` at time t_us, answers in *out. */
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
                 int64_t t_us, int hosts, struct lease_grant *out);
 

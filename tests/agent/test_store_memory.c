@@ -80,6 +80,23 @@ static void edges_differ_but_not_for_one_client(void **state) {
 }
 
 /* Grown one count at a time, and never with the wrong bytes behind the counts. */
+/* On a machine that was started a moment ago most edges are still to come for the first time. */
+static void a_sub_window_is_no_longer_than_that_soon_after_a_start(void **state) {
+	(void)state;
+	char id[32];
+	for (int i = 0; i < 100; i++) {
+		snprintf(id, sizeof id, "client-%d", i);
+		assert_int_equal(take(id, 1000, 1), 1);
+		assert_in_range(got.valid_us, 1, terms.sub_window_us);
+		int64_t first = got.sub_window, valid_us = got.valid_us;
+		assert_int_equal(take(id, 1000 + valid_us - 1, 1), 1);
+		assert_int_equal(got.sub_window, first);
+		assert_int_equal(take(id, 1000 + valid_us, 1), 1);
+		assert_int_equal(got.sub_window, first + terms.sub_window_us);
+		assert_int_equal(got.valid_us, terms.sub_window_us);
+	}
+}
+
 static void a_counter_grows_with_its_history(void **state) {
 	(void)state;
 	const char *id = "a client id that is rather long, to be moved along";
@@ -206,6 +223,7 @@ int main(void) {
 		TEST(clients_and_policies_are_told_apart),
 		TEST(a_first_denial_is_not_remembered),
 		TEST(edges_differ_but_not_for_one_client),
+		TEST(a_sub_window_is_no_longer_than_that_soon_after_a_start),
 		TEST(a_counter_grows_with_its_history),
 		TEST(what_is_owed_is_grants_less_returns),
 		TEST(collecting_names_every_debtor_once),
