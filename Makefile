@@ -203,12 +203,15 @@ SUPPORT := \
 	tests/support/books.c \
 	tests/support/cluster.c \
 	tests/support/crowd.c \
+	tests/support/fault_proxy.c \
+	tests/support/fault_relay.c \
 	tests/support/histogram.c \
 	tests/support/host.c \
 	tests/support/journal.c \
 	tests/support/load.c \
 	tests/support/oracle.c \
 	tests/support/peer.c \
+	tests/support/pg_frames.c \
 	tests/support/process.c \
 	tests/support/proof.c \
 	tests/support/scene.c \
@@ -226,6 +229,7 @@ SYSTEM := \
 	tests/system/test_bad_input.c \
 	tests/system/test_checker.c \
 	tests/system/test_database_killed.c \
+	tests/system/test_fault_proxy.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_oracle.c \

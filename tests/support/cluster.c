@@ -83,6 +83,17 @@ int cluster_resume(struct cluster *cluster) {
 	return run_script(cluster, "resume", NULL, 0);
 }
 
+void cluster_socket(const struct cluster *cluster, char path[static 108]) {
+	snprintf(path, 108, "%.60s/pg/.s.PGSQL.5432", cluster->dir);
+}
+
+pid_t cluster_postmaster(const struct cluster *cluster) {
+	const char *argv[] = {SCRIPT, "pid", cluster->dir, NULL};
+	char out[32] = "";
+
+	return process_run(argv, SCRIPT_MS, out, sizeof(out), NULL) == 0 ? (pid_t)strtol(out, NULL, 10) : 0;
+}
+
 static int connect_again(struct cluster *cluster) {
 	if (cluster->pg != NULL)
 		return 0;
@@ -123,4 +134,14 @@ int64_t cluster_number(struct cluster *cluster, const char *sql, int64_t otherwi
 		otherwise = strtoll(rows.cells[0], NULL, 10);
 	pg_rows_free(&rows);
 	return otherwise;
+}
+
+pid_t cluster_backend(struct cluster *cluster, const char *host) {
+	char sql[256];
+
+	snprintf(sql, sizeof(sql),
+	         "select pid from pg_stat_activity where application_name = 'stintd/%.60s'"
+	         " order by backend_start desc limit 1",
+	         host);
+	return (pid_t)cluster_number(cluster, sql, 0);
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "scene.h"
 
@@ -29,6 +30,12 @@ int cluster_kill(struct cluster *);  /* SIGKILL, all of it */
 int cluster_again(struct cluster *); /* starts it after a kill or a stop; returns when it answers */
 int cluster_pause(struct cluster *); /* SIGSTOP: takes connections, never answers */
 int cluster_resume(struct cluster *);
+
+/* The Unix socket that it listens on. */
+void cluster_socket(const struct cluster *, char path[static 108]);
+pid_t cluster_postmaster(const struct cluster *); /* 0: it doesn't run */
+/* The session of an agent, by its host's name; 0: it has none. */
+pid_t cluster_backend(struct cluster *, const char *host);
 
 /* SQL as superuser; reconnects when needed. */
 int cluster_do(struct cluster *, const char *sql); /* 0 or -1, with a line on stderr */

@@ -9,26 +9,48 @@
 
 #define IN_STEP_MS 15000
 
+int stage_set_database(struct stage *stage, const struct scene *scene) {
+	memset(stage, 0, sizeof(*stage));
+	stage->scene = stage->crowd.scene = scene;
+	return tap_ok(cluster_start(&stage->cluster, scene) == 0 && cluster_install(&stage->cluster) == 0,
+	              "a database with the schema is ready")
+	           ? 0
+	           : -1;
+}
+
+int stage_add_host(struct stage *stage, const struct host_options *options) {
+	struct host *host = &stage->host[stage->host_count];
+
+	if (host_prepare(host, stage->scene, stage->host_count, options) != 0 || host_start(host) != 0)
+		return -1;
+	stage->host_count++;
+	return 0;
+}
+
+int stage_wait_in_step(struct stage *stage) {
+	uint32_t ready = 0;
+
+	while (ready < stage->host_count && host_wait_in_step(&stage->host[ready], IN_STEP_MS))
+		ready++;
+	if (ready < stage->host_count)
+		host_print_log(&stage->host[ready]);
+	return tap_ok(ready > 0 && ready == stage->host_count, "%u of %u hosts are in step with it", ready,
+	              stage->host_count)
+	           ? 0
+	           : -1;
+}
+
 int stage_set(struct stage *stage, const struct scene *scene, uint32_t host_count,
               const struct host_options *options) {
 	struct host_options own = options != NULL ? *options : (struct host_options){0};
-	uint32_t ready = 0;
 
-	memset(stage, 0, sizeof(*stage));
-	stage->scene = stage->crowd.scene = scene;
-	stage->host_count = host_count;
-	if (!tap_ok(cluster_start(&stage->cluster, scene) == 0 && cluster_install(&stage->cluster) == 0,
-	            "a database with the schema is ready"))
+	if (stage_set_database(stage, scene) != 0)
 		return -1;
 	own.database = stage->cluster.agent;
-	for (uint32_t i = 0; i < host_count; i++)
-		if (host_prepare(&stage->host[i], scene, i, &own) != 0 || host_start(&stage->host[i]) != 0)
-			break;
-	while (ready < host_count && host_wait_in_step(&stage->host[ready], IN_STEP_MS))
-		ready++;
-	if (ready < host_count)
-		host_print_log(&stage->host[ready]);
-	return tap_ok(ready == host_count, "%u of %u hosts are in step with it", ready, host_count) ? 0 : -1;
+	while (stage->host_count < host_count)
+		if (stage_add_host(stage, &own) != 0)
+			return tap_ok(false, "host %u does not start", stage->host_count) ? 0 : -1;
+	return stage_wait_in_step(stage);
 }
 
 int stage_crowd(struct stage *stage, uint32_t apps_per_host, const struct journal_plan *plan, uint32_t rate) {

@@ -23,6 +23,11 @@ struct stage {
 /* Makes the database and starts the hosts; `options` may be NULL, its database is filled in. 0 or -1. Counts
  * as a check. */
 int stage_set(struct stage *, const struct scene *scene, uint32_t host_count, const struct host_options *options);
+/* The parts of it, for hosts that differ: the database; then one host after the other, each named in turn; then
+ * the wait until all of them are in step. */
+int stage_set_database(struct stage *, const struct scene *scene);
+int stage_add_host(struct stage *, const struct host_options *options);
+int stage_wait_in_step(struct stage *);
 /* Starts as many apps on each host, each at its host's rate: the first host gets `rate`, the others less and
  * less. Counts as a check. */
 int stage_crowd(struct stage *, uint32_t apps_per_host, const struct journal_plan *plan, uint32_t rate);
