@@ -205,6 +205,7 @@ SUPPORT := \
 	tests/support/crowd.c \
 	tests/support/fault_proxy.c \
 	tests/support/fault_relay.c \
+	tests/support/episode.c \
 	tests/support/histogram.c \
 	tests/support/host.c \
 	tests/support/journal.c \
@@ -230,6 +231,7 @@ SYSTEM := \
 	tests/system/test_checker.c \
 	tests/system/test_database_killed.c \
 	tests/system/test_fault_proxy.c \
+	tests/system/test_failover.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_oracle.c \

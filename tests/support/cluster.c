@@ -23,28 +23,70 @@ static void print_file(const char *path) {
 		fclose(file);
 }
 
-static int run_script(struct cluster *cluster, const char *command, char *out, size_t size) {
-	const char *argv[] = {SCRIPT, command, cluster->dir, NULL};
+/* `rest` ends with NULL. */
+static int run_script_with(struct cluster *cluster, const char *command, const char *const *rest, char *out,
+                           size_t size) {
+	const char *argv[24] = {SCRIPT, command, cluster->dir};
+	size_t count = 3;
 	int status;
-	char log[108];
 
-	snprintf(log, sizeof(log), "%s/cluster.log", cluster->dir);
-	status = process_run(argv, SCRIPT_MS, out, size, log);
+	for (; rest != NULL && *rest != NULL && count < 23; rest++)
+		argv[count++] = *rest;
+	status = process_run(argv, SCRIPT_MS, out, size, cluster->log);
 	if (status != 0) {
 		fprintf(stderr, "# pg-cluster %s: exit %d\n", command, status);
-		print_file(log);
+		print_file(cluster->log);
 	}
 	return status == 0 ? 0 : -1;
 }
 
-int cluster_start(struct cluster *cluster, const struct scene *scene) {
+static int run_script(struct cluster *cluster, const char *command) {
+	return run_script_with(cluster, command, NULL, NULL, 0);
+}
+
+static void place(struct cluster *cluster, const struct scene *scene, const char *name) {
 	memset(cluster, 0, sizeof(*cluster));
-	snprintf(cluster->dir, sizeof(cluster->dir), "%s", scene->dir);
-	if (run_script(cluster, "start", cluster->conninfo, sizeof(cluster->conninfo)) != 0)
+	snprintf(cluster->dir, sizeof(cluster->dir), name != NULL ? "%s/%s" : "%s", scene->dir, name);
+	scene_path(scene, "cluster.log", cluster->log);
+}
+
+/* Starts it by a command that prints its connection string. */
+static int run_start(struct cluster *cluster, const char *command, const char *const *rest) {
+	if (run_script_with(cluster, command, rest, cluster->conninfo, sizeof(cluster->conninfo)) != 0)
 		return -1;
 	cluster->conninfo[strcspn(cluster->conninfo, "\n")] = '\0';
 	snprintf(cluster->agent, sizeof(cluster->agent), "%.200s user=test_agent", cluster->conninfo);
 	return 0;
+}
+
+int cluster_start_with(struct cluster *cluster, const struct scene *scene, const struct cluster_options *options) {
+	const char *rest[2 * CLUSTER_SETTINGS + 3] = {NULL};
+	size_t count = 0;
+
+	for (size_t i = 0; i < CLUSTER_SETTINGS && options->settings[i] != NULL; i++) {
+		rest[count++] = "--set";
+		rest[count++] = options->settings[i];
+	}
+	if (options->wal != NULL) {
+		rest[count++] = "--wal";
+		rest[count++] = options->wal;
+	}
+	place(cluster, scene, options->name);
+	return run_start(cluster, "start", rest);
+}
+
+int cluster_start(struct cluster *cluster, const struct scene *scene) {
+	return cluster_start_with(cluster, scene, &(struct cluster_options){0});
+}
+
+int cluster_start_standby(struct cluster *standby, const struct cluster *primary, const struct scene *scene,
+                          const char *name) {
+	place(standby, scene, name);
+	return run_start(standby, "standby", (const char *const[]){primary->dir, NULL});
+}
+
+int cluster_promote(struct cluster *cluster) {
+	return run_script(cluster, "promote");
 }
 
 int cluster_install(struct cluster *cluster) {
@@ -66,21 +108,33 @@ void cluster_close(struct cluster *cluster) {
 
 int cluster_kill(struct cluster *cluster) {
 	cluster_close(cluster);
-	return run_script(cluster, "kill", NULL, 0);
+	return run_script(cluster, "kill");
 }
 
 int cluster_again(struct cluster *cluster) {
-	char ignored[256];
+	return run_start(cluster, "start", NULL);
+}
 
-	return run_script(cluster, "start", ignored, sizeof(ignored));
+int cluster_again_with(struct cluster *cluster, const char *setting) {
+	return run_start(cluster, "start", (const char *const[]){"--set", setting, NULL});
+}
+
+int cluster_stop(struct cluster *cluster) {
+	cluster_close(cluster);
+	return run_script(cluster, "stop");
+}
+
+int cluster_remove(struct cluster *cluster) {
+	cluster_close(cluster);
+	return run_script(cluster, "remove");
 }
 
 int cluster_pause(struct cluster *cluster) {
-	return run_script(cluster, "pause", NULL, 0);
+	return run_script(cluster, "pause");
 }
 
 int cluster_resume(struct cluster *cluster) {
-	return run_script(cluster, "resume", NULL, 0);
+	return run_script(cluster, "resume");
 }
 
 void cluster_socket(const struct cluster *cluster, char path[static 108]) {

@@ -1,5 +1,5 @@
 /*
- * cluster.h - the one PostgreSQL of a test: made, broken and mended by
+ * cluster.h - a PostgreSQL of a test, most often its only one: made, broken and mended by
  * tests/support/pg-cluster, asked through agent/pg.h.
  */
 #ifndef CLUSTER_H
@@ -14,20 +14,37 @@
 struct pg;
 
 struct cluster {
-	char dir[64];
+	char dir[96];
+	char log[108];      /* of pg-cluster; the server's own is dir/pg/log */
 	char conninfo[256]; /* as its superuser */
 	char agent[256];    /* as a login role that has stint_agent's rights and no others */
 	struct pg *pg;      /* the superuser's connection; NULL while there is none */
 };
 
+#define CLUSTER_SETTINGS 8
+
+struct cluster_options { /* 0 and NULL: as usual */
+	const char *name; /* its folder in the scene; NULL: the scene's own */
+	const char *wal;  /* a folder for its write-ahead log */
+	const char *settings[CLUSTER_SETTINGS]; /* "max_connections=20", ... */
+};
+
 /* Makes and starts it, with an empty database. 0 or -1, with a line on stderr. */
 int cluster_start(struct cluster *, const struct scene *scene);
+int cluster_start_with(struct cluster *, const struct scene *scene, const struct cluster_options *options);
+/* A copy of one that runs, which follows it and takes no writes until it is promoted. */
+int cluster_start_standby(struct cluster *standby, const struct cluster *primary, const struct scene *scene,
+                          const char *name);
+int cluster_promote(struct cluster *);
 /* The schema, by `stint db init`, and the agents' login role. */
 int cluster_install(struct cluster *);
 void cluster_close(struct cluster *);
 
 int cluster_kill(struct cluster *);  /* SIGKILL, all of it */
 int cluster_again(struct cluster *); /* starts it after a kill or a stop; returns when it answers */
+int cluster_again_with(struct cluster *, const char *setting); /* a setting in place of those that it had */
+int cluster_stop(struct cluster *);  /* in order */
+int cluster_remove(struct cluster *);
 int cluster_pause(struct cluster *); /* SIGSTOP: takes connections, never answers */
 int cluster_resume(struct cluster *);
 

@@ -118,12 +118,16 @@ static json_t *fetch_status(const struct host *host) {
 	return json_loads(text, 0, NULL);
 }
 
-void host_state(const struct host *host, char state[static 24]) {
+void host_text(const struct host *host, const char *section, const char *name, char *text, size_t size) {
 	json_t *status = fetch_status(host);
-	const char *said = json_string_value(json_object_get(json_object_get(status, "database"), "state"));
+	const char *said = json_string_value(json_object_get(json_object_get(status, section), name));
 
-	snprintf(state, 24, "%s", said != NULL ? said : "");
+	snprintf(text, size, "%s", said != NULL ? said : "");
 	json_decref(status);
+}
+
+void host_state(const struct host *host, char state[static 24]) {
+	host_text(host, "database", "state", state, 24);
 }
 
 int64_t host_number(const struct host *host, const char *section, const char *name) {

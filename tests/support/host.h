@@ -6,6 +6,7 @@
 #define HOST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -43,6 +44,8 @@ bool host_is_running(struct host *);
 bool host_wait_in_step(const struct host *, int timeout_ms);
 /* What it says of its database now, "" when it doesn't answer: in step, fallback, ... */
 void host_state(const struct host *, char state[static 24]);
+/* A text of its status, database.timeline say; "" when it doesn't tell. */
+void host_text(const struct host *, const char *section, const char *name, char *text, size_t size);
 /* A number of its status, table.clients or counters.wants, say; 0 or 1 for a boolean; -1: it doesn't tell. */
 int64_t host_number(const struct host *, const char *section, const char *name);
 /* How many lines of its log have a text. */

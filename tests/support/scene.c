@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <ftw.h>
 #include <glob.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -38,10 +40,44 @@ static void remove_objects(const char *prefix) {
 	globfree(&found);
 }
 
-static void clear_away(const struct scene *scene) {
-	const char *remove_cluster[] = {"tests/support/pg-cluster", "remove", scene->dir, NULL};
+static void remove_cluster(const char *dir) {
+	const char *argv[] = {"tests/support/pg-cluster", "remove", dir, NULL};
 
-	process_run(remove_cluster, 60000, NULL, 0, NULL);
+	process_run(argv, 60000, NULL, 0, NULL);
+}
+
+/* The scene's own, and those in folders of it. */
+static void remove_clusters(const struct scene *scene) {
+	char pattern[80];
+	glob_t found;
+
+	remove_cluster(scene->dir);
+	snprintf(pattern, sizeof(pattern), "%s/*/pg", scene->dir);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		*strrchr(found.gl_pathv[i], '/') = '\0';
+		remove_cluster(found.gl_pathv[i]);
+	}
+	globfree(&found);
+}
+
+/* Small disks of scene_mount(). What is no mount point is left alone. */
+static void remove_mounts(const struct scene *scene) {
+	char pattern[80];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/*", scene->dir);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		umount2(found.gl_pathv[i], MNT_DETACH | UMOUNT_NOFOLLOW);
+	globfree(&found);
+}
+
+static void clear_away(const struct scene *scene) {
+	remove_clusters(scene);
+	remove_mounts(scene);
 	remove_objects(scene->shm_prefix);
 	if (getenv("STINT_KEEP") != NULL)
 		fprintf(stderr, "# kept: %s\n", scene->dir);
@@ -128,4 +164,44 @@ int scene_run(int (*play)(const struct scene *), int limit_s) {
 
 void scene_path(const struct scene *scene, const char *name, char path[static 108]) {
 	snprintf(path, 108, "%.60s/%.46s", scene->dir, name);
+}
+
+/* Without root's rights, a user namespace has them over mounts of its own; ids in it are those outside. */
+static void map_ids(uid_t user, gid_t group) {
+	FILE *file = fopen("/proc/self/setgroups", "we");
+
+	if (file != NULL) {
+		fputs("deny", file);
+		fclose(file);
+	}
+	if ((file = fopen("/proc/self/uid_map", "we")) != NULL) {
+		fprintf(file, "%u %u 1", user, user);
+		fclose(file);
+	}
+	if ((file = fopen("/proc/self/gid_map", "we")) != NULL) {
+		fprintf(file, "%u %u 1", group, group);
+		fclose(file);
+	}
+}
+
+int scene_own_mounts(void) {
+	uid_t user = getuid();
+	gid_t group = getgid();
+
+	if (unshare(user == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0)
+		return -1;
+	if (user != 0)
+		map_ids(user, group);
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+int scene_mount(const struct scene *scene, const char *name, int kib, char path[static 108]) {
+	char size[32];
+
+	scene_path(scene, name, path);
+	snprintf(size, sizeof(size), "size=%dk,mode=0755", kib);
+	if (mkdir(path, 0755) == 0 && mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, size) == 0)
+		return 0;
+	fprintf(stderr, "# no disk at %s: %s\n", path, strerror(errno));
+	return -1;
 }

@@ -24,4 +24,10 @@ int scene_run(int (*play)(const struct scene *), int limit_s);
 /* Puts "dir/name" into path (size at least 108). */
 void scene_path(const struct scene *, const char *name, char path[static 108]);
 
+/* For tests that need disks of their own: call it first in main(), so that guard and play see the same mounts
+ * and nobody else does. 0, or -1 with errno: this machine doesn't let us. */
+int scene_own_mounts(void);
+/* A disk in memory of so many KiB, at dir/name: gone with the scene. Puts its path into path. 0 or -1. */
+int scene_mount(const struct scene *, const char *name, int kib, char path[static 108]);
+
 #endif

@@ -9,9 +9,13 @@
 
 #define IN_STEP_MS 15000
 
-int stage_set_database(struct stage *stage, const struct scene *scene) {
+void stage_init(struct stage *stage, const struct scene *scene) {
 	memset(stage, 0, sizeof(*stage));
 	stage->scene = stage->crowd.scene = scene;
+}
+
+int stage_set_database(struct stage *stage, const struct scene *scene) {
+	stage_init(stage, scene);
 	return tap_ok(cluster_start(&stage->cluster, scene) == 0 && cluster_install(&stage->cluster) == 0,
 	              "a database with the schema is ready")
 	           ? 0
@@ -40,6 +44,13 @@ int stage_wait_in_step(struct stage *stage) {
 	           : -1;
 }
 
+int stage_hosts(struct stage *stage, uint32_t host_count, const struct host_options *options) {
+	while (stage->host_count < host_count)
+		if (stage_add_host(stage, options) != 0)
+			return tap_ok(false, "host %u does not start", stage->host_count) ? 0 : -1;
+	return stage_wait_in_step(stage);
+}
+
 int stage_set(struct stage *stage, const struct scene *scene, uint32_t host_count,
               const struct host_options *options) {
 	struct host_options own = options != NULL ? *options : (struct host_options){0};
@@ -47,10 +58,7 @@ int stage_set(struct stage *stage, const struct scene *scene, uint32_t host_coun
 	if (stage_set_database(stage, scene) != 0)
 		return -1;
 	own.database = stage->cluster.agent;
-	while (stage->host_count < host_count)
-		if (stage_add_host(stage, &own) != 0)
-			return tap_ok(false, "host %u does not start", stage->host_count) ? 0 : -1;
-	return stage_wait_in_step(stage);
+	return stage_hosts(stage, host_count, &own);
 }
 
 int stage_crowd(struct stage *stage, uint32_t apps_per_host, const struct journal_plan *plan, uint32_t rate) {
@@ -133,8 +141,10 @@ void stage_check_promise(const struct oracle *oracle, const struct journal_plan 
 	}
 }
 
-void stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
-                          uint64_t from_ns, uint64_t until_ns) {
+uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
+                              uint64_t from_ns, uint64_t until_ns) {
+	uint32_t all = 0;
+
 	for (uint32_t p = 0; p < plan->policy_count; p++) {
 		const struct journal_policy *policy = &plan->policy[p];
 		int64_t most = 0;
@@ -156,7 +166,9 @@ void stage_check_fallback(const struct stage *stage, const struct oracle *oracle
 		tap_ok(over == 0, "I3 %s: on its own, no host admitted more than %lld in any %lld ms; limit %lld, %u over",
 		       policy->name, (long long)most, (long long)policy->fallback_time_window_ms,
 		       (long long)policy->fallback_max_requests, over);
+		all += over;
 	}
+	return all;
 }
 
 void stage_print_total(const struct crowd_total *total) {

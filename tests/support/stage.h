@@ -23,10 +23,12 @@ struct stage {
 /* Makes the database and starts the hosts; `options` may be NULL, its database is filled in. 0 or -1. Counts
  * as a check. */
 int stage_set(struct stage *, const struct scene *scene, uint32_t host_count, const struct host_options *options);
-/* The parts of it, for hosts that differ: the database; then one host after the other, each named in turn; then
- * the wait until all of them are in step. */
+/* The parts of it, for hosts that differ, or a database that is made in another way: nothing yet; the database; hosts, each named in
+ * turn, by options that name the database; then the wait until all of them are in step. */
+void stage_init(struct stage *, const struct scene *scene);
 int stage_set_database(struct stage *, const struct scene *scene);
 int stage_add_host(struct stage *, const struct host_options *options);
+int stage_hosts(struct stage *, uint32_t host_count, const struct host_options *options);
 int stage_wait_in_step(struct stage *);
 /* Starts as many apps on each host, each at its host's rate: the first host gets `rate`, the others less and
  * less. Counts as a check. */
@@ -40,9 +42,9 @@ void stage_strike(struct stage *);
  * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. */
 void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
                          const struct oracle_choice *choice, const char *what);
-/* Checks I3 for each client on each host of the stage. */
-void stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
-                          uint64_t from_ns, uint64_t until_ns);
+/* Checks I3 for each client on each host of the stage. How many are over. */
+uint32_t stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
+                              uint64_t from_ns, uint64_t until_ns);
 /* A line with counts by source, and one with latencies. */
 void stage_print_total(const struct crowd_total *total);
 /* A duration in ms since a moment. */

@@ -1,0 +1,167 @@
+/* episode.c - see episode.h. */
+#include "episode.h"
+
+#include <string.h>
+
+#include "proof.h"
+#include "tap.h"
+
+/* How much later than its timeout a check may end: what the scheduler takes on two busy cores. */
+#define LATE_MS    250
+#define IN_STEP_MS 20000
+
+void episode_begin(struct episode *episode, const char *what, int within_ms) {
+	*episode = (struct episode){.what = what, .within_ms = within_ms, .began_ns = monotonic_ns()};
+}
+
+void episode_over(struct episode *episode, struct stage *stage, int calm_ms) {
+	episode->over_ns = monotonic_ns();
+	episode->returned = episode_wait_for(stage, "in step", IN_STEP_MS) == stage->host_count;
+	episode->in_step_ns = monotonic_ns();
+	sleep_ms(calm_ms);
+	episode->until_ns = monotonic_ns();
+	episode->lost_apps = (uint32_t)crowd_missing(&stage->crowd);
+	for (uint32_t h = 0; h < stage->host_count; h++)
+		episode->lost_agents += !host_is_running(&stage->host[h]);
+}
+
+uint32_t episode_hosts_in(const struct stage *stage, const char *state) {
+	uint32_t count = 0;
+
+	for (uint32_t h = 0; h < stage->host_count; h++) {
+		char now[24];
+
+		host_state(&stage->host[h], now);
+		count += strcmp(now, state) == 0;
+	}
+	return count;
+}
+
+uint32_t episode_wait_for(const struct stage *stage, const char *state, int timeout_ms) {
+	uint64_t began = monotonic_ns();
+	uint32_t count;
+
+	while ((count = episode_hosts_in(stage, state)) < stage->host_count && stage_ms_since(began) < timeout_ms)
+		sleep_ms(5);
+	return count;
+}
+
+int episode_log_count(const struct stage *stage, const char *text) {
+	int count = 0;
+
+	for (uint32_t h = 0; h < stage->host_count; h++)
+		count += host_log_count(&stage->host[h], text);
+	return count;
+}
+
+/* ---- The invariants --------------------------------------------------------------- */
+
+/* Clients over the limit and their allowance; the highest peak, and the worst excess over the limit alone. */
+struct excess {
+	uint32_t clients;
+	int64_t peak;
+	int64_t over;
+};
+
+static struct excess find_excess(const struct episode *episode, const struct oracle *oracle,
+                                 const struct journal_plan *plan, struct oracle_choice choice) {
+	const struct journal_policy *policy = &plan->policy[0];
+	uint64_t window_ns = (uint64_t)policy->time_window_ms * NS_PER_MS;
+	struct excess excess = {0};
+
+	for (choice.client = 0; choice.client < policy->clients; choice.client++) {
+		int64_t allowance = choice.client < EPISODE_CLIENTS ? episode->allowance[choice.client] : 0;
+		int64_t peak = oracle_peak(oracle, &choice, window_ns).certain;
+
+		excess.clients += peak > policy->max_requests + allowance;
+		excess.peak = peak > excess.peak ? peak : excess.peak;
+		if (peak - policy->max_requests > excess.over)
+			excess.over = peak - policy->max_requests;
+	}
+	return excess;
+}
+
+/* Windows that touch the episode count whole. */
+static uint32_t check_strict(struct episode *episode, const struct oracle *oracle, const struct journal_plan *plan) {
+	uint64_t before = (uint64_t)plan->policy[0].time_window_ms * NS_PER_MS;
+	struct oracle_choice choice = {.host = ORACLE_ANY,
+	                               .sources = ORACLE_STRICT,
+	                               .from_ns = episode->began_ns - before,
+	                               .until_ns = episode->until_ns};
+	struct excess excess = find_excess(episode, oracle, plan, choice);
+
+	episode->over = excess.over;
+	tap_ok(excess.clients == 0, "I1 %s: leases admitted at most %lld in any %lld ms; limit %lld, %u over", episode->what,
+	       (long long)excess.peak, (long long)plan->policy[0].time_window_ms, (long long)plan->policy[0].max_requests,
+	       excess.clients);
+	return excess.clients;
+}
+
+/* Puts when the last admit on a host's own happened into *last_ns: nothing later than the return is expected. */
+static uint32_t check_after(struct episode *episode, const struct oracle *oracle, const struct journal_plan *plan,
+                            uint64_t *last_ns) {
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = ORACLE_ANY,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_FALLBACK | ORACLE_LOCAL,
+	                               .from_ns = episode->began_ns,
+	                               .until_ns = episode->until_ns};
+	int64_t admitted = oracle_sum(oracle, &choice);
+	struct excess excess;
+	uint64_t first;
+
+	if (!oracle_span(oracle, &choice, &first, last_ns))
+		*last_ns = episode->began_ns;
+	choice = (struct oracle_choice){.host = ORACLE_ANY, .from_ns = *last_ns + 1, .until_ns = episode->until_ns};
+	excess = find_excess(episode, oracle, plan, choice);
+	tap_ok(excess.clients == 0, "I1 %s: %lld were admitted by hosts on their own; after that at most %lld, %u over",
+	       episode->what, (long long)admitted, (long long)excess.peak, excess.clients);
+	return excess.clients;
+}
+
+static uint32_t check_slow(const struct episode *episode, const struct oracle *oracle, const struct journal_plan *plan,
+                           uint64_t *checked) {
+	uint64_t most = 0, limit = (plan->timeout_ms + LATE_MS) * NS_PER_MS;
+	uint32_t slow = 0;
+
+	for (size_t i = 0; i < oracle->count; i++) {
+		const struct oracle_event *event = &oracle->events[i];
+		uint64_t took = event->outcome_ns - event->intent_ns;
+
+		if (event->intent_ns < episode->began_ns || event->outcome_ns >= episode->until_ns)
+			continue;
+		(*checked)++;
+		slow += took > limit;
+		most = took > most ? took : most;
+	}
+	tap_ok(slow == 0 && episode->lost_apps == 0, "I4 %s: the longest admission took %llu ms, timeout %u ms; %u apps lost",
+	       episode->what, (unsigned long long)(most / NS_PER_MS), plan->timeout_ms, episode->lost_apps);
+	return slow + episode->lost_apps;
+}
+
+static int64_t check_return(const struct episode *episode, uint64_t last_ns) {
+	uint64_t right_ns = last_ns > episode->in_step_ns ? last_ns : episode->in_step_ns;
+	int64_t recovery_ms = (int64_t)((right_ns - episode->over_ns) / NS_PER_MS);
+
+	tap_ok(episode->returned && recovery_ms <= episode->within_ms,
+	       "I5 %s: all hosts are in step, and no longer on their own, after %lld ms; %d at most", episode->what,
+	       (long long)recovery_ms, episode->within_ms);
+	return episode->returned ? recovery_ms : INT64_MAX / 2;
+}
+
+uint64_t episode_judge(struct episode *episode, const struct stage *stage, const struct oracle *oracle,
+                       const struct journal_plan *plan) {
+	struct proof proof = {.invariants = "I1 I3 I4 I5 I6", .fault = episode->what, .runs = 1};
+	uint64_t last_ns;
+
+	proof.violations += check_strict(episode, oracle, plan);
+	proof.violations += check_after(episode, oracle, plan, &last_ns);
+	proof.violations += stage_check_fallback(stage, oracle, plan, episode->began_ns, episode->until_ns);
+	proof.violations += check_slow(episode, oracle, plan, &proof.checked);
+	proof.recovery_ms = check_return(episode, last_ns);
+	proof.violations += proof.recovery_ms > episode->within_ms;
+	tap_ok(episode->lost_agents == 0, "I6 %s: %u agents lost", episode->what, episode->lost_agents);
+	proof.violations += episode->lost_agents;
+	proof_print(&proof);
+	return proof.violations;
+}

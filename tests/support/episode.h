@@ -1,0 +1,56 @@
+/*
+ * episode.h - one fault under load, from its beginning over its end to calm again; and
+ * the invariants that must have held meanwhile.
+ *
+ *     began ----------- over ------ in step --------- until
+ *           the fault        return           calm
+ *
+ * Checked of each episode, from the journals of all apps:
+ *
+ *   I1  strict admits, in every interval that touches it: within the limit (and an allowance, for a failover that
+ *       may lose commits); and all admits, from the last on a host's own limit on
+ *   I3  on its own, no host admitted more than the fallback's limit
+ *   I4  no admission took longer than the timeout; all apps are still there
+ *   I5  all hosts are in step again, and on their own no more, within a stated time
+ *   I6  all agents are still there
+ */
+#ifndef EPISODE_H
+#define EPISODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "oracle.h"
+#include "stage.h"
+
+#define EPISODE_CLIENTS 8u
+
+struct episode {
+	const char *what;    /* the proof's words */
+	int within_ms;       /* I5 */
+	uint64_t began_ns;   /* the fault was about to be caused */
+	uint64_t over_ns;    /* its cause is gone */
+	uint64_t in_step_ns; /* all hosts say that they are in step */
+	uint64_t until_ns;
+	bool returned;
+	uint32_t lost_apps, lost_agents;
+	/* What I1 may be exceeded by, for client n of policy 0: nothing but what a failover forgot. */
+	int64_t allowance[EPISODE_CLIENTS];
+	int64_t over; /* set by episode_judge(): by how much it was, the worst client */
+};
+
+void episode_begin(struct episode *, const char *what, int within_ms);
+/* The cause is gone: waits until all hosts are in step, and calm_ms more. */
+void episode_over(struct episode *, struct stage *stage, int calm_ms);
+/* Checks what is above, a line each, and prints the proof. Returns the violations. */
+uint64_t episode_judge(struct episode *, const struct stage *stage, const struct oracle *oracle,
+                       const struct journal_plan *plan);
+
+/* How many hosts are in a state now ("fallback"). */
+uint32_t episode_hosts_in(const struct stage *, const char *state);
+/* Waits until all are; how many are after all. */
+uint32_t episode_wait_for(const struct stage *, const char *state, int timeout_ms);
+/* How many lines the agents' logs have with a text, all together. */
+int episode_log_count(const struct stage *, const char *text);
+
+#endif

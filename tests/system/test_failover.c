@@ -1,0 +1,348 @@
+/*
+ * test_failover.c - the primary dies under load and a standby takes its place: asynchronous,
+ * with commits that the standby never heard of, and synchronous, with none; statements that are
+ * cancelled while they wait for a standby; an agent that is shown a standby only.
+ *
+ *     test_failover [ROUNDS]     default 1: that many failovers of each kind
+ *
+ * Two folders, a and b, hold primary and standby in turn. The agents' connection string names both.
+ *
+ * What an asynchronous failover may admit too much is what it forgot, and no more. The test knows that exactly: the
+ * books of the standby before it is promoted, against those of the old primary, which is started once more
+ * where no agent looks for it. A synchronous one forgets nothing that an agent was told of.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "books.h"
+#include "episode.h"
+#include "proof.h"
+#include "stage.h"
+#include "tap.h"
+
+#define WINDOW_MS        2000
+#define LIMIT            200
+#define FALLBACK_LIMIT   150
+#define CHECK_TIMEOUT_MS 1000
+#define ROUNDS_MAX       200
+
+#define STEADY_MS        2500
+#define CALM_MS          3000
+/* How long the standby hears nothing before the primary dies: asynchronous, so long that the limit was used up
+ * meanwhile, and all of that is forgotten; synchronous, some statements wait for it, but no agent has given up yet. */
+#define LAG_MS           WINDOW_MS
+#define SYNC_LAG_MS      200
+#define CANCELS_MS       2000
+
+/* Reconnecting: a pause of at most 2 s with its jitter and the handshake; and the time for which a new timeline
+ * grants nothing, since leases of the old one may still be spent: a window and its edges. */
+#define RETURN_MS        (4000 + 2 * WINDOW_MS)
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = FALLBACK_LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 1,
+                .share = 1}},
+	.seed = 11,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 200000,
+};
+
+struct play {
+	struct stage stage;
+	struct cluster cluster[2];
+	uint32_t primary; /* of the two */
+	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
+	struct episode episode[2 * ROUNDS_MAX + 2];
+	uint32_t episodes;
+	int64_t forgotten; /* by all asynchronous failovers together */
+	int64_t over;
+};
+
+static struct cluster *primary_of(struct play *play) {
+	return &play->cluster[play->primary];
+}
+
+static struct cluster *standby_of(struct play *play) {
+	return &play->cluster[!play->primary];
+}
+
+static struct episode *next_episode(struct play *play, const char *what, int within_ms) {
+	struct episode *episode = &play->episode[play->episodes++];
+
+	episode_begin(episode, what, within_ms);
+	return episode;
+}
+
+/* ---- Primary and standby ------------------------------------------------------------ */
+
+/* The folder of the standby to be is empty. Synchronous: commits wait until it has applied them. */
+static int make_standby(struct play *play, bool synchronous) {
+	char sql[160];
+
+	if (cluster_start_standby(standby_of(play), primary_of(play), play->stage.scene, play->primary == 0 ? "b" : "a") != 0)
+		return -1;
+	snprintf(sql, sizeof(sql), "alter system set synchronous_standby_names = '%s'", synchronous ? "*" : "");
+	if (cluster_do(primary_of(play), sql) != 0 ||
+	    cluster_do(primary_of(play), "alter system set synchronous_commit = remote_apply") != 0 ||
+	    cluster_do(primary_of(play), "select pg_reload_conf()") != 0)
+		return -1;
+	for (int i = 0; i < 500; i++) {
+		if (cluster_number(primary_of(play), "select count(*) from pg_stat_replication where state = 'streaming'", 0) == 1)
+			return 0;
+		sleep_ms(10);
+	}
+	return -1;
+}
+
+/* What the old one's standby_names were is not for the new one: its settings are a copy's. */
+static void promote(struct play *play) {
+	struct cluster *standby = standby_of(play);
+
+	tap_ok(cluster_promote(standby) == 0, "the standby is promoted");
+	play->primary = !play->primary;
+}
+
+static void stop_sending(struct play *play) {
+	int64_t pid = cluster_number(primary_of(play), "select pid from pg_stat_replication", 0);
+
+	tap_ok(pid > 1 && kill((pid_t)pid, SIGSTOP) == 0, "the primary no longer tells its standby");
+}
+
+/* All that arrived is applied, so that what a read sees is what a promotion keeps. (The last record may have arrived
+ * in part: so this asks whether anything still happens.) */
+static void wait_replayed(struct cluster *standby) {
+	static const char sql[] = "select pg_last_wal_replay_lsn() - '0/0'";
+	int64_t before = -1, now;
+
+	while ((now = cluster_number(standby, sql, -1)) != before) {
+		before = now;
+		sleep_ms(40);
+	}
+}
+
+/* ---- What was forgotten ----------------------------------------------------------------- */
+
+static int64_t charged_in(const struct books *books, const struct books_entry *like) {
+	for (size_t i = 0; i < books->count; i++) {
+		const struct books_entry *entry = &books->entries[i];
+		int64_t apart_ns = (int64_t)(entry->begin_ns - like->begin_ns);
+
+		if (strcmp(entry->client, like->client) == 0 && llabs(apart_ns) < (int64_t)(entry->end_ns - entry->begin_ns) / 2)
+			return entry->charged;
+	}
+	return 0;
+}
+
+/* What the one has and the other lacks, by client. */
+static void count_forgotten(struct play *play, const struct books *had, const struct books *kept, struct episode *episode) {
+	for (size_t i = 0; i < had->count; i++) {
+		int64_t forgotten = had->entries[i].charged - charged_in(kept, &had->entries[i]);
+		char id[64];
+
+		for (uint32_t client = 0; client < plan.policy[0].clients && forgotten > 0; client++) {
+			journal_client_id(&plan, client, id);
+			if (strcmp(id, had->entries[i].client) == 0)
+				episode->allowance[client] += forgotten;
+		}
+		play->forgotten += forgotten > 0 ? forgotten : 0;
+	}
+}
+
+/* The old primary, once more, where no agent looks for it. Its folder is empty afterwards. */
+static void read_old(struct play *play, struct books *had) {
+	struct cluster *old = standby_of(play);
+
+	tap_ok(cluster_again_with(old, "port=7777") == 0 && books_look(had, old) == 0,
+	       "the old primary's books are read once more");
+	cluster_remove(old);
+}
+
+/* ---- Failovers ---------------------------------------------------------------------------- */
+
+static void note_timelines(struct play *play, int promotions_logged) {
+	struct stage *stage = &play->stage;
+	char timeline[16];
+	int64_t now = cluster_number(primary_of(play), "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int", -1);
+	uint32_t told = 0;
+
+	for (uint32_t h = 0; h < stage->host_count; h++) {
+		host_text(&stage->host[h], "database", "timeline", timeline, sizeof(timeline));
+		told += strtol(timeline, NULL, 16) == now;
+	}
+	tap_ok(told == stage->host_count, "%u of %u agents' status tell of timeline %lld", told, stage->host_count, (long long)now);
+	tap_ok(episode_log_count(stage, "the database was promoted: timeline ") - promotions_logged == (int)stage->host_count,
+	       "each agent has logged the promotion, with the new timeline and the old");
+}
+
+static void fail_over(struct play *play, bool synchronous) {
+	struct books had, kept;
+	struct episode *episode;
+	int logged = episode_log_count(&play->stage, "the database was promoted: timeline ");
+
+	books_init(&had);
+	books_init(&kept);
+	if (!tap_ok(make_standby(play, synchronous) == 0, "a standby follows, %s", synchronous ? "synchronous" : "asynchronous"))
+		return;
+	sleep_ms(STEADY_MS);
+	tap_ok(books_look(&play->books, primary_of(play)) == 0, "the books are read");
+	episode = next_episode(play, synchronous ? "failover to a synchronous standby" : "failover to an asynchronous standby", RETURN_MS);
+	stop_sending(play);
+	sleep_ms(synchronous ? SYNC_LAG_MS : LAG_MS);
+	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
+	wait_replayed(standby_of(play));
+	books_look(&kept, standby_of(play));
+	promote(play);
+	episode_over(episode, &play->stage, CALM_MS);
+	note_timelines(play, logged);
+	read_old(play, &had);
+	if (!synchronous)
+		count_forgotten(play, &had, &kept, episode);
+	books_free(&had);
+	books_free(&kept);
+}
+
+/* ---- Cancelled while it waits for a standby ------------------------------------------------- */
+
+/* The commit is done all the same, with a warning; the agent must not take it for granted, nor ask as if it had not been. */
+static void cancel_waits(struct play *play) {
+	static const char cancel_sql[] = "select count(*) filter (where pg_cancel_backend(pid)) from pg_stat_activity"
+									 " where usename = 'test_agent' and wait_event = 'SyncRep'";
+	struct cluster *primary = primary_of(play);
+	struct episode *episode = next_episode(play, "waits for a synchronous standby cancelled", RETURN_MS);
+	uint64_t began = monotonic_ns();
+	int64_t cancelled = 0;
+
+	cluster_pause(standby_of(play));
+	while (stage_ms_since(began) < CANCELS_MS) {
+		cancelled += cluster_number(primary, cancel_sql, 0);
+		sleep_ms(20);
+		books_look(&play->books, primary);
+	}
+	tap_ok(cancelled >= 10, "%lld statements of agents were cancelled while they waited for the standby", (long long)cancelled);
+	cluster_resume(standby_of(play));
+	episode_over(episode, &play->stage, CALM_MS);
+	books_look(&play->books, primary);
+}
+
+/* ---- A standby only --------------------------------------------------------------------------- */
+
+static void show_standby_only(struct play *play) {
+	struct stage *stage = &play->stage;
+	struct host *reader = &stage->host[stage->host_count];
+	struct host_options options = {.database = standby_of(play)->agent};
+	struct episode *episode;
+	char state[24];
+
+	if (!tap_ok(host_prepare(reader, stage->scene, stage->host_count, &options) == 0 && host_start(reader) == 0 &&
+	                crowd_add(&stage->crowd, reader, &plan, 200) == 0 && crowd_start(&stage->crowd) == 0,
+	            "one more host is shown the standby only"))
+		return;
+	stage->host_count++;
+	episode = next_episode(play, "an agent that is shown a read-only standby", RETURN_MS);
+	sleep_ms(STEADY_MS);
+	host_state(reader, state);
+	tap_ok(strcmp(state, "fallback") == 0, "it is in fallback: %s", state);
+	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1, "and says why");
+	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
+	wait_replayed(standby_of(play));
+	promote(play);
+	episode_over(episode, stage, CALM_MS);
+	books_look(&play->books, primary_of(play));
+}
+
+/* ---- The play ------------------------------------------------------------------------------------ */
+
+static int begin(struct play *play, const struct scene *scene) {
+	struct stage *stage = &play->stage;
+	struct host_options options = {0};
+	char database[256];
+
+	stage_init(stage, scene);
+	books_init(&play->books);
+	if (!tap_ok(cluster_start_with(&play->cluster[0], scene, &(struct cluster_options){.name = "a"}) == 0 &&
+	                cluster_install(&play->cluster[0]) == 0,
+	            "a database with the schema is ready"))
+		return -1;
+	snprintf(database, sizeof(database), "host=%s/a/pg,%s/b/pg dbname=stint user=test_agent target_session_attrs=read-write",
+	         scene->dir, scene->dir);
+	options.database = database;
+	return stage_hosts(stage, 2, &options) == 0 && stage_crowd(stage, 2, &plan, 800) == 0 ? 0 : -1;
+}
+
+static void judge_books(const struct play *play, const struct oracle *oracle) {
+	size_t few = books_short(&play->books, oracle, &plan);
+
+	tap_ok(play->books.over_limit == 0, "I2: %d looks at the books, %d times more than the limit was charged", play->books.looks,
+	       play->books.over_limit);
+	tap_ok(few == 0, "I2: of %zu sub-windows in them %zu hold less than was admitted", play->books.count, few);
+	proof_print(&(struct proof){.invariants = "I2",
+	                            .fault = "failovers, and waits for a standby cancelled",
+	                            .runs = play->episodes,
+	                            .checked = play->books.count,
+	                            .violations = few + (uint64_t)play->books.over_limit,
+	                            .recovery_ms = PROOF_NO_RECOVERY});
+}
+
+static void judge(struct play *play) {
+	struct crowd_total total;
+	struct oracle oracle;
+
+	stage_read(&play->stage, &oracle, &total);
+	for (uint32_t i = 0; i < play->episodes; i++) {
+		struct episode *episode = &play->episode[i];
+		int64_t may = 0;
+
+		episode_judge(episode, &play->stage, &oracle, &plan);
+		for (uint32_t client = 0; client < EPISODE_CLIENTS; client++)
+			may += episode->allowance[client];
+		tap_note("%s: forgot %lld credits; at most %lld over the limit", episode->what, (long long)may, (long long)episode->over);
+	}
+	tap_ok(play->forgotten > 0, "the asynchronous failovers forgot %lld credits", (long long)play->forgotten);
+	judge_books(play, &oracle);
+	oracle_free(&oracle);
+}
+
+static uint32_t rounds = 1;
+
+static int run(const struct scene *scene) {
+	static struct play play;
+
+	if (begin(&play, scene) != 0)
+		return tap_finish();
+	for (uint32_t i = 0; i < rounds; i++) {
+		fail_over(&play, false);
+		fail_over(&play, true);
+		tap_note("round %u of %u is done", i + 1, rounds);
+	}
+	if (tap_ok(make_standby(&play, true) == 0, "a standby follows, synchronous")) {
+		cancel_waits(&play);
+		show_standby_only(&play);
+	}
+	judge(&play);
+	stage_strike(&play.stage);
+	books_free(&play.books);
+	cluster_close(&play.cluster[0]);
+	cluster_close(&play.cluster[1]);
+	return tap_finish();
+}
+
+int main(int argc, char **argv) {
+	if (argc > 1)
+		rounds = (uint32_t)strtoul(argv[1], NULL, 10);
+	if (rounds < 1 || rounds > ROUNDS_MAX) {
+		fprintf(stderr, "usage: test_failover [ROUNDS], 1 to %d\n", ROUNDS_MAX);
+		return 2;
+	}
+	return scene_run(run, 90 + 60 * (int)rounds);
+}
