@@ -15,7 +15,8 @@ void episode_begin(struct episode *episode, const char *what, int within_ms) {
 }
 
 void episode_over(struct episode *episode, struct stage *stage, int calm_ms) {
-	episode->over_ns = monotonic_ns();
+	if (episode->over_ns == 0)
+		episode->over_ns = monotonic_ns();
 	episode->returned = episode_wait_for(stage, "in step", IN_STEP_MS) == stage->host_count;
 	episode->in_step_ns = monotonic_ns();
 	sleep_ms(calm_ms);

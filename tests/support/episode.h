@@ -40,7 +40,7 @@ struct episode {
 };
 
 void episode_begin(struct episode *, const char *what, int within_ms);
-/* The cause is gone: waits until all hosts are in step, and calm_ms more. */
+/* The cause is gone (since over_ns, if that is set already): waits until all hosts are in step, and calm_ms more. */
 void episode_over(struct episode *, struct stage *stage, int calm_ms);
 /* Checks what is above, a line each, and prints the proof. Returns the violations. */
 uint64_t episode_judge(struct episode *, const struct stage *stage, const struct oracle *oracle,

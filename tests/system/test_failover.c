@@ -20,6 +20,7 @@
 #include "episode.h"
 #include "proof.h"
 #include "stage.h"
+#include "stint.h"
 #include "tap.h"
 
 #define WINDOW_MS        2000
@@ -36,9 +37,13 @@
 #define SYNC_LAG_MS      200
 #define CANCELS_MS       2000
 
-/* Reconnecting: a pause of at most 2 s with its jitter and the handshake; and the time for which a new timeline
- * grants nothing, since leases of the old one may still be spent: a window and its edges. */
-#define RETURN_MS        (4000 + 2 * WINDOW_MS)
+#define PROMOTED         "a standby was promoted: timeline " /* as agents log it */
+
+/* How long no host gets anything of a new primary, since leases of the old one may still be spent: that of the sub-window
+ * that runs, and the one ahead. */
+#define HOLD_MS          (2 * WINDOW_MS / 10)
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake; and the hold. */
+#define RETURN_MS        (4000 + HOLD_MS)
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
@@ -64,6 +69,7 @@ struct play {
 	uint32_t primary; /* of the two */
 	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
 	struct episode episode[2 * ROUNDS_MAX + 2];
+	uint64_t found_ns[2 * ROUNDS_MAX + 2]; /* when the first agent found the new primary; 0: there is none in the episode */
 	uint32_t episodes;
 	int64_t forgotten; /* by all asynchronous failovers together */
 	int64_t over;
@@ -105,12 +111,11 @@ static int make_standby(struct play *play, bool synchronous) {
 	return -1;
 }
 
-/* What the old one's standby_names were is not for the new one: its settings are a copy's. */
-static void promote(struct play *play) {
-	struct cluster *standby = standby_of(play);
-
-	tap_ok(cluster_promote(standby) == 0, "the standby is promoted");
+/* The new primary waits for no standby: its settings were copied before the old one's were set. */
+static void promote(struct play *play, struct episode *episode) {
+	tap_ok(cluster_promote(standby_of(play)) == 0, "the standby is promoted");
 	play->primary = !play->primary;
+	episode->over_ns = monotonic_ns();
 }
 
 static void stop_sending(struct play *play) {
@@ -170,6 +175,25 @@ static void read_old(struct play *play, struct books *had) {
 
 /* ---- Failovers ---------------------------------------------------------------------------- */
 
+/* True: an agent says that the new primary's grants are held back. */
+static bool is_held(const struct stage *stage, int timeout_ms) {
+	uint64_t began = monotonic_ns();
+
+	for (uint32_t h = 0; stage_ms_since(began) < timeout_ms; h++) {
+		if (host_number(&stage->host[h % stage->host_count], "database", "held_ms") > 0)
+			return true;
+		sleep_ms(2);
+	}
+	return false;
+}
+
+/* When the first agent found the new primary. */
+static uint64_t found_ns(struct play *play) {
+	static const char sql[] = "select (extract(epoch from max(seen_at)) * 1000000)::bigint from stint.promotion";
+
+	return clock_from_database_us(&play->books.clock, cluster_number(primary_of(play), sql, 0));
+}
+
 static void note_timelines(struct play *play, int promotions_logged) {
 	struct stage *stage = &play->stage;
 	char timeline[16];
@@ -181,14 +205,14 @@ static void note_timelines(struct play *play, int promotions_logged) {
 		told += strtol(timeline, NULL, 16) == now;
 	}
 	tap_ok(told == stage->host_count, "%u of %u agents' status tell of timeline %lld", told, stage->host_count, (long long)now);
-	tap_ok(episode_log_count(stage, "the database was promoted: timeline ") - promotions_logged == (int)stage->host_count,
+	tap_ok(episode_log_count(stage, PROMOTED) - promotions_logged == (int)stage->host_count,
 	       "each agent has logged the promotion, with the new timeline and the old");
 }
 
 static void fail_over(struct play *play, bool synchronous) {
 	struct books had, kept;
 	struct episode *episode;
-	int logged = episode_log_count(&play->stage, "the database was promoted: timeline ");
+	int logged = episode_log_count(&play->stage, PROMOTED);
 
 	books_init(&had);
 	books_init(&kept);
@@ -202,8 +226,10 @@ static void fail_over(struct play *play, bool synchronous) {
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
 	books_look(&kept, standby_of(play));
-	promote(play);
+	promote(play, episode);
+	tap_ok(is_held(&play->stage, RETURN_MS), "an agent says that the new primary's grants are held back");
 	episode_over(episode, &play->stage, CALM_MS);
+	play->found_ns[play->episodes - 1] = found_ns(play);
 	note_timelines(play, logged);
 	read_old(play, &had);
 	if (!synchronous)
@@ -256,8 +282,9 @@ static void show_standby_only(struct play *play) {
 	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1, "and says why");
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
-	promote(play);
+	promote(play, episode);
 	episode_over(episode, stage, CALM_MS);
+	play->found_ns[play->episodes - 1] = found_ns(play);
 	books_look(&play->books, primary_of(play));
 }
 
@@ -294,9 +321,25 @@ static void judge_books(const struct play *play, const struct oracle *oracle) {
 	                            .recovery_ms = PROOF_NO_RECOVERY});
 }
 
+/* While old leases may be spent, nobody gets anything new: no check is decided by the new primary. */
+static uint32_t judge_hold(uint64_t found_ns, const struct oracle *oracle) {
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = ORACLE_ANY,
+	                               .host = ORACLE_ANY,
+	                               .sources = 1u << STINT_SOURCE_DATABASE,
+	                               .from_ns = found_ns};
+	uint64_t first = 0, last;
+
+	oracle_span(oracle, &choice, &first, &last);
+	tap_ok(first >= found_ns + HOLD_MS * NS_PER_MS, "I1 the new primary admitted nothing for %lld ms after the first agent found it; %d are due",
+	       (long long)((first - found_ns) / NS_PER_MS), HOLD_MS);
+	return first < found_ns + HOLD_MS * NS_PER_MS;
+}
+
 static void judge(struct play *play) {
 	struct crowd_total total;
 	struct oracle oracle;
+	uint64_t early = 0, promotions = 0;
 
 	stage_read(&play->stage, &oracle, &total);
 	for (uint32_t i = 0; i < play->episodes; i++) {
@@ -306,9 +349,17 @@ static void judge(struct play *play) {
 		episode_judge(episode, &play->stage, &oracle, &plan);
 		for (uint32_t client = 0; client < EPISODE_CLIENTS; client++)
 			may += episode->allowance[client];
+		promotions += play->found_ns[i] != 0;
+		early += play->found_ns[i] != 0 ? judge_hold(play->found_ns[i], &oracle) : 0;
 		tap_note("%s: forgot %lld credits; at most %lld over the limit", episode->what, (long long)may, (long long)episode->over);
 	}
 	tap_ok(play->forgotten > 0, "the asynchronous failovers forgot %lld credits", (long long)play->forgotten);
+	proof_print(&(struct proof){.invariants = "I1",
+	                            .fault = "no grants of a new primary while leases of the old one are out",
+	                            .runs = promotions,
+	                            .checked = promotions,
+	                            .violations = early,
+	                            .recovery_ms = PROOF_NO_RECOVERY});
 	judge_books(play, &oracle);
 	oracle_free(&oracle);
 }
