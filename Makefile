@@ -231,6 +231,7 @@ SYSTEM := \
 	tests/system/test_checker.c \
 	tests/system/test_database_killed.c \
 	tests/system/test_fault_proxy.c \
+	tests/system/test_database_refuses.c \
 	tests/system/test_failover.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \

@@ -331,8 +331,8 @@ static uint32_t judge_hold(uint64_t found_ns, const struct oracle *oracle) {
 	uint64_t first = 0, last;
 
 	oracle_span(oracle, &choice, &first, &last);
-	tap_ok(first >= found_ns + HOLD_MS * NS_PER_MS, "I1 the new primary admitted nothing for %lld ms after the first agent found it; %d are due",
-	       (long long)((first - found_ns) / NS_PER_MS), HOLD_MS);
+	tap_ok(first >= found_ns + HOLD_MS * NS_PER_MS,
+	       "I1 the new primary admitted nothing for %lld ms after the first agent found it; %d are due", ((first - found_ns) / NS_PER_MS), HOLD_MS);
 	return first < found_ns + HOLD_MS * NS_PER_MS;
 }
 

@@ -1,0 +1,469 @@
+/*
+ * test_database_refuses.c - the database answers, but not with what was asked for: each refusal that can be caused
+ * here, one after the other under load, and the return from each.
+ *
+ *     test_database_refuses [ROUNDS]     default 1: all of them so often
+ *
+ * Disks that get full are in memory: tablespace and write-ahead log each have a small one of their own, and a file
+ * that fills it up (the ballast).
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "books.h"
+#include "database/pg.h"
+#include "episode.h"
+#include "process.h"
+#include "proof.h"
+#include "stage.h"
+#include "tap.h"
+
+#define WINDOW_MS        1000
+#define LIMIT            200
+#define FALLBACK_LIMIT   150
+#define CHECK_TIMEOUT_MS 1000
+#define HOSTS            2u
+#define ROUNDS_MAX       50
+
+#define FAULT_MS         2200
+#define CALM_MS          1500
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
+#define RETURN_MS        4500
+
+#define CONNECTIONS      40
+#define HEAP_KIB         2048
+#define WAL_KIB          32768
+#define GROWTH_KIB       8192 /* what an agent's memory may grow by: buffers reach their size */
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = FALLBACK_LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 2000,
+                .skew = 1,
+                .share = 1}},
+	.seed = 23,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 400000,
+};
+
+struct play {
+	struct stage stage;
+	struct books books;
+	char heap[108], wal[108]; /* the small disks; "": this machine doesn't let us */
+	struct pg *other[CONNECTIONS + 8]; /* sessions of somebody else */
+	size_t others;
+};
+
+struct fault {
+	const char *what;
+	const char *cause_sql, *clear_sql;   /* or, where that doesn't do: */
+	bool (*cause)(struct play *);
+	bool (*clear)(struct play *);
+	const char *state;  /* what all hosts say towards the end of it; NULL: they come and go */
+	const char *said;   /* by all agents, as the reason; NULL: nothing new */
+	int within_ms;
+	bool others_served; /* client 1 is served meanwhile: the fault is client 0's alone */
+	bool needs_disks;
+};
+
+/* ---- Sessions of somebody else ------------------------------------------------------------- */
+
+static struct pg *open_other(struct play *play, const char *role) {
+	char conninfo[320];
+	struct pg *pg = NULL;
+
+	snprintf(conninfo, sizeof(conninfo), "%s user=%s", play->stage.cluster.conninfo, role);
+	if (play->others < sizeof(play->other) / sizeof(play->other[0]) && pg_connect(&pg, conninfo, 5000) == PG_OK)
+		return play->other[play->others++] = pg;
+	pg_close(pg); /* refused: sometimes that is what is wanted */
+	return NULL;
+}
+
+static bool close_others(struct play *play) {
+	while (play->others > 0)
+		pg_close(play->other[--play->others]);
+	return true;
+}
+
+static bool hold(struct play *play, const char *sql) {
+	struct pg *pg = open_other(play, "postgres");
+
+	return pg != NULL && pg_script(pg, "begin") == PG_OK && pg_script(pg, sql) == PG_OK;
+}
+
+static bool lock_row(struct play *play) {
+	return hold(play, "select from stint.counter where client_id = 'client-0000000000000000000000000' for update");
+}
+
+static bool lock_table(struct play *play) {
+	return hold(play, "lock table stint.counter in access exclusive mode");
+}
+
+#define HANG_UP "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'test_agent'"
+
+static void fill_up(struct play *play) {
+	while (open_other(play, "hog") != NULL)
+		continue;
+}
+
+/* The agents' own go last, and are taken before they come back. */
+static bool use_up_connections(struct play *play) {
+	fill_up(play);
+	if (cluster_do(&play->stage.cluster, "alter role test_agent nologin; " HANG_UP) != 0)
+		return false;
+	sleep_ms(100);
+	fill_up(play);
+	return play->others >= CONNECTIONS - 10 && cluster_do(&play->stage.cluster, "alter role test_agent login") == 0;
+}
+
+/* ---- Full disks --------------------------------------------------------------------------------- */
+
+static void ballast_path(const char *disk, char path[static 128]) {
+	snprintf(path, 128, "%s/ballast", disk);
+}
+
+static bool fill_disk(const char *disk) {
+	static const char block[4096];
+	char path[128];
+	int fd;
+
+	ballast_path(disk, path);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	while (write(fd, block, sizeof(block)) == (ssize_t)sizeof(block))
+		continue;
+	return close(fd) == 0;
+}
+
+static bool clear_disk(const char *disk) {
+	char path[128];
+
+	ballast_path(disk, path);
+	return unlink(path) == 0;
+}
+
+/* What room the pages still have is taken by rows of a statement that fails: it stays taken until a vacuum. */
+static bool fill_heap(struct play *play) {
+	static const char sql[] =
+		"do $$ begin"
+		" insert into stint.counter select policy_id, 'filler-' || n || client_id, head_us, sub_window_us, turn, max_requests,"
+		"  request, granted, granted_next, charged, resolution, counts from stint.counter, generate_series(1, 100) n limit 50000;"
+		" raise 'there is room'; exception when disk_full then null; end $$";
+
+	return fill_disk(play->heap) && cluster_do(&play->stage.cluster, sql) == 0;
+}
+
+static bool clear_heap(struct play *play) {
+	return clear_disk(play->heap) && cluster_do(&play->stage.cluster, "vacuum stint.counter") == 0;
+}
+
+/* Writes until the server is gone; false: it wasn't there, or took all of it. */
+static bool write_to_the_end(struct play *play) {
+	struct pg *pg = open_other(play, "postgres");
+	int status = pg != NULL ? PG_OK : PG_FAILED;
+
+	for (int i = 0; i < 2000 && status == PG_OK; i++)
+		status = pg_script(pg, "select pg_logical_emit_message(false, 'stint-test', repeat('x', 50000))");
+	close_others(play);
+	return status == PG_UNREACHABLE;
+}
+
+/* The server can't write any more, and panics. It comes back once or twice, as it makes room by a checkpoint, until
+ * that room is taken as well. */
+static bool fill_wal(struct play *play) {
+	int panics = 0;
+
+	cluster_close(&play->stage.cluster);
+	for (int i = 0; i < 15; i++) {
+		if (!fill_disk(play->wal))
+			return false;
+		panics += write_to_the_end(play);
+		sleep_ms(100);
+	}
+	return panics > 0;
+}
+
+static bool clear_wal(struct play *play) {
+	return clear_disk(play->wal) && cluster_again(&play->stage.cluster) == 0;
+}
+
+/* The counters move to the small disk, in a folder of the server's user. */
+static bool move_counters(struct play *play) {
+	char path[128], data[128], sql[400];
+	struct stat owner;
+
+	snprintf(path, sizeof(path), "%s/space", play->heap);
+	snprintf(data, sizeof(data), "%s/pg/data", play->stage.cluster.dir);
+	if (stat(data, &owner) != 0 || mkdir(path, 0700) != 0 || chown(path, owner.st_uid, owner.st_gid) != 0)
+		return false;
+	snprintf(sql, sizeof(sql), "create tablespace small location '%s'", path);
+	return cluster_do(&play->stage.cluster, sql) == 0 &&
+	       cluster_do(&play->stage.cluster, "alter table stint.counter set tablespace small;"
+	                                        " alter index stint.counter_pkey set tablespace small") == 0;
+}
+
+/* ---- The faults ----------------------------------------------------------------------------------- */
+
+/* Every fifth row that is written meets it. */
+#define REFUSE(sqlstate) \
+	"create sequence public.written;" \
+	"create function public.refuse() returns trigger language plpgsql security definer as $$ begin" \
+	" if nextval('public.written') % 5 = 0 then raise exception using errcode = '" sqlstate "'; end if;" \
+	" return new; end $$;" \
+	"create trigger refuse before insert or update on stint.counter for each row execute function public.refuse()"
+#define REFUSE_NO_MORE \
+	"drop trigger refuse on stint.counter; drop function public.refuse(); drop sequence public.written"
+
+static const struct fault faults[] = {
+	{.what = "serialization failures (40001)",
+     .cause_sql = REFUSE("40001"),
+     .clear_sql = REFUSE_NO_MORE,
+     .state = "in step",
+     .within_ms = 1000},
+	{.what = "deadlocks (40P01)", .cause_sql = REFUSE("40P01"), .clear_sql = REFUSE_NO_MORE, .state = "in step", .within_ms = 1000},
+	{.what = "role made serializable",
+     .cause_sql = "alter role test_agent set default_transaction_isolation = 'serializable'; " HANG_UP,
+     .clear_sql = "alter role test_agent reset default_transaction_isolation",
+     .state = "in step",
+     .within_ms = 1000},
+	{.what = "a row locked by somebody else",
+     .cause = lock_row,
+     .clear = close_others,
+     .state = "in step",
+     .within_ms = 1000,
+     .others_served = true},
+	{.what = "the table locked by somebody else", .cause = lock_table, .clear = close_others, .within_ms = RETURN_MS},
+	{.what = "rights taken away (42501)",
+     .cause_sql = "revoke stint_agent from test_agent",
+     .clear_sql = "grant stint_agent to test_agent",
+     .state = "fallback",
+     .said = "no rights: grant stint_agent to this role",
+     .within_ms = RETURN_MS},
+	{.what = "login taken away (28000)",
+     .cause_sql = "alter role test_agent nologin; " HANG_UP,
+     .clear_sql = "alter role test_agent login",
+     .state = "fallback",
+     .said = "is not permitted to log in",
+     .within_ms = RETURN_MS},
+	{.what = "schema gone (3F000)",
+     .cause_sql = "alter schema stint rename to elsewhere",
+     .clear_sql = "alter schema elsewhere rename to stint",
+     .state = "fallback",
+     .said = "schema stint is missing: run `stint db init`",
+     .within_ms = RETURN_MS},
+	{.what = "schema newer than the agent",
+     .cause_sql = "insert into stint.migration (version, name, breaking) values (99, 'later', true); " HANG_UP,
+     .clear_sql = "delete from stint.migration where version = 99",
+     .state = "fallback",
+     .said = "update stintd",
+     .within_ms = RETURN_MS},
+	{.what = "connections used up (53300)",
+     .cause = use_up_connections,
+     .clear = close_others,
+     .state = "fallback",
+     .said = "connection slots",
+     .within_ms = RETURN_MS},
+	{.what = "disk of the tables full (53100)",
+     .cause = fill_heap,
+     .clear = clear_heap,
+     .said = "No space left on device",
+     .within_ms = RETURN_MS,
+     .needs_disks = true},
+	{.what = "disk of the write-ahead log full (PANIC)",
+     .cause = fill_wal,
+     .clear = clear_wal,
+     .state = "fallback",
+     .within_ms = RETURN_MS,
+     .needs_disks = true},
+};
+
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
+
+/* ---- The play ---------------------------------------------------------------------------------------- */
+
+static struct episode episodes[ROUNDS_MAX * FAULTS];
+static uint32_t episode_count;
+static uint32_t rounds = 1;
+
+static bool act(struct play *play, const char *sql, bool (*function)(struct play *)) {
+	return function != NULL ? function(play) : cluster_do(&play->stage.cluster, sql) == 0;
+}
+
+/* The log has the same words, though not each time: what lasts is logged every 30 s. */
+static void check_said(const struct stage *stage, const struct fault *fault) {
+	uint32_t count = 0;
+	char why[512];
+
+	for (uint32_t h = 0; h < stage->host_count; h++) {
+		host_text(&stage->host[h], "database", "last_error", why, sizeof(why));
+		count += strstr(why, fault->said) != NULL;
+	}
+	tap_ok(count == stage->host_count, "%s: %u agents say why: %s", fault->what, count, why);
+}
+
+static void suffer(struct play *play, const struct fault *fault) {
+	struct stage *stage = &play->stage;
+	struct episode *episode = &episodes[episode_count++];
+
+	episode_begin(episode, fault->what, fault->within_ms);
+	tap_ok(act(play, fault->cause_sql, fault->cause), "%s: it is so", fault->what);
+	sleep_ms(FAULT_MS);
+	if (fault->state != NULL) {
+		uint32_t count = episode_hosts_in(stage, fault->state);
+
+		tap_ok(count == stage->host_count, "%s: %u of %u hosts say \"%s\"", fault->what, count, stage->host_count, fault->state);
+	}
+	if (fault->said != NULL)
+		check_said(stage, fault);
+	tap_ok(act(play, fault->clear_sql, fault->clear), "%s: it is so no more", fault->what);
+	episode_over(episode, stage, CALM_MS);
+	tap_ok(books_look(&play->books, &stage->cluster) == 0, "%s: the books are read", fault->what);
+}
+
+static int begin(struct play *play, const struct scene *scene, bool disks) {
+	struct cluster_options options = {
+		.settings = {"max_connections=40", "max_wal_size=4MB", "min_wal_size=2MB", "wal_recycle=off"}};
+	struct stage *stage = &play->stage;
+	char wal[128];
+
+	stage_init(stage, scene);
+	books_init(&play->books);
+	if (disks && (scene_mount(scene, "heap", HEAP_KIB, play->heap) != 0 || scene_mount(scene, "wal", WAL_KIB, play->wal) != 0))
+		disks = false;
+	if (disks) {
+		snprintf(wal, sizeof(wal), "%s/log", play->wal);
+		options.wal = wal;
+	} else {
+		play->heap[0] = play->wal[0] = '\0';
+	}
+	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &options) == 0 && cluster_install(&stage->cluster) == 0 &&
+	                cluster_do(&stage->cluster, "create role hog login") == 0 && (!disks || move_counters(play)),
+	            "a database with the schema is ready"))
+		return -1;
+	return stage_hosts(stage, HOSTS, &(struct host_options){.database = stage->cluster.agent}) == 0 &&
+	               stage_crowd(stage, 2, &plan, 1200) == 0
+	           ? 0
+	           : -1;
+}
+
+/* I6: what an agent has taken. */
+struct size {
+	long memory_kib;
+	int descriptors;
+};
+
+static void measure(const struct stage *stage, struct size size[static HOSTS]) {
+	for (uint32_t h = 0; h < HOSTS; h++) {
+		long shared_kib = 0;
+		long memory_kib = process_memory_kib(stage->host[h].agent, &shared_kib);
+
+		size[h] = (struct size){memory_kib - shared_kib, process_descriptors(stage->host[h].agent)};
+	}
+}
+
+static uint32_t judge_sizes(const struct size before[static HOSTS], const struct size after[static HOSTS]) {
+	uint32_t grown = 0;
+
+	for (uint32_t h = 0; h < HOSTS; h++) {
+		bool flat = after[h].memory_kib > 0 && after[h].memory_kib - before[h].memory_kib <= GROWTH_KIB &&
+		            after[h].descriptors <= before[h].descriptors + 1;
+
+		grown += !flat;
+		tap_ok(flat, "I6 host %u: memory %ld KiB, was %ld; descriptors %d, were %d", h, after[h].memory_kib, before[h].memory_kib,
+		       after[h].descriptors, before[h].descriptors);
+	}
+	return grown;
+}
+
+static void judge_all(const struct play *play, const struct oracle *oracle, uint32_t grown) {
+	size_t few = books_short(&play->books, oracle, &plan);
+
+	tap_ok(play->books.over_limit == 0, "I2: %d looks at the books, %d times more than the limit was charged", play->books.looks,
+	       play->books.over_limit);
+	tap_ok(few == 0, "I2: of %zu sub-windows in them %zu hold less than was admitted", play->books.count, few);
+	proof_print(&(struct proof){.invariants = "I2 I6",
+	                            .fault = "the database's refusals, all together",
+	                            .runs = episode_count,
+	                            .checked = play->books.count,
+	                            .violations = few + (uint64_t)play->books.over_limit + grown,
+	                            .recovery_ms = PROOF_NO_RECOVERY});
+}
+
+static void judge_others(const struct oracle *oracle, const struct episode *episode) {
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = 1,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_STRICT,
+	                               .from_ns = episode->began_ns,
+	                               .until_ns = episode->over_ns};
+	int64_t admitted = oracle_sum(oracle, &choice);
+	/* Not all of its limit: each try for the locked row takes a quarter of the agent's deadline, in which it asks for nobody else. */
+	int64_t due = LIMIT * FAULT_MS / WINDOW_MS / 4;
+
+	tap_ok(admitted >= due, "%s: another client was admitted %lld meanwhile, %lld at least", episode->what, (long long)admitted,
+	       (long long)due);
+}
+
+static void judge(struct play *play, uint32_t grown) {
+	struct crowd_total total;
+	struct oracle oracle;
+
+	stage_read(&play->stage, &oracle, &total);
+	for (uint32_t i = 0; i < episode_count; i++) {
+		episode_judge(&episodes[i], &play->stage, &oracle, &plan);
+		for (size_t f = 0; f < FAULTS; f++)
+			if (faults[f].what == episodes[i].what && faults[f].others_served)
+				judge_others(&oracle, &episodes[i]);
+	}
+	judge_all(play, &oracle, grown);
+	oracle_free(&oracle);
+}
+
+static bool own_mounts;
+
+static int run(const struct scene *scene) {
+	static struct play play;
+	struct size before[HOSTS], after[HOSTS];
+
+	if (begin(&play, scene, own_mounts) != 0)
+		return tap_finish();
+	sleep_ms(2 * CALM_MS);
+	measure(&play.stage, before);
+	for (uint32_t round = 0; round < rounds; round++) {
+		for (size_t i = 0; i < FAULTS; i++) {
+			if (faults[i].needs_disks && play.heap[0] == '\0')
+				tap_skip("%s: mounting a small disk is not allowed here", faults[i].what);
+			else
+				suffer(&play, &faults[i]);
+		}
+		tap_note("round %u of %u is done", round + 1, rounds);
+	}
+	measure(&play.stage, after);
+	judge(&play, judge_sizes(before, after));
+	stage_strike(&play.stage);
+	books_free(&play.books);
+	return tap_finish();
+}
+
+int main(int argc, char **argv) {
+	if (argc > 1)
+		rounds = (uint32_t)strtoul(argv[1], NULL, 10);
+	if (rounds < 1 || rounds > ROUNDS_MAX) {
+		fprintf(stderr, "usage: test_database_refuses [ROUNDS], 1 to %d\n", ROUNDS_MAX);
+		return 2;
+	}
+	own_mounts = scene_own_mounts() == 0;
+	return scene_run(run, 90 + 120 * (int)rounds);
+}
