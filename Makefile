@@ -213,6 +213,7 @@ SUPPORT := \
 	tests/support/oracle.c \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
+	tests/support/pooler.c \
 	tests/support/process.c \
 	tests/support/proof.c \
 	tests/support/scene.c \
@@ -236,7 +237,8 @@ SYSTEM := \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_oracle.c \
-	tests/system/test_policy_change.c
+	tests/system/test_policy_change.c \
+	tests/system/test_pooler.c
 
 # ---- Targets -----------------------------------------------------------------
 

@@ -1,0 +1,25 @@
+/*
+ * pooler.h - a PgBouncer between the agents and the database, with its socket in a folder of the scene.
+ */
+#ifndef POOLER_H
+#define POOLER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "cluster.h"
+#include "scene.h"
+
+struct pooler {
+	char dir[96];
+	char agent[256]; /* the agents' connection string, by way of it */
+	pid_t pid;       /* 0: not running */
+};
+
+/* Starts it in front of a cluster; mode: "session", "transaction". Returns when it takes connections. 0 or -1 with
+ * the end of its log on stderr. The folder's name is `name` in all modes: agents find the one after the other. */
+int pooler_start(struct pooler *, const struct scene *scene, const struct cluster *cluster, const char *name,
+                 const char *mode);
+void pooler_kill(struct pooler *); /* SIGKILL */
+
+#endif
