@@ -6,8 +6,8 @@
 #include "internal.h"
 #include "stint.h"
 
-/* How long a client whose row can't be had is denied without another try: a try holds up all others of this
- * host for as long as the database waits for the lock. */
+/* How long a client whose row can't be had is denied without another try, though no longer than its window: a try holds up
+ * all others of this host for as long as the database waits for the lock. */
 #define UNSERVED_PAUSE_US 1000000
 
 /* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
@@ -133,7 +133,8 @@ static void note_blocked(struct client *client, bool blocked) {
 void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 	struct client *client = client_at(core, op->client);
 	const struct core_policy *policy = policy_of(core, client);
-	int64_t pause_us = policy->terms.sub_window_us < UNSERVED_PAUSE_US ? policy->terms.sub_window_us : UNSERVED_PAUSE_US;
+	int64_t window_us = policy->time_window_ms * 1000;
+	int64_t pause_us = window_us < UNSERVED_PAUSE_US ? window_us : UNSERVED_PAUSE_US;
 	struct core_verdict verdict = {
 		.source = STINT_SOURCE_DATABASE,
 		.limit = policy->terms.max_requests,
@@ -143,6 +144,7 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 	op_drop_expired(op, now_ns);
 	for (; op->first; op_pop_waiter(op), core->counters.unserved++)
 		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	client->unserved = 1;
 	if (client->slot != TABLE_NO_SLOT)
 		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
 }
@@ -152,6 +154,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	struct client *client = client_at(core, op->client);
 	uint32_t index = op_index(core, op);
 	op->rejections = 0;
+	client->unserved = 0;
 	if (!grant->answered) {
 		refuse_waiters(core, op, STINT_ENOPOLICY);
 		op_requeue(core, op);

@@ -91,7 +91,7 @@ struct op *op_for(struct core *core, uint32_t client) {
 	else
 		index = core->op_count++;
 	struct op *op = &core->ops[index];
-	*op = (struct op){.client = client};
+	*op = (struct op){.client = client, .rejections = c->unserved ? REJECTIONS_MAX : 0};
 	op->last = &op->first;
 	c->op = index & NO_OP;
 	op_enqueue(core, op, OP_BACKGROUND);

@@ -490,6 +490,32 @@ static void a_rejected_client_does_not_hold_up_the_others(void **state) {
 	expect_allowed(f, 3);
 }
 
+/* Its row may stay locked for long: each further try holds up nobody's batch, and comes when the pause is over. */
+static void a_rejected_client_is_asked_for_alone_until_it_is_served(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	answers(f, LEASE_REJECTED, NULL);
+	int64_t pause_ms = verdict_of(f, 1).retry_after_ms;
+	assert_in_range(pause_ms, 500, 1000);
+	pass(f, pause_ms * MS + MS);
+	want(f, 2, "b", 1);
+	want(f, 3, "a", 1);
+	want(f, 4, "c", 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 2);
+	expect_batch(f, "a", 1, 1, 1);
+	answers(f, LEASE_REJECTED, NULL); /* denied after one try */
+	assert_false(verdict_of(f, 3).allowed);
+	expect_batch(f, "c", 1, 1, 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 4);
+	pass(f, pause_ms * MS + MS);
+	want(f, 5, "a", 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 5);
+}
+
 /* A cost above the limit never fits; a cost of 1 does again, later. */
 static void a_cost_above_the_limit_does_not_make_a_client_look_blocked(void **state) {
 	struct fixture *f = *state;
@@ -621,6 +647,7 @@ int main(void) {
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
+		STEP(a_rejected_client_is_asked_for_alone_until_it_is_served),
 		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
 		STEP(answers_that_are_always_late_end_in_a_denial),
 		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
