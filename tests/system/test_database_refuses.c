@@ -31,8 +31,8 @@
 
 #define FAULT_MS         2200
 #define CALM_MS          1500
-/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
-#define RETURN_MS        4500
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy machine. */
+#define RETURN_MS        6000
 
 #define CONNECTIONS      40
 #define HEAP_KIB         2048

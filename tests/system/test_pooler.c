@@ -21,8 +21,8 @@
 #define STEADY_MS        2000
 #define FAULT_MS         2500
 #define CALM_MS          2000
-/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
-#define RETURN_MS        4500
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy machine. */
+#define RETURN_MS        6000
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
