@@ -362,6 +362,27 @@ static void without_room_the_agent_decides(void **state) {
 	assert_int_equal(core_counters(f->core)->evicted_for_room, 0);
 }
 
+/* Who has no slot has no lease that could be the old primary's. */
+static void without_room_a_promotion_changes_nothing(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	f->asked_count = 0;
+	loses_the_answer(f);
+	want(f, 1, "stranger", 1);
+	core_database_promoted(f->core, f->now_ns, 0);
+	comes_up(f);
+	pass(f, 300 * MS);
+	for (int i = 0; i < 4 && f->told_count == 0; i++) { /* in some batch */
+		struct lease_grant all[CORE_BATCH_MAX];
+		for (size_t k = 0; k < f->asked_count; k++)
+			all[k] = grant_of(f, f->asked[k].want, 0, 9);
+		answers(f, LEASE_DONE, all);
+	}
+	expect_allowed(f, 1);
+	want(f, 2, "stranger", 1);
+	expect_batch(f, "stranger", 1, 1, 1);
+}
+
 static void the_idle_give_way(void **state) {
 	struct fixture *f = *state;
 	fill_table(f);
@@ -394,6 +415,11 @@ static void who_is_unused_for_long_leaves_with_its_credits_returned(void **state
 	assert_int_equal(core_next_ns(f->core), INT64_MAX); /* and then all is quiet */
 }
 
+static void pass_a_sweep(struct fixture *f) {
+	for (int i = 0; i < 21; i++)
+		pass(f, 50 * MS);
+}
+
 static void scribbles_are_repaired(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -401,8 +427,7 @@ static void scribbles_are_repaired(void **state) {
 	uint32_t slot = app_find(&f->table, 0, "a", 1);
 	atomic_store(&f->table.table.slots[slot].key, 5);
 	assert_int_equal(app_find(&f->table, 0, "a", 1), TABLE_NO_SLOT);
-	for (int i = 0; i < 21; i++)
-		pass(f, 50 * MS);
+	pass_a_sweep(f);
 	assert_int_equal(app_find(&f->table, 0, "a", 1), slot);
 	assert_int_equal(core_counters(f->core)->repaired, 1);
 }
@@ -451,6 +476,7 @@ int main(void) {
 		STEP(relaxed_owes_what_did_not_fit),
 		FIRST(relaxed_knows_no_hosts_before_the_first_connection),
 		STEP(without_room_the_agent_decides),
+		STEP(without_room_a_promotion_changes_nothing),
 		STEP(the_idle_give_way),
 		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
 		STEP(scribbles_are_repaired),
