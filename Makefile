@@ -95,6 +95,7 @@ AGENT := \
 	agent/core/op.c \
 	agent/core/place.c \
 	agent/core/promotion.c \
+	agent/core/repair.c \
 	agent/core/store_memory.c \
 	agent/core/sweep.c \
 	agent/core/table.c \

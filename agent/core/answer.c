@@ -10,9 +10,6 @@
  * all others of this host for as long as the database waits for the lock. */
 #define UNSERVED_PAUSE_US 1000000
 
-/* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
-#define DENIAL_MAX_US 6000000
-
 /* Answers in a row that came when their sub-window was over: the round trip is too long for this policy. */
 #define LATE_MAX 3
 

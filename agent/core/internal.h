@@ -3,7 +3,8 @@
  *
  *   core.c      events of apps, policies and the database; time
  *   place.c     finding a client in the table, or making room for it
- *   sweep.c     who is idle leaves, what was scribbled over is put back
+ *   sweep.c     who is idle leaves
+ *   repair.c    what was scribbled over is put back
  *   op.c        one client's request: who waits for it, in which queue
  *   batch.c     sending requests to the store, many at a time
  *   answer.c    what a store's answer means
@@ -22,6 +23,9 @@
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_US INT64_C(1000)
 #define NO_OP CLIENT_NO_OP
+
+/* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
+#define DENIAL_MAX_US INT64_C(6000000)
 
 #define TABLELESS_LISTS 4096 /* a power of two; a sixteenth of how many there may be */
 
@@ -127,6 +131,12 @@ void client_forget(struct core *core, uint32_t index);
 
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);
+
+/* repair.c */
+void repair_client(struct core *core, uint32_t client, int64_t now_ns);
+void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns);
+/* Whether an agent can have made the lease in this bank of an orphan. */
+bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns);
 
 /* op.c */
 void ops_init(struct core *core);

@@ -28,11 +28,10 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	table_adopt(core->table, slot, index, client->policy);
 	client->slot = slot;
 	for (int bank = 0; bank < 2; bank++) {
-		int64_t latest_ns = core->now_ns + 2 * policy->terms.sub_window_us * NS_PER_US;
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
 		uint32_t credits = table_credits(core->table, slot, bank);
 		bool fallback = table_is_fallback(core->table, slot, bank);
-		if (deadline_ns <= core->now_ns || deadline_ns > latest_ns || credits == 0 || credits > (uint32_t)policy->terms.max_requests ||
+		if (deadline_ns <= core->now_ns || credits == 0 || !repair_is_plausible(core, policy, slot, bank, core->now_ns) ||
 		    (fallback && core->state != CORE_FALLBACK)) {
 			table_drain(core->table, slot, bank);
 			continue;

@@ -9,7 +9,8 @@
 #define SWEEP_STEP_NS (50 * NS_PER_MS)
 #define EXPIRE_CHAINS_PER_STEP 256 /* of the memory store */
 
-static void sweep_orphan(struct core *core, uint32_t slot) {
+static void sweep_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
+	repair_orphan(core, slot, now_ns);
 	if (table_was_referenced(core->table, slot))
 		core->table->owner[slot] = TABLE_ORPHAN;
 	else if (core->table->owner[slot] == TABLE_ORPHAN)
@@ -18,11 +19,9 @@ static void sweep_orphan(struct core *core, uint32_t slot) {
 		table_release(core->table, slot);
 }
 
-static void sweep_client(struct core *core, uint32_t index) {
+static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
-	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
-	if (table_repair(core->table, client->slot, &place, client->policy))
-		core->counters.repaired++;
+	repair_client(core, index, now_ns);
 	/* One with a timer is looked at then: what the table says of it must not be forgotten here. */
 	if (client->op != NO_OP || client->flags & CLIENT_TIMED || table_was_referenced(core->table, client->slot))
 		client->idle = 0;
@@ -64,9 +63,9 @@ void sweep_step(struct core *core, int64_t now_ns) {
 		uint32_t owner = core->table->owner[core->sweep_slot];
 		fetch_ahead(core, core->sweep_slot);
 		if (is_orphan(owner))
-			sweep_orphan(core, core->sweep_slot);
+			sweep_orphan(core, core->sweep_slot, now_ns);
 		else if (owner != TABLE_NO_OWNER)
-			sweep_client(core, owner);
+			sweep_client(core, owner, now_ns);
 	}
 	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_owed_us(core), EXPIRE_CHAINS_PER_STEP);
 	table_repair_header(core->table);

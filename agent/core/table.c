@@ -200,6 +200,10 @@ int64_t table_later_start(const struct table *table, uint32_t slot) {
 	return (int64_t)atomic_load_explicit(&table->slots[slot].later_start_ns, memory_order_relaxed);
 }
 
+void table_clear_later_start(struct table *table, uint32_t slot) {
+	atomic_store_explicit(&table->slots[slot].later_start_ns, 0, memory_order_release);
+}
+
 bool table_take(struct table *table, uint32_t slot, int bank, uint32_t cost) {
 	_Atomic uint64_t *word = &table->slots[slot].word[bank];
 	uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
@@ -229,6 +233,14 @@ bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint
 		return false;
 	uint32_t hint_ms = atomic_load_explicit(&s->hint, memory_order_relaxed) & ~HINT_FALLBACK_BIT;
 	*retry_ms = hint_ms == HINT_FOREVER ? -1 : (int64_t)((until_us - now_us + 999) / 1000) + hint_ms;
+	return true;
+}
+
+bool table_lift_long_denial(struct table *table, uint32_t slot, int64_t latest_ns) {
+	uint64_t denial = atomic_load_explicit(&table->slots[slot].denial, memory_order_relaxed);
+	if (denial >> DENIAL_UNTIL_SHIFT <= (uint64_t)latest_ns / 1000)
+		return false;
+	atomic_store_explicit(&table->slots[slot].denial, 0, memory_order_release);
 	return true;
 }
 

@@ -89,12 +89,14 @@ uint32_t table_credits(const struct table *, uint32_t slot, int bank);
 bool table_is_fallback(const struct table *, uint32_t slot, int bank);
 int64_t table_deadline(const struct table *, uint32_t slot, int bank);
 int64_t table_later_start(const struct table *, uint32_t slot); /* of the lease that ends last */
+void table_clear_later_start(struct table *, uint32_t slot);
 /* Takes `cost` as an app would; false when there are not so many. */
 bool table_take(struct table *, uint32_t slot, int bank, uint32_t cost);
 
 /* Requests of at least `cost` are denied until then; cost 0 lifts it. Longer than 65535 isn't cached. */
 void table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint); /* see layout.h */
 bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms);
+bool table_lift_long_denial(struct table *, uint32_t slot, int64_t latest_ns); /* true: it was to end later than this */
 void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining, uint32_t granted);
 
 /* Whether apps used the slot since the last call. */

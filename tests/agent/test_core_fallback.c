@@ -432,6 +432,51 @@ static void scribbles_are_repaired(void **state) {
 	assert_int_equal(core_counters(f->core)->repaired, 1);
 }
 
+static void a_denial_that_nobody_made_is_lifted(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	atomic_store(&slot->denial, (uint64_t)(f->now_ns + 1000000 * MS) / 1000 << DENIAL_UNTIL_SHIFT | 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED); /* and so it would stay: an app that is denied asks nobody */
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	assert_int_equal(core_counters(f->core)->repaired, 1);
+}
+
+static void a_lease_that_nobody_gave_is_ended(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	for (int bank = 0; bank < 2; bank++) {
+		atomic_store(&slot->word[bank], word_make(77, 1000000, 0));
+		atomic_store(&slot->deadline_ns[bank], (uint64_t)(f->now_ns + 1000000 * MS));
+	}
+	assert_int_equal(app(f, "a", 1000).verdict, APP_ALLOWED);
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	expect_no_batch(f); /* nothing of it goes back */
+}
+
+/* An agent died, somebody wrote into its table, and apps go on in it without asking. */
+static void an_orphans_nonsense_ends_with_the_sweep(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	core_free(f->core);
+	fake_table_take_over(&f->table);
+	start_core(f, false, 9);
+	atomic_store(&slot->word[0], word_make(77, 50, 0));
+	atomic_store(&slot->deadline_ns[0], (uint64_t)(f->now_ns + 1000000 * MS));
+	atomic_store(&slot->word[1], word_make(77, 1000000, 0));
+	atomic_store(&slot->deadline_ns[1], (uint64_t)(f->now_ns + 10 * MS));
+	assert_int_equal(app(f, "a", 1000).verdict, APP_ALLOWED);
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
 /* ---- No database at all ------------------------------------------------------------------------ */
 
 static void memory_is_the_database(void **state) {
@@ -480,6 +525,9 @@ int main(void) {
 		STEP(the_idle_give_way),
 		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
 		STEP(scribbles_are_repaired),
+		STEP(a_denial_that_nobody_made_is_lifted),
+		STEP(a_lease_that_nobody_gave_is_ended),
+		STEP(an_orphans_nonsense_ends_with_the_sweep),
 		STEP(memory_is_the_database),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

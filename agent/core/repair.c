@@ -1,0 +1,67 @@
+/*
+ * repair.c - what somebody wrote into the table, in the agent's place, is put back as the sweep comes by: until then
+ * a client may be denied, or admitted, what it shouldn't be; not for longer.
+ *
+ * The ledger says how a lease must look. One that looks otherwise is ended, and what is left of it counts as spent,
+ * since nobody knows how much that was.
+ */
+#include "internal.h"
+
+bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns) {
+	bool fallback = table_is_fallback(core->table, slot, bank);
+	const struct grant_terms *terms = fallback ? &policy->fallback_terms : &policy->terms;
+	return table_deadline(core->table, slot, bank) <= now_ns + (2 * terms->sub_window_us + terms->slack_us) * NS_PER_US &&
+	       table_credits(core->table, slot, bank) <= (uint32_t)terms->max_requests;
+}
+
+/* A lease that is over is left to its timer: credits that were taken too late may have been put back into it. */
+static bool is_as_given(const struct core *core, const struct client *client, int bank, int64_t now_ns) {
+	int64_t deadline_ns = client->lease[bank].deadline_ns;
+	return table_deadline(core->table, client->slot, bank) == deadline_ns &&
+	       (deadline_ns <= now_ns || table_credits(core->table, client->slot, bank) <= client->granted[bank]);
+}
+
+/* No lease begins later than this, by either terms. */
+static int64_t latest_start_ns(const struct core_policy *policy, int64_t now_ns) {
+	int64_t one_us = policy->terms.sub_window_us, other_us = policy->fallback_terms.sub_window_us;
+	return now_ns + 2 * (one_us > other_us ? one_us : other_us) * NS_PER_US;
+}
+
+static bool repair_leases(struct core *core, uint32_t index, int64_t now_ns) {
+	const struct client *client = client_at(core, index);
+	bool start_is_wrong = table_later_start(core->table, client->slot) > latest_start_ns(policy_of(core, client), now_ns);
+	bool repaired = start_is_wrong;
+	for (int bank = 0; bank < 2; bank++) {
+		if (!start_is_wrong && is_as_given(core, client, bank, now_ns))
+			continue;
+		lease_settle(core, index, bank, false);
+		table_drain(core->table, client->slot, bank); /* also one that the ledger doesn't know */
+		repaired = true;
+	}
+	if (start_is_wrong)
+		table_clear_later_start(core->table, client->slot);
+	return repaired;
+}
+
+static bool lift_long_denial(struct core *core, uint32_t slot, int64_t now_ns) {
+	return table_lift_long_denial(core->table, slot, now_ns + DENIAL_MAX_US * NS_PER_US);
+}
+
+void repair_client(struct core *core, uint32_t index, int64_t now_ns) {
+	const struct client *client = client_at(core, index);
+	struct place place = table_place(core->table, client->policy, client->id, client->id_len);
+	bool repaired = table_repair(core->table, client->slot, &place, client->policy);
+	repaired |= repair_leases(core, index, now_ns);
+	repaired |= lift_long_denial(core, client->slot, now_ns);
+	core->counters.repaired += repaired;
+}
+
+/* Nobody knows what an orphan was given; but what no agent gives was written by somebody else. */
+void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
+	uint32_t index = atomic_load_explicit(&core->table->slots[slot].policy, memory_order_relaxed);
+	const struct core_policy *policy = index < POLICY_CAPACITY && core->policies[index].live ? &core->policies[index] : NULL;
+	lift_long_denial(core, slot, now_ns);
+	for (int bank = 0; bank < 2; bank++)
+		if (!policy || !repair_is_plausible(core, policy, slot, bank, now_ns))
+			table_drain(core->table, slot, bank);
+}
