@@ -46,14 +46,30 @@ void status_sentence(const struct agent *agent, char *text, size_t size) {
 	}
 }
 
+/* JSON is UTF-8. Words that aren't - a server's message in another encoding - lose what isn't ASCII; if they were only cut within a
+ * character, that one. */
+static json_t *text_status(const char *words) {
+	size_t length = strlen(words);
+	char copy[512];
+	for (size_t cut = 0; cut < 4 && cut <= length; cut++) {
+		json_t *text = json_stringn(words, length - cut);
+		if (text)
+			return text;
+	}
+	snprintf(copy, sizeof copy, "%s", words);
+	for (char *c = copy; *c; c++)
+		*c = (unsigned char)*c < 0x80 ? *c : '?';
+	return json_string(copy);
+}
+
 static json_t *database_status(const struct agent *agent) {
 	const struct link *link = &agent->link;
 	int64_t held_ns = core_held_until_ns(agent->core) - agent_now_ns();
-	return json_pack("{s:s, s:s, s:I, s:s, s:i, s:s, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:I, s:I, s:I}",
 	                 "kind", agent->database ? "postgresql" : "memory",
 	                 "state", status_state_name(core_state(agent->core)),
 	                 "since_ms", (json_int_t)((agent_now_ns() - link->state_since_ns) / 1000000),
-	                 "last_error", link->why,
+	                 "last_error", text_status(link->why),
 	                 "live_hosts", (int)link->hello.live_hosts,
 	                 "timeline", link->hello.timeline,
 	                 "held_ms", (json_int_t)(held_ns > 0 ? held_ns / 1000000 : 0),
@@ -91,10 +107,10 @@ static json_t *counter_status(const struct core_counters *c) {
 }
 
 static json_t *policy_status(int index, const struct policy_row *row) {
-	return json_pack("{s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b}",
+	return json_pack("{s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b}",
 	                 "index", index,
 	                 "policy_id", (int)row->policy_id,
-	                 "name", row->name,
+	                 "name", text_status(row->name),
 	                 "max_requests", (json_int_t)row->max_requests,
 	                 "time_window_ms", (json_int_t)row->time_window_ms,
 	                 "fallback_max_requests", (json_int_t)row->fallback_max_requests,
@@ -114,9 +130,9 @@ static json_t *policies_status(const struct agent *agent) {
 }
 
 static char *status_json(const struct agent *agent) {
-	json_t *root = json_pack("{s:s, s:s, s:s, s:i, s:I, s:o, s:o, s:I, s:o, s:o}",
+	json_t *root = json_pack("{s:s, s:o, s:s, s:i, s:I, s:o, s:o, s:I, s:o, s:o}",
 	                         "version", STINT_VERSION,
-	                         "host", agent->config.host,
+	                         "host", text_status(agent->config.host),
 	                         "instance", agent->instance,
 	                         "pid", (int)getpid(),
 	                         "uptime_ms", (json_int_t)((agent_now_ns() - agent->started_ns) / 1000000),
@@ -134,7 +150,7 @@ void status_on_message(void *context, server_peer peer, uint32_t serial) {
 	struct agent *agent = context;
 	char *text = status_json(agent);
 	size_t left = text ? strlen(text) : 0;
-	const char *at = text;
+	const char *at = text ? text : "";
 	do {
 		struct {
 			struct wire_head head;

@@ -512,6 +512,7 @@ static const struct bad_database bad_databases[] = {
 	{"no schema", "create database empty", " dbname=empty", "schema"},
 	{"no rights", "create role stranger login", " user=stranger", "permission"},
 	{"no such database", "select 1", " dbname=nowhere", "nowhere"},
+	{"a name in another encoding", "select 1", " dbname=caf\xe9", "caf"},
 	{"no such role", "select 1", " user=nobody_at_all", "nobody_at_all"},
 	{"a schema of the future",
      "insert into stint.migration (version, name, breaking) values (4711, 'future', true)", "", "4711"},
