@@ -240,6 +240,7 @@ SYSTEM := \
 	tests/system/test_oracle.c \
 	tests/system/test_policy_change.c \
 	tests/system/test_pooler.c
+	tests/system/test_table_corrupted.c
 
 # ---- Targets -----------------------------------------------------------------
 
