@@ -241,6 +241,8 @@ SYSTEM := \
 	tests/system/test_policy_change.c \
 	tests/system/test_pooler.c
 	tests/system/test_table_corrupted.c
+	tests/system/test_table_corrupted.c \
+	tests/system/test_version.c
 
 # ---- Targets -----------------------------------------------------------------
 
