@@ -97,11 +97,10 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	ch->next_attempt_ns = now_ns + ch->backoff_ns;
 	ch->backoff_ns = ch->backoff_ns * 2 < BACKOFF_MAX_NS ? ch->backoff_ns * 2 : BACKOFF_MAX_NS;
 	ch->refusal = 0;
-	fd = connection_open(&ch->attachment->address);
+	/* HELLO is sent before anybody can send a LOW on it. */
+	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
 	if (fd < 0)
 		return false;
-	/* Before anybody can send a LOW on it. */
-	connection_send(fd, &hello, sizeof(hello), NULL, 0);
 	move_to_channel(ch, fd);
 	ch->state = CHANNEL_GREETING;
 	ch->silent_until_ns = 0;

@@ -8,20 +8,7 @@
 
 #include "connection.h"
 
-int connection_open(const struct sockaddr_un *address) {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -1;
-	/* A Unix socket connects at once or not at all. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
+static ssize_t send_packet(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
 	struct iovec part[2] = {
 		{.iov_base = (void *)(uintptr_t)head, .iov_len = head_size},
 		{.iov_base = (void *)(uintptr_t)name, .iov_len = name_length},
@@ -32,7 +19,25 @@ bool connection_send(int fd, const void *head, size_t head_size, const char *nam
 	do {
 		sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (sent < 0 && errno == EINTR);
-	return sent >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
+	return sent;
+}
+
+int connection_open(const struct sockaddr_un *address, const void *hello, size_t size) {
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	/* A Unix socket connects at once or not at all. */
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 || send_packet(fd, hello, size, NULL, 0) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
+	return send_packet(fd, head, head_size, name, name_length) >= 0 ||
+		(errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
 }
 
 /* Takes over what descriptors there are, wanted or not: nobody else would close them. */
