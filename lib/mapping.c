@@ -26,12 +26,16 @@ static int refuse(const char *what) {
 
 static int read_header(int fd, void *header, size_t size, uint64_t *object_bytes) {
 	struct stat st;
+	ssize_t got;
 
 	if (fstat(fd, &st) != 0)
 		return error_set(STINT_ESYSTEM, "fstat of the agent's table: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size < size)
 		return refuse("an object is too small");
-	if (pread(fd, header, size, 0) != (ssize_t)size)
+	got = pread(fd, header, size, 0);
+	if (got < 0)
+		return error_set(STINT_ESYSTEM, "pread of the agent's table: %s", strerror(errno));
+	if (got != (ssize_t)size)
 		return refuse("a header can't be read");
 	*object_bytes = (uint64_t)st.st_size;
 	return 0;
