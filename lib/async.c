@@ -81,8 +81,9 @@ void async_watch(struct channel *ch) {
 
 	if (!a->watching || a->watched == wanted)
 		return;
-	a->watched = wanted;
-	epoll_ctl(atomic_load(&ch->attachment->epoll_fd), operation, atomic_load(&ch->fd), &event);
+	/* Refused for lack of memory: again with the next check. */
+	if (epoll_ctl(atomic_load(&ch->attachment->epoll_fd), operation, atomic_load(&ch->fd), &event) == 0 || wanted == 0)
+		a->watched = wanted;
 }
 
 /* Puts an epoll instance of this process's own behind the attachment's number, which a parent may share until now. */
@@ -153,6 +154,7 @@ static int submit(struct channel *ch, struct async_check *check) {
 
 	if (status != 0)
 		return status;
+	async_watch(ch);
 	TAILQ_INSERT_TAIL(&ch->async.pending, check, link);
 	if (check->request.give_up_ns < ch->async.next_timeout_ns)
 		ch->async.next_timeout_ns = check->request.give_up_ns;
