@@ -1,0 +1,31 @@
+# The Nth failure: allocations, system calls and libpq's calls that fail one after the other, and limits that are reached. Run by
+# tests/nth/run.
+
+NTH := \
+	tests/nth/test_library.c
+
+NTH_SUPPORT := tests/nth/nth.c tests/nth/nth_control.c
+
+nth_tests = $(NTH:%.c=$(BUILD)/%)
+nth_support = $(NTH_SUPPORT:%.c=$(BUILD)/%.o)
+nth_failure = $(BUILD)/tests/nth/nth_failure.so
+
+$(nth_tests): $(BUILD)/%: $(BUILD)/%.o $(nth_support) $(BUILD)/tests/support.a $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
+
+# Time as the tests take it, not as the library does: both have a clock.h.
+$(BUILD)/tests/nth/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
+
+# It defines what the headers would make inline.
+$(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.o: PART = -fPIC -fvisibility=hidden -fno-builtin -U_FORTIFY_SOURCE \
+	-D_FORTIFY_SOURCE=0 -Itests/support
+$(nth_failure): $(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.o
+	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -ldl
+
+KINDS += nth
+check-nth: all $(programs) $(nth_tests) $(nth_failure)
+	@tests/nth/run
+
+.PHONY: check-nth
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(NTH) $(NTH_SUPPORT) tests/nth/nth_failure.c)
