@@ -323,7 +323,8 @@ static void on_resume(evutil_socket_t fd, short what, void *context) {
 	struct server *server = context;
 	(void)fd;
 	(void)what;
-	event_add(server->listener, NULL);
+	if (event_add(server->listener, NULL) != 0) /* epoll has no memory for it: later, not never */
+		event_add(server->resume, &accept_pause);
 }
 
 static void pause_accepting(struct server *server, const char *why) {
