@@ -361,7 +361,16 @@ static void on_connection(evutil_socket_t listener, short what, void *context) {
 	server->count++;
 }
 
-/* A socket left by an agent that was killed is removed; one that somebody answers on is not. */
+/* Who answers on a socket: 0: nobody, for certain; else why it must be left alone. */
+static int ask_who_listens(const struct sockaddr_un *address) {
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int error = fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 ? errno : EADDRINUSE;
+	if (fd >= 0)
+		close(fd);
+	return error == ECONNREFUSED || error == ENOENT ? 0 : error == EAGAIN ? EADDRINUSE : error;
+}
+
+/* A socket left by an agent that was killed is removed; one that somebody answers on is not, nor one of which that can't be told. */
 static int clear_path(const struct sockaddr_un *address, char *error) {
 	struct stat st;
 	if (lstat(address->sun_path, &st) != 0)
@@ -370,16 +379,14 @@ static int clear_path(const struct sockaddr_un *address, char *error) {
 		snprintf(error, SERVER_ERROR_MAX, "%s exists and is no socket", address->sun_path);
 		return -1;
 	}
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int answered = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN);
-	if (fd >= 0)
-		close(fd);
-	if (answered) {
+	int failure = ask_who_listens(address);
+	if (failure == EADDRINUSE)
 		snprintf(error, SERVER_ERROR_MAX, "another agent listens on %s", address->sun_path);
-		return -1;
-	}
-	unlink(address->sun_path);
-	return 0;
+	else if (failure)
+		snprintf(error, SERVER_ERROR_MAX, "cannot tell whether another agent listens on %s: %s", address->sun_path, strerror(failure));
+	else
+		unlink(address->sun_path);
+	return failure ? -1 : 0;
 }
 
 static int start_listening(struct server *server, char *error) {
