@@ -2,9 +2,13 @@
 # tests/nth/run.
 
 NTH := \
+	tests/nth/test_agent.c \
 	tests/nth/test_library.c
 
-NTH_SUPPORT := tests/nth/nth.c tests/nth/nth_control.c
+NTH_SUPPORT := \
+	tests/nth/nth.c \
+	tests/nth/nth_control.c \
+	tests/nth/victim.c
 
 nth_tests = $(NTH:%.c=$(BUILD)/%)
 nth_support = $(NTH_SUPPORT:%.c=$(BUILD)/%.o)

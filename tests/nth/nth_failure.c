@@ -147,7 +147,7 @@ PUBLIC void free(void *block) {
 
 CALL(socket, (int domain, int type, int protocol), (domain, type, protocol), EMFILE, ENFILE, ENOBUFS, ENOMEM)
 CALL(socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds), EMFILE, ENFILE, ENOMEM)
-CALL(connect, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), ECONNREFUSED, EAGAIN, EINTR, ENOMEM)
+CALL(connect, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), EAGAIN, EINTR, ENOMEM, EACCES)
 CALL(accept4, (int fd, __SOCKADDR_ARG address, socklen_t *size, int flags), (fd, address, size, flags), EMFILE, ENFILE, ECONNABORTED,
      EINTR, ENOMEM)
 CALL(bind, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), EADDRINUSE, EACCES, ENOMEM)
@@ -198,7 +198,6 @@ CALL(flock, (int fd, int operation), (fd, operation), ENOLCK, EINTR)
 CALL(unlink, (const char *path), (path), EACCES, ENOMEM)
 CALL(shm_unlink, (const char *name), (name), EACCES, ENOMEM)
 CALL(madvise, (void *memory, size_t size, int advice), (memory, size, advice), ENOMEM, EAGAIN, EINVAL)
-TRANSFER(read, (int fd, void *bytes, size_t size), (fd, bytes, size), EIO, EINTR)
 TRANSFER(pread, (int fd, void *bytes, size_t size, off_t offset), (fd, bytes, size, offset), EIO, EINTR)
 TRANSFER(pwrite, (int fd, const void *bytes, size_t size, off_t offset), (fd, bytes, size, offset), ENOSPC, EINTR)
 TRANSFER(getrandom, (void *bytes, size_t size, unsigned flags), (bytes, size, flags), ENOSYS, EINTR)
@@ -212,6 +211,17 @@ WRAP(int, errno, NTH_SYSTEM, pthread_mutex_init, (pthread_mutex_t *mutex, const 
 WRAP(int, errno, NTH_SYSTEM, pthread_cond_init, (pthread_cond_t *condition, const pthread_condattr_t *attributes),
      (condition, attributes), ENOMEM, EAGAIN)
 WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t *attributes), (attributes), ENOMEM)
+
+/* What a program says to itself, through a pipe or a timer, may be interrupted only. */
+REAL(ssize_t, read, (int fd, void *bytes, size_t size))
+PUBLIC ssize_t read(int fd, void *bytes, size_t size) {
+	struct stat st;
+	bool is_file = real_fstat()(fd, &st) == 0 && S_ISREG(st.st_mode);
+
+	if (is_file ? FAILS(NTH_SYSTEM, "read", EIO, EINTR) : FAILS(NTH_SYSTEM, "read", EINTR, EAGAIN))
+		return -1;
+	return real_read()(fd, bytes, size);
+}
 
 /* To take something out of an epoll set needs no memory. */
 REAL(int, epoll_ctl, (int fd, int operation, int other, struct epoll_event *event))

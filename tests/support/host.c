@@ -45,6 +45,8 @@ int host_prepare(struct host *host, const struct scene *scene, uint32_t number,
 		snprintf(host->name, sizeof(host->name), "host-%c", 'A' + (int)number);
 	snprintf(file, sizeof(file), "%u.sock", number);
 	scene_path(scene, file, host->socket);
+	if (options->socket != NULL)
+		snprintf(host->socket, sizeof(host->socket), "%s", options->socket);
 	snprintf(file, sizeof(file), "%u.conf", number);
 	scene_path(scene, file, host->config);
 	snprintf(file, sizeof(file), "%u.log", number);

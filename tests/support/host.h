@@ -27,7 +27,8 @@ struct host_options { /* 0 and NULL: the agent's own default */
 	int max_clients;
 	int database_timeout_ms;
 	int idle_timeout_s;
-	const char *name; /* default host-A, host-B, ... */
+	const char *name;   /* default host-A, host-B, ... */
+	const char *socket; /* default one of its own */
 };
 
 /* Writes its configuration. 0 or -1. */
