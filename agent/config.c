@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "stint.h"
@@ -57,9 +58,8 @@ static int set_number(struct config *config, const struct config_key *key, const
 }
 
 static int set_text(struct config *config, const struct config_key *key, const char *value, char *error) {
-	if (strlen(value) >= key->size) {
-		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit: \"%.100s...\"", key->name, strlen(value),
-		         key->size - 1, value);
+	if (strlen(value) >= key->size) { /* not quoted: it may be a connection string with a password */
+		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit", key->name, strlen(value), key->size - 1);
 		return -1;
 	}
 	strcpy((char *)config + key->offset, value);
@@ -200,6 +200,13 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 	if (!config->host[0] && gethostname(config->host, sizeof config->host - 1) != 0)
 		return complain(error, "the machine has no host name: set host%s", "");
 	return check(config, error);
+}
+
+/* Looked at after the file was read: whoever could read it in between could read it before. */
+bool config_is_exposed(const struct config *config, const char *path) {
+	struct stat st;
+	return path && !getenv("STINT_DATABASE") && pg_has_password(config->database) && stat(path, &st) == 0 &&
+	       (st.st_mode & (S_IROTH | S_IWOTH));
 }
 
 bool config_is_memory(const struct config *config) {

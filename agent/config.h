@@ -36,6 +36,8 @@ const struct config_key *config_keys(size_t *count);
 
 /* path NULL: no file. 0, or -1 with a sentence in error. */
 int config_load(struct config *config, const char *path, char error[static CONFIG_ERROR_MAX]);
+/* Whether the file holds a password and everybody may read it, or write another database into it. */
+bool config_is_exposed(const struct config *config, const char *path);
 bool config_is_memory(const struct config *config);
 int config_log_level(const struct config *config); /* enum log_level */
 

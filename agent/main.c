@@ -88,6 +88,8 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "stintd: %s\n", error);
 		return EXIT_USAGE;
 	}
+	if (config_is_exposed(&config, path))
+		log_warning("%s holds a password and is open to everybody: chmod o-rw, or keep the password in a file of its own", path);
 	if (check_only) {
 		print_config(&config);
 		return EXIT_OK;

@@ -49,14 +49,37 @@ static void flatten(char *text) {
 	*out = '\0';
 }
 
+/* libpq quotes what it can't read, which may be a password or a part of one: of a URI, and of a value with a blank in it. */
+static void hide_secrets(char *message, bool is_uri) {
+	char *quoted = is_uri ? strstr(message, ": \"") : NULL;
+	if (quoted)
+		*quoted = '\0';
+	else if (strstr(message, "missing \"=\" after"))
+		strcpy(message, "missing \"=\""); /* shorter than what was there */
+}
+
+static bool is_uri(const char *conninfo) {
+	return strncmp(conninfo, "postgres://", 11) == 0 || strncmp(conninfo, "postgresql://", 13) == 0;
+}
+
 int pg_check_conninfo(const char *conninfo, char *reason, size_t size) {
 	char *message = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
 	snprintf(reason, size, "%s", message ? message : options ? "" : "out of memory");
 	flatten(reason);
+	hide_secrets(reason, is_uri(conninfo));
 	PQfreemem(message);
 	PQconninfoFree(options);
 	return options ? 0 : -1;
+}
+
+bool pg_has_password(const char *conninfo) {
+	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	bool found = false;
+	for (const PQconninfoOption *o = options; o && o->keyword && !found; o++)
+		found = o->dispchar[0] == '*' && o->val && o->val[0]; /* libpq's mark of what a dialogue hides: passwords */
+	PQconninfoFree(options);
+	return found;
 }
 
 static void set_error(struct pg *pg, const char *sqlstate, const char *message, const char *hint) {

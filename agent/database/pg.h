@@ -26,8 +26,9 @@ void pg_close(struct pg *);                 /* NULL is ignored */
 const char *pg_error(const struct pg *);    /* one line: message, and the server's hint in brackets; "" if none */
 const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none */
 
-/* Whether libpq understands this connection string: 0, or -1 with its complaint, one line. */
+/* Whether libpq understands this connection string: 0, or -1 with its complaint, one line, without what may be secret. */
 int pg_check_conninfo(const char *conninfo, char *reason, size_t size);
+bool pg_has_password(const char *conninfo); /* in itself, not in a file that it names */
 
 /* ---- Blocking: for the command line -------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -170,6 +171,51 @@ static void the_environment_wins(void **state) {
 	unsetenv("STINT_DATABASE");
 }
 
+/* Complaints go to logs, which more people read than the file. */
+static void complaints_do_not_tell_passwords(void **state) {
+	static const char *const wrong[] = {
+		"postgres://app:opensesame@db:port/app", "postgresql://app:open%ZZsesame@db/app", "postgres://app:opensesame@[::1/app",
+		"host=db password=very opensesame", "host=db opensesame",
+	};
+	char text[512], long_one[4096] = "host=db password=opensesame options=";
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		snprintf(text, sizeof text, "[stint]\ndatabase = %s\n", wrong[i]);
+		if (load(text) == 0) /* libpq sees no mistake */
+			continue;
+		assert_non_null(strstr(error, "database"));
+		if (strstr(error, "sesame"))
+			fail_msg("%s", error);
+	}
+	memset(long_one + strlen(long_one), 'x', 3000);
+	setenv("STINT_DATABASE", long_one, 1);
+	assert_int_equal(config_load(&config, NULL, error), -1);
+	unsetenv("STINT_DATABASE");
+	assert_non_null(strstr(error, "2047"));
+	assert_null(strstr(error, "sesame"));
+}
+
+static bool is_exposed(const char *text, mode_t mode) {
+	expect_fine(text);
+	assert_int_equal(chmod(path, mode), 0);
+	bool exposed = config_is_exposed(&config, path);
+	assert_int_equal(chmod(path, 0600), 0);
+	return exposed;
+}
+
+static void a_password_open_to_everybody_is_noticed(void **state) {
+	(void)state;
+	assert_true(is_exposed("[stint]\ndatabase = host=db password=x\n", 0644));
+	assert_true(is_exposed("[stint]\ndatabase = postgres://app:x@db/app\n", 0644));
+	assert_true(is_exposed("[stint]\ndatabase = host=db password=x\n", 0602));
+	assert_false(is_exposed("[stint]\ndatabase = host=db password=x\n", 0640));
+	assert_false(is_exposed("[stint]\ndatabase = host=db passfile=/etc/stint/pgpass\n", 0644));
+	assert_false(is_exposed(GOOD, 0644));
+	setenv("STINT_DATABASE", "host=db password=x", 1); /* isn't in the file */
+	assert_false(is_exposed(GOOD, 0644));
+	unsetenv("STINT_DATABASE");
+}
+
 /* What the help prints and what the example says come from the same list. */
 static void the_example_is_right(void **state) {
 	(void)state;
@@ -187,6 +233,8 @@ int main(void) {
 		cmocka_unit_test(what_is_unknown_is_named_with_its_line),
 		cmocka_unit_test(a_file_that_is_not_there_is_named),
 		cmocka_unit_test(the_environment_wins),
+		cmocka_unit_test(complaints_do_not_tell_passwords),
+		cmocka_unit_test(a_password_open_to_everybody_is_noticed),
 		cmocka_unit_test(the_example_is_right),
 	};
 	return cmocka_run_group_tests(tests, make, clean);
