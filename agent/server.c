@@ -28,8 +28,8 @@
 /* Out of descriptors: pause accepting instead of spinning on the listener. */
 static const struct timeval accept_pause = {.tv_usec = 100000};
 
-/* An app's clock may be behind ours by as long as we slept before reading its hello, and never ahead. Time
- * namespaces are offset by the uptime of something else; a smaller offset than this stays unnoticed. */
+/* An app's clock may be behind ours by as long as we slept before reading its hello, and never ahead. A smaller
+ * offset than this the library notices by itself where the kernel tells (see timens.h). */
 #define CLOCK_AHEAD_MAX_NS UINT64_C(1000000000)
 #define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/table.h"
+#include "timens.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* of Linux 5.14; an older one refuses it */
@@ -119,7 +120,8 @@ static bool directory_fits(const struct directory_header *d, const struct table_
 	return d->magic == LAYOUT_MAGIC && d->version == LAYOUT_VERSION && d->policy_capacity == POLICY_CAPACITY &&
 	       d->directory_bytes == g->directory_bytes && d->table_bytes == g->table_bytes &&
 	       d->tags_offset == g->tags_offset && d->slots_offset == g->slots_offset && d->bucket_count == g->bucket_count &&
-	       d->slots_per_bucket == SLOTS_PER_BUCKET && memcmp(d->boot_id, boot_id, sizeof d->boot_id) == 0;
+	       d->slots_per_bucket == SLOTS_PER_BUCKET && !timens_differ(d->clock_offset, timens_offset()) &&
+	       memcmp(d->boot_id, boot_id, sizeof d->boot_id) == 0;
 }
 
 static bool table_fits(const struct table_header *t, const struct directory_header *d) {
@@ -156,7 +158,9 @@ static bool take_over(struct shm *shm, const struct names *names, const struct t
 	}
 	close(directory_fd);
 	shm->taken_over = shm->directory && shm->table && table_fits(shm->table, shm->directory);
-	if (!shm->taken_over)
+	if (shm->taken_over)
+		shm->directory->clock_offset = timens_offset(); /* an agent that didn't know of it has left 0 */
+	else
 		unmap(shm, g);
 	return shm->taken_over;
 }
@@ -215,6 +219,7 @@ static int fill_headers(struct shm *shm, const struct table_geometry *g, const u
 		.slots_offset = g->slots_offset,
 		.bucket_count = g->bucket_count,
 		.slots_per_bucket = SLOTS_PER_BUCKET,
+		.clock_offset = timens_offset(),
 	};
 	memcpy(d->boot_id, boot_id, sizeof d->boot_id);
 	if (getrandom(d->secret, sizeof d->secret, 0) != sizeof d->secret ||

@@ -151,7 +151,7 @@ struct directory_header {
 	uint32_t bucket_count;
 	uint32_t slots_per_bucket;
 	uint8_t boot_id[16];      /* CLOCK_MONOTONIC means something within one boot only */
-	uint64_t reserved;
+	uint64_t clock_offset;    /* of the agent's CLOCK_MONOTONIC, see timens.h; 0: unknown */
 	uint8_t secret[SECRET_SIZE];
 };
 
@@ -179,6 +179,7 @@ _Static_assert(sizeof(struct directory_header) == 280, "directory header");
 _Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
 _Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");
 _Static_assert(offsetof(struct directory_header, boot_id) == 64, "directory header");
+_Static_assert(offsetof(struct directory_header, clock_offset) == 80, "directory header");
 _Static_assert(offsetof(struct directory_header, secret) == 88, "directory header");
 
 #define DIRECTORY_ENTRIES_OFFSET 320u /* entries start on a cache line */

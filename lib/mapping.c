@@ -12,6 +12,7 @@
 #include "error.h"
 #include "mapping.h"
 #include "stint.h"
+#include "timens.h"
 
 /* Buckets are named by 32 random bits scaled to the count; beyond this, some would hardly be used. 2^24 buckets are
  * 268 million clients and 17 GB: more is a mistake. */
@@ -79,6 +80,13 @@ static int check_geometry(const struct directory_header *d, uint64_t object_byte
 	return 0;
 }
 
+/* The agent itself sees only clocks that are far apart, by what HELLO says. */
+static int check_clock(const struct directory_header *d) {
+	if (timens_differ(d->clock_offset, timens_offset()))
+		return error_set(STINT_ETIMENS, "CLOCK_MONOTONIC here is another than the agent's: a time namespace");
+	return 0;
+}
+
 /* Reads and checks both headers; *directory is the copy that is used from here on. */
 static int check_objects(struct directory_header *directory, int directory_fd, int table_fd, uint64_t generation) {
 	struct table_header table;
@@ -90,7 +98,7 @@ static int check_objects(struct directory_header *directory, int directory_fd, i
 		(error = read_header(table_fd, &table, sizeof(table), &table_bytes)) != 0 ||
 		(error = check_version(table.magic, table.version)) != 0 ||
 		(error = check_directory(directory, directory_bytes)) != 0 ||
-		(error = check_geometry(directory, table_bytes)) != 0)
+		(error = check_geometry(directory, table_bytes)) != 0 || (error = check_clock(directory)) != 0)
 		return error;
 	if (directory->generation != generation || table.generation != generation)
 		return refuse("the objects are of different generations");

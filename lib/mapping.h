@@ -32,7 +32,7 @@ struct mapping {
 
 /*
  * Maps what WELCOME brought. The descriptors stay the caller's. 0, or STINT_EVERSION,
- * STINT_EPROTOCOL (what is there can't be true), STINT_ESYSTEM, STINT_ENOMEM.
+ * STINT_EPROTOCOL (what is there can't be true), STINT_ETIMENS, STINT_ESYSTEM, STINT_ENOMEM.
  */
 int mapping_new(struct mapping **out, int directory_fd, int table_fd, uint64_t generation);
 void mapping_free(struct mapping *);

@@ -20,6 +20,7 @@
 
 #include "shm.h"
 #include "core/table.h"
+#include "timens.h"
 
 #define CLIENTS 100
 
@@ -146,6 +147,24 @@ static void another_boot_is_made_anew(void **state) {
 	expect_replaced(CLIENTS);
 }
 
+/* Deadlines that are in the table mean nothing by another clock. */
+static void another_time_namespace_is_made_anew(void **state) {
+	(void)state;
+	if (shm.directory->clock_offset == TIMENS_UNKNOWN)
+		return; /* the kernel doesn't tell */
+	shm.directory->clock_offset += 1000;
+	expect_replaced(CLIENTS);
+}
+
+static void an_unknown_time_namespace_is_taken_over(void **state) {
+	(void)state;
+	shm.directory->clock_offset = TIMENS_UNKNOWN;
+	shm_objects_close(&shm);
+	open_again(CLIENTS);
+	assert_true(second.taken_over);
+	assert_int_equal(second.directory->clock_offset, timens_offset());
+}
+
 static void halves_that_do_not_belong_together_are_made_anew(void **state) {
 	(void)state;
 	shm.table->generation++;
@@ -259,6 +278,8 @@ int main(void) {
 		TEST(another_version_is_made_anew),
 		TEST(another_version_of_the_table_is_made_anew),
 		TEST(another_boot_is_made_anew),
+		TEST(another_time_namespace_is_made_anew),
+		TEST(an_unknown_time_namespace_is_taken_over),
 		TEST(halves_that_do_not_belong_together_are_made_anew),
 		TEST(what_was_never_finished_is_made_anew),
 		TEST(offsets_that_lead_astray_are_made_anew),

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fake_agent.h"
+#include "timens.h"
 #include "unit.h"
 
 #define TIMEOUT_MS 2000
@@ -565,6 +566,22 @@ static void tells_why_the_agent_refuses(void **state) {
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 }
 
+/* The agent doesn't notice a second: it doesn't know how long a HELLO has been under way. */
+static void refuses_another_clock(void **state) {
+	struct fixture *f = *state;
+	uint64_t own = timens_offset();
+
+	if (own == TIMENS_UNKNOWN)
+		return; /* the kernel doesn't tell */
+	f->agent.table.directory->clock_offset = own + 1;
+	assert_int_equal(source(f, "c"), STINT_ETIMENS);
+	assert_non_null(strstr(stint_error_detail(), "time namespace"));
+	assert_true(stint_is_allowed(f->api, "c"));
+	f->agent.table.directory->clock_offset = own;
+	pass(110);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+}
+
 static void refuses_another_version(void **state) {
 	struct fixture *f = *state;
 
@@ -717,6 +734,7 @@ int main(void) {
 		TEST(an_agent_that_never_welcomes_is_waited_for_once),
 		TEST(a_full_socket_holds_nobody_up),
 		TEST(tells_why_the_agent_refuses),
+		TEST(refuses_another_clock),
 		TEST(refuses_another_version),
 		TEST(refuses_a_table_of_another_generation),
 		TEST(refuses_an_index_outside_the_directory),
