@@ -219,7 +219,8 @@ SUPPORT := \
 	tests/support/proof.c \
 	tests/support/scene.c \
 	tests/support/stage.c \
-	tests/support/tap.c
+	tests/support/tap.c \
+	tests/support/wall_clock.c
 
 PROGRAMS := \
 	tests/support/app.c \
