@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -27,6 +30,10 @@
 
 /* Out of descriptors: pause accepting instead of spinning on the listener. */
 static const struct timeval accept_pause = {.tv_usec = 100000};
+
+/* An agent that starts holds the socket's directory for some microseconds. */
+#define LOCK_TRIES 100
+static const struct timespec lock_pause = {.tv_nsec = 10000000};
 
 /* An app's clock may be behind ours by as long as we slept before reading its hello, and never ahead. A smaller
  * offset than this the library notices by itself where the kernel tells (see timens.h). */
@@ -370,6 +377,20 @@ static int ask_who_listens(const struct sockaddr_un *address) {
 	return error == ECONNREFUSED || error == ENOENT ? 0 : error == EAGAIN ? EADDRINUSE : error;
 }
 
+/*
+ * Two agents that start at once would each find that nobody listens, and the later one would remove the other's new socket.
+ * So this is done by one at a time. Released by close(). Others may take this lock, too, by mistake or malice: nobody waits
+ * for it longer than for an agent.
+ */
+static int lock_directory(const char *path) {
+	char copy[sizeof ((struct sockaddr_un *)0)->sun_path];
+	strcpy(copy, path); /* fits: start_listening() has looked */
+	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int tries = 0; fd >= 0 && tries < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++)
+		nanosleep(&lock_pause, NULL);
+	return fd;
+}
+
 /* A socket left by an agent that was killed is removed; one that somebody answers on is not, nor one of which that can't be told. */
 static int clear_path(const struct sockaddr_un *address, char *error) {
 	struct stat st;
@@ -389,15 +410,8 @@ static int clear_path(const struct sockaddr_un *address, char *error) {
 	return failure ? -1 : 0;
 }
 
-static int start_listening(struct server *server, char *error) {
-	const char *path = server->options.socket_path;
-	server->address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof server->address.sun_path) {
-		snprintf(error, SERVER_ERROR_MAX, "socket path has %zu bytes, at most %zu fit: %.120s", strlen(path),
-		         sizeof server->address.sun_path - 1, path);
-		return -1;
-	}
-	strcpy(server->address.sun_path, path);
+static int claim_path(struct server *server, char *error) {
+	const char *path = server->address.sun_path;
 	if (clear_path(&server->address, error) != 0)
 		return -1;
 	server->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -407,6 +421,22 @@ static int start_listening(struct server *server, char *error) {
 		return -1;
 	}
 	return 0;
+}
+
+static int start_listening(struct server *server, char *error) {
+	const char *path = server->options.socket_path;
+	server->address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof server->address.sun_path) {
+		snprintf(error, SERVER_ERROR_MAX, "socket path has %zu bytes, at most %zu fit: %.120s", strlen(path),
+		         sizeof server->address.sun_path - 1, path);
+		return -1;
+	}
+	strcpy(server->address.sun_path, path);
+	int lock = lock_directory(path);
+	int result = claim_path(server, error);
+	if (lock >= 0)
+		close(lock);
+	return result;
 }
 
 int server_new(struct server **out, struct event_base *base, const struct server_options *options,
