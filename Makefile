@@ -247,7 +247,8 @@ SYSTEM := \
 	tests/system/test_table_corrupted.c \
 	tests/system/test_version.c
 	tests/system/test_other_user.c \
-	tests/system/test_policy_change.c
+	tests/system/test_policy_change.c \
+	tests/system/test_two_agents.c
 
 # ---- Targets -----------------------------------------------------------------
 
