@@ -248,7 +248,8 @@ SYSTEM := \
 	tests/system/test_version.c
 	tests/system/test_other_user.c \
 	tests/system/test_policy_change.c \
-	tests/system/test_two_agents.c
+	tests/system/test_two_agents.c \
+	tests/system/test_window_edge.c
 
 # ---- Targets -----------------------------------------------------------------
 
