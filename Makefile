@@ -232,6 +232,7 @@ SYSTEM := \
 	tests/system/test_app_killed.c \
 	tests/system/test_bad_input.c \
 	tests/system/test_checker.c \
+	tests/system/test_crowded.c \
 	tests/system/test_database_clock.c \
 	tests/system/test_database_killed.c \
 	tests/system/test_fault_proxy.c \
