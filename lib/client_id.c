@@ -14,11 +14,11 @@
 #include "stint.h"
 
 #ifdef __has_feature
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define BYTE_BY_BYTE
 #endif
 #endif
-#if !defined(__SSE2__) || defined(__SANITIZE_ADDRESS__)
+#if !defined(__SSE2__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define BYTE_BY_BYTE
 #endif
 
@@ -27,7 +27,7 @@
 
 /*
  * strnlen(), and whether only ASCII comes before the end. By whole aligned vectors, as strlen() does it: what one has of
- * bytes before and after the string is in the same page, and is masked out. (An address sanitizer doesn't let that pass.)
+ * bytes before and after the string is in the same page, and is masked out. (Sanitizers don't let that pass.)
  */
 static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 	size_t before = (uintptr_t)id % sizeof(__m128i), at;
@@ -39,7 +39,7 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 
 		ends = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) & mask;
 		if (ends != 0)
-			mask &= ends ^ (ends - 1); /* up to the first of them */
+			mask &= (1u << __builtin_ctz(ends)) - 1; /* what comes before the first of them */
 		high |= (unsigned)_mm_movemask_epi8(bytes) & mask;
 		if (ends != 0)
 			break;

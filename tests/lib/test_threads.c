@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client_id.h"
 #include "decision.h"
 #include "fake_agent.h"
 #include "unit.h"
@@ -104,6 +105,39 @@ static void epochs_change_under_the_cas(void **state) {
 		found += word_credits(atomic_load(&slot->word[i]));
 	assert_int_equal(published, found + atomic_load(&f->taken));
 	mapping_free(f->mapping);
+}
+
+/* ---- Beside an id ------------------------------------------------------------------------ */
+
+/* An app's own: the id and what another thread writes lie side by side. */
+struct neighbours {
+	char id[8];
+	uint64_t counter;
+	_Atomic bool stop;
+};
+
+static void *count_up(void *arg) {
+	struct neighbours *n = arg;
+
+	while (!atomic_load(&n->stop))
+		n->counter++;
+	return NULL;
+}
+
+/* Ids are read by whole vectors where nobody watches; a thread sanitizer would call the neighbour's bytes a race. */
+static void reads_no_neighbours(void **state) {
+	struct neighbours *n = aligned_alloc(16, 32);
+	pthread_t thread;
+
+	(void)state;
+	assert_non_null(n);
+	*n = (struct neighbours){.id = "c"};
+	assert_int_equal(pthread_create(&thread, NULL, count_up, n), 0);
+	for (int i = 0; i < 10000; i++)
+		assert_int_equal(client_id_length(n->id), 1);
+	atomic_store(&n->stop, true);
+	pthread_join(thread, NULL);
+	free(n);
 }
 
 /* ---- On one socket ---------------------------------------------------------------------- */
@@ -529,6 +563,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(epochs_change_under_the_cas),
+		cmocka_unit_test(reads_no_neighbours),
 		TEST(each_thread_gets_its_own_answer),
 		TEST(threads_outlive_their_agent),
 		TEST(the_first_checks_share_one_connection),
