@@ -34,6 +34,7 @@ static char story[256]; /* a letter for each message that got through, and its t
 static server_peer last_peer;
 static struct wire_declare last_declare;
 static struct wire_want last_want;
+static bool floods; /* answers each WANT with more than anybody may leave unread */
 
 static void tell(char what, const char *text, size_t length) {
 	size_t end = strlen(story);
@@ -49,10 +50,13 @@ static void on_declare(void *context, server_peer peer, const struct wire_declar
 }
 
 static void on_want(void *context, server_peer peer, const struct wire_want *message, const char *text, size_t length) {
+	char answer[1024] = {0};
 	(void)context;
 	last_peer = peer;
 	last_want = *message;
 	tell('W', text, length);
+	for (size_t sent = 0; floods && sent < 2 * SERVER_UNREAD_MAX; sent += sizeof answer)
+		server_send(server, peer, answer, sizeof answer);
 }
 
 static void on_low(void *context, const struct wire_low *message, const char *text, size_t length) {
@@ -190,6 +194,16 @@ static void say_want(int fd, const char *id, size_t length) {
 	say_with_text(fd, &want, sizeof want, id, length);
 }
 
+/* Without waiting until it is heard. */
+static void send_want(int fd, char id) {
+	struct {
+		struct wire_want want;
+		char id;
+	} message = {.want.head.type = WIRE_WANT, .id = id};
+	size_t size = sizeof message.want + 1;
+	assert_int_equal(send(fd, &message, size, MSG_NOSIGNAL), size);
+}
+
 /* ---- Those who behave ----------------------------------------------------------------------------- */
 
 static void messages_arrive_with_their_text(void **state) {
@@ -264,6 +278,21 @@ static void what_cannot_be_sent_at_once_is_kept_in_order(void **state) {
 	}
 	assert_int_equal(expected, 4000);
 	close(fd);
+}
+
+/* More at once than the server takes from one app in a turn. */
+static void a_burst_is_heard_in_order_to_its_end(void **state) {
+	(void)state;
+	char expected[sizeof story] = "";
+	int fd = greet();
+	for (int i = 0; i < 70; i++) {
+		send_want(fd, (char)('a' + i % 26));
+		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "W%c", 'a' + i % 26);
+	}
+	close(fd); /* what was said before the end counts */
+	turn();
+	assert_string_equal(story, expected);
+	assert_int_equal(server_peer_count(server), 0);
 }
 
 /* ---- Those who don't --------------------------------------------------------------------------------- */
@@ -351,6 +380,36 @@ static void types_are_checked(void **state) {
 		say(fd, &head, sizeof head);
 		expect_cut_off(fd);
 	}
+}
+
+static void nobody_is_heard_after_being_cut_off(void **state) {
+	(void)state;
+	int fd = greet(), other = greet();
+	send_want(fd, 'a');
+	assert_int_equal(send(fd, "?", 1, MSG_NOSIGNAL), 1);
+	send_want(fd, 'b');
+	send_want(other, 'o');
+	turn();
+	assert_null(strchr(story, 'b'));
+	assert_non_null(strstr(story, "Wa"));
+	assert_non_null(strstr(story, "Wo"));
+	assert_int_equal(server_peer_count(server), 1);
+	close(fd);
+	close(other);
+}
+
+/* An answer to one message of a burst may be what an app is cut off for, by the one who handles that message. */
+static void an_app_may_be_cut_off_by_its_answer(void **state) {
+	(void)state;
+	int fd = greet();
+	floods = true;
+	for (int i = 0; i < 8; i++)
+		send_want(fd, 'a');
+	turn();
+	floods = false;
+	assert_string_equal(story, "Wa");
+	assert_int_equal(server_peer_count(server), 0);
+	close(fd);
 }
 
 static void garbage_harms_nobody(void **state) {
@@ -472,7 +531,10 @@ int main(void) {
 		TEST(answers_go_to_who_asked),
 		TEST(many_apps_at_once),
 		TEST(what_cannot_be_sent_at_once_is_kept_in_order),
+		TEST(a_burst_is_heard_in_order_to_its_end),
 		TEST(who_never_reads_is_cut_off),
+		TEST(nobody_is_heard_after_being_cut_off),
+		TEST(an_app_may_be_cut_off_by_its_answer),
 		TEST(nothing_goes_before_hello),
 		TEST(hello_is_said_once),
 		TEST(a_byte_at_a_time_is_no_message),
