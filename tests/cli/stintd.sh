@@ -1,0 +1,139 @@
+# The agent as an operator meets it: its command line, a configuration that is read again, what it tells systemd.
+# shellcheck shell=bash disable=SC2154
+
+cleanups+=('rm -f /dev/shm/stint-cli-$$-*')
+d=$tmp/stintd
+mkdir -p "$d"
+
+# write_conf NAME LINE...: a configuration for a table and a socket of that name.
+write_conf() {
+	local name=$1
+	shift
+	printf '%s\n' '[stint]' "socket = $d/$name.sock" "shm = /stint-cli-$$-$name" 'max_clients = 1000' "host = $name" "$@" >"$d/$name.conf"
+}
+
+# begin NAME: the agent of that configuration; its process is $agent then.
+begin() {
+	"$stintd" -c "$d/$1.conf" >>"$d/$1.log" 2>&1 &
+	agent=$!
+	cleanups+=("end $agent")
+	wait_for 10 "$stint" --socket "$d/$1.sock" status || sed 's/^/#   /' "$d/$1.log"
+}
+
+# end PROCESS [SIGNAL]: its exit code is $ended then.
+end() {
+	kill "-${2:-TERM}" "$1" 2>/dev/null
+	wait_for 10 test ! -d "/proc/$1" || kill -KILL "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+	ended=$?
+}
+
+says() { grep -qE -- "$2" "$d/$1.log"; }
+
+# ---- the command line -----------------------------------------------------------------
+
+expect 'stintd --help' 0 '^Usage: stintd .*' "$stintd" --help
+ok 'stintd --help names keys, defaults and bounds' \
+	"$(grep -qE '^ +database .*\(required\)' <<<"$output" && grep -qE '^ +max_clients .*\(default [0-9]+\) \[[0-9]+ to [0-9]+\]' <<<"$output"; echo $?)" "$output"
+expect 'stintd --version' 0 '^stintd [0-9]+\.[0-9]+' "$stintd" --version
+expect 'stintd: an unknown option' 2 'Try stintd --help' "$stintd" --nonsense
+expect 'stintd: too many words' 2 'unexpected argument "word"' "$stintd" word
+expect 'stintd: no configuration' 2 "^stintd: $d/none.conf: No such file" "$stintd" -c "$d/none.conf"
+
+write_conf checked 'database = host=nowhere password=secret'
+expect 'stintd --check' 0 "^socket = $d/checked.sock" "$stintd" --check -c "$d/checked.conf"
+ok 'stintd --check keeps the password to itself' \
+	"$(grep -qx 'database = (a connection string)' <<<"$output" && ! grep -q secret <<<"$output"; echo $?)" "$output"
+write_conf checked 'database = memory:'
+expect 'stintd --check: in memory' 0 '^database = memory:' "$stintd" --check -c "$d/checked.conf"
+printf '%0300d = 1\n' 0 >>"$d/checked.conf"
+expect 'stintd --check: a line too long' 2 'checked.conf:7: a line is longer than' "$stintd" --check -c "$d/checked.conf"
+expect 'stintd --check: a folder for a file' 2 'cannot be read' "$stintd" --check -c "$d"
+
+# ---- starting, and not starting ---------------------------------------------------------
+
+write_conf one 'database = memory:'
+begin one
+one=$agent
+sed "s/one.sock/two.sock/" "$d/one.conf" >"$d/two.conf"
+expect 'a second agent on one table' 1 'another agent' "$stintd" -c "$d/two.conf"
+sed "s/-one/-three/" "$d/one.conf" >"$d/three.conf"
+expect 'a second agent on one socket' 1 'another agent listens on' "$stintd" -c "$d/three.conf"
+expect 'the first goes on' 0 'on host one' "$stint" --socket "$d/one.sock" status
+end "$one" INT
+ok 'SIGINT ends it, too' "$([[ $ended -eq 0 ]] && says one 'SIGINT: stopping'; echo $?)" "$(cat "$d/one.log")"
+
+# ---- the configuration again ---------------------------------------------------------------
+
+# reload NAME PATTERN: until its log says so; what it said before doesn't count.
+reload() {
+	: >"$d/$1.log"
+	kill -HUP "$agent"
+	wait_for 10 says "$1" "$2"
+}
+
+begin one
+write_conf one 'database = memory:' 'log_level = debug'
+ok 'SIGHUP: the log level' "$(reload one 'reloaded' && "$stint" --socket "$d/one.sock" status >/dev/null && wait_for 5 says one 'debug: an app has'; echo $?)" \
+	"$(cat "$d/one.log")"
+write_conf one 'database = memory:' 'max_clients = 5'
+ok 'SIGHUP: a mistake changes nothing' "$(reload one 'error: reload: .*nothing was changed'; echo $?)" "$(cat "$d/one.log")"
+write_conf one 'database = host=elsewhere'
+ok 'SIGHUP: memory stays memory' "$(reload one 'change with a restart only' && wait_for 5 says one 'reloaded'; echo $?)" "$(cat "$d/one.log")"
+expect 'SIGHUP: still in memory' 0 '^database +memory' "$stint" --socket "$d/one.sock" status
+end "$agent"
+ok 'it stops after all that' "$ended" "$(cat "$d/one.log")"
+
+conninfo=$("$pg_cluster" start "$tmp/db3" 2>/dev/null) || { echo "Bail out! no PostgreSQL"; exit 1; }
+cleanups+=('"$pg_cluster" remove "$tmp/db3"')
+STINT_DATABASE=$conninfo "$stint" db init >/dev/null
+STINT_DATABASE=$conninfo "$stint" policy set api --max-requests 3 --time-window-ms 3600000
+
+in_step() { "$stint" --socket "$d/base.sock" status | grep -qE '^database +[a-z]+, in step '; }
+has_host() { STINT_DATABASE=$conninfo "$stint" db status | grep -q "^$1 "; }
+
+write_conf base "database = $conninfo"
+begin base
+wait_for 10 in_step
+expect 'before: a lease' 0 '^allowed by .*: 2 of 3 remaining' "$stint" --socket "$d/base.sock" check api a
+write_conf base "database = $conninfo" 'host = renamed'
+sed -i '/^host = base/d' "$d/base.conf"
+ok 'SIGHUP: another host name' "$(reload base 'reloaded' && wait_for 10 has_host renamed && wait_for 10 in_step; echo $?)" "$(cat "$d/base.log")"
+expect 'after: what was spent stays spent' 0 '^allowed by .*: 1 of 3 remaining' "$stint" --socket "$d/base.sock" check api a
+sed -i 's/^database = .*/database = host=127.0.0.1 port=1/' "$d/base.conf"
+ok 'SIGHUP: a database that is not there' "$(reload base 'cannot reach the database'; echo $?)" "$(cat "$d/base.log")"
+sed -i "s|^database = .*|database = $conninfo|" "$d/base.conf"
+ok 'SIGHUP: and the old one again' "$(reload base 'reloaded' && wait_for 10 in_step; echo $?)" "$(cat "$d/base.log")"
+expect 'again: what was spent stays spent' 0 '^allowed by .*: 0 of 3 remaining' "$stint" --socket "$d/base.sock" check api a
+"$pg_cluster" pause "$tmp/db3" 2>/dev/null || true
+kill -TERM "$agent"
+sleep 0.2
+end "$agent" # the second time it does not wait for the database
+"$pg_cluster" resume "$tmp/db3" 2>/dev/null || true
+ok 'SIGTERM twice: it ends at once' "$ended" "$(cat "$d/base.log")"
+
+# ---- systemd -------------------------------------------------------------------------------
+
+# The other end of NOTIFY_SOCKET: what arrives goes to $d/told.
+perl -MSocket -e '
+	$| = 1;
+	socket($s, PF_UNIX, SOCK_DGRAM, 0) && bind($s, pack_sockaddr_un($ARGV[0])) || die "$!\n";
+	while (defined recv($s, $message, 4096, 0)) { print "$message\n" }' "$d/notify" >"$d/told" &
+listener=$!
+cleanups+=("kill $listener 2>/dev/null")
+wait_for 5 test -S "$d/notify"
+told() { grep -qE "$1" "$d/told"; }
+
+write_conf one 'database = memory:'
+export NOTIFY_SOCKET=$d/notify WATCHDOG_USEC=200000
+begin one
+unset NOTIFY_SOCKET WATCHDOG_USEC
+ok 'systemd: ready, and how it is' "$(wait_for 5 told '^READY=1' && wait_for 5 told '^STATUS=.+'; echo $?)" "$(cat "$d/told")"
+sleep 1
+ok 'systemd: the watchdog hears from it, twice as often as it must' "$([[ $(grep -c '^WATCHDOG=1' "$d/told") -ge 6 ]]; echo $?)" "$(cat "$d/told")"
+kill -HUP "$agent"
+ok 'systemd: reloading' "$(wait_for 5 told '^RELOADING=1'; echo $?)" "$(cat "$d/told")"
+end "$agent"
+ok 'systemd: stopping' "$(wait_for 5 told '^STOPPING=1'; echo $?)" "$(cat "$d/told")"
+kill "$listener"
+wait "$listener" 2>/dev/null

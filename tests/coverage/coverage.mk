@@ -1,0 +1,21 @@
+# What the tests reach of lib/ and agent/, by lines and branches: `make coverage`. Too slow for `make check`.
+
+# What is run for it: targets of make. Other folders may add theirs.
+COVERAGE_TARGETS += check-unit check-cli check-system run-demo
+
+# Percent of all that must be reached.
+COVERAGE_LINES := 90
+COVERAGE_BRANCHES := 75
+
+# In a build of its own, and the product alone: the tests' own code is not measured. Unoptimized, since what the
+# compiler has moved and merged can't be counted; _FORTIFY_SOURCE wants it optimized.
+ifdef COVERAGE
+HARDEN := -fstack-protector-strong
+LDFLAGS += --coverage
+$(BUILD)/lib/%.o $(BUILD)/agent/%.o: override CFLAGS += --coverage -fprofile-update=atomic
+endif
+
+coverage: deps
+	@+MAKE='$(MAKE)' tests/coverage/run '$(BUILD)/coverage' '$(COVERAGE_LINES)' '$(COVERAGE_BRANCHES)' $(COVERAGE_TARGETS)
+
+.PHONY: coverage
