@@ -239,6 +239,7 @@ SYSTEM := \
 	tests/system/test_database_refuses.c \
 	tests/system/test_failover.c \
 	tests/system/test_host_clock.c \
+	tests/system/test_declarations.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_oracle.c \

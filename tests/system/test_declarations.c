@@ -1,0 +1,155 @@
+/*
+ * test_declarations.c - policies that apps declare when the database is away, refuses, has an operator's, or has
+ * lost them: the app gets an answer in each case, and in the end the database says what holds.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cluster.h"
+#include "host.h"
+#include "scene.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define WINDOW_MS 60000
+#define TIMEOUT_MS 3000 /* of a check: longer than the agent takes to see that the database is away */
+#define SOON_MS 5000
+
+struct play {
+	struct cluster cluster;
+	struct host host;
+	struct stint *app;
+};
+
+/* By the database itself, or by what it leased. */
+static bool is_of_database(const struct stint_result *r) {
+	return r->source == STINT_SOURCE_DATABASE || r->source == STINT_SOURCE_LEASE;
+}
+
+/* One check by a limiter of its own, so that it declares. Its limit and its fallback's are the same. */
+static int ask(struct play *p, const char *policy, int64_t limit, struct stint_result *result) {
+	const struct stint_options options = {
+		.policy = policy,
+		.max_requests = limit,
+		.time_window_ms = limit ? WINDOW_MS : 0,
+		.fallback_max_requests = limit,
+		.must_exist = limit == 0,
+		.timeout_ms = TIMEOUT_MS,
+	};
+	struct stint_limiter *limiter;
+	int status = stint_limiter_new(&limiter, p->app, &options);
+
+	*result = (struct stint_result){0};
+	if (status == 0)
+		status = stint_check(limiter, "client", 1, result);
+	stint_limiter_free(limiter);
+	return status;
+}
+
+static void expect(struct play *p, const char *policy, int64_t declared, int64_t limit, bool of_database, const char *what) {
+	struct stint_result r;
+	int status = ask(p, policy, declared, &r);
+
+	tap_ok(status == 0 && r.allowed && r.limit == limit && (of_database ? is_of_database(&r) : r.source == STINT_SOURCE_FALLBACK),
+	       "%s: limit %lld by source %d (status %d)", what, (long long)r.limit, (int)r.source, status);
+}
+
+static void expect_unknown(struct play *p, const char *policy, const char *what) {
+	struct stint_result r;
+	int status = ask(p, policy, 0, &r);
+
+	tap_ok(status == STINT_ENOPOLICY, "%s: %s", what, status ? stint_strerror(status) : "a verdict");
+}
+
+static bool wait_for_log(struct play *p, const char *text) {
+	uint64_t began = monotonic_ns();
+
+	while (host_log_count(&p->host, text) == 0 && stage_ms_since(began) < SOON_MS)
+		sleep_ms(10);
+	return tap_ok(host_log_count(&p->host, text) > 0, "the agent says \"%s\"", text);
+}
+
+static bool wait_for_number(struct play *p, const char *sql, int64_t wanted, const char *what) {
+	uint64_t began = monotonic_ns();
+	int64_t found;
+
+	while ((found = cluster_number(&p->cluster, sql, -1)) != wanted && stage_ms_since(began) < SOON_MS)
+		sleep_ms(10);
+	return tap_ok(found == wanted, "%s: %lld", what, (long long)found);
+}
+
+/* The agent has never seen its database. */
+static void declare_while_away(struct play *p) {
+	expect(p, "away", 100, 100, false, "declared while the database is away");
+	expect(p, "away", 200, 200, false, "declared anew, with more");
+	expect(p, "away", 0, 200, false, "and known to who only looks for it");
+	expect_unknown(p, "nowhere", "a policy that nobody declared");
+	tap_ok(cluster_again(&p->cluster) == 0 && host_wait_in_step(&p->host, SOON_MS), "the database is back");
+	wait_for_log(p, "declared while the database was away: created");
+	wait_for_number(p, "select max_requests from stint.policy where name = 'away'", 200, "and has the last one");
+	expect(p, "away", 0, 200, true, "its limit holds");
+}
+
+/* Whoever is refused for a while waits no longer than that. */
+static void declare_while_refused(struct play *p, const char *function, const char *policy) {
+	char revoke[128], grant[128];
+	struct stint_result r;
+	uint64_t began;
+	int status;
+
+	snprintf(revoke, sizeof(revoke), "revoke execute on function stint.%s from stint_agent", function);
+	snprintf(grant, sizeof(grant), "grant execute on function stint.%s to stint_agent", function);
+	if (cluster_do(&p->cluster, revoke) != 0)
+		return;
+	status = ask(p, policy, 1000, &r);
+	tap_ok(status == 0 && (r.source == STINT_SOURCE_LOCAL || r.source == STINT_SOURCE_FALLBACK),
+	       "%s is refused: decided without it, by source %d (status %d)", function, (int)r.source, status);
+	if (cluster_do(&p->cluster, grant) != 0)
+		return;
+	began = monotonic_ns();
+	/* An app that was kept waiting doesn't wait for the agent again at once; the agent may have gone into fallback. */
+	while ((status = ask(p, policy, 1000, &r)) == 0 && !is_of_database(&r) && stage_ms_since(began) < SOON_MS)
+		sleep_ms(10);
+	tap_ok(status == 0 && r.allowed && is_of_database(&r) && r.limit == 1000,
+	       "refused no longer: limit %lld by source %d, after %lld ms", (long long)r.limit, (int)r.source,
+	       (long long)stage_ms_since(began));
+}
+
+static void declare_what_an_operator_has(struct play *p) {
+	tap_ok(cluster_do(&p->cluster, "select stint.set_policy('pinned', 7, 60000)") == 0, "an operator has a policy");
+	expect(p, "pinned", 1000, 7, true, "an app wants more: the operator's holds");
+	wait_for_log(p, "pinned is pinned by an operator");
+}
+
+static void drop_what_apps_use(struct play *p) {
+	tap_ok(cluster_do(&p->cluster, "select stint.drop_policy('away')") == 0, "an operator drops a policy");
+	wait_for_log(p, "policy away was dropped");
+	expect_unknown(p, "away", "it is unknown to who only looks for it");
+	expect(p, "away", 50, 50, true, "and made anew for who declares it");
+}
+
+static int play(const struct scene *scene) {
+	struct play p = {0};
+
+	if (!tap_ok(cluster_start(&p.cluster, scene) == 0 && cluster_install(&p.cluster) == 0, "a database with the schema is ready"))
+		return tap_finish();
+	const struct host_options options = {.database = p.cluster.agent, .database_timeout_ms = 500};
+	tap_ok(cluster_kill(&p.cluster) == 0, "and goes away");
+	if (tap_ok(host_prepare(&p.host, scene, 0, &options) == 0 && host_start(&p.host) == 0, "an agent starts") &&
+	    tap_ok(stint_open(&p.app, p.host.socket) == 0, "an app, too")) {
+		declare_while_away(&p);
+		declare_while_refused(&p, "declare_policy", "refused");
+		declare_while_refused(&p, "get_policies", "unread");
+		declare_what_an_operator_has(&p);
+		drop_what_apps_use(&p);
+		stint_close(p.app);
+		tap_ok(host_stop(&p.host) == 0, "the agent ends with status 0 on SIGTERM");
+	}
+	cluster_close(&p.cluster);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 90);
+}
