@@ -174,6 +174,7 @@ AGENT_TESTS := \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
 	tests/agent/test_core.c \
+	tests/agent/test_core_changes.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_promotion.c \
 	tests/agent/test_database.c \

@@ -185,6 +185,25 @@ static inline void stays_away(struct fixture *f) {
 	core_advance(f->core, f->now_ns);
 }
 
+/* Another agent takes the table over. */
+static inline void restart(struct fixture *f) {
+	core_free(f->core);
+	f->asked_count = f->told_count = 0;
+	fake_table_take_over(&f->table);
+	start_core(f, false, 0); /* the directory doesn't hold the database's id */
+}
+
+static inline void fill_table(struct fixture *f) {
+	char id[16];
+	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
+		snprintf(id, sizeof id, "filler-%u", i);
+		want(f, i, id, 1);
+		grants(f, 1, 0, 9);
+		f->told_count = 0;
+		assert_true(i < 4000);
+	}
+}
+
 /* ---- What must be so -------------------------------------------------------------------- */
 
 /* The next verdict that was told. */

@@ -211,13 +211,6 @@ static void leases_of_fallback_end_when_it_does(void **state) {
 
 /* ---- Another agent --------------------------------------------------------------------------- */
 
-static void restart(struct fixture *f) {
-	core_free(f->core);
-	f->asked_count = 0;
-	fake_table_take_over(&f->table);
-	start_core(f, false, 0); /* the directory doesn't hold the database's id */
-}
-
 static void leases_outlive_the_agent(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -331,17 +324,6 @@ static void relaxed_knows_no_hosts_before_the_first_connection(void **state) {
 }
 
 /* ---- A full table ---------------------------------------------------------------------------- */
-
-static void fill_table(struct fixture *f) {
-	char id[16];
-	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "filler-%u", i);
-		want(f, i, id, 1);
-		grants(f, 1, 0, 9);
-		f->told_count = 0;
-		assert_true(i < 4000);
-	}
-}
 
 static void without_room_the_agent_decides(void **state) {
 	struct fixture *f = *state;

@@ -1,7 +1,12 @@
 # What the tests reach of lib/ and agent/, by lines and branches: `make coverage`. Too slow for `make check`.
 
 # What is run for it: targets of make. Other folders may add theirs.
-COVERAGE_TARGETS += check-unit check-cli check-system run-demo
+COVERAGE_TARGETS += check-unit check-cli coverage-system
+
+# Of the system tests, those that lead somewhere: without those of the tests' own tools, and those that want to be fast.
+COVERAGE_SYSTEM := database_killed agent_killed app_killed policy_change declarations bad_input
+coverage-system: all $(programs) $(system)
+	@tests/system/run $(COVERAGE_SYSTEM)
 
 # Percent of all that must be reached.
 COVERAGE_LINES := 90
@@ -11,11 +16,11 @@ COVERAGE_BRANCHES := 75
 # compiler has moved and merged can't be counted; _FORTIFY_SOURCE wants it optimized.
 ifdef COVERAGE
 HARDEN := -fstack-protector-strong
-LDFLAGS += --coverage
+LDFLAGS += --coverage -Wl,-u,__gcov_dump
 $(BUILD)/lib/%.o $(BUILD)/agent/%.o: override CFLAGS += --coverage -fprofile-update=atomic
 endif
 
 coverage: deps
 	@+MAKE='$(MAKE)' tests/coverage/run '$(BUILD)/coverage' '$(COVERAGE_LINES)' '$(COVERAGE_BRANCHES)' $(COVERAGE_TARGETS)
 
-.PHONY: coverage
+.PHONY: coverage coverage-system

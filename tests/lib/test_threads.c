@@ -302,7 +302,7 @@ static void a_cancelled_thread_leaves_nothing_behind(void **state) {
 	do { \
 		if (!(condition)) { \
 			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition); \
-			_exit(1); \
+			leave(1); \
 		} \
 	} while (0)
 
@@ -332,7 +332,7 @@ static void go_on_in_child(struct fixture *f, int depth) {
 		grandchild = fork();
 		if (grandchild == 0) {
 			go_on_in_child(f, depth - 1);
-			_exit(0);
+			leave(0);
 		}
 	}
 	expect(stint_is_allowed(f->api, "child"));
@@ -353,7 +353,7 @@ static void both_go_on_after_a_fork(void **state) {
 		pid_t child = fork();
 		if (child == 0) {
 			go_on_in_child(f, 1);
-			_exit(0);
+			leave(0);
 		}
 		assert_true(child > 0);
 		await_done(f, 100);
@@ -372,7 +372,7 @@ static void a_child_may_be_the_first_to_check(void **state) {
 
 	if (child == 0) {
 		go_on_in_child(f, 0);
-		_exit(0);
+		leave(0);
 	}
 	assert_child_is_well(child);
 	assert_true(stint_is_allowed(f->api, "c"));
@@ -386,7 +386,7 @@ static void a_child_may_just_close(void **state) {
 	child = fork();
 	if (child == 0) {
 		close_all(f);
-		_exit(0);
+		leave(0);
 	}
 	assert_child_is_well(child);
 	assert_true(stint_is_allowed(f->api, "c"));
@@ -407,7 +407,7 @@ static void a_child_uses_the_table_at_once(void **state) {
 	if (child == 0) {
 		expect(stint_check(f->api, "c", 3, &r) == 0);
 		expect(r.source == STINT_SOURCE_LEASE);
-		_exit(0);
+		leave(0);
 	}
 	assert_child_is_well(child);
 	assert_int_equal(word_credits(atomic_load(&slot->word[0])), 1);
@@ -488,7 +488,7 @@ static void a_child_declares_for_itself(void **state) {
 			if (i == 1)
 				expect(stint_check(f->api, "c", 1, &r) == 0 && r.source == STINT_SOURCE_DATABASE);
 			close_all(f);
-			_exit(0);
+			leave(0);
 		}
 		assert_child_is_well(child);
 	}
@@ -520,7 +520,7 @@ static void event_loops_go_on_after_a_fork(void **state) {
 		expect(stint_check_async(f->api, "c", 1, &r, count_callback, f) == 0);
 		expect(loop_until(f, 1));
 		close_all(f);
-		_exit(0);
+		leave(0);
 	}
 	assert_child_is_well(child);
 	/* The parent's HELLO was never answered: its agent comes back, when the next attempt is free. */
@@ -554,7 +554,7 @@ static void a_callback_may_fork(void **state) {
 		expect(atomic_load(&f->done) == 1);
 		expect(stint_is_allowed(f->api, "c"));
 		close_all(f);
-		_exit(0);
+		leave(0);
 	}
 	assert_child_is_well(forked);
 }

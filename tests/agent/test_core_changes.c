@@ -1,0 +1,169 @@
+/*
+ * test_core_changes.c - changes that meet clients who are not simply in the table: left there by an earlier agent, not
+ * in it for want of room, or waiting for a database that is exchanged for another.
+ */
+#include "core_fixture.h"
+
+static void lease(struct fixture *f, uint16_t policy, const char *id) {
+	core_want(f->core, f->now_ns, 1, 1, policy, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
+	core_advance(f->core, f->now_ns);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+}
+
+static enum app_verdict app_of(struct fixture *f, uint16_t policy, const char *id) {
+	return app_decides(&f->table, policy, id, strlen(id), 1, f->now_ns).verdict;
+}
+
+/* ---- Left by an earlier agent ------------------------------------------------------------ */
+
+static int make_orphans(void **state) {
+	make_up(state);
+	struct fixture *f = *state;
+	struct core_policy other = policy_with(100, 20);
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	lease(f, 0, "a");
+	lease(f, 0, "b");
+	lease(f, 1, "a");
+	restart(f);
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	comes_up(f);
+	return 0;
+}
+
+static void a_change_of_the_policy_voids_its_own(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(50, 20));
+	assert_int_equal(app_of(f, 0, "a"), APP_ASKS);
+	assert_int_equal(app_of(f, 0, "b"), APP_ASKS);
+	assert_int_equal(app_of(f, 1, "a"), APP_ALLOWED);
+}
+
+static void an_override_voids_its_clients_own(void **state) {
+	struct fixture *f = *state;
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	assert_int_equal(app_of(f, 0, "a"), APP_ASKS);
+	assert_int_equal(app_of(f, 0, "b"), APP_ALLOWED);
+	assert_int_equal(app_of(f, 1, "a"), APP_ALLOWED);
+}
+
+static void in_fallback_its_fallback_credits_go_on(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	struct app_decision last = {0};
+	for (uint32_t serial = 1; last.left == 0 && serial < 10; serial++) {
+		want(f, serial, "a", 1);
+		expect_allowed(f, serial);
+		last = app(f, "a", 1);
+	}
+	assert_true(last.fallback && last.left > 0);
+	restart(f);
+	stays_away(f);
+	want(f, 20, "a", 1);
+	struct core_verdict v = verdict_of(f, 20);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_FALLBACK);
+	assert_int_equal(v.limit, 20);
+	assert_int_equal(v.remaining, last.left - 1);
+}
+
+static void fresh_ones_stay_and_idle_ones_give_way(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	restart(f);
+	comes_up(f);
+	want(f, 1, "newcomer", 1);
+	grants(f, 1, 0, 9);
+	assert_int_equal(app_find(&f->table, 0, "newcomer", 8), TABLE_NO_SLOT);
+	assert_int_equal(core_counters(f->core)->evicted_for_room, 0);
+	while (f->table.table.owner[f->table.table.slot_count / 2] == TABLE_ORPHAN)
+		pass(f, 50 * MS);
+	for (int i = 0; i < 100 && core_counters(f->core)->evicted_for_room == 0; i++) {
+		char id[16];
+		snprintf(id, sizeof id, "new-%d", i);
+		f->told_count = f->asked_count = 0;
+		want(f, 2, id, 1);
+		grants(f, 1, 0, 9);
+	}
+	assert_int_equal(core_counters(f->core)->evicted_for_room, 1);
+}
+
+/* ---- Not in the table ------------------------------------------------------------------------ */
+
+static void who_has_no_room_is_asked_for_all_the_same(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	want(f, 1, "stranger", 1);
+	policy_changes(f, policy_with(50, 20));
+	core_client_changed(f->core, f->now_ns, 0, "stranger", 8);
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 1);
+}
+
+static void a_dropped_policy_is_refilled_no_more(void **state) {
+	struct fixture *f = *state;
+	struct core_policy dropped = policy_with(100, 20);
+	lease(f, 0, "a");
+	dropped.live = false;
+	core_set_policy(f->core, f->now_ns, 0, &dropped);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	low(f, "a");
+	want(f, 2, "a", 1);
+	assert_int_equal(f->told_count, 1);
+	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
+}
+
+/* ---- Another database --------------------------------------------------------------------------- */
+
+static void who_waits_for_one_database_is_asked_for_in_the_next(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	expect_batch(f, "a", 1, 1, 1);
+	f->asked_count = 0;
+	core_database_changed(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	expect_silence(f);
+	pass(f, 100 * MS);
+	comes_up(f);
+	expect_batch(f, "a", 1, 1, 1);
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 1);
+}
+
+static void an_idle_agent_changes_its_database(void **state) {
+	struct fixture *f = *state;
+	core_database_changed(f->core, f->now_ns);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void a_shorter_patience_counts_from_the_next_loss(void **state) {
+	struct fixture *f = *state;
+	core_set_timing(f->core, 200 * MS, 4000 * MS);
+	core_database_lost(f->core, f->now_ns);
+	want(f, 1, "a", 1);
+	pass(f, 199 * MS);
+	expect_silence(f);
+	pass(f, MS);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+	expect_allowed(f, 1);
+}
+
+int main(void) {
+#define STEP(name)   cmocka_unit_test_setup_teardown(name, make_up, clean)
+#define ORPHAN(name) cmocka_unit_test_setup_teardown(name, make_orphans, clean)
+	const struct CMUnitTest tests[] = {
+		ORPHAN(a_change_of_the_policy_voids_its_own),
+		ORPHAN(an_override_voids_its_clients_own),
+		STEP(in_fallback_its_fallback_credits_go_on),
+		STEP(fresh_ones_stay_and_idle_ones_give_way),
+		STEP(who_has_no_room_is_asked_for_all_the_same),
+		STEP(a_dropped_policy_is_refilled_no_more),
+		STEP(who_waits_for_one_database_is_asked_for_in_the_next),
+		STEP(an_idle_agent_changes_its_database),
+		STEP(a_shorter_patience_counts_from_the_next_loss),
+	};
+	return cmocka_run_group_tests_name("core_changes", tests, NULL, NULL);
+}
