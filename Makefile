@@ -162,10 +162,13 @@ MIGRATIONS := \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \
+	tests/lib/test_agent_away.c \
+	tests/lib/test_agent_hostile.c \
 	tests/lib/test_async.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
 	tests/lib/test_local.c \
+	tests/lib/test_message.c \
 	tests/lib/test_options.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c
