@@ -181,6 +181,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_promotion.c \
 	tests/agent/test_database.c \
+	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \

@@ -1,0 +1,151 @@
+/*
+ * database_stub.h - a database that answers as the test wants: functions of the schema's names that return what they
+ * are told to, and the agent's operations on them.
+ */
+#ifndef DATABASE_STUB_H
+#define DATABASE_STUB_H
+
+#include "database_fixture.h"
+
+/* ---- The stand-in for the schema ---------------------------------------------------- */
+
+static const char stub_schema[] =
+	"create schema stint;"
+	"create table stint.seen (client_id text, note text);"
+	"create function stint.schema_version() returns int language sql as 'select 1';"
+	"create function stint.oldest_agent() returns int language sql as 'select 1';"
+	"create function stint.register_host(name text, instance text, version text)"
+	" returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text, timeline_age_us bigint)"
+	" language plpgsql as $$ begin"
+	" insert into stint.seen values (name, concat_ws(' ', instance, version, current_setting('statement_timeout'),"
+	"   current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),"
+	"   current_setting('client_encoding'), current_setting('jit')));"
+	" return query select 7, 1700000000000000, 3, 12::bigint, '00000001', 5000::bigint; end $$;"
+	"create function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)"
+	" returns table (status text, policy_id int) language sql as"
+	" $$ insert into stint.seen values ($1, concat_ws(' ', $2, $3, $4, $5, $6, $7, $8, $9)); select 'created', 5 $$;"
+	"create function stint.get_policies() returns table (policy_id int, name text, max_requests int, time_window_ms bigint,"
+	"  fallback_max_requests bigint, fallback_time_window_ms bigint, algorithm text, resolution int, mode text, pinned boolean)"
+	" language sql as $$ values"
+	"  (1, 'a', 100, 1000::bigint, 200::bigint, 2000::bigint, 'sliding_window', 10, 'strict', false),"
+	"  (2, 'b', 1000000000, 2678400000, 2000000000, 100, 'fixed_window', 1, 'relaxed', true) $$;"
+	"create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, client_id text)"
+	" language sql as $$ values (since + 1, 1, null), (since + 2, 2, 'it''s') $$;"
+	"create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)"
+	" returns table (now_us bigint, live_hosts int, change_id bigint, rival boolean) language plpgsql as $$ begin"
+	" if state = 'gone' then return; end if;"
+	" if state like 'error %' then raise exception 'as asked' using errcode = substr(state, 7), hint = 'none'; end if;"
+	" if state = 'forget' then execute 'deallocate all'; end if;"
+	" if state = 'warn' then raise warning 'not replicated'; end if;"
+	" if state = 'late' then insert into stint.late values (1); end if;"
+	" perform pg_sleep(fallback_ms / 1000.0);"
+	" return query select 1700000000000000 + clients, 2, 13::bigint, state = 'not alone'; end $$;"
+	"create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint) language sql as"
+	" $$ select batch::bigint, 3::bigint $$;"
+	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
+	" $$ insert into stint.seen values ($6, concat_ws(' ', $1, $2, $3, $4, $5)) $$;"
+	"create function stint.stop_host(int, text) returns void language sql as $$ select $$;"
+	"create function stint.take_first_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[])"
+	" returns table (request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"
+	"  next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int)"
+	" language sql as $$ insert into stint.seen select unnest(client_ids), 'first';"
+	" select i, wants[i], 1000::bigint + needs[i], 5000::bigint, 0, 5000::bigint, 10000::bigint, leasts[i], hosts::bigint,"
+	"  0::bigint, policy_ids[i], 0 from generate_subscripts(wants, 1) i $$;"
+	/* Its commit fails after its rows were sent. */
+	"create table stint.late (x int);"
+	"create function stint.refuse() returns trigger language plpgsql as $$ begin raise exception 'too late'; end $$;"
+	"create constraint trigger late after insert on stint.late deferrable initially deferred"
+	" for each row execute function stint.refuse();";
+
+#define GOOD_COLUMNS \
+	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint," \
+	" remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int"
+
+/* What a grant says here is what was asked, so that the test can see that each element arrived in its place. */
+#define GOOD_ROWS \
+	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint, next_wants[i], 5000::bigint, 10000::bigint, leasts[i]," \
+	" coalesce(return_subs[i], 0), return_firsts[i]::bigint, return_seconds[i], charges[i]" \
+	" from generate_subscripts(wants, 1) i where client_ids[i] is not null and policy_ids[i] > 0 order by i desc"
+
+static inline void make_take(const struct fixture *f, const char *columns, const char *rows) {
+	char sql[2048];
+	snprintf(sql, sizeof(sql),
+	         "set client_min_messages = error; drop function if exists stint.take_leases;"
+	         " create function stint.take_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[],"
+	         " wants int[], next_wants int[], charges int[], return_subs bigint[], return_firsts int[], return_seconds int[])"
+	         " returns table (%s) language plpgsql as $$ #variable_conflict use_column\n begin"
+	         " insert into stint.seen select unnest(client_ids), 'take';"
+	         " return query %s; end $$",
+	         columns, rows);
+	admin_do(f, "stub", sql);
+}
+
+static inline int setup(void **state) {
+	if (start_cluster(state) != 0)
+		return -1;
+	struct fixture *f = *state;
+	admin_do(f, "postgres", "create database stub");
+	admin_do(f, "postgres", "create database bare");
+	admin_do(f, "postgres", "create role stranger login");
+	admin_do(f, "postgres", "create role reader login; alter role reader set default_transaction_read_only = on;");
+	admin_do(f, "stub", stub_schema);
+	admin_do(f, "stub", "grant usage on schema stint to reader; grant insert on stint.seen to reader");
+	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
+	return 0;
+}
+
+/* ---- Operations --------------------------------------------------------------------------- */
+
+static struct lease_grant grants[1024];
+static size_t grant_count;
+
+static inline void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *got, size_t count) {
+	grant_count = count;
+	assert_int_equal(got != NULL, outcome == LEASE_DONE);
+	if (got)
+		memcpy(grants, got, count * sizeof(*got));
+	tell_outcome(context, outcome);
+}
+
+static bool has_rival;
+
+static inline void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
+	has_rival = pulse && pulse->rival;
+	tell_outcome(context, outcome);
+}
+
+static inline void take(struct fixture *f, const struct lease_request *requests, size_t count) {
+	f->inside = true;
+	database_take(f->db, 3, requests, count, on_grants, f);
+	f->inside = false;
+}
+
+/* state and fallback_ms tell the stand-in what to do */
+static inline void beat(struct fixture *f, const char *state, int64_t fallback_ms) {
+	f->inside = true;
+	database_heartbeat(f->db, state, 0, fallback_ms, on_pulsed, f);
+	f->inside = false;
+}
+
+static inline struct lease_request request_of(const char *client_id, size_t length, int32_t i) {
+	return (struct lease_request){
+		.policy_id = 1, .client_id = client_id, .client_id_len = (uint8_t)length, .need = i, .least = i % 10, .want = i + 1,
+		.next_want = i + 2, .charge = i + 3, .return_sub_window = i + 4, .return_first = i + 5, .return_second = i + 6};
+}
+
+static inline void check_grant(const struct lease_grant *g, int32_t i) {
+	assert_true(g->answered);
+	assert_int_equal(g->sub_window, 1000 + i);
+	assert_int_equal(g->remaining, i % 10);
+	assert_int_equal(g->granted, i + 1);
+	assert_int_equal(g->granted_next, i + 2);
+	assert_int_equal(g->charged, i + 3);
+	assert_int_equal(g->retry_us, i + 4);
+	assert_int_equal(g->reset_us, i + 5);
+	assert_int_equal(g->max_requests, i + 6);
+	assert_int_equal(g->valid_us, 5000);
+	assert_int_equal(g->starts_in_us, 5000);
+	assert_int_equal(g->next_valid_us, 10000);
+}
+
+#endif

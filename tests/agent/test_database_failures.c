@@ -1,0 +1,294 @@
+/*
+ * test_database_failures.c - agent/database when a statement fails, an answer can't be, the connection breaks, or much
+ * is under way at once.
+ */
+#include "database_stub.h"
+
+/* ---- Failures of one statement ------------------------------------------------------------------ */
+
+static void a_rejected_statement_leaves_the_connection_up(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "error 22023", 0);
+	beat(f, "in step", 0);
+	beat(f, "error 40001", 0);
+	beat(f, "error ST001", 0);
+	expect(f, "Urdrr");
+	assert_string_equal(database_last_error(f->db), "as asked [none]");
+	beat(f, "slow", TIMEOUT_MS * 9 / 10); /* the server gives up before the agent does */
+	expect(f, "Urdrrr");
+	assert_non_null(strstr(database_last_error(f->db), "statement timeout"));
+	run_for(f, 50);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+static void a_commit_that_fails_is_a_rejection(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "late", 0);
+	beat(f, "in step", 0);
+	expect(f, "Urd");
+	assert_string_equal(database_last_error(f->db), "too late");
+	close_database(f);
+}
+
+static void a_commit_with_a_warning_is_unknown(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "warn", 0);
+	beat(f, "in step", 0);
+	expect(f, "U?d");
+	close_database(f);
+}
+
+static void a_server_that_cannot_serve_is_left(void **state) {
+	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030", "error XX000", "error 25006", "error 40003"};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		open_database(f, "dbname=stub", TIMEOUT_MS);
+		expect(f, "U");
+		beat(f, errors[i], 0);
+		beat(f, "in step", 0);
+		expect(f, "U??DU");
+		expect_why(f, "as asked");
+		close_database(f);
+	}
+}
+
+static void lost_prepared_statements_are_noticed(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "forget", 0);
+	expect(f, "Ud");
+	beat(f, "in step", 0);
+	expect(f, "Ud?DU");
+	expect_why(f, "pooler in transaction mode");
+	close_database(f);
+}
+
+static void a_host_without_a_row_registers_again(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "gone", 0);
+	expect(f, "UdDU");
+	expect_why(f, "host's row is gone");
+	close_database(f);
+}
+
+/* ---- Answers that can't be -------------------------------------------------------------------------- */
+
+static void impossible_answers_break_the_connection(void **state) {
+	static const char *const rows[] = {
+		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",    /* ordinal 0 */
+		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",    /* beyond */
+		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1 from generate_series(1, 2)",
+		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, -1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, 2147483647, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, 1, 1::bigint, -1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, 1, 1::bigint, 9223372036854775807, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, -2::bigint, 1::bigint, 1, 1",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, null::int, 1",
+	};
+	struct fixture *f = *state;
+	const struct lease_request requests[] = {request_of("a", 1, 0), request_of("b", 1, 1)};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		make_take(f, GOOD_COLUMNS, rows[i]);
+		open_database(f, "dbname=stub", TIMEOUT_MS);
+		expect(f, "U");
+		take(f, requests, 2);
+		beat(f, "in step", 0);
+		expect(f, "U??D");
+		expect_why(f, "stint.take_leases answered what this agent does not understand");
+		close_database(f);
+	}
+	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
+}
+
+static void other_types_break_the_connection(void **state) {
+	struct fixture *f = *state;
+	const struct lease_request request = request_of("a", 1, 0);
+	make_take(f, "request text, granted text, sub_window text, valid_us float8, granted_next bool, starts_in_us text,"
+	             " next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text, charged text",
+	          "select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1'");
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	take(f, &request, 1);
+	expect(f, "U?D");
+	close_database(f);
+	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
+}
+
+/* ---- Failures of the connection ------------------------------------------------------------------------ */
+
+static void a_killed_backend_leaves_the_unknown(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", 5000);
+	expect(f, "U");
+	beat(f, "slow", 3000);
+	beat(f, "in step", 0);
+	beat(f, "in step", 0);
+	run_for(f, 100);
+	admin_do(f, "stub", "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	expect(f, "U???DU");
+	expect_why(f, "terminating connection due to administrator command");
+	assert_int_equal(database_in_flight(f->db), 0);
+	admin_do(f, "stub", "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	expect(f, "U???DUDU"); /* nothing was under way */
+	expect_why(f, "terminating connection due to administrator command");
+	close_database(f);
+}
+
+static void a_paused_server_meets_the_deadline(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	cluster_must(f, "pause");
+	int64_t began = test_now_ms();
+	beat(f, "in step", 0);
+	run_for(f, TIMEOUT_MS / 2);
+	beat(f, "in step", 0);
+	expect(f, "U??D");
+	assert_in_range(test_now_ms() - began, TIMEOUT_MS - 20, TIMEOUT_MS + 1500);
+	expect_why(f, "stint.heartbeat has no answer within 600 ms");
+	expect(f, "U??DD");
+	cluster_must(f, "resume");
+	for (int64_t end = test_now_ms() + PATIENCE_MS; !database_is_up(f->db) && test_now_ms() < end;)
+		run_for(f, 10);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* The lock file of a killed server stands in the way until its process has been reaped. */
+static void cluster_start_again(const struct fixture *f) {
+	char line[256];
+	int e = -1;
+	for (int64_t end = test_now_ms() + PATIENCE_MS; e != 0 && test_now_ms() < end;)
+		e = cluster_command(f, "start", line, sizeof(line));
+	assert_int_equal(e, 0);
+}
+
+static void a_killed_server_comes_back(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "slow", 400);
+	run_for(f, 50);
+	cluster_must(f, "kill");
+	expect(f, "U?D");
+	cluster_start_again(f);
+	for (int64_t end = test_now_ms() + PATIENCE_MS; !database_is_up(f->db) && test_now_ms() < end;)
+		run_for(f, 10);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* ---- The queue -------------------------------------------------------------------------------------------- */
+
+static void operations_without_a_connection_are_rejected(void **state) {
+	struct fixture *f = *state;
+	const struct lease_request request = request_of("a", 1, 0);
+	open_database(f, "host=/tmp/stint-nowhere", TIMEOUT_MS);
+	take(f, &request, 1);
+	beat(f, "in step", 0);
+	assert_int_equal(database_in_flight(f->db), 2);
+	for (int64_t end = test_now_ms() + 40; test_now_ms() < end && database_in_flight(f->db) > 0;)
+		event_base_loop(f->base, EVLOOP_ONCE);
+	assert_int_equal(database_in_flight(f->db), 0);
+	assert_non_null(strstr(f->story, "rr"));
+	close_database(f);
+}
+
+static int beats_left;
+
+static void on_pulsed_beat_again(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
+	struct fixture *f = context;
+	(void)pulse;
+	tell_outcome(f, outcome);
+	if (--beats_left > 0)
+		database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f);
+}
+
+static void a_callback_may_start_operations(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	beats_left = 5;
+	database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f); /* not up yet: some of them are rejected */
+	expect(f, "r");
+	for (int64_t end = test_now_ms() + PATIENCE_MS; beats_left > 0 && test_now_ms() < end;)
+		event_base_loop(f->base, EVLOOP_ONCE);
+	assert_int_equal(beats_left, 0);
+	close_database(f);
+}
+
+/* More than socket buffers hold, while the server reads nothing. */
+static void many_operations_keep_their_order(void **state) {
+	struct fixture *f = *state;
+	static struct lease_request requests[256];
+	static char ids[256][256];
+	for (int i = 0; i < 256; i++) {
+		memset(ids[i], 'x', 255);
+		snprintf(ids[i], sizeof(ids[i]), "%d", i);
+		ids[i][strlen(ids[i])] = 'x';
+		requests[i] = request_of(ids[i], 255, i);
+	}
+	open_database(f, "dbname=stub", 20000);
+	expect(f, "U");
+	beat(f, "slow", 300);
+	for (int i = 0; i < 60; i++) {
+		take(f, requests, 256);
+		beat(f, i % 2 ? "in step" : "error 22023", 0);
+	}
+	assert_int_equal(database_in_flight(f->db), 121);
+	char story[128] = "Ud";
+	for (int i = 0; i < 60; i++)
+		strcat(story, i % 2 ? "dd" : "dr");
+	expect(f, story);
+	for (int i = 0; i < 256; i++)
+		check_grant(&grants[i], i);
+	close_database(f);
+}
+
+/* Address sanitizer and valgrind see what is left. */
+static void frees_what_is_under_way(void **state) {
+	struct fixture *f = *state;
+	const struct lease_request request = request_of("a", 1, 0);
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	take(f, &request, 1);
+	close_database(f); /* connecting */
+	open_database(f, "dbname=stub", 5000);
+	expect(f, "U");
+	beat(f, "slow", 200);
+	for (int i = 0; i < 100; i++)
+		take(f, &request, 1);
+	run_for(f, 20);
+	close_database(f);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
+		cmocka_unit_test(a_commit_that_fails_is_a_rejection),
+		cmocka_unit_test(a_commit_with_a_warning_is_unknown),
+		cmocka_unit_test(a_server_that_cannot_serve_is_left),
+		cmocka_unit_test(lost_prepared_statements_are_noticed),
+		cmocka_unit_test(a_host_without_a_row_registers_again),
+		cmocka_unit_test(impossible_answers_break_the_connection),
+		cmocka_unit_test(other_types_break_the_connection),
+		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
+		cmocka_unit_test(a_paused_server_meets_the_deadline),
+		cmocka_unit_test(a_killed_server_comes_back),
+		cmocka_unit_test(operations_without_a_connection_are_rejected),
+		cmocka_unit_test(a_callback_may_start_operations),
+		cmocka_unit_test(many_operations_keep_their_order),
+		cmocka_unit_test(frees_what_is_under_way),
+	};
+	return cmocka_run_group_tests(tests, setup, remove_cluster);
+}
