@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -295,6 +296,32 @@ static void a_burst_is_heard_in_order_to_its_end(void **state) {
 	assert_int_equal(server_peer_count(server), 0);
 }
 
+/* The lowest descriptor that is free. */
+static int next_descriptor(void) {
+	int fd = dup(0);
+	assert_true(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+static void without_a_descriptor_apps_wait_until_there_is_one(void **state) {
+	(void)state;
+	struct rlimit before, tight;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t)next_descriptor() + 1; /* the app's own */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	int fd = connect_app();
+	assert_int_equal(server_peer_count(server), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int patience = 0; server_peer_count(server) == 0 && patience < 1000; patience++) {
+		usleep(5000);
+		turn();
+	}
+	assert_int_equal(server_peer_count(server), 1);
+	close(fd);
+}
+
 /* ---- Those who don't --------------------------------------------------------------------------------- */
 
 static void who_never_reads_is_cut_off(void **state) {
@@ -531,6 +558,7 @@ int main(void) {
 		TEST(answers_go_to_who_asked),
 		TEST(many_apps_at_once),
 		TEST(what_cannot_be_sent_at_once_is_kept_in_order),
+		TEST(without_a_descriptor_apps_wait_until_there_is_one),
 		TEST(a_burst_is_heard_in_order_to_its_end),
 		TEST(who_never_reads_is_cut_off),
 		TEST(nobody_is_heard_after_being_cut_off),
