@@ -209,9 +209,9 @@ SUPPORT := \
 	tests/support/books.c \
 	tests/support/cluster.c \
 	tests/support/crowd.c \
+	tests/support/episode.c \
 	tests/support/fault_proxy.c \
 	tests/support/fault_relay.c \
-	tests/support/episode.c \
 	tests/support/histogram.c \
 	tests/support/host.c \
 	tests/support/journal.c \
@@ -240,22 +240,20 @@ SYSTEM := \
 	tests/system/test_crowded.c \
 	tests/system/test_database_clock.c \
 	tests/system/test_database_killed.c \
-	tests/system/test_fault_proxy.c \
 	tests/system/test_database_refuses.c \
-	tests/system/test_failover.c \
-	tests/system/test_host_clock.c \
 	tests/system/test_declarations.c \
+	tests/system/test_failover.c \
+	tests/system/test_fault_proxy.c \
+	tests/system/test_host_clock.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_oracle.c \
-	tests/system/test_policy_change.c \
-	tests/system/test_pooler.c
-	tests/system/test_table_corrupted.c
-	tests/system/test_table_corrupted.c \
-	tests/system/test_version.c
 	tests/system/test_other_user.c \
 	tests/system/test_policy_change.c \
+	tests/system/test_pooler.c \
+	tests/system/test_table_corrupted.c \
 	tests/system/test_two_agents.c \
+	tests/system/test_version.c \
 	tests/system/test_window_edge.c
 
 # ---- Targets -----------------------------------------------------------------

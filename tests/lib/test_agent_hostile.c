@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include "timens.h"
 #include "channel_fixture.h"
+#include "timens.h"
 
 /* ---- An agent of another kind ------------------------------------------------------------------ */
 

@@ -49,7 +49,7 @@ void database_takes(struct world *w, uint32_t h, int hosts, const struct lease_r
 static void arrive(struct world *w, const struct event *e) {
 	struct host *host = &w->hosts[e->host];
 	bool alive = e->life == host->life && host->under_way == e->batch;
-	int64_t wait_ns = chance(w, 10) ? between(w, 0, 20 * MS) : between(w, 0, 500 * US);
+	int64_t wait_ns = !w->is_calm && chance(w, 10) ? between(w, 0, 20 * MS) : between(w, 0, 500 * US);
 	if (e->batch->timeline != w->timeline)
 		return; /* to a server that is no more */
 	if (w->faults.slow && chance(w, 2))

@@ -176,6 +176,7 @@ static void calm(struct world *w) {
 	struct faults *f = &w->faults;
 	f->lost = f->rejected = f->away = f->dropped = f->duplicated = f->app_deaths = f->app_pauses = 0;
 	f->slow = false;
+	w->is_calm = true;
 }
 
 static void happen(struct world *w, struct event *e) {

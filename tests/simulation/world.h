@@ -130,6 +130,7 @@ struct server {
 struct world {
 	struct faults faults; /* in the end there are none */
 	struct faults planned;
+	bool is_calm;
 	uint64_t seed, random;
 	bool traced;
 	int64_t now_ns, end_ns;
