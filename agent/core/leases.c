@@ -181,6 +181,12 @@ uint32_t lease_mark_base(struct core *core, const struct client *client, const s
 
 /* ---- Out of the table ------------------------------------------------------- */
 
+/* No database grants so much that this matters. */
+static int32_t add_credits(int32_t credits, uint32_t more) {
+	int64_t sum = (int64_t)credits + more;
+	return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
+}
+
 /* Notes a return with the client's next request: of one sub-window and the one after it. */
 static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
 	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
@@ -197,9 +203,9 @@ static void note_return(struct core *core, uint32_t index, int64_t sub_window, u
 		op->return_sub_window = sub_window;
 	}
 	if (sub_window == op->return_sub_window)
-		op->return_first += (int32_t)credits;
+		op->return_first = add_credits(op->return_first, credits);
 	else if (sub_window == op->return_sub_window + sub_us)
-		op->return_second += (int32_t)credits;
+		op->return_second = add_credits(op->return_second, credits);
 	else
 		return; /* three different sub-windows at once: burnt */
 	core->counters.returned += credits;

@@ -11,6 +11,9 @@
 /* No window lasts longer than 31 days, and no answer looks further than a few windows ahead. Far from overflow, too. */
 #define DURATION_MAX_US (INT64_C(366) * 86400 * 1000000)
 
+/* A sub-window's start, which a window is added to: in the year 148,000 at the latest. */
+#define SUB_WINDOW_MAX_US (INT64_MAX / 2)
+
 #define INT4_ARRAYS 8u /* of the longer call */
 
 static size_t take_size(const struct lease_request *requests, size_t count) {
@@ -53,7 +56,7 @@ static bool read_grant(const struct pg_answer *answer, int row, struct lease_gra
 	const int64_t credits = STINT_MAX_REQUESTS_MAX;
 	grant->answered = true;
 	return pg_answer_int4(answer, row, 1, credits, &grant->granted) &&
-	       pg_answer_int(answer, row, 2, 1, INT64_MAX, &grant->sub_window) &&
+	       pg_answer_int(answer, row, 2, 1, SUB_WINDOW_MAX_US, &grant->sub_window) &&
 	       pg_answer_int(answer, row, 3, 0, DURATION_MAX_US, &grant->valid_us) &&
 	       pg_answer_int4(answer, row, 4, credits, &grant->granted_next) &&
 	       pg_answer_int(answer, row, 5, 0, DURATION_MAX_US, &grant->starts_in_us) &&

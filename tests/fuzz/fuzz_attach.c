@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "attachment.h"
+#include "decide.h"
 #include "error.h"
 #include "fake_agent.h"
 #include "fuzz.h"
@@ -148,6 +149,7 @@ static void change(struct play *p) {
 	case 2: change_directory(p); break;
 	case 3: change_header(p); break;
 	case 4: change_bytes(p); break;
+	case 7: atomic_store(&decide_seen_ns, fake_now_ns() - fuzz_u32(&p->in)); break; /* a thread that has slept for long */
 	case 5:
 	case 6: put_client(p); break;
 	default: change_slot(p); break;
