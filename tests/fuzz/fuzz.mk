@@ -37,6 +37,7 @@ check-fuzz: build-fuzzers
 	@tests/fuzz/run
 
 KINDS += fuzz
+SOAK_PROGRAMS += build-fuzzers
 
 .PHONY: build-fuzzers check-fuzz fuzzers
 
