@@ -15,6 +15,8 @@ void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void tap_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* From now on only checks that fail are printed: for a program that prints something else. */
 void tap_quiet(void);
+/* How many checks were made until now, and failed. */
+void tap_count(int *checks_made, int *checks_failed);
 /* Prints the plan; returns the exit status: 0 if at least one check was made and all passed. */
 int tap_finish(void);
 

@@ -12,6 +12,7 @@
 #include "layout.h"
 #include "peer.h"
 #include "process.h"
+#include "proof.h"
 #include "random.h"
 #include "stage.h"
 #include "stint.h"
@@ -559,16 +560,38 @@ static void try_database(const struct scene *scene, struct cluster *cluster, uin
 	tap_ok(host_stop(&host) == 0, "%s: it ends with status 0", bad->what);
 }
 
+/* What was checked since the last line of proof. */
+static void print_proof(const char *fault) {
+	static int made_before, failed_before;
+	int made, failed;
+
+	tap_count(&made, &failed);
+	proof_print(&(struct proof){
+		.invariants = "I6",
+		.fault = fault,
+		.runs = (uint64_t)(made - made_before),
+		.checked = (uint64_t)(made - made_before),
+		.violations = (uint64_t)(failed - failed_before),
+		.recovery_ms = PROOF_NO_RECOVERY,
+	});
+	made_before = made;
+	failed_before = failed;
+}
+
 static int play(const struct scene *scene) {
 	struct stage stage;
 
 	test_config(scene);
+	print_proof("wrong configuration");
 	if (stage_set(&stage, scene, 1, NULL) != 0)
 		return tap_finish();
 	test_library(&stage);
+	print_proof("hostile ids, options and costs");
 	test_socket(&stage.host[0]);
+	print_proof("socket peer sends a byte at a time, garbage, never reads");
 	for (uint32_t i = 0; i < sizeof(bad_databases) / sizeof(bad_databases[0]); i++)
 		try_database(scene, &stage.cluster, 10 + i, &bad_databases[i]);
+	print_proof("no schema, no rights, no such database, a schema of the future");
 	stage_strike(&stage);
 	return tap_finish();
 }
