@@ -34,6 +34,7 @@ struct world {
 	struct fake_table table;
 	struct core *core;
 	bool memory_only;
+	bool scribbled; /* something was written, if only once */
 	int64_t now_ns;
 	struct core_policy policies[POLICIES];
 	struct account accounts[POLICIES][CLIENTS];
@@ -164,13 +165,20 @@ static void make_core(struct world *w) {
 		core_set_policy(w->core, w->now_ns, p, &w->policies[p]);
 }
 
+/* What nobody wrote over, nothing was wrong with. */
+static void end_core(struct world *w) {
+	uint64_t repaired = core_counters(w->core)->repaired;
+	fuzz_must(w->scribbled || repaired == 0, "%llu repairs of a table that nobody wrote to", (unsigned long long)repaired);
+	core_free(w->core);
+}
+
 /* Killed at any moment: what was under way may still be applied, and nobody hears of it. */
 static void take_over(struct world *w) {
 	struct lease_grant ignored;
 	for (size_t i = 0; i < w->asked_count; i++)
 		apply(w, i, &ignored);
 	w->asked_count = 0;
-	core_free(w->core);
+	end_core(w);
 	fake_table_take_over(&w->table);
 	make_core(w);
 }
@@ -340,6 +348,7 @@ static void promote(struct world *w, int64_t age_ns) {
 
 static void step(struct world *w) {
 	uint8_t what = fuzz_u8(&w->in);
+	w->scribbled |= what % 24 <= 3;
 	switch (what % 24) {
 	case 0: scribble_field(w); break;
 	case 1: scribble_bytes(w); break;
@@ -426,7 +435,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	check_ledger(w);
 	recover(w);
 	check_ledger(w);
-	core_free(w->core);
+	end_core(w);
 	fake_table_free(&w->table);
 	free(w);
 	return 0;
