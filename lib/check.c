@@ -56,7 +56,8 @@ HOT_PART static inline void describe_allowed(const struct policy_entry *policy, 
 		result->source = STINT_SOURCE_LEASE;
 		result->limit = load_limit(&policy->max_requests);
 		result->remaining = (int64_t)d->left + d->beyond;
-		result->reset_after_ms = lease_ms + load_limit(&policy->time_window_ms);
+		/* Whatever the directory says, it overflows nothing. */
+		result->reset_after_ms = (int64_t)((uint64_t)lease_ms + (uint64_t)load_limit(&policy->time_window_ms));
 	}
 }
 

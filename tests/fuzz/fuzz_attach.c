@@ -33,7 +33,7 @@ struct play {
 
 /* ---- The enemy -------------------------------------------------------------------------- */
 
-/* A field of the directory's header, or any 8 bytes of its head and first policies. */
+/* A field of the directory's header, or of its first two policies. */
 static void change_directory(struct play *p) {
 	struct directory_header *d = p->table.directory;
 	uint8_t which = fuzz_u8(&p->in);
@@ -52,7 +52,7 @@ static void change_directory(struct play *p) {
 	case 10: d->bucket_count = (uint32_t)(value % (FAKE_BUCKETS + 2)); break;
 	case 11: d->slots_offset += value % 4096; break;
 	case 12: d->secret[value % SECRET_SIZE] = which; break;
-	default: memcpy((char *)directory_entries(d) + fuzz_u16(&p->in) % 2040, &value, sizeof value); break;
+	default: memcpy((char *)directory_entries(d) + fuzz_below(&p->in, 32) * sizeof value, &value, sizeof value); break;
 	}
 }
 
