@@ -26,6 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 		} \
 	} while (0)
 
+/* Of the process's own, in $TMPDIR; short enough for a socket in it. */
+static inline void fuzz_make_dir(char dir[static 64]) {
+	const char *tmp = getenv("TMPDIR");
+	snprintf(dir, 64, "%.44s/stint-fuzz.XXXXXX", tmp ? tmp : "/tmp");
+	fuzz_must(mkdtemp(dir) != NULL, "no folder");
+}
+
 struct fuzz {
 	const uint8_t *at;
 	size_t left;

@@ -17,7 +17,7 @@
 #include "log.h"
 #include "stint.h"
 
-static char fuzz_dir[] = "/tmp/stint-fuzz.XXXXXX";
+static char fuzz_dir[64];
 static struct config fuzz_config;
 
 static inline void fuzz_unlink_objects(void) {
@@ -34,12 +34,11 @@ static inline void fuzz_clear_away(void) {
 	snprintf(path, sizeof path, "%s/.s.PGSQL.5432", fuzz_dir);
 	unlink(path);
 	rmdir(fuzz_dir);
-	fuzz_unlink_objects();
 }
 
 /* Once. */
 static inline void fuzz_agent_set_up(void) {
-	fuzz_must(mkdtemp(fuzz_dir) != NULL, "no folder");
+	fuzz_make_dir(fuzz_dir);
 	snprintf(fuzz_config.socket, sizeof fuzz_config.socket, "%s/agent.sock", fuzz_dir);
 	snprintf(fuzz_config.shm, sizeof fuzz_config.shm, "/stint-fuzz-%d", (int)getpid());
 	snprintf(fuzz_config.host, sizeof fuzz_config.host, "fuzz");
@@ -59,6 +58,7 @@ static inline void fuzz_agent_start(struct agent *agent, const char *database) {
 	char error[AGENT_ERROR_MAX];
 	snprintf(fuzz_config.database, sizeof fuzz_config.database, "%s", database);
 	fuzz_must(agent_start(agent, &fuzz_config, NULL, error) == 0, "%s", error);
+	fuzz_unlink_objects(); /* their names are of no more use, and would stay after a crash */
 	agent_pump(agent);
 	fuzz_turn(agent);
 }
@@ -67,7 +67,6 @@ static inline void fuzz_agent_stop(struct agent *agent) {
 	fuzz_turn(agent);
 	fuzz_must(server_peer_count(agent->server) == 0, "%zu peers are still there", server_peer_count(agent->server));
 	agent_stop(agent);
-	fuzz_unlink_objects();
 }
 
 /* ---- Peers --------------------------------------------------------------------------------- */

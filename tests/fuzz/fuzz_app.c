@@ -35,7 +35,7 @@ struct play {
 	} pending[LIMITERS]; /* asynchronous checks */
 };
 
-static char dir[] = "/tmp/stint-fuzz.XXXXXX";
+static char dir[64];
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 static void clear_away(void) {
@@ -44,7 +44,7 @@ static void clear_away(void) {
 }
 
 static void set_up(void) {
-	fuzz_must(mkdtemp(dir) != NULL, "no folder");
+	fuzz_make_dir(dir);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/agent.sock", dir);
 	atexit(clear_away);
 }
