@@ -80,6 +80,11 @@
 #endif
 #endif
 
+#if FALLBACK
+#define IN_FALLBACK ag[a].fallback
+#else
+#define IN_FALLBACK false
+#endif
 #define SUB(t) ((t) / SIZE)
 #define SUBS (LAST / SIZE + 3)
 
@@ -658,11 +663,7 @@ active proctype World() {
 		if :: a = 0 :: requests > 0 -> a = 1 fi; /* they are alike: the first to send may be called 0 */
 		x = (req[2 * a].state == 0 -> 2 * a : 2 * a + 1);
 		if
-		:: !ag[a].down && ag[a].in_flight == 0 && req[x].state == 0
-#if FALLBACK
-			&& !ag[a].fallback
-#endif
-			-> send(req[x])
+		:: !ag[a].down && ag[a].in_flight == 0 && req[x].state == 0 && !IN_FALLBACK -> send(req[x])
 		:: else
 		fi;
 		a = 0; x = 0 }
