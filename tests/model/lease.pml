@@ -640,7 +640,7 @@ inline leave() {
 #ifndef M_FALLBACK_NOT_CHARGED
 	ag[a].charge = ag[a].charge + ag[a].uncharged;
 #endif
-	ag[a].uncharged = 0; ag[a].lent = 0; ag[a].lent_sub = 0
+	ag[a].uncharged = 0 /* what was lent in this window stays counted: coming and going begins no new one */
 #endif
 }
 
