@@ -21,24 +21,27 @@ static bool is_as_given(const struct core *core, const struct client *client, in
 	       (deadline_ns <= now_ns || table_credits(core->table, client->slot, bank) <= client->granted[bank]);
 }
 
-/* No lease begins later than this, by either terms. */
-static int64_t latest_start_ns(const struct core_policy *policy, int64_t now_ns) {
-	int64_t one_us = policy->terms.sub_window_us, other_us = policy->fallback_terms.sub_window_us;
-	return now_ns + 2 * (one_us > other_us ? one_us : other_us) * NS_PER_US;
+/* No lease begins after its end. (By the policy's sub-windows it can't be told: the database may know a new policy already.) */
+static bool start_is_wrong(const struct core *core, const struct client *client, int64_t now_ns) {
+	int64_t latest_ns = now_ns;
+	for (int bank = 0; bank < 2; bank++)
+		if (client->lease[bank].deadline_ns > latest_ns)
+			latest_ns = client->lease[bank].deadline_ns;
+	return table_later_start(core->table, client->slot) > latest_ns;
 }
 
 static bool repair_leases(struct core *core, uint32_t index, int64_t now_ns) {
 	const struct client *client = client_at(core, index);
-	bool start_is_wrong = table_later_start(core->table, client->slot) > latest_start_ns(policy_of(core, client), now_ns);
-	bool repaired = start_is_wrong;
+	bool wrong_start = start_is_wrong(core, client, now_ns);
+	bool repaired = wrong_start;
 	for (int bank = 0; bank < 2; bank++) {
-		if (!start_is_wrong && is_as_given(core, client, bank, now_ns))
+		if (!wrong_start && is_as_given(core, client, bank, now_ns))
 			continue;
 		lease_settle(core, index, bank, false);
 		table_drain(core->table, client->slot, bank); /* also one that the ledger doesn't know */
 		repaired = true;
 	}
-	if (start_is_wrong)
+	if (wrong_start)
 		table_clear_later_start(core->table, client->slot);
 	return repaired;
 }

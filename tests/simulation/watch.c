@@ -24,6 +24,10 @@ void complain(struct world *w, const char *format, ...) {
 	va_end(arguments);
 }
 
+static bool may_fall_back(const struct faults *f) {
+	return f->lost || f->database_crashes || f->promotions || f->agent_pauses;
+}
+
 /* ---- The limit ---------------------------------------------------------------------- */
 
 static void forget_windows(struct world *w) {
@@ -55,8 +59,8 @@ void watch_emptied(struct world *w, uint32_t client) {
 static int64_t most_in_window(const struct world *w, uint32_t client) {
 	const struct core_policy *policy = policy_in_force(w);
 	int64_t most = policy->terms.max_requests;
-	if (policy->relaxed)
-		most += most / 8 + COST_MAX * (int64_t)w->host_count; /* as stint.h has it */
+	if (policy->relaxed) /* as stint.h has it; and of what was admitted in advance before a fallback as much may not be charged */
+		most += (most / 8 + COST_MAX * (int64_t)w->host_count) * (may_fall_back(&w->planned) ? 2 : 1);
 	return most + w->lost[client];
 }
 
@@ -97,10 +101,6 @@ static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
 }
 
 /* ---- Fallback ------------------------------------------------------------------------- */
-
-static bool may_fall_back(const struct faults *f) {
-	return f->lost || f->database_crashes || f->promotions || f->agent_pauses;
-}
 
 static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t host, uint32_t client, uint32_t cost) {
 	const struct grant_terms *terms = &w->policy.fallback_terms;
