@@ -101,6 +101,11 @@ agent=$real
 wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new
 expect 'fallback: denied' 1 '^denied by fallback' "${s[@]}" check api new
+expect 'fallback: --json' 1 '"source": "fallback"' "${s[@]}" check api new --json
+for command in status 'status --json' 'check api new --json'; do
+	# shellcheck disable=SC2086
+	expect "$command to a full disk" 5 'No space left|written' bash -c '"$0" "$@" >/dev/full' "${s[@]}" $command
+done
 expect 'fallback: a policy that can not be known' 4 'the database is out of reach' "${s[@]}" check other a
 expect 'fallback: status says why' 0 '^error ' "${s[@]}" status
 

@@ -152,6 +152,10 @@ expect 'policy set: an auditor may not' 1 'permission denied' \
 	"$stint" --database "$(dsn_of stint auditor)" policy set api --max-requests 1 --time-window-ms 1000
 expect 'policy set: by an owner who is no superuser' 0 '^$' \
 	"$stint" --database "$(dsn_of managed maker)" policy set api --max-requests 1 --time-window-ms 1000
+for command in 'policy list' 'policy history' 'db status' 'db status --json' 'policy list --json'; do
+	# shellcheck disable=SC2086
+	expect "$command to a full disk" 5 'No space left|written' bash -c '"$0" "$@" >/dev/full' "$stint" $command
+done
 expect 'policy drop' 0 '^$' "$stint" policy drop api
 expect 'policy history: outlives the policy' 0 'api' "$stint" policy history api
 

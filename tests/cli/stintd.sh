@@ -48,6 +48,8 @@ write_conf checked 'database = memory:'
 expect 'stintd --check: in memory' 0 '^database = memory:' "$stintd" --check -c "$d/checked.conf"
 printf '%0300d = 1\n' 0 >>"$d/checked.conf"
 expect 'stintd --check: a line too long' 2 'checked.conf:7: a line is longer than' "$stintd" --check -c "$d/checked.conf"
+write_conf checked 'database = memory:' ' host = indented'
+expect 'stintd --check: a line that is indented' 2 'checked.conf:7: a line begins with a blank' "$stintd" --check -c "$d/checked.conf"
 expect 'stintd --check: a folder for a file' 2 'cannot be read' "$stintd" --check -c "$d"
 
 # ---- starting, and not starting ---------------------------------------------------------
@@ -96,6 +98,13 @@ write_conf base "database = $conninfo"
 begin base
 wait_for 10 in_step
 expect 'before: a lease' 0 '^allowed by .*: 2 of 3 remaining' "$stint" --socket "$d/base.sock" check api a
+psql=$("$pg_cluster" bindir)/psql
+"$psql" -XAtq "$conninfo" -c "begin" -c "select from stint.counter where client_id = 'a' for update" -c 'select pg_sleep(4)' -c 'rollback' >/dev/null &
+holder=$!
+sleep 0.3
+expect 'a row that somebody holds: denied' 1 '^denied' "$stint" --socket "$d/base.sock" check api a --cost 2
+wait "$holder"
+ok '... and the log says why' "$(wait_for 5 says base 'checks were denied because their clients. rows can.t be had'; echo $?)" "$(cat "$d/base.log")"
 write_conf base "database = $conninfo" 'host = renamed'
 sed -i '/^host = base/d' "$d/base.conf"
 ok 'SIGHUP: another host name' "$(reload base 'reloaded' && wait_for 10 has_host renamed && wait_for 10 in_step; echo $?)" "$(cat "$d/base.log")"

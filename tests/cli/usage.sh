@@ -19,6 +19,11 @@ expect 'unknown subcommand' 2 'stint db: unknown command "drop"' "$stint" db dro
 expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
 expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
 expect 'unknown option in front' 2 'unknown option "--sockets"' "$stint" --sockets x status
+for command in 'policy list' 'policy history' 'policy unpin a' 'policy drop a' 'client list' 'client block a b' 'client limit a b' \
+	'client clear a b' 'db init' 'db migrate' 'db status' 'db sql' status; do
+	# shellcheck disable=SC2086
+	expect "$command --nonsense" 2 'unknown option "--nonsense"' "${s[@]}" $command --nonsense
+done
 expect 'an abbreviation is unknown' 2 'unknown option "--cos"' "${s[@]}" check api a --cos 2
 expect 'unknown short option' 2 'unknown option "-x".*put --' "${s[@]}" check api -x
 expect 'an option without its value' 2 '--cost needs a value' "${s[@]}" check api a --cost
@@ -63,6 +68,7 @@ for name in '' 'a b' "a'b" 'ä' "$long"; do
 	expect "policy name \"$name\"" 2 'must be 1 to 63 bytes of \[A-Za-z0-9_.:/-\]' \
 		"${set_policy[@]}" "$name" --max-requests 1 --time-window-ms 1000
 done
+expect 'policy history of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy history 'a b'
 expect 'an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api ''
 expect 'a client id of 256 bytes' 2 '\(256 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api "$(printf '%0256d' 0)"
 expect 'client limit without a limit' 2 '--max-requests is required' "${s[@]}" client limit api a
@@ -78,9 +84,11 @@ for command in 'policy list' 'policy history' 'policy unpin a' 'db init' 'db mig
 	expect "$command: no database" 4 "can't connect to the database: " "${s[@]}" $command
 done
 expect '$STINT_DATABASE is heeded' 4 "nowhere.else" env STINT_DATABASE=host=/nowhere/else "$stint" db status
+expect "without it, libpq's own are" 4 '/nowhere/libpq' env PGHOST=/nowhere/libpq "$stint" policy list
 expect 'database = memory:' 2 'lives inside the agent' env STINT_DATABASE=memory: "$stint" policy list
 expect 'a connection string that is none' 4 'invalid connection option "nonsense"' "$stint" --database nonsense=1 db status
 
 expect 'db sql' 0 'create schema stint' "$stint" db sql
 expect 'a full disk' 5 'No space left' bash -c '"$0" db sql >/dev/full' "$stint"
+expect 'a C locale' 2 'unknown command "ä"' env LC_ALL=C "$stint" ä
 expect 'a reader that goes away' 0 '^$' bash -c 'set -o pipefail; "$0" db sql | head -0' "$stint"

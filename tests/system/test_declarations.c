@@ -15,6 +15,7 @@
 #define WINDOW_MS 60000
 #define TIMEOUT_MS 3000 /* of a check: longer than the agent takes to see that the database is away */
 #define SOON_MS 5000
+#define RECONNECT_MS 200 /* an app that has just connected doesn't do so again sooner */
 
 struct play {
 	struct cluster cluster;
@@ -129,6 +130,45 @@ static void drop_what_apps_use(struct play *p) {
 	expect(p, "away", 50, 50, true, "and made anew for who declares it");
 }
 
+/* One that keeps its counters itself: what was declared is still there for the next agent on the same table. */
+static void declare_without_a_database(const struct scene *scene) {
+	const struct host_options options = {.database = "memory:"};
+	struct play own = {0};
+
+	if (!tap_ok(host_prepare(&own.host, scene, 1, &options) == 0 && host_start(&own.host) == 0 &&
+	                stint_open(&own.app, own.host.socket) == 0,
+	            "an agent without a database starts"))
+		return;
+	expect(&own, "alone", 30, 30, true, "declared without a database");
+	tap_ok(host_stop(&own.host) == 0 && host_start(&own.host) == 0, "the agent starts anew");
+	sleep_ms(RECONNECT_MS);
+	expect(&own, "alone", 0, 30, true, "known to who only looks for it");
+	expect(&own, "alone", 60, 60, true, "declared anew, with more");
+	stint_close(own.app);
+	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
+}
+
+/* Neither there nor away: declarations wait, their apps do not, and the agent may end. */
+static void declare_while_nobody_knows(struct play *p, const struct scene *scene) {
+	const struct host_options options = {.database = p->cluster.agent, .database_timeout_ms = 20000};
+	struct play own = {0};
+	struct stint_result r;
+	uint64_t began;
+	int status;
+
+	if (!tap_ok(cluster_pause(&p->cluster) == 0 && host_prepare(&own.host, scene, 2, &options) == 0 &&
+	                host_start(&own.host) == 0 && stint_open(&own.app, own.host.socket) == 0,
+	            "an agent starts whose database takes connections and never answers"))
+		return;
+	began = monotonic_ns();
+	status = ask(&own, "open", 10, &r);
+	tap_ok(status == 0 && r.source == STINT_SOURCE_LOCAL && stage_ms_since(began) < TIMEOUT_MS + SOON_MS,
+	       "an app waits for its timeout, %lld ms, and decides", (long long)stage_ms_since(began));
+	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
+	stint_close(own.app);
+	tap_ok(cluster_resume(&p->cluster) == 0, "the database goes on");
+}
+
 static int play(const struct scene *scene) {
 	struct play p = {0};
 
@@ -143,6 +183,8 @@ static int play(const struct scene *scene) {
 		declare_while_refused(&p, "get_policies", "unread");
 		declare_what_an_operator_has(&p);
 		drop_what_apps_use(&p);
+		declare_without_a_database(scene);
+		declare_while_nobody_knows(&p, scene);
 		stint_close(p.app);
 		tap_ok(host_stop(&p.host) == 0, "the agent ends with status 0 on SIGTERM");
 	}
