@@ -263,6 +263,36 @@ static void answers_at_once_from_the_table(void **state) {
 	loop(f, 2);
 }
 
+/* The plain way goes by a time that is some milliseconds old. */
+static void answers_at_once_from_a_lease_that_has_just_begun(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot;
+
+	start(f, "c");
+	loop(f, 1);
+	slot = fake_table_put(&f->agent.table, 0, "c");
+	atomic_store(&slot->later_start_ns, fake_now_ns());
+	fake_slot_lease(slot, 1, 1, LATER, 0);
+	assert_int_equal(start(f, "c"), 1);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
+}
+
+static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *other = limiter_new(f, 60000);
+
+	set(f, &f->agent.mute, true);
+	start_many(f, f->patient, 3);
+	start_many(f, other, 5);
+	start_many(f, f->patient, 4);
+	stint_limiter_free(other);
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 7);
+	assert_int_equal(stint_dispatch(f->st), 0);
+}
+
 static void answers_at_once_when_the_agent_is_away(void **state) {
 	struct fixture *f = *state;
 
@@ -459,6 +489,8 @@ int main(void) {
 		TEST(what_the_agent_forgot_is_declared_again_once),
 		TEST(what_waits_for_room_follows_its_policy),
 		TEST(answers_at_once_from_the_table),
+		TEST(answers_at_once_from_a_lease_that_has_just_begun),
+		TEST(a_limiter_that_is_freed_takes_only_its_own_checks_along),
 		TEST_ABSENT(answers_at_once_when_the_agent_is_away),
 		TEST(thousands_are_under_way_at_once),
 		TEST(without_a_descriptor_dispatch_is_enough),

@@ -141,6 +141,19 @@ static void declares_again_what_the_agent_forgot(void **state) {
 	assert_int_equal(f->agent.last_declare.head.flags, WIRE_DECLARE_AGAIN);
 }
 
+static void does_not_declare_what_must_exist(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *existing = limiter_new(f, (struct stint_options){.must_exist = true, .timeout_ms = TIMEOUT_MS});
+
+	f->agent.want = forgotten_policy;
+	assert_int_equal(stint_check(existing, "c", 1, &f->r), STINT_ENOPOLICY);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
+	/* It may have been made since: looked for once more. */
+	assert_int_equal(stint_check(existing, "c", 1, &f->r), 0);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
+	stint_limiter_free(existing);
+}
+
 /* ---- One DECLARE for all who wait for it ------------------------------------------------------ */
 
 static void keep_declarations(struct fake_agent *a) {
@@ -267,6 +280,7 @@ int main(void) {
 		TEST(tells_when_credits_run_low),
 		TEST(each_limiter_is_declared_once),
 		TEST(declares_again_what_the_agent_forgot),
+		TEST(does_not_declare_what_must_exist),
 		TEST(an_answer_that_nobody_waited_for_counts),
 		TEST(a_declaration_is_not_repeated_while_it_is_under_way),
 		TEST(a_limiter_is_freed_while_it_is_declared),

@@ -117,6 +117,20 @@ static void finds_every_client_of_many(void **state) {
 	}
 }
 
+/* Where the agent puts a client whose first home is taken: no tag is looked at. */
+static void finds_a_client_at_its_second_home(void **state) {
+	struct fixture *f = *state;
+	struct place place = place_of(f->table.directory->secret, FAKE_BUCKETS, 5, "c", 1);
+	struct slot *home = &f->table.slots[place.home[1]];
+
+	assert_int_not_equal(place.home[0], place.home[1]);
+	fake_slot_lease(home, 0, 2, LATER, 0);
+	assert_int_equal(ask_for(f, 5, "c"), VERDICT_NONE);
+	atomic_store(&home->key, place.key);
+	assert_int_equal(ask_for(f, 5, "c"), VERDICT_ALLOWED);
+	assert_int_equal(word_credits(atomic_load(&home->word[0])), 1);
+}
+
 static void equal_tags_are_told_apart_by_key(void **state) {
 	struct fixture *f = *state;
 	size_t at = (size_t)(f->slot - f->table.slots);
@@ -390,6 +404,7 @@ int main(void) {
 		TEST(takes_a_cost_whole_or_not),
 		TEST(finds_only_its_client),
 		TEST(finds_every_client_of_many),
+		TEST(finds_a_client_at_its_second_home),
 		TEST(equal_tags_are_told_apart_by_key),
 		TEST(nothing_is_taken_after_the_deadline),
 		TEST(what_is_taken_too_late_goes_back),
