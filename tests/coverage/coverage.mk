@@ -1,10 +1,15 @@
 # What the tests reach of lib/ and agent/, by lines and branches: `make coverage`. Too slow for `make check`.
 
-# What is run for it: targets of make. Other folders may add theirs.
-COVERAGE_TARGETS += check-unit check-cli coverage-system
+# What is run for it: targets of make. Other folders may add theirs. (Of the Nth failures, those that the counting itself doesn't
+# survive are of no use here.)
+COVERAGE_TARGETS += check-unit check-cli coverage-simulation coverage-system check-nth
+
+COVERAGE_SEEDS := 1-300
+coverage-simulation: $(BUILD)/tests/simulation/simulate
+	@$< --seeds $(COVERAGE_SEEDS)
 
 # Of the system tests, those that lead somewhere: without those of the tests' own tools, and those that want to be fast.
-COVERAGE_SYSTEM := database_killed agent_killed app_killed policy_change declarations bad_input
+COVERAGE_SYSTEM := agent_killed app_killed bad_input database_killed declarations failover policy_change table_corrupted
 coverage-system: all $(programs) $(system)
 	@tests/system/run $(COVERAGE_SYSTEM)
 
@@ -23,4 +28,4 @@ endif
 coverage: deps
 	@+MAKE='$(MAKE)' tests/coverage/run '$(BUILD)/coverage' '$(COVERAGE_LINES)' '$(COVERAGE_BRANCHES)' $(COVERAGE_TARGETS)
 
-.PHONY: coverage coverage-system
+.PHONY: coverage coverage-simulation coverage-system
