@@ -67,6 +67,43 @@ static void in_fallback_its_fallback_credits_go_on(void **state) {
 	assert_int_equal(v.remaining, last.left - 1);
 }
 
+static void adopt_and_ask(struct fixture *f, const char *id) {
+	restart(f);
+	comes_up(f);
+	policy_changes(f, policy_with(100, 20));
+	want(f, 2, id, 20); /* more than is left of it */
+	assert_int_equal(f->asked_count, 1);
+}
+
+/* How much of its leases was used is unknown: what the database grants takes their place. */
+static void new_leases_take_the_place_of_its_own(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "c", 1);
+	grants(f, 9, 9, 80);
+	expect_allowed(f, 1);
+	adopt_and_ask(f, "c");
+	grants(f, 25, 7, 50);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "c", 1).left, 4);
+	pass(f, 60 * MS);
+	assert_int_equal(app(f, "c", 1).left, 6);
+}
+
+/* Of two leases, apps take the one that ends last for the next: no other may end after it. */
+static void one_that_ends_after_the_next_lease_ends_at_once(void **state) {
+	struct fixture *f = *state;
+	lease(f, 0, "c");
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "c", 1)];
+	int bank = word_credits(atomic_load(&slot->word[0])) > 0 ? 0 : 1;
+	atomic_store(&slot->deadline_ns[bank], (uint64_t)(f->now_ns + 190 * MS));
+	adopt_and_ask(f, "c");
+	grants(f, 0, 5, 0);
+	expect_denied(f, 2);
+	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
+	pass(f, 60 * MS);
+	assert_int_equal(app(f, "c", 1).left, 4);
+}
+
 static void fresh_ones_stay_and_idle_ones_give_way(void **state) {
 	struct fixture *f = *state;
 	fill_table(f);
@@ -158,6 +195,8 @@ int main(void) {
 		ORPHAN(a_change_of_the_policy_voids_its_own),
 		ORPHAN(an_override_voids_its_clients_own),
 		STEP(in_fallback_its_fallback_credits_go_on),
+		STEP(new_leases_take_the_place_of_its_own),
+		STEP(one_that_ends_after_the_next_lease_ends_at_once),
 		STEP(fresh_ones_stay_and_idle_ones_give_way),
 		STEP(who_has_no_room_is_asked_for_all_the_same),
 		STEP(a_dropped_policy_is_refilled_no_more),

@@ -293,6 +293,17 @@ static void relaxed_admits_one_advance_and_counts_it(void **state) {
 	expect_allowed(f, 5);
 }
 
+static void relaxed_admits_no_cost_above_the_limit(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	want(f, 1, "a", 101);
+	expect_silence(f);
+	expect_batch(f, "a", 101, 101, 101);
+	assert_int_equal(f->asked[0].charge, 0);
+}
+
 static void relaxed_owes_what_did_not_fit(void **state) {
 	struct fixture *f = *state;
 	struct core_policy policy = policy_with(80, 20);
@@ -500,6 +511,7 @@ int main(void) {
 		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
 		STEP(fallback_leases_of_a_dead_agent_end_when_the_database_is_there),
 		STEP(relaxed_admits_one_advance_and_counts_it),
+		STEP(relaxed_admits_no_cost_above_the_limit),
 		STEP(relaxed_owes_what_did_not_fit),
 		FIRST(relaxed_knows_no_hosts_before_the_first_connection),
 		STEP(without_room_the_agent_decides),
