@@ -4,7 +4,7 @@
 # survive are of no use here.)
 COVERAGE_TARGETS += check-unit check-cli coverage-simulation coverage-system check-nth
 
-COVERAGE_SEEDS := 1-300
+COVERAGE_SEEDS := 1-200
 coverage-simulation: $(BUILD)/tests/simulation/simulate
 	@$< --seeds $(COVERAGE_SEEDS)
 
