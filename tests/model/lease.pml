@@ -141,7 +141,7 @@ typedef lease { /* a bank of the table, and of the agent's ledger */
 	bit of_fallback;
 #endif
 #ifdef GOAL
-	bit ahead, old;
+	bit leased_ahead, old;
 #endif
 };
 lease bank[4];
@@ -288,7 +288,7 @@ inline clear_lease(l) {
 	l.of_fallback = 0;
 #endif
 #ifdef GOAL
-	l.ahead = 0; l.old = 0;
+	l.leased_ahead = 0; l.old = 0;
 #endif
 	skip
 }
@@ -374,7 +374,7 @@ inline place(ahead, fallback) {
 		bank[x].of_fallback = fallback;
 #endif
 #ifdef GOAL
-		bank[x].ahead = ahead;
+		bank[x].leased_ahead = ahead;
 #endif
 	fi;
 	x = 0; y = 0; i = 0
@@ -482,11 +482,7 @@ inline adopt(l) {
 #else
 	:: else ->
 #endif
-#ifdef M_TAKEOVER_RETURNS
-		l.sub = SUB(now) + 1; /* as if it were the current one's */
-#else
 		l.sub = 0;
-#endif
 		l.granted = l.credits
 #ifdef GOAL
 		; l.old = 1
@@ -546,7 +542,7 @@ inline admit_strictly(l) {
 	assert(promotions > 0 || count[SUB(now)] >= admitted[SUB(now)]);
 	REACH(ADMITTED);
 #ifdef GOAL
-	if :: l.ahead -> REACH(USED_AHEAD) :: else fi;
+	if :: l.leased_ahead -> REACH(USED_AHEAD) :: else fi;
 	if :: l.old -> REACH(TAKEN_OVER) :: else fi;
 	if :: count[SUB(now)] < admitted[SUB(now)] -> REACH(FORGOTTEN) :: else fi;
 	used_by[a] = 1;

@@ -254,17 +254,13 @@ inline drain(which, keep) {
 	atomic { DIE; word[which].epoch = ep + 1; vacate(which); left = (keep -> left : 0);
 #else
 	atomic { DIE; left = (keep -> word[which].credits : 0);
-#ifndef M_DRAIN_KEEPS_EPOCH
 		word[which].epoch++;
-#endif
 		vacate(which);
 #endif
 		is_last = deadline[which] > deadline[OTHER(which)] && later_start != 0;
 		had = deadline[which] != 0; ep = 0 }
-#ifndef M_DRAIN_KEEPS_DEADLINE
 	if :: is_last -> atomic { DIE; later_start = 0; is_last = false } :: else fi;
 	if :: had -> atomic { DIE; deadline[which] = 0; had = false } :: else fi
-#endif
 }
 
 inline vacate(which) {
@@ -312,17 +308,12 @@ inline publish(which) {
 #else
 	atomic { DIE; ep = word[which].epoch + 2; word[which].epoch++; vacate(which) }
 #endif
-#ifdef M_WORD_BEFORE_DEADLINE
-	put_word(which);
-#endif
 	if
 	:: is_next || dl >= deadline[OTHER(which)] -> atomic { DIE; later_start = (is_next -> of_grant : 0) }
 	:: else
 	fi;
 	atomic { DIE; deadline[which] = dl }
-#ifndef M_WORD_BEFORE_DEADLINE
 	put_word(which);
-#endif
 	ep = 0
 }
 
@@ -394,9 +385,6 @@ inline adopt_bank(which) {
 		if
 		:: deadline[which] <= an || word[which].credits == 0 -> led_deadline[which] = 0
 		:: else -> led_deadline[which] = deadline[which]; led_granted[which] = word[which].credits
-#ifdef M_TAKEOVER_RETURNS
-			; led_sub[which] = an /* as if it were the current one's */
-#endif
 		fi }
 	if :: led_deadline[which] == 0 -> drain(which, 0) :: else fi
 }
@@ -478,9 +466,6 @@ dead:	/* Its successor finds the table as it lies. */
 		word[0].old = 1; word[1].old = 1;
 #endif
 		owner = (tag != NOBODY -> ORPHAN : NOBODY);
-#ifdef M_TAKEOVER_RESTARTS_EPOCHS
-		word[0].epoch = 0; word[1].epoch = 0; vacate(0); vacate(1); deadline[0] = 0; deadline[1] = 0;
-#endif
 		forget(0); forget(1);
 		goto over }
 }
