@@ -30,7 +30,7 @@ struct nth_plan {
 
 struct nth_control {
 	_Atomic uint32_t armed;
-	uint32_t at_start; /* arm when the victim's main() reads its options: nothing of the loader's is counted */
+	uint32_t at_start; /* arm when the victim's main() begins: nothing of the loader's is counted */
 	struct nth_plan plan;
 	_Atomic uint64_t calls;
 	_Atomic uint64_t failures;

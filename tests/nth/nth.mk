@@ -3,6 +3,7 @@
 
 NTH := \
 	tests/nth/test_agent.c \
+	tests/nth/test_command.c \
 	tests/nth/test_database.c \
 	tests/nth/test_library.c
 

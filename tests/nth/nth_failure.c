@@ -8,7 +8,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -318,14 +317,16 @@ PUBLIC void *PQexecParams EXEC_PARAMETERS {
 
 /* ---- The start mark, and the end ------------------------------------------------------- */
 
-/* The first thing that main() does, in every program of ours. */
-REAL(int, getopt_long, (int argc, char *const *argv, const char *letters, const struct option *options, int *index))
-PUBLIC int getopt_long(int argc, char *const *argv, const char *letters, const struct option *options, int *index) {
-	if (control != NULL && control->at_start != 0) {
-		control->at_start = 0;
+/* What calls main(), when the loader and all libraries have done what they do first. */
+typedef int main_function(int argc, char **argv, char **environment);
+#define START_PARAMETERS \
+	(main_function *main, int argc, char **argv, void (*init)(void), void (*fini)(void), void (*loader_fini)(void), void *stack)
+int __libc_start_main START_PARAMETERS;
+REAL(int, __libc_start_main, START_PARAMETERS)
+PUBLIC int __libc_start_main START_PARAMETERS {
+	if (control != NULL && control->at_start != 0)
 		nth_arm(control, &(struct nth_plan){control->plan.classes, control->plan.variant, control->plan.n, control->plan.span});
-	}
-	return real_getopt_long()(argc, argv, letters, options, index);
+	return real___libc_start_main()(main, argc, argv, init, fini, loader_fini, stack);
 }
 
 /* Children of the victim are not counted: the first process that finds the file has it. */
