@@ -91,10 +91,15 @@ static void set_error(struct pg *pg, const char *sqlstate, const char *message, 
 	flatten(pg->error);
 }
 
-static int connection_failed(struct pg *pg) {
+/* libpq doesn't always say what is wrong: without memory it may have no words. */
+static const char *said_by_libpq(const struct pg *pg, const char *otherwise) {
 	const char *message = PQerrorMessage(pg->conn);
+	return message && message[0] ? message : otherwise;
+}
+
+static int connection_failed(struct pg *pg) {
 	if (!pg->ending)
-		set_error(pg, NULL, message && message[0] ? message : "the connection broke", NULL);
+		set_error(pg, NULL, pg->conn ? said_by_libpq(pg, "the connection broke") : "out of memory", NULL);
 	return PG_UNREACHABLE;
 }
 
@@ -277,6 +282,8 @@ static int check_result(struct pg *pg, const PGresult *result) {
 		result_failed(pg, result);
 	else if (result && status != PGRES_FATAL_ERROR)
 		set_error(pg, "0A000", "COPY has no place here", NULL);
+	else /* libpq's own failure */
+		set_error(pg, NULL, said_by_libpq(pg, "out of memory"), NULL);
 	return PQstatus(pg->conn) == CONNECTION_OK ? PG_FAILED : connection_failed(pg);
 }
 
