@@ -173,7 +173,7 @@ json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) 
 	if (say_hello(fd, why, why_size) && ask(fd, &text, why, why_size)) {
 		status = json_loadb(text.bytes != NULL ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
 		if (status == NULL || !json_is_object(status)) {
-			const char *detail = status == NULL ? error.text : "something else";
+			const char *detail = status != NULL ? "something else" : error.text[0] != '\0' ? error.text : "out of memory";
 			snprintf(why, why_size, "its status is no JSON object: %s", detail);
 			json_decref(status);
 			status = NULL;
