@@ -28,9 +28,8 @@
 
 #define PUBLIC __attribute__((visibility("default")))
 
-/* The values of libpq-fe.h that stand for a failure. */
-#define FATAL_ERROR    7
-#define POLLING_FAILED 0
+/* PGRES_FATAL_ERROR of libpq-fe.h. */
+#define FATAL_ERROR 7
 
 static struct nth_control *control;
 
@@ -249,7 +248,6 @@ PUBLIC int open(const char *path, int flags, ...) {
 
 LIBPQ(void *, NULL, PQconnectStartParams, (const char *const *keywords, const char *const *values, int expand),
       (keywords, values, expand))
-LIBPQ(int, POLLING_FAILED, PQconnectPoll, (void *conn), (conn))
 LIBPQ(void *, NULL, PQconninfoParse, (const char *conninfo, char **message), (conninfo, message))
 LIBPQ(int, -1, PQsetnonblocking, (void *conn, int on), (conn, on))
 LIBPQ(int, 0, PQenterPipelineMode, (void *conn), (conn))
@@ -287,6 +285,19 @@ PUBLIC void *PQgetResult(void *conn) {
 	void *result = real_PQgetResult()(conn);
 
 	return result != NULL && FAILS(NTH_LIBPQ, "PQgetResult", ENOMEM) ? lose_result(conn, result) : result;
+}
+
+/* The connection breaks under it, so that libpq says what it says then. */
+int PQconnectPoll(void *conn);
+REAL(int, PQconnectPoll, (void *conn))
+PUBLIC int PQconnectPoll(void *conn) {
+	int (*socket_of)(const void *);
+
+	if (!FAILS(NTH_LIBPQ, "PQconnectPoll", ENOMEM))
+		return real_PQconnectPoll()(conn);
+	*(void **)&socket_of = dlsym(RTLD_DEFAULT, "PQsocket");
+	shutdown(socket_of(conn), SHUT_RDWR);
+	return real_PQconnectPoll()(conn);
 }
 
 /* Every other one is done all the same. */
