@@ -103,16 +103,20 @@ static void cache_denial(struct core *core, const struct client *client, const s
 
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
  * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
- * further consequence. */
-static void settle_charge(struct core *core, struct client *client, const struct lease_request *sent, const struct lease_grant *grant) {
+ * further consequence. Without memory to note it the op keeps it, and asks at once again. */
+static void settle_charge(struct core *core, struct op *op, const struct lease_grant *grant) {
+	struct client *client = client_at(core, op->client);
 	struct core_policy *policy = policy_of(core, client);
-	int64_t owed = (int64_t)sent->charge - grant->charged;
+	int64_t owed = (int64_t)op->sent.charge - grant->charged;
 	core->counters.charged += (uint64_t)grant->charged;
 	if (owed <= 0 || !policy->relaxed || uses_memory(core) || grant->max_requests == 0)
 		return;
 	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
-	store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, (int32_t)(owed < most ? owed : most));
-	client->flags |= CLIENT_INDEBTED;
+	owed = owed < most ? owed : most;
+	if (store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, (int32_t)owed))
+		client->flags |= CLIENT_INDEBTED;
+	else
+		op->charge = (int32_t)(op->charge + owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : op->charge + owed);
 }
 
 /* Remembered for a fallback, in which the database can't be asked. */
@@ -163,7 +167,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
 		.fallback = core->state == CORE_FALLBACK,
 	};
-	settle_charge(core, client, &op->sent, grant);
+	settle_charge(core, op, grant);
 	if (!uses_memory(core)) {
 		client->flags |= CLIENT_ANSWERED;
 		note_blocked(client, grant->max_requests == 0);

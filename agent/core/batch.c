@@ -78,6 +78,24 @@ static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns)
 	answer_op(core, op, &grant, now_ns, now_ns);
 }
 
+/* Charges and returns are for the database. A memory store takes its returns at once, see lease_settle(), and notes the charges;
+ * without memory to note one, it stays in the queue. */
+static void forget_background(struct core *core, int64_t now_ns) {
+	uint32_t last = core->background.last;
+	for (uint32_t index = core->background.first, done = NO_OP; index != NO_OP && done != last; index = core->background.first) {
+		struct op *op = &core->ops[index];
+		struct client *client = client_at(core, op->client);
+		done = index;
+		op_dequeue(core, op);
+		if (op->charge > 0 && !store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, op->charge)) {
+			op_enqueue(core, op, OP_BACKGROUND);
+			core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
+		} else {
+			op_free(core, op);
+		}
+	}
+}
+
 /* Each op once: what asks again during the pass waits for the next one. */
 static void flush_to_memory(struct core *core, int64_t now_ns) {
 	uint32_t last = core->urgent.last;
@@ -87,15 +105,7 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 		op_dequeue(core, op);
 		answer_from_memory(core, op, now_ns);
 	}
-	/* Charges and returns are for the database. A memory store takes its returns at once, see lease_settle(). */
-	while (core->background.first != NO_OP) {
-		struct op *op = &core->ops[core->background.first];
-		struct client *client = client_at(core, op->client);
-		op_dequeue(core, op);
-		if (op->charge > 0)
-			store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, op->charge);
-		op_free(core, op);
-	}
+	forget_background(core, now_ns);
 }
 
 /* ---- The database ----------------------------------------------------------- */

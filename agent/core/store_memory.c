@@ -182,17 +182,18 @@ int64_t store_memory_take_uncharged(struct store_memory *store, int32_t policy_i
 	return uncharged;
 }
 
-void store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits) {
+bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len);
 	if (!*at) {
 		*at = counter_new(hash, policy_id, id, id_len, 0);
 		if (!*at)
-			return;
+			return false;
 		store->count++;
 	}
 	int64_t owed = (int64_t)(*at)->uncharged + credits;
 	(*at)->uncharged = (int32_t)(owed > INT32_MAX ? INT32_MAX : owed);
+	return true;
 }
 
 static void collect(struct counter *c, void (*visit)(void *, const struct store_memory_entry *), void *context) {

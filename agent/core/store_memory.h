@@ -8,6 +8,7 @@
 #ifndef STINT_STORE_MEMORY_H
 #define STINT_STORE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,8 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
  * add to it, returns subtract; what a request charges doesn't count.
  */
 int64_t store_memory_take_uncharged(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
-void store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits);
+/* False without memory: nothing was noted. */
+bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits);
 
 struct store_memory_entry {
 	int32_t policy_id;
