@@ -7,6 +7,9 @@ NTH := \
 	tests/nth/test_database.c \
 	tests/nth/test_library.c
 
+# This one is of the simulation, and of the core with an allocator of the test's.
+CORE_NTH := tests/nth/test_core.c
+
 NTH_SUPPORT := \
 	tests/nth/nth.c \
 	tests/nth/nth_control.c \
@@ -19,6 +22,21 @@ nth_failure = $(BUILD)/tests/nth/nth_failure.so
 $(nth_tests): $(BUILD)/%: $(BUILD)/%.o $(nth_support) $(BUILD)/tests/support.a $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
 
+core_entries = core_want core_low core_on_grants core_database_up core_database_lost core_database_down core_advance
+core_objects = $(filter $(BUILD)/agent/core/%.o,$(agent_objects))
+
+$(BUILD)/tests/nth/simulation.o: $(BUILD)/tests/agent/test_simulation.o
+	$(call say,OBJCOPY,$@)mkdir -p $(@D) && $(OBJCOPY) --redefine-sym main=simulate --redefine-sym heap_push=agenda_push \
+		$(foreach name,$(core_entries),--redefine-sym $(name)=nth_$(name)) $< $@
+
+$(BUILD)/tests/nth/core.o: $(core_objects) $(BUILD)/lists
+	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -r -o $@ $(core_objects) && \
+		$(OBJCOPY) $(foreach name,malloc calloc realloc,--redefine-sym $(name)=core_$(name)) $@
+
+$(BUILD)/tests/nth/test_core: $(BUILD)/tests/nth/test_core.o $(BUILD)/tests/nth/simulation.o $(BUILD)/tests/nth/core.o \
+		$(BUILD)/tests/nth/nth.o $(BUILD)/tests/support.a
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm
+
 # Time as the tests take it, not as the library does: both have a clock.h.
 $(BUILD)/tests/nth/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
 
@@ -29,9 +47,9 @@ $(nth_failure): $(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.
 	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -ldl
 
 KINDS += nth
-check-nth: all $(programs) $(nth_tests) $(nth_failure)
+check-nth: all $(programs) $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
 	@tests/nth/run
 
 .PHONY: check-nth
 
--include $(patsubst %.c,$(BUILD)/%.d,$(NTH) $(NTH_SUPPORT) tests/nth/nth_failure.c)
+-include $(patsubst %.c,$(BUILD)/%.d,$(NTH) $(CORE_NTH) $(NTH_SUPPORT) tests/nth/nth_failure.c)
