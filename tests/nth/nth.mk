@@ -6,7 +6,8 @@ NTH := \
 	tests/nth/test_command.c \
 	tests/nth/test_database.c \
 	tests/nth/test_library.c \
-	tests/nth/test_limits.c
+	tests/nth/test_limits.c \
+	tests/nth/test_process.c
 
 # This one is of the simulation, and of the core with an allocator of the test's.
 CORE_NTH := tests/nth/test_core.c
