@@ -3,7 +3,7 @@
  * to its last: it ends at its start with an error that says why, or it stays, serves, and ends well; its
  * customers stay within their limits and soon get right decisions again.
  *
- *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 60 of each kind
+ *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 40 of each kind
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 #include "tap.h"
 #include "victim.h"
 
-#define RUNS        60
+#define RUNS        40
 /* The library's pause between two attempts to connect is a second at most, and the first may meet the agent's failure. */
 #define RECOVERY_MS 4000
 

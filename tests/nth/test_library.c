@@ -5,7 +5,7 @@
  *     test_library            the test: starts an agent, and itself as the app
  *     test_library app SOCKET CLASS SEED
  *
- *     $NTH_ROUNDS   how often all N are gone through, each time with other errors; default 6
+ *     $NTH_ROUNDS   how often all N are gone through, each time with other errors; default 4
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -291,7 +291,7 @@ static void sweep(const struct scene *scene, const struct host *host, uint32_t c
 static void sweep_all(const struct scene *scene, const struct host *host) {
 	struct proof memory = {.invariants = "I4 I6", .fault = "Nth allocation fails, library"};
 	struct proof system = {.invariants = "I4 I6", .fault = "Nth system call fails, library"};
-	uint64_t rounds = nth_setting("NTH_ROUNDS", 6), seed = nth_setting("NTH_SEED", 1);
+	uint64_t rounds = nth_setting("NTH_ROUNDS", 4), seed = nth_setting("NTH_SEED", 1);
 
 	for (uint64_t i = 0; i < rounds; i++) {
 		sweep(scene, host, NTH_MEMORY, seed + i, &memory);

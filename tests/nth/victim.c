@@ -20,6 +20,8 @@
 /* An agent that can't get what it needs, for ever, serves nobody and waits: not for so long here. */
 #define SPARE_MS   600
 #define TIMEOUT_MS 300
+/* Until an agent has noticed who hung up. */
+#define SETTLE_MS  100
 /* A check that nobody waited for, on a machine that has other things to do. */
 #define SLACK_MS   1500
 
@@ -125,10 +127,18 @@ void victim_start_again(struct victim *victim) {
 }
 
 void victim_count_descriptors(struct victim *victim) {
-	int descriptors = process_descriptors(victim->host.agent);
+	int descriptors, waited_ms = 0;
 
-	if (victim->control->plan.n == 0 && descriptors > victim->descriptors)
-		victim->descriptors = descriptors;
+	if (victim->control->plan.n == 0) {
+		sleep_ms(SETTLE_MS);
+		descriptors = process_descriptors(victim->host.agent);
+		victim->descriptors = descriptors > victim->descriptors ? descriptors : victim->descriptors;
+		return;
+	}
+	while ((descriptors = process_descriptors(victim->host.agent)) > victim->descriptors && waited_ms < 10 * SETTLE_MS) {
+		sleep_ms(5);
+		waited_ms += 5;
+	}
 	if (descriptors > victim->descriptors)
 		victim_complain(victim, "descriptors that others don't have:", descriptors - victim->descriptors);
 }
