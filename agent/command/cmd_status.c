@@ -118,7 +118,7 @@ int status_run(struct command_call *call) {
 		command_error(call, "the agent at %s is out of reach: %s", path, why);
 		return COMMAND_NO_AGENT;
 	}
-	int code = as_json ? (output_json(status, stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED) : print_status(status);
+	int code = as_json ? (output_json(json_incref(status), stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED) : print_status(status);
 	if (code == COMMAND_FAILED)
 		command_error(call, "out of memory, or the output can't be written");
 	json_decref(status);
