@@ -1,0 +1,27 @@
+/*
+ * after.h - the other app of a host: after a kill it uses up what the killed app's client has left, and
+ * nothing may hold it up.
+ */
+#ifndef AFTER_H
+#define AFTER_H
+
+#include <stdint.h>
+
+#include "stint.h"
+
+struct other {
+	struct stint *stint;
+	struct stint_limiter *limiter;
+	int64_t limit;
+	uint64_t checks;
+	uint64_t worst_ns; /* the longest check */
+	uint64_t alone;    /* decided without an agent: repeated, and not counted as admitted */
+	uint64_t errors;
+};
+
+int other_attach(struct other *, const char *socket, const struct stint_options *options); /* 0 or an error */
+void other_detach(struct other *);
+/* Checks until the client is denied: how many were admitted; more than the limit when it isn't ever. */
+int64_t other_use_up(struct other *, const char *id);
+
+#endif

@@ -1,0 +1,271 @@
+/*
+ * test_killed.c - apps are killed at chosen instructions, for good: each is stepped to one, gets its SIGKILL
+ * there, and another app uses up what its client has left. Together they must have been admitted the limit, less at most
+ * the credits of the check that was killed; the other app must not wait; the agent must keep nothing of the dead.
+ *
+ * Steps that change the table or send a message are all tried. After a send the app is also killed while the agent is
+ * stopped, so that the message is still in the socket's queue when its sender is dead; and the agent is killed together with the
+ * app, and started again on what both left.
+ *
+ *     STINT_STEP_RUNS   how many further steps of each act are tried; 0: all of them
+ *     STINT_SEED        which
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "after.h"
+#include "clock.h"
+#include "process.h"
+#include "proof.h"
+#include "random.h"
+#include "record.h"
+#include "scene.h"
+#include "stage.h"
+#include "tap.h"
+
+#define RUNS_DEFAULT 40
+#define SLACK_MS 50
+#define TOLD_MAX 10
+/* Beside an agent at work: its sweep changes the table, too. */
+#define CHANGES_MAX 12u
+
+enum way {
+	KILL,         /* the app */
+	KILL_QUEUED,  /* the app, its last step made and its message unread while the agent is stopped */
+	KILL_BOTH,    /* the app, and then the agent */
+};
+
+struct world {
+	struct host *host;
+	struct peek peek;
+	struct other other;
+	struct cluster *cluster; /* NULL: the agent counts by itself */
+	uint64_t random;
+	uint64_t limit_runs; /* per act; 0: all */
+	const struct recording *recording; /* of the act that goes on */
+	uint32_t number; /* of the next client */
+	uint64_t runs, queued, both;
+	uint64_t elsewhere; /* went another way than the recording, and was killed at its end */
+	uint64_t over, lost, unserved, stranded;
+	uint64_t lost_credits;
+};
+
+/* ---- One kill ------------------------------------------------------------------------ */
+
+static void let_it_die(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step, enum way way) {
+	w->elsewhere += !record_go_to(w->recording, stepper, app, step - (way == KILL_QUEUED));
+	if (way == KILL_QUEUED) {
+		host_hold(w->host);
+		stepper_step(stepper);
+	}
+	stepper_kill(stepper);
+	if (way == KILL_QUEUED)
+		host_resume(w->host);
+}
+
+/* What the client's leases hold when both are dead: all that a new agent can find. */
+static uint32_t kill_agent(struct world *w, const char *id) {
+	const struct slot *slot;
+	uint32_t held;
+
+	host_kill(w->host);
+	slot = peek_find(&w->peek, w->peek.table, peek_policy(&w->peek, ACT_POLICY), id);
+	held = slot != NULL ? peek_credits(slot, monotonic_ns()) : 0;
+	if (host_start(w->host) != 0 || !host_wait_in_step(w->host, 15000))
+		w->stranded++;
+	return held;
+}
+
+static void judge(struct world *w, const struct app *app, uint64_t step, enum way way, uint32_t held) {
+	const struct note *note = app->note;
+	int64_t before = note->admitted_before, known = note->returned && note->allowed ? app->act->cost : 0;
+	int64_t after = other_use_up(&w->other, app->id), sum = before + known + after;
+	int64_t may_lose = note->returned ? 0 : app->act->cost;
+	bool over = sum > ACT_LIMIT, lost;
+
+	/* An agent that is killed takes with it what the database has given it and it hasn't published. */
+	lost = way == KILL_BOTH ? after < (int64_t)held : sum < ACT_LIMIT - may_lose;
+	w->over += over;
+	w->lost += lost;
+	w->lost_credits += (uint64_t)(sum < ACT_LIMIT ? ACT_LIMIT - sum : 0);
+	w->unserved += note->failed != 0 || (note->returned && note->error != 0);
+	if ((over || lost) && w->over + w->lost < TOLD_MAX)
+		tap_note("%s, step %" PRIu64 ", way %d: %lld before, %lld by the check, %lld after; the table held %u", app->act->name, step,
+		         way, (long long)before, (long long)known, (long long)after, held);
+}
+
+static void kill_at(struct world *w, struct app *app, uint64_t step, enum way way) {
+	struct stepper stepper;
+	uint32_t held = 0;
+
+	snprintf(app->id, sizeof(app->id), "killed-%07u", w->number++);
+	if (act_start(&stepper, app) != 0) {
+		w->stranded++;
+		return;
+	}
+	let_it_die(w, &stepper, app, step, way);
+	if (way == KILL_BOTH)
+		held = kill_agent(w, app->id);
+	judge(w, app, step, way, held);
+	w->runs++;
+	w->queued += way == KILL_QUEUED;
+	w->both += way == KILL_BOTH;
+}
+
+/* ---- Which steps ------------------------------------------------------------------------ */
+
+static void kill_at_events(struct world *w, struct app *app, const struct recording *r) {
+	size_t stride = r->event_count / CHANGES_MAX + 1;
+
+	for (size_t i = 0; i < r->event_count; i++) {
+		const struct event *event = &r->events[i];
+
+		if (event->kind == EVENT_CHANGE && i % stride != 0)
+			continue;
+		kill_at(w, app, event->step - 1, KILL);
+		kill_at(w, app, event->step, KILL);
+		if (event->kind == EVENT_SEND)
+			kill_at(w, app, event->step, KILL_QUEUED);
+		if (w->cluster != NULL)
+			kill_at(w, app, event->step, KILL_BOTH);
+	}
+}
+
+static void kill_between(struct world *w, struct app *app, const struct recording *r) {
+	uint64_t stride = w->limit_runs == 0 || r->steps <= w->limit_runs ? 1 : r->steps / w->limit_runs;
+	uint64_t first = 1 + random_below(&w->random, (uint32_t)stride), told_ns = monotonic_ns();
+
+	for (uint64_t step = first; step <= r->steps; step += stride) {
+		kill_at(w, app, step, KILL);
+		if (monotonic_ns() > told_ns + 10 * NS_PER_S) {
+			told_ns = monotonic_ns();
+			tap_note("%s: step %" PRIu64 " of %" PRIu64, app->act->name, step, r->steps);
+		}
+	}
+}
+
+static void kill_act(struct world *w, const struct act *act) {
+	struct app app = {.note = note_make(), .socket = w->host->socket, .peek = &w->peek, .act = act, .options = &act_options};
+	uint64_t before = w->runs, lost = w->lost_credits;
+	struct recording r;
+
+	snprintf(app.id, sizeof(app.id), "record-%07u", w->number++);
+	if (!tap_ok(record(&r, &app, w->host, &w->peek) == 0, "%s: stepped from its beginning to its end", act->name))
+		return;
+	w->recording = &r;
+	kill_at_events(w, &app, &r);
+	kill_between(w, &app, &r);
+	tap_note("%s: %" PRIu64 " steps, killed %" PRIu64 " times, %" PRIu64 " credits lost", act->name, r.steps, w->runs - before,
+	         w->lost_credits - lost);
+	recording_free(&r);
+}
+
+/* ---- The play ----------------------------------------------------------------------------- */
+
+/* Counters that the database has charged with more than their limit, or with less than it (each was used up). */
+static int64_t wrong_books(struct world *w) {
+	return cluster_number(w->cluster,
+	                      "select count(*) from (select client_id, c.max_requests, (select sum(n) from unnest(counts) n) charged"
+	                      " from stint.counter c join stint.policy p using (policy_id) where p.name = '" ACT_POLICY "') c"
+	                      " where charged > max_requests or (client_id like 'killed-%' and charged < max_requests)",
+	                      -1);
+}
+
+static bool descriptors_fall_to(const struct host *host, int before) {
+	uint64_t deadline_ns = monotonic_ns() + 2 * NS_PER_S;
+
+	while (process_descriptors(host->agent) > before && monotonic_ns() < deadline_ns)
+		sleep_ms(5);
+	return process_descriptors(host->agent) <= before;
+}
+
+static void tell(const struct world *w, const char *fault, uint64_t violations) {
+	proof_print(&(struct proof){
+		.invariants = w->cluster != NULL ? "I1 I2 I4 I6" : "I1 I4 I6",
+		.fault = fault,
+		.runs = w->runs,
+		.checked = w->other.checks,
+		.violations = violations,
+		.recovery_ms = PROOF_NO_RECOVERY,
+	});
+}
+
+static void conclude(struct world *w, int descriptors) {
+	uint64_t worst_ms = w->other.worst_ns / NS_PER_MS;
+	bool flat = descriptors_fall_to(w->host, descriptors), slow = worst_ms > ACT_TIMEOUT_MS + SLACK_MS;
+	/* An app whose agent has just been killed decides by itself; else nobody has a reason to. */
+	bool alone = w->both == 0 && w->other.alone > 0;
+	int64_t books = w->cluster != NULL ? wrong_books(w) : 0;
+
+	tap_note("killed %" PRIu64 " times, %" PRIu64 " with the message unread, %" PRIu64 " together with the agent, %" PRIu64
+	         " at the act's end, for they went another way; %" PRIu64 " credits lost", w->runs, w->queued, w->both, w->elsewhere,
+	         w->lost_credits);
+	tap_ok(w->over == 0, "I1: never more than the limit was admitted of one client; %" PRIu64 " times it was", w->over);
+	tap_ok(w->lost == 0, "at most the credits of the killed check were lost; %" PRIu64 " times it was more", w->lost);
+	tap_ok(books == 0, "I2: the database charged each its limit, and not more; %lld not so", (long long)books);
+	tap_ok(!slow && !alone && w->other.errors == 0 && w->unserved == 0,
+	       "I4: the other app's longest check of %" PRIu64 " took %" PRIu64 " ms, %" PRIu64 " were decided alone", w->other.checks,
+	       worst_ms, w->other.alone);
+	tap_ok(flat, "I6: the agent had %d descriptors open before, %d after", descriptors, process_descriptors(w->host->agent));
+	tap_ok(w->stranded == 0, "every app, and every agent, came up; %" PRIu64 " did not", w->stranded);
+	tell(w, w->cluster != NULL ? "app killed at chosen instructions, also together with its agent" : "app killed at chosen instructions",
+	     w->over + w->lost + w->unserved + w->other.errors + w->stranded + (uint64_t)(books != 0) + slow + alone + !flat);
+}
+
+static void play_world(struct world *w) {
+	int descriptors;
+
+	if (!tap_ok(peek_open(&w->peek, w->host) == 0 && other_attach(&w->other, w->host->socket, &act_options) == 0,
+	            "an agent and its table are there"))
+		return;
+	other_use_up(&w->other, "another client");
+	w->other.alone = w->other.worst_ns = 0;
+	descriptors = process_descriptors(w->host->agent);
+	for (unsigned i = 0; i < act_count; i++)
+		kill_act(w, &acts[i]);
+	conclude(w, descriptors);
+	other_detach(&w->other);
+	peek_close(&w->peek);
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise) {
+	const char *text = getenv(name);
+
+	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+/* The agent's own store: cheap, so most of the kills. */
+static int play_memory(const struct scene *scene) {
+	struct host_options options = {.database = "memory:", .max_clients = 20000};
+	struct world w = {.random = number_from("STINT_SEED", 1), .limit_runs = number_from("STINT_STEP_RUNS", RUNS_DEFAULT)};
+	struct host host;
+
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent counts in its memory"))
+		return tap_finish();
+	w.host = &host;
+	play_world(&w);
+	tap_ok(host_stop(&host) == 0, "the agent ended well");
+	return tap_finish();
+}
+
+static int play_database(const struct scene *scene) {
+	struct host_options options = {.max_clients = 20000};
+	struct world w = {.random = number_from("STINT_SEED", 1), .limit_runs = number_from("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
+	struct stage stage;
+
+	if (stage_set(&stage, scene, 1, &options) != 0)
+		return tap_finish();
+	w.host = &stage.host[0];
+	w.cluster = &stage.cluster;
+	play_world(&w);
+	stage_strike(&stage);
+	return tap_finish();
+}
+
+int main(int argc, char **argv) {
+	bool database = argc > 1 && strcmp(argv[1], "database") == 0;
+
+	return scene_run(database ? play_database : play_memory, (int)number_from("STINT_STEP_SECONDS", 120));
+}
