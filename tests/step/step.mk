@@ -6,10 +6,12 @@ STEP_SUPPORT := \
 	tests/step/after.c \
 	tests/step/heir.c \
 	tests/step/peek.c \
+	tests/step/points.c \
 	tests/step/record.c \
 	tests/step/stepper.c
 
 STEPS := \
+	tests/step/test_agent_points.c \
 	tests/step/test_images.c \
 	tests/step/test_killed.c \
 	tests/step/test_late.c

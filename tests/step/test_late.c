@@ -201,8 +201,9 @@ static void play_act(struct world *w, const char *name) {
 	if (!tap_ok(found, "%s: step %" PRIu64 " of %" PRIu64 " is the compare-and-swap", name, w->taking, w->recording.steps))
 		return;
 	stop_everywhere(w);
-	tap_note("%s: stopped past the deadline %" PRIu64 " times, %" PRIu64 " before the compare-and-swap and %" PRIu64 " right behind it; %" PRIu64
-	         " had looked at the clock; %" PRIu64 " tries were too slow", name, w->runs, w->untaken, w->behind, w->in_time, w->repeated);
+	tap_note("%s: stopped past the deadline %" PRIu64 " times, %" PRIu64 " before the compare-and-swap and %" PRIu64
+	         " right behind it; %" PRIu64 " had looked at the clock; %" PRIu64 " tries were too slow",
+	         name, w->runs, w->untaken, w->behind, w->in_time, w->repeated);
 	tap_ok(w->spent == 0, "I1: no credit that was taken after its deadline was admitted; %" PRIu64 " were", w->spent);
 	tap_ok(w->invented == 0, "no lease held more afterwards than before; %" PRIu64 " did", w->invented);
 	tap_ok(w->stuck == 0, "I4: each check returned; %" PRIu64 " did not", w->stuck);

@@ -1,0 +1,237 @@
+/*
+ * test_agent_points.c - agents are killed at points of their code: before and behind each send to the database and
+ * each receive from it, around all that puts leases into the table and takes them out, at single instructions of that, and before
+ * and behind the answers to apps. Another one goes on with the table each time; apps decide all the while.
+ *
+ *     STINT_POINT_HITS   rounds over all points (2); in the first an agent dies at its first hit, later at one by chance
+ *     STINT_SEED
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "books.h"
+#include "points.h"
+#include "process.h"
+#include "proof.h"
+#include "random.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define HOSTS 2u
+#define ROUNDS_DEFAULT 2
+#define REACH_MS 2500
+#define IN_STEP_MS 10000
+#define CHECK_TIMEOUT_MS 1000
+#define SLACK_MS 50
+#define HITS_MAX 12u
+/* No function of the table's is longer by the way that it takes. */
+#define INSTRUCTIONS_MAX 120u
+#define INSTRUCTIONS_TRIED 3u
+
+static const struct journal_plan plan = {
+	.policy_count = 3,
+	.policy =
+		{
+			{.name = "busy", .max_requests = 300, .time_window_ms = 1000, .fallback_max_requests = 20,
+	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
+			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+			{.name = "calm", .max_requests = 20000, .time_window_ms = 10000, .fallback_max_requests = 20000,
+	         .fallback_time_window_ms = 10000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
+			/* Many that come and go. */
+			{.name = "wide", .max_requests = 5, .time_window_ms = 1000, .fallback_max_requests = 5, .fallback_time_window_ms = 1000,
+	         .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 400, .share = 1},
+		},
+	.seed = 5,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 400000,
+};
+
+enum kind { SEND, RECEIVE, PUBLISH, ANSWER, CONNECT, KINDS };
+
+static const char *const kind_names[KINDS] = {
+	[SEND] = "agent killed around a send to the database",
+	[RECEIVE] = "agent killed around a receive from the database",
+	[PUBLISH] = "agent killed around and inside what publishes to the table",
+	[ANSWER] = "agent killed around an answer to an app",
+	[CONNECT] = "agent killed while it connects to the database",
+};
+
+static const struct {
+	const char *function;
+	enum kind kind;
+} functions[] = {
+	{"database_take", SEND}, {"pg_send_prepared", SEND}, {"pg_flush", SEND},
+	{"pg_read", RECEIVE}, {"pg_next", RECEIVE}, {"core_on_grants", RECEIVE},
+	{"table_claim", PUBLISH}, {"table_publish", PUBLISH}, {"table_add", PUBLISH}, {"table_drain", PUBLISH},
+	{"table_release", PUBLISH}, {"table_deny", PUBLISH}, {"table_set_remaining", PUBLISH}, {"table_adopt", PUBLISH},
+	{"send_verdict", ANSWER}, {"server_send", ANSWER},
+	{"pg_start", CONNECT}, {"pg_poll", CONNECT}, {"pg_send_prepare", CONNECT}, {"core_database_up", CONNECT},
+};
+
+#define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
+
+struct kills {
+	uint64_t random;
+	struct books books;
+	uint32_t turn;
+	uint64_t reached[KINDS], missed[KINDS];
+	uint64_t came_back, taken_over;
+	uint64_t alone; /* admitted from tables whose agent was dead */
+	uint64_t recovery_ms;
+};
+
+static uint64_t leased_on(const struct crowd *crowd, uint32_t host) {
+	uint64_t leased = 0;
+
+	for (uint32_t i = 0; i < crowd->count; i++)
+		if (crowd->member[i].journal.file->plan.host == host)
+			leased += crowd->member[i].journal.file->counts.admitted[STINT_SOURCE_LEASE];
+	return leased;
+}
+
+static void start_again(struct kills *k, struct stage *stage, struct host *host) {
+	uint64_t began_ns = monotonic_ns(), took_ms;
+
+	if (host_start(host) != 0 || !host_wait_in_step(host, IN_STEP_MS))
+		return;
+	took_ms = (uint64_t)stage_ms_since(began_ns);
+	k->recovery_ms = took_ms > k->recovery_ms ? took_ms : k->recovery_ms;
+	k->came_back++;
+	k->taken_over += host_number(host, "table", "taken_over") == 1;
+	books_look(&k->books, &stage->cluster);
+}
+
+static void kill_at(struct kills *k, struct stage *stage, unsigned function, bool leaving, unsigned hit, unsigned steps) {
+	struct point point = {functions[function].function, leaving};
+	enum kind kind = functions[function].kind;
+	uint32_t h = k->turn++ % HOSTS;
+	struct tracer tracer;
+	uint64_t leased;
+
+	sleep_ms(random_below(&k->random, 40));
+	if (tracer_set(&tracer, stage->host[h].agent, &point) != 0) {
+		k->missed[kind]++;
+		return;
+	}
+	if (kind == CONNECT)
+		cluster_do(&stage->cluster, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+		                            " and backend_type = 'client backend'");
+	if (!tracer_wait(&tracer, &point, hit, steps, REACH_MS)) {
+		k->missed[kind]++;
+		tap_note("%s %s wasn't reached for the %u. time", leaving ? "behind" : "before", point.function, hit);
+		return;
+	}
+	host_kill(&stage->host[h]);
+	k->reached[kind]++;
+	leased = leased_on(&stage->crowd, h);
+	sleep_ms(random_below(&k->random, 60));
+	k->alone += leased_on(&stage->crowd, h) - leased;
+	start_again(k, stage, &stage->host[h]);
+}
+
+static unsigned draw_hit(struct kills *k, unsigned function, uint64_t round) {
+	bool seldom = functions[function].kind == CONNECT;
+
+	return round == 0 || seldom ? 1 : 1 + random_below(&k->random, HITS_MAX);
+}
+
+static void kill_round(struct kills *k, struct stage *stage, uint64_t round) {
+	for (unsigned f = 0; f < FUNCTIONS; f++) {
+		/* An agent adopts what it found only soon after its start: that was when its turn came. */
+		kill_at(k, stage, f, false, draw_hit(k, f, round), 0);
+		kill_at(k, stage, f, true, draw_hit(k, f, round), 0);
+		for (unsigned i = 0; functions[f].kind == PUBLISH && i < INSTRUCTIONS_TRIED; i++)
+			kill_at(k, stage, f, false, 1, 1 + random_below(&k->random, INSTRUCTIONS_MAX));
+	}
+	tap_note("round %" PRIu64 ": %u kills so far", round + 1, k->turn);
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise) {
+	const char *text = getenv(name);
+
+	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static uint64_t sum(const uint64_t *counts) {
+	uint64_t total = 0;
+
+	for (int i = 0; i < KINDS; i++)
+		total += counts[i];
+	return total;
+}
+
+static uint32_t over_limit(const struct oracle *oracle) {
+	uint32_t over = 0;
+
+	for (uint32_t p = 0; p < plan.policy_count; p++)
+		for (uint32_t c = 0; c < plan.policy[p].clients; c++) {
+			struct oracle_choice choice = {.policy = p, .client = c, .host = ORACLE_ANY, .sources = ORACLE_STRICT};
+			struct oracle_peak peak = oracle_peak(oracle, &choice, (uint64_t)plan.policy[p].time_window_ms * NS_PER_MS);
+
+			over += peak.certain > plan.policy[p].max_requests;
+		}
+	return over;
+}
+
+static void conclude(const struct kills *k, const struct oracle *oracle, const struct crowd_total *total) {
+	uint64_t short_books = books_short(&k->books, oracle, &plan), killed = sum(k->reached), missed = sum(k->missed);
+	bool slow = total->latency_ns.max > (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS;
+	uint64_t lost = killed - k->came_back + k->came_back - k->taken_over;
+	uint64_t violations = over_limit(oracle) + (uint64_t)k->books.over_limit + short_books + slow + total->errors + lost;
+
+	tap_ok(missed * 10 <= killed, "agents were killed at %" PRIu64 " points; %" PRIu64 " weren't reached", killed, missed);
+	tap_ok(k->came_back == killed && k->taken_over == killed, "%" PRIu64 " came back, %" PRIu64 " with the table that they found",
+	       k->came_back, k->taken_over);
+	tap_ok(k->alone > 0, "%" PRIu64 " were admitted from tables whose agent was dead", k->alone);
+	tap_ok(!slow, "I4: the longest check took %" PRIu64 " ms; timeout %d ms", (uint64_t)(total->latency_ns.max / NS_PER_MS),
+	       CHECK_TIMEOUT_MS);
+	tap_ok(k->books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read", k->books.count);
+	tap_ok(short_books == 0, "I2: charged >= admitted in each of them");
+	for (int kind = 0; kind < KINDS; kind++) {
+		tap_ok(k->reached[kind] > 0, "%s: %" PRIu64 " times", kind_names[kind], k->reached[kind]);
+		proof_print(&(struct proof){
+			.invariants = "I1 I2 I4 I6",
+			.fault = kind_names[kind],
+			.runs = k->reached[kind],
+			.checked = oracle->count,
+			.violations = violations,
+			.recovery_ms = (int64_t)k->recovery_ms,
+		});
+	}
+}
+
+static int play(const struct scene *scene) {
+	const struct oracle_choice strict = {.host = ORACLE_ANY, .sources = ORACLE_STRICT};
+	struct host_options options = {.idle_timeout_s = 1};
+	struct kills k = {.random = number_from("STINT_SEED", 1)};
+	struct crowd_total total;
+	struct oracle oracle;
+	struct stage stage;
+	uint32_t known = 0;
+
+	points_read(process_built("stintd"));
+	for (unsigned f = 0; f < FUNCTIONS; f++)
+		known += point_exists(&(struct point){functions[f].function, false});
+	if (!tap_ok(known == FUNCTIONS, "%u of %u functions have a symbol", known, (unsigned)FUNCTIONS) ||
+	    stage_set(&stage, scene, HOSTS, &options) != 0 || stage_crowd(&stage, 2, &plan, 1200) != 0)
+		return tap_finish();
+	books_init(&k.books);
+	sleep_ms(1500);
+	for (uint64_t round = 0; round < number_from("STINT_POINT_HITS", ROUNDS_DEFAULT); round++)
+		kill_round(&k, &stage, round);
+	sleep_ms(1500);
+	stage_read(&stage, &oracle, &total);
+	stage_check_promise(&oracle, &plan, &strict, "leases only");
+	conclude(&k, &oracle, &total);
+	stage_strike(&stage);
+	books_free(&k.books);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, (int)number_from("STINT_STEP_SECONDS", 150));
+}
