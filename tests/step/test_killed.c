@@ -12,7 +12,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "after.h"
@@ -22,6 +21,7 @@
 #include "random.h"
 #include "record.h"
 #include "scene.h"
+#include "setting.h"
 #include "stage.h"
 #include "tap.h"
 
@@ -230,16 +230,10 @@ static void play_world(struct world *w) {
 	peek_close(&w->peek);
 }
 
-static uint64_t number_from(const char *name, uint64_t otherwise) {
-	const char *text = getenv(name);
-
-	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
-}
-
 /* The agent's own store: cheap, so most of the kills. */
 static int play_memory(const struct scene *scene) {
 	struct host_options options = {.database = "memory:", .max_clients = 20000};
-	struct world w = {.random = number_from("STINT_SEED", 1), .limit_runs = number_from("STINT_STEP_RUNS", RUNS_DEFAULT)};
+	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT)};
 	struct host host;
 
 	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent counts in its memory"))
@@ -252,7 +246,7 @@ static int play_memory(const struct scene *scene) {
 
 static int play_database(const struct scene *scene) {
 	struct host_options options = {.max_clients = 20000};
-	struct world w = {.random = number_from("STINT_SEED", 1), .limit_runs = number_from("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
+	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
 	struct stage stage;
 
 	if (stage_set(&stage, scene, 1, &options) != 0)
@@ -267,5 +261,5 @@ static int play_database(const struct scene *scene) {
 int main(int argc, char **argv) {
 	bool database = argc > 1 && strcmp(argv[1], "database") == 0;
 
-	return scene_run(database ? play_database : play_memory, (int)number_from("STINT_STEP_SECONDS", 120));
+	return scene_run(database ? play_database : play_memory, (int)setting_number("STINT_STEP_SECONDS", 120));
 }

@@ -10,13 +10,13 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "proof.h"
 #include "record.h"
 #include "scene.h"
+#include "setting.h"
 #include "tap.h"
 
 #define RUNS_DEFAULT 16
@@ -155,14 +155,8 @@ static void stop_at(struct world *w, uint64_t step, int behind) {
 	w->missed++;
 }
 
-static uint64_t number_from(const char *name, uint64_t otherwise) {
-	const char *text = getenv(name);
-
-	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void stop_everywhere(struct world *w) {
-	uint64_t runs = number_from("STINT_LATE_RUNS", RUNS_DEFAULT), steps = w->recording.steps;
+	uint64_t runs = setting_number("STINT_LATE_RUNS", RUNS_DEFAULT), steps = w->recording.steps;
 	uint64_t stride = runs == 0 || steps <= runs ? 1 : steps / runs;
 
 	for (int behind = 0; behind <= BEHIND_MAX; behind++)
@@ -236,5 +230,5 @@ static int play(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play, (int)number_from("STINT_STEP_SECONDS", 120));
+	return scene_run(play, (int)setting_number("STINT_STEP_SECONDS", 120));
 }

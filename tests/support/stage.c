@@ -123,8 +123,10 @@ static struct worst worst_client(const struct oracle *oracle, const struct journ
 	return worst;
 }
 
-void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
-                         const struct oracle_choice *choice, const char *what) {
+uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
+                             const struct oracle_choice *choice, const char *what) {
+	uint32_t over = 0;
+
 	for (uint32_t p = 0; p < plan->policy_count; p++) {
 		const struct journal_policy *policy = &plan->policy[p];
 		struct oracle_choice own = *choice;
@@ -134,11 +136,13 @@ void stage_check_promise(const struct oracle *oracle, const struct journal_plan 
 			continue;
 		own.policy = p;
 		worst = worst_client(oracle, policy, own);
+		over += worst.over;
 		tap_ok(worst.over == 0,
 		       "I1 %s, %s: at most %lld in any %lld ms for %u clients; limit %lld, by outcome %lld, %u over", what,
 		       policy->name, (long long)worst.peak.certain, (long long)policy->time_window_ms, policy->clients,
 		       (long long)policy->max_requests, (long long)worst.peak.by_outcome, worst.over);
 	}
+	return over;
 }
 
 uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,

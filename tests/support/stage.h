@@ -39,9 +39,9 @@ void stage_read(struct stage *, struct oracle *oracle, struct crowd_total *total
 void stage_strike(struct stage *);
 
 /* Checks I1 for each client of each policy of the plan: no interval of the policy's window over its limit. The
- * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. */
-void stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
-                         const struct oracle_choice *choice, const char *what);
+ * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. How many are over. */
+uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
+                             const struct oracle_choice *choice, const char *what);
 /* Checks I3 for each client on each host of the stage. How many are over. */
 uint32_t stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
                               uint64_t from_ns, uint64_t until_ns);

@@ -1,0 +1,17 @@
+/*
+ * setting.h - what a test takes from its environment: how often, how long, which seed. The long
+ * form of a test is the same program with other numbers.
+ */
+#ifndef SETTING_H
+#define SETTING_H
+
+#include <stdint.h>
+#include <stdlib.h>
+
+static inline uint64_t setting_number(const char *name, uint64_t otherwise) {
+	const char *text = getenv(name);
+
+	return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : otherwise;
+}
+
+#endif
