@@ -77,6 +77,13 @@ static void prepare_credits(struct app *app) {
 	give_up(app);
 }
 
+/* And a sweep has come by since the last check, as it does with a client that a new agent doesn't know yet: with others it waits until
+ * their credits are back. */
+static void prepare_swept(struct app *app) {
+	prepare_credits(app);
+	atomic_store(&((struct slot *)(uintptr_t)slot_of(app))->referenced, 0);
+}
+
 static bool is_at_mark(const struct slot *slot) {
 	unsigned mark = atomic_load(&slot->low_water);
 	uint64_t now_ns = monotonic_ns();
@@ -166,14 +173,15 @@ static void play_async(struct app *app) {
 }
 
 const struct act acts[] = {
-	{"a hit", 1, false, prepare_credits, play_check},
-	{"a hit at cost 3", 3, false, prepare_credits, play_check},
-	{"a denial", 1, false, prepare_denied, play_check},
-	{"a hit below the mark", 1, false, prepare_low, play_check},
-	{"an asynchronous hit", 1, false, prepare_loop_credits, play_async},
-	{"a miss", 1, true, prepare_attached, play_check},
-	{"an asynchronous miss", 2, true, prepare_loop, play_async},
-	{"attaching", 1, true, prepare_nothing, play_attach},
+	{.name = "a hit", .cost = 1, .prepare = prepare_credits, .play = play_check},
+	{.name = "a hit at cost 3", .cost = 3, .prepare = prepare_credits, .play = play_check},
+	{.name = "a hit after a sweep", .cost = 1, .prepare = prepare_swept, .play = play_check},
+	{.name = "a denial", .cost = 1, .prepare = prepare_denied, .play = play_check},
+	{.name = "a hit below the mark", .cost = 1, .prepare = prepare_low, .play = play_check},
+	{.name = "an asynchronous hit", .cost = 1, .prepare = prepare_loop_credits, .play = play_async},
+	{.name = "a miss", .cost = 1, .waits = true, .prepare = prepare_attached, .play = play_check},
+	{.name = "an asynchronous miss", .cost = 2, .waits = true, .prepare = prepare_loop, .play = play_async},
+	{.name = "attaching", .cost = 1, .waits = true, .prepare = prepare_nothing, .play = play_attach},
 };
 const unsigned act_count = sizeof(acts) / sizeof(acts[0]);
 

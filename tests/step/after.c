@@ -18,9 +18,9 @@ void other_detach(struct other *o) {
 	*o = (struct other){0};
 }
 
-static int check(struct other *o, const char *id, struct stint_result *result) {
+static int check(struct other *o, const char *id, uint32_t cost, struct stint_result *result) {
 	uint64_t began_ns = monotonic_ns(), took_ns;
-	int error = stint_check(o->limiter, id, 1, result);
+	int error = stint_check(o->limiter, id, cost, result);
 
 	took_ns = monotonic_ns() - began_ns;
 	o->worst_ns = took_ns > o->worst_ns ? took_ns : o->worst_ns;
@@ -29,22 +29,23 @@ static int check(struct other *o, const char *id, struct stint_result *result) {
 	return error;
 }
 
-int64_t other_use_up(struct other *o, const char *id) {
+int64_t other_take(struct other *o, const char *id, uint32_t cost) {
 	uint64_t deadline_ns = monotonic_ns() + ALONE_MS * NS_PER_MS;
 	struct stint_result result;
+
+	while (check(o, id, cost, &result) == 0 && monotonic_ns() < deadline_ns) {
+		if (result.source != STINT_SOURCE_LOCAL)
+			return result.allowed ? cost : 0;
+		o->alone++;
+		sleep_ms(5);
+	}
+	return 0;
+}
+
+int64_t other_use_up(struct other *o, const char *id) {
 	int64_t admitted = 0;
 
-	while (admitted <= o->limit && check(o, id, &result) == 0) {
-		if (result.source == STINT_SOURCE_LOCAL) {
-			o->alone++;
-			if (monotonic_ns() > deadline_ns)
-				return admitted;
-			sleep_ms(5);
-			continue;
-		}
-		if (!result.allowed)
-			return admitted;
+	while (admitted <= o->limit && other_take(o, id, 1) > 0)
 		admitted++;
-	}
 	return admitted;
 }

@@ -21,6 +21,8 @@ struct other {
 
 int other_attach(struct other *, const char *socket, const struct stint_options *options); /* 0 or an error */
 void other_detach(struct other *);
+/* One check, again while there is no agent; the cost when it was admitted, else 0. */
+int64_t other_take(struct other *, const char *id, uint32_t cost);
 /* Checks until the client is denied: how many were admitted; more than the limit when it isn't ever. */
 int64_t other_use_up(struct other *, const char *id);
 

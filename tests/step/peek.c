@@ -10,17 +10,17 @@
 
 #include "hash.h"
 
-static const void *map_object(const char *shm, const char *what, uint64_t *bytes) {
+static void *map_object(const char *shm, const char *what, uint64_t *bytes) {
 	char name[96];
 	struct stat st;
 	void *memory;
 	int fd;
 
 	snprintf(name, sizeof(name), "%s.%s", shm, what);
-	fd = shm_open(name, O_RDONLY | O_CLOEXEC, 0);
+	fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
 	if (fd < 0)
 		return NULL;
-	memory = fstat(fd, &st) == 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	memory = fstat(fd, &st) == 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 	close(fd);
 	*bytes = (uint64_t)st.st_size;
 	return memory == MAP_FAILED ? NULL : memory;

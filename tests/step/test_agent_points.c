@@ -1,7 +1,7 @@
 /*
  * test_agent_points.c - agents are killed at points of their code: before and behind each send to the database and
- * each receive from it, around all that puts leases into the table and takes them out, at single instructions of that, and before
- * and behind the answers to apps. Another one goes on with the table each time; apps decide all the while.
+ * each receive from it, around all that puts leases into the table and takes them out, at single instructions of that, and around
+ * messages of apps and their answers. Another one goes on with the table each time; apps decide all the while.
  *
  *     STINT_POINT_HITS   rounds over all points (2); in the first an agent dies at its first hit, later at one by chance
  *     STINT_SEED
@@ -50,13 +50,14 @@ static const struct journal_plan plan = {
 	.capacity = 400000,
 };
 
-enum kind { SEND, RECEIVE, PUBLISH, ANSWER, CONNECT, KINDS };
+enum kind { SEND, RECEIVE, PUBLISH, ADOPT, ANSWER, CONNECT, KINDS };
 
 static const char *const kind_names[KINDS] = {
 	[SEND] = "agent killed around a send to the database",
 	[RECEIVE] = "agent killed around a receive from the database",
 	[PUBLISH] = "agent killed around and inside what publishes to the table",
-	[ANSWER] = "agent killed around an answer to an app",
+	[ADOPT] = "agent killed while it takes over a table",
+	[ANSWER] = "agent killed around a message of an app's and its answer",
 	[CONNECT] = "agent killed while it connects to the database",
 };
 
@@ -67,8 +68,8 @@ static const struct {
 	{"database_take", SEND}, {"pg_send_prepared", SEND}, {"pg_flush", SEND},
 	{"pg_read", RECEIVE}, {"pg_next", RECEIVE}, {"core_on_grants", RECEIVE},
 	{"table_claim", PUBLISH}, {"table_publish", PUBLISH}, {"table_add", PUBLISH}, {"table_drain", PUBLISH},
-	{"table_release", PUBLISH}, {"table_deny", PUBLISH}, {"table_set_remaining", PUBLISH}, {"table_adopt", PUBLISH},
-	{"send_verdict", ANSWER}, {"server_send", ANSWER},
+	{"table_release", PUBLISH}, {"table_deny", PUBLISH}, {"table_set_remaining", PUBLISH}, {"table_adopt", ADOPT},
+	{"core_want", ANSWER}, {"core_low", ANSWER}, {"server_send", ANSWER},
 	{"pg_start", CONNECT}, {"pg_poll", CONNECT}, {"pg_send_prepare", CONNECT}, {"core_database_up", CONNECT},
 };
 
@@ -113,6 +114,10 @@ static void kill_at(struct kills *k, struct stage *stage, unsigned function, boo
 	uint64_t leased;
 
 	sleep_ms(random_below(&k->random, 40));
+	if (kind == ADOPT) { /* only a new one finds something */
+		host_kill(&stage->host[h]);
+		host_start(&stage->host[h]);
+	}
 	if (tracer_set(&tracer, stage->host[h].agent, &point) != 0) {
 		k->missed[kind]++;
 		return;
@@ -134,17 +139,16 @@ static void kill_at(struct kills *k, struct stage *stage, unsigned function, boo
 }
 
 static unsigned draw_hit(struct kills *k, unsigned function, uint64_t round) {
-	bool seldom = functions[function].kind == CONNECT;
+	bool seldom = functions[function].kind == CONNECT || functions[function].kind == ADOPT;
 
 	return round == 0 || seldom ? 1 : 1 + random_below(&k->random, HITS_MAX);
 }
 
 static void kill_round(struct kills *k, struct stage *stage, uint64_t round) {
 	for (unsigned f = 0; f < FUNCTIONS; f++) {
-		/* An agent adopts what it found only soon after its start: that was when its turn came. */
 		kill_at(k, stage, f, false, draw_hit(k, f, round), 0);
 		kill_at(k, stage, f, true, draw_hit(k, f, round), 0);
-		for (unsigned i = 0; functions[f].kind == PUBLISH && i < INSTRUCTIONS_TRIED; i++)
+		for (unsigned i = 0; (functions[f].kind == PUBLISH || functions[f].kind == ADOPT) && i < INSTRUCTIONS_TRIED; i++)
 			kill_at(k, stage, f, false, 1, 1 + random_below(&k->random, INSTRUCTIONS_MAX));
 	}
 	tap_note("round %" PRIu64 ": %u kills so far", round + 1, k->turn);

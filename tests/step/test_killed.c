@@ -9,6 +9,7 @@
  *
  *     STINT_STEP_RUNS   how many further steps of each act are tried; 0: all of them
  *     STINT_SEED        which
+ *     STINT_STEP_ACT    only this act (1 ...)
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,9 +28,13 @@
 
 #define RUNS_DEFAULT 40
 #define SLACK_MS 50
+/* So that a long run doesn't fill the table: each kill is another client. */
+#define IDLE_S 60
 #define TOLD_MAX 10
 /* Beside an agent at work: its sweep changes the table, too. */
-#define CHANGES_MAX 12u
+#define CHANGES_MAX 6u
+/* A client that isn't at its home in the table, an answer that is there already: such an app goes another way than the recorded one. */
+#define TRIES 4
 
 enum way {
 	KILL,         /* the app */
@@ -54,15 +59,15 @@ struct world {
 
 /* ---- One kill ------------------------------------------------------------------------ */
 
-static void let_it_die(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step, enum way way) {
-	w->elsewhere += !record_go_to(w->recording, stepper, app, step - (way == KILL_QUEUED));
+/* False: it went another way, and is at the act's end. */
+static bool stop_before_death(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step, enum way way) {
+	if (!record_go_to(w->recording, stepper, app, step - (way == KILL_QUEUED)))
+		return false;
 	if (way == KILL_QUEUED) {
 		host_hold(w->host);
 		stepper_step(stepper);
 	}
-	stepper_kill(stepper);
-	if (way == KILL_QUEUED)
-		host_resume(w->host);
+	return true;
 }
 
 /* What the client's leases hold when both are dead: all that a new agent can find. */
@@ -78,10 +83,17 @@ static uint32_t kill_agent(struct world *w, const char *id) {
 	return held;
 }
 
+/* Sometimes the new agent hears of a client that it finds in the table, before its credits are spent. */
+static int64_t use_up(struct world *w, const char *id, enum way way, uint32_t held) {
+	int64_t admitted = way == KILL_BOTH && random_below(&w->random, 2) == 0 ? other_take(&w->other, id, held + 1) : 0;
+
+	return admitted + other_use_up(&w->other, id);
+}
+
 static void judge(struct world *w, const struct app *app, uint64_t step, enum way way, uint32_t held) {
 	const struct note *note = app->note;
 	int64_t before = note->admitted_before, known = note->returned && note->allowed ? app->act->cost : 0;
-	int64_t after = other_use_up(&w->other, app->id), sum = before + known + after;
+	int64_t after = use_up(w, app->id, way, held), sum = before + known + after;
 	int64_t may_lose = note->returned ? 0 : app->act->cost;
 	bool over = sum > ACT_LIMIT, lost;
 
@@ -96,22 +108,34 @@ static void judge(struct world *w, const struct app *app, uint64_t step, enum wa
 		         way, (long long)before, (long long)known, (long long)after, held);
 }
 
-static void kill_at(struct world *w, struct app *app, uint64_t step, enum way way) {
+/* True: it died where it should. */
+static bool try_to_kill_at(struct world *w, struct app *app, uint64_t step, enum way way) {
 	struct stepper stepper;
 	uint32_t held = 0;
+	bool there;
 
 	snprintf(app->id, sizeof(app->id), "killed-%07u", w->number++);
 	if (act_start(&stepper, app) != 0) {
 		w->stranded++;
-		return;
+		return true;
 	}
-	let_it_die(w, &stepper, app, step, way);
-	if (way == KILL_BOTH)
+	there = stop_before_death(w, &stepper, app, step, way);
+	stepper_kill(&stepper);
+	if (there && way == KILL_QUEUED)
+		host_resume(w->host);
+	if (there && way == KILL_BOTH)
 		held = kill_agent(w, app->id);
-	judge(w, app, step, way, held);
+	judge(w, app, step, there ? way : KILL, held);
 	w->runs++;
-	w->queued += way == KILL_QUEUED;
-	w->both += way == KILL_BOTH;
+	w->elsewhere += !there;
+	w->queued += there && way == KILL_QUEUED;
+	w->both += there && way == KILL_BOTH;
+	return there;
+}
+
+static void kill_at(struct world *w, struct app *app, uint64_t step, enum way way) {
+	for (int i = 0; i < TRIES && !try_to_kill_at(w, app, step, way); i++)
+		continue;
 }
 
 /* ---- Which steps ------------------------------------------------------------------------ */
@@ -128,8 +152,8 @@ static void kill_at_events(struct world *w, struct app *app, const struct record
 		kill_at(w, app, event->step, KILL);
 		if (event->kind == EVENT_SEND)
 			kill_at(w, app, event->step, KILL_QUEUED);
-		if (w->cluster != NULL)
-			kill_at(w, app, event->step, KILL_BOTH);
+		for (uint64_t before = 0; w->cluster != NULL && before < 2; before++)
+			kill_at(w, app, event->step - before, KILL_BOTH);
 	}
 }
 
@@ -215,6 +239,7 @@ static void conclude(struct world *w, int descriptors) {
 }
 
 static void play_world(struct world *w) {
+	uint64_t only = setting_number("STINT_STEP_ACT", 0);
 	int descriptors;
 
 	if (!tap_ok(peek_open(&w->peek, w->host) == 0 && other_attach(&w->other, w->host->socket, &act_options) == 0,
@@ -224,7 +249,8 @@ static void play_world(struct world *w) {
 	w->other.alone = w->other.worst_ns = 0;
 	descriptors = process_descriptors(w->host->agent);
 	for (unsigned i = 0; i < act_count; i++)
-		kill_act(w, &acts[i]);
+		if (only == 0 || only == i + 1)
+			kill_act(w, &acts[i]);
 	conclude(w, descriptors);
 	other_detach(&w->other);
 	peek_close(&w->peek);
@@ -232,7 +258,7 @@ static void play_world(struct world *w) {
 
 /* The agent's own store: cheap, so most of the kills. */
 static int play_memory(const struct scene *scene) {
-	struct host_options options = {.database = "memory:", .max_clients = 20000};
+	struct host_options options = {.database = "memory:", .max_clients = 20000, .idle_timeout_s = IDLE_S};
 	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT)};
 	struct host host;
 
@@ -245,7 +271,7 @@ static int play_memory(const struct scene *scene) {
 }
 
 static int play_database(const struct scene *scene) {
-	struct host_options options = {.max_clients = 20000};
+	struct host_options options = {.max_clients = 20000, .idle_timeout_s = IDLE_S};
 	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
 	struct stage stage;
 
