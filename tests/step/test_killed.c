@@ -26,7 +26,7 @@
 #include "stage.h"
 #include "tap.h"
 
-#define RUNS_DEFAULT 40
+#define RUNS_DEFAULT 120
 #define SLACK_MS 50
 /* So that a long run doesn't fill the table: each kill is another client. */
 #define IDLE_S 60
@@ -287,5 +287,5 @@ static int play_database(const struct scene *scene) {
 int main(int argc, char **argv) {
 	bool database = argc > 1 && strcmp(argv[1], "database") == 0;
 
-	return scene_run(database ? play_database : play_memory, (int)setting_number("STINT_STEP_SECONDS", 120));
+	return scene_run(database ? play_database : play_memory, (int)setting_number("STINT_STEP_SECONDS", 240));
 }
