@@ -4,3 +4,4 @@ $(BUILD)/tests/support/wall_clock_preload.so: tests/support/wall_clock_preload.c
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(STD)) $(WARN) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -o $@ $< -ldl
 
 check-system: $(BUILD)/tests/support/wall_clock_preload.so
+SOAK_PROGRAMS += $(BUILD)/tests/support/wall_clock_preload.so

@@ -5,8 +5,9 @@
  *     test_database_clock [STEPS [SEED]]      how often it is set back (default 4); 60 for a long run
  *
  * Set back, the promise holds by the true time, too: no count is lost, and nobody is locked out for much longer than
- * usual: two sub-windows, or for a fixed window one window. Set forward, the database must take what was admitted for as old as its clock says: then an interval across
- * the step holds twice the limit at most, and one that begins when the leases of before have ended, no more than the limit.
+ * usual: two sub-windows, or for a fixed window one window. Set forward, the database must take what was admitted for as
+ * old as its clock says: then an interval across the step holds twice the limit at most, and one that begins when the
+ * leases of before have ended, no more than the limit.
  */
 #include <stdio.h>
 #include <stdlib.h>
