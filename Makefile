@@ -216,6 +216,7 @@ SUPPORT := \
 	tests/support/host.c \
 	tests/support/journal.c \
 	tests/support/load.c \
+	tests/support/network.c \
 	tests/support/oracle.c \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
@@ -225,6 +226,7 @@ SUPPORT := \
 	tests/support/scene.c \
 	tests/support/stage.c \
 	tests/support/tap.c \
+	tests/support/trial.c \
 	tests/support/wall_clock.c
 
 PROGRAMS := \
@@ -233,6 +235,7 @@ PROGRAMS := \
 
 SYSTEM := \
 	tests/demo/demo.c \
+	tests/system/test_agent_hung.c \
 	tests/system/test_agent_killed.c \
 	tests/system/test_app_killed.c \
 	tests/system/test_bad_input.c \
@@ -244,13 +247,18 @@ SYSTEM := \
 	tests/system/test_declarations.c \
 	tests/system/test_failover.c \
 	tests/system/test_fault_proxy.c \
+	tests/system/test_herd.c \
 	tests/system/test_host_clock.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
+	tests/system/test_network_faults.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
+	tests/system/test_packet_loss.c \
 	tests/system/test_policy_change.c \
 	tests/system/test_pooler.c \
+	tests/system/test_server_stopped.c \
+	tests/system/test_slow_network.c \
 	tests/system/test_table_corrupted.c \
 	tests/system/test_two_agents.c \
 	tests/system/test_version.c \

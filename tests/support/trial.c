@@ -1,0 +1,332 @@
+/* trial.c - see trial.h. */
+#include "trial.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "process.h"
+#include "proof.h"
+#include "stint.h"
+#include "tap.h"
+
+#define LOOK_MS 100
+
+/* The agent's heap may grow by what it keeps for another connection, and by the allocator's pieces. */
+#define GROWTH_KIB 2048
+
+/* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch: less what
+ * hosts hold that can't spend it any more when a sub-window ends. In one of two such intervals: a hiccup of the machine
+ * is no loss of credits. */
+#define PROMISED_PERCENT 75
+
+long trial_setting(const char *name, long otherwise) {
+	const char *text = getenv(name);
+
+	return text != NULL ? strtol(text, NULL, 10) : otherwise;
+}
+
+static uint64_t window_ns(const struct trial *trial) {
+	return (uint64_t)trial->options.plan->policy[0].time_window_ms * NS_PER_MS;
+}
+
+/* All sub-windows that an interval can touch. */
+static uint64_t run_ns(const struct trial *trial) {
+	return window_ns(trial) + window_ns(trial) / trial->options.plan->policy[0].resolution;
+}
+
+static void weigh(const struct host *host, struct trial_agent *agent) {
+	long shared = 0, all = process_memory_kib(host->agent, &shared);
+
+	*agent = (struct trial_agent){host->agent, process_descriptors(host->agent), all - shared};
+}
+
+void trial_begin(struct trial *trial, struct stage *stage, const struct trial_options *options) {
+	memset(trial, 0, sizeof(*trial));
+	trial->stage = stage;
+	trial->options = *options;
+	books_init(&trial->books);
+	for (uint32_t h = 0; h < stage->host_count; h++)
+		weigh(&stage->host[h], &trial->agent[h]);
+}
+
+void trial_pass(struct trial *trial, int64_t ms) {
+	uint64_t end = monotonic_ns() + (uint64_t)ms * NS_PER_MS;
+
+	for (uint64_t now; (now = monotonic_ns()) < end; sleep_ms(5)) {
+		if (now - trial->looked_ns < LOOK_MS * NS_PER_MS)
+			continue;
+		books_look(&trial->books, &trial->stage->cluster);
+		trial->looked_ns = monotonic_ns();
+	}
+}
+
+void trial_endure(struct trial *trial, int64_t ms) {
+	if (trial->options.database_is_hidden)
+		sleep_ms(ms);
+	else
+		trial_pass(trial, ms);
+}
+
+static void count_bad(const struct trial *trial, uint64_t *errors, uint64_t *late) {
+	uint32_t limit_ms = trial->options.plan->timeout_ms + trial->options.slack_ms;
+	static struct crowd_total total; /* large */
+
+	crowd_sum(&trial->stage->crowd, &total);
+	*errors = total.errors;
+	*late = histogram_above(&total.latency_ns, limit_ms * NS_PER_MS);
+}
+
+struct episode *trial_fault(struct trial *trial, const char *fault, uint64_t bound_ms) {
+	struct episode *episode = &trial->episode[trial->count];
+
+	if (trial->count + 1 < TRIAL_EPISODES)
+		trial->count++;
+	*episode = (struct episode){.fault = fault, .bound_ms = bound_ms, .began_ns = monotonic_ns()};
+	count_bad(trial, &episode->errors, &episode->late);
+	episode->first_entry = trial->books.count;
+	episode->over_limit = trial->books.over_limit;
+	return episode;
+}
+
+void trial_over(struct trial *trial) {
+	struct episode *episode = &trial->episode[trial->count - 1];
+	uint64_t errors, late;
+	bool in_step = true;
+
+	if (episode->over_ns == 0)
+		episode->over_ns = monotonic_ns();
+	for (uint32_t h = 0; h < trial->stage->host_count; h++)
+		in_step &= host_wait_in_step(&trial->stage->host[h], (int)episode->bound_ms * 2);
+	if (in_step)
+		episode->in_step_ns = monotonic_ns();
+	trial_pass(trial, (int64_t)(3 * run_ns(trial) / NS_PER_MS) + 100);
+	count_bad(trial, &errors, &late);
+	episode->errors = errors - episode->errors;
+	episode->late = late - episode->late;
+	episode->entries = trial->books.count - episode->first_entry;
+	episode->over_limit = trial->books.over_limit - episode->over_limit;
+	episode->until_ns = monotonic_ns();
+}
+
+/* ---- Judging ------------------------------------------------------------------------ */
+
+struct verdict {
+	uint64_t runs, checked, violations;
+	int64_t recovery_ms; /* the longest */
+	int64_t least;       /* that the busiest client got a window later */
+};
+
+/* How many clients were given more than their limit, of all that any interval near the episode held. */
+static uint64_t leased_over(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+	const struct journal_plan *plan = trial->options.plan;
+	uint64_t over = 0;
+
+	for (uint32_t p = 0; p < plan->policy_count; p++)
+		for (uint32_t c = 0; c < plan->policy[p].clients; c++) {
+			uint64_t window = (uint64_t)plan->policy[p].time_window_ms * NS_PER_MS;
+			struct oracle_choice choice = {.policy = p,
+			                               .client = c,
+			                               .host = ORACLE_ANY,
+			                               .sources = ORACLE_STRICT,
+			                               .from_ns = episode->began_ns - window,
+			                               .until_ns = episode->until_ns};
+
+			over += oracle_peak(oracle, &choice, window).certain > plan->policy[p].max_requests;
+		}
+	return over;
+}
+
+static uint64_t fallback_over(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+	const struct journal_plan *plan = trial->options.plan;
+	uint64_t over = 0;
+
+	for (uint32_t h = 0; h < trial->stage->host_count; h++)
+		for (uint32_t c = 0; c < plan->policy[0].clients; c++) {
+			uint64_t window = (uint64_t)plan->policy[0].fallback_time_window_ms * NS_PER_MS;
+			struct oracle_choice choice = {.client = c,
+			                               .host = h,
+			                               .sources = ORACLE_FALLBACK,
+			                               .from_ns = episode->began_ns - window,
+			                               .until_ns = episode->until_ns};
+
+			over += oracle_peak(oracle, &choice, window).certain > plan->policy[0].fallback_max_requests;
+		}
+	return over;
+}
+
+/* When the last decision without the database was made, or all were in step, whichever is later. 0: too late to say. */
+static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *episode) {
+	struct oracle_choice choice = {.client = ORACLE_ANY,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_FALLBACK | ORACLE_LOCAL,
+	                               .from_ns = episode->over_ns,
+	                               .until_ns = episode->until_ns};
+	uint64_t first, last;
+
+	if (episode->in_step_ns == 0)
+		return 0;
+	if (oracle_span(oracle, &choice, &first, &last) && last > episode->in_step_ns)
+		return last;
+	return episode->in_step_ns;
+}
+
+/* Of the busiest client, from one window after the recovery on; -1: it was too late for that. */
+static int64_t admitted_after(const struct trial *trial, const struct oracle *oracle, uint64_t from_ns,
+                              uint64_t until_ns) {
+	int64_t most = -1;
+
+	for (int i = 1; i <= 2; i++) {
+		struct oracle_choice choice = {.client = 0, .host = ORACLE_ANY, .sources = ORACLE_STRICT};
+		int64_t sum;
+
+		choice.from_ns = from_ns + (uint64_t)i * run_ns(trial);
+		choice.until_ns = choice.from_ns + run_ns(trial);
+		sum = choice.until_ns <= until_ns ? oracle_sum(oracle, &choice) : -1;
+		most = sum > most ? sum : most;
+	}
+	return most;
+}
+
+/* Sub-windows in the books, as read meanwhile, with less than what was admitted, or more than the limit. */
+static uint64_t books_wrong(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+	struct books part = trial->books;
+
+	part.entries += episode->first_entry;
+	part.count = episode->entries;
+	return books_short(&part, oracle, trial->options.plan) + (uint64_t)episode->over_limit;
+}
+
+static void complain(bool bad, const struct episode *episode, uint32_t index, const char *what, int64_t figure) {
+	if (bad)
+		tap_ok(false, "%s (episode %u): %s: %lld", episode->fault, index, what, (long long)figure);
+}
+
+static void judge_episode(struct trial *trial, const struct oracle *oracle, uint32_t index, struct verdict *verdict) {
+	const struct episode *episode = &trial->episode[index];
+	const struct oracle_choice meanwhile = {.policy = ORACLE_ANY,
+	                                        .client = ORACLE_ANY,
+	                                        .host = ORACLE_ANY,
+	                                        .from_ns = episode->began_ns,
+	                                        .until_ns = episode->until_ns};
+	uint64_t back = recovered_ns(oracle, episode);
+	uint64_t over = leased_over(trial, oracle, episode), alone = fallback_over(trial, oracle, episode);
+	uint64_t wrong = books_wrong(trial, oracle, episode);
+	int64_t recovery_ms = back > episode->over_ns ? (int64_t)((back - episode->over_ns) / NS_PER_MS) : 0;
+	int64_t promised = trial->options.plan->policy[0].max_requests * PROMISED_PERCENT / 100;
+	int64_t after = back != 0 ? admitted_after(trial, oracle, back, episode->until_ns) : -1;
+
+	complain(over > 0, episode, index, "I1: clients over their limit", (int64_t)over);
+	complain(wrong > 0, episode, index, "I2: sub-windows with too much or too little", (int64_t)wrong);
+	complain(alone > 0, episode, index, "I3: clients over a host's fallback limit", (int64_t)alone);
+	complain(episode->errors > 0, episode, index, "I4: checks that failed", (int64_t)episode->errors);
+	complain(episode->late > 0, episode, index, "I4: checks later than their timeout", (int64_t)episode->late);
+	complain(back == 0, episode, index, "I5: not all in step after ms", (int64_t)episode->bound_ms * 2);
+	complain(recovery_ms > (int64_t)episode->bound_ms, episode, index, "I5: recovery took ms", recovery_ms);
+	complain(after < promised, episode, index, "I5: a window later the busiest client got", after);
+	verdict->violations += over + wrong + alone + episode->errors + episode->late + (back == 0) +
+	                       (recovery_ms > (int64_t)episode->bound_ms) + (after < promised);
+	verdict->runs++;
+	verdict->checked += (uint64_t)oracle_sum(oracle, &meanwhile) + episode->entries;
+	if (after < verdict->least || verdict->runs == 1)
+		verdict->least = after;
+	verdict->recovery_ms = recovery_ms > verdict->recovery_ms ? recovery_ms : verdict->recovery_ms;
+}
+
+static bool is_first_of_its_name(const struct trial *trial, uint32_t index) {
+	for (uint32_t i = 0; i < index; i++)
+		if (strcmp(trial->episode[i].fault, trial->episode[index].fault) == 0)
+			return false;
+	return true;
+}
+
+static void judge_fault(struct trial *trial, const struct oracle *oracle, uint32_t first) {
+	const struct episode *of = &trial->episode[first];
+	struct verdict verdict = {0};
+
+	for (uint32_t i = first; i < trial->count; i++)
+		if (strcmp(trial->episode[i].fault, of->fault) == 0)
+			judge_episode(trial, oracle, i, &verdict);
+	tap_ok(verdict.violations == 0,
+	       "I1 to I5 %s: %llu times, recovered after %lld ms at most, bound %llu ms; a window later %lld of %lld",
+	       of->fault, (unsigned long long)verdict.runs, (long long)verdict.recovery_ms,
+	       (unsigned long long)of->bound_ms, (long long)verdict.least,
+	       (long long)trial->options.plan->policy[0].max_requests);
+	proof_print(&(struct proof){"I1 I2 I3 I4 I5", of->fault, verdict.runs, verdict.checked, verdict.violations,
+	                            verdict.recovery_ms});
+}
+
+static uint64_t judge_agents(struct trial *trial) {
+	uint64_t bad = 0;
+
+	for (uint32_t h = 0; h < trial->stage->host_count; h++) {
+		const struct trial_agent *was = &trial->agent[h];
+		struct host *host = &trial->stage->host[h];
+		struct trial_agent is = {0};
+
+		if (host_is_running(host))
+			weigh(host, &is);
+		bad += !tap_ok(is.pid == was->pid && is.descriptors <= was->descriptors &&
+		                   is.private_kib <= was->private_kib + GROWTH_KIB,
+		               "I6 %s: the same process, descriptors %d then %d, private memory %ld KiB then %ld", host->name,
+		               was->descriptors, is.descriptors, was->private_kib, is.private_kib);
+	}
+	return bad;
+}
+
+static uint64_t judge_books(struct trial *trial, const struct oracle *oracle) {
+	uint64_t lacking = books_short(&trial->books, oracle, trial->options.plan);
+	uint64_t over = (uint64_t)trial->books.over_limit;
+
+	tap_ok(over == 0, "I2: charged <= limit in %zu sub-windows read in %d looks, %llu over", trial->books.count,
+	       trial->books.looks, (unsigned long long)over);
+	tap_ok(lacking == 0, "I2: charged >= admitted in each of them, %llu less", (unsigned long long)lacking);
+	return lacking + over;
+}
+
+/* A process counts in fixed windows: an interval across an edge may hold twice the limit. */
+static uint64_t judge_processes(struct trial *trial) {
+	const struct journal_policy *policy = &trial->options.plan->policy[0];
+	uint64_t over = 0;
+
+	for (uint32_t i = 0; i < trial->stage->crowd.count; i++) {
+		struct oracle own = {0};
+
+		oracle_read(&own, &trial->stage->crowd.member[i].journal);
+		oracle_sort(&own);
+		for (uint32_t c = 0; c < policy->clients; c++) {
+			struct oracle_choice choice = {.client = c, .host = ORACLE_ANY, .sources = ORACLE_LOCAL};
+
+			over += oracle_peak(&own, &choice, (uint64_t)policy->fallback_time_window_ms * NS_PER_MS).certain >
+			        2 * policy->fallback_max_requests;
+		}
+		oracle_free(&own);
+	}
+	tap_ok(over == 0, "I3: no process admitted more than its own fallback limit, %llu did", (unsigned long long)over);
+	return over;
+}
+
+void trial_judge(struct trial *trial) {
+	static struct crowd_total total; /* large */
+	uint64_t violations = judge_agents(trial), local;
+	struct oracle oracle;
+
+	stage_read(trial->stage, &oracle, &total);
+	for (uint32_t i = 0; i < trial->count; i++)
+		if (is_first_of_its_name(trial, i))
+			judge_fault(trial, &oracle, i);
+	violations += judge_books(trial, &oracle);
+	local = total.admitted[STINT_SOURCE_LOCAL] + total.denied[STINT_SOURCE_LOCAL];
+	if (trial->options.agents_hang)
+		violations += judge_processes(trial);
+	else
+		violations += !tap_ok(local == 0, "I4: no check ran into its timeout: %llu", (unsigned long long)local);
+	violations += total.errors;
+	stage_check_promise(&oracle, trial->options.plan,
+	                    &(struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_STRICT}, "leases, all the time");
+	proof_print(&(struct proof){"I1 I2 I6", trial->options.name, trial->count,
+	                            oracle.count + trial->books.count, violations, PROOF_NO_RECOVERY});
+	stage_strike(trial->stage);
+	books_free(&trial->books);
+	oracle_free(&oracle);
+}

@@ -1,0 +1,131 @@
+/*
+ * test_agent_hung.c - an agent is stopped under load, for shorter and longer than leases last,
+ * and goes on: its apps wait no longer than their timeout and keep to the table's leases, then to
+ * their own lenient limits; the other host doesn't notice; and what the agent was doing when it was stopped
+ * doesn't count any more. What must hold is said in trial.h.
+ *
+ * (That systemd restarts an agent that hangs for good is tested in tests/systemd.)
+ *
+ *     STINT_ROUNDS, STINT_SEED      how often, and when; default 1 and 1
+ */
+#include <stdio.h>
+
+#include "random.h"
+#include "stint.h"
+#include "tap.h"
+#include "trial.h"
+
+#define HOSTS            2u
+#define WINDOW_MS        500
+#define LIMIT            150
+#define FALLBACK_LIMIT   40 /* of each process, too */
+#define CHECK_TIMEOUT_MS 300
+#define SLACK_MS         200
+
+/* After SIGCONT: the agent answers who still waits; apps that gave up on it ask again. */
+#define AT_ONCE_MS 1000
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = FALLBACK_LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
+	.seed = 41,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 4000000,
+};
+
+struct play {
+	struct stage stage;
+	struct trial trial;
+	uint64_t random;
+	uint64_t longest_neighbour_ns; /* without an admission on the other host, while this one was hung */
+};
+
+static uint64_t admitted_on(const struct play *play, uint32_t host) {
+	const struct crowd *crowd = &play->stage.crowd;
+	uint64_t admitted = 0;
+
+	for (uint32_t i = 0; i < crowd->count; i++)
+		if (crowd->member[i].journal.file->plan.host == host)
+			for (unsigned s = 0; s < JOURNAL_SOURCES; s++)
+				admitted += crowd->member[i].journal.file->counts.admitted[s];
+	return admitted;
+}
+
+/* Time goes by; how long was it that nobody on the host was admitted? */
+static void watch_neighbour(struct play *play, uint32_t host, int64_t ms) {
+	uint64_t end = monotonic_ns() + (uint64_t)ms * NS_PER_MS, last = monotonic_ns();
+	uint64_t count = admitted_on(play, host);
+
+	while (monotonic_ns() < end) {
+		trial_endure(&play->trial, 10);
+		if (admitted_on(play, host) != count)
+			last = monotonic_ns();
+		else if (monotonic_ns() - last > play->longest_neighbour_ns)
+			play->longest_neighbour_ns = monotonic_ns() - last;
+		count = admitted_on(play, host);
+	}
+}
+
+static void hang(struct play *play, const char *fault, int64_t ms) {
+	uint32_t h = random_below(&play->random, HOSTS);
+
+	sleep_ms(random_below(&play->random, 50)); /* anywhere in a sub-window */
+	trial_fault(&play->trial, fault, AT_ONCE_MS);
+	host_pause(&play->stage.host[h]);
+	watch_neighbour(play, 1 - h, ms);
+	host_resume(&play->stage.host[h]);
+	trial_over(&play->trial);
+}
+
+/* Short ones: the agent is stopped between a grant and its deadline, which passes meanwhile. */
+static void stutter(struct play *play) {
+	trial_fault(&play->trial, "agent: stopped for 20 to 150 ms, again and again", AT_ONCE_MS);
+	for (int i = 0; i < 20; i++) {
+		struct host *host = &play->stage.host[random_below(&play->random, HOSTS)];
+
+		host_pause(host);
+		trial_endure(&play->trial, 20 + random_below(&play->random, 130));
+		host_resume(host);
+		trial_endure(&play->trial, random_below(&play->random, 40));
+	}
+	trial_over(&play->trial);
+}
+
+static int play_all(const struct scene *scene) {
+	static const struct trial_options options = {.name = "agent: hung for shorter and longer",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS,
+	                                             .agents_hang = true};
+	static struct play play;
+	long rounds = trial_setting("STINT_ROUNDS", 1);
+
+	play.random = (uint64_t)trial_setting("STINT_SEED", 1);
+	if (stage_set(&play.stage, scene, HOSTS, NULL) != 0 || stage_crowd(&play.stage, 2, &plan, 400) != 0)
+		return tap_finish();
+	sleep_ms(1500);
+	trial_begin(&play.trial, &play.stage, &options);
+	for (long i = 0; i < rounds; i++) {
+		hang(&play, "agent: hung for 600 ms", 600);
+		stutter(&play);
+		hang(&play, "agent: hung for 2 s", 2000);
+	}
+	tap_ok(play.longest_neighbour_ns < 2 * WINDOW_MS * NS_PER_MS,
+	       "I6: meanwhile the other host was never longer than %llu ms without an admission; window %d ms",
+	       (unsigned long long)(play.longest_neighbour_ns / NS_PER_MS), WINDOW_MS);
+	trial_judge(&play.trial);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play_all, 90 * (int)trial_setting("STINT_ROUNDS", 1));
+}

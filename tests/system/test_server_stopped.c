@@ -1,0 +1,175 @@
+/*
+ * test_server_stopped.c - parts of the server stop, or die, under load: the session of one
+ * agent, the postmaster, all sessions of agents; and one session is killed, so that the server recovers
+ * from a crash. What must hold is said in trial.h.
+ *
+ * No option of TCP or libpq ever notices a session that is stopped. The agent's own deadline does: a
+ * statement is under way all the time here, so that takes database_timeout_ms, 500 by default, from the next
+ * statement on.
+ *
+ *     STINT_ROUNDS, STINT_SEED      how often, and when; default 1 and 1
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include "database/pg.h"
+#include "random.h"
+#include "tap.h"
+#include "trial.h"
+
+#define HOSTS            2u
+#define WINDOW_MS        500
+#define LIMIT            150
+#define CHECK_TIMEOUT_MS 1500 /* a batch under way and the next one may both wait for their deadlines */
+#define SLACK_MS         200
+
+#define AGENT_TIMEOUT_MS 500
+/* The deadline, a statement's distance, and some for a busy machine. */
+#define NOTICE_MS        (AGENT_TIMEOUT_MS + 300)
+
+#define AT_ONCE_MS     1000
+#define AFTER_PAUSE_MS 4000
+
+static const struct journal_plan plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api",
+                .max_requests = LIMIT,
+                .time_window_ms = WINDOW_MS,
+                .fallback_max_requests = LIMIT,
+                .fallback_time_window_ms = WINDOW_MS,
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
+	.seed = 31,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 4000000,
+};
+
+struct play {
+	struct stage stage;
+	struct trial trial;
+	uint64_t random;
+	int64_t notice_ms; /* the longest */
+};
+
+/* How long until an agent has lost its database once more than `before`. */
+static int64_t wait_noticed(const struct host *host, int before, uint64_t since_ns) {
+	while (host_log_count(host, "lost the database") == before && stage_ms_since(since_ns) < 10 * NOTICE_MS)
+		sleep_ms(2);
+	return stage_ms_since(since_ns);
+}
+
+static void stop_session(struct play *play) {
+	struct host *host = &play->stage.host[random_below(&play->random, HOSTS)];
+	pid_t session = cluster_backend(&play->stage.cluster, host->name);
+	int before = host_log_count(host, "lost the database");
+	uint64_t began;
+	int64_t took;
+
+	if (!tap_ok(session > 0, "the session of %s is process %d", host->name, (int)session))
+		return;
+	sleep_ms(random_below(&play->random, 50));
+	trial_fault(&play->trial, "server: session of one agent stopped", AFTER_PAUSE_MS);
+	began = monotonic_ns();
+	kill(session, SIGSTOP);
+	took = wait_noticed(host, before, began);
+	play->notice_ms = took > play->notice_ms ? took : play->notice_ms;
+	trial_endure(&play->trial, 800);
+	kill(session, SIGCONT);
+	trial_over(&play->trial);
+}
+
+static void end_sessions(struct play *play) {
+	cluster_do(&play->stage.cluster,
+	           "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+}
+
+static void terminate_sessions(struct play *play) {
+	struct episode *episode;
+	int before[HOSTS];
+
+	for (uint32_t h = 0; h < HOSTS; h++)
+		before[h] = host_log_count(&play->stage.host[h], "lost the database");
+	episode = trial_fault(&play->trial, "server: sessions of all agents terminated", AT_ONCE_MS);
+	end_sessions(play);
+	episode->over_ns = monotonic_ns();
+	for (uint32_t h = 0; h < HOSTS; h++)
+		wait_noticed(&play->stage.host[h], before[h], episode->over_ns);
+	trial_over(&play->trial);
+}
+
+/* It takes connections all the same, the kernel does that; but nobody answers. */
+static void stop_postmaster(struct play *play) {
+	pid_t postmaster = cluster_postmaster(&play->stage.cluster);
+
+	if (!tap_ok(postmaster > 0, "the postmaster is process %d", (int)postmaster))
+		return;
+	trial_fault(&play->trial, "server: postmaster stopped, sessions ended", AFTER_PAUSE_MS);
+	kill(postmaster, SIGSTOP);
+	end_sessions(play);
+	trial_endure(&play->trial, 1500);
+	kill(postmaster, SIGCONT);
+	trial_over(&play->trial);
+}
+
+static bool wait_for_answer(const struct cluster *cluster) {
+	uint64_t began = monotonic_ns();
+	bool answered = false;
+
+	while (!answered && stage_ms_since(began) < 30000) {
+		struct pg *pg = NULL;
+
+		answered = pg_connect(&pg, cluster->conninfo, 1000) == PG_OK;
+		pg_close(pg);
+		sleep_ms(10);
+	}
+	return answered;
+}
+
+/* The postmaster ends all other sessions then, since memory that they share may be damaged, and recovers. */
+static void kill_session(struct play *play) {
+	struct host *host = &play->stage.host[random_below(&play->random, HOSTS)];
+	pid_t session = cluster_backend(&play->stage.cluster, host->name);
+
+	if (!tap_ok(session > 0, "the session of %s is process %d", host->name, (int)session))
+		return;
+	cluster_close(&play->stage.cluster);
+	trial_fault(&play->trial, "server: session killed, crash recovery", AFTER_PAUSE_MS);
+	kill(session, SIGKILL);
+	sleep_ms(50); /* the postmaster learns of it */
+	tap_ok(wait_for_answer(&play->stage.cluster), "the server recovers from a killed session");
+	trial_over(&play->trial);
+}
+
+static int play_all(const struct scene *scene) {
+	static const struct trial_options options = {.name = "server: all these faults, one after the other",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS,
+	                                             .database_is_hidden = true};
+	static struct play play;
+	long rounds = trial_setting("STINT_ROUNDS", 1);
+
+	play.random = (uint64_t)trial_setting("STINT_SEED", 1);
+	if (stage_set(&play.stage, scene, HOSTS, NULL) != 0 || stage_crowd(&play.stage, 2, &plan, 400) != 0)
+		return tap_finish();
+	sleep_ms(1500);
+	trial_begin(&play.trial, &play.stage, &options);
+	for (long i = 0; i < rounds; i++) {
+		stop_session(&play);
+		terminate_sessions(&play);
+		stop_session(&play);
+		stop_postmaster(&play);
+		kill_session(&play);
+	}
+	tap_ok(play.notice_ms <= NOTICE_MS, "a stopped session is noticed after %lld ms at most; bound %d ms",
+	       (long long)play.notice_ms, NOTICE_MS);
+	trial_judge(&play.trial);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play_all, 90 * (int)trial_setting("STINT_ROUNDS", 1));
+}

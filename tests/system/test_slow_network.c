@@ -1,0 +1,160 @@
+/*
+ * test_slow_network.c - a database that is 20 to 80 ms away, there and back. That is no
+ * fault: no host falls back on itself, the promise holds, and active clients are
+ * still decided from leases in their own process, without a wait. What else must hold is said in trial.h.
+ *
+ * A lease can't be good for longer than its sub-window, and a grant is of no use when it comes after its end: so the
+ * sub-windows here are some round trips long, as those of any window of some seconds are.
+ *
+ *     STINT_ROUNDS      how often; default 1
+ */
+#include <stdio.h>
+
+#include "network.h"
+#include "stint.h"
+#include "tap.h"
+#include "trial.h"
+
+#define HOSTS            2u
+#define WINDOW_MS        1000
+#define LIMIT            300
+#define CHECK_TIMEOUT_MS 1000
+#define SLACK_MS         200
+#define LASTS_MS         3000
+#define RATE             700 /* of each process; one of each host is at calm clients only */
+#define RETURN_MS        1000 /* a slow network has nothing to recover from */
+
+#define BUSY 0u
+#define CALM 1u
+
+static const struct journal_plan plan = {
+	.policy_count = 2,
+	.policy =
+		{
+			{.name = "busy",
+             .max_requests = LIMIT,
+             .time_window_ms = WINDOW_MS,
+             .fallback_max_requests = LIMIT,
+             .fallback_time_window_ms = WINDOW_MS,
+             .resolution = 2,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 0.5,
+             .share = 1},
+			/* Far below its limit: each of its checks should find a lease. */
+			{.name = "calm",
+             .max_requests = 20000,
+             .time_window_ms = WINDOW_MS,
+             .fallback_max_requests = 20000,
+             .fallback_time_window_ms = WINDOW_MS,
+             .resolution = 2,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 3,
+             .share = 1},
+		},
+	.seed = 51,
+	.timeout_ms = CHECK_TIMEOUT_MS,
+	.capacity = 2000000,
+};
+
+/* A process waits for an answer of the database when a client that is over its limit gets a new sub-window; so who wants
+ * to see that calm clients don't wait gives them a process of their own. */
+static int start_crowd(struct stage *stage) {
+	int status = 0;
+
+	for (uint32_t i = 0; i < 2 * HOSTS && status == 0; i++) {
+		struct journal_plan own = plan;
+
+		own.policy[i % 2].share = 0;
+		status = crowd_add(&stage->crowd, &stage->host[i / 2], &own, RATE);
+	}
+	return status == 0 ? crowd_start(&stage->crowd) : status;
+}
+
+struct phase {
+	const char *what;
+	struct fault_line line;
+	uint64_t began_ns, over_ns;
+};
+
+static struct phase phases[] = {
+	{"20 ms", {.delay_us = {10000, 10000}}, 0, 0},
+	{"60 to 80 ms", {.delay_us = {30000, 30000}, .jitter_us = {10000, 10000}}, 0, 0},
+};
+
+#define PHASES (sizeof(phases) / sizeof(phases[0]))
+
+static void play_phase(struct network *network, struct trial *trial, struct phase *phase) {
+	network_fault(network, NETWORK_ALL, &phase->line);
+	trial_endure(trial, WINDOW_MS);
+	phase->began_ns = monotonic_ns();
+	trial_endure(trial, LASTS_MS - WINDOW_MS);
+	phase->over_ns = monotonic_ns();
+	for (uint32_t h = 0; h < HOSTS; h++)
+		tap_note("%s: %s says that a round trip takes %lld us; %lld grants came too late so far", phase->what,
+		         network->stage.host[h].name,
+		         (long long)host_number(&network->stage.host[h], "database", "rtt_us"),
+		         (long long)host_number(&network->stage.host[h], "counters", "late"));
+}
+
+static int64_t admitted(const struct oracle *oracle, const struct phase *phase, uint32_t policy, uint32_t client,
+                        uint32_t sources) {
+	struct oracle_choice choice = {.policy = policy,
+	                               .client = client,
+	                               .host = ORACLE_ANY,
+	                               .sources = sources,
+	                               .from_ns = phase->began_ns,
+	                               .until_ns = phase->over_ns};
+
+	return oracle_sum(oracle, &choice);
+}
+
+static void check_phase(const struct oracle *oracle, const struct phase *phase) {
+	int64_t all = admitted(oracle, phase, CALM, ORACLE_ANY, 0);
+	int64_t leased = admitted(oracle, phase, CALM, ORACLE_ANY, 1u << STINT_SOURCE_LEASE);
+	int64_t alone = admitted(oracle, phase, CALM, ORACLE_ANY, ORACLE_FALLBACK | ORACLE_LOCAL) +
+	                admitted(oracle, phase, BUSY, ORACLE_ANY, ORACLE_FALLBACK | ORACLE_LOCAL);
+	int64_t ms = (int64_t)((phase->over_ns - phase->began_ns) / NS_PER_MS);
+	int64_t busiest = admitted(oracle, phase, BUSY, 0, 0) * 1000 / ms;
+
+	tap_ok(all >= (int64_t)HOSTS * RATE * ms / 1000 * 6 / 10,
+	       "%s: calm clients got %lld/s of %u/s that they asked for", phase->what, (long long)(all * 1000 / ms),
+	       HOSTS * RATE);
+	tap_ok(leased * 100 >= all * 97, "%s: %lld of these %lld were from leases, 97%% at least", phase->what,
+	       (long long)leased, (long long)all);
+	tap_ok(alone == 0, "%s: no host decided on its own: %lld", phase->what, (long long)alone);
+	tap_ok(busiest >= LIMIT / 4, "%s: the busiest client got %lld/s of %d", phase->what, (long long)busiest, LIMIT);
+}
+
+static int play_all(const struct scene *scene) {
+	static const struct trial_options options = {
+		.name = "network: slow, all the time", .plan = &plan, .slack_ms = SLACK_MS};
+	static struct network network;
+	static struct trial trial;
+	struct oracle oracle = {0};
+
+	if (network_set(&network, scene, HOSTS, 1) != 0 || start_crowd(&network.stage) != 0)
+		return tap_finish();
+	sleep_ms(1500);
+	trial_begin(&trial, &network.stage, &options);
+	for (long i = 0; i < trial_setting("STINT_ROUNDS", 1); i++) {
+		trial_fault(&trial, "network: slow, 20 to 80 ms there and back", RETURN_MS);
+		for (size_t p = 0; p < PHASES; p++)
+			play_phase(&network, &trial, &phases[p]);
+		network_clear(&network);
+		trial_over(&trial);
+	}
+	crowd_read(&network.stage.crowd, &oracle); /* so far; the crowd goes on */
+	for (size_t p = 0; p < PHASES; p++)
+		check_phase(&oracle, &phases[p]);
+	oracle_free(&oracle);
+	trial_judge(&trial);
+	network_strike(&network);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play_all, 60 * (int)trial_setting("STINT_ROUNDS", 1));
+}
