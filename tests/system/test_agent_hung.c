@@ -118,6 +118,7 @@ static int play_all(const struct scene *scene) {
 		hang(&play, "agent: hung for 600 ms", 600);
 		stutter(&play);
 		hang(&play, "agent: hung for 2 s", 2000);
+		trial_round_over(i + 1, rounds);
 	}
 	tap_ok(play.longest_neighbour_ns < 2 * WINDOW_MS * NS_PER_MS,
 	       "I6: meanwhile the other host was never longer than %llu ms without an admission; window %d ms",

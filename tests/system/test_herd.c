@@ -223,8 +223,10 @@ static int play_all(const struct scene *scene) {
 		return tap_finish();
 	books_init(&play.books);
 	look(&play, 2 * WINDOW_MS);
-	for (long i = 0; i < rounds; i++)
+	for (long i = 0; i < rounds; i++) {
 		play_round(&play);
+		trial_round_over(i + 1, rounds);
+	}
 	judge(&play, (uint64_t)rounds);
 	books_free(&play.books);
 	crowd_free(&play.crowd);

@@ -233,8 +233,7 @@ static int play_all(const struct scene *scene) {
 	trial_begin(&play.trial, &play.network.stage, &options);
 	for (long i = 0; i < rounds && play.trial.count + FAULTS < TRIAL_EPISODES; i++) {
 		cause_all(&play);
-		if (rounds > 1)
-			tap_note("round %ld of %ld is over", i + 1, rounds);
+		trial_round_over(i + 1, rounds);
 	}
 	tap_ok(play.missed == 0, "each aimed fault met its statement; %u did not", play.missed);
 	trial_judge(&play.trial);

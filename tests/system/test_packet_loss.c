@@ -125,6 +125,7 @@ static int play_all(const struct scene *scene) {
 		.name = "packets: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
 	static struct stage stage;
 	static struct trial trial;
+	long rounds = trial_setting("STINT_ROUNDS", 1);
 
 	if (geteuid() != 0) {
 		tap_skip("packets can't be dropped: a network namespace and its filter need root");
@@ -134,9 +135,11 @@ static int play_all(const struct scene *scene) {
 		return tap_finish();
 	sleep_ms(1500);
 	trial_begin(&trial, &stage, &options);
-	for (long i = 0; i < trial_setting("STINT_ROUNDS", 1); i++)
+	for (long i = 0; i < rounds; i++) {
 		for (size_t f = 0; f < sizeof(filters) / sizeof(filters[0]); f++)
 			cause(&trial, &filters[f]);
+		trial_round_over(i + 1, rounds);
+	}
 	trial_judge(&trial);
 	return tap_finish();
 }

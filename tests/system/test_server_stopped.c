@@ -163,6 +163,7 @@ static int play_all(const struct scene *scene) {
 		stop_session(&play);
 		stop_postmaster(&play);
 		kill_session(&play);
+		trial_round_over(i + 1, rounds);
 	}
 	tap_ok(play.notice_ms <= NOTICE_MS, "a stopped session is noticed after %lld ms at most; bound %d ms",
 	       (long long)play.notice_ms, NOTICE_MS);
