@@ -74,6 +74,14 @@ static void end(struct app *app) {
 	journal_close(&app->journal);
 }
 
+/* The library goes by this clock as long as it is at most 10 ms behind; README.md says so. */
+static void watch_coarse_clock(struct journal_counts *counts, uint64_t now_ns) {
+	uint64_t coarse_ns = clock_read_ns(CLOCK_MONOTONIC_COARSE);
+
+	if (coarse_ns < now_ns && now_ns - coarse_ns > counts->coarse_lag_ns)
+		counts->coarse_lag_ns = now_ns - coarse_ns;
+}
+
 /* False: no more. */
 static bool check_once(struct app *app) {
 	struct journal *journal = &app->journal;
@@ -88,6 +96,7 @@ static bool check_once(struct app *app) {
 		return false;
 	journal_client_id(&journal->file->plan, check.client, id);
 	before = monotonic_ns();
+	watch_coarse_clock(&journal->file->counts, before);
 	record = journal_intend(journal, check.policy, check.client, check.cost, before);
 	if (record == NULL)
 		return false;

@@ -135,6 +135,8 @@ void crowd_sum(const struct crowd *crowd, struct crowd_total *total) {
 			total->denied[s] += counts->denied[s];
 		}
 		histogram_merge(&total->latency_ns, &counts->latency_ns);
+		if (counts->coarse_lag_ns > total->coarse_lag_ns)
+			total->coarse_lag_ns = counts->coarse_lag_ns;
 	}
 }
 

@@ -35,6 +35,7 @@ struct crowd_total {
 	uint64_t errors;
 	int last_error;
 	struct histogram latency_ns;
+	uint64_t coarse_lag_ns; /* the most */
 };
 
 /* Adds a process on a host; it does not run yet. The plan's socket, host and seed are filled in; rate: checks

@@ -70,6 +70,7 @@ struct journal_counts {
 	_Atomic uint64_t errors;
 	_Atomic int32_t last_error;
 	struct histogram latency_ns; /* of the call */
+	_Atomic uint64_t coarse_lag_ns; /* the most that the kernel's coarse clock was behind, before a check */
 };
 
 struct journal_file {

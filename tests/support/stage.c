@@ -187,6 +187,8 @@ void stage_print_total(const struct crowd_total *total) {
 	tap_note("%llu checks; admitted + denied by source%s", (unsigned long long)total->checks, text);
 	histogram_describe(&total->latency_ns, text, sizeof(text));
 	tap_note("latency of a check: %s", text);
+	tap_note("the kernel's coarse clock was up to %.1f ms behind%s", (double)total->coarse_lag_ns / 1e6,
+	         total->coarse_lag_ns > 10 * NS_PER_MS ? ": more than README.md covers" : "");
 }
 
 int64_t stage_ms_since(uint64_t then_ns) {
