@@ -328,6 +328,10 @@ static void place_part(struct core *core, uint32_t index, const struct part *par
 	/* The next one must end last, since that is how apps tell it. One of unknown origin may not fit in. */
 	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns)
 		lease_settle(core, index, !bank, true);
+	/* The same when it is there already: after an answer that took longer than a sub-window it ends before this one. */
+	if (!part->is_next && client->lease[!bank].deadline_ns <= part->deadline_ns &&
+	    table_later_start(core->table, client->slot) > now_ns)
+		lease_settle(core, index, !bank, true);
 	bool fallback = core->state == CORE_FALLBACK;
 	client->lease[bank] = (struct client_lease){.sub_window = part->sub_window, .deadline_ns = part->deadline_ns};
 	client->granted[bank] = part->granted;

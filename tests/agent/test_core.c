@@ -236,6 +236,25 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		}
 }
 
+/* The request was on its way for longer than a sub-window: the lease ahead ends before the one that comes with the next
+ * answer, and would pass for the earlier of the two. */
+static void a_lease_ahead_is_not_opened_by_one_that_ends_after_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	f->now_ns = START_NS + 70 * MS;
+	f->end_ns = START_NS + 120 * MS;
+	struct lease_grant grant = grant_of(f, 1, 5, 50);
+	grant.valid_us = grant.starts_in_us = 55000; /* by the database's clock, 5 ms ago */
+	grant.next_valid_us = 115000;
+	answers(f, LEASE_DONE, &grant); /* too late for who waits */
+	f->now_ns += 2 * MS;
+	grants(f, 3, 0, 50);
+	assert_int_equal(verdict_of(f, 1).allowed, true);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	assert_int_not_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
 /* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but for those of the
  * first sub-window, when it gets to know the client. */
 static unsigned requests_of_a_slow_client(struct fixture *f, int64_t sub_ms) {
@@ -633,6 +652,7 @@ int main(void) {
 		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
+		STEP(a_lease_ahead_is_not_opened_by_one_that_ends_after_it),
 		STEP(a_slow_client_keeps_its_lease_over_the_edge),
 		STEP(a_slow_client_keeps_its_lease_in_a_long_sub_window),
 		STEP(hosts_lease_ahead_at_different_moments),
