@@ -95,18 +95,37 @@ struct episode *trial_fault(struct trial *trial, const char *fault, uint64_t bou
 	return episode;
 }
 
+static int64_t fallbacks(const struct trial *trial) {
+	int64_t sum = 0;
+
+	for (uint32_t h = 0; h < trial->stage->host_count; h++)
+		sum += host_number(&trial->stage->host[h], "database", "fallbacks");
+	return sum;
+}
+
+static bool wait_in_step(const struct trial *trial, const struct episode *episode) {
+	bool in_step = true;
+
+	for (uint32_t h = 0; h < trial->stage->host_count; h++)
+		in_step &= host_wait_in_step(&trial->stage->host[h], (int)episode->bound_ms * 2);
+	return in_step;
+}
+
+/* An agent may not have noticed the fault yet when it says that it is in step; then once more. */
 void trial_over(struct trial *trial) {
 	struct episode *episode = &trial->episode[trial->count - 1];
 	uint64_t errors, late;
-	bool in_step = true;
+	int64_t before, after;
+	int tries = 0;
 
 	if (episode->over_ns == 0)
 		episode->over_ns = monotonic_ns();
-	for (uint32_t h = 0; h < trial->stage->host_count; h++)
-		in_step &= host_wait_in_step(&trial->stage->host[h], (int)episode->bound_ms * 2);
-	if (in_step)
-		episode->in_step_ns = monotonic_ns();
-	trial_pass(trial, (int64_t)(3 * run_ns(trial) / NS_PER_MS) + 100);
+	do {
+		before = fallbacks(trial);
+		episode->in_step_ns = wait_in_step(trial, episode) ? monotonic_ns() : 0;
+		trial_pass(trial, (int64_t)(3 * run_ns(trial) / NS_PER_MS) + 100);
+		after = fallbacks(trial);
+	} while (after != before && ++tries < 3);
 	count_bad(trial, &errors, &late);
 	episode->errors = errors - episode->errors;
 	episode->late = late - episode->late;
@@ -314,9 +333,11 @@ static uint64_t judge_processes(struct trial *trial) {
 
 void trial_judge(struct trial *trial) {
 	static struct crowd_total total; /* large */
-	uint64_t violations = judge_agents(trial), local;
+	uint64_t violations, local;
 	struct oracle oracle;
 
+	sleep_ms(200); /* agents close what has asked for their status */
+	violations = judge_agents(trial);
 	stage_read(trial->stage, &oracle, &total);
 	for (uint32_t i = 0; i < trial->count; i++)
 		if (is_first_of_its_name(trial, i))

@@ -27,7 +27,7 @@
 /* The deadline, a statement's distance, and some for a busy machine. */
 #define NOTICE_MS        (AGENT_TIMEOUT_MS + 300)
 
-#define AT_ONCE_MS     1000
+#define AT_ONCE_MS     3000
 #define AFTER_PAUSE_MS 4000
 
 static const struct journal_plan plan = {
