@@ -396,8 +396,10 @@ void lease_place(struct core *core, uint32_t index, const struct lease_grant *gr
 		place_part(core, index, &current, now_ns);
 	else if (current.granted > 0 && !uses_memory(core))
 		note_return(core, index, current.sub_window, current.granted);
-	if (next.granted > 0)
+	if (next.granted > 0 && next.start_ns < next.deadline_ns)
 		place_part(core, index, &next, now_ns);
+	else if (next.granted > 0) /* after a round trip of more than a sub-window there is no time at which it could be used for certain */
+		note_return(core, index, next.sub_window, next.granted);
 	plan_timer(core, index, now_ns);
 }
 

@@ -323,6 +323,20 @@ static int64_t lead_ms_with(struct fixture *f, uint64_t seed, const char *client
 	return (edge_ns - f->now_ns) / MS;
 }
 
+/* It may begin by the time of its receiving only when it is over by that of its sending. */
+static void a_lease_ahead_that_no_time_is_left_for_goes_back(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 1, 5, 50);
+	pass(f, (SUB_MS + 50) * MS);
+	answers(f, LEASE_DONE, &grant);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 1);
+	assert_int_equal(f->asked[0].return_second, 5);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
 static void hosts_lease_ahead_at_different_moments(void **state) {
 	struct fixture *f = *state;
 	assert_int_equal(lead_ms_with(f, 1, "a"), 50);
@@ -655,6 +669,7 @@ int main(void) {
 		STEP(a_lease_ahead_is_not_opened_by_one_that_ends_after_it),
 		STEP(a_slow_client_keeps_its_lease_over_the_edge),
 		STEP(a_slow_client_keeps_its_lease_in_a_long_sub_window),
+		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
 		STEP(hosts_lease_ahead_at_different_moments),
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
