@@ -46,6 +46,9 @@ void episode_over(struct episode *, struct stage *stage, int calm_ms);
 uint64_t episode_judge(struct episode *, const struct stage *stage, const struct oracle *oracle,
                        const struct journal_plan *plan);
 
+/* I4 for all checks of a test, denials included: a line, and the proof. */
+void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan);
+
 /* How many hosts are in a state now ("fallback"). */
 uint32_t episode_hosts_in(const struct stage *, const char *state);
 /* Waits until all are; how many are after all. */

@@ -37,13 +37,13 @@
 #define SYNC_LAG_MS      200
 #define CANCELS_MS       2000
 
-#define PROMOTED         "a standby was promoted: timeline " /* as agents log it */
-
 /* How long no host gets anything of a new primary, since leases of the old one may still be spent: that of the sub-window
  * that runs, and the one ahead. */
 #define HOLD_MS          (2 * WINDOW_MS / 10)
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a busy machine; and the hold. */
 #define RETURN_MS        (6000 + HOLD_MS)
+
+#define ALL "failovers, and waits for a standby cancelled" /* for the proofs that are about the test as a whole */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
@@ -68,8 +68,8 @@ struct play {
 	struct cluster cluster[2];
 	uint32_t primary; /* of the two */
 	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
-	struct episode episode[2 * ROUNDS_MAX + 2];
-	uint64_t found_ns[2 * ROUNDS_MAX + 2]; /* when the first agent found the new primary; 0: there is none in the episode */
+	struct episode episode[2 * ROUNDS_MAX + 3];
+	uint64_t found_ns[2 * ROUNDS_MAX + 3]; /* when the first agent found the new primary; 0: there is none in the episode */
 	uint32_t episodes;
 	int64_t forgotten; /* by all asynchronous failovers together */
 	int64_t over;
@@ -194,10 +194,17 @@ static uint64_t found_ns(struct play *play) {
 	return clock_from_database_us(&play->books.clock, cluster_number(primary_of(play), sql, 0));
 }
 
-static void note_timelines(struct play *play, int promotions_logged) {
+static int64_t timeline_of(struct play *play) {
+	static const char sql[] = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+
+	return cluster_number(primary_of(play), sql, -1);
+}
+
+/* The loss is reported: in the log, the status, and for audits. */
+static void check_report(struct play *play) {
 	struct stage *stage = &play->stage;
-	char timeline[16];
-	int64_t now = cluster_number(primary_of(play), "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int", -1);
+	int64_t now = timeline_of(play);
+	char timeline[16], logged[96];
 	uint32_t told = 0;
 
 	for (uint32_t h = 0; h < stage->host_count; h++) {
@@ -205,14 +212,16 @@ static void note_timelines(struct play *play, int promotions_logged) {
 		told += strtol(timeline, NULL, 16) == now;
 	}
 	tap_ok(told == stage->host_count, "%u of %u agents' status tell of timeline %lld", told, stage->host_count, (long long)now);
-	tap_ok(episode_log_count(stage, PROMOTED) - promotions_logged == (int)stage->host_count,
-	       "each agent has logged the promotion, with the new timeline and the old");
+	snprintf(logged, sizeof(logged), "a standby was promoted: timeline %08llX, was %08llX", (unsigned long long)now,
+	         (unsigned long long)now - 1);
+	tap_ok(episode_log_count(stage, logged) == (int)stage->host_count, "each agent has logged once: %s", logged);
+	tap_ok(cluster_number(primary_of(play), "select count(*) from stint.promotion", -1) == now - 1,
+	       "the view stint.promotion has all %lld", (long long)now - 1);
 }
 
 static void fail_over(struct play *play, bool synchronous) {
 	struct books had, kept;
 	struct episode *episode;
-	int logged = episode_log_count(&play->stage, PROMOTED);
 
 	books_init(&had);
 	books_init(&kept);
@@ -220,7 +229,10 @@ static void fail_over(struct play *play, bool synchronous) {
 		return;
 	sleep_ms(STEADY_MS);
 	tap_ok(books_look(&play->books, primary_of(play)) == 0, "the books are read");
-	episode = next_episode(play, synchronous ? "failover to a synchronous standby" : "failover to an asynchronous standby, over by no more than it forgot", RETURN_MS);
+	episode = next_episode(play,
+	                       synchronous ? "failover to a synchronous standby"
+	                                   : "failover to an asynchronous standby, over by no more than it forgot",
+	                       RETURN_MS);
 	stop_sending(play);
 	sleep_ms(synchronous ? SYNC_LAG_MS : LAG_MS);
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
@@ -230,12 +242,27 @@ static void fail_over(struct play *play, bool synchronous) {
 	tap_ok(is_held(&play->stage, RETURN_MS), "an agent says that the new primary's grants are held back");
 	episode_over(episode, &play->stage, CALM_MS);
 	play->found_ns[play->episodes - 1] = found_ns(play);
-	note_timelines(play, logged);
+	check_report(play);
 	read_old(play, &had);
 	if (!synchronous)
 		count_forgotten(play, &had, &kept, episode);
 	books_free(&had);
 	books_free(&kept);
+}
+
+/* ---- The synchronous standby goes away --------------------------------------------------------- */
+
+/* Commits wait for it, so to the agents the database is away; but what they asked for is committed in the end. */
+static void stop_standby(struct play *play) {
+	struct stage *stage = &play->stage;
+	struct episode *episode = next_episode(play, "synchronous standby stopped", RETURN_MS);
+
+	cluster_pause(standby_of(play));
+	sleep_ms(CANCELS_MS);
+	tap_ok(episode_hosts_in(stage, "fallback") == stage->host_count, "no commit ends: all hosts are in fallback");
+	cluster_resume(standby_of(play));
+	episode_over(episode, stage, CALM_MS);
+	books_look(&play->books, primary_of(play));
 }
 
 /* ---- Cancelled while it waits for a standby ------------------------------------------------- */
@@ -314,7 +341,7 @@ static void judge_books(const struct play *play, const struct oracle *oracle) {
 	       play->books.over_limit);
 	tap_ok(few == 0, "I2: of %zu sub-windows in them %zu hold less than was admitted", play->books.count, few);
 	proof_print(&(struct proof){.invariants = "I2",
-	                            .fault = "failovers, and waits for a standby cancelled",
+	                            .fault = ALL,
 	                            .runs = play->episodes,
 	                            .checked = play->books.count,
 	                            .violations = few + (uint64_t)play->books.over_limit,
@@ -345,6 +372,7 @@ static void judge(struct play *play) {
 	uint64_t early = 0, promotions = 0;
 
 	stage_read(&play->stage, &oracle, &total);
+	episode_check_latency(ALL, &total, &plan);
 	for (uint32_t i = 0; i < play->episodes; i++) {
 		struct episode *episode = &play->episode[i];
 		int64_t may = 0;
@@ -377,9 +405,10 @@ static int run(const struct scene *scene) {
 	for (uint32_t i = 0; i < rounds; i++) {
 		fail_over(&play, false);
 		fail_over(&play, true);
-		tap_note("round %u of %u is done", i + 1, rounds);
+		tap_note("%u of %u rounds", i + 1, rounds);
 	}
 	if (tap_ok(make_standby(&play, true) == 0, "a standby follows, synchronous")) {
+		stop_standby(&play);
 		cancel_waits(&play);
 		show_standby_only(&play);
 	}

@@ -24,6 +24,8 @@
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy machine. */
 #define RETURN_MS        6000
 
+#define ALL "PgBouncer killed, and in the wrong mode" /* for the proofs that are about the test as a whole */
+
 static const struct journal_plan plan = {
 	.policy_count = 1,
 	.policy = {{.name = "api",
@@ -115,13 +117,14 @@ static void judge(struct play *play) {
 	size_t few;
 
 	stage_read(&play->stage, &oracle, &total);
+	episode_check_latency(ALL, &total, &plan);
 	for (uint32_t i = 0; i < 2; i++)
 		episode_judge(&play->episode[i], &play->stage, &oracle, &plan);
 	few = books_short(&play->books, &oracle, &plan);
 	tap_ok(play->books.over_limit == 0 && few == 0, "I2: %d looks at the books, %d times over the limit; %zu of %zu sub-windows too low",
 	       play->books.looks, play->books.over_limit, few, play->books.count);
 	proof_print(&(struct proof){.invariants = "I2",
-	                            .fault = "PgBouncer killed, and in the wrong mode",
+	                            .fault = ALL,
 	                            .runs = 2,
 	                            .checked = play->books.count,
 	                            .violations = few + (uint64_t)play->books.over_limit,
