@@ -145,7 +145,6 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 	op_drop_expired(op, now_ns);
 	for (; op->first; op_pop_waiter(op), core->counters.unserved++)
 		send_verdict(core, op->first->peer, op->first->serial, &verdict);
-	client->unserved = 1;
 	if (client->slot != TABLE_NO_SLOT)
 		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
 }
@@ -155,7 +154,6 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	struct client *client = client_at(core, op->client);
 	uint32_t index = op_index(core, op);
 	op->rejections = 0;
-	client->unserved = 0;
 	if (!grant->answered) {
 		refuse_waiters(core, op, STINT_ENOPOLICY);
 		op_requeue(core, op);

@@ -8,6 +8,10 @@
 /* Long enough to gather, short against any sub-window in which others could use what is returned. */
 #define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
 
+/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, client by client, so
+ * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
+#define REJECTIONS_MAX 1
+
 static void count_waiters(struct op *op, struct lease_request *request) {
 	int64_t need = 0;
 	op->sent_waiters = 0;
@@ -194,7 +198,7 @@ static void reject(struct core *core, struct op *op, int64_t now_ns) {
 			abandon_debts(core, op);
 	} else {
 		answer_unserved(core, op, now_ns);
-		op->rejections = REJECTIONS_MAX; /* alone the next time, too */
+		op->rejections = 0;
 	}
 	op_requeue(core, op);
 }

@@ -44,8 +44,7 @@ struct client {
 	uint32_t granted[2]; /* what was put into each bank, or served from it */
 	uint32_t demand;     /* credits used in a sub-window, lately */
 	uint32_t op : 24;    /* the request under way or queued; CLIENT_NO_OP */
-	uint32_t idle : 7;   /* sweeps since it was last used */
-	uint32_t unserved : 1; /* the last time its row could not be had */
+	uint32_t idle : 8;   /* sweeps since it was last used */
 };
 
 _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");

@@ -39,11 +39,6 @@ struct waiter {
 
 enum op_state { OP_FREE, OP_URGENT, OP_BACKGROUND, OP_IN_FLIGHT };
 
-/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, client by client, so
- * that one locked row spoils nothing for the others; then whoever waits for that client is denied. Until its row can be had
- * again, the client is asked for alone and once. */
-#define REJECTIONS_MAX 1
-
 /* One client's request to the store: queued or under way, at most one per client. */
 struct op {
 	uint32_t client;

@@ -91,7 +91,7 @@ struct op *op_for(struct core *core, uint32_t client) {
 	else
 		index = core->op_count++;
 	struct op *op = &core->ops[index];
-	*op = (struct op){.client = client, .rejections = c->unserved ? REJECTIONS_MAX : 0};
+	*op = (struct op){.client = client};
 	op->last = &op->first;
 	c->op = index & NO_OP;
 	op_enqueue(core, op, OP_BACKGROUND);
@@ -156,9 +156,12 @@ void op_drop_expired(struct op *op, int64_t now_ns) {
 }
 
 void op_requeue(struct core *core, struct op *op) {
-	if (op->first || op->wants_more || op->wants_next)
+	/* What was rejected goes alone: behind urgent ones it would never be its turn, nor that of those behind it. */
+	bool asks = op->first || op->wants_more || op->wants_next;
+	bool owes = op->charge > 0 || op->return_sub_window;
+	if (asks || (owes && op->rejections > 0))
 		op_enqueue(core, op, OP_URGENT);
-	else if (op->charge > 0 || op->return_sub_window)
+	else if (owes)
 		op_enqueue(core, op, OP_BACKGROUND);
 	else
 		op_free(core, op);

@@ -523,30 +523,43 @@ static void a_rejected_client_does_not_hold_up_the_others(void **state) {
 	expect_allowed(f, 3);
 }
 
-/* Its row may stay locked for long: each further try holds up nobody's batch, and comes when the pause is over. */
-static void a_rejected_client_is_asked_for_alone_until_it_is_served(void **state) {
+/* A try holds up all others of the host, however short its sub-windows are. */
+static void a_client_that_was_not_served_is_left_alone_for_its_window(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
 	answers(f, LEASE_REJECTED, NULL);
 	answers(f, LEASE_REJECTED, NULL);
-	int64_t pause_ms = verdict_of(f, 1).retry_after_ms;
-	assert_in_range(pause_ms, 500, 1000);
-	pass(f, pause_ms * MS + MS);
-	want(f, 2, "b", 1);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, 1000);
+	pass(f, 990 * MS);
+	want(f, 2, "a", 1);
+	assert_false(verdict_of(f, 2).allowed);
+	expect_no_batch(f);
+	pass(f, 20 * MS);
 	want(f, 3, "a", 1);
-	want(f, 4, "c", 1);
 	grants(f, 1, 0, 90);
-	expect_allowed(f, 2);
-	expect_batch(f, "a", 1, 1, 1);
-	answers(f, LEASE_REJECTED, NULL); /* denied after one try */
-	assert_false(verdict_of(f, 3).allowed);
-	expect_batch(f, "c", 1, 1, 1);
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 4);
-	pass(f, pause_ms * MS + MS);
-	want(f, 5, "a", 1);
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 5);
+	expect_allowed(f, 3);
+}
+
+/* What goes alone must come to its turn, though somebody always waits. */
+static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 6, 0, 90);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	pass(f, 10 * MS);
+	assert_int_equal(f->asked[0].return_first, 5);
+	want(f, 2, "b", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	bool came = false;
+	for (uint32_t serial = 3; serial < 10 && !came; serial++) {
+		const char id[] = {(char)('a' + serial), '\0'};
+		want(f, serial, id, 1);
+		came |= f->asked[0].return_first == 5;
+		assert_int_equal(f->asked_count, 1);
+		grants(f, 1, 0, 90);
+	}
+	assert_true(came);
 }
 
 /* A cost above the limit never fits; a cost of 1 does again, later. */
@@ -682,7 +695,8 @@ int main(void) {
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
-		STEP(a_rejected_client_is_asked_for_alone_until_it_is_served),
+		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
+		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
 		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
 		STEP(answers_that_are_always_late_end_in_a_denial),
 		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
