@@ -12,6 +12,10 @@
  * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
 #define REJECTIONS_MAX 1
 
+/* So many of these in a row, and it is not one client's row: somebody has locked the table. To try each client alone would
+ * take longer than anybody waits. */
+#define LONE_REJECTIONS_MAX 3
+
 static void count_waiters(struct op *op, struct lease_request *request) {
 	int64_t need = 0;
 	op->sent_waiters = 0;
@@ -210,6 +214,28 @@ static void give_up(struct core *core, struct op *op) {
 	op_requeue(core, op);
 }
 
+/* Those that were to be tried alone are denied without; what they owe goes along with the others again. */
+static void give_up_trying_alone(struct core *core, int64_t now_ns) {
+	for (uint32_t index = core->urgent.first, next; index != NO_OP; index = next) {
+		struct op *op = &core->ops[index];
+		next = op->next;
+		if (op->rejections == 0)
+			continue;
+		op_dequeue(core, op);
+		op->rejections = 0;
+		if (op->first)
+			answer_unserved(core, op, now_ns);
+		op_requeue(core, op);
+	}
+}
+
+static void count_lone_rejections(struct core *core, enum lease_outcome outcome, bool alone, int64_t now_ns) {
+	if (outcome != LEASE_REJECTED)
+		core->lone_rejections = 0;
+	else if (alone && ++core->lone_rejections >= LONE_REJECTIONS_MAX)
+		give_up_trying_alone(core, now_ns);
+}
+
 void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
 	core->now_ns = now_ns;
 	size_t sent = core->in_flight_count;
@@ -220,6 +246,7 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 		outcome = LEASE_UNKNOWN;
 	if (outcome == LEASE_DONE)
 		core->rtt_ns = core->rtt_ns ? core->rtt_ns + (took_ns - core->rtt_ns) / 8 : took_ns;
+	bool alone = sent == 1 && core->ops[core->in_flight[0]].rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
 		struct op *op = &core->ops[core->in_flight[i]];
 		if (op->sent.charge > 0 && core->charges_left > 0 && outcome == LEASE_DONE)
@@ -231,6 +258,7 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 		else
 			give_up(core, op);
 	}
+	count_lone_rejections(core, outcome, alone, now_ns);
 	if (core->state == CORE_RESYNC && core->charges_left == 0)
 		core->state = CORE_IN_STEP;
 }

@@ -540,6 +540,30 @@ static void a_client_that_was_not_served_is_left_alone_for_its_window(void **sta
 	expect_allowed(f, 3);
 }
 
+/* Somebody has locked the table: nobody waits for all to be tried one by one. */
+static void after_three_lone_rejections_the_rest_is_denied(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "z", 1);
+	for (uint32_t serial = 2; serial <= 21; serial++) {
+		const char id[] = {(char)('a' + serial - 2), '\0'};
+		want(f, serial, id, 1);
+	}
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(f->asked_count, 20);
+	answers(f, LEASE_REJECTED, NULL);
+	for (uint32_t alone = 0; alone < 3; alone++) {
+		expect_silence(f);
+		assert_int_equal(f->asked_count, 1);
+		answers(f, LEASE_REJECTED, NULL);
+		if (alone < 2)
+			expect_denied(f, 2 + alone);
+	}
+	for (uint32_t serial = 4; serial <= 21; serial++)
+		expect_denied(f, serial);
+	expect_no_batch(f);
+}
+
 /* What goes alone must come to its turn, though somebody always waits. */
 static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
 	struct fixture *f = *state;
@@ -696,6 +720,7 @@ int main(void) {
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
 		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
+		STEP(after_three_lone_rejections_the_rest_is_denied),
 		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
 		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
 		STEP(answers_that_are_always_late_end_in_a_denial),
