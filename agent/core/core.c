@@ -231,6 +231,7 @@ static bool is_held(const struct core *core) {
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 	core->now_ns = now_ns;
 	core->connected = true;
+	core->up_ns = now_ns;
 	core->unanswered_since_ns = 0;
 	core_set_hosts(core, live_hosts);
 	if (now_ns >= core->held_until_ns)
@@ -244,7 +245,11 @@ void core_database_lost(struct core *core, int64_t now_ns) {
 		return;
 	core->state = CORE_CONNECTING;
 	/* Whoever was asked for in the batch that got no answer has waited since then: nobody waits longer than the grace in all. */
-	core->grace_until_ns = (core->unanswered_since_ns ? core->unanswered_since_ns : now_ns) + core->options.grace_ns;
+	int64_t since_ns = core->unanswered_since_ns ? core->unanswered_since_ns : now_ns;
+	/* One that was hardly back gets no new grace: a server that takes connections and fails at the work (its disk is full, say)
+	 * would keep everybody waiting for ever. */
+	if (since_ns - core->up_ns >= core->options.grace_ns)
+		core->grace_until_ns = since_ns + core->options.grace_ns;
 }
 
 void core_database_down(struct core *core, int64_t now_ns) {

@@ -77,6 +77,7 @@ struct core {
 	enum core_state state;
 	int hosts; /* that are alive; 0: the database hasn't said yet */
 	int64_t grace_until_ns;
+	int64_t up_ns;               /* when the database came up last */
 	uint32_t lone_rejections;    /* in a row, of clients that were asked for alone */
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
 	int64_t fallback_since_ns;

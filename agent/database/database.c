@@ -169,8 +169,8 @@ static bool take_end(struct database *db) {
 		database_set_error(db, "%s answered with other columns than asked for", op->call->name);
 		return false;
 	}
-	if (outcome == LEASE_DONE && db->state == DATABASE_UP)
-		db->pause_ms = PAUSE_MIN_MS; /* it works, not only connects */
+	if (outcome == LEASE_DONE && db->state == DATABASE_UP && now_ms() - db->up_ms >= PAUSE_MAX_MS)
+		db->pause_ms = PAUSE_MIN_MS; /* it works, not only connects, nor for a moment */
 	operation_take_first(&db->under_way);
 	if (finish(db, op, outcome))
 		return true;
@@ -288,6 +288,7 @@ static void start_connecting(struct database *db) {
 
 void database_came_up(struct database *db, const struct database_hello *hello) {
 	db->state = DATABASE_UP;
+	db->up_ms = now_ms();
 	db->host_id = hello->host_id;
 	db->error[0] = '\0';
 	db->events->up(db->context, hello);

@@ -79,6 +79,7 @@ struct database {
 	int64_t wake_ms;     /* when the timer is due */
 	unsigned attempt;    /* failed ones; which host is tried first */
 	int pause_ms;        /* before the next attempt, without jitter */
+	int64_t up_ms;       /* since when it is up, or was last */
 	bool broken;         /* the connection is to be dropped, soon */
 
 	struct operation_list under_way; /* sent, oldest first */

@@ -485,6 +485,21 @@ static void a_lost_connection_with_returns_queued_plans_nothing_before_the_grace
 	assert_int_equal(f->now_ns, START_NS + 500 * MS);
 }
 
+/* A server that takes connections and fails at the work. */
+static void a_database_that_was_hardly_back_gets_no_new_grace(void **state) {
+	struct fixture *f = *state;
+	pass(f, 600 * MS);
+	core_database_lost(f->core, f->now_ns);
+	pass(f, 300 * MS);
+	comes_up(f);
+	pass(f, 100 * MS);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	pass(f, 110 * MS); /* 510 ms after the first loss */
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+}
+
 static void a_rejected_client_is_asked_for_once_more_alone_and_then_denied(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -717,6 +732,7 @@ int main(void) {
 		STEP(a_clients_override_voids_only_its_own),
 		STEP(after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again),
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
+		STEP(a_database_that_was_hardly_back_gets_no_new_grace),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
 		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),

@@ -287,6 +287,7 @@ static const struct fault faults[] = {
 	{.what = "disk of the tables full (53100)",
      .cause = fill_heap,
      .clear = clear_heap,
+     .state = "fallback",
      .said = "No space left on device",
      .within_ms = RETURN_MS,
      .needs_disks = true},
