@@ -73,8 +73,15 @@ static uint32_t policy_number(const struct journal_plan *plan, const char *name)
 }
 
 static uint32_t client_number(const struct journal_plan *plan, uint32_t policy, const char *client) {
+	unsigned long guess = strtoul(client + strcspn(client, "0123456789"), NULL, 10);
 	char id[64];
 
+	/* Most ids are made from the number. */
+	if (guess < plan->policy[policy].clients) {
+		journal_client_id(plan, (uint32_t)guess, id);
+		if (strcmp(id, client) == 0)
+			return (uint32_t)guess;
+	}
 	for (uint32_t i = 0; i < plan->policy[policy].clients; i++) {
 		journal_client_id(plan, i, id);
 		if (strcmp(id, client) == 0)

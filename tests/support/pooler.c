@@ -33,6 +33,9 @@ static int write_config(const struct pooler *pooler, const struct cluster *clust
 	fprintf(file, "[databases]\nstint = %.*s\n[pgbouncer]\n", (int)(strstr(cluster->conninfo, " user=") - cluster->conninfo),
 	        cluster->conninfo);
 	fprintf(file, "unix_socket_dir = %s\nlisten_port = %d\n", pooler->dir, PORT);
+	/* One connection for all: for certain they get in each other's way. */
+	if (strcmp(mode, "transaction") == 0)
+		fputs("default_pool_size = 1\n", file);
 	fprintf(file, "auth_type = trust\nauth_file = %s/users\npool_mode = %s\n", pooler->dir, mode);
 	return fclose(file);
 }

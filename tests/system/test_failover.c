@@ -27,7 +27,7 @@
 #define LIMIT            200
 #define FALLBACK_LIMIT   40 /* little, so that what is charged after the return hides nothing of what was forgotten */
 #define CHECK_TIMEOUT_MS 1000
-#define ROUNDS_MAX       200
+#define ROUNDS_MAX       100
 
 #define STEADY_MS        2500
 #define CALM_MS          3000
