@@ -27,20 +27,22 @@ $(nth_tests): $(BUILD)/%: $(BUILD)/%.o $(nth_support) $(BUILD)/tests/support.a $
 core_entries = core_want core_low core_on_grants core_database_up core_database_lost core_database_down core_advance
 core_objects = $(filter $(BUILD)/agent/core/%.o,$(agent_objects))
 
-$(BUILD)/tests/nth/simulation.o: $(BUILD)/tests/agent/test_simulation.o
-	$(call say,OBJCOPY,$@)mkdir -p $(@D) && $(OBJCOPY) --redefine-sym main=simulate --redefine-sym heap_push=agenda_push \
-		$(foreach name,$(core_entries),--redefine-sym $(name)=nth_$(name)) $< $@
+# Of the simulation all but its program; its .mk is read after this one.
+world_objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/simulate.c,$(wildcard tests/simulation/*.c)))
+$(BUILD)/tests/nth/world.o: $(world_objects)
+	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -r -o $@ $^ && \
+		$(OBJCOPY) --redefine-sym heap_push=agenda_push $(foreach name,$(core_entries),--redefine-sym $(name)=nth_$(name)) $@
 
 $(BUILD)/tests/nth/core.o: $(core_objects) $(BUILD)/lists
 	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -r -o $@ $(core_objects) && \
 		$(OBJCOPY) $(foreach name,malloc calloc realloc,--redefine-sym $(name)=core_$(name)) $@
 
-$(BUILD)/tests/nth/test_core: $(BUILD)/tests/nth/test_core.o $(BUILD)/tests/nth/simulation.o $(BUILD)/tests/nth/core.o \
+$(BUILD)/tests/nth/test_core: $(BUILD)/tests/nth/test_core.o $(BUILD)/tests/nth/world.o $(BUILD)/tests/nth/core.o \
 		$(BUILD)/tests/nth/nth.o $(BUILD)/tests/support.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm
 
 # Time as the tests take it, not as the library does: both have a clock.h.
-$(BUILD)/tests/nth/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
+$(BUILD)/tests/nth/%.o: PART = -fPIE -Itests/support -Ilib -Iagent -Itests/simulation -Itests/agent
 
 # It defines what the headers would make inline.
 $(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.o: PART = -fPIC -fvisibility=hidden -fno-builtin -U_FORTIFY_SOURCE \

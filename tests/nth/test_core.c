@@ -1,19 +1,19 @@
 /*
- * test_core.c - the Nth allocation fails inside the lease protocol, agent/core: in the simulated runs of
- * tests/agent/test_simulation.c, with its oracle, which says whether the promise was kept, whether all who asked were answered, and
- * whether the agent comes to rest. All in one process, so that thousands of N can be tried.
+ * test_core.c - the Nth allocation fails inside the lease protocol, agent/core: in the simulated worlds of tests/simulation,
+ * whose invariants say whether the promise was kept, whether all who asked were answered, and whether the agent comes to
+ * rest. All in one process, so that thousands of N can be tried.
  *
- * The simulation is linked as it is, with its main() and its calls of the core renamed: allocations fail only while the core
- * works, and not in what the simulation does in its callbacks.
+ * The simulation is linked as it is, with its calls of the core renamed: allocations fail only while the core works, and not in
+ * what the simulation does in its callbacks.
  *
- *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 40 of each profile and seed
- *     $NTH_ROUNDS seeds of each profile, default 2
+ *     test_core [SEED N SPAN]   one world, in which SPAN allocations fail from the Nth on
+ *
+ *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 40 of each world
+ *     $NTH_ROUNDS how many seeds, default 36
  */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/core.h"
 #include "core/heap.h"
@@ -21,14 +21,13 @@
 #include "proof.h"
 #include "random.h"
 #include "tap.h"
+#include "world.h"
 
 #define RUNS 40
 
-int simulate(int argc, char **argv); /* test_simulation's main() */
-
 /* ---- Memory, as the core gets it ------------------------------------------------------ */
 
-static struct nth_plan plan;
+static struct nth_plan failing;
 static uint64_t calls;
 static unsigned inside; /* the core, and not one of its callbacks */
 
@@ -36,7 +35,7 @@ static bool fails(void) {
 	if (inside != 1)
 		return false;
 	calls++;
-	return plan.n > 0 && calls >= plan.n && calls - plan.n < plan.span;
+	return failing.n > 0 && calls >= failing.n && calls - failing.n < failing.span;
 }
 
 void *core_malloc(size_t size);
@@ -92,66 +91,60 @@ int agenda_push(struct heap *heap, int64_t at_ns, uint32_t value) {
 
 /* ---- Runs --------------------------------------------------------------------------------- */
 
-/* Crashes are left out: an agent that has no memory at its start is what test_agent is about. */
-static const char *const profiles[] = {
-	"calm", "fixed_window", "slow_database", "lost_replies", "database_away", "crowded", "policy_changes", "relaxed",
-	"relaxed_lost_replies",
-};
+/* What broke in the world of this seed, under the failing; "" when nothing did. */
+static void run(uint64_t seed, char trouble[static 256]) {
+	struct world *w = world_new(seed, false);
 
-/* What the simulation prints of a run is for its own readers. */
-static bool run_quietly(const char *profile, uint64_t seed) {
-	char seed_text[32];
-	char *argv[] = {(char *)(uintptr_t)"test_simulation", (char *)(uintptr_t)profile, seed_text, NULL};
-	int out = dup(STDOUT_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC), status;
-
-	snprintf(seed_text, sizeof(seed_text), "%" PRIu64, seed);
-	fflush(stdout);
-	dup2(null, STDOUT_FILENO);
+	w->short_of_memory = failing.n > 0;
 	calls = 0;
-	status = simulate(3, argv);
-	fflush(stdout);
-	dup2(out, STDOUT_FILENO);
-	close(null);
-	close(out);
-	return status == 0;
+	world_run(w);
+	snprintf(trouble, 256, "%s", w->trouble);
+	world_free(w);
 }
 
-static void sweep(const char *profile, uint64_t seed, struct proof *proof) {
+static void sweep(uint64_t seed, struct proof *proof) {
 	uint64_t random = nth_setting("NTH_SEED", 1) * 1000003 + seed, setting = nth_setting("NTH_STEP", 0), wrong = 0, tried = 0, step, n;
-	struct nth_plan first_wrong = {0};
-	bool good;
+	char trouble[256], first[256] = "";
 
-	plan = (struct nth_plan){0};
-	good = run_quietly(profile, seed);
+	failing = (struct nth_plan){0};
+	run(seed, first);
 	step = setting > 0 ? setting : calls / RUNS + 1;
-	for (n = 1 + random_below(&random, (uint32_t)step); good && (n <= calls || plan.span > 1); n += step) {
-		plan = nth_plan_for(NTH_MEMORY, n, &random);
-		if (!run_quietly(profile, seed) && wrong++ == 0)
-			first_wrong = plan;
+	for (n = 1 + random_below(&random, (uint32_t)step); !first[0] && (n <= calls || failing.span > 1); n += step) {
+		failing = nth_plan_for(NTH_MEMORY, n, &random);
+		run(seed, trouble);
+		if (trouble[0] && wrong++ == 0)
+			snprintf(first, sizeof(first), "%" PRIu64 " %" PRIu64 " %" PRIu64 ": %.200s", seed, failing.n, failing.span, trouble);
 		tried++;
 		if (calls < n)
 			break;
 	}
-	tap_ok(good && wrong == 0 && tried > 0, "%s %" PRIu64 ": %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong; the first: %" PRIu64
-	       " and %" PRIu64 " in all", profile, seed, tried, n - 1, wrong, first_wrong.n, first_wrong.span);
+	tap_ok(!first[0] && tried > 0, "world %" PRIu64 ", %s: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong; %s", seed,
+	       faults_of(seed).name, tried, n - 1, wrong, first);
 	proof->runs += tried;
 	proof->checked += tried;
 	proof->violations += wrong;
 }
 
+static int run_once(char **argv) {
+	char trouble[256];
+
+	failing = (struct nth_plan){NTH_MEMORY, 0, strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10)};
+	run(strtoull(argv[1], NULL, 10), trouble);
+	printf("%s\n", trouble[0] ? trouble : "ok");
+	return trouble[0] != 0;
+}
+
+/* Crashes are left out: an agent that has no memory at its start is what test_agent is about. */
 int main(int argc, char **argv) {
 	struct proof proof = {
 		.invariants = "I1 I3 I4", .fault = "Nth allocation fails, lease protocol", .recovery_ms = PROOF_NO_RECOVERY};
-	uint64_t rounds = nth_setting("NTH_ROUNDS", 2);
+	uint64_t rounds = nth_setting("NTH_ROUNDS", 36);
 
-	if (argc == 5) { /* PROFILE SEED N SPAN: once, with what the simulation says */
-		plan = (struct nth_plan){NTH_MEMORY, 0, strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10)};
-		argv[3] = NULL;
-		return simulate(3, argv);
-	}
-	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++)
-		for (uint64_t seed = 1; seed <= rounds; seed++)
-			sweep(profiles[i], seed, &proof);
+	if (argc == 4)
+		return run_once(argv);
+	for (uint64_t seed = 1; seed <= rounds; seed++)
+		if (faults_of(seed).agent_crashes == 0)
+			sweep(seed, &proof);
 	proof_print(&proof);
 	return tap_finish();
 }

@@ -78,7 +78,7 @@ static void hear(struct world *w, const struct event *e) {
 		return; /* given up meanwhile: burnt */
 	app->serial = 0;
 	watch_wait(w, w->now_ns - app->asked_ns);
-	if (e->verdict.status != 0)
+	if (e->verdict.status != 0 && !w->short_of_memory)
 		complain(w, "host %u answers a check with error %d", e->host, e->verdict.status);
 	if (e->verdict.allowed && host_now(w, host) < e->verdict.deadline_ns)
 		watch_admission(w, e->host, app->client, app->cost, e->verdict.source);

@@ -180,6 +180,8 @@ void watch_recovery(struct world *w, struct host *host) {
 void watch_probe(struct world *w, uint32_t host, const struct core_verdict *verdict) {
 	if (++w->probes <= w->host_count)
 		return; /* the first round */
+	if (w->short_of_memory)
+		return;
 	if (w->planned.relaxed && verdict->source != STINT_SOURCE_FALLBACK)
 		return; /* what was admitted beyond the limit, an advance for each host, is paid back in as many windows */
 	if (verdict->status != 0 || !verdict->allowed || verdict->source == STINT_SOURCE_FALLBACK)

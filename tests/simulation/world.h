@@ -133,6 +133,7 @@ struct world {
 	bool is_calm;
 	uint64_t seed, random;
 	bool traced;
+	bool short_of_memory; /* agents may answer with errors, and remember less */
 	int64_t now_ns, end_ns;
 	struct heap agenda;
 	struct batch *batches;
