@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "command.h"
 #include "stint.h"
 
@@ -148,10 +150,21 @@ static int finish_output(int status) {
 	return COMMAND_FAILED;
 }
 
+/* jansson's parser doesn't survive a failed allocation; and a command has nothing better to do then than to say so and end. */
+static void *allocate_or_end(size_t size) {
+	void *block = malloc(size);
+	if (!block) {
+		fputs("stint: out of memory\n", stderr);
+		exit(COMMAND_FAILED);
+	}
+	return block;
+}
+
 int main(int argc, char **argv) {
 	struct settings settings = {0};
 	struct command_call call = {.settings = &settings, .word_count = argc, .words = argv};
 	signal(SIGPIPE, SIG_IGN);
+	json_set_alloc_funcs(allocate_or_end, free);
 	setlocale(LC_CTYPE, "");
 	if (MB_CUR_MAX == 1) /* a cron job's or a container's C locale: what is stored is UTF-8 all the same */
 		setlocale(LC_CTYPE, "C.UTF-8");

@@ -101,7 +101,8 @@ static off_t log_size(const struct bench *b) {
 	return stat(b->log, &st) == 0 ? st.st_size : 0;
 }
 
-/* Whether the log has a line of the command's own since then, which doesn't end where the reason should follow. */
+/* Whether the log has a line of the command's own since then, which doesn't end where the reason should follow. (Behind output
+ * of another kind, when there was no memory for buffering that.) */
 static bool gives_reason(const struct bench *b, off_t since) {
 	FILE *file = fopen(b->log, "re");
 	char line[1024];
@@ -114,7 +115,7 @@ static bool gives_reason(const struct bench *b, off_t since) {
 
 		while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == ' '))
 			length--;
-		found |= strncmp(line, "stint", 5) == 0 && length > 0 && line[length - 1] != ':';
+		found |= strstr(line, "stint ") != NULL && length > 0 && line[length - 1] != ':';
 	}
 	fclose(file);
 	return found;
