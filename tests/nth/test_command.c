@@ -115,7 +115,7 @@ static bool gives_reason(const struct bench *b, off_t since) {
 
 		while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == ' '))
 			length--;
-		found |= strstr(line, "stint ") != NULL && length > 0 && line[length - 1] != ':';
+		found |= (strstr(line, "stint ") != NULL || strstr(line, "stint: ") != NULL) && length > 0 && line[length - 1] != ':';
 	}
 	fclose(file);
 	return found;
