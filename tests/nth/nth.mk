@@ -51,6 +51,7 @@ $(nth_failure): $(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.
 	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -ldl
 
 KINDS += nth
+SOAK_PROGRAMS += $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
 check-nth: all $(programs) $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
 	@tests/nth/run
 

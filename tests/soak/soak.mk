@@ -8,4 +8,8 @@ run-soak: all $(programs) $(system)
 	@$(MAKE) --no-print-directory $(SOAK_PROGRAMS)
 	@tests/soak/run $(STAGES)
 
-.PHONY: soak run-soak
+# The last soak's last page, to where the README points: to be committed.
+soak-publish:
+	@mkdir -p tests/soak/results && { date -u +'%F, by `make soak`'; echo; cat $(BUILD)/soak/report.txt; } >tests/soak/results/report.txt
+
+.PHONY: soak run-soak soak-publish

@@ -31,6 +31,7 @@ $(steps): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/step.a $(BUILD)/tests/support.
 $(BUILD)/tests/step/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
 
 KINDS += step
+SOAK_PROGRAMS += $(steps)
 
 check-step: all $(programs) $(steps)
 	@tests/step/run
