@@ -169,7 +169,7 @@ static bool take_end(struct database *db) {
 		database_set_error(db, "%s answered with other columns than asked for", op->call->name);
 		return false;
 	}
-	if (outcome == LEASE_DONE && db->state == DATABASE_UP && now_ms() - db->up_ms >= PAUSE_MAX_MS)
+	if (outcome == LEASE_DONE && db->state == DATABASE_UP && now_ms() - db->up_ms >= db->timeout_ms)
 		db->pause_ms = PAUSE_MIN_MS; /* it works, not only connects, nor for a moment */
 	operation_take_first(&db->under_way);
 	if (finish(db, op, outcome))
