@@ -122,7 +122,8 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 		for (uint32_t c = 0; c < CLIENTS_MAX; c++)
 			meter_reset(&host->one_fallback[c]);
 	host->fallback_since_ns = since_ns;
-	if (since_ns) /* leases of the database's that were out when it began included */
+	/* Leases of the database's that were out when it began included; not what the agent had answered before, and is on its way. */
+	if (since_ns && host_now(w, host) > since_ns + MS)
 		watch_window(w, "a window of one fallback", &host->one_fallback[client], h, client, cost);
 	if (source == STINT_SOURCE_FALLBACK)
 		watch_window(w, "a fallback window", &host->fallback[client], h, client, cost);
