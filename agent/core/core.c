@@ -262,6 +262,7 @@ void core_database_down(struct core *core, int64_t now_ns) {
 void core_database_changed(struct core *core, int64_t now_ns) {
 	if (core->in_flight_count > 0)
 		core_on_grants(core, now_ns, LEASE_UNKNOWN, NULL, 0);
+	promotion_disown_leases(core);
 	core->unanswered_since_ns = 0;
 	core_database_lost(core, now_ns);
 }

@@ -124,7 +124,7 @@ void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policie
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
 void core_set_hosts(struct core *, int live_hosts);
-/* Another database from here on, or another way to it: what is under way gets no answer any more. */
+/* Another database from here on, or another way to it: what is under way gets no answer any more, and no lease goes back. */
 void core_database_changed(struct core *, int64_t now_ns);
 void core_set_timing(struct core *, int64_t grace_ns, int64_t idle_timeout_ns);
 

@@ -189,6 +189,7 @@ void fallback_drop_orphans(struct core *core);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 /* promotion.c */
+void promotion_disown_leases(struct core *core); /* nothing of them goes back: it may be another database that would get it */
 void promotion_burn_leases(struct core *core);
 
 #endif

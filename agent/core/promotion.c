@@ -39,12 +39,16 @@ static void disown_leases(struct core *core, uint32_t index) {
 	}
 }
 
-void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
-	core->now_ns = now_ns;
-	core->promoted = true;
+void promotion_disown_leases(struct core *core) {
 	for (uint32_t i = 0; i < core->pool.high; i++)
 		if (client_at(core, i)->flags & CLIENT_LIVE)
 			disown_leases(core, i);
+}
+
+void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
+	core->now_ns = now_ns;
+	core->promoted = true;
+	promotion_disown_leases(core);
 	int64_t hold_ns = longest_lease_ns(core);
 	if (hold_ns > CORE_HOLD_MAX_NS)
 		hold_ns = CORE_HOLD_MAX_NS;

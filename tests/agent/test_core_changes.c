@@ -176,6 +176,20 @@ static void an_idle_agent_changes_its_database(void **state) {
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }
 
+/* It would be subtracted from what others were granted there. */
+static void what_one_database_granted_never_goes_back_to_the_next(void **state) {
+	struct fixture *f = *state;
+	lease(f, 0, "a");
+	core_database_changed(f->core, f->now_ns);
+	comes_up(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 100 * MS);
+	want(f, 1, "a", 1);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(core_counters(f->core)->returned, 0);
+}
+
 static void a_shorter_patience_counts_from_the_next_loss(void **state) {
 	struct fixture *f = *state;
 	core_set_timing(f->core, 200 * MS, 4000 * MS);
@@ -203,6 +217,7 @@ int main(void) {
 		STEP(a_dropped_policy_is_refilled_no_more),
 		STEP(who_waits_for_one_database_is_asked_for_in_the_next),
 		STEP(an_idle_agent_changes_its_database),
+		STEP(what_one_database_granted_never_goes_back_to_the_next),
 		STEP(a_shorter_patience_counts_from_the_next_loss),
 	};
 	return cmocka_run_group_tests_name("core_changes", tests, NULL, NULL);
