@@ -186,6 +186,7 @@ AGENT_TESTS := \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
+	tests/agent/test_link.c \
 	tests/agent/test_log.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_output.c \

@@ -28,6 +28,7 @@ struct declaration;
 struct link { /* to the database, as the agent sees it; see link.c */
 	struct database_hello hello;
 	char timeline[9];         /* of the server that granted what is out here; "": unknown */
+	int64_t left_ns;          /* when that server was lost */
 	int64_t change_id;        /* changes up to this one are in force here */
 	int64_t state_since_ns;
 	enum core_state state;    /* as last logged */

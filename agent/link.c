@@ -91,13 +91,20 @@ static void report_fallback(struct agent *agent, int64_t since_ns) {
 	                         on_reported, agent);
 }
 
-/* An agent that has just been started doesn't know whose grants are in the table; it matters only shortly after a promotion. */
+/* Since when this server may be the one that grants, at most; -1: always. An old primary that comes back has been known for long, but
+ * until we lost it another one has granted. */
+static int64_t timeline_age_us(const struct link *link, int64_t now_ns) {
+	int64_t left_us = (now_ns - link->left_ns) / 1000, age_us = link->hello.timeline_age_us;
+	return link->timeline[0] && age_us > left_us ? left_us : age_us;
+}
+
+/* An agent that has just been started doesn't know whose grants are in the table; it matters as long as leases may last. */
 static void note_timeline(struct agent *agent) {
 	struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
-	int64_t now_ns = agent_now_ns(), age_us = hello->timeline_age_us;
+	int64_t now_ns = agent_now_ns(), age_us = timeline_age_us(link, now_ns);
 	bool is_other = link->timeline[0] && strcmp(link->timeline, hello->timeline) != 0;
-	bool is_recent = age_us >= 0 && age_us < CORE_HOLD_MAX_NS / 1000;
+	bool is_recent = age_us >= 0 && age_us < core_longest_lease_ns(agent->core) / 1000;
 	if (is_other || (!link->timeline[0] && is_recent)) {
 		core_database_promoted(agent->core, now_ns, age_us < 0 ? 0 : age_us * 1000);
 		int64_t held_ms = (core_held_until_ns(agent->core) - now_ns) / 1000000;
@@ -147,6 +154,8 @@ static void on_down(void *context, const char *why) {
 	struct link *link = &agent->link;
 	int64_t now_ns = agent_now_ns();
 	bool lost = link->synced;
+	if (lost)
+		link->left_ns = now_ns;
 	link->synced = link->syncing = link->expiring = false;
 	snprintf(link->why, sizeof link->why, "%.*s", (int)sizeof link->why - 1, why);
 	if (lost || now_ns - link->failed_logged_ns > FAILURE_LOG_NS || link->failed_logged_ns == 0) {
@@ -320,10 +329,12 @@ void link_reopen(struct agent *agent) {
 	struct link *link = &agent->link;
 	database_free(agent->database); /* without callbacks: what was under way is unknown from here on */
 	agent->database = NULL;
+	if (link->synced)
+		link->left_ns = agent_now_ns();
 	link->synced = link->syncing = link->expiring = false;
 	link->change_id = 0;
 	link->failed_logged_ns = 0;
-	link->hello.timeline[0] = link->timeline[0] = 0;
+	link->hello.timeline[0] = 0;
 	declarations_forget_database(agent);
 	core_database_changed(agent->core, agent_now_ns());
 	if (link_open(agent) != 0) {

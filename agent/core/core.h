@@ -141,6 +141,7 @@ const struct core_counters *core_counters(const struct core *);
 uint32_t core_client_count(const struct core *);
 int64_t core_rtt_ns(const struct core *); /* of a batch, smoothed */
 int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
+int64_t core_longest_lease_ns(const struct core *); /* how long a lease may last, of any policy here */
 int64_t core_held_until_ns(const struct core *); /* grants are held back after a promotion; in the past: they aren't */
 uint64_t core_fallback_clients(const struct core *);
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */

@@ -15,7 +15,7 @@
 #include "internal.h"
 
 /* A lease for the running sub-window, and the one ahead. */
-static int64_t longest_lease_ns(const struct core *core) {
+int64_t core_longest_lease_ns(const struct core *core) {
 	int64_t longest_us = 0;
 	for (size_t i = 0; i < POLICY_CAPACITY; i++) {
 		const struct core_policy *policy = &core->policies[i];
@@ -49,7 +49,7 @@ void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->now_ns = now_ns;
 	core->promoted = true;
 	promotion_disown_leases(core);
-	int64_t hold_ns = longest_lease_ns(core);
+	int64_t hold_ns = core_longest_lease_ns(core);
 	if (hold_ns > CORE_HOLD_MAX_NS)
 		hold_ns = CORE_HOLD_MAX_NS;
 	core->held_until_ns = now_ns + hold_ns - age_ns;

@@ -51,7 +51,7 @@ static void crash(struct world *w, uint32_t h) {
 static void meet_timeline(struct world *w, struct host *host) {
 	int64_t age_ns = w->now_ns - w->promoted_ns;
 	bool is_other = host->timeline != 0 && host->timeline != w->timeline;
-	bool is_recent = w->timeline > 1 && age_ns < CORE_HOLD_MAX_NS;
+	bool is_recent = w->timeline > 1 && age_ns < core_longest_lease_ns(host->core);
 	if (is_other || (host->timeline == 0 && is_recent))
 		core_database_promoted(host->core, host_now(w, host), age_ns);
 	host->timeline = w->timeline;
