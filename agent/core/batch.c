@@ -12,9 +12,12 @@
  * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
 #define REJECTIONS_MAX 1
 
-/* So many of these in a row, and it is not one client's row: somebody has locked the table. To try each client alone would
- * take longer than anybody waits. */
+/* So many of these in a row, and it may be the table that somebody has locked: to try each client alone would take longer than
+ * anybody waits. The rest is tried together once, which tells that from so many locked rows, and then given up. */
 #define LONE_REJECTIONS_MAX 3
+
+/* Until debts are tried again that were refused so: whatever is wrong, it mends no sooner for being asked at once. */
+#define REFUSED_DELAY_NS (1000 * NS_PER_MS)
 
 static void count_waiters(struct op *op, struct lease_request *request) {
 	int64_t need = 0;
@@ -214,8 +217,8 @@ static void give_up(struct core *core, struct op *op) {
 	op_requeue(core, op);
 }
 
-/* Those that were to be tried alone are denied without; what they owe goes along with the others again. */
-static void give_up_trying_alone(struct core *core, int64_t now_ns) {
+/* Those that were to be tried alone go along with the others again; or who waits is denied without, and what they owe has time. */
+static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
 	for (uint32_t index = core->urgent.first, next; index != NO_OP; index = next) {
 		struct op *op = &core->ops[index];
 		next = op->next;
@@ -223,17 +226,23 @@ static void give_up_trying_alone(struct core *core, int64_t now_ns) {
 			continue;
 		op_dequeue(core, op);
 		op->rejections = 0;
-		if (op->first)
+		if (denying && op->first)
 			answer_unserved(core, op, now_ns);
 		op_requeue(core, op);
 	}
+	if (denying)
+		core->background_at_ns = now_ns + REFUSED_DELAY_NS;
 }
 
 static void count_lone_rejections(struct core *core, enum lease_outcome outcome, bool alone, int64_t now_ns) {
-	if (outcome != LEASE_REJECTED)
+	if (outcome != LEASE_REJECTED) {
 		core->lone_rejections = 0;
-	else if (alone && ++core->lone_rejections >= LONE_REJECTIONS_MAX)
-		give_up_trying_alone(core, now_ns);
+		return;
+	}
+	bool had_enough = core->lone_rejections >= LONE_REJECTIONS_MAX;
+	core->lone_rejections += alone && !had_enough;
+	if (core->lone_rejections >= LONE_REJECTIONS_MAX)
+		give_up_trying_alone(core, had_enough, now_ns);
 }
 
 void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {

@@ -555,9 +555,7 @@ static void a_client_that_was_not_served_is_left_alone_for_its_window(void **sta
 	expect_allowed(f, 3);
 }
 
-/* Somebody has locked the table: nobody waits for all to be tried one by one. */
-static void after_three_lone_rejections_the_rest_is_denied(void **state) {
-	struct fixture *f = *state;
+static void three_of_twenty_are_rejected_alone(struct fixture *f) {
 	want(f, 1, "z", 1);
 	for (uint32_t serial = 2; serial <= 21; serial++) {
 		const char id[] = {(char)('a' + serial - 2), '\0'};
@@ -571,12 +569,54 @@ static void after_three_lone_rejections_the_rest_is_denied(void **state) {
 		expect_silence(f);
 		assert_int_equal(f->asked_count, 1);
 		answers(f, LEASE_REJECTED, NULL);
-		if (alone < 2)
-			expect_denied(f, 2 + alone);
+		expect_denied(f, 2 + alone);
 	}
-	for (uint32_t serial = 4; serial <= 21; serial++)
+	assert_int_equal(f->asked_count, 17);
+}
+
+/* Somebody has locked the table: nobody waits for all to be tried one by one. */
+static void after_three_lone_rejections_and_one_of_the_rest_all_are_denied(void **state) {
+	struct fixture *f = *state;
+	three_of_twenty_are_rejected_alone(f);
+	answers(f, LEASE_REJECTED, NULL);
+	for (uint32_t serial = 5; serial <= 21; serial++)
 		expect_denied(f, serial);
 	expect_no_batch(f);
+	want(f, 22, "y", 1); /* as long as it lasts */
+	answers(f, LEASE_REJECTED, NULL);
+	expect_denied(f, 22);
+	expect_no_batch(f);
+}
+
+/* Or three rows: then the others are served. */
+static void three_locked_rows_are_no_locked_table(void **state) {
+	struct fixture *f = *state;
+	struct lease_grant each[17];
+	three_of_twenty_are_rejected_alone(f);
+	for (size_t i = 0; i < 17; i++)
+		each[i] = grant_of(f, 1, 0, 90);
+	answers(f, LEASE_DONE, each);
+	for (uint32_t serial = 5; serial <= 21; serial++)
+		expect_allowed(f, serial);
+}
+
+/* Nobody waits for them, so there is no hurry. */
+static void debts_that_are_refused_again_and_again_take_their_time(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t i = 0; i < 8; i++) {
+		want(f, i, &"a\0b\0c\0d\0e\0f\0g\0h"[2 * i], 1);
+		grants(f, 6, 0, 90);
+		expect_allowed(f, i);
+	}
+	for (uint32_t i = 0; i < 8; i++)
+		core_client_changed(f->core, f->now_ns, 0, &"abcdefgh"[i], 1);
+	unsigned before = f->batches;
+	for (int i = 0; i < 1000; i++) {
+		pass(f, 10 * MS);
+		while (f->asked_count > 0)
+			answers(f, LEASE_REJECTED, NULL);
+	}
+	assert_in_range(f->batches - before, 1, 30);
 }
 
 /* What goes alone must come to its turn, though somebody always waits. */
@@ -736,7 +776,9 @@ int main(void) {
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
 		STEP(a_rejected_client_does_not_hold_up_the_others),
 		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
-		STEP(after_three_lone_rejections_the_rest_is_denied),
+		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
+		STEP(three_locked_rows_are_no_locked_table),
+		STEP(debts_that_are_refused_again_and_again_take_their_time),
 		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
 		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
 		STEP(answers_that_are_always_late_end_in_a_denial),
