@@ -173,10 +173,12 @@ static bool one_is_under_way(const struct agent *agent) {
 	return false;
 }
 
+/* A fallback may go on while the database is there, after a promotion. What was decided here then would not be declared to it:
+ * that is done when it comes back. */
 static void proceed(struct declaration *d) {
 	struct agent *agent = d->agent;
-	enum core_state state = core_state(agent->core);
-	if (!agent->database || state == CORE_FALLBACK)
+	bool is_away = core_state(agent->core) == CORE_FALLBACK && !agent->link.synced && !agent->link.syncing;
+	if (!agent->database || is_away)
 		decide_locally(d);
 	else if (agent->link.synced && !one_is_under_way(agent))
 		ask_database(d);

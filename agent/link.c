@@ -118,8 +118,10 @@ static void on_synced(void *context, enum lease_outcome outcome, const struct po
 	struct agent *agent = context;
 	struct link *link = &agent->link;
 	link->syncing = false;
-	if (outcome != LEASE_DONE)
-		return; /* the connection is lost, or the next heartbeat tries again */
+	if (outcome != LEASE_DONE) { /* the connection is lost, or the next heartbeat tries again */
+		declarations_resume(agent);
+		return;
+	}
 	link_apply_rows(agent, rows, count);
 	link->synced = true;
 	note_timeline(agent);
@@ -166,6 +168,7 @@ static void on_down(void *context, const char *why) {
 		core_database_lost(agent->core, now_ns);
 	else
 		core_database_down(agent->core, now_ns);
+	declarations_resume(agent);
 	agent_pump(agent);
 }
 

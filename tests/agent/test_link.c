@@ -1,6 +1,6 @@
 /*
  * test_link.c - what the agent makes of a server's timeline, with a database in the test's place: when are its grants
- * held back, and for how long.
+ * held back, and for how long; and what is declared meanwhile.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,6 +23,8 @@
 static struct agent agent;
 static struct fake_table table;
 static database_policies *synced;
+static database_declared *declared; /* NULL: no declaration is under way */
+static void *declaration;
 
 /* ---- The database ------------------------------------------------------------------- */
 
@@ -65,7 +67,9 @@ void database_take(struct database *db, int hosts, const struct lease_request *r
 }
 
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done, void *context) {
-	(void)db, (void)policy, (void)again, (void)done, (void)context;
+	(void)db, (void)policy, (void)again;
+	declared = done;
+	declaration = context;
 }
 
 void database_get_policies(struct database *db, database_policies *done, void *context) {
@@ -123,6 +127,7 @@ static int begin(void **state) {
 	snprintf(path, sizeof path, "/tmp/stint-test-link.%d", (int)getpid());
 	const struct server_options served = {.socket_path = path, .directory_fd = -1, .table_fd = -1, .generation = 1};
 	(void)state;
+	declared = NULL;
 	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
@@ -137,6 +142,7 @@ static int begin(void **state) {
 
 static int end(void **state) {
 	(void)state;
+	declarations_free(&agent);
 	core_free(agent.core);
 	server_free(agent.server);
 	event_free(agent.wakeup);
@@ -237,6 +243,60 @@ static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	assert_int_equal(table_credits(&table.table, slot, 0), 0);
 }
 
+/* ---- Declarations ------------------------------------------------------------------------- */
+
+static void declares(const char *name) {
+	const struct wire_declare message = {.max_requests = 5, .time_window_ms = 10000};
+	declaration_on_message(&agent, 0, &message, name, strlen(name));
+}
+
+static void is_held_in_fallback(void) {
+	meets("00000001", -1);
+	loses();
+	loses(); /* and is not back at once */
+	meets("00000002", 0);
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+}
+
+/* Nothing would tell the database of it afterwards, and checks of a policy that it doesn't know fail. */
+static void what_is_declared_during_a_hold_is_declared_to_the_database(void **state) {
+	(void)state;
+	is_held_in_fallback();
+	declares("mail");
+	assert_non_null(declared);
+}
+
+static void or_decided_here_when_it_is_lost_again(void **state) {
+	(void)state;
+	is_held_in_fallback();
+	declares("mail");
+	declared(declaration, LEASE_UNKNOWN, "", 0);
+	loses();
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
+static void what_is_declared_while_policies_are_loaded_waits_for_them(void **state) {
+	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
+	(void)state;
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	link_events.up(&agent, &hello);
+	declares("mail");
+	assert_null(declared);
+	synced(&agent, LEASE_DONE, &api, 1);
+	assert_non_null(declared);
+}
+
+static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
+	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
+	(void)state;
+	loses();
+	link_events.up(&agent, &hello);
+	declares("mail");
+	synced(&agent, LEASE_REJECTED, NULL, 0);
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void) {
@@ -249,6 +309,10 @@ int main(void) {
 		TEST(another_way_to_the_same_server_is_not),
 		TEST(a_new_agent_is_held_while_old_leases_last),
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
+		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
+		TEST(or_decided_here_when_it_is_lost_again),
+		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
+		TEST(but_is_decided_here_when_they_can_not_be_loaded),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }
