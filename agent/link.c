@@ -70,7 +70,7 @@ static void on_late_declared(void *context, enum lease_outcome outcome, const ch
 	struct policy *policy = context;
 	(void)policy_id;
 	if (outcome != LEASE_DONE)
-		return; /* the next time we get in step */
+		return; /* with the next heartbeat */
 	policy->undeclared = false;
 	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
 }
@@ -134,11 +134,22 @@ static void on_synced(void *context, enum lease_outcome outcome, const struct po
 	agent_pump(agent);
 }
 
+/* True when there were any. */
+static bool declare_late(struct agent *agent) {
+	bool found = false;
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		struct policy *policy = &agent->policies.policy[i];
+		if (!policy->used || !policy->undeclared)
+			continue;
+		database_declare(agent->database, &policy->row, false, on_late_declared, policy);
+		found = true;
+	}
+	return found;
+}
+
 static void start_sync(struct agent *agent) {
 	agent->link.syncing = true;
-	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
-		if (agent->policies.policy[i].used && agent->policies.policy[i].undeclared)
-			database_declare(agent->database, &agent->policies.policy[i].row, false, on_late_declared, &agent->policies.policy[i]);
+	declare_late(agent);
 	database_get_policies(agent->database, on_synced, agent);
 }
 
@@ -266,6 +277,8 @@ void link_on_heartbeat(struct agent *agent) {
 	int64_t since_ns = core_fallback_since_ns(agent->core);
 	database_heartbeat(agent->database, status_state_name(core_state(agent->core)), core_client_count(agent->core),
 	                   since_ns ? (agent_now_ns() - since_ns) / 1000000 : 0, on_pulsed, agent);
+	if (declare_late(agent)) /* it was refused when the database came back */
+		database_get_policies(agent->database, on_reloaded, agent);
 	declarations_resume(agent);
 }
 

@@ -297,6 +297,25 @@ static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
 
+/* Somebody had the row locked, say: until then checks of the policy fail. */
+static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	meets("00000001", -1);
+	assert_non_null(declared);
+	declared(declaration, LEASE_REJECTED, "", 0);
+	declared = NULL;
+	synced = NULL;
+	link_on_heartbeat(&agent);
+	assert_non_null(declared);
+	assert_non_null(synced); /* and its id is asked for */
+	declared(declaration, LEASE_DONE, "created", 7);
+	declared = NULL;
+	link_on_heartbeat(&agent);
+	assert_null(declared);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void) {
@@ -313,6 +332,7 @@ int main(void) {
 		TEST(or_decided_here_when_it_is_lost_again),
 		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
 		TEST(but_is_decided_here_when_they_can_not_be_loaded),
+		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }
