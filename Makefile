@@ -180,6 +180,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_promotion.c \
+	tests/agent/test_core_relaxed.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \

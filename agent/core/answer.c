@@ -101,6 +101,10 @@ static void cache_denial(struct core *core, const struct client *client, const s
 	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
 }
 
+bool note_owed(struct core *core, const struct client *client, int32_t credits) {
+	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, credits, core->now_ns / NS_PER_US);
+}
+
 /* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
  * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
  * further consequence. Without memory to note it the op keeps it, and asks at once again. */
@@ -113,7 +117,7 @@ static void settle_charge(struct core *core, struct op *op, const struct lease_g
 		return;
 	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
 	owed = owed < most ? owed : most;
-	if (store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, (int32_t)owed))
+	if (note_owed(core, client, (int32_t)owed))
 		client->flags |= CLIENT_INDEBTED;
 	else
 		op->charge = (int32_t)(op->charge + owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : op->charge + owed);

@@ -34,7 +34,7 @@ static void count_waiters(struct op *op, struct lease_request *request) {
 /* What earlier leases left goes back; what was advanced without asking is counted. */
 static void attach_debts(struct core *core, struct op *op, struct client *client) {
 	if (client->flags & CLIENT_INDEBTED) {
-		int64_t owed = op->charge + store_memory_take_uncharged(core->memory, client->policy + 1, client->id, client->id_len);
+		int64_t owed = op->charge + store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len);
 		op->charge = (int32_t)(owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : owed);
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
@@ -98,7 +98,7 @@ static void forget_background(struct core *core, int64_t now_ns) {
 		struct client *client = client_at(core, op->client);
 		done = index;
 		op_dequeue(core, op);
-		if (op->charge > 0 && !store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, op->charge)) {
+		if (op->charge > 0 && !note_owed(core, client, op->charge)) {
 			op_enqueue(core, op, OP_BACKGROUND);
 			core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 		} else {

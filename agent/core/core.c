@@ -73,8 +73,10 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
 	struct op *op;
-	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED) || !(op = op_for(core, index)))
+	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED))
 		return false;
+	if (client->slot == TABLE_NO_SLOT || !(op = op_for(core, index)))
+		return false; /* what it owes would be forgotten with it */
 	int64_t owed = (int64_t)op->charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
 	if (owed > most && owed != cost)

@@ -55,8 +55,8 @@ void fallback_drop_orphans(struct core *core) {
 					table_drain(core->table, slot, bank);
 }
 
-/* Of what is owed, the part that the policy's window may still hold: all of it, unless the ring, which is as long as the
- * fallback's window, reaches back to before the policy's. */
+/* Of what the fallback granted, the part that the policy's window may still hold: all of it, unless the ring, which is as long
+ * as the fallback's window, reaches back to before the policy's. */
 static int64_t recent_of(const struct store_memory_entry *entry, int runs, int64_t since_us) {
 	int64_t recent = 0;
 	if (entry->head_us - runs * entry->sub_window_us > since_us)
@@ -71,13 +71,15 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	struct core *core = context;
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
-	int64_t owed = recent_of(entry, policy->fallback_terms.runs, core->now_ns / NS_PER_US - policy->time_window_ms * 1000);
+	int64_t since_us = core->now_ns / NS_PER_US - policy->time_window_ms * 1000;
+	int64_t owed = recent_of(entry, policy->fallback_terms.runs, since_us) + (entry->owed_us > since_us ? entry->owed : 0);
 	if (!policy->live || owed <= 0)
 		return;
 	uint32_t client = client_obtain(core, index, entry->client_id, entry->client_id_len);
 	struct op *op = client == CLIENT_NONE ? NULL : op_for(core, client);
 	if (!op)
 		return;
+	owed += op->charge;
 	op->charge = (int32_t)(owed > policy->terms.max_requests ? policy->terms.max_requests : owed);
 	core->charges_left++;
 }

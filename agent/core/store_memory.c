@@ -16,8 +16,10 @@ struct counter {
 	uint64_t hash;
 	int64_t head_us;
 	int64_t sub_window_us;
+	int64_t owed_us;   /* since when nothing was added to what is owed */
 	int32_t policy_id;
-	int32_t uncharged;
+	int32_t uncharged; /* granted here */
+	int32_t owed;      /* granted by nobody: it has no count here either */
 	uint8_t id_len;
 	uint8_t length;   /* counts in use */
 	uint8_t capacity; /* counts there is room for */
@@ -133,6 +135,8 @@ static struct counter *counter_with_room(struct store_memory *store, struct coun
 	if (old) {
 		c->next = old->next;
 		c->uncharged = old->uncharged;
+		c->owed = old->owed;
+		c->owed_us = old->owed_us;
 		free(old);
 	} else {
 		store->count++;
@@ -173,16 +177,16 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 		grow(store);
 }
 
-int64_t store_memory_take_uncharged(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
+int64_t store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
 	struct counter *c = *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
 	if (!c)
 		return 0;
-	int64_t uncharged = c->uncharged;
-	c->uncharged = 0;
-	return uncharged;
+	int64_t owed = c->owed;
+	c->owed = 0;
+	return owed;
 }
 
-bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits) {
+bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits, int64_t t_us) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len);
 	if (!*at) {
@@ -191,25 +195,28 @@ bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char 
 			return false;
 		store->count++;
 	}
-	int64_t owed = (int64_t)(*at)->uncharged + credits;
-	(*at)->uncharged = (int32_t)(owed > INT32_MAX ? INT32_MAX : owed);
+	int64_t owed = (int64_t)(*at)->owed + credits;
+	(*at)->owed = (int32_t)(owed > INT32_MAX ? INT32_MAX : owed);
+	(*at)->owed_us = t_us;
 	return true;
 }
 
 static void collect(struct counter *c, void (*visit)(void *, const struct store_memory_entry *), void *context) {
-	if (c->uncharged <= 0)
+	if (c->uncharged <= 0 && c->owed <= 0)
 		return;
 	visit(context, &(struct store_memory_entry){
 		.policy_id = c->policy_id,
 		.client_id = counter_id(c),
 		.client_id_len = c->id_len,
 		.uncharged = c->uncharged,
+		.owed = c->owed,
+		.owed_us = c->owed_us,
 		.sub_window_us = c->sub_window_us,
 		.head_us = c->head_us,
 		.length = c->length,
 		.counts = c->counts,
 	});
-	c->uncharged = 0;
+	c->uncharged = c->owed = 0;
 }
 
 void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(void *, const struct store_memory_entry *),
@@ -220,18 +227,20 @@ void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(vo
 }
 
 /* A counter that was never taken from exists only for what it owes. */
-static bool still_matters(const struct counter *c, int64_t t_us, int64_t owed_us) {
+static bool still_matters(const struct counter *c, int64_t t_us, int64_t uncharged_us) {
+	if (c->owed > 0)
+		return true;
 	if (c->sub_window_us == 0)
-		return c->uncharged > 0;
-	if (c->uncharged > 0 && c->head_us + c->sub_window_us + owed_us > t_us)
+		return false;
+	if (c->uncharged > 0 && c->head_us + c->sub_window_us + uncharged_us > t_us)
 		return true;
 	return c->head_us + IDLE_SUB_WINDOWS * c->sub_window_us > t_us;
 }
 
-static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t owed_us) {
+static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t uncharged_us) {
 	while (*at) {
 		struct counter *c = *at;
-		if (still_matters(c, t_us, owed_us)) {
+		if (still_matters(c, t_us, uncharged_us)) {
 			at = &c->next;
 			continue;
 		}
@@ -241,10 +250,10 @@ static void expire_chain(struct store_memory *store, struct counter **at, int64_
 	}
 }
 
-void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t owed_us, size_t budget) {
+void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t uncharged_us, size_t budget) {
 	for (size_t i = 0; i < budget && i < store->chain_count; i++) {
 		store->expire_at = (store->expire_at + 1) & (store->chain_count - 1);
-		expire_chain(store, &store->chains[store->expire_at], t_us, owed_us);
+		expire_chain(store, &store->chains[store->expire_at], t_us, uncharged_us);
 	}
 }
 

@@ -3,7 +3,7 @@
  * memory:`, and what fallback counts with while the database is away.
  *
  * Pure: time comes in, nothing is waited for. A hash table of one allocation per
- * client; about 80 bytes for a client seen once, 4 more per sub-window in use.
+ * client; about 90 bytes for a client seen once, 4 more per sub-window in use.
  */
 #ifndef STINT_STORE_MEMORY_H
 #define STINT_STORE_MEMORY_H
@@ -28,18 +28,20 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
                        int64_t t_us, int hosts, struct lease_grant *out);
 
 /*
- * What was admitted on this host and is not charged in the database yet. Grants
- * add to it, returns subtract; what a request charges doesn't count.
+ * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a request
+ * charges doesn't count. Owed is what was admitted without a grant of anybody's.
  */
-int64_t store_memory_take_uncharged(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
+int64_t store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 /* False without memory: nothing was noted. */
-bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits);
+bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits, int64_t t_us);
 
 struct store_memory_entry {
 	int32_t policy_id;
 	const char *client_id;
 	uint8_t client_id_len;
 	int32_t uncharged;
+	int32_t owed;
+	int64_t owed_us; /* when that was added to last */
 	int64_t sub_window_us;
 	int64_t head_us;
 	uint8_t length;
@@ -49,9 +51,9 @@ struct store_memory_entry {
 /* Hands every client that owes something to visit, and forgets what it owes. visit must not change the store. */
 void store_memory_collect_uncharged(struct store_memory *, void (*visit)(void *, const struct store_memory_entry *), void *);
 
-/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. What is owed
- * is kept for owed_us after it was admitted. */
-void store_memory_expire(struct store_memory *, int64_t t_us, int64_t owed_us, size_t budget);
+/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. What is uncharged
+ * is kept for uncharged_us after it was granted, what is owed until it is taken. */
+void store_memory_expire(struct store_memory *, int64_t t_us, int64_t uncharged_us, size_t budget);
 size_t store_memory_count(const struct store_memory *);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * test_core_fallback.c - the database goes away and comes back; agents too; relaxed
- * policies; a table that is full. Step by step, against a database that the test plays.
+ * test_core_fallback.c - the database goes away and comes back; agents too; a table that is
+ * full. Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -271,69 +271,6 @@ static void fallback_leases_of_a_dead_agent_end_when_the_database_is_there(void 
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
-/* ---- Relaxed ---------------------------------------------------------------------------------- */
-
-static void relaxed_admits_one_advance_and_counts_it(void **state) {
-	struct fixture *f = *state;
-	struct core_policy policy = policy_with(80, 20); /* two hosts: an advance is 5 */
-	policy.relaxed = true;
-	policy_changes(f, policy);
-	for (uint32_t i = 0; i < 5; i++) {
-		want(f, i, "a", 1);
-		assert_int_equal(verdict_of(f, i).source, STINT_SOURCE_ADVANCE);
-	}
-	assert_int_equal(f->asked[0].charge, 1);
-	want(f, 5, "a", 1); /* 1 under way and 4 more are what may be uncounted */
-	expect_silence(f);
-	loses_the_answer(f);
-	comes_up(f);
-	assert_int_equal(f->asked[0].charge, 5); /* those of the lost batch, and those since */
-	assert_int_equal(f->asked[0].need, 1);
-	grants(f, 1, 0, 0);
-	expect_allowed(f, 5);
-}
-
-static void relaxed_admits_no_cost_above_the_limit(void **state) {
-	struct fixture *f = *state;
-	struct core_policy policy = policy_with(100, 20);
-	policy.relaxed = true;
-	policy_changes(f, policy);
-	want(f, 1, "a", 101);
-	expect_silence(f);
-	expect_batch(f, "a", 101, 101, 101);
-	assert_int_equal(f->asked[0].charge, 0);
-}
-
-static void relaxed_owes_what_did_not_fit(void **state) {
-	struct fixture *f = *state;
-	struct core_policy policy = policy_with(80, 20);
-	policy.relaxed = true;
-	policy_changes(f, policy);
-	want(f, 1, "a", 4);
-	expect_allowed(f, 1);
-	struct lease_grant full = grant_of(f, 0, 0, 0);
-	full.charged = 1;
-	answers(f, LEASE_DONE, &full);
-	pass(f, 60 * MS);
-	want(f, 2, "a", 1); /* no second advance before the first is paid */
-	expect_silence(f);
-	assert_int_equal(f->asked[0].charge, 3);
-	assert_int_equal(f->asked[0].need, 1);
-	grants(f, 0, 0, 0);
-	expect_denied(f, 2);
-}
-
-static void relaxed_knows_no_hosts_before_the_first_connection(void **state) {
-	struct fixture *f = *state;
-	struct core_policy policy = policy_with(800, 20);
-	policy.relaxed = true;
-	policy_changes(f, policy);
-	want(f, 1, "a", 1);
-	expect_allowed(f, 1);
-	want(f, 2, "a", 1);
-	expect_silence(f);
-}
-
 /* ---- A full table ---------------------------------------------------------------------------- */
 
 static void without_room_the_agent_decides(void **state) {
@@ -510,10 +447,6 @@ int main(void) {
 		STEP(an_orphan_is_adopted_with_its_credits),
 		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
 		STEP(fallback_leases_of_a_dead_agent_end_when_the_database_is_there),
-		STEP(relaxed_admits_one_advance_and_counts_it),
-		STEP(relaxed_admits_no_cost_above_the_limit),
-		STEP(relaxed_owes_what_did_not_fit),
-		FIRST(relaxed_knows_no_hosts_before_the_first_connection),
 		STEP(without_room_the_agent_decides),
 		STEP(without_room_a_promotion_changes_nothing),
 		STEP(the_idle_give_way),

@@ -44,8 +44,26 @@ static int32_t take(const char *id, int64_t t_us, int32_t cost) {
 	return take_for(1, id, t_us, (struct lease_request){.need = cost, .least = cost, .want = cost});
 }
 
+struct debtor {
+	const char *id;
+	int64_t uncharged;
+};
+
+static void find_debtor(void *context, const struct store_memory_entry *entry) {
+	struct debtor *debtor = context;
+	if (entry->client_id_len == strlen(debtor->id) && memcmp(entry->client_id, debtor->id, entry->client_id_len) == 0)
+		debtor->uncharged = entry->uncharged;
+}
+
+/* Forgets it, and all others'. */
+static int64_t uncharged(const char *id) {
+	struct debtor debtor = {.id = id};
+	store_memory_collect_uncharged(store, find_debtor, &debtor);
+	return debtor.uncharged;
+}
+
 static int64_t owes(const char *id) {
-	return store_memory_take_uncharged(store, 1, id, (uint8_t)strlen(id));
+	return store_memory_take_owed(store, 1, id, (uint8_t)strlen(id));
 }
 
 static void clients_and_policies_are_told_apart(void **state) {
@@ -103,27 +121,35 @@ static void a_counter_grows_with_its_history(void **state) {
 	for (int i = 0; i < 30; i++)
 		assert_int_equal(take(id, NOW + i * 200000, 1), 1);
 	assert_int_equal(store_memory_count(store), 1);
-	assert_int_equal(owes(id), 30);
+	assert_int_equal(uncharged(id), 30);
 	assert_int_equal(take(id, NOW + 29 * 200000, 5), 0); /* six of the last eleven sub-windows have one */
 	assert_int_equal(take(id, NOW + 29 * 200000, 4), 4);
 }
 
-static void what_is_owed_is_grants_less_returns(void **state) {
+static void what_is_uncharged_is_grants_less_returns(void **state) {
 	(void)state;
 	take_for(1, "a", NOW, (struct lease_request){.need = 4, .least = 4, .want = 4, .next_want = 1});
 	take_for(1, "a", NOW, (struct lease_request){.charge = 3});
 	take_for(1, "a", NOW, (struct lease_request){.return_sub_window = got.sub_window, .return_first = 1, .return_second = 1});
-	assert_int_equal(owes("a"), 3);
+	assert_int_equal(uncharged("a"), 3);
+	assert_int_equal(uncharged("a"), 0);
+	assert_int_equal(uncharged("nobody"), 0);
+}
+
+static void what_is_owed_is_apart_from_it(void **state) {
+	(void)state;
+	assert_int_equal(take("a", NOW, 2), 2);
+	store_memory_owe(store, 1, "a", 1, 5, NOW);
+	store_memory_owe(store, 1, "b", 1, 7, NOW);
+	assert_int_equal(take("a", NOW, 8), 8); /* owing is not being charged */
+	assert_int_equal(owes("a"), 5);
 	assert_int_equal(owes("a"), 0);
 	assert_int_equal(owes("nobody"), 0);
-	store_memory_owe(store, 1, "a", 1, 5);
-	store_memory_owe(store, 1, "b", 1, 7);
-	assert_int_equal(owes("a"), 5);
 	assert_int_equal(owes("b"), 7);
-	store_memory_owe(store, 1, "b", 1, INT32_MAX);
-	store_memory_owe(store, 1, "b", 1, INT32_MAX);
+	store_memory_owe(store, 1, "b", 1, INT32_MAX, NOW);
+	store_memory_owe(store, 1, "b", 1, INT32_MAX, NOW);
 	assert_int_equal(owes("b"), INT32_MAX);
-	assert_int_equal(take("b", NOW, 10), 10); /* owing is not being charged */
+	assert_int_equal(uncharged("a"), 10);
 }
 
 static void add_up(void *context, const struct store_memory_entry *entry) {
@@ -133,6 +159,7 @@ static void add_up(void *context, const struct store_memory_entry *entry) {
 	assert_int_equal(entry->policy_id, 1);
 	assert_memory_equal(entry->client_id, "client-", 7);
 	assert_int_equal(entry->uncharged, sum);
+	assert_int_equal(entry->owed, 0);
 	*(int64_t *)context += entry->uncharged;
 }
 
@@ -157,7 +184,7 @@ static void collecting_names_every_debtor_once(void **state) {
 static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
-	store_memory_owe(store, 1, "debtor", 6, 1);
+	store_memory_owe(store, 1, "debtor", 6, 1, NOW);
 	store_memory_expire(store, NOW + 11 * 100000, 0, 1 << 20);
 	assert_int_equal(store_memory_count(store), 2);
 	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
@@ -167,13 +194,13 @@ static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	assert_int_equal(store_memory_count(store), 0);
 }
 
-static void what_is_owed_is_kept_for_the_policys_window(void **state) {
+static void what_is_uncharged_is_kept_for_the_policys_window(void **state) {
 	(void)state;
 	int64_t window_us = 3600 * INT64_C(1000000);
 	take("a", NOW, 10);
 	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
 	assert_int_equal(store_memory_count(store), 1);
-	assert_int_equal(owes("a"), 10);
+	assert_int_equal(uncharged("a"), 10);
 	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
 	assert_int_equal(store_memory_count(store), 0);
 }
@@ -225,10 +252,11 @@ int main(void) {
 		TEST(edges_differ_but_not_for_one_client),
 		TEST(a_sub_window_is_no_longer_than_that_soon_after_a_start),
 		TEST(a_counter_grows_with_its_history),
-		TEST(what_is_owed_is_grants_less_returns),
+		TEST(what_is_uncharged_is_grants_less_returns),
+		TEST(what_is_owed_is_apart_from_it),
 		TEST(collecting_names_every_debtor_once),
 		TEST(the_idle_go_when_nothing_depends_on_them),
-		TEST(what_is_owed_is_kept_for_the_policys_window),
+		TEST(what_is_uncharged_is_kept_for_the_policys_window),
 		TEST(expiry_goes_round_in_small_steps),
 		TEST(it_only_stores),
 	};

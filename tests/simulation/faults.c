@@ -40,6 +40,7 @@ static struct faults mixture(uint64_t seed) {
 		.database_crashes = some(&random, 3), .promotions = some(&random, 2), .loses_commits = random_below(&random, 2),
 		.steps_back = some(&random, 2),
 		.slow = random_below(&random, 2), .crowded = random_below(&random, 4) == 0, .fixed = random_below(&random, 4) == 0,
+		.relaxed = random_below(&random, 4) == 0,
 	};
 	return faults;
 }

@@ -7,7 +7,7 @@
 
 #define BEGIN_NS  (10 * S)
 #define LASTS_NS  (3 * S)
-#define QUIET_NS  (4 * S) /* a window and a lease: what was charged is off the books */
+#define QUIET_NS  (5 * S) /* GRANT_STALE_US, which a clock that was set back is waited for, and two of the longest windows */
 #define STEPS_MAX 4000000u
 
 size_t id_text(char text[static 16], uint32_t client) {

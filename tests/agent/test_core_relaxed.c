@@ -1,0 +1,135 @@
+/*
+ * test_core_relaxed.c - relaxed policies: what is admitted in advance, and that it is counted in the end. Step by step,
+ * against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* By two hosts, so that 80 make an advance of 5. */
+static void is_relaxed(struct fixture *f, int32_t max_requests) {
+	struct core_policy policy = policy_with(max_requests, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+}
+
+static void one_advance_is_admitted_and_counted(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	for (uint32_t i = 0; i < 5; i++) {
+		want(f, i, "a", 1);
+		assert_int_equal(verdict_of(f, i).source, STINT_SOURCE_ADVANCE);
+	}
+	assert_int_equal(f->asked[0].charge, 1);
+	want(f, 5, "a", 1); /* 1 under way and 4 more are what may be uncounted */
+	expect_silence(f);
+	loses_the_answer(f);
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 5); /* those of the lost batch, and those since */
+	assert_int_equal(f->asked[0].need, 1);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 5);
+}
+
+static void no_cost_above_the_limit_is_admitted(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 100);
+	want(f, 1, "a", 101);
+	expect_silence(f);
+	expect_batch(f, "a", 101, 101, 101);
+	assert_int_equal(f->asked[0].charge, 0);
+}
+
+static void what_did_not_fit_is_owed(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 1;
+	answers(f, LEASE_DONE, &full);
+	pass(f, 60 * MS);
+	want(f, 2, "a", 1); /* no second advance before the first is paid */
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 3);
+	assert_int_equal(f->asked[0].need, 1);
+	grants(f, 0, 0, 0);
+	expect_denied(f, 2);
+}
+
+static void before_the_first_connection_no_hosts_are_known(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 800);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 1);
+	expect_silence(f);
+}
+
+/* A fallback long ago, whose counts would say that nothing of what is owed is recent. */
+static void has_fallen_back(struct fixture *f) {
+	stays_away(f);
+	want(f, 90, "a", 1);
+	expect_allowed(f, 90);
+	comes_up(f);
+	grants(f, 0, 0, 79);
+	pass(f, 11 * SUB_MS * MS);
+}
+
+static void owes_an_advance_when_the_database_goes_away(struct fixture *f) {
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	loses_the_answer(f);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+}
+
+static void an_advance_outlives_a_fallback(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	has_fallen_back(f);
+	owes_an_advance_when_the_database_goes_away(f);
+	want(f, 2, "a", 3);
+	expect_allowed(f, 2);
+	pass(f, SUB_MS * MS);
+	comes_up(f);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 4 + 3);
+}
+
+static void an_advance_of_a_window_ago_counts_no_more(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	owes_an_advance_when_the_database_goes_away(f);
+	pass(f, 11 * SUB_MS * MS);
+	comes_up(f);
+	assert_int_equal(f->asked_count, 0);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+/* Who has no slot is forgotten after each request, and with it would be what it owes. */
+static void without_room_nothing_is_admitted_in_advance(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	is_relaxed(f, 80);
+	f->asked_count = 0;
+	loses_the_answer(f);
+	comes_up(f);
+	f->told_count = 0;
+	want(f, 1, "stranger", 1);
+	expect_silence(f);
+}
+
+int main(void) {
+#define FIRST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+#define STEP(name)  cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(one_advance_is_admitted_and_counted),
+		STEP(no_cost_above_the_limit_is_admitted),
+		STEP(what_did_not_fit_is_owed),
+		FIRST(before_the_first_connection_no_hosts_are_known),
+		STEP(an_advance_outlives_a_fallback),
+		STEP(an_advance_of_a_window_ago_counts_no_more),
+		STEP(without_room_nothing_is_admitted_in_advance),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
