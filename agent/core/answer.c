@@ -105,22 +105,27 @@ bool note_owed(struct core *core, const struct client *client, int32_t credits) 
 	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, credits, core->now_ns / NS_PER_US);
 }
 
-/* Relaxed: what didn't fit stays owed, so that what is beyond the limit never grows past one advance. Strict, and
+/* Relaxed: what couldn't be charged stays owed, so that what is beyond the limit never grows past one advance. Strict, and
  * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
- * further consequence. Without memory to note it the op keeps it, and asks at once again. */
-static void settle_charge(struct core *core, struct op *op, const struct lease_grant *grant) {
-	struct client *client = client_at(core, op->client);
+ * further consequence. Nor has it for who has no slot, and so no advance. */
+bool keep_owed(struct core *core, struct client *client, int64_t owed) {
 	struct core_policy *policy = policy_of(core, client);
+	if (owed <= 0 || !policy->relaxed || uses_memory(core) || client->slot == TABLE_NO_SLOT)
+		return true;
+	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
+	if (!note_owed(core, client, (int32_t)(owed < most ? owed : most)))
+		return false;
+	client->flags |= CLIENT_INDEBTED;
+	return true;
+}
+
+/* Without memory to note it the op keeps it, and asks at once again. */
+static void settle_charge(struct core *core, struct op *op, const struct lease_grant *grant) {
 	int64_t owed = (int64_t)op->sent.charge - grant->charged;
 	core->counters.charged += (uint64_t)grant->charged;
-	if (owed <= 0 || !policy->relaxed || uses_memory(core) || grant->max_requests == 0)
+	if (grant->max_requests == 0 || keep_owed(core, client_at(core, op->client), owed))
 		return;
-	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
-	owed = owed < most ? owed : most;
-	if (note_owed(core, client, (int32_t)owed))
-		client->flags |= CLIENT_INDEBTED;
-	else
-		op->charge = (int32_t)(op->charge + owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : op->charge + owed);
+	op->charge = (int32_t)(op->charge + owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : op->charge + owed);
 }
 
 /* Remembered for a fallback, in which the database can't be asked. */

@@ -177,11 +177,12 @@ void batch_flush(struct core *core, int64_t now_ns) {
 		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 }
 
-/* Something is wrong with these: burnt rather than asked for ever. */
+/* Something is wrong with these: burnt rather than asked for ever. An advance is charged when the client asks again. */
 static void abandon_debts(struct core *core, struct op *op) {
 	if (op->charge > 0 && core->charges_left > 0)
 		core->charges_left--;
-	op->charge = 0;
+	if (keep_owed(core, client_at(core, op->client), op->charge))
+		op->charge = 0;
 	op->return_sub_window = 0;
 }
 

@@ -155,7 +155,8 @@ void batch_flush(struct core *core, int64_t now_ns);
 /* answer.c */
 void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns);
 void answer_unserved(struct core *core, struct op *op, int64_t now_ns);
-/* For the client's next request, or after a fallback. False without memory: nothing was noted. */
+/* For the client's next request, or after a fallback, as far as it matters. False without memory: nothing was noted. */
+bool keep_owed(struct core *core, struct client *client, int64_t owed);
 bool note_owed(struct core *core, const struct client *client, int32_t credits);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 

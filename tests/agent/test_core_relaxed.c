@@ -106,6 +106,22 @@ static void an_advance_of_a_window_ago_counts_no_more(void **state) {
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }
 
+/* Its row is locked, say: that is no reason to admit one advance after the other. */
+static void what_the_database_refuses_to_charge_stays_owed(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 10 && f->asked_count > 0; i++)
+		answers(f, LEASE_REJECTED, NULL);
+	assert_int_equal(f->asked_count, 0);
+	want(f, 2, "a", 3);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 4);
+	grants(f, 3, 0, 73);
+	expect_allowed(f, 2);
+}
+
 /* Who has no slot is forgotten after each request, and with it would be what it owes. */
 static void without_room_nothing_is_admitted_in_advance(void **state) {
 	struct fixture *f = *state;
@@ -129,6 +145,7 @@ int main(void) {
 		FIRST(before_the_first_connection_no_hosts_are_known),
 		STEP(an_advance_outlives_a_fallback),
 		STEP(an_advance_of_a_window_ago_counts_no_more),
+		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(without_room_nothing_is_admitted_in_advance),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
