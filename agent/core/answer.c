@@ -101,19 +101,16 @@ static void cache_denial(struct core *core, const struct client *client, const s
 	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
 }
 
-bool note_owed(struct core *core, const struct client *client, int32_t credits) {
-	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, credits, core->now_ns / NS_PER_US);
+bool note_owed(struct core *core, const struct client *client, struct debt debt) {
+	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, debt, core->now_ns / NS_PER_US);
 }
 
-/* Relaxed: what couldn't be charged stays owed, so that what is beyond the limit never grows past one advance. Strict, and
- * relaxed as far as it exceeds one advance by a fallback's use: what a fallback admitted beyond the limit has no
- * further consequence. Nor has it for who has no slot, and so no advance. */
-bool keep_owed(struct core *core, struct client *client, int64_t owed) {
-	struct core_policy *policy = policy_of(core, client);
-	if (owed <= 0 || !policy->relaxed || uses_memory(core) || client->slot == TABLE_NO_SLOT)
+/* What couldn't be charged: an advance stays owed, so that what is beyond the limit never grows past one. What a fallback
+ * admitted beyond the limit has no further consequence; and who has no slot has no advance. */
+bool keep_owed(struct core *core, struct client *client, int32_t owed) {
+	if (owed <= 0 || uses_memory(core) || client->slot == TABLE_NO_SLOT)
 		return true;
-	int64_t most = core->state == CORE_RESYNC ? core_relaxed_advance(core, policy) : owed;
-	if (!note_owed(core, client, (int32_t)(owed < most ? owed : most)))
+	if (!note_owed(core, client, (struct debt){owed, owed}))
 		return false;
 	client->flags |= CLIENT_INDEBTED;
 	return true;
@@ -121,11 +118,11 @@ bool keep_owed(struct core *core, struct client *client, int64_t owed) {
 
 /* Without memory to note it the op keeps it, and asks at once again. */
 static void settle_charge(struct core *core, struct op *op, const struct lease_grant *grant) {
-	int64_t owed = (int64_t)op->sent.charge - grant->charged;
+	int32_t left = op->sent.charge - grant->charged;
+	int32_t owed = left < op->sent_advanced ? left : op->sent_advanced;
 	core->counters.charged += (uint64_t)grant->charged;
-	if (grant->max_requests == 0 || keep_owed(core, client_at(core, op->client), owed))
-		return;
-	op->charge = (int32_t)(op->charge + owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : op->charge + owed);
+	if (grant->max_requests > 0 && !keep_owed(core, client_at(core, op->client), owed))
+		op->debt = debt_sum(op->debt, (struct debt){owed, owed});
 }
 
 /* Remembered for a fallback, in which the database can't be asked. */

@@ -34,15 +34,15 @@ static void count_waiters(struct op *op, struct lease_request *request) {
 /* What earlier leases left goes back; what was advanced without asking is counted. */
 static void attach_debts(struct core *core, struct op *op, struct client *client) {
 	if (client->flags & CLIENT_INDEBTED) {
-		int64_t owed = op->charge + store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len);
-		op->charge = (int32_t)(owed > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : owed);
+		op->debt = debt_sum(op->debt, store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len));
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
-	op->sent.charge = op->charge;
+	op->sent.charge = op->debt.charge < STINT_FALLBACK_REQUESTS_MAX ? op->debt.charge : STINT_FALLBACK_REQUESTS_MAX;
+	op->sent_advanced = op->debt.advanced;
 	op->sent.return_sub_window = op->return_sub_window;
 	op->sent.return_first = op->return_first;
 	op->sent.return_second = op->return_second;
-	op->charge = 0;
+	op->debt = (struct debt){0};
 	op->return_sub_window = 0;
 	op->return_first = op->return_second = 0;
 }
@@ -98,7 +98,7 @@ static void forget_background(struct core *core, int64_t now_ns) {
 		struct client *client = client_at(core, op->client);
 		done = index;
 		op_dequeue(core, op);
-		if (op->charge > 0 && !note_owed(core, client, op->charge)) {
+		if (op->debt.charge > 0 && !note_owed(core, client, op->debt)) {
 			op_enqueue(core, op, OP_BACKGROUND);
 			core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 		} else {
@@ -179,17 +179,16 @@ void batch_flush(struct core *core, int64_t now_ns) {
 
 /* Something is wrong with these: burnt rather than asked for ever. An advance is charged when the client asks again. */
 static void abandon_debts(struct core *core, struct op *op) {
-	if (op->charge > 0 && core->charges_left > 0)
+	if (op->debt.charge > 0 && core->charges_left > 0)
 		core->charges_left--;
-	if (keep_owed(core, client_at(core, op->client), op->charge))
-		op->charge = 0;
+	if (keep_owed(core, client_at(core, op->client), op->debt.advanced))
+		op->debt = (struct debt){0};
 	op->return_sub_window = 0;
 }
 
 /* What was sent as charged, and what has been admitted in advance since then. */
 static void charge_again(struct op *op) {
-	int64_t charge = (int64_t)op->charge + op->sent.charge;
-	op->charge = (int32_t)(charge > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : charge);
+	op->debt = debt_sum(op->debt, (struct debt){op->sent.charge, op->sent_advanced});
 }
 
 /* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is

@@ -77,13 +77,13 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 		return false;
 	if (client->slot == TABLE_NO_SLOT || !(op = op_for(core, index)))
 		return false; /* what it owes would be forgotten with it */
-	int64_t owed = (int64_t)op->charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
+	int64_t owed = (int64_t)op->debt.charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
 	if (owed > most && owed != cost)
 		return false;
 	if ((int64_t)cost > policy->terms.max_requests)
 		return false;
-	op->charge += (int32_t)cost;
+	op->debt = debt_sum(op->debt, (struct debt){(int32_t)cost, (int32_t)cost});
 	op->wants_more = true;
 	op_make_urgent(core, op);
 	*verdict = (struct core_verdict){

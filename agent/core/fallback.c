@@ -72,15 +72,18 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
 	int64_t since_us = core->now_ns / NS_PER_US - policy->time_window_ms * 1000;
-	int64_t owed = recent_of(entry, policy->fallback_terms.runs, since_us) + (entry->owed_us > since_us ? entry->owed : 0);
-	if (!policy->live || owed <= 0)
+	struct debt owed = {.charge = (int32_t)recent_of(entry, policy->fallback_terms.runs, since_us)};
+	if (entry->owed_us > since_us)
+		owed = debt_sum(owed, entry->owed);
+	if (!policy->live || owed.charge <= 0)
 		return;
 	uint32_t client = client_obtain(core, index, entry->client_id, entry->client_id_len);
 	struct op *op = client == CLIENT_NONE ? NULL : op_for(core, client);
 	if (!op)
 		return;
-	owed += op->charge;
-	op->charge = (int32_t)(owed > policy->terms.max_requests ? policy->terms.max_requests : owed);
+	op->debt = debt_sum(op->debt, owed);
+	if (op->debt.charge > policy->terms.max_requests)
+		op->debt = debt_of(policy->terms.max_requests, op->debt.advanced);
 	core->charges_left++;
 }
 

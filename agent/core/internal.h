@@ -50,10 +50,11 @@ struct op {
 	uint8_t late;                 /* answers that came too late to be used, in a row */
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */
-	int32_t charge;               /* admitted already, to be counted */
+	struct debt debt;             /* admitted already */
 	int64_t return_sub_window;
 	int32_t return_first, return_second;
 	struct lease_request sent;
+	int32_t sent_advanced; /* of sent.charge */
 };
 
 struct op_queue {
@@ -156,8 +157,8 @@ void batch_flush(struct core *core, int64_t now_ns);
 void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns);
 void answer_unserved(struct core *core, struct op *op, int64_t now_ns);
 /* For the client's next request, or after a fallback, as far as it matters. False without memory: nothing was noted. */
-bool keep_owed(struct core *core, struct client *client, int64_t owed);
-bool note_owed(struct core *core, const struct client *client, int32_t credits);
+bool keep_owed(struct core *core, struct client *client, int32_t owed);
+bool note_owed(struct core *core, const struct client *client, struct debt debt);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* leases.c */

@@ -158,7 +158,7 @@ void op_drop_expired(struct op *op, int64_t now_ns) {
 void op_requeue(struct core *core, struct op *op) {
 	/* What was rejected goes alone: behind urgent ones it would never be its turn, nor that of those behind it. */
 	bool asks = op->first || op->wants_more || op->wants_next;
-	bool owes = op->charge > 0 || op->return_sub_window;
+	bool owes = op->debt.charge > 0 || op->return_sub_window;
 	if (asks || (owes && op->rejections > 0))
 		op_enqueue(core, op, OP_URGENT);
 	else if (owes)

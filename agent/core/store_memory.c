@@ -19,7 +19,7 @@ struct counter {
 	int64_t owed_us;   /* since when nothing was added to what is owed */
 	int32_t policy_id;
 	int32_t uncharged; /* granted here */
-	int32_t owed;      /* granted by nobody: it has no count here either */
+	struct debt owed;  /* without a count here */
 	uint8_t id_len;
 	uint8_t length;   /* counts in use */
 	uint8_t capacity; /* counts there is room for */
@@ -177,16 +177,25 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 		grow(store);
 }
 
-int64_t store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
+struct debt debt_of(int64_t charge, int64_t advanced) {
+	if (charge > INT32_MAX)
+		charge = INT32_MAX;
+	return (struct debt){(int32_t)charge, (int32_t)(advanced < charge ? advanced : charge)};
+}
+
+struct debt debt_sum(struct debt a, struct debt b) {
+	return debt_of((int64_t)a.charge + b.charge, (int64_t)a.advanced + b.advanced);
+}
+
+struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
 	struct counter *c = *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
-	if (!c)
-		return 0;
-	int64_t owed = c->owed;
-	c->owed = 0;
+	struct debt owed = c ? c->owed : (struct debt){0};
+	if (c)
+		c->owed = (struct debt){0};
 	return owed;
 }
 
-bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits, int64_t t_us) {
+bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt, int64_t t_us) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len);
 	if (!*at) {
@@ -195,14 +204,13 @@ bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char 
 			return false;
 		store->count++;
 	}
-	int64_t owed = (int64_t)(*at)->owed + credits;
-	(*at)->owed = (int32_t)(owed > INT32_MAX ? INT32_MAX : owed);
+	(*at)->owed = debt_sum((*at)->owed, debt);
 	(*at)->owed_us = t_us;
 	return true;
 }
 
 static void collect(struct counter *c, void (*visit)(void *, const struct store_memory_entry *), void *context) {
-	if (c->uncharged <= 0 && c->owed <= 0)
+	if (c->uncharged <= 0 && c->owed.charge <= 0)
 		return;
 	visit(context, &(struct store_memory_entry){
 		.policy_id = c->policy_id,
@@ -216,7 +224,8 @@ static void collect(struct counter *c, void (*visit)(void *, const struct store_
 		.length = c->length,
 		.counts = c->counts,
 	});
-	c->uncharged = c->owed = 0;
+	c->uncharged = 0;
+	c->owed = (struct debt){0};
 }
 
 void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(void *, const struct store_memory_entry *),
@@ -228,7 +237,7 @@ void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(vo
 
 /* A counter that was never taken from exists only for what it owes. */
 static bool still_matters(const struct counter *c, int64_t t_us, int64_t uncharged_us) {
-	if (c->owed > 0)
+	if (c->owed.charge > 0)
 		return true;
 	if (c->sub_window_us == 0)
 		return false;

@@ -29,18 +29,23 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
 
 /*
  * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a request
- * charges doesn't count. Owed is what was admitted without a grant of anybody's.
+ * charges doesn't count. Owed is what is charged in a later request of its own
+ * instead: no grant was made for it here, or that is over.
  */
-int64_t store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
+struct debt store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 /* False without memory: nothing was noted. */
-bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, int32_t credits, int64_t t_us);
+bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt, int64_t t_us);
+
+/* No larger than INT32_MAX, and what was advanced no larger than the charge. */
+struct debt debt_of(int64_t charge, int64_t advanced);
+struct debt debt_sum(struct debt a, struct debt b);
 
 struct store_memory_entry {
 	int32_t policy_id;
 	const char *client_id;
 	uint8_t client_id_len;
 	int32_t uncharged;
-	int32_t owed;
+	struct debt owed;
 	int64_t owed_us; /* when that was added to last */
 	int64_t sub_window_us;
 	int64_t head_us;

@@ -96,6 +96,29 @@ static void an_advance_outlives_a_fallback(void **state) {
 	assert_int_equal(f->asked[0].charge, 4 + 3);
 }
 
+/* One that is larger than an advance usually is, and with a fallback's use beside it. */
+static void an_advance_that_does_not_fit_after_a_fallback_stays_owed(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	want(f, 1, "a", 9);
+	expect_allowed(f, 1);
+	loses_the_answer(f);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	want(f, 2, "a", 3);
+	expect_allowed(f, 2);
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 9 + 3);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 1;
+	answers(f, LEASE_DONE, &full);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	pass(f, SUB_MS * MS);
+	want(f, 3, "a", 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 9); /* the fallback's has had its chance */
+}
+
 static void an_advance_of_a_window_ago_counts_no_more(void **state) {
 	struct fixture *f = *state;
 	is_relaxed(f, 80);
@@ -144,6 +167,7 @@ int main(void) {
 		STEP(what_did_not_fit_is_owed),
 		FIRST(before_the_first_connection_no_hosts_are_known),
 		STEP(an_advance_outlives_a_fallback),
+		STEP(an_advance_that_does_not_fit_after_a_fallback_stays_owed),
 		STEP(an_advance_of_a_window_ago_counts_no_more),
 		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(without_room_nothing_is_admitted_in_advance),

@@ -62,8 +62,12 @@ static int64_t uncharged(const char *id) {
 	return debtor.uncharged;
 }
 
+static void owe(const char *id, int32_t credits) {
+	assert_true(store_memory_owe(store, 1, id, (uint8_t)strlen(id), (struct debt){credits, 0}, NOW));
+}
+
 static int64_t owes(const char *id) {
-	return store_memory_take_owed(store, 1, id, (uint8_t)strlen(id));
+	return store_memory_take_owed(store, 1, id, (uint8_t)strlen(id)).charge;
 }
 
 static void clients_and_policies_are_told_apart(void **state) {
@@ -139,17 +143,27 @@ static void what_is_uncharged_is_grants_less_returns(void **state) {
 static void what_is_owed_is_apart_from_it(void **state) {
 	(void)state;
 	assert_int_equal(take("a", NOW, 2), 2);
-	store_memory_owe(store, 1, "a", 1, 5, NOW);
-	store_memory_owe(store, 1, "b", 1, 7, NOW);
+	owe("a", 5);
+	owe("b", 7);
 	assert_int_equal(take("a", NOW, 8), 8); /* owing is not being charged */
 	assert_int_equal(owes("a"), 5);
 	assert_int_equal(owes("a"), 0);
 	assert_int_equal(owes("nobody"), 0);
 	assert_int_equal(owes("b"), 7);
-	store_memory_owe(store, 1, "b", 1, INT32_MAX, NOW);
-	store_memory_owe(store, 1, "b", 1, INT32_MAX, NOW);
+	owe("b", INT32_MAX);
+	owe("b", INT32_MAX);
 	assert_int_equal(owes("b"), INT32_MAX);
 	assert_int_equal(uncharged("a"), 10);
+}
+
+static void what_was_advanced_is_part_of_a_debt(void **state) {
+	(void)state;
+	struct debt debt = debt_sum(debt_of(5, 2), debt_of(3, 7));
+	assert_int_equal(debt.charge, 8);
+	assert_int_equal(debt.advanced, 5);
+	debt = debt_sum((struct debt){INT32_MAX, INT32_MAX}, (struct debt){1, 1});
+	assert_int_equal(debt.charge, INT32_MAX);
+	assert_int_equal(debt.advanced, INT32_MAX);
 }
 
 static void add_up(void *context, const struct store_memory_entry *entry) {
@@ -159,7 +173,7 @@ static void add_up(void *context, const struct store_memory_entry *entry) {
 	assert_int_equal(entry->policy_id, 1);
 	assert_memory_equal(entry->client_id, "client-", 7);
 	assert_int_equal(entry->uncharged, sum);
-	assert_int_equal(entry->owed, 0);
+	assert_int_equal(entry->owed.charge, 0);
 	*(int64_t *)context += entry->uncharged;
 }
 
@@ -184,7 +198,7 @@ static void collecting_names_every_debtor_once(void **state) {
 static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
-	store_memory_owe(store, 1, "debtor", 6, 1, NOW);
+	owe("debtor", 1);
 	store_memory_expire(store, NOW + 11 * 100000, 0, 1 << 20);
 	assert_int_equal(store_memory_count(store), 2);
 	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
@@ -254,6 +268,7 @@ int main(void) {
 		TEST(a_counter_grows_with_its_history),
 		TEST(what_is_uncharged_is_grants_less_returns),
 		TEST(what_is_owed_is_apart_from_it),
+		TEST(what_was_advanced_is_part_of_a_debt),
 		TEST(collecting_names_every_debtor_once),
 		TEST(the_idle_go_when_nothing_depends_on_them),
 		TEST(what_is_uncharged_is_kept_for_the_policys_window),
