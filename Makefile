@@ -176,11 +176,14 @@ LIB_TESTS := \
 AGENT_TESTS := \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
-	tests/agent/test_core.c \
 	tests/agent/test_core_changes.c \
+	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
+	tests/agent/test_core_leases.c \
 	tests/agent/test_core_promotion.c \
+	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
+	tests/agent/test_core_requests.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \

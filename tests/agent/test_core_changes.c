@@ -1,6 +1,7 @@
 /*
- * test_core_changes.c - changes that meet clients who are not simply in the table: left there by an earlier agent, not
- * in it for want of room, or waiting for a database that is exchanged for another.
+ * test_core_changes.c - what changes while clients are served: a policy, one client's override, the database itself. It
+ * must also reach who was left in the table by an earlier agent, is not in it for want of room, or waits for an answer.
+ * Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -13,6 +14,51 @@ static void lease(struct fixture *f, uint16_t policy, const char *id) {
 
 static enum app_verdict app_of(struct fixture *f, uint16_t policy, const char *id) {
 	return app_decides(&f->table, policy, id, strlen(id), 1, f->now_ns).verdict;
+}
+
+/* ---- In the table ----------------------------------------------------------------------------- */
+
+static void a_change_of_the_policy_lifts_denials_and_voids_leases(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 0, 0, 0);
+	want(f, 2, "b", 1);
+	struct lease_grant grant = grant_of(f, 5, 0, 0);
+	answers(f, LEASE_DONE, &grant);
+	policy_changes(f, policy_with(100, 20)); /* the same */
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	policy_changes(f, policy_with(200, 20));
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	assert_int_equal(app(f, "b", 1).verdict, APP_ASKS);
+	pass(f, 5 * MS);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 4);
+}
+
+static void a_clients_override_voids_only_its_own(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 0);
+	want(f, 2, "b", 1);
+	grants(f, 5, 0, 0);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	core_client_changed(f->core, f->now_ns, 0, "stranger", 8);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	assert_int_equal(app(f, "b", 1).verdict, APP_ALLOWED);
+}
+
+static void a_dropped_policy_is_refilled_no_more(void **state) {
+	struct fixture *f = *state;
+	struct core_policy dropped = policy_with(100, 20);
+	lease(f, 0, "a");
+	dropped.live = false;
+	core_set_policy(f->core, f->now_ns, 0, &dropped);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	low(f, "a");
+	want(f, 2, "a", 1);
+	assert_int_equal(f->told_count, 1);
+	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
 }
 
 /* ---- Left by an earlier agent ------------------------------------------------------------ */
@@ -137,19 +183,6 @@ static void who_has_no_room_is_asked_for_all_the_same(void **state) {
 	expect_allowed(f, 1);
 }
 
-static void a_dropped_policy_is_refilled_no_more(void **state) {
-	struct fixture *f = *state;
-	struct core_policy dropped = policy_with(100, 20);
-	lease(f, 0, "a");
-	dropped.live = false;
-	core_set_policy(f->core, f->now_ns, 0, &dropped);
-	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
-	low(f, "a");
-	want(f, 2, "a", 1);
-	assert_int_equal(f->told_count, 1);
-	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
-}
-
 /* ---- Another database --------------------------------------------------------------------------- */
 
 static void who_waits_for_one_database_is_asked_for_in_the_next(void **state) {
@@ -207,6 +240,9 @@ int main(void) {
 #define STEP(name)   cmocka_unit_test_setup_teardown(name, make_up, clean)
 #define ORPHAN(name) cmocka_unit_test_setup_teardown(name, make_orphans, clean)
 	const struct CMUnitTest tests[] = {
+		STEP(a_change_of_the_policy_lifts_denials_and_voids_leases),
+		STEP(a_clients_override_voids_only_its_own),
+		STEP(a_dropped_policy_is_refilled_no_more),
 		ORPHAN(a_change_of_the_policy_voids_its_own),
 		ORPHAN(an_override_voids_its_clients_own),
 		STEP(in_fallback_its_fallback_credits_go_on),
@@ -214,7 +250,6 @@ int main(void) {
 		STEP(one_that_ends_after_the_next_lease_ends_at_once),
 		STEP(fresh_ones_stay_and_idle_ones_give_way),
 		STEP(who_has_no_room_is_asked_for_all_the_same),
-		STEP(a_dropped_policy_is_refilled_no_more),
 		STEP(who_waits_for_one_database_is_asked_for_in_the_next),
 		STEP(an_idle_agent_changes_its_database),
 		STEP(what_one_database_granted_never_goes_back_to_the_next),

@@ -1,0 +1,242 @@
+/*
+ * test_core_failures.c - statements that fail, on a database that is there: their answer is lost, comes too late or lacks
+ * somebody, or they are rejected, as a whole or because of one client's row. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* ---- Answers that are lost, late or short ----------------------------------------------------- */
+
+static void after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 6, 0, 90);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	want(f, 2, "a", 1);
+	assert_int_equal(f->asked[0].return_first, 5);
+	loses_the_answer(f);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	expect_silence(f);
+	pass(f, 20 * MS);
+	expect_no_batch(f);
+	comes_up(f);
+	expect_batch(f, "a", 1, 1, 2);
+	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(f->asked[0].return_first, 0);
+	grants(f, 1, 0, 80);
+	expect_allowed(f, 2);
+}
+
+static void a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 6, 0, 90);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	for (int events = 0; core_state(f->core) == CORE_CONNECTING; events++) {
+		assert_true(core_next_ns(f->core) > f->now_ns);
+		assert_true(events < 20);
+		pass(f, core_next_ns(f->core) - f->now_ns);
+	}
+	assert_int_equal(f->now_ns, START_NS + 500 * MS);
+}
+
+/* A server that takes connections and fails at the work. */
+static void a_database_that_was_hardly_back_gets_no_new_grace(void **state) {
+	struct fixture *f = *state;
+	pass(f, 600 * MS);
+	core_database_lost(f->core, f->now_ns);
+	pass(f, 300 * MS);
+	comes_up(f);
+	pass(f, 100 * MS);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	pass(f, 110 * MS); /* 510 ms after the first loss */
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+}
+
+static void answers_that_are_always_late_end_in_a_denial(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	for (int i = 0; i < 3; i++) {
+		expect_silence(f);
+		struct lease_grant late = grant_of(f, 1, 0, 90);
+		pass(f, SUB_MS * MS);
+		answers(f, LEASE_DONE, &late);
+	}
+	expect_denied(f, 1);
+}
+
+static void a_short_answer_counts_as_unknown(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	f->asked_count = 0;
+	core_on_grants(f->core, f->now_ns, LEASE_DONE, NULL, 0);
+	core_advance(f->core, f->now_ns);
+	expect_silence(f);
+	expect_batch(f, "a", 1, 1, 1);
+}
+
+/* ---- Rejected --------------------------------------------------------------------------------- */
+
+static void a_rejected_client_is_asked_for_once_more_alone_and_then_denied(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 3, 0, 90);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	want(f, 2, "a", 2);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_int_equal(f->asked[0].return_first, 2); /* it wasn't applied */
+	assert_int_equal(f->asked[0].need, 2);
+	expect_silence(f);
+	answers(f, LEASE_REJECTED, NULL);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
+	assert_true(v.retry_after_ms > 0);
+	want(f, 3, "a", 1); /* and from then on for a while, without a statement */
+	assert_false(verdict_of(f, 3).allowed);
+	assert_int_equal(core_counters(f->core)->unserved, 1);
+}
+
+static void a_rejected_client_does_not_hold_up_the_others(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "b", 1);
+	want(f, 3, "c", 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(f->asked_count, 2);
+	answers(f, LEASE_REJECTED, NULL);
+	expect_batch(f, "b", 1, 1, 1);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_false(verdict_of(f, 2).allowed);
+	expect_batch(f, "c", 1, 1, 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 3);
+}
+
+/* A try holds up all others of the host, however short its sub-windows are. */
+static void a_client_that_was_not_served_is_left_alone_for_its_window(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, 1000);
+	pass(f, 990 * MS);
+	want(f, 2, "a", 1);
+	assert_false(verdict_of(f, 2).allowed);
+	expect_no_batch(f);
+	pass(f, 20 * MS);
+	want(f, 3, "a", 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 3);
+}
+
+static void three_of_twenty_are_rejected_alone(struct fixture *f) {
+	want(f, 1, "z", 1);
+	for (uint32_t serial = 2; serial <= 21; serial++) {
+		const char id[] = {(char)('a' + serial - 2), '\0'};
+		want(f, serial, id, 1);
+	}
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(f->asked_count, 20);
+	answers(f, LEASE_REJECTED, NULL);
+	for (uint32_t alone = 0; alone < 3; alone++) {
+		expect_silence(f);
+		assert_int_equal(f->asked_count, 1);
+		answers(f, LEASE_REJECTED, NULL);
+		expect_denied(f, 2 + alone);
+	}
+	assert_int_equal(f->asked_count, 17);
+}
+
+/* Somebody has locked the table: nobody waits for all to be tried one by one. */
+static void after_three_lone_rejections_and_one_of_the_rest_all_are_denied(void **state) {
+	struct fixture *f = *state;
+	three_of_twenty_are_rejected_alone(f);
+	answers(f, LEASE_REJECTED, NULL);
+	for (uint32_t serial = 5; serial <= 21; serial++)
+		expect_denied(f, serial);
+	expect_no_batch(f);
+	want(f, 22, "y", 1); /* as long as it lasts */
+	answers(f, LEASE_REJECTED, NULL);
+	expect_denied(f, 22);
+	expect_no_batch(f);
+}
+
+/* Or three rows: then the others are served. */
+static void three_locked_rows_are_no_locked_table(void **state) {
+	struct fixture *f = *state;
+	struct lease_grant each[17];
+	three_of_twenty_are_rejected_alone(f);
+	for (size_t i = 0; i < 17; i++)
+		each[i] = grant_of(f, 1, 0, 90);
+	answers(f, LEASE_DONE, each);
+	for (uint32_t serial = 5; serial <= 21; serial++)
+		expect_allowed(f, serial);
+}
+
+/* Nobody waits for them, so there is no hurry. */
+static void debts_that_are_refused_again_and_again_take_their_time(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t i = 0; i < 8; i++) {
+		want(f, i, &"a\0b\0c\0d\0e\0f\0g\0h"[2 * i], 1);
+		grants(f, 6, 0, 90);
+		expect_allowed(f, i);
+	}
+	for (uint32_t i = 0; i < 8; i++)
+		core_client_changed(f->core, f->now_ns, 0, &"abcdefgh"[i], 1);
+	unsigned before = f->batches;
+	for (int i = 0; i < 1000; i++) {
+		pass(f, 10 * MS);
+		while (f->asked_count > 0)
+			answers(f, LEASE_REJECTED, NULL);
+	}
+	assert_in_range(f->batches - before, 1, 30);
+}
+
+/* What goes alone must come to its turn, though somebody always waits. */
+static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 6, 0, 90);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	pass(f, 10 * MS);
+	assert_int_equal(f->asked[0].return_first, 5);
+	want(f, 2, "b", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	bool came = false;
+	for (uint32_t serial = 3; serial < 10 && !came; serial++) {
+		const char id[] = {(char)('a' + serial), '\0'};
+		want(f, serial, id, 1);
+		came |= f->asked[0].return_first == 5;
+		assert_int_equal(f->asked_count, 1);
+		grants(f, 1, 0, 90);
+	}
+	assert_true(came);
+}
+
+int main(void) {
+#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again),
+		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
+		STEP(a_database_that_was_hardly_back_gets_no_new_grace),
+		STEP(answers_that_are_always_late_end_in_a_denial),
+		STEP(a_short_answer_counts_as_unknown),
+		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
+		STEP(a_rejected_client_does_not_hold_up_the_others),
+		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
+		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
+		STEP(three_locked_rows_are_no_locked_table),
+		STEP(debts_that_are_refused_again_and_again_take_their_time),
+		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
+	};
+	return cmocka_run_group_tests_name("core_failures", tests, NULL, NULL);
+}

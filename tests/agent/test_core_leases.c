@@ -1,0 +1,171 @@
+/*
+ * test_core_leases.c - what becomes of a grant: a lease in the table from when to when, one after the other, and back what
+ * nobody used of it. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* ---- From when to when ------------------------------------------------------------------------ */
+
+static void deadlines_count_from_the_send_time(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 5, 5, 90);
+	f->now_ns += 20 * MS; /* the answer took so long */
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	for (f->now_ns = START_NS + 60 * MS - 1; app(f, "a", 1).verdict == APP_ALLOWED;)
+		;
+	f->now_ns = START_NS + 79 * MS; /* and the next begins at the receive time plus starts_in */
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	f->now_ns = START_NS + 80 * MS;
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	f->now_ns = START_NS + 160 * MS;
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void slack_widens_a_lease_by_half_on_each_side(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(101, 20);
+	policy.terms.slack_us = 4000;
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	grants(f, 3, 5, 90);
+	assert_int_equal(verdict_of(f, 1).deadline_ns, START_NS + 62 * MS);
+	f->now_ns = START_NS + 62 * MS - 1;
+	while (app(f, "a", 1).until_ns == START_NS + 62 * MS)
+		;
+	f->now_ns = START_NS + 58 * MS - 1;
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	f->now_ns++;
+	assert_int_equal(app(f, "a", 1).until_ns, START_NS + 162 * MS);
+}
+
+/* The request was on its way for longer than a sub-window: the lease ahead ends before the one that comes with the next
+ * answer, and would pass for the earlier of the two. */
+static void a_lease_ahead_is_not_opened_by_one_that_ends_after_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	f->now_ns = START_NS + 70 * MS;
+	f->end_ns = START_NS + 120 * MS;
+	struct lease_grant grant = grant_of(f, 1, 5, 50);
+	grant.valid_us = grant.starts_in_us = 55000; /* by the database's clock, 5 ms ago */
+	grant.next_valid_us = 115000;
+	answers(f, LEASE_DONE, &grant); /* too late for who waits */
+	f->now_ns += 2 * MS;
+	grants(f, 3, 0, 50);
+	assert_int_equal(verdict_of(f, 1).allowed, true);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	assert_int_not_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+static void a_grant_that_comes_too_late_is_returned_and_asked_again(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 1, 0, 99);
+	pass(f, 60 * MS);
+	answers(f, LEASE_DONE, &grant);
+	expect_silence(f);
+	assert_int_equal(core_counters(f->core)->late, 1);
+	expect_batch(f, "a", 1, 1, 1);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 1);
+	grants(f, 1, 0, 99);
+	expect_allowed(f, 1);
+}
+
+/* It may begin by the time of its receiving only when it is over by that of its sending. */
+static void a_lease_ahead_that_no_time_is_left_for_goes_back(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 1, 5, 50);
+	pass(f, (SUB_MS + 50) * MS);
+	answers(f, LEASE_DONE, &grant);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 1);
+	assert_int_equal(f->asked[0].return_second, 5);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* ---- Back ------------------------------------------------------------------------------------- */
+
+static void an_idle_client_gets_no_next_lease_and_returns_what_it_has(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 10, 0, 90);
+	answers(f, LEASE_DONE, &grant);
+	for (int i = 0; i < 20 && f->asked_count == 0; i++)
+		pass(f, 5 * MS);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].next_want, 0);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 9);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS); /* destroyed before it is offered */
+	grants(f, 0, 0, 99);
+	pass(f, 200 * MS);
+	expect_no_batch(f);
+}
+
+static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.runs = 0;
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 90);
+	int64_t end_ns = f->end_ns;
+	while (f->now_ns < end_ns + 300 * MS) {
+		pass(f, 1 * MS);
+		expect_no_batch(f);
+	}
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void a_scribbled_word_returns_no_more_than_was_granted(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 4, 0, 90);
+	uint32_t slot = app_find(&f->table, 0, "a", 1);
+	for (int bank = 0; bank < 2; bank++)
+		atomic_store(&f->table.table.slots[slot].word[bank], word_make(77, 1000000, 0));
+	core_drain(f->core, f->now_ns);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_first, 4);
+	assert_int_equal(f->asked[0].return_second, 0);
+}
+
+static void drain_returns_everything_and_is_done(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 8, 0, 90);
+	struct lease_grant grant = grant_of(f, 8, 6, 90);
+	want(f, 2, "b", 1);
+	answers(f, LEASE_DONE, &grant);
+	core_drain(f->core, f->now_ns);
+	assert_false(core_is_drained(f->core));
+	assert_int_equal(f->asked_count, 2);
+	assert_int_equal(f->asked[0].return_first + f->asked[1].return_first, 7 + 7);
+	assert_int_equal(f->asked[0].return_second + f->asked[1].return_second, 6);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 0, 0, 90), grant_of(f, 0, 0, 90)});
+	assert_true(core_is_drained(f->core));
+	want(f, 3, "a", 1); /* who still asks gets no more than that */
+	expect_batch(f, "a", 1, 1, 1);
+}
+
+int main(void) {
+#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(deadlines_count_from_the_send_time),
+		STEP(slack_widens_a_lease_by_half_on_each_side),
+		STEP(a_lease_ahead_is_not_opened_by_one_that_ends_after_it),
+		STEP(a_grant_that_comes_too_late_is_returned_and_asked_again),
+		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
+		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
+		STEP(a_fixed_window_that_is_over_gets_nothing_back),
+		STEP(a_scribbled_word_returns_no_more_than_was_granted),
+		STEP(drain_returns_everything_and_is_done),
+	};
+	return cmocka_run_group_tests_name("core_leases", tests, NULL, NULL);
+}

@@ -1,0 +1,229 @@
+/*
+ * test_core_requests.c - who asks and what each is told: requests are gathered into batches, served in order as far as a
+ * grant goes, and denied without the database where it has just said no. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* ---- Asking ----------------------------------------------------------------------------------- */
+
+static void first_sight_leases_one_credit(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	expect_batch(f, "a", 1, 1, 1);
+	assert_int_equal(f->asked[0].policy_id, 9);
+	assert_int_equal(f->asked[0].next_want, 0);
+	assert_int_equal(f->hosts, 2);
+	grants(f, 1, 0, 99);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
+	assert_int_equal(v.deadline_ns, START_NS + 60 * MS);
+	assert_int_equal(v.limit, 100);
+	assert_int_equal(v.remaining, 99);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS); /* the one credit is given away */
+}
+
+static void requests_gather_while_a_batch_is_under_way(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "b", 2);
+	want(f, 3, "b", 1);
+	want(f, 4, "c", 1);
+	assert_int_equal(f->batches, 1);
+	grants(f, 1, 0, 99);
+	expect_allowed(f, 1);
+	assert_int_equal(f->batches, 2);
+	assert_int_equal(f->asked_count, 2);
+	assert_string_equal(f->ids[0], "b");
+	assert_int_equal(f->asked[0].need, 3);
+	assert_int_equal(f->asked[0].least, 1);
+	assert_string_equal(f->ids[1], "c");
+	answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 3, 0, 97), grant_of(f, 0, 0, 0)});
+	expect_allowed(f, 2);
+	expect_allowed(f, 3);
+	expect_denied(f, 4);
+	expect_no_batch(f);
+}
+
+static void who_waits_is_served_in_order_as_far_as_it_goes(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "x", 1);
+	for (uint32_t i = 0; i < 4; i++)
+		want(f, 10 + i, "a", (const uint32_t[]){2, 3, 1, 1}[i]);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 1);
+	expect_batch(f, "a", 7, 1, 7);
+	grants(f, 3, 0, 0);
+	expect_allowed(f, 10);
+	struct core_verdict v = verdict_of(f, 11);
+	assert_false(v.allowed);
+	assert_int_equal(v.retry_after_ms, 60);
+	expect_allowed(f, 12);
+	expect_denied(f, 13);
+}
+
+static void who_joins_late_takes_what_is_left_or_asks_again(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "a", 1);
+	want(f, 3, "a", 5);
+	grants(f, 2, 0, 50);
+	expect_allowed(f, 1);
+	expect_allowed(f, 2);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].need, 5);
+	want(f, 4, "a", 1);
+	grants(f, 0, 0, 0); /* nothing is left: no use to ask once more */
+	expect_denied(f, 3);
+	expect_denied(f, 4);
+	expect_no_batch(f);
+}
+
+static void who_gave_up_gets_no_verdict(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "x", 1);
+	want_until(f, 2, "a", 3, 10 * MS);
+	want_until(f, 3, "a", 1, 30 * MS);
+	pass(f, 10 * MS);
+	grants(f, 1, 0, 9);
+	expect_allowed(f, 1);
+	assert_int_equal(f->asked[0].need, 1); /* nor is it asked for */
+	struct lease_grant grant = grant_of(f, 1, 0, 9);
+	pass(f, 25 * MS);
+	answers(f, LEASE_DONE, &grant);
+	expect_silence(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED); /* its credit serves another */
+}
+
+static void late_joiners_stay_late_when_others_give_up(void **state) {
+	struct fixture *f = *state;
+	want_until(f, 1, "a", 1, 10 * MS);
+	want_until(f, 2, "a", 1, 10 * MS);
+	want(f, 3, "a", 5); /* after the batch */
+	pass(f, 10 * MS);
+	grants(f, 1, 0, 9);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].need, 6 - 1);
+}
+
+static void an_unknown_policy_is_said_so(void **state) {
+	struct fixture *f = *state;
+	core_want(f->core, f->now_ns, 1, 5, 3, "a", 1, 1, f->now_ns + MS);
+	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
+	f->told_count = 0;
+	want(f, 6, "a", 1); /* the database has dropped it meanwhile */
+	answers(f, LEASE_DONE, &(struct lease_grant){.answered = false});
+	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
+	expect_no_batch(f);
+}
+
+static void a_client_is_first_until_the_database_has_answered_for_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	assert_true(f->asked[0].first);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_true(f->asked[0].first);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 1);
+	assert_false(f->asked[0].first);
+	grants(f, 1, 0, 89);
+	pass(f, 200 * MS);
+	want(f, 3, "a", 1);
+	assert_false(f->asked[0].first); /* nor in a later sub-window */
+	want(f, 4, "b", 1);
+	grants(f, 1, 0, 90);
+	assert_int_equal(f->asked_count, 1);
+	assert_true(f->asked[0].first);
+}
+
+/* ---- Denials ---------------------------------------------------------------------------------- */
+
+static void a_denial_is_cached_until_the_next_edge(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 0, 0, 0);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, 360);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	want(f, 2, "a", 1); /* a message that crossed it is answered without the database */
+	expect_denied(f, 2);
+	low(f, "a");
+	expect_no_batch(f);
+	f->now_ns += 60 * MS - 1000;
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	f->now_ns += 1000;
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void a_denial_in_a_long_sub_window_is_not_cached_for_long(void **state) {
+	struct fixture *f = *state;
+	struct core_policy day = policy_with(100, 20);
+	day.time_window_ms = 86400000;
+	day.terms.sub_window_us = 86400000000;
+	day.terms.runs = 0;
+	policy_changes(f, day);
+	want(f, 1, "a", 1);
+	f->end_ns = f->now_ns + 80000000 * MS;
+	grants(f, 0, 0, 0);
+	expect_denied(f, 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	pass(f, 7000 * MS); /* others have returned what they didn't use */
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void only_what_did_not_fit_is_denied(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 8);
+	grants(f, 0, 0, 5);
+	expect_denied(f, 1);
+	assert_int_equal(app(f, "a", 9).verdict, APP_DENIED);
+	assert_int_equal(app(f, "a", 8).verdict, APP_DENIED);
+	assert_int_equal(app(f, "a", 7).verdict, APP_ASKS);
+}
+
+static void a_cost_above_the_limit_is_denied_for_ever(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 101);
+	grants(f, 0, 0, 100);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_false(v.allowed);
+	assert_int_equal(v.retry_after_ms, -1);
+	want(f, 2, "a", 1); /* cheaper ones are not denied with it */
+	grants(f, 1, 0, 99);
+	expect_allowed(f, 2);
+}
+
+/* A cost above the limit never fits; a cost of 1 does again, later. */
+static void a_cost_above_the_limit_does_not_make_a_client_look_blocked(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 101);
+	struct lease_grant never = grant_of(f, 0, 0, 0);
+	never.retry_us = -1;
+	answers(f, LEASE_DONE, &never);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, -1);
+	want(f, 2, "a", 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.limit, 100);
+	assert_true(v.retry_after_ms > 0);
+}
+
+int main(void) {
+#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(first_sight_leases_one_credit),
+		STEP(requests_gather_while_a_batch_is_under_way),
+		STEP(who_waits_is_served_in_order_as_far_as_it_goes),
+		STEP(who_joins_late_takes_what_is_left_or_asks_again),
+		STEP(who_gave_up_gets_no_verdict),
+		STEP(late_joiners_stay_late_when_others_give_up),
+		STEP(an_unknown_policy_is_said_so),
+		STEP(a_client_is_first_until_the_database_has_answered_for_it),
+		STEP(a_denial_is_cached_until_the_next_edge),
+		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
+		STEP(only_what_did_not_fit_is_denied),
+		STEP(a_cost_above_the_limit_is_denied_for_ever),
+		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
+	};
+	return cmocka_run_group_tests_name("core_requests", tests, NULL, NULL);
+}
