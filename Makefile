@@ -195,7 +195,9 @@ AGENT_TESTS := \
 	tests/agent/test_migrations.c \
 	tests/agent/test_output.c \
 	tests/agent/test_policy.c \
-	tests/agent/test_server.c \
+	tests/agent/test_server_apps.c \
+	tests/agent/test_server_rude_apps.c \
+	tests/agent/test_server_socket.c \
 	tests/agent/test_shm.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_table.c

@@ -1,0 +1,168 @@
+/*
+ * test_server_rude_apps.c - the agent's socket and apps that don't behave: they are cut off at the first thing that makes no
+ * sense, and harm nobody else.
+ */
+#include "server_fixture.h"
+
+#include "random.h"
+
+/* ---- Not reading ------------------------------------------------------------------------------ */
+
+static void who_never_reads_is_cut_off(void **state) {
+	struct fixture *f = *state;
+	char message[1024] = {0};
+	int fd = greet(f);
+	say_want(f, fd, "x", 1);
+	for (unsigned i = 0; i < 2 * SERVER_UNREAD_MAX / sizeof message; i++)
+		server_send(f->server, f->last_peer, message, sizeof message);
+	turn(f);
+	assert_int_equal(server_peer_count(f->server), 0);
+	close(fd);
+}
+
+/* An answer to one message of a burst may be what an app is cut off for, by the one who handles that message. */
+static void an_app_may_be_cut_off_by_its_answer(void **state) {
+	struct fixture *f = *state;
+	int fd = greet(f);
+	f->floods = true;
+	for (int i = 0; i < 8; i++)
+		send_want(fd, 'a');
+	turn(f);
+	f->floods = false;
+	assert_string_equal(f->story, "Wa");
+	assert_int_equal(server_peer_count(f->server), 0);
+	close(fd);
+}
+
+/* ---- Making no sense -------------------------------------------------------------------------- */
+
+static void nothing_goes_before_hello(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_app(f);
+	say_want(f, fd, "x", 1);
+	expect_cut_off(fd);
+	assert_string_equal(f->story, "");
+}
+
+static void hello_is_said_once(void **state) {
+	struct fixture *f = *state;
+	int fd = greet(f);
+	struct wire_hello hello = hello_at(0);
+	say(f, fd, &hello, sizeof hello);
+	expect_cut_off(fd);
+}
+
+static void a_byte_at_a_time_is_no_message(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_app(f);
+	struct wire_hello hello = hello_at(0);
+	say(f, fd, &hello, 1);
+	expect_cut_off(fd);
+	fd = greet(f);
+	assert_int_equal(send(fd, &hello, 0, MSG_NOSIGNAL), 0); /* nothing at all reads as the end */
+	turn(f);
+	assert_int_equal(server_peer_count(f->server), 0);
+	close(fd);
+}
+
+static void lengths_are_checked(void **state) {
+	struct fixture *f = *state;
+	static const struct {
+		uint16_t type;
+		size_t least, most;
+	} cases[] = {
+		{WIRE_DECLARE, sizeof(struct wire_declare) + 1, sizeof(struct wire_declare) + STINT_POLICY_NAME_MAX},
+		{WIRE_WANT, sizeof(struct wire_want) + 1, sizeof(struct wire_want) + STINT_CLIENT_ID_MAX},
+		{WIRE_LOW, sizeof(struct wire_low) + 1, sizeof(struct wire_low) + STINT_CLIENT_ID_MAX},
+		{WIRE_STATUS, sizeof(struct wire_head), sizeof(struct wire_head)},
+	};
+	char message[8192];
+	memset(message, 'x', sizeof message);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		memcpy(message, &(struct wire_head){.type = cases[i].type}, sizeof(struct wire_head));
+		const size_t bad[] = {1, 7, cases[i].least - 1, cases[i].most + 1, WIRE_MESSAGE_MAX, WIRE_MESSAGE_MAX + 1, sizeof message};
+		for (size_t b = 0; b < sizeof bad / sizeof bad[0]; b++) {
+			int fd = greet(f);
+			f->story[0] = '\0';
+			say(f, fd, message, bad[b]);
+			assert_string_equal(f->story, "");
+			expect_cut_off(fd);
+		}
+		int fd = greet(f);
+		say(f, fd, message, cases[i].least);
+		say(f, fd, message, cases[i].most);
+		assert_int_equal(server_peer_count(f->server), 1);
+		close(fd);
+		turn(f);
+	}
+}
+
+static void types_are_checked(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t type = 0; type < 70000; type += type < 20 ? 1 : 9999) {
+		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS)
+			continue;
+		struct wire_head head = {.type = (uint16_t)type};
+		int fd = greet(f);
+		say(f, fd, &head, sizeof head);
+		expect_cut_off(fd);
+	}
+}
+
+/* ---- The others ------------------------------------------------------------------------------- */
+
+static void nobody_is_heard_after_being_cut_off(void **state) {
+	struct fixture *f = *state;
+	int fd = greet(f), other = greet(f);
+	send_want(fd, 'a');
+	assert_int_equal(send(fd, "?", 1, MSG_NOSIGNAL), 1);
+	send_want(fd, 'b');
+	send_want(other, 'o');
+	turn(f);
+	assert_null(strchr(f->story, 'b'));
+	assert_non_null(strstr(f->story, "Wa"));
+	assert_non_null(strstr(f->story, "Wo"));
+	assert_int_equal(server_peer_count(f->server), 1);
+	close(fd);
+	close(other);
+}
+
+static void garbage_harms_nobody(void **state) {
+	struct fixture *f = *state;
+	uint64_t random = 17;
+	int good = greet(f);
+	for (int i = 0; i < 2000; i++) {
+		char message[512];
+		size_t size = 1 + random_below(&random, sizeof message);
+		for (size_t n = 0; n < size; n++)
+			message[n] = (char)random_next(&random);
+		message[0] = (char)random_below(&random, 12); /* often a known type */
+		message[1] = 0;
+		int fd = i % 2 ? greet(f) : connect_app(f);
+		send(fd, message, size, MSG_NOSIGNAL);
+		turn(f);
+		close(fd);
+	}
+	turn(f);
+	assert_int_equal(server_peer_count(f->server), 1);
+	f->story[0] = '\0';
+	say_want(f, good, "still here", 10);
+	assert_string_equal(f->story, "Wstill here");
+	close(good);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+	const struct CMUnitTest tests[] = {
+		TEST(who_never_reads_is_cut_off),
+		TEST(an_app_may_be_cut_off_by_its_answer),
+		TEST(nothing_goes_before_hello),
+		TEST(hello_is_said_once),
+		TEST(a_byte_at_a_time_is_no_message),
+		TEST(lengths_are_checked),
+		TEST(types_are_checked),
+		TEST(nobody_is_heard_after_being_cut_off),
+		TEST(garbage_harms_nobody),
+	};
+	return cmocka_run_group_tests_name("server_rude_apps", tests, NULL, NULL);
+}
