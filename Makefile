@@ -228,6 +228,7 @@ SUPPORT := \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
 	tests/support/pooler.c \
+	tests/support/probe.c \
 	tests/support/process.c \
 	tests/support/proof.c \
 	tests/support/scene.c \
@@ -245,7 +246,10 @@ SYSTEM := \
 	tests/system/test_agent_hung.c \
 	tests/system/test_agent_killed.c \
 	tests/system/test_app_killed.c \
-	tests/system/test_bad_input.c \
+	tests/system/test_bad_arguments.c \
+	tests/system/test_bad_config.c \
+	tests/system/test_bad_database.c \
+	tests/system/test_bad_peers.c \
 	tests/system/test_checker.c \
 	tests/system/test_crowded.c \
 	tests/system/test_database_clock.c \

@@ -31,5 +31,7 @@ struct proof {
 };
 
 void proof_print(const struct proof *);
+/* For a program whose checks are all of one fault: what tap_ok() was told until now, each check a run. */
+void proof_print_checks(const char *invariants, const char *fault);
 
 #endif

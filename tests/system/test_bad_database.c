@@ -1,0 +1,77 @@
+/*
+ * test_bad_database.c - databases that an agent can't use: it starts all the same, decides by the lenient limit, and says what
+ * is wrong in its status and in its log.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "peer.h"
+#include "probe.h"
+#include "proof.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+struct bad_database {
+	const char *what;
+	const char *prepare; /* SQL beforehand */
+	const char *suffix;  /* of the agent's connection string */
+	const char *says;    /* its status must */
+};
+
+static const struct bad_database bad_databases[] = {
+	{"no schema", "create database empty", " dbname=empty", "schema"},
+	{"no rights", "create role stranger login", " user=stranger", "permission"},
+	{"no such database", "select 1", " dbname=nowhere", "nowhere"},
+	{"a name in another encoding", "select 1", " dbname=caf\xe9", "caf"},
+	{"no such role", "select 1", " user=nobody_at_all", "nobody_at_all"},
+	{"a schema of the future", "insert into stint.migration (version, name, breaking) values (4711, 'future', true)", "", "4711"},
+	{"nobody there", "select 1", " host=/nonexistent", "nonexistent"},
+};
+
+static bool decides_alone(const struct host *host) {
+	const struct stint_options options = {.policy = "api", .max_requests = 100, .time_window_ms = 1000};
+
+	return probe_once(host, &options, "joe") == STINT_SOURCE_FALLBACK;
+}
+
+static void try_database(const struct scene *scene, struct cluster *cluster, uint32_t number,
+                         const struct bad_database *bad) {
+	struct host_options options = {.name = "lost"};
+	char conninfo[512], status[16384] = "";
+	struct host host;
+	bool alone;
+
+	if (cluster_do(cluster, bad->prepare) != 0)
+		tap_note("%s: could not be prepared", bad->what);
+	snprintf(conninfo, sizeof(conninfo), "%s%s", cluster->agent, bad->suffix);
+	options.database = conninfo;
+	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && host_start(&host) == 0,
+	            "%s: the agent starts", bad->what))
+		return;
+	sleep_ms(300);
+	alone = decides_alone(&host);
+	peer_status(host.socket, status, sizeof(status), 1000);
+	tap_ok(alone, "%s: it decides by the lenient limit", bad->what);
+	tap_ok(strstr(status, bad->says) != NULL, "%s: its status says why (%s)", bad->what, bad->says);
+	tap_ok(host_log_count(&host, bad->says) > 0, "%s: its log too", bad->what);
+	if (strstr(status, bad->says) == NULL)
+		tap_note("%s", status);
+	tap_ok(host_stop(&host) == 0, "%s: it ends with status 0", bad->what);
+}
+
+static int play(const struct scene *scene) {
+	struct stage stage;
+
+	if (stage_set_database(&stage, scene) != 0)
+		return tap_finish();
+	for (uint32_t i = 0; i < sizeof(bad_databases) / sizeof(bad_databases[0]); i++)
+		try_database(scene, &stage.cluster, i, &bad_databases[i]);
+	proof_print_checks("I6", "no schema, no rights, no such database, a schema of the future");
+	cluster_close(&stage.cluster);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 90);
+}
