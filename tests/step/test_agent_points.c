@@ -34,17 +34,16 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 3,
-	.policy =
-		{
-			{.name = "busy", .max_requests = 300, .time_window_ms = 1000, .fallback_max_requests = 20,
-	         .fallback_time_window_ms = 1000, .resolution = 10, .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
-			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-			{.name = "calm", .max_requests = 20000, .time_window_ms = 10000, .fallback_max_requests = 20000,
-	         .fallback_time_window_ms = 10000, .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
-			/* Many that come and go. */
-			{.name = "wide", .max_requests = 5, .time_window_ms = 1000, .fallback_max_requests = 5, .fallback_time_window_ms = 1000,
-	         .resolution = 10, .cost_min = 1, .cost_max = 1, .clients = 400, .share = 1},
-		},
+	.policy = {
+		{.name = "busy", JOURNAL_LIMITS(300, 20, 1000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
+		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+		{.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
+		/* Many that come and go. */
+		{.name = "wide", JOURNAL_LIMITS(5, 5, 1000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 1, .clients = 400, .share = 1},
+	},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,

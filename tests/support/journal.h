@@ -40,6 +40,11 @@ struct journal_policy {
 	double share; /* of all checks, relative to the other policies */
 };
 
+/* For a plan's policy: its limit, and the one without the database, both for the same window. */
+#define JOURNAL_LIMITS(limit, fallback_limit, window_ms)                                                          \
+	.max_requests = (limit), .time_window_ms = (window_ms), .fallback_max_requests = (fallback_limit),             \
+	.fallback_time_window_ms = (window_ms)
+
 struct journal_plan {
 	char socket[108];
 	uint32_t host; /* whose agent that is; for the reader */

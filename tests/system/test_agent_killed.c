@@ -28,31 +28,13 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy =
-		{
-			{.name = "busy",
-             .max_requests = LIMIT,
-             .time_window_ms = WINDOW_MS,
-             .fallback_max_requests = LOCAL_LIMIT,
-             .fallback_time_window_ms = WINDOW_MS,
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 3,
-             .clients = 3,
-             .skew = 1,
-             .share = 4},
-			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-			{.name = "calm",
-             .max_requests = 20000,
-             .time_window_ms = 10000,
-             .fallback_max_requests = 20000,
-             .fallback_time_window_ms = 10000,
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 1,
-             .clients = 1,
-             .share = 1},
-		},
+	.policy = {
+		{.name = "busy", JOURNAL_LIMITS(LIMIT, LOCAL_LIMIT, WINDOW_MS), .resolution = 10,
+		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
+		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+		{.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
+	},
 	.seed = 9,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 1000000,

@@ -33,16 +33,8 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                .max_requests = LIMIT,
-                .time_window_ms = WINDOW_MS,
-                .fallback_max_requests = 100,
-                .fallback_time_window_ms = WINDOW_MS,
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 1,
-                .clients = 2,
-                .share = 1}},
+	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, 100, WINDOW_MS), .resolution = 10,
+	            .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1}},
 	.seed = 61,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 1000000,

@@ -25,9 +25,8 @@
 
 #define POLICY(n, limit, window, kind, costs, count, part)                                                        \
 	{                                                                                                             \
-		.name = n, .max_requests = limit, .time_window_ms = window, .fallback_max_requests = limit,               \
-		.algorithm = kind, .fallback_time_window_ms = window, .resolution = 10, .cost_min = 1, .cost_max = costs, \
-		.clients = count, .skew = 0.7, .share = part                                                              \
+		.name = n, JOURNAL_LIMITS(limit, limit, window), .algorithm = kind, .resolution = 10, .cost_min = 1,      \
+		.cost_max = costs, .clients = count, .skew = 0.7, .share = part                                           \
 	}
 
 static const struct journal_plan plan = {

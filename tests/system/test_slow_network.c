@@ -29,31 +29,13 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy =
-		{
-			{.name = "busy",
-             .max_requests = LIMIT,
-             .time_window_ms = WINDOW_MS,
-             .fallback_max_requests = LIMIT,
-             .fallback_time_window_ms = WINDOW_MS,
-             .resolution = 2,
-             .cost_min = 1,
-             .cost_max = 3,
-             .clients = 3,
-             .skew = 0.5,
-             .share = 1},
-			/* Far below its limit: each of its checks should find a lease. */
-			{.name = "calm",
-             .max_requests = 20000,
-             .time_window_ms = WINDOW_MS,
-             .fallback_max_requests = 20000,
-             .fallback_time_window_ms = WINDOW_MS,
-             .resolution = 2,
-             .cost_min = 1,
-             .cost_max = 1,
-             .clients = 3,
-             .share = 1},
-		},
+	.policy = {
+		{.name = "busy", JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS), .resolution = 2,
+		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1},
+		/* Far below its limit: each of its checks should find a lease. */
+		{.name = "calm", JOURNAL_LIMITS(20000, 20000, WINDOW_MS), .resolution = 2,
+		 .cost_min = 1, .cost_max = 1, .clients = 3, .share = 1},
+	},
 	.seed = 51,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,

@@ -30,11 +30,10 @@
 #define CHECK_TIMEOUT_MS 1000
 #define SLACK_MS 500
 
-#define POLICY(policy_name, window, sub_windows, kind)                                                                  \
-	{                                                                                                                   \
-		.name = policy_name, .max_requests = LIMIT, .time_window_ms = window, .fallback_max_requests = LIMIT,           \
-		.fallback_time_window_ms = window, .resolution = sub_windows, .algorithm = kind, .cost_min = 1, .cost_max = 1,  \
-		.clients = 1, .share = 1                                                                                        \
+#define POLICY(policy_name, window, sub_windows, kind)                                                              \
+	{                                                                                                               \
+		.name = policy_name, JOURNAL_LIMITS(LIMIT, LIMIT, window), .resolution = sub_windows, .algorithm = kind,    \
+		.cost_min = 1, .cost_max = 1, .clients = 1, .share = 1                                                      \
 	}
 
 static const struct journal_plan plan = {
