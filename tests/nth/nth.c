@@ -43,9 +43,3 @@ const char *nth_describe(const struct nth_control *control) {
 	         control->failed[0] != '\0' ? control->failed : "not reached", plan->variant);
 	return text;
 }
-
-uint64_t nth_setting(const char *name, uint64_t otherwise) {
-	const char *text = getenv(name);
-
-	return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : otherwise;
-}

@@ -62,7 +62,4 @@ const char *nth_class_name(uint32_t class);
 /* "3rd malloc", for messages; static storage. */
 const char *nth_describe(const struct nth_control *);
 
-/* A number from the environment; `otherwise` without one. */
-uint64_t nth_setting(const char *name, uint64_t otherwise);
-
 #endif

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "peer.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 #include "victim.h"
 
@@ -145,7 +146,7 @@ static void sweep_rivals(const struct scene *scene) {
 
 static int play(const struct scene *scene) {
 
-	uint64_t seed = nth_setting("NTH_SEED", 1);
+	uint64_t seed = setting_number("NTH_SEED", 1);
 
 	sweep_class(scene, NTH_MEMORY, "Nth allocation fails, agent", seed);
 	sweep_class(scene, NTH_SYSTEM, "Nth system call fails, agent", seed);

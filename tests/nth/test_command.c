@@ -17,6 +17,7 @@
 #include "process.h"
 #include "proof.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 
 #define RUNS   12
@@ -161,7 +162,7 @@ static bool run_one(struct bench *b, const struct subcommand *sub, const struct 
 }
 
 static void sweep(struct bench *b, const struct subcommand *sub, uint32_t class, uint64_t seed) {
-	uint64_t random = seed * 1000003 + class, step, n, setting = nth_setting("NTH_STEP", 0);
+	uint64_t random = seed * 1000003 + class, step, n, setting = setting_number("NTH_STEP", 0);
 	uint64_t wrong = b->proof.violations, tried = 0;
 	bool reached = true;
 
@@ -212,7 +213,7 @@ static int play(const struct scene *scene) {
 	options.database = "memory:";
 	if (!tap_ok(host_prepare(&b.host, scene, 0, &options) == 0 && host_start(&b.host) == 0, "an agent"))
 		return tap_finish();
-	sweep_all(&b, nth_setting("NTH_SEED", 1));
+	sweep_all(&b, setting_number("NTH_SEED", 1));
 	tap_ok(host_is_running(&b.host) && host_stop(&b.host) == 0, "the agent was not touched");
 	cluster_close(&b.cluster);
 	return tap_finish();

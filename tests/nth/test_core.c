@@ -20,6 +20,7 @@
 #include "nth.h"
 #include "proof.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 #include "world.h"
 
@@ -103,7 +104,7 @@ static void run(uint64_t seed, char trouble[static 256]) {
 }
 
 static void sweep(uint64_t seed, struct proof *proof) {
-	uint64_t random = nth_setting("NTH_SEED", 1) * 1000003 + seed, setting = nth_setting("NTH_STEP", 0), wrong = 0, tried = 0, step, n;
+	uint64_t random = setting_number("NTH_SEED", 1) * 1000003 + seed, setting = setting_number("NTH_STEP", 0), wrong = 0, tried = 0, step, n;
 	char trouble[256], first[256] = "";
 
 	failing = (struct nth_plan){0};
@@ -138,7 +139,7 @@ static int run_once(char **argv) {
 int main(int argc, char **argv) {
 	struct proof proof = {
 		.invariants = "I1 I3 I4", .fault = "Nth allocation fails, lease protocol", .recovery_ms = PROOF_NO_RECOVERY};
-	uint64_t rounds = nth_setting("NTH_ROUNDS", 36);
+	uint64_t rounds = setting_number("NTH_ROUNDS", 36);
 
 	if (argc == 4)
 		return run_once(argv);

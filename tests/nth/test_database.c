@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "cluster.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 #include "victim.h"
 
@@ -102,7 +103,7 @@ static void sweep(struct database_play *play, uint32_t class, const char *fault,
 
 static int play(const struct scene *scene) {
 	static struct database_play play;
-	uint64_t seed = nth_setting("NTH_SEED", 1);
+	uint64_t seed = setting_number("NTH_SEED", 1);
 
 	play.victim.scene = scene;
 	if (!tap_ok(cluster_start(&play.cluster, scene) == 0 && cluster_install(&play.cluster) == 0, "a database"))

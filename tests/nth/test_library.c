@@ -21,6 +21,7 @@
 #include "process.h"
 #include "proof.h"
 #include "scene.h"
+#include "setting.h"
 #include "stint.h"
 #include "tap.h"
 
@@ -291,7 +292,7 @@ static void sweep(const struct scene *scene, const struct host *host, uint32_t c
 static void sweep_all(const struct scene *scene, const struct host *host) {
 	struct proof memory = {.invariants = "I4 I6", .fault = "Nth allocation fails, library"};
 	struct proof system = {.invariants = "I4 I6", .fault = "Nth system call fails, library"};
-	uint64_t rounds = nth_setting("NTH_ROUNDS", 4), seed = nth_setting("NTH_SEED", 1);
+	uint64_t rounds = setting_number("NTH_ROUNDS", 4), seed = setting_number("NTH_SEED", 1);
 
 	for (uint64_t i = 0; i < rounds; i++) {
 		sweep(scene, host, NTH_MEMORY, seed + i, &memory);

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "peer.h"
 #include "process.h"
+#include "setting.h"
 #include "tap.h"
 
 #define START_MS   10000
@@ -168,7 +169,7 @@ void victim_stop(struct victim *victim) {
 }
 
 uint64_t victim_step(uint64_t calls, uint64_t runs) {
-	uint64_t step = nth_setting("NTH_STEP", 0);
+	uint64_t step = setting_number("NTH_STEP", 0);
 
 	return step > 0 ? step : calls / runs + 1;
 }

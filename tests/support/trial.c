@@ -1,8 +1,8 @@
 /* trial.c - see trial.h. */
 #include "trial.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "process.h"
@@ -11,6 +11,8 @@
 #include "tap.h"
 
 #define LOOK_MS 100
+
+#define FIRST_MS 1500 /* when a crowd begins, its clients are new, and as many leases are asked for at once */
 
 /* The agent's heap may grow by what it keeps for another connection, and by the allocator's pieces. */
 #define GROWTH_KIB 2048
@@ -21,15 +23,9 @@
  * and less. It is enough that one of two such intervals has so much. */
 #define PROMISED_PERCENT 50
 
-long trial_setting(const char *name, long otherwise) {
-	const char *text = getenv(name);
-
-	return text != NULL ? strtol(text, NULL, 10) : otherwise;
-}
-
-void trial_round_over(long done, long rounds) {
+void trial_round_over(uint64_t done, uint64_t rounds) {
 	if (rounds > 1)
-		tap_note("%ld of %ld rounds", done, rounds);
+		tap_note("%" PRIu64 " of %" PRIu64 " rounds", done, rounds);
 }
 
 static uint64_t window_ns(const struct trial *trial) {
@@ -51,6 +47,7 @@ void trial_begin(struct trial *trial, struct stage *stage, const struct trial_op
 	memset(trial, 0, sizeof(*trial));
 	trial->stage = stage;
 	trial->options = *options;
+	sleep_ms(FIRST_MS);
 	books_init(&trial->books);
 	for (uint32_t h = 0; h < stage->host_count; h++)
 		weigh(&stage->host[h], &trial->agent[h]);

@@ -59,11 +59,9 @@ struct trial {
 	uint64_t looked_ns;
 };
 
-/* A number from the environment, for runs that are longer than those of `make check`. */
-long trial_setting(const char *name, long otherwise);
 /* A line of progress, when there are several rounds. */
-void trial_round_over(long done, long rounds);
-/* The crowd runs already, and the first seconds are over. */
+void trial_round_over(uint64_t done, uint64_t rounds);
+/* The crowd runs already; returns when its first moments are over. */
 void trial_begin(struct trial *, struct stage *stage, const struct trial_options *options);
 /* Time goes by, and the books are looked at. */
 void trial_pass(struct trial *, int64_t ms);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "random.h"
+#include "setting.h"
 #include "stint.h"
 #include "tap.h"
 #include "trial.h"
@@ -98,14 +99,13 @@ static int play_all(const struct scene *scene) {
 	                                             .slack_ms = SLACK_MS,
 	                                             .agents_hang = true};
 	static struct play play;
-	long rounds = trial_setting("STINT_ROUNDS", 1);
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 
-	play.random = (uint64_t)trial_setting("STINT_SEED", 1);
+	play.random = setting_number("STINT_SEED", 1);
 	if (stage_set(&play.stage, scene, HOSTS, NULL) != 0 || stage_crowd(&play.stage, 2, &plan, 400) != 0)
 		return tap_finish();
-	sleep_ms(1500);
 	trial_begin(&play.trial, &play.stage, &options);
-	for (long i = 0; i < rounds; i++) {
+	for (uint64_t i = 0; i < rounds; i++) {
 		hang(&play, "agent: hung for 600 ms", 600);
 		stutter(&play);
 		hang(&play, "agent: hung for 2 s", 2000);
@@ -119,5 +119,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 90 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 90 * (int)setting_number("STINT_ROUNDS", 1));
 }

@@ -20,6 +20,7 @@
 #include "process.h"
 #include "proof.h"
 #include "random.h"
+#include "setting.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -346,9 +347,7 @@ static int play(const struct scene *scene) {
 }
 
 int main(int argc, char **argv) {
-	if (argc > 1)
-		seconds = strtoul(argv[1], NULL, 10);
-	if (argc > 2)
-		seed = strtoull(argv[2], NULL, 10);
+	seconds = setting_argument(argc, argv, 1, seconds);
+	seed = setting_argument(argc, argv, 2, seed);
 	return scene_run(play, 120 + 3 * (int)seconds);
 }

@@ -19,6 +19,7 @@
 #include "books.h"
 #include "episode.h"
 #include "proof.h"
+#include "setting.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -412,8 +413,7 @@ static int run(const struct scene *scene) {
 }
 
 int main(int argc, char **argv) {
-	if (argc > 1)
-		rounds = (uint32_t)strtoul(argv[1], NULL, 10);
+	rounds = (uint32_t)setting_argument(argc, argv, 1, rounds);
 	if (rounds < 1 || rounds > ROUNDS_MAX) {
 		fprintf(stderr, "usage: test_failover [ROUNDS], 1 to %d\n", ROUNDS_MAX);
 		return 2;

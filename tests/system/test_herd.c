@@ -12,6 +12,7 @@
 
 #include "books.h"
 #include "proof.h"
+#include "setting.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -207,7 +208,7 @@ static void play_round(struct play *play) {
 
 static int play_all(const struct scene *scene) {
 	static struct play play;
-	long rounds = trial_setting("STINT_ROUNDS", 1);
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 
 	play.scene = scene;
 	if (!tap_ok(cluster_start(&play.cluster, scene) == 0 && cluster_install(&play.cluster) == 0, "a database") ||
@@ -215,11 +216,11 @@ static int play_all(const struct scene *scene) {
 		return tap_finish();
 	books_init(&play.books);
 	look(&play, 2 * WINDOW_MS);
-	for (long i = 0; i < rounds; i++) {
+	for (uint64_t i = 0; i < rounds; i++) {
 		play_round(&play);
 		trial_round_over(i + 1, rounds);
 	}
-	judge(&play, (uint64_t)rounds);
+	judge(&play, rounds);
 	books_free(&play.books);
 	crowd_free(&play.crowd);
 	cluster_close(&play.cluster);
@@ -227,5 +228,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 60 + 30 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 60 + 30 * (int)setting_number("STINT_ROUNDS", 1));
 }

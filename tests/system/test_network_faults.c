@@ -14,6 +14,7 @@
 
 #include "network.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 #include "trial.h"
 
@@ -213,16 +214,15 @@ static int play_all(const struct scene *scene) {
 	static const struct trial_options options = {
 		.name = "network: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
 	static struct play play;
-	long rounds = trial_setting("STINT_ROUNDS", 1);
-	uint64_t seed = (uint64_t)trial_setting("STINT_SEED", 1);
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
+	uint64_t seed = setting_number("STINT_SEED", 1);
 
 	play.random = seed;
 	if (network_set(&play.network, scene, HOSTS, seed) != 0 || stage_crowd(&play.network.stage, 2, &plan, 400) != 0)
 		return tap_finish();
-	tap_note("seed %llu, %ld rounds", (unsigned long long)seed, rounds);
-	sleep_ms(1500);
+	tap_note("seed %llu, %llu rounds", (unsigned long long)seed, (unsigned long long)rounds);
 	trial_begin(&play.trial, &play.network.stage, &options);
-	for (long i = 0; i < rounds && play.trial.count + FAULTS < TRIAL_EPISODES; i++) {
+	for (uint64_t i = 0; i < rounds && play.trial.count + FAULTS < TRIAL_EPISODES; i++) {
 		cause_all(&play);
 		trial_round_over(i + 1, rounds);
 	}
@@ -233,5 +233,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 120 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 120 * (int)setting_number("STINT_ROUNDS", 1));
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "process.h"
+#include "setting.h"
 #include "tap.h"
 #include "trial.h"
 
@@ -116,7 +117,7 @@ static int play_all(const struct scene *scene) {
 		.name = "packets: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
 	static struct stage stage;
 	static struct trial trial;
-	long rounds = trial_setting("STINT_ROUNDS", 1);
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 
 	if (geteuid() != 0) {
 		tap_skip("packets can't be dropped: a network namespace and its filter need root");
@@ -124,9 +125,8 @@ static int play_all(const struct scene *scene) {
 	}
 	if (!set_up_network() || set_stage(&stage, scene) != 0 || stage_crowd(&stage, 2, &plan, 400) != 0)
 		return tap_finish();
-	sleep_ms(1500);
 	trial_begin(&trial, &stage, &options);
-	for (long i = 0; i < rounds; i++) {
+	for (uint64_t i = 0; i < rounds; i++) {
 		for (size_t f = 0; f < sizeof(filters) / sizeof(filters[0]); f++)
 			cause(&trial, &filters[f]);
 		trial_round_over(i + 1, rounds);
@@ -136,5 +136,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 90 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 90 * (int)setting_number("STINT_ROUNDS", 1));
 }

@@ -14,6 +14,7 @@
 
 #include "database/pg.h"
 #include "random.h"
+#include "setting.h"
 #include "tap.h"
 #include "trial.h"
 
@@ -141,14 +142,13 @@ static int play_all(const struct scene *scene) {
 	                                             .slack_ms = SLACK_MS,
 	                                             .database_is_hidden = true};
 	static struct play play;
-	long rounds = trial_setting("STINT_ROUNDS", 1);
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 
-	play.random = (uint64_t)trial_setting("STINT_SEED", 1);
+	play.random = setting_number("STINT_SEED", 1);
 	if (stage_set(&play.stage, scene, HOSTS, NULL) != 0 || stage_crowd(&play.stage, 2, &plan, 400) != 0)
 		return tap_finish();
-	sleep_ms(1500);
 	trial_begin(&play.trial, &play.stage, &options);
-	for (long i = 0; i < rounds; i++) {
+	for (uint64_t i = 0; i < rounds; i++) {
 		stop_session(&play);
 		terminate_sessions(&play);
 		stop_session(&play);
@@ -163,5 +163,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 90 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 90 * (int)setting_number("STINT_ROUNDS", 1));
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "network.h"
+#include "setting.h"
 #include "stint.h"
 #include "tap.h"
 #include "trial.h"
@@ -119,9 +120,8 @@ static int play_all(const struct scene *scene) {
 
 	if (network_set(&network, scene, HOSTS, 1) != 0 || start_crowd(&network.stage) != 0)
 		return tap_finish();
-	sleep_ms(1500);
 	trial_begin(&trial, &network.stage, &options);
-	for (long i = 0; i < trial_setting("STINT_ROUNDS", 1); i++) {
+	for (uint64_t i = 0; i < setting_number("STINT_ROUNDS", 1); i++) {
 		trial_fault(&trial, "network: slow, 20 to 80 ms there and back", RETURN_MS);
 		for (size_t p = 0; p < PHASES; p++)
 			play_phase(&network, &trial, &phases[p]);
@@ -138,5 +138,5 @@ static int play_all(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play_all, 60 * (int)trial_setting("STINT_ROUNDS", 1));
+	return scene_run(play_all, 60 * (int)setting_number("STINT_ROUNDS", 1));
 }

@@ -24,6 +24,7 @@
 #include "process.h"
 #include "proof.h"
 #include "random.h"
+#include "setting.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -400,9 +401,7 @@ static int play(const struct scene *scene) {
 }
 
 int main(int argc, char **argv) {
-	if (argc > 1)
-		rounds = atoi(argv[1]);
-	if (argc > 2)
-		seed = strtoull(argv[2], NULL, 10);
+	rounds = (int)setting_argument(argc, argv, 1, 1);
+	seed = setting_argument(argc, argv, 2, seed);
 	return scene_run(play, 60 + 120 * rounds);
 }

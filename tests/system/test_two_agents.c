@@ -15,6 +15,7 @@
 #include "process.h"
 #include "proof.h"
 #include "random.h"
+#include "setting.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -225,9 +226,7 @@ static int play(const struct scene *scene) {
 }
 
 int main(int argc, char **argv) {
-	if (argc > 1)
-		pairs = strtoul(argv[1], NULL, 10);
-	if (argc > 2)
-		seed = strtoull(argv[2], NULL, 10);
+	pairs = setting_argument(argc, argv, 1, pairs);
+	seed = setting_argument(argc, argv, 2, seed);
 	return scene_run(play, 60 + (int)pairs * 4);
 }
