@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,6 @@
 
 #include "layout.h"
 #include "server.h"
-#include "stint.h"
 
 #define GENERATION UINT64_C(0x1122334455667788)
 

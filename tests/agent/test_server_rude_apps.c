@@ -5,6 +5,7 @@
 #include "server_fixture.h"
 
 #include "random.h"
+#include "stint.h"
 
 /* ---- Not reading ------------------------------------------------------------------------------ */
 

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "stint.h"
+
 /* ---- In its place ----------------------------------------------------------------------------- */
 
 static void group_may_connect_and_others_not(void **state) {
