@@ -214,6 +214,7 @@ SUPPORT := \
 	tests/demo/view.c \
 	tests/lib/fake_agent.c \
 	tests/support/books.c \
+	tests/support/check.c \
 	tests/support/cluster.c \
 	tests/support/crowd.c \
 	tests/support/episode.c \

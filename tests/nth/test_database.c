@@ -31,7 +31,7 @@ static void serve(struct database_play *play, struct customer *c) {
 	customer_check(c, 3);
 	sleep_ms(20);
 	customer_check(c, 3);
-	cluster_do(&play->cluster, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	cluster_end_backends(&play->cluster);
 	customer_check(c, 2);
 	sleep_ms(80); /* the first attempt to come back is after 25 to 75 ms */
 	customer_check(c, 4);

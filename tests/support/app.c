@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "clock.h"
 #include "journal.h"
 #include "load.h"
@@ -74,42 +75,11 @@ static void end(struct app *app) {
 	journal_close(&app->journal);
 }
 
-/* The library goes by this clock as long as it is at most 10 ms behind; README.md says so. */
-static void watch_coarse_clock(struct journal_counts *counts, uint64_t now_ns) {
-	uint64_t coarse_ns = clock_read_ns(CLOCK_MONOTONIC_COARSE);
-
-	if (coarse_ns < now_ns && now_ns - coarse_ns > counts->coarse_lag_ns)
-		counts->coarse_lag_ns = now_ns - coarse_ns;
-}
-
 /* False: no more. */
 static bool check_once(struct app *app) {
-	struct journal *journal = &app->journal;
-	struct stint_result result = {0};
-	struct journal_record *record;
 	struct load_check check;
-	uint64_t before, after;
-	char id[64];
-	int status;
 
-	if (!load_next(&app->load, &check))
-		return false;
-	journal_client_id(&journal->file->plan, check.client, id);
-	before = monotonic_ns();
-	watch_coarse_clock(&journal->file->counts, before);
-	record = journal_intend(journal, check.policy, check.client, check.cost, before);
-	if (record == NULL)
-		return false;
-	status = stint_check(app->limiter[check.policy], id, check.cost, &result);
-	after = monotonic_ns();
-	histogram_add(&journal->file->counts.latency_ns, after - before);
-	if (status != 0)
-		journal_failed(journal, record, status);
-	else if (result.allowed)
-		journal_admitted(journal, record, (uint8_t)result.source, after);
-	else
-		journal_denied(journal, record, (uint8_t)result.source);
-	return true;
+	return load_next(&app->load, &check) && check_make(&app->journal, app->limiter[check.policy], &check);
 }
 
 static void run(struct app *app) {

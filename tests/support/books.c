@@ -7,6 +7,7 @@
 
 #include "database/pg.h"
 #include "stint.h"
+#include "tap.h"
 
 /* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has
  * resolution + 1 sub-windows; a fixed window, whose sub-window is the window, stands alone. */
@@ -148,6 +149,15 @@ size_t books_short(const struct books *books, const struct oracle *oracle, const
 		worst = missing > worst ? missing : worst;
 	}
 	return count;
+}
+
+uint64_t books_check(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan) {
+	uint64_t over = (uint64_t)books->over_limit, few = books_short(books, oracle, plan);
+
+	tap_ok(over == 0, "I2: charged <= limit in %zu sub-windows read in %d looks, %llu runs over", books->count, books->looks,
+	       (unsigned long long)over);
+	tap_ok(few == 0, "I2: charged >= admitted in each of them, %llu hold less", (unsigned long long)few);
+	return over + few;
 }
 
 bool books_sub_window(const struct books *books, const char *policy, const char *client, uint64_t *begin_ns,

@@ -43,6 +43,9 @@ int books_look(struct books *, struct cluster *cluster);
  * on stderr. */
 size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 
+/* Checks I2, a line for each half of it. How many sub-windows, or looks, are not as they should be. */
+uint64_t books_check(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
+
 /* One sub-window of a client, by its counter's row: where it begins, as CLOCK_MONOTONIC, and how long it is. A
  * fixed window is one. False: there is no row. */
 bool books_sub_window(const struct books *, const char *policy, const char *client, uint64_t *begin_ns,

@@ -199,3 +199,7 @@ pid_t cluster_backend(struct cluster *cluster, const char *host) {
 	         host);
 	return (pid_t)cluster_number(cluster, sql, 0);
 }
+
+int cluster_end_backends(struct cluster *cluster) {
+	return cluster_do(cluster, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+}

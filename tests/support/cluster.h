@@ -53,6 +53,8 @@ void cluster_socket(const struct cluster *, char path[static 108]);
 pid_t cluster_postmaster(const struct cluster *); /* 0: it doesn't run */
 /* The session of an agent, by its host's name; 0: it has none. */
 pid_t cluster_backend(struct cluster *, const char *host);
+/* Ends the sessions of all agents. 0 or -1. */
+int cluster_end_backends(struct cluster *);
 
 /* SQL as superuser; reconnects when needed. */
 int cluster_do(struct cluster *, const char *sql); /* 0 or -1, with a line on stderr */

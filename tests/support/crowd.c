@@ -121,23 +121,37 @@ void crowd_free(struct crowd *crowd) {
 	crowd->count = 0;
 }
 
+uint64_t crowd_admitted(const struct crowd *crowd, uint32_t host, uint32_t sources) {
+	uint64_t admitted = 0;
+
+	for (uint32_t i = 0; i < crowd->count; i++) {
+		const struct journal_file *file = crowd->member[i].journal.file;
+
+		for (unsigned s = 0; s < JOURNAL_SOURCES && file->plan.host == host; s++)
+			if (sources == 0 || (sources >> s & 1) != 0)
+				admitted += file->counts.admitted[s];
+	}
+	return admitted;
+}
+
+void crowd_count(struct crowd_total *total, const struct journal_counts *counts) {
+	total->checks += counts->checks;
+	total->errors += counts->errors;
+	if (counts->last_error != 0)
+		total->last_error = counts->last_error;
+	for (unsigned s = 0; s < JOURNAL_SOURCES; s++) {
+		total->admitted[s] += counts->admitted[s];
+		total->denied[s] += counts->denied[s];
+	}
+	histogram_merge(&total->latency_ns, &counts->latency_ns);
+	if (counts->coarse_lag_ns > total->coarse_lag_ns)
+		total->coarse_lag_ns = counts->coarse_lag_ns;
+}
+
 void crowd_sum(const struct crowd *crowd, struct crowd_total *total) {
 	memset(total, 0, sizeof(*total));
-	for (uint32_t i = 0; i < crowd->count; i++) {
-		const struct journal_counts *counts = &crowd->member[i].journal.file->counts;
-
-		total->checks += counts->checks;
-		total->errors += counts->errors;
-		if (counts->last_error != 0)
-			total->last_error = counts->last_error;
-		for (unsigned s = 0; s < JOURNAL_SOURCES; s++) {
-			total->admitted[s] += counts->admitted[s];
-			total->denied[s] += counts->denied[s];
-		}
-		histogram_merge(&total->latency_ns, &counts->latency_ns);
-		if (counts->coarse_lag_ns > total->coarse_lag_ns)
-			total->coarse_lag_ns = counts->coarse_lag_ns;
-	}
+	for (uint32_t i = 0; i < crowd->count; i++)
+		crowd_count(total, &crowd->member[i].journal.file->counts);
 }
 
 int crowd_read(const struct crowd *crowd, struct oracle *oracle) {

@@ -51,7 +51,11 @@ int crowd_stop(struct crowd *);
 int crowd_missing(struct crowd *);
 void crowd_free(struct crowd *);
 
+/* Admissions on one host so far, of the sources that a choice of the oracle's would name; 0: of all. */
+uint64_t crowd_admitted(const struct crowd *, uint32_t host, uint32_t sources);
 void crowd_sum(const struct crowd *, struct crowd_total *total);
+/* Adds one member's. */
+void crowd_count(struct crowd_total *, const struct journal_counts *counts);
 /* Reads all journals; sorted. 0 or -1. */
 int crowd_read(const struct crowd *, struct oracle *oracle);
 

@@ -48,6 +48,7 @@ struct oracle {
 
 #define ORACLE_ANY      UINT32_MAX
 #define ORACLE_STRICT   (1u << 1 | 1u << 2) /* STINT_SOURCE_LEASE, STINT_SOURCE_DATABASE */
+#define ORACLE_LEASE    (1u << 1) /* of them those that needed no message */
 #define ORACLE_FALLBACK (1u << 3)
 #define ORACLE_LOCAL    (1u << 4)
 #define ORACLE_ALL      UINT32_MAX

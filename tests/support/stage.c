@@ -175,6 +175,11 @@ uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *or
 	return all;
 }
 
+bool stage_check_latency(const struct crowd_total *total, uint32_t timeout_ms, uint32_t slack_ms) {
+	return tap_ok(total->latency_ns.max <= (timeout_ms + slack_ms) * NS_PER_MS, "I4: the longest check took %llu ms; timeout %u ms",
+	              (unsigned long long)(total->latency_ns.max / NS_PER_MS), timeout_ms);
+}
+
 void stage_print_total(const struct crowd_total *total) {
 	static const char *const names[JOURNAL_SOURCES] = {NULL, "lease", "database", "fallback", "local", "advance"};
 	char text[256] = "";

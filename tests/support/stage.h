@@ -45,6 +45,8 @@ uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_p
 /* Checks I3 for each client on each host of the stage. How many are over. */
 uint32_t stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
                               uint64_t from_ns, uint64_t until_ns);
+/* Checks I4: no check took longer than its timeout, denials included. `slack_ms` is what the scheduler may take. */
+bool stage_check_latency(const struct crowd_total *total, uint32_t timeout_ms, uint32_t slack_ms);
 /* A line with counts by source, and one with latencies. */
 void stage_print_total(const struct crowd_total *total);
 /* A duration in ms since a moment. */

@@ -296,16 +296,6 @@ static uint64_t judge_agents(struct trial *trial) {
 	return bad;
 }
 
-static uint64_t judge_books(struct trial *trial, const struct oracle *oracle) {
-	uint64_t lacking = books_short(&trial->books, oracle, trial->options.plan);
-	uint64_t over = (uint64_t)trial->books.over_limit;
-
-	tap_ok(over == 0, "I2: charged <= limit in %zu sub-windows read in %d looks, %llu over", trial->books.count,
-	       trial->books.looks, (unsigned long long)over);
-	tap_ok(lacking == 0, "I2: charged >= admitted in each of them, %llu less", (unsigned long long)lacking);
-	return lacking + over;
-}
-
 /* A process counts in fixed windows: an interval across an edge may hold twice the limit. */
 static uint64_t judge_processes(struct trial *trial) {
 	const struct journal_policy *policy = &trial->options.plan->policy[0];
@@ -339,7 +329,7 @@ void trial_judge(struct trial *trial) {
 	for (uint32_t i = 0; i < trial->count; i++)
 		if (is_first_of_its_name(trial, i))
 			judge_fault(trial, &oracle, i);
-	violations += judge_books(trial, &oracle);
+	violations += books_check(&trial->books, &oracle, trial->options.plan);
 	local = total.admitted[STINT_SOURCE_LOCAL] + total.denied[STINT_SOURCE_LOCAL];
 	if (trial->options.agents_hang)
 		violations += judge_processes(trial);

@@ -12,7 +12,6 @@
 
 #include "random.h"
 #include "setting.h"
-#include "stint.h"
 #include "tap.h"
 #include "trial.h"
 
@@ -42,29 +41,18 @@ struct play {
 	uint64_t longest_neighbour_ns; /* without an admission on the other host, while this one was hung */
 };
 
-static uint64_t admitted_on(const struct play *play, uint32_t host) {
-	const struct crowd *crowd = &play->stage.crowd;
-	uint64_t admitted = 0;
-
-	for (uint32_t i = 0; i < crowd->count; i++)
-		if (crowd->member[i].journal.file->plan.host == host)
-			for (unsigned s = 0; s < JOURNAL_SOURCES; s++)
-				admitted += crowd->member[i].journal.file->counts.admitted[s];
-	return admitted;
-}
-
 /* Time goes by; how long was it that nobody on the host was admitted? */
 static void watch_neighbour(struct play *play, uint32_t host, int64_t ms) {
 	uint64_t end = monotonic_ns() + (uint64_t)ms * NS_PER_MS, last = monotonic_ns();
-	uint64_t count = admitted_on(play, host);
+	uint64_t count = crowd_admitted(&play->stage.crowd, host, 0);
 
 	while (monotonic_ns() < end) {
 		trial_endure(&play->trial, 10);
-		if (admitted_on(play, host) != count)
+		if (crowd_admitted(&play->stage.crowd, host, 0) != count)
 			last = monotonic_ns();
 		else if (monotonic_ns() - last > play->longest_neighbour_ns)
 			play->longest_neighbour_ns = monotonic_ns() - last;
-		count = admitted_on(play, host);
+		count = crowd_admitted(&play->stage.crowd, host, 0);
 	}
 }
 

@@ -2,7 +2,6 @@
  * test_bad_arguments.c - what an app may get wrong in the library's calls: options, ids, costs. Each is refused with a clear
  * error; ids that only look dangerous reach the database as they are.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "proof.h"

@@ -10,7 +10,6 @@
  * leases of before have ended, no more than the limit.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "books.h"
 #include "proof.h"
@@ -180,11 +179,7 @@ static int64_t recovery_ms(const struct run *run, uint64_t at_ns, uint64_t *star
 
 /* A check that took longer than its timeout, or failed. */
 static uint64_t count_broken(const struct run *run) {
-	uint64_t slow = run->total.latency_ns.max > (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS;
-
-	tap_ok(slow == 0, "I4: the longest check took %llu ms; timeout %d ms",
-	       (unsigned long long)(run->total.latency_ns.max / NS_PER_MS), CHECK_TIMEOUT_MS);
-	return slow + run->total.errors;
+	return !stage_check_latency(&run->total, CHECK_TIMEOUT_MS, SLACK_MS) + run->total.errors;
 }
 
 static void judge_back(struct run *run) {

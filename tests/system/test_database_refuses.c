@@ -9,7 +9,6 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -400,16 +399,13 @@ static uint32_t judge_sizes(const struct size before[static HOSTS], const struct
 }
 
 static void judge_all(const struct play *play, const struct oracle *oracle, uint32_t grown) {
-	size_t few = books_short(&play->books, oracle, &plan);
+	uint64_t wrong = books_check(&play->books, oracle, &plan);
 
-	tap_ok(play->books.over_limit == 0, "I2: %d looks at the books, %d times more than the limit was charged", play->books.looks,
-	       play->books.over_limit);
-	tap_ok(few == 0, "I2: of %zu sub-windows in them %zu hold less than was admitted", play->books.count, few);
 	proof_print(&(struct proof){.invariants = "I2 I6",
 	                            .fault = ALL,
 	                            .runs = episode_count,
 	                            .checked = play->books.count,
-	                            .violations = few + (uint64_t)play->books.over_limit + grown,
+	                            .violations = wrong + grown,
 	                            .recovery_ms = PROOF_NO_RECOVERY});
 }
 

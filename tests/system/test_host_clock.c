@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,30 +68,17 @@ static int64_t per_second(const struct oracle *oracle, uint64_t from_ns, uint64_
 
 /* Checks that left the database's books, or took too long. */
 static uint64_t count_broken(const struct crowd_total *total) {
-	uint64_t alone = 0, slow = total->latency_ns.max > (CHECK_TIMEOUT_MS + SLACK_MS) * NS_PER_MS;
+	uint64_t alone = 0;
 
 	alone += total->admitted[STINT_SOURCE_FALLBACK] + total->denied[STINT_SOURCE_FALLBACK];
 	alone += total->admitted[STINT_SOURCE_LOCAL] + total->denied[STINT_SOURCE_LOCAL];
 	tap_ok(alone == 0, "no check was decided without the database: %llu", (unsigned long long)alone);
-	tap_ok(slow == 0, "I4: the longest check took %llu ms; timeout %d ms",
-	       (unsigned long long)(total->latency_ns.max / NS_PER_MS), CHECK_TIMEOUT_MS);
-	return alone + slow + total->errors;
-}
-
-static uint64_t count_over(const struct oracle *oracle) {
-	uint64_t over = 0;
-
-	for (uint32_t c = 0; c < plan.policy[0].clients; c++) {
-		const struct oracle_choice choice = {.client = c, .host = ORACLE_ANY};
-
-		over += oracle_peak(oracle, &choice, NS_PER_S).certain > plan.policy[0].max_requests;
-	}
-	tap_ok(over == 0, "I1: no client was over its limit in any %lld ms", (long long)plan.policy[0].time_window_ms);
-	return over;
+	return alone + !stage_check_latency(total, CHECK_TIMEOUT_MS, SLACK_MS) + total->errors;
 }
 
 static void play_time_of_day(struct stage *stage, struct wall_clock *clock) {
 	uint64_t quiet_ns, began_ns, ended_ns, broken, worried = 0;
+	const struct oracle_choice all = {.host = ORACLE_ANY};
 	struct crowd_total total;
 	struct oracle oracle;
 	int64_t before, during;
@@ -106,7 +92,7 @@ static void play_time_of_day(struct stage *stage, struct wall_clock *clock) {
 	stage_read(stage, &oracle, &total);
 	before = per_second(&oracle, quiet_ns, began_ns);
 	during = per_second(&oracle, began_ns, ended_ns);
-	broken = count_over(&oracle) + count_broken(&total);
+	broken = stage_check_promise(&oracle, &plan, &all, "while the clocks were set") + count_broken(&total);
 	/* Above their limits clients get all of it at once, every 1.1 s: a few seconds may hold one such time less. */
 	broken += !tap_ok(during * 10 >= 7 * plan.policy[0].max_requests * plan.policy[0].clients,
 	                  "%lld credits a second while the clocks were set, %lld before", (long long)during, (long long)before);

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -96,20 +95,14 @@ static void cause(struct trial *trial, const struct filter *filter) {
 }
 
 static int set_stage(struct stage *stage, const struct scene *scene) {
-	static const struct host_options options = {
-		.database = "host=127.0.0.1 port=" PORT " dbname=stint user=test_agent"};
-
+	static const struct host_options options = {.database = "host=127.0.0.1 port=" PORT " dbname=stint user=test_agent"};
 	static const struct cluster_options listens = {.settings = {"listen_addresses=127.0.0.1", "port=" PORT}};
 
-	memset(stage, 0, sizeof(*stage));
-	stage->scene = stage->crowd.scene = scene;
+	stage_init(stage, scene);
 	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &listens) == 0 && cluster_install(&stage->cluster) == 0,
 	            "a database listens in it"))
 		return -1;
-	while (stage->host_count < HOSTS)
-		if (stage_add_host(stage, &options) != 0)
-			return -1;
-	return stage_wait_in_step(stage);
+	return stage_hosts(stage, HOSTS, &options);
 }
 
 static int play_all(const struct scene *scene) {

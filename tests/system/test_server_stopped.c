@@ -74,11 +74,6 @@ static void stop_session(struct play *play) {
 	trial_over(&play->trial);
 }
 
-static void end_sessions(struct play *play) {
-	cluster_do(&play->stage.cluster,
-	           "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
-}
-
 static void terminate_sessions(struct play *play) {
 	struct episode *episode;
 	int before[HOSTS];
@@ -86,7 +81,7 @@ static void terminate_sessions(struct play *play) {
 	for (uint32_t h = 0; h < HOSTS; h++)
 		before[h] = host_log_count(&play->stage.host[h], "lost the database");
 	episode = trial_fault(&play->trial, "server: sessions of all agents terminated", AT_ONCE_MS);
-	end_sessions(play);
+	cluster_end_backends(&play->stage.cluster);
 	episode->over_ns = monotonic_ns();
 	for (uint32_t h = 0; h < HOSTS; h++)
 		wait_noticed(&play->stage.host[h], before[h], episode->over_ns);
@@ -101,7 +96,7 @@ static void stop_postmaster(struct play *play) {
 		return;
 	trial_fault(&play->trial, "server: postmaster stopped, sessions ended", AFTER_PAUSE_MS);
 	kill(postmaster, SIGSTOP);
-	end_sessions(play);
+	cluster_end_backends(&play->stage.cluster);
 	trial_endure(&play->trial, 1500);
 	kill(postmaster, SIGCONT);
 	trial_over(&play->trial);

@@ -12,7 +12,6 @@
 
 #include "network.h"
 #include "setting.h"
-#include "stint.h"
 #include "tap.h"
 #include "trial.h"
 
@@ -96,7 +95,7 @@ static int64_t admitted(const struct oracle *oracle, const struct phase *phase, 
 
 static void check_phase(const struct oracle *oracle, const struct phase *phase) {
 	int64_t all = admitted(oracle, phase, CALM, ORACLE_ANY, 0);
-	int64_t leased = admitted(oracle, phase, CALM, ORACLE_ANY, 1u << STINT_SOURCE_LEASE);
+	int64_t leased = admitted(oracle, phase, CALM, ORACLE_ANY, ORACLE_LEASE);
 	int64_t alone = admitted(oracle, phase, CALM, ORACLE_ANY, ORACLE_FALLBACK | ORACLE_LOCAL) +
 	                admitted(oracle, phase, BUSY, ORACLE_ANY, ORACLE_FALLBACK | ORACLE_LOCAL);
 	int64_t ms = (int64_t)((phase->over_ns - phase->began_ns) / NS_PER_MS);

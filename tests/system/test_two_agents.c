@@ -6,8 +6,6 @@
  *     test_two_agents [PAIRS [SEED]]      how many pairs of each kind (default 20); 500 for a long run
  */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
