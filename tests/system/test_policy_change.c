@@ -6,6 +6,7 @@
  * clients busy and hold leases of the old limit.
  */
 
+#include "probe.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
@@ -24,30 +25,14 @@ static const struct journal_plan plan = {
 	.capacity = 200000,
 };
 
-/* One app of the test's own on each host. */
-struct probe {
-	struct stint *stint[HOSTS];
-	struct stint_limiter *limiter[HOSTS];
-};
-
-static int open_probes(struct probe *probe, const struct stage *stage) {
+/* An app on each host. */
+static int open_probes(struct probe probes[HOSTS], const struct stage *stage) {
 	const struct stint_options options = {.policy = "api", .must_exist = true};
+	int status = 0;
 
-	for (uint32_t h = 0; h < HOSTS; h++) {
-		probe->stint[h] = NULL;
-		probe->limiter[h] = NULL;
-		if (stint_open(&probe->stint[h], stage->host[h].socket) != 0 ||
-		    stint_limiter_new(&probe->limiter[h], probe->stint[h], &options) != 0)
-			return -1;
-	}
-	return 0;
-}
-
-static void close_probes(struct probe *probe) {
-	for (uint32_t h = 0; h < HOSTS; h++) {
-		stint_limiter_free(probe->limiter[h]);
-		stint_close(probe->stint[h]);
-	}
+	for (uint32_t h = 0; h < HOSTS; h++)
+		status |= probe_open(&probes[h], &stage->host[h], &options);
+	return status;
 }
 
 typedef bool is_in_force(const struct stint_result *result, int64_t limit);
@@ -62,14 +47,14 @@ static bool is_blocked(const struct stint_result *result, int64_t limit) {
 }
 
 /* When the last host answered by the new rule, in ms from now; GIVE_UP_MS when one never did. */
-static int64_t wait_until(struct probe *probe, const char *client, is_in_force *in_force, int64_t limit) {
+static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force, int64_t limit) {
 	uint64_t began = monotonic_ns();
 	uint32_t h = 0;
 
 	while (h < HOSTS && stage_ms_since(began) < GIVE_UP_MS) {
 		struct stint_result result = {0};
 
-		if (stint_check(probe->limiter[h], client, 1, &result) == 0 && in_force(&result, limit))
+		if (stint_check(probes[h].limiter, client, 1, &result) == 0 && in_force(&result, limit))
 			h++; /* and the others since then no less */
 		else
 			sleep_ms(2);
@@ -114,7 +99,7 @@ static const struct change changes[] = {
 	{"a longer window", "select stint.set_policy('api', 100, 2000)", 0, has_limit, 100, 2000},
 };
 
-static void check_change(struct stage *stage, struct probe *probe, const struct change *change) {
+static void check_change(struct stage *stage, const struct probe probes[HOSTS], const struct change *change) {
 	uint64_t changed;
 	int64_t took, most;
 	char id[64];
@@ -123,7 +108,7 @@ static void check_change(struct stage *stage, struct probe *probe, const struct 
 	if (!tap_ok(cluster_do(&stage->cluster, change->sql) == 0, "%s: %s", change->what, change->sql))
 		return;
 	changed = monotonic_ns();
-	took = wait_until(probe, id, change->in_force, change->limit);
+	took = wait_until(probes, id, change->in_force, change->limit);
 	tap_ok(took <= IN_FORCE_MS, "%s: in force on all %u hosts after %lld ms", change->what, HOSTS,
 	       (long long)took);
 	sleep_ms(IN_FORCE_MS - (took < IN_FORCE_MS ? took : IN_FORCE_MS) + SETTLE_MS);
@@ -136,19 +121,20 @@ static void check_change(struct stage *stage, struct probe *probe, const struct 
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
-	struct probe probe;
+	struct probe probes[HOSTS];
 	struct stage stage;
 
 	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 1, &plan, 3000) != 0)
 		return tap_finish();
 	sleep_ms(2000);
-	if (tap_ok(open_probes(&probe, &stage) == 0, "an app asks on each host"))
+	if (tap_ok(open_probes(probes, &stage) == 0, "an app asks on each host"))
 		for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
-			check_change(&stage, &probe, &changes[i]);
+			check_change(&stage, probes, &changes[i]);
 	stage_read(&stage, &oracle, &total);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
-	close_probes(&probe);
+	for (uint32_t h = 0; h < HOSTS; h++)
+		probe_close(&probes[h]);
 	stage_strike(&stage);
 	oracle_free(&oracle);
 	return tap_finish();

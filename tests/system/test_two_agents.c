@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "peer.h"
+#include "probe.h"
 #include "process.h"
 #include "proof.h"
 #include "random.h"
@@ -28,17 +29,8 @@ struct outcome {
 	int64_t longest_ms; /* until the one that works answers */
 };
 
-struct app {
-	struct stint *stint;
-	struct stint_limiter *limiter;
-};
-
-static int open_app(struct app *app, const struct host *host) {
-	const struct stint_options options = {
-		.policy = "twice", .max_requests = 1000000, .time_window_ms = 3600000, .fallback_max_requests = 1000000};
-
-	return stint_open(&app->stint, host->socket) == 0 ? stint_limiter_new(&app->limiter, app->stint, &options) : -1;
-}
+static const struct stint_options terms = {
+	.policy = "twice", .max_requests = 1000000, .time_window_ms = 3600000, .fallback_max_requests = 1000000};
 
 static pid_t start(const struct host *host) {
 	const char *argv[] = {process_built("stintd"), "-c", host->config, NULL};
@@ -81,7 +73,7 @@ static void end_winner(struct host *host, pid_t pid, uint64_t *random) {
 }
 
 /* The app was served by earlier agents of these names, and has to find this one. */
-static void ask(const struct app *app, struct outcome *outcome) {
+static void ask(const struct probe *app, struct outcome *outcome) {
 	uint64_t began = monotonic_ns();
 	struct stint_result result;
 
@@ -95,7 +87,7 @@ static void ask(const struct app *app, struct outcome *outcome) {
 	outcome->not_served++;
 }
 
-static void race(struct host hosts[2], const struct app *app, uint64_t *random, struct outcome *outcome) {
+static void race(struct host hosts[2], const struct probe *app, uint64_t *random, struct outcome *outcome) {
 	int before = said_why(&hosts[0]) + said_why(&hosts[1]), status = 0, loser;
 	uint64_t began = monotonic_ns();
 	pid_t agents[2];
@@ -163,11 +155,11 @@ static int prepare(const struct scene *scene, struct host hosts[2], bool same_sh
 
 static void play_races(const struct scene *scene, bool same_shm, bool same_socket, const char *what) {
 	struct outcome outcome = {0};
-	struct app app = {0};
+	struct probe app = {0};
 	struct host hosts[2];
 	uint64_t random = seed;
 
-	if (!tap_ok(prepare(scene, hosts, same_shm, same_socket) == 0 && (!same_socket || open_app(&app, &hosts[0]) == 0),
+	if (!tap_ok(prepare(scene, hosts, same_shm, same_socket) == 0 && (!same_socket || probe_open(&app, &hosts[0], &terms) == 0),
 	            "agents with %s", what))
 		return;
 	for (unsigned long i = 0; i < pairs; i++) {
@@ -176,20 +168,19 @@ static void play_races(const struct scene *scene, bool same_shm, bool same_socke
 			tap_note("%lu of %lu pairs", i + 1, pairs);
 	}
 	judge(&outcome, what);
-	stint_limiter_free(app.limiter);
-	stint_close(app.stint);
+	probe_close(&app);
 }
 
 /* The one that is there isn't disturbed by any number of others that try. */
 static void play_second(const struct scene *scene) {
 	const struct host_options options = {.database = "memory:", .max_clients = 1000};
-	struct app app = {0};
+	struct probe app = {0};
 	struct stint_result result;
 	struct host host;
 	uint64_t wrong = 0, checked = 0;
 	int64_t generation;
 
-	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 && open_app(&app, &host) == 0 &&
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 && probe_open(&app, &host, &terms) == 0 &&
 	                    stint_check(app.limiter, "anna", 1, &result) == 0,
 	            "an agent that works"))
 		return;
@@ -211,8 +202,7 @@ static void play_second(const struct scene *scene) {
 	       (unsigned long long)wrong);
 	proof_print(&(struct proof){"I4 I6", "a second agent on one table", 2 * pairs, checked, wrong, PROOF_NO_RECOVERY});
 	tap_ok(host_stop(&host) == 0, "and the first one ends with status 0");
-	stint_limiter_free(app.limiter);
-	stint_close(app.stint);
+	probe_close(&app);
 }
 
 static int play(const struct scene *scene) {
