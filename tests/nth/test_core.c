@@ -104,7 +104,8 @@ static void run(uint64_t seed, char trouble[static 256]) {
 }
 
 static void sweep(uint64_t seed, struct proof *proof) {
-	uint64_t random = setting_number("NTH_SEED", 1) * 1000003 + seed, setting = setting_number("NTH_STEP", 0), wrong = 0, tried = 0, step, n;
+	uint64_t random = setting_number("NTH_SEED", 1) * 1000003 + seed, setting = setting_number("NTH_STEP", 0);
+	uint64_t wrong = 0, tried = 0, step, n;
 	char trouble[256], first[256] = "";
 
 	failing = (struct nth_plan){0};
