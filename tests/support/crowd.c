@@ -134,7 +134,7 @@ uint64_t crowd_admitted(const struct crowd *crowd, uint32_t host, uint32_t sourc
 	return admitted;
 }
 
-void crowd_count(struct crowd_total *total, const struct journal_counts *counts) {
+void crowd_total_add(struct crowd_total *total, const struct journal_counts *counts) {
 	total->checks += counts->checks;
 	total->errors += counts->errors;
 	if (counts->last_error != 0)
@@ -151,7 +151,7 @@ void crowd_count(struct crowd_total *total, const struct journal_counts *counts)
 void crowd_sum(const struct crowd *crowd, struct crowd_total *total) {
 	memset(total, 0, sizeof(*total));
 	for (uint32_t i = 0; i < crowd->count; i++)
-		crowd_count(total, &crowd->member[i].journal.file->counts);
+		crowd_total_add(total, &crowd->member[i].journal.file->counts);
 }
 
 int crowd_read(const struct crowd *crowd, struct oracle *oracle) {

@@ -55,7 +55,7 @@ void crowd_free(struct crowd *);
 uint64_t crowd_admitted(const struct crowd *, uint32_t host, uint32_t sources);
 void crowd_sum(const struct crowd *, struct crowd_total *total);
 /* Adds one member's. */
-void crowd_count(struct crowd_total *, const struct journal_counts *counts);
+void crowd_total_add(struct crowd_total *, const struct journal_counts *counts);
 /* Reads all journals; sorted. 0 or -1. */
 int crowd_read(const struct crowd *, struct oracle *oracle);
 

@@ -177,7 +177,7 @@ static void read_all(struct shooter shooters[HOSTS * POLICIES], struct oracle *o
 		int status = -1;
 
 		bad += !process_wait(shooters[i].pid, 5000, &status) || status != 0;
-		crowd_count(total, &shooters[i].journal.file->counts);
+		crowd_total_add(total, &shooters[i].journal.file->counts);
 		oracle_read(oracle, &shooters[i].journal);
 		journal_close(&shooters[i].journal);
 	}
