@@ -102,27 +102,26 @@ static void cache_denial(struct core *core, const struct client *client, const s
 }
 
 bool note_owed(struct core *core, const struct client *client, struct debt debt) {
-	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, debt, core->now_ns / NS_PER_US);
+	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, debt);
 }
 
-/* What couldn't be charged: an advance stays owed, so that what is beyond the limit never grows past one. What a fallback
- * admitted beyond the limit has no further consequence; and who has no slot has no advance. */
-bool keep_owed(struct core *core, struct client *client, int32_t owed) {
+/* An advance stays owed, so that what is beyond the limit never grows past one. What a fallback admitted beyond the limit has no
+ * further consequence. (Nor has an advance of a client that has lost its slot since: it would be forgotten with it.) */
+bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left) {
+	int64_t owed = left < debt.advanced ? left : debt.advanced;
 	if (owed <= 0 || uses_memory(core) || client->slot == TABLE_NO_SLOT)
 		return true;
-	if (!note_owed(core, client, (struct debt){owed, owed}))
+	if (!note_owed(core, client, debt_of(owed, owed, debt.since_us)))
 		return false;
 	client->flags |= CLIENT_INDEBTED;
 	return true;
 }
 
 /* Without memory to note it the op keeps it, and asks at once again. */
-static void settle_charge(struct core *core, struct op *op, const struct lease_grant *grant) {
-	int32_t left = op->sent.charge - grant->charged;
-	int32_t owed = left < op->sent_advanced ? left : op->sent_advanced;
-	core->counters.charged += (uint64_t)grant->charged;
-	if (grant->max_requests > 0 && !keep_owed(core, client_at(core, op->client), owed))
-		op->debt = debt_sum(op->debt, (struct debt){owed, owed});
+static void settle_charge(struct core *core, struct op *op, int64_t charged) {
+	int64_t left = op->sent.charge - charged;
+	if (!keep_owed(core, client_at(core, op->client), op->sent_debt, left))
+		op->debt = debt_sum(op->debt, debt_of(left, op->sent_debt.advanced, op->sent_debt.since_us));
 }
 
 /* Remembered for a fallback, in which the database can't be asked. */
@@ -161,6 +160,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	uint32_t index = op_index(core, op);
 	op->rejections = 0;
 	if (!grant->answered) {
+		settle_charge(core, op, 0);
 		refuse_waiters(core, op, STINT_ENOPOLICY);
 		op_requeue(core, op);
 		return;
@@ -171,7 +171,8 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
 		.fallback = core->state == CORE_FALLBACK,
 	};
-	settle_charge(core, op, grant);
+	core->counters.charged += (uint64_t)grant->charged;
+	settle_charge(core, op, grant->charged);
 	if (!uses_memory(core)) {
 		client->flags |= CLIENT_ANSWERED;
 		note_blocked(client, grant->max_requests == 0);

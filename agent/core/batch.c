@@ -31,14 +31,29 @@ static void count_waiters(struct op *op, struct lease_request *request) {
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
+/* One charge fewer to wait for, of those that the end of a fallback has made. */
+static void settle_one(struct core *core) {
+	if (core->charges_left > 0 && --core->charges_left == 0 && core->state == CORE_RESYNC)
+		core->state = CORE_IN_STEP;
+}
+
+/* What the policy's window holds no more is of no consequence to the books. */
+static void forgive_old_debt(struct core *core, struct op *op, const struct core_policy *policy) {
+	if (op->debt.charge == 0 || op->debt.since_us > core->now_ns / NS_PER_US - policy->time_window_ms * 1000)
+		return;
+	op->debt = (struct debt){0};
+	settle_one(core);
+}
+
 /* What earlier leases left goes back; what was advanced without asking is counted. */
 static void attach_debts(struct core *core, struct op *op, struct client *client) {
 	if (client->flags & CLIENT_INDEBTED) {
 		op->debt = debt_sum(op->debt, store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len));
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
+	forgive_old_debt(core, op, policy_of(core, client));
 	op->sent.charge = op->debt.charge < STINT_FALLBACK_REQUESTS_MAX ? op->debt.charge : STINT_FALLBACK_REQUESTS_MAX;
-	op->sent_advanced = op->debt.advanced;
+	op->sent_debt = op->debt;
 	op->sent.return_sub_window = op->return_sub_window;
 	op->sent.return_first = op->return_first;
 	op->sent.return_second = op->return_second;
@@ -156,7 +171,8 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 		return;
 	while (add_to_batch(core, &core->urgent, requests, now_ns))
 		;
-	while (add_to_batch(core, &core->background, requests, now_ns))
+	bool pausing = core->lone_rejections >= LONE_REJECTIONS_MAX && now_ns < core->background_at_ns;
+	while (!pausing && add_to_batch(core, &core->background, requests, now_ns))
 		;
 	if (core->in_flight_count == 0)
 		return;
@@ -177,18 +193,19 @@ void batch_flush(struct core *core, int64_t now_ns) {
 		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 }
 
-/* Something is wrong with these: burnt rather than asked for ever. An advance is charged when the client asks again. */
+/* Something is wrong with these: burnt rather than asked for again and again. An advance is charged when the client asks again, or
+ * before it leaves. */
 static void abandon_debts(struct core *core, struct op *op) {
-	if (op->debt.charge > 0 && core->charges_left > 0)
-		core->charges_left--;
-	if (keep_owed(core, client_at(core, op->client), op->debt.advanced))
+	if (op->debt.charge > 0)
+		settle_one(core);
+	if (keep_owed(core, client_at(core, op->client), op->debt, op->debt.charge))
 		op->debt = (struct debt){0};
 	op->return_sub_window = 0;
 }
 
 /* What was sent as charged, and what has been admitted in advance since then. */
 static void charge_again(struct op *op) {
-	op->debt = debt_sum(op->debt, (struct debt){op->sent.charge, op->sent_advanced});
+	op->debt = debt_sum(op->debt, op->sent_debt);
 }
 
 /* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
@@ -225,6 +242,8 @@ static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns
 		if (op->rejections == 0)
 			continue;
 		op_dequeue(core, op);
+		if (op->rejections > REJECTIONS_MAX && !op->first)
+			abandon_debts(core, op); /* it was tried alone: it would spoil the next batch, too, and those after it */
 		op->rejections = 0;
 		if (denying && op->first)
 			answer_unserved(core, op, now_ns);
@@ -258,8 +277,8 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 	bool alone = sent == 1 && core->ops[core->in_flight[0]].rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
 		struct op *op = &core->ops[core->in_flight[i]];
-		if (op->sent.charge > 0 && core->charges_left > 0 && outcome == LEASE_DONE)
-			core->charges_left--;
+		if (op->sent.charge > 0 && outcome == LEASE_DONE)
+			settle_one(core);
 		if (outcome == LEASE_DONE)
 			answer_op(core, op, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)
@@ -268,6 +287,4 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 			give_up(core, op);
 	}
 	count_lone_rejections(core, outcome, alone, now_ns);
-	if (core->state == CORE_RESYNC && core->charges_left == 0)
-		core->state = CORE_IN_STEP;
 }

@@ -16,7 +16,7 @@
 enum client_flag {
 	CLIENT_TIMED = 1,     /* the core has a timer for it */
 	CLIENT_BUSY = 2,      /* took more than one credit lately: worth leasing ahead */
-	CLIENT_INDEBTED = 4,  /* relaxed: an advance that the database had no room for */
+	CLIENT_INDEBTED = 4,  /* relaxed: an advance that the database had no room for, or refused to charge */
 	CLIENT_LIVE = 8,      /* the record is in use */
 	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
 	CLIENT_BANK_FALLBACK = 16,

@@ -68,7 +68,8 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 	return true;
 }
 
-/* Relaxed: admitted now, counted with the next statement. What isn't counted yet never exceeds one advance. */
+/* Relaxed: admitted now, counted with the next statement. What isn't counted yet never exceeds one advance, or one
+ * request that costs more. */
 static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, struct core_verdict *verdict) {
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
@@ -83,7 +84,7 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 		return false;
 	if ((int64_t)cost > policy->terms.max_requests)
 		return false;
-	op->debt = debt_sum(op->debt, (struct debt){(int32_t)cost, (int32_t)cost});
+	op->debt = debt_sum(op->debt, debt_of(cost, cost, core->now_ns / NS_PER_US));
 	op->wants_more = true;
 	op_make_urgent(core, op);
 	*verdict = (struct core_verdict){
@@ -316,8 +317,11 @@ void core_drain(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	core->draining = true;
 	for (uint32_t i = 0; i < core->pool.high; i++)
-		if (client_at(core, i)->flags & CLIENT_LIVE)
+		if (client_at(core, i)->flags & CLIENT_LIVE) {
 			void_leases(core, i);
+			if (client_at(core, i)->flags & CLIENT_INDEBTED)
+				op_for(core, i);
+		}
 	core->background_at_ns = now_ns;
 	core_advance(core, now_ns);
 }

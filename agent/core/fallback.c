@@ -72,8 +72,9 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
 	int64_t since_us = core->now_ns / NS_PER_US - policy->time_window_ms * 1000;
-	struct debt owed = {.charge = (int32_t)recent_of(entry, policy->fallback_terms.runs, since_us)};
-	if (entry->owed_us > since_us)
+	int64_t recent = recent_of(entry, policy->fallback_terms.runs, since_us);
+	struct debt owed = debt_of(recent, 0, recent > 0 ? entry->head_us + entry->sub_window_us : 0);
+	if (entry->owed.since_us > since_us)
 		owed = debt_sum(owed, entry->owed);
 	if (!policy->live || owed.charge <= 0)
 		return;
@@ -83,7 +84,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 		return;
 	op->debt = debt_sum(op->debt, owed);
 	if (op->debt.charge > policy->terms.max_requests)
-		op->debt = debt_of(policy->terms.max_requests, op->debt.advanced);
+		op->debt = debt_of(policy->terms.max_requests, op->debt.advanced, op->debt.since_us);
 	core->charges_left++;
 }
 

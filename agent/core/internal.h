@@ -54,7 +54,7 @@ struct op {
 	int64_t return_sub_window;
 	int32_t return_first, return_second;
 	struct lease_request sent;
-	int32_t sent_advanced; /* of sent.charge */
+	struct debt sent_debt; /* what sent.charge is of */
 };
 
 struct op_queue {
@@ -156,8 +156,9 @@ void batch_flush(struct core *core, int64_t now_ns);
 /* answer.c */
 void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns);
 void answer_unserved(struct core *core, struct op *op, int64_t now_ns);
-/* For the client's next request, or after a fallback, as far as it matters. False without memory: nothing was noted. */
-bool keep_owed(struct core *core, struct client *client, int32_t owed);
+/* For the client's next request, or after a fallback; keep_owed() only what matters of a debt of which so much is left.
+ * False without memory: nothing was noted. */
+bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left);
 bool note_owed(struct core *core, const struct client *client, struct debt debt);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 

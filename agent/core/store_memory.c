@@ -16,10 +16,9 @@ struct counter {
 	uint64_t hash;
 	int64_t head_us;
 	int64_t sub_window_us;
-	int64_t owed_us;   /* since when nothing was added to what is owed */
+	struct debt owed; /* without a count here */
 	int32_t policy_id;
 	int32_t uncharged; /* granted here */
-	struct debt owed;  /* without a count here */
 	uint8_t id_len;
 	uint8_t length;   /* counts in use */
 	uint8_t capacity; /* counts there is room for */
@@ -136,7 +135,6 @@ static struct counter *counter_with_room(struct store_memory *store, struct coun
 		c->next = old->next;
 		c->uncharged = old->uncharged;
 		c->owed = old->owed;
-		c->owed_us = old->owed_us;
 		free(old);
 	} else {
 		store->count++;
@@ -177,14 +175,15 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 		grow(store);
 }
 
-struct debt debt_of(int64_t charge, int64_t advanced) {
+struct debt debt_of(int64_t charge, int64_t advanced, int64_t since_us) {
 	if (charge > INT32_MAX)
 		charge = INT32_MAX;
-	return (struct debt){(int32_t)charge, (int32_t)(advanced < charge ? advanced : charge)};
+	return (struct debt){(int32_t)charge, (int32_t)(advanced < charge ? advanced : charge), since_us};
 }
 
 struct debt debt_sum(struct debt a, struct debt b) {
-	return debt_of((int64_t)a.charge + b.charge, (int64_t)a.advanced + b.advanced);
+	int64_t since_us = a.since_us > b.since_us ? a.since_us : b.since_us;
+	return debt_of((int64_t)a.charge + b.charge, (int64_t)a.advanced + b.advanced, since_us);
 }
 
 struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
@@ -195,7 +194,7 @@ struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id
 	return owed;
 }
 
-bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt, int64_t t_us) {
+bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len);
 	if (!*at) {
@@ -205,7 +204,6 @@ bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char 
 		store->count++;
 	}
 	(*at)->owed = debt_sum((*at)->owed, debt);
-	(*at)->owed_us = t_us;
 	return true;
 }
 
@@ -218,7 +216,6 @@ static void collect(struct counter *c, void (*visit)(void *, const struct store_
 		.client_id_len = c->id_len,
 		.uncharged = c->uncharged,
 		.owed = c->owed,
-		.owed_us = c->owed_us,
 		.sub_window_us = c->sub_window_us,
 		.head_us = c->head_us,
 		.length = c->length,
@@ -236,20 +233,20 @@ void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(vo
 }
 
 /* A counter that was never taken from exists only for what it owes. */
-static bool still_matters(const struct counter *c, int64_t t_us, int64_t uncharged_us) {
-	if (c->owed.charge > 0)
+static bool still_matters(const struct counter *c, int64_t t_us, int64_t debts_us) {
+	if (c->owed.charge > 0 && c->owed.since_us + debts_us > t_us)
 		return true;
 	if (c->sub_window_us == 0)
 		return false;
-	if (c->uncharged > 0 && c->head_us + c->sub_window_us + uncharged_us > t_us)
+	if (c->uncharged > 0 && c->head_us + c->sub_window_us + debts_us > t_us)
 		return true;
 	return c->head_us + IDLE_SUB_WINDOWS * c->sub_window_us > t_us;
 }
 
-static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t uncharged_us) {
+static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t debts_us) {
 	while (*at) {
 		struct counter *c = *at;
-		if (still_matters(c, t_us, uncharged_us)) {
+		if (still_matters(c, t_us, debts_us)) {
 			at = &c->next;
 			continue;
 		}
@@ -259,10 +256,10 @@ static void expire_chain(struct store_memory *store, struct counter **at, int64_
 	}
 }
 
-void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t uncharged_us, size_t budget) {
+void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t debts_us, size_t budget) {
 	for (size_t i = 0; i < budget && i < store->chain_count; i++) {
 		store->expire_at = (store->expire_at + 1) & (store->chain_count - 1);
-		expire_chain(store, &store->chains[store->expire_at], t_us, uncharged_us);
+		expire_chain(store, &store->chains[store->expire_at], t_us, debts_us);
 	}
 }
 

@@ -34,10 +34,10 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
  */
 struct debt store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 /* False without memory: nothing was noted. */
-bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt, int64_t t_us);
+bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt);
 
 /* No larger than INT32_MAX, and what was advanced no larger than the charge. */
-struct debt debt_of(int64_t charge, int64_t advanced);
+struct debt debt_of(int64_t charge, int64_t advanced, int64_t since_us);
 struct debt debt_sum(struct debt a, struct debt b);
 
 struct store_memory_entry {
@@ -46,7 +46,6 @@ struct store_memory_entry {
 	uint8_t client_id_len;
 	int32_t uncharged;
 	struct debt owed;
-	int64_t owed_us; /* when that was added to last */
 	int64_t sub_window_us;
 	int64_t head_us;
 	uint8_t length;
@@ -57,8 +56,8 @@ struct store_memory_entry {
 void store_memory_collect_uncharged(struct store_memory *, void (*visit)(void *, const struct store_memory_entry *), void *);
 
 /* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. What is uncharged
- * is kept for uncharged_us after it was granted, what is owed until it is taken. */
-void store_memory_expire(struct store_memory *, int64_t t_us, int64_t uncharged_us, size_t budget);
+ * or owed is kept for debts_us after it was admitted. */
+void store_memory_expire(struct store_memory *, int64_t t_us, int64_t debts_us, size_t budget);
 size_t store_memory_count(const struct store_memory *);
 
 #endif

@@ -31,7 +31,7 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 		return;
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, index, bank, true);
-	if (client->flags & CLIENT_INDEBTED)
+	if (client->flags & CLIENT_INDEBTED && !uses_memory(core)) /* in a fallback the memory store remembers it */
 		op_for(core, index);
 	if (client->op != NO_OP)
 		return; /* it has something to return, or to be charged, first */
@@ -40,7 +40,7 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 }
 
 /* What a fallback admitted matters for as long as the policy's window; a memory store owes nobody. */
-static int64_t longest_uncharged_us(const struct core *core) {
+static int64_t longest_debt_us(const struct core *core) {
 	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
 }
 
@@ -67,7 +67,7 @@ void sweep_step(struct core *core, int64_t now_ns) {
 		else if (owner != TABLE_NO_OWNER)
 			sweep_client(core, owner, now_ns);
 	}
-	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_uncharged_us(core), EXPIRE_CHAINS_PER_STEP);
+	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_debt_us(core), EXPIRE_CHAINS_PER_STEP);
 	table_repair_header(core->table);
 	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
 }

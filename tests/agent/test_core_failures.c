@@ -200,6 +200,63 @@ static void debts_that_are_refused_again_and_again_take_their_time(void **state)
 	assert_in_range(f->batches - before, 1, 30);
 }
 
+/* The database refuses whatever has a client in it whose name begins with "locked". True: it refused something. */
+static bool serve_others(struct fixture *f) {
+	bool refused_any = false;
+	for (int n = 0; f->asked_count > 0 && n < 100; n++) {
+		struct lease_grant each[CORE_BATCH_MAX];
+		bool refuses = false;
+		for (size_t i = 0; i < f->asked_count; i++) {
+			refuses |= strncmp(f->ids[i], "locked", 6) == 0;
+			each[i] = grant_of(f, f->asked[i].need, 0, 80);
+			each[i].charged = f->asked[i].charge;
+		}
+		refused_any |= refuses;
+		answers(f, refuses ? LEASE_REJECTED : LEASE_DONE, refuses ? NULL : each);
+	}
+	return refused_any;
+}
+
+/* Others, one of five every 10 ms for as long. True: something was refused in the last second. */
+static bool nobody_else_notices(struct fixture *f, int64_t ms) {
+	int64_t refused_ms = -1000;
+	for (int64_t at_ms = 0; at_ms < ms; at_ms += 10) {
+		const char id[] = {(char)('a' + at_ms / 10 % 5), '\0'};
+		pass(f, 10 * MS);
+		want(f, 1000, id, 1);
+		if (serve_others(f))
+			refused_ms = at_ms;
+		expect_allowed(f, 1000);
+	}
+	return refused_ms > ms - 1000;
+}
+
+/* Some rows are locked by somebody, and their clients have something to give back. */
+static void locked_rows_with_returns_hold_up_nobody_else(void **state) {
+	struct fixture *f = *state;
+	static const char *const locked[] = {"locked-1", "locked-2", "locked-3", "locked-4", "locked-5"};
+	for (uint32_t i = 0; i < 5; i++) {
+		want(f, i, locked[i], 1);
+		grants(f, 6, 0, 90);
+		expect_allowed(f, i);
+	}
+	for (uint32_t i = 0; i < 5; i++)
+		core_client_changed(f->core, f->now_ns, 0, locked[i], (uint8_t)strlen(locked[i]));
+	assert_false(nobody_else_notices(f, 10000));
+}
+
+static void locked_rows_of_a_fallback_hold_up_nobody_else(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	for (uint32_t i = 0; i < 4; i++) {
+		want(f, i, (const char *[]){"locked-1", "locked-2", "locked-3", "locked-4"}[i], 1);
+		expect_allowed(f, i);
+	}
+	comes_up(f);
+	assert_false(nobody_else_notices(f, 10000));
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
 /* What goes alone must come to its turn, though somebody always waits. */
 static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
 	struct fixture *f = *state;
@@ -236,6 +293,8 @@ int main(void) {
 		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
 		STEP(three_locked_rows_are_no_locked_table),
 		STEP(debts_that_are_refused_again_and_again_take_their_time),
+		STEP(locked_rows_with_returns_hold_up_nobody_else),
+		STEP(locked_rows_of_a_fallback_hold_up_nobody_else),
 		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
 	};
 	return cmocka_run_group_tests_name("core_failures", tests, NULL, NULL);

@@ -64,6 +64,101 @@ static void before_the_first_connection_no_hosts_are_known(void **state) {
 	expect_silence(f);
 }
 
+/* 3 of 4 don't fit. */
+static void owes_three(struct fixture *f) {
+	is_relaxed(f, 80);
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 1;
+	answers(f, LEASE_DONE, &full);
+}
+
+static void for_a_while(struct fixture *f, enum lease_outcome outcome) {
+	for (int i = 0; i < 600; i++) { /* a minute: windows of 1 s, an idle timeout of 4 s */
+		pass(f, 100 * MS);
+		for (int n = 0; n < 10 && f->asked_count > 0; n++)
+			answers(f, outcome, NULL);
+	}
+}
+
+static void who_owes_is_charged_before_it_leaves(void **state) {
+	struct fixture *f = *state;
+	struct core_policy minute = policy_with(80, 20);
+	minute.relaxed = true;
+	minute.time_window_ms = 60000;
+	minute.terms.sub_window_us = 6000000;
+	owes_three(f);
+	minute.terms.max_requests = 81;
+	policy_changes(f, minute);
+	for (int i = 0; i < 100 && f->asked_count == 0; i++)
+		pass(f, 100 * MS);
+	assert_int_equal(f->asked[0].charge, 3);
+	grants(f, 0, 0, 70);
+	for (int i = 0; i < 100; i++)
+		pass(f, 100 * MS);
+	assert_int_equal(core_client_count(f->core), 0);
+}
+
+static void what_is_owed_is_charged_at_the_end(void **state) {
+	struct fixture *f = *state;
+	owes_three(f);
+	core_drain(f->core, f->now_ns);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 3);
+	grants(f, 0, 0, 0);
+	assert_true(core_is_drained(f->core));
+}
+
+/* Nor is it asked for then: after a window it is of no consequence. */
+static void who_is_refused_for_good_leaves(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	for (uint32_t i = 0; i < 9; i++) {
+		want(f, i, &"a\0b\0c\0d\0e\0f\0g\0h\0i"[2 * i], 4);
+		expect_allowed(f, i);
+	}
+	for_a_while(f, LEASE_REJECTED);
+	assert_int_equal(core_client_count(f->core), 0);
+	unsigned batches = f->batches;
+	for_a_while(f, LEASE_REJECTED);
+	assert_int_equal(f->batches, batches);
+}
+
+static void in_a_fallback_who_owes_leaves(void **state) {
+	struct fixture *f = *state;
+	owes_three(f);
+	stays_away(f);
+	for_a_while(f, LEASE_DONE);
+	assert_int_equal(core_client_count(f->core), 0);
+	assert_int_equal(core_fallback_clients(f->core), 0);
+}
+
+/* Blocked by an operator, or of a policy that the database doesn't know: nothing is charged. */
+static void one_who_is_blocked_and_unblocked_still_owes(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	struct lease_grant blocked = grant_of(f, 0, 0, 0);
+	blocked.max_requests = 0;
+	blocked.retry_us = -1;
+	answers(f, LEASE_DONE, &blocked);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	want(f, 2, "a", 4);
+	expect_silence(f);
+}
+
+static void one_whom_the_database_does_not_know_gets_one_advance(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	want(f, 1, "a", 5);
+	expect_allowed(f, 1);
+	answers(f, LEASE_DONE, &(struct lease_grant){.answered = false});
+	want(f, 2, "a", 1);
+	expect_silence(f);
+}
+
 /* A fallback long ago, whose counts would say that nothing of what is owed is recent. */
 static void has_fallen_back(struct fixture *f) {
 	stays_away(f);
@@ -145,6 +240,24 @@ static void what_the_database_refuses_to_charge_stays_owed(void **state) {
 	expect_allowed(f, 2);
 }
 
+/* Of a strict policy: it comes back and goes away again, while what was admitted grows old. */
+static void a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	want(f, 1, "a", 20);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 2; i++) {
+		pass(f, 700 * MS);
+		comes_up(f);
+		assert_int_equal(f->asked_count, 1 - i);
+		loses_the_answer(f);
+		core_database_down(f->core, f->now_ns);
+		core_advance(f->core, f->now_ns);
+	}
+	for_a_while(f, LEASE_DONE);
+	assert_int_equal(core_fallback_clients(f->core), 0);
+}
+
 /* Who has no slot is forgotten after each request, and with it would be what it owes. */
 static void without_room_nothing_is_admitted_in_advance(void **state) {
 	struct fixture *f = *state;
@@ -166,9 +279,16 @@ int main(void) {
 		STEP(no_cost_above_the_limit_is_admitted),
 		STEP(what_did_not_fit_is_owed),
 		FIRST(before_the_first_connection_no_hosts_are_known),
+		STEP(who_owes_is_charged_before_it_leaves),
+		STEP(what_is_owed_is_charged_at_the_end),
+		STEP(who_is_refused_for_good_leaves),
+		STEP(in_a_fallback_who_owes_leaves),
+		STEP(one_who_is_blocked_and_unblocked_still_owes),
+		STEP(one_whom_the_database_does_not_know_gets_one_advance),
 		STEP(an_advance_outlives_a_fallback),
 		STEP(an_advance_that_does_not_fit_after_a_fallback_stays_owed),
 		STEP(an_advance_of_a_window_ago_counts_no_more),
+		STEP(a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off),
 		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(without_room_nothing_is_admitted_in_advance),
 	};

@@ -63,7 +63,7 @@ static int64_t uncharged(const char *id) {
 }
 
 static void owe(const char *id, int32_t credits) {
-	assert_true(store_memory_owe(store, 1, id, (uint8_t)strlen(id), (struct debt){credits, 0}, NOW));
+	assert_true(store_memory_owe(store, 1, id, (uint8_t)strlen(id), debt_of(credits, 0, NOW)));
 }
 
 static int64_t owes(const char *id) {
@@ -158,10 +158,11 @@ static void what_is_owed_is_apart_from_it(void **state) {
 
 static void what_was_advanced_is_part_of_a_debt(void **state) {
 	(void)state;
-	struct debt debt = debt_sum(debt_of(5, 2), debt_of(3, 7));
+	struct debt debt = debt_sum(debt_of(5, 2, NOW + 1), debt_of(3, 7, NOW));
 	assert_int_equal(debt.charge, 8);
 	assert_int_equal(debt.advanced, 5);
-	debt = debt_sum((struct debt){INT32_MAX, INT32_MAX}, (struct debt){1, 1});
+	assert_int_equal(debt.since_us, NOW + 1);
+	debt = debt_sum(debt_of(INT32_MAX, INT32_MAX, NOW), debt_of(1, 1, NOW));
 	assert_int_equal(debt.charge, INT32_MAX);
 	assert_int_equal(debt.advanced, INT32_MAX);
 }
@@ -199,11 +200,11 @@ static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
 	owe("debtor", 1);
-	store_memory_expire(store, NOW + 11 * 100000, 0, 1 << 20);
+	store_memory_expire(store, NOW + 11 * 100000, 12 * 100000, 1 << 20);
 	assert_int_equal(store_memory_count(store), 2);
-	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
+	store_memory_expire(store, NOW + 12 * 100000, 12 * 100000, 1 << 20);
 	assert_int_equal(store_memory_count(store), 1);
-	assert_int_equal(owes("debtor"), 1);
+	assert_int_equal(owes("debtor"), 0);
 	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
 	assert_int_equal(store_memory_count(store), 0);
 }

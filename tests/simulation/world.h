@@ -38,7 +38,7 @@
 #define CLIENTS_MAX 128u
 #define COST_MAX    3u
 #define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
-#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it */
+#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it, unless the database stalls and refuses */
 
 /* Percents are of the chances there are; counts are of a run. */
 struct faults {
