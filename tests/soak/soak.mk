@@ -10,6 +10,6 @@ run-soak: all $(programs) $(system)
 
 # The last soak's last page, to where the README points: to be committed.
 soak-publish:
-	@mkdir -p tests/soak/results && { date -u +'%F, by `make soak`'; echo; cat $(BUILD)/soak/report.txt; } >tests/soak/results/report.txt
+	@mkdir -p tests/soak/results && { date -u +"%F, by \`make soak\` at $${STINT_SOAK_PERCENT:-100}%%"; echo; cat $(BUILD)/soak/report.txt; } >tests/soak/results/report.txt
 
 .PHONY: soak run-soak soak-publish
