@@ -121,8 +121,8 @@ enum stint_algorithm {
  * advance, and counted afterwards. A host's advance for a client is max_requests /
  * 8 / hosts, at least 1, or one request that costs more; a burst that is larger
  * waits as in strict mode. All hosts together may admit at most max_requests / 8 +
- * hosts x the largest cost above the limit in a window; an agent that is killed,
- * or finds no room for the client any more, forgets what it had not counted yet.
+ * hosts x the largest cost above the limit in a window; an agent that is killed
+ * forgets what it had not counted yet.
  */
 enum stint_mode {
 	STINT_STRICT = 0,

@@ -106,10 +106,10 @@ bool note_owed(struct core *core, const struct client *client, struct debt debt)
 }
 
 /* An advance stays owed, so that what is beyond the limit never grows past one. What a fallback admitted beyond the limit has no
- * further consequence. (Nor has an advance of a client that has lost its slot since: it would be forgotten with it.) */
+ * further consequence. */
 bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left) {
 	int64_t owed = left < debt.advanced ? left : debt.advanced;
-	if (owed <= 0 || uses_memory(core) || client->slot == TABLE_NO_SLOT)
+	if (owed <= 0 || uses_memory(core))
 		return true;
 	if (!note_owed(core, client, debt_of(owed, owed, debt.since_us)))
 		return false;
@@ -159,6 +159,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	struct client *client = client_at(core, op->client);
 	uint32_t index = op_index(core, op);
 	op->rejections = 0;
+	op->grouped = false;
 	if (!grant->answered) {
 		settle_charge(core, op, 0);
 		refuse_waiters(core, op, STINT_ENOPOLICY);

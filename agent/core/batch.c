@@ -12,6 +12,10 @@
  * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
 #define REJECTIONS_MAX 1
 
+/* A large one first in groups of so many, and only what is refused again client by client: some dozen statements, not hundreds. */
+#define GROUP_MAX 16u
+#define LARGE     (2 * GROUP_MAX)
+
 /* So many of these in a row, and it may be the table that somebody has locked: to try each client alone would take longer than
  * anybody waits. The rest is tried together once, which tells that from so many locked rows, and then given up. */
 #define LONE_REJECTIONS_MAX 3
@@ -136,9 +140,14 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 
 /* ---- The database ----------------------------------------------------------- */
 
-/* What was refused before goes alone. */
+/* What was refused before goes alone, or with its group. */
 static bool goes_along(const struct core *core, const struct op *op) {
-	return core->in_flight_count == 0 || (op->rejections == 0 && core->ops[core->in_flight[0]].rejections == 0);
+	if (core->in_flight_count == 0)
+		return true;
+	const struct op *first = &core->ops[core->in_flight[0]];
+	if (op->rejections > 0 || first->rejections > 0)
+		return false;
+	return op->grouped == first->grouped && (!op->grouped || core->in_flight_count < GROUP_MAX);
 }
 
 static bool add_to_batch(struct core *core, struct op_queue *queue, struct lease_request *requests, int64_t now_ns) {
@@ -210,19 +219,22 @@ static void charge_again(struct op *op) {
 
 /* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
  * more likely to be still on the books.) */
-static void reject(struct core *core, struct op *op, int64_t now_ns) {
+static void reject(struct core *core, struct op *op, size_t sent, int64_t now_ns) {
 	charge_again(op);
 	if (op->return_sub_window == 0) {
 		op->return_sub_window = op->sent.return_sub_window;
 		op->return_first = op->sent.return_first;
 		op->return_second = op->sent.return_second;
 	}
-	if (op->rejections++ < REJECTIONS_MAX || !op->first) {
+	if (sent > LARGE) {
+		op->grouped = true;
+	} else if (op->rejections++ < REJECTIONS_MAX || !op->first) {
 		if (op->rejections > REJECTIONS_MAX + 1)
 			abandon_debts(core, op);
 	} else {
 		answer_unserved(core, op, now_ns);
 		op->rejections = 0;
+		op->grouped = false;
 	}
 	op_requeue(core, op);
 }
@@ -231,20 +243,23 @@ static void reject(struct core *core, struct op *op, int64_t now_ns) {
  * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
 static void give_up(struct core *core, struct op *op) {
 	charge_again(op);
+	op->grouped = false;
 	op_requeue(core, op);
 }
 
-/* Those that were to be tried alone go along with the others again; or who waits is denied without, and what they owe has time. */
+/* Those that were to be tried alone, or in groups, go along with the others again; or who waits is denied without, and what they
+ * owe has time. */
 static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
 	for (uint32_t index = core->urgent.first, next; index != NO_OP; index = next) {
 		struct op *op = &core->ops[index];
 		next = op->next;
-		if (op->rejections == 0)
+		if (op->rejections == 0 && !op->grouped)
 			continue;
 		op_dequeue(core, op);
 		if (op->rejections > REJECTIONS_MAX && !op->first)
 			abandon_debts(core, op); /* it was tried alone: it would spoil the next batch, too, and those after it */
 		op->rejections = 0;
+		op->grouped = false;
 		if (denying && op->first)
 			answer_unserved(core, op, now_ns);
 		op_requeue(core, op);
@@ -282,7 +297,7 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 		if (outcome == LEASE_DONE)
 			answer_op(core, op, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)
-			reject(core, op, now_ns);
+			reject(core, op, sent, now_ns);
 		else
 			give_up(core, op);
 	}

@@ -77,7 +77,7 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED))
 		return false;
 	if (client->slot == TABLE_NO_SLOT || !(op = op_for(core, index)))
-		return false; /* what it owes would be forgotten with it */
+		return false; /* nowhere to keep credits: what comes next has to wait in any case */
 	int64_t owed = (int64_t)op->debt.charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
 	if (owed > most && owed != cost)

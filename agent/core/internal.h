@@ -46,7 +46,8 @@ struct op {
 	uint8_t state;                /* enum op_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
-	uint8_t rejections;           /* in a row, of this request */
+	bool grouped;                 /* was in a large batch that was rejected: with a few others next */
+	uint8_t rejections;           /* in a row, of this request, in such a group or a small batch */
 	uint8_t late;                 /* answers that came too late to be used, in a row */
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */

@@ -52,6 +52,15 @@ void op_enqueue(struct core *core, struct op *op, enum op_state state) {
 	core->background_count += state == OP_BACKGROUND;
 }
 
+static void enqueue_first(struct core *core, struct op *op) {
+	uint32_t index = op_index(core, op);
+	op->state = OP_URGENT;
+	op->previous = NO_OP;
+	op->next = core->urgent.first;
+	*(op->next == NO_OP ? &core->urgent.last : &core->ops[op->next].previous) = index;
+	core->urgent.first = index;
+}
+
 void op_dequeue(struct core *core, struct op *op) {
 	struct op_queue *queue = queue_of(core, op);
 	*(op->previous == NO_OP ? &queue->first : &core->ops[op->previous].next) = op->next;
@@ -157,9 +166,12 @@ void op_drop_expired(struct op *op, int64_t now_ns) {
 
 void op_requeue(struct core *core, struct op *op) {
 	/* What was rejected goes alone: behind urgent ones it would never be its turn, nor that of those behind it. */
+	bool was_rejected = op->grouped || op->rejections > 0;
 	bool asks = op->first || op->wants_more || op->wants_next;
 	bool owes = op->debt.charge > 0 || op->return_sub_window;
-	if (asks || (owes && op->rejections > 0))
+	if (op->grouped && op->rejections > 0 && (asks || owes)) /* of a group of which one is to be found, before the next group */
+		enqueue_first(core, op);
+	else if (asks || (owes && was_rejected))
 		op_enqueue(core, op, OP_URGENT);
 	else if (owes)
 		op_enqueue(core, op, OP_BACKGROUND);

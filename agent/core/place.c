@@ -87,7 +87,7 @@ static uint32_t idleness(struct core *core, uint32_t slot) {
 	if (owner > TABLE_OWNER_MAX)
 		return 0;
 	const struct client *client = client_at(core, owner);
-	return client->op == NO_OP && !(client->flags & CLIENT_INDEBTED) ? client->idle : 0;
+	return client->op == NO_OP ? client->idle : 0;
 }
 
 static void evict(struct core *core, uint32_t slot) {
@@ -119,6 +119,14 @@ static bool make_room(struct core *core, const struct place *place) {
 	return true;
 }
 
+/* What it owes is in the memory store, however often it leaves the table and comes back. */
+static uint32_t new_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
+	uint32_t index = client_new(&core->pool, policy, id, id_len);
+	if (index != CLIENT_NONE && store_memory_owes(core->memory, policy + 1, id, id_len))
+		client_at(core, index)->flags |= CLIENT_INDEBTED;
+	return index;
+}
+
 static uint32_t client_make(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
 	uint32_t index = find_tableless(core, place, policy, id, id_len);
 	if (index != CLIENT_NONE)
@@ -126,7 +134,7 @@ static uint32_t client_make(struct core *core, const struct place *place, uint16
 	uint32_t slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
 	if (slot == TABLE_NO_SLOT && make_room(core, place))
 		slot = table_claim(core->table, place, policy, TABLE_NO_OWNER);
-	index = client_new(&core->pool, policy, id, id_len);
+	index = new_client(core, policy, id, id_len);
 	if (index != CLIENT_NONE && slot == TABLE_NO_SLOT) {
 		link_tableless(core, place, index);
 	} else if (index != CLIENT_NONE) {
@@ -145,7 +153,7 @@ uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8
 		return client_make(core, &place, policy, id, id_len);
 	if (!is_orphan(core->table->owner[slot]))
 		return core->table->owner[slot];
-	uint32_t index = client_new(&core->pool, policy, id, id_len);
+	uint32_t index = new_client(core, policy, id, id_len);
 	if (index != CLIENT_NONE)
 		adopt(core, index, slot);
 	return index;

@@ -194,6 +194,13 @@ struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id
 	return owed;
 }
 
+bool store_memory_owes(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
+	if (store->count == 0)
+		return false;
+	const struct counter *c = *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
+	return c && c->owed.charge > 0;
+}
+
 bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len);

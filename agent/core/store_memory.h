@@ -29,10 +29,10 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
 
 /*
  * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a request
- * charges doesn't count. Owed is what is charged in a later request of its own
- * instead: no grant was made for it here, or that is over.
+ * charges doesn't count. Owed is what was admitted without a grant of this store's, or has been collected before and came back.
  */
 struct debt store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
+bool store_memory_owes(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 /* False without memory: nothing was noted. */
 bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt);
 

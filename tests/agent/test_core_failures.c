@@ -181,6 +181,75 @@ static void three_locked_rows_are_no_locked_table(void **state) {
 		expect_allowed(f, serial);
 }
 
+/* ---- A large batch that is rejected ------------------------------------------------------------- */
+
+#define CROWD 50u
+
+static void a_crowd_waits(struct fixture *f) {
+	static char ids[CROWD][8];
+	want(f, 1000, "first", 1);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(ids[i], sizeof ids[i], "%c-%u", i == 20 ? 'x' : 'c', i);
+		want(f, i, ids[i], 1);
+	}
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1000);
+	f->told_count = 0;
+	assert_int_equal(f->asked_count, CROWD);
+}
+
+/* The database refuses whatever has a client in it whose name begins with one of these. The statements that it takes. */
+static unsigned refuse_those_with(struct fixture *f, const char *first_letters) {
+	unsigned before = f->batches;
+	for (bool refuses = false; f->asked_count > 0; refuses = false) {
+		struct lease_grant each[CORE_BATCH_MAX];
+		for (size_t i = 0; i < f->asked_count; i++) {
+			refuses |= strchr(first_letters, f->ids[i][0]) != NULL;
+			each[i] = grant_of(f, 1, 0, 90);
+		}
+		answers(f, refuses ? LEASE_REJECTED : LEASE_DONE, refuses ? NULL : each);
+	}
+	return f->batches - before;
+}
+
+static unsigned allowed_of(const struct fixture *f, uint32_t serial) {
+	unsigned allowed = 0, told = 0;
+	for (size_t i = 0; i < f->told_count; i++) {
+		told += f->told[i].serial == serial;
+		allowed += f->told[i].serial == serial && f->told[i].verdict.allowed;
+	}
+	assert_int_equal(told, 1);
+	return allowed;
+}
+
+static void one_of_a_crowd_is_found_by_groups(void **state) {
+	struct fixture *f = *state;
+	a_crowd_waits(f);
+	assert_in_range(refuse_those_with(f, "x"), 4 + 16, 4 + 16); /* the groups, and one of them client by client */
+	for (uint32_t i = 0; i < CROWD; i++)
+		assert_int_equal(allowed_of(f, i), i != 20);
+}
+
+/* A deadlock: nobody's fault, so that once more is enough. */
+static void a_crowd_that_was_rejected_once_is_served_by_groups(void **state) {
+	struct fixture *f = *state;
+	a_crowd_waits(f);
+	answers(f, LEASE_REJECTED, NULL);
+	assert_int_equal(f->asked_count, 16);
+	assert_in_range(1 + refuse_those_with(f, ""), 4, 4);
+	for (uint32_t i = 0; i < CROWD; i++)
+		assert_int_equal(allowed_of(f, i), 1);
+}
+
+/* Somebody has locked the table: a group, three of it, the rest. */
+static void a_crowd_does_not_wait_for_each_of_it(void **state) {
+	struct fixture *f = *state;
+	a_crowd_waits(f);
+	assert_in_range(refuse_those_with(f, "cx"), 1, 5);
+	for (uint32_t i = 0; i < CROWD; i++)
+		assert_int_equal(allowed_of(f, i), 0);
+}
+
 /* Nobody waits for them, so there is no hurry. */
 static void debts_that_are_refused_again_and_again_take_their_time(void **state) {
 	struct fixture *f = *state;
@@ -292,6 +361,9 @@ int main(void) {
 		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
 		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
 		STEP(three_locked_rows_are_no_locked_table),
+		STEP(one_of_a_crowd_is_found_by_groups),
+		STEP(a_crowd_that_was_rejected_once_is_served_by_groups),
+		STEP(a_crowd_does_not_wait_for_each_of_it),
 		STEP(debts_that_are_refused_again_and_again_take_their_time),
 		STEP(locked_rows_with_returns_hold_up_nobody_else),
 		STEP(locked_rows_of_a_fallback_hold_up_nobody_else),

@@ -38,14 +38,19 @@ static void no_cost_above_the_limit_is_admitted(void **state) {
 	assert_int_equal(f->asked[0].charge, 0);
 }
 
-static void what_did_not_fit_is_owed(void **state) {
-	struct fixture *f = *state;
+/* 3 of 4 don't fit. */
+static void owes_three(struct fixture *f) {
 	is_relaxed(f, 80);
 	want(f, 1, "a", 4);
 	expect_allowed(f, 1);
 	struct lease_grant full = grant_of(f, 0, 0, 0);
 	full.charged = 1;
 	answers(f, LEASE_DONE, &full);
+}
+
+static void what_did_not_fit_is_owed(void **state) {
+	struct fixture *f = *state;
+	owes_three(f);
 	pass(f, 60 * MS);
 	want(f, 2, "a", 1); /* no second advance before the first is paid */
 	expect_silence(f);
@@ -64,14 +69,12 @@ static void before_the_first_connection_no_hosts_are_known(void **state) {
 	expect_silence(f);
 }
 
-/* 3 of 4 don't fit. */
-static void owes_three(struct fixture *f) {
-	is_relaxed(f, 80);
-	want(f, 1, "a", 4);
-	expect_allowed(f, 1);
-	struct lease_grant full = grant_of(f, 0, 0, 0);
-	full.charged = 1;
-	answers(f, LEASE_DONE, &full);
+static void has_a_window_of_a_minute(struct fixture *f) {
+	struct core_policy minute = policy_with(80, 20);
+	minute.relaxed = true;
+	minute.time_window_ms = 60000;
+	minute.terms.sub_window_us = 6000000;
+	policy_changes(f, minute);
 }
 
 static void for_a_while(struct fixture *f, enum lease_outcome outcome) {
@@ -84,13 +87,8 @@ static void for_a_while(struct fixture *f, enum lease_outcome outcome) {
 
 static void who_owes_is_charged_before_it_leaves(void **state) {
 	struct fixture *f = *state;
-	struct core_policy minute = policy_with(80, 20);
-	minute.relaxed = true;
-	minute.time_window_ms = 60000;
-	minute.terms.sub_window_us = 6000000;
 	owes_three(f);
-	minute.terms.max_requests = 81;
-	policy_changes(f, minute);
+	has_a_window_of_a_minute(f);
 	for (int i = 0; i < 100 && f->asked_count == 0; i++)
 		pass(f, 100 * MS);
 	assert_int_equal(f->asked[0].charge, 3);
@@ -258,7 +256,36 @@ static void a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off(void **state) 
 	assert_int_equal(core_fallback_clients(f->core), 0);
 }
 
-/* Who has no slot is forgotten after each request, and with it would be what it owes. */
+/* It leaves in a fallback, others take the table up, and what it owes doesn't fit when the database is back. */
+static void who_has_left_and_finds_no_room_still_owes(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	owes_three(f);
+	has_a_window_of_a_minute(f);
+	stays_away(f);
+	for (int i = 0; i < 100; i++)
+		pass(f, 100 * MS);
+	assert_int_equal(core_client_count(f->core), 0);
+	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
+		snprintf(id, sizeof id, "late-%u", i);
+		want(f, i, id, 1);
+		f->told_count = 0;
+	}
+	comes_up(f);
+	struct lease_grant each[CORE_BATCH_MAX];
+	int32_t charge = 0;
+	for (size_t i = 0; i < f->asked_count; i++) {
+		charge += strcmp(f->ids[i], "a") == 0 ? f->asked[i].charge : 0;
+		each[i] = grant_of(f, 0, 0, 0);
+	}
+	assert_int_equal(charge, 3);
+	answers(f, LEASE_DONE, each);
+	want(f, 1, "a", 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 3);
+}
+
+/* What came next would have to wait in any case, for want of a place for its credits. */
 static void without_room_nothing_is_admitted_in_advance(void **state) {
 	struct fixture *f = *state;
 	fill_table(f);
@@ -290,6 +317,7 @@ int main(void) {
 		STEP(an_advance_of_a_window_ago_counts_no_more),
 		STEP(a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off),
 		STEP(what_the_database_refuses_to_charge_stays_owed),
+		STEP(who_has_left_and_finds_no_room_still_owes),
 		STEP(without_room_nothing_is_admitted_in_advance),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,7 @@ static void crash(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	core_free(host->core);
 	host->core = NULL;
+	w->kill_ns[w->kill_count++ % KILLS_MAX] = w->now_ns;
 	host->under_way = NULL;
 	host->reachable = false;
 	host->life++;

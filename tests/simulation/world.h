@@ -37,8 +37,9 @@
 #define APPS_MAX    8u
 #define CLIENTS_MAX 128u
 #define COST_MAX    3u
+#define KILLS_MAX   8u /* of agents, in a run */
 #define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
-#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it, unless the database stalls and refuses */
+#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it */
 
 /* Percents are of the chances there are; counts are of a run. */
 struct faults {
@@ -166,6 +167,8 @@ struct world {
 	int64_t forgotten_until_ns[CLIENTS_MAX]; /* its books were emptied */
 	int64_t unwatched_until_ns;    /* the limit isn't in force: it changes, or the clock went forward */
 	int64_t strict_again_ns;       /* from then on what was lost has no consequence */
+	int64_t kill_ns[KILLS_MAX];
+	uint32_t kill_count;
 	uint32_t probes;
 
 	uint64_t checks, asked, admissions, timeouts;
