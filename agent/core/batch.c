@@ -20,6 +20,9 @@
  * anybody waits. The rest is tried together once, which tells that from so many locked rows, and then given up. */
 #define LONE_REJECTIONS_MAX 3
 
+/* Of each batch, this part is for background requests, if there are any: however many clients wait, it is all done some time. */
+#define BACKGROUND_SHARE (CORE_BATCH_MAX / 4)
+
 /* Until debts are tried again that were refused so: whatever is wrong, it mends no sooner for being asked at once. */
 #define REFUSED_DELAY_NS (1000 * NS_PER_MS)
 
@@ -150,8 +153,8 @@ static bool goes_along(const struct core *core, const struct op *op) {
 	return op->grouped == first->grouped && (!op->grouped || core->in_flight_count < GROUP_MAX);
 }
 
-static bool add_to_batch(struct core *core, struct op_queue *queue, struct lease_request *requests, int64_t now_ns) {
-	if (queue->first == NO_OP || core->in_flight_count == CORE_BATCH_MAX)
+static bool add_to_batch(struct core *core, struct op_queue *queue, size_t most, struct lease_request *requests, int64_t now_ns) {
+	if (queue->first == NO_OP || core->in_flight_count >= most)
 		return false;
 	struct op *op = &core->ops[queue->first];
 	if (!goes_along(core, op))
@@ -172,17 +175,24 @@ static bool add_to_batch(struct core *core, struct op_queue *queue, struct lease
 	return true;
 }
 
+static void fill_batch(struct core *core, struct lease_request *requests, int64_t now_ns) {
+	bool pausing = core->lone_rejections >= LONE_REJECTIONS_MAX && now_ns < core->background_at_ns;
+	size_t kept = pausing ? 0 : core->background_count < BACKGROUND_SHARE ? core->background_count : BACKGROUND_SHARE;
+	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX - kept, requests, now_ns))
+		;
+	while (!pausing && add_to_batch(core, &core->background, CORE_BATCH_MAX, requests, now_ns))
+		;
+	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX, requests, now_ns)) /* some of the others had nothing to ask any more */
+		;
+}
+
 static void flush_to_database(struct core *core, int64_t now_ns) {
 	struct lease_request requests[CORE_BATCH_MAX];
 	if (core->in_flight_count > 0 || core->state == CORE_CONNECTING)
 		return;
 	if (core->urgent.first == NO_OP && (core->background.first == NO_OP || now_ns < core->background_at_ns))
 		return;
-	while (add_to_batch(core, &core->urgent, requests, now_ns))
-		;
-	bool pausing = core->lone_rejections >= LONE_REJECTIONS_MAX && now_ns < core->background_at_ns;
-	while (!pausing && add_to_batch(core, &core->background, requests, now_ns))
-		;
+	fill_batch(core, requests, now_ns);
 	if (core->in_flight_count == 0)
 		return;
 	core->sent_ns = now_ns;

@@ -23,7 +23,7 @@
 #define START_NS (1000000 * MS)
 #define SUB_MS 100 /* a sub-window of the test's policy; ten are a window; no slack, so that times are round */
 #define TOKEN INT64_C(5000000)
-#define VERDICTS_MAX 64
+#define VERDICTS_MAX 1024
 
 struct told {
 	uint64_t peer;

@@ -195,6 +195,31 @@ static void a_charge_whose_answer_is_lost_is_made_again(void **state) {
 	assert_int_equal(f->asked[0].charge, admitted);
 }
 
+/* More ask, all the time, than a batch has room for. */
+static void charges_are_made_while_every_batch_is_full(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	uint32_t serial = 0;
+	stays_away(f);
+	for (unsigned i = 0; i < 1000; i++, f->told_count = 0) {
+		snprintf(id, sizeof id, "owes-%u", i);
+		want(f, ++serial, id, 1);
+	}
+	comes_up(f);
+	for (int round = 0; round < 1 + 1000 / (CORE_BATCH_MAX / 4) && core_state(f->core) == CORE_RESYNC; round++, f->told_count = 0) {
+		for (unsigned i = 0; i < CORE_BATCH_MAX + 20; i++) {
+			snprintf(id, sizeof id, "new-%u", ++serial);
+			want(f, serial, id, 1);
+		}
+		struct lease_grant all[CORE_BATCH_MAX];
+		for (size_t i = 0; i < f->asked_count; i++)
+			all[i] = grant_of(f, f->asked[i].need, 0, 90);
+		assert_true(round == 0 || f->asked_count == CORE_BATCH_MAX);
+		answers(f, LEASE_DONE, all);
+	}
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
 static void leases_of_fallback_end_when_it_does(void **state) {
 	struct fixture *f = *state;
 	stays_away(f);
@@ -442,6 +467,7 @@ int main(void) {
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
 		STEP(the_charge_is_clamped_to_the_limit_and_to_what_is_recent),
 		STEP(a_charge_whose_answer_is_lost_is_made_again),
+		STEP(charges_are_made_while_every_batch_is_full),
 		STEP(leases_of_fallback_end_when_it_does),
 		STEP(leases_outlive_the_agent),
 		STEP(an_orphan_is_adopted_with_its_credits),
