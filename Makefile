@@ -72,6 +72,7 @@ LIB := \
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/agent.c \
+	agent/changes.c \
 	agent/config.c \
 	agent/declaration.c \
 	agent/link.c \

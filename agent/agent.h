@@ -2,8 +2,9 @@
  * agent.h - stintd put together: event loop, socket, core, database, table.
  *
  *   agent.c         wiring: events in, core calls, timers, starting and stopping
+ *   changes.c       what others changed in the database: policies and overrides
  *   declaration.c   apps declare policies; the database has the last word
- *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, changes, expiry
+ *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, expiry
  *   status.c        what `stint status` and systemd are told
  */
 #ifndef STINT_AGENT_H
@@ -38,6 +39,12 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	uint64_t unserved;        /* as last logged */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;
+	bool reading;             /* changes; one read at a time */
+	bool unread;              /* there may be more than that read brings */
+	bool loading;             /* policies, those of `asked` */
+	bool passing_on;          /* a declaration, that of policy `passed_on` */
+	int passed_on;
+	uint16_t asked[POLICY_CAPACITY];
 	bool expiring;
 	bool rival;               /* another agent uses this host's name, as last logged */
 	char why[256];            /* the last trouble */
@@ -81,6 +88,7 @@ void agent_apply_policy(struct agent *, int index, bool live);
 
 /* declaration.c */
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);
+void declarations_pass_on(struct agent *); /* what was decided without the database, one after the other; then loads policies */
 void declarations_resume(struct agent *); /* the database has come up, or is known to be away */
 void declarations_forget_database(struct agent *); /* what it was asked for has to be asked again */
 void declarations_free(struct agent *);
@@ -92,7 +100,12 @@ void link_reopen(struct agent *); /* the same after the configuration has change
 void link_on_heartbeat(struct agent *);
 void link_on_expiry(struct agent *);
 void link_note_state(struct agent *); /* logs a change of state, tells systemd */
-void link_apply_rows(struct agent *, const struct policy_row *rows, size_t count);
+void link_on_loaded(struct agent *, bool done); /* while getting in step: policies were read, or not */
+
+/* changes.c */
+void changes_read(struct agent *); /* there may be some */
+void changes_load_policies(struct agent *); /* those that are stale; while getting in step always, if there are none */
+void changes_apply_row(struct agent *, int index, const struct policy_row *row); /* as the database has it; policy_id 0: not any more */
 
 /* status.c */
 void status_on_message(void *agent, server_peer peer, uint32_t serial);

@@ -119,26 +119,27 @@ static void ask_again_later(struct declaration *d) {
 	append_declaration(d);
 }
 
-static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
+static void on_policy(void *context, enum lease_outcome outcome, const struct policy_row *row, size_t count) {
 	struct declaration *d = context;
 	struct agent *agent = d->agent;
-	const struct policy_row *found = NULL;
+	(void)count;
 	if (outcome != LEASE_DONE) {
 		ask_again_later(d);
 		return;
 	}
-	link_apply_rows(agent, rows, count);
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(rows[i].name, d->row.name) == 0)
-			found = &rows[i];
+	bool exists = row->policy_id != 0;
 	int index = policies_find(&agent->policies, d->row.name);
-	if (found && index < 0) {
-		index = policies_add(&agent->policies, found);
-		if (index >= 0)
-			agent_apply_policy(agent, index, true);
-	}
-	finish_alike(d, !found ? STINT_ENOPOLICY : index < 0 ? STINT_EFULL : 0, found ? index : -1);
+	if (exists && index < 0)
+		index = policies_add(&agent->policies, row);
+	if (index >= 0)
+		changes_apply_row(agent, index, row);
+	finish_alike(d, !exists ? STINT_ENOPOLICY : index < 0 ? STINT_EFULL : 0, exists ? index : -1);
 	agent_pump(agent);
+}
+
+static void read_policy(struct declaration *d) {
+	const char *name = d->row.name;
+	database_get_policies(d->agent->database, &name, 1, on_policy, d);
 }
 
 static void on_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id) {
@@ -154,16 +155,15 @@ static void on_declared(void *context, enum lease_outcome outcome, const char *s
 	else if (strcmp(status, "kept") != 0 && strcmp(status, "unchanged") != 0)
 		log_info("policy %s %s: %lld requests in %lld ms", d->row.name, status, (long long)d->row.max_requests,
 		         (long long)d->row.time_window_ms);
-	database_get_policies(d->agent->database, on_policies, d);
+	read_policy(d);
 }
 
 static void ask_database(struct declaration *d) {
-	struct database *database = d->agent->database;
 	d->under_way = true;
 	if (d->flags & WIRE_DECLARE_MUST_EXIST)
-		database_get_policies(database, on_policies, d);
+		read_policy(d);
 	else
-		database_declare(database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
+		database_declare(d->agent->database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
 }
 
 static bool one_is_under_way(const struct agent *agent) {
@@ -183,6 +183,53 @@ static void proceed(struct declaration *d) {
 	else if (agent->link.synced && !one_is_under_way(agent))
 		ask_database(d);
 }
+
+/* ---- What was decided here while the database was away ----------------------- */
+
+/* Begins with the one after the last, so that one that is refused doesn't hold up the others for ever. -1: there is none. */
+static int next_undeclared(const struct agent *agent) {
+	for (int n = 1; n <= (int)POLICY_CAPACITY; n++) {
+		int i = (agent->link.passed_on + n) % (int)POLICY_CAPACITY;
+		if (agent->policies.policy[i].used && agent->policies.policy[i].undeclared)
+			return i;
+	}
+	return -1;
+}
+
+static void pass_on_next(struct agent *agent);
+
+static void on_passed_on(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id) {
+	struct agent *agent = context;
+	struct policy *policy = &agent->policies.policy[agent->link.passed_on];
+	(void)policy_id;
+	agent->link.passing_on = false;
+	if (outcome != LEASE_DONE) { /* this one and the rest with the next heartbeat: they would have to wait as it did */
+		changes_load_policies(agent);
+		return;
+	}
+	policy->undeclared = false;
+	policy->stale = true;
+	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
+	pass_on_next(agent);
+}
+
+static void pass_on_next(struct agent *agent) {
+	int index = next_undeclared(agent);
+	if (index < 0) {
+		changes_load_policies(agent);
+		return;
+	}
+	agent->link.passed_on = index;
+	agent->link.passing_on = true;
+	database_declare(agent->database, &agent->policies.policy[index].row, false, on_passed_on, agent);
+}
+
+void declarations_pass_on(struct agent *agent) {
+	if (!agent->link.passing_on)
+		pass_on_next(agent);
+}
+
+/* ---- From and for the others -------------------------------------------------- */
 
 void declaration_on_message(void *context, server_peer peer, const struct wire_declare *message, const char *name, size_t length) {
 	struct agent *agent = context;

@@ -1,6 +1,6 @@
 /*
  * link.c - the agent and its database, besides leases: getting in step after each
- * connect, the heartbeat, changes of policies and overrides, expiry of idle rows.
+ * connect, the heartbeat, expiry of idle rows. What has changed there is for changes.c.
  *
  *     up -> declare what apps said meanwhile, load policies -> in step
  *     every HEARTBEAT_MS, and on NOTIFY: has anything changed?
@@ -29,51 +29,7 @@
 static const struct timeval expiry_busy = {.tv_usec = 20000};
 static const struct timeval expiry_idle = {.tv_sec = 2};
 
-static void fetch_changes(struct agent *agent);
-
-/* ---- Policies ------------------------------------------------------------------ */
-
-static void apply_row(struct agent *agent, int index, const struct policy_row *row) {
-	struct policy *policy = &agent->policies.policy[index];
-	if (!policy_limits_equal(&policy->row, row))
-		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests, row->time_window_ms);
-	policies_set(&agent->policies, index, row);
-	agent_apply_policy(agent, index, true);
-}
-
-static const struct policy_row *row_named(const struct policy_row *rows, size_t count, const char *name) {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(rows[i].name, name) == 0)
-			return &rows[i];
-	return NULL;
-}
-
-void link_apply_rows(struct agent *agent, const struct policy_row *rows, size_t count) {
-	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
-		struct policy *policy = &agent->policies.policy[i];
-		if (!policy->used)
-			continue;
-		const struct policy_row *row = row_named(rows, count, policy->row.name);
-		if (row)
-			apply_row(agent, i, row);
-		else if (policy->row.policy_id != 0) {
-			log_warning("policy %s was dropped: checks of it fail", policy->row.name);
-			policy->row.policy_id = 0;
-			agent_apply_policy(agent, i, false);
-		}
-	}
-}
-
 /* ---- Getting in step --------------------------------------------------------- */
-
-static void on_late_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id) {
-	struct policy *policy = context;
-	(void)policy_id;
-	if (outcome != LEASE_DONE)
-		return; /* with the next heartbeat */
-	policy->undeclared = false;
-	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
-}
 
 static void on_reported(void *context, enum lease_outcome outcome) {
 	(void)context;
@@ -114,43 +70,28 @@ static void note_timeline(struct agent *agent) {
 	snprintf(link->timeline, sizeof link->timeline, "%s", hello->timeline);
 }
 
-static void on_synced(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
-	struct agent *agent = context;
+void link_on_loaded(struct agent *agent, bool done) {
 	struct link *link = &agent->link;
 	link->syncing = false;
-	if (outcome != LEASE_DONE) { /* the connection is lost, or the next heartbeat tries again */
+	if (!done) { /* the connection is lost, or the next heartbeat tries again */
 		declarations_resume(agent);
 		return;
 	}
-	link_apply_rows(agent, rows, count);
 	link->synced = true;
 	note_timeline(agent);
 	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
 	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: another database, or restored */
 		link->change_id = link->hello.change_id;
 	else if (link->hello.change_id > link->change_id)
-		fetch_changes(agent);
+		changes_read(agent);
 	declarations_resume(agent);
-	agent_pump(agent);
-}
-
-/* True when there were any. */
-static bool declare_late(struct agent *agent) {
-	bool found = false;
-	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
-		struct policy *policy = &agent->policies.policy[i];
-		if (!policy->used || !policy->undeclared)
-			continue;
-		database_declare(agent->database, &policy->row, false, on_late_declared, policy);
-		found = true;
-	}
-	return found;
 }
 
 static void start_sync(struct agent *agent) {
 	agent->link.syncing = true;
-	declare_late(agent);
-	database_get_policies(agent->database, on_synced, agent);
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		agent->policies.policy[i].stale = true;
+	declarations_pass_on(agent);
 }
 
 static void on_up(void *context, const struct database_hello *hello) {
@@ -183,44 +124,10 @@ static void on_down(void *context, const char *why) {
 	agent_pump(agent);
 }
 
-/* ---- Changes ------------------------------------------------------------------ */
-
-static void on_reloaded(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
-	struct agent *agent = context;
-	if (outcome == LEASE_DONE)
-		link_apply_rows(agent, rows, count);
-	agent_pump(agent);
-}
-
-static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
-	struct agent *agent = context;
-	bool reload = false;
-	if (outcome != LEASE_DONE)
-		return;
-	for (size_t i = 0; i < count; i++) {
-		int index = policies_find_id(&agent->policies, rows[i].policy_id);
-		if (rows[i].client_id[0] == 0)
-			reload = true;
-		else if (index >= 0)
-			core_client_changed(agent->core, agent_now_ns(), (uint16_t)index, rows[i].client_id, (uint8_t)strlen(rows[i].client_id));
-		if (rows[i].change_id > agent->link.change_id)
-			agent->link.change_id = rows[i].change_id;
-	}
-	if (reload)
-		database_get_policies(agent->database, on_reloaded, agent);
-	if (count > 0)
-		fetch_changes(agent); /* a call returns so many at most: until there are none */
-	agent_pump(agent);
-}
-
-static void fetch_changes(struct agent *agent) {
-	database_get_changes(agent->database, agent->link.change_id, on_changes, agent);
-}
-
 static void on_notified(void *context) {
 	struct agent *agent = context;
 	if (agent->link.synced)
-		fetch_changes(agent);
+		changes_read(agent);
 }
 
 const struct database_events link_events = {.up = on_up, .down = on_down, .notified = on_notified};
@@ -250,7 +157,7 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 	watch_clock(&agent->link, pulse->now_us);
 	watch_rival(agent, pulse->rival);
 	if (pulse->change_id > agent->link.change_id)
-		fetch_changes(agent);
+		changes_read(agent);
 }
 
 static void warn_of_unserved(struct agent *agent) {
@@ -277,8 +184,7 @@ void link_on_heartbeat(struct agent *agent) {
 	int64_t since_ns = core_fallback_since_ns(agent->core);
 	database_heartbeat(agent->database, status_state_name(core_state(agent->core)), core_client_count(agent->core),
 	                   since_ns ? (agent_now_ns() - since_ns) / 1000000 : 0, on_pulsed, agent);
-	if (declare_late(agent)) /* it was refused when the database came back */
-		database_get_policies(agent->database, on_reloaded, agent);
+	declarations_pass_on(agent); /* what was refused when the database came back */
 	declarations_resume(agent);
 }
 
@@ -347,7 +253,7 @@ void link_reopen(struct agent *agent) {
 	agent->database = NULL;
 	if (link->synced)
 		link->left_ns = agent_now_ns();
-	link->synced = link->syncing = link->expiring = false;
+	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = false;
 	link->change_id = 0;
 	link->failed_logged_ns = 0;
 	link->hello.timeline[0] = 0;

@@ -17,6 +17,7 @@
 struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
 	bool used;
+	bool stale;            /* the database may have another word: to be read again */
 	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
 };
 

@@ -30,42 +30,68 @@ static bool read_name(const struct pg_answer *answer, int row, int column, const
 
 static bool read_policy(const struct pg_answer *answer, int row, struct policy_row *policy) {
 	const int64_t window_min = STINT_TIME_WINDOW_MS_MIN, window_max = STINT_TIME_WINDOW_MS_MAX;
-	return pg_answer_int4(answer, row, 0, INT32_MAX, &policy->policy_id) &&
-	       pg_answer_text(answer, row, 1, sizeof(policy->name), policy->name) &&
-	       pg_answer_int(answer, row, 2, 1, STINT_MAX_REQUESTS_MAX, &policy->max_requests) &&
-	       pg_answer_int(answer, row, 3, window_min, window_max, &policy->time_window_ms) &&
-	       pg_answer_int(answer, row, 4, 1, STINT_FALLBACK_REQUESTS_MAX, &policy->fallback_max_requests) &&
-	       pg_answer_int(answer, row, 5, window_min, window_max, &policy->fallback_time_window_ms) &&
-	       read_name(answer, row, 6, algorithms, &policy->algorithm) &&
-	       pg_answer_int4(answer, row, 7, STINT_RESOLUTION_MAX, &policy->resolution) && policy->resolution >= 1 &&
-	       read_name(answer, row, 8, modes, &policy->mode) && pg_answer_bool(answer, row, 9, &policy->pinned);
+	return pg_answer_int4(answer, row, 1, INT32_MAX, &policy->policy_id) && policy->policy_id >= 1 &&
+	       pg_answer_text(answer, row, 2, sizeof(policy->name), policy->name) &&
+	       pg_answer_int(answer, row, 3, 1, STINT_MAX_REQUESTS_MAX, &policy->max_requests) &&
+	       pg_answer_int(answer, row, 4, window_min, window_max, &policy->time_window_ms) &&
+	       pg_answer_int(answer, row, 5, 1, STINT_FALLBACK_REQUESTS_MAX, &policy->fallback_max_requests) &&
+	       pg_answer_int(answer, row, 6, window_min, window_max, &policy->fallback_time_window_ms) &&
+	       read_name(answer, row, 7, algorithms, &policy->algorithm) &&
+	       pg_answer_int4(answer, row, 8, STINT_RESOLUTION_MAX, &policy->resolution) && policy->resolution >= 1 &&
+	       read_name(answer, row, 9, modes, &policy->mode) && pg_answer_bool(answer, row, 10, &policy->pinned);
+}
+
+/* Some names may have no row, none may have two. */
+static bool read_policies(const struct pg_answer *answer, struct policy_row *policies, size_t count) {
+	for (int row = 0; row < pg_answer_rows(answer); row++) {
+		int64_t place;
+		if (!pg_answer_int(answer, row, 0, 1, (int64_t)count, &place) || policies[place - 1].policy_id != 0 ||
+		    !read_policy(answer, row, &policies[place - 1]))
+			return false;
+	}
+	return true;
 }
 
 static bool finish_policies(struct database *db, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
-	int count = outcome == LEASE_DONE ? pg_answer_rows(answer) : 0;
-	struct policy_row *rows = calloc((size_t)count + 1, sizeof(*rows));
-	bool good = rows != NULL || outcome != LEASE_DONE;
+	struct policy_row *rows = NULL;
 	(void)db;
-	for (int i = 0; good && i < count; i++)
-		good = read_policy(answer, i, &rows[i]);
-	if (good)
-		op->done.policies(op->context, outcome, rows, (size_t)count);
+	if (outcome == LEASE_DONE) {
+		rows = calloc(op->count + 1, sizeof(*rows));
+		if (!rows || !read_policies(answer, rows, op->count)) {
+			free(rows);
+			return false;
+		}
+	}
+	op->done.policies(op->context, outcome, rows, op->count);
 	free(rows);
-	return good;
+	return true;
 }
 
 static const struct call call_policies = {
 	"stint.get_policies",
-	"select policy_id, name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm,"
-	" resolution, mode, pinned from stint.get_policies()",
-	10, false, finish_policies,
+	"select place, policy_id, name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm,"
+	" resolution, mode, pinned from stint.get_policies($1::text[])",
+	11, false, finish_policies,
 };
 
-void database_get_policies(struct database *db, database_policies *done, void *context) {
-	struct operation op = {.call = &call_policies, .done.policies = done, .context = context};
-	struct pg_params none = {.count = 0};
-	database_start(db, &op, &none);
+void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done, void *context) {
+	struct operation op = {.call = &call_policies, .count = count, .done.policies = done, .context = context};
+	struct parameters p = {.pg.count = 0};
+	struct pgarray array;
+	size_t size = PGARRAY_HEAD_SIZE;
+	for (size_t i = 0; i < count; i++)
+		size += PGARRAY_TEXT_SIZE(strlen(names[i]));
+	if (!pgarray_new(&array, size)) {
+		database_start(db, &op, NULL);
+		return;
+	}
+	pgarray_begin(&array, PGARRAY_TEXT, count);
+	for (size_t i = 0; i < count; i++)
+		pgarray_put_text(&array, names[i], strlen(names[i]));
+	parameters_add_array(&p, &array, 0);
+	database_start(db, &op, &p.pg);
+	free(array.data);
 }
 
 static bool finish_declare(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -107,7 +133,9 @@ static bool read_change(const struct pg_answer *answer, int row, struct change_r
 	return pg_answer_int(answer, row, 0, 1, INT64_MAX, &change->change_id) &&
 	       pg_answer_int4(answer, row, 1, INT32_MAX, &change->policy_id) &&
 	       (pg_answer_is_null(answer, row, 2) ||
-	        pg_answer_text(answer, row, 2, sizeof(change->client_id), change->client_id));
+	        pg_answer_text(answer, row, 2, sizeof(change->policy_name), change->policy_name)) &&
+	       (pg_answer_is_null(answer, row, 3) ||
+	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id));
 }
 
 static bool finish_changes(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -125,7 +153,8 @@ static bool finish_changes(struct database *db, const struct operation *op, enum
 }
 
 static const struct call call_changes = {
-	"stint.get_changes", "select change_id, policy_id, client_id from stint.get_changes($1::bigint)", 3, false, finish_changes,
+	"stint.get_changes", "select change_id, policy_id, policy_name, client_id from stint.get_changes($1::bigint)", 4, false,
+	finish_changes,
 };
 
 void database_get_changes(struct database *db, int64_t since, database_changes *done, void *context) {

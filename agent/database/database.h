@@ -81,7 +81,8 @@ struct policy_row {
 struct change_row {
 	int64_t change_id;
 	int32_t policy_id;
-	char client_id[256]; /* "": the policy itself changed */
+	char policy_name[64]; /* then */
+	char client_id[256];  /* "": the policy itself changed */
 };
 
 struct database_events {
@@ -110,6 +111,7 @@ size_t database_in_flight(const struct database *); /* operations without an ans
  */
 typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
+/* rows[i] is the policy of names[i]; count is the same. policy_id 0: there is none */
 typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count);
 typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count);
 /* pulse NULL though LEASE_DONE: the host's row is gone; `down` and then `up` follow */
@@ -122,7 +124,8 @@ typedef void database_ended(void *context, enum lease_outcome outcome);
 void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context);
 void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done, void *context);
-void database_get_policies(struct database *, database_policies *done, void *context);
+void database_get_policies(struct database *, const char *const *names, size_t count, database_policies *done, void *context);
+/* The oldest ones after `since`, so many as the database gives at once; none: there are no more. */
 void database_get_changes(struct database *, int64_t since, database_changes *done, void *context);
 void database_heartbeat(struct database *, const char *state, int64_t clients, int64_t fallback_ms,
                         database_pulsed *done, void *context);

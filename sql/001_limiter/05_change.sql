@@ -78,9 +78,9 @@ as $$
 declare
 	was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - '{changed_at,changed_by}'::text[] end;
 	becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - '{changed_at,changed_by}'::text[] end;
-	changed jsonb := coalesce(becomes, was);
-	id int := changed ->> 'policy_id';
-	number bigint;
+	-- Agents look for what has changed by these: what gets another one goes, and comes.
+	moves constant boolean := tg_op = 'UPDATE' and exists (
+		select from unnest('{policy_id,client_id,name}'::text[]) key where was -> key <> becomes -> key);
 begin
 	if was = becomes then
 		return null;
@@ -88,33 +88,55 @@ begin
 	insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
 	select clock_timestamp(), session_user,
 		case
-			when tg_table_name = 'client_override' and becomes is null then 'cleared'
-			when tg_table_name = 'client_override' and (becomes ->> 'blocked')::boolean then 'blocked'
+			when tg_table_name = 'client_override' and c.becomes is null then 'cleared'
+			when tg_table_name = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
 			when tg_table_name = 'client_override' then 'limited'
-			when was is null then 'created'
-			when becomes is null then 'dropped'
-			when was - 'pinned' <> becomes - 'pinned' then 'changed'
-			when (becomes ->> 'pinned')::boolean then 'pinned'
+			when c.was is null then 'created'
+			when c.becomes is null then 'dropped'
+			when c.was - 'pinned' <> c.becomes - 'pinned' then 'changed'
+			when (c.becomes ->> 'pinned')::boolean then 'pinned'
 			else 'unpinned'
 		end,
-		id,
-		-- An override that goes with its policy is deleted after it.
-		coalesce(changed ->> 'name', (select p.name from stint.policy p where p.policy_id = id),
-			(select c.policy_name from stint.change c where c.policy_id = id order by c.change_id desc limit 1)),
-		changed ->> 'client_id', was, becomes
-	returning change_id into number;
-	perform pg_notify('stint', number::text);
+		i.id,
+		coalesce(i.changed ->> 'name', (select p.name from stint.policy p where p.policy_id = i.id)),
+		i.changed ->> 'client_id', c.was, c.becomes
+	from (
+		select was, becomes where not moves
+		union all
+		select was, null where moves
+		union all
+		select null, becomes where moves
+	) c
+	cross join lateral (select coalesce(c.becomes, c.was) as changed, (coalesce(c.becomes, c.was) ->> 'policy_id')::int as id) i;
+	-- Of one transaction's notices with the same words the server sends one. They name nobody: any role may listen.
+	perform pg_notify('stint', '');
 	return null;
 end
 $$;
 
-comment on function stint.record_change() is 'Trigger: writes stint.change and notifies the agents (channel stint, the change_id).';
+comment on function stint.record_change() is 'Trigger: writes stint.change and notifies the agents (channel stint): there is something to read.';
 revoke execute on function stint.record_change() from public;
+
+-- Not left to the foreign key, which would delete them when the policy's name can't be looked up any more.
+create function stint.clear_overrides() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	delete from stint.client_override o where o.policy_id = old.policy_id;
+	return old;
+end
+$$;
+
+comment on function stint.clear_overrides() is 'Trigger: a policy''s overrides go before it does.';
+revoke execute on function stint.clear_overrides() from public;
 
 create trigger a_queue before insert or update or delete or truncate on stint.policy
 	for each statement execute function stint.queue_change();
 create trigger b_stamp before insert or update on stint.policy
 	for each row execute function stint.stamp_change();
+create trigger b_clear before delete on stint.policy
+	for each row execute function stint.clear_overrides();
 create trigger c_record after insert or update or delete on stint.policy
 	for each row execute function stint.record_change();
 create trigger a_queue before insert or update or delete or truncate on stint.client_override
@@ -126,22 +148,24 @@ create trigger c_record after insert or update or delete on stint.client_overrid
 
 comment on trigger a_queue on stint.policy is 'One change at a time; no truncate.';
 comment on trigger b_stamp on stint.policy is 'Who and when.';
+comment on trigger b_clear on stint.policy is 'Its overrides first.';
 comment on trigger c_record on stint.policy is 'History and notice.';
 comment on trigger a_queue on stint.client_override is 'One change at a time; no truncate.';
 comment on trigger b_stamp on stint.client_override is 'Who and when.';
 comment on trigger c_record on stint.client_override is 'History and notice.';
 
-create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, client_id text)
+create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 begin atomic
-	select c.change_id, c.policy_id, c.client_id
+	-- So many as an agent deals with in a moment; it asks again.
+	select c.change_id, c.policy_id, c.policy_name, c.client_id
 	from stint.change c
 	where c.change_id > since
 	order by c.change_id
-	limit 10000;
+	limit 500;
 end;
 
-comment on function stint.get_changes(bigint) is 'What changed after change `since`, oldest first, at most 10000; client_id null: the policy itself.';
+comment on function stint.get_changes(bigint) is 'For agents: what changed after change `since`, oldest first, at most 500; client_id null: the policy itself.';
 revoke execute on function stint.get_changes(bigint) from public;
 grant execute on function stint.get_changes(bigint) to stint_agent;

@@ -254,30 +254,33 @@ static void on_declared(void *context, enum lease_outcome outcome, const char *s
 }
 
 static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
-	assert_int_equal(count, 2);
-	assert_string_equal(rows[0].name, "a");
-	assert_int_equal(rows[0].max_requests, 100);
-	assert_int_equal(rows[0].algorithm, 0);
-	assert_int_equal(rows[0].mode, 0);
-	assert_false(rows[0].pinned);
-	assert_int_equal(rows[1].policy_id, 2);
-	assert_int_equal(rows[1].max_requests, 1000000000);
-	assert_int_equal(rows[1].time_window_ms, INT64_C(2678400000));
-	assert_int_equal(rows[1].fallback_max_requests, 2000000000);
-	assert_int_equal(rows[1].fallback_time_window_ms, 100);
-	assert_int_equal(rows[1].algorithm, 1);
-	assert_int_equal(rows[1].resolution, 1);
-	assert_int_equal(rows[1].mode, 1);
-	assert_true(rows[1].pinned);
+	assert_int_equal(count, 3);
+	assert_string_equal(rows[2].name, "a");
+	assert_int_equal(rows[2].max_requests, 100);
+	assert_int_equal(rows[2].algorithm, 0);
+	assert_int_equal(rows[2].mode, 0);
+	assert_false(rows[2].pinned);
+	assert_int_equal(rows[0].policy_id, 2);
+	assert_int_equal(rows[0].max_requests, 1000000000);
+	assert_int_equal(rows[0].time_window_ms, INT64_C(2678400000));
+	assert_int_equal(rows[0].fallback_max_requests, 2000000000);
+	assert_int_equal(rows[0].fallback_time_window_ms, 100);
+	assert_int_equal(rows[0].algorithm, 1);
+	assert_int_equal(rows[0].resolution, 1);
+	assert_int_equal(rows[0].mode, 1);
+	assert_true(rows[0].pinned);
+	assert_int_equal(rows[1].policy_id, 0);
 	tell_outcome(context, outcome);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
-	assert_int_equal(count, 2);
+	assert_int_equal(count, 3);
 	assert_int_equal(rows[0].change_id, 42);
+	assert_string_equal(rows[0].policy_name, "a");
 	assert_string_equal(rows[0].client_id, "");
 	assert_int_equal(rows[1].policy_id, 2);
 	assert_string_equal(rows[1].client_id, "it's");
+	assert_string_equal(rows[2].policy_name, "");
 	tell_outcome(context, outcome);
 }
 
@@ -299,7 +302,7 @@ static void makes_every_call(void **state) {
 	open_database(f, "dbname=stub", 5000);
 	expect(f, "U");
 	database_declare(f->db, &policy, true, on_declared, f);
-	database_get_policies(f->db, on_policies, f);
+	database_get_policies(f->db, (const char *const[]){"b", "none", "a"}, 3, on_policies, f);
 	database_get_changes(f->db, 41, on_changes, f);
 	database_expire_counters(f->db, 500, on_expired, f);
 	database_report_fallback(f->db, 1, 2, 3, 4, "it's\nover", on_ended, f);

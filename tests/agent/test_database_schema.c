@@ -116,7 +116,7 @@ static void declares_policies_and_hears_of_changes(void **state) {
 	expect_count(f, 'd', 4);
 	assert_string_equal(status, "pinned");
 
-	database_get_policies(f->db, on_policies, f);
+	database_get_policies(f->db, (const char *const[]){"api"}, 1, on_policies, f);
 	database_get_changes(f->db, 0, on_changes, f);
 	expect_count(f, 'd', 6);
 	assert_int_equal(policy_count, 1);

@@ -1,6 +1,6 @@
 /*
- * test_link.c - what the agent makes of a server's timeline, with a database in the test's place: when are its grants
- * held back, and for how long; and what is declared meanwhile.
+ * test_link.c - the agent with a database in the test's place. What it makes of a server's timeline: when are its grants
+ * held back, and for how long; what is declared meanwhile; how it reads what others have changed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,9 +22,19 @@
 
 static struct agent agent;
 static struct fake_table table;
-static database_policies *synced;
+static struct {
+	database_policies *done; /* NULL: no read is under way */
+	void *context;
+	char names[8][64];
+	size_t count;
+} loading;
 static database_declared *declared; /* NULL: no declaration is under way */
 static void *declaration;
+static char declared_name[64];
+static unsigned declarations;
+static database_changes *changed; /* NULL: no read is under way */
+static int64_t since;
+static unsigned reads;
 
 /* ---- The database ------------------------------------------------------------------- */
 
@@ -67,18 +77,31 @@ void database_take(struct database *db, int hosts, const struct lease_request *r
 }
 
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done, void *context) {
-	(void)db, (void)policy, (void)again;
+	(void)db, (void)again;
+	assert_null(declared); /* one after the other */
 	declared = done;
 	declaration = context;
+	snprintf(declared_name, sizeof declared_name, "%s", policy->name);
+	declarations++;
 }
 
-void database_get_policies(struct database *db, database_policies *done, void *context) {
-	(void)db, (void)context;
-	synced = done;
+void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done, void *context) {
+	(void)db;
+	loading.done = done;
+	loading.context = context;
+	loading.count = count;
+	assert_in_range(count, 0, 8);
+	for (size_t i = 0; i < count; i++)
+		snprintf(loading.names[i], sizeof loading.names[i], "%s", names[i]);
 }
 
-void database_get_changes(struct database *db, int64_t since, database_changes *done, void *context) {
-	(void)db, (void)since, (void)done, (void)context;
+void database_get_changes(struct database *db, int64_t after, database_changes *done, void *context) {
+	(void)db;
+	assert_ptr_equal(context, &agent);
+	assert_null(changed); /* one chain */
+	changed = done;
+	since = after;
+	reads++;
 }
 
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
@@ -128,6 +151,9 @@ static int begin(void **state) {
 	const struct server_options served = {.socket_path = path, .directory_fd = -1, .table_fd = -1, .generation = 1};
 	(void)state;
 	declared = NULL;
+	changed = NULL;
+	declarations = reads = 0;
+	memset(&loading, 0, sizeof loading);
 	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
@@ -151,11 +177,33 @@ static int end(void **state) {
 	return 0;
 }
 
+/* The database's word on what is being read: api, and of the others those that it knows; all have its limits. */
+static void answers(enum lease_outcome outcome, const char *also) {
+	struct policy_row rows[8] = {{.policy_id = 0}};
+	database_policies *done = loading.done;
+	assert_non_null(done);
+	for (size_t i = 0; i < loading.count; i++)
+		if (strcmp(loading.names[i], "api") == 0 || strcmp(loading.names[i], also) == 0) {
+			rows[i] = api;
+			rows[i].policy_id += (int32_t)i;
+			memcpy(rows[i].name, loading.names[i], sizeof rows[i].name);
+		}
+	loading.done = NULL;
+	done(loading.context, outcome, outcome == LEASE_DONE ? rows : NULL, loading.count);
+}
+
+static void says(enum lease_outcome outcome, const char *status) {
+	database_declared *done = declared;
+	assert_non_null(done);
+	declared = NULL;
+	done(declaration, outcome, status, 7);
+}
+
 static void meets(const char *timeline, int64_t age_us) {
 	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline_age_us = age_us};
 	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
 	link_events.up(&agent, &hello);
-	synced(&agent, LEASE_DONE, &api, 1);
+	answers(LEASE_DONE, "");
 }
 
 static void loses(void) {
@@ -238,7 +286,7 @@ static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = now_ns + 3600000 * MS});
 	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000002", .timeline_age_us = 60000000};
 	link_events.up(&agent, &hello);
-	synced(&agent, LEASE_DONE, &slow, 1);
+	loading.done(loading.context, LEASE_DONE, &slow, 1);
 	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
 	assert_int_equal(table_credits(&table.table, slot, 0), 0);
 }
@@ -266,11 +314,22 @@ static void what_is_declared_during_a_hold_is_declared_to_the_database(void **st
 	assert_non_null(declared);
 }
 
+/* However many there are: what an app waits for doesn't grow with them. */
+static void of_a_declaration_one_policy_is_read(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	says(LEASE_DONE, "created");
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "mail");
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
 static void or_decided_here_when_it_is_lost_again(void **state) {
 	(void)state;
 	is_held_in_fallback();
 	declares("mail");
-	declared(declaration, LEASE_UNKNOWN, "", 0);
+	says(LEASE_UNKNOWN, "");
 	loses();
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
@@ -283,7 +342,7 @@ static void what_is_declared_while_policies_are_loaded_waits_for_them(void **sta
 	link_events.up(&agent, &hello);
 	declares("mail");
 	assert_null(declared);
-	synced(&agent, LEASE_DONE, &api, 1);
+	answers(LEASE_DONE, "");
 	assert_non_null(declared);
 }
 
@@ -293,27 +352,155 @@ static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
 	loses();
 	link_events.up(&agent, &hello);
 	declares("mail");
-	synced(&agent, LEASE_REJECTED, NULL, 0);
+	answers(LEASE_REJECTED, "");
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
+
+static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
 
 /* Somebody had the row locked, say: until then checks of the policy fail. */
 static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(void **state) {
 	(void)state;
 	loses();
 	declares("mail");
-	meets("00000001", -1);
-	assert_non_null(declared);
-	declared(declaration, LEASE_REJECTED, "", 0);
-	declared = NULL;
-	synced = NULL;
+	link_events.up(&agent, &hello);
+	assert_null(loading.done); /* what is declared now is loaded as well */
+	says(LEASE_REJECTED, "");
+	answers(LEASE_DONE, "");
+	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
 	link_on_heartbeat(&agent);
-	assert_non_null(declared);
-	assert_non_null(synced); /* and its id is asked for */
-	declared(declaration, LEASE_DONE, "created", 7);
-	declared = NULL;
+	says(LEASE_DONE, "created");
+	assert_string_equal(loading.names[0], "mail"); /* its id is asked for, and nothing else */
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "mail");
+	assert_int_equal(agent.policies.policy[policies_find(&agent.policies, "mail")].row.policy_id, api.policy_id);
 	link_on_heartbeat(&agent);
 	assert_null(declared);
+	assert_null(loading.done);
+}
+
+/* Each has a deadline, that of all together would be too short. */
+static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	declares("sms");
+	declares("push");
+	link_events.up(&agent, &hello);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(declarations, i + 1);
+		says(LEASE_DONE, "created");
+	}
+	assert_int_equal(loading.count, 4);
+	answers(LEASE_DONE, "mail");
+	assert_null(declared);
+}
+
+/* One that is refused for ever would keep the others from ever being declared. */
+static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	declares("sms");
+	link_events.up(&agent, &hello);
+	assert_string_equal(declared_name, "mail");
+	says(LEASE_REJECTED, "");
+	assert_null(declared);
+	answers(LEASE_DONE, "");
+	link_on_heartbeat(&agent);
+	assert_string_equal(declared_name, "sms");
+	says(LEASE_DONE, "created");
+	assert_string_equal(declared_name, "mail");
+	says(LEASE_REJECTED, "");
+	assert_string_equal(loading.names[0], "sms");
+}
+
+/* ---- Changes -------------------------------------------------------------------------------- */
+
+static void reads_so_many(size_t count) {
+	static struct change_row rows[500];
+	database_changes *done = changed;
+	assert_non_null(done);
+	for (size_t i = 0; i < count; i++) {
+		rows[i] = (struct change_row){.change_id = since + 1 + (int64_t)i, .policy_id = api.policy_id, .policy_name = "api"};
+		snprintf(rows[i].client_id, sizeof rows[i].client_id, "c%zu", i);
+	}
+	changed = NULL;
+	done(&agent, LEASE_DONE, rows, count);
+}
+
+static void ten_thousand_notices_are_one_chain_of_reads(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	for (int i = 0; i < 10000; i++)
+		link_events.notified(&agent);
+	assert_int_equal(reads, 1);
+	reads_so_many(500);
+	assert_int_equal(reads, 2);
+	assert_int_equal(since, 500);
+	reads_so_many(1);
+	reads_so_many(0);
+	assert_null(changed);
+	assert_int_equal(agent.link.change_id, 501);
+}
+
+/* It may tell of one that the read could not see yet. */
+static void a_notice_during_a_read_is_not_forgotten(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	link_events.notified(&agent);
+	link_events.notified(&agent);
+	reads_so_many(0);
+	assert_int_equal(reads, 2);
+	reads_so_many(0);
+	assert_null(changed);
+}
+
+static void a_read_that_fails_doesnt_end_them(void **state) {
+	database_changes *done;
+	(void)state;
+	meets("00000001", -1);
+	link_events.notified(&agent);
+	done = changed;
+	changed = NULL;
+	done(&agent, LEASE_REJECTED, NULL, 0);
+	assert_null(changed);
+	link_events.notified(&agent);
+	assert_non_null(changed);
+}
+
+static void a_policy_changes(const char *name) {
+	struct change_row row = {.change_id = since + 1, .policy_id = 1000};
+	database_changes *done = changed;
+	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	changed = NULL;
+	done(&agent, LEASE_DONE, &row, 1);
+}
+
+static void a_policy_that_changes_is_loaded_alone(void **state) {
+	struct policy_row other = api;
+	(void)state;
+	strcpy(other.name, "other");
+	other.policy_id++;
+	agent_apply_policy(&agent, policies_add(&agent.policies, &other), true);
+	link_events.up(&agent, &hello);
+	assert_int_equal(loading.count, 2);
+	answers(LEASE_DONE, "other");
+	link_events.notified(&agent);
+	a_policy_changes("other");
+	assert_int_equal(loading.count, 1);
+	assert_string_equal(loading.names[0], "other");
+	a_policy_changes("api"); /* meanwhile: afterwards */
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "other");
+	assert_string_equal(loading.names[0], "api");
+	answers(LEASE_REJECTED, "");
+	assert_null(loading.done);
+	link_on_heartbeat(&agent);
+	assert_string_equal(loading.names[0], "api");
+	answers(LEASE_DONE, "");
+	a_policy_changes("nobody's");
+	assert_null(loading.done);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -329,10 +516,17 @@ int main(void) {
 		TEST(a_new_agent_is_held_while_old_leases_last),
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
+		TEST(of_a_declaration_one_policy_is_read),
 		TEST(or_decided_here_when_it_is_lost_again),
 		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
 		TEST(but_is_decided_here_when_they_can_not_be_loaded),
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
+		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
+		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
+		TEST(ten_thousand_notices_are_one_chain_of_reads),
+		TEST(a_notice_during_a_read_is_not_forgotten),
+		TEST(a_read_that_fails_doesnt_end_them),
+		TEST(a_policy_that_changes_is_loaded_alone),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }

@@ -24,7 +24,9 @@ select is(pg_temp.declare(50, again => true), 'pinned', '… a repeated one says
 select is((select max_requests from stint.policy where name = 'api'), 70, '… really nothing');
 select lives_ok($$ select stint.unpin_policy('api') $$, 'unpinned');
 select is(pg_temp.declare(50), 'changed', '… it is the apps'' again');
-select results_eq($$ select name, max_requests, pinned from stint.get_policies() order by name $$, $$ values ('api', 50, false), ('new', 100, false) $$, 'agents read them');
+select results_eq($$ select place, name, max_requests, pinned from stint.get_policies('{new,none,api}') $$, $$ values (1, 'new', 100, false), (3, 'api', 50, false) $$,
+	'agents read those that they use');
+select is_empty($$ select * from stint.get_policies('{}') $$, '… or none');
 select results_eq($$ select policy, max_requests, time_window_ms, pinned from stint.policy_limit order by 1 $$,
 	$$ values ('api', 50, 1000::bigint, false), ('new', 100, 1000, false) $$, 'people read them in a view');
 
@@ -50,15 +52,35 @@ select results_eq($$ select action, policy_name, client_id, old ->> 'max_request
 	('limited', 'api', 'vip', null, '1000'), ('blocked', 'api', 'vip', '1000', '1000'), ('limited', 'api', 'vip', '1000', '2000'),
 	('cleared', 'api', 'vip', '2000', null),
 	('changed', 'api', null, '50', '51'), ('blocked', 'api', 'bad', null, null),
-	('dropped', 'api', null, '51', null), ('cleared', 'api', 'bad', null, null) $$, 'the history has all of it, in order, and nothing that changed nothing');
+	('cleared', 'api', 'bad', null, null), ('dropped', 'api', null, '51', null) $$, 'the history has all of it, in order, and nothing that changed nothing');
 select ok(bool_and(changed_by = session_user and at between now() and clock_timestamp()), 'who and when') from stint.change;
 select min(change_id) as first_change from stint.change \gset
-select results_eq(format('select change_id - %1$s, client_id from stint.get_changes(%1$s + 10)', :first_change), $$ values (11::bigint, 'bad'), (12, null), (13, 'bad') $$,
+select results_eq(format('select change_id - %1$s, policy_name, client_id from stint.get_changes(%1$s + 10)', :first_change),
+	$$ values (11::bigint, 'api', 'bad'), (12, 'api', 'bad'), (13, 'api', null) $$,
 	'agents read what is new to them');
 select is_empty('select * from stint.get_changes(9223372036854775807)', '… and nothing if nothing is');
 select is_empty('select * from stint.client_limit', 'no limit for a client is left');
 select results_eq($$ select change_id, at, changed_by, action, policy, client_id, old, new from stint.policy_history $$,
 	$$ select change_id, at, changed_by, action, policy_name, client_id, old, new from stint.change $$, 'auditors read it in a view');
+
+-- What gets another key goes, and comes: whoever has one of the two hears of it.
+select max(change_id) as newest from stint.change \gset
+insert into stint.client_override (policy_id, client_id, max_requests) select policy_id, 'from', 7 from stint.policy where name = 'new';
+update stint.client_override set client_id = 'to' where client_id = 'from';
+update stint.policy set name = 'renamed' where name = 'new';
+select results_eq(format('select action, policy_name, client_id, old is null, new is null from stint.change where change_id > %s order by change_id', :newest), $$ values
+	('limited', 'new', 'from', true, false), ('cleared', 'new', 'from', false, true), ('limited', 'new', 'to', true, false),
+	('dropped', 'new', null, false, true), ('created', 'renamed', null, true, false) $$, 'another key: one goes, one comes');
+
+-- Many at once: read in portions; and what a policy's overrides cost when it goes doesn't grow with the square of them.
+select max(change_id) as newest from stint.change \gset
+insert into stint.client_override (policy_id, client_id, max_requests) select policy_id, i::text, 7 from stint.policy, generate_series(1, 3000) i where name = 'renamed';
+select results_eq(format($$ select count(*), min(change_id), max(change_id), max(client_id) from stint.get_changes(%s) $$, :newest),
+	format($$ values (500::bigint, %1$s::bigint + 1, %1$s::bigint + 500, '99') $$, :newest), 'five hundred at a time');
+set local statement_timeout = '5s';
+select lives_ok($$ select stint.drop_policy('renamed') $$, 'a policy with 3000 overrides is dropped in time');
+set local statement_timeout = 0;
+select is((select count(*) from stint.change where action = 'cleared' and policy_name = 'renamed'), 3001::bigint, '… each of them recorded under its name');
 
 -- What is not allowed, in words.
 select throws_ok(format('select stint.set_policy(%s)', args), '22023', 'stint: ' || message, replace(message, e'\n', '\n')) from (values

@@ -13,7 +13,7 @@ select 'function', unnest(string_to_array('declare_policy expire_counters get_ch
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('check_client check_policy count_live_hosts expire_history find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('check_client check_policy clear_overrides count_live_hosts expire_history find_policy first_answer first_grant first_turn '
 	'get_newest_change limit_of note_timeline phase_us queue_change record_change retry_after rewindow stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
@@ -118,7 +118,7 @@ select * from stint.heartbeat(:host_id, 'i', 'in step', 0, 0);
 select * from stint.heartbeat(:host_id, 'j', 'in step', 0, 0);
 select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
 select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
-select * from stint.get_policies();
+select * from stint.get_policies('{}');
 select * from stint.get_changes(0);
 select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}');
 select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}');

@@ -46,7 +46,7 @@ select stint.set_policy('p', 10, 60000) as p \gset
 set local role an_agent;
 select lives_ok(call, 'an agent: ' || call) from unnest(array[
 	'select * from stint.schema_version()', 'select * from stint.oldest_agent()', 'select * from stint.register_host(''h'', ''i'', ''v'')', 'select * from stint.heartbeat(1, ''i'', ''in step'', 0, 0)',
-	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false)', 'select * from stint.get_policies()',
+	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false)', 'select * from stint.get_policies(''{}'')',
 	'select * from stint.get_changes(0)', format('select * from stint.take_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
 	format('select * from stint.take_first_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'')', :p), 'select * from stint.expire_counters(10)', 'select stint.report_fallback(1, 1, 1, 1, 1, ''x'')', 'select stint.stop_host(1, ''i'')']) call;
 select throws_ok(call, '42501', null, 'not an agent: ' || call) from unnest(array['select * from stint.counter', 'update stint.policy set max_requests = 1',
@@ -67,7 +67,7 @@ reset session authorization;
 set local role an_auditor;
 select lives_ok(format('select * from stint.%I', name), 'an auditor reads ' || name) from may_read where role = 'an_auditor';
 select is((select note from stint.client_limit where policy = 'p' and client_id = 'c'), 'why', 'an auditor sees who is blocked, and why');
-select throws_ok(call, '42501', null, 'not an auditor: ' || call) from unnest(array['select * from stint.counter', 'select * from stint.get_policies()',
+select throws_ok(call, '42501', null, 'not an auditor: ' || call) from unnest(array['select * from stint.counter', 'select * from stint.get_policies(''{}'')',
 	'delete from stint.change', 'select stint.schema_version()', 'select stint.block_client(''p'', ''c'')', 'lock table stint.usage in exclusive mode']) call;
 set local role nobody_special;
 select throws_ok('select * from stint.usage', '42501', null, 'nobody else reads');

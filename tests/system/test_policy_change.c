@@ -1,6 +1,7 @@
 /*
  * test_policy_change.c - what an operator changes by SQL is in force on all hosts
- * within a second: the limit, an override for one client, a block, the window.
+ * within a second: the limit, an override for one client, a block, the window; thirty thousand
+ * overrides in one statement within two.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
  * clients busy and hold leases of the old limit.
@@ -14,6 +15,7 @@
 #define HOSTS       4u
 #define IN_FORCE_MS 1000
 #define GIVE_UP_MS  3000
+#define MANY_MS     2000
 #define SETTLE_MS   2500 /* two windows and a half: figures of the new limit alone */
 
 static const struct journal_plan plan = {
@@ -118,6 +120,34 @@ static void check_change(struct stage *stage, const struct probe probes[HOSTS], 
 	tap_ok(most * 10 >= change->limit * 8, "%s: and not much less", change->what);
 }
 
+/* The last of them is a client that the apps keep busy. No agent is cut off by the news. */
+static void change_many(struct stage *stage, const struct probe probes[HOSTS], const char *sql, int64_t limit, const char *what) {
+	int64_t took;
+	char id[64];
+
+	journal_client_id(&plan, 2, id);
+	if (!tap_ok(cluster_do(&stage->cluster, sql) == 0, "%s", what))
+		return;
+	took = wait_until(probes, id, has_limit, limit);
+	tap_ok(took <= MANY_MS, "%s: in force on all %u hosts after %lld ms", what, HOSTS, (long long)took);
+}
+
+static void change_many_overrides(struct stage *stage, const struct probe probes[HOSTS]) {
+	int lost = 0;
+
+	for (int i = 0; i < 2; i++) {
+		change_many(stage, probes,
+		            "insert into stint.client_override (policy_id, client_id, max_requests)"
+		            " select policy_id, 'client-' || to_char(i, 'fm0000000000000000000000000'), 30"
+		            " from stint.policy, generate_series(30001, 2, -1) i where name = 'api'",
+		            30, "thirty thousand overrides");
+		change_many(stage, probes, "delete from stint.client_override where max_requests = 30", 100, "and none of them");
+	}
+	for (uint32_t h = 0; h < HOSTS; h++)
+		lost += host_log_count(&stage->host[h], "lost the database");
+	tap_ok(lost == 0, "no agent has lost its connection");
+}
+
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
@@ -130,6 +160,7 @@ static int play(const struct scene *scene) {
 	if (tap_ok(open_probes(probes, &stage) == 0, "an app asks on each host"))
 		for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
 			check_change(&stage, probes, &changes[i]);
+	change_many_overrides(&stage, probes);
 	stage_read(&stage, &oracle, &total);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
