@@ -53,6 +53,7 @@ endif
 # ---- Sources -----------------------------------------------------------------
 
 LIB := \
+	lib/absence.c \
 	lib/async.c \
 	lib/attachment.c \
 	lib/channel.c \
@@ -163,6 +164,7 @@ MIGRATIONS := \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \
+	tests/lib/test_absence.c \
 	tests/lib/test_agent_away.c \
 	tests/lib/test_agent_hostile.c \
 	tests/lib/test_async.c \
@@ -245,6 +247,7 @@ PROGRAMS := \
 
 SYSTEM := \
 	tests/demo/demo.c \
+	tests/system/test_agent_away.c \
 	tests/system/test_agent_hung.c \
 	tests/system/test_agent_killed.c \
 	tests/system/test_app_killed.c \

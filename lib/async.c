@@ -62,8 +62,20 @@ static int grow(struct async *a) {
 
 /* ---- Descriptors ---------------------------------------------------------- */
 
-static void set_timer(struct async *a) {
-	uint64_t at_ns = !TAILQ_EMPTY(&a->finished) ? 1 : a->next_timeout_ns == UINT64_MAX ? 0 : a->next_timeout_ns;
+/* When stint_dispatch() has something to do without a message; 0: never. */
+static uint64_t find_due_ns(const struct channel *ch) {
+	const struct async *a = &ch->async;
+
+	if (!TAILQ_EMPTY(&a->finished))
+		return 1;
+	if (ch->state == CHANNEL_AWAY && !TAILQ_EMPTY(&a->pending) && ch->next_attempt_ns < a->next_timeout_ns)
+		return ch->next_attempt_ns;
+	return a->next_timeout_ns == UINT64_MAX ? 0 : a->next_timeout_ns;
+}
+
+static void set_timer(struct channel *ch) {
+	struct async *a = &ch->async;
+	uint64_t at_ns = find_due_ns(ch);
 	struct itimerspec spec = {.it_value = clock_timespec(at_ns)};
 
 	if (!a->watching || a->timer_set_ns == at_ns)
@@ -79,6 +91,7 @@ void async_watch(struct channel *ch) {
 	struct epoll_event event = {.events = wanted};
 	int operation = a->watched == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
 
+	set_timer(ch);
 	if (!a->watching || a->watched == wanted)
 		return;
 	/* Refused for lack of memory: again with the next check. */
@@ -121,7 +134,7 @@ static int start_watching(struct channel *ch) {
 	atomic_store(&a->timer_fd, timer_fd);
 	a->watching = true;
 	async_watch(ch);
-	set_timer(a);
+	set_timer(ch);
 	return 0;
 }
 
@@ -145,7 +158,7 @@ static void move_to_finished(struct channel *ch, struct request *r) {
 
 	TAILQ_REMOVE(&ch->async.pending, check, link);
 	TAILQ_INSERT_TAIL(&ch->async.finished, check, link);
-	set_timer(&ch->async);
+	set_timer(ch);
 }
 
 /* From pending or finished: under way once more (0), or what it came to. */
@@ -158,7 +171,7 @@ static int submit(struct channel *ch, struct async_check *check) {
 	TAILQ_INSERT_TAIL(&ch->async.pending, check, link);
 	if (check->request.give_up_ns < ch->async.next_timeout_ns)
 		ch->async.next_timeout_ns = check->request.give_up_ns;
-	set_timer(&ch->async);
+	set_timer(ch);
 	return 0;
 }
 
@@ -195,6 +208,8 @@ static void time_out(struct channel *ch, uint64_t now_ns) {
 
 	if (now_ns < a->next_timeout_ns)
 		return;
+	/* This process may have been stopped, and the answers lie there. */
+	channel_receive(ch);
 	a->next_timeout_ns = UINT64_MAX;
 	for (check = TAILQ_FIRST(&a->pending); check; check = next) {
 		next = TAILQ_NEXT(check, link);
@@ -216,6 +231,7 @@ static void collect_due(struct channel *ch, struct async_queue *due) {
 	pthread_mutex_lock(&ch->lock);
 	if (!ch->led)
 		channel_receive(ch);
+	channel_look_for_agent(ch);
 	now_ns = clock_fine_ns();
 	time_out(ch, now_ns);
 	TAILQ_INIT(due);
@@ -224,13 +240,13 @@ static void collect_due(struct channel *ch, struct async_queue *due) {
 
 		TAILQ_REMOVE(&a->finished, check, link);
 		if (request_is_void(r)) {
-			r->status = now_ns < r->give_up_ns ? submit(ch, check) : REQUEST_DECIDE_LOCALLY;
+			r->status = now_ns < r->give_up_ns ? submit(ch, check) : REQUEST_DECIDE_ALONE;
 			if (r->status == 0)
 				continue;
 		}
 		TAILQ_INSERT_TAIL(due, check, link);
 	}
-	set_timer(a);
+	set_timer(ch);
 	pthread_mutex_unlock(&ch->lock);
 }
 
@@ -248,8 +264,8 @@ static void run_callback(struct channel *ch, struct async_check *check) {
 
 	if (status < 0)
 		explain(ch, r);
-	else if (status == REQUEST_DECIDE_LOCALLY)
-		limiter_decide_locally(r->limiter, r->id, r->id_length, r->cost, &result);
+	else if (status == REQUEST_DECIDE_ALONE)
+		limiter_decide_alone(r->limiter, r->id, r->id_length, r->cost, &result);
 	else
 		result = request_result(r);
 	check->callback(status < 0 ? status : 0, status < 0 ? NULL : &result, check->arg);
@@ -294,5 +310,5 @@ static void forget(struct channel *ch, struct async_queue *queue, const struct s
 void async_forget(struct channel *ch, const struct stint_limiter *limiter) {
 	forget(ch, &ch->async.pending, limiter);
 	forget(ch, &ch->async.finished, limiter);
-	set_timer(&ch->async);
+	set_timer(ch);
 }

@@ -6,7 +6,7 @@
  * timer. The timer is set to the moment from which stint_dispatch() has
  * something to do without any message: at once when checks are finished (a
  * thread that waited for its own answer took theirs in), else when the first
- * may time out.
+ * may time out, or the agent is to be looked for again.
  *
  * All under the channel's lock but the number of the timer and the flag of the
  * dispatching thread.
@@ -50,10 +50,10 @@ void async_init(struct async *);
 void async_close(struct async *);
 void async_free(struct async *);
 
-/* Registers the socket as its state now wants it. */
+/* Registers the socket as its state now wants it, and sets the timer. */
 void async_watch(struct channel *);
 
-/* A check that the table had no answer for. 0: under way; else an error, or REQUEST_DECIDE_LOCALLY. Takes the lock. */
+/* A check that the table had no answer for. 0: under way; else an error, or REQUEST_DECIDE_ALONE. Takes the lock. */
 int async_start(struct channel *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
 	stint_callback *, void *arg);
 

@@ -15,6 +15,7 @@
 #include <sys/queue.h>
 #include <sys/un.h>
 
+#include "absence.h"
 #include "local.h"
 #include "mapping.h"
 #include "stint.h"
@@ -29,6 +30,7 @@ struct stint {
 	_Atomic(struct channel *) inherited; /* the parent's, and its parent's: never used again */
 	_Atomic(struct mapping *) mappings;  /* newest first; old ones may be in use until stint_close() */
 	_Atomic uint64_t connections;        /* how many were made: numbers them, across forks */
+	struct absence absence;              /* of the agent */
 	_Atomic int epoll_fd;                /* stint_fd()'s number, the same for life; -1: not asked for yet */
 };
 
@@ -53,7 +55,9 @@ struct stint_limiter {
 	char policy[STINT_POLICY_NAME_MAX + 1];
 	uint8_t policy_length;
 	int timeout_ms;
-	int64_t fallback_max_requests; /* for the limit in the process */
+	/* For the limit in the process. */
+	int64_t local_max_requests; /* 0: the fallback's */
+	int64_t fallback_max_requests;
 	int64_t fallback_time_window_ms;
 	struct local *local;
 };
@@ -63,6 +67,9 @@ struct channel *attachment_channel(struct stint *);
 
 /* The same without making one. */
 struct channel *attachment_find_channel(struct stint *);
+
+/* Decides while the agent says nothing: denies as long as it may be back any moment, then by the limit inside the process. */
+void limiter_decide_alone(struct stint_limiter *, const char *id, size_t length, uint32_t cost, struct stint_result *);
 
 /* Decides by the limit inside the process. */
 void limiter_decide_locally(struct stint_limiter *, const char *id, size_t length, uint32_t cost,

@@ -2,6 +2,7 @@
  * channel.c - the connection's life, and what is done with each message. What
  * requests say is in under_way.c, how threads wait in wait.c.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +17,14 @@
 #include "message.h"
 #include "under_way.h"
 
-/* An agent that restarts is back within about a tenth of a second; one that is gone need not be asked by every process
- * of the host ten times a second. */
-#define BACKOFF_MIN_NS (100 * NS_PER_MS)
+/* A try costs the host some 5 us. An agent that may be back any moment is looked for often enough that nobody notices the
+ * difference; one that is gone need not be looked for by every process of the host twenty times a second. */
+#define BACKOFF_MIN_NS NS_PER_MS
+#define BACKOFF_WAITING_NS (50 * NS_PER_MS)
 #define BACKOFF_MAX_NS NS_PER_S
+
+/* An agent that answered, and breaks the connection or refuses us: it may do so again and again. */
+#define BACKOFF_ANSWERED_NS (100 * NS_PER_MS)
 
 /* How long nobody waits for an agent that let a request time out without a word. */
 #define SILENCE_NS NS_PER_S
@@ -40,6 +45,7 @@ struct channel *channel_new(struct stint *attachment) {
 	ch->pid = getpid();
 	atomic_init(&ch->fd, -1);
 	ch->backoff_ns = BACKOFF_MIN_NS;
+	ch->random = clock_fine_ns() ^ (uint64_t)ch->pid << 32;
 	TAILQ_INIT(&ch->unsent);
 	LIST_INIT(&ch->declaring);
 	TAILQ_INIT(&ch->waiters);
@@ -83,6 +89,18 @@ static void move_to_channel(struct channel *ch, int fd) {
 	close(fd);
 }
 
+/* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
+ * the same moment again. */
+static void put_off(struct channel *ch, uint64_t now_ns) {
+	uint64_t max_ns = ch->under_way_count > 0 ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
+	uint64_t half_ns = (ch->backoff_ns < max_ns ? ch->backoff_ns : max_ns) / 2;
+
+	/* The multiplier is Knuth's, of MMIX. */
+	ch->random = ch->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	ch->next_attempt_ns = now_ns + half_ns + (ch->random >> 32) % half_ns;
+	ch->backoff_ns = 4 * half_ns;
+}
+
 static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	struct wire_hello hello = {
 		.head = {.type = WIRE_HELLO},
@@ -94,11 +112,13 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 
 	if (now_ns < ch->next_attempt_ns)
 		return false;
-	ch->next_attempt_ns = now_ns + ch->backoff_ns;
-	ch->backoff_ns = ch->backoff_ns * 2 < BACKOFF_MAX_NS ? ch->backoff_ns * 2 : BACKOFF_MAX_NS;
+	absence_note(&ch->attachment->absence, now_ns);
+	put_off(ch, now_ns);
 	ch->refusal = 0;
 	/* HELLO is sent before anybody can send a LOW on it. */
 	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
+	if (fd >= 0 || errno == EAGAIN)
+		absence_found(&ch->attachment->absence, now_ns);
 	if (fd < 0)
 		return false;
 	move_to_channel(ch, fd);
@@ -112,24 +132,44 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 
 static void end_connection(struct channel *ch) {
 	ch->state = CHANNEL_AWAY;
+	ch->silent_until_ns = 0;
 	async_watch(ch);
 	shutdown(atomic_load(&ch->fd), SHUT_RDWR);
 }
 
-static void say_again(struct channel *ch, struct request *r) {
-	if (ch->state == CHANNEL_AWAY || r->reconnected) {
-		under_way_finish(ch, r, REQUEST_DECIDE_LOCALLY);
-		return;
-	}
-	r->reconnected = true;
-	under_way_advance(ch, r);
+static bool is_worth_waiting(const struct channel *ch, const struct request *r, uint64_t now_ns) {
+	uint64_t timeout_ns = (uint64_t)r->limiter->timeout_ms * NS_PER_MS;
+
+	return ch->state != CHANNEL_AWAY || absence_is_waited_for(&ch->attachment->absence, timeout_ns, now_ns);
 }
 
-/* The connection broke. The agent may have been restarted: one attempt, then those under way are decided locally. */
+static void go_on_or_leave(struct channel *ch, struct request *r) {
+	if (!is_worth_waiting(ch, r, clock_fine_ns()))
+		under_way_finish(ch, r, REQUEST_DECIDE_ALONE);
+}
+
+/* It waits for the next connection. But what was said to an agent may be what it broke down at: the second time is the last. */
+static void say_again(struct channel *ch, struct request *r) {
+	bool said = r->step != REQUEST_ATTACHING;
+
+	if (said && r->reconnected) {
+		under_way_finish(ch, r, REQUEST_DECIDE_ALONE);
+		return;
+	}
+	r->reconnected |= said;
+	under_way_advance(ch, r);
+	go_on_or_leave(ch, r);
+}
+
 static void drop_connection(struct channel *ch) {
+	uint64_t now_ns = clock_fine_ns();
+
+	if (ch->state == CHANNEL_READY)
+		absence_begin(&ch->attachment->absence, now_ns);
 	end_connection(ch);
-	try_connect(ch, clock_fine_ns());
+	try_connect(ch, now_ns);
 	under_way_for_each(ch, say_again);
+	async_watch(ch);
 }
 
 static void finish_refused(struct channel *ch, struct request *r) {
@@ -142,6 +182,9 @@ static void refuse_connection(struct channel *ch, int error) {
 	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
 	end_connection(ch);
 	under_way_for_each(ch, finish_refused);
+	if (ch->backoff_ns < BACKOFF_ANSWERED_NS)
+		ch->backoff_ns = BACKOFF_ANSWERED_NS;
+	put_off(ch, clock_fine_ns());
 }
 
 /* ---- Messages ------------------------------------------------------------- */
@@ -180,7 +223,7 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 		return error;
 	ch->state = CHANNEL_READY;
 	ch->backoff_ns = BACKOFF_MIN_NS;
-	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_MIN_NS;
+	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_ANSWERED_NS;
 	under_way_for_each(ch, under_way_advance);
 	return 0;
 }
@@ -227,6 +270,7 @@ static int hear(struct channel *ch, const struct packet *packet) {
 		return error;
 	ch->heard++;
 	ch->silent_until_ns = 0;
+	absence_end(&ch->attachment->absence);
 	if (ch->state == CHANNEL_GREETING || head.type == WIRE_WELCOME)
 		return head.type == WIRE_WELCOME ? hear_welcome(ch, packet) : message_refuse("no WELCOME first");
 	if (packet->fd_count != 0)
@@ -264,6 +308,13 @@ void channel_receive(struct channel *ch) {
 	under_way_send_leftovers(ch);
 }
 
+void channel_look_for_agent(struct channel *ch) {
+	uint64_t now_ns = clock_fine_ns();
+
+	if (ch->state == CHANNEL_AWAY && ch->under_way_count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
+		under_way_for_each(ch, go_on_or_leave);
+}
+
 /* ---- For those who ask ---------------------------------------------------- */
 
 /* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
@@ -273,21 +324,22 @@ static void ask_in_passing(struct channel *ch, struct request *r) {
 	request_send_want(r, atomic_load(&ch->fd));
 }
 
-/* 0 when there is a connection, or soon will be. */
-static int ensure_connection(struct channel *ch, uint64_t now_ns) {
+/* 0 when there is a connection, or soon will be, as far as anybody knows. */
+static int ensure_connection(struct channel *ch, const struct request *r, uint64_t now_ns) {
 	/* Anything that the agent has said meanwhile ends its silence. */
 	if (now_ns < ch->silent_until_ns && !ch->led)
 		channel_receive(ch);
 	if (ch->state == CHANNEL_READY && mapping_is_retired(ch->mapping))
 		drop_connection(ch);
+	absence_note(&ch->attachment->absence, now_ns);
 	if (ch->state != CHANNEL_AWAY || try_connect(ch, now_ns))
 		return 0;
-	return ch->refusal ? ch->refusal : REQUEST_DECIDE_LOCALLY;
+	return ch->refusal ? ch->refusal : is_worth_waiting(ch, r, now_ns) ? 0 : REQUEST_DECIDE_ALONE;
 }
 
 int channel_submit(struct channel *ch, struct request *r) {
 	uint64_t now_ns = clock_fine_ns();
-	int status = ensure_connection(ch, now_ns);
+	int status = ensure_connection(ch, r, now_ns);
 
 	r->serial = ++ch->last_serial;
 	r->heard = ch->heard;
@@ -296,7 +348,7 @@ int channel_submit(struct channel *ch, struct request *r) {
 		return status;
 	if (now_ns < ch->silent_until_ns) {
 		ask_in_passing(ch, r);
-		return REQUEST_DECIDE_LOCALLY;
+		return REQUEST_DECIDE_ALONE;
 	}
 	under_way_add(ch, r);
 	return 0;
@@ -308,8 +360,8 @@ void channel_withdraw(struct channel *ch, struct request *r) {
 
 void channel_give_up(struct channel *ch, struct request *r) {
 	channel_withdraw(ch, r);
-	r->status = REQUEST_DECIDE_LOCALLY;
-	if (ch->heard == r->heard)
+	r->status = REQUEST_DECIDE_ALONE;
+	if (ch->heard == r->heard && ch->state != CHANNEL_AWAY)
 		ch->silent_until_ns = clock_fine_ns() + SILENCE_NS;
 }
 

@@ -8,9 +8,10 @@
  * whatever arrives, and wakes whose answer it was. The others sleep on a condition
  * of their own. A leader that has its answer hands over to the next.
  *
- * When the connection breaks, it is made again at once if the last attempt is
- * some time ago, and requests under way are said again, once. Otherwise they
- * are decided locally.
+ * When the connection breaks, requests under way wait for the next one, and are
+ * said again on it, once. While somebody waits, connecting is tried again and
+ * again: by the thread that leads, or by stint_dispatch(). An agent that has been
+ * missed for too long (absence.h) is not waited for.
  *
  * The socket keeps one descriptor number for the channel's life (a new one is
  * moved to it), so that a LOW can be sent without the lock: at worst it reaches a
@@ -49,6 +50,7 @@ struct channel {
 	enum channel_state state;
 	uint64_t next_attempt_ns;
 	uint64_t backoff_ns;
+	uint64_t random; /* for the backoff */
 	int refusal; /* why the agent turned us down or was turned down, 0 if it is just away */
 	char refusal_detail[256];
 	struct mapping *mapping;
@@ -73,7 +75,7 @@ struct channel *channel_new(struct stint *);
 void channel_abandon(struct channel *);
 void channel_free(struct channel *);
 
-/* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_LOCALLY. */
+/* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_ALONE. */
 int channel_ask(struct channel *, struct request *);
 
 /* Nothing is said of this limiter any more, and nothing heard: it is about to be freed. */
@@ -90,11 +92,14 @@ int channel_submit(struct channel *, struct request *);
 /* Takes a request back; its answer will be ignored. */
 void channel_withdraw(struct channel *, struct request *);
 
-/* A request's time is up: withdraws it, and notices when the agent says nothing at all any more. */
+/* A request's time is up, and what has arrived is taken in: withdraws it, and notices when the agent says nothing at all any more. */
 void channel_give_up(struct channel *, struct request *);
 
 /* Takes in what has arrived, until nobody waits for more, and sends what was left over. Never waits. */
 void channel_receive(struct channel *);
+
+/* While requests wait for an agent that isn't there: tries to connect when that is due, the next time at next_attempt_ns. Never waits. */
+void channel_look_for_agent(struct channel *);
 
 /* The calling thread's detail for a request that ended with an error. */
 void channel_explain(const struct channel *, const struct request *, int error);

@@ -135,8 +135,8 @@ static int no_channel(void) {
 	return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
 }
 
-static void decide_locally(struct check c, struct stint_result *result) {
-	limiter_decide_locally(c.limiter, c.id, c.length, c.cost, result);
+static void decide_alone(struct check c, struct stint_result *result) {
+	limiter_decide_alone(c.limiter, c.id, c.length, c.cost, result);
 }
 
 static int ask_agent(struct check c, struct stint_result *result) {
@@ -150,9 +150,9 @@ static int ask_agent(struct check c, struct stint_result *result) {
 	status = channel_ask(ch, &request);
 	if (status == 0)
 		*result = request_result(&request);
-	if (status != REQUEST_DECIDE_LOCALLY)
+	if (status != REQUEST_DECIDE_ALONE)
 		return status;
-	decide_locally(c, result);
+	decide_alone(c, result);
 	return 0;
 }
 
@@ -174,7 +174,7 @@ static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 	if (make_check(&c, limiter, id, 1) != 0)
 		return false;
 	if (!check_closely(&c, &result) && ask_agent(c, &result) != 0)
-		decide_locally(c, &result);
+		limiter_decide_locally(limiter, c.id, c.length, c.cost, &result);
 	return result.allowed;
 }
 
@@ -192,9 +192,9 @@ static int check_async(struct stint_limiter *limiter, const char *id, uint32_t c
 	if (!ch)
 		return no_channel();
 	status = async_start(ch, limiter, c.id, c.length, cost, callback, arg);
-	if (status != REQUEST_DECIDE_LOCALLY)
+	if (status != REQUEST_DECIDE_ALONE)
 		return status;
-	decide_locally(c, result);
+	decide_alone(c, result);
 	return 1;
 }
 

@@ -29,7 +29,9 @@ int connection_open(const struct sockaddr_un *address, const void *hello, size_t
 		return -1;
 	/* A Unix socket connects at once or not at all. */
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 || send_packet(fd, hello, size, NULL, 0) < 0) {
+		int error = errno;
 		close(fd);
+		errno = error;
 		return -1;
 	}
 	return fd;

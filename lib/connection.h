@@ -25,8 +25,9 @@ enum receipt {
 	RECEIPT_GARBAGE, /* longer than any message */
 };
 
-/* A connected socket, close-on-exec and non-blocking, on which hello has been said; -1 when the agent is out of reach. Never
- * waits: a full backlog is out of reach, too, and so is who can't be told hello: both sides would wait for the other. */
+/* A connected socket, close-on-exec and non-blocking, on which hello has been said; -1 with errno when the agent is out of reach.
+ * Never waits: a full backlog is out of reach, too (EAGAIN), and so is who can't be told hello: both sides would wait for the
+ * other. */
 int connection_open(const struct sockaddr_un *, const void *hello, size_t size);
 
 /* Sends head and name as one packet, all or nothing. False when the socket is full: try again when it is writable. A

@@ -13,6 +13,9 @@
 #define DEFAULT_TIMEOUT_MS 1000
 #define DEFAULT_RESOLUTION 10
 
+/* How long a client that nobody may be admitted for waits, at most: then the agent has been looked for again. */
+#define DENIED_RETRY_NS NS_PER_S
+
 /* For a must_exist limiter that has never heard of its policy's limits: lenient, and yet a bound. */
 #define UNKNOWN_MAX_REQUESTS 1000
 #define UNKNOWN_TIME_WINDOW_MS 1000
@@ -63,6 +66,13 @@ static int check_limits(const struct stint_options *o) {
 	return 0;
 }
 
+static int check_local(const struct stint_options *o) {
+	if (o->local_max_requests >= STINT_DENY && o->local_max_requests <= STINT_FALLBACK_REQUESTS_MAX)
+		return 0;
+	return error_set(STINT_ERANGE, "local_max_requests is %lld, must be 1 to %lld, 0 for the default, or STINT_DENY (%d)",
+		(long long)o->local_max_requests, (long long)STINT_FALLBACK_REQUESTS_MAX, STINT_DENY);
+}
+
 static int check_options(const struct stint_options *o) {
 	int error;
 
@@ -71,6 +81,7 @@ static int check_options(const struct stint_options *o) {
 			 STINT_FALLBACK_REQUESTS_MAX)) != 0 ||
 		(error = check_optional("fallback_time_window_ms", o->fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN,
 			 STINT_TIME_WINDOW_MS_MAX)) != 0 ||
+		(error = check_local(o)) != 0 ||
 		(error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
 		(error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
 		(error = check_optional("resolution", o->resolution, 1, STINT_RESOLUTION_MAX)) != 0 ||
@@ -88,6 +99,7 @@ static void fill(struct stint_limiter *l, struct stint *st, const struct stint_o
 	l->policy_length = (uint8_t)strlen(o->policy);
 	memcpy(l->policy, o->policy, l->policy_length);
 	l->timeout_ms = o->timeout_ms ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
+	l->local_max_requests = o->local_max_requests;
 	l->fallback_max_requests = first_set(o->fallback_max_requests, 2 * o->max_requests, UNKNOWN_MAX_REQUESTS);
 	l->fallback_time_window_ms =
 		first_set(o->fallback_time_window_ms, o->time_window_ms, UNKNOWN_TIME_WINDOW_MS);
@@ -158,27 +170,59 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
 }
 
 /* What the directory says is newer than what the app said; but it is shared memory, so only if it can be true. */
-static void find_fallback(struct stint_limiter *limiter, int64_t *max_requests, int64_t *time_window_ms) {
-	const struct binding *binding = atomic_load(&limiter->binding);
+static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field, int64_t *max_requests,
+	int64_t *time_window_ms) {
+	int64_t max = atomic_load(max_field);
+	int64_t window = atomic_load(window_field);
 
-	*max_requests = limiter->fallback_max_requests;
-	*time_window_ms = limiter->fallback_time_window_ms;
-	if (binding) {
-		int64_t max = atomic_load(&binding->entry->fallback_max_requests);
-		int64_t window = atomic_load(&binding->entry->fallback_time_window_ms);
-
-		if (max >= 1 && max <= STINT_FALLBACK_REQUESTS_MAX && window >= STINT_TIME_WINDOW_MS_MIN &&
-			window <= STINT_TIME_WINDOW_MS_MAX) {
-			*max_requests = max;
-			*time_window_ms = window;
-		}
+	if (max >= 1 && max <= STINT_FALLBACK_REQUESTS_MAX && window >= STINT_TIME_WINDOW_MS_MIN &&
+		window <= STINT_TIME_WINDOW_MS_MAX) {
+		*max_requests = max;
+		*time_window_ms = window;
 	}
+}
+
+/* Nobody knows what is left of the limit, nor when it is free again, but not later than in a window. */
+static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, struct stint_result *result) {
+	const struct binding *binding = atomic_load(&limiter->binding);
+	int64_t max_requests = limiter->declaration.max_requests;
+	int64_t time_window_ms = limiter->declaration.time_window_ms;
+
+	if (binding)
+		find_limit(&binding->entry->max_requests, &binding->entry->time_window_ms, &max_requests, &time_window_ms);
+	*result = (struct stint_result){
+		.allowed = false,
+		.source = STINT_SOURCE_LOCAL,
+		.limit = max_requests,
+		.retry_after_ms = clock_ms_up(retry_after_ns),
+		.reset_after_ms = time_window_ms,
+	};
 }
 
 void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
 	struct stint_result *result) {
-	int64_t max_requests, time_window_ms;
+	const struct binding *binding = atomic_load(&limiter->binding);
+	int64_t max_requests = limiter->fallback_max_requests;
+	int64_t time_window_ms = limiter->fallback_time_window_ms;
 
-	find_fallback(limiter, &max_requests, &time_window_ms);
+	if (limiter->local_max_requests == STINT_DENY) {
+		deny(limiter, DENIED_RETRY_NS, result);
+		return;
+	}
+	if (binding)
+		find_limit(&binding->entry->fallback_max_requests, &binding->entry->fallback_time_window_ms, &max_requests,
+			&time_window_ms);
+	if (limiter->local_max_requests)
+		max_requests = limiter->local_max_requests;
 	local_take(limiter->local, max_requests, time_window_ms, id, length, cost, clock_fine_ns(), result);
+}
+
+void limiter_decide_alone(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+	struct stint_result *result) {
+	uint64_t left_ns = absence_grace_left_ns(&limiter->attachment->absence, clock_fine_ns());
+
+	if (left_ns > 0)
+		deny(limiter, left_ns, result);
+	else
+		limiter_decide_locally(limiter, id, length, cost, result);
 }

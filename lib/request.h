@@ -26,8 +26,8 @@ enum request_step {
 	REQUEST_FINISHED,
 };
 
-/* Not an error and not a verdict: the agent can't help, the limit inside the process decides. */
-#define REQUEST_DECIDE_LOCALLY 1
+/* Not an error and not a verdict: the agent can't help, limiter_decide_alone() says what follows. */
+#define REQUEST_DECIDE_ALONE 1
 
 /* Runs under the channel's lock, on any thread. */
 typedef void request_finished(struct channel *, struct request *);
@@ -49,7 +49,7 @@ struct request {
 	uint32_t serial;
 	uint32_t declare_serial; /* which DECLARE its WANT relies on */
 	uint64_t heard;    /* how many messages the channel had heard when this began */
-	int status;        /* when finished: 0, an error, or REQUEST_DECIDE_LOCALLY */
+	int status;        /* when finished: 0, an error, or REQUEST_DECIDE_ALONE */
 	struct wire_verdict verdict; /* when status is 0 */
 };
 

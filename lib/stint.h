@@ -36,13 +36,24 @@
  * - A process that is killed at any instruction leaves the table legal, and
  *   nobody waits for it. A process that is stopped between taking a credit and
  *   returning loses that credit when its deadline has passed meanwhile.
- * - The agent may be down, or start later, or restart: decisions then come from
- *   what the table still holds, then from a limit inside this process
- *   (fallback_max_requests per fallback_time_window_ms, per process; a
- *   must_exist limiter that has not learnt them yet takes 1000 per second).
+ * - The agent may be killed, or restart: decisions come from what the table
+ *   still holds. A check that the table has no answer for waits for the agent to
+ *   come back, no longer than its timeout, and is denied when it doesn't: an agent
+ *   that is back within 2 s costs no admission beyond the limit.
+ * - The agent may be down for longer: 2.5 s after this process lost it, checks
+ *   don't wait any more, and a limit inside this process decides
+ *   (local_max_requests per fallback_time_window_ms, per process; a must_exist
+ *   limiter that has not learnt its fallback yet takes 1000 per second). The
+ *   agent is looked for about once a second.
+ * - The agent may start later: a process that has never found one waits for it
+ *   with its first checks, as long as the timeout of one, and then decides by the
+ *   limit inside the process at once. It can't tell an agent that was killed a
+ *   moment before from one that there never was: in this case alone more than the
+ *   limit may be admitted although the agent is back within 2 s.
  * - The agent may hang: a check waits for it no longer than its timeout; after
  *   one that waited in vain, none waits for a second, or until the agent says
- *   something.
+ *   something. What is not answered is denied, and after 2.5 s without a word of
+ *   the agent's decided by the limit inside the process.
  * - Anyone who may connect to the agent's socket may use up any client's limit,
  *   and can write garbage into this host's table. Give the socket's group to
  *   the processes that limit, and to nobody else.
@@ -75,6 +86,9 @@ extern "C" {
 #define STINT_RESOLUTION_MAX 60
 #define STINT_SUB_WINDOW_MS_MIN 10         /* time_window_ms / resolution     */
 #define STINT_TIMEOUT_MS_MAX 60000
+
+/* For a limit of which 0 means the default: nobody is admitted. */
+#define STINT_DENY (-1)
 
 /* Every error, its number and its sentence: makes the enum and stint_strerror(). */
 #define STINT_ERRORS(X)                                                                 \
@@ -141,9 +155,11 @@ struct stint_options {
 	int32_t resolution;              /* sub-windows of a sliding window; default 10 */
 	int32_t timeout_ms;              /* the longest a check waits; default 1000. Keep it above
 	                                    the agent's database_timeout_ms: a check that runs
-	                                    into it is decided by the limit inside the process */
+	                                    into it is denied */
 	bool must_exist;                 /* take the limits that the policy has, declare none;
 	                                    a check on an unknown policy is STINT_ENOPOLICY */
+	int64_t local_max_requests;      /* per process and fallback_time_window_ms, agent away;
+	                                    default the fallback's; STINT_DENY: nobody */
 };
 
 /* Who decided. */
@@ -151,7 +167,7 @@ enum stint_source {
 	STINT_SOURCE_LEASE = 1,    /* the table: a credit, or a cached denial, of the database's */
 	STINT_SOURCE_DATABASE = 2, /* the agent, after asking the database for this check */
 	STINT_SOURCE_FALLBACK = 3, /* the database is away: this host's lenient limit */
-	STINT_SOURCE_LOCAL = 4,    /* the agent is away: this process's lenient limit */
+	STINT_SOURCE_LOCAL = 4,    /* the agent is away: denied while it may be back any moment, then this process's lenient limit */
 	STINT_SOURCE_ADVANCE = 5,  /* relaxed mode: a credit not counted yet */
 };
 

@@ -35,11 +35,15 @@ static void wake_waiter(struct channel *ch, struct request *r) {
 	pthread_cond_signal(&((struct waiter *)r)->wake);
 }
 
-/* Sleeps on the socket, without the lock; then takes in what came, for everybody. */
+/* Sleeps on the socket, without the lock; then takes in what came, for everybody. Without a connection it looks for the agent. */
 static void lead(struct channel *ch, uint64_t until_ns) {
-	struct pollfd socket = {.fd = atomic_load(&ch->fd), .events = POLLIN};
-	struct timespec left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
+	bool away = ch->state == CHANNEL_AWAY;
+	struct pollfd socket = {.fd = away ? -1 : atomic_load(&ch->fd), .events = POLLIN};
+	struct timespec left;
 
+	if (away && ch->next_attempt_ns < until_ns)
+		until_ns = ch->next_attempt_ns;
+	left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
 	if (!TAILQ_EMPTY(&ch->unsent))
 		socket.events |= POLLOUT;
 	ch->led = true;
@@ -48,6 +52,7 @@ static void lead(struct channel *ch, uint64_t until_ns) {
 	pthread_mutex_lock(&ch->lock);
 	ch->led = false;
 	channel_receive(ch);
+	channel_look_for_agent(ch);
 }
 
 static void follow(struct channel *ch, struct waiter *w, uint64_t until_ns) {
@@ -63,7 +68,10 @@ static void wait_until_finished(struct channel *ch, struct waiter *w) {
 		uint64_t until_ns = r->give_up_ns;
 
 		if (now_ns >= r->give_up_ns) {
-			channel_give_up(ch, r);
+			/* This process may have been stopped, and the answer lie there. */
+			channel_receive(ch);
+			if (r->step != REQUEST_FINISHED)
+				channel_give_up(ch, r);
 			return;
 		}
 		if (r->unsent && now_ns + RETRY_SEND_NS < until_ns)
@@ -83,7 +91,7 @@ static int ask(struct channel *ch, struct waiter *w) {
 			return status;
 		wait_until_finished(ch, w);
 	} while (request_is_void(&w->request) && clock_fine_ns() < w->request.give_up_ns);
-	return request_is_void(&w->request) ? REQUEST_DECIDE_LOCALLY : w->request.status;
+	return request_is_void(&w->request) ? REQUEST_DECIDE_ALONE : w->request.status;
 }
 
 /* Somebody must listen as long as anybody waits. */
@@ -98,7 +106,7 @@ int channel_ask(struct channel *ch, struct request *request) {
 
 	w.request.finished = wake_waiter;
 	if (!condition_init(&w.wake))
-		return REQUEST_DECIDE_LOCALLY;
+		return REQUEST_DECIDE_ALONE;
 	/* A thread that is cancelled while it waits would leave its stack in the queues. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->lock);

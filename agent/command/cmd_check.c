@@ -20,8 +20,8 @@ const char check_help[] =
 	"\n"
 	"The exit code is the verdict: 0 allowed, 1 denied. While the database is away, this\n"
 	"host's fallback limit decides; that is a verdict too (\"source\" says so). When the agent\n"
-	"doesn't answer, no verdict is made up: 3. When it doesn't know the policy because the\n"
-	"database is away: 4.\n";
+	"doesn't answer within a second, no verdict is made up: 3. When it doesn't know the policy\n"
+	"because the database is away: 4.\n";
 
 struct request {
 	const char *policy;

@@ -4,29 +4,58 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "channel_fixture.h"
 
 /* ---- An agent that is not there -------------------------------------------------------------- */
 
-static void decides_locally_while_the_agent_is_away(void **state) {
+/* A process that never had an agent: its first checks wait, together as long as the timeout of one. */
+static void decides_locally_while_there_is_no_agent(void **state) {
 	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 100});
 	uint64_t began_ns = fake_now_ns();
 
-	for (int i = 0; i < 200; i++)
-		assert_true(stint_is_allowed(f->api, "c"));
-	assert_false(stint_is_allowed(f->api, "c"));
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
+	assert_true(stint_is_allowed(hasty, "c"));
+	assert_true(fake_now_ns() - began_ns >= MS(100));
+	for (int i = 1; i < 200; i++)
+		assert_true(stint_is_allowed(hasty, "c"));
+	assert_false(stint_is_allowed(hasty, "c"));
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	assert_int_equal(f->r.limit, 200);
 	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
 	/* It comes. At most a second until it is looked for again. */
 	fake_agent_start(&f->agent);
 	pass(1100);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	stint_limiter_free(hasty);
 }
 
+static void what_a_process_decides_by_itself_has_a_limit_of_its_own(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *three = limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 3});
+	struct stint_limiter *existing =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .must_exist = true, .local_max_requests = 2});
+	struct stint_limiter *nobody = limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = STINT_DENY});
+
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(stint_is_allowed(three, "c"), i < 3);
+		assert_int_equal(stint_is_allowed(existing, "c"), i < 2);
+		assert_int_equal(stint_check(nobody, "c", 1, &f->r), 0);
+		assert_false(f->r.allowed);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		assert_in_range(f->r.retry_after_ms, 1, 1000);
+	}
+	stint_limiter_free(three);
+	stint_limiter_free(existing);
+	stint_limiter_free(nobody);
+}
+
+/* Somebody is there, but has no time: no reason to admit anybody. */
 static void a_full_backlog_is_away(void **state) {
 	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
 	int filler[FAKE_CONNECTIONS_MAX + 2];
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int n = 0;
@@ -40,33 +69,139 @@ static void a_full_backlog_is_away(void **state) {
 			break;
 	}
 	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_false(f->r.allowed);
 	for (; n >= 0; n--)
 		close(filler[n]);
+	stint_limiter_free(hasty);
 }
+
+/* ---- An agent that was there, and isn't --------------------------------------------------------- */
 
 static void uses_the_table_while_the_agent_is_away(void **state) {
 	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 100});
 	struct slot *slot;
 
 	source(f, "c");
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 	slot = fake_table_put(&f->agent.table, 0, "c");
 	fake_slot_lease(slot, 0, 2, LATER, 0);
 	atomic_store(&slot->low_water, 1);
 	fake_agent_stop(&f->agent);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
-	assert_int_equal(f->r.limit, 200);
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_false(f->r.allowed);
+	assert_int_equal(f->r.limit, 100);
+	assert_in_range(f->r.retry_after_ms, 1, 2500);
 	/* Back, with the same table: no new mapping, and the policy is declared as known. */
 	fake_slot_lease(slot, 0, 1, LATER, 0);
 	fake_agent_start(&f->agent);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	pass(1100);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	assert_int_equal(f->agent.last_declare.head.flags, WIRE_DECLARE_AGAIN);
 	fake_slot_lease(slot, 0, 1, LATER, 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	stint_limiter_free(hasty);
+}
+
+static void *start_soon(void *agent) {
+	usleep(300000);
+	fake_agent_start(agent);
+	return NULL;
+}
+
+static void a_check_waits_for_an_agent_that_is_back_soon(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread;
+
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	for (int i = 0; i < 2; i++) {
+		fake_agent_stop(&f->agent);
+		assert_int_equal(pthread_create(&thread, NULL, start_soon, &f->agent), 0);
+		assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+		pthread_join(thread, NULL);
+	}
+}
+
+static void *expect_an_answer(void *arg) {
+	struct fixture *f = arg;
+	struct stint_result r = {0};
+
+	return (void *)(uintptr_t)(stint_check(f->api, "c", 1, &r) == 0 && r.source == STINT_SOURCE_DATABASE);
+}
+
+static void threads_that_wait_look_for_it_together(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread[16], starter;
+	unsigned hellos;
+	void *answered;
+
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	fake_agent_stop(&f->agent);
+	hellos = f->agent.counts.hello;
+	assert_int_equal(pthread_create(&starter, NULL, start_soon, &f->agent), 0);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, expect_an_answer, f), 0);
+	for (int i = 0; i < 16; i++) {
+		pthread_join(thread[i], &answered);
+		assert_non_null(answered);
+	}
+	pthread_join(starter, NULL);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), hellos + 1);
+}
+
+/* Asks until somebody is admitted; none may be for two seconds. */
+static void expect_none_for_two_seconds(struct fixture *f, struct stint_limiter *limiter) {
+	uint64_t began_ns = fake_now_ns(), asked_ns;
+
+	do {
+		asked_ns = fake_now_ns();
+		assert_int_equal(stint_check(limiter, "c", 1, &f->r), 0);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		assert_true(f->r.allowed || (f->r.retry_after_ms >= 1 && f->r.retry_after_ms <= 2500));
+		assert_true(fake_now_ns() - began_ns < MS(20000));
+		pass(5);
+	} while (!f->r.allowed);
+	assert_true(fake_now_ns() - began_ns >= MS(2000));
+	/* Then it doesn't wait either. */
+	assert_true(fake_now_ns() - asked_ns < MS(TIMEOUT_MS));
+}
+
+static void nobody_is_admitted_in_the_first_seconds(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20, .local_max_requests = 7});
+	uint64_t began_ns;
+	int status, admitted = 0;
+	pid_t child;
+
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
+	fake_agent_stop(&f->agent);
+	/* What the parent misses, its child does as well. */
+	stint_check(hasty, "c", 1, &f->r);
+	child = fork();
+	if (child == 0) {
+		expect_none_for_two_seconds(f, hasty);
+		leave(0);
+	}
+	expect_none_for_two_seconds(f, hasty);
+	for (admitted = 1; stint_is_allowed(hasty, "c"); admitted++)
+		;
+	assert_int_equal(admitted, 7);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	/* And who was never there in the first seconds doesn't wait for them to pass. */
+	began_ns = fake_now_ns();
+	child = fork();
+	if (child == 0)
+		leave(!stint_is_allowed(f->api, "d") || fake_now_ns() - began_ns >= MS(TIMEOUT_MS));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	stint_limiter_free(hasty);
 }
 
 static void takes_up_a_new_table(void **state) {
@@ -83,7 +218,6 @@ static void takes_up_a_new_table(void **state) {
 	f->agent.policy = 5;
 	fake_table_make(&f->agent.table, f->agent.generation);
 	fake_agent_start(&f->agent);
-	pass(110);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	fake_slot_lease(fake_table_put(&f->agent.table, 5, "c"), 0, 1, LATER, 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
@@ -131,11 +265,12 @@ static void says_it_again_only_once(void **state) {
 	uint64_t began_ns = fake_now_ns();
 
 	f->agent.want = hang_up_always;
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
-	pass(110);
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
-	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
-	assert_in_range(fake_agent_count(&f->agent, &f->agent.counts.hello), 2, 4);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
+		assert_false(f->r.allowed);
+		assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2 * i);
+	}
+	assert_true(fake_now_ns() - began_ns < 3 * MS(TIMEOUT_MS));
 }
 
 /* ---- An agent that hangs --------------------------------------------------------------------- */
@@ -160,11 +295,14 @@ static void waits_no_longer_than_its_timeout(void **state) {
 	began_ns = fake_now_ns();
 	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_false(f->r.allowed);
 	assert_in_range(fake_now_ns() - began_ns, MS(100), MS(1000));
 	/* Now it is known to be silent: asked, but not waited for. */
 	began_ns = fake_now_ns();
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 20; i++) {
 		assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
+		assert_false(f->r.allowed);
+	}
 	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
 	stint_check(hasty, "c", 1, &f->r);
 	fake_agent_await(&f->agent, &f->agent.counts.want, 3);
@@ -173,6 +311,22 @@ static void waits_no_longer_than_its_timeout(void **state) {
 	fake_agent_send_all(&f->agent, &unasked, sizeof(unasked), 0);
 	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
+	stint_limiter_free(hasty);
+}
+
+static void nobody_is_admitted_in_the_first_seconds_of_silence(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});
+
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	change(f, mute);
+	expect_none_for_two_seconds(f, hasty);
+	/* It goes on, and answers: nobody is admitted but by it. */
+	fake_agent_hang_up(&f->agent);
+	expect_none_for_two_seconds(f, hasty);
+	change(f, speak);
+	fake_agent_hang_up(&f->agent);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	stint_limiter_free(hasty);
 }
 
@@ -220,14 +374,19 @@ static void a_full_socket_holds_nobody_up(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST_ABSENT(decides_locally_while_the_agent_is_away),
+		TEST_ABSENT(decides_locally_while_there_is_no_agent),
+		TEST_ABSENT(what_a_process_decides_by_itself_has_a_limit_of_its_own),
 		TEST_ABSENT(a_full_backlog_is_away),
+		TEST(a_check_waits_for_an_agent_that_is_back_soon),
+		TEST(threads_that_wait_look_for_it_together),
+		TEST(nobody_is_admitted_in_the_first_seconds),
 		TEST(uses_the_table_while_the_agent_is_away),
 		TEST(takes_up_a_new_table),
 		TEST(attaches_anew_when_its_table_is_retired),
 		TEST(says_it_again_when_the_connection_breaks),
 		TEST(says_it_again_only_once),
 		TEST(waits_no_longer_than_its_timeout),
+		TEST(nobody_is_admitted_in_the_first_seconds_of_silence),
 		TEST(an_agent_that_never_welcomes_is_waited_for_once),
 		TEST(a_full_socket_holds_nobody_up),
 	};

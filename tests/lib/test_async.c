@@ -293,13 +293,68 @@ static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state
 	assert_int_equal(stint_dispatch(f->st), 0);
 }
 
-static void answers_at_once_when_the_agent_is_away(void **state) {
-	struct fixture *f = *state;
+/* The event loop, until all callbacks have run: how often it was woken. */
+static int count_turns(struct fixture *f, int called) {
+	int turns = 0;
 
-	assert_int_equal(start(f, "c"), 1);
+	for (; f->called < called; turns++) {
+		assert_true(is_readable(f, 20000));
+		assert_true(stint_dispatch(f->st) >= 0);
+	}
+	return turns;
+}
+
+/* A process that never had an agent: its first checks wait, together as long as the timeout of one. */
+static void answers_at_once_when_there_is_no_agent(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, 300);
+
+	start_many(f, hasty, 3);
+	assert_in_range(count_turns(f, 3), 1, 50);
+	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->allowed, 3);
+	assert_int_equal(stint_check_async(hasty, "c", 1, &f->r, count, f), 1);
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	assert_false(is_readable(f, 0));
 	assert_int_equal(stint_dispatch(f->st), 0);
+	stint_limiter_free(hasty);
+}
+
+/* The descriptor becomes readable when the agent is to be looked for: seldom enough, and nobody else has to do anything. */
+static void waits_for_an_agent_that_is_back_soon(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, 300);
+
+	start(f, "c");
+	loop(f, 1);
+	fake_agent_stop(&f->agent);
+	start_many(f, f->patient, 3);
+	start_many(f, hasty, 3);
+	assert_in_range(count_turns(f, 4), 1, 50);
+	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->allowed, 1);
+	loop(f, 4);
+	fake_agent_start(&f->agent);
+	loop(f, 7);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+	assert_int_equal(f->allowed, 4);
+	stint_limiter_free(hasty);
+}
+
+/* Timeouts of a minute, but nobody waits longer for an agent that is gone than some seconds. */
+static void gives_up_on_an_agent_that_is_gone(void **state) {
+	struct fixture *f = *state;
+	uint64_t began_ns;
+
+	start(f, "c");
+	loop(f, 1);
+	fake_agent_stop(&f->agent);
+	began_ns = fake_now_ns();
+	start_many(f, f->patient, 3);
+	assert_in_range(count_turns(f, 4), 1, 200);
+	assert_in_range(fake_now_ns() - began_ns, MS(2000), MS(20000));
+	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->allowed, 4);
 }
 
 /* More than the socket holds: what does not fit waits for room. */
@@ -369,7 +424,7 @@ static void times_out(void **state) {
 	stint_limiter_free(hasty);
 }
 
-static void a_broken_connection_is_decided_locally(void **state) {
+static void a_broken_connection_is_waited_for(void **state) {
 	struct fixture *f = *state;
 
 	f->agent.mute = true;
@@ -379,6 +434,7 @@ static void a_broken_connection_is_decided_locally(void **state) {
 	fake_agent_stop(&f->agent);
 	loop(f, 3);
 	assert_int_equal(f->source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->allowed, 0);
 	assert_false(is_readable(f, 0));
 }
 
@@ -491,13 +547,15 @@ int main(void) {
 		TEST(answers_at_once_from_the_table),
 		TEST(answers_at_once_from_a_lease_that_has_just_begun),
 		TEST(a_limiter_that_is_freed_takes_only_its_own_checks_along),
-		TEST_ABSENT(answers_at_once_when_the_agent_is_away),
+		TEST_ABSENT(answers_at_once_when_there_is_no_agent),
+		TEST(waits_for_an_agent_that_is_back_soon),
+		TEST(gives_up_on_an_agent_that_is_gone),
 		TEST(thousands_are_under_way_at_once),
 		TEST(without_a_descriptor_dispatch_is_enough),
 		TEST(callbacks_start_checks),
 		TEST(a_callback_may_dispatch_and_wait),
 		TEST(times_out),
-		TEST(a_broken_connection_is_decided_locally),
+		TEST(a_broken_connection_is_waited_for),
 		TEST(a_restarted_agent_is_asked_again),
 		TEST(errors_come_by_callback),
 		TEST(void_admissions_are_asked_again),

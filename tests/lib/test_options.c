@@ -38,6 +38,8 @@ static void accepts_what_is_in_range(void **state) {
 	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MIN), 0);
 	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MAX), 0);
 	assert_int_equal(TRY(options.fallback_max_requests = STINT_FALLBACK_REQUESTS_MAX), 0);
+	assert_int_equal(TRY(options.local_max_requests = STINT_FALLBACK_REQUESTS_MAX), 0);
+	assert_int_equal(TRY(options.local_max_requests = STINT_DENY), 0);
 	assert_int_equal(TRY(options.resolution = STINT_RESOLUTION_MAX), 0);
 	assert_int_equal(TRY(options.algorithm = STINT_FIXED_WINDOW), 0);
 	assert_int_equal(TRY(options.mode = STINT_RELAXED), 0);
@@ -57,6 +59,9 @@ static void refuses_what_is_out_of_range(void **state) {
 		if (bad[i] != INT64_C(1) << 31)
 			assert_int_equal(TRY(options.time_window_ms = bad[i]), STINT_ERANGE);
 	}
+	assert_int_equal(TRY(options.local_max_requests = -2), STINT_ERANGE);
+	assert_non_null(strstr(stint_error_detail(), "local_max_requests is -2, must be 1 to"));
+	assert_int_equal(TRY(options.local_max_requests = STINT_FALLBACK_REQUESTS_MAX + 1), STINT_ERANGE);
 	assert_int_equal(TRY(options.max_requests = 0), STINT_ERANGE);
 	assert_int_equal(TRY(options.time_window_ms = 0), STINT_ERANGE);
 	assert_int_equal(TRY(options.time_window_ms = STINT_TIME_WINDOW_MS_MIN - 1), STINT_ERANGE);

@@ -1,0 +1,45 @@
+/*
+ * absence.c - see absence.h.
+ */
+#include "absence.h"
+#include "clock.h"
+
+/* 2 s for the agent to be back, and what it then takes until it has answered: to be found, to reach the database, or to
+ * notice within its database_timeout_ms that it can't. */
+#define GRACE_NS (2 * NS_PER_S + 500 * NS_PER_MS)
+
+/* After so long without a look the agent may have come and gone: it is missed only from now on. */
+#define UNOBSERVED_NS (10 * NS_PER_S)
+
+void absence_note(struct absence *a, uint64_t now_ns) {
+	uint64_t looked_ns = atomic_exchange(&a->looked_ns, now_ns);
+
+	if (atomic_load(&a->since_ns) == 0 || (atomic_load(&a->known) && now_ns > looked_ns + UNOBSERVED_NS))
+		atomic_store(&a->since_ns, now_ns);
+}
+
+void absence_begin(struct absence *a, uint64_t now_ns) {
+	atomic_store(&a->looked_ns, now_ns);
+	atomic_store(&a->since_ns, now_ns);
+}
+
+void absence_found(struct absence *a, uint64_t now_ns) {
+	if (!atomic_exchange(&a->known, true))
+		absence_begin(a, now_ns);
+}
+
+void absence_end(struct absence *a) {
+	atomic_store(&a->since_ns, 0);
+}
+
+uint64_t absence_grace_left_ns(const struct absence *a, uint64_t now_ns) {
+	uint64_t since_ns = atomic_load(&a->since_ns);
+
+	if (!atomic_load(&a->known))
+		return 0;
+	return since_ns == 0 ? 1 : clock_left_ns(now_ns, since_ns + GRACE_NS);
+}
+
+bool absence_is_waited_for(const struct absence *a, uint64_t timeout_ns, uint64_t now_ns) {
+	return now_ns < atomic_load(&a->since_ns) + (atomic_load(&a->known) ? GRACE_NS : timeout_ns);
+}

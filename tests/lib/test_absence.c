@@ -1,0 +1,91 @@
+/*
+ * test_absence.c - how long an agent is waited for, and from when on a process may decide by itself: at times that the test chooses.
+ */
+#include "absence.h"
+#include "clock.h"
+#include "unit.h"
+
+#define START (UINT64_C(1000) * NS_PER_S)
+#define AFTER_MS(n) (START + (uint64_t)(n) * NS_PER_MS)
+#define GRACE_MS 2500
+#define TIMEOUT_NS (100 * NS_PER_MS)
+
+static struct absence known(void) {
+	struct absence a = {0};
+
+	absence_found(&a, START);
+	return a;
+}
+
+static void who_never_found_an_agent_has_no_grace(void **state) {
+	struct absence a = {0};
+
+	(void)state;
+	assert_int_equal(absence_grace_left_ns(&a, START), 0);
+	absence_note(&a, START);
+	assert_int_equal(absence_grace_left_ns(&a, START), 0);
+	/* The first checks wait, for as long as one of them may. */
+	assert_true(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(99)));
+	absence_note(&a, AFTER_MS(99));
+	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(100)));
+	absence_note(&a, AFTER_MS(3600000));
+	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(3600000)));
+	/* Somebody is there at last: from now on there is an agent to miss. */
+	absence_found(&a, AFTER_MS(3600000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3600001)), (GRACE_MS - 1) * NS_PER_MS);
+}
+
+static void who_loses_the_agent_has_a_grace(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	absence_end(&a);
+	assert_int_equal(absence_grace_left_ns(&a, START), 1);
+	absence_begin(&a, START);
+	for (int ms = 0; ms < GRACE_MS; ms += 50) {
+		absence_note(&a, AFTER_MS(ms));
+		assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(ms)), (uint64_t)(GRACE_MS - ms) * NS_PER_MS);
+		assert_true(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(ms)));
+	}
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 0);
+	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(GRACE_MS)));
+	/* Found on its socket, it has not said anything yet. */
+	absence_found(&a, AFTER_MS(GRACE_MS));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 0);
+	absence_end(&a);
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 1);
+}
+
+/* It is not missed from its last word on, but from the first thing that was wanted of it after that. */
+static void an_agent_that_nobody_asks_is_not_missed(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	absence_end(&a);
+	absence_note(&a, AFTER_MS(5000));
+	absence_note(&a, AFTER_MS(6000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(6000)), (GRACE_MS - 1000) * NS_PER_MS);
+}
+
+/* While nobody looked, it may have been there. */
+static void who_did_not_look_for_long_begins_anew(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	for (int ms = 0; ms <= 60000; ms += 9000)
+		absence_note(&a, AFTER_MS(ms));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(54000)), 0);
+	absence_note(&a, AFTER_MS(65000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(65000)), GRACE_MS * NS_PER_MS);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_never_found_an_agent_has_no_grace),
+		cmocka_unit_test(who_loses_the_agent_has_a_grace),
+		cmocka_unit_test(an_agent_that_nobody_asks_is_not_missed),
+		cmocka_unit_test(who_did_not_look_for_long_begins_anew),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

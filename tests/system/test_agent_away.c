@@ -1,0 +1,128 @@
+/*
+ * test_agent_away.c - the only agent is killed, stopped, and restarted, under load, and is back
+ * within two seconds. The database is up all the time: nobody is admitted beyond the limit, whoever decides. Half of the
+ * processes wait long enough for the agent to be back, the others don't: those deny.
+ *
+ *     STINT_ROUNDS     how often; default 1
+ */
+#include <stdio.h>
+
+#include "proof.h"
+#include "setting.h"
+#include "stage.h"
+#include "stint.h"
+#include "tap.h"
+
+#define PROCESSES  4u /* of each kind */
+#define LIMIT      10
+#define SLACK_MS   250
+#define PATIENT_MS 1000
+#define HASTY_MS   20
+
+/* How long after its return processes that look for it every 50 ms may still decide by themselves: an agent takes some of that to
+ * reach its database, and this is for a machine that is busy elsewhere. */
+#define BACK_MS 1000
+
+static const struct journal_plan plan = {
+	.policy_count = 2,
+	/* The clients of the one are new while the agent is away; the leases and denials of the others end. */
+	.policy = {
+		{.name = "minute", JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 60000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 1, .clients = 1000, .skew = 0.5, .share = 1},
+		{.name = "brief", JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 3000), .resolution = 10,
+		 .cost_min = 1, .cost_max = 2, .clients = 5, .share = 1},
+	},
+	.seed = 17,
+	.timeout_ms = PATIENT_MS,
+	.capacity = 200000,
+};
+
+static void kill_it(struct host *host, int ms) {
+	host_kill(host);
+	sleep_ms(ms);
+	host_start(host);
+}
+
+static void restart_it(struct host *host, int ms) {
+	host_stop(host);
+	sleep_ms(ms);
+	host_start(host);
+}
+
+static void pause_it(struct host *host, int ms) {
+	host_pause(host);
+	sleep_ms(ms);
+	host_resume(host);
+}
+
+static const struct fault {
+	const char *what;
+	void (*cause)(struct host *, int ms);
+	int ms;
+} faults[] = {
+	{"killed for a second", kill_it, 1000},
+	{"killed and back at once", kill_it, 0},
+	{"killed for 1.8 seconds", kill_it, 1800},
+	{"restarted, half a second away", restart_it, 500},
+	{"stopped for a second", pause_it, 1000},
+	{"stopped for 1.9 seconds", pause_it, 1900},
+};
+
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
+
+static uint64_t decided_alone(const struct crowd *crowd) {
+	static struct crowd_total total; /* large */
+
+	crowd_sum(crowd, &total);
+	return total.admitted[STINT_SOURCE_LOCAL] + total.denied[STINT_SOURCE_LOCAL];
+}
+
+static uint64_t cause(struct stage *stage, const struct fault *fault) {
+	uint64_t before = decided_alone(&stage->crowd), after;
+
+	fault->cause(&stage->host[0], fault->ms);
+	sleep_ms(BACK_MS);
+	after = decided_alone(&stage->crowd);
+	sleep_ms(500);
+	tap_note("%s: %llu checks were decided without it", fault->what, (unsigned long long)(after - before));
+	return !tap_ok(decided_alone(&stage->crowd) == after, "I5 agent %s: %d ms later none is any more", fault->what, BACK_MS);
+}
+
+static int add_apps(struct stage *stage) {
+	struct journal_plan hasty = plan;
+	int status = 0;
+
+	hasty.timeout_ms = HASTY_MS;
+	for (unsigned i = 0; i < PROCESSES && status == 0; i++)
+		status = crowd_add(&stage->crowd, &stage->host[0], &plan, 200) | crowd_add(&stage->crowd, &stage->host[0], &hasty, 200);
+	return status | crowd_start(&stage->crowd);
+}
+
+static int play(const struct scene *scene) {
+	const struct oracle_choice all = {.host = ORACLE_ANY};
+	struct proof proof = {.invariants = "I1 I4 I5", .fault = "agent: away for less than two seconds, all admissions counted"};
+	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
+	static struct crowd_total total; /* large */
+	struct oracle oracle;
+	struct stage stage;
+
+	if (stage_set(&stage, scene, 1, NULL) != 0 || !tap_ok(add_apps(&stage) == 0, "%u app processes run", 2 * PROCESSES))
+		return tap_finish();
+	sleep_ms(300);
+	for (; proof.runs < rounds * FAULTS; proof.runs++)
+		proof.violations += cause(&stage, &faults[proof.runs % FAULTS]);
+	stage_read(&stage, &oracle, &total);
+	tap_ok(total.denied[STINT_SOURCE_LOCAL] > 0, "some were denied without the agent");
+	proof.violations += stage_check_promise(&oracle, &plan, &all, "whoever decided");
+	proof.violations += !stage_check_latency(&total, PATIENT_MS, SLACK_MS) + total.errors;
+	proof.checked = oracle.count;
+	proof.recovery_ms = BACK_MS;
+	proof_print(&proof);
+	stage_strike(&stage);
+	oracle_free(&oracle);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 60 + 30 * (int)setting_number("STINT_ROUNDS", 1));
+}
