@@ -98,6 +98,7 @@ AGENT := \
 	agent/core/place.c \
 	agent/core/promotion.c \
 	agent/core/repair.c \
+	agent/core/slab.c \
 	agent/core/store_memory.c \
 	agent/core/sweep.c \
 	agent/core/table.c \
@@ -202,6 +203,7 @@ AGENT_TESTS := \
 	tests/agent/test_server_rude_apps.c \
 	tests/agent/test_server_socket.c \
 	tests/agent/test_shm.c \
+	tests/agent/test_slab.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_table.c
 

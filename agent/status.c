@@ -90,8 +90,9 @@ static json_t *table_status(const struct agent *agent) {
 	                 "taken_over", agent->shm.taken_over);
 }
 
-static json_t *counter_status(const struct core_counters *c) {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+static json_t *counter_status(const struct core *core) {
+	const struct core_counters *c = core_counters(core);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 	                 "wants", (json_int_t)c->wants,
 	                 "lows", (json_int_t)c->lows,
 	                 "allowed", (json_int_t)c->allowed,
@@ -103,7 +104,8 @@ static json_t *counter_status(const struct core_counters *c) {
 	                 "charged", (json_int_t)c->charged,
 	                 "late", (json_int_t)c->late,
 	                 "unserved", (json_int_t)c->unserved,
-	                 "fallback_admitted", (json_int_t)c->fallback_granted);
+	                 "fallback_admitted", (json_int_t)c->fallback_granted,
+	                 "shared_admitted", (json_int_t)core_shared_granted(core));
 }
 
 static json_t *policy_status(int index, const struct policy_row *row) {
@@ -139,7 +141,7 @@ static char *status_json(const struct agent *agent) {
 	                         "database", database_status(agent),
 	                         "table", table_status(agent),
 	                         "apps", (json_int_t)server_peer_count(agent->server),
-	                         "counters", counter_status(core_counters(agent->core)),
+	                         "counters", counter_status(agent->core),
 	                         "policies", policies_status(agent));
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);

@@ -1,7 +1,7 @@
 /*
  * client.h - the agent's private ledger: one small record per client, the only
  * account of what this host was granted. Records live in a pool and are named by
- * index; ids live beside them in allocations of exact size.
+ * index; ids live beside them.
  */
 #ifndef STINT_CLIENT_H
 #define STINT_CLIENT_H
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "slab.h"
 
 #define CLIENT_NONE UINT32_MAX
 #define CLIENT_NO_OP 0xffffffu
@@ -55,10 +57,7 @@ struct client_pool {
 	uint32_t high;          /* records 0 .. high-1 were in use at some time */
 	uint32_t free_head;     /* list through `slot` of free records */
 	uint32_t count;
-	struct id_block *id_blocks;
-	void *id_free[32];      /* free id cells by size class: (class + 1) x 8 bytes */
-	char *id_next;
-	size_t id_left;
+	struct slab ids;
 };
 
 int client_pool_init(struct client_pool *, uint32_t capacity); /* 0, or -1 without memory */

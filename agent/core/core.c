@@ -12,6 +12,11 @@
 /* Clients that the table has no room for are remembered while they have a request under way. */
 #define TABLELESS_MAX 65536u
 
+static int64_t window_us(void *context, int32_t policy_id) {
+	const struct core *core = context;
+	return core->policies[policy_id - 1].time_window_ms * 1000;
+}
+
 int core_new(struct core **out, struct table *table, int64_t now_ns, const struct core_options *options,
              const struct core_io *io, void *context) {
 	struct core *core = calloc(1, sizeof *core);
@@ -27,7 +32,12 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->state = options->memory_only ? CORE_MEMORY : CORE_CONNECTING;
 	ops_init(core);
 	memset(core->tableless, 0xff, sizeof core->tableless); /* CLIENT_NONE */
-	core->memory = store_memory_new(options->seed);
+	core->memory = store_memory_new(&(struct store_memory_options){
+		.seed = options->seed,
+		.capacity = table->slot_count,
+		.window_us = window_us,
+		.context = core,
+	});
 	if (!core->memory || client_pool_init(&core->pool, table->slot_count + TABLELESS_MAX) != 0) {
 		core_free(core);
 		*out = NULL;
@@ -199,8 +209,6 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 	if (voids_leases(&core->policies[index], policy))
 		void_policy(core, index);
 	core->policies[index] = *policy;
-	if (policy->time_window_ms > core->longest_window_ms)
-		core->longest_window_ms = policy->time_window_ms;
 }
 
 void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
@@ -358,6 +366,10 @@ int64_t core_held_until_ns(const struct core *core) {
 
 uint64_t core_fallback_clients(const struct core *core) {
 	return store_memory_count(core->memory);
+}
+
+uint64_t core_shared_granted(const struct core *core) {
+	return store_memory_shared_granted(core->memory);
 }
 
 size_t core_uncharged(const struct core *core) {

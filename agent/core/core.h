@@ -144,6 +144,7 @@ int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
 int64_t core_longest_lease_ns(const struct core *); /* how long a lease may last, of any policy here */
 int64_t core_held_until_ns(const struct core *); /* grants are held back after a promotion; in the past: they aren't */
 uint64_t core_fallback_clients(const struct core *);
+uint64_t core_shared_granted(const struct core *); /* credits of the memory store's to clients that it had no room to tell apart */
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
 
 #endif

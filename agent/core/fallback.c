@@ -91,7 +91,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 void fallback_leave(struct core *core, int64_t now_ns) {
 	destroy_fallback_leases(core);
 	core->state = CORE_RESYNC; /* from here on nothing is counted in the memory store, which is being walked */
-	store_memory_collect_uncharged(core->memory, charge_client, core);
+	store_memory_collect_some(core->memory, store_memory_chains(core->memory), SIZE_MAX, charge_client, core);
 	if (core->charges_left == 0)
 		core->state = CORE_IN_STEP;
 	core->fallback_since_ns = 0;

@@ -68,7 +68,6 @@ struct core {
 	void *context;
 	struct core_options options;
 	struct core_policy policies[POLICY_CAPACITY];
-	int64_t longest_window_ms; /* of any policy so far */
 	struct client_pool pool;
 	uint32_t tableless[TABLELESS_LISTS]; /* clients without a slot, by key */
 	struct heap timers; /* value: client */

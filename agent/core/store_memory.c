@@ -2,14 +2,21 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include "slab.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHAINS_AT_START 1024 /* a power of two; doubles whenever it holds as many clients */
+/* Chains of the hash table, at the least, and per client that there is room for: half a one. */
+#define CHAINS_MIN 64
 
-/* A time so late after the last charge that no run and no return can reach back to it. */
-#define IDLE_SUB_WINDOWS (GRANT_RING_MAX + 2)
+/* Shared counters of each policy: so many clients of the room that there is have one more between them. */
+#define ROOM_PER_SHARED 1024
+
+/* Chains that are looked through for what is over, when there is no room for one more client. */
+#define CHAINS_FOR_ROOM 16
 
 struct counter {
 	struct counter *next;
@@ -22,49 +29,65 @@ struct counter {
 	uint8_t id_len;
 	uint8_t length;   /* counts in use */
 	uint8_t capacity; /* counts there is room for */
-	int32_t counts[]; /* capacity, then the id's bytes */
+	uint8_t runs;     /* of the terms under which it was last taken from */
+	int32_t counts[]; /* capacity, then the id's bytes: none if it is shared */
 };
 
 struct store_memory {
-	struct counter **chains;
-	size_t chain_count;
+	struct store_memory_options options;
+	struct counter **chains; /* address space, memory as it is used */
+	size_t chain_count;      /* a power of two */
+	struct slab slab;
 	size_t count;
-	size_t expire_at; /* the chain at which expiry goes on */
-	uint64_t seed;
+	size_t shared_count;     /* of these, shared */
+	size_t owing_count;      /* of these, with something uncharged or owed */
+	uint64_t shared_granted; /* credits, ever */
+	size_t expire_at;        /* the chain at which expiry goes on */
+	size_t collect_at;       /* and collecting */
 };
 
 static char *counter_id(const struct counter *counter) {
 	return (char *)(uintptr_t)(counter->counts + counter->capacity);
 }
 
-struct store_memory *store_memory_new(uint64_t seed) {
+static size_t counter_bytes(uint8_t capacity, uint8_t id_len) {
+	return sizeof(struct counter) + capacity * sizeof(int32_t) + id_len;
+}
+
+_Static_assert(sizeof(struct counter) + GRANT_RING_MAX * sizeof(int32_t) + UINT8_MAX <= SLAB_CELL_MAX, "a cell holds any counter");
+
+static bool is_shared(const struct counter *c) {
+	return c->id_len == 0;
+}
+
+struct store_memory *store_memory_new(const struct store_memory_options *options) {
 	struct store_memory *store = calloc(1, sizeof *store);
 	if (!store)
 		return NULL;
-	store->seed = seed;
-	store->chain_count = CHAINS_AT_START;
-	store->chains = calloc(store->chain_count, sizeof *store->chains);
-	if (!store->chains) {
+	store->options = *options;
+	store->chain_count = CHAINS_MIN;
+	while (store->chain_count < options->capacity / 2)
+		store->chain_count *= 2;
+	void *chains = mmap(NULL, store->chain_count * sizeof *store->chains, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (chains == MAP_FAILED) {
 		free(store);
 		return NULL;
 	}
+	store->chains = chains;
 	return store;
 }
 
 void store_memory_free(struct store_memory *store) {
 	if (!store)
 		return;
-	for (size_t i = 0; i < store->chain_count; i++)
-		for (struct counter *c = store->chains[i], *next; c; c = next) {
-			next = c->next;
-			free(c);
-		}
-	free(store->chains);
+	slab_deinit(&store->slab);
+	munmap(store->chains, store->chain_count * sizeof *store->chains);
 	free(store);
 }
 
 static uint64_t hash_of(const struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
-	return XXH3_64bits_withSeed(id, id_len, store->seed ^ (uint64_t)(uint32_t)policy_id << 32);
+	return XXH3_64bits_withSeed(id, id_len, store->options.seed ^ (uint64_t)(uint32_t)policy_id << 32);
 }
 
 static struct counter **find(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id, uint8_t id_len) {
@@ -76,33 +99,38 @@ static struct counter **find(struct store_memory *store, uint64_t hash, int32_t 
 	return at;
 }
 
-/* Growing is an optimisation: without memory for it the chains just get longer. */
-static void grow(struct store_memory *store) {
-	size_t chain_count = store->chain_count * 2;
-	struct counter **chains = calloc(chain_count, sizeof *chains);
-	if (!chains)
-		return;
-	for (size_t i = 0; i < store->chain_count; i++)
-		for (struct counter *c = store->chains[i], *next; c; c = next) {
-			next = c->next;
-			c->next = chains[c->hash & (chain_count - 1)];
-			chains[c->hash & (chain_count - 1)] = c;
-		}
-	free(store->chains);
-	store->chains = chains;
-	store->chain_count = chain_count;
-}
-
-static struct counter *counter_new(uint64_t hash, int32_t policy_id, const char *id, uint8_t id_len, uint8_t capacity) {
-	struct counter *c = calloc(1, sizeof *c + capacity * sizeof c->counts[0] + id_len);
+static struct counter *counter_new(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id, uint8_t id_len,
+                                   uint8_t capacity) {
+	struct counter *c = slab_new(&store->slab, counter_bytes(capacity, id_len));
 	if (!c)
 		return NULL;
-	c->hash = hash;
-	c->policy_id = policy_id;
-	c->id_len = id_len;
-	c->capacity = capacity;
+	*c = (struct counter){.hash = hash, .policy_id = policy_id, .id_len = id_len, .capacity = capacity};
 	memcpy(counter_id(c), id, id_len);
 	return c;
+}
+
+static void counter_free(struct store_memory *store, struct counter *c) {
+	slab_free(&store->slab, c, counter_bytes(c->capacity, c->id_len));
+}
+
+/* A client's own place; none is left when as many clients as there is room for have one. */
+static bool is_full(const struct store_memory *store) {
+	return store->count - store->shared_count >= store->options.capacity;
+}
+
+static void add_counter(struct store_memory *store, struct counter **at, struct counter *c) {
+	c->next = *at;
+	*at = c;
+	store->count++;
+	store->shared_count += is_shared(c);
+}
+
+static void remove_counter(struct store_memory *store, struct counter **at) {
+	struct counter *c = *at;
+	*at = c->next;
+	store->count--;
+	store->shared_count -= is_shared(c);
+	counter_free(store, c);
 }
 
 static void ring_load(struct grant_ring *ring, const struct counter *c) {
@@ -122,57 +150,101 @@ static void ring_save(const struct grant_ring *ring, struct counter *c) {
 	memcpy(c->counts, ring->counts, (size_t)ring->length * sizeof c->counts[0]);
 }
 
+static bool owes(const struct counter *c) {
+	return c->uncharged > 0 || c->owed.charge > 0;
+}
+
+static void set_debts(struct store_memory *store, struct counter *c, int32_t uncharged, struct debt owed) {
+	store->owing_count -= owes(c);
+	c->uncharged = uncharged;
+	c->owed = owed;
+	store->owing_count += owes(c);
+}
+
+/* Whose counter it is: a client's own, or one that several share. */
+struct key {
+	uint64_t hash;
+	int32_t policy_id;
+	const char *id;
+	uint8_t id_len;
+};
+
+static struct key own_key(const struct store_memory *store, const struct lease_request *r) {
+	return (struct key){hash_of(store, r->policy_id, r->client_id, r->client_id_len), r->policy_id, r->client_id, r->client_id_len};
+}
+
+static struct key shared_key(const struct store_memory *store, const struct key *own) {
+	uint64_t number = own->hash % (store->options.capacity / ROOM_PER_SHARED + 1);
+	return (struct key){hash_of(store, own->policy_id, (const char *)&number, sizeof number), own->policy_id, "", 0};
+}
+
+static struct counter **find_key(struct store_memory *store, const struct key *key) {
+	return find(store, key->hash, key->policy_id, key->id, key->id_len);
+}
+
 /* A counter at *at with room for `length` counts; NULL without memory, and then nothing has changed. */
-static struct counter *counter_with_room(struct store_memory *store, struct counter **at, uint64_t hash,
-                                         const struct lease_request *request, int length) {
+static struct counter *counter_with_room(struct store_memory *store, struct counter **at, const struct key *key, int length) {
 	struct counter *old = *at;
 	if (old && old->capacity >= length)
 		return old;
-	struct counter *c = counter_new(hash, request->policy_id, request->client_id, request->client_id_len, (uint8_t)length);
+	struct counter *c = counter_new(store, key->hash, key->policy_id, key->id, key->id_len, (uint8_t)length);
 	if (!c)
 		return NULL;
 	if (old) {
 		c->next = old->next;
 		c->uncharged = old->uncharged;
 		c->owed = old->owed;
-		free(old);
+		counter_free(store, old);
+		*at = c;
 	} else {
-		store->count++;
+		add_counter(store, at, c);
 	}
-	*at = c;
 	return c;
 }
 
 /* Net of what was returned: grants minus returns, never below nothing. */
 static int32_t uncharged_after(const struct counter *c, const struct lease_request *request, const struct lease_grant *grant) {
-	int64_t owed = (c ? c->uncharged : 0) + (int64_t)grant->granted + grant->granted_next;
+	int64_t owed = c->uncharged + (int64_t)grant->granted + grant->granted_next;
 	if (request->return_sub_window > 0)
 		owed -= (int64_t)request->return_first + request->return_second;
 	return (int32_t)(owed < 0 ? 0 : owed > INT32_MAX ? INT32_MAX : owed);
 }
 
+/* For a client that isn't known, when there is no room. */
+static bool must_share(struct store_memory *store, const struct counter *own, int64_t t_us) {
+	if (own || !is_full(store))
+		return false;
+	store_memory_expire(store, t_us, CHAINS_FOR_ROOM);
+	return is_full(store);
+}
+
 void store_memory_take(struct store_memory *store, const struct grant_terms *terms, const struct lease_request *request,
                        int64_t t_us, int hosts, struct lease_grant *out) {
-	uint64_t hash = hash_of(store, request->policy_id, request->client_id, request->client_id_len);
-	struct counter **at = find(store, hash, request->policy_id, request->client_id, request->client_id_len);
+	struct key key = own_key(store, request), shared = shared_key(store, &key);
+	if (must_share(store, *find_key(store, &key), t_us))
+		key = shared;
+	struct counter **at = find_key(store, &key);
 	struct grant_terms own = *terms;
-	own.phase_us = (int64_t)(hash % (uint64_t)terms->sub_window_us);
+	own.phase_us = (int64_t)(key.hash % (uint64_t)terms->sub_window_us);
 
 	struct grant_ring ring;
-	ring_load(&ring, *at);
+	/* Who finds room again, or for the first time, begins with what the shared counter holds: some of it may be this client's. */
+	bool is_new = !*at || (*at)->sub_window_us == 0;
+	ring_load(&ring, is_new && store->shared_count > 0 ? *find_key(store, &shared) : *at);
 	grant_take(&ring, &own, request, t_us, hosts, out);
-	int32_t uncharged = uncharged_after(*at, request, out);
 	if (!*at && ring.length == 0)
 		return; /* denied at first sight: nothing to remember */
-	struct counter *c = counter_with_room(store, at, hash, request, ring.length);
+	struct counter *c = counter_with_room(store, at, &key, ring.length);
 	if (!c) {
 		*out = (struct lease_grant){.answered = false};
 		return;
 	}
 	ring_save(&ring, c);
-	c->uncharged = uncharged;
-	if (store->count > store->chain_count)
-		grow(store);
+	c->runs = (uint8_t)terms->runs;
+	if (is_shared(c))
+		store->shared_granted += (uint64_t)out->granted + (uint64_t)out->granted_next;
+	else
+		set_debts(store, c, uncharged_after(c, request, out), c->owed);
 }
 
 struct debt debt_of(int64_t charge, int64_t advanced, int64_t since_us) {
@@ -186,88 +258,132 @@ struct debt debt_sum(struct debt a, struct debt b) {
 	return debt_of((int64_t)a.charge + b.charge, (int64_t)a.advanced + b.advanced, since_us);
 }
 
+static struct counter *find_client(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
+	return *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
+}
+
 struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
-	struct counter *c = *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
+	struct counter *c = find_client(store, policy_id, id, id_len);
 	struct debt owed = c ? c->owed : (struct debt){0};
 	if (c)
-		c->owed = (struct debt){0};
+		set_debts(store, c, c->uncharged, (struct debt){0});
 	return owed;
 }
 
 bool store_memory_owes(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
-	if (store->count == 0)
+	if (store->owing_count == 0)
 		return false;
-	const struct counter *c = *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
+	const struct counter *c = find_client(store, policy_id, id, id_len);
 	return c && c->owed.charge > 0;
 }
 
 bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
-	struct counter **at = find(store, hash, policy_id, id, id_len);
-	if (!*at) {
-		*at = counter_new(hash, policy_id, id, id_len, 0);
-		if (!*at)
+	struct counter **at = find(store, hash, policy_id, id, id_len), *c = *at;
+	if (!c) {
+		c = is_full(store) ? NULL : counter_new(store, hash, policy_id, id, id_len, 0);
+		if (!c)
 			return false;
-		store->count++;
+		add_counter(store, at, c);
 	}
-	(*at)->owed = debt_sum((*at)->owed, debt);
+	set_debts(store, c, c->uncharged, debt_sum(c->owed, debt));
 	return true;
 }
 
-static void collect(struct counter *c, void (*visit)(void *, const struct store_memory_entry *), void *context) {
-	if (c->uncharged <= 0 && c->owed.charge <= 0)
-		return;
-	visit(context, &(struct store_memory_entry){
+/* A copy is handed out, since visit may change the store. */
+static void collect(struct store_memory *store, struct counter *c, store_memory_visit *visit, void *context) {
+	struct store_memory_entry entry = {
 		.policy_id = c->policy_id,
-		.client_id = counter_id(c),
 		.client_id_len = c->id_len,
 		.uncharged = c->uncharged,
 		.owed = c->owed,
 		.sub_window_us = c->sub_window_us,
 		.head_us = c->head_us,
 		.length = c->length,
-		.counts = c->counts,
-	});
-	c->uncharged = 0;
-	c->owed = (struct debt){0};
+	};
+	memcpy(entry.client_id, counter_id(c), c->id_len);
+	memcpy(entry.counts, c->counts, c->length * sizeof c->counts[0]);
+	set_debts(store, c, 0, (struct debt){0});
+	visit(context, &entry);
 }
 
-void store_memory_collect_uncharged(struct store_memory *store, void (*visit)(void *, const struct store_memory_entry *),
-                                    void *context) {
-	for (size_t i = 0; i < store->chain_count; i++)
-		for (struct counter *c = store->chains[i]; c; c = c->next)
-			collect(c, visit, context);
+bool store_memory_collect(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
+                          void *context) {
+	if (store->owing_count == 0)
+		return false;
+	struct counter *c = find_client(store, policy_id, id, id_len);
+	if (!c || !owes(c))
+		return false;
+	collect(store, c, visit, context);
+	return true;
+}
+
+size_t store_memory_collect_some(struct store_memory *store, size_t chains, size_t most, store_memory_visit *visit, void *context) {
+	size_t collected = 0;
+	for (size_t i = 0; i < chains && store->owing_count > 0; i++) {
+		struct counter *c = store->chains[store->collect_at];
+		while (c && collected < most) {
+			struct counter *next = c->next;
+			bool owing = owes(c);
+			if (owing) {
+				collect(store, c, visit, context);
+				collected++;
+				next = store->chains[store->collect_at];
+			}
+			c = next;
+		}
+		if (collected == most)
+			break;
+		store->collect_at = (store->collect_at + 1) & (store->chain_count - 1);
+	}
+	return collected;
+}
+
+size_t store_memory_owing(const struct store_memory *store) {
+	return store->owing_count;
 }
 
 /* A counter that was never taken from exists only for what it owes. */
-static bool still_matters(const struct counter *c, int64_t t_us, int64_t debts_us) {
-	if (c->owed.charge > 0 && c->owed.since_us + debts_us > t_us)
+static bool still_matters(const struct store_memory *store, const struct counter *c, int64_t t_us) {
+	int64_t window_us = store->options.window_us(store->options.context, c->policy_id);
+	int64_t ends_us = c->head_us + c->sub_window_us;
+	if (c->owed.charge > 0 && c->owed.since_us + window_us > t_us)
 		return true;
 	if (c->sub_window_us == 0)
 		return false;
-	if (c->uncharged > 0 && c->head_us + c->sub_window_us + debts_us > t_us)
-		return true;
-	return c->head_us + IDLE_SUB_WINDOWS * c->sub_window_us > t_us;
+	return ends_us + c->runs * c->sub_window_us > t_us || (c->uncharged > 0 && ends_us + window_us > t_us);
 }
 
-static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us, int64_t debts_us) {
+static void expire_chain(struct store_memory *store, struct counter **at, int64_t t_us) {
 	while (*at) {
-		struct counter *c = *at;
-		if (still_matters(c, t_us, debts_us)) {
-			at = &c->next;
+		if (still_matters(store, *at, t_us)) {
+			at = &(*at)->next;
 			continue;
 		}
-		*at = c->next;
-		free(c);
-		store->count--;
+		set_debts(store, *at, 0, (struct debt){0});
+		remove_counter(store, at);
 	}
 }
 
-void store_memory_expire(struct store_memory *store, int64_t t_us, int64_t debts_us, size_t budget) {
-	for (size_t i = 0; i < budget && i < store->chain_count; i++) {
+void store_memory_expire(struct store_memory *store, int64_t t_us, size_t chains) {
+	if (store->count == 0)
+		return;
+	for (size_t i = 0; i < chains && i < store->chain_count; i++) {
 		store->expire_at = (store->expire_at + 1) & (store->chain_count - 1);
-		expire_chain(store, &store->chains[store->expire_at], t_us, debts_us);
+		expire_chain(store, &store->chains[store->expire_at], t_us);
 	}
+	if (store->count == 0) { /* the chains' memory is given back, too */
+		slab_deinit(&store->slab);
+		madvise(store->chains, store->chain_count * sizeof *store->chains, MADV_DONTNEED);
+	}
+}
+
+size_t store_memory_chains(const struct store_memory *store) {
+	return store->chain_count;
+}
+
+uint64_t store_memory_shared_granted(const struct store_memory *store) {
+	return store->shared_granted;
 }
 
 size_t store_memory_count(const struct store_memory *store) {

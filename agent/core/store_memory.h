@@ -2,8 +2,12 @@
  * store_memory.h - counters in this process: the whole store of `database =
  * memory:`, and what fallback counts with while the database is away.
  *
- * Pure: time comes in, nothing is waited for. A hash table of one allocation per
- * client; about 90 bytes for a client seen once, 4 more per sub-window in use.
+ * Pure: time comes in, nothing is waited for. A hash table; about 90 bytes for a client
+ * seen once, 4 more per sub-window in use, until the client's window is over.
+ *
+ * There is room for so many clients. Who finds none shares a counter with some of the others
+ * under its policy who find none: together they are granted what one client may have. What a shared counter
+ * granted is charged to nobody, since nobody knows whose it was.
  */
 #ifndef STINT_STORE_MEMORY_H
 #define STINT_STORE_MEMORY_H
@@ -17,7 +21,14 @@
 
 struct store_memory;
 
-struct store_memory *store_memory_new(uint64_t seed); /* NULL: out of memory */
+struct store_memory_options {
+	uint64_t seed;
+	size_t capacity; /* clients there is room for */
+	int64_t (*window_us)(void *context, int32_t policy_id); /* for so long after it was admitted what a client owes is kept */
+	void *context;
+};
+
+struct store_memory *store_memory_new(const struct store_memory_options *); /* NULL: out of memory */
 void store_memory_free(struct store_memory *);
 
 /*
@@ -33,7 +44,7 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
  */
 struct debt store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 bool store_memory_owes(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
-/* False without memory: nothing was noted. */
+/* False without memory, or room: nothing was noted. */
 bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt);
 
 /* No larger than INT32_MAX, and what was advanced no larger than the charge. */
@@ -42,22 +53,28 @@ struct debt debt_sum(struct debt a, struct debt b);
 
 struct store_memory_entry {
 	int32_t policy_id;
-	const char *client_id;
+	char client_id[UINT8_MAX];
 	uint8_t client_id_len;
 	int32_t uncharged;
 	struct debt owed;
 	int64_t sub_window_us;
 	int64_t head_us;
 	uint8_t length;
-	const int32_t *counts; /* newest first */
+	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };
 
-/* Hands every client that owes something to visit, and forgets what it owes. visit must not change the store. */
-void store_memory_collect_uncharged(struct store_memory *, void (*visit)(void *, const struct store_memory_entry *), void *);
+/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes nothing), or
+ * of the next ones, of so many at most, in so many chains from where the last call stopped (how many they were). */
+typedef void store_memory_visit(void *context, const struct store_memory_entry *);
+bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
+                          void *context);
+size_t store_memory_collect_some(struct store_memory *, size_t chains, size_t most, store_memory_visit *visit, void *context);
+size_t store_memory_owing(const struct store_memory *); /* clients that owe something */
 
-/* Drops what nothing depends on any more at t_us: looks at `budget` chains from where the last call stopped. What is uncharged
- * or owed is kept for debts_us after it was admitted. */
-void store_memory_expire(struct store_memory *, int64_t t_us, int64_t debts_us, size_t budget);
-size_t store_memory_count(const struct store_memory *);
+/* Drops what nothing depends on any more at t_us: looks at so many chains from where the last call stopped. */
+void store_memory_expire(struct store_memory *, int64_t t_us, size_t chains);
+size_t store_memory_chains(const struct store_memory *); /* in all */
+size_t store_memory_count(const struct store_memory *); /* counters */
+uint64_t store_memory_shared_granted(const struct store_memory *); /* credits, ever, of shared counters */
 
 #endif

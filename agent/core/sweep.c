@@ -7,7 +7,10 @@
 /* A client leaves after this many sweeps without use, so a sweep takes a quarter of the idle timeout. */
 #define IDLE_SWEEPS 4u
 #define SWEEP_STEP_NS (50 * NS_PER_MS)
-#define EXPIRE_CHAINS_PER_STEP 256 /* of the memory store */
+/* Of the memory store's chains: all of them in 13 s at most, or as many as are no trouble. */
+#define EXPIRE_STEPS 256
+#define EXPIRE_CHAINS_MIN 256u
+#define EXPIRE_CHAINS_MAX 4096u
 
 static void sweep_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
 	repair_orphan(core, slot, now_ns);
@@ -39,11 +42,6 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	core->counters.evicted_idle++;
 }
 
-/* What a fallback admitted matters for as long as the policy's window; a memory store owes nobody. */
-static int64_t longest_debt_us(const struct core *core) {
-	return core->state == CORE_MEMORY ? 0 : core->longest_window_ms * 1000;
-}
-
 /* Records lie in the order in which clients came, not in that of the slots: without asking for them ahead, each costs two
  * waits for the memory. Inline, since a compiler leaves out a call that has no effect in the language's eyes. */
 __attribute__((always_inline)) static inline void fetch_ahead(struct core *core, uint32_t slot) {
@@ -53,6 +51,13 @@ __attribute__((always_inline)) static inline void fetch_ahead(struct core *core,
 		__builtin_prefetch(client_at(core, far));
 	if (near < core->pool.high)
 		__builtin_prefetch(client_at(core, near)->id);
+}
+
+static void expire_step(struct core *core, int64_t now_ns) {
+	size_t chains = store_memory_chains(core->memory) / EXPIRE_STEPS;
+	if (chains < EXPIRE_CHAINS_MIN)
+		chains = EXPIRE_CHAINS_MIN;
+	store_memory_expire(core->memory, now_ns / NS_PER_US, chains < EXPIRE_CHAINS_MAX ? chains : EXPIRE_CHAINS_MAX);
 }
 
 void sweep_step(struct core *core, int64_t now_ns) {
@@ -67,7 +72,7 @@ void sweep_step(struct core *core, int64_t now_ns) {
 		else if (owner != TABLE_NO_OWNER)
 			sweep_client(core, owner, now_ns);
 	}
-	store_memory_expire(core->memory, now_ns / NS_PER_US, longest_debt_us(core), EXPIRE_CHAINS_PER_STEP);
+	expire_step(core, now_ns);
 	table_repair_header(core->table);
 	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
 }

@@ -102,6 +102,22 @@ static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) 
 	assert_int_equal(9 + admit_all(f, "a"), 20);
 }
 
+/* Ids that are made up cost memory only so far, and what they are admitted together has a limit. */
+static void a_flood_of_ids_shares_a_limit(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	unsigned admitted = 0;
+	stays_away(f);
+	for (uint32_t i = 0; i < 5000; i++) {
+		snprintf(id, sizeof id, "flood-%u", i);
+		want(f, i, id, 1);
+		admitted += verdict_of(f, i).allowed;
+	}
+	assert_int_equal(admitted, f->table.table.slot_count + 20);
+	assert_int_equal(core_fallback_clients(f->core), f->table.table.slot_count + 1);
+	assert_int_equal(core_shared_granted(f->core), 20);
+}
+
 static void who_is_blocked_stays_so_in_fallback(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -462,6 +478,7 @@ int main(void) {
 		STEP(flapping_gives_no_new_fallback_limit),
 		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
 		STEP(a_lease_that_ended_before_the_client_asked_counts_too),
+		STEP(a_flood_of_ids_shares_a_limit),
 		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),

@@ -19,10 +19,29 @@ static const struct grant_terms terms = {.max_requests = 10, .sub_window_us = 10
 static struct store_memory *store;
 static struct lease_grant got;
 
+static int64_t window_us = 12 * 100000; /* what is owed is kept for so long */
+
+static int64_t window_of(void *context, int32_t policy_id) {
+	assert_in_range(policy_id, 1, 2);
+	return *(int64_t *)context;
+}
+
+static int make_with_room(size_t capacity) {
+	window_us = 12 * 100000;
+	store = store_memory_new(&(struct store_memory_options){42, capacity, window_of, &window_us});
+	return store ? 0 : -1;
+}
+
 static int make(void **state) {
 	(void)state;
-	store = store_memory_new(42);
-	return store ? 0 : -1;
+	return make_with_room(10000);
+}
+
+#define FEW 50
+
+static int make_small(void **state) {
+	(void)state;
+	return make_with_room(FEW);
 }
 
 static int clean(void **state) {
@@ -44,22 +63,19 @@ static int32_t take(const char *id, int64_t t_us, int32_t cost) {
 	return take_for(1, id, t_us, (struct lease_request){.need = cost, .least = cost, .want = cost});
 }
 
-struct debtor {
-	const char *id;
-	int64_t uncharged;
-};
-
-static void find_debtor(void *context, const struct store_memory_entry *entry) {
-	struct debtor *debtor = context;
-	if (entry->client_id_len == strlen(debtor->id) && memcmp(entry->client_id, debtor->id, entry->client_id_len) == 0)
-		debtor->uncharged = entry->uncharged;
+static void note_uncharged(void *context, const struct store_memory_entry *entry) {
+	*(int64_t *)context = entry->uncharged;
 }
 
-/* Forgets it, and all others'. */
+/* Forgets it. */
 static int64_t uncharged(const char *id) {
-	struct debtor debtor = {.id = id};
-	store_memory_collect_uncharged(store, find_debtor, &debtor);
-	return debtor.uncharged;
+	int64_t credits = 0;
+	store_memory_collect(store, 1, id, (uint8_t)strlen(id), note_uncharged, &credits);
+	return credits;
+}
+
+static void expire(int64_t t_us) {
+	store_memory_expire(store, t_us, store_memory_chains(store));
 }
 
 static void owe(const char *id, int32_t credits) {
@@ -182,14 +198,20 @@ static void collecting_names_every_debtor_once(void **state) {
 	(void)state;
 	char id[32];
 	int64_t sum = 0;
-	for (int i = 0; i < 5000; i++) { /* more than the chains at the start: it grows on the way */
+	for (int i = 0; i < 5000; i++) {
 		snprintf(id, sizeof id, "client-%d", i);
 		take(id, NOW, 1 + i % 3);
 	}
-	store_memory_collect_uncharged(store, add_up, &sum);
+	assert_int_equal(store_memory_owing(store), 5000);
+	size_t most = 0;
+	for (size_t parts = 0, collected; (collected = store_memory_collect_some(store, 64, 30, add_up, &sum)) > 0; parts++) {
+		assert_true(collected <= 30 && parts < 5000);
+		most = collected > most ? collected : most;
+	}
+	assert_int_equal(most, 30);
+	assert_int_equal(store_memory_owing(store), 0);
 	assert_int_equal(sum, 1667 * 1 + 1667 * 2 + 1666 * 3);
-	store_memory_collect_uncharged(store, add_up, &sum);
-	assert_int_equal(sum, 1667 * 1 + 1667 * 2 + 1666 * 3);
+	assert_int_equal(store_memory_collect_some(store, SIZE_MAX, SIZE_MAX, add_up, &sum), 0);
 	for (int i = 0; i < 5000; i++) {
 		snprintf(id, sizeof id, "client-%d", i);
 		assert_int_equal(take(id, NOW, 10), 0);
@@ -200,23 +222,30 @@ static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
 	owe("debtor", 1);
-	store_memory_expire(store, NOW + 11 * 100000, 12 * 100000, 1 << 20);
+	expire(NOW + 10 * 100000);
 	assert_int_equal(store_memory_count(store), 2);
-	store_memory_expire(store, NOW + 12 * 100000, 12 * 100000, 1 << 20);
+	assert_int_equal(uncharged("a"), 10);
+	expire(NOW + 11 * 100000);
 	assert_int_equal(store_memory_count(store), 1);
-	assert_int_equal(owes("debtor"), 0);
-	store_memory_expire(store, NOW + 70 * 100000, 0, 1 << 20);
+	expire(NOW + 12 * 100000 - 1);
+	assert_int_equal(store_memory_count(store), 1);
+	expire(NOW + 12 * 100000);
 	assert_int_equal(store_memory_count(store), 0);
+	assert_int_equal(store_memory_owing(store), 0);
+	assert_int_equal(take("a", NOW + 12 * 100000, 10), 10);
 }
 
 static void what_is_uncharged_is_kept_for_the_policys_window(void **state) {
 	(void)state;
-	int64_t window_us = 3600 * INT64_C(1000000);
+	window_us = 3600 * INT64_C(1000000);
 	take("a", NOW, 10);
-	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
+	expire(NOW + window_us - 1000000);
 	assert_int_equal(store_memory_count(store), 1);
 	assert_int_equal(uncharged("a"), 10);
-	store_memory_expire(store, NOW + window_us - 1000000, window_us, 1 << 20);
+	expire(NOW + window_us - 1000000);
+	assert_int_equal(store_memory_count(store), 0);
+	take("a", NOW, 10);
+	expire(NOW + window_us + 100000);
 	assert_int_equal(store_memory_count(store), 0);
 }
 
@@ -227,8 +256,11 @@ static void expiry_goes_round_in_small_steps(void **state) {
 		snprintf(id, sizeof id, "client-%d", i);
 		take(id, NOW, 1);
 	}
-	for (int i = 0; i < 1024 / 16; i++)
-		store_memory_expire(store, NOW + 100 * 100000, 0, 16);
+	for (size_t i = 0; i < store_memory_chains(store) / 16; i++) {
+		size_t before = store_memory_count(store);
+		store_memory_expire(store, NOW + 100 * 100000, 16);
+		assert_true(before - store_memory_count(store) < 32);
+	}
 	assert_int_equal(store_memory_count(store), 0);
 }
 
@@ -255,12 +287,71 @@ static void it_only_stores(void **state) {
 		grant_take(&rings[n], &own, &request, t_us, 1, &expected);
 		assert_memory_equal(&got, &expected, sizeof got);
 		if (i % 1000 == 0)
-			store_memory_expire(store, t_us, 0, 1 << 20);
+			expire(t_us);
 	}
 }
 
+/* ---- No room ---------------------------------------------------------------------------- */
+
+static int32_t flood(const char *name, int count, int64_t t_us) {
+	char id[32];
+	int32_t granted = 0;
+	for (int i = 0; i < count; i++) {
+		snprintf(id, sizeof id, "%s-%d", name, i);
+		granted += take(id, t_us, 1);
+	}
+	return granted;
+}
+
+static void who_finds_no_room_shares(void **state) {
+	(void)state;
+	assert_int_equal(flood("known", FEW, NOW), FEW);
+	assert_int_equal(flood("flood", 100000, NOW), terms.max_requests);
+	assert_int_equal(store_memory_count(store), FEW + 1);
+	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
+	assert_int_equal(take("known-7", NOW, 9), 9); /* nobody else's */
+	assert_int_equal(store_memory_owing(store), FEW);
+	assert_int_equal(take_for(2, "flood-1", NOW, (struct lease_request){.need = 1, .least = 1, .want = 1}), 1); /* each policy its own */
+}
+
+static void a_flood_is_forgotten_with_its_window(void **state) {
+	(void)state;
+	flood("flood", 1000, NOW);
+	int64_t later_us = NOW + 30 * 100000;
+	assert_int_equal(flood("known", FEW, later_us), FEW); /* without a sweep */
+	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
+	expire(later_us + 30 * 100000);
+	assert_int_equal(store_memory_count(store), 0);
+}
+
+/* What it was granted of the shared counter is not granted again of one of its own. */
+static void who_finds_room_again_begins_with_what_was_shared(void **state) {
+	(void)state;
+	flood("known", FEW, NOW);
+	assert_int_equal(take("late", NOW + 500000, 10), 10);
+	window_us = 0;
+	expire(NOW + 1300000);
+	assert_int_equal(store_memory_count(store), 1);
+	owe("late", 1); /* a counter without a count */
+	assert_int_equal(take("late", NOW + 1300000, 1), 0);
+	assert_int_equal(take("somebody", NOW + 1300000, 1), 0); /* who knows */
+	expire(NOW + 1800000);
+	assert_int_equal(take("late", NOW + 1800000, 10), 10);
+	assert_int_equal(store_memory_shared_granted(store), 10);
+}
+
+static void a_debt_without_room_is_not_noted(void **state) {
+	(void)state;
+	flood("known", FEW, NOW);
+	owe("known-3", 2);
+	assert_false(store_memory_owe(store, 1, "debtor", 6, debt_of(1, 1, NOW)));
+	assert_int_equal(owes("debtor"), 0);
+	assert_int_equal(owes("known-3"), 2);
+}
+
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
+#define TEST(name)  cmocka_unit_test_setup_teardown(name, make, clean)
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, make_small, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(clients_and_policies_are_told_apart),
 		TEST(a_first_denial_is_not_remembered),
@@ -275,6 +366,10 @@ int main(void) {
 		TEST(what_is_uncharged_is_kept_for_the_policys_window),
 		TEST(expiry_goes_round_in_small_steps),
 		TEST(it_only_stores),
+		SMALL(who_finds_no_room_shares),
+		SMALL(a_flood_is_forgotten_with_its_window),
+		SMALL(who_finds_room_again_begins_with_what_was_shared),
+		SMALL(a_debt_without_room_is_not_noted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

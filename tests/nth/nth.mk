@@ -34,7 +34,7 @@ $(BUILD)/tests/nth/world.o: $(world_objects)
 		$(OBJCOPY) --redefine-sym heap_push=agenda_push $(foreach name,$(core_entries),--redefine-sym $(name)=nth_$(name)) $@
 
 $(BUILD)/tests/nth/core.o: $(core_objects) $(BUILD)/lists
-	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -r -o $@ $(core_objects) && \
+	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -r --wrap=slab_new -o $@ $(core_objects) && \
 		$(OBJCOPY) $(foreach name,malloc calloc realloc,--redefine-sym $(name)=core_$(name)) $@
 
 $(BUILD)/tests/nth/test_core: $(BUILD)/tests/nth/test_core.o $(BUILD)/tests/nth/world.o $(BUILD)/tests/nth/core.o \
