@@ -109,6 +109,7 @@ AGENT := \
 	agent/database/parameters.c \
 	agent/database/pg.c \
 	agent/database/pgarray.c \
+	agent/database/session.c \
 	agent/database/take.c
 
 STINT := \
@@ -131,6 +132,7 @@ MIGRATIONS := \
 	sql/001_limiter/04_host.sql \
 	sql/001_limiter/05_change.sql \
 	sql/001_limiter/06_migration.sql \
+	sql/001_limiter/07_secure_commit.sql \
 	sql/001_limiter/10_check_policy.sql \
 	sql/001_limiter/11_find_policy.sql \
 	sql/001_limiter/12_declare_policy.sql \

@@ -48,6 +48,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	bool expiring;
 	bool rival;               /* another agent uses this host's name, as last logged */
 	char why[256];            /* the last trouble */
+	char advice[640];         /* as last logged */
 };
 
 struct agent {

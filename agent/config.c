@@ -25,6 +25,8 @@ static const struct config_key keys[] = {
 	/* 64 million clients are 5 GiB of table; more on one host is a mistake in the file. */
 	{"max_clients", NUMBER(max_clients), 16, 64000000, "262144", "clients the table has room for; about 80 bytes each, taken at start"},
 	{"database_timeout_ms", NUMBER(database_timeout_ms), 10, 60000, "500", "the longest the database may take to answer before fallback"},
+	{"synchronous_commit", TEXT(synchronous_commit), 0, 0, "on",
+	 "on: what is granted outlives a crash of the server; keep: as the database has it set"},
 	{"idle_timeout_s", NUMBER(idle_timeout_s), 1, 86400, "300", "a client unused for so long leaves the table"},
 	{"log_level", TEXT(log_level), 0, 0, "info", "error, warning, info or debug"},
 };
@@ -182,6 +184,8 @@ static int check(const struct config *config, char *error) {
 		return complain(error, "database is not set: a libpq connection string, or memory: for one host without a database%s", "");
 	if (check_database(config, error) != 0)
 		return -1;
+	if (strcmp(config->synchronous_commit, "on") != 0 && !config_keeps_commit(config))
+		return complain(error, "synchronous_commit is \"%.64s\", must be on or keep", config->synchronous_commit);
 	if (config_log_level(config) < 0)
 		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
 	return 0;
@@ -207,6 +211,10 @@ bool config_is_exposed(const struct config *config, const char *path) {
 	struct stat st;
 	return path && !getenv("STINT_DATABASE") && pg_has_password(config->database) && stat(path, &st) == 0 &&
 	       (st.st_mode & (S_IROTH | S_IWOTH));
+}
+
+bool config_keeps_commit(const struct config *config) {
+	return strcmp(config->synchronous_commit, "keep") == 0;
 }
 
 bool config_is_memory(const struct config *config) {

@@ -16,6 +16,7 @@ struct config {
 	char database[2048];
 	char host[256];
 	char log_level[16];
+	char synchronous_commit[16];
 	int64_t max_clients;
 	int64_t database_timeout_ms;
 	int64_t idle_timeout_s;
@@ -39,6 +40,7 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 /* Whether the file holds a password and everybody may read it, or write another database into it. */
 bool config_is_exposed(const struct config *config, const char *path);
 bool config_is_memory(const struct config *config);
+bool config_keeps_commit(const struct config *config); /* as the database has it, even off */
 int config_log_level(const struct config *config); /* enum log_level */
 
 #endif

@@ -94,12 +94,20 @@ static void start_sync(struct agent *agent) {
 	declarations_pass_on(agent);
 }
 
+/* Once, not at each return. */
+static void log_advice(struct link *link) {
+	if (link->hello.advice[0] && strcmp(link->advice, link->hello.advice) != 0)
+		log_warning("%s", link->hello.advice);
+	memcpy(link->advice, link->hello.advice, sizeof link->advice);
+}
+
 static void on_up(void *context, const struct database_hello *hello) {
 	struct agent *agent = context;
 	agent->link.hello = *hello;
 	agent->link.failed_logged_ns = 0;
 	agent->link.clock_offset_us = 0;
 	log_info("connected to the database as host %d, %d hosts live", hello->host_id, hello->live_hosts);
+	log_advice(&agent->link);
 	start_sync(agent);
 }
 
@@ -113,7 +121,7 @@ static void on_down(void *context, const char *why) {
 	link->synced = link->syncing = link->expiring = false;
 	snprintf(link->why, sizeof link->why, "%.*s", (int)sizeof link->why - 1, why);
 	if (lost || now_ns - link->failed_logged_ns > FAILURE_LOG_NS || link->failed_logged_ns == 0) {
-		log_warning("%s the database: %s", lost ? "lost" : "cannot reach", why);
+		log_warning("%s the database: %s", lost ? "lost" : database_was_reached(agent->database) ? "cannot use" : "cannot reach", why);
 		link->failed_logged_ns = lost ? 0 : now_ns;
 	}
 	if (lost)
@@ -238,6 +246,7 @@ int link_open(struct agent *agent) {
 		.instance = agent->instance,
 		.version = STINT_VERSION,
 		.timeout_ms = (int)agent->config.database_timeout_ms,
+		.keep_commit = config_keeps_commit(&agent->config),
 	};
 	if (config_is_memory(&agent->config))
 		return 0;

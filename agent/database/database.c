@@ -135,6 +135,7 @@ static void drop(struct database *db) {
 	char why[sizeof(db->error)];
 	event_del(db->socket_event);
 	event_del(db->write_event);
+	db->reached = db->state == DATABASE_GREETING || pg_was_answered(db->pg);
 	pg_close(db->pg);
 	db->pg = NULL;
 	db->attempt += db->state != DATABASE_UP;
@@ -332,6 +333,10 @@ bool database_is_up(const struct database *db) {
 	return db->state == DATABASE_UP;
 }
 
+bool database_was_reached(const struct database *db) {
+	return db->reached;
+}
+
 size_t database_in_flight(const struct database *db) {
 	return db->in_flight;
 }
@@ -353,6 +358,7 @@ static bool copy_options(struct database *db, const struct database_options *opt
 	if (db->name)
 		snprintf(db->name, size, "%s%s", prefix, options->host);
 	db->timeout_ms = options->timeout_ms;
+	db->keep_commit = options->keep_commit;
 	return db->conninfo && db->host && db->instance && db->version && db->name;
 }
 

@@ -46,6 +46,7 @@ struct database_options { /* strings are copied */
 	const char *instance;  /* unique per start of an agent */
 	const char *version;
 	int timeout_ms;        /* of one operation, and of connecting altogether */
+	bool keep_commit;      /* grants are committed as the role's and the database's synchronous_commit say, even off */
 };
 
 /* What the database said when the connection came up. */
@@ -54,8 +55,9 @@ struct database_hello {
 	int64_t now_us;
 	int32_t live_hosts; /* at least 1 */
 	int64_t change_id;  /* of the newest change of policies or overrides; 0: none */
-	char timeline[9];
+	char timeline[9]; /* "": the server doesn't tell */
 	int64_t timeline_age_us; /* since the first agent met a server on it; -1: there has been no other */
+	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
 };
 
 struct database_pulse {
@@ -101,6 +103,8 @@ void database_free(struct database *); /* operations under way end without a cal
 
 void database_connect(struct database *);          /* starts connecting, and keeps at it */
 bool database_is_up(const struct database *);      /* between `up` and `down` */
+/* In `down`, without an `up` before: a server was there, and didn't let the agent in or can't serve it. */
+bool database_was_reached(const struct database *);
 size_t database_in_flight(const struct database *); /* operations without an answer yet */
 
 /*

@@ -1,7 +1,6 @@
 /*
- * hello.c - what is said between connecting and `up`: the session's
- * settings, the schema's version, the statements, the channel, the host. Also the
- * words for errors that an operator can mend.
+ * hello.c - what is said between connecting and `up`: the session's settings (session.c), the schema's
+ * version, the statements, the channel, the host. Also the words for errors that an operator can mend.
  */
 #include <stdio.h>
 #include <string.h>
@@ -25,11 +24,11 @@ struct explanation {
 static const struct explanation explanations[] = {
 	{"08", NULL},    /* connection exception */
 	{"0A000", "the schema changed under the agent"}, /* "cached plan must not change result type" */
-	{"25006", "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write"},
+	{"25006", "the server takes no writes"}, /* see explain_read_only() */
 	{"26000", "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
 	{"40003", NULL}, /* "statement completion unknown": not PostgreSQL, but others that speak its protocol */
 	{"3F000", "schema stint is missing: run `stint db init`"},
-	{"42501", "no rights: grant stint_agent to this role"},
+	{"42501", "no rights: grant stint_agent to this role"}, /* see explain_rights() */
 	{"42883", "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
 	{"42P05", "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
 	{"53", NULL},  /* insufficient resources: disk full, out of memory, too many connections */
@@ -51,10 +50,33 @@ bool hello_is_over(const char *sqlstate) {
 	return !from_server || e;
 }
 
+/* A standby, or a primary on which an operator, or who hosts it, has stopped writes: that is respected. */
+static const char *explain_read_only(const struct database *db) {
+	const char *standby = pg_parameter(db->pg, "in_hot_standby");
+	if (!strcmp(standby, "on"))
+		return "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write";
+	if (!strcmp(standby, "off"))
+		return "writes are turned off: default_transaction_read_only is on for this role, the database or the server";
+	return "the server takes no writes: it is a standby, or default_transaction_read_only is on";
+}
+
+static const char *explain_rights(const struct database *db) {
+	if (!db->not_inherited)
+		return "no rights: grant stint_agent to this role";
+	if (pg_server_version(db->pg) >= 160000) /* since then it is a matter of each grant */
+		return "no rights: this role is a member of stint_agent, but doesn't inherit: grant stint_agent to it with inherit true";
+	return "no rights: this role is a member of stint_agent, but doesn't inherit: alter role … inherit";
+}
+
 void hello_explain(struct database *db, const char *sqlstate, const char *message) {
 	const struct explanation *e = find_explanation(sqlstate);
-	if (e && e->words)
-		database_set_error(db, "%s (database %s, role %s: %s)", e->words, pg_database(db->pg), pg_user(db->pg), message);
+	const char *words = e ? e->words : NULL;
+	if (!strcmp(sqlstate, "25006"))
+		words = explain_read_only(db);
+	else if (!strcmp(sqlstate, "42501"))
+		words = explain_rights(db);
+	if (words)
+		database_set_error(db, "%s (database %s, role %s: %s)", words, pg_database(db->pg), pg_user(db->pg), message);
 	else
 		database_set_error(db, "%s", message);
 }
@@ -69,7 +91,8 @@ static bool finish_silently(struct database *db, const struct operation *op, enu
 }
 
 static bool read_timeline(const struct pg_answer *answer, int column, char timeline[static 9]) {
-	return pg_answer_text(answer, 0, column, 9, timeline) && strspn(timeline, "0123456789ABCDEFabcdef") == 8;
+	return pg_answer_text(answer, 0, column, 9, timeline) &&
+	       (!timeline[0] || strspn(timeline, "0123456789ABCDEFabcdef") == 8);
 }
 
 static bool finish_register(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -85,8 +108,10 @@ static bool finish_register(struct database *db, const struct operation *op, enu
 	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_timeline(answer, 4, hello.timeline) ||
 	    !pg_answer_int(answer, 0, 5, -1, INT64_MAX, &hello.timeline_age_us))
 		return false;
+	session_advise(db, !hello.timeline[0], "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
+	memcpy(hello.advice, db->advice, sizeof(hello.advice));
 	database_came_up(db, &hello);
 	return true;
 }
@@ -98,7 +123,7 @@ static const struct call call_listen = {"listen", "listen stint", 0, true, finis
 
 static const struct call call_register = {
 	"stint.register_host",
-	"select host_id, now_us, live_hosts, change_id, timeline, coalesce(timeline_age_us, -1)"
+	"select host_id, now_us, live_hosts, change_id, coalesce(timeline, ''), coalesce(timeline_age_us, -1)"
 	" from stint.register_host($1::text, $2::text, $3::text)",
 	6, false, finish_register,
 };
@@ -114,7 +139,7 @@ static void send_rest(struct database *db) {
 	               pg_send_prepared(db->pg, call_register.name, &params));
 }
 
-/* ---- First part: settings and version ----------------------------------------------- */
+/* ---- First part: the session, and the schema's version ----------------------------------------------- */
 
 /* A newer schema will do, so that it can be migrated while agents run, unless it has changed what this agent relies on. */
 static bool finish_version(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -140,34 +165,11 @@ static bool finish_version(struct database *db, const struct operation *op, enum
 	return true;
 }
 
-/* A pooler or another engine may not know all of these; the agent's own deadlines hold without them. */
-static const struct call call_settings = {"settings", NULL, 5, true, finish_silently};
 static const struct call call_version = {
 	"stint.schema_version", "select stint.schema_version(), stint.oldest_agent()", 2, false, finish_version,
 };
 
-/*
- * Not in the start packet, which poolers refuse with settings that they don't know.
- *
- * The server gives up at three quarters of the agent's deadline: so a statement that takes too
- * long ends with an error that says so, not with a lost connection and an unknown outcome. For
- * a row's lock it waits a quarter: whoever works as agents do has it for some milliseconds, and a row
- * that somebody keeps locked must not hold up the other clients of its batch for long.
- */
-static int send_settings(struct database *db) {
-	char sql[640];
-	int statement_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
-	int lock_ms = db->timeout_ms / 4 > 0 ? db->timeout_ms / 4 : 1;
-	snprintf(sql, sizeof(sql),
-	         "select set_config('statement_timeout', '%d', false), set_config('lock_timeout', '%d', false),"
-	         " set_config('idle_in_transaction_session_timeout', '%d', false),"
-	         " set_config('default_transaction_isolation', 'read committed', false),"
-	         " set_config('jit', 'off', false)", /* compiling would take longer than any statement here */
-	         statement_ms, lock_ms, db->timeout_ms);
-	return pg_send_query(db->pg, sql);
-}
-
 void hello_start(struct database *db) {
-	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));
+	session_start(db);
 	database_queue(db, &(struct operation){.call = &call_version}, pg_send_query(db->pg, call_version.sql));
 }

@@ -27,6 +27,7 @@ struct pg {
 	PGconn *conn;
 	char error[512];
 	char sqlstate[6];
+	bool answered;
 	bool ending; /* error is what the server said before it hung up: it tells more than that it hung up */
 	bool notified;
 	bool warned;
@@ -219,6 +220,7 @@ void pg_close(struct pg *pg) {
 }
 
 static enum pg_progress poll_connection(struct pg *pg) {
+	ConnStatusType stage = PQstatus(pg->conn);
 	switch (PQconnectPoll(pg->conn)) {
 	case PGRES_POLLING_OK:
 		return PG_CONNECTED;
@@ -227,9 +229,14 @@ static enum pg_progress poll_connection(struct pg *pg) {
 	case PGRES_POLLING_WRITING:
 		return PG_WANTS_WRITE;
 	default:
+		pg->answered = stage != CONNECTION_BAD && stage != CONNECTION_NEEDED && stage != CONNECTION_STARTED;
 		connection_failed(pg);
 		return PG_BROKEN;
 	}
+}
+
+bool pg_was_answered(const struct pg *pg) {
+	return pg && pg->answered;
 }
 
 int pg_socket(const struct pg *pg) {
@@ -361,6 +368,15 @@ const char *pg_user(const struct pg *pg) {
 
 const char *pg_database(const struct pg *pg) {
 	return PQdb(pg->conn);
+}
+
+int pg_server_version(const struct pg *pg) {
+	return PQserverVersion(pg->conn);
+}
+
+const char *pg_parameter(const struct pg *pg, const char *name) {
+	const char *value = PQparameterStatus(pg->conn, name);
+	return value ? value : "";
 }
 
 /* Ends the command's transaction: a sync after each, so that one that fails takes no other with it. */

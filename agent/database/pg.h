@@ -69,8 +69,12 @@ enum pg_progress {
 
 enum pg_progress pg_poll(struct pg *);
 int pg_socket(const struct pg *);
+/* After PG_BROKEN: a server was there, and it is it that didn't let us in, or hung up. */
+bool pg_was_answered(const struct pg *);
 const char *pg_user(const struct pg *);
 const char *pg_database(const struct pg *);
+int pg_server_version(const struct pg *); /* 150004, say; 0: unknown */
+const char *pg_parameter(const struct pg *, const char *name); /* a setting that the server reports by itself; "": it doesn't */
 
 /* Parameters of a prepared statement: text (ending in NUL), or binary with a length. */
 #define PG_PARAMS_MAX 12 /* more than the widest statement has */

@@ -1,7 +1,7 @@
 /*
  * private.h - what the parts of the database module share: database.c (the
  * connection and its queue), operation.c (the operations in it),
- * hello.c (what is said after connecting), take.c (the statements that ask
+ * session.c (the session's settings, and what is looked at), hello.c (what is said after connecting), take.c (the statements that ask
  * for leases) and calls.c (the other ones). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
@@ -69,6 +69,7 @@ struct database {
 	void *context;
 	char *conninfo, *host, *instance, *version, *name;
 	int timeout_ms;
+	bool keep_commit;
 
 	enum database_state state;
 	struct pg *pg;
@@ -81,6 +82,8 @@ struct database {
 	int pause_ms;        /* before the next attempt, without jitter */
 	int64_t up_ms;       /* since when it is up, or was last */
 	bool broken;         /* the connection is to be dropped, soon */
+	bool reached;        /* see database_was_reached() */
+	bool not_inherited;  /* the role is a member of stint_agent without its rights */
 
 	struct operation_list under_way; /* sent, oldest first */
 	struct operation_list refused;   /* not sent: they end soon with LEASE_REJECTED */
@@ -89,6 +92,7 @@ struct database {
 
 	int32_t host_id;
 	char error[640]; /* pg.h's longest, and what is said before it */
+	char advice[640];
 };
 
 /* ---- database.c ------------------------------------------------------------ */
@@ -111,6 +115,12 @@ struct operation *operation_new(struct database *, const struct operation *what)
 void operation_put_away(struct database *, struct operation *);
 bool operation_make_spares(struct database *); /* false: out of memory */
 void operation_free_all(struct operation *first);
+
+/* ---- session.c ------------------------------------------------------ */
+
+void session_start(struct database *);
+/* Where it holds, an operator is told so when the database is up. */
+void session_advise(struct database *, bool holds, const char *words);
 
 /* ---- hello.c -------------------------------------------------------- */
 

@@ -46,6 +46,7 @@ begin
 	if tg_op = 'TRUNCATE' then
 		raise exception 'stint: % can''t be truncated, its history would have a gap; use delete', tg_table_name;
 	end if;
+	perform stint.secure_commit(); -- a client that was blocked stays blocked
 	perform from stint.change_queue for update;
 	if not found then
 		raise exception 'stint: the row of stint.change_queue is missing' using hint = 'insert into stint.change_queue default values';

@@ -31,6 +31,7 @@ begin
 	then
 		raise exception 'stint: the arrays of a batch must have the same length' using errcode = '22023';
 	end if;
+	perform stint.secure_commit();
 
 	return query
 	with asked as (

@@ -29,7 +29,12 @@ as $$
 declare
 	now constant timestamptz := clock_timestamp();
 begin
-	timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+	begin
+		timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+	-- Servers that keep their log elsewhere (Aurora, say) have no such function, or refuse it, each in its own way.
+	exception when others then
+		return;
+	end;
 	insert into stint.server_timeline (timeline, seen_at) values (note_timeline.timeline, now)
 	on conflict on constraint server_timeline_pkey do nothing;
 	select greatest((extract(epoch from now - t.seen_at) * 1000000)::bigint, 0) into age_us
@@ -40,7 +45,8 @@ end
 $$;
 
 comment on function stint.note_timeline() is
-	'The timeline of the write-ahead log, and how long it has been known, in microseconds; null: since agents have used this database.';
+	'The timeline of the write-ahead log, and how long it has been known, in microseconds; null: since agents have used this database. '
+	'timeline null: this server doesn''t tell.';
 revoke execute on function stint.note_timeline() from public;
 
 create function stint.register_host(name text, instance text, version text)

@@ -35,6 +35,7 @@ struct fixture {
 	struct database_hello hello;
 	char story[4096];
 	char why[1024]; /* of the last `down` */
+	bool keep_commit;
 	bool inside;    /* a call that starts an operation: no callback may run */
 };
 
@@ -158,7 +159,8 @@ static inline void open_database(struct fixture *f, const char *rest, int timeou
 	f->tick = event_new(f->base, -1, EV_PERSIST, on_tick, NULL);
 	event_add(f->tick, &(struct timeval){.tv_usec = 5000});
 	struct database_options options = {
-		.conninfo = conninfo, .host = "t\xc3\xa4st", .instance = "one", .version = "0.1", .timeout_ms = timeout_ms};
+		.conninfo = conninfo, .host = "t\xc3\xa4st", .instance = "one", .version = "0.1", .timeout_ms = timeout_ms,
+		.keep_commit = f->keep_commit};
 	assert_int_equal(database_new(&f->db, f->base, &options, &events, f), 0);
 	f->inside = true;
 	database_connect(f->db);

@@ -19,8 +19,11 @@ static const char stub_schema[] =
 	" language plpgsql as $$ begin"
 	" insert into stint.seen values (name, concat_ws(' ', instance, version, current_setting('statement_timeout'),"
 	"   current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),"
-	"   current_setting('client_encoding'), current_setting('jit')));"
-	" return query select 7, 1700000000000000, 3, 12::bigint, '00000001', 5000::bigint; end $$;"
+	"   current_setting('idle_session_timeout'), current_setting('transaction_isolation'), current_setting('client_encoding'),"
+	"   current_setting('jit'), current_setting('plan_cache_mode'), current_setting('enable_indexscan'),"
+	"   current_setting('search_path'), '<' || current_setting('stint.synchronous_commit') || '>'));"
+	" return query select 7, 1700000000000000, 3, 12::bigint,"
+	"  nullif(coalesce(current_setting('stub.timeline', true), '00000001'), ''), 5000::bigint; end $$;"
 	"create function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)"
 	" returns table (status text, policy_id int) language sql as"
 	" $$ insert into stint.seen values ($1, concat_ws(' ', $2, $3, $4, $5, $6, $7, $8, $9)); select 'created', 5 $$;"
@@ -91,6 +94,14 @@ static inline int setup(void **state) {
 	admin_do(f, "postgres", "create role reader login; alter role reader set default_transaction_read_only = on;");
 	admin_do(f, "stub", stub_schema);
 	admin_do(f, "stub", "grant usage on schema stint to reader; grant insert on stint.seen to reader");
+	admin_do(f, "postgres", "create role stint_agent; create role heir login noinherit in role stint_agent");
+	admin_do(f, "postgres",
+	         "create role odd superuser login; alter role odd set statement_timeout = '400ms'; alter role odd set lock_timeout = 1;"
+	         "alter role odd set idle_session_timeout = 300; alter role odd set idle_in_transaction_session_timeout = 1;"
+	         "alter role odd set default_transaction_isolation = serializable; alter role odd set search_path = nowhere;"
+	         "alter role odd set jit = on; alter role odd set plan_cache_mode = force_custom_plan;"
+	         "alter role odd set enable_indexscan = off; alter role odd set client_encoding = latin1;"
+	         "alter role odd set synchronous_commit = off; alter role odd set stub.timeline = ''");
 	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
 	return 0;
 }

@@ -66,6 +66,7 @@ static void defaults_are_those_of_the_list(void **state) {
 	assert_int_equal(config.database_timeout_ms, 500);
 	assert_int_equal(config.idle_timeout_s, 300);
 	assert_true(config_is_memory(&config));
+	assert_false(config_keeps_commit(&config));
 	char host[256] = "";
 	gethostname(host, sizeof host - 1);
 	assert_string_equal(config.host, host);
@@ -74,7 +75,8 @@ static void defaults_are_those_of_the_list(void **state) {
 static void every_key_can_be_set(void **state) {
 	(void)state;
 	expect_fine("[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
-	            "database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\n");
+	            "database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n");
+	assert_true(config_keeps_commit(&config));
 	assert_string_equal(config.socket, "/tmp/s");
 	assert_string_equal(config.shm, "/other");
 	assert_string_equal(config.database, "host=db dbname=app");
@@ -136,6 +138,7 @@ static void what_makes_no_sense_is_refused(void **state) {
 	expect_error(GOOD "shm = /\n", "shm", "slash");
 	expect_error(GOOD "shm = /a/b\n", "shm", "/a/b");
 	expect_error(GOOD "log_level = loud\n", "log_level", "loud");
+	expect_error(GOOD "synchronous_commit = off\n", "synchronous_commit", "on or keep");
 	expect_error(GOOD "host = two words\n", "host", "two words");
 	expect_error("[stint]\ndatabase = memory\n", "database", "memory:");
 	expect_error("[stint]\ndatabase = hots=db\n", "database", "hots");

@@ -29,7 +29,24 @@ static void says_why_it_cannot_connect(void **state) {
 	expect_down(f, "dbname=bare", "schema stint is missing: run `stint db init`");
 	expect_down(f, "dbname=stub user=stranger", "no rights: grant stint_agent to this role");
 	expect_down(f, "dbname=stub user=stranger", "role stranger");
-	expect_down(f, "dbname=stub user=reader", "the server is a read-only standby");
+	expect_down(f, "dbname=stub user=heir", "this role is a member of stint_agent, but doesn't inherit");
+	expect_down(f, "dbname=stub user=reader", "writes are turned off: default_transaction_read_only is on for this role");
+}
+
+static void tells_a_server_that_refuses_from_none(void **state) {
+	static const struct {
+		const char *rest;
+		bool reached;
+	} cases[] = {{"host=/tmp/stint-nowhere", false}, {"host=127.0.0.1 port=1", false}, {"nonsense", false}, {"dbname=nowhere", true},
+	             {"dbname=stub user=nobody-here", true}, {"dbname=bare", true}, {"dbname=stub user=stranger", true}};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		open_database(f, cases[i].rest, TIMEOUT_MS);
+		expect(f, "D");
+		if (database_was_reached(f->db) != cases[i].reached)
+			fail_msg("%s: reached is %d", cases[i].rest, !cases[i].reached);
+		close_database(f);
+	}
 }
 
 static void set_version(const struct fixture *f, const char *version, const char *oldest_agent) {
@@ -129,9 +146,33 @@ static void comes_up_and_says_hello(void **state) {
 	assert_int_equal(database_in_flight(f->db), 0);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1", answer,
 	          sizeof(answer));
-	assert_string_equal(answer, "one 0.1 750ms 250ms 1s UTF8 off");
+	assert_string_equal(answer, "one 0.1 750ms 250ms 1s 0 read committed UTF8 off auto on pg_catalog <>");
+	assert_null(strstr(f->hello.advice, "synchronous_commit"));
 	admin_ask(f, "stub", "select count(*) from pg_stat_activity where application_name like 'stintd/t%'", answer, sizeof(answer));
 	assert_string_equal(answer, "1");
+	close_database(f);
+}
+
+/* What a role, a database or a server may have set. */
+static void has_a_session_of_its_own_whatever_is_set(void **state) {
+	struct fixture *f = *state;
+	char answer[256];
+	f->keep_commit = true;
+	open_database(f, "dbname=stub user=odd", 1000);
+	expect(f, "U");
+	assert_string_equal(f->hello.timeline, "");
+	assert_non_null(strstr(f->hello.advice, "synchronous_commit is off, and kept so"));
+	assert_non_null(strstr(f->hello.advice, "fsync = off"));
+	assert_non_null(strstr(f->hello.advice, "doesn't tell its timeline"));
+	admin_ask(f, "stub", "select note from stint.seen order by ctid desc limit 1", answer, sizeof(answer));
+	assert_string_equal(answer, "one 0.1 750ms 250ms 1s 0 read committed UTF8 off auto on pg_catalog <keep>");
+	run_for(f, 600);
+	expect(f, "U");
+	close_database(f);
+	f->keep_commit = false;
+	open_database(f, "dbname=stub user=odd", 1000);
+	expect(f, "U");
+	assert_non_null(strstr(f->hello.advice, "grants are committed as with on"));
 	close_database(f);
 }
 
@@ -333,11 +374,13 @@ static void hears_notifications(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_why_it_cannot_connect),
+		cmocka_unit_test(tells_a_server_that_refuses_from_none),
 		cmocka_unit_test(refuses_a_schema_that_it_cannot_work_with),
 		cmocka_unit_test(works_with_a_newer_schema_that_breaks_nothing),
 		cmocka_unit_test(tries_again_with_growing_pauses),
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(comes_up_and_says_hello),
+		cmocka_unit_test(has_a_session_of_its_own_whatever_is_set),
 		cmocka_unit_test(takes_leases),
 		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(carries_any_client_id),

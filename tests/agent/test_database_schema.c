@@ -197,6 +197,36 @@ static void takes_and_returns_credits(void **state) {
 	close_database(f);
 }
 
+/* Whatever is set for the role: what is asked for is counted for good before it is granted. The server doesn't write its log by itself. */
+static void what_is_granted_outlives_a_crash(void **state) {
+	struct fixture *f = *state;
+	struct policy_row policy = api;
+	char answer[64];
+	strcpy(policy.name, "crash");
+	admin_do(f, "stint", "alter role agent set synchronous_commit = off; alter role agent set client_min_messages = error");
+	admin_do(f, "stint", "alter system set wal_writer_delay = '10s'");
+	admin_do(f, "stint", "select pg_reload_conf()");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_declare(f->db, &policy, false, on_declared, f);
+	expect_count(f, 'd', 1);
+	struct lease_request requests[] = {request_for(policy_id, "first", 30), request_for(policy_id, "known", 40)};
+	requests[0].first = true;
+	database_take(f->db, 1, &requests[0], 1, on_grants, f);
+	expect_count(f, 'd', 2);
+	assert_int_equal(grants[0].granted, 30);
+	database_take(f->db, 1, &requests[1], 1, on_grants, f);
+	expect_count(f, 'd', 3);
+	cluster_must(f, "kill");
+	close_database(f);
+	cluster_must(f, "start");
+	admin_ask(f, "stint",
+	          "select string_agg(granted::text, ' ' order by client_id) from stint.counter where client_id in ('first', 'known')",
+	          answer, sizeof(answer));
+	assert_string_equal(answer, "30 40");
+	admin_do(f, "stint", "alter role agent reset all");
+}
+
 /* A client that is new to this agent, whether the database knows it or not. */
 static void takes_first_leases(void **state) {
 	struct fixture *f = *state;
@@ -346,6 +376,7 @@ int main(void) {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
 		cmocka_unit_test(takes_and_returns_credits),
 		cmocka_unit_test(takes_first_leases),
+		cmocka_unit_test(what_is_granted_outlives_a_crash),
 		cmocka_unit_test(takes_a_whole_batch),
 		cmocka_unit_test(keeps_the_host_s_row),
 		cmocka_unit_test(hears_of_another_agent_of_its_name),

@@ -22,7 +22,8 @@ struct statement {
 #define GRANT "iiIIiIIiIIii", {1, 5, 1000000, 50000, 2, 50000, 150000, 40, 0, 1000000, 100, 0}, {0}
 
 static const struct statement statements[] = {
-	{"set_config", "ttttt", {0}, {"a", "b", "c", "d", "e"}},
+	{"set_config", "I", {11}, {0}},
+	{"pg_roles", "bbbbb", {1, 0, 1, 0, 0}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
 	{"register_host", "iIiItI", {1, 1700000000000000, 2, 3, 0, -1}, {[4] = "00000001"}},
 	{"take_leases", GRANT},

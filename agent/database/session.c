@@ -1,0 +1,103 @@
+/*
+ * session.c - the settings of the agent's session, whatever the role, the database and the server have set; and what it looks at so
+ * that an operator can be told.
+ *
+ * What the promise rests on is not set here but by the functions that grant, inside their transactions
+ * (stint.secure_commit(), and the functions' SET clauses): that holds for whoever calls them, and behind a pooler. What is set here
+ * is about time: when the server gives up, and how it plans.
+ *
+ * Nothing overrides default_transaction_read_only: it is how writes are stopped, by operators and by who hosts servers. What is granted
+ * in spite of it might be lost.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "private.h"
+#include "pg.h"
+
+/* ---- Settings ------------------------------------------------------------------------- */
+
+static bool finish_settings(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                            const struct pg_answer *answer) {
+	(void)db, (void)op, (void)outcome, (void)answer;
+	return true;
+}
+
+/* Another engine may refuse: the agent's own deadlines hold without them. */
+static const struct call call_settings = {"settings", NULL, 1, true, finish_settings};
+
+/*
+ * Not in the start packet, which poolers refuse with settings that they don't know; and only those that this server knows.
+ *
+ * The server gives up at three quarters of the agent's deadline: so a statement that takes too
+ * long ends with an error that says so, not with a lost connection and an unknown outcome. For
+ * a row's lock it waits a quarter: whoever works as agents do has it for some milliseconds, and a row
+ * that somebody keeps locked must not hold up the other clients of its batch for long.
+ *
+ * The search path is for the types' names in the statements; the functions have one of their own. Compiling (jit) would take longer than
+ * any statement here.
+ */
+static int send_settings(struct database *db) {
+	char sql[1400];
+	int statement_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+	int lock_ms = db->timeout_ms / 4 > 0 ? db->timeout_ms / 4 : 1;
+	snprintf(sql, sizeof(sql),
+	         "select count(pg_catalog.set_config(s.name, s.value, false)) from (values"
+	         " ('search_path', 'pg_catalog'), ('statement_timeout', '%d'), ('lock_timeout', '%d'),"
+	         " ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),"
+	         " ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on'),"
+	         " ('plan_cache_mode', 'auto'), ('enable_indexscan', 'on'), ('enable_hashjoin', 'on'), ('jit', 'off'),"
+	         " ('stint.synchronous_commit', '%s')) s (name, value)"
+	         " where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null",
+	         statement_ms, lock_ms, db->timeout_ms, db->keep_commit ? "keep" : "");
+	return pg_send_query(db->pg, sql);
+}
+
+/* ---- What an operator should know --------------------------------------------------------- */
+
+enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, FACTS };
+
+static const char inspect_sql[] =
+	"select current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off',"
+	" current_setting('session_replication_role') = 'replica',"
+	" exists (select from pg_namespace n where n.nspname = 'stint' and (pg_get_userbyid(n.nspowner) <> 'stint_owner' or exists"
+	"  (select from pg_proc p where p.proname = 'take_leases' and p.pronamespace = n.oid and p.proacl is null))),"
+	" exists (select from pg_roles r where r.rolname = 'stint_agent' and pg_has_role(r.oid, 'member')"
+	"  and not pg_has_role(r.oid, 'usage'))";
+
+void session_advise(struct database *db, bool holds, const char *words) {
+	size_t length = strlen(db->advice);
+	if (holds)
+		snprintf(db->advice + length, sizeof(db->advice) - length, "%s%s", length > 0 ? "; " : "", words);
+}
+
+static bool finish_inspect(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                           const struct pg_answer *answer) {
+	bool fact[FACTS];
+	(void)op;
+	if (outcome != LEASE_DONE)
+		return true;
+	for (int i = 0; i < FACTS; i++)
+		if (!pg_answer_bool(answer, 0, i, &fact[i]))
+			return false;
+	db->not_inherited = fact[NOT_INHERITED];
+	session_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
+	               "synchronous_commit is off for this role, the database or the server: grants are committed as with on");
+	session_advise(db, fact[COMMIT_OFF] && db->keep_commit,
+	               "synchronous_commit is off, and kept so: what was granted just before the server crashes may be granted again");
+	session_advise(db, fact[FSYNC_OFF],
+	               "the server runs with fsync = off: what was granted before its machine crashes may be granted again");
+	session_advise(db, fact[IS_REPLICA], "session_replication_role is replica: changes of policies are neither recorded nor announced");
+	session_advise(db, fact[NOT_OWNED],
+	               "schema stint doesn't belong to stint_owner, or everybody may call its functions: see `stint db status`");
+	return true;
+}
+
+static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_inspect};
+
+void session_start(struct database *db) {
+	db->advice[0] = '\0';
+	db->not_inherited = false;
+	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));
+	database_queue(db, &(struct operation){.call = &call_inspect}, pg_send_query(db->pg, inspect_sql));
+}
