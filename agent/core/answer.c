@@ -97,7 +97,7 @@ static void cache_denial(struct core *core, const struct client *client, const s
 		return;
 	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, lease_mark_base(core, client, grant));
 	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
-	table_deny(core->table, client->slot, sent_ns + cached_us * NS_PER_US, cost,
+	table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US), cost,
 	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
 }
 

@@ -46,7 +46,7 @@ static void settle_one(struct core *core) {
 
 /* What the policy's window holds no more is of no consequence to the books. */
 static void forgive_old_debt(struct core *core, struct op *op, const struct core_policy *policy) {
-	if (op->debt.charge == 0 || op->debt.since_us > core->now_ns / NS_PER_US - policy->time_window_ms * 1000)
+	if (op->debt.charge == 0 || op->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
 		return;
 	op->debt = (struct debt){0};
 	settle_one(core);

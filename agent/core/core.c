@@ -14,7 +14,7 @@
 
 static int64_t window_us(void *context, int32_t policy_id) {
 	const struct core *core = context;
-	return core->policies[policy_id - 1].time_window_ms * 1000;
+	return window_passes_ns(&core->policies[policy_id - 1]) / NS_PER_US;
 }
 
 int core_new(struct core **out, struct table *table, int64_t now_ns, const struct core_options *options,

@@ -71,7 +71,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	struct core *core = context;
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
-	int64_t since_us = core->now_ns / NS_PER_US - policy->time_window_ms * 1000;
+	int64_t since_us = (core->now_ns - window_passes_ns(policy)) / NS_PER_US;
 	int64_t recent = recent_of(entry, policy->fallback_terms.runs, since_us);
 	struct debt owed = debt_of(recent, 0, recent > 0 ? entry->head_us + entry->sub_window_us : 0);
 	if (entry->owed.since_us > since_us)

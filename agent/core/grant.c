@@ -165,7 +165,7 @@ static void trim(struct grant_ring *ring) {
 }
 
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution) {
-	int64_t slack_us = min64(time_window_ms * 1000 / GRANT_SLACK_DIVISOR, GRANT_SLACK_MAX_US);
+	int64_t slack_us = time_window_ms * 1000 / GRANT_SLACK_DIVISOR;
 	return (time_window_ms + resolution - 1) / resolution * 1000 + (slack_us + resolution - 1) / resolution;
 }
 

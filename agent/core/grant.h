@@ -41,13 +41,13 @@ struct grant_terms {
 };
 
 /*
- * How long a sub-window is. A sliding one is slightly longer than its part of the window, by GRANT_SLACK_...
+ * How long a sub-window is. A sliding one is slightly longer than its part of the window, by half a percent of the window
  * over all of them: an interval of the window's length then touches no more sub-windows even if credits are spent up
- * to half of that too early or too late, which is what a host needs that knows their edges only to a round trip.
- * The database computes the same.
+ * to half of that too early or too late, which is what a host needs that knows their edges only to a round trip and to what its
+ * clock gains or loses: a thousandth of the lease's length at most (see lease_ends_ns()), so there is more of it the longer the
+ * window is. The database computes the same.
  */
-#define GRANT_SLACK_DIVISOR 200         /* half a percent of the window ... */
-#define GRANT_SLACK_MAX_US 10000        /* ... but no more than any round trip worth serving */
+#define GRANT_SLACK_DIVISOR 200
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
 /* Applies returns, charges and grants of `request` at time t_us, answers in *out. */

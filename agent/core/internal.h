@@ -174,16 +174,36 @@ uint32_t lease_mark_base(struct core *core, const struct client *client, const s
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 
 /*
+ * Clocks run at different rates: kept in step with true time, one may be this part faster or slower than another (NTP slews by as
+ * much). A duration of the store's is so long by our clock at least, or at most.
+ */
+#define CLOCK_RATES_DIVISOR 2000
+
+static inline int64_t surely_within(int64_t ns) {
+	return ns - ns / CLOCK_RATES_DIVISOR;
+}
+
+static inline int64_t surely_after(int64_t ns) {
+	return ns + ns / CLOCK_RATES_DIVISOR;
+}
+
+/*
  * Where a duration of the store's ends and begins by our clock. The store answered between our sending and our
  * receiving, so an end counted from the sending is never late, and a start counted from the receiving never early.
- * Half of the window's slack each way closes the gap between two sub-windows that this would leave.
+ * Half of the window's slack each way closes the gap between two sub-windows that this, and not to know the clocks' rates, would
+ * leave.
  */
 static inline int64_t lease_ends_ns(const struct grant_terms *terms, int64_t sent_ns, int64_t duration_us) {
-	return sent_ns + (duration_us + terms->slack_us / 2) * NS_PER_US;
+	return sent_ns + surely_within((duration_us + terms->slack_us / 2) * NS_PER_US);
 }
 
 static inline int64_t lease_starts_ns(const struct grant_terms *terms, int64_t received_ns, int64_t duration_us) {
-	return received_ns + (duration_us - terms->slack_us / 2) * NS_PER_US;
+	return received_ns + surely_after((duration_us - terms->slack_us / 2) * NS_PER_US);
+}
+
+/* After so long by our clock, nothing that was admitted is in the policy's window any more. */
+static inline int64_t window_passes_ns(const struct core_policy *policy) {
+	return surely_after(policy->time_window_ms * NS_PER_MS);
 }
 
 /* fallback.c */

@@ -225,10 +225,16 @@ static void return_to_memory(struct core *core, const struct client *client, int
 		core->counters.fallback_granted -= credits;
 }
 
+/* How much longer than the lease a fixed window may go on, since its end is brought forward: less is not worth a statement. */
+#define REST_MIN_NS (10 * NS_PER_MS)
+
 /* From when on it counts for nothing what was charged to the lease's sub-window. */
 static int64_t off_books_ns(struct core *core, const struct client *client, int bank) {
-	bool sliding = terms_now(core, policy_of(core, client))->runs > 0;
-	return client->lease[bank].deadline_ns + (sliding ? policy_of(core, client)->time_window_ms * NS_PER_MS : 0);
+	int64_t passes_ns = window_passes_ns(policy_of(core, client));
+	int64_t rest_ns = passes_ns - surely_within(policy_of(core, client)->time_window_ms * NS_PER_MS);
+	if (terms_now(core, policy_of(core, client))->runs > 0)
+		return client->lease[bank].deadline_ns + passes_ns;
+	return client->lease[bank].deadline_ns + (rest_ns < REST_MIN_NS ? 0 : rest_ns);
 }
 
 static void give_back(struct core *core, uint32_t index, int bank, uint32_t credits) {

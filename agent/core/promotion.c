@@ -49,10 +49,10 @@ void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->now_ns = now_ns;
 	core->promoted = true;
 	promotion_disown_leases(core);
-	int64_t hold_ns = core_longest_lease_ns(core);
+	int64_t hold_ns = surely_after(core_longest_lease_ns(core));
 	if (hold_ns > CORE_HOLD_MAX_NS)
 		hold_ns = CORE_HOLD_MAX_NS;
-	core->held_until_ns = now_ns + hold_ns - age_ns;
+	core->held_until_ns = now_ns + hold_ns - surely_within(age_ns);
 }
 
 /* What of the old primary's leases is still out when the new one begins to grant. */

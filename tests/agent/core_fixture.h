@@ -25,6 +25,10 @@
 #define TOKEN INT64_C(5000000)
 #define VERDICTS_MAX 1024
 
+/* So long the database's duration is by this host's clock, whichever of the two is faster: at least, and at most. */
+#define AT_LEAST(ns) ((ns) - (ns) / 2000)
+#define AT_MOST(ns) ((ns) + (ns) / 2000)
+
 struct told {
 	uint64_t peer;
 	uint32_t serial;

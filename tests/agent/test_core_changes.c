@@ -131,7 +131,7 @@ static void new_leases_take_the_place_of_its_own(void **state) {
 	grants(f, 25, 7, 50);
 	expect_allowed(f, 2);
 	assert_int_equal(app(f, "c", 1).left, 4);
-	pass(f, 60 * MS);
+	pass(f, 61 * MS);
 	assert_int_equal(app(f, "c", 1).left, 6);
 }
 
@@ -146,7 +146,7 @@ static void one_that_ends_after_the_next_lease_ends_at_once(void **state) {
 	grants(f, 0, 5, 0);
 	expect_denied(f, 2);
 	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
-	pass(f, 60 * MS);
+	pass(f, 61 * MS);
 	assert_int_equal(app(f, "c", 1).left, 4);
 }
 

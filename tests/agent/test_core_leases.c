@@ -13,13 +13,13 @@ static void deadlines_count_from_the_send_time(void **state) {
 	f->now_ns += 20 * MS; /* the answer took so long */
 	answers(f, LEASE_DONE, &grant);
 	expect_allowed(f, 1);
-	for (f->now_ns = START_NS + 60 * MS - 1; app(f, "a", 1).verdict == APP_ALLOWED;)
+	for (f->now_ns = START_NS + AT_LEAST(60 * MS) - 1; app(f, "a", 1).verdict == APP_ALLOWED;)
 		;
-	f->now_ns = START_NS + 79 * MS; /* and the next begins at the receive time plus starts_in */
+	f->now_ns = START_NS + 20 * MS + AT_MOST(60 * MS) - 1; /* and the next begins at the receive time plus starts_in */
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
-	f->now_ns = START_NS + 80 * MS;
+	f->now_ns++;
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
-	f->now_ns = START_NS + 160 * MS;
+	f->now_ns = START_NS + AT_LEAST(160 * MS);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
@@ -30,14 +30,14 @@ static void slack_widens_a_lease_by_half_on_each_side(void **state) {
 	policy_changes(f, policy);
 	want(f, 1, "a", 1);
 	grants(f, 3, 5, 90);
-	assert_int_equal(verdict_of(f, 1).deadline_ns, START_NS + 62 * MS);
-	f->now_ns = START_NS + 62 * MS - 1;
-	while (app(f, "a", 1).until_ns == START_NS + 62 * MS)
+	assert_int_equal(verdict_of(f, 1).deadline_ns, START_NS + AT_LEAST(62 * MS));
+	f->now_ns = START_NS + AT_LEAST(62 * MS) - 1;
+	while (app(f, "a", 1).until_ns == START_NS + AT_LEAST(62 * MS))
 		;
-	f->now_ns = START_NS + 58 * MS - 1;
+	f->now_ns = START_NS + AT_MOST(58 * MS) - 1;
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	f->now_ns++;
-	assert_int_equal(app(f, "a", 1).until_ns, START_NS + 162 * MS);
+	assert_int_equal(app(f, "a", 1).until_ns, START_NS + AT_LEAST(162 * MS));
 }
 
 /* The request was on its way for longer than a sub-window: the lease ahead ends before the one that comes with the next
@@ -122,6 +122,30 @@ static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
+/* A day's lease ends 43 s before this host knows for certain that the window is over: until then others may have what is left. */
+static void the_rest_of_a_long_fixed_window_can_be_leased_again(void **state) {
+	struct fixture *f = *state;
+	const int64_t day_ms = 86400000;
+	struct core_policy policy = policy_with(100, 20);
+	policy.time_window_ms = day_ms;
+	policy.terms = (struct grant_terms){.max_requests = 100, .sub_window_us = day_ms * 1000};
+	policy_changes(f, policy);
+	f->end_ns = f->now_ns + day_ms * MS;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 10, 0, 90);
+	answers(f, LEASE_DONE, &grant);
+	f->now_ns += AT_LEAST(day_ms * MS) - 1000 * MS;
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 500 * MS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 500 * MS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	pass(f, 10 * MS);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].return_first, 7);
+}
+
 static void a_scribbled_word_returns_no_more_than_was_granted(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -164,6 +188,7 @@ int main(void) {
 		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
+		STEP(the_rest_of_a_long_fixed_window_can_be_leased_again),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
 		STEP(drain_returns_everything_and_is_done),
 	};

@@ -222,6 +222,17 @@ static void an_advance_of_a_window_ago_counts_no_more(void **state) {
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }
 
+/* By this clock, which may be the faster one. */
+static void by_a_clock_that_may_be_too_fast_it_does(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	owes_an_advance_when_the_database_goes_away(f);
+	pass(f, AT_MOST(10 * SUB_MS * MS) - 1000);
+	comes_up(f);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 4);
+}
+
 /* Its row is locked, say: that is no reason to admit one advance after the other. */
 static void what_the_database_refuses_to_charge_stays_owed(void **state) {
 	struct fixture *f = *state;
@@ -315,6 +326,7 @@ int main(void) {
 		STEP(an_advance_outlives_a_fallback),
 		STEP(an_advance_that_does_not_fit_after_a_fallback_stays_owed),
 		STEP(an_advance_of_a_window_ago_counts_no_more),
+		STEP(by_a_clock_that_may_be_too_fast_it_does),
 		STEP(a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off),
 		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(who_has_left_and_finds_no_room_still_owes),

@@ -172,8 +172,8 @@ static void takes_and_returns_credits(void **state) {
 	assert_int_equal(grants[0].charged, 10);
 	assert_int_equal(grants[0].remaining, 55);
 	assert_int_equal(grants[0].max_requests, 100);
-	assert_in_range(grants[0].valid_us, 1, 6001000);
-	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6001000);
+	assert_in_range(grants[0].valid_us, 1, 6030000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6030000);
 	assert_int_equal(grants[0].retry_us, 0);
 	for (int i = 1; i < 4; i++)
 		assert_false(grants[i].answered);
@@ -250,8 +250,8 @@ static void takes_first_leases(void **state) {
 	assert_int_equal(grants[0].remaining, 70);
 	assert_int_equal(grants[0].max_requests, 100);
 	assert_int_equal(grants[0].retry_us, 0);
-	assert_in_range(grants[0].valid_us, 1, 6001000);
-	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6001000);
+	assert_in_range(grants[0].valid_us, 1, 6030000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6030000);
 	assert_false(grants[1].answered);
 	assert_true(grants[2].answered);
 	assert_int_equal(grants[2].granted, 0);

@@ -26,6 +26,9 @@
  * receiving, as lease_ends_ns() and lease_starts_ns() do. The slack, half of which these add, is left out: it makes
  * sub-windows longer than a window's part by as much, and the interval of the promise shorter.
  *
+ * With DRIFT, each agent's clock loses or gains that many ticks at some time: more than any clock does in the longest lease, whose
+ * end is brought forward, and whose start put back, by as much (surely_within(), surely_after()).
+ *
  * What must hold.
  *   I1  what all agents admit of the database's credits in RUNS + 1 sub-windows in a row, by the time of the admission, is
  *       at most LIMIT; an interval as long as the window touches no more of them.
@@ -69,6 +72,19 @@
 #ifndef FALLBACK
 #define FALLBACK 0   /* limit of a fallback window; 0: nobody enters it */
 #endif
+#ifndef DRIFT
+#define DRIFT 0      /* ticks; less than SIZE, without FALLBACK */
+#endif
+#ifdef M_CLOCKS_ALIKE
+#define MARGIN 0
+#else
+#define MARGIN DRIFT
+#endif
+#if DRIFT
+#define CLOCK(a) (now + gained[a] - lost[a])
+#else
+#define CLOCK(a) now
+#endif
 
 #ifdef M_NO_HOLD
 #define HOLD 0
@@ -108,6 +124,7 @@
 #define CHARGE_CLAMPED 13 /* ... as far as it fits */
 #define ABSORBED 14       /* leases of the database's give way to the fallback's */
 #define STALE_TIME 15     /* a statement's time is behind the row's */
+#define OFF_CLOCK 16      /* a credit is admitted by a clock that is off */
 
 byte now;
 
@@ -168,6 +185,9 @@ byte admitted[SUBS];
 byte lenient[2], lenient_sub[2];
 #endif
 byte requests, kills;
+#if DRIFT
+byte gained[2], lost[2];
+#endif
 #ifdef GOAL
 bit used_by[2];
 #endif
@@ -345,7 +365,7 @@ inline settle(l) {
 	fi
 }
 
-#define OVER(l) (l.deadline <= now)
+#define OVER(l) (l.deadline <= CLOCK(a))
 
 /* n credits of `token`, from st to dl. `ahead` is 1 for the next sub-window. */
 inline place(ahead, fallback) {
@@ -384,24 +404,24 @@ inline receive(r) {
 	t = r.time;
 	j = SUB(t);
 #ifdef M_DEADLINE_FROM_RECEIVE
-	dl = now + (j + 1) * SIZE - t;
+	dl = CLOCK(a) + (j + 1) * SIZE - t - MARGIN;
 #else
-	dl = ag[a].sent + (j + 1) * SIZE - t;
+	dl = ag[a].sent + (j + 1) * SIZE - t - MARGIN;
 #endif
 	n = r.granted; token = j + 1; st = 0;
 #if FALLBACK
 	if :: n + r.granted_next > 0 -> assert(ag[a].owed == 0) :: else fi;
 #endif
 	if
-	:: n > 0 && dl > now -> place(0, 0)
-	:: n > 0 && dl <= now -> left = n; note_return(); left = 0; REACH(LATE_ANSWER)
+	:: n > 0 && dl > CLOCK(a) -> place(0, 0)
+	:: n > 0 && dl <= CLOCK(a) -> left = n; note_return(); left = 0; REACH(LATE_ANSWER)
 	:: else
 	fi;
 	dl = dl + SIZE;
 #ifdef M_START_FROM_SEND
-	st = ag[a].sent + (j + 1) * SIZE - t;
+	st = ag[a].sent + (j + 1) * SIZE - t + MARGIN;
 #else
-	st = now + (j + 1) * SIZE - t;
+	st = CLOCK(a) + (j + 1) * SIZE - t + MARGIN;
 #endif
 	n = r.granted_next; token = j + 2;
 	if
@@ -464,7 +484,7 @@ inline send(r) {
 	ag[a].charge = 0; ag[a].return_sub = 0; ag[a].return_first = 0; ag[a].return_second = 0;
 	r.state = SENT; r.waited = true;
 	ag[a].in_flight = 1 + x;
-	ag[a].sent = now;
+	ag[a].sent = CLOCK(a);
 #ifdef M_HAND_OUT_BEFORE_DEBIT
 	n = r.want; token = SUB(now) + 1; st = 0; dl = (SUB(now) + 1) * SIZE;
 	r.want = 0; r.charge = r.charge + n;
@@ -475,7 +495,7 @@ inline send(r) {
 
 inline adopt(l) {
 	if
-	:: l.deadline <= now || l.credits == 0 -> clear_lease(l)
+	:: l.deadline <= CLOCK(a) || l.credits == 0 -> clear_lease(l)
 #if FALLBACK
 	:: l.deadline > now && l.credits > 0 && l.of_fallback -> clear_lease(l)
 	:: l.deadline > now && l.credits > 0 && !l.of_fallback ->
@@ -541,6 +561,9 @@ inline admit_strictly(l) {
 	assert(sum <= LIMIT);
 	assert(promotions > 0 || count[SUB(now)] >= admitted[SUB(now)]);
 	REACH(ADMITTED);
+#if DRIFT
+	if :: gained[a] + lost[a] > 0 -> REACH(OFF_CLOCK) :: else fi;
+#endif
 #ifdef GOAL
 	if :: l.leased_ahead -> REACH(USED_AHEAD) :: else fi;
 	if :: l.old -> REACH(TAKEN_OVER) :: else fi;
@@ -643,13 +666,19 @@ inline leave() {
 active proctype World() {
 	do
 	:: d_step { now < LAST -> now++ }
+#if DRIFT
+	:: d_step { gained[0] + lost[0] == 0 -> gained[0] = DRIFT }
+	:: d_step { gained[1] + lost[1] == 0 -> gained[1] = DRIFT }
+	:: d_step { gained[0] + lost[0] == 0 && now >= DRIFT -> lost[0] = DRIFT }
+	:: d_step { gained[1] + lost[1] == 0 && now >= DRIFT -> lost[1] = DRIFT }
+#endif
 
 	/* apps */
 	:: atomic {
 		if :: b = 0 :: b = 1 :: b = 2 :: b = 3 fi;
 		a = b / 2;
 		if
-		:: bank[b].credits > 0 && bank[b].start <= now && now < bank[b].deadline -> admit(bank[b])
+		:: bank[b].credits > 0 && bank[b].start <= CLOCK(a) && CLOCK(a) < bank[b].deadline -> admit(bank[b])
 		:: else
 		fi;
 		a = 0; b = 0 }

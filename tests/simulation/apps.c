@@ -5,9 +5,31 @@
 
 #define PROBE_APP APPS_MAX /* as the peer of a verdict */
 
-void app_think(struct world *w, uint32_t host, uint32_t app) {
-	int64_t pace_ns = w->hosts[host].apps[app].pace_ns;
-	plan(w, w->now_ns + between(w, pace_ns / 4, pace_ns * 7 / 4), (struct event){.kind = THINK, .host = host, .app = app});
+/* The next time at which some clock may say that leases of the client end, or begin, and another one that they don't. */
+static int64_t edge_ns(struct world *w, uint32_t client) {
+	const struct grant_terms *terms = &policy_in_force(w)->terms;
+	const struct grant_ring *ring = &w->server.rings[client];
+	int64_t size_us = terms->sub_window_us, phase_us = ring->sub_window_us == size_us ? ring->head_us : w->phase_us[client];
+	int64_t to_edge_ns = (size_us - (database_us(w) - phase_us) % size_us) * US;
+	int64_t doubt_ns = size_us * US / 2000, slack_ns = terms->slack_us * US / 2;
+	int64_t at_ns = to_edge_ns + (chance(w, 50) ? slack_ns : -slack_ns) + between(w, -doubt_ns, doubt_ns);
+	return w->now_ns + (at_ns > 0 ? true_ns(at_ns, w->rate_ppm) : 0);
+}
+
+void app_think(struct world *w, uint32_t h, uint32_t a) {
+	struct app *app = &w->hosts[h].apps[a];
+	int64_t at_ns = w->now_ns + between(w, app->pace_ns / 4, app->pace_ns * 7 / 4);
+	if (app->burst > 0) {
+		app->burst--;
+		at_ns = w->now_ns + between(w, 0, 1 * MS);
+	} else if (w->faults.long_windows && chance(w, 50)) {
+		int64_t to_ns = edge_ns(w, app->client);
+		if (to_ns - w->now_ns < 4 * S) { /* by then, who holds nothing but what nobody uses has returned it */
+			at_ns = to_ns;
+			app->burst = random_below(&w->random, 40);
+		}
+	}
+	plan(w, at_ns, (struct event){.kind = THINK, .host = h, .app = a});
 }
 
 /* A datagram to the agent: some microseconds; perhaps twice. */
@@ -42,7 +64,7 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 	struct host *host = &w->hosts[h];
 	struct app *app = &host->apps[a];
 	char id[16];
-	struct app_decision d = app_decides(&host->table, 0, id, id_text(id, app->client), app->cost, at_ns + host->offset_ns);
+	struct app_decision d = app_decides(&host->table, 0, id, id_text(id, app->client), app->cost, host_now(w, host) - (w->now_ns - at_ns));
 	if (d.verdict == APP_ASKS) {
 		ask(w, h, a);
 		return;
@@ -51,7 +73,7 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 		complain(w, "host %u still has credits of the fallback", h);
 	bool is_late = host_now(w, host) >= d.until_ns;
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))
-		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE);
+		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, d.until_ns);
 	if (d.low && !chance(w, w->faults.dropped))
 		send(w, h, (struct event){.kind = LOW, .client = app->client});
 	app_think(w, h, a);
@@ -63,7 +85,8 @@ static void check(struct world *w, uint32_t h, uint32_t a) {
 		return;
 	w->checks++;
 	/* Half of all checks are of two clients: some are hot, most are not. */
-	app->client = random_below(&w->random, chance(w, 50) && w->client_count > 2 ? 2 : w->client_count);
+	if (app->burst == 0)
+		app->client = random_below(&w->random, chance(w, 50) && w->client_count > 2 ? 2 : w->client_count);
 	app->cost = chance(w, 80) ? 1 : 1 + random_below(&w->random, COST_MAX);
 	if (chance(w, w->faults.app_pauses))
 		plan(w, w->now_ns + between(w, 0, 400 * MS), (struct event){.kind = DECIDE, .host = h, .app = a, .ns = w->now_ns});
@@ -81,7 +104,7 @@ static void hear(struct world *w, const struct event *e) {
 	if (e->verdict.status != 0 && !w->short_of_memory)
 		complain(w, "host %u answers a check with error %d", e->host, e->verdict.status);
 	if (e->verdict.allowed && host_now(w, host) < e->verdict.deadline_ns)
-		watch_admission(w, e->host, app->client, app->cost, e->verdict.source);
+		watch_admission(w, e->host, app->client, app->cost, e->verdict.source, e->verdict.deadline_ns);
 	app_think(w, e->host, e->app);
 }
 

@@ -136,7 +136,7 @@ static void promote(struct world *w) {
 		w->standby = w->server;
 	w->server = w->standby;
 	w->timeline++;
-	w->promoted_ns = w->now_ns;
+	w->promoted_ns = database_ns(w);
 	all_connections_break(w, between(w, 1 * MS, 400 * MS));
 }
 
@@ -144,7 +144,7 @@ static void step_clock(struct world *w, int64_t step_us) {
 	w->clock_step_us += step_us;
 	w->set_back += step_us < 0;
 	if (step_us > 0 || w->faults.fixed) /* fixed windows begin anew where the clock is set back to */
-		watch_limit_changes(w, w->now_ns + STATEMENT_MAX_NS + longest_lease_ns(w)); /* one that had read the clock before counts, too */
+		watch_limit_changes(w, leases_end_ns(w) + STATEMENT_MAX_NS); /* one that had read the clock before counts, too */
 }
 
 void database_on_event(struct world *w, const struct event *e) {

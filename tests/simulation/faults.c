@@ -21,6 +21,8 @@ static const struct faults known[] = {
 	{.name = "promotion, fixed window", .promotions = 1, .loses_commits = true, .fixed = true},
 	{.name = "clock set back", .steps_back = 2, .lost = 2},
 	{.name = "clock set forward", .steps_forward = 2, .lost = 2},
+	{.name = "long windows", .long_windows = true},
+	{.name = "long windows, lost replies", .long_windows = true, .lost = 2, .agent_crashes = 2},
 };
 
 #define KNOWN (sizeof known / sizeof known[0])
@@ -40,7 +42,7 @@ static struct faults mixture(uint64_t seed) {
 		.database_crashes = some(&random, 3), .promotions = some(&random, 2), .loses_commits = random_below(&random, 2),
 		.steps_back = some(&random, 2),
 		.slow = random_below(&random, 2), .crowded = random_below(&random, 4) == 0, .fixed = random_below(&random, 4) == 0,
-		.relaxed = random_below(&random, 4) == 0,
+		.relaxed = random_below(&random, 4) == 0, .long_windows = random_below(&random, 16) == 0,
 	};
 	return faults;
 }

@@ -26,7 +26,8 @@ void host_start(struct world *w, uint32_t h) {
 	static const struct core_io io = {on_take, on_verdict};
 	struct host *host = &w->hosts[h];
 	contexts[h] = (struct context){w, h};
-	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = 600 * MS, .seed = random_next(&w->random)};
+	int64_t idle_timeout_ns = w->faults.long_windows ? 300 * S : 600 * MS;
+	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = idle_timeout_ns, .seed = random_next(&w->random)};
 	if (core_new(&host->core, &host->table.table, host_now(w, host), &options, &io, &contexts[h]) != 0)
 		abort();
 	core_set_policy(host->core, host_now(w, host), 0, w->settled_ns ? &w->changed : &w->policy);
@@ -50,7 +51,7 @@ static void crash(struct world *w, uint32_t h) {
 
 /* As agent/link.c does it. */
 static void meet_timeline(struct world *w, struct host *host) {
-	int64_t age_ns = w->now_ns - w->promoted_ns;
+	int64_t age_ns = database_ns(w) - w->promoted_ns;
 	bool is_other = host->timeline != 0 && host->timeline != w->timeline;
 	bool is_recent = w->timeline > 1 && age_ns < core_longest_lease_ns(host->core);
 	if (is_other || (host->timeline == 0 && is_recent))
@@ -85,12 +86,12 @@ static void pump(struct world *w, uint32_t h) {
 	int64_t next_ns = core_next_ns(host->core);
 	if (next_ns == INT64_MAX)
 		return;
-	int64_t at_ns = next_ns - host->offset_ns;
-	at_ns = at_ns > w->now_ns ? at_ns + 1 : w->now_ns + 1 * US;
+	int64_t wait_ns = true_ns(next_ns - host_now(w, host), host->rate_ppm);
+	int64_t at_ns = w->now_ns + (wait_ns > 0 ? wait_ns + 1 : 1 * US);
 	if (at_ns >= host->wake_ns)
 		return;
 	host->wake_ns = at_ns;
-	plan_for(w, h, at_ns - w->now_ns, (struct event){.kind = WAKE});
+	plan_for(w, h, at_ns - w->now_ns, (struct event){.kind = WAKE, .ns = at_ns});
 }
 
 static void handle(struct world *w, const struct event *e) {
@@ -129,8 +130,8 @@ void host_on_event(struct world *w, const struct event *e) {
 	if (e->kind == RESTART) {
 		fake_table_take_over(&host->table);
 		host_start(w, e->host);
-	} else if (!host->core || e->life != host->life) {
-		return;
+	} else if (!host->core || e->life != host->life || (e->kind == WAKE && e->ns != host->wake_ns)) {
+		return; /* to one that is dead, or wakes earlier by now */
 	} else if (w->now_ns < host->paused_until_ns && e->kind != CRASH) {
 		plan(w, host->paused_until_ns + ++host->backlog, *e); /* in order */
 	} else {

@@ -1,6 +1,7 @@
 /*
  * watch.c - the invariants, held against every event.
  *
+ *   the time     a credit of the database's is spent in its own sub-window by the database's clock, or half a slack off
  *   the limit    no window holds more of a client's admissions by the database's credits, of all hosts together
  *   the books    what is charged is within the limit, and no credit is admitted that was not granted before
  *   fallback     no fallback window of a host holds more than its lenient limit
@@ -47,19 +48,19 @@ void watch_limit_changes(struct world *w, int64_t until_ns) {
 void watch_promotion(struct world *w) {
 	for (uint32_t c = 0; c < CLIENTS_MAX; c++)
 		w->lost[c] += w->server.charged[c] - w->standby.charged[c];
-	w->strict_again_ns = w->now_ns + longest_lease_ns(w);
+	w->strict_again_ns = leases_end_ns(w);
 }
 
 /* A statement read the clock, then it was set back, another statement used the new time, and now this one comes from what looks
  * like a long time later: the one known hole, which README names. */
 void watch_emptied(struct world *w, uint32_t client) {
-	w->forgotten_until_ns[client] = w->now_ns + longest_lease_ns(w);
+	w->forgotten_until_ns[client] = leases_end_ns(w);
 }
 
 static int64_t kills_in_window(const struct world *w) {
 	int64_t kills = 0, window_ns = policy_in_force(w)->time_window_ms * MS;
 	for (uint32_t i = 0; i < w->kill_count && i < KILLS_MAX; i++)
-		kills += w->kill_ns[i] > w->now_ns - window_ns;
+		kills += w->kill_ns[i] > w->now_ns - window_ns * 1001 / 1000;
 	return kills;
 }
 
@@ -75,14 +76,15 @@ static int64_t most_in_window(const struct world *w, uint32_t client) {
 static int64_t window_sum(struct world *w, uint32_t client, uint32_t cost) {
 	const struct core_policy *policy = policy_in_force(w);
 	struct meter *meter = &w->strict[client];
+	int64_t at_ns = database_ns(w);
 	if (!w->faults.fixed)
-		return meter_add(meter, w->now_ns, cost, policy->time_window_ms * MS);
+		return meter_add(meter, at_ns, cost, policy->time_window_ms * MS);
 	int64_t window_ns = policy->terms.sub_window_us * US;
-	int64_t since_edge_ns = (database_us(w) - w->server.rings[client].head_us) * US + w->now_ns % US;
-	int64_t begun_ns = w->now_ns - ((since_edge_ns % window_ns) + window_ns) % window_ns;
+	int64_t since_edge_ns = (database_us(w) - w->server.rings[client].head_us) * US + at_ns % US;
+	int64_t begun_ns = at_ns - ((since_edge_ns % window_ns) + window_ns) % window_ns;
 	if (meter->count > 0 && meter->entries[meter->count - 1].at_ns < begun_ns)
 		meter_reset(meter);
-	return meter_add(meter, w->now_ns, cost, INT64_MAX / 2);
+	return meter_add(meter, at_ns, cost, INT64_MAX / 2);
 }
 
 static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
@@ -107,12 +109,30 @@ static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
 		complain(w, "client %u was admitted %lld in a window, at most %lld", client, (long long)sum, (long long)most);
 }
 
+/* Whose sub-window it was, the deadline tells: it is no more than half a slack, and what clocks are apart, off an edge. */
+static void watch_time(struct world *w, const struct host *host, uint32_t client, int64_t deadline_ns) {
+	const struct grant_terms *terms = &w->policy.terms;
+	const struct grant_ring *ring = &w->server.rings[client];
+	int64_t size_ns = terms->sub_window_us * US, slack_ns = terms->slack_us * US / 2;
+	if (!w->faults.long_windows || ring->sub_window_us != terms->sub_window_us)
+		return; /* the way to the database is no part of a sub-window to speak of */
+	if (w->planned.steps_back || w->planned.steps_forward || w->changed_ns)
+		return; /* edges move */
+	int64_t now_ns = database_ns(w) - (ring->head_us - EPOCH_US) * US; /* since an edge */
+	int64_t ends_ns = now_ns + true_ns(shown_ns(deadline_ns - host_now(w, host), w->rate_ppm), host->rate_ppm) - slack_ns;
+	int64_t edge_ns = (ends_ns + 1000 * size_ns + size_ns / 2) / size_ns * size_ns - 1000 * size_ns;
+	if (now_ns >= edge_ns + slack_ns + US)
+		complain(w, "client %u spends a credit %lld us after its sub-window", client, (long long)((now_ns - edge_ns) / US));
+	if (now_ns < edge_ns - size_ns - slack_ns - US)
+		complain(w, "client %u spends a credit %lld us before its sub-window", client, (long long)((edge_ns - size_ns - now_ns) / US));
+}
+
 /* ---- Fallback ------------------------------------------------------------------------- */
 
 static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t host, uint32_t client, uint32_t cost) {
 	const struct grant_terms *terms = &w->policy.fallback_terms;
 	int64_t window_ns = (terms->sub_window_us * terms->runs - terms->slack_us) * US;
-	int64_t sum = meter_add(meter, w->now_ns, cost, window_ns);
+	int64_t sum = meter_add(meter, host_now(w, &w->hosts[host]), cost, window_ns);
 	if (sum > terms->max_requests)
 		complain(w, "host %u admitted client %u %lld in %s, at most %d", host, client, (long long)sum, what, terms->max_requests);
 }
@@ -136,8 +156,10 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 		watch_window(w, "a fallback window", &host->fallback[client], h, client, cost);
 }
 
-void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t cost, uint8_t source) {
+void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns) {
 	w->admissions++;
+	if (source == STINT_SOURCE_LEASE || source == STINT_SOURCE_DATABASE)
+		watch_time(w, &w->hosts[host], client, deadline_ns);
 	watch_fallback(w, host, client, cost, source);
 	if (source != STINT_SOURCE_FALLBACK)
 		watch_limit(w, client, cost);
@@ -154,7 +176,8 @@ void watch_books(struct world *w, uint32_t client, const struct lease_request *r
 		       request->need, request->want, request->next_want, request->return_first, request->return_second, request->charge,
 		       grant->granted, grant->granted_next, (long long)grant->valid_us, grant->remaining);
 	w->granted[client] += granted - request->return_first - request->return_second;
-	if (granted > 0 && w->promoted_ns && w->now_ns < w->promoted_ns + longest_lease_ns(w))
+	int64_t held_ns = longest_lease_ns(w) < CORE_HOLD_MAX_NS ? longest_lease_ns(w) : CORE_HOLD_MAX_NS * 999 / 1000;
+	if (granted > 0 && w->promoted_ns && database_ns(w) < w->promoted_ns + held_ns)
 		complain(w, "client %u is granted %lld while leases of the old primary are out", client, (long long)granted);
 	w->server.charged[client] += granted + grant->charged;
 	if (w->changed_ns)

@@ -7,7 +7,6 @@
 
 #define BEGIN_NS  (10 * S)
 #define LASTS_NS  (3 * S)
-#define QUIET_NS  (5 * S) /* GRANT_STALE_US, which a clock that was set back is waited for, and two of the longest windows */
 #define STEPS_MAX 4000000u
 
 size_t id_text(char text[static 16], uint32_t client) {
@@ -53,11 +52,15 @@ static struct grant_terms terms_of(int64_t max_requests, int64_t window_ms, int 
 	};
 }
 
+static int64_t choose_window_ms(struct world *w) {
+	return w->faults.long_windows ? between(w, 60000, chance(w, 50) ? 200000 : 600000) : between(w, 100, 1200);
+}
+
 static struct core_policy make_policy(struct world *w) {
-	int64_t window_ms = between(w, 100, 1200), max_requests = between(w, 1, chance(w, 50) ? 10 : 300);
-	int resolution = (int)between(w, 1, (window_ms / 10 < 20 ? window_ms / 10 : 20) + 1);
+	int64_t window_ms = choose_window_ms(w), max_requests = between(w, 1, chance(w, 50) ? 10 : w->faults.long_windows ? 5000 : 300);
+	int resolution = (int)between(w, 1, (w->faults.long_windows ? 4 : window_ms / 10 < 20 ? window_ms / 10 : 20) + 1);
 	/* No lower than the limit: what the database had leased out when it went away may be as much. */
-	int64_t fallback_max = max_requests * between(w, 1, 3) + between(w, 0, 20), fallback_window_ms = between(w, 100, 1200);
+	int64_t fallback_max = max_requests * between(w, 1, 3) + between(w, 0, 20), fallback_window_ms = choose_window_ms(w);
 	return (struct core_policy){
 		.live = true,
 		.relaxed = w->faults.relaxed,
@@ -68,12 +71,17 @@ static struct core_policy make_policy(struct world *w) {
 	};
 }
 
+static int64_t choose_rate_ppm(struct world *w) {
+	return chance(w, 50) ? between(w, -RATE_MAX_PPM, RATE_MAX_PPM) : chance(w, 50) ? RATE_MAX_PPM : -RATE_MAX_PPM;
+}
+
 static void make_host(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	host->offset_ns = between(w, 1 * S, 1000 * S);
+	host->rate_ppm = choose_rate_ppm(w);
 	fake_table_make(&host->table, w->faults.crowded ? 16 : 200, random_next(&w->random));
 	for (uint32_t a = 0; a < w->app_count; a++) {
-		host->apps[a].pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS);
+		host->apps[a].pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS) * (w->faults.long_windows ? 300 : 1);
 		app_think(w, h, a);
 	}
 	host_start(w, h);
@@ -110,7 +118,14 @@ static void plan_faults(struct world *w) {
 	plan(w, w->end_ns, (struct event){.kind = CALM});
 	/* Where the clock was set back, the first statement finds the old counts and dates them anew: they are good for a window. */
 	for (int i = 1; i <= 2; i++)
-		plan(w, w->end_ns + i * QUIET_NS, (struct event){.kind = PROBE});
+		plan(w, w->end_ns + i * w->quiet_ns, (struct event){.kind = PROBE});
+}
+
+/* Quiet: GRANT_STALE_US, which a clock that was set back is waited for, and two of the longest windows. */
+static void set_end(struct world *w) {
+	int64_t longest_ns = (w->policy.time_window_ms > w->changed.time_window_ms ? w->policy : w->changed).time_window_ms * MS;
+	w->end_ns = BEGIN_NS + (w->faults.long_windows ? 3 * longest_ns : LASTS_NS);
+	w->quiet_ns = (w->faults.long_windows ? 2 * longest_ns : 2 * S) + 3 * S;
 }
 
 struct world *world_new(uint64_t seed, bool traced) {
@@ -122,13 +137,14 @@ struct world *world_new(uint64_t seed, bool traced) {
 	w->traced = traced;
 	w->random = seed * 1000003;
 	w->now_ns = BEGIN_NS;
-	w->end_ns = BEGIN_NS + LASTS_NS;
 	w->timeline = 1;
 	w->host_count = 1 + random_below(&w->random, HOSTS_MAX);
 	w->app_count = 1 + random_below(&w->random, APPS_MAX);
-	w->client_count = w->faults.crowded ? CLIENTS_MAX : 1 + random_below(&w->random, 12);
+	w->client_count = w->faults.crowded ? CLIENTS_MAX : 1 + random_below(&w->random, w->faults.long_windows ? 3 : 12);
+	w->rate_ppm = choose_rate_ppm(w);
 	w->policy = make_policy(w);
 	w->changed = make_policy(w);
+	set_end(w);
 	for (uint32_t c = 0; c < CLIENTS_MAX; c++)
 		w->phase_us[c] = between(w, 0, w->policy.terms.sub_window_us);
 	for (uint32_t h = 0; h < w->host_count; h++)
@@ -204,7 +220,7 @@ static void happen(struct world *w, struct event *e) {
 
 void world_run(struct world *w) {
 	uint32_t index;
-	for (int64_t at_ns; (at_ns = heap_next_ns(&w->agenda)) < w->end_ns + 2 * QUIET_NS + 2 * S && !w->trouble[0];) {
+	for (int64_t at_ns; (at_ns = heap_next_ns(&w->agenda)) < w->end_ns + 2 * w->quiet_ns + 2 * S && !w->trouble[0];) {
 		heap_pop_due(&w->agenda, at_ns, &index);
 		struct event event = w->events[index];
 		w->now_ns = at_ns;

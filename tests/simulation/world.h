@@ -12,8 +12,9 @@
  *   database.c   statements arrive, are applied or lost; the server crashes, is replaced, its clock steps
  *   watch.c      the invariants, held against every event
  *
- * Each host's monotonic clock is the true time plus an offset of its own, and the
- * database's clock is another: a time that is taken for somebody else's shows at once.
+ * Each host's monotonic clock has an offset and a rate of its own, and the
+ * database's clock is another: a time that is taken for somebody else's shows at once. What no two clocks agree on matters most
+ * in long windows; some worlds have those, and apps that check just before and after the edges.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -39,6 +40,7 @@
 #define COST_MAX    3u
 #define KILLS_MAX   8u /* of agents, in a run */
 #define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
+#define RATE_MAX_PPM 249 /* of a clock against the true time: any two differ by less than 500 */
 #define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it */
 
 /* Percents are of the chances there are; counts are of a run. */
@@ -62,6 +64,7 @@ struct faults {
 	bool crowded;              /* far more clients than slots */
 	bool relaxed;
 	bool fixed;
+	bool long_windows;         /* a some minutes, with apps at the edges */
 	bool policy_changes;
 };
 
@@ -102,13 +105,14 @@ struct app {
 	uint32_t client, cost;
 	int64_t asked_ns;
 	int64_t pace_ns;
+	uint32_t burst; /* checks that follow at once, of the same client */
 };
 
 struct host {
 	struct fake_table table;
 	struct core *core; /* NULL: the agent is dead */
 	struct app apps[APPS_MAX];
-	int64_t offset_ns;
+	int64_t offset_ns, rate_ppm; /* of its clock */
 	int64_t wake_ns;
 	int64_t heard_ns; /* when the last answer arrives: what follows on the connection comes no earlier */
 	int64_t paused_until_ns;
@@ -136,6 +140,7 @@ struct world {
 	bool traced;
 	bool short_of_memory; /* agents may answer with errors, and remember less */
 	int64_t now_ns, end_ns;
+	int64_t quiet_ns; /* between the end of the faults, the first probe, and the second */
 	struct heap agenda;
 	struct batch *batches;
 	struct event *events;
@@ -150,10 +155,10 @@ struct world {
 
 	struct server server, standby; /* the standby is as old as the last event REPLICATE */
 	int64_t phase_us[CLIENTS_MAX];
-	int64_t clock_step_us;
+	int64_t clock_step_us, rate_ppm; /* of the database's clock */
 	uint32_t set_back;
 	uint32_t timeline;
-	int64_t promoted_ns;
+	int64_t promoted_ns; /* by the database's clock; 0: never */
 
 	struct host hosts[HOSTS_MAX];
 	uint32_t host_count, app_count, client_count;
@@ -189,22 +194,41 @@ static inline int64_t between(struct world *w, int64_t low, int64_t high) {
 
 /* ---- Time ------------------------------------------------------------------------ */
 
+/* What a clock of this rate shows of a true duration, and the other way round. */
+static inline int64_t shown_ns(int64_t ns, int64_t rate_ppm) {
+	return ns + ns / 1000 * rate_ppm / 1000;
+}
+
+static inline int64_t true_ns(int64_t shown, int64_t rate_ppm) {
+	return shown - shown / 1000 * rate_ppm / 1000;
+}
+
 static inline int64_t host_now(const struct world *w, const struct host *host) {
-	return w->now_ns + host->offset_ns;
+	return shown_ns(w->now_ns, host->rate_ppm) + host->offset_ns;
+}
+
+/* The clock that the promise goes by, if nobody had set it. */
+static inline int64_t database_ns(const struct world *w) {
+	return shown_ns(w->now_ns, w->rate_ppm);
 }
 
 static inline int64_t database_us(const struct world *w) {
-	return EPOCH_US + w->now_ns / US + w->clock_step_us;
+	return EPOCH_US + database_ns(w) / US + w->clock_step_us;
 }
 
 static inline const struct core_policy *policy_in_force(const struct world *w) {
 	return w->changed_ns ? &w->changed : &w->policy;
 }
 
-/* What a lease lasts at most: the running sub-window and the one ahead. */
+/* What a lease lasts at most by the database's clock: the running sub-window and the one ahead. */
 static inline int64_t longest_lease_ns(const struct world *w) {
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
 	return (2 * terms->sub_window_us + terms->slack_us) * US;
+}
+
+/* By the true time: surely. */
+static inline int64_t leases_end_ns(const struct world *w) {
+	return w->now_ns + longest_lease_ns(w) * 1001 / 1000;
 }
 
 /* faults.c */
@@ -236,7 +260,8 @@ void connection_breaks(struct world *, uint32_t host, int64_t away_ns);
 
 /* watch.c */
 void watch_start(struct world *);
-void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source);
+/* deadline_ns: of the credits, by the host's clock. */
+void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns);
 void watch_wait(struct world *, int64_t waited_ns);
 void watch_books(struct world *, uint32_t client, const struct lease_request *request, const struct lease_grant *grant);
 void watch_limit_changes(struct world *, int64_t until_ns);

@@ -12,10 +12,10 @@ select results_eq(
 		'{b,b,a}', '{3,1,10}', '{3,1,1}', '{3,40,10}') order by request $$, :ten, :fixed),
 	'values (1, 3, 0, 0, 7, false, 10), (2, 25, 0, 0, 75, false, 100), (3, 10, 0, 0, 0, true, 10)', 'each request has its own policy and its own answer');
 select results_eq($$ select policy_id, client_id, counts, resolution::int, sub_window_us from stint.counter order by 1, 2 $$,
-	format('values (%s, ''a'' collate "C", ''{10}''::int[], 10, 6001000::bigint), (%1$s, ''b'', ''{3}'', 10, 6001000), (%s, ''b'', ''{25}'', 0, 60000000)', :ten, :fixed),
+	format('values (%s, ''a'' collate "C", ''{10}''::int[], 10, 6030000::bigint), (%1$s, ''b'', ''{3}'', 10, 6030000), (%s, ''b'', ''{25}'', 0, 60000000)', :ten, :fixed),
 	'the counters hold it');
-select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6001000 and valid_us between 1 and 6001000 and reset_us = valid_us + 60010000
-	and sub_window + 6001000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6030000 and valid_us between 1 and 6030000 and reset_us = valid_us + 60300000
+	and sub_window + 6030000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
 	'durations are counted from now') from test.first_lease('ten', 'c');
 select is((select sub_window from test.lease('ten', 'c', need => 0)), (select head_us from stint.counter where client_id = 'c'), 'sub-windows are where take_leases() has them');
 

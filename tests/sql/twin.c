@@ -53,7 +53,7 @@ static void print_answer(const struct grant_ring *ring, const struct lease_grant
 
 static void choose_terms(struct grant_terms *terms) {
 	static const int32_t limits[] = {0, 1, 2, 7, 100, 1000, 1000000000};
-	static const int64_t windows_us[] = {10000, 16001, 100100, 1000000, 6001000, 60000000, INT64_C(2678400000000)};
+	static const int64_t windows_us[] = {10000, 16001, 100100, 1000000, 6030000, 60000000, INT64_C(2678400000000)};
 	static const int runs[] = {0, 1, 2, 5, 10, 60};
 
 	*terms = (struct grant_terms){

@@ -97,12 +97,12 @@ select stint.block_client('api', 'a');
 select stint.set_override('api', 'b', 20);
 select results_eq($$ select policy, client_id collate "C", used::int, max_requests, remaining::int, percent, blocked from stint.usage order by client_id $$,
 	$$ values ('api', 'a' collate "C", 4, 0, 0, null::numeric, true), ('api', 'b', 10, 20, 10, 50.0, false), ('api', 'full', 10, 10, 0, 100.0, false) $$, 'usage');
-select ok(bool_and(resets_at between now() + interval '60 s' and clock_timestamp() + interval '72 s'), 'usage: until when') from stint.usage;
+select ok(bool_and(resets_at between now() + interval '60 s' and clock_timestamp() + interval '72.4 s'), 'usage: until when') from stint.usage;
 select results_eq($$ select policy, client_id collate "C", used::int, blocked, note, resets_at is null from stint.limited order by client_id $$,
 	$$ values ('api', 'a' collate "C", 4, true, null, true), ('api', 'evil', 0, true, 'abuse', true), ('api', 'full', 10, false, null, false) $$, 'limited');
 select results_eq($$ select rank::int, client_id collate "C", used::int from stint.top_client $$, $$ values (1, 'b' collate "C", 10), (1, 'full', 10), (3, 'a', 4) $$, 'top_client');
 update stint.counter set head_us = head_us - 60000000 where client_id = 'full';
-update stint.counter set head_us = head_us - 72000000 where client_id = 'b';
+update stint.counter set head_us = head_us - 72400000 where client_id = 'b';
 select results_eq($$ select client_id collate "C", used::int from stint.usage order by client_id $$, $$ values ('a' collate "C", 4), ('full', 10) $$, 'usage: what has left the window is gone');
 
 -- The view counts as the grant does.

@@ -91,15 +91,14 @@ static uint32_t client_number(const struct journal_plan *plan, uint32_t policy, 
 	return ORACLE_ANY;
 }
 
-/* A host knows the edges of sliding sub-windows only to a round trip: it may spend their credits this much too
- * early or too late. Sub-windows are longer than their part of the window for that, by half a percent of it,
- * at most 10 ms, in all. */
+/* A host knows the edges of sliding sub-windows only to a round trip and its clock's rate: it may spend their credits this much too
+ * early or too late. Sub-windows are longer than their part of the window for that, by half a percent of it in all. */
 static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
 	uint64_t slack_ns = (uint64_t)policy->time_window_ms * NS_PER_MS / 200;
 
 	if (policy->algorithm != STINT_SLIDING_WINDOW)
 		return 0;
-	return (slack_ns < 10 * NS_PER_MS ? slack_ns : 10 * NS_PER_MS) / 2;
+	return slack_ns / 2;
 }
 
 /* What is certain to have happened inside the entry's sub-window before the look. False: not the plan's client. */
