@@ -61,14 +61,17 @@ LIB := \
 	lib/client_id.c \
 	lib/connection.c \
 	lib/decide.c \
+	lib/descriptor.c \
 	lib/error.c \
+	lib/fork_mark.c \
 	lib/limiter.c \
 	lib/local.c \
 	lib/mapping.c \
 	lib/message.c \
 	lib/request.c \
 	lib/under_way.c \
-	lib/wait.c
+	lib/wait.c \
+	lib/watch.c
 
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
@@ -173,6 +176,8 @@ LIB_TESTS := \
 	tests/lib/test_async.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
+	tests/lib/test_descriptors.c \
+	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \
 	tests/lib/test_message.c \
 	tests/lib/test_options.c \
@@ -213,6 +218,8 @@ AGENT_TESTS := \
 THREADED_TESTS := \
 	tests/agent/test_table.c \
 	tests/lib/test_async.c \
+	tests/lib/test_descriptors.c \
+	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \
 	tests/lib/test_threads.c
 

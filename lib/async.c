@@ -3,12 +3,9 @@
  * stint_fd(), stint_dispatch().
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "async.h"
 #include "channel.h"
@@ -30,13 +27,7 @@ void async_init(struct async *a) {
 	TAILQ_INIT(&a->pending);
 	TAILQ_INIT(&a->finished);
 	a->next_timeout_ns = UINT64_MAX;
-	atomic_init(&a->timer_fd, -1);
-}
-
-void async_close(struct async *a) {
-	int fd = atomic_exchange(&a->timer_fd, -1);
-	if (fd >= 0)
-		close(fd);
+	watch_init(&a->watch);
 }
 
 void async_free(struct async *a) {
@@ -60,7 +51,7 @@ static int grow(struct async *a) {
 	return 0;
 }
 
-/* ---- Descriptors ---------------------------------------------------------- */
+/* ---- stint_fd() ------------------------------------------------------------- */
 
 /* When stint_dispatch() has something to do without a message; 0: never. */
 static uint64_t find_due_ns(const struct channel *ch) {
@@ -74,80 +65,34 @@ static uint64_t find_due_ns(const struct channel *ch) {
 }
 
 static void set_timer(struct channel *ch) {
-	struct async *a = &ch->async;
-	uint64_t at_ns = find_due_ns(ch);
-	struct itimerspec spec = {.it_value = clock_timespec(at_ns)};
-
-	if (!a->watching || a->timer_set_ns == at_ns)
-		return;
-	a->timer_set_ns = at_ns;
-	/* Setting it also takes back an expiry that nobody has read. */
-	timerfd_settime(atomic_load(&a->timer_fd), TFD_TIMER_ABSTIME, &spec, NULL);
+	watch_set_timer(&ch->async.watch, find_due_ns(ch));
 }
 
 void async_watch(struct channel *ch) {
-	struct async *a = &ch->async;
-	uint32_t wanted = ch->state == CHANNEL_AWAY ? 0 : EPOLLIN | (TAILQ_EMPTY(&ch->unsent) ? 0 : EPOLLOUT);
-	struct epoll_event event = {.events = wanted};
-	int operation = a->watched == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+	uint32_t events = EPOLLIN | (TAILQ_EMPTY(&ch->unsent) ? 0 : EPOLLOUT);
 
 	set_timer(ch);
-	if (!a->watching || a->watched == wanted)
-		return;
-	/* Refused for lack of memory: again with the next check. */
-	if (epoll_ctl(atomic_load(&ch->attachment->epoll_fd), operation, atomic_load(&ch->fd), &event) == 0 || wanted == 0)
-		a->watched = wanted;
+	watch_set_socket(&ch->async.watch, atomic_load(&ch->socket.number), ch->state == CHANNEL_AWAY ? 0 : events);
 }
 
-/* Puts an epoll instance of this process's own behind the attachment's number, which a parent may share until now. */
-static bool install_epoll(struct stint *attachment, int timer_fd) {
-	struct epoll_event event = {.events = EPOLLIN};
-	int number = atomic_load(&attachment->epoll_fd);
-	int fd = epoll_create1(EPOLL_CLOEXEC);
-
-	if (fd < 0)
-		return false;
-	if (epoll_ctl(fd, EPOLL_CTL_ADD, timer_fd, &event) != 0 || (number >= 0 && dup3(fd, number, O_CLOEXEC) < 0)) {
-		close(fd);
-		return false;
-	}
-	if (number < 0)
-		atomic_store(&attachment->epoll_fd, fd);
-	else
-		close(fd);
-	return true;
-}
-
+/* The descriptor, or an error. */
 static int start_watching(struct channel *ch) {
-	struct async *a = &ch->async;
-	int timer_fd;
-
-	if (a->watching)
-		return 0;
-	timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (timer_fd < 0 || !install_epoll(ch->attachment, timer_fd)) {
-		int error = error_set(STINT_ESYSTEM, "no descriptor for stint_fd: %s", strerror(errno));
-		if (timer_fd >= 0)
-			close(timer_fd);
-		return error;
-	}
-	atomic_store(&a->timer_fd, timer_fd);
-	a->watching = true;
+	if (!watch_start(&ch->async.watch))
+		return error_set(STINT_ESYSTEM, "no descriptor for stint_fd: %s", strerror(errno));
 	async_watch(ch);
-	set_timer(ch);
-	return 0;
+	return atomic_load(&ch->async.watch.epoll_fd);
 }
 
 int stint_fd(struct stint *attachment) {
 	struct channel *ch = attachment_channel(attachment);
-	int error;
+	int fd;
 
 	if (!ch)
 		return error_set(STINT_ESYSTEM, "no memory for stint_fd");
 	pthread_mutex_lock(&ch->lock);
-	error = start_watching(ch);
+	fd = start_watching(ch);
 	pthread_mutex_unlock(&ch->lock);
-	return error ? error : atomic_load(&attachment->epoll_fd);
+	return fd;
 }
 
 /* ---- Checks ---------------------------------------------------------------- */

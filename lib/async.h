@@ -1,15 +1,11 @@
 /*
- * async.h - asynchronous checks of one channel, and what makes stint_fd()
- * readable.
- *
- * stint_fd() is an epoll descriptor that holds two: the channel's socket, and a
- * timer. The timer is set to the moment from which stint_dispatch() has
- * something to do without any message: at once when checks are finished (a
- * thread that waited for its own answer took theirs in), else when the first
+ * async.h - asynchronous checks of one channel, and when stint_fd() is readable:
+ * when the socket is, and from the moment from which stint_dispatch() has
+ * something to do without any message. That is at once when checks are finished
+ * (a thread that waited for its own answer took theirs in), else when the first
  * may time out, or the agent is to be looked for again.
  *
- * All under the channel's lock but the number of the timer and the flag of the
- * dispatching thread.
+ * All under the channel's lock but the flag of the dispatching thread.
  */
 #ifndef STINT_ASYNC_H
 #define STINT_ASYNC_H
@@ -20,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "stint.h"
+#include "watch.h"
 
 /* Checks are allocated 64 at a time, 27 KiB, and used again. */
 #define ASYNC_CHUNK 64u
@@ -37,17 +34,10 @@ struct async {
 	struct async_queue finished;
 	uint64_t next_timeout_ns; /* no pending check times out before this */
 	_Atomic bool dispatching;
-
-	bool watching;         /* this process has its own epoll instance behind the attachment's number */
-	_Atomic int timer_fd;  /* -1: none */
-	uint64_t timer_set_ns; /* 0: not set */
-	uint32_t watched;      /* epoll events that the socket is registered for; 0: not registered */
+	struct watch watch;
 };
 
 void async_init(struct async *);
-
-/* Closes the descriptors; safe on a channel that a fork has left in any state. */
-void async_close(struct async *);
 void async_free(struct async *);
 
 /* Registers the socket as its state now wants it, and sets the timer. */

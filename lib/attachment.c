@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "attachment.h"
 #include "channel.h"
@@ -33,7 +32,7 @@ int stint_open(struct stint **out, const char *socket_path) {
 		return error_set(STINT_ENOMEM, "no memory for an attachment");
 	st->address.sun_family = AF_UNIX;
 	memcpy(st->address.sun_path, path, length + 1);
-	atomic_init(&st->epoll_fd, -1);
+	fork_mark_init(&st->fork_mark);
 	*out = st;
 	return 0;
 }
@@ -55,20 +54,16 @@ static void free_channels(struct channel *ch) {
 }
 
 void stint_close(struct stint *st) {
-	int epoll_fd;
-
 	if (!st)
 		return;
-	epoll_fd = atomic_load(&st->epoll_fd);
-	if (epoll_fd >= 0)
-		close(epoll_fd);
 	channel_free(atomic_load(&st->channel));
 	free_channels(atomic_load(&st->inherited));
 	free_mappings(atomic_load(&st->mappings));
+	fork_mark_destroy(&st->fork_mark);
 	free(st);
 }
 
-/* Another thread may still be comparing its pid, so it is freed in stint_close() only. */
+/* Another thread may still be looking whose it is, so it is freed in stint_close() only. */
 static void put_aside(struct stint *st, struct channel *ch) {
 	channel_abandon(ch);
 	ch->older = atomic_load(&st->inherited);
@@ -78,20 +73,21 @@ static void put_aside(struct stint *st, struct channel *ch) {
 
 struct channel *attachment_find_channel(struct stint *st) {
 	struct channel *ch = atomic_load(&st->channel);
-	return ch && ch->pid == getpid() ? ch : NULL;
+	return ch && ch->process == fork_mark_process(&st->fork_mark) ? ch : NULL;
 }
 
 struct channel *attachment_channel(struct stint *st) {
 	struct channel *present = atomic_load(&st->channel);
 	struct channel *fresh;
 
-	if (present && present->pid == getpid())
+	if (present && present->process == fork_mark_process(&st->fork_mark))
 		return present;
-	fresh = channel_new(st);
+	fresh = channel_new(st, present);
 	if (!fresh)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&st->channel, &present, fresh)) {
-		/* Another thread of this process was faster; `present` is its channel now. */
+		/* Another thread of this process was faster; `present` is its channel now, and has what was inherited. */
+		watch_forget(&fresh->async.watch);
 		channel_free(fresh);
 		return present;
 	}

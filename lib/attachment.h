@@ -4,9 +4,9 @@
  * A process talks to the agent through one struct channel. A fork makes a second
  * process with a copy of it, whose locks may be held by threads that the child
  * doesn't have. So everything with a lock lives in the channel, the channel
- * knows its process, and a child that finds its parent's leaves it as it is and
- * makes its own. What is outside the channel changes by atomic operations alone
- * and is whole at any instant.
+ * knows its process (fork_mark.h), and a child that finds its parent's leaves it
+ * as it is and makes its own. What is outside the channel changes by atomic
+ * operations alone and is whole at any instant.
  */
 #ifndef STINT_ATTACHMENT_H
 #define STINT_ATTACHMENT_H
@@ -16,6 +16,7 @@
 #include <sys/un.h>
 
 #include "absence.h"
+#include "fork_mark.h"
 #include "local.h"
 #include "mapping.h"
 #include "stint.h"
@@ -26,12 +27,12 @@ LIST_HEAD(limiter_list, stint_limiter);
 
 struct stint {
 	struct sockaddr_un address;
+	struct fork_mark fork_mark;
 	_Atomic(struct channel *) channel;   /* of this process, or still the parent's */
 	_Atomic(struct channel *) inherited; /* the parent's, and its parent's: never used again */
 	_Atomic(struct mapping *) mappings;  /* newest first; old ones may be in use until stint_close() */
 	_Atomic uint64_t connections;        /* how many were made: numbers them, across forks */
 	struct absence absence;              /* of the agent */
-	_Atomic int epoll_fd;                /* stint_fd()'s number, the same for life; -1: not asked for yet */
 };
 
 /* Where the limiter's policy is. Never changes; replaced by a newer one. */

@@ -3,7 +3,6 @@
  * requests say is in under_way.c, how threads wait in wait.c.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +31,7 @@
 /* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
 #define RECEIVE_MAX 256
 
-struct channel *channel_new(struct stint *attachment) {
+struct channel *channel_new(struct stint *attachment, const struct channel *parents) {
 	struct channel *ch = calloc(1, sizeof(*ch));
 
 	if (!ch)
@@ -42,52 +41,37 @@ struct channel *channel_new(struct stint *attachment) {
 		return NULL;
 	}
 	ch->attachment = attachment;
-	ch->pid = getpid();
-	atomic_init(&ch->fd, -1);
+	ch->process = fork_mark_process(&attachment->fork_mark);
+	descriptor_init(&ch->socket);
 	ch->backoff_ns = BACKOFF_MIN_NS;
-	ch->random = clock_fine_ns() ^ (uint64_t)ch->pid << 32;
+	ch->random = clock_fine_ns() ^ (uint64_t)getpid() << 32;
 	TAILQ_INIT(&ch->unsent);
 	LIST_INIT(&ch->declaring);
 	TAILQ_INIT(&ch->waiters);
 	async_init(&ch->async);
+	if (parents)
+		watch_inherit(&ch->async.watch, &parents->async.watch);
 	return ch;
 }
 
-static void close_descriptors(struct channel *ch) {
-	int fd = atomic_exchange(&ch->fd, -1);
-
-	if (fd >= 0)
-		close(fd);
-	async_close(&ch->async);
-}
-
 void channel_abandon(struct channel *ch) {
-	close_descriptors(ch);
+	descriptor_close(&ch->socket);
+	watch_forget(&ch->async.watch);
 }
 
 void channel_free(struct channel *ch) {
 	if (!ch)
 		return;
-	close_descriptors(ch);
+	descriptor_close(&ch->socket);
+	watch_close(&ch->async.watch);
 	/* An inherited lock may be held by a thread that this process never had. */
-	if (ch->pid == getpid())
+	if (ch->process == fork_mark_process(&ch->attachment->fork_mark))
 		pthread_mutex_destroy(&ch->lock);
 	async_free(&ch->async);
 	free(ch);
 }
 
 /* ---- The connection ------------------------------------------------------- */
-
-static void move_to_channel(struct channel *ch, int fd) {
-	int number = atomic_load(&ch->fd);
-
-	if (number < 0) {
-		atomic_store(&ch->fd, fd);
-		return;
-	}
-	dup3(fd, number, O_CLOEXEC);
-	close(fd);
-}
 
 /* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
  * the same moment again. */
@@ -119,9 +103,8 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
 	if (fd >= 0 || errno == EAGAIN)
 		absence_found(&ch->attachment->absence, now_ns);
-	if (fd < 0)
+	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
-	move_to_channel(ch, fd);
 	ch->state = CHANNEL_GREETING;
 	ch->silent_until_ns = 0;
 	LIST_INIT(&ch->declaring);
@@ -131,10 +114,13 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 }
 
 static void end_connection(struct channel *ch) {
+	int fd = descriptor_find(&ch->socket);
+
 	ch->state = CHANNEL_AWAY;
 	ch->silent_until_ns = 0;
 	async_watch(ch);
-	shutdown(atomic_load(&ch->fd), SHUT_RDWR);
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
 }
 
 static bool is_worth_waiting(const struct channel *ch, const struct request *r, uint64_t now_ns) {
@@ -170,6 +156,15 @@ static void drop_connection(struct channel *ch) {
 	try_connect(ch, now_ns);
 	under_way_for_each(ch, say_again);
 	async_watch(ch);
+}
+
+/* The app has closed the socket, and perhaps has something of its own there. No fault of the agent's: it is asked anew at once. */
+static void notice_closed_socket(struct channel *ch) {
+	if (ch->state == CHANNEL_AWAY || descriptor_find(&ch->socket) >= 0)
+		return;
+	ch->next_attempt_ns = 0;
+	ch->led = false; /* who sleeps on the old socket doesn't see what comes on the new one */
+	drop_connection(ch);
 }
 
 static void finish_refused(struct channel *ch, struct request *r) {
@@ -285,26 +280,43 @@ static int hear(struct channel *ch, const struct packet *packet) {
 	}
 }
 
-void channel_receive(struct channel *ch) {
+/* False: there is nothing for now, or nobody waits for more. */
+static bool receive_packet(struct channel *ch) {
 	struct packet packet;
+	enum receipt receipt = connection_receive(atomic_load(&ch->socket.number), &packet);
+	int error = 0;
 
-	for (int i = 0; i < RECEIVE_MAX && ch->state != CHANNEL_AWAY; i++) {
-		enum receipt receipt = connection_receive(atomic_load(&ch->fd), &packet);
-		int error = 0;
-
-		if (receipt == RECEIPT_NOTHING)
-			break;
-		if (receipt == RECEIPT_END) {
-			drop_connection(ch);
-			continue;
-		}
-		error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : message_refuse("more than a message's length");
-		packet_close(&packet);
-		if (error)
-			refuse_connection(ch, error);
-		if (ch->under_way_count == 0)
-			break; /* one who waits alone has the answer: no system call just to see that there is no other */
+	if (receipt == RECEIPT_NOTHING)
+		return false;
+	if (receipt == RECEIPT_END) {
+		drop_connection(ch);
+		return true;
 	}
+	error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : message_refuse("more than a message's length");
+	packet_close(&packet);
+	if (error)
+		refuse_connection(ch, error);
+	/* One who waits alone has the answer: no system call just to see that there is no other. */
+	return ch->under_way_count > 0;
+}
+
+/* WELCOME brings descriptors. */
+static bool receive_welcome(struct channel *ch) {
+	struct stdio_hold hold;
+	bool more;
+
+	stdio_hold(&hold);
+	more = receive_packet(ch);
+	stdio_release(&hold);
+	return more;
+}
+
+void channel_receive(struct channel *ch) {
+	bool more = true;
+
+	notice_closed_socket(ch);
+	for (int i = 0; i < RECEIVE_MAX && more && ch->state != CHANNEL_AWAY; i++)
+		more = ch->state == CHANNEL_GREETING ? receive_welcome(ch) : receive_packet(ch);
 	under_way_send_leftovers(ch);
 }
 
@@ -321,11 +333,12 @@ void channel_look_for_agent(struct channel *ch) {
 static void ask_in_passing(struct channel *ch, struct request *r) {
 	if (!under_way_is_declared(ch, r->limiter))
 		return;
-	request_send_want(r, atomic_load(&ch->fd));
+	request_send_want(r, atomic_load(&ch->socket.number));
 }
 
 /* 0 when there is a connection, or soon will be, as far as anybody knows. */
 static int ensure_connection(struct channel *ch, const struct request *r, uint64_t now_ns) {
+	notice_closed_socket(ch);
 	/* Anything that the agent has said meanwhile ends its silence. */
 	if (now_ns < ch->silent_until_ns && !ch->led)
 		channel_receive(ch);
@@ -384,9 +397,12 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 		.head = {.type = WIRE_LOW},
 		.policy = atomic_load(&limiter->binding)->policy,
 	};
-	int fd = atomic_load(&ch->fd);
+	int fd;
 
 	/* An index of another connection's may name another policy on this one. */
-	if (fd >= 0 && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection))
+	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
+		return;
+	fd = descriptor_find(&ch->socket);
+	if (fd >= 0)
 		connection_send(fd, &message, sizeof(message), id, id_length);
 }

@@ -13,18 +13,19 @@
  * again: by the thread that leads, or by stint_dispatch(). An agent that has been
  * missed for too long (absence.h) is not waited for.
  *
- * The socket keeps one descriptor number for the channel's life (a new one is
- * moved to it), so that a LOW can be sent without the lock: at worst it reaches a
- * newer connection, where it is a harmless hint.
+ * The socket keeps one descriptor number for as long as the app leaves it alone (a
+ * new one is moved to it), so that a LOW can be sent without the lock: at worst it
+ * reaches a newer connection, where it is a harmless hint. Whether the app has
+ * taken the number is looked at each time (descriptor.h).
  */
 #ifndef STINT_CHANNEL_H
 #define STINT_CHANNEL_H
 
 #include <pthread.h>
-#include <sys/types.h>
 
 #include "async.h"
 #include "attachment.h"
+#include "descriptor.h"
 #include "request.h"
 
 enum channel_state {
@@ -42,8 +43,8 @@ TAILQ_HEAD(waiter_queue, waiter);
 struct channel {
 	struct stint *attachment;
 	struct channel *older; /* in the attachment's list of inherited ones */
-	pid_t pid;             /* whose process it is */
-	_Atomic int fd;        /* -1: never connected */
+	uint64_t process;      /* whose it is: see fork_mark.h */
+	struct descriptor socket;
 	_Atomic uint64_t connection; /* the present one's number, of struct stint.connections */
 
 	pthread_mutex_t lock; /* for all that follows */
@@ -69,9 +70,10 @@ struct channel {
 	struct async async;
 };
 
-struct channel *channel_new(struct stint *);
+/* With what stint_fd() was in the parent, whose channel is the second argument; NULL: no parent's. */
+struct channel *channel_new(struct stint *, const struct channel *);
 
-/* Closes what the child of a fork inherited, touching nothing that a vanished thread may have held. */
+/* Closes what the child of a fork inherited and doesn't need, touching nothing that a vanished thread may have held. */
 void channel_abandon(struct channel *);
 void channel_free(struct channel *);
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "descriptor.h"
 
 static ssize_t send_packet(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
 	struct iovec part[2] = {
@@ -23,7 +24,7 @@ static ssize_t send_packet(int fd, const void *head, size_t head_size, const cha
 }
 
 int connection_open(const struct sockaddr_un *address, const void *hello, size_t size) {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = descriptor_above_stdio(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
 	if (fd < 0)
 		return -1;

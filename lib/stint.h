@@ -28,10 +28,11 @@
  *   once, without a lock of the caller's. Only stint_close() and
  *   stint_limiter_free() need that nobody uses the object any more.
  * - Fork. Parent and child may both go on with what was opened before the
- *   fork; no call is needed after it. A child notices at its first request to
- *   the agent and makes a connection of its own. Asynchronous checks that were
- *   pending at the fork are the parent's; their callbacks never run in the
- *   child.
+ *   fork, in whatever PID namespace the child is; no call is needed after it. A
+ *   child notices at its first request to the agent and makes a connection of
+ *   its own. Asynchronous checks that were pending at the fork are the parent's;
+ *   their callbacks never run in the child. The child of vfork(), or of clone()
+ *   with CLONE_VM, shares the parent's memory: it may call nothing here.
  * - Signals. No function here may be called from a signal handler.
  * - A process that is killed at any instruction leaves the table legal, and
  *   nobody waits for it. A process that is stopped between taking a credit and
@@ -58,7 +59,11 @@
  *   and can write garbage into this host's table. Give the socket's group to
  *   the processes that limit, and to nobody else.
  * - Descriptors: one socket per attachment (two more with stint_fd()), all
- *   close-on-exec.
+ *   close-on-exec, none of them 0, 1 or 2. An app may close them, as daemons
+ *   close what they don't know: the next request to the agent makes a new
+ *   connection, and what the app has opened behind the number is never read,
+ *   written, closed or replaced. It must not do so while another thread is in a
+ *   function here.
  */
 #ifndef STINT_H
 #define STINT_H
@@ -262,8 +267,11 @@ int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t co
 /*
  * A descriptor that is readable (poll, epoll, libuv, libevent: level-triggered)
  * when stint_dispatch() has something to do. The same one for the attachment's
- * life; never read, write or close it. After a fork, the child calls this again
- * before it registers the descriptor with its own loop.
+ * life; never read or write it. After a fork, the child calls this again before it
+ * registers the descriptor with its own loop; it gets the same number. An app that
+ * has closed descriptors that it doesn't know, this one included, calls this again
+ * as well; it gets another one, and until then nothing tells its loop when to
+ * dispatch.
  *
  * STINT_ESYSTEM when none can be made.
  */

@@ -81,7 +81,7 @@ static bool has_something_to_say(const struct channel *ch, const struct request 
 }
 
 static bool say_declare(struct channel *ch, struct stint_limiter *limiter) {
-	if (!request_send_declare(limiter, ++ch->last_serial, atomic_load(&ch->fd)))
+	if (!request_send_declare(limiter, ++ch->last_serial, atomic_load(&ch->socket.number)))
 		return false;
 	limiter->declare_serial = ch->last_serial;
 	limiter->declaring_on = atomic_load(&ch->connection);
@@ -91,7 +91,7 @@ static bool say_declare(struct channel *ch, struct stint_limiter *limiter) {
 
 static bool say_want(struct channel *ch, struct request *r) {
 	r->declare_serial = r->limiter->declare_serial;
-	return request_send_want(r, atomic_load(&ch->fd));
+	return request_send_want(r, atomic_load(&ch->socket.number));
 }
 
 /* False when the socket is full. */

@@ -38,7 +38,7 @@ static void wake_waiter(struct channel *ch, struct request *r) {
 /* Sleeps on the socket, without the lock; then takes in what came, for everybody. Without a connection it looks for the agent. */
 static void lead(struct channel *ch, uint64_t until_ns) {
 	bool away = ch->state == CHANNEL_AWAY;
-	struct pollfd socket = {.fd = away ? -1 : atomic_load(&ch->fd), .events = POLLIN};
+	struct pollfd socket = {.fd = away ? -1 : atomic_load(&ch->socket.number), .events = POLLIN};
 	struct timespec left;
 
 	if (away && ch->next_attempt_ns < until_ns)

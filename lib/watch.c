@@ -1,0 +1,154 @@
+/*
+ * watch.c - see watch.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "descriptor.h"
+#include "watch.h"
+
+/* Periods from here to twice that, 68 to 136 years, are ours: no app waits for one, and the kernel's end at 292. */
+#define PERIOD_MIN_NS ((UINT64_C(1) << 31) * NS_PER_S)
+
+void watch_init(struct watch *w) {
+	atomic_init(&w->epoll_fd, -1);
+	atomic_init(&w->timer_fd, -1);
+	atomic_init(&w->period_ns, 0);
+}
+
+void watch_forget(struct watch *w) {
+	atomic_store(&w->epoll_fd, -1);
+	atomic_store(&w->timer_fd, -1);
+	w->running = false;
+	w->timer_at_ns = 0;
+	w->socket_events = 0;
+}
+
+/* ---- Whose they are ---------------------------------------------------------- */
+
+static uint64_t to_ns(struct timespec t) {
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* Different for all timers of a process: no two watches are in one place, nor made in one nanosecond. */
+static uint64_t choose_period(const struct watch *w) {
+	uint64_t place = (uintptr_t)w / 16 % (UINT64_C(1) << 31);
+
+	return PERIOD_MIN_NS + place * NS_PER_S + clock_fine_ns() % NS_PER_S;
+}
+
+static bool owns_timer(const struct watch *w) {
+	int fd = atomic_load(&w->timer_fd);
+	struct itimerspec timer;
+
+	return fd >= 0 && timerfd_gettime(fd, &timer) == 0 && to_ns(timer.it_interval) == atomic_load(&w->period_ns);
+}
+
+/* What is registered once more as it is changes nothing; what is not there is refused. */
+static bool owns_epoll(const struct watch *w) {
+	struct epoll_event event = {.events = EPOLLIN};
+	int fd = atomic_load(&w->epoll_fd);
+
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_MOD, atomic_load(&w->timer_fd), &event) == 0;
+}
+
+static bool owns_both(const struct watch *w) {
+	return owns_timer(w) && owns_epoll(w);
+}
+
+void watch_close(struct watch *w) {
+	if (owns_timer(w)) {
+		if (owns_epoll(w))
+			close(atomic_load(&w->epoll_fd));
+		close(atomic_load(&w->timer_fd));
+	}
+	watch_forget(w);
+}
+
+/* ---- Making them ---------------------------------------------------------------- */
+
+static bool set_timer(int fd, uint64_t at_ns, uint64_t period_ns) {
+	struct itimerspec timer = {.it_value = clock_timespec(at_ns), .it_interval = clock_timespec(period_ns)};
+
+	/* Setting it also takes back an expiry that nobody has read. */
+	return timerfd_settime(fd, TFD_TIMER_ABSTIME, &timer, NULL) == 0;
+}
+
+static void close_if_open(int fd) {
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Puts an instance of this process's own behind the number that a parent shares until now; -1: behind any. */
+static bool make(struct watch *w, int number, uint64_t period_ns) {
+	int timer_fd = descriptor_above_stdio(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+	int epoll_fd = timer_fd < 0 ? -1 : descriptor_above_stdio(epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (epoll_fd < 0 || !set_timer(timer_fd, 0, period_ns) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) != 0 ||
+		(number >= 0 && dup3(epoll_fd, number, O_CLOEXEC) < 0)) {
+		int error = errno;
+
+		close_if_open(timer_fd);
+		close_if_open(epoll_fd);
+		errno = error;
+		return false;
+	}
+	if (number >= 0) {
+		close(epoll_fd);
+		close(atomic_load(&w->timer_fd));
+	}
+	atomic_store(&w->epoll_fd, number >= 0 ? number : epoll_fd);
+	atomic_store(&w->timer_fd, timer_fd);
+	atomic_store(&w->period_ns, period_ns);
+	w->running = true;
+	return true;
+}
+
+bool watch_start(struct watch *w) {
+	bool own = owns_both(w);
+
+	if (own && w->running)
+		return true;
+	if (!own)
+		watch_close(w);
+	return make(w, atomic_load(&w->epoll_fd), choose_period(w));
+}
+
+void watch_inherit(struct watch *w, const struct watch *parents) {
+	atomic_store(&w->epoll_fd, atomic_load(&parents->epoll_fd));
+	atomic_store(&w->timer_fd, atomic_load(&parents->timer_fd));
+	atomic_store(&w->period_ns, atomic_load(&parents->period_ns));
+}
+
+/* ---- Using them ------------------------------------------------------------------ */
+
+void watch_set_timer(struct watch *w, uint64_t at_ns) {
+	if (!w->running || w->timer_at_ns == at_ns)
+		return;
+	if (!owns_timer(w)) {
+		watch_close(w);
+		return;
+	}
+	w->timer_at_ns = at_ns;
+	set_timer(atomic_load(&w->timer_fd), at_ns, atomic_load(&w->period_ns));
+}
+
+void watch_set_socket(struct watch *w, int fd, uint32_t events) {
+	struct epoll_event event = {.events = events};
+	int operation = w->socket_events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+
+	if (!w->running || w->socket_events == events)
+		return;
+	if (!owns_both(w)) {
+		watch_close(w);
+		return;
+	}
+	/* Refused for lack of memory: again with the next check. */
+	if (epoll_ctl(atomic_load(&w->epoll_fd), operation, fd, &event) == 0 || events == 0)
+		w->socket_events = events;
+}
