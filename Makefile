@@ -174,6 +174,7 @@ LIB_TESTS := \
 	tests/lib/test_agent_away.c \
 	tests/lib/test_agent_hostile.c \
 	tests/lib/test_async.c \
+	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
 	tests/lib/test_descriptors.c \
@@ -218,6 +219,7 @@ AGENT_TESTS := \
 THREADED_TESTS := \
 	tests/agent/test_table.c \
 	tests/lib/test_async.c \
+	tests/lib/test_callbacks.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \

@@ -16,7 +16,7 @@ _Static_assert(ASYNC_CHUNK * ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
 
 struct async_check {
 	struct request request; /* first: a request that is finished is found again as its check */
-	TAILQ_ENTRY(async_check) link; /* in unused, pending or finished */
+	TAILQ_ENTRY(async_check) link; /* in one of the queues */
 	stint_callback *callback;
 	void *arg;
 	char id[STINT_CLIENT_ID_MAX];
@@ -26,6 +26,8 @@ void async_init(struct async *a) {
 	TAILQ_INIT(&a->unused);
 	TAILQ_INIT(&a->pending);
 	TAILQ_INIT(&a->finished);
+	TAILQ_INIT(&a->due);
+	TAILQ_INIT(&a->cancelled);
 	a->next_timeout_ns = UINT64_MAX;
 	watch_init(&a->watch);
 }
@@ -167,93 +169,184 @@ static void time_out(struct channel *ch, uint64_t now_ns) {
 	}
 }
 
-/* Takes in what came and gives out the checks that are due, the void ones asked again. */
-static void collect_due(struct channel *ch, struct async_queue *due) {
+/* ---- Calling back ------------------------------------------------------------ */
+
+/*
+ * A callback may free its limiter, close the attachment, or return in the child of a fork. So what is to be told is taken out of the
+ * check before; and each function that calls back has a visit, on its stack, which says afterwards whether there is still
+ * anything to go on with.
+ */
+struct visit {
+	struct stint *attachment;
+	struct channel *channel;
+	bool ended; /* the attachment is gone */
+	LIST_ENTRY(visit) link;
+};
+
+/* The thread's own, innermost first: a thread that a fork left behind in the parent must not be looked for. */
+static _Thread_local LIST_HEAD(, visit) visits;
+
+static struct visit *begin_visit(struct visit *v, struct channel *ch) {
+	*v = (struct visit){.attachment = ch->attachment, .channel = ch};
+	LIST_INSERT_HEAD(&visits, v, link);
+	return v;
+}
+
+static void end_visit(struct visit *v) {
+	LIST_REMOVE(v, link);
+}
+
+/* What is the parent's, when this is a child that a callback made, is left to the parent. */
+static bool may_go_on(const struct visit *v) {
+	return !v->ended && attachment_find_channel(v->attachment) == v->channel;
+}
+
+void async_attachment_ends(const struct stint *attachment) {
+	struct visit *v;
+
+	LIST_FOREACH(v, &visits, link) {
+		if (v->attachment == attachment)
+			v->ended = true;
+	}
+}
+
+/* What a check came to. */
+struct outcome {
+	stint_callback *callback;
+	void *arg;
+	int status;
+	struct stint_result result;
+};
+
+/* Out of a check that is in no queue, which may be used for another then. */
+static void take_outcome(struct channel *ch, struct async_check *check, struct outcome *o) {
+	struct request *r = &check->request;
+
+	*o = (struct outcome){.callback = check->callback, .arg = check->arg, .status = r->status < 0 ? r->status : 0};
+	if (r->status < 0)
+		channel_explain(ch, r, r->status);
+	else if (r->status == REQUEST_DECIDE_ALONE)
+		limiter_decide_alone(r->limiter, r->id, r->id_length, r->cost, &o->result);
+	else
+		o->result = request_result(r);
+	TAILQ_INSERT_TAIL(&ch->async.unused, check, link);
+}
+
+static void run_callback(const struct outcome *o) {
+	o->callback(o->status, o->status < 0 ? NULL : &o->result, o->arg);
+}
+
+/* ---- stint_dispatch() ---------------------------------------------------------- */
+
+/* Takes in what came. What is finished now is due; what finishes while callbacks run is for the next time. */
+static void collect_due(struct channel *ch) {
 	struct async *a = &ch->async;
-	struct async_check *check;
-	uint64_t now_ns;
 
 	pthread_mutex_lock(&ch->lock);
 	if (!ch->led)
 		channel_receive(ch);
 	channel_look_for_agent(ch);
-	now_ns = clock_fine_ns();
-	time_out(ch, now_ns);
-	TAILQ_INIT(due);
-	while ((check = TAILQ_FIRST(&a->finished))) {
-		struct request *r = &check->request;
-
-		TAILQ_REMOVE(&a->finished, check, link);
-		if (request_is_void(r)) {
-			r->status = now_ns < r->give_up_ns ? submit(ch, check) : REQUEST_DECIDE_ALONE;
-			if (r->status == 0)
-				continue;
-		}
-		TAILQ_INSERT_TAIL(due, check, link);
-	}
+	time_out(ch, clock_fine_ns());
+	TAILQ_CONCAT(&a->due, &a->finished, link);
 	set_timer(ch);
 	pthread_mutex_unlock(&ch->lock);
 }
 
-static void explain(struct channel *ch, struct request *r) {
-	pthread_mutex_lock(&ch->lock);
-	channel_explain(ch, r, r->status);
-	pthread_mutex_unlock(&ch->lock);
+/* A void admission is asked for again while there is time: false then. */
+static bool is_final(struct channel *ch, struct async_check *check) {
+	struct request *r = &check->request;
+
+	if (!request_is_void(r))
+		return true;
+	r->status = clock_fine_ns() < r->give_up_ns ? submit(ch, check) : REQUEST_DECIDE_ALONE;
+	return r->status != 0;
 }
 
-/* The callback may free the limiter: after it, nothing of the request is touched. */
-static void run_callback(struct channel *ch, struct async_check *check) {
-	struct request *r = &check->request;
-	struct stint_result result;
-	int status = r->status;
+static bool take_due(const struct visit *v, struct outcome *outcome) {
+	struct channel *ch = v->channel;
+	struct async_check *check;
+	bool taken = false;
 
-	if (status < 0)
-		explain(ch, r);
-	else if (status == REQUEST_DECIDE_ALONE)
-		limiter_decide_alone(r->limiter, r->id, r->id_length, r->cost, &result);
-	else
-		result = request_result(r);
-	check->callback(status < 0 ? status : 0, status < 0 ? NULL : &result, check->arg);
+	if (!may_go_on(v))
+		return false;
+	pthread_mutex_lock(&ch->lock);
+	while (!taken && (check = TAILQ_FIRST(&ch->async.due))) {
+		TAILQ_REMOVE(&ch->async.due, check, link);
+		taken = is_final(ch, check);
+		if (taken)
+			take_outcome(ch, check, outcome);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return taken;
 }
 
 int stint_dispatch(struct stint *attachment) {
 	struct channel *ch = attachment_find_channel(attachment);
-	struct async_queue due;
-	struct async_check *check;
+	struct outcome outcome;
+	struct visit visit;
 	int count = 0;
 
 	if (!ch || atomic_exchange(&ch->async.dispatching, true))
 		return 0;
-	collect_due(ch, &due);
-	TAILQ_FOREACH(check, &due, link) {
-		run_callback(ch, check);
-		count++;
-		/* The callback forked, and this is the child: what is left is the parent's. */
-		if (attachment_find_channel(attachment) != ch)
-			return count;
-	}
-	pthread_mutex_lock(&ch->lock);
-	TAILQ_CONCAT(&ch->async.unused, &due, link);
-	pthread_mutex_unlock(&ch->lock);
-	atomic_store(&ch->async.dispatching, false);
+	collect_due(ch);
+	begin_visit(&visit, ch);
+	for (; take_due(&visit, &outcome); count++)
+		run_callback(&outcome);
+	if (may_go_on(&visit))
+		atomic_store(&ch->async.dispatching, false);
+	end_visit(&visit);
 	return count;
 }
 
-static void forget(struct channel *ch, struct async_queue *queue, const struct stint_limiter *limiter) {
+/* ---- Checks that are given up ---------------------------------------------------- */
+
+static void cancel(struct channel *ch, struct async_queue *queue, const struct stint_limiter *limiter) {
 	struct async_check *check, *next;
 
 	for (check = TAILQ_FIRST(queue); check; check = next) {
 		next = TAILQ_NEXT(check, link);
-		if (check->request.limiter != limiter)
+		if (limiter && check->request.limiter != limiter)
 			continue;
 		channel_withdraw(ch, &check->request);
+		check->request.status = STINT_ECANCELED;
 		TAILQ_REMOVE(queue, check, link);
-		TAILQ_INSERT_TAIL(&ch->async.unused, check, link);
+		TAILQ_INSERT_TAIL(&ch->async.cancelled, check, link);
 	}
 }
 
-void async_forget(struct channel *ch, const struct stint_limiter *limiter) {
-	forget(ch, &ch->async.pending, limiter);
-	forget(ch, &ch->async.finished, limiter);
+void async_cancel(struct channel *ch, const struct stint_limiter *limiter) {
+	cancel(ch, &ch->async.pending, limiter);
+	cancel(ch, &ch->async.finished, limiter);
+	cancel(ch, &ch->async.due, limiter);
 	set_timer(ch);
+}
+
+static bool take_cancelled(const struct visit *v, const struct stint_limiter *limiter, struct outcome *outcome) {
+	struct channel *ch = v->channel;
+	struct async_check *check;
+
+	if (!may_go_on(v))
+		return false;
+	pthread_mutex_lock(&ch->lock);
+	/* Others are there only when a callback frees a limiter, or two threads do. */
+	TAILQ_FOREACH(check, &ch->async.cancelled, link) {
+		if (!limiter || check->request.limiter == limiter)
+			break;
+	}
+	if (check) {
+		TAILQ_REMOVE(&ch->async.cancelled, check, link);
+		take_outcome(ch, check, outcome);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return check != NULL;
+}
+
+void async_run_cancelled(struct channel *ch, const struct stint_limiter *limiter) {
+	struct outcome outcome;
+	struct visit visit;
+
+	begin_visit(&visit, ch);
+	while (take_cancelled(&visit, limiter, &outcome))
+		run_callback(&outcome);
+	end_visit(&visit);
 }

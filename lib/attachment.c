@@ -53,9 +53,16 @@ static void free_channels(struct channel *ch) {
 	}
 }
 
+/* A callback may close what is being closed already: then that is nothing. */
 void stint_close(struct stint *st) {
-	if (!st)
+	struct channel *ch;
+
+	if (!st || atomic_exchange(&st->ending, true))
 		return;
+	ch = attachment_find_channel(st);
+	if (ch)
+		channel_forget_all(ch);
+	async_attachment_ends(st);
 	channel_free(atomic_load(&st->channel));
 	free_channels(atomic_load(&st->inherited));
 	free_mappings(atomic_load(&st->mappings));

@@ -33,6 +33,7 @@ struct stint {
 	_Atomic(struct mapping *) mappings;  /* newest first; old ones may be in use until stint_close() */
 	_Atomic uint64_t connections;        /* how many were made: numbers them, across forks */
 	struct absence absence;              /* of the agent */
+	_Atomic bool ending;                 /* stint_close() runs: nothing more is asked */
 };
 
 /* Where the limiter's policy is. Never changes; replaced by a newer one. */
@@ -46,6 +47,7 @@ struct binding {
 struct stint_limiter {
 	_Atomic(struct binding *) binding; /* NULL: never declared yet */
 	struct stint *attachment;
+	_Atomic bool ending;          /* stint_limiter_free() runs: nothing more is asked for it */
 	_Atomic uint64_t declared_on; /* number of the connection; 0: never */
 	/* The DECLARE, which all requests of the limiter wait for. Under the channel's lock; a fork may leave it torn,
 	 * but no connection of the child's ever has the number. */

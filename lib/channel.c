@@ -350,9 +350,14 @@ static int ensure_connection(struct channel *ch, const struct request *r, uint64
 	return ch->refusal ? ch->refusal : is_worth_waiting(ch, r, now_ns) ? 0 : REQUEST_DECIDE_ALONE;
 }
 
+/* A callback may ask for what is being freed. */
+static bool is_ending(const struct stint_limiter *limiter) {
+	return atomic_load(&limiter->ending) || atomic_load(&limiter->attachment->ending);
+}
+
 int channel_submit(struct channel *ch, struct request *r) {
 	uint64_t now_ns = clock_fine_ns();
-	int status = ensure_connection(ch, r, now_ns);
+	int status = is_ending(r->limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
 
 	r->serial = ++ch->last_serial;
 	r->heard = ch->heard;
@@ -387,9 +392,17 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 
 void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
 	pthread_mutex_lock(&ch->lock);
-	async_forget(ch, limiter);
+	async_cancel(ch, limiter);
 	under_way_forget(ch, limiter);
 	pthread_mutex_unlock(&ch->lock);
+	async_run_cancelled(ch, limiter);
+}
+
+void channel_forget_all(struct channel *ch) {
+	pthread_mutex_lock(&ch->lock);
+	async_cancel(ch, NULL);
+	pthread_mutex_unlock(&ch->lock);
+	async_run_cancelled(ch, NULL);
 }
 
 void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {

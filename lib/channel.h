@@ -80,8 +80,12 @@ void channel_free(struct channel *);
 /* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_ALONE. */
 int channel_ask(struct channel *, struct request *);
 
-/* Nothing is said of this limiter any more, and nothing heard: it is about to be freed. */
+/* Nothing is said of this limiter any more, and nothing heard: it is about to be freed. Its checks end as STINT_ECANCELED. Callbacks
+ * run in here, which may end the channel. */
 void channel_forget(struct channel *, struct stint_limiter *);
+
+/* The same with all limiters. */
+void channel_forget_all(struct channel *);
 
 /* Tells the agent that a client's credits run low, if that can be done at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);

@@ -135,11 +135,12 @@ int stint_limiter_new(struct stint_limiter **out, struct stint *st, const struct
 	return 0;
 }
 
+/* A callback may free what is being freed already: then that is nothing. */
 void stint_limiter_free(struct stint_limiter *limiter) {
 	struct channel *ch;
 	struct binding *binding;
 
-	if (!limiter)
+	if (!limiter || atomic_exchange(&limiter->ending, true))
 		return;
 	ch = attachment_find_channel(limiter->attachment);
 	if (ch)

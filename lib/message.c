@@ -14,9 +14,9 @@ int message_refuse(const char *what) {
 	return error_set(STINT_EPROTOCOL, "the agent sent what this library does not understand: %s", what);
 }
 
-/* A status is 0 or one of the errors that both sides know. */
+/* A status is 0 or one of the errors that both sides know. That a check was cancelled is the library's own word, which apps act on. */
 static bool is_status(int status) {
-	return status == 0 || error_is_known(status);
+	return status == 0 || (error_is_known(status) && status != STINT_ECANCELED);
 }
 
 int message_read_head(const struct packet *packet, struct wire_head *head) {

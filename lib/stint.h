@@ -26,7 +26,8 @@
  *   SIGPIPE is never raised.
  * - Threads. Attachments and limiters may be used by any number of threads at
  *   once, without a lock of the caller's. Only stint_close() and
- *   stint_limiter_free() need that nobody uses the object any more.
+ *   stint_limiter_free() need that no other thread uses the object any more;
+ *   stint_limiter_free() may run beside another thread's stint_dispatch().
  * - Fork. Parent and child may both go on with what was opened before the
  *   fork, in whatever PID namespace the child is; no call is needed after it. A
  *   child notices at its first request to the agent and makes a connection of
@@ -109,7 +110,8 @@ extern "C" {
 	X(STINT_EPROTOCOL, -10, "the agent sent what this library does not understand") \
 	X(STINT_ENOPOLICY, -11, "no such policy")                                       \
 	X(STINT_EFULL, -12, "the agent has no room for another policy")                 \
-	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")
+	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                 \
+	X(STINT_ECANCELED, -14, "the limiter or its attachment is being freed")
 
 enum stint_error {
 #define STINT_ERROR_ENUM(name, number, sentence) name = number,
@@ -200,8 +202,9 @@ struct stint_limiter; /* one policy on it */
 int stint_open(struct stint **out, const char *socket_path);
 
 /*
- * Ends an attachment and frees what belongs to it. Free its limiters first.
- * Pending asynchronous checks are dropped without a callback. NULL is ignored.
+ * Ends an attachment and frees what belongs to it. Free its limiters first, or in
+ * the callbacks that run now: those of all asynchronous checks that have had none
+ * yet, with STINT_ECANCELED, in here and on this thread. NULL is ignored.
  */
 void stint_close(struct stint *);
 
@@ -216,8 +219,10 @@ void stint_close(struct stint *);
 int stint_limiter_new(struct stint_limiter **out, struct stint *, const struct stint_options *);
 
 /*
- * Frees a limiter that no thread is using. Its pending asynchronous checks are
- * dropped without a callback. NULL is ignored.
+ * Frees a limiter that no other thread is using. The callbacks of its asynchronous
+ * checks that have had none yet run with STINT_ECANCELED, in here and on this
+ * thread; one that another thread is running in stint_dispatch() at this moment
+ * may end later. NULL is ignored.
  */
 void stint_limiter_free(struct stint_limiter *);
 
@@ -245,9 +250,17 @@ int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, st
 /* ---- For event loops: never blocks ------------------------------------- */
 
 /*
- * status is what stint_check() would have returned; result is valid during the
- * call, and NULL unless status is 0. Runs inside stint_dispatch(), on the
- * thread that called it; may start further checks.
+ * Tells what a check came to. status is what stint_check() would have returned, or
+ * STINT_ECANCELED; result is valid during the call, and NULL unless status is 0.
+ *
+ * Runs inside stint_dispatch(); with STINT_ECANCELED inside stint_limiter_free() or
+ * stint_close(). Always on the thread that called that function, without a lock.
+ *
+ * It may do anything that the app may: check and wait, start checks, free limiters,
+ * its own and others, close the attachment, fork. What called it notices. What is
+ * being freed already may be freed again in there, which does nothing, and says
+ * STINT_ECANCELED to whoever asks it. It must return: no longjmp(), no exception,
+ * no end of the thread.
  */
 typedef void stint_callback(int status, const struct stint_result *result, void *arg);
 
@@ -255,9 +268,11 @@ typedef void stint_callback(int status, const struct stint_result *result, void 
  * Like stint_check(), without waiting.
  *
  * Returns 1 when it was decided at once: *result holds the verdict and the
- * callback will not run. Returns 0 when it is under way: the callback runs once,
- * later, at most the limiter's timeout from now. Returns an error otherwise, also
- * STINT_EBUSY when STINT_ASYNC_MAX checks are pending; the callback will not run.
+ * callback will not run. Returns 0 when it is under way: the callback runs exactly
+ * once, later, in the first stint_dispatch() after the answer came or the limiter's
+ * timeout passed, or when limiter or attachment are freed before. Returns an error
+ * otherwise, also STINT_EBUSY when STINT_ASYNC_MAX checks are pending; the callback
+ * will not run.
  */
 int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result,
                       stint_callback *callback, void *arg);
@@ -278,8 +293,9 @@ int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t co
 int stint_fd(struct stint *);
 
 /*
- * Runs the callbacks that are due. Never blocks. Returns how many ran, or an
- * error. One thread at a time; others wait for nothing and return 0.
+ * Runs the callbacks that are due. Never blocks. Returns how many ran. One thread at
+ * a time; others, and callbacks that call it, wait for nothing and get 0. When a
+ * callback closes the attachment, the others run in there.
  */
 int stint_dispatch(struct stint *);
 

@@ -1,8 +1,8 @@
 /*
  * fuzz_app.c - what an agent may say to the library: any packets with any descriptors at any time, or nothing.
  *
- * Whatever is said: the app doesn't crash, each check gets exactly one answer - at the latest when the agent is gone - and
- * no descriptor that came along stays open.
+ * Whatever is said: the app doesn't crash, each check gets exactly one answer - at the latest when the agent is gone, or its limiter
+ * is freed, also by the callback of another - and no descriptor that came along stays open.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -31,8 +31,10 @@ struct play {
 	uint32_t serials[SERIALS]; /* the newest that the library named */
 	unsigned heard;
 	struct pending {
+		struct play *play;
 		int started, answered;
 	} pending[LIMITERS]; /* asynchronous checks */
+	int frees; /* the next callback frees this limiter; -1: none */
 };
 
 static char dir[64];
@@ -221,6 +223,20 @@ static void change_table(struct play *p) {
 
 /* ---- The app ---------------------------------------------------------------------------- */
 
+static void check_answered(const struct pending *pending) {
+	fuzz_must(pending->answered == pending->started, "%d of %d checks have an answer", pending->answered, pending->started);
+}
+
+/* Its checks have their answers then; those of another limiter may run in here. */
+static void free_limiter(struct play *p, int i) {
+	struct stint_limiter *limiter = p->limiters[i];
+	p->limiters[i] = NULL;
+	p->frees = -1;
+	stint_limiter_free(limiter);
+	if (limiter)
+		check_answered(&p->pending[i]);
+}
+
 static void check_result(int status, const struct stint_result *r) {
 	fuzz_must(status == 0 || *stint_strerror(status), "status %d", status);
 	fuzz_must(status != 0 || (r->source >= STINT_SOURCE_LEASE && r->source <= STINT_SOURCE_ADVANCE), "source %d", r->source);
@@ -232,6 +248,8 @@ static void on_answer(int status, const struct stint_result *result, void *arg) 
 	check_result(status, result);
 	pending->answered++;
 	fuzz_must(pending->answered <= pending->started, "an answer that nobody waits for");
+	if (pending->play->frees >= 0)
+		free_limiter(pending->play, pending->play->frees);
 }
 
 static void check_async(struct play *p, uint8_t how) {
@@ -262,9 +280,7 @@ static void make_limiter(struct play *p, int i) {
 		.policy = i ? "other" : "api", .max_requests = 3, .time_window_ms = 1000, .timeout_ms = i ? 50 : 1, .must_exist = i,
 	};
 	if (p->limiters[i]) {
-		stint_limiter_free(p->limiters[i]);
-		p->limiters[i] = NULL;
-		p->pending[i] = (struct pending){0}; /* dropped without an answer */
+		free_limiter(p, i);
 	} else {
 		fuzz_must(stint_limiter_new(&p->limiters[i], p->stint, &options) == 0, "%s", stint_error_detail());
 	}
@@ -288,6 +304,7 @@ static void step(struct play *p) {
 	case 12: what & 16 ? change_table(p) : check_waiting(p, what / 32); break;
 	case 13: what & 128 ? (p->listener >= 0 ? stop_listening(p) : listen_again(p)) : (void)stint_fd(p->stint); break;
 	case 14: what > 240 ? make_limiter(p, what & 1) : check_async(p, what); break;
+	case 15: p->frees = what & 16 ? what & 1 : -1; break;
 	default: break;
 	}
 	if (what & 32)
@@ -301,12 +318,11 @@ static void finish(struct play *p) {
 	for (int i = 0; i < 3; i++) /* an admission that came too late is asked for again, and nobody is there */
 		stint_dispatch(p->stint);
 	for (int i = 0; i < LIMITERS; i++)
-		fuzz_must(p->pending[i].answered == p->pending[i].started, "%d of %d checks have an answer", p->pending[i].answered,
-		          p->pending[i].started);
+		check_answered(&p->pending[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct play p = {.in = {data, size}, .connection = -1};
+	struct play p = {.in = {data, size}, .connection = -1, .frees = -1};
 	int before;
 	if (!address.sun_path[0])
 		set_up();
@@ -317,8 +333,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	slot->low_water = 1;
 	listen_again(&p);
 	fuzz_must(stint_open(&p.stint, address.sun_path) == 0, "no attachment");
-	make_limiter(&p, 0);
-	make_limiter(&p, 1);
+	for (int i = 0; i < LIMITERS; i++) {
+		p.pending[i].play = &p;
+		make_limiter(&p, i);
+	}
 	for (int i = 0; i < STEPS_MAX && p.in.left > 0; i++)
 		step(&p);
 	finish(&p);

@@ -1,0 +1,573 @@
+/*
+ * test_callbacks.c - each check that was started has its callback, once, whatever callbacks do: free, close, start, fork.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "async_fixture.h"
+
+/* Has been declared, and so many checks of it have their answers in the socket. */
+static void have_answers(struct fixture *f, struct stint_limiter *limiter, int n, stint_callback *callback) {
+	unsigned wants;
+
+	start_many(f, limiter, 1);
+	loop(f, f->called + 1);
+	f->called = 0;
+	wants = fake_agent_count(&f->agent, &f->agent.counts.want);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(stint_check_async(limiter, "c", 1, &f->r, callback, f), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.want, wants + (unsigned)n);
+}
+
+/* Under way, and without an answer. */
+static void have_pending(struct fixture *f, struct stint_limiter *limiter, int n, stint_callback *callback) {
+	set(f, &f->agent.mute, true);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(stint_check_async(limiter, "c", 1, &f->r, callback, f), 0);
+}
+
+static void free_limiters(struct fixture *f) {
+	struct stint_limiter *api = f->api, *patient = f->patient;
+
+	f->api = f->patient = NULL;
+	stint_limiter_free(api);
+	stint_limiter_free(patient);
+}
+
+static void close_all(struct fixture *f) {
+	struct stint *st = f->st;
+
+	f->st = NULL; /* those that are cancelled come here, too */
+	free_limiters(f);
+	stint_close(st);
+}
+
+/* ---- Freed from outside ------------------------------------------------------------- */
+
+static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *other = limiter_new(f, 60000);
+
+	have_pending(f, f->patient, 3, count);
+	have_pending(f, other, 5, count);
+	have_pending(f, f->patient, 4, count);
+	stint_limiter_free(other);
+	assert_int_equal(f->called, 5);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_string_equal(stint_error_detail(), "policy \"hasty\": the limiter or its attachment is being freed");
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 12);
+	assert_int_equal(f->status, 0);
+	assert_int_equal(stint_dispatch(f->st), 0);
+}
+
+/* The agent has answered, but stint_dispatch() has not told: with the limiter nobody is left to tell it for. */
+static void answers_that_were_not_told_are_cancelled(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 3, count);
+	/* Another check takes them in. */
+	assert_true(stint_is_allowed(f->api, "c"));
+	stint_limiter_free(f->patient);
+	f->patient = NULL;
+	assert_int_equal(f->called, 3);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_int_equal(stint_dispatch(f->st), 0);
+	assert_false(is_readable(f, 0));
+}
+
+static void free_in_callback(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, f);
+	free_limiters(f);
+}
+
+static void closing_tells_all(void **state) {
+	struct fixture *f = *state;
+	struct stint *st = f->st;
+
+	have_pending(f, f->patient, 3, free_in_callback);
+	have_pending(f, f->api, 4, free_in_callback);
+	f->st = NULL;
+	stint_close(st);
+	assert_int_equal(f->called, 7);
+	assert_int_equal(f->status, STINT_ECANCELED);
+}
+
+/* ---- Freed by a callback, from stint_dispatch() ---------------------------------------------- */
+
+static void free_patient(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+	struct stint_limiter *patient = f->patient;
+
+	count(status, result, f);
+	assert_int_equal(f->status, patient ? 0 : STINT_ECANCELED);
+	f->patient = NULL;
+	stint_limiter_free(patient);
+}
+
+static void a_callback_may_free_its_own_limiter(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 3, free_patient);
+	assert_int_equal(stint_dispatch(f->st), 1);
+	assert_int_equal(f->called, 3);
+	assert_int_equal(start(f, "c"), 0);
+	loop(f, 4);
+}
+
+/* Whose checks are due as well, in the same stint_dispatch(), or still under way. */
+static void a_callback_may_free_another_limiter(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 0, count);
+	have_answers(f, f->api, 1, free_patient);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.want, 6);
+	have_pending(f, f->patient, 2, count);
+	assert_int_equal(stint_dispatch(f->st), 1);
+	assert_int_equal(f->called, 6);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_int_equal(stint_dispatch(f->st), 0);
+}
+
+static void close_in_callback(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, f);
+	if (f->st)
+		close_all(f);
+}
+
+static void a_callback_may_close_the_attachment(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->api, 0, count);
+	have_answers(f, f->patient, 3, close_in_callback);
+	have_pending(f, f->api, 2, count);
+	assert_int_equal(stint_dispatch(f->st), 1);
+	assert_int_equal(f->called, 5);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_null(f->st);
+}
+
+/* The new one may be where the old one was. */
+static void close_and_open(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+	struct stint_options options = {.policy = "new", .max_requests = 9, .time_window_ms = 60000};
+
+	count(status, result, f);
+	if (status != 0)
+		return;
+	close_all(f);
+	assert_int_equal(stint_open(&f->st, f->agent.path), 0);
+	assert_int_equal(stint_limiter_new(&f->api, f->st, &options), 0);
+	assert_int_equal(stint_check_async(f->api, "c", 1, &f->r, count, f), 0);
+}
+
+static void a_callback_may_begin_anew(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 3, close_and_open);
+	assert_int_equal(stint_dispatch(f->st), 1);
+	assert_int_equal(f->called, 3);
+	loop(f, 4);
+	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
+}
+
+/* ---- Callbacks of what is being freed ------------------------------------------------------ */
+
+static void use_what_ends(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, f);
+	assert_int_equal(status, STINT_ECANCELED);
+	assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), STINT_ECANCELED);
+	assert_int_equal(stint_check(f->patient, "c", 1, &f->r), STINT_ECANCELED);
+	assert_true(stint_is_allowed(f->patient, "c"));
+	stint_limiter_free(f->patient);
+	assert_int_equal(stint_dispatch(f->st), 0);
+	/* Others go on as ever. */
+	if (f->called == 1)
+		assert_int_equal(start(f, "c"), 0);
+}
+
+static void what_is_being_freed_refuses(void **state) {
+	struct fixture *f = *state;
+
+	have_pending(f, f->patient, 3, use_what_ends);
+	stint_limiter_free(f->patient);
+	f->patient = NULL;
+	assert_int_equal(f->called, 3);
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 4);
+}
+
+static void use_what_closes(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, f);
+	assert_int_equal(status, STINT_ECANCELED);
+	if (f->api)
+		assert_int_equal(start(f, "c"), STINT_ECANCELED);
+	stint_close(f->st);
+	free_limiters(f);
+}
+
+static void what_is_being_closed_refuses(void **state) {
+	struct fixture *f = *state;
+
+	have_pending(f, f->patient, 2, use_what_closes);
+	have_pending(f, f->api, 2, use_what_closes);
+	stint_close(f->st);
+	f->st = NULL;
+	assert_int_equal(f->called, 4);
+}
+
+static void close_while_freeing(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+	struct stint *st = f->st;
+
+	count(status, result, f);
+	f->st = NULL;
+	stint_close(st);
+}
+
+static void a_cancelled_check_may_close_the_attachment(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *patient = f->patient;
+
+	stint_limiter_free(f->api);
+	f->api = f->patient = NULL;
+	have_pending(f, patient, 5, close_while_freeing);
+	stint_limiter_free(patient);
+	assert_int_equal(f->called, 5);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_null(f->st);
+}
+
+/* ---- Forks --------------------------------------------------------------------------------- */
+
+static pid_t child;
+
+static void fork_once(int status, const struct stint_result *result, void *arg) {
+	count(status, result, arg);
+	if (child < 0)
+		child = fork();
+}
+
+/* The child has been told no more than what came before the fork, and the callback that forked. */
+static void assert_told(struct fixture *f, int in_child, int in_parent) {
+	int status;
+
+	if (child == 0) {
+		if (f->st)
+			close_all(f);
+		leave(f->called == in_child ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(f->called, in_parent);
+}
+
+static void what_a_forks_child_inherits_is_not_told(void **state) {
+	struct fixture *f = *state;
+	struct stint *st;
+
+	/* From stint_dispatch(). */
+	child = -1;
+	have_answers(f, f->patient, 3, fork_once);
+	while (child != 0 && f->called < 3)
+		assert_true(stint_dispatch(f->st) >= 0);
+	assert_told(f, 1, 3);
+	/* From stint_limiter_free(). */
+	child = -1;
+	have_pending(f, f->patient, 3, fork_once);
+	stint_limiter_free(f->patient);
+	f->patient = NULL;
+	assert_told(f, 4, 6);
+	/* From stint_close(). */
+	child = -1;
+	have_pending(f, f->api, 1, free_in_callback);
+	have_pending(f, f->api, 2, fork_once);
+	st = f->st;
+	f->st = NULL;
+	stint_close(st);
+	assert_told(f, 8, 9);
+}
+
+/* ---- Time goes by between callbacks ---------------------------------------------------------- */
+
+static void short_lived_at_first(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	struct wire_verdict v = a->verdict;
+
+	(void)id;
+	v.deadline_ns = a->counts.want <= 3 ? fake_now_ns() + MS(300) : 0;
+	fake_answer(a, fd, want->head.serial, v);
+}
+
+static void take_long(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, arg);
+	if (f->called == 1)
+		usleep(310000);
+}
+
+/* What was good when stint_dispatch() began, and is void when its callback's turn comes, is asked for again. */
+static void an_admission_is_judged_when_it_is_told(void **state) {
+	struct fixture *f = *state;
+
+	f->agent.want = short_lived_at_first;
+	have_answers(f, f->patient, 2, take_long);
+	loop(f, 2);
+	assert_int_equal(f->allowed, 3);
+	assert_true(fake_agent_count(&f->agent, &f->agent.counts.want) >= 4);
+}
+
+static void start_another(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+
+	count(status, result, arg);
+	if (status == 0)
+		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), 0);
+}
+
+/* A callback may use the room of the check that it is told of. */
+static void a_callback_has_room_for_another_check(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 1, start_another);
+	set(f, &f->agent.deaf, true);
+	for (int i = 1; i < STINT_ASYNC_MAX; i++)
+		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), 0);
+	assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), STINT_EBUSY);
+	while (f->called == 0)
+		assert_true(stint_dispatch(f->st) >= 0);
+	assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), STINT_EBUSY);
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+struct shared {
+	struct fixture *f;
+	_Atomic int told, cancelled, started;
+	_Atomic bool stop;
+};
+
+static void count_shared(int status, const struct stint_result *result, void *arg) {
+	struct shared *s = arg;
+
+	(void)result;
+	atomic_fetch_add(status == STINT_ECANCELED ? &s->cancelled : &s->told, 1);
+}
+
+static void *dispatch_all_the_time(void *arg) {
+	struct shared *s = arg;
+
+	while (!atomic_load(&s->stop))
+		stint_dispatch(s->f->st);
+	return NULL;
+}
+
+static void *free_all_the_time(void *arg) {
+	struct shared *s = arg;
+
+	for (int i = 0; i < 50; i++) {
+		struct stint_limiter *limiter = limiter_new(s->f, 60000);
+		struct stint_result r;
+
+		for (int n = 0; n < 20; n++) {
+			if (stint_check_async(limiter, "c", 1, &r, count_shared, s) == 0)
+				atomic_fetch_add(&s->started, 1);
+		}
+		while (i % 2 == 0 && atomic_load(&s->told) < i)
+			usleep(100);
+		stint_limiter_free(limiter);
+	}
+	return NULL;
+}
+
+static void one_thread_frees_while_another_dispatches(void **state) {
+	struct shared s = {.f = *state};
+	pthread_t dispatcher, freer[2];
+
+	assert_int_equal(pthread_create(&dispatcher, NULL, dispatch_all_the_time, &s), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&freer[i], NULL, free_all_the_time, &s), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(freer[i], NULL);
+	atomic_store(&s.stop, true);
+	pthread_join(dispatcher, NULL);
+	assert_true(s.cancelled > 0);
+	assert_true(s.told > 0);
+	assert_int_equal(s.told + s.cancelled, s.started);
+}
+
+/* ---- Anything --------------------------------------------------------------------------------- */
+
+#define CHECKS 4000
+#define LIMITERS 4
+
+struct storm {
+	struct fixture *f;
+	uint64_t random;
+	struct stint *st;
+	struct stint_limiter *limiter[LIMITERS];
+	unsigned started, depth;
+	struct storm_check {
+		struct storm *storm;
+		int called;
+	} check[CHECKS];
+};
+
+static unsigned below(struct storm *s, unsigned n) {
+	s->random = s->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (unsigned)(s->random >> 33) % n;
+}
+
+static void storm_callback(int status, const struct stint_result *result, void *arg);
+
+static void storm_start(struct storm *s) {
+	struct stint_limiter *limiter = s->limiter[below(s, LIMITERS)];
+	struct storm_check *check;
+	struct stint_result r;
+
+	if (!limiter || s->started == CHECKS)
+		return;
+	check = &s->check[s->started];
+	check->storm = s;
+	if (stint_check_async(limiter, "c", 1, &r, storm_callback, check) == 0)
+		s->started++;
+	else
+		assert_int_equal(check->called, 0);
+}
+
+static void storm_free(struct storm *s, unsigned i) {
+	struct stint_limiter *limiter = s->limiter[i];
+
+	s->limiter[i] = NULL;
+	stint_limiter_free(limiter);
+}
+
+static void storm_close(struct storm *s) {
+	struct stint *st = s->st;
+
+	s->st = NULL;
+	for (unsigned i = 0; i < LIMITERS; i++)
+		storm_free(s, i);
+	stint_close(st);
+}
+
+static void storm_make(struct storm *s) {
+	struct stint_options options = {.max_requests = 100, .time_window_ms = 60000};
+	char policy[2] = "a";
+
+	/* A callback may have closed it, and another one, further out, be about to. */
+	if (!s->st && s->depth > 0)
+		return;
+	if (!s->st)
+		assert_int_equal(stint_open(&s->st, s->f->agent.path), 0);
+	options.policy = policy;
+	for (unsigned i = 0; i < LIMITERS; i++) {
+		policy[0] = (char)('a' + i);
+		options.timeout_ms = 1 + (int)below(s, 30);
+		if (!s->limiter[i])
+			assert_int_equal(stint_limiter_new(&s->limiter[i], s->st, &options), 0);
+	}
+}
+
+static void storm_callback(int status, const struct stint_result *result, void *arg) {
+	struct storm_check *check = arg;
+	struct storm *s = check->storm;
+
+	assert_true((status == 0) == (result != NULL));
+	check->called++;
+	s->depth++;
+	switch (below(s, 16)) {
+	case 0: storm_free(s, below(s, LIMITERS)); break;
+	case 1: storm_make(s); break;
+	case 2: if (below(s, 8) == 0) storm_close(s); break;
+	case 3: if (s->st) assert_int_equal(stint_dispatch(s->st) >= 0, 1); break;
+	case 4:
+	case 5:
+	case 6: storm_start(s); break;
+	default: break;
+	}
+	s->depth--;
+}
+
+static void storm_agent(struct storm *s) {
+	switch (below(s, 3)) {
+	case 0: set(s->f, &s->f->agent.mute, true); break;
+	case 1: set(s->f, &s->f->agent.mute, false); break;
+	default: fake_agent_hang_up(&s->f->agent); break;
+	}
+}
+
+static void storm_step(struct storm *s) {
+	unsigned what = below(s, 32);
+
+	storm_make(s);
+	if (what < 20)
+		storm_start(s);
+	else if (what < 28)
+		stint_dispatch(s->st);
+	else if (what < 30)
+		storm_free(s, below(s, LIMITERS));
+	else if (what < 31)
+		storm_agent(s);
+	else if (below(s, 8) == 0)
+		storm_close(s);
+	if (below(s, 64) == 0)
+		usleep(2000);
+}
+
+static void each_check_is_told_once_whatever_happens(void **state) {
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct storm *s = calloc(1, sizeof(*s));
+
+		assert_non_null(s);
+		s->f = *state;
+		s->random = seed;
+		for (int i = 0; i < 2000; i++)
+			storm_step(s);
+		storm_make(s);
+		storm_close(s);
+		for (unsigned i = 0; i < s->started; i++) {
+			if (s->check[i].called != 1)
+				fail_msg("seed %u: check %u was told %d times", (unsigned)seed, i, s->check[i].called);
+		}
+		assert_true(s->started > 100);
+		free(s);
+	}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(a_limiter_that_is_freed_takes_only_its_own_checks_along),
+		TEST(answers_that_were_not_told_are_cancelled),
+		TEST(closing_tells_all),
+		TEST(a_callback_may_free_its_own_limiter),
+		TEST(a_callback_may_free_another_limiter),
+		TEST(a_callback_may_close_the_attachment),
+		TEST(a_callback_may_begin_anew),
+		TEST(what_is_being_freed_refuses),
+		TEST(what_is_being_closed_refuses),
+		TEST(a_cancelled_check_may_close_the_attachment),
+		TEST(what_a_forks_child_inherits_is_not_told),
+		TEST(an_admission_is_judged_when_it_is_told),
+		TEST(a_callback_has_room_for_another_check),
+		TEST(one_thread_frees_while_another_dispatches),
+		TEST(each_check_is_told_once_whatever_happens),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
