@@ -107,7 +107,9 @@ AGENT := \
 	agent/core/table.c \
 	agent/database/calls.c \
 	agent/database/database.c \
+	agent/database/endpoints.c \
 	agent/database/hello.c \
+	agent/database/lookup.c \
 	agent/database/operation.c \
 	agent/database/parameters.c \
 	agent/database/pg.c \
@@ -204,6 +206,7 @@ AGENT_TESTS := \
 	tests/agent/test_heap.c \
 	tests/agent/test_link.c \
 	tests/agent/test_log.c \
+	tests/agent/test_lookup.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_output.c \
 	tests/agent/test_policy.c \
@@ -217,6 +220,7 @@ AGENT_TESTS := \
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS := \
+	tests/agent/test_lookup.c \
 	tests/agent/test_table.c \
 	tests/lib/test_async.c \
 	tests/lib/test_callbacks.c \
@@ -240,6 +244,7 @@ SUPPORT := \
 	tests/support/host.c \
 	tests/support/journal.c \
 	tests/support/load.c \
+	tests/support/name_server.c \
 	tests/support/network.c \
 	tests/support/oracle.c \
 	tests/support/peer.c \
@@ -280,6 +285,7 @@ SYSTEM := \
 	tests/system/test_host_clock.c \
 	tests/system/test_hot_client.c \
 	tests/system/test_million_clients.c \
+	tests/system/test_name_servers.c \
 	tests/system/test_network_faults.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
@@ -298,6 +304,7 @@ SYSTEM := \
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
 agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
 stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
+pg_objects = $(BUILD)/agent/database/pg.o $(BUILD)/agent/database/endpoints.o $(BUILD)/agent/database/lookup.o
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)
@@ -320,9 +327,9 @@ $(BUILD)/agent.a: $(agent_objects) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(agent_objects)
 
 $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
-	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS)
+	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS) -pthread
 
-$(BUILD)/stint: $(stint_objects) $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
+$(BUILD)/stint: $(stint_objects) $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
 
 $(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS) $(BUILD)/lists
@@ -341,7 +348,7 @@ $(BUILD)/lists: FORCE
 $(programs): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm -pthread
 
-$(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
+$(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
 
 $(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/core/grant.o

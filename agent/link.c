@@ -108,6 +108,8 @@ static void on_up(void *context, const struct database_hello *hello) {
 	agent->link.clock_offset_us = 0;
 	log_info("connected to the database as host %d, %d hosts live", hello->host_id, hello->live_hosts);
 	log_advice(&agent->link);
+	if (*database_lookup_error(agent->database))
+		log_warning("%s; connected by an address of earlier", database_lookup_error(agent->database));
 	start_sync(agent);
 }
 

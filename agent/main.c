@@ -8,6 +8,9 @@
 #include "agent.h"
 #include "log.h"
 
+/* A name server that was out is asked again within a second, not within five, of its return. */
+#define RESOLVER_OPTIONS "timeout:1 attempts:2"
+
 #define CONFIG_PATH "/etc/stint/stint.conf"
 
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -49,6 +52,7 @@ static int run(const struct config *config, const char *path) {
 	char error[AGENT_ERROR_MAX];
 	int result = EXIT_FAILED;
 	signal(SIGPIPE, SIG_IGN);
+	setenv("RES_OPTIONS", RESOLVER_OPTIONS, 0);
 	log_set_level((enum log_level)config_log_level(config));
 	if (agent_start(&agent, config, path, error) != 0)
 		log_error("%s", error);

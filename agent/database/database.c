@@ -1,8 +1,8 @@
 /*
  * database.c - the connection and its queue of operations; see database.h.
  *
- * Life of a connection: OFF -> CONNECTING -> GREETING -> UP, and from each of the
- * last three by drop() to WAITING, which ends in CONNECTING again.
+ * Life of a connection: OFF -> LOOKING_UP -> CONNECTING -> GREETING -> UP, and from each of the
+ * last four by drop() to WAITING, which ends in LOOKING_UP again.
  *
  * Each operation is one command with a transaction of its own, sent at once behind
  * those that are still under way, so the server answers in the order of the queue. An
@@ -24,6 +24,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "endpoints.h"
 #include "private.h"
 #include "pg.h"
 
@@ -249,6 +250,8 @@ static void on_soon(evutil_socket_t fd, short what, void *context) {
 
 /* ---- Connecting ---------------------------------------------------------------------- */
 
+static void on_looked_up(evutil_socket_t fd, short what, void *context);
+
 static void watch_socket(struct database *db, short events, event_callback_fn callback) {
 	event_assign(db->socket_event, db->base, pg_socket(db->pg), events, callback, db);
 	event_add(db->socket_event, NULL);
@@ -276,15 +279,76 @@ static void on_connecting(evutil_socket_t fd, short what, void *context) {
 	}
 }
 
-static void start_connecting(struct database *db) {
+/* ---- Addresses ----------------------------------------------------------------------- */
+
+/* A service file may name others than at the last attempt. */
+static bool find_endpoints(struct database *db) {
+	struct pg_servers servers;
+	if (pg_find_servers(db->conninfo, &servers) != 0)
+		return false;
+	if (!db->endpoints || !endpoints_are_those(db->endpoints, &servers)) {
+		event_del(db->lookup_event);
+		endpoints_free(db->endpoints);
+		db->endpoints = NULL;
+		if (endpoints_new(&db->endpoints, &servers) == 0)
+			event_assign(db->lookup_event, db->base, endpoints_fd(db->endpoints), EV_READ | EV_PERSIST, on_looked_up, db);
+	}
+	pg_servers_free(&servers);
+	return db->endpoints && event_add(db->lookup_event, NULL) == 0;
+}
+
+static int start_connection(struct database *db) {
+	struct pg_servers servers;
+	if (endpoints_list(db->endpoints, db->attempt, &servers) != 0)
+		return PG_UNREACHABLE;
+	int result = pg_start(&db->pg, db->conninfo, db->name, db->timeout_ms, &servers);
+	pg_servers_free(&servers);
+	return result;
+}
+
+static void connect_now(struct database *db) {
+	endpoints_settle(db->endpoints);
+	if (!endpoints_are_usable(db->endpoints)) {
+		database_set_error(db, "no address of the server: %s", endpoints_error(db->endpoints));
+		drop(db);
+		return;
+	}
 	db->state = DATABASE_CONNECTING;
 	wake_at(db, now_ms() + db->timeout_ms);
-	if (pg_start(&db->pg, db->conninfo, db->name, db->timeout_ms, db->attempt) == PG_OK) {
+	if (start_connection(db) == PG_OK) {
 		watch_socket(db, EV_WRITE, on_connecting); /* as libpq wants it before its first poll */
 		return;
 	}
 	database_set_error(db, "%s", pg_error(db->pg));
 	drop(db);
+}
+
+static void connect_or_wait(struct database *db) {
+	if (endpoints_are_settled(db->endpoints))
+		connect_now(db);
+	else
+		wake_at(db, db->attempt_ms + endpoints_patience_ms(db->endpoints, db->timeout_ms));
+}
+
+/* What was learned too late for one attempt is there for the next. */
+static void on_looked_up(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
+	(void)fd, (void)what;
+	endpoints_read(db->endpoints);
+	if (db->state == DATABASE_LOOKING_UP)
+		connect_or_wait(db);
+}
+
+static void start_attempt(struct database *db) {
+	db->state = DATABASE_LOOKING_UP;
+	db->attempt_ms = now_ms();
+	if (!find_endpoints(db)) {
+		database_set_error(db, "out of memory");
+		drop(db);
+		return;
+	}
+	endpoints_look_up(db->endpoints);
+	connect_or_wait(db);
 }
 
 void database_came_up(struct database *db, const struct database_hello *hello) {
@@ -313,7 +377,9 @@ static void on_timer(evutil_socket_t fd, short what, void *context) {
 	if (now_ms() < db->wake_ms) { /* the loop's clock is a coarse one */
 		wake_at(db, db->wake_ms);
 	} else if (db->state == DATABASE_WAITING) {
-		start_connecting(db);
+		start_attempt(db);
+	} else if (db->state == DATABASE_LOOKING_UP) {
+		connect_now(db);
 	} else if (db->state == DATABASE_CONNECTING) {
 		database_set_error(db, "no connection within %d ms", db->timeout_ms);
 		drop(db);
@@ -339,6 +405,10 @@ bool database_was_reached(const struct database *db) {
 
 size_t database_in_flight(const struct database *db) {
 	return db->in_flight;
+}
+
+const char *database_lookup_error(const struct database *db) {
+	return db->endpoints && endpoints_are_remembered(db->endpoints) ? endpoints_error(db->endpoints) : "";
 }
 
 const char *database_last_error(const struct database *db) {
@@ -367,7 +437,8 @@ static bool make_events(struct database *db) {
 	db->write_event = event_new(db->base, -1, 0, on_writable, db);
 	db->timer = event_new(db->base, -1, 0, on_timer, db);
 	db->soon = event_new(db->base, -1, 0, on_soon, db);
-	return db->socket_event && db->write_event && db->timer && db->soon;
+	db->lookup_event = event_new(db->base, -1, 0, on_looked_up, db);
+	return db->socket_event && db->write_event && db->timer && db->soon && db->lookup_event;
 }
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
@@ -398,6 +469,8 @@ void database_free(struct database *db) {
 	free_event(db->write_event);
 	free_event(db->timer);
 	free_event(db->soon);
+	free_event(db->lookup_event);
+	endpoints_free(db->endpoints);
 	pg_close(db->pg);
 	operation_free_all(db->under_way.first);
 	operation_free_all(db->refused.first);

@@ -1,7 +1,7 @@
 /*
  * database.h - the agent's connection to PostgreSQL: connects, checks the
  * schema's version, registers the host, sends statements in pipeline mode and
- * hands answers to callbacks. All on the agent's event loop; nothing blocks.
+ * hands answers to callbacks. All on the agent's event loop; no server that is silent blocks it.
  *
  * Every operation has a deadline of the agent's own (`timeout_ms`): a server
  * that is paused never answers and no TCP option notices. When the oldest
@@ -20,10 +20,13 @@
  * LEASE_UNKNOWN may also come alone: the commit was made, but the server warned that it may
  * not have reached its standby.
  *
- * Looking up a host's name blocks (libpq does it); hostaddr= in the connection string avoids that.
+ * Names of servers are looked up beside the loop, anew for each attempt to connect, which waits for that as long again as for
+ * the connection. While the name servers are out, the addresses that a name had last are used. When there are several addresses, of
+ * one name or several, each failed attempt makes the next one begin with another of them.
+ *
+ * What libpq still does in the loop while it connects is in pg.h.
+ *
  * A pooler has to be in session mode: statements are prepared, and one channel is listened to.
- * When the connection string lists several hosts, each failed attempt makes the next one begin with
- * another of them.
  *
  * No callback runs inside the call that starts the operation. In a callback any
  * function here may be called, except database_free().
@@ -45,7 +48,7 @@ struct database_options { /* strings are copied */
 	const char *host;      /* this host's name */
 	const char *instance;  /* unique per start of an agent */
 	const char *version;
-	int timeout_ms;        /* of one operation, and of connecting altogether */
+	int timeout_ms;        /* of one operation, of looking up names, and of connecting altogether */
 	bool keep_commit;      /* grants are committed as the role's and the database's synchronous_commit say, even off */
 };
 
@@ -137,6 +140,9 @@ void database_expire_counters(struct database *, int batch, database_expired *do
 void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context);
 void database_stop_host(struct database *, database_ended *done, void *context);
+
+/* Why a name can't be looked up, though an address that it had earlier is known; "" otherwise. One line. */
+const char *database_lookup_error(const struct database *);
 
 /* Why the last attempt or operation failed; "" when none did. One line. */
 const char *database_last_error(const struct database *);

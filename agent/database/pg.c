@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "endpoints.h"
+
 /* Object ids of built-in types: fixed for ever by the server's catalogue (pg_type.dat). */
 #define OID_BOOL 16u
 #define OID_INT8 20u
@@ -138,6 +140,42 @@ static void on_notice(void *context, const PGresult *notice) {
 		result_failed(pg, notice);
 }
 
+/* ---- Servers --------------------------------------------------------------------- */
+
+static bool take_list(PQconninfoOption *options, const char *keyword, char **list) {
+	const char *value = NULL;
+	for (const PQconninfoOption *o = options; o && o->keyword; o++)
+		if (!strcmp(o->keyword, keyword))
+			value = o->val;
+	*list = strdup(value ? value : "");
+	return *list != NULL;
+}
+
+/* libpq merges what it is given with the environment and a service file when it connects only. It is told to, but to do so in a mode
+ * that doesn't exist: it looks at that last, and goes no further. (With a password of its own it has no need to look for one.) */
+int pg_find_servers(const char *conninfo, struct pg_servers *out) {
+	static const char *const keywords[] = {"dbname", "password", "sslmode", NULL};
+	const char *const values[] = {conninfo, "none", "to tell", NULL};
+	PGconn *conn = PQconnectStartParams(keywords, values, 1);
+	PQconninfoOption *options = PQconninfo(conn);
+	*out = (struct pg_servers){.host = NULL};
+	bool found = options && take_list(options, "host", &out->host) && take_list(options, "hostaddr", &out->hostaddr) &&
+	             take_list(options, "port", &out->port);
+	PQconninfoFree(options);
+	PQfinish(conn);
+	if (found)
+		return 0;
+	pg_servers_free(out);
+	return -1;
+}
+
+void pg_servers_free(struct pg_servers *servers) {
+	free(servers->host);
+	free(servers->hostaddr);
+	free(servers->port);
+	*servers = (struct pg_servers){.host = NULL};
+}
+
 /* ---- Connection parameters --------------------------------------------------- */
 
 #define PARAMETERS_MAX 16
@@ -154,42 +192,18 @@ static void add_parameter(struct parameters *p, const char *keyword, const char 
 	p->count++;
 }
 
-/* Turns "a,b,c" round by n places, in place; room for the result is the same. */
-static void rotate_list(char *list, unsigned n) {
-	unsigned entries = 1;
-	for (const char *c = list; *c != '\0'; c++)
-		entries += *c == ',';
-	for (n %= entries; n > 0; n--) {
-		char *comma = strchr(list, ',');
-		size_t first = (size_t)(comma - list), rest = strlen(comma + 1);
-		char saved[512]; /* a host's name has at most 255 bytes */
-		if (first >= sizeof(saved))
-			return;
-		memcpy(saved, list, first);
-		memmove(list, comma + 1, rest);
-		list[rest] = ',';
-		memcpy(list + rest + 1, saved, first);
-	}
+static void add_servers(struct parameters *p, const struct pg_servers *servers) {
+	add_parameter(p, "host", servers->host);
+	add_parameter(p, "hostaddr", servers->hostaddr);
+	add_parameter(p, "port", servers->port);
 }
 
-/* Overrides the lists of hosts of the connection string by rotated ones, which belong to *parsed. */
-static void rotate_hosts(struct parameters *p, PQconninfoOption *parsed, unsigned attempt) {
-	for (PQconninfoOption *o = parsed; o && o->keyword; o++) {
-		bool list = !strcmp(o->keyword, "host") || !strcmp(o->keyword, "hostaddr") || !strcmp(o->keyword, "port");
-		if (!list || !o->val || !strchr(o->val, ','))
-			continue;
-		rotate_list(o->val, attempt);
-		add_parameter(p, o->keyword, o->val);
-	}
-}
-
-int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, unsigned attempt) {
+int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
 	char user_timeout[16];
 	struct parameters p = {.count = 0};
-	PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
 	struct pg *pg = *out = calloc(1, sizeof(*pg));
 	if (!pg)
-		goto out;
+		return PG_UNREACHABLE;
 	snprintf(user_timeout, sizeof(user_timeout), "%d", timeout_ms);
 	add_parameter(&p, "fallback_application_name", name);
 	/* An idle connection through a network that went away is noticed within about 5 s. */
@@ -199,17 +213,16 @@ int pg_start(struct pg **out, const char *conninfo, const char *name, int timeou
 	add_parameter(&p, "tcp_user_timeout", user_timeout);
 	add_parameter(&p, "dbname", conninfo);
 	add_parameter(&p, "client_encoding", "UTF8");
-	rotate_hosts(&p, parsed, attempt);
+	if (servers)
+		add_servers(&p, servers);
 	add_parameter(&p, NULL, NULL);
 
 	pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
 	if (pg->conn)
 		PQsetNoticeReceiver(pg->conn, on_notice, pg);
-	if (!pg->conn || PQstatus(pg->conn) == CONNECTION_BAD)
-		connection_failed(pg);
-out:
-	PQconninfoFree(parsed);
-	return pg && pg->error[0] == '\0' ? PG_OK : PG_UNREACHABLE;
+	if (pg->conn && PQstatus(pg->conn) != CONNECTION_BAD)
+		return PG_OK;
+	return connection_failed(pg);
 }
 
 void pg_close(struct pg *pg) {
@@ -252,33 +265,69 @@ static int64_t now_ms(void) {
 }
 
 /* False: the deadline has passed. */
-static bool wait_socket(const struct pg *pg, short events, int64_t deadline_ms) {
-	struct pollfd fd = {.fd = pg_socket(pg), .events = events};
+static bool wait_for(int fd, short events, int64_t deadline_ms) {
+	struct pollfd poll_fd = {.fd = fd, .events = events};
 	for (;;) {
 		int64_t left = deadline_ms - now_ms();
 		if (left <= 0)
 			return false;
-		int n = poll(&fd, 1, (int)left);
+		int n = poll(&poll_fd, 1, (int)left);
 		if (n > 0 || (n < 0 && errno != EINTR))
-			return true; /* libpq meets the error, if there is one */
+			return true; /* who reads meets the error, if there is one */
 	}
+}
+
+static void wait_for_addresses(struct endpoints *endpoints, int timeout_ms) {
+	int64_t began_ms = now_ms();
+	endpoints_look_up(endpoints);
+	while (!endpoints_are_settled(endpoints) &&
+	       wait_for(endpoints_fd(endpoints), POLLIN, began_ms + endpoints_patience_ms(endpoints, timeout_ms)))
+		endpoints_read(endpoints);
+	endpoints_settle(endpoints);
+}
+
+/* The servers of a connection string, with addresses for their names. On failure *pg tells the error. */
+static int find_addresses(struct pg **pg, const char *conninfo, int timeout_ms, struct pg_servers *out) {
+	struct pg_servers named = {.host = NULL};
+	struct endpoints *endpoints = NULL;
+	int result = PG_UNREACHABLE;
+	*pg = NULL;
+	*out = named;
+	if (pg_find_servers(conninfo, &named) != 0 || endpoints_new(&endpoints, &named) != 0)
+		goto out;
+	wait_for_addresses(endpoints, timeout_ms);
+	if (endpoints_are_usable(endpoints))
+		result = endpoints_list(endpoints, 0, out) == 0 ? PG_OK : PG_UNREACHABLE;
+	else if ((*pg = calloc(1, sizeof(**pg))) != NULL)
+		set_error(*pg, NULL, endpoints_error(endpoints), NULL);
+out:
+	endpoints_free(endpoints);
+	pg_servers_free(&named);
+	return result;
+}
+
+static int connect_until(struct pg *pg, int timeout_ms, int64_t deadline_ms) {
+	enum pg_progress progress = PG_WANTS_WRITE; /* as libpq wants it assumed before the first poll */
+	while (progress == PG_WANTS_READ || progress == PG_WANTS_WRITE) {
+		if (!wait_for(pg_socket(pg), progress == PG_WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
+			char message[64];
+			snprintf(message, sizeof(message), "no connection within %d ms", timeout_ms);
+			set_error(pg, NULL, message, NULL);
+			return PG_UNREACHABLE;
+		}
+		progress = poll_connection(pg);
+	}
+	return progress == PG_CONNECTED ? PG_OK : PG_UNREACHABLE;
 }
 
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
 	int64_t deadline_ms = now_ms() + timeout_ms;
-	if (pg_start(out, conninfo, "stint", timeout_ms, 0) != PG_OK)
+	struct pg_servers servers;
+	if (find_addresses(out, conninfo, timeout_ms, &servers) != PG_OK)
 		return PG_UNREACHABLE;
-	enum pg_progress progress = PG_WANTS_WRITE; /* as libpq wants it assumed before the first poll */
-	while (progress == PG_WANTS_READ || progress == PG_WANTS_WRITE) {
-		if (!wait_socket(*out, progress == PG_WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
-			char message[64];
-			snprintf(message, sizeof(message), "no connection within %d ms", timeout_ms);
-			set_error(*out, NULL, message, NULL);
-			return PG_UNREACHABLE;
-		}
-		progress = poll_connection(*out);
-	}
-	return progress == PG_CONNECTED ? PG_OK : PG_UNREACHABLE;
+	int result = pg_start(out, conninfo, "stint", timeout_ms, &servers);
+	pg_servers_free(&servers);
+	return result == PG_OK ? connect_until(*out, timeout_ms, deadline_ms) : PG_UNREACHABLE;
 }
 
 static int check_result(struct pg *pg, const PGresult *result) {

@@ -3,9 +3,10 @@
  * the command line, and an asynchronous one for the agent (database.c).
  *
  * Both connect with UTF-8 as the client's encoding, and with TCP keepalives and
- * a user timeout unless the connection string sets its own. Host names are looked
- * up by libpq, which blocks; where that must not happen, the connection string
- * gives addresses (hostaddr=).
+ * a user timeout unless the connection string sets its own. What libpq does while it connects and pg_poll() can block in: it
+ * reads a service file, a password file, certificates and keys, and asks who the user is; with Kerberos it speaks to the key
+ * distribution centre; and it works out a password's proof, some milliseconds with the server's usual number of
+ * iterations. It looks up names only when it isn't told addresses, see pg_start().
  */
 #ifndef STINT_PG_H
 #define STINT_PG_H
@@ -30,6 +31,16 @@ const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none *
 int pg_check_conninfo(const char *conninfo, char *reason, size_t size);
 bool pg_has_password(const char *conninfo); /* in itself, not in a file that it names */
 
+/* The servers that a connection string names: comma-separated lists, as in the string. */
+struct pg_servers {
+	char *host, *hostaddr, *port;
+};
+
+/* As libpq puts them together from the string, the environment and a service file. Of a string that libpq doesn't
+ * understand: empty. 0, or -1: no memory. */
+int pg_find_servers(const char *conninfo, struct pg_servers *out);
+void pg_servers_free(struct pg_servers *);
+
 /* ---- Blocking: for the command line -------------------------------------- */
 
 /* Text of every cell; NULL is SQL's null. */
@@ -40,7 +51,7 @@ struct pg_rows {
 	char **cells;  /* row_count x column_count, row by row */
 };
 
-/* Connects within timeout_ms. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
+/* Looks up names and connects within timeout_ms. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms);
 
 /* One statement with text parameters (NULL elements are SQL nulls). rows may be NULL. Caller frees with pg_rows_free(). */
@@ -53,12 +64,11 @@ void pg_rows_free(struct pg_rows *);
 
 /*
  * Starts connecting; pg_poll() goes on with it. `name` is what the server shows as
- * application_name unless the connection string has one. When the string lists
- * several hosts, the `attempt`-th of them (counted round) is tried first: a host that
- * is paused would otherwise eat the time of every attempt. On failure *out is
- * as with pg_connect().
+ * application_name unless the connection string has one. `servers` stand for those of the
+ * connection string; NULL: those, and libpq looks up their names itself, which blocks. On failure
+ * *out is as with pg_connect().
  */
-int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, unsigned attempt);
+int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers);
 
 enum pg_progress {
 	PG_CONNECTED,  /* in pipeline mode, ready for pg_send_...() */

@@ -9,6 +9,7 @@
 
 #include "database.h"
 
+struct endpoints;
 struct event;
 struct pg;
 struct pg_answer;
@@ -58,6 +59,7 @@ struct operation_list {
 enum database_state {
 	DATABASE_OFF,        /* nobody asked for a connection yet */
 	DATABASE_WAITING,    /* until the next attempt */
+	DATABASE_LOOKING_UP, /* for the servers' addresses */
 	DATABASE_CONNECTING, /* libpq at work */
 	DATABASE_GREETING,   /* connected; hello.c at work */
 	DATABASE_UP,
@@ -72,13 +74,16 @@ struct database {
 	bool keep_commit;
 
 	enum database_state state;
+	struct endpoints *endpoints; /* NULL before the first attempt */
+	struct event *lookup_event;
 	struct pg *pg;
 	struct event *socket_event; /* connecting: one direction at a time; later: readable */
 	struct event *write_event;
-	struct event *timer; /* the next attempt, the end of this one, or the oldest operation's deadline */
+	struct event *timer; /* the next attempt, the end of this one's patience or time, or the oldest operation's deadline */
 	struct event *soon;  /* what may not be done in the caller's call */
 	int64_t wake_ms;     /* when the timer is due */
-	unsigned attempt;    /* failed ones; which host is tried first */
+	int64_t attempt_ms;  /* when the last attempt began */
+	unsigned attempt;    /* failed ones; which address is tried first */
 	int pause_ms;        /* before the next attempt, without jitter */
 	int64_t up_ms;       /* since when it is up, or was last */
 	bool broken;         /* the connection is to be dropped, soon */

@@ -77,6 +77,11 @@ const char *database_last_error(const struct database *db) {
 	return "";
 }
 
+const char *database_lookup_error(const struct database *db) {
+	(void)db;
+	return "";
+}
+
 void database_take(struct database *db, int hosts, const struct lease_request *requests, size_t count, database_grants *done,
                    void *context) {
 	(void)db, (void)hosts, (void)requests, (void)count, (void)done, (void)context;

@@ -68,7 +68,7 @@ static int connect_it(struct pg *pg) {
 }
 
 int direct_open(struct pg **out, const char *conninfo, const char *sql) {
-	if (pg_start(out, conninfo, "bench", CONNECT_MS, 0) != PG_OK || connect_it(*out) != 0)
+	if (pg_start(out, conninfo, "bench", CONNECT_MS, NULL) != PG_OK || connect_it(*out) != 0)
 		return fail(*out);
 	if (pg_send_prepare(*out, STATEMENT, sql) != PG_OK || send_all(*out) != 0)
 		return fail(*out);

@@ -19,6 +19,16 @@ pid_t nth_start(const char *const *argv, const char *log_path, const char *contr
 	return pid;
 }
 
+void nth_add_name(const char *conninfo, char named[static 400]) {
+	char host[108];
+	int port;
+
+	if (sscanf(conninfo, "host=%107s port=%d", host, &port) == 2)
+		snprintf(named, 400, "%.255s host=%s,localhost port=%d,1", conninfo, host, port);
+	else
+		snprintf(named, 400, "%.399s", conninfo);
+}
+
 struct nth_plan nth_plan_for(uint32_t class, uint64_t n, uint64_t *random) {
 	static const uint64_t spans[] = {1, 1, 3, NTH_FOR_EVER};
 

@@ -53,6 +53,9 @@ void nth_arm(struct nth_control *, const struct nth_plan *plan);
 /* Returns how many calls were counted. */
 uint64_t nth_disarm(struct nth_control *);
 
+/* The same connection string, with a second server behind its only one: its name has to be looked up, and nobody listens there. */
+void nth_add_name(const char *conninfo, char named[static 400]);
+
 /* Like process_start(), with nth_failure.so in front of the program, controlled by that file. */
 pid_t nth_start(const char *const *argv, const char *log_path, const char *control_path);
 

@@ -21,7 +21,7 @@ nth_tests = $(NTH:%.c=$(BUILD)/%)
 nth_support = $(NTH_SUPPORT:%.c=$(BUILD)/%.o)
 nth_failure = $(BUILD)/tests/nth/nth_failure.so
 
-$(nth_tests): $(BUILD)/%: $(BUILD)/%.o $(nth_support) $(BUILD)/tests/support.a $(BUILD)/agent/database/pg.o $(BUILD)/libstint.a
+$(nth_tests): $(BUILD)/%: $(BUILD)/%.o $(nth_support) $(BUILD)/tests/support.a $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -lm -pthread
 
 core_entries = core_want core_low core_on_grants core_database_up core_database_lost core_database_down core_advance

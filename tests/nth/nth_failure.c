@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -180,6 +182,7 @@ CALL(recvmmsg, (int fd, struct mmsghdr *messages, unsigned count, int flags, str
 CALL(poll, (struct pollfd *fds, nfds_t count, int timeout), (fds, count, timeout), ENOMEM, EINTR)
 CALL(ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask), (fds, count, timeout, mask),
      ENOMEM, EINTR)
+CALL(eventfd, (unsigned count, int flags), (count, flags), EMFILE, ENFILE, ENOMEM)
 CALL(epoll_create1, (int flags), (flags), EMFILE, ENFILE, ENOMEM)
 CALL(epoll_wait, (int fd, struct epoll_event *events, int count, int timeout), (fd, events, count, timeout), EINTR)
 CALL(timerfd_create, (int clock, int flags), (clock, flags), EMFILE, ENFILE, ENOMEM)
@@ -208,7 +211,17 @@ WRAP(int, errno, NTH_SYSTEM, pthread_mutex_init, (pthread_mutex_t *mutex, const 
      ENOMEM, EAGAIN)
 WRAP(int, errno, NTH_SYSTEM, pthread_cond_init, (pthread_cond_t *condition, const pthread_condattr_t *attributes),
      (condition, attributes), ENOMEM, EAGAIN)
+WRAP(int, errno, NTH_SYSTEM, pthread_create,
+     (pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context), (thread, attributes, run, context), EAGAIN)
+WRAP(int, errno, NTH_SYSTEM, pthread_attr_init, (pthread_attr_t *attributes), (attributes), ENOMEM)
 WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t *attributes), (attributes), ENOMEM)
+
+/* So do these; their errors have numbers of their own. */
+WRAP(int, errno, NTH_SYSTEM, getaddrinfo, (const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found),
+     (name, port, hints, found), EAI_AGAIN, EAI_MEMORY, EAI_NONAME, EAI_FAIL)
+WRAP(int, errno, NTH_SYSTEM, getnameinfo,
+     (const struct sockaddr *address, socklen_t size, char *host, socklen_t host_size, char *port, socklen_t port_size, int flags),
+     (address, size, host, host_size, port, port_size, flags), EAI_MEMORY)
 
 /* What a program says to itself, through a pipe or a timer, may be interrupted only. */
 REAL(ssize_t, read, (int fd, void *bytes, size_t size))
@@ -248,6 +261,7 @@ PUBLIC int open(const char *path, int flags, ...) {
 
 LIBPQ(void *, NULL, PQconnectStartParams, (const char *const *keywords, const char *const *values, int expand),
       (keywords, values, expand))
+LIBPQ(void *, NULL, PQconninfo, (void *conn), (conn))
 LIBPQ(void *, NULL, PQconninfoParse, (const char *conninfo, char **message), (conninfo, message))
 LIBPQ(int, -1, PQsetnonblocking, (void *conn, int on), (conn, on))
 LIBPQ(int, 0, PQenterPipelineMode, (void *conn), (conn))

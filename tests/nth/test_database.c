@@ -23,6 +23,7 @@
 
 struct database_play {
 	struct cluster cluster;
+	char named[400]; /* its connection string for agents, with a name in it */
 	struct victim victim;
 };
 
@@ -80,7 +81,7 @@ static void sweep(struct database_play *play, uint32_t class, const char *fault,
 	bool reached = true;
 	char name[40];
 
-	if (!tap_ok(victim_prepare(victim, play->victim.scene, class, play->cluster.agent, NULL) == 0, "an agent to be"))
+	if (!tap_ok(victim_prepare(victim, play->victim.scene, class, play->named, NULL) == 0, "an agent to be"))
 		return;
 	victim->proof = (struct proof){.invariants = "I1 I2 I4 I6", .fault = fault};
 	for (int i = 0; i < 3; i++) { /* as good as it gets, to compare with */
@@ -108,6 +109,7 @@ static int play(const struct scene *scene) {
 	play.victim.scene = scene;
 	if (!tap_ok(cluster_start(&play.cluster, scene) == 0 && cluster_install(&play.cluster) == 0, "a database"))
 		return tap_finish();
+	nth_add_name(play.cluster.agent, play.named);
 	sweep(&play, NTH_LIBPQ, "Nth libpq call fails, agent with database", seed);
 	sweep(&play, NTH_MEMORY, "Nth allocation fails, agent with database", seed);
 	sweep(&play, NTH_SYSTEM, "Nth system call fails, agent with database", seed);

@@ -1,0 +1,296 @@
+/* endpoints.c - see endpoints.h. Lists are split as libpq does it; lists of lengths that don't fit are left to its complaint. */
+#include "endpoints.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lookup.h"
+#include "pg.h"
+
+struct name {
+	const char *text;
+	struct lookup *lookup; /* NULL: none is under way */
+	bool out;
+	size_t count; /* of the addresses it had last */
+	char address[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
+	char error[400]; /* "" when it isn't out */
+};
+
+struct endpoint {
+	const char *host, *hostaddr, *port; /* "": libpq's default */
+	struct name *name; /* NULL: there is nothing to look up */
+};
+
+struct endpoints {
+	struct pg_servers given, split; /* the lists, and copies in which commas are ends */
+	size_t count;
+	struct endpoint *endpoint; /* count; NULL: as given */
+	struct name *name;
+	size_t name_count;
+	int fd;
+};
+
+/* ---- Lists -------------------------------------------------------------------- */
+
+static bool copy_servers(struct pg_servers *to, const struct pg_servers *from) {
+	to->host = strdup(from->host);
+	to->hostaddr = strdup(from->hostaddr);
+	to->port = strdup(from->port);
+	return to->host && to->hostaddr && to->port;
+}
+
+static size_t list_length(const char *list) {
+	size_t length = 1;
+	for (; *list != '\0'; list++)
+		length += *list == ',';
+	return length;
+}
+
+/* Takes one entry off a list, at whose end there are only empty ones. */
+static const char *take_entry(char **list) {
+	char *entry = *list, *comma = strchr(entry, ',');
+	if (comma)
+		*comma = '\0';
+	*list = comma ? comma + 1 : entry + strlen(entry);
+	return entry;
+}
+
+static bool is_number(const char *host) {
+	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *found = NULL;
+	bool number = getaddrinfo(host, NULL, &hints, &found) == 0;
+	if (number)
+		freeaddrinfo(found);
+	return number;
+}
+
+static bool needs_lookup(const struct endpoint *endpoint) {
+	const char *host = endpoint->host;
+	bool is_socket = host[0] == '/' || host[0] == '@';
+	return endpoint->hostaddr[0] == '\0' && host[0] != '\0' && !is_socket && !is_number(host);
+}
+
+static struct name *name_of(struct endpoints *e, const char *host) {
+	for (size_t i = 0; i < e->name_count; i++)
+		if (!strcmp(e->name[i].text, host))
+			return &e->name[i];
+	e->name[e->name_count].text = host;
+	return &e->name[e->name_count++];
+}
+
+static void split(struct endpoints *e) {
+	char *host = e->split.host, *hostaddr = e->split.hostaddr, *port = e->split.port;
+	bool same_port = !strchr(port, ',');
+	for (size_t i = 0; i < e->count; i++) {
+		struct endpoint *endpoint = &e->endpoint[i];
+		endpoint->host = take_entry(&host);
+		endpoint->hostaddr = take_entry(&hostaddr);
+		endpoint->port = same_port ? port : take_entry(&port);
+		endpoint->name = needs_lookup(endpoint) ? name_of(e, endpoint->host) : NULL;
+	}
+}
+
+/* How many servers they are; 0: the lists don't fit together. */
+static size_t count_servers(const struct pg_servers *s) {
+	size_t hosts = list_length(s->host), addresses = list_length(s->hostaddr), ports = list_length(s->port);
+	size_t count = s->hostaddr[0] != '\0' ? addresses : hosts;
+	bool fit = (s->hostaddr[0] == '\0' || s->host[0] == '\0' || hosts == addresses) && (ports == 1 || ports == count);
+	return fit ? count : 0;
+}
+
+/* ---- Making and freeing ------------------------------------------------------------ */
+
+int endpoints_new(struct endpoints **out, const struct pg_servers *servers) {
+	struct endpoints *e = *out = calloc(1, sizeof(*e));
+	if (!e)
+		return -1;
+	e->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	e->count = count_servers(servers);
+	if (e->fd >= 0 && copy_servers(&e->given, servers) && copy_servers(&e->split, servers)) {
+		e->endpoint = calloc(e->count + 1, sizeof(*e->endpoint));
+		e->name = calloc(e->count + 1, sizeof(*e->name));
+	}
+	if (e->endpoint && e->name) {
+		split(e);
+		return 0;
+	}
+	endpoints_free(e);
+	*out = NULL;
+	return -1;
+}
+
+void endpoints_free(struct endpoints *e) {
+	if (!e)
+		return;
+	for (size_t i = 0; i < e->name_count; i++)
+		lookup_free(e->name[i].lookup);
+	free(e->name);
+	free(e->endpoint);
+	pg_servers_free(&e->given);
+	pg_servers_free(&e->split);
+	if (e->fd >= 0)
+		close(e->fd);
+	free(e);
+}
+
+bool endpoints_are_those(const struct endpoints *e, const struct pg_servers *servers) {
+	return !strcmp(e->given.host, servers->host) && !strcmp(e->given.hostaddr, servers->hostaddr) &&
+	       !strcmp(e->given.port, servers->port);
+}
+
+/* ---- Looking up ---------------------------------------------------------------------- */
+
+static void fail(struct name *name, const char *why) {
+	name->out = true;
+	snprintf(name->error, sizeof(name->error), "%.256s: %s", name->text, why);
+}
+
+static void take_answer(struct name *name) {
+	struct lookup *lookup = name->lookup;
+	size_t count = lookup_count(lookup);
+	name->lookup = NULL;
+	if (count > 0) {
+		name->count = count;
+		for (size_t i = 0; i < count; i++)
+			snprintf(name->address[i], sizeof(name->address[i]), "%s", lookup_address(lookup, i));
+		name->out = false;
+		name->error[0] = '\0';
+	} else {
+		fail(name, lookup_error(lookup));
+	}
+	lookup_free(lookup);
+}
+
+static void take_answers(struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		if (e->name[i].lookup && lookup_is_over(e->name[i].lookup))
+			take_answer(&e->name[i]);
+}
+
+void endpoints_look_up(struct endpoints *e) {
+	take_answers(e);
+	for (size_t i = 0; i < e->name_count; i++) {
+		struct name *name = &e->name[i];
+		if (!name->lookup && lookup_start(&name->lookup, name->text, e->fd) != 0)
+			fail(name, "no thread, descriptor or memory to look it up with");
+	}
+}
+
+int endpoints_fd(const struct endpoints *e) {
+	return e->fd;
+}
+
+void endpoints_read(struct endpoints *e) {
+	eventfd_t ended;
+	eventfd_read(e->fd, &ended);
+	take_answers(e);
+}
+
+bool endpoints_are_settled(const struct endpoints *e) {
+	bool usable = endpoints_are_usable(e);
+	for (size_t i = 0; i < e->name_count; i++)
+		if (e->name[i].lookup && !(e->name[i].out && usable))
+			return false;
+	return true;
+}
+
+int endpoints_patience_ms(const struct endpoints *e, int timeout_ms) {
+	return endpoints_are_usable(e) ? timeout_ms / 2 : timeout_ms;
+}
+
+void endpoints_settle(struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		if (e->name[i].lookup)
+			fail(&e->name[i], "the name servers don't answer");
+}
+
+/* ---- What is known -------------------------------------------------------------------- */
+
+static size_t address_count(const struct endpoint *endpoint) {
+	return endpoint->name ? endpoint->name->count : 1;
+}
+
+static size_t address_total(const struct endpoints *e) {
+	size_t total = 0;
+	for (size_t i = 0; i < e->count; i++)
+		total += address_count(&e->endpoint[i]);
+	return total;
+}
+
+bool endpoints_are_usable(const struct endpoints *e) {
+	return e->count == 0 || address_total(e) > 0;
+}
+
+bool endpoints_are_remembered(const struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		if (e->name[i].out && e->name[i].count > 0)
+			return true;
+	return false;
+}
+
+const char *endpoints_error(const struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		if (e->name[i].out)
+			return e->name[i].error;
+	return "";
+}
+
+/* ---- Lists for libpq ------------------------------------------------------------------- */
+
+typedef const char *field_of(const struct endpoint *, size_t address);
+
+static const char *host_of(const struct endpoint *endpoint, size_t address) {
+	(void)address;
+	return endpoint->host;
+}
+
+static const char *hostaddr_of(const struct endpoint *endpoint, size_t address) {
+	return endpoint->name ? endpoint->name->address[address] : endpoint->hostaddr;
+}
+
+static const char *port_of(const struct endpoint *endpoint, size_t address) {
+	(void)address;
+	return endpoint->port;
+}
+
+static const char *field_at(const struct endpoints *e, size_t number, field_of *field) {
+	const struct endpoint *endpoint = e->endpoint;
+	for (; number >= address_count(endpoint); endpoint++)
+		number -= address_count(endpoint);
+	return field(endpoint, number);
+}
+
+/* One field of each address, with commas between them; NULL: no memory. */
+static char *join(const struct endpoints *e, unsigned first, field_of *field) {
+	size_t total = address_total(e), size = 1;
+	for (size_t i = 0; i < total; i++)
+		size += strlen(field_at(e, i, field)) + 1;
+	char *list = malloc(size), *end = list;
+	for (size_t i = 0; list && i < total; i++)
+		end = stpcpy(stpcpy(end, i > 0 ? "," : ""), field_at(e, (first + i) % total, field));
+	if (list)
+		*end = '\0';
+	return list;
+}
+
+int endpoints_list(const struct endpoints *e, unsigned first, struct pg_servers *out) {
+	bool copied;
+	*out = (struct pg_servers){.host = NULL};
+	if (e->count == 0) {
+		copied = copy_servers(out, &e->given);
+	} else {
+		out->host = join(e, first, host_of);
+		out->hostaddr = join(e, first, hostaddr_of);
+		out->port = join(e, first, port_of);
+		copied = out->host && out->hostaddr && out->port;
+	}
+	if (copied)
+		return 0;
+	pg_servers_free(out);
+	return -1;
+}

@@ -1,0 +1,433 @@
+/*
+ * test_lookup.c - names of servers are looked up beside the loop: lookup.h, endpoints.h, and both below database.h. The
+ * name service is the test's own: it knows a few names, and is silent on demand.
+ */
+#include "database_fixture.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "database/endpoints.h"
+#include "database/lookup.h"
+
+#define SILENCE_S 5
+
+/* ---- The name service -------------------------------------------------------------- */
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t ended;
+	bool silent; /* to all names but those that begin with "well" */
+	_Atomic bool lost; /* it says that it doesn't know, try again */
+	const char *_Atomic addresses; /* of all names; with blanks between them */
+	_Atomic int asked, waiting;
+} service = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+
+static int real_getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	return real(name, port, hints, found);
+}
+
+static int answer(const struct addrinfo *hints, struct addrinfo **found) {
+	struct addrinfo numeric = *hints, **end = found;
+	char list[2048], *rest = list;
+	snprintf(list, sizeof(list), "%s", service.addresses);
+	numeric.ai_flags |= AI_NUMERICHOST;
+	*found = NULL;
+	for (const char *address; (address = strtok_r(rest, " ", &rest)) != NULL; end = &(*end)->ai_next)
+		if (real_getaddrinfo(address, NULL, &numeric, end) != 0)
+			abort();
+	return 0;
+}
+
+/* False: for so long that a C library gives up, too. */
+static bool wait_while_silent(void) {
+	struct timespec deadline;
+	int error = 0;
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += SILENCE_S;
+	pthread_mutex_lock(&service.mutex);
+	service.waiting++;
+	while (service.silent && error == 0)
+		error = pthread_cond_timedwait(&service.ended, &service.mutex, &deadline);
+	service.waiting--;
+	pthread_mutex_unlock(&service.mutex);
+	return error == 0;
+}
+
+static void set_silent(bool silent) {
+	pthread_mutex_lock(&service.mutex);
+	service.silent = silent;
+	pthread_cond_broadcast(&service.ended);
+	pthread_mutex_unlock(&service.mutex);
+}
+
+/* libpq comes here, too. */
+int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
+	if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || name[0] == '/' || (name[0] >= '0' && name[0] <= '9'))
+		return real_getaddrinfo(name, port, hints, found);
+	service.asked++;
+	if (strncmp(name, "well", 4) != 0 && !wait_while_silent())
+		return EAI_AGAIN;
+	return service.lost ? EAI_AGAIN : !strcmp(name, "nobody") ? EAI_NONAME : answer(hints, found);
+}
+
+static int reset(void **state) {
+	(void)state;
+	service.addresses = "10.0.0.1 10.0.0.2";
+	service.lost = false;
+	service.asked = 0;
+	set_silent(false);
+	return 0;
+}
+
+/* What hangs must end before its test does: another one counts. */
+static int wait_for_all(void **state) {
+	(void)state;
+	set_silent(false);
+	for (int i = 0; service.waiting > 0 && i < PATIENCE_MS; i++)
+		usleep(1000);
+	return service.waiting > 0 ? -1 : 0;
+}
+
+/* ---- One name ------------------------------------------------------------------------- */
+
+static void wait_for(int fd) {
+	struct pollfd woken = {.fd = fd, .events = POLLIN};
+	assert_int_equal(poll(&woken, 1, PATIENCE_MS), 1);
+}
+
+static struct lookup *look_up(const char *name) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	struct lookup *lookup;
+	assert_int_equal(lookup_start(&lookup, name, fd), 0);
+	wait_for(fd);
+	close(fd);
+	assert_true(lookup_is_over(lookup));
+	return lookup;
+}
+
+static void a_lookup_finds_addresses_in_order(void **state) {
+	(void)state;
+	service.addresses = "fe80::1%lo 10.0.0.2 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+	struct lookup *lookup = look_up("db");
+	assert_int_equal(lookup_count(lookup), 3);
+	assert_string_equal(lookup_address(lookup, 0), "fe80::1%lo");
+	assert_string_equal(lookup_address(lookup, 1), "10.0.0.2");
+	assert_string_equal(lookup_address(lookup, 2), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+	lookup_free(lookup);
+}
+
+static void more_addresses_than_fit_are_left_out(void **state) {
+	char many[1024] = "";
+	(void)state;
+	for (int i = 0; i < LOOKUP_ADDRESSES_MAX + 4; i++)
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), "10.0.1.%d ", i);
+	service.addresses = many;
+	struct lookup *lookup = look_up("db");
+	assert_int_equal(lookup_count(lookup), LOOKUP_ADDRESSES_MAX);
+	assert_string_equal(lookup_address(lookup, LOOKUP_ADDRESSES_MAX - 1), "10.0.1.15");
+	lookup_free(lookup);
+}
+
+static void a_lookup_says_why_it_found_nothing(void **state) {
+	(void)state;
+	struct lookup *lookup = look_up("nobody");
+	assert_int_equal(lookup_count(lookup), 0);
+	assert_string_equal(lookup_error(lookup), gai_strerror(EAI_NONAME));
+	lookup_free(lookup);
+}
+
+static void nobody_waits_for_a_lookup_that_hangs(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	struct lookup *lookup;
+	(void)state;
+	set_silent(true);
+	assert_int_equal(lookup_start(&lookup, "db", fd), 0);
+	assert_false(lookup_is_over(lookup));
+	lookup_free(lookup);
+	close(fd); /* it has one of its own to write to */
+}
+
+static void no_more_lookups_hang_than_are_allowed(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC), started = 0;
+	struct lookup *lookup;
+	(void)state;
+	set_silent(true);
+	while (started <= LOOKUPS_MAX && lookup_start(&lookup, "db", fd) == 0) {
+		lookup_free(lookup);
+		started++;
+	}
+	assert_in_range(started, LOOKUPS_MAX / 2, LOOKUPS_MAX); /* those of the tests before may not quite be over */
+	assert_int_equal(errno, EAGAIN);
+	assert_null(lookup);
+	set_silent(false);
+	for (int i = 0; lookup_start(&lookup, "well", fd) != 0 && i < PATIENCE_MS; i++)
+		usleep(1000);
+	assert_non_null(lookup);
+	while (!lookup_is_over(lookup))
+		wait_for(fd);
+	lookup_free(lookup);
+	close(fd);
+}
+
+/* ---- All names of a connection string ---------------------------------------------------- */
+
+static struct endpoints *endpoints_of(const char *conninfo) {
+	struct pg_servers servers;
+	struct endpoints *e;
+	assert_int_equal(pg_find_servers(conninfo, &servers), 0);
+	assert_int_equal(endpoints_new(&e, &servers), 0);
+	assert_true(endpoints_are_those(e, &servers));
+	pg_servers_free(&servers);
+	return e;
+}
+
+static void wait_until_settled(struct endpoints *e) {
+	endpoints_look_up(e);
+	while (!endpoints_are_settled(e)) {
+		wait_for(endpoints_fd(e));
+		endpoints_read(e);
+	}
+}
+
+static void expect_list(const struct endpoints *e, unsigned first, const char *host, const char *hostaddr, const char *port) {
+	struct pg_servers list;
+	assert_int_equal(endpoints_list(e, first, &list), 0);
+	assert_string_equal(list.host, host);
+	assert_string_equal(list.hostaddr, hostaddr);
+	assert_string_equal(list.port, port);
+	pg_servers_free(&list);
+}
+
+static void each_address_becomes_an_endpoint(void **state) {
+	struct endpoints *e = endpoints_of("host=db,/run/pg,10.9.9.9,backup port=1,2,3,4");
+	(void)state;
+	assert_true(endpoints_are_usable(e));
+	expect_list(e, 0, "/run/pg,10.9.9.9", ",", "2,3");
+	wait_until_settled(e);
+	expect_list(e, 0, "db,db,/run/pg,10.9.9.9,backup,backup", "10.0.0.1,10.0.0.2,,,10.0.0.1,10.0.0.2", "1,1,2,3,4,4");
+	expect_list(e, 1, "db,/run/pg,10.9.9.9,backup,backup,db", "10.0.0.2,,,10.0.0.1,10.0.0.2,10.0.0.1", "1,2,3,4,4,1");
+	expect_list(e, 6 * 1000 + 5, "backup,db,db,/run/pg,10.9.9.9,backup", "10.0.0.2,10.0.0.1,10.0.0.2,,,10.0.0.1", "4,1,1,2,3,4");
+	endpoints_free(e);
+}
+
+static void a_name_is_looked_up_once(void **state) {
+	struct endpoints *e = endpoints_of("postgresql://db:5432,db:5433/stint");
+	(void)state;
+	wait_until_settled(e);
+	assert_int_equal(service.asked, 1);
+	expect_list(e, 0, "db,db,db,db", "10.0.0.1,10.0.0.2,10.0.0.1,10.0.0.2", "5432,5432,5433,5433");
+	endpoints_free(e);
+}
+
+static void what_needs_no_lookup_has_none(void **state) {
+	static const struct {
+		const char *conninfo, *host, *hostaddr, *port;
+	} cases[] = {
+		{"", "", "", "5432"},
+		{"host=/run/pg", "/run/pg", "", "5432"},
+		{"host=@abstract", "@abstract", "", "5432"},
+		{"host=127.0.0.1,::1 port=7", "127.0.0.1,::1", ",", "7,7"},
+		{"host=db hostaddr=10.1.1.1", "db", "10.1.1.1", "5432"},
+		{"hostaddr=10.1.1.1,10.1.1.2", ",", "10.1.1.1,10.1.1.2", "5432,5432"},
+		{"host=a,b hostaddr=10.1.1.1", "a,b", "10.1.1.1", "5432"}, /* libpq complains of it */
+		{"host=a,b port=1,2,3", "a,b", "", "1,2,3"},
+		{"nonsense=1", "", "", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct endpoints *e = endpoints_of(cases[i].conninfo);
+		endpoints_look_up(e);
+		assert_true(endpoints_are_settled(e));
+		expect_list(e, 0, cases[i].host, cases[i].hostaddr, cases[i].port);
+		endpoints_free(e);
+	}
+	assert_int_equal(service.asked, 0);
+}
+
+static void a_part_of_the_list_may_have_its_address(void **state) {
+	struct endpoints *e = endpoints_of("host=a,b hostaddr=10.1.1.1, port=5");
+	(void)state;
+	wait_until_settled(e);
+	expect_list(e, 0, "a,b,b", "10.1.1.1,10.0.0.1,10.0.0.2", "5,5,5");
+	endpoints_free(e);
+}
+
+static void servers_come_from_where_libpq_takes_them(void **state) {
+	char path[] = "/tmp/stint-service.XXXXXX";
+	int file = mkstemp(path);
+	struct pg_servers servers;
+	(void)state;
+	assert_true(dprintf(file, "[limits]\nhost=served\nport=99\n") > 0);
+	setenv("PGSERVICEFILE", path, 1);
+	setenv("PGHOST", "from-environment", 1);
+	assert_int_equal(pg_find_servers("service=limits", &servers), 0);
+	assert_string_equal(servers.host, "served");
+	assert_string_equal(servers.port, "99");
+	pg_servers_free(&servers);
+	assert_int_equal(pg_find_servers("dbname=x password=secret sslmode=require", &servers), 0);
+	assert_string_equal(servers.host, "from-environment");
+	pg_servers_free(&servers);
+	unsetenv("PGHOST");
+	unsetenv("PGSERVICEFILE");
+	close(file);
+	unlink(path);
+}
+
+static void addresses_are_remembered(void **state) {
+	struct endpoints *e = endpoints_of("host=db");
+	(void)state;
+	assert_false(endpoints_are_usable(e));
+	assert_int_equal(endpoints_patience_ms(e, 500), 500);
+	wait_until_settled(e);
+	assert_int_equal(endpoints_patience_ms(e, 500), 250);
+	assert_false(endpoints_are_remembered(e));
+	set_silent(true);
+	endpoints_look_up(e);
+	assert_false(endpoints_are_settled(e)); /* it may answer yet */
+	endpoints_settle(e);
+	assert_true(endpoints_are_settled(e));
+	assert_true(endpoints_are_remembered(e));
+	assert_string_equal(endpoints_error(e), "db: the name servers don't answer");
+	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
+	endpoints_look_up(e);
+	assert_true(endpoints_are_settled(e)); /* nobody waits a second time */
+	service.addresses = "10.0.0.9";
+	set_silent(false);
+	wait_for(endpoints_fd(e));
+	endpoints_read(e);
+	assert_false(endpoints_are_remembered(e));
+	assert_string_equal(endpoints_error(e), "");
+	expect_list(e, 0, "db", "10.0.0.9", "5432");
+	assert_int_equal(service.asked, 2);
+	endpoints_free(e);
+}
+
+static void addresses_survive_an_error(void **state) {
+	struct endpoints *e = endpoints_of("host=db");
+	(void)state;
+	wait_until_settled(e);
+	service.lost = true;
+	wait_until_settled(e);
+	assert_true(endpoints_are_remembered(e));
+	assert_non_null(strstr(endpoints_error(e), gai_strerror(EAI_AGAIN)));
+	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
+	endpoints_look_up(e);
+	assert_true(endpoints_are_settled(e)); /* nobody waits for who failed last */
+	endpoints_free(e);
+}
+
+static void an_unknown_name_leaves_nothing_to_connect_to(void **state) {
+	struct endpoints *e = endpoints_of("host=nobody");
+	(void)state;
+	wait_until_settled(e);
+	assert_false(endpoints_are_usable(e));
+	assert_false(endpoints_are_remembered(e));
+	endpoints_look_up(e);
+	assert_false(endpoints_are_settled(e)); /* there is nothing to go on with */
+	endpoints_free(e);
+}
+
+static void one_silent_name_does_not_keep_the_others(void **state) {
+	struct endpoints *e = endpoints_of("host=silent,well");
+	(void)state;
+	set_silent(true);
+	endpoints_look_up(e);
+	while (!endpoints_are_usable(e)) {
+		wait_for(endpoints_fd(e));
+		endpoints_read(e);
+	}
+	assert_false(endpoints_are_settled(e));
+	endpoints_settle(e);
+	assert_false(endpoints_are_remembered(e));
+	expect_list(e, 0, "well,well", "10.0.0.1,10.0.0.2", "5432,5432");
+	wait_until_settled(e);
+	expect_list(e, 0, "well,well", "10.0.0.1,10.0.0.2", "5432,5432");
+	endpoints_free(e);
+}
+
+/* ---- In the agent's loop, and in the command --------------------------------------------- */
+
+#define STALL_MS (TIMEOUT_MS / 2) /* of a loop whose tick is 5 ms, on a busy machine */
+
+static void no_silence_stops_the_loop(void **state) {
+	struct fixture f = {.base = NULL};
+	int64_t longest = 0;
+	(void)state;
+	set_silent(true);
+	open_database(&f, "host=silent", TIMEOUT_MS);
+	for (int64_t now = test_now_ms(), end = now + 4 * TIMEOUT_MS, last = now; now < end; last = now) {
+		event_base_loop(f.base, EVLOOP_ONCE);
+		now = test_now_ms();
+		longest = now - last > longest ? now - last : longest;
+	}
+	assert_in_range(longest, 0, STALL_MS);
+	assert_true(strlen(f.story) >= 2);
+	expect_why(&f, "silent: the name servers don't answer");
+	close_database(&f);
+}
+
+static void the_agent_goes_on_by_what_it_finds(void **state) {
+	struct fixture f = {.base = NULL};
+	(void)state;
+	service.addresses = "127.0.0.1";
+	open_database(&f, "host=db port=1", TIMEOUT_MS); /* nobody listens there */
+	expect(&f, "D");
+	expect_why(&f, "\"127.0.0.1\", port 1 failed");
+	assert_string_equal(database_lookup_error(f.db), "");
+	set_silent(true);
+	expect(&f, "DD"); /* by the address of before, and the same once more */
+	expect_why(&f, "\"127.0.0.1\", port 1 failed");
+	expect(&f, "DDD");
+	expect_why(&f, "\"127.0.0.1\", port 1 failed");
+	assert_string_equal(database_lookup_error(f.db), "db: the name servers don't answer");
+	close_database(&f);
+}
+
+static void the_command_gives_up_in_time(void **state) {
+	int64_t began = test_now_ms();
+	struct pg *pg;
+	(void)state;
+	set_silent(true);
+	assert_int_equal(pg_connect(&pg, "host=silent", TIMEOUT_MS), PG_UNREACHABLE);
+	assert_in_range(test_now_ms() - began, TIMEOUT_MS - 50, TIMEOUT_MS + PATIENCE_MS / 2);
+	assert_string_equal(pg_error(pg), "silent: the name servers don't answer");
+	pg_close(pg);
+	service.addresses = "127.0.0.1";
+	assert_int_equal(pg_connect(&pg, "host=silent,well port=1", TIMEOUT_MS), PG_UNREACHABLE);
+	assert_non_null(strstr(pg_error(pg), "\"127.0.0.1\", port 1 failed"));
+	pg_close(pg);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, wait_for_all)
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(a_lookup_finds_addresses_in_order),
+		TEST(more_addresses_than_fit_are_left_out),
+		TEST(a_lookup_says_why_it_found_nothing),
+		TEST(nobody_waits_for_a_lookup_that_hangs),
+		TEST(no_more_lookups_hang_than_are_allowed),
+		TEST(each_address_becomes_an_endpoint),
+		TEST(a_name_is_looked_up_once),
+		TEST(what_needs_no_lookup_has_none),
+		TEST(a_part_of_the_list_may_have_its_address),
+		TEST(servers_come_from_where_libpq_takes_them),
+		TEST(addresses_are_remembered),
+		TEST(addresses_survive_an_error),
+		TEST(an_unknown_name_leaves_nothing_to_connect_to),
+		TEST(one_silent_name_does_not_keep_the_others),
+		TEST(no_silence_stops_the_loop),
+		TEST(the_agent_goes_on_by_what_it_finds),
+		TEST(the_command_gives_up_in_time),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
