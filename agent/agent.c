@@ -19,7 +19,7 @@
 #define NS_PER_S INT64_C(1000000000)
 #define NS_PER_MS INT64_C(1000000)
 
-/* Also how often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
+/* How often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
 static const struct timeval heartbeat_interval = {.tv_usec = 500000};
 
 /* How long a stopping agent tries to return leases. They would only expire otherwise. */

@@ -34,6 +34,8 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	int64_t state_since_ns;
 	enum core_state state;    /* as last logged */
 	int64_t clock_offset_us;  /* database's clock minus our monotonic one, at the last pulse; 0: unknown */
+	int64_t heartbeat_ns;     /* when the next one is due */
+	int64_t pulse_ns;
 	int64_t failed_logged_ns; /* attempts to connect fail often: logged now and then */
 	uint64_t fallbacks;
 	uint64_t unserved;        /* as last logged */
@@ -45,6 +47,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	bool passing_on;          /* a declaration, that of policy `passed_on` */
 	int passed_on;
 	uint16_t asked[POLICY_CAPACITY];
+	bool expires;             /* it is our turn to expire counters */
 	bool expiring;
 	bool rival;               /* another agent uses this host's name, as last logged */
 	char why[256];            /* the last trouble */

@@ -3,7 +3,7 @@
  * connect, the heartbeat, expiry of idle rows. What has changed there is for changes.c.
  *
  *     up -> declare what apps said meanwhile, load policies -> in step
- *     every HEARTBEAT_MS, and on NOTIFY: has anything changed?
+ *     now and then, and on NOTIFY: has anything changed?
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +16,7 @@
 #include "notify.h"
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 /* Attempts to connect are made every few hundred milliseconds; their failure is news this often. */
 #define FAILURE_LOG_NS INT64_C(30000000000)
@@ -23,10 +24,18 @@
 /* The database's clock against ours: more than this between two pulses is a step, not drift. */
 #define CLOCK_STEP_US INT64_C(1000000)
 
+/* How often this host writes that it lives, see stint.count_hosts(): rarely, since the versions of its row stay as long as anybody has an
+ * old snapshot, and since there may be hundreds of hosts. Between that it asks whether anything is new, also to notice in time that
+ * nobody answers; where notices of changes don't arrive, with each tick of agent.c. */
+#define HEARTBEAT_NS INT64_C(6000000000)
+#define PULSE_NS     INT64_C(3000000000)
+
 /* Rows that one call of expiry looks at: some milliseconds. While it finds much to delete it goes on at
- * once, with pauses that leave the database three quarters of the time. */
+ * once, with pauses that leave the database three quarters of the time; it passes over many that are to stay without hurry,
+ * and begins anew at its leisure. */
 #define EXPIRE_ROWS 1000
 static const struct timeval expiry_busy = {.tv_usec = 20000};
+static const struct timeval expiry_passing = {.tv_usec = 200000};
 static const struct timeval expiry_idle = {.tv_sec = 2};
 
 /* ---- Getting in step --------------------------------------------------------- */
@@ -106,6 +115,7 @@ static void on_up(void *context, const struct database_hello *hello) {
 	agent->link.hello = *hello;
 	agent->link.failed_logged_ns = 0;
 	agent->link.clock_offset_us = 0;
+	agent->link.expires = false;
 	log_info("connected to the database as host %d, %d hosts live", hello->host_id, hello->live_hosts);
 	log_advice(&agent->link);
 	if (*database_lookup_error(agent->database))
@@ -158,16 +168,49 @@ static void watch_rival(struct agent *agent, bool rival) {
 	agent->link.rival = rival;
 }
 
+static void take_heartbeat(struct agent *agent, const struct database_pulse *pulse) {
+	core_set_hosts(agent->core, pulse->live_hosts);
+	agent->link.hello.live_hosts = pulse->live_hosts;
+	agent->link.expires = pulse->expires;
+	watch_rival(agent, pulse->rival);
+}
+
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
 	struct agent *agent = context;
 	if (outcome != LEASE_DONE || !pulse)
 		return;
-	core_set_hosts(agent->core, pulse->live_hosts);
-	agent->link.hello.live_hosts = pulse->live_hosts;
 	watch_clock(&agent->link, pulse->now_us);
-	watch_rival(agent, pulse->rival);
+	if (pulse->is_heartbeat)
+		take_heartbeat(agent, pulse);
 	if (pulse->change_id > agent->link.change_id)
 		changes_read(agent);
+}
+
+static void heartbeat(struct agent *agent, int64_t now_ns) {
+	int64_t since_ns = core_fallback_since_ns(agent->core);
+	database_heartbeat(agent->database, status_state_name(core_state(agent->core)), core_client_count(agent->core),
+	                   since_ns ? (now_ns - since_ns) / 1000000 : 0, on_pulsed, agent);
+}
+
+/* A tenth more or less, so that hosts which came together don't stay together. */
+static int64_t jittered(int64_t period_ns) {
+	uint32_t random;
+	evutil_secure_rng_get_bytes(&random, sizeof random);
+	return period_ns / 10 * 9 + period_ns / 5 / 1000 * (random % 1000);
+}
+
+static void pulse(struct agent *agent, int64_t now_ns) {
+	struct link *link = &agent->link;
+	bool beats = now_ns >= link->heartbeat_ns;
+	if (!beats && database_hears(agent->database) && now_ns < link->pulse_ns)
+		return;
+	link->pulse_ns = now_ns + jittered(PULSE_NS);
+	if (!beats) {
+		database_pulse(agent->database, on_pulsed, agent);
+		return;
+	}
+	link->heartbeat_ns = now_ns + jittered(HEARTBEAT_NS);
+	heartbeat(agent, now_ns);
 }
 
 static void warn_of_unserved(struct agent *agent) {
@@ -191,9 +234,7 @@ void link_on_heartbeat(struct agent *agent) {
 			start_sync(agent);
 		return;
 	}
-	int64_t since_ns = core_fallback_since_ns(agent->core);
-	database_heartbeat(agent->database, status_state_name(core_state(agent->core)), core_client_count(agent->core),
-	                   since_ns ? (agent_now_ns() - since_ns) / 1000000 : 0, on_pulsed, agent);
+	pulse(agent, agent_now_ns());
 	declarations_pass_on(agent); /* what was refused when the database came back */
 	declarations_resume(agent);
 }
@@ -201,14 +242,15 @@ void link_on_heartbeat(struct agent *agent) {
 static void on_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted) {
 	struct agent *agent = context;
 	agent->link.expiring = false;
-	(void)examined;
 	if (outcome == LEASE_DONE && deleted > EXPIRE_ROWS / 4)
 		event_add(agent->expiry, &expiry_busy);
+	else if (outcome == LEASE_DONE && examined >= EXPIRE_ROWS)
+		event_add(agent->expiry, &expiry_passing);
 }
 
 void link_on_expiry(struct agent *agent) {
 	event_add(agent->expiry, &expiry_idle);
-	if (!agent->database || !agent->link.synced || agent->link.expiring || agent->stopping)
+	if (!agent->database || !agent->link.synced || !agent->link.expires || agent->link.expiring || agent->stopping)
 		return;
 	agent->link.expiring = true;
 	database_expire_counters(agent->database, EXPIRE_ROWS, on_expired, agent);
@@ -232,6 +274,7 @@ void link_note_state(struct agent *agent) {
 		report_fallback(agent, link->state_since_ns);
 	link->state = state;
 	link->state_since_ns = agent_now_ns();
+	link->heartbeat_ns = 0; /* at once */
 	link->fallbacks += state == CORE_FALLBACK;
 	log_state(state);
 	char sentence[256];

@@ -168,8 +168,33 @@ void database_get_changes(struct database *db, int64_t since, database_changes *
 
 static bool read_pulse(const struct pg_answer *answer, struct database_pulse *pulse) {
 	return pg_answer_rows(answer) == 1 && pg_answer_int(answer, 0, 0, 1, INT64_MAX, &pulse->now_us) &&
-	       pg_answer_int4(answer, 0, 1, LIVE_HOSTS_MAX, &pulse->live_hosts) && pulse->live_hosts >= 1 &&
-	       pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse->change_id) && pg_answer_bool(answer, 0, 3, &pulse->rival);
+	       pg_answer_int(answer, 0, 1, 0, INT64_MAX, &pulse->change_id);
+}
+
+static bool read_heartbeat(const struct pg_answer *answer, struct database_pulse *pulse) {
+	pulse->is_heartbeat = true;
+	return read_pulse(answer, pulse) && pg_answer_int4(answer, 0, 2, LIVE_HOSTS_MAX, &pulse->live_hosts) && pulse->live_hosts >= 1 &&
+	       pg_answer_bool(answer, 0, 3, &pulse->rival) && pg_answer_bool(answer, 0, 4, &pulse->expires);
+}
+
+static bool finish_pulse(struct database *db, const struct operation *op, enum lease_outcome outcome,
+                         const struct pg_answer *answer) {
+	struct database_pulse pulse = {.now_us = 0};
+	(void)db;
+	if (outcome == LEASE_DONE && !read_pulse(answer, &pulse))
+		return false;
+	op->done.pulsed(op->context, outcome, outcome == LEASE_DONE ? &pulse : NULL);
+	return true;
+}
+
+static const struct call call_pulse = {
+	"stint.pulse", "select now_us, change_id from stint.pulse()", 2, false, finish_pulse,
+};
+
+void database_pulse(struct database *db, database_pulsed *done, void *context) {
+	struct operation op = {.call = &call_pulse, .done.pulsed = done, .context = context};
+	struct pg_params none = {.count = 0};
+	database_start(db, &op, &none);
 }
 
 /* Registering is part of connecting, so a host without a row connects again. */
@@ -183,7 +208,7 @@ static bool finish_heartbeat(struct database *db, const struct operation *op, en
 	struct database_pulse pulse = {.now_us = 0};
 	bool gone = outcome == LEASE_DONE && pg_answer_rows(answer) == 0;
 	bool beats = outcome == LEASE_DONE && !gone;
-	if (beats && !read_pulse(answer, &pulse))
+	if (beats && !read_heartbeat(answer, &pulse))
 		return false;
 	op->done.pulsed(op->context, outcome, beats ? &pulse : NULL);
 	if (gone)
@@ -193,8 +218,9 @@ static bool finish_heartbeat(struct database *db, const struct operation *op, en
 
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
-	"select now_us, live_hosts, change_id, rival from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
-	4, false, finish_heartbeat,
+	"select now_us, change_id, live_hosts, rival, expires"
+	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
+	5, false, finish_heartbeat,
 };
 
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
@@ -272,6 +298,6 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 }
 
 const struct call *const database_calls[] = {
-	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_heartbeat, &call_expire,
-	&call_fallback, &call_stop, NULL,
+	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_pulse, &call_heartbeat,
+	&call_expire, &call_fallback, &call_stop, NULL,
 };

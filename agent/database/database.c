@@ -32,6 +32,10 @@
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
 
+/* The server gives up waiting for its standby after three quarters of a timeout. With that of connecting anew, two such commits are less
+ * apart than so many timeouts. */
+#define WARNINGS_APART 4
+
 static int64_t now_ms(void) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -158,6 +162,13 @@ static bool take_refusal(struct database *db, struct operation *op) {
 	return may_fail && !hello_is_over(pg_sqlstate(db->pg));
 }
 
+/* One commit that wasn't waited for may be an administrator's doing. The next one soon after it says that no commit ends any more. */
+static bool do_commits_fail(struct database *db) {
+	int64_t at_ms = now_ms(), before_ms = db->warned_ms;
+	db->warned_ms = at_ms;
+	return before_ms != 0 && at_ms - before_ms < WARNINGS_APART * db->timeout_ms;
+}
+
 static bool take_end(struct database *db) {
 	struct operation *op = db->under_way.first;
 	enum lease_outcome outcome = op->refused ? LEASE_REJECTED : LEASE_DONE;
@@ -165,6 +176,8 @@ static bool take_end(struct database *db) {
 	if (warned && db->state == DATABASE_UP) { /* committed here, perhaps not on the standby: a failover may forget it */
 		database_set_error(db, "%s", pg_error(db->pg));
 		outcome = LEASE_UNKNOWN;
+		if (do_commits_fail(db))
+			return false;
 	}
 	bool as_asked = op->answer && pg_answer_columns(op->answer) == op->call->columns;
 	if (outcome == LEASE_DONE && !as_asked) {
@@ -401,6 +414,10 @@ bool database_is_up(const struct database *db) {
 
 bool database_was_reached(const struct database *db) {
 	return db->reached;
+}
+
+bool database_hears(const struct database *db) {
+	return db->pg && pg_hears(db->pg);
 }
 
 size_t database_in_flight(const struct database *db) {

@@ -18,7 +18,8 @@
  * that found no row of this host, since connecting registers it.
  *
  * LEASE_UNKNOWN may also come alone: the commit was made, but the server warned that it may
- * not have reached its standby.
+ * not have reached its standby. When that is so again soon after, the connection is dropped: to who needs commits the
+ * server is away.
  *
  * Names of servers are looked up beside the loop, anew for each attempt to connect, which waits for that as long again as for
  * the connection. While the name servers are out, the addresses that a name had last are used. When there are several addresses, of
@@ -65,9 +66,11 @@ struct database_hello {
 
 struct database_pulse {
 	int64_t now_us;
-	int32_t live_hosts;
 	int64_t change_id;
-	bool rival; /* another live instance uses this host's name */
+	bool is_heartbeat; /* the rest is known */
+	int32_t live_hosts;
+	bool rival;   /* another live instance uses this host's name */
+	bool expires; /* until the next heartbeat it is this host's turn to expire counters */
 };
 
 struct policy_row {
@@ -108,6 +111,7 @@ void database_connect(struct database *);          /* starts connecting, and kee
 bool database_is_up(const struct database *);      /* between `up` and `down` */
 /* In `down`, without an `up` before: a server was there, and didn't let the agent in or can't serve it. */
 bool database_was_reached(const struct database *);
+bool database_hears(const struct database *);      /* notices arrive: one that it sent itself has come back */
 size_t database_in_flight(const struct database *); /* operations without an answer yet */
 
 /*
@@ -134,6 +138,7 @@ void database_declare(struct database *, const struct policy_row *policy, bool a
 void database_get_policies(struct database *, const char *const *names, size_t count, database_policies *done, void *context);
 /* The oldest ones after `since`, so many as the database gives at once; none: there are no more. */
 void database_get_changes(struct database *, int64_t since, database_changes *done, void *context);
+void database_pulse(struct database *, database_pulsed *done, void *context); /* reads only */
 void database_heartbeat(struct database *, const char *state, int64_t clients, int64_t fallback_ms,
                         database_pulsed *done, void *context);
 void database_expire_counters(struct database *, int batch, database_expired *done, void *context);

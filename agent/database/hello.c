@@ -2,6 +2,7 @@
  * hello.c - what is said between connecting and `up`: the session's settings (session.c), the schema's
  * version, the statements, the channel, the host. Also the words for errors that an operator can mend.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,6 +122,22 @@ static const struct call call_prepare = {"prepare", NULL, 0, false, finish_silen
 /* Without it agents still learn of changes, by the pulse. */
 static const struct call call_listen = {"listen", "listen stint", 0, true, finish_silently};
 
+/*
+ * A pooler may take LISTEN and deliver nothing. So a notice is sent on a channel that no other session listens on; whether it has
+ * arrived is seen later.
+ */
+static const struct call call_probe = {"probe", NULL, 0, true, finish_silently};
+
+static void send_probe(struct database *db, const char *verb) {
+	char sql[80];
+	size_t length = (size_t)snprintf(sql, sizeof(sql), "%s stint_", verb);
+	for (const char *c = db->instance; *c && length < sizeof(sql) - 1; c++)
+		if (isalnum((unsigned char)*c))
+			sql[length++] = *c;
+	sql[length] = '\0';
+	database_queue(db, &(struct operation){.call = &call_probe}, pg_send_query(db->pg, sql));
+}
+
 static const struct call call_register = {
 	"stint.register_host",
 	"select host_id, now_us, live_hosts, change_id, coalesce(timeline, ''), coalesce(timeline_age_us, -1)"
@@ -135,6 +152,8 @@ static void send_rest(struct database *db) {
 	database_queue(db, &(struct operation){.call = &call_prepare},
 	               pg_send_prepare(db->pg, call_register.name, call_register.sql));
 	database_queue(db, &(struct operation){.call = &call_listen}, pg_send_query(db->pg, call_listen.sql));
+	send_probe(db, "listen");
+	send_probe(db, "notify");
 	database_queue(db, &(struct operation){.call = &call_register},
 	               pg_send_prepared(db->pg, call_register.name, &params));
 }

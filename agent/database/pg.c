@@ -32,6 +32,7 @@ struct pg {
 	bool answered;
 	bool ending; /* error is what the server said before it hung up: it tells more than that it hung up */
 	bool notified;
+	bool hears;
 	bool warned;
 };
 
@@ -452,8 +453,6 @@ int pg_flush(struct pg *pg) {
 
 int pg_read(struct pg *pg) {
 	int read = PQconsumeInput(pg->conn);
-	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n))
-		pg->notified |= !strcmp(n->relname, CHANNEL);
 	return read == 1 && PQstatus(pg->conn) == CONNECTION_OK ? PG_OK : connection_failed(pg);
 }
 
@@ -476,10 +475,24 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 	return PG_NOTHING;
 }
 
+/* One that came behind an answer is found only when that has been taken. */
+static void take_notices(struct pg *pg) {
+	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n)) {
+		bool is_change = !strcmp(n->relname, CHANNEL);
+		pg->notified |= is_change;
+		pg->hears |= !is_change;
+	}
+}
+
 bool pg_was_notified(struct pg *pg) {
+	take_notices(pg);
 	bool was = pg->notified;
 	pg->notified = false;
 	return was;
+}
+
+bool pg_hears(const struct pg *pg) {
+	return pg->hears;
 }
 
 bool pg_was_warned(struct pg *pg) {

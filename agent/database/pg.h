@@ -126,6 +126,8 @@ enum pg_event pg_next(struct pg *, struct pg_answer **answer);
 
 /* Each is about what arrived since the last call. */
 bool pg_was_notified(struct pg *);
+/* A notice on another channel than that of changes has ever arrived: on that of this session's own. */
+bool pg_hears(const struct pg *);
 /* The server warned that a commit may not have reached its standby (a cancelled wait for synchronous replication). */
 bool pg_was_warned(struct pg *);
 

@@ -12,11 +12,15 @@ create table stint.agent_host (
 	state_since    timestamptz not null,
 	started_at     timestamptz not null,
 	seen_at        timestamptz not null,
+	live           boolean not null default true,
 	clients        bigint not null default 0,
 	fallback_since timestamptz,
 	rival_instance text,
 	rival_seen_at  timestamptz
-);
+) with (fillfactor = 50);
+
+-- On nothing that a heartbeat changes: its updates stay HOT.
+create index agent_host_live_idx on stint.agent_host (host_id) where live;
 
 comment on table stint.agent_host is 'Every agent that was here in the last 30 days.';
 comment on column stint.agent_host.host_id is 'What the agent calls itself towards the database.';
@@ -27,12 +31,30 @@ comment on column stint.agent_host.state is 'in step, fallback (on its own), res
 comment on column stint.agent_host.state_since is 'Since when it has been in this state.';
 comment on column stint.agent_host.started_at is 'When this instance registered first.';
 comment on column stint.agent_host.seen_at is 'Its last heartbeat.';
+comment on column stint.agent_host.live is 'Heard of in the last minute or so, and not stopped: such rows are looked at when live hosts are counted.';
 comment on column stint.agent_host.clients is 'Clients in its table.';
 comment on column stint.agent_host.fallback_since is 'Since when it has been on its own; null: it is not.';
 comment on column stint.agent_host.rival_instance is 'Another live agent that says it has this name; null: never seen, or gone.';
 comment on column stint.agent_host.rival_seen_at is 'The last heartbeat of that one.';
+comment on index stint.agent_host_live_idx is 'Counting live hosts doesn''t grow with those that have come and gone.';
 comment on constraint agent_host_name_check on stint.agent_host is 'What the agent''s configuration allows.';
 comment on constraint agent_host_state_check on stint.agent_host is 'What agents report.';
+
+create table stint.fleet (
+	only_row   boolean primary key default true constraint fleet_only_row_check check (only_row),
+	live_hosts int not null,
+	counted_at timestamptz not null,
+	counted_by int
+);
+
+insert into stint.fleet (live_hosts, counted_at) values (1, '-infinity');
+
+comment on table stint.fleet is 'How many agents live: counted by one of them, now and then, for all. Who counted last also expires counters.';
+comment on column stint.fleet.only_row is 'There is one row.';
+comment on column stint.fleet.live_hosts is 'The count; at least 1.';
+comment on column stint.fleet.counted_at is 'When it was made.';
+comment on column stint.fleet.counted_by is 'By which host.';
+comment on constraint fleet_only_row_check on stint.fleet is 'There is one row.';
 
 create table stint.server_timeline (
 	timeline text primary key,

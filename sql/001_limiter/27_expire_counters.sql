@@ -1,4 +1,5 @@
--- Deletes the counters that matter to nobody any more, and history that is too old, a few at a time.
+-- Deletes the counters that matter to nobody any more, and history that is too old, a few at a time. Agents take turns, see
+-- stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -23,9 +24,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
 	year_ago constant timestamptz := clock_timestamp() - interval '1 year';
+	month_ago constant timestamptz := clock_timestamp() - interval '30 days';
 	newest constant bigint := stint.get_newest_change();
 	changes bigint;
 	fallbacks bigint;
+	hosts bigint;
 begin
 	-- change_id ascends with time: what is old is at the beginning. The newest stays, whatever its age: agents count from it.
 	delete from stint.change c
@@ -36,12 +39,18 @@ begin
 	using (select o.host_id, o.began_at from stint.host_fallback o where o.ended_at < year_ago order by o.ended_at limit batch) o
 	where f.host_id = o.host_id and f.began_at = o.began_at;
 	get diagnostics fallbacks = row_count;
-	return greatest(changes, fallbacks) < batch;
+	delete from stint.agent_host h
+	where h.host_id = any (array(
+			select o.host_id from stint.agent_host o where not o.live and o.seen_at < month_ago limit batch))
+		and h.seen_at < month_ago;
+	get diagnostics hosts = row_count;
+	return greatest(changes, fallbacks, hosts) < batch;
 end
 $$;
 
 comment on function stint.expire_history(int) is
-	'Deletes up to `batch` changes of policies, and as many fallback periods, that are older than a year. False: there may be more.';
+	'Deletes up to `batch` changes of policies, and as many fallback periods, that are older than a year, and as many hosts that were not heard '
+	'of for 30 days. False: there may be more.';
 revoke execute on function stint.expire_history(int) from public;
 
 create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint)
@@ -101,17 +110,20 @@ begin
 		lower.history_at := clock_timestamp();
 	end if;
 
-	-- At the end, from the start again.
+	-- At the end, from the start again. A short walk leaves no version of the row behind.
+	if examined < greatest(batch, 1) then
+		upper.policy_id := 0;
+		upper.client_id := '';
+	end if;
 	update stint.expiry e set
-		history_at = lower.history_at,
-		policy_id = case when examined < greatest(batch, 1) then 0 else upper.policy_id end,
-		client_id = case when examined < greatest(batch, 1) then '' else upper.client_id end;
+		history_at = lower.history_at, policy_id = upper.policy_id, client_id = upper.client_id
+	where (e.history_at, e.policy_id, e.client_id) <> (lower.history_at, upper.policy_id, upper.client_id);
 	return next;
 end
 $$;
 
 comment on function stint.expire_counters(int) is
 	'For agents, now and then: examines the next `batch` counters and deletes those whose charges no longer count, or whose policy is '
-	'gone. Every hour it also deletes history older than a year. One session at a time; others do nothing.';
+	'gone. Every hour it also deletes history that is too old. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

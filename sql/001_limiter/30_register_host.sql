@@ -1,25 +1,5 @@
 -- An agent connects. On a read-only standby this fails, as it must: no lease may come from there.
 
-create function stint.count_live_hosts() returns int
-language sql volatile
-begin atomic
-	-- Heartbeats come every second; ten are missed before a host is dead. It only shapes fair shares.
-	select greatest(count(*), 1)::int from stint.agent_host h
-	where h.state <> 'stopped' and h.seen_at > clock_timestamp() - interval '10 seconds';
-end;
-
-comment on function stint.count_live_hosts() is 'Agents that were heard of in the last 10 s, at least 1.';
-revoke execute on function stint.count_live_hosts() from public;
-
-create function stint.get_newest_change() returns bigint
-language sql volatile
-begin atomic
-	select coalesce(max(c.change_id), 0) from stint.change c;
-end;
-
-comment on function stint.get_newest_change() is 'The newest change of policies and overrides; 0: none yet.';
-revoke execute on function stint.get_newest_change() from public;
-
 -- A promoted standby may lack what the old primary committed last, so agents must know of it, and how long ago it was: the first of
 -- them to come writes it down, for all.
 create function stint.note_timeline(out timeline text, out age_us bigint)
@@ -57,6 +37,8 @@ as $$
 #variable_conflict use_column
 declare
 	now constant timestamptz := clock_timestamp();
+	is_new constant boolean := not exists (
+		select from stint.agent_host h where h.name = register_host.name and h.live and h.seen_at > now - interval '15 seconds');
 begin
 	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at)
 	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now)
@@ -67,13 +49,13 @@ begin
 		state_since = excluded.state_since,
 		started_at = case when h.instance = excluded.instance then h.started_at else excluded.started_at end,
 		seen_at = excluded.seen_at,
+		live = true,
 		-- Who had the row so far is a rival only if he is heard of again: most often this is a restart.
 		rival_instance = nullif(h.rival_instance, excluded.instance)
 	returning h.host_id into host_id;
-	delete from stint.agent_host h where h.seen_at < now - interval '30 days';
 
 	now_us := (extract(epoch from now) * 1000000)::bigint;
-	live_hosts := stint.count_live_hosts();
+	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
 	change_id := stint.get_newest_change();
 	select t.timeline, t.age_us into timeline, timeline_age_us from stint.note_timeline() t;
 	return next;

@@ -2,20 +2,21 @@
 -- beside it, and takes the row over when its owner is heard of no more.
 
 create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)
-returns table (now_us bigint, live_hosts int, change_id bigint, rival boolean)
+returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
-	-- Heartbeats come every second; five are missed before an instance is gone. Either side, as the clock may be set.
-	patience constant interval := interval '5 seconds';
+	-- As in stint.count_hosts().
+	patience constant interval := interval '15 seconds';
 begin
 	update stint.agent_host h set
 		instance = heartbeat.instance,
 		state = heartbeat.state,
 		state_since = case when h.state = heartbeat.state then h.state_since else now end,
 		seen_at = now,
+		live = true,
 		clients = heartbeat.clients,
 		fallback_since = case when fallback_ms > 0 then now - fallback_ms * interval '1 millisecond' end
 	where h.host_id = heartbeat.host_id
@@ -31,14 +32,27 @@ begin
 		return;
 	end if;
 	now_us := (extract(epoch from now) * 1000000)::bigint;
-	live_hosts := stint.count_live_hosts();
 	change_id := stint.get_newest_change();
+	select c.live_hosts, coalesce(c.counted_by = heartbeat.host_id, false) into live_hosts, expires from stint.count_hosts(host_id, false) c;
 	return next;
 end
 $$;
 
 comment on function stint.heartbeat(int, text, text, bigint, bigint) is
-	'For agents, every second: how it is, and what is new. rival: another live agent says it has this host''s name. No row: the host is not '
-	'known any more and must register.';
+	'For agents, every 6 s and when their state changes: how it is, and what is new. rival: another live agent says it has this host''s name. '
+	'expires: until the next heartbeat it is this one''s turn to call stint.expire_counters(). No row: the host is not known any more and must '
+	'register.';
 revoke execute on function stint.heartbeat(int, text, text, bigint, bigint) from public;
 grant execute on function stint.heartbeat(int, text, text, bigint, bigint) to stint_agent;
+
+-- What many agents ask for often, and therefore only reads.
+create function stint.pulse() returns table (now_us bigint, change_id bigint)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+begin atomic
+	select (extract(epoch from clock_timestamp()) * 1000000)::bigint, stint.get_newest_change();
+end;
+
+comment on function stint.pulse() is 'For agents, between their heartbeats: this server''s clock, and the newest change.';
+revoke execute on function stint.pulse() from public;
+grant execute on function stint.pulse() to stint_agent;

@@ -14,12 +14,13 @@ begin
 		rival_seen_at = null
 	where h.host_id = stop_host.host_id
 		and stop_host.instance in (h.instance, h.rival_instance) and h.rival_instance <> h.instance
-		and h.rival_seen_at between now - interval '5 seconds' and now + interval '5 seconds';
+		and h.rival_seen_at between now - interval '15 seconds' and now + interval '15 seconds';
 	if not found then
 		update stint.agent_host h
-		set state = 'stopped', state_since = now, seen_at = now, clients = 0, fallback_since = null
+		set state = 'stopped', state_since = now, seen_at = now, live = false, clients = 0, fallback_since = null
 		where h.host_id = stop_host.host_id and h.instance = stop_host.instance;
 	end if;
+	perform stint.count_hosts(null, true);
 end
 $$;
 

@@ -3,7 +3,7 @@
 create view stint.host as
 select
 	h.name,
-	case when h.state <> 'stopped' and h.seen_at < clock_timestamp() - interval '10 seconds' then 'lost' else h.state end as state,
+	case when h.state <> 'stopped' and h.seen_at < clock_timestamp() - interval '15 seconds' then 'lost' else h.state end as state,
 	h.version,
 	h.clients,
 	h.seen_at,
@@ -11,14 +11,14 @@ select
 	h.state_since,
 	h.started_at,
 	h.fallback_since,
-	case when clock_timestamp() - h.rival_seen_at between interval '-5 seconds' and interval '5 seconds' then h.rival_instance end as rival,
+	case when clock_timestamp() - h.rival_seen_at between interval '-15 seconds' and interval '15 seconds' then h.rival_instance end as rival,
 	h.rival_seen_at
 from stint.agent_host h;
 
 comment on view stint.host is 'Each agent that was here in the last 30 days.';
 comment on column stint.host.name is 'The host''s name.';
 comment on column stint.host.state is
-	'in step; fallback: on its own; resync: coming back; stopped; lost: not heard of for 10 s, it runs on its own or not at all.';
+	'in step; fallback: on its own; resync: coming back; stopped; lost: not heard of for 15 s, it runs on its own or not at all.';
 comment on column stint.host.version is 'The agent''s version.';
 comment on column stint.host.clients is 'Clients in its table.';
 comment on column stint.host.seen_at is 'Its last heartbeat.';

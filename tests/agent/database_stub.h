@@ -36,14 +36,16 @@ static const char stub_schema[] =
 	"create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)"
 	" language sql as $$ values (since + 1, 1, 'a', null), (since + 2, 2, 'b', 'it''s'), (since + 3, 3, null, 'c') $$;"
 	"create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)"
-	" returns table (now_us bigint, live_hosts int, change_id bigint, rival boolean) language plpgsql as $$ begin"
+	" returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean) language plpgsql as $$ begin"
 	" if state = 'gone' then return; end if;"
 	" if state like 'error %' then raise exception 'as asked' using errcode = substr(state, 7), hint = 'none'; end if;"
 	" if state = 'forget' then execute 'deallocate all'; end if;"
 	" if state = 'warn' then raise warning 'not replicated'; end if;"
 	" if state = 'late' then insert into stint.late values (1); end if;"
 	" perform pg_sleep(fallback_ms / 1000.0);"
-	" return query select 1700000000000000 + clients, 2, 13::bigint, state = 'not alone'; end $$;"
+	" return query select 1700000000000000 + clients, 13::bigint, 2, state = 'not alone', state = 'not alone'; end $$;"
+	"create function stint.pulse() returns table (now_us bigint, change_id bigint) language sql as"
+	" $$ select 1700000000000000, 14::bigint $$;"
 	"create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint) language sql as"
 	" $$ select batch::bigint, 3::bigint $$;"
 	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
@@ -119,10 +121,10 @@ static inline void on_grants(void *context, enum lease_outcome outcome, const st
 	tell_outcome(context, outcome);
 }
 
-static bool has_rival;
+static struct database_pulse last_pulse;
 
 static inline void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
-	has_rival = pulse && pulse->rival;
+	last_pulse = pulse ? *pulse : (struct database_pulse){.now_us = 0};
 	tell_outcome(context, outcome);
 }
 

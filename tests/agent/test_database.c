@@ -349,16 +349,24 @@ static void makes_every_call(void **state) {
 	database_report_fallback(f->db, 1, 2, 3, 4, "it's\nover", on_ended, f);
 	beat(f, "in step", 0);
 	database_stop_host(f->db, on_ended, f);
-	assert_int_equal(database_in_flight(f->db), 7);
-	expect(f, "Uddddddd");
+	database_pulse(f->db, on_pulsed, f);
+	assert_int_equal(database_in_flight(f->db), 8);
+	expect(f, "Udddddddd");
+	assert_int_equal(last_pulse.change_id, 14);
+	assert_false(last_pulse.is_heartbeat);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 'p'", answer, sizeof(answer));
 	assert_string_equal(answer, "10 1000 20 2000 fixed_window 5 relaxed t");
 	admin_ask(f, "stub", "select note from stint.seen where client_id = E'it''s\\nover'", answer, sizeof(answer));
 	assert_string_equal(answer, "7 1 2 3 4");
-	assert_false(has_rival);
+	beat(f, "in step", 0);
+	expect(f, "Uddddddddd");
+	assert_true(last_pulse.is_heartbeat);
+	assert_int_equal(last_pulse.change_id, 13);
+	assert_int_equal(last_pulse.live_hosts, 2);
+	assert_false(last_pulse.rival || last_pulse.expires);
 	beat(f, "not alone", 0);
-	expect(f, "Udddddddd");
-	assert_true(has_rival);
+	expect(f, "Udddddddddd");
+	assert_true(last_pulse.rival && last_pulse.expires);
 	close_database(f);
 }
 
@@ -366,6 +374,7 @@ static void hears_notifications(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	expect(f, "U");
+	assert_true(database_hears(f->db)); /* that it can: from itself, and nobody else is told */
 	admin_do(f, "stub", "notify another; notify stint, '5'");
 	expect(f, "UN");
 	close_database(f);

@@ -45,6 +45,19 @@ static void a_commit_with_a_warning_is_unknown(void **state) {
 	close_database(f);
 }
 
+/* A synchronous standby is gone: nothing that is written is sure, so to the agent the database is away. */
+static void a_server_whose_commits_dont_end_is_left(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "warn", 0);
+	beat(f, "in step", 0);
+	beat(f, "warn", 0);
+	expect(f, "U?d?DU");
+	expect_why(f, "not replicated");
+	close_database(f);
+}
+
 static void a_server_that_cannot_serve_is_left(void **state) {
 	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030", "error XX000", "error 25006", "error 40003"};
 	struct fixture *f = *state;
@@ -277,6 +290,7 @@ int main(void) {
 		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
 		cmocka_unit_test(a_commit_that_fails_is_a_rejection),
 		cmocka_unit_test(a_commit_with_a_warning_is_unknown),
+		cmocka_unit_test(a_server_whose_commits_dont_end_is_left),
 		cmocka_unit_test(a_server_that_cannot_serve_is_left),
 		cmocka_unit_test(lost_prepared_statements_are_noticed),
 		cmocka_unit_test(a_host_without_a_row_registers_again),

@@ -36,6 +36,9 @@ static unsigned declarations;
 static database_changes *changed; /* NULL: no read is under way */
 static int64_t since;
 static unsigned reads;
+static bool hears;
+static database_pulsed *pulsed;
+static unsigned pulses, heartbeats, expiries;
 
 /* ---- The database ------------------------------------------------------------------- */
 
@@ -115,13 +118,27 @@ void database_get_changes(struct database *db, int64_t after, database_changes *
 	reads++;
 }
 
+bool database_hears(const struct database *db) {
+	(void)db;
+	return hears;
+}
+
+void database_pulse(struct database *db, database_pulsed *done, void *context) {
+	(void)db, (void)context;
+	pulses++;
+	pulsed = done;
+}
+
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
                         void *context) {
-	(void)db, (void)state, (void)clients, (void)fallback_ms, (void)done, (void)context;
+	(void)db, (void)state, (void)clients, (void)fallback_ms, (void)context;
+	heartbeats++;
+	pulsed = done;
 }
 
 void database_expire_counters(struct database *db, int batch, database_expired *done, void *context) {
 	(void)db, (void)batch, (void)done, (void)context;
+	expiries++;
 }
 
 void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted, int64_t clients,
@@ -163,13 +180,15 @@ static int begin(void **state) {
 	(void)state;
 	declared = NULL;
 	changed = NULL;
-	declarations = reads = 0;
+	declarations = reads = pulses = heartbeats = expiries = 0;
+	hears = true;
 	memset(&loading, 0, sizeof loading);
 	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
 	agent.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
-	assert_non_null(agent.wakeup);
+	agent.expiry = event_new(agent.base, -1, 0, on_wakeup, NULL);
+	assert_true(agent.wakeup && agent.expiry);
 	assert_int_equal(server_new(&agent.server, agent.base, &served, &nobody_comes, NULL, error), 0);
 	assert_int_equal(core_new(&agent.core, &table.table, agent_now_ns(), &options, &io, NULL), 0);
 	policies_init(&agent.policies, table.directory, false);
@@ -183,6 +202,7 @@ static int end(void **state) {
 	core_free(agent.core);
 	server_free(agent.server);
 	event_free(agent.wakeup);
+	event_free(agent.expiry);
 	event_base_free(agent.base);
 	fake_table_free(&table);
 	return 0;
@@ -514,6 +534,61 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	assert_null(loading.done);
 }
 
+/* ---- Heartbeats ------------------------------------------------------------------------------- */
+
+/* Half a second each, without waiting: what is due comes nearer instead. */
+static void ticks(int count) {
+	for (int i = 0; i < count; i++) {
+		agent.link.heartbeat_ns -= 500 * MS;
+		agent.link.pulse_ns -= 500 * MS;
+		link_on_heartbeat(&agent);
+	}
+}
+
+static void it_writes_rarely_and_reads_now_and_then(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	ticks(1);
+	assert_int_equal(heartbeats, 1); /* its state has changed */
+	ticks(120);
+	assert_in_range(heartbeats, 1 + 9, 1 + 12); /* a minute: every 6 s */
+	assert_in_range(heartbeats + pulses, 1 + 17, 1 + 23); /* every 3 s */
+}
+
+static void where_notices_dont_arrive_it_reads_with_each_tick(void **state) {
+	(void)state;
+	hears = false;
+	meets("00000001", -1);
+	ticks(121);
+	assert_int_equal(heartbeats + pulses, 121);
+	assert_in_range(heartbeats, 1 + 9, 1 + 12);
+}
+
+static void who_is_asked_to_expires(void **state) {
+	struct database_pulse pulse = {.now_us = 1, .is_heartbeat = true, .live_hosts = 5};
+	(void)state;
+	meets("00000001", -1);
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 0);
+	ticks(1);
+	pulse.expires = true;
+	pulsed(&agent, LEASE_DONE, &pulse);
+	assert_int_equal(agent.link.hello.live_hosts, 5);
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 1);
+	agent.link.expiring = false;
+	pulse = (struct database_pulse){.now_us = 1}; /* no heartbeat: it doesn't know */
+	pulsed(&agent, LEASE_DONE, &pulse);
+	assert_int_equal(agent.link.hello.live_hosts, 5);
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 2);
+	agent.link.expiring = false;
+	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 5};
+	pulsed(&agent, LEASE_DONE, &pulse);
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void) {
@@ -538,6 +613,9 @@ int main(void) {
 		TEST(a_notice_during_a_read_is_not_forgotten),
 		TEST(a_read_that_fails_doesnt_end_them),
 		TEST(a_policy_that_changes_is_loaded_alone),
+		TEST(it_writes_rarely_and_reads_now_and_then),
+		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
+		TEST(who_is_asked_to_expires),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }

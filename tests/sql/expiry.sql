@@ -28,7 +28,9 @@ select results_eq('select client_id collate "C" from stint.counter order by 1',
 	$$ select x collate "C" from unnest(array['ahead', 'margin', 'now', 'now', 'run', 'still', 'was short', 'window']) x $$,
 	'what may count for anybody stays: with a margin for stale times, and for a policy that got a longer window');
 select is((select policy_id from stint.expiry), 0, 'it starts again at the beginning');
+select ctid as version from stint.expiry \gset
 select results_eq('select * from stint.expire_counters(100)', 'values (8::bigint, 0::bigint)', 'another round finds nothing');
+select is((select ctid from stint.expiry), :'version', '… and writes nothing');
 select stint.drop_policy('sliding');
 select results_eq('select * from stint.expire_counters(100)', 'values (8::bigint, 6::bigint)', 'counters of a dropped policy go at once');
 select results_eq('select * from stint.expire_counters(2)', 'values (2::bigint, 0::bigint)', 'a batch that is just full …');
@@ -52,6 +54,8 @@ create function pg_temp.history() returns text language sql volatile as $$
 	select format('%s %s', (select count(*) from stint.change), (select count(*) from stint.host_fallback)) $$;
 select pg_temp.put_history(7, '2 years'), pg_temp.put_history(3, '364 days');
 select max(change_id) as newest from stint.change \gset
+insert into stint.agent_host (name, instance, version, state, state_since, started_at, seen_at, live)
+select 'pod-' || i, 'x', '1', 'stopped', now(), now(), now() - (20 + i) * interval '1 day', i > 18 from generate_series(1, 19) i;
 select stint.expire_counters(5);
 select is(pg_temp.history(), '10 10', 'history is looked at once an hour');
 update stint.expiry set history_at = history_at - interval '1 hour';
@@ -59,6 +63,8 @@ select results_eq('select * from stint.expire_counters(5)', 'values (1::bigint, 
 select is(pg_temp.history(), '5 5', 'a batch of it');
 select stint.expire_counters(5);
 select is(pg_temp.history(), '3 3', '… and the next one at once, until there is no more: a year of it stays');
+select results_eq('select name from stint.agent_host order by host_id', $$ select 'pod-' || i from generate_series(1, 9) i union all values ('pod-19') $$,
+	'hosts that were not heard of for 30 days go as well, unless they are still thought to live');
 update stint.change set at = at - interval '1 year';
 select stint.expire_counters(5);
 select is(pg_temp.history(), '3 3', '… and then not for an hour');

@@ -8,18 +8,18 @@ select no_plan();
 
 create temp table expected (kind text, name text, may text);
 insert into expected
-select 'function', unnest(string_to_array('declare_policy expire_counters get_changes get_policies heartbeat oldest_agent register_host report_fallback '
+select 'function', unnest(string_to_array('declare_policy expire_counters get_changes get_policies heartbeat oldest_agent pulse register_host report_fallback '
 	'schema_version stop_host take_first_leases take_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('check_client check_policy clear_overrides count_live_hosts expire_history find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('check_client check_policy clear_overrides count_hosts expire_history find_policy first_answer first_grant first_turn '
 	'get_newest_change limit_of note_timeline phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry host_fallback migration policy server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet host_fallback migration policy server_timeline', ' ')), ''
 union all
 select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq', ' ')), ''
 union all
@@ -116,6 +116,7 @@ select * from stint.schema_version(), stint.oldest_agent();
 select * from stint.register_host('h', 'i', 'v') \gset
 select * from stint.heartbeat(:host_id, 'i', 'in step', 0, 0);
 select * from stint.heartbeat(:host_id, 'j', 'in step', 0, 0);
+select * from stint.pulse();
 select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
 select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
 select * from stint.get_policies('{}');

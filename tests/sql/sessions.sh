@@ -145,6 +145,8 @@ is "$(sql -c "select string_agg(policy_name, ' ' order by change_id) from stint.
 wait $listener
 is "$(grep -c 'Asynchronous notification "stint" received' "$work/heard")" 2 'each is notified, once, and without a word that a stranger could hear'
 
+is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
+
 # Two apps declare the same new policy at once.
 declarers=()
 for i in 1 2 3 4 5 6; do

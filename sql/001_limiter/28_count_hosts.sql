@@ -1,0 +1,55 @@
+-- How many agents live. It only shapes fair shares, so it may be some seconds old: one agent counts for all, the first one that is heard
+-- of when the count is old. For as long it has a further duty, see stint.heartbeat(): nothing here grows with the square of the agents.
+
+create function stint.count_hosts(host_id int, at_once boolean, out live_hosts int, out counted_by int)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+	now constant timestamptz := clock_timestamp();
+	-- Heartbeats come every 6 s; two are missed before a host is dead. Either side, as the clock may be set.
+	patience constant interval := interval '15 seconds';
+	turn constant interval := interval '5 seconds';
+	counted timestamptz;
+begin
+	select f.live_hosts, f.counted_by, f.counted_at into live_hosts, counted_by, counted from stint.fleet f;
+	if counted between now - turn and now + turn and not at_once then
+		return;
+	end if;
+	-- If somebody has it he is counting.
+	perform from stint.fleet for update skip locked;
+	if not found then
+		return;
+	end if;
+	-- The condition twice: one that is heard of just now is looked at again when its row is free.
+	update stint.agent_host h set live = false
+	where h.host_id = any (array(
+			select d.host_id from stint.agent_host d
+			where d.live and d.seen_at not between now - 4 * patience and now + 4 * patience
+			limit 1000))
+		and h.seen_at not between now - 4 * patience and now + 4 * patience;
+	-- Two agents of one name have one row.
+	select greatest(count(*) + count(*) filter (
+		where h.rival_instance <> h.instance and h.rival_seen_at between now - patience and now + patience), 1)
+	into live_hosts
+	from stint.agent_host h
+	where h.live and h.seen_at between now - patience and now + patience;
+	counted_by := count_hosts.host_id;
+	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
+end
+$$;
+
+comment on function stint.count_hosts(int, boolean) is
+	'Agents that were heard of in the last 15 s, at least 1, as counted at most 5 s ago, or at once; and who counted them.';
+revoke execute on function stint.count_hosts(int, boolean) from public;
+
+create function stint.get_newest_change() returns bigint
+language sql volatile
+begin atomic
+	select coalesce(max(c.change_id), 0) from stint.change c;
+end;
+
+comment on function stint.get_newest_change() is 'The newest change of policies and overrides; 0: none yet.';
+revoke execute on function stint.get_newest_change() from public;
