@@ -28,7 +28,10 @@ struct declaration;
 
 struct link { /* to the database, as the agent sees it; see link.c */
 	struct database_hello hello;
-	char timeline[9];         /* of the server that granted what is out here; "": unknown */
+	/* The server that granted what is out here; "": unknown. */
+	char server[DATABASE_SERVER_MAX];
+	char timeline[9];
+	int64_t wal_end;          /* where its log ended, when we last heard */
 	int64_t left_ns;          /* when that server was lost */
 	int64_t change_id;        /* changes up to this one are in force here */
 	int64_t state_since_ns;

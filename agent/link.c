@@ -58,25 +58,55 @@ static void report_fallback(struct agent *agent, int64_t since_ns) {
 
 /* Since when this server may be the one that grants, at most; -1: always. An old primary that comes back has been known for long, but
  * until we lost it another one has granted. */
-static int64_t timeline_age_us(const struct link *link, int64_t now_ns) {
-	int64_t left_us = (now_ns - link->left_ns) / 1000, age_us = link->hello.timeline_age_us;
-	return link->timeline[0] && age_us > left_us ? left_us : age_us;
+static int64_t server_age_us(const struct link *link, int64_t now_ns) {
+	int64_t left_us = (now_ns - link->left_ns) / 1000, age_us = link->hello.server_age_us;
+	return link->server[0] && age_us > left_us ? left_us : age_us;
+}
+
+/* How this server differs from the one that granted what is out here; NULL: it doesn't. */
+static const char *find_difference(const struct link *link, int64_t *age_us) {
+	const struct database_hello *hello = &link->hello;
+	if (!link->server[0])
+		return NULL;
+	if (strcmp(link->server, hello->server) != 0)
+		return "this is another server than before, or a dump was restored";
+	if (strcmp(link->timeline, hello->timeline) != 0)
+		return "a standby was promoted";
+	if (hello->wal_end == 0 || hello->wal_end >= link->wal_end)
+		return NULL;
+	/* A crash keeps all that was on disk: so an older state of the disks was put back, whenever that was. */
+	*age_us = 0;
+	return "the database went back to an older state";
+}
+
+static void take_for_other(struct agent *agent, const char *difference, int64_t age_us) {
+	const struct link *link = &agent->link;
+	const struct database_hello *hello = &link->hello;
+	int64_t now_ns = agent_now_ns();
+	core_database_promoted(agent->core, now_ns, age_us < 0 ? 0 : age_us * 1000);
+	int64_t held_ms = (core_held_until_ns(agent->core) - now_ns) / 1000000;
+	bool same = !strcmp(link->server, hello->server);
+	log_warning("%s: %s %s, was %s; what was committed last may be lost; no grants for %" PRId64 " ms", difference,
+	            same ? "timeline" : "server", same ? hello->timeline : hello->server,
+	            !link->server[0] ? "unknown" : same ? link->timeline : link->server, held_ms > 0 ? held_ms : 0);
 }
 
 /* An agent that has just been started doesn't know whose grants are in the table; it matters as long as leases may last. */
-static void note_timeline(struct agent *agent) {
+static void note_server(struct agent *agent) {
 	struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
-	int64_t now_ns = agent_now_ns(), age_us = timeline_age_us(link, now_ns);
-	bool is_other = link->timeline[0] && strcmp(link->timeline, hello->timeline) != 0;
+	int64_t age_us = server_age_us(link, agent_now_ns());
 	bool is_recent = age_us >= 0 && age_us < core_longest_lease_ns(agent->core) / 1000;
-	if (is_other || (!link->timeline[0] && is_recent)) {
-		core_database_promoted(agent->core, now_ns, age_us < 0 ? 0 : age_us * 1000);
-		int64_t held_ms = (core_held_until_ns(agent->core) - now_ns) / 1000000;
-		log_warning("a standby was promoted: timeline %s, was %s; what was committed last may be lost; no grants for %" PRId64 " ms",
-		            hello->timeline, link->timeline[0] ? link->timeline : "unknown", held_ms > 0 ? held_ms : 0);
-	}
-	snprintf(link->timeline, sizeof link->timeline, "%s", hello->timeline);
+	const char *difference = find_difference(link, &age_us);
+	if (difference)
+		take_for_other(agent, difference, age_us);
+	else if (!link->server[0] && is_recent)
+		take_for_other(agent, "a standby was promoted, or this is another server", age_us);
+	if (strcmp(link->server, hello->server) != 0) /* whose changes are numbered by themselves */
+		link->change_id = 0;
+	memcpy(link->server, hello->server, sizeof link->server);
+	memcpy(link->timeline, hello->timeline, sizeof link->timeline);
+	link->wal_end = hello->wal_end;
 }
 
 void link_on_loaded(struct agent *agent, bool done) {
@@ -87,9 +117,9 @@ void link_on_loaded(struct agent *agent, bool done) {
 		return;
 	}
 	link->synced = true;
-	note_timeline(agent);
+	note_server(agent);
 	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
-	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: another database, or restored */
+	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: some were lost */
 		link->change_id = link->hello.change_id;
 	else if (link->hello.change_id > link->change_id)
 		changes_read(agent);
@@ -310,7 +340,7 @@ void link_reopen(struct agent *agent) {
 	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = false;
 	link->change_id = 0;
 	link->failed_logged_ns = 0;
-	link->hello.timeline[0] = 0;
+	link->hello.timeline[0] = link->hello.server[0] = 0;
 	declarations_forget_database(agent);
 	core_database_changed(agent->core, agent_now_ns());
 	if (link_open(agent) != 0) {

@@ -65,12 +65,13 @@ static json_t *text_status(const char *words) {
 static json_t *database_status(const struct agent *agent) {
 	const struct link *link = &agent->link;
 	int64_t held_ns = core_held_until_ns(agent->core) - agent_now_ns();
-	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I}",
 	                 "kind", agent->database ? "postgresql" : "memory",
 	                 "state", status_state_name(core_state(agent->core)),
 	                 "since_ms", (json_int_t)((agent_now_ns() - link->state_since_ns) / 1000000),
 	                 "last_error", text_status(link->why),
 	                 "live_hosts", (int)link->hello.live_hosts,
+	                 "server", link->hello.server,
 	                 "timeline", link->hello.timeline,
 	                 "held_ms", (json_int_t)(held_ns > 0 ? held_ns / 1000000 : 0),
 	                 "fallbacks", (json_int_t)link->fallbacks,

@@ -53,14 +53,18 @@ struct database_options { /* strings are copied */
 	bool keep_commit;      /* grants are committed as the role's and the database's synchronous_commit say, even off */
 };
 
+#define DATABASE_SERVER_MAX 40
+
 /* What the database said when the connection came up. */
 struct database_hello {
 	int32_t host_id;
 	int64_t now_us;
 	int32_t live_hosts; /* at least 1 */
 	int64_t change_id;  /* of the newest change of policies or overrides; 0: none */
-	char timeline[9]; /* "": the server doesn't tell */
-	int64_t timeline_age_us; /* since the first agent met a server on it; -1: there has been no other */
+	char server[DATABASE_SERVER_MAX]; /* which tables on which server; another one after a dump was restored */
+	char timeline[9];      /* of its write-ahead log, another one after a promotion; "": it doesn't tell */
+	int64_t server_age_us; /* since the first agent met this server on this timeline; -1: there has been no other */
+	int64_t wal_end;       /* where that log ends on disk: never before an earlier end, whatever crashes; 0: it doesn't tell */
 	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
 };
 

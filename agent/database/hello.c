@@ -96,6 +96,12 @@ static bool read_timeline(const struct pg_answer *answer, int column, char timel
 	       (!timeline[0] || strspn(timeline, "0123456789ABCDEFabcdef") == 8);
 }
 
+static bool read_server(const struct pg_answer *answer, struct database_hello *hello) {
+	return pg_answer_text(answer, 0, 4, sizeof(hello->server), hello->server) && read_timeline(answer, 5, hello->timeline) &&
+	       pg_answer_int(answer, 0, 6, -1, INT64_MAX, &hello->server_age_us) &&
+	       pg_answer_int(answer, 0, 7, 0, INT64_MAX, &hello->wal_end);
+}
+
 static bool finish_register(struct database *db, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
 	struct database_hello hello = {.host_id = 0};
@@ -106,8 +112,7 @@ static bool finish_register(struct database *db, const struct operation *op, enu
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
 	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
-	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_timeline(answer, 4, hello.timeline) ||
-	    !pg_answer_int(answer, 0, 5, -1, INT64_MAX, &hello.timeline_age_us))
+	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello))
 		return false;
 	session_advise(db, !hello.timeline[0], "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
@@ -140,9 +145,9 @@ static void send_probe(struct database *db, const char *verb) {
 
 static const struct call call_register = {
 	"stint.register_host",
-	"select host_id, now_us, live_hosts, change_id, coalesce(timeline, ''), coalesce(timeline_age_us, -1)"
+	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), coalesce(wal_end, 0)"
 	" from stint.register_host($1::text, $2::text, $3::text)",
-	6, false, finish_register,
+	8, false, finish_register,
 };
 
 static void send_rest(struct database *db) {

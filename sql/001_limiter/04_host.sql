@@ -56,15 +56,32 @@ comment on column stint.fleet.counted_at is 'When it was made.';
 comment on column stint.fleet.counted_by is 'By which host.';
 comment on constraint fleet_only_row_check on stint.fleet is 'There is one row.';
 
+-- What stays the same in a dump; see stint.get_server() for what doesn't.
+create table stint.schema_identity (
+	only_row boolean primary key default true constraint schema_identity_only_row_check check (only_row),
+	made_as  uuid not null default gen_random_uuid()
+);
+
+insert into stint.schema_identity default values;
+
+comment on table stint.schema_identity is 'Tells schemas apart that were made separately, also where the server doesn''t say which it is.';
+comment on column stint.schema_identity.only_row is 'There is one row.';
+comment on column stint.schema_identity.made_as is 'A random number of its making.';
+comment on constraint schema_identity_only_row_check on stint.schema_identity is 'There is one row.';
+
 create table stint.server_timeline (
-	timeline text primary key,
-	seen_at  timestamptz not null
+	server   text not null,
+	timeline text not null,
+	seen_at  timestamptz not null,
+	primary key (server, timeline)
 );
 
 comment on table stint.server_timeline is
-	'Timelines of the server''s write-ahead log: a promoted standby begins a new one. The view stint.promotion shows them.';
-comment on column stint.server_timeline.timeline is 'Its number, eight hexadecimal digits.';
-comment on column stint.server_timeline.seen_at is 'When the first agent connected to a server on it.';
+	'The servers that agents have found these tables on, and the timelines of their write-ahead logs: another one is a standby that was '
+	'promoted, a restored dump, or another cluster. It may lack what was committed last.';
+comment on column stint.server_timeline.server is 'Which tables on which server: see stint.get_server().';
+comment on column stint.server_timeline.timeline is 'Its number, eight hexadecimal digits; empty: the server doesn''t tell.';
+comment on column stint.server_timeline.seen_at is 'When the first agent connected to it.';
 
 create table stint.host_fallback (
 	host_id  int not null,

@@ -1,36 +1,67 @@
 -- An agent connects. On a read-only standby this fails, as it must: no lease may come from there.
 
--- A promoted standby may lack what the old primary committed last, so agents must know of it, and how long ago it was: the first of
+-- A dump that is restored, into another cluster, another database, or over this one, has other numbers of its own, though the rows are the
+-- same; a copy of the files has the same, and tells itself by its timeline. (A snapshot of the disks that is put back tells itself by
+-- neither: agents see that the write-ahead log ends before where it ended.)
+create function stint.get_server() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	cluster text := '';
+begin
+	begin
+		cluster := (select c.system_identifier::text from pg_control_system() c);
+	exception when others then -- refused, or unknown, where somebody else runs the server: the other numbers have to do
+		null;
+	end;
+	return (
+		select left(encode(sha256(convert_to(concat_ws('/', i.made_as, cluster, d.oid, 'stint.counter'::regclass::oid), 'UTF8')), 'hex'), 16)
+		from stint.schema_identity i, pg_database d
+		where d.datname = current_database());
+end
+$$;
+
+comment on function stint.get_server() is
+	'Which tables on which server these are, 16 hexadecimal digits: a hash of the identity that the schema got when it was made, the cluster''s '
+	'system identifier, and the object ids of the database and of stint.counter.';
+revoke execute on function stint.get_server() from public;
+
+-- A server in another one's place may lack what that one committed last, so agents must know of it, and how long ago it was: the first of
 -- them to come writes it down, for all.
-create function stint.note_timeline(out timeline text, out age_us bigint)
+create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
 begin
+	server := stint.get_server();
 	begin
 		timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+		wal_end := (pg_current_wal_flush_lsn() - '0/0')::bigint;
 	-- Servers that keep their log elsewhere (Aurora, say) have no such function, or refuse it, each in its own way.
 	exception when others then
-		return;
+		timeline := '';
 	end;
-	insert into stint.server_timeline (timeline, seen_at) values (note_timeline.timeline, now)
+	insert into stint.server_timeline (server, timeline, seen_at) values (note_server.server, note_server.timeline, now)
 	on conflict on constraint server_timeline_pkey do nothing;
 	select greatest((extract(epoch from now - t.seen_at) * 1000000)::bigint, 0) into age_us
 	from stint.server_timeline t
-	where t.timeline = note_timeline.timeline
-		and exists (select from stint.server_timeline o where o.timeline <> t.timeline and o.seen_at <= t.seen_at);
+	where t.server = note_server.server and t.timeline = note_server.timeline
+		and exists (
+			select from stint.server_timeline o
+			where (o.server, o.timeline) <> (t.server, t.timeline) and o.seen_at <= t.seen_at);
 end
 $$;
 
-comment on function stint.note_timeline() is
-	'The timeline of the write-ahead log, and how long it has been known, in microseconds; null: since agents have used this database. '
-	'timeline null: this server doesn''t tell.';
-revoke execute on function stint.note_timeline() from public;
+comment on function stint.note_server() is
+	'The server, the timeline of its write-ahead log, how long agents have known it, in microseconds (null: since they have used these tables), '
+	'and where its log ends on disk: in all that a crash leaves, never before that.';
+revoke execute on function stint.note_server() from public;
 
 create function stint.register_host(name text, instance text, version text)
-returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, timeline text, timeline_age_us bigint)
+returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -57,13 +88,13 @@ begin
 	now_us := (extract(epoch from now) * 1000000)::bigint;
 	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
 	change_id := stint.get_newest_change();
-	select t.timeline, t.age_us into timeline, timeline_age_us from stint.note_timeline() t;
+	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
 	return next;
 end
 $$;
 
 comment on function stint.register_host(text, text, text) is
-	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; timeline: of its write-ahead log; '
-	'timeline_age_us: since when, see stint.note_timeline().';
+	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; server, timeline, '
+	'server_age_us, wal_end: see stint.note_server().';
 revoke execute on function stint.register_host(text, text, text) from public;
 grant execute on function stint.register_host(text, text, text) to stint_agent;

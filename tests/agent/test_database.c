@@ -141,7 +141,10 @@ static void comes_up_and_says_hello(void **state) {
 	assert_int_equal(f->hello.now_us, INT64_C(1700000000000000));
 	assert_int_equal(f->hello.live_hosts, 3);
 	assert_int_equal(f->hello.change_id, 12);
+	assert_string_equal(f->hello.server, "home");
 	assert_string_equal(f->hello.timeline, "00000001");
+	assert_int_equal(f->hello.server_age_us, 5000);
+	assert_int_equal(f->hello.wal_end, 0);
 	assert_string_equal(database_last_error(f->db), "");
 	assert_int_equal(database_in_flight(f->db), 0);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1", answer,

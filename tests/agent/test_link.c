@@ -170,6 +170,8 @@ static void on_take(void *context, int hosts, const struct lease_request *reques
 	(void)context, (void)hosts, (void)requests, (void)count;
 }
 
+static int64_t newest_change; /* that the server tells of */
+
 static int begin(void **state) {
 	static const struct core_io io = {.take = on_take};
 	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
@@ -183,6 +185,7 @@ static int begin(void **state) {
 	declarations = reads = pulses = heartbeats = expiries = 0;
 	hears = true;
 	memset(&loading, 0, sizeof loading);
+	newest_change = 0;
 	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
@@ -230,11 +233,17 @@ static void says(enum lease_outcome outcome, const char *status) {
 	done(declaration, outcome, status, 7);
 }
 
-static void meets(const char *timeline, int64_t age_us) {
-	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline_age_us = age_us};
+static void meets_server(const char *server, const char *timeline, int64_t wal_end, int64_t age_us) {
+	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .change_id = newest_change,
+	                               .server_age_us = age_us, .wal_end = wal_end};
+	snprintf(hello.server, sizeof hello.server, "%s", server);
 	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
 	link_events.up(&agent, &hello);
 	answers(LEASE_DONE, "");
+}
+
+static void meets(const char *timeline, int64_t age_us) {
+	meets_server("home", timeline, 0, age_us);
 }
 
 static void loses(void) {
@@ -304,6 +313,65 @@ static void a_new_agent_is_held_while_old_leases_last(void **state) {
 	expect_held_for(SUB_MS - 1000, SUB_MS + SLACK_MS);
 }
 
+/* A dump was restored, here or elsewhere, or the address leads to another cluster: all of them may have the same timeline. */
+static void another_server_is_held(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	loses();
+	meets_server("away", "00000001", 0, -1);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+	loses();
+	meets_server("home", "00000001", 0, OLD_US);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+}
+
+static void its_changes_are_counted_anew(void **state) {
+	(void)state;
+	newest_change = 40;
+	meets("00000001", -1);
+	assert_null(changed);
+	loses();
+	newest_change = 50;
+	meets_server("away", "00000001", 0, -1);
+	assert_null(changed); /* those up to 40 may be others than were seen */
+	assert_int_equal(agent.link.change_id, 50);
+	loses();
+	newest_change = 60;
+	meets_server("away", "00000001", 0, -1);
+	assert_non_null(changed);
+	assert_int_equal(since, 50);
+}
+
+static void changes_that_were_lost_are_not_waited_for(void **state) {
+	(void)state;
+	newest_change = 40;
+	meets("00000001", -1);
+	loses();
+	newest_change = 30;
+	meets("00000002", 0);
+	assert_int_equal(agent.link.change_id, 30);
+}
+
+/* A snapshot of its disks was put back: the same server, the same timeline, and known for long. */
+static void a_server_that_went_back_in_time_is_held(void **state) {
+	(void)state;
+	meets_server("home", "00000001", 1000, OLD_US);
+	loses();
+	meets_server("home", "00000001", 1000, OLD_US);
+	expect_held_for(0, 0);
+	loses();
+	meets_server("home", "00000001", 999, OLD_US);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+}
+
+static void one_that_does_not_tell_where_its_log_ends_is_trusted(void **state) {
+	(void)state;
+	meets_server("home", "", 1000, OLD_US);
+	loses();
+	meets_server("home", "", 0, OLD_US);
+	expect_held_for(0, 0);
+}
+
 /* Left in the table by an agent that had died before the promotion; the hold is over, the lease is not. */
 static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	struct policy_row slow = api;
@@ -315,7 +383,8 @@ static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	policies_set(&agent.policies, 0, &slow);
 	agent_apply_policy(&agent, 0, true);
 	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = now_ns + 3600000 * MS});
-	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000002", .timeline_age_us = 60000000};
+	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
+	                                     .server = "home", .timeline = "00000002", .server_age_us = 60000000};
 	link_events.up(&agent, &hello);
 	loading.done(loading.context, LEASE_DONE, &slow, 1);
 	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
@@ -366,7 +435,8 @@ static void or_decided_here_when_it_is_lost_again(void **state) {
 }
 
 static void what_is_declared_while_policies_are_loaded_waits_for_them(void **state) {
-	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
+	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
+                                             .server = "home", .timeline = "00000001", .server_age_us = -1};
 	(void)state;
 	loses();
 	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
@@ -378,7 +448,8 @@ static void what_is_declared_while_policies_are_loaded_waits_for_them(void **sta
 }
 
 static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
-	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
+	const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
+                                             .server = "home", .timeline = "00000001", .server_age_us = -1};
 	(void)state;
 	loses();
 	link_events.up(&agent, &hello);
@@ -387,7 +458,8 @@ static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
 
-static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .timeline = "00000001", .timeline_age_us = -1};
+static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
+                                             .server = "home", .timeline = "00000001", .server_age_us = -1};
 
 /* Somebody had the row locked, say: until then checks of the policy fail. */
 static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(void **state) {
@@ -600,6 +672,11 @@ int main(void) {
 		TEST(so_is_a_server_that_the_configuration_names_now),
 		TEST(another_way_to_the_same_server_is_not),
 		TEST(a_new_agent_is_held_while_old_leases_last),
+		TEST(another_server_is_held),
+		TEST(its_changes_are_counted_anew),
+		TEST(changes_that_were_lost_are_not_waited_for),
+		TEST(a_server_that_went_back_in_time_is_held),
+		TEST(one_that_does_not_tell_where_its_log_ends_is_trusted),
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
 		TEST(of_a_declaration_one_policy_is_read),

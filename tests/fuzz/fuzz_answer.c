@@ -25,7 +25,7 @@ static const struct statement statements[] = {
 	{"set_config", "I", {11}, {0}},
 	{"pg_roles", "bbbbb", {1, 0, 1, 0, 0}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
-	{"register_host", "iIiItI", {1, 1700000000000000, 2, 3, 0, -1}, {[4] = "00000001"}},
+	{"register_host", "iIiIttII", {1, 1700000000000000, 2, 3, 0, 0, -1, 5000}, {[4] = "0123456789abcdef", [5] = "00000001"}},
 	{"take_leases", GRANT},
 	{"take_first_leases", GRANT},
 	{"declare_policy", "ti", {0, 9}, {"created"}},

@@ -4,19 +4,44 @@ begin;
 select no_plan();
 
 -- Hosts come, live, report and go.
-select host_id, now_us, live_hosts, change_id, timeline from stint.register_host('web-1', 'first', '0.1.0') \gset
+select host_id, now_us, live_hosts, change_id, server, timeline, wal_end from stint.register_host('web-1', 'first', '0.1.0') \gset
 select ok(abs(:now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'register: the clock');
 select is(:live_hosts, 1, 'register: one host lives');
 select is(:change_id, 0, 'register: nothing has changed yet');
+select matches(:'server'::text, '^[0-9a-f]{16}$', 'register: the server');
 select matches(:'timeline'::text, '^[0-9A-F]{8}$', 'register: the timeline');
-select is((select timeline_age_us from stint.register_host('web-1', 'first', '0.1.0')), null, 'register: the timeline is the first that was seen');
+select ok(:wal_end <= pg_current_wal_flush_lsn() - '0/0', 'register: where the log ends');
+select is((select server_age_us from stint.register_host('web-1', 'first', '0.1.0')), null, 'register: the server is the first that was seen');
 select is_empty('select * from stint.promotion', 'promotion: none yet');
-insert into stint.server_timeline values ('00000000', clock_timestamp() - interval '2 hours');
-select ok(timeline_age_us < 10000000, 'register: another was seen before, so a standby was promoted; how long ago this one was seen')
+insert into stint.server_timeline values (:'server', '00000000', clock_timestamp() - interval '2 hours');
+select ok(server_age_us < 10000000, 'register: another timeline was seen before, so a standby was promoted; how long ago this one was seen')
 	from stint.register_host('web-1', 'first', '0.1.0');
-select results_eq('select timeline from stint.promotion', format($$ values (%L) $$, :'timeline'), 'promotion: shows it');
+select results_eq('select what, server, timeline from stint.promotion', format($$ values ('standby promoted', %L, %L) $$, :'server', :'timeline'),
+	'promotion: shows it');
+update stint.server_timeline set server = 'elsewhere', timeline = :'timeline' where timeline = '00000000';
+select ok(server_age_us < 10000000, 'register: so is another server of the same timeline') from stint.register_host('web-1', 'first', '0.1.0');
+select results_eq('select what, server, timeline from stint.promotion', format($$ values ('another server', %L, %L) $$, :'server', :'timeline'),
+	'promotion: shows which');
 update stint.server_timeline set seen_at = seen_at - interval '1 hour';
-select ok(timeline_age_us between 3600000000 and 3610000000, 'register: the age grows') from stint.register_host('web-1', 'first', '0.1.0');
+select ok(server_age_us between 3600000000 and 3610000000, 'register: the age grows') from stint.register_host('web-1', 'first', '0.1.0');
+
+-- Which server it is.
+savepoint server;
+update stint.schema_identity set made_as = gen_random_uuid();
+select isnt(stint.get_server(), :'server'::text, 'a schema that was made separately is another');
+rollback to server;
+alter table stint.counter rename to counter_old;
+create table stint.counter (like stint.counter_old including all);
+select isnt(stint.get_server(), :'server'::text, 'tables that were made again are others');
+rollback to server;
+select is(stint.get_server(), :'server'::text, 'these are the same');
+revoke execute on function pg_control_system() from public;
+set local role stint_owner;
+select stint.get_server() as blind \gset
+reset role;
+select ok(:'blind' ~ '^[0-9a-f]{16}$' and :'blind' <> :'server', 'without the right to ask for the cluster: by what is left');
+rollback to server;
+
 select is((select host_id from stint.register_host('web-1', 'second', '0.1.0')), :host_id, 'the same host keeps its id');
 select is((select live_hosts from stint.register_host('web-2', 'x', '0.1.0')), 2, 'another host');
 select stint.set_policy('api', 10, 60000);

@@ -85,6 +85,11 @@ int cluster_start_standby(struct cluster *standby, const struct cluster *primary
 	return run_start(standby, "standby", (const char *const[]){primary->dir, NULL});
 }
 
+int cluster_start_restored(struct cluster *cluster, const struct cluster *from, const struct scene *scene, const char *name) {
+	place(cluster, scene, name);
+	return run_start(cluster, "restored", (const char *const[]){from->dir, NULL});
+}
+
 int cluster_promote(struct cluster *cluster) {
 	return run_script(cluster, "promote");
 }

@@ -35,6 +35,8 @@ int cluster_start_with(struct cluster *, const struct scene *scene, const struct
 /* A copy of one that runs, which follows it and takes no writes until it is promoted. */
 int cluster_start_standby(struct cluster *standby, const struct cluster *primary, const struct scene *scene,
                           const char *name);
+/* Another one, into which a dump of one that runs is restored, roles included. */
+int cluster_start_restored(struct cluster *, const struct cluster *from, const struct scene *scene, const char *name);
 int cluster_promote(struct cluster *);
 /* The schema, by `stint db init`, and the agents' login role. */
 int cluster_install(struct cluster *);

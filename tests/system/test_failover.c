@@ -1,14 +1,14 @@
 /*
  * test_failover.c - the primary dies under load and a standby takes its place: asynchronous,
  * with commits that the standby never heard of, and synchronous, with none; statements that are
- * cancelled while they wait for a standby; an agent that is shown a standby only.
+ * cancelled while they wait for a standby; an agent that is shown a standby only. And another cluster, with a dump of the old one's.
  *
  *     test_failover [ROUNDS]     default 1: that many failovers of each kind
  *
  * Two folders, a and b, hold primary and standby in turn. The agents' connection string names both.
  *
  * What an asynchronous failover may admit too much is what it forgot, and no more. The test knows that exactly: the
- * books of the standby before it is promoted, against those of the old primary, which is started once more
+ * books of the standby before it is promoted (or of the other cluster), against those of the old primary, which is started once more
  * where no agent looks for it. A synchronous one forgets nothing that an agent was told of.
  */
 #include <signal.h>
@@ -60,8 +60,8 @@ struct play {
 	struct cluster cluster[2];
 	uint32_t primary; /* of the two */
 	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
-	struct episode episode[2 * ROUNDS_MAX + 3];
-	uint64_t found_ns[2 * ROUNDS_MAX + 3]; /* when the first agent found the new primary; 0: there is none in the episode */
+	struct episode episode[2 * ROUNDS_MAX + 4];
+	uint64_t found_ns[2 * ROUNDS_MAX + 4]; /* when the first agent found the new primary; 0: there is none in the episode */
 	uint32_t episodes;
 	int64_t forgotten; /* by all asynchronous failovers together */
 	int64_t over;
@@ -82,13 +82,17 @@ static struct episode *next_episode(struct play *play, const char *what, int wit
 	return episode;
 }
 
+static const char *standby_name(const struct play *play) {
+	return play->primary == 0 ? "b" : "a";
+}
+
 /* ---- Primary and standby ------------------------------------------------------------ */
 
 /* The folder of the standby to be is empty. Synchronous: commits wait until it has applied them. */
 static int make_standby(struct play *play, bool synchronous) {
 	char sql[160];
 
-	if (cluster_start_standby(standby_of(play), primary_of(play), play->stage.scene, play->primary == 0 ? "b" : "a") != 0)
+	if (cluster_start_standby(standby_of(play), primary_of(play), play->stage.scene, standby_name(play)) != 0)
 		return -1;
 	snprintf(sql, sizeof(sql), "alter system set synchronous_standby_names = '%s'", synchronous ? "*" : "");
 	if (cluster_do(primary_of(play), sql) != 0 ||
@@ -238,6 +242,48 @@ static void fail_over(struct play *play, bool synchronous) {
 	read_old(play, &had);
 	if (!synchronous)
 		count_forgotten(play, &had, &kept, episode);
+	books_free(&had);
+	books_free(&kept);
+}
+
+/* ---- Another cluster ------------------------------------------------------------------------ */
+
+/* Its timeline is the first again, as that of the cluster that agents began with. */
+static void check_report_of_restored(struct play *play, int64_t before) {
+	static const char logged[] = "this is another server than before, or a dump was restored";
+	struct cluster *primary = primary_of(play);
+
+	tap_ok(episode_log_count(&play->stage, logged) == (int)play->stage.host_count, "each agent has logged once: %s", logged);
+	tap_ok(cluster_number(primary, "select count(*) from stint.promotion", -1) == before + 1 &&
+	           cluster_number(primary, "select count(*) from stint.promotion where what = 'another server'", -1) == 1,
+	       "the view stint.promotion has it");
+}
+
+/* A dump of the primary's is restored into a cluster that takes its place: what was granted after the dump is forgotten. */
+static void move_to_restored(struct play *play) {
+	struct books had, kept;
+	struct episode *episode;
+	int64_t promotions = cluster_number(primary_of(play), "select count(*) from stint.promotion", -1);
+
+	books_init(&had);
+	books_init(&kept);
+	sleep_ms(STEADY_MS);
+	books_look(&play->books, primary_of(play));
+	if (!tap_ok(cluster_start_restored(standby_of(play), primary_of(play), play->stage.scene, standby_name(play)) == 0,
+	            "a dump is restored into another cluster"))
+		return;
+	episode = next_episode(play, "another cluster in the database's place, from a dump, over by no more than it forgot", RETURN_MS);
+	books_look(&kept, standby_of(play));
+	sleep_ms(LAG_MS);
+	tap_ok(cluster_kill(primary_of(play)) == 0, "the old one is killed");
+	play->primary = !play->primary;
+	episode->over_ns = monotonic_ns();
+	tap_ok(is_held(&play->stage, RETURN_MS), "an agent says that the other one's grants are held back");
+	episode_over(episode, &play->stage, CALM_MS);
+	play->found_ns[play->episodes - 1] = found_ns(play);
+	check_report_of_restored(play, promotions);
+	read_old(play, &had);
+	count_forgotten(play, &had, &kept, episode);
 	books_free(&had);
 	books_free(&kept);
 }
@@ -398,6 +444,7 @@ static int run(const struct scene *scene) {
 		fail_over(&play, true);
 		tap_note("%u of %u rounds", i + 1, rounds);
 	}
+	move_to_restored(&play);
 	if (tap_ok(make_standby(&play, true) == 0, "a standby follows, synchronous")) {
 		stop_standby(&play);
 		cancel_waits(&play);
@@ -417,5 +464,5 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "usage: test_failover [ROUNDS], 1 to %d\n", ROUNDS_MAX);
 		return 2;
 	}
-	return scene_run(run, 90 + 60 * (int)rounds);
+	return scene_run(run, 110 + 60 * (int)rounds);
 }
