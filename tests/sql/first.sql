@@ -23,11 +23,11 @@ select is((select sub_window from test.lease('ten', 'c', need => 0)), (select he
 select is((select granted from test.lease('ten', 'known', need => 4)), 4, 'a client of another host');
 select results_eq($$ select granted, remaining, retry_us, max_requests from test.first_lease('ten', 'known', need => 5) $$, 'values (5, 1, 0::bigint, 10)',
 	'… gets what is left of its limit');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66011000 from test.first_lease('ten', 'known', need => 2) $$, 'values (0, 1, true)',
+select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 from test.first_lease('ten', 'known', need => 2) $$, 'values (0, 1, true)',
 	'… and no more');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66011000 from test.first_lease('ten', 'known', need => 2, least_need => 1) $$, 'values (1, 0, true)',
+select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 from test.first_lease('ten', 'known', need => 2, least_need => 1) $$, 'values (1, 0, true)',
 	'… but for those who wait for less');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66011000, reset_us between 1 and 66011000 from test.first_lease('ten', 'known') $$,
+select results_eq($$ select granted, remaining, retry_us between 1 and 66330000, reset_us between 1 and 66011000 from test.first_lease('ten', 'known') $$,
 	'values (0, 0, true, true)', 'a denial says until when');
 select is((select counts from stint.counter where client_id = 'known'), '{10}'::int[], 'the counter holds what was granted, no more and no less');
 update stint.counter set head_us = head_us - 12 * sub_window_us where client_id = 'known';
