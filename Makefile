@@ -94,6 +94,7 @@ AGENT := \
 	agent/core/client.c \
 	agent/core/core.c \
 	agent/core/fallback.c \
+	agent/core/generation.c \
 	agent/core/grant.c \
 	agent/core/heap.c \
 	agent/core/leases.c \
@@ -194,6 +195,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
+	tests/agent/test_core_generation.c \
 	tests/agent/test_core_leases.c \
 	tests/agent/test_core_promotion.c \
 	tests/agent/test_core_refill.c \

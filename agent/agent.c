@@ -26,6 +26,9 @@ static const struct timeval heartbeat_interval = {.tv_usec = 500000};
 #define STOP_NS (1 * NS_PER_S)
 static const struct timeval drained_interval = {.tv_usec = 10000};
 
+/* Verdicts that are sent before others have their turn in the loop: each costs some microseconds, when it wakes an app. */
+#define VERDICTS_MAX 1000
+
 int64_t agent_now_ns(void) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -37,9 +40,9 @@ int64_t agent_now_ns(void) {
 void agent_pump(struct agent *agent) {
 	int64_t now_ns = agent_now_ns();
 	core_advance(agent->core, now_ns);
-	outbox_send(&agent->outbox, agent->server);
+	bool more = outbox_send(&agent->outbox, agent->server, VERDICTS_MAX);
 	link_note_state(agent);
-	int64_t next_ns = core_next_ns(agent->core);
+	int64_t next_ns = more ? now_ns : core_next_ns(agent->core);
 	if (next_ns == INT64_MAX) {
 		event_del(agent->wakeup);
 		return;
@@ -361,7 +364,7 @@ static void free_event(struct event *event) {
 
 void agent_stop(struct agent *agent) {
 	declarations_free(agent);
-	outbox_send(&agent->outbox, agent->server); /* decided in the turn that ended the loop */
+	outbox_send(&agent->outbox, agent->server, SIZE_MAX); /* decided in the turn that ended the loop */
 	server_free(agent->server);
 	database_free(agent->database);
 	core_free(agent->core);

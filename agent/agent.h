@@ -41,6 +41,10 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	int64_t pulse_ns;
 	int64_t failed_logged_ns; /* attempts to connect fail often: logged now and then */
 	uint64_t fallbacks;
+	int64_t fallback_ended_ns;  /* of the last one */
+	int64_t fallback_lasted_ms;
+	uint64_t fallback_admitted;
+	bool fallback_unreported;
 	uint64_t unserved;        /* as last logged */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;

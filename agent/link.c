@@ -46,14 +46,31 @@ static void on_reported(void *context, enum lease_outcome outcome) {
 		log_warning("the fallback period was not recorded");
 }
 
-static void report_fallback(struct agent *agent, int64_t since_ns) {
-	const struct core_counters *counters = core_counters(agent->core);
-	int64_t lasted_ms = (agent_now_ns() - since_ns) / 1000000;
-	int64_t clients = (int64_t)core_fallback_clients(agent->core);
-	log_info("fallback ended after %" PRId64 " ms: %" PRIu64 " credits used, %zu clients to charge", lasted_ms,
-	         counters->fallback_granted, core_uncharged(agent->core));
-	database_report_fallback(agent->database, lasted_ms, 0, (int64_t)counters->fallback_granted, clients, agent->link.why,
-	                         on_reported, agent);
+static void report_fallback(struct agent *agent) {
+	const struct link *link = &agent->link;
+	int64_t ended_ms = (agent_now_ns() - link->fallback_ended_ns) / 1000000;
+	log_info("fallback ended after %" PRId64 " ms: %" PRIu64 " credits used, %zu clients to charge", link->fallback_lasted_ms,
+	         link->fallback_admitted, core_uncharged(agent->core));
+	database_report_fallback(agent->database, link->fallback_lasted_ms, ended_ms, (int64_t)link->fallback_admitted,
+	                         (int64_t)core_fallback_clients(agent->core), link->why, on_reported, agent);
+}
+
+/* It is known what was used once all of its leases are out of the table. */
+static void follow_fallback(struct agent *agent, enum core_state state) {
+	struct link *link = &agent->link;
+	if (link->state == CORE_FALLBACK && state != CORE_FALLBACK) {
+		link->fallback_ended_ns = agent_now_ns();
+		link->fallback_lasted_ms = (link->fallback_ended_ns - link->state_since_ns) / 1000000;
+		link->fallback_unreported = true;
+	}
+	if (!link->fallback_unreported)
+		return;
+	if (state != CORE_FALLBACK)
+		link->fallback_admitted = core_counters(agent->core)->fallback_granted;
+	if (state == CORE_FALLBACK || !core_is_walking(agent->core)) {
+		link->fallback_unreported = false;
+		report_fallback(agent);
+	}
 }
 
 /* Since when this server may be the one that grants, at most; -1: always. An old primary that comes back has been known for long, but
@@ -298,10 +315,9 @@ static void log_state(enum core_state state) {
 void link_note_state(struct agent *agent) {
 	struct link *link = &agent->link;
 	enum core_state state = core_state(agent->core);
+	follow_fallback(agent, state);
 	if (state == link->state)
 		return;
-	if (link->state == CORE_FALLBACK)
-		report_fallback(agent, link->state_since_ns);
 	link->state = state;
 	link->state_since_ns = agent_now_ns();
 	link->heartbeat_ns = 0; /* at once */

@@ -31,10 +31,16 @@ void outbox_free(struct outbox *outbox) {
 	*outbox = (struct outbox){0};
 }
 
-void outbox_send(struct outbox *outbox, struct server *server) {
-	for (size_t i = 0; i < outbox->count; i++)
-		server_send(server, outbox->entries[i].peer, &outbox->entries[i].verdict, sizeof outbox->entries[i].verdict);
-	outbox->count = 0;
+bool outbox_send(struct outbox *outbox, struct server *server, size_t most) {
+	size_t end = outbox->count - outbox->sent > most ? outbox->sent + most : outbox->count;
+	for (; outbox->sent < end; outbox->sent++) {
+		const struct outbox_entry *entry = &outbox->entries[outbox->sent];
+		server_send(server, entry->peer, &entry->verdict, sizeof entry->verdict);
+	}
+	if (outbox->sent < outbox->count)
+		return true;
+	outbox->count = outbox->sent = 0;
 	if (outbox->room > ROOM_KEPT)
 		outbox_free(outbox);
+	return false;
 }

@@ -5,6 +5,7 @@
 #ifndef STINT_OUTBOX_H
 #define STINT_OUTBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "server.h"
@@ -17,13 +18,13 @@ struct outbox_entry {
 
 struct outbox { /* starts as all zeros */
 	struct outbox_entry *entries;
-	size_t count, room;
+	size_t sent, count, room;
 };
 
 /* Keeps a copy. Without memory the verdict is sent at once. */
 void outbox_put(struct outbox *, struct server *, server_peer peer, const struct wire_verdict *verdict);
-/* Sends all, in the order they came. */
-void outbox_send(struct outbox *, struct server *);
+/* Sends so many, in the order they came. True: there are more. */
+bool outbox_send(struct outbox *, struct server *, size_t most);
 void outbox_free(struct outbox *);
 
 #endif

@@ -1,8 +1,6 @@
 /*
  * answer.c - what a store's answer means: to those who wait, to the table, and to what the client owes.
  */
-#include <stdlib.h>
-
 #include "internal.h"
 #include "stint.h"
 
@@ -20,7 +18,7 @@ void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struc
 }
 
 static void refuse_waiters(struct core *core, struct op *op, int status) {
-	for (; op->first; op_pop_waiter(op))
+	for (; op->first; op_pop_waiter(core, op))
 		send_verdict(core, op->first->peer, op->first->serial, &(struct core_verdict){.status = status});
 }
 
@@ -55,13 +53,13 @@ static struct core_verdict verdict_for(const struct answer *a, uint32_t cost, bo
 /* In order of arrival; who doesn't fit is denied, and those behind may still fit. Who came after
  * the request was sent takes what is left, and otherwise waits for the next answer. */
 static void serve_waiters(struct core *core, struct op *op, struct answer *answer, int64_t now_ns) {
-	op_drop_expired(op, now_ns);
+	op_drop_expired(core, op, now_ns);
 	uint32_t sent = op->sent_waiters;
 	for (struct waiter **at = &op->first; *at; sent -= sent > 0) {
-		struct waiter *waiter = *at;
+		const struct waiter *waiter = *at;
 		bool allowed = (int64_t)waiter->cost <= answer->left;
 		if (!allowed && sent == 0 && answer->grant->remaining > 0) {
-			at = &waiter->next;
+			at = &(*at)->next;
 			continue;
 		}
 		if (allowed)
@@ -70,12 +68,8 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 			answer->least_denied = waiter->cost;
 		struct core_verdict verdict = verdict_for(answer, waiter->cost, allowed);
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
-		*at = waiter->next;
-		free(waiter);
+		op_remove_waiter(core, op, at);
 	}
-	op->last = &op->first;
-	while (*op->last)
-		op->last = &(*op->last)->next;
 }
 
 /* How much longer than the cached denial the client stays denied, if nobody returns credits. */
@@ -147,8 +141,8 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 		.retry_after_ms = us_to_ms_up(pause_us),
 		.reset_after_ms = policy->time_window_ms,
 	};
-	op_drop_expired(op, now_ns);
-	for (; op->first; op_pop_waiter(op), core->counters.unserved++)
+	op_drop_expired(core, op, now_ns);
+	for (; op->first; op_pop_waiter(core, op), core->counters.unserved++)
 		send_verdict(core, op->first->peer, op->first->serial, &verdict);
 	if (client->slot != TABLE_NO_SLOT)
 		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
@@ -157,7 +151,6 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 /* The op is in no queue here. */
 void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns) {
 	struct client *client = client_at(core, op->client);
-	uint32_t index = op_index(core, op);
 	op->rejections = 0;
 	op->grouped = false;
 	if (!grant->answered) {
@@ -182,14 +175,14 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
 		lease_place(core, op->client, grant, sent_ns, now_ns, 0);
-		if (++core->ops[index].late >= LATE_MAX)
-			answer_unserved(core, &core->ops[index], now_ns);
-		op_requeue(core, &core->ops[index]);
+		if (++op->late >= LATE_MAX)
+			answer_unserved(core, op, now_ns);
+		op_requeue(core, op);
 		return;
 	}
 	op->late = 0;
 	serve_waiters(core, op, &answer, now_ns);
 	lease_place(core, op->client, grant, sent_ns, now_ns, grant->granted - answer.left);
 	cache_denial(core, client, &answer, sent_ns);
-	op_requeue(core, &core->ops[index]);
+	op_requeue(core, op);
 }

@@ -23,6 +23,9 @@
 /* Of each batch, this part is for background requests, if there are any: however many clients wait, it is all done some time. */
 #define BACKGROUND_SHARE (CORE_BATCH_MAX / 4)
 
+/* Clients that the memory store answers before the event loop has its turn again. */
+#define MEMORY_BATCH_MAX 1024u
+
 /* Until debts are tried again that were refused so: whatever is wrong, it mends no sooner for being asked at once. */
 #define REFUSED_DELAY_NS (1000 * NS_PER_MS)
 
@@ -38,18 +41,12 @@ static void count_waiters(struct op *op, struct lease_request *request) {
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
-/* One charge fewer to wait for, of those that the end of a fallback has made. */
-static void settle_one(struct core *core) {
-	if (core->charges_left > 0 && --core->charges_left == 0 && core->state == CORE_RESYNC)
-		core->state = CORE_IN_STEP;
-}
-
 /* What the policy's window holds no more is of no consequence to the books. */
 static void forgive_old_debt(struct core *core, struct op *op, const struct core_policy *policy) {
 	if (op->debt.charge == 0 || op->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
 		return;
 	op->debt = (struct debt){0};
-	settle_one(core);
+	fallback_settle(core, op);
 }
 
 /* What earlier leases left goes back; what was advanced without asking is counted. */
@@ -95,7 +92,9 @@ static bool asks_nothing(const struct lease_request *r) {
 static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns) {
 	struct client *client = client_at(core, op->client);
 	const struct core_policy *policy = policy_of(core, client);
-	op_drop_expired(op, now_ns);
+	op_drop_expired(core, op, now_ns);
+	client_meet(core, op->client);
+	op->of_fallback = false;
 	if (core->state == CORE_FALLBACK)
 		fallback_absorb(core, op->client);
 	fill_request(core, op, now_ns);
@@ -115,12 +114,15 @@ static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns)
  * without memory to note one, it stays in the queue. */
 static void forget_background(struct core *core, int64_t now_ns) {
 	uint32_t last = core->background.last;
+	if (now_ns < core->background_at_ns)
+		return;
 	for (uint32_t index = core->background.first, done = NO_OP; index != NO_OP && done != last; index = core->background.first) {
-		struct op *op = &core->ops[index];
+		struct op *op = core->ops[index];
 		struct client *client = client_at(core, op->client);
 		done = index;
 		op_dequeue(core, op);
 		if (op->debt.charge > 0 && !note_owed(core, client, op->debt)) {
+			op->of_fallback = false;
 			op_enqueue(core, op, OP_BACKGROUND);
 			core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
 		} else {
@@ -129,12 +131,12 @@ static void forget_background(struct core *core, int64_t now_ns) {
 	}
 }
 
-/* Each op once: what asks again during the pass waits for the next one. */
+/* Each op once: what asks again during the pass waits for the next one. Of a crowd, some of it at a time. */
 static void flush_to_memory(struct core *core, int64_t now_ns) {
-	uint32_t last = core->urgent.last;
-	for (uint32_t index = core->urgent.first, done = NO_OP; index != NO_OP && done != last; index = core->urgent.first) {
-		struct op *op = &core->ops[index];
-		done = index;
+	uint32_t last = core->urgent.last, done = NO_OP;
+	for (uint32_t left = MEMORY_BATCH_MAX; left > 0 && core->urgent.first != NO_OP && done != last; left--) {
+		struct op *op = core->ops[core->urgent.first];
+		done = op->index;
 		op_dequeue(core, op);
 		answer_from_memory(core, op, now_ns);
 	}
@@ -147,7 +149,7 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 static bool goes_along(const struct core *core, const struct op *op) {
 	if (core->in_flight_count == 0)
 		return true;
-	const struct op *first = &core->ops[core->in_flight[0]];
+	const struct op *first = core->ops[core->in_flight[0]];
 	if (op->rejections > 0 || first->rejections > 0)
 		return false;
 	return op->grouped == first->grouped && (!op->grouped || core->in_flight_count < GROUP_MAX);
@@ -156,12 +158,14 @@ static bool goes_along(const struct core *core, const struct op *op) {
 static bool add_to_batch(struct core *core, struct op_queue *queue, size_t most, struct lease_request *requests, int64_t now_ns) {
 	if (queue->first == NO_OP || core->in_flight_count >= most)
 		return false;
-	struct op *op = &core->ops[queue->first];
+	struct op *op = core->ops[queue->first];
 	if (!goes_along(core, op))
 		return false;
 	struct client *client = client_at(core, op->client);
 	op_dequeue(core, op);
-	op_drop_expired(op, now_ns);
+	op_drop_expired(core, op, now_ns);
+	client_meet(core, op->client);
+	fallback_charge(core, op->client);
 	fill_request(core, op, now_ns);
 	attach_debts(core, op, client);
 	if (asks_nothing(&op->sent)) {
@@ -171,7 +175,7 @@ static bool add_to_batch(struct core *core, struct op_queue *queue, size_t most,
 	op->sent.first = is_first(client, &op->sent);
 	op->state = OP_IN_FLIGHT;
 	requests[core->in_flight_count] = op->sent;
-	core->in_flight[core->in_flight_count++] = op_index(core, op);
+	core->in_flight[core->in_flight_count++] = op->index;
 	return true;
 }
 
@@ -216,7 +220,7 @@ void batch_flush(struct core *core, int64_t now_ns) {
  * before it leaves. */
 static void abandon_debts(struct core *core, struct op *op) {
 	if (op->debt.charge > 0)
-		settle_one(core);
+		fallback_settle(core, op);
 	if (keep_owed(core, client_at(core, op->client), op->debt, op->debt.charge))
 		op->debt = (struct debt){0};
 	op->return_sub_window = 0;
@@ -261,7 +265,7 @@ static void give_up(struct core *core, struct op *op) {
  * owe has time. */
 static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
 	for (uint32_t index = core->urgent.first, next; index != NO_OP; index = next) {
-		struct op *op = &core->ops[index];
+		struct op *op = core->ops[index];
 		next = op->next;
 		if (op->rejections == 0 && !op->grouped)
 			continue;
@@ -299,11 +303,12 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 		outcome = LEASE_UNKNOWN;
 	if (outcome == LEASE_DONE)
 		core->rtt_ns = core->rtt_ns ? core->rtt_ns + (took_ns - core->rtt_ns) / 8 : took_ns;
-	bool alone = sent == 1 && core->ops[core->in_flight[0]].rejections > 0;
+	bool alone = sent == 1 && core->ops[core->in_flight[0]]->rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
-		struct op *op = &core->ops[core->in_flight[i]];
+		struct op *op = core->ops[core->in_flight[i]];
+		client_meet(core, op->client);
 		if (op->sent.charge > 0 && outcome == LEASE_DONE)
-			settle_one(core);
+			fallback_settle(core, op);
 		if (outcome == LEASE_DONE)
 			answer_op(core, op, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)

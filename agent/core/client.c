@@ -42,7 +42,7 @@ uint32_t client_new(struct client_pool *pool, uint16_t policy, const char *id, u
 	pool->clients[index] = (struct client){
 		.id = copy,
 		.id_len = id_len,
-		.policy = policy,
+		.policy = policy % CLIENT_POLICIES,
 		.slot = TABLE_NO_SLOT,
 		.flags = CLIENT_LIVE,
 		.op = CLIENT_NO_OP,

@@ -14,6 +14,8 @@
 
 #define CLIENT_NONE UINT32_MAX
 #define CLIENT_NO_OP 0xffffffu
+#define CLIENT_GENERATIONS 2048u
+#define CLIENT_POLICIES 1024u
 
 enum client_flag {
 	CLIENT_TIMED = 1,     /* the core has a timer for it */
@@ -36,9 +38,10 @@ struct client_lease {
 struct client {
 	char *id;
 	uint32_t slot;     /* TABLE_NO_SLOT: the table had no room; each check goes through the agent */
-	uint16_t policy;
-	uint8_t id_len;
-	uint8_t flags;     /* enum client_flag */
+	uint32_t policy : 10;
+	uint32_t idle : 3;        /* sweeps since it was last used */
+	uint32_t generation : 11; /* of the events for all clients that it has met, see generation.c */
+	uint32_t id_len : 8;
 	union {
 		struct client_lease lease[2];
 		uint32_t next_tableless; /* without a slot there are no leases: the list that such a client is found by */
@@ -46,7 +49,7 @@ struct client {
 	uint32_t granted[2]; /* what was put into each bank, or served from it */
 	uint32_t demand;     /* credits used in a sub-window, lately */
 	uint32_t op : 24;    /* the request under way or queued; CLIENT_NO_OP */
-	uint32_t idle : 8;   /* sweeps since it was last used */
+	uint32_t flags : 8;  /* enum client_flag */
 };
 
 _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");

@@ -12,6 +12,9 @@
 /* Clients that the table has no room for are remembered while they have a request under way. */
 #define TABLELESS_MAX 65536u
 
+/* Timers that one call sees to, at a microsecond or two each: a million may be due at the same instant. */
+#define TIMERS_MAX 1024u
+
 static int64_t window_us(void *context, int32_t policy_id) {
 	const struct core *core = context;
 	return window_passes_ns(&core->policies[policy_id - 1]) / NS_PER_US;
@@ -30,7 +33,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->now_ns = now_ns;
 	core->grace_until_ns = now_ns + options->grace_ns;
 	core->state = options->memory_only ? CORE_MEMORY : CORE_CONNECTING;
-	ops_init(core);
+	core->has_orphans = table->used > 0;
 	memset(core->tableless, 0xff, sizeof core->tableless); /* CLIENT_NONE */
 	core->memory = store_memory_new(&(struct store_memory_options){
 		.seed = options->seed,
@@ -38,7 +41,8 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 		.window_us = window_us,
 		.context = core,
 	});
-	if (!core->memory || client_pool_init(&core->pool, table->slot_count + TABLELESS_MAX) != 0) {
+	uint32_t clients = table->slot_count + TABLELESS_MAX;
+	if (!core->memory || client_pool_init(&core->pool, clients) != 0 || ops_init(core, clients) != 0) {
 		core_free(core);
 		*out = NULL;
 		return -1;
@@ -110,7 +114,7 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 
 static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns) {
 	struct op *op = op_for(core, index);
-	if (!op || op_add_waiter(op, peer, serial, cost, expires_ns) != 0) {
+	if (!op || op_add_waiter(core, op, peer, serial, cost, expires_ns) != 0) {
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
 	}
@@ -132,6 +136,7 @@ void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial
 		return;
 	}
 	client_at(core, index)->idle = 0;
+	fallback_charge(core, index);
 	if (decide_from_table(core, client_at(core, index), cost, &verdict) || admit_in_advance(core, index, cost, &verdict))
 		send_verdict(core, peer, serial, &verdict);
 	else
@@ -163,23 +168,6 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 
 /* ---- Changes ---------------------------------------------------------------- */
 
-static void void_leases(struct core *core, uint32_t index) {
-	const struct client *client = client_at(core, index);
-	if (client->slot == TABLE_NO_SLOT)
-		return;
-	table_deny(core->table, client->slot, 0, 0, 0);
-	for (int bank = 0; bank < 2; bank++)
-		lease_settle(core, index, bank, true);
-}
-
-static void void_orphan(struct core *core, uint32_t slot, uint16_t policy) {
-	if (atomic_load_explicit(&core->table->slots[slot].policy, memory_order_relaxed) != policy)
-		return;
-	table_deny(core->table, slot, 0, 0, 0);
-	for (int bank = 0; bank < 2; bank++)
-		table_drain(core->table, slot, bank);
-}
-
 static bool terms_equal(const struct grant_terms *a, const struct grant_terms *b) {
 	return a->max_requests == b->max_requests && a->sub_window_us == b->sub_window_us && a->runs == b->runs;
 }
@@ -195,19 +183,14 @@ static bool voids_leases(const struct core_policy *old, const struct core_policy
 	                     !terms_equal(&old->fallback_terms, &new->fallback_terms));
 }
 
-static void void_policy(struct core *core, uint16_t index) {
-	for (uint32_t i = 0; i < core->pool.high; i++)
-		if (client_at(core, i)->flags & CLIENT_LIVE && client_at(core, i)->policy == index)
-			void_leases(core, i);
-	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
-		if (is_orphan(core->table->owner[slot]))
-			void_orphan(core, slot, index);
-}
-
 void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const struct core_policy *policy) {
+	const struct core_policy *old = &core->policies[index];
 	core->now_ns = now_ns;
-	if (voids_leases(&core->policies[index], policy))
-		void_policy(core, index);
+	if (voids_leases(old, policy)) {
+		core->voided[index] = generation_begin(core);
+		/* Another policy's counters: what the old one's are owed is none of their business. */
+		core->forfeits[index] |= old->policy_id != 0 && old->policy_id != policy->policy_id;
+	}
 	core->policies[index] = *policy;
 }
 
@@ -217,26 +200,31 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	uint32_t slot = client_find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
 		return;
-	if (is_orphan(core->table->owner[slot])) {
-		void_orphan(core, slot, policy);
+	uint32_t owner = core->table->owner[slot];
+	if (is_orphan(owner)) {
+		orphan_void(core, slot);
 		return;
 	}
-	void_leases(core, core->table->owner[slot]);
-	client_at(core, core->table->owner[slot])->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
-}
-
-static void fall_in_step(struct core *core) {
-	promotion_burn_leases(core);
-	fallback_drop_orphans(core);
-	if (core->state == CORE_FALLBACK)
-		fallback_leave(core, core->now_ns);
-	else if (core->state == CORE_CONNECTING)
-		core->state = core->charges_left > 0 ? CORE_RESYNC : CORE_IN_STEP;
+	client_meet(core, owner);
+	lease_void(core, owner, true);
+	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
 /* Connected, but the grants are held back. */
 static bool is_held(const struct core *core) {
 	return core->connected && (core->state == CORE_CONNECTING || core->state == CORE_FALLBACK);
+}
+
+static void fall_in_step(struct core *core) {
+	if (!is_held(core) || core->now_ns < core->held_until_ns || !promotion_is_over(core))
+		return;
+	if (core->state == CORE_FALLBACK)
+		fallback_leave(core, core->now_ns);
+	else
+		core->state = core->charges_left > 0 || core->collecting ? CORE_RESYNC : CORE_IN_STEP;
+	if (core->has_orphans) /* whose fallback is over as well */
+		generation_begin(core);
+	core->has_orphans = false;
 }
 
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
@@ -245,8 +233,7 @@ void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 	core->up_ns = now_ns;
 	core->unanswered_since_ns = 0;
 	core_set_hosts(core, live_hosts);
-	if (now_ns >= core->held_until_ns)
-		fall_in_step(core);
+	fall_in_step(core);
 }
 
 void core_database_lost(struct core *core, int64_t now_ns) {
@@ -255,6 +242,7 @@ void core_database_lost(struct core *core, int64_t now_ns) {
 	if (core->state != CORE_IN_STEP && core->state != CORE_RESYNC)
 		return;
 	core->state = CORE_CONNECTING;
+	core->lost = generation_begin(core);
 	/* Whoever was asked for in the batch that got no answer has waited since then: nobody waits longer than the grace in all. */
 	int64_t since_ns = core->unanswered_since_ns ? core->unanswered_since_ns : now_ns;
 	/* One that was hardly back gets no new grace: a server that takes connections and fails at the work (its disk is full, say)
@@ -273,7 +261,7 @@ void core_database_down(struct core *core, int64_t now_ns) {
 void core_database_changed(struct core *core, int64_t now_ns) {
 	if (core->in_flight_count > 0)
 		core_on_grants(core, now_ns, LEASE_UNKNOWN, NULL, 0);
-	promotion_disown_leases(core);
+	core->disowned = generation_begin(core);
 	core->unanswered_since_ns = 0;
 	core_database_lost(core, now_ns);
 }
@@ -289,15 +277,24 @@ void core_set_hosts(struct core *core, int live_hosts) {
 
 /* ---- Time ------------------------------------------------------------------ */
 
-void core_advance(struct core *core, int64_t now_ns) {
+static void advance_timers(struct core *core, int64_t now_ns) {
 	uint32_t client;
-	core->now_ns = now_ns;
-	while (heap_pop_due(&core->timers, now_ns, &client))
+	for (uint32_t left = TIMERS_MAX; left > 0 && heap_pop_due(&core->timers, now_ns, &client); left--) {
+		core->counters.looked++;
 		lease_timer(core, client, now_ns);
+	}
+}
+
+void core_advance(struct core *core, int64_t now_ns) {
+	core->now_ns = now_ns;
+	advance_timers(core, now_ns);
 	if (now_ns >= core->sweep_at_ns)
 		sweep_step(core, now_ns);
-	if (is_held(core) && now_ns >= core->held_until_ns)
+	for (int i = 0; i < 2; i++) { /* once more: the step may have been the last of a promotion */
 		fall_in_step(core);
+		walk_step(core, now_ns);
+	}
+	fallback_collect(core, now_ns);
 	if (core->state == CORE_CONNECTING && now_ns >= core->grace_until_ns)
 		fallback_enter(core, now_ns);
 	batch_flush(core, now_ns);
@@ -313,8 +310,12 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->sweep_at_ns;
 	if (core->state == CORE_CONNECTING && core->grace_until_ns < next_ns)
 		next_ns = core->grace_until_ns;
-	if (is_held(core) && core->held_until_ns < next_ns)
+	if (is_held(core) && !core->burnt.open && core->held_until_ns < next_ns)
 		next_ns = core->held_until_ns;
+	if ((core->walk_left > 0 || fallback_may_collect(core)) && core->walk_at_ns < next_ns)
+		next_ns = core->walk_at_ns;
+	if (uses_memory(core) && core->urgent.first != NO_OP)
+		next_ns = core->now_ns;
 	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
 	if (may_send && core->background.first != NO_OP && core->background_at_ns < next_ns)
 		next_ns = core->background_at_ns;
@@ -324,18 +325,13 @@ int64_t core_next_ns(const struct core *core) {
 void core_drain(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	core->draining = true;
-	for (uint32_t i = 0; i < core->pool.high; i++)
-		if (client_at(core, i)->flags & CLIENT_LIVE) {
-			void_leases(core, i);
-			if (client_at(core, i)->flags & CLIENT_INDEBTED)
-				op_for(core, i);
-		}
+	generation_begin(core);
 	core->background_at_ns = now_ns;
 	core_advance(core, now_ns);
 }
 
 bool core_is_drained(const struct core *core) {
-	return core->in_flight_count == 0 && core->urgent.first == NO_OP && core->background.first == NO_OP;
+	return core->walk_left == 0 && core->in_flight_count == 0 && core->urgent.first == NO_OP && core->background.first == NO_OP;
 }
 
 /* ---- What is going on --------------------------------------------------------- */
@@ -373,5 +369,9 @@ uint64_t core_shared_granted(const struct core *core) {
 }
 
 size_t core_uncharged(const struct core *core) {
-	return core->charges_left;
+	return core->charges_left + (core->collecting ? store_memory_owing(core->memory) : 0);
+}
+
+bool core_is_walking(const struct core *core) {
+	return core->walk_left > 0;
 }

@@ -64,6 +64,7 @@ struct core_options {
 	int64_t idle_timeout_ns; /* a client unused for so long leaves the table */
 	uint64_t seed;           /* of the memory store, a secret; the same for a table as long as it lives, so that its
 	                            sub-windows go on where an earlier agent's leases have theirs */
+	uint32_t walk_slots;     /* how many slots one step looks at when something concerns all clients; 0: as many as is good */
 };
 
 struct core_policy {
@@ -83,6 +84,7 @@ struct core_counters {
 	uint64_t fallback_granted;  /* credits handed out in the current or last fallback */
 	uint64_t late;              /* grants that came too late to be used */
 	uint64_t unserved;          /* denied because the database couldn't get at the client's row */
+	uint64_t looked; /* slots, timers, chains that were looked at without being asked: what one call does of it is bounded */
 	uint64_t evicted_idle, evicted_for_room, tableless, repaired;
 };
 
@@ -105,7 +107,8 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
              const struct core_io *io, void *context);
 void core_free(struct core *);
 
-/* A policy appears, changes or goes (live false). Leases made under other terms are void from here on. */
+/* A policy appears, changes or goes (live false). Leases made under other terms are void: no longer given to anybody from here on, out
+ * of the table within a second (of a million clients; generation.c). */
 void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
@@ -146,5 +149,6 @@ int64_t core_held_until_ns(const struct core *); /* grants are held back after a
 uint64_t core_fallback_clients(const struct core *);
 uint64_t core_shared_granted(const struct core *); /* credits of the memory store's to clients that it had no room to tell apart */
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
+bool core_is_walking(const struct core *);  /* some clients haven't met the last event that concerns all */
 
 #endif

@@ -6,23 +6,29 @@
  * has spent of the database's since then is counted there first, so that a host's admits in a
  * fallback window stay within fallback_max_requests, old leases included.
  *
- * Back: the fallback's leases are destroyed, what was admitted meanwhile becomes
- * a charge of each client's next request, and only then does the client get
- * anything of the database's. Charges are limited to what the window still holds.
- * The memory store keeps its counts: a database that comes and goes doesn't start
+ * Back: the fallback's leases are destroyed, a client's when it is looked at, everybody's within a second (generation.c).
+ * What was admitted meanwhile becomes a charge of each client's next request, and only then does the client get
+ * anything of the database's; those who don't ask are charged in the background, some thousand at a time.
+ * Charges are limited to what the window still holds. The memory store keeps its counts: a database that comes and goes doesn't start
  * a new fallback limit each time.
  */
 #include "internal.h"
 #include "stint.h"
 
+/* Of the memory store in one step, and the pause after it. */
+#define COLLECT_CHAINS 4096u
+#define COLLECT_CLIENTS 1024u
+#define COLLECT_PAUSE_NS (1 * NS_PER_MS)
+
+/* What was used before doesn't count in it: the walk that began when the database was lost has seen to that (lease_begin_period).
+ * Of a client that it hasn't come to all that was used lately does. */
 void fallback_enter(struct core *core, int64_t now_ns) {
 	core->state = CORE_FALLBACK;
 	core->fallback_since_ns = now_ns;
 	core->counters.fallback_granted = 0;
 	core->charges_left = 0;
-	for (uint32_t i = 0; i < core->pool.high; i++)
-		if (client_at(core, i)->flags & CLIENT_LIVE)
-			lease_begin_period(core, client_at(core, i)); /* what was used before doesn't count in the fallback */
+	core->collecting = false;
+	core->background_at_ns = now_ns;
 }
 
 /* Before a client gets anything of the fallback's: what is left of the database's leases is destroyed, and what was
@@ -31,28 +37,6 @@ void fallback_absorb(struct core *core, uint32_t index) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client_at(core, index)->flags & CLIENT_BANK_FALLBACK << bank))
 			lease_settle(core, index, bank, false);
-}
-
-static void destroy_fallback_leases(struct core *core) {
-	for (uint32_t i = 0; i < core->pool.high; i++) {
-		struct client *client = client_at(core, i);
-		if (!(client->flags & CLIENT_LIVE))
-			continue;
-		for (int bank = 0; bank < 2; bank++)
-			if (client->flags & CLIENT_BANK_FALLBACK << bank)
-				lease_settle(core, i, bank, true);
-		if (client->slot != TABLE_NO_SLOT)
-			table_deny(core->table, client->slot, 0, 0, 0);
-	}
-}
-
-/* Leases of a fallback that an earlier agent was in: what it had admitted is forgotten, the rest at least ends. */
-void fallback_drop_orphans(struct core *core) {
-	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
-		if (core->table->owner[slot] == TABLE_ORPHAN || core->table->owner[slot] == TABLE_ORPHAN_IDLE)
-			for (int bank = 0; bank < 2; bank++)
-				if (table_is_fallback(core->table, slot, bank))
-					table_drain(core->table, slot, bank);
 }
 
 /* Of what the fallback granted, the part that the policy's window may still hold: all of it, unless the ring, which is as long
@@ -85,17 +69,54 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	op->debt = debt_sum(op->debt, owed);
 	if (op->debt.charge > policy->terms.max_requests)
 		op->debt = debt_of(policy->terms.max_requests, op->debt.advanced, op->debt.since_us);
-	core->charges_left++;
+	core->charges_left += !op->of_fallback;
+	op->of_fallback = true;
+}
+
+static void note_progress(struct core *core) {
+	if (core->state == CORE_RESYNC && core->charges_left == 0 && !core->collecting)
+		core->state = CORE_IN_STEP;
 }
 
 void fallback_leave(struct core *core, int64_t now_ns) {
-	destroy_fallback_leases(core);
-	core->state = CORE_RESYNC; /* from here on nothing is counted in the memory store, which is being walked */
-	store_memory_collect_some(core->memory, store_memory_chains(core->memory), SIZE_MAX, charge_client, core);
-	if (core->charges_left == 0)
-		core->state = CORE_IN_STEP;
+	core->state = CORE_RESYNC;
+	core->returned = generation_begin(core);
+	core->collecting = store_memory_owing(core->memory) > 0;
+	core->collect_chain = 0;
 	core->fallback_since_ns = 0;
 	core->background_at_ns = now_ns;
+	note_progress(core);
+}
+
+void fallback_charge(struct core *core, uint32_t index) {
+	const struct client *client = client_at(core, index);
+	if (core->collecting && !uses_memory(core))
+		store_memory_collect(core->memory, client->policy + 1, client->id, (uint8_t)client->id_len, charge_client, core);
+}
+
+/* When the walk has ended the fallback's leases: what they leave unused is not charged. */
+bool fallback_may_collect(const struct core *core) {
+	return core->collecting && core->state == CORE_RESYNC && core->walk_left == 0 && core->background_count < BACKGROUND_ROOM;
+}
+
+void fallback_collect(struct core *core, int64_t now_ns) {
+	if (!fallback_may_collect(core) || now_ns < core->walk_at_ns)
+		return;
+	size_t first = core->collect_chain;
+	store_memory_collect_some(core->memory, &core->collect_chain, COLLECT_CHAINS, COLLECT_CLIENTS, charge_client, core);
+	core->counters.looked += core->collect_chain - first;
+	core->collecting = core->collect_chain < store_memory_chains(core->memory);
+	core->walk_at_ns = now_ns + COLLECT_PAUSE_NS;
+	note_progress(core);
+}
+
+void fallback_settle(struct core *core, struct op *op) {
+	if (!op->of_fallback)
+		return;
+	op->of_fallback = false;
+	if (core->charges_left > 0)
+		core->charges_left--;
+	note_progress(core);
 }
 
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define HEAP_AT_START 64
+#define HEAP_KEPT 4096
 
 static void swap(struct heap_entry *a, struct heap_entry *b) {
 	struct heap_entry held = *a;
@@ -32,6 +33,18 @@ int heap_push(struct heap *heap, int64_t at_ns, uint32_t value) {
 	return 0;
 }
 
+/* A crowd's memory isn't kept for ever. */
+static void shrink(struct heap *heap) {
+	size_t capacity = heap->capacity / 2;
+	if (capacity < HEAP_KEPT || heap->count > capacity / 2)
+		return;
+	struct heap_entry *entries = realloc(heap->entries, capacity * sizeof *entries);
+	if (!entries)
+		return;
+	heap->entries = entries;
+	heap->capacity = capacity;
+}
+
 static void sift_down(struct heap *heap) {
 	for (size_t i = 0;;) {
 		size_t least = i;
@@ -51,6 +64,7 @@ bool heap_pop_due(struct heap *heap, int64_t now_ns, uint32_t *value) {
 	*value = heap->entries[0].value;
 	heap->entries[0] = heap->entries[--heap->count];
 	sift_down(heap);
+	shrink(heap);
 	return true;
 }
 

@@ -2,6 +2,7 @@
  * internal.h - shared by the core's files only.
  *
  *   core.c      events of apps, policies and the database; time
+ *   generation.c events that concern all clients: each meets them when it is looked at, or when a walk comes by
  *   place.c     finding a client in the table, or making room for it
  *   sweep.c     who is idle leaves
  *   repair.c    what was scribbled over is put back
@@ -27,6 +28,9 @@
 /* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
 #define DENIAL_MAX_US INT64_C(6000000)
 
+/* Requests that may stand in the background queue before no more are made for clients who can wait: several batches. */
+#define BACKGROUND_ROOM 4096u
+
 #define TABLELESS_LISTS 4096 /* a power of two; a sixteenth of how many there may be */
 
 struct waiter {
@@ -37,15 +41,17 @@ struct waiter {
 	uint32_t cost;
 };
 
-enum op_state { OP_FREE, OP_URGENT, OP_BACKGROUND, OP_IN_FLIGHT };
+enum op_state { OP_URGENT, OP_BACKGROUND, OP_IN_FLIGHT };
 
 /* One client's request to the store: queued or under way, at most one per client. */
 struct op {
+	uint32_t index;               /* its number */
 	uint32_t client;
-	uint32_t previous, next;      /* in its queue; next also links free ones */
+	uint32_t previous, next;      /* in its queue */
 	uint8_t state;                /* enum op_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
+	bool of_fallback;             /* its debt, or part of it, is one of those that the resync waits for */
 	bool grouped;                 /* was in a large batch that was rejected: with a few others next */
 	uint8_t rejections;           /* in a row, of this request, in such a group or a small batch */
 	uint8_t late;                 /* answers that came too late to be used, in a row */
@@ -60,6 +66,12 @@ struct op {
 
 struct op_queue {
 	uint32_t first, last;
+};
+
+/* An event for all clients: those of an earlier generation haven't met it yet. Closed when there are none. */
+struct mark {
+	uint32_t generation;
+	bool open;
 };
 
 struct core {
@@ -86,16 +98,34 @@ struct core {
 	bool promoted;         /* it is another one than granted the leases that are out */
 	int64_t held_until_ns; /* no grants of it before */
 
-	struct op *ops;
-	uint32_t op_count, op_capacity, op_free;
+	struct op **ops; /* by number; address space for all, memory as they come */
+	struct slab op_slab; /* and of those who wait */
+	uint32_t op_count, op_high, op_capacity, op_free;
+	uint32_t waiter_count;
 	struct op_queue urgent, background;
 	size_t background_count;
 	size_t charges_left;        /* of the resync: ops whose charge is still to be acknowledged */
+	bool collecting;            /* and there may be more in the memory store ... */
+	size_t collect_chain;       /* ... from this chain on */
 	int64_t background_at_ns;   /* when the background queue is sent at the latest */
 	uint32_t in_flight[CORE_BATCH_MAX];
 	size_t in_flight_count;
 	int64_t sent_ns;
 	int64_t rtt_ns;
+
+	/* generation.c */
+	uint32_t generation;
+	bool generation_used;      /* somebody has met it */
+	uint32_t generations_open; /* that somebody may not have met */
+	struct mark lost;          /* the database */
+	struct mark returned;      /* from a fallback */
+	struct mark disowned;      /* leases: another database's, perhaps */
+	struct mark burnt;         /* what was disowned */
+	struct mark voided[POLICY_CAPACITY];
+	bool forfeits[POLICY_CAPACITY]; /* what is void of this policy's isn't returned either */
+	uint32_t walk_slot, walk_left;
+	int64_t walk_at_ns;
+	bool has_orphans; /* perhaps of an agent that was in a fallback */
 
 	uint32_t sweep_slot;
 	int64_t sweep_at_ns;
@@ -122,6 +152,21 @@ static inline bool is_orphan(uint32_t owner) {
 	return owner == TABLE_ORPHAN || owner == TABLE_ORPHAN_IDLE;
 }
 
+_Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
+
+/* Whether one more request of a client may be made that can as well be made later. */
+static inline bool has_background_room(const struct core *core, const struct client *client) {
+	return client->op != NO_OP || core->background_count < BACKGROUND_ROOM;
+}
+
+/* generation.c */
+struct mark generation_begin(struct core *core);
+void client_stamp(struct core *core, struct client *client); /* a new one */
+void client_meet(struct core *core, uint32_t index);         /* before anything is done with a client, or its leases are looked at */
+void orphan_meet(struct core *core, uint32_t slot);
+void orphan_void(struct core *core, uint32_t slot);
+void walk_step(struct core *core, int64_t now_ns);
+
 /* place.c */
 uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len); /* found or made; CLIENT_NONE: no room */
 uint32_t client_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len);
@@ -130,6 +175,17 @@ void client_forget(struct core *core, uint32_t index);
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);
 
+/* Records lie in the order in which clients came, not in that of the slots: whoever goes round the table asks for them ahead, or
+ * each costs two waits for the memory. Inline, since a compiler leaves out a call that has no effect in the language's eyes. */
+__attribute__((always_inline)) static inline void client_fetch_ahead(struct core *core, uint32_t slot) {
+	const struct table *table = core->table;
+	uint32_t far = table->owner[(slot + 16) % table->slot_count], near = table->owner[(slot + 8) % table->slot_count];
+	if (far < core->pool.high)
+		__builtin_prefetch(client_at(core, far));
+	if (near < core->pool.high)
+		__builtin_prefetch(client_at(core, near)->id);
+}
+
 /* repair.c */
 void repair_client(struct core *core, uint32_t client, int64_t now_ns);
 void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns);
@@ -137,18 +193,19 @@ void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns);
 bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns);
 
 /* op.c */
-void ops_init(struct core *core);
+int ops_init(struct core *core, uint32_t clients); /* 0, or -1 without memory */
 void ops_deinit(struct core *core);
 struct op *op_for(struct core *core, uint32_t client); /* the client's op, made if there is none; NULL without memory */
-uint32_t op_index(const struct core *core, const struct op *op);
 void op_enqueue(struct core *core, struct op *op, enum op_state state);
 void op_dequeue(struct core *core, struct op *op);
 void op_make_urgent(struct core *core, struct op *op);
 void op_requeue(struct core *core, struct op *op); /* back into a queue if there is more to ask for, else freed */
 void op_free(struct core *core, struct op *op);
-int op_add_waiter(struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns);
-void op_pop_waiter(struct op *op);
-void op_drop_expired(struct op *op, int64_t now_ns);
+int op_add_waiter(struct core *core, struct op *op, uint64_t peer, uint32_t serial, uint32_t cost,
+                  int64_t expires_ns); /* 0, or -1: no room */
+void op_remove_waiter(struct core *core, struct op *op, struct waiter **at);
+void op_pop_waiter(struct core *core, struct op *op); /* the first */
+void op_drop_expired(struct core *core, struct op *op, int64_t now_ns);
 
 /* batch.c */
 void batch_flush(struct core *core, int64_t now_ns);
@@ -166,6 +223,8 @@ void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struc
 void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
 void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
+/* Both, and a denial: as far as there is room now, what is left goes back now, the rest later. */
+void lease_void(struct core *core, uint32_t client, bool give_back);
 /* Forgets what was used so far: "used" means since here from now on. */
 void lease_begin_period(struct core *core, struct client *client);
 void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
@@ -210,11 +269,16 @@ static inline int64_t window_passes_ns(const struct core_policy *policy) {
 void fallback_enter(struct core *core, int64_t now_ns);
 void fallback_absorb(struct core *core, uint32_t client);
 void fallback_leave(struct core *core, int64_t now_ns);
-void fallback_drop_orphans(struct core *core);
+/* What a client owes for it becomes part of its next request. */
+void fallback_charge(struct core *core, uint32_t client);
+/* So for those who don't come by themselves. */
+void fallback_collect(struct core *core, int64_t now_ns);
+bool fallback_may_collect(const struct core *core);
+/* A charge is made, or of no consequence any more. */
+void fallback_settle(struct core *core, struct op *op);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 /* promotion.c */
-void promotion_disown_leases(struct core *core); /* nothing of them goes back: it may be another database that would get it */
-void promotion_burn_leases(struct core *core);
+bool promotion_is_over(struct core *core);
 
 #endif

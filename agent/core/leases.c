@@ -213,16 +213,17 @@ static void note_return(struct core *core, uint32_t index, int64_t sub_window, u
 
 static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window, uint32_t credits) {
 	struct lease_grant ignored;
-	store_memory_take(core->memory, terms_now(core, &core->policies[client->policy]), &(struct lease_request){
+	const struct core_policy *policy = policy_of(core, client);
+	store_memory_take(core->memory, core->state == CORE_MEMORY ? &policy->terms : &policy->fallback_terms, &(struct lease_request){
 		.policy_id = client->policy + 1,
 		.client_id = client->id,
-		.client_id_len = client->id_len,
+		.client_id_len = (uint8_t)client->id_len,
 		.return_sub_window = sub_window,
 		.return_first = (int32_t)credits,
 	}, core->now_ns / NS_PER_US, 1, &ignored);
 	core->counters.returned += credits;
-	if (core->state == CORE_FALLBACK)
-		core->counters.fallback_granted -= credits;
+	if (core->state != CORE_MEMORY)
+		core->counters.fallback_granted -= credits < core->counters.fallback_granted ? credits : core->counters.fallback_granted;
 }
 
 /* How much longer than the lease a fixed window may go on, since its end is brought forward: less is not worth a statement. */
@@ -243,9 +244,9 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 	bool of_fallback = client->flags & fallback_flag(bank);
 	if (credits == 0 || sub_window == 0 || core->now_ns >= off_books_ns(core, client, bank))
 		return;
-	if (core->state == CORE_MEMORY || (of_fallback && core->state == CORE_FALLBACK))
+	if (core->state == CORE_MEMORY || of_fallback)
 		return_to_memory(core, client, sub_window, credits);
-	else if (!of_fallback && core->state != CORE_FALLBACK)
+	else if (core->state != CORE_FALLBACK)
 		note_return(core, index, sub_window, credits);
 }
 
@@ -260,7 +261,7 @@ static void count_in_fallback(struct core *core, const struct client *client, in
 	store_memory_take(core->memory, &terms, &(struct lease_request){
 		.policy_id = client->policy + 1,
 		.client_id = client->id,
-		.client_id_len = client->id_len,
+		.client_id_len = (uint8_t)client->id_len,
 		.charge = (int32_t)used,
 	}, core->now_ns / NS_PER_US, 1, &ignored);
 }
@@ -435,6 +436,11 @@ static void end_period(struct core *core, struct client *client, int64_t now_ns)
 	lease_begin_period(core, client);
 }
 
+/* Credits go back with a request of their own. Where there are too many such already, they are left where they are for now. */
+static bool may_give_back(const struct core *core, const struct client *client) {
+	return uses_memory(core) || has_background_room(core, client);
+}
+
 /* True when there was one. */
 static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 	const struct client *client = client_at(core, index);
@@ -442,7 +448,8 @@ static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 	for (int bank = 0; bank < 2; bank++) {
 		if (client->lease[bank].deadline_ns == 0 || is_live(client, bank, now_ns))
 			continue;
-		lease_settle(core, index, bank, true);
+		if (credits_left(core, client, bank) == 0 || may_give_back(core, client) || now_ns >= off_books_ns(core, client, bank))
+			lease_settle(core, index, bank, true);
 		had_ended = true;
 	}
 	return had_ended;
@@ -461,7 +468,7 @@ static void look_at_use(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	if (table_was_referenced(core->table, client->slot)) {
 		client->idle = 0;
-	} else if (lease_unspent(core, client) > 0) {
+	} else if (lease_unspent(core, client) > 0 && may_give_back(core, client)) {
 		lease_settle(core, index, 0, true);
 		lease_settle(core, index, 1, true);
 	}
@@ -475,12 +482,47 @@ void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	if (!(client->flags & CLIENT_TIMED) || client->slot == TABLE_NO_SLOT)
 		return;
 	client->flags &= (uint8_t)~CLIENT_TIMED;
+	client_meet(core, index);
 	bool is_edge = settle_ended(core, index, now_ns);
 	if (should_lease_next(core, client, current_bank(core, client, now_ns), now_ns))
 		lease_next(core, index);
 	else if (!is_edge)
 		look_at_use(core, index, now_ns);
 	plan_timer(core, index, now_ns);
+}
+
+/* ---- Void --------------------------------------------------------------------- */
+
+/* Over from now on. What is left of it stays in the table, where nobody can take it any more, until the timer returns it. (Not in a fixed
+ * window, where it would be off the books by then: it counts as spent.) */
+static void end_lease(struct core *core, uint32_t index, int bank) {
+	struct client *client = client_at(core, index);
+	uint32_t left = credits_left(core, client, bank);
+	if (left == 0 || !is_live(client, bank, core->now_ns)) {
+		if (left == 0)
+			lease_settle(core, index, bank, false);
+		return;
+	}
+	left = table_drain(core->table, client->slot, bank);
+	if (left > client->granted[bank])
+		left = client->granted[bank];
+	learn_demand(client, client->granted[bank] - left);
+	client->granted[bank] = left;
+	client->lease[bank].deadline_ns = core->now_ns;
+	table_publish(core->table, client->slot, bank, &(struct table_lease){.credits = left, .deadline_ns = core->now_ns});
+	set_timer(core, index, core->now_ns + horizon_ns(sub_window_ns(core, client)));
+}
+
+void lease_void(struct core *core, uint32_t index, bool giving_back) {
+	const struct client *client = client_at(core, index);
+	if (client->slot == TABLE_NO_SLOT)
+		return;
+	table_deny(core->table, client->slot, 0, 0, 0);
+	for (int bank = 0; bank < 2; bank++)
+		if (!giving_back || uses_memory(core) || core->draining || has_background_room(core, client))
+			lease_settle(core, index, bank, giving_back);
+		else
+			end_lease(core, index, bank);
 }
 
 /* ---- A check by way of the agent -------------------------------------------- */

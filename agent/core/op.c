@@ -4,38 +4,47 @@
  *
  * Urgent: somebody waits, or an active client runs low. Background: returns and charges.
  */
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #include "internal.h"
 
-#define OPS_AT_START 64
+/* Who waits beyond so many is told that there is no memory: an app that asks and asks must not fill it. */
+#define WAITERS_MAX 65536u
 
-void ops_init(struct core *core) {
-	core->op_free = NO_OP;
-	core->urgent = core->background = (struct op_queue){NO_OP, NO_OP};
+/* Numbers whose memory is kept when no op is left. */
+#define OPS_KEPT 4096u
+
+/* Where an op lies, by its number. Of a free number: the next free one, twice, and one, which no address is. */
+static void *free_mark(uint32_t next) {
+	return (void *)((uintptr_t)next * 2 + 1);
 }
 
-static void drop_waiters(struct op *op) {
-	for (struct waiter *w = op->first, *next; w; w = next) {
-		next = w->next;
-		free(w);
-	}
-	op->first = NULL;
-	op->last = &op->first;
+static uint32_t next_free(const void *mark) {
+	return (uint32_t)((uintptr_t)mark / 2);
+}
+
+static size_t ops_bytes(const struct core *core) {
+	return core->op_capacity * sizeof *core->ops;
+}
+
+int ops_init(struct core *core, uint32_t clients) {
+	core->op_free = NO_OP;
+	core->urgent = core->background = (struct op_queue){NO_OP, NO_OP};
+	core->op_capacity = clients < NO_OP ? clients : NO_OP;
+	void *ops = mmap(NULL, ops_bytes(core), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ops == MAP_FAILED)
+		return -1;
+	core->ops = ops;
+	return 0;
 }
 
 void ops_deinit(struct core *core) {
-	for (uint32_t i = 0; i < core->op_count; i++)
-		if (core->ops[i].state != OP_FREE)
-			drop_waiters(&core->ops[i]);
-	free(core->ops);
+	slab_deinit(&core->op_slab);
+	if (core->ops)
+		munmap(core->ops, ops_bytes(core));
 }
 
 /* ---- Queues --------------------------------------------------------------- */
-
-uint32_t op_index(const struct core *core, const struct op *op) {
-	return (uint32_t)(op - core->ops);
-}
 
 static struct op_queue *queue_of(struct core *core, const struct op *op) {
 	return op->state == OP_URGENT ? &core->urgent : &core->background;
@@ -44,76 +53,86 @@ static struct op_queue *queue_of(struct core *core, const struct op *op) {
 void op_enqueue(struct core *core, struct op *op, enum op_state state) {
 	op->state = (uint8_t)state;
 	struct op_queue *queue = queue_of(core, op);
-	uint32_t index = op_index(core, op);
+	uint32_t index = op->index;
 	op->previous = queue->last;
 	op->next = NO_OP;
-	*(queue->last == NO_OP ? &queue->first : &core->ops[queue->last].next) = index;
+	*(queue->last == NO_OP ? &queue->first : &core->ops[queue->last]->next) = index;
 	queue->last = index;
 	core->background_count += state == OP_BACKGROUND;
 }
 
 static void enqueue_first(struct core *core, struct op *op) {
-	uint32_t index = op_index(core, op);
+	uint32_t index = op->index;
 	op->state = OP_URGENT;
 	op->previous = NO_OP;
 	op->next = core->urgent.first;
-	*(op->next == NO_OP ? &core->urgent.last : &core->ops[op->next].previous) = index;
+	*(op->next == NO_OP ? &core->urgent.last : &core->ops[op->next]->previous) = index;
 	core->urgent.first = index;
 }
 
 void op_dequeue(struct core *core, struct op *op) {
 	struct op_queue *queue = queue_of(core, op);
-	*(op->previous == NO_OP ? &queue->first : &core->ops[op->previous].next) = op->next;
-	*(op->next == NO_OP ? &queue->last : &core->ops[op->next].previous) = op->previous;
+	*(op->previous == NO_OP ? &queue->first : &core->ops[op->previous]->next) = op->next;
+	*(op->next == NO_OP ? &queue->last : &core->ops[op->next]->previous) = op->previous;
 	core->background_count -= op->state == OP_BACKGROUND;
 }
 
-static bool reserve_op(struct core *core) {
-	if (core->op_free != NO_OP || core->op_count < core->op_capacity)
-		return true;
-	uint32_t capacity = core->op_capacity ? core->op_capacity * 2 : OPS_AT_START;
-	if (capacity >= NO_OP)
-		return false;
-	struct op *ops = malloc(capacity * sizeof *ops);
-	if (!ops)
-		return false;
-	for (uint32_t i = 0; i < core->op_count; i++) {
-		ops[i] = core->ops[i];
-		if (!ops[i].first) /* `last` points into the op itself */
-			ops[i].last = &ops[i].first;
-	}
-	free(core->ops);
-	core->ops = ops;
-	core->op_capacity = capacity;
-	return true;
+/* A number and a place for one more; NULL without memory. */
+static struct op *new_op(struct core *core) {
+	if (core->op_free == NO_OP && core->op_high == core->op_capacity)
+		return NULL;
+	struct op *op = slab_new(&core->op_slab, sizeof *op);
+	if (!op)
+		return NULL;
+	uint32_t index = core->op_free;
+	if (index != NO_OP)
+		core->op_free = next_free(core->ops[index]);
+	else
+		index = core->op_high++;
+	core->ops[index] = op;
+	core->op_count++;
+	*op = (struct op){.index = index};
+	op->last = &op->first;
+	return op;
+}
+
+static void drop_op(struct core *core, struct op *op) {
+	uint32_t index = op->index;
+	slab_free(&core->op_slab, op, sizeof *op);
+	core->ops[index] = free_mark(core->op_free);
+	core->op_free = index;
+	if (--core->op_count > 0)
+		return;
+	core->op_free = NO_OP;
+	if (core->op_high > OPS_KEPT)
+		madvise(core->ops, ops_bytes(core), MADV_DONTNEED);
+	core->op_high = 0;
 }
 
 struct op *op_for(struct core *core, uint32_t client) {
 	struct client *c = client_at(core, client);
 	if (c->op != NO_OP)
-		return &core->ops[c->op];
-	if (!reserve_op(core))
+		return core->ops[c->op];
+	struct op *op = new_op(core);
+	if (!op)
 		return NULL;
-	uint32_t index = core->op_free;
-	if (index != NO_OP)
-		core->op_free = core->ops[index].next;
-	else
-		index = core->op_count++;
-	struct op *op = &core->ops[index];
-	*op = (struct op){.client = client};
-	op->last = &op->first;
-	c->op = index & NO_OP;
+	op->client = client;
+	c->op = op->index & NO_OP;
 	op_enqueue(core, op, OP_BACKGROUND);
 	return op;
 }
 
+static void free_waiter(struct core *core, struct waiter *waiter) {
+	slab_free(&core->op_slab, waiter, sizeof *waiter);
+	core->waiter_count--;
+}
+
 void op_free(struct core *core, struct op *op) {
 	uint32_t client = op->client;
-	drop_waiters(op);
+	while (op->first)
+		op_pop_waiter(core, op);
 	client_at(core, client)->op = NO_OP;
-	op->state = OP_FREE;
-	op->next = core->op_free;
-	core->op_free = op_index(core, op);
+	drop_op(core, op);
 	/* Nothing else remembers a client that the table has no room for. */
 	if (client_at(core, client)->slot == TABLE_NO_SLOT)
 		client_forget(core, client);
@@ -126,42 +145,42 @@ void op_make_urgent(struct core *core, struct op *op) {
 	op_enqueue(core, op, OP_URGENT);
 }
 
-int op_add_waiter(struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns) {
-	struct waiter *waiter = malloc(sizeof *waiter);
+int op_add_waiter(struct core *core, struct op *op, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns) {
+	struct waiter *waiter = core->waiter_count < WAITERS_MAX ? slab_new(&core->op_slab, sizeof *waiter) : NULL;
 	if (!waiter)
 		return -1;
+	core->waiter_count++;
 	*waiter = (struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns};
 	*op->last = waiter;
 	op->last = &waiter->next;
 	return 0;
 }
 
-void op_pop_waiter(struct op *op) {
-	struct waiter *waiter = op->first;
-	op->first = waiter->next;
-	if (!op->first)
-		op->last = &op->first;
-	free(waiter);
+void op_remove_waiter(struct core *core, struct op *op, struct waiter **at) {
+	struct waiter *waiter = *at;
+	*at = waiter->next;
+	if (!*at)
+		op->last = at;
+	free_waiter(core, waiter);
+}
+
+void op_pop_waiter(struct core *core, struct op *op) {
+	op_remove_waiter(core, op, &op->first);
 }
 
 /* Who has given up meanwhile isn't counted, and gets no answer. */
-void op_drop_expired(struct op *op, int64_t now_ns) {
+void op_drop_expired(struct core *core, struct op *op, int64_t now_ns) {
 	uint32_t sent = op->sent_waiters;
 	for (struct waiter **at = &op->first; *at;) {
-		struct waiter *waiter = *at;
 		bool was_sent = sent > 0;
 		sent -= was_sent;
-		if (waiter->expires_ns > now_ns) {
-			at = &waiter->next;
+		if ((*at)->expires_ns > now_ns) {
+			at = &(*at)->next;
 			continue;
 		}
 		op->sent_waiters -= was_sent;
-		*at = waiter->next;
-		free(waiter);
+		op_remove_waiter(core, op, at);
 	}
-	op->last = &op->first;
-	while (*op->last)
-		op->last = &(*op->last)->next;
 }
 
 void op_requeue(struct core *core, struct op *op) {

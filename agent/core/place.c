@@ -25,7 +25,7 @@ uint32_t client_find_slot(struct core *core, const struct place *place, uint16_t
 static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
-	table_adopt(core->table, slot, index, client->policy);
+	table_adopt(core->table, slot, index, (uint16_t)client->policy);
 	client->slot = slot;
 	for (int bank = 0; bank < 2; bank++) {
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
@@ -96,6 +96,7 @@ static void evict(struct core *core, uint32_t slot) {
 		table_release(core->table, slot);
 		return;
 	}
+	client_meet(core, owner);
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, owner, bank, false);
 	client_forget(core, owner);
@@ -122,7 +123,10 @@ static bool make_room(struct core *core, const struct place *place) {
 /* What it owes is in the memory store, however often it leaves the table and comes back. */
 static uint32_t new_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
 	uint32_t index = client_new(&core->pool, policy, id, id_len);
-	if (index != CLIENT_NONE && store_memory_owes(core->memory, policy + 1, id, id_len))
+	if (index == CLIENT_NONE)
+		return CLIENT_NONE;
+	client_stamp(core, client_at(core, index));
+	if (store_memory_owes(core->memory, policy + 1, id, id_len))
 		client_at(core, index)->flags |= CLIENT_INDEBTED;
 	return index;
 }
@@ -151,10 +155,14 @@ uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8
 	uint32_t slot = client_find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
 		return client_make(core, &place, policy, id, id_len);
-	if (!is_orphan(core->table->owner[slot]))
+	if (!is_orphan(core->table->owner[slot])) {
+		client_meet(core, core->table->owner[slot]);
 		return core->table->owner[slot];
+	}
 	uint32_t index = new_client(core, policy, id, id_len);
-	if (index != CLIENT_NONE)
+	if (index != CLIENT_NONE) {
+		orphan_meet(core, slot);
 		adopt(core, index, slot);
+	}
 	return index;
 }

@@ -26,47 +26,19 @@ int64_t core_longest_lease_ns(const struct core *core) {
 	return longest_us * NS_PER_US;
 }
 
-/* From here on of unknown origin: good until the deadline, but nothing of it goes back. */
-static void disown_leases(struct core *core, uint32_t index) {
-	struct client *client = client_at(core, index);
-	for (int bank = 0; bank < 2; bank++)
-		if (client->slot != TABLE_NO_SLOT && !(client->flags & CLIENT_BANK_FALLBACK << bank))
-			client->lease[bank].sub_window = 0;
-	if (client->op != CLIENT_NO_OP) {
-		struct op *op = &core->ops[client->op];
-		op->return_sub_window = 0;
-		op->return_first = op->return_second = 0;
-	}
-}
-
-void promotion_disown_leases(struct core *core) {
-	for (uint32_t i = 0; i < core->pool.high; i++)
-		if (client_at(core, i)->flags & CLIENT_LIVE)
-			disown_leases(core, i);
-}
-
 void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->now_ns = now_ns;
 	core->promoted = true;
-	promotion_disown_leases(core);
+	core->disowned = generation_begin(core);
 	int64_t hold_ns = surely_after(core_longest_lease_ns(core));
 	if (hold_ns > CORE_HOLD_MAX_NS)
 		hold_ns = CORE_HOLD_MAX_NS;
 	core->held_until_ns = now_ns + hold_ns - surely_within(age_ns);
 }
 
-/* What of the old primary's leases is still out when the new one begins to grant. */
-void promotion_burn_leases(struct core *core) {
-	if (!core->promoted)
-		return;
-	core->promoted = false;
-	for (uint32_t i = 0; i < core->pool.high; i++) {
-		const struct client *client = client_at(core, i);
-		for (int bank = 0; bank < 2; bank++)
-			if (client->flags & CLIENT_LIVE && client->slot != TABLE_NO_SLOT && client->lease[bank].sub_window == 0)
-				lease_settle(core, i, bank, false);
-	}
-	for (uint32_t slot = 0; slot < core->table->slot_count; slot++)
-		for (int bank = 0; is_orphan(core->table->owner[slot]) && bank < 2; bank++)
-			table_drain(core->table, slot, bank);
+/* What of the old primary's leases is still out is destroyed before the new one begins to grant: by a walk, that is begun here. */
+bool promotion_is_over(struct core *core) {
+	if (core->promoted && !core->burnt.open)
+		core->burnt = generation_begin(core);
+	return !core->promoted;
 }

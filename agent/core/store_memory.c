@@ -43,7 +43,6 @@ struct store_memory {
 	size_t owing_count;      /* of these, with something uncharged or owed */
 	uint64_t shared_granted; /* credits, ever */
 	size_t expire_at;        /* the chain at which expiry goes on */
-	size_t collect_at;       /* and collecting */
 };
 
 static char *counter_id(const struct counter *counter) {
@@ -318,25 +317,30 @@ bool store_memory_collect(struct store_memory *store, int32_t policy_id, const c
 	return true;
 }
 
-size_t store_memory_collect_some(struct store_memory *store, size_t chains, size_t most, store_memory_visit *visit, void *context) {
+/* Of one chain. Visiting may change it, so each time it is gone through from the start: those before owe nothing any more. */
+static size_t collect_chain(struct store_memory *store, size_t chain, size_t most, store_memory_visit *visit, void *context) {
 	size_t collected = 0;
-	for (size_t i = 0; i < chains && store->owing_count > 0; i++) {
-		struct counter *c = store->chains[store->collect_at];
-		while (c && collected < most) {
-			struct counter *next = c->next;
-			bool owing = owes(c);
-			if (owing) {
-				collect(store, c, visit, context);
-				collected++;
-				next = store->chains[store->collect_at];
-			}
-			c = next;
+	for (struct counter *c = store->chains[chain]; c && collected < most;) {
+		if (!owes(c)) {
+			c = c->next;
+			continue;
 		}
-		if (collected == most)
-			break;
-		store->collect_at = (store->collect_at + 1) & (store->chain_count - 1);
+		collect(store, c, visit, context);
+		collected++;
+		c = store->chains[chain];
 	}
 	return collected;
+}
+
+void store_memory_collect_some(struct store_memory *store, size_t *chain, size_t chains, size_t most, store_memory_visit *visit,
+                               void *context) {
+	for (; chains > 0 && *chain < store->chain_count && store->owing_count > 0; chains--, ++*chain) {
+		most -= collect_chain(store, *chain, most, visit, context);
+		if (most == 0)
+			return; /* there may be more in this one */
+	}
+	if (store->owing_count == 0)
+		*chain = store->chain_count;
 }
 
 size_t store_memory_owing(const struct store_memory *store) {

@@ -63,12 +63,13 @@ struct store_memory_entry {
 	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };
 
-/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes nothing), or
- * of the next ones, of so many at most, in so many chains from where the last call stopped (how many they were). */
+/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes nothing), or of
+ * those in so many chains from *chain on, until it was so many. *chain is where to go on; store_memory_chains(): nowhere. */
 typedef void store_memory_visit(void *context, const struct store_memory_entry *);
 bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
                           void *context);
-size_t store_memory_collect_some(struct store_memory *, size_t chains, size_t most, store_memory_visit *visit, void *context);
+void store_memory_collect_some(struct store_memory *, size_t *chain, size_t chains, size_t most, store_memory_visit *visit,
+                               void *context);
 size_t store_memory_owing(const struct store_memory *); /* clients that owe something */
 
 /* Drops what nothing depends on any more at t_us: looks at so many chains from where the last call stopped. */

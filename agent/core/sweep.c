@@ -7,6 +7,7 @@
 /* A client leaves after this many sweeps without use, so a sweep takes a quarter of the idle timeout. */
 #define IDLE_SWEEPS 4u
 #define SWEEP_STEP_NS (50 * NS_PER_MS)
+#define SWEEP_SLOTS_MAX 4096 /* in one step: with a large table and a short timeout they come more often */
 /* Of the memory store's chains: all of them in 13 s at most, or as many as are no trouble. */
 #define EXPIRE_STEPS 256
 #define EXPIRE_CHAINS_MIN 256u
@@ -24,13 +25,14 @@ static void sweep_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
 
 static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
+	client_meet(core, index);
 	repair_client(core, index, now_ns);
 	/* One with a timer is looked at then: what the table says of it must not be forgotten here. */
 	if (client->op != NO_OP || client->flags & CLIENT_TIMED || table_was_referenced(core->table, client->slot))
 		client->idle = 0;
 	else if (client->idle < IDLE_SWEEPS)
 		client->idle++;
-	if (client->idle < IDLE_SWEEPS)
+	if (client->idle < IDLE_SWEEPS || (lease_unspent(core, client) > 0 && !has_background_room(core, client)))
 		return;
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, index, bank, true);
@@ -42,17 +44,6 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	core->counters.evicted_idle++;
 }
 
-/* Records lie in the order in which clients came, not in that of the slots: without asking for them ahead, each costs two
- * waits for the memory. Inline, since a compiler leaves out a call that has no effect in the language's eyes. */
-__attribute__((always_inline)) static inline void fetch_ahead(struct core *core, uint32_t slot) {
-	const struct table *table = core->table;
-	uint32_t far = table->owner[(slot + 16) % table->slot_count], near = table->owner[(slot + 8) % table->slot_count];
-	if (far < core->pool.high)
-		__builtin_prefetch(client_at(core, far));
-	if (near < core->pool.high)
-		__builtin_prefetch(client_at(core, near)->id);
-}
-
 static void expire_step(struct core *core, int64_t now_ns) {
 	size_t chains = store_memory_chains(core->memory) / EXPIRE_STEPS;
 	if (chains < EXPIRE_CHAINS_MIN)
@@ -61,12 +52,17 @@ static void expire_step(struct core *core, int64_t now_ns) {
 }
 
 void sweep_step(struct core *core, int64_t now_ns) {
-	int64_t steps = core->options.idle_timeout_ns / IDLE_SWEEPS / SWEEP_STEP_NS;
-	uint32_t slots = core->table->slot_count / (uint32_t)(steps > 0 ? steps : 1) + 1;
-	for (uint32_t i = 0; i < slots && core->table->used > 0; i++) {
+	int64_t step_ns = SWEEP_STEP_NS, steps = core->options.idle_timeout_ns / IDLE_SWEEPS / step_ns;
+	int64_t slots = core->table->slot_count / (steps > 0 ? steps : 1) + 1;
+	if (slots > SWEEP_SLOTS_MAX) {
+		step_ns = step_ns * SWEEP_SLOTS_MAX / slots;
+		slots = SWEEP_SLOTS_MAX;
+	}
+	for (int64_t i = 0; i < slots && core->table->used > 0; i++) {
 		core->sweep_slot = (core->sweep_slot + 1) % core->table->slot_count;
 		uint32_t owner = core->table->owner[core->sweep_slot];
-		fetch_ahead(core, core->sweep_slot);
+		core->counters.looked++;
+		client_fetch_ahead(core, core->sweep_slot);
 		if (is_orphan(owner))
 			sweep_orphan(core, core->sweep_slot, now_ns);
 		else if (owner != TABLE_NO_OWNER)
@@ -74,5 +70,5 @@ void sweep_step(struct core *core, int64_t now_ns) {
 	}
 	expire_step(core, now_ns);
 	table_repair_header(core->table);
-	core->sweep_at_ns = now_ns + SWEEP_STEP_NS;
+	core->sweep_at_ns = now_ns + step_ns;
 }

@@ -39,6 +39,7 @@ struct fixture {
 	struct fake_table table;
 	struct core *core;
 	uint64_t seed;
+	uint32_t walk_slots; /* 0: as many as the core likes */
 	int64_t now_ns;
 	int64_t end_ns; /* of the database's sub-window now */
 	struct lease_request asked[CORE_BATCH_MAX];
@@ -79,22 +80,28 @@ static inline struct core_policy policy_with(int32_t max_requests, int32_t fallb
 
 static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
 	static const struct core_io io = {on_take, on_verdict};
-	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = f->seed};
+	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = f->seed,
+	                               .walk_slots = f->walk_slots};
 	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0);
 	struct core_policy policy = policy_with(100, 20);
 	policy.policy_id = policy_id;
 	core_set_policy(f->core, f->now_ns, 0, &policy);
 }
 
-static inline int make(void **state) {
+static inline int make_with(void **state, uint64_t max_clients, uint32_t walk_slots) {
 	struct fixture *f = *state = calloc(1, sizeof *f);
 	assert_non_null(f);
 	f->now_ns = START_NS;
 	f->seed = 1;
+	f->walk_slots = walk_slots;
 	f->end_ns = START_NS + 60 * MS;
-	fake_table_make(&f->table, 64, 7);
+	fake_table_make(&f->table, max_clients, 7);
 	start_core(f, false, 9);
 	return 0;
+}
+
+static inline int make(void **state) {
+	return make_with(state, 64, 0);
 }
 
 /* With a database that is up. */
@@ -185,6 +192,7 @@ static inline void comes_up(struct fixture *f) {
 
 static inline void stays_away(struct fixture *f) {
 	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
 	core_database_down(f->core, f->now_ns);
 	core_advance(f->core, f->now_ns);
 }

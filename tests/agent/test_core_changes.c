@@ -53,7 +53,7 @@ static void a_dropped_policy_is_refilled_no_more(void **state) {
 	struct core_policy dropped = policy_with(100, 20);
 	lease(f, 0, "a");
 	dropped.live = false;
-	core_set_policy(f->core, f->now_ns, 0, &dropped);
+	policy_changes(f, dropped);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	low(f, "a");
 	want(f, 2, "a", 1);

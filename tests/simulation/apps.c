@@ -69,7 +69,7 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 		ask(w, h, a);
 		return;
 	}
-	if (d.fallback && host->core && core_state(host->core) >= CORE_RESYNC)
+	if (d.fallback && host->core && core_state(host->core) >= CORE_RESYNC && !core_is_walking(host->core))
 		complain(w, "host %u still has credits of the fallback", h);
 	bool is_late = host_now(w, host) >= d.until_ns;
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))

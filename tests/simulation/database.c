@@ -119,7 +119,7 @@ static void change_policy(struct world *w) {
 			w->settled_ns = at_ns;
 		plan_for(w, h, at_ns - w->now_ns, (struct event){.kind = HEAR, .policy = w->changed});
 	}
-	watch_limit_changes(w, w->settled_ns + MS);
+	watch_limit_changes(w, w->settled_ns + walk_ns(w) + MS);
 }
 
 static void replicate(struct world *w) {

@@ -27,7 +27,8 @@ void host_start(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	contexts[h] = (struct context){w, h};
 	int64_t idle_timeout_ns = w->faults.long_windows ? 300 * S : 600 * MS;
-	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = idle_timeout_ns, .seed = random_next(&w->random)};
+	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = idle_timeout_ns, .seed = random_next(&w->random),
+	                               .walk_slots = w->walk_slots};
 	if (core_new(&host->core, &host->table.table, host_now(w, host), &options, &io, &contexts[h]) != 0)
 		abort();
 	core_set_policy(host->core, host_now(w, host), 0, w->settled_ns ? &w->changed : &w->policy);

@@ -140,6 +140,9 @@ struct world *world_new(uint64_t seed, bool traced) {
 	w->timeline = 1;
 	w->host_count = 1 + random_below(&w->random, HOSTS_MAX);
 	w->app_count = 1 + random_below(&w->random, APPS_MAX);
+	/* In every fourth world the events that concern all clients take their time, as they do with a million. */
+	uint64_t walks = seed ^ 0xbf58476d1ce4e5b9;
+	w->walk_slots = random_below(&walks, 4) == 0 ? 1 + random_below(&walks, 4) : 0;
 	w->client_count = w->faults.crowded ? CLIENTS_MAX : 1 + random_below(&w->random, w->faults.long_windows ? 3 : 12);
 	w->rate_ppm = choose_rate_ppm(w);
 	w->policy = make_policy(w);

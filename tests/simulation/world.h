@@ -162,6 +162,7 @@ struct world {
 
 	struct host hosts[HOSTS_MAX];
 	uint32_t host_count, app_count, client_count;
+	uint32_t walk_slots; /* of a table that agents look at in a millisecond when something concerns all clients; 0: all */
 	uint32_t serial;
 
 	/* watch.c */
@@ -218,6 +219,11 @@ static inline int64_t database_us(const struct world *w) {
 
 static inline const struct core_policy *policy_in_force(const struct world *w) {
 	return w->changed_ns ? &w->changed : &w->policy;
+}
+
+/* Until all clients of an agent have met what concerns them all. */
+static inline int64_t walk_ns(const struct world *w) {
+	return w->walk_slots ? (w->hosts[0].table.table.slot_count / w->walk_slots + 2) * (MS + 10 * US) : 0;
 }
 
 /* What a lease lasts at most by the database's clock: the running sub-window and the one ahead. */

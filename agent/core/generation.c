@@ -1,0 +1,159 @@
+/*
+ * generation.c - what concerns all clients at once: a change of a policy, a database that is lost, back, or another one.
+ *
+ * There may be a million of them, and the event loop must not stand still for so long. So such an event only begins a new
+ * generation, and notes which. A client whose record is of an earlier one is brought in line when it is next looked at, for
+ * whatever reason, before anything else is done with it: client_meet(). Apps spend leases without asking, so a walk goes round
+ * the table as well, a few thousand slots at a time with the loop served in between, and meets who wasn't looked at: a million
+ * clients in half a second.
+ *
+ * A walk that has gone all the way round since the last event has met everybody; then nothing needs to be noted any more, and
+ * numbers of generations can be used again.
+ *
+ * An orphan has no record. It gets nothing that could be spared, so whatever is noted is done to it as often as it is met.
+ */
+#include "internal.h"
+
+/* Slots that a step looks at, at about 0.2 us each, and how long the loop then has for others. */
+#define WALK_SLOTS 4096u
+#define WALK_PAUSE_NS (1 * NS_PER_MS)
+
+static uint32_t age_of(const struct core *core, uint32_t generation) {
+	return (core->generation - generation) % CLIENT_GENERATIONS;
+}
+
+static bool is_before(const struct core *core, const struct client *client, const struct mark *mark) {
+	return mark->open && age_of(core, client->generation) > age_of(core, mark->generation);
+}
+
+/* ---- One client ------------------------------------------------------------- */
+
+/* From here on of unknown origin: good until the deadline, but nothing of it goes back. */
+static void disown_leases(struct core *core, struct client *client) {
+	for (int bank = 0; bank < 2; bank++)
+		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
+			client->lease[bank].sub_window = 0;
+	if (client->op == NO_OP)
+		return;
+	struct op *op = core->ops[client->op];
+	op->return_sub_window = 0;
+	op->return_first = op->return_second = 0;
+}
+
+static void burn_disowned(struct core *core, uint32_t index) {
+	for (int bank = 0; bank < 2; bank++)
+		if (client_at(core, index)->lease[bank].sub_window == 0)
+			lease_settle(core, index, bank, false);
+}
+
+static void end_fallback_leases(struct core *core, uint32_t index) {
+	for (int bank = 0; bank < 2; bank++)
+		if (client_at(core, index)->flags & CLIENT_BANK_FALLBACK << bank)
+			lease_settle(core, index, bank, true);
+}
+
+static void drain(struct core *core, uint32_t index) {
+	lease_void(core, index, true);
+	if (client_at(core, index)->flags & CLIENT_INDEBTED)
+		op_for(core, index);
+}
+
+static void bring_in_line(struct core *core, uint32_t index, const struct client was) {
+	struct client *client = client_at(core, index);
+	if (is_before(core, &was, &core->disowned))
+		disown_leases(core, client);
+	if (is_before(core, &was, &core->voided[client->policy]))
+		lease_void(core, index, !core->forfeits[client->policy]);
+	if (!uses_memory(core))
+		end_fallback_leases(core, index);
+	if (is_before(core, &was, &core->returned))
+		table_deny(core->table, client->slot, 0, 0, 0);
+	if (is_before(core, &was, &core->lost) && core->state == CORE_CONNECTING)
+		lease_begin_period(core, client);
+	if (is_before(core, &was, &core->burnt))
+		burn_disowned(core, index);
+	if (core->draining)
+		drain(core, index);
+}
+
+void client_meet(struct core *core, uint32_t index) {
+	struct client *client = client_at(core, index);
+	const struct client was = *client;
+	if (was.generation == core->generation)
+		return;
+	client_stamp(core, client);
+	if (client->slot != TABLE_NO_SLOT) /* without a slot there are no leases */
+		bring_in_line(core, index, was);
+}
+
+void client_stamp(struct core *core, struct client *client) {
+	client->generation = core->generation % CLIENT_GENERATIONS;
+	core->generation_used = true;
+}
+
+void orphan_void(struct core *core, uint32_t slot) {
+	table_deny(core->table, slot, 0, 0, 0);
+	for (int bank = 0; bank < 2; bank++)
+		table_drain(core->table, slot, bank);
+}
+
+void orphan_meet(struct core *core, uint32_t slot) {
+	uint32_t policy = atomic_load_explicit(&core->table->slots[slot].policy, memory_order_relaxed);
+	if (core->burnt.open || (policy < POLICY_CAPACITY && core->voided[policy].open))
+		orphan_void(core, slot);
+	for (int bank = 0; bank < 2; bank++)
+		if (!uses_memory(core) && table_is_fallback(core->table, slot, bank))
+			table_drain(core->table, slot, bank);
+}
+
+/* ---- All of them -------------------------------------------------------------- */
+
+static void end_walk(struct core *core) {
+	core->lost.open = core->disowned.open = core->returned.open = false;
+	for (size_t i = 0; i < POLICY_CAPACITY; i++)
+		core->voided[i].open = core->forfeits[i] = false;
+	if (core->burnt.open)
+		core->promoted = false;
+	core->burnt.open = false;
+	core->generations_open = 0;
+}
+
+static void walk(struct core *core, uint32_t slots) {
+	for (; slots > 0 && core->walk_left > 0; slots--, core->walk_left--) {
+		uint32_t slot = core->walk_slot, owner = core->table->owner[slot];
+		core->walk_slot = (slot + 1) % core->table->slot_count;
+		core->counters.looked++;
+		client_fetch_ahead(core, slot);
+		if (is_orphan(owner))
+			orphan_meet(core, slot);
+		else if (owner != TABLE_NO_OWNER)
+			client_meet(core, owner);
+	}
+	if (core->walk_left == 0)
+		end_walk(core);
+}
+
+/* A walk for the sake of returns waits until there is room for them. */
+void walk_step(struct core *core, int64_t now_ns) {
+	if (core->walk_left == 0 || now_ns < core->walk_at_ns)
+		return;
+	if (!core->draining || core->background_count < BACKGROUND_ROOM)
+		walk(core, core->options.walk_slots ? core->options.walk_slots : WALK_SLOTS);
+	if (core->walk_left > 0)
+		core->walk_at_ns = now_ns + WALK_PAUSE_NS;
+}
+
+/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events while one walk
+ * goes round: then it is ended at once. */
+struct mark generation_begin(struct core *core) {
+	if (core->generation_used) {
+		if (core->generations_open == CLIENT_GENERATIONS - 1)
+			walk(core, core->walk_left);
+		core->generation = (core->generation + 1) % CLIENT_GENERATIONS;
+		core->generations_open++;
+		core->generation_used = false;
+	}
+	core->walk_left = core->table->slot_count;
+	core->walk_at_ns = core->now_ns;
+	return (struct mark){.generation = core->generation, .open = true};
+}

@@ -1,0 +1,404 @@
+/*
+ * test_core_generation.c - what concerns all clients: each meets it when it is looked at, or when the walk comes by, and no
+ * call looks at more than a few thousand of them.
+ */
+#include "core_fixture.h"
+
+/* ---- A walk that takes its time: a slot in a millisecond ------------------------------------ */
+
+static int make_slow(void **state) {
+	make_with(state, 64, 1);
+	struct fixture *f = *state;
+	core_database_up(f->core, f->now_ns, 2);
+	core_advance(f->core, f->now_ns);
+	while (core_is_walking(f->core))
+		pass(f, MS);
+	return 0;
+}
+
+static int64_t walk(struct fixture *f) {
+	int64_t began_ns = f->now_ns;
+	while (core_is_walking(f->core))
+		pass(f, MS);
+	return f->now_ns - began_ns;
+}
+
+static void lease(struct fixture *f, const char *id, int32_t credits) {
+	want(f, 1, id, 1);
+	grants(f, credits, 0, 90);
+	f->told_count = 0;
+}
+
+/* Its walk has hardly begun. */
+static void policy_changes_for(struct fixture *f, const char *id, struct core_policy policy) {
+	policy_changes(f, policy);
+	assert_true(core_is_walking(f->core));
+	assert_int_equal(app(f, id, 1).verdict, APP_ALLOWED); /* the table doesn't know yet */
+}
+
+/* One that the first step of a walk doesn't meet. */
+static const char *far_id(struct fixture *f) {
+	static char id[16];
+	for (int i = 0;; i++) {
+		snprintf(id, sizeof id, "far-%d", i);
+		struct place place = table_place(&f->table.table, 0, id, strlen(id));
+		if (place.home[0] > 40 && place.home[0] < 70) /* it begins at the first slot, and ends before that */
+			return id;
+	}
+}
+
+static void who_asks_has_nothing_of_the_old_terms(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	policy_changes_for(f, id, policy_with(50, 20));
+	want(f, 2, id, 1);
+	expect_silence(f); /* not from the lease that is there */
+	expect_batch(f, id, 1, 1, f->asked[0].want);
+	assert_int_equal(f->asked[0].return_first, 7); /* which goes back along with the request */
+}
+
+static void by_the_table_the_old_terms_end_with_the_walk(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	policy_changes_for(f, id, policy_with(50, 20));
+	assert_in_range(walk(f), 2 * MS, 2 * (int64_t)f->table.table.slot_count * MS);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	assert_int_equal(f->asked[0].return_first, 7);
+}
+
+static void what_was_leased_since_is_left_alone(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	f->end_ns = f->now_ns + 1000 * MS;
+	policy_changes_for(f, id, policy_with(50, 20));
+	low(f, id);
+	grants(f, 9, 0, 20);
+	walk(f);
+	assert_int_equal(app(f, id, 1).left, 8);
+}
+
+static void changes_that_follow_one_another_are_all_met(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	policy_changes_for(f, id, policy_with(50, 20));
+	low(f, id);
+	grants(f, 9, 0, 20);
+	policy_changes_for(f, id, policy_with(40, 20));
+	walk(f);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+}
+
+/* More of them than there are numbers, with a client that is met each time and one that isn't. */
+static void numbers_are_used_again(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	f->end_ns = f->now_ns + 3600 * 1000 * MS;
+	lease(f, "a", 3);
+	for (int i = 0; i < 5000; i++) {
+		core_set_policy(f->core, f->now_ns, 0, &(struct core_policy[]){policy_with(50, 20), policy_with(40, 20)}[i % 2]);
+		core_low(f->core, f->now_ns, 0, "a", 1);
+		if (i % 100 == 0)
+			core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	}
+	core_advance(f->core, f->now_ns);
+	while (f->asked_count > 0)
+		answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 3, 0, 20), grant_of(f, 3, 0, 20)});
+	walk(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+static void an_orphan_of_a_policy_that_changes_is_void(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	f->end_ns = f->now_ns + 190 * MS;
+	lease(f, id, 9);
+	restart(f);
+	comes_up(f);
+	walk(f);
+	struct core_policy known = policy_with(100, 20);
+	policy_changes(f, known);
+	policy_changes_for(f, id, policy_with(50, 20));
+	want(f, 2, id, 1);
+	expect_silence(f);
+	expect_batch(f, id, 1, 1, 1);
+}
+
+static void a_fallbacks_lease_is_void_for_who_asks(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	core_database_lost(f->core, f->now_ns);
+	walk(f);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	want(f, 1, id, 1);
+	expect_allowed(f, 1);
+	low(f, id); /* a lease, for a client that sends */
+	assert_int_equal(app(f, id, 1).verdict, APP_ALLOWED);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	assert_int_equal(core_uncharged(f->core), 1);
+	want(f, 2, id, 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 2); /* before anything else, and not what the lease leaves */
+	assert_int_equal(f->asked[0].need, 1);
+	grants(f, 1, 0, 80);
+	expect_allowed(f, 2);
+	walk(f);
+	pass(f, 5 * MS);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(core_uncharged(f->core), 0);
+	expect_no_batch(f); /* once */
+}
+
+static void a_fallbacks_use_is_charged_when_the_walk_is_over(void **state) {
+	struct fixture *f = *state;
+	core_database_lost(f->core, f->now_ns);
+	walk(f);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	want(f, 1, "a", 3);
+	expect_allowed(f, 1);
+	comes_up(f);
+	expect_no_batch(f);
+	assert_int_equal(core_uncharged(f->core), 1);
+	walk(f);
+	pass(f, 5 * MS);
+	expect_batch(f, "a", 0, 0, 0);
+	assert_int_equal(f->asked[0].charge, 3);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	grants(f, 0, 0, 80);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void nothing_is_granted_after_a_promotion_before_the_old_leases_are_burnt(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 3600 * INT64_C(1000000);
+	policy_changes(f, policy);
+	walk(f);
+	f->end_ns = f->now_ns + 3600 * 1000 * MS;
+	lease(f, id, 9);
+	loses_the_answer(f);
+	core_database_promoted(f->core, f->now_ns, 3600 * 1000 * MS); /* long ago: held no longer */
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	want(f, 2, "b", 1);
+	expect_no_batch(f);
+	assert_int_equal(app(f, id, 1).verdict, APP_ALLOWED);
+	walk(f);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	expect_batch(f, "b", 1, 1, 1);
+}
+
+/* ---- Many ------------------------------------------------------------------------------------- */
+
+#define CROWD 12000u
+#define LOOKS_MAX 6000u /* a step of a walk, of a sweep, timers */
+
+static uint64_t most_looks;
+
+static int make_many(void **state) {
+	most_looks = 0;
+	make_with(state, CROWD * 4 / 3, 0);
+	struct fixture *f = *state;
+	core_database_up(f->core, f->now_ns, 2);
+	core_advance(f->core, f->now_ns);
+	return 0;
+}
+
+static uint64_t looked(const struct fixture *f) {
+	return core_counters(f->core)->looked;
+}
+
+#define BOUNDED(f, call) \
+	do { \
+		uint64_t before = looked(f); \
+		call; \
+		assert_in_range(looked(f) - before, 0, LOOKS_MAX); \
+		(f)->told_count = 0; \
+	} while (0)
+
+/* All in flight is answered; each client who waits gets so many. What goes back meanwhile. */
+static uint64_t answer_all(struct fixture *f, int32_t credits) {
+	uint64_t back = 0;
+	while (f->asked_count > 0) {
+		struct lease_grant all[CORE_BATCH_MAX];
+		for (size_t i = 0; i < f->asked_count; i++) {
+			all[i] = grant_of(f, f->asked[i].need ? credits : 0, 0, 80);
+			all[i].charged = f->asked[i].charge;
+			back += (uint64_t)f->asked[i].return_first + (uint64_t)f->asked[i].return_second;
+		}
+		BOUNDED(f, answers(f, LEASE_DONE, all));
+	}
+	return back;
+}
+
+static void all_want(struct fixture *f, int32_t credits) {
+	char id[16];
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof id, "many-%u", i);
+		BOUNDED(f, want(f, i, id, 1));
+		if (i % 200 == 0)
+			answer_all(f, credits);
+	}
+	answer_all(f, credits);
+}
+
+static uint64_t pass_for(struct fixture *f, int64_t ns, int32_t credits) {
+	uint64_t back = 0;
+	for (int64_t until_ns = f->now_ns + ns; f->now_ns < until_ns;) {
+		int64_t next_ns = core_next_ns(f->core);
+		BOUNDED(f, pass(f, next_ns <= f->now_ns ? 0 : next_ns < until_ns ? next_ns - f->now_ns : until_ns - f->now_ns));
+		if (next_ns <= f->now_ns)
+			f->now_ns += 1000;
+		back += answer_all(f, credits);
+	}
+	return back;
+}
+
+/* Sub-windows of a minute, so that nothing ends meanwhile. */
+static void has_long_windows(struct fixture *f) {
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 60000000;
+	policy.time_window_ms = 600000;
+	policy_changes(f, policy);
+	pass_for(f, 50 * MS, 0);
+	f->end_ns = f->now_ns + 60000 * MS;
+}
+
+static void a_change_of_policy_looks_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	struct core_policy policy = policy_with(50, 20);
+	policy.terms.sub_window_us = 60000000;
+	policy.time_window_ms = 600000;
+	BOUNDED(f, core_set_policy(f->core, f->now_ns, 0, &policy));
+	uint64_t back = 0;
+	for (int i = 0; core_is_walking(f->core); i++) {
+		assert_in_range(i, 0, 100);
+		back += pass_for(f, MS, 0);
+	}
+	char id[16];
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof id, "many-%u", i);
+		assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	}
+	back += pass_for(f, 20000 * MS, 0);
+	assert_int_equal(back, 2 * CROWD); /* there is no room to give them all back at once, but nothing is lost */
+}
+
+static void the_end_of_a_fallback_looks_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	BOUNDED(f, core_database_lost(f->core, f->now_ns));
+	pass_for(f, 20 * MS, 0);
+	BOUNDED(f, core_database_down(f->core, f->now_ns));
+	BOUNDED(f, core_advance(f->core, f->now_ns));
+	all_want(f, 0);
+	BOUNDED(f, core_database_up(f->core, f->now_ns, 2));
+	assert_int_equal(core_uncharged(f->core), CROWD);
+	pass_for(f, 200 * MS, 0);
+	assert_int_equal(core_counters(f->core)->charged, CROWD);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void a_crowd_that_waits_for_the_fallback_is_served_by_and_by(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	core_database_lost(f->core, f->now_ns);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof id, "many-%u", i);
+		want(f, i, id, 1);
+	}
+	core_database_down(f->core, f->now_ns);
+	uint64_t served = 0;
+	for (int i = 0; i < 100 && served < CROWD; i++) {
+		core_advance(f->core, f->now_ns); /* on_verdict() takes some at most */
+		assert_true(served + f->told_count == CROWD || core_next_ns(f->core) <= f->now_ns);
+		served += f->told_count;
+		f->told_count = 0;
+	}
+	assert_int_equal(served, CROWD);
+}
+
+static void a_promotion_looks_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	BOUNDED(f, core_database_lost(f->core, f->now_ns));
+	BOUNDED(f, core_database_promoted(f->core, f->now_ns, 3600 * 1000 * MS));
+	BOUNDED(f, core_database_up(f->core, f->now_ns, 2));
+	assert_int_equal(pass_for(f, 50 * MS, 0), 0);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(app(f, "many-7", 1).verdict, APP_ASKS);
+}
+
+static void another_database_looks_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	BOUNDED(f, core_database_changed(f->core, f->now_ns));
+	BOUNDED(f, core_database_up(f->core, f->now_ns, 2));
+	assert_int_equal(pass_for(f, 20000 * MS, 0), 0);
+}
+
+/* And who goes returns all of it, as far as there is time. */
+static void a_stop_looks_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	BOUNDED(f, core_drain(f->core, f->now_ns));
+	uint64_t back = answer_all(f, 0) + pass_for(f, 1000 * MS, 0);
+	assert_true(core_is_drained(f->core));
+	assert_int_equal(back, 2 * CROWD);
+}
+
+/* All of them stop at once: their credits go back with as many requests as are good, the rest of them later. */
+static void a_crowd_of_timers_is_seen_to_by_and_by(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	assert_int_equal(pass_for(f, 60000 * MS, 0), 2 * CROWD);
+}
+
+static void who_waits_beyond_what_there_is_room_for_is_told_so(void **state) {
+	struct fixture *f = *state;
+	core_database_lost(f->core, f->now_ns);
+	unsigned refused = 0;
+	for (uint32_t i = 0; i < 70000; i++, f->told_count = 0) {
+		want(f, i, "a", 1);
+		refused += f->told_count > 0 && f->told[0].verdict.status == STINT_ENOMEM;
+	}
+	assert_int_equal(refused, 70000 - 65536);
+}
+
+int main(void) {
+#define SLOW(name) cmocka_unit_test_setup_teardown(name, make_slow, clean)
+#define MANY(name) cmocka_unit_test_setup_teardown(name, make_many, clean)
+	const struct CMUnitTest tests[] = {
+		SLOW(who_asks_has_nothing_of_the_old_terms),
+		SLOW(by_the_table_the_old_terms_end_with_the_walk),
+		SLOW(what_was_leased_since_is_left_alone),
+		SLOW(changes_that_follow_one_another_are_all_met),
+		SLOW(numbers_are_used_again),
+		SLOW(an_orphan_of_a_policy_that_changes_is_void),
+		SLOW(a_fallbacks_lease_is_void_for_who_asks),
+		SLOW(a_fallbacks_use_is_charged_when_the_walk_is_over),
+		SLOW(nothing_is_granted_after_a_promotion_before_the_old_leases_are_burnt),
+		MANY(a_change_of_policy_looks_at_some_at_a_time),
+		MANY(the_end_of_a_fallback_looks_at_some_at_a_time),
+		MANY(a_crowd_that_waits_for_the_fallback_is_served_by_and_by),
+		MANY(a_promotion_looks_at_some_at_a_time),
+		MANY(another_database_looks_at_some_at_a_time),
+		MANY(a_stop_looks_at_some_at_a_time),
+		MANY(a_crowd_of_timers_is_seen_to_by_and_by),
+		MANY(who_waits_beyond_what_there_is_room_for_is_told_so),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
