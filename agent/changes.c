@@ -17,7 +17,7 @@ static void apply_drop(struct agent *agent, int index) {
 	struct policy *policy = &agent->policies.policy[index];
 	if (policy->row.policy_id == 0) /* not known there yet: declared here while the database was away */
 		return;
-	log_warning("policy %s was dropped: checks of it fail", policy->row.name);
+	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail", policy->row.name);
 	policy->row.policy_id = 0;
 	agent_apply_policy(agent, index, false);
 }

@@ -13,6 +13,7 @@
 #include "stint.h"
 #include "log.h"
 #include "database/pg.h"
+#include "database/pgarray.h"
 
 #define TEXT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
 #define NUMBER(field) offsetof(struct config, field), 0
@@ -180,6 +181,8 @@ static int check(const struct config *config, char *error) {
 		return complain(error, "shm is \"%.200s\", must be a slash and a name without another slash", config->shm);
 	if (strpbrk(config->host, " \t\"'#;"))
 		return complain(error, "host is \"%.200s\", must be a name without blanks, quotes, # and ;", config->host);
+	if (!pgarray_is_text(config->host, strlen(config->host)))
+		return complain(error, "host is not UTF-8, which the database needs%s", "");
 	if (!config->database[0])
 		return complain(error, "database is not set: a libpq connection string, or memory: for one host without a database%s", "");
 	if (check_database(config, error) != 0)

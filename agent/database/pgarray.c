@@ -61,7 +61,7 @@ static size_t character_length(const unsigned char *p, size_t left) {
 	return overlong || surrogate || too_great ? 0 : length;
 }
 
-static bool is_text(const char *text, size_t length) {
+bool pgarray_is_text(const char *text, size_t length) {
 	for (size_t at = 0, n; at < length; at += n)
 		if ((n = character_length((const unsigned char *)text + at, length - at)) == 0)
 			return false;
@@ -69,7 +69,7 @@ static bool is_text(const char *text, size_t length) {
 }
 
 void pgarray_put_text(struct pgarray *array, const char *text, size_t length) {
-	bool valid = is_text(text, length);
+	bool valid = pgarray_is_text(text, length);
 	put_word(array, valid ? (uint32_t)length : UINT32_MAX);
 	put(array, text, valid ? length : 0);
 }

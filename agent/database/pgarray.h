@@ -33,6 +33,8 @@ bool pgarray_new(struct pgarray *, size_t capacity); /* false: out of memory */
 void pgarray_begin(struct pgarray *, enum pgarray_type type, size_t count);
 void pgarray_put_int4(struct pgarray *, int32_t value);
 void pgarray_put_int8(struct pgarray *, int64_t value);
+/* UTF-8 as the server takes it, without a NUL. */
+bool pgarray_is_text(const char *text, size_t length);
 /* A text that the server would refuse (a NUL, or not UTF-8) becomes null: it may not fail the others. */
 void pgarray_put_text(struct pgarray *, const char *text, size_t length);
 

@@ -35,10 +35,11 @@ static const struct call call_settings = {"settings", NULL, 1, true, finish_sett
  * that somebody keeps locked must not hold up the other clients of its batch for long.
  *
  * The search path is for the types' names in the statements; the functions have one of their own. Compiling (jit) would take longer than
- * any statement here.
+ * any statement here. Parameters are clients' ids: they have no place in the server's log; the one of the two settings is for who was
+ * granted it.
  */
 static int send_settings(struct database *db) {
-	char sql[1400];
+	char sql[1700];
 	int statement_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
 	int lock_ms = db->timeout_ms / 4 > 0 ? db->timeout_ms / 4 : 1;
 	snprintf(sql, sizeof(sql),
@@ -47,15 +48,17 @@ static int send_settings(struct database *db) {
 	         " ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),"
 	         " ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on'),"
 	         " ('plan_cache_mode', 'auto'), ('enable_indexscan', 'on'), ('enable_hashjoin', 'on'), ('jit', 'off'),"
+	         " ('log_parameter_max_length', '0'), ('log_parameter_max_length_on_error', '0'),"
 	         " ('stint.synchronous_commit', '%s')) s (name, value)"
-	         " where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null",
+	         " where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null"
+	         "  and (s.name <> 'log_parameter_max_length' or pg_catalog.has_parameter_privilege(s.name, 'set'))",
 	         statement_ms, lock_ms, db->timeout_ms, db->keep_commit ? "keep" : "");
 	return pg_send_query(db->pg, sql);
 }
 
 /* ---- What an operator should know --------------------------------------------------------- */
 
-enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, FACTS };
+enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, LOGS_IDS, FACTS };
 
 static const char inspect_sql[] =
 	"select current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off',"
@@ -63,7 +66,10 @@ static const char inspect_sql[] =
 	" exists (select from pg_namespace n where n.nspname = 'stint' and (pg_get_userbyid(n.nspowner) <> 'stint_owner' or exists"
 	"  (select from pg_proc p where p.proname = 'take_leases' and p.pronamespace = n.oid and p.proacl is null))),"
 	" exists (select from pg_roles r where r.rolname = 'stint_agent' and pg_has_role(r.oid, 'member')"
-	"  and not pg_has_role(r.oid, 'usage'))";
+	"  and not pg_has_role(r.oid, 'usage')),"
+	" current_setting('log_parameter_max_length') <> '0' and (current_setting('log_statement') = 'all'"
+	"  or current_setting('log_min_duration_statement') <> '-1' or current_setting('log_min_duration_sample') <> '-1'"
+	"  or current_setting('log_transaction_sample_rate') <> '0')";
 
 void session_advise(struct database *db, bool holds, const char *words) {
 	size_t length = strlen(db->advice);
@@ -90,6 +96,9 @@ static bool finish_inspect(struct database *db, const struct operation *op, enum
 	session_advise(db, fact[IS_REPLICA], "session_replication_role is replica: changes of policies are neither recorded nor announced");
 	session_advise(db, fact[NOT_OWNED],
 	               "schema stint doesn't belong to stint_owner, or everybody may call its functions: see `stint db status`");
+	session_advise(db, fact[LOGS_IDS],
+	               "the server logs statements with their parameters, so with clients' ids: let a superuser set log_parameter_max_length"
+	               " = 0 for this role");
 	return true;
 }
 

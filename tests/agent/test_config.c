@@ -140,6 +140,8 @@ static void what_makes_no_sense_is_refused(void **state) {
 	expect_error(GOOD "log_level = loud\n", "log_level", "loud");
 	expect_error(GOOD "synchronous_commit = off\n", "synchronous_commit", "on or keep");
 	expect_error(GOOD "host = two words\n", "host", "two words");
+	expect_error(GOOD "host = caf\xe9\n", "host", "UTF-8");
+	expect_fine(GOOD "host = caf\xc3\xa9\n");
 	expect_error("[stint]\ndatabase = memory\n", "database", "memory:");
 	expect_error("[stint]\ndatabase = hots=db\n", "database", "hots");
 }

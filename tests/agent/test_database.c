@@ -179,6 +179,43 @@ static void has_a_session_of_its_own_whatever_is_set(void **state) {
 	close_database(f);
 }
 
+/* How many lines of the server's log have a text. */
+static int server_log_count(const struct fixture *f, const char *text) {
+	char path[96], line[4096];
+	int count = 0;
+	snprintf(path, sizeof(path), "%s/pg/log", f->dir);
+	FILE *log = fopen(path, "re");
+	assert_non_null(log);
+	while (fgets(line, sizeof(line), log))
+		count += strstr(line, text) != NULL;
+	fclose(log);
+	return count;
+}
+
+/* A server that logs statements logs their parameters with them, those that fail too. */
+static void keeps_clients_out_of_the_server_s_log(void **state) {
+	const struct lease_request request = {.policy_id = 1, .client_id = "j.doe", .client_id_len = 5, .need = 1, .least = 1, .want = 1};
+	struct fixture *f = *state;
+	admin_do(f, "stub", "create role chatty login; alter role chatty set log_statement = 'all';"
+	         " alter role chatty set log_parameter_max_length_on_error = -1;"
+	         " grant usage on schema stint to chatty; grant insert on stint.seen to chatty");
+	open_database(f, "dbname=stub user=chatty", TIMEOUT_MS);
+	expect(f, "U");
+	assert_non_null(strstr(f->hello.advice, "log_parameter_max_length = 0"));
+	close_database(f);
+	admin_do(f, "stub", "grant set on parameter log_parameter_max_length to chatty");
+	open_database(f, "dbname=stub user=chatty", TIMEOUT_MS);
+	expect(f, "U");
+	assert_null(strstr(f->hello.advice, "log_parameter_max_length"));
+	take(f, &request, 1);
+	beat(f, "error 22023", 0);
+	expect(f, "Udr");
+	close_database(f);
+	assert_in_range(server_log_count(f, "stint.take_leases"), 1, 1000);
+	assert_int_equal(server_log_count(f, "j.doe"), 0);
+	assert_int_equal(server_log_count(f, "error 22023"), 0);
+}
+
 static void takes_leases(void **state) {
 	struct fixture *f = *state;
 	static struct lease_request requests[1000];
@@ -393,6 +430,7 @@ int main(void) {
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(comes_up_and_says_hello),
 		cmocka_unit_test(has_a_session_of_its_own_whatever_is_set),
+		cmocka_unit_test(keeps_clients_out_of_the_server_s_log),
 		cmocka_unit_test(takes_leases),
 		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(carries_any_client_id),

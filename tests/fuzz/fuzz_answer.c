@@ -23,7 +23,7 @@ struct statement {
 
 static const struct statement statements[] = {
 	{"set_config", "I", {11}, {0}},
-	{"pg_roles", "bbbbb", {1, 0, 1, 0, 0}, {0}},
+	{"pg_roles", "bbbbbb", {1, 0, 1, 0, 0, 1}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
 	{"register_host", "iIiIttII", {1, 1700000000000000, 2, 3, 0, 0, -1, 5000}, {[4] = "0123456789abcdef", [5] = "00000001"}},
 	{"take_leases", GRANT},
