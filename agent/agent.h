@@ -61,6 +61,11 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	char advice[640];         /* as last logged */
 };
 
+struct told { /* what was declared in vain, as last logged */
+	struct policy_row row;
+	int64_t at_ns; /* 0: none */
+};
+
 struct agent {
 	struct config config;
 	const char *config_path;
@@ -74,6 +79,7 @@ struct agent {
 	struct database *database; /* NULL: memory */
 	struct link link;
 	struct declaration *declarations; /* that wait for the database */
+	struct told told[32];
 	struct event *wakeup;      /* the core's next time */
 	struct event *heartbeat;
 	struct event *expiry;

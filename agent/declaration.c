@@ -7,6 +7,7 @@
  * declaration may have to wait for an operator's transaction. What many processes
  * declare alike at once, as they do after a deploy, is asked once.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,11 @@ struct declaration {
 	uint16_t flags;  /* WIRE_DECLARE_... */
 	bool under_way;  /* the database has been asked */
 	struct policy_row row;
+	char status[16]; /* what the database made of it */
 };
+
+/* What short-lived processes declare in vain each time is said this often. */
+#define TOLD_AGAIN_NS INT64_C(600000000000)
 
 static void unlink_declaration(struct declaration *d) {
 	struct declaration **at = &d->agent->declarations;
@@ -119,6 +124,35 @@ static void ask_again_later(struct declaration *d) {
 	append_declaration(d);
 }
 
+/* Those that are remembered are few: with more of them, some are told more often. */
+static bool was_told(struct agent *agent, const struct policy_row *row) {
+	const size_t count = sizeof agent->told / sizeof agent->told[0];
+	int64_t now_ns = agent_now_ns();
+	struct told *oldest = &agent->told[0];
+	for (size_t i = 0; i < count; i++) {
+		struct told *told = &agent->told[i];
+		if (strcmp(told->row.name, row->name) == 0 && policy_limits_equal(&told->row, row) && now_ns - told->at_ns < TOLD_AGAIN_NS)
+			return true;
+		if (told->at_ns < oldest->at_ns)
+			oldest = told;
+	}
+	*oldest = (struct told){.row = *row, .at_ns = now_ns};
+	return false;
+}
+
+/* `row` is what is in force. */
+static void tell_outcome(const struct declaration *d, const struct policy_row *row) {
+	bool in_force = policy_limits_equal(&d->row, row);
+	if (strcmp(d->status, "created") == 0 || strcmp(d->status, "changed") == 0)
+		log_info("policy %s %s: %lld requests in %lld ms", row->name, d->status, (long long)d->row.max_requests,
+		         (long long)d->row.time_window_ms);
+	else if (strcmp(d->status, "pinned") == 0 && !in_force && !was_told(d->agent, &d->row))
+		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", row->name);
+	else if (strcmp(d->status, "put off") == 0 && !was_told(d->agent, &d->row))
+		log_warning("policy %s stays at %lld requests in %lld ms: apps declare different limits by turns", row->name,
+		            (long long)row->max_requests, (long long)row->time_window_ms);
+}
+
 static void on_policy(void *context, enum lease_outcome outcome, const struct policy_row *row, size_t count) {
 	struct declaration *d = context;
 	struct agent *agent = d->agent;
@@ -129,6 +163,8 @@ static void on_policy(void *context, enum lease_outcome outcome, const struct po
 	}
 	bool exists = row->policy_id != 0;
 	int index = policies_find(&agent->policies, d->row.name);
+	if (exists)
+		tell_outcome(d, row);
 	if (exists && index < 0)
 		index = policies_add(&agent->policies, row);
 	if (index >= 0)
@@ -150,11 +186,7 @@ static void on_declared(void *context, enum lease_outcome outcome, const char *s
 		ask_again_later(d);
 		return;
 	}
-	if (strcmp(status, "pinned") == 0)
-		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", d->row.name);
-	else if (strcmp(status, "kept") != 0 && strcmp(status, "unchanged") != 0)
-		log_info("policy %s %s: %lld requests in %lld ms", d->row.name, status, (long long)d->row.max_requests,
-		         (long long)d->row.time_window_ms);
+	snprintf(d->status, sizeof d->status, "%s", status);
 	read_policy(d);
 }
 

@@ -212,7 +212,8 @@ void stint_close(struct stint *);
  * Makes a limiter; copies the options. Contacts nobody: the policy is declared
  * to the agent by the first check. When an operator has pinned the policy, or
  * another process declares it later, the limits are theirs: result->limit
- * tells.
+ * tells. Processes that declare different limits by turns change the policy three
+ * times in ten minutes at most.
  *
  * STINT_ERANGE, STINT_EPOLICY, STINT_ENOMEM. On failure *out is NULL.
  */

@@ -19,6 +19,7 @@ create table stint.policy (
 	mode                    text not null default 'strict'
 		constraint policy_mode_check check (mode in ('strict', 'relaxed')),
 	pinned                  boolean not null default false,
+	replaced                jsonb not null default '[]',
 	changed_at              timestamptz not null default clock_timestamp(),
 	changed_by              text not null default session_user,
 	constraint policy_sub_window_check check (algorithm <> 'sliding_window' or time_window_ms > 9 * resolution)
@@ -35,6 +36,8 @@ comment on column stint.policy.algorithm is 'How requests are counted: sliding_w
 comment on column stint.policy.resolution is 'Sub-windows of a sliding window: more of them waste less of the limit, and cost more statements.';
 comment on column stint.policy.mode is 'strict: counted before it is admitted. relaxed: a client''s first requests are admitted before they are counted.';
 comment on column stint.policy.pinned is 'Set by an operator: the apps'' declarations change nothing.';
+comment on column stint.policy.replaced is
+	'Limits that apps'' declarations have replaced lately, the last ones first, each with the time: see stint.declare_policy().';
 comment on column stint.policy.changed_at is 'When it was changed last.';
 comment on column stint.policy.changed_by is 'Who changed it last: the role that was logged in.';
 comment on constraint policy_name_check on stint.policy is 'Names appear in configuration, logs and command lines: no blanks, no quotes.';

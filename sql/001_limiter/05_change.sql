@@ -77,8 +77,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-	was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - '{changed_at,changed_by}'::text[] end;
-	becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - '{changed_at,changed_by}'::text[] end;
+	was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - '{changed_at,changed_by,replaced}'::text[] end;
+	becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - '{changed_at,changed_by,replaced}'::text[] end;
 	-- Agents look for what has changed by these: what gets another one goes, and comes.
 	moves constant boolean := tg_op = 'UPDATE' and exists (
 		select from unnest('{policy_id,client_id,name}'::text[]) key where was -> key <> becomes -> key);

@@ -1,4 +1,8 @@
 -- An app says what it wants: the last declaration wins, unless an operator has pinned the policy.
+--
+-- Versions of an app that run side by side, in short-lived processes above all, declare now this and now that. A deploy and its
+-- rollback have to take effect; but after three changes in ten minutes, one back to what was replaced in that time is put off until
+-- then: what is in force stays, and every client keeps its leases. Limits that weren't in force lately still win at once.
 
 create function stint.declare_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint, fallback_time_window_ms bigint,
@@ -12,6 +16,11 @@ set lock_timeout = '100ms'
 as $$
 declare
 	found stint.policy;
+	now constant timestamptz := clock_timestamp();
+	wanted constant jsonb := jsonb_build_array(
+		max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode);
+	current jsonb;
+	lately jsonb; -- at most three
 begin
 	perform stint.check_policy(name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
 		algorithm, resolution, mode);
@@ -32,19 +41,28 @@ begin
 			status := 'pinned';
 		elsif again then
 			status := 'kept';
-		elsif (found.max_requests, found.time_window_ms, found.fallback_max_requests, found.fallback_time_window_ms,
-				found.algorithm, found.resolution, found.mode)
-			= (max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode) then
-			status := 'unchanged';
 		else
-			update stint.policy as p
-			set max_requests = declare_policy.max_requests, time_window_ms = declare_policy.time_window_ms,
-				fallback_max_requests = declare_policy.fallback_max_requests,
-				fallback_time_window_ms = declare_policy.fallback_time_window_ms,
-				algorithm = declare_policy.algorithm, resolution = declare_policy.resolution, mode = declare_policy.mode
-			where p.policy_id = found.policy_id and not p.pinned
-			returning p.policy_id into policy_id;
-			status := 'changed';
+			current := jsonb_build_array(found.max_requests, found.time_window_ms, found.fallback_max_requests,
+				found.fallback_time_window_ms, found.algorithm, found.resolution, found.mode);
+			lately := coalesce((
+				select jsonb_agg(r.value order by r.place) from jsonb_array_elements(found.replaced) with ordinality r (value, place)
+				where (r.value ->> 'at')::timestamptz between now - interval '10 minutes' and now), '[]');
+			if current = wanted then
+				status := 'unchanged';
+			elsif jsonb_array_length(lately) >= 3
+				and exists (select from jsonb_array_elements(lately) r where r.value -> 'limits' = wanted) then
+				status := 'put off';
+			else
+				update stint.policy as p
+				set max_requests = declare_policy.max_requests, time_window_ms = declare_policy.time_window_ms,
+					fallback_max_requests = declare_policy.fallback_max_requests,
+					fallback_time_window_ms = declare_policy.fallback_time_window_ms,
+					algorithm = declare_policy.algorithm, resolution = declare_policy.resolution, mode = declare_policy.mode,
+					replaced = jsonb_build_array(jsonb_build_object('limits', current, 'at', now)) || (lately - 2)
+				where p.policy_id = found.policy_id and not p.pinned
+				returning p.policy_id into policy_id;
+				status := 'changed';
+			end if;
 		end if;
 		if policy_id is not null then
 			return next;
@@ -56,6 +74,6 @@ $$;
 
 comment on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) is
 	'For agents: makes or changes a policy as an app declares it. status: created, changed, unchanged, pinned (an operator''s stays), '
-	'kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
+	'put off (they were in force and replaced in the last ten minutes, as others were), kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
 revoke execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) from public;
 grant execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) to stint_agent;

@@ -13,6 +13,7 @@ select is((select max_requests from stint.policy where name = 'api'), 50, '… t
 select is(pg_temp.declare(100, again => true), 'kept', 'a repeated declaration leaves it');
 select is(pg_temp.declare(100, again => true, name => 'new'), 'created', '… and makes what is missing');
 select is(pg_temp.declare(50), 'unchanged', 'it was left');
+
 select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000, 'sliding_window', 10, 'strict', false)),
 	(select policy_id from stint.policy where name = 'api'), 'the id comes with it');
 
@@ -81,6 +82,24 @@ set local statement_timeout = '5s';
 select lives_ok($$ select stint.drop_policy('renamed') $$, 'a policy with 3000 overrides is dropped in time');
 set local statement_timeout = 0;
 select is((select count(*) from stint.change where action = 'cleared' and policy_name = 'renamed'), 3001::bigint, '… each of them recorded under its name');
+
+-- Versions of an app side by side: by turns they change it three times in ten minutes, and no more.
+create function pg_temp.declare_turns(turns int) returns text language sql volatile as $$
+	select string_agg(pg_temp.declare(100 + 100 * (i % 2), name => 'turns'), ' ' order by i) from generate_series(1, turns) i $$;
+select is(pg_temp.declare(100, name => 'turns'), 'created', 'an app in an old version');
+select is(pg_temp.declare_turns(7), 'changed changed changed put off unchanged put off unchanged', '… and in a new one, by turns: the new one stays');
+select is((select count(*) from stint.change where policy_name = 'turns'), 4::bigint, '… and the history is short');
+select is(pg_temp.declare(300, name => 'turns'), 'changed', 'what is new wins at once');
+select is(pg_temp.declare(100, name => 'turns'), 'put off', '… over what was before');
+create function pg_temp.let_pass(span interval) returns void language sql volatile as $$
+	update stint.policy set replaced = (select jsonb_agg(jsonb_set(r, '{at}', to_jsonb((r ->> 'at')::timestamptz - span))) from jsonb_array_elements(replaced) r) where name = 'turns' $$;
+select pg_temp.let_pass('11 min');
+select is(pg_temp.declare_turns(4), 'changed changed changed put off', 'ten minutes later it is as at first');
+select pg_temp.let_pass('-1 hour');
+select is(pg_temp.declare(100, name => 'turns'), 'changed', 'a clock that was set back puts nothing off');
+select is(jsonb_array_length(replaced), 1, 'what is old is forgotten') from stint.policy where name = 'turns';
+select ok(bool_and(not coalesce(old, new) ? 'replaced'), 'the history is of limits') from stint.change;
+delete from stint.policy where name = 'turns';
 
 -- What is not allowed, in words.
 select throws_ok(format('select stint.set_policy(%s)', args), '22023', 'stint: ' || message, replace(message, e'\n', '\n')) from (values

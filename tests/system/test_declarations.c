@@ -118,9 +118,29 @@ static void declare_while_refused(struct play *p, const char *function, const ch
 }
 
 static void declare_what_an_operator_has(struct play *p) {
+	struct stint_result r;
+
 	tap_ok(cluster_do(&p->cluster, "select stint.set_policy('pinned', 7, 60000)") == 0, "an operator has a policy");
 	expect(p, "pinned", 1000, 7, true, "an app wants more: the operator's holds");
 	wait_for_log(p, "pinned is pinned by an operator");
+	for (int i = 0; i < 20; i++)
+		ask(p, "pinned", 1000, &r);
+	ask(p, "pinned", 2000, &r);
+	tap_ok(host_log_count(&p->host, "pinned is pinned by an operator") == 2, "and says it once of each limit that apps declare");
+}
+
+/* As in short-lived processes of two versions. */
+static void declare_by_turns(struct play *p) {
+	struct stint_result r;
+	int64_t limit = 0;
+
+	for (int i = 0; i < 20; i++) {
+		ask(p, "turns", 100 + 100 * (i % 2), &r);
+		limit = r.limit;
+	}
+	tap_ok(limit == 200, "two versions of an app: the new one's limit stays: %lld", (long long)limit);
+	wait_for_number(p, "select count(*) from stint.policy_history where policy = 'turns'", 4, "changed three times and no more");
+	tap_ok(host_log_count(&p->host, "policy turns ") < 12, "and the log is short");
 }
 
 static void drop_what_apps_use(struct play *p) {
@@ -182,6 +202,7 @@ static int play(const struct scene *scene) {
 		declare_while_refused(&p, "declare_policy", "refused");
 		declare_while_refused(&p, "get_policies", "unread");
 		declare_what_an_operator_has(&p);
+		declare_by_turns(&p);
 		drop_what_apps_use(&p);
 		declare_without_a_database(scene);
 		declare_while_nobody_knows(&p, scene);
