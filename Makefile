@@ -80,6 +80,7 @@ AGENT := \
 	agent/config.c \
 	agent/declaration.c \
 	agent/link.c \
+	agent/locked.c \
 	agent/log.c \
 	agent/notify.c \
 	agent/outbox.c \
@@ -158,6 +159,7 @@ MIGRATIONS := \
 	sql/001_limiter/26_take_first_leases.sql \
 	sql/001_limiter/27_expire_counters.sql \
 	sql/001_limiter/28_count_hosts.sql \
+	sql/001_limiter/29_await_tables.sql \
 	sql/001_limiter/30_register_host.sql \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \

@@ -58,8 +58,8 @@ static void on_wakeup(evutil_socket_t fd, short what, void *context) {
 	agent_pump(context);
 }
 
-/* Once all messages that have arrived by now are heard: they go in one batch. */
-static void pump_soon(struct agent *agent) {
+/* What has arrived goes in one batch. */
+void agent_pump_soon(struct agent *agent) {
 	event_active(agent->wakeup, EV_TIMEOUT, 0);
 }
 
@@ -67,15 +67,18 @@ static void pump_soon(struct agent *agent) {
 
 static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
 	struct agent *agent = context;
+	if (outcome == LEASE_REJECTED && locked_keeps_batch(agent))
+		return;
 	core_on_grants(agent->core, agent_now_ns(), outcome, grants, count);
 	if (outcome == LEASE_DONE)
 		agent_pump(agent);
 	else /* once the connection's fate is known */
-		pump_soon(agent);
+		agent_pump_soon(agent);
 }
 
 static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
 	struct agent *agent = context;
+	agent->link.taken_ns = agent_now_ns();
 	database_take(agent->database, hosts, requests, count, on_grants, agent);
 }
 
@@ -116,12 +119,12 @@ static void on_want(void *context, server_peer peer, const struct wire_want *wan
 	           : want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
 	if (status != 0) {
 		send_verdict(agent, peer, want->head.serial, &(struct core_verdict){.status = status});
-		pump_soon(agent);
+		agent_pump_soon(agent);
 		return;
 	}
 	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)want->policy, id, (uint8_t)length, want->cost,
 	          now_ns + timeout_ms * NS_PER_MS);
-	pump_soon(agent);
+	agent_pump_soon(agent);
 }
 
 static void on_low(void *context, const struct wire_low *low, const char *id, size_t length) {
@@ -129,7 +132,7 @@ static void on_low(void *context, const struct wire_low *low, const char *id, si
 	if (low->policy >= POLICY_CAPACITY || !is_text(id, length))
 		return;
 	core_low(agent->core, agent_now_ns(), (uint16_t)low->policy, id, (uint8_t)length);
-	pump_soon(agent);
+	agent_pump_soon(agent);
 }
 
 static const struct server_events server_events = {

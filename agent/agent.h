@@ -4,6 +4,7 @@
  *   agent.c         wiring: events in, core calls, timers, starting and stopping
  *   changes.c       what others changed in the database: policies and overrides
  *   declaration.c   apps declare policies; the database has the last word
+ *   locked.c        what the agent makes of tables that somebody has locked
  *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, expiry
  *   status.c        what `stint status` and systemd are told
  */
@@ -46,6 +47,8 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	uint64_t fallback_admitted;
 	bool fallback_unreported;
 	uint64_t unserved;        /* as last logged */
+	int64_t taken_ns;         /* when the last batch was sent */
+	bool locked;              /* somebody has locked what grants need: the database is away, though there is a connection */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;
 	bool reading;             /* changes; one read at a time */
@@ -100,6 +103,7 @@ void agent_stop(struct agent *);
 
 /* agent.c, for the others */
 int64_t agent_now_ns(void);
+void agent_pump_soon(struct agent *); /* once all that has arrived by now is heard */
 void agent_pump(struct agent *); /* after any event: let the core act, send what it said, plan its next time */
 void agent_apply_policy(struct agent *, int index, bool live);
 
@@ -123,6 +127,12 @@ void link_on_loaded(struct agent *, bool done); /* while getting in step: polici
 void changes_read(struct agent *); /* there may be some */
 void changes_load_policies(struct agent *); /* those that are stale; while getting in step always, if there are none */
 void changes_apply_row(struct agent *, int index, const struct policy_row *row); /* as the database has it; policy_id 0: not any more */
+
+void link_start_sync(struct agent *);
+
+/* locked.c */
+bool locked_keeps_batch(struct agent *); /* the batch was refused: if for a lock, its answer comes later */
+void locked_look_again(struct agent *);
 
 /* status.c */
 void status_on_message(void *agent, server_peer peer, uint32_t serial);

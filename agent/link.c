@@ -143,7 +143,7 @@ void link_on_loaded(struct agent *agent, bool done) {
 	declarations_resume(agent);
 }
 
-static void start_sync(struct agent *agent) {
+void link_start_sync(struct agent *agent) {
 	agent->link.syncing = true;
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		agent->policies.policy[i].stale = true;
@@ -167,7 +167,7 @@ static void on_up(void *context, const struct database_hello *hello) {
 	log_advice(&agent->link);
 	if (*database_lookup_error(agent->database))
 		log_warning("%s; connected by an address of earlier", database_lookup_error(agent->database));
-	start_sync(agent);
+	link_start_sync(agent);
 }
 
 static void on_down(void *context, const char *why) {
@@ -177,7 +177,7 @@ static void on_down(void *context, const char *why) {
 	bool lost = link->synced;
 	if (lost)
 		link->left_ns = now_ns;
-	link->synced = link->syncing = link->expiring = false;
+	link->synced = link->syncing = link->expiring = link->locked = false;
 	snprintf(link->why, sizeof link->why, "%.*s", (int)sizeof link->why - 1, why);
 	if (lost || now_ns - link->failed_logged_ns > FAILURE_LOG_NS || link->failed_logged_ns == 0) {
 		log_warning("%s the database: %s", lost ? "lost" : database_was_reached(agent->database) ? "cannot use" : "cannot reach", why);
@@ -276,12 +276,16 @@ void link_on_heartbeat(struct agent *agent) {
 	warn_of_unserved(agent);
 	if (!agent->database || !database_is_up(agent->database))
 		return;
-	if (!agent->link.synced) {
+	if (!agent->link.synced && !agent->link.locked) {
 		if (!agent->link.syncing)
-			start_sync(agent);
+			link_start_sync(agent);
 		return;
 	}
 	pulse(agent, agent_now_ns());
+	if (agent->link.locked) {
+		locked_look_again(agent);
+		return;
+	}
 	declarations_pass_on(agent); /* what was refused when the database came back */
 	declarations_resume(agent);
 }
@@ -353,7 +357,7 @@ void link_reopen(struct agent *agent) {
 	agent->database = NULL;
 	if (link->synced)
 		link->left_ns = agent_now_ns();
-	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = false;
+	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = link->locked = false;
 	link->change_id = 0;
 	link->failed_logged_ns = 0;
 	link->hello.timeline[0] = link->hello.server[0] = 0;

@@ -16,7 +16,7 @@
 #define GROUP_MAX 16u
 #define LARGE     (2 * GROUP_MAX)
 
-/* So many of these in a row, and it may be the table that somebody has locked: to try each client alone would take longer than
+/* So many of these in a row, and it may be more than a row that is locked: to try each client alone would take longer than
  * anybody waits. The rest is tried together once, which tells that from so many locked rows, and then given up. */
 #define LONE_REJECTIONS_MAX 3
 

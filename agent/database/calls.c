@@ -272,6 +272,12 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 	database_start(db, &op, &p.pg);
 }
 
+static const struct call call_await = {"stint.await_tables", "select stint.await_tables()", 1, false, finish_ended};
+
+void database_await_tables(struct database *db, database_ended *done, void *context) {
+	database_start(db, &(struct operation){.call = &call_await, .done.ended = done, .context = context}, &(struct pg_params){.count = 0});
+}
+
 /* ---- Expiry ----------------------------------------------------------------------------------- */
 
 static bool finish_expire(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -299,5 +305,5 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 
 const struct call *const database_calls[] = {
 	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_pulse, &call_heartbeat,
-	&call_expire, &call_fallback, &call_stop, NULL,
+	&call_expire, &call_fallback, &call_stop, &call_await, NULL,
 };

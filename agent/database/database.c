@@ -36,6 +36,8 @@
  * apart than so many timeouts. */
 #define WARNINGS_APART 4
 
+#define LOCK_NOT_AVAILABLE "55P03"
+
 static int64_t now_ms(void) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -159,6 +161,7 @@ static bool take_refusal(struct database *db, struct operation *op) {
 	bool may_fail = db->state == DATABASE_UP || op->call->optional;
 	hello_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
 	op->refused = true;
+	db->met_a_lock = !strcmp(pg_sqlstate(db->pg), LOCK_NOT_AVAILABLE);
 	return may_fail && !hello_is_over(pg_sqlstate(db->pg));
 }
 
@@ -422,6 +425,10 @@ bool database_hears(const struct database *db) {
 
 size_t database_in_flight(const struct database *db) {
 	return db->in_flight;
+}
+
+bool database_met_a_lock(const struct database *db) {
+	return db->met_a_lock;
 }
 
 const char *database_lookup_error(const struct database *db) {

@@ -149,6 +149,11 @@ void database_expire_counters(struct database *, int batch, database_expired *do
 void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context);
 void database_stop_host(struct database *, database_ended *done, void *context);
+/* Done when nobody keeps a lock that every grant would have to wait for; refused when somebody does. */
+void database_await_tables(struct database *, database_ended *done, void *context);
+
+/* Did the statement that was refused last wait for a lock in vain? */
+bool database_met_a_lock(const struct database *);
 
 /* Why a name can't be looked up, though an address that it had earlier is known; "" otherwise. One line. */
 const char *database_lookup_error(const struct database *);

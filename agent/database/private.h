@@ -87,6 +87,7 @@ struct database {
 	int pause_ms;        /* before the next attempt, without jitter */
 	int64_t up_ms;       /* since when it is up, or was last */
 	int64_t warned_ms;   /* when a commit wasn't waited for, last; 0: never */
+	bool met_a_lock;     /* the statement that was refused last */
 	bool broken;         /* the connection is to be dropped, soon */
 	bool reached;        /* see database_was_reached() */
 	bool not_inherited;  /* the role is a member of stint_agent without its rights */

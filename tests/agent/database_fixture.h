@@ -125,6 +125,10 @@ static inline void tell_outcome(struct fixture *f, enum lease_outcome outcome) {
 	tell(f, outcome == LEASE_DONE ? 'd' : outcome == LEASE_REJECTED ? 'r' : '?');
 }
 
+static inline void on_ended(void *context, enum lease_outcome outcome) {
+	tell_outcome(context, outcome);
+}
+
 static inline void on_up(void *context, const struct database_hello *hello) {
 	struct fixture *f = context;
 	f->hello = *hello;

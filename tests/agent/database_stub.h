@@ -51,6 +51,8 @@ static const char stub_schema[] =
 	" $$ select batch::bigint, 3::bigint $$;"
 	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
 	" $$ insert into stint.seen values ($6, concat_ws(' ', $1, $2, $3, $4, $5)) $$;"
+	"create function stint.await_tables() returns void language plpgsql as"
+	" $$ begin lock table stint.seen in row exclusive mode; end $$;"
 	"create function stint.stop_host(int, text) returns void language sql as $$ select $$;"
 	"create function stint.take_first_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[])"
 	" returns table (request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"

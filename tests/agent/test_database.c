@@ -371,10 +371,6 @@ static void on_expired(void *context, enum lease_outcome outcome, int64_t examin
 	tell_outcome(context, outcome);
 }
 
-static void on_ended(void *context, enum lease_outcome outcome) {
-	tell_outcome(context, outcome);
-}
-
 static void makes_every_call(void **state) {
 	struct fixture *f = *state;
 	static const struct policy_row policy = {.name = "p", .max_requests = 10, .time_window_ms = 1000, .fallback_max_requests = 20,

@@ -24,6 +24,25 @@ static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	close_database(f);
 }
 
+static void a_lock_that_cannot_be_had_is_told(void **state) {
+	struct fixture *f = *state;
+	struct pg *other = admin_connect(f, "stub");
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
+	database_await_tables(f->db, on_ended, f);
+	expect(f, "Ur");
+	assert_true(database_met_a_lock(f->db));
+	beat(f, "error 22023", 0);
+	expect(f, "Urr");
+	assert_false(database_met_a_lock(f->db));
+	assert_int_equal(pg_script(other, "rollback"), PG_OK);
+	database_await_tables(f->db, on_ended, f);
+	expect(f, "Urrd");
+	pg_close(other);
+	close_database(f);
+}
+
 static void a_commit_that_fails_is_a_rejection(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
@@ -288,6 +307,7 @@ static void frees_what_is_under_way(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
+		cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
 		cmocka_unit_test(a_commit_that_fails_is_a_rejection),
 		cmocka_unit_test(a_commit_with_a_warning_is_unknown),
 		cmocka_unit_test(a_server_whose_commits_dont_end_is_left),

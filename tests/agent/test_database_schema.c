@@ -307,10 +307,6 @@ static void on_expired(void *context, enum lease_outcome outcome, int64_t examin
 	tell_outcome(context, outcome);
 }
 
-static void on_ended(void *context, enum lease_outcome outcome) {
-	tell_outcome(context, outcome);
-}
-
 static void keeps_the_host_s_row(void **state) {
 	struct fixture *f = *state;
 	char answer[128];

@@ -15,6 +15,7 @@
 
 #include "agent.h"
 #include "fake_table.h"
+#include "stint.h"
 
 #define MS INT64_C(1000000)
 #define SUB_MS 2000 /* a sub-window of the test's policy: leases last 4 s, and the slack */
@@ -39,6 +40,10 @@ static unsigned reads;
 static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
+static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
+static bool met_a_lock;
+static unsigned takes, verdicts;
+static struct core_verdict verdict; /* the last */
 
 /* ---- The database ------------------------------------------------------------------- */
 
@@ -150,6 +155,18 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 	(void)db, (void)done, (void)context;
 }
 
+void database_await_tables(struct database *db, database_ended *done, void *context) {
+	(void)db;
+	assert_null(awaited);
+	assert_ptr_equal(context, &agent);
+	awaited = done;
+}
+
+bool database_met_a_lock(const struct database *db) {
+	(void)db;
+	return met_a_lock;
+}
+
 /* ---- The agent --------------------------------------------------------------------------- */
 
 static const struct policy_row api = {
@@ -168,12 +185,19 @@ static void on_wakeup(evutil_socket_t fd, short what, void *context) {
 
 static void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
 	(void)context, (void)hosts, (void)requests, (void)count;
+	takes++;
+}
+
+static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *told) {
+	(void)context, (void)peer, (void)serial;
+	verdict = *told;
+	verdicts++;
 }
 
 static int64_t newest_change; /* that the server tells of */
 
 static int begin(void **state) {
-	static const struct core_io io = {.take = on_take};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
 	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
 	static const struct server_events nobody_comes = {.want = NULL};
 	char path[64], error[SERVER_ERROR_MAX];
@@ -182,8 +206,10 @@ static int begin(void **state) {
 	(void)state;
 	declared = NULL;
 	changed = NULL;
-	declarations = reads = pulses = heartbeats = expiries = 0;
+	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = 0;
 	hears = true;
+	awaited = NULL;
+	met_a_lock = false;
 	memset(&loading, 0, sizeof loading);
 	newest_change = 0;
 	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
@@ -661,6 +687,113 @@ static void who_is_asked_to_expires(void **state) {
 	assert_int_equal(expiries, 2);
 }
 
+/* ---- Locks ------------------------------------------------------------------------------- */
+
+#define DATABASE_TIMEOUT_MS 500
+
+/* A batch is sent for one client, and refused after lasted_ms. */
+static bool refuses_a_batch(bool for_a_lock, int64_t lasted_ms) {
+	int64_t now_ns = agent_now_ns() - lasted_ms * MS;
+	agent.config.database_timeout_ms = DATABASE_TIMEOUT_MS;
+	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 5000 * MS);
+	core_advance(agent.core, now_ns);
+	assert_int_equal(takes, 1);
+	agent.link.taken_ns = now_ns;
+	met_a_lock = for_a_lock;
+	return locked_keeps_batch(&agent);
+}
+
+static void tables_are(enum lease_outcome outcome) {
+	database_ended *done = awaited;
+	assert_non_null(done);
+	awaited = NULL;
+	met_a_lock = outcome == LEASE_REJECTED;
+	done(&agent, outcome);
+}
+
+static void only_a_lock_keeps_a_batch(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	assert_false(refuses_a_batch(false, 0));
+	assert_null(awaited);
+}
+
+static void a_locked_row_is_for_the_core(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	assert_true(refuses_a_batch(true, 2 * DATABASE_TIMEOUT_MS));
+	assert_int_equal(takes, 1);
+	tables_are(LEASE_DONE);
+	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	core_advance(agent.core, agent_now_ns());
+	assert_int_equal(takes, 2); /* it tries again, as with any other refusal */
+	assert_null(awaited);
+}
+
+static void locked_tables_are_waited_for(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	assert_true(refuses_a_batch(true, 0));
+	tables_are(LEASE_REJECTED);
+	tables_are(LEASE_REJECTED);
+	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_non_null(awaited);
+	assert_int_equal(takes, 1);
+}
+
+static void but_not_for_longer_than_a_database(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
+	tables_are(LEASE_REJECTED);
+	assert_int_equal(core_state(agent.core), CORE_CONNECTING);
+	core_advance(agent.core, agent_now_ns() + DATABASE_TIMEOUT_MS * MS); /* an agent that has just been started has a grace of its own */
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(verdicts, 1);
+	assert_true(verdict.allowed);
+	assert_int_equal(verdict.source, STINT_SOURCE_FALLBACK);
+	assert_non_null(strstr(agent.link.why, "locked"));
+	assert_int_equal(takes, 1);
+}
+
+static void they_are_looked_at_again_until_they_are_free(void **state) {
+	but_not_for_longer_than_a_database(state);
+	link_on_heartbeat(&agent);
+	tables_are(LEASE_REJECTED);
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_null(loading.done);
+	link_on_heartbeat(&agent);
+	tables_are(LEASE_DONE);
+	answers(LEASE_DONE, "");
+	assert_int_not_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_true(agent.link.synced);
+	link_on_heartbeat(&agent);
+	assert_null(awaited);
+}
+
+static void a_connection_lost_meanwhile_is_lost(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	assert_true(refuses_a_batch(true, 0));
+	tables_are(LEASE_UNKNOWN);
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_CONNECTING);
+	meets("00000001", -1);
+	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+}
+
+static void so_is_one_that_was_locked_out(void **state) {
+	but_not_for_longer_than_a_database(state);
+	link_on_heartbeat(&agent);
+	tables_are(LEASE_UNKNOWN);
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	meets("00000001", -1);
+	assert_int_not_equal(core_state(agent.core), CORE_FALLBACK);
+	link_on_heartbeat(&agent);
+	assert_null(awaited);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void) {
@@ -693,6 +826,13 @@ int main(void) {
 		TEST(it_writes_rarely_and_reads_now_and_then),
 		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
 		TEST(who_is_asked_to_expires),
+		TEST(only_a_lock_keeps_a_batch),
+		TEST(a_locked_row_is_for_the_core),
+		TEST(locked_tables_are_waited_for),
+		TEST(but_not_for_longer_than_a_database),
+		TEST(they_are_looked_at_again_until_they_are_free),
+		TEST(a_connection_lost_meanwhile_is_lost),
+		TEST(so_is_one_that_was_locked_out),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }

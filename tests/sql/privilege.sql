@@ -8,7 +8,7 @@ select no_plan();
 
 create temp table expected (kind text, name text, may text);
 insert into expected
-select 'function', unnest(string_to_array('declare_policy expire_counters get_changes get_policies heartbeat oldest_agent pulse register_host report_fallback '
+select 'function', unnest(string_to_array('await_tables declare_policy expire_counters get_changes get_policies heartbeat oldest_agent pulse register_host report_fallback '
 	'schema_version stop_host take_first_leases take_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
@@ -127,6 +127,7 @@ select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1
 select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{20,1}', '{20,1}', '{1,1}', '{1,1}', '{0,0}', '{0,0}', '{0,0}', '{0,0}');
 select * from stint.expire_counters(10);
 select stint.report_fallback(:host_id, 1, 1, 1, 1, 'x');
+select stint.await_tables();
 select stint.stop_host(:host_id, 'i');
 select stint.set_policy('p', 20, 30000);
 select stint.unpin_policy('p');
