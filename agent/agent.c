@@ -337,6 +337,7 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
 		return fail(error, why);
 	if (start_core(agent) != 0)
 		return fail(error, "out of memory");
+	changes_inherit(agent);
 	const struct server_options options = {
 		.socket_path = agent->config.socket,
 		.directory_fd = agent->shm.directory_fd,

@@ -34,7 +34,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	char timeline[9];
 	int64_t wal_end;          /* where its log ended, when we last heard */
 	int64_t left_ns;          /* when that server was lost */
-	int64_t change_id;        /* changes up to this one are in force here */
+	int64_t change_id;        /* changes up to this one are in force here; -1: unknown */
 	int64_t state_since_ns;
 	enum core_state state;    /* as last logged */
 	int64_t clock_offset_us;  /* database's clock minus our monotonic one, at the last pulse; 0: unknown */
@@ -53,6 +53,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	bool syncing;
 	bool reading;             /* changes; one read at a time */
 	bool unread;              /* there may be more than that read brings */
+	bool inherited;           /* they were made while no agent lived here, as far as is known */
 	bool loading;             /* policies, those of `asked` */
 	bool passing_on;          /* a declaration, that of policy `passed_on` */
 	int passed_on;
@@ -124,6 +125,9 @@ void link_note_state(struct agent *); /* logs a change of state, tells systemd *
 void link_on_loaded(struct agent *, bool done); /* while getting in step: policies were read, or not */
 
 /* changes.c */
+void changes_inherit(struct agent *); /* from the agent whose table this is */
+void changes_settle(struct agent *, bool promoted); /* those since the database was here last, or was another server */
+void changes_note(struct agent *); /* for the next agent */
 void changes_read(struct agent *); /* there may be some */
 void changes_load_policies(struct agent *); /* those that are stale; while getting in step always, if there are none */
 void changes_apply_row(struct agent *, int index, const struct policy_row *row); /* as the database has it; policy_id 0: not any more */

@@ -4,12 +4,20 @@
  * Changes are read in one chain, oldest first, some hundred at a time. While a read is under way, what tells of further
  * changes only says that the chain isn't at its end. A client's leases are void when its override has changed; a policy
  * is marked as stale, and those that are stale are read again together, also one read at a time.
+ *
+ * The directory says up to which change the leases in the table are in force. So an agent that takes a table over begins
+ * there: a client that was blocked while no agent lived would otherwise keep its lease, which in a month's window lasts for
+ * days. Where the list doesn't tell what has changed, everything may have.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
 #include "log.h"
+
+/* More than these take longer to read than all clients take to ask again. */
+#define CHANGES_MAX 10000
 
 /* ---- Policies ------------------------------------------------------------------ */
 
@@ -47,6 +55,7 @@ static void on_policies(void *context, enum lease_outcome outcome, const struct 
 		link_on_loaded(agent, outcome == LEASE_DONE);
 	else if (outcome == LEASE_DONE)
 		changes_load_policies(agent); /* those that have become stale meanwhile */
+	changes_note(agent);
 	agent_pump(agent);
 }
 
@@ -82,6 +91,9 @@ static void take_change(struct agent *agent, const struct change_row *row) {
 		core_client_changed(agent->core, agent_now_ns(), (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
 	else
 		agent->policies.policy[index].stale = true;
+	/* Its limits may be what the directory says, and have been something else, or another policy's, in between. */
+	if (!is_client && agent->link.inherited)
+		core_void_policy(agent->core, agent_now_ns(), (uint16_t)index);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
@@ -97,7 +109,10 @@ static void on_changes(void *context, enum lease_outcome outcome, const struct c
 	}
 	if (count > 0 || link->unread)
 		changes_read(agent); /* until there are none */
+	else
+		link->inherited = false;
 	changes_load_policies(agent);
+	changes_note(agent);
 	agent_pump(agent);
 }
 
@@ -109,4 +124,60 @@ void changes_read(struct agent *agent) {
 	link->reading = true;
 	link->unread = false;
 	database_get_changes(agent->database, link->change_id, on_changes, agent);
+}
+
+/* ---- While nobody looked ------------------------------------------------------- */
+
+void changes_inherit(struct agent *agent) {
+	const struct directory_header *directory = agent->policies.directory;
+	struct link *link = &agent->link;
+	link->inherited = agent->shm.taken_over;
+	link->change_id = link->inherited ? atomic_load(&directory->change_id) : -1;
+	if (link->change_id < 0)
+		return;
+	snprintf(link->server, sizeof link->server, "%.*s", (int)sizeof link->server - 1, directory->server);
+	snprintf(link->timeline, sizeof link->timeline, "%.*s", (int)sizeof link->timeline - 1, directory->timeline);
+	link->wal_end = directory->wal_end;
+}
+
+static void void_all(struct agent *agent) {
+	log_info("what was leased under earlier limits is void: it can't be told what has changed since");
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		if (agent->policies.policy[i].used)
+			core_void_policy(agent->core, agent_now_ns(), (uint16_t)i);
+}
+
+void changes_settle(struct agent *agent, bool promoted) {
+	struct link *link = &agent->link;
+	int64_t newest = link->hello.change_id;
+	bool is_known = link->change_id >= 0 && newest >= link->change_id && newest - link->change_id <= CHANGES_MAX;
+	if (is_known && !promoted && newest > link->change_id) {
+		changes_read(agent);
+		return;
+	}
+	if (!is_known && !promoted && (link->change_id >= 0 || link->inherited))
+		void_all(agent);
+	link->change_id = newest;
+	link->inherited = false;
+}
+
+/* An agent may be killed between any two stores. */
+static void note_server(struct directory_header *directory, const struct link *link) {
+	atomic_store(&directory->change_id, -1);
+	atomic_thread_fence(memory_order_seq_cst);
+	snprintf(directory->server, sizeof directory->server, "%s", link->server);
+	snprintf(directory->timeline, sizeof directory->timeline, "%s", link->timeline);
+	directory->wal_end = link->wal_end;
+}
+
+/* During the hold after a promotion, leases of another server's are out; while the core walks, some that are void. */
+void changes_note(struct agent *agent) {
+	struct directory_header *directory = agent->policies.directory;
+	const struct link *link = &agent->link;
+	enum core_state state = core_state(agent->core);
+	if ((state != CORE_IN_STEP && state != CORE_RESYNC) || link->loading || core_is_walking(agent->core))
+		return;
+	if (strcmp(directory->server, link->server) || strcmp(directory->timeline, link->timeline) || directory->wal_end != link->wal_end)
+		note_server(directory, link);
+	atomic_store(&directory->change_id, link->change_id);
 }

@@ -108,22 +108,23 @@ static void take_for_other(struct agent *agent, const char *difference, int64_t 
 	            !link->server[0] ? "unknown" : same ? link->timeline : link->server, held_ms > 0 ? held_ms : 0);
 }
 
-/* An agent that has just been started doesn't know whose grants are in the table; it matters as long as leases may last. */
-static void note_server(struct agent *agent) {
+/* An agent that has just been started may not know whose grants are in the table; it matters as long as leases may last. True: they
+ * are another server's, and end with the hold. */
+static bool note_server(struct agent *agent) {
 	struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
 	int64_t age_us = server_age_us(link, agent_now_ns());
 	bool is_recent = age_us >= 0 && age_us < core_longest_lease_ns(agent->core) / 1000;
 	const char *difference = find_difference(link, &age_us);
+	bool may_differ = !difference && !link->server[0] && is_recent;
 	if (difference)
 		take_for_other(agent, difference, age_us);
-	else if (!link->server[0] && is_recent)
+	else if (may_differ)
 		take_for_other(agent, "a standby was promoted, or this is another server", age_us);
-	if (strcmp(link->server, hello->server) != 0) /* whose changes are numbered by themselves */
-		link->change_id = 0;
 	memcpy(link->server, hello->server, sizeof link->server);
 	memcpy(link->timeline, hello->timeline, sizeof link->timeline);
 	link->wal_end = hello->wal_end;
+	return difference || may_differ;
 }
 
 void link_on_loaded(struct agent *agent, bool done) {
@@ -134,12 +135,9 @@ void link_on_loaded(struct agent *agent, bool done) {
 		return;
 	}
 	link->synced = true;
-	note_server(agent);
+	changes_settle(agent, note_server(agent));
 	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
-	if (link->change_id == 0 || link->hello.change_id < link->change_id) /* less than before: some were lost */
-		link->change_id = link->hello.change_id;
-	else if (link->hello.change_id > link->change_id)
-		changes_read(agent);
+	changes_note(agent);
 	declarations_resume(agent);
 }
 
@@ -286,6 +284,7 @@ void link_on_heartbeat(struct agent *agent) {
 		locked_look_again(agent);
 		return;
 	}
+	changes_note(agent); /* once a promotion's hold is over */
 	declarations_pass_on(agent); /* what was refused when the database came back */
 	declarations_resume(agent);
 }
@@ -358,7 +357,6 @@ void link_reopen(struct agent *agent) {
 	if (link->synced)
 		link->left_ns = agent_now_ns();
 	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = link->locked = false;
-	link->change_id = 0;
 	link->failed_logged_ns = 0;
 	link->hello.timeline[0] = link->hello.server[0] = 0;
 	declarations_forget_database(agent);

@@ -220,6 +220,7 @@ static int fill_headers(struct shm *shm, const struct table_geometry *g, const u
 		.bucket_count = g->bucket_count,
 		.slots_per_bucket = SLOTS_PER_BUCKET,
 		.clock_offset = timens_offset(),
+		.change_id = -1,
 	};
 	memcpy(d->boot_id, boot_id, sizeof d->boot_id);
 	if (getrandom(d->secret, sizeof d->secret, 0) != sizeof d->secret ||

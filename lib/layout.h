@@ -50,7 +50,7 @@
 #include <stdint.h>
 
 #define LAYOUT_MAGIC UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 
 #define SLOTS_PER_BUCKET 16u /* 16 two-byte tags: half a cache line, two SSE compares */
 #define SECRET_SIZE 192u     /* what XXH3 uses of a secret at most */
@@ -153,6 +153,11 @@ struct directory_header {
 	uint8_t boot_id[16];      /* CLOCK_MONOTONIC means something within one boot only */
 	uint64_t clock_offset;    /* of the agent's CLOCK_MONOTONIC, see timens.h; 0: unknown */
 	uint8_t secret[SECRET_SIZE];
+	/* For the next agent: which server granted the leases in the table, and up to which change of its they are in force. */
+	_Atomic int64_t change_id; /* -1: unknown */
+	int64_t wal_end;
+	char timeline[16];
+	char server[40];
 };
 
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint16_t) == 2, "atomics have no lock of their own");
@@ -175,14 +180,15 @@ _Static_assert(sizeof(struct policy_entry) == 128, "policy entry");
 _Static_assert(offsetof(struct policy_entry, max_requests) == 8, "policy entry");
 _Static_assert(offsetof(struct policy_entry, sub_window_ms) == 40, "policy entry");
 _Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
-_Static_assert(sizeof(struct directory_header) == 280, "directory header");
+_Static_assert(sizeof(struct directory_header) == 352, "directory header");
 _Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
 _Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");
 _Static_assert(offsetof(struct directory_header, boot_id) == 64, "directory header");
 _Static_assert(offsetof(struct directory_header, clock_offset) == 80, "directory header");
 _Static_assert(offsetof(struct directory_header, secret) == 88, "directory header");
+_Static_assert(offsetof(struct directory_header, change_id) == 280, "directory header");
 
-#define DIRECTORY_ENTRIES_OFFSET 320u /* entries start on a cache line */
+#define DIRECTORY_ENTRIES_OFFSET 384u /* entries start on a cache line */
 
 static inline uint64_t word_make(uint32_t epoch, uint32_t credits, uint64_t flag) {
 	return (uint64_t)epoch << WORD_EPOCH_SHIFT | flag | credits;

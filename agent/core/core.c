@@ -194,6 +194,11 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 	core->policies[index] = *policy;
 }
 
+void core_void_policy(struct core *core, int64_t now_ns, uint16_t index) {
+	core->now_ns = now_ns;
+	core->voided[index] = generation_begin(core);
+}
+
 void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	struct place place = table_place(core->table, policy, id, id_len);

@@ -110,6 +110,8 @@ void core_free(struct core *);
 /* A policy appears, changes or goes (live false). Leases made under other terms are void: no longer given to anybody from here on, out
  * of the table within a second (of a million clients; generation.c). */
 void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
+/* Its terms are what they were, but whatever was leased of it is void, as above. */
+void core_void_policy(struct core *, int64_t now_ns, uint16_t index);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 

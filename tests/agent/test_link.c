@@ -212,7 +212,7 @@ static int begin(void **state) {
 	met_a_lock = false;
 	memset(&loading, 0, sizeof loading);
 	newest_change = 0;
-	agent = (struct agent){.database = &the_database, .link.state = CORE_CONNECTING};
+	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
 	agent.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
@@ -270,6 +270,11 @@ static void meets_server(const char *server, const char *timeline, int64_t wal_e
 
 static void meets(const char *timeline, int64_t age_us) {
 	meets_server("home", timeline, 0, age_us);
+}
+
+static void meets_after(const char *timeline, int64_t age_us, int64_t change_id) {
+	newest_change = change_id;
+	meets(timeline, age_us);
 }
 
 static void loses(void) {
@@ -794,6 +799,150 @@ static void so_is_one_that_was_locked_out(void **state) {
 	assert_null(awaited);
 }
 
+/* ---- Changes while no agent lived here ------------------------------------------------------ */
+
+#define TIMELINE "00000001"
+
+/* A lease of the earlier agent's. */
+static uint32_t leaves(const char *id) {
+	struct place place = table_place(&table.table, 0, id, strlen(id));
+	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
+	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = agent_now_ns() + SUB_MS * MS});
+	return slot;
+}
+
+static bool is_good(uint32_t slot) {
+	return table_credits(&table.table, slot, 0) > 0;
+}
+
+static void takes_over(int64_t change_id) {
+	atomic_store(&table.directory->change_id, change_id);
+	snprintf(table.directory->timeline, sizeof table.directory->timeline, TIMELINE);
+	snprintf(table.directory->server, sizeof table.directory->server, "home");
+	agent.shm.taken_over = true;
+	changes_inherit(&agent);
+}
+
+static void who_was_blocked_meanwhile_keeps_no_lease(void **state) {
+	(void)state;
+	uint32_t c0 = leaves("c0"), c1 = leaves("c1"), other = leaves("other");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 9);
+	assert_int_equal(since, 7);
+	reads_so_many(2); /* of c0 and c1 */
+	assert_false(is_good(c0) || is_good(c1));
+	assert_true(is_good(other));
+	reads_so_many(0);
+	assert_int_equal(atomic_load(&table.directory->change_id), 9);
+}
+
+/* The earlier agent may have been killed between writing the new limits and ending the old leases. */
+static void nor_does_anybody_of_a_policy_that_changed(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 8);
+	a_policy_changes("api");
+	assert_false(is_good(slot));
+	answers(LEASE_DONE, "");
+	reads_so_many(0);
+	slot = leaves("a");
+	link_events.notified(&agent); /* from then on its terms tell */
+	a_policy_changes("api");
+	answers(LEASE_DONE, "");
+	assert_true(is_good(slot));
+}
+
+static void without_a_change_all_leases_go_on(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 7);
+	assert_null(changed);
+	assert_true(is_good(slot));
+}
+
+static void expect_all_void(int64_t known, int64_t newest) {
+	uint32_t slot = leaves("a");
+	takes_over(known);
+	meets_after(TIMELINE, -1, newest);
+	assert_null(changed);
+	assert_false(is_good(slot));
+	assert_int_equal(agent.link.change_id, newest);
+	link_on_heartbeat(&agent); /* when nobody has what is void any more */
+	assert_int_equal(atomic_load(&table.directory->change_id), newest);
+}
+
+static void where_nobody_knows_what_changed_nobody_does(void **state) {
+	(void)state;
+	expect_all_void(-1, 3);
+}
+
+static void nor_after_more_changes_than_can_be_read(void **state) {
+	(void)state;
+	expect_all_void(7, 10008);
+}
+
+/* A backup was restored: what was changed after it has been undone. */
+static void nor_when_changes_have_been_undone(void **state) {
+	(void)state;
+	expect_all_void(7, 6);
+}
+
+static void also_while_the_agent_lives(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 7);
+	uint32_t slot = leaves("a");
+	loses();
+	meets_after(TIMELINE, -1, 6);
+	assert_false(is_good(slot));
+	assert_int_equal(agent.link.change_id, 6);
+}
+
+static void what_changed_while_the_database_was_away_is_read(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 0);
+	uint32_t slot = leaves("c0");
+	loses();
+	meets_after(TIMELINE, -1, 1); /* the first that there is */
+	assert_int_equal(since, 0);
+	reads_so_many(1);
+	assert_false(is_good(slot));
+}
+
+static void or_reached_by_another_way(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 7);
+	link_reopen(&agent);
+	meets_after(TIMELINE, -1, 9);
+	assert_int_equal(since, 7);
+}
+
+/* A standby was promoted meanwhile: its numbers may tell of other changes. The leases end with the hold. */
+static void changes_of_another_server_are_not_read(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after("00000002", 1000, 9);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+	assert_null(changed);
+	assert_true(is_good(slot));
+	assert_int_equal(agent.link.change_id, 9);
+	assert_int_equal(atomic_load(&table.directory->change_id), 7); /* still theirs, for the next agent */
+	assert_string_equal(table.directory->timeline, TIMELINE);
+}
+
+static void once_in_step_they_count(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after("00000002", OLD_US, 9);
+	assert_false(is_good(slot));
+	link_on_heartbeat(&agent);
+	assert_int_equal(atomic_load(&table.directory->change_id), 9);
+	assert_string_equal(table.directory->timeline, "00000002");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void) {
@@ -833,6 +982,17 @@ int main(void) {
 		TEST(they_are_looked_at_again_until_they_are_free),
 		TEST(a_connection_lost_meanwhile_is_lost),
 		TEST(so_is_one_that_was_locked_out),
+		TEST(who_was_blocked_meanwhile_keeps_no_lease),
+		TEST(nor_does_anybody_of_a_policy_that_changed),
+		TEST(without_a_change_all_leases_go_on),
+		TEST(where_nobody_knows_what_changed_nobody_does),
+		TEST(nor_after_more_changes_than_can_be_read),
+		TEST(nor_when_changes_have_been_undone),
+		TEST(also_while_the_agent_lives),
+		TEST(what_changed_while_the_database_was_away_is_read),
+		TEST(or_reached_by_another_way),
+		TEST(changes_of_another_server_are_not_read),
+		TEST(once_in_step_they_count),
 	};
 	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
 }

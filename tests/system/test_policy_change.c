@@ -1,7 +1,8 @@
 /*
  * test_policy_change.c - what an operator changes by SQL is in force on all hosts
  * within a second: the limit, an override for one client, a block, the window; thirty thousand
- * overrides in one statement within two.
+ * overrides in one statement within two. Also what is changed while a host's agent is dead, under limits of which leases last for
+ * days.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
  * clients busy and hold leases of the old limit.
@@ -148,6 +149,53 @@ static void change_many_overrides(struct stage *stage, const struct probe probes
 	tap_ok(lost == 0, "no agent has lost its connection");
 }
 
+/* ---- While an agent is dead -------------------------------------------------------------- */
+
+static const struct stint_options monthly = {.policy = "monthly", .max_requests = 1000000, .time_window_ms = INT64_C(2592000000)};
+
+static bool is_denied(const struct stint_result *result, int64_t limit) {
+	(void)limit;
+	return !result->allowed;
+}
+
+static bool has_lease(struct stint_limiter *limiter, const char *client) {
+	struct stint_result result = {0};
+
+	return stint_check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_LEASE;
+}
+
+/* The agent leases more and more for who goes on asking. */
+static bool obtain_lease(struct stint_limiter *limiter, const char *client) {
+	int in_a_row = 0;
+
+	for (int i = 0; i < 5000 && in_a_row < 200; i++)
+		in_a_row = has_lease(limiter, client) ? in_a_row + 1 : 0;
+	return in_a_row == 200;
+}
+
+static void change_while_dead(struct stage *stage) {
+	struct probe probe = {0};
+	int64_t took[2];
+
+	sleep_ms(MANY_MS); /* what changed before has been heard of */
+	if (tap_ok(probe_open(&probe, &stage->host[0], &monthly) == 0 && obtain_lease(probe.limiter, "blocked") &&
+	           obtain_lease(probe.limiter, "limited") && obtain_lease(probe.limiter, "other"), "three clients have leases for days")) {
+		struct probe probes[HOSTS] = {probe, probe, probe, probe};
+
+		host_kill(&stage->host[0]);
+		tap_ok(cluster_do(&stage->cluster, "select stint.block_client('monthly', 'blocked')") == 0 &&
+		       cluster_do(&stage->cluster, "select stint.set_override('monthly', 'limited', 3)") == 0 &&
+		       has_lease(probe.limiter, "blocked"), "while the agent is dead, one is blocked, and one gets a limit of its own");
+		tap_ok(host_start(&stage->host[0]) == 0 && host_wait_in_step(&stage->host[0], 5000), "another agent takes the table over");
+		took[0] = wait_until(probes, "blocked", is_blocked, 0);
+		took[1] = wait_until(probes, "limited", is_denied, 0);
+		tap_ok(took[0] <= IN_FORCE_MS && took[1] <= IN_FORCE_MS, "they are in force after %lld and %lld ms", (long long)took[0],
+		       (long long)took[1]);
+		tap_ok(has_lease(probe.limiter, "other"), "the third has its lease as before");
+	}
+	probe_close(&probe);
+}
+
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
@@ -162,6 +210,7 @@ static int play(const struct scene *scene) {
 			check_change(&stage, probes, &changes[i]);
 	change_many_overrides(&stage, probes);
 	stage_read(&stage, &oracle, &total);
+	change_while_dead(&stage);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
 	for (uint32_t h = 0; h < HOSTS; h++)
