@@ -128,18 +128,21 @@ STINT := \
 	agent/command/cmd_status.c \
 	agent/command/command.c \
 	agent/command/migrations.c \
+	agent/command/objects.c \
 	agent/command/output.c \
 	agent/command/query.c \
 	agent/command/stint.c
 
 MIGRATIONS := \
 	sql/001_limiter/01_role.sql \
+	sql/001_limiter/01_schema.sql \
 	sql/001_limiter/02_policy.sql \
 	sql/001_limiter/03_counter.sql \
 	sql/001_limiter/04_host.sql \
 	sql/001_limiter/05_change.sql \
 	sql/001_limiter/06_migration.sql \
 	sql/001_limiter/07_secure_commit.sql \
+	sql/001_limiter/08_object.sql \
 	sql/001_limiter/10_check_policy.sql \
 	sql/001_limiter/11_find_policy.sql \
 	sql/001_limiter/12_declare_policy.sql \
@@ -337,7 +340,7 @@ $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
 $(BUILD)/stint: $(stint_objects) $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
 
-$(BUILD)/sql_embed.c: sql/embed $(MIGRATIONS) $(BUILD)/lists
+$(BUILD)/sql_embed.c: sql/embed sql/check.sql $(MIGRATIONS) $(BUILD)/lists
 	$(call say,SQL,$@)mkdir -p $(@D) && sql/embed $(MIGRATIONS) >$@.new && mv $@.new $@
 
 $(BUILD)/tests/support.a: $(support_objects) $(BUILD)/lists

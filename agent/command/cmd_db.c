@@ -9,6 +9,7 @@
 
 #include "command.h"
 #include "migrations.h"
+#include "objects.h"
 #include "output.h"
 #include "database/pg.h"
 #include "query.h"
@@ -23,15 +24,17 @@ static const char init_help[] =
 	"transaction: after a failure, what is there is whole.\n";
 
 static const char migrate_help[] =
-	"Applies the migrations that the database doesn't have yet, each in a transaction. Refuses a\n"
+	"Applies the migrations that the database doesn't have yet, each in a transaction, after having\n"
+	"put right the roles, owners and rights that a restored dump may lack. Refuses a\n"
 	"schema that is newer than this program. Run it before newer agents start. Older ones go on,\n"
 	"unless a migration is breaking: then they limit by their fallback from their next connect\n"
 	"until they are updated. \"stint db status\" tells beforehand, this command afterwards.\n";
 
 static const char db_status_help[] =
 	"Shows the schema's version there and in this program, which agents can work with it, who\n"
-	"has which role, and the hosts.\n"
-	"Exits 0 when the versions are the same, 1 otherwise.\n"
+	"has which role, and the hosts; and whether all objects are there, with their owner and\n"
+	"rights, which is not so after a dump was restored where the roles didn't exist.\n"
+	"Exits 0 when the versions are the same and nothing is wrong, 1 otherwise.\n"
 	"\n"
 	"  --json   as a JSON object\n";
 
@@ -159,7 +162,15 @@ static int apply_from(const struct command_call *call, struct pg *pg, int versio
 	return error == PG_OK ? COMMAND_DONE : command_database_error(call, pg, error);
 }
 
-static int check_init(const struct command_call *call, const struct server *server, int version) {
+/* Whether anything is wrong that this user can see. */
+static bool has_problems(struct pg *pg) {
+	json_t *problems = objects_find_problems(pg);
+	bool found = json_array_size(problems) > 0;
+	json_decref(problems);
+	return found;
+}
+
+static int check_init(const struct command_call *call, struct pg *pg, const struct server *server, int version) {
 	int code = check_server(call, server);
 	if (code != COMMAND_DONE)
 		return code;
@@ -171,6 +182,9 @@ static int check_init(const struct command_call *call, const struct server *serv
 	else if (version > migrations_newest())
 		command_error(call, "the schema is already there, version %d, newer than this program, which knows up to %d",
 		              version, migrations_newest());
+	else if (has_problems(pg))
+		command_error(call, "the schema is already there, but its owners, rights or roles are not as they should be;"
+		              " \"stint db migrate\" puts them right");
 	else
 		command_error(call, "the schema is already there, and at this program's version, %d", version);
 	return COMMAND_NO;
@@ -186,7 +200,7 @@ static int init_run(struct command_call *call) {
 	int code = open_database(call, &pg, &server, &version);
 	if (code != COMMAND_DONE)
 		return code;
-	code = check_init(call, &server, version);
+	code = check_init(call, pg, &server, version);
 	if (code == COMMAND_DONE)
 		code = apply_from(call, pg, version);
 	if (code == COMMAND_DONE)
@@ -207,6 +221,38 @@ static int check_migrate(const struct command_call *call, const struct server *s
 	return COMMAND_NO;
 }
 
+static int print_problem(const char *object, const char *problem, const char *rest) {
+	char *safe_object = output_printable(object), *safe_problem = output_printable(problem);
+	int printed = printf("%s: %s%s\n", safe_object != NULL ? safe_object : "", safe_problem != NULL ? safe_problem : "", rest);
+	free(safe_object);
+	free(safe_problem);
+	return printed < 0 ? -1 : 0;
+}
+
+static int mended_count;
+
+static void report_mended(const char *object, const char *problem) {
+	print_problem(object, problem, ": put right");
+	mended_count++;
+}
+
+/* What is still wrong only who restores can put right. */
+static int report_rest(const struct command_call *call, struct pg *pg) {
+	json_t *problems = objects_find_problems(pg), *row;
+	size_t i;
+	json_array_foreach(problems, i, row)
+		command_error(call, "%s: %s", json_string_value(json_object_get(row, "object")),
+		              json_string_value(json_object_get(row, "problem")));
+	bool found = json_array_size(problems) > 0;
+	json_decref(problems);
+	return found ? COMMAND_NO : COMMAND_DONE;
+}
+
+static int mend(const struct command_call *call, struct pg *pg) {
+	int error = objects_mend(pg, report_mended);
+	return error == PG_OK ? report_rest(call, pg) : command_database_error(call, pg, error);
+}
+
 static int migrate_run(struct command_call *call) {
 	const struct command_option options[] = {{0}};
 	struct server server;
@@ -218,9 +264,11 @@ static int migrate_run(struct command_call *call) {
 	if (code != COMMAND_DONE)
 		return code;
 	code = check_migrate(call, &server, version);
-	if (code == COMMAND_DONE && version == migrations_newest())
+	if (code == COMMAND_DONE)
+		code = mend(call, pg);
+	if (code == COMMAND_DONE && version == migrations_newest() && mended_count == 0)
 		printf("nothing to do: the schema has version %d\n", version);
-	else if (code == COMMAND_DONE)
+	if (code == COMMAND_DONE && version != migrations_newest())
 		code = apply_from(call, pg, version);
 	if (code == COMMAND_DONE && version != migrations_newest())
 		code = report_agents(call, pg);
@@ -228,11 +276,16 @@ static int migrate_run(struct command_call *call) {
 	return code;
 }
 
-/* Who is a member of what, one row each. */
-static const char roles_sql[] =
-	"select r.rolname as role, m.rolname as member from pg_roles r"
-	" left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-	" where r.rolname in (" ROLES ") order by 1, 2";
+/* Who is a member of what, one row each, and whether with its rights. Since PostgreSQL 16 there is a membership for each who granted it. */
+static const char *roles_sql(const struct server *server) {
+	if (server->version >= 160000)
+		return "select r.rolname as role, m.rolname as member, bool_or(a.inherit_option) as inherits from pg_roles r"
+		       " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+		       " where r.rolname in (" ROLES ") group by 1, 2 order by 1, 2";
+	return "select r.rolname as role, m.rolname as member, m.rolinherit as inherits from pg_roles r"
+	       " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+	       " where r.rolname in (" ROLES ") order by 1, 2";
+}
 
 /* What "stint db migrate" would apply. */
 static json_t *list_pending(int version) {
@@ -253,11 +306,17 @@ static json_t *read_or_null(struct pg *pg, const char *select) {
 	return objects != NULL ? objects : json_null();
 }
 
+static json_t *read_problems(struct pg *pg, int version) {
+	json_t *problems = version == MIGRATIONS_NO_SCHEMA ? NULL : objects_find_problems(pg);
+	return problems != NULL ? problems : json_null();
+}
+
 static json_t *make_status(struct pg *pg, const struct server *server, int version) {
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "database", server->database, "user",
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o}", "database", server->database, "user",
 	                 server->user, "server_version", server->version_text, "encoding", server->encoding,
 	                 "schema_version", version, "newest_version", migrations_newest(), "oldest_agent",
-	                 server->oldest_agent, "pending", list_pending(version), "roles", read_or_null(pg, roles_sql),
+	                 server->oldest_agent, "pending", list_pending(version), "problems",
+	                 read_problems(pg, version), "roles", read_or_null(pg, roles_sql(server)),
 	                 "hosts",
 	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
 }
@@ -282,6 +341,22 @@ static void print_versions(const struct server *server, int version) {
 			       embedded_migrations[i].breaking ? ": breaking, older agents must be updated with it" : "");
 }
 
+static int print_problems(json_t *problems, int version) {
+	if (version == MIGRATIONS_NO_SCHEMA)
+		return 0;
+	if (json_is_array(problems) && json_array_size(problems) == 0)
+		return puts("objects   all are there, with their owner and rights") < 0 ? -1 : 0;
+	puts("\nProblems (\"stint db migrate\" puts right what it can)");
+	if (json_is_null(problems))
+		return puts("(not readable for this user)") < 0 ? -1 : 0;
+	size_t i;
+	json_t *row;
+	json_array_foreach(problems, i, row)
+		if (print_problem(json_string_value(json_object_get(row, "object")), json_string_value(json_object_get(row, "problem")), "") != 0)
+			return -1;
+	return 0;
+}
+
 static int print_status(json_t *status, const struct server *server, int version) {
 	char *database = output_printable(server->database), *user = output_printable(server->user);
 	printf("server    PostgreSQL %s, %s\ndatabase  %s, as %s\n", server->version_text, server->encoding,
@@ -289,7 +364,7 @@ static int print_status(json_t *status, const struct server *server, int version
 	free(database);
 	free(user);
 	print_versions(server, version);
-	if (print_list("Roles", json_object_get(status, "roles")) != 0)
+	if (print_problems(json_object_get(status, "problems"), version) != 0 || print_list("Roles", json_object_get(status, "roles")) != 0)
 		return -1;
 	return version == MIGRATIONS_NO_SCHEMA ? 0 : print_list("Hosts", json_object_get(status, "hosts"));
 }
@@ -298,6 +373,7 @@ static int report_status(const struct command_call *call, struct pg *pg, const s
                          bool as_json) {
 	json_t *status = make_status(pg, server, version);
 	int result = -1;
+	bool wrong = json_array_size(json_object_get(status, "problems")) > 0;
 	if (status != NULL)
 		result = as_json ? output_json(json_incref(status), stdout) : print_status(status, server, version);
 	json_decref(status);
@@ -305,7 +381,7 @@ static int report_status(const struct command_call *call, struct pg *pg, const s
 		command_error(call, "out of memory, or the output can't be written");
 		return COMMAND_FAILED;
 	}
-	return version == migrations_newest() ? COMMAND_DONE : COMMAND_NO;
+	return version == migrations_newest() && !wrong ? COMMAND_DONE : COMMAND_NO;
 }
 
 static int db_status_run(struct command_call *call) {

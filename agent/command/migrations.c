@@ -28,20 +28,37 @@ static int query_number(struct pg *pg, const char *sql, int *number) {
 	return PG_OK;
 }
 
-int migrations_read_version(struct pg *pg, int *version) {
-	/* By the catalogue and not by a cast to regprocedure, which fails where the schema may not be used. */
-	static const char exists[] =
-		"select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace"
+enum access { NO_ACCESS, BY_FUNCTION, BY_TABLE };
+
+/*
+ * How the version can be asked for; NO_ACCESS: there is no schema. By the table where this user may read it: that also works where the
+ * functions' owner may not any more, after a dump was restored. By the catalogue and not by a cast to regprocedure, which fails where the
+ * schema may not be used.
+ */
+static int find_access(struct pg *pg, int *access) {
+	static const char sql[] =
+		"select coalesce(max(case when pg_catalog.has_schema_privilege(n.oid, 'usage') and exists ("
+		"  select from pg_catalog.pg_class c where c.relnamespace = n.oid and c.relname = 'migration'"
+		"   and pg_catalog.has_table_privilege(c.oid, 'select')) then 2 else 1 end), 0)"
+		" from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace"
 		" where n.nspname = 'stint' and p.proname = 'schema_version' and p.pronargs = 0";
+	return query_number(pg, sql, access);
+}
+
+int migrations_read_version(struct pg *pg, int *version) {
+	int access = NO_ACCESS;
+	int error = find_access(pg, &access);
 	*version = MIGRATIONS_NO_SCHEMA;
-	int error = query_number(pg, exists, version);
-	if (error != PG_OK || *version == 0)
+	if (error != PG_OK || access == NO_ACCESS)
 		return error;
-	return query_number(pg, "select stint.schema_version()", version);
+	return query_number(pg, access == BY_TABLE ? "select max(version) from stint.migration" : "select stint.schema_version()", version);
 }
 
 int migrations_read_oldest_agent(struct pg *pg, int *version) {
-	return query_number(pg, "select stint.oldest_agent()", version);
+	static const char by_table[] = "select max(version) from stint.migration where breaking";
+	int access = NO_ACCESS;
+	int error = find_access(pg, &access);
+	return error == PG_OK ? query_number(pg, access == BY_TABLE ? by_table : "select stint.oldest_agent()", version) : error;
 }
 
 /* Where there is a schema; the one that makes it is alone by the schema's name. */

@@ -30,6 +30,9 @@ struct embedded_migration {
 extern const struct embedded_migration embedded_migrations[];
 extern const size_t embedded_migration_count;
 
+extern const char embedded_roles[]; /* makes the roles; may be run again */
+extern const char embedded_check[]; /* looks at what is there, see sql/check.sql */
+
 #define MIGRATIONS_NO_SCHEMA 0 /* the version of a database without a schema stint */
 
 /* The newest version that this binary carries. */

@@ -62,6 +62,8 @@ static const char *explain_read_only(const struct database *db) {
 }
 
 static const char *explain_rights(const struct database *db) {
+	if (db->not_owned)
+		return "no rights: schema stint doesn't have its owner and rights any more: see `stint db status`";
 	if (!db->not_inherited)
 		return "no rights: grant stint_agent to this role";
 	if (pg_server_version(db->pg) >= 160000) /* since then it is a matter of each grant */

@@ -91,6 +91,7 @@ struct database {
 	bool broken;         /* the connection is to be dropped, soon */
 	bool reached;        /* see database_was_reached() */
 	bool not_inherited;  /* the role is a member of stint_agent without its rights */
+	bool not_owned;      /* the schema has another owner or other rights than it was made with */
 
 	struct operation_list under_way; /* sent, oldest first */
 	struct operation_list refused;   /* not sent: they end soon with LEASE_REJECTED */

@@ -87,6 +87,7 @@ static bool finish_inspect(struct database *db, const struct operation *op, enum
 		if (!pg_answer_bool(answer, 0, i, &fact[i]))
 			return false;
 	db->not_inherited = fact[NOT_INHERITED];
+	db->not_owned = fact[NOT_OWNED];
 	session_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
 	               "synchronous_commit is off for this role, the database or the server: grants are committed as with on");
 	session_advise(db, fact[COMMIT_OFF] && db->keep_commit,
@@ -106,7 +107,7 @@ static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_in
 
 void session_start(struct database *db) {
 	db->advice[0] = '\0';
-	db->not_inherited = false;
+	db->not_inherited = db->not_owned = false;
 	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));
 	database_queue(db, &(struct operation){.call = &call_inspect}, pg_send_query(db->pg, inspect_sql));
 }

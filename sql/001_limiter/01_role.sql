@@ -1,7 +1,9 @@
--- The roles and the schema. The files of this folder, in the order of their names, are
+-- The roles. The files of this folder, in the order of their names, are
 -- migration 1; they run as one transaction (psql -1, or `stint db migrate`).
 --
 -- The installing user need not be a superuser: CREATEROLE, and CREATE on the database, suffice.
+--
+-- This file may be run again: `stint db migrate` does so in a cluster into which a dump was restored without its roles.
 
 do $$
 begin
@@ -54,10 +56,3 @@ when unique_violation then
 	null;
 end
 $$;
-
-create schema stint authorization stint_owner;
-set local role stint_owner;
-
-comment on schema stint is 'Rate limits that many hosts keep together: policies, counters, hosts, and the views that audit them.';
-
-grant usage on schema stint to stint_agent, stint_operator, stint_auditor;

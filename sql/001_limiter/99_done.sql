@@ -6,4 +6,8 @@ insert into stint.migration (version, name, breaking) values (1, 'limiter', true
 revoke all on all tables in schema stint from public;
 revoke all on all functions in schema stint from public;
 
+-- See stint.schema_object.
+delete from stint.schema_object;
+insert into stint.schema_object (kind, identity, grants) select p.kind, p.identity, p.grants from stint.present_object p;
+
 reset role;

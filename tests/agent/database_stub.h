@@ -84,7 +84,7 @@ static inline void make_take(const struct fixture *f, const char *columns, const
 	         " wants int[], next_wants int[], charges int[], return_subs bigint[], return_firsts int[], return_seconds int[])"
 	         " returns table (%s) language plpgsql as $$ #variable_conflict use_column\n begin"
 	         " insert into stint.seen select unnest(client_ids), 'take';"
-	         " return query %s; end $$",
+	         " return query %s; end $$; grant execute on function stint.take_leases to public",
 	         columns, rows);
 	admin_do(f, "stub", sql);
 }
@@ -98,6 +98,7 @@ static inline int setup(void **state) {
 	admin_do(f, "postgres", "create role stranger login");
 	admin_do(f, "postgres", "create role reader login; alter role reader set default_transaction_read_only = on;");
 	admin_do(f, "stub", stub_schema);
+	admin_do(f, "stub", "create role stint_owner; alter schema stint owner to stint_owner");
 	admin_do(f, "stub", "grant usage on schema stint to reader; grant insert on stint.seen to reader");
 	admin_do(f, "postgres", "create role stint_agent; create role heir login noinherit in role stint_agent");
 	admin_do(f, "postgres",

@@ -353,6 +353,27 @@ static void hears_of_another_agent_of_its_name(void **state) {
 	close_database(f);
 }
 
+/* As after a dump was restored without the roles. */
+static void says_that_the_schema_is_not_as_it_was_made(void **state) {
+	struct fixture *f = *state;
+	admin_do(f, "stint", "update pg_proc set proacl = null where proname = 'take_leases'");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	assert_non_null(strstr(f->hello.advice, "doesn't belong to stint_owner, or everybody may call its functions"));
+	close_database(f);
+	admin_do(f, "stint", "revoke execute on function stint.take_leases from public;"
+	                     "grant execute on function stint.take_leases to stint_agent; alter schema stint owner to postgres");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "D");
+	expect_why(f, "schema stint doesn't have its owner and rights any more: see `stint db status`");
+	close_database(f);
+	admin_do(f, "stint", "alter schema stint owner to stint_owner");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	assert_null(strstr(f->hello.advice, "stint_owner"));
+	close_database(f);
+}
+
 static void lives_with_a_migration_that_breaks_nothing(void **state) {
 	struct fixture *f = *state;
 	admin_do(f, "stint", "insert into stint.migration (version, name, breaking) values (1001, 'additive', false)");
@@ -376,6 +397,7 @@ int main(void) {
 		cmocka_unit_test(takes_a_whole_batch),
 		cmocka_unit_test(keeps_the_host_s_row),
 		cmocka_unit_test(hears_of_another_agent_of_its_name),
+		cmocka_unit_test(says_that_the_schema_is_not_as_it_was_made),
 		cmocka_unit_test(lives_with_a_migration_that_breaks_nothing),
 	};
 	return cmocka_run_group_tests(tests, setup, remove_cluster);

@@ -75,6 +75,76 @@ expect 'two inits at once: the schema is there' 0 "^schema +version $newest;" "$
 ok 'db sql: psql takes it' $? "$(cat "$tmp/by_hand")"
 expect 'db sql: the same version' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of by_hand)" db status
 
+# ---- restored dumps ----------------------------------------------------------------
+
+# Into a cluster that has none of the roles, by who is no superuser.
+bindir=$("$pg_cluster" bindir)
+"$bindir/pg_dump" -Fc "$conninfo" -f "$tmp/dump"
+other=$("$pg_cluster" start "$tmp/other" 2>/dev/null)
+cleanups+=('"$pg_cluster" remove "$tmp/other"')
+other_sql() { "$psql" -XAtq -v ON_ERROR_STOP=1 "$other" -c "$1"; }
+# What there is, whose it is and who may do what, in the form in which the schema looks at itself; and as PostgreSQL has it.
+objects() { "$psql" -XAtq "$1" -c 'select kind, identity, owner, grants from stint.present_object order by 1, 2' \
+	-c "select oid::regprocedure, proacl from pg_proc where pronamespace = 'stint'::regnamespace order by oid::regprocedure::text"; }
+objects "$conninfo" >"$tmp/objects"
+other_sql 'create role maker login createrole'
+other_sql 'grant create on database stint to maker'
+maker=${other/user=postgres/user=maker}
+"$bindir/pg_restore" -O -d "$maker" "$tmp/dump" 2>/dev/null
+expect 'restored without roles: status' 1 '^role stint_agent: does not exist$' "$stint" --database "$maker" db status
+ok 'restored without roles: whose it is' "$(grep -qx 'schema stint: belongs to maker, not to stint_owner' <<<"$output"; echo $?)" "$output"
+ok 'restored without roles: who may' "$(grep -qE '^function stint.take_leases\(.*: rights are PUBLIC EXECUTE, should be stint_agent EXECUTE$' <<<"$output"; echo $?)" "$output"
+expect 'restored without roles: status --json' 1 '"object": "role stint_agent",' "$stint" --database "$maker" db status --json
+expect 'restored without roles: init' 1 'db migrate" puts them right' "$stint" --database "$maker" db init
+expect 'restored without roles: migrate' 0 'schema stint: belongs to maker, not to stint_owner: put right' "$stint" --database "$maker" db migrate
+expect 'restored without roles: nothing is left to do' 0 "nothing to do: the schema has version $newest" "$stint" --database "$maker" db migrate
+expect 'restored without roles: status afterwards' 0 '^objects +all are there, with their owner and rights$' "$stint" --database "$maker" db status
+objects "$other" >"$tmp/mended"
+ok 'restored without roles: all is as it was made' "$(cmp -s "$tmp/objects" "$tmp/mended"; echo $?)" "$(diff "$tmp/objects" "$tmp/mended")"
+expect 'restored without roles: who is a member, once' 0 '^stint_owner +maker +yes$' "$stint" --database "$maker" db status
+ok 'a member is listed once' "$([[ $(grep -c '^stint_owner ' <<<"$output") == 1 ]]; echo $?)" "$output"
+
+# Whatever somebody does with owners and rights: chosen by a hash, so the same at each run.
+for seed in 1 2 3; do
+	other_sql "do \$\$
+	declare
+		o record;
+		what text;
+	begin
+		for o in select * from stint.present_object where kind in ('schema', 'table', 'view', 'function', 'sequence') loop
+			what := case o.kind when 'view' then 'table' else o.kind end || ' ' || o.identity;
+			case mod(abs(hashtext(o.identity || '$seed')), 7)
+				when 0 then if o.kind <> 'sequence' then execute format('alter %s %s owner to postgres', o.kind, o.identity); end if;
+				when 1 then execute format('grant all on %s to public', what);
+				when 2 then execute format('grant all on %s to stint_auditor with grant option', what);
+				when 3 then execute format('revoke all on %s from stint_agent, stint_operator', what);
+				else null;
+			end case;
+		end loop;
+	end \$\$"
+	expect "broken by chance, $seed: status" 1 '^Problems' "$stint" --database "$other" db status
+	expect "broken by chance, $seed: migrate" 0 ': put right$' "$stint" --database "$other" db migrate
+	objects "$other" >"$tmp/mended"
+	ok "broken by chance, $seed: all is as it was made" "$(cmp -s "$tmp/objects" "$tmp/mended"; echo $?)" "$(diff "$tmp/objects" "$tmp/mended")"
+done
+
+# Rows without the sequences, as logical replication leaves them.
+other_sql "insert into stint.agent_host (host_id, name, instance, version, state, state_since, started_at, seen_at) overriding system value
+	values (41, 'replicated', 'i', 'v', 'stopped', now(), now(), now())"
+expect 'a sequence is behind: status' 1 'sequence stint.agent_host_host_id_seq: is behind its table' "$stint" --database "$other" db status
+expect 'a sequence is behind: migrate' 0 'put right$' "$stint" --database "$other" db migrate
+ok 'a sequence is behind: the next number is free' "$([[ $(other_sql "select nextval('stint.agent_host_host_id_seq')") == 42 ]]; echo $?)"
+
+# What nobody can put right but who restores.
+other_sql 'drop trigger c_record on stint.policy'
+other_sql 'alter table stint.client_override disable trigger b_stamp'
+expect 'something is missing: status' 1 '^trigger c_record on stint.policy: is missing' "$stint" --database "$other" db status
+ok 'something is disabled: status' "$(grep -q '^trigger b_stamp on stint.client_override: is missing' <<<"$output"; echo $?)" "$output"
+expect 'something is missing: migrate' 1 'trigger c_record on stint.policy: is missing' "$stint" --database "$other" db migrate
+other_sql 'drop table stint.schema_object'
+expect 'what is compared with is missing: status' 1 'schema stint: relation "stint.schema_object" does not exist' "$stint" --database "$other" db status
+"$pg_cluster" remove "$tmp/other"
+
 # ---- policies -------------------------------------------------------------------
 
 expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list

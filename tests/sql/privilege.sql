@@ -19,11 +19,11 @@ union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet host_fallback migration policy schema_identity server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet host_fallback migration policy schema_identity schema_object server_timeline', ' ')), ''
 union all
 select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq', ' ')), ''
 union all
-values ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_operator USAGE');
+values ('view', 'present_object', ''), ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_operator USAGE');
 
 -- aclexplode() of what was granted, or of what holds when nothing was. Grants to the owner are left out.
 create temp view actual as
