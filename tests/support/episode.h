@@ -7,8 +7,8 @@
  *
  * Checked of each episode, from the journals of all apps:
  *
- *   I1  strict admits, in every interval that touches it: within the limit (and an allowance, for a failover that
- *       may lose commits); and all admits, from the last on a host's own limit on
+ *   I1  all admits but those of hosts on their own, in every interval that touches it: within the limit (and an
+ *       allowance, for a failover that may lose commits); and those too, from the last on a host's own limit on
  *   I3  on its own, no host admitted more than the fallback's limit
  *   I4  no admission took longer than the timeout; all apps are still there
  *   I5  all hosts are in step again, and on their own no more, within a stated time

@@ -145,6 +145,23 @@ uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_p
 	return over;
 }
 
+static bool is_away(const struct oracle_event *event, const struct stage_away *away, size_t count) {
+	for (size_t i = 0; i < count; i++)
+		if (event->intent_ns >= away[i].from_ns && event->outcome_ns < away[i].until_ns)
+			return true;
+	return false;
+}
+
+uint64_t stage_check_alone(const struct oracle *oracle, const struct stage_away *away, size_t count) {
+	uint64_t alone = 0;
+
+	for (size_t i = 0; i < oracle->count; i++)
+		alone += oracle->events[i].source == STINT_SOURCE_FALLBACK && !is_away(&oracle->events[i], away, count);
+	tap_ok(alone == 0, "I1 while the database was there no host admitted anything on its own: %llu",
+	       (unsigned long long)alone);
+	return alone;
+}
+
 uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
                               uint64_t from_ns, uint64_t until_ns) {
 	uint32_t all = 0;

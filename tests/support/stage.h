@@ -42,6 +42,13 @@ void stage_strike(struct stage *);
  * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. How many are over. */
 uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
                              const struct oracle_choice *choice, const char *what);
+/* A time in which the database was away, or a host might not have noticed yet that it was back. */
+struct stage_away {
+	uint64_t from_ns, until_ns;
+};
+
+/* Checks that at all other times no host admitted anything on its own: I1 leaves it out in these alone. How many did. */
+uint64_t stage_check_alone(const struct oracle *oracle, const struct stage_away *away, size_t count);
 /* Checks I3 for each client on each host of the stage. How many are over. */
 uint32_t stage_check_fallback(const struct stage *, const struct oracle *oracle, const struct journal_plan *plan,
                               uint64_t from_ns, uint64_t until_ns);

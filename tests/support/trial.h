@@ -2,7 +2,8 @@
  * trial.h - a crowd that is served all the time while one fault follows the other, and what
  * must hold through each of them:
  *
- *   I1  leases: no interval holds more than the limit, faults or not
+ *   I1  no interval holds more than the limit, faults or not, whoever decided: only what hosts admit on their own from the
+ *       beginning of a fault of the database's until it is over is left out, and they do so at no other time
  *   I2  the books: at most the limit is charged, and at least what was admitted
  *   I3  a host on its own keeps to its fallback limit
  *   I4  no check fails or takes longer than its timeout, and a margin for a busy machine
@@ -29,7 +30,7 @@ struct trial_options {
 	const char *name; /* of all its faults together */
 	const struct journal_plan *plan; /* with one policy */
 	uint32_t slack_ms;       /* how much later than its timeout a check may end */
-	bool agents_hang;        /* apps may decide on their own, too: each within its own fallback limit */
+	bool agents_hang;        /* for two seconds at most: checks may run into their timeouts; and the database is there all the time */
 	bool database_is_hidden; /* the books can't be read during a fault */
 };
 

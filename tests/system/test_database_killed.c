@@ -165,6 +165,7 @@ static int play(const struct scene *scene) {
 	struct oracle_choice choice = {.host = ORACLE_ANY};
 	struct crowd_total total;
 	struct outage outage[2];
+	struct stage_away away[2];
 	struct oracle oracle;
 	struct stage stage;
 
@@ -181,8 +182,11 @@ static int play(const struct scene *scene) {
 	       (unsigned long long)total.admitted[STINT_SOURCE_LOCAL]);
 	choice.until_ns = outage[0].began_ns;
 	stage_check_promise(&oracle, &plan, &choice, "before");
-	choice = (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_STRICT};
-	stage_check_promise(&oracle, &plan, &choice, "leases only, all the time");
+	choice = (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_UP};
+	stage_check_promise(&oracle, &plan, &choice, "but for hosts on their own, all the time");
+	for (int i = 0; i < 2; i++)
+		away[i] = (struct stage_away){outage[i].began_ns, outage[i].over_ns + RETURN_MS * NS_PER_MS};
+	stage_check_alone(&oracle, away, 2);
 	stage_check_fallback(&stage, &oracle, &plan, 0, 0);
 	for (int i = 0; i < 2; i++) {
 		check_return(&oracle, &outage[i]);
