@@ -257,7 +257,8 @@ static size_t fixed_size(uint16_t type) {
 	case WIRE_DECLARE: return sizeof(struct wire_declare);
 	case WIRE_WANT: return sizeof(struct wire_want);
 	case WIRE_LOW: return sizeof(struct wire_low);
-	case WIRE_STATUS: return sizeof(struct wire_head);
+	case WIRE_STATUS:
+	case WIRE_PING: return sizeof(struct wire_head);
 	default: return 0;
 	}
 }
@@ -273,6 +274,11 @@ static bool fits(uint16_t type, size_t fixed, size_t size) {
 	case WIRE_LOW: return rest >= 1 && rest <= STINT_CLIENT_ID_MAX;
 	default: return rest == 0;
 	}
+}
+
+static void send_pong(struct connection *c, uint32_t serial) {
+	struct wire_head pong = {.type = WIRE_PONG, .serial = serial};
+	server_send(c->server, peer_of(c), &pong, sizeof pong);
 }
 
 static void dispatch(struct connection *c, const union message *m, size_t size) {
@@ -293,6 +299,7 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 	case WIRE_DECLARE: server->events.declare(server->context, peer_of(c), &m->declare, text, size - fixed); break;
 	case WIRE_WANT: server->events.want(server->context, peer_of(c), &m->want, text, size - fixed); break;
 	case WIRE_LOW: server->events.low(server->context, &m->low, text, size - fixed); break;
+	case WIRE_PING: send_pong(c, m->head.serial); break;
 	default: server->events.status(server->context, peer_of(c), m->head.serial); break;
 	}
 }

@@ -8,14 +8,23 @@
  * notice within its database_timeout_ms that it can't. */
 #define GRACE_NS (2 * NS_PER_S + 500 * NS_PER_MS)
 
-/* After so long without a look the agent may have come and gone: it is missed only from now on. */
+/* After so long without a look the agent may have come and gone: it is missed only from now on. Who looks less often would miss it
+ * only ever for a moment. */
 #define UNOBSERVED_NS (10 * NS_PER_S)
 
-void absence_note(struct absence *a, uint64_t now_ns) {
+/* The same if it is there now: it may have been for some time. Longer than between two looks (channel.c's backoff): somebody who
+ * listens and breaks each connection is not there. */
+#define UNSEEN_NS (2 * NS_PER_S)
+
+static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
 	uint64_t looked_ns = atomic_exchange(&a->looked_ns, now_ns);
 
-	if (atomic_load(&a->since_ns) == 0 || (atomic_load(&a->known) && now_ns > looked_ns + UNOBSERVED_NS))
+	if (atomic_load(&a->since_ns) == 0 || now_ns - looked_ns > seldom_ns)
 		atomic_store(&a->since_ns, now_ns);
+}
+
+void absence_note(struct absence *a, uint64_t now_ns) {
+	note_look(a, now_ns, atomic_load(&a->known) ? UNOBSERVED_NS : UINT64_MAX);
 }
 
 void absence_begin(struct absence *a, uint64_t now_ns) {
@@ -24,12 +33,18 @@ void absence_begin(struct absence *a, uint64_t now_ns) {
 }
 
 void absence_found(struct absence *a, uint64_t now_ns) {
-	if (!atomic_exchange(&a->known, true))
+	if (atomic_exchange(&a->known, true))
+		note_look(a, now_ns, UNSEEN_NS);
+	else
 		absence_begin(a, now_ns);
 }
 
 void absence_end(struct absence *a) {
 	atomic_store(&a->since_ns, 0);
+}
+
+bool absence_has_begun(const struct absence *a) {
+	return atomic_load(&a->since_ns) != 0;
 }
 
 uint64_t absence_grace_left_ns(const struct absence *a, uint64_t now_ns) {

@@ -6,8 +6,8 @@
  * has counted. So for a grace after it lost the agent, it waits and denies, and
  * only then decides by itself.
  *
- * The agent is missed from the first thing that is wanted of it after its last
- * word, or from the loss of its connection, until its next word.
+ * The agent is missed from the loss of its connection on, or from the first time
+ * that it was waited for in vain, until its next word.
  *
  * A process that has never found anybody on the socket knows nothing of an
  * agent; it has no grace.
@@ -24,21 +24,24 @@
 
 struct absence {
 	_Atomic bool known;         /* somebody listened on the socket, now or once */
-	_Atomic uint64_t since_ns;  /* 0: nothing is wanting */
-	_Atomic uint64_t looked_ns; /* the last time that it was wanted, or looked for in vain */
+	_Atomic uint64_t since_ns;  /* 0: it isn't missed */
+	_Atomic uint64_t looked_ns; /* the last time that it was waited, or looked for in vain */
 };
 
-/* It is wanted, or isn't there. */
+/* It was waited, or looked for in vain. */
 void absence_note(struct absence *, uint64_t now_ns);
 
 /* It was there until a moment ago: the grace begins anew. */
 void absence_begin(struct absence *, uint64_t now_ns);
 
-/* Somebody listens on the socket. Whoever didn't know of any agent begins to miss it only now. */
+/* Somebody listens on the socket, and has not said anything yet. Who didn't know of any agent, or hasn't looked for a while, begins to
+ * miss it only now. */
 void absence_found(struct absence *, uint64_t now_ns);
 
 /* It said something. */
 void absence_end(struct absence *);
+
+bool absence_has_begun(const struct absence *);
 
 /* How long yet this process must not admit anything by itself; 0: it may. An agent that isn't missed may answer the
  * next check: 1. */

@@ -96,13 +96,14 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 
 	if (now_ns < ch->next_attempt_ns)
 		return false;
-	absence_note(&ch->attachment->absence, now_ns);
 	put_off(ch, now_ns);
 	ch->refusal = 0;
 	/* HELLO is sent before anybody can send a LOW on it. */
 	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
 	if (fd >= 0 || errno == EAGAIN)
 		absence_found(&ch->attachment->absence, now_ns);
+	else
+		absence_note(&ch->attachment->absence, now_ns);
 	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
 	ch->state = CHANNEL_GREETING;
@@ -275,6 +276,8 @@ static int hear(struct channel *ch, const struct packet *packet) {
 		return hear_declared(ch, packet);
 	case WIRE_VERDICT:
 		return hear_verdict(ch, packet);
+	case WIRE_PONG:
+		return packet->length == sizeof(head) ? 0 : message_refuse("the length of PONG");
 	default:
 		return message_refuse("the message's type");
 	}
@@ -339,12 +342,13 @@ static void ask_in_passing(struct channel *ch, struct request *r) {
 /* 0 when there is a connection, or soon will be, as far as anybody knows. */
 static int ensure_connection(struct channel *ch, const struct request *r, uint64_t now_ns) {
 	notice_closed_socket(ch);
+	bool missed = ch->state == CHANNEL_READY && absence_has_begun(&ch->attachment->absence);
+
 	/* Anything that the agent has said meanwhile ends its silence. */
-	if (now_ns < ch->silent_until_ns && !ch->led)
+	if ((missed || now_ns < ch->silent_until_ns) && !ch->led)
 		channel_receive(ch);
 	if (ch->state == CHANNEL_READY && mapping_is_retired(ch->mapping))
 		drop_connection(ch);
-	absence_note(&ch->attachment->absence, now_ns);
 	if (ch->state != CHANNEL_AWAY || try_connect(ch, now_ns))
 		return 0;
 	return ch->refusal ? ch->refusal : is_worth_waiting(ch, r, now_ns) ? 0 : REQUEST_DECIDE_ALONE;
@@ -376,11 +380,21 @@ void channel_withdraw(struct channel *ch, struct request *r) {
 	under_way_remove(ch, r);
 }
 
+/* It may have been slow only because the database was. Its PONG tells, at the latest to the next check. */
+static void fall_silent(struct channel *ch, uint64_t now_ns) {
+	struct wire_head ping = {.type = WIRE_PING};
+
+	absence_note(&ch->attachment->absence, now_ns);
+	if (now_ns >= ch->silent_until_ns && ch->state == CHANNEL_READY)
+		connection_send(atomic_load(&ch->socket.number), &ping, sizeof(ping), NULL, 0);
+	ch->silent_until_ns = now_ns + SILENCE_NS;
+}
+
 void channel_give_up(struct channel *ch, struct request *r) {
 	channel_withdraw(ch, r);
 	r->status = REQUEST_DECIDE_ALONE;
 	if (ch->heard == r->heard && ch->state != CHANNEL_AWAY)
-		ch->silent_until_ns = clock_fine_ns() + SILENCE_NS;
+		fall_silent(ch, clock_fine_ns());
 }
 
 void channel_explain(const struct channel *ch, const struct request *r, int error) {

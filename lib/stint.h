@@ -54,8 +54,9 @@
  *   limit may be admitted although the agent is back within 2 s.
  * - The agent may hang: a check waits for it no longer than its timeout; after
  *   one that waited in vain, none waits for a second, or until the agent says
- *   something. What is not answered is denied, and after 2.5 s without a word of
- *   the agent's decided by the limit inside the process.
+ *   something. What isn't answered in time is denied: the agent may be well, and
+ *   the database slow. When there was no sign of life for 2.5 s after that, the
+ *   limit inside the process decides.
  * - Anyone who may connect to the agent's socket may use up any client's limit,
  *   and can write garbage into this host's table. Give the socket's group to
  *   the processes that limit, and to nobody else.

@@ -14,6 +14,8 @@
  *     WANT client      ->                   a miss: somebody waits
  *                      <-   VERDICT
  *     LOW client       ->                   no answer: credits run low
+ *     PING             ->                   are you there, whatever the database does?
+ *                      <-   PONG
  *     STATUS           ->                   (the operator's command line)
  *                      <-   STATUS_TEXT JSON, in pieces
  *
@@ -27,7 +29,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 #define WIRE_MESSAGE_MAX 4096u /* no message is longer, STATUS_TEXT included */
 
 enum wire_type {
@@ -40,6 +42,8 @@ enum wire_type {
 	WIRE_LOW = 7,
 	WIRE_STATUS = 8,
 	WIRE_STATUS_TEXT = 9,
+	WIRE_PING = 10,
+	WIRE_PONG = 11,
 };
 
 struct wire_head {

@@ -48,6 +48,19 @@ static void answers_go_to_who_asked(void **state) {
 	close(three);
 }
 
+/* By the server itself: whatever else the agent waits for. */
+static void pings_are_answered(void **state) {
+	struct fixture *f = *state;
+	struct wire_head ping = {.type = WIRE_PING, .serial = 9}, pong;
+	int fd = greet(f);
+	say(f, fd, &ping, sizeof ping);
+	assert_int_equal(recv(fd, &pong, sizeof pong, 0), sizeof pong);
+	assert_int_equal(pong.type, WIRE_PONG);
+	assert_int_equal(pong.serial, 9);
+	assert_string_equal(f->story, "");
+	close(fd);
+}
+
 static void many_apps_at_once(void **state) {
 	struct fixture *f = *state;
 	int fds[300];
@@ -126,6 +139,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(messages_arrive_with_their_text),
 		TEST(answers_go_to_who_asked),
+		TEST(pings_are_answered),
 		TEST(many_apps_at_once),
 		TEST(what_cannot_be_sent_at_once_is_kept_in_order),
 		TEST(a_burst_is_heard_in_order_to_its_end),

@@ -76,6 +76,7 @@ static void lengths_are_checked(void **state) {
 		{WIRE_WANT, sizeof(struct wire_want) + 1, sizeof(struct wire_want) + STINT_CLIENT_ID_MAX},
 		{WIRE_LOW, sizeof(struct wire_low) + 1, sizeof(struct wire_low) + STINT_CLIENT_ID_MAX},
 		{WIRE_STATUS, sizeof(struct wire_head), sizeof(struct wire_head)},
+		{WIRE_PING, sizeof(struct wire_head), sizeof(struct wire_head)},
 	};
 	char message[8192];
 	memset(message, 'x', sizeof message);
@@ -101,7 +102,7 @@ static void lengths_are_checked(void **state) {
 static void types_are_checked(void **state) {
 	struct fixture *f = *state;
 	for (uint32_t type = 0; type < 70000; type += type < 20 ? 1 : 9999) {
-		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS)
+		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS || type == WIRE_PING)
 			continue;
 		struct wire_head head = {.type = (uint16_t)type};
 		int fd = greet(f);

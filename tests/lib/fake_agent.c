@@ -242,6 +242,11 @@ static void hear(struct fake_agent *a, int fd, const unsigned char *bytes, size_
 			say_declared(a, fd, head.serial);
 	} else if (head.type == WIRE_WANT) {
 		hear_want(a, fd, bytes, length);
+	} else if (head.type == WIRE_PING) {
+		a->counts.ping++;
+		head.type = WIRE_PONG;
+		if (!a->mute)
+			send_packet(fd, &head, sizeof(head), NULL, 0);
 	} else {
 		must(head.type == WIRE_LOW);
 		memcpy(&a->last_low, bytes, sizeof(a->last_low));

@@ -46,7 +46,7 @@ struct fake_agent;
 typedef void fake_want(struct fake_agent *, int fd, const struct wire_want *, const char *id);
 
 struct fake_counts {
-	unsigned hello, declare, want, low, hangup;
+	unsigned hello, declare, want, low, ping, hangup;
 };
 
 struct fake_agent {

@@ -77,6 +77,12 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(54000)), 0);
 	absence_note(&a, AFTER_MS(65000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(65000)), GRACE_MS * NS_PER_MS);
+	/* Who finds it has not missed it since he looked last; but it isn't there for one who finds it over and over. */
+	absence_found(&a, AFTER_MS(69000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(69000)), GRACE_MS * NS_PER_MS);
+	for (int ms = 70000; ms <= 72000; ms += 1000)
+		absence_found(&a, AFTER_MS(ms));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(72000)), 0);
 }
 
 int main(void) {

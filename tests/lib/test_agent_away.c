@@ -330,6 +330,28 @@ static void nobody_is_admitted_in_the_first_seconds_of_silence(void **state) {
 	stint_limiter_free(hasty);
 }
 
+static void answer_nothing(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	(void)a, (void)fd, (void)want, (void)id;
+}
+
+/* The database is slower than the timeout, or a row is locked: nobody misses the agent, however long that lasts. */
+static void an_agent_that_is_there_is_not_missed(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});
+
+	f->agent.want = answer_nothing;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+		assert_false(f->r.allowed);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		pass(2600);
+	}
+	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+	assert_false(f->r.allowed);
+	fake_agent_await(&f->agent, &f->agent.counts.ping, 2);
+	stint_limiter_free(hasty);
+}
+
 static void an_agent_that_never_welcomes_is_waited_for_once(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
@@ -387,6 +409,7 @@ int main(void) {
 		TEST(says_it_again_only_once),
 		TEST(waits_no_longer_than_its_timeout),
 		TEST(nobody_is_admitted_in_the_first_seconds_of_silence),
+		TEST(an_agent_that_is_there_is_not_missed),
 		TEST(an_agent_that_never_welcomes_is_waited_for_once),
 		TEST(a_full_socket_holds_nobody_up),
 	};
