@@ -1,9 +1,13 @@
-/* apps.c - processes that check: from the table, or by way of the agent. */
+/* apps.c - processes that check: from the table, or by way of the agent, which they wait for and miss as lib/absence.h has it. */
 #include <string.h>
 
 #include "world.h"
 
 #define PROBE_APP APPS_MAX /* as the peer of a verdict */
+
+/* Of looking for an agent that isn't there. */
+#define LOOK_NS (50 * MS)
+#define SILENCE_NS (1 * S)
 
 /* The next time at which some clock may say that leases of the client end, or begin, and another one that they don't. */
 static int64_t edge_ns(struct world *w, uint32_t client) {
@@ -39,20 +43,60 @@ static void send(struct world *w, uint32_t host, struct event event) {
 		plan_for(w, host, between(w, 5 * US, 5 * MS), event);
 }
 
-static void ask(struct world *w, uint32_t h, uint32_t a) {
+static uint64_t clock_of(const struct world *w) {
+	return (uint64_t)w->now_ns;
+}
+
+void app_start(struct world *w, uint32_t h, uint32_t a) {
+	struct app *app = &w->hosts[h].apps[a];
+	app->pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS) * (w->faults.long_windows ? 300 : 1);
+	app->timeout_ns = a % 2 ? between(w, 5 * MS, 400 * MS) : PATIENCE_NS;
+	/* One that never found an agent may decide by itself: the exception that stint.h names. */
+	absence_found(&app->absence, clock_of(w));
+	app_think(w, h, a);
+}
+
+/* The check goes on without an answer of the agent's. */
+static void decide_alone(struct world *w, uint32_t h, uint32_t a) {
+	struct app *app = &w->hosts[h].apps[a];
+	app->serial = 0;
+	if (absence_grace_left_ns(&app->absence, clock_of(w)) == 0)
+		watch_alone(w, h, app->client);
+	app_think(w, h, a);
+}
+
+/* On the present connection or, if the agent listens, the next one. */
+static void look_for_agent(struct world *w, uint32_t h, uint32_t a) {
 	struct host *host = &w->hosts[h];
 	struct app *app = &host->apps[a];
-	if (!host->core) {
-		app_think(w, h, a);
+	if (host->core) {
+		if (app->life != host->life)
+			absence_found(&app->absence, clock_of(w));
+		app->life = host->life;
+		send(w, h, (struct event){.kind = WANT, .app = a, .serial = app->serial, .client = app->client, .cost = app->cost,
+		                          .ns = app->asked_ns + app->timeout_ns - w->now_ns});
+		return;
+	}
+	absence_note(&app->absence, clock_of(w));
+	if (absence_is_waited_for(&app->absence, (uint64_t)app->timeout_ns, clock_of(w)))
+		plan(w, w->now_ns + between(w, MS, LOOK_NS), (struct event){.kind = LOOK, .host = h, .app = a, .serial = app->serial});
+	else
+		decide_alone(w, h, a);
+}
+
+static void ask(struct world *w, uint32_t h, uint32_t a) {
+	struct app *app = &w->hosts[h].apps[a];
+	if (app->life && w->now_ns < app->silent_until_ns) {
+		decide_alone(w, h, a);
 		return;
 	}
 	app->serial = ++w->serial;
 	app->asked_ns = w->now_ns;
 	w->asked++;
-	struct event event = {.kind = WANT, .app = a, .serial = app->serial, .client = app->client, .cost = app->cost};
-	send(w, h, event);
-	event.kind = GIVE_UP;
-	plan_for(w, h, PATIENCE_NS, event);
+	plan(w, w->now_ns + app->timeout_ns, (struct event){.kind = GIVE_UP, .host = h, .app = a, .serial = app->serial});
+	look_for_agent(w, h, a);
+	if (!app->serial)
+		return;
 	if (chance(w, w->faults.app_deaths)) { /* another process takes its place; the answer finds nobody */
 		app->serial = 0;
 		app_think(w, h, a);
@@ -94,13 +138,22 @@ static void check(struct world *w, uint32_t h, uint32_t a) {
 		decide(w, h, a, w->now_ns);
 }
 
+static void hear_anything(const struct world *w, struct app *app) {
+	absence_end(&app->absence);
+	app->heard_ns = w->now_ns;
+	app->silent_until_ns = 0;
+}
+
 static void hear(struct world *w, const struct event *e) {
 	struct host *host = &w->hosts[e->host];
 	struct app *app = &host->apps[e->app];
-	if (e->life != host->life || app->serial != e->serial)
+	if (e->life != host->life)
+		return; /* of an agent that is dead: burnt */
+	hear_anything(w, app);
+	if (app->serial != e->serial)
 		return; /* given up meanwhile: burnt */
 	app->serial = 0;
-	watch_wait(w, w->now_ns - app->asked_ns);
+	watch_wait(w, w->now_ns - (app->asked_ns > host->there_since_ns ? app->asked_ns : host->there_since_ns));
 	if (e->verdict.status != 0 && !w->short_of_memory)
 		complain(w, "host %u answers a check with error %d", e->host, e->verdict.status);
 	if (e->verdict.allowed && host_now(w, host) < e->verdict.deadline_ns)
@@ -109,27 +162,37 @@ static void hear(struct world *w, const struct event *e) {
 }
 
 static void give_up(struct world *w, const struct event *e) {
-	struct app *app = &w->hosts[e->host].apps[e->app];
+	struct host *host = &w->hosts[e->host];
+	struct app *app = &host->apps[e->app];
 	if (app->serial != e->serial)
 		return;
-	app->serial = 0;
 	w->timeouts++;
-	complain(w, "host %u did not answer a check of client %u", e->host, app->client);
-	app_think(w, e->host, e->app);
+	if (host->core && w->now_ns - host->there_since_ns >= PATIENCE_NS && app->timeout_ns == PATIENCE_NS)
+		complain(w, "host %u did not answer a check of client %u", e->host, app->client);
+	if (app->life && app->heard_ns < app->asked_ns) {
+		absence_note(&app->absence, clock_of(w));
+		plan_for(w, e->host, between(w, 5 * US, 300 * US), (struct event){.kind = PING, .app = e->app});
+		app->silent_until_ns = w->now_ns + SILENCE_NS;
+	}
+	decide_alone(w, e->host, e->app);
 }
 
-/* The connection broke: who waited decides by itself, and goes on. */
+/* The connections broke: who waits, waits for the next one. */
 void apps_lose_agent(struct world *w, uint32_t h) {
-	for (uint32_t a = 0; a < w->app_count; a++)
-		if (w->hosts[h].apps[a].serial) {
-			w->hosts[h].apps[a].serial = 0;
-			app_think(w, h, a);
-		}
+	for (uint32_t a = 0; a < w->app_count; a++) {
+		struct app *app = &w->hosts[h].apps[a];
+		if (app->life)
+			absence_begin(&app->absence, clock_of(w));
+		app->life = 0;
+		app->silent_until_ns = 0;
+		if (app->serial)
+			look_for_agent(w, h, a);
+	}
 }
 
 /* One more client for each host, when all faults are over and a window has passed: it must be admitted. */
 void app_probe(struct world *w, uint32_t h) {
-	plan_for(w, h, 0, (struct event){.kind = WANT, .app = PROBE_APP, .serial = ++w->serial, .client = h, .cost = 1});
+	plan_for(w, h, 0, (struct event){.kind = WANT, .app = PROBE_APP, .serial = ++w->serial, .client = h, .cost = 1, .ns = PATIENCE_NS});
 }
 
 void app_on_event(struct world *w, const struct event *e) {
@@ -137,6 +200,14 @@ void app_on_event(struct world *w, const struct event *e) {
 	case THINK: check(w, e->host, e->app); break;
 	case DECIDE: decide(w, e->host, e->app, e->ns); break;
 	case GIVE_UP: give_up(w, e); break;
+	case PONG:
+		if (e->life == w->hosts[e->host].life)
+			hear_anything(w, &w->hosts[e->host].apps[e->app]);
+		break;
+	case LOOK:
+		if (w->hosts[e->host].apps[e->app].serial == e->serial)
+			look_for_agent(w, e->host, e->app);
+		break;
 	default:
 		if (e->app == PROBE_APP)
 			watch_probe(w, e->host, &e->verdict);

@@ -37,8 +37,17 @@ void host_start(struct world *w, uint32_t h) {
 	plan_for(w, h, between(w, 1 * MS, 50 * MS), (struct event){.kind = UP});
 }
 
+/* Until then; an agent that was there for a moment only has not been found by all. */
+static void leave(struct world *w, struct host *host, int64_t until_ns) {
+	if (w->now_ns - host->there_since_ns >= THERE_NS)
+		host->away_since_ns = w->now_ns;
+	host->there_since_ns = until_ns;
+}
+
 static void crash(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
+	int64_t back_ns = between(w, 1 * MS, w->faults.long_absences ? BACK_NS : 100 * MS);
+	leave(w, host, w->now_ns + back_ns);
 	core_free(host->core);
 	host->core = NULL;
 	w->kill_ns[w->kill_count++ % KILLS_MAX] = w->now_ns;
@@ -47,7 +56,7 @@ static void crash(struct world *w, uint32_t h) {
 	host->life++;
 	host->paused_until_ns = 0;
 	apps_lose_agent(w, h);
-	plan_for(w, h, between(w, 1 * MS, 100 * MS), (struct event){.kind = RESTART});
+	plan_for(w, h, back_ns, (struct event){.kind = RESTART});
 }
 
 /* As agent/link.c does it. */
@@ -102,8 +111,9 @@ static void handle(struct world *w, const struct event *e) {
 	uint8_t id_len = (uint8_t)id_text(id, e->client);
 	switch (e->kind) {
 	case WANT:
-		core_want(host->core, now_ns, e->app, e->serial, 0, id, id_len, e->cost, now_ns + PATIENCE_NS);
+		core_want(host->core, now_ns, e->app, e->serial, 0, id, id_len, e->cost, now_ns + e->ns);
 		break;
+	case PING: plan_for(w, e->host, between(w, 5 * US, 300 * US), (struct event){.kind = PONG, .app = e->app}); break;
 	case LOW: core_low(host->core, now_ns, 0, id, id_len); break;
 	case REPLY: reply(w, e); break;
 	case LOST:
@@ -118,6 +128,7 @@ static void handle(struct world *w, const struct event *e) {
 	case HEAR: core_set_policy(host->core, now_ns, 0, &e->policy); break;
 	case CRASH: crash(w, e->host); break;
 	case PAUSE:
+		leave(w, host, w->now_ns + e->ns);
 		host->paused_until_ns = w->now_ns + e->ns;
 		host->backlog = 0;
 		break;

@@ -14,7 +14,7 @@ SIMULATION := \
 
 $(BUILD)/tests/simulation/%.o: PART = -fPIE -Ilib -Iagent -Itests/support -Itests/agent
 
-$(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a
+$(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/lib/absence.o
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm
 
 SEEDS ?= 1-2000

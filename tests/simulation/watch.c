@@ -5,6 +5,7 @@
  *   the limit    no window holds more of a client's admissions by the database's credits, of all hosts together
  *   the books    what is charged is within the limit, and no credit is admitted that was not granted before
  *   fallback     no fallback window of a host holds more than its lenient limit
+ *   alone        no process admits anything by itself when its agent is back within two seconds
  *   patience     every check is answered, soon
  *   recovery     when the faults are over and a window has passed, every host gets the database's credits again
  */
@@ -163,6 +164,14 @@ void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t c
 	watch_fallback(w, host, client, cost, source);
 	if (source != STINT_SOURCE_FALLBACK)
 		watch_limit(w, client, cost);
+}
+
+/* A process is about to decide by itself. */
+void watch_alone(struct world *w, uint32_t h, uint32_t client) {
+	struct host *host = &w->hosts[h];
+	if (w->now_ns - host->away_since_ns < BACK_NS || w->now_ns - host->there_since_ns >= THERE_NS)
+		complain(w, "a process of host %u admits client %u by itself, %lld ms after its agent was there", h, client,
+		         (long long)((w->now_ns - host->away_since_ns) / MS));
 }
 
 /* ---- The books --------------------------------------------------------------------------- */

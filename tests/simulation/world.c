@@ -80,10 +80,9 @@ static void make_host(struct world *w, uint32_t h) {
 	host->offset_ns = between(w, 1 * S, 1000 * S);
 	host->rate_ppm = choose_rate_ppm(w);
 	fake_table_make(&host->table, w->faults.crowded ? 16 : 200, random_next(&w->random));
-	for (uint32_t a = 0; a < w->app_count; a++) {
-		host->apps[a].pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS) * (w->faults.long_windows ? 300 : 1);
-		app_think(w, h, a);
-	}
+	for (uint32_t a = 0; a < w->app_count; a++)
+		app_start(w, h, a);
+	host->life = 1;
 	host_start(w, h);
 }
 
@@ -104,7 +103,7 @@ static void strike_agents(struct world *w, uint32_t count, enum event_kind kind,
 static void plan_faults(struct world *w) {
 	const struct faults *f = &w->faults;
 	strike_agents(w, f->agent_crashes, CRASH, 0);
-	strike_agents(w, f->agent_pauses, PAUSE, 300 * MS);
+	strike_agents(w, f->agent_pauses, PAUSE, f->long_absences ? BACK_NS : 300 * MS);
 	plan_some(w, f->database_crashes, (struct event){.kind = SERVER_CRASH});
 	plan_some(w, f->promotions, (struct event){.kind = PROMOTE});
 	for (uint32_t i = 0; i < f->steps_back; i++)
@@ -181,6 +180,7 @@ void world_free(struct world *w) {
 static void trace(const struct world *w, const struct event *e) {
 	static const char *const names[] = {
 		[THINK] = "think", [DECIDE] = "decide", [WANT] = "want", [LOW] = "low", [VERDICT] = "verdict", [GIVE_UP] = "give up",
+		[LOOK] = "look", [PING] = "ping", [PONG] = "pong",
 		[ARRIVE] = "arrive", [APPLY] = "apply", [REPLY] = "reply", [LOST] = "lost", [DOWN] = "down", [UP] = "up",
 		[WAKE] = "wake", [HEAR] = "hear", [PAUSE] = "pause", [CRASH] = "crash", [RESTART] = "restart",
 		[CHANGE] = "change", [REPLICATE] = "replicate", [SERVER_CRASH] = "server crash", [PROMOTE] = "promote", [STEP] = "step",
@@ -202,7 +202,7 @@ static void happen(struct world *w, struct event *e) {
 	if (e->life == UINT32_MAX)
 		e->life = w->hosts[e->host].life;
 	switch (e->kind) {
-	case THINK: case DECIDE: case VERDICT: case GIVE_UP:
+	case THINK: case DECIDE: case VERDICT: case GIVE_UP: case LOOK: case PONG:
 		app_on_event(w, e);
 		break;
 	case ARRIVE: case APPLY: case CHANGE: case REPLICATE: case SERVER_CRASH: case PROMOTE: case STEP:

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "absence.h"
 #include "core/core.h"
 #include "core/heap.h"
 #include "fake_table.h"
@@ -41,7 +42,9 @@
 #define KILLS_MAX   8u /* of agents, in a run */
 #define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
 #define RATE_MAX_PPM 249 /* of a clock against the true time: any two differ by less than 500 */
-#define PATIENCE_NS (3 * S) /* an app's timeout; nobody may need half of it */
+#define PATIENCE_NS (3 * S) /* the timeout of half of the apps; nobody may need half of it while the agent is there */
+#define BACK_NS     (2 * S) /* an agent that is back so soon costs no admission */
+#define THERE_NS    (100 * MS) /* after so long all apps have found it */
 
 /* Percents are of the chances there are; counts are of a run. */
 struct faults {
@@ -55,6 +58,7 @@ struct faults {
 	uint32_t app_pauses;       /* %: checks in which the process is stopped between reading the clock and taking credits */
 	uint32_t agent_crashes;    /* how often: killed, and started on the same table */
 	uint32_t agent_pauses;     /* how often: stopped, with what is under way for it */
+	bool long_absences;        /* these last up to two seconds */
 	uint32_t database_crashes; /* how often: all connections break, what is committed stays */
 	uint32_t promotions;       /* how often: a standby takes over */
 	bool loses_commits;        /* ... that lacks the last ones */
@@ -81,7 +85,7 @@ struct batch { /* one statement */
 };
 
 enum event_kind {
-	THINK, DECIDE, WANT, LOW, VERDICT, GIVE_UP, /* apps */
+	THINK, DECIDE, WANT, LOW, VERDICT, GIVE_UP, LOOK, PING, PONG, /* apps */
 	ARRIVE, APPLY, REPLY, LOST, DOWN, UP, /* the database, as a host meets it */
 	WAKE, HEAR, PAUSE, CRASH, RESTART, /* agents */
 	CHANGE, REPLICATE, SERVER_CRASH, PROMOTE, STEP, /* the server */
@@ -106,6 +110,11 @@ struct app {
 	int64_t asked_ns;
 	int64_t pace_ns;
 	uint32_t burst; /* checks that follow at once, of the same client */
+	int64_t timeout_ns;
+	uint32_t life;   /* of the agent that it is connected to; 0: none */
+	int64_t heard_ns;
+	int64_t silent_until_ns; /* the agent was waited for in vain */
+	struct absence absence;
 };
 
 struct host {
@@ -116,6 +125,8 @@ struct host {
 	int64_t wake_ns;
 	int64_t heard_ns; /* when the last answer arrives: what follows on the connection comes no earlier */
 	int64_t paused_until_ns;
+	int64_t there_since_ns; /* neither dead nor stopped; in the future while it is stopped */
+	int64_t away_since_ns;  /* as far as apps may know: what is there for a moment only doesn't count */
 	int64_t backlog; /* events that wait for that */
 	bool recovered;  /* in step since the faults are over */
 	uint32_t life;
@@ -252,6 +263,7 @@ size_t id_text(char text[static 16], uint32_t client);
 /* apps.c */
 void app_think(struct world *, uint32_t host, uint32_t app);
 void app_on_event(struct world *, const struct event *event);
+void app_start(struct world *, uint32_t host, uint32_t app);
 void apps_lose_agent(struct world *, uint32_t host);
 void app_probe(struct world *, uint32_t host);
 
@@ -268,6 +280,7 @@ void connection_breaks(struct world *, uint32_t host, int64_t away_ns);
 void watch_start(struct world *);
 /* deadline_ns: of the credits, by the host's clock. */
 void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns);
+void watch_alone(struct world *, uint32_t host, uint32_t client);
 void watch_wait(struct world *, int64_t waited_ns);
 void watch_books(struct world *, uint32_t client, const struct lease_request *request, const struct lease_grant *grant);
 void watch_limit_changes(struct world *, int64_t until_ns);
