@@ -145,9 +145,10 @@ uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_p
 	return over;
 }
 
+/* A check that began before may have waited for the answer. */
 static bool is_away(const struct oracle_event *event, const struct stage_away *away, size_t count) {
 	for (size_t i = 0; i < count; i++)
-		if (event->intent_ns >= away[i].from_ns && event->outcome_ns < away[i].until_ns)
+		if (event->intent_ns < away[i].until_ns && event->outcome_ns >= away[i].from_ns)
 			return true;
 	return false;
 }

@@ -70,11 +70,17 @@ static const struct fault {
 
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 
+/* By those who wait for longer than a busy machine makes them. */
 static uint64_t decided_alone(const struct crowd *crowd) {
-	static struct crowd_total total; /* large */
+	uint64_t sum = 0;
 
-	crowd_sum(crowd, &total);
-	return total.admitted[STINT_SOURCE_LOCAL] + total.denied[STINT_SOURCE_LOCAL];
+	for (uint32_t i = 0; i < crowd->count; i++) {
+		const struct journal_file *file = crowd->member[i].journal.file;
+
+		if (file->plan.timeout_ms == PATIENT_MS)
+			sum += file->counts.admitted[STINT_SOURCE_LOCAL] + file->counts.denied[STINT_SOURCE_LOCAL];
+	}
+	return sum;
 }
 
 static uint64_t cause(struct stage *stage, const struct fault *fault) {
@@ -84,7 +90,7 @@ static uint64_t cause(struct stage *stage, const struct fault *fault) {
 	sleep_ms(BACK_MS);
 	after = decided_alone(&stage->crowd);
 	sleep_ms(500);
-	tap_note("%s: %llu checks were decided without it", fault->what, (unsigned long long)(after - before));
+	tap_note("%s: %llu checks that waited were decided without it", fault->what, (unsigned long long)(after - before));
 	return !tap_ok(decided_alone(&stage->crowd) == after, "I5 agent %s: %d ms later none is any more", fault->what, BACK_MS);
 }
 
