@@ -186,6 +186,7 @@ LIB_TESTS := \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
+	tests/lib/test_daemons.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \

@@ -71,11 +71,14 @@ void watch_close(struct watch *w) {
 
 /* ---- Making them ---------------------------------------------------------------- */
 
-static bool set_timer(int fd, uint64_t at_ns, uint64_t period_ns) {
-	struct itimerspec timer = {.it_value = clock_timespec(at_ns), .it_interval = clock_timespec(period_ns)};
+static bool set_timer(const struct watch *w, uint64_t at_ns) {
+	struct itimerspec timer = {
+		.it_value = clock_timespec(at_ns),
+		.it_interval = clock_timespec(atomic_load(&w->period_ns)),
+	};
 
 	/* Setting it also takes back an expiry that nobody has read. */
-	return timerfd_settime(fd, TFD_TIMER_ABSTIME, &timer, NULL) == 0;
+	return timerfd_settime(atomic_load(&w->timer_fd), TFD_TIMER_ABSTIME, &timer, NULL) == 0;
 }
 
 static void close_if_open(int fd) {
@@ -83,46 +86,67 @@ static void close_if_open(int fd) {
 		close(fd);
 }
 
-/* Puts an instance of this process's own behind the number that a parent shares until now; -1: behind any. */
-static bool make(struct watch *w, int number, uint64_t period_ns) {
+/* Both, as new. They must prove to be ours, in a sandbox too, or each call would make others. */
+static bool make(struct watch *w, uint64_t period_ns) {
 	int timer_fd = descriptor_above_stdio(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	int epoll_fd = timer_fd < 0 ? -1 : descriptor_above_stdio(epoll_create1(EPOLL_CLOEXEC));
 	struct epoll_event event = {.events = EPOLLIN};
+	int error;
 
-	if (epoll_fd < 0 || !set_timer(timer_fd, 0, period_ns) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) != 0 ||
-		(number >= 0 && dup3(epoll_fd, number, O_CLOEXEC) < 0)) {
-		int error = errno;
-
-		close_if_open(timer_fd);
-		close_if_open(epoll_fd);
-		errno = error;
-		return false;
-	}
-	if (number >= 0) {
-		close(epoll_fd);
-		close(atomic_load(&w->timer_fd));
-	}
-	atomic_store(&w->epoll_fd, number >= 0 ? number : epoll_fd);
 	atomic_store(&w->timer_fd, timer_fd);
+	atomic_store(&w->epoll_fd, epoll_fd);
 	atomic_store(&w->period_ns, period_ns);
-	w->running = true;
+	if (epoll_fd >= 0 && set_timer(w, 0) && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0 && owns_both(w))
+		return true;
+	error = errno;
+	close_if_open(timer_fd);
+	close_if_open(epoll_fd);
+	errno = error;
+	return false;
+}
+
+/* Puts the new epoll instance behind the number of the one that is shared with a parent. */
+static bool move_to_shared(struct watch *fresh, const struct watch *shared) {
+	int number = atomic_load(&shared->epoll_fd), fd = atomic_load(&fresh->epoll_fd);
+
+	if (dup3(fd, number, O_CLOEXEC) < 0)
+		return false;
+	close(fd);
+	close(atomic_load(&shared->timer_fd));
+	atomic_store(&fresh->epoll_fd, number);
 	return true;
+}
+
+static void copy(struct watch *w, const struct watch *from) {
+	atomic_store(&w->epoll_fd, atomic_load(&from->epoll_fd));
+	atomic_store(&w->timer_fd, atomic_load(&from->timer_fd));
+	atomic_store(&w->period_ns, atomic_load(&from->period_ns));
 }
 
 bool watch_start(struct watch *w) {
 	bool own = owns_both(w);
+	struct watch fresh = {.running = false};
 
 	if (own && w->running)
 		return true;
 	if (!own)
 		watch_close(w);
-	return make(w, atomic_load(&w->epoll_fd), choose_period(w));
+	if (!make(&fresh, choose_period(w)))
+		return false;
+	if (own && !move_to_shared(&fresh, w)) {
+		int error = errno;
+
+		watch_close(&fresh);
+		errno = error;
+		return false;
+	}
+	copy(w, &fresh);
+	w->running = true;
+	return true;
 }
 
 void watch_inherit(struct watch *w, const struct watch *parents) {
-	atomic_store(&w->epoll_fd, atomic_load(&parents->epoll_fd));
-	atomic_store(&w->timer_fd, atomic_load(&parents->timer_fd));
-	atomic_store(&w->period_ns, atomic_load(&parents->period_ns));
+	copy(w, parents);
 }
 
 /* ---- Using them ------------------------------------------------------------------ */
@@ -135,7 +159,7 @@ void watch_set_timer(struct watch *w, uint64_t at_ns) {
 		return;
 	}
 	w->timer_at_ns = at_ns;
-	set_timer(atomic_load(&w->timer_fd), at_ns, atomic_load(&w->period_ns));
+	set_timer(w, at_ns);
 }
 
 void watch_set_socket(struct watch *w, int fd, uint32_t events) {

@@ -6,7 +6,8 @@
  * tell whether they are still the library's (descriptor.h). What tells is their
  * content: the timer has a period of its own, of which nobody ever sees the end;
  * an epoll instance that holds this timer is ours. Each is asked before anything
- * is changed.
+ * is changed. (So an instance is left open when the app has closed the timer
+ * alone.)
  *
  * Under the channel's lock, but for watch_inherit() and watch_close().
  */

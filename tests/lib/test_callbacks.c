@@ -230,6 +230,29 @@ static void what_is_being_closed_refuses(void **state) {
 	assert_int_equal(f->called, 4);
 }
 
+static void free_api_in_the_middle(int status, const struct stint_result *result, void *arg) {
+	struct fixture *f = arg;
+	struct stint_limiter *api = f->api;
+	int before = ++f->called;
+
+	(void)result;
+	assert_int_equal(status, STINT_ECANCELED);
+	f->api = NULL;
+	stint_limiter_free(api);
+	assert_int_equal(f->called, before + (api ? 2 : 0));
+}
+
+/* All of them, and nobody else's. */
+static void a_limiter_has_its_callbacks_where_it_is_freed(void **state) {
+	struct fixture *f = *state;
+
+	have_pending(f, f->patient, 3, free_api_in_the_middle);
+	have_pending(f, f->api, 2, count);
+	stint_limiter_free(f->patient);
+	f->patient = NULL;
+	assert_int_equal(f->called, 5);
+}
+
 static void close_while_freeing(int status, const struct stint_result *result, void *arg) {
 	struct fixture *f = arg;
 	struct stint *st = f->st;
@@ -561,6 +584,7 @@ int main(void) {
 		TEST(a_callback_may_begin_anew),
 		TEST(what_is_being_freed_refuses),
 		TEST(what_is_being_closed_refuses),
+		TEST(a_limiter_has_its_callbacks_where_it_is_freed),
 		TEST(a_cancelled_check_may_close_the_attachment),
 		TEST(what_a_forks_child_inherits_is_not_told),
 		TEST(an_admission_is_judged_when_it_is_told),
