@@ -339,13 +339,15 @@ static void ask_in_passing(struct channel *ch, struct request *r) {
 	request_send_want(r, atomic_load(&ch->socket.number));
 }
 
+/* Anything that the agent, which is missed, has said meanwhile ends its silence. */
+static bool may_have_spoken(const struct channel *ch, uint64_t now_ns) {
+	return now_ns < ch->silent_until_ns || (ch->state == CHANNEL_READY && absence_has_begun(&ch->attachment->absence));
+}
+
 /* 0 when there is a connection, or soon will be, as far as anybody knows. */
 static int ensure_connection(struct channel *ch, const struct request *r, uint64_t now_ns) {
 	notice_closed_socket(ch);
-	bool missed = ch->state == CHANNEL_READY && absence_has_begun(&ch->attachment->absence);
-
-	/* Anything that the agent has said meanwhile ends its silence. */
-	if ((missed || now_ns < ch->silent_until_ns) && !ch->led)
+	if (may_have_spoken(ch, now_ns) && !ch->led)
 		channel_receive(ch);
 	if (ch->state == CHANNEL_READY && mapping_is_retired(ch->mapping))
 		drop_connection(ch);
