@@ -145,9 +145,11 @@ static const struct server_events server_events = {
 /* ---- Timers and signals ------------------------------------------------------ */
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *context) {
+	struct agent *agent = context;
 	(void)fd;
 	(void)what;
-	link_on_heartbeat(context);
+	server_note_alive(agent->server);
+	link_on_heartbeat(agent);
 }
 
 static void on_expiry(evutil_socket_t fd, short what, void *context) {

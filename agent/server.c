@@ -469,6 +469,7 @@ int server_new(struct server **out, struct event_base *base, const struct server
 		snprintf(error, SERVER_ERROR_MAX, "out of memory");
 		goto fail;
 	}
+	server_note_alive(server);
 	*out = server;
 	return 0;
 fail:
@@ -493,6 +494,12 @@ void server_free(struct server *server) {
 	if (server->fd >= 0)
 		close(server->fd);
 	free(server);
+}
+
+void server_note_alive(const struct server *server) {
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	clock_gettime(CLOCK_MONOTONIC, &times[1]);
+	(void)!utimensat(AT_FDCWD, server->address.sun_path, times, AT_SYMLINK_NOFOLLOW);
 }
 
 size_t server_peer_count(const struct server *server) {

@@ -48,4 +48,7 @@ void server_free(struct server *); /* closes everything, removes the socket */
 void server_send(struct server *, server_peer peer, const void *message, size_t size);
 size_t server_peer_count(const struct server *);
 
+/* Leaves on the socket that the agent is alive, for who finds it dead: to be called twice a second. */
+void server_note_alive(const struct server *);
+
 #endif

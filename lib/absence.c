@@ -16,6 +16,9 @@
  * listens and breaks each connection is not there. */
 #define UNSEEN_NS (2 * NS_PER_S)
 
+/* How often an agent leaves on its socket that it is alive (wire.h). */
+#define ALIVE_EVERY_NS (500 * NS_PER_MS)
+
 static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
 	uint64_t looked_ns = atomic_exchange(&a->looked_ns, now_ns);
 
@@ -37,6 +40,17 @@ void absence_found(struct absence *a, uint64_t now_ns) {
 		note_look(a, now_ns, UNSEEN_NS);
 	else
 		absence_begin(a, now_ns);
+}
+
+void absence_recall(struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
+	/* It may have been alive until it would have said so again. */
+	uint64_t since_ns = alive_ns + ALIVE_EVERY_NS < now_ns ? alive_ns + ALIVE_EVERY_NS : now_ns;
+
+	if (atomic_load(&a->known) || alive_ns > now_ns || now_ns - since_ns >= GRACE_NS)
+		return;
+	atomic_store(&a->looked_ns, now_ns);
+	atomic_store(&a->since_ns, since_ns);
+	atomic_store(&a->known, true);
 }
 
 void absence_end(struct absence *a) {

@@ -9,8 +9,9 @@
  * The agent is missed from the loss of its connection on, or from the first time
  * that it was waited for in vain, until its next word.
  *
- * A process that has never found anybody on the socket knows nothing of an
- * agent; it has no grace.
+ * A process that has never found anybody on the socket knows of an agent only if
+ * that was killed: the socket tells when it was last alive. Without that it has no
+ * grace.
  *
  * Atomic values, none of which depends on another: they need no lock, and the
  * child of a fork goes on with what its parent knew.
@@ -37,6 +38,9 @@ void absence_begin(struct absence *, uint64_t now_ns);
 /* Somebody listens on the socket, and has not said anything yet. Who didn't know of any agent, or hasn't looked for a while, begins to
  * miss it only now. */
 void absence_found(struct absence *, uint64_t now_ns);
+
+/* It was alive then, though this process has never found it. */
+void absence_recall(struct absence *, uint64_t alive_ns, uint64_t now_ns);
 
 /* It said something. */
 void absence_end(struct absence *);

@@ -85,6 +85,18 @@ static void put_off(struct channel *ch, uint64_t now_ns) {
 	ch->backoff_ns = 4 * half_ns;
 }
 
+static void note_attempt(const struct channel *ch, bool found, uint64_t now_ns) {
+	struct absence *absence = &ch->attachment->absence;
+
+	if (found) {
+		absence_found(absence, now_ns);
+		return;
+	}
+	if (!atomic_load(&absence->known))
+		absence_recall(absence, connection_last_alive_ns(&ch->attachment->address), now_ns);
+	absence_note(absence, now_ns);
+}
+
 static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	struct wire_hello hello = {
 		.head = {.type = WIRE_HELLO},
@@ -100,10 +112,7 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	ch->refusal = 0;
 	/* HELLO is sent before anybody can send a LOW on it. */
 	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
-	if (fd >= 0 || errno == EAGAIN)
-		absence_found(&ch->attachment->absence, now_ns);
-	else
-		absence_note(&ch->attachment->absence, now_ns);
+	note_attempt(ch, fd >= 0 || errno == EAGAIN, now_ns);
 	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
 	ch->state = CHANNEL_GREETING;

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connection.h"
 #include "descriptor.h"
 
@@ -36,6 +38,15 @@ int connection_open(const struct sockaddr_un *address, const void *hello, size_t
 		return -1;
 	}
 	return fd;
+}
+
+/* wire.h says what the agent writes there. A time that the file system made lies far ahead. */
+uint64_t connection_last_alive_ns(const struct sockaddr_un *address) {
+	struct stat st;
+
+	if (stat(address->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode) || st.st_mtim.tv_sec < 0)
+		return 0;
+	return (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
 }
 
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {

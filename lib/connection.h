@@ -30,6 +30,9 @@ enum receipt {
  * other. */
 int connection_open(const struct sockaddr_un *, const void *hello, size_t size);
 
+/* When the agent that listened there was last alive, by CLOCK_MONOTONIC, if it was killed; 0: nobody knows. */
+uint64_t connection_last_alive_ns(const struct sockaddr_un *);
+
 /* Sends head and name as one packet, all or nothing. False when the socket is full: try again when it is writable. A
  * connection that is gone counts as sent: receiving tells. */
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length);

@@ -49,9 +49,10 @@
  *   agent is looked for about once a second.
  * - The agent may start later: a process that has never found one waits for it
  *   with its first checks, as long as the timeout of one, and then decides by the
- *   limit inside the process at once. It can't tell an agent that was killed a
- *   moment before from one that there never was: in this case alone more than the
- *   limit may be admitted although the agent is back within 2 s.
+ *   limit inside the process at once. It sees from the socket that an agent was
+ *   killed a moment before, but not that one was stopped, which removes the
+ *   socket: in this case alone more than the limit may be admitted although the
+ *   agent is back within 2 s.
  * - The agent may hang: a check waits for it no longer than its timeout; after
  *   one that waited in vain, none waits for a second, or until the agent says
  *   something. What isn't answered in time is denied: the agent may be well, and

@@ -19,6 +19,10 @@
  *     STATUS           ->                   (the operator's command line)
  *                      <-   STATUS_TEXT JSON, in pieces
  *
+ * Twice a second the agent sets the socket's time of modification to its
+ * CLOCK_MONOTONIC: a process that finds nobody there sees whether somebody was a
+ * moment ago. (An agent that ends by itself removes the socket.)
+ *
  * The serial of a request comes back in its answer. Answers may overtake one
  * another. The agent hangs up on a peer that sends anything else, sends before
  * HELLO, or doesn't read its answers.

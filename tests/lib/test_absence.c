@@ -85,12 +85,33 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(72000)), 0);
 }
 
+static void who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace(void **state) {
+	struct absence a = {0};
+
+	(void)state;
+	absence_note(&a, START);
+	/* Times of a file system, and of an agent that has been dead for long. */
+	absence_recall(&a, AFTER_MS(1000), START);
+	absence_recall(&a, 0, START);
+	absence_recall(&a, START, AFTER_MS(500 + GRACE_MS));
+	assert_int_equal(absence_grace_left_ns(&a, START), 0);
+	absence_recall(&a, START, AFTER_MS(800));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(800)), (GRACE_MS - 300) * NS_PER_MS);
+	absence_note(&a, AFTER_MS(1800));
+	absence_recall(&a, AFTER_MS(1700), AFTER_MS(1800));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(1800)), (GRACE_MS - 1300) * NS_PER_MS);
+	a = (struct absence){0};
+	absence_recall(&a, START, AFTER_MS(100));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(100)), GRACE_MS * NS_PER_MS);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_never_found_an_agent_has_no_grace),
 		cmocka_unit_test(who_loses_the_agent_has_a_grace),
 		cmocka_unit_test(an_agent_that_nobody_asks_is_not_missed),
 		cmocka_unit_test(who_did_not_look_for_long_begins_anew),
+		cmocka_unit_test(who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,30 @@
  * test_agent_away.c - checks while the agent is absent, restarted, or hangs.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
 #include "channel_fixture.h"
+
+/* Asks until somebody is admitted; none may be for two seconds. */
+static void expect_none_for_two_seconds(struct fixture *f, struct stint_limiter *limiter) {
+	uint64_t began_ns = fake_now_ns(), asked_ns;
+
+	do {
+		asked_ns = fake_now_ns();
+		assert_int_equal(stint_check(limiter, "c", 1, &f->r), 0);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		assert_true(f->r.allowed || (f->r.retry_after_ms >= 1 && f->r.retry_after_ms <= 2500));
+		assert_true(fake_now_ns() - began_ns < MS(20000));
+		pass(5);
+	} while (!f->r.allowed);
+	assert_true(fake_now_ns() - began_ns >= MS(2000));
+	/* Then it doesn't wait either. */
+	assert_true(fake_now_ns() - asked_ns < MS(TIMEOUT_MS));
+}
 
 /* ---- An agent that is not there -------------------------------------------------------------- */
 
@@ -30,6 +49,37 @@ static void decides_locally_while_there_is_no_agent(void **state) {
 	pass(1100);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	stint_limiter_free(hasty);
+}
+
+/* As an agent that is killed leaves its socket. */
+static void leave_socket(struct fixture *f, const struct timespec *alive) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *alive};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, f->agent.path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(utimensat(AT_FDCWD, f->agent.path, times, 0), 0);
+	close(fd);
+}
+
+static void a_process_that_starts_sees_that_an_agent_was_killed(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});
+	struct timespec alive;
+
+	clock_gettime(CLOCK_MONOTONIC, &alive);
+	leave_socket(f, &alive);
+	expect_none_for_two_seconds(f, hasty);
+	/* One that starts now sees that it has been dead for too long. */
+	stint_limiter_free(hasty);
+	stint_limiter_free(f->api);
+	stint_close(f->st);
+	assert_int_equal(stint_open(&f->st, f->agent.path), 0);
+	f->api = limiter_new(f, (struct stint_options){.timeout_ms = 20});
+	pass(500);
+	assert_true(stint_is_allowed(f->api, "c"));
+	assert_int_equal(unlink(f->agent.path), 0);
 }
 
 static void what_a_process_decides_by_itself_has_a_limit_of_its_own(void **state) {
@@ -152,23 +202,6 @@ static void threads_that_wait_look_for_it_together(void **state) {
 	}
 	pthread_join(starter, NULL);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), hellos + 1);
-}
-
-/* Asks until somebody is admitted; none may be for two seconds. */
-static void expect_none_for_two_seconds(struct fixture *f, struct stint_limiter *limiter) {
-	uint64_t began_ns = fake_now_ns(), asked_ns;
-
-	do {
-		asked_ns = fake_now_ns();
-		assert_int_equal(stint_check(limiter, "c", 1, &f->r), 0);
-		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
-		assert_true(f->r.allowed || (f->r.retry_after_ms >= 1 && f->r.retry_after_ms <= 2500));
-		assert_true(fake_now_ns() - began_ns < MS(20000));
-		pass(5);
-	} while (!f->r.allowed);
-	assert_true(fake_now_ns() - began_ns >= MS(2000));
-	/* Then it doesn't wait either. */
-	assert_true(fake_now_ns() - asked_ns < MS(TIMEOUT_MS));
 }
 
 static void nobody_is_admitted_in_the_first_seconds(void **state) {
@@ -397,6 +430,7 @@ static void a_full_socket_holds_nobody_up(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST_ABSENT(decides_locally_while_there_is_no_agent),
+		TEST_ABSENT(a_process_that_starts_sees_that_an_agent_was_killed),
 		TEST_ABSENT(what_a_process_decides_by_itself_has_a_limit_of_its_own),
 		TEST_ABSENT(a_full_backlog_is_away),
 		TEST(a_check_waits_for_an_agent_that_is_back_soon),

@@ -1,7 +1,7 @@
 /*
  * test_agent_away.c - the only agent is killed, stopped, and restarted, under load, and is back
  * within two seconds. The database is up all the time: nobody is admitted beyond the limit, whoever decides. Half of the
- * processes wait long enough for the agent to be back, the others don't: those deny.
+ * processes wait long enough for the agent to be back, the others don't: those deny. Others start while it is dead.
  *
  *     STINT_ROUNDS     how often; default 1
  */
@@ -37,27 +37,37 @@ static const struct journal_plan plan = {
 	.capacity = 200000,
 };
 
-static void kill_it(struct host *host, int ms) {
-	host_kill(host);
-	sleep_ms(ms);
-	host_start(host);
+/* It starts while the agent is dead: all that it sees is a socket on which nobody listens. */
+static void start_another(struct stage *stage) {
+	struct journal_plan hasty = plan;
+
+	hasty.timeout_ms = HASTY_MS;
+	if (stage->crowd.count < CROWD_MAX && crowd_add(&stage->crowd, &stage->host[0], &hasty, 200) == 0)
+		crowd_start_one(&stage->crowd, stage->crowd.count - 1);
 }
 
-static void restart_it(struct host *host, int ms) {
-	host_stop(host);
+static void kill_it(struct stage *stage, int ms) {
+	host_kill(&stage->host[0]);
+	start_another(stage);
 	sleep_ms(ms);
-	host_start(host);
+	host_start(&stage->host[0]);
 }
 
-static void pause_it(struct host *host, int ms) {
-	host_pause(host);
+static void restart_it(struct stage *stage, int ms) {
+	host_stop(&stage->host[0]);
 	sleep_ms(ms);
-	host_resume(host);
+	host_start(&stage->host[0]);
+}
+
+static void pause_it(struct stage *stage, int ms) {
+	host_pause(&stage->host[0]);
+	sleep_ms(ms);
+	host_resume(&stage->host[0]);
 }
 
 static const struct fault {
 	const char *what;
-	void (*cause)(struct host *, int ms);
+	void (*cause)(struct stage *, int ms);
 	int ms;
 } faults[] = {
 	{"killed for a second", kill_it, 1000},
@@ -86,7 +96,7 @@ static uint64_t decided_alone(const struct crowd *crowd) {
 static uint64_t cause(struct stage *stage, const struct fault *fault) {
 	uint64_t before = decided_alone(&stage->crowd), after;
 
-	fault->cause(&stage->host[0], fault->ms);
+	fault->cause(stage, fault->ms);
 	sleep_ms(BACK_MS);
 	after = decided_alone(&stage->crowd);
 	sleep_ms(500);
