@@ -114,6 +114,7 @@ static bool note_server(struct agent *agent) {
 	struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
 	int64_t age_us = server_age_us(link, agent_now_ns());
+	core_know_lease(agent->core, hello->longest_lease_us);
 	bool is_recent = age_us >= 0 && age_us < core_longest_lease_ns(agent->core) / 1000;
 	const char *difference = find_difference(link, &age_us);
 	bool may_differ = !difference && !link->server[0] && is_recent;
@@ -225,6 +226,8 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 	if (outcome != LEASE_DONE || !pulse)
 		return;
 	watch_clock(&agent->link, pulse->now_us);
+	if (pulse->wal_end > agent->link.wal_end)
+		agent->link.wal_end = pulse->wal_end;
 	if (pulse->is_heartbeat)
 		take_heartbeat(agent, pulse);
 	if (pulse->change_id > agent->link.change_id)

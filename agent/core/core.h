@@ -122,6 +122,8 @@ void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, ui
 void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
 void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+/* How long leases of other hosts may last, whose policies may be unknown here: a promotion waits for them as well. */
+void core_know_lease(struct core *, int64_t lease_us);
 /* It is another server than granted the leases that are out, since age_ns or longer, and may lack what that one committed last:
  * its grants are held back until those leases have run out on all hosts. Before core_database_up(); policies are known. */
 void core_database_promoted(struct core *, int64_t now_ns, int64_t age_ns);
@@ -146,7 +148,7 @@ const struct core_counters *core_counters(const struct core *);
 uint32_t core_client_count(const struct core *);
 int64_t core_rtt_ns(const struct core *); /* of a batch, smoothed */
 int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
-int64_t core_longest_lease_ns(const struct core *); /* how long a lease may last, of any policy here */
+int64_t core_longest_lease_ns(const struct core *); /* how long a lease may last, of any policy here, or that was told */
 int64_t core_held_until_ns(const struct core *); /* grants are held back after a promotion; in the past: they aren't */
 uint64_t core_fallback_clients(const struct core *);
 uint64_t core_shared_granted(const struct core *); /* credits of the memory store's to clients that it had no room to tell apart */

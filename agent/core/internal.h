@@ -97,6 +97,7 @@ struct core {
 	bool connected;        /* the database is there, though its grants may still be held back */
 	bool promoted;         /* it is another one than granted the leases that are out */
 	int64_t held_until_ns; /* no grants of it before */
+	int64_t others_lease_ns; /* how long leases of other hosts last, at most that of the longest hold */
 
 	struct op **ops; /* by number; address space for all, memory as they come */
 	struct slab op_slab; /* and of those who wait */

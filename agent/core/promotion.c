@@ -23,7 +23,13 @@ int64_t core_longest_lease_ns(const struct core *core) {
 		if (policy->live && lease_us > longest_us)
 			longest_us = lease_us;
 	}
-	return longest_us * NS_PER_US;
+	int64_t longest_ns = longest_us * NS_PER_US;
+	return longest_ns > core->others_lease_ns ? longest_ns : core->others_lease_ns;
+}
+
+void core_know_lease(struct core *core, int64_t lease_us) {
+	const int64_t most_us = CORE_HOLD_MAX_NS / NS_PER_US;
+	core->others_lease_ns = (lease_us < most_us ? lease_us : most_us) * NS_PER_US;
 }
 
 void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {

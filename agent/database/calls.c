@@ -181,14 +181,15 @@ static bool finish_pulse(struct database *db, const struct operation *op, enum l
                          const struct pg_answer *answer) {
 	struct database_pulse pulse = {.now_us = 0};
 	(void)db;
-	if (outcome == LEASE_DONE && !read_pulse(answer, &pulse))
+	if (outcome == LEASE_DONE &&
+	    (!read_pulse(answer, &pulse) || !pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse.wal_end)))
 		return false;
 	op->done.pulsed(op->context, outcome, outcome == LEASE_DONE ? &pulse : NULL);
 	return true;
 }
 
 static const struct call call_pulse = {
-	"stint.pulse", "select now_us, change_id from stint.pulse()", 2, false, finish_pulse,
+	"stint.pulse", "select now_us, change_id, wal_end from stint.pulse()", 3, false, finish_pulse,
 };
 
 void database_pulse(struct database *db, database_pulsed *done, void *context) {

@@ -64,12 +64,14 @@ struct database_hello {
 	char server[DATABASE_SERVER_MAX]; /* which tables on which server; another one after a dump was restored */
 	char timeline[9];      /* of its write-ahead log, another one after a promotion; "": it doesn't tell */
 	int64_t server_age_us; /* since the first agent met this server on this timeline; -1: there has been no other */
+	int64_t longest_lease_us; /* of any policy in the database */
 	int64_t wal_end;       /* where that log ends on disk: never before an earlier end, whatever crashes; 0: it doesn't tell */
 	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
 };
 
 struct database_pulse {
 	int64_t now_us;
+	int64_t wal_end; /* as in database_hello; 0 in a heartbeat */
 	int64_t change_id;
 	bool is_heartbeat; /* the rest is known */
 	int32_t live_hosts;

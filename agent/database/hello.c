@@ -101,7 +101,8 @@ static bool read_timeline(const struct pg_answer *answer, int column, char timel
 static bool read_server(const struct pg_answer *answer, struct database_hello *hello) {
 	return pg_answer_text(answer, 0, 4, sizeof(hello->server), hello->server) && read_timeline(answer, 5, hello->timeline) &&
 	       pg_answer_int(answer, 0, 6, -1, INT64_MAX, &hello->server_age_us) &&
-	       pg_answer_int(answer, 0, 7, 0, INT64_MAX, &hello->wal_end);
+	       pg_answer_int(answer, 0, 7, 0, INT64_MAX, &hello->wal_end) &&
+	       pg_answer_int(answer, 0, 8, 0, INT64_MAX, &hello->longest_lease_us);
 }
 
 static bool finish_register(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -147,9 +148,9 @@ static void send_probe(struct database *db, const char *verb) {
 
 static const struct call call_register = {
 	"stint.register_host",
-	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), coalesce(wal_end, 0)"
+	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us"
 	" from stint.register_host($1::text, $2::text, $3::text)",
-	8, false, finish_register,
+	9, false, finish_register,
 };
 
 static void send_rest(struct database *db) {

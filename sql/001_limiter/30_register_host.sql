@@ -27,6 +27,22 @@ comment on function stint.get_server() is
 	'system identifier, and the object ids of the database and of stint.counter.';
 revoke execute on function stint.get_server() from public;
 
+create function stint.get_wal_end() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	return (pg_current_wal_flush_lsn() - '0/0')::bigint;
+-- Servers that keep their log elsewhere (Aurora, say) have no such function, or refuse it, each in its own way.
+exception when others then
+	return 0;
+end
+$$;
+
+comment on function stint.get_wal_end() is
+	'Where the write-ahead log ends on disk: in all that a crash leaves, never before that. 0: this server doesn''t tell.';
+revoke execute on function stint.get_wal_end() from public;
+
 -- A server in another one's place may lack what that one committed last, so agents must know of it, and how long ago it was: the first of
 -- them to come writes it down, for all.
 create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint)
@@ -37,11 +53,10 @@ declare
 	now constant timestamptz := clock_timestamp();
 begin
 	server := stint.get_server();
+	wal_end := stint.get_wal_end();
 	begin
 		timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
-		wal_end := (pg_current_wal_flush_lsn() - '0/0')::bigint;
-	-- Servers that keep their log elsewhere (Aurora, say) have no such function, or refuse it, each in its own way.
-	exception when others then
+	exception when others then -- as above
 		timeline := '';
 	end;
 	insert into stint.server_timeline (server, timeline, seen_at) values (note_server.server, note_server.timeline, now)
@@ -57,11 +72,12 @@ $$;
 
 comment on function stint.note_server() is
 	'The server, the timeline of its write-ahead log, how long agents have known it, in microseconds (null: since they have used these tables), '
-	'and where its log ends on disk: in all that a crash leaves, never before that.';
+	'and where its log ends, see stint.get_wal_end().';
 revoke execute on function stint.note_server() from public;
 
 create function stint.register_host(name text, instance text, version text)
-returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint)
+returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint,
+	longest_lease_us bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -89,12 +105,14 @@ begin
 	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
 	change_id := stint.get_newest_change();
 	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
+	-- Of the sub-window that runs, and the next.
+	select coalesce(2 * max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)), 0) into longest_lease_us from stint.policy p;
 	return next;
 end
 $$;
 
 comment on function stint.register_host(text, text, text) is
 	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; server, timeline, '
-	'server_age_us, wal_end: see stint.note_server().';
+	'server_age_us, wal_end: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy.';
 revoke execute on function stint.register_host(text, text, text) from public;
 grant execute on function stint.register_host(text, text, text) to stint_agent;

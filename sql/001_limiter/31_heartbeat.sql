@@ -46,13 +46,13 @@ revoke execute on function stint.heartbeat(int, text, text, bigint, bigint) from
 grant execute on function stint.heartbeat(int, text, text, bigint, bigint) to stint_agent;
 
 -- What many agents ask for often, and therefore only reads.
-create function stint.pulse() returns table (now_us bigint, change_id bigint)
+create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 begin atomic
-	select (extract(epoch from clock_timestamp()) * 1000000)::bigint, stint.get_newest_change();
+	select (extract(epoch from clock_timestamp()) * 1000000)::bigint, stint.get_newest_change(), stint.get_wal_end();
 end;
 
-comment on function stint.pulse() is 'For agents, between their heartbeats: this server''s clock, and the newest change.';
+comment on function stint.pulse() is 'For agents, between their heartbeats: this server''s clock, the newest change, and where the write-ahead log ends.';
 revoke execute on function stint.pulse() from public;
 grant execute on function stint.pulse() to stint_agent;

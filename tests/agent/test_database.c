@@ -144,7 +144,8 @@ static void comes_up_and_says_hello(void **state) {
 	assert_string_equal(f->hello.server, "home");
 	assert_string_equal(f->hello.timeline, "00000001");
 	assert_int_equal(f->hello.server_age_us, 5000);
-	assert_int_equal(f->hello.wal_end, 0);
+	assert_int_equal(f->hello.wal_end, 77);
+	assert_int_equal(f->hello.longest_lease_us, 9000);
 	assert_string_equal(database_last_error(f->db), "");
 	assert_int_equal(database_in_flight(f->db), 0);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1", answer,
@@ -389,6 +390,7 @@ static void makes_every_call(void **state) {
 	assert_int_equal(database_in_flight(f->db), 8);
 	expect(f, "Udddddddd");
 	assert_int_equal(last_pulse.change_id, 14);
+	assert_int_equal(last_pulse.wal_end, 78);
 	assert_false(last_pulse.is_heartbeat);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 'p'", answer, sizeof(answer));
 	assert_string_equal(answer, "10 1000 20 2000 fixed_window 5 relaxed t");

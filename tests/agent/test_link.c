@@ -195,6 +195,7 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 }
 
 static int64_t newest_change; /* that the server tells of */
+static int64_t longest_lease_us;
 
 static int begin(void **state) {
 	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
@@ -211,7 +212,7 @@ static int begin(void **state) {
 	awaited = NULL;
 	met_a_lock = false;
 	memset(&loading, 0, sizeof loading);
-	newest_change = 0;
+	newest_change = longest_lease_us = 0;
 	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
 	fake_table_make(&table, 64, 7);
 	agent.base = event_base_new();
@@ -261,7 +262,7 @@ static void says(enum lease_outcome outcome, const char *status) {
 
 static void meets_server(const char *server, const char *timeline, int64_t wal_end, int64_t age_us) {
 	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .change_id = newest_change,
-	                               .server_age_us = age_us, .wal_end = wal_end};
+	                               .server_age_us = age_us, .wal_end = wal_end, .longest_lease_us = longest_lease_us};
 	snprintf(hello.server, sizeof hello.server, "%s", server);
 	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
 	link_events.up(&agent, &hello);
@@ -284,6 +285,15 @@ static void loses(void) {
 static void expect_held_for(int64_t least_ms, int64_t most_ms) {
 	int64_t held_ms = (core_held_until_ns(agent.core) - agent_now_ns()) / MS;
 	assert_in_range(held_ms < 0 ? 0 : held_ms, least_ms, most_ms);
+}
+
+/* Half a second each, without waiting: what is due comes nearer instead. */
+static void ticks(int count) {
+	for (int i = 0; i < count; i++) {
+		agent.link.heartbeat_ns -= 500 * MS;
+		agent.link.pulse_ns -= 500 * MS;
+		link_on_heartbeat(&agent);
+	}
 }
 
 /* ---- The tests ------------------------------------------------------------------------------- */
@@ -393,6 +403,44 @@ static void a_server_that_went_back_in_time_is_held(void **state) {
 	loses();
 	meets_server("home", "00000001", 999, OLD_US);
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+}
+
+/* What it said last counts, not what it said at the beginning. */
+static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
+	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
+	(void)state;
+	meets_server("home", "00000001", 1000, OLD_US);
+	ticks(1);
+	pulsed(&agent, LEASE_DONE, &pulse);
+	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 2}; /* says nothing about it */
+	pulsed(&agent, LEASE_DONE, &pulse);
+	loses();
+	meets_server("home", "00000001", 1500, OLD_US);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+}
+
+/* Leases of other hosts, of a policy that an app of this one may declare in a moment. */
+static void a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here(void **state) {
+	(void)state;
+	agent_apply_policy(&agent, 0, false);
+	longest_lease_us = 6000000;
+	meets("00000001", -1);
+	expect_held_for(0, 0);
+	loses();
+	meets("00000002", 1000000);
+	expect_held_for(5000, 6000 + SLACK_MS);
+	loses();
+	longest_lease_us = OLD_US;
+	meets("00000003", 0);
+	expect_held_for(CORE_HOLD_MAX_NS / MS - 1000, CORE_HOLD_MAX_NS / MS);
+}
+
+static void so_is_that_of_a_new_agent(void **state) {
+	(void)state;
+	agent_apply_policy(&agent, 0, false);
+	longest_lease_us = OLD_US;
+	meets("00000002", 3000000);
+	expect_held_for(6000, 7000 + SLACK_MS);
 }
 
 static void one_that_does_not_tell_where_its_log_ends_is_trusted(void **state) {
@@ -638,15 +686,6 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 }
 
 /* ---- Heartbeats ------------------------------------------------------------------------------- */
-
-/* Half a second each, without waiting: what is due comes nearer instead. */
-static void ticks(int count) {
-	for (int i = 0; i < count; i++) {
-		agent.link.heartbeat_ns -= 500 * MS;
-		agent.link.pulse_ns -= 500 * MS;
-		link_on_heartbeat(&agent);
-	}
-}
 
 static void it_writes_rarely_and_reads_now_and_then(void **state) {
 	(void)state;
@@ -958,6 +997,9 @@ int main(void) {
 		TEST(its_changes_are_counted_anew),
 		TEST(changes_that_were_lost_are_not_waited_for),
 		TEST(a_server_that_went_back_in_time_is_held),
+		TEST(so_is_one_that_went_back_since_its_last_pulse),
+		TEST(a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here),
+		TEST(so_is_that_of_a_new_agent),
 		TEST(one_that_does_not_tell_where_its_log_ends_is_trusted),
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),

@@ -57,10 +57,10 @@ from (values ('DateStyle', 'German'), ('IntervalStyle', 'sql_standard'), ('TimeZ
 	('constraint_exclusion', 'on'), ('session_replication_role', 'replica'), ('geqo', 'off'), ('from_collapse_limit', '1'), ('join_collapse_limit', '1')) s (name, value);
 
 -- A server that doesn't say where its log is: the function is missing, or refused.
-create function test.register() returns text language sql as $$ select coalesce(nullif(timeline, ''), 'none') || coalesce(sign(wal_end)::text, '') from stint.register_host('h', 'i', 'v') $$;
-revoke execute on function pg_current_wal_lsn() from public;
+create function test.register() returns text language sql as $$ select coalesce(nullif(timeline, ''), 'none') || case when wal_end > 0 then '1' else '' end from stint.register_host('h', 'i', 'v') $$;
+revoke execute on function pg_current_wal_lsn(), pg_current_wal_flush_lsn() from public;
 select is(test.register(), 'none', 'who isn''t told goes without');
-grant execute on function pg_current_wal_lsn() to public;
+grant execute on function pg_current_wal_lsn(), pg_current_wal_flush_lsn() to public;
 select matches(test.register(), '^[0-9A-F]{8}1$', 'others know the timeline, and the log''s end');
 
 select * from finish();

@@ -4,13 +4,14 @@ begin;
 select no_plan();
 
 -- Hosts come, live, report and go.
-select host_id, now_us, live_hosts, change_id, server, timeline, wal_end from stint.register_host('web-1', 'first', '0.1.0') \gset
+select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
 select ok(abs(:now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'register: the clock');
 select is(:live_hosts, 1, 'register: one host lives');
 select is(:change_id, 0, 'register: nothing has changed yet');
 select matches(:'server'::text, '^[0-9a-f]{16}$', 'register: the server');
 select matches(:'timeline'::text, '^[0-9A-F]{8}$', 'register: the timeline');
-select ok(:wal_end <= pg_current_wal_flush_lsn() - '0/0', 'register: where the log ends');
+select ok(:wal_end between 1 and pg_current_wal_flush_lsn() - '0/0', 'register: where the log ends');
+select is(:longest_lease_us, 0, 'register: there are no policies yet, hence no leases');
 select is((select server_age_us from stint.register_host('web-1', 'first', '0.1.0')), null, 'register: the server is the first that was seen');
 select is_empty('select * from stint.promotion', 'promotion: none yet');
 insert into stint.server_timeline values (:'server', '00000000', clock_timestamp() - interval '2 hours');
@@ -47,6 +48,7 @@ select is((select live_hosts from stint.register_host('web-2', 'x', '0.1.0')), 2
 select stint.set_policy('api', 10, 60000);
 select results_eq(format($$ select live_hosts, change_id = (select max(change_id) from stint.change) from stint.heartbeat(%s, 'second', 'in step', 5, 0) $$, :host_id),
 	'values (2, true)', 'heartbeat: who lives, what is new');
+select ok(wal_end between 1 and pg_current_wal_flush_lsn() - '0/0', 'pulse: where the log ends') from stint.pulse();
 select results_eq('select change_id from stint.pulse()', 'select max(change_id) from stint.change', 'pulse: what is new');
 select ok(abs(now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'pulse: the clock') from stint.pulse();
 select is_empty($$ select * from stint.heartbeat(999999, 'x', 'in step', 0, 0) $$, 'heartbeat of an unknown host: no row');
