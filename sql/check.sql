@@ -1,5 +1,11 @@
 -- What of the schema is not as the migrations made it, and the statement that puts it right, in the order to run them in: `stint db status`
 -- shows it, `stint db migrate` runs it. mend null: nothing can here. as_owner: to be run as stint_owner, after the others.
+--
+-- A superuser may run it, the schema's owner need not be one: what a statement is made of comes from the catalogue itself, as sql/embed
+-- writes stint.present_object's query here, and not from tables and views that the owner may fill as he likes.
+with present as (
+@present_object@
+)
 select object, problem, mend, as_owner
 from (
 	select 1 as step, 'role ' || r.name as object, 'does not exist' as problem, null as mend, false as as_owner
@@ -8,13 +14,13 @@ from (
 	union all
 	select 2, s.kind || ' ' || s.identity, 'is missing, or disabled: the dump was restored in part', null, false
 	from stint.schema_object s
-	where not exists (select from stint.present_object p where p.kind = s.kind and p.identity = s.identity)
+	where not exists (select from present p where p.kind = s.kind and p.identity = s.identity)
 	union all
 	-- Sequences, indexes and the like belong to whom their table belongs.
 	select case p.kind when 'schema' then 3 else 4 end, p.kind || ' ' || p.identity, 'belongs to ' || p.owner || ', not to stint_owner',
 		format('alter %s %s owner to stint_owner', p.kind, p.identity), false
 	from stint.schema_object s
-	join stint.present_object p on p.kind = s.kind and p.identity = s.identity
+	join present p on p.kind = s.kind and p.identity = s.identity
 	where p.kind in ('schema', 'table', 'view', 'function') and p.owner <> 'stint_owner'
 	union all
 	select 5, p.kind || ' ' || p.identity,
@@ -22,15 +28,16 @@ from (
 			coalesce(nullif(array_to_string(s.grants, ', '), ''), 'nobody''s')),
 		concat_ws('; ', format('revoke all on %s %s from public, stint_agent, stint_operator, stint_auditor', w.kind, p.identity),
 			(select string_agg(format('grant %s on %s %s to %I', split_part(g, ' ', 2), w.kind, p.identity, split_part(g, ' ', 1)), '; ')
-			from unnest(s.grants) g)),
+			from unnest(s.grants) g
+			where g ~ '^stint_(agent|operator|auditor) (SELECT|EXECUTE|USAGE)$')),
 		true
 	from stint.schema_object s
-	join stint.present_object p on p.kind = s.kind and p.identity = s.identity
+	join present p on p.kind = s.kind and p.identity = s.identity
 	cross join lateral (select case p.kind when 'view' then 'table' else p.kind end as kind) w
 	where p.grants <> s.grants
 	union all
 	-- Logical replication copies rows, and not where the numbers of the next ones begin.
-	select 6, 'sequence ' || q.name, 'is behind its table', format('select pg_catalog.setval(%L, %s)', q.name, q.newest), true
+	select 6, 'sequence ' || q.name, 'is behind its table', format('select pg_catalog.setval(%L, %L)', q.name, q.newest), true
 	from (
 		select 'stint.agent_host_host_id_seq' as name, last_value, (select max(host_id) from stint.agent_host) as newest
 		from stint.agent_host_host_id_seq

@@ -137,6 +137,13 @@ expect 'a sequence is behind: status' 1 'sequence stint.agent_host_host_id_seq: 
 expect 'a sequence is behind: migrate' 0 'put right$' "$stint" --database "$other" db migrate
 ok 'a sequence is behind: the next number is free' "$([[ $(other_sql "select nextval('stint.agent_host_host_id_seq')") == 42 ]]; echo $?)"
 
+# The schema's owner may fill its tables and make its views as he likes: nothing of that is run.
+other_sql "update stint.schema_object set grants = array['stint_agent EXECUTE; create role intruder superuser; --'] where kind = 'function'"
+other_sql "create or replace view stint.present_object as select 'function' as kind, 'x owner to maker; create role intruder; --' as identity,
+	'maker'::name as owner, '{}'::text[] as grants"
+expect 'a hostile owner: migrate' 1 'rights are' "$stint" --database "$other" db migrate
+ok 'a hostile owner: nothing of his is run' "$([[ $(other_sql "select count(*) from pg_roles where rolname = 'intruder'") == 0 ]]; echo $?)"
+
 # What nobody can put right but who restores.
 other_sql 'drop trigger c_record on stint.policy'
 other_sql 'alter table stint.client_override disable trigger b_stamp'

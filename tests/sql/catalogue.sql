@@ -31,6 +31,8 @@ select is((select array_agg(distinct lanname::text order by lanname::text) from 
 	array['plpgsql', 'sql'], 'nothing but plpgsql is required');
 select indexes_are('stint', 'counter', array['counter_pkey'], 'an update of a counter touches no index');
 select ok((select 'fillfactor=80' = any (reloptions) from pg_class where oid = 'stint.counter'::regclass), 'and finds room on its page');
+select set_eq('select kind, identity, grants from stint.present_object', 'select kind, identity, grants from stint.schema_object',
+	'the migrations have written down all that they made');
 select is((select max(version) from stint.migration), stint.schema_version(), 'the version is the newest migration');
 select is_empty($$ select from generate_series(1, stint.schema_version()) v where v not in (select version from stint.migration) $$, 'no migration is missing');
 
