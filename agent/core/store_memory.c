@@ -9,8 +9,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* Chains of the hash table, at the least, and per client that there is room for: half a one. */
+/* Chains of the hash table, at the least, and the clients that there is room for in each: once a few are in use, all of the
+ * table takes memory. */
 #define CHAINS_MIN 64
+#define ROOM_PER_CHAIN 8
 
 /* Shared counters of each policy: so many clients of the room that there is have one more between them. */
 #define ROOM_PER_SHARED 1024
@@ -65,7 +67,7 @@ struct store_memory *store_memory_new(const struct store_memory_options *options
 		return NULL;
 	store->options = *options;
 	store->chain_count = CHAINS_MIN;
-	while (store->chain_count < options->capacity / 2)
+	while (store->chain_count < options->capacity / ROOM_PER_CHAIN)
 		store->chain_count *= 2;
 	void *chains = mmap(NULL, store->chain_count * sizeof *store->chains, PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1,6 +1,7 @@
 /*
  * test_million_clients.c - 1,000,000 clients, each seen once: what they cost in the
- * agent, and that nothing of them stays: idle ones leave the table, their rows the
+ * agent; that it goes on serving while something concerns them all: a change of their policy, a
+ * fallback and its end; and that nothing of them stays: idle ones leave the table, their rows the
  * database.
  *
  * One process makes the checks through the asynchronous calls, many under way at a
@@ -19,6 +20,7 @@
 #define CLIENTS          1000000u
 #define UNDER_WAY        2000u
 #define BYTES_PER_CLIENT 192.0
+#define FALLBACK_BYTES   150.0
 /* Longer than the flood takes: all are in the table at its end. Rows stay for two windows, a sub-window and 10
  * s: about as long. */
 #define IDLE_S           60
@@ -27,10 +29,18 @@
 #define FLOOD_MS         120000
 #define LEAVE_MS         100000
 
+/* The agent's answer to something else, by a process of its own: usually some milliseconds. An agent that looked at each client in
+ * one go took half a second to a second. */
+#define ANSWER_MS 200
+/* Of a fallback that some of the clients meet. */
+#define LENIENT         200000u
+#define AWAY_MS         1500
+#define BACK_MS         30000
+
 struct flood {
 	struct stint *stint;
 	struct stint_limiter *limiter;
-	uint32_t started, decided, under_way;
+	uint32_t most, started, decided, under_way;
 	uint32_t allowed, failed;
 	uint32_t by_source[JOURNAL_SOURCES];
 };
@@ -55,7 +65,7 @@ static void on_verdict(int status, const struct stint_result *result, void *arg)
 static void start_some(struct flood *flood) {
 	static const struct journal_plan nameless;
 
-	while (flood->under_way < UNDER_WAY && flood->started < CLIENTS) {
+	while (flood->under_way < UNDER_WAY && flood->started < flood->most) {
 		struct stint_result result;
 		char id[64];
 		int status;
@@ -72,7 +82,7 @@ static void start_some(struct flood *flood) {
 static int64_t run_flood(struct flood *flood) {
 	uint64_t began = monotonic_ns();
 
-	while (flood->decided < CLIENTS && stage_ms_since(began) < FLOOD_MS) {
+	while (flood->decided < flood->most && stage_ms_since(began) < FLOOD_MS) {
 		struct pollfd ready = {.fd = stint_fd(flood->stint), .events = POLLIN};
 
 		start_some(flood);
@@ -86,7 +96,7 @@ static int open_flood(struct flood *flood, const struct host *host, int timeout_
 	struct stint_options options = {
 		.policy = "once", .max_requests = 10, .time_window_ms = WINDOW_MS, .timeout_ms = timeout_ms};
 
-	*flood = (struct flood){0};
+	*flood = (struct flood){.most = CLIENTS};
 	if (stint_open(&flood->stint, host->socket) != 0)
 		return -1;
 	return stint_limiter_new(&flood->limiter, flood->stint, &options);
@@ -117,6 +127,53 @@ static double memory_of(const struct host *host) {
 	return bytes;
 }
 
+/* The longest that the agent let somebody wait for its status, in so many ms. */
+static int64_t longest_answer_ms(const struct host *host, int64_t for_ms) {
+	uint64_t began = monotonic_ns();
+	int64_t longest = 0;
+
+	while (stage_ms_since(began) < for_ms) {
+		uint64_t asked = monotonic_ns();
+		bool answered = host_number(host, "table", "clients") >= 0;
+		int64_t took = answered ? stage_ms_since(asked) : for_ms;
+
+		longest = took > longest ? took : longest;
+	}
+	return longest;
+}
+
+static void change_policy(struct stage *stage) {
+	const struct host *host = &stage->host[0];
+	int64_t longest;
+
+	tap_ok(cluster_do(&stage->cluster, "select stint.set_policy('once', 20, 25000)") == 0, "their policy is changed");
+	longest = longest_answer_ms(host, 1500);
+	tap_ok(longest <= ANSWER_MS, "meanwhile the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+}
+
+/* A fifth of the clients asks while the database is away. */
+static void fall_back(struct stage *stage) {
+	const struct host *host = &stage->host[0];
+	int64_t longest;
+	struct flood flood;
+
+	cluster_kill(&stage->cluster);
+	longest = longest_answer_ms(host, AWAY_MS);
+	if (!tap_ok(open_flood(&flood, host, 10000) == 0, "the database is away"))
+		return;
+	flood.most = LENIENT;
+	run_flood(&flood);
+	tap_ok(flood.by_source[STINT_SOURCE_FALLBACK] >= LENIENT / 2, "%u clients are decided by the fallback, %u by leases",
+	       flood.by_source[STINT_SOURCE_FALLBACK], flood.by_source[STINT_SOURCE_LEASE]);
+	close_flood(&flood);
+	tap_ok(longest <= ANSWER_MS, "at its begin the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+	if (!tap_ok(cluster_again(&stage->cluster) == 0, "the database is back"))
+		return;
+	longest = longest_answer_ms(host, AWAY_MS);
+	tap_ok(host_wait_in_step(host, BACK_MS), "and all that was admitted charged");
+	tap_ok(longest <= ANSWER_MS, "at its end the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+}
+
 static void wait_for_leave(const struct host *host) {
 	uint64_t began = monotonic_ns();
 	int64_t clients;
@@ -129,7 +186,7 @@ static void wait_for_leave(const struct host *host) {
 	       (long long)clients, (long long)stage_ms_since(began));
 }
 
-/* Returns the agent's memory after it. */
+/* Returns the agent's memory after it, without what it counts by itself if the database was away meanwhile. */
 static double check_once(struct host *host, const char *what) {
 	double before, after;
 	struct flood flood;
@@ -149,7 +206,7 @@ static double check_once(struct host *host, const char *what) {
 	tap_note("%s: %lld of them are in the table; agent and table: %.1f MB before, %.1f MB now", what,
 	         (long long)clients, before / 1e6, after / 1e6);
 	close_flood(&flood);
-	return after;
+	return after - flood.by_source[STINT_SOURCE_FALLBACK] * FALLBACK_BYTES;
 }
 
 /* Without a database the agent also is the store: it keeps the counts themselves. */
@@ -188,6 +245,11 @@ static void play_database(const struct scene *scene) {
 	rows = cluster_number(&stage.cluster, "select count(*) from stint.counter", -1);
 	tap_note("the database has %lld rows, %.1f MB with its index, %.0f bytes a client", (long long)rows,
 	         (double)size_full / 1e6, (double)size_full / (double)(rows > 0 ? rows : 1));
+	change_policy(&stage);
+	fall_back(&stage);
+	bytes = memory_of(&stage.host[0]) - LENIENT * FALLBACK_BYTES;
+	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT, "after all this, and %.0f for each counter of the fallback: %.0f bytes per client",
+	       FALLBACK_BYTES, bytes / (double)clients);
 	wait_for_leave(&stage.host[0]);
 	began = monotonic_ns();
 	do {
