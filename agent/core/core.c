@@ -377,6 +377,10 @@ size_t core_uncharged(const struct core *core) {
 	return core->charges_left + (core->collecting ? store_memory_owing(core->memory) : 0);
 }
 
+size_t core_queued(const struct core *core) {
+	return core->op_count;
+}
+
 bool core_is_walking(const struct core *core) {
 	return core->walk_left > 0;
 }

@@ -153,6 +153,7 @@ int64_t core_held_until_ns(const struct core *); /* grants are held back after a
 uint64_t core_fallback_clients(const struct core *);
 uint64_t core_shared_granted(const struct core *); /* credits of the memory store's to clients that it had no room to tell apart */
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
+size_t core_queued(const struct core *);    /* requests to the store, queued or under way */
 bool core_is_walking(const struct core *);  /* some clients haven't met the last event that concerns all */
 
 #endif

@@ -92,29 +92,129 @@ static void changes_that_follow_one_another_are_all_met(void **state) {
 	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
 }
 
-/* More of them than there are numbers, with a client that is met each time and one that isn't. */
+/* So many that their numbers begin anew, with a client that is met each time and one that isn't: that one isn't taken for one of today. */
 static void numbers_are_used_again(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
-	f->end_ns = f->now_ns + 3600 * 1000 * MS;
+	f->end_ns = f->now_ns + 90 * MS;
 	lease(f, "a", 3);
-	for (int i = 0; i < 5000; i++) {
+	lease(f, id, 9);
+	for (int i = 0; i < 2048; i++) {
 		core_set_policy(f->core, f->now_ns, 0, &(struct core_policy[]){policy_with(50, 20), policy_with(40, 20)}[i % 2]);
 		core_low(f->core, f->now_ns, 0, "a", 1);
-		if (i % 100 == 0)
-			core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
 	}
-	core_advance(f->core, f->now_ns);
-	while (f->asked_count > 0)
-		answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 3, 0, 20), grant_of(f, 3, 0, 20)});
-	walk(f);
+	want(f, 1, id, 1);
+	expect_silence(f);
+}
+
+static void a_walk_that_is_over_is_forgotten(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(50, 20));
+	f->end_ns = f->now_ns + 90 * MS;
+	lease(f, "a", 9);
+	for (int i = 0; i < 5000; i++) {
+		struct core_policy other = policy_with(50 + i % 2, 20);
+		core_set_policy(f->core, f->now_ns, 1, &other);
+		core_advance(f->core, f->now_ns);
+		assert_false(core_is_walking(f->core));
+	}
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+static void an_event_of_others_leaves_alone_what_was_leased_since(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	struct core_policy other = policy_with(100, 20);
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	lease(f, id, 9);
+	f->end_ns = f->now_ns + 1000 * MS;
+	policy_changes_for(f, id, policy_with(50, 20));
+	low(f, id);
+	grants(f, 9, 0, 20);
+	other.terms.max_requests = 50;
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	walk(f);
+	assert_int_equal(app(f, id, 1).left, 8);
+}
+
+/* Its answer comes under the new terms; the lease that it finds in the table is of the old ones. */
+static void what_is_granted_meanwhile_is_not_void(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	low(f, id);
+	policy_changes_for(f, id, policy_with(50, 20));
+	f->end_ns = f->now_ns + 1000 * MS;
+	grants(f, 7, 0, 20);
+	assert_int_equal(app(f, id, 1).left, 6);
+	walk(f);
+	assert_int_equal(app(f, id, 1).left, 5);
+}
+
+static void nothing_of_another_policys_goes_back(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	struct core_policy again = policy_with(100, 20);
+	again.policy_id = 10; /* dropped, and declared again */
+	lease(f, id, 9);
+	policy_changes_for(f, id, again);
+	walk(f);
+	pass(f, 5 * MS);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	expect_no_batch(f);
+}
+
+static void is_another_database(struct fixture *f) {
+	core_database_changed(f->core, f->now_ns);
+	core_database_up(f->core, f->now_ns, 2);
+	assert_true(core_is_walking(f->core));
+}
+
+static void nothing_of_another_databases_goes_back(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	is_another_database(f);
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	pass(f, 6 * MS);
+	expect_no_batch(f);
+}
+
+static void nor_what_was_to_go_back_already(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	want(f, 2, "b", 1); /* under way, so that the return waits */
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	f->asked_count = 0;
+	is_another_database(f);
+	pass(f, 6 * MS);
+	expect_batch(f, "b", 1, 1, 1);
+}
+
+static void who_stops_has_not_drained_before_the_walk_is_over(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	lease(f, id, 9);
+	core_drain(f->core, f->now_ns);
+	expect_no_batch(f);
+	assert_false(core_is_drained(f->core));
+	for (int i = 0; i < 500 && !core_is_drained(f->core); i++) {
+		pass(f, MS);
+		if (f->asked_count > 0) {
+			assert_int_equal(f->asked[0].return_first, 8);
+			grants(f, 0, 0, 99);
+		}
+	}
+	assert_true(core_is_drained(f->core));
+	assert_int_equal(core_counters(f->core)->returned, 8);
 }
 
 static void an_orphan_of_a_policy_that_changes_is_void(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
-	f->end_ns = f->now_ns + 190 * MS;
+	f->end_ns = f->now_ns + 170 * MS;
 	lease(f, id, 9);
 	restart(f);
 	comes_up(f);
@@ -127,17 +227,27 @@ static void an_orphan_of_a_policy_that_changes_is_void(void **state) {
 	expect_batch(f, id, 1, 1, 1);
 }
 
-static void a_fallbacks_lease_is_void_for_who_asks(void **state) {
-	struct fixture *f = *state;
-	const char *id = far_id(f);
+static void falls_back(struct fixture *f) {
 	core_database_lost(f->core, f->now_ns);
 	walk(f);
 	core_database_down(f->core, f->now_ns);
 	core_advance(f->core, f->now_ns);
+}
+
+/* Of a client that sends: two are admitted, and its lease holds more. */
+static void is_lenient_to(struct fixture *f, const char *id) {
 	want(f, 1, id, 1);
 	expect_allowed(f, 1);
-	low(f, id); /* a lease, for a client that sends */
+	low(f, id);
 	assert_int_equal(app(f, id, 1).verdict, APP_ALLOWED);
+	assert_true(core_counters(f->core)->fallback_granted > 2);
+}
+
+static void a_fallbacks_lease_is_void_for_who_asks(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	falls_back(f);
+	is_lenient_to(f, id);
 	comes_up(f);
 	assert_int_equal(core_state(f->core), CORE_RESYNC);
 	assert_int_equal(core_uncharged(f->core), 1);
@@ -154,22 +264,69 @@ static void a_fallbacks_lease_is_void_for_who_asks(void **state) {
 	expect_no_batch(f); /* once */
 }
 
+static void who_runs_low_is_charged_first_too(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	falls_back(f);
+	is_lenient_to(f, id);
+	comes_up(f);
+	low(f, id);
+	assert_int_equal(f->asked[0].charge, 2);
+	assert_true(f->asked[0].want > 0);
+}
+
+/* Relaxed: who owes gets no advance. */
+static void who_is_not_charged_yet_gets_no_advance(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	struct core_policy relaxed = policy_with(100, 20);
+	relaxed.relaxed = true;
+	policy_changes(f, relaxed);
+	walk(f);
+	falls_back(f);
+	want(f, 1, id, 9);
+	expect_allowed(f, 1);
+	comes_up(f);
+	want(f, 2, id, 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 9);
+}
+
 static void a_fallbacks_use_is_charged_when_the_walk_is_over(void **state) {
 	struct fixture *f = *state;
-	core_database_lost(f->core, f->now_ns);
-	walk(f);
-	core_database_down(f->core, f->now_ns);
-	core_advance(f->core, f->now_ns);
-	want(f, 1, "a", 3);
-	expect_allowed(f, 1);
+	const char *id = far_id(f);
+	falls_back(f);
+	is_lenient_to(f, id);
 	comes_up(f);
 	expect_no_batch(f);
 	assert_int_equal(core_uncharged(f->core), 1);
 	walk(f);
 	pass(f, 5 * MS);
-	expect_batch(f, "a", 0, 0, 0);
-	assert_int_equal(f->asked[0].charge, 3);
+	expect_batch(f, id, 0, 0, 0);
+	assert_int_equal(f->asked[0].charge, 2); /* what its lease leaves has gone back */
 	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	grants(f, 0, 0, 80);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void a_database_that_goes_again_before_the_walk_is_over_is_owed_as_much(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	falls_back(f);
+	is_lenient_to(f, id);
+	comes_up(f);
+	core_database_lost(f->core, f->now_ns);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	core_database_lost(f->core, f->now_ns);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(core_uncharged(f->core), 0); /* nobody is being charged */
+	comes_up(f);
+	walk(f);
+	assert_int_equal(core_counters(f->core)->fallback_granted, 0); /* of the last one: what went back was of the first */
+	pass(f, 5 * MS);
+	assert_int_equal(f->asked[0].charge, 2);
 	grants(f, 0, 0, 80);
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }
@@ -199,12 +356,10 @@ static void nothing_is_granted_after_a_promotion_before_the_old_leases_are_burnt
 /* ---- Many ------------------------------------------------------------------------------------- */
 
 #define CROWD 12000u
-#define LOOKS_MAX 6000u /* a step of a walk, of a sweep, timers */
-
-static uint64_t most_looks;
+#define LOOKS_MAX 6000u  /* a step of a walk, of a sweep, timers */
+#define QUEUED_MAX 8600u /* what there is room for in the background, a step more, and a batch */
 
 static int make_many(void **state) {
-	most_looks = 0;
 	make_with(state, CROWD * 4 / 3, 0);
 	struct fixture *f = *state;
 	core_database_up(f->core, f->now_ns, 2);
@@ -221,6 +376,7 @@ static uint64_t looked(const struct fixture *f) {
 		uint64_t before = looked(f); \
 		call; \
 		assert_in_range(looked(f) - before, 0, LOOKS_MAX); \
+		assert_in_range(core_queued((f)->core), 0, QUEUED_MAX); \
 		(f)->told_count = 0; \
 	} while (0)
 
@@ -380,6 +536,7 @@ static void who_waits_beyond_what_there_is_room_for_is_told_so(void **state) {
 
 int main(void) {
 #define SLOW(name) cmocka_unit_test_setup_teardown(name, make_slow, clean)
+#define FAST(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 #define MANY(name) cmocka_unit_test_setup_teardown(name, make_many, clean)
 	const struct CMUnitTest tests[] = {
 		SLOW(who_asks_has_nothing_of_the_old_terms),
@@ -391,6 +548,16 @@ int main(void) {
 		SLOW(a_fallbacks_lease_is_void_for_who_asks),
 		SLOW(a_fallbacks_use_is_charged_when_the_walk_is_over),
 		SLOW(nothing_is_granted_after_a_promotion_before_the_old_leases_are_burnt),
+		FAST(a_walk_that_is_over_is_forgotten),
+		SLOW(an_event_of_others_leaves_alone_what_was_leased_since),
+		SLOW(what_is_granted_meanwhile_is_not_void),
+		SLOW(nothing_of_another_policys_goes_back),
+		SLOW(nothing_of_another_databases_goes_back),
+		SLOW(nor_what_was_to_go_back_already),
+		SLOW(who_stops_has_not_drained_before_the_walk_is_over),
+		SLOW(who_runs_low_is_charged_first_too),
+		SLOW(who_is_not_charged_yet_gets_no_advance),
+		SLOW(a_database_that_goes_again_before_the_walk_is_over_is_owed_as_much),
 		MANY(a_change_of_policy_looks_at_some_at_a_time),
 		MANY(the_end_of_a_fallback_looks_at_some_at_a_time),
 		MANY(a_crowd_that_waits_for_the_fallback_is_served_by_and_by),
