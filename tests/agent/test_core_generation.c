@@ -523,6 +523,18 @@ static void a_crowd_of_timers_is_seen_to_by_and_by(void **state) {
 	assert_int_equal(pass_for(f, 60000 * MS, 0), 2 * CROWD);
 }
 
+/* The same where the leases end, and with a database that takes its time. Whose turn doesn't come within a window has nothing to give back
+ * any more. */
+static void leases_that_end_together_go_back_by_and_by(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 90 * MS;
+	all_want(f, 3);
+	for (int i = 0; i < 200; i++)
+		BOUNDED(f, pass(f, MS));
+	assert_true(core_queued(f->core) > 0);
+	assert_in_range(answer_all(f, 0) + pass_for(f, 2000 * MS, 0), CROWD * 3 / 2, 2 * CROWD);
+}
+
 static void who_waits_beyond_what_there_is_room_for_is_told_so(void **state) {
 	struct fixture *f = *state;
 	core_database_lost(f->core, f->now_ns);
@@ -565,6 +577,7 @@ int main(void) {
 		MANY(another_database_looks_at_some_at_a_time),
 		MANY(a_stop_looks_at_some_at_a_time),
 		MANY(a_crowd_of_timers_is_seen_to_by_and_by),
+		MANY(leases_that_end_together_go_back_by_and_by),
 		MANY(who_waits_beyond_what_there_is_room_for_is_told_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
