@@ -96,9 +96,9 @@ static void evict(struct core *core, uint32_t slot) {
 		table_release(core->table, slot);
 		return;
 	}
-	client_meet(core, owner);
+	/* To return something to the database would take a request, and so the record; the memory store takes it at once. */
 	for (int bank = 0; bank < 2; bank++)
-		lease_settle(core, owner, bank, false);
+		lease_settle(core, owner, bank, client_at(core, owner)->flags & CLIENT_BANK_FALLBACK << bank);
 	client_forget(core, owner);
 }
 

@@ -193,6 +193,32 @@ static void nor_what_was_to_go_back_already(void **state) {
 	expect_batch(f, "b", 1, 1, 1);
 }
 
+/* Room is made for a newcomer by one whose credits are to go back: nothing of them is left behind for the newcomer's record. */
+static void who_gives_way_leaves_nothing_to_return(void **state) {
+	struct fixture *f = *state;
+	char id[24];
+	fill_table(f);
+	f->end_ns = f->now_ns + 10000 * MS;
+	for (int i = 0; i < 60; i++)
+		pass(f, 50 * MS); /* they are idle */
+	for (uint32_t i = 0; i < 2 * f->table.table.slot_count; i++) {
+		snprintf(id, sizeof id, "filler-%u", i);
+		if (app_find(&f->table, 0, id, strlen(id)) == TABLE_NO_SLOT)
+			continue;
+		low(f, id);
+		if (f->asked_count > 0)
+			grants(f, 9, 0, 20);
+	}
+	policy_changes(f, policy_with(50, 20));
+	while (f->asked_count > 0) /* of those that the first step met */
+		grants(f, 0, 0, 20);
+	assert_true(core_is_walking(f->core));
+	want(f, 1, "newcomer", 1);
+	expect_batch(f, "newcomer", 1, 1, 1);
+	assert_int_equal(core_queued(f->core), 1);
+	assert_int_equal(core_counters(f->core)->evicted_for_room, 1);
+}
+
 static void who_stops_has_not_drained_before_the_walk_is_over(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
@@ -566,6 +592,7 @@ int main(void) {
 		SLOW(nothing_of_another_policys_goes_back),
 		SLOW(nothing_of_another_databases_goes_back),
 		SLOW(nor_what_was_to_go_back_already),
+		SLOW(who_gives_way_leaves_nothing_to_return),
 		SLOW(who_stops_has_not_drained_before_the_walk_is_over),
 		SLOW(who_runs_low_is_charged_first_too),
 		SLOW(who_is_not_charged_yet_gets_no_advance),
