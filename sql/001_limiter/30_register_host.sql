@@ -17,7 +17,8 @@ begin
 	end;
 	return (
 		select left(encode(sha256(convert_to(concat_ws('/', i.made_as, cluster, d.oid, 'stint.counter'::regclass::oid), 'UTF8')), 'hex'), 16)
-		from stint.schema_identity i, pg_database d
+		from pg_database d
+		left join stint.schema_identity i on true
 		where d.datname = current_database());
 end
 $$;

@@ -137,6 +137,13 @@ expect 'a sequence is behind: status' 1 'sequence stint.agent_host_host_id_seq: 
 expect 'a sequence is behind: migrate' 0 'put right$' "$stint" --database "$other" db migrate
 ok 'a sequence is behind: the next number is free' "$([[ $(other_sql "select nextval('stint.agent_host_host_id_seq')") == 42 ]]; echo $?)"
 
+# Rows that were not restored.
+one_row_tables='stint.change_queue, stint.expiry, stint.fleet, stint.schema_identity'
+for table in ${one_row_tables//,/}; do other_sql "delete from $table"; done
+expect 'rows are missing: status' 1 'table stint.change_queue: has lost its row' "$stint" --database "$other" db status
+expect 'rows are missing: migrate' 0 'table stint.schema_identity: has lost its row: put right' "$stint" --database "$other" db migrate
+ok 'rows are missing: one of each is back' "$([[ $(other_sql "select count(*) from $one_row_tables") == 1 ]]; echo $?)"
+
 # The schema's owner may fill its tables and make its views as he likes: nothing of that is run.
 other_sql "update stint.schema_object set grants = array['stint_agent EXECUTE; create role intruder superuser; --'] where kind = 'function'"
 other_sql "create or replace view stint.present_object as select 'function' as kind, 'x owner to maker; create role intruder; --' as identity,

@@ -28,6 +28,9 @@ select ok(server_age_us between 3600000000 and 3610000000, 'register: the age gr
 
 -- Which server it is.
 savepoint server;
+delete from stint.schema_identity;
+select matches(stint.get_server(), '^[0-9a-f]{16}$', 'also where the row was not restored');
+rollback to server;
 update stint.schema_identity set made_as = gen_random_uuid();
 select isnt(stint.get_server(), :'server'::text, 'a schema that was made separately is another');
 rollback to server;
