@@ -44,7 +44,8 @@ static struct core_verdict verdict_for(const struct answer *a, uint32_t cost, bo
 		.reset_after_ms = us_to_ms_up(a->grant->reset_us),
 	};
 	if (!allowed) {
-		int64_t retry_us = a->grant->retry_us ? a->grant->retry_us : a->grant->starts_in_us;
+		/* Negative: never, but of the least that was wanted when it was asked for. */
+		int64_t retry_us = a->grant->retry_us > 0 ? a->grant->retry_us : a->grant->starts_in_us;
 		verdict.retry_after_ms = (int64_t)cost > a->grant->max_requests ? -1 : us_to_ms_up(retry_us);
 	}
 	return verdict;

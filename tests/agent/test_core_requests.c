@@ -155,6 +155,18 @@ static void a_denial_is_cached_until_the_next_edge(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
+/* What the database says is of the least that was wanted when it was asked: of a cost above the limit, and never. */
+static void who_came_after_the_request_is_told_of_itself(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 101);
+	want(f, 2, "a", 1);
+	struct lease_grant grant = grant_of(f, 0, 0, 0);
+	grant.retry_us = -1;
+	answers(f, LEASE_DONE, &grant);
+	expect_denied(f, 1);
+	assert_int_equal(verdict_of(f, 2).retry_after_ms, 60);
+}
+
 static void a_denial_in_a_long_sub_window_is_not_cached_for_long(void **state) {
 	struct fixture *f = *state;
 	struct core_policy day = policy_with(100, 20);
@@ -220,6 +232,7 @@ int main(void) {
 		STEP(an_unknown_policy_is_said_so),
 		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(a_denial_is_cached_until_the_next_edge),
+		STEP(who_came_after_the_request_is_told_of_itself),
 		STEP(a_denial_in_a_long_sub_window_is_not_cached_for_long),
 		STEP(only_what_did_not_fit_is_denied),
 		STEP(a_cost_above_the_limit_is_denied_for_ever),

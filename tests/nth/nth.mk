@@ -38,7 +38,7 @@ $(BUILD)/tests/nth/core.o: $(core_objects) $(BUILD)/lists
 		$(OBJCOPY) $(foreach name,malloc calloc realloc,--redefine-sym $(name)=core_$(name)) $@
 
 $(BUILD)/tests/nth/test_core: $(BUILD)/tests/nth/test_core.o $(BUILD)/tests/nth/world.o $(BUILD)/tests/nth/core.o \
-		$(BUILD)/tests/nth/nth.o $(BUILD)/tests/support.a
+		$(BUILD)/tests/nth/nth.o $(BUILD)/tests/support.a $(BUILD)/lib/absence.o
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm
 
 # Time as the tests take it, not as the library does: both have a clock.h.

@@ -118,6 +118,8 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 	bool is_late = host_now(w, host) >= d.until_ns;
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))
 		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, d.until_ns);
+	if (d.verdict == APP_DENIED)
+		verdicts_on_denial(w, h, app->client, app->cost, false);
 	if (d.low && !chance(w, w->faults.dropped))
 		send(w, h, (struct event){.kind = LOW, .client = app->client});
 	app_think(w, h, a);
@@ -158,6 +160,8 @@ static void hear(struct world *w, const struct event *e) {
 		complain(w, "host %u answers a check with error %d", e->host, e->verdict.status);
 	if (e->verdict.allowed && host_now(w, host) < e->verdict.deadline_ns)
 		watch_admission(w, e->host, app->client, app->cost, e->verdict.source, e->verdict.deadline_ns);
+	else if (e->verdict.allowed)
+		watch_burnt(w, e->host, app->client, app->cost);
 	app_think(w, e->host, e->app);
 }
 
@@ -192,6 +196,7 @@ void apps_lose_agent(struct world *w, uint32_t h) {
 
 /* One more client for each host, when all faults are over and a window has passed: it must be admitted. */
 void app_probe(struct world *w, uint32_t h) {
+	watch_recovered(w, h);
 	plan_for(w, h, 0, (struct event){.kind = WANT, .app = PROBE_APP, .serial = ++w->serial, .client = h, .cost = 1, .ns = PATIENCE_NS});
 }
 

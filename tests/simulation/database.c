@@ -26,6 +26,7 @@ static void apply(struct world *w, struct batch *batch) {
 		if (batch->set_back != w->set_back)
 			watch_emptied(w, client);
 		watch_books(w, client, &batch->requests[i], &batch->grants[i]);
+		verdicts_on_books(w, batch, i);
 	}
 }
 
@@ -36,6 +37,7 @@ void database_takes(struct world *w, uint32_t h, int hosts, const struct lease_r
 	batch->next = w->batches;
 	w->batches = batch;
 	batch->count = count;
+	batch->strangers = false;
 	batch->hosts = hosts;
 	batch->timeline = host->timeline;
 	memcpy(batch->requests, requests, count * sizeof *requests);
@@ -135,6 +137,7 @@ static void promote(struct world *w) {
 	else
 		w->standby = w->server;
 	w->server = w->standby;
+	verdicts_forget(w);
 	w->timeline++;
 	w->promoted_ns = database_ns(w);
 	all_connections_break(w, between(w, 1 * MS, 400 * MS));
@@ -143,6 +146,7 @@ static void promote(struct world *w) {
 static void step_clock(struct world *w, int64_t step_us) {
 	w->clock_step_us += step_us;
 	w->set_back += step_us < 0;
+	verdicts_forget(w);
 	if (step_us > 0 || w->faults.fixed) /* fixed windows begin anew where the clock is set back to */
 		watch_limit_changes(w, leases_end_ns(w) + STATEMENT_MAX_NS); /* one that had read the clock before counts, too */
 }

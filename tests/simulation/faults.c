@@ -15,7 +15,7 @@ static const struct faults known[] = {
 	{.name = "agents are stopped", .agent_pauses = 5, .lost = 2},
 	{.name = "apps die and are stopped", .app_deaths = 5, .app_pauses = 10, .duplicated = 5, .dropped = 20},
 	{.name = "crowded", .crowded = true, .lost = 2},
-	{.name = "policy changes", .policy_changes = true, .lost = 3, .slow = true},
+	{.name = "policy changes", .policy_changes = true, .lost = 5, .away = 40, .slow = true},
 	{.name = "relaxed", .relaxed = true},
 	{.name = "relaxed, lost replies", .relaxed = true, .lost = 5, .rejected = 10},
 	{.name = "promotion", .promotions = 1, .lost = 2},

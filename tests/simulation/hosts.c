@@ -18,6 +18,7 @@ static void on_take(void *context, int hosts, const struct lease_request *reques
 
 static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
 	const struct context *c = context;
+	verdicts_on_answer(c->world, c->host, (uint32_t)peer, serial, verdict);
 	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US),
 	         (struct event){.kind = VERDICT, .app = (uint32_t)peer, .serial = serial, .verdict = *verdict});
 }
@@ -51,6 +52,7 @@ static void crash(struct world *w, uint32_t h) {
 	core_free(host->core);
 	host->core = NULL;
 	w->kill_ns[w->kill_count++ % KILLS_MAX] = w->now_ns;
+	host->kills_ns[host->kills++ % KILLS_MAX] = host_now(w, host);
 	host->under_way = NULL;
 	host->reachable = false;
 	host->life++;
@@ -83,7 +85,9 @@ static void reply(struct world *w, const struct event *e) {
 	if (e->batch != host->under_way)
 		return; /* the connection is another meanwhile */
 	host->under_way = NULL;
+	host->heard = e->outcome == LEASE_DONE ? e->batch : NULL;
 	core_on_grants(host->core, host_now(w, host), e->outcome, e->batch->grants, e->outcome == LEASE_DONE ? e->batch->count : 0);
+	host->heard = NULL;
 }
 
 /* After every event of an agent's, as the agent itself does it. */
@@ -91,6 +95,8 @@ static void pump(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	if (!host->core)
 		return;
+	if (core_state(host->core) < CORE_RESYNC)
+		host->apart_ns = w->now_ns;
 	core_advance(host->core, host_now(w, host));
 	watch_recovery(w, host);
 	int64_t next_ns = core_next_ns(host->core);

@@ -26,7 +26,14 @@ static inline void meter_free(struct meter *meter) {
 	*meter = (struct meter){0};
 }
 
-/* The sum of what was admitted in (at_ns - window_ns, at_ns], this included. */
+/* The sum of what was admitted in (at_ns - window_ns, at_ns]. */
+static inline int64_t meter_sum(struct meter *meter, int64_t at_ns, int64_t window_ns) {
+	for (; meter->first < meter->count && meter->entries[meter->first].at_ns + window_ns <= at_ns; meter->first++)
+		meter->sum -= meter->entries[meter->first].cost;
+	return meter->sum;
+}
+
+/* The same, this included. */
 static inline int64_t meter_add(struct meter *meter, int64_t at_ns, int64_t cost, int64_t window_ns) {
 	if (meter->count == meter->room) {
 		meter->room = meter->room ? 2 * meter->room : 64;
@@ -36,9 +43,7 @@ static inline int64_t meter_add(struct meter *meter, int64_t at_ns, int64_t cost
 	}
 	meter->entries[meter->count++] = (struct meter_entry){at_ns, cost};
 	meter->sum += cost;
-	for (; meter->entries[meter->first].at_ns + window_ns <= at_ns; meter->first++)
-		meter->sum -= meter->entries[meter->first].cost;
-	return meter->sum;
+	return meter_sum(meter, at_ns, window_ns);
 }
 
 #endif

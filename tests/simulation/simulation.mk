@@ -9,6 +9,7 @@ SIMULATION := \
 	tests/simulation/faults.c \
 	tests/simulation/hosts.c \
 	tests/simulation/simulate.c \
+	tests/simulation/verdicts.c \
 	tests/simulation/watch.c \
 	tests/simulation/world.c
 

@@ -7,7 +7,7 @@
  *   fallback     no fallback window of a host holds more than its lenient limit
  *   alone        no process admits anything by itself when its agent is back within two seconds
  *   patience     every check is answered, soon
- *   recovery     when the faults are over and a window has passed, every host gets the database's credits again
+ *   recovery     when the faults are over and a window has passed, every host is in step and gets the database's credits again
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,6 +110,13 @@ static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
 		complain(w, "client %u was admitted %lld in a window, at most %lld", client, (long long)sum, (long long)most);
 }
 
+int64_t watch_used(struct world *w, uint32_t client) {
+	bool is_watched = !w->unwatched_until_ns && !w->forgotten_until_ns[client] && w->lost[client] == 0;
+	if (!is_watched || w->faults.fixed || w->faults.relaxed || w->changed_ns)
+		return -1;
+	return meter_sum(&w->strict[client], database_ns(w), w->policy.time_window_ms * MS);
+}
+
 /* Whose sub-window it was, the deadline tells: it is no more than half a slack, and what clocks are apart, off an edge. */
 static void watch_time(struct world *w, const struct host *host, uint32_t client, int64_t deadline_ns) {
 	const struct grant_terms *terms = &w->policy.terms;
@@ -130,21 +137,54 @@ static void watch_time(struct world *w, const struct host *host, uint32_t client
 
 /* ---- Fallback ------------------------------------------------------------------------- */
 
-static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t host, uint32_t client, uint32_t cost) {
-	const struct grant_terms *terms = &w->policy.fallback_terms;
-	int64_t window_ns = (terms->sub_window_us * terms->runs - terms->slack_us) * US;
-	int64_t sum = meter_add(meter, host_now(w, &w->hosts[host]), cost, window_ns);
-	if (sum > terms->max_requests)
-		complain(w, "host %u admitted client %u %lld in %s, at most %d", host, client, (long long)sum, what, terms->max_requests);
+int64_t watch_wide_window_ns(const struct grant_terms *terms, const struct grant_terms *others) {
+	return ((terms->runs + 3) * terms->sub_window_us + 2 * others->sub_window_us + others->slack_us) * US + 1 * S;
 }
 
-/* Of an agent that is killed, the next one doesn't know what its fallback gave; and a change of policy begins anew. */
+static int64_t kills_of_host(const struct host *host, int64_t since_ns) {
+	int64_t kills = 0;
+	for (uint32_t i = 0; i < host->kills && i < KILLS_MAX; i++)
+		kills += host->kills_ns[i] > since_ns;
+	return kills;
+}
+
+/* Of an agent that is killed, the next one doesn't know what its fallback gave, nor what was spent of leases of the database's. */
+static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t h, uint32_t client, uint32_t cost) {
+	const struct host *host = &w->hosts[h];
+	const struct core_policy *policy = policy_in_force(w);
+	const struct grant_terms *terms = &policy->fallback_terms;
+	int64_t now_ns = host_now(w, host), window_ns = (terms->sub_window_us * terms->runs - terms->slack_us) * US;
+	int64_t sum = meter_add(meter, now_ns, cost, window_ns), most = terms->max_requests;
+	int64_t kills = kills_of_host(host, now_ns - window_ns);
+	if (kills_of_host(host, now_ns - window_ns - leases_end_ns(w) + w->now_ns) > 0)
+		most += kills * terms->max_requests + policy->terms.max_requests;
+	if (sum > most)
+		complain(w, "host %u admitted client %u %lld in %s, at most %lld", h, client, (long long)sum, what, (long long)most);
+}
+
+static void forget_fallbacks(struct host *host) {
+	for (uint32_t c = 0; c < CLIENTS_MAX; c++) {
+		meter_reset(&host->fallback[c]);
+		meter_reset(&host->one_fallback[c]);
+	}
+}
+
+void watch_burnt(struct world *w, uint32_t h, uint32_t client, uint32_t cost) {
+	int64_t window_ns = watch_wide_window_ns(&w->policy.fallback_terms, &w->policy.terms);
+	meter_add(&w->hosts[h].lenient_use[client], w->now_ns, cost, window_ns);
+}
+
+/* A change of policy begins anew. */
 static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_t cost, uint8_t source) {
 	struct host *host = &w->hosts[h];
 	int64_t since_ns = host->core ? core_fallback_since_ns(host->core) : 0;
 	if (source == STINT_SOURCE_FALLBACK && !may_fall_back(&w->planned))
 		complain(w, "host %u is lenient although the database is there", h);
-	if (w->faults.agent_crashes || w->changed_ns)
+	if (w->changed_ns && host->begun_anew_ns < w->settled_ns + MS) {
+		forget_fallbacks(host);
+		host->begun_anew_ns = w->now_ns;
+	}
+	if (w->changed_ns && w->now_ns < w->settled_ns + MS)
 		return;
 	if (since_ns != host->fallback_since_ns)
 		for (uint32_t c = 0; c < CLIENTS_MAX; c++)
@@ -162,6 +202,7 @@ void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t c
 	if (source == STINT_SOURCE_LEASE || source == STINT_SOURCE_DATABASE)
 		watch_time(w, &w->hosts[host], client, deadline_ns);
 	watch_fallback(w, host, client, cost, source);
+	watch_burnt(w, host, client, cost);
 	if (source != STINT_SOURCE_FALLBACK)
 		watch_limit(w, client, cost);
 }
@@ -215,6 +256,12 @@ void watch_recovery(struct world *w, struct host *host) {
 	host->recovered = true;
 	if (w->now_ns - w->end_ns > w->worst_recovery_ns)
 		w->worst_recovery_ns = w->now_ns - w->end_ns;
+}
+
+void watch_recovered(struct world *w, uint32_t h) {
+	const struct host *host = &w->hosts[h];
+	if (!w->short_of_memory && (!host->recovered || !host->core || core_state(host->core) != CORE_IN_STEP))
+		complain(w, "host %u is not in step, %lld ms after all faults", h, (long long)((w->now_ns - w->end_ns) / MS));
 }
 
 void watch_probe(struct world *w, uint32_t host, const struct core_verdict *verdict) {

@@ -151,6 +151,7 @@ struct world *world_new(uint64_t seed, bool traced) {
 		w->phase_us[c] = between(w, 0, w->policy.terms.sub_window_us);
 	for (uint32_t h = 0; h < w->host_count; h++)
 		make_host(w, h);
+	verdicts_forget(w);
 	plan_faults(w);
 	return w;
 }
@@ -162,6 +163,7 @@ void world_free(struct world *w) {
 		for (uint32_t c = 0; c < CLIENTS_MAX; c++) {
 			meter_free(&w->hosts[h].fallback[c]);
 			meter_free(&w->hosts[h].one_fallback[c]);
+			meter_free(&w->hosts[h].lenient_use[c]);
 		}
 	}
 	for (uint32_t c = 0; c < CLIENTS_MAX; c++)

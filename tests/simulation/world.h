@@ -11,6 +11,7 @@
  *   hosts.c      agents: asked, stopped, killed, started again
  *   database.c   statements arrive, are applied or lost; the server crashes, is replaced, its clock steps
  *   watch.c      the invariants, held against every event
+ *   verdicts.c   what apps are told, held against the books
  *
  * Each host's monotonic clock has an offset and a rate of its own, and the
  * database's clock is another: a time that is taken for somebody else's shows at once. What no two clocks agree on matters most
@@ -72,15 +73,23 @@ struct faults {
 	bool policy_changes;
 };
 
+struct truth { /* of a client, when its request was answered */
+	int64_t used;       /* admitted in the window that ended then; -1: that isn't watched */
+	int64_t soonest_us; /* until the least that was wanted would have fitted; -1: never */
+	int64_t served;     /* of what was granted, to those who waited */
+};
+
 struct batch { /* one statement */
 	struct batch *next; /* all of a run, for freeing */
 	size_t count;
 	struct lease_request requests[CORE_BATCH_MAX];
 	uint32_t clients[CORE_BATCH_MAX];
 	struct lease_grant grants[CORE_BATCH_MAX];
+	struct truth truths[CORE_BATCH_MAX];
 	int64_t t_us; /* read when the statement arrived, before it waited for rows */
 	int hosts;
 	uint32_t timeline; /* of the server that it was sent to */
+	bool strangers; /* some were served who have gone: how much isn't known */
 	uint32_t set_back; /* how often its clock had been set back when the time was read */
 };
 
@@ -128,14 +137,20 @@ struct host {
 	int64_t there_since_ns; /* neither dead nor stopped; in the future while it is stopped */
 	int64_t away_since_ns;  /* as far as apps may know: what is there for a moment only doesn't count */
 	int64_t backlog; /* events that wait for that */
+	int64_t apart_ns; /* when its agent was last without the database */
 	bool recovered;  /* in step since the faults are over */
 	uint32_t life;
 	uint32_t timeline; /* of the server that it was connected to last; 0: none */
 	bool reachable;
 	struct batch *under_way;
+	struct batch *heard; /* its answer, while the agent deals with it */
 	struct meter fallback[CLIENTS_MAX];     /* what the fallback's credits admitted */
 	struct meter one_fallback[CLIENTS_MAX]; /* all that was admitted in the present fallback */
-	int64_t fallback_since_ns;              /* of the latter */
+	struct meter lenient_use[CLIENTS_MAX];  /* all that may be charged to a fallback */
+	int64_t fallback_since_ns;              /* of one_fallback */
+	int64_t begun_anew_ns;                  /* fallbacks were, since the policy changed */
+	int64_t kills_ns[KILLS_MAX];            /* of its agents */
+	uint32_t kills;
 };
 
 struct server {
@@ -181,6 +196,7 @@ struct world {
 	int64_t granted[CLIENTS_MAX];  /* by any server, ever, without what was returned */
 	int64_t admitted[CLIENTS_MAX]; /* by credits of the database's */
 	int64_t lost[CLIENTS_MAX];     /* charges that a promotion lost */
+	int64_t room_since_ns[CLIENTS_MAX][COST_MAX + 1]; /* the database would have granted so much all the time since then */
 	int64_t forgotten_until_ns[CLIENTS_MAX]; /* its books were emptied */
 	int64_t unwatched_until_ns;    /* the limit isn't in force: it changes, or the clock went forward */
 	int64_t strict_again_ns;       /* from then on what was lost has no consequence */
@@ -281,14 +297,24 @@ void watch_start(struct world *);
 /* deadline_ns: of the credits, by the host's clock. */
 void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns);
 void watch_alone(struct world *, uint32_t host, uint32_t client);
+void watch_burnt(struct world *, uint32_t host, uint32_t client, uint32_t cost); /* served, too late */
 void watch_wait(struct world *, int64_t waited_ns);
 void watch_books(struct world *, uint32_t client, const struct lease_request *request, const struct lease_grant *grant);
 void watch_limit_changes(struct world *, int64_t until_ns);
 void watch_promotion(struct world *);
 void watch_emptied(struct world *, uint32_t client);
 void watch_recovery(struct world *, struct host *host);
+void watch_recovered(struct world *, uint32_t host);
+int64_t watch_used(struct world *, uint32_t client);
+int64_t watch_wide_window_ns(const struct grant_terms *terms, const struct grant_terms *others);
 void watch_probe(struct world *, uint32_t host, const struct core_verdict *verdict);
 void watch_end(struct world *);
+
+/* verdicts.c */
+void verdicts_on_books(struct world *, struct batch *batch, size_t index);
+void verdicts_forget(struct world *); /* the books have changed but by grants */
+void verdicts_on_answer(struct world *, uint32_t host, uint32_t app, uint32_t serial, const struct core_verdict *verdict);
+void verdicts_on_denial(struct world *, uint32_t host, uint32_t client, uint32_t cost, bool lenient);
 void complain(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif
