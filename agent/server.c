@@ -90,12 +90,23 @@ static server_peer peer_of(const struct connection *c) {
 	return (uint64_t)c->generation << 32 | c->index;
 }
 
+/* Which app it is, as the kernel knows it: who connected. One in a container may have a number here that it doesn't know itself. */
+static void log_cut_off(int fd, const char *why) {
+	struct ucred who = {.pid = 0};
+	socklen_t size = sizeof who;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || who.pid == 0)
+		log_warning("cut off an app that can't be seen from here: %s", why);
+	else
+		log_warning("cut off an app, process %d of user %u: %s", (int)who.pid, (unsigned)who.uid, why);
+}
+
+/* why NULL: it has gone by itself. */
 static void hang_up(struct connection *c, const char *why) {
 	struct server *server = c->server;
 	if (c->fd < 0)
 		return;
 	if (why)
-		log_warning("cut off an app: %s", why);
+		log_cut_off(c->fd, why);
 	event_free(c->readable);
 	if (c->writable)
 		event_free(c->writable);
@@ -244,7 +255,9 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 	} else if (hello->monotonic_ns > now_ns + CLOCK_AHEAD_MAX_NS || hello->monotonic_ns + CLOCK_BEHIND_MAX_NS < now_ns) {
 		refuse(c, STINT_ETIMENS, "its CLOCK_MONOTONIC is another than the agent's: a time namespace");
 	} else if (send_welcome(c) != 0) {
-		hang_up(c, "it didn't take the table's descriptors");
+		bool gone = errno == EPIPE || errno == ECONNRESET; /* it didn't wait, while the agent was stopped, say */
+		snprintf(sentence, sizeof sentence, "it can't be handed the table's descriptors: %s", strerror(errno));
+		hang_up(c, gone ? NULL : sentence);
 	} else {
 		c->greeted = true;
 		log_debug("an app has attached, %zu are connected", c->server->count);

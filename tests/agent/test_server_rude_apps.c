@@ -4,8 +4,21 @@
  */
 #include "server_fixture.h"
 
+#include "log.h"
 #include "random.h"
 #include "stint.h"
+
+/* What the agent says of them; the last line. */
+static char said[512];
+
+void log_line(enum log_level level, const char *format, ...) {
+	va_list arguments;
+	if (level == LOG_LEVEL_DEBUG)
+		return;
+	va_start(arguments, format);
+	vsnprintf(said, sizeof said, format, arguments);
+	va_end(arguments);
+}
 
 /* ---- Not reading ------------------------------------------------------------------------------ */
 
@@ -43,6 +56,31 @@ static void nothing_goes_before_hello(void **state) {
 	say_want(f, fd, "x", 1);
 	expect_cut_off(fd);
 	assert_string_equal(f->story, "");
+}
+
+static void who_is_cut_off_is_said(void **state) {
+	struct fixture *f = *state;
+	char expected[128];
+	int fd = connect_app(f);
+	said[0] = '\0';
+	say_want(f, fd, "x", 1);
+	expect_cut_off(fd);
+	snprintf(expected, sizeof expected, "cut off an app, process %d of user %u: it didn't say hello first", (int)getpid(),
+	         (unsigned)getuid());
+	assert_string_equal(said, expected);
+}
+
+/* While the agent was stopped, say. */
+static void who_has_gone_before_the_welcome_is_not_blamed(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_app(f);
+	struct wire_hello hello = hello_at(0);
+	said[0] = '\0';
+	assert_int_equal(send(fd, &hello, sizeof hello, MSG_NOSIGNAL), sizeof hello);
+	close(fd);
+	turn(f);
+	assert_int_equal(server_peer_count(f->server), 0);
+	assert_string_equal(said, "");
 }
 
 static void hello_is_said_once(void **state) {
@@ -160,6 +198,8 @@ int main(void) {
 		TEST(an_app_may_be_cut_off_by_its_answer),
 		TEST(nothing_goes_before_hello),
 		TEST(hello_is_said_once),
+		TEST(who_is_cut_off_is_said),
+		TEST(who_has_gone_before_the_welcome_is_not_blamed),
 		TEST(a_byte_at_a_time_is_no_message),
 		TEST(lengths_are_checked),
 		TEST(types_are_checked),
