@@ -1,12 +1,16 @@
 #include "log.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LINE_MAX_BYTES 1024 /* longer is cut */
 
 static enum log_level most_verbose = LOG_LEVEL_INFO;
+static unsigned lost; /* lines since the last one that was written */
 
 void log_set_level(enum log_level level) {
 	most_verbose = level;
@@ -29,17 +33,41 @@ static void flatten(char *line) {
 			*line = ' ';
 }
 
+/* A pipe or a journal that nobody reads must not stop the agent. What poll() calls writable takes a line (PIPE_BUF bytes, of a pipe). */
+static bool would_block(void) {
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+	return poll(&out, 1, 0) == 0;
+}
+
+static void write_line(enum log_level level, const char *text) {
+	char line[LINE_MAX_BYTES + 32];
+	int length = getenv("JOURNAL_STREAM") ? snprintf(line, sizeof line, "<%d>%s\n", (int)level, text)
+	                                      : snprintf(line, sizeof line, "stintd: %s%s\n", word_for(level), text);
+	if (write(STDERR_FILENO, line, (size_t)length) < 0)
+		return; /* there is nobody to tell */
+}
+
+static void tell_of_lost(void) {
+	char text[64];
+	snprintf(text, sizeof text, "%u lines of the log are lost: it was not read", lost);
+	lost = 0;
+	write_line(LOG_LEVEL_WARNING, text);
+}
+
 void log_line(enum log_level level, const char *format, ...) {
-	char line[LINE_MAX_BYTES];
+	char text[LINE_MAX_BYTES];
 	va_list arguments;
 	if (level > most_verbose)
 		return;
+	if (would_block()) {
+		lost++;
+		return;
+	}
 	va_start(arguments, format);
-	vsnprintf(line, sizeof line, format, arguments);
+	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	flatten(line);
-	if (getenv("JOURNAL_STREAM"))
-		fprintf(stderr, "<%d>%s\n", (int)level, line);
-	else
-		fprintf(stderr, "stintd: %s%s\n", word_for(level), line);
+	flatten(text);
+	if (lost > 0)
+		tell_of_lost();
+	write_line(level, text);
 }

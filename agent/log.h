@@ -1,6 +1,7 @@
 /*
  * log.h - one line an event, to stderr. Under systemd each line carries its
- * priority, which the journal takes; otherwise a word.
+ * priority, which the journal takes; otherwise a word. Nobody waits for a reader: lines that find no room are counted, and the
+ * next one that does is told after their number.
  */
 #ifndef STINT_LOG_H
 #define STINT_LOG_H

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,32 @@ static void what_is_too_long_is_cut(void **state) {
 	assert_int_equal(output[strlen(output) - 1], '\n');
 }
 
+/* Without it, this would wait for ever. */
+static void nobody_waits_for_a_reader(void **state) {
+	int pipes[2], saved = dup(STDERR_FILENO);
+	size_t unread = 0;
+	ssize_t got;
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_NONBLOCK), 0);
+	assert_true(fcntl(pipes[1], F_SETFL, 0) == 0);
+	dup2(pipes[1], STDERR_FILENO);
+	close(pipes[1]);
+	alarm(30);
+	for (int i = 0; i < 10000; i++)
+		log_line(LOG_LEVEL_INFO, "line %d", i);
+	while ((got = read(pipes[0], output, sizeof output)) > 0)
+		unread += (size_t)got;
+	log_line(LOG_LEVEL_INFO, "after them");
+	alarm(0);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	got = read(pipes[0], output, sizeof output - 1);
+	output[got > 0 ? got : 0] = '\0';
+	close(pipes[0]);
+	assert_true(unread > 10000 && unread < 150000);
+	assert_non_null(strstr(output, " lines of the log are lost: it was not read\nstintd: after them\n"));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_word_tells_the_level),
@@ -81,6 +108,7 @@ int main(void) {
 		cmocka_unit_test(what_is_too_verbose_is_left_out),
 		cmocka_unit_test(nothing_makes_a_second_line),
 		cmocka_unit_test(what_is_too_long_is_cut),
+		cmocka_unit_test(nobody_waits_for_a_reader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
