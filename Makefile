@@ -218,6 +218,7 @@ AGENT_TESTS := \
 	tests/agent/test_lookup.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_outbox.c \
+	tests/agent/test_notify.c \
 	tests/agent/test_output.c \
 	tests/agent/test_policy.c \
 	tests/agent/test_server_apps.c \

@@ -1,13 +1,44 @@
+/*
+ * notify.c - see notify.h. What is told again and again is left out when the manager is busy and its queue is full: libsystemd would
+ * wait. What is told once is worth the wait; nobody is served yet, or it is an operator who waits.
+ */
 #include "notify.h"
 
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+/* A path, or a name without one after an '@'. */
+static void tell_if_heard(const char *text) {
+	const char *place = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = place ? strlen(place) : 0;
+	if (length < 2 || length >= sizeof address.sun_path)
+		return;
+	memcpy(address.sun_path, place, length);
+	if (place[0] == '@')
+		address.sun_path[0] = '\0';
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	sendto(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&address,
+	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
+	close(fd);
+}
 
 void notify_ready(const char *status) {
 	sd_notifyf(0, "READY=1\nSTATUS=%s", status);
 }
 
 void notify_status(const char *status) {
-	sd_notifyf(0, "STATUS=%s", status);
+	char text[512];
+	snprintf(text, sizeof text, "STATUS=%s", status);
+	tell_if_heard(text);
 }
 
 void notify_reloading(void) {
@@ -19,7 +50,7 @@ void notify_stopping(void) {
 }
 
 void notify_watchdog(void) {
-	sd_notify(0, "WATCHDOG=1");
+	tell_if_heard("WATCHDOG=1");
 }
 
 uint64_t notify_watchdog_us(void) {
