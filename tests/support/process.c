@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -174,6 +175,26 @@ long process_memory_kib(pid_t pid, long *shared_kib) {
 	}
 	fclose(file);
 	return total;
+}
+
+bool process_is_blocked(pid_t pid) {
+	char path[48], line[256] = "";
+	FILE *file;
+	long number;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	(void)!fgets(line, sizeof(line), file);
+	fclose(file);
+	if (sscanf(line, "%ld", &number) != 1 || number < 0)
+		return false; /* it runs, or has ended */
+#ifdef SYS_epoll_wait
+	if (number == SYS_epoll_wait)
+		return false;
+#endif
+	return number != SYS_epoll_pwait;
 }
 
 int process_descriptors(pid_t pid) {
