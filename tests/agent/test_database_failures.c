@@ -209,9 +209,9 @@ static void cluster_start_again(const struct fixture *f) {
 
 static void a_killed_server_comes_back(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
+	open_database(f, "dbname=stub", 5000);
 	expect(f, "U");
-	beat(f, "slow", 400);
+	beat(f, "slow", 3000); /* longer than a busy machine takes to kill it */
 	run_for(f, 50);
 	cluster_must(f, "kill");
 	expect(f, "U?D");
