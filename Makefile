@@ -109,7 +109,9 @@ AGENT := \
 	agent/core/table.c \
 	agent/database/calls.c \
 	agent/database/database.c \
+	agent/database/dial.c \
 	agent/database/endpoints.c \
+	agent/database/errand.c \
 	agent/database/hello.c \
 	agent/database/lookup.c \
 	agent/database/operation.c \
@@ -315,7 +317,7 @@ SYSTEM := \
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
 agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
 stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
-pg_objects = $(BUILD)/agent/database/pg.o $(BUILD)/agent/database/endpoints.o $(BUILD)/agent/database/lookup.o
+pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg)
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)

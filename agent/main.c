@@ -3,9 +3,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "stint.h"
 #include "agent.h"
+#include "database/errand.h"
 #include "log.h"
 
 /* A name server that was out is asked again within a second, not within five, of its return. */
@@ -98,5 +100,8 @@ int main(int argc, char **argv) {
 		print_config(&config);
 		return EXIT_OK;
 	}
-	return run(&config, path);
+	int result = run(&config, path);
+	if (errand_is_any())
+		_exit(result);
+	return result;
 }

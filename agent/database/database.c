@@ -22,8 +22,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "dial.h"
 #include "endpoints.h"
 #include "private.h"
 #include "pg.h"
@@ -143,6 +146,8 @@ static void drop(struct database *db) {
 	event_del(db->socket_event);
 	event_del(db->write_event);
 	db->reached = db->state == DATABASE_GREETING || pg_was_answered(db->pg);
+	dial_free(db->dial);
+	db->dial = NULL;
 	pg_close(db->pg);
 	db->pg = NULL;
 	db->attempt += db->state != DATABASE_UP;
@@ -273,23 +278,26 @@ static void watch_socket(struct database *db, short events, event_callback_fn ca
 	event_add(db->socket_event, NULL);
 }
 
-static void on_connecting(evutil_socket_t fd, short what, void *context) {
+static void greet(struct database *db) {
+	db->state = DATABASE_GREETING;
+	watch_socket(db, EV_READ | EV_PERSIST, on_readable);
+	event_assign(db->write_event, db->base, pg_socket(db->pg), EV_WRITE, on_writable, db);
+	hello_start(db);
+}
+
+static void on_dialled(evutil_socket_t fd, short what, void *context) {
 	struct database *db = context;
-	(void)fd, (void)what;
-	switch (pg_poll(db->pg)) {
-	case PG_WANTS_READ:
-		watch_socket(db, EV_READ, on_connecting);
-		break;
-	case PG_WANTS_WRITE:
-		watch_socket(db, EV_WRITE, on_connecting);
-		break;
-	case PG_CONNECTED:
-		db->state = DATABASE_GREETING;
-		watch_socket(db, EV_READ | EV_PERSIST, on_readable);
-		event_assign(db->write_event, db->base, pg_socket(db->pg), EV_WRITE, on_writable, db);
-		hello_start(db);
-		break;
-	default:
+	eventfd_t ended;
+	(void)what;
+	eventfd_read(fd, &ended); /* of an attempt that was given up, perhaps */
+	if (!db->dial || !dial_is_over(db->dial))
+		return;
+	bool connected = dial_take(db->dial, &db->pg);
+	dial_free(db->dial);
+	db->dial = NULL;
+	if (connected) {
+		greet(db);
+	} else {
 		database_set_error(db, "%s", pg_error(db->pg));
 		drop(db);
 	}
@@ -316,10 +324,8 @@ static bool find_endpoints(struct database *db) {
 static int start_connection(struct database *db) {
 	struct pg_servers servers;
 	if (endpoints_list(db->endpoints, db->attempt, &servers) != 0)
-		return PG_UNREACHABLE;
-	int result = pg_start(&db->pg, db->conninfo, db->name, db->timeout_ms, &servers);
-	pg_servers_free(&servers);
-	return result;
+		return -1;
+	return dial_start(&db->dial, db->conninfo, db->name, db->timeout_ms, &servers, db->wake_fd);
 }
 
 static void connect_now(struct database *db) {
@@ -331,12 +337,10 @@ static void connect_now(struct database *db) {
 	}
 	db->state = DATABASE_CONNECTING;
 	wake_at(db, now_ms() + db->timeout_ms);
-	if (start_connection(db) == PG_OK) {
-		watch_socket(db, EV_WRITE, on_connecting); /* as libpq wants it before its first poll */
-		return;
+	if (start_connection(db) != 0) {
+		database_set_error(db, "no thread, descriptor or memory to connect with");
+		drop(db);
 	}
-	database_set_error(db, "%s", pg_error(db->pg));
-	drop(db);
 }
 
 static void connect_or_wait(struct database *db) {
@@ -462,7 +466,9 @@ static bool make_events(struct database *db) {
 	db->timer = event_new(db->base, -1, 0, on_timer, db);
 	db->soon = event_new(db->base, -1, 0, on_soon, db);
 	db->lookup_event = event_new(db->base, -1, 0, on_looked_up, db);
-	return db->socket_event && db->write_event && db->timer && db->soon && db->lookup_event;
+	db->dial_event = event_new(db->base, db->wake_fd, EV_READ | EV_PERSIST, on_dialled, db);
+	return db->socket_event && db->write_event && db->timer && db->soon && db->lookup_event && db->dial_event &&
+	       event_add(db->dial_event, NULL) == 0;
 }
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
@@ -470,11 +476,12 @@ int database_new(struct database **out, struct event_base *base, const struct da
 	struct database *db = *out = calloc(1, sizeof(*db));
 	if (!db)
 		return -1;
+	db->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	db->base = base;
 	db->events = events;
 	db->context = context;
 	db->pause_ms = PAUSE_MIN_MS;
-	if (copy_options(db, options) && make_events(db) && operation_make_spares(db))
+	if (db->wake_fd >= 0 && copy_options(db, options) && make_events(db) && operation_make_spares(db))
 		return 0;
 	database_free(db);
 	*out = NULL;
@@ -494,7 +501,11 @@ void database_free(struct database *db) {
 	free_event(db->timer);
 	free_event(db->soon);
 	free_event(db->lookup_event);
+	free_event(db->dial_event);
 	endpoints_free(db->endpoints);
+	dial_free(db->dial);
+	if (db->wake_fd >= 0)
+		close(db->wake_fd);
 	pg_close(db->pg);
 	operation_free_all(db->under_way.first);
 	operation_free_all(db->refused.first);

@@ -25,7 +25,7 @@
  * the connection. While the name servers are out, the addresses that a name had last are used. When there are several addresses, of
  * one name or several, each failed attempt makes the next one begin with another of them.
  *
- * What libpq still does in the loop while it connects is in pg.h.
+ * So is all that libpq does to connect, see dial.h; but a service file is read in the loop, too.
  *
  * A pooler has to be in session mode: statements are prepared, and one channel is listened to.
  *

@@ -1,44 +1,20 @@
-/*
- * lookup.c - see lookup.h. Caller and thread share the lookup, and the last of them frees it. What the thread has
- * found is written before `over` is set, and never changes after that.
- */
+/* lookup.c - see lookup.h. */
 #include "lookup.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
+
+#include "errand.h"
 
 struct lookup {
-	_Atomic unsigned users; /* caller and thread */
-	_Atomic bool over;
-	int wake_fd;
+	struct errand errand;
 	int error; /* EAI_...; 0: none */
 	size_t count;
 	char address[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
 	char name[]; /* with its NUL */
 };
-
-static _Atomic unsigned under_way;
-
-static void leave(struct lookup *lookup) {
-	if (atomic_fetch_sub(&lookup->users, 1) > 1)
-		return;
-	close(lookup->wake_fd);
-	free(lookup);
-}
-
-void lookup_free(struct lookup *lookup) {
-	if (lookup)
-		leave(lookup);
-}
 
 static void add_address(struct lookup *lookup, const struct addrinfo *found) {
 	char *address = lookup->address[lookup->count];
@@ -46,7 +22,8 @@ static void add_address(struct lookup *lookup, const struct addrinfo *found) {
 		lookup->count++;
 }
 
-static void look_up(struct lookup *lookup) {
+static void look_up(struct errand *errand) {
+	struct lookup *lookup = (struct lookup *)errand;
 	const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}; /* as libpq asks */
 	struct addrinfo *found = NULL;
 	lookup->error = getaddrinfo(lookup->name, NULL, &hints, &found);
@@ -57,41 +34,8 @@ static void look_up(struct lookup *lookup) {
 	freeaddrinfo(found);
 }
 
-static void *run(void *context) {
-	struct lookup *lookup = context;
-	look_up(lookup);
-	atomic_store(&lookup->over, true);
-	eventfd_write(lookup->wake_fd, 1);
-	atomic_fetch_sub(&under_way, 1);
-	leave(lookup);
-	return NULL;
-}
-
-/* Signals are for the caller's threads. */
-static int start_thread(struct lookup *lookup) {
-	pthread_attr_t attributes;
-	pthread_t thread;
-	sigset_t all, before;
-	int error = pthread_attr_init(&attributes);
-	if (error != 0)
-		return error;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&thread, &attributes, run, lookup);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	return error;
-}
-
-static int start(struct lookup *lookup, int wake_fd) {
-	lookup->wake_fd = fcntl(wake_fd, F_DUPFD_CLOEXEC, 0);
-	if (lookup->wake_fd < 0)
-		return errno;
-	int error = start_thread(lookup);
-	if (error != 0)
-		close(lookup->wake_fd);
-	return error;
+static void free_lookup(struct errand *errand) {
+	free(errand);
 }
 
 int lookup_start(struct lookup **out, const char *name, int wake_fd) {
@@ -100,19 +44,20 @@ int lookup_start(struct lookup **out, const char *name, int wake_fd) {
 	if (!lookup)
 		return -1;
 	memcpy(lookup->name, name, size);
-	lookup->users = 2;
-	int error = atomic_fetch_add(&under_way, 1) < LOOKUPS_MAX ? start(lookup, wake_fd) : EAGAIN;
-	if (error == 0)
+	lookup->errand = (struct errand){.run = look_up, .free = free_lookup};
+	if (errand_start(&lookup->errand, wake_fd) == 0)
 		return 0;
-	atomic_fetch_sub(&under_way, 1);
 	free(lookup);
 	*out = NULL;
-	errno = error;
 	return -1;
 }
 
+void lookup_free(struct lookup *lookup) {
+	errand_leave((struct errand *)lookup);
+}
+
 bool lookup_is_over(const struct lookup *lookup) {
-	return atomic_load(&lookup->over);
+	return errand_is_over(&lookup->errand);
 }
 
 size_t lookup_count(const struct lookup *lookup) {

@@ -1,9 +1,6 @@
 /*
- * lookup.h - looks up the addresses of one host's name beside the caller, who never waits.
- *
- * getaddrinfo() blocks for as long as name servers don't answer, some seconds to a minute, and only it honours nsswitch.conf.
- * So each lookup has a thread of its own. One that hangs can't be stopped: lookup_free() leaves it to itself, and it frees
- * what it has when it ends. Nothing waits for it, not even the end of the process.
+ * lookup.h - looks up the addresses of one host's name, as an errand: getaddrinfo() blocks for as long as name servers don't
+ * answer, some seconds to a minute, and only it honours nsswitch.conf.
  */
 #ifndef STINT_LOOKUP_H
 #define STINT_LOOKUP_H
@@ -17,17 +14,11 @@
 /* "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%interface" and a NUL. */
 #define LOOKUP_ADDRESS_SIZE 64
 
-/* Under way at once in this process, those included that nobody waits for any more. */
-#define LOOKUPS_MAX 32
-
 struct lookup;
 
-/*
- * When it is over, it writes to a copy of the descriptor wake_fd, an eventfd. 0, or -1 with errno: no memory, thread or
- * descriptor (EAGAIN: also when there are LOOKUPS_MAX).
- */
+/* 0, or -1 with errno, as errand_start(), which also says what wake_fd is. */
 int lookup_start(struct lookup **out, const char *name, int wake_fd);
-void lookup_free(struct lookup *); /* NULL is ignored */
+void lookup_free(struct lookup *); /* one that isn't over ends by itself; NULL is ignored */
 
 bool lookup_is_over(const struct lookup *);
 

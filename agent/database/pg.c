@@ -153,10 +153,10 @@ static bool take_list(PQconninfoOption *options, const char *keyword, char **lis
 }
 
 /* libpq merges what it is given with the environment and a service file when it connects only. It is told to, but to do so in a mode
- * that doesn't exist: it looks at that last, and goes no further. (With a password of its own it has no need to look for one.) */
+ * that doesn't exist: it looks at that last, and goes no further. (With user and password given it has no need to look for them.) */
 int pg_find_servers(const char *conninfo, struct pg_servers *out) {
-	static const char *const keywords[] = {"dbname", "password", "sslmode", NULL};
-	const char *const values[] = {conninfo, "none", "to tell", NULL};
+	static const char *const keywords[] = {"dbname", "user", "password", "sslmode", NULL};
+	const char *const values[] = {conninfo, "none", "none", "to tell", NULL};
 	PGconn *conn = PQconnectStartParams(keywords, values, 1);
 	PQconninfoOption *options = PQconninfo(conn);
 	*out = (struct pg_servers){.host = NULL};
@@ -199,7 +199,7 @@ static void add_servers(struct parameters *p, const struct pg_servers *servers) 
 	add_parameter(p, "port", servers->port);
 }
 
-int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
+static int start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
 	char user_timeout[16];
 	struct parameters p = {.count = 0};
 	struct pg *pg = *out = calloc(1, sizeof(*pg));
@@ -233,19 +233,26 @@ void pg_close(struct pg *pg) {
 	free(pg);
 }
 
-static enum pg_progress poll_connection(struct pg *pg) {
+enum progress {
+	CONNECTED,
+	WANTS_READ,
+	WANTS_WRITE,
+	BROKEN,
+};
+
+static enum progress poll_connection(struct pg *pg) {
 	ConnStatusType stage = PQstatus(pg->conn);
 	switch (PQconnectPoll(pg->conn)) {
 	case PGRES_POLLING_OK:
-		return PG_CONNECTED;
+		return CONNECTED;
 	case PGRES_POLLING_READING:
-		return PG_WANTS_READ;
+		return WANTS_READ;
 	case PGRES_POLLING_WRITING:
-		return PG_WANTS_WRITE;
+		return WANTS_WRITE;
 	default:
 		pg->answered = stage != CONNECTION_BAD && stage != CONNECTION_NEEDED && stage != CONNECTION_STARTED;
 		connection_failed(pg);
-		return PG_BROKEN;
+		return BROKEN;
 	}
 }
 
@@ -308,9 +315,9 @@ out:
 }
 
 static int connect_until(struct pg *pg, int timeout_ms, int64_t deadline_ms) {
-	enum pg_progress progress = PG_WANTS_WRITE; /* as libpq wants it assumed before the first poll */
-	while (progress == PG_WANTS_READ || progress == PG_WANTS_WRITE) {
-		if (!wait_for(pg_socket(pg), progress == PG_WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
+	enum progress progress = WANTS_WRITE; /* as libpq wants it assumed before the first poll */
+	while (progress == WANTS_READ || progress == WANTS_WRITE) {
+		if (!wait_for(pg_socket(pg), progress == WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
 			char message[64];
 			snprintf(message, sizeof(message), "no connection within %d ms", timeout_ms);
 			set_error(pg, NULL, message, NULL);
@@ -318,7 +325,7 @@ static int connect_until(struct pg *pg, int timeout_ms, int64_t deadline_ms) {
 		}
 		progress = poll_connection(pg);
 	}
-	return progress == PG_CONNECTED ? PG_OK : PG_UNREACHABLE;
+	return progress == CONNECTED ? PG_OK : PG_UNREACHABLE;
 }
 
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
@@ -326,7 +333,7 @@ int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
 	struct pg_servers servers;
 	if (find_addresses(out, conninfo, timeout_ms, &servers) != PG_OK)
 		return PG_UNREACHABLE;
-	int result = pg_start(out, conninfo, "stint", timeout_ms, &servers);
+	int result = start(out, conninfo, "stint", timeout_ms, &servers);
 	pg_servers_free(&servers);
 	return result == PG_OK ? connect_until(*out, timeout_ms, deadline_ms) : PG_UNREACHABLE;
 }
@@ -402,14 +409,13 @@ void pg_rows_free(struct pg_rows *rows) {
 
 /* ---- Asynchronous ---------------------------------------------------------------- */
 
-enum pg_progress pg_poll(struct pg *pg) {
-	enum pg_progress progress = poll_connection(pg);
-	if (progress != PG_CONNECTED)
-		return progress;
-	if (PQsetnonblocking(pg->conn, 1) == 0 && PQenterPipelineMode(pg->conn) == 1)
-		return PG_CONNECTED;
-	connection_failed(pg);
-	return PG_BROKEN;
+int pg_open(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
+	int64_t deadline_ms = now_ms() + timeout_ms;
+	if (start(out, conninfo, name, timeout_ms, servers) != PG_OK || connect_until(*out, timeout_ms, deadline_ms) != PG_OK)
+		return PG_UNREACHABLE;
+	if (PQsetnonblocking((*out)->conn, 1) == 0 && PQenterPipelineMode((*out)->conn) == 1)
+		return PG_OK;
+	return connection_failed(*out);
 }
 
 const char *pg_user(const struct pg *pg) {

@@ -3,10 +3,7 @@
  * the command line, and an asynchronous one for the agent (database.c).
  *
  * Both connect with UTF-8 as the client's encoding, and with TCP keepalives and
- * a user timeout unless the connection string sets its own. What libpq does while it connects and pg_poll() can block in: it
- * reads a service file, a password file, certificates and keys, and asks who the user is; with Kerberos it speaks to the key
- * distribution centre; and it works out a password's proof, some milliseconds with the server's usual number of
- * iterations. It looks up names only when it isn't told addresses, see pg_start().
+ * a user timeout unless the connection string sets its own.
  */
 #ifndef STINT_PG_H
 #define STINT_PG_H
@@ -63,21 +60,12 @@ void pg_rows_free(struct pg_rows *);
 /* ---- Asynchronous: for the agent ------------------------------------------ */
 
 /*
- * Starts connecting; pg_poll() goes on with it. `name` is what the server shows as
- * application_name unless the connection string has one. `servers` stand for those of the
- * connection string; NULL: those, and libpq looks up their names itself, which blocks. On failure
- * *out is as with pg_connect().
+ * Connects within timeout_ms, and blocks meanwhile: see dial.h. `name` is what the server shows as application_name unless
+ * the connection string has one. `servers` stand for those of the connection string; NULL: those, and libpq looks up their
+ * names itself. Then it is in pipeline mode, ready for pg_send_...(). On failure *out is as with pg_connect().
  */
-int pg_start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers);
+int pg_open(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers);
 
-enum pg_progress {
-	PG_CONNECTED,  /* in pipeline mode, ready for pg_send_...() */
-	PG_WANTS_READ, /* call again when pg_socket() is readable; the socket may be another one each time */
-	PG_WANTS_WRITE,
-	PG_BROKEN,
-};
-
-enum pg_progress pg_poll(struct pg *);
 int pg_socket(const struct pg *);
 /* After PG_BROKEN: a server was there, and it is it that didn't let us in, or hung up. */
 bool pg_was_answered(const struct pg *);

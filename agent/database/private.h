@@ -9,6 +9,7 @@
 
 #include "database.h"
 
+struct dial;
 struct endpoints;
 struct event;
 struct pg;
@@ -60,7 +61,7 @@ enum database_state {
 	DATABASE_OFF,        /* nobody asked for a connection yet */
 	DATABASE_WAITING,    /* until the next attempt */
 	DATABASE_LOOKING_UP, /* for the servers' addresses */
-	DATABASE_CONNECTING, /* libpq at work */
+	DATABASE_CONNECTING, /* libpq at work, beside the loop */
 	DATABASE_GREETING,   /* connected; hello.c at work */
 	DATABASE_UP,
 };
@@ -76,6 +77,9 @@ struct database {
 	enum database_state state;
 	struct endpoints *endpoints; /* NULL before the first attempt */
 	struct event *lookup_event;
+	struct dial *dial; /* NULL: nobody is connecting */
+	struct event *dial_event;
+	int wake_fd; /* readable when a dial is over */
 	struct pg *pg;
 	struct event *socket_event; /* connecting: one direction at a time; later: readable */
 	struct event *write_event;

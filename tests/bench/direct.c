@@ -50,25 +50,8 @@ static int finish(struct pg *pg) {
 	}
 }
 
-static int connect_it(struct pg *pg) {
-	for (;;) {
-		switch (pg_poll(pg)) {
-		case PG_CONNECTED:
-			return 0;
-		case PG_WANTS_READ:
-			wait_for(pg, POLLIN);
-			break;
-		case PG_WANTS_WRITE:
-			wait_for(pg, POLLOUT);
-			break;
-		case PG_BROKEN:
-			return fail(pg);
-		}
-	}
-}
-
 int direct_open(struct pg **out, const char *conninfo, const char *sql) {
-	if (pg_start(out, conninfo, "bench", CONNECT_MS, NULL) != PG_OK || connect_it(*out) != 0)
+	if (pg_open(out, conninfo, "bench", CONNECT_MS, NULL) != PG_OK)
 		return fail(*out);
 	if (pg_send_prepare(*out, STATEMENT, sql) != PG_OK || send_all(*out) != 0)
 		return fail(*out);

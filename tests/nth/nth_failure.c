@@ -34,6 +34,7 @@
 #define FATAL_ERROR 7
 
 static struct nth_control *control;
+static _Thread_local bool spared; /* nothing fails in this thread */
 
 /* ---- To fail or not to fail ---------------------------------------------------- */
 
@@ -47,7 +48,7 @@ static bool falls_due(uint64_t number) {
 static bool fails(uint32_t class, const char *name, const int *errors, unsigned count) {
 	unsigned choice;
 
-	if (control == NULL || atomic_load(&control->armed) == 0 || (control->plan.classes & class) == 0)
+	if (control == NULL || spared || atomic_load(&control->armed) == 0 || (control->plan.classes & class) == 0)
 		return false;
 	if (!falls_due(atomic_fetch_add(&control->calls, 1) + 1))
 		return false;
@@ -216,9 +217,19 @@ WRAP(int, errno, NTH_SYSTEM, pthread_create,
 WRAP(int, errno, NTH_SYSTEM, pthread_attr_init, (pthread_attr_t *attributes), (attributes), ENOMEM)
 WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t *attributes), (attributes), ENOMEM)
 
-/* So do these; their errors have numbers of their own. */
-WRAP(int, errno, NTH_SYSTEM, getaddrinfo, (const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found),
-     (name, port, hints, found), EAI_AGAIN, EAI_MEMORY, EAI_NONAME, EAI_FAIL)
+/* So do these; their errors have numbers of their own. Inside the first one nothing fails: the C library asserts that it has memory
+ * for its name services. */
+REAL(int, getaddrinfo, (const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found))
+PUBLIC int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
+	int error;
+
+	if (FAILS(NTH_SYSTEM, "getaddrinfo", EAI_AGAIN, EAI_MEMORY, EAI_NONAME, EAI_FAIL))
+		return errno;
+	spared = true;
+	error = real_getaddrinfo()(name, port, hints, found);
+	spared = false;
+	return error;
+}
 WRAP(int, errno, NTH_SYSTEM, getnameinfo,
      (const struct sockaddr *address, socklen_t size, char *host, socklen_t host_size, char *port, socklen_t port_size, int flags),
      (address, size, host, host_size, port, port_size, flags), EAI_MEMORY)
