@@ -165,6 +165,7 @@ MIGRATIONS := \
 	sql/001_limiter/27_expire_counters.sql \
 	sql/001_limiter/28_count_hosts.sql \
 	sql/001_limiter/29_await_tables.sql \
+	sql/001_limiter/29_find_old_snapshot.sql \
 	sql/001_limiter/30_register_host.sql \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \

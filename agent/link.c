@@ -219,6 +219,10 @@ static void take_heartbeat(struct agent *agent, const struct database_pulse *pul
 	agent->link.hello.live_hosts = pulse->live_hosts;
 	agent->link.expires = pulse->expires;
 	watch_rival(agent, pulse->rival);
+	if (pulse->old_snapshot)
+		log_warning("somebody has held an old snapshot of the database for a minute or longer (a transaction left open, a prepared one, a"
+		            " replication slot; a superuser sees it in pg_stat_activity.backend_xmin and pg_replication_slots): statements get"
+		            " slower as long as it lasts");
 }
 
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {

@@ -174,7 +174,8 @@ static bool read_pulse(const struct pg_answer *answer, struct database_pulse *pu
 static bool read_heartbeat(const struct pg_answer *answer, struct database_pulse *pulse) {
 	pulse->is_heartbeat = true;
 	return read_pulse(answer, pulse) && pg_answer_int4(answer, 0, 2, LIVE_HOSTS_MAX, &pulse->live_hosts) && pulse->live_hosts >= 1 &&
-	       pg_answer_bool(answer, 0, 3, &pulse->rival) && pg_answer_bool(answer, 0, 4, &pulse->expires);
+	       pg_answer_bool(answer, 0, 3, &pulse->rival) && pg_answer_bool(answer, 0, 4, &pulse->expires) &&
+	       pg_answer_bool(answer, 0, 5, &pulse->old_snapshot);
 }
 
 static bool finish_pulse(struct database *db, const struct operation *op, enum lease_outcome outcome,
@@ -219,9 +220,9 @@ static bool finish_heartbeat(struct database *db, const struct operation *op, en
 
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
-	"select now_us, change_id, live_hosts, rival, expires"
+	"select now_us, change_id, live_hosts, rival, expires, old_snapshot"
 	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
-	5, false, finish_heartbeat,
+	6, false, finish_heartbeat,
 };
 
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,

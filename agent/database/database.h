@@ -77,6 +77,7 @@ struct database_pulse {
 	int32_t live_hosts;
 	bool rival;   /* another live instance uses this host's name */
 	bool expires; /* until the next heartbeat it is this host's turn to expire counters */
+	bool old_snapshot; /* somebody keeps old versions of rows from being removed; told to one host, now and then */
 };
 
 struct policy_row {

@@ -1,7 +1,7 @@
 -- How many agents live. It only shapes fair shares, so it may be some seconds old: one agent counts for all, the first one that is heard
 -- of when the count is old. For as long it has a further duty, see stint.heartbeat(): nothing here grows with the square of the agents.
 
-create function stint.count_hosts(host_id int, at_once boolean, out live_hosts int, out counted_by int)
+create function stint.count_hosts(host_id int, at_once boolean, out live_hosts int, out counted_by int, out old_snapshot boolean)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -14,6 +14,7 @@ declare
 	turn constant interval := interval '5 seconds';
 	counted timestamptz;
 begin
+	old_snapshot := false;
 	select f.live_hosts, f.counted_by, f.counted_at into live_hosts, counted_by, counted from stint.fleet f;
 	if counted between now - turn and now + turn and not at_once then
 		return;
@@ -38,11 +39,13 @@ begin
 	where h.live and h.seen_at between now - patience and now + patience;
 	counted_by := count_hosts.host_id;
 	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
+	old_snapshot := stint.find_old_snapshot();
 end
 $$;
 
 comment on function stint.count_hosts(int, boolean) is
-	'Agents that were heard of in the last 15 s, at least 1, as counted at most 5 s ago, or at once; and who counted them.';
+	'Agents that were heard of in the last 15 s, at least 1, as counted at most 5 s ago, or at once; and who counted them. old_snapshot: see '
+	'stint.find_old_snapshot(); to be told by who counted.';
 revoke execute on function stint.count_hosts(int, boolean) from public;
 
 create function stint.get_newest_change() returns bigint

@@ -2,7 +2,7 @@
 -- beside it, and takes the row over when its owner is heard of no more.
 
 create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)
-returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean)
+returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean, old_snapshot boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -33,14 +33,15 @@ begin
 	end if;
 	now_us := (extract(epoch from now) * 1000000)::bigint;
 	change_id := stint.get_newest_change();
-	select c.live_hosts, coalesce(c.counted_by = heartbeat.host_id, false) into live_hosts, expires from stint.count_hosts(host_id, false) c;
+	select c.live_hosts, coalesce(c.counted_by = heartbeat.host_id, false), c.old_snapshot into live_hosts, expires, old_snapshot
+	from stint.count_hosts(host_id, false) c;
 	return next;
 end
 $$;
 
 comment on function stint.heartbeat(int, text, text, bigint, bigint) is
 	'For agents, every 6 s and when their state changes: how it is, and what is new. rival: another live agent says it has this host''s name. '
-	'expires: until the next heartbeat it is this one''s turn to call stint.expire_counters(). No row: the host is not known any more and must '
+	'expires: until the next heartbeat it is this one''s turn to call stint.expire_counters(). old_snapshot: an operator should know that there is one. No row: the host is not known any more and must '
 	'register.';
 revoke execute on function stint.heartbeat(int, text, text, bigint, bigint) from public;
 grant execute on function stint.heartbeat(int, text, text, bigint, bigint) to stint_agent;

@@ -401,10 +401,10 @@ static void makes_every_call(void **state) {
 	assert_true(last_pulse.is_heartbeat);
 	assert_int_equal(last_pulse.change_id, 13);
 	assert_int_equal(last_pulse.live_hosts, 2);
-	assert_false(last_pulse.rival || last_pulse.expires);
+	assert_false(last_pulse.rival || last_pulse.expires || last_pulse.old_snapshot);
 	beat(f, "not alone", 0);
 	expect(f, "Udddddddddd");
-	assert_true(last_pulse.rival && last_pulse.expires);
+	assert_true(last_pulse.rival && last_pulse.expires && last_pulse.old_snapshot);
 	close_database(f);
 }
 

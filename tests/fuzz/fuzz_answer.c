@@ -31,7 +31,7 @@ static const struct statement statements[] = {
 	{"declare_policy", "ti", {0, 9}, {"created"}},
 	{"get_policies", "iitIIIItitb", {1, 9, 0, 100, 1000, 200, 1000, 0, 10, 0, 0}, {[2] = "api", [7] = "sliding_window", [9] = "strict"}},
 	{"get_changes", "Iitt", {4, 9}, {[2] = "api", [3] = "c0"}},
-	{"heartbeat", "IIibb", {1700000000000000, 3, 2, 0, 1}, {0}},
+	{"heartbeat", "IIibbb", {1700000000000000, 3, 2, 0, 1, 1}, {0}},
 	{"pulse", "III", {1700000000000000, 3, 5001}, {0}},
 	{"expire_counters", "II", {10, 1}, {0}},
 	{"report_fallback", "i", {0}, {0}},

@@ -13,13 +13,13 @@ select 'function', unnest(string_to_array('await_tables declare_policy expire_co
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('check_client check_policy clear_overrides count_hosts expire_history find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('check_client check_policy clear_overrides count_hosts expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet host_fallback migration policy schema_identity schema_object server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet horizon host_fallback migration policy schema_identity schema_object server_timeline', ' ')), ''
 union all
 select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq', ' ')), ''
 union all

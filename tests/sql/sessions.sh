@@ -147,6 +147,17 @@ is "$(grep -c 'Asynchronous notification "stint" received' "$work/heard")" 2 'ea
 
 is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
 
+# A snapshot of somebody's: seen by what it does, without the right to see whose it is. Each step is as good as 6 s, and writes twice.
+snapshots() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; select is_news from stint.find_old_snapshot();"; done | sql | grep -c t; }
+is "$(snapshots)" 0 'nobody holds an old snapshot'
+sql -c 'begin isolation level repeatable read; select count(*) from pg_class; select pg_sleep(3); commit' >/dev/null &
+first=$!
+sleep 0.3
+is "$(snapshots)" 1 'somebody does: it is told, once in a while'
+wait $first
+sql -c "update stint.horizon set told_at = '-infinity'"
+is "$(snapshots)" 0 '… and no longer, when it is over'
+
 # Two apps declare the same new policy at once.
 declarers=()
 for i in 1 2 3 4 5 6; do
