@@ -101,7 +101,31 @@ static void send_verdict(void *context, uint64_t peer, uint32_t serial, const st
 void agent_apply_policy(struct agent *agent, int index, bool live) {
 	struct core_policy policy;
 	policy_to_core(&agent->policies.policy[index].row, live, &policy);
+	policy.generation = agent->policies.policy[index].generation;
 	core_set_policy(agent->core, agent_now_ns(), (uint16_t)index, &policy);
+}
+
+/* Of the policies that nobody's credits or debts are of, the one that was asked for longest ago. What the database is being told or asked
+ * of stays. */
+static int find_unused(const struct agent *agent) {
+	int found = -1;
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		const struct policy *policy = &agent->policies.policy[i];
+		if (policy->undeclared || !core_policy_is_unused(agent->core, (uint16_t)i))
+			continue;
+		if (found < 0 || policy->used_ns < agent->policies.policy[found].used_ns)
+			found = i;
+	}
+	return found;
+}
+
+int agent_add_policy(struct agent *agent, const struct policy_row *row) {
+	int index = policies_add(&agent->policies, row);
+	if (index < 0 && !agent->link.loading && (index = find_unused(agent)) >= 0) {
+		log_info("policy %s, which nobody uses, makes room for %s", agent->policies.policy[index].row.name, row->name);
+		policies_replace(&agent->policies, index, row);
+	}
+	return index;
 }
 
 /* ---- Apps -------------------------------------------------------------------- */
@@ -115,23 +139,26 @@ static void on_want(void *context, server_peer peer, const struct wire_want *wan
 	struct agent *agent = context;
 	int64_t now_ns = agent_now_ns();
 	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
-	int status = want->policy >= POLICY_CAPACITY ? STINT_ENOPOLICY : !is_text(id, length) ? STINT_ECLIENT
+	int index = policies_find_number(&agent->policies, want->policy);
+	int status = index < 0 ? STINT_ENOPOLICY : !is_text(id, length) ? STINT_ECLIENT
 	           : want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
 	if (status != 0) {
 		send_verdict(agent, peer, want->head.serial, &(struct core_verdict){.status = status});
 		agent_pump_soon(agent);
 		return;
 	}
-	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)want->policy, id, (uint8_t)length, want->cost,
+	agent->policies.policy[index].used_ns = now_ns;
+	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
 	          now_ns + timeout_ms * NS_PER_MS);
 	agent_pump_soon(agent);
 }
 
 static void on_low(void *context, const struct wire_low *low, const char *id, size_t length) {
 	struct agent *agent = context;
-	if (low->policy >= POLICY_CAPACITY || !is_text(id, length))
+	int index = policies_find_number(&agent->policies, low->policy);
+	if (index < 0 || !is_text(id, length))
 		return;
-	core_low(agent->core, agent_now_ns(), (uint16_t)low->policy, id, (uint8_t)length);
+	core_low(agent->core, agent_now_ns(), (uint16_t)index, id, (uint8_t)length);
 	agent_pump_soon(agent);
 }
 

@@ -65,7 +65,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	char advice[640];         /* as last logged */
 };
 
-struct told { /* what was declared in vain, as last logged */
+struct told_limits { /* what was declared in vain, as last logged */
 	struct policy_row row;
 	int64_t at_ns; /* 0: none */
 };
@@ -83,7 +83,7 @@ struct agent {
 	struct database *database; /* NULL: memory */
 	struct link link;
 	struct declaration *declarations; /* that wait for the database */
-	struct told told[32];
+	struct told_limits told[32];
 	struct event *wakeup;      /* the core's next time */
 	struct event *heartbeat;
 	struct event *expiry;
@@ -107,6 +107,7 @@ int64_t agent_now_ns(void);
 void agent_pump_soon(struct agent *); /* once all that has arrived by now is heard */
 void agent_pump(struct agent *); /* after any event: let the core act, send what it said, plan its next time */
 void agent_apply_policy(struct agent *, int index, bool live);
+int agent_add_policy(struct agent *, const struct policy_row *row); /* an index, if need be of a policy that is unused; -1: full */
 
 /* declaration.c */
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);

@@ -48,13 +48,15 @@ static void reply(struct agent *agent, server_peer peer, uint32_t serial, int st
 	struct wire_declared declared = {
 		.head = {.type = WIRE_DECLARED, .flags = pinned ? WIRE_DECLARED_PINNED : 0, .serial = serial},
 		.status = status,
-		.policy = index < 0 ? 0 : (uint32_t)index,
+		.policy = index < 0 ? 0 : policies_number(&agent->policies, index),
 	};
 	server_send(agent->server, peer, &declared, sizeof declared);
 }
 
 /* Answers and frees. */
 static void finish(struct declaration *d, int status, int index) {
+	if (index >= 0)
+		d->agent->policies.policy[index].used_ns = agent_now_ns();
 	bool pinned = index >= 0 && d->agent->policies.policy[index].row.pinned &&
 	              !policy_limits_equal(&d->row, &d->agent->policies.policy[index].row);
 	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
@@ -81,7 +83,7 @@ static void finish_alike(struct declaration *d, int status, int index) {
 /* ---- Without the database --------------------------------------------------- */
 
 static int add_locally(struct agent *agent, const struct policy_row *row) {
-	int index = policies_add(&agent->policies, row);
+	int index = agent_add_policy(agent, row);
 	if (index < 0)
 		return -1;
 	agent->policies.policy[index].undeclared = agent->database != NULL;
@@ -128,15 +130,15 @@ static void ask_again_later(struct declaration *d) {
 static bool was_told(struct agent *agent, const struct policy_row *row) {
 	const size_t count = sizeof agent->told / sizeof agent->told[0];
 	int64_t now_ns = agent_now_ns();
-	struct told *oldest = &agent->told[0];
+	struct told_limits *oldest = &agent->told[0];
 	for (size_t i = 0; i < count; i++) {
-		struct told *told = &agent->told[i];
+		struct told_limits *told = &agent->told[i];
 		if (strcmp(told->row.name, row->name) == 0 && policy_limits_equal(&told->row, row) && now_ns - told->at_ns < TOLD_AGAIN_NS)
 			return true;
 		if (told->at_ns < oldest->at_ns)
 			oldest = told;
 	}
-	*oldest = (struct told){.row = *row, .at_ns = now_ns};
+	*oldest = (struct told_limits){.row = *row, .at_ns = now_ns};
 	return false;
 }
 
@@ -166,7 +168,7 @@ static void on_policy(void *context, enum lease_outcome outcome, const struct po
 	if (exists)
 		tell_outcome(d, row);
 	if (exists && index < 0)
-		index = policies_add(&agent->policies, row);
+		index = agent_add_policy(agent, row);
 	if (index >= 0)
 		changes_apply_row(agent, index, row);
 	finish_alike(d, !exists ? STINT_ENOPOLICY : index < 0 ? STINT_EFULL : 0, exists ? index : -1);

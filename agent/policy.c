@@ -105,8 +105,8 @@ static void write_entry(struct policies *policies, int index) {
 	atomic_store(&entry->fallback_max_requests, row->fallback_max_requests);
 	atomic_store(&entry->fallback_time_window_ms, row->fallback_time_window_ms);
 	atomic_store(&entry->sub_window_ms, sub_window_ms(row));
-	atomic_store(&entry->resolution, (uint32_t)row->resolution);
-	atomic_store(&entry->mode, (uint32_t)row->mode);
+	atomic_store(&entry->resolution, (uint16_t)row->resolution);
+	atomic_store(&entry->mode, (uint16_t)row->mode);
 	atomic_store(&entry->state, POLICY_LIVE);
 }
 
@@ -130,8 +130,10 @@ static bool read_entry(const struct policies *policies, int index, struct policy
 void policies_init(struct policies *policies, struct directory_header *directory, bool take_over) {
 	memset(policies, 0, sizeof *policies);
 	policies->directory = directory;
-	for (int i = 0; take_over && i < (int)POLICY_CAPACITY; i++)
+	for (int i = 0; take_over && i < (int)POLICY_CAPACITY; i++) {
 		policies->policy[i].used = read_entry(policies, i, &policies->policy[i].row);
+		policies->policy[i].generation = atomic_load(&entry_at(policies, i)->generation);
+	}
 }
 
 int policies_find(const struct policies *policies, const char *name) {
@@ -148,14 +150,30 @@ int policies_find_id(const struct policies *policies, int32_t policy_id) {
 	return -1;
 }
 
+uint32_t policies_number(const struct policies *policies, int index) {
+	return policy_number_make((uint32_t)index, policies->policy[index].generation);
+}
+
+int policies_find_number(const struct policies *policies, uint32_t number) {
+	int index = (int)policy_number_index(number);
+	return policies->policy[index].used && policies_number(policies, index) == number ? index : -1;
+}
+
 int policies_add(struct policies *policies, const struct policy_row *row) {
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (!policies->policy[i].used) {
-			policies->policy[i] = (struct policy){.used = true};
+			policies->policy[i] = (struct policy){.used = true, .generation = policies->policy[i].generation};
 			policies_set(policies, i, row);
 			return i;
 		}
 	return -1;
+}
+
+/* First the generation: who takes the new name for the old number is refused. */
+void policies_replace(struct policies *policies, int index, const struct policy_row *row) {
+	policies->policy[index] = (struct policy){.used = true, .generation = policies->policy[index].generation + 1};
+	atomic_store(&entry_at(policies, index)->generation, policies->policy[index].generation);
+	policies_set(policies, index, row);
 }
 
 void policies_set(struct policies *policies, int index, const struct policy_row *row) {

@@ -16,6 +16,8 @@
 
 struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
+	uint32_t generation;   /* of the entry, see policy_number_make() */
+	int64_t used_ns;       /* when an app of this host asked for it or declared it, last */
 	bool used;
 	bool stale;            /* the database may have another word: to be read again */
 	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
@@ -31,7 +33,10 @@ void policies_init(struct policies *, struct directory_header *directory, bool t
 
 int policies_find(const struct policies *, const char *name);                 /* an index, or -1 */
 int policies_find_id(const struct policies *, int32_t policy_id);             /* an index, or -1 */
+int policies_find_number(const struct policies *, uint32_t number);           /* an index, or -1 */
+uint32_t policies_number(const struct policies *, int index);
 int policies_add(struct policies *, const struct policy_row *row);            /* an index, or -1: full */
+void policies_replace(struct policies *, int index, const struct policy_row *row); /* by another one; of the old one nothing may be left */
 void policies_set(struct policies *, int index, const struct policy_row *row); /* new limits, also in the directory */
 
 /* Fills in defaults and checks. 0, STINT_ERANGE or STINT_EPOLICY. */

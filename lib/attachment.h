@@ -40,7 +40,7 @@ struct stint {
 struct binding {
 	const struct mapping *mapping;
 	const struct policy_entry *entry; /* the policy's, in the mapping */
-	uint32_t policy;
+	uint32_t policy; /* its number */
 	struct binding *older; /* other threads may be reading it until stint_limiter_free() */
 };
 

@@ -233,6 +233,11 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	return 0;
 }
 
+static bool is_in_directory(const struct mapping *mapping, uint32_t policy) {
+	return policy_number_index(policy) < mapping->policy_capacity &&
+		atomic_load(&mapping->policies[policy_number_index(policy)].generation) == policy_number_generation(policy);
+}
+
 static int hear_declared(struct channel *ch, const struct packet *packet) {
 	struct wire_declared declared;
 	struct stint_limiter *limiter;
@@ -243,8 +248,8 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 	limiter = under_way_find_declaring(ch, declared.head.serial);
 	if (!limiter)
 		return 0;
-	if (declared.status == 0 && declared.policy >= ch->mapping->policy_capacity)
-		return message_refuse("the policy's index");
+	if (declared.status == 0 && !is_in_directory(ch->mapping, declared.policy))
+		return message_refuse("the policy's number");
 	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
 	under_way_declared(ch, limiter, declared.status);

@@ -51,11 +51,11 @@ static inline XXH128_hash_t hash_id(const char *id, size_t length, const uint8_t
 	return length <= SHORT_ID_MAX ? hash_short_id(id, length, secret) : XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
 }
 
-static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count, uint32_t policy_index,
+static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count, uint32_t policy_number,
                                     const char *id, size_t id_len) {
 	XXH128_hash_t h = hash_id(id, id_len, secret);
-	/* A policy is another seed: the odd constant spreads the index over all bits (2^64 over the golden ratio). */
-	uint64_t policy = (policy_index + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
+	/* A policy is another seed: the odd constant spreads the number over all bits (2^64 over the golden ratio). */
+	uint64_t policy = (policy_number + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
 	uint64_t low = h.low64 ^ policy;
 	uint32_t slot_count = bucket_count * SLOTS_PER_BUCKET;
 	return (struct place){

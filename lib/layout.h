@@ -11,7 +11,7 @@
  *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
  *
  * Finding a client. XXH3-128 of the id, keyed by the table's secret and mixed
- * with the policy's index, names two buckets, a slot in each that is the client's home, a tag and a key (see hash.h).
+ * with the policy's number, names two buckets, a slot in each that is the client's home, a tag and a key (see hash.h).
  * A client lives in one of the two buckets, in a slot whose tag and key match; at home if that was free, as
  * it is for three of four in a full table: there it is found without a look at the tags. Only the agent places
  * and removes clients.
@@ -55,6 +55,23 @@
 #define SLOTS_PER_BUCKET 16u /* 16 two-byte tags: half a cache line, two SSE compares */
 #define SECRET_SIZE 192u     /* what XXH3 uses of a secret at most */
 #define POLICY_CAPACITY 1024u
+
+/*
+ * An entry of the directory is used again for another policy when nobody uses its own. So that who still has the old one in mind can't
+ * take the new one's credits, a policy is called by a number, of its entry and of how many others that entry was for before it:
+ * keys of clients come of it, and the agent is asked by it.
+ */
+static inline uint32_t policy_number_make(uint32_t index, uint32_t generation) {
+	return generation * POLICY_CAPACITY + index;
+}
+
+static inline uint32_t policy_number_index(uint32_t number) {
+	return number % POLICY_CAPACITY;
+}
+
+static inline uint32_t policy_number_generation(uint32_t number) {
+	return number / POLICY_CAPACITY;
+}
 
 /* ---- The table --------------------------------------------------------- */
 
@@ -133,8 +150,9 @@ struct policy_entry {
 	_Atomic int64_t fallback_max_requests;
 	_Atomic int64_t fallback_time_window_ms;
 	_Atomic int64_t sub_window_ms;
-	_Atomic uint32_t resolution;
-	_Atomic uint32_t mode;
+	_Atomic uint16_t resolution;
+	_Atomic uint16_t mode;
+	_Atomic uint32_t generation; /* how many policies the entry was for before this one */
 	char name[64];
 	uint8_t reserved[8];
 };
@@ -180,6 +198,7 @@ _Static_assert(sizeof(struct policy_entry) == 128, "policy entry");
 _Static_assert(offsetof(struct policy_entry, max_requests) == 8, "policy entry");
 _Static_assert(offsetof(struct policy_entry, sub_window_ms) == 40, "policy entry");
 _Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
+_Static_assert(offsetof(struct policy_entry, generation) == 52, "policy entry");
 _Static_assert(sizeof(struct directory_header) == 352, "directory header");
 _Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
 _Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");

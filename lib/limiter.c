@@ -165,9 +165,18 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
 	if (!fresh)
 		return false;
 	*fresh = (struct binding){
-		.mapping = mapping, .entry = &mapping->policies[policy], .policy = policy, .older = present};
+		.mapping = mapping, .entry = &mapping->policies[policy_number_index(policy)], .policy = policy, .older = present};
 	atomic_store(&limiter->binding, fresh);
 	return true;
+}
+
+/* NULL: never heard of, or the entry is for another policy by now. */
+static const struct policy_entry *entry_of(const struct stint_limiter *limiter) {
+	const struct binding *binding = atomic_load(&limiter->binding);
+
+	if (!binding || atomic_load(&binding->entry->generation) != policy_number_generation(binding->policy))
+		return NULL;
+	return binding->entry;
 }
 
 /* What the directory says is newer than what the app said; but it is shared memory, so only if it can be true. */
@@ -185,12 +194,12 @@ static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *
 
 /* Nobody knows what is left of the limit, nor when it is free again, but not later than in a window. */
 static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, struct stint_result *result) {
-	const struct binding *binding = atomic_load(&limiter->binding);
+	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->declaration.max_requests;
 	int64_t time_window_ms = limiter->declaration.time_window_ms;
 
-	if (binding)
-		find_limit(&binding->entry->max_requests, &binding->entry->time_window_ms, &max_requests, &time_window_ms);
+	if (entry)
+		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
 	*result = (struct stint_result){
 		.allowed = false,
 		.source = STINT_SOURCE_LOCAL,
@@ -202,7 +211,7 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 
 void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
 	struct stint_result *result) {
-	const struct binding *binding = atomic_load(&limiter->binding);
+	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->fallback_max_requests;
 	int64_t time_window_ms = limiter->fallback_time_window_ms;
 
@@ -210,9 +219,8 @@ void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_
 		deny(limiter, DENIED_RETRY_NS, result);
 		return;
 	}
-	if (binding)
-		find_limit(&binding->entry->fallback_max_requests, &binding->entry->fallback_time_window_ms, &max_requests,
-			&time_window_ms);
+	if (entry)
+		find_limit(&entry->fallback_max_requests, &entry->fallback_time_window_ms, &max_requests, &time_window_ms);
 	if (limiter->local_max_requests)
 		max_requests = limiter->local_max_requests;
 	local_take(limiter->local, max_requests, time_window_ms, id, length, cost, clock_fine_ns(), result);

@@ -94,7 +94,7 @@ struct wire_declare { /* then the policy's name; 0 means the default, as in stru
 struct wire_declared {
 	struct wire_head head;
 	int32_t status; /* 0 or a negative enum stint_error */
-	uint32_t policy; /* index into the directory */
+	uint32_t policy; /* its number, see layout.h */
 };
 
 struct wire_want { /* then the client's id */

@@ -48,12 +48,14 @@ uint32_t client_new(struct client_pool *pool, uint16_t policy, const char *id, u
 		.op = CLIENT_NO_OP,
 	};
 	pool->count++;
+	pool->of_policy[policy % CLIENT_POLICIES]++;
 	return index;
 }
 
 void client_free(struct client_pool *pool, uint32_t index) {
 	struct client *client = &pool->clients[index];
 	slab_free(&pool->ids, client->id, client->id_len);
+	pool->of_policy[client->policy]--;
 	*client = (struct client){.slot = pool->free_head};
 	pool->free_head = index;
 	pool->count--;

@@ -60,6 +60,7 @@ struct client_pool {
 	uint32_t high;          /* records 0 .. high-1 were in use at some time */
 	uint32_t free_head;     /* list through `slot` of free records */
 	uint32_t count;
+	uint32_t of_policy[CLIENT_POLICIES]; /* of these */
 	struct slab ids;
 };
 

@@ -192,6 +192,13 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 		core->forfeits[index] |= old->policy_id != 0 && old->policy_id != policy->policy_id;
 	}
 	core->policies[index] = *policy;
+	core->table->generation[index] = policy->generation;
+}
+
+/* Of a client that an earlier agent left behind it isn't known whose it is; and what a fallback counted is charged to policies by
+ * their indices. */
+bool core_policy_is_unused(const struct core *core, uint16_t index) {
+	return core->pool.of_policy[index] == 0 && core->table->orphans == 0 && store_memory_count(core->memory) == 0;
 }
 
 void core_void_policy(struct core *core, int64_t now_ns, uint16_t index) {

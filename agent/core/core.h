@@ -71,6 +71,7 @@ struct core_policy {
 	bool live;
 	bool relaxed;
 	int32_t policy_id; /* the database's; 0: not known yet */
+	uint32_t generation; /* see policy_number_make(); another one only while the policy is unused */
 	int64_t time_window_ms;
 	struct grant_terms terms;
 	struct grant_terms fallback_terms;
@@ -112,6 +113,8 @@ void core_free(struct core *);
 void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
 /* Its terms are what they were, but whatever was leased of it is void, as above. */
 void core_void_policy(struct core *, int64_t now_ns, uint16_t index);
+/* Nothing here is of the policy with this index: it may be given to another one, of a new generation. */
+bool core_policy_is_unused(const struct core *, uint16_t index);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 

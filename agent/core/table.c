@@ -28,6 +28,7 @@ static void adopt_orphans(struct table *table) {
 		table->private_tags[i] = tag;
 		table->owner[i] = TABLE_ORPHAN;
 		table->used++;
+		table->orphans++;
 	}
 }
 
@@ -59,7 +60,8 @@ void table_deinit(struct table *table) {
 }
 
 struct place table_place(const struct table *table, uint32_t policy, const char *id, size_t id_len) {
-	return place_of(table->directory->secret, table->bucket_count, policy, id, id_len);
+	return place_of(table->directory->secret, table->bucket_count,
+	                policy_number_make(policy, table->generation[policy % POLICY_CAPACITY]), id, id_len);
 }
 
 uint32_t table_candidate(const struct place *place, uint32_t n) {
@@ -142,7 +144,12 @@ uint32_t table_claim(struct table *table, const struct place *place, uint16_t po
 	return chosen;
 }
 
+static bool is_orphan(const struct table *table, uint32_t slot) {
+	return table->owner[slot] == TABLE_ORPHAN || table->owner[slot] == TABLE_ORPHAN_IDLE;
+}
+
 void table_release(struct table *table, uint32_t slot) {
+	table->orphans -= is_orphan(table, slot);
 	atomic_store_explicit(&table->slots[slot].key, 0, memory_order_release);
 	wipe(table, slot);
 	set_tag(table, slot, 0);
@@ -151,6 +158,7 @@ void table_release(struct table *table, uint32_t slot) {
 }
 
 void table_adopt(struct table *table, uint32_t slot, uint32_t owner, uint16_t policy) {
+	table->orphans -= is_orphan(table, slot);
 	table->owner[slot] = owner;
 	atomic_store_explicit(&table->slots[slot].policy, policy, memory_order_relaxed);
 }

@@ -35,6 +35,8 @@ struct table {
 	uint32_t bucket_count;
 	uint32_t slot_count;
 	uint32_t used;          /* slots that are not free */
+	uint32_t orphans;       /* of these */
+	uint32_t generation[POLICY_CAPACITY]; /* of the policies, see policy_number_make() */
 };
 
 /* How many buckets hold `max_clients`, and the sizes that follow. */

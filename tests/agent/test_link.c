@@ -685,6 +685,42 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	assert_null(loading.done);
 }
 
+/* ---- Names ------------------------------------------------------------------------------ */
+
+static void fills_the_directory(void) {
+	struct policy_row row = api;
+	for (int i = 1; i < (int)POLICY_CAPACITY; i++) {
+		snprintf(row.name, sizeof row.name, "p%d", i);
+		assert_int_equal(agent_add_policy(&agent, &row), i);
+		agent.policies.policy[i].used_ns = 1000 - i;
+	}
+	agent.policies.policy[0].used_ns = 1000;
+}
+
+static void the_one_that_was_used_longest_ago_makes_room(void **state) {
+	struct policy_row row = api;
+	(void)state;
+	fills_the_directory();
+	agent.policies.policy[POLICY_CAPACITY - 1].undeclared = true;
+	strcpy(row.name, "new");
+	assert_int_equal(agent_add_policy(&agent, &row), POLICY_CAPACITY - 2);
+	assert_int_equal(policies_number(&agent.policies, POLICY_CAPACITY - 2), policy_number_make(POLICY_CAPACITY - 2, 1));
+}
+
+static void none_with_clients_does(void **state) {
+	struct policy_row row = api;
+	(void)state;
+	meets("00000001", -1);
+	fills_the_directory();
+	for (int i = 1; i < (int)POLICY_CAPACITY; i++)
+		agent.policies.policy[i].undeclared = true;
+	core_want(agent.core, agent_now_ns(), 1, 1, 0, "c", 1, 1, agent_now_ns() + 1000 * MS);
+	strcpy(row.name, "new");
+	assert_int_equal(agent_add_policy(&agent, &row), -1);
+	agent.policies.policy[9].undeclared = false;
+	assert_int_equal(agent_add_policy(&agent, &row), 9);
+}
+
 /* ---- Heartbeats ------------------------------------------------------------------------------- */
 
 static void it_writes_rarely_and_reads_now_and_then(void **state) {
@@ -1014,6 +1050,8 @@ int main(void) {
 		TEST(a_notice_during_a_read_is_not_forgotten),
 		TEST(a_read_that_fails_doesnt_end_them),
 		TEST(a_policy_that_changes_is_loaded_alone),
+		TEST(the_one_that_was_used_longest_ago_makes_room),
+		TEST(none_with_clients_does),
 		TEST(it_writes_rarely_and_reads_now_and_then),
 		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
 		TEST(who_is_asked_to_expires),

@@ -162,6 +162,28 @@ static void a_full_directory_says_so(void **state) {
 	}
 }
 
+static void one_that_is_replaced_is_not_taken_for_the_new_one(void **state) {
+	(void)state;
+	struct policy_row row;
+	for (int i = 0; i < 3; i++) {
+		declare(&row, plain, (const char *[]){"first", "old", "last"}[i]);
+		policies_add(&policies, &row);
+	}
+	uint32_t old = policies_number(&policies, 1);
+	assert_int_equal(policies_find_number(&policies, old), 1);
+	declare(&row, plain, "new");
+	policies_replace(&policies, 1, &row);
+	assert_int_equal(policies_find(&policies, "old"), -1);
+	assert_int_equal(policies_find(&policies, "new"), 1);
+	assert_int_equal(policies_find_number(&policies, old), -1);
+	uint32_t number = policies_number(&policies, 1);
+	assert_int_equal(policies_find_number(&policies, number), 1);
+	policies_init(&policies, directory, true);
+	assert_int_equal(policies_number(&policies, 1), number); /* the next agent, too */
+	assert_int_equal(policies_find_number(&policies, POLICY_CAPACITY - 1), -1);
+	assert_int_equal(policies_find_number(&policies, UINT32_MAX), -1);
+}
+
 static void the_next_agent_finds_what_is_sound(void **state) {
 	(void)state;
 	struct policy_row row;
@@ -213,6 +235,7 @@ int main(void) {
 		TEST(terms_follow_the_limits),
 		TEST(policies_are_found_by_name_and_id),
 		TEST(a_full_directory_says_so),
+		TEST(one_that_is_replaced_is_not_taken_for_the_new_one),
 		TEST(the_next_agent_finds_what_is_sound),
 		TEST(each_limit_makes_a_difference),
 	};

@@ -240,6 +240,7 @@ static void nobody_is_admitted_in_the_first_seconds(void **state) {
 static void takes_up_a_new_table(void **state) {
 	struct fixture *f = *state;
 	struct fake_table old = f->agent.table;
+	const uint32_t number = policy_number_make(5, 3);
 	struct slot *slot;
 
 	source(f, "c");
@@ -248,14 +249,31 @@ static void takes_up_a_new_table(void **state) {
 	fake_agent_stop(&f->agent);
 	atomic_store(&old.table->state, TABLE_RETIRED);
 	f->agent.generation = 7002;
-	f->agent.policy = 5;
+	f->agent.policy = number;
 	fake_table_make(&f->agent.table, f->agent.generation);
+	atomic_store(&directory_entries(f->agent.table.directory)[5].generation, 3);
 	fake_agent_start(&f->agent);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
-	fake_slot_lease(fake_table_put(&f->agent.table, 5, "c"), 0, 1, LATER, 0);
+	fake_slot_lease(fake_table_put(&f->agent.table, number, "c"), 0, 1, LATER, 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(word_credits(atomic_load(&slot->word[0])), 9);
 	fake_table_destroy(&old);
+}
+
+/* The agent has given its policy's place in the directory to another one: with that it has nothing to do. */
+static void knows_when_its_policy_has_lost_its_place(void **state) {
+	struct fixture *f = *state;
+	struct policy_entry *entry = &directory_entries(f->agent.table.directory)[f->agent.policy];
+	struct stint_result r;
+
+	source(f, "c");
+	atomic_store(&entry->fallback_max_requests, 77);
+	atomic_store(&entry->generation, 1);
+	fake_agent_stop(&f->agent);
+	pass(5000); /* its grace is over */
+	assert_int_equal(stint_check(f->api, "c", 1, &r), 0);
+	assert_int_equal(r.source, STINT_SOURCE_LOCAL);
+	assert_int_not_equal(r.limit, 77);
 }
 
 static void attaches_anew_when_its_table_is_retired(void **state) {
@@ -438,6 +456,7 @@ int main(void) {
 		TEST(nobody_is_admitted_in_the_first_seconds),
 		TEST(uses_the_table_while_the_agent_is_away),
 		TEST(takes_up_a_new_table),
+		TEST(knows_when_its_policy_has_lost_its_place),
 		TEST(attaches_anew_when_its_table_is_retired),
 		TEST(says_it_again_when_the_connection_breaks),
 		TEST(says_it_again_only_once),

@@ -70,7 +70,7 @@ static void refuses_a_table_of_another_generation(void **state) {
 static void refuses_an_index_outside_the_directory(void **state) {
 	struct fixture *f = *state;
 
-	f->agent.policy = POLICY_CAPACITY;
+	f->agent.policy = POLICY_CAPACITY; /* of the next generation: this one is for another policy */
 	assert_int_equal(source(f, "c"), STINT_EPROTOCOL);
 }
 

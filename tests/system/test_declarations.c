@@ -150,6 +150,40 @@ static void drop_what_apps_use(struct play *p) {
 	expect(p, "away", 50, 50, true, "and made anew for who declares it");
 }
 
+/* In time a host's apps may use more names than fit at once. Whoever still has one in mind that has lost its place gets its
+ * own limit, and not that of the one in its place. */
+static void declare_more_than_fit(struct play *p, const struct scene *scene) {
+	const struct host_options options = {.database = p->cluster.agent, .idle_timeout_s = 1, .max_clients = 4096};
+	const struct stint_options first = {.policy = "first", .max_requests = 11, .time_window_ms = WINDOW_MS, .timeout_ms = TIMEOUT_MS};
+	struct play own = {0};
+	struct stint_limiter *limiter = NULL;
+	struct stint_result r = {0};
+	char name[16];
+	int failed = 0, status = 0;
+
+	if (!tap_ok(host_prepare(&own.host, scene, 3, &options) == 0 && host_start(&own.host) == 0 &&
+	                host_wait_in_step(&own.host, SOON_MS) && stint_open(&own.app, own.host.socket) == 0 &&
+	                stint_limiter_new(&limiter, own.app, &first) == 0 && stint_check(limiter, "client", 1, &r) == 0,
+	            "an agent starts, whose clients are soon forgotten"))
+		return;
+	for (int i = 0; i < 1200; i++) {
+		uint64_t began = monotonic_ns();
+
+		snprintf(name, sizeof(name), "name-%d", i);
+		while ((status = ask(&own, name, 7, &r)) == STINT_EFULL && stage_ms_since(began) < 2 * SOON_MS)
+			sleep_ms(20);
+		failed += status != 0 || !is_of_database(&r) || r.limit != 7;
+	}
+	tap_ok(failed == 0, "1200 policies, one after the other: %d could not be had", failed);
+	tap_ok(host_log_count(&own.host, "policy first, which nobody uses, makes room for") == 1, "the first of them had to go");
+	status = stint_check(limiter, "client", 1, &r);
+	tap_ok(status == 0 && is_of_database(&r) && r.limit == 11, "who has it still is limited by it: limit %lld by source %d (status %d)",
+	       (long long)r.limit, (int)r.source, status);
+	stint_limiter_free(limiter);
+	stint_close(own.app);
+	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
+}
+
 /* One that keeps its counters itself: what was declared is still there for the next agent on the same table. */
 static void declare_without_a_database(const struct scene *scene) {
 	const struct host_options options = {.database = "memory:"};
@@ -204,6 +238,7 @@ static int play(const struct scene *scene) {
 		declare_what_an_operator_has(&p);
 		declare_by_turns(&p);
 		drop_what_apps_use(&p);
+		declare_more_than_fit(&p, scene);
 		declare_without_a_database(scene);
 		declare_while_nobody_knows(&p, scene);
 		stint_close(p.app);
