@@ -36,7 +36,9 @@ begin
 		where h.rival_instance <> h.instance and h.rival_seen_at between now - patience and now + patience), 1)
 	into live_hosts
 	from stint.agent_host h
-	where h.live and h.seen_at between now - patience and now + patience;
+	-- A killed one, whose place another of a new name may have taken, is gone with its session.
+	where h.live and h.seen_at between now - patience and now + patience
+		and (h.backend_pid is null or h.backend_pid = any (array(select a.pid from pg_stat_activity a)));
 	counted_by := count_hosts.host_id;
 	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
 	old_snapshot := stint.find_old_snapshot();
@@ -44,7 +46,7 @@ end
 $$;
 
 comment on function stint.count_hosts(int, boolean) is
-	'Agents that were heard of in the last 15 s, at least 1, as counted at most 5 s ago, or at once; and who counted them. old_snapshot: see '
+	'Agents that were heard of in the last 15 s and whose session hasn''t ended, at least 1, as counted at most 5 s ago, or at once; and who counted them. old_snapshot: see '
 	'stint.find_old_snapshot(); to be told by who counted.';
 revoke execute on function stint.count_hosts(int, boolean) from public;
 

@@ -88,8 +88,8 @@ declare
 	is_new constant boolean := not exists (
 		select from stint.agent_host h where h.name = register_host.name and h.live and h.seen_at > now - interval '15 seconds');
 begin
-	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at)
-	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now)
+	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at, backend_pid)
+	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now, pg_backend_pid())
 	on conflict (name) do update set
 		instance = excluded.instance,
 		version = excluded.version,
@@ -98,6 +98,7 @@ begin
 		started_at = case when h.instance = excluded.instance then h.started_at else excluded.started_at end,
 		seen_at = excluded.seen_at,
 		live = true,
+		backend_pid = excluded.backend_pid,
 		-- Who had the row so far is a rival only if he is heard of again: most often this is a restart.
 		rival_instance = nullif(h.rival_instance, excluded.instance)
 	returning h.host_id into host_id;

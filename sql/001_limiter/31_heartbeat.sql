@@ -17,6 +17,7 @@ begin
 		state_since = case when h.state = heartbeat.state then h.state_since else now end,
 		seen_at = now,
 		live = true,
+		backend_pid = pg_backend_pid(),
 		clients = heartbeat.clients,
 		fallback_since = case when fallback_ms > 0 then now - fallback_ms * interval '1 millisecond' end
 	where h.host_id = heartbeat.host_id

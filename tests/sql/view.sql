@@ -97,6 +97,12 @@ select is((select live from stint.agent_host where name = 'two'), false, '… an
 select is(pg_temp.beats(:two), '1 f', 'unless it is heard of again');
 update stint.fleet set counted_at = '-infinity';
 select is(pg_temp.beats(:one), '2 t', '… then it is counted');
+update stint.agent_host set backend_pid = 0 where name = 'two';
+update stint.fleet set counted_at = '-infinity';
+select is(pg_temp.beats(:one), '1 t', 'nor is one whose session has ended: a pod that was killed is not counted beside the one that has come for it');
+select is(pg_temp.beats(:two), '1 f', 'unless it is heard of again');
+update stint.fleet set counted_at = '-infinity';
+select is(pg_temp.beats(:one), '2 t', '… over another one');
 select stint.stop_host(:two, 'x');
 select is(pg_temp.beats(:one), '1 f', 'who stops is counted no more, at once');
 select stint.register_host('one', 'y', '1');
