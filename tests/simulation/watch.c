@@ -183,6 +183,7 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 	if (w->changed_ns && host->begun_anew_ns < w->settled_ns + MS) {
 		forget_fallbacks(host);
 		host->begun_anew_ns = w->now_ns;
+		host->changed_in_ns = since_ns;
 	}
 	if (w->changed_ns && w->now_ns < w->settled_ns + MS)
 		return;
@@ -191,7 +192,8 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 			meter_reset(&host->one_fallback[c]);
 	host->fallback_since_ns = since_ns;
 	/* Leases of the database's that were out when it began included; not what the agent had answered before, and is on its way. */
-	if (since_ns && host_now(w, host) > since_ns + MS)
+	bool is_mixed = w->changed_ns && since_ns == host->changed_in_ns; /* no agent hears of a change then; here it does */
+	if (since_ns && host_now(w, host) > since_ns + MS && !is_mixed)
 		watch_window(w, "a window of one fallback", &host->one_fallback[client], h, client, cost);
 	if (source == STINT_SOURCE_FALLBACK)
 		watch_window(w, "a fallback window", &host->fallback[client], h, client, cost);
@@ -260,7 +262,7 @@ void watch_recovery(struct world *w, struct host *host) {
 
 void watch_recovered(struct world *w, uint32_t h) {
 	const struct host *host = &w->hosts[h];
-	if (!w->short_of_memory && (!host->recovered || !host->core || core_state(host->core) != CORE_IN_STEP))
+	if (!w->short_of_memory && (!host->core || core_state(host->core) != CORE_IN_STEP))
 		complain(w, "host %u is not in step, %lld ms after all faults", h, (long long)((w->now_ns - w->end_ns) / MS));
 }
 

@@ -148,7 +148,8 @@ struct host {
 	struct meter one_fallback[CLIENTS_MAX]; /* all that was admitted in the present fallback */
 	struct meter lenient_use[CLIENTS_MAX];  /* all that may be charged to a fallback */
 	int64_t fallback_since_ns;              /* of one_fallback */
-	int64_t begun_anew_ns;                  /* fallbacks were, since the policy changed */
+	int64_t begun_anew_ns;                  /* fallbacks were, since the policy changed ... */
+	int64_t changed_in_ns;                  /* ... in the one that had begun then */
 	int64_t kills_ns[KILLS_MAX];            /* of its agents */
 	uint32_t kills;
 };
