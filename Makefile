@@ -473,6 +473,7 @@ help:
 	@echo 'make bench-publish             copies what the README shows of them to tests/bench/results/'
 	@echo 'make soak [STAGES=...]          the long form of the tests: hours; ends with a scoreboard of faults'
 	@echo 'make coverage                  what the tests reach of lib/ and agent/, by lines and branches'
+	@echo 'make mutants [AREAS=lib] [SEED=1] [MUTANTS=20]  small mistakes put into the code: which do the tests miss?'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
