@@ -27,7 +27,7 @@ select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 
 	'… and no more');
 select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 from test.first_lease('ten', 'known', need => 2, least_need => 1) $$, 'values (1, 0, true)',
 	'… but for those who wait for less');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66330000, reset_us between 1 and 66011000 from test.first_lease('ten', 'known') $$,
+select results_eq($$ select granted, remaining, retry_us between 1 and 66330000, reset_us between 1 and 66330000 from test.first_lease('ten', 'known') $$,
 	'values (0, 0, true, true)', 'a denial says until when');
 select is((select counts from stint.counter where client_id = 'known'), '{10}'::int[], 'the counter holds what was granted, no more and no less');
 update stint.counter set head_us = head_us - 12 * sub_window_us where client_id = 'known';
