@@ -91,6 +91,7 @@ AGENT := \
 	agent/command/migrations.c \
 	agent/command/output.c \
 	agent/core/answer.c \
+	agent/core/verdict.c \
 	agent/core/batch.c \
 	agent/core/client.c \
 	agent/core/core.c \
@@ -210,6 +211,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
 	tests/agent/test_core_requests.c \
+	tests/agent/test_core_told.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \
@@ -372,7 +374,11 @@ $(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/core/grant.o
 $(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm -pthread
 
-$(agent_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
+# With the parts of both.
+both_tests := $(BUILD)/tests/agent/test_core_told
+$(both_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a $(BUILD)/agent.a
+$(filter-out $(both_tests),$(agent_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
+$(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 
 # The library sees itself only; everything else sees the library's headers. libpq is for one file.

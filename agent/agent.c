@@ -89,6 +89,7 @@ static void send_verdict(void *context, uint64_t peer, uint32_t serial, const st
 		.status = verdict->status,
 		.allowed = verdict->allowed,
 		.source = verdict->source,
+		.reason = verdict->reason,
 		.deadline_ns = (uint64_t)verdict->deadline_ns,
 		.limit = verdict->limit,
 		.remaining = verdict->remaining,

@@ -95,6 +95,12 @@ static struct policy_entry *entry_at(const struct policies *policies, int index)
 	return &directory_entries(policies->directory)[index];
 }
 
+/* 2^32 ms are 49 days, more than the longest window. */
+static uint32_t weighs_ms(const struct policy_row *row, int64_t window_ms) {
+	struct grant_terms terms = terms_for(row, 1, window_ms);
+	return (uint32_t)grant_weighs_ms(&terms);
+}
+
 static void write_entry(struct policies *policies, int index) {
 	struct policy_entry *entry = entry_at(policies, index);
 	const struct policy_row *row = &policies->policy[index].row;
@@ -107,6 +113,8 @@ static void write_entry(struct policies *policies, int index) {
 	atomic_store(&entry->sub_window_ms, sub_window_ms(row));
 	atomic_store(&entry->resolution, (uint16_t)row->resolution);
 	atomic_store(&entry->mode, (uint16_t)row->mode);
+	atomic_store(&entry->weighs_ms, weighs_ms(row, row->time_window_ms));
+	atomic_store(&entry->fallback_weighs_ms, weighs_ms(row, row->fallback_time_window_ms));
 	atomic_store(&entry->state, POLICY_LIVE);
 }
 

@@ -10,6 +10,7 @@
 #include "decide.h"
 #include "error.h"
 #include "hot.h"
+#include "reason.h"
 
 struct check {
 	struct stint_limiter *limiter;
@@ -39,51 +40,65 @@ static int64_t load_limit(const _Atomic int64_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
+static int64_t load_ms(const _Atomic uint32_t *field) {
+	return atomic_load_explicit(field, memory_order_relaxed);
+}
+
+/*
+ * The agent tells the same of its own verdicts, see agent/core/verdict.c. Whatever the directory says, it overflows nothing.
+ */
 HOT_PART static inline void describe_allowed(const struct policy_entry *policy, const struct decision *d,
 	struct stint_result *result) {
 	int64_t lease_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
 
 	result->allowed = true;
+	result->source = d->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
+	result->reason = STINT_ADMITTED;
+	result->limit = d->own ? d->own_limit : load_limit(d->fallback ? &policy->fallback_max_requests : &policy->max_requests);
+	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = 0;
-	if (d->fallback) {
-		/* A fallback window is a fixed one, and its credits last until its end. */
-		result->source = STINT_SOURCE_FALLBACK;
-		result->limit = load_limit(&policy->fallback_max_requests);
-		result->remaining = d->left;
-		result->reset_after_ms = lease_ms;
-	} else {
-		/* What is charged to this sub-window weighs for a window after its end. */
-		result->source = STINT_SOURCE_LEASE;
-		result->limit = load_limit(&policy->max_requests);
-		result->remaining = (int64_t)d->left + d->beyond;
-		/* Whatever the directory says, it overflows nothing. */
-		result->reset_after_ms = (int64_t)((uint64_t)lease_ms + (uint64_t)load_limit(&policy->time_window_ms));
-	}
+	result->reset_after_ms = lease_ms + load_ms(d->fallback ? &policy->fallback_weighs_ms : &policy->weighs_ms);
 }
 
-HOT_PART static inline void describe_denied(const struct policy_entry *policy, const struct decision *d,
+/* What isn't as usual: the fallback's limit, or one of the client's own; a cost that is never admitted; nobody could look. */
+HOT_PART static inline void describe_unusual_denial(const struct policy_entry *policy, const struct decision *d, uint32_t cost,
+	struct stint_result *result) {
+	bool fallback = (d->times & HINT_FALLBACK_BIT) != 0;
+
+	result->source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
+	result->limit = d->own ? d->own_limit : load_limit(fallback ? &policy->fallback_max_requests : &policy->max_requests);
+	result->reason = (d->times & HINT_UNAVAILABLE_BIT) != 0 ? STINT_UNAVAILABLE : STINT_OVER_LIMIT;
+	if (cost <= result->limit)
+		return;
+	result->reason = reason_of(false, cost, result->limit);
+	result->retry_after_ms = load_limit(fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
+	if (result->remaining >= result->limit)
+		result->reset_after_ms = 0;
+}
+
+HOT_PART static inline void describe_denied(const struct policy_entry *policy, const struct decision *d, uint32_t cost,
 	struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
-	uint32_t beyond_ms = d->beyond & ~HINT_FALLBACK_BIT;
-	bool fallback = (d->beyond & HINT_FALLBACK_BIT) != 0;
+	int64_t limit = load_limit(&policy->max_requests);
 
 	result->allowed = false;
-	result->source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
-	result->limit = load_limit(fallback ? &policy->fallback_max_requests : &policy->max_requests);
-	if (d->blocked)
-		result->limit = 0;
-	result->remaining = 0;
-	result->retry_after_ms = beyond_ms == HINT_FOREVER ? -1 : denied_ms + beyond_ms;
-	result->reset_after_ms = load_limit(fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
+	result->source = STINT_SOURCE_LEASE;
+	result->reason = STINT_OVER_LIMIT;
+	result->limit = limit;
+	result->remaining = (int64_t)d->left + d->beyond;
+	result->retry_after_ms = denied_ms + hint_retry_ms(d->times);
+	result->reset_after_ms = denied_ms + hint_reset_ms(d->times);
+	if (__builtin_expect((d->times & (HINT_FALLBACK_BIT | HINT_UNAVAILABLE_BIT)) != 0 || d->own || cost > limit, 0))
+		describe_unusual_denial(policy, d, cost, result);
 }
 
 /* What goes with a verdict. */
 HOT_PART static inline void describe(enum verdict verdict, const struct policy_entry *policy, const struct decision *d,
-	struct stint_result *result) {
+	uint32_t cost, struct stint_result *result) {
 	if (verdict == VERDICT_ALLOWED)
 		describe_allowed(policy, d, result);
 	else
-		describe_denied(policy, d, result);
+		describe_denied(policy, d, cost, result);
 }
 
 static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
@@ -106,7 +121,7 @@ HOT_PART static inline bool check_plainly(struct stint_limiter *limiter, const c
 	verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, &d);
 	if (verdict == VERDICT_NONE)
 		return false;
-	describe(verdict, binding->entry, &d, result);
+	describe(verdict, binding->entry, &d, cost, result);
 	if (d.low)
 		tell_low(limiter, id, length);
 	return true;
@@ -123,7 +138,7 @@ static bool check_closely(const struct check *c, struct stint_result *result) {
 	verdict = decide_closely(binding->mapping, binding->policy, c->id, c->length, c->cost, &d);
 	if (verdict == VERDICT_NONE)
 		return false;
-	describe(verdict, binding->entry, &d, result);
+	describe(verdict, binding->entry, &d, c->cost, result);
 	if (d.low)
 		tell_low(c->limiter, c->id, c->length);
 	return true;

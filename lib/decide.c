@@ -24,6 +24,10 @@
  */
 #define CAS_TRIES 64
 
+/* Between the agent's two changes of a hint lie some hundred nanoseconds. If it was killed there, nothing is told of what the
+ * store has left until the next grant, and each check of this client looks so often. */
+#define HINT_TRIES 256
+
 _Atomic uint64_t decide_seen_ns;
 
 /* ---- Finding --------------------------------------------------------------------- */
@@ -85,6 +89,26 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 		!clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
+uint32_t decide_open_credits(const struct slot *slot, uint64_t now_ns) {
+	uint32_t credits = 0;
+
+	for (int which = 0; which < 2; which++)
+		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
+			credits += word_credits(DECIDE_LOAD(slot->word[which]));
+	return credits;
+}
+
+struct told decide_look_again(const struct slot *slot, const _Atomic uint64_t *word, struct told told) {
+	for (int tries = 0; tries < HINT_TRIES; tries++) {
+		uint64_t found = DECIDE_LOAD(*word);
+		uint32_t beyond = decide_left_beyond(slot);
+
+		if (beyond != HINT_UNKNOWN && word_epoch(DECIDE_LOAD(*word)) == word_epoch(found))
+			return (struct told){word_credits(found), beyond};
+	}
+	return told;
+}
+
 void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
 
@@ -104,7 +128,7 @@ void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost)
  * The clock is read once more after the CAS: this process may have been stopped
  * in between, and the credit's sub-window may be over.
  */
-static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
+static bool take_credits(const struct mapping *m, struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
 	struct lease_seen lease = {.word = &slot->word[which]};
 
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
@@ -117,15 +141,15 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
 				memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		return decide_is_in_time(slot, &lease, cost, d);
+		return decide_is_in_time(m, slot, &lease, cost, d);
 	}
 	return false;
 }
 
-static bool is_denied(const struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+static bool is_denied(const struct mapping *m, const struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
 
-	return decide_denial_covers(denial, cost) && decide_describe_denial(slot, denial, key, d) &&
+	return decide_denial_covers(denial, cost) && decide_describe_denial(m, slot, denial, key, 1, d) &&
 		clock_is_before(d->now_ns, d->until_ns);
 }
 
@@ -139,7 +163,7 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
-	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
+	if (take_credits(m, slot, 0, key, cost, d) || take_credits(m, slot, 1, key, cost, d))
 		return VERDICT_ALLOWED;
-	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+	return is_denied(m, slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }

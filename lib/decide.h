@@ -32,9 +32,11 @@ enum verdict {
 struct decision {
 	bool low;          /* this CAS crossed the low-water mark: tell the agent */
 	bool fallback;     /* allowed: the credit was of the host's fallback window, not of the database */
-	bool blocked;      /* denied: whatever it asks */
-	uint32_t left;     /* allowed: credits that the lease still holds */
-	uint32_t beyond;   /* allowed: what the database had left; denied: slot.hint, see layout.h */
+	uint32_t left;     /* credits that are still open: allowed: of this lease; denied: of either, too few */
+	uint32_t beyond;   /* what the store had left when it gave them; 0 if that isn't known */
+	uint32_t times;    /* denied: slot.hint, see layout.h */
+	bool own;          /* the client has a limit of its own */
+	uint32_t own_limit;
 	uint64_t until_ns; /* allowed: the lease's deadline; denied: the denial's end */
 	uint64_t now_ns;   /* by the coarse clock */
 };
@@ -52,6 +54,19 @@ enum verdict decide_closely(const struct mapping *, uint32_t policy, const char 
 
 /* The slot of a client that is not at its first home; NULL. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
+
+/* Credits of a lease and the hint that goes with them. */
+struct told {
+	uint32_t left;
+	uint32_t beyond;
+};
+
+/* Both as they are now, if that can be found out soon; else as they are given. A decision that were handed over here
+ * would lie in memory, also for those who never come here. */
+struct told decide_look_again(const struct slot *slot, const _Atomic uint64_t *word, struct told);
+
+/* What the leases hold that are open now. */
+uint32_t decide_open_credits(const struct slot *slot, uint64_t now_ns);
 
 /* Credits that were taken too late go back into the lease that they came from, if that still stands: nobody can
  * spend them any more, but the agent can return them. */
@@ -78,9 +93,44 @@ struct lease_seen {
 	uint64_t deadline_ns;
 };
 
+/* Few have one. */
+HOT_PART static inline void decide_read_limit(const struct mapping *m, const struct slot *slot, uint8_t low_water,
+	struct decision *d) {
+	d->own = (low_water & LOW_WATER_OWN_LIMIT) != 0;
+	d->own_limit = 0;
+	if (d->own)
+		d->own_limit = DECIDE_LOAD(m->own_limits[own_limit_index(DECIDE_LOAD(slot->policy), low_water)]);
+}
+
+/* What the store had left, or HINT_UNKNOWN. */
+static inline uint32_t decide_left_beyond(const struct slot *slot) {
+	uint32_t hint = DECIDE_LOAD(slot->hint);
+	uint64_t denial;
+
+	if ((hint & HINT_TIMES_BIT) == 0)
+		return hint;
+	denial = DECIDE_LOAD(slot->denial);
+	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
+}
+
+/* What goes with the credits that were taken: it is there, and the lease is still in the same epoch. */
+HOT_PART static inline void decide_read_hint(const struct slot *slot, const struct lease_seen *lease, struct decision *d) {
+	uint32_t beyond = decide_left_beyond(slot);
+	uint64_t changed = (DECIDE_LOAD(*lease->word) ^ lease->found) >> WORD_EPOCH_SHIFT;
+
+	if ((changed | (beyond == HINT_UNKNOWN)) != 0) {
+		struct told told = decide_look_again(slot, lease->word, (struct told){d->left, 0});
+		d->left = told.left;
+		beyond = told.beyond;
+	}
+	d->beyond = beyond;
+}
+
 /* The CAS has taken the credits: were they good until now? If so, says what goes with them. */
-static inline bool decide_is_in_time(const struct slot *slot, const struct lease_seen *lease, uint32_t cost, struct decision *d) {
-	unsigned mark = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
+HOT_PART static inline bool decide_is_in_time(const struct mapping *m, const struct slot *slot, const struct lease_seen *lease,
+	uint32_t cost, struct decision *d) {
+	uint8_t low_water = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
+	unsigned mark = low_water & LOW_WATER_MARK_MASK;
 	uint32_t had = word_credits(lease->found);
 
 	decide_look_at_clock(d);
@@ -90,9 +140,10 @@ static inline bool decide_is_in_time(const struct slot *slot, const struct lease
 	}
 	d->until_ns = lease->deadline_ns;
 	d->left = had - cost;
-	d->low = d->left >> (mark & 31) == 0 && had >> (mark & 31) != 0 && mark - 1 < 31;
+	d->low = d->left >> mark == 0 && had >> mark != 0 && mark != 0;
 	d->fallback = (lease->found & WORD_FALLBACK_BIT) != 0;
-	d->beyond = (DECIDE_LOAD(slot->denial) & DENIAL_COST_MASK) != 0 ? 0 : DECIDE_LOAD(slot->hint); /* of a denial: a time */
+	decide_read_limit(m, slot, low_water, d);
+	decide_read_hint(slot, lease, d);
 	return true;
 }
 
@@ -114,7 +165,8 @@ HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint3
 
 /* Takes from a lease that is plainly open, if no other process is at the same word. False: there is none, or another process
  * was faster, or the credits came too late. */
-HOT_PART static inline bool decide_take_plainly(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+HOT_PART static inline bool decide_take_plainly(const struct mapping *m, struct slot *slot, uint64_t key, uint32_t cost,
+	struct decision *d) {
 	struct lease_seen lease;
 	uint64_t expected;
 
@@ -123,16 +175,19 @@ HOT_PART static inline bool decide_take_plainly(struct slot *slot, uint64_t key,
 	expected = lease.found;
 	return atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost, memory_order_acq_rel,
 			memory_order_relaxed) &&
-		decide_is_in_time(slot, &lease, cost, d);
+		decide_is_in_time(m, slot, &lease, cost, d);
 }
 
-/* What goes with a denial; false when it isn't the client's any more: the agent changes the key before the denial. */
-static inline bool decide_describe_denial(const struct slot *slot, uint64_t denial, uint64_t key, struct decision *d) {
-	d->until_ns = (denial >> DENIAL_UNTIL_SHIFT) * 1000;
-	d->beyond = DECIDE_LOAD(slot->hint);
-	/* Not even a cost of 1, ever: an operator has blocked the client. */
-	d->blocked = (denial & DENIAL_COST_MASK) == 1 && (d->beyond & ~HINT_FALLBACK_BIT) == HINT_FOREVER;
-	return DECIDE_LOAD(slot->key) == key;
+/* What goes with a denial; false when it isn't the client's any more (the agent changes the key before the denial), or
+ * has just been lifted or replaced. too_few: whether the leases hold any credits. */
+HOT_PART static inline bool decide_describe_denial(const struct mapping *m, const struct slot *slot, uint64_t denial, uint64_t key,
+	uint32_t too_few, struct decision *d) {
+	d->until_ns = denial_until_ns(denial, d->now_ns);
+	d->times = DECIDE_LOAD(slot->hint);
+	d->beyond = denial_left(denial);
+	decide_read_limit(m, slot, DECIDE_LOAD(slot->low_water), d);
+	d->left = too_few == 0 ? 0 : decide_open_credits(slot, d->now_ns);
+	return d->times != HINT_UNKNOWN && DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial;
 }
 
 static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
@@ -140,14 +195,15 @@ static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
 }
 
 /* Neither lease holds enough, whether it is open or not, and the denial lasts on. */
-static inline bool decide_is_plainly_denied(const struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+HOT_PART static inline bool decide_is_plainly_denied(const struct mapping *m, const struct slot *slot, uint64_t key, uint32_t cost,
+	struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
+	uint32_t credits[2] = {word_credits(DECIDE_LOAD(slot->word[0])), word_credits(DECIDE_LOAD(slot->word[1]))};
 
-	if (!decide_denial_covers(denial, cost) || word_credits(DECIDE_LOAD(slot->word[0])) >= cost ||
-		word_credits(DECIDE_LOAD(slot->word[1])) >= cost)
+	if (!decide_denial_covers(denial, cost) || credits[0] >= cost || credits[1] >= cost)
 		return false;
 	decide_look_at_clock(d);
-	return decide_describe_denial(slot, denial, key, d) && d->until_ns > d->now_ns + CLOCK_COARSE_LAG_NS;
+	return decide_describe_denial(m, slot, denial, key, credits[0] | credits[1], d) && d->until_ns > d->now_ns + CLOCK_COARSE_LAG_NS;
 }
 
 /* The client's slot, and in *key what shows that it is; NULL: it has none, or the table is not in use any more. */
@@ -172,9 +228,9 @@ HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint
 	if (!slot)
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
-	if (decide_take_plainly(slot, key, cost, d))
+	if (decide_take_plainly(m, slot, key, cost, d))
 		return VERDICT_ALLOWED;
-	return decide_is_plainly_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+	return decide_is_plainly_denied(m, slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
 #endif

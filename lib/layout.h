@@ -6,7 +6,7 @@
  * the mappings comes from the directory, so garbage in the table can mislead a
  * verdict, never an address.
  *
- *     directory:  struct directory_header, then policy_capacity x struct policy_entry
+ *     directory:  struct directory_header, then policy_capacity x struct policy_entry, then OWN_LIMITS x uint32_t
  *     table:      struct table_header, then at tags_offset  bucket_count x struct tag_row
  *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
  *
@@ -26,8 +26,8 @@
  *   - The agent, the only writer of the rest, first ends the epoch (word := next
  *     epoch, no credits), then writes deadline, start and key, then publishes
  *     (word := next epoch, credits; release). A late CAS on the old epoch fails.
- *   - Within an epoch only credits change: apps subtract, the agent adds, apps put
- *     back what they took too late.
+ *   - Within an epoch only credits change: apps subtract, and put back what they
+ *     took too late. The agent adds credits by going on to the next epoch.
  *   - After its CAS the app reads the clock. If the deadline has passed (the process
  *     was stopped, or had an old time in mind when it chose the lease), the credits
  *     admit nobody. They are put back, by CAS and within their epoch only: nobody can
@@ -40,6 +40,11 @@
  * process would have to sleep for months between its load and its CAS, and wake
  * at the same credits, to mistake one for another; the clock check after the CAS
  * would still not admit what it took.
+ *
+ * What a verdict tells beside that (`remaining`, `limit`, times) decides nothing, but must
+ * belong together. The agent lifts the denial and takes the hint away (HINT_UNKNOWN),
+ * writes leases, and then puts denial and hint back. An app that finds its lease still in
+ * the epoch in which it took from it, or its denial still there, has read of one answer what lies in between.
  */
 #ifndef STINT_LAYOUT_H
 #define STINT_LAYOUT_H
@@ -100,17 +105,41 @@ struct tag_row {
 #define WORD_CREDITS_MASK (WORD_FALLBACK_BIT - 1)
 
 /*
- * Denial word: until when (microseconds of CLOCK_MONOTONIC; 48 bits last nine
- * years of uptime) and for which costs: those at or above the low 16 bits. 0 in
- * the low bits means that nothing is denied. A denial of a cost above 65535 is
- * not cached.
+ * Denial word. Upper half: until when, in ticks of 2^20 ns (about a millisecond) of CLOCK_MONOTONIC, modulo 2^32; a time that is
+ * further off than DENIAL_TICKS_MAX is none. (The sweep lifts what is over long before it could be mistaken
+ * for something to come, 52 days later.) Then what the store had left when it denied, 65535 for more. Lowest 16 bits: for
+ * which costs: those at or above it; 0: nothing is denied. A denial of a cost above 65535 is not cached.
  */
-#define DENIAL_UNTIL_SHIFT 16
+#define DENIAL_TICK_SHIFT 20
+#define DENIAL_UNTIL_SHIFT 32
+#define DENIAL_LEFT_SHIFT 16
 #define DENIAL_COST_MASK UINT64_C(0xffff)
+#define DENIAL_TICKS_MAX (UINT32_C(1) << 22) /* an hour, far more than any denial lasts */
 
-/* In slot.hint of a denied client: whose limit denies it, and in the other bits how many ms longer than the denial itself. */
-#define HINT_FALLBACK_BIT (UINT32_C(1) << 31)
-#define HINT_FOREVER (HINT_FALLBACK_BIT - 1) /* of these: until its limit is changed */
+/*
+ * The hint. Nobody is denied: what the store had left after its last answer. With a denial: how much longer than that it takes until
+ * what was denied could be granted, and until the whole limit is free. Bits 0 to 4: n, the unit of both times is 2^n ms, as
+ * small as the longer one allows, so that they are exact below 4096 ms and else too long by a two-thousandth of that at most;
+ * 5 to 16: the first time; 17 to 28: the second; 29: the store couldn't look; 30: it is the fallback's limit; 31: these are times.
+ */
+#define HINT_TIMES_BIT (UINT32_C(1) << 31)
+#define HINT_FALLBACK_BIT (UINT32_C(1) << 30)
+#define HINT_UNAVAILABLE_BIT (UINT32_C(1) << 29)
+#define HINT_UNKNOWN UINT32_MAX /* nothing has been said yet, or just now it changes */
+#define HINT_UNIT_MASK 31u
+#define HINT_TIME_MASK 4095u
+#define HINT_RETRY_SHIFT 5
+#define HINT_RESET_SHIFT 17
+
+/*
+ * A client with a limit of its own, 0 if it is blocked: bit 7 of slot.low_water, and which of the directory's own limits it is
+ * in bits 5 and 6, and bits 10 to 15 of slot.policy. Few different limits serve many clients; of more than fit at a
+ * time, apps are told the policy's.
+ */
+#define OWN_LIMITS 256u
+#define LOW_WATER_OWN_LIMIT 0x80u
+#define LOW_WATER_MARK_MASK 0x1fu
+#define SLOT_POLICY_MASK 0x3ffu
 
 /*
  * One client under one policy: one cache line.
@@ -126,11 +155,11 @@ struct slot {
 	_Atomic uint64_t deadline_ns[2];
 	_Atomic uint64_t later_start_ns;
 	_Atomic uint64_t denial;
-	_Atomic uint32_t hint;      /* not denied: what the database had left at the last grant; denied: ms that the
-	                               client will stay denied beyond the denial's end, as far as is known */
-	_Atomic uint16_t policy;    /* index into the directory */
+	_Atomic uint32_t hint;      /* what goes with a verdict, see above */
+	_Atomic uint16_t policy;    /* index into the directory, and part of the one of an own limit */
 	_Atomic uint8_t referenced; /* apps set it to 1, the agent clears it: who is idle? */
-	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent; 0: none */
+	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent; 0: none.
+	                               And whether there is an own limit */
 };
 
 /* ---- The directory ------------------------------------------------------ */
@@ -154,7 +183,9 @@ struct policy_entry {
 	_Atomic uint16_t mode;
 	_Atomic uint32_t generation; /* how many policies the entry was for before this one */
 	char name[64];
-	uint8_t reserved[8];
+	_Atomic uint32_t weighs_ms; /* how long what was admitted counts on after the end of its lease: the whole limit is
+	                               free again then */
+	_Atomic uint32_t fallback_weighs_ms;
 };
 
 struct directory_header {
@@ -199,6 +230,7 @@ _Static_assert(offsetof(struct policy_entry, max_requests) == 8, "policy entry")
 _Static_assert(offsetof(struct policy_entry, sub_window_ms) == 40, "policy entry");
 _Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
 _Static_assert(offsetof(struct policy_entry, generation) == 52, "policy entry");
+_Static_assert(offsetof(struct policy_entry, weighs_ms) == 120, "policy entry");
 _Static_assert(sizeof(struct directory_header) == 352, "directory header");
 _Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
 _Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");
@@ -206,6 +238,7 @@ _Static_assert(offsetof(struct directory_header, boot_id) == 64, "directory head
 _Static_assert(offsetof(struct directory_header, clock_offset) == 80, "directory header");
 _Static_assert(offsetof(struct directory_header, secret) == 88, "directory header");
 _Static_assert(offsetof(struct directory_header, change_id) == 280, "directory header");
+_Static_assert(POLICY_CAPACITY <= SLOT_POLICY_MASK + 1, "a policy's index fits beside that of an own limit");
 
 #define DIRECTORY_ENTRIES_OFFSET 384u /* entries start on a cache line */
 
@@ -219,6 +252,50 @@ static inline uint32_t word_epoch(uint64_t word) {
 
 static inline uint32_t word_credits(uint64_t word) {
 	return (uint32_t)(word & WORD_CREDITS_MASK);
+}
+
+/* Both times in ms after the end of the denial, retry_ms <= reset_ms. */
+static inline uint32_t hint_pack(uint32_t flags, uint64_t retry_ms, uint64_t reset_ms) {
+	uint32_t unit = 0;
+
+	for (; reset_ms > HINT_TIME_MASK && unit < HINT_UNIT_MASK - 1; unit++) {
+		reset_ms = reset_ms / 2 + reset_ms % 2;
+		retry_ms = retry_ms / 2 + retry_ms % 2;
+	}
+	return HINT_TIMES_BIT | flags | (uint32_t)(reset_ms & HINT_TIME_MASK) << HINT_RESET_SHIFT |
+		(uint32_t)(retry_ms & HINT_TIME_MASK) << HINT_RETRY_SHIFT | unit;
+}
+
+static inline int64_t hint_retry_ms(uint32_t hint) {
+	return (int64_t)((uint64_t)(hint >> HINT_RETRY_SHIFT & HINT_TIME_MASK) << (hint & HINT_UNIT_MASK));
+}
+
+static inline int64_t hint_reset_ms(uint32_t hint) {
+	return (int64_t)((uint64_t)(hint >> HINT_RESET_SHIFT & HINT_TIME_MASK) << (hint & HINT_UNIT_MASK));
+}
+
+static inline uint64_t denial_pack(uint64_t until_ns, uint64_t left, uint32_t cost) {
+	return until_ns >> DENIAL_TICK_SHIFT << DENIAL_UNTIL_SHIFT | (left > UINT16_MAX ? UINT16_MAX : left) << DENIAL_LEFT_SHIFT | cost;
+}
+
+static inline uint32_t denial_left(uint64_t denial) {
+	return (uint16_t)(denial >> DENIAL_LEFT_SHIFT);
+}
+
+/* now_ns or earlier: it is over. */
+static inline uint64_t denial_until_ns(uint64_t denial, uint64_t now_ns) {
+	uint64_t now = now_ns >> DENIAL_TICK_SHIFT;
+	uint32_t left = (uint32_t)(denial >> DENIAL_UNTIL_SHIFT) - (uint32_t)now;
+	return left > DENIAL_TICKS_MAX ? 0 : (now + left) << DENIAL_TICK_SHIFT;
+}
+
+static inline uint32_t own_limit_index(uint16_t policy, uint8_t low_water) {
+	return (uint32_t)(policy >> 10) << 2 | (low_water >> 5 & 3u);
+}
+
+static inline _Atomic uint32_t *directory_own_limits(const struct directory_header *directory) {
+	return (_Atomic uint32_t *)((char *)(uintptr_t)directory + DIRECTORY_ENTRIES_OFFSET +
+		directory->policy_capacity * sizeof(struct policy_entry));
 }
 
 static inline struct policy_entry *directory_entries(const struct directory_header *directory) {

@@ -192,20 +192,22 @@ static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *
 	}
 }
 
-/* Nobody knows what is left of the limit, nor when it is free again, but not later than in a window. */
+/* Nobody knows what is left of the limit, nor when it is free again: later than any time to ask again, not later than in a window. */
 static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, struct stint_result *result) {
 	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->declaration.max_requests;
 	int64_t time_window_ms = limiter->declaration.time_window_ms;
+	int64_t retry_after_ms = clock_ms_up(retry_after_ns);
 
 	if (entry)
 		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
 	*result = (struct stint_result){
 		.allowed = false,
 		.source = STINT_SOURCE_LOCAL,
+		.reason = STINT_UNAVAILABLE,
 		.limit = max_requests,
-		.retry_after_ms = clock_ms_up(retry_after_ns),
-		.reset_after_ms = time_window_ms,
+		.retry_after_ms = retry_after_ms,
+		.reset_after_ms = time_window_ms > retry_after_ms ? time_window_ms : retry_after_ms,
 	};
 }
 

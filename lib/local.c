@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "hash.h"
 #include "local.h"
+#include "reason.h"
 
 /* 512 sets of 8 are 4096 clients and 64 KiB a limiter: as many as one process serves in a window, mostly; a set is
  * two cache lines. */
@@ -124,9 +125,10 @@ void local_take(struct local *local, int64_t max_requests, int64_t time_window_m
 	*result = (struct stint_result){
 		.allowed = allowed,
 		.source = STINT_SOURCE_LOCAL,
+		.reason = reason_of(allowed, cost, max_requests),
 		.limit = max_requests,
 		.remaining = count < max_requests ? max_requests - count : 0,
-		.retry_after_ms = allowed ? 0 : cost > max_requests ? -1 : ends_ms,
+		.retry_after_ms = allowed ? 0 : cost > max_requests ? time_window_ms : ends_ms,
 		.reset_after_ms = count > 0 ? ends_ms : 0,
 	};
 }

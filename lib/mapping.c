@@ -61,8 +61,9 @@ static int check_directory(const struct directory_header *d, uint64_t object_byt
 		return refuse("the directory is shorter than it says");
 	if (d->policy_capacity == 0 || d->policy_capacity > POLICIES_MAX)
 		return refuse("policy_capacity");
-	if (!fits(DIRECTORY_ENTRIES_OFFSET, d->policy_capacity, sizeof(struct policy_entry), d->directory_bytes))
-		return refuse("the policies don't fit into the directory");
+	if (!fits(DIRECTORY_ENTRIES_OFFSET + OWN_LIMITS * sizeof(uint32_t), d->policy_capacity, sizeof(struct policy_entry),
+		d->directory_bytes))
+		return refuse("the policies and own limits don't fit into the directory");
 	return 0;
 }
 
@@ -118,6 +119,7 @@ static void fill(struct mapping *m, const struct directory_header *d, char *tabl
 	m->slots = (struct slot *)(table + d->slots_offset);
 	m->table = (const struct table_header *)table;
 	m->policies = directory_entries(m->directory);
+	m->own_limits = (const _Atomic uint32_t *)(const void *)(m->policies + d->policy_capacity);
 	m->bucket_count = d->bucket_count;
 	m->policy_capacity = d->policy_capacity;
 	m->generation = d->generation;

@@ -17,7 +17,8 @@
 struct mapping {
 	struct tag_row *tags;
 	struct slot *slots;
-	const struct policy_entry *policies; /* in pages that are read-only */
+	const struct policy_entry *policies; /* in pages that are read-only, as what follows */
+	const _Atomic uint32_t *own_limits;
 	uint32_t bucket_count;
 	uint32_t policy_capacity;
 	alignas(64) uint8_t secret[SECRET_SIZE];

@@ -74,7 +74,8 @@ static bool is_sane(const struct wire_verdict *v) {
 	if (v->status != 0)
 		return is_status(v->status);
 	return v->allowed <= 1 && v->source >= STINT_SOURCE_LEASE && v->source <= STINT_SOURCE_ADVANCE &&
-		v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= -1 && v->reset_after_ms >= 0;
+		(v->reason == STINT_ADMITTED) == (v->allowed == 1) && v->reason >= STINT_ADMITTED && v->reason <= STINT_UNAVAILABLE &&
+		v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 && v->reset_after_ms >= 0;
 }
 
 int message_read_verdict(const struct packet *packet, struct wire_verdict *verdict) {

@@ -47,6 +47,7 @@ struct stint_result request_result(const struct request *r) {
 	return (struct stint_result){
 		.allowed = r->verdict.allowed,
 		.source = (enum stint_source)r->verdict.source,
+		.reason = (enum stint_reason)r->verdict.reason,
 		.limit = r->verdict.limit,
 		.remaining = r->verdict.remaining,
 		.retry_after_ms = r->verdict.retry_after_ms,

@@ -180,14 +180,38 @@ enum stint_source {
 	STINT_SOURCE_ADVANCE = 5,  /* relaxed mode: a credit not counted yet */
 };
 
+/* Why. */
+enum stint_reason {
+	STINT_ADMITTED = 1,         /* allowed */
+	STINT_OVER_LIMIT = 2,       /* not now: so much is not left */
+	STINT_BLOCKED = 3,          /* never: an operator has blocked the client */
+	STINT_COST_ABOVE_LIMIT = 4, /* never: this cost is more than the whole limit */
+	STINT_UNAVAILABLE = 5,      /* not now: nobody could look how much is left: the agent is away, or somebody
+	                               keeps the client's counter locked in the database */
+};
+
+/*
+ * The numbers mean the same whoever decided: the table, the agent, the database.
+ *
+ * remaining: how much more of the client all hosts together could admit now, as far as this host knows: the credits that
+ * this host holds and can spend now, and what the store of counters (the database; in a fallback this host's agent; the
+ * process itself) had left when it answered last. What other hosts hold unspent isn't in it, and what they
+ * took since that answer is not taken off yet. The more hosts serve one client, and the longer the last answer is ago, the
+ * rougher the estimate; while only this host serves it, it is exact. A request may find less than it needs although
+ * `remaining` says so much: then it was held elsewhere.
+ *
+ * retry_after_ms: where the reason says never, asking again is of no use while the limit stays as it is; then this
+ * is the length of the window, so that whoever goes by it alone doesn't ask all the time. Else it is not more than
+ * reset_after_ms.
+ */
 struct stint_result {
 	bool allowed;
 	enum stint_source source;
-	int64_t limit;          /* what applies: max_requests, or the fallback's; 0 for a blocked client. Another override
-	                           of a client's is known only where source is STINT_SOURCE_DATABASE */
+	enum stint_reason reason;
+	int64_t limit;          /* what applies to this client: max_requests, or a limit of its own, or the fallback's; 0: blocked */
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
-	int64_t retry_after_ms; /* 0 when allowed; -1 when this cost can never be admitted */
-	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends */
+	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
+	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -242,7 +266,7 @@ bool stint_is_allowed(struct stint_limiter *, const char *client_id);
  * limit, all or nothing. Waits at most the limiter's timeout.
  *
  * client_id: 1 to 255 bytes of UTF-8. cost: 1 to STINT_MAX_REQUESTS_MAX; above
- * the limit it is denied with retry_after_ms -1. result must not be NULL.
+ * the limit it is denied, with the reason STINT_COST_ABOVE_LIMIT. result must not be NULL.
  *
  * 0 and a verdict in *result; or STINT_ECLIENT, STINT_ERANGE, STINT_ENOPOLICY
  * (must_exist), STINT_EVERSION, STINT_ETIMENS, STINT_EPROTOCOL, STINT_EFULL,

@@ -110,7 +110,8 @@ struct wire_verdict {
 	int32_t status;       /* 0, or a negative enum stint_error and no verdict */
 	uint8_t allowed;
 	uint8_t source;       /* enum stint_source */
-	uint16_t reserved;
+	uint8_t reason;       /* enum stint_reason: STINT_ADMITTED if and only if it is allowed */
+	uint8_t reserved;
 	uint64_t deadline_ns; /* allowed: the admission is void after this CLOCK_MONOTONIC time */
 	int64_t limit;
 	int64_t remaining;

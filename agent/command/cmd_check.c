@@ -18,7 +18,8 @@ const char check_help[] =
 	"  --cost N   what the request weighs, 1 to 1000000000 (default 1)\n"
 	"  --json     the verdict as a JSON object\n"
 	"\n"
-	"The exit code is the verdict: 0 allowed, 1 denied. While the database is away, this\n"
+	"The exit code is the verdict: 0 allowed, 1 denied. (\"reason\" tells a client that is blocked, or\n"
+	"a cost above the limit, from one that may ask again.) While the database is away, this\n"
 	"host's fallback limit decides; that is a verdict too (\"source\" says so). When the agent\n"
 	"doesn't answer within a second, no verdict is made up: 3. When it doesn't know the policy\n"
 	"because the database is away: 4.\n";
@@ -41,6 +42,17 @@ static const char *source_name(enum stint_source source) {
 	return "unknown";
 }
 
+static const char *reason_name(enum stint_reason reason) {
+	switch (reason) {
+	case STINT_ADMITTED: return "admitted";
+	case STINT_OVER_LIMIT: return "over_limit";
+	case STINT_BLOCKED: return "blocked";
+	case STINT_COST_ABOVE_LIMIT: return "cost_above_limit";
+	case STINT_UNAVAILABLE: return "unavailable";
+	}
+	return "unknown";
+}
+
 static int print_json(const struct request *request, const struct stint_result *result) {
 	json_t *verdict = json_object();
 	json_object_set_new(verdict, "policy", json_string(request->policy));
@@ -48,6 +60,7 @@ static int print_json(const struct request *request, const struct stint_result *
 	json_object_set_new(verdict, "cost", json_integer(request->cost));
 	json_object_set_new(verdict, "allowed", json_boolean(result->allowed));
 	json_object_set_new(verdict, "source", json_string(source_name(result->source)));
+	json_object_set_new(verdict, "reason", json_string(reason_name(result->reason)));
 	json_object_set_new(verdict, "limit", json_integer(result->limit));
 	json_object_set_new(verdict, "remaining", json_integer(result->remaining));
 	json_object_set_new(verdict, "retry_after_ms", json_integer(result->retry_after_ms));
@@ -57,13 +70,20 @@ static int print_json(const struct request *request, const struct stint_result *
 
 static void print_sentence(const struct stint_result *result) {
 	char retry[OUTPUT_TEXT_SIZE], reset[OUTPUT_TEXT_SIZE];
-	printf("%s by %s: %" PRId64 " of %" PRId64 " remaining", result->allowed ? "allowed" : "denied",
-	       source_name(result->source), result->remaining, result->limit);
-	if (!result->allowed && result->retry_after_ms < 0)
-		printf(", this cost is never admitted");
+	printf("%s by %s: ", result->allowed ? "allowed" : "denied", source_name(result->source));
+	if (result->reason == STINT_BLOCKED) {
+		printf("the client is blocked\n");
+		return;
+	}
+	printf("%" PRId64 " of %" PRId64 " remaining", result->remaining, result->limit);
+	if (result->reason == STINT_COST_ABOVE_LIMIT)
+		printf(", this cost is above the limit and never admitted");
 	else if (!result->allowed)
-		printf(", retry after %s", output_duration(retry, result->retry_after_ms));
-	printf(", free again after %s\n", output_duration(reset, result->reset_after_ms));
+		printf("%s, retry after %s", result->reason == STINT_UNAVAILABLE ? ", at the moment nobody can look" : "",
+		       output_duration(retry, result->retry_after_ms));
+	if (result->reset_after_ms > 0)
+		printf(", free again after %s", output_duration(reset, result->reset_after_ms));
+	putchar('\n');
 }
 
 /* "No such policy" means something only from an agent that could look. */

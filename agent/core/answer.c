@@ -23,31 +23,49 @@ static void refuse_waiters(struct core *core, struct op *op, int status) {
 }
 
 static int64_t us_to_ms_up(int64_t us) {
-	return us < 0 ? -1 : (us + 999) / 1000;
+	return us > 0 ? (us + 999) / 1000 : 0;
 }
 
 struct answer { /* of a store, to one op */
 	const struct lease_grant *grant;
 	int64_t deadline_ns;
+	int64_t retry_us;      /* of whoever is denied; never is told by the limit */
+	int64_t reset_us;      /* at least that */
+	int64_t open;          /* credits that the client had before */
 	int32_t left;          /* of what was granted */
 	uint32_t least_denied; /* 0: nobody was */
 	bool fallback;
 };
 
-static struct core_verdict verdict_for(const struct answer *a, uint32_t cost, bool allowed) {
-	struct core_verdict verdict = {
-		.allowed = allowed,
-		.source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE,
-		.deadline_ns = a->deadline_ns,
-		.limit = a->grant->max_requests,
-		.remaining = (int64_t)a->grant->remaining + a->left,
-		.reset_after_ms = us_to_ms_up(a->grant->reset_us),
+static struct answer answer_of(struct core *core, const struct client *client, const struct lease_grant *grant, int64_t sent_ns) {
+	/* Negative: never, but of the least that was wanted. That may be above the limit when 1 is not. */
+	int64_t retry_us = grant->retry_us > 0 ? grant->retry_us : grant->starts_in_us;
+	return (struct answer){
+		.grant = grant,
+		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
+		.retry_us = retry_us,
+		.reset_us = grant->reset_us > retry_us ? grant->reset_us : retry_us,
+		.open = lease_open_credits(core, client),
+		.left = grant->granted,
+		.fallback = core->state == CORE_FALLBACK,
 	};
-	if (!allowed) {
-		/* Negative: never, but of the least that was wanted when it was asked for. */
-		int64_t retry_us = a->grant->retry_us > 0 ? a->grant->retry_us : a->grant->starts_in_us;
-		verdict.retry_after_ms = (int64_t)cost > a->grant->max_requests ? -1 : us_to_ms_up(retry_us);
-	}
+}
+
+static struct core_verdict verdict_for(struct core *core, const struct client *client, const struct answer *a, uint32_t cost,
+                                       bool allowed) {
+	uint8_t source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE;
+	int64_t remaining = a->grant->remaining + (int64_t)a->left + a->open;
+	if (!allowed)
+		return verdict_denied(core, client, cost, &(struct denial){
+			.source = source,
+			.limit = a->grant->max_requests,
+			.remaining = remaining,
+			.retry_ms = us_to_ms_up(a->retry_us),
+			.reset_ms = us_to_ms_up(a->reset_us),
+		});
+	struct core_verdict verdict = verdict_allowed(core, client, source, a->deadline_ns);
+	verdict.limit = a->grant->max_requests;
+	verdict.remaining = remaining;
 	return verdict;
 }
 
@@ -67,33 +85,34 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 			answer->left -= (int32_t)waiter->cost;
 		else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
 			answer->least_denied = waiter->cost;
-		struct core_verdict verdict = verdict_for(answer, waiter->cost, allowed);
+		struct core_verdict verdict = verdict_for(core, client_at(core, op->client), answer, waiter->cost, allowed);
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
 		op_remove_waiter(core, op, at);
 	}
 }
 
-/* How much longer than the cached denial the client stays denied, if nobody returns credits. */
-static uint32_t denial_hint(const struct lease_grant *grant, uint32_t cost, int64_t cached_us) {
-	int64_t beyond_ms = (grant->retry_us - cached_us) / 1000;
-	/* Not by retry_us: that is of the least that was wanted, which may be above the limit when 1 is not. */
-	if ((int64_t)cost > grant->max_requests)
-		return HINT_FOREVER;
-	return beyond_ms < 0 ? 0 : beyond_ms >= HINT_FOREVER ? HINT_FOREVER - 1 : (uint32_t)beyond_ms;
-}
-
-/* Tells the table until when asking is of no use. Never beyond the next sub-window: others may return credits when
- * theirs end; nor much longer than it takes a host to return what it doesn't use. Counted from the send time, since
- * the answer's time is later. */
-static void cache_denial(struct core *core, const struct client *client, const struct answer *a, int64_t sent_ns) {
+/*
+ * Puts what the answer brought into the table, and until when asking is of no use: never beyond the next sub-window, when
+ * others may return credits, nor much longer than it takes a host to return what it doesn't use. Counted from the
+ * send time, since the answer's time is later.
+ */
+static void place_answer(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns, int64_t now_ns) {
+	const struct client *client = client_at(core, index);
 	const struct lease_grant *grant = a->grant;
-	uint32_t cost = grant->remaining == 0 ? 1 : a->least_denied;
 	if (client->slot == TABLE_NO_SLOT)
-		return;
-	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining, lease_mark_base(core, client, grant));
+		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
 	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
-	table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US), cost,
-	           denial_hint(grant, cost, cached_us) | (a->fallback ? HINT_FALLBACK_BIT : 0));
+	uint32_t remaining = (uint32_t)grant->remaining;
+	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)us_to_ms_up(a->retry_us - cached_us),
+	                          (uint64_t)us_to_ms_up(a->reset_us - cached_us));
+	table_unsay(core->table, client->slot);
+	table_set_own_limit(core->table, client->slot, grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
+	                    (uint32_t)grant->max_requests);
+	lease_place(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
+	table_set_mark(core->table, client->slot, lease_mark_base(core, client, grant));
+	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US), remaining == 0 ? 1 : a->least_denied,
+	                remaining, hint))
+		table_set_remaining(core->table, client->slot, remaining);
 }
 
 bool note_owed(struct core *core, const struct client *client, struct debt debt) {
@@ -127,6 +146,14 @@ static void note_blocked(struct client *client, bool blocked) {
 		client->flags &= (uint8_t)~CLIENT_BLOCKED;
 }
 
+/* What is known of the client stays; nothing can be had until then. */
+static void pause_client(struct core *core, const struct client *client, int64_t until_ns, uint64_t reset_ms) {
+	uint32_t remaining = table_remaining(core->table, client->slot);
+	table_unsay(core->table, client->slot);
+	table_deny(core->table, client->slot, until_ns, 1, remaining == HINT_UNKNOWN ? 0 : remaining,
+	           hint_pack(HINT_UNAVAILABLE_BIT, 0, reset_ms));
+}
+
 /*
  * The database serves others, but not this client: somebody keeps its row locked. Strict means that
  * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
@@ -136,17 +163,21 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 	const struct core_policy *policy = policy_of(core, client);
 	int64_t window_us = policy->time_window_ms * 1000;
 	int64_t pause_us = window_us < UNSERVED_PAUSE_US ? window_us : UNSERVED_PAUSE_US;
-	struct core_verdict verdict = {
+	struct denial denial = {
 		.source = STINT_SOURCE_DATABASE,
-		.limit = policy->terms.max_requests,
-		.retry_after_ms = us_to_ms_up(pause_us),
-		.reset_after_ms = policy->time_window_ms,
+		.unavailable = true,
+		.limit = verdict_limit(core, client),
+		.remaining = verdict_remaining(core, client),
+		.retry_ms = us_to_ms_up(pause_us),
+		.reset_ms = policy->time_window_ms,
 	};
 	op_drop_expired(core, op, now_ns);
-	for (; op->first; op_pop_waiter(core, op), core->counters.unserved++)
+	for (; op->first; op_pop_waiter(core, op), core->counters.unserved++) {
+		struct core_verdict verdict = verdict_denied(core, client, op->first->cost, &denial);
 		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	}
 	if (client->slot != TABLE_NO_SLOT)
-		table_deny(core->table, client->slot, now_ns + pause_us * NS_PER_US, 1, 0);
+		pause_client(core, client, now_ns + pause_us * NS_PER_US, (uint64_t)us_to_ms_up(window_us - pause_us));
 }
 
 /* The op is in no queue here. */
@@ -160,12 +191,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 		op_requeue(core, op);
 		return;
 	}
-	struct answer answer = {
-		.grant = grant,
-		.left = grant->granted,
-		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
-		.fallback = core->state == CORE_FALLBACK,
-	};
+	struct answer answer = answer_of(core, client, grant, sent_ns);
 	core->counters.charged += (uint64_t)grant->charged;
 	settle_charge(core, op, grant->charged);
 	if (!uses_memory(core)) {
@@ -175,7 +201,7 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
-		lease_place(core, op->client, grant, sent_ns, now_ns, 0);
+		place_answer(core, op->client, &answer, sent_ns, now_ns);
 		if (++op->late >= LATE_MAX)
 			answer_unserved(core, op, now_ns);
 		op_requeue(core, op);
@@ -183,7 +209,6 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	}
 	op->late = 0;
 	serve_waiters(core, op, &answer, now_ns);
-	lease_place(core, op->client, grant, sent_ns, now_ns, grant->granted - answer.left);
-	cache_denial(core, client, &answer, sent_ns);
+	place_answer(core, op->client, &answer, sent_ns, now_ns);
 	op_requeue(core, op);
 }

@@ -67,19 +67,14 @@ static bool policy_is_live(const struct core *core, uint16_t policy) {
 }
 
 static bool decide_from_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
-	const struct core_policy *policy = policy_of(core, client);
-	if (lease_take(core, client, core->now_ns, cost, verdict))
-		return true;
-	int64_t retry_ms;
-	if (client->slot == TABLE_NO_SLOT || !table_denies(core->table, client->slot, core->now_ns, cost, &retry_ms))
-		return false;
-	*verdict = (struct core_verdict){
-		.source = core->state == CORE_FALLBACK ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		.limit = client->flags & CLIENT_BLOCKED ? 0 : terms_now(core, policy)->max_requests,
-		.retry_after_ms = retry_ms,
-		.reset_after_ms = policy->time_window_ms,
-	};
-	return true;
+	return lease_take(core, client, core->now_ns, cost, verdict) || verdict_from_denial(core, client, cost, verdict);
+}
+
+/* Before the store's first answer the whole limit is there, as far as is known; what has been advanced is not. */
+static int64_t remaining_beside(struct core *core, const struct client *client, int64_t owed) {
+	bool unknown = table_remaining(core->table, client->slot) == HINT_UNKNOWN;
+	int64_t remaining = unknown ? verdict_limit(core, client) : verdict_remaining(core, client);
+	return remaining > owed ? remaining - owed : 0;
 }
 
 /* Relaxed: admitted now, counted with the next statement. What isn't counted yet never exceeds one advance, or one
@@ -101,14 +96,8 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	op->debt = debt_sum(op->debt, debt_of(cost, cost, core->now_ns / NS_PER_US));
 	op->wants_more = true;
 	op_make_urgent(core, op);
-	*verdict = (struct core_verdict){
-		.allowed = true,
-		.source = STINT_SOURCE_ADVANCE,
-		.deadline_ns = core->now_ns + policy->terms.sub_window_us * NS_PER_US,
-		.limit = policy->terms.max_requests,
-		.remaining = most - owed > 0 ? most - owed : 0,
-		.reset_after_ms = policy->time_window_ms,
-	};
+	*verdict = verdict_allowed(core, client, STINT_SOURCE_ADVANCE, core->now_ns + policy->terms.sub_window_us * NS_PER_US);
+	verdict->remaining = remaining_beside(core, client, owed);
 	return true;
 }
 
@@ -149,7 +138,8 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	if (!policy_is_live(core, policy))
 		return;
 	uint32_t index = client_obtain(core, policy, id, id_len);
-	int64_t retry_ms;
+	int64_t left_ms;
+	uint32_t hint;
 	if (index == CLIENT_NONE)
 		return;
 	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
@@ -157,7 +147,7 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 			client_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
 		return;
 	}
-	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &retry_ms))
+	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))
 		return; /* there is nothing more to be had in this sub-window */
 	struct op *op = op_for(core, index);
 	if (!op)

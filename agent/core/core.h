@@ -45,6 +45,7 @@ struct core_verdict {
 	int status;    /* 0, or a negative enum stint_error and no verdict */
 	bool allowed;
 	uint8_t source; /* enum stint_source */
+	uint8_t reason; /* enum stint_reason */
 	int64_t deadline_ns; /* the admission is void after this */
 	int64_t limit;
 	int64_t remaining;

@@ -67,7 +67,7 @@ static void bring_in_line(struct core *core, uint32_t index, const struct client
 	if (!uses_memory(core))
 		end_fallback_leases(core, index);
 	if (is_before(core, &was, &core->returned))
-		table_deny(core->table, client->slot, 0, 0, 0);
+		table_unsay(core->table, client->slot);
 	if (is_before(core, &was, &core->lost) && core->state == CORE_CONNECTING)
 		lease_begin_period(core, client);
 	if (is_before(core, &was, &core->burnt))
@@ -92,13 +92,14 @@ void client_stamp(struct core *core, struct client *client) {
 }
 
 void orphan_void(struct core *core, uint32_t slot) {
-	table_deny(core->table, slot, 0, 0, 0);
+	table_unsay(core->table, slot);
+	table_set_own_limit(core->table, slot, false, 0);
 	for (int bank = 0; bank < 2; bank++)
 		table_drain(core->table, slot, bank);
 }
 
 void orphan_meet(struct core *core, uint32_t slot) {
-	uint32_t policy = atomic_load_explicit(&core->table->slots[slot].policy, memory_order_relaxed);
+	uint32_t policy = table_policy(core->table, slot);
 	if (core->burnt.open || (policy < POLICY_CAPACITY && core->voided[policy].open))
 		orphan_void(core, slot);
 	for (int bank = 0; bank < 2; bank++)

@@ -50,6 +50,15 @@ struct grant_terms {
 #define GRANT_SLACK_DIVISOR 200
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
+/* How long what was charged to a sub-window counts on after the end of its leases, which last half of the slack longer than it. */
+static inline int64_t grant_weighs_ms(const struct grant_terms *terms) {
+	return (terms->runs * terms->sub_window_us - terms->slack_us / 2 + 999) / 1000;
+}
+
+static inline int64_t grant_window_ms(const struct grant_terms *terms) {
+	return ((terms->runs > 0 ? terms->runs : 1) * terms->sub_window_us - terms->slack_us) / 1000;
+}
+
 /* Applies returns, charges and grants of `request` at time t_us, answers in *out. */
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
                 int64_t t_us, int hosts, struct lease_grant *out);

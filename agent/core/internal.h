@@ -9,6 +9,7 @@
  *   op.c        one client's request: who waits for it, in which queue
  *   batch.c     sending requests to the store, many at a time
  *   answer.c    what a store's answer means
+ *   verdict.c   what goes with a verdict
  *   leases.c    leases: sizes, into the table and out of it again, timers
  *   fallback.c  the way into fallback and back
  *   promotion.c another server in the place of the database
@@ -220,6 +221,22 @@ bool keep_owed(struct core *core, struct client *client, struct debt debt, int64
 bool note_owed(struct core *core, const struct client *client, struct debt debt);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
+/* verdict.c */
+struct denial {
+	uint8_t source;   /* enum stint_source */
+	bool unavailable; /* the store couldn't look */
+	int64_t limit;
+	int64_t remaining;
+	int64_t retry_ms;
+	int64_t reset_ms;
+};
+int64_t verdict_limit(struct core *core, const struct client *client); /* the database's for this client, as far as is known */
+int64_t verdict_remaining(const struct core *core, const struct client *client);
+struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source, int64_t deadline_ns);
+struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost, const struct denial *denial);
+/* By the denial that the table holds; false if it holds none of this cost. */
+bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost, struct core_verdict *verdict);
+
 /* leases.c */
 void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
 void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
@@ -232,6 +249,7 @@ void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
 bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
+uint32_t lease_open_credits(const struct core *core, const struct client *client); /* those that can be spent now */
 
 /*
  * Clocks run at different rates: kept in step with true time, one may be this part faster or slower than another (NTP slews by as

@@ -93,6 +93,20 @@ uint64_t lease_unspent(const struct core *core, const struct client *client) {
 	return (uint64_t)credits_left(core, client, 0) + credits_left(core, client, 1);
 }
 
+/* The one that ends last may be of a sub-window that hasn't begun. */
+static bool has_begun(const struct core *core, const struct client *client, int bank) {
+	return client->lease[bank].deadline_ns <= client->lease[!bank].deadline_ns ||
+	       core->now_ns >= table_later_start(core->table, client->slot);
+}
+
+uint32_t lease_open_credits(const struct core *core, const struct client *client) {
+	uint32_t credits = 0;
+	for (int bank = 0; bank < 2 && client->slot != TABLE_NO_SLOT; bank++)
+		if (is_live(client, bank, core->now_ns) && has_begun(core, client, bank))
+			credits += credits_left(core, client, bank);
+	return credits;
+}
+
 /* ---- Size ----------------------------------------------------------------- */
 
 /* Credits per sub-window at the client's present rate, and within the horizon. */
@@ -517,7 +531,8 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 	const struct client *client = client_at(core, index);
 	if (client->slot == TABLE_NO_SLOT)
 		return;
-	table_deny(core->table, client->slot, 0, 0, 0);
+	table_unsay(core->table, client->slot);
+	table_set_own_limit(core->table, client->slot, false, 0);
 	for (int bank = 0; bank < 2; bank++)
 		if (!giving_back || uses_memory(core) || core->draining || has_background_room(core, client))
 			lease_settle(core, index, bank, giving_back);
@@ -530,22 +545,11 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 /* Like an app: a message and a refill may have crossed. */
 bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict) {
 	int bank = current_bank(core, client, now_ns);
-	if (client->slot == TABLE_NO_SLOT || bank < 0)
-		return false;
-	bool is_later = client->lease[bank].deadline_ns > client->lease[!bank].deadline_ns;
-	if (is_later && now_ns < table_later_start(core->table, client->slot))
+	if (client->slot == TABLE_NO_SLOT || bank < 0 || !has_begun(core, client, bank))
 		return false;
 	if (!table_take(core->table, client->slot, bank, cost))
 		return false;
 	bool fallback = client->flags & fallback_flag(bank);
-	const struct core_policy *policy = policy_of(core, client);
-	*verdict = (struct core_verdict){
-		.allowed = true,
-		.source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		.deadline_ns = client->lease[bank].deadline_ns,
-		.limit = fallback ? policy->fallback_terms.max_requests : policy->terms.max_requests,
-		.remaining = credits_left(core, client, bank),
-		.reset_after_ms = policy->time_window_ms,
-	};
+	*verdict = verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, client->lease[bank].deadline_ns);
 	return true;
 }

@@ -47,7 +47,7 @@ static bool repair_leases(struct core *core, uint32_t index, int64_t now_ns) {
 }
 
 static bool lift_long_denial(struct core *core, uint32_t slot, int64_t now_ns) {
-	return table_lift_long_denial(core->table, slot, now_ns + DENIAL_MAX_US * NS_PER_US);
+	return table_lift_denial(core->table, slot, now_ns, now_ns + DENIAL_MAX_US * NS_PER_US);
 }
 
 void repair_client(struct core *core, uint32_t index, int64_t now_ns) {
@@ -61,7 +61,7 @@ void repair_client(struct core *core, uint32_t index, int64_t now_ns) {
 
 /* Nobody knows what an orphan was given; but what no agent gives was written by somebody else. */
 void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
-	uint32_t index = atomic_load_explicit(&core->table->slots[slot].policy, memory_order_relaxed);
+	uint32_t index = table_policy(core->table, slot);
 	const struct core_policy *policy = index < POLICY_CAPACITY && core->policies[index].live ? &core->policies[index] : NULL;
 	lift_long_denial(core, slot, now_ns);
 	for (int bank = 0; bank < 2; bank++)

@@ -16,9 +16,77 @@ struct table_geometry table_geometry_for(uint64_t max_clients) {
 	g.bucket_count = (uint32_t)(round_up(slots, SLOTS_PER_BUCKET) / SLOTS_PER_BUCKET);
 	g.slots_offset = round_up(g.tags_offset + (uint64_t)g.bucket_count * sizeof(struct tag_row), 4096);
 	g.table_bytes = round_up(g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot), 4096);
-	g.directory_bytes = round_up(DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry), 4096);
+	g.directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
+	g.directory_bytes = round_up(g.directory_bytes, 4096);
 	return g;
 }
+
+/* ---- Limits of clients' own --------------------------------------------------- */
+
+static bool has_own_limit(const struct table *table, uint32_t slot) {
+	return atomic_load_explicit(&table->slots[slot].low_water, memory_order_relaxed) & LOW_WATER_OWN_LIMIT;
+}
+
+static uint32_t own_index(const struct table *table, uint32_t slot) {
+	const struct slot *s = &table->slots[slot];
+	uint16_t policy = atomic_load_explicit(&s->policy, memory_order_relaxed);
+	return own_limit_index(policy, atomic_load_explicit(&s->low_water, memory_order_relaxed));
+}
+
+uint16_t table_policy(const struct table *table, uint32_t slot) {
+	return atomic_load_explicit(&table->slots[slot].policy, memory_order_relaxed) & SLOT_POLICY_MASK;
+}
+
+bool table_own_limit(const struct table *table, uint32_t slot, int64_t *limit) {
+	if (!has_own_limit(table, slot))
+		return false;
+	*limit = atomic_load_explicit(&table->own_limits[own_index(table, slot)], memory_order_relaxed);
+	return true;
+}
+
+/* One with this limit, or one that nobody uses; OWN_LIMITS: there is none. */
+static uint32_t find_own_limit(const struct table *table, uint32_t limit) {
+	uint32_t unused = OWN_LIMITS;
+	for (uint32_t i = 0; i < OWN_LIMITS; i++) {
+		if (table->own_users[i] == 0 && unused == OWN_LIMITS)
+			unused = i;
+		if (table->own_users[i] > 0 && atomic_load_explicit(&table->own_limits[i], memory_order_relaxed) == limit)
+			return i;
+	}
+	return unused;
+}
+
+/* Apps may have written over what says which it is; then the numbers of users are wrong until the next agent counts anew,
+ * and a wrong limit may be told. */
+static void leave_own_limit(struct table *table, uint32_t slot) {
+	struct slot *s = &table->slots[slot];
+	if (!has_own_limit(table, slot))
+		return;
+	uint32_t *users = &table->own_users[own_index(table, slot)];
+	*users -= *users > 0;
+	uint8_t low_water = atomic_load_explicit(&s->low_water, memory_order_relaxed) & LOW_WATER_MARK_MASK;
+	atomic_store_explicit(&s->low_water, low_water, memory_order_relaxed);
+	atomic_store_explicit(&s->policy, table_policy(table, slot), memory_order_relaxed);
+}
+
+void table_set_own_limit(struct table *table, uint32_t slot, bool own, uint32_t limit) {
+	struct slot *s = &table->slots[slot];
+	int64_t present;
+	if (own && table_own_limit(table, slot, &present) && present == (int64_t)limit)
+		return;
+	leave_own_limit(table, slot);
+	uint32_t index = own ? find_own_limit(table, limit) : OWN_LIMITS;
+	if (index == OWN_LIMITS)
+		return;
+	table->own_users[index]++;
+	atomic_store_explicit(&table->own_limits[index], limit, memory_order_relaxed);
+	uint16_t policy = (uint16_t)(table_policy(table, slot) | index >> 2 << 10);
+	uint8_t mark = atomic_load_explicit(&s->low_water, memory_order_relaxed) & LOW_WATER_MARK_MASK;
+	atomic_store_explicit(&s->policy, policy, memory_order_release);
+	atomic_store_explicit(&s->low_water, (uint8_t)(LOW_WATER_OWN_LIMIT | (index & 3u) << 5 | mark), memory_order_release);
+}
+
+/* ---- Placing ------------------------------------------------------------------- */
 
 static void adopt_orphans(struct table *table) {
 	for (uint32_t i = 0; i < table->slot_count; i++) {
@@ -29,6 +97,8 @@ static void adopt_orphans(struct table *table) {
 		table->owner[i] = TABLE_ORPHAN;
 		table->used++;
 		table->orphans++;
+		if (has_own_limit(table, i))
+			table->own_users[own_index(table, i)]++;
 	}
 }
 
@@ -38,6 +108,7 @@ int table_init(struct table *table, struct directory_header *directory, struct t
 		.header = header,
 		.tags = (struct tag_row *)((char *)header + directory->tags_offset),
 		.slots = (struct slot *)((char *)header + directory->slots_offset),
+		.own_limits = directory_own_limits(directory),
 		.bucket_count = directory->bucket_count,
 		.slot_count = directory->bucket_count * SLOTS_PER_BUCKET,
 	};
@@ -100,9 +171,10 @@ static void wipe(struct table *table, uint32_t slot) {
 	struct slot *s = &table->slots[slot];
 	for (int bank = 0; bank < 2; bank++)
 		table_drain(table, slot, bank);
+	leave_own_limit(table, slot);
 	atomic_store_explicit(&s->later_start_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->denial, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->hint, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->hint, HINT_UNKNOWN, memory_order_relaxed);
 	atomic_store_explicit(&s->low_water, 0, memory_order_relaxed);
 }
 
@@ -160,6 +232,9 @@ void table_release(struct table *table, uint32_t slot) {
 void table_adopt(struct table *table, uint32_t slot, uint32_t owner, uint16_t policy) {
 	table->orphans -= is_orphan(table, slot);
 	table->owner[slot] = owner;
+	if (table_policy(table, slot) == policy)
+		return;
+	leave_own_limit(table, slot);
 	atomic_store_explicit(&table->slots[slot].policy, policy, memory_order_relaxed);
 }
 
@@ -175,8 +250,8 @@ void table_publish(struct table *table, uint32_t slot, int bank, const struct ta
 
 void table_add(struct table *table, uint32_t slot, int bank, uint32_t credits) {
 	/* Wait-free, so that nobody can hold the agent up. What is legal can't carry into the epoch:
-	 * a lease never holds more than 2 x 10^9. */
-	atomic_fetch_add_explicit(&table->slots[slot].word[bank], credits, memory_order_acq_rel);
+	 * a lease never holds more than 2 x 10^9. The epoch goes on, so that apps see that the hint is another. */
+	atomic_fetch_add_explicit(&table->slots[slot].word[bank], word_make(1, credits, 0), memory_order_acq_rel);
 }
 
 uint32_t table_drain(struct table *table, uint32_t slot, int bank) {
@@ -222,46 +297,70 @@ bool table_take(struct table *table, uint32_t slot, int bank, uint32_t cost) {
 	return false;
 }
 
-void table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint) {
+void table_unsay(struct table *table, uint32_t slot) {
 	struct slot *s = &table->slots[slot];
-	uint64_t denial = 0;
-	if (cost > 0 && cost <= DENIAL_COST_MASK && until_ns > 0) {
-		denial = (uint64_t)until_ns / 1000 << DENIAL_UNTIL_SHIFT | cost;
-		atomic_store_explicit(&s->hint, hint, memory_order_relaxed);
-	}
-	atomic_store_explicit(&s->denial, denial, memory_order_release);
+	atomic_store_explicit(&s->denial, 0, memory_order_release);
+	atomic_store_explicit(&s->hint, HINT_UNKNOWN, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst); /* before anything else is changed */
 }
 
-bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms) {
+void table_set_remaining(struct table *table, uint32_t slot, uint32_t remaining) {
+	atomic_store_explicit(&table->slots[slot].hint, remaining & ~HINT_TIMES_BIT, memory_order_release);
+}
+
+uint32_t table_remaining(const struct table *table, uint32_t slot) {
+	const struct slot *s = &table->slots[slot];
+	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_relaxed);
+	uint32_t hint = atomic_load_explicit(&s->hint, memory_order_relaxed);
+	if ((hint & HINT_TIMES_BIT) == 0)
+		return hint;
+	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
+}
+
+/* Whoever sees the hint before the denial takes it for none: both are there together, or it is asked again. */
+bool table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining, uint32_t hint) {
+	struct slot *s = &table->slots[slot];
+	if (cost == 0 || cost > DENIAL_COST_MASK) {
+		atomic_store_explicit(&s->denial, 0, memory_order_release);
+		return false;
+	}
+	atomic_store_explicit(&s->denial, denial_pack((uint64_t)until_ns, remaining, cost), memory_order_release);
+	atomic_store_explicit(&s->hint, hint, memory_order_release);
+	return true;
+}
+
+bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms, uint32_t *hint) {
 	const struct slot *s = &table->slots[slot];
 	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_acquire);
-	uint64_t until_us = denial >> DENIAL_UNTIL_SHIFT;
-	uint64_t now_us = (uint64_t)now_ns / 1000;
-	if ((denial & DENIAL_COST_MASK) == 0 || cost < (denial & DENIAL_COST_MASK) || now_us >= until_us)
+	int64_t left_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns) - now_ns;
+	if ((denial & DENIAL_COST_MASK) == 0 || cost < (denial & DENIAL_COST_MASK) || left_ns <= 0)
 		return false;
-	uint32_t hint_ms = atomic_load_explicit(&s->hint, memory_order_relaxed) & ~HINT_FALLBACK_BIT;
-	*retry_ms = hint_ms == HINT_FOREVER ? -1 : (int64_t)((until_us - now_us + 999) / 1000) + hint_ms;
+	*left_ms = (left_ns + 999999) / 1000000;
+	*hint = atomic_load_explicit(&s->hint, memory_order_relaxed);
 	return true;
 }
 
-bool table_lift_long_denial(struct table *table, uint32_t slot, int64_t latest_ns) {
-	uint64_t denial = atomic_load_explicit(&table->slots[slot].denial, memory_order_relaxed);
-	if (denial >> DENIAL_UNTIL_SHIFT <= (uint64_t)latest_ns / 1000)
-		return false;
-	atomic_store_explicit(&table->slots[slot].denial, 0, memory_order_release);
-	return true;
-}
-
-void table_set_remaining(struct table *table, uint32_t slot, uint32_t remaining, uint32_t granted) {
+bool table_lift_denial(struct table *table, uint32_t slot, int64_t now_ns, int64_t latest_ns) {
 	struct slot *s = &table->slots[slot];
-	uint8_t low_water = 0; /* the power of two between a quarter and a half of what was granted */
+	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_relaxed);
+	int64_t until_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns);
+	if (denial == 0 || (until_ns > now_ns && until_ns <= latest_ns))
+		return false;
+	table_set_remaining(table, slot, denial_left(denial));
+	atomic_store_explicit(&s->denial, 0, memory_order_release);
+	return until_ns > latest_ns;
+}
+
+void table_set_mark(struct table *table, uint32_t slot, uint32_t granted) {
+	struct slot *s = &table->slots[slot];
+	uint8_t own_limit = atomic_load_explicit(&s->low_water, memory_order_relaxed) & (uint8_t)~LOW_WATER_MARK_MASK;
+	uint8_t mark = 0; /* the power of two between a quarter and a half of what was granted */
 	for (uint32_t half = granted / 2; half > 1; half /= 2)
-		low_water++;
-	if (granted >= 2 && low_water == 0)
-		low_water = 1;
-	atomic_store_explicit(&s->hint, remaining, memory_order_relaxed);
+		mark++;
+	if (granted >= 2 && mark == 0)
+		mark = 1;
 	if (granted > 0) /* an answer that brought nothing leaves the mark of the leases that are there */
-		atomic_store_explicit(&s->low_water, low_water, memory_order_relaxed);
+		atomic_store_explicit(&s->low_water, mark | own_limit, memory_order_relaxed);
 }
 
 bool table_was_referenced(struct table *table, uint32_t slot) {
@@ -287,7 +386,7 @@ bool table_repair(struct table *table, uint32_t slot, const struct place *place,
 	struct slot *s = &table->slots[slot];
 	_Atomic uint16_t *tag = &table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET];
 	if (atomic_load_explicit(&s->key, memory_order_relaxed) == place->key &&
-	    atomic_load_explicit(&s->policy, memory_order_relaxed) == policy &&
+	    table_policy(table, slot) == policy &&
 	    atomic_load_explicit(tag, memory_order_relaxed) == place_tag(place))
 		return false;
 	wipe(table, slot);

@@ -32,6 +32,8 @@ struct table {
 	struct slot *slots;
 	uint16_t *private_tags; /* what the tags should be */
 	uint32_t *owner;        /* per slot */
+	_Atomic uint32_t *own_limits;       /* in the directory ... */
+	uint32_t own_users[OWN_LIMITS];     /* ... and how many clients have each; 0: it may be another */
 	uint32_t bucket_count;
 	uint32_t slot_count;
 	uint32_t used;          /* slots that are not free */
@@ -95,11 +97,28 @@ void table_clear_later_start(struct table *, uint32_t slot);
 /* Takes `cost` as an app would; false when there are not so many. */
 bool table_take(struct table *, uint32_t slot, int bank, uint32_t cost);
 
-/* Requests of at least `cost` are denied until then; cost 0 lifts it. Longer than 65535 isn't cached. */
-void table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t hint); /* see layout.h */
-bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *retry_ms);
-bool table_lift_long_denial(struct table *, uint32_t slot, int64_t latest_ns); /* true: it was to end later than this */
-void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining, uint32_t granted);
+/*
+ * What apps are told changes together with the leases, see layout.h: first table_unsay(), then the leases, then
+ * table_set_remaining(), or with a denial table_deny().
+ */
+void table_unsay(struct table *, uint32_t slot);
+void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining);
+uint32_t table_remaining(const struct table *, uint32_t slot); /* or HINT_UNKNOWN */
+/* The low-water mark, see layout.h: of what was granted; 0 leaves it as it is. */
+void table_set_mark(struct table *, uint32_t slot, uint32_t granted);
+
+/* Requests of at least `cost` are denied until then; cost 0 lifts it. One above 65535 isn't cached: false. */
+bool table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining, uint32_t hint);
+/* True: *hint has the times, *left_ms is how long yet. */
+bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms, uint32_t *hint);
+
+/* The client has a limit of its own, or no longer. */
+void table_set_own_limit(struct table *, uint32_t slot, bool own, uint32_t limit);
+bool table_own_limit(const struct table *, uint32_t slot, int64_t *limit); /* false: it has none */
+uint16_t table_policy(const struct table *, uint32_t slot); /* whatever stands there */
+
+/* One that is over, or was to end later than is possible. True for the latter. */
+bool table_lift_denial(struct table *, uint32_t slot, int64_t now_ns, int64_t latest_ns);
 
 /* Whether apps used the slot since the last call. */
 bool table_was_referenced(struct table *, uint32_t slot);

@@ -30,6 +30,7 @@ static inline void fake_table_make(struct fake_table *fake, uint64_t max_clients
 	fake->header = fake_memory(g.table_bytes);
 	fake->directory->tags_offset = g.tags_offset;
 	fake->directory->slots_offset = g.slots_offset;
+	fake->directory->policy_capacity = POLICY_CAPACITY;
 	fake->directory->bucket_count = g.bucket_count;
 	for (size_t i = 0; i < SECRET_SIZE; i++)
 		fake->directory->secret[i] = (uint8_t)random_next(&seed);
@@ -82,7 +83,7 @@ static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t
 			return false;
 		if (!atomic_compare_exchange_strong(&slot->word[bank], &word, word - cost))
 			continue;
-		uint32_t mark = atomic_load(&slot->low_water);
+		uint32_t mark = atomic_load(&slot->low_water) & LOW_WATER_MARK_MASK;
 		d->left = word_credits(word) - cost;
 		d->low = mark > 0 && mark < 32 && word_credits(word) >> mark != 0 && d->left >> mark == 0;
 		d->fallback = (word & WORD_FALLBACK_BIT) != 0;
@@ -102,9 +103,9 @@ static inline struct app_decision app_decides(struct fake_table *fake, uint32_t 
 	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
 	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {
 		d.verdict = APP_ALLOWED;
-	} else if (from_cost > 0 && cost >= from_cost && (uint64_t)now_ns < (denial >> DENIAL_UNTIL_SHIFT) * 1000) {
+	} else if (from_cost > 0 && cost >= from_cost && (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns)) {
 		d.verdict = APP_DENIED;
-		d.until_ns = (int64_t)((denial >> DENIAL_UNTIL_SHIFT) * 1000);
+		d.until_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns);
 	}
 	return d;
 }

@@ -408,7 +408,7 @@ static void a_denial_that_nobody_made_is_lifted(void **state) {
 	want(f, 1, "a", 1);
 	grants(f, 1, 0, 90);
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
-	atomic_store(&slot->denial, (uint64_t)(f->now_ns + 1000000 * MS) / 1000 << DENIAL_UNTIL_SHIFT | 1);
+	atomic_store(&slot->denial, denial_pack((uint64_t)(f->now_ns + 1000000 * MS), 0, 1));
 	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED); /* and so it would stay: an app that is denied asks nobody */
 	pass_a_sweep(f);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);

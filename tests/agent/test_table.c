@@ -16,6 +16,7 @@
 #include "fake_table.h"
 
 #define NOW INT64_C(1000000000)
+#define TICK (INT64_C(1) << DENIAL_TICK_SHIFT)
 
 static struct fake_table fake;
 static struct table *table;
@@ -118,8 +119,9 @@ static void nothing_of_the_last_client_is_left_for_the_next(void **state) {
 	uint32_t slot = claim("a", 1);
 	publish(slot, 0, 10, 0, NOW + 100);
 	publish(slot, 1, 10, NOW + 50, NOW + 200);
-	table_deny(table, slot, NOW + 1000000, 1, 5);
-	table_set_remaining(table, slot, 9, 9);
+	table_deny(table, slot, NOW + 5 * TICK, 1, 9, hint_pack(0, 1, 2));
+	table_set_mark(table, slot, 9);
+	table_set_own_limit(table, slot, true, 5);
 	uint32_t epoch = word_epoch(atomic_load(&table->slots[slot].word[0]));
 	table_release(table, slot);
 	for (uint32_t i = 2; claim("a", i) != slot; i++)
@@ -208,44 +210,111 @@ static void the_low_water_mark_lies_between_a_quarter_and_a_half(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
 	for (uint32_t granted = 2; granted < 5000; granted += granted / 7 + 1) {
-		table_set_remaining(table, slot, 1, granted);
+		table_set_mark(table, slot, granted);
 		uint32_t mark = 1u << atomic_load(&table->slots[slot].low_water);
 		assert_true(mark * 4 > granted || mark == 2);
 		assert_true(mark * 2 <= granted || mark == 2);
 	}
-	table_set_remaining(table, slot, 7, 0);
+	table_set_mark(table, slot, 0);
 	assert_true(atomic_load(&table->slots[slot].low_water) > 0); /* the leases are the same as before */
-	table_set_remaining(table, slot, 7, 1);
+	table_set_mark(table, slot, 1);
 	assert_int_equal(atomic_load(&table->slots[slot].low_water), 0);
-	assert_int_equal(atomic_load(&table->slots[slot].hint), 7);
 }
 
 /* ---- Denials ------------------------------------------------------------------------------------- */
 
 static void a_denial_holds_for_its_costs_and_its_time(void **state) {
 	(void)state;
+	uint32_t slot = claim("a", 1), hint;
+	int64_t left_ms, now_ns = (NOW / TICK + 1) * TICK;
+	assert_true(table_deny(table, slot, now_ns + 5 * TICK, 3, 70, hint_pack(0, 11, 12)));
+	assert_false(table_denies(table, slot, now_ns, 2, &left_ms, &hint));
+	assert_true(table_denies(table, slot, now_ns, 3, &left_ms, &hint));
+	assert_int_equal(left_ms, 6); /* a tick is a little more than a millisecond */
+	assert_int_equal(hint_retry_ms(hint), 11);
+	assert_int_equal(table_remaining(table, slot), 70);
+	assert_int_equal(app("a", 65536, now_ns + 5 * TICK - 1).verdict, APP_DENIED);
+	assert_int_equal(app("a", 3, now_ns + 5 * TICK).verdict, APP_ASKS);
+	assert_false(table_denies(table, slot, now_ns + 5 * TICK, 3, &left_ms, &hint));
+	assert_false(table_deny(table, slot, now_ns + 5 * TICK, 0, 70, hint));
+	assert_int_equal(app("a", 3, now_ns).verdict, APP_ASKS);
+	assert_false(table_deny(table, slot, now_ns + 5 * TICK, 65536, 70, hint));
+	assert_int_equal(app("a", 65536, now_ns).verdict, APP_ASKS); /* too large to be cached */
+	assert_true(table_deny(table, slot, now_ns + 5 * TICK, 65535, UINT32_MAX / 2, hint));
+	assert_int_equal(app("a", 65535, now_ns).verdict, APP_DENIED);
+	assert_int_equal(table_remaining(table, slot), UINT16_MAX);
+}
+
+/* Time is counted modulo 2^32 ticks. What is over must not come again half a turn later. */
+static void a_denial_that_is_over_is_lifted(void **state) {
+	(void)state;
 	uint32_t slot = claim("a", 1);
-	int64_t retry_ms;
-	table_deny(table, slot, NOW + 5000000, 3, 40);
-	assert_false(table_denies(table, slot, NOW, 2, &retry_ms));
-	assert_true(table_denies(table, slot, NOW, 3, &retry_ms));
-	assert_int_equal(retry_ms, 45);
-	assert_int_equal(app("a", 65536, NOW + 4999000).verdict, APP_DENIED);
-	assert_int_equal(app("a", 3, NOW + 5000000).verdict, APP_ASKS);
-	assert_false(table_denies(table, slot, NOW + 5000000, 3, &retry_ms));
-	table_deny(table, slot, NOW + 5000000, 0, 0);
-	assert_int_equal(app("a", 3, NOW).verdict, APP_ASKS);
-	table_deny(table, slot, NOW + 5000000, 65536, 0);
-	assert_int_equal(app("a", 65536, NOW).verdict, APP_ASKS); /* too large to be cached */
-	table_deny(table, slot, NOW + 5000000, 65535, 0);
-	assert_int_equal(app("a", 65535, NOW).verdict, APP_DENIED);
+	table_deny(table, slot, NOW + 5 * TICK, 1, 7, hint_pack(0, 1, 2));
+	assert_false(table_lift_denial(table, slot, NOW, NOW + 100 * TICK));
+	assert_true(atomic_load(&table->slots[slot].denial) != 0);
+	for (int64_t turn = 0; turn < 4; turn++) {
+		int64_t later_ns = NOW + 6 * TICK + turn * (TICK << 30);
+		assert_int_equal(app("a", 1, later_ns).verdict, APP_ASKS);
+	}
+	assert_false(table_lift_denial(table, slot, NOW + 6 * TICK, NOW + 100 * TICK));
+	assert_int_equal(atomic_load(&table->slots[slot].denial), 0);
+	assert_int_equal(table_remaining(table, slot), 7);
+	table_deny(table, slot, NOW + 200 * TICK, 1, 7, hint_pack(0, 1, 2));
+	assert_true(table_lift_denial(table, slot, NOW, NOW + 100 * TICK)); /* for longer than anybody denies */
+}
+
+/* ---- Limits of clients' own ------------------------------------------------------------------------ */
+
+static int64_t own_limit_of(uint32_t slot) {
+	int64_t limit;
+	return table_own_limit(table, slot, &limit) ? limit : -1;
+}
+
+static void clients_share_own_limits_until_nobody_has_them(void **state) {
+	(void)state;
+	uint32_t a = claim("a", 1), b = claim("b", 2), c = claim("c", 3);
+	table_set_mark(table, a, 64);
+	uint8_t mark = atomic_load(&table->slots[a].low_water);
+	assert_int_equal(own_limit_of(a), -1);
+	for (uint32_t limit = 0; limit < 3 * OWN_LIMITS; limit++) { /* each is given up for the next */
+		table_set_own_limit(table, a, true, limit);
+		assert_int_equal(own_limit_of(a), limit);
+		assert_int_equal(table_policy(table, a), 0);
+	}
+	table_set_mark(table, a, 64);
+	assert_int_equal(atomic_load(&table->slots[a].low_water) & LOW_WATER_MARK_MASK, mark);
+	table_set_own_limit(table, b, true, 7);
+	table_set_own_limit(table, c, true, 7);
+	table_set_own_limit(table, a, true, 8);
+	table_set_own_limit(table, b, false, 0);
+	table_set_own_limit(table, a, true, 9);
+	assert_int_equal(own_limit_of(b), -1);
+	assert_int_equal(own_limit_of(c), 7);
+	fake_table_take_over(&fake); /* the next agent knows whose they are */
+	table_set_own_limit(table, b, true, 10);
+	assert_int_equal(own_limit_of(a), 9);
+	assert_int_equal(own_limit_of(c), 7);
+	table_release(table, c);
+	assert_int_equal(own_limit_of(c), -1);
+}
+
+static void more_own_limits_than_there_is_room_for_are_not_told(void **state) {
+	(void)state;
+	for (uint32_t i = 0; i < OWN_LIMITS; i++)
+		table->own_users[i] = 1;
+	uint32_t slot = claim("a", 1);
+	table_set_own_limit(table, slot, true, 12345);
+	assert_int_equal(own_limit_of(slot), -1);
+	table->own_users[200] = 0;
+	table_set_own_limit(table, slot, true, 12345);
+	assert_int_equal(own_limit_of(slot), 12345);
 }
 
 static void credits_go_before_a_denial(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
 	publish(slot, 0, 1, 0, NOW + 10);
-	table_deny(table, slot, NOW + 5000000, 1, 0);
+	table_deny(table, slot, NOW + 5 * TICK, 1, 0, hint_pack(0, 0, 0));
 	assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
 	assert_int_equal(app("a", 1, NOW).verdict, APP_DENIED);
 }
@@ -432,6 +501,9 @@ int main(void) {
 		TEST(the_agent_takes_like_an_app),
 		TEST(the_low_water_mark_lies_between_a_quarter_and_a_half),
 		TEST(a_denial_holds_for_its_costs_and_its_time),
+		TEST(a_denial_that_is_over_is_lifted),
+		TEST(clients_share_own_limits_until_nobody_has_them),
+		TEST(more_own_limits_than_there_is_room_for_are_not_told),
 		TEST(credits_go_before_a_denial),
 		TEST(a_new_agent_finds_orphans),
 		TEST(no_instruction_leaves_a_key_without_a_tag),

@@ -45,10 +45,12 @@ static int put(struct table *table, uint16_t index, uint32_t client, enum warm_k
 	slot = table_claim(table, &place, index, TABLE_ORPHAN);
 	if (slot == TABLE_NO_SLOT)
 		return -1;
-	if (kind == WARM_DENIED)
-		table_deny(table, slot, end_ns, 1, 0);
-	else
-		table_publish(table, slot, 0, &(struct table_lease){.credits = CREDITS, .deadline_ns = end_ns});
+	if (kind == WARM_DENIED) {
+		table_deny(table, slot, end_ns, 1, 0, hint_pack(0, 0, 0));
+		return 0;
+	}
+	table_publish(table, slot, 0, &(struct table_lease){.credits = CREDITS, .deadline_ns = end_ns});
+	table_set_remaining(table, slot, 0);
 	return 0;
 }
 

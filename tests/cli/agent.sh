@@ -24,6 +24,17 @@ stop_agent() {
 	wait "$1" 2>/dev/null
 }
 
+# count_down FIRST LIMIT CLIENT: ten processes, one check each, of policy "many". What each is told is one less than the one before.
+count_down() {
+	local i wanted='' seen=''
+	for ((i = $1; i > $1 - 10; i--)); do
+		wanted+="$i of $2 "
+		seen+=$("${s[@]}" check many "$3" | sed -nE 's/^allowed by .*: ([0-9]+ of [0-9]+) remaining, free again after .*/\1 /p')
+	done
+	ok "ten processes, one check each: $3" "$([[ $seen == "$wanted" ]]; echo $?)" "wanted: $wanted
+seen:   $seen"
+}
+
 database_is() { "$stint" --socket "$1" status | grep -qE "^database +[a-z]+, $2 "; }
 
 # ---- in memory ----------------------------------------------------------------------
@@ -62,18 +73,29 @@ ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$
 expect 'db status shows the host' 0 '^real ' "$stint" db status
 expect 'an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
 "$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1
+"$stint" policy set many --max-requests 100 --time-window-ms 36000000 --fallback-max-requests 50
+"$stint" client limit many own --max-requests 30
 sleep 1 # in force within a second
 expect 'allowed' 0 '^allowed by .*: 1 of 2 remaining' "${s[@]}" check api a
 expect 'allowed: the last one' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api a
 expect 'denied' 1 '^denied by .*: 0 of 2 remaining, retry after ' "${s[@]}" check api a
 expect 'denied --json' 1 '"allowed": false' "${s[@]}" check api a --json
-expect 'a cost that is never admitted' 1 'this cost is never admitted' "${s[@]}" check api b --cost 3
+count_down 99 100 first
+count_down 29 30 own
+"${s[@]}" check many first >/dev/null --cost 80
+expect 'more than is left' 1 '^denied by .*: 10 of 100 remaining, retry after .*, free again after ' "${s[@]}" check many first --cost 11
+expect 'more than is left, asked again' 1 '^denied by lease: 10 of 100 remaining, retry after ' "${s[@]}" check many first --cost 11
+expect 'a cost above the limit' 1 ': 2 of 2 remaining, this cost is above the limit and never admitted$' "${s[@]}" check api b --cost 3
+expect 'a cost above the limit --json' 1 '"reason": "cost_above_limit"' "${s[@]}" check api b --cost 3 --json
+expect 'never: but a time that makes sense' 1 '"retry_after_ms": 3600000,' "${s[@]}" check api b --cost 3 --json
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
 expect 'status knows the policy' 0 '^api +2 +3600000 +1 +3600000 ' "${s[@]}" status
 "$stint" client block api blocked
 sleep 1 # in force within a second
-expect 'a blocked client' 1 '^denied' "${s[@]}" check api blocked
+expect 'a blocked client' 1 '^denied by database: the client is blocked$' "${s[@]}" check api blocked
+expect 'a blocked client, asked again' 1 '^denied by lease: the client is blocked$' "${s[@]}" check api blocked
+expect 'a blocked client --json' 1 '"reason": "blocked"' "${s[@]}" check api blocked --json
 "$stint" client limit api a --max-requests 3
 sleep 1
 expect 'a limit of its own' 0 '^allowed by .* of 3 remaining' "${s[@]}" check api a
@@ -100,6 +122,7 @@ agent=$real
 "$pg_cluster" stop "$tmp/db2"
 wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new
+count_down 49 50 away
 expect 'fallback: denied' 1 '^denied by fallback' "${s[@]}" check api new
 expect 'fallback: --json' 1 '"source": "fallback"' "${s[@]}" check api new --json
 for command in status 'status --json' 'check api new --json'; do

@@ -189,6 +189,7 @@ static void say_verdict(struct play *p) {
 	struct wire_verdict m = {.head = {.type = WIRE_VERDICT, .serial = any_serial(p)}, .limit = 100, .remaining = 7};
 	uint8_t how = fuzz_u8(&p->in);
 	m.allowed = how & 1;
+	m.reason = how & 1 ? STINT_ADMITTED : STINT_OVER_LIMIT;
 	m.source = (uint8_t)(how % 16 == 15 ? fuzz_u8(&p->in) : STINT_SOURCE_DATABASE);
 	m.deadline_ns = how & 2 ? (uint64_t)fuzz_odd_number(&p->in) : fake_now_ns() + MS(1000);
 	if (how & 4 && how & 8)

@@ -86,7 +86,7 @@ static void change_slot(struct play *p) {
 	case 4: slot->deadline_ns[1] = value; break;
 	case 5: slot->later_start_ns = value; break;
 	case 6: slot->denial = value; break;
-	case 7: slot->denial = value / 1000 << DENIAL_UNTIL_SHIFT | 1; break;
+	case 7: slot->denial = denial_pack(value, 3, 1); break;
 	case 8: slot->hint = (uint32_t)value; break;
 	case 9: slot->low_water = (uint8_t)value; break;
 	case 10: slot->referenced = (uint8_t)value; break;

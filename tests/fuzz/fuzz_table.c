@@ -88,7 +88,7 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 	struct world *w = context;
 	(void)peer, (void)serial;
 	fuzz_must(v->status <= 0 && v->source <= STINT_SOURCE_ADVANCE, "status %d, source %d", v->status, v->source);
-	fuzz_must(v->status != 0 || (v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= -1 && v->reset_after_ms >= 0),
+	fuzz_must(v->status != 0 || (v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 && v->reset_after_ms >= 0),
 	          "limit %lld, remaining %lld, retry %lld, reset %lld", (long long)v->limit, (long long)v->remaining,
 	          (long long)v->retry_after_ms, (long long)v->reset_after_ms);
 	w->told++;
@@ -249,7 +249,7 @@ static void check_repaired(struct world *w, uint32_t index) {
 		return;
 	struct place place = table_place(&w->table.table, client->policy, client->id, client->id_len);
 	fuzz_must(slot->key == place.key && slot->policy == client->policy, "a slot is still another's");
-	fuzz_must((slot->denial >> DENIAL_UNTIL_SHIFT) * 1000 <= (uint64_t)(w->now_ns + DENIAL_MAX_NS), "denied for ages");
+	fuzz_must(denial_until_ns(slot->denial, (uint64_t)w->now_ns) <= (uint64_t)(w->now_ns + DENIAL_MAX_NS), "denied for ages");
 	for (int bank = 0; bank < 2; bank++) {
 		fuzz_must((int64_t)slot->deadline_ns[bank] == client->lease[bank].deadline_ns, "a lease with another deadline");
 		bool is_over = (int64_t)slot->deadline_ns[bank] <= w->now_ns;
@@ -297,7 +297,7 @@ static void scribble_field(struct world *w) {
 	case 3: slot->deadline_ns[0] = value; break;
 	case 4: slot->deadline_ns[1] = value; break;
 	case 5: slot->later_start_ns = value; break;
-	case 6: slot->denial = value / 1000 << DENIAL_UNTIL_SHIFT | (value & 3); break;
+	case 6: slot->denial = denial_pack(value, value & 7, value & 3); break;
 	case 7: slot->denial = value; break;
 	case 8: slot->hint = (uint32_t)value; break;
 	case 9: slot->policy = (uint16_t)value; break;

@@ -50,7 +50,7 @@ static void fill_directory(struct directory_header *d, uint64_t generation) {
 	d->version = LAYOUT_VERSION;
 	d->policy_capacity = POLICY_CAPACITY;
 	d->generation = generation;
-	d->directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry);
+	d->directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	d->tags_offset = sizeof(struct table_header);
 	d->slots_offset = d->tags_offset + FAKE_BUCKETS * sizeof(struct tag_row);
 	d->bucket_count = FAKE_BUCKETS;
@@ -74,17 +74,20 @@ void fake_table_make(struct fake_table *t, uint64_t generation) {
 	t->table->state = TABLE_ALIVE;
 	t->tags = (struct tag_row *)((char *)t->table + d.tags_offset);
 	t->slots = (struct slot *)((char *)t->table + d.slots_offset);
+	t->own_limits = directory_own_limits(t->directory);
 	policies = directory_entries(t->directory);
 	for (unsigned i = 0; i < POLICY_CAPACITY; i++) {
 		policies[i].max_requests = 100;
 		policies[i].time_window_ms = 60000;
 		policies[i].fallback_max_requests = 200;
 		policies[i].fallback_time_window_ms = 30000;
+		policies[i].weighs_ms = 60000;
+		policies[i].fallback_weighs_ms = 30000;
 	}
 }
 
 void fake_table_destroy(struct fake_table *t) {
-	size_t directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry);
+	size_t directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	size_t table_bytes = sizeof(struct table_header) +
 		FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));
 
@@ -133,9 +136,15 @@ void fake_slot_lease(struct slot *slot, int which, uint32_t credits, uint64_t de
 	atomic_store(&slot->word[which], word_make(epoch, credits, flag));
 }
 
-void fake_slot_deny(struct slot *slot, uint32_t from_cost, uint64_t until_ns, uint32_t hint) {
+void fake_slot_deny(struct slot *slot, uint32_t from_cost, uint64_t until_ns, uint32_t remaining, uint32_t hint) {
 	atomic_store(&slot->hint, hint);
-	atomic_store(&slot->denial, (until_ns / 1000) << DENIAL_UNTIL_SHIFT | from_cost);
+	atomic_store(&slot->denial, denial_pack(until_ns, remaining, from_cost));
+}
+
+void fake_slot_own_limit(struct fake_table *t, struct slot *slot, uint32_t index, uint32_t limit) {
+	atomic_store(&t->own_limits[index], limit);
+	atomic_store(&slot->policy, (uint16_t)((atomic_load(&slot->policy) & SLOT_POLICY_MASK) | index >> 2 << 10));
+	atomic_store(&slot->low_water, (uint8_t)(LOW_WATER_OWN_LIMIT | (index & 3) << 5));
 }
 
 /* ---- What it says --------------------------------------------------------------- */
@@ -336,7 +345,8 @@ void fake_agent_init(struct fake_agent *a) {
 	snprintf(a->path, sizeof(a->path), "%s/agent.sock", a->directory);
 	a->wire_version = WIRE_VERSION;
 	a->generation = 7001;
-	a->verdict = (struct wire_verdict){.allowed = 1, .source = STINT_SOURCE_DATABASE, .limit = 100, .remaining = 9};
+	a->verdict = (struct wire_verdict){.allowed = 1, .source = STINT_SOURCE_DATABASE,
+		.reason = STINT_ADMITTED, .limit = 100, .remaining = 9};
 	fake_table_make(&a->table, a->generation);
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->changed, NULL);

@@ -24,6 +24,7 @@ struct fake_table {
 	struct table_header *table;
 	struct tag_row *tags;
 	struct slot *slots;
+	_Atomic uint32_t *own_limits;
 };
 
 void fake_table_make(struct fake_table *, uint64_t generation);
@@ -35,7 +36,9 @@ void fake_table_remove(struct fake_table *, struct slot *);
 
 /* Ends the epoch and publishes the next one, in the order that layout.h asks of the agent. */
 void fake_slot_lease(struct slot *, int which, uint32_t credits, uint64_t deadline_ns, uint64_t flag);
-void fake_slot_deny(struct slot *, uint32_t from_cost, uint64_t until_ns, uint32_t hint);
+void fake_slot_deny(struct slot *, uint32_t from_cost, uint64_t until_ns, uint32_t remaining, uint32_t hint);
+/* The client has a limit of its own, the directory's one with this index. */
+void fake_slot_own_limit(struct fake_table *, struct slot *, uint32_t index, uint32_t limit);
 
 uint64_t fake_now_ns(void);
 #define MS(n) ((uint64_t)(n) * 1000000u)

@@ -337,7 +337,8 @@ static void speak(struct fake_agent *a) {
 static void waits_no_longer_than_its_timeout(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 100});
-	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE};
+	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE,
+		.reason = STINT_OVER_LIMIT};
 	uint64_t began_ns;
 
 	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);

@@ -76,6 +76,8 @@ static void refuses_an_index_outside_the_directory(void **state) {
 
 #define VERDICT_FROM(who, ...) {.head = {.type = WIRE_VERDICT}, .source = (who), __VA_ARGS__}
 #define VERDICT_OF(...) VERDICT_FROM(STINT_SOURCE_DATABASE, __VA_ARGS__)
+#define ADMITS .allowed = 1, .reason = STINT_ADMITTED
+#define DENIES .reason = STINT_OVER_LIMIT
 
 static const struct {
 	struct wire_verdict bytes; /* or what else this is */
@@ -90,21 +92,25 @@ static const struct {
 	{{.head = {.type = WIRE_WELCOME}}, 32, 2},
 	{{.head = {.type = WIRE_DECLARED}}, 15, 0},
 	{{.head = {.type = WIRE_DECLARED}}, 17, 0},
-	{VERDICT_OF(.allowed = 1), 55, 0},
-	{VERDICT_OF(.allowed = 1), 57, 0},
-	{VERDICT_OF(.allowed = 1), 56, 1},
-	{VERDICT_OF(.allowed = 1), 56, 2},
-	{VERDICT_OF(.allowed = 2), 56, 0},
-	{VERDICT_FROM(0, .allowed = 1), 56, 0},
-	{VERDICT_FROM(6, .allowed = 1), 56, 0},
+	{VERDICT_OF(ADMITS), 55, 0},
+	{VERDICT_OF(ADMITS), 57, 0},
+	{VERDICT_OF(ADMITS), 56, 1},
+	{VERDICT_OF(ADMITS), 56, 2},
+	{VERDICT_OF(.allowed = 2, .reason = STINT_ADMITTED), 56, 0},
+	{VERDICT_OF(.allowed = 1, .reason = STINT_OVER_LIMIT), 56, 0},
+	{VERDICT_OF(.reason = STINT_ADMITTED), 56, 0},
+	{VERDICT_OF(.reason = 0), 56, 0},
+	{VERDICT_OF(.reason = STINT_UNAVAILABLE + 1), 56, 0},
+	{VERDICT_FROM(0, ADMITS), 56, 0},
+	{VERDICT_FROM(6, ADMITS), 56, 0},
 	{VERDICT_OF(.status = 1), 56, 0},
 	{VERDICT_OF(.status = -15), 56, 0},
 	{VERDICT_OF(.status = STINT_ECANCELED), 56, 0},
-	{VERDICT_OF(.limit = -1), 56, 0},
-	{VERDICT_OF(.remaining = INT64_MIN), 56, 0},
-	{VERDICT_OF(.retry_after_ms = -2), 56, 0},
-	{VERDICT_OF(.reset_after_ms = -1), 56, 0},
-	{VERDICT_OF(.allowed = 1), 5000, 0}, /* longer than any message */
+	{VERDICT_OF(DENIES, .limit = -1), 56, 0},
+	{VERDICT_OF(DENIES, .remaining = INT64_MIN), 56, 0},
+	{VERDICT_OF(DENIES, .retry_after_ms = -1), 56, 0},
+	{VERDICT_OF(DENIES, .reset_after_ms = -1), 56, 0},
+	{VERDICT_OF(ADMITS), 5000, 0}, /* longer than any message */
 };
 
 static void send_garbage(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
@@ -158,7 +164,7 @@ static void garbage_is_refused(void **state) {
 
 static void answers_to_nobody_are_ignored(void **state) {
 	struct fixture *f = *state;
-	struct wire_verdict v = VERDICT_OF(.allowed = 1, .deadline_ns = UINT64_MAX);
+	struct wire_verdict v = VERDICT_OF(ADMITS, .deadline_ns = UINT64_MAX);
 	struct wire_declared d = {.head = {.type = WIRE_DECLARED}, .policy = 9999};
 
 	source(f, "c");
@@ -168,6 +174,7 @@ static void answers_to_nobody_are_ignored(void **state) {
 		fake_agent_send_all(&f->agent, &d, sizeof(d), 0);
 	}
 	f->agent.verdict.allowed = 0;
+	f->agent.verdict.reason = STINT_OVER_LIMIT;
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	assert_false(f->r.allowed);
 }

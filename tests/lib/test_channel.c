@@ -22,11 +22,14 @@ static void asks_the_agent_when_the_table_has_no_answer(void **state) {
 	assert_int_equal(a->last_declare.max_requests, 100);
 	assert_int_equal(a->last_declare.head.flags, 0);
 	a->verdict.allowed = 0;
-	a->verdict.retry_after_ms = -1;
+	a->verdict.reason = STINT_BLOCKED;
+	a->verdict.retry_after_ms = 5000;
+	a->verdict.limit = 0;
 	fake_agent_unlock(a);
 	assert_false(stint_is_allowed(f->api, "c"));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
-	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.retry_after_ms, 5000);
+	assert_int_equal(f->r.reason, STINT_BLOCKED);
 	assert_int_equal(fake_agent_count(a, &a->counts.hello), 1);
 	assert_int_equal(fake_agent_count(a, &a->counts.declare), 1);
 }
@@ -47,17 +50,27 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 		assert_in_range(f->r.reset_after_ms, 60000, 121000);
 	}
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	fake_slot_own_limit(&f->agent.table, slot, 130, 70);
+	fake_slot_lease(slot, 0, 1, LATER, 0);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	assert_int_equal(f->r.limit, 70);
+	atomic_store(&slot->low_water, 0);
 	fake_slot_lease(slot, 1, 5, LATER, WORD_FALLBACK_BIT);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
 	assert_int_equal(f->r.limit, 200);
 	fake_slot_lease(slot, 1, 0, 0, 0);
-	fake_slot_deny(slot, 1, fake_now_ns() + MS(1000), 4000);
+	fake_slot_deny(slot, 1, fake_now_ns() + MS(1000), 0, hint_pack(0, 4000, 7000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_false(f->r.allowed);
+	assert_int_equal(f->r.reason, STINT_OVER_LIMIT);
 	assert_in_range(f->r.retry_after_ms, 4001, 5010);
-	fake_slot_deny(slot, 1, LATER, HINT_FOREVER);
+	assert_int_equal(f->r.reset_after_ms - f->r.retry_after_ms, 3000);
+	fake_slot_own_limit(&f->agent.table, slot, 77, 0);
+	fake_slot_deny(slot, 1, LATER, 0, hint_pack(0, 4000, 4000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.reason, STINT_BLOCKED);
+	assert_int_equal(f->r.retry_after_ms, 60000);
+	assert_int_equal(f->r.reset_after_ms, 0);
 	assert_int_equal(f->r.limit, 0);
 	assert_false(stint_is_allowed(f->api, "c"));
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
@@ -66,31 +79,47 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 /* What the table remembers of a denial: for how long, by whose limit, and whether it is for good. */
 static void denials_in_the_table_say_whose_they_are(void **state) {
 	struct fixture *f = *state;
+	struct fake_table *table = &f->agent.table;
 	struct slot *slot;
 
 	source(f, "c");
 	slot = fake_table_put(&f->agent.table, 0, "c");
-	fake_slot_deny(slot, 1, fake_now_ns() + MS(1000), HINT_FALLBACK_BIT | 5000);
+	fake_slot_deny(slot, 1, fake_now_ns() + MS(1000), 0, hint_pack(HINT_FALLBACK_BIT, 5000, 6000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
 	assert_false(f->r.allowed);
 	assert_int_equal(f->r.limit, 200);
-	assert_int_equal(f->r.reset_after_ms, 30000);
 	assert_in_range(f->r.retry_after_ms, 5001, 6010);
-	fake_slot_deny(slot, 1, LATER, HINT_FALLBACK_BIT | HINT_FOREVER);
+	assert_int_equal(f->r.reset_after_ms - f->r.retry_after_ms, 1000);
+	fake_slot_own_limit(table, slot, OWN_LIMITS - 1, 0);
+	fake_slot_deny(slot, 1, LATER, 0, hint_pack(HINT_FALLBACK_BIT, 0, 0));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
-	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.reason, STINT_BLOCKED);
+	assert_int_equal(f->r.retry_after_ms, 30000);
 	assert_int_equal(f->r.limit, 0);
 	/* A cost above the limit is never admitted either, but smaller ones are: nobody is blocked. */
-	fake_slot_deny(slot, 2, LATER, HINT_FOREVER);
+	atomic_store(&slot->low_water, 0);
+	fake_slot_deny(slot, 91, LATER, 90, hint_pack(0, 1000, 2000));
 	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
-	assert_int_equal(f->r.retry_after_ms, -1);
+	assert_int_equal(f->r.reason, STINT_COST_ABOVE_LIMIT);
+	assert_int_equal(f->r.retry_after_ms, 60000);
 	assert_int_equal(f->r.limit, 100);
-	fake_slot_deny(slot, 1, LATER, HINT_FOREVER - 1);
+	assert_int_equal(f->r.remaining, 90);
+	assert_true(f->r.reset_after_ms > 2000);
+	assert_int_equal(stint_check(f->api, "c", 100, &f->r), 0);
+	assert_int_equal(f->r.reason, STINT_OVER_LIMIT);
+	fake_slot_deny(slot, 101, LATER, 100, hint_pack(0, 1000, 2000)); /* nothing is taken: nothing has to become free */
+	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
+	assert_int_equal(f->r.reset_after_ms, 0);
+	fake_slot_deny(slot, 1, LATER, 0, hint_pack(HINT_UNAVAILABLE_BIT, STINT_TIME_WINDOW_MS_MAX, STINT_TIME_WINDOW_MS_MAX));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	assert_true(f->r.retry_after_ms > HINT_FOREVER - 1);
-	assert_int_equal(f->r.limit, 100);
-	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 1);
+	assert_true(f->r.retry_after_ms > STINT_TIME_WINDOW_MS_MAX);
+	assert_true(f->r.retry_after_ms < STINT_TIME_WINDOW_MS_MAX / 1000 * 1002);
+	assert_int_equal(f->r.reason, STINT_UNAVAILABLE);
+	/* A denial without its times is one that the agent is about to put there. */
+	fake_slot_deny(slot, 1, LATER, 0, HINT_UNKNOWN);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
 }
 
 static void tells_when_credits_run_low(void **state) {
@@ -184,7 +213,8 @@ static void an_answer_that_nobody_waited_for_counts(void **state) {
 static void a_declaration_is_not_repeated_while_it_is_under_way(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 600});
-	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE};
+	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE,
+		.reason = STINT_OVER_LIMIT};
 
 	change(f, keep_declarations);
 	for (int i = 0; i < 2; i++) {

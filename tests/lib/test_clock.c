@@ -165,14 +165,15 @@ static void a_late_coarse_clock_starts_no_lease_early_or_late(void **state) {
 }
 
 static void a_denial_ends_on_time(void **state) {
+	const uint64_t end_ns = DEADLINE >> DENIAL_TICK_SHIFT << DENIAL_TICK_SHIFT;
 	struct fixture *f = *state;
 
 	fake_slot_lease(f->slot, 0, 0, 0, 0);
-	fake_slot_deny(f->slot, 1, DEADLINE, 0);
+	fake_slot_deny(f->slot, 1, end_ns, 0, hint_pack(0, 0, 0));
 	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
-		SCRIPT(DEADLINE - 1);
+		SCRIPT(end_ns - 1);
 		assert_int_equal(ask(f), VERDICT_DENIED);
-		SCRIPT(DEADLINE);
+		SCRIPT(end_ns);
 		assert_int_equal(ask(f), VERDICT_NONE);
 	}
 }

@@ -49,7 +49,9 @@ static void weighs_costs(void **state) {
 	assert_true(take(local, "c", 3, 5, NOW).allowed);
 	assert_false(take(local, "c", 3, 5, NOW).allowed);
 	assert_true(take(local, "c", 2, 5, NOW).allowed);
-	assert_int_equal(take(local, "c", 6, 5, NOW).retry_after_ms, -1);
+	assert_int_equal(take(local, "c", 1, 5, NOW).reason, STINT_OVER_LIMIT);
+	assert_int_equal(take(local, "c", 6, 5, NOW).reason, STINT_COST_ABOVE_LIMIT);
+	assert_int_equal(take(local, "c", 6, 5, NOW).retry_after_ms, 1000);
 	assert_int_equal(take(local, "big", 1000000000, 2000000000, NOW).remaining, 1000000000);
 	assert_true(take(local, "big", 1000000000, 2000000000, NOW).allowed);
 	assert_false(take(local, "big", 1, 2000000000, NOW).allowed);

@@ -268,9 +268,9 @@ static void low_water_is_crossed_once(void **state) {
 	assert_int_equal(crossed, 1);
 	fake_slot_lease(f->slot, 0, 10, LATER, 0);
 	assert_true(ask(f, 10).low);
-	/* 0 is none; what can't be is none either. */
-	for (int mark = 0; mark < 256; mark = mark == 0 ? 32 : mark + 1) {
-		atomic_store(&f->slot->low_water, (uint8_t)mark);
+	/* 0 is none, whatever limit the client has. */
+	for (unsigned other = 0; other < 256; other += LOW_WATER_MARK_MASK + 1) {
+		atomic_store(&f->slot->low_water, (uint8_t)other);
 		fake_slot_lease(f->slot, 0, 10, LATER, 0);
 		assert_false(ask(f, 10).low);
 	}
@@ -280,16 +280,16 @@ static void denials_hold_for_their_costs_and_time(void **state) {
 	struct fixture *f = *state;
 
 	fake_slot_lease(f->slot, 0, 3, LATER, 0);
-	fake_slot_deny(f->slot, 4, LATER, 500);
+	fake_slot_deny(f->slot, 4, LATER, 3, hint_pack(0, 500, 600));
 	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
-	assert_int_equal(ask(f, 1).beyond, 0); /* the hint is about the denial now */
+	assert_int_equal(ask(f, 1).beyond, 3); /* of the denial; the hint is about its times now */
 	assert_int_equal(ask(f, 3).verdict, VERDICT_NONE);
 	assert_int_equal(ask(f, 4).verdict, VERDICT_DENIED);
-	assert_int_equal(ask(f, 4).beyond, 500);
+	assert_int_equal(ask(f, 4).beyond, 3);
 	assert_int_equal(ask(f, 1000000).verdict, VERDICT_DENIED);
-	fake_slot_deny(f->slot, 4, fake_now_ns() - MS(1), 500);
+	fake_slot_deny(f->slot, 4, fake_now_ns() - MS(1), 3, hint_pack(0, 500, 600));
 	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
-	fake_slot_deny(f->slot, 0, LATER, 0);
+	fake_slot_deny(f->slot, 0, LATER, 0, hint_pack(0, 0, 0));
 	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
 }
 
@@ -371,7 +371,6 @@ static void refuses_headers_that_lie(void **state) {
 	REFUSES(d->slots_per_bucket, 8, STINT_EPROTOCOL);
 	REFUSES(d->tags_offset, d->tags_offset + 8, STINT_EPROTOCOL);
 	REFUSES(d->slots_offset, d->slots_offset + 32, STINT_EPROTOCOL);
-	REFUSES(d->slots_offset, d->slots_offset + 64, STINT_EPROTOCOL);
 }
 
 static void refuses_objects_that_are_too_small(void **state) {

@@ -348,7 +348,7 @@ inline place_part() {
 }
 
 inline add(which) {
-	atomic { DIE; led_granted[which] = led_granted[which] + n; word[which].credits = word[which].credits + n; REACH(ADDED) }
+	atomic { DIE; led_granted[which] = led_granted[which] + n; word[which].epoch = word[which].epoch + 1; word[which].credits = word[which].credits + n; REACH(ADDED) }
 }
 
 inline wipe() {

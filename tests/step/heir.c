@@ -151,6 +151,7 @@ static enum verdict decide(const struct heir *h, const char *id) {
 	struct mapping m = {
 		.tags = h->table.tags,
 		.slots = h->table.slots,
+		.own_limits = h->table.own_limits,
 		.policies = directory_entries(h->directory),
 		.bucket_count = h->directory->bucket_count,
 		.policy_capacity = h->directory->policy_capacity,

@@ -102,8 +102,8 @@ static void test_costs(struct stint_limiter *limiter) {
 	error = stint_check(limiter, "cost", UINT32_MAX, &result);
 	tap_ok(error == STINT_ERANGE, "a huge cost: %s", stint_error_detail());
 	error = stint_check(limiter, "cost", 101, &result);
-	tap_ok(error == 0 && !result.allowed && result.retry_after_ms == -1,
-	       "a cost above the limit is denied for ever: allowed %d, retry after %lld", result.allowed,
+	tap_ok(error == 0 && result.reason == STINT_COST_ABOVE_LIMIT && result.retry_after_ms > 0,
+	       "a cost above the limit is denied for ever: reason %d, retry after %lld", (int)result.reason,
 	       (long long)result.retry_after_ms);
 	error = stint_check(limiter, "cost", 100, &result);
 	tap_ok(error == 0 && result.allowed, "the limit itself can be had at once: allowed %d", result.allowed);

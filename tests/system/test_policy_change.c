@@ -46,7 +46,7 @@ static bool has_limit(const struct stint_result *result, int64_t limit) {
 
 static bool is_blocked(const struct stint_result *result, int64_t limit) {
 	(void)limit;
-	return !result->allowed && result->retry_after_ms == -1;
+	return result->reason == STINT_BLOCKED && result->retry_after_ms > 0;
 }
 
 /* When the last host answered by the new rule, in ms from now; GIVE_UP_MS when one never did. */

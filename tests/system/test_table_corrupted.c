@@ -128,12 +128,12 @@ static void write_slot_field(struct victim *v) {
 	memcpy((char *)slot + fields[random_below(&v->random, 8)], &value, sizeof(value));
 }
 
-/* As if each client had been denied for days, which an app believes, and asks nobody. */
+/* As if each client had been denied for an hour, which an app believes, and asks nobody. */
 static void deny_all(struct victim *v) {
 	struct slot *slots = (struct slot *)(v->table + v->slots);
 
 	for (uint32_t i = 0; i < v->slot_count; i++)
-		atomic_store(&slots[i].denial, (monotonic_ns() / 1000 + UINT64_C(1000000000000)) << DENIAL_UNTIL_SHIFT | 1);
+		atomic_store(&slots[i].denial, denial_pack(monotonic_ns() + 3600 * NS_PER_S, 0, 1));
 	sleep_ms(20);
 }
 
