@@ -15,6 +15,8 @@
 
 #define CONFIG_PATH "/etc/stint/stint.conf"
 
+/* EXIT_USAGE also for a configuration that can't be: the unit doesn't restart after it (RestartPreventExitStatus=), since
+ * trying again mends neither. */
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static void print_help(void) {
@@ -87,11 +89,11 @@ int main(int argc, char **argv) {
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "stintd: unexpected argument \"%s\"\nTry stintd --help.\n", argv[optind]);
+		log_error("unexpected argument \"%s\"; try stintd --help", argv[optind]);
 		return EXIT_USAGE;
 	}
 	if (config_load(&config, path, error) != 0) {
-		fprintf(stderr, "stintd: %s\n", error);
+		log_error("%s", error);
 		return EXIT_USAGE;
 	}
 	if (config_is_exposed(&config, path))

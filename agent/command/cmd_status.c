@@ -16,7 +16,9 @@ const char status_help[] =
 	"Shows the agent's state towards the database, its table, its counters and the policies\n"
 	"that it knows.\n"
 	"\n"
-	"  --json   all of it, as the agent reports it\n";
+	"  --json   all of it, as the agent reports it\n"
+	"\n"
+	"The exit code is 4 while the agent can't use its database, 3 when there is no agent.\n";
 
 static int64_t number_of(const json_t *object, const char *key) {
 	return json_integer_value(json_object_get(object, key)); /* 0 where there is none */
@@ -44,16 +46,19 @@ static void print_agent(const json_t *status) {
 }
 
 static void print_database(const json_t *database) {
-	char text[600], since[OUTPUT_TEXT_SIZE];
+	char text[600], since[OUTPUT_TEXT_SIZE], round_trip[OUTPUT_TEXT_SIZE] = "-";
+	int64_t rtt_us = number_of(database, "rtt_us");
 	if (strcmp(text_of(database, "kind"), "memory") == 0) {
 		print_field("database", "memory: none, this host counts for itself");
 		return;
 	}
 	output_duration(since, number_of(database, "since_ms"));
+	if (rtt_us > 0) /* else nothing has been asked yet */
+		snprintf(round_trip, sizeof round_trip, "%.1f ms", (double)rtt_us / 1000);
 	snprintf(text, sizeof text,
-	         "%s, %s for %s, %" PRId64 " live hosts, round trip %.1f ms, %" PRId64 " fallbacks so far",
-	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
-	         (double)number_of(database, "rtt_us") / 1000, number_of(database, "fallbacks"));
+	         "%s, %s for %s, %" PRId64 " live hosts, round trip %s, %" PRId64 " fallbacks so far",
+	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"), round_trip,
+	         number_of(database, "fallbacks"));
 	print_field("database", text);
 	/* Of an earlier trouble, once it is over, the log tells. */
 	if (strcmp(text_of(database, "state"), "in step") != 0)
@@ -106,6 +111,12 @@ static int print_status(const json_t *status) {
 	return json_array_size(policies) == 0 || print_policies(policies) == 0 ? COMMAND_DONE : COMMAND_FAILED;
 }
 
+/* In step, or charging what a fallback has admitted; or it has none. What this command does not know is not called trouble. */
+static bool is_out_of_reach(const json_t *status) {
+	const char *state = text_of(json_object_get(status, "database"), "state");
+	return strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
+}
+
 int status_run(struct command_call *call) {
 	bool as_json = false;
 	char why[256];
@@ -121,6 +132,8 @@ int status_run(struct command_call *call) {
 	int code = as_json ? (output_json(json_incref(status), stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED) : print_status(status);
 	if (code == COMMAND_FAILED)
 		command_error(call, "out of memory, or the output can't be written");
+	else if (is_out_of_reach(status))
+		code = COMMAND_NO_DATABASE;
 	json_decref(status);
 	return code;
 }

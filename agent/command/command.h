@@ -21,7 +21,7 @@ enum command_exit {
 	COMMAND_NO = 1,          /* check: denied; elsewhere: refused by the database, or by the state that it is in */
 	COMMAND_USAGE = 2,       /* unknown command or option, a value out of range, no such policy */
 	COMMAND_NO_AGENT = 3,    /* no answer from the agent */
-	COMMAND_NO_DATABASE = 4, /* the database is out of reach */
+	COMMAND_NO_DATABASE = 4, /* the database is out of reach; status: of the agent */
 	COMMAND_FAILED = 5,      /* out of memory, or the output can't be written */
 };
 

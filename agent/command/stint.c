@@ -25,7 +25,7 @@ static const char exit_codes[] =
 	"  1  check: denied; otherwise: refused by the database, or by the state that it is in\n"
 	"  2  wrong use: unknown command or option, a value out of range, no such policy\n"
 	"  3  the agent is out of reach\n"
-	"  4  the database is out of reach, and the command needs it\n"
+	"  4  the database is out of reach, and the command needs it; status: of the agent\n"
 	"  5  out of memory, or the output can't be written\n";
 
 static const char settings_help[] =

@@ -12,7 +12,7 @@ start_agent() {
 	"$stintd" -c "$tmp/$1/conf" >"$tmp/$1/log" 2>&1 &
 	agent=$!
 	cleanups+=("stop_agent $agent")
-	wait_for 10 "$stint" --socket "$tmp/$1/sock" status || {
+	wait_for 10 answers "$tmp/$1/sock" || {
 		echo "# the agent does not start:"
 		sed 's/^/#   /' "$tmp/$1/log"
 	}
@@ -33,6 +33,12 @@ count_down() {
 	done
 	ok "ten processes, one check each: $3" "$([[ $seen == "$wanted" ]]; echo $?)" "wanted: $wanted
 seen:   $seen"
+}
+
+# Whatever it says of its database.
+answers() {
+	"$stint" --socket "$1" status
+	[[ $? == [04] ]]
 }
 
 database_is() { "$stint" --socket "$1" status | grep -qE "^database +[a-z]+, $2 "; }
@@ -59,7 +65,7 @@ conninfo=$("$pg_cluster" start "$tmp/db2" 2>/dev/null) || { echo "Bail out! no P
 cleanups+=('"$pg_cluster" remove "$tmp/db2"')
 start_agent early "$conninfo"
 early=$agent
-expect 'no schema yet: the agent is up all the same' 0 '^database +postgresql' "$stint" --socket "$tmp/early/sock" status
+expect 'no schema yet: the agent is up all the same' 4 '^database +postgresql.* round trip -,' "$stint" --socket "$tmp/early/sock" status
 expect 'no schema yet: a policy can not be known' 4 'the database is out of reach' "$stint" --socket "$tmp/early/sock" check api a
 
 export STINT_DATABASE=$conninfo
@@ -70,6 +76,7 @@ stop_agent "$early"
 start_agent real "$conninfo"
 s=("$stint" --socket "$tmp/real/sock")
 ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$(cat "$tmp/real/log")"
+expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
 expect 'db status shows the host' 0 '^real ' "$stint" db status
 expect 'an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
 "$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1
@@ -90,6 +97,7 @@ expect 'a cost above the limit --json' 1 '"reason": "cost_above_limit"' "${s[@]}
 expect 'never: but a time that makes sense' 1 '"retry_after_ms": 3600000,' "${s[@]}" check api b --cost 3 --json
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
+expect 'the round trip is known' 0 'round trip [0-9]+\.[0-9] ms,' "${s[@]}" status
 expect 'status knows the policy' 0 '^api +2 +3600000 +1 +3600000 ' "${s[@]}" status
 "$stint" client block api blocked
 sleep 1 # in force within a second
@@ -124,13 +132,14 @@ wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new
 count_down 49 50 away
 expect 'fallback: denied' 1 '^denied by fallback' "${s[@]}" check api new
+expect 'fallback: status --json' 4 '"state": "fallback"' "${s[@]}" status --json
 expect 'fallback: --json' 1 '"source": "fallback"' "${s[@]}" check api new --json
 for command in status 'status --json' 'check api new --json'; do
 	# shellcheck disable=SC2086
 	expect "$command to a full disk" 5 'No space left|written' bash -c '"$0" "$@" >/dev/full' "${s[@]}" $command
 done
 expect 'fallback: a policy that can not be known' 4 'the database is out of reach' "${s[@]}" check other a
-expect 'fallback: status says why' 0 '^error ' "${s[@]}" status
+expect 'fallback: status says why' 4 '^error ' "${s[@]}" status
 
 kill -STOP "$agent"
 expect 'an agent that hangs' 3 'is out of reach: ' "${s[@]}" check api another

@@ -14,13 +14,13 @@ with_agent() {
 	wait "$pid" 2>/dev/null
 }
 
-with_agent good 'status: the agent' 0 '^agent +0\.1\.0 on host a\\x1b\[31mb, process 7, up 1 min 1 s, apps connected: 3'
+with_agent good 'status: the agent' 4 '^agent +0\.1\.0 on host a\\x1b\[31mb, process 7, up 1 min 1 s, apps connected: 3'
 ok 'status: the database' "$(grep -qE '^database +postgresql, fallback for 1 min 30 s, 2 live hosts, round trip 1\.5 ms, 3 fall' <<<"$output"; echo $?)" "$output"
 ok 'status: the last error' "$(grep -qE '^error +no\\x0aroute' <<<"$output"; echo $?)" "$output"
 ok 'status: the table' "$(grep -qE '^table +1 of 1000 clients, 1\.0 MiB, 0 evicted, 0 without room' <<<"$output"; echo $?)" "$output"
 ok 'status: counters' "$(grep -qE '^allowed +9000000000$' <<<"$output"; echo $?)" "$output"
 ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +yes$' <<<"$output"; echo $?)" "$output"
-with_agent good 'status --json: what this program does not know stays' 0 '"something": "new"' --json
+with_agent good 'status --json: what this program does not know stays' 4 '"something": "new"' --json
 with_agent minimal 'status: nothing known' 0 '^agent'
 with_agent minimal 'status --json: nothing known' 0 '^\{\}$' --json
 with_agent hangup 'status: the agent hangs up' 3 'hung up'

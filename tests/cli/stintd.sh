@@ -38,7 +38,8 @@ ok 'stintd --help names keys, defaults and bounds' \
 expect 'stintd --version' 0 '^stintd [0-9]+\.[0-9]+' "$stintd" --version
 expect 'stintd: an unknown option' 2 'Try stintd --help' "$stintd" --nonsense
 expect 'stintd: too many words' 2 'unexpected argument "word"' "$stintd" word
-expect 'stintd: no configuration' 2 "^stintd: $d/none.conf: No such file" "$stintd" -c "$d/none.conf"
+expect 'stintd: no configuration' 2 "^stintd: error: $d/none.conf: No such file" "$stintd" -c "$d/none.conf"
+expect 'stintd: no configuration, for a journal' 2 "^<3>$d/none.conf: No such file" env JOURNAL_STREAM=1:2 "$stintd" -c "$d/none.conf"
 
 write_conf checked 'database = host=nowhere password=secret'
 expect 'stintd --check' 0 "^socket = $d/checked.sock" "$stintd" --check -c "$d/checked.conf"
