@@ -87,10 +87,17 @@ static int check_owner(int fd, const char *name, char *error) {
 	return 0;
 }
 
+/* Made only if it isn't there: where fs.protected_regular is set, not even root may open somebody else's with O_CREAT, and nobody
+ * would hear whose it is. */
+static int open_or_make(const char *name) {
+	int fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
+	return fd >= 0 || errno != ENOENT ? fd : shm_open(name, O_RDWR | O_CREAT | O_CLOEXEC, OBJECT_MODE);
+}
+
 /* Opens the table object, made if there is none, and takes the lock. */
 static int open_locked(const struct names *names, char *error) {
 	for (int tries = 0; tries < OPEN_TRIES; tries++) {
-		int fd = shm_open(names->table, O_RDWR | O_CREAT | O_CLOEXEC, OBJECT_MODE);
+		int fd = open_or_make(names->table);
 		if (fd < 0)
 			return fail(error, "cannot open shared memory %s: %s", names->table, strerror(errno));
 		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

@@ -167,7 +167,7 @@ static void watch_retry(struct world *w, uint32_t client, uint32_t cost, const s
 		complain(w, "client %u is told to retry after %lld ms, which would be right after %lld us", client, (long long)v->retry_after_ms,
 		         (long long)truth->soonest_us);
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
-	if (v->allowed && v->reset_after_ms * 1000 < terms->runs * terms->sub_window_us)
+	if (v->allowed && v->reset_after_ms * 1000 < terms->runs * terms->sub_window_us - terms->slack_us / 2)
 		complain(w, "client %u is told that what it got is reset after %lld ms", client, (long long)v->reset_after_ms);
 }
 

@@ -349,8 +349,7 @@ static void suffer(struct play *play, const struct fault *fault) {
 }
 
 static int begin(struct play *play, const struct scene *scene, bool disks) {
-	struct cluster_options options = {
-		.settings = {"max_connections=40", "max_wal_size=4MB", "min_wal_size=2MB", "wal_recycle=off"}};
+	struct cluster_options options = {.settings = {"max_connections=40"}};
 	struct stage *stage = &play->stage;
 	char wal[128];
 
@@ -361,6 +360,10 @@ static int begin(struct play *play, const struct scene *scene, bool disks) {
 	if (disks) {
 		snprintf(wal, sizeof(wal), "%s/log", play->wal);
 		options.wal = wal;
+		/* So little fits small segments only, which a log of its own has. */
+		options.settings[1] = "max_wal_size=4MB";
+		options.settings[2] = "min_wal_size=2MB";
+		options.settings[3] = "wal_recycle=off";
 	} else {
 		play->heap[0] = play->wal[0] = '\0';
 	}
