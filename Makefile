@@ -203,6 +203,7 @@ AGENT_TESTS := \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
 	tests/agent/test_core_changes.c \
+	tests/agent/test_core_charges.c \
 	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_generation.c \

@@ -151,6 +151,52 @@ static void one_that_ends_after_the_next_lease_ends_at_once(void **state) {
 	assert_int_equal(app(f, "c", 1).left, 4);
 }
 
+/* The other way round: one for now would pass for the next, which has not begun, and that one for open. */
+static void one_that_is_to_begin_ends_when_one_for_now_ends_after_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "c", 1);
+	grants(f, 9, 9, 80); /* the second one to 160 ms from now */
+	expect_allowed(f, 1);
+	adopt_and_ask(f, "c");
+	f->end_ns = f->now_ns + 170 * MS;
+	grants(f, 25, 0, 50);
+	expect_allowed(f, 2);
+	for (unsigned left = 5; left-- > 0;)
+		assert_int_equal(app(f, "c", 1).left, left);
+	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
+}
+
+static void a_lease_ahead_goes_on(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "c", 1);
+	grants(f, 1, 9, 80);
+	expect_allowed(f, 1);
+	f->now_ns += 20 * MS;
+	adopt_and_ask(f, "c");
+	grants(f, 0, 0, 0);
+	expect_denied(f, 2);
+	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
+	pass(f, 41 * MS);
+	assert_int_equal(app(f, "c", 1).left, 8);
+}
+
+/* The largest, and the longest, that an agent gives. */
+static void a_lease_of_the_whole_limit_goes_on(void **state) {
+	struct fixture *f = *state;
+	lease(f, 0, "c");
+	uint32_t slot = app_find(&f->table, 0, "c", 1);
+	int bank = table_credits(&f->table.table, slot, 0) > 0 ? 0 : 1;
+	table_publish(&f->table.table, slot, bank, &(struct table_lease){
+		.credits = 100, .deadline_ns = f->now_ns + 2 * SUB_MS * MS,
+	});
+	restart(f);
+	comes_up(f);
+	want(f, 2, "c", 1); /* for now there is none */
+	grants(f, 0, 0, 0);
+	expect_denied(f, 2);
+	assert_int_equal(app(f, "c", 1).left, 99);
+}
+
 static void fresh_ones_stay_and_idle_ones_give_way(void **state) {
 	struct fixture *f = *state;
 	fill_table(f);
@@ -249,6 +295,9 @@ int main(void) {
 		STEP(in_fallback_its_fallback_credits_go_on),
 		STEP(new_leases_take_the_place_of_its_own),
 		STEP(one_that_ends_after_the_next_lease_ends_at_once),
+		STEP(one_that_is_to_begin_ends_when_one_for_now_ends_after_it),
+		STEP(a_lease_ahead_goes_on),
+		STEP(a_lease_of_the_whole_limit_goes_on),
 		STEP(fresh_ones_stay_and_idle_ones_give_way),
 		STEP(who_has_no_room_is_asked_for_all_the_same),
 		STEP(who_waits_for_one_database_is_asked_for_in_the_next),

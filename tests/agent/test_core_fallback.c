@@ -312,6 +312,41 @@ static void fallback_leases_of_a_dead_agent_end_when_the_database_is_there(void 
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
+/* An app that was quiet for a sweep is one that will use it. */
+static void also_those_of_who_was_idle(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+	uint32_t index = app_find(&f->table, 0, "a", 1);
+	struct slot *slot = &f->table.table.slots[index];
+	atomic_fetch_or(&slot->word[0], WORD_FALLBACK_BIT);
+	atomic_fetch_or(&slot->word[1], WORD_FALLBACK_BIT);
+	restart(f);
+	f->table.table.owner[index] = TABLE_ORPHAN_IDLE;
+	comes_up(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* Its database is memory now: what it admits must not come on top of another limit's. */
+static void fallback_leases_mean_nothing_without_a_database(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	atomic_fetch_or(&slot->word[0], WORD_FALLBACK_BIT);
+	atomic_fetch_or(&slot->word[1], WORD_FALLBACK_BIT);
+	core_free(f->core);
+	fake_table_take_over(&f->table);
+	start_core(f, true, 9);
+	want(f, 2, "a", 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_true(v.allowed);
+	assert_int_not_equal(v.source, STINT_SOURCE_FALLBACK);
+	assert_int_equal(v.limit, 100);
+}
+
 /* ---- A full table ---------------------------------------------------------------------------- */
 
 static void without_room_the_agent_decides(void **state) {
@@ -490,6 +525,8 @@ int main(void) {
 		STEP(an_orphan_is_adopted_with_its_credits),
 		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
 		STEP(fallback_leases_of_a_dead_agent_end_when_the_database_is_there),
+		STEP(also_those_of_who_was_idle),
+		STEP(fallback_leases_mean_nothing_without_a_database),
 		STEP(without_room_the_agent_decides),
 		STEP(without_room_a_promotion_changes_nothing),
 		STEP(the_idle_give_way),

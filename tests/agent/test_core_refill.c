@@ -44,20 +44,21 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		}
 }
 
-/* How long before an edge a host with this seed asks for the next lease, in ms. */
-static int64_t lead_ms_with(struct fixture *f, uint64_t seed, const char *client) {
+/* How long before an edge a host with this seed, whose database answers after so long, asks for the next lease, in ms. */
+static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, int64_t took_ms, const char *client) {
 	core_free(f->core);
 	f->seed = seed;
 	start_core(f, false, 9);
 	core_database_up(f->core, f->now_ns, 2);
 	struct core_policy policy = policy_with(1000, 20);
-	policy.terms.sub_window_us = 1000000;
+	policy.terms.sub_window_us = sub_ms * 1000;
 	policy_changes(f, policy);
 	want(f, 1, client, 5);
 	struct lease_grant grant = grant_of(f, 1000, 0, 0);
-	grant.valid_us = grant.starts_in_us = 1000000;
+	grant.valid_us = grant.starts_in_us = sub_ms * 1000;
+	int64_t edge_ns = f->now_ns + AT_LEAST(sub_ms * MS);
+	f->now_ns += took_ms * MS;
 	answers(f, LEASE_DONE, &grant);
-	int64_t edge_ns = f->now_ns + AT_LEAST(1000 * MS);
 	while (f->asked_count == 0 && f->now_ns < edge_ns) {
 		app(f, client, 1);
 		pass(f, 1 * MS);
@@ -69,9 +70,22 @@ static int64_t lead_ms_with(struct fixture *f, uint64_t seed, const char *client
 
 static void hosts_lease_ahead_at_different_moments(void **state) {
 	struct fixture *f = *state;
-	assert_int_equal(lead_ms_with(f, 1, "a"), 50);
-	assert_int_equal(lead_ms_with(f, UINT64_C(0x80) << 56, "b"), 63);
-	assert_int_equal(lead_ms_with(f, UINT64_MAX, "c"), 75);
+	assert_int_equal(lead_ms_with(f, 1, 1000, 0, "a"), 50);
+	assert_int_equal(lead_ms_with(f, UINT64_C(0x80) << 56, 1000, 0, "b"), 63);
+	assert_int_equal(lead_ms_with(f, UINT64_MAX, 1000, 0, "c"), 75);
+}
+
+static void a_slow_database_is_asked_earlier(void **state) {
+	struct fixture *f = *state;
+	assert_int_equal(lead_ms_with(f, 1, 1000, 6, "a"), 50); /* eight round trips are less than that */
+	assert_int_equal(lead_ms_with(f, 1, 1000, 20, "b"), 160);
+}
+
+/* Before that hardly anything is known of what the client uses in it. */
+static void the_next_lease_is_not_asked_for_in_the_first_half(void **state) {
+	struct fixture *f = *state;
+	assert_int_equal(lead_ms_with(f, UINT64_MAX, 100, 0, "a"), 50);
+	assert_int_equal(lead_ms_with(f, 1, 200, 20, "b"), 100);
 }
 
 /* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but for those of the
@@ -151,6 +165,8 @@ int main(void) {
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
 		STEP(hosts_lease_ahead_at_different_moments),
+		STEP(a_slow_database_is_asked_earlier),
+		STEP(the_next_lease_is_not_asked_for_in_the_first_half),
 		STEP(a_slow_client_keeps_its_lease_over_the_edge),
 		STEP(a_slow_client_keeps_its_lease_in_a_long_sub_window),
 		STEP(a_burst_in_a_long_sub_window_asks_a_few_times_only),

@@ -106,6 +106,36 @@ static void late_joiners_stay_late_when_others_give_up(void **state) {
 	assert_int_equal(f->asked[0].need, 6 - 1);
 }
 
+/* Each may cost as much as the largest limit: together they are no less than one. */
+static void what_many_want_together_is_no_more_than_the_largest_limit(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(STINT_FALLBACK_REQUESTS_MAX, 20));
+	want(f, 1, "x", 1);
+	for (uint32_t i = 0; i < 5; i++)
+		want(f, 10 + i, "a", STINT_FALLBACK_REQUESTS_MAX);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 1);
+	expect_batch(f, "a", STINT_FALLBACK_REQUESTS_MAX, STINT_FALLBACK_REQUESTS_MAX, STINT_FALLBACK_REQUESTS_MAX);
+	grants(f, STINT_FALLBACK_REQUESTS_MAX, 0, 0);
+	expect_allowed(f, 10);
+	for (uint32_t i = 1; i < 5; i++)
+		expect_denied(f, 10 + i);
+}
+
+static void what_is_left_of_the_grant_remains_as_well(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "x", 1);
+	want(f, 2, "a", 2);
+	want(f, 3, "a", 3);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 1);
+	grants(f, 9, 0, 40); /* of 100: what others hold is gone, what this host got isn't yet */
+	assert_int_equal(verdict_of(f, 2).remaining, 40 + 7);
+	assert_int_equal(verdict_of(f, 3).remaining, 40 + 4);
+	uint64_t granted = core_counters(f->core)->granted;
+	assert_int_equal(granted, 1 + 9);
+}
+
 static void an_unknown_policy_is_said_so(void **state) {
 	struct fixture *f = *state;
 	core_want(f->core, f->now_ns, 1, 5, 3, "a", 1, 1, f->now_ns + MS);
@@ -145,8 +175,8 @@ static void a_denial_is_cached_until_the_next_edge(void **state) {
 	grants(f, 0, 0, 0);
 	assert_int_equal(verdict_of(f, 1).retry_after_ms, 360);
 	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
-	want(f, 2, "a", 1); /* a message that crossed it is answered without the database */
-	expect_denied(f, 2);
+	want(f, 2, "a", 1); /* a message that crossed it is answered without the database, and told the same */
+	assert_int_equal(verdict_of(f, 2).retry_after_ms, 360);
 	low(f, "a");
 	expect_no_batch(f);
 	f->now_ns += 58 * MS; /* it ends with a tick of about a millisecond */
@@ -230,6 +260,8 @@ int main(void) {
 		STEP(who_joins_late_takes_what_is_left_or_asks_again),
 		STEP(who_gave_up_gets_no_verdict),
 		STEP(late_joiners_stay_late_when_others_give_up),
+		STEP(what_many_want_together_is_no_more_than_the_largest_limit),
+		STEP(what_is_left_of_the_grant_remains_as_well),
 		STEP(an_unknown_policy_is_said_so),
 		STEP(a_client_is_first_until_the_database_has_answered_for_it),
 		STEP(a_denial_is_cached_until_the_next_edge),
