@@ -85,6 +85,25 @@ static void a_change_of_the_policy_voids_its_own(void **state) {
 	assert_int_equal(app_of(f, 1, "a"), APP_ALLOWED);
 }
 
+/* A larger limit is of use at once, though it was denied under the smaller one. */
+static void changes_lift_their_denials(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t i = 0; i < 2; i++) {
+		want(f, 2, i == 0 ? "c" : "d", 1);
+		grants(f, 0, 0, 0);
+		expect_denied(f, 2);
+	}
+	restart(f);
+	comes_up(f);
+	policy_changes(f, policy_with(100, 20)); /* what the directory says */
+	assert_int_equal(app_of(f, 0, "c"), APP_DENIED);
+	core_client_changed(f->core, f->now_ns, 0, "c", 1);
+	assert_int_equal(app_of(f, 0, "c"), APP_ASKS);
+	assert_int_equal(app_of(f, 0, "d"), APP_DENIED);
+	policy_changes(f, policy_with(200, 20));
+	assert_int_equal(app_of(f, 0, "d"), APP_ASKS);
+}
+
 static void an_override_voids_its_clients_own(void **state) {
 	struct fixture *f = *state;
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
@@ -178,6 +197,20 @@ static void a_lease_ahead_goes_on(void **state) {
 	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
 	pass(f, 41 * MS);
 	assert_int_equal(app(f, "c", 1).left, 8);
+}
+
+/* An answer that brings nothing takes nothing away. */
+static void leases_outlive_a_denial(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "c", 1);
+	grants(f, 9, 6, 80);
+	expect_allowed(f, 1);
+	adopt_and_ask(f, "c");
+	grants(f, 0, 0, 0);
+	expect_denied(f, 2);
+	assert_int_equal(app(f, "c", 1).left, 7);
+	pass(f, 61 * MS);
+	assert_int_equal(app(f, "c", 1).left, 5);
 }
 
 /* The largest, and the longest, that an agent gives. */
@@ -291,12 +324,14 @@ int main(void) {
 		STEP(a_clients_override_voids_only_its_own),
 		STEP(a_dropped_policy_is_refilled_no_more),
 		ORPHAN(a_change_of_the_policy_voids_its_own),
+		ORPHAN(changes_lift_their_denials),
 		ORPHAN(an_override_voids_its_clients_own),
 		STEP(in_fallback_its_fallback_credits_go_on),
 		STEP(new_leases_take_the_place_of_its_own),
 		STEP(one_that_ends_after_the_next_lease_ends_at_once),
 		STEP(one_that_is_to_begin_ends_when_one_for_now_ends_after_it),
 		STEP(a_lease_ahead_goes_on),
+		STEP(leases_outlive_a_denial),
 		STEP(a_lease_of_the_whole_limit_goes_on),
 		STEP(fresh_ones_stay_and_idle_ones_give_way),
 		STEP(who_has_no_room_is_asked_for_all_the_same),

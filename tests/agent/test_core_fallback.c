@@ -90,6 +90,19 @@ static void what_is_spent_of_the_databases_leases_counts_in_fallback(void **stat
 	assert_int_equal(admit_all(f, "a"), 20); /* with the 9 that were left; the one from before is none of the fallback's */
 }
 
+/* What is left of them is destroyed then, and counts for nothing. */
+static void what_is_left_of_the_databases_leases_does_not_count(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 90);
+	expect_allowed(f, 1);
+	stays_away(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	want(f, 2, "a", 19);
+	expect_allowed(f, 2);
+	assert_int_equal(admit_all(f, "a"), 0);
+}
+
 static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -438,6 +451,18 @@ static void scribbles_are_repaired(void **state) {
 	assert_int_equal(core_counters(f->core)->repaired, 1);
 }
 
+/* Apps read it before they trust the table. */
+static void the_head_of_the_table_is_repaired(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	atomic_store(&f->table.header->state, 77);
+	f->table.header->magic = 77;
+	pass_a_sweep(f);
+	assert_int_equal(atomic_load(&f->table.header->state), TABLE_ALIVE);
+	assert_int_equal(f->table.header->magic, LAYOUT_MAGIC);
+}
+
 static void a_denial_that_nobody_made_is_lifted(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -512,6 +537,7 @@ int main(void) {
 		STEP(fallback_admits_its_limit_and_no_more),
 		STEP(flapping_gives_no_new_fallback_limit),
 		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
+		STEP(what_is_left_of_the_databases_leases_does_not_count),
 		STEP(a_lease_that_ended_before_the_client_asked_counts_too),
 		STEP(a_flood_of_ids_shares_a_limit),
 		STEP(who_is_blocked_stays_so_in_fallback),
@@ -532,6 +558,7 @@ int main(void) {
 		STEP(the_idle_give_way),
 		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
 		STEP(scribbles_are_repaired),
+		STEP(the_head_of_the_table_is_repaired),
 		STEP(a_denial_that_nobody_made_is_lifted),
 		STEP(a_lease_that_nobody_gave_is_ended),
 		STEP(an_orphans_nonsense_ends_with_the_sweep),

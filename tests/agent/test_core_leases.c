@@ -88,6 +88,21 @@ static void a_lease_ahead_that_no_time_is_left_for_goes_back(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
+/* Between the end of one and the beginning of the next, each on the safe side, it is neither's turn. */
+static void the_agent_itself_takes_nothing_before_the_next_lease_begins(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 5, 90);
+	expect_allowed(f, 1);
+	pass(f, AT_MOST(60 * MS) - 1);
+	want(f, 2, "a", 1);
+	expect_silence(f);
+	expect_batch(f, "a", 1, 1, f->asked[0].want);
+	f->now_ns++;
+	want(f, 3, "a", 1);
+	assert_int_equal(verdict_of(f, 3).source, STINT_SOURCE_LEASE);
+}
+
 /* ---- Back ------------------------------------------------------------------------------------- */
 
 static void an_idle_client_gets_no_next_lease_and_returns_what_it_has(void **state) {
@@ -105,6 +120,23 @@ static void an_idle_client_gets_no_next_lease_and_returns_what_it_has(void **sta
 	grants(f, 0, 0, 99);
 	pass(f, 200 * MS);
 	expect_no_batch(f);
+}
+
+/* As many of the one as of the other. */
+static void two_leases_that_nobody_uses_go_back(void **state) {
+	struct fixture *f = *state;
+	int32_t returned = 0;
+	want(f, 1, "a", 1);
+	grants(f, 6, 5, 89);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 100; i++) {
+		pass(f, 5 * MS);
+		if (f->asked_count > 0) {
+			returned += f->asked[0].return_first + f->asked[0].return_second;
+			grants(f, 0, 0, 99);
+		}
+	}
+	assert_int_equal(returned, 5 + 5);
 }
 
 static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
@@ -186,7 +218,9 @@ int main(void) {
 		STEP(a_lease_ahead_is_not_opened_by_one_that_ends_after_it),
 		STEP(a_grant_that_comes_too_late_is_returned_and_asked_again),
 		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
+		STEP(the_agent_itself_takes_nothing_before_the_next_lease_begins),
 		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
+		STEP(two_leases_that_nobody_uses_go_back),
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(the_rest_of_a_long_fixed_window_can_be_leased_again),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),

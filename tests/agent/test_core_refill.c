@@ -44,6 +44,46 @@ static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
 		}
 }
 
+/* A second credit, and the client is worth a lease ahead. */
+static void from_two_checks_on_a_client_is_busy(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+	want(f, 1, "b", 1);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	for (int i = 0; i < 58 && f->asked_count == 0; i++)
+		pass(f, MS);
+	assert_int_equal(f->asked_count, 1);
+	assert_string_equal(f->ids[0], "a");
+	assert_true(f->asked[0].next_want > 0);
+}
+
+/* It was in the sub-window before. */
+static void who_was_busy_is_expected_to_go_on(void **state) {
+	struct fixture *f = *state;
+	bool asked_ahead = false;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 20 * MS);
+	assert_true(f->asked[0].next_want > 0);
+	grants(f, 0, 9, 80);
+	pass(f, 41 * MS);
+	assert_int_equal(app(f, "a", 1).left, 8);
+	for (int i = 0; i < 98; i++) {
+		pass(f, MS);
+		if (f->asked_count > 0) {
+			asked_ahead |= f->asked[0].next_want > 0;
+			grants(f, 0, 0, 80);
+		}
+	}
+	assert_true(asked_ahead);
+}
+
 /* How long before an edge a host with this seed, whose database answers after so long, asks for the next lease, in ms. */
 static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, int64_t took_ms, const char *client) {
 	core_free(f->core);
@@ -164,6 +204,8 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		STEP(low_water_asks_for_more_ahead_of_need),
 		STEP(an_active_client_has_its_next_lease_before_the_edge),
+		STEP(from_two_checks_on_a_client_is_busy),
+		STEP(who_was_busy_is_expected_to_go_on),
 		STEP(hosts_lease_ahead_at_different_moments),
 		STEP(a_slow_database_is_asked_earlier),
 		STEP(the_next_lease_is_not_asked_for_in_the_first_half),

@@ -16,7 +16,10 @@ static void one_advance_is_admitted_and_counted(void **state) {
 	is_relaxed(f, 80);
 	for (uint32_t i = 0; i < 5; i++) {
 		want(f, i, "a", 1);
-		assert_int_equal(verdict_of(f, i).source, STINT_SOURCE_ADVANCE);
+		struct core_verdict v = verdict_of(f, i);
+		assert_int_equal(v.source, STINT_SOURCE_ADVANCE);
+		assert_int_equal(v.limit, 80);
+		assert_int_equal(v.deadline_ns, f->now_ns + SUB_MS * MS);
 	}
 	assert_int_equal(f->asked[0].charge, 1);
 	want(f, 5, "a", 1); /* 1 under way and 4 more are what may be uncounted */

@@ -79,6 +79,16 @@ static void who_joins_late_takes_what_is_left_or_asks_again(void **state) {
 	expect_no_batch(f);
 }
 
+/* How many may wait is limited at each moment, not over the agent's life. */
+static void who_has_been_answered_waits_no_more(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t i = 0; i < 100000; i++) {
+		want(f, i, "a", 1);
+		grants(f, 1, 0, 90);
+		expect_allowed(f, i);
+	}
+}
+
 static void who_gave_up_gets_no_verdict(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "x", 1);
@@ -258,6 +268,7 @@ int main(void) {
 		STEP(requests_gather_while_a_batch_is_under_way),
 		STEP(who_waits_is_served_in_order_as_far_as_it_goes),
 		STEP(who_joins_late_takes_what_is_left_or_asks_again),
+		STEP(who_has_been_answered_waits_no_more),
 		STEP(who_gave_up_gets_no_verdict),
 		STEP(late_joiners_stay_late_when_others_give_up),
 		STEP(what_many_want_together_is_no_more_than_the_largest_limit),

@@ -504,6 +504,35 @@ static void of_a_declaration_one_policy_is_read(void **state) {
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
 
+static void who_waits_for_another_declaration_has_its_turn_at_once(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	declares("sms");
+	declares("mail"); /* asked once for both */
+	assert_int_equal(declarations, 1);
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "mail");
+	assert_string_equal(declared_name, "sms");
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "sms");
+	assert_null(declared);
+	assert_int_equal(declarations, 2);
+}
+
+/* What the old connection was asked has no answer any more. */
+static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_again(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	assert_non_null(declared);
+	declared = NULL;
+	link_reopen(&agent);
+	meets("00000001", -1);
+	assert_non_null(declared);
+	assert_string_equal(declared_name, "mail");
+}
+
 static void or_decided_here_when_it_is_lost_again(void **state) {
 	(void)state;
 	is_held_in_fallback();
@@ -1040,6 +1069,8 @@ int main(void) {
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
 		TEST(of_a_declaration_one_policy_is_read),
+		TEST(who_waits_for_another_declaration_has_its_turn_at_once),
+		TEST(what_is_under_way_when_the_connection_is_opened_anew_is_declared_again),
 		TEST(or_decided_here_when_it_is_lost_again),
 		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
 		TEST(but_is_decided_here_when_they_can_not_be_loaded),
