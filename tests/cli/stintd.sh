@@ -99,7 +99,7 @@ write_conf base "database = $conninfo"
 begin base
 wait_for 10 in_step
 expect 'before: a lease' 0 '^allowed by .*: 2 of 3 remaining' "$stint" --socket "$d/base.sock" check api a
-psql=$("$pg_cluster" bindir)/psql
+psql=$("$pg_cluster" client psql)
 "$psql" -XAtq "$conninfo" -c "begin" -c "select from stint.counter where client_id = 'a' for update" -c 'select pg_sleep(4)' -c 'rollback' >/dev/null &
 holder=$!
 sleep 0.3
