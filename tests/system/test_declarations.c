@@ -2,6 +2,7 @@
  * test_declarations.c - policies that apps declare when the database is away, refuses, has an operator's, or has
  * lost them: the app gets an answer in each case, and in the end the database says what holds.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@
 #define WINDOW_MS 60000
 #define TIMEOUT_MS 3000 /* of a check: longer than the agent takes to see that the database is away */
 #define SOON_MS 5000
+#define AT_ONCE 32 /* if each waited for a heartbeat, they would take several times TIMEOUT_MS */
+#define CHANGES 6  /* if each waited for a pulse, they would take more than twice SOON_MS */
 #define RECONNECT_MS 200 /* an app that has just connected doesn't do so again sooner */
 
 struct play {
@@ -143,6 +146,62 @@ static void declare_by_turns(struct play *p) {
 	tap_ok(host_log_count(&p->host, "policy turns ") < 12, "and the log is short");
 }
 
+struct asking {
+	struct play *play;
+	pthread_t thread;
+	char policy[16];
+	struct stint_result result;
+	int status;
+};
+
+static void *ask_beside_others(void *arg) {
+	struct asking *a = arg;
+
+	a->status = ask(a->play, a->policy, 10, &a->result);
+	return NULL;
+}
+
+/* They are declared one after the other, each as soon as the one before is done. */
+static void declare_many_at_once(struct play *p) {
+	struct asking asking[AT_ONCE];
+	uint64_t began = monotonic_ns();
+	int decided = 0, started = 0;
+
+	for (; started < AT_ONCE; started++) {
+		struct asking *a = &asking[started];
+
+		*a = (struct asking){.play = p};
+		snprintf(a->policy, sizeof(a->policy), "many-%d", started);
+		if (pthread_create(&a->thread, NULL, ask_beside_others, a) != 0)
+			break;
+	}
+	for (int i = 0; i < started; i++) {
+		pthread_join(asking[i].thread, NULL);
+		decided += asking[i].status == 0 && is_of_database(&asking[i].result);
+	}
+	tap_ok(decided == AT_ONCE, "%d of %d policies that are declared at once are the database's within %d ms: %lld ms", decided,
+	       AT_ONCE, TIMEOUT_MS, (long long)stage_ms_since(began));
+}
+
+/* An operator's changes, each made when the agent has heard of the one before. */
+static void change_again_and_again(struct play *p) {
+	uint64_t began = monotonic_ns();
+	char sql[128], log[128];
+	int heard = 0;
+
+	while (heard < CHANGES && stage_ms_since(began) < SOON_MS) {
+		snprintf(sql, sizeof(sql), "select stint.set_policy('pinned', %d, 60000)", 100 + heard);
+		snprintf(log, sizeof(log), "policy pinned is now %d requests", 100 + heard);
+		if (cluster_do(&p->cluster, sql) != 0)
+			break;
+		while (host_log_count(&p->host, log) == 0 && stage_ms_since(began) < SOON_MS)
+			sleep_ms(10);
+		heard += host_log_count(&p->host, log) > 0;
+	}
+	tap_ok(heard == CHANGES, "the agent has heard of %d changes, one after the other, within %d ms: %d in %lld ms", CHANGES, SOON_MS,
+	       heard, (long long)stage_ms_since(began));
+}
+
 static void drop_what_apps_use(struct play *p) {
 	tap_ok(cluster_do(&p->cluster, "select stint.drop_policy('away')") == 0, "an operator drops a policy");
 	wait_for_log(p, "policy away was dropped");
@@ -237,6 +296,8 @@ static int play(const struct scene *scene) {
 		declare_while_refused(&p, "get_policies", "unread");
 		declare_what_an_operator_has(&p);
 		declare_by_turns(&p);
+		declare_many_at_once(&p);
+		change_again_and_again(&p);
 		drop_what_apps_use(&p);
 		declare_more_than_fit(&p, scene);
 		declare_without_a_database(scene);
