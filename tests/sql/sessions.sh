@@ -3,13 +3,14 @@
 # $STINT_TEST_CONNINFO: a database with the schema and tests/sql/support.psql.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-bin=$("$here/../support/pg-cluster" bindir) || exit 1
+client() { "$here/../support/pg-cluster" client "$1"; }
+psql=$(client psql) && pgbench=$(client pgbench) || exit 1
 conninfo=${STINT_TEST_CONNINFO:?}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 export PGOPTIONS='-c client_min_messages=warning -c statement_timeout=20000'
 
-sql() { "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" "$@"; }
+sql() { "$psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" "$@"; }
 
 tests=0
 is() {
@@ -21,14 +22,50 @@ is() {
 	fi
 }
 
-# Waits until a session waits for a lock, at most 5 s.
-wait_for_waiter() {
-	local tries=0
-	until [ "$(sql -c "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")" != 0 ]; do
+# Waits until the query $1 gives $2. That it doesn't within 20 s is a failure.
+await() {
+	local tries=0 have
+	until have=$(sql -c "$1") && [ "$have" = "$2" ]; do
 		tries=$((tries + 1))
-		[ $tries -lt 100 ] || return
+		if [ $tries -ge 400 ]; then
+			is "$have" "$2" "$3"
+			return 1
+		fi
 		sleep 0.05
 	done
+}
+
+await_waiters() {
+	await "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and backend_type = 'client backend' and datname = current_database()" \
+		"$1" "$1 sessions wait for a lock"
+}
+
+# Sessions that do one thing after the other, when they are told to. Their names are their application_name.
+declare -A input session
+
+# open NAME STATEMENT...: has done all of them. $connect: as whom.
+connect=$conninfo
+open() {
+	local name=$1 fd
+	mkfifo "$work/$name.in" || exit 1
+	"$psql" -XAtq -v ON_ERROR_STOP=1 "$connect application_name=$name" <"$work/$name.in" >"$work/$name.out" 2>&1 &
+	session[$name]=$!
+	exec {fd}>"$work/$name.in"
+	input[$name]=$fd
+	shift
+	printf '%s;\n' "$@" >&"$fd"
+	await "select count(*) from pg_stat_activity where application_name = '$name' and state like 'idle%' and query = '${!#//\'/\'\'};'" 1 \
+		"the session \"$name\" has done its part: $(cat "$work/$name.out")"
+}
+
+# Further statements, then the end.
+finish() {
+	local fd=${input[$1]} name=$1
+	shift
+	printf '%s;\n' "$@" '\q' >&"$fd"
+	exec {fd}>&-
+	wait "${session[$name]}"
+	rm "$work/$name.in"
 }
 
 # ---- Hammering the same clients ---------------------------------------------
@@ -50,7 +87,7 @@ hammer() {
 	END
 	sed -e 's/(random() \* 3)::int) as needs/1 + (random() * 2)::int) as needs/' \
 		-e 's/stint.take_leases(.*/stint.take_first_leases(6, ids, clients, needs, needs, needs) l;/' "$work/$1.pgbench" >"$work/$1.first.pgbench"
-	timeout 30 "$bin/pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench@2" -f "$work/$1.first.pgbench@1" "$conninfo" >"$work/$1.log" 2>&1
+	timeout 30 "$pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench@2" -f "$work/$1.first.pgbench@1" "$conninfo" >"$work/$1.log" 2>&1
 }
 
 sql -c 'create table test.lease_log (policy_id int, client_id text, sub_window bigint, granted int, granted_next int, charged int,
@@ -82,88 +119,86 @@ is "$(sql -c "
 
 # A new client, by two sessions at once: the second works it out again on what the first has left.
 sql -c "select stint.set_policy('ten', 10, 3600000)" >/dev/null
-sql -c "begin; select * from test.lease_all('ten', '{new,newer}', need => 6); select pg_sleep(1); commit" >/dev/null &
-first=$!
-sleep 0.3
-sql -c "select granted, remaining, retry_us > 3600000000 from test.lease('ten', 'newer', need => 6)" >"$work/second" &
+open first 'begin' "select * from test.lease_all('ten', '{new,newer}', need => 6)"
+sql -c "select granted, remaining, retry_us from test.lease('ten', 'new', need => 3)" >"$work/second" &
 second=$!
-is "$(sql -c "select granted, remaining, retry_us from test.lease('ten', 'new', need => 3)")" '3|1|0' \
-	'a client that another session is just making: it gets of what is left'
-wait $first $second
-is "$(cat "$work/second")" '0|4|t' '… or is denied, if that is too little'
+sql -c "select granted, remaining, retry_us > 3600000000 from test.lease('ten', 'newer', need => 6)" >"$work/third" &
+third=$!
+await_waiters 2
+finish first 'commit'
+wait $second $third
+is "$(cat "$work/second")" '3|1|0' 'a client that another session is just making: it gets of what is left'
+is "$(cat "$work/third")" '0|4|t' '… or is denied, if that is too little'
 
 # A lock that is held too long.
-sql -c "begin; update stint.counter set request = request where client_id = 'new'; select pg_sleep(2.6); commit" >/dev/null &
-first=$!
-sleep 0.2
-is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new')" 2>&1 | grep -o 'ST001')" ST001 'a grant that waited more than 2 s is refused'
-is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new', need => 100)" | cut -d'|' -f2)" 0 '… a denial waits for no lock'
-wait $first
+open first 'begin' "update stint.counter set request = request where client_id = 'new'"
+sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new')" >"$work/second" 2>&1 &
+second=$!
+await_waiters 1
+is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new', need => 100)" | cut -d'|' -f2)" 0 'a denial waits for no lock'
+sleep 2.1
+finish first 'commit'
+wait $second
+is "$(grep -o 'ST001' "$work/second")" ST001 '… a grant that waited more than 2 s is refused'
 is "$(sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = 'new'")" 9 '… and nothing was charged'
 
 # Expiry.
-sql -c "begin; select * from stint.expire_counters(10); select pg_sleep(1); commit" >/dev/null &
-first=$!
-sleep 0.3
+open first 'begin' 'select * from stint.expire_counters(10)'
 is "$(sql -c 'select * from stint.expire_counters(10)')" '0|0' 'expiry: one session at a time'
-wait $first
+finish first 'commit'
 sql -c "update stint.counter set head_us = 0 where client_id in ('k1', 'k2')"
-sql -c "begin; select from stint.counter where client_id = 'k1' for update; select pg_sleep(1); commit" >/dev/null &
-first=$!
-sleep 0.3
+open first 'begin' "select from stint.counter where client_id = 'k1' for update"
 is "$(sql -c 'select sum(deleted) from stint.expire_counters(1000000)')" 2 'expiry: what is locked is left, and waits for nobody'
-wait $first
+finish first 'commit'
 
 # Whoever may connect can take any advisory lock: here all those whose keys the schema could mean.
 sql -c 'create role stranger login'
-stranger() { "$bin/psql" -XAtq "${conninfo/user=postgres/user=stranger}" "$@"; }
-stranger -c "begin; select pg_advisory_lock(hashtextextended(k, 0)) from unnest(array['stint.change', 'stint.expiry', 'stint']) k;
-	select pg_advisory_lock(495874305652); select pg_sleep(2)" >/dev/null &
-first=$!
-sleep 0.3
+connect=${conninfo/user=postgres/user=stranger}
+open stranger "select pg_advisory_lock(hashtextextended(k, 0)) from unnest(array['stint.change', 'stint.expiry', 'stint']) k" \
+	'select pg_advisory_lock(495874305652)'
 is "$(sql -c "set lock_timeout = 500; select stint.set_policy('unhindered', 1, 1000) > 0" 2>&1)" t 'a stranger can not keep policies from being changed'
 sql -c "update stint.expiry set policy_id = 0, client_id = ''"
 is "$(sql -c 'select examined > 0 from stint.expire_counters(10)')" t '… nor counters from expiring'
-is "$(stranger -c 'select from stint.change_queue for update' 2>&1 | grep -c 'permission denied')" 1 '… nor take the lock that does'
-wait $first
+is "$("$psql" -XAtq "$connect" -c 'select from stint.change_queue for update' 2>&1 | grep -c 'permission denied')" 1 '… nor take the lock that does'
+finish stranger
+connect=$conninfo
 
 # Changes: numbered as they are committed, and heard of.
-sql -c 'listen stint' -c 'select pg_sleep(1.5)' -c 'select 1' >"$work/heard" &
-listener=$!
-sleep 0.2
-sql -c "begin; select stint.set_policy('slow', 1, 1000); select pg_sleep(0.7); commit" >/dev/null &
-first=$!
-sleep 0.2
+open listener 'listen stint'
+open first 'begin' "select stint.set_policy('slow', 1, 1000)"
 sql -c "select stint.set_policy('quick', 1, 1000), stint.block_client('quick', 'k1')" >/dev/null &
 second=$!
-wait_for_waiter
+await_waiters 1
 is "$(sql -c 'select change_id = (select max(change_id) from stint.get_changes(0)) from stint.heartbeat((select host_id from stint.register_host(
 	'"'h', 'i', 'v'"')), '"'i', 'in step'"', 0, 0)')" t 'a change that is not committed is not seen'
-wait $first $second
+finish first 'commit'
+wait $second
 is "$(sql -c "select string_agg(policy_name, ' ' order by change_id) from stint.change where policy_name in ('slow', 'quick')")" 'slow quick quick' \
 	'changes are numbered in the order of their commits'
-wait $listener
-is "$(grep -c 'Asynchronous notification "stint" received' "$work/heard")" 2 'each is notified, once, and without a word that a stranger could hear'
+finish listener 'select 1'
+is "$(grep -c 'Asynchronous notification "stint" received' "$work/listener.out")" 2 'each is notified, once, and without a word that a stranger could hear'
 
 is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
 
 # A snapshot of somebody's: seen by what it does, without the right to see whose it is. Each step is as good as 6 s, and writes twice.
 snapshots() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; select is_news from stint.find_old_snapshot();"; done | sql | grep -c t; }
 is "$(snapshots)" 0 'nobody holds an old snapshot'
-sql -c 'begin isolation level repeatable read; select count(*) from pg_class; select pg_sleep(3); commit' >/dev/null &
-first=$!
-sleep 0.3
+open first 'begin isolation level repeatable read' 'select count(*) from pg_class'
 is "$(snapshots)" 1 'somebody does: it is told, once in a while'
-wait $first
+finish first 'commit'
 sql -c "update stint.horizon set told_at = '-infinity'"
 is "$(snapshots)" 0 '… and no longer, when it is over'
 
-# Two apps declare the same new policy at once.
+# Apps declare the same new policy at once.
+sql -c 'create table test.gate (id int)'
+open gate 'begin' 'lock table test.gate'
 declarers=()
 for i in 1 2 3 4 5 6; do
-	sql -c "select status from stint.declare_policy('same', 5, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)" >"$work/declared.$i" &
+	sql -c 'select id from test.gate' -c "select status from stint.declare_policy('same', 5, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)" >"$work/declared.$i" &
 	declarers+=($!)
 done
+await_waiters 6
+finish gate 'commit'
 wait "${declarers[@]}"
 is "$(sort "$work"/declared.* | uniq -c | tr -s ' \n' ' ')" ' 1 created 5 unchanged ' 'six declare at once: one makes it'
 
