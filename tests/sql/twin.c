@@ -1,14 +1,16 @@
 /*
  * twin.c - random histories of agent/grant.c, as SQL that asks stint.take() the same and compares:
  * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the state,
- * the question, the answer.
+ * the question, the answer, and whether the new state must be written.
  *
  * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on, stand,
  * fall back a little (stale) or a lot (a clock that was set back).
  */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/grant.h"
 #include "random.h"
@@ -44,11 +46,31 @@ static void print_question(const struct grant_ring *ring, const struct grant_ter
 	printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->return_sub_window, request->return_first, request->return_second);
 }
 
-static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant) {
+static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant, bool changed) {
 	printf("%" PRId64 "\t", ring->head_us);
 	print_counts(ring);
 	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next, grant->charged, grant->remaining);
-	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", grant->sub_window, grant->valid_us, grant->retry_us, grant->reset_us);
+	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", grant->sub_window, grant->valid_us, grant->retry_us,
+	       grant->reset_us, changed ? 't' : 'f');
+}
+
+static bool is_same(const struct grant_ring *a, const struct grant_ring *b) {
+	return a->head_us == b->head_us && a->sub_window_us == b->sub_window_us && a->length == b->length &&
+	       memcmp(a->counts, b->counts, (size_t)a->length * sizeof(a->counts[0])) == 0;
+}
+
+/* Time that passes need not be written, since it passes for the old state as well; a clock that was set back must be. */
+static bool must_be_written(struct grant_ring before, const struct grant_ring *after, const struct grant_terms *terms, int64_t t_us,
+                            const struct lease_grant *grant) {
+	const struct lease_request nothing = {.least = 1};
+	struct lease_grant ignored;
+
+	if (before.sub_window_us != 0 && t_us < before.head_us - before.sub_window_us - GRANT_STALE_US)
+		return true;
+	if (grant->charged > 0 || grant->granted > 0 || grant->granted_next > 0)
+		return true;
+	grant_take(&before, terms, &nothing, t_us, 1, &ignored);
+	return !is_same(&before, after);
 }
 
 static void choose_terms(struct grant_terms *terms) {
@@ -102,6 +124,7 @@ static void play(bool one_policy) {
 
 	choose_terms(&terms);
 	for (int i = 0; i < STEPS; i++) {
+		const struct grant_ring before = ring;
 		struct lease_request request;
 		int hosts = (int)dice(1, 20);
 
@@ -109,9 +132,9 @@ static void play(bool one_policy) {
 			choose_terms(&terms);
 		t_us = step_time(t_us, terms.sub_window_us);
 		choose_request(&request, &terms, &grant);
-		print_question(&ring, &terms, &request, t_us, hosts);
+		print_question(&before, &terms, &request, t_us, hosts);
 		grant_take(&ring, &terms, &request, t_us, hosts, &grant);
-		print_answer(&ring, &grant);
+		print_answer(&ring, &grant, must_be_written(before, &ring, &terms, t_us, &grant));
 	}
 }
 
