@@ -476,7 +476,7 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
-	@echo 'make check-postgres PGBIN=...   what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
+	@echo 'make check-postgres PGBIN=...  what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
 	@echo 'make bench-publish             copies what the README shows of them to tests/bench/results/'
 	@echo 'make soak [STAGES=...]          the long form of the tests: hours; ends with a scoreboard of faults'

@@ -1,7 +1,7 @@
 -- stint.take(): each rule of the arithmetic on its own. Times are microseconds; a sub-window is 1 s, the window 10 s.
 
 begin;
-select no_plan();
+select plan(84);
 
 -- A new client.
 select row_eq($$ select head_us, state, changed, granted, remaining, sub_window, valid_us, retry_us, reset_us

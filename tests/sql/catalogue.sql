@@ -1,26 +1,28 @@
 -- What must hold for every object of the schema, also for those that later migrations add.
 
 begin;
-select no_plan();
+select plan(26);
 
 select isnt_empty($$ select from pg_class where relnamespace = 'stint'::regnamespace $$, 'there is a schema');
 select ok(obj_description('stint'::regnamespace) is not null, 'the schema has a comment');
-select ok(shobj_description(oid, 'pg_authid') is not null, format('role %s has a comment', rolname)) from pg_roles where rolname like 'stint\_%';
-select ok(obj_description(oid, 'pg_class') is not null, format('%s has a comment', relname)) from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'm', 'f', 'p');
-select ok(col_description(c.oid, a.attnum) is not null, format('column %s.%s has a comment', c.relname, a.attname))
-from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p');
-select ok(obj_description(oid, 'pg_proc') is not null, format('function %s has a comment', proname)) from pg_proc where pronamespace = 'stint'::regnamespace;
-select ok(obj_description(t.oid, 'pg_trigger') is not null, format('trigger %s of %s has a comment', t.tgname, c.relname))
-from pg_trigger t join pg_class c on c.oid = t.tgrelid where c.relnamespace = 'stint'::regnamespace and not t.tgisinternal;
-select ok(obj_description(c.oid, 'pg_class') is not null, format('index %s has a comment', relname))
-from pg_class c where c.relnamespace = 'stint'::regnamespace and c.relkind = 'i' and not exists (select from pg_constraint where conindid = c.oid);
-select ok(prosrc !~* 'advisory', format('%s() takes no lock that anybody could take', proname)) from pg_proc where pronamespace = 'stint'::regnamespace;
-select ok(obj_description(oid, 'pg_constraint') is not null, format('check %s has a comment', conname)) from pg_constraint where connamespace = 'stint'::regnamespace and contype = 'c';
+select test.all_hold($$ select rolname, shobj_description(oid, 'pg_authid') is not null from pg_roles where rolname like 'stint\_%' $$, 'roles have comments');
+select test.all_hold($$ select relname, obj_description(oid, 'pg_class') is not null from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'm', 'f', 'p') $$,
+	'tables and views have comments');
+select test.all_hold($$ select c.relname || '.' || a.attname, col_description(c.oid, a.attnum) is not null from pg_class c join pg_attribute a on a.attrelid = c.oid
+	and a.attnum > 0 and not a.attisdropped where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p') $$, 'columns have comments');
+select test.all_hold($$ select proname, obj_description(oid, 'pg_proc') is not null from pg_proc where pronamespace = 'stint'::regnamespace $$, 'functions have comments');
+select test.all_hold($$ select c.relname || ': ' || t.tgname, obj_description(t.oid, 'pg_trigger') is not null from pg_trigger t join pg_class c on c.oid = t.tgrelid
+	where c.relnamespace = 'stint'::regnamespace and not t.tgisinternal $$, 'triggers have comments');
+select test.all_hold($$ select relname, obj_description(c.oid, 'pg_class') is not null from pg_class c where c.relnamespace = 'stint'::regnamespace and c.relkind = 'i'
+	and not exists (select from pg_constraint where conindid = c.oid) $$, 'indices have comments');
+select test.all_hold($$ select proname, prosrc !~* 'advisory' from pg_proc where pronamespace = 'stint'::regnamespace $$, 'no function takes a lock that anybody could take');
+select test.all_hold($$ select conname, obj_description(oid, 'pg_constraint') is not null from pg_constraint where connamespace = 'stint'::regnamespace and contype = 'c' $$,
+	'checks have comments');
 select is_empty($$ select typname from pg_type where typnamespace = 'stint'::regnamespace and typtype in ('d', 'e', 'r') or typnamespace = 'stint'::regnamespace and typtype = 'c'
 	and typrelid in (select oid from pg_class where relkind = 'c') $$, 'there are no other types');
 
-select ok(coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false), format('%s() runs with the owner''s rights and pins search_path', proname))
-from pg_proc where pronamespace = 'stint'::regnamespace and prosecdef;
+select test.all_hold($$ select proname, proconfig @> array['search_path=pg_catalog, pg_temp'] from pg_proc where pronamespace = 'stint'::regnamespace and prosecdef $$,
+	'what runs with the owner''s rights pins search_path');
 select is_empty($$ select proname from pg_proc where pronamespace = 'stint'::regnamespace and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0)) $$,
 	'PUBLIC may call nothing');
 select is_empty($$ select relname from pg_class where relnamespace = 'stint'::regnamespace and exists (select from aclexplode(relacl) where grantee = 0) $$, 'PUBLIC may read nothing');

@@ -1,7 +1,7 @@
 -- stint.expire_counters(): what goes, what stays, batch by batch.
 
 begin;
-select no_plan();
+select plan(22);
 
 select stint.set_policy('sliding', 10, 60000) as sliding \gset
 select stint.set_policy('fixed', 10, 60000, algorithm => 'fixed_window') as fixed \gset

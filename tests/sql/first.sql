@@ -1,7 +1,7 @@
 -- stint.take_first_leases(): clients that an agent knows nothing of, whether the database knows them or not.
 
 begin;
-select no_plan();
+select plan(29);
 
 select stint.set_policy('ten', 10, 60000) as ten \gset
 select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset

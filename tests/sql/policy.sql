@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select no_plan();
+select plan(83);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;

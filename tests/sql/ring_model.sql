@@ -3,7 +3,7 @@
 -- in which their lease is good, and no interval of the window's length may hold more than the limit.
 
 begin;
-select no_plan();
+select plan(44);
 select setseed(0.20240229);
 
 create temp table charge (start_us bigint primary key, count bigint not null);

@@ -1,7 +1,7 @@
 -- Who may do what: a matrix of every object and every role, and trying it.
 
 begin;
-select no_plan();
+select plan(91);
 
 create role an_agent login in role stint_agent;
 create role an_auditor login in role stint_auditor;
@@ -12,8 +12,9 @@ select is(rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolbypassrl
 from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor');
 select is((select count(*)::int from pg_roles where rolname like 'stint\_%'), 4, 'four roles');
 select schema_owner_is('stint', 'stint_owner');
-select is(pg_get_userbyid(relowner), 'stint_owner', relname || ' belongs to stint_owner') from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'S');
-select is(pg_get_userbyid(proowner), 'stint_owner', proname || '() belongs to stint_owner') from pg_proc where pronamespace = 'stint'::regnamespace;
+select test.all_hold($$ select relname, pg_get_userbyid(relowner) = 'stint_owner' from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'S') $$,
+	'tables, views and sequences belong to stint_owner');
+select test.all_hold($$ select proname, pg_get_userbyid(proowner) = 'stint_owner' from pg_proc where pronamespace = 'stint'::regnamespace $$, 'functions belong to stint_owner');
 select is(has_schema_privilege(r, 'stint', 'usage') || ' ' || has_schema_privilege(r, 'stint', 'create'), expected, r || ': the schema')
 from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('stint_auditor', 'true false'), ('nobody_special', 'false false')) x (r, expected);
 
@@ -25,19 +26,21 @@ create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
 	'policy_history', 'policy_limit', 'client_limit']) name;
 
-select is(has_function_privilege(r, p.oid, 'execute'), expected, format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname))
-from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
-where p.pronamespace = 'stint'::regnamespace;
+select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
+	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
+	where p.pronamespace = 'stint'::regnamespace $$, 'who may call what');
 select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 20, 'agents call fourteen functions, operators six');
-select ok(prosecdef, proname || '() runs with the owner''s rights') from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call);
+select test.all_hold($$ select proname, prosecdef from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call) $$,
+	'what they call runs with the owner''s rights');
 
-select is(has_table_privilege(r, c.oid, privilege), privilege = 'select' and exists (select from may_read where role = r and name = c.relname), format('%s %s %s', r, privilege, c.relname))
-from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
-where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p');
+select test.all_hold($$ select format('%s %s %s', r, privilege, c.relname),
+		has_table_privilege(r, c.oid, privilege) = (privilege = 'select' and exists (select from may_read where role = r and name = c.relname))
+	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+	where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p') $$, 'who may do what with tables and views');
 select is((select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid where c.relnamespace = 'stint'::regnamespace and a.attacl is not null), 0::bigint,
 	'no rights on columns');
-select is(has_sequence_privilege(r, c.oid, 'usage, select, update'), false, format('%s: sequence %s', r, c.relname))
-from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r where c.relnamespace = 'stint'::regnamespace and c.relkind = 'S';
+select test.all_hold($$ select format('%s: %s', r, c.relname), not has_sequence_privilege(r, c.oid, 'usage, select, update')
+	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r where c.relnamespace = 'stint'::regnamespace and c.relkind = 'S' $$, 'nobody may use a sequence');
 
 -- Trying it.
 grant usage on schema tap, test to public;

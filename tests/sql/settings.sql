@@ -1,7 +1,7 @@
 -- What a role, a database or a server may have set, and what the promise rests on: how transactions that grant are committed.
 
 begin;
-select no_plan();
+select plan(60);
 select stint.set_policy('api', 100, 60000) as api \gset
 
 create function test.commits_as(does text, value text, kept text default null) returns text language plpgsql as $$

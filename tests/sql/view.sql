@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select no_plan();
+select plan(80);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
