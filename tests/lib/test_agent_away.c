@@ -260,6 +260,34 @@ static void takes_up_a_new_table(void **state) {
 	fake_table_destroy(&old);
 }
 
+/* What the number means on the new connection, this process doesn't know before it has declared the policy there. */
+static void tells_nothing_of_a_policy_that_the_agent_was_not_told_of(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = TIMEOUT_MS});
+	struct slot *slot;
+
+	source(f, "c");
+	assert_int_equal(stint_check(other, "d", 1, &f->r), 0);
+	slot = fake_table_put(&f->agent.table, 0, "c");
+	atomic_store(&slot->low_water, 2);
+	fake_agent_stop(&f->agent);
+	fake_agent_start(&f->agent);
+	pass(110); /* then the next attempt is free */
+	assert_int_equal(stint_check(other, "d", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
+	fake_slot_lease(slot, 0, 5, LATER, 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	assert_int_equal(stint_check(other, "d", 1, &f->r), 0); /* it would have come before this */
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.low), 0);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	fake_slot_lease(slot, 0, 5, LATER, 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	fake_agent_await(&f->agent, &f->agent.counts.low, 1);
+	stint_limiter_free(other);
+}
+
 /* The agent has given its policy's place in the directory to another one: with that it has nothing to do. */
 static void knows_when_its_policy_has_lost_its_place(void **state) {
 	struct fixture *f = *state;
@@ -457,6 +485,7 @@ int main(void) {
 		TEST(nobody_is_admitted_in_the_first_seconds),
 		TEST(uses_the_table_while_the_agent_is_away),
 		TEST(takes_up_a_new_table),
+		TEST(tells_nothing_of_a_policy_that_the_agent_was_not_told_of),
 		TEST(knows_when_its_policy_has_lost_its_place),
 		TEST(attaches_anew_when_its_table_is_retired),
 		TEST(says_it_again_when_the_connection_breaks),

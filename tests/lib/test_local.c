@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "local.h"
 #include "unit.h"
 
@@ -102,12 +103,53 @@ static void threads_keep_the_limit_together(void **state) {
 	local_free(crowd.local);
 }
 
+/* Two threads see a client for the first time, one in the midst of the other. */
+struct first_sight {
+	struct local *local;
+	uint32_t client;
+	bool first, second;
+};
+
+static bool take_of_two(const struct first_sight *sight) {
+	struct stint_result r;
+
+	local_take(sight->local, 2, WINDOW_MS, (const char *)&sight->client, sizeof(sight->client), 1, NOW, &r);
+	return r.allowed;
+}
+
+static void take_first(void *arg) {
+	struct first_sight *sight = arg;
+
+	sight->first = take_of_two(sight);
+}
+
+static void take_second(void *arg) {
+	struct first_sight *sight = arg;
+
+	sight->second = take_of_two(sight);
+}
+
+static void a_new_clients_count_is_not_lost(void **state) {
+	struct first_sight sight = {.local = local_new()};
+
+	(void)state;
+	for (; interrupt_after(sight.client + 1, take_first, take_second, &sight); sight.client++) {
+		assert_true(sight.first && sight.second);
+		assert_false(take_of_two(&sight));
+	}
+	local_free(sight.local);
+	if (!CAN_INTERRUPT)
+		skip();
+	assert_true(sight.client > 50);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(admits_the_limit_in_a_window),
 		cmocka_unit_test(weighs_costs),
 		cmocka_unit_test(a_spray_frees_nobody_who_sent_much),
 		cmocka_unit_test(threads_keep_the_limit_together),
+		cmocka_unit_test(a_new_clients_count_is_not_lost),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

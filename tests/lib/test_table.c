@@ -8,6 +8,7 @@
 
 #include "decision.h"
 #include "fake_agent.h"
+#include "interrupt.h"
 #include "mapping.h"
 #include "unit.h"
 
@@ -18,6 +19,7 @@ struct fixture {
 	struct fake_table table;
 	struct mapping *mapping;
 	struct slot *slot; /* of client "c" under policy 3 */
+	enum verdict verdict;
 };
 
 static int setup(void **state) {
@@ -60,6 +62,52 @@ static enum verdict ask_for(struct fixture *f, uint32_t policy, const char *id) 
 
 static uint32_t credits(const struct fixture *f, int which) {
 	return word_credits(atomic_load(&f->slot->word[which]));
+}
+
+/* ---- A slot that changes hands ----------------------------------------------------- */
+
+/* It was the client's when it was looked for. */
+static void takes_nothing_of_who_has_come_after_the_client(void **state) {
+	struct fixture *f = *state;
+	struct decision d = {0};
+	uint64_t key = atomic_load(&f->slot->key);
+
+	fake_slot_lease(f->slot, 0, 5, LATER, 0);
+	decide_look_at_clock(&d);
+	assert_false(decide_take_plainly(f->mapping, f->slot, key + 1, 1, &d));
+	assert_int_equal(credits(f, 0), 5);
+	assert_true(decide_take_plainly(f->mapping, f->slot, key, 1, &d));
+	assert_int_equal(credits(f, 0), 4);
+}
+
+/* The agent: another client moves in, and has credits. */
+static void change_hands(void *arg) {
+	struct fixture *f = arg;
+
+	atomic_fetch_add(&f->slot->key, 1);
+	fake_slot_lease(f->slot, 0, 5, LATER, 0);
+}
+
+static void look(void *arg) {
+	struct fixture *f = arg;
+
+	f->verdict = ask_for(f, 3, "c");
+}
+
+static void nor_when_it_comes_meanwhile(void **state) {
+	struct fixture *f = *state;
+	uint64_t key = atomic_load(&f->slot->key);
+	unsigned steps = 1;
+
+	for (; interrupt_after(steps, look, change_hands, f); steps += 3) { /* one look at the slot and the next are further apart */
+		assert_int_equal(f->verdict, VERDICT_NONE);
+		assert_int_equal(credits(f, 0), 5);
+		fake_slot_lease(f->slot, 0, 0, 0, 0);
+		atomic_store(&f->slot->key, key);
+	}
+	if (!CAN_INTERRUPT)
+		skip();
+	assert_true(steps > 100);
 }
 
 /* ---- Decisions -------------------------------------------------------------------- */
@@ -399,6 +447,8 @@ static void refuses_objects_that_are_too_small(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(takes_nothing_of_who_has_come_after_the_client),
+		TEST(nor_when_it_comes_meanwhile),
 		TEST(takes_until_nothing_is_left),
 		TEST(takes_a_cost_whole_or_not),
 		TEST(finds_only_its_client),
