@@ -181,6 +181,48 @@ static void three_locked_rows_are_no_locked_table(void **state) {
 		expect_allowed(f, serial);
 }
 
+/* Each time another row is locked, and the one beside it isn't. */
+static void rejections_with_others_served_in_between_are_no_locked_table(void **state) {
+	struct fixture *f = *state;
+	char locked[16], beside[16];
+	for (int round = 0; round < 6; round++) {
+		snprintf(locked, sizeof locked, "locked-%d", round);
+		snprintf(beside, sizeof beside, "beside-%d", round);
+		want(f, 1, "x", 1);
+		want(f, 2, locked, 1);
+		want(f, 3, beside, 1);
+		grants(f, 1, 0, 90);
+		expect_allowed(f, 1);
+		assert_int_equal(f->asked_count, 2);
+		answers(f, LEASE_REJECTED, NULL);
+		expect_batch(f, locked, 1, 1, 1);
+		answers(f, LEASE_REJECTED, NULL);
+		expect_denied(f, 2);
+		expect_batch(f, beside, 1, 1, 1);
+		grants(f, 1, 0, 90);
+		expect_allowed(f, 3);
+	}
+}
+
+/* Of two tries of a client the first is no try alone, although nobody else asked with it. */
+static void two_locked_rows_and_one_more_are_no_locked_table(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t serial = 1; serial <= 2; serial++) {
+		want(f, serial, serial == 1 ? "a" : "b", 1);
+		answers(f, LEASE_REJECTED, NULL);
+		answers(f, LEASE_REJECTED, NULL);
+		expect_denied(f, serial);
+	}
+	want(f, 3, "c", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	want(f, 4, "d", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	expect_denied(f, 3);
+	expect_batch(f, "d", 1, 1, 1);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 4);
+}
+
 /* ---- A large batch that is rejected ------------------------------------------------------------- */
 
 #define CROWD 50u
@@ -361,6 +403,8 @@ int main(void) {
 		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
 		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
 		STEP(three_locked_rows_are_no_locked_table),
+		STEP(rejections_with_others_served_in_between_are_no_locked_table),
+		STEP(two_locked_rows_and_one_more_are_no_locked_table),
 		STEP(one_of_a_crowd_is_found_by_groups),
 		STEP(a_crowd_that_was_rejected_once_is_served_by_groups),
 		STEP(a_crowd_does_not_wait_for_each_of_it),

@@ -210,6 +210,58 @@ static void drain_returns_everything_and_is_done(void **state) {
 	expect_batch(f, "a", 1, 1, 1);
 }
 
+static int make_large(void **state) {
+	make_with(state, 8192, 0);
+	comes_up(*state);
+	return 0;
+}
+
+static void give_six_to_each(struct fixture *f) {
+	struct lease_grant each[CORE_BATCH_MAX];
+	for (size_t i = 0; i < f->asked_count; i++)
+		each[i] = grant_of(f, 6, 0, 90);
+	if (f->asked_count > 0)
+		answers(f, LEASE_DONE, each);
+	f->told_count = 0;
+}
+
+static int32_t take_back(struct fixture *f) {
+	struct lease_grant each[CORE_BATCH_MAX];
+	int32_t returned = 0;
+	for (size_t i = 0; i < f->asked_count; i++) {
+		returned += f->asked[i].return_first + f->asked[i].return_second;
+		each[i] = grant_of(f, 0, 0, 99);
+	}
+	if (f->asked_count > 0)
+		answers(f, LEASE_DONE, each);
+	return returned;
+}
+
+/* More than requests are made for at a time: what has no room for now is of use to nobody, but is not lost. */
+static void what_is_too_much_at_once_goes_back_later(void **state) {
+	struct fixture *f = *state;
+	int32_t held = 0, returned = 0;
+	char id[16];
+	for (uint32_t i = 0; i < 6000; i++) {
+		snprintf(id, sizeof id, "c-%u", i);
+		want(f, i, id, 1);
+		give_six_to_each(f);
+	}
+	give_six_to_each(f);
+	for (uint32_t slot = 0; slot < f->table.table.slot_count; slot++)
+		held += (int32_t)(table_credits(&f->table.table, slot, 0) + table_credits(&f->table.table, slot, 1));
+	assert_true(held > 5 * 5000);
+	policy_changes(f, policy_with(200, 20));
+	for (int i = 0; i < 300; i++) {
+		returned += take_back(f);
+		pass(f, 2 * MS);
+		assert_true(i < 10 || app(f, "c-5999", 1).verdict == APP_ASKS); /* all have been met */
+		if (i == 10)
+			policy_changes(f, policy_with(300, 20)); /* what is to go back already still does */
+	}
+	assert_int_equal(returned, held);
+}
+
 int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
@@ -224,6 +276,7 @@ int main(void) {
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(the_rest_of_a_long_fixed_window_can_be_leased_again),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
+		cmocka_unit_test_setup_teardown(what_is_too_much_at_once_goes_back_later, make_large, clean),
 		STEP(drain_returns_everything_and_is_done),
 	};
 	return cmocka_run_group_tests_name("core_leases", tests, NULL, NULL);

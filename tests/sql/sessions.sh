@@ -134,12 +134,15 @@ is "$(cat "$work/third")" '0|4|t' '… or is denied, if that is too little'
 open first 'begin' "update stint.counter set request = request where client_id = 'new'"
 sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new')" >"$work/second" 2>&1 &
 second=$!
-await_waiters 1
+sql -v VERBOSITY=sqlstate -c "select * from test.first_lease('ten', 'new')" >"$work/third" 2>&1 &
+third=$!
+await_waiters 2
 is "$(sql -v VERBOSITY=sqlstate -c "select * from test.lease('ten', 'new', need => 100)" | cut -d'|' -f2)" 0 'a denial waits for no lock'
 sleep 2.1
 finish first 'commit'
-wait $second
+wait $second $third
 is "$(grep -o 'ST001' "$work/second")" ST001 '… a grant that waited more than 2 s is refused'
+is "$(grep -o 'ST001' "$work/third")" ST001 '… and one that its host knew nothing of'
 is "$(sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = 'new'")" 9 '… and nothing was charged'
 
 # Expiry.
