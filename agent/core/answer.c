@@ -131,11 +131,13 @@ bool keep_owed(struct core *core, struct client *client, struct debt debt, int64
 	return true;
 }
 
-/* Without memory to note it the op keeps it, and asks at once again. */
+/* Without room to note it the op keeps it, and asks again: with the next batch, but for its own sake not at once. */
 static void settle_charge(struct core *core, struct op *op, int64_t charged) {
 	int64_t left = op->sent.charge - charged;
-	if (!keep_owed(core, client_at(core, op->client), op->sent_debt, left))
-		op->debt = debt_sum(op->debt, debt_of(left, op->sent_debt.advanced, op->sent_debt.since_us));
+	if (keep_owed(core, client_at(core, op->client), op->sent_debt, left))
+		return;
+	op->debt = debt_sum(op->debt, debt_of(left, op->sent_debt.advanced, op->sent_debt.since_us));
+	core->background_at_ns = core->now_ns + DEBT_RETRY_NS;
 }
 
 /* Remembered for a fallback, in which the database can't be asked. */

@@ -26,9 +26,6 @@
 /* Clients that the memory store answers before the event loop has its turn again. */
 #define MEMORY_BATCH_MAX 1024u
 
-/* Until debts are tried again that were refused so: whatever is wrong, it mends no sooner for being asked at once. */
-#define REFUSED_DELAY_NS (1000 * NS_PER_MS)
-
 static void count_waiters(struct op *op, struct lease_request *request) {
 	int64_t need = 0;
 	op->sent_waiters = 0;
@@ -279,7 +276,7 @@ static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns
 		op_requeue(core, op);
 	}
 	if (denying)
-		core->background_at_ns = now_ns + REFUSED_DELAY_NS;
+		core->background_at_ns = now_ns + DEBT_RETRY_NS;
 }
 
 static void count_lone_rejections(struct core *core, enum lease_outcome outcome, bool alone, int64_t now_ns) {

@@ -29,6 +29,9 @@
 /* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
 #define DENIAL_MAX_US INT64_C(6000000)
 
+/* Until debts are tried again that the database refused: whatever is wrong, it mends no sooner for being asked at once. */
+#define DEBT_RETRY_NS (1000 * NS_PER_MS)
+
 /* Requests that may stand in the background queue before no more are made for clients who can wait: several batches. */
 #define BACKGROUND_ROOM 4096u
 

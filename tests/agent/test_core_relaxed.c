@@ -299,6 +299,48 @@ static void who_has_left_and_finds_no_room_still_owes(void **state) {
 	assert_int_equal(f->asked[0].charge, 3);
 }
 
+/* The database grants nobody anything, and counts only what it must. Whether it was asked for "a" this time. */
+static bool refuses_all(struct fixture *f) {
+	struct lease_grant none[CORE_BATCH_MAX];
+	bool asked = false;
+	for (size_t i = 0; i < f->asked_count; i++) {
+		none[i] = grant_of(f, 0, 0, 0);
+		asked |= strcmp(f->ids[i], "a") == 0;
+	}
+	if (f->asked_count > 0)
+		answers(f, LEASE_DONE, none);
+	f->told_count = 0;
+	return asked;
+}
+
+/* Counters of a fallback take up all the room in which it could be noted. */
+static void what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	int asked = 0;
+	has_a_window_of_a_minute(f);
+	want(f, 1, "a", 1);
+	grants(f, 0, 0, 0);
+	stays_away(f);
+	for (uint32_t i = 0; i < f->table.table.slot_count; i++) {
+		snprintf(id, sizeof id, "late-%u", i);
+		want(f, i, id, 1);
+		f->told_count = 0;
+	}
+	comes_up(f);
+	while (core_state(f->core) != CORE_IN_STEP) {
+		refuses_all(f);
+		pass(f, 1 * MS);
+	}
+	want(f, 1, "a", 4);
+	expect_allowed(f, 1);
+	for (int ms = 0; ms < 500; ms++) {
+		asked += refuses_all(f);
+		pass(f, 1 * MS);
+	}
+	assert_int_equal(asked, 1);
+}
+
 /* What came next would have to wait in any case, for want of a place for its credits. */
 static void without_room_nothing_is_admitted_in_advance(void **state) {
 	struct fixture *f = *state;
@@ -333,6 +375,7 @@ int main(void) {
 		STEP(a_fallbacks_use_grows_old_in_resyncs_that_are_cut_off),
 		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(who_has_left_and_finds_no_room_still_owes),
+		STEP(what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time),
 		STEP(without_room_nothing_is_admitted_in_advance),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
