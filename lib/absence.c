@@ -16,7 +16,10 @@
  * listens and breaks each connection is not there. */
 #define UNSEEN_NS (2 * NS_PER_S)
 
-/* How often an agent leaves on its socket that it is alive (wire.h). */
+/* Longer than from one look to the next of a process that is busy (channel.c's backoff). */
+#define BETWEEN_LOOKS_NS (1250 * NS_PER_MS)
+
+/* How often an agent leaves on its socket that it is alive (agent/server.h). */
 #define ALIVE_EVERY_NS (500 * NS_PER_MS)
 
 static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
@@ -42,11 +45,19 @@ void absence_found(struct absence *a, uint64_t now_ns) {
 		absence_begin(a, now_ns);
 }
 
+/* Whether it was there again since it was missed, while this process didn't look. Who looks often finds it, unless it dies as soon as it
+ * has started: that one is not there. */
+static bool has_come_and_gone(const struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
+	uint64_t since_ns = atomic_load(&a->since_ns);
+
+	return since_ns != 0 && alive_ns > since_ns && now_ns - atomic_load(&a->looked_ns) > BETWEEN_LOOKS_NS;
+}
+
 void absence_recall(struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
 	/* It may have been alive until it would have said so again. */
 	uint64_t since_ns = alive_ns + ALIVE_EVERY_NS < now_ns ? alive_ns + ALIVE_EVERY_NS : now_ns;
 
-	if (atomic_load(&a->known) || alive_ns > now_ns || now_ns - since_ns >= GRACE_NS)
+	if (alive_ns > now_ns || now_ns - since_ns >= GRACE_NS || (atomic_load(&a->known) && !has_come_and_gone(a, alive_ns, now_ns)))
 		return;
 	atomic_store(&a->looked_ns, now_ns);
 	atomic_store(&a->since_ns, since_ns);

@@ -39,7 +39,7 @@ void absence_begin(struct absence *, uint64_t now_ns);
  * miss it only now. */
 void absence_found(struct absence *, uint64_t now_ns);
 
-/* It was alive then, though this process has never found it. */
+/* It was alive then, by its socket, though this process didn't find it: it never has, or didn't look then. Before absence_note(). */
 void absence_recall(struct absence *, uint64_t alive_ns, uint64_t now_ns);
 
 /* It said something. */

@@ -92,8 +92,7 @@ static void note_attempt(const struct channel *ch, bool found, uint64_t now_ns) 
 		absence_found(absence, now_ns);
 		return;
 	}
-	if (!atomic_load(&absence->known))
-		absence_recall(absence, connection_last_alive_ns(&ch->attachment->address), now_ns);
+	absence_recall(absence, connection_last_alive_ns(&ch->attachment->address), now_ns);
 	absence_note(absence, now_ns);
 }
 

@@ -105,6 +105,28 @@ static void who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace(void **
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(100)), GRACE_MS * NS_PER_MS);
 }
 
+static void an_agent_that_came_and_went_unseen_is_missed_anew(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	absence_begin(&a, START);
+	absence_note(&a, AFTER_MS(3000));
+	/* It was alive before it was missed: nothing new. */
+	absence_recall(&a, START - NS_PER_MS, AFTER_MS(5100));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(5100)), 0);
+	absence_recall(&a, AFTER_MS(4000), AFTER_MS(5100));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(5100)), (GRACE_MS - 600) * NS_PER_MS);
+	/* Who looks often has found it, but for a moment only: it is one that dies as soon as it starts. */
+	for (int ms = 5100; ms <= 7100; ms += 1000) {
+		absence_note(&a, AFTER_MS(ms));
+		absence_recall(&a, AFTER_MS(ms + 900), AFTER_MS(ms + 1000));
+	}
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(7100)), 0);
+	/* So long ago that the grace is over again. */
+	absence_recall(&a, AFTER_MS(8200), AFTER_MS(20000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(20000)), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_never_found_an_agent_has_no_grace),
@@ -112,6 +134,7 @@ int main(void) {
 		cmocka_unit_test(an_agent_that_nobody_asks_is_not_missed),
 		cmocka_unit_test(who_did_not_look_for_long_begins_anew),
 		cmocka_unit_test(who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace),
+		cmocka_unit_test(an_agent_that_came_and_went_unseen_is_missed_anew),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);
