@@ -51,8 +51,9 @@ void app_start(struct world *w, uint32_t h, uint32_t a) {
 	struct app *app = &w->hosts[h].apps[a];
 	app->pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS) * (w->faults.long_windows ? 300 : 1);
 	app->timeout_ns = a % 2 ? between(w, 5 * MS, 400 * MS) : PATIENCE_NS;
-	/* One that never found an agent may decide by itself: the exception that stint.h names. */
+	/* It has been welcomed once. One that never found an agent may decide by itself: the exception that stint.h names. */
 	absence_found(&app->absence, clock_of(w));
+	absence_end(&app->absence);
 	app_think(w, h, a);
 }
 
@@ -65,18 +66,27 @@ static void decide_alone(struct world *w, uint32_t h, uint32_t a) {
 	app_think(w, h, a);
 }
 
+/* An agent that isn't stopped says WELCOME at once, whatever its database does. */
+static void connect_to(const struct world *w, const struct host *host, struct app *app) {
+	absence_found(&app->absence, clock_of(w));
+	if (host->paused_until_ns <= w->now_ns)
+		absence_end(&app->absence);
+	app->life = host->life;
+}
+
 /* On the present connection or, if the agent listens, the next one. */
 static void look_for_agent(struct world *w, uint32_t h, uint32_t a) {
 	struct host *host = &w->hosts[h];
 	struct app *app = &host->apps[a];
 	if (host->core) {
 		if (app->life != host->life)
-			absence_found(&app->absence, clock_of(w));
-		app->life = host->life;
+			connect_to(w, host, app);
+
 		send(w, h, (struct event){.kind = WANT, .app = a, .serial = app->serial, .client = app->client, .cost = app->cost,
 		                          .ns = app->asked_ns + app->timeout_ns - w->now_ns});
 		return;
 	}
+	absence_recall(&app->absence, (uint64_t)host->alive_ns, clock_of(w));
 	absence_note(&app->absence, clock_of(w));
 	if (absence_is_waited_for(&app->absence, (uint64_t)app->timeout_ns, clock_of(w)))
 		plan(w, w->now_ns + between(w, MS, LOOK_NS), (struct event){.kind = LOOK, .host = h, .app = a, .serial = app->serial});

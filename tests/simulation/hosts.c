@@ -45,9 +45,17 @@ static void leave(struct world *w, struct host *host, int64_t until_ns) {
 	host->there_since_ns = until_ns;
 }
 
+/* An agent says so on its socket when it starts, and twice a second. */
+static void note_alive(struct world *w, struct host *host) {
+	int64_t there_ns = w->now_ns - host->there_since_ns;
+	if (there_ns >= 0)
+		host->alive_ns = w->now_ns - between(w, 0, there_ns < 500 * MS ? there_ns : 500 * MS);
+}
+
 static void crash(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	int64_t back_ns = between(w, 1 * MS, w->faults.long_absences ? BACK_NS : 100 * MS);
+	note_alive(w, host);
 	leave(w, host, w->now_ns + back_ns);
 	core_free(host->core);
 	host->core = NULL;

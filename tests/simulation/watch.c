@@ -148,6 +148,13 @@ static int64_t kills_of_host(const struct host *host, int64_t since_ns) {
 	return kills;
 }
 
+/* How long apps may go on with the leases of an agent that was killed, the database's and the fallback's. */
+static int64_t longest_out_ns(const struct world *w) {
+	const struct grant_terms *terms = &policy_in_force(w)->fallback_terms;
+	int64_t fallback_ns = (2 * terms->sub_window_us + terms->slack_us) * US, ns = leases_end_ns(w) - w->now_ns;
+	return fallback_ns > ns ? fallback_ns : ns;
+}
+
 /* Of an agent that is killed, the next one doesn't know what its fallback gave, nor what was spent of leases of the database's. */
 static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t h, uint32_t client, uint32_t cost) {
 	const struct host *host = &w->hosts[h];
@@ -155,8 +162,8 @@ static void watch_window(struct world *w, const char *what, struct meter *meter,
 	const struct grant_terms *terms = &policy->fallback_terms;
 	int64_t now_ns = host_now(w, host), window_ns = (terms->sub_window_us * terms->runs - terms->slack_us) * US;
 	int64_t sum = meter_add(meter, now_ns, cost, window_ns), most = terms->max_requests;
-	int64_t kills = kills_of_host(host, now_ns - window_ns);
-	if (kills_of_host(host, now_ns - window_ns - leases_end_ns(w) + w->now_ns) > 0)
+	int64_t kills = kills_of_host(host, now_ns - window_ns - longest_out_ns(w));
+	if (kills > 0)
 		most += kills * terms->max_requests + policy->terms.max_requests;
 	if (sum > most)
 		complain(w, "host %u admitted client %u %lld in %s, at most %lld", h, client, (long long)sum, what, (long long)most);
@@ -180,12 +187,13 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 	int64_t since_ns = host->core ? core_fallback_since_ns(host->core) : 0;
 	if (source == STINT_SOURCE_FALLBACK && !may_fall_back(&w->planned))
 		complain(w, "host %u is lenient although the database is there", h);
-	if (w->changed_ns && host->begun_anew_ns < w->settled_ns + MS) {
+	int64_t in_force_ns = w->settled_ns + walk_ns(w) + MS; /* the change is, everywhere */
+	if (w->changed_ns && host->begun_anew_ns < in_force_ns) {
 		forget_fallbacks(host);
 		host->begun_anew_ns = w->now_ns;
 		host->changed_in_ns = since_ns;
 	}
-	if (w->changed_ns && w->now_ns < w->settled_ns + MS)
+	if (w->changed_ns && w->now_ns < in_force_ns)
 		return;
 	if (since_ns != host->fallback_since_ns)
 		for (uint32_t c = 0; c < CLIENTS_MAX; c++)

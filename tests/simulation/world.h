@@ -45,7 +45,7 @@
 #define RATE_MAX_PPM 249 /* of a clock against the true time: any two differ by less than 500 */
 #define PATIENCE_NS (3 * S) /* the timeout of half of the apps; nobody may need half of it while the agent is there */
 #define BACK_NS     (2 * S) /* an agent that is back so soon costs no admission */
-#define THERE_NS    (100 * MS) /* after so long all apps have found it */
+#define THERE_NS    (1250 * MS) /* after so long all apps have found it, or see from its socket that it was there */
 
 /* Percents are of the chances there are; counts are of a run. */
 struct faults {
@@ -135,6 +135,7 @@ struct host {
 	int64_t heard_ns; /* when the last answer arrives: what follows on the connection comes no earlier */
 	int64_t paused_until_ns;
 	int64_t there_since_ns; /* neither dead nor stopped; in the future while it is stopped */
+	int64_t alive_ns;       /* what a dead agent has left on its socket */
 	int64_t away_since_ns;  /* as far as apps may know: what is there for a moment only doesn't count */
 	int64_t backlog; /* events that wait for that */
 	int64_t apart_ns; /* when its agent was last without the database */
