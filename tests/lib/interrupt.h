@@ -8,13 +8,20 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
 /* A sanitizer's own code would be interrupted, too, and takes long. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define CAN_INTERRUPT true
 #define TRAP_FLAG 0x100
+
+/* Valgrind's processor has no trap flag. */
+static inline bool can_interrupt(void) {
+	const char *preloaded = getenv("LD_PRELOAD");
+
+	return !preloaded || !strstr(preloaded, "vgpreload");
+}
 
 static struct {
 	void (*meanwhile)(void *);
@@ -47,7 +54,9 @@ static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void 
 	return interrupt.steps == 0;
 }
 #else
-#define CAN_INTERRUPT false
+static inline bool can_interrupt(void) {
+	return false;
+}
 
 static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *), void *context) {
 	(void)steps, (void)tested, (void)meanwhile, (void)context;

@@ -105,7 +105,7 @@ static void nor_when_it_comes_meanwhile(void **state) {
 		fake_slot_lease(f->slot, 0, 0, 0, 0);
 		atomic_store(&f->slot->key, key);
 	}
-	if (!CAN_INTERRUPT)
+	if (!can_interrupt())
 		skip();
 	assert_true(steps > 100);
 }
