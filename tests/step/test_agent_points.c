@@ -96,6 +96,14 @@ static void start_again(struct kills *k, struct stage *stage, struct host *host)
 	books_look(&k->books, &stage->cluster);
 }
 
+/* Of this host alone: one that is cut off while it connects has no database, and falls back. */
+static void end_session(struct cluster *cluster, const char *host) {
+	char sql[160];
+
+	snprintf(sql, sizeof(sql), "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'stintd/%s'", host);
+	cluster_do(cluster, sql);
+}
+
 static void kill_at(struct kills *k, struct stage *stage, unsigned function, bool leaving, unsigned hit, unsigned steps) {
 	struct point point = {functions[function].function, leaving};
 	enum kind kind = functions[function].kind;
@@ -113,8 +121,7 @@ static void kill_at(struct kills *k, struct stage *stage, unsigned function, boo
 		return;
 	}
 	if (kind == CONNECT)
-		cluster_do(&stage->cluster, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
-		                            " and backend_type = 'client backend'");
+		end_session(&stage->cluster, stage->host[h].name);
 	if (!tracer_wait(&tracer, &point, hit, steps, REACH_MS)) {
 		k->missed[kind]++;
 		tap_note("%s %s wasn't reached for the %u. time", leaving ? "behind" : "before", point.function, hit);
