@@ -73,10 +73,18 @@ void channel_free(struct channel *ch) {
 
 /* ---- The connection ------------------------------------------------------- */
 
+/* How long until the next attempt at most: whoever decides alone when the grace is over must have looked just before. */
+static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
+	const struct absence *absence = &ch->attachment->absence;
+	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;
+
+	return ch->under_way_count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
+}
+
 /* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
  * the same moment again. */
 static void put_off(struct channel *ch, uint64_t now_ns) {
-	uint64_t max_ns = ch->under_way_count > 0 ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
+	uint64_t max_ns = longest_backoff_ns(ch, now_ns);
 	uint64_t half_ns = (ch->backoff_ns < max_ns ? ch->backoff_ns : max_ns) / 2;
 
 	/* The multiplier is Knuth's, of MMIX. */
@@ -107,11 +115,11 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 
 	if (now_ns < ch->next_attempt_ns)
 		return false;
-	put_off(ch, now_ns);
 	ch->refusal = 0;
 	/* HELLO is sent before anybody can send a LOW on it. */
 	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
 	note_attempt(ch, fd >= 0 || errno == EAGAIN, now_ns);
+	put_off(ch, now_ns);
 	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
 	ch->state = CHANNEL_GREETING;

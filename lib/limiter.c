@@ -199,8 +199,12 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 	int64_t time_window_ms = limiter->declaration.time_window_ms;
 	int64_t retry_after_ms = clock_ms_up(retry_after_ns);
 
-	if (entry)
+	if (entry) {
 		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
+	} else if (max_requests == 0) { /* must_exist, and nobody has told yet; 0 would mean that it is blocked */
+		max_requests = limiter->fallback_max_requests;
+		time_window_ms = limiter->fallback_time_window_ms;
+	}
 	*result = (struct stint_result){
 		.allowed = false,
 		.source = STINT_SOURCE_LOCAL,

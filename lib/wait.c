@@ -68,8 +68,9 @@ static void wait_until_finished(struct channel *ch, struct waiter *w) {
 		uint64_t until_ns = r->give_up_ns;
 
 		if (now_ns >= r->give_up_ns) {
-			/* This process may have been stopped, and the answer lie there. */
+			/* This process may have been stopped, and the answer lie there, or the agent be back. */
 			channel_receive(ch);
+			channel_look_for_agent(ch);
 			if (r->step != REQUEST_FINISHED)
 				channel_give_up(ch, r);
 			return;

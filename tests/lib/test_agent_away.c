@@ -352,6 +352,27 @@ static void says_it_again_only_once(void **state) {
 	assert_true(fake_now_ns() - began_ns < 3 * MS(TIMEOUT_MS));
 }
 
+/* Its own waiting is too short for an attempt to fall into it, and the backoff of one who doesn't wait is a second. */
+static void who_asks_now_and_then_looks_before_it_decides(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 10});
+	uint64_t began_ns;
+	bool is_back = false;
+
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	fake_agent_stop(&f->agent);
+	began_ns = fake_now_ns();
+	while (fake_now_ns() - began_ns < MS(4000)) {
+		if (!is_back && fake_now_ns() - began_ns >= MS(2300))
+			is_back = true, fake_agent_start(&f->agent);
+		assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
+		assert_true(!f->r.allowed || f->r.source == STINT_SOURCE_DATABASE);
+		pass(90);
+	}
+	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
+	stint_limiter_free(hasty);
+}
+
 /* ---- An agent that hangs --------------------------------------------------------------------- */
 
 static void mute(struct fake_agent *a) {
@@ -419,8 +440,9 @@ static void an_agent_that_is_there_is_not_missed(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});
 
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	f->agent.want = answer_nothing;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 		assert_false(f->r.allowed);
 		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
@@ -490,6 +512,7 @@ int main(void) {
 		TEST(attaches_anew_when_its_table_is_retired),
 		TEST(says_it_again_when_the_connection_breaks),
 		TEST(says_it_again_only_once),
+		TEST(who_asks_now_and_then_looks_before_it_decides),
 		TEST(waits_no_longer_than_its_timeout),
 		TEST(nobody_is_admitted_in_the_first_seconds_of_silence),
 		TEST(an_agent_that_is_there_is_not_missed),
