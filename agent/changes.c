@@ -107,6 +107,8 @@ static void on_changes(void *context, enum lease_outcome outcome, const struct c
 		if (rows[i].change_id > link->change_id)
 			link->change_id = rows[i].change_id;
 	}
+	if (link->change_id > link->hello.change_id) /* as a database that is synced with again, after a lock, is judged by it */
+		link->hello.change_id = link->change_id;
 	if (count > 0 || link->unread)
 		changes_read(agent); /* until there are none */
 	else

@@ -225,13 +225,20 @@ static void take_heartbeat(struct agent *agent, const struct database_pulse *pul
 		            " slower as long as it lasts");
 }
 
+/* What it said when the connection came up is what it is judged by when it is synced with again, after a lock. */
+static void note_wal_end(struct link *link, int64_t wal_end) {
+	if (wal_end > link->wal_end)
+		link->wal_end = wal_end;
+	if (wal_end > link->hello.wal_end)
+		link->hello.wal_end = wal_end;
+}
+
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
 	struct agent *agent = context;
 	if (outcome != LEASE_DONE || !pulse)
 		return;
 	watch_clock(&agent->link, pulse->now_us);
-	if (pulse->wal_end > agent->link.wal_end)
-		agent->link.wal_end = pulse->wal_end;
+	note_wal_end(&agent->link, pulse->wal_end);
 	if (pulse->is_heartbeat)
 		take_heartbeat(agent, pulse);
 	if (pulse->change_id > agent->link.change_id)

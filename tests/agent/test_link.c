@@ -880,6 +880,22 @@ static void they_are_looked_at_again_until_they_are_free(void **state) {
 	assert_null(awaited);
 }
 
+/* Its log has grown, and policies have changed, since the connection came up: it is the same as before all the same. */
+static void whoever_was_locked_is_no_other_server(void **state) {
+	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
+	(void)state;
+	meets_server("home", "00000001", 1000, -1);
+	ticks(1);
+	pulsed(&agent, LEASE_DONE, &pulse);
+	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
+	tables_are(LEASE_REJECTED);
+	link_on_heartbeat(&agent);
+	tables_are(LEASE_DONE);
+	answers(LEASE_DONE, "");
+	assert_true(agent.link.synced);
+	assert_true(core_held_until_ns(agent.core) <= agent_now_ns());
+}
+
 static void a_connection_lost_meanwhile_is_lost(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -1091,6 +1107,7 @@ int main(void) {
 		TEST(locked_tables_are_waited_for),
 		TEST(but_not_for_longer_than_a_database),
 		TEST(they_are_looked_at_again_until_they_are_free),
+		TEST(whoever_was_locked_is_no_other_server),
 		TEST(a_connection_lost_meanwhile_is_lost),
 		TEST(so_is_one_that_was_locked_out),
 		TEST(who_was_blocked_meanwhile_keeps_no_lease),
