@@ -138,8 +138,10 @@ static void a_new_clients_count_is_not_lost(void **state) {
 		assert_false(take_of_two(&sight));
 	}
 	local_free(sight.local);
-	if (!can_interrupt())
+	if (!can_interrupt()) { /* here only the first step was tried, without anything in between */
+		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
 		skip();
+	}
 	assert_true(sight.client > 50);
 }
 
