@@ -48,6 +48,7 @@ struct link { /* to the database, as the agent sees it; see link.c */
 	bool fallback_unreported;
 	uint64_t unserved;        /* as last logged */
 	int64_t taken_ns;         /* when the last batch was sent */
+	bool asking;              /* whether what is locked is free again */
 	bool locked;              /* somebody has locked what grants need: the database is away, though there is a connection */
 	bool synced;              /* policies are loaded since the connection came up */
 	bool syncing;

@@ -176,7 +176,7 @@ static void on_down(void *context, const char *why) {
 	bool lost = link->synced;
 	if (lost)
 		link->left_ns = now_ns;
-	link->synced = link->syncing = link->expiring = link->locked = false;
+	link->synced = link->syncing = link->expiring = link->locked = link->asking = false;
 	snprintf(link->why, sizeof link->why, "%.*s", (int)sizeof link->why - 1, why);
 	if (lost || now_ns - link->failed_logged_ns > FAILURE_LOG_NS || link->failed_logged_ns == 0) {
 		log_warning("%s the database: %s", lost ? "lost" : database_was_reached(agent->database) ? "cannot use" : "cannot reach", why);
@@ -370,7 +370,8 @@ void link_reopen(struct agent *agent) {
 	agent->database = NULL;
 	if (link->synced)
 		link->left_ns = agent_now_ns();
-	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = link->locked = false;
+	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = false;
+	link->locked = link->asking = false;
 	link->failed_logged_ns = 0;
 	link->hello.timeline[0] = link->hello.server[0] = 0;
 	declarations_forget_database(agent);

@@ -52,6 +52,7 @@ bool locked_keeps_batch(struct agent *agent) {
 
 static void on_asked_again(void *context, enum lease_outcome outcome) {
 	struct agent *agent = context;
+	agent->link.asking = false;
 	if (outcome != LEASE_DONE || !agent->link.locked)
 		return; /* with the next heartbeat; or the connection is lost, too */
 	agent->link.locked = false;
@@ -59,6 +60,10 @@ static void on_asked_again(void *context, enum lease_outcome outcome) {
 	link_start_sync(agent);
 }
 
+/* One at a time: each may wait for longer than until the next heartbeat, and all that is asked behind it waits, too. */
 void locked_look_again(struct agent *agent) {
+	if (agent->link.asking)
+		return;
+	agent->link.asking = true;
 	ask(agent, on_asked_again);
 }

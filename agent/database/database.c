@@ -264,6 +264,8 @@ static void on_writable(evutil_socket_t fd, short what, void *context) {
 static void on_soon(evutil_socket_t fd, short what, void *context) {
 	struct database *db = context;
 	(void)fd, (void)what;
+	if (db->refused.first)
+		db->met_a_lock = false; /* these have met nothing at all: there is no connection */
 	finish_all(db, &db->refused, LEASE_REJECTED);
 	if (db->broken)
 		drop(db);

@@ -28,8 +28,8 @@ static void *run(void *context) {
 	errand->run(errand);
 	atomic_store(&errand->over, true);
 	eventfd_write(errand->wake_fd, 1);
-	atomic_fetch_sub(&under_way, 1);
 	leave(errand);
+	atomic_fetch_sub(&under_way, 1); /* last: what the errand frees may need what goes when the agent ends */
 	return NULL;
 }
 

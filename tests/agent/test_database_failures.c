@@ -43,6 +43,25 @@ static void a_lock_that_cannot_be_had_is_told(void **state) {
 	close_database(f);
 }
 
+static void what_is_not_sent_meets_no_lock(void **state) {
+	struct fixture *f = *state;
+	struct pg *other = admin_connect(f, "stub");
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
+	database_await_tables(f->db, on_ended, f);
+	expect(f, "Ur");
+	assert_true(database_met_a_lock(f->db));
+	assert_int_equal(
+		pg_script(other, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'"), PG_OK);
+	expect(f, "UrD");
+	database_await_tables(f->db, on_ended, f);
+	expect(f, "UrDr");
+	assert_false(database_met_a_lock(f->db));
+	pg_close(other);
+	close_database(f);
+}
+
 static void a_commit_that_fails_is_a_rejection(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
@@ -308,6 +327,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
 		cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
+		cmocka_unit_test(what_is_not_sent_meets_no_lock),
 		cmocka_unit_test(a_commit_that_fails_is_a_rejection),
 		cmocka_unit_test(a_commit_with_a_warning_is_unknown),
 		cmocka_unit_test(a_server_whose_commits_dont_end_is_left),

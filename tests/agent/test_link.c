@@ -868,6 +868,7 @@ static void but_not_for_longer_than_a_database(void **state) {
 static void they_are_looked_at_again_until_they_are_free(void **state) {
 	but_not_for_longer_than_a_database(state);
 	link_on_heartbeat(&agent);
+	link_on_heartbeat(&agent); /* the first has no answer yet: it is not asked a second time */
 	tables_are(LEASE_REJECTED);
 	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
 	assert_null(loading.done);
