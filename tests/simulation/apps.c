@@ -162,8 +162,11 @@ static void hear(struct world *w, const struct event *e) {
 	if (e->life != host->life)
 		return; /* of an agent that is dead: burnt */
 	hear_anything(w, app);
-	if (app->serial != e->serial)
-		return; /* given up meanwhile: burnt */
+	bool was_given_up = app->serial != e->serial;
+	if (was_given_up && e->verdict.allowed)
+		watch_burnt(w, e->host, e->client, e->cost);
+	if (was_given_up)
+		return;
 	app->serial = 0;
 	watch_wait(w, w->now_ns - (app->asked_ns > host->there_since_ns ? app->asked_ns : host->there_since_ns));
 	if (e->verdict.status != 0 && !w->short_of_memory)

@@ -16,11 +16,17 @@ static void on_take(void *context, int hosts, const struct lease_request *reques
 	database_takes(c->world, c->host, hosts, requests, count);
 }
 
+/* Who waits, and for what: an app that has given up doesn't know it any more when the answer comes. */
+static uint64_t peer_of(const struct event *want) {
+	return want->app | (uint64_t)want->cost << 16 | (uint64_t)want->client << 32;
+}
+
 static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
 	const struct context *c = context;
-	verdicts_on_answer(c->world, c->host, (uint32_t)peer, serial, verdict);
-	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US),
-	         (struct event){.kind = VERDICT, .app = (uint32_t)peer, .serial = serial, .verdict = *verdict});
+	struct event event = {.kind = VERDICT, .app = peer & UINT16_MAX, .cost = peer >> 16 & UINT16_MAX, .client = (uint32_t)(peer >> 32),
+	                      .serial = serial, .verdict = *verdict};
+	verdicts_on_answer(c->world, c->host, event.app, serial, verdict);
+	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US), event);
 }
 
 void host_start(struct world *w, uint32_t h) {
@@ -125,7 +131,7 @@ static void handle(struct world *w, const struct event *e) {
 	uint8_t id_len = (uint8_t)id_text(id, e->client);
 	switch (e->kind) {
 	case WANT:
-		core_want(host->core, now_ns, e->app, e->serial, 0, id, id_len, e->cost, now_ns + e->ns);
+		core_want(host->core, now_ns, peer_of(e), e->serial, 0, id, id_len, e->cost, now_ns + e->ns);
 		break;
 	case PING: plan_for(w, e->host, between(w, 5 * US, 300 * US), (struct event){.kind = PONG, .app = e->app}); break;
 	case LOW: core_low(host->core, now_ns, 0, id, id_len); break;
