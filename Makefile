@@ -200,6 +200,7 @@ LIB_TESTS := \
 	tests/lib/test_threads.c
 
 AGENT_TESTS := \
+	tests/agent/test_changes.c \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
 	tests/agent/test_core_changes.c \
@@ -216,10 +217,12 @@ AGENT_TESTS := \
 	tests/agent/test_database.c \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \
+	tests/agent/test_declaration.c \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
 	tests/agent/test_link.c \
+	tests/agent/test_locked.c \
 	tests/agent/test_log.c \
 	tests/agent/test_lookup.c \
 	tests/agent/test_migrations.c \

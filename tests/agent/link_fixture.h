@@ -1,0 +1,306 @@
+/*
+ * link_fixture.h - an agent without a socket's apps, and a database that is the test: it sees what it is asked, and answers.
+ */
+#ifndef LINK_FIXTURE_H
+#define LINK_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "fake_table.h"
+#include "stint.h"
+
+#define MS INT64_C(1000000)
+#define SUB_MS 2000 /* a sub-window of the test's policy: leases last 4 s, and the slack */
+#define SLACK_MS 150
+#define OLD_US (INT64_C(86400) * 1000000)
+
+static struct agent agent;
+static struct fake_table table;
+static struct {
+	database_policies *done; /* NULL: no read is under way */
+	void *context;
+	char names[8][64];
+	size_t count;
+} loading;
+static database_declared *declared; /* NULL: no declaration is under way */
+static void *declaration;
+static char declared_name[64];
+static unsigned declarations;
+static database_changes *changed; /* NULL: no read is under way */
+static int64_t since;
+static unsigned reads;
+static bool hears;
+static database_pulsed *pulsed;
+static unsigned pulses, heartbeats, expiries;
+static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
+static bool met_a_lock;
+static unsigned takes, verdicts;
+static struct core_verdict verdict; /* the last */
+
+/* ---- The database ------------------------------------------------------------------- */
+
+static struct database {
+	int unused;
+} the_database;
+
+int database_new(struct database **out, struct event_base *base, const struct database_options *options,
+                 const struct database_events *events, void *context) {
+	(void)base, (void)options, (void)events, (void)context;
+	*out = &the_database;
+	return 0;
+}
+
+void database_free(struct database *db) {
+	(void)db;
+}
+
+void database_connect(struct database *db) {
+	(void)db;
+}
+
+bool database_is_up(const struct database *db) {
+	return db != NULL;
+}
+
+bool database_was_reached(const struct database *db) {
+	(void)db;
+	return false;
+}
+
+size_t database_in_flight(const struct database *db) {
+	(void)db;
+	return 0;
+}
+
+const char *database_last_error(const struct database *db) {
+	(void)db;
+	return "";
+}
+
+const char *database_lookup_error(const struct database *db) {
+	(void)db;
+	return "";
+}
+
+void database_take(struct database *db, int hosts, const struct lease_request *requests, size_t count, database_grants *done,
+                   void *context) {
+	(void)db, (void)hosts, (void)requests, (void)count, (void)done, (void)context;
+}
+
+void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done, void *context) {
+	(void)db, (void)again;
+	assert_null(declared); /* one after the other */
+	declared = done;
+	declaration = context;
+	snprintf(declared_name, sizeof declared_name, "%s", policy->name);
+	declarations++;
+}
+
+void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done, void *context) {
+	(void)db;
+	loading.done = done;
+	loading.context = context;
+	loading.count = count;
+	assert_in_range(count, 0, 8);
+	for (size_t i = 0; i < count; i++)
+		snprintf(loading.names[i], sizeof loading.names[i], "%s", names[i]);
+}
+
+void database_get_changes(struct database *db, int64_t after, database_changes *done, void *context) {
+	(void)db;
+	assert_ptr_equal(context, &agent);
+	assert_null(changed); /* one chain */
+	changed = done;
+	since = after;
+	reads++;
+}
+
+bool database_hears(const struct database *db) {
+	(void)db;
+	return hears;
+}
+
+void database_pulse(struct database *db, database_pulsed *done, void *context) {
+	(void)db, (void)context;
+	pulses++;
+	pulsed = done;
+}
+
+void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
+                        void *context) {
+	(void)db, (void)state, (void)clients, (void)fallback_ms, (void)context;
+	heartbeats++;
+	pulsed = done;
+}
+
+void database_expire_counters(struct database *db, int batch, database_expired *done, void *context) {
+	(void)db, (void)batch, (void)done, (void)context;
+	expiries++;
+}
+
+void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted, int64_t clients,
+                              const char *reason, database_ended *done, void *context) {
+	(void)db, (void)lasted_ms, (void)ended_ms_ago, (void)admitted, (void)clients, (void)reason, (void)done, (void)context;
+}
+
+void database_stop_host(struct database *db, database_ended *done, void *context) {
+	(void)db, (void)done, (void)context;
+}
+
+void database_await_tables(struct database *db, database_ended *done, void *context) {
+	(void)db;
+	assert_null(awaited);
+	assert_ptr_equal(context, &agent);
+	awaited = done;
+}
+
+bool database_met_a_lock(const struct database *db) {
+	(void)db;
+	return met_a_lock;
+}
+
+/* ---- The agent --------------------------------------------------------------------------- */
+
+static const struct policy_row api = {
+	.policy_id = 9,
+	.name = "api",
+	.max_requests = 100,
+	.time_window_ms = 10 * SUB_MS,
+	.fallback_max_requests = 200,
+	.fallback_time_window_ms = 10 * SUB_MS,
+	.resolution = 10,
+};
+
+static inline void on_wakeup(evutil_socket_t fd, short what, void *context) {
+	(void)fd, (void)what, (void)context;
+}
+
+static inline void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+	(void)context, (void)hosts, (void)requests, (void)count;
+	takes++;
+}
+
+static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *told) {
+	(void)context, (void)peer, (void)serial;
+	verdict = *told;
+	verdicts++;
+}
+
+static int64_t newest_change; /* that the server tells of */
+static int64_t longest_lease_us;
+
+static inline int begin(void **state) {
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
+	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
+	static const struct server_events nobody_comes = {.want = NULL};
+	char path[64], error[SERVER_ERROR_MAX];
+	snprintf(path, sizeof path, "/tmp/stint-test-link.%d", (int)getpid());
+	const struct server_options served = {.socket_path = path, .directory_fd = -1, .table_fd = -1, .generation = 1};
+	(void)state;
+	declared = NULL;
+	changed = NULL;
+	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = 0;
+	hears = true;
+	awaited = NULL;
+	met_a_lock = false;
+	memset(&loading, 0, sizeof loading);
+	newest_change = longest_lease_us = 0;
+	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
+	fake_table_make(&table, 64, 7);
+	agent.base = event_base_new();
+	agent.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
+	agent.expiry = event_new(agent.base, -1, 0, on_wakeup, NULL);
+	assert_true(agent.wakeup && agent.expiry);
+	assert_int_equal(server_new(&agent.server, agent.base, &served, &nobody_comes, NULL, error), 0);
+	assert_int_equal(core_new(&agent.core, &table.table, agent_now_ns(), &options, &io, NULL), 0);
+	policies_init(&agent.policies, table.directory, false);
+	agent_apply_policy(&agent, policies_add(&agent.policies, &api), true);
+	return 0;
+}
+
+static inline int end(void **state) {
+	(void)state;
+	declarations_free(&agent);
+	core_free(agent.core);
+	server_free(agent.server);
+	event_free(agent.wakeup);
+	event_free(agent.expiry);
+	event_base_free(agent.base);
+	fake_table_free(&table);
+	return 0;
+}
+
+/* The database's word on what is being read: api, and of the others those that it knows; all have its limits. */
+static inline void answers(enum lease_outcome outcome, const char *also) {
+	struct policy_row rows[8] = {{.policy_id = 0}};
+	database_policies *done = loading.done;
+	assert_non_null(done);
+	for (size_t i = 0; i < loading.count; i++)
+		if (strcmp(loading.names[i], "api") == 0 || strcmp(loading.names[i], also) == 0) {
+			rows[i] = api;
+			rows[i].policy_id += (int32_t)i;
+			memcpy(rows[i].name, loading.names[i], sizeof rows[i].name);
+		}
+	loading.done = NULL;
+	done(loading.context, outcome, outcome == LEASE_DONE ? rows : NULL, loading.count);
+}
+
+static inline void says(enum lease_outcome outcome, const char *status) {
+	database_declared *done = declared;
+	assert_non_null(done);
+	declared = NULL;
+	done(declaration, outcome, status, 7);
+}
+
+static inline void meets_server(const char *server, const char *timeline, int64_t wal_end, int64_t age_us) {
+	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .change_id = newest_change,
+	                               .server_age_us = age_us, .wal_end = wal_end, .longest_lease_us = longest_lease_us};
+	snprintf(hello.server, sizeof hello.server, "%s", server);
+	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
+	link_events.up(&agent, &hello);
+	answers(LEASE_DONE, "");
+}
+
+static inline void meets(const char *timeline, int64_t age_us) {
+	meets_server("home", timeline, 0, age_us);
+}
+
+static inline void meets_after(const char *timeline, int64_t age_us, int64_t change_id) {
+	newest_change = change_id;
+	meets(timeline, age_us);
+}
+
+static inline void loses(void) {
+	link_events.down(&agent, "it is gone");
+}
+
+static inline void expect_held_for(int64_t least_ms, int64_t most_ms) {
+	int64_t held_ms = (core_held_until_ns(agent.core) - agent_now_ns()) / MS;
+	assert_in_range(held_ms < 0 ? 0 : held_ms, least_ms, most_ms);
+}
+
+/* Half a second each, without waiting: what is due comes nearer instead. */
+static inline void ticks(int count) {
+	for (int i = 0; i < count; i++) {
+		agent.link.heartbeat_ns -= 500 * MS;
+		agent.link.pulse_ns -= 500 * MS;
+		link_on_heartbeat(&agent);
+	}
+}
+
+static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
+                                             .server = "home", .timeline = "00000001", .server_age_us = -1};
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+#endif

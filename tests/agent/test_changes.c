@@ -1,0 +1,257 @@
+/*
+ * test_changes.c - how the agent reads what others have changed, also what was changed while no agent lived here.
+ */
+#include "link_fixture.h"
+
+/* ---- Changes -------------------------------------------------------------------------------- */
+
+static void reads_so_many(size_t count) {
+	static struct change_row rows[500];
+	database_changes *done = changed;
+	assert_non_null(done);
+	for (size_t i = 0; i < count; i++) {
+		rows[i] = (struct change_row){.change_id = since + 1 + (int64_t)i, .policy_id = api.policy_id, .policy_name = "api"};
+		snprintf(rows[i].client_id, sizeof rows[i].client_id, "c%zu", i);
+	}
+	changed = NULL;
+	done(&agent, LEASE_DONE, rows, count);
+}
+
+static void ten_thousand_notices_are_one_chain_of_reads(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	for (int i = 0; i < 10000; i++)
+		link_events.notified(&agent);
+	assert_int_equal(reads, 1);
+	reads_so_many(500);
+	assert_int_equal(reads, 2);
+	assert_int_equal(since, 500);
+	reads_so_many(1);
+	reads_so_many(0);
+	assert_null(changed);
+	assert_int_equal(agent.link.change_id, 501);
+}
+
+/* It may tell of one that the read could not see yet. */
+static void a_notice_during_a_read_is_not_forgotten(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	link_events.notified(&agent);
+	link_events.notified(&agent);
+	reads_so_many(0);
+	assert_int_equal(reads, 2);
+	reads_so_many(0);
+	assert_null(changed);
+}
+
+static void a_read_that_fails_doesnt_end_them(void **state) {
+	database_changes *done;
+	(void)state;
+	meets("00000001", -1);
+	link_events.notified(&agent);
+	done = changed;
+	changed = NULL;
+	done(&agent, LEASE_REJECTED, NULL, 0);
+	assert_null(changed);
+	link_events.notified(&agent);
+	assert_non_null(changed);
+}
+
+static void a_policy_changes(const char *name) {
+	struct change_row row = {.change_id = since + 1, .policy_id = 1000};
+	database_changes *done = changed;
+	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	changed = NULL;
+	done(&agent, LEASE_DONE, &row, 1);
+}
+
+static void a_policy_that_changes_is_loaded_alone(void **state) {
+	struct policy_row other = api;
+	(void)state;
+	strcpy(other.name, "other");
+	other.policy_id++;
+	agent_apply_policy(&agent, policies_add(&agent.policies, &other), true);
+	link_events.up(&agent, &hello);
+	assert_int_equal(loading.count, 2);
+	answers(LEASE_DONE, "other");
+	link_events.notified(&agent);
+	a_policy_changes("other");
+	assert_int_equal(loading.count, 1);
+	assert_string_equal(loading.names[0], "other");
+	a_policy_changes("api"); /* meanwhile: afterwards */
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "other");
+	assert_string_equal(loading.names[0], "api");
+	answers(LEASE_REJECTED, "");
+	assert_null(loading.done);
+	link_on_heartbeat(&agent);
+	assert_string_equal(loading.names[0], "api");
+	answers(LEASE_DONE, "");
+	a_policy_changes("nobody's");
+	assert_null(loading.done);
+}
+
+/* ---- Changes while no agent lived here ------------------------------------------------------ */
+
+#define TIMELINE "00000001"
+
+/* A lease of the earlier agent's. */
+static uint32_t leaves(const char *id) {
+	struct place place = table_place(&table.table, 0, id, strlen(id));
+	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
+	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = agent_now_ns() + SUB_MS * MS});
+	return slot;
+}
+
+static bool is_good(uint32_t slot) {
+	return table_credits(&table.table, slot, 0) > 0;
+}
+
+static void takes_over(int64_t change_id) {
+	atomic_store(&table.directory->change_id, change_id);
+	snprintf(table.directory->timeline, sizeof table.directory->timeline, TIMELINE);
+	snprintf(table.directory->server, sizeof table.directory->server, "home");
+	agent.shm.taken_over = true;
+	changes_inherit(&agent);
+}
+
+static void who_was_blocked_meanwhile_keeps_no_lease(void **state) {
+	(void)state;
+	uint32_t c0 = leaves("c0"), c1 = leaves("c1"), other = leaves("other");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 9);
+	assert_int_equal(since, 7);
+	reads_so_many(2); /* of c0 and c1 */
+	assert_false(is_good(c0) || is_good(c1));
+	assert_true(is_good(other));
+	reads_so_many(0);
+	assert_int_equal(atomic_load(&table.directory->change_id), 9);
+}
+
+/* The earlier agent may have been killed between writing the new limits and ending the old leases. */
+static void nor_does_anybody_of_a_policy_that_changed(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 8);
+	a_policy_changes("api");
+	assert_false(is_good(slot));
+	answers(LEASE_DONE, "");
+	reads_so_many(0);
+	slot = leaves("a");
+	link_events.notified(&agent); /* from then on its terms tell */
+	a_policy_changes("api");
+	answers(LEASE_DONE, "");
+	assert_true(is_good(slot));
+}
+
+static void without_a_change_all_leases_go_on(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after(TIMELINE, -1, 7);
+	assert_null(changed);
+	assert_true(is_good(slot));
+}
+
+static void expect_all_void(int64_t known, int64_t newest) {
+	uint32_t slot = leaves("a");
+	takes_over(known);
+	meets_after(TIMELINE, -1, newest);
+	assert_null(changed);
+	assert_false(is_good(slot));
+	assert_int_equal(agent.link.change_id, newest);
+	link_on_heartbeat(&agent); /* when nobody has what is void any more */
+	assert_int_equal(atomic_load(&table.directory->change_id), newest);
+}
+
+static void where_nobody_knows_what_changed_nobody_does(void **state) {
+	(void)state;
+	expect_all_void(-1, 3);
+}
+
+static void nor_after_more_changes_than_can_be_read(void **state) {
+	(void)state;
+	expect_all_void(7, 10008);
+}
+
+/* A backup was restored: what was changed after it has been undone. */
+static void nor_when_changes_have_been_undone(void **state) {
+	(void)state;
+	expect_all_void(7, 6);
+}
+
+static void also_while_the_agent_lives(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 7);
+	uint32_t slot = leaves("a");
+	loses();
+	meets_after(TIMELINE, -1, 6);
+	assert_false(is_good(slot));
+	assert_int_equal(agent.link.change_id, 6);
+}
+
+static void what_changed_while_the_database_was_away_is_read(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 0);
+	uint32_t slot = leaves("c0");
+	loses();
+	meets_after(TIMELINE, -1, 1); /* the first that there is */
+	assert_int_equal(since, 0);
+	reads_so_many(1);
+	assert_false(is_good(slot));
+}
+
+static void or_reached_by_another_way(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 7);
+	link_reopen(&agent);
+	meets_after(TIMELINE, -1, 9);
+	assert_int_equal(since, 7);
+}
+
+/* A standby was promoted meanwhile: its numbers may tell of other changes. The leases end with the hold. */
+static void changes_of_another_server_are_not_read(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after("00000002", 1000, 9);
+	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
+	assert_null(changed);
+	assert_true(is_good(slot));
+	assert_int_equal(agent.link.change_id, 9);
+	assert_int_equal(atomic_load(&table.directory->change_id), 7); /* still theirs, for the next agent */
+	assert_string_equal(table.directory->timeline, TIMELINE);
+}
+
+static void once_in_step_they_count(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	takes_over(7);
+	meets_after("00000002", OLD_US, 9);
+	assert_false(is_good(slot));
+	link_on_heartbeat(&agent);
+	assert_int_equal(atomic_load(&table.directory->change_id), 9);
+	assert_string_equal(table.directory->timeline, "00000002");
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(ten_thousand_notices_are_one_chain_of_reads),
+		TEST(a_notice_during_a_read_is_not_forgotten),
+		TEST(a_read_that_fails_doesnt_end_them),
+		TEST(a_policy_that_changes_is_loaded_alone),
+		TEST(who_was_blocked_meanwhile_keeps_no_lease),
+		TEST(nor_does_anybody_of_a_policy_that_changed),
+		TEST(without_a_change_all_leases_go_on),
+		TEST(where_nobody_knows_what_changed_nobody_does),
+		TEST(nor_after_more_changes_than_can_be_read),
+		TEST(nor_when_changes_have_been_undone),
+		TEST(also_while_the_agent_lives),
+		TEST(what_changed_while_the_database_was_away_is_read),
+		TEST(or_reached_by_another_way),
+		TEST(changes_of_another_server_are_not_read),
+		TEST(once_in_step_they_count),
+	};
+	return cmocka_run_group_tests_name("changes", tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+/*
+ * test_declaration.c - apps declare policies: what the database is asked, what is decided without it, and which policy makes
+ * room for another one.
+ */
+#include "link_fixture.h"
+
+/* ---- Declarations ------------------------------------------------------------------------- */
+
+static void declares(const char *name) {
+	const struct wire_declare message = {.max_requests = 5, .time_window_ms = 10000};
+	declaration_on_message(&agent, 0, &message, name, strlen(name));
+}
+
+static void is_held_in_fallback(void) {
+	meets("00000001", -1);
+	loses();
+	loses(); /* and is not back at once */
+	meets("00000002", 0);
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+}
+
+/* Nothing would tell the database of it afterwards, and checks of a policy that it doesn't know fail. */
+static void what_is_declared_during_a_hold_is_declared_to_the_database(void **state) {
+	(void)state;
+	is_held_in_fallback();
+	declares("mail");
+	assert_non_null(declared);
+}
+
+/* However many there are: what an app waits for doesn't grow with them. */
+static void of_a_declaration_one_policy_is_read(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	says(LEASE_DONE, "created");
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "mail");
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
+static void who_waits_for_another_declaration_has_its_turn_at_once(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	declares("sms");
+	declares("mail"); /* asked once for both */
+	assert_int_equal(declarations, 1);
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "mail");
+	assert_string_equal(declared_name, "sms");
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "sms");
+	assert_null(declared);
+	assert_int_equal(declarations, 2);
+}
+
+/* What the old connection was asked has no answer any more. */
+static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_again(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	assert_non_null(declared);
+	declared = NULL;
+	link_reopen(&agent);
+	meets("00000001", -1);
+	assert_non_null(declared);
+	assert_string_equal(declared_name, "mail");
+}
+
+static void or_decided_here_when_it_is_lost_again(void **state) {
+	(void)state;
+	is_held_in_fallback();
+	declares("mail");
+	says(LEASE_UNKNOWN, "");
+	loses();
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
+static void what_is_declared_while_policies_are_loaded_waits_for_them(void **state) {
+	(void)state;
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	link_events.up(&agent, &hello);
+	declares("mail");
+	assert_null(declared);
+	answers(LEASE_DONE, "");
+	assert_non_null(declared);
+}
+
+static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
+	(void)state;
+	loses();
+	link_events.up(&agent, &hello);
+	declares("mail");
+	answers(LEASE_REJECTED, "");
+	assert_true(policies_find(&agent.policies, "mail") >= 0);
+}
+
+/* Somebody had the row locked, say: until then checks of the policy fail. */
+static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	link_events.up(&agent, &hello);
+	assert_null(loading.done); /* what is declared now is loaded as well */
+	says(LEASE_REJECTED, "");
+	answers(LEASE_DONE, "");
+	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	link_on_heartbeat(&agent);
+	says(LEASE_DONE, "created");
+	assert_string_equal(loading.names[0], "mail"); /* its id is asked for, and nothing else */
+	assert_int_equal(loading.count, 1);
+	answers(LEASE_DONE, "mail");
+	assert_int_equal(agent.policies.policy[policies_find(&agent.policies, "mail")].row.policy_id, api.policy_id);
+	link_on_heartbeat(&agent);
+	assert_null(declared);
+	assert_null(loading.done);
+}
+
+/* Each has a deadline, that of all together would be too short. */
+static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	declares("sms");
+	declares("push");
+	link_events.up(&agent, &hello);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(declarations, i + 1);
+		says(LEASE_DONE, "created");
+	}
+	assert_int_equal(loading.count, 4);
+	answers(LEASE_DONE, "mail");
+	assert_null(declared);
+}
+
+/* One that is refused for ever would keep the others from ever being declared. */
+static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
+	(void)state;
+	loses();
+	declares("mail");
+	declares("sms");
+	link_events.up(&agent, &hello);
+	assert_string_equal(declared_name, "mail");
+	says(LEASE_REJECTED, "");
+	assert_null(declared);
+	answers(LEASE_DONE, "");
+	link_on_heartbeat(&agent);
+	assert_string_equal(declared_name, "sms");
+	says(LEASE_DONE, "created");
+	assert_string_equal(declared_name, "mail");
+	says(LEASE_REJECTED, "");
+	assert_string_equal(loading.names[0], "sms");
+}
+
+/* ---- Names ------------------------------------------------------------------------------ */
+
+static void fills_the_directory(void) {
+	struct policy_row row = api;
+	for (int i = 1; i < (int)POLICY_CAPACITY; i++) {
+		snprintf(row.name, sizeof row.name, "p%d", i);
+		assert_int_equal(agent_add_policy(&agent, &row), i);
+		agent.policies.policy[i].used_ns = 1000 - i;
+	}
+	agent.policies.policy[0].used_ns = 1000;
+}
+
+static void the_one_that_was_used_longest_ago_makes_room(void **state) {
+	struct policy_row row = api;
+	(void)state;
+	fills_the_directory();
+	agent.policies.policy[POLICY_CAPACITY - 1].undeclared = true;
+	strcpy(row.name, "new");
+	assert_int_equal(agent_add_policy(&agent, &row), POLICY_CAPACITY - 2);
+	assert_int_equal(policies_number(&agent.policies, POLICY_CAPACITY - 2), policy_number_make(POLICY_CAPACITY - 2, 1));
+}
+
+static void none_with_clients_does(void **state) {
+	struct policy_row row = api;
+	(void)state;
+	meets("00000001", -1);
+	fills_the_directory();
+	for (int i = 1; i < (int)POLICY_CAPACITY; i++)
+		agent.policies.policy[i].undeclared = true;
+	core_want(agent.core, agent_now_ns(), 1, 1, 0, "c", 1, 1, agent_now_ns() + 1000 * MS);
+	strcpy(row.name, "new");
+	assert_int_equal(agent_add_policy(&agent, &row), -1);
+	agent.policies.policy[9].undeclared = false;
+	assert_int_equal(agent_add_policy(&agent, &row), 9);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
+		TEST(of_a_declaration_one_policy_is_read),
+		TEST(who_waits_for_another_declaration_has_its_turn_at_once),
+		TEST(what_is_under_way_when_the_connection_is_opened_anew_is_declared_again),
+		TEST(or_decided_here_when_it_is_lost_again),
+		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
+		TEST(but_is_decided_here_when_they_can_not_be_loaded),
+		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
+		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
+		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
+		TEST(the_one_that_was_used_longest_ago_makes_room),
+		TEST(none_with_clients_does),
+	};
+	return cmocka_run_group_tests_name("declaration", tests, NULL, NULL);
+}
