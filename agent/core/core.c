@@ -314,8 +314,10 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->grace_until_ns;
 	if (is_held(core) && !core->burnt.open && core->held_until_ns < next_ns)
 		next_ns = core->held_until_ns;
-	if ((core->walk_left > 0 || fallback_may_collect(core)) && core->walk_at_ns < next_ns)
+	if (core_is_walking(core) && core->walk_at_ns < next_ns)
 		next_ns = core->walk_at_ns;
+	if (fallback_may_collect(core) && core->collect_at_ns < next_ns)
+		next_ns = core->collect_at_ns;
 	if (uses_memory(core) && core->urgent.first != NO_OP)
 		next_ns = core->now_ns;
 	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
@@ -327,13 +329,13 @@ int64_t core_next_ns(const struct core *core) {
 void core_drain(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	core->draining = true;
-	generation_begin(core);
+	core->drained = generation_begin(core);
 	core->background_at_ns = now_ns;
 	core_advance(core, now_ns);
 }
 
 bool core_is_drained(const struct core *core) {
-	return core->walk_left == 0 && core->in_flight_count == 0 && core->urgent.first == NO_OP && core->background.first == NO_OP;
+	return !core->drained.open && core->in_flight_count == 0 && core->urgent.first == NO_OP && core->background.first == NO_OP;
 }
 
 /* ---- What is going on --------------------------------------------------------- */
@@ -379,5 +381,5 @@ size_t core_queued(const struct core *core) {
 }
 
 bool core_is_walking(const struct core *core) {
-	return core->walk_left > 0;
+	return core->walked < core->walk_ends;
 }

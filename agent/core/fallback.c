@@ -83,6 +83,7 @@ void fallback_leave(struct core *core, int64_t now_ns) {
 	core->returned = generation_begin(core);
 	core->collecting = store_memory_owing(core->memory) > 0;
 	core->collect_chain = 0;
+	core->collect_at_ns = now_ns;
 	core->fallback_since_ns = 0;
 	core->background_at_ns = now_ns;
 	note_progress(core);
@@ -96,17 +97,17 @@ void fallback_charge(struct core *core, uint32_t index) {
 
 /* When the walk has ended the fallback's leases: what they leave unused is not charged. */
 bool fallback_may_collect(const struct core *core) {
-	return core->collecting && core->state == CORE_RESYNC && core->walk_left == 0 && core->background_count < BACKGROUND_ROOM;
+	return core->collecting && core->state == CORE_RESYNC && !core->returned.open && core->background_count < BACKGROUND_ROOM;
 }
 
 void fallback_collect(struct core *core, int64_t now_ns) {
-	if (!fallback_may_collect(core) || now_ns < core->walk_at_ns)
+	if (!fallback_may_collect(core) || now_ns < core->collect_at_ns)
 		return;
 	size_t first = core->collect_chain;
 	store_memory_collect_some(core->memory, &core->collect_chain, COLLECT_CHAINS, COLLECT_CLIENTS, charge_client, core);
 	core->counters.looked += core->collect_chain - first;
 	core->collecting = core->collect_chain < store_memory_chains(core->memory);
-	core->walk_at_ns = now_ns + COLLECT_PAUSE_NS;
+	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;
 	note_progress(core);
 }
 

@@ -7,8 +7,9 @@
  * the table as well, a few thousand slots at a time with the loop served in between, and meets who wasn't looked at: a million
  * clients in half a second.
  *
- * A walk that has gone all the way round since the last event has met everybody; then nothing needs to be noted any more, and
- * numbers of generations can be used again.
+ * Each event is over when the walk has come round to the slot where the event found it: then everybody has met it, it needs to be
+ * noted no more, and its generation's number can be used again. Events that follow, however many, don't put that off; they only
+ * make the walk go on for longer.
  *
  * An orphan has no record. It gets nothing that could be spared, so whatever is noted is done to it as often as it is met.
  */
@@ -109,18 +110,35 @@ void orphan_meet(struct core *core, uint32_t slot) {
 
 /* ---- All of them -------------------------------------------------------------- */
 
-static void end_walk(struct core *core) {
-	core->lost.open = core->disowned.open = core->returned.open = false;
+/* True when it was open until now. */
+static bool close_mark(const struct core *core, struct mark *mark) {
+	bool is_over = mark->open && mark->ends <= core->walked;
+	mark->open &= !is_over;
+	return is_over;
+}
+
+static void close_marks(struct core *core) {
+	close_mark(core, &core->lost);
+	close_mark(core, &core->disowned);
+	close_mark(core, &core->returned);
+	close_mark(core, &core->drained);
 	for (size_t i = 0; i < POLICY_CAPACITY; i++)
-		core->voided[i].open = core->forfeits[i] = false;
-	if (core->burnt.open)
+		if (close_mark(core, &core->voided[i]))
+			core->forfeits[i] = false;
+	if (close_mark(core, &core->burnt))
 		core->promoted = false;
-	core->burnt.open = false;
-	core->generations_open = 0;
+}
+
+static void close_generations(struct core *core) {
+	for (; core->generations_open > 0; core->generations_open--) {
+		uint32_t oldest = (core->generation + CLIENT_GENERATIONS - core->generations_open + 1) % CLIENT_GENERATIONS;
+		if (core->generation_ends[oldest] > core->walked)
+			return;
+	}
 }
 
 static void walk(struct core *core, uint32_t slots) {
-	for (; slots > 0 && core->walk_left > 0; slots--, core->walk_left--) {
+	for (; slots > 0 && core_is_walking(core); slots--, core->walked++) {
 		uint32_t slot = core->walk_slot, owner = core->table->owner[slot];
 		core->walk_slot = (slot + 1) % core->table->slot_count;
 		core->counters.looked++;
@@ -130,31 +148,32 @@ static void walk(struct core *core, uint32_t slots) {
 		else if (owner != TABLE_NO_OWNER)
 			client_meet(core, owner);
 	}
-	if (core->walk_left == 0)
-		end_walk(core);
+	close_marks(core);
+	close_generations(core);
 }
 
 /* A walk for the sake of returns waits until there is room for them. */
 void walk_step(struct core *core, int64_t now_ns) {
-	if (core->walk_left == 0 || now_ns < core->walk_at_ns)
+	if (!core_is_walking(core) || now_ns < core->walk_at_ns)
 		return;
 	if (!core->draining || core->background_count < BACKGROUND_ROOM)
 		walk(core, core->options.walk_slots ? core->options.walk_slots : WALK_SLOTS);
-	if (core->walk_left > 0)
-		core->walk_at_ns = now_ns + WALK_PAUSE_NS;
+	core->walk_at_ns = now_ns + WALK_PAUSE_NS;
 }
 
-/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events while one walk
- * goes round: then it is ended at once. */
+/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events while the walk
+ * goes round once: then it goes on at once, as far as to where the oldest of them began. */
 struct mark generation_begin(struct core *core) {
 	if (core->generation_used) {
 		if (core->generations_open == CLIENT_GENERATIONS - 1)
-			walk(core, core->walk_left);
+			walk(core, (uint32_t)(core->generation_ends[(core->generation + 2) % CLIENT_GENERATIONS] - core->walked));
 		core->generation = (core->generation + 1) % CLIENT_GENERATIONS;
 		core->generations_open++;
 		core->generation_used = false;
 	}
-	core->walk_left = core->table->slot_count;
-	core->walk_at_ns = core->now_ns;
-	return (struct mark){.generation = core->generation, .open = true};
+	if (!core_is_walking(core))
+		core->walk_at_ns = core->now_ns;
+	core->walk_ends = core->walked + core->table->slot_count;
+	core->generation_ends[core->generation] = core->walk_ends;
+	return (struct mark){.generation = core->generation, .open = true, .ends = core->walk_ends};
 }

@@ -76,6 +76,7 @@ struct op_queue {
 struct mark {
 	uint32_t generation;
 	bool open;
+	uint64_t ends; /* when walks have looked at so many slots */
 };
 
 struct core {
@@ -122,14 +123,17 @@ struct core {
 	uint32_t generation;
 	bool generation_used;      /* somebody has met it */
 	uint32_t generations_open; /* that somebody may not have met */
+	uint64_t generation_ends[CLIENT_GENERATIONS]; /* of each of these: when everybody has met it, as a mark's */
 	struct mark lost;          /* the database */
 	struct mark returned;      /* from a fallback */
 	struct mark disowned;      /* leases: another database's, perhaps */
 	struct mark burnt;         /* what was disowned */
+	struct mark drained;       /* before the end */
 	struct mark voided[POLICY_CAPACITY];
 	bool forfeits[POLICY_CAPACITY]; /* what is void of this policy's isn't returned either */
-	uint32_t walk_slot, walk_left;
-	int64_t walk_at_ns;
+	uint32_t walk_slot;
+	uint64_t walked, walk_ends; /* slots, ever: that walks have looked at; where this one ends */
+	int64_t walk_at_ns, collect_at_ns;
 	bool has_orphans; /* perhaps of an agent that was in a fallback */
 
 	uint32_t sweep_slot;

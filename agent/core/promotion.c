@@ -35,6 +35,7 @@ void core_know_lease(struct core *core, int64_t lease_us) {
 void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->now_ns = now_ns;
 	core->promoted = true;
+	core->burnt.open = false; /* of an earlier promotion: begun anew when this one's hold is over */
 	core->disowned = generation_begin(core);
 	int64_t hold_ns = surely_after(core_longest_lease_ns(core));
 	if (hold_ns > CORE_HOLD_MAX_NS)
