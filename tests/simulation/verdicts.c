@@ -27,14 +27,17 @@ static int64_t room_at(const struct world *w, uint32_t client, int64_t t_us) {
 	return grant.remaining;
 }
 
-static void look_for_room(struct world *w, uint32_t client) {
-	int64_t room = room_at(w, client, database_us(w));
+static void note_room(struct world *w, uint32_t client, int64_t room) {
 	for (uint32_t cost = 1; cost <= COST_MAX; cost++) {
 		if (room < (int64_t)cost)
 			w->room_since_ns[client][cost] = INT64_MAX;
 		else if (w->room_since_ns[client][cost] == INT64_MAX)
 			w->room_since_ns[client][cost] = w->now_ns;
 	}
+}
+
+static void look_for_room(struct world *w, uint32_t client) {
+	note_room(w, client, room_at(w, client, database_us(w)));
 }
 
 void verdicts_forget(struct world *w) {
@@ -121,6 +124,8 @@ void verdicts_on_books(struct world *w, struct batch *batch, size_t i) {
 	*truth = (struct truth){.used = watch_used(w, batch->clients[i]), .soonest_us = -1};
 	if (request->need > 0 && batch->grants[i].granted < request->least)
 		truth->soonest_us = find_soonest_us(w, batch->clients[i], batch, i);
+	/* It goes by the time at which it came: what there is since then, in another sub-window, its answer can't know of. */
+	note_room(w, batch->clients[i], batch->grants[i].remaining);
 	look_for_room(w, batch->clients[i]);
 }
 
