@@ -202,15 +202,22 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	core->io.take(core->context, core->hosts, requests, core->in_flight_count);
 }
 
+/* What a fallback admitted is charged without delay, and who stops is waited for: those come in large groups by themselves. */
+static void plan_background(struct core *core, int64_t now_ns) {
+	bool is_urgent = core->draining || core->state == CORE_RESYNC;
+	if (core->background.first == NO_OP)
+		core->background_at_ns = 0;
+	else if (core->background_at_ns == 0)
+		core->background_at_ns = now_ns + (is_urgent ? 0 : BACKGROUND_DELAY_NS);
+}
+
 void batch_flush(struct core *core, int64_t now_ns) {
+	plan_background(core, now_ns);
 	if (uses_memory(core))
 		flush_to_memory(core, now_ns);
 	else
 		flush_to_database(core, now_ns);
-	if (core->background.first == NO_OP)
-		core->background_at_ns = 0;
-	else if (core->background_at_ns == 0)
-		core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
+	plan_background(core, now_ns);
 }
 
 /* Something is wrong with these: burnt rather than asked for again and again. An advance is charged when the client asks again, or

@@ -7,9 +7,9 @@
  * the table as well, a few thousand slots at a time with the loop served in between, and meets who wasn't looked at: a million
  * clients in half a second.
  *
- * Each event is over when the walk has come round to the slot where the event found it: then everybody has met it, it needs to be
- * noted no more, and its generation's number can be used again. Events that follow, however many, don't put that off; they only
- * make the walk go on for longer.
+ * Each event is over when the walk has come round to the slot where the event found it: then everybody has met it,
+ * it needs to be noted no more, and its generation's number can be used again. Events that follow, however many, don't
+ * put that off; they only make the walk go on for longer.
  *
  * An orphan has no record. It gets nothing that could be spared, so whatever is noted is done to it as often as it is met.
  */
@@ -129,12 +129,13 @@ static void close_marks(struct core *core) {
 		core->promoted = false;
 }
 
+static uint32_t oldest_open(const struct core *core) {
+	return (core->generation + CLIENT_GENERATIONS - core->generations_open + 1) % CLIENT_GENERATIONS;
+}
+
 static void close_generations(struct core *core) {
-	for (; core->generations_open > 0; core->generations_open--) {
-		uint32_t oldest = (core->generation + CLIENT_GENERATIONS - core->generations_open + 1) % CLIENT_GENERATIONS;
-		if (core->generation_ends[oldest] > core->walked)
-			return;
-	}
+	while (core->generations_open > 0 && core->generation_ends[oldest_open(core)] <= core->walked)
+		core->generations_open--;
 }
 
 static void walk(struct core *core, uint32_t slots) {
@@ -161,12 +162,12 @@ void walk_step(struct core *core, int64_t now_ns) {
 	core->walk_at_ns = now_ns + WALK_PAUSE_NS;
 }
 
-/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events while the walk
- * goes round once: then it goes on at once, as far as to where the oldest of them began. */
+/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events
+ * while the walk goes round once: then it goes on at once, as far as to where the oldest of them began. */
 struct mark generation_begin(struct core *core) {
 	if (core->generation_used) {
 		if (core->generations_open == CLIENT_GENERATIONS - 1)
-			walk(core, (uint32_t)(core->generation_ends[(core->generation + 2) % CLIENT_GENERATIONS] - core->walked));
+			walk(core, (uint32_t)(core->generation_ends[oldest_open(core)] - core->walked));
 		core->generation = (core->generation + 1) % CLIENT_GENERATIONS;
 		core->generations_open++;
 		core->generation_used = false;

@@ -375,6 +375,7 @@ static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
 	grants(f, 6, 0, 90);
 	expect_allowed(f, 1);
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	pass(f, 0);
 	pass(f, 10 * MS);
 	assert_int_equal(f->asked[0].return_first, 5);
 	want(f, 2, "b", 1);

@@ -210,6 +210,73 @@ static void drain_returns_everything_and_is_done(void **state) {
 	expect_batch(f, "a", 1, 1, 1);
 }
 
+/* ---- When it goes back -------------------------------------------------------------- */
+
+static void both_hold_six(struct fixture *f) {
+	f->end_ns = f->now_ns + 1000 * MS;
+	for (uint32_t i = 0; i < 2; i++) {
+		want(f, i, i ? "b" : "a", 1);
+		grants(f, 6, 0, 90);
+		expect_allowed(f, i);
+	}
+}
+
+static void is_void(struct fixture *f, const char *id) {
+	core_client_changed(f->core, f->now_ns, 0, id, 1);
+	core_advance(f->core, f->now_ns);
+}
+
+/* Also of an agent that has nothing else to ask: what nobody waits for is gathered for a while. */
+static void returns_of_an_idle_agent_go_together(void **state) {
+	struct fixture *f = *state;
+	both_hold_six(f);
+	is_void(f, "a");
+	expect_no_batch(f);
+	assert_in_range(core_next_ns(f->core), f->now_ns + 1, f->now_ns + 5 * MS);
+	pass(f, 4 * MS);
+	is_void(f, "b");
+	expect_no_batch(f);
+	pass(f, 1 * MS); /* no longer for the second's sake */
+	assert_int_equal(f->asked_count, 2);
+	assert_int_equal(f->asked[0].return_first, 5);
+	assert_int_equal(f->asked[1].return_first, 5);
+}
+
+static void what_comes_after_a_batch_waits_as_long(void **state) {
+	struct fixture *f = *state;
+	both_hold_six(f);
+	is_void(f, "a");
+	pass(f, 5 * MS);
+	grants(f, 0, 0, 95);
+	is_void(f, "b");
+	expect_no_batch(f);
+	pass(f, 5 * MS);
+	assert_int_equal(f->asked[0].return_first, 5);
+}
+
+static void a_return_goes_along_with_who_waits(void **state) {
+	struct fixture *f = *state;
+	both_hold_six(f);
+	is_void(f, "a");
+	want(f, 3, "c", 1);
+	assert_int_equal(f->asked_count, 2);
+	assert_string_equal(f->ids[0], "c");
+	assert_int_equal(f->asked[1].return_first, 5);
+}
+
+static void who_stops_returns_at_once(void **state) {
+	struct fixture *f = *state;
+	both_hold_six(f);
+	is_void(f, "a");
+	expect_no_batch(f);
+	core_drain(f->core, f->now_ns);
+	assert_int_equal(f->asked_count, 2);
+	answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 0, 0, 90), grant_of(f, 0, 0, 90)});
+	assert_true(core_is_drained(f->core));
+}
+
+/* ---- Many ----------------------------------------------------------------------------- */
+
 static int make_large(void **state) {
 	make_with(state, 8192, 0);
 	comes_up(*state);
@@ -278,6 +345,10 @@ int main(void) {
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
 		cmocka_unit_test_setup_teardown(what_is_too_much_at_once_goes_back_later, make_large, clean),
 		STEP(drain_returns_everything_and_is_done),
+		STEP(returns_of_an_idle_agent_go_together),
+		STEP(what_comes_after_a_batch_waits_as_long),
+		STEP(a_return_goes_along_with_who_waits),
+		STEP(who_stops_returns_at_once),
 	};
 	return cmocka_run_group_tests_name("core_leases", tests, NULL, NULL);
 }
