@@ -3,6 +3,9 @@
 -- Versions of an app that run side by side, in short-lived processes above all, declare now this and now that. A deploy and its
 -- rollback have to take effect; but after three changes in ten minutes, one back to what was replaced in that time is put off until
 -- then: what is in force stays, and every client keeps its leases. Limits that weren't in force lately still win at once.
+--
+-- Of two declarations at the same time one waits for the other's commit. What it has read is no longer true then, so it changes
+-- nothing, reads again, and is judged by what the other has left: it may win, be put off, or find what it wants.
 
 create function stint.declare_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint, fallback_time_window_ms bigint,
@@ -16,7 +19,7 @@ set lock_timeout = '100ms'
 as $$
 declare
 	found stint.policy;
-	now constant timestamptz := clock_timestamp();
+	now timestamptz;
 	wanted constant jsonb := jsonb_build_array(
 		max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode);
 	current jsonb;
@@ -24,9 +27,11 @@ declare
 begin
 	perform stint.check_policy(name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
 		algorithm, resolution, mode);
-	-- Once more when somebody else was faster: each turn finds what the one before it could not see.
+	-- Once more when somebody else was faster. The second turn is the last: since the first attempt to write, this transaction
+	-- has the queue of changes, and nobody else changes anything.
 	loop
 		select p.* into found from stint.policy p where p.name = declare_policy.name;
+		now := clock_timestamp(); -- after all that was replaced in what was read
 		policy_id := found.policy_id;
 		if policy_id is null then
 			insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
@@ -59,7 +64,9 @@ begin
 					fallback_time_window_ms = declare_policy.fallback_time_window_ms,
 					algorithm = declare_policy.algorithm, resolution = declare_policy.resolution, mode = declare_policy.mode,
 					replaced = jsonb_build_array(jsonb_build_object('limits', current, 'at', now)) || (lately - 2)
-				where p.policy_id = found.policy_id and not p.pinned
+				where p.policy_id = found.policy_id and not p.pinned and p.replaced = found.replaced
+					and jsonb_build_array(p.max_requests, p.time_window_ms, p.fallback_max_requests,
+						p.fallback_time_window_ms, p.algorithm, p.resolution, p.mode) = current
 				returning p.policy_id into policy_id;
 				status := 'changed';
 			end if;

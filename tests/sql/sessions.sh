@@ -205,4 +205,32 @@ finish gate 'commit'
 wait "${declarers[@]}"
 is "$(sort "$work"/declared.* | uniq -c | tr -s ' \n' ' ')" ' 1 created 5 unchanged ' 'six declare at once: one makes it'
 
+# Apps of different versions declare at once: the second is judged by what the first has left. Where declare_policy() gives up
+# waiting is no matter here.
+signature='stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'
+sql -c "alter function $signature set lock_timeout = '20s'"
+declare_limit() { echo "select status from stint.declare_policy('turns', $1, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)"; }
+limits() { sql -c "select max_requests, jsonb_path_query_array(replaced, '\$[*].limits[0]') from stint.policy where name = 'turns'"; }
+for limit in 100 200 100; do
+	sql -c "$(declare_limit $limit)" >"$work/declared"
+done
+# at_once FIRST SECOND: the second has read the policy before the first changes it.
+at_once() {
+	open first 'begin' 'select from stint.change_queue for update'
+	sql -c "$(declare_limit "$2")" >"$work/second" 2>&1 &
+	second=$!
+	await_waiters 1
+	finish first "$(declare_limit "$1")" 'commit'
+	wait $second
+}
+at_once 300 200
+is "$(cat "$work/second")" 'put off' 'limits that another session has just made the fourth in ten minutes are put off'
+is "$(limits)" '300|[100, 200, 100]' '… and what it replaced is not forgotten'
+at_once 400 500
+is "$(cat "$work/second")" changed 'limits that are new win, also over those of a session that was faster'
+is "$(limits)" '500|[400, 300, 100]' '… and those count as replaced'
+at_once 600 600
+is "$(cat "$work/second")" unchanged 'two say the same: one changes it'
+sql -c "alter function $signature set lock_timeout = '100ms'"
+
 echo "1..$tests"
