@@ -108,7 +108,8 @@ int64_t agent_now_ns(void);
 void agent_pump_soon(struct agent *); /* once all that has arrived by now is heard */
 void agent_pump(struct agent *); /* after any event: let the core act, send what it said, plan its next time */
 void agent_apply_policy(struct agent *, int index, bool live);
-int agent_add_policy(struct agent *, const struct policy_row *row); /* an index, if need be of a policy that is unused; -1: full */
+/* An index, if need be of a policy that is unused; -1: full, or none makes room while policies are loaded. */
+int agent_add_policy(struct agent *, const struct policy_row *row);
 
 /* declaration.c */
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);

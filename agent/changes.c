@@ -55,6 +55,7 @@ static void on_policies(void *context, enum lease_outcome outcome, const struct 
 		link_on_loaded(agent, outcome == LEASE_DONE);
 	else if (outcome == LEASE_DONE)
 		changes_load_policies(agent); /* those that have become stale meanwhile */
+	declarations_resume(agent); /* those that found no room meanwhile */
 	changes_note(agent);
 	agent_pump(agent);
 }

@@ -80,6 +80,11 @@ static void finish_alike(struct declaration *d, int status, int index) {
 	declarations_resume(agent);
 }
 
+/* While policies are being read none makes room for another one. When they are read, who waits for that has its turn. */
+static bool finds_room_later(const struct agent *agent, int index) {
+	return index < 0 && agent->link.loading;
+}
+
 /* ---- Without the database --------------------------------------------------- */
 
 static int add_locally(struct agent *agent, const struct policy_row *row) {
@@ -112,6 +117,8 @@ static void decide_locally(struct declaration *d) {
 	else if (!(d->flags & WIRE_DECLARE_AGAIN) && !agent->policies.policy[index].row.pinned &&
 	         !policy_limits_equal(&d->row, &agent->policies.policy[index].row))
 		change_locally(agent, index, &d->row);
+	if (finds_room_later(agent, index))
+		return;
 	if (index >= 0)
 		agent_apply_policy(agent, index, true);
 	finish(d, index < 0 ? STINT_EFULL : 0, index);
@@ -119,7 +126,7 @@ static void decide_locally(struct declaration *d) {
 
 /* ---- With the database ------------------------------------------------------ */
 
-/* With the next heartbeat, after the others: they may not have to wait for what this one waits for. */
+/* With the next heartbeat at the latest, after the others: they may not have to wait for what this one waits for. */
 static void ask_again_later(struct declaration *d) {
 	d->under_way = false;
 	unlink_declaration(d);
@@ -169,6 +176,10 @@ static void on_policy(void *context, enum lease_outcome outcome, const struct po
 		tell_outcome(d, row);
 	if (exists && index < 0)
 		index = agent_add_policy(agent, row);
+	if (exists && finds_room_later(agent, index)) {
+		ask_again_later(d);
+		return;
+	}
 	if (index >= 0)
 		changes_apply_row(agent, index, row);
 	finish_alike(d, !exists ? STINT_ENOPOLICY : index < 0 ? STINT_EFULL : 0, exists ? index : -1);

@@ -1,5 +1,6 @@
 /*
- * link_fixture.h - an agent without a socket's apps, and a database that is the test: it sees what it is asked, and answers.
+ * link_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes to its
+ * socket but whom a test sends there.
  */
 #ifndef LINK_FIXTURE_H
 #define LINK_FIXTURE_H
@@ -199,13 +200,15 @@ static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, con
 static int64_t newest_change; /* that the server tells of */
 static int64_t longest_lease_us;
 
+static char socket_path[64];
+
 static inline int begin(void **state) {
 	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
 	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
 	static const struct server_events nobody_comes = {.want = NULL};
-	char path[64], error[SERVER_ERROR_MAX];
-	snprintf(path, sizeof path, "/tmp/stint-test-link.%d", (int)getpid());
-	const struct server_options served = {.socket_path = path, .directory_fd = -1, .table_fd = -1, .generation = 1};
+	char error[SERVER_ERROR_MAX];
+	snprintf(socket_path, sizeof socket_path, "/tmp/stint-test-link.%d", (int)getpid());
+	const struct server_options served = {.socket_path = socket_path, .directory_fd = -1, .table_fd = -1, .generation = 1};
 	(void)state;
 	declared = NULL;
 	changed = NULL;

@@ -4,6 +4,34 @@
  */
 #include "link_fixture.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* ---- Apps ---------------------------------------------------------------------------------- */
+
+/* Gives its socket. They come one after the other, and their numbers are 0, 1, ... */
+static int an_app_connects(void) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t before = server_peer_count(agent.server);
+	int app = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
+	assert_int_equal(connect(app, (const struct sockaddr *)&address, sizeof address), 0);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	assert_int_equal(server_peer_count(agent.server), before + 1);
+	return app;
+}
+
+static void expect_answer(int app, int status) {
+	struct wire_declared declared_to_it;
+	assert_int_equal(recv(app, &declared_to_it, sizeof declared_to_it, 0), sizeof declared_to_it);
+	assert_int_equal(declared_to_it.status, status);
+}
+
+static void expect_no_answer(int app) {
+	char byte;
+	assert_int_equal(recv(app, &byte, 1, 0), -1);
+}
+
 /* ---- Declarations ------------------------------------------------------------------------- */
 
 static void declares(const char *name) {
@@ -165,6 +193,26 @@ static void fills_the_directory(void) {
 	agent.policies.policy[0].used_ns = 1000;
 }
 
+/* A change is heard of; what is asked of other policies meanwhile doesn't get in its way. */
+static database_policies *reading;
+static void reads_a_policy(const char *name) {
+	struct change_row row = {.change_id = 1, .policy_id = 1000};
+	database_changes *done;
+	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	link_events.notified(&agent);
+	done = changed;
+	changed = NULL;
+	done(&agent, LEASE_DONE, &row, 1);
+	assert_true(agent.link.loading);
+	reading = loading.done;
+	loading.done = NULL;
+}
+
+static void ends_reading(enum lease_outcome outcome) {
+	struct policy_row row = agent.policies.policy[agent.link.asked[0]].row;
+	reading(&agent, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
+}
+
 static void the_one_that_was_used_longest_ago_makes_room(void **state) {
 	struct policy_row row = api;
 	(void)state;
@@ -189,6 +237,59 @@ static void none_with_clients_does(void **state) {
 	assert_int_equal(agent_add_policy(&agent, &row), 9);
 }
 
+/* Policies that are being read keep their places until the answer is there: it's no time to say that there is no room. */
+static void who_declares_meanwhile_waits_until_policies_are_read(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	fills_the_directory();
+	reads_a_policy("p1");
+	app = an_app_connects();
+	declares("new");
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "new");
+	expect_no_answer(app);
+	ends_reading(LEASE_DONE);
+	says(LEASE_DONE, "unchanged");
+	answers(LEASE_DONE, "new");
+	expect_answer(app, 0);
+	assert_true(policies_find(&agent.policies, "new") >= 0);
+	close(app);
+}
+
+static void also_while_the_database_is_away(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	fills_the_directory();
+	reads_a_policy("p1");
+	loses();
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	app = an_app_connects();
+	declares("new");
+	expect_no_answer(app);
+	ends_reading(LEASE_UNKNOWN);
+	expect_answer(app, 0);
+	assert_true(policies_find(&agent.policies, "new") >= 0);
+	close(app);
+}
+
+static void who_finds_no_room_for_long_is_told(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	fills_the_directory();
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		agent.policies.policy[i].undeclared = true;
+	app = an_app_connects();
+	declares("new");
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "new");
+	expect_answer(app, STINT_EFULL);
+	close(app);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
@@ -203,6 +304,9 @@ int main(void) {
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
 		TEST(the_one_that_was_used_longest_ago_makes_room),
 		TEST(none_with_clients_does),
+		TEST(who_declares_meanwhile_waits_until_policies_are_read),
+		TEST(also_while_the_database_is_away),
+		TEST(who_finds_no_room_for_long_is_told),
 	};
 	return cmocka_run_group_tests_name("declaration", tests, NULL, NULL);
 }
