@@ -83,7 +83,10 @@ struct agent {
 	struct outbox outbox;       /* empty but for the time of one event */
 	struct database *database; /* NULL: memory */
 	struct link link;
-	struct declaration *declarations; /* that wait for the database */
+	struct declaration *declarations; /* that wait for the database, DECLARATIONS_MAX at most */
+	struct declaration *declaring;    /* the one of them that it has been asked for; NULL: none */
+	size_t declaration_count;
+	int64_t refused_ns;        /* when it was last said that there are too many; 0: never */
 	struct told_limits told[32];
 	struct event *wakeup;      /* the core's next time */
 	struct event *heartbeat;
@@ -112,6 +115,10 @@ void agent_apply_policy(struct agent *, int index, bool live);
 int agent_add_policy(struct agent *, const struct policy_row *row);
 
 /* declaration.c */
+
+/* What 64 processes declare of 64 policies each, all at once after a deploy; less than a megabyte. */
+#define DECLARATIONS_MAX 4096
+
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);
 void declarations_pass_on(struct agent *); /* what was decided without the database, one after the other; then loads policies */
 void declarations_resume(struct agent *); /* the database has come up, or is known to be away */

@@ -5,7 +5,9 @@
  *
  * One declaration is under way at a time, since leases share the connection and a
  * declaration may have to wait for an operator's transaction. What many processes
- * declare alike at once, as they do after a deploy, is asked once.
+ * declare alike at once, as they do after a deploy, is asked once. Too many to keep
+ * come together only while the database gives no answer, or refuses them: then those
+ * of processes that are gone make room, and who finds none is told STINT_EFULL.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +23,11 @@ struct declaration {
 	server_peer peer;
 	uint32_t serial;
 	uint16_t flags;  /* WIRE_DECLARE_... */
-	bool under_way;  /* the database has been asked */
 	struct policy_row row;
 	char status[16]; /* what the database made of it */
 };
 
-/* What short-lived processes declare in vain each time is said this often. */
+/* What short-lived processes declare in vain each time is said this often; also that too many declare. */
 #define TOLD_AGAIN_NS INT64_C(600000000000)
 
 static void unlink_declaration(struct declaration *d) {
@@ -34,6 +35,7 @@ static void unlink_declaration(struct declaration *d) {
 	while (*at != d)
 		at = &(*at)->next;
 	*at = d->next;
+	d->agent->declaration_count--;
 }
 
 static void append_declaration(struct declaration *d) {
@@ -42,6 +44,15 @@ static void append_declaration(struct declaration *d) {
 		at = &(*at)->next;
 	*at = d;
 	d->next = NULL;
+	d->agent->declaration_count++;
+}
+
+static void drop(struct declaration *d) {
+	struct agent *agent = d->agent;
+	unlink_declaration(d);
+	if (agent->declaring == d)
+		agent->declaring = NULL;
+	free(d);
 }
 
 static void reply(struct agent *agent, server_peer peer, uint32_t serial, int status, int index, bool pinned) {
@@ -60,8 +71,7 @@ static void finish(struct declaration *d, int status, int index) {
 	bool pinned = index >= 0 && d->agent->policies.policy[index].row.pinned &&
 	              !policy_limits_equal(&d->row, &d->agent->policies.policy[index].row);
 	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
-	unlink_declaration(d);
-	free(d);
+	drop(d);
 }
 
 static bool is_alike(const struct declaration *a, const struct declaration *b) {
@@ -128,7 +138,7 @@ static void decide_locally(struct declaration *d) {
 
 /* With the next heartbeat at the latest, after the others: they may not have to wait for what this one waits for. */
 static void ask_again_later(struct declaration *d) {
-	d->under_way = false;
+	d->agent->declaring = NULL;
 	unlink_declaration(d);
 	append_declaration(d);
 }
@@ -204,18 +214,11 @@ static void on_declared(void *context, enum lease_outcome outcome, const char *s
 }
 
 static void ask_database(struct declaration *d) {
-	d->under_way = true;
+	d->agent->declaring = d;
 	if (d->flags & WIRE_DECLARE_MUST_EXIST)
 		read_policy(d);
 	else
 		database_declare(d->agent->database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
-}
-
-static bool one_is_under_way(const struct agent *agent) {
-	for (const struct declaration *d = agent->declarations; d; d = d->next)
-		if (d->under_way)
-			return true;
-	return false;
 }
 
 /* A fallback may go on while the database is there, after a promotion. What was decided here then would not be declared to it:
@@ -225,7 +228,7 @@ static void proceed(struct declaration *d) {
 	bool is_away = core_state(agent->core) == CORE_FALLBACK && !agent->link.synced && !agent->link.syncing;
 	if (!agent->database || is_away)
 		decide_locally(d);
-	else if (agent->link.synced && !one_is_under_way(agent))
+	else if (agent->link.synced && !agent->declaring)
 		ask_database(d);
 }
 
@@ -276,10 +279,34 @@ void declarations_pass_on(struct agent *agent) {
 
 /* ---- From and for the others -------------------------------------------------- */
 
+/* Nobody waits for their answers, and the next process that starts says it again. */
+static void drop_the_gone(struct agent *agent) {
+	for (struct declaration *d = agent->declarations, *next; d; d = next) {
+		next = d->next;
+		if (d != agent->declaring && !server_is_connected(agent->server, d->peer))
+			drop(d);
+	}
+}
+
+static bool has_room(struct agent *agent) {
+	int64_t now_ns = agent_now_ns();
+	if (agent->declaration_count >= DECLARATIONS_MAX)
+		drop_the_gone(agent);
+	if (agent->declaration_count < DECLARATIONS_MAX)
+		return true;
+	if (agent->refused_ns == 0 || now_ns - agent->refused_ns > TOLD_AGAIN_NS) {
+		log_warning("%d declarations of policies wait for the database: further ones are refused", DECLARATIONS_MAX);
+		agent->refused_ns = now_ns;
+	}
+	return false;
+}
+
 void declaration_on_message(void *context, server_peer peer, const struct wire_declare *message, const char *name, size_t length) {
 	struct agent *agent = context;
 	struct policy_row row;
 	int status = policy_from_declaration(&row, message, name, length);
+	if (status == 0 && !has_room(agent))
+		status = STINT_EFULL;
 	struct declaration *d = status == 0 ? calloc(1, sizeof *d) : NULL;
 	if (!d) {
 		reply(agent, peer, message->head.serial, status ? status : STINT_ENOMEM, -1, false);
@@ -300,20 +327,16 @@ void declaration_on_message(void *context, server_peer peer, const struct wire_d
 void declarations_resume(struct agent *agent) {
 	for (struct declaration *d = agent->declarations, *next; d; d = next) {
 		next = d->next;
-		if (!d->under_way)
+		if (d != agent->declaring)
 			proceed(d);
 	}
 }
 
 void declarations_forget_database(struct agent *agent) {
-	for (struct declaration *d = agent->declarations; d; d = d->next)
-		d->under_way = false;
+	agent->declaring = NULL;
 }
 
 void declarations_free(struct agent *agent) {
-	while (agent->declarations) {
-		struct declaration *d = agent->declarations;
-		unlink_declaration(d);
-		free(d);
-	}
+	while (agent->declarations)
+		drop(agent->declarations);
 }

@@ -518,3 +518,7 @@ void server_note_alive(const struct server *server) {
 size_t server_peer_count(const struct server *server) {
 	return server->count;
 }
+
+bool server_is_connected(const struct server *server, server_peer peer) {
+	return connection_at(server, peer) != NULL;
+}

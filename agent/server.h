@@ -9,6 +9,7 @@
 #ifndef STINT_SERVER_H
 #define STINT_SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,7 @@ void server_free(struct server *); /* closes everything, removes the socket */
 /* Sends one message; to a peer that is gone, nothing. */
 void server_send(struct server *, server_peer peer, const void *message, size_t size);
 size_t server_peer_count(const struct server *);
+bool server_is_connected(const struct server *, server_peer peer); /* still */
 
 /* Leaves on the socket that the agent is alive, for who finds it dead: to be called twice a second. */
 void server_note_alive(const struct server *);

@@ -34,9 +34,13 @@ static void expect_no_answer(int app) {
 
 /* ---- Declarations ------------------------------------------------------------------------- */
 
+static void declares_as(server_peer app, const char *name, int64_t limit) {
+	const struct wire_declare message = {.max_requests = limit, .time_window_ms = 10000};
+	declaration_on_message(&agent, app, &message, name, strlen(name));
+}
+
 static void declares(const char *name) {
-	const struct wire_declare message = {.max_requests = 5, .time_window_ms = 10000};
-	declaration_on_message(&agent, 0, &message, name, strlen(name));
+	declares_as(0, name, 5);
 }
 
 static void is_held_in_fallback(void) {
@@ -181,6 +185,51 @@ static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
 	assert_string_equal(loading.names[0], "sms");
 }
 
+/* ---- Too many ----------------------------------------------------------------------------- */
+
+static void declares_too_many(server_peer app) {
+	for (int i = 0; i < DECLARATIONS_MAX; i++)
+		declares_as(app, "mail", 1 + i);
+}
+
+/* The database is neither there nor away, or refuses them: their apps give up waiting, and the next ones come. */
+static void so_many_may_wait_and_no_more(void **state) {
+	int app = an_app_connects(), other = an_app_connects();
+	int64_t told_ns;
+	(void)state;
+	declares_too_many(0);
+	expect_no_answer(app);
+	declares_as(1, "sms", 5);
+	expect_answer(other, STINT_EFULL);
+	told_ns = agent.refused_ns;
+	assert_true(told_ns > 0);
+	declares_as(1, "sms", 5);
+	expect_answer(other, STINT_EFULL);
+	assert_int_equal(agent.refused_ns, told_ns); /* and it is not said again */
+	assert_int_equal(agent.declaration_count, DECLARATIONS_MAX);
+	close(app);
+	close(other);
+}
+
+static void those_of_apps_that_are_gone_make_room(void **state) {
+	int app = an_app_connects(), other = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	declares_too_many(0);
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	declares_as(1, "sms", 5);
+	assert_int_equal(agent.declaration_count, 2);
+	says(LEASE_DONE, "created"); /* the first, which the database had been asked for */
+	answers(LEASE_DONE, "mail");
+	assert_string_equal(declared_name, "sms");
+	says(LEASE_DONE, "created");
+	answers(LEASE_DONE, "sms");
+	expect_answer(other, 0);
+	assert_int_equal(agent.declaration_count, 0);
+	close(other);
+}
+
 /* ---- Names ------------------------------------------------------------------------------ */
 
 static void fills_the_directory(void) {
@@ -302,6 +351,8 @@ int main(void) {
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
+		TEST(so_many_may_wait_and_no_more),
+		TEST(those_of_apps_that_are_gone_make_room),
 		TEST(the_one_that_was_used_longest_ago_makes_room),
 		TEST(none_with_clients_does),
 		TEST(who_declares_meanwhile_waits_until_policies_are_read),
