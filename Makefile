@@ -88,6 +88,7 @@ AGENT := \
 	agent/server.c \
 	agent/shm.c \
 	agent/status.c \
+	agent/word.c \
 	agent/command/migrations.c \
 	agent/command/output.c \
 	agent/core/answer.c \

@@ -7,6 +7,7 @@
  *   locked.c        what the agent makes of tables that somebody has locked
  *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, expiry
  *   status.c        what `stint status` and systemd are told
+ *   word.c          limits that the database has put off: which of them are declared again, and when
  */
 #ifndef STINT_AGENT_H
 #define STINT_AGENT_H
@@ -121,6 +122,7 @@ int agent_add_policy(struct agent *, const struct policy_row *row);
 
 void declaration_on_message(void *agent, server_peer peer, const struct wire_declare *message, const char *name, size_t length);
 void declarations_pass_on(struct agent *); /* what was decided without the database, one after the other; then loads policies */
+void declarations_ask_again(struct agent *); /* what it has put off, if it is time */
 void declarations_resume(struct agent *); /* the database has come up, or is known to be away */
 void declarations_forget_database(struct agent *); /* what it was asked for has to be asked again */
 void declarations_free(struct agent *);

@@ -27,6 +27,7 @@ static void apply_drop(struct agent *agent, int index) {
 		return;
 	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail", policy->row.name);
 	policy->row.policy_id = 0;
+	word_settle(&policy->word);
 	agent_apply_policy(agent, index, false);
 }
 
@@ -35,8 +36,10 @@ void changes_apply_row(struct agent *agent, int index, const struct policy_row *
 		apply_drop(agent, index);
 		return;
 	}
-	if (!policy_limits_equal(&agent->policies.policy[index].row, row))
+	if (!policy_limits_equal(&agent->policies.policy[index].row, row)) {
 		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests, row->time_window_ms);
+		word_settle(&agent->policies.policy[index].word);
+	}
 	policies_set(&agent->policies, index, row);
 	agent_apply_policy(agent, index, true);
 }

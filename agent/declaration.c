@@ -8,6 +8,8 @@
  * declare alike at once, as they do after a deploy, is asked once. Too many to keep
  * come together only while the database gives no answer, or refuses them: then those
  * of processes that are gone make room, and who finds none is told STINT_EFULL.
+ *
+ * What the database puts off, the agent declares again by itself: see word.h.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,7 @@
 struct declaration {
 	struct declaration *next;
 	struct agent *agent;
+	bool is_own;     /* the agent's: what it has put off is asked again; nobody waits for an answer */
 	server_peer peer;
 	uint32_t serial;
 	uint16_t flags;  /* WIRE_DECLARE_... */
@@ -47,12 +50,22 @@ static void append_declaration(struct declaration *d) {
 	d->agent->declaration_count++;
 }
 
+static void prepend_declaration(struct declaration *d) {
+	d->next = d->agent->declarations;
+	d->agent->declarations = d;
+	d->agent->declaration_count++;
+}
+
 static void drop(struct declaration *d) {
 	struct agent *agent = d->agent;
 	unlink_declaration(d);
 	if (agent->declaring == d)
 		agent->declaring = NULL;
 	free(d);
+}
+
+static bool is_put_off(const struct declaration *d) {
+	return strcmp(d->status, "put off") == 0;
 }
 
 static void reply(struct agent *agent, server_peer peer, uint32_t serial, int status, int index, bool pinned) {
@@ -64,13 +77,34 @@ static void reply(struct agent *agent, server_peer peer, uint32_t serial, int st
 	server_send(agent->server, peer, &declared, sizeof declared);
 }
 
+/* Who says it once more after a reconnect says nothing new. What the agent asks again may be superseded by now. */
+static void note_word(const struct declaration *d, struct word *word) {
+	bool is_again = d->flags & WIRE_DECLARE_AGAIN;
+	if (d->flags & WIRE_DECLARE_MUST_EXIST || ((is_again || d->is_own) && !word_is(word, &d->row)))
+		return;
+	if (!d->is_own)
+		word_say(word, &d->row, d->peer);
+	if (is_put_off(d))
+		word_put_off(word, agent_now_ns());
+	else if (!is_again)
+		word_settle(word);
+}
+
+static void answer(const struct declaration *d, int status, int index) {
+	const struct policy *policy = index < 0 ? NULL : &d->agent->policies.policy[index];
+	bool pinned = policy && policy->row.pinned && !policy_limits_equal(&d->row, &policy->row);
+	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
+}
+
 /* Answers and frees. */
 static void finish(struct declaration *d, int status, int index) {
-	if (index >= 0)
-		d->agent->policies.policy[index].used_ns = agent_now_ns();
-	bool pinned = index >= 0 && d->agent->policies.policy[index].row.pinned &&
-	              !policy_limits_equal(&d->row, &d->agent->policies.policy[index].row);
-	reply(d->agent, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
+	struct policy *policy = index < 0 ? NULL : &d->agent->policies.policy[index];
+	if (policy)
+		note_word(d, &policy->word);
+	if (policy && !d->is_own)
+		policy->used_ns = agent_now_ns();
+	if (!d->is_own)
+		answer(d, status, index);
 	drop(d);
 }
 
@@ -83,14 +117,16 @@ static void finish_alike(struct declaration *d, int status, int index) {
 	struct agent *agent = d->agent;
 	for (struct declaration *other = agent->declarations, *next; other; other = next) {
 		next = other->next;
-		if (other != d && is_alike(other, d))
-			finish(other, status, index);
+		if (other == d || !is_alike(other, d))
+			continue;
+		memcpy(other->status, d->status, sizeof other->status);
+		finish(other, status, index);
 	}
 	finish(d, status, index);
 	declarations_resume(agent);
 }
 
-/* While policies are being read none makes room for another one. When they are read, who waits for that has its turn. */
+/* While policies are being read none makes room for another one. Who waits for that has its turn afterwards. */
 static bool finds_room_later(const struct agent *agent, int index) {
 	return index < 0 && agent->link.loading;
 }
@@ -118,6 +154,10 @@ static void change_locally(struct agent *agent, int index, const struct policy_r
 static void decide_locally(struct declaration *d) {
 	struct agent *agent = d->agent;
 	int index = policies_find(&agent->policies, d->row.name);
+	if (d->is_own) { /* it stays put off */
+		finish(d, 0, index);
+		return;
+	}
 	if (d->flags & WIRE_DECLARE_MUST_EXIST) {
 		finish(d, index < 0 ? STINT_ENOPOLICY : 0, index);
 		return;
@@ -136,7 +176,7 @@ static void decide_locally(struct declaration *d) {
 
 /* ---- With the database ------------------------------------------------------ */
 
-/* With the next heartbeat at the latest, after the others: they may not have to wait for what this one waits for. */
+/* With the next heartbeat at the latest, after the others, which may not have to wait for what this one waits for. */
 static void ask_again_later(struct declaration *d) {
 	d->agent->declaring = NULL;
 	unlink_declaration(d);
@@ -167,9 +207,9 @@ static void tell_outcome(const struct declaration *d, const struct policy_row *r
 		         (long long)d->row.time_window_ms);
 	else if (strcmp(d->status, "pinned") == 0 && !in_force && !was_told(d->agent, &d->row))
 		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", row->name);
-	else if (strcmp(d->status, "put off") == 0 && !was_told(d->agent, &d->row))
-		log_warning("policy %s stays at %lld requests in %lld ms: apps declare different limits by turns", row->name,
-		            (long long)row->max_requests, (long long)row->time_window_ms);
+	else if (is_put_off(d) && !was_told(d->agent, &d->row))
+		log_warning("policy %s stays at %lld requests in %lld ms for now: apps declare different limits by turns",
+		            row->name, (long long)row->max_requests, (long long)row->time_window_ms);
 }
 
 static void on_policy(void *context, enum lease_outcome outcome, const struct policy_row *row, size_t count) {
@@ -232,6 +272,41 @@ static void proceed(struct declaration *d) {
 		ask_database(d);
 }
 
+/* ---- What was put off -------------------------------------------------------- */
+
+/* Before all that apps are declaring, which is newer. */
+static void ask_once_more(struct agent *agent, const struct policy_row *limits) {
+	struct declaration *d = calloc(1, sizeof *d);
+	if (!d)
+		return;
+	*d = (struct declaration){.agent = agent, .is_own = true, .row = *limits, .status = "put off"};
+	prepend_declaration(d);
+}
+
+static bool one_is_own(const struct agent *agent) {
+	for (const struct declaration *d = agent->declarations; d; d = d->next)
+		if (d->is_own)
+			return true;
+	return false;
+}
+
+/* One at a time, that which has been due for longest; the others with later heartbeats. */
+void declarations_ask_again(struct agent *agent) {
+	int64_t now_ns = agent_now_ns();
+	struct word *due = NULL;
+	if (one_is_own(agent))
+		return;
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		struct word *word = &agent->policies.policy[i].word;
+		if (word_is_due(word, agent->server, now_ns) && (!due || word->ask_ns < due->ask_ns))
+			due = word;
+	}
+	if (!due)
+		return;
+	word_put_off(due, now_ns); /* if there is no memory for it now */
+	ask_once_more(agent, &due->limits);
+}
+
 /* ---- What was decided here while the database was away ----------------------- */
 
 /* Begins with the one after the last, so that one that is refused doesn't hold up the others for ever. -1: there is none. */
@@ -258,6 +333,8 @@ static void on_passed_on(void *context, enum lease_outcome outcome, const char *
 	policy->undeclared = false;
 	policy->stale = true;
 	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
+	if (strcmp(status, "put off") == 0)
+		ask_once_more(agent, &policy->row); /* by then the limits that are in force are known here */
 	pass_on_next(agent);
 }
 
@@ -283,7 +360,7 @@ void declarations_pass_on(struct agent *agent) {
 static void drop_the_gone(struct agent *agent) {
 	for (struct declaration *d = agent->declarations, *next; d; d = next) {
 		next = d->next;
-		if (d != agent->declaring && !server_is_connected(agent->server, d->peer))
+		if (d != agent->declaring && !d->is_own && !server_is_connected(agent->server, d->peer))
 			drop(d);
 	}
 }
@@ -295,7 +372,7 @@ static bool has_room(struct agent *agent) {
 	if (agent->declaration_count < DECLARATIONS_MAX)
 		return true;
 	if (agent->refused_ns == 0 || now_ns - agent->refused_ns > TOLD_AGAIN_NS) {
-		log_warning("%d declarations of policies wait for the database: further ones are refused", DECLARATIONS_MAX);
+		log_warning("%d declarations wait for the database: further ones are refused", DECLARATIONS_MAX);
 		agent->refused_ns = now_ns;
 	}
 	return false;

@@ -300,6 +300,7 @@ void link_on_heartbeat(struct agent *agent) {
 	}
 	changes_note(agent); /* once a promotion's hold is over */
 	declarations_pass_on(agent); /* what was refused when the database came back */
+	declarations_ask_again(agent);
 	declarations_resume(agent);
 }
 

@@ -11,6 +11,7 @@
 
 #include "layout.h"
 #include "wire.h"
+#include "word.h"
 #include "core/core.h"
 #include "database/database.h"
 
@@ -18,6 +19,7 @@ struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
 	uint32_t generation;   /* of the entry, see policy_number_make() */
 	int64_t used_ns;       /* when an app of this host asked for it or declared it, last */
+	struct word word;      /* what an app of this host declared last */
 	bool used;
 	bool stale;            /* the database may have another word: to be read again */
 	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */

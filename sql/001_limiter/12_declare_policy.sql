@@ -3,6 +3,7 @@
 -- Versions of an app that run side by side, in short-lived processes above all, declare now this and now that. A deploy and its
 -- rollback have to take effect; but after three changes in ten minutes, one back to what was replaced in that time is put off until
 -- then: what is in force stays, and every client keeps its leases. Limits that weren't in force lately still win at once.
+-- Nothing is kept here of what was put off: the agent declares it again now and then, as long as an app means it (agent/word.h).
 --
 -- Of two declarations at the same time one waits for the other's commit. What it has read is no longer true then, so it changes
 -- nothing, reads again, and is judged by what the other has left: it may win, be put off, or find what it wants.

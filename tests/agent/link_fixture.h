@@ -36,6 +36,8 @@ static struct {
 static database_declared *declared; /* NULL: no declaration is under way */
 static void *declaration;
 static char declared_name[64];
+static int64_t declared_limit;
+static int64_t limit_in_force; /* as the database has it */
 static unsigned declarations;
 static database_changes *changed; /* NULL: no read is under way */
 static int64_t since;
@@ -104,6 +106,7 @@ void database_declare(struct database *db, const struct policy_row *policy, bool
 	declared = done;
 	declaration = context;
 	snprintf(declared_name, sizeof declared_name, "%s", policy->name);
+	declared_limit = policy->max_requests;
 	declarations++;
 }
 
@@ -217,6 +220,7 @@ static inline int begin(void **state) {
 	awaited = NULL;
 	met_a_lock = false;
 	memset(&loading, 0, sizeof loading);
+	limit_in_force = api.max_requests;
 	newest_change = longest_lease_us = 0;
 	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
 	fake_table_make(&table, 64, 7);
@@ -243,7 +247,7 @@ static inline int end(void **state) {
 	return 0;
 }
 
-/* The database's word on what is being read: api, and of the others those that it knows; all have its limits. */
+/* The database's word on what is being read: api, and of the others those that it knows; all have the same limits. */
 static inline void answers(enum lease_outcome outcome, const char *also) {
 	struct policy_row rows[8] = {{.policy_id = 0}};
 	database_policies *done = loading.done;
@@ -252,6 +256,7 @@ static inline void answers(enum lease_outcome outcome, const char *also) {
 		if (strcmp(loading.names[i], "api") == 0 || strcmp(loading.names[i], also) == 0) {
 			rows[i] = api;
 			rows[i].policy_id += (int32_t)i;
+			rows[i].max_requests = limit_in_force;
 			memcpy(rows[i].name, loading.names[i], sizeof rows[i].name);
 		}
 	loading.done = NULL;

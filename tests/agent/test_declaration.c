@@ -1,6 +1,6 @@
 /*
- * test_declaration.c - apps declare policies: what the database is asked, what is decided without it, and which policy makes
- * room for another one.
+ * test_declaration.c - apps declare policies: what the database is asked and asked again, what is decided without it, how
+ * many may wait, and which policy makes room for another one.
  */
 #include "link_fixture.h"
 
@@ -32,11 +32,42 @@ static void expect_no_answer(int app) {
 	assert_int_equal(recv(app, &byte, 1, 0), -1);
 }
 
+/* ---- Changes ------------------------------------------------------------------------------- */
+
+/* A change is heard of; what is asked of other policies meanwhile doesn't get in its way. */
+static database_policies *reading;
+static void reads_a_policy(const char *name) {
+	struct change_row row = {.change_id = 1, .policy_id = 1000};
+	database_changes *done;
+	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	link_events.notified(&agent);
+	done = changed;
+	changed = NULL;
+	done(&agent, LEASE_DONE, &row, 1);
+	assert_true(agent.link.loading);
+	reading = loading.done;
+	loading.done = NULL;
+}
+
+static void ends_reading(enum lease_outcome outcome) {
+	struct policy_row row = agent.policies.policy[agent.link.asked[0]].row;
+	reading(&agent, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
+}
+
 /* ---- Declarations ------------------------------------------------------------------------- */
 
-static void declares_as(server_peer app, const char *name, int64_t limit) {
-	const struct wire_declare message = {.max_requests = limit, .time_window_ms = 10000};
+static void says_to_agent(server_peer app, const char *name, int64_t limit, uint16_t flags) {
+	const struct wire_declare message = {
+		.head = {.flags = flags},
+		.max_requests = limit,
+		.time_window_ms = api.time_window_ms,
+		.fallback_max_requests = api.fallback_max_requests,
+	};
 	declaration_on_message(&agent, app, &message, name, strlen(name));
+}
+
+static void declares_as(server_peer app, const char *name, int64_t limit) {
+	says_to_agent(app, name, limit, 0);
 }
 
 static void declares(const char *name) {
@@ -185,6 +216,234 @@ static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
 	assert_string_equal(loading.names[0], "sms");
 }
 
+/* ---- Put off -------------------------------------------------------------------------------- */
+
+#define PUT_OFF 50 /* a limit that was replaced too lately: 100 is in force, and stays for now */
+
+/* A heartbeat after so long, without waiting: what is due comes nearer instead. */
+static void minutes_pass(int minutes) {
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		if (agent.policies.policy[i].word.ask_ns != 0)
+			agent.policies.policy[i].word.ask_ns -= minutes * 60000 * MS;
+	link_on_heartbeat(&agent);
+}
+
+static void is_judged(const char *status) {
+	says(LEASE_DONE, status);
+	answers(LEASE_DONE, "mail");
+}
+
+/* The next app that connects. */
+static int an_app_is_put_off(void) {
+	server_peer number = server_peer_count(agent.server);
+	int app = an_app_connects();
+	declares_as(number, "api", PUT_OFF);
+	is_judged("put off");
+	expect_answer(app, 0);
+	return app;
+}
+
+static void expect_asked_again(void) {
+	assert_non_null(declared);
+	assert_string_equal(declared_name, "api");
+	assert_int_equal(declared_limit, PUT_OFF);
+}
+
+/* It has declared them, and won't do so again as long as it lives. */
+static void limits_that_are_put_off_are_declared_again(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	link_on_heartbeat(&agent);
+	assert_null(declared);
+	for (int minute = 1; minute < 10; minute++) {
+		minutes_pass(1);
+		expect_asked_again();
+		is_judged("put off");
+	}
+	minutes_pass(1);
+	expect_asked_again();
+	limit_in_force = PUT_OFF;
+	is_judged("changed");
+	assert_int_equal(agent.policies.policy[0].row.max_requests, PUT_OFF);
+	minutes_pass(10);
+	assert_null(declared);
+	expect_no_answer(app); /* to what it hasn't said */
+	close(app);
+}
+
+static void not_when_an_app_has_declared_others_since(void **state) {
+	int app, other;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	other = an_app_connects();
+	declares_as(1, "api", api.max_requests);
+	is_judged("unchanged");
+	expect_answer(other, 0);
+	minutes_pass(10);
+	assert_null(declared);
+	close(app);
+	close(other);
+}
+
+/* An app of another host, or an operator: that is a newer word, or the same. */
+static void nor_when_they_have_changed_since(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	limit_in_force = 70;
+	reads_a_policy("api");
+	loading.done = reading;
+	answers(LEASE_DONE, "");
+	minutes_pass(10);
+	assert_null(declared);
+	close(app);
+}
+
+static void nor_when_the_policy_is_dropped(void **state) {
+	const struct policy_row none = {.policy_id = 0};
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	reads_a_policy("api");
+	reading(&agent, LEASE_DONE, &none, 1);
+	minutes_pass(10);
+	assert_null(declared);
+	close(app);
+}
+
+static void nor_when_an_operator_has_pinned_it(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	minutes_pass(1);
+	is_judged("pinned");
+	minutes_pass(10);
+	assert_null(declared);
+	close(app);
+}
+
+/* Of the old version of an app, say, which has been replaced since. */
+static void nor_when_nobody_is_left_who_said_so(void **state) {
+	int app, other;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	other = an_app_is_put_off();
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	expect_asked_again();
+	is_judged("put off");
+	close(other);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	assert_null(declared);
+	an_app_connects(); /* another one in its place, that has nothing to do with it */
+	minutes_pass(10);
+	assert_null(declared);
+}
+
+/* It has lost its connection, and has the same to say; what else processes say again is no news. */
+static void who_says_it_again_is_still_there(void **state) {
+	int app, other;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	other = an_app_connects();
+	says_to_agent(1, "api", PUT_OFF, WIRE_DECLARE_AGAIN);
+	is_judged("kept");
+	says_to_agent(1, "api", api.max_requests, WIRE_DECLARE_AGAIN);
+	is_judged("kept");
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	expect_asked_again();
+	close(other);
+}
+
+/* It would be the limit of this host then, for as long as the database is away. */
+static void what_is_put_off_is_not_decided_here(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	minutes_pass(1);
+	says(LEASE_UNKNOWN, "");
+	loses();
+	loses();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(agent.policies.policy[0].row.max_requests, api.max_requests);
+	assert_null(agent.declarations);
+	meets("00000001", -1);
+	assert_null(declared);
+	minutes_pass(1);
+	expect_asked_again();
+	close(app);
+}
+
+/* What an app declares while it waits for its turn is newer. */
+static void it_goes_before_what_apps_declare_meanwhile(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	declares_as(1, "mail", 5);
+	declares_as(1, "api", 70);
+	minutes_pass(1);
+	is_judged("created");
+	expect_asked_again();
+	is_judged("put off");
+	assert_int_equal(declared_limit, 70);
+	limit_in_force = 70;
+	is_judged("changed");
+	minutes_pass(10);
+	assert_null(declared);
+	close(app);
+}
+
+static void so_is_what_was_put_off_when_the_database_came_back(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	loses();
+	declares_as(0, "api", PUT_OFF);
+	expect_answer(app, 0);
+	assert_int_equal(agent.policies.policy[0].row.max_requests, PUT_OFF);
+	link_events.up(&agent, &hello);
+	expect_asked_again();
+	is_judged("put off");
+	assert_int_equal(agent.policies.policy[0].row.max_requests, api.max_requests);
+	expect_asked_again();
+	is_judged("put off");
+	minutes_pass(1);
+	expect_asked_again();
+	close(app);
+}
+
+/* All of them, however many there are. */
+static void who_was_put_off_first_is_asked_first(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	declares_as(0, "mail", PUT_OFF);
+	is_judged("put off");
+	declares_as(0, "api", PUT_OFF);
+	is_judged("put off");
+	minutes_pass(2);
+	assert_string_equal(declared_name, "mail");
+	minutes_pass(0);
+	is_judged("put off");
+	assert_null(declared);
+	minutes_pass(0);
+	expect_asked_again();
+	close(app);
+}
+
 /* ---- Too many ----------------------------------------------------------------------------- */
 
 static void declares_too_many(server_peer app) {
@@ -242,26 +501,6 @@ static void fills_the_directory(void) {
 	agent.policies.policy[0].used_ns = 1000;
 }
 
-/* A change is heard of; what is asked of other policies meanwhile doesn't get in its way. */
-static database_policies *reading;
-static void reads_a_policy(const char *name) {
-	struct change_row row = {.change_id = 1, .policy_id = 1000};
-	database_changes *done;
-	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
-	link_events.notified(&agent);
-	done = changed;
-	changed = NULL;
-	done(&agent, LEASE_DONE, &row, 1);
-	assert_true(agent.link.loading);
-	reading = loading.done;
-	loading.done = NULL;
-}
-
-static void ends_reading(enum lease_outcome outcome) {
-	struct policy_row row = agent.policies.policy[agent.link.asked[0]].row;
-	reading(&agent, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
-}
-
 static void the_one_that_was_used_longest_ago_makes_room(void **state) {
 	struct policy_row row = api;
 	(void)state;
@@ -286,7 +525,7 @@ static void none_with_clients_does(void **state) {
 	assert_int_equal(agent_add_policy(&agent, &row), 9);
 }
 
-/* Policies that are being read keep their places until the answer is there: it's no time to say that there is no room. */
+/* Policies that are being read keep their places until the answer is there. */
 static void who_declares_meanwhile_waits_until_policies_are_read(void **state) {
 	int app;
 	(void)state;
@@ -351,6 +590,17 @@ int main(void) {
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
+		TEST(limits_that_are_put_off_are_declared_again),
+		TEST(not_when_an_app_has_declared_others_since),
+		TEST(nor_when_they_have_changed_since),
+		TEST(nor_when_the_policy_is_dropped),
+		TEST(nor_when_an_operator_has_pinned_it),
+		TEST(nor_when_nobody_is_left_who_said_so),
+		TEST(who_says_it_again_is_still_there),
+		TEST(what_is_put_off_is_not_decided_here),
+		TEST(it_goes_before_what_apps_declare_meanwhile),
+		TEST(so_is_what_was_put_off_when_the_database_came_back),
+		TEST(who_was_put_off_first_is_asked_first),
 		TEST(so_many_may_wait_and_no_more),
 		TEST(those_of_apps_that_are_gone_make_room),
 		TEST(the_one_that_was_used_longest_ago_makes_room),

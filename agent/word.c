@@ -1,0 +1,53 @@
+#include "word.h"
+
+#include <string.h>
+
+#include "policy.h"
+
+/* The database knows when the ten minutes are over. A statement a minute costs nothing, and nobody misses a minute. */
+#define ASK_AGAIN_NS INT64_C(60000000000)
+
+bool word_is(const struct word *word, const struct policy_row *limits) {
+	return word->count > 0 && policy_limits_equal(&word->limits, limits);
+}
+
+static bool is_by(const struct word *word, server_peer peer) {
+	for (size_t i = 0; i < word->count; i++)
+		if (word->by[i] == peer)
+			return true;
+	return false;
+}
+
+void word_say(struct word *word, const struct policy_row *limits, server_peer by) {
+	if (!word_is(word, limits))
+		*word = (struct word){.limits = *limits};
+	if (is_by(word, by))
+		return;
+	memmove(&word->by[1], &word->by[0], sizeof word->by - sizeof word->by[0]);
+	word->by[0] = by;
+	if (word->count < WORD_SPEAKERS)
+		word->count++;
+}
+
+void word_put_off(struct word *word, int64_t now_ns) {
+	word->ask_ns = now_ns + ASK_AGAIN_NS;
+}
+
+void word_settle(struct word *word) {
+	word->ask_ns = 0;
+}
+
+static bool is_anybody_left(const struct word *word, const struct server *server) {
+	for (size_t i = 0; i < word->count; i++)
+		if (server_is_connected(server, word->by[i]))
+			return true;
+	return false;
+}
+
+bool word_is_due(struct word *word, const struct server *server, int64_t now_ns) {
+	if (word->ask_ns == 0 || now_ns < word->ask_ns)
+		return false;
+	if (!is_anybody_left(word, server))
+		word_settle(word);
+	return word->ask_ns != 0;
+}

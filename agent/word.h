@@ -1,0 +1,42 @@
+/*
+ * word.h - what an app of this host has declared last of a policy, kept in case that the database puts it off:
+ * its limits were replaced too lately, see declare_policy() in sql/. The agent then declares it again, once a minute.
+ *
+ * It must not bring back what nobody means any more, and hosts whose apps differ must not change a policy by turns
+ * for ever. So what was put off is forgotten
+ *   - when an app of this host declares something else, which takes its place,
+ *   - when the policy's limits change, whoever changes them: they are the same, or newer,
+ *   - when the processes that said it are gone, as those of an app's old version are after a deploy.
+ * So when one host's word wins, all others' of this policy are forgotten: what happens next is up to apps that
+ * declare anew. What other hosts' apps declare without changing anything isn't known here, and doesn't count. An agent
+ * that is started anew knows no earlier word.
+ */
+#ifndef STINT_WORD_H
+#define STINT_WORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "database/database.h"
+#include "server.h"
+
+/* Of the processes that said the same, the last ones: where these have ended, others took their place. */
+#define WORD_SPEAKERS 8
+
+struct word {
+	struct policy_row limits;
+	server_peer by[WORD_SPEAKERS]; /* who said so, the last one first */
+	size_t count;                  /* 0: nobody has said anything */
+	int64_t ask_ns;                /* put off: when the database is asked again; 0: it isn't */
+};
+
+void word_say(struct word *, const struct policy_row *limits, server_peer by);
+bool word_is(const struct word *, const struct policy_row *limits);
+void word_put_off(struct word *, int64_t now_ns);
+void word_settle(struct word *); /* the database needn't be asked again */
+
+/* Whether the database is to be asked now. Settles what nobody is left of who said it. */
+bool word_is_due(struct word *, const struct server *, int64_t now_ns);
+
+#endif
