@@ -120,6 +120,7 @@ AGENT := \
 	agent/database/parameters.c \
 	agent/database/pg.c \
 	agent/database/pgarray.c \
+	agent/database/search.c \
 	agent/database/session.c \
 	agent/database/take.c
 
@@ -325,7 +326,7 @@ SYSTEM := \
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
 agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
 stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
-pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg)
+pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg search)
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)

@@ -273,8 +273,6 @@ static void on_soon(evutil_socket_t fd, short what, void *context) {
 
 /* ---- Connecting ---------------------------------------------------------------------- */
 
-static void on_looked_up(evutil_socket_t fd, short what, void *context);
-
 static void watch_socket(struct database *db, short events, event_callback_fn callback) {
 	event_assign(db->socket_event, db->base, pg_socket(db->pg), events, callback, db);
 	event_add(db->socket_event, NULL);
@@ -306,22 +304,6 @@ static void on_dialled(evutil_socket_t fd, short what, void *context) {
 }
 
 /* ---- Addresses ----------------------------------------------------------------------- */
-
-/* A service file may name others than at the last attempt. */
-static bool find_endpoints(struct database *db) {
-	struct pg_servers servers;
-	if (pg_find_servers(db->conninfo, &servers) != 0)
-		return false;
-	if (!db->endpoints || !endpoints_are_those(db->endpoints, &servers)) {
-		event_del(db->lookup_event);
-		endpoints_free(db->endpoints);
-		db->endpoints = NULL;
-		if (endpoints_new(&db->endpoints, &servers) == 0)
-			event_assign(db->lookup_event, db->base, endpoints_fd(db->endpoints), EV_READ | EV_PERSIST, on_looked_up, db);
-	}
-	pg_servers_free(&servers);
-	return db->endpoints && event_add(db->lookup_event, NULL) == 0;
-}
 
 static int start_connection(struct database *db) {
 	struct pg_servers servers;
@@ -364,11 +346,6 @@ static void on_looked_up(evutil_socket_t fd, short what, void *context) {
 static void start_attempt(struct database *db) {
 	db->state = DATABASE_LOOKING_UP;
 	db->attempt_ms = now_ms();
-	if (!find_endpoints(db)) {
-		database_set_error(db, "out of memory");
-		drop(db);
-		return;
-	}
 	endpoints_look_up(db->endpoints);
 	connect_or_wait(db);
 }
@@ -438,7 +415,7 @@ bool database_met_a_lock(const struct database *db) {
 }
 
 const char *database_lookup_error(const struct database *db) {
-	return db->endpoints && endpoints_are_remembered(db->endpoints) ? endpoints_error(db->endpoints) : "";
+	return endpoints_are_remembered(db->endpoints) ? endpoints_error(db->endpoints) : "";
 }
 
 const char *database_last_error(const struct database *db) {
@@ -467,10 +444,10 @@ static bool make_events(struct database *db) {
 	db->write_event = event_new(db->base, -1, 0, on_writable, db);
 	db->timer = event_new(db->base, -1, 0, on_timer, db);
 	db->soon = event_new(db->base, -1, 0, on_soon, db);
-	db->lookup_event = event_new(db->base, -1, 0, on_looked_up, db);
+	db->lookup_event = event_new(db->base, endpoints_fd(db->endpoints), EV_READ | EV_PERSIST, on_looked_up, db);
 	db->dial_event = event_new(db->base, db->wake_fd, EV_READ | EV_PERSIST, on_dialled, db);
 	return db->socket_event && db->write_event && db->timer && db->soon && db->lookup_event && db->dial_event &&
-	       event_add(db->dial_event, NULL) == 0;
+	       event_add(db->lookup_event, NULL) == 0 && event_add(db->dial_event, NULL) == 0;
 }
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
@@ -483,7 +460,8 @@ int database_new(struct database **out, struct event_base *base, const struct da
 	db->events = events;
 	db->context = context;
 	db->pause_ms = PAUSE_MIN_MS;
-	if (db->wake_fd >= 0 && copy_options(db, options) && make_events(db) && operation_make_spares(db))
+	if (db->wake_fd >= 0 && copy_options(db, options) && endpoints_new(&db->endpoints, db->conninfo) == 0 &&
+	    make_events(db) && operation_make_spares(db))
 		return 0;
 	database_free(db);
 	*out = NULL;

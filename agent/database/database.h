@@ -158,7 +158,7 @@ void database_await_tables(struct database *, database_ended *done, void *contex
 /* Did the statement that was refused last wait for a lock in vain? */
 bool database_met_a_lock(const struct database *);
 
-/* Why a name can't be looked up, though an address that it had earlier is known; "" otherwise. One line. */
+/* Why servers or a name can't be looked up, though those of earlier are known; "" otherwise. One line. */
 const char *database_lookup_error(const struct database *);
 
 /* Why the last attempt or operation failed; "" when none did. One line. */

@@ -9,12 +9,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "errand.h"
 #include "lookup.h"
 #include "pg.h"
+#include "search.h"
+
+/* An errand that hangs is taken for lost after ERRAND_HANGS_MS at first, at last after so long. */
+#define HANGS_MAX_MS 3600000
 
 struct name {
 	const char *text;
 	struct lookup *lookup; /* NULL: none is under way */
+	int64_t hangs_ms;      /* after so long it is given up */
 	bool out;
 	size_t count; /* of the addresses it had last */
 	char address[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
@@ -27,9 +33,14 @@ struct endpoint {
 };
 
 struct endpoints {
+	char *conninfo;
+	struct search *search; /* NULL: none is under way */
+	int64_t hangs_ms;
+	const char *error;     /* why the last search is out; NULL: it isn't */
+	bool known;            /* the servers are, by a search of before */
 	struct pg_servers given, split; /* the lists, and copies in which commas are ends */
 	size_t count;
-	struct endpoint *endpoint; /* count; NULL: as given */
+	struct endpoint *endpoint; /* count; 0: as given */
 	struct name *name;
 	size_t name_count;
 	int fd;
@@ -79,7 +90,7 @@ static struct name *name_of(struct endpoints *e, const char *host) {
 	for (size_t i = 0; i < e->name_count; i++)
 		if (!strcmp(e->name[i].text, host))
 			return &e->name[i];
-	e->name[e->name_count].text = host;
+	e->name[e->name_count] = (struct name){.text = host, .hangs_ms = ERRAND_HANGS_MS};
 	return &e->name[e->name_count++];
 }
 
@@ -103,22 +114,53 @@ static size_t count_servers(const struct pg_servers *s) {
 	return fit ? count : 0;
 }
 
+/* ---- The servers ------------------------------------------------------------------- */
+
+static void forget_servers(struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		lookup_free(e->name[i].lookup);
+	free(e->name);
+	free(e->endpoint);
+	pg_servers_free(&e->given);
+	pg_servers_free(&e->split);
+	e->name = NULL;
+	e->endpoint = NULL;
+	e->name_count = e->count = 0;
+	e->known = false;
+}
+
+static bool are_those(const struct endpoints *e, const struct pg_servers *servers) {
+	return e->known && !strcmp(e->given.host, servers->host) && !strcmp(e->given.hostaddr, servers->hostaddr) &&
+	       !strcmp(e->given.port, servers->port);
+}
+
+/* False: no memory. */
+static bool learn_servers(struct endpoints *e, const struct pg_servers *servers) {
+	forget_servers(e);
+	if (!copy_servers(&e->given, servers) || !copy_servers(&e->split, servers))
+		return false;
+	size_t count = count_servers(servers);
+	e->endpoint = calloc(count + 1, sizeof(*e->endpoint));
+	e->name = calloc(count + 1, sizeof(*e->name));
+	if (!e->endpoint || !e->name)
+		return false;
+	e->count = count;
+	e->known = true;
+	split(e);
+	return true;
+}
+
 /* ---- Making and freeing ------------------------------------------------------------ */
 
-int endpoints_new(struct endpoints **out, const struct pg_servers *servers) {
+int endpoints_new(struct endpoints **out, const char *conninfo) {
 	struct endpoints *e = *out = calloc(1, sizeof(*e));
 	if (!e)
 		return -1;
+	e->hangs_ms = ERRAND_HANGS_MS;
 	e->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	e->count = count_servers(servers);
-	if (e->fd >= 0 && copy_servers(&e->given, servers) && copy_servers(&e->split, servers)) {
-		e->endpoint = calloc(e->count + 1, sizeof(*e->endpoint));
-		e->name = calloc(e->count + 1, sizeof(*e->name));
-	}
-	if (e->endpoint && e->name) {
-		split(e);
+	e->conninfo = strdup(conninfo);
+	if (e->fd >= 0 && e->conninfo)
 		return 0;
-	}
 	endpoints_free(e);
 	*out = NULL;
 	return -1;
@@ -127,20 +169,12 @@ int endpoints_new(struct endpoints **out, const struct pg_servers *servers) {
 void endpoints_free(struct endpoints *e) {
 	if (!e)
 		return;
-	for (size_t i = 0; i < e->name_count; i++)
-		lookup_free(e->name[i].lookup);
-	free(e->name);
-	free(e->endpoint);
-	pg_servers_free(&e->given);
-	pg_servers_free(&e->split);
+	search_free(e->search);
+	forget_servers(e);
+	free(e->conninfo);
 	if (e->fd >= 0)
 		close(e->fd);
 	free(e);
-}
-
-bool endpoints_are_those(const struct endpoints *e, const struct pg_servers *servers) {
-	return !strcmp(e->given.host, servers->host) && !strcmp(e->given.hostaddr, servers->hostaddr) &&
-	       !strcmp(e->given.port, servers->port);
 }
 
 /* ---- Looking up ---------------------------------------------------------------------- */
@@ -154,6 +188,7 @@ static void take_answer(struct name *name) {
 	struct lookup *lookup = name->lookup;
 	size_t count = lookup_count(lookup);
 	name->lookup = NULL;
+	name->hangs_ms = ERRAND_HANGS_MS;
 	if (count > 0) {
 		name->count = count;
 		for (size_t i = 0; i < count; i++)
@@ -166,7 +201,49 @@ static void take_answer(struct name *name) {
 	lookup_free(lookup);
 }
 
+static int64_t twice(int64_t hangs_ms) {
+	return hangs_ms < HANGS_MAX_MS / 2 ? 2 * hangs_ms : HANGS_MAX_MS;
+}
+
+static void look_up(struct endpoints *e, struct name *name) {
+	if (name->lookup && lookup_give_up(name->lookup, name->hangs_ms)) {
+		name->lookup = NULL;
+		name->hangs_ms = twice(name->hangs_ms);
+	}
+	if (!name->lookup && lookup_start(&name->lookup, name->text, e->fd) != 0)
+		fail(name, "no thread, descriptor or memory to look it up with");
+}
+
+static void look_up_all(struct endpoints *e) {
+	for (size_t i = 0; i < e->name_count; i++)
+		look_up(e, &e->name[i]);
+}
+
+static void search(struct endpoints *e) {
+	if (e->search && search_give_up(e->search, e->hangs_ms)) {
+		e->search = NULL;
+		e->hangs_ms = twice(e->hangs_ms);
+	}
+	if (!e->search && search_start(&e->search, e->conninfo, e->fd) != 0)
+		e->error = "no thread, descriptor or memory to search for the servers with";
+}
+
+/* A service file may name others than before. */
+static void take_servers(struct endpoints *e) {
+	struct pg_servers servers;
+	bool found = search_take(e->search, &servers), are_others = found && !are_those(e, &servers);
+	search_free(e->search);
+	e->search = NULL;
+	e->hangs_ms = ERRAND_HANGS_MS;
+	e->error = found && (!are_others || learn_servers(e, &servers)) ? NULL : "out of memory";
+	pg_servers_free(&servers);
+	if (are_others)
+		look_up_all(e);
+}
+
 static void take_answers(struct endpoints *e) {
+	if (e->search && search_is_over(e->search))
+		take_servers(e);
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].lookup && lookup_is_over(e->name[i].lookup))
 			take_answer(&e->name[i]);
@@ -174,11 +251,8 @@ static void take_answers(struct endpoints *e) {
 
 void endpoints_look_up(struct endpoints *e) {
 	take_answers(e);
-	for (size_t i = 0; i < e->name_count; i++) {
-		struct name *name = &e->name[i];
-		if (!name->lookup && lookup_start(&name->lookup, name->text, e->fd) != 0)
-			fail(name, "no thread, descriptor or memory to look it up with");
-	}
+	search(e);
+	look_up_all(e);
 }
 
 int endpoints_fd(const struct endpoints *e) {
@@ -193,6 +267,8 @@ void endpoints_read(struct endpoints *e) {
 
 bool endpoints_are_settled(const struct endpoints *e) {
 	bool usable = endpoints_are_usable(e);
+	if (e->search)
+		return false;
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].lookup && !(e->name[i].out && usable))
 			return false;
@@ -204,6 +280,9 @@ int endpoints_patience_ms(const struct endpoints *e, int timeout_ms) {
 }
 
 void endpoints_settle(struct endpoints *e) {
+	take_answers(e);
+	if (e->search)
+		e->error = "the connection service file can't be read: its file system doesn't answer";
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].lookup)
 			fail(&e->name[i], "the name servers don't answer");
@@ -223,10 +302,12 @@ static size_t address_total(const struct endpoints *e) {
 }
 
 bool endpoints_are_usable(const struct endpoints *e) {
-	return e->count == 0 || address_total(e) > 0;
+	return e->known && !e->search && (e->count == 0 || address_total(e) > 0);
 }
 
 bool endpoints_are_remembered(const struct endpoints *e) {
+	if (e->error && e->known)
+		return true;
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].out && e->name[i].count > 0)
 			return true;
@@ -234,6 +315,8 @@ bool endpoints_are_remembered(const struct endpoints *e) {
 }
 
 const char *endpoints_error(const struct endpoints *e) {
+	if (e->error)
+		return e->error;
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].out)
 			return e->name[i].error;

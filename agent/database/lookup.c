@@ -56,6 +56,10 @@ void lookup_free(struct lookup *lookup) {
 	errand_leave((struct errand *)lookup);
 }
 
+bool lookup_give_up(struct lookup *lookup, int64_t hangs_ms) {
+	return errand_give_up((struct errand *)lookup, hangs_ms);
+}
+
 bool lookup_is_over(const struct lookup *lookup) {
 	return errand_is_over(&lookup->errand);
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Of one name; what comes after them is left out. */
 #define LOOKUP_ADDRESSES_MAX 16
@@ -19,6 +20,7 @@ struct lookup;
 /* 0, or -1 with errno, as errand_start(), which also says what wake_fd is. */
 int lookup_start(struct lookup **out, const char *name, int wake_fd);
 void lookup_free(struct lookup *); /* one that isn't over ends by itself; NULL is ignored */
+bool lookup_give_up(struct lookup *, int64_t hangs_ms); /* as errand_give_up() */
 
 bool lookup_is_over(const struct lookup *);
 

@@ -296,21 +296,18 @@ static void wait_for_addresses(struct endpoints *endpoints, int timeout_ms) {
 
 /* The servers of a connection string, with addresses for their names. On failure *pg tells the error. */
 static int find_addresses(struct pg **pg, const char *conninfo, int timeout_ms, struct pg_servers *out) {
-	struct pg_servers named = {.host = NULL};
-	struct endpoints *endpoints = NULL;
+	struct endpoints *endpoints;
 	int result = PG_UNREACHABLE;
 	*pg = NULL;
-	*out = named;
-	if (pg_find_servers(conninfo, &named) != 0 || endpoints_new(&endpoints, &named) != 0)
-		goto out;
+	*out = (struct pg_servers){.host = NULL};
+	if (endpoints_new(&endpoints, conninfo) != 0)
+		return PG_UNREACHABLE;
 	wait_for_addresses(endpoints, timeout_ms);
 	if (endpoints_are_usable(endpoints))
 		result = endpoints_list(endpoints, 0, out) == 0 ? PG_OK : PG_UNREACHABLE;
 	else if ((*pg = calloc(1, sizeof(**pg))) != NULL)
 		set_error(*pg, NULL, endpoints_error(endpoints), NULL);
-out:
 	endpoints_free(endpoints);
-	pg_servers_free(&named);
 	return result;
 }
 

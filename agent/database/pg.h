@@ -33,8 +33,8 @@ struct pg_servers {
 	char *host, *hostaddr, *port;
 };
 
-/* As libpq puts them together from the string, the environment and a service file. Of a string that libpq doesn't
- * understand: empty. 0, or -1: no memory. */
+/* As libpq puts them together from the string, the environment and a service file, which it reads: see search.h. Of a
+ * string that libpq doesn't understand: empty. 0, or -1: no memory. */
 int pg_find_servers(const char *conninfo, struct pg_servers *out);
 void pg_servers_free(struct pg_servers *);
 
@@ -48,7 +48,8 @@ struct pg_rows {
 	char **cells;  /* row_count x column_count, row by row */
 };
 
-/* Looks up names and connects within timeout_ms. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
+/* Searches for servers, looks up names and connects within timeout_ms. On failure *out is still a valid object (or
+ * NULL: out of memory) that tells pg_error(). */
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms);
 
 /* One statement with text parameters (NULL elements are SQL nulls). rows may be NULL. Caller frees with pg_rows_free(). */

@@ -60,7 +60,7 @@ struct operation_list {
 enum database_state {
 	DATABASE_OFF,        /* nobody asked for a connection yet */
 	DATABASE_WAITING,    /* until the next attempt */
-	DATABASE_LOOKING_UP, /* for the servers' addresses */
+	DATABASE_LOOKING_UP, /* for the servers, and their addresses */
 	DATABASE_CONNECTING, /* libpq at work, beside the loop */
 	DATABASE_GREETING,   /* connected; hello.c at work */
 	DATABASE_UP,
@@ -75,7 +75,7 @@ struct database {
 	bool keep_commit;
 
 	enum database_state state;
-	struct endpoints *endpoints; /* NULL before the first attempt */
+	struct endpoints *endpoints;
 	struct event *lookup_event;
 	struct dial *dial; /* NULL: nobody is connecting */
 	struct event *dial_event;

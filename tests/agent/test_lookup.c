@@ -1,17 +1,21 @@
 /*
- * test_lookup.c - names of servers are looked up, and connections made, beside the loop: errand.h, lookup.h, endpoints.h, dial.h, and
- * all of them below database.h. The name service is the test's own: it knows a few names, and is silent on demand.
+ * test_lookup.c - servers are searched for, their names looked up, and connections made, beside the loop: errand.h,
+ * search.h, lookup.h, endpoints.h, dial.h, and all of them below database.h. The name service is the test's own: it
+ * knows a few names, and is silent on demand, or hangs. So is the clock: it goes forward on demand.
  */
 #include "database_fixture.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pwd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "database/endpoints.h"
@@ -26,8 +30,10 @@ static struct {
 	pthread_mutex_t mutex;
 	pthread_cond_t ended;
 	bool silent; /* to all names but those that begin with "well" */
+	bool holding; /* who hangs */
 	_Atomic bool lost; /* it says that it doesn't know, try again */
 	const char *_Atomic addresses; /* of all names; with blanks between them */
+	_Atomic int hang; /* so many questions have no answer, ever */
 	_Atomic int asked;
 } service = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
 
@@ -64,11 +70,32 @@ static bool wait_while_silent(void) {
 	return error == 0;
 }
 
-static void set_silent(bool silent) {
+static void set(bool *what, bool on) {
 	pthread_mutex_lock(&service.mutex);
-	service.silent = silent;
+	*what = on;
 	pthread_cond_broadcast(&service.ended);
 	pthread_mutex_unlock(&service.mutex);
+}
+
+static void set_silent(bool silent) {
+	set(&service.silent, silent);
+}
+
+/* As long as the test lasts. */
+static void hang(void) {
+	pthread_mutex_lock(&service.mutex);
+	while (service.holding)
+		pthread_cond_wait(&service.ended, &service.mutex);
+	pthread_mutex_unlock(&service.mutex);
+}
+
+static _Atomic int64_t later_s;
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+	long result = syscall(SYS_clock_gettime, clock, now);
+	if (clock == CLOCK_MONOTONIC)
+		now->tv_sec += later_s;
+	return (int)result;
 }
 
 /* libpq comes here, too. */
@@ -76,6 +103,8 @@ int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints
 	if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || name[0] == '/' || (name[0] >= '0' && name[0] <= '9'))
 		return real_getaddrinfo(name, port, hints, found);
 	service.asked++;
+	if (atomic_fetch_sub(&service.hang, 1) > 0)
+		hang();
 	if (strncmp(name, "well", 4) != 0 && !wait_while_silent())
 		return EAI_AGAIN;
 	return service.lost ? EAI_AGAIN : !strcmp(name, "nobody") ? EAI_NONAME : answer(hints, found);
@@ -94,8 +123,9 @@ static int reset(void **state) {
 	(void)state;
 	service.addresses = "10.0.0.1 10.0.0.2";
 	service.lost = false;
-	service.asked = 0;
+	service.asked = service.hang = 0;
 	set_silent(false);
+	set(&service.holding, true);
 	return 0;
 }
 
@@ -103,6 +133,7 @@ static int reset(void **state) {
 static int wait_for_all(void **state) {
 	(void)state;
 	set_silent(false);
+	set(&service.holding, false);
 	for (int i = 0; errand_is_any() && i < PATIENCE_MS; i++)
 		usleep(1000);
 	return errand_is_any() ? -1 : 0;
@@ -192,21 +223,23 @@ static void no_more_lookups_hang_than_are_allowed(void **state) {
 /* ---- All names of a connection string ---------------------------------------------------- */
 
 static struct endpoints *endpoints_of(const char *conninfo) {
-	struct pg_servers servers;
 	struct endpoints *e;
-	assert_int_equal(pg_find_servers(conninfo, &servers), 0);
-	assert_int_equal(endpoints_new(&e, &servers), 0);
-	assert_true(endpoints_are_those(e, &servers));
-	pg_servers_free(&servers);
+	assert_int_equal(endpoints_new(&e, conninfo), 0);
+	assert_false(endpoints_are_usable(e));
 	return e;
 }
 
-static void wait_until_settled(struct endpoints *e) {
+/* Looks up, and waits until that holds. */
+static void look_up_until(struct endpoints *e, bool (*holds)(const struct endpoints *)) {
 	endpoints_look_up(e);
-	while (!endpoints_are_settled(e)) {
+	while (!holds(e)) {
 		wait_for(endpoints_fd(e));
 		endpoints_read(e);
 	}
+}
+
+static void wait_until_settled(struct endpoints *e) {
+	look_up_until(e, endpoints_are_settled);
 }
 
 static void expect_list(const struct endpoints *e, unsigned first, const char *host, const char *hostaddr, const char *port) {
@@ -221,8 +254,10 @@ static void expect_list(const struct endpoints *e, unsigned first, const char *h
 static void each_address_becomes_an_endpoint(void **state) {
 	struct endpoints *e = endpoints_of("host=db,/run/pg,10.9.9.9,backup port=1,2,3,4");
 	(void)state;
-	assert_true(endpoints_are_usable(e));
+	set_silent(true);
+	look_up_until(e, endpoints_are_usable);
 	expect_list(e, 0, "/run/pg,10.9.9.9", ",", "2,3");
+	set_silent(false);
 	wait_until_settled(e);
 	expect_list(e, 0, "db,db,/run/pg,10.9.9.9,backup,backup", "10.0.0.1,10.0.0.2,,,10.0.0.1,10.0.0.2", "1,1,2,3,4,4");
 	expect_list(e, 1, "db,/run/pg,10.9.9.9,backup,backup,db", "10.0.0.2,,,10.0.0.1,10.0.0.2,10.0.0.1", "1,2,3,4,4,1");
@@ -234,6 +269,7 @@ static void a_name_is_looked_up_once(void **state) {
 	struct endpoints *e = endpoints_of("postgresql://db:5432,db:5433/stint");
 	(void)state;
 	wait_until_settled(e);
+	assert_string_equal(endpoints_error(e), "");
 	assert_int_equal(service.asked, 1);
 	expect_list(e, 0, "db,db,db,db", "10.0.0.1,10.0.0.2,10.0.0.1,10.0.0.2", "5432,5432,5433,5433");
 	endpoints_free(e);
@@ -256,8 +292,7 @@ static void what_needs_no_lookup_has_none(void **state) {
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct endpoints *e = endpoints_of(cases[i].conninfo);
-		endpoints_look_up(e);
-		assert_true(endpoints_are_settled(e));
+		wait_until_settled(e);
 		expect_list(e, 0, cases[i].host, cases[i].hostaddr, cases[i].port);
 		endpoints_free(e);
 	}
@@ -272,50 +307,29 @@ static void a_part_of_the_list_may_have_its_address(void **state) {
 	endpoints_free(e);
 }
 
-static void servers_come_from_where_libpq_takes_them(void **state) {
-	char path[] = "/tmp/stint-service.XXXXXX";
-	int file = mkstemp(path);
-	struct pg_servers servers;
-	(void)state;
-	assert_true(dprintf(file, "[limits]\nhost=served\nport=99\n") > 0);
-	setenv("PGSERVICEFILE", path, 1);
-	setenv("PGHOST", "from-environment", 1);
-	assert_int_equal(pg_find_servers("service=limits", &servers), 0);
-	assert_string_equal(servers.host, "served");
-	assert_string_equal(servers.port, "99");
-	pg_servers_free(&servers);
-	assert_int_equal(pg_find_servers("dbname=x password=secret sslmode=require", &servers), 0);
-	assert_string_equal(servers.host, "from-environment");
-	pg_servers_free(&servers);
-	unsetenv("PGHOST");
-	unsetenv("PGSERVICEFILE");
-	close(file);
-	unlink(path);
-}
-
 static void addresses_are_remembered(void **state) {
 	struct endpoints *e = endpoints_of("host=db");
 	(void)state;
-	assert_false(endpoints_are_usable(e));
 	assert_int_equal(endpoints_patience_ms(e, 500), 500);
 	wait_until_settled(e);
 	assert_int_equal(endpoints_patience_ms(e, 500), 250);
 	assert_false(endpoints_are_remembered(e));
 	set_silent(true);
-	endpoints_look_up(e);
+	look_up_until(e, endpoints_are_usable);
 	assert_false(endpoints_are_settled(e)); /* it may answer yet */
 	endpoints_settle(e);
 	assert_true(endpoints_are_settled(e));
 	assert_true(endpoints_are_remembered(e));
 	assert_string_equal(endpoints_error(e), "db: the name servers don't answer");
 	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
-	endpoints_look_up(e);
+	look_up_until(e, endpoints_are_usable);
 	assert_true(endpoints_are_settled(e)); /* nobody waits a second time */
 	service.addresses = "10.0.0.9";
 	set_silent(false);
-	wait_for(endpoints_fd(e));
-	endpoints_read(e);
-	assert_false(endpoints_are_remembered(e));
+	while (endpoints_are_remembered(e)) {
+		wait_for(endpoints_fd(e));
+		endpoints_read(e);
+	}
 	assert_string_equal(endpoints_error(e), "");
 	expect_list(e, 0, "db", "10.0.0.9", "5432");
 	assert_int_equal(service.asked, 2);
@@ -331,7 +345,7 @@ static void addresses_survive_an_error(void **state) {
 	assert_true(endpoints_are_remembered(e));
 	assert_non_null(strstr(endpoints_error(e), gai_strerror(EAI_AGAIN)));
 	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
-	endpoints_look_up(e);
+	look_up_until(e, endpoints_are_usable);
 	assert_true(endpoints_are_settled(e)); /* nobody waits for who failed last */
 	endpoints_free(e);
 }
@@ -351,11 +365,7 @@ static void one_silent_name_does_not_keep_the_others(void **state) {
 	struct endpoints *e = endpoints_of("host=silent,well");
 	(void)state;
 	set_silent(true);
-	endpoints_look_up(e);
-	while (!endpoints_are_usable(e)) {
-		wait_for(endpoints_fd(e));
-		endpoints_read(e);
-	}
+	look_up_until(e, endpoints_are_usable);
 	assert_false(endpoints_are_settled(e));
 	endpoints_settle(e);
 	assert_false(endpoints_are_remembered(e));
@@ -365,9 +375,207 @@ static void one_silent_name_does_not_keep_the_others(void **state) {
 	endpoints_free(e);
 }
 
+/* Also where it came when nobody looked. */
+static void what_has_come_is_not_out(void **state) {
+	struct endpoints *e = endpoints_of("host=db");
+	(void)state;
+	wait_until_settled(e);
+	service.addresses = "10.0.0.9";
+	endpoints_look_up(e);
+	while (errand_is_any())
+		usleep(1000);
+	endpoints_settle(e);
+	assert_string_equal(endpoints_error(e), "");
+	expect_list(e, 0, "db", "10.0.0.9", "5432");
+	endpoints_free(e);
+}
+
+/* ---- What never ends ----------------------------------------------------------------------- */
+
+static void wait_until_asked(int times) {
+	for (int i = 0; service.asked < times && i < PATIENCE_MS; i++)
+		usleep(1000);
+	assert_int_equal(service.asked, times);
+}
+
+/* An attempt to connect, so much later. One server needs no lookup. */
+static void look_up_after(struct endpoints *e, int64_t seconds) {
+	later_s += seconds;
+	look_up_until(e, endpoints_are_usable);
+}
+
+static void end_all_errands(void) {
+	assert_int_equal(wait_for_all(NULL), 0);
+}
+
+static void a_lookup_that_never_ends_is_given_up(void **state) {
+	struct endpoints *e = endpoints_of("host=10.9.9.9,db port=1,2");
+	(void)state;
+	service.hang = 1;
+	look_up_after(e, 0);
+	wait_until_asked(1);
+	endpoints_settle(e);
+	look_up_after(e, ERRAND_HANGS_MS / 2000);
+	assert_string_equal(endpoints_error(e), "db: the name servers don't answer");
+	look_up_after(e, ERRAND_HANGS_MS / 1000);
+	while (endpoints_error(e)[0] != '\0') {
+		wait_for(endpoints_fd(e));
+		endpoints_read(e);
+	}
+	expect_list(e, 0, "10.9.9.9,db,db", ",10.0.0.1,10.0.0.2", "1,2,2");
+	end_all_errands();
+	assert_int_equal(service.asked, 2);
+	endpoints_free(e);
+}
+
+static void each_time_it_takes_twice_as_long(void **state) {
+	const int64_t hangs_s = ERRAND_HANGS_MS / 1000;
+	struct endpoints *e = endpoints_of("host=10.9.9.9,db");
+	(void)state;
+	service.hang = 3;
+	look_up_after(e, 0);
+	look_up_after(e, hangs_s);
+	wait_until_asked(2);
+	look_up_after(e, hangs_s);
+	look_up_after(e, hangs_s);
+	wait_until_asked(3);
+	end_all_errands();
+	assert_int_equal(service.asked, 3);
+	endpoints_free(e);
+}
+
+static void no_more_are_given_up_than_are_allowed(void **state) {
+	struct endpoints *e = endpoints_of("host=10.9.9.9,db");
+	(void)state;
+	service.hang = 1000;
+	for (int i = 0; i < ERRANDS_GIVEN_UP_MAX + 5; i++)
+		look_up_after(e, 3600);
+	end_all_errands();
+	assert_int_equal(service.asked, ERRANDS_GIVEN_UP_MAX + 1);
+	endpoints_settle(e);
+	assert_string_equal(endpoints_error(e), ""); /* the last one was waited for */
+	set(&service.holding, true); /* the others count no longer */
+	service.asked = 0;
+	service.hang = 1;
+	look_up_after(e, 0);
+	wait_until_asked(1);
+	look_up_after(e, 3600);
+	wait_until_asked(2);
+	endpoints_free(e);
+}
+
+/* ---- A service file ------------------------------------------------------------------------ */
+
+static char service_dir[64], service_file[80], service_pipe[96];
+static int pipe_end = -1;
+
+static void write_service(const char *host) {
+	char text[80];
+	int file = open(service_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int length = snprintf(text, sizeof(text), "[limits]\nhost=%s\nport=99\n", host);
+	assert_int_equal(write(file, text, (size_t)length), length);
+	close(file);
+}
+
+static int make_service(void **state) {
+	const char *tmp = getenv("TMPDIR");
+	snprintf(service_dir, sizeof(service_dir), "%.40s/stint-test.XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(service_dir))
+		return -1;
+	snprintf(service_file, sizeof(service_file), "%s/pg_service", service_dir);
+	snprintf(service_pipe, sizeof(service_pipe), "%s.pipe", service_file);
+	setenv("PGSERVICEFILE", service_file, 1);
+	return reset(state);
+}
+
+static int open_pipe(void) {
+	return open(service_pipe, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* Who waits for a writer of the pipe meets one, and then its end. */
+static int remove_service(void **state) {
+	if (pipe_end >= 0)
+		close(pipe_end);
+	pipe_end = -1;
+	for (int i = 0; errand_is_any() && i < PATIENCE_MS; i++) {
+		int end = open_pipe();
+		if (end >= 0)
+			close(end);
+		usleep(1000);
+	}
+	unlink(service_pipe);
+	unlink(service_file);
+	rmdir(service_dir);
+	unsetenv("PGSERVICEFILE");
+	return wait_for_all(state);
+}
+
+/* As one on a file system that doesn't answer. */
+static void hang_service(void) {
+	assert_int_equal(mkfifo(service_pipe, 0600), 0);
+	assert_int_equal(symlink(service_pipe, service_file), 0);
+}
+
+/* From then on it waits for what is written, and nothing is. */
+static void wait_until_read(void) {
+	for (int i = 0; (pipe_end = open_pipe()) < 0 && i < PATIENCE_MS; i++)
+		usleep(1000);
+	assert_true(pipe_end >= 0);
+}
+
+static void servers_come_from_where_libpq_takes_them(void **state) {
+	struct pg_servers servers;
+	(void)state;
+	write_service("served");
+	setenv("PGHOST", "from-environment", 1);
+	assert_int_equal(pg_find_servers("service=limits", &servers), 0);
+	assert_string_equal(servers.host, "served");
+	assert_string_equal(servers.port, "99");
+	pg_servers_free(&servers);
+	assert_int_equal(pg_find_servers("dbname=x password=secret sslmode=require", &servers), 0);
+	assert_string_equal(servers.host, "from-environment");
+	pg_servers_free(&servers);
+	unsetenv("PGHOST");
+}
+
+static void servers_are_searched_for_each_time(void **state) {
+	struct endpoints *e = endpoints_of("service=limits");
+	(void)state;
+	write_service("10.1.1.1");
+	wait_until_settled(e);
+	expect_list(e, 0, "10.1.1.1", "", "99");
+	write_service("db");
+	wait_until_settled(e);
+	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "99,99");
+	write_service("10.1.1.2");
+	wait_until_settled(e);
+	expect_list(e, 0, "10.1.1.2", "", "99");
+	endpoints_free(e);
+}
+
+static void a_search_that_never_ends_is_given_up(void **state) {
+	struct endpoints *e = endpoints_of("service=limits");
+	(void)state;
+	hang_service();
+	endpoints_look_up(e);
+	wait_until_read();
+	assert_false(endpoints_are_settled(e));
+	endpoints_settle(e);
+	assert_false(endpoints_are_usable(e));
+	assert_non_null(strstr(endpoints_error(e), "service file"));
+	unlink(service_file);
+	write_service("10.1.1.1");
+	later_s += ERRAND_HANGS_MS / 1000;
+	wait_until_settled(e);
+	assert_string_equal(endpoints_error(e), "");
+	expect_list(e, 0, "10.1.1.1", "", "99");
+	endpoints_free(e);
+}
+
 /* ---- In the agent's loop, and in the command --------------------------------------------- */
 
-#define STALL_MS (TIMEOUT_MS / 2) /* of a loop whose tick is 5 ms, on a busy machine */
+/* Of a loop whose tick is 5 ms, on a busy machine; one that waits takes twice that. */
+#define STALL_MS (SILENCE_S * 1000 / 2)
 
 static void expect_no_stall(const char *conninfo, const char *why) {
 	struct fixture f = {.base = NULL};
@@ -388,6 +596,12 @@ static void expect_no_stall(const char *conninfo, const char *why) {
 static void no_silence_stops_the_loop(void **state) {
 	(void)state;
 	expect_no_stall("host=silent", "silent: the name servers don't answer");
+}
+
+static void no_service_file_stops_the_loop(void **state) {
+	(void)state;
+	hang_service();
+	expect_no_stall("service=limits", "the connection service file can't be read");
 }
 
 /* A password file, certificates, Kerberos: all of it is in the same place. */
@@ -429,6 +643,7 @@ static void the_command_gives_up_in_time(void **state) {
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset, wait_for_all)
+#define SERVICE(name) cmocka_unit_test_setup_teardown(name, make_service, remove_service)
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
@@ -441,11 +656,18 @@ int main(void) {
 		TEST(a_name_is_looked_up_once),
 		TEST(what_needs_no_lookup_has_none),
 		TEST(a_part_of_the_list_may_have_its_address),
-		TEST(servers_come_from_where_libpq_takes_them),
 		TEST(addresses_are_remembered),
 		TEST(addresses_survive_an_error),
 		TEST(an_unknown_name_leaves_nothing_to_connect_to),
 		TEST(one_silent_name_does_not_keep_the_others),
+		TEST(what_has_come_is_not_out),
+		TEST(a_lookup_that_never_ends_is_given_up),
+		TEST(each_time_it_takes_twice_as_long),
+		TEST(no_more_are_given_up_than_are_allowed),
+		SERVICE(servers_come_from_where_libpq_takes_them),
+		SERVICE(servers_are_searched_for_each_time),
+		SERVICE(a_search_that_never_ends_is_given_up),
+		SERVICE(no_service_file_stops_the_loop),
 		TEST(no_silence_stops_the_loop),
 		TEST(nothing_else_that_libpq_waits_for_stops_it),
 		TEST(the_agent_goes_on_by_what_it_finds),

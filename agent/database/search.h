@@ -1,0 +1,23 @@
+/*
+ * search.h - finds the servers that a connection string names, as an errand: libpq reads a service file meanwhile, which
+ * may lie on a file system that hangs, or asks an LDAP server that such a file names.
+ */
+#ifndef STINT_SEARCH_H
+#define STINT_SEARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct search;
+struct pg_servers;
+
+/* 0, or -1 with errno, as errand_start(), which also says what wake_fd is. */
+int search_start(struct search **out, const char *conninfo, int wake_fd);
+void search_free(struct search *); /* one that isn't over ends by itself; NULL is ignored */
+bool search_give_up(struct search *, int64_t hangs_ms); /* as errand_give_up() */
+
+bool search_is_over(const struct search *);
+/* Of one that is over, once: what it has found is the caller's then. False: there was no memory. */
+bool search_take(struct search *, struct pg_servers *out);
+
+#endif
