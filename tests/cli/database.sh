@@ -53,16 +53,19 @@ expect 'status' 0 "^schema +version $newest; this program has version $newest" "
 expect 'status: which agents will do' 0 '^agents +those made for version 1 or later can work with it$' "$stint" db status
 expect 'status --json: which agents will do' 0 '"oldest_agent": 1,' "$stint" db status --json
 expect 'status --json' 0 "\"schema_version\": $newest," "$stint" db status --json
-# Any lock that whoever may connect can take is none for us.
-"$psql" -XAtq "$(dsn_of managed nobody)" -c 'begin; select pg_advisory_xact_lock(495874305652); select pg_sleep(20)' >/dev/null 2>&1 &
+# Any lock that whoever may connect can take is none for us. This one is held until the pipe is closed.
+mkfifo "$tmp/lock"
+"$psql" -XAtq "$(dsn_of managed nobody)" <"$tmp/lock" >"$tmp/locked" 2>&1 &
 locker=$!
-sleep 0.5
-started=$SECONDS
+exec 8>"$tmp/lock"
+echo "begin; select 'locked' from pg_advisory_xact_lock(495874305652);" >&8
+ok 'somebody holds the lock' "$(wait_for 10 grep -q locked "$tmp/locked"; echo $?)" "$(cat "$tmp/locked")"
 # Since PostgreSQL 16 who may create roles may only give away those that he made himself.
 [[ $(sql postgres 'show server_version_num') -lt 160000 ]] || sql postgres 'grant stint_owner to maker'
-expect 'init by a role that is no superuser' 0 ': applied' "$stint" --database "$(dsn_of managed maker)" db init
-ok 'init: nobody can hold it up' "$((SECONDS - started > 10))"
-kill "$locker" && wait "$locker" 2>/dev/null
+expect 'init by a role that is no superuser, and nobody can hold it up' 0 ': applied' "$stint" --database "$(dsn_of managed maker)" db init
+ok 'the lock was held meanwhile' "$(kill -0 "$locker"; echo $?)" "$(cat "$tmp/locked")"
+exec 8>&-
+wait "$locker"
 expect 'status by that role' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of managed maker)" db status
 expect 'status without rights' 1 'permission denied for schema stint' "$stint" --database "$(dsn_of managed nobody)" db status
 expect 'policy list without rights' 1 'permission denied' "$stint" --database "$(dsn_of managed nobody)" policy list
