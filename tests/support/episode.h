@@ -7,12 +7,20 @@
  *
  * Checked of each episode, from the journals of all apps:
  *
- *   I1  all admits but those of hosts on their own, in every interval that touches it: within the limit (and an
- *       allowance, for a failover that may lose commits); and those too, from the last on a host's own limit on
+ *   I1  all admits but those on a host's own limit, in every interval that touches it: within the limit (and an
+ *       allowance, for a failover that may lose commits)
  *   I3  on its own, no host admitted more than the fallback's limit
  *   I4  no admission took longer than the timeout; all apps are still there
  *   I5  all hosts are in step again, and on their own no more, within a stated time
  *   I6  all agents are still there
+ *
+ * and of all of them together, before the first, between them, and behind the last:
+ *
+ *   I1  all admits, whoever decided, in every interval from all hosts being in step until the next fault
+ *   I1  no host admitted anything on its own at any time but from losing the database until all were in step
+ *
+ * So the only admits that I1 leaves out are those of hosts on their own, in the one time in which the database is
+ * away for them: each keeps to its fallback's limit then, and that is I3.
  */
 #ifndef EPISODE_H
 #define EPISODE_H
@@ -25,10 +33,15 @@
 
 #define EPISODE_CLIENTS 8u
 
+#define EPISODE_NEVER UINT64_MAX
+
 struct episode {
 	const char *what;    /* the proof's words */
 	int within_ms;       /* I5 */
 	uint64_t began_ns;   /* the fault was about to be caused */
+	/* The hosts were about to lose the database: as it began, unless this is set. EPISODE_NEVER: they kept it. */
+	uint64_t away_ns;
+	uint32_t cut_off; /* hosts that have no database from the beginning, whatever away_ns says; a bit each */
 	uint64_t over_ns;    /* its cause is gone */
 	uint64_t in_step_ns; /* all hosts say that they are in step */
 	uint64_t until_ns;
@@ -36,15 +49,16 @@ struct episode {
 	uint32_t lost_apps, lost_agents;
 	/* What I1 may be exceeded by, for client n of policy 0: nothing but what a failover forgot. */
 	int64_t allowance[EPISODE_CLIENTS];
-	int64_t over; /* set by episode_judge(): by how much it was, the worst client */
+	int64_t over; /* set by episode_judge_all(): by how much it was, the worst client */
 };
 
 void episode_begin(struct episode *, const char *what, int within_ms);
 /* The cause is gone (since over_ns, if that is set already): waits until all hosts are in step, and calm_ms more. */
 void episode_over(struct episode *, struct stage *stage, int calm_ms);
-/* Checks what is above, a line each, and prints the proof. Returns the violations. */
-uint64_t episode_judge(struct episode *, const struct stage *stage, const struct oracle *oracle,
-                       const struct journal_plan *plan);
+/* Checks what is above, a line each, and prints a proof of each episode, and one of `all`, the proof's words for
+ * them together. They are in their order, and all faults that there were. Returns the violations. */
+uint64_t episode_judge_all(struct episode *, uint32_t count, const char *all, const struct stage *stage,
+                           const struct oracle *oracle, const struct journal_plan *plan);
 
 /* I4 for all checks of a test, denials included: a line, and the proof. */
 void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan);

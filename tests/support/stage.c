@@ -147,9 +147,12 @@ uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_p
 
 /* A check that began before may have waited for the answer. */
 static bool is_away(const struct oracle_event *event, const struct stage_away *away, size_t count) {
-	for (size_t i = 0; i < count; i++)
-		if (event->intent_ns < away[i].until_ns && event->outcome_ns >= away[i].from_ns)
+	for (size_t i = 0; i < count; i++) {
+		bool concerned = away[i].hosts == 0 || (away[i].hosts >> event->host & 1u) != 0;
+
+		if (concerned && event->intent_ns < away[i].until_ns && event->outcome_ns >= away[i].from_ns)
 			return true;
+	}
 	return false;
 }
 

@@ -42,9 +42,10 @@ void stage_strike(struct stage *);
  * peaks are printed per policy. `choice` restricts what is counted; its policy and client are filled in. How many are over. */
 uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_plan *plan,
                              const struct oracle_choice *choice, const char *what);
-/* A time in which the database was away, or a host might not have noticed yet that it was back. */
+/* A time in which the database was away for some hosts, or one of them might not have noticed yet that it was back. */
 struct stage_away {
 	uint64_t from_ns, until_ns;
+	uint32_t hosts; /* a bit each; 0: all */
 };
 
 /* Checks that at all other times no host admitted anything on its own: I1 leaves it out in these alone. How many did. */

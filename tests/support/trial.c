@@ -304,8 +304,12 @@ static uint64_t judge_agents(struct trial *trial) {
 static uint64_t judge_alone(const struct trial *trial, const struct oracle *oracle) {
 	struct stage_away away[TRIAL_EPISODES];
 
-	for (uint32_t i = 0; i < trial->count; i++)
-		away[i] = (struct stage_away){trial->episode[i].began_ns, trial->episode[i].until_ns};
+	for (uint32_t i = 0; i < trial->count; i++) {
+		const struct episode *episode = &trial->episode[i];
+		uint64_t back_ns = episode->in_step_ns != 0 ? episode->in_step_ns : episode->until_ns;
+
+		away[i] = (struct stage_away){.from_ns = episode->began_ns, .until_ns = back_ns};
+	}
 	return stage_check_alone(oracle, away, trial->options.agents_hang ? 0 : trial->count);
 }
 

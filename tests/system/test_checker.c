@@ -1,6 +1,7 @@
 /*
  * test_checker.c - the oracle itself: it must find a violation where there is one,
- * and only there; and a journal must tell after a SIGKILL what happened before it.
+ * and only there; a journal must tell after a SIGKILL what happened before it; and the judge of
+ * episodes must miss nothing that was admitted while the database was there, whoever admitted it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -9,10 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "episode.h"
 #include "histogram.h"
 #include "journal.h"
 #include "oracle.h"
 #include "random.h"
+#include "stint.h"
 #include "tap.h"
 
 #define WINDOW UINT64_C(1000)
@@ -250,6 +253,134 @@ static void test_histogram(void) {
 	       text);
 }
 
+/* ---- The judge of episodes ------------------------------------------------------------ */
+
+/*
+ * Two hosts, a limit of 10 in a second, 20 on a host's own:
+ *
+ *     seconds  2          10 -- 11 ------- 12 -- 13 ------ 14 -- 15
+ *              10 from    fault 20 from    over  in step   10 from
+ *              the              each host                  the
+ *              database         on its own                 database
+ */
+static const struct journal_plan episode_plan = {
+	.policy_count = 1,
+	.policy = {{.name = "api", JOURNAL_LIMITS(10, 20, 1000), .clients = 1}},
+	.timeout_ms = 1000,
+};
+
+static void admit(struct oracle *oracle, uint8_t source, uint8_t host, uint64_t from_ms, uint64_t until_ms,
+                  uint32_t cost) {
+	struct oracle_event event = {.intent_ns = from_ms * NS_PER_MS,
+	                             .outcome_ns = until_ms * NS_PER_MS,
+	                             .cost = cost,
+	                             .source = source,
+	                             .host = host};
+
+	oracle_add(oracle, &event);
+}
+
+static struct episode make_episode(uint64_t began_ms) {
+	uint64_t began_ns = began_ms * NS_PER_MS, second = 1000 * NS_PER_MS;
+
+	return (struct episode){.what = "a fault",
+	                        .within_ms = 4000,
+	                        .began_ns = began_ns,
+	                        .away_ns = began_ns,
+	                        .over_ns = began_ns + 2 * second,
+	                        .in_step_ns = began_ns + 3 * second,
+	                        .until_ns = began_ns + 5 * second,
+	                        .returned = true};
+}
+
+/* What the judge finds; it says so in a process of its own, since its "not ok" is what is wanted here. */
+static int judge_in_child(struct oracle *oracle, struct episode *episodes, uint32_t count) {
+	static const struct stage stage = {.host_count = 2};
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	oracle_sort(oracle);
+	pid = fork();
+	if (pid == 0) {
+		if (freopen("/dev/null", "w", stdout) == NULL)
+			_exit(255);
+		_exit((int)episode_judge_all(episodes, count, "all of them", &stage, oracle, &episode_plan));
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The story above with one more admission; `cost` 0: none. `change` is made to the episode, if there is one. */
+static int judge_story(uint8_t source, uint64_t from_ms, uint64_t until_ms, uint32_t cost,
+                       void (*change)(struct episode *)) {
+	struct episode episode = make_episode(10000);
+	struct oracle oracle = {0};
+	int found;
+
+	admit(&oracle, STINT_SOURCE_DATABASE, 0, 2000, 2001, 10);
+	admit(&oracle, STINT_SOURCE_FALLBACK, 0, 11000, 11001, 20);
+	admit(&oracle, STINT_SOURCE_FALLBACK, 1, 11000, 11001, 20);
+	admit(&oracle, STINT_SOURCE_LEASE, 0, 14000, 14001, 10);
+	if (cost > 0)
+		admit(&oracle, source, 0, from_ms, until_ms, cost);
+	if (change != NULL)
+		change(&episode);
+	found = judge_in_child(&oracle, &episode, 1);
+	oracle_free(&oracle);
+	return found;
+}
+
+static void expect_found(int found, int expected, const char *what) {
+	tap_ok(found == expected, "%s: %d violations, %d are there", what, found, expected);
+}
+
+static void never_away(struct episode *episode) {
+	episode->away_ns = EPISODE_NEVER;
+}
+
+static void away_later(struct episode *episode) {
+	episode->away_ns += 1500 * NS_PER_MS;
+}
+
+static void away_later_but_for_host_1(struct episode *episode) {
+	away_later(episode);
+	episode->cut_off = 1u << 1;
+}
+
+static void test_hosts_on_their_own_are_judged(void) {
+	expect_found(judge_story(0, 0, 0, 0, NULL), 0, "hosts on their own while the database is away");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 5000, 5001, 1, NULL), 1, "one on its own before the fault");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 2500, 2501, 1, NULL), 2, "one on its own before the fault, over the limit");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 12900, 13100, 1, NULL), 0, "one that was under way as all were in step");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 13000, 13001, 1, NULL), 1, "one on its own as all were in step");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 14500, 14501, 1, NULL), 2, "one on its own later, over the limit");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 20000, 20001, 1, NULL), 1, "one on its own long after it");
+	/* Each of the two that were on their own, and I1. */
+	expect_found(judge_story(0, 0, 0, 0, never_away), 3, "hosts on their own, and the database was never away");
+	expect_found(judge_story(0, 0, 0, 0, away_later), 3, "hosts on their own before it was away");
+	expect_found(judge_story(0, 0, 0, 0, away_later_but_for_host_1), 1, "the same, but one of them was cut off");
+}
+
+static void test_processes_on_their_own_are_judged(void) {
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 5000, 5001, 10, NULL), 0, "a process on its own, within the limit");
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 2500, 2501, 1, NULL), 1, "a process on its own before the fault, over it");
+	/* Windows that touch the episode, and those of the calm. */
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 14500, 14501, 1, NULL), 2, "a process on its own in step again, over it");
+}
+
+/* Two faults; what is between them belongs to neither. */
+static void test_calm_between_is_judged(void) {
+	for (uint32_t more = 0; more < 2; more++) {
+		struct episode episodes[2] = {make_episode(10000), make_episode(30000)};
+		struct oracle oracle = {0};
+
+		admit(&oracle, STINT_SOURCE_DATABASE, 0, 20000, 20001, 10 + more);
+		expect_found(judge_in_child(&oracle, episodes, 2), (int)more, more ? "one over the limit between two faults" : "none");
+		oracle_free(&oracle);
+	}
+}
+
 int main(void) {
 	alarm(60);
 	test_violation_is_found();
@@ -259,5 +390,8 @@ int main(void) {
 	test_choice();
 	test_journal_survives_kill();
 	test_histogram();
+	test_hosts_on_their_own_are_judged();
+	test_processes_on_their_own_are_judged();
+	test_calm_between_is_judged();
 	return tap_finish();
 }

@@ -185,7 +185,7 @@ static int play(const struct scene *scene) {
 	choice = (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_UP};
 	stage_check_promise(&oracle, &plan, &choice, "but for hosts on their own, all the time");
 	for (int i = 0; i < 2; i++)
-		away[i] = (struct stage_away){outage[i].began_ns, outage[i].over_ns + RETURN_MS * NS_PER_MS};
+		away[i] = (struct stage_away){.from_ns = outage[i].began_ns, .until_ns = outage[i].in_step_ns};
 	stage_check_alone(&oracle, away, 2);
 	stage_check_fallback(&stage, &oracle, &plan, 0, 0);
 	for (int i = 0; i < 2; i++) {

@@ -66,6 +66,7 @@ struct fault {
 	const char *state;  /* what all hosts say towards the end of it; NULL: they come and go */
 	const char *said;   /* by all agents, as the reason; NULL: nothing new */
 	int within_ms;
+	bool stays;         /* the hosts have the database for all of it: none may be on its own */
 	bool others_served; /* client 1 is served meanwhile: the fault is client 0's alone */
 	bool needs_disks;
 };
@@ -231,8 +232,14 @@ static const struct fault faults[] = {
      .cause_sql = REFUSE("40001"),
      .clear_sql = REFUSE_NO_MORE,
      .state = "in step",
-     .within_ms = 1000},
-	{.what = "deadlocks (40P01)", .cause_sql = REFUSE("40P01"), .clear_sql = REFUSE_NO_MORE, .state = "in step", .within_ms = 1000},
+     .within_ms = 1000,
+     .stays = true},
+	{.what = "deadlocks (40P01)",
+     .cause_sql = REFUSE("40P01"),
+     .clear_sql = REFUSE_NO_MORE,
+     .state = "in step",
+     .within_ms = 1000,
+     .stays = true},
 	{.what = "role made serializable",
      .cause_sql = "alter role test_agent set default_transaction_isolation = 'serializable'; " HANG_UP,
      .clear_sql = "alter role test_agent reset default_transaction_isolation",
@@ -243,6 +250,7 @@ static const struct fault faults[] = {
      .clear = close_others,
      .state = "in step",
      .within_ms = 1000,
+     .stays = true,
      .others_served = true},
 	{.what = "the table locked by somebody else",
      .cause = lock_table,
@@ -334,6 +342,8 @@ static void suffer(struct play *play, const struct fault *fault) {
 	struct episode *episode = &episodes[episode_count++];
 
 	episode_begin(episode, fault->what, fault->within_ms);
+	if (fault->stays)
+		episode->away_ns = EPISODE_NEVER;
 	tap_ok(act(play, fault->cause_sql, fault->cause), "%s: it is so", fault->what);
 	sleep_ms(FAULT_MS);
 	if (fault->state != NULL) {
@@ -446,12 +456,11 @@ static void judge(struct play *play, uint32_t grown) {
 
 	stage_read(&play->stage, &oracle, &total);
 	episode_check_latency(ALL, &total, &plan);
-	for (uint32_t i = 0; i < episode_count; i++) {
-		episode_judge(&episodes[i], &play->stage, &oracle, &plan);
+	episode_judge_all(episodes, episode_count, ALL, &play->stage, &oracle, &plan);
+	for (uint32_t i = 0; i < episode_count; i++)
 		for (size_t f = 0; f < FAULTS; f++)
 			if (faults[f].what == episodes[i].what && faults[f].others_served)
 				judge_others(&oracle, &episodes[i]);
-	}
 	judge_all(play, &oracle, grown);
 	oracle_free(&oracle);
 }

@@ -234,6 +234,8 @@ static void fail_over(struct play *play, bool synchronous) {
 	                       RETURN_MS);
 	stop_sending(play);
 	sleep_ms(synchronous ? SYNC_LAG_MS : LAG_MS);
+	if (!synchronous)
+		episode->away_ns = monotonic_ns(); /* commits waited for nobody until now */
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
 	books_look(&kept, standby_of(play));
@@ -278,6 +280,7 @@ static void move_to_restored(struct play *play) {
 	episode = next_episode(play, "another cluster in the database's place, from a dump, over by no more than it forgot", RETURN_MS);
 	books_look(&kept, standby_of(play));
 	sleep_ms(LAG_MS);
+	episode->away_ns = monotonic_ns();
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the old one is killed");
 	play->primary = !play->primary;
 	episode->over_ns = monotonic_ns();
@@ -336,19 +339,20 @@ static void show_standby_only(struct play *play) {
 	struct stage *stage = &play->stage;
 	struct host *reader = &stage->host[stage->host_count];
 	struct host_options options = {.database = standby_of(play)->agent};
-	struct episode *episode;
+	struct episode *episode = next_episode(play, "an agent that is shown a read-only standby", RETURN_MS);
 	char state[24];
 
+	episode->cut_off = 1u << stage->host_count;
 	if (!tap_ok(host_prepare(reader, stage->scene, stage->host_count, &options) == 0 && host_start(reader) == 0 &&
 	                crowd_add(&stage->crowd, reader, &plan, 200) == 0 && crowd_start(&stage->crowd) == 0,
 	            "one more host is shown the standby only"))
 		return;
 	stage->host_count++;
-	episode = next_episode(play, "an agent that is shown a read-only standby", RETURN_MS);
 	sleep_ms(STEADY_MS);
 	host_state(reader, state);
 	tap_ok(strcmp(state, "fallback") == 0, "it is in fallback: %s", state);
 	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1, "and says why");
+	episode->away_ns = monotonic_ns(); /* for all the others */
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
 	promote(play, episode);
@@ -414,11 +418,11 @@ static void judge(struct play *play) {
 
 	stage_read(&play->stage, &oracle, &total);
 	episode_check_latency(ALL, &total, &plan);
+	episode_judge_all(play->episode, play->episodes, ALL, &play->stage, &oracle, &plan);
 	for (uint32_t i = 0; i < play->episodes; i++) {
 		struct episode *episode = &play->episode[i];
 		int64_t may = 0;
 
-		episode_judge(episode, &play->stage, &oracle, &plan);
 		for (uint32_t client = 0; client < EPISODE_CLIENTS; client++)
 			may += episode->allowance[client];
 		promotions += play->found_ns[i] != 0;

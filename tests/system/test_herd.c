@@ -125,7 +125,7 @@ static void look(struct play *play, int64_t ms) {
 
 static void note_away(struct play *play, uint64_t from_ns) {
 	if (play->faults < FAULTS_MAX)
-		play->away[play->faults++] = (struct stage_away){from_ns, monotonic_ns()};
+		play->away[play->faults++] = (struct stage_away){.from_ns = from_ns, .until_ns = monotonic_ns()};
 }
 
 static void restart(struct play *play, const char *how, int (*stop)(struct cluster *)) {

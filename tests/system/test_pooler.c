@@ -109,8 +109,7 @@ static void judge(struct play *play) {
 
 	stage_read(&play->stage, &oracle, &total);
 	episode_check_latency(ALL, &total, &plan);
-	for (uint32_t i = 0; i < 2; i++)
-		episode_judge(&play->episode[i], &play->stage, &oracle, &plan);
+	episode_judge_all(play->episode, 2, ALL, &play->stage, &oracle, &plan);
 	wrong = books_check(&play->books, &oracle, &plan);
 	proof_print(&(struct proof){.invariants = "I2",
 	                            .fault = ALL,
