@@ -112,15 +112,14 @@ static bool is_alike(const struct declaration *a, const struct declaration *b) {
 	return a->flags == b->flags && strcmp(a->row.name, b->row.name) == 0 && policy_limits_equal(&a->row, &b->row);
 }
 
-/* The database's answer to one is its answer to all that say the same. */
+/* The database's answer to one is its answer to all that say the same. The one that was asked for comes last: it knows
+ * whether it was put off. */
 static void finish_alike(struct declaration *d, int status, int index) {
 	struct agent *agent = d->agent;
 	for (struct declaration *other = agent->declarations, *next; other; other = next) {
 		next = other->next;
-		if (other == d || !is_alike(other, d))
-			continue;
-		memcpy(other->status, d->status, sizeof other->status);
-		finish(other, status, index);
+		if (other != d && is_alike(other, d))
+			finish(other, status, index);
 	}
 	finish(d, status, index);
 	declarations_resume(agent);

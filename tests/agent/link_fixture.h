@@ -37,7 +37,8 @@ static database_declared *declared; /* NULL: no declaration is under way */
 static void *declaration;
 static char declared_name[64];
 static int64_t declared_limit;
-static int64_t limit_in_force; /* as the database has it */
+static int64_t limit_in_force; /* as the database has it, and of which its fallback's is twice as much */
+static bool is_pinned;
 static unsigned declarations;
 static database_changes *changed; /* NULL: no read is under way */
 static int64_t since;
@@ -221,6 +222,7 @@ static inline int begin(void **state) {
 	met_a_lock = false;
 	memset(&loading, 0, sizeof loading);
 	limit_in_force = api.max_requests;
+	is_pinned = false;
 	newest_change = longest_lease_us = 0;
 	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
 	fake_table_make(&table, 64, 7);
@@ -257,6 +259,8 @@ static inline void answers(enum lease_outcome outcome, const char *also) {
 			rows[i] = api;
 			rows[i].policy_id += (int32_t)i;
 			rows[i].max_requests = limit_in_force;
+			rows[i].fallback_max_requests = 2 * limit_in_force;
+			rows[i].pinned = is_pinned;
 			memcpy(rows[i].name, loading.names[i], sizeof rows[i].name);
 		}
 	loading.done = NULL;
@@ -304,6 +308,16 @@ static inline void ticks(int count) {
 		agent.link.pulse_ns -= 500 * MS;
 		link_on_heartbeat(&agent);
 	}
+}
+
+/* A client's check, while this host is on its own: tells by which limit. */
+static inline int64_t limit_of_fallback(void) {
+	int64_t now_ns = agent_now_ns();
+	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 1000 * MS);
+	core_advance(agent.core, now_ns);
+	assert_int_equal(verdicts, 1);
+	return verdict.limit;
 }
 
 static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,

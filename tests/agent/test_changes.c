@@ -65,6 +65,18 @@ static void a_policy_changes(const char *name) {
 	done(&agent, LEASE_DONE, &row, 1);
 }
 
+static void what_has_changed_holds(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	link_events.notified(&agent);
+	limit_in_force = 70;
+	a_policy_changes("api");
+	answers(LEASE_DONE, "");
+	loses();
+	loses();
+	assert_int_equal(limit_of_fallback(), 140);
+}
+
 static void a_policy_that_changes_is_loaded_alone(void **state) {
 	struct policy_row other = api;
 	(void)state;
@@ -210,6 +222,17 @@ static void or_reached_by_another_way(void **state) {
 	assert_int_equal(since, 7);
 }
 
+static void where_its_log_ends_is_known_to_the_next_agent(void **state) {
+	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
+	(void)state;
+	meets_server("home", TIMELINE, 1000, -1);
+	assert_int_equal(table.directory->wal_end, 1000);
+	ticks(1);
+	pulsed(&agent, LEASE_DONE, &pulse);
+	ticks(1);
+	assert_int_equal(table.directory->wal_end, 2000);
+}
+
 /* A standby was promoted meanwhile: its numbers may tell of other changes. The leases end with the hold. */
 static void changes_of_another_server_are_not_read(void **state) {
 	(void)state;
@@ -240,6 +263,7 @@ int main(void) {
 		TEST(ten_thousand_notices_are_one_chain_of_reads),
 		TEST(a_notice_during_a_read_is_not_forgotten),
 		TEST(a_read_that_fails_doesnt_end_them),
+		TEST(what_has_changed_holds),
 		TEST(a_policy_that_changes_is_loaded_alone),
 		TEST(who_was_blocked_meanwhile_keeps_no_lease),
 		TEST(nor_does_anybody_of_a_policy_that_changed),
@@ -250,6 +274,7 @@ int main(void) {
 		TEST(also_while_the_agent_lives),
 		TEST(what_changed_while_the_database_was_away_is_read),
 		TEST(or_reached_by_another_way),
+		TEST(where_its_log_ends_is_known_to_the_next_agent),
 		TEST(changes_of_another_server_are_not_read),
 		TEST(once_in_step_they_count),
 	};

@@ -21,15 +21,44 @@ static int an_app_connects(void) {
 	return app;
 }
 
-static void expect_answer(int app, int status) {
-	struct wire_declared declared_to_it;
-	assert_int_equal(recv(app, &declared_to_it, sizeof declared_to_it, 0), sizeof declared_to_it);
-	assert_int_equal(declared_to_it.status, status);
+/* Gives its flags. */
+static uint16_t expect_answer(int app, int status) {
+	struct wire_declared answer;
+	assert_int_equal(recv(app, &answer, sizeof answer, 0), sizeof answer);
+	assert_int_equal(answer.status, status);
+	return answer.head.flags;
 }
 
 static void expect_no_answer(int app) {
 	char byte;
 	assert_int_equal(recv(app, &byte, 1, 0), -1);
+}
+
+/* ---- What is logged -------------------------------------------------------------------------- */
+
+static FILE *log_file;
+static int standard_error;
+
+static void log_is_read(void) {
+	log_file = tmpfile();
+	assert_non_null(log_file);
+	standard_error = dup(STDERR_FILENO);
+	dup2(fileno(log_file), STDERR_FILENO);
+}
+
+static void expect_logged_once(const char *text) {
+	char line[1024];
+	int count = 0;
+	rewind(log_file);
+	while (fgets(line, sizeof line, log_file))
+		count += strstr(line, text) != NULL;
+	assert_int_equal(count, 1);
+}
+
+static void log_is_read_no_more(void) {
+	dup2(standard_error, STDERR_FILENO);
+	close(standard_error);
+	fclose(log_file);
 }
 
 /* ---- Changes ------------------------------------------------------------------------------- */
@@ -61,7 +90,7 @@ static void says_to_agent(server_peer app, const char *name, int64_t limit, uint
 		.head = {.flags = flags},
 		.max_requests = limit,
 		.time_window_ms = api.time_window_ms,
-		.fallback_max_requests = api.fallback_max_requests,
+		.fallback_max_requests = 2 * limit,
 	};
 	declaration_on_message(&agent, app, &message, name, strlen(name));
 }
@@ -216,6 +245,77 @@ static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
 	assert_string_equal(loading.names[0], "sms");
 }
 
+static void what_is_decided_here_holds_here(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	loses();
+	declares_as(0, "api", 70);
+	expect_answer(app, 0);
+	assert_int_equal(limit_of_fallback(), 140);
+	says_to_agent(0, "api", 0, WIRE_DECLARE_MUST_EXIST);
+	expect_answer(app, 0);
+	says_to_agent(0, "sms", 0, WIRE_DECLARE_MUST_EXIST);
+	expect_answer(app, STINT_ENOPOLICY);
+	close(app);
+}
+
+static void also_of_the_first_policy_that_there_is(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	agent.policies.policy[0].used = false;
+	loses();
+	declares_as(0, "mail", 70);
+	expect_answer(app, 0);
+	assert_int_equal(policies_find(&agent.policies, "mail"), 0);
+	assert_true(agent.policies.policy[0].undeclared);
+	close(app);
+}
+
+static void who_declares_other_limits_than_an_operators_is_told(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	is_pinned = true;
+	declares_as(0, "api", 70);
+	says(LEASE_DONE, "pinned");
+	answers(LEASE_DONE, "");
+	assert_int_equal(expect_answer(app, 0), WIRE_DECLARED_PINNED);
+	declares_as(0, "api", limit_in_force);
+	says(LEASE_DONE, "pinned");
+	answers(LEASE_DONE, "");
+	assert_int_equal(expect_answer(app, 0), 0);
+	says_to_agent(0, "api", 0, WIRE_DECLARE_MUST_EXIST);
+	answers(LEASE_DONE, "");
+	assert_int_equal(expect_answer(app, 0), 0);
+	close(app);
+}
+
+/* Of each policy, of each of its limits. */
+static void what_comes_of_declarations_is_logged_once(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	log_is_read();
+	is_pinned = true;
+	for (int i = 0; i < 3; i++) {
+		declares_as(0, "api", 70);
+		says(LEASE_DONE, "pinned");
+		answers(LEASE_DONE, "");
+	}
+	is_pinned = false;
+	for (int i = 0; i < 6; i++) {
+		declares_as(0, i % 2 ? "api" : "mail", 80);
+		says(LEASE_DONE, "put off");
+		answers(LEASE_DONE, "mail");
+	}
+	declares_as(0, "api", 90);
+	says(LEASE_REJECTED, "");
+	expect_logged_once("policy api is pinned");
+	expect_logged_once("policy mail stays at 100 requests");
+	expect_logged_once("policy api stays at 100 requests");
+	expect_logged_once("policy api was not declared");
+	log_is_read_no_more();
+}
+
 /* ---- Put off -------------------------------------------------------------------------------- */
 
 #define PUT_OFF 50 /* a limit that was replaced too lately: 100 is in force, and stays for now */
@@ -349,6 +449,58 @@ static void nor_when_nobody_is_left_who_said_so(void **state) {
 	assert_null(declared);
 }
 
+/* As many as a server has processes: not all of them are remembered, but more than one. */
+static void the_last_ones_who_said_so_are_known(void **state) {
+	int apps[WORD_SPEAKERS + 2];
+	(void)state;
+	meets("00000001", -1);
+	for (int i = 0; i < WORD_SPEAKERS + 2; i++)
+		apps[i] = an_app_is_put_off();
+	declares_as(WORD_SPEAKERS, "api", PUT_OFF); /* once more, which makes it no other */
+	is_judged("put off");
+	for (int i = 3; i < WORD_SPEAKERS + 2; i++)
+		close(apps[i]);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	expect_asked_again();
+	is_judged("put off");
+	close(apps[2]);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	assert_null(declared);
+	close(apps[0]);
+	close(apps[1]);
+}
+
+static void so_are_those_who_said_so_at_once(void **state) {
+	int app = an_app_connects(), other = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	declares_as(0, "api", PUT_OFF);
+	declares_as(1, "api", PUT_OFF);
+	is_judged("put off");
+	assert_null(declared);
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	minutes_pass(1);
+	expect_asked_again();
+	close(other);
+}
+
+/* It is no sign that an app of this host uses it. */
+static void asking_again_is_no_use_of_a_policy(void **state) {
+	int app;
+	(void)state;
+	meets("00000001", -1);
+	app = an_app_is_put_off();
+	assert_true(agent.policies.policy[0].used_ns > 0);
+	agent.policies.policy[0].used_ns = 0;
+	minutes_pass(1);
+	is_judged("put off");
+	assert_int_equal(agent.policies.policy[0].used_ns, 0);
+	close(app);
+}
+
 /* It has lost its connection, and has the same to say; what else processes say again is no news. */
 static void who_says_it_again_is_still_there(void **state) {
 	int app, other;
@@ -458,13 +610,16 @@ static void so_many_may_wait_and_no_more(void **state) {
 	(void)state;
 	declares_too_many(0);
 	expect_no_answer(app);
+	log_is_read();
 	declares_as(1, "sms", 5);
-	expect_answer(other, STINT_EFULL);
+	assert_int_equal(expect_answer(other, STINT_EFULL), 0);
 	told_ns = agent.refused_ns;
 	assert_true(told_ns > 0);
 	declares_as(1, "sms", 5);
 	expect_answer(other, STINT_EFULL);
-	assert_int_equal(agent.refused_ns, told_ns); /* and it is not said again */
+	assert_int_equal(agent.refused_ns, told_ns);
+	expect_logged_once("4096 declarations wait");
+	log_is_read_no_more();
 	assert_int_equal(agent.declaration_count, DECLARATIONS_MAX);
 	close(app);
 	close(other);
@@ -590,12 +745,19 @@ int main(void) {
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
+		TEST(what_is_decided_here_holds_here),
+		TEST(also_of_the_first_policy_that_there_is),
+		TEST(who_declares_other_limits_than_an_operators_is_told),
+		TEST(what_comes_of_declarations_is_logged_once),
 		TEST(limits_that_are_put_off_are_declared_again),
 		TEST(not_when_an_app_has_declared_others_since),
 		TEST(nor_when_they_have_changed_since),
 		TEST(nor_when_the_policy_is_dropped),
 		TEST(nor_when_an_operator_has_pinned_it),
 		TEST(nor_when_nobody_is_left_who_said_so),
+		TEST(the_last_ones_who_said_so_are_known),
+		TEST(so_are_those_who_said_so_at_once),
+		TEST(asking_again_is_no_use_of_a_policy),
 		TEST(who_says_it_again_is_still_there),
 		TEST(what_is_put_off_is_not_decided_here),
 		TEST(it_goes_before_what_apps_declare_meanwhile),
