@@ -69,7 +69,7 @@ LIB := \
 	lib/mapping.c \
 	lib/message.c \
 	lib/request.c \
-	lib/under_way.c \
+	lib/outstanding.c \
 	lib/wait.c \
 	lib/watch.c
 

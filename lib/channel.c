@@ -1,6 +1,6 @@
 /*
  * channel.c - the connection's life, and what is done with each message. What
- * requests say is in under_way.c, how threads wait in wait.c.
+ * requests say is in outstanding.c, how threads wait in wait.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "connection.h"
 #include "error.h"
 #include "message.h"
-#include "under_way.h"
+#include "outstanding.h"
 
 /* A try costs the host some 5 us. An agent that may be back any moment is looked for often enough that nobody notices the
  * difference; one that is gone need not be looked for by every process of the host twenty times a second. */
@@ -78,7 +78,7 @@ static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 	const struct absence *absence = &ch->attachment->absence;
 	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;
 
-	return ch->under_way_count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
+	return ch->outstanding_count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
 }
 
 /* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
@@ -148,7 +148,7 @@ static bool is_worth_waiting(const struct channel *ch, const struct request *r, 
 
 static void go_on_or_leave(struct channel *ch, struct request *r) {
 	if (!is_worth_waiting(ch, r, clock_fine_ns()))
-		under_way_finish(ch, r, REQUEST_DECIDE_ALONE);
+		outstanding_finish(ch, r, REQUEST_DECIDE_ALONE);
 }
 
 /* It waits for the next connection. But what was said to an agent may be what it broke down at: the second time is the last. */
@@ -156,11 +156,11 @@ static void say_again(struct channel *ch, struct request *r) {
 	bool said = r->step != REQUEST_ATTACHING;
 
 	if (said && r->reconnected) {
-		under_way_finish(ch, r, REQUEST_DECIDE_ALONE);
+		outstanding_finish(ch, r, REQUEST_DECIDE_ALONE);
 		return;
 	}
 	r->reconnected |= said;
-	under_way_advance(ch, r);
+	outstanding_advance(ch, r);
 	go_on_or_leave(ch, r);
 }
 
@@ -171,7 +171,7 @@ static void drop_connection(struct channel *ch) {
 		absence_begin(&ch->attachment->absence, now_ns);
 	end_connection(ch);
 	try_connect(ch, now_ns);
-	under_way_for_each(ch, say_again);
+	outstanding_for_each(ch, say_again);
 	async_watch(ch);
 }
 
@@ -185,7 +185,7 @@ static void notice_closed_socket(struct channel *ch) {
 }
 
 static void finish_refused(struct channel *ch, struct request *r) {
-	under_way_finish(ch, r, ch->refusal);
+	outstanding_finish(ch, r, ch->refusal);
 }
 
 /* Agent and library can't work together; this thread's detail says why. */
@@ -193,7 +193,7 @@ static void refuse_connection(struct channel *ch, int error) {
 	ch->refusal = error;
 	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
 	end_connection(ch);
-	under_way_for_each(ch, finish_refused);
+	outstanding_for_each(ch, finish_refused);
 	if (ch->backoff_ns < BACKOFF_ANSWERED_NS)
 		ch->backoff_ns = BACKOFF_ANSWERED_NS;
 	put_off(ch, clock_fine_ns());
@@ -236,7 +236,7 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	ch->state = CHANNEL_READY;
 	ch->backoff_ns = BACKOFF_MIN_NS;
 	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_ANSWERED_NS;
-	under_way_for_each(ch, under_way_advance);
+	outstanding_for_each(ch, outstanding_advance);
 	return 0;
 }
 
@@ -252,14 +252,14 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	limiter = under_way_find_declaring(ch, declared.head.serial);
+	limiter = outstanding_find_declaring(ch, declared.head.serial);
 	if (!limiter)
 		return 0;
 	if (declared.status == 0 && !is_in_directory(ch->mapping, declared.policy))
 		return message_refuse("the policy's number");
 	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
-	under_way_declared(ch, limiter, declared.status);
+	outstanding_declared(ch, limiter, declared.status);
 	return 0;
 }
 
@@ -270,11 +270,11 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	r = under_way_find(ch, verdict.head.serial);
-	if (!r || (verdict.status == STINT_ENOPOLICY && under_way_declare_again(ch, r)))
+	r = outstanding_find(ch, verdict.head.serial);
+	if (!r || (verdict.status == STINT_ENOPOLICY && outstanding_declare_again(ch, r)))
 		return 0;
 	r->verdict = verdict;
-	under_way_finish(ch, r, verdict.status);
+	outstanding_finish(ch, r, verdict.status);
 	return 0;
 }
 
@@ -321,7 +321,7 @@ static bool receive_packet(struct channel *ch) {
 	if (error)
 		refuse_connection(ch, error);
 	/* One who waits alone has the answer: no system call just to see that there is no other. */
-	return ch->under_way_count > 0;
+	return ch->outstanding_count > 0;
 }
 
 /* WELCOME brings descriptors. */
@@ -341,21 +341,21 @@ void channel_receive(struct channel *ch) {
 	notice_closed_socket(ch);
 	for (int i = 0; i < RECEIVE_MAX && more && ch->state != CHANNEL_AWAY; i++)
 		more = ch->state == CHANNEL_GREETING ? receive_welcome(ch) : receive_packet(ch);
-	under_way_send_leftovers(ch);
+	outstanding_send_leftovers(ch);
 }
 
 void channel_look_for_agent(struct channel *ch) {
 	uint64_t now_ns = clock_fine_ns();
 
-	if (ch->state == CHANNEL_AWAY && ch->under_way_count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
-		under_way_for_each(ch, go_on_or_leave);
+	if (ch->state == CHANNEL_AWAY && ch->outstanding_count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
+		outstanding_for_each(ch, go_on_or_leave);
 }
 
 /* ---- For those who ask ---------------------------------------------------- */
 
 /* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
 static void ask_in_passing(struct channel *ch, struct request *r) {
-	if (!under_way_is_declared(ch, r->limiter))
+	if (!outstanding_is_declared(ch, r->limiter))
 		return;
 	request_send_want(r, atomic_load(&ch->socket.number));
 }
@@ -395,12 +395,12 @@ int channel_submit(struct channel *ch, struct request *r) {
 		ask_in_passing(ch, r);
 		return REQUEST_DECIDE_ALONE;
 	}
-	under_way_add(ch, r);
+	outstanding_add(ch, r);
 	return 0;
 }
 
 void channel_withdraw(struct channel *ch, struct request *r) {
-	under_way_remove(ch, r);
+	outstanding_remove(ch, r);
 }
 
 /* It may have been slow only because the database was. Its PONG tells, at the latest to the next check. */
@@ -430,7 +430,7 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
 	pthread_mutex_lock(&ch->lock);
 	async_cancel(ch, limiter);
-	under_way_forget(ch, limiter);
+	outstanding_forget(ch, limiter);
 	pthread_mutex_unlock(&ch->lock);
 	async_run_cancelled(ch, limiter);
 }

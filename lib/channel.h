@@ -60,8 +60,8 @@ struct channel {
 	uint64_t silent_until_ns; /* a request timed out and nothing was heard meanwhile: nobody waits until then */
 
 	uint32_t last_serial;
-	struct request_chain under_way[REQUEST_CHAINS];
-	uint32_t under_way_count;
+	struct request_chain outstanding[REQUEST_CHAINS];
+	uint32_t outstanding_count;
 	struct request_queue unsent;
 	struct limiter_list declaring; /* those whose DECLARE the present connection has not answered yet */
 	struct waiter_queue waiters;

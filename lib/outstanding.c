@@ -1,18 +1,18 @@
 /*
- * under_way.c - see under_way.h.
+ * outstanding.c - see outstanding.h.
  */
 #include "attachment.h"
 #include "channel.h"
 #include "request.h"
-#include "under_way.h"
+#include "outstanding.h"
 
 /* ---- Requests ------------------------------------------------------------- */
 
 static struct request_chain *chain_of(struct channel *ch, uint32_t serial) {
-	return &ch->under_way[serial % REQUEST_CHAINS];
+	return &ch->outstanding[serial % REQUEST_CHAINS];
 }
 
-struct request *under_way_find(struct channel *ch, uint32_t serial) {
+struct request *outstanding_find(struct channel *ch, uint32_t serial) {
 	struct request *r;
 
 	LIST_FOREACH(r, chain_of(ch, serial), same_hash) {
@@ -33,26 +33,26 @@ static void set_unsent(struct channel *ch, struct request *r, bool unsent) {
 	async_watch(ch);
 }
 
-void under_way_remove(struct channel *ch, struct request *r) {
+void outstanding_remove(struct channel *ch, struct request *r) {
 	if (r->step == REQUEST_FINISHED)
 		return;
 	set_unsent(ch, r, false);
 	LIST_REMOVE(r, same_hash);
-	ch->under_way_count--;
+	ch->outstanding_count--;
 	r->step = REQUEST_FINISHED;
 }
 
-void under_way_finish(struct channel *ch, struct request *r, int status) {
-	under_way_remove(ch, r);
+void outstanding_finish(struct channel *ch, struct request *r, int status) {
+	outstanding_remove(ch, r);
 	r->status = status;
 	r->finished(ch, r);
 }
 
-void under_way_for_each(struct channel *ch, void (*action)(struct channel *, struct request *)) {
+void outstanding_for_each(struct channel *ch, void (*action)(struct channel *, struct request *)) {
 	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
 		struct request *r, *next;
 
-		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
+		for (r = LIST_FIRST(&ch->outstanding[i]); r; r = next) {
 			next = LIST_NEXT(r, same_hash);
 			action(ch, r);
 		}
@@ -61,7 +61,7 @@ void under_way_for_each(struct channel *ch, void (*action)(struct channel *, str
 
 /* ---- What is next to say --------------------------------------------------- */
 
-bool under_way_is_declared(const struct channel *ch, const struct stint_limiter *limiter) {
+bool outstanding_is_declared(const struct channel *ch, const struct stint_limiter *limiter) {
 	return ch->state == CHANNEL_READY && atomic_load(&limiter->declared_on) == atomic_load(&ch->connection);
 }
 
@@ -72,7 +72,7 @@ static bool is_declaring(const struct channel *ch, const struct stint_limiter *l
 static enum request_step next_step(const struct channel *ch, const struct request *r) {
 	if (ch->state != CHANNEL_READY)
 		return REQUEST_ATTACHING;
-	return under_way_is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
+	return outstanding_is_declared(ch, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
 }
 
 /* A request that waits for WELCOME, or for the DECLARE that another one has sent, has nothing to say. */
@@ -101,20 +101,20 @@ static bool say(struct channel *ch, struct request *r) {
 	return r->step == REQUEST_WANTING ? say_want(ch, r) : say_declare(ch, r->limiter);
 }
 
-void under_way_advance(struct channel *ch, struct request *r) {
+void outstanding_advance(struct channel *ch, struct request *r) {
 	r->step = next_step(ch, r);
 	/* Who came first goes first, also when the socket has room again. */
 	set_unsent(ch, r, has_something_to_say(ch, r) && (!TAILQ_EMPTY(&ch->unsent) || !say(ch, r)));
 }
 
-void under_way_add(struct channel *ch, struct request *r) {
+void outstanding_add(struct channel *ch, struct request *r) {
 	LIST_INSERT_HEAD(chain_of(ch, r->serial), r, same_hash);
-	ch->under_way_count++;
+	ch->outstanding_count++;
 	r->unsent = false;
-	under_way_advance(ch, r);
+	outstanding_advance(ch, r);
 }
 
-void under_way_send_leftovers(struct channel *ch) {
+void outstanding_send_leftovers(struct channel *ch) {
 	struct request *r;
 
 	while ((r = TAILQ_FIRST(&ch->unsent))) {
@@ -128,7 +128,7 @@ void under_way_send_leftovers(struct channel *ch) {
 
 /* ---- Answers to DECLARE ---------------------------------------------------- */
 
-struct stint_limiter *under_way_find_declaring(struct channel *ch, uint32_t serial) {
+struct stint_limiter *outstanding_find_declaring(struct channel *ch, uint32_t serial) {
 	struct stint_limiter *limiter;
 
 	LIST_FOREACH(limiter, &ch->declaring, declaring_link) {
@@ -138,7 +138,7 @@ struct stint_limiter *under_way_find_declaring(struct channel *ch, uint32_t seri
 	return NULL;
 }
 
-void under_way_forget(struct channel *ch, struct stint_limiter *limiter) {
+void outstanding_forget(struct channel *ch, struct stint_limiter *limiter) {
 	if (!is_declaring(ch, limiter))
 		return;
 	LIST_REMOVE(limiter, declaring_link);
@@ -147,19 +147,19 @@ void under_way_forget(struct channel *ch, struct stint_limiter *limiter) {
 
 static void release(struct channel *ch, struct request *r, int status) {
 	if (status != 0)
-		under_way_finish(ch, r, status);
+		outstanding_finish(ch, r, status);
 	else
-		under_way_advance(ch, r);
+		outstanding_advance(ch, r);
 }
 
-void under_way_declared(struct channel *ch, struct stint_limiter *limiter, int status) {
-	under_way_forget(ch, limiter);
+void outstanding_declared(struct channel *ch, struct stint_limiter *limiter, int status) {
+	outstanding_forget(ch, limiter);
 	if (status == 0)
 		atomic_store(&limiter->declared_on, atomic_load(&ch->connection));
 	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
 		struct request *r, *next;
 
-		for (r = LIST_FIRST(&ch->under_way[i]); r; r = next) {
+		for (r = LIST_FIRST(&ch->outstanding[i]); r; r = next) {
 			next = LIST_NEXT(r, same_hash);
 			if (r->step == REQUEST_DECLARING && r->limiter == limiter)
 				release(ch, r, status);
@@ -171,12 +171,12 @@ void under_way_declared(struct channel *ch, struct stint_limiter *limiter, int s
  * Dropped since it was declared: to be declared once more, unless it is only to be found. Many may be told so; the first
  * of them declares it, and those who are told after it was declared again just ask again.
  */
-bool under_way_declare_again(struct channel *ch, struct request *r) {
+bool outstanding_declare_again(struct channel *ch, struct request *r) {
 	if (r->declare_serial == r->limiter->declare_serial)
 		atomic_store(&r->limiter->declared_on, 0);
 	if (r->redeclared || r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
 		return false;
 	r->redeclared = true;
-	under_way_advance(ch, r);
+	outstanding_advance(ch, r);
 	return true;
 }
