@@ -63,13 +63,16 @@ LIB := \
 	lib/decide.c \
 	lib/descriptor.c \
 	lib/error.c \
+	lib/event_loop.c \
 	lib/fork_mark.c \
+	lib/lifetime.c \
 	lib/limiter.c \
 	lib/local.c \
 	lib/mapping.c \
 	lib/message.c \
-	lib/request.c \
+	lib/options.c \
 	lib/outstanding.c \
+	lib/request.c \
 	lib/wait.c \
 	lib/watch.c
 

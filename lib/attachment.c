@@ -1,40 +1,60 @@
 /*
- * attachment.c - stint_open(), stint_close(), and whose channel it is.
+ * attachment.c - see attachment.h.
  */
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "attachment.h"
-#include "channel.h"
-#include "error.h"
 
-static const char *choose_path(const char *path) {
-	if (path)
-		return path;
-	/* Not from whoever starts a set-user-ID program. */
-	path = secure_getenv("STINT_SOCKET");
-	return path ? path : STINT_DEFAULT_SOCKET;
+struct stint *attachment_new(const char *socket_path) {
+	struct stint *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->stintd.address.sun_family = AF_UNIX;
+	strcpy(st->stintd.address.sun_path, socket_path);
+	fork_mark_init(&st->fork_mark);
+	return st;
 }
 
-int stint_open(struct stint **out, const char *socket_path) {
-	const char *path = choose_path(socket_path);
-	size_t length = strlen(path);
-	struct stint *st;
+static bool is_ours(struct stint *st, const struct conversation *c) {
+	return c->process == fork_mark_process(&st->fork_mark);
+}
 
-	*out = NULL;
-	if (length == 0 || length >= sizeof(st->address.sun_path))
-		return error_set(STINT_EPATH, "the socket's path has %zu bytes, must have 1 to %zu", length,
-			sizeof(st->address.sun_path) - 1);
-	st = calloc(1, sizeof(*st));
-	if (!st)
-		return error_set(STINT_ENOMEM, "no memory for an attachment");
-	st->address.sun_family = AF_UNIX;
-	memcpy(st->address.sun_path, path, length + 1);
-	fork_mark_init(&st->fork_mark);
-	*out = st;
-	return 0;
+/* With what stint_fd() was in the parent. */
+static struct conversation *make_conversation(struct stint *st, const struct conversation *parents) {
+	struct conversation *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	async_init(&c->async, &c->channel);
+	if (!channel_init(&c->channel, &st->stintd, async_watch, &c->async)) {
+		free(c);
+		return NULL;
+	}
+	c->process = fork_mark_process(&st->fork_mark);
+	if (parents)
+		watch_inherit(&c->async.watch, &parents->async.watch);
+	return c;
+}
+
+static void free_conversation(struct stint *st, struct conversation *c) {
+	/* An inherited lock may be held by a thread that this process never had. */
+	if (is_ours(st, c))
+		channel_destroy(&c->channel);
+	else
+		channel_abandon(&c->channel);
+	async_destroy(&c->async);
+	free(c);
+}
+
+static void free_conversations(struct stint *st, struct conversation *c) {
+	while (c) {
+		struct conversation *older = c->older;
+		free_conversation(st, c);
+		c = older;
+	}
 }
 
 static void free_mappings(struct mapping *m) {
@@ -45,57 +65,41 @@ static void free_mappings(struct mapping *m) {
 	}
 }
 
-static void free_channels(struct channel *ch) {
-	while (ch) {
-		struct channel *older = ch->older;
-		channel_free(ch);
-		ch = older;
-	}
-}
-
-/* A callback may close what is being closed already: then that is nothing. */
-void stint_close(struct stint *st) {
-	struct channel *ch;
-
-	if (!st || atomic_exchange(&st->ending, true))
-		return;
-	ch = attachment_find_channel(st);
-	if (ch)
-		channel_forget_all(ch);
-	async_attachment_ends(st);
-	channel_free(atomic_load(&st->channel));
-	free_channels(atomic_load(&st->inherited));
-	free_mappings(atomic_load(&st->mappings));
+void attachment_free(struct stint *st) {
+	free_conversations(st, atomic_load(&st->conversation));
+	free_conversations(st, atomic_load(&st->inherited));
+	free_mappings(atomic_load(&st->stintd.mappings));
 	fork_mark_destroy(&st->fork_mark);
 	free(st);
 }
 
 /* Another thread may still be looking whose it is, so it is freed in stint_close() only. */
-static void put_aside(struct stint *st, struct channel *ch) {
-	channel_abandon(ch);
-	ch->older = atomic_load(&st->inherited);
-	while (!atomic_compare_exchange_weak(&st->inherited, &ch->older, ch))
+static void put_aside(struct stint *st, struct conversation *c) {
+	channel_abandon(&c->channel);
+	watch_forget(&c->async.watch);
+	c->older = atomic_load(&st->inherited);
+	while (!atomic_compare_exchange_weak(&st->inherited, &c->older, c))
 		;
 }
 
-struct channel *attachment_find_channel(struct stint *st) {
-	struct channel *ch = atomic_load(&st->channel);
-	return ch && ch->process == fork_mark_process(&st->fork_mark) ? ch : NULL;
+struct conversation *attachment_find_conversation(struct stint *st) {
+	struct conversation *c = atomic_load(&st->conversation);
+	return c && is_ours(st, c) ? c : NULL;
 }
 
-struct channel *attachment_channel(struct stint *st) {
-	struct channel *present = atomic_load(&st->channel);
-	struct channel *fresh;
+struct conversation *attachment_conversation(struct stint *st) {
+	struct conversation *present = atomic_load(&st->conversation);
+	struct conversation *fresh;
 
-	if (present && present->process == fork_mark_process(&st->fork_mark))
+	if (present && is_ours(st, present))
 		return present;
-	fresh = channel_new(st, present);
+	fresh = make_conversation(st, present);
 	if (!fresh)
 		return NULL;
-	if (!atomic_compare_exchange_strong(&st->channel, &present, fresh)) {
-		/* Another thread of this process was faster; `present` is its channel now, and has what was inherited. */
+	if (!atomic_compare_exchange_strong(&st->conversation, &present, fresh)) {
+		/* Another thread of this process was faster; `present` is its own now, and has what was inherited. */
 		watch_forget(&fresh->async.watch);
-		channel_free(fresh);
+		free_conversation(st, fresh);
 		return present;
 	}
 	if (present)

@@ -14,7 +14,6 @@
 #include "connection.h"
 #include "error.h"
 #include "message.h"
-#include "outstanding.h"
 
 /* A try costs the host some 5 us. An agent that may be back any moment is looked for often enough that nobody notices the
  * difference; one that is gone need not be looked for by every process of the host twenty times a second. */
@@ -31,54 +30,49 @@
 /* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
 #define RECEIVE_MAX 256
 
-struct channel *channel_new(struct stint *attachment, const struct channel *parents) {
-	struct channel *ch = calloc(1, sizeof(*ch));
-
-	if (!ch)
-		return NULL;
-	if (pthread_mutex_init(&ch->lock, NULL) != 0) {
-		free(ch);
-		return NULL;
-	}
-	ch->attachment = attachment;
-	ch->process = fork_mark_process(&attachment->fork_mark);
+bool channel_init(struct channel *ch, struct stintd *stintd, channel_changed *changed, void *observer) {
+	if (pthread_mutex_init(&ch->lock, NULL) != 0)
+		return false;
+	ch->stintd = stintd;
+	ch->changed = changed;
+	ch->observer = observer;
 	descriptor_init(&ch->socket);
 	ch->backoff_ns = BACKOFF_MIN_NS;
 	ch->random = clock_fine_ns() ^ (uint64_t)getpid() << 32;
-	TAILQ_INIT(&ch->unsent);
-	LIST_INIT(&ch->declaring);
+	outstanding_init(&ch->outstanding, &ch->socket);
 	TAILQ_INIT(&ch->waiters);
-	async_init(&ch->async);
-	if (parents)
-		watch_inherit(&ch->async.watch, &parents->async.watch);
-	return ch;
+	return true;
 }
 
 void channel_abandon(struct channel *ch) {
 	descriptor_close(&ch->socket);
-	watch_forget(&ch->async.watch);
 }
 
-void channel_free(struct channel *ch) {
-	if (!ch)
-		return;
+void channel_destroy(struct channel *ch) {
 	descriptor_close(&ch->socket);
-	watch_close(&ch->async.watch);
-	/* An inherited lock may be held by a thread that this process never had. */
-	if (ch->process == fork_mark_process(&ch->attachment->fork_mark))
-		pthread_mutex_destroy(&ch->lock);
-	async_free(&ch->async);
-	free(ch);
+	pthread_mutex_destroy(&ch->lock);
+}
+
+/* What to wait for on the socket, and until when, may be different now. */
+static void tell_changed(struct channel *ch) {
+	ch->outstanding.unsent_changed = false;
+	ch->changed(ch->observer);
+}
+
+/* The same when some request has begun, or ended, to wait for room in the socket. */
+static void tell_if_unsent_changed(struct channel *ch) {
+	if (ch->outstanding.unsent_changed)
+		tell_changed(ch);
 }
 
 /* ---- The connection ------------------------------------------------------- */
 
 /* How long until the next attempt at most: whoever decides alone when the grace is over must have looked just before. */
 static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
-	const struct absence *absence = &ch->attachment->absence;
+	const struct absence *absence = &ch->stintd->absence;
 	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;
 
-	return ch->outstanding_count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
+	return ch->outstanding.count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
 }
 
 /* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
@@ -94,13 +88,13 @@ static void put_off(struct channel *ch, uint64_t now_ns) {
 }
 
 static void note_attempt(const struct channel *ch, bool found, uint64_t now_ns) {
-	struct absence *absence = &ch->attachment->absence;
+	struct absence *absence = &ch->stintd->absence;
 
 	if (found) {
 		absence_found(absence, now_ns);
 		return;
 	}
-	absence_recall(absence, connection_last_alive_ns(&ch->attachment->address), now_ns);
+	absence_recall(absence, connection_last_alive_ns(&ch->stintd->address), now_ns);
 	absence_note(absence, now_ns);
 }
 
@@ -111,22 +105,24 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 		.layout_version = LAYOUT_VERSION,
 		.monotonic_ns = clock_fine_ns(),
 	};
+	uint64_t number;
 	int fd;
 
 	if (now_ns < ch->next_attempt_ns)
 		return false;
 	ch->refusal = 0;
 	/* HELLO is sent before anybody can send a LOW on it. */
-	fd = connection_open(&ch->attachment->address, &hello, sizeof(hello));
+	fd = connection_open(&ch->stintd->address, &hello, sizeof(hello));
 	note_attempt(ch, fd >= 0 || errno == EAGAIN, now_ns);
 	put_off(ch, now_ns);
 	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
 	ch->state = CHANNEL_GREETING;
 	ch->silent_until_ns = 0;
-	LIST_INIT(&ch->declaring);
-	atomic_store(&ch->connection, atomic_fetch_add(&ch->attachment->connections, 1) + 1);
-	async_watch(ch);
+	number = atomic_fetch_add(&ch->stintd->connections, 1) + 1;
+	outstanding_connect(&ch->outstanding, number);
+	atomic_store(&ch->connection, number);
+	tell_changed(ch);
 	return true;
 }
 
@@ -134,8 +130,9 @@ static void end_connection(struct channel *ch) {
 	int fd = descriptor_find(&ch->socket);
 
 	ch->state = CHANNEL_AWAY;
+	outstanding_disconnect(&ch->outstanding);
 	ch->silent_until_ns = 0;
-	async_watch(ch);
+	tell_changed(ch);
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
 }
@@ -143,24 +140,27 @@ static void end_connection(struct channel *ch) {
 static bool is_worth_waiting(const struct channel *ch, const struct request *r, uint64_t now_ns) {
 	uint64_t timeout_ns = (uint64_t)r->limiter->timeout_ms * NS_PER_MS;
 
-	return ch->state != CHANNEL_AWAY || absence_is_waited_for(&ch->attachment->absence, timeout_ns, now_ns);
+	return ch->state != CHANNEL_AWAY || absence_is_waited_for(&ch->stintd->absence, timeout_ns, now_ns);
 }
 
-static void go_on_or_leave(struct channel *ch, struct request *r) {
+static void go_on_or_leave(void *context, struct request *r) {
+	struct channel *ch = context;
+
 	if (!is_worth_waiting(ch, r, clock_fine_ns()))
-		outstanding_finish(ch, r, REQUEST_DECIDE_ALONE);
+		outstanding_finish(&ch->outstanding, r, REQUEST_DECIDE_ALONE);
 }
 
 /* It waits for the next connection. But what was said to an agent may be what it broke down at: the second time is the last. */
-static void say_again(struct channel *ch, struct request *r) {
+static void say_again(void *context, struct request *r) {
+	struct channel *ch = context;
 	bool said = r->step != REQUEST_ATTACHING;
 
 	if (said && r->reconnected) {
-		outstanding_finish(ch, r, REQUEST_DECIDE_ALONE);
+		outstanding_finish(&ch->outstanding, r, REQUEST_DECIDE_ALONE);
 		return;
 	}
 	r->reconnected |= said;
-	outstanding_advance(ch, r);
+	outstanding_advance(&ch->outstanding, r);
 	go_on_or_leave(ch, r);
 }
 
@@ -168,11 +168,11 @@ static void drop_connection(struct channel *ch) {
 	uint64_t now_ns = clock_fine_ns();
 
 	if (ch->state == CHANNEL_READY)
-		absence_begin(&ch->attachment->absence, now_ns);
+		absence_begin(&ch->stintd->absence, now_ns);
 	end_connection(ch);
 	try_connect(ch, now_ns);
-	outstanding_for_each(ch, say_again);
-	async_watch(ch);
+	outstanding_for_each(&ch->outstanding, say_again, ch);
+	tell_changed(ch);
 }
 
 /* The app has closed the socket, and perhaps has something of its own there. No fault of the agent's: it is asked anew at once. */
@@ -184,8 +184,10 @@ static void notice_closed_socket(struct channel *ch) {
 	drop_connection(ch);
 }
 
-static void finish_refused(struct channel *ch, struct request *r) {
-	outstanding_finish(ch, r, ch->refusal);
+static void finish_refused(void *context, struct request *r) {
+	struct channel *ch = context;
+
+	outstanding_finish(&ch->outstanding, r, ch->refusal);
 }
 
 /* Agent and library can't work together; this thread's detail says why. */
@@ -193,21 +195,22 @@ static void refuse_connection(struct channel *ch, int error) {
 	ch->refusal = error;
 	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
 	end_connection(ch);
-	outstanding_for_each(ch, finish_refused);
+	outstanding_for_each(&ch->outstanding, finish_refused, ch);
 	if (ch->backoff_ns < BACKOFF_ANSWERED_NS)
 		ch->backoff_ns = BACKOFF_ANSWERED_NS;
 	put_off(ch, clock_fine_ns());
+	tell_if_unsent_changed(ch);
 }
 
 /* ---- Messages ------------------------------------------------------------- */
 
 /* The mapping of this generation: one that we have (old bindings go on to serve), or a new one. */
 static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t generation) {
-	struct stint *attachment = ch->attachment;
+	struct stintd *stintd = ch->stintd;
 	struct mapping *m;
 	int error;
 
-	for (m = atomic_load(&attachment->mappings); m; m = m->older) {
+	for (m = atomic_load(&stintd->mappings); m; m = m->older) {
 		if (m->generation == generation) {
 			ch->mapping = m;
 			return 0;
@@ -216,8 +219,8 @@ static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t
 	error = mapping_new(&m, packet->fd[0], packet->fd[1], generation);
 	if (error)
 		return error;
-	m->older = atomic_load(&attachment->mappings);
-	atomic_store(&attachment->mappings, m);
+	m->older = atomic_load(&stintd->mappings);
+	atomic_store(&stintd->mappings, m);
 	ch->mapping = m;
 	return 0;
 }
@@ -236,7 +239,7 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 	ch->state = CHANNEL_READY;
 	ch->backoff_ns = BACKOFF_MIN_NS;
 	ch->next_attempt_ns = clock_fine_ns() + BACKOFF_ANSWERED_NS;
-	outstanding_for_each(ch, outstanding_advance);
+	outstanding_welcome(&ch->outstanding);
 	return 0;
 }
 
@@ -252,14 +255,14 @@ static int hear_declared(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	limiter = outstanding_find_declaring(ch, declared.head.serial);
+	limiter = outstanding_find_declaring(&ch->outstanding, declared.head.serial);
 	if (!limiter)
 		return 0;
 	if (declared.status == 0 && !is_in_directory(ch->mapping, declared.policy))
 		return message_refuse("the policy's number");
 	if (declared.status == 0 && !limiter_bind(limiter, ch->mapping, declared.policy))
 		declared.status = STINT_ENOMEM;
-	outstanding_declared(ch, limiter, declared.status);
+	outstanding_declared(&ch->outstanding, limiter, declared.status);
 	return 0;
 }
 
@@ -270,11 +273,11 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 
 	if (error)
 		return error;
-	r = outstanding_find(ch, verdict.head.serial);
-	if (!r || (verdict.status == STINT_ENOPOLICY && outstanding_declare_again(ch, r)))
+	r = outstanding_find(&ch->outstanding, verdict.head.serial);
+	if (!r || (verdict.status == STINT_ENOPOLICY && outstanding_declare_again(&ch->outstanding, r)))
 		return 0;
 	r->verdict = verdict;
-	outstanding_finish(ch, r, verdict.status);
+	outstanding_finish(&ch->outstanding, r, verdict.status);
 	return 0;
 }
 
@@ -287,7 +290,7 @@ static int hear(struct channel *ch, const struct packet *packet) {
 		return error;
 	ch->heard++;
 	ch->silent_until_ns = 0;
-	absence_end(&ch->attachment->absence);
+	absence_end(&ch->stintd->absence);
 	if (ch->state == CHANNEL_GREETING || head.type == WIRE_WELCOME)
 		return head.type == WIRE_WELCOME ? hear_welcome(ch, packet) : message_refuse("no WELCOME first");
 	if (packet->fd_count != 0)
@@ -321,7 +324,7 @@ static bool receive_packet(struct channel *ch) {
 	if (error)
 		refuse_connection(ch, error);
 	/* One who waits alone has the answer: no system call just to see that there is no other. */
-	return ch->outstanding_count > 0;
+	return ch->outstanding.count > 0;
 }
 
 /* WELCOME brings descriptors. */
@@ -341,28 +344,30 @@ void channel_receive(struct channel *ch) {
 	notice_closed_socket(ch);
 	for (int i = 0; i < RECEIVE_MAX && more && ch->state != CHANNEL_AWAY; i++)
 		more = ch->state == CHANNEL_GREETING ? receive_welcome(ch) : receive_packet(ch);
-	outstanding_send_leftovers(ch);
+	outstanding_send_leftovers(&ch->outstanding);
+	tell_if_unsent_changed(ch);
 }
 
 void channel_look_for_agent(struct channel *ch) {
 	uint64_t now_ns = clock_fine_ns();
 
-	if (ch->state == CHANNEL_AWAY && ch->outstanding_count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
-		outstanding_for_each(ch, go_on_or_leave);
+	if (ch->state == CHANNEL_AWAY && ch->outstanding.count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
+		outstanding_for_each(&ch->outstanding, go_on_or_leave, ch);
+	tell_if_unsent_changed(ch);
 }
 
 /* ---- For those who ask ---------------------------------------------------- */
 
 /* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
 static void ask_in_passing(struct channel *ch, struct request *r) {
-	if (!outstanding_is_declared(ch, r->limiter))
+	if (!outstanding_is_declared(&ch->outstanding, r->limiter))
 		return;
 	request_send_want(r, atomic_load(&ch->socket.number));
 }
 
 /* Anything that the agent, which is missed, has said meanwhile ends its silence. */
 static bool may_have_spoken(const struct channel *ch, uint64_t now_ns) {
-	return now_ns < ch->silent_until_ns || (ch->state == CHANNEL_READY && absence_has_begun(&ch->attachment->absence));
+	return now_ns < ch->silent_until_ns || (ch->state == CHANNEL_READY && absence_has_begun(&ch->stintd->absence));
 }
 
 /* 0 when there is a connection, or soon will be, as far as anybody knows. */
@@ -377,16 +382,11 @@ static int ensure_connection(struct channel *ch, const struct request *r, uint64
 	return ch->refusal ? ch->refusal : is_worth_waiting(ch, r, now_ns) ? 0 : REQUEST_DECIDE_ALONE;
 }
 
-/* A callback may ask for what is being freed. */
-static bool is_ending(const struct stint_limiter *limiter) {
-	return atomic_load(&limiter->ending) || atomic_load(&limiter->attachment->ending);
-}
-
 int channel_submit(struct channel *ch, struct request *r) {
 	uint64_t now_ns = clock_fine_ns();
-	int status = is_ending(r->limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
+	int status = limiter_is_ending(r->limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
 
-	r->serial = ++ch->last_serial;
+	r->serial = ++ch->outstanding.last_serial;
 	r->heard = ch->heard;
 	r->step = REQUEST_FINISHED;
 	if (status != 0)
@@ -395,19 +395,21 @@ int channel_submit(struct channel *ch, struct request *r) {
 		ask_in_passing(ch, r);
 		return REQUEST_DECIDE_ALONE;
 	}
-	outstanding_add(ch, r);
+	outstanding_add(&ch->outstanding, r);
+	tell_if_unsent_changed(ch);
 	return 0;
 }
 
 void channel_withdraw(struct channel *ch, struct request *r) {
-	outstanding_remove(ch, r);
+	outstanding_remove(&ch->outstanding, r);
+	tell_if_unsent_changed(ch);
 }
 
 /* It may have been slow only because the database was. Its PONG tells, at the latest to the next check. */
 static void fall_silent(struct channel *ch, uint64_t now_ns) {
 	struct wire_head ping = {.type = WIRE_PING};
 
-	absence_note(&ch->attachment->absence, now_ns);
+	absence_note(&ch->stintd->absence, now_ns);
 	if (now_ns >= ch->silent_until_ns && ch->state == CHANNEL_READY)
 		connection_send(atomic_load(&ch->socket.number), &ping, sizeof(ping), NULL, 0);
 	ch->silent_until_ns = now_ns + SILENCE_NS;
@@ -428,18 +430,7 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 }
 
 void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
-	pthread_mutex_lock(&ch->lock);
-	async_cancel(ch, limiter);
-	outstanding_forget(ch, limiter);
-	pthread_mutex_unlock(&ch->lock);
-	async_run_cancelled(ch, limiter);
-}
-
-void channel_forget_all(struct channel *ch) {
-	pthread_mutex_lock(&ch->lock);
-	async_cancel(ch, NULL);
-	pthread_mutex_unlock(&ch->lock);
-	async_run_cancelled(ch, NULL);
+	outstanding_forget(&ch->outstanding, limiter);
 }
 
 void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {

@@ -23,10 +23,9 @@
 
 #include <pthread.h>
 
-#include "async.h"
-#include "attachment.h"
 #include "descriptor.h"
-#include "request.h"
+#include "outstanding.h"
+#include "stintd.h"
 
 enum channel_state {
 	CHANNEL_AWAY,     /* no connection */
@@ -34,18 +33,18 @@ enum channel_state {
 	CHANNEL_READY,    /* WELCOME came, the table is mapped */
 };
 
-/* Requests under way are found by serial. Threads that wait are tens; with STINT_ASYNC_MAX checks a chain has 64. */
-#define REQUEST_CHAINS 1024u
-
 struct waiter;
 TAILQ_HEAD(waiter_queue, waiter);
 
+/* Under the lock: what is to be waited for on the socket, or until when, may be different now. */
+typedef void channel_changed(void *observer);
+
 struct channel {
-	struct stint *attachment;
-	struct channel *older; /* in the attachment's list of inherited ones */
-	uint64_t process;      /* whose it is: see fork_mark.h */
+	struct stintd *stintd;
+	channel_changed *changed;
+	void *observer;
 	struct descriptor socket;
-	_Atomic uint64_t connection; /* the present one's number, of struct stint.connections */
+	_Atomic uint64_t connection; /* the present one's number, of struct stintd.connections */
 
 	pthread_mutex_t lock; /* for all that follows */
 	enum channel_state state;
@@ -59,33 +58,20 @@ struct channel {
 	uint64_t heard;           /* messages, in all */
 	uint64_t silent_until_ns; /* a request timed out and nothing was heard meanwhile: nobody waits until then */
 
-	uint32_t last_serial;
-	struct request_chain outstanding[REQUEST_CHAINS];
-	uint32_t outstanding_count;
-	struct request_queue unsent;
-	struct limiter_list declaring; /* those whose DECLARE the present connection has not answered yet */
+	struct outstanding outstanding;
 	struct waiter_queue waiters;
 	bool led; /* a thread sleeps on the socket */
-
-	struct async async;
 };
 
-/* With what stint_fd() was in the parent, whose channel is the second argument; NULL: no parent's. */
-struct channel *channel_new(struct stint *, const struct channel *);
+/* Of a channel that is all zero. False when there is no memory. */
+bool channel_init(struct channel *, struct stintd *, channel_changed *, void *observer);
+void channel_destroy(struct channel *);
 
 /* Closes what the child of a fork inherited and doesn't need, touching nothing that a vanished thread may have held. */
 void channel_abandon(struct channel *);
-void channel_free(struct channel *);
 
 /* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_ALONE. */
 int channel_ask(struct channel *, struct request *);
-
-/* Nothing is said of this limiter any more, and nothing heard: it is about to be freed. Its checks end as STINT_ECANCELED. Callbacks
- * run in here, which may end the channel. */
-void channel_forget(struct channel *, struct stint_limiter *);
-
-/* The same with all limiters. */
-void channel_forget_all(struct channel *);
 
 /* Tells the agent that a client's credits run low, if that can be done at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);
@@ -106,6 +92,9 @@ void channel_receive(struct channel *);
 
 /* While requests wait for an agent that isn't there: tries to connect when that is due, the next time at next_attempt_ns. Never waits. */
 void channel_look_for_agent(struct channel *);
+
+/* The limiter's DECLARE will have no answer: it is about to be freed. */
+void channel_forget(struct channel *, struct stint_limiter *);
 
 /* The calling thread's detail for a request that ended with an error. */
 void channel_explain(const struct channel *, const struct request *, int error);

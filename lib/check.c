@@ -4,7 +4,6 @@
  * agent.
  */
 #include "attachment.h"
-#include "channel.h"
 #include "client_id.h"
 #include "clock.h"
 #include "decide.h"
@@ -102,10 +101,10 @@ HOT_PART static inline void describe(enum verdict verdict, const struct policy_e
 }
 
 static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
-	struct channel *ch = attachment_find_channel(limiter->attachment);
+	struct conversation *c = attachment_find_conversation(limiter->attachment);
 
-	if (ch)
-		channel_send_low(ch, limiter, id, length);
+	if (c)
+		channel_send_low(&c->channel, limiter, id, length);
 }
 
 /* True when the table has a plain answer. Else nothing has happened: check again, closely. */
@@ -146,7 +145,7 @@ static bool check_closely(const struct check *c, struct stint_result *result) {
 
 /* ---- Beyond the table ------------------------------------------------------ */
 
-static int no_channel(void) {
+static int no_conversation(void) {
 	return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
 }
 
@@ -155,14 +154,14 @@ static void decide_alone(struct check c, struct stint_result *result) {
 }
 
 static int ask_agent(struct check c, struct stint_result *result) {
-	struct channel *ch = attachment_channel(c.limiter->attachment);
+	struct conversation *conversation = attachment_conversation(c.limiter->attachment);
 	struct request request;
 	int status;
 
-	if (!ch)
-		return no_channel();
+	if (!conversation)
+		return no_conversation();
 	request = request_make(c.limiter, c.id, c.length, c.cost, NULL);
-	status = channel_ask(ch, &request);
+	status = channel_ask(&conversation->channel, &request);
 	if (status == 0)
 		*result = request_result(&request);
 	if (status != REQUEST_DECIDE_ALONE)
@@ -195,7 +194,7 @@ static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 
 static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result,
 	stint_callback *callback, void *arg) {
-	struct channel *ch;
+	struct conversation *conversation;
 	struct check c;
 	int status = make_check(&c, limiter, id, cost);
 
@@ -203,10 +202,10 @@ static int check_async(struct stint_limiter *limiter, const char *id, uint32_t c
 		return status;
 	if (check_closely(&c, result))
 		return 1;
-	ch = attachment_channel(limiter->attachment);
-	if (!ch)
-		return no_channel();
-	status = async_start(ch, limiter, c.id, c.length, cost, callback, arg);
+	conversation = attachment_conversation(limiter->attachment);
+	if (!conversation)
+		return no_conversation();
+	status = async_start(&conversation->async, limiter, c.id, c.length, cost, callback, arg);
 	if (status != REQUEST_DECIDE_ALONE)
 		return status;
 	decide_alone(c, result);

@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "attachment.h"
 #include "clock.h"
 #include "connection.h"
 #include "request.h"

@@ -13,10 +13,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "limiter.h"
 #include "stint.h"
 #include "wire.h"
 
-struct channel;
 struct request;
 
 enum request_step {
@@ -30,7 +30,7 @@ enum request_step {
 #define REQUEST_DECIDE_ALONE 1
 
 /* Runs under the channel's lock, on any thread. */
-typedef void request_finished(struct channel *, struct request *);
+typedef void request_finished(struct request *);
 
 struct request {
 	LIST_ENTRY(request) same_hash; /* of those under way */

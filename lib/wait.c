@@ -29,8 +29,7 @@ static bool condition_init(pthread_cond_t *condition) {
 }
 
 /* Another thread took the answer in, or the connection broke. */
-static void wake_waiter(struct channel *ch, struct request *r) {
-	(void)ch;
+static void wake_waiter(struct request *r) {
 	/* The request is a waiter's first member. */
 	pthread_cond_signal(&((struct waiter *)r)->wake);
 }
@@ -44,7 +43,7 @@ static void lead(struct channel *ch, uint64_t until_ns) {
 	if (away && ch->next_attempt_ns < until_ns)
 		until_ns = ch->next_attempt_ns;
 	left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
-	if (!TAILQ_EMPTY(&ch->unsent))
+	if (!TAILQ_EMPTY(&ch->outstanding.unsent))
 		socket.events |= POLLOUT;
 	ch->led = true;
 	pthread_mutex_unlock(&ch->lock);

@@ -122,8 +122,8 @@ static void attach(struct play *p) {
 	fuzz_must(error == 0 || error == STINT_EPROTOCOL || error == STINT_EVERSION || error == STINT_ESYSTEM, "%s", stint_error_detail());
 	if (error)
 		return;
-	m->older = p->stint->mappings;
-	p->stint->mappings = m;
+	m->older = p->stint->stintd.mappings;
+	p->stint->stintd.mappings = m;
 	if (policy >= m->policy_capacity)
 		return;
 	fuzz_must(limiter_bind(p->limiter, m, policy), "no memory");
