@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "server.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 struct outbox_entry {
 	server_peer peer;

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "layout.h"
-#include "wire.h"
+#include "protocol/layout.h"
+#include "protocol/wire.h"
 #include "word.h"
 #include "core/core.h"
 #include "database/database.h"

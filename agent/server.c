@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "stint.h"
 #include "log.h"
 

@@ -1,6 +1,6 @@
 /*
  * server.h - the agent's Unix socket: accepts apps, checks every message against
- * lib/wire.h, hands out the table's descriptors, sends answers. Knows nothing of
+ * lib/protocol/wire.h, hands out the table's descriptors, sends answers. Knows nothing of
  * leases.
  *
  * A peer is cut off when it sends anything malformed or out of order, or when it
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "wire.h"
+#include "protocol/wire.h"
 
 struct event_base;
 struct server;

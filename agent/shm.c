@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "core/table.h"
-#include "timens.h"
+#include "protocol/timens.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* of Linux 5.14; an older one refuses it */

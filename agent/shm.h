@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 
 struct shm {
 	struct directory_header *directory;

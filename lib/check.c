@@ -8,7 +8,7 @@
 #include "clock.h"
 #include "decide.h"
 #include "error.h"
-#include "hot.h"
+#include "protocol/hot.h"
 #include "reason.h"
 
 struct check {

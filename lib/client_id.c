@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "client_id.h"
-#include "hot.h"
+#include "protocol/hot.h"
 #include "stint.h"
 
 #ifdef __has_feature

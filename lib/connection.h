@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/un.h>
 
-#include "wire.h"
+#include "protocol/wire.h"
 
 struct packet {
 	size_t length;

@@ -18,8 +18,8 @@
 #include <stddef.h>
 
 #include "clock.h"
-#include "hash.h"
-#include "hot.h"
+#include "protocol/hash.h"
+#include "protocol/hot.h"
 #include "mapping.h"
 
 enum verdict {

@@ -15,7 +15,7 @@
 #include "mapping.h"
 #include "stint.h"
 #include "stintd.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 /* Where the limiter's policy is. Never changes; replaced by a newer one. */
 struct binding {

@@ -9,7 +9,7 @@
 #include <sys/random.h>
 
 #include "clock.h"
-#include "hash.h"
+#include "protocol/hash.h"
 #include "local.h"
 #include "reason.h"
 

@@ -12,7 +12,7 @@
 #include "error.h"
 #include "mapping.h"
 #include "stint.h"
-#include "timens.h"
+#include "protocol/timens.h"
 
 /* Buckets are named by 32 random bits scaled to the count; beyond this, some would hardly be used. 2^24 buckets are
  * 268 million clients and 17 GB: more is a mistake. */

@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 
 struct mapping {
 	struct tag_row *tags;

@@ -9,7 +9,7 @@
 #define STINT_MESSAGE_H
 
 #include "connection.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 int message_read_head(const struct packet *, struct wire_head *);
 int message_read_welcome(const struct packet *, struct wire_welcome *);

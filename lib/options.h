@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "stint.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 /* 0, or an error whose detail names the option, its value and its range. */
 int options_check(const struct stint_options *);

@@ -15,7 +15,7 @@
 
 #include "limiter.h"
 #include "stint.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 struct request;
 

@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "stint.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 #define TIMEOUT_S 2           /* of each step: an agent that is alive answers in less than a millisecond */
 #define TEXT_MAX (4u << 20)   /* 1024 policies take a few hundred bytes each */

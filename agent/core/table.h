@@ -1,5 +1,5 @@
 /*
- * table.h - the agent's side of the shared-memory table (lib/layout.h): the only
+ * table.h - the agent's side of the shared-memory table (lib/protocol/layout.h): the only
  * code that places, refills and removes clients. Works on memory that the caller
  * mapped; no clock, no descriptors.
  *
@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "hash.h"
-#include "layout.h"
+#include "protocol/hash.h"
+#include "protocol/layout.h"
 
 #define TABLE_NO_SLOT UINT32_MAX
 

@@ -1,6 +1,6 @@
 /*
  * fake_table.h - the shared table in ordinary memory, and an app that decides in it by
- * the rules of lib/layout.h at a time that the test chooses.
+ * the rules of lib/protocol/layout.h at a time that the test chooses.
  */
 #ifndef FAKE_TABLE_H
 #define FAKE_TABLE_H

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "server.h"
 
 #define GENERATION UINT64_C(0x1122334455667788)

@@ -20,7 +20,7 @@
 
 #include "shm.h"
 #include "core/table.h"
-#include "timens.h"
+#include "protocol/timens.h"
 
 #define CLIENTS 100
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "hash.h"
+#include "protocol/hash.h"
 #include "scene.h"
 
 struct floor_cell {

@@ -15,7 +15,7 @@
 #include "error.h"
 #include "fake_agent.h"
 #include "fuzz.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 #define GENERATION 42u
 #define STEPS_MAX 100

@@ -12,7 +12,7 @@
 #include "error.h"
 #include "fake_agent.h"
 #include "fuzz.h"
-#include "hash.h"
+#include "protocol/hash.h"
 
 #define GENERATION 42u
 #define CHANGES_MAX 200

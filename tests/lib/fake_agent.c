@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "fake_agent.h"
-#include "hash.h"
+#include "protocol/hash.h"
 
 /* A test that can't set itself up has nothing to say. */
 #define must(condition) \

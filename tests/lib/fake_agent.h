@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "stint.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 #define FAKE_CONNECTIONS_MAX 64
 #define FAKE_BUCKETS 64u

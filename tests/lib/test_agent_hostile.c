@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "channel_fixture.h"
-#include "timens.h"
+#include "protocol/timens.h"
 
 /* ---- An agent of another kind ------------------------------------------------------------------ */
 

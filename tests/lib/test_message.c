@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "error.h"
-#include "layout.h"
+#include "protocol/layout.h"
 #include "message.h"
 #include "stint.h"
 #include "unit.h"

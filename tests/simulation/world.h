@@ -1,7 +1,7 @@
 /*
  * world.h - several hosts, each with a real lease core and a table in ordinary memory, over one
  * database that is grant.c's arithmetic, all in one thread under a virtual clock. Apps
- * spend from the tables by the rules of lib/layout.h. Everything that happens is an event in
+ * spend from the tables by the rules of lib/protocol/layout.h. Everything that happens is an event in
  * a heap, and all chance comes from one seed: the same seed, the same run.
  *
  *   simulate.c   the program: which seeds, in how many processes, how to replay one

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "hash.h"
+#include "protocol/hash.h"
 
 static void *map_object(const char *shm, const char *what, uint64_t *bytes) {
 	char name[96];

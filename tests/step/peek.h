@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "host.h"
-#include "layout.h"
+#include "protocol/layout.h"
 
 struct peek {
 	const struct directory_header *directory;

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "layout.h"
-#include "wire.h"
+#include "protocol/layout.h"
+#include "protocol/wire.h"
 
 #define NO_ANSWER (-1000)
 

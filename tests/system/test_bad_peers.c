@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "peer.h"
 #include "probe.h"
 #include "process.h"
@@ -18,7 +18,7 @@
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 /* Whether the agent still serves somebody who does nothing wrong. */
 static bool still_serves(const struct host *host) {

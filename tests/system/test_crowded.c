@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "hash.h"
+#include "protocol/hash.h"
 #include "process.h"
 #include "proof.h"
 #include "random.h"

@@ -19,14 +19,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "protocol/layout.h"
 #include "peer.h"
 #include "process.h"
 #include "proof.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
-#include "wire.h"
+#include "protocol/wire.h"
 
 /* Nobody's: beyond what Debian gives to users and to systemd's dynamic ones, below nobody. */
 #define AGENT    64990u

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "books.h"
-#include "layout.h"
+#include "protocol/layout.h"
 #include "process.h"
 #include "proof.h"
 #include "random.h"

@@ -1,5 +1,5 @@
 /* other_wire.h - included before all else: the messages of another version. */
-#include "../../lib/wire.h"
+#include "../../lib/protocol/wire.h"
 
 #undef WIRE_VERSION
 #define WIRE_VERSION 77u
