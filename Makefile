@@ -379,6 +379,9 @@ $(system): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(pg_objects) $(BUI
 $(BUILD)/tests/sql/twin: $(BUILD)/tests/sql/twin.o $(BUILD)/agent/core/grant.o
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
 
+$(BUILD)/tests/sql/limits: $(BUILD)/tests/sql/limits.o
+	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^
+
 # These look inside, at the parts.
 $(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) -lm -pthread
@@ -391,7 +394,7 @@ $(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 
 # The library sees itself only; everything else sees the library's headers. libpq is for one file.
-$(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden
+$(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden -Ilib
 $(BUILD)/agent/%.o $(BUILD)/sql_embed.o: PART = -fPIE -Ilib -Iagent
 $(BUILD)/agent/database/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
 $(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
@@ -440,8 +443,8 @@ check-valgrind: $(lib_tests)
 
 sanitize: check-asan check-tsan check-valgrind
 
-check-sql: $(BUILD)/tests/sql/twin
-	@STINT_TEST_TWIN=$< tests/sql/run
+check-sql: $(BUILD)/tests/sql/twin $(BUILD)/tests/sql/limits
+	@STINT_TEST_TWIN=$(BUILD)/tests/sql/twin STINT_TEST_LIMITS=$(BUILD)/tests/sql/limits tests/sql/run
 
 check-cli check-system check-systemd: check-%: all $(programs) $(system)
 	@tests/$*/run
@@ -501,5 +504,5 @@ help:
 .PHONY: FORCE all bench check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps help install run-bench run-demo sanitize
 
--include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/twin.c $(PROGRAMS) \
+-include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)

@@ -2,56 +2,37 @@
 
 #include <string.h>
 
+#include "protocol/limits.h"
 #include "stint.h"
 
 static bool in_range(int64_t value, int64_t least, int64_t most) {
 	return value >= least && value <= most;
 }
 
-static bool name_is_valid(const char *name, size_t length) {
-	if (length < 1 || length > STINT_POLICY_NAME_MAX)
-		return false;
-	for (size_t i = 0; i < length; i++)
-		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-", name[i]) || !name[i])
-			return false;
-	return true;
-}
-
 static int64_t sub_window_ms(const struct policy_row *row) {
-	if (row->algorithm == STINT_FIXED_WINDOW)
-		return row->time_window_ms;
-	return (row->time_window_ms + row->resolution - 1) / row->resolution;
+	return limits_sub_window_ms((enum stint_algorithm)row->algorithm, row->time_window_ms, row->resolution);
 }
 
-/* The same ranges as in stint.h and in the database: whoever writes into the socket or the directory. */
+/* Whoever writes into the socket or the directory. */
 static bool limits_are_valid(const struct policy_row *row) {
-	return in_range(row->max_requests, 1, STINT_MAX_REQUESTS_MAX) &&
-	       in_range(row->time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX) &&
-	       in_range(row->fallback_max_requests, 1, STINT_FALLBACK_REQUESTS_MAX) &&
-	       in_range(row->fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX) &&
-	       in_range(row->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW) &&
-	       in_range(row->mode, STINT_STRICT, STINT_RELAXED) &&
-	       in_range(row->resolution, 1, STINT_RESOLUTION_MAX) && sub_window_ms(row) >= STINT_SUB_WINDOW_MS_MIN;
-}
-
-#define RESOLUTION_DEFAULT 10
-
-/* What is out of range isn't doubled, which might overflow: it is refused anyway. */
-static int64_t fallback_for(int64_t max_requests) {
-	return in_range(max_requests, 1, STINT_MAX_REQUESTS_MAX) ? 2 * max_requests : max_requests;
+#define IS_IN_RANGE(name, min, max) &&in_range(row->name, min, max)
+	return in_range(row->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW) &&
+	       in_range(row->mode, STINT_STRICT, STINT_RELAXED) LIMITS_NUMBERS(IS_IN_RANGE) &&
+	       sub_window_ms(row) >= STINT_SUB_WINDOW_MS_MIN;
+#undef IS_IN_RANGE
 }
 
 int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length) {
-	if (!name_is_valid(name, length))
+	if (!limits_is_policy_name(name, length))
 		return STINT_EPOLICY;
 	*row = (struct policy_row){
 		.max_requests = message->max_requests,
 		.time_window_ms = message->time_window_ms,
-		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests : fallback_for(message->max_requests),
+		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests : limits_default_fallback(message->max_requests),
 		.fallback_time_window_ms = message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
 		.algorithm = (int32_t)message->algorithm,
 		.mode = (int32_t)message->mode,
-		.resolution = message->resolution ? (int32_t)message->resolution : RESOLUTION_DEFAULT,
+		.resolution = message->resolution ? (int32_t)message->resolution : LIMITS_DEFAULT_RESOLUTION,
 	};
 	memcpy(row->name, name, length);
 	if (message->head.flags & WIRE_DECLARE_MUST_EXIST)
@@ -132,7 +113,7 @@ static bool read_entry(const struct policies *policies, int index, struct policy
 		.mode = (int32_t)atomic_load(&entry->mode),
 	};
 	memcpy(row->name, entry->name, sizeof row->name - 1);
-	return name_is_valid(row->name, strlen(row->name)) && limits_are_valid(row);
+	return limits_is_policy_name(row->name, strlen(row->name)) && limits_are_valid(row);
 }
 
 void policies_init(struct policies *policies, struct directory_header *directory, bool take_over) {

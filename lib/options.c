@@ -5,9 +5,9 @@
 
 #include "error.h"
 #include "options.h"
+#include "protocol/limits.h"
 
 #define DEFAULT_TIMEOUT_MS 1000
-#define DEFAULT_RESOLUTION 10
 
 /* For a must_exist limiter that has never heard of its policy's limits: lenient, and yet a bound. */
 #define UNKNOWN_MAX_REQUESTS 1000
@@ -26,37 +26,41 @@ static int check_optional(const char *name, int64_t value, int64_t min, int64_t 
 }
 
 static int check_policy_name(const char *name) {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-";
 	size_t length = name ? strnlen(name, STINT_POLICY_NAME_MAX + 1) : 0;
 
 	if (length == 0 || length > STINT_POLICY_NAME_MAX)
 		return error_set(STINT_EPOLICY, "policy is %s, must be 1 to %d bytes",
 			length == 0 ? "NULL or empty" : "too long", STINT_POLICY_NAME_MAX);
-	if (name[strspn(name, allowed)] != '\0')
+	if (name[strspn(name, LIMITS_NAME_ALPHABET)] != '\0')
 		return error_set(STINT_EPOLICY, "policy has a byte 0x%02x, allowed are [A-Za-z0-9_.:/-]",
-			(unsigned)(unsigned char)name[strspn(name, allowed)]);
+			(unsigned)(unsigned char)name[strspn(name, LIMITS_NAME_ALPHABET)]);
 	return 0;
 }
 
 static int check_sub_window(const struct stint_options *o) {
-	int32_t resolution = o->resolution ? o->resolution : DEFAULT_RESOLUTION;
+	int32_t resolution = o->resolution ? o->resolution : LIMITS_DEFAULT_RESOLUTION;
 
 	if (o->algorithm != STINT_SLIDING_WINDOW || o->time_window_ms == 0)
 		return 0;
-	/* The same rounding up as where sub-windows are made. */
-	return check_range("time_window_ms / resolution", (o->time_window_ms + resolution - 1) / resolution,
-		STINT_SUB_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
+	return check_range("time_window_ms / resolution",
+		limits_sub_window_ms(o->algorithm, o->time_window_ms, resolution), STINT_SUB_WINDOW_MS_MIN,
+		STINT_TIME_WINDOW_MS_MAX);
 }
 
-static int check_limits(const struct stint_options *o) {
-	/* Whoever declares nothing may leave the limits out. */
-	int (*check)(const char *, int64_t, int64_t, int64_t) = o->must_exist ? check_optional : check_range;
-	int error;
+/* Whoever declares nothing may leave out all, others only what has a default. */
+static int check_numbers(const struct stint_options *o) {
+	int error = 0;
 
-	if ((error = check("max_requests", o->max_requests, 1, STINT_MAX_REQUESTS_MAX)) != 0 ||
-		(error = check("time_window_ms", o->time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)) != 0)
-		return error;
-	return 0;
+	if (!o->must_exist && o->max_requests == 0)
+		error = check_range("max_requests", 0, 1, STINT_MAX_REQUESTS_MAX);
+	else if (!o->must_exist && o->time_window_ms == 0)
+		error = check_range("time_window_ms", 0, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
+#define CHECK(name, min, max) \
+	if (!error) \
+		error = check_optional(#name, o->name, min, max);
+	LIMITS_NUMBERS(CHECK)
+#undef CHECK
+	return error;
 }
 
 static int check_local(const struct stint_options *o) {
@@ -69,15 +73,10 @@ static int check_local(const struct stint_options *o) {
 int options_check(const struct stint_options *o) {
 	int error;
 
-	if ((error = check_policy_name(o->policy)) != 0 || (error = check_limits(o)) != 0 ||
-		(error = check_optional("fallback_max_requests", o->fallback_max_requests, 1,
-			 STINT_FALLBACK_REQUESTS_MAX)) != 0 ||
-		(error = check_optional("fallback_time_window_ms", o->fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN,
-			 STINT_TIME_WINDOW_MS_MAX)) != 0 ||
+	if ((error = check_policy_name(o->policy)) != 0 || (error = check_numbers(o)) != 0 ||
 		(error = check_local(o)) != 0 ||
 		(error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
 		(error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
-		(error = check_optional("resolution", o->resolution, 1, STINT_RESOLUTION_MAX)) != 0 ||
 		(error = check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
 		return error;
 	return check_sub_window(o);
@@ -105,7 +104,7 @@ static int64_t first_set(int64_t a, int64_t b, int64_t c) {
 }
 
 int64_t options_fallback_max_requests(const struct stint_options *o) {
-	return first_set(o->fallback_max_requests, 2 * o->max_requests, UNKNOWN_MAX_REQUESTS);
+	return first_set(o->fallback_max_requests, limits_default_fallback(o->max_requests), UNKNOWN_MAX_REQUESTS);
 }
 
 int64_t options_fallback_time_window_ms(const struct stint_options *o) {

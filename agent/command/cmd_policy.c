@@ -8,10 +8,9 @@
 #include <string.h>
 
 #include "command.h"
+#include "protocol/limits.h"
 #include "query.h"
 #include "stint.h"
-
-#define DEFAULT_RESOLUTION 10
 
 static const char set_help[] =
 	"Creates a policy or changes the one of that name, and pins it: what apps declare from\n"
@@ -47,25 +46,19 @@ struct limits {
 	const char *mode;
 };
 
-static int check_choice(const struct command_call *call, const char *option, const char *value, const char *one,
-                        const char *other) {
-	if (strcmp(value, one) == 0 || strcmp(value, other) == 0)
-		return COMMAND_DONE;
-	return command_misuse(call, "--%s is \"%s\", must be %s or %s", option, value, one, other);
-}
-
 /* What concerns more than one option. */
 static int check_limits(const struct command_call *call, const struct limits *limits) {
 	if (limits->max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
 	if (limits->time_window_ms == 0)
 		return command_misuse(call, "--time-window-ms is required");
-	int code = check_choice(call, "algorithm", limits->algorithm, "sliding_window", "fixed_window");
-	if (code == COMMAND_DONE)
-		code = check_choice(call, "mode", limits->mode, "strict", "relaxed");
-	if (code != COMMAND_DONE || strcmp(limits->algorithm, "sliding_window") != 0)
-		return code;
-	int64_t sub_window_ms = (limits->time_window_ms + limits->resolution - 1) / limits->resolution;
+	int32_t algorithm = limits_algorithm(limits->algorithm);
+	if (algorithm < 0)
+		return command_misuse(call, "--algorithm is \"%s\", must be sliding_window or fixed_window", limits->algorithm);
+	if (limits_mode(limits->mode) < 0)
+		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
+	int64_t sub_window_ms =
+		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, limits->resolution);
 	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
 		return COMMAND_DONE;
 	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d", sub_window_ms,
@@ -103,7 +96,7 @@ static const char *optional(struct number_text *text, int64_t number) {
 }
 
 static int set_run(struct command_call *call) {
-	struct limits limits = {.resolution = DEFAULT_RESOLUTION, .algorithm = "sliding_window", .mode = "strict"};
+	struct limits limits = {.resolution = LIMITS_DEFAULT_RESOLUTION, .algorithm = "sliding_window", .mode = "strict"};
 	struct number_text texts[5];
 	const char *name;
 	if (parse_limits(call, &limits, &name) != COMMAND_DONE)

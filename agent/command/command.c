@@ -16,10 +16,10 @@
 
 #include "output.h"
 #include "database/pg.h"
+#include "protocol/limits.h"
 #include "stint.h"
 
 #define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */
-#define POLICY_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-"
 
 static void print_message(const struct command_call *call, const char *format, va_list arguments) {
 	char *message = NULL;
@@ -157,7 +157,7 @@ int command_parse(struct command_call *call, const struct command_option *option
 
 int command_check_policy(const struct command_call *call, const char *name) {
 	size_t length = strlen(name);
-	if (length > 0 && length <= STINT_POLICY_NAME_MAX && strspn(name, POLICY_NAME_CHARACTERS) == length)
+	if (limits_is_policy_name(name, length))
 		return COMMAND_DONE;
 	return command_misuse(call,
 	                      "the policy's name is \"%.80s\" (%zu bytes), must be 1 to %d bytes of [A-Za-z0-9_.:/-]",

@@ -10,22 +10,19 @@
 #include "parameters.h"
 #include "pg.h"
 #include "private.h"
+#include "protocol/limits.h"
 #include "stint.h"
 
 #define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
 
 /* ---- Policies ------------------------------------------------------------------------- */
 
-/* As the database spells what stint.h numbers. */
-static const char *const algorithms[] = {[STINT_SLIDING_WINDOW] = "sliding_window", [STINT_FIXED_WINDOW] = "fixed_window"};
-static const char *const modes[] = {[STINT_STRICT] = "strict", [STINT_RELAXED] = "relaxed"};
-
-static bool read_name(const struct pg_answer *answer, int row, int column, const char *const names[static 2], int32_t *out) {
-	char name[32];
-	if (!pg_answer_text(answer, row, column, sizeof(name), name))
+static bool read_word(const struct pg_answer *answer, int row, int column, int32_t (*number)(const char *), int32_t *out) {
+	char word[32];
+	if (!pg_answer_text(answer, row, column, sizeof(word), word))
 		return false;
-	*out = strcmp(name, names[0]) != 0;
-	return !strcmp(name, names[*out]);
+	*out = number(word);
+	return *out >= 0;
 }
 
 static bool read_policy(const struct pg_answer *answer, int row, struct policy_row *policy) {
@@ -36,9 +33,9 @@ static bool read_policy(const struct pg_answer *answer, int row, struct policy_r
 	       pg_answer_int(answer, row, 4, window_min, window_max, &policy->time_window_ms) &&
 	       pg_answer_int(answer, row, 5, 1, STINT_FALLBACK_REQUESTS_MAX, &policy->fallback_max_requests) &&
 	       pg_answer_int(answer, row, 6, window_min, window_max, &policy->fallback_time_window_ms) &&
-	       read_name(answer, row, 7, algorithms, &policy->algorithm) &&
+	       read_word(answer, row, 7, limits_algorithm, &policy->algorithm) &&
 	       pg_answer_int4(answer, row, 8, STINT_RESOLUTION_MAX, &policy->resolution) && policy->resolution >= 1 &&
-	       read_name(answer, row, 9, modes, &policy->mode) && pg_answer_bool(answer, row, 10, &policy->pinned);
+	       read_word(answer, row, 9, limits_mode, &policy->mode) && pg_answer_bool(answer, row, 10, &policy->pinned);
 }
 
 /* Some names may have no row, none may have two. */
@@ -122,9 +119,9 @@ void database_declare(struct database *db, const struct policy_row *policy, bool
 	parameters_add_number(&p, policy->time_window_ms);
 	parameters_add_number(&p, policy->fallback_max_requests);
 	parameters_add_number(&p, policy->fallback_time_window_ms);
-	parameters_add_text(&p, algorithms[policy->algorithm == STINT_FIXED_WINDOW]);
+	parameters_add_text(&p, limits_algorithm_word(policy->algorithm));
 	parameters_add_number(&p, policy->resolution);
-	parameters_add_text(&p, modes[policy->mode == STINT_RELAXED]);
+	parameters_add_text(&p, limits_mode_word(policy->mode));
 	parameters_add_text(&p, again ? "true" : "false");
 	database_start(db, &op, &p.pg);
 }

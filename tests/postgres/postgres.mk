@@ -6,7 +6,7 @@ POSTGRES_UNIT := \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_grant_sql.c
 
-check-postgres: all $(programs) $(system) $(BUILD)/tests/sql/twin $(POSTGRES_UNIT:%.c=$(BUILD)/%)
+check-postgres: all $(programs) $(system) $(BUILD)/tests/sql/twin $(BUILD)/tests/sql/limits $(POSTGRES_UNIT:%.c=$(BUILD)/%)
 	@STINT_BUILD='$(BUILD)' tests/postgres/run '$(PGBIN)' $(POSTGRES_UNIT:%.c=$(BUILD)/%)
 
 .PHONY: check-postgres

@@ -11,7 +11,7 @@ others = $(versioned:%.c=$(BUILD)/other-$(1)/%.o)
 
 define other_version
 $(BUILD)/other-$(1)/lib/%.o: lib/%.c $(BUILD)/flags
-	$$(call say,CC,$$@)mkdir -p $$(@D) && $$(CC) $$(STD) $$(WARN) $$(HARDEN) -fPIE -include tests/version/other_$(1).h $$(CPPFLAGS) $$(CFLAGS) -c -o $$@ $$<
+	$$(call say,CC,$$@)mkdir -p $$(@D) && $$(CC) $$(STD) $$(WARN) $$(HARDEN) -fPIE -Ilib -include tests/version/other_$(1).h $$(CPPFLAGS) $$(CFLAGS) -c -o $$@ $$<
 
 $(BUILD)/other-$(1)/agent/%.o: agent/%.c $(BUILD)/flags
 	$$(call say,CC,$$@)mkdir -p $$(@D) && $$(CC) $$(STD) $$(WARN) $$(HARDEN) -fPIE -Ilib -Iagent -include tests/version/other_$(1).h $$(CPPFLAGS) $$(CFLAGS) -c -o $$@ $$<

@@ -1,0 +1,85 @@
+/*
+ * limits.h - what a policy may be, in one place: its name, the ranges of its
+ * numbers, its defaults, and the words for its algorithm and mode. Library, agent
+ * and command go by this; tests/sql/limits.sh holds the database to it.
+ */
+#ifndef STINT_LIMITS_H
+#define STINT_LIMITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "stint.h"
+
+#define LIMITS_NAME_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-"
+
+/* Each number of a policy, and its range. */
+#define LIMITS_NUMBERS(X)                                                                    \
+	X(max_requests, 1, STINT_MAX_REQUESTS_MAX)                                               \
+	X(time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)                    \
+	X(fallback_max_requests, 1, STINT_FALLBACK_REQUESTS_MAX)                                 \
+	X(fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)           \
+	X(resolution, 1, STINT_RESOLUTION_MAX)
+
+/* stint.h numbers them, the database spells them. */
+#define LIMITS_ALGORITHMS(X)                                                                 \
+	X(STINT_SLIDING_WINDOW, "sliding_window")                                                \
+	X(STINT_FIXED_WINDOW, "fixed_window")
+#define LIMITS_MODES(X)                                                                      \
+	X(STINT_STRICT, "strict")                                                                \
+	X(STINT_RELAXED, "relaxed")
+
+#define LIMITS_DEFAULT_RESOLUTION 10
+
+static inline bool limits_is_policy_name(const char *name, size_t length) {
+	return length >= 1 && length <= STINT_POLICY_NAME_MAX && !memchr(name, '\0', length) &&
+		strspn(name, LIMITS_NAME_ALPHABET) >= length;
+}
+
+/* How long a sub-window is, rounded up as where they are made. */
+static inline int64_t limits_sub_window_ms(enum stint_algorithm algorithm, int64_t time_window_ms, int64_t resolution) {
+	return algorithm == STINT_FIXED_WINDOW ? time_window_ms : (time_window_ms + resolution - 1) / resolution;
+}
+
+/* What is out of range isn't doubled, which might overflow: it is refused anyway. */
+static inline int64_t limits_default_fallback(int64_t max_requests) {
+	return max_requests >= 1 && max_requests <= STINT_MAX_REQUESTS_MAX ? 2 * max_requests : max_requests;
+}
+
+#define LIMITS_RETURN_WORD(number, word) \
+	case number: \
+		return word;
+#define LIMITS_RETURN_NUMBER(number, text) \
+	if (!strcmp(word, text)) \
+		return number;
+
+/* NULL, or -1: there is none. */
+static inline const char *limits_algorithm_word(int64_t algorithm) {
+	switch (algorithm) {
+		LIMITS_ALGORITHMS(LIMITS_RETURN_WORD)
+	default:
+		return NULL;
+	}
+}
+
+static inline int32_t limits_algorithm(const char *word) {
+	LIMITS_ALGORITHMS(LIMITS_RETURN_NUMBER)
+	return -1;
+}
+
+static inline const char *limits_mode_word(int64_t mode) {
+	switch (mode) {
+		LIMITS_MODES(LIMITS_RETURN_WORD)
+	default:
+		return NULL;
+	}
+}
+
+static inline int32_t limits_mode(const char *word) {
+	LIMITS_MODES(LIMITS_RETURN_NUMBER)
+	return -1;
+}
+
+#endif
