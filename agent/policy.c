@@ -28,7 +28,8 @@ int policy_from_declaration(struct policy_row *row, const struct wire_declare *m
 	*row = (struct policy_row){
 		.max_requests = message->max_requests,
 		.time_window_ms = message->time_window_ms,
-		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests : limits_default_fallback(message->max_requests),
+		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests
+		                                                        : limits_default_fallback(message->max_requests),
 		.fallback_time_window_ms = message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
 		.algorithm = (int32_t)message->algorithm,
 		.mode = (int32_t)message->mode,
