@@ -116,7 +116,7 @@ void database_queue(struct database *db, const struct operation *what, int sent)
 		drop_broken(db);
 	else
 		flush(db);
-	if (db->state == DATABASE_UP && db->under_way.first == op)
+	if (db->under_way.first == op)
 		wake_at(db, op->deadline_ms);
 }
 
@@ -219,17 +219,15 @@ static bool take_event(struct database *db, enum pg_event event, struct pg_answe
 }
 
 static void await_oldest(struct database *db) {
-	if (db->state != DATABASE_UP)
-		return;
 	if (db->under_way.first)
 		wake_at(db, db->under_way.first->deadline_ms);
 	else
 		event_del(db->timer);
 }
 
-/* Takes all that has arrived. The connection may be gone afterwards. */
-static void take_arrived(struct database *db) {
-	bool alive = pg_read(db->pg) == PG_OK;
+/* Takes what has been read, with this result. The connection may be gone afterwards. */
+static void take_arrived(struct database *db, int read) {
+	bool alive = read == PG_OK;
 	struct pg_answer *answer = NULL;
 	while (db->under_way.first && !db->broken) {
 		enum pg_event event = pg_next(db->pg, &answer);
@@ -252,8 +250,9 @@ static void take_arrived(struct database *db) {
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
 	(void)fd, (void)what;
-	take_arrived(context);
+	take_arrived(db, pg_read(db->pg));
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context) {
@@ -285,13 +284,7 @@ static void greet(struct database *db) {
 	hello_start(db);
 }
 
-static void on_dialled(evutil_socket_t fd, short what, void *context) {
-	struct database *db = context;
-	eventfd_t ended;
-	(void)what;
-	eventfd_read(fd, &ended); /* of an attempt that was given up, perhaps */
-	if (!db->dial || !dial_is_over(db->dial))
-		return;
+static void end_dial(struct database *db) {
 	bool connected = dial_take(db->dial, &db->pg);
 	dial_free(db->dial);
 	db->dial = NULL;
@@ -301,6 +294,15 @@ static void on_dialled(evutil_socket_t fd, short what, void *context) {
 		database_set_error(db, "%s", pg_error(db->pg));
 		drop(db);
 	}
+}
+
+static void on_dialled(evutil_socket_t fd, short what, void *context) {
+	struct database *db = context;
+	eventfd_t ended;
+	(void)what;
+	eventfd_read(fd, &ended); /* of an attempt that was given up, perhaps */
+	if (db->dial && dial_is_over(db->dial))
+		end_dial(db);
 }
 
 /* ---- Addresses ----------------------------------------------------------------------- */
@@ -358,14 +360,25 @@ void database_came_up(struct database *db, const struct database_hello *hello) {
 	db->events->up(db->context, hello);
 }
 
-/* The deadline of a connection that is made, or of the oldest operation. */
+/* A deadline has passed. If it was the agent that slept, the answers are here. */
 static void check_answers(struct database *db) {
-	take_arrived(db); /* if it was the agent that slept, the answers are here */
-	if (db->state == DATABASE_GREETING) {
+	const struct operation *oldest;
+	take_arrived(db, pg_read_all(db->pg));
+	oldest = db->under_way.first;
+	if (!oldest || oldest->deadline_ms > now_ms())
+		return;
+	if (db->state == DATABASE_UP)
+		database_set_error(db, "%s has no answer within %d ms", oldest->call->name, db->timeout_ms);
+	else
 		database_set_error(db, "the server took the connection, but does not answer within %d ms", db->timeout_ms);
-		drop(db);
-	} else if (db->state == DATABASE_UP && db->under_way.first && db->under_way.first->deadline_ms <= now_ms()) {
-		database_set_error(db, "%s has no answer within %d ms", db->under_way.first->call->name, db->timeout_ms);
+	drop(db);
+}
+
+static void check_dial(struct database *db) {
+	if (dial_is_over(db->dial)) {
+		end_dial(db);
+	} else {
+		database_set_error(db, "no connection within %d ms", db->timeout_ms);
 		drop(db);
 	}
 }
@@ -380,8 +393,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context) {
 	} else if (db->state == DATABASE_LOOKING_UP) {
 		connect_now(db);
 	} else if (db->state == DATABASE_CONNECTING) {
-		database_set_error(db, "no connection within %d ms", db->timeout_ms);
-		drop(db);
+		check_dial(db);
 	} else {
 		check_answers(db);
 	}

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "endpoints.h"
@@ -24,6 +25,9 @@
 #define OID_TEXT 25u
 
 #define CHANNEL "stint"
+
+/* No record of TLS is smaller: its head, and a cipher's tag. */
+#define RECORD_BYTES_MIN 16
 
 struct pg {
 	PGconn *conn;
@@ -457,6 +461,19 @@ int pg_flush(struct pg *pg) {
 int pg_read(struct pg *pg) {
 	int read = PQconsumeInput(pg->conn);
 	return read == 1 && PQstatus(pg->conn) == CONNECTION_OK ? PG_OK : connection_failed(pg);
+}
+
+static int bytes_there(const struct pg *pg) {
+	int bytes = 0;
+	return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 ? bytes : 0;
+}
+
+/* Each time libpq reads one record of TLS, or what its buffer has room for. */
+int pg_read_all(struct pg *pg) {
+	int result, times = bytes_there(pg) / RECORD_BYTES_MIN;
+	while ((result = pg_read(pg)) == PG_OK && times-- > 0 && bytes_there(pg) > 0)
+		;
+	return result;
 }
 
 enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {

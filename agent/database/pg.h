@@ -95,8 +95,11 @@ int pg_send_prepare(struct pg *, const char *name, const char *sql);
 int pg_send_prepared(struct pg *, const char *name, const struct pg_params *);
 int pg_flush(struct pg *);
 
-/* Reads what has arrived. PG_UNREACHABLE: the connection broke; what came before that is still to be had by pg_next(). */
+/* Reads some of what has arrived. PG_UNREACHABLE: the connection broke; what came before that is still to be had by
+ * pg_next(). */
 int pg_read(struct pg *);
+/* Reads all that had arrived when it was called. */
+int pg_read_all(struct pg *);
 
 /*
  * What has arrived, in the order of the commands. An answer is final only with the

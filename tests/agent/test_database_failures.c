@@ -4,6 +4,12 @@
  */
 #include "database_stub.h"
 
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "database/errand.h"
+
 /* ---- Failures of one statement ------------------------------------------------------------------ */
 
 static void a_rejected_statement_leaves_the_connection_up(void **state) {
@@ -217,6 +223,65 @@ static void a_paused_server_meets_the_deadline(void **state) {
 	close_database(f);
 }
 
+/* ---- An agent that is stopped, or waits for a processor, beyond a deadline ------------------------------- */
+
+static bool interrupted;
+
+/* The event loop's. */
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms) {
+	if (!interrupted)
+		return epoll_pwait(fd, events, most, timeout_ms, NULL);
+	interrupted = false;
+	errno = EINTR;
+	return -1;
+}
+
+/* As by SIGSTOP: SIGCONT interrupts the loop's wait, so that timers are seen to before any descriptor is. */
+static void is_stopped_for(int ms) {
+	for (int64_t end = test_now_ms() + ms; test_now_ms() <= end;)
+		usleep(1000);
+	interrupted = true;
+}
+
+/* More of them than is read at once. */
+static void answers_that_came_in_time_count(void **state) {
+	struct fixture *f = *state;
+	static struct lease_request requests[256];
+	static char ids[256][8];
+	for (int i = 0; i < 256; i++) {
+		snprintf(ids[i], sizeof(ids[i]), "%d", i);
+		requests[i] = request_of(ids[i], strlen(ids[i]), i);
+	}
+	open_database(f, "dbname=stub", 5 * TIMEOUT_MS);
+	expect(f, "U");
+	for (int i = 0; i < 3; i++)
+		take(f, requests, 256);
+	beat(f, "in step", 0);
+	is_stopped_for(5 * TIMEOUT_MS);
+	expect(f, "Udddd");
+	run_for(f, 50);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* Runs the loop until something is done beside it, and waits for that without. */
+static void do_errand(struct fixture *f) {
+	while (!errand_is_any())
+		event_base_loop(f->base, EVLOOP_ONCE);
+	while (errand_is_any())
+		usleep(1000);
+}
+
+static void a_connection_that_came_in_time_is_used(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	do_errand(f); /* the search for servers */
+	do_errand(f);
+	is_stopped_for(TIMEOUT_MS);
+	expect(f, "U");
+	close_database(f);
+}
+
 /* The lock file of a killed server stands in the way until its process has been reaped. */
 static void cluster_start_again(const struct fixture *f) {
 	char line[256];
@@ -338,6 +403,8 @@ int main(void) {
 		cmocka_unit_test(other_types_break_the_connection),
 		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
 		cmocka_unit_test(a_paused_server_meets_the_deadline),
+		cmocka_unit_test(answers_that_came_in_time_count),
+		cmocka_unit_test(a_connection_that_came_in_time_is_used),
 		cmocka_unit_test(a_killed_server_comes_back),
 		cmocka_unit_test(operations_without_a_connection_are_rejected),
 		cmocka_unit_test(a_callback_may_start_operations),
