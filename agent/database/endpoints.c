@@ -231,14 +231,13 @@ static void search(struct endpoints *e) {
 /* A service file may name others than before. */
 static void take_servers(struct endpoints *e) {
 	struct pg_servers servers;
-	bool found = search_take(e->search, &servers), are_others = found && !are_those(e, &servers);
+	bool found = search_take(e->search, &servers);
 	search_free(e->search);
 	e->search = NULL;
 	e->hangs_ms = ERRAND_HANGS_MS;
-	e->error = found && (!are_others || learn_servers(e, &servers)) ? NULL : "out of memory";
+	e->error = found && (are_those(e, &servers) || learn_servers(e, &servers)) ? NULL : "out of memory";
 	pg_servers_free(&servers);
-	if (are_others)
-		look_up_all(e);
+	look_up_all(e);
 }
 
 static void take_answers(struct endpoints *e) {
@@ -252,7 +251,8 @@ static void take_answers(struct endpoints *e) {
 void endpoints_look_up(struct endpoints *e) {
 	take_answers(e);
 	search(e);
-	look_up_all(e);
+	if (!e->search)
+		look_up_all(e);
 }
 
 int endpoints_fd(const struct endpoints *e) {

@@ -24,7 +24,7 @@ struct pg_servers;
 int endpoints_new(struct endpoints **out, const char *conninfo); /* 0, or -1: no memory or descriptor */
 void endpoints_free(struct endpoints *); /* what is under way ends by itself; NULL is ignored */
 
-/* Starts to search for the servers, and to look up each name, but for what is still under way. */
+/* Starts to search for the servers, and then to look up each name, but for what is still under way. */
 void endpoints_look_up(struct endpoints *);
 int endpoints_fd(const struct endpoints *); /* readable when there is something for endpoints_read() */
 void endpoints_read(struct endpoints *);
