@@ -121,7 +121,7 @@ static void forget_background(struct core *core, int64_t now_ns) {
 		if (op->debt.charge > 0 && !note_owed(core, client, op->debt)) {
 			op->of_fallback = false;
 			op_enqueue(core, op, OP_BACKGROUND);
-			core->background_at_ns = now_ns + BACKGROUND_DELAY_NS;
+			core->background_at_ns = now_ns + DEBT_RETRY_NS;
 		} else {
 			op_free(core, op);
 		}

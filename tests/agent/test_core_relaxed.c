@@ -314,10 +314,8 @@ static bool refuses_all(struct fixture *f) {
 }
 
 /* Counters of a fallback take up all the room in which it could be noted. */
-static void what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time(void **state) {
-	struct fixture *f = *state;
+static void owes_what_can_not_be_noted(struct fixture *f) {
 	char id[16];
-	int asked = 0;
 	has_a_window_of_a_minute(f);
 	want(f, 1, "a", 1);
 	grants(f, 0, 0, 0);
@@ -334,11 +332,36 @@ static void what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time(void **s
 	}
 	want(f, 1, "a", 4);
 	expect_allowed(f, 1);
+}
+
+static void what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time(void **state) {
+	struct fixture *f = *state;
+	int asked = 0;
+	owes_what_can_not_be_noted(f);
 	for (int ms = 0; ms < 500; ms++) {
 		asked += refuses_all(f);
 		pass(f, 1 * MS);
 	}
 	assert_int_equal(asked, 1);
+}
+
+static void nor_tried_to_note_in_a_fallback(void **state) {
+	struct fixture *f = *state;
+	int turns = 0;
+	owes_what_can_not_be_noted(f);
+	loses_the_answer(f);
+	core_database_down(f->core, f->now_ns);
+	pass(f, 0);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+	for (int64_t until_ns = f->now_ns + 1000 * MS; f->now_ns < until_ns; turns++)
+		pass(f, core_next_ns(f->core) - f->now_ns);
+	assert_in_range(turns, 0, 40); /* a sweep's */
+	pass(f, 2000 * MS);
+	comes_up(f);
+	bool charged = false;
+	for (size_t i = 0; i < f->asked_count; i++)
+		charged |= strcmp(f->ids[i], "a") == 0 && f->asked[i].charge == 4;
+	assert_true(charged);
 }
 
 /* What came next would have to wait in any case, for want of a place for its credits. */
@@ -376,6 +399,7 @@ int main(void) {
 		STEP(what_the_database_refuses_to_charge_stays_owed),
 		STEP(who_has_left_and_finds_no_room_still_owes),
 		STEP(what_can_not_be_noted_as_owed_is_not_asked_for_all_the_time),
+		STEP(nor_tried_to_note_in_a_fallback),
 		STEP(without_room_nothing_is_admitted_in_advance),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
