@@ -198,6 +198,9 @@ static void calm(struct world *w) {
 	f->lost = f->rejected = f->away = f->dropped = f->duplicated = f->app_deaths = f->app_pauses = 0;
 	f->slow = false;
 	w->is_calm = true;
+	for (uint32_t h = 0; h < w->host_count; h++)
+		if (w->hosts[h].core)
+			watch_recovery(w, &w->hosts[h]);
 }
 
 static void happen(struct world *w, struct event *e) {
