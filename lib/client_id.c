@@ -25,27 +25,40 @@
 #ifndef BYTE_BY_BYTE
 #include <emmintrin.h>
 
+static unsigned zeros_in(__m128i bytes) {
+	return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+}
+
+/* Whether one of the bytes before the first zero is not ASCII. */
+static bool is_high_before(unsigned high, unsigned zeros) {
+	return (high & (zeros ^ (zeros - 1))) != 0;
+}
+
 /*
  * strnlen(), and whether only ASCII comes before the end. By whole aligned vectors, as strlen() does it: what one has of
- * bytes before and after the string is in the same page, and is masked out. (Sanitizers don't let that pass.)
+ * bytes before and after the string is in the same page, and is left out. (Sanitizers don't let that pass.)
  */
 static size_t find_end(const char *id, size_t max, bool *is_ascii) {
-	size_t before = (uintptr_t)id % sizeof(__m128i), at;
+	size_t before = (uintptr_t)id % sizeof(__m128i), length = sizeof(__m128i) - before;
 	const __m128i *vector = (const __m128i *)(const void *)(id - before);
-	unsigned mask = ~0u << before, ends = 0, high = 0;
+	__m128i bytes = _mm_load_si128(vector);
+	unsigned zeros = zeros_in(bytes) >> before, high = (unsigned)_mm_movemask_epi8(bytes) >> before;
 
-	for (at = 0; at < before + max; at += sizeof(__m128i), mask = ~0u) {
-		__m128i bytes = _mm_load_si128(vector++);
-
-		ends = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) & mask;
-		if (ends != 0)
-			mask &= (1u << __builtin_ctz(ends)) - 1; /* what comes before the first of them */
-		high |= (unsigned)_mm_movemask_epi8(bytes) & mask;
-		if (ends != 0)
-			break;
+	if (zeros != 0) {
+		*is_ascii = !is_high_before(high, zeros);
+		return (unsigned)__builtin_ctz(zeros);
+	}
+	for (; length < max; length += sizeof(__m128i)) {
+		bytes = _mm_load_si128(++vector);
+		zeros = zeros_in(bytes);
+		if (zeros != 0) {
+			*is_ascii = high == 0 && !is_high_before((unsigned)_mm_movemask_epi8(bytes), zeros);
+			return length + (unsigned)__builtin_ctz(zeros);
+		}
+		high |= (unsigned)_mm_movemask_epi8(bytes);
 	}
 	*is_ascii = high == 0;
-	return at - before + (ends != 0 ? (unsigned)__builtin_ctz(ends) : 0);
+	return length;
 }
 #else
 static size_t find_end(const char *id, size_t max, bool *is_ascii) {
