@@ -43,42 +43,70 @@ static int64_t load_ms(const _Atomic uint32_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
+/* A credit of the fallback, a limit of the client's own, or one that the store has said something new to. */
+APART static void describe_unusual_admission(const struct binding *binding, const struct slot *slot,
+	const _Atomic uint64_t *word, uint64_t found, uint32_t left, int64_t lease_ms, struct stint_result *result) {
+	struct unusual unusual = decide_unusual_admission(binding->mapping, slot, word, found, left);
+
+	result->remaining = (int64_t)unusual.left + unusual.beyond;
+	if (unusual.fallback) {
+		result->source = STINT_SOURCE_FALLBACK;
+		result->limit = load_limit(&binding->entry->fallback_max_requests);
+		result->reset_after_ms = lease_ms + load_ms(&binding->entry->fallback_weighs_ms);
+	}
+	if (unusual.own_limit != NO_OWN_LIMIT)
+		result->limit = unusual.own_limit;
+}
+
 /*
  * The agent tells the same of its own verdicts, see agent/core/verdict.c. Whatever the directory says, it overflows nothing.
  */
-HOT_PART static inline void describe_allowed(const struct policy_entry *policy, const struct decision *d,
+HOT_PART static inline void describe_allowed(const struct binding *binding, const struct decision *d,
 	struct stint_result *result) {
-	int64_t lease_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
+	const struct policy_entry *policy = binding->entry;
+	int64_t lease_ms = clock_ms_up(d->until_ns - d->now_ns);
 
 	result->allowed = true;
-	result->source = d->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
+	result->source = STINT_SOURCE_LEASE;
 	result->reason = STINT_ADMITTED;
-	result->limit = d->own ? d->own_limit : load_limit(d->fallback ? &policy->fallback_max_requests : &policy->max_requests);
+	result->limit = load_limit(&policy->max_requests);
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = 0;
-	result->reset_after_ms = lease_ms + load_ms(d->fallback ? &policy->fallback_weighs_ms : &policy->weighs_ms);
+	result->reset_after_ms = lease_ms + load_ms(&policy->weighs_ms);
+	if (SELDOM(d->unusual != 0))
+		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
 }
 
-/* What isn't as usual: the fallback's limit, or one of the client's own; a cost that is never admitted; nobody could look. */
-HOT_PART static inline void describe_unusual_denial(const struct policy_entry *policy, const struct decision *d, uint32_t cost,
-	struct stint_result *result) {
-	bool fallback = (d->times & HINT_FALLBACK_BIT) != 0;
+/* The fallback's limit, or one of the client's own; a cost that is never admitted; nobody could look; a few credits
+ * are left. False when the denial has just been lifted or replaced. */
+COLD static bool describe_unusual_denial(const struct binding *binding, const struct slot *slot, uint64_t key,
+	uint64_t denial, uint32_t times, uint64_t now_ns, uint32_t cost, struct stint_result *result) {
+	const struct policy_entry *policy = binding->entry;
+	struct unusual unusual = decide_unusual_denial(binding->mapping, slot, key, denial, times, now_ns);
 
-	result->source = fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
-	result->limit = d->own ? d->own_limit : load_limit(fallback ? &policy->fallback_max_requests : &policy->max_requests);
-	result->reason = (d->times & HINT_UNAVAILABLE_BIT) != 0 ? STINT_UNAVAILABLE : STINT_OVER_LIMIT;
-	if (cost <= result->limit)
-		return;
-	result->reason = reason_of(false, cost, result->limit);
-	result->retry_after_ms = load_limit(fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
-	if (result->remaining >= result->limit)
-		result->reset_after_ms = 0;
+	if (unusual.fallback) {
+		result->source = STINT_SOURCE_FALLBACK;
+		result->limit = load_limit(&policy->fallback_max_requests);
+	}
+	if (unusual.own_limit != NO_OWN_LIMIT)
+		result->limit = unusual.own_limit;
+	if (unusual.unavailable)
+		result->reason = STINT_UNAVAILABLE;
+	result->remaining = (int64_t)unusual.left + unusual.beyond;
+	if (cost > result->limit) {
+		result->reason = reason_of(false, cost, result->limit);
+		result->retry_after_ms =
+			load_limit(unusual.fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
+		if (result->remaining >= result->limit)
+			result->reset_after_ms = 0;
+	}
+	return unusual.is_known;
 }
 
-HOT_PART static inline void describe_denied(const struct policy_entry *policy, const struct decision *d, uint32_t cost,
+HOT_PART static inline bool describe_denied(const struct binding *binding, const struct decision *d, uint32_t cost,
 	struct stint_result *result) {
-	int64_t denied_ms = clock_ms_up(clock_left_ns(d->now_ns, d->until_ns));
-	int64_t limit = load_limit(&policy->max_requests);
+	int64_t denied_ms = clock_ms_up(d->until_ns - d->now_ns);
+	int64_t limit = load_limit(&binding->entry->max_requests);
 
 	result->allowed = false;
 	result->source = STINT_SOURCE_LEASE;
@@ -87,43 +115,48 @@ HOT_PART static inline void describe_denied(const struct policy_entry *policy, c
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = denied_ms + hint_retry_ms(d->times);
 	result->reset_after_ms = denied_ms + hint_reset_ms(d->times);
-	if (__builtin_expect((d->times & (HINT_FALLBACK_BIT | HINT_UNAVAILABLE_BIT)) != 0 || d->own || cost > limit, 0))
-		describe_unusual_denial(policy, d, cost, result);
+	if (SELDOM(d->unusual != 0 || cost > limit))
+		return describe_unusual_denial(binding, d->slot, d->key, d->found, d->times, d->now_ns, cost, result);
+	return true;
 }
 
-/* What goes with a verdict. */
-HOT_PART static inline void describe(enum verdict verdict, const struct policy_entry *policy, const struct decision *d,
+/* What goes with a verdict. False when that can't be told: then it is none. */
+HOT_PART static inline bool describe(enum verdict verdict, const struct binding *binding, const struct decision *d,
 	uint32_t cost, struct stint_result *result) {
-	if (verdict == VERDICT_ALLOWED)
-		describe_allowed(policy, d, result);
-	else
-		describe_denied(policy, d, cost, result);
+	if (verdict == VERDICT_DENIED)
+		return describe_denied(binding, d, cost, result);
+	describe_allowed(binding, d, result);
+	return true;
 }
 
-static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
+COLD static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
 	struct conversation *c = attachment_find_conversation(limiter->attachment);
 
 	if (c)
 		channel_send_low(&c->channel, limiter, id, length);
 }
 
-/* True when the table has a plain answer. Else nothing has happened: check again, closely. */
-HOT_PART static inline bool check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
-	struct stint_result *result) {
+/* VERDICT_NONE when the table has no plain answer: then nothing has happened, check again, closely. */
+HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
+	enum telling telling, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
-	size_t length = client_id_length(id);
 	enum verdict verdict;
 	struct decision d;
+	size_t length;
 
-	if (!binding || length == 0 || !is_cost(cost))
-		return false;
-	verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, &d);
+	if (!binding || !is_cost(cost))
+		return VERDICT_NONE;
+	length = client_id_length(id);
+	if (length == 0)
+		return VERDICT_NONE;
+	verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, telling, &d);
 	if (verdict == VERDICT_NONE)
-		return false;
-	describe(verdict, binding->entry, &d, cost, result);
-	if (d.low)
+		return VERDICT_NONE;
+	if (telling != TELL_NOTHING && !describe(verdict, binding, &d, cost, result))
+		return VERDICT_NONE;
+	if (SELDOM(d.low))
 		tell_low(limiter, id, length);
-	return true;
+	return verdict;
 }
 
 /* True when the table has the answer. */
@@ -135,9 +168,8 @@ static bool check_closely(const struct check *c, struct stint_result *result) {
 	if (!binding)
 		return false;
 	verdict = decide_closely(binding->mapping, binding->policy, c->id, c->length, c->cost, &d);
-	if (verdict == VERDICT_NONE)
+	if (verdict == VERDICT_NONE || !describe(verdict, binding, &d, c->cost, result))
 		return false;
-	describe(verdict, binding->entry, &d, c->cost, result);
 	if (d.low)
 		tell_low(c->limiter, c->id, c->length);
 	return true;
@@ -172,7 +204,7 @@ static int ask_agent(struct check c, struct stint_result *result) {
 
 /* ---- The public functions --------------------------------------------------- */
 
-static int check(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result) {
+COLD static int check(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result) {
 	struct check c;
 	int error = make_check(&c, limiter, id, cost);
 
@@ -181,7 +213,7 @@ static int check(struct stint_limiter *limiter, const char *id, uint32_t cost, s
 	return check_closely(&c, result) ? 0 : ask_agent(c, result);
 }
 
-static bool is_allowed(struct stint_limiter *limiter, const char *id) {
+COLD static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 	struct stint_result result;
 	struct check c;
 
@@ -192,8 +224,8 @@ static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 	return result.allowed;
 }
 
-static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result,
-	stint_callback *callback, void *arg) {
+COLD static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost,
+	struct stint_result *result, stint_callback *callback, void *arg) {
 	struct conversation *conversation;
 	struct check c;
 	int status = make_check(&c, limiter, id, cost);
@@ -213,16 +245,20 @@ static int check_async(struct stint_limiter *limiter, const char *id, uint32_t c
 }
 
 HOT bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
-	struct stint_result result;
+	enum verdict verdict = check_plainly(limiter, client_id, 1, TELL_NOTHING, NULL);
 
-	return check_plainly(limiter, client_id, 1, &result) ? result.allowed : is_allowed(limiter, client_id);
+	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id) : verdict == VERDICT_ALLOWED;
 }
 
 HOT int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result) {
-	return check_plainly(limiter, client_id, cost, result) ? 0 : check(limiter, client_id, cost, result);
+	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
+
+	return verdict == VERDICT_NONE ? check(limiter, client_id, cost, result) : 0;
 }
 
 HOT int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result,
 	stint_callback *callback, void *arg) {
-	return check_plainly(limiter, client_id, cost, result) ? 1 : check_async(limiter, client_id, cost, result, callback, arg);
+	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
+
+	return verdict == VERDICT_NONE ? check_async(limiter, client_id, cost, result, callback, arg) : 1;
 }

@@ -89,26 +89,6 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 		!clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
-uint32_t decide_open_credits(const struct slot *slot, uint64_t now_ns) {
-	uint32_t credits = 0;
-
-	for (int which = 0; which < 2; which++)
-		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
-			credits += word_credits(DECIDE_LOAD(slot->word[which]));
-	return credits;
-}
-
-struct told decide_look_again(const struct slot *slot, const _Atomic uint64_t *word, struct told told) {
-	for (int tries = 0; tries < HINT_TRIES; tries++) {
-		uint64_t found = DECIDE_LOAD(*word);
-		uint32_t beyond = decide_left_beyond(slot);
-
-		if (beyond != HINT_UNKNOWN && word_epoch(DECIDE_LOAD(*word)) == word_epoch(found))
-			return (struct told){word_credits(found), beyond};
-	}
-	return told;
-}
-
 void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
 
@@ -128,7 +108,7 @@ void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost)
  * The clock is read once more after the CAS: this process may have been stopped
  * in between, and the credit's sub-window may be over.
  */
-static bool take_credits(const struct mapping *m, struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
+static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
 	struct lease_seen lease = {.word = &slot->word[which]};
 
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
@@ -141,15 +121,21 @@ static bool take_credits(const struct mapping *m, struct slot *slot, int which, 
 		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
 				memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		return decide_is_in_time(m, slot, &lease, cost, d);
+		return decide_is_in_time(slot, &lease, cost, TELL_ALL, d);
 	}
 	return false;
 }
 
-static bool is_denied(const struct mapping *m, const struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+static bool is_denied(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
+	uint32_t few;
 
-	return decide_denial_covers(denial, cost) && decide_describe_denial(m, slot, denial, key, 1, d) &&
+	if (!decide_denial_covers(denial, cost))
+		return false;
+	d->until_ns = denial_until_ns(denial, d->now_ns);
+	few = word_credits(DECIDE_LOAD(slot->word[0])) | word_credits(DECIDE_LOAD(slot->word[1]));
+	decide_read_denial(slot, key, denial, few, d);
+	return DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial &&
 		clock_is_before(d->now_ns, d->until_ns);
 }
 
@@ -163,7 +149,89 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
-	if (take_credits(m, slot, 0, key, cost, d) || take_credits(m, slot, 1, key, cost, d))
+	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
 		return VERDICT_ALLOWED;
-	return is_denied(m, slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+}
+
+/* ---- Telling --------------------------------------------------------------------- */
+
+static int64_t own_limit(const struct mapping *m, const struct slot *slot) {
+	uint8_t low_water = DECIDE_LOAD(slot->low_water);
+
+	if ((low_water & LOW_WATER_OWN_LIMIT) == 0)
+		return NO_OWN_LIMIT;
+	return DECIDE_LOAD(m->own_limits[own_limit_index(DECIDE_LOAD(slot->policy), low_water)]);
+}
+
+/* What the store had left, or HINT_UNKNOWN. */
+static uint32_t left_beyond(const struct slot *slot) {
+	uint32_t hint = DECIDE_LOAD(slot->hint);
+	uint64_t denial;
+
+	if ((hint & HINT_TIMES_BIT) == 0)
+		return hint;
+	denial = DECIDE_LOAD(slot->denial);
+	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
+}
+
+struct told {
+	uint32_t left;
+	uint32_t beyond;
+};
+
+/* As it was when the credits were taken, or else as it is now, if that can be found out soon. */
+static struct told look_again(const struct slot *slot, const _Atomic uint64_t *word, uint64_t found,
+	uint32_t left) {
+	uint32_t left_then = left;
+
+	for (int tries = 0; tries <= HINT_TRIES; tries++) {
+		uint32_t beyond = left_beyond(slot);
+		uint64_t present = DECIDE_LOAD(*word);
+
+		if (beyond != HINT_UNKNOWN && word_epoch(present) == word_epoch(found))
+			return (struct told){left, beyond};
+		found = present;
+		left = word_credits(present);
+	}
+	return (struct told){left_then, 0};
+}
+
+struct unusual decide_unusual_admission(const struct mapping *m, const struct slot *slot,
+	const _Atomic uint64_t *word, uint64_t found, uint32_t left) {
+	struct unusual unusual = {
+		.is_known = true,
+		.fallback = (found & WORD_FALLBACK_BIT) != 0,
+		.own_limit = own_limit(m, slot),
+	};
+	struct told told = look_again(slot, word, found, left);
+
+	unusual.left = told.left;
+	unusual.beyond = told.beyond;
+	return unusual;
+}
+
+/* What the leases hold that are open now. */
+static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
+	uint32_t credits = 0;
+
+	for (int which = 0; which < 2; which++)
+		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
+			credits += word_credits(DECIDE_LOAD(slot->word[which]));
+	return credits;
+}
+
+struct unusual decide_unusual_denial(const struct mapping *m, const struct slot *slot, uint64_t key,
+	uint64_t denial, uint32_t times, uint64_t now_ns) {
+	struct unusual unusual = {
+		.fallback = (times & HINT_FALLBACK_BIT) != 0,
+		.unavailable = (times & HINT_UNAVAILABLE_BIT) != 0,
+		.left = open_credits(slot, now_ns),
+		.beyond = denial_left(denial),
+		.own_limit = own_limit(m, slot),
+	};
+
+	unusual.is_known =
+		times != HINT_UNKNOWN && DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial;
+	return unusual;
 }

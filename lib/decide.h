@@ -28,25 +28,47 @@ enum verdict {
 	VERDICT_DENIED,
 };
 
+/* What a check wants to know beside its verdict. */
+enum telling {
+	TELL_NOTHING, /* only `low` is set */
+	TELL_ALL,
+};
+
 /* What goes with a verdict; without one, nothing but `low` is set. */
 struct decision {
 	bool low;          /* this CAS crossed the low-water mark: tell the agent */
-	bool fallback;     /* allowed: the credit was of the host's fallback window, not of the database */
-	uint32_t left;     /* credits that are still open: allowed: of this lease; denied: of either, too few */
-	uint32_t beyond;   /* what the store had left when it gave them; 0 if that isn't known */
+	uint64_t unusual;  /* 0: the limit is the policy's, and what follows is true; else see struct unusual */
+	uint32_t left;     /* credits of this client that are still open here */
+	uint32_t beyond;   /* what the store had left when it answered last */
 	uint32_t times;    /* denied: slot.hint, see layout.h */
-	bool own;          /* the client has a limit of its own */
-	uint32_t own_limit;
 	uint64_t until_ns; /* allowed: the lease's deadline; denied: the denial's end */
 	uint64_t now_ns;   /* by the coarse clock */
+	/* What the verdict comes from. */
+	struct slot *slot;
+	uint64_t key;
+	_Atomic uint64_t *word; /* allowed: of the lease */
+	uint64_t found;         /* in it; denied: the denial */
 };
+
+/* What goes with a verdict that isn't as most are. */
+struct unusual {
+	bool is_known;      /* false: the denial has just been lifted or replaced */
+	bool fallback;      /* the limit is the fallback's: credits are of the host's window, not of the database's */
+	bool unavailable;   /* denied: the store couldn't look */
+	uint32_t left;      /* see struct decision */
+	uint32_t beyond;    /* 0 if that isn't known */
+	int64_t own_limit;  /* the client has a limit of its own; else NO_OWN_LIMIT */
+};
+
+#define NO_OWN_LIMIT INT64_C(-1)
 
 /*
  * The latest time that a check of this process has seen. Mostly it is still right,
  * and then one look at the clock, the one after the CAS, is enough. It changes
  * with each tick only, so threads share its cache line.
  */
-extern _Atomic uint64_t decide_seen_ns;
+extern __attribute__((visibility("hidden"))) /* said here, it is read without a detour */
+_Atomic uint64_t decide_seen_ns;
 
 /* May `id`, of `length` bytes, go on under the policy with this index, at this cost? Whatever the case is. */
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
@@ -55,22 +77,18 @@ enum verdict decide_closely(const struct mapping *, uint32_t policy, const char 
 /* The slot of a client that is not at its first home; NULL. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
 
-/* Credits of a lease and the hint that goes with them. */
-struct told {
-	uint32_t left;
-	uint32_t beyond;
-};
-
-/* Both as they are now, if that can be found out soon; else as they are given. A decision that were handed over here
- * would lie in memory, also for those who never come here. */
-struct told decide_look_again(const struct slot *slot, const _Atomic uint64_t *word, struct told);
-
-/* What the leases hold that are open now. */
-uint32_t decide_open_credits(const struct slot *slot, uint64_t now_ns);
+/*
+ * These are told by value what a decision holds. One that were handed over would lie in memory, also for those who
+ * never come here.
+ */
+COLD struct unusual decide_unusual_admission(const struct mapping *, const struct slot *,
+	const _Atomic uint64_t *word, uint64_t found, uint32_t left);
+COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
+	uint64_t denial, uint32_t times, uint64_t now_ns);
 
 /* Credits that were taken too late go back into the lease that they came from, if that still stands: nobody can
  * spend them any more, but the agent can return them. */
-void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
+COLD void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
 
 #define DECIDE_LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
 
@@ -93,69 +111,51 @@ struct lease_seen {
 	uint64_t deadline_ns;
 };
 
-/* Few have one. */
-HOT_PART static inline void decide_read_limit(const struct mapping *m, const struct slot *slot, uint8_t low_water,
-	struct decision *d) {
-	d->own = (low_water & LOW_WATER_OWN_LIMIT) != 0;
-	d->own_limit = 0;
-	if (d->own)
-		d->own_limit = DECIDE_LOAD(m->own_limits[own_limit_index(DECIDE_LOAD(slot->policy), low_water)]);
-}
+/* What goes with the credits that were taken: mostly it is there, and the lease is still in the same epoch. */
+HOT_PART static inline void decide_read_admission(const struct slot *slot, const struct lease_seen *lease,
+	uint8_t low_water, struct decision *d) {
+	uint64_t changed;
 
-/* What the store had left, or HINT_UNKNOWN. */
-static inline uint32_t decide_left_beyond(const struct slot *slot) {
-	uint32_t hint = DECIDE_LOAD(slot->hint);
-	uint64_t denial;
-
-	if ((hint & HINT_TIMES_BIT) == 0)
-		return hint;
-	denial = DECIDE_LOAD(slot->denial);
-	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
-}
-
-/* What goes with the credits that were taken: it is there, and the lease is still in the same epoch. */
-HOT_PART static inline void decide_read_hint(const struct slot *slot, const struct lease_seen *lease, struct decision *d) {
-	uint32_t beyond = decide_left_beyond(slot);
-	uint64_t changed = (DECIDE_LOAD(*lease->word) ^ lease->found) >> WORD_EPOCH_SHIFT;
-
-	if ((changed | (beyond == HINT_UNKNOWN)) != 0) {
-		struct told told = decide_look_again(slot, lease->word, (struct told){d->left, 0});
-		d->left = told.left;
-		beyond = told.beyond;
-	}
-	d->beyond = beyond;
+	d->beyond = DECIDE_LOAD(slot->hint);
+	changed = (DECIDE_LOAD(*lease->word) ^ lease->found) >> WORD_EPOCH_SHIFT;
+	d->unusual = changed | (d->beyond & HINT_TIMES_BIT) | (lease->found & WORD_FALLBACK_BIT) |
+		(low_water & LOW_WATER_OWN_LIMIT);
 }
 
 /* The CAS has taken the credits: were they good until now? If so, says what goes with them. */
-HOT_PART static inline bool decide_is_in_time(const struct mapping *m, const struct slot *slot, const struct lease_seen *lease,
-	uint32_t cost, struct decision *d) {
-	uint8_t low_water = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
-	unsigned mark = low_water & LOW_WATER_MARK_MASK;
-	uint32_t had = word_credits(lease->found);
+HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct lease_seen *lease, uint32_t cost,
+	enum telling telling, struct decision *d) {
+	uint32_t had;
+	uint8_t low_water;
+	unsigned mark;
 
 	decide_look_at_clock(d);
-	if (!clock_is_before(d->now_ns, lease->deadline_ns)) {
+	if (SELDOM(!clock_is_before(d->now_ns, lease->deadline_ns))) {
 		decide_put_back(lease->word, lease->found, cost);
 		return false;
 	}
+	had = word_credits(lease->found);
+	low_water = atomic_load_explicit(&slot->low_water, memory_order_relaxed);
+	mark = low_water & LOW_WATER_MARK_MASK;
 	d->until_ns = lease->deadline_ns;
 	d->left = had - cost;
 	d->low = d->left >> mark == 0 && had >> mark != 0 && mark != 0;
-	d->fallback = (lease->found & WORD_FALLBACK_BIT) != 0;
-	decide_read_limit(m, slot, low_water, d);
-	decide_read_hint(slot, lease, d);
+	d->slot = slot;
+	d->word = lease->word;
+	d->found = lease->found;
+	if (telling != TELL_NOTHING)
+		decide_read_admission(slot, lease, low_water, d);
 	return true;
 }
 
 /*
  * Whether one of the leases is plainly open: it holds enough, no edge is near.
  *
- * decide_seen_ns may be old. That can't start a lease too early, and whether one is
+ * seen_ns, of decide_seen_ns, may be old. That can't start a lease too early, and whether one is
  * over is asked after the CAS.
  */
-HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint32_t cost, struct lease_seen *lease) {
-	uint64_t seen_ns = atomic_load_explicit(&decide_seen_ns, memory_order_relaxed);
-
+HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint32_t cost, uint64_t seen_ns,
+	struct lease_seen *lease) {
 	lease->word = &slot->word[which];
 	lease->found = DECIDE_LOAD(*lease->word);
 	lease->deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
@@ -163,47 +163,57 @@ HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint3
 		(lease->deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) || seen_ns >= DECIDE_LOAD(slot->later_start_ns));
 }
 
-/* Takes from a lease that is plainly open, if no other process is at the same word. False: there is none, or another process
- * was faster, or the credits came too late. */
-HOT_PART static inline bool decide_take_plainly(const struct mapping *m, struct slot *slot, uint64_t key, uint32_t cost,
-	struct decision *d) {
-	struct lease_seen lease;
-	uint64_t expected;
+/* Takes from a lease that was seen to be open, if no other process is at the same word. False: another process was
+ * faster, or the slot is another client's, or the credits came too late. */
+HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct lease_seen *lease,
+	uint64_t key, uint32_t cost, enum telling telling, struct decision *d) {
+	uint64_t expected = lease->found;
 
-	if ((!decide_sees_open(slot, 0, cost, &lease) && !decide_sees_open(slot, 1, cost, &lease)) || DECIDE_LOAD(slot->key) != key)
-		return false;
-	expected = lease.found;
-	return atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost, memory_order_acq_rel,
+	return DECIDE_LOAD(slot->key) == key &&
+		atomic_compare_exchange_strong_explicit(lease->word, &expected, lease->found - cost, memory_order_acq_rel,
 			memory_order_relaxed) &&
-		decide_is_in_time(m, slot, &lease, cost, d);
+		decide_is_in_time(slot, lease, cost, telling, d);
 }
 
-/* What goes with a denial; false when it isn't the client's any more (the agent changes the key before the denial), or
- * has just been lifted or replaced. too_few: whether the leases hold any credits. */
-HOT_PART static inline bool decide_describe_denial(const struct mapping *m, const struct slot *slot, uint64_t denial, uint64_t key,
-	uint32_t too_few, struct decision *d) {
-	d->until_ns = denial_until_ns(denial, d->now_ns);
-	d->times = DECIDE_LOAD(slot->hint);
+/* What goes with a denial. few: credits that the leases may hold. */
+HOT_PART static inline void decide_read_denial(struct slot *slot, uint64_t key, uint64_t denial, uint32_t few,
+	struct decision *d) {
+	d->slot = slot;
+	d->key = key;
+	d->found = denial;
+	d->left = 0;
 	d->beyond = denial_left(denial);
-	decide_read_limit(m, slot, DECIDE_LOAD(slot->low_water), d);
-	d->left = too_few == 0 ? 0 : decide_open_credits(slot, d->now_ns);
-	return d->times != HINT_UNKNOWN && DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial;
+	d->times = DECIDE_LOAD(slot->hint);
+	/* HINT_UNKNOWN is among these. */
+	d->unusual = few | (d->times & (HINT_FALLBACK_BIT | HINT_UNAVAILABLE_BIT)) |
+		(DECIDE_LOAD(slot->low_water) & LOW_WATER_OWN_LIMIT);
 }
 
 static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
-	return (denial & DENIAL_COST_MASK) != 0 && cost >= (denial & DENIAL_COST_MASK);
+	uint32_t covered = (uint32_t)(denial & DENIAL_COST_MASK);
+
+	return covered != 0 && cost >= covered;
 }
 
-/* Neither lease holds enough, whether it is open or not, and the denial lasts on. */
-HOT_PART static inline bool decide_is_plainly_denied(const struct mapping *m, const struct slot *slot, uint64_t key, uint32_t cost,
-	struct decision *d) {
+/* Neither lease holds enough, whether it is open or not, and the denial lasts on. (It is the client's: the agent
+ * changes the key before the denial. And it is still there: so what was read meanwhile is of one answer.) */
+HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t key, uint32_t cost,
+	enum telling telling, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
-	uint32_t credits[2] = {word_credits(DECIDE_LOAD(slot->word[0])), word_credits(DECIDE_LOAD(slot->word[1]))};
+	uint32_t credits[2];
 
-	if (!decide_denial_covers(denial, cost) || credits[0] >= cost || credits[1] >= cost)
+	if (!decide_denial_covers(denial, cost))
 		return false;
 	decide_look_at_clock(d);
-	return decide_describe_denial(m, slot, denial, key, credits[0] | credits[1], d) && d->until_ns > d->now_ns + CLOCK_COARSE_LAG_NS;
+	FORGET(slot);
+	credits[0] = word_credits(DECIDE_LOAD(slot->word[0]));
+	credits[1] = word_credits(DECIDE_LOAD(slot->word[1]));
+	d->until_ns = denial_until_ns(denial, d->now_ns);
+	if (credits[0] >= cost || credits[1] >= cost || d->until_ns <= d->now_ns + CLOCK_COARSE_LAG_NS)
+		return false;
+	if (telling != TELL_NOTHING)
+		decide_read_denial(slot, key, denial, credits[0] | credits[1], d);
+	return DECIDE_LOAD(slot->key) == key && (telling == TELL_NOTHING || DECIDE_LOAD(slot->denial) == denial);
 }
 
 /* The client's slot, and in *key what shows that it is; NULL: it has none, or the table is not in use any more. */
@@ -220,17 +230,19 @@ HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_
 
 /* The same for the plain cases; VERDICT_NONE: look closely. */
 HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint32_t policy, const char *id, size_t length,
-	uint32_t cost, struct decision *d) {
-	uint64_t key;
+	uint32_t cost, enum telling telling, struct decision *d) {
+	struct lease_seen lease;
+	uint64_t key, seen_ns;
 	struct slot *slot = decide_find(m, policy, id, length, &key);
 
 	d->low = false;
 	if (!slot)
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
-	if (decide_take_plainly(m, slot, key, cost, d))
-		return VERDICT_ALLOWED;
-	return decide_is_plainly_denied(m, slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+	seen_ns = atomic_load_explicit(&decide_seen_ns, memory_order_relaxed);
+	if (decide_sees_open(slot, 0, cost, seen_ns, &lease) || decide_sees_open(slot, 1, cost, seen_ns, &lease))
+		return decide_take_plainly(slot, &lease, key, cost, telling, d) ? VERDICT_ALLOWED : VERDICT_NONE;
+	return decide_is_plainly_denied(slot, key, cost, telling, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
 #endif

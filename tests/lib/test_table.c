@@ -47,11 +47,17 @@ struct answer {
 	uint32_t left, beyond;
 };
 
+/* What a check comes to, see check.c. */
 static struct answer ask(struct fixture *f, uint32_t cost) {
 	struct decision d = {0};
 	enum verdict verdict = decide(f->mapping, 3, "c", 1, cost, &d);
+	struct unusual told = {.is_known = true, .left = d.left, .beyond = d.beyond};
 
-	return (struct answer){verdict, d.low, d.fallback, d.left, d.beyond};
+	if (verdict == VERDICT_ALLOWED && d.unusual != 0)
+		told = decide_unusual_admission(f->mapping, d.slot, d.word, d.found, d.left);
+	if (verdict == VERDICT_DENIED && d.unusual != 0)
+		told = decide_unusual_denial(f->mapping, d.slot, d.key, d.found, d.times, d.now_ns);
+	return (struct answer){told.is_known ? verdict : VERDICT_NONE, d.low, told.fallback, told.left, told.beyond};
 }
 
 static enum verdict ask_for(struct fixture *f, uint32_t policy, const char *id) {
@@ -70,13 +76,14 @@ static uint32_t credits(const struct fixture *f, int which) {
 static void takes_nothing_of_who_has_come_after_the_client(void **state) {
 	struct fixture *f = *state;
 	struct decision d = {0};
+	struct lease_seen lease;
 	uint64_t key = atomic_load(&f->slot->key);
 
 	fake_slot_lease(f->slot, 0, 5, LATER, 0);
-	decide_look_at_clock(&d);
-	assert_false(decide_take_plainly(f->mapping, f->slot, key + 1, 1, &d));
+	assert_true(decide_sees_open(f->slot, 0, 1, 0, &lease));
+	assert_false(decide_take_plainly(f->slot, &lease, key + 1, 1, TELL_ALL, &d));
 	assert_int_equal(credits(f, 0), 5);
-	assert_true(decide_take_plainly(f->mapping, f->slot, key, 1, &d));
+	assert_true(decide_take_plainly(f->slot, &lease, key, 1, TELL_ALL, &d));
 	assert_int_equal(credits(f, 0), 4);
 }
 
@@ -343,6 +350,20 @@ static void denials_hold_for_their_costs_and_time(void **state) {
 	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
 }
 
+/* The agent is about to change what goes with the denial: who wants the verdict only has it all the same. */
+static void a_verdict_alone_waits_for_nothing_that_goes_with_it(void **state) {
+	struct fixture *f = *state;
+	struct decision d;
+
+	fake_slot_deny(f->slot, 1, LATER, 3, hint_pack(0, 500, 600));
+	atomic_store(&f->slot->hint, HINT_UNKNOWN);
+	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
+	assert_int_equal(decide_plainly(f->mapping, 3, "c", 1, 1, TELL_NOTHING, &d), VERDICT_DENIED);
+	fake_slot_lease(f->slot, 0, 1, LATER, WORD_FALLBACK_BIT);
+	assert_int_equal(decide_plainly(f->mapping, 3, "c", 1, 1, TELL_NOTHING, &d), VERDICT_ALLOWED);
+	assert_int_equal(credits(f, 0), 0);
+}
+
 static void a_retired_table_decides_nothing(void **state) {
 	struct fixture *f = *state;
 
@@ -467,6 +488,7 @@ int main(void) {
 		TEST(fallback_credits_are_told),
 		TEST(low_water_is_crossed_once),
 		TEST(denials_hold_for_their_costs_and_time),
+		TEST(a_verdict_alone_waits_for_nothing_that_goes_with_it),
 		TEST(a_retired_table_decides_nothing),
 		TEST(garbage_harms_nothing),
 		TEST(refuses_headers_that_lie),

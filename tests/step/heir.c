@@ -161,7 +161,7 @@ static enum verdict decide(const struct heir *h, const char *id) {
 	enum verdict verdict;
 
 	memcpy(m.secret, h->directory->secret, sizeof(m.secret));
-	verdict = decide_plainly(&m, h->policy, id, strlen(id), 1, &d);
+	verdict = decide_plainly(&m, h->policy, id, strlen(id), 1, TELL_ALL, &d);
 	if (verdict == VERDICT_NONE)
 		verdict = decide_closely(&m, h->policy, id, strlen(id), 1, &d);
 	if (verdict == VERDICT_ALLOWED && d.low)
