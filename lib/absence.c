@@ -8,8 +8,8 @@
  * notice within its database_timeout_ms that it can't. */
 #define GRACE_NS (2 * NS_PER_S + 500 * NS_PER_MS)
 
-/* After so long without a look the agent may have come and gone: it is missed only from now on. Who looks less often would miss it
- * only ever for a moment. */
+/* After so long without a look the agent may have come and gone: it is missed only from now on. The socket of one
+ * that was killed tells better. Where there is none, who looks less often than this misses it only ever for a moment. */
 #define UNOBSERVED_NS (10 * NS_PER_S)
 
 /* The same if it is there now: it may have been for some time. Longer than between two looks (channel.c's backoff): somebody who
@@ -27,6 +27,10 @@ static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
 
 	if (atomic_load(&a->since_ns) == 0 || now_ns - looked_ns > seldom_ns)
 		atomic_store(&a->since_ns, now_ns);
+}
+
+void absence_note_silence(struct absence *a, uint64_t now_ns) {
+	note_look(a, now_ns, UINT64_MAX);
 }
 
 void absence_note(struct absence *a, uint64_t now_ns) {
@@ -57,6 +61,9 @@ void absence_recall(struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
 	/* It may have been alive until it would have said so again. */
 	uint64_t since_ns = alive_ns + ALIVE_EVERY_NS < now_ns ? alive_ns + ALIVE_EVERY_NS : now_ns;
 
+	/* It has not come since it is missed: as good as if this process had looked all the while. */
+	if (alive_ns != 0 && alive_ns <= atomic_load(&a->since_ns))
+		atomic_store(&a->looked_ns, now_ns);
 	if (alive_ns > now_ns || now_ns - since_ns >= GRACE_NS || (atomic_load(&a->known) && !has_come_and_gone(a, alive_ns, now_ns)))
 		return;
 	atomic_store(&a->looked_ns, now_ns);

@@ -29,8 +29,12 @@ struct absence {
 	_Atomic uint64_t looked_ns; /* the last time that it was waited, or looked for in vain */
 };
 
-/* It was waited, or looked for in vain. */
+/* It was looked for in vain. Who hasn't looked for a while begins to miss it anew, since it may have come and gone;
+ * unless absence_recall() has just told better. */
 void absence_note(struct absence *, uint64_t now_ns);
+
+/* It was waited for in vain, on a connection where any word of it since it was missed would have been heard. */
+void absence_note_silence(struct absence *, uint64_t now_ns);
 
 /* It was there until a moment ago: the grace begins anew. */
 void absence_begin(struct absence *, uint64_t now_ns);
@@ -39,7 +43,9 @@ void absence_begin(struct absence *, uint64_t now_ns);
  * miss it only now. */
 void absence_found(struct absence *, uint64_t now_ns);
 
-/* It was alive then, by its socket, though this process didn't find it: it never has, or didn't look then. Before absence_note(). */
+/* It was alive then, by its socket, and not later; 0: nobody knows, there is no socket. When this process never
+ * found it, or didn't look then, it is missed from then on; when that was before it was missed, it has not come and gone
+ * since. Before absence_note(). */
 void absence_recall(struct absence *, uint64_t alive_ns, uint64_t now_ns);
 
 /* It said something. */

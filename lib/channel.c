@@ -409,7 +409,7 @@ void channel_withdraw(struct channel *ch, struct request *r) {
 static void fall_silent(struct channel *ch, uint64_t now_ns) {
 	struct wire_head ping = {.type = WIRE_PING};
 
-	absence_note(&ch->stintd->absence, now_ns);
+	absence_note_silence(&ch->stintd->absence, now_ns);
 	if (now_ns >= ch->silent_until_ns && ch->state == CHANNEL_READY)
 		connection_send(atomic_load(&ch->socket.number), &ping, sizeof(ping), NULL, 0);
 	ch->silent_until_ns = now_ns + SILENCE_NS;

@@ -46,7 +46,10 @@
  *   don't wait any more, and a limit inside this process decides
  *   (local_max_requests per fallback_time_window_ms, per process; a must_exist
  *   limiter that has not learnt its fallback yet takes 1000 per second). The
- *   agent is looked for about once a second.
+ *   agent is looked for about once a second. A process that looks less often than
+ *   every 10 s sees from the socket of a killed agent that none has come meanwhile.
+ *   After a stop there is no socket: an agent may have come and gone unseen, so
+ *   each check that comes as seldom waits for its timeout, and is denied.
  * - The agent may start later: a process that has never found one waits for it
  *   with its first checks, as long as the timeout of one, and then decides by the
  *   limit inside the process at once. It sees from the socket that an agent was

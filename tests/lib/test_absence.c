@@ -85,6 +85,44 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(72000)), 0);
 }
 
+/* It looks, or asks, less often than an agent may come and go; but it knows that none came. */
+static void who_looks_seldom_goes_on_missing_an_agent_that_is_dead(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	absence_begin(&a, START);
+	for (int ms = 15000; ms <= 3600000; ms += 15000) {
+		absence_recall(&a, START - NS_PER_MS, AFTER_MS(ms));
+		absence_note(&a, AFTER_MS(ms));
+		assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(ms)), 0);
+		assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(ms)));
+	}
+	/* One came and died long before this process looked; or nobody knows, since the socket is gone. */
+	absence_recall(&a, AFTER_MS(3605000), AFTER_MS(3615000));
+	absence_note(&a, AFTER_MS(3615000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3615000)), GRACE_MS * NS_PER_MS);
+	absence_recall(&a, 0, AFTER_MS(3630000));
+	absence_note(&a, AFTER_MS(3630000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3630000)), GRACE_MS * NS_PER_MS);
+}
+
+static void nor_does_it_begin_anew_with_one_that_hangs(void **state) {
+	struct absence a = known();
+
+	(void)state;
+	absence_end(&a);
+	absence_note_silence(&a, START);
+	assert_int_equal(absence_grace_left_ns(&a, START), GRACE_MS * NS_PER_MS);
+	for (int ms = 15000; ms <= 3600000; ms += 15000) {
+		absence_note_silence(&a, AFTER_MS(ms));
+		assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(ms)), 0);
+	}
+	/* A word, and it hangs again. */
+	absence_end(&a);
+	absence_note_silence(&a, AFTER_MS(3615000));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3615000)), GRACE_MS * NS_PER_MS);
+}
+
 static void who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace(void **state) {
 	struct absence a = {0};
 
@@ -112,8 +150,8 @@ static void an_agent_that_came_and_went_unseen_is_missed_anew(void **state) {
 	absence_begin(&a, START);
 	absence_note(&a, AFTER_MS(3000));
 	/* It was alive before it was missed: nothing new. */
-	absence_recall(&a, START - NS_PER_MS, AFTER_MS(5100));
-	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(5100)), 0);
+	absence_recall(&a, START - NS_PER_MS, AFTER_MS(3100));
+	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3100)), 0);
 	absence_recall(&a, AFTER_MS(4000), AFTER_MS(5100));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(5100)), (GRACE_MS - 600) * NS_PER_MS);
 	/* Who looks often has found it, but for a moment only: it is one that dies as soon as it starts. */
@@ -133,6 +171,8 @@ int main(void) {
 		cmocka_unit_test(who_loses_the_agent_has_a_grace),
 		cmocka_unit_test(an_agent_that_nobody_asks_is_not_missed),
 		cmocka_unit_test(who_did_not_look_for_long_begins_anew),
+		cmocka_unit_test(who_looks_seldom_goes_on_missing_an_agent_that_is_dead),
+		cmocka_unit_test(nor_does_it_begin_anew_with_one_that_hangs),
 		cmocka_unit_test(who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace),
 		cmocka_unit_test(an_agent_that_came_and_went_unseen_is_missed_anew),
 	};
