@@ -65,6 +65,13 @@ static inline int source(struct fixture *f, const char *id) {
 	return error ? error : (int)f->r.source;
 }
 
+/* Until the agent has answered this limiter in time: with a short timeout, and on a slow machine, not at once. */
+static inline void meet(struct fixture *f, struct stint_limiter *limiter) {
+	do
+		assert_int_equal(stint_check(limiter, "c", 1, &f->r), 0);
+	while (f->r.source != STINT_SOURCE_DATABASE);
+}
+
 static inline void change(struct fixture *f, void (*how)(struct fake_agent *)) {
 	fake_agent_lock(&f->agent);
 	how(&f->agent);
