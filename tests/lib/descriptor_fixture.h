@@ -13,20 +13,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/wait.h>
 
 #include "async_fixture.h"
+#include "child.h"
 
-/* In the child of a fork. */
-#define expect(condition) \
-	do { \
-		if (!(condition)) { \
-			dprintf(errors, "child, line %d: %s\n", __LINE__, #condition); \
-			leave(1); \
-		} \
-	} while (0)
-
-static int errors = 2; /* where a child that closes 2 can still complain */
 static bool is_child;
 
 static inline pid_t fork_app(void) {
@@ -34,15 +24,6 @@ static inline pid_t fork_app(void) {
 
 	is_child = child == 0;
 	return child;
-}
-
-static inline void assert_child_is_well(pid_t child) {
-	int status;
-
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* ---- What the library has open -------------------------------------------------------- */
@@ -246,14 +227,6 @@ static inline void have_low_credits(struct fixture *f) {
 		low = fake_table_put(&f->agent.table, 0, "low");
 	atomic_store(&low->low_water, 2);
 	fake_slot_lease(low, 0, 4, LATER, 0);
-}
-
-static inline void free_all(struct fixture *f) {
-	stint_limiter_free(f->api);
-	stint_limiter_free(f->patient);
-	stint_close(f->st);
-	f->api = f->patient = NULL;
-	f->st = NULL;
 }
 
 #undef TEST

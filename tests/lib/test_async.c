@@ -49,7 +49,7 @@ static void all_who_wait_for_a_declaration_fail_with_it(void **state) {
 /* More than the socket holds, in all steps, when the connection breaks: all are said again on the next one. */
 static void a_connection_breaks_while_many_wait_for_a_declaration(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *other = limiter_new(f, 60000);
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 60000});
 
 	start_many(f, f->patient, 1);
 	loop(f, 1);
@@ -186,7 +186,7 @@ static int count_turns(struct fixture *f, int called) {
 /* A process that never had an agent: its first checks wait, together as long as the timeout of one. */
 static void answers_at_once_when_there_is_no_agent(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *hasty = limiter_new(f, 300);
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 300});
 
 	start_many(f, hasty, 3);
 	assert_in_range(count_turns(f, 3), 1, 50);
@@ -202,7 +202,7 @@ static void answers_at_once_when_there_is_no_agent(void **state) {
 /* The descriptor becomes readable when the agent is to be looked for: seldom enough, and nobody else has to do anything. */
 static void waits_for_an_agent_that_is_back_soon(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *hasty = limiter_new(f, 300);
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 300});
 
 	start(f, "c");
 	loop(f, 1);
@@ -287,7 +287,7 @@ static void a_callback_may_dispatch_and_wait(void **state) {
 
 static void times_out(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *hasty = limiter_new(f, 60);
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 60});
 	uint64_t began_ns = fake_now_ns();
 
 	f->agent.mute = true;

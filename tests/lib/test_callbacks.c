@@ -48,7 +48,7 @@ static void close_all(struct fixture *f) {
 
 static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *other = limiter_new(f, 60000);
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 60000});
 
 	have_pending(f, f->patient, 3, count);
 	have_pending(f, other, 5, count);
@@ -404,7 +404,8 @@ static void *free_all_the_time(void *arg) {
 	struct shared *s = arg;
 
 	for (int i = 0; i < 50; i++) {
-		struct stint_limiter *limiter = limiter_new(s->f, 60000);
+		struct stint_limiter *limiter =
+			limiter_new(s->f, (struct stint_options){.policy = "hasty", .timeout_ms = 60000});
 		struct stint_result r;
 
 		for (int n = 0; n < 20; n++) {

@@ -2,13 +2,8 @@
  * test_clock.c - the process is stopped at the worst moments. Here clock_gettime()
  * is the test's: it says what the test wants at each reading.
  */
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "clock.h"
-#include "decision.h"
-#include "fake_agent.h"
-#include "unit.h"
+#include "table_fixture.h"
 
 #define START (UINT64_C(1000) * NS_PER_S)
 #define DEADLINE (START + NS_PER_S)
@@ -41,31 +36,13 @@ static void set_script(const uint64_t times[8]) {
 	fine_readings = 0;
 }
 
-struct fixture {
-	struct fake_table table;
-	struct mapping *mapping;
-	struct slot *slot;
-};
-
 static int setup(void **state) {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = fixture_new(0);
 
 	lag_ns = 0;
 	atomic_store(&decide_seen_ns, 0);
-	fake_table_make(&f->table, 1);
-	assert_int_equal(mapping_new(&f->mapping, f->table.directory_fd, f->table.table_fd, 1), 0);
-	f->slot = fake_table_put(&f->table, 0, "c");
 	fake_slot_lease(f->slot, 0, 5, DEADLINE, 0);
 	*state = f;
-	return 0;
-}
-
-static int teardown(void **state) {
-	struct fixture *f = *state;
-
-	mapping_free(f->mapping);
-	fake_table_destroy(&f->table);
-	free(f);
 	return 0;
 }
 
@@ -73,10 +50,6 @@ static enum verdict ask(struct fixture *f) {
 	struct decision d;
 
 	return decide(f->mapping, 0, "c", 1, 1, &d);
-}
-
-static uint32_t credits(struct fixture *f, int which) {
-	return word_credits(atomic_load(&f->slot->word[which]));
 }
 
 static void a_warm_check_reads_the_coarse_clock_only(void **state) {
@@ -179,7 +152,6 @@ static void a_denial_ends_on_time(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_warm_check_reads_the_coarse_clock_only),
 		TEST(a_credit_taken_too_late_admits_nobody),

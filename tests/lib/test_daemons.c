@@ -15,7 +15,7 @@ static void be_a_daemon(struct fixture *f, enum kind kind, const int *number, bo
 		o[i] = take(kind, number[i]);
 	expect(!checks || use_all(f));
 	expect(all_are_well(o, 3));
-	free_all(f);
+	app_close(f);
 	expect(all_are_well(o, 3));
 	leave(0);
 }
@@ -35,7 +35,7 @@ static void what_a_child_has_closed_is_the_childs(void **state) {
 			child = fork_app();
 			if (child == 0)
 				be_a_daemon(f, (enum kind)kind, number, checks != 0);
-			assert_child_is_well(child);
+			assert_true(is_well(child));
 			hellos += (unsigned)checks;
 			have_low_credits(f);
 			assert_true(use_all(f));
@@ -64,7 +64,7 @@ static void a_child_may_close_later(void **state) {
 		expect(all_are_well(o, 3));
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 }
 
 static bool is_busy;
@@ -103,11 +103,11 @@ static void a_child_keeps_the_number_of_its_loop(void **state) {
 		}
 		/* A socket, a timer, an epoll instance; the parent's are closed. */
 		expect(find_numbers(f, mine) == 3);
-		free_all(f);
+		app_close(f);
 		expect(find_numbers(f, mine) == 0);
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 	assert_false(is_readable(f, 0));
 	assert_int_equal(start(f, "c"), 0);
 	loop(f, 1);
@@ -168,7 +168,7 @@ static void go_without_stdio(struct fixture *f, bool prints) {
 	expect(find_numbers(f, number) == 3);
 	expect(number[0] > 2);
 	expect(!prints || (write(1, "app", 3) == 3 && lseek(printed_into, 0, SEEK_END) == 3));
-	free_all(f);
+	app_close(f);
 	expect(find_numbers(f, number) == 0);
 	leave(0);
 }
@@ -181,7 +181,7 @@ static void standard_numbers_are_never_taken(void **state) {
 
 		if (child == 0)
 			go_without_stdio(f, prints != 0);
-		assert_child_is_well(child);
+		assert_true(is_well(child));
 	}
 }
 

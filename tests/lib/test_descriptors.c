@@ -20,7 +20,7 @@ static void go_on_without(struct fixture *f, enum kind kind, unsigned mask) {
 	}
 	assert_true(use_all(f));
 	assert_true(all_are_well(o, n));
-	free_all(f);
+	app_close(f);
 	assert_true(all_are_well(o, n));
 	for (int i = 0; i < n; i++)
 		give_back(&o[i]);
@@ -118,7 +118,7 @@ static void closing_leaves_alone_what_is_the_apps(void **state) {
 		attach(f, number);
 		for (int i = 0; i < 3; i++)
 			o[i] = take((enum kind)kind, number[i]);
-		free_all(f);
+		app_close(f);
 		assert_true(all_are_well(o, 3));
 		for (int i = 0; i < 3; i++)
 			give_back(&o[i]);

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "channel_fixture.h"
+#include "child.h"
 #include "fork_mark.h"
 
 static bool is_first_process; /* of its PID namespace, whoever it is */
@@ -25,20 +25,6 @@ int madvise(void *memory, size_t size, int advice) {
 		return -1;
 	}
 	return (int)syscall(SYS_madvise, memory, size, advice);
-}
-
-#define expect(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition); \
-			leave(1); \
-		} \
-	} while (0)
-
-static bool is_well(pid_t child) {
-	int status;
-
-	return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* ---- The mark ---------------------------------------------------------------------------- */
@@ -142,8 +128,7 @@ static void two_go_on(struct fixture *f) {
 	child = fork();
 	if (child == 0) {
 		expect(has_its_own_answers(f, 10000));
-		stint_limiter_free(f->api);
-		stint_close(f->st);
+		app_close(f);
 		leave(0);
 	}
 	assert_true(has_its_own_answers(f, 20000));

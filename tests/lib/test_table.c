@@ -6,38 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "decision.h"
-#include "fake_agent.h"
 #include "interrupt.h"
-#include "mapping.h"
-#include "unit.h"
+#include "table_fixture.h"
 
-#define GENERATION 42u
 #define LATER (fake_now_ns() + MS(60000))
 
-struct fixture {
-	struct fake_table table;
-	struct mapping *mapping;
-	struct slot *slot; /* of client "c" under policy 3 */
-	enum verdict verdict;
-};
-
 static int setup(void **state) {
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	fake_table_make(&f->table, GENERATION);
-	assert_int_equal(mapping_new(&f->mapping, f->table.directory_fd, f->table.table_fd, GENERATION), 0);
-	f->slot = fake_table_put(&f->table, 3, "c");
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state) {
-	struct fixture *f = *state;
-
-	mapping_free(f->mapping);
-	fake_table_destroy(&f->table);
-	free(f);
+	*state = fixture_new(3);
 	return 0;
 }
 
@@ -64,10 +39,6 @@ static enum verdict ask_for(struct fixture *f, uint32_t policy, const char *id) 
 	struct decision d;
 
 	return decide(f->mapping, policy, id, strlen(id), 1, &d);
-}
-
-static uint32_t credits(const struct fixture *f, int which) {
-	return word_credits(atomic_load(&f->slot->word[which]));
 }
 
 /* ---- A slot that changes hands ----------------------------------------------------- */
@@ -482,7 +453,6 @@ static void refuses_objects_that_are_too_small(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(takes_nothing_of_who_has_come_after_the_client),
 		TEST(nor_when_it_comes_meanwhile),

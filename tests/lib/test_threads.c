@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "client_id.h"
 #include "decision.h"
 #include "fake_agent.h"
@@ -43,11 +43,15 @@ static int setup(void **state) {
 	return 0;
 }
 
+static void close_all(struct fixture *f) {
+	stint_limiter_free(f->api);
+	stint_close(f->st);
+}
+
 static int teardown(void **state) {
 	struct fixture *f = *state;
 
-	stint_limiter_free(f->api);
-	stint_close(f->st);
+	close_all(f);
 	fake_agent_destroy(&f->agent);
 	free(f);
 	return 0;
@@ -297,28 +301,6 @@ static void a_cancelled_thread_leaves_nothing_behind(void **state) {
 
 /* ---- Across forks --------------------------------------------------------------------------- */
 
-/* In the child: exit code 0 when all is as it should be, else the number of the line. */
-#define expect(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition); \
-			leave(1); \
-		} \
-	} while (0)
-
-static void assert_child_is_well(pid_t child) {
-	int status;
-
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-static void close_all(struct fixture *f) {
-	stint_limiter_free(f->api);
-	stint_close(f->st);
-}
-
 /* The child checks, forks a child of its own, and both check and clean up. */
 static void go_on_in_child(struct fixture *f, int depth) {
 	struct stint_result r;
@@ -336,10 +318,7 @@ static void go_on_in_child(struct fixture *f, int depth) {
 		}
 	}
 	expect(stint_is_allowed(f->api, "child"));
-	if (grandchild > 0) {
-		int status;
-		expect(waitpid(grandchild, &status, 0) == grandchild && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	}
+	expect(grandchild == 0 || is_well(grandchild));
 	close_all(f);
 }
 
@@ -357,7 +336,7 @@ static void both_go_on_after_a_fork(void **state) {
 		}
 		assert_true(child > 0);
 		await_done(f, 100);
-		assert_child_is_well(child);
+		assert_true(is_well(child));
 	}
 	atomic_store(&f->stop, true);
 	join_threads(thread);
@@ -374,7 +353,7 @@ static void a_child_may_be_the_first_to_check(void **state) {
 		go_on_in_child(f, 0);
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 	assert_true(stint_is_allowed(f->api, "c"));
 }
 
@@ -388,7 +367,7 @@ static void a_child_may_just_close(void **state) {
 		close_all(f);
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 	assert_true(stint_is_allowed(f->api, "c"));
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
 }
@@ -409,7 +388,7 @@ static void a_child_uses_the_table_at_once(void **state) {
 		expect(r.source == STINT_SOURCE_LEASE);
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 	assert_int_equal(word_credits(atomic_load(&slot->word[0])), 1);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
 }
@@ -490,7 +469,7 @@ static void a_child_declares_for_itself(void **state) {
 			close_all(f);
 			leave(0);
 		}
-		assert_child_is_well(child);
+		assert_true(is_well(child));
 	}
 	fake_agent_say_declared(&f->agent, serial);
 	assert_true(loop_until(f, 1));
@@ -522,7 +501,7 @@ static void event_loops_go_on_after_a_fork(void **state) {
 		close_all(f);
 		leave(0);
 	}
-	assert_child_is_well(child);
+	assert_true(is_well(child));
 	/* The parent's HELLO was never answered: its agent comes back, when the next attempt is free. */
 	usleep(110000);
 	fake_agent_hang_up(&f->agent);
@@ -556,7 +535,7 @@ static void a_callback_may_fork(void **state) {
 		close_all(f);
 		leave(0);
 	}
-	assert_child_is_well(forked);
+	assert_true(is_well(forked));
 }
 
 int main(void) {
