@@ -90,7 +90,9 @@ static int fill(const struct host *host, uint32_t clients, enum warm_kind kind) 
 }
 
 int warm_table_make(struct warm_table *warm, const struct scene *scene, uint32_t number, uint32_t clients, enum warm_kind kind) {
-	struct host_options options = {.database = "memory:", .max_clients = clients < 16 ? 16 : (int)clients};
+	/* Denials last longer than those that an agent gives: its sweep would lift them, so it comes round in hours only. */
+	struct host_options options = {
+		.database = "memory:", .max_clients = clients < 16 ? 16 : (int)clients, .idle_timeout_s = 86400};
 
 	warm->clients = clients;
 	if (host_prepare(&warm->host, scene, number, &options) != 0 || fill(&warm->host, (uint32_t)options.max_clients, kind) != 0)
