@@ -24,7 +24,7 @@
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
 #define RETURN_MS        4000
 /* How much later than its timeout a check may end: what the scheduler takes on two busy cores. */
-#define SLACK_MS         50
+#define SLACK_MS         250
 
 static const struct journal_plan plan = {
 	.policy_count = 1,

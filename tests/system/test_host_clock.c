@@ -182,9 +182,22 @@ static int run_in_namespace(const struct host *host, const struct offset *offset
 	return wait_status(child);
 }
 
+static bool may_make_namespaces(void) {
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(unshare(CLONE_NEWTIME) != 0 ? errno : 0);
+	errno = wait_status(child);
+	return errno == 0;
+}
+
 static void play_namespaces(const struct host *host) {
 	uint64_t broken = 0, count = sizeof(offsets) / sizeof(offsets[0]);
 
+	if (!may_make_namespaces()) {
+		tap_skip("apps with clocks that are off: no time namespaces here: %s", strerror(errno));
+		return;
+	}
 	for (size_t i = 0; i < count; i++) {
 		int found = run_in_namespace(host, &offsets[i]);
 
