@@ -122,7 +122,8 @@ static int play(const struct scene *scene) {
 	struct oracle oracle;
 	struct stage stage;
 
-	if (stage_set(&stage, scene, 1, NULL) != 0 || !tap_ok(add_apps(&stage) == 0, "%u app processes run", 2 * PROCESSES))
+	if (stage_set(&stage, scene, 1, STAGE_PATIENT) != 0 ||
+	    !tap_ok(add_apps(&stage) == 0, "%u app processes run", 2 * PROCESSES))
 		return tap_finish();
 	sleep_ms(300);
 	for (; proof.runs < rounds * FAULTS; proof.runs++)

@@ -82,7 +82,7 @@ static int play(const struct scene *scene) {
 		.invariants = "I1 I2 I4 I6", .fault = "agent kill -9 at random moments", .recovery_ms = PROOF_NO_RECOVERY};
 	int kills = (int)setting_number("STINT_KILLS", KILLS_DEFAULT);
 
-	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 2, &plan, 500) != 0)
+	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, 2, &plan, 500) != 0)
 		return tap_finish();
 	books_init(&books);
 	sleep_ms(2000);

@@ -63,7 +63,7 @@ static int play(const struct scene *scene) {
 	struct proof proof = {
 		.invariants = "I1 I4 I6", .fault = "app killed with SIGKILL at random moments", .recovery_ms = PROOF_NO_RECOVERY};
 
-	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, APPS, &plan, 4000) != 0)
+	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, APPS, &plan, 4000) != 0)
 		return tap_finish();
 	sleep_ms(1000);
 	for (uint32_t h = 0; h < HOSTS; h++)

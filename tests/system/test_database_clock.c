@@ -214,7 +214,7 @@ static int play(const struct scene *scene) {
 	if (!tap_ok(wall_clock_make(&run.clock, scene) == 0, "a clock for the database that can be set"))
 		return tap_finish();
 	wall_clock_export_to_server(&run.clock);
-	if (stage_set(&run.stage, scene, HOSTS, NULL) != 0 || stage_crowd(&run.stage, 2, &plan, 3000) != 0)
+	if (stage_set(&run.stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&run.stage, 2, &plan, 3000) != 0)
 		return tap_finish();
 	books_init(&run.books);
 	run.began_ns = monotonic_ns();

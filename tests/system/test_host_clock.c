@@ -215,7 +215,7 @@ static int play(const struct scene *scene) {
 	if (!tap_ok(wall_clock_make(&clock, scene) == 0, "a clock for the hosts that can be set"))
 		return tap_finish();
 	wall_clock_export(&clock);
-	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 2, &plan, 3000) != 0)
+	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, 2, &plan, 3000) != 0)
 		return tap_finish();
 	play_time_of_day(&stage, &clock);
 	play_namespaces(&stage.host[0]);

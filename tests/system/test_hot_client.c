@@ -88,7 +88,7 @@ static int play(const struct scene *scene) {
 	struct stage stage;
 	uint64_t left;
 
-	if (stage_set(&stage, scene, 2, NULL) != 0 || stage_crowd(&stage, 2, &plan, 1) != 0)
+	if (stage_set(&stage, scene, 2, STAGE_PATIENT) != 0 || stage_crowd(&stage, 2, &plan, 1) != 0)
 		return tap_finish();
 
 	tap_note("two clients, each at 40%% of its limit, from two hosts");

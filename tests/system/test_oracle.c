@@ -135,7 +135,7 @@ static int play(const struct scene *scene) {
 	struct stage stage;
 	uint64_t begin;
 
-	if (stage_set(&stage, scene, 8, NULL) != 0)
+	if (stage_set(&stage, scene, 8, STAGE_PATIENT) != 0)
 		return tap_finish();
 	books_init(&books);
 	begin = monotonic_ns();

@@ -202,7 +202,7 @@ static int play(const struct scene *scene) {
 	struct probe probes[HOSTS];
 	struct stage stage;
 
-	if (stage_set(&stage, scene, HOSTS, NULL) != 0 || stage_crowd(&stage, 1, &plan, 3000) != 0)
+	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, 1, &plan, 3000) != 0)
 		return tap_finish();
 	sleep_ms(2000);
 	if (tap_ok(open_probes(probes, &stage) == 0, "an app asks on each host"))

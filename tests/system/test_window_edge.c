@@ -235,7 +235,7 @@ static int play(const struct scene *scene) {
 	uint64_t until_ns, doubt_ns, over = 0, shared = 0;
 	int64_t drift_ns;
 
-	if (stage_set(&stage, scene, HOSTS, NULL) != 0)
+	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0)
 		return tap_finish();
 	books_init(&books);
 	until_ns = monotonic_ns() + (seconds + 1) * NS_PER_S;
