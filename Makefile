@@ -419,16 +419,33 @@ demo: deps
 run-demo: all $(programs) $(BUILD)/tests/demo/demo
 	@tests/demo/run
 
-# A test that hangs is a test that failed. None takes a minute on a slow machine.
-each = @failed=0; for t in $^; do echo "$$t"; timeout 300 $(1) $$t || failed=1; done; exit $$failed
+# T=NAME... runs those tests of the kind alone: check-unit T=grant, check-sql T=batch, check-system T='failover pooler'.
+T ?=
+# named,PROGRAMS: those of T, or all.
+named = $(if $(T),$(foreach name,$(T),$(filter %/test_$(name),$(1))),$(1))
+each = @tests/each $(1) -- $^
+
+# What a change is tried with again and again.
+check-quick: KINDS = lint format unit sql simulation-quick
+check-quick: check
 
 check-lint: all
 	@tests/lint/run
 
-check-unit: $(lib_tests) $(agent_tests)
+# As .clang-format says; make format makes it so.
+formatted = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+check-format:
+	@command -v clang-format >/dev/null || { echo '1..0 # SKIP there is no clang-format'; exit 0; }; \
+		echo 1..1; clang-format --dry-run -Werror $(formatted) && echo 'ok 1 - all is formatted' || \
+		{ echo 'not ok 1 - not formatted: make format'; exit 1; }
+
+format:
+	@clang-format -i $(formatted)
+
+check-unit: $(call named,$(lib_tests) $(agent_tests))
 	$(each)
 
-check-threads: $(threaded_tests)
+check-threads: $(call named,$(threaded_tests))
 	$(each)
 
 check-asan:
@@ -438,16 +455,22 @@ check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
 
 # Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
-check-valgrind: $(lib_tests)
+check-valgrind: $(call named,$(lib_tests))
 	$(call each,valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
 
 sanitize: check-asan check-tsan check-valgrind
 
 check-sql: $(BUILD)/tests/sql/twin $(BUILD)/tests/sql/limits
-	@STINT_TEST_TWIN=$(BUILD)/tests/sql/twin STINT_TEST_LIMITS=$(BUILD)/tests/sql/limits tests/sql/run
+	@STINT_TEST_TWIN=$(BUILD)/tests/sql/twin STINT_TEST_LIMITS=$(BUILD)/tests/sql/limits tests/sql/run $(T)
 
-check-cli check-system check-systemd: check-%: all $(programs) $(system)
-	@tests/$*/run
+check-cli: all
+	@tests/cli/run $(T)
+
+check-system: all $(programs) $(call named,$(system))
+	@tests/system/run $(T)
+
+check-systemd: all $(programs)
+	@tests/systemd/run
 
 include $(sort $(wildcard tests/*/*.mk))
 
@@ -487,6 +510,9 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
+	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'
+	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
+	@echo 'make format                    as .clang-format says'
 	@echo 'make check-postgres PGBIN=...  what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
 	@echo 'make bench-publish             copies what the README shows of them to tests/bench/results/'
@@ -501,8 +527,8 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench check check-asan check-cli check-lint check-sql check-system check-systemd check-threads check-tsan check-unit \
-	check-valgrind clean demo deps help install run-bench run-demo sanitize
+.PHONY: FORCE all bench check check-asan check-cli check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+	check-valgrind clean demo deps format help install run-bench run-demo sanitize
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)

@@ -22,9 +22,12 @@ SEEDS ?= 1-2000
 check-simulation: run-simulation
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' SEEDS=2001-2200 run-simulation
 
+check-simulation-quick:
+	@$(MAKE) --no-print-directory SEEDS=1-200 run-simulation
+
 run-simulation: $(BUILD)/tests/simulation/simulate
 	@$< --seeds $(SEEDS)
 
-.PHONY: check-simulation run-simulation
+.PHONY: check-simulation check-simulation-quick run-simulation
 
 -include $(SIMULATION:%.c=$(BUILD)/%.d)
