@@ -10,14 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "stint.h"
 #include "log.h"
+#include "monotonic.h"
 #include "notify.h"
-
-#define NS_PER_S INT64_C(1000000000)
-#define NS_PER_MS INT64_C(1000000)
 
 /* How often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
 static const struct timeval heartbeat_interval = {.tv_usec = 500000};
@@ -29,16 +26,10 @@ static const struct timeval drained_interval = {.tv_usec = 10000};
 /* Verdicts that are sent before others have their turn in the loop: each costs some microseconds, when it wakes an app. */
 #define VERDICTS_MAX 1000
 
-int64_t agent_now_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 /* ---- The core's time --------------------------------------------------------- */
 
 void agent_pump(struct agent *agent) {
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	core_advance(agent->core, now_ns);
 	bool more = outbox_send(&agent->outbox, agent->server, VERDICTS_MAX);
 	link_note_state(agent);
@@ -69,7 +60,7 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 	struct agent *agent = context;
 	if (outcome == LEASE_REJECTED && locked_keeps_batch(agent))
 		return;
-	core_on_grants(agent->core, agent_now_ns(), outcome, grants, count);
+	core_on_grants(agent->core, monotonic_now_ns(), outcome, grants, count);
 	if (outcome == LEASE_DONE)
 		agent_pump(agent);
 	else /* once the connection's fate is known */
@@ -78,7 +69,7 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 
 static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
 	struct agent *agent = context;
-	agent->link.taken_ns = agent_now_ns();
+	agent->link.taken_ns = monotonic_now_ns();
 	database_take(agent->database, hosts, requests, count, on_grants, agent);
 }
 
@@ -103,7 +94,7 @@ void agent_apply_policy(struct agent *agent, int index, bool live) {
 	struct core_policy policy;
 	policy_to_core(&agent->policies.policy[index].row, live, &policy);
 	policy.generation = agent->policies.policy[index].generation;
-	core_set_policy(agent->core, agent_now_ns(), (uint16_t)index, &policy);
+	core_set_policy(agent->core, monotonic_now_ns(), (uint16_t)index, &policy);
 }
 
 /* Of the policies that nobody's credits or debts are of, the one that was asked for longest ago. What the database is being told or asked
@@ -138,7 +129,7 @@ static bool is_text(const char *id, size_t length) {
 
 static void on_want(void *context, server_peer peer, const struct wire_want *want, const char *id, size_t length) {
 	struct agent *agent = context;
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
 	int index = policies_find_number(&agent->policies, want->policy);
 	int status = index < 0 ? STINT_ENOPOLICY : !is_text(id, length) ? STINT_ECLIENT
@@ -159,7 +150,7 @@ static void on_low(void *context, const struct wire_low *low, const char *id, si
 	int index = policies_find_number(&agent->policies, low->policy);
 	if (index < 0 || !is_text(id, length))
 		return;
-	core_low(agent->core, agent_now_ns(), (uint16_t)index, id, (uint8_t)length);
+	core_low(agent->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length);
 	agent_pump_soon(agent);
 }
 
@@ -206,7 +197,7 @@ static void on_drained(evutil_socket_t fd, short what, void *context) {
 	struct agent *agent = context;
 	(void)fd;
 	(void)what;
-	if (agent_now_ns() >= agent->stop_by_ns) {
+	if (monotonic_now_ns() >= agent->stop_by_ns) {
 		end_loop(agent);
 	} else if (core_is_drained(agent->core)) {
 		event_del(agent->drained);
@@ -221,14 +212,14 @@ static void stop_gracefully(struct agent *agent, const char *signal_name) {
 		return;
 	}
 	agent->stopping = true;
-	agent->stop_by_ns = agent_now_ns() + STOP_NS;
+	agent->stop_by_ns = monotonic_now_ns() + STOP_NS;
 	log_info("%s: stopping", signal_name);
 	notify_stopping();
 	if (!agent->database || !agent->link.synced) {
 		end_loop(agent);
 		return;
 	}
-	core_drain(agent->core, agent_now_ns());
+	core_drain(agent->core, monotonic_now_ns());
 	agent_pump(agent);
 	event_add(agent->drained, &drained_interval);
 }
@@ -332,7 +323,7 @@ static int start_core(struct agent *agent) {
 	memcpy(&options.seed, agent->shm.directory->secret, sizeof options.seed);
 	if (table_init(&agent->table, agent->shm.directory, agent->shm.table, agent->shm.taken_over) != 0)
 		return -1;
-	if (core_new(&agent->core, &agent->table, agent_now_ns(), &options, &io, agent) != 0)
+	if (core_new(&agent->core, &agent->table, monotonic_now_ns(), &options, &io, agent) != 0)
 		return -1;
 	policies_init(&agent->policies, agent->shm.directory, agent->shm.taken_over);
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
@@ -347,7 +338,7 @@ static int start_core(struct agent *agent) {
 static void make_instance(char instance[static 40]) {
 	uint8_t random[16] = {0};
 	if (getrandom(random, sizeof random, 0) < 0)
-		memcpy(random, &(int64_t){agent_now_ns()}, sizeof(int64_t));
+		memcpy(random, &(int64_t){monotonic_now_ns()}, sizeof(int64_t));
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(instance + 2 * i, 3, "%02x", random[i]);
 }
@@ -355,7 +346,7 @@ static void make_instance(char instance[static 40]) {
 int agent_start(struct agent *agent, const struct config *config, const char *config_path, char error[static AGENT_ERROR_MAX]) {
 	char why[SHM_ERROR_MAX];
 	char server_why[SERVER_ERROR_MAX];
-	*agent = (struct agent){.config = *config, .config_path = config_path, .started_ns = agent_now_ns()};
+	*agent = (struct agent){.config = *config, .config_path = config_path, .started_ns = monotonic_now_ns()};
 	agent->shm = (struct shm){.directory_fd = -1, .table_fd = -1, .lock_fd = -1};
 	agent->link.state = CORE_CONNECTING;
 	agent->link.state_since_ns = agent->started_ns;

@@ -18,6 +18,7 @@
 #include "config.h"
 #include "core/core.h"
 #include "database/database.h"
+#include "monotonic.h"
 #include "outbox.h"
 #include "policy.h"
 #include "server.h"
@@ -108,7 +109,6 @@ int agent_run(struct agent *); /* until SIGTERM or SIGINT; 0 */
 void agent_stop(struct agent *);
 
 /* agent.c, for the others */
-int64_t agent_now_ns(void);
 void agent_pump_soon(struct agent *); /* once all that has arrived by now is heard */
 void agent_pump(struct agent *); /* after any event: let the core act, send what it said, plan its next time */
 void agent_apply_policy(struct agent *, int index, bool live);

@@ -92,12 +92,12 @@ static void take_change(struct agent *agent, const struct change_row *row) {
 	if (index < 0)
 		return;
 	if (is_client)
-		core_client_changed(agent->core, agent_now_ns(), (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
+		core_client_changed(agent->core, monotonic_now_ns(), (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
 	else
 		agent->policies.policy[index].stale = true;
 	/* Its limits may be what the directory says, and have been something else, or another policy's, in between. */
 	if (!is_client && agent->link.inherited)
-		core_void_policy(agent->core, agent_now_ns(), (uint16_t)index);
+		core_void_policy(agent->core, monotonic_now_ns(), (uint16_t)index);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
@@ -150,7 +150,7 @@ static void void_all(struct agent *agent) {
 	log_info("what was leased under earlier limits is void: it can't be told what has changed since");
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (agent->policies.policy[i].used)
-			core_void_policy(agent->core, agent_now_ns(), (uint16_t)i);
+			core_void_policy(agent->core, monotonic_now_ns(), (uint16_t)i);
 }
 
 void changes_settle(struct agent *agent, bool promoted) {

@@ -85,7 +85,7 @@ static void note_word(const struct declaration *d, struct word *word) {
 	if (!d->is_own)
 		word_say(word, &d->row, d->peer);
 	if (is_put_off(d))
-		word_put_off(word, agent_now_ns());
+		word_put_off(word, monotonic_now_ns());
 	else if (!is_again)
 		word_settle(word);
 }
@@ -102,7 +102,7 @@ static void finish(struct declaration *d, int status, int index) {
 	if (policy)
 		note_word(d, &policy->word);
 	if (policy && !d->is_own)
-		policy->used_ns = agent_now_ns();
+		policy->used_ns = monotonic_now_ns();
 	if (!d->is_own)
 		answer(d, status, index);
 	drop(d);
@@ -185,7 +185,7 @@ static void ask_again_later(struct declaration *d) {
 /* Those that are remembered are few: with more of them, some are told more often. */
 static bool was_told(struct agent *agent, const struct policy_row *row) {
 	const size_t count = sizeof agent->told / sizeof agent->told[0];
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	struct told_limits *oldest = &agent->told[0];
 	for (size_t i = 0; i < count; i++) {
 		struct told_limits *told = &agent->told[i];
@@ -291,7 +291,7 @@ static bool one_is_own(const struct agent *agent) {
 
 /* One at a time, that which has been due for longest; the others with later heartbeats. */
 void declarations_ask_again(struct agent *agent) {
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	struct word *due = NULL;
 	if (one_is_own(agent))
 		return;
@@ -365,7 +365,7 @@ static void drop_the_gone(struct agent *agent) {
 }
 
 static bool has_room(struct agent *agent) {
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	if (agent->declaration_count >= DECLARATIONS_MAX)
 		drop_the_gone(agent);
 	if (agent->declaration_count < DECLARATIONS_MAX)

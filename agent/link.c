@@ -48,7 +48,7 @@ static void on_reported(void *context, enum lease_outcome outcome) {
 
 static void report_fallback(struct agent *agent) {
 	const struct link *link = &agent->link;
-	int64_t ended_ms = (agent_now_ns() - link->fallback_ended_ns) / 1000000;
+	int64_t ended_ms = (monotonic_now_ns() - link->fallback_ended_ns) / 1000000;
 	log_info("fallback ended after %" PRId64 " ms: %" PRIu64 " credits used, %zu clients to charge", link->fallback_lasted_ms,
 	         link->fallback_admitted, core_uncharged(agent->core));
 	database_report_fallback(agent->database, link->fallback_lasted_ms, ended_ms, (int64_t)link->fallback_admitted,
@@ -59,7 +59,7 @@ static void report_fallback(struct agent *agent) {
 static void follow_fallback(struct agent *agent, enum core_state state) {
 	struct link *link = &agent->link;
 	if (link->state == CORE_FALLBACK && state != CORE_FALLBACK) {
-		link->fallback_ended_ns = agent_now_ns();
+		link->fallback_ended_ns = monotonic_now_ns();
 		link->fallback_lasted_ms = (link->fallback_ended_ns - link->state_since_ns) / 1000000;
 		link->fallback_unreported = true;
 	}
@@ -99,7 +99,7 @@ static const char *find_difference(const struct link *link, int64_t *age_us) {
 static void take_for_other(struct agent *agent, const char *difference, int64_t age_us) {
 	const struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	core_database_promoted(agent->core, now_ns, age_us < 0 ? 0 : age_us * 1000);
 	int64_t held_ms = (core_held_until_ns(agent->core) - now_ns) / 1000000;
 	bool same = !strcmp(link->server, hello->server);
@@ -113,7 +113,7 @@ static void take_for_other(struct agent *agent, const char *difference, int64_t 
 static bool note_server(struct agent *agent) {
 	struct link *link = &agent->link;
 	const struct database_hello *hello = &link->hello;
-	int64_t age_us = server_age_us(link, agent_now_ns());
+	int64_t age_us = server_age_us(link, monotonic_now_ns());
 	core_know_lease(agent->core, hello->longest_lease_us);
 	bool is_recent = age_us >= 0 && age_us < core_longest_lease_ns(agent->core) / 1000;
 	const char *difference = find_difference(link, &age_us);
@@ -137,7 +137,7 @@ void link_on_loaded(struct agent *agent, bool done) {
 	}
 	link->synced = true;
 	changes_settle(agent, note_server(agent));
-	core_database_up(agent->core, agent_now_ns(), link->hello.live_hosts);
+	core_database_up(agent->core, monotonic_now_ns(), link->hello.live_hosts);
 	changes_note(agent);
 	declarations_resume(agent);
 }
@@ -172,7 +172,7 @@ static void on_up(void *context, const struct database_hello *hello) {
 static void on_down(void *context, const char *why) {
 	struct agent *agent = context;
 	struct link *link = &agent->link;
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	bool lost = link->synced;
 	if (lost)
 		link->left_ns = now_ns;
@@ -201,7 +201,7 @@ const struct database_events link_events = {.up = on_up, .down = on_down, .notif
 /* ---- Heartbeat ------------------------------------------------------------------ */
 
 static void watch_clock(struct link *link, int64_t now_us) {
-	int64_t offset_us = now_us - agent_now_ns() / 1000;
+	int64_t offset_us = now_us - monotonic_now_ns() / 1000;
 	int64_t step_us = offset_us - link->clock_offset_us;
 	if (link->clock_offset_us != 0 && llabs(step_us) > CLOCK_STEP_US)
 		log_warning("the database's clock stepped by %+.1f s", (double)step_us / 1e6);
@@ -293,7 +293,7 @@ void link_on_heartbeat(struct agent *agent) {
 			link_start_sync(agent);
 		return;
 	}
-	pulse(agent, agent_now_ns());
+	pulse(agent, monotonic_now_ns());
 	if (agent->link.locked) {
 		locked_look_again(agent);
 		return;
@@ -337,7 +337,7 @@ void link_note_state(struct agent *agent) {
 	if (state == link->state)
 		return;
 	link->state = state;
-	link->state_since_ns = agent_now_ns();
+	link->state_since_ns = monotonic_now_ns();
 	link->heartbeat_ns = 0; /* at once */
 	link->fallbacks += state == CORE_FALLBACK;
 	log_state(state);
@@ -370,13 +370,13 @@ void link_reopen(struct agent *agent) {
 	database_free(agent->database); /* without callbacks: what was under way is unknown from here on */
 	agent->database = NULL;
 	if (link->synced)
-		link->left_ns = agent_now_ns();
+		link->left_ns = monotonic_now_ns();
 	link->synced = link->syncing = link->expiring = link->reading = link->unread = link->loading = link->passing_on = false;
 	link->locked = link->asking = false;
 	link->failed_logged_ns = 0;
 	link->hello.timeline[0] = link->hello.server[0] = 0;
 	declarations_forget_database(agent);
-	core_database_changed(agent->core, agent_now_ns());
+	core_database_changed(agent->core, monotonic_now_ns());
 	if (link_open(agent) != 0) {
 		log_error("out of memory");
 		event_base_loopbreak(agent->base);

@@ -18,7 +18,7 @@ static void ask(struct agent *agent, database_ended *done) {
 /* Who waits in the batch has waited since it was sent: the core counts from there. */
 static void lose(struct agent *agent) {
 	struct link *link = &agent->link;
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	link->locked = true;
 	link->synced = false;
 	link->left_ns = now_ns;
@@ -34,9 +34,9 @@ static void on_refused_batch(void *context, enum lease_outcome outcome) {
 	struct agent *agent = context;
 	bool locked = outcome == LEASE_REJECTED && database_met_a_lock(agent->database);
 	if (!locked) {
-		core_on_grants(agent->core, agent_now_ns(), outcome == LEASE_DONE ? LEASE_REJECTED : outcome, NULL, 0);
+		core_on_grants(agent->core, monotonic_now_ns(), outcome == LEASE_DONE ? LEASE_REJECTED : outcome, NULL, 0);
 		agent_pump_soon(agent);
-	} else if (agent_now_ns() - agent->link.taken_ns < agent->config.database_timeout_ms * INT64_C(1000000)) {
+	} else if (monotonic_now_ns() - agent->link.taken_ns < agent->config.database_timeout_ms * INT64_C(1000000)) {
 		ask(agent, on_refused_batch);
 	} else {
 		lose(agent);

@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "protocol/layout.h"
 #include "stint.h"
 #include "log.h"
+#include "monotonic.h"
 
 /* Group members may connect: who may connect is who may limit. The directory above decides for everybody else. */
 #define SOCKET_MODE 0660
@@ -239,15 +239,9 @@ static void refuse(struct connection *c, int status, const char *sentence) {
 
 /* ---- Receiving --------------------------------------------------------------- */
 
-static uint64_t monotonic_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void on_hello(struct connection *c, const struct wire_hello *hello) {
 	char sentence[128];
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = (uint64_t)monotonic_now_ns();
 	if (hello->wire_version != WIRE_VERSION || hello->layout_version != LAYOUT_VERSION) {
 		snprintf(sentence, sizeof sentence, "library speaks wire %u layout %u, this agent wire %u layout %u",
 		         hello->wire_version, hello->layout_version, WIRE_VERSION, LAYOUT_VERSION);
@@ -510,8 +504,7 @@ void server_free(struct server *server) {
 }
 
 void server_note_alive(const struct server *server) {
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
-	clock_gettime(CLOCK_MONOTONIC, &times[1]);
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, monotonic_now()};
 	(void)!utimensat(AT_FDCWD, server->address.sun_path, times, AT_SYMLINK_NOFOLLOW);
 }
 

@@ -32,7 +32,7 @@ void status_sentence(const struct agent *agent, char *text, size_t size) {
 		break;
 	case CORE_FALLBACK:
 		snprintf(text, size, "FALLBACK for %" PRId64 " s, local limits in force (%.120s); %u clients, %zu apps",
-		         (agent_now_ns() - core_fallback_since_ns(agent->core)) / 1000000000, agent->link.why, clients, apps);
+		         (monotonic_now_ns() - core_fallback_since_ns(agent->core)) / 1000000000, agent->link.why, clients, apps);
 		break;
 	case CORE_RESYNC:
 		snprintf(text, size, "Back from fallback, charging %zu clients; %u clients, %zu apps", core_uncharged(agent->core), clients, apps);
@@ -64,11 +64,11 @@ static json_t *text_status(const char *words) {
 
 static json_t *database_status(const struct agent *agent) {
 	const struct link *link = &agent->link;
-	int64_t held_ns = core_held_until_ns(agent->core) - agent_now_ns();
+	int64_t held_ns = core_held_until_ns(agent->core) - monotonic_now_ns();
 	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I}",
 	                 "kind", agent->database ? "postgresql" : "memory",
 	                 "state", status_state_name(core_state(agent->core)),
-	                 "since_ms", (json_int_t)((agent_now_ns() - link->state_since_ns) / 1000000),
+	                 "since_ms", (json_int_t)((monotonic_now_ns() - link->state_since_ns) / 1000000),
 	                 "last_error", text_status(link->why),
 	                 "live_hosts", (int)link->hello.live_hosts,
 	                 "server", link->hello.server,
@@ -138,7 +138,7 @@ static char *status_json(const struct agent *agent) {
 	                         "host", text_status(agent->config.host),
 	                         "instance", agent->instance,
 	                         "pid", (int)getpid(),
-	                         "uptime_ms", (json_int_t)((agent_now_ns() - agent->started_ns) / 1000000),
+	                         "uptime_ms", (json_int_t)((monotonic_now_ns() - agent->started_ns) / 1000000),
 	                         "database", database_status(agent),
 	                         "table", table_status(agent),
 	                         "apps", (json_int_t)server_peer_count(agent->server),

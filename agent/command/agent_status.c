@@ -13,11 +13,11 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "protocol/layout.h"
 #include "stint.h"
+#include "monotonic.h"
 #include "protocol/wire.h"
 
 #define TIMEOUT_S 2           /* of each step: an agent that is alive answers in less than a millisecond */
@@ -107,18 +107,12 @@ static bool send_all(int fd, const void *bytes, size_t size, char *why, size_t w
 	return false;
 }
 
-static uint64_t monotonic_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static bool say_hello(int fd, char *why, size_t why_size) {
 	const struct wire_hello hello = {
 		.head = {.type = WIRE_HELLO, .serial = STATUS_SERIAL - 1},
 		.wire_version = WIRE_VERSION,
 		.layout_version = LAYOUT_VERSION,
-		.monotonic_ns = monotonic_ns(),
+		.monotonic_ns = (uint64_t)monotonic_now_ns(),
 	};
 	struct message message;
 	if (!send_all(fd, &hello, sizeof hello, why, why_size) || !receive(fd, &message, why, why_size))

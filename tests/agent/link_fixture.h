@@ -231,7 +231,7 @@ static inline int begin(void **state) {
 	agent.expiry = event_new(agent.base, -1, 0, on_wakeup, NULL);
 	assert_true(agent.wakeup && agent.expiry);
 	assert_int_equal(server_new(&agent.server, agent.base, &served, &nobody_comes, NULL, error), 0);
-	assert_int_equal(core_new(&agent.core, &table.table, agent_now_ns(), &options, &io, NULL), 0);
+	assert_int_equal(core_new(&agent.core, &table.table, monotonic_now_ns(), &options, &io, NULL), 0);
 	policies_init(&agent.policies, table.directory, false);
 	agent_apply_policy(&agent, policies_add(&agent.policies, &api), true);
 	return 0;
@@ -297,7 +297,7 @@ static inline void loses(void) {
 }
 
 static inline void expect_held_for(int64_t least_ms, int64_t most_ms) {
-	int64_t held_ms = (core_held_until_ns(agent.core) - agent_now_ns()) / MS;
+	int64_t held_ms = (core_held_until_ns(agent.core) - monotonic_now_ns()) / MS;
 	assert_in_range(held_ms < 0 ? 0 : held_ms, least_ms, most_ms);
 }
 
@@ -312,7 +312,7 @@ static inline void ticks(int count) {
 
 /* A client's check, while this host is on its own: tells by which limit. */
 static inline int64_t limit_of_fallback(void) {
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
 	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 1000 * MS);
 	core_advance(agent.core, now_ns);

@@ -111,7 +111,7 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 static uint32_t leaves(const char *id) {
 	struct place place = table_place(&table.table, 0, id, strlen(id));
 	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
-	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = agent_now_ns() + SUB_MS * MS});
+	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = monotonic_now_ns() + SUB_MS * MS});
 	return slot;
 }
 

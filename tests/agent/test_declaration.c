@@ -673,7 +673,7 @@ static void none_with_clients_does(void **state) {
 	fills_the_directory();
 	for (int i = 1; i < (int)POLICY_CAPACITY; i++)
 		agent.policies.policy[i].undeclared = true;
-	core_want(agent.core, agent_now_ns(), 1, 1, 0, "c", 1, 1, agent_now_ns() + 1000 * MS);
+	core_want(agent.core, monotonic_now_ns(), 1, 1, 0, "c", 1, 1, monotonic_now_ns() + 1000 * MS);
 	strcpy(row.name, "new");
 	assert_int_equal(agent_add_policy(&agent, &row), -1);
 	agent.policies.policy[9].undeclared = false;

@@ -162,7 +162,7 @@ static void one_that_does_not_tell_where_its_log_ends_is_trusted(void **state) {
 /* Left in the table by an agent that had died before the promotion; the hold is over, the lease is not. */
 static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	struct policy_row slow = api;
-	int64_t now_ns = agent_now_ns();
+	int64_t now_ns = monotonic_now_ns();
 	struct place place = table_place(&table.table, 0, "a", 1);
 	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
 	(void)state;

@@ -7,7 +7,7 @@
 
 /* A batch is sent for one client, and refused after lasted_ms. */
 static bool refuses_a_batch(bool for_a_lock, int64_t lasted_ms) {
-	int64_t now_ns = agent_now_ns() - lasted_ms * MS;
+	int64_t now_ns = monotonic_now_ns() - lasted_ms * MS;
 	agent.config.database_timeout_ms = DATABASE_TIMEOUT_MS;
 	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 5000 * MS);
 	core_advance(agent.core, now_ns);
@@ -39,7 +39,7 @@ static void a_locked_row_is_for_the_core(void **state) {
 	assert_int_equal(takes, 1);
 	tables_are(LEASE_DONE);
 	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
-	core_advance(agent.core, agent_now_ns());
+	core_advance(agent.core, monotonic_now_ns());
 	assert_int_equal(takes, 2); /* it tries again, as with any other refusal */
 	assert_null(awaited);
 }
@@ -61,7 +61,8 @@ static void but_not_for_longer_than_a_database(void **state) {
 	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
 	tables_are(LEASE_REJECTED);
 	assert_int_equal(core_state(agent.core), CORE_CONNECTING);
-	core_advance(agent.core, agent_now_ns() + DATABASE_TIMEOUT_MS * MS); /* an agent that has just been started has a grace of its own */
+	/* An agent that has just been started has a grace of its own. */
+	core_advance(agent.core, monotonic_now_ns() + DATABASE_TIMEOUT_MS * MS);
 	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
 	assert_int_equal(verdicts, 1);
 	assert_true(verdict.allowed);
@@ -99,7 +100,7 @@ static void whoever_was_locked_is_no_other_server(void **state) {
 	tables_are(LEASE_DONE);
 	answers(LEASE_DONE, "");
 	assert_true(agent.link.synced);
-	assert_true(core_held_until_ns(agent.core) <= agent_now_ns());
+	assert_true(core_held_until_ns(agent.core) <= monotonic_now_ns());
 }
 
 static void a_connection_lost_meanwhile_is_lost(void **state) {

@@ -89,7 +89,10 @@ static inline void fuzz_say(int fd, const void *head, size_t size, const char *t
 
 static inline void fuzz_say_hello(int fd) {
 	struct wire_hello hello = {
-		.head.type = WIRE_HELLO, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION, .monotonic_ns = (uint64_t)agent_now_ns(),
+		.head.type = WIRE_HELLO,
+		.wire_version = WIRE_VERSION,
+		.layout_version = LAYOUT_VERSION,
+		.monotonic_ns = (uint64_t)monotonic_now_ns(),
 	};
 	fuzz_say(fd, &hello, sizeof hello, "", 0);
 }

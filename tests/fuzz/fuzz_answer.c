@@ -334,7 +334,7 @@ static void step(struct play *p) {
 	switch (what % 8) {
 	case 0: link_on_heartbeat(&p->agent); break;
 	case 1: link_on_expiry(&p->agent); break;
-	case 2: core_advance(p->agent.core, agent_now_ns() + what * INT64_C(10000000)), agent_pump(&p->agent); break;
+	case 2: core_advance(p->agent.core, monotonic_now_ns() + what * INT64_C(10000000)), agent_pump(&p->agent); break;
 	case 3: what > 248 ? link_reopen(&p->agent) : what > 240 ? hang_up(p) : what > 200 ? (say_noise(p), serve(p)) : (void)0; break;
 	default: ask(p, fuzz_u8(&p->in));
 	}

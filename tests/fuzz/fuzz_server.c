@@ -106,7 +106,7 @@ static void read_all(int fd) {
 
 /* Time goes by for the core, and heartbeats for the rest, faster than they would. */
 static void pass_time(struct play *p) {
-	core_advance(p->agent.core, agent_now_ns() + fuzz_u8(&p->in) * INT64_C(20000000));
+	core_advance(p->agent.core, monotonic_now_ns() + fuzz_u8(&p->in) * INT64_C(20000000));
 	link_on_heartbeat(&p->agent);
 	agent_pump(&p->agent);
 }
@@ -158,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	p->good = fuzz_connect(&p->agent);
 	fuzz_say_hello(p->good);
 	if (p->agent.database)
-		core_database_down(p->agent.core, agent_now_ns());
+		core_database_down(p->agent.core, monotonic_now_ns());
 	policy = declare_good(p);
 	be_served(p, policy);
 	for (int i = 0; i < PACKETS_MAX && p->in.left > 0; i++)
