@@ -82,7 +82,6 @@ AGENT := \
 	agent/changes.c \
 	agent/config.c \
 	agent/declaration.c \
-	agent/link.c \
 	agent/locked.c \
 	agent/log.c \
 	agent/notify.c \
@@ -91,6 +90,7 @@ AGENT := \
 	agent/server.c \
 	agent/shm.c \
 	agent/status.c \
+	agent/sync.c \
 	agent/word.c \
 	agent/command/migrations.c \
 	agent/command/output.c \
@@ -226,7 +226,6 @@ AGENT_TESTS := \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
-	tests/agent/test_link.c \
 	tests/agent/test_locked.c \
 	tests/agent/test_log.c \
 	tests/agent/test_lookup.c \
@@ -241,6 +240,7 @@ AGENT_TESTS := \
 	tests/agent/test_shm.c \
 	tests/agent/test_slab.c \
 	tests/agent/test_store_memory.c \
+	tests/agent/test_sync.c \
 	tests/agent/test_table.c
 
 # Those with threads in them, worth running under ThreadSanitizer.

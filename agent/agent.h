@@ -5,7 +5,7 @@
  *   changes.c       what others changed in the database: policies and overrides
  *   declaration.c   apps declare policies; the database has the last word
  *   locked.c        what the agent makes of tables that somebody has locked
- *   link.c          what the agent does with the database besides leases: getting in step, heartbeat, expiry
+ *   sync.c          what the agent does with the database besides leases: getting in step, heartbeat, expiry
  *   status.c        what `stint status` and systemd are told
  *   word.c          limits that the database has put off: which of them are declared again, and when
  */
@@ -29,7 +29,7 @@ struct event;
 struct event_base;
 struct declaration;
 
-struct link { /* to the database, as the agent sees it; see link.c */
+struct link { /* to the database, as the agent sees it; see sync.c */
 	struct database_hello hello;
 	/* The server that granted what is out here; "": unknown. */
 	char server[DATABASE_SERVER_MAX];

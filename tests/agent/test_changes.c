@@ -1,7 +1,7 @@
 /*
  * test_changes.c - how the agent reads what others have changed, also what was changed while no agent lived here.
  */
-#include "link_fixture.h"
+#include "agent_fixture.h"
 
 /* ---- Changes -------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * test_declaration.c - apps declare policies: what the database is asked and asked again, what is decided without it, how
  * many may wait, and which policy makes room for another one.
  */
-#include "link_fixture.h"
+#include "agent_fixture.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>

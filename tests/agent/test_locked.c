@@ -1,7 +1,7 @@
 /*
  * test_locked.c - what the agent makes of tables that somebody has locked.
  */
-#include "link_fixture.h"
+#include "agent_fixture.h"
 
 #define DATABASE_TIMEOUT_MS 500
 

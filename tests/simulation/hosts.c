@@ -75,7 +75,7 @@ static void crash(struct world *w, uint32_t h) {
 	plan_for(w, h, back_ns, (struct event){.kind = RESTART});
 }
 
-/* As agent/link.c does it. */
+/* As agent/sync.c does it. */
 static void meet_timeline(struct world *w, struct host *host) {
 	int64_t age_ns = database_ns(w) - w->promoted_ns;
 	bool is_other = host->timeline != 0 && host->timeline != w->timeline;

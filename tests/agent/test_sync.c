@@ -1,8 +1,8 @@
 /*
- * test_link.c - what the agent makes of a server's timeline: when are its grants held back, and for how long; and how often
+ * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long; and how often
  * it says that it lives.
  */
-#include "link_fixture.h"
+#include "agent_fixture.h"
 
 /* ---- Servers --------------------------------------------------------------------------------- */
 
@@ -246,5 +246,5 @@ int main(void) {
 		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
 		TEST(who_is_asked_to_expires),
 	};
-	return cmocka_run_group_tests_name("link", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * link.c - the agent and its database, besides leases: getting in step after each
+ * sync.c - the agent and its database, besides leases: getting in step after each
  * connect, the heartbeat, expiry of idle rows. What has changed there is for changes.c.
  *
  *     up -> declare what apps said meanwhile, load policies -> in step

@@ -1,9 +1,9 @@
 /*
- * link_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes to its
+ * agent_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes to its
  * socket but whom a test sends there.
  */
-#ifndef LINK_FIXTURE_H
-#define LINK_FIXTURE_H
+#ifndef AGENT_FIXTURE_H
+#define AGENT_FIXTURE_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -211,7 +211,7 @@ static inline int begin(void **state) {
 	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
 	static const struct server_events nobody_comes = {.want = NULL};
 	char error[SERVER_ERROR_MAX];
-	snprintf(socket_path, sizeof socket_path, "/tmp/stint-test-link.%d", (int)getpid());
+	snprintf(socket_path, sizeof socket_path, "/tmp/stint-test-agent.%d", (int)getpid());
 	const struct server_options served = {.socket_path = socket_path, .directory_fd = -1, .table_fd = -1, .generation = 1};
 	(void)state;
 	declared = NULL;
