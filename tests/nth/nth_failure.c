@@ -73,9 +73,30 @@ void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *block);
 
+/*
+ * For each thread the loader allocates a block (its table of thread-local variables). When the thread ends, the C
+ * library keeps that block with the stack, for the next thread. So there are as many of these blocks as threads have
+ * been alive at once, and that is chance: they are not counted.
+ */
+#define STACKS_MAX 64
+static void *_Atomic of_stacks[STACKS_MAX];
+static _Thread_local bool makes_thread;
+
+/* NULL is a free place. False: there is none with `from`. */
+static bool replace_of_stacks(void *from, void *to) {
+	for (int i = 0; i < STACKS_MAX; i++) {
+		void *there = atomic_load(&of_stacks[i]);
+
+		if (there == from && atomic_compare_exchange_strong(&of_stacks[i], &there, to))
+			return true;
+	}
+	return false;
+}
+
 static void *counted(void *block) {
-	if (block != NULL && control != NULL)
-		atomic_fetch_add(&control->blocks, 1);
+	if (block == NULL || control == NULL || (makes_thread && replace_of_stacks(NULL, block)))
+		return block;
+	atomic_fetch_add(&control->blocks, 1);
 	return block;
 }
 
@@ -93,7 +114,7 @@ PUBLIC void *realloc(void *block, size_t size) {
 	if (size > 0 && FAILS(NTH_MEMORY, "realloc", ENOMEM))
 		return NULL;
 	moved = __libc_realloc(block, size);
-	if (control != NULL)
+	if (control != NULL && !(block != NULL && moved != NULL && replace_of_stacks(block, moved)))
 		atomic_fetch_add(&control->blocks, (moved != NULL) - (block != NULL && (moved != NULL || size == 0)));
 	return moved;
 }
@@ -116,7 +137,7 @@ PUBLIC int posix_memalign(void **out, size_t alignment, size_t size) {
 }
 
 PUBLIC void free(void *block) {
-	if (block != NULL && control != NULL)
+	if (block != NULL && control != NULL && !replace_of_stacks(block, NULL))
 		atomic_fetch_sub(&control->blocks, 1);
 	__libc_free(block);
 }
@@ -212,10 +233,22 @@ WRAP(int, errno, NTH_SYSTEM, pthread_mutex_init, (pthread_mutex_t *mutex, const 
      ENOMEM, EAGAIN)
 WRAP(int, errno, NTH_SYSTEM, pthread_cond_init, (pthread_cond_t *condition, const pthread_condattr_t *attributes),
      (condition, attributes), ENOMEM, EAGAIN)
-WRAP(int, errno, NTH_SYSTEM, pthread_create,
-     (pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context), (thread, attributes, run, context), EAGAIN)
 WRAP(int, errno, NTH_SYSTEM, pthread_attr_init, (pthread_attr_t *attributes), (attributes), ENOMEM)
 WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t *attributes), (attributes), ENOMEM)
+
+/* So does this one; what it allocates belongs to the thread's stack. */
+#define THREAD_PARAMETERS (pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context)
+REAL(int, pthread_create, THREAD_PARAMETERS)
+PUBLIC int pthread_create THREAD_PARAMETERS {
+	int error;
+
+	if (FAILS(NTH_SYSTEM, "pthread_create", EAGAIN))
+		return errno;
+	makes_thread = true;
+	error = real_pthread_create()(thread, attributes, run, context);
+	makes_thread = false;
+	return error;
+}
 
 /* So do these; their errors have numbers of their own. Inside the first one nothing fails: the C library asserts that it has memory
  * for its name services. */
