@@ -28,7 +28,7 @@
 #include <stdint.h>
 
 #include "grant.h"
-#include "lease.h"
+#include "store.h"
 #include "table.h"
 
 struct core;

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#include "lease.h"
+#include "store.h"
 
 #define GRANT_RESOLUTION_MAX 60
 /* A run, plus the sub-window before it that an earlier "current" may still need, plus the next one. */

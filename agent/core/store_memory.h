@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "grant.h"
-#include "lease.h"
+#include "store.h"
 
 struct store_memory;
 

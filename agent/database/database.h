@@ -39,7 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/lease.h"
+#include "core/store.h"
 
 struct event_base;
 struct database;

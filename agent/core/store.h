@@ -1,13 +1,13 @@
 /*
- * lease.h - what is asked of a store of counters, and what it answers: the
+ * store.h - what is asked of a store of counters, and what it answers: the
  * words in which core, PostgreSQL, memory and fallback talk of leases.
  *
  * Durations are microseconds from the store's own time of the grant. `sub_window`
  * is a token of the store's (the start of a sub-window by its clock): hand it back
  * with a return, make nothing else of it.
  */
-#ifndef STINT_LEASE_H
-#define STINT_LEASE_H
+#ifndef STINT_STORE_H
+#define STINT_STORE_H
 
 #include <stdbool.h>
 #include <stdint.h>
