@@ -104,7 +104,7 @@ AGENT := \
 	agent/core/grant.c \
 	agent/core/heap.c \
 	agent/core/leases.c \
-	agent/core/op.c \
+	agent/core/pending.c \
 	agent/core/place.c \
 	agent/core/promotion.c \
 	agent/core/repair.c \

@@ -17,16 +17,16 @@ void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struc
 	core->io.verdict(core->context, peer, serial, verdict);
 }
 
-static void refuse_waiters(struct core *core, struct op *op, int status) {
-	for (; op->first; op_pop_waiter(core, op))
-		send_verdict(core, op->first->peer, op->first->serial, &(struct core_verdict){.status = status});
+static void refuse_waiters(struct core *core, struct pending *pending, int status) {
+	for (; pending->first; pending_pop_waiter(core, pending))
+		send_verdict(core, pending->first->peer, pending->first->serial, &(struct core_verdict){.status = status});
 }
 
 static int64_t us_to_ms_up(int64_t us) {
 	return us > 0 ? (us + 999) / 1000 : 0;
 }
 
-struct answer { /* of a store, to one op */
+struct answer { /* of a store, to one pending request */
 	const struct lease_grant *grant;
 	int64_t deadline_ns;
 	int64_t retry_us;      /* of whoever is denied; never is told by the limit */
@@ -71,10 +71,10 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 
 /* In order of arrival; who doesn't fit is denied, and those behind may still fit. Who came after
  * the request was sent takes what is left, and otherwise waits for the next answer. */
-static void serve_waiters(struct core *core, struct op *op, struct answer *answer, int64_t now_ns) {
-	op_drop_expired(core, op, now_ns);
-	uint32_t sent = op->sent_waiters;
-	for (struct waiter **at = &op->first; *at; sent -= sent > 0) {
+static void serve_waiters(struct core *core, struct pending *pending, struct answer *answer, int64_t now_ns) {
+	pending_drop_expired(core, pending, now_ns);
+	uint32_t sent = pending->sent_waiters;
+	for (struct waiter **at = &pending->first; *at; sent -= sent > 0) {
 		const struct waiter *waiter = *at;
 		bool allowed = (int64_t)waiter->cost <= answer->left;
 		if (!allowed && sent == 0 && answer->grant->remaining > 0) {
@@ -85,9 +85,10 @@ static void serve_waiters(struct core *core, struct op *op, struct answer *answe
 			answer->left -= (int32_t)waiter->cost;
 		else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
 			answer->least_denied = waiter->cost;
-		struct core_verdict verdict = verdict_for(core, client_at(core, op->client), answer, waiter->cost, allowed);
+		struct core_verdict verdict =
+			verdict_for(core, client_at(core, pending->client), answer, waiter->cost, allowed);
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
-		op_remove_waiter(core, op, at);
+		pending_remove_waiter(core, pending, at);
 	}
 }
 
@@ -131,12 +132,13 @@ bool keep_owed(struct core *core, struct client *client, struct debt debt, int64
 	return true;
 }
 
-/* Without room to note it the op keeps it, and asks again: with the next batch, but for its own sake not at once. */
-static void settle_charge(struct core *core, struct op *op, int64_t charged) {
-	int64_t left = op->sent.charge - charged;
-	if (keep_owed(core, client_at(core, op->client), op->sent_debt, left))
+/* Without room to note it the request keeps it, and asks again: with the next batch, but for its own sake not at once. */
+static void settle_charge(struct core *core, struct pending *pending, int64_t charged) {
+	int64_t left = pending->sent.charge - charged;
+	if (keep_owed(core, client_at(core, pending->client), pending->sent_debt, left))
 		return;
-	op->debt = debt_sum(op->debt, debt_of(left, op->sent_debt.advanced, op->sent_debt.since_us));
+	pending->debt =
+		debt_sum(pending->debt, debt_of(left, pending->sent_debt.advanced, pending->sent_debt.since_us));
 	core->background_at_ns = core->now_ns + DEBT_RETRY_NS;
 }
 
@@ -160,8 +162,8 @@ static void pause_client(struct core *core, const struct client *client, int64_t
  * The database serves others, but not this client: somebody keeps its row locked. Strict means that
  * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
  */
-void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
-	struct client *client = client_at(core, op->client);
+void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns) {
+	struct client *client = client_at(core, pending->client);
 	const struct core_policy *policy = policy_of(core, client);
 	int64_t window_us = policy->time_window_ms * 1000;
 	int64_t pause_us = window_us < UNSERVED_PAUSE_US ? window_us : UNSERVED_PAUSE_US;
@@ -173,29 +175,30 @@ void answer_unserved(struct core *core, struct op *op, int64_t now_ns) {
 		.retry_ms = us_to_ms_up(pause_us),
 		.reset_ms = policy->time_window_ms,
 	};
-	op_drop_expired(core, op, now_ns);
-	for (; op->first; op_pop_waiter(core, op), core->counters.unserved++) {
-		struct core_verdict verdict = verdict_denied(core, client, op->first->cost, &denial);
-		send_verdict(core, op->first->peer, op->first->serial, &verdict);
+	pending_drop_expired(core, pending, now_ns);
+	for (; pending->first; pending_pop_waiter(core, pending), core->counters.unserved++) {
+		struct core_verdict verdict = verdict_denied(core, client, pending->first->cost, &denial);
+		send_verdict(core, pending->first->peer, pending->first->serial, &verdict);
 	}
 	if (client->slot != TABLE_NO_SLOT)
 		pause_client(core, client, now_ns + pause_us * NS_PER_US, (uint64_t)us_to_ms_up(window_us - pause_us));
 }
 
-/* The op is in no queue here. */
-void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns) {
-	struct client *client = client_at(core, op->client);
-	op->rejections = 0;
-	op->grouped = false;
+/* The request is in no queue here. */
+void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
+                    int64_t now_ns) {
+	struct client *client = client_at(core, pending->client);
+	pending->rejections = 0;
+	pending->grouped = false;
 	if (!grant->answered) {
-		settle_charge(core, op, 0);
-		refuse_waiters(core, op, STINT_ENOPOLICY);
-		op_requeue(core, op);
+		settle_charge(core, pending, 0);
+		refuse_waiters(core, pending, STINT_ENOPOLICY);
+		pending_requeue(core, pending);
 		return;
 	}
 	struct answer answer = answer_of(core, client, grant, sent_ns);
 	core->counters.charged += (uint64_t)grant->charged;
-	settle_charge(core, op, grant->charged);
+	settle_charge(core, pending, grant->charged);
 	if (!uses_memory(core)) {
 		client->flags |= CLIENT_ANSWERED;
 		note_blocked(client, grant->max_requests == 0);
@@ -203,14 +206,14 @@ void answer_op(struct core *core, struct op *op, const struct lease_grant *grant
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
-		place_answer(core, op->client, &answer, sent_ns, now_ns);
-		if (++op->late >= LATE_MAX)
-			answer_unserved(core, op, now_ns);
-		op_requeue(core, op);
+		place_answer(core, pending->client, &answer, sent_ns, now_ns);
+		if (++pending->late >= LATE_MAX)
+			answer_unserved(core, pending, now_ns);
+		pending_requeue(core, pending);
 		return;
 	}
-	op->late = 0;
-	serve_waiters(core, op, &answer, now_ns);
-	place_answer(core, op->client, &answer, sent_ns, now_ns);
-	op_requeue(core, op);
+	pending->late = 0;
+	serve_waiters(core, pending, &answer, now_ns);
+	place_answer(core, pending->client, &answer, sent_ns, now_ns);
+	pending_requeue(core, pending);
 }

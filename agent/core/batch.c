@@ -26,53 +26,56 @@
 /* Clients that the memory store answers before the event loop has its turn again. */
 #define MEMORY_BATCH_MAX 1024u
 
-static void count_waiters(struct op *op, struct lease_request *request) {
+static void count_waiters(struct pending *pending, struct lease_request *request) {
 	int64_t need = 0;
-	op->sent_waiters = 0;
-	for (const struct waiter *w = op->first; w; w = w->next) {
+	pending->sent_waiters = 0;
+	for (const struct waiter *w = pending->first; w; w = w->next) {
 		need += w->cost;
 		if (request->least == 0 || (int32_t)w->cost < request->least)
 			request->least = (int32_t)w->cost;
-		op->sent_waiters++;
+		pending->sent_waiters++;
 	}
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
 /* What the policy's window holds no more is of no consequence to the books. */
-static void forgive_old_debt(struct core *core, struct op *op, const struct core_policy *policy) {
-	if (op->debt.charge == 0 || op->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
+static void forgive_old_debt(struct core *core, struct pending *pending, const struct core_policy *policy) {
+	if (pending->debt.charge == 0 ||
+	    pending->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
 		return;
-	op->debt = (struct debt){0};
-	fallback_settle(core, op);
+	pending->debt = (struct debt){0};
+	fallback_settle(core, pending);
 }
 
 /* What earlier leases left goes back; what was advanced without asking is counted. */
-static void attach_debts(struct core *core, struct op *op, struct client *client) {
+static void attach_debts(struct core *core, struct pending *pending, struct client *client) {
 	if (client->flags & CLIENT_INDEBTED) {
-		op->debt = debt_sum(op->debt, store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len));
+		pending->debt = debt_sum(
+			pending->debt, store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len));
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
-	forgive_old_debt(core, op, policy_of(core, client));
-	op->sent.charge = op->debt.charge < STINT_FALLBACK_REQUESTS_MAX ? op->debt.charge : STINT_FALLBACK_REQUESTS_MAX;
-	op->sent_debt = op->debt;
-	op->sent.return_sub_window = op->return_sub_window;
-	op->sent.return_first = op->return_first;
-	op->sent.return_second = op->return_second;
-	op->debt = (struct debt){0};
-	op->return_sub_window = 0;
-	op->return_first = op->return_second = 0;
+	forgive_old_debt(core, pending, policy_of(core, client));
+	pending->sent.charge =
+		pending->debt.charge < STINT_FALLBACK_REQUESTS_MAX ? pending->debt.charge : STINT_FALLBACK_REQUESTS_MAX;
+	pending->sent_debt = pending->debt;
+	pending->sent.return_sub_window = pending->return_sub_window;
+	pending->sent.return_first = pending->return_first;
+	pending->sent.return_second = pending->return_second;
+	pending->debt = (struct debt){0};
+	pending->return_sub_window = 0;
+	pending->return_first = pending->return_second = 0;
 }
 
-static void fill_request(struct core *core, struct op *op, int64_t now_ns) {
-	struct client *client = client_at(core, op->client);
-	op->sent = (struct lease_request){
+static void fill_request(struct core *core, struct pending *pending, int64_t now_ns) {
+	struct client *client = client_at(core, pending->client);
+	pending->sent = (struct lease_request){
 		.policy_id = policy_of(core, client)->policy_id,
 		.client_id = client->id,
 		.client_id_len = client->id_len,
 	};
-	count_waiters(op, &op->sent);
-	lease_size(core, client, op, now_ns, &op->sent);
-	op->wants_more = op->wants_next = false;
+	count_waiters(pending, &pending->sent);
+	lease_size(core, client, pending, now_ns, &pending->sent);
+	pending->wants_more = pending->wants_next = false;
 }
 
 /* Most clients that are seen for the first time are new to the database, too, and that has a shorter way for them. */
@@ -86,25 +89,25 @@ static bool asks_nothing(const struct lease_request *r) {
 
 /* ---- Memory: answered at once --------------------------------------------- */
 
-static void answer_from_memory(struct core *core, struct op *op, int64_t now_ns) {
-	struct client *client = client_at(core, op->client);
+static void answer_from_memory(struct core *core, struct pending *pending, int64_t now_ns) {
+	struct client *client = client_at(core, pending->client);
 	const struct core_policy *policy = policy_of(core, client);
-	op_drop_expired(core, op, now_ns);
-	client_meet(core, op->client);
-	op->of_fallback = false;
+	pending_drop_expired(core, pending, now_ns);
+	client_meet(core, pending->client);
+	pending->of_fallback = false;
 	if (core->state == CORE_FALLBACK)
-		fallback_absorb(core, op->client);
-	fill_request(core, op, now_ns);
-	op->sent.policy_id = client->policy + 1;
+		fallback_absorb(core, pending->client);
+	fill_request(core, pending, now_ns);
+	pending->sent.policy_id = client->policy + 1;
 	struct lease_grant grant = {.answered = false};
 	struct grant_terms terms = *terms_now(core, policy);
 	if (client->flags & CLIENT_BLOCKED)
 		terms.max_requests = 0; /* by an operator: lenient is not for those */
 	if (policy->live)
-		store_memory_take(core->memory, &terms, &op->sent, now_ns / NS_PER_US, 1, &grant);
+		store_memory_take(core->memory, &terms, &pending->sent, now_ns / NS_PER_US, 1, &grant);
 	if (core->state == CORE_FALLBACK)
 		core->counters.fallback_granted += grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
-	answer_op(core, op, &grant, now_ns, now_ns);
+	answer_pending(core, pending, &grant, now_ns, now_ns);
 }
 
 /* Charges and returns are for the database. A memory store takes its returns at once, see lease_settle(), and notes the charges;
@@ -113,29 +116,30 @@ static void forget_background(struct core *core, int64_t now_ns) {
 	uint32_t last = core->background.last;
 	if (now_ns < core->background_at_ns)
 		return;
-	for (uint32_t index = core->background.first, done = NO_OP; index != NO_OP && done != last; index = core->background.first) {
-		struct op *op = core->ops[index];
-		struct client *client = client_at(core, op->client);
+	for (uint32_t index = core->background.first, done = NO_PENDING; index != NO_PENDING && done != last;
+	     index = core->background.first) {
+		struct pending *pending = core->pending[index];
+		struct client *client = client_at(core, pending->client);
 		done = index;
-		op_dequeue(core, op);
-		if (op->debt.charge > 0 && !note_owed(core, client, op->debt)) {
-			op->of_fallback = false;
-			op_enqueue(core, op, OP_BACKGROUND);
+		pending_dequeue(core, pending);
+		if (pending->debt.charge > 0 && !note_owed(core, client, pending->debt)) {
+			pending->of_fallback = false;
+			pending_enqueue(core, pending, PENDING_BACKGROUND);
 			core->background_at_ns = now_ns + DEBT_RETRY_NS;
 		} else {
-			op_free(core, op);
+			pending_free(core, pending);
 		}
 	}
 }
 
-/* Each op once: what asks again during the pass waits for the next one. Of a crowd, some of it at a time. */
+/* Each request once: what asks again during the pass waits for the next one. Of a crowd, some of it at a time. */
 static void flush_to_memory(struct core *core, int64_t now_ns) {
-	uint32_t last = core->urgent.last, done = NO_OP;
-	for (uint32_t left = MEMORY_BATCH_MAX; left > 0 && core->urgent.first != NO_OP && done != last; left--) {
-		struct op *op = core->ops[core->urgent.first];
-		done = op->index;
-		op_dequeue(core, op);
-		answer_from_memory(core, op, now_ns);
+	uint32_t last = core->urgent.last, done = NO_PENDING;
+	for (uint32_t left = MEMORY_BATCH_MAX; left > 0 && core->urgent.first != NO_PENDING && done != last; left--) {
+		struct pending *pending = core->pending[core->urgent.first];
+		done = pending->index;
+		pending_dequeue(core, pending);
+		answer_from_memory(core, pending, now_ns);
 	}
 	forget_background(core, now_ns);
 }
@@ -143,36 +147,37 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 /* ---- The database ----------------------------------------------------------- */
 
 /* What was refused before goes alone, or with its group. */
-static bool goes_along(const struct core *core, const struct op *op) {
+static bool goes_along(const struct core *core, const struct pending *pending) {
 	if (core->in_flight_count == 0)
 		return true;
-	const struct op *first = core->ops[core->in_flight[0]];
-	if (op->rejections > 0 || first->rejections > 0)
+	const struct pending *first = core->pending[core->in_flight[0]];
+	if (pending->rejections > 0 || first->rejections > 0)
 		return false;
-	return op->grouped == first->grouped && (!op->grouped || core->in_flight_count < GROUP_MAX);
+	return pending->grouped == first->grouped && (!pending->grouped || core->in_flight_count < GROUP_MAX);
 }
 
-static bool add_to_batch(struct core *core, struct op_queue *queue, size_t most, struct lease_request *requests, int64_t now_ns) {
-	if (queue->first == NO_OP || core->in_flight_count >= most)
+static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t most,
+                         struct lease_request *requests, int64_t now_ns) {
+	if (queue->first == NO_PENDING || core->in_flight_count >= most)
 		return false;
-	struct op *op = core->ops[queue->first];
-	if (!goes_along(core, op))
+	struct pending *pending = core->pending[queue->first];
+	if (!goes_along(core, pending))
 		return false;
-	struct client *client = client_at(core, op->client);
-	op_dequeue(core, op);
-	op_drop_expired(core, op, now_ns);
-	client_meet(core, op->client);
-	fallback_charge(core, op->client);
-	fill_request(core, op, now_ns);
-	attach_debts(core, op, client);
-	if (asks_nothing(&op->sent)) {
-		op_free(core, op);
+	struct client *client = client_at(core, pending->client);
+	pending_dequeue(core, pending);
+	pending_drop_expired(core, pending, now_ns);
+	client_meet(core, pending->client);
+	fallback_charge(core, pending->client);
+	fill_request(core, pending, now_ns);
+	attach_debts(core, pending, client);
+	if (asks_nothing(&pending->sent)) {
+		pending_free(core, pending);
 		return true;
 	}
-	op->sent.first = is_first(client, &op->sent);
-	op->state = OP_IN_FLIGHT;
-	requests[core->in_flight_count] = op->sent;
-	core->in_flight[core->in_flight_count++] = op->index;
+	pending->sent.first = is_first(client, &pending->sent);
+	pending->state = PENDING_IN_FLIGHT;
+	requests[core->in_flight_count] = pending->sent;
+	core->in_flight[core->in_flight_count++] = pending->index;
 	return true;
 }
 
@@ -191,7 +196,8 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	struct lease_request requests[CORE_BATCH_MAX];
 	if (core->in_flight_count > 0 || core->state == CORE_CONNECTING)
 		return;
-	if (core->urgent.first == NO_OP && (core->background.first == NO_OP || now_ns < core->background_at_ns))
+	if (core->urgent.first == NO_PENDING &&
+	    (core->background.first == NO_PENDING || now_ns < core->background_at_ns))
 		return;
 	fill_batch(core, requests, now_ns);
 	if (core->in_flight_count == 0)
@@ -205,7 +211,7 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 /* What a fallback admitted is charged without delay, and who stops is waited for: those come in large groups by themselves. */
 static void plan_background(struct core *core, int64_t now_ns) {
 	bool is_urgent = core->draining || core->state == CORE_RESYNC;
-	if (core->background.first == NO_OP)
+	if (core->background.first == NO_PENDING)
 		core->background_at_ns = 0;
 	else if (core->background_at_ns == 0)
 		core->background_at_ns = now_ns + (is_urgent ? 0 : BACKGROUND_DELAY_NS);
@@ -222,65 +228,66 @@ void batch_flush(struct core *core, int64_t now_ns) {
 
 /* Something is wrong with these: burnt rather than asked for again and again. An advance is charged when the client asks again, or
  * before it leaves. */
-static void abandon_debts(struct core *core, struct op *op) {
-	if (op->debt.charge > 0)
-		fallback_settle(core, op);
-	if (keep_owed(core, client_at(core, op->client), op->debt, op->debt.charge))
-		op->debt = (struct debt){0};
-	op->return_sub_window = 0;
+static void abandon_debts(struct core *core, struct pending *pending) {
+	if (pending->debt.charge > 0)
+		fallback_settle(core, pending);
+	if (keep_owed(core, client_at(core, pending->client), pending->debt, pending->debt.charge))
+		pending->debt = (struct debt){0};
+	pending->return_sub_window = 0;
 }
 
 /* What was sent as charged, and what has been admitted in advance since then. */
-static void charge_again(struct op *op) {
-	op->debt = debt_sum(op->debt, op->sent_debt);
+static void charge_again(struct pending *pending) {
+	pending->debt = debt_sum(pending->debt, pending->sent_debt);
 }
 
 /* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
  * more likely to be still on the books.) */
-static void reject(struct core *core, struct op *op, size_t sent, int64_t now_ns) {
-	charge_again(op);
-	if (op->return_sub_window == 0) {
-		op->return_sub_window = op->sent.return_sub_window;
-		op->return_first = op->sent.return_first;
-		op->return_second = op->sent.return_second;
+static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
+	charge_again(pending);
+	if (pending->return_sub_window == 0) {
+		pending->return_sub_window = pending->sent.return_sub_window;
+		pending->return_first = pending->sent.return_first;
+		pending->return_second = pending->sent.return_second;
 	}
 	if (sent > LARGE) {
-		op->grouped = true;
-	} else if (op->rejections++ < REJECTIONS_MAX || !op->first) {
-		if (op->rejections > REJECTIONS_MAX + 1)
-			abandon_debts(core, op);
+		pending->grouped = true;
+	} else if (pending->rejections++ < REJECTIONS_MAX || !pending->first) {
+		if (pending->rejections > REJECTIONS_MAX + 1)
+			abandon_debts(core, pending);
 	} else {
-		answer_unserved(core, op, now_ns);
-		op->rejections = 0;
-		op->grouped = false;
+		answer_unserved(core, pending, now_ns);
+		pending->rejections = 0;
+		pending->grouped = false;
 	}
-	op_requeue(core, op);
+	pending_requeue(core, pending);
 }
 
 /* The connection broke: what was asked may have been granted, charged and returned. Returns are never
  * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
-static void give_up(struct core *core, struct op *op) {
-	charge_again(op);
-	op->grouped = false;
-	op_requeue(core, op);
+static void give_up(struct core *core, struct pending *pending) {
+	charge_again(pending);
+	pending->grouped = false;
+	pending_requeue(core, pending);
 }
 
 /* Those that were to be tried alone, or in groups, go along with the others again; or who waits is denied without, and what they
  * owe has time. */
 static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
-	for (uint32_t index = core->urgent.first, next; index != NO_OP; index = next) {
-		struct op *op = core->ops[index];
-		next = op->next;
-		if (op->rejections == 0 && !op->grouped)
+	for (uint32_t index = core->urgent.first, next; index != NO_PENDING; index = next) {
+		struct pending *pending = core->pending[index];
+		next = pending->next;
+		if (pending->rejections == 0 && !pending->grouped)
 			continue;
-		op_dequeue(core, op);
-		if (op->rejections > REJECTIONS_MAX && !op->first)
-			abandon_debts(core, op); /* it was tried alone: it would spoil the next batch, too, and those after it */
-		op->rejections = 0;
-		op->grouped = false;
-		if (denying && op->first)
-			answer_unserved(core, op, now_ns);
-		op_requeue(core, op);
+		pending_dequeue(core, pending);
+		/* It was tried alone: it would spoil the next batch, too, and those after it. */
+		if (pending->rejections > REJECTIONS_MAX && !pending->first)
+			abandon_debts(core, pending);
+		pending->rejections = 0;
+		pending->grouped = false;
+		if (denying && pending->first)
+			answer_unserved(core, pending, now_ns);
+		pending_requeue(core, pending);
 	}
 	if (denying)
 		core->background_at_ns = now_ns + DEBT_RETRY_NS;
@@ -307,18 +314,18 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 		outcome = LEASE_UNKNOWN;
 	if (outcome == LEASE_DONE)
 		core->rtt_ns = core->rtt_ns ? core->rtt_ns + (took_ns - core->rtt_ns) / 8 : took_ns;
-	bool alone = sent == 1 && core->ops[core->in_flight[0]]->rejections > 0;
+	bool alone = sent == 1 && core->pending[core->in_flight[0]]->rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
-		struct op *op = core->ops[core->in_flight[i]];
-		client_meet(core, op->client);
-		if (op->sent.charge > 0 && outcome == LEASE_DONE)
-			fallback_settle(core, op);
+		struct pending *pending = core->pending[core->in_flight[i]];
+		client_meet(core, pending->client);
+		if (pending->sent.charge > 0 && outcome == LEASE_DONE)
+			fallback_settle(core, pending);
 		if (outcome == LEASE_DONE)
-			answer_op(core, op, &grants[i], sent_ns, now_ns);
+			answer_pending(core, pending, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)
-			reject(core, op, sent, now_ns);
+			reject(core, pending, sent, now_ns);
 		else
-			give_up(core, op);
+			give_up(core, pending);
 	}
 	count_lone_rejections(core, outcome, alone, now_ns);
 }

@@ -45,7 +45,7 @@ uint32_t client_new(struct client_pool *pool, uint16_t policy, const char *id, u
 		.policy = policy % CLIENT_POLICIES,
 		.slot = TABLE_NO_SLOT,
 		.flags = CLIENT_LIVE,
-		.op = CLIENT_NO_OP,
+		.pending = CLIENT_NO_PENDING,
 	};
 	pool->count++;
 	pool->of_policy[policy % CLIENT_POLICIES]++;

@@ -13,7 +13,7 @@
 #include "slab.h"
 
 #define CLIENT_NONE UINT32_MAX
-#define CLIENT_NO_OP 0xffffffu
+#define CLIENT_NO_PENDING 0xffffffu
 #define CLIENT_GENERATIONS 2048u
 #define CLIENT_POLICIES 1024u
 
@@ -48,8 +48,8 @@ struct client {
 	};
 	uint32_t granted[2]; /* what was put into each bank, or served from it */
 	uint32_t demand;     /* credits used in a sub-window, lately */
-	uint32_t op : 24;    /* the request under way or queued; CLIENT_NO_OP */
-	uint32_t flags : 8;  /* enum client_flag */
+	uint32_t pending : 24; /* the request under way or queued; CLIENT_NO_PENDING */
+	uint32_t flags : 8;    /* enum client_flag */
 };
 
 _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");

@@ -42,7 +42,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 		.context = core,
 	});
 	uint32_t clients = table->slot_count + TABLELESS_MAX;
-	if (!core->memory || client_pool_init(&core->pool, clients) != 0 || ops_init(core, clients) != 0) {
+	if (!core->memory || client_pool_init(&core->pool, clients) != 0 || pending_init(core, clients) != 0) {
 		core_free(core);
 		*out = NULL;
 		return -1;
@@ -53,7 +53,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 void core_free(struct core *core) {
 	if (!core)
 		return;
-	ops_deinit(core);
+	pending_deinit(core);
 	store_memory_free(core->memory);
 	heap_deinit(&core->timers);
 	client_pool_deinit(&core->pool);
@@ -82,32 +82,33 @@ static int64_t remaining_beside(struct core *core, const struct client *client, 
 static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, struct core_verdict *verdict) {
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
-	struct op *op;
+	struct pending *pending;
 	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED))
 		return false;
-	if (client->slot == TABLE_NO_SLOT || !(op = op_for(core, index)))
+	if (client->slot == TABLE_NO_SLOT || !(pending = pending_for(core, index)))
 		return false; /* nowhere to keep credits: what comes next has to wait in any case */
-	int64_t owed = (int64_t)op->debt.charge + (op->state == OP_IN_FLIGHT ? op->sent.charge : 0) + cost;
+	int64_t owed =
+		(int64_t)pending->debt.charge + (pending->state == PENDING_IN_FLIGHT ? pending->sent.charge : 0) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
 	if (owed > most && owed != cost)
 		return false;
 	if ((int64_t)cost > policy->terms.max_requests)
 		return false;
-	op->debt = debt_sum(op->debt, debt_of(cost, cost, core->now_ns / NS_PER_US));
-	op->wants_more = true;
-	op_make_urgent(core, op);
+	pending->debt = debt_sum(pending->debt, debt_of(cost, cost, core->now_ns / NS_PER_US));
+	pending->wants_more = true;
+	pending_make_urgent(core, pending);
 	*verdict = verdict_allowed(core, client, STINT_SOURCE_ADVANCE, core->now_ns + policy->terms.sub_window_us * NS_PER_US);
 	verdict->remaining = remaining_beside(core, client, owed);
 	return true;
 }
 
 static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns) {
-	struct op *op = op_for(core, index);
-	if (!op || op_add_waiter(core, op, peer, serial, cost, expires_ns) != 0) {
+	struct pending *pending = pending_for(core, index);
+	if (!pending || pending_add_waiter(core, pending, peer, serial, cost, expires_ns) != 0) {
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
 	}
-	op_make_urgent(core, op);
+	pending_make_urgent(core, pending);
 }
 
 void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id, uint8_t id_len,
@@ -143,17 +144,17 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	if (index == CLIENT_NONE)
 		return;
 	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
-		if (client_at(core, index)->op == NO_OP)
+		if (client_at(core, index)->pending == NO_PENDING)
 			client_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
 		return;
 	}
 	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))
 		return; /* there is nothing more to be had in this sub-window */
-	struct op *op = op_for(core, index);
-	if (!op)
+	struct pending *pending = pending_for(core, index);
+	if (!pending)
 		return;
-	op->wants_more = true;
-	op_make_urgent(core, op);
+	pending->wants_more = true;
+	pending_make_urgent(core, pending);
 }
 
 /* ---- Changes ---------------------------------------------------------------- */
@@ -318,10 +319,10 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->walk_at_ns;
 	if (fallback_may_collect(core) && core->collect_at_ns < next_ns)
 		next_ns = core->collect_at_ns;
-	if (uses_memory(core) && core->urgent.first != NO_OP)
+	if (uses_memory(core) && core->urgent.first != NO_PENDING)
 		next_ns = core->now_ns;
 	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
-	if (may_send && core->background.first != NO_OP && core->background_at_ns < next_ns)
+	if (may_send && core->background.first != NO_PENDING && core->background_at_ns < next_ns)
 		next_ns = core->background_at_ns;
 	return next_ns;
 }
@@ -335,7 +336,8 @@ void core_drain(struct core *core, int64_t now_ns) {
 }
 
 bool core_is_drained(const struct core *core) {
-	return !core->drained.open && core->in_flight_count == 0 && core->urgent.first == NO_OP && core->background.first == NO_OP;
+	return !core->drained.open && core->in_flight_count == 0 && core->urgent.first == NO_PENDING &&
+	       core->background.first == NO_PENDING;
 }
 
 /* ---- What is going on --------------------------------------------------------- */
@@ -377,7 +379,7 @@ size_t core_uncharged(const struct core *core) {
 }
 
 size_t core_queued(const struct core *core) {
-	return core->op_count;
+	return core->pending_count;
 }
 
 bool core_is_walking(const struct core *core) {

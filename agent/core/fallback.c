@@ -63,14 +63,14 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	if (!policy->live || owed.charge <= 0)
 		return;
 	uint32_t client = client_obtain(core, index, entry->client_id, entry->client_id_len);
-	struct op *op = client == CLIENT_NONE ? NULL : op_for(core, client);
-	if (!op)
+	struct pending *pending = client == CLIENT_NONE ? NULL : pending_for(core, client);
+	if (!pending)
 		return;
-	op->debt = debt_sum(op->debt, owed);
-	if (op->debt.charge > policy->terms.max_requests)
-		op->debt = debt_of(policy->terms.max_requests, op->debt.advanced, op->debt.since_us);
-	core->charges_left += !op->of_fallback;
-	op->of_fallback = true;
+	pending->debt = debt_sum(pending->debt, owed);
+	if (pending->debt.charge > policy->terms.max_requests)
+		pending->debt = debt_of(policy->terms.max_requests, pending->debt.advanced, pending->debt.since_us);
+	core->charges_left += !pending->of_fallback;
+	pending->of_fallback = true;
 }
 
 static void note_progress(struct core *core) {
@@ -111,10 +111,10 @@ void fallback_collect(struct core *core, int64_t now_ns) {
 	note_progress(core);
 }
 
-void fallback_settle(struct core *core, struct op *op) {
-	if (!op->of_fallback)
+void fallback_settle(struct core *core, struct pending *pending) {
+	if (!pending->of_fallback)
 		return;
-	op->of_fallback = false;
+	pending->of_fallback = false;
 	if (core->charges_left > 0)
 		core->charges_left--;
 	note_progress(core);

@@ -34,11 +34,11 @@ static void disown_leases(struct core *core, struct client *client) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
 			client->lease[bank].sub_window = 0;
-	if (client->op == NO_OP)
+	if (client->pending == NO_PENDING)
 		return;
-	struct op *op = core->ops[client->op];
-	op->return_sub_window = 0;
-	op->return_first = op->return_second = 0;
+	struct pending *pending = core->pending[client->pending];
+	pending->return_sub_window = 0;
+	pending->return_first = pending->return_second = 0;
 }
 
 static void burn_disowned(struct core *core, uint32_t index) {
@@ -56,7 +56,7 @@ static void end_fallback_leases(struct core *core, uint32_t index) {
 static void drain(struct core *core, uint32_t index) {
 	lease_void(core, index, true);
 	if (client_at(core, index)->flags & CLIENT_INDEBTED)
-		op_for(core, index);
+		pending_for(core, index);
 }
 
 static void bring_in_line(struct core *core, uint32_t index, const struct client was) {

@@ -6,7 +6,7 @@
  *   place.c     finding a client in the table, or making room for it
  *   sweep.c     who is idle leaves
  *   repair.c    what was scribbled over is put back
- *   op.c        one client's request: who waits for it, in which queue
+ *   pending.c   one client's request: who waits for it, in which queue
  *   batch.c     sending requests to the store, many at a time
  *   answer.c    what a store's answer means
  *   verdict.c   what goes with a verdict
@@ -24,7 +24,7 @@
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_US INT64_C(1000)
-#define NO_OP CLIENT_NO_OP
+#define NO_PENDING CLIENT_NO_PENDING
 
 /* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
 #define DENIAL_MAX_US INT64_C(6000000)
@@ -45,14 +45,14 @@ struct waiter {
 	uint32_t cost;
 };
 
-enum op_state { OP_URGENT, OP_BACKGROUND, OP_IN_FLIGHT };
+enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT };
 
 /* One client's request to the store: queued or under way, at most one per client. */
-struct op {
+struct pending {
 	uint32_t index;               /* its number */
 	uint32_t client;
 	uint32_t previous, next;      /* in its queue */
-	uint8_t state;                /* enum op_state */
+	uint8_t state;                /* enum pending_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
 	bool of_fallback;             /* its debt, or part of it, is one of those that the resync waits for */
@@ -68,7 +68,7 @@ struct op {
 	struct debt sent_debt; /* what sent.charge is of */
 };
 
-struct op_queue {
+struct pending_queue {
 	uint32_t first, last;
 };
 
@@ -104,13 +104,13 @@ struct core {
 	int64_t held_until_ns; /* no grants of it before */
 	int64_t others_lease_ns; /* how long leases of other hosts last, at most that of the longest hold */
 
-	struct op **ops; /* by number; address space for all, memory as they come */
-	struct slab op_slab; /* and of those who wait */
-	uint32_t op_count, op_high, op_capacity, op_free;
+	struct pending **pending; /* by number; address space for all, memory as they come */
+	struct slab pending_slab; /* and of those who wait */
+	uint32_t pending_count, pending_high, pending_capacity, pending_free;
 	uint32_t waiter_count;
-	struct op_queue urgent, background;
+	struct pending_queue urgent, background;
 	size_t background_count;
-	size_t charges_left;        /* of the resync: ops whose charge is still to be acknowledged */
+	size_t charges_left;        /* of the resync: requests whose charge is still to be acknowledged */
 	bool collecting;            /* and there may be more in the memory store ... */
 	size_t collect_chain;       /* ... from this chain on */
 	int64_t background_at_ns;   /* when the background queue is sent at the latest */
@@ -165,7 +165,7 @@ _Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
 
 /* Whether one more request of a client may be made that can as well be made later. */
 static inline bool has_background_room(const struct core *core, const struct client *client) {
-	return client->op != NO_OP || core->background_count < BACKGROUND_ROOM;
+	return client->pending != NO_PENDING || core->background_count < BACKGROUND_ROOM;
 }
 
 /* generation.c */
@@ -201,27 +201,31 @@ void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns);
 /* Whether an agent can have made the lease in this bank of an orphan. */
 bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns);
 
-/* op.c */
-int ops_init(struct core *core, uint32_t clients); /* 0, or -1 without memory */
-void ops_deinit(struct core *core);
-struct op *op_for(struct core *core, uint32_t client); /* the client's op, made if there is none; NULL without memory */
-void op_enqueue(struct core *core, struct op *op, enum op_state state);
-void op_dequeue(struct core *core, struct op *op);
-void op_make_urgent(struct core *core, struct op *op);
-void op_requeue(struct core *core, struct op *op); /* back into a queue if there is more to ask for, else freed */
-void op_free(struct core *core, struct op *op);
-int op_add_waiter(struct core *core, struct op *op, uint64_t peer, uint32_t serial, uint32_t cost,
-                  int64_t expires_ns); /* 0, or -1: no room */
-void op_remove_waiter(struct core *core, struct op *op, struct waiter **at);
-void op_pop_waiter(struct core *core, struct op *op); /* the first */
-void op_drop_expired(struct core *core, struct op *op, int64_t now_ns);
+/* pending.c */
+int pending_init(struct core *core, uint32_t clients); /* 0, or -1 without memory */
+void pending_deinit(struct core *core);
+/* The client's, made if there is none; NULL without memory. */
+struct pending *pending_for(struct core *core, uint32_t client);
+void pending_enqueue(struct core *core, struct pending *pending, enum pending_state state);
+void pending_dequeue(struct core *core, struct pending *pending);
+void pending_make_urgent(struct core *core, struct pending *pending);
+/* Back into a queue if there is more to ask for, else freed. */
+void pending_requeue(struct core *core, struct pending *pending);
+void pending_free(struct core *core, struct pending *pending);
+/* 0, or -1: no room. */
+int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
+                       int64_t expires_ns);
+void pending_remove_waiter(struct core *core, struct pending *pending, struct waiter **at);
+void pending_pop_waiter(struct core *core, struct pending *pending); /* the first */
+void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns);
 
 /* batch.c */
 void batch_flush(struct core *core, int64_t now_ns);
 
 /* answer.c */
-void answer_op(struct core *core, struct op *op, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns);
-void answer_unserved(struct core *core, struct op *op, int64_t now_ns);
+void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
+                    int64_t now_ns);
+void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns);
 /* For the client's next request, or after a fallback; keep_owed() only what matters of a debt of which so much is left.
  * False without memory: nothing was noted. */
 bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left);
@@ -245,7 +249,8 @@ struct core_verdict verdict_denied(struct core *core, const struct client *clien
 bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost, struct core_verdict *verdict);
 
 /* leases.c */
-void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request);
+void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
+                struct lease_request *request);
 void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
 /* Both, and a denial: as far as there is room now, what is left goes back now, the rest later. */
@@ -301,7 +306,7 @@ void fallback_charge(struct core *core, uint32_t client);
 void fallback_collect(struct core *core, int64_t now_ns);
 bool fallback_may_collect(const struct core *core);
 /* A charge is made, or of no consequence any more. */
-void fallback_settle(struct core *core, struct op *op);
+void fallback_settle(struct core *core, struct pending *pending);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 /* promotion.c */

@@ -155,21 +155,22 @@ static int32_t clamp_credits(double credits, int32_t most) {
 	return credits >= most ? most : credits < 0 ? 0 : (int32_t)credits;
 }
 
-void lease_size(struct core *core, const struct client *client, const struct op *op, int64_t now_ns, struct lease_request *request) {
+void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
+                struct lease_request *request) {
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	if (core->draining || client->slot == TABLE_NO_SLOT) {
 		request->want = request->need; /* nowhere to keep more */
 		return;
 	}
 	struct demand demand = demand_of(core, client, now_ns);
-	if (request->need > 0 || op->wants_more)
+	if (request->need > 0 || pending->wants_more)
 		request->want = clamp_credits((double)request->need + demand.per_horizon, terms->max_requests);
-	if (op->wants_more && request->want == 0)
+	if (pending->wants_more && request->want == 0)
 		request->want = 1;
 	if (request->want < request->need)
 		request->want = request->need;
 	/* A quarter more than last time: rates vary, and a top-up costs a statement. */
-	if (op->wants_next)
+	if (pending->wants_next)
 		request->next_want = clamp_credits(1 + demand.per_sub_window * 1.25, terms->max_requests);
 }
 
@@ -204,22 +205,22 @@ static int32_t add_credits(int32_t credits, uint32_t more) {
 /* Notes a return with the client's next request: of one sub-window and the one after it. */
 static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
 	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
-	struct op *op = op_for(core, index);
-	if (!op)
+	struct pending *pending = pending_for(core, index);
+	if (!pending)
 		return; /* burnt */
-	if (op->return_sub_window == 0) {
-		op->return_sub_window = sub_window;
-		op->return_first = op->return_second = 0;
+	if (pending->return_sub_window == 0) {
+		pending->return_sub_window = sub_window;
+		pending->return_first = pending->return_second = 0;
 	}
-	if (sub_window + sub_us == op->return_sub_window && op->return_second == 0) {
-		op->return_second = op->return_first;
-		op->return_first = 0;
-		op->return_sub_window = sub_window;
+	if (sub_window + sub_us == pending->return_sub_window && pending->return_second == 0) {
+		pending->return_second = pending->return_first;
+		pending->return_first = 0;
+		pending->return_sub_window = sub_window;
 	}
-	if (sub_window == op->return_sub_window)
-		op->return_first = add_credits(op->return_first, credits);
-	else if (sub_window == op->return_sub_window + sub_us)
-		op->return_second = add_credits(op->return_second, credits);
+	if (sub_window == pending->return_sub_window)
+		pending->return_first = add_credits(pending->return_first, credits);
+	else if (sub_window == pending->return_sub_window + sub_us)
+		pending->return_second = add_credits(pending->return_second, credits);
 	else
 		return; /* three different sub-windows at once: burnt */
 	core->counters.returned += credits;
@@ -470,11 +471,11 @@ static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 }
 
 static void lease_next(struct core *core, uint32_t index) {
-	struct op *op = op_for(core, index);
-	if (!op)
+	struct pending *pending = pending_for(core, index);
+	if (!pending)
 		return;
-	op->wants_next = true;
-	op_make_urgent(core, op);
+	pending->wants_next = true;
+	pending_make_urgent(core, pending);
 }
 
 /* A horizon has passed since the last look: who has used nothing keeps nothing. */

@@ -87,7 +87,7 @@ static uint32_t idleness(struct core *core, uint32_t slot) {
 	if (owner > TABLE_OWNER_MAX)
 		return 0;
 	const struct client *client = client_at(core, owner);
-	return client->op == NO_OP ? client->idle : 0;
+	return client->pending == NO_PENDING ? client->idle : 0;
 }
 
 static void evict(struct core *core, uint32_t slot) {

@@ -28,7 +28,8 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	client_meet(core, index);
 	repair_client(core, index, now_ns);
 	/* One with a timer is looked at then: what the table says of it must not be forgotten here. */
-	if (client->op != NO_OP || client->flags & CLIENT_TIMED || table_was_referenced(core->table, client->slot))
+	if (client->pending != NO_PENDING || client->flags & CLIENT_TIMED ||
+	    table_was_referenced(core->table, client->slot))
 		client->idle = 0;
 	else if (client->idle < IDLE_SWEEPS)
 		client->idle++;
@@ -37,8 +38,8 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, index, bank, true);
 	if (client->flags & CLIENT_INDEBTED && !uses_memory(core)) /* in a fallback the memory store remembers it */
-		op_for(core, index);
-	if (client->op != NO_OP)
+		pending_for(core, index);
+	if (client->pending != NO_PENDING)
 		return; /* it has something to return, or to be charged, first */
 	client_forget(core, index);
 	core->counters.evicted_idle++;

@@ -45,7 +45,7 @@ static void a_fresh_record_is_blank(void **state) {
 	assert_int_equal(c->granted[1] | c->lease[0].deadline_ns, 0);
 	assert_int_equal(c->flags, CLIENT_LIVE);
 	assert_int_equal(c->slot, TABLE_NO_SLOT);
-	assert_int_equal(c->op, CLIENT_NO_OP);
+	assert_int_equal(c->pending, CLIENT_NO_PENDING);
 	assert_int_equal(c->policy, 4);
 	assert_int_equal(c->id[0], 'b');
 }

@@ -219,7 +219,8 @@ static void check_client(struct world *w, uint32_t index) {
 	const struct client *client = client_at(core, index);
 	const struct table *table = &w->table.table;
 	const struct account *account = &w->accounts[client->policy][number_of(w, client)];
-	fuzz_must(client->op == NO_OP || core->ops[client->op]->client == index, "another client's request");
+	fuzz_must(client->pending == NO_PENDING || core->pending[client->pending]->client == index,
+	          "another client's request");
 	if (client->slot == TABLE_NO_SLOT)
 		return;
 	struct place place = table_place(table, client->policy, client->id, client->id_len);

@@ -1,0 +1,203 @@
+/*
+ * pending.c - one client's request to the store, from the moment that somebody needs it until it is answered:
+ * who waits for it, and in which of the two queues it stands.
+ *
+ * Urgent: somebody waits, or an active client runs low. Background: returns and charges.
+ */
+#include <sys/mman.h>
+
+#include "internal.h"
+
+/* Who waits beyond so many is told that there is no memory: an app that asks and asks must not fill it. */
+#define WAITERS_MAX 65536u
+
+/* Numbers whose memory is kept when nothing is pending. */
+#define PENDING_KEPT 4096u
+
+/* Where a pending request lies, by its number. Of a free number: the next free one, twice, and one, which no address is. */
+static void *free_mark(uint32_t next) {
+	return (void *)((uintptr_t)next * 2 + 1);
+}
+
+static uint32_t next_free(const void *mark) {
+	return (uint32_t)((uintptr_t)mark / 2);
+}
+
+static size_t pending_bytes(const struct core *core) {
+	return core->pending_capacity * sizeof *core->pending;
+}
+
+int pending_init(struct core *core, uint32_t clients) {
+	core->pending_free = NO_PENDING;
+	core->urgent = core->background = (struct pending_queue){NO_PENDING, NO_PENDING};
+	core->pending_capacity = clients < NO_PENDING ? clients : NO_PENDING;
+	void *memory = mmap(NULL, pending_bytes(core), PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	core->pending = memory;
+	return 0;
+}
+
+void pending_deinit(struct core *core) {
+	slab_deinit(&core->pending_slab);
+	if (core->pending)
+		munmap(core->pending, pending_bytes(core));
+}
+
+/* ---- Queues --------------------------------------------------------------- */
+
+static struct pending_queue *queue_of(struct core *core, const struct pending *pending) {
+	return pending->state == PENDING_URGENT ? &core->urgent : &core->background;
+}
+
+void pending_enqueue(struct core *core, struct pending *pending, enum pending_state state) {
+	pending->state = (uint8_t)state;
+	struct pending_queue *queue = queue_of(core, pending);
+	uint32_t index = pending->index;
+	pending->previous = queue->last;
+	pending->next = NO_PENDING;
+	*(queue->last == NO_PENDING ? &queue->first : &core->pending[queue->last]->next) = index;
+	queue->last = index;
+	core->background_count += state == PENDING_BACKGROUND;
+}
+
+static void enqueue_first(struct core *core, struct pending *pending) {
+	uint32_t index = pending->index;
+	pending->state = PENDING_URGENT;
+	pending->previous = NO_PENDING;
+	pending->next = core->urgent.first;
+	*(pending->next == NO_PENDING ? &core->urgent.last : &core->pending[pending->next]->previous) = index;
+	core->urgent.first = index;
+}
+
+void pending_dequeue(struct core *core, struct pending *pending) {
+	struct pending_queue *queue = queue_of(core, pending);
+	*(pending->previous == NO_PENDING ? &queue->first : &core->pending[pending->previous]->next) = pending->next;
+	*(pending->next == NO_PENDING ? &queue->last : &core->pending[pending->next]->previous) = pending->previous;
+	core->background_count -= pending->state == PENDING_BACKGROUND;
+}
+
+/* A number and a place for one more; NULL without memory. */
+static struct pending *new_pending(struct core *core) {
+	if (core->pending_free == NO_PENDING && core->pending_high == core->pending_capacity)
+		return NULL;
+	struct pending *pending = slab_new(&core->pending_slab, sizeof *pending);
+	if (!pending)
+		return NULL;
+	uint32_t index = core->pending_free;
+	if (index != NO_PENDING)
+		core->pending_free = next_free(core->pending[index]);
+	else
+		index = core->pending_high++;
+	core->pending[index] = pending;
+	core->pending_count++;
+	*pending = (struct pending){.index = index};
+	pending->last = &pending->first;
+	return pending;
+}
+
+static void drop_pending(struct core *core, struct pending *pending) {
+	uint32_t index = pending->index;
+	slab_free(&core->pending_slab, pending, sizeof *pending);
+	core->pending[index] = free_mark(core->pending_free);
+	core->pending_free = index;
+	if (--core->pending_count > 0)
+		return;
+	core->pending_free = NO_PENDING;
+	if (core->pending_high > PENDING_KEPT)
+		madvise(core->pending, pending_bytes(core), MADV_DONTNEED);
+	core->pending_high = 0;
+}
+
+struct pending *pending_for(struct core *core, uint32_t client) {
+	struct client *c = client_at(core, client);
+	if (c->pending != NO_PENDING)
+		return core->pending[c->pending];
+	struct pending *pending = new_pending(core);
+	if (!pending)
+		return NULL;
+	pending->client = client;
+	c->pending = pending->index & NO_PENDING;
+	pending_enqueue(core, pending, PENDING_BACKGROUND);
+	return pending;
+}
+
+static void free_waiter(struct core *core, struct waiter *waiter) {
+	slab_free(&core->pending_slab, waiter, sizeof *waiter);
+	core->waiter_count--;
+}
+
+void pending_free(struct core *core, struct pending *pending) {
+	uint32_t client = pending->client;
+	while (pending->first)
+		pending_pop_waiter(core, pending);
+	client_at(core, client)->pending = NO_PENDING;
+	drop_pending(core, pending);
+	/* Nothing else remembers a client that the table has no room for. */
+	if (client_at(core, client)->slot == TABLE_NO_SLOT)
+		client_forget(core, client);
+}
+
+void pending_make_urgent(struct core *core, struct pending *pending) {
+	if (pending->state != PENDING_BACKGROUND)
+		return;
+	pending_dequeue(core, pending);
+	pending_enqueue(core, pending, PENDING_URGENT);
+}
+
+int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
+                       int64_t expires_ns) {
+	struct waiter *waiter =
+		core->waiter_count < WAITERS_MAX ? slab_new(&core->pending_slab, sizeof *waiter) : NULL;
+	if (!waiter)
+		return -1;
+	core->waiter_count++;
+	*waiter = (struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns};
+	*pending->last = waiter;
+	pending->last = &waiter->next;
+	return 0;
+}
+
+void pending_remove_waiter(struct core *core, struct pending *pending, struct waiter **at) {
+	struct waiter *waiter = *at;
+	*at = waiter->next;
+	if (!*at)
+		pending->last = at;
+	free_waiter(core, waiter);
+}
+
+void pending_pop_waiter(struct core *core, struct pending *pending) {
+	pending_remove_waiter(core, pending, &pending->first);
+}
+
+/* Who has given up meanwhile isn't counted, and gets no answer. */
+void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns) {
+	uint32_t sent = pending->sent_waiters;
+	for (struct waiter **at = &pending->first; *at;) {
+		bool was_sent = sent > 0;
+		sent -= was_sent;
+		if ((*at)->expires_ns > now_ns) {
+			at = &(*at)->next;
+			continue;
+		}
+		pending->sent_waiters -= was_sent;
+		pending_remove_waiter(core, pending, at);
+	}
+}
+
+void pending_requeue(struct core *core, struct pending *pending) {
+	/* What was rejected goes alone: behind urgent ones it would never be its turn, nor that of those behind it. */
+	bool was_rejected = pending->grouped || pending->rejections > 0;
+	bool asks = pending->first || pending->wants_more || pending->wants_next;
+	bool owes = pending->debt.charge > 0 || pending->return_sub_window;
+	/* Of a group of which one is to be found: before the next group. */
+	if (pending->grouped && pending->rejections > 0 && (asks || owes))
+		enqueue_first(core, pending);
+	else if (asks || (owes && was_rejected))
+		pending_enqueue(core, pending, PENDING_URGENT);
+	else if (owes)
+		pending_enqueue(core, pending, PENDING_BACKGROUND);
+	else
+		pending_free(core, pending);
+}
