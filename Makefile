@@ -95,7 +95,6 @@ AGENT := \
 	agent/command/migrations.c \
 	agent/command/output.c \
 	agent/core/answer.c \
-	agent/core/verdict.c \
 	agent/core/batch.c \
 	agent/core/client.c \
 	agent/core/core.c \
@@ -105,13 +104,14 @@ AGENT := \
 	agent/core/heap.c \
 	agent/core/leases.c \
 	agent/core/pending.c \
-	agent/core/place.c \
 	agent/core/promotion.c \
+	agent/core/registry.c \
 	agent/core/repair.c \
 	agent/core/slab.c \
 	agent/core/store_memory.c \
 	agent/core/sweep.c \
 	agent/core/table.c \
+	agent/core/verdict.c \
 	agent/database/calls.c \
 	agent/database/database.c \
 	agent/database/dial.c \

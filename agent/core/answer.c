@@ -97,7 +97,8 @@ static void serve_waiters(struct core *core, struct pending *pending, struct ans
  * others may return credits, nor much longer than it takes a host to return what it doesn't use. Counted from the
  * send time, since the answer's time is later.
  */
-static void place_answer(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns, int64_t now_ns) {
+static void install_answer(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns,
+                           int64_t now_ns) {
 	const struct client *client = client_at(core, index);
 	const struct lease_grant *grant = a->grant;
 	if (client->slot == TABLE_NO_SLOT)
@@ -109,7 +110,7 @@ static void place_answer(struct core *core, uint32_t index, const struct answer 
 	table_unsay(core->table, client->slot);
 	table_set_own_limit(core->table, client->slot, grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
 	                    (uint32_t)grant->max_requests);
-	lease_place(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
+	lease_install(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
 	table_set_mark(core->table, client->slot, lease_mark_base(core, client, grant));
 	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US), remaining == 0 ? 1 : a->least_denied,
 	                remaining, hint))
@@ -206,7 +207,7 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
-		place_answer(core, pending->client, &answer, sent_ns, now_ns);
+		install_answer(core, pending->client, &answer, sent_ns, now_ns);
 		if (++pending->late >= LATE_MAX)
 			answer_unserved(core, pending, now_ns);
 		pending_requeue(core, pending);
@@ -214,6 +215,6 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	}
 	pending->late = 0;
 	serve_waiters(core, pending, &answer, now_ns);
-	place_answer(core, pending->client, &answer, sent_ns, now_ns);
+	install_answer(core, pending->client, &answer, sent_ns, now_ns);
 	pending_requeue(core, pending);
 }

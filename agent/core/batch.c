@@ -50,8 +50,8 @@ static void forgive_old_debt(struct core *core, struct pending *pending, const s
 /* What earlier leases left goes back; what was advanced without asking is counted. */
 static void attach_debts(struct core *core, struct pending *pending, struct client *client) {
 	if (client->flags & CLIENT_INDEBTED) {
-		pending->debt = debt_sum(
-			pending->debt, store_memory_take_owed(core->memory, client->policy + 1, client->id, client->id_len));
+		pending->debt = debt_sum(pending->debt, store_memory_collect_owed(core->memory, client->policy + 1,
+		                                                                  client->id, client->id_len));
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
 	forgive_old_debt(core, pending, policy_of(core, client));

@@ -22,7 +22,7 @@ void client_pool_deinit(struct client_pool *pool) {
 	*pool = (struct client_pool){0};
 }
 
-static uint32_t take_record(struct client_pool *pool) {
+static uint32_t new_record(struct client_pool *pool) {
 	uint32_t index = pool->free_head;
 	if (index != CLIENT_NONE)
 		pool->free_head = pool->clients[index].slot;
@@ -38,7 +38,7 @@ uint32_t client_new(struct client_pool *pool, uint16_t policy, const char *id, u
 	if (!copy)
 		return CLIENT_NONE;
 	memcpy(copy, id, id_len);
-	uint32_t index = take_record(pool);
+	uint32_t index = new_record(pool);
 	pool->clients[index] = (struct client){
 		.id = copy,
 		.id_len = id_len,

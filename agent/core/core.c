@@ -67,7 +67,8 @@ static bool policy_is_live(const struct core *core, uint16_t policy) {
 }
 
 static bool decide_from_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
-	return lease_take(core, client, core->now_ns, cost, verdict) || verdict_from_denial(core, client, cost, verdict);
+	return lease_spend(core, client, core->now_ns, cost, verdict) ||
+	       verdict_from_denial(core, client, cost, verdict);
 }
 
 /* Before the store's first answer the whole limit is there, as far as is known; what has been advanced is not. */
@@ -120,7 +121,7 @@ void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOPOLICY});
 		return;
 	}
-	uint32_t index = client_obtain(core, policy, id, id_len);
+	uint32_t index = registry_obtain(core, policy, id, id_len);
 	if (index == CLIENT_NONE) {
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
@@ -138,14 +139,14 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	core->counters.lows++;
 	if (!policy_is_live(core, policy))
 		return;
-	uint32_t index = client_obtain(core, policy, id, id_len);
+	uint32_t index = registry_obtain(core, policy, id, id_len);
 	int64_t left_ms;
 	uint32_t hint;
 	if (index == CLIENT_NONE)
 		return;
 	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
 		if (client_at(core, index)->pending == NO_PENDING)
-			client_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
+			registry_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
 		return;
 	}
 	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))
@@ -200,7 +201,7 @@ void core_void_policy(struct core *core, int64_t now_ns, uint16_t index) {
 void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = client_find_slot(core, &place, policy, id, id_len);
+	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
 		return;
 	uint32_t owner = core->table->owner[slot];

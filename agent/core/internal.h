@@ -3,7 +3,7 @@
  *
  *   core.c      events of apps, policies and the database; time
  *   generation.c events that concern all clients: each meets them when it is looked at, or when a walk comes by
- *   place.c     finding a client in the table, or making room for it
+ *   registry.c  finding a client in the table, or making room for it
  *   sweep.c     who is idle leaves
  *   repair.c    what was scribbled over is put back
  *   pending.c   one client's request: who waits for it, in which queue
@@ -176,10 +176,12 @@ void orphan_meet(struct core *core, uint32_t slot);
 void orphan_void(struct core *core, uint32_t slot);
 void walk_step(struct core *core, int64_t now_ns);
 
-/* place.c */
-uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len); /* found or made; CLIENT_NONE: no room */
-uint32_t client_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len);
-void client_forget(struct core *core, uint32_t index);
+/* registry.c */
+/* Found or made; CLIENT_NONE: no room. */
+uint32_t registry_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
+uint32_t registry_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id,
+                            uint8_t id_len);
+void registry_forget(struct core *core, uint32_t index);
 
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);
@@ -251,14 +253,16 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 /* leases.c */
 void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
                 struct lease_request *request);
-void lease_place(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served);
+void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
+                   int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
 /* Both, and a denial: as far as there is room now, what is left goes back now, the rest later. */
 void lease_void(struct core *core, uint32_t client, bool give_back);
 /* Forgets what was used so far: "used" means since here from now on. */
 void lease_begin_period(struct core *core, struct client *client);
 void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
-bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict);
+bool lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost,
+                 struct core_verdict *verdict);
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 uint32_t lease_open_credits(const struct core *core, const struct client *client); /* those that can be spent now */

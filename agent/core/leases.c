@@ -337,7 +337,7 @@ static int replaceable_bank(const struct client *client, int64_t now_ns) {
 	return client->lease[0].deadline_ns <= client->lease[1].deadline_ns ? 0 : 1;
 }
 
-static void place_part(struct core *core, uint32_t index, const struct part *part, int64_t now_ns) {
+static void install_part(struct core *core, uint32_t index, const struct part *part, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	int bank = same_sub_window(core, client, part, now_ns);
 	if (bank >= 0) {
@@ -396,7 +396,8 @@ static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 		set_timer(core, index, at_ns);
 }
 
-void lease_place(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns, int64_t now_ns, int32_t served) {
+void lease_install(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns,
+                   int64_t now_ns, int32_t served) {
 	struct client *client = client_at(core, index);
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	struct part current = {
@@ -415,11 +416,11 @@ void lease_place(struct core *core, uint32_t index, const struct lease_grant *gr
 	if (client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
 	if (current.granted > 0 && current.deadline_ns > now_ns)
-		place_part(core, index, &current, now_ns);
+		install_part(core, index, &current, now_ns);
 	else if (current.granted > 0 && !uses_memory(core))
 		note_return(core, index, current.sub_window, current.granted);
 	if (next.granted > 0 && next.start_ns < next.deadline_ns)
-		place_part(core, index, &next, now_ns);
+		install_part(core, index, &next, now_ns);
 	else if (next.granted > 0) /* after a round trip of more than a sub-window there is no time at which it could be used for certain */
 		note_return(core, index, next.sub_window, next.granted);
 	plan_timer(core, index, now_ns);
@@ -544,11 +545,12 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 /* ---- A check by way of the agent -------------------------------------------- */
 
 /* Like an app: a message and a refill may have crossed. */
-bool lease_take(struct core *core, struct client *client, int64_t now_ns, uint32_t cost, struct core_verdict *verdict) {
+bool lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost,
+                 struct core_verdict *verdict) {
 	int bank = current_bank(core, client, now_ns);
 	if (client->slot == TABLE_NO_SLOT || bank < 0 || !has_begun(core, client, bank))
 		return false;
-	if (!table_take(core->table, client->slot, bank, cost))
+	if (!table_spend(core->table, client->slot, bank, cost))
 		return false;
 	bool fallback = client->flags & fallback_flag(bank);
 	*verdict = verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, client->lease[bank].deadline_ns);

@@ -136,7 +136,7 @@ void pending_free(struct core *core, struct pending *pending) {
 	drop_pending(core, pending);
 	/* Nothing else remembers a client that the table has no room for. */
 	if (client_at(core, client)->slot == TABLE_NO_SLOT)
-		client_forget(core, client);
+		registry_forget(core, client);
 }
 
 void pending_make_urgent(struct core *core, struct pending *pending) {

@@ -263,7 +263,8 @@ static struct counter *find_client(struct store_memory *store, int32_t policy_id
 	return *find(store, hash_of(store, policy_id, id, id_len), policy_id, id, id_len);
 }
 
-struct debt store_memory_take_owed(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len) {
+struct debt store_memory_collect_owed(struct store_memory *store, int32_t policy_id, const char *id,
+                                      uint8_t id_len) {
 	struct counter *c = find_client(store, policy_id, id, id_len);
 	struct debt owed = c ? c->owed : (struct debt){0};
 	if (c)

@@ -42,7 +42,7 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
  * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a request
  * charges doesn't count. Owed is what was admitted without a grant of this store's, or has been collected before and came back.
  */
-struct debt store_memory_take_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
+struct debt store_memory_collect_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 bool store_memory_owes(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 /* False without memory, or room: nothing was noted. */
 bool store_memory_owe(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt);

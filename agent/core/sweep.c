@@ -41,7 +41,7 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 		pending_for(core, index);
 	if (client->pending != NO_PENDING)
 		return; /* it has something to return, or to be charged, first */
-	client_forget(core, index);
+	registry_forget(core, index);
 	core->counters.evicted_idle++;
 }
 

@@ -287,7 +287,7 @@ void table_clear_later_start(struct table *table, uint32_t slot) {
 	atomic_store_explicit(&table->slots[slot].later_start_ns, 0, memory_order_release);
 }
 
-bool table_take(struct table *table, uint32_t slot, int bank, uint32_t cost) {
+bool table_spend(struct table *table, uint32_t slot, int bank, uint32_t cost) {
 	_Atomic uint64_t *word = &table->slots[slot].word[bank];
 	uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
 	/* Bounded: apps take at the same time, and one that cheats must not keep the agent here. */

@@ -95,7 +95,7 @@ int64_t table_deadline(const struct table *, uint32_t slot, int bank);
 int64_t table_later_start(const struct table *, uint32_t slot); /* of the lease that ends last */
 void table_clear_later_start(struct table *, uint32_t slot);
 /* Takes `cost` as an app would; false when there are not so many. */
-bool table_take(struct table *, uint32_t slot, int bank, uint32_t cost);
+bool table_spend(struct table *, uint32_t slot, int bank, uint32_t cost);
 
 /*
  * What apps are told changes together with the leases, see layout.h: first table_unsay(), then the leases, then

@@ -83,7 +83,7 @@ static void owe(const char *id, int32_t credits) {
 }
 
 static int64_t owes(const char *id) {
-	return store_memory_take_owed(store, 1, id, (uint8_t)strlen(id)).charge;
+	return store_memory_collect_owed(store, 1, id, (uint8_t)strlen(id)).charge;
 }
 
 static void clients_and_policies_are_told_apart(void **state) {

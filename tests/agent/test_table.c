@@ -201,9 +201,9 @@ static void the_agent_takes_like_an_app(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
 	publish(slot, 0, 3, 0, NOW + 10);
-	assert_false(table_take(table, slot, 0, 4));
-	assert_true(table_take(table, slot, 0, 3));
-	assert_false(table_take(table, slot, 0, 1));
+	assert_false(table_spend(table, slot, 0, 4));
+	assert_true(table_spend(table, slot, 0, 3));
+	assert_false(table_spend(table, slot, 0, 1));
 }
 
 static void the_low_water_mark_lies_between_a_quarter_and_a_half(void **state) {
@@ -472,7 +472,7 @@ static void credits_are_neither_made_nor_lost(void **state) {
 			drained += table_drain(table, slot, bank);
 			publish(slot, bank, credits, 0, NOW + 1000);
 		}
-		taken += table_take(table, slot, bank, 1);
+		taken += table_spend(table, slot, bank, 1);
 	}
 	atomic_store(&over, true);
 	for (int i = 0; i < TAKERS; i++) {

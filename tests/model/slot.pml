@@ -10,9 +10,9 @@
  *     App: mail                 request_came_too_late() of a verdict                 lib/request.c
  *     publish, drain, wipe      table_publish(), table_drain(), wipe()               agent/core/table.c
  *     claim, release            table_claim(), table_release()                       agent/core/table.c
- *     settle, place_part        lease_settle(), place_part()                         agent/core/leases.c
- *     Agent: lease_take         core_want(), lease_take(), table_take()              agent/core/leases.c
- *     obtain, adopt             client_obtain(), evict(), adopt()                    agent/core/place.c
+ *     settle, install_part      lease_settle(), install_part()                       agent/core/leases.c
+ *     Agent: lease_spend        core_want(), lease_spend(), table_spend()            agent/core/leases.c
+ *     obtain, adopt             registry_obtain(), evict(), adopt()                  agent/core/registry.c
  *     Agent: takeover           adopt_orphans()                                      agent/core/table.c
  *
  * One step of the model is one access to shared memory; what a process does with its
@@ -325,7 +325,7 @@ inline put_word(which) {
 #define LIVE(which) (led_deadline[which] > an)
 
 /* n credits for sub-window of_grant, until dl. */
-inline place_part() {
+inline install_part() {
 	if
 	:: LIVE(0) && led_sub[0] == of_grant -> add(0)
 	:: LIVE(1) && led_sub[1] == of_grant -> add(1)
@@ -417,7 +417,7 @@ inline grant() {
 	/* The answer arrives: at once, or when its sub-window is over, and then it is not placed. */
 	atomic { an = now }
 	if
-	:: dl > an -> place_part()
+	:: dl > an -> install_part()
 	:: else
 	fi
 }

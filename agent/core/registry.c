@@ -1,5 +1,5 @@
 /*
- * place.c - finds a client in the table, or makes room for it there; takes over what an earlier agent left.
+ * registry.c - finds a client in the table, or makes room for it there; takes over what an earlier agent left.
  */
 #include <string.h>
 
@@ -10,11 +10,13 @@ static bool same_client(const struct client *client, uint16_t policy, const char
 }
 
 /* The slot of this client: its owner, or an orphan with its key; TABLE_NO_SLOT. */
-uint32_t client_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
+uint32_t registry_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id,
+                            uint8_t id_len) {
 	uint32_t cursor = 0;
 	for (uint32_t slot; (slot = table_next_candidate(core->table, place, &cursor)) != TABLE_NO_SLOT;) {
 		uint32_t owner = core->table->owner[slot];
-		if (is_orphan(owner) ? table_key_matches(core->table, slot, place) : same_client(client_at(core, owner), policy, id, id_len))
+		if (is_orphan(owner) ? table_key_matches(core->table, slot, place)
+		                     : same_client(client_at(core, owner), policy, id, id_len))
 			return slot;
 	}
 	return TABLE_NO_SLOT;
@@ -31,7 +33,8 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
 		uint32_t credits = table_credits(core->table, slot, bank);
 		bool fallback = table_is_fallback(core->table, slot, bank);
-		if (deadline_ns <= core->now_ns || credits == 0 || !repair_is_plausible(core, policy, slot, bank, core->now_ns) ||
+		if (deadline_ns <= core->now_ns || credits == 0 ||
+		    !repair_is_plausible(core, policy, slot, bank, core->now_ns) ||
 		    (fallback && core->state != CORE_FALLBACK)) {
 			table_drain(core->table, slot, bank);
 			continue;
@@ -47,7 +50,8 @@ static uint32_t *tableless_list(struct core *core, const struct place *place) {
 	return &core->tableless[place->key & (TABLELESS_LISTS - 1)];
 }
 
-static uint32_t find_tableless(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
+static uint32_t find_tableless(struct core *core, const struct place *place, uint16_t policy, const char *id,
+                               uint8_t id_len) {
 	uint32_t index = *tableless_list(core, place);
 	while (index != CLIENT_NONE && !same_client(client_at(core, index), policy, id, id_len))
 		index = client_at(core, index)->next_tableless;
@@ -70,7 +74,7 @@ static void unlink_tableless(struct core *core, uint32_t index) {
 	*at = client->next_tableless;
 }
 
-void client_forget(struct core *core, uint32_t index) {
+void registry_forget(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	if (client->slot != TABLE_NO_SLOT)
 		table_release(core->table, client->slot);
@@ -99,7 +103,7 @@ static void evict(struct core *core, uint32_t slot) {
 	/* To return something to the database would take a request, and so the record; the memory store takes it at once. */
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, owner, bank, client_at(core, owner)->flags & CLIENT_BANK_FALLBACK << bank);
-	client_forget(core, owner);
+	registry_forget(core, owner);
 }
 
 /* Both buckets are full: the one longest unused gives way; what it still holds is burnt. If nobody is idle, there is no room. */
@@ -131,7 +135,8 @@ static uint32_t new_client(struct core *core, uint16_t policy, const char *id, u
 	return index;
 }
 
-static uint32_t client_make(struct core *core, const struct place *place, uint16_t policy, const char *id, uint8_t id_len) {
+static uint32_t make_client(struct core *core, const struct place *place, uint16_t policy, const char *id,
+                            uint8_t id_len) {
 	uint32_t index = find_tableless(core, place, policy, id, id_len);
 	if (index != CLIENT_NONE)
 		return index;
@@ -150,11 +155,11 @@ static uint32_t client_make(struct core *core, const struct place *place, uint16
 	return index;
 }
 
-uint32_t client_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
+uint32_t registry_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
 	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = client_find_slot(core, &place, policy, id, id_len);
+	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
 	if (slot == TABLE_NO_SLOT)
-		return client_make(core, &place, policy, id, id_len);
+		return make_client(core, &place, policy, id, id_len);
 	if (!is_orphan(core->table->owner[slot])) {
 		client_meet(core, core->table->owner[slot]);
 		return core->table->owner[slot];
