@@ -95,6 +95,7 @@ AGENT := \
 	agent/command/migrations.c \
 	agent/command/output.c \
 	agent/core/answer.c \
+	agent/core/arrival.c \
 	agent/core/batch.c \
 	agent/core/client.c \
 	agent/core/core.c \

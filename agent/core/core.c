@@ -66,9 +66,15 @@ static bool policy_is_live(const struct core *core, uint16_t policy) {
 	return policy < POLICY_CAPACITY && core->policies[policy].live;
 }
 
-static bool decide_from_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
-	return lease_spend(core, client, core->now_ns, cost, verdict) ||
-	       verdict_from_denial(core, client, cost, verdict);
+static bool decide_from_table(struct core *core, struct client *client, uint32_t cost,
+                              struct core_verdict *verdict) {
+	int bank = lease_spend(core, client, core->now_ns, cost);
+	if (bank < 0)
+		return verdict_from_denial(core, client, cost, verdict);
+	bool fallback = client->flags & CLIENT_BANK_FALLBACK << bank;
+	*verdict = verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+	                           client->lease[bank].deadline_ns);
+	return true;
 }
 
 /* Before the store's first answer the whole limit is there, as far as is known; what has been advanced is not. */
@@ -121,7 +127,7 @@ void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOPOLICY});
 		return;
 	}
-	uint32_t index = registry_obtain(core, policy, id, id_len);
+	uint32_t index = arrival_obtain(core, policy, id, id_len);
 	if (index == CLIENT_NONE) {
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
@@ -139,7 +145,7 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	core->counters.lows++;
 	if (!policy_is_live(core, policy))
 		return;
-	uint32_t index = registry_obtain(core, policy, id, id_len);
+	uint32_t index = arrival_obtain(core, policy, id, id_len);
 	int64_t left_ms;
 	uint32_t hint;
 	if (index == CLIENT_NONE)
@@ -285,7 +291,10 @@ static void advance_timers(struct core *core, int64_t now_ns) {
 	uint32_t client;
 	for (uint32_t left = TIMERS_MAX; left > 0 && heap_pop_due(&core->timers, now_ns, &client); left--) {
 		core->counters.looked++;
-		lease_timer(core, client, now_ns);
+		if (!lease_end_timer(core, client))
+			continue;
+		client_meet(core, client);
+		lease_on_timer(core, client, now_ns);
 	}
 }
 
@@ -381,8 +390,4 @@ size_t core_uncharged(const struct core *core) {
 
 size_t core_queued(const struct core *core) {
 	return core->pending_count;
-}
-
-bool core_is_walking(const struct core *core) {
-	return core->walked < core->walk_ends;
 }

@@ -62,7 +62,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 		owed = debt_sum(owed, entry->owed);
 	if (!policy->live || owed.charge <= 0)
 		return;
-	uint32_t client = registry_obtain(core, index, entry->client_id, entry->client_id_len);
+	uint32_t client = arrival_obtain(core, index, entry->client_id, entry->client_id_len);
 	struct pending *pending = client == CLIENT_NONE ? NULL : pending_for(core, client);
 	if (!pending)
 		return;

@@ -110,6 +110,10 @@ void orphan_meet(struct core *core, uint32_t slot) {
 
 /* ---- All of them -------------------------------------------------------------- */
 
+bool core_is_walking(const struct core *core) {
+	return core->walked < core->walk_ends;
+}
+
 /* True when it was open until now. */
 static bool close_mark(const struct core *core, struct mark *mark) {
 	bool is_over = mark->open && mark->ends <= core->walked;

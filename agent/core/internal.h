@@ -3,7 +3,8 @@
  *
  *   core.c      events of apps, policies and the database; time
  *   generation.c events that concern all clients: each meets them when it is looked at, or when a walk comes by
- *   registry.c  finding a client in the table, or making room for it
+ *   registry.c  where each client is
+ *   arrival.c   who comes in, and in whose stead
  *   sweep.c     who is idle leaves
  *   repair.c    what was scribbled over is put back
  *   pending.c   one client's request: who waits for it, in which queue
@@ -177,11 +178,19 @@ void orphan_void(struct core *core, uint32_t slot);
 void walk_step(struct core *core, int64_t now_ns);
 
 /* registry.c */
-/* Found or made; CLIENT_NONE: no room. */
-uint32_t registry_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
+/* The slot of this client: its owner, or an orphan with its key; TABLE_NO_SLOT. */
 uint32_t registry_find_slot(struct core *core, const struct place *place, uint16_t policy, const char *id,
                             uint8_t id_len);
+/* Among the clients without a slot; CLIENT_NONE. */
+uint32_t registry_find_tableless(struct core *core, const struct place *place, uint16_t policy, const char *id,
+                                 uint8_t id_len);
+/* A new client's slot is this one, or none. */
+void registry_enter(struct core *core, const struct place *place, uint32_t index, uint32_t slot);
 void registry_forget(struct core *core, uint32_t index);
+
+/* arrival.c */
+/* Found or made; CLIENT_NONE: no room. */
+uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
 
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);
@@ -260,9 +269,11 @@ void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
 void lease_void(struct core *core, uint32_t client, bool give_back);
 /* Forgets what was used so far: "used" means since here from now on. */
 void lease_begin_period(struct core *core, struct client *client);
-void lease_timer(struct core *core, uint32_t client, int64_t now_ns);
-bool lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost,
-                 struct core_verdict *verdict);
+/* A timer has run out. False: it was of a client that is gone, or lost its slot. Else lease_on_timer() is next. */
+bool lease_end_timer(struct core *core, uint32_t client);
+void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
+/* From which bank the cost was spent; -1: from none, there is not so much. */
+int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 uint32_t lease_open_credits(const struct core *core, const struct client *client); /* those that can be spent now */

@@ -491,14 +491,18 @@ static void look_at_use(struct core *core, uint32_t index, int64_t now_ns) {
 	end_period(core, client, now_ns);
 }
 
-/* At an edge, or when it is time to lease ahead of one, nobody is looked at: since the look before that, a client of a few
- * checks a second has mostly done nothing. */
-void lease_timer(struct core *core, uint32_t index, int64_t now_ns) {
+bool lease_end_timer(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	if (!(client->flags & CLIENT_TIMED) || client->slot == TABLE_NO_SLOT)
-		return;
+		return false;
 	client->flags &= (uint8_t)~CLIENT_TIMED;
-	client_meet(core, index);
+	return true;
+}
+
+/* At an edge, or when it is time to lease ahead of one, nobody is looked at: since the look before that, a client
+ * of a few checks a second has mostly done nothing. */
+void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
+	struct client *client = client_at(core, index);
 	bool is_edge = settle_ended(core, index, now_ns);
 	if (should_lease_next(core, client, current_bank(core, client, now_ns), now_ns))
 		lease_next(core, index);
@@ -545,14 +549,9 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 /* ---- A check by way of the agent -------------------------------------------- */
 
 /* Like an app: a message and a refill may have crossed. */
-bool lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost,
-                 struct core_verdict *verdict) {
+int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
 	int bank = current_bank(core, client, now_ns);
 	if (client->slot == TABLE_NO_SLOT || bank < 0 || !has_begun(core, client, bank))
-		return false;
-	if (!table_spend(core->table, client->slot, bank, cost))
-		return false;
-	bool fallback = client->flags & fallback_flag(bank);
-	*verdict = verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, client->lease[bank].deadline_ns);
-	return true;
+		return -1;
+	return table_spend(core->table, client->slot, bank, cost) ? bank : -1;
 }

@@ -11,7 +11,7 @@
  *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, leases.c
  *     give_up              LEASE_UNKNOWN: give_up()                          agent/core/batch.c, drop() in database.c
  *     settle, note_return  lease_settle(), note_return()                     agent/core/leases.c
- *     restart              adopt_orphans(), adopt()                          agent/core/table.c, registry.c
+ *     restart              adopt_orphans(), adopt()                          agent/core/table.c, arrival.c
  *     enter, leave         fallback_enter(), fallback_absorb(), fallback_leave()   agent/core/fallback.c
  *     lend                 answer_from_memory()                              agent/core/batch.c, store_memory.c
  *     admit                a check that finds credits                        lib/decide.h; step by step in slot.pml

@@ -12,7 +12,7 @@
  *     claim, release            table_claim(), table_release()                       agent/core/table.c
  *     settle, install_part      lease_settle(), install_part()                       agent/core/leases.c
  *     Agent: lease_spend        core_want(), lease_spend(), table_spend()            agent/core/leases.c
- *     obtain, adopt             registry_obtain(), evict(), adopt()                  agent/core/registry.c
+ *     obtain, adopt             arrival_obtain(), evict(), adopt()                   agent/core/arrival.c
  *     Agent: takeover           adopt_orphans()                                      agent/core/table.c
  *
  * One step of the model is one access to shared memory; what a process does with its
