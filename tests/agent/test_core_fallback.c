@@ -449,6 +449,53 @@ static void scribbles_are_repaired(void **state) {
 	pass_a_sweep(f);
 	assert_int_equal(app_find(&f->table, 0, "a", 1), slot);
 	assert_int_equal(core_counters(f->core)->repaired, 1);
+	atomic_store(&f->table.table.slots[slot].key, 6);
+	pass_a_sweep(f);
+	assert_int_equal(app_find(&f->table, 0, "a", 1), slot);
+	assert_int_equal(core_counters(f->core)->repaired, 2);
+}
+
+static void declare_long(struct fixture *f) {
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 60000000;
+	policy.time_window_ms = 600000;
+	core_set_policy(f->core, f->now_ns, 0, &policy);
+	core_advance(f->core, f->now_ns);
+}
+
+/* Whoever waits for it would wait for ever: an app that finds credits which aren't good yet doesn't take them. */
+static void a_start_that_nobody_set_is_taken_back(void **state) {
+	struct fixture *f = *state;
+	declare_long(f);
+	f->end_ns = f->now_ns + 60000 * MS;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	f->told_count = 0;
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	atomic_store(&slot->later_start_ns, (uint64_t)(f->now_ns + 1000000 * MS));
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	pass_a_sweep(f);
+	assert_int_equal(core_counters(f->core)->repaired, 1);
+	pass_a_sweep(f);
+	assert_int_equal(core_counters(f->core)->repaired, 1); /* once is enough */
+	f->asked_count = 0;
+	want(f, 2, "a", 1);
+	grants(f, 5, 0, 90);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+static void also_where_there_is_no_lease(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	for (unsigned times = 1; times < 3; times++) {
+		atomic_store(&slot->later_start_ns, (uint64_t)(f->now_ns + 1000000 * MS));
+		pass_a_sweep(f);
+		assert_int_equal(core_counters(f->core)->repaired, times);
+	}
+	pass_a_sweep(f);
+	assert_int_equal(core_counters(f->core)->repaired, 2);
 }
 
 /* Apps read it before they trust the table. */
@@ -508,6 +555,55 @@ static void an_orphans_nonsense_ends_with_the_sweep(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
+static void an_orphans_denial_that_nobody_made_is_lifted(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 90);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	core_free(f->core);
+	fake_table_take_over(&f->table);
+	start_core(f, false, 9);
+	atomic_store(&slot->denial, denial_pack((uint64_t)(f->now_ns + 1000000 * MS), 0, 1));
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* Two leases of an agent that died, a minute each, of which everything is possible. */
+static void leave_orphan(struct fixture *f) {
+	declare_long(f);
+	f->end_ns = f->now_ns + 60000 * MS;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 60, 100, 40);
+	grant.next_valid_us = grant.valid_us + 60000000;
+	answers(f, LEASE_DONE, &grant);
+	static const struct core_io io = {on_take, on_verdict};
+	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS};
+	core_free(f->core);
+	f->told_count = 0;
+	fake_table_take_over(&f->table);
+	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0); /* it knows no policies yet */
+}
+
+static void an_orphans_leases_outlast_the_sweep(void **state) {
+	struct fixture *f = *state;
+	leave_orphan(f);
+	declare_long(f);
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 59).verdict, APP_ALLOWED);
+	pass_a_sweep(f);
+	pass(f, 58800 * MS);
+	assert_int_equal(app(f, "a", 100).verdict, APP_ALLOWED);
+}
+
+/* Nobody can say what is possible then. */
+static void an_orphan_of_no_policy_has_no_leases_after_the_sweep(void **state) {
+	struct fixture *f = *state;
+	leave_orphan(f);
+	pass_a_sweep(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
 /* ---- No database at all ------------------------------------------------------------------------ */
 
 static void memory_is_the_database(void **state) {
@@ -558,10 +654,15 @@ int main(void) {
 		STEP(the_idle_give_way),
 		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
 		STEP(scribbles_are_repaired),
+		STEP(a_start_that_nobody_set_is_taken_back),
+		STEP(also_where_there_is_no_lease),
 		STEP(the_head_of_the_table_is_repaired),
 		STEP(a_denial_that_nobody_made_is_lifted),
 		STEP(a_lease_that_nobody_gave_is_ended),
 		STEP(an_orphans_nonsense_ends_with_the_sweep),
+		STEP(an_orphans_denial_that_nobody_made_is_lifted),
+		STEP(an_orphans_leases_outlast_the_sweep),
+		STEP(an_orphan_of_no_policy_has_no_leases_after_the_sweep),
 		STEP(memory_is_the_database),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

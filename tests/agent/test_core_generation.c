@@ -164,6 +164,39 @@ static void nothing_of_another_policys_goes_back(void **state) {
 	expect_no_batch(f);
 }
 
+static bool has_own_limit(struct fixture *f, const char *id) {
+	int64_t limit;
+	return table_own_limit(&f->table.table, app_find(&f->table, 0, id, strlen(id)), &limit);
+}
+
+/* It may have none any more. Until the database says so again, it is told the policy's. */
+static void a_limit_of_its_own_goes_with_the_lease(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	want(f, 1, id, 1);
+	struct lease_grant grant = grant_of(f, 9, 0, 30);
+	grant.max_requests = 40;
+	answers(f, LEASE_DONE, &grant);
+	assert_true(has_own_limit(f, id));
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	assert_false(has_own_limit(f, id));
+}
+
+/* Who found no room in the table has no lease that could be void, and is asked for as before. */
+static void who_is_without_a_slot_is_left_alone(void **state) {
+	struct fixture *f = *state;
+	fill_table(f);
+	want(f, 1, "newcomer", 1);
+	expect_batch(f, "newcomer", 1, 1, 1);
+	assert_int_equal(app_find(&f->table, 0, "newcomer", 8), TABLE_NO_SLOT);
+	core_client_changed(f->core, f->now_ns, 0, "newcomer", 8);
+	policy_changes(f, policy_with(50, 20));
+	walk(f);
+	struct lease_grant grant = grant_of(f, 1, 0, 9);
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+}
+
 static void is_another_database(struct fixture *f) {
 	core_database_changed(f->core, f->now_ns);
 	core_database_up(f->core, f->now_ns, 2);
@@ -476,6 +509,97 @@ static void a_change_of_policy_looks_at_some_at_a_time(void **state) {
 	assert_int_equal(back, 2 * CROWD); /* there is no room to give them all back at once, but nothing is lost */
 }
 
+/* In the crowd's place, of a policy that has changed; whose returns had no room at once are among them. */
+static void meets_a_change(struct fixture *f, struct core_policy policy) {
+	BOUNDED(f, core_set_policy(f->core, f->now_ns, 0, &policy));
+	while (core_is_walking(f->core))
+		BOUNDED(f, pass(f, MS)); /* the database takes its time, so that there is no room any more */
+}
+
+static struct core_policy long_policy(void) {
+	struct core_policy policy = policy_with(50, 20);
+	policy.terms.sub_window_us = 60000000;
+	policy.time_window_ms = 600000;
+	return policy;
+}
+
+static struct core_policy short_policy(void) {
+	struct core_policy policy = policy_with(50, 20);
+	policy.terms.sub_window_us = 100000;
+	return policy;
+}
+
+/* Some have spent their lease, some have one credit left. Nobody is given credits of the new terms until the old ones' deadline,
+ * though the database calls the sub-window by the same name. */
+static void a_crowds_leases_end_with_their_terms(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	has_long_windows(f);
+	all_want(f, 3);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof id, "many-%u", i);
+		assert_int_equal(app(f, id, i % 2 ? 1 : 2).verdict, APP_ALLOWED);
+	}
+	meets_a_change(f, short_policy());
+	answer_all(f, 0);
+	for (uint32_t i = 1; i < CROWD; i += 2) {
+		snprintf(id, sizeof id, "many-%u", i);
+		assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	}
+	for (uint32_t i = 0; i < CROWD; i += 2) {
+		snprintf(id, sizeof id, "many-%u", i);
+		want(f, i, id, 1);
+		for (f->told_count = 0; f->asked_count > 0; f->told_count = 0) {
+			struct lease_grant all[CORE_BATCH_MAX];
+			for (size_t n = 0; n < f->asked_count; n++) {
+				all[n] = grant_of(f, f->asked[n].need ? 3 : 0, 0, 40);
+				all[n].valid_us = 100000;
+			}
+			answers(f, LEASE_DONE, all);
+		}
+		struct app_decision decision = app(f, id, 1);
+		assert_int_equal(decision.verdict, APP_ALLOWED);
+		assert_in_range(decision.until_ns, f->now_ns, f->now_ns + 100 * MS);
+	}
+}
+
+/* The agent returns no more than it gave, whatever somebody wrote there. */
+static void a_crowd_returns_no_more_than_it_was_given(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	for (uint32_t slot = 0; slot < f->table.table.slot_count; slot++)
+		for (int bank = 0; bank < 2; bank++)
+			if (table_credits(&f->table.table, slot, bank) > 0)
+				table_add(&f->table.table, slot, bank, 1000);
+	meets_a_change(f, long_policy());
+	assert_in_range(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), 1, 3 * CROWD);
+}
+
+/* A policy that was dropped and declared again has counters of its own, also when there is no room for what others return. */
+static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	has_long_windows(f);
+	struct core_policy other = long_policy();
+	other.policy_id = 77;
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof id, "many-%u", i);
+		core_want(f->core, f->now_ns, 1, i, i % 2, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
+		BOUNDED(f, core_advance(f->core, f->now_ns));
+		if (i % 200 == 0)
+			answer_all(f, 3);
+	}
+	answer_all(f, 3);
+	meets_a_change(f, long_policy());
+	other.policy_id = 78;
+	BOUNDED(f, core_set_policy(f->core, f->now_ns, 1, &other));
+	while (core_is_walking(f->core))
+		BOUNDED(f, pass(f, MS));
+	assert_int_equal(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), CROWD / 2 * 2);
+}
+
 static void the_end_of_a_fallback_looks_at_some_at_a_time(void **state) {
 	struct fixture *f = *state;
 	BOUNDED(f, core_database_lost(f->core, f->now_ns));
@@ -703,6 +827,11 @@ int main(void) {
 		SLOW(no_event_puts_off_the_end),
 		SLOW(events_for_ever_need_no_haste),
 		MANY(a_change_of_policy_looks_at_some_at_a_time),
+		SLOW(a_limit_of_its_own_goes_with_the_lease),
+		FAST(who_is_without_a_slot_is_left_alone),
+		MANY(a_crowds_leases_end_with_their_terms),
+		MANY(a_crowd_returns_no_more_than_it_was_given),
+		MANY(nothing_of_another_policys_goes_back_of_a_crowd),
 		MANY(the_end_of_a_fallback_looks_at_some_at_a_time),
 		MANY(a_crowd_that_waits_for_the_fallback_is_served_by_and_by),
 		MANY(a_promotion_looks_at_some_at_a_time),

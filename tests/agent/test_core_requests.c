@@ -45,6 +45,16 @@ static void requests_gather_while_a_batch_is_under_way(void **state) {
 	expect_no_batch(f);
 }
 
+static void requests_and_batches_are_counted(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "b", 1);
+	want(f, 3, "c", 1);
+	grants(f, 1, 0, 99);
+	assert_int_equal(core_counters(f->core)->batches, 2);
+	assert_int_equal(core_counters(f->core)->requests, 3);
+}
+
 static void who_waits_is_served_in_order_as_far_as_it_goes(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "x", 1);
@@ -266,6 +276,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		STEP(first_sight_leases_one_credit),
 		STEP(requests_gather_while_a_batch_is_under_way),
+		STEP(requests_and_batches_are_counted),
 		STEP(who_waits_is_served_in_order_as_far_as_it_goes),
 		STEP(who_joins_late_takes_what_is_left_or_asks_again),
 		STEP(who_has_been_answered_waits_no_more),
