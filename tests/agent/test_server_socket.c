@@ -48,6 +48,25 @@ static void a_file_in_the_way_is_not_removed(void **state) {
 	assert_int_equal(listen_at(f, f->path, &f->server), 0);
 }
 
+/* Of another program, which only speaks otherwise. */
+static void anothers_socket_in_the_way_is_not_removed(void **state) {
+	struct fixture *f = *state;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
+	server_free(f->server);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	strcpy(address.sun_path, f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(listen_at(f, f->path, &f->server), -1);
+	assert_non_null(strstr(f->error, "cannot tell whether another agent listens"));
+	assert_non_null(strstr(f->error, f->path));
+	assert_int_equal(stat(f->path, &st), 0);
+	close(fd);
+	assert_int_equal(listen_at(f, f->path, &f->server), 0);
+	close(greet(f));
+}
+
 static void a_path_that_is_too_long_says_so(void **state) {
 	struct fixture *f = *state;
 	char too_long[200];
@@ -102,6 +121,7 @@ int main(void) {
 		TEST(a_second_agent_is_refused),
 		TEST(a_dead_agents_socket_is_replaced),
 		TEST(a_file_in_the_way_is_not_removed),
+		TEST(anothers_socket_in_the_way_is_not_removed),
 		TEST(a_path_that_is_too_long_says_so),
 		TEST(other_versions_are_refused_with_a_reason),
 		TEST(other_clocks_are_refused),

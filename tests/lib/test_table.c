@@ -349,6 +349,23 @@ static void a_verdict_alone_waits_for_nothing_that_goes_with_it(void **state) {
 	assert_int_equal(credits(f, 0), 0);
 }
 
+/* What is told to be left is what the client could have now: nothing of a lease that is over, or that hasn't begun. */
+static void a_denial_tells_what_is_open(void **state) {
+	struct fixture *f = *state;
+
+	fake_slot_deny(f->slot, 6, LATER, 7, hint_pack(0, 500, 600));
+	fake_slot_lease(f->slot, 0, 3, fake_now_ns() + MS(30000), 0);
+	fake_slot_lease(f->slot, 1, 5, LATER, 0);
+	assert_int_equal(ask(f, 6).left, 8); /* both have begun */
+	atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(30000));
+	assert_int_equal(ask(f, 6).left, 3);
+	fake_slot_lease(f->slot, 0, 3, fake_now_ns() - MS(1), 0);
+	assert_int_equal(ask(f, 6).verdict, VERDICT_DENIED);
+	assert_int_equal(ask(f, 6).left, 0);
+	atomic_store(&f->slot->later_start_ns, fake_now_ns() - MS(1));
+	assert_int_equal(ask(f, 6).left, 5);
+}
+
 static void a_retired_table_decides_nothing(void **state) {
 	struct fixture *f = *state;
 
@@ -473,6 +490,7 @@ int main(void) {
 		TEST(low_water_is_crossed_once),
 		TEST(denials_hold_for_their_costs_and_time),
 		TEST(a_verdict_alone_waits_for_nothing_that_goes_with_it),
+		TEST(a_denial_tells_what_is_open),
 		TEST(a_retired_table_decides_nothing),
 		TEST(garbage_harms_nothing),
 		TEST(refuses_headers_that_lie),
