@@ -323,6 +323,18 @@ static void a_fallbacks_lease_is_void_for_who_asks(void **state) {
 	expect_no_batch(f); /* once */
 }
 
+/* What was admitted is told, not what lay in leases. */
+static void what_goes_back_in_a_fallback_was_not_granted_by_it(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	falls_back(f);
+	is_lenient_to(f, id);
+	uint64_t granted = core_counters(f->core)->fallback_granted, returned = core_counters(f->core)->returned;
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	assert_int_equal(core_counters(f->core)->returned - returned, granted - 2);
+	assert_int_equal(core_counters(f->core)->fallback_granted, 2);
+}
+
 static void who_runs_low_is_charged_first_too(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
@@ -527,6 +539,23 @@ static struct core_policy short_policy(void) {
 	struct core_policy policy = policy_with(50, 20);
 	policy.terms.sub_window_us = 100000;
 	return policy;
+}
+
+/* One more before the walk for the last is over doesn't end that at once. */
+static void changes_that_follow_one_another_look_at_some_at_a_time(void **state) {
+	struct fixture *f = *state;
+	has_long_windows(f);
+	all_want(f, 3);
+	for (int i = 0; i < 5; i++) {
+		struct core_policy policy = long_policy();
+		policy.terms.max_requests = 40 + i;
+		BOUNDED(f, core_set_policy(f->core, f->now_ns, 0, &policy));
+		BOUNDED(f, low(f, "many-7"));
+	}
+	assert_true(core_is_walking(f->core));
+	uint64_t back = answer_all(f, 0) + pass_for(f, 20000 * MS, 0);
+	assert_int_equal(back, 2 * CROWD);
+	assert_false(core_is_walking(f->core));
 }
 
 /* Some have spent their lease, some have one credit left. Nobody is given credits of the new terms until the old ones' deadline,
@@ -818,6 +847,7 @@ int main(void) {
 		SLOW(nor_what_was_to_go_back_already),
 		SLOW(who_gives_way_leaves_nothing_to_return),
 		SLOW(who_stops_has_not_drained_before_the_walk_is_over),
+		SLOW(what_goes_back_in_a_fallback_was_not_granted_by_it),
 		SLOW(who_runs_low_is_charged_first_too),
 		SLOW(who_is_not_charged_yet_gets_no_advance),
 		SLOW(a_database_that_goes_again_before_the_walk_is_over_is_owed_as_much),
@@ -829,6 +859,7 @@ int main(void) {
 		MANY(a_change_of_policy_looks_at_some_at_a_time),
 		SLOW(a_limit_of_its_own_goes_with_the_lease),
 		FAST(who_is_without_a_slot_is_left_alone),
+		MANY(changes_that_follow_one_another_look_at_some_at_a_time),
 		MANY(a_crowds_leases_end_with_their_terms),
 		MANY(a_crowd_returns_no_more_than_it_was_given),
 		MANY(nothing_of_another_policys_goes_back_of_a_crowd),
