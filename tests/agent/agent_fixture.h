@@ -46,6 +46,7 @@ static unsigned reads;
 static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
+static database_expired *expired;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
 static unsigned takes, verdicts;
@@ -149,7 +150,9 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 }
 
 void database_expire_counters(struct database *db, int batch, database_expired *done, void *context) {
-	(void)db, (void)batch, (void)done, (void)context;
+	(void)db, (void)batch;
+	assert_ptr_equal(context, &agent);
+	expired = done;
 	expiries++;
 }
 

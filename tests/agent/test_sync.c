@@ -4,6 +4,8 @@
  */
 #include "agent_fixture.h"
 
+#include <sys/time.h>
+
 /* ---- Servers --------------------------------------------------------------------------------- */
 
 static void the_first_server_is_trusted(void **state) {
@@ -224,6 +226,92 @@ static void who_is_asked_to_expires(void **state) {
 	assert_int_equal(expiries, 2);
 }
 
+/* When the timer of expiry was set: in so many ms, as far as can be told from outside. */
+#define EXPIRY_IN(ms, call) \
+	do { \
+		int64_t before_ms = wall_ms(), at_ms; \
+		call; \
+		at_ms = expiry_at_ms(); \
+		assert_in_range(at_ms, before_ms + (ms) - 10, wall_ms() + (ms) + 10); \
+	} while (0)
+
+static int64_t wall_ms(void) {
+	struct timeval now;
+	gettimeofday(&now, NULL);
+	return (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+}
+
+static int64_t expiry_at_ms(void) {
+	struct timeval at;
+	assert_true(event_pending(agent.expiry, EV_TIMEOUT, &at));
+	return (int64_t)at.tv_sec * 1000 + at.tv_usec / 1000;
+}
+
+static void is_to_expire(void) {
+	struct database_pulse pulse = {.now_us = 1, .is_heartbeat = true, .live_hosts = 5, .expires = true};
+	meets("00000001", -1);
+	ticks(1);
+	pulsed(&agent, LEASE_DONE, &pulse);
+}
+
+/* At once where there is much to delete, soon where there is more to look at, and now and then when it has been all the way round. */
+static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
+	static const struct {
+		enum lease_outcome outcome;
+		int64_t examined, deleted;
+		int next_ms;
+	} rounds[] = {
+		{LEASE_DONE, 1000, 900, 20}, {LEASE_DONE, 1000, 251, 20}, {LEASE_DONE, 1000, 250, 200}, {LEASE_DONE, 1000, 0, 200},
+		{LEASE_DONE, 999, 0, 2000}, {LEASE_DONE, 0, 0, 2000}, {LEASE_REJECTED, 1000, 900, 2000}, {LEASE_UNKNOWN, 1000, 900, 2000},
+	};
+	(void)state;
+	is_to_expire();
+	for (size_t i = 0; i < sizeof rounds / sizeof rounds[0]; i++)
+		EXPIRY_IN(rounds[i].next_ms, {
+			link_on_expiry(&agent);
+			assert_int_equal(expiries, i + 1);
+			expired(&agent, rounds[i].outcome, rounds[i].examined, rounds[i].deleted);
+		});
+}
+
+static void it_expires_once_at_a_time_and_not_at_the_end(void **state) {
+	(void)state;
+	is_to_expire();
+	link_on_expiry(&agent);
+	EXPIRY_IN(2000, link_on_expiry(&agent));
+	assert_int_equal(expiries, 1);
+	expired(&agent, LEASE_DONE, 0, 0);
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 2);
+	expired(&agent, LEASE_DONE, 0, 0);
+	agent.stopping = true;
+	link_on_expiry(&agent);
+	assert_int_equal(expiries, 2);
+}
+
+/* ---- Its state -------------------------------------------------------------------------------- */
+
+static void since_when_it_is_as_it_is_can_be_told(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	ticks(1);
+	int64_t before_ns = monotonic_now_ns();
+	agent.link.state_since_ns = 1;
+	link_note_state(&agent);
+	assert_int_equal(agent.link.state_since_ns, 1); /* it is as it was */
+	link_events.down(&agent, "it is gone");
+	core_database_down(agent.core, monotonic_now_ns());
+	link_note_state(&agent);
+	assert_int_equal(agent.link.state, CORE_FALLBACK);
+	assert_in_range(agent.link.state_since_ns, before_ns, monotonic_now_ns());
+	assert_int_equal(agent.link.fallbacks, 1);
+	assert_int_equal(agent.link.heartbeat_ns, 0);
+	meets("00000001", -1);
+	link_note_state(&agent);
+	assert_int_not_equal(agent.link.state, CORE_FALLBACK);
+	assert_int_equal(agent.link.fallbacks, 1);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_server_is_trusted),
@@ -245,6 +333,9 @@ int main(void) {
 		TEST(it_writes_rarely_and_reads_now_and_then),
 		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
 		TEST(who_is_asked_to_expires),
+		TEST(it_goes_on_as_long_as_there_is_something_to_expire),
+		TEST(it_expires_once_at_a_time_and_not_at_the_end),
+		TEST(since_when_it_is_as_it_is_can_be_told),
 	};
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }
