@@ -151,6 +151,25 @@ static void tells_when_credits_run_low(void **state) {
 	fake_agent_unlock(&f->agent);
 }
 
+/* The same where the clock has to be looked at first: a lease that has begun since the last look. */
+static void tells_so_of_a_lease_that_has_just_begun(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot;
+
+	source(f, "c");
+	slot = fake_table_put(&f->agent.table, 0, "c");
+	atomic_store(&slot->low_water, 2);
+	fake_slot_lease(slot, 1, 4, LATER, 0);
+	atomic_store(&slot->later_start_ns, fake_now_ns());
+	assert_true(stint_is_allowed(f->api, "c"));
+	fake_agent_await(&f->agent, &f->agent.counts.low, 1);
+	source(f, "c");
+	fake_agent_lock(&f->agent);
+	assert_int_equal(f->agent.counts.want, 1);
+	assert_int_equal(f->agent.counts.low, 1);
+	fake_agent_unlock(&f->agent);
+}
+
 static void each_limiter_is_declared_once(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other"});
@@ -334,6 +353,7 @@ int main(void) {
 		TEST(takes_credits_from_the_table_without_a_word),
 		TEST(denials_in_the_table_say_whose_they_are),
 		TEST(tells_when_credits_run_low),
+		TEST(tells_so_of_a_lease_that_has_just_begun),
 		TEST(each_limiter_is_declared_once),
 		TEST(declares_again_what_the_agent_forgot),
 		TEST(does_not_declare_what_must_exist),
