@@ -197,6 +197,24 @@ static void who_is_without_a_slot_is_left_alone(void **state) {
 	expect_allowed(f, 1);
 }
 
+/* An earlier agent's as well. */
+static void an_orphans_limit_of_its_own_goes_too(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	f->end_ns = f->now_ns + 170 * MS;
+	want(f, 1, id, 1);
+	struct lease_grant grant = grant_of(f, 9, 0, 30);
+	grant.max_requests = 40;
+	answers(f, LEASE_DONE, &grant);
+	restart(f);
+	comes_up(f);
+	walk(f);
+	assert_true(has_own_limit(f, id));
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	assert_false(has_own_limit(f, id));
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+}
+
 static void is_another_database(struct fixture *f) {
 	core_database_changed(f->core, f->now_ns);
 	core_database_up(f->core, f->now_ns, 2);
@@ -858,6 +876,7 @@ int main(void) {
 		SLOW(events_for_ever_need_no_haste),
 		MANY(a_change_of_policy_looks_at_some_at_a_time),
 		SLOW(a_limit_of_its_own_goes_with_the_lease),
+		SLOW(an_orphans_limit_of_its_own_goes_too),
 		FAST(who_is_without_a_slot_is_left_alone),
 		MANY(changes_that_follow_one_another_look_at_some_at_a_time),
 		MANY(a_crowds_leases_end_with_their_terms),
