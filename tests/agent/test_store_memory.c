@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "random.h"
 #include "core/store_memory.h"
@@ -264,6 +265,35 @@ static void expiry_goes_round_in_small_steps(void **state) {
 }
 
 /* The same answers as grant.c gives on a ring of its own, for many clients at once. */
+static int64_t resident_kib(void) {
+	long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "r");
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%*d %ld", &pages), 1);
+	fclose(statm);
+	return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Clients come, their counters grow by and by, and they go: each time as many as before. */
+static void memory_follows_what_is_in_use(void **state) {
+	(void)state;
+	char id[32];
+	int64_t t_us = NOW, before_kib = 0;
+	for (int round = 0; round < 20; round++) {
+		for (int step = 0; step < 10; step++, t_us += terms.sub_window_us)
+			for (int i = 0; i < 5000; i++) {
+				snprintf(id, sizeof id, "client-%d", i);
+				assert_int_equal(take(id, t_us, 1), 1);
+			}
+		t_us += 20 * terms.sub_window_us;
+		expire(t_us);
+		assert_int_equal(store_memory_count(store), 0);
+		if (round == 1)
+			before_kib = resident_kib();
+	}
+	assert_in_range(resident_kib(), 0, before_kib + 8 * 1024);
+}
+
 static void it_only_stores(void **state) {
 	(void)state;
 	struct grant_ring rings[40] = {0};
@@ -364,6 +394,7 @@ int main(void) {
 		TEST(the_idle_go_when_nothing_depends_on_them),
 		TEST(what_is_uncharged_is_kept_for_the_policys_window),
 		TEST(expiry_goes_round_in_small_steps),
+		TEST(memory_follows_what_is_in_use),
 		TEST(it_only_stores),
 		SMALL(who_finds_no_room_shares),
 		SMALL(a_flood_is_forgotten_with_its_window),
