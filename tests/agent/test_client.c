@@ -83,12 +83,46 @@ static void ids_of_all_lengths_keep_apart(void **state) {
 	}
 }
 
+static void ids_go_with_their_records(void **state) {
+	(void)state;
+	char id[255];
+	size_t bytes = 0;
+	for (int round = 0; round < 20; round++) {
+		for (uint32_t i = 0; i < CAPACITY; i++) {
+			fill_id(id, i, sizeof id);
+			assert_true(client_new(&pool, 0, id, sizeof id) != CLIENT_NONE);
+		}
+		if (round == 0)
+			bytes = slab_bytes(&pool.ids);
+		assert_int_equal(slab_bytes(&pool.ids), bytes);
+		for (uint32_t i = 0; i < CAPACITY; i++)
+			client_free(&pool, i);
+		assert_int_equal(pool.count, 0);
+	}
+}
+
+/* A policy's index is given to another one when nobody is of it any more. */
+static void clients_of_each_policy_are_counted(void **state) {
+	(void)state;
+	uint32_t a = client_new(&pool, 3, "a", 1), b = client_new(&pool, 3, "b", 1), c = client_new(&pool, 4, "a", 1);
+	assert_int_equal(pool.of_policy[3], 2);
+	assert_int_equal(pool.of_policy[4], 1);
+	client_free(&pool, a);
+	client_free(&pool, c);
+	assert_int_equal(pool.of_policy[3], 1);
+	assert_int_equal(pool.of_policy[4], 0);
+	client_free(&pool, b);
+	assert_int_equal(pool.of_policy[3], 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(a_fresh_record_is_blank),
 		TEST(a_full_pool_says_so),
 		TEST(ids_of_all_lengths_keep_apart),
+		TEST(ids_go_with_their_records),
+		TEST(clients_of_each_policy_are_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,61 @@ static void a_database_that_was_hardly_back_gets_no_new_grace(void **state) {
 	assert_int_equal(core_state(f->core), CORE_FALLBACK);
 }
 
+static int64_t until_fallback_ns(struct fixture *f) {
+	int64_t began_ns = f->now_ns;
+	assert_int_equal(core_state(f->core), CORE_CONNECTING);
+	while (core_state(f->core) == CORE_CONNECTING)
+		pass(f, MS);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+	return f->now_ns - began_ns;
+}
+
+/* Who waits for an answer that never comes has waited since it was asked for: not the whole grace once more. */
+static void the_grace_counts_from_the_question_that_has_no_answer(void **state) {
+	struct fixture *f = *state;
+	pass(f, 1000 * MS);
+	want(f, 1, "a", 1);
+	pass(f, 400 * MS);
+	loses_the_answer(f);
+	expect_silence(f);
+	assert_int_equal(until_fallback_ns(f), 100 * MS);
+	expect_allowed(f, 1);
+}
+
+static void and_else_from_the_loss(void **state) {
+	struct fixture *f = *state;
+	pass(f, 1000 * MS);
+	want(f, 1, "a", 1);
+	pass(f, 400 * MS);
+	grants(f, 1, 0, 90);
+	core_database_lost(f->core, f->now_ns);
+	assert_int_equal(until_fallback_ns(f), 500 * MS);
+}
+
+/* Another database from here on: that the last one kept somebody waiting is none of its business. */
+static void a_database_that_takes_anothers_place_has_all_of_it(void **state) {
+	struct fixture *f = *state;
+	pass(f, 1000 * MS);
+	want(f, 1, "a", 1);
+	pass(f, 400 * MS);
+	core_database_changed(f->core, f->now_ns);
+	f->asked_count = 0;
+	assert_int_equal(until_fallback_ns(f), 500 * MS);
+}
+
+static void an_answer_that_was_lost_before_has_no_part_in_it(void **state) {
+	struct fixture *f = *state;
+	pass(f, 1000 * MS);
+	want(f, 1, "a", 1);
+	pass(f, 400 * MS);
+	loses_the_answer(f);
+	comes_up(f);
+	f->asked_count = 0;
+	pass(f, 1000 * MS);
+	core_database_lost(f->core, f->now_ns);
+	assert_int_equal(until_fallback_ns(f), 500 * MS);
+}
+
 static void answers_that_are_always_late_end_in_a_denial(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -397,6 +452,10 @@ int main(void) {
 		STEP(after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again),
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_database_that_was_hardly_back_gets_no_new_grace),
+		STEP(the_grace_counts_from_the_question_that_has_no_answer),
+		STEP(and_else_from_the_loss),
+		STEP(a_database_that_takes_anothers_place_has_all_of_it),
+		STEP(an_answer_that_was_lost_before_has_no_part_in_it),
 		STEP(answers_that_are_always_late_end_in_a_denial),
 		STEP(a_short_answer_counts_as_unknown),
 		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),

@@ -4,6 +4,10 @@
  */
 #include "core_fixture.h"
 
+#include <unistd.h>
+
+#include "process.h"
+
 /* ---- Asking ----------------------------------------------------------------------------------- */
 
 static void first_sight_leases_one_credit(void **state) {
@@ -271,6 +275,68 @@ static void a_cost_above_the_limit_does_not_make_a_client_look_blocked(void **st
 	assert_true(v.retry_after_ms > 0);
 }
 
+/* ---- Memory ----------------------------------------------------------------------------------- */
+
+/* So much may come for other reasons. */
+#define NOISE_KIB 1024
+
+static int64_t resident_kib(void) {
+	long shared_kib;
+	return process_memory_kib(getpid(), &shared_kib);
+}
+
+static void who_was_answered_leaves_nothing_behind(void **state) {
+	struct fixture *f = *state;
+	int64_t before_kib = 0;
+	for (uint32_t i = 0; i < 100000; i++) {
+		want(f, i, "a", 1);
+		grants(f, 1, 0, 90);
+		expect_allowed(f, i);
+		if (i == 1000)
+			before_kib = resident_kib();
+	}
+	assert_in_range(resident_kib(), 1, before_kib + NOISE_KIB);
+	assert_int_equal(core_queued(f->core), 0);
+}
+
+/* Nor who gave up, nor who was turned away. */
+static void nor_who_gave_up(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	int64_t before_kib = 0;
+	for (uint32_t round = 0; round < 100; round++) {
+		snprintf(id, sizeof id, "b-%u", round);
+		f->end_ns = f->now_ns + 90 * MS;
+		want(f, 0, id, 1);
+		for (uint32_t i = 1; i < 1000; i++)
+			want_until(f, i, "a", 1, MS);
+		pass(f, 2 * MS);
+		grants(f, 1, 0, 90);
+		expect_allowed(f, 0);
+		expect_silence(f);
+		expect_no_batch(f);
+		if (round == 1)
+			before_kib = resident_kib();
+	}
+	assert_in_range(resident_kib(), 1, before_kib + NOISE_KIB);
+}
+
+static void nor_whose_policy_is_gone(void **state) {
+	struct fixture *f = *state;
+	int64_t before_kib = 0;
+	for (uint32_t round = 0; round < 100; round++, f->told_count = 0) {
+		for (uint32_t i = 0; i < 500; i++)
+			want(f, i, "a", 1);
+		while (f->asked_count > 0)
+			answers(f, LEASE_DONE, &(struct lease_grant){.answered = false});
+		assert_int_equal(f->told_count, 500);
+		assert_int_equal(f->told[499].verdict.status, STINT_ENOPOLICY);
+		if (round == 1)
+			before_kib = resident_kib();
+	}
+	assert_in_range(resident_kib(), 1, before_kib + NOISE_KIB);
+}
+
 int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
@@ -292,6 +358,9 @@ int main(void) {
 		STEP(only_what_did_not_fit_is_denied),
 		STEP(a_cost_above_the_limit_is_denied_for_ever),
 		STEP(a_cost_above_the_limit_does_not_make_a_client_look_blocked),
+		STEP(who_was_answered_leaves_nothing_behind),
+		STEP(nor_who_gave_up),
+		STEP(nor_whose_policy_is_gone),
 	};
 	return cmocka_run_group_tests_name("core_requests", tests, NULL, NULL);
 }
