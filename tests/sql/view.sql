@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(80);
+select plan(84);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -145,6 +145,21 @@ select is(pg_temp.beat('first'), true, '… and noted');
 select stint.stop_host(:twin, 'first');
 select is(pg_temp.twin(), 'second in step', 'the one that stops doesn''t stop the other');
 select is(pg_temp.beat('second'), false, '… which is alone then');
+select stint.stop_host(:twin, 'first');
+select is(pg_temp.twin(), 'second in step', '… whom no word of the one that is gone stops');
+select pg_temp.beat('first');
+select stint.stop_host(:twin, 'a third one');
+select is(pg_temp.twin(), 'second in step first', 'nor of one that is neither');
+select host_id as other from stint.register_host('beside the twins', 'x', '1') \gset
+create function pg_temp.hosts(host int) returns int language sql volatile as $$
+	update stint.fleet set counted_at = '-infinity';
+	select live_hosts from stint.heartbeat(host, 'x', 'in step', 0, 0) $$;
+select pg_temp.hosts(:other) as with_both \gset
+update stint.agent_host set rival_seen_at = rival_seen_at - interval '16 s' where name = 'twin';
+select is(pg_temp.hosts(:other), :with_both - 1, 'a rival counts as long as it is heard of');
+update stint.agent_host set rival_seen_at = rival_seen_at + interval '1 hour' where name = 'twin';
+select is(pg_temp.hosts(:other), :with_both - 1, '… by a clock that has not been set back');
+select stint.stop_host(:other, 'x');
 select pg_temp.beat('first');
 select stint.stop_host(:twin, 'first');
 select is(pg_temp.twin(), 'second in step', 'nor if the other one had the row');
