@@ -82,9 +82,13 @@ AGENT := \
 	agent/changes.c \
 	agent/config.c \
 	agent/declaration.c \
+	agent/driver.c \
+	agent/expiry.c \
+	agent/heartbeat.c \
 	agent/locked.c \
 	agent/log.c \
 	agent/notify.c \
+	agent/outage.c \
 	agent/outbox.c \
 	agent/policy.c \
 	agent/server.c \

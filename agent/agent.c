@@ -1,10 +1,8 @@
-/*
- * agent.c - wiring: what comes from the socket, the database and the clock goes to
- * the core; what the core wants goes out. One thread.
- */
+/* agent.c - the rooms of stintd wired together, see agent.h. One thread. */
 #include "agent.h"
 
 #include <event2/event.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,164 +15,189 @@
 #include "notify.h"
 
 /* How often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
-static const struct timeval heartbeat_interval = {.tv_usec = 500000};
+static const struct timeval tick_interval = {.tv_usec = 500000};
 
 /* How long a stopping agent tries to return leases. They would only expire otherwise. */
 #define STOP_NS (1 * NS_PER_S)
 static const struct timeval drained_interval = {.tv_usec = 10000};
 
-/* Verdicts that are sent before others have their turn in the loop: each costs some microseconds, when it wakes an app. */
-#define VERDICTS_MAX 1000
-
-/* ---- The core's time --------------------------------------------------------- */
-
-void agent_pump(struct agent *agent) {
-	int64_t now_ns = monotonic_now_ns();
-	core_advance(agent->core, now_ns);
-	bool more = outbox_send(&agent->outbox, agent->server, VERDICTS_MAX);
-	link_note_state(agent);
-	int64_t next_ns = more ? now_ns : core_next_ns(agent->core);
-	if (next_ns == INT64_MAX) {
-		event_del(agent->wakeup);
-		return;
-	}
-	int64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
-	struct timeval wait = {.tv_sec = wait_ns / NS_PER_S, .tv_usec = wait_ns % NS_PER_S / 1000 + 1};
-	event_add(agent->wakeup, &wait);
+static void tell_systemd(const struct agent *agent) {
+	char sentence[256];
+	status_sentence(&agent->status, sentence, sizeof sentence);
+	notify_status(sentence);
 }
 
-static void on_wakeup(evutil_socket_t fd, short what, void *context) {
-	(void)fd;
-	(void)what;
-	agent_pump(context);
-}
-
-/* What has arrived goes in one batch. */
-void agent_pump_soon(struct agent *agent) {
-	event_active(agent->wakeup, EV_TIMEOUT, 0);
-}
-
-/* ---- The core's wishes ------------------------------------------------------- */
-
-static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
-	struct agent *agent = context;
-	if (outcome == LEASE_REJECTED && locked_keeps_batch(agent))
-		return;
-	core_on_grants(agent->core, monotonic_now_ns(), outcome, grants, count);
-	if (outcome == LEASE_DONE)
-		agent_pump(agent);
-	else /* once the connection's fate is known */
-		agent_pump_soon(agent);
-}
-
-static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
-	struct agent *agent = context;
-	agent->link.taken_ns = monotonic_now_ns();
-	database_take(agent->database, hosts, requests, count, on_grants, agent);
-}
-
-static void send_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
-	struct agent *agent = context;
-	struct wire_verdict message = {
-		.head = {.type = WIRE_VERDICT, .serial = serial},
-		.status = verdict->status,
-		.allowed = verdict->allowed,
-		.source = verdict->source,
-		.reason = verdict->reason,
-		.deadline_ns = (uint64_t)verdict->deadline_ns,
-		.limit = verdict->limit,
-		.remaining = verdict->remaining,
-		.retry_after_ms = verdict->retry_after_ms,
-		.reset_after_ms = verdict->reset_after_ms,
-	};
-	outbox_put(&agent->outbox, agent->server, peer, &message);
-}
-
-void agent_apply_policy(struct agent *agent, int index, bool live) {
-	struct core_policy policy;
-	policy_to_core(&agent->policies.policy[index].row, live, &policy);
-	policy.generation = agent->policies.policy[index].generation;
-	core_set_policy(agent->core, monotonic_now_ns(), (uint16_t)index, &policy);
-}
-
-/* Of the policies that nobody's credits or debts are of, the one that was asked for longest ago. What the database is being told or asked
- * of stays. */
-static int find_unused(const struct agent *agent) {
-	int found = -1;
-	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
-		const struct policy *policy = &agent->policies.policy[i];
-		if (policy->undeclared || !core_policy_is_unused(agent->core, (uint16_t)i))
-			continue;
-		if (found < 0 || policy->used_ns < agent->policies.policy[found].used_ns)
-			found = i;
-	}
-	return found;
-}
-
-int agent_add_policy(struct agent *agent, const struct policy_row *row) {
-	int index = policies_add(&agent->policies, row);
-	if (index < 0 && !agent->link.loading && (index = find_unused(agent)) >= 0) {
-		log_info("policy %s, which nobody uses, makes room for %s", agent->policies.policy[index].row.name, row->name);
-		policies_replace(&agent->policies, index, row);
-	}
-	return index;
+static void tell_systemd_ready(const struct agent *agent) {
+	char sentence[256];
+	status_sentence(&agent->status, sentence, sizeof sentence);
+	notify_ready(sentence);
 }
 
 /* ---- Apps -------------------------------------------------------------------- */
 
-/* An id that isn't text would make the database refuse it; a well-behaved library never sends one. */
-static bool is_text(const char *id, size_t length) {
-	return memchr(id, 0, length) == NULL;
+static void on_declare(void *context, server_peer peer, const struct wire_declare *message, const char *name,
+                       size_t length) {
+	struct agent *agent = context;
+	declarations_on_message(&agent->declarations, peer, message, name, length);
 }
 
 static void on_want(void *context, server_peer peer, const struct wire_want *want, const char *id, size_t length) {
 	struct agent *agent = context;
-	int64_t now_ns = monotonic_now_ns();
-	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
-	int index = policies_find_number(&agent->policies, want->policy);
-	int status = index < 0 ? STINT_ENOPOLICY : !is_text(id, length) ? STINT_ECLIENT
-	           : want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
-	if (status != 0) {
-		send_verdict(agent, peer, want->head.serial, &(struct core_verdict){.status = status});
-		agent_pump_soon(agent);
-		return;
-	}
-	agent->policies.policy[index].used_ns = now_ns;
-	core_want(agent->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
-	          now_ns + timeout_ms * NS_PER_MS);
-	agent_pump_soon(agent);
+	driver_on_want(&agent->driver, peer, want, id, length);
 }
 
 static void on_low(void *context, const struct wire_low *low, const char *id, size_t length) {
 	struct agent *agent = context;
-	int index = policies_find_number(&agent->policies, low->policy);
-	if (index < 0 || !is_text(id, length))
-		return;
-	core_low(agent->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length);
-	agent_pump_soon(agent);
+	driver_on_low(&agent->driver, low, id, length);
+}
+
+static void on_status(void *context, server_peer peer, uint32_t serial) {
+	const struct agent *agent = context;
+	status_on_message(&agent->status, peer, serial);
 }
 
 static const struct server_events server_events = {
-	.declare = declaration_on_message,
+	.declare = on_declare,
 	.want = on_want,
 	.low = on_low,
-	.status = status_on_message,
+	.status = on_status,
 };
+
+/* ---- From below -------------------------------------------------------------- */
+
+static void log_state(enum core_state state) {
+	if (state == CORE_FALLBACK)
+		log_warning("fallback: this host's own limits are in force until the database is back");
+	else
+		log_info("%s", status_state_name(state));
+}
+
+static void on_acted(void *context, enum core_state before, enum core_state now) {
+	struct agent *agent = context;
+	outage_follow(&agent->outage, before, now, agent->sync.why);
+	if (now == before)
+		return;
+	heartbeat_hasten(&agent->heartbeat);
+	log_state(now);
+	tell_systemd(agent);
+	if (now == CORE_FALLBACK)
+		declarations_resume(&agent->declarations);
+}
+
+static bool on_refused_batch(void *context) {
+	struct agent *agent = context;
+	return locked_keeps_batch(&agent->locked);
+}
+
+static const struct driver_events driver_events = {.acted = on_acted, .keeps_batch = on_refused_batch};
+
+static void on_loaded(void *context, bool done) {
+	struct agent *agent = context;
+	sync_on_loaded(&agent->sync, done);
+	declarations_resume(&agent->declarations); /* those that found no room meanwhile */
+}
+
+static void on_connected(void *context) {
+	struct agent *agent = context;
+	heartbeat_restart(&agent->heartbeat);
+}
+
+static void on_sync_started(void *context) {
+	struct agent *agent = context;
+	declarations_pass_on(&agent->declarations);
+}
+
+static void on_availability_changed(void *context) {
+	struct agent *agent = context;
+	declarations_resume(&agent->declarations);
+}
+
+static const struct sync_events sync_events = {
+	.connected = on_connected,
+	.started = on_sync_started,
+	.availability_changed = on_availability_changed,
+};
+
+/* ---- Wiring ------------------------------------------------------------------ */
+
+static void wire_to_core(struct agent *agent) {
+	agent->driver = (struct driver){
+		.policies = &agent->policies,
+		.state = CORE_CONNECTING,
+		.state_since_ns = monotonic_now_ns(),
+		.events = &driver_events,
+		.context = agent,
+	};
+	agent->changes = (struct change_reader){
+		.driver = &agent->driver,
+		.change_id = -1,
+		.loaded = on_loaded,
+		.context = agent,
+	};
+	agent->sync = (struct sync){
+		.driver = &agent->driver,
+		.changes = &agent->changes,
+		.config = &agent->config,
+		.instance = agent->instance,
+		.events = &sync_events,
+		.context = agent,
+	};
+}
+
+static void wire_to_sync(struct agent *agent) {
+	struct driver *driver = &agent->driver;
+	struct sync *sync = &agent->sync;
+	agent->declarations = (struct declarations){.driver = driver, .changes = &agent->changes, .sync = sync};
+	agent->locked = (struct locked){.driver = driver, .sync = sync, .config = &agent->config};
+	agent->expiry = (struct expiry){.driver = driver, .sync = sync};
+	agent->outage = (struct outage){.driver = driver};
+	agent->heartbeat = (struct heartbeat){
+		.driver = driver,
+		.sync = sync,
+		.changes = &agent->changes,
+		.declarations = &agent->declarations,
+		.locked = &agent->locked,
+		.expiry = &agent->expiry,
+		.config = &agent->config,
+	};
+	agent->status = (struct status_sources){
+		.config = &agent->config,
+		.shm = &agent->shm,
+		.driver = driver,
+		.sync = sync,
+		.outage = &agent->outage,
+		.instance = agent->instance,
+		.started_ns = monotonic_now_ns(),
+	};
+}
+
+void agent_wire(struct agent *agent) {
+	wire_to_core(agent);
+	wire_to_sync(agent);
+}
 
 /* ---- Timers and signals ------------------------------------------------------ */
 
-static void on_heartbeat(evutil_socket_t fd, short what, void *context) {
-	struct agent *agent = context;
-	(void)fd;
-	(void)what;
-	server_note_alive(agent->server);
-	link_on_heartbeat(agent);
+static void warn_of_unserved(struct agent *agent) {
+	uint64_t unserved = core_counters(agent->driver.core)->unserved;
+	if (unserved == agent->unserved)
+		return;
+	log_warning("%" PRIu64 " checks were denied because their clients' rows can't be had: %s",
+	            unserved - agent->unserved, database_last_error(agent->driver.database));
+	agent->unserved = unserved;
 }
 
-static void on_expiry(evutil_socket_t fd, short what, void *context) {
+void agent_tick(struct agent *agent) {
+	server_note_alive(agent->driver.server);
+	tell_systemd(agent);
+	warn_of_unserved(agent);
+	heartbeat_tick(&agent->heartbeat);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context) {
 	(void)fd;
 	(void)what;
-	link_on_expiry(context);
+	agent_tick(context);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *context) {
@@ -199,9 +222,9 @@ static void on_drained(evutil_socket_t fd, short what, void *context) {
 	(void)what;
 	if (monotonic_now_ns() >= agent->stop_by_ns) {
 		end_loop(agent);
-	} else if (core_is_drained(agent->core)) {
+	} else if (core_is_drained(agent->driver.core)) {
 		event_del(agent->drained);
-		database_stop_host(agent->database, on_host_stopped, agent);
+		database_stop_host(agent->driver.database, on_host_stopped, agent);
 	}
 }
 
@@ -213,15 +236,29 @@ static void stop_gracefully(struct agent *agent, const char *signal_name) {
 	}
 	agent->stopping = true;
 	agent->stop_by_ns = monotonic_now_ns() + STOP_NS;
+	expiry_stop(&agent->expiry);
 	log_info("%s: stopping", signal_name);
 	notify_stopping();
-	if (!agent->database || !agent->link.synced) {
+	if (!agent->driver.database || agent->sync.state != SYNC_DONE) {
 		end_loop(agent);
 		return;
 	}
-	core_drain(agent->core, monotonic_now_ns());
-	agent_pump(agent);
+	core_drain(agent->driver.core, monotonic_now_ns());
+	driver_pump(&agent->driver);
 	event_add(agent->drained, &drained_interval);
+}
+
+void agent_reopen(struct agent *agent) {
+	sync_close(&agent->sync);
+	declarations_forget_database(&agent->declarations);
+	locked_forget_database(&agent->locked);
+	expiry_forget_database(&agent->expiry);
+	core_database_changed(agent->driver.core, monotonic_now_ns());
+	if (sync_open(&agent->sync, agent->base) != 0) {
+		log_error("out of memory");
+		end_loop(agent);
+	}
+	driver_pump(&agent->driver);
 }
 
 /* What apps and table depend on stays as it is until a restart. */
@@ -242,15 +279,14 @@ static void apply_config(struct agent *agent, const struct config *fresh) {
 	              strcmp(agent->config.synchronous_commit, fresh->synchronous_commit);
 	agent->config = *fresh;
 	log_set_level((enum log_level)config_log_level(fresh));
-	core_set_timing(agent->core, fresh->database_timeout_ms * NS_PER_MS, fresh->idle_timeout_s * NS_PER_S);
-	if (reopen && agent->database)
-		link_reopen(agent);
+	core_set_timing(agent->driver.core, fresh->database_timeout_ms * NS_PER_MS, fresh->idle_timeout_s * NS_PER_S);
+	if (reopen && agent->driver.database)
+		agent_reopen(agent);
 }
 
 static void reload(struct agent *agent) {
 	struct config fresh;
 	char error[CONFIG_ERROR_MAX];
-	char sentence[256];
 	notify_reloading();
 	if (config_load(&fresh, agent->config_path, error) != 0) {
 		log_error("reload: %s; nothing was changed", error);
@@ -259,8 +295,7 @@ static void reload(struct agent *agent) {
 		apply_config(agent, &fresh);
 		log_info("reloaded");
 	}
-	status_sentence(agent, sentence, sizeof sentence);
-	notify_ready(sentence);
+	tell_systemd_ready(agent);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *context) {
@@ -281,12 +316,10 @@ static int fail(char *error, const char *why) {
 static int add_timers(struct agent *agent) {
 	struct event_base *base = agent->base;
 	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-	agent->wakeup = event_new(base, -1, 0, on_wakeup, agent);
-	agent->heartbeat = event_new(base, -1, EV_PERSIST, on_heartbeat, agent);
-	agent->expiry = event_new(base, -1, 0, on_expiry, agent);
+	agent->tick = event_new(base, -1, EV_PERSIST, on_tick, agent);
 	agent->watchdog = event_new(base, -1, EV_PERSIST, on_watchdog, agent);
 	agent->drained = event_new(base, -1, EV_PERSIST, on_drained, agent);
-	if (!agent->wakeup || !agent->heartbeat || !agent->expiry || !agent->watchdog || !agent->drained)
+	if (!agent->tick || !agent->watchdog || !agent->drained)
 		return -1;
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
 		agent->signals[i] = evsignal_new(base, numbers[i], on_signal, agent);
@@ -297,8 +330,9 @@ static int add_timers(struct agent *agent) {
 	struct timeval watchdog = {.tv_sec = (time_t)(watchdog_us / 1000000), .tv_usec = (suseconds_t)(watchdog_us % 1000000)};
 	if (watchdog_us && event_add(agent->watchdog, &watchdog) != 0)
 		return -1;
-	event_active(agent->expiry, 0, 0);
-	return event_add(agent->heartbeat, &heartbeat_interval);
+	if (driver_start(&agent->driver, base) != 0 || expiry_start(&agent->expiry, base) != 0)
+		return -1;
+	return event_add(agent->tick, &tick_interval);
 }
 
 static struct event_base *new_base(void) {
@@ -314,7 +348,6 @@ static struct event_base *new_base(void) {
 }
 
 static int start_core(struct agent *agent) {
-	static const struct core_io io = {.take = take, .verdict = send_verdict};
 	struct core_options options = {
 		.memory_only = config_is_memory(&agent->config),
 		.grace_ns = agent->config.database_timeout_ms * NS_PER_MS,
@@ -323,14 +356,15 @@ static int start_core(struct agent *agent) {
 	memcpy(&options.seed, agent->shm.directory->secret, sizeof options.seed);
 	if (table_init(&agent->table, agent->shm.directory, agent->shm.table, agent->shm.taken_over) != 0)
 		return -1;
-	if (core_new(&agent->core, &agent->table, monotonic_now_ns(), &options, &io, agent) != 0)
+	struct driver *driver = &agent->driver;
+	if (core_new(&driver->core, &agent->table, monotonic_now_ns(), &options, &driver_io, driver) != 0)
 		return -1;
 	policies_init(&agent->policies, agent->shm.directory, agent->shm.taken_over);
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (agent->policies.policy[i].used) {
 			if (config_is_memory(&agent->config))
 				agent->policies.policy[i].row.policy_id = i + 1;
-			agent_apply_policy(agent, i, true);
+			driver_apply_policy(driver, i, true);
 		}
 	return 0;
 }
@@ -343,13 +377,13 @@ static void make_instance(char instance[static 40]) {
 		snprintf(instance + 2 * i, 3, "%02x", random[i]);
 }
 
-int agent_start(struct agent *agent, const struct config *config, const char *config_path, char error[static AGENT_ERROR_MAX]) {
+int agent_start(struct agent *agent, const struct config *config, const char *config_path,
+                char error[static AGENT_ERROR_MAX]) {
 	char why[SHM_ERROR_MAX];
 	char server_why[SERVER_ERROR_MAX];
-	*agent = (struct agent){.config = *config, .config_path = config_path, .started_ns = monotonic_now_ns()};
+	*agent = (struct agent){.config = *config, .config_path = config_path};
+	agent_wire(agent);
 	agent->shm = (struct shm){.directory_fd = -1, .table_fd = -1, .lock_fd = -1};
-	agent->link.state = CORE_CONNECTING;
-	agent->link.state_since_ns = agent->started_ns;
 	make_instance(agent->instance);
 	agent->base = new_base();
 	if (!agent->base || add_timers(agent) != 0)
@@ -358,16 +392,16 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
 		return fail(error, why);
 	if (start_core(agent) != 0)
 		return fail(error, "out of memory");
-	changes_inherit(agent);
+	changes_inherit(&agent->changes, agent->shm.taken_over);
 	const struct server_options options = {
 		.socket_path = agent->config.socket,
 		.directory_fd = agent->shm.directory_fd,
 		.table_fd = agent->shm.table_fd,
 		.generation = agent->shm.directory->generation,
 	};
-	if (server_new(&agent->server, agent->base, &options, &server_events, agent, server_why) != 0)
+	if (server_new(&agent->driver.server, agent->base, &options, &server_events, agent, server_why) != 0)
 		return fail(error, server_why);
-	if (link_open(agent) != 0)
+	if (sync_open(&agent->sync, agent->base) != 0)
 		return fail(error, "out of memory");
 	log_info("stintd %s: %s on %s, room for %lld clients%s", STINT_VERSION, config->host, config->socket,
 	         (long long)config->max_clients, agent->shm.taken_over ? ", table taken over" : "");
@@ -375,10 +409,8 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
 }
 
 int agent_run(struct agent *agent) {
-	char sentence[256];
-	agent_pump(agent);
-	status_sentence(agent, sentence, sizeof sentence);
-	notify_ready(sentence);
+	driver_pump(&agent->driver);
+	tell_systemd_ready(agent);
 	return event_base_dispatch(agent->base) < 0 ? -1 : 0;
 }
 
@@ -388,17 +420,18 @@ static void free_event(struct event *event) {
 }
 
 void agent_stop(struct agent *agent) {
-	declarations_free(agent);
-	outbox_send(&agent->outbox, agent->server, SIZE_MAX); /* decided in the turn that ended the loop */
-	server_free(agent->server);
-	database_free(agent->database);
-	core_free(agent->core);
-	outbox_free(&agent->outbox);
+	declarations_free(&agent->declarations);
+	/* What was decided in the turn that ended the loop. */
+	outbox_send(&agent->driver.outbox, agent->driver.server, SIZE_MAX);
+	server_free(agent->driver.server);
+	database_free(agent->driver.database);
+	core_free(agent->driver.core);
+	outbox_free(&agent->driver.outbox);
 	table_deinit(&agent->table);
 	shm_objects_close(&agent->shm);
-	free_event(agent->wakeup);
-	free_event(agent->heartbeat);
-	free_event(agent->expiry);
+	driver_stop(&agent->driver);
+	expiry_free(&agent->expiry);
+	free_event(agent->tick);
 	free_event(agent->watchdog);
 	free_event(agent->drained);
 	for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++)

@@ -1,189 +1,190 @@
-/*
- * changes.c - what others have changed in the database: policies, and clients' overrides.
- *
- * Changes are read in one chain, oldest first, some hundred at a time. While a read is under way, what tells of further
- * changes only says that the chain isn't at its end. A client's leases are void when its override has changed; a policy
- * is marked as stale, and those that are stale are read again together, also one read at a time.
- *
- * The directory says up to which change the leases in the table are in force. So an agent that takes a table over begins
- * there: a client that was blocked while no agent lived would otherwise keep its lease, which in a month's window lasts for
- * days. Where the list doesn't tell what has changed, everything may have.
- */
+/* changes.c - what others have changed in the database, see changes.h. */
+#include "changes.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent.h"
 #include "log.h"
+#include "monotonic.h"
 
 /* More than these take longer to read than all clients take to ask again. */
 #define CHANGES_MAX 10000
 
 /* ---- Policies ------------------------------------------------------------------ */
 
-static void apply_drop(struct agent *agent, int index) {
-	struct policy *policy = &agent->policies.policy[index];
+static void apply_drop(struct change_reader *changes, int index) {
+	struct policy *policy = &changes->driver->policies->policy[index];
 	if (policy->row.policy_id == 0) /* not known there yet: declared here while the database was away */
 		return;
 	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail", policy->row.name);
 	policy->row.policy_id = 0;
 	word_settle(&policy->word);
-	agent_apply_policy(agent, index, false);
+	driver_apply_policy(changes->driver, index, false);
 }
 
-void changes_apply_row(struct agent *agent, int index, const struct policy_row *row) {
+void changes_apply_row(struct change_reader *changes, int index, const struct policy_row *row) {
+	struct policies *policies = changes->driver->policies;
 	if (row->policy_id == 0) {
-		apply_drop(agent, index);
+		apply_drop(changes, index);
 		return;
 	}
-	if (!policy_limits_equal(&agent->policies.policy[index].row, row)) {
-		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests, row->time_window_ms);
-		word_settle(&agent->policies.policy[index].word);
+	if (!policy_limits_equal(&policies->policy[index].row, row)) {
+		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests,
+		         row->time_window_ms);
+		word_settle(&policies->policy[index].word);
 	}
-	policies_set(&agent->policies, index, row);
-	agent_apply_policy(agent, index, true);
+	policies_set(policies, index, row);
+	driver_apply_policy(changes->driver, index, true);
 }
 
 static void on_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count) {
-	struct agent *agent = context;
-	struct link *link = &agent->link;
-	link->loading = false;
+	struct change_reader *changes = context;
+	struct policies *policies = changes->driver->policies;
+	bool done = outcome == LEASE_DONE;
+	policies->loading = false;
 	for (size_t i = 0; i < count; i++) {
-		if (outcome == LEASE_DONE)
-			changes_apply_row(agent, link->asked[i], &rows[i]);
+		if (done)
+			changes_apply_row(changes, changes->asked[i], &rows[i]);
 		else
-			agent->policies.policy[link->asked[i]].stale = true; /* with the next heartbeat */
+			policies->policy[changes->asked[i]].stale = true; /* with the next heartbeat */
 	}
-	if (link->syncing)
-		link_on_loaded(agent, outcome == LEASE_DONE);
-	else if (outcome == LEASE_DONE)
-		changes_load_policies(agent); /* those that have become stale meanwhile */
-	declarations_resume(agent); /* those that found no room meanwhile */
-	changes_note(agent);
-	agent_pump(agent);
+	if (done && !changes->awaited)
+		changes_load_policies(changes); /* those that have become stale meanwhile */
+	changes->loaded(changes->context, done);
+	changes_note(changes);
+	driver_pump(changes->driver);
 }
 
-void changes_load_policies(struct agent *agent) {
-	struct link *link = &agent->link;
+void changes_load_policies(struct change_reader *changes) {
+	struct policies *policies = changes->driver->policies;
 	const char *names[POLICY_CAPACITY];
 	size_t count = 0;
-	if (link->loading)
+	if (policies->loading)
 		return;
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
-		struct policy *policy = &agent->policies.policy[i];
+		struct policy *policy = &policies->policy[i];
 		if (!policy->used || !policy->stale)
 			continue;
 		policy->stale = false;
-		link->asked[count] = (uint16_t)i;
+		changes->asked[count] = (uint16_t)i;
 		names[count++] = policy->row.name;
 	}
-	if (count == 0 && !link->syncing)
+	if (count == 0 && !changes->awaited)
 		return;
-	link->loading = true;
-	database_get_policies(agent->database, names, count, on_policies, agent);
+	policies->loading = true;
+	database_get_policies(changes->driver->database, names, count, on_policies, changes);
 }
 
 /* ---- Changes ------------------------------------------------------------------- */
 
 /* By its name, since one that was dropped and made again has another id. */
-static void take_change(struct agent *agent, const struct change_row *row) {
+static void take_change(struct change_reader *changes, const struct change_row *row) {
+	struct policies *policies = changes->driver->policies;
+	struct core *core = changes->driver->core;
 	bool is_client = row->client_id[0] != 0;
-	int index = is_client ? policies_find_id(&agent->policies, row->policy_id) : policies_find(&agent->policies, row->policy_name);
+	int index = is_client ? policies_find_id(policies, row->policy_id) : policies_find(policies, row->policy_name);
 	if (index < 0)
 		return;
+	int64_t now_ns = monotonic_now_ns();
 	if (is_client)
-		core_client_changed(agent->core, monotonic_now_ns(), (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
+		core_client_changed(core, now_ns, (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
 	else
-		agent->policies.policy[index].stale = true;
+		policies->policy[index].stale = true;
 	/* Its limits may be what the directory says, and have been something else, or another policy's, in between. */
-	if (!is_client && agent->link.inherited)
-		core_void_policy(agent->core, monotonic_now_ns(), (uint16_t)index);
+	if (!is_client && changes->inherited)
+		core_void_policy(core, now_ns, (uint16_t)index);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
-	struct agent *agent = context;
-	struct link *link = &agent->link;
-	link->reading = false;
+	struct change_reader *changes = context;
+	changes->reading = false;
 	if (outcome != LEASE_DONE) /* the next pulse tells of them again */
 		return;
 	for (size_t i = 0; i < count; i++) {
-		take_change(agent, &rows[i]);
-		if (rows[i].change_id > link->change_id)
-			link->change_id = rows[i].change_id;
+		take_change(changes, &rows[i]);
+		changes->change_id = max64(changes->change_id, rows[i].change_id);
 	}
-	if (link->change_id > link->hello.change_id) /* as a database that is synced with again, after a lock, is judged by it */
-		link->hello.change_id = link->change_id;
-	if (count > 0 || link->unread)
-		changes_read(agent); /* until there are none */
+	/* As a database that is synced with again, after a lock, is judged by it. */
+	changes->newest = max64(changes->newest, changes->change_id);
+	if (count > 0 || changes->unread)
+		changes_read(changes); /* until there are none */
 	else
-		link->inherited = false;
-	changes_load_policies(agent);
-	changes_note(agent);
-	agent_pump(agent);
+		changes->inherited = false;
+	changes_load_policies(changes);
+	changes_note(changes);
+	driver_pump(changes->driver);
 }
 
-void changes_read(struct agent *agent) {
-	struct link *link = &agent->link;
-	link->unread = true;
-	if (link->reading)
+void changes_read(struct change_reader *changes) {
+	changes->unread = true;
+	if (changes->reading)
 		return;
-	link->reading = true;
-	link->unread = false;
-	database_get_changes(agent->database, link->change_id, on_changes, agent);
+	changes->reading = true;
+	changes->unread = false;
+	database_get_changes(changes->driver->database, changes->change_id, on_changes, changes);
+}
+
+void changes_forget_database(struct change_reader *changes) {
+	changes->reading = changes->unread = changes->driver->policies->loading = false;
 }
 
 /* ---- While nobody looked ------------------------------------------------------- */
 
-void changes_inherit(struct agent *agent) {
-	const struct directory_header *directory = agent->policies.directory;
-	struct link *link = &agent->link;
-	link->inherited = agent->shm.taken_over;
-	link->change_id = link->inherited ? atomic_load(&directory->change_id) : -1;
-	if (link->change_id < 0)
+void changes_inherit(struct change_reader *changes, bool taken_over) {
+	const struct directory_header *directory = changes->driver->policies->directory;
+	struct origin *origin = &changes->origin;
+	changes->inherited = taken_over;
+	changes->change_id = taken_over ? atomic_load(&directory->change_id) : -1;
+	if (changes->change_id < 0)
 		return;
-	snprintf(link->server, sizeof link->server, "%.*s", (int)sizeof link->server - 1, directory->server);
-	snprintf(link->timeline, sizeof link->timeline, "%.*s", (int)sizeof link->timeline - 1, directory->timeline);
-	link->wal_end = directory->wal_end;
+	snprintf(origin->server, sizeof origin->server, "%.*s", DATABASE_SERVER_MAX - 1, directory->server);
+	snprintf(origin->timeline, sizeof origin->timeline, "%.8s", directory->timeline);
+	origin->wal_end = directory->wal_end;
 }
 
-static void void_all(struct agent *agent) {
+static void void_all(struct driver *driver) {
 	log_info("what was leased under earlier limits is void: it can't be told what has changed since");
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
-		if (agent->policies.policy[i].used)
-			core_void_policy(agent->core, monotonic_now_ns(), (uint16_t)i);
+		if (driver->policies->policy[i].used)
+			core_void_policy(driver->core, monotonic_now_ns(), (uint16_t)i);
 }
 
-void changes_settle(struct agent *agent, bool promoted) {
-	struct link *link = &agent->link;
-	int64_t newest = link->hello.change_id;
-	bool is_known = link->change_id >= 0 && newest >= link->change_id && newest - link->change_id <= CHANGES_MAX;
-	if (is_known && !promoted && newest > link->change_id) {
-		changes_read(agent);
+void changes_settle(struct change_reader *changes, bool promoted) {
+	int64_t known = changes->change_id, newest = changes->newest;
+	bool is_known = known >= 0 && newest >= known && newest - known <= CHANGES_MAX;
+	if (is_known && !promoted && newest > known) {
+		changes_read(changes);
 		return;
 	}
-	if (!is_known && !promoted && (link->change_id >= 0 || link->inherited))
-		void_all(agent);
-	link->change_id = newest;
-	link->inherited = false;
+	if (!is_known && !promoted && (known >= 0 || changes->inherited))
+		void_all(changes->driver);
+	changes->change_id = newest;
+	changes->inherited = false;
 }
 
 /* An agent may be killed between any two stores. */
-static void note_server(struct directory_header *directory, const struct link *link) {
+static void note_origin(struct directory_header *directory, const struct origin *origin) {
 	atomic_store(&directory->change_id, -1);
 	atomic_thread_fence(memory_order_seq_cst);
-	snprintf(directory->server, sizeof directory->server, "%s", link->server);
-	snprintf(directory->timeline, sizeof directory->timeline, "%s", link->timeline);
-	directory->wal_end = link->wal_end;
+	snprintf(directory->server, sizeof directory->server, "%s", origin->server);
+	snprintf(directory->timeline, sizeof directory->timeline, "%s", origin->timeline);
+	directory->wal_end = origin->wal_end;
 }
 
-/* During the hold after a promotion, leases of another server's are out; while the core walks, some that are void. */
-void changes_note(struct agent *agent) {
-	struct directory_header *directory = agent->policies.directory;
-	const struct link *link = &agent->link;
-	enum core_state state = core_state(agent->core);
-	if ((state != CORE_IN_STEP && state != CORE_RESYNC) || link->loading || core_is_walking(agent->core))
+static bool is_noted(const struct directory_header *directory, const struct origin *origin) {
+	return strcmp(directory->server, origin->server) == 0 && strcmp(directory->timeline, origin->timeline) == 0 &&
+	       directory->wal_end == origin->wal_end;
+}
+
+/* During the hold after a promotion, leases of another server are out; while the core walks, some that are void. */
+void changes_note(struct change_reader *changes) {
+	const struct core *core = changes->driver->core;
+	struct policies *policies = changes->driver->policies;
+	enum core_state state = core_state(core);
+	if ((state != CORE_IN_STEP && state != CORE_RESYNC) || policies->loading || core_is_walking(core))
 		return;
-	if (strcmp(directory->server, link->server) || strcmp(directory->timeline, link->timeline) || directory->wal_end != link->wal_end)
-		note_server(directory, link);
-	atomic_store(&directory->change_id, link->change_id);
+	if (!is_noted(policies->directory, &changes->origin))
+		note_origin(policies->directory, &changes->origin);
+	atomic_store(&policies->directory->change_id, changes->change_id);
 }

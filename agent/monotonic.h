@@ -1,4 +1,4 @@
-/* monotonic.h - the time that the agent lives by: CLOCK_MONOTONIC, as all processes of a host see it. Its only reader here. */
+/* monotonic.h - the time that the agent lives by: CLOCK_MONOTONIC, which all processes of a host share. */
 #ifndef STINT_MONOTONIC_H
 #define STINT_MONOTONIC_H
 

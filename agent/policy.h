@@ -28,6 +28,7 @@ struct policy {
 struct policies {
 	struct directory_header *directory;
 	struct policy policy[POLICY_CAPACITY];
+	bool loading; /* the database is being asked about some: each index stays the policy's that it is */
 };
 
 /* With take_over, what an earlier agent left in the directory stays, index by index. */

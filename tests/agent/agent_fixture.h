@@ -18,6 +18,7 @@
 
 #include "agent.h"
 #include "fake_table.h"
+#include "monotonic.h"
 #include "stint.h"
 
 #define MS INT64_C(1000000)
@@ -124,7 +125,7 @@ void database_get_policies(struct database *db, const char *const *names, size_t
 
 void database_get_changes(struct database *db, int64_t after, database_changes *done, void *context) {
 	(void)db;
-	assert_ptr_equal(context, &agent);
+	assert_ptr_equal(context, &agent.changes);
 	assert_null(changed); /* one chain */
 	changed = done;
 	since = after;
@@ -151,7 +152,7 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 
 void database_expire_counters(struct database *db, int batch, database_expired *done, void *context) {
 	(void)db, (void)batch;
-	assert_ptr_equal(context, &agent);
+	assert_ptr_equal(context, &agent.expiry);
 	expired = done;
 	expiries++;
 }
@@ -168,7 +169,7 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 void database_await_tables(struct database *db, database_ended *done, void *context) {
 	(void)db;
 	assert_null(awaited);
-	assert_ptr_equal(context, &agent);
+	assert_ptr_equal(context, &agent.locked);
 	awaited = done;
 }
 
@@ -227,26 +228,27 @@ static inline int begin(void **state) {
 	limit_in_force = api.max_requests;
 	is_pinned = false;
 	newest_change = longest_lease_us = 0;
-	agent = (struct agent){.database = &the_database, .link = {.state = CORE_CONNECTING, .change_id = -1}};
+	agent = (struct agent){.base = event_base_new()};
+	agent_wire(&agent);
+	agent.driver.database = &the_database;
 	fake_table_make(&table, 64, 7);
-	agent.base = event_base_new();
-	agent.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
-	agent.expiry = event_new(agent.base, -1, 0, on_wakeup, NULL);
-	assert_true(agent.wakeup && agent.expiry);
-	assert_int_equal(server_new(&agent.server, agent.base, &served, &nobody_comes, NULL, error), 0);
-	assert_int_equal(core_new(&agent.core, &table.table, monotonic_now_ns(), &options, &io, NULL), 0);
+	agent.driver.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
+	agent.expiry.timer = event_new(agent.base, -1, 0, on_wakeup, NULL);
+	assert_true(agent.driver.wakeup && agent.expiry.timer);
+	assert_int_equal(server_new(&agent.driver.server, agent.base, &served, &nobody_comes, NULL, error), 0);
+	assert_int_equal(core_new(&agent.driver.core, &table.table, monotonic_now_ns(), &options, &io, NULL), 0);
 	policies_init(&agent.policies, table.directory, false);
-	agent_apply_policy(&agent, policies_add(&agent.policies, &api), true);
+	driver_apply_policy(&agent.driver, policies_add(&agent.policies, &api), true);
 	return 0;
 }
 
 static inline int end(void **state) {
 	(void)state;
-	declarations_free(&agent);
-	core_free(agent.core);
-	server_free(agent.server);
-	event_free(agent.wakeup);
-	event_free(agent.expiry);
+	declarations_free(&agent.declarations);
+	core_free(agent.driver.core);
+	server_free(agent.driver.server);
+	event_free(agent.driver.wakeup);
+	event_free(agent.expiry.timer);
 	event_base_free(agent.base);
 	fake_table_free(&table);
 	return 0;
@@ -282,7 +284,7 @@ static inline void meets_server(const char *server, const char *timeline, int64_
 	                               .server_age_us = age_us, .wal_end = wal_end, .longest_lease_us = longest_lease_us};
 	snprintf(hello.server, sizeof hello.server, "%s", server);
 	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	answers(LEASE_DONE, "");
 }
 
@@ -296,29 +298,29 @@ static inline void meets_after(const char *timeline, int64_t age_us, int64_t cha
 }
 
 static inline void loses(void) {
-	link_events.down(&agent, "it is gone");
+	sync_on_database.down(&agent.sync, "it is gone");
 }
 
 static inline void expect_held_for(int64_t least_ms, int64_t most_ms) {
-	int64_t held_ms = (core_held_until_ns(agent.core) - monotonic_now_ns()) / MS;
+	int64_t held_ms = (core_held_until_ns(agent.driver.core) - monotonic_now_ns()) / MS;
 	assert_in_range(held_ms < 0 ? 0 : held_ms, least_ms, most_ms);
 }
 
 /* Half a second each, without waiting: what is due comes nearer instead. */
 static inline void ticks(int count) {
 	for (int i = 0; i < count; i++) {
-		agent.link.heartbeat_ns -= 500 * MS;
-		agent.link.pulse_ns -= 500 * MS;
-		link_on_heartbeat(&agent);
+		agent.heartbeat.beat_ns -= 500 * MS;
+		agent.heartbeat.pulse_ns -= 500 * MS;
+		agent_tick(&agent);
 	}
 }
 
 /* A client's check, while this host is on its own: tells by which limit. */
 static inline int64_t limit_of_fallback(void) {
 	int64_t now_ns = monotonic_now_ns();
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
-	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 1000 * MS);
-	core_advance(agent.core, now_ns);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	core_want(agent.driver.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 1000 * MS);
+	core_advance(agent.driver.core, now_ns);
 	assert_int_equal(verdicts, 1);
 	return verdict.limit;
 }

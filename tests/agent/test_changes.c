@@ -14,14 +14,14 @@ static void reads_so_many(size_t count) {
 		snprintf(rows[i].client_id, sizeof rows[i].client_id, "c%zu", i);
 	}
 	changed = NULL;
-	done(&agent, LEASE_DONE, rows, count);
+	done(&agent.changes, LEASE_DONE, rows, count);
 }
 
 static void ten_thousand_notices_are_one_chain_of_reads(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	for (int i = 0; i < 10000; i++)
-		link_events.notified(&agent);
+		sync_on_database.notified(&agent.sync);
 	assert_int_equal(reads, 1);
 	reads_so_many(500);
 	assert_int_equal(reads, 2);
@@ -29,15 +29,15 @@ static void ten_thousand_notices_are_one_chain_of_reads(void **state) {
 	reads_so_many(1);
 	reads_so_many(0);
 	assert_null(changed);
-	assert_int_equal(agent.link.change_id, 501);
+	assert_int_equal(agent.changes.change_id, 501);
 }
 
 /* It may tell of one that the read could not see yet. */
 static void a_notice_during_a_read_is_not_forgotten(void **state) {
 	(void)state;
 	meets("00000001", -1);
-	link_events.notified(&agent);
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
+	sync_on_database.notified(&agent.sync);
 	reads_so_many(0);
 	assert_int_equal(reads, 2);
 	reads_so_many(0);
@@ -48,12 +48,12 @@ static void a_read_that_fails_doesnt_end_them(void **state) {
 	database_changes *done;
 	(void)state;
 	meets("00000001", -1);
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
 	done = changed;
 	changed = NULL;
-	done(&agent, LEASE_REJECTED, NULL, 0);
+	done(&agent.changes, LEASE_REJECTED, NULL, 0);
 	assert_null(changed);
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
 	assert_non_null(changed);
 }
 
@@ -62,13 +62,13 @@ static void a_policy_changes(const char *name) {
 	database_changes *done = changed;
 	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
 	changed = NULL;
-	done(&agent, LEASE_DONE, &row, 1);
+	done(&agent.changes, LEASE_DONE, &row, 1);
 }
 
 static void what_has_changed_holds(void **state) {
 	(void)state;
 	meets("00000001", -1);
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
 	limit_in_force = 70;
 	a_policy_changes("api");
 	answers(LEASE_DONE, "");
@@ -82,11 +82,11 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	(void)state;
 	strcpy(other.name, "other");
 	other.policy_id++;
-	agent_apply_policy(&agent, policies_add(&agent.policies, &other), true);
-	link_events.up(&agent, &hello);
+	driver_apply_policy(&agent.driver, policies_add(&agent.policies, &other), true);
+	sync_on_database.up(&agent.sync, &hello);
 	assert_int_equal(loading.count, 2);
 	answers(LEASE_DONE, "other");
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
 	a_policy_changes("other");
 	assert_int_equal(loading.count, 1);
 	assert_string_equal(loading.names[0], "other");
@@ -96,7 +96,7 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	assert_string_equal(loading.names[0], "api");
 	answers(LEASE_REJECTED, "");
 	assert_null(loading.done);
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	assert_string_equal(loading.names[0], "api");
 	answers(LEASE_DONE, "");
 	a_policy_changes("nobody's");
@@ -123,8 +123,7 @@ static void takes_over(int64_t change_id) {
 	atomic_store(&table.directory->change_id, change_id);
 	snprintf(table.directory->timeline, sizeof table.directory->timeline, TIMELINE);
 	snprintf(table.directory->server, sizeof table.directory->server, "home");
-	agent.shm.taken_over = true;
-	changes_inherit(&agent);
+	changes_inherit(&agent.changes, true);
 }
 
 static void who_was_blocked_meanwhile_keeps_no_lease(void **state) {
@@ -151,7 +150,7 @@ static void nor_does_anybody_of_a_policy_that_changed(void **state) {
 	answers(LEASE_DONE, "");
 	reads_so_many(0);
 	slot = leaves("a");
-	link_events.notified(&agent); /* from then on its terms tell */
+	sync_on_database.notified(&agent.sync); /* from then on its terms tell */
 	a_policy_changes("api");
 	answers(LEASE_DONE, "");
 	assert_true(is_good(slot));
@@ -172,8 +171,8 @@ static void expect_all_void(int64_t known, int64_t newest) {
 	meets_after(TIMELINE, -1, newest);
 	assert_null(changed);
 	assert_false(is_good(slot));
-	assert_int_equal(agent.link.change_id, newest);
-	link_on_heartbeat(&agent); /* when nobody has what is void any more */
+	assert_int_equal(agent.changes.change_id, newest);
+	agent_tick(&agent); /* when nobody has what is void any more */
 	assert_int_equal(atomic_load(&table.directory->change_id), newest);
 }
 
@@ -200,7 +199,7 @@ static void also_while_the_agent_lives(void **state) {
 	loses();
 	meets_after(TIMELINE, -1, 6);
 	assert_false(is_good(slot));
-	assert_int_equal(agent.link.change_id, 6);
+	assert_int_equal(agent.changes.change_id, 6);
 }
 
 static void what_changed_while_the_database_was_away_is_read(void **state) {
@@ -217,7 +216,7 @@ static void what_changed_while_the_database_was_away_is_read(void **state) {
 static void or_reached_by_another_way(void **state) {
 	(void)state;
 	meets_after(TIMELINE, -1, 7);
-	link_reopen(&agent);
+	agent_reopen(&agent);
 	meets_after(TIMELINE, -1, 9);
 	assert_int_equal(since, 7);
 }
@@ -228,7 +227,7 @@ static void where_its_log_ends_is_known_to_the_next_agent(void **state) {
 	meets_server("home", TIMELINE, 1000, -1);
 	assert_int_equal(table.directory->wal_end, 1000);
 	ticks(1);
-	pulsed(&agent, LEASE_DONE, &pulse);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	ticks(1);
 	assert_int_equal(table.directory->wal_end, 2000);
 }
@@ -242,7 +241,7 @@ static void changes_of_another_server_are_not_read(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 	assert_null(changed);
 	assert_true(is_good(slot));
-	assert_int_equal(agent.link.change_id, 9);
+	assert_int_equal(agent.changes.change_id, 9);
 	assert_int_equal(atomic_load(&table.directory->change_id), 7); /* still theirs, for the next agent */
 	assert_string_equal(table.directory->timeline, TIMELINE);
 }
@@ -253,7 +252,7 @@ static void once_in_step_they_count(void **state) {
 	takes_over(7);
 	meets_after("00000002", OLD_US, 9);
 	assert_false(is_good(slot));
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	assert_int_equal(atomic_load(&table.directory->change_id), 9);
 	assert_string_equal(table.directory->timeline, "00000002");
 }

@@ -12,12 +12,12 @@
 /* Gives its socket. They come one after the other, and their numbers are 0, 1, ... */
 static int an_app_connects(void) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t before = server_peer_count(agent.server);
+	size_t before = server_peer_count(agent.driver.server);
 	int app = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
 	assert_int_equal(connect(app, (const struct sockaddr *)&address, sizeof address), 0);
 	event_base_loop(agent.base, EVLOOP_NONBLOCK);
-	assert_int_equal(server_peer_count(agent.server), before + 1);
+	assert_int_equal(server_peer_count(agent.driver.server), before + 1);
 	return app;
 }
 
@@ -69,18 +69,18 @@ static void reads_a_policy(const char *name) {
 	struct change_row row = {.change_id = 1, .policy_id = 1000};
 	database_changes *done;
 	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
-	link_events.notified(&agent);
+	sync_on_database.notified(&agent.sync);
 	done = changed;
 	changed = NULL;
-	done(&agent, LEASE_DONE, &row, 1);
-	assert_true(agent.link.loading);
+	done(&agent.changes, LEASE_DONE, &row, 1);
+	assert_true(agent.policies.loading);
 	reading = loading.done;
 	loading.done = NULL;
 }
 
 static void ends_reading(enum lease_outcome outcome) {
-	struct policy_row row = agent.policies.policy[agent.link.asked[0]].row;
-	reading(&agent, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
+	struct policy_row row = agent.policies.policy[agent.changes.asked[0]].row;
+	reading(&agent.changes, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
 }
 
 /* ---- Declarations ------------------------------------------------------------------------- */
@@ -92,7 +92,7 @@ static void says_to_agent(server_peer app, const char *name, int64_t limit, uint
 		.time_window_ms = api.time_window_ms,
 		.fallback_max_requests = 2 * limit,
 	};
-	declaration_on_message(&agent, app, &message, name, strlen(name));
+	declarations_on_message(&agent.declarations, app, &message, name, strlen(name));
 }
 
 static void declares_as(server_peer app, const char *name, int64_t limit) {
@@ -108,7 +108,7 @@ static void is_held_in_fallback(void) {
 	loses();
 	loses(); /* and is not back at once */
 	meets("00000002", 0);
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 }
 
 /* Nothing would tell the database of it afterwards, and checks of a policy that it doesn't know fail. */
@@ -153,7 +153,7 @@ static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_aga
 	declares("mail");
 	assert_non_null(declared);
 	declared = NULL;
-	link_reopen(&agent);
+	agent_reopen(&agent);
 	meets("00000001", -1);
 	assert_non_null(declared);
 	assert_string_equal(declared_name, "mail");
@@ -171,8 +171,8 @@ static void or_decided_here_when_it_is_lost_again(void **state) {
 static void what_is_declared_while_policies_are_loaded_waits_for_them(void **state) {
 	(void)state;
 	loses();
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
-	link_events.up(&agent, &hello);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	sync_on_database.up(&agent.sync, &hello);
 	declares("mail");
 	assert_null(declared);
 	answers(LEASE_DONE, "");
@@ -182,7 +182,7 @@ static void what_is_declared_while_policies_are_loaded_waits_for_them(void **sta
 static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
 	(void)state;
 	loses();
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	declares("mail");
 	answers(LEASE_REJECTED, "");
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
@@ -193,18 +193,18 @@ static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(v
 	(void)state;
 	loses();
 	declares("mail");
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	assert_null(loading.done); /* what is declared now is loaded as well */
 	says(LEASE_REJECTED, "");
 	answers(LEASE_DONE, "");
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
-	link_on_heartbeat(&agent);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
+	agent_tick(&agent);
 	says(LEASE_DONE, "created");
 	assert_string_equal(loading.names[0], "mail"); /* its id is asked for, and nothing else */
 	assert_int_equal(loading.count, 1);
 	answers(LEASE_DONE, "mail");
 	assert_int_equal(agent.policies.policy[policies_find(&agent.policies, "mail")].row.policy_id, api.policy_id);
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	assert_null(declared);
 	assert_null(loading.done);
 }
@@ -216,7 +216,7 @@ static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
 	declares("mail");
 	declares("sms");
 	declares("push");
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(declarations, i + 1);
 		says(LEASE_DONE, "created");
@@ -232,12 +232,12 @@ static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
 	loses();
 	declares("mail");
 	declares("sms");
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	assert_string_equal(declared_name, "mail");
 	says(LEASE_REJECTED, "");
 	assert_null(declared);
 	answers(LEASE_DONE, "");
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	assert_string_equal(declared_name, "sms");
 	says(LEASE_DONE, "created");
 	assert_string_equal(declared_name, "mail");
@@ -325,7 +325,7 @@ static void minutes_pass(int minutes) {
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (agent.policies.policy[i].word.ask_ns != 0)
 			agent.policies.policy[i].word.ask_ns -= minutes * 60000 * MS;
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 }
 
 static void is_judged(const char *status) {
@@ -335,7 +335,7 @@ static void is_judged(const char *status) {
 
 /* The next app that connects. */
 static int an_app_is_put_off(void) {
-	server_peer number = server_peer_count(agent.server);
+	server_peer number = server_peer_count(agent.driver.server);
 	int app = an_app_connects();
 	declares_as(number, "api", PUT_OFF);
 	is_judged("put off");
@@ -355,7 +355,7 @@ static void limits_that_are_put_off_are_declared_again(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	app = an_app_is_put_off();
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	assert_null(declared);
 	for (int minute = 1; minute < 10; minute++) {
 		minutes_pass(1);
@@ -410,7 +410,7 @@ static void nor_when_the_policy_is_dropped(void **state) {
 	meets("00000001", -1);
 	app = an_app_is_put_off();
 	reads_a_policy("api");
-	reading(&agent, LEASE_DONE, &none, 1);
+	reading(&agent.changes, LEASE_DONE, &none, 1);
 	minutes_pass(10);
 	assert_null(declared);
 	close(app);
@@ -529,9 +529,9 @@ static void what_is_put_off_is_not_decided_here(void **state) {
 	says(LEASE_UNKNOWN, "");
 	loses();
 	loses();
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	assert_int_equal(agent.policies.policy[0].row.max_requests, api.max_requests);
-	assert_null(agent.declarations);
+	assert_null(agent.declarations.first);
 	meets("00000001", -1);
 	assert_null(declared);
 	minutes_pass(1);
@@ -566,7 +566,7 @@ static void so_is_what_was_put_off_when_the_database_came_back(void **state) {
 	declares_as(0, "api", PUT_OFF);
 	expect_answer(app, 0);
 	assert_int_equal(agent.policies.policy[0].row.max_requests, PUT_OFF);
-	link_events.up(&agent, &hello);
+	sync_on_database.up(&agent.sync, &hello);
 	expect_asked_again();
 	is_judged("put off");
 	assert_int_equal(agent.policies.policy[0].row.max_requests, api.max_requests);
@@ -613,14 +613,14 @@ static void so_many_may_wait_and_no_more(void **state) {
 	log_is_read();
 	declares_as(1, "sms", 5);
 	assert_int_equal(expect_answer(other, STINT_EFULL), 0);
-	told_ns = agent.refused_ns;
+	told_ns = agent.declarations.refused_ns;
 	assert_true(told_ns > 0);
 	declares_as(1, "sms", 5);
 	expect_answer(other, STINT_EFULL);
-	assert_int_equal(agent.refused_ns, told_ns);
+	assert_int_equal(agent.declarations.refused_ns, told_ns);
 	expect_logged_once("4096 declarations wait");
 	log_is_read_no_more();
-	assert_int_equal(agent.declaration_count, DECLARATIONS_MAX);
+	assert_int_equal(agent.declarations.count, DECLARATIONS_MAX);
 	close(app);
 	close(other);
 }
@@ -633,14 +633,14 @@ static void those_of_apps_that_are_gone_make_room(void **state) {
 	close(app);
 	event_base_loop(agent.base, EVLOOP_NONBLOCK);
 	declares_as(1, "sms", 5);
-	assert_int_equal(agent.declaration_count, 2);
+	assert_int_equal(agent.declarations.count, 2);
 	says(LEASE_DONE, "created"); /* the first, which the database had been asked for */
 	answers(LEASE_DONE, "mail");
 	assert_string_equal(declared_name, "sms");
 	says(LEASE_DONE, "created");
 	answers(LEASE_DONE, "sms");
 	expect_answer(other, 0);
-	assert_int_equal(agent.declaration_count, 0);
+	assert_int_equal(agent.declarations.count, 0);
 	close(other);
 }
 
@@ -650,7 +650,7 @@ static void fills_the_directory(void) {
 	struct policy_row row = api;
 	for (int i = 1; i < (int)POLICY_CAPACITY; i++) {
 		snprintf(row.name, sizeof row.name, "p%d", i);
-		assert_int_equal(agent_add_policy(&agent, &row), i);
+		assert_int_equal(driver_add_policy(&agent.driver, &row), i);
 		agent.policies.policy[i].used_ns = 1000 - i;
 	}
 	agent.policies.policy[0].used_ns = 1000;
@@ -662,7 +662,7 @@ static void the_one_that_was_used_longest_ago_makes_room(void **state) {
 	fills_the_directory();
 	agent.policies.policy[POLICY_CAPACITY - 1].undeclared = true;
 	strcpy(row.name, "new");
-	assert_int_equal(agent_add_policy(&agent, &row), POLICY_CAPACITY - 2);
+	assert_int_equal(driver_add_policy(&agent.driver, &row), POLICY_CAPACITY - 2);
 	assert_int_equal(policies_number(&agent.policies, POLICY_CAPACITY - 2), policy_number_make(POLICY_CAPACITY - 2, 1));
 }
 
@@ -673,11 +673,11 @@ static void none_with_clients_does(void **state) {
 	fills_the_directory();
 	for (int i = 1; i < (int)POLICY_CAPACITY; i++)
 		agent.policies.policy[i].undeclared = true;
-	core_want(agent.core, monotonic_now_ns(), 1, 1, 0, "c", 1, 1, monotonic_now_ns() + 1000 * MS);
+	core_want(agent.driver.core, monotonic_now_ns(), 1, 1, 0, "c", 1, 1, monotonic_now_ns() + 1000 * MS);
 	strcpy(row.name, "new");
-	assert_int_equal(agent_add_policy(&agent, &row), -1);
+	assert_int_equal(driver_add_policy(&agent.driver, &row), -1);
 	agent.policies.policy[9].undeclared = false;
-	assert_int_equal(agent_add_policy(&agent, &row), 9);
+	assert_int_equal(driver_add_policy(&agent.driver, &row), 9);
 }
 
 /* Policies that are being read keep their places until the answer is there. */
@@ -708,7 +708,7 @@ static void also_while_the_database_is_away(void **state) {
 	reads_a_policy("p1");
 	loses();
 	loses();
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	app = an_app_connects();
 	declares("new");
 	expect_no_answer(app);

@@ -9,12 +9,12 @@
 static bool refuses_a_batch(bool for_a_lock, int64_t lasted_ms) {
 	int64_t now_ns = monotonic_now_ns() - lasted_ms * MS;
 	agent.config.database_timeout_ms = DATABASE_TIMEOUT_MS;
-	core_want(agent.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 5000 * MS);
-	core_advance(agent.core, now_ns);
+	core_want(agent.driver.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 5000 * MS);
+	core_advance(agent.driver.core, now_ns);
 	assert_int_equal(takes, 1);
-	agent.link.taken_ns = now_ns;
+	agent.driver.taken_ns = now_ns;
 	met_a_lock = for_a_lock;
-	return locked_keeps_batch(&agent);
+	return locked_keeps_batch(&agent.locked);
 }
 
 static void tables_are(enum lease_outcome outcome) {
@@ -22,7 +22,7 @@ static void tables_are(enum lease_outcome outcome) {
 	assert_non_null(done);
 	awaited = NULL;
 	met_a_lock = outcome == LEASE_REJECTED;
-	done(&agent, outcome);
+	done(&agent.locked, outcome);
 }
 
 static void only_a_lock_keeps_a_batch(void **state) {
@@ -38,8 +38,8 @@ static void a_locked_row_is_for_the_core(void **state) {
 	assert_true(refuses_a_batch(true, 2 * DATABASE_TIMEOUT_MS));
 	assert_int_equal(takes, 1);
 	tables_are(LEASE_DONE);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
-	core_advance(agent.core, monotonic_now_ns());
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
+	core_advance(agent.driver.core, monotonic_now_ns());
 	assert_int_equal(takes, 2); /* it tries again, as with any other refusal */
 	assert_null(awaited);
 }
@@ -50,7 +50,7 @@ static void locked_tables_are_waited_for(void **state) {
 	assert_true(refuses_a_batch(true, 0));
 	tables_are(LEASE_REJECTED);
 	tables_are(LEASE_REJECTED);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 	assert_non_null(awaited);
 	assert_int_equal(takes, 1);
 }
@@ -60,30 +60,30 @@ static void but_not_for_longer_than_a_database(void **state) {
 	meets("00000001", -1);
 	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
 	tables_are(LEASE_REJECTED);
-	assert_int_equal(core_state(agent.core), CORE_CONNECTING);
+	assert_int_equal(core_state(agent.driver.core), CORE_CONNECTING);
 	/* An agent that has just been started has a grace of its own. */
-	core_advance(agent.core, monotonic_now_ns() + DATABASE_TIMEOUT_MS * MS);
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	core_advance(agent.driver.core, monotonic_now_ns() + DATABASE_TIMEOUT_MS * MS);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	assert_int_equal(verdicts, 1);
 	assert_true(verdict.allowed);
 	assert_int_equal(verdict.source, STINT_SOURCE_FALLBACK);
-	assert_non_null(strstr(agent.link.why, "locked"));
+	assert_non_null(strstr(agent.sync.why, "locked"));
 	assert_int_equal(takes, 1);
 }
 
 static void they_are_looked_at_again_until_they_are_free(void **state) {
 	but_not_for_longer_than_a_database(state);
-	link_on_heartbeat(&agent);
-	link_on_heartbeat(&agent); /* the first has no answer yet: it is not asked a second time */
+	agent_tick(&agent);
+	agent_tick(&agent); /* the first has no answer yet: it is not asked a second time */
 	tables_are(LEASE_REJECTED);
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	assert_null(loading.done);
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	tables_are(LEASE_DONE);
 	answers(LEASE_DONE, "");
-	assert_int_not_equal(core_state(agent.core), CORE_FALLBACK);
-	assert_true(agent.link.synced);
-	link_on_heartbeat(&agent);
+	assert_int_not_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	assert_true(agent.sync.state == SYNC_DONE);
+	agent_tick(&agent);
 	assert_null(awaited);
 }
 
@@ -93,14 +93,14 @@ static void whoever_was_locked_is_no_other_server(void **state) {
 	(void)state;
 	meets_server("home", "00000001", 1000, -1);
 	ticks(1);
-	pulsed(&agent, LEASE_DONE, &pulse);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
 	tables_are(LEASE_REJECTED);
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	tables_are(LEASE_DONE);
 	answers(LEASE_DONE, "");
-	assert_true(agent.link.synced);
-	assert_true(core_held_until_ns(agent.core) <= monotonic_now_ns());
+	assert_true(agent.sync.state == SYNC_DONE);
+	assert_true(core_held_until_ns(agent.driver.core) <= monotonic_now_ns());
 }
 
 static void a_connection_lost_meanwhile_is_lost(void **state) {
@@ -109,20 +109,20 @@ static void a_connection_lost_meanwhile_is_lost(void **state) {
 	assert_true(refuses_a_batch(true, 0));
 	tables_are(LEASE_UNKNOWN);
 	loses();
-	assert_int_equal(core_state(agent.core), CORE_CONNECTING);
+	assert_int_equal(core_state(agent.driver.core), CORE_CONNECTING);
 	meets("00000001", -1);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 }
 
 static void so_is_one_that_was_locked_out(void **state) {
 	but_not_for_longer_than_a_database(state);
-	link_on_heartbeat(&agent);
+	agent_tick(&agent);
 	tables_are(LEASE_UNKNOWN);
 	loses();
-	assert_int_equal(core_state(agent.core), CORE_FALLBACK);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	meets("00000001", -1);
-	assert_int_not_equal(core_state(agent.core), CORE_FALLBACK);
-	link_on_heartbeat(&agent);
+	assert_int_not_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	agent_tick(&agent);
 	assert_null(awaited);
 }
 

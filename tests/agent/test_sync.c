@@ -12,7 +12,7 @@ static void the_first_server_is_trusted(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	expect_held_for(0, 0);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 }
 
 static void a_new_timeline_is_held(void **state) {
@@ -44,7 +44,7 @@ static void no_age_holds_it_for_ever(void **state) {
 static void so_is_a_server_that_the_configuration_names_now(void **state) {
 	(void)state;
 	meets("00000001", -1);
-	link_reopen(&agent);
+	agent_reopen(&agent);
 	meets("00000002", OLD_US);
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
@@ -52,10 +52,10 @@ static void so_is_a_server_that_the_configuration_names_now(void **state) {
 static void another_way_to_the_same_server_is_not(void **state) {
 	(void)state;
 	meets("00000002", OLD_US);
-	link_reopen(&agent);
+	agent_reopen(&agent);
 	meets("00000002", OLD_US);
 	expect_held_for(0, 0);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 }
 
 static void a_new_agent_is_held_while_old_leases_last(void **state) {
@@ -85,7 +85,7 @@ static void its_changes_are_counted_anew(void **state) {
 	newest_change = 50;
 	meets_server("away", "00000001", 0, -1);
 	assert_null(changed); /* those up to 40 may be others than were seen */
-	assert_int_equal(agent.link.change_id, 50);
+	assert_int_equal(agent.changes.change_id, 50);
 	loses();
 	newest_change = 60;
 	meets_server("away", "00000001", 0, -1);
@@ -100,7 +100,7 @@ static void changes_that_were_lost_are_not_waited_for(void **state) {
 	loses();
 	newest_change = 30;
 	meets("00000002", 0);
-	assert_int_equal(agent.link.change_id, 30);
+	assert_int_equal(agent.changes.change_id, 30);
 }
 
 /* A snapshot of its disks was put back: the same server, the same timeline, and known for long. */
@@ -121,9 +121,9 @@ static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
 	(void)state;
 	meets_server("home", "00000001", 1000, OLD_US);
 	ticks(1);
-	pulsed(&agent, LEASE_DONE, &pulse);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 2}; /* says nothing about it */
-	pulsed(&agent, LEASE_DONE, &pulse);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	loses();
 	meets_server("home", "00000001", 1500, OLD_US);
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
@@ -132,7 +132,7 @@ static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
 /* Leases of other hosts, of a policy that an app of this one may declare in a moment. */
 static void a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here(void **state) {
 	(void)state;
-	agent_apply_policy(&agent, 0, false);
+	driver_apply_policy(&agent.driver, 0, false);
 	longest_lease_us = 6000000;
 	meets("00000001", -1);
 	expect_held_for(0, 0);
@@ -147,7 +147,7 @@ static void a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here(void *
 
 static void so_is_that_of_a_new_agent(void **state) {
 	(void)state;
-	agent_apply_policy(&agent, 0, false);
+	driver_apply_policy(&agent.driver, 0, false);
 	longest_lease_us = OLD_US;
 	meets("00000002", 3000000);
 	expect_held_for(6000, 7000 + SLACK_MS);
@@ -170,13 +170,13 @@ static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	(void)state;
 	slow.time_window_ms = slow.fallback_time_window_ms = 36000000;
 	policies_set(&agent.policies, 0, &slow);
-	agent_apply_policy(&agent, 0, true);
+	driver_apply_policy(&agent.driver, 0, true);
 	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = now_ns + 3600000 * MS});
 	struct database_hello promoted = {.host_id = 1, .now_us = 1, .live_hosts = 2,
 	                                     .server = "home", .timeline = "00000002", .server_age_us = 60000000};
-	link_events.up(&agent, &promoted);
+	sync_on_database.up(&agent.sync, &promoted);
 	loading.done(loading.context, LEASE_DONE, &slow, 1);
-	assert_int_equal(core_state(agent.core), CORE_IN_STEP);
+	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 	assert_int_equal(table_credits(&table.table, slot, 0), 0);
 }
 
@@ -205,24 +205,24 @@ static void who_is_asked_to_expires(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .is_heartbeat = true, .live_hosts = 5};
 	(void)state;
 	meets("00000001", -1);
-	link_on_expiry(&agent);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 0);
 	ticks(1);
 	pulse.expires = true;
-	pulsed(&agent, LEASE_DONE, &pulse);
-	assert_int_equal(agent.link.hello.live_hosts, 5);
-	link_on_expiry(&agent);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
+	assert_int_equal(agent.sync.hello.live_hosts, 5);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 1);
-	agent.link.expiring = false;
+	agent.expiry.under_way = false;
 	pulse = (struct database_pulse){.now_us = 1}; /* no heartbeat: it doesn't know */
-	pulsed(&agent, LEASE_DONE, &pulse);
-	assert_int_equal(agent.link.hello.live_hosts, 5);
-	link_on_expiry(&agent);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
+	assert_int_equal(agent.sync.hello.live_hosts, 5);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 2);
-	agent.link.expiring = false;
+	agent.expiry.under_way = false;
 	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 5};
-	pulsed(&agent, LEASE_DONE, &pulse);
-	link_on_expiry(&agent);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 2);
 }
 
@@ -243,7 +243,7 @@ static int64_t wall_ms(void) {
 
 static int64_t expiry_at_ms(void) {
 	struct timeval at;
-	assert_true(event_pending(agent.expiry, EV_TIMEOUT, &at));
+	assert_true(event_pending(agent.expiry.timer, EV_TIMEOUT, &at));
 	return (int64_t)at.tv_sec * 1000 + at.tv_usec / 1000;
 }
 
@@ -251,7 +251,7 @@ static void is_to_expire(void) {
 	struct database_pulse pulse = {.now_us = 1, .is_heartbeat = true, .live_hosts = 5, .expires = true};
 	meets("00000001", -1);
 	ticks(1);
-	pulsed(&agent, LEASE_DONE, &pulse);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 }
 
 /* At once where there is much to delete, soon where there is more to look at, and now and then when it has been all the way round. */
@@ -268,24 +268,24 @@ static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
 	is_to_expire();
 	for (size_t i = 0; i < sizeof rounds / sizeof rounds[0]; i++)
 		EXPIRY_IN(rounds[i].next_ms, {
-			link_on_expiry(&agent);
+			expiry_on_timer(&agent.expiry);
 			assert_int_equal(expiries, i + 1);
-			expired(&agent, rounds[i].outcome, rounds[i].examined, rounds[i].deleted);
+			expired(&agent.expiry, rounds[i].outcome, rounds[i].examined, rounds[i].deleted);
 		});
 }
 
 static void it_expires_once_at_a_time_and_not_at_the_end(void **state) {
 	(void)state;
 	is_to_expire();
-	link_on_expiry(&agent);
-	EXPIRY_IN(2000, link_on_expiry(&agent));
+	expiry_on_timer(&agent.expiry);
+	EXPIRY_IN(2000, expiry_on_timer(&agent.expiry));
 	assert_int_equal(expiries, 1);
-	expired(&agent, LEASE_DONE, 0, 0);
-	link_on_expiry(&agent);
+	expired(&agent.expiry, LEASE_DONE, 0, 0);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 2);
-	expired(&agent, LEASE_DONE, 0, 0);
-	agent.stopping = true;
-	link_on_expiry(&agent);
+	expired(&agent.expiry, LEASE_DONE, 0, 0);
+	expiry_stop(&agent.expiry);
+	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 2);
 }
 
@@ -296,20 +296,20 @@ static void since_when_it_is_as_it_is_can_be_told(void **state) {
 	meets("00000001", -1);
 	ticks(1);
 	int64_t before_ns = monotonic_now_ns();
-	agent.link.state_since_ns = 1;
-	link_note_state(&agent);
-	assert_int_equal(agent.link.state_since_ns, 1); /* it is as it was */
-	link_events.down(&agent, "it is gone");
-	core_database_down(agent.core, monotonic_now_ns());
-	link_note_state(&agent);
-	assert_int_equal(agent.link.state, CORE_FALLBACK);
-	assert_in_range(agent.link.state_since_ns, before_ns, monotonic_now_ns());
-	assert_int_equal(agent.link.fallbacks, 1);
-	assert_int_equal(agent.link.heartbeat_ns, 0);
+	agent.driver.state_since_ns = 1;
+	driver_pump(&agent.driver);
+	assert_int_equal(agent.driver.state_since_ns, 1); /* it is as it was */
+	sync_on_database.down(&agent.sync, "it is gone");
+	core_database_down(agent.driver.core, monotonic_now_ns());
+	driver_pump(&agent.driver);
+	assert_int_equal(agent.driver.state, CORE_FALLBACK);
+	assert_in_range(agent.driver.state_since_ns, before_ns, monotonic_now_ns());
+	assert_int_equal(agent.outage.count, 1);
+	assert_int_equal(agent.heartbeat.beat_ns, 0);
 	meets("00000001", -1);
-	link_note_state(&agent);
-	assert_int_not_equal(agent.link.state, CORE_FALLBACK);
-	assert_int_equal(agent.link.fallbacks, 1);
+	driver_pump(&agent.driver);
+	assert_int_not_equal(agent.driver.state, CORE_FALLBACK);
+	assert_int_equal(agent.outage.count, 1);
 }
 
 int main(void) {

@@ -15,6 +15,7 @@
 #include "agent.h"
 #include "fuzz.h"
 #include "log.h"
+#include "monotonic.h"
 #include "stint.h"
 
 static char fuzz_dir[64];
@@ -59,13 +60,13 @@ static inline void fuzz_agent_start(struct agent *agent, const char *database) {
 	snprintf(fuzz_config.database, sizeof fuzz_config.database, "%s", database);
 	fuzz_must(agent_start(agent, &fuzz_config, NULL, error) == 0, "%s", error);
 	fuzz_unlink_objects(); /* their names are of no more use, and would stay after a crash */
-	agent_pump(agent);
+	driver_pump(&agent->driver);
 	fuzz_turn(agent);
 }
 
 static inline void fuzz_agent_stop(struct agent *agent) {
 	fuzz_turn(agent);
-	fuzz_must(server_peer_count(agent->server) == 0, "%zu peers are still there", server_peer_count(agent->server));
+	fuzz_must(server_peer_count(agent->driver.server) == 0, "%zu peers are still there", server_peer_count(agent->driver.server));
 	agent_stop(agent);
 }
 

@@ -332,10 +332,10 @@ static void ask(struct play *p, uint8_t how) {
 static void step(struct play *p) {
 	uint8_t what = fuzz_u8(&p->in);
 	switch (what % 8) {
-	case 0: link_on_heartbeat(&p->agent); break;
-	case 1: link_on_expiry(&p->agent); break;
-	case 2: core_advance(p->agent.core, monotonic_now_ns() + what * INT64_C(10000000)), agent_pump(&p->agent); break;
-	case 3: what > 248 ? link_reopen(&p->agent) : what > 240 ? hang_up(p) : what > 200 ? (say_noise(p), serve(p)) : (void)0; break;
+	case 0: agent_tick(&p->agent); break;
+	case 1: expiry_on_timer(&p->agent.expiry); break;
+	case 2: core_advance(p->agent.driver.core, monotonic_now_ns() + what * INT64_C(10000000)), driver_pump(&p->agent.driver); break;
+	case 3: what > 248 ? agent_reopen(&p->agent) : what > 240 ? hang_up(p) : what > 200 ? (say_noise(p), serve(p)) : (void)0; break;
 	default: ask(p, fuzz_u8(&p->in));
 	}
 	if (what & 8)

@@ -106,9 +106,9 @@ static void read_all(int fd) {
 
 /* Time goes by for the core, and heartbeats for the rest, faster than they would. */
 static void pass_time(struct play *p) {
-	core_advance(p->agent.core, monotonic_now_ns() + fuzz_u8(&p->in) * INT64_C(20000000));
-	link_on_heartbeat(&p->agent);
-	agent_pump(&p->agent);
+	core_advance(p->agent.driver.core, monotonic_now_ns() + fuzz_u8(&p->in) * INT64_C(20000000));
+	agent_tick(&p->agent);
+	driver_pump(&p->agent.driver);
 }
 
 static void act(struct play *p) {
@@ -157,8 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		p->peers[i] = -1;
 	p->good = fuzz_connect(&p->agent);
 	fuzz_say_hello(p->good);
-	if (p->agent.database)
-		core_database_down(p->agent.core, monotonic_now_ns());
+	if (p->agent.driver.database)
+		core_database_down(p->agent.driver.core, monotonic_now_ns());
 	policy = declare_good(p);
 	be_served(p, policy);
 	for (int i = 0; i < PACKETS_MAX && p->in.left > 0; i++)

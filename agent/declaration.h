@@ -1,0 +1,58 @@
+/*
+ * declaration.h - an app says what a policy's limits are. The database decides what comes of it: it is created,
+ * changed, or pinned by an operator. While the database is away the app's word counts on this host, and is passed
+ * on later.
+ *
+ * One declaration is under way at a time, since leases share the connection and a declaration may have to wait for
+ * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is asked once.
+ * Too many to keep come together only while the database gives no answer, or refuses them: then those of processes
+ * that are gone make room, and who finds none is told STINT_EFULL.
+ *
+ * What the database puts off, the agent declares again by itself: see word.h.
+ */
+#ifndef STINT_DECLARATION_H
+#define STINT_DECLARATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "changes.h"
+#include "database/database.h"
+#include "driver.h"
+#include "server.h"
+#include "sync.h"
+
+/* What 64 processes declare of 64 policies each, all at once after a deploy; less than a megabyte. */
+#define DECLARATIONS_MAX 4096
+
+struct declaration;
+
+struct told_limits { /* what was declared in vain, as last logged */
+	struct policy_row row;
+	int64_t at_ns; /* 0: none */
+};
+
+struct declarations {
+	struct driver *driver;
+	struct change_reader *changes;
+	const struct sync *sync;
+	struct declaration *first;  /* of those that wait for the database */
+	struct declaration *asked;  /* the one of them that it has been asked for; NULL: none */
+	size_t count;
+	int64_t refused_ns;         /* when it was last said that there are too many; 0: never */
+	bool passing_on;            /* what was decided without the database, now that of policy `passed_on` */
+	int passed_on;
+	struct told_limits told[32];
+};
+
+void declarations_on_message(struct declarations *, server_peer peer, const struct wire_declare *message,
+                             const char *name, size_t length);
+/* What was decided without the database, one after the other; then policies are loaded. */
+void declarations_pass_on(struct declarations *);
+void declarations_ask_again(struct declarations *); /* what it has put off, if it is time */
+void declarations_resume(struct declarations *); /* the database has come up, or is known to be away */
+void declarations_forget_database(struct declarations *); /* what it was asked for has to be asked again */
+void declarations_free(struct declarations *);
+
+#endif

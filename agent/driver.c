@@ -1,0 +1,169 @@
+/* driver.c - drives the core, see driver.h. */
+#include "driver.h"
+
+#include <event2/event.h>
+#include <string.h>
+
+#include "stint.h"
+#include "log.h"
+#include "monotonic.h"
+
+/* Verdicts that are sent before others have their turn in the loop: one that wakes an app costs microseconds. */
+#define VERDICTS_MAX 1000
+
+/* ---- The core's time --------------------------------------------------------- */
+
+static void report_state(struct driver *driver) {
+	enum core_state before = driver->state, now = core_state(driver->core);
+	driver->state = now;
+	if (now != before)
+		driver->state_since_ns = monotonic_now_ns();
+	driver->events->acted(driver->context, before, now);
+}
+
+void driver_pump(struct driver *driver) {
+	int64_t now_ns = monotonic_now_ns();
+	core_advance(driver->core, now_ns);
+	bool more = outbox_send(&driver->outbox, driver->server, VERDICTS_MAX);
+	report_state(driver);
+	int64_t next_ns = more ? now_ns : core_next_ns(driver->core);
+	if (next_ns == INT64_MAX) {
+		event_del(driver->wakeup);
+		return;
+	}
+	int64_t wait_ns = max64(0, next_ns - now_ns);
+	struct timeval wait = {.tv_sec = wait_ns / NS_PER_S, .tv_usec = wait_ns % NS_PER_S / NS_PER_US + 1};
+	event_add(driver->wakeup, &wait);
+}
+
+static void on_wakeup(evutil_socket_t fd, short what, void *context) {
+	(void)fd;
+	(void)what;
+	driver_pump(context);
+}
+
+/* What has arrived goes in one batch. */
+void driver_pump_soon(struct driver *driver) {
+	event_active(driver->wakeup, EV_TIMEOUT, 0);
+}
+
+int driver_start(struct driver *driver, struct event_base *base) {
+	driver->wakeup = event_new(base, -1, 0, on_wakeup, driver);
+	return driver->wakeup ? 0 : -1;
+}
+
+void driver_stop(struct driver *driver) {
+	if (driver->wakeup)
+		event_free(driver->wakeup);
+}
+
+/* ---- The core's wishes ------------------------------------------------------- */
+
+static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
+	struct driver *driver = context;
+	if (outcome == LEASE_REJECTED && driver->events->keeps_batch(driver->context))
+		return;
+	core_on_grants(driver->core, monotonic_now_ns(), outcome, grants, count);
+	if (outcome == LEASE_DONE)
+		driver_pump(driver);
+	else /* once the connection's fate is known */
+		driver_pump_soon(driver);
+}
+
+static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+	struct driver *driver = context;
+	driver->taken_ns = monotonic_now_ns();
+	database_take(driver->database, hosts, requests, count, on_grants, driver);
+}
+
+static void send_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
+	struct driver *driver = context;
+	struct wire_verdict message = {
+		.head = {.type = WIRE_VERDICT, .serial = serial},
+		.status = verdict->status,
+		.allowed = verdict->allowed,
+		.source = verdict->source,
+		.reason = verdict->reason,
+		.deadline_ns = (uint64_t)verdict->deadline_ns,
+		.limit = verdict->limit,
+		.remaining = verdict->remaining,
+		.retry_after_ms = verdict->retry_after_ms,
+		.reset_after_ms = verdict->reset_after_ms,
+	};
+	outbox_put(&driver->outbox, driver->server, peer, &message);
+}
+
+const struct core_io driver_io = {.take = take, .verdict = send_verdict};
+
+/* ---- Apps -------------------------------------------------------------------- */
+
+/* The database would refuse an id that isn't text; a well-behaved library never sends one. */
+static bool is_text(const char *id, size_t length) {
+	return memchr(id, 0, length) == NULL;
+}
+
+static int check_want(int index, const struct wire_want *want, const char *id, size_t length) {
+	if (index < 0)
+		return STINT_ENOPOLICY;
+	if (!is_text(id, length))
+		return STINT_ECLIENT;
+	return want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
+}
+
+void driver_on_want(struct driver *driver, server_peer peer, const struct wire_want *want, const char *id,
+                    size_t length) {
+	int64_t now_ns = monotonic_now_ns();
+	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
+	int index = policies_find_number(driver->policies, want->policy);
+	int status = check_want(index, want, id, length);
+	if (status != 0) {
+		send_verdict(driver, peer, want->head.serial, &(struct core_verdict){.status = status});
+	} else {
+		driver->policies->policy[index].used_ns = now_ns;
+		core_want(driver->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
+		          now_ns + timeout_ms * NS_PER_MS);
+	}
+	driver_pump_soon(driver);
+}
+
+void driver_on_low(struct driver *driver, const struct wire_low *low, const char *id, size_t length) {
+	int index = policies_find_number(driver->policies, low->policy);
+	if (index < 0 || !is_text(id, length))
+		return;
+	core_low(driver->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length);
+	driver_pump_soon(driver);
+}
+
+/* ---- Policies ---------------------------------------------------------------- */
+
+void driver_apply_policy(struct driver *driver, int index, bool live) {
+	const struct policy *policy = &driver->policies->policy[index];
+	struct core_policy terms;
+	policy_to_core(&policy->row, live, &terms);
+	terms.generation = policy->generation;
+	core_set_policy(driver->core, monotonic_now_ns(), (uint16_t)index, &terms);
+}
+
+/* Of the policies that nobody's credits or debts are of, the one that was asked for longest ago. What the database
+ * is being told or asked of stays. */
+static int find_unused(const struct driver *driver) {
+	int found = -1;
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		const struct policy *policy = &driver->policies->policy[i];
+		if (policy->undeclared || !core_policy_is_unused(driver->core, (uint16_t)i))
+			continue;
+		if (found < 0 || policy->used_ns < driver->policies->policy[found].used_ns)
+			found = i;
+	}
+	return found;
+}
+
+int driver_add_policy(struct driver *driver, const struct policy_row *row) {
+	struct policies *policies = driver->policies;
+	int index = policies_add(policies, row);
+	if (index < 0 && !policies->loading && (index = find_unused(driver)) >= 0) {
+		log_info("policy %s, which nobody uses, makes room for %s", policies->policy[index].row.name, row->name);
+		policies_replace(policies, index, row);
+	}
+	return index;
+}

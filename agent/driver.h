@@ -1,0 +1,63 @@
+/*
+ * driver.h - drives the core: hands it what apps want and what the database grants, lets it act after each event,
+ * sends what it has decided, and wakes it when it has planned something.
+ *
+ * Above the core, the socket and the connection to the database; whatever else the agent does stands above this.
+ */
+#ifndef STINT_DRIVER_H
+#define STINT_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "database/database.h"
+#include "outbox.h"
+#include "policy.h"
+#include "server.h"
+
+struct event;
+struct event_base;
+
+struct driver_events {
+	/* The core has acted. Its state before, and now: often the same. */
+	void (*acted)(void *context, enum core_state before, enum core_state now);
+	/* A batch was refused. True: its answer comes later, by core_on_grants(). */
+	bool (*keeps_batch)(void *context);
+};
+
+struct driver {
+	struct core *core;
+	struct server *server;
+	struct database *database; /* NULL: memory. Another one after the configuration has changed */
+	struct policies *policies;
+	struct outbox outbox;      /* empty but for the time of one event */
+	struct event *wakeup;      /* at the core's next time */
+	enum core_state state;     /* as last reported */
+	int64_t state_since_ns;
+	int64_t taken_ns;          /* when the last batch was sent */
+	const struct driver_events *events;
+	void *context;
+};
+
+extern const struct core_io driver_io; /* for core_new(); its context is the driver */
+
+int driver_start(struct driver *, struct event_base *base); /* 0, or -1 without memory */
+void driver_stop(struct driver *);
+
+/* After any event: lets the core act, sends what it said, plans its next time. */
+void driver_pump(struct driver *);
+void driver_pump_soon(struct driver *); /* the same, once all that has arrived by now is heard */
+
+/* What apps send. */
+void driver_on_want(struct driver *, server_peer peer, const struct wire_want *want, const char *id,
+                    size_t length);
+void driver_on_low(struct driver *, const struct wire_low *low, const char *id, size_t length);
+
+/* Tells the core of a policy's terms, or that there is no such policy any more. */
+void driver_apply_policy(struct driver *, int index, bool live);
+/* An index, if need be of a policy that is unused; -1: full, or none makes room while policies are loaded. */
+int driver_add_policy(struct driver *, const struct policy_row *row);
+
+#endif

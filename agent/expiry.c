@@ -1,0 +1,56 @@
+/* expiry.c - counters that count nothing any more are deleted, see expiry.h. */
+#include "expiry.h"
+
+#include <event2/event.h>
+
+/* Rows that one call of expiry looks at: some milliseconds. While it finds much to delete it goes on at once, with
+ * pauses that leave the database three quarters of the time; it passes over many that are to stay without hurry,
+ * and begins anew at its leisure. */
+#define EXPIRE_ROWS 1000
+static const struct timeval expiry_busy = {.tv_usec = 20000};
+static const struct timeval expiry_passing = {.tv_usec = 200000};
+static const struct timeval expiry_idle = {.tv_sec = 2};
+
+static void on_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted) {
+	struct expiry *expiry = context;
+	expiry->under_way = false;
+	if (outcome == LEASE_DONE && deleted > EXPIRE_ROWS / 4)
+		event_add(expiry->timer, &expiry_busy);
+	else if (outcome == LEASE_DONE && examined >= EXPIRE_ROWS)
+		event_add(expiry->timer, &expiry_passing);
+}
+
+void expiry_on_timer(struct expiry *expiry) {
+	event_add(expiry->timer, &expiry_idle);
+	if (expiry->sync->state != SYNC_DONE || !expiry->is_ours || expiry->under_way || expiry->is_over)
+		return;
+	expiry->under_way = true;
+	database_expire_counters(expiry->driver->database, EXPIRE_ROWS, on_expired, expiry);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context) {
+	(void)fd;
+	(void)what;
+	expiry_on_timer(context);
+}
+
+int expiry_start(struct expiry *expiry, struct event_base *base) {
+	expiry->timer = event_new(base, -1, 0, on_timer, expiry);
+	if (!expiry->timer)
+		return -1;
+	event_active(expiry->timer, 0, 0);
+	return 0;
+}
+
+void expiry_stop(struct expiry *expiry) {
+	expiry->is_over = true;
+}
+
+void expiry_free(struct expiry *expiry) {
+	if (expiry->timer)
+		event_free(expiry->timer);
+}
+
+void expiry_forget_database(struct expiry *expiry) {
+	expiry->under_way = false;
+}

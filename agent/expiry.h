@@ -1,0 +1,28 @@
+/*
+ * expiry.h - deletes counters in the database that count nothing any more. One host at a time does it for all: the
+ * heartbeat tells whose turn it is.
+ */
+#ifndef STINT_EXPIRY_H
+#define STINT_EXPIRY_H
+
+#include <stdbool.h>
+
+#include "driver.h"
+#include "sync.h"
+
+struct expiry {
+	const struct driver *driver;
+	const struct sync *sync;
+	struct event *timer;
+	bool is_ours; /* the turn */
+	bool under_way;
+	bool is_over; /* the agent stops */
+};
+
+int expiry_start(struct expiry *, struct event_base *base); /* 0, or -1 without memory */
+void expiry_on_timer(struct expiry *);
+void expiry_stop(struct expiry *);
+void expiry_free(struct expiry *);
+void expiry_forget_database(struct expiry *); /* what it was asked gets no answer */
+
+#endif

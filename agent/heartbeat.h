@@ -1,0 +1,37 @@
+/*
+ * heartbeat.h - twice a second: is the database's connection of use, and is anything new there? Now and then it
+ * also writes that this host lives. What had to wait has another turn.
+ */
+#ifndef STINT_HEARTBEAT_H
+#define STINT_HEARTBEAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "changes.h"
+#include "config.h"
+#include "declaration.h"
+#include "driver.h"
+#include "expiry.h"
+#include "locked.h"
+#include "sync.h"
+
+struct heartbeat {
+	struct driver *driver;
+	struct sync *sync;
+	struct change_reader *changes;
+	struct declarations *declarations;
+	struct locked *locked;
+	struct expiry *expiry;
+	const struct config *config;
+	int64_t beat_ns;         /* when the next heartbeat is due */
+	int64_t pulse_ns;        /* and when the next look for changes is */
+	int64_t clock_offset_us; /* the database's clock minus our monotonic one, at the last pulse; 0: unknown */
+	bool rival;              /* another agent uses this host's name, as last logged */
+};
+
+void heartbeat_tick(struct heartbeat *);    /* twice a second */
+void heartbeat_hasten(struct heartbeat *);  /* the next tick writes: what this host has to say has changed */
+void heartbeat_restart(struct heartbeat *); /* another connection: what was heard over the last one counts no more */
+
+#endif

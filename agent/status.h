@@ -1,0 +1,32 @@
+/*
+ * status.h - what is going on, as JSON for `stint status` and as a sentence for systemd. Reads all, changes
+ * nothing.
+ */
+#ifndef STINT_STATUS_H
+#define STINT_STATUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "driver.h"
+#include "outage.h"
+#include "server.h"
+#include "shm.h"
+#include "sync.h"
+
+struct status_sources { /* where it is read; filled once */
+	const struct config *config;
+	const struct shm *shm;
+	const struct driver *driver;
+	const struct sync *sync;
+	const struct outage *outage;
+	const char *instance;
+	int64_t started_ns;
+};
+
+void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* the JSON, in pieces */
+void status_sentence(const struct status_sources *, char *text, size_t size);
+const char *status_state_name(enum core_state state);
+
+#endif
