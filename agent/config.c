@@ -1,3 +1,4 @@
+/* config.c - reads the file and the environment, checks each key against the one list of them; see config.h. */
 #include "config.h"
 
 #include <ctype.h>

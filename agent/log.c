@@ -1,3 +1,4 @@
+/* log.c - lines to stderr that nobody waits for, see log.h. */
 #include "log.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* outbox.c - verdicts that wait for their batch, see outbox.h. */
 #include "outbox.h"
 
 #include <stdlib.h>

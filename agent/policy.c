@@ -1,3 +1,4 @@
+/* policy.c - the policies of this host, what is valid of them, and their copy in the directory; see policy.h. */
 #include "policy.h"
 
 #include <string.h>

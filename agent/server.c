@@ -1,3 +1,7 @@
+/*
+ * server.c - the socket and its connections, see server.h: who may connect, what is read, what waits to be written, and
+ * what is done when descriptors run out.
+ */
 #include "server.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* shm.c - the shared-memory objects are made, checked, and taken over; see shm.h. */
 #include "shm.h"
 
 #include <errno.h>

@@ -1,11 +1,13 @@
+/* word.c - what an app has declared last, see word.h. */
 #include "word.h"
 
 #include <string.h>
 
 #include "policy.h"
+#include "units.h"
 
 /* The database knows when the ten minutes are over. A statement a minute costs nothing, and nobody misses a minute. */
-#define ASK_AGAIN_NS INT64_C(60000000000)
+#define ASK_AGAIN_NS (60 * NS_PER_S)
 
 bool word_is(const struct word *word, const struct policy_row *limits) {
 	return word->count > 0 && policy_limits_equal(&word->limits, limits);
