@@ -1,5 +1,6 @@
 /*
- * async.c - see async.h.
+ * async.c - moves asynchronous checks from queue to queue, and sets what
+ * stint_fd() watches.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 _Static_assert(ASYNC_CHUNK * ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
 
 struct async_check {
-	struct request request; /* first: a request that is finished is found again as its check */
+	struct request request; /* first, so that a finished request can be cast to its check */
 	struct async *async;
 	TAILQ_ENTRY(async_check) link; /* in one of the queues */
 	stint_callback *callback;
@@ -56,7 +57,7 @@ static int grow(struct async *a) {
 
 /* ---- stint_fd() ------------------------------------------------------------- */
 
-/* When stint_dispatch() has something to do without a message; 0: never. */
+/* Returns when stint_dispatch() has something to do without a message; 0: never. */
 static uint64_t find_due_ns(const struct async *a) {
 	const struct channel *ch = a->channel;
 
@@ -96,7 +97,7 @@ int async_start_watching(struct async *a) {
 
 /* ---- Checks ---------------------------------------------------------------- */
 
-/* A request's `finished`: its callback runs in the next stint_dispatch(). */
+/* A request_finished: the check's callback runs in the next stint_dispatch(). */
 static void move_to_finished(struct request *r) {
 	struct async_check *check = (struct async_check *)r;
 	struct async *a = check->async;
@@ -106,7 +107,7 @@ static void move_to_finished(struct request *r) {
 	set_timer(a);
 }
 
-/* From pending or finished: under way once more (0), or what it came to. */
+/* Submits a check that is in no queue. Returns 0 if it is pending now, else what channel_submit() returned. */
 static int submit(struct async *a, struct async_check *check) {
 	int status = channel_submit(a->channel, &check->request);
 
@@ -146,13 +147,14 @@ int async_start(struct async *a, struct stint_limiter *limiter, const char *id, 
 	return status;
 }
 
-/* A request that times out leaves next_timeout_ns too early; then this looks at all of them, once a timeout. */
+/* Finishes the checks whose time is up. next_timeout_ns may be too early, since a check that is answered doesn't
+ * change it; then this only looks at all of them, once a timeout. */
 static void time_out(struct async *a, uint64_t now_ns) {
 	struct async_check *check, *next;
 
 	if (now_ns < a->next_timeout_ns)
 		return;
-	/* This process may have been stopped, and the answers lie there. */
+	/* If this process was stopped, the answers may lie in the socket. */
 	channel_receive(a->channel);
 	a->next_timeout_ns = UINT64_MAX;
 	for (check = TAILQ_FIRST(&a->pending); check; check = next) {
@@ -166,9 +168,9 @@ static void time_out(struct async *a, uint64_t now_ns) {
 	}
 }
 
-/* ---- What is to be told --------------------------------------------------------- */
+/* ---- Outcomes ------------------------------------------------------------------ */
 
-/* Out of a check that is in no queue. */
+/* Takes the outcome out of a check that is in no queue, and makes the check unused. */
 static void take_outcome(struct async *a, struct async_check *check, struct async_outcome *o) {
 	struct request *r = &check->request;
 
@@ -195,7 +197,7 @@ void async_collect_due(struct async *a) {
 	pthread_mutex_unlock(&ch->lock);
 }
 
-/* A void admission is asked for again while there is time: false then. */
+/* Asks again for a void admission, while there is time, and returns false then. */
 static bool is_final(struct async *a, struct async_check *check) {
 	struct request *r = &check->request;
 
@@ -220,7 +222,7 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 	return taken;
 }
 
-/* ---- Checks that are given up ---------------------------------------------------- */
+/* ---- Cancelled checks ------------------------------------------------------------ */
 
 static void cancel(struct async *a, struct async_queue *queue, const struct stint_limiter *limiter) {
 	struct async_check *check, *next;
@@ -247,7 +249,8 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 	struct async_check *check;
 
 	pthread_mutex_lock(&a->channel->lock);
-	/* Others are there only when a callback frees a limiter, or two threads do. */
+	/* Checks of another limiter are in this queue only when a callback frees a limiter, or two threads free one
+	 * each. */
 	TAILQ_FOREACH(check, &a->cancelled, link) {
 		if (!limiter || check->request.limiter == limiter)
 			break;

@@ -1,6 +1,6 @@
 /*
- * channel.c - the connection's life, and what is done with each message. What
- * requests say is in outstanding.c, how threads wait in wait.c.
+ * channel.c - makes and ends the connection, and handles each message. What
+ * requests send is in outstanding.c, how threads wait in wait.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,19 +15,20 @@
 #include "error.h"
 #include "message.h"
 
-/* A try costs the host some 5 us. An agent that may be back any moment is looked for often enough that nobody notices the
- * difference; one that is gone need not be looked for by every process of the host twenty times a second. */
+/* An attempt to connect costs the host some 5 us. While the agent may be back any moment, attempts are so frequent
+ * that nobody notices the difference; once it is gone, not every process of the host need look for it twenty times
+ * a second. */
 #define BACKOFF_MIN_NS NS_PER_MS
 #define BACKOFF_WAITING_NS (50 * NS_PER_MS)
 #define BACKOFF_MAX_NS NS_PER_S
 
-/* An agent that answered, and breaks the connection or refuses us: it may do so again and again. */
+/* For an agent that answers and then breaks the connection or refuses us: it may do so again and again. */
 #define BACKOFF_ANSWERED_NS (100 * NS_PER_MS)
 
-/* How long nobody waits for an agent that let a request time out without a word. */
+/* How long nobody waits for an agent that let a request time out without sending anything. */
 #define SILENCE_NS NS_PER_S
 
-/* Messages taken in at a time: the lock is free again after some 100 us even if the agent floods us. */
+/* Messages received at a time: the lock is free again after some 100 us even if the agent floods us. */
 #define RECEIVE_MAX 256
 
 bool channel_init(struct channel *ch, struct stintd *stintd, channel_changed *changed, void *observer) {
@@ -53,13 +54,13 @@ void channel_destroy(struct channel *ch) {
 	pthread_mutex_destroy(&ch->lock);
 }
 
-/* What to wait for on the socket, and until when, may be different now. */
+/* Tells the observer, see channel_changed. */
 static void tell_changed(struct channel *ch) {
 	ch->outstanding.unsent_changed = false;
 	ch->changed(ch->observer);
 }
 
-/* The same when some request has begun, or ended, to wait for room in the socket. */
+/* Tells the observer if a request has begun or ceased to wait for room in the socket. */
 static void tell_if_unsent_changed(struct channel *ch) {
 	if (ch->outstanding.unsent_changed)
 		tell_changed(ch);
@@ -67,7 +68,8 @@ static void tell_if_unsent_changed(struct channel *ch) {
 
 /* ---- The connection ------------------------------------------------------- */
 
-/* How long until the next attempt at most: whoever decides alone when the grace is over must have looked just before. */
+/* Returns the longest time until the next attempt. It is short during the grace period, too: a process that
+ * decides alone when that ends must have looked just before. */
 static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 	const struct absence *absence = &ch->stintd->absence;
 	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;
@@ -75,8 +77,8 @@ static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 	return ch->outstanding.count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
 }
 
-/* Sets the time of the next attempt, at least half of the backoff from now: who lost the agent at the same moment doesn't find it at
- * the same moment again. */
+/* Sets the time of the next attempt, between half of the backoff and all of it from now: processes that lost the
+ * agent at the same moment must not all come back at the same moment. */
 static void put_off(struct channel *ch, uint64_t now_ns) {
 	uint64_t max_ns = longest_backoff_ns(ch, now_ns);
 	uint64_t half_ns = (ch->backoff_ns < max_ns ? ch->backoff_ns : max_ns) / 2;
@@ -111,7 +113,7 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 	if (now_ns < ch->next_attempt_ns)
 		return false;
 	ch->refusal = 0;
-	/* HELLO is sent before anybody can send a LOW on it. */
+	/* connection_open() sends HELLO before anybody can send a LOW on the socket. */
 	fd = connection_open(&ch->stintd->address, &hello, sizeof(hello));
 	note_attempt(ch, fd >= 0 || errno == EAGAIN, now_ns);
 	put_off(ch, now_ns);
@@ -150,7 +152,8 @@ static void go_on_or_leave(void *context, struct request *r) {
 		outstanding_finish(&ch->outstanding, r, REQUEST_DECIDE_ALONE);
 }
 
-/* It waits for the next connection. But what was said to an agent may be what it broke down at: the second time is the last. */
+/* Lets the request wait for the next connection. But its message may be what the agent broke down at: when the
+ * connection breaks a second time, the request ends. */
 static void say_again(void *context, struct request *r) {
 	struct channel *ch = context;
 	bool said = r->step != REQUEST_ATTACHING;
@@ -175,12 +178,13 @@ static void drop_connection(struct channel *ch) {
 	tell_changed(ch);
 }
 
-/* The app has closed the socket, and perhaps has something of its own there. No fault of the agent's: it is asked anew at once. */
+/* Makes a new connection at once if the app has closed the socket, and perhaps has opened something of its own
+ * there: that is no fault of the agent's. */
 static void notice_closed_socket(struct channel *ch) {
 	if (ch->state == CHANNEL_AWAY || descriptor_find(&ch->socket) >= 0)
 		return;
 	ch->next_attempt_ns = 0;
-	ch->led = false; /* who sleeps on the old socket doesn't see what comes on the new one */
+	ch->led = false; /* a thread that sleeps on the old socket doesn't see what comes on the new one */
 	drop_connection(ch);
 }
 
@@ -190,7 +194,7 @@ static void finish_refused(void *context, struct request *r) {
 	outstanding_finish(&ch->outstanding, r, ch->refusal);
 }
 
-/* Agent and library can't work together; this thread's detail says why. */
+/* Ends the connection and all requests: agent and library can't work together. This thread's detail says why. */
 static void refuse_connection(struct channel *ch, int error) {
 	ch->refusal = error;
 	snprintf(ch->refusal_detail, sizeof(ch->refusal_detail), "%s", stint_error_detail());
@@ -204,7 +208,7 @@ static void refuse_connection(struct channel *ch, int error) {
 
 /* ---- Messages ------------------------------------------------------------- */
 
-/* The mapping of this generation: one that we have (old bindings go on to serve), or a new one. */
+/* Takes the mapping of this generation: one that we have (old bindings still serve), or a new one. */
 static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t generation) {
 	struct stintd *stintd = ch->stintd;
 	struct mapping *m;
@@ -281,7 +285,7 @@ static int hear_verdict(struct channel *ch, const struct packet *packet) {
 	return 0;
 }
 
-/* 0, or an error after which nothing more is wanted from this agent. */
+/* Handles a message. Returns 0, or an error after which this agent's connection must end. */
 static int hear(struct channel *ch, const struct packet *packet) {
 	struct wire_head head;
 	int error = message_read_head(packet, &head);
@@ -307,7 +311,7 @@ static int hear(struct channel *ch, const struct packet *packet) {
 	}
 }
 
-/* False: there is nothing for now, or nobody waits for more. */
+/* Receives and handles a packet. Returns false when none has come, or when no request is outstanding any more. */
 static bool receive_packet(struct channel *ch) {
 	struct packet packet;
 	enum receipt receipt = connection_receive(atomic_load(&ch->socket.number), &packet);
@@ -323,11 +327,11 @@ static bool receive_packet(struct channel *ch) {
 	packet_close(&packet);
 	if (error)
 		refuse_connection(ch, error);
-	/* One who waits alone has the answer: no system call just to see that there is no other. */
+	/* A request that was alone has its answer: this saves the system call that finds no other packet. */
 	return ch->outstanding.count > 0;
 }
 
-/* WELCOME brings descriptors. */
+/* WELCOME brings descriptors, which must not get the numbers 0 to 2. */
 static bool receive_welcome(struct channel *ch) {
 	struct stdio_hold hold;
 	bool more;
@@ -356,21 +360,22 @@ void channel_look_for_agent(struct channel *ch) {
 	tell_if_unsent_changed(ch);
 }
 
-/* ---- For those who ask ---------------------------------------------------- */
+/* ---- For the owners of requests ------------------------------------------- */
 
-/* While the agent is silent nobody waits; but it is asked all the same, so that the table has credits when it comes to. */
+/* Asks the silent agent, though nobody waits for its answer, so that the table has credits when the agent
+ * recovers. */
 static void ask_in_passing(struct channel *ch, struct request *r) {
 	if (!outstanding_is_declared(&ch->outstanding, r->limiter))
 		return;
 	request_send_want(r, atomic_load(&ch->socket.number));
 }
 
-/* Anything that the agent, which is missed, has said meanwhile ends its silence. */
+/* Whether a message may have come that ends the agent's silence, or the time in which it is missed. */
 static bool may_have_spoken(const struct channel *ch, uint64_t now_ns) {
 	return now_ns < ch->silent_until_ns || (ch->state == CHANNEL_READY && absence_has_begun(&ch->stintd->absence));
 }
 
-/* 0 when there is a connection, or soon will be, as far as anybody knows. */
+/* Returns 0 if there is a connection or it is worth waiting for one, else an error or REQUEST_DECIDE_ALONE. */
 static int ensure_connection(struct channel *ch, const struct request *r, uint64_t now_ns) {
 	notice_closed_socket(ch);
 	if (may_have_spoken(ch, now_ns) && !ch->led)
@@ -405,7 +410,8 @@ void channel_withdraw(struct channel *ch, struct request *r) {
 	tell_if_unsent_changed(ch);
 }
 
-/* It may have been slow only because the database was. Its PONG tells, at the latest to the next check. */
+/* Begins the agent's silence, and sends a PING: the agent may have been slow only because the database was. Then
+ * its PONG ends the silence, at the latest at the next check. */
 static void fall_silent(struct channel *ch, uint64_t now_ns) {
 	struct wire_head ping = {.type = WIRE_PING};
 
@@ -440,7 +446,7 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 	};
 	int fd;
 
-	/* An index of another connection's may name another policy on this one. */
+	/* A policy's number that came on another connection may name another policy on this one. */
 	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
 		return;
 	fd = descriptor_find(&ch->socket);

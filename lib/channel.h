@@ -1,22 +1,23 @@
 /*
  * channel.h - one process's conversation with the agent.
  *
- * All threads share one socket. The lock is held for moments only: to put a
- * request in, to send and receive without waiting; never while somebody waits.
+ * All threads share one socket. The lock is held for moments only, to submit a
+ * request, and to send and receive without waiting; no thread holds it while it
+ * waits.
  *
- * Waiting. Of the threads that wait, one leads: it sleeps on the socket, takes in
- * whatever arrives, and wakes whose answer it was. The others sleep on a condition
- * of their own. A leader that has its answer hands over to the next.
+ * Waiting. One of the waiting threads leads: it sleeps on the socket, receives
+ * whatever arrives, and wakes the threads whose answers came. The others sleep on
+ * a condition of their own. A leader that has its answer hands over to the next.
  *
- * When the connection breaks, requests under way wait for the next one, and are
- * said again on it, once. While somebody waits, connecting is tried again and
- * again: by the thread that leads, or by stint_dispatch(). An agent that has been
- * missed for too long (absence.h) is not waited for.
+ * When the connection breaks, outstanding requests wait for the next one, and are
+ * sent again on it, once. While requests wait, the leading thread, or
+ * stint_dispatch(), tries to connect again and again. Nobody waits for an agent
+ * that has been missed for too long (absence.h).
  *
  * The socket keeps one descriptor number for as long as the app leaves it alone (a
- * new one is moved to it), so that a LOW can be sent without the lock: at worst it
- * reaches a newer connection, where it is a harmless hint. Whether the app has
- * taken the number is looked at each time (descriptor.h).
+ * new socket is moved to it), so that a LOW can be sent without the lock: at worst
+ * it reaches a newer connection, where it is a harmless hint. Each time, the
+ * library checks whether the app has taken the number (descriptor.h).
  */
 #ifndef STINT_CHANNEL_H
 #define STINT_CHANNEL_H
@@ -29,14 +30,15 @@
 
 enum channel_state {
 	CHANNEL_AWAY,     /* no connection */
-	CHANNEL_GREETING, /* HELLO is out */
+	CHANNEL_GREETING, /* HELLO is sent */
 	CHANNEL_READY,    /* WELCOME came, the table is mapped */
 };
 
 struct waiter;
 TAILQ_HEAD(waiter_queue, waiter);
 
-/* Under the lock: what is to be waited for on the socket, or until when, may be different now. */
+/* Tells the observer that the events to wait for on the socket, or the time to wait until, may have changed. The
+ * caller holds the channel's lock. */
 typedef void channel_changed(void *observer);
 
 struct channel {
@@ -44,59 +46,64 @@ struct channel {
 	channel_changed *changed;
 	void *observer;
 	struct descriptor socket;
-	_Atomic uint64_t connection; /* the present one's number, of struct stintd.connections */
+	_Atomic uint64_t connection; /* the present connection's number, of struct stintd.connections */
 
-	pthread_mutex_t lock; /* for all that follows */
+	pthread_mutex_t lock; /* protects everything below */
 	enum channel_state state;
 	uint64_t next_attempt_ns;
 	uint64_t backoff_ns;
 	uint64_t random; /* for the backoff */
-	int refusal; /* why the agent turned us down or was turned down, 0 if it is just away */
+	int refusal; /* the error for which the agent refused us or was refused; 0 if it is just away */
 	char refusal_detail[256];
 	struct mapping *mapping;
 
-	uint64_t heard;           /* messages, in all */
-	uint64_t silent_until_ns; /* a request timed out and nothing was heard meanwhile: nobody waits until then */
+	uint64_t heard;           /* how many messages have come, in all */
+	uint64_t silent_until_ns; /* a request timed out and no message came meanwhile: nobody waits until then */
 
 	struct outstanding outstanding;
 	struct waiter_queue waiters;
 	bool led; /* a thread sleeps on the socket */
 };
 
-/* Of a channel that is all zero. False when there is no memory. */
+/* Initialises a channel that is all zero. Returns false if there is no memory. */
 bool channel_init(struct channel *, struct stintd *, channel_changed *, void *observer);
 void channel_destroy(struct channel *);
 
-/* Closes what the child of a fork inherited and doesn't need, touching nothing that a vanished thread may have held. */
+/* Closes the socket that the child of a fork inherited, and touches nothing that a thread of the parent may have
+ * held. */
 void channel_abandon(struct channel *);
 
-/* Asks and waits, no longer than the request's time. 0, an error, or REQUEST_DECIDE_ALONE. */
+/* Asks the agent and waits, no longer than the request's time. Returns 0, an error, or REQUEST_DECIDE_ALONE. */
 int channel_ask(struct channel *, struct request *);
 
-/* Tells the agent that a client's credits run low, if that can be done at once. Needs no lock. */
+/* Tells the agent that a client's credits run low, if the message can be sent at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);
 
-/* ---- Under the lock ---- */
+/* ---- The caller of these holds the channel's lock ---- */
 
-/* Puts a request on its way: 0. Or says at once what channel_ask() would return, and it is not under way. */
+/* Submits a request and returns 0. Or returns at once what channel_ask() would return: then the request is
+ * finished. */
 int channel_submit(struct channel *, struct request *);
 
 /* Takes a request back; its answer will be ignored. */
 void channel_withdraw(struct channel *, struct request *);
 
-/* A request's time is up, and what has arrived is taken in: withdraws it, and notices when the agent says nothing at all any more. */
+/* Withdraws a request whose time is up, after channel_receive(). Notices when the agent has sent nothing at all
+ * meanwhile. */
 void channel_give_up(struct channel *, struct request *);
 
-/* Takes in what has arrived, until nobody waits for more, and sends what was left over. Never waits. */
+/* Receives what has arrived, while requests are outstanding, and sends the messages that found the socket full.
+ * Never waits. */
 void channel_receive(struct channel *);
 
-/* While requests wait for an agent that isn't there: tries to connect when that is due, the next time at next_attempt_ns. Never waits. */
+/* Tries to connect, if requests wait for an agent that isn't there and next_attempt_ns has passed. Ends those that
+ * need not wait any longer. Never waits. */
 void channel_look_for_agent(struct channel *);
 
-/* The limiter's DECLARE will have no answer: it is about to be freed. */
+/* Forgets the limiter's DECLARE, since the limiter is about to be freed: an answer will be ignored. */
 void channel_forget(struct channel *, struct stint_limiter *);
 
-/* The calling thread's detail for a request that ended with an error. */
+/* Sets the calling thread's detail for a request that ended with this error. */
 void channel_explain(const struct channel *, const struct request *, int error);
 
 #endif

@@ -12,18 +12,19 @@ int stint_fd(struct stint *attachment) {
 }
 
 /*
- * A callback may free its limiter, close the attachment, or return in the child of a fork. So what is to be told is taken
- * out of the check before; and each function that calls back has a visit, on its stack, which says afterwards whether there
- * is still anything to go on with.
+ * A callback may free its limiter, close the attachment, or return in the child of a fork. So the outcome is
+ * copied out of the check before its callback runs. And each function that runs callbacks has a struct visit on
+ * its stack, which tells it after each callback whether it may still use the attachment.
  */
 struct visit {
 	struct stint *attachment;
 	struct conversation *conversation;
-	bool ended; /* the attachment is gone */
+	bool ended; /* the attachment is being freed */
 	LIST_ENTRY(visit) link;
 };
 
-/* The thread's own, innermost first: a thread that a fork left behind in the parent must not be looked for. */
+/* The visits of this thread, innermost first. The list is per thread so that the child of a fork doesn't find
+ * visits of threads that only its parent has. */
 static _Thread_local LIST_HEAD(, visit) visits;
 
 static void begin_visit(struct visit *v, struct stint *attachment, struct conversation *c) {
@@ -35,7 +36,8 @@ static void end_visit(struct visit *v) {
 	LIST_REMOVE(v, link);
 }
 
-/* What is the parent's, when this is a child that a callback made, is left to the parent. */
+/* False when a callback has closed the attachment, or has forked and this is the child: the conversation is the
+ * parent's. */
 static bool may_go_on(const struct visit *v) {
 	return !v->ended && attachment_find_conversation(v->attachment) == v->conversation;
 }

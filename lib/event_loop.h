@@ -1,17 +1,17 @@
 /*
  * event_loop.h - runs the callbacks of asynchronous checks, which may free and
- * close whatever is used here.
+ * close everything that is used here.
  */
 #ifndef STINT_EVENT_LOOP_H
 #define STINT_EVENT_LOOP_H
 
 #include "attachment.h"
 
-/* The checks of the limiter, or of all when it is NULL, end as STINT_ECANCELED; nothing more is heard of it. Callbacks run in
- * here. */
+/* Ends the limiter's asynchronous checks (all checks when it is NULL) with STINT_ECANCELED, runs their callbacks,
+ * and forgets the limiter's DECLARE. Takes the channel's lock; callbacks run without it. */
 void event_loop_cancel(struct stint *, struct stint_limiter *);
 
-/* Those on this thread's stack that have called back and are still in the attachment must not touch it any more. */
+/* Tells the functions on this thread's stack whose callbacks are running not to touch the attachment any more. */
 void event_loop_end(const struct stint *);
 
 #endif

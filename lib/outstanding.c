@@ -1,5 +1,6 @@
 /*
- * outstanding.c - see outstanding.h.
+ * outstanding.c - finds requests by serial, sends the next message of each, and
+ * ends them.
  */
 #include "outstanding.h"
 
@@ -84,7 +85,7 @@ void outstanding_disconnect(struct outstanding *o) {
 	o->ready = false;
 }
 
-/* ---- What is next to say --------------------------------------------------- */
+/* ---- The next message ----------------------------------------------------- */
 
 bool outstanding_is_declared(const struct outstanding *o, const struct stint_limiter *limiter) {
 	return o->ready && atomic_load(&limiter->declared_on) == o->connection;
@@ -100,7 +101,7 @@ static enum request_step next_step(const struct outstanding *o, const struct req
 	return outstanding_is_declared(o, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
 }
 
-/* A request that waits for WELCOME, or for the DECLARE that another one has sent, has nothing to say. */
+/* A request that waits for WELCOME, or for the answer to another request's DECLARE, has nothing to send. */
 static bool has_something_to_say(const struct outstanding *o, const struct request *r) {
 	return r->step == REQUEST_WANTING || (r->step == REQUEST_DECLARING && !is_declaring(o, r->limiter));
 }
@@ -119,7 +120,7 @@ static bool say_want(struct outstanding *o, struct request *r) {
 	return request_send_want(r, atomic_load(&o->socket->number));
 }
 
-/* False when the socket is full. */
+/* Sends the request's next message, if it has one. Returns false when the socket is full. */
 static bool say(struct outstanding *o, struct request *r) {
 	if (!has_something_to_say(o, r))
 		return true;
@@ -128,7 +129,7 @@ static bool say(struct outstanding *o, struct request *r) {
 
 void outstanding_advance(struct outstanding *o, struct request *r) {
 	r->step = next_step(o, r);
-	/* Who came first goes first, also when the socket has room again. */
+	/* A request waits behind the unsent ones even when the socket has room again: first come, first sent. */
 	set_unsent(o, r, has_something_to_say(o, r) && (!TAILQ_EMPTY(&o->unsent) || !say(o, r)));
 }
 
@@ -143,7 +144,7 @@ void outstanding_send_leftovers(struct outstanding *o) {
 	struct request *r;
 
 	while ((r = TAILQ_FIRST(&o->unsent))) {
-		/* Its policy may have been declared since, or forgotten. */
+		/* Meanwhile its policy may have been declared, or dropped by the agent. */
 		r->step = next_step(o, r);
 		if (!say(o, r))
 			return;
@@ -193,8 +194,9 @@ void outstanding_declared(struct outstanding *o, struct stint_limiter *limiter, 
 }
 
 /*
- * Dropped since it was declared: to be declared once more, unless it is only to be found. Many may be told so; the first
- * of them declares it, and those who are told after it was declared again just ask again.
+ * The request declares the dropped policy once more, unless its limiter is must_exist. Many requests may get the
+ * same answer: the first of them sends the DECLARE, and those that get it once the policy is declared again just
+ * send WANT again.
  */
 bool outstanding_declare_again(struct outstanding *o, struct request *r) {
 	if (r->declare_serial == r->limiter->declare_serial)

@@ -2,9 +2,9 @@
  * request.h - one check that the table could not answer, on its way to the agent
  * and back.
  *
- * A request is in the hands of whoever holds its channel's lock. Its owner (a
- * thread that waits, or an asynchronous check) submits it and is told when it is
- * finished.
+ * The owner of a request (a thread that waits, or an asynchronous check) submits
+ * it and is told when it is finished. In between, only the thread that holds the
+ * channel's lock may touch it.
  */
 #ifndef STINT_REQUEST_H
 #define STINT_REQUEST_H
@@ -20,20 +20,20 @@
 struct request;
 
 enum request_step {
-	REQUEST_ATTACHING, /* nothing said yet: the agent has not answered our HELLO */
-	REQUEST_DECLARING, /* waits for its limiter's DECLARE: this connection has not heard of the policy */
-	REQUEST_WANTING,   /* said WANT */
+	REQUEST_ATTACHING, /* has sent nothing: the agent has not answered the HELLO of this connection */
+	REQUEST_DECLARING, /* waits for DECLARED: its policy is not declared on this connection yet */
+	REQUEST_WANTING,   /* has sent WANT, or waits for room in the socket to send it */
 	REQUEST_FINISHED,
 };
 
-/* Not an error and not a verdict: the agent can't help, limiter_decide_alone() says what follows. */
+/* A status that is neither an error nor a verdict: the agent can't help, so limiter_decide_alone() decides. */
 #define REQUEST_DECIDE_ALONE 1
 
-/* Runs under the channel's lock, on any thread. */
+/* Tells the owner that its request is finished. Called on any thread, which holds the channel's lock. */
 typedef void request_finished(struct request *);
 
 struct request {
-	LIST_ENTRY(request) same_hash; /* of those under way */
+	LIST_ENTRY(request) same_hash; /* the outstanding requests of the same chain */
 	TAILQ_ENTRY(request) unsent_link;
 	struct stint_limiter *limiter;
 	const char *id;
@@ -43,14 +43,14 @@ struct request {
 	request_finished *finished;
 
 	enum request_step step;
-	bool unsent;       /* its message found the socket full */
-	bool reconnected;  /* the connection broke under it once: the second time is the last */
-	bool redeclared;   /* the agent had forgotten the policy; the same */
+	bool unsent;       /* the socket was full: its message waits in outstanding.unsent */
+	bool reconnected;  /* the connection broke after this had sent a message: the next time ends the request */
+	bool redeclared;   /* the agent had dropped the policy once: the next time ends the request */
 	uint32_t serial;
-	uint32_t declare_serial; /* which DECLARE its WANT relies on */
-	uint64_t heard;    /* how many messages the channel had heard when this began */
+	uint32_t declare_serial; /* the DECLARE on which its WANT relies */
+	uint64_t heard;    /* channel.heard when this was submitted */
 	int status;        /* when finished: 0, an error, or REQUEST_DECIDE_ALONE */
-	struct wire_verdict verdict; /* when status is 0 */
+	struct wire_verdict verdict; /* valid when status is 0 */
 };
 
 LIST_HEAD(request_chain, request);
@@ -59,11 +59,12 @@ TAILQ_HEAD(request_queue, request);
 struct request request_make(struct stint_limiter *, const char *id, size_t id_length, uint32_t cost,
 	request_finished *);
 
-/* Each sends one message. False when the socket is full. */
+/* Each sends one message. Returns false when the socket is full. */
 bool request_send_want(const struct request *, int fd);
 bool request_send_declare(const struct stint_limiter *, uint32_t serial, int fd);
 
-/* An admission that came too late, or lay about too long: nobody may go on with it. */
+/* Whether the verdict is an admission whose deadline has passed, because it came or was read too late. Nobody may
+ * use it. */
 bool request_is_void(const struct request *);
 
 struct stint_result request_result(const struct request *);

@@ -6,7 +6,8 @@
 #include "channel.h"
 #include "clock.h"
 
-/* A request that found the socket full can't be announced to the leader, who sleeps; so its thread looks again. */
+/* A sleeping leader can't be told that a request has found the socket full. So that request's thread wakes up
+ * after this time. */
 #define RETRY_SEND_NS (10 * NS_PER_MS)
 
 struct waiter {
@@ -15,7 +16,8 @@ struct waiter {
 	TAILQ_ENTRY(waiter) link;
 };
 
-/* On the clock that all deadlines are in: a stepped wall clock must not make anybody wait longer. */
+/* Makes a condition that waits by CLOCK_MONOTONIC, as all deadlines do: a stepped wall clock must not make anybody
+ * wait longer. */
 static bool condition_init(pthread_cond_t *condition) {
 	pthread_condattr_t attributes;
 	bool made;
@@ -28,13 +30,14 @@ static bool condition_init(pthread_cond_t *condition) {
 	return made;
 }
 
-/* Another thread took the answer in, or the connection broke. */
+/* Wakes the request's thread: another thread has received its answer, or the connection broke. */
 static void wake_waiter(struct request *r) {
-	/* The request is a waiter's first member. */
+	/* The request is the first member of its waiter. */
 	pthread_cond_signal(&((struct waiter *)r)->wake);
 }
 
-/* Sleeps on the socket, without the lock; then takes in what came, for everybody. Without a connection it looks for the agent. */
+/* Sleeps on the socket without the lock, then receives what came, for all waiters. Without a connection, sleeps
+ * until the next attempt to connect is due, and makes it. */
 static void lead(struct channel *ch, uint64_t until_ns) {
 	bool away = ch->state == CHANNEL_AWAY;
 	struct pollfd socket = {.fd = away ? -1 : atomic_load(&ch->socket.number), .events = POLLIN};
@@ -67,7 +70,7 @@ static void wait_until_finished(struct channel *ch, struct waiter *w) {
 		uint64_t until_ns = r->give_up_ns;
 
 		if (now_ns >= r->give_up_ns) {
-			/* This process may have been stopped, and the answer lie there, or the agent be back. */
+			/* If this process was stopped, the answer may lie in the socket, or the agent may be back. */
 			channel_receive(ch);
 			channel_look_for_agent(ch);
 			if (r->step != REQUEST_FINISHED)
@@ -83,7 +86,7 @@ static void wait_until_finished(struct channel *ch, struct waiter *w) {
 	}
 }
 
-/* An admission that is void when it arrives is asked for again while there is time. */
+/* Asks again, while there is time, when an admission is void on arrival. */
 static int ask(struct channel *ch, struct waiter *w) {
 	do {
 		int status = channel_submit(ch, &w->request);
@@ -94,7 +97,7 @@ static int ask(struct channel *ch, struct waiter *w) {
 	return request_is_void(&w->request) ? REQUEST_DECIDE_ALONE : w->request.status;
 }
 
-/* Somebody must listen as long as anybody waits. */
+/* Wakes the next leader if there is none: as long as threads wait, one must listen on the socket. */
 static void hand_over(struct channel *ch) {
 	if (!ch->led && !TAILQ_EMPTY(&ch->waiters))
 		pthread_cond_signal(&TAILQ_FIRST(&ch->waiters)->wake);
@@ -107,7 +110,7 @@ int channel_ask(struct channel *ch, struct request *request) {
 	w.request.finished = wake_waiter;
 	if (!condition_init(&w.wake))
 		return REQUEST_DECIDE_ALONE;
-	/* A thread that is cancelled while it waits would leave its stack in the queues. */
+	/* A thread that is cancelled while it waits would leave pointers to its stack in the queues. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->lock);
 	TAILQ_INSERT_TAIL(&ch->waiters, &w, link);
