@@ -1,25 +1,28 @@
 /*
- * absence.c - see absence.h.
+ * absence.c - keeps since when the agent is missed, by when it was looked for
+ * and heard.
  */
 #include "absence.h"
 #include "clock.h"
 
-/* 2 s for the agent to be back, and what it then takes until it has answered: to be found, to reach the database, or to
- * notice within its database_timeout_ms that it can't. */
+/* 2 s for the agent to be back, and 0.5 s until it has answered: to be found, and to reach the database or notice
+ * within its database_timeout_ms that it can't. */
 #define GRACE_NS (2 * NS_PER_S + 500 * NS_PER_MS)
 
-/* After so long without a look the agent may have come and gone: it is missed only from now on. The socket of one
- * that was killed tells better. Where there is none, who looks less often than this misses it only ever for a moment. */
+/* After so long without a look an agent may have come and gone: it is missed only from now on. The socket of a
+ * killed agent may tell that none has come. Without a socket, a process that looks less often than this always
+ * misses the agent for a moment only. */
 #define UNOBSERVED_NS (10 * NS_PER_S)
 
-/* The same if it is there now: it may have been for some time. Longer than between two looks (channel.c's backoff): somebody who
- * listens and breaks each connection is not there. */
+/* The same limit when an agent is found: it may have been there for some time. This is longer than the time
+ * between two looks (channel.c's backoff): an agent that accepts and breaks each connection counts as not
+ * there. */
 #define UNSEEN_NS (2 * NS_PER_S)
 
-/* Longer than from one look to the next of a process that is busy (channel.c's backoff). */
+/* Longer than the time from one look to the next in a busy process (channel.c's backoff). */
 #define BETWEEN_LOOKS_NS (1250 * NS_PER_MS)
 
-/* How often an agent leaves on its socket that it is alive (agent/server.h). */
+/* How often an agent notes on its socket that it is alive (agent/server.h). */
 #define ALIVE_EVERY_NS (500 * NS_PER_MS)
 
 static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
@@ -49,8 +52,8 @@ void absence_found(struct absence *a, uint64_t now_ns) {
 		absence_begin(a, now_ns);
 }
 
-/* Whether it was there again since it was missed, while this process didn't look. Who looks often finds it, unless it dies as soon as it
- * has started: that one is not there. */
+/* Whether an agent came and went since it was missed, while this process didn't look. A process that looks often
+ * finds any new agent, unless it dies as soon as it has started: such an agent doesn't count. */
 static bool has_come_and_gone(const struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
 	uint64_t since_ns = atomic_load(&a->since_ns);
 
@@ -58,10 +61,10 @@ static bool has_come_and_gone(const struct absence *a, uint64_t alive_ns, uint64
 }
 
 void absence_recall(struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
-	/* It may have been alive until it would have said so again. */
+	/* The agent may have lived on until its next note was due. */
 	uint64_t since_ns = alive_ns + ALIVE_EVERY_NS < now_ns ? alive_ns + ALIVE_EVERY_NS : now_ns;
 
-	/* It has not come since it is missed: as good as if this process had looked all the while. */
+	/* No agent has come since it was missed: that is as good as if this process had looked all the time. */
 	if (alive_ns != 0 && alive_ns <= atomic_load(&a->since_ns))
 		atomic_store(&a->looked_ns, now_ns);
 	if (alive_ns > now_ns || now_ns - since_ns >= GRACE_NS || (atomic_load(&a->known) && !has_come_and_gone(a, alive_ns, now_ns)))

@@ -1,5 +1,6 @@
 /*
- * attachment.c - see attachment.h.
+ * attachment.c - makes and frees attachments, and gives each process a
+ * conversation of its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@ static bool is_ours(struct stint *st, const struct conversation *c) {
 	return c->process == fork_mark_process(&st->fork_mark);
 }
 
-/* With what stint_fd() was in the parent. */
+/* Makes a conversation. Notes in it the descriptors of the parent's stint_fd(), so that watch_start() can replace
+ * them. */
 static struct conversation *make_conversation(struct stint *st, const struct conversation *parents) {
 	struct conversation *c = calloc(1, sizeof(*c));
 
@@ -40,7 +42,7 @@ static struct conversation *make_conversation(struct stint *st, const struct con
 }
 
 static void free_conversation(struct stint *st, struct conversation *c) {
-	/* An inherited lock may be held by a thread that this process never had. */
+	/* An inherited lock may be held by a thread that this process never had, so it is not destroyed. */
 	if (is_ours(st, c))
 		channel_destroy(&c->channel);
 	else
@@ -73,7 +75,7 @@ void attachment_free(struct stint *st) {
 	free(st);
 }
 
-/* Another thread may still be looking whose it is, so it is freed in stint_close() only. */
+/* Keeps the parent's conversation until stint_close(), since another thread may still be reading its `process`. */
 static void put_aside(struct stint *st, struct conversation *c) {
 	channel_abandon(&c->channel);
 	watch_forget(&c->async.watch);
@@ -97,7 +99,7 @@ struct conversation *attachment_conversation(struct stint *st) {
 	if (!fresh)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&st->conversation, &present, fresh)) {
-		/* Another thread of this process was faster; `present` is its own now, and has what was inherited. */
+		/* Another thread was faster: `present` is now this process's own, and has the inherited descriptors. */
 		watch_forget(&fresh->async.watch);
 		free_conversation(st, fresh);
 		return present;

@@ -1,12 +1,13 @@
 /*
  * attachment.h - what a struct stint is made of, and what each process has of it.
  *
- * A process talks to the agent through one struct conversation. A fork makes a
- * second process with a copy of it, whose lock may be held by a thread that the
- * child doesn't have. So everything with a lock lives in the conversation, the
- * conversation knows its process (fork_mark.h), and a child that finds its
- * parent's leaves it as it is and makes its own. What is outside of it changes by
- * atomic operations alone and is whole at any instant.
+ * A process talks to the agent through one struct conversation. A fork copies it
+ * into the child, where its lock may be held by a thread that the child doesn't
+ * have. So everything that needs a lock is in the conversation, and the
+ * conversation knows its process (fork_mark.h). A child that finds its parent's
+ * conversation doesn't use it and makes its own. Everything outside the
+ * conversation changes by atomic operations alone, so it is consistent at any
+ * instant.
  */
 #ifndef STINT_ATTACHMENT_H
 #define STINT_ATTACHMENT_H
@@ -19,31 +20,31 @@
 #include "fork_mark.h"
 #include "stintd.h"
 
-/* One process's: its connection with those who wait on it, and its asynchronous checks. */
+/* What one process has: its connection, the threads that wait on it, and its asynchronous checks. */
 struct conversation {
 	struct channel channel;
 	struct async async;
-	uint64_t process;           /* whose it is: see fork_mark.h */
-	struct conversation *older; /* in the attachment's list of inherited ones */
+	uint64_t process;           /* the process that made this, by fork_mark.h */
+	struct conversation *older; /* next in struct stint.inherited */
 };
 
 struct stint {
 	struct stintd stintd;
 	struct fork_mark fork_mark;
-	_Atomic(struct conversation *) conversation; /* of this process, or still the parent's */
-	_Atomic(struct conversation *) inherited;    /* the parent's, and its parent's: never used again */
+	_Atomic(struct conversation *) conversation; /* this process's, or still its parent's */
+	_Atomic(struct conversation *) inherited;    /* the ancestors': never used again, freed by stint_close() */
 };
 
-/* NULL when there is no memory. The path fits into an address. */
+/* Returns NULL if there is no memory. The caller has checked that the path fits into an address. */
 struct stint *attachment_new(const char *socket_path);
 
-/* Nobody uses it any more. */
+/* Frees the attachment with its conversations and mappings. No thread may be using it any more. */
 void attachment_free(struct stint *);
 
-/* This process's, made if need be; NULL when there is no memory. */
+/* Returns this process's conversation, and makes it if there is none; NULL if there is no memory. */
 struct conversation *attachment_conversation(struct stint *);
 
-/* The same without making one. */
+/* Returns this process's conversation, or NULL if there is none; makes none. */
 struct conversation *attachment_find_conversation(struct stint *);
 
 #endif

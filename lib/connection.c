@@ -40,7 +40,8 @@ int connection_open(const struct sockaddr_un *address, const void *hello, size_t
 	return fd;
 }
 
-/* wire.h says what the agent writes there. A time that the file system made lies far ahead. */
+/* The agent sets the socket's time of modification to its CLOCK_MONOTONIC, see wire.h. A time that the file system
+ * has set lies far ahead. */
 uint64_t connection_last_alive_ns(const struct sockaddr_un *address) {
 	struct stat st;
 
@@ -54,7 +55,7 @@ bool connection_send(int fd, const void *head, size_t head_size, const char *nam
 		(errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
 }
 
-/* Takes over what descriptors there are, wanted or not: nobody else would close them. */
+/* Notes all descriptors that came, wanted or not, so that packet_close() closes them: nobody else would. */
 static void collect_fds(struct packet *packet, struct msghdr *message) {
 	packet->fd_count = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
@@ -68,7 +69,7 @@ static void collect_fds(struct packet *packet, struct msghdr *message) {
 }
 
 enum receipt connection_receive(int fd, struct packet *packet) {
-	/* Room for two descriptors exactly; the kernel closes what is more and sets MSG_CTRUNC. */
+	/* Room for exactly two descriptors; the kernel closes all others and sets MSG_CTRUNC. */
 	union {
 		char bytes[CMSG_SPACE(sizeof(packet->fd))];
 		struct cmsghdr align;
@@ -94,7 +95,7 @@ enum receipt connection_receive(int fd, struct packet *packet) {
 	if (length > 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return RECEIPT_PACKET;
 	packet_close(packet);
-	/* Descriptors get lost when this process has no more left: no fault of the agent's. */
+	/* Descriptors also get lost when this process has no free number: that is no fault of the agent's. */
 	return message.msg_flags & MSG_TRUNC ? RECEIPT_GARBAGE : RECEIPT_END;
 }
 

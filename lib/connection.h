@@ -1,5 +1,6 @@
 /*
- * connection.h - packets to and from the agent, without waiting for either.
+ * connection.h - sends and receives packets on a socket to the agent, and never
+ * waits.
  */
 #ifndef STINT_CONNECTION_H
 #define STINT_CONNECTION_H
@@ -20,24 +21,25 @@ struct packet {
 
 enum receipt {
 	RECEIPT_PACKET,
-	RECEIPT_NOTHING, /* for now */
-	RECEIPT_END,     /* the agent hung up, or its descriptors found no room in this process */
-	RECEIPT_GARBAGE, /* longer than any message */
+	RECEIPT_NOTHING, /* no packet has come yet */
+	RECEIPT_END,     /* the agent hung up, or this process had no room for its descriptors */
+	RECEIPT_GARBAGE, /* a packet longer than any message */
 };
 
-/* A connected socket, close-on-exec and non-blocking, on which hello has been said; -1 with errno when the agent is out of reach.
- * Never waits: a full backlog is out of reach, too (EAGAIN), and so is who can't be told hello: both sides would wait for the
- * other. */
+/* Returns a connected socket, close-on-exec and non-blocking, on which hello has been sent; -1 with errno when the
+ * agent is out of reach. Never waits: an agent with a full backlog is out of reach, too (EAGAIN), and so is one
+ * that hello can't be sent to: both sides would wait for each other. */
 int connection_open(const struct sockaddr_un *, const void *hello, size_t size);
 
-/* When the agent that listened there was last alive, by CLOCK_MONOTONIC, if it was killed; 0: nobody knows. */
+/* Returns when the agent that listened at this address was last alive, in CLOCK_MONOTONIC nanoseconds, if it was
+ * killed; 0 if nobody knows. */
 uint64_t connection_last_alive_ns(const struct sockaddr_un *);
 
-/* Sends head and name as one packet, all or nothing. False when the socket is full: try again when it is writable. A
- * connection that is gone counts as sent: receiving tells. */
+/* Sends head and name as one packet, all or nothing. Returns false when the socket is full: try again when it is
+ * writable. Returns true when the connection is gone: connection_receive() tells. */
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length);
 
-/* The packet's descriptors are the caller's; packet_close() closes those that were not taken. */
+/* Receives one packet. Its descriptors are the caller's; packet_close() closes those that were not taken. */
 enum receipt connection_receive(int fd, struct packet *);
 void packet_close(struct packet *);
 

@@ -1,5 +1,6 @@
 /*
- * descriptor.c - see descriptor.h.
+ * descriptor.c - finds out whose a descriptor is, and replaces, closes and
+ * moves the library's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,8 +11,8 @@
 
 enum owner {
 	OWNER_LIBRARY,
-	OWNER_APP,     /* or nobody */
-	OWNER_UNKNOWN, /* the kernel doesn't say */
+	OWNER_APP,     /* the app's, or nobody's */
+	OWNER_UNKNOWN, /* fstat() fails */
 };
 
 void descriptor_init(struct descriptor *d) {
@@ -74,7 +75,7 @@ int descriptor_above_stdio(int fd) {
 	return above;
 }
 
-/* Opened for its path alone, a file can't be read or written: EBADF, as when nothing is there. */
+/* A file that is opened with O_PATH can't be read or written: EBADF, as when the number is free. */
 void stdio_hold(struct stdio_hold *hold) {
 	int fd;
 
@@ -85,7 +86,7 @@ void stdio_hold(struct stdio_hold *hold) {
 		close(fd);
 }
 
-/* Not what the app has put there meanwhile. */
+/* Closes what stdio_hold() has opened, unless the app has put something else there meanwhile. */
 void stdio_release(const struct stdio_hold *hold) {
 	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
 		int flags = hold->held[fd] ? fcntl(fd, F_GETFL) : -1;

@@ -1,12 +1,12 @@
 /*
- * fork_mark.c - see fork_mark.h.
+ * fork_mark.c - makes the page that a fork wipes, and gives out the numbers.
  */
 #include <stddef.h>
 #include <sys/mman.h>
 
 #include "fork_mark.h"
 
-/* The kernel rounds it up to a page. */
+/* The kernel rounds this up to a page. */
 #define MARK_BYTES sizeof(uint64_t)
 
 void fork_mark_init(struct fork_mark *mark) {
@@ -29,7 +29,7 @@ void fork_mark_destroy(struct fork_mark *mark) {
 		munmap(mark->process, MARK_BYTES);
 }
 
-/* Several threads of a new child may come at once: one of their numbers becomes everybody's. */
+/* Several threads of a new child may call this at once: the number of one of them becomes the number of all. */
 uint64_t fork_mark_renew(struct fork_mark *mark) {
 	uint64_t process = 0, fresh = atomic_fetch_add(&mark->last, 1) + 1;
 

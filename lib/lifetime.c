@@ -11,7 +11,7 @@
 static const char *choose_path(const char *path) {
 	if (path)
 		return path;
-	/* Not from whoever starts a set-user-ID program. */
+	/* secure_getenv() keeps whoever starts a set-user-ID program from choosing the path. */
 	path = secure_getenv("STINT_SOCKET");
 	return path ? path : STINT_DEFAULT_SOCKET;
 }
@@ -28,7 +28,7 @@ int stint_open(struct stint **out, const char *socket_path) {
 	return *out ? 0 : error_set(STINT_ENOMEM, "no memory for an attachment");
 }
 
-/* A callback may close what is being closed already: then that is nothing. */
+/* A callback may close an attachment that is being closed already: the second call does nothing. */
 void stint_close(struct stint *st) {
 	if (!st || atomic_exchange(&st->stintd.ending, true))
 		return;
@@ -47,7 +47,7 @@ int stint_limiter_new(struct stint_limiter **out, struct stint *st, const struct
 	return *out ? 0 : error_set(STINT_ENOMEM, "no memory for a limiter");
 }
 
-/* A callback may free what is being freed already: then that is nothing. */
+/* A callback may free a limiter that is being freed already: the second call does nothing. */
 void stint_limiter_free(struct stint_limiter *limiter) {
 	if (!limiter || atomic_exchange(&limiter->ending, true))
 		return;

@@ -1,9 +1,10 @@
 /*
- * stintd.h - the agent as an attachment knows it: where it listens, since when it
- * is missed, and the tables that it has handed out.
+ * stintd.h - what an attachment knows of the agent: where it listens, since when
+ * it is missed, and the tables that it has handed out.
  *
- * This outlives connections, and the child of a fork goes on with what its parent
- * knew. So it changes by atomic operations alone, and is whole at any instant.
+ * This outlives connections, and the child of a fork goes on with its parent's
+ * copy. So it changes by atomic operations alone, and is consistent at any
+ * instant.
  */
 #ifndef STINT_STINTD_H
 #define STINT_STINTD_H
@@ -20,8 +21,8 @@ struct stintd {
 	struct sockaddr_un address;
 	struct absence absence;
 	_Atomic(struct mapping *) mappings; /* newest first; old ones may be in use until stint_close() */
-	_Atomic uint64_t connections;       /* how many were made: numbers them, across forks */
-	_Atomic bool ending;                /* stint_close() runs: nothing more is asked */
+	_Atomic uint64_t connections;       /* how many were made, across forks: the newest one's number */
+	_Atomic bool ending;                /* stint_close() runs: no request begins */
 };
 
 #endif

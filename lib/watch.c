@@ -1,5 +1,6 @@
 /*
- * watch.c - see watch.h.
+ * watch.c - makes the epoll descriptor and its timer, recognises them, and sets
+ * them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,8 @@
 #include "descriptor.h"
 #include "watch.h"
 
-/* Periods from here to twice that, 68 to 136 years, are ours: no app waits for one, and the kernel's end at 292. */
+/* The library's periods lie between this and twice this, 68 to 136 years: no app waits for one, and the kernel's
+ * limit is 292 years. */
 #define PERIOD_MIN_NS ((UINT64_C(1) << 31) * NS_PER_S)
 
 void watch_init(struct watch *w) {
@@ -28,13 +30,14 @@ void watch_forget(struct watch *w) {
 	w->socket_events = 0;
 }
 
-/* ---- Whose they are ---------------------------------------------------------- */
+/* ---- Whose the descriptors are ----------------------------------------------- */
 
 static uint64_t to_ns(struct timespec t) {
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-/* Different for all timers of a process: no two watches are in one place, nor made in one nanosecond. */
+/* Returns a period that no other timer of the process has: two watches differ in their address, or in the
+ * nanosecond in which they were made. */
 static uint64_t choose_period(const struct watch *w) {
 	uint64_t place = (uintptr_t)w / 16 % (UINT64_C(1) << 31);
 
@@ -48,7 +51,8 @@ static bool owns_timer(const struct watch *w) {
 	return fd >= 0 && timerfd_gettime(fd, &timer) == 0 && to_ns(timer.it_interval) == atomic_load(&w->period_ns);
 }
 
-/* What is registered once more as it is changes nothing; what is not there is refused. */
+/* EPOLL_CTL_MOD changes nothing when the timer is registered with the same events, and fails when it isn't
+ * registered. */
 static bool owns_epoll(const struct watch *w) {
 	struct epoll_event event = {.events = EPOLLIN};
 	int fd = atomic_load(&w->epoll_fd);
@@ -69,7 +73,7 @@ void watch_close(struct watch *w) {
 	watch_forget(w);
 }
 
-/* ---- Making them ---------------------------------------------------------------- */
+/* ---- Making the descriptors ----------------------------------------------------- */
 
 static bool set_timer(const struct watch *w, uint64_t at_ns) {
 	struct itimerspec timer = {
@@ -77,7 +81,7 @@ static bool set_timer(const struct watch *w, uint64_t at_ns) {
 		.it_interval = clock_timespec(atomic_load(&w->period_ns)),
 	};
 
-	/* Setting it also takes back an expiry that nobody has read. */
+	/* Setting the timer also cancels an expiry that nobody has read. */
 	return timerfd_settime(atomic_load(&w->timer_fd), TFD_TIMER_ABSTIME, &timer, NULL) == 0;
 }
 
@@ -86,7 +90,8 @@ static void close_if_open(int fd) {
 		close(fd);
 }
 
-/* Both, as new. They must prove to be ours, in a sandbox too, or each call would make others. */
+/* Makes both descriptors. Checks that they are recognised, which a sandbox may prevent: otherwise each call of
+ * stint_fd() would make another pair. */
 static bool make(struct watch *w, uint64_t period_ns) {
 	int timer_fd = descriptor_above_stdio(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	int epoll_fd = timer_fd < 0 ? -1 : descriptor_above_stdio(epoll_create1(EPOLL_CLOEXEC));
@@ -105,7 +110,7 @@ static bool make(struct watch *w, uint64_t period_ns) {
 	return false;
 }
 
-/* Puts the new epoll instance behind the number of the one that is shared with a parent. */
+/* Puts the new epoll instance behind the number of the instance that is shared with a parent. */
 static bool move_to_shared(struct watch *fresh, const struct watch *shared) {
 	int number = atomic_load(&shared->epoll_fd), fd = atomic_load(&fresh->epoll_fd);
 
@@ -149,7 +154,7 @@ void watch_inherit(struct watch *w, const struct watch *parents) {
 	copy(w, parents);
 }
 
-/* ---- Using them ------------------------------------------------------------------ */
+/* ---- Using the descriptors ------------------------------------------------------- */
 
 void watch_set_timer(struct watch *w, uint64_t at_ns) {
 	if (!w->running || w->timer_at_ns == at_ns)
@@ -172,7 +177,7 @@ void watch_set_socket(struct watch *w, int fd, uint32_t events) {
 		watch_close(w);
 		return;
 	}
-	/* Refused for lack of memory: again with the next check. */
+	/* When the kernel has no memory for this, the next check tries again. */
 	if (epoll_ctl(atomic_load(&w->epoll_fd), operation, fd, &event) == 0 || events == 0)
 		w->socket_events = events;
 }
