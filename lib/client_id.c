@@ -2,8 +2,8 @@
  * client_id.c - UTF-8 as RFC 3629 has it: no overlong forms, no surrogates,
  * nothing above U+10FFFF.
  *
- * Nearly every id is short and ASCII. That is found out on the way to its end, which is
- * on the way of every check.
+ * Nearly every id is short and ASCII. Every check must find the end of its id, and
+ * learns on the way whether it is ASCII.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,8 +35,9 @@ static bool is_high_before(unsigned high, unsigned zeros) {
 }
 
 /*
- * strnlen(), and whether only ASCII comes before the end. By whole aligned vectors, as strlen() does it: what one has of
- * bytes before and after the string is in the same page, and is left out. (Sanitizers don't let that pass.)
+ * Like strnlen(); also finds out whether only ASCII comes before the end. Reads whole aligned vectors, as strlen()
+ * does: the bytes of a vector before and after the string are in the same page, and are ignored. (Sanitizers would
+ * report them.)
  */
 static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 	size_t before = (uintptr_t)id % sizeof(__m128i), length = sizeof(__m128i) - before;
@@ -73,9 +74,9 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 #endif
 
 /*
- * Length of the sequence at s, of `left` bytes at most; 0 when it is none. What
- * may follow a lead byte differs in the second byte only: that is where
- * overlong forms, surrogates and what is above U+10FFFF are told apart.
+ * Returns the length of the UTF-8 sequence at s, which has at most `left`
+ * bytes; 0 when it is invalid. Only the range of the second byte depends on the
+ * lead byte: it excludes overlong forms, surrogates and what is above U+10FFFF.
  */
 static size_t sequence_length(const uint8_t *s, size_t left) {
 	uint8_t low = 0x80, high = 0xbf;

@@ -4,7 +4,7 @@
  * CLOCK_MONOTONIC_COARSE costs 4 ns instead of 20, and is late: it shows the
  * time of the last timer tick. So the true time lies in [coarse, coarse + lag],
  * and the coarse clock alone decides every comparison with a time outside that
- * interval. Only for a time inside it is the fine clock asked.
+ * interval. The fine clock is asked only for a time inside it.
  */
 #ifndef STINT_CLOCK_H
 #define STINT_CLOCK_H
@@ -16,8 +16,8 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
-/* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. (A virtual CPU that should tick, and is not let run, makes it
- * more: README says so among what isn't covered.) */
+/* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. (The lag is longer when a virtual CPU that
+ * should tick isn't let run: README names this among what isn't covered.) */
 #define CLOCK_COARSE_LAG_NS (10 * NS_PER_MS)
 
 static inline uint64_t clock_read(clockid_t clock) {
@@ -34,19 +34,19 @@ static inline uint64_t clock_fine_ns(void) {
 	return clock_read(CLOCK_MONOTONIC);
 }
 
-/* Whether it is earlier than at_ns; coarse_ns was read a moment ago. */
+/* Whether the time is before at_ns; coarse_ns was read a moment ago. */
 static inline bool clock_is_before(uint64_t coarse_ns, uint64_t at_ns) {
 	if (at_ns <= coarse_ns)
 		return false;
 	return at_ns - coarse_ns > CLOCK_COARSE_LAG_NS || clock_fine_ns() < at_ns;
 }
 
-/* Nanoseconds until at_ns; 0 when it has passed. */
+/* Returns the nanoseconds until at_ns; 0 when it has passed. */
 static inline uint64_t clock_left_ns(uint64_t now_ns, uint64_t at_ns) {
 	return at_ns > now_ns ? at_ns - now_ns : 0;
 }
 
-/* Milliseconds, rounded up: who waits that long doesn't come too early. */
+/* Returns milliseconds, rounded up: a caller that waits that long doesn't come too early. */
 static inline int64_t clock_ms_up(uint64_t ns) {
 	return (int64_t)((ns + NS_PER_MS - 1) / NS_PER_MS);
 }

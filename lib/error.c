@@ -1,5 +1,5 @@
 /*
- * error.c - codes to sentences, and the calling thread's detail.
+ * error.c - the sentence of each error, and the calling thread's detail.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include "error.h"
 #include "stint.h"
 
-/* The longest detail names an option, a value and two bounds; what the agent says is cut to the same. */
+/* The longest detail names an option, a value and two bounds; the agent's words are cut to the same size. */
 static _Thread_local char detail[256];
 
 static const char *find_sentence(int error) {

@@ -4,10 +4,10 @@
 #ifndef STINT_ERROR_H
 #define STINT_ERROR_H
 
-/* Writes the thread's detail, as stint_error_detail() shows it, and returns the code: `return error_set(...)`. */
+/* Sets the calling thread's stint_error_detail() and returns the error: `return error_set(...)`. */
 __attribute__((format(printf, 2, 3))) int error_set(int error, const char *format, ...);
 
-/* Whether the number is in the list of stint.h; what comes from the agent is asked this first. */
+/* Whether stint.h lists this error. A status that comes from the agent is first checked by this. */
 int error_is_known(int error);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * limiter.c - see limiter.h.
+ * limiter.c - makes limiters, binds them to their policies, and decides without
+ * the agent.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,8 @@
 #include "limiter.h"
 #include "options.h"
 
-/* How long a client that nobody may be admitted for waits, at most: then the agent has been looked for again. */
+/* How long after a denial by STINT_DENY a client may ask again: by then, the agent has been looked for once
+ * more. */
 #define DENIED_RETRY_NS NS_PER_S
 
 static void fill(struct stint_limiter *limiter, const struct stint_options *o) {
@@ -69,7 +71,8 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
 	return true;
 }
 
-/* NULL: never heard of, or the entry is for another policy by now. */
+/* Returns the policy's entry; NULL if the policy was never declared, or if the entry is for another policy by
+ * now. */
 static const struct policy_entry *entry_of(const struct stint_limiter *limiter) {
 	const struct binding *binding = atomic_load(&limiter->binding);
 
@@ -78,7 +81,8 @@ static const struct policy_entry *entry_of(const struct stint_limiter *limiter) 
 	return binding->entry;
 }
 
-/* What the directory says is newer than what the app said; but it is shared memory, so only if it can be true. */
+/* Takes the limit from the directory, which is newer than what the app declared. But the directory is shared
+ * memory: a value that can't be true is ignored. */
 static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field, int64_t *max_requests,
 	int64_t *time_window_ms) {
 	int64_t max = atomic_load(max_field);
@@ -91,7 +95,8 @@ static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *
 	}
 }
 
-/* Nobody knows what is left of the limit, nor when it is free again: later than any time to ask again, not later than in a window. */
+/* Denies because the agent is away. Nobody knows what is left of the limit, nor when it is free again:
+ * reset_after_ms is a window, or retry_after_ms if that is longer. */
 static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, struct stint_result *result) {
 	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->declaration.max_requests;
@@ -100,7 +105,8 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 
 	if (entry) {
 		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
-	} else if (max_requests == 0) { /* must_exist, and nobody has told yet; 0 would mean that it is blocked */
+	} else if (max_requests == 0) { /* a must_exist limiter that doesn't know its limit yet; 0 would mean that
+	                                   the client is blocked */
 		max_requests = limiter->fallback_max_requests;
 		time_window_ms = limiter->fallback_time_window_ms;
 	}

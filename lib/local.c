@@ -1,8 +1,9 @@
 /*
- * local.c - see local.h.
+ * local.c - the table of counts, and a decision by it.
  *
- * An entry is two words: whose it is, and (number of the window, count). A count
- * of another window is 0, so windows end without anybody's doing.
+ * An entry is two words: the client's key, and (number of the window, count). A
+ * count of another window counts as 0, so nothing need be done when a window
+ * ends.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,12 +14,13 @@
 #include "local.h"
 #include "reason.h"
 
-/* 512 sets of 8 are 4096 clients and 64 KiB a limiter: as many as one process serves in a window, mostly; a set is
- * two cache lines. */
+/* 512 sets of 8 are 4096 clients and 64 KiB a limiter: mostly as many clients as one process serves in a window. A
+ * set is two cache lines. */
 #define SETS 512u
 #define WAYS 8u
 
-/* An entry is fought over by as many threads as there are CPUs; whoever loses this often is denied for the moment. */
+/* At most as many threads as there are CPUs compete for an entry; a check that loses this often is denied for the
+ * moment. */
 #define TRIES 256
 
 struct entry {
@@ -37,7 +39,7 @@ struct local *local_new(void) {
 	if (!local)
 		return NULL;
 	memset(local, 0, sizeof(*local));
-	/* Early in the boot there may be no randomness yet: better a seed that can be guessed than waiting. */
+	/* Early in the boot there may be no random bytes yet: a seed that can be guessed is better than waiting. */
 	if (getrandom(&local->seed, sizeof(local->seed), GRND_NONBLOCK) != (ssize_t)sizeof(local->seed))
 		local->seed = clock_fine_ns() ^ (uintptr_t)local;
 	return local;
@@ -55,7 +57,7 @@ static uint64_t make_state(uint32_t window, uint32_t count) {
 	return (uint64_t)window << 32 | count;
 }
 
-/* The client's entry, or the one to give up for it: least used in this window. */
+/* Returns the client's entry, or the one to replace: that with the lowest count in this window. */
 static struct entry *choose_entry(struct entry set[static WAYS], uint64_t key, uint32_t window) {
 	struct entry *least = &set[0];
 	uint32_t least_count = UINT32_MAX;
@@ -73,9 +75,10 @@ static struct entry *choose_entry(struct entry set[static WAYS], uint64_t key, u
 }
 
 /*
- * Makes the entry the client's. Only the thread that changed the key clears the
- * count, and only if nobody has counted since: a count of this client's that
- * came first must not be lost.
+ * Makes the entry the client's; returns false if another client got it. Only
+ * the thread that changed the key clears the count, and only if the count has
+ * not changed meanwhile: another thread may have counted for this client first,
+ * and its count must not be lost.
  */
 static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
 	uint64_t state = atomic_load(&entry->state);
@@ -89,7 +92,8 @@ static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
 	return true;
 }
 
-/* Adds the cost to the count if that stays within max; *count is what stands there afterwards. */
+/* Adds the cost to the client's count if the sum stays within max, and returns whether it did. *count is the count
+ * afterwards. */
 static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
 	uint32_t *count) {
 	struct entry *set = local->set[place_scale((uint32_t)(key >> 32), SETS)];

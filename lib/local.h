@@ -3,12 +3,12 @@
  *
  * Fixed windows, one count per client, in a fixed piece of memory: a
  * set-associative cache. When a set is full of clients of the present window,
- * the one that used least is forgotten: a spray of ids makes the limit more
- * lenient for those who send little, and not for those who send much.
+ * the one with the lowest count is forgotten: a spray of ids makes the limit
+ * more lenient for clients that send little, and not for those that send much.
  *
- * Each count is one word that changes by CAS, so threads need no lock, a fork
- * at any instant leaves a legal table in the child, and a signal or a kill hurts
- * nobody.
+ * Each count is one word that changes by CAS. So threads need no lock, a fork at
+ * any instant leaves a legal table in the child, and a signal or a kill does no
+ * harm.
  */
 #ifndef STINT_LOCAL_H
 #define STINT_LOCAL_H
@@ -20,10 +20,12 @@
 
 struct local;
 
+/* Returns NULL if there is no memory. */
 struct local *local_new(void);
 void local_free(struct local *);
 
-/* At most max_requests per time_window_ms and client. Always decides. */
+/* Lets a client have at most max_requests per time_window_ms, and writes the verdict to *result. Always
+ * decides. */
 void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
 	uint32_t cost, uint64_t now_ns, struct stint_result *result);
 

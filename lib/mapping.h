@@ -1,11 +1,12 @@
 /*
  * mapping.h - the two shared-memory objects, mapped and checked.
  *
- * What decides about addresses (counts, offsets, the secret) is copied out of
- * the directory once, checked against the sizes of the objects, and never read
- * from shared memory again. So whatever is written there later can mislead a
- * verdict, but never lead outside the mapping. What stays possible is that the
- * agent's user truncates an object: then reading is SIGBUS, as with any file.
+ * Everything that decides about addresses (counts, offsets, the secret) is
+ * copied out of the directory once, checked against the sizes of the objects,
+ * and never read from shared memory again. So whatever is written there later
+ * can mislead a verdict, but never lead outside the mapping. One risk remains:
+ * the agent's user may truncate an object; then reading raises SIGBUS, as with
+ * any file.
  */
 #ifndef STINT_MAPPING_H
 #define STINT_MAPPING_H
@@ -17,7 +18,7 @@
 struct mapping {
 	struct tag_row *tags;
 	struct slot *slots;
-	const struct policy_entry *policies; /* in pages that are read-only, as what follows */
+	const struct policy_entry *policies; /* in read-only pages, like own_limits */
 	const _Atomic uint32_t *own_limits;
 	uint32_t bucket_count;
 	uint32_t policy_capacity;
@@ -32,13 +33,14 @@ struct mapping {
 };
 
 /*
- * Maps what WELCOME brought. The descriptors stay the caller's. 0, or STINT_EVERSION,
- * STINT_EPROTOCOL (what is there can't be true), STINT_ETIMENS, STINT_ESYSTEM, STINT_ENOMEM.
+ * Maps the objects that WELCOME brought. The descriptors stay the caller's. Returns 0,
+ * STINT_EVERSION, STINT_EPROTOCOL (the headers can't be true), STINT_ETIMENS, STINT_ESYSTEM
+ * or STINT_ENOMEM.
  */
 int mapping_new(struct mapping **out, int directory_fd, int table_fd, uint64_t generation);
 void mapping_free(struct mapping *);
 
-/* Another table has taken this one's place. */
+/* Whether another table has taken this one's place. */
 static inline bool mapping_is_retired(const struct mapping *mapping) {
 	return atomic_load_explicit(&mapping->table->state, memory_order_acquire) == TABLE_RETIRED;
 }

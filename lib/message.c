@@ -1,5 +1,5 @@
 /*
- * message.c - see message.h.
+ * message.c - checks the length and the contents of each message.
  */
 #include <ctype.h>
 #include <stdbool.h>
@@ -14,7 +14,8 @@ int message_refuse(const char *what) {
 	return error_set(STINT_EPROTOCOL, "the agent sent what this library does not understand: %s", what);
 }
 
-/* A status is 0 or one of the errors that both sides know. That a check was cancelled is the library's own word, which apps act on. */
+/* A status is 0 or one of the errors that both sides know. STINT_ECANCELED is not among them: only the library
+ * says it, and apps act on it. */
 static bool is_status(int status) {
 	return status == 0 || (error_is_known(status) && status != STINT_ECANCELED);
 }
@@ -26,7 +27,8 @@ int message_read_head(const struct packet *packet, struct wire_head *head) {
 	return 0;
 }
 
-/* The agent's own words, made fit for a log. */
+/* Returns the status. The detail is the agent's own words, without control characters, so that they are fit for a
+ * log. */
 static int refused_by_agent(int status, const struct packet *packet) {
 	char words[160] = "";
 	size_t length = packet->length - sizeof(struct wire_welcome);
@@ -40,7 +42,7 @@ static int refused_by_agent(int status, const struct packet *packet) {
 	return error_set(status, "%s", words[0] ? words : stint_strerror(status));
 }
 
-/* Looked at from the front, since a WELCOME of another version may go on differently. */
+/* Checks the fields from the front, since a WELCOME of another version may go on differently. */
 int message_read_welcome(const struct packet *packet, struct wire_welcome *welcome) {
 	size_t length = packet->length < sizeof(*welcome) ? packet->length : sizeof(*welcome);
 

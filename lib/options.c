@@ -1,5 +1,6 @@
 /*
- * options.c - see options.h.
+ * options.c - checks the app's options, and derives the DECLARE, the timeout
+ * and the fallback from them.
  */
 #include <string.h>
 
@@ -9,7 +10,7 @@
 
 #define DEFAULT_TIMEOUT_MS 1000
 
-/* For a must_exist limiter that has never heard of its policy's limits: lenient, and yet a bound. */
+/* The fallback of a must_exist limiter that doesn't know its policy's limits yet: lenient, and yet a bound. */
 #define UNKNOWN_MAX_REQUESTS 1000
 #define UNKNOWN_TIME_WINDOW_MS 1000
 
@@ -20,7 +21,7 @@ static int check_range(const char *name, int64_t value, int64_t min, int64_t max
 		(long long)max);
 }
 
-/* 0 stands for the default where one is allowed. */
+/* Like check_range(); also accepts 0, which stands for the default. */
 static int check_optional(const char *name, int64_t value, int64_t min, int64_t max) {
 	return value == 0 ? 0 : check_range(name, value, min, max);
 }
@@ -47,7 +48,8 @@ static int check_sub_window(const struct stint_options *o) {
 		STINT_TIME_WINDOW_MS_MAX);
 }
 
-/* Whoever declares nothing may leave out all, others only what has a default. */
+/* A must_exist limiter, which declares nothing, may leave out all numbers; others only those that have a
+ * default. */
 static int check_numbers(const struct stint_options *o) {
 	int error = 0;
 

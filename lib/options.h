@@ -1,6 +1,6 @@
 /*
- * options.h - struct stint_options: ranges, defaults, and what the agent is told
- * of it.
+ * options.h - struct stint_options: its ranges, its defaults, and the DECLARE
+ * that it makes.
  */
 #ifndef STINT_OPTIONS_H
 #define STINT_OPTIONS_H
@@ -10,10 +10,10 @@
 #include "stint.h"
 #include "protocol/wire.h"
 
-/* 0, or an error whose detail names the option, its value and its range. */
+/* Returns 0, or an error whose detail names the option, its value and its range. */
 int options_check(const struct stint_options *);
 
-/* What follows of options that were checked. */
+/* Return what follows from options that options_check() has accepted. */
 struct wire_declare options_declaration(const struct stint_options *);
 int options_timeout_ms(const struct stint_options *);
 int64_t options_fallback_max_requests(const struct stint_options *);

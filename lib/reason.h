@@ -1,5 +1,5 @@
 /*
- * reason.h - why a check was decided as it was, as its cost and the limit tell.
+ * reason.h - the reason of a verdict, as it follows from cost and limit.
  */
 #ifndef STINT_REASON_H
 #define STINT_REASON_H
