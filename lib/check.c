@@ -22,7 +22,7 @@ static inline bool is_cost(uint32_t cost) {
 	return cost >= 1 && cost <= STINT_MAX_REQUESTS_MAX;
 }
 
-/* Whether the arguments can be meant. */
+/* Fills *c. Returns 0, or an error when an argument is out of its range. */
 static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
 	*c = (struct check){limiter, id, client_id_length(id), cost};
 	if (c->length == 0)
@@ -43,7 +43,8 @@ static int64_t load_ms(const _Atomic uint32_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
 }
 
-/* A credit of the fallback, a limit of the client's own, or one that the store has said something new to. */
+/* Describes an admission by a credit of the fallback, or under a limit of the client's own, or after the store has
+ * given a newer answer for the client. */
 APART static void describe_unusual_admission(const struct binding *binding, const struct slot *slot,
 	const _Atomic uint64_t *word, uint64_t found, uint32_t left, int64_t lease_ms, struct stint_result *result) {
 	struct unusual unusual = decide_unusual_admission(binding->mapping, slot, word, found, left);
@@ -59,7 +60,8 @@ APART static void describe_unusual_admission(const struct binding *binding, cons
 }
 
 /*
- * The agent tells the same of its own verdicts, see agent/core/verdict.c. Whatever the directory says, it overflows nothing.
+ * Describes an admission. The agent describes its own verdicts likewise, see agent/core/verdict.c. No value in the
+ * directory can make a sum overflow.
  */
 HOT_PART static inline void describe_allowed(const struct binding *binding, const struct decision *d,
 	struct stint_result *result) {
@@ -77,8 +79,9 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
 }
 
-/* The fallback's limit, or one of the client's own; a cost that is never admitted; nobody could look; a few credits
- * are left. False when the denial has just been lifted or replaced. */
+/* Describes a denial by the fallback's limit or by one of the client's own, of a cost that is never admitted,
+ * because the store couldn't look, or with a few credits left. Returns false when the denial has just been lifted
+ * or replaced. */
 COLD static bool describe_unusual_denial(const struct binding *binding, const struct slot *slot, uint64_t key,
 	uint64_t denial, uint32_t times, uint64_t now_ns, uint32_t cost, struct stint_result *result) {
 	const struct policy_entry *policy = binding->entry;
@@ -120,7 +123,7 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
 	return true;
 }
 
-/* What goes with a verdict. False when that can't be told: then it is none. */
+/* Fills the result of a verdict. Returns false when that isn't possible: then the verdict doesn't count. */
 HOT_PART static inline bool describe(enum verdict verdict, const struct binding *binding, const struct decision *d,
 	uint32_t cost, struct stint_result *result) {
 	if (verdict == VERDICT_DENIED)
@@ -136,7 +139,8 @@ COLD static void tell_low(struct stint_limiter *limiter, const char *id, size_t 
 		channel_send_low(&c->channel, limiter, id, length);
 }
 
-/* VERDICT_NONE when the table has no plain answer: then nothing has happened, check again, closely. */
+/* Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller must check
+ * again, closely. */
 HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
 	enum telling telling, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
@@ -159,7 +163,7 @@ HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter,
 	return verdict;
 }
 
-/* True when the table has the answer. */
+/* Returns true when the table has the answer. */
 static bool check_closely(const struct check *c, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
 	enum verdict verdict;

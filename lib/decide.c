@@ -1,6 +1,7 @@
 /*
- * decide.c - what the short way of decide.h leaves: a client that is not at its
- * first home, an edge that is near, a word that others are at, denials.
+ * decide.c - the cases that the short way of decide.h leaves: a client that is
+ * not at its first home, an edge that is near, a word that others are at,
+ * denials.
  */
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
@@ -18,14 +19,14 @@
 #include "decide.h"
 
 /*
- * A CAS fails only when another process or thread got its own through, so the
- * word is fought over by as many as there are CPUs. Who loses this often in a row
+ * A CAS fails only when another process or thread got its own through, so as many
+ * as there are CPUs compete for a word. A check that loses this often in a row
  * asks the agent instead of going on for ever.
  */
 #define CAS_TRIES 64
 
-/* Between the agent's two changes of a hint lie some hundred nanoseconds. If it was killed there, nothing is told of what the
- * store has left until the next grant, and each check of this client looks so often. */
+/* The agent changes a hint twice within some hundred nanoseconds. If it was killed in between, verdicts don't tell
+ * what the store has left until the next grant, and each check of this client looks this often. */
 #define HINT_TRIES 256
 
 _Atomic uint64_t decide_seen_ns;
@@ -33,9 +34,9 @@ _Atomic uint64_t decide_seen_ns;
 /* ---- Finding --------------------------------------------------------------------- */
 
 /*
- * Which of the sixteen tags are equal: bit i for tag i. The wide loads are not
- * atomic in C's eyes, but a torn row only mis-states a tag, and a tag is only a
- * reason to look at the slot's key.
+ * Returns which of the sixteen tags are equal: bit i for tag i. The wide loads
+ * are not atomic in C's eyes, but a torn row only mis-states a tag, and a tag
+ * is only a reason to look at the slot's key.
  */
 #ifdef TAGS_ONE_BY_ONE
 static unsigned match_tags(const struct tag_row *row, uint16_t tag) {
@@ -66,7 +67,8 @@ static struct slot *find_in_bucket(const struct mapping *m, uint32_t bucket, uin
 	return NULL;
 }
 
-/* All the lines that may be needed are asked for at once: two trips to memory, and not one for each. */
+/* Prefetches all the cache lines that may be needed at once: that makes two trips to memory, and not one for
+ * each. */
 struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *place) {
 	struct slot *second_home = &m->slots[place->home[1]];
 	struct slot *slot;
@@ -81,7 +83,8 @@ struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *
 
 /* ---- Taking ---------------------------------------------------------------------- */
 
-/* Now, and not only later: the lease with the greater deadline is for the sub-window that comes after the other's. */
+/* Whether the lease is open now. The lease with the greater deadline is for the sub-window that comes after the
+ * other's, and opens later. */
 static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_ns, uint64_t now_ns) {
 	if (!clock_is_before(now_ns, deadline_ns))
 		return false;
@@ -164,7 +167,7 @@ static int64_t own_limit(const struct mapping *m, const struct slot *slot) {
 	return DECIDE_LOAD(m->own_limits[own_limit_index(DECIDE_LOAD(slot->policy), low_water)]);
 }
 
-/* What the store had left, or HINT_UNKNOWN. */
+/* Returns what the store had left, or HINT_UNKNOWN. */
 static uint32_t left_beyond(const struct slot *slot) {
 	uint32_t hint = DECIDE_LOAD(slot->hint);
 	uint64_t denial;
@@ -180,7 +183,7 @@ struct told {
 	uint32_t beyond;
 };
 
-/* As it was when the credits were taken, or else as it is now, if that can be found out soon. */
+/* Returns what was left when the credits were taken, or else what is left now, if that can be found out soon. */
 static struct told look_again(const struct slot *slot, const _Atomic uint64_t *word, uint64_t found,
 	uint32_t left) {
 	uint32_t left_then = left;
@@ -211,7 +214,7 @@ struct unusual decide_unusual_admission(const struct mapping *m, const struct sl
 	return unusual;
 }
 
-/* What the leases hold that are open now. */
+/* Returns the credits of the leases that are open now. */
 static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
 	uint32_t credits = 0;
 

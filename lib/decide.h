@@ -5,11 +5,12 @@
  * system call, waits, allocates, or trusts what it reads: garbage in the table
  * gives a wrong verdict or a miss, nothing worse.
  *
- * Here is the way that nearly every check of an active client takes: the client
- * is at its home, a lease is open and holds enough, nobody interferes; or it is denied, for
- * a while yet. All else - and every case again from the start - is decide.c's. This part is inline,
- * so that what it finds out stays in registers: a decision that is copied as a
- * struct right after it was stored costs more than the compare-and-swap.
+ * This header has the way that nearly every check of an active client takes: the
+ * client is at its home, a lease is open and holds enough, nobody interferes; or
+ * the client is denied, and will be for a while. All else - and every case again
+ * from the start - is decide.c's. The header's part is inline, so that what it
+ * finds out stays in registers: a decision that is copied as a struct right after
+ * it was stored costs more than the compare-and-swap.
  */
 #ifndef STINT_DECIDE_H
 #define STINT_DECIDE_H
@@ -34,7 +35,7 @@ enum telling {
 	TELL_ALL,
 };
 
-/* What goes with a verdict; without one, nothing but `low` is set. */
+/* What goes with a verdict; without a verdict only `low` is set. */
 struct decision {
 	bool low;          /* this CAS crossed the low-water mark: tell the agent */
 	uint64_t unusual;  /* 0: the limit is the policy's, and what follows is true; else see struct unusual */
@@ -42,15 +43,15 @@ struct decision {
 	uint32_t beyond;   /* what the store had left when it answered last */
 	uint32_t times;    /* denied: slot.hint, see layout.h */
 	uint64_t until_ns; /* allowed: the lease's deadline; denied: the denial's end */
-	uint64_t now_ns;   /* by the coarse clock */
+	uint64_t now_ns;   /* when the check looked, by the coarse clock */
 	/* What the verdict comes from. */
 	struct slot *slot;
 	uint64_t key;
-	_Atomic uint64_t *word; /* allowed: of the lease */
-	uint64_t found;         /* in it; denied: the denial */
+	_Atomic uint64_t *word; /* allowed: the lease's word */
+	uint64_t found;         /* allowed: the word before the CAS; denied: the denial */
 };
 
-/* What goes with a verdict that isn't as most are. */
+/* What goes with an unusual verdict. */
 struct unusual {
 	bool is_known;      /* false: the denial has just been lifted or replaced */
 	bool fallback;      /* the limit is the fallback's: credits are of the host's window, not of the database's */
@@ -67,26 +68,27 @@ struct unusual {
  * and then one look at the clock, the one after the CAS, is enough. It changes
  * with each tick only, so threads share its cache line.
  */
-extern __attribute__((visibility("hidden"))) /* said here, it is read without a detour */
+extern __attribute__((visibility("hidden"))) /* declared hidden, it is read without a detour */
 _Atomic uint64_t decide_seen_ns;
 
-/* May `id`, of `length` bytes, go on under the policy with this index, at this cost? Whatever the case is. */
+/* Decides whether `id`, of `length` bytes, may go on under the policy with this number, at this cost. Handles all
+ * cases. */
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
 	struct decision *);
 
-/* The slot of a client that is not at its first home; NULL. */
+/* Returns the slot of a client that is not at its first home, or NULL if it has none. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
 
 /*
- * These are told by value what a decision holds. One that were handed over would lie in memory, also for those who
- * never come here.
+ * These get a decision's fields by value. A struct decision that is handed over would lie in memory, even for
+ * checks that never come here.
  */
 COLD struct unusual decide_unusual_admission(const struct mapping *, const struct slot *,
 	const _Atomic uint64_t *word, uint64_t found, uint32_t left);
 COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
 	uint64_t denial, uint32_t times, uint64_t now_ns);
 
-/* Credits that were taken too late go back into the lease that they came from, if that still stands: nobody can
+/* Puts credits that were taken too late back into the lease that they came from, if that still stands: nobody can
  * spend them any more, but the agent can return them. */
 COLD void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
 
@@ -107,11 +109,12 @@ static inline void decide_mark_referenced(struct slot *slot) {
 /* A lease of a slot, as it was found. */
 struct lease_seen {
 	_Atomic uint64_t *word;
-	uint64_t found; /* in it */
+	uint64_t found; /* the word's value */
 	uint64_t deadline_ns;
 };
 
-/* What goes with the credits that were taken: mostly it is there, and the lease is still in the same epoch. */
+/* Reads what goes with the credits that were taken: mostly it is there, and the lease is still in the same
+ * epoch. */
 HOT_PART static inline void decide_read_admission(const struct slot *slot, const struct lease_seen *lease,
 	uint8_t low_water, struct decision *d) {
 	uint64_t changed;
@@ -122,7 +125,8 @@ HOT_PART static inline void decide_read_admission(const struct slot *slot, const
 		(low_water & LOW_WATER_OWN_LIMIT);
 }
 
-/* The CAS has taken the credits: were they good until now? If so, says what goes with them. */
+/* After the CAS has taken the credits: returns whether they were good until now. If so, fills *d, else puts them
+ * back. */
 HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct lease_seen *lease, uint32_t cost,
 	enum telling telling, struct decision *d) {
 	uint32_t had;
@@ -149,10 +153,10 @@ HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct le
 }
 
 /*
- * Whether one of the leases is plainly open: it holds enough, no edge is near.
+ * Whether this lease is plainly open: it holds enough, no edge is near.
  *
- * seen_ns, of decide_seen_ns, may be old. That can't start a lease too early, and whether one is
- * over is asked after the CAS.
+ * seen_ns, read from decide_seen_ns, may be old. An old time can't start a lease too early, and
+ * whether the lease is over is asked after the CAS.
  */
 HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint32_t cost, uint64_t seen_ns,
 	struct lease_seen *lease) {
@@ -163,8 +167,8 @@ HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint3
 		(lease->deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) || seen_ns >= DECIDE_LOAD(slot->later_start_ns));
 }
 
-/* Takes from a lease that was seen to be open, if no other process is at the same word. False: another process was
- * faster, or the slot is another client's, or the credits came too late. */
+/* Takes the cost from a lease that was seen to be open, if no other process is at the same word. Returns false
+ * when another process was faster, the slot is another client's, or the credits came too late. */
 HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct lease_seen *lease,
 	uint64_t key, uint32_t cost, enum telling telling, struct decision *d) {
 	uint64_t expected = lease->found;
@@ -175,7 +179,7 @@ HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct 
 		decide_is_in_time(slot, lease, cost, telling, d);
 }
 
-/* What goes with a denial. few: credits that the leases may hold. */
+/* Reads what goes with a denial. few: not 0 if the leases may hold credits. */
 HOT_PART static inline void decide_read_denial(struct slot *slot, uint64_t key, uint64_t denial, uint32_t few,
 	struct decision *d) {
 	d->slot = slot;
@@ -184,7 +188,7 @@ HOT_PART static inline void decide_read_denial(struct slot *slot, uint64_t key, 
 	d->left = 0;
 	d->beyond = denial_left(denial);
 	d->times = DECIDE_LOAD(slot->hint);
-	/* HINT_UNKNOWN is among these. */
+	/* HINT_UNKNOWN has these bits, too. */
 	d->unusual = few | (d->times & (HINT_FALLBACK_BIT | HINT_UNAVAILABLE_BIT)) |
 		(DECIDE_LOAD(slot->low_water) & LOW_WATER_OWN_LIMIT);
 }
@@ -195,8 +199,9 @@ static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
 	return covered != 0 && cost >= covered;
 }
 
-/* Neither lease holds enough, whether it is open or not, and the denial lasts on. (It is the client's: the agent
- * changes the key before the denial. And it is still there: so what was read meanwhile is of one answer.) */
+/* Whether neither lease holds enough, be it open or not, and the denial lasts on. (The denial is the client's: the
+ * agent changes the key before the denial. And it is still there at the end: so what was read meanwhile is of one
+ * answer.) */
 HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t key, uint32_t cost,
 	enum telling telling, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
@@ -216,7 +221,8 @@ HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t
 	return DECIDE_LOAD(slot->key) == key && (telling == TELL_NOTHING || DECIDE_LOAD(slot->denial) == denial);
 }
 
-/* The client's slot, and in *key what shows that it is; NULL: it has none, or the table is not in use any more. */
+/* Returns the client's slot, and the client's key in *key; NULL if the client has none, or the table is not in use
+ * any more. */
 HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_t policy, const char *id, size_t length,
 	uint64_t *key) {
 	struct place place = place_of(m->secret, m->bucket_count, policy, id, length);
@@ -228,7 +234,7 @@ HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_
 	return mapping_is_retired(m) ? NULL : slot;
 }
 
-/* The same for the plain cases; VERDICT_NONE: look closely. */
+/* Decides the plain cases. Returns VERDICT_NONE for all others: look closely. */
 HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint32_t policy, const char *id, size_t length,
 	uint32_t cost, enum telling telling, struct decision *d) {
 	struct lease_seen lease;

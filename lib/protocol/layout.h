@@ -11,10 +11,10 @@
  *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
  *
  * Finding a client. XXH3-128 of the id, keyed by the table's secret and mixed
- * with the policy's number, names two buckets, a slot in each that is the client's home, a tag and a key (see hash.h).
- * A client lives in one of the two buckets, in a slot whose tag and key match; at home if that was free, as
- * it is for three of four in a full table: there it is found without a look at the tags. Only the agent places
- * and removes clients.
+ * with the policy's number, names two buckets, a slot in each that is the client's home, a tag and a key (see
+ * hash.h). A client lives in one of the two buckets, in a slot whose tag and key match. It lives at home if the
+ * home was free, as for three of four clients in a full table; there it is found without a look at the tags.
+ * Only the agent places and removes clients.
  *
  * Why a decision is safe without a lock. All that decides is one 64-bit word per
  * lease: an epoch, and how many credits are left.
@@ -62,9 +62,10 @@
 #define POLICY_CAPACITY 1024u
 
 /*
- * An entry of the directory is used again for another policy when nobody uses its own. So that who still has the old one in mind can't
- * take the new one's credits, a policy is called by a number, of its entry and of how many others that entry was for before it:
- * keys of clients come of it, and the agent is asked by it.
+ * An entry of the directory is reused for another policy when nobody uses its own. A process that still has the
+ * old policy in mind must not take the new one's credits. So a policy is known by a number, made of its entry's
+ * index and of how many policies the entry was for before. The keys of clients are made from this number, and the
+ * agent is asked by it.
  */
 static inline uint32_t policy_number_make(uint32_t index, uint32_t generation) {
 	return generation * POLICY_CAPACITY + index;
@@ -105,10 +106,11 @@ struct tag_row {
 #define WORD_CREDITS_MASK (WORD_FALLBACK_BIT - 1)
 
 /*
- * Denial word. Upper half: until when, in ticks of 2^20 ns (about a millisecond) of CLOCK_MONOTONIC, modulo 2^32; a time that is
- * further off than DENIAL_TICKS_MAX is none. (The sweep lifts what is over long before it could be mistaken
- * for something to come, 52 days later.) Then what the store had left when it denied, 65535 for more. Lowest 16 bits: for
- * which costs: those at or above it; 0: nothing is denied. A denial of a cost above 65535 is not cached.
+ * Denial word. Upper half: when the denial ends, in ticks of 2^20 ns (about a millisecond) of CLOCK_MONOTONIC,
+ * modulo 2^32; a time that is further off than DENIAL_TICKS_MAX has passed. (The agent's sweep lifts a denial that
+ * is over long before it could be mistaken for one to come, 52 days later.) Next 16 bits: what the store had left
+ * when it denied, 65535 for more. Lowest 16 bits: the lowest cost that is denied; 0: nothing is denied. A denial
+ * of a cost above 65535 is not cached.
  */
 #define DENIAL_TICK_SHIFT 20
 #define DENIAL_UNTIL_SHIFT 32
@@ -117,24 +119,25 @@ struct tag_row {
 #define DENIAL_TICKS_MAX (UINT32_C(1) << 22) /* an hour, far more than any denial lasts */
 
 /*
- * The hint. Nobody is denied: what the store had left after its last answer. With a denial: how much longer than that it takes until
- * what was denied could be granted, and until the whole limit is free. Bits 0 to 4: n, the unit of both times is 2^n ms, as
- * small as the longer one allows, so that they are exact below 4096 ms and else too long by a two-thousandth of that at most;
- * 5 to 16: the first time; 17 to 28: the second; 29: the store couldn't look; 30: it is the fallback's limit; 31: these are times.
+ * The hint. Without a denial, it is what the store had left after its last answer. With a denial, it has two times
+ * that begin when the denial ends: until the denied cost could be granted, and until the whole limit is free. Bits
+ * 0 to 4: n; the unit of both times is 2^n ms, as small as the longer one allows, so that they are exact below
+ * 4096 ms and else too long by a two-thousandth of the longer one at most. Bits 5 to 16: the first time; 17 to 28:
+ * the second; 29: the store couldn't look; 30: the limit is the fallback's; 31: the hint has times.
  */
 #define HINT_TIMES_BIT (UINT32_C(1) << 31)
 #define HINT_FALLBACK_BIT (UINT32_C(1) << 30)
 #define HINT_UNAVAILABLE_BIT (UINT32_C(1) << 29)
-#define HINT_UNKNOWN UINT32_MAX /* nothing has been said yet, or just now it changes */
+#define HINT_UNKNOWN UINT32_MAX /* the store has not answered yet, or the hint is just being changed */
 #define HINT_UNIT_MASK 31u
 #define HINT_TIME_MASK 4095u
 #define HINT_RETRY_SHIFT 5
 #define HINT_RESET_SHIFT 17
 
 /*
- * A client with a limit of its own, 0 if it is blocked: bit 7 of slot.low_water, and which of the directory's own limits it is
- * in bits 5 and 6, and bits 10 to 15 of slot.policy. Few different limits serve many clients; of more than fit at a
- * time, apps are told the policy's.
+ * Bit 7 of slot.low_water: the client has a limit of its own (0 if it is blocked). Its index among the directory's
+ * own limits is in bits 5 and 6 of slot.low_water and bits 10 to 15 of slot.policy. Few different limits serve
+ * many clients; a client whose limit finds no room in the directory is told the policy's.
  */
 #define OWN_LIMITS 256u
 #define LOW_WATER_OWN_LIMIT 0x80u
@@ -156,10 +159,10 @@ struct slot {
 	_Atomic uint64_t later_start_ns;
 	_Atomic uint64_t denial;
 	_Atomic uint32_t hint;      /* what goes with a verdict, see above */
-	_Atomic uint16_t policy;    /* index into the directory, and part of the one of an own limit */
-	_Atomic uint8_t referenced; /* apps set it to 1, the agent clears it: who is idle? */
-	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent; 0: none.
-	                               And whether there is an own limit */
+	_Atomic uint16_t policy;    /* index into the directory, and part of an own limit's index */
+	_Atomic uint8_t referenced; /* apps set it to 1, the agent clears it to find idle clients */
+	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent;
+	                               0: none. And the bits of an own limit */
 };
 
 /* ---- The directory ------------------------------------------------------ */
@@ -169,8 +172,8 @@ enum policy_state {
 	POLICY_LIVE = 1,
 };
 
-/* What an app wants to know of a policy for its answers. Each field is atomic by
- * itself; while a policy changes, an answer may mix old and new. */
+/* What an app needs to know of a policy for its answers. Each field is atomic by itself; while a policy changes,
+ * an answer may mix old and new. */
 struct policy_entry {
 	_Atomic uint32_t state;
 	_Atomic uint32_t algorithm;
@@ -183,8 +186,8 @@ struct policy_entry {
 	_Atomic uint16_t mode;
 	_Atomic uint32_t generation; /* how many policies the entry was for before this one */
 	char name[64];
-	_Atomic uint32_t weighs_ms; /* how long what was admitted counts on after the end of its lease: the whole limit is
-	                               free again then */
+	_Atomic uint32_t weighs_ms; /* how long an admission counts on after the end of its lease; then the whole
+	                               limit is free again */
 	_Atomic uint32_t fallback_weighs_ms;
 };
 
@@ -202,7 +205,8 @@ struct directory_header {
 	uint8_t boot_id[16];      /* CLOCK_MONOTONIC means something within one boot only */
 	uint64_t clock_offset;    /* of the agent's CLOCK_MONOTONIC, see timens.h; 0: unknown */
 	uint8_t secret[SECRET_SIZE];
-	/* For the next agent: which server granted the leases in the table, and up to which change of its they are in force. */
+	/* For the next agent: the server that granted the leases in the table, and up to which of its changes they are
+	 * in force. */
 	_Atomic int64_t change_id; /* -1: unknown */
 	int64_t wal_end;
 	char timeline[16];
@@ -254,7 +258,7 @@ static inline uint32_t word_credits(uint64_t word) {
 	return (uint32_t)(word & WORD_CREDITS_MASK);
 }
 
-/* Both times in ms after the end of the denial, retry_ms <= reset_ms. */
+/* Both times are in ms from the end of the denial; retry_ms <= reset_ms. */
 static inline uint32_t hint_pack(uint32_t flags, uint64_t retry_ms, uint64_t reset_ms) {
 	uint32_t unit = 0;
 
@@ -282,7 +286,7 @@ static inline uint32_t denial_left(uint64_t denial) {
 	return (uint16_t)(denial >> DENIAL_LEFT_SHIFT);
 }
 
-/* now_ns or earlier: it is over. */
+/* Returns when the denial ends; a time up to now_ns means that it is over. */
 static inline uint64_t denial_until_ns(uint64_t denial, uint64_t now_ns) {
 	uint64_t now = now_ns >> DENIAL_TICK_SHIFT;
 	uint32_t left = (uint32_t)(denial >> DENIAL_UNTIL_SHIFT) - (uint32_t)now;

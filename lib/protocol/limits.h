@@ -23,7 +23,7 @@
 	X(fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)           \
 	X(resolution, 1, STINT_RESOLUTION_MAX)
 
-/* stint.h numbers them, the database spells them. */
+/* The algorithms and modes: stint.h has their numbers, the database uses these words. */
 #define LIMITS_ALGORITHMS(X)                                                                 \
 	X(STINT_SLIDING_WINDOW, "sliding_window")                                                \
 	X(STINT_FIXED_WINDOW, "fixed_window")
@@ -38,12 +38,13 @@ static inline bool limits_is_policy_name(const char *name, size_t length) {
 		strspn(name, LIMITS_NAME_ALPHABET) >= length;
 }
 
-/* How long a sub-window is, rounded up as where they are made. */
+/* Returns the length of a sub-window, rounded up as the database does. */
 static inline int64_t limits_sub_window_ms(enum stint_algorithm algorithm, int64_t time_window_ms, int64_t resolution) {
 	return algorithm == STINT_FIXED_WINDOW ? time_window_ms : (time_window_ms + resolution - 1) / resolution;
 }
 
-/* What is out of range isn't doubled, which might overflow: it is refused anyway. */
+/* Returns the default of fallback_max_requests. A value out of range isn't doubled, which might overflow: it is
+ * refused anyway. */
 static inline int64_t limits_default_fallback(int64_t max_requests) {
 	return max_requests >= 1 && max_requests <= STINT_MAX_REQUESTS_MAX ? 2 * max_requests : max_requests;
 }
@@ -55,7 +56,7 @@ static inline int64_t limits_default_fallback(int64_t max_requests) {
 	if (!strcmp(word, text)) \
 		return number;
 
-/* NULL, or -1: there is none. */
+/* The word of a number, and the number of a word; NULL, or -1, when there is none. */
 static inline const char *limits_algorithm_word(int64_t algorithm) {
 	switch (algorithm) {
 		LIMITS_ALGORITHMS(LIMITS_RETURN_WORD)

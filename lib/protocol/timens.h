@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The kernel doesn't tell: no /proc here, or one of before 5.6, which has no time namespaces. */
+/* The kernel doesn't tell the offset: there is no /proc, or it is older than 5.6, which has no time namespaces. */
 #define TIMENS_UNKNOWN UINT64_C(0)
 
-/* In nanoseconds, plus 2^63; or TIMENS_UNKNOWN. */
+/* Returns the offset in nanoseconds, plus 2^63; or TIMENS_UNKNOWN. */
 static inline uint64_t timens_offset(void) {
 	char text[160] = "";
 	long long seconds, nanoseconds;

@@ -20,8 +20,8 @@
  *                      <-   STATUS_TEXT JSON, in pieces
  *
  * Twice a second the agent sets the socket's time of modification to its
- * CLOCK_MONOTONIC: a process that finds nobody there sees whether somebody was a
- * moment ago. (An agent that ends by itself removes the socket.)
+ * CLOCK_MONOTONIC: a process that finds no agent there sees whether one was there
+ * a moment ago. (An agent that ends by itself removes the socket.)
  *
  * The serial of a request comes back in its answer. Answers may overtake one
  * another. The agent hangs up on a peer that sends anything else, sends before
@@ -63,19 +63,20 @@ struct wire_hello {
 	uint64_t monotonic_ns; /* the app's clock: differs from the agent's in another time namespace */
 };
 
-/* status 0: two descriptors come along (directory, table). Otherwise a negative
- * enum stint_error, no descriptors, and a sentence behind the head; then the agent hangs up. */
+/* status 0: two descriptors come along (directory, table). Otherwise a negative enum stint_error, no descriptors,
+ * and a sentence behind this struct; then the agent hangs up. */
 struct wire_welcome {
 	struct wire_head head;
 	int32_t status;
 	uint32_t wire_version;
 	uint32_t layout_version;
 	uint32_t reserved;
-	uint64_t generation; /* of the table: the same as before means that old mappings still serve */
+	uint64_t generation; /* the table's; the same as before means that old mappings still serve */
 };
 
-#define WIRE_DECLARE_MUST_EXIST 1u /* flags: declare nothing, just find it */
-#define WIRE_DECLARE_AGAIN 2u      /* flags: said before, by the same limiter: changes nothing that exists */
+#define WIRE_DECLARE_MUST_EXIST 1u /* flags: declare nothing, just find the policy */
+#define WIRE_DECLARE_AGAIN 2u      /* flags: the same limiter has declared this before: changes no policy that
+                                      exists */
 
 struct wire_declare { /* then the policy's name; 0 means the default, as in struct stint_options */
 	struct wire_head head;
@@ -94,14 +95,14 @@ struct wire_declare { /* then the policy's name; 0 means the default, as in stru
 struct wire_declared {
 	struct wire_head head;
 	int32_t status; /* 0 or a negative enum stint_error */
-	uint32_t policy; /* its number, see layout.h */
+	uint32_t policy; /* the policy's number, see layout.h */
 };
 
 struct wire_want { /* then the client's id */
 	struct wire_head head;
 	uint32_t policy;
 	uint32_t cost;
-	uint32_t timeout_ms; /* the app gives up then: no use to answer later */
+	uint32_t timeout_ms; /* the app gives up then: a later answer is of no use */
 	uint32_t reserved;
 };
 
