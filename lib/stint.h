@@ -98,7 +98,7 @@ extern "C" {
 #define STINT_SUB_WINDOW_MS_MIN 10         /* time_window_ms / resolution     */
 #define STINT_TIMEOUT_MS_MAX 60000
 
-/* For a limit of which 0 means the default: nobody is admitted. */
+/* For an option where 0 means the default limit: nobody is admitted. */
 #define STINT_DENY (-1)
 
 /* Every error, its number and its sentence: makes the enum and stint_strerror(). */
@@ -179,39 +179,41 @@ enum stint_source {
 	STINT_SOURCE_LEASE = 1,    /* the table: a credit, or a cached denial, of the database's */
 	STINT_SOURCE_DATABASE = 2, /* the agent, after asking the database for this check */
 	STINT_SOURCE_FALLBACK = 3, /* the database is away: this host's lenient limit */
-	STINT_SOURCE_LOCAL = 4,    /* the agent is away: denied while it may be back any moment, then this process's lenient limit */
+	STINT_SOURCE_LOCAL = 4,    /* the agent is away: checks are denied while it may be back any moment, then
+	                              this process's lenient limit decides */
 	STINT_SOURCE_ADVANCE = 5,  /* relaxed mode: a credit not counted yet */
 };
 
 /* Why. */
 enum stint_reason {
 	STINT_ADMITTED = 1,         /* allowed */
-	STINT_OVER_LIMIT = 2,       /* not now: so much is not left */
+	STINT_OVER_LIMIT = 2,       /* not now: less than the cost is left */
 	STINT_BLOCKED = 3,          /* never: an operator has blocked the client */
 	STINT_COST_ABOVE_LIMIT = 4, /* never: this cost is more than the whole limit */
-	STINT_UNAVAILABLE = 5,      /* not now: nobody could look how much is left: the agent is away, or somebody
-	                               keeps the client's counter locked in the database */
+	STINT_UNAVAILABLE = 5,      /* not now: nobody could find out how much is left: the agent is away, or
+	                               somebody keeps the client's counter locked in the database */
 };
 
 /*
  * The numbers mean the same whoever decided: the table, the agent, the database.
  *
- * remaining: how much more of the client all hosts together could admit now, as far as this host knows: the credits that
- * this host holds and can spend now, and what the store of counters (the database; in a fallback this host's agent; the
- * process itself) had left when it answered last. What other hosts hold unspent isn't in it, and what they
- * took since that answer is not taken off yet. The more hosts serve one client, and the longer the last answer is ago, the
- * rougher the estimate; while only this host serves it, it is exact. A request may find less than it needs although
- * `remaining` says so much: then it was held elsewhere.
+ * remaining: how much more of the client all hosts together could admit now, as far as this host knows: the
+ * credits that this host holds and can spend now, and what the store of counters (the database; in a fallback this
+ * host's agent; the process itself) had left when it answered last. It doesn't include what other hosts hold
+ * unspent, and what they took since that answer isn't taken off yet. The more hosts serve one client, and the
+ * longer the last answer is ago, the rougher the estimate; while only this host serves it, it is exact. A request
+ * may find less than it needs although `remaining` is enough: then other hosts held the rest.
  *
  * retry_after_ms: where the reason says never, asking again is of no use while the limit stays as it is; then this
- * is the length of the window, so that whoever goes by it alone doesn't ask all the time. Else it is not more than
- * reset_after_ms.
+ * is the length of the window, so that an app that goes by it alone doesn't ask all the time. Else it is not more
+ * than reset_after_ms.
  */
 struct stint_result {
 	bool allowed;
 	enum stint_source source;
 	enum stint_reason reason;
-	int64_t limit;          /* what applies to this client: max_requests, or a limit of its own, or the fallback's; 0: blocked */
+	int64_t limit;          /* what applies to this client: max_requests, or a limit of its own, or the
+	                           fallback's; 0: blocked */
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
 	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
@@ -231,9 +233,9 @@ struct stint_limiter; /* one policy on it */
 int stint_open(struct stint **out, const char *socket_path);
 
 /*
- * Ends an attachment and frees what belongs to it. Free its limiters first, or in
- * the callbacks that run now: those of all asynchronous checks that have had none
- * yet, with STINT_ECANCELED, in here and on this thread. NULL is ignored.
+ * Ends an attachment and frees what belongs to it. Runs, on this thread and with
+ * STINT_ECANCELED, the callbacks of all asynchronous checks that have had none
+ * yet. Free its limiters before, or in these callbacks. NULL is ignored.
  */
 void stint_close(struct stint *);
 
@@ -249,10 +251,10 @@ void stint_close(struct stint *);
 int stint_limiter_new(struct stint_limiter **out, struct stint *, const struct stint_options *);
 
 /*
- * Frees a limiter that no other thread is using. The callbacks of its asynchronous
- * checks that have had none yet run with STINT_ECANCELED, in here and on this
- * thread; one that another thread is running in stint_dispatch() at this moment
- * may end later. NULL is ignored.
+ * Frees a limiter that no other thread is using. Runs, on this thread and with
+ * STINT_ECANCELED, the callbacks of its asynchronous checks that have had none
+ * yet; a callback that another thread is running in stint_dispatch() at this
+ * moment may end later. NULL is ignored.
  */
 void stint_limiter_free(struct stint_limiter *);
 
@@ -287,10 +289,10 @@ int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, st
  * stint_close(). Always on the thread that called that function, without a lock.
  *
  * It may do anything that the app may: check and wait, start checks, free limiters,
- * its own and others, close the attachment, fork. What called it notices. What is
- * being freed already may be freed again in there, which does nothing, and says
- * STINT_ECANCELED to whoever asks it. It must return: no longjmp(), no exception,
- * no end of the thread.
+ * its own and others, close the attachment, fork. The function that called it
+ * notices. It may free again what is being freed already, which does nothing; a
+ * check on such an object returns STINT_ECANCELED. It must return: no longjmp(), no
+ * exception, no end of the thread.
  */
 typedef void stint_callback(int status, const struct stint_result *result, void *arg);
 
@@ -300,9 +302,9 @@ typedef void stint_callback(int status, const struct stint_result *result, void 
  * Returns 1 when it was decided at once: *result holds the verdict and the
  * callback will not run. Returns 0 when it is under way: the callback runs exactly
  * once, later, in the first stint_dispatch() after the answer came or the limiter's
- * timeout passed, or when limiter or attachment are freed before. Returns an error
- * otherwise, also STINT_EBUSY when STINT_ASYNC_MAX checks are pending; the callback
- * will not run.
+ * timeout passed, or when limiter or attachment are freed before. Otherwise returns
+ * an error, which may be STINT_EBUSY: STINT_ASYNC_MAX checks are pending. Then the
+ * callback will not run.
  */
 int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result,
                       stint_callback *callback, void *arg);
@@ -324,8 +326,8 @@ int stint_fd(struct stint *);
 
 /*
  * Runs the callbacks that are due. Never blocks. Returns how many ran. One thread at
- * a time; others, and callbacks that call it, wait for nothing and get 0. When a
- * callback closes the attachment, the others run in there.
+ * a time; others, and callbacks that call it, don't wait and get 0. When a callback
+ * closes the attachment, stint_close() runs the others.
  */
 int stint_dispatch(struct stint *);
 
