@@ -113,6 +113,7 @@ AGENT := \
 	agent/core/registry.c \
 	agent/core/repair.c \
 	agent/core/slab.c \
+	agent/core/state.c \
 	agent/core/store_memory.c \
 	agent/core/sweep.c \
 	agent/core/table.c \

@@ -47,7 +47,7 @@ static struct answer answer_of(struct core *core, const struct client *client, c
 		.reset_us = grant->reset_us > retry_us ? grant->reset_us : retry_us,
 		.open = lease_open_credits(core, client),
 		.left = grant->granted,
-		.fallback = core->state == CORE_FALLBACK,
+		.fallback = in_fallback(core),
 	};
 }
 

@@ -86,8 +86,7 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 		uint32_t credits = table_credits(core->table, slot, bank);
 		bool fallback = table_is_fallback(core->table, slot, bank);
 		if (deadline_ns <= core->now_ns || credits == 0 ||
-		    !repair_is_plausible(core, policy, slot, bank, core->now_ns) ||
-		    (fallback && core->state != CORE_FALLBACK)) {
+		    !repair_is_plausible(core, policy, slot, bank, core->now_ns) || (fallback && !in_fallback(core))) {
 			table_drain(core->table, slot, bank);
 			continue;
 		}

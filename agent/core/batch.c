@@ -95,7 +95,7 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	pending_drop_expired(core, pending, now_ns);
 	client_meet(core, pending->client);
 	pending->of_fallback = false;
-	if (core->state == CORE_FALLBACK)
+	if (in_fallback(core))
 		fallback_absorb(core, pending->client);
 	fill_request(core, pending, now_ns);
 	pending->sent.policy_id = client->policy + 1;
@@ -105,7 +105,7 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 		terms.max_requests = 0; /* by an operator: lenient is not for those */
 	if (policy->live)
 		store_memory_take(core->memory, &terms, &pending->sent, now_ns / NS_PER_US, 1, &grant);
-	if (core->state == CORE_FALLBACK)
+	if (in_fallback(core))
 		core->counters.fallback_granted += grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
 	answer_pending(core, pending, &grant, now_ns, now_ns);
 }

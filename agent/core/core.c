@@ -31,8 +31,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->context = context;
 	core->options = *options;
 	core->now_ns = now_ns;
-	core->grace_until_ns = now_ns + options->grace_ns;
-	core->state = options->memory_only ? CORE_MEMORY : CORE_CONNECTING;
+	state_begin(core, now_ns);
 	core->has_orphans = table->used > 0;
 	memset(core->tableless, 0xff, sizeof core->tableless); /* CLIENT_NONE */
 	core->memory = store_memory_new(&(struct store_memory_options){
@@ -220,18 +219,14 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
-/* Connected, but the grants are held back. */
-static bool is_held(const struct core *core) {
-	return core->connected && (core->state == CORE_CONNECTING || core->state == CORE_FALLBACK);
-}
-
 static void fall_in_step(struct core *core) {
-	if (!is_held(core) || core->now_ns < core->held_until_ns || !promotion_is_over(core))
+	if (!state_is_held(core) || core->now_ns < core->held_until_ns || !promotion_is_over(core))
 		return;
-	if (core->state == CORE_FALLBACK)
+	bool was_fallback = in_fallback(core);
+	state_return(core);
+	if (was_fallback)
 		fallback_leave(core, core->now_ns);
-	else
-		core->state = core->charges_left > 0 || core->collecting ? CORE_RESYNC : CORE_IN_STEP;
+	state_note_charged(core);
 	if (core->has_orphans) /* whose fallback is over as well */
 		generation_begin(core);
 	core->has_orphans = false;
@@ -249,22 +244,14 @@ void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 void core_database_lost(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	core->connected = false;
-	if (core->state != CORE_IN_STEP && core->state != CORE_RESYNC)
-		return;
-	core->state = CORE_CONNECTING;
-	core->lost = generation_begin(core);
-	/* Whoever was asked for in the batch that got no answer has waited since then: nobody waits longer than the grace in all. */
-	int64_t since_ns = core->unanswered_since_ns ? core->unanswered_since_ns : now_ns;
-	/* One that was hardly back gets no new grace: a server that takes connections and fails at the work (its disk is full, say)
-	 * would keep everybody waiting for ever. */
-	if (since_ns - core->up_ns >= core->options.grace_ns)
-		core->grace_until_ns = since_ns + core->options.grace_ns;
+	if (state_lose(core, now_ns))
+		core->lost = generation_begin(core);
 }
 
 void core_database_down(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
 	core->connected = false;
-	if (core->state != CORE_MEMORY && core->state != CORE_FALLBACK)
+	if (!uses_memory(core))
 		fallback_enter(core, now_ns);
 }
 
@@ -308,7 +295,7 @@ void core_advance(struct core *core, int64_t now_ns) {
 		walk_step(core, now_ns);
 	}
 	fallback_collect(core, now_ns);
-	if (core->state == CORE_CONNECTING && now_ns >= core->grace_until_ns)
+	if (state_grace_is_over(core, now_ns))
 		fallback_enter(core, now_ns);
 	batch_flush(core, now_ns);
 }
@@ -321,10 +308,8 @@ int64_t core_next_ns(const struct core *core) {
 	int64_t next_ns = heap_next_ns(&core->timers);
 	if (needs_sweep(core) && core->sweep_at_ns < next_ns)
 		next_ns = core->sweep_at_ns;
-	if (core->state == CORE_CONNECTING && core->grace_until_ns < next_ns)
-		next_ns = core->grace_until_ns;
-	if (is_held(core) && !core->burnt.open && core->held_until_ns < next_ns)
-		next_ns = core->held_until_ns;
+	if (state_next_ns(core) < next_ns)
+		next_ns = state_next_ns(core);
 	if (core_is_walking(core) && core->walk_at_ns < next_ns)
 		next_ns = core->walk_at_ns;
 	if (fallback_may_collect(core) && core->collect_at_ns < next_ns)

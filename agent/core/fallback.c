@@ -23,8 +23,7 @@
 /* What was used before doesn't count in it: the walk that began when the database was lost has seen to that (lease_begin_period).
  * Of a client that it hasn't come to all that was used lately does. */
 void fallback_enter(struct core *core, int64_t now_ns) {
-	core->state = CORE_FALLBACK;
-	core->fallback_since_ns = now_ns;
+	state_enter_fallback(core, now_ns);
 	core->counters.fallback_granted = 0;
 	core->charges_left = 0;
 	core->collecting = false;
@@ -73,20 +72,12 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	pending->of_fallback = true;
 }
 
-static void note_progress(struct core *core) {
-	if (core->state == CORE_RESYNC && core->charges_left == 0 && !core->collecting)
-		core->state = CORE_IN_STEP;
-}
-
 void fallback_leave(struct core *core, int64_t now_ns) {
-	core->state = CORE_RESYNC;
 	core->returned = generation_begin(core);
 	core->collecting = store_memory_owing(core->memory) > 0;
 	core->collect_chain = 0;
 	core->collect_at_ns = now_ns;
-	core->fallback_since_ns = 0;
 	core->background_at_ns = now_ns;
-	note_progress(core);
 }
 
 void fallback_charge(struct core *core, uint32_t index) {
@@ -108,7 +99,7 @@ void fallback_collect(struct core *core, int64_t now_ns) {
 	core->counters.looked += core->collect_chain - first;
 	core->collecting = core->collect_chain < store_memory_chains(core->memory);
 	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;
-	note_progress(core);
+	state_note_charged(core);
 }
 
 void fallback_settle(struct core *core, struct pending *pending) {
@@ -117,7 +108,7 @@ void fallback_settle(struct core *core, struct pending *pending) {
 	pending->of_fallback = false;
 	if (core->charges_left > 0)
 		core->charges_left--;
-	note_progress(core);
+	state_note_charged(core);
 }
 
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy) {

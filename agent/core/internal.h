@@ -2,6 +2,7 @@
  * internal.h - shared by the core's files only.
  *
  *   core.c      events of apps, policies and the database; time
+ *   state.c     which store is asked
  *   generation.c events that concern all clients: each meets them when it is looked at, or when a walk comes by
  *   registry.c  where each client is
  *   arrival.c   who comes in, and in whose stead
@@ -150,12 +151,16 @@ static inline struct core_policy *policy_of(struct core *core, const struct clie
 	return &core->policies[client->policy];
 }
 
+static inline bool in_fallback(const struct core *core) {
+	return core->state == CORE_FALLBACK;
+}
+
 static inline bool uses_memory(const struct core *core) {
 	return core->state == CORE_MEMORY || core->state == CORE_FALLBACK;
 }
 
 static inline const struct grant_terms *terms_now(const struct core *core, const struct core_policy *policy) {
-	return core->state == CORE_FALLBACK ? &policy->fallback_terms : &policy->terms;
+	return in_fallback(core) ? &policy->fallback_terms : &policy->terms;
 }
 
 static inline bool is_orphan(uint32_t owner) {
@@ -168,6 +173,16 @@ _Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
 static inline bool has_background_room(const struct core *core, const struct client *client) {
 	return client->pending != NO_PENDING || core->background_count < BACKGROUND_ROOM;
 }
+
+/* state.c */
+void state_begin(struct core *core, int64_t now_ns);
+void state_enter_fallback(struct core *core, int64_t now_ns);
+void state_return(struct core *core); /* the database answers; what a fallback admitted is charged first */
+void state_note_charged(struct core *core); /* some of that was charged: if it was the last, the state follows */
+bool state_lose(struct core *core, int64_t now_ns); /* false: it was out of step already, the state stays */
+bool state_grace_is_over(const struct core *core, int64_t now_ns);
+bool state_is_held(const struct core *core); /* the database is there, but isn't asked for anything yet */
+int64_t state_next_ns(const struct core *core); /* when a grace or a hold ends; INT64_MAX: neither is on */
 
 /* generation.c */
 struct mark generation_begin(struct core *core);

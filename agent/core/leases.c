@@ -261,7 +261,7 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 		return;
 	if (core->state == CORE_MEMORY || of_fallback)
 		return_to_memory(core, client, sub_window, credits);
-	else if (core->state != CORE_FALLBACK)
+	else if (!in_fallback(core))
 		note_return(core, index, sub_window, credits);
 }
 
@@ -269,7 +269,8 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
 	struct lease_grant ignored;
 	bool of_fallback = client->flags & fallback_flag(bank);
-	if (core->state != CORE_FALLBACK || of_fallback || used == 0 || client->lease[bank].deadline_ns <= core->fallback_since_ns)
+	if (!in_fallback(core) || of_fallback || used == 0 ||
+	    client->lease[bank].deadline_ns <= core->fallback_since_ns)
 		return;
 	struct grant_terms terms = policy_of(core, client)->fallback_terms;
 	terms.max_requests = INT32_MAX; /* it was spent: all of it counts, whatever the limit */
@@ -318,7 +319,7 @@ struct part { /* of a grant: what is for one sub-window */
 };
 
 static int same_sub_window(const struct core *core, const struct client *client, const struct part *part, int64_t now_ns) {
-	bool fallback = core->state == CORE_FALLBACK;
+	bool fallback = in_fallback(core);
 	for (int bank = 0; bank < 2; bank++)
 		if (is_live(client, bank, now_ns) && client->lease[bank].sub_window == part->sub_window &&
 		    !!(client->flags & fallback_flag(bank)) == fallback)
@@ -354,7 +355,7 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 	if (!part->is_next && client->lease[!bank].deadline_ns <= part->deadline_ns &&
 	    table_later_start(core->table, client->slot) > now_ns)
 		lease_settle(core, index, !bank, true);
-	bool fallback = core->state == CORE_FALLBACK;
+	bool fallback = in_fallback(core);
 	client->lease[bank] = (struct client_lease){.sub_window = part->sub_window, .deadline_ns = part->deadline_ns};
 	client->granted[bank] = part->granted;
 	if (fallback)
