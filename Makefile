@@ -103,6 +103,7 @@ AGENT := \
 	agent/core/batch.c \
 	agent/core/client.c \
 	agent/core/core.c \
+	agent/core/debt.c \
 	agent/core/fallback.c \
 	agent/core/generation.c \
 	agent/core/grant.c \

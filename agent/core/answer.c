@@ -117,32 +117,6 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 		table_set_remaining(core->table, client->slot, remaining);
 }
 
-bool note_owed(struct core *core, const struct client *client, struct debt debt) {
-	return store_memory_owe(core->memory, client->policy + 1, client->id, client->id_len, debt);
-}
-
-/* An advance stays owed, so that what is beyond the limit never grows past one. What a fallback admitted beyond the limit has no
- * further consequence. */
-bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left) {
-	int64_t owed = left < debt.advanced ? left : debt.advanced;
-	if (owed <= 0 || uses_memory(core))
-		return true;
-	if (!note_owed(core, client, debt_of(owed, owed, debt.since_us)))
-		return false;
-	client->flags |= CLIENT_INDEBTED;
-	return true;
-}
-
-/* Without room to note it the request keeps it, and asks again: with the next batch, but for its own sake not at once. */
-static void settle_charge(struct core *core, struct pending *pending, int64_t charged) {
-	int64_t left = pending->sent.charge - charged;
-	if (keep_owed(core, client_at(core, pending->client), pending->sent_debt, left))
-		return;
-	pending->debt =
-		debt_sum(pending->debt, debt_of(left, pending->sent_debt.advanced, pending->sent_debt.since_us));
-	core->background_at_ns = core->now_ns + DEBT_RETRY_NS;
-}
-
 /* Remembered for a fallback, in which the database can't be asked. */
 static void note_blocked(struct client *client, bool blocked) {
 	if (blocked)
@@ -192,14 +166,14 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	pending->rejections = 0;
 	pending->grouped = false;
 	if (!grant->answered) {
-		settle_charge(core, pending, 0);
+		debt_settle(core, pending, 0);
 		refuse_waiters(core, pending, STINT_ENOPOLICY);
 		pending_requeue(core, pending);
 		return;
 	}
 	struct answer answer = answer_of(core, client, grant, sent_ns);
 	core->counters.charged += (uint64_t)grant->charged;
-	settle_charge(core, pending, grant->charged);
+	debt_settle(core, pending, grant->charged);
 	if (!uses_memory(core)) {
 		client->flags |= CLIENT_ANSWERED;
 		note_blocked(client, grant->max_requests == 0);

@@ -47,14 +47,12 @@ static bool make_room(struct core *core, const struct place *place) {
 	return true;
 }
 
-/* What it owes is in the memory store, however often it leaves the table and comes back. */
 static uint32_t new_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
 	uint32_t index = client_new(&core->pool, policy, id, id_len);
 	if (index == CLIENT_NONE)
 		return CLIENT_NONE;
 	client_stamp(core, client_at(core, index));
-	if (store_memory_owes(core->memory, policy + 1, id, id_len))
-		client_at(core, index)->flags |= CLIENT_INDEBTED;
+	debt_recall(core, index);
 	return index;
 }
 

@@ -38,30 +38,11 @@ static void count_waiters(struct pending *pending, struct lease_request *request
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
-/* What the policy's window holds no more is of no consequence to the books. */
-static void forgive_old_debt(struct core *core, struct pending *pending, const struct core_policy *policy) {
-	if (pending->debt.charge == 0 ||
-	    pending->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
-		return;
-	pending->debt = (struct debt){0};
-	fallback_settle(core, pending);
-}
-
-/* What earlier leases left goes back; what was advanced without asking is counted. */
-static void attach_debts(struct core *core, struct pending *pending, struct client *client) {
-	if (client->flags & CLIENT_INDEBTED) {
-		pending->debt = debt_sum(pending->debt, store_memory_collect_owed(core->memory, client->policy + 1,
-		                                                                  client->id, client->id_len));
-		client->flags &= (uint8_t)~CLIENT_INDEBTED;
-	}
-	forgive_old_debt(core, pending, policy_of(core, client));
-	pending->sent.charge =
-		pending->debt.charge < STINT_FALLBACK_REQUESTS_MAX ? pending->debt.charge : STINT_FALLBACK_REQUESTS_MAX;
-	pending->sent_debt = pending->debt;
+/* What earlier leases left goes back. */
+static void attach_return(struct pending *pending) {
 	pending->sent.return_sub_window = pending->return_sub_window;
 	pending->sent.return_first = pending->return_first;
 	pending->sent.return_second = pending->return_second;
-	pending->debt = (struct debt){0};
 	pending->return_sub_window = 0;
 	pending->return_first = pending->return_second = 0;
 }
@@ -119,15 +100,13 @@ static void forget_background(struct core *core, int64_t now_ns) {
 	for (uint32_t index = core->background.first, done = NO_PENDING; index != NO_PENDING && done != last;
 	     index = core->background.first) {
 		struct pending *pending = core->pending[index];
-		struct client *client = client_at(core, pending->client);
 		done = index;
 		pending_dequeue(core, pending);
-		if (pending->debt.charge > 0 && !note_owed(core, client, pending->debt)) {
-			pending->of_fallback = false;
-			pending_enqueue(core, pending, PENDING_BACKGROUND);
-			core->background_at_ns = now_ns + DEBT_RETRY_NS;
-		} else {
+		if (debt_put_by(core, pending)) {
 			pending_free(core, pending);
+		} else {
+			pending_enqueue(core, pending, PENDING_BACKGROUND);
+			debt_retry_later(core);
 		}
 	}
 }
@@ -169,7 +148,8 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 	client_meet(core, pending->client);
 	fallback_charge(core, pending->client);
 	fill_request(core, pending, now_ns);
-	attach_debts(core, pending, client);
+	debt_attach(core, pending);
+	attach_return(pending);
 	if (asks_nothing(&pending->sent)) {
 		pending_free(core, pending);
 		return true;
@@ -226,25 +206,17 @@ void batch_flush(struct core *core, int64_t now_ns) {
 	plan_background(core, now_ns);
 }
 
-/* Something is wrong with these: burnt rather than asked for again and again. An advance is charged when the client asks again, or
- * before it leaves. */
-static void abandon_debts(struct core *core, struct pending *pending) {
-	if (pending->debt.charge > 0)
-		fallback_settle(core, pending);
-	if (keep_owed(core, client_at(core, pending->client), pending->debt, pending->debt.charge))
-		pending->debt = (struct debt){0};
+/* Something is wrong with what it asks: burnt rather than asked for again and again. An advance is charged when the
+ * client asks again, or before it leaves. */
+static void abandon(struct core *core, struct pending *pending) {
+	debt_abandon(core, pending);
 	pending->return_sub_window = 0;
-}
-
-/* What was sent as charged, and what has been admitted in advance since then. */
-static void charge_again(struct pending *pending) {
-	pending->debt = debt_sum(pending->debt, pending->sent_debt);
 }
 
 /* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
  * more likely to be still on the books.) */
 static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
-	charge_again(pending);
+	debt_charge_again(pending);
 	if (pending->return_sub_window == 0) {
 		pending->return_sub_window = pending->sent.return_sub_window;
 		pending->return_first = pending->sent.return_first;
@@ -254,7 +226,7 @@ static void reject(struct core *core, struct pending *pending, size_t sent, int6
 		pending->grouped = true;
 	} else if (pending->rejections++ < REJECTIONS_MAX || !pending->first) {
 		if (pending->rejections > REJECTIONS_MAX + 1)
-			abandon_debts(core, pending);
+			abandon(core, pending);
 	} else {
 		answer_unserved(core, pending, now_ns);
 		pending->rejections = 0;
@@ -266,7 +238,7 @@ static void reject(struct core *core, struct pending *pending, size_t sent, int6
 /* The connection broke: what was asked may have been granted, charged and returned. Returns are never
  * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
 static void give_up(struct core *core, struct pending *pending) {
-	charge_again(pending);
+	debt_charge_again(pending);
 	pending->grouped = false;
 	pending_requeue(core, pending);
 }
@@ -282,7 +254,7 @@ static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns
 		pending_dequeue(core, pending);
 		/* It was tried alone: it would spoil the next batch, too, and those after it. */
 		if (pending->rejections > REJECTIONS_MAX && !pending->first)
-			abandon_debts(core, pending);
+			abandon(core, pending);
 		pending->rejections = 0;
 		pending->grouped = false;
 		if (denying && pending->first)
@@ -290,7 +262,7 @@ static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns
 		pending_requeue(core, pending);
 	}
 	if (denying)
-		core->background_at_ns = now_ns + DEBT_RETRY_NS;
+		debt_retry_later(core);
 }
 
 static void count_lone_rejections(struct core *core, enum lease_outcome outcome, bool alone, int64_t now_ns) {
@@ -318,8 +290,6 @@ void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcom
 	for (size_t i = 0; i < sent; i++) {
 		struct pending *pending = core->pending[core->in_flight[i]];
 		client_meet(core, pending->client);
-		if (pending->sent.charge > 0 && outcome == LEASE_DONE)
-			fallback_settle(core, pending);
 		if (outcome == LEASE_DONE)
 			answer_pending(core, pending, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)

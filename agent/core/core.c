@@ -93,14 +93,13 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 		return false;
 	if (client->slot == TABLE_NO_SLOT || !(pending = pending_for(core, index)))
 		return false; /* nowhere to keep credits: what comes next has to wait in any case */
-	int64_t owed =
-		(int64_t)pending->debt.charge + (pending->state == PENDING_IN_FLIGHT ? pending->sent.charge : 0) + cost;
+	int64_t owed = debt_uncounted(pending) + cost;
 	int64_t most = core_relaxed_advance(core, policy);
 	if (owed > most && owed != cost)
 		return false;
 	if ((int64_t)cost > policy->terms.max_requests)
 		return false;
-	pending->debt = debt_sum(pending->debt, debt_of(cost, cost, core->now_ns / NS_PER_US));
+	debt_advance(core, pending, cost);
 	pending->wants_more = true;
 	pending_make_urgent(core, pending);
 	*verdict = verdict_allowed(core, client, STINT_SOURCE_ADVANCE, core->now_ns + policy->terms.sub_window_us * NS_PER_US);

@@ -65,11 +65,7 @@ static void charge_client(void *context, const struct store_memory_entry *entry)
 	struct pending *pending = client == CLIENT_NONE ? NULL : pending_for(core, client);
 	if (!pending)
 		return;
-	pending->debt = debt_sum(pending->debt, owed);
-	if (pending->debt.charge > policy->terms.max_requests)
-		pending->debt = debt_of(policy->terms.max_requests, pending->debt.advanced, pending->debt.since_us);
-	core->charges_left += !pending->of_fallback;
-	pending->of_fallback = true;
+	debt_add_fallback(core, pending, owed, policy->terms.max_requests);
 }
 
 void fallback_leave(struct core *core, int64_t now_ns) {
@@ -99,15 +95,6 @@ void fallback_collect(struct core *core, int64_t now_ns) {
 	core->counters.looked += core->collect_chain - first;
 	core->collecting = core->collect_chain < store_memory_chains(core->memory);
 	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;
-	state_note_charged(core);
-}
-
-void fallback_settle(struct core *core, struct pending *pending) {
-	if (!pending->of_fallback)
-		return;
-	pending->of_fallback = false;
-	if (core->charges_left > 0)
-		core->charges_left--;
 	state_note_charged(core);
 }
 

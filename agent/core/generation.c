@@ -55,8 +55,7 @@ static void end_fallback_leases(struct core *core, uint32_t index) {
 
 static void drain(struct core *core, uint32_t index) {
 	lease_void(core, index, true);
-	if (client_at(core, index)->flags & CLIENT_INDEBTED)
-		pending_for(core, index);
+	debt_call_in(core, index);
 }
 
 static void bring_in_line(struct core *core, uint32_t index, const struct client was) {

@@ -9,6 +9,7 @@
  *   sweep.c     who is idle leaves
  *   repair.c    what was scribbled over is put back
  *   pending.c   one client's request: who waits for it, in which queue
+ *   debt.c      what was admitted before it was counted
  *   batch.c     sending requests to the store, many at a time
  *   answer.c    what a store's answer means
  *   verdict.c   what goes with a verdict
@@ -30,9 +31,6 @@
 
 /* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
 #define DENIAL_MAX_US INT64_C(6000000)
-
-/* Until debts are tried again that the database refused: whatever is wrong, it mends no sooner for being asked at once. */
-#define DEBT_RETRY_NS (1000 * NS_PER_MS)
 
 /* Requests that may stand in the background queue before no more are made for clients who can wait: several batches. */
 #define BACKGROUND_ROOM 4096u
@@ -177,11 +175,11 @@ static inline bool has_background_room(const struct core *core, const struct cli
 /* state.c */
 void state_begin(struct core *core, int64_t now_ns);
 void state_enter_fallback(struct core *core, int64_t now_ns);
-void state_return(struct core *core); /* the database answers; what a fallback admitted is charged first */
+void state_return(struct core *core);       /* the database answers; what a fallback admitted is charged first */
 void state_note_charged(struct core *core); /* some of that was charged: if it was the last, the state follows */
 bool state_lose(struct core *core, int64_t now_ns); /* false: it was out of step already, the state stays */
 bool state_grace_is_over(const struct core *core, int64_t now_ns);
-bool state_is_held(const struct core *core); /* the database is there, but isn't asked for anything yet */
+bool state_is_held(const struct core *core);    /* the database is there, but isn't asked for anything yet */
 int64_t state_next_ns(const struct core *core); /* when a grace or a hold ends; INT64_MAX: neither is on */
 
 /* generation.c */
@@ -245,6 +243,26 @@ void pending_remove_waiter(struct core *core, struct pending *pending, struct wa
 void pending_pop_waiter(struct core *core, struct pending *pending); /* the first */
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns);
 
+/* debt.c */
+void debt_recall(struct core *core, uint32_t client); /* of a client that comes in: it may owe from earlier */
+/* If the client owes something, makes the request that it is charged with. */
+void debt_call_in(struct core *core, uint32_t client);
+/* While nothing can be charged: false if there is no room to note it. */
+bool debt_put_by(struct core *core, struct pending *pending);
+/* What of the client's admissions isn't counted yet, as far as this request knows. */
+int64_t debt_uncounted(const struct pending *pending);
+void debt_advance(struct core *core, struct pending *pending, uint32_t cost);
+/* A fallback admitted it, and the resync waits for it. The client owes `most` at the most. */
+void debt_add_fallback(struct core *core, struct pending *pending, struct debt debt, int32_t most);
+/* To what is about to be sent, and when the answer is there. */
+void debt_attach(struct core *core, struct pending *pending);
+void debt_settle(struct core *core, struct pending *pending, int64_t charged);
+/* There is no answer: what was sent joins what has been admitted since then. */
+void debt_charge_again(struct pending *pending);
+/* The database refuses it again and again: only an advance is kept. */
+void debt_abandon(struct core *core, struct pending *pending);
+void debt_retry_later(struct core *core);
+
 /* batch.c */
 void batch_flush(struct core *core, int64_t now_ns);
 
@@ -252,10 +270,6 @@ void batch_flush(struct core *core, int64_t now_ns);
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
                     int64_t now_ns);
 void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns);
-/* For the client's next request, or after a fallback; keep_owed() only what matters of a debt of which so much is left.
- * False without memory: nothing was noted. */
-bool keep_owed(struct core *core, struct client *client, struct debt debt, int64_t left);
-bool note_owed(struct core *core, const struct client *client, struct debt debt);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* verdict.c */
@@ -335,8 +349,6 @@ void fallback_charge(struct core *core, uint32_t client);
 /* So for those who don't come by themselves. */
 void fallback_collect(struct core *core, int64_t now_ns);
 bool fallback_may_collect(const struct core *core);
-/* A charge is made, or of no consequence any more. */
-void fallback_settle(struct core *core, struct pending *pending);
 int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 /* promotion.c */

@@ -12,13 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What was admitted before the store knew of it. */
-struct debt {
-	int32_t charge;   /* to be counted, as far as the limit goes */
-	int32_t advanced; /* of that, what a relaxed policy admitted while the store was there: owed until it fits */
-	int64_t since_us; /* when the last of it was admitted: a window later it is of no consequence */
-};
-
 /* One client's part of a batch. No two of a batch name the same client. */
 struct lease_request {
 	int32_t policy_id; /* the store's id of the policy */

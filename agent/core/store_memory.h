@@ -21,6 +21,13 @@
 
 struct store_memory;
 
+/* What was admitted before the database counted it. */
+struct debt {
+	int32_t charge;   /* to be counted, as far as the limit goes */
+	int32_t advanced; /* of that, what a relaxed policy admitted in advance: owed until it fits */
+	int64_t since_us; /* when the last of it was admitted: a window later it is of no consequence */
+};
+
 struct store_memory_options {
 	uint64_t seed;
 	size_t capacity; /* clients there is room for */

@@ -37,8 +37,8 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 		return;
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, index, bank, true);
-	if (client->flags & CLIENT_INDEBTED && !uses_memory(core)) /* in a fallback the memory store remembers it */
-		pending_for(core, index);
+	if (!uses_memory(core)) /* in a fallback the memory store remembers it */
+		debt_call_in(core, index);
 	if (client->pending != NO_PENDING)
 		return; /* it has something to return, or to be charged, first */
 	registry_forget(core, index);

@@ -5,7 +5,7 @@
  *
  *     model                what it stands for
  *     -----------------    -----------------------------------------------------------
- *     send                 add_to_batch(), fill_request(), attach_debts()    agent/core/batch.c
+ *     send                 add_to_batch(), fill_request(), debt_attach()     agent/core/batch.c, debt.c
  *     start, commit        stint.take_leases(), stint.take()                 sql/, and agent/core/grant.c
  *     lose, refuse         the network; a statement that was refused         reject() in agent/core/batch.c
  *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, leases.c
