@@ -11,17 +11,6 @@
 /* Answers in a row that came when their sub-window was over: the round trip is too long for this policy. */
 #define LATE_MAX 3
 
-void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
-	if (verdict->status == 0)
-		*(verdict->allowed ? &core->counters.allowed : &core->counters.denied) += 1;
-	core->io.verdict(core->context, peer, serial, verdict);
-}
-
-static void refuse_waiters(struct core *core, struct pending *pending, int status) {
-	for (; pending->first; pending_pop_waiter(core, pending))
-		send_verdict(core, pending->first->peer, pending->first->serial, &(struct core_verdict){.status = status});
-}
-
 static int64_t us_to_ms_up(int64_t us) {
 	return us > 0 ? (us + 999) / 1000 : 0;
 }
@@ -69,27 +58,35 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 	return verdict;
 }
 
-/* In order of arrival; who doesn't fit is denied, and those behind may still fit. Who came after
- * the request was sent takes what is left, and otherwise waits for the next answer. */
-static void serve_waiters(struct core *core, struct pending *pending, struct answer *answer, int64_t now_ns) {
-	pending_drop_expired(core, pending, now_ns);
-	uint32_t sent = pending->sent_waiters;
-	for (struct waiter **at = &pending->first; *at; sent -= sent > 0) {
-		const struct waiter *waiter = *at;
-		bool allowed = (int64_t)waiter->cost <= answer->left;
-		if (!allowed && sent == 0 && answer->grant->remaining > 0) {
-			at = &(*at)->next;
-			continue;
-		}
-		if (allowed)
-			answer->left -= (int32_t)waiter->cost;
-		else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
-			answer->least_denied = waiter->cost;
-		struct core_verdict verdict =
-			verdict_for(core, client_at(core, pending->client), answer, waiter->cost, allowed);
-		send_verdict(core, waiter->peer, waiter->serial, &verdict);
-		pending_remove_waiter(core, pending, at);
-	}
+/* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is left,
+ * and otherwise waits for the next answer. */
+static bool serve(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
+                  bool was_sent, struct core_verdict *verdict) {
+	struct answer *answer = context;
+	bool allowed = (int64_t)waiter->cost <= answer->left;
+	if (!allowed && !was_sent && answer->grant->remaining > 0)
+		return false;
+	if (allowed)
+		answer->left -= (int32_t)waiter->cost;
+	else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
+		answer->least_denied = waiter->cost;
+	*verdict = verdict_for(core, client_at(core, pending->client), answer, waiter->cost, allowed);
+	return true;
+}
+
+static bool refuse(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
+                   bool was_sent, struct core_verdict *verdict) {
+	(void)context, (void)core, (void)pending, (void)waiter, (void)was_sent;
+	*verdict = (struct core_verdict){.status = STINT_ENOPOLICY};
+	return true;
+}
+
+static bool deny_unserved(void *context, struct core *core, const struct pending *pending,
+                          const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
+	(void)was_sent;
+	*verdict = verdict_denied(core, client_at(core, pending->client), waiter->cost, context);
+	core->counters.unserved++;
+	return true;
 }
 
 /*
@@ -151,10 +148,7 @@ void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns)
 		.reset_ms = policy->time_window_ms,
 	};
 	pending_drop_expired(core, pending, now_ns);
-	for (; pending->first; pending_pop_waiter(core, pending), core->counters.unserved++) {
-		struct core_verdict verdict = verdict_denied(core, client, pending->first->cost, &denial);
-		send_verdict(core, pending->first->peer, pending->first->serial, &verdict);
-	}
+	pending_serve(core, pending, deny_unserved, &denial);
 	if (client->slot != TABLE_NO_SLOT)
 		pause_client(core, client, now_ns + pause_us * NS_PER_US, (uint64_t)us_to_ms_up(window_us - pause_us));
 }
@@ -167,7 +161,7 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	pending->grouped = false;
 	if (!grant->answered) {
 		debt_settle(core, pending, 0);
-		refuse_waiters(core, pending, STINT_ENOPOLICY);
+		pending_serve(core, pending, refuse, NULL);
 		pending_requeue(core, pending);
 		return;
 	}
@@ -188,7 +182,8 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 		return;
 	}
 	pending->late = 0;
-	serve_waiters(core, pending, &answer, now_ns);
+	pending_drop_expired(core, pending, now_ns);
+	pending_serve(core, pending, serve, &answer);
 	install_answer(core, pending->client, &answer, sent_ns, now_ns);
 	pending_requeue(core, pending);
 }

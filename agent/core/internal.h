@@ -239,9 +239,12 @@ void pending_free(struct core *core, struct pending *pending);
 /* 0, or -1: no room. */
 int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
                        int64_t expires_ns);
-void pending_remove_waiter(struct core *core, struct pending *pending, struct waiter **at);
-void pending_pop_waiter(struct core *core, struct pending *pending); /* the first */
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns);
+/* Asks about each who waits, in order of arrival, for the verdict. False: it waits on. */
+typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
+                            const struct waiter *waiter, bool was_sent, struct core_verdict *verdict);
+void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
+void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* debt.c */
 void debt_recall(struct core *core, uint32_t client); /* of a client that comes in: it may owe from earlier */
@@ -270,7 +273,6 @@ void batch_flush(struct core *core, int64_t now_ns);
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
                     int64_t now_ns);
 void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns);
-void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* verdict.c */
 struct denial {

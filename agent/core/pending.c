@@ -123,7 +123,11 @@ struct pending *pending_for(struct core *core, uint32_t client) {
 	return pending;
 }
 
-static void free_waiter(struct core *core, struct waiter *waiter) {
+static void remove_waiter(struct core *core, struct pending *pending, struct waiter **at) {
+	struct waiter *waiter = *at;
+	*at = waiter->next;
+	if (!*at)
+		pending->last = at;
 	slab_free(&core->pending_slab, waiter, sizeof *waiter);
 	core->waiter_count--;
 }
@@ -131,7 +135,7 @@ static void free_waiter(struct core *core, struct waiter *waiter) {
 void pending_free(struct core *core, struct pending *pending) {
 	uint32_t client = pending->client;
 	while (pending->first)
-		pending_pop_waiter(core, pending);
+		remove_waiter(core, pending, &pending->first);
 	client_at(core, client)->pending = NO_PENDING;
 	drop_pending(core, pending);
 	/* Nothing else remembers a client that the table has no room for. */
@@ -159,18 +163,6 @@ int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer
 	return 0;
 }
 
-void pending_remove_waiter(struct core *core, struct pending *pending, struct waiter **at) {
-	struct waiter *waiter = *at;
-	*at = waiter->next;
-	if (!*at)
-		pending->last = at;
-	free_waiter(core, waiter);
-}
-
-void pending_pop_waiter(struct core *core, struct pending *pending) {
-	pending_remove_waiter(core, pending, &pending->first);
-}
-
 /* Who has given up meanwhile isn't counted, and gets no answer. */
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns) {
 	uint32_t sent = pending->sent_waiters;
@@ -182,7 +174,27 @@ void pending_drop_expired(struct core *core, struct pending *pending, int64_t no
 			continue;
 		}
 		pending->sent_waiters -= was_sent;
-		pending_remove_waiter(core, pending, at);
+		remove_waiter(core, pending, at);
+	}
+}
+
+void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
+	if (verdict->status == 0)
+		*(verdict->allowed ? &core->counters.allowed : &core->counters.denied) += 1;
+	core->io.verdict(core->context, peer, serial, verdict);
+}
+
+void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context) {
+	uint32_t sent = pending->sent_waiters;
+	for (struct waiter **at = &pending->first; *at; sent -= sent > 0) {
+		const struct waiter *waiter = *at;
+		struct core_verdict verdict;
+		if (!decide(context, core, pending, waiter, sent > 0, &verdict)) {
+			at = &(*at)->next;
+			continue;
+		}
+		send_verdict(core, waiter->peer, waiter->serial, &verdict);
+		remove_waiter(core, pending, at);
 	}
 }
 
