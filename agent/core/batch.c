@@ -276,8 +276,8 @@ static void count_lone_rejections(struct core *core, enum lease_outcome outcome,
 		give_up_trying_alone(core, had_enough, now_ns);
 }
 
-void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
-	core->now_ns = now_ns;
+void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants,
+               size_t count) {
 	size_t sent = core->in_flight_count;
 	int64_t sent_ns = core->sent_ns, took_ns = now_ns - core->sent_ns;
 	core->in_flight_count = 0;

@@ -83,6 +83,12 @@ static int64_t remaining_beside(struct core *core, const struct client *client, 
 	return remaining > owed ? remaining - owed : 0;
 }
 
+/* An eighth of what this host had if all hosts had the same; one at least. */
+static int64_t relaxed_advance(const struct core *core, const struct core_policy *policy) {
+	int64_t part = core->hosts > 0 ? policy->terms.max_requests / (8 * (int64_t)core->hosts) : 0;
+	return part > 1 ? part : 1;
+}
+
 /* Relaxed: admitted now, counted with the next statement. What isn't counted yet never exceeds one advance, or one
  * request that costs more. */
 static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, struct core_verdict *verdict) {
@@ -94,7 +100,7 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	if (client->slot == TABLE_NO_SLOT || !(pending = pending_for(core, index)))
 		return false; /* nowhere to keep credits: what comes next has to wait in any case */
 	int64_t owed = debt_uncounted(pending) + cost;
-	int64_t most = core_relaxed_advance(core, policy);
+	int64_t most = relaxed_advance(core, policy);
 	if (owed > most && owed != cost)
 		return false;
 	if ((int64_t)cost > policy->terms.max_requests)
@@ -231,6 +237,17 @@ static void fall_in_step(struct core *core) {
 	core->has_orphans = false;
 }
 
+void core_on_grants(struct core *core, int64_t now_ns, enum lease_outcome outcome,
+                    const struct lease_grant *grants, size_t count) {
+	core->now_ns = now_ns;
+	batch_end(core, now_ns, outcome, grants, count);
+}
+
+void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
+	core->now_ns = now_ns;
+	promotion_begin(core, now_ns, age_ns);
+}
+
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 	core->now_ns = now_ns;
 	core->connected = true;
@@ -255,8 +272,9 @@ void core_database_down(struct core *core, int64_t now_ns) {
 }
 
 void core_database_changed(struct core *core, int64_t now_ns) {
+	core->now_ns = now_ns;
 	if (core->in_flight_count > 0)
-		core_on_grants(core, now_ns, LEASE_UNKNOWN, NULL, 0);
+		batch_end(core, now_ns, LEASE_UNKNOWN, NULL, 0);
 	core->disowned = generation_begin(core);
 	core->unanswered_since_ns = 0;
 	core_database_lost(core, now_ns);
@@ -265,6 +283,11 @@ void core_database_changed(struct core *core, int64_t now_ns) {
 void core_set_timing(struct core *core, int64_t grace_ns, int64_t idle_timeout_ns) {
 	core->options.grace_ns = grace_ns;
 	core->options.idle_timeout_ns = idle_timeout_ns;
+}
+
+void core_know_lease(struct core *core, int64_t lease_us) {
+	const int64_t most_us = CORE_HOLD_MAX_NS / NS_PER_US;
+	core->others_lease_ns = (lease_us < most_us ? lease_us : most_us) * NS_PER_US;
 }
 
 void core_set_hosts(struct core *core, int live_hosts) {
@@ -309,7 +332,7 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->sweep_at_ns;
 	if (state_next_ns(core) < next_ns)
 		next_ns = state_next_ns(core);
-	if (core_is_walking(core) && core->walk_at_ns < next_ns)
+	if (generation_is_walking(core) && core->walk_at_ns < next_ns)
 		next_ns = core->walk_at_ns;
 	if (fallback_may_collect(core) && core->collect_at_ns < next_ns)
 		next_ns = core->collect_at_ns;
@@ -356,6 +379,10 @@ int64_t core_fallback_since_ns(const struct core *core) {
 	return core->fallback_since_ns;
 }
 
+int64_t core_longest_lease_ns(const struct core *core) {
+	return promotion_longest_lease_ns(core);
+}
+
 int64_t core_held_until_ns(const struct core *core) {
 	return core->held_until_ns;
 }
@@ -374,4 +401,8 @@ size_t core_uncharged(const struct core *core) {
 
 size_t core_queued(const struct core *core) {
 	return core->pending_count;
+}
+
+bool core_is_walking(const struct core *core) {
+	return generation_is_walking(core);
 }

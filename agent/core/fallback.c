@@ -97,8 +97,3 @@ void fallback_collect(struct core *core, int64_t now_ns) {
 	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;
 	state_note_charged(core);
 }
-
-int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy) {
-	int64_t part = core->hosts > 0 ? policy->terms.max_requests / (8 * (int64_t)core->hosts) : 0;
-	return part > 1 ? part : 1;
-}

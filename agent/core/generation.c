@@ -109,7 +109,7 @@ void orphan_meet(struct core *core, uint32_t slot) {
 
 /* ---- All of them -------------------------------------------------------------- */
 
-bool core_is_walking(const struct core *core) {
+bool generation_is_walking(const struct core *core) {
 	return core->walked < core->walk_ends;
 }
 
@@ -142,7 +142,7 @@ static void close_generations(struct core *core) {
 }
 
 static void walk(struct core *core, uint32_t slots) {
-	for (; slots > 0 && core_is_walking(core); slots--, core->walked++) {
+	for (; slots > 0 && generation_is_walking(core); slots--, core->walked++) {
 		uint32_t slot = core->walk_slot, owner = core->table->owner[slot];
 		core->walk_slot = (slot + 1) % core->table->slot_count;
 		core->counters.looked++;
@@ -158,7 +158,7 @@ static void walk(struct core *core, uint32_t slots) {
 
 /* A walk for the sake of returns waits until there is room for them. */
 void walk_step(struct core *core, int64_t now_ns) {
-	if (!core_is_walking(core) || now_ns < core->walk_at_ns)
+	if (!generation_is_walking(core) || now_ns < core->walk_at_ns)
 		return;
 	if (!core->draining || core->background_count < BACKGROUND_ROOM)
 		walk(core, core->options.walk_slots ? core->options.walk_slots : WALK_SLOTS);
@@ -175,7 +175,7 @@ struct mark generation_begin(struct core *core) {
 		core->generations_open++;
 		core->generation_used = false;
 	}
-	if (!core_is_walking(core))
+	if (!generation_is_walking(core))
 		core->walk_at_ns = core->now_ns;
 	core->walk_ends = core->walked + core->table->slot_count;
 	core->generation_ends[core->generation] = core->walk_ends;

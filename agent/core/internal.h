@@ -189,6 +189,7 @@ void client_meet(struct core *core, uint32_t index);         /* before anything 
 void orphan_meet(struct core *core, uint32_t slot);
 void orphan_void(struct core *core, uint32_t slot);
 void walk_step(struct core *core, int64_t now_ns);
+bool generation_is_walking(const struct core *core);
 
 /* registry.c */
 /* The slot of this client: its owner, or an orphan with its key; TABLE_NO_SLOT. */
@@ -268,6 +269,9 @@ void debt_retry_later(struct core *core);
 
 /* batch.c */
 void batch_flush(struct core *core, int64_t now_ns);
+/* The batch that is under way has ended so. */
+void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants,
+               size_t count);
 
 /* answer.c */
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
@@ -351,9 +355,10 @@ void fallback_charge(struct core *core, uint32_t client);
 /* So for those who don't come by themselves. */
 void fallback_collect(struct core *core, int64_t now_ns);
 bool fallback_may_collect(const struct core *core);
-int64_t core_relaxed_advance(const struct core *core, const struct core_policy *policy);
 
 /* promotion.c */
+void promotion_begin(struct core *core, int64_t now_ns, int64_t age_ns);
+int64_t promotion_longest_lease_ns(const struct core *core);
 bool promotion_is_over(struct core *core);
 
 #endif

@@ -15,7 +15,7 @@
 #include "internal.h"
 
 /* A lease for the running sub-window, and the one ahead. */
-int64_t core_longest_lease_ns(const struct core *core) {
+int64_t promotion_longest_lease_ns(const struct core *core) {
 	int64_t longest_us = 0;
 	for (size_t i = 0; i < POLICY_CAPACITY; i++) {
 		const struct core_policy *policy = &core->policies[i];
@@ -27,17 +27,11 @@ int64_t core_longest_lease_ns(const struct core *core) {
 	return longest_ns > core->others_lease_ns ? longest_ns : core->others_lease_ns;
 }
 
-void core_know_lease(struct core *core, int64_t lease_us) {
-	const int64_t most_us = CORE_HOLD_MAX_NS / NS_PER_US;
-	core->others_lease_ns = (lease_us < most_us ? lease_us : most_us) * NS_PER_US;
-}
-
-void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
-	core->now_ns = now_ns;
+void promotion_begin(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->promoted = true;
 	core->burnt.open = false; /* of an earlier promotion: begun anew when this one's hold is over */
 	core->disowned = generation_begin(core);
-	int64_t hold_ns = surely_after(core_longest_lease_ns(core));
+	int64_t hold_ns = surely_after(promotion_longest_lease_ns(core));
 	if (hold_ns > CORE_HOLD_MAX_NS)
 		hold_ns = CORE_HOLD_MAX_NS;
 	core->held_until_ns = now_ns + hold_ns - surely_within(age_ns);
