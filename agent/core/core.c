@@ -406,3 +406,11 @@ size_t core_queued(const struct core *core) {
 bool core_is_walking(const struct core *core) {
 	return generation_is_walking(core);
 }
+
+uint64_t core_walk_end(const struct core *core) {
+	return core->walk_ends;
+}
+
+bool core_has_walked(const struct core *core, uint64_t end) {
+	return core->walked >= end;
+}

@@ -159,5 +159,9 @@ uint64_t core_shared_granted(const struct core *); /* credits of the memory stor
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
 size_t core_queued(const struct core *);    /* requests to the store, queued or under way */
 bool core_is_walking(const struct core *);  /* some clients haven't met the last event that concerns all */
+/* All clients have met whatever has happened so far when core_has_walked() as far as this. Events that follow don't
+ * put that off. */
+uint64_t core_walk_end(const struct core *);
+bool core_has_walked(const struct core *, uint64_t end);
 
 #endif

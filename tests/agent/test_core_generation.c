@@ -831,6 +831,25 @@ static void no_event_puts_off_the_end(void **state) {
 	assert_int_equal(core_counters(f->core)->returned, 8);
 }
 
+static void no_event_puts_off_when_another_has_been_met(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	f->end_ns = f->now_ns + 1000 * MS;
+	lease(f, id, 9);
+	begin_events(f);
+	policy_changes_for(f, id, policy_with(50, 20));
+	uint64_t end = core_walk_end(f->core);
+	uint32_t steps = 0;
+	for (; !core_has_walked(f->core, end); steps++) {
+		assert_in_range(steps, 0, round_of(f));
+		pass_with_an_event(f);
+		answer_all(f, 0);
+	}
+	assert_in_range(steps, round_of(f) - 2, round_of(f));
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	assert_false(core_has_walked(f->core, core_walk_end(f->core))); /* of those that came meanwhile */
+}
+
 /* Numbers of generations don't run out: at no event is more looked at than in any step. */
 static void events_for_ever_need_no_haste(void **state) {
 	struct fixture *f = *state;
@@ -873,6 +892,7 @@ int main(void) {
 		SLOW(each_promotion_has_a_walk_of_its_own),
 		SLOW(no_event_puts_off_what_a_fallback_used),
 		SLOW(no_event_puts_off_the_end),
+		SLOW(no_event_puts_off_when_another_has_been_met),
 		SLOW(events_for_ever_need_no_haste),
 		MANY(a_change_of_policy_looks_at_some_at_a_time),
 		SLOW(a_limit_of_its_own_goes_with_the_lease),
