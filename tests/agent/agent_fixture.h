@@ -48,6 +48,8 @@ static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
 static database_expired *expired;
+static unsigned reports; /* of fallbacks */
+static int64_t reported_admitted;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
 static unsigned takes, verdicts;
@@ -159,7 +161,9 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 
 void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted, int64_t clients,
                               const char *reason, database_ended *done, void *context) {
-	(void)db, (void)lasted_ms, (void)ended_ms_ago, (void)admitted, (void)clients, (void)reason, (void)done, (void)context;
+	(void)db, (void)lasted_ms, (void)ended_ms_ago, (void)clients, (void)reason, (void)done, (void)context;
+	reported_admitted = admitted;
+	reports++;
 }
 
 void database_stop_host(struct database *db, database_ended *done, void *context) {
@@ -220,7 +224,7 @@ static inline int begin(void **state) {
 	(void)state;
 	declared = NULL;
 	changed = NULL;
-	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = 0;
+	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = reports = 0;
 	hears = true;
 	awaited = NULL;
 	met_a_lock = false;

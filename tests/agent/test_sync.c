@@ -1,6 +1,6 @@
 /*
- * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long; and how often
- * it says that it lives.
+ * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long; how often
+ * it says that it lives, when it expires counters, and what it reports of a fallback.
  */
 #include "agent_fixture.h"
 
@@ -312,6 +312,25 @@ static void since_when_it_is_as_it_is_can_be_told(void **state) {
 	assert_int_equal(agent.outage.count, 1);
 }
 
+/* What it has admitted is known when all of its leases are out of the table. */
+static void a_fallback_is_reported_once(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	loses();
+	core_database_down(agent.driver.core, monotonic_now_ns());
+	driver_pump(&agent.driver);
+	limit_of_fallback();
+	assert_int_equal(reports, 0);
+	meets("00000001", -1);
+	while (core_is_walking(agent.driver.core))
+		driver_pump(&agent.driver);
+	driver_pump(&agent.driver);
+	driver_pump(&agent.driver);
+	assert_int_equal(reports, 1);
+	assert_int_equal(reported_admitted, core_counters(agent.driver.core)->fallback_granted);
+	assert_in_range(reported_admitted, 1, 200);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_server_is_trusted),
@@ -336,6 +355,7 @@ int main(void) {
 		TEST(it_goes_on_as_long_as_there_is_something_to_expire),
 		TEST(it_expires_once_at_a_time_and_not_at_the_end),
 		TEST(since_when_it_is_as_it_is_can_be_told),
+		TEST(a_fallback_is_reported_once),
 	};
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }
