@@ -90,6 +90,7 @@ AGENT := \
 	agent/notify.c \
 	agent/outage.c \
 	agent/outbox.c \
+	agent/policies.c \
 	agent/policy.c \
 	agent/server.c \
 	agent/shm.c \

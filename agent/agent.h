@@ -13,8 +13,8 @@
  *   changes.c       what others have changed in the database: policies and overrides
  *   driver.c        drives the core: events in, verdicts and batches out, its timer
  *
- * and below these the modules that know nothing of an agent: core/, database/, server.c, outbox.c, policy.c
- * with word.c, shm.c, config.c, log.c, notify.c.
+ * and below these the modules that know nothing of an agent: core/, database/, server.c, outbox.c,
+ * policies.c with policy.c and word.c, shm.c, config.c, log.c, notify.c.
  */
 #ifndef STINT_AGENT_H
 #define STINT_AGENT_H
@@ -31,7 +31,7 @@
 #include "heartbeat.h"
 #include "locked.h"
 #include "outage.h"
-#include "policy.h"
+#include "policies.h"
 #include "shm.h"
 #include "status.h"
 #include "sync.h"

@@ -7,6 +7,7 @@
 
 #include "log.h"
 #include "monotonic.h"
+#include "policy.h"
 
 /* More than these take longer to read than all clients take to ask again. */
 #define CHANGES_MAX 10000

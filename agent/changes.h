@@ -18,7 +18,7 @@
 
 #include "database/database.h"
 #include "driver.h"
-#include "policy.h"
+#include "policies.h"
 
 struct origin { /* the server that granted what is out here */
 	char server[DATABASE_SERVER_MAX]; /* "": unknown */

@@ -8,6 +8,7 @@
 #include "stint.h"
 #include "log.h"
 #include "monotonic.h"
+#include "policy.h"
 
 struct declaration {
 	struct declaration *next;

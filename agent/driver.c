@@ -7,6 +7,7 @@
 #include "stint.h"
 #include "log.h"
 #include "monotonic.h"
+#include "policy.h"
 
 /* Verdicts that are sent before others have their turn in the loop: one that wakes an app costs microseconds. */
 #define VERDICTS_MAX 1000

@@ -14,7 +14,7 @@
 #include "core/core.h"
 #include "database/database.h"
 #include "outbox.h"
-#include "policy.h"
+#include "policies.h"
 #include "server.h"
 
 struct event;

@@ -1,6 +1,6 @@
 /*
- * policy.h - the policies that apps of this host use: by name for apps, by index
- * for the table, by id for the database. What an app may know of them is copied to the directory.
+ * policy.h - what a policy's limits are: which are valid, what an app declares by leaving some out, and what they
+ * are to the core.
  */
 #ifndef STINT_POLICY_H
 #define STINT_POLICY_H
@@ -9,43 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "protocol/layout.h"
 #include "protocol/wire.h"
-#include "word.h"
 #include "core/core.h"
 #include "database/database.h"
 
-struct policy {
-	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
-	uint32_t generation;   /* of the entry, see policy_number_make() */
-	int64_t used_ns;       /* when an app of this host asked for it or declared it, last */
-	struct word word;      /* what an app of this host declared last */
-	bool used;
-	bool stale;            /* the database may have another word: to be read again */
-	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
-};
-
-struct policies {
-	struct directory_header *directory;
-	struct policy policy[POLICY_CAPACITY];
-	bool loading; /* the database is being asked about some: each index stays the policy's that it is */
-};
-
-/* With take_over, what an earlier agent left in the directory stays, index by index. */
-void policies_init(struct policies *, struct directory_header *directory, bool take_over);
-
-int policies_find(const struct policies *, const char *name);                 /* an index, or -1 */
-int policies_find_id(const struct policies *, int32_t policy_id);             /* an index, or -1 */
-int policies_find_number(const struct policies *, uint32_t number);           /* an index, or -1 */
-uint32_t policies_number(const struct policies *, int index);
-int policies_add(struct policies *, const struct policy_row *row);            /* an index, or -1: full */
-void policies_replace(struct policies *, int index, const struct policy_row *row); /* by another one; of the old one nothing may be left */
-void policies_set(struct policies *, int index, const struct policy_row *row); /* new limits, also in the directory */
-
 /* Fills in defaults and checks. 0, STINT_ERANGE or STINT_EPOLICY. */
 int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length);
+bool policy_is_valid(const struct policy_row *row); /* name and limits; whoever wrote them */
 bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b);
 void policy_to_core(const struct policy_row *row, bool live, struct core_policy *out);
+int64_t policy_sub_window_ms(const struct policy_row *row);
+uint32_t policy_weighs_ms(const struct policy_row *row, int64_t window_ms); /* see grant_weighs_ms() */
 const char *policy_algorithm_name(int32_t algorithm);
 const char *policy_mode_name(int32_t mode);
 

@@ -11,6 +11,7 @@
 #include "stint.h"
 #include "counters.h"
 #include "monotonic.h"
+#include "policy.h"
 
 const char *status_state_name(enum core_state state) {
 	switch (state) {

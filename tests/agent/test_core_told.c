@@ -8,6 +8,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "core_fixture.h"
+#include "policies.h"
 #include "policy.h"
 
 #undef NS_PER_MS

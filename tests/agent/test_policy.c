@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policies.h"
 #include "policy.h"
 #include "stint.h"
 

@@ -5,7 +5,7 @@
 
 #include "clock.h"
 #include "core/table.h"
-#include "policy.h"
+#include "policies.h"
 #include "shm.h"
 
 /* As long as anybody would watch; credits as many as a policy may have. */
