@@ -69,7 +69,7 @@ static void tell_if_unsent_changed(struct channel *ch) {
 /* ---- The connection ------------------------------------------------------- */
 
 /* Returns the longest time until the next attempt. It is short during the grace period, too: a process that
- * decides alone when that ends must have looked just before. */
+ * decides alone when the grace period ends must have looked just before. */
 static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 	const struct absence *absence = &ch->stintd->absence;
 	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;

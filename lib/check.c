@@ -60,8 +60,8 @@ APART static void describe_unusual_admission(const struct binding *binding, cons
 }
 
 /*
- * Describes an admission. The agent describes its own verdicts likewise, see agent/core/verdict.c. No value in the
- * directory can make a sum overflow.
+ * Describes an admission. The agent describes its own verdicts in the same way, see agent/core/verdict.c. No value
+ * in the directory can make a sum overflow.
  */
 HOT_PART static inline void describe_allowed(const struct binding *binding, const struct decision *d,
 	struct stint_result *result) {

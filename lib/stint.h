@@ -282,7 +282,7 @@ int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, st
 /* ---- For event loops: never blocks ------------------------------------- */
 
 /*
- * Tells what a check came to. status is what stint_check() would have returned, or
+ * Tells how a check ended. status is what stint_check() would have returned, or
  * STINT_ECANCELED; result is valid during the call, and NULL unless status is 0.
  *
  * Runs inside stint_dispatch(); with STINT_ECANCELED inside stint_limiter_free() or
@@ -290,9 +290,9 @@ int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, st
  *
  * It may do anything that the app may: check and wait, start checks, free limiters,
  * its own and others, close the attachment, fork. The function that called it
- * notices. It may free again what is being freed already, which does nothing; a
- * check on such an object returns STINT_ECANCELED. It must return: no longjmp(), no
- * exception, no end of the thread.
+ * notices. It may free again what is being freed already, which does nothing, and
+ * check with it: where the table has no answer, that returns STINT_ECANCELED. It
+ * must return: no longjmp(), no exception, no end of the thread.
  */
 typedef void stint_callback(int status, const struct stint_result *result, void *arg);
 
@@ -300,7 +300,7 @@ typedef void stint_callback(int status, const struct stint_result *result, void 
  * Like stint_check(), without waiting.
  *
  * Returns 1 when it was decided at once: *result holds the verdict and the
- * callback will not run. Returns 0 when it is under way: the callback runs exactly
+ * callback will not run. Returns 0 when it is pending: the callback runs exactly
  * once, later, in the first stint_dispatch() after the answer came or the limiter's
  * timeout passed, or when limiter or attachment are freed before. Otherwise returns
  * an error, which may be STINT_EBUSY: STINT_ASYNC_MAX checks are pending. Then the
