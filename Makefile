@@ -125,14 +125,14 @@ AGENT := \
 	agent/database/dial.c \
 	agent/database/endpoints.c \
 	agent/database/errand.c \
-	agent/database/hello.c \
+	agent/database/greeting.c \
 	agent/database/lookup.c \
 	agent/database/operation.c \
 	agent/database/parameters.c \
 	agent/database/pg.c \
 	agent/database/pgarray.c \
 	agent/database/search.c \
-	agent/database/session.c \
+	agent/database/settings.c \
 	agent/database/take.c
 
 STINT := \

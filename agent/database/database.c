@@ -164,10 +164,10 @@ static void drop(struct database *db) {
 
 static bool take_refusal(struct database *db, struct operation *op) {
 	bool may_fail = db->state == DATABASE_UP || op->call->optional;
-	hello_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
+	greeting_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
 	op->refused = true;
 	db->met_a_lock = !strcmp(pg_sqlstate(db->pg), LOCK_NOT_AVAILABLE);
-	return may_fail && !hello_is_over(pg_sqlstate(db->pg));
+	return may_fail && !greeting_is_over(pg_sqlstate(db->pg));
 }
 
 /* One commit that wasn't waited for may be an administrator's doing. The next one soon after it says that no commit ends any more. */
@@ -281,7 +281,7 @@ static void greet(struct database *db) {
 	db->state = DATABASE_GREETING;
 	watch_socket(db, EV_READ | EV_PERSIST, on_readable);
 	event_assign(db->write_event, db->base, pg_socket(db->pg), EV_WRITE, on_writable, db);
-	hello_start(db);
+	greeting_start(db);
 }
 
 static void end_dial(struct database *db) {

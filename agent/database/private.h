@@ -1,7 +1,7 @@
 /*
  * private.h - what the parts of the database module share: database.c (the
  * connection and its queue), operation.c (the operations in it),
- * session.c (the session's settings, and what is looked at), hello.c (what is said after connecting), take.c (the statements that ask
+ * settings.c (the session's settings, and what is looked at), greeting.c (what is said after connecting), take.c (the statements that ask
  * for leases) and calls.c (the other ones). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
@@ -62,7 +62,7 @@ enum database_state {
 	DATABASE_WAITING,    /* until the next attempt */
 	DATABASE_LOOKING_UP, /* for the servers, and their addresses */
 	DATABASE_CONNECTING, /* libpq at work, beside the loop */
-	DATABASE_GREETING,   /* connected; hello.c at work */
+	DATABASE_GREETING,   /* connected; greeting.c at work */
 	DATABASE_UP,
 };
 
@@ -128,19 +128,19 @@ void operation_put_away(struct database *, struct operation *);
 bool operation_make_spares(struct database *); /* false: out of memory */
 void operation_free_all(struct operation *first);
 
-/* ---- session.c ------------------------------------------------------ */
+/* ---- settings.c ------------------------------------------------------ */
 
-void session_start(struct database *);
+void settings_start(struct database *);
 /* Where it holds, an operator is told so when the database is up. */
-void session_advise(struct database *, bool holds, const char *words);
+void settings_advise(struct database *, bool holds, const char *words);
 
-/* ---- hello.c -------------------------------------------------------- */
+/* ---- greeting.c -------------------------------------------------------- */
 
-void hello_start(struct database *);
+void greeting_start(struct database *);
 /* Must the connection be dropped after an error with that SQLSTATE? */
-bool hello_is_over(const char *sqlstate);
+bool greeting_is_over(const char *sqlstate);
 /* Puts the words for a statement's error into the database's error. */
-void hello_explain(struct database *, const char *sqlstate, const char *message);
+void greeting_explain(struct database *, const char *sqlstate, const char *message);
 
 /* ---- take.c --------------------------------------------------------- */
 

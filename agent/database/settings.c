@@ -1,5 +1,5 @@
 /*
- * session.c - the settings of the agent's session, whatever the role, the database and the server have set; and what it looks at so
+ * settings.c - the settings of the agent's session, whatever the role, the database and the server have set; and what it looks at so
  * that an operator can be told.
  *
  * What the promise rests on is not set here but by the functions that grant, inside their transactions
@@ -71,7 +71,7 @@ static const char inspect_sql[] =
 	"  or current_setting('log_min_duration_statement') <> '-1' or current_setting('log_min_duration_sample') <> '-1'"
 	"  or current_setting('log_transaction_sample_rate') <> '0')";
 
-void session_advise(struct database *db, bool holds, const char *words) {
+void settings_advise(struct database *db, bool holds, const char *words) {
 	size_t length = strlen(db->advice);
 	if (holds)
 		snprintf(db->advice + length, sizeof(db->advice) - length, "%s%s", length > 0 ? "; " : "", words);
@@ -88,16 +88,16 @@ static bool finish_inspect(struct database *db, const struct operation *op, enum
 			return false;
 	db->not_inherited = fact[NOT_INHERITED];
 	db->not_owned = fact[NOT_OWNED];
-	session_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
+	settings_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
 	               "synchronous_commit is off for this role, the database or the server: grants are committed as with on");
-	session_advise(db, fact[COMMIT_OFF] && db->keep_commit,
+	settings_advise(db, fact[COMMIT_OFF] && db->keep_commit,
 	               "synchronous_commit is off, and kept so: what was granted just before the server crashes may be granted again");
-	session_advise(db, fact[FSYNC_OFF],
+	settings_advise(db, fact[FSYNC_OFF],
 	               "the server runs with fsync = off: what was granted before its machine crashes may be granted again");
-	session_advise(db, fact[IS_REPLICA], "session_replication_role is replica: changes of policies are neither recorded nor announced");
-	session_advise(db, fact[NOT_OWNED],
+	settings_advise(db, fact[IS_REPLICA], "session_replication_role is replica: changes of policies are neither recorded nor announced");
+	settings_advise(db, fact[NOT_OWNED],
 	               "schema stint doesn't belong to stint_owner, or everybody may call its functions: see `stint db status`");
-	session_advise(db, fact[LOGS_IDS],
+	settings_advise(db, fact[LOGS_IDS],
 	               "the server logs statements with their parameters, so with clients' ids: let a superuser set log_parameter_max_length"
 	               " = 0 for this role");
 	return true;
@@ -105,7 +105,7 @@ static bool finish_inspect(struct database *db, const struct operation *op, enum
 
 static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_inspect};
 
-void session_start(struct database *db) {
+void settings_start(struct database *db) {
 	db->advice[0] = '\0';
 	db->not_inherited = db->not_owned = false;
 	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));

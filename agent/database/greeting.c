@@ -1,5 +1,5 @@
 /*
- * hello.c - what is said between connecting and `up`: the session's settings (session.c), the schema's
+ * greeting.c - what is said between connecting and `up`: the session's settings (settings.c), the schema's
  * version, the statements, the channel, the host. Also the words for errors that an operator can mend.
  */
 #include <ctype.h>
@@ -45,7 +45,7 @@ static const struct explanation *find_explanation(const char *sqlstate) {
 	return NULL;
 }
 
-bool hello_is_over(const char *sqlstate) {
+bool greeting_is_over(const char *sqlstate) {
 	const struct explanation *e = find_explanation(sqlstate);
 	bool from_server = sqlstate[0] != '\0'; /* else libpq lost the thread, and the statement may have been done */
 	return !from_server || e;
@@ -71,7 +71,7 @@ static const char *explain_rights(const struct database *db) {
 	return "no rights: this role is a member of stint_agent, but doesn't inherit: alter role … inherit";
 }
 
-void hello_explain(struct database *db, const char *sqlstate, const char *message) {
+void greeting_explain(struct database *db, const char *sqlstate, const char *message) {
 	const struct explanation *e = find_explanation(sqlstate);
 	const char *words = e ? e->words : NULL;
 	if (!strcmp(sqlstate, "25006"))
@@ -117,7 +117,7 @@ static bool finish_register(struct database *db, const struct operation *op, enu
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
 	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello))
 		return false;
-	session_advise(db, !hello.timeline[0], "the server doesn't tell its timeline: that a standby was promoted can't be seen");
+	settings_advise(db, !hello.timeline[0], "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
 	memcpy(hello.advice, db->advice, sizeof(hello.advice));
@@ -196,7 +196,7 @@ static const struct call call_version = {
 	"stint.schema_version", "select stint.schema_version(), stint.oldest_agent()", 2, false, finish_version,
 };
 
-void hello_start(struct database *db) {
-	session_start(db);
+void greeting_start(struct database *db) {
+	settings_start(db);
 	database_queue(db, &(struct operation){.call = &call_version}, pg_send_query(db->pg, call_version.sql));
 }
