@@ -121,7 +121,6 @@ AGENT := \
 	agent/core/table.c \
 	agent/core/verdict.c \
 	agent/database/calls.c \
-	agent/database/database.c \
 	agent/database/dial.c \
 	agent/database/endpoints.c \
 	agent/database/errand.c \
@@ -132,6 +131,7 @@ AGENT := \
 	agent/database/pg.c \
 	agent/database/pgarray.c \
 	agent/database/search.c \
+	agent/database/session.c \
 	agent/database/settings.c \
 	agent/database/take.c
 

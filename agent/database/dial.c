@@ -57,7 +57,7 @@ bool dial_is_over(const struct dial *dial) {
 	return errand_is_over(&dial->errand);
 }
 
-bool dial_take(struct dial *dial, struct pg **pg) {
+bool dial_receive(struct dial *dial, struct pg **pg) {
 	*pg = dial->pg;
 	dial->pg = NULL;
 	return dial->result == PG_OK;

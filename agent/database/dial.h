@@ -18,6 +18,6 @@ void dial_free(struct dial *); /* one that isn't over ends by itself; NULL is ig
 
 bool dial_is_over(const struct dial *);
 /* Of one that is over: whether there is a connection. *pg is the caller's then, and tells the error if there is none. */
-bool dial_take(struct dial *, struct pg **pg);
+bool dial_receive(struct dial *, struct pg **pg);
 
 #endif

@@ -63,7 +63,7 @@ static size_t list_length(const char *list) {
 }
 
 /* Takes one entry off a list, at whose end there are only empty ones. */
-static const char *take_entry(char **list) {
+static const char *cut_entry(char **list) {
 	char *entry = *list, *comma = strchr(entry, ',');
 	if (comma)
 		*comma = '\0';
@@ -99,9 +99,9 @@ static void split(struct endpoints *e) {
 	bool same_port = !strchr(port, ',');
 	for (size_t i = 0; i < e->count; i++) {
 		struct endpoint *endpoint = &e->endpoint[i];
-		endpoint->host = take_entry(&host);
-		endpoint->hostaddr = take_entry(&hostaddr);
-		endpoint->port = same_port ? port : take_entry(&port);
+		endpoint->host = cut_entry(&host);
+		endpoint->hostaddr = cut_entry(&hostaddr);
+		endpoint->port = same_port ? port : cut_entry(&port);
 		endpoint->name = needs_lookup(endpoint) ? name_of(e, endpoint->host) : NULL;
 	}
 }
@@ -184,7 +184,7 @@ static void fail(struct name *name, const char *why) {
 	snprintf(name->error, sizeof(name->error), "%.256s: %s", name->text, why);
 }
 
-static void take_answer(struct name *name) {
+static void receive_answer(struct name *name) {
 	struct lookup *lookup = name->lookup;
 	size_t count = lookup_count(lookup);
 	name->lookup = NULL;
@@ -229,9 +229,9 @@ static void search(struct endpoints *e) {
 }
 
 /* A service file may name others than before. */
-static void take_servers(struct endpoints *e) {
+static void receive_servers(struct endpoints *e) {
 	struct pg_servers servers;
-	bool found = search_take(e->search, &servers);
+	bool found = search_receive(e->search, &servers);
 	search_free(e->search);
 	e->search = NULL;
 	e->hangs_ms = ERRAND_HANGS_MS;
@@ -240,16 +240,16 @@ static void take_servers(struct endpoints *e) {
 	look_up_all(e);
 }
 
-static void take_answers(struct endpoints *e) {
+static void receive_answers(struct endpoints *e) {
 	if (e->search && search_is_over(e->search))
-		take_servers(e);
+		receive_servers(e);
 	for (size_t i = 0; i < e->name_count; i++)
 		if (e->name[i].lookup && lookup_is_over(e->name[i].lookup))
-			take_answer(&e->name[i]);
+			receive_answer(&e->name[i]);
 }
 
 void endpoints_look_up(struct endpoints *e) {
-	take_answers(e);
+	receive_answers(e);
 	search(e);
 	if (!e->search)
 		look_up_all(e);
@@ -262,7 +262,7 @@ int endpoints_fd(const struct endpoints *e) {
 void endpoints_read(struct endpoints *e) {
 	eventfd_t ended;
 	eventfd_read(e->fd, &ended);
-	take_answers(e);
+	receive_answers(e);
 }
 
 bool endpoints_are_settled(const struct endpoints *e) {
@@ -280,7 +280,7 @@ int endpoints_patience_ms(const struct endpoints *e, int timeout_ms) {
 }
 
 void endpoints_settle(struct endpoints *e) {
-	take_answers(e);
+	receive_answers(e);
 	if (e->search)
 		e->error = "the connection service file can't be read: its file system doesn't answer";
 	for (size_t i = 0; i < e->name_count; i++)

@@ -28,7 +28,7 @@ void operation_prepend(struct operation_list *list, struct operation *op) {
 		list->last = op;
 }
 
-struct operation *operation_take_first(struct operation_list *list) {
+struct operation *operation_remove_first(struct operation_list *list) {
 	struct operation *op = list->first;
 	list->first = op->next;
 	if (!list->first)

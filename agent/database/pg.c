@@ -147,7 +147,7 @@ static void on_notice(void *context, const PGresult *notice) {
 
 /* ---- Servers --------------------------------------------------------------------- */
 
-static bool take_list(PQconninfoOption *options, const char *keyword, char **list) {
+static bool copy_option(PQconninfoOption *options, const char *keyword, char **list) {
 	const char *value = NULL;
 	for (const PQconninfoOption *o = options; o && o->keyword; o++)
 		if (!strcmp(o->keyword, keyword))
@@ -164,8 +164,8 @@ int pg_find_servers(const char *conninfo, struct pg_servers *out) {
 	PGconn *conn = PQconnectStartParams(keywords, values, 1);
 	PQconninfoOption *options = PQconninfo(conn);
 	*out = (struct pg_servers){.host = NULL};
-	bool found = options && take_list(options, "host", &out->host) && take_list(options, "hostaddr", &out->hostaddr) &&
-	             take_list(options, "port", &out->port);
+	bool found = options && copy_option(options, "host", &out->host) && copy_option(options, "hostaddr", &out->hostaddr) &&
+	             copy_option(options, "port", &out->port);
 	PQconninfoFree(options);
 	PQfinish(conn);
 	if (found)
@@ -496,7 +496,7 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 }
 
 /* One that came behind an answer is found only when that has been taken. */
-static void take_notices(struct pg *pg) {
+static void receive_notices(struct pg *pg) {
 	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n)) {
 		bool is_change = !strcmp(n->relname, CHANNEL);
 		pg->notified |= is_change;
@@ -505,7 +505,7 @@ static void take_notices(struct pg *pg) {
 }
 
 bool pg_was_notified(struct pg *pg) {
-	take_notices(pg);
+	receive_notices(pg);
 	bool was = pg->notified;
 	pg->notified = false;
 	return was;

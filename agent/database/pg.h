@@ -1,6 +1,6 @@
 /*
  * pg.h - the only door to libpq. Two parts over one object: a blocking one for
- * the command line, and an asynchronous one for the agent (database.c).
+ * the command line, and an asynchronous one for the agent (session.c).
  *
  * Both connect with UTF-8 as the client's encoding, and with TCP keepalives and
  * a user timeout unless the connection string sets its own.

@@ -1,5 +1,5 @@
 /*
- * private.h - what the parts of the database module share: database.c (the
+ * private.h - what the parts of the database module share: session.c (the
  * connection and its queue), operation.c (the operations in it),
  * settings.c (the session's settings, and what is looked at), greeting.c (what is said after connecting), take.c (the statements that ask
  * for leases) and calls.c (the other ones). Nobody else includes it.
@@ -107,7 +107,7 @@ struct database {
 	char advice[640];
 };
 
-/* ---- database.c ------------------------------------------------------------ */
+/* ---- session.c ------------------------------------------------------------ */
 
 void database_set_error(struct database *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Adds an operation like *what to the queue; its command was sent with this result of pg_send_...(). */
@@ -122,7 +122,7 @@ void database_drop_soon(struct database *);
 
 void operation_append(struct operation_list *, struct operation *);
 void operation_prepend(struct operation_list *, struct operation *);
-struct operation *operation_take_first(struct operation_list *); /* of one that isn't empty */
+struct operation *operation_remove_first(struct operation_list *); /* of one that isn't empty */
 struct operation *operation_new(struct database *, const struct operation *what);
 void operation_put_away(struct database *, struct operation *);
 bool operation_make_spares(struct database *); /* false: out of memory */

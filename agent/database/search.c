@@ -51,7 +51,7 @@ bool search_is_over(const struct search *search) {
 	return errand_is_over(&search->errand);
 }
 
-bool search_take(struct search *search, struct pg_servers *out) {
+bool search_receive(struct search *search, struct pg_servers *out) {
 	*out = search->servers;
 	search->servers = (struct pg_servers){.host = NULL};
 	return search->result == 0;

@@ -18,6 +18,6 @@ bool search_give_up(struct search *, int64_t hangs_ms); /* as errand_give_up() *
 
 bool search_is_over(const struct search *);
 /* Of one that is over, once: what it has found is the caller's then. False: there was no memory. */
-bool search_take(struct search *, struct pg_servers *out);
+bool search_receive(struct search *, struct pg_servers *out);
 
 #endif

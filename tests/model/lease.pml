@@ -9,7 +9,7 @@
  *     start, commit        stint.take_leases(), stint.take()                 sql/, and agent/core/grant.c
  *     lose, refuse         the network; a statement that was refused         reject() in agent/core/batch.c
  *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, leases.c
- *     give_up              LEASE_UNKNOWN: give_up()                          agent/core/batch.c, drop() in database.c
+ *     give_up              LEASE_UNKNOWN: give_up()                          agent/core/batch.c, drop() in session.c
  *     settle, note_return  lease_settle(), note_return()                     agent/core/leases.c
  *     restart              adopt_orphans(), adopt()                          agent/core/table.c, arrival.c
  *     enter, leave         fallback_enter(), fallback_absorb(), fallback_leave()   agent/core/fallback.c

@@ -1,5 +1,5 @@
 /*
- * database.c - the connection and its queue of operations; see database.h.
+ * session.c - the connection and its queue of operations; see database.h.
  *
  * Life of a connection: OFF -> LOOKING_UP -> CONNECTING -> GREETING -> UP, and from each of the
  * last four by drop() to WAITING, which ends in LOOKING_UP again.
@@ -92,7 +92,7 @@ static void finish_all(struct database *db, struct operation_list *list, enum le
 	struct operation_list detached = *list; /* callbacks may add others */
 	*list = (struct operation_list){.first = NULL};
 	while (detached.first)
-		finish(db, operation_take_first(&detached), outcome);
+		finish(db, operation_remove_first(&detached), outcome);
 }
 
 static void drop_broken(struct database *db) {
@@ -162,7 +162,7 @@ static void drop(struct database *db) {
 
 /* ---- What arrives ------------------------------------------------------------------- */
 
-static bool take_refusal(struct database *db, struct operation *op) {
+static bool receive_refusal(struct database *db, struct operation *op) {
 	bool may_fail = db->state == DATABASE_UP || op->call->optional;
 	greeting_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
 	op->refused = true;
@@ -177,7 +177,7 @@ static bool do_commits_fail(struct database *db) {
 	return before_ms != 0 && at_ms - before_ms < WARNINGS_APART * db->timeout_ms;
 }
 
-static bool take_end(struct database *db) {
+static bool receive_end(struct database *db) {
 	struct operation *op = db->under_way.first;
 	enum lease_outcome outcome = op->refused ? LEASE_REJECTED : LEASE_DONE;
 	bool warned = pg_was_warned(db->pg);
@@ -194,7 +194,7 @@ static bool take_end(struct database *db) {
 	}
 	if (outcome == LEASE_DONE && db->state == DATABASE_UP && now_ms() - db->up_ms >= db->timeout_ms)
 		db->pause_ms = PAUSE_MIN_MS; /* it works, not only connects, nor for a moment */
-	operation_take_first(&db->under_way);
+	operation_remove_first(&db->under_way);
 	if (finish(db, op, outcome))
 		return true;
 	operation_prepend(&db->under_way, op); /* it ends with the others */
@@ -202,7 +202,7 @@ static bool take_end(struct database *db) {
 }
 
 /* False: the connection is to be dropped. */
-static bool take_event(struct database *db, enum pg_event event, struct pg_answer *answer) {
+static bool receive_event(struct database *db, enum pg_event event, struct pg_answer *answer) {
 	struct operation *op = db->under_way.first;
 	switch (event) {
 	case PG_ANSWER:
@@ -210,9 +210,9 @@ static bool take_event(struct database *db, enum pg_event event, struct pg_answe
 		op->answer = answer;
 		return true;
 	case PG_REFUSED:
-		return take_refusal(db, op);
+		return receive_refusal(db, op);
 	case PG_END:
-		return take_end(db);
+		return receive_end(db);
 	default:
 		return true;
 	}
@@ -226,14 +226,14 @@ static void await_oldest(struct database *db) {
 }
 
 /* Takes what has been read, with this result. The connection may be gone afterwards. */
-static void take_arrived(struct database *db, int read) {
+static void receive_arrived(struct database *db, int read) {
 	bool alive = read == PG_OK;
 	struct pg_answer *answer = NULL;
 	while (db->under_way.first && !db->broken) {
 		enum pg_event event = pg_next(db->pg, &answer);
 		if (event == PG_NOTHING)
 			break;
-		if (!take_event(db, event, answer)) {
+		if (!receive_event(db, event, answer)) {
 			drop(db);
 			return;
 		}
@@ -252,7 +252,7 @@ static void take_arrived(struct database *db, int read) {
 static void on_readable(evutil_socket_t fd, short what, void *context) {
 	struct database *db = context;
 	(void)fd, (void)what;
-	take_arrived(db, pg_read(db->pg));
+	receive_arrived(db, pg_read(db->pg));
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context) {
@@ -285,7 +285,7 @@ static void greet(struct database *db) {
 }
 
 static void end_dial(struct database *db) {
-	bool connected = dial_take(db->dial, &db->pg);
+	bool connected = dial_receive(db->dial, &db->pg);
 	dial_free(db->dial);
 	db->dial = NULL;
 	if (connected) {
@@ -363,7 +363,7 @@ void database_came_up(struct database *db, const struct database_hello *hello) {
 /* A deadline has passed. If it was the agent that slept, the answers are here. */
 static void check_answers(struct database *db) {
 	const struct operation *oldest;
-	take_arrived(db, pg_read_all(db->pg));
+	receive_arrived(db, pg_read_all(db->pg));
 	oldest = db->under_way.first;
 	if (!oldest || oldest->deadline_ms > now_ms())
 		return;
