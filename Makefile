@@ -133,6 +133,7 @@ AGENT := \
 	agent/database/search.c \
 	agent/database/session.c \
 	agent/database/settings.c \
+	agent/database/sqlstate.c \
 	agent/database/take.c
 
 STINT := \
@@ -247,6 +248,7 @@ AGENT_TESTS := \
 	tests/agent/test_server_socket.c \
 	tests/agent/test_shm.c \
 	tests/agent/test_slab.c \
+	tests/agent/test_sqlstate.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_sync.c \
 	tests/agent/test_table.c

@@ -1,6 +1,6 @@
 /*
  * greeting.c - what is said between connecting and `up`: the session's settings (settings.c), the schema's
- * version, the statements, the channel, the host. Also the words for errors that an operator can mend.
+ * version, the statements, the channel, the host.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -13,76 +13,6 @@
 #define DATABASE_SCHEMA_VERSION 1
 
 #define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
-
-/* ---- Errors ------------------------------------------------------------------ */
-
-/* Errors after which this connection is of no more use. */
-struct explanation {
-	const char *sqlstate; /* or its beginning */
-	const char *words;    /* in front of the server's message; NULL: the message says it all */
-};
-
-static const struct explanation explanations[] = {
-	{"08", NULL},    /* connection exception */
-	{"0A000", "the schema changed under the agent"}, /* "cached plan must not change result type" */
-	{"25006", "the server takes no writes"}, /* see explain_read_only() */
-	{"26000", "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
-	{"40003", NULL}, /* "statement completion unknown": not PostgreSQL, but others that speak its protocol */
-	{"3F000", "schema stint is missing: run `stint db init`"},
-	{"42501", "no rights: grant stint_agent to this role"}, /* see explain_rights() */
-	{"42883", "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
-	{"42P05", "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
-	{"53", NULL},  /* insufficient resources: disk full, out of memory, too many connections */
-	{"57P", NULL}, /* shutdown, crash, cannot connect now */
-	{"58", NULL},  /* system error: input or output */
-	{"XX", NULL},  /* internal error, corrupted data */
-};
-
-static const struct explanation *find_explanation(const char *sqlstate) {
-	for (size_t i = 0; i < sizeof(explanations) / sizeof(explanations[0]); i++)
-		if (!strncmp(sqlstate, explanations[i].sqlstate, strlen(explanations[i].sqlstate)))
-			return &explanations[i];
-	return NULL;
-}
-
-bool greeting_is_over(const char *sqlstate) {
-	const struct explanation *e = find_explanation(sqlstate);
-	bool from_server = sqlstate[0] != '\0'; /* else libpq lost the thread, and the statement may have been done */
-	return !from_server || e;
-}
-
-/* A standby, or a primary on which an operator, or who hosts it, has stopped writes: that is respected. */
-static const char *explain_read_only(const struct database *db) {
-	const char *standby = pg_parameter(db->pg, "in_hot_standby");
-	if (!strcmp(standby, "on"))
-		return "the server is a read-only standby: connect to the primary, or set target_session_attrs=read-write";
-	if (!strcmp(standby, "off"))
-		return "writes are turned off: default_transaction_read_only is on for this role, the database or the server";
-	return "the server takes no writes: it is a standby, or default_transaction_read_only is on";
-}
-
-static const char *explain_rights(const struct database *db) {
-	if (db->not_owned)
-		return "no rights: schema stint doesn't have its owner and rights any more: see `stint db status`";
-	if (!db->not_inherited)
-		return "no rights: grant stint_agent to this role";
-	if (pg_server_version(db->pg) >= 160000) /* since then it is a matter of each grant */
-		return "no rights: this role is a member of stint_agent, but doesn't inherit: grant stint_agent to it with inherit true";
-	return "no rights: this role is a member of stint_agent, but doesn't inherit: alter role … inherit";
-}
-
-void greeting_explain(struct database *db, const char *sqlstate, const char *message) {
-	const struct explanation *e = find_explanation(sqlstate);
-	const char *words = e ? e->words : NULL;
-	if (!strcmp(sqlstate, "25006"))
-		words = explain_read_only(db);
-	else if (!strcmp(sqlstate, "42501"))
-		words = explain_rights(db);
-	if (words)
-		database_set_error(db, "%s (database %s, role %s: %s)", words, pg_database(db->pg), pg_user(db->pg), message);
-	else
-		database_set_error(db, "%s", message);
-}
 
 /* ---- Second part: statements, channel, host -------------------------------------- */
 

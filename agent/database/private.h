@@ -137,10 +137,6 @@ void settings_advise(struct database *, bool holds, const char *words);
 /* ---- greeting.c -------------------------------------------------------- */
 
 void greeting_start(struct database *);
-/* Must the connection be dropped after an error with that SQLSTATE? */
-bool greeting_is_over(const char *sqlstate);
-/* Puts the words for a statement's error into the database's error. */
-void greeting_explain(struct database *, const char *sqlstate, const char *message);
 
 /* ---- take.c --------------------------------------------------------- */
 

@@ -30,6 +30,7 @@
 #include "endpoints.h"
 #include "private.h"
 #include "pg.h"
+#include "sqlstate.h"
 
 /* A server that restarts is back within a second or so; a dead one isn't worth more than one try in 2 s. */
 #define PAUSE_MIN_MS 50
@@ -38,8 +39,6 @@
 /* The server gives up waiting for its standby after three quarters of a timeout. With that of connecting anew, two such commits are less
  * apart than so many timeouts. */
 #define WARNINGS_APART 4
-
-#define LOCK_NOT_AVAILABLE "55P03"
 
 static int64_t now_ms(void) {
 	struct timespec now;
@@ -162,12 +161,28 @@ static void drop(struct database *db) {
 
 /* ---- What arrives ------------------------------------------------------------------- */
 
+/* Puts the words for a statement's error into the database's error. */
+static void explain(struct database *db, const char *sqlstate, const char *message) {
+	const struct sqlstate_facts facts = {
+		.in_hot_standby = pg_parameter(db->pg, "in_hot_standby"),
+		.server_version = pg_server_version(db->pg),
+		.not_inherited = db->not_inherited,
+		.not_owned = db->not_owned,
+	};
+	const char *words = sqlstate_words(sqlstate, &facts);
+	if (words)
+		database_set_error(db, "%s (database %s, role %s: %s)", words, pg_database(db->pg), pg_user(db->pg), message);
+	else
+		database_set_error(db, "%s", message);
+}
+
 static bool receive_refusal(struct database *db, struct operation *op) {
+	const char *sqlstate = pg_sqlstate(db->pg);
 	bool may_fail = db->state == DATABASE_UP || op->call->optional;
-	greeting_explain(db, pg_sqlstate(db->pg), pg_error(db->pg));
+	explain(db, sqlstate, pg_error(db->pg));
 	op->refused = true;
-	db->met_a_lock = !strcmp(pg_sqlstate(db->pg), LOCK_NOT_AVAILABLE);
-	return may_fail && !greeting_is_over(pg_sqlstate(db->pg));
+	db->met_a_lock = sqlstate_is_lock(sqlstate);
+	return may_fail && !sqlstate_ends_session(sqlstate);
 }
 
 /* One commit that wasn't waited for may be an administrator's doing. The next one soon after it says that no commit ends any more. */
