@@ -99,12 +99,17 @@ static void drop_broken(struct database *db) {
 	database_drop_soon(db);
 }
 
+static void drop_unwatched(struct database *db) {
+	database_set_error(db, "no memory to watch the connection with");
+	database_drop_soon(db);
+}
+
 static void flush(struct database *db) {
 	int left = pg_flush(db->pg);
 	if (left < 0)
 		drop_broken(db);
-	if (left > 0)
-		event_add(db->write_event, NULL);
+	if (left > 0 && event_add(db->write_event, NULL) != 0)
+		drop_unwatched(db);
 }
 
 void database_queue(struct database *db, const struct operation *what, int sent) {
@@ -287,16 +292,15 @@ static void on_soon(evutil_socket_t fd, short what, void *context) {
 
 /* ---- Connecting ---------------------------------------------------------------------- */
 
-static void watch_socket(struct database *db, short events, event_callback_fn callback) {
-	event_assign(db->socket_event, db->base, pg_socket(db->pg), events, callback, db);
-	event_add(db->socket_event, NULL);
-}
-
 static void greet(struct database *db) {
+	int fd = pg_socket(db->pg);
 	db->state = DATABASE_GREETING;
-	watch_socket(db, EV_READ | EV_PERSIST, on_readable);
-	event_assign(db->write_event, db->base, pg_socket(db->pg), EV_WRITE, on_writable, db);
-	greeting_start(db);
+	event_assign(db->socket_event, db->base, fd, EV_READ | EV_PERSIST, on_readable, db);
+	event_assign(db->write_event, db->base, fd, EV_WRITE, on_writable, db);
+	if (event_add(db->socket_event, NULL) == 0)
+		greeting_start(db);
+	else
+		drop_unwatched(db);
 }
 
 static void end_dial(struct database *db) {

@@ -6,9 +6,37 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "database/errand.h"
+
+/* ---- The kernel's room ------------------------------------------------------------------------------ */
+
+static int adds_to_fail;
+
+/* In place of the C library's, for libevent: the kernel may have no room for another descriptor to watch. */
+int epoll_ctl(int fd, int operation, int other, struct epoll_event *event) {
+	if (operation == EPOLL_CTL_ADD && adds_to_fail > 0) {
+		adds_to_fail--;
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, fd, operation, other, event);
+}
+
+/* It would be heard only when a deadline has passed: each answer as late as that. */
+static void a_connection_that_cannot_be_watched_is_dropped(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	adds_to_fail = 1;
+	expect(f, "DU");
+	expect_why(f, "no memory to watch the connection with");
+	beat(f, "in step", 0);
+	expect(f, "DUd");
+	assert_int_equal(adds_to_fail, 0);
+	close_database(f);
+}
 
 /* ---- Failures of one statement ------------------------------------------------------------------ */
 
@@ -390,6 +418,7 @@ static void frees_what_is_under_way(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_connection_that_cannot_be_watched_is_dropped),
 		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
 		cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
 		cmocka_unit_test(what_is_not_sent_meets_no_lock),
