@@ -121,6 +121,7 @@ AGENT := \
 	agent/core/table.c \
 	agent/core/verdict.c \
 	agent/database/calls.c \
+	agent/database/database.c \
 	agent/database/dial.c \
 	agent/database/endpoints.c \
 	agent/database/errand.c \

@@ -13,8 +13,6 @@
 #include "protocol/limits.h"
 #include "stint.h"
 
-#define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
-
 /* ---- Policies ------------------------------------------------------------------------- */
 
 static bool read_word(const struct pg_answer *answer, int row, int column, int32_t (*number)(const char *), int32_t *out) {
@@ -49,10 +47,10 @@ static bool read_policies(const struct pg_answer *answer, struct policy_row *pol
 	return true;
 }
 
-static bool finish_policies(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_policies(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
 	struct policy_row *rows = NULL;
-	(void)db;
+	(void)s;
 	if (outcome == LEASE_DONE) {
 		rows = calloc(op->count + 1, sizeof(*rows));
 		if (!rows || !read_policies(answer, rows, op->count)) {
@@ -80,22 +78,22 @@ void database_get_policies(struct database *db, const char *const *names, size_t
 	for (size_t i = 0; i < count; i++)
 		size += PGARRAY_TEXT_SIZE(strlen(names[i]));
 	if (!pgarray_new(&array, size)) {
-		database_start(db, &op, NULL);
+		session_start(&db->session, &op, NULL);
 		return;
 	}
 	pgarray_begin(&array, PGARRAY_TEXT, count);
 	for (size_t i = 0; i < count; i++)
 		pgarray_put_text(&array, names[i], strlen(names[i]));
 	parameters_add_array(&p, &array, 0);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 	free(array.data);
 }
 
-static bool finish_declare(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_declare(struct session *s, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
 	char status[16] = "";
 	int32_t policy_id = 0;
-	(void)db;
+	(void)s;
 	if (outcome == LEASE_DONE && (pg_answer_rows(answer) != 1 || !pg_answer_text(answer, 0, 0, sizeof(status), status) ||
 	                              !pg_answer_int4(answer, 0, 1, INT32_MAX, &policy_id)))
 		return false;
@@ -123,7 +121,7 @@ void database_declare(struct database *db, const struct policy_row *policy, bool
 	parameters_add_number(&p, policy->resolution);
 	parameters_add_text(&p, limits_mode_word(policy->mode));
 	parameters_add_text(&p, again ? "true" : "false");
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
 static bool read_change(const struct pg_answer *answer, int row, struct change_row *change) {
@@ -135,12 +133,12 @@ static bool read_change(const struct pg_answer *answer, int row, struct change_r
 	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id));
 }
 
-static bool finish_changes(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_changes(struct session *s, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
 	int count = outcome == LEASE_DONE ? pg_answer_rows(answer) : 0;
 	struct change_row *rows = calloc((size_t)count + 1, sizeof(*rows));
 	bool good = rows != NULL || outcome != LEASE_DONE;
-	(void)db;
+	(void)s;
 	for (int i = 0; good && i < count; i++)
 		good = read_change(answer, i, &rows[i]);
 	if (good)
@@ -158,7 +156,7 @@ void database_get_changes(struct database *db, int64_t since, database_changes *
 	struct operation op = {.call = &call_changes, .done.changes = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, since);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
 /* ---- The host's row ---------------------------------------------------------------------- */
@@ -175,10 +173,10 @@ static bool read_heartbeat(const struct pg_answer *answer, struct database_pulse
 	       pg_answer_bool(answer, 0, 5, &pulse->old_snapshot);
 }
 
-static bool finish_pulse(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_pulse(struct session *s, const struct operation *op, enum lease_outcome outcome,
                          const struct pg_answer *answer) {
 	struct database_pulse pulse = {.now_us = 0};
-	(void)db;
+	(void)s;
 	if (outcome == LEASE_DONE &&
 	    (!read_pulse(answer, &pulse) || !pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse.wal_end)))
 		return false;
@@ -193,16 +191,17 @@ static const struct call call_pulse = {
 void database_pulse(struct database *db, database_pulsed *done, void *context) {
 	struct operation op = {.call = &call_pulse, .done.pulsed = done, .context = context};
 	struct pg_params none = {.count = 0};
-	database_start(db, &op, &none);
+	session_start(&db->session, &op, &none);
 }
 
 /* Registering is part of connecting, so a host without a row connects again. */
-static void register_again(struct database *db) {
-	database_set_error(db, "this host's row is gone: registering \"%s\" again", db->host);
-	database_drop_soon(db);
+static void register_again(struct session *s) {
+	const struct database *db = s->context;
+	session_set_error(s, "this host's row is gone: registering \"%s\" again", db->host);
+	session_drop_soon(s);
 }
 
-static bool finish_heartbeat(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_heartbeat(struct session *s, const struct operation *op, enum lease_outcome outcome,
                              const struct pg_answer *answer) {
 	struct database_pulse pulse = {.now_us = 0};
 	bool gone = outcome == LEASE_DONE && pg_answer_rows(answer) == 0;
@@ -211,7 +210,7 @@ static bool finish_heartbeat(struct database *db, const struct operation *op, en
 		return false;
 	op->done.pulsed(op->context, outcome, beats ? &pulse : NULL);
 	if (gone)
-		register_again(db);
+		register_again(s);
 	return true;
 }
 
@@ -231,12 +230,12 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 	parameters_add_text(&p, state);
 	parameters_add_number(&p, clients);
 	parameters_add_number(&p, fallback_ms);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
-static bool finish_ended(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_ended(struct session *s, const struct operation *op, enum lease_outcome outcome,
                          const struct pg_answer *answer) {
-	(void)db, (void)answer;
+	(void)s, (void)answer;
 	op->done.ended(op->context, outcome);
 	return true;
 }
@@ -256,7 +255,7 @@ void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t en
 	parameters_add_number(&p, admitted);
 	parameters_add_number(&p, clients);
 	parameters_add_text(&p, reason);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
 static const struct call call_stop = {
@@ -268,21 +267,23 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, db->host_id);
 	parameters_add_text(&p, db->instance);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
 static const struct call call_await = {"stint.await_tables", "select stint.await_tables()", 1, false, finish_ended};
 
 void database_await_tables(struct database *db, database_ended *done, void *context) {
-	database_start(db, &(struct operation){.call = &call_await, .done.ended = done, .context = context}, &(struct pg_params){.count = 0});
+	struct operation op = {.call = &call_await, .done.ended = done, .context = context};
+	struct pg_params none = {.count = 0};
+	session_start(&db->session, &op, &none);
 }
 
 /* ---- Expiry ----------------------------------------------------------------------------------- */
 
-static bool finish_expire(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_expire(struct session *s, const struct operation *op, enum lease_outcome outcome,
                           const struct pg_answer *answer) {
 	int64_t examined = 0, deleted = 0;
-	(void)db;
+	(void)s;
 	if (outcome == LEASE_DONE &&
 	    (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 0, INT64_MAX, &examined) ||
 	     !pg_answer_int(answer, 0, 1, 0, INT64_MAX, &deleted)))
@@ -299,7 +300,7 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 	struct operation op = {.call = &call_expire, .done.expired = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, batch);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 }
 
 const struct call *const database_calls[] = {

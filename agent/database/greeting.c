@@ -12,14 +12,12 @@
 /* The newest migration in sql/ that this agent was written for, and the oldest that it needs. */
 #define DATABASE_SCHEMA_VERSION 1
 
-#define LIVE_HOSTS_MAX 1000000 /* more agents than any database takes connections */
-
 /* ---- Second part: statements, channel, host -------------------------------------- */
 
 /* For what needs no answer beyond that it succeeded. */
-static bool finish_silently(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_silently(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
-	(void)db, (void)op, (void)outcome, (void)answer;
+	(void)s, (void)op, (void)outcome, (void)answer;
 	return true;
 }
 
@@ -35,11 +33,11 @@ static bool read_server(const struct pg_answer *answer, struct database_hello *h
 	       pg_answer_int(answer, 0, 8, 0, INT64_MAX, &hello->longest_lease_us);
 }
 
-static bool finish_register(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_register(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
+	struct database *db = op->context;
 	struct database_hello hello = {.host_id = 0};
 	int64_t host_id, live_hosts;
-	(void)op;
 	if (outcome != LEASE_DONE)
 		return true;
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
@@ -51,7 +49,9 @@ static bool finish_register(struct database *db, const struct operation *op, enu
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
 	memcpy(hello.advice, db->advice, sizeof(hello.advice));
-	database_came_up(db, &hello);
+	db->host_id = hello.host_id;
+	session_came_up(s);
+	db->events->up(db->context, &hello);
 	return true;
 }
 
@@ -66,14 +66,14 @@ static const struct call call_listen = {"listen", "listen stint", 0, true, finis
  */
 static const struct call call_probe = {"probe", NULL, 0, true, finish_silently};
 
-static void send_probe(struct database *db, const char *verb) {
+static void send_probe(struct session *s, struct database *db, const char *verb) {
 	char sql[80];
 	size_t length = (size_t)snprintf(sql, sizeof(sql), "%s stint_", verb);
 	for (const char *c = db->instance; *c && length < sizeof(sql) - 1; c++)
 		if (isalnum((unsigned char)*c))
 			sql[length++] = *c;
 	sql[length] = '\0';
-	database_queue(db, &(struct operation){.call = &call_probe}, pg_send_query(db->pg, sql));
+	session_send_query(s, &(struct operation){.call = &call_probe}, sql);
 }
 
 static const struct call call_register = {
@@ -83,42 +83,39 @@ static const struct call call_register = {
 	9, false, finish_register,
 };
 
-static void send_rest(struct database *db) {
+static void send_rest(struct session *s, struct database *db) {
 	const struct pg_params params = {.count = 3, .values = {db->host, db->instance, db->version}};
 	for (const struct call *const *c = database_calls; *c; c++)
-		database_queue(db, &(struct operation){.call = &call_prepare}, pg_send_prepare(db->pg, (*c)->name, (*c)->sql));
-	database_queue(db, &(struct operation){.call = &call_prepare},
-	               pg_send_prepare(db->pg, call_register.name, call_register.sql));
-	database_queue(db, &(struct operation){.call = &call_listen}, pg_send_query(db->pg, call_listen.sql));
-	send_probe(db, "listen");
-	send_probe(db, "notify");
-	database_queue(db, &(struct operation){.call = &call_register},
-	               pg_send_prepared(db->pg, call_register.name, &params));
+		session_send_prepare(s, &(struct operation){.call = &call_prepare}, *c);
+	session_send_prepare(s, &(struct operation){.call = &call_prepare}, &call_register);
+	session_send_query(s, &(struct operation){.call = &call_listen}, call_listen.sql);
+	send_probe(s, db, "listen");
+	send_probe(s, db, "notify");
+	session_send_prepared(s, &(struct operation){.call = &call_register, .context = db}, &params);
 }
 
 /* ---- First part: the session, and the schema's version ----------------------------------------------- */
 
 /* A newer schema will do, so that it can be migrated while agents run, unless it has changed what this agent relies on. */
-static bool finish_version(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_version(struct session *s, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
 	int64_t version, oldest_agent;
-	(void)op;
 	if (outcome != LEASE_DONE)
 		return true;
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 0, INT32_MAX, &version) ||
 	    !pg_answer_int(answer, 0, 1, 0, INT32_MAX, &oldest_agent))
 		return false;
 	if (version >= DATABASE_SCHEMA_VERSION && oldest_agent <= DATABASE_SCHEMA_VERSION) {
-		send_rest(db);
+		send_rest(s, op->context);
 		return true;
 	}
 	if (version < DATABASE_SCHEMA_VERSION)
-		database_set_error(db, "schema stint has version %d, this agent needs %d: run `stint db migrate`", (int)version,
+		session_set_error(s, "schema stint has version %d, this agent needs %d: run `stint db migrate`", (int)version,
 		                   DATABASE_SCHEMA_VERSION);
 	else
-		database_set_error(db, "schema stint has version %d, which agents made for version %d or later can work with;"
+		session_set_error(s, "schema stint has version %d, which agents made for version %d or later can work with;"
 		                   " this one was made for %d: update stintd", (int)version, (int)oldest_agent, DATABASE_SCHEMA_VERSION);
-	database_drop_soon(db);
+	session_drop_soon(s);
 	return true;
 }
 
@@ -126,7 +123,7 @@ static const struct call call_version = {
 	"stint.schema_version", "select stint.schema_version(), stint.oldest_agent()", 2, false, finish_version,
 };
 
-void greeting_start(struct database *db) {
-	settings_start(db);
-	database_queue(db, &(struct operation){.call = &call_version}, pg_send_query(db->pg, call_version.sql));
+void greeting_start(struct session *s, struct database *db) {
+	settings_start(s, db);
+	session_send_query(s, &(struct operation){.call = &call_version, .context = db}, call_version.sql);
 }

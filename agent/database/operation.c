@@ -5,9 +5,10 @@
  * operation can be refused for lack of memory, since its callback would have to run
  * inside the caller's call.
  */
+#include "operation.h"
+
 #include <stdlib.h>
 
-#include "private.h"
 #include "pg.h"
 
 #define SPARE_OPERATIONS 64 /* several times what is under way at once in a busy agent */
@@ -36,29 +37,29 @@ struct operation *operation_remove_first(struct operation_list *list) {
 	return op;
 }
 
-struct operation *operation_new(struct database *db, const struct operation *what) {
-	struct operation *op = db->spare;
+struct operation *operation_new(struct operation **spares, const struct operation *what) {
+	struct operation *op = *spares;
 	if (op)
-		db->spare = op->next;
+		*spares = op->next;
 	else if (!(op = malloc(sizeof(*op))))
 		abort(); /* nobody can be told; a restarted agent takes the table over */
 	*op = *what;
 	return op;
 }
 
-void operation_put_away(struct database *db, struct operation *op) {
+void operation_put_away(struct operation **spares, struct operation *op) {
 	pg_answer_free(op->answer);
 	op->answer = NULL;
-	op->next = db->spare;
-	db->spare = op;
+	op->next = *spares;
+	*spares = op;
 }
 
-bool operation_make_spares(struct database *db) {
+bool operation_make_spares(struct operation **spares) {
 	for (int i = 0; i < SPARE_OPERATIONS; i++) {
 		struct operation *op = calloc(1, sizeof(*op));
 		if (!op)
 			return false;
-		operation_put_away(db, op);
+		operation_put_away(spares, op);
 	}
 	return true;
 }

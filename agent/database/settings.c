@@ -17,9 +17,9 @@
 
 /* ---- Settings ------------------------------------------------------------------------- */
 
-static bool finish_settings(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_settings(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
-	(void)db, (void)op, (void)outcome, (void)answer;
+	(void)s, (void)op, (void)outcome, (void)answer;
 	return true;
 }
 
@@ -38,10 +38,10 @@ static const struct call call_settings = {"settings", NULL, 1, true, finish_sett
  * any statement here. Parameters are clients' ids: they have no place in the server's log; the one of the two settings is for who was
  * granted it.
  */
-static int send_settings(struct database *db) {
+static void send_settings(struct session *s, bool keep_commit) {
 	char sql[1700];
-	int statement_ms = db->timeout_ms * 3 / 4 > 0 ? db->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
-	int lock_ms = db->timeout_ms / 4 > 0 ? db->timeout_ms / 4 : 1;
+	int statement_ms = s->timeout_ms * 3 / 4 > 0 ? s->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+	int lock_ms = s->timeout_ms / 4 > 0 ? s->timeout_ms / 4 : 1;
 	snprintf(sql, sizeof(sql),
 	         "select count(pg_catalog.set_config(s.name, s.value, false)) from (values"
 	         " ('search_path', 'pg_catalog'), ('statement_timeout', '%d'), ('lock_timeout', '%d'),"
@@ -52,8 +52,8 @@ static int send_settings(struct database *db) {
 	         " ('stint.synchronous_commit', '%s')) s (name, value)"
 	         " where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null"
 	         "  and (s.name <> 'log_parameter_max_length' or pg_catalog.has_parameter_privilege(s.name, 'set'))",
-	         statement_ms, lock_ms, db->timeout_ms, db->keep_commit ? "keep" : "");
-	return pg_send_query(db->pg, sql);
+	         statement_ms, lock_ms, s->timeout_ms, keep_commit ? "keep" : "");
+	session_send_query(s, &(struct operation){.call = &call_settings}, sql);
 }
 
 /* ---- What an operator should know --------------------------------------------------------- */
@@ -77,17 +77,17 @@ void settings_advise(struct database *db, bool holds, const char *words) {
 		snprintf(db->advice + length, sizeof(db->advice) - length, "%s%s", length > 0 ? "; " : "", words);
 }
 
-static bool finish_inspect(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_inspect(struct session *s, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
+	struct database *db = op->context;
 	bool fact[FACTS];
-	(void)op;
 	if (outcome != LEASE_DONE)
 		return true;
 	for (int i = 0; i < FACTS; i++)
 		if (!pg_answer_bool(answer, 0, i, &fact[i]))
 			return false;
-	db->not_inherited = fact[NOT_INHERITED];
-	db->not_owned = fact[NOT_OWNED];
+	s->not_inherited = fact[NOT_INHERITED];
+	s->not_owned = fact[NOT_OWNED];
 	settings_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
 	               "synchronous_commit is off for this role, the database or the server: grants are committed as with on");
 	settings_advise(db, fact[COMMIT_OFF] && db->keep_commit,
@@ -105,9 +105,9 @@ static bool finish_inspect(struct database *db, const struct operation *op, enum
 
 static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_inspect};
 
-void settings_start(struct database *db) {
+void settings_start(struct session *s, struct database *db) {
 	db->advice[0] = '\0';
-	db->not_inherited = db->not_owned = false;
-	database_queue(db, &(struct operation){.call = &call_settings}, send_settings(db));
-	database_queue(db, &(struct operation){.call = &call_inspect}, pg_send_query(db->pg, inspect_sql));
+	s->not_inherited = s->not_owned = false;
+	send_settings(s, db->keep_commit);
+	session_send_query(s, &(struct operation){.call = &call_inspect, .context = db}, inspect_sql);
 }

@@ -79,10 +79,10 @@ static bool read_grants(const struct pg_answer *answer, struct lease_grant *gran
 	return true;
 }
 
-static bool finish_take(struct database *db, const struct operation *op, enum lease_outcome outcome,
+static bool finish_take(struct session *s, const struct operation *op, enum lease_outcome outcome,
                         const struct pg_answer *answer) {
 	struct lease_grant *grants = NULL;
-	(void)db;
+	(void)s;
 	if (outcome == LEASE_DONE) {
 		grants = calloc(op->count + 1, sizeof(*grants));
 		if (!grants || !read_grants(answer, grants, op->count)) {
@@ -143,7 +143,7 @@ void database_take(struct database *db, int live_hosts, const struct lease_reque
 	struct parameters p = {.pg.count = 0};
 	struct pgarray array;
 	if (!pgarray_new(&array, take_size(requests, count))) {
-		database_start(db, &op, NULL);
+		session_start(&db->session, &op, NULL);
 		return;
 	}
 	parameters_add_number(&p, live_hosts);
@@ -152,6 +152,6 @@ void database_take(struct database *db, int live_hosts, const struct lease_reque
 	add_needs(&p, &array, requests, count);
 	if (!first)
 		add_debts(&p, &array, requests, count);
-	database_start(db, &op, &p.pg);
+	session_start(&db->session, &op, &p.pg);
 	free(array.data);
 }
