@@ -7,16 +7,11 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-static _Atomic unsigned under_way, given_up;
+#include "monotonic.h"
 
-static int64_t now_ms(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static _Atomic unsigned under_way, given_up;
 
 static void leave(struct errand *errand) {
 	if (atomic_fetch_sub(&errand->users, 1) > 1)
@@ -33,7 +28,7 @@ void errand_leave(struct errand *errand) {
 }
 
 bool errand_give_up(struct errand *errand, int64_t hangs_ms) {
-	if (errand_is_over(errand) || now_ms() - errand->began_ms < hangs_ms)
+	if (errand_is_over(errand) || monotonic_now_ms() - errand->began_ms < hangs_ms)
 		return false;
 	if (atomic_fetch_add(&given_up, 1) >= ERRANDS_GIVEN_UP_MAX) {
 		atomic_fetch_sub(&given_up, 1);
@@ -74,7 +69,7 @@ static int start_thread(struct errand *errand) {
 static int start(struct errand *errand, int wake_fd) {
 	errand->users = 2;
 	errand->over = errand->given_up = false;
-	errand->began_ms = now_ms();
+	errand->began_ms = monotonic_now_ms();
 	errand->wake_fd = fcntl(wake_fd, F_DUPFD_CLOEXEC, 0);
 	if (errand->wake_fd < 0)
 		return errno;

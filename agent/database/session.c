@@ -22,11 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "dial.h"
 #include "endpoints.h"
+#include "monotonic.h"
 #include "pg.h"
 #include "sqlstate.h"
 
@@ -38,12 +38,6 @@
  * most. So two commits in a row that were not waited for are less apart than so many timeouts. */
 #define WARNINGS_APART 4
 
-static int64_t now_ms(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void session_set_error(struct session *s, const char *format, ...) {
 	va_list arguments;
 	va_start(arguments, format);
@@ -54,7 +48,7 @@ void session_set_error(struct session *s, const char *format, ...) {
 /* ---- Timers ------------------------------------------------------------------ */
 
 static void wake_at(struct session *s, int64_t at_ms) {
-	int64_t left = at_ms - now_ms();
+	int64_t left = at_ms - monotonic_now_ms();
 	struct timeval wait = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
 	if (left <= 0)
 		wait = (struct timeval){.tv_sec = 0};
@@ -113,7 +107,7 @@ static void flush(struct session *s) {
 /* The command of *what was sent with this result of pg_send_...(). */
 static void queue(struct session *s, const struct operation *what, int sent) {
 	struct operation *op = operation_new(&s->spare, what);
-	op->deadline_ms = now_ms() + s->timeout_ms;
+	op->deadline_ms = monotonic_now_ms() + s->timeout_ms;
 	operation_append(&s->under_way, op);
 	if (sent != PG_OK)
 		drop_broken(s);
@@ -168,7 +162,7 @@ static void drop(struct session *s) {
 	s->attempt += s->state != SESSION_UP;
 	s->state = SESSION_WAITING;
 	s->broken = false;
-	wake_at(s, now_ms() + jittered(s->pause_ms));
+	wake_at(s, monotonic_now_ms() + jittered(s->pause_ms));
 	s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
 	memcpy(why, s->error, sizeof(why)); /* callbacks may fail at something else */
 	finish_all(s, &s->under_way, LEASE_UNKNOWN);
@@ -204,7 +198,7 @@ static bool receive_refusal(struct session *s, struct operation *op) {
 /* An administrator may have cancelled the wait of one commit. When the next commit soon after it isn't waited for either, no
  * commit ends any more. */
 static bool do_commits_fail(struct session *s) {
-	int64_t at_ms = now_ms(), before_ms = s->warned_ms;
+	int64_t at_ms = monotonic_now_ms(), before_ms = s->warned_ms;
 	s->warned_ms = at_ms;
 	return before_ms != 0 && at_ms - before_ms < WARNINGS_APART * s->timeout_ms;
 }
@@ -224,7 +218,7 @@ static bool receive_end(struct session *s) {
 		session_set_error(s, "%s answered with other columns than asked for", op->call->name);
 		return false;
 	}
-	if (outcome == LEASE_DONE && s->state == SESSION_UP && now_ms() - s->up_ms >= s->timeout_ms)
+	if (outcome == LEASE_DONE && s->state == SESSION_UP && monotonic_now_ms() - s->up_ms >= s->timeout_ms)
 		s->pause_ms = PAUSE_MIN_MS; /* it works, not only connects, nor for a moment */
 	operation_remove_first(&s->under_way);
 	if (finish(s, op, outcome))
@@ -353,7 +347,7 @@ static void connect_now(struct session *s) {
 		return;
 	}
 	s->state = SESSION_CONNECTING;
-	wake_at(s, now_ms() + s->timeout_ms);
+	wake_at(s, monotonic_now_ms() + s->timeout_ms);
 	if (start_connection(s) != 0) {
 		session_set_error(s, "no thread, descriptor or memory to connect with");
 		drop(s);
@@ -378,14 +372,14 @@ static void on_looked_up(evutil_socket_t fd, short what, void *context) {
 
 static void start_attempt(struct session *s) {
 	s->state = SESSION_LOOKING_UP;
-	s->attempt_ms = now_ms();
+	s->attempt_ms = monotonic_now_ms();
 	endpoints_look_up(s->endpoints);
 	connect_or_wait(s);
 }
 
 void session_came_up(struct session *s) {
 	s->state = SESSION_UP;
-	s->up_ms = now_ms();
+	s->up_ms = monotonic_now_ms();
 	s->error[0] = '\0';
 }
 
@@ -393,7 +387,7 @@ void session_came_up(struct session *s) {
 static void check_answers(struct session *s) {
 	receive_arrived(s, pg_read_all(s->pg));
 	const struct operation *oldest = s->under_way.first;
-	if (!oldest || oldest->deadline_ms > now_ms())
+	if (!oldest || oldest->deadline_ms > monotonic_now_ms())
 		return;
 	if (s->state == SESSION_UP)
 		session_set_error(s, "%s has no answer within %d ms", oldest->call->name, s->timeout_ms);
@@ -414,7 +408,7 @@ static void check_dial(struct session *s) {
 static void on_timer(evutil_socket_t fd, short what, void *context) {
 	struct session *s = context;
 	(void)fd, (void)what;
-	if (now_ms() < s->wake_ms) { /* the loop's clock is a coarse one */
+	if (monotonic_now_ms() < s->wake_ms) { /* the loop's clock is a coarse one */
 		wake_at(s, s->wake_ms);
 	} else if (s->state == SESSION_WAITING) {
 		start_attempt(s);
@@ -431,7 +425,7 @@ void session_connect(struct session *s) {
 	if (s->state != SESSION_OFF)
 		return;
 	s->state = SESSION_WAITING;
-	wake_at(s, now_ms());
+	wake_at(s, monotonic_now_ms());
 }
 
 bool session_hears(const struct session *s) {
