@@ -130,6 +130,7 @@ AGENT := \
 	agent/database/operation.c \
 	agent/database/parameters.c \
 	agent/database/pg.c \
+	agent/database/pg_connect.c \
 	agent/database/pgarray.c \
 	agent/database/search.c \
 	agent/database/session.c \
@@ -340,7 +341,7 @@ SYSTEM := \
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
 agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
 stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
-pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg search)
+pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg pg_connect search)
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)

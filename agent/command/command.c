@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "output.h"
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "protocol/limits.h"
 #include "stint.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "errand.h"
+#include "monotonic.h"
 #include "pg.h"
 
 struct dial {
@@ -12,13 +13,18 @@ struct dial {
 	char *conninfo, *name;
 	int timeout_ms;
 	struct pg_servers servers;
-	int result; /* of pg_open() */
+	int result; /* of pg_open() and pg_pipeline() */
 	struct pg *pg;
 };
 
 static void connect_it(struct errand *errand) {
 	struct dial *dial = (struct dial *)errand;
-	dial->result = pg_open(&dial->pg, dial->conninfo, dial->name, dial->timeout_ms, &dial->servers);
+	const struct pg_target target = {
+		.conninfo = dial->conninfo, .name = dial->name, .servers = &dial->servers, .timeout_ms = dial->timeout_ms,
+		.deadline_ms = monotonic_now_ms() + dial->timeout_ms};
+	dial->result = pg_open(&dial->pg, &target);
+	if (dial->result == PG_OK)
+		dial->result = pg_pipeline(dial->pg);
 }
 
 static void free_dial(struct errand *errand) {

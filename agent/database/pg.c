@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
-#include "endpoints.h"
+#include "monotonic.h"
 
 /* Object ids of built-in types: fixed for ever by the server's catalogue (pg_type.dat). */
 #define OID_BOOL 16u
@@ -120,6 +119,13 @@ static void result_failed(struct pg *pg, const PGresult *result) {
 	set_error(pg, PQresultErrorField(result, PG_DIAG_SQLSTATE), message, PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
 }
 
+int pg_fail(struct pg **out, const char *why) {
+	struct pg *pg = *out = calloc(1, sizeof(*pg));
+	if (pg)
+		set_error(pg, NULL, why, NULL);
+	return PG_UNREACHABLE;
+}
+
 const char *pg_error(const struct pg *pg) {
 	return pg ? pg->error : "out of memory";
 }
@@ -203,23 +209,23 @@ static void add_servers(struct parameters *p, const struct pg_servers *servers) 
 	add_parameter(p, "port", servers->port);
 }
 
-static int start(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
+static int start(struct pg **out, const struct pg_target *target) {
 	char user_timeout[16];
 	struct parameters p = {.count = 0};
 	struct pg *pg = *out = calloc(1, sizeof(*pg));
 	if (!pg)
 		return PG_UNREACHABLE;
-	snprintf(user_timeout, sizeof(user_timeout), "%d", timeout_ms);
-	add_parameter(&p, "fallback_application_name", name);
+	snprintf(user_timeout, sizeof(user_timeout), "%d", target->timeout_ms);
+	add_parameter(&p, "fallback_application_name", target->name);
 	/* An idle connection through a network that went away is noticed within about 5 s. */
 	add_parameter(&p, "keepalives_idle", "2");
 	add_parameter(&p, "keepalives_interval", "1");
 	add_parameter(&p, "keepalives_count", "3");
 	add_parameter(&p, "tcp_user_timeout", user_timeout);
-	add_parameter(&p, "dbname", conninfo);
+	add_parameter(&p, "dbname", target->conninfo);
 	add_parameter(&p, "client_encoding", "UTF8");
-	if (servers)
-		add_servers(&p, servers);
+	if (target->servers)
+		add_servers(&p, target->servers);
 	add_parameter(&p, NULL, NULL);
 
 	pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
@@ -268,19 +274,12 @@ int pg_socket(const struct pg *pg) {
 	return PQsocket(pg->conn);
 }
 
-/* ---- Blocking ------------------------------------------------------------------ */
+/* ---- Connecting ------------------------------------------------------------------ */
 
-static int64_t now_ms(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* False: the deadline has passed. */
-static bool wait_for(int fd, short events, int64_t deadline_ms) {
+bool pg_wait(int fd, short events, int64_t deadline_ms) {
 	struct pollfd poll_fd = {.fd = fd, .events = events};
 	for (;;) {
-		int64_t left = deadline_ms - now_ms();
+		int64_t left = deadline_ms - monotonic_now_ms();
 		if (left <= 0)
 			return false;
 		int n = poll(&poll_fd, 1, (int)left);
@@ -289,36 +288,10 @@ static bool wait_for(int fd, short events, int64_t deadline_ms) {
 	}
 }
 
-static void wait_for_addresses(struct endpoints *endpoints, int timeout_ms) {
-	int64_t began_ms = now_ms();
-	endpoints_look_up(endpoints);
-	while (!endpoints_are_settled(endpoints) &&
-	       wait_for(endpoints_fd(endpoints), POLLIN, began_ms + endpoints_patience_ms(endpoints, timeout_ms)))
-		endpoints_read(endpoints);
-	endpoints_settle(endpoints);
-}
-
-/* The servers of a connection string, with addresses for their names. On failure *pg tells the error. */
-static int find_addresses(struct pg **pg, const char *conninfo, int timeout_ms, struct pg_servers *out) {
-	struct endpoints *endpoints;
-	int result = PG_UNREACHABLE;
-	*pg = NULL;
-	*out = (struct pg_servers){.host = NULL};
-	if (endpoints_new(&endpoints, conninfo) != 0)
-		return PG_UNREACHABLE;
-	wait_for_addresses(endpoints, timeout_ms);
-	if (endpoints_are_usable(endpoints))
-		result = endpoints_list(endpoints, 0, out) == 0 ? PG_OK : PG_UNREACHABLE;
-	else if ((*pg = calloc(1, sizeof(**pg))) != NULL)
-		set_error(*pg, NULL, endpoints_error(endpoints), NULL);
-	endpoints_free(endpoints);
-	return result;
-}
-
 static int connect_until(struct pg *pg, int timeout_ms, int64_t deadline_ms) {
 	enum progress progress = WANTS_WRITE; /* as libpq wants it assumed before the first poll */
 	while (progress == WANTS_READ || progress == WANTS_WRITE) {
-		if (!wait_for(pg_socket(pg), progress == WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
+		if (!pg_wait(pg_socket(pg), progress == WANTS_READ ? POLLIN : POLLOUT, deadline_ms)) {
 			char message[64];
 			snprintf(message, sizeof(message), "no connection within %d ms", timeout_ms);
 			set_error(pg, NULL, message, NULL);
@@ -329,15 +302,16 @@ static int connect_until(struct pg *pg, int timeout_ms, int64_t deadline_ms) {
 	return progress == CONNECTED ? PG_OK : PG_UNREACHABLE;
 }
 
-int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
-	int64_t deadline_ms = now_ms() + timeout_ms;
-	struct pg_servers servers;
-	if (find_addresses(out, conninfo, timeout_ms, &servers) != PG_OK)
-		return PG_UNREACHABLE;
-	int result = start(out, conninfo, "stint", timeout_ms, &servers);
-	pg_servers_free(&servers);
-	return result == PG_OK ? connect_until(*out, timeout_ms, deadline_ms) : PG_UNREACHABLE;
+int pg_open(struct pg **out, const struct pg_target *target) {
+	int result = start(out, target);
+	return result == PG_OK ? connect_until(*out, target->timeout_ms, target->deadline_ms) : result;
 }
+
+int pg_pipeline(struct pg *pg) {
+	return PQsetnonblocking(pg->conn, 1) == 0 && PQenterPipelineMode(pg->conn) == 1 ? PG_OK : connection_failed(pg);
+}
+
+/* ---- Blocking ------------------------------------------------------------------ */
 
 static int check_result(struct pg *pg, const PGresult *result) {
 	ExecStatusType status = PQresultStatus(result);
@@ -409,15 +383,6 @@ void pg_rows_free(struct pg_rows *rows) {
 }
 
 /* ---- Asynchronous ---------------------------------------------------------------- */
-
-int pg_open(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers) {
-	int64_t deadline_ms = now_ms() + timeout_ms;
-	if (start(out, conninfo, name, timeout_ms, servers) != PG_OK || connect_until(*out, timeout_ms, deadline_ms) != PG_OK)
-		return PG_UNREACHABLE;
-	if (PQsetnonblocking((*out)->conn, 1) == 0 && PQenterPipelineMode((*out)->conn) == 1)
-		return PG_OK;
-	return connection_failed(*out);
-}
 
 const char *pg_user(const struct pg *pg) {
 	return PQuser(pg->conn);

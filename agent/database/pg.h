@@ -1,9 +1,9 @@
 /*
- * pg.h - the only door to libpq. Two parts over one object: a blocking one for
- * the command line, and an asynchronous one for the agent (session.c).
+ * pg.h - the only door to libpq: connecting, and then one of two ways to use the connection. The command line's
+ * statements block; the agent's (session.c) don't.
  *
- * Both connect with UTF-8 as the client's encoding, and with TCP keepalives and
- * a user timeout unless the connection string sets its own.
+ * Connections have UTF-8 as the client's encoding. They have TCP keepalives and a user timeout, unless the connection
+ * string sets its own.
  */
 #ifndef STINT_PG_H
 #define STINT_PG_H
@@ -38,6 +38,24 @@ struct pg_servers {
 int pg_find_servers(const char *conninfo, struct pg_servers *out);
 void pg_servers_free(struct pg_servers *);
 
+/* ---- Connecting ---------------------------------------------------------- */
+
+struct pg_target {
+	const char *conninfo;
+	const char *name; /* what the server shows as application_name unless the connection string has one */
+	/* In place of the connection string's; NULL: those, and libpq looks up their names itself. */
+	const struct pg_servers *servers;
+	int timeout_ms;      /* of the whole attempt, for messages; and TCP's, for what is sent and not acknowledged */
+	int64_t deadline_ms; /* the attempt's end, on the monotonic clock */
+};
+
+/* Connects, and blocks meanwhile. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
+int pg_open(struct pg **out, const struct pg_target *target);
+/* Makes an object that has no connection, and only tells why. PG_UNREACHABLE. */
+int pg_fail(struct pg **out, const char *why);
+/* Until the descriptor is ready for these events of poll(). False: the deadline has passed. */
+bool pg_wait(int fd, short events, int64_t deadline_ms);
+
 /* ---- Blocking: for the command line -------------------------------------- */
 
 /* Text of every cell; NULL is SQL's null. */
@@ -48,10 +66,6 @@ struct pg_rows {
 	char **cells;  /* row_count x column_count, row by row */
 };
 
-/* Searches for servers, looks up names and connects within timeout_ms. On failure *out is still a valid object (or
- * NULL: out of memory) that tells pg_error(). */
-int pg_connect(struct pg **out, const char *conninfo, int timeout_ms);
-
 /* One statement with text parameters (NULL elements are SQL nulls). rows may be NULL. Caller frees with pg_rows_free(). */
 int pg_query(struct pg *, const char *sql, int param_count, const char *const *params, struct pg_rows *rows);
 /* Several statements, no parameters, in one implicit transaction unless the text says otherwise. Server notices are dropped. */
@@ -60,12 +74,8 @@ void pg_rows_free(struct pg_rows *);
 
 /* ---- Asynchronous: for the agent ------------------------------------------ */
 
-/*
- * Connects within timeout_ms, and blocks meanwhile: see dial.h. `name` is what the server shows as application_name unless
- * the connection string has one. `servers` stand for those of the connection string; NULL: those, and libpq looks up their
- * names itself. Then it is in pipeline mode, ready for pg_send_...(). On failure *out is as with pg_connect().
- */
-int pg_open(struct pg **out, const char *conninfo, const char *name, int timeout_ms, const struct pg_servers *servers);
+/* After pg_open(): statements are sent with pg_send_...() from now on. */
+int pg_pipeline(struct pg *);
 
 int pg_socket(const struct pg *);
 /* After PG_BROKEN: a server was there, and it is it that didn't let us in, or hung up. */

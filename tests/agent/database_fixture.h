@@ -21,7 +21,7 @@
 #include <time.h>
 
 #include "database/database.h"
-#include "database/pg.h"
+#include "database/pg_connect.h"
 
 #define TIMEOUT_MS 600  /* of the database under test: several times what a busy machine needs for an answer */
 #define PATIENCE_MS 15000 /* of a test, for what must come */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "process.h"
 
 #define SCRIPT     "tests/support/pg-cluster"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "clock.h"
 #include "process.h"
 

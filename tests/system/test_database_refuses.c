@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "books.h"
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "episode.h"
 #include "process.h"
 #include "proof.h"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "stage.h"
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "fault_proxy.h"
 #include "tap.h"
 

@@ -12,7 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "database/pg.h"
+#include "database/pg_connect.h"
 #include "random.h"
 #include "setting.h"
 #include "tap.h"
