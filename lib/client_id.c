@@ -1,6 +1,5 @@
 /*
- * client_id.c - UTF-8 as RFC 3629 has it: no overlong forms, no surrogates,
- * nothing above U+10FFFF.
+ * client_id.c - a client's id is 1 to 255 bytes of UTF-8 (protocol/utf8.h).
  *
  * Nearly every id is short and ASCII. Every check must find the end of its id, and
  * learns on the way whether it is ASCII.
@@ -11,6 +10,7 @@
 
 #include "client_id.h"
 #include "protocol/hot.h"
+#include "protocol/utf8.h"
 #include "stint.h"
 
 #ifdef __has_feature
@@ -73,48 +73,6 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 }
 #endif
 
-/*
- * Returns the length of the UTF-8 sequence at s, which has at most `left`
- * bytes; 0 when it is invalid. Only the range of the second byte depends on the
- * lead byte: it excludes overlong forms, surrogates and what is above U+10FFFF.
- */
-static size_t sequence_length(const uint8_t *s, size_t left) {
-	uint8_t low = 0x80, high = 0xbf;
-	size_t length;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	length = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	if (left < length || s[1] < low || s[1] > high)
-		return 0;
-	for (size_t i = 2; i < length; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	return length;
-}
-
-static bool is_utf8(const uint8_t *s, size_t left) {
-	while (left > 0) {
-		size_t length = sequence_length(s, left);
-		if (length == 0)
-			return false;
-		s += length;
-		left -= length;
-	}
-	return true;
-}
-
 HOT size_t client_id_length(const char *id) {
 	size_t length;
 	bool is_ascii;
@@ -124,5 +82,5 @@ HOT size_t client_id_length(const char *id) {
 	length = find_end(id, STINT_CLIENT_ID_MAX + 1, &is_ascii);
 	if (length > STINT_CLIENT_ID_MAX)
 		return 0;
-	return is_ascii || is_utf8((const uint8_t *)id, length) ? length : 0;
+	return is_ascii || utf8_is_valid(id, length) ? length : 0;
 }

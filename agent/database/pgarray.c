@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/utf8.h"
+
 static void put(struct pgarray *array, const void *bytes, size_t length) {
 	assert(length <= array->capacity - array->length);
 	if (length > 0)
@@ -47,25 +49,8 @@ void pgarray_put_int8(struct pgarray *array, int64_t value) {
 	put(array, &big, sizeof(big));
 }
 
-/* Bytes of the character at p as the server takes it (no overlong form, no surrogate, up to U+10FFFF); 0: it isn't one. */
-static size_t character_length(const unsigned char *p, size_t left) {
-	size_t length = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-	if (length > left || p[0] == 0)
-		return 0;
-	for (size_t i = 1; i < length; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-	bool surrogate = p[0] == 0xed && p[1] > 0x9f;
-	bool too_great = p[0] == 0xf4 && p[1] > 0x8f;
-	return overlong || surrogate || too_great ? 0 : length;
-}
-
 bool pgarray_is_text(const char *text, size_t length) {
-	for (size_t at = 0, n; at < length; at += n)
-		if ((n = character_length((const unsigned char *)text + at, length - at)) == 0)
-			return false;
-	return true;
+	return utf8_is_valid(text, length) && (length == 0 || !memchr(text, '\0', length));
 }
 
 void pgarray_put_text(struct pgarray *array, const char *text, size_t length) {
