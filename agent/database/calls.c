@@ -1,7 +1,7 @@
 /*
- * calls.c - the statements that the agent sends, but for those of take.c, one section each: how
- * its parameters are made and its answer is read. What the database answers is checked
- * before anybody sees it: an answer that can't be is treated like a broken connection.
+ * calls.c - the statements that the agent sends, but for those of take.c: how the parameters of each are made, and
+ * how its answer is read. Each answer is checked before anybody sees it. An answer that can't be is treated like a
+ * broken connection.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,7 +194,7 @@ void database_pulse(struct database *db, database_pulsed *done, void *context) {
 	session_start(&db->session, &op, &none);
 }
 
-/* Registering is part of connecting, so a host without a row connects again. */
+/* Connecting registers the host, so a host without a row connects again. */
 static void register_again(struct session *s) {
 	const struct database *db = s->context;
 	session_set_error(s, "this host's row is gone: registering \"%s\" again", db->host);

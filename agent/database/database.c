@@ -1,6 +1,6 @@
 /*
- * database.c - the public face of the module: a database is a session that greets with this host's name. Its statements
- * are in take.c and calls.c.
+ * database.c - the public face of the module: a database is a session that greets with this host's name. Its
+ * statements are in take.c and calls.c.
  */
 #include "database.h"
 

@@ -1,36 +1,34 @@
 /*
- * database.h - the agent's connection to PostgreSQL: connects, checks the
- * schema's version, registers the host, sends statements in pipeline mode and
- * hands answers to callbacks. All on the agent's event loop; no server that is silent blocks it.
+ * database.h - the agent's connection to PostgreSQL: connects, checks the schema's version, registers the host,
+ * sends statements in pipeline mode and hands answers to callbacks. All on the agent's event loop, which no silent
+ * server blocks.
  *
- * Every operation has a deadline of the agent's own (`timeout_ms`): a server
- * that is paused never answers and no TCP option notices. When the oldest
- * operation runs out, or the connection breaks, the connection is dropped, every
- * operation under way ends with LEASE_UNKNOWN, in order, and then `down` is
- * called. The module reconnects by itself, with a jittered pause that doubles
- * from 50 ms to 2 s, until database_free().
+ * Every operation has a deadline of the agent's own (`timeout_ms`): a server that is paused never answers, and no
+ * TCP option notices. When the oldest operation runs out of time, or the connection breaks, the module drops the
+ * connection, ends every operation under way with LEASE_UNKNOWN, in order, and then calls `down`. It reconnects by
+ * itself, after a jittered pause that doubles from 50 ms to 2 s, until database_free().
  *
- * An error that the server reports for one statement (LEASE_REJECTED) leaves the
- * connection up, unless its SQLSTATE says that the server can't serve now (classes 08,
- * 53, 57P, 58, XX; 25006 read-only), or that this session no longer fits (schema or rights
- * changed, prepared statements lost): then it is dropped as above. So it is when an answer can't
- * be (an ordinal that was not asked for, another type, a negative number), and after a pulse
- * that found no row of this host, since connecting registers it.
+ * The server may report an error for one statement (LEASE_REJECTED). The connection stays up, unless the error's
+ * SQLSTATE says that the server can't serve now, or that this session no longer fits (sqlstate.h): then the
+ * connection is dropped as above. It is also dropped when an answer can't be (an ordinal that was not asked for,
+ * another type, a negative number), and after a heartbeat that found no row of this host, since connecting
+ * registers the host.
  *
- * LEASE_UNKNOWN may also come alone: the commit was made, but the server warned that it may
- * not have reached its standby. When that is so again soon after, the connection is dropped: to who needs commits the
- * server is away.
+ * LEASE_UNKNOWN may also come alone: the commit was made, but the server warned that it may not have reached its
+ * standby. When the server warns again soon after, the connection is dropped: a server whose commits don't end is
+ * of no use to the agent.
  *
- * Names of servers are looked up beside the loop, anew for each attempt to connect, which waits for that as long again as for
- * the connection. While the name servers are out, the addresses that a name had last are used. When there are several addresses, of
- * one name or several, each failed attempt makes the next one begin with another of them.
+ * Names of servers are looked up beside the loop, anew for each attempt to connect. The attempt waits for the
+ * lookup as long again as for the connection. While the name servers are out, the attempt uses the addresses that
+ * a name had last. When there are several addresses, of one name or several, each failed attempt makes the next
+ * one begin with another.
  *
- * So is all that libpq does to connect, see dial.h; but a service file is read in the loop, too.
+ * libpq works beside the loop as well until it has connected: see search.h and dial.h.
  *
- * A pooler has to be in session mode: statements are prepared, and one channel is listened to.
+ * A pooler has to be in session mode: statements are prepared, and the session listens to a channel.
  *
- * No callback runs inside the call that starts the operation. In a callback any
- * function here may be called, except database_free().
+ * No callback runs inside the call that starts the operation. A callback may call any function here, except
+ * database_free().
  */
 #ifndef STINT_DATABASE_H
 #define STINT_DATABASE_H
@@ -122,10 +120,9 @@ bool database_hears(const struct database *);      /* notices arrive: one that i
 size_t database_in_flight(const struct database *); /* operations without an answer yet */
 
 /*
- * Each starts one operation (one implicit transaction). The callback runs exactly
- * once, also when the connection is down at the call (then with LEASE_REJECTED, from the
- * event loop). Pointers in its arguments are valid during the call only. The
- * requests of database_take() are copied before it returns.
+ * Each starts one operation (one implicit transaction). The callback runs exactly once, from the event loop; when
+ * the connection is down at the call, with LEASE_REJECTED. Pointers in its arguments are valid during the callback
+ * only. database_take() copies its requests before it returns.
  */
 typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
@@ -137,8 +134,8 @@ typedef void database_pulsed(void *context, enum lease_outcome outcome, const st
 typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);
 typedef void database_ended(void *context, enum lease_outcome outcome);
 
-/* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or has a NUL in it,
- * is not answered. */
+/* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or has a
+ * NUL in it, is not answered. */
 void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context);
 void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done, void *context);

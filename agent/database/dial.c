@@ -36,7 +36,8 @@ static void free_dial(struct errand *errand) {
 	free(dial);
 }
 
-int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms, struct pg_servers *servers, int wake_fd) {
+int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms,
+               struct pg_servers *servers, int wake_fd) {
 	struct dial *dial = *out = calloc(1, sizeof(*dial));
 	if (!dial) {
 		pg_servers_free(servers);

@@ -1,6 +1,7 @@
 /*
- * dial.h - connects to a server, as an errand: libpq reads a service file, a password file, certificates and keys meanwhile, asks who
- * the user is, speaks to Kerberos' key distribution centre, and works out a password's proof. Each can take long, or hang.
+ * dial.h - connects to a server, as an errand. libpq blocks meanwhile: it reads a service file, a password file,
+ * certificates and keys, asks who the user is, speaks to Kerberos' key distribution centre, and works out a
+ * password's proof. Each can take long, or hang.
  */
 #ifndef STINT_DIAL_H
 #define STINT_DIAL_H
@@ -11,13 +12,14 @@ struct dial;
 struct pg;
 struct pg_servers;
 
-/* As pg_open(). The servers become the dial's, whatever comes of it. 0, or -1 with errno, as errand_start(), which also says what
- * wake_fd is. */
-int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms, struct pg_servers *servers, int wake_fd);
+/* Starts pg_open() and pg_pipeline(). The servers become the dial's, also on failure. 0, or -1 with errno:
+ * errand_start(), which also says what wake_fd is. */
+int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms,
+               struct pg_servers *servers, int wake_fd);
 void dial_free(struct dial *); /* one that isn't over ends by itself; NULL is ignored */
 
 bool dial_is_over(const struct dial *);
-/* Of one that is over: whether there is a connection. *pg is the caller's then, and tells the error if there is none. */
+/* Of one that is over: is there a connection? *pg becomes the caller's; if there is none, it tells the error. */
 bool dial_receive(struct dial *, struct pg **pg);
 
 #endif

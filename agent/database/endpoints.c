@@ -1,4 +1,7 @@
-/* endpoints.c - see endpoints.h. Lists are split as libpq does it; lists of lengths that don't fit are left to its complaint. */
+/*
+ * endpoints.c - see endpoints.h. Lists are split as libpq does it. When lists have lengths that don't fit
+ * together, they stay as they are: libpq complains of them.
+ */
 #include "endpoints.h"
 
 #include <netdb.h>
@@ -14,7 +17,7 @@
 #include "pg.h"
 #include "search.h"
 
-/* An errand that hangs is taken for lost after ERRAND_HANGS_MS at first, at last after so long. */
+/* First an errand is given up after ERRAND_HANGS_MS, each time after twice as long, at most after so long. */
 #define HANGS_MAX_MS 3600000
 
 struct name {
@@ -37,7 +40,7 @@ struct endpoints {
 	struct search *search; /* NULL: none is under way */
 	int64_t hangs_ms;
 	const char *error;     /* why the last search is out; NULL: it isn't */
-	bool known;            /* the servers are, by a search of before */
+	bool known;            /* the servers are known, by this search or an earlier one */
 	struct pg_servers given, split; /* the lists, and copies in which commas are ends */
 	size_t count;
 	struct endpoint *endpoint; /* count; 0: as given */
@@ -62,7 +65,7 @@ static size_t list_length(const char *list) {
 	return length;
 }
 
-/* Takes one entry off a list, at whose end there are only empty ones. */
+/* Cuts the first entry off a list; "" when the list is at its end. */
 static const char *cut_entry(char **list) {
 	char *entry = *list, *comma = strchr(entry, ',');
 	if (comma)

@@ -1,11 +1,11 @@
 /*
- * errand.h - work that may block for long, done beside the caller, who never waits: in a thread of its own.
+ * errand.h - work that may block for long, done in a thread of its own, so that the caller never waits.
  *
- * What hangs can't be stopped. Whoever has no use for it any more leaves the errand: it ends by itself some time, and its
- * thread frees it. Nothing waits for it, not even the end of the process.
+ * A thread that hangs can't be stopped. A caller that has no use for an errand any more leaves it: it ends by
+ * itself some time, and its thread frees it. Nothing waits for it, not even the end of the process.
  *
- * Some never end. Who needs what such an errand was for gives it up after a while and starts another one. There may
- * be only so many that were given up: each costs a thread until the process ends.
+ * Some errands never end. A caller that still needs what such an errand was for gives it up after a while, and
+ * starts another one. Only so many may be given up: each costs a thread until the process ends.
  */
 #ifndef STINT_ERRAND_H
 #define STINT_ERRAND_H
@@ -14,17 +14,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Under way at once in this process, those included that nobody waits for any more. */
+/* So many may be under way at once in this process, those included that nobody waits for any more. */
 #define ERRANDS_MAX 32
 
-/* Of these, given up and not over yet. The others are for what may still work: a resolver that hangs for ever leaves
- * room for connecting by the addresses of before. */
+/* So many of these may have been given up. The others are for what may still work: when a resolver hangs for ever,
+ * there is still room for connecting by the addresses of before. */
 #define ERRANDS_GIVEN_UP_MAX 16
 
-/* One that takes longer hangs, most likely: the C library gives up on its name servers within half a minute. */
+/* An errand that takes longer hangs, most likely: the C library gives up its name servers within half a minute. */
 #define ERRAND_HANGS_MS 30000
 
-struct errand { /* the first member of what the work needs, and finds */
+struct errand { /* the first member of a struct with what the work needs and finds */
 	void (*run)(struct errand *);  /* in the thread */
 	void (*free)(struct errand *); /* by whoever leaves last: caller or thread */
 	_Atomic unsigned users;
@@ -35,19 +35,20 @@ struct errand { /* the first member of what the work needs, and finds */
 };
 
 /*
- * When it is over, it writes to a copy of the descriptor wake_fd, an eventfd. 0, or -1 with errno: no thread, memory or
- * descriptor (EAGAIN: also when there are ERRANDS_MAX); then the errand is still the caller's alone.
+ * When the errand is over, it writes to a copy of the descriptor wake_fd, an eventfd. 0, or -1 with errno: no
+ * thread, memory or descriptor (EAGAIN also when ERRANDS_MAX are under way); then the errand is still the caller's
+ * alone.
  */
 int errand_start(struct errand *, int wake_fd);
-/* What it has found is there, and changes no more. */
+/* True: what it has found is there, and changes no more. */
 bool errand_is_over(const struct errand *);
-/* Whether some are under way, of this caller or another one. Then a process that ends has to do so by _exit(): what they use must not be
- * cleared away under them. */
+/* Are some under way, of this caller or another one? Then the process has to end by _exit(), which clears nothing
+ * away that the threads still use. */
 bool errand_is_any(void);
-/* By the caller, when it has taken what it wants. NULL is ignored. */
+/* The caller has what it wants. NULL is ignored. */
 void errand_leave(struct errand *);
-/* Leaves one that has been under way for hangs_ms or longer: true. False: it is over, or younger, or too many others
- * were given up already; then it is still the caller's. */
+/* Leaves an errand that has been under way for hangs_ms or longer: true. False: it is over, or younger, or too
+ * many others were given up already; then it is still the caller's. */
 bool errand_give_up(struct errand *, int64_t hangs_ms);
 
 #endif

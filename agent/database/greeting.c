@@ -1,6 +1,7 @@
 /*
- * greeting.c - what is said between connecting and `up`: the session's settings (settings.c), the schema's
- * version, the statements, the channel, the host.
+ * greeting.c - what the agent says in a new session before it is up: the settings (settings.c) and a question for
+ * the schema's version first; when the version fits, the statements to prepare, the channels to listen to, and the
+ * host.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 /* ---- Second part: statements, channel, host -------------------------------------- */
 
-/* For what needs no answer beyond that it succeeded. */
+/* For commands of which it is enough that they succeeded. */
 static bool finish_silently(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
 	(void)s, (void)op, (void)outcome, (void)answer;
@@ -57,12 +58,12 @@ static bool finish_register(struct session *s, const struct operation *op, enum 
 
 static const struct call call_prepare = {"prepare", NULL, 0, false, finish_silently};
 
-/* Without it agents still learn of changes, by the pulse. */
+/* It may be refused: the pulse tells agents of changes, too. */
 static const struct call call_listen = {"listen", "listen stint", 0, true, finish_silently};
 
 /*
- * A pooler may take LISTEN and deliver nothing. So a notice is sent on a channel that no other session listens on; whether it has
- * arrived is seen later.
+ * A pooler may take LISTEN and deliver nothing. So the session sends a notice to itself, on a channel that no
+ * other session listens to. Later pg_hears() tells whether the notice has arrived.
  */
 static const struct call call_probe = {"probe", NULL, 0, true, finish_silently};
 
@@ -96,7 +97,8 @@ static void send_rest(struct session *s, struct database *db) {
 
 /* ---- First part: the session, and the schema's version ----------------------------------------------- */
 
-/* A newer schema will do, so that it can be migrated while agents run, unless it has changed what this agent relies on. */
+/* A newer schema will do, so that agents go on while it is migrated, unless it has changed what this agent relies
+ * on. */
 static bool finish_version(struct session *s, const struct operation *op, enum lease_outcome outcome,
                            const struct pg_answer *answer) {
 	int64_t version, oldest_agent;

@@ -1,6 +1,6 @@
 /*
- * lookup.h - looks up the addresses of one host's name, as an errand: getaddrinfo() blocks for as long as name servers don't
- * answer, some seconds to a minute, and only it honours nsswitch.conf.
+ * lookup.h - looks up the addresses of one host's name, as an errand: only getaddrinfo() honours nsswitch.conf,
+ * and it blocks while name servers don't answer, for some seconds to a minute.
  */
 #ifndef STINT_LOOKUP_H
 #define STINT_LOOKUP_H
@@ -26,7 +26,8 @@ bool lookup_is_over(const struct lookup *);
 
 /* Of one that is over. No address: lookup_error() says why. */
 size_t lookup_count(const struct lookup *);
-const char *lookup_address(const struct lookup *, size_t index); /* as a number, in the order in which to try them */
+/* As a number; in the order in which to try them. */
+const char *lookup_address(const struct lookup *, size_t index);
 const char *lookup_error(const struct lookup *);
 
 #endif

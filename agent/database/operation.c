@@ -1,9 +1,7 @@
 /*
- * operation.c - where operations come from, and the lists that they wait in.
- *
- * An operation that has ended is kept for the next one, and some are made in advance: no
- * operation can be refused for lack of memory, since its callback would have to run
- * inside the caller's call.
+ * operation.c - see operation.h. An operation that has ended is kept for the next one, and some are made in
+ * advance. No operation can be refused for lack of memory, since its callback would have to run inside the
+ * caller's call.
  */
 #include "operation.h"
 

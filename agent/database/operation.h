@@ -1,5 +1,6 @@
 /*
- * operation.h - one command under way: the statement it sends, who is told of its end, and the lists that it waits in.
+ * operation.h - one command under way: the statement it sends, who is told of its end, and the lists that it waits
+ * in.
  */
 #ifndef STINT_OPERATION_H
 #define STINT_OPERATION_H
@@ -17,9 +18,9 @@ struct call {
 	int columns;      /* that the answer must have */
 	bool optional;    /* refused while connecting: go on without */
 	/*
-	 * Ends an operation. With LEASE_DONE the answer is there; false then says that it is not what was asked for, and
-	 * that nobody was called back: the same operation ends once more, with LEASE_UNKNOWN. Otherwise the answer is
-	 * NULL, and true is returned.
+	 * Ends an operation. With LEASE_DONE the answer is there. False then says that it is not what was asked for, and
+	 * that nobody was called back; the operation ends once more, with LEASE_UNKNOWN. With another outcome the
+	 * answer is NULL, and true is returned.
 	 */
 	bool (*finish)(struct session *, const struct operation *, enum lease_outcome, const struct pg_answer *);
 };

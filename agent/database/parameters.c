@@ -1,3 +1,4 @@
+/* parameters.c - see parameters.h. */
 #include "parameters.h"
 
 #include <stdio.h>

@@ -1,7 +1,6 @@
 /*
- * pg.c - libpq behind pg.h: connection parameters, results and errors in the
- * words of this project. No policy of its own: who calls decides about deadlines,
- * retries and what an error means.
+ * pg.c - libpq behind pg.h: connection parameters, results, and errors in the words of this project. It has no
+ * policy of its own: its callers decide about deadlines, retries and what an error means.
  */
 #include "pg.h"
 
@@ -33,7 +32,7 @@ struct pg {
 	char error[512];
 	char sqlstate[6];
 	bool answered;
-	bool ending; /* error is what the server said before it hung up: it tells more than that it hung up */
+	bool ending; /* error is what the server said before it hung up, and no later error replaces it */
 	bool notified;
 	bool hears;
 	bool warned;
@@ -56,7 +55,8 @@ static void flatten(char *text) {
 	*out = '\0';
 }
 
-/* libpq quotes what it can't read, which may be a password or a part of one: of a URI, and of a value with a blank in it. */
+/* libpq quotes what it can't read: of a URI, or of a value with a blank in it. That may be a password, or a part
+ * of one. */
 static void hide_secrets(char *message, bool is_uri) {
 	char *quoted = is_uri ? strstr(message, ": \"") : NULL;
 	if (quoted)
@@ -135,9 +135,9 @@ const char *pg_sqlstate(const struct pg *pg) {
 }
 
 /*
- * Notices are not printed. Two kinds matter: the last words of a server that ends the
- * session while no command is under way, and the warning (of the general class 01000; it has no
- * code of its own) that a wait for synchronous replication was cancelled after the local commit.
+ * Notices are not printed. Two kinds matter: the last words of a server that ends the session while no command is
+ * under way, and the warning that a wait for synchronous replication was cancelled after the local commit. (It has
+ * no code of its own, only that of its class, 01000.)
  */
 static void on_notice(void *context, const PGresult *notice) {
 	struct pg *pg = context;
@@ -162,8 +162,9 @@ static bool copy_option(PQconninfoOption *options, const char *keyword, char **l
 	return *list != NULL;
 }
 
-/* libpq merges what it is given with the environment and a service file when it connects only. It is told to, but to do so in a mode
- * that doesn't exist: it looks at that last, and goes no further. (With user and password given it has no need to look for them.) */
+/* Only when libpq connects, it merges a connection string with the environment and a service file. So it is told
+ * to connect, but in an sslmode that doesn't exist: it checks that last, and goes no further. (It is given a user
+ * and a password so that it doesn't look for them.) */
 int pg_find_servers(const char *conninfo, struct pg_servers *out) {
 	static const char *const keywords[] = {"dbname", "user", "password", "sslmode", NULL};
 	const char *const values[] = {conninfo, "none", "none", "to tell", NULL};
@@ -308,7 +309,8 @@ int pg_open(struct pg **out, const struct pg_target *target) {
 }
 
 int pg_pipeline(struct pg *pg) {
-	return PQsetnonblocking(pg->conn, 1) == 0 && PQenterPipelineMode(pg->conn) == 1 ? PG_OK : connection_failed(pg);
+	bool is_ready = PQsetnonblocking(pg->conn, 1) == 0 && PQenterPipelineMode(pg->conn) == 1;
+	return is_ready ? PG_OK : connection_failed(pg);
 }
 
 /* ---- Blocking ------------------------------------------------------------------ */
@@ -401,7 +403,8 @@ const char *pg_parameter(const struct pg *pg, const char *name) {
 	return value ? value : "";
 }
 
-/* Ends the command's transaction: a sync after each, so that one that fails takes no other with it. */
+/* Ends the command's transaction. There is a sync after each command, so that one that fails takes no other with
+ * it. */
 static int end_command(struct pg *pg, int queued) {
 	return queued == 1 && PQpipelineSync(pg->conn) == 1 ? PG_OK : connection_failed(pg);
 }
@@ -433,7 +436,7 @@ static int bytes_there(const struct pg *pg) {
 	return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 ? bytes : 0;
 }
 
-/* Each time libpq reads one record of TLS, or what its buffer has room for. */
+/* pg_read() reads one record of TLS, or what libpq's buffer has room for. */
 int pg_read_all(struct pg *pg) {
 	int result, times = bytes_there(pg) / RECORD_BYTES_MIN;
 	while ((result = pg_read(pg)) == PG_OK && times-- > 0 && bytes_there(pg) > 0)
@@ -460,7 +463,7 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 	return PG_NOTHING;
 }
 
-/* One that came behind an answer is found only when that has been taken. */
+/* libpq finds a notice that came behind an answer only when the answer has been taken from it. */
 static void receive_notices(struct pg *pg) {
 	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n)) {
 		bool is_change = !strcmp(n->relname, CHANNEL);
@@ -504,7 +507,7 @@ int pg_answer_columns(const struct pg_answer *answer) {
 	return PQnfields(result_of(answer));
 }
 
-/* The value's bytes if it is one of that type and size (-1: any), else NULL. */
+/* The bytes of a value of that type and size (-1: any); NULL: it is none. */
 static const char *value_of(const struct pg_answer *answer, int row, int column, Oid type, int size) {
 	const PGresult *result = result_of(answer);
 	if (row >= PQntuples(result) || column >= PQnfields(result) || PQgetisnull(result, row, column))

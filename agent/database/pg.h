@@ -2,8 +2,8 @@
  * pg.h - the only door to libpq: connecting, and then one of two ways to use the connection. The command line's
  * statements block; the agent's (session.c) don't.
  *
- * Connections have UTF-8 as the client's encoding. They have TCP keepalives and a user timeout, unless the connection
- * string sets its own.
+ * Connections have UTF-8 as the client's encoding. They have TCP keepalives and a user timeout, unless the
+ * connection string sets its own.
  */
 #ifndef STINT_PG_H
 #define STINT_PG_H
@@ -24,7 +24,7 @@ void pg_close(struct pg *);                 /* NULL is ignored */
 const char *pg_error(const struct pg *);    /* one line: message, and the server's hint in brackets; "" if none */
 const char *pg_sqlstate(const struct pg *); /* of the last failure; "" if none */
 
-/* Whether libpq understands this connection string: 0, or -1 with its complaint, one line, without what may be secret. */
+/* Does libpq understand this connection string? 0, or -1 with its complaint: one line, without secrets. */
 int pg_check_conninfo(const char *conninfo, char *reason, size_t size);
 bool pg_has_password(const char *conninfo); /* in itself, not in a file that it names */
 
@@ -33,8 +33,8 @@ struct pg_servers {
 	char *host, *hostaddr, *port;
 };
 
-/* As libpq puts them together from the string, the environment and a service file, which it reads: see search.h. Of a
- * string that libpq doesn't understand: empty. 0, or -1: no memory. */
+/* As libpq puts them together from the string, the environment and a service file, which it reads (search.h). If
+ * libpq doesn't understand the string, the lists are empty. 0, or -1: no memory. */
 int pg_find_servers(const char *conninfo, struct pg_servers *out);
 void pg_servers_free(struct pg_servers *);
 
@@ -49,7 +49,8 @@ struct pg_target {
 	int64_t deadline_ms; /* the attempt's end, on the monotonic clock */
 };
 
-/* Connects, and blocks meanwhile. On failure *out is still a valid object (or NULL: out of memory) that tells pg_error(). */
+/* Connects, and blocks meanwhile. On failure *out is still a valid object (or NULL: out of memory) that tells
+ * pg_error(). */
 int pg_open(struct pg **out, const struct pg_target *target);
 /* Makes an object that has no connection, and only tells why. PG_UNREACHABLE. */
 int pg_fail(struct pg **out, const char *why);
@@ -66,9 +67,10 @@ struct pg_rows {
 	char **cells;  /* row_count x column_count, row by row */
 };
 
-/* One statement with text parameters (NULL elements are SQL nulls). rows may be NULL. Caller frees with pg_rows_free(). */
+/* One statement with text parameters; NULL elements are SQL nulls. rows may be NULL; else to be freed with
+ * pg_rows_free(). */
 int pg_query(struct pg *, const char *sql, int param_count, const char *const *params, struct pg_rows *rows);
-/* Several statements, no parameters, in one implicit transaction unless the text says otherwise. Server notices are dropped. */
+/* Several statements without parameters, in one implicit transaction unless the text says otherwise. */
 int pg_script(struct pg *, const char *sql);
 void pg_rows_free(struct pg_rows *);
 
@@ -78,12 +80,13 @@ void pg_rows_free(struct pg_rows *);
 int pg_pipeline(struct pg *);
 
 int pg_socket(const struct pg *);
-/* After PG_BROKEN: a server was there, and it is it that didn't let us in, or hung up. */
+/* When pg_open() has failed: a server was there, and it didn't let us in, or hung up. */
 bool pg_was_answered(const struct pg *);
 const char *pg_user(const struct pg *);
 const char *pg_database(const struct pg *);
 int pg_server_version(const struct pg *); /* 150004, say; 0: unknown */
-const char *pg_parameter(const struct pg *, const char *name); /* a setting that the server reports by itself; "": it doesn't */
+/* A setting that the server reports by itself; "": it doesn't. */
+const char *pg_parameter(const struct pg *, const char *name);
 
 /* Parameters of a prepared statement: text (ending in NUL), or binary with a length. */
 #define PG_PARAMS_MAX 12 /* more than the widest statement has */
@@ -96,17 +99,17 @@ struct pg_params {
 };
 
 /*
- * Each queues one command with a transaction of its own, and copies what it is
- * given. PG_UNREACHABLE: the connection is of no use any more. Send with pg_flush(), which
- * returns 1 while there is more to send (call again when the socket is writable).
+ * Each queues one command with a transaction of its own, and copies what it is given. pg_flush() sends what is
+ * queued. It returns 1 while there is more to send: call it again when the socket is writable. PG_UNREACHABLE: the
+ * connection is of no use any more.
  */
 int pg_send_query(struct pg *, const char *sql);
 int pg_send_prepare(struct pg *, const char *name, const char *sql);
 int pg_send_prepared(struct pg *, const char *name, const struct pg_params *);
 int pg_flush(struct pg *);
 
-/* Reads some of what has arrived. PG_UNREACHABLE: the connection broke; what came before that is still to be had by
- * pg_next(). */
+/* Reads some of what has arrived. PG_UNREACHABLE: the connection broke; pg_next() still gives what came before
+ * that. */
 int pg_read(struct pg *);
 /* Reads all that had arrived when it was called. */
 int pg_read_all(struct pg *);
@@ -126,11 +129,12 @@ struct pg_answer;
 
 enum pg_event pg_next(struct pg *, struct pg_answer **answer);
 
-/* Each is about what arrived since the last call. */
+/* On the channel of changes, since the last call. */
 bool pg_was_notified(struct pg *);
-/* A notice on another channel than that of changes has ever arrived: on that of this session's own. */
+/* A notice on another channel, that of this session's own, has ever arrived. */
 bool pg_hears(const struct pg *);
-/* The server warned that a commit may not have reached its standby (a cancelled wait for synchronous replication). */
+/* Since the last call the server has warned that a commit may not have reached its standby: somebody cancelled the
+ * wait for synchronous replication. */
 bool pg_was_warned(struct pg *);
 
 /* Rows in binary. */

@@ -1,8 +1,7 @@
 /*
- * pgarray.c - see pgarray.h. The format is that of the server's array_recv():
- * in network order the number of dimensions, a flag for nulls, the element's type, and per
- * dimension its length and lower bound; then each element's length and bytes. A null is
- * the length -1.
+ * pgarray.c - see pgarray.h. The format is that of the server's array_recv(): in network order the number of
+ * dimensions, a flag for nulls, the element's type, and per dimension its length and lower bound; then each
+ * element's length and bytes. A null has the length -1.
  */
 #include "pgarray.h"
 

@@ -1,6 +1,6 @@
 /*
- * pgarray.h - arrays in PostgreSQL's binary format, one after another in one
- * buffer: the parameters of a batch, without quoting and without parsing on either side.
+ * pgarray.h - arrays in PostgreSQL's binary format, one after another in one buffer: the parameters of a batch.
+ * Neither side has to quote or parse them.
  */
 #ifndef STINT_PGARRAY_H
 #define STINT_PGARRAY_H

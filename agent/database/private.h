@@ -1,7 +1,7 @@
 /*
- * private.h - what the parts of the database module share above the session: database.c (the public face), settings.c and
- * greeting.c (what is said after connecting), take.c (the statements that ask for leases) and calls.c (the other ones).
- * Nobody else includes it.
+ * private.h - what the parts of the database module share above the session: database.c (the public face),
+ * settings.c and greeting.c (what is said after connecting), take.c (the statements that ask for leases) and
+ * calls.c (the other ones). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
 #define STINT_DATABASE_PRIVATE_H

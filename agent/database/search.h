@@ -1,6 +1,6 @@
 /*
- * search.h - finds the servers that a connection string names, as an errand: libpq reads a service file meanwhile, which
- * may lie on a file system that hangs, or asks an LDAP server that such a file names.
+ * search.h - finds the servers that a connection string names, as an errand: meanwhile libpq reads a service file,
+ * whose file system may hang, or asks an LDAP server that such a file names.
  */
 #ifndef STINT_SEARCH_H
 #define STINT_SEARCH_H
@@ -17,7 +17,7 @@ void search_free(struct search *); /* one that isn't over ends by itself; NULL i
 bool search_give_up(struct search *, int64_t hangs_ms); /* as errand_give_up() */
 
 bool search_is_over(const struct search *);
-/* Of one that is over, once: what it has found is the caller's then. False: there was no memory. */
+/* Of one that is over, once: what it has found becomes the caller's. False: there was no memory. */
 bool search_receive(struct search *, struct pg_servers *out);
 
 #endif

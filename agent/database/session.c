@@ -1,17 +1,19 @@
 /*
- * session.c - one connection, its queue of operations and its timers; see session.h, and database.h for what is promised.
+ * session.c - one connection, its queue of operations and its timers: see session.h. What they promise is in
+ * database.h.
  *
- * Life of a connection: OFF -> LOOKING_UP -> CONNECTING -> GREETING -> UP. From each of the last four drop() leads to
- * WAITING, which ends in LOOKING_UP again.
+ * Life of a connection: OFF -> LOOKING_UP -> CONNECTING -> GREETING -> UP. From each of the last four drop() leads
+ * to WAITING, which ends in LOOKING_UP again.
  *
- * Each operation is one command with a transaction of its own. It is sent at once, behind those that are still under
- * way, so the server answers in the order of the queue. An operation ends when its transaction has ended: rows come
- * before the commit, and a commit can fail. All operations have the same time, so the oldest one's deadline is the
- * first.
+ * Each operation is one command with a transaction of its own. It is sent at once, behind those that are still
+ * under way, so the server answers in the order of the queue. An operation ends when its transaction has ended:
+ * rows come before the commit, and a commit can fail. All operations have the same time, so the oldest one's
+ * deadline is the first.
  *
  * Callbacks run from the event loop only. When something fails inside a caller's call, the session notes it, and
  * `soon`, a timer of no time, deals with it. (An event that is activated directly would be dealt with before any
- * socket is looked at again. A callback that always starts another operation could then starve the rest of the agent.)
+ * socket is looked at again. A callback that always starts another operation could then starve the rest of the
+ * agent.)
  */
 #include "session.h"
 
@@ -34,8 +36,8 @@
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
 
-/* The server gives up waiting for its standby after three quarters of a timeout, and connecting anew takes a timeout at
- * most. So two commits in a row that were not waited for are less apart than so many timeouts. */
+/* The server gives up waiting for its standby after three quarters of a timeout. Even if connecting anew comes in
+ * between, two such commits in a row are less apart than so many timeouts. */
 #define WARNINGS_APART 4
 
 void session_set_error(struct session *s, const char *format, ...) {
@@ -195,8 +197,8 @@ static bool receive_refusal(struct session *s, struct operation *op) {
 	return may_fail && !sqlstate_ends_session(sqlstate);
 }
 
-/* An administrator may have cancelled the wait of one commit. When the next commit soon after it isn't waited for either, no
- * commit ends any more. */
+/* An administrator may have cancelled the wait of one commit. When the next commit soon after it isn't waited for
+ * either, no commit ends any more. */
 static bool do_commits_fail(struct session *s) {
 	int64_t at_ms = monotonic_now_ms(), before_ms = s->warned_ms;
 	s->warned_ms = at_ms;
@@ -207,7 +209,7 @@ static bool receive_end(struct session *s) {
 	struct operation *op = s->under_way.first;
 	enum lease_outcome outcome = op->refused ? LEASE_REJECTED : LEASE_DONE;
 	bool warned = pg_was_warned(s->pg);
-	if (warned && s->state == SESSION_UP) { /* committed here, perhaps not on the standby: a failover may forget it */
+	if (warned && s->state == SESSION_UP) { /* committed, perhaps not on the standby: a failover may forget it */
 		session_set_error(s, "%s", pg_error(s->pg));
 		outcome = LEASE_UNKNOWN;
 		if (do_commits_fail(s))
@@ -251,7 +253,8 @@ static void await_oldest(struct session *s) {
 		event_del(s->timer);
 }
 
-/* Receives what pg_read() or pg_read_all() has read, with this result of it. The connection may be gone afterwards. */
+/* Receives what pg_read() or pg_read_all() has read, with this result of it. The connection may be gone
+ * afterwards. */
 static void receive_arrived(struct session *s, int read) {
 	bool alive = read == PG_OK;
 	struct pg_answer *answer = NULL;
@@ -325,7 +328,7 @@ static void on_dialled(evutil_socket_t fd, short what, void *context) {
 	struct session *s = context;
 	eventfd_t ended;
 	(void)what;
-	eventfd_read(fd, &ended); /* of an attempt that was given up, perhaps */
+	eventfd_read(fd, &ended); /* perhaps it was an attempt that was given up */
 	if (s->dial && dial_is_over(s->dial))
 		end_dial(s);
 }
@@ -383,7 +386,7 @@ void session_came_up(struct session *s) {
 	s->error[0] = '\0';
 }
 
-/* A deadline has passed. If it was the agent that slept, the answers are here. */
+/* A deadline has passed. If the agent itself slept, the answers are there, and count. */
 static void check_answers(struct session *s) {
 	receive_arrived(s, pg_read_all(s->pg));
 	const struct operation *oldest = s->under_way.first;
@@ -456,8 +459,8 @@ bool session_init(struct session *s, struct event_base *base, const struct sessi
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->conninfo = strdup(options->conninfo);
 	s->name = strdup(options->name);
-	return s->wake_fd >= 0 && s->conninfo && s->name && endpoints_new(&s->endpoints, s->conninfo) == 0 && make_events(s) &&
-	       operation_make_spares(&s->spare);
+	return s->wake_fd >= 0 && s->conninfo && s->name && endpoints_new(&s->endpoints, s->conninfo) == 0 &&
+	       make_events(s) && operation_make_spares(&s->spare);
 }
 
 static void free_event(struct event *event) {

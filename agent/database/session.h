@@ -1,6 +1,6 @@
 /*
- * session.h - one connection to PostgreSQL: how it comes to be, comes back, and is lost; the queue of what is under way
- * in it, and the timers. What the statements mean is the business of those who queue them.
+ * session.h - one connection to PostgreSQL: how it comes to be, comes back, and is lost; the queue of what is
+ * under way in it, and the timers. What the statements mean is the business of those who queue them.
  *
  * Knows the server by libpq (pg.h) and its addresses (endpoints.h). Knows nothing of leases, policies or hosts.
  */
@@ -55,7 +55,7 @@ struct session {
 	struct pg *pg;
 	struct event *socket_event; /* readable */
 	struct event *write_event;
-	struct event *timer; /* the next attempt, the end of this one's patience or time, or the oldest operation's deadline */
+	struct event *timer; /* the next attempt, the end of this one's time, or the oldest operation's deadline */
 	struct event *soon;  /* what may not be done in the caller's call */
 	int64_t wake_ms;     /* when the timer is due */
 	int64_t attempt_ms;  /* when the last attempt began */

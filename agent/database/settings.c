@@ -1,13 +1,13 @@
 /*
- * settings.c - the settings of the agent's session, whatever the role, the database and the server have set; and what it looks at so
- * that an operator can be told.
+ * settings.c - the settings of the agent's session, whatever the role, the database and the server have set; and
+ * what the session looks at so that an operator can be told.
  *
- * What the promise rests on is not set here but by the functions that grant, inside their transactions
- * (stint.secure_commit(), and the functions' SET clauses): that holds for whoever calls them, and behind a pooler. What is set here
- * is about time: when the server gives up, and how it plans.
+ * These settings are about time: when the server gives up, and how it plans. What the promise rests on is set
+ * elsewhere, by the functions that grant, inside their transactions (stint.secure_commit(), and the functions' SET
+ * clauses). So it holds for whoever calls them, and behind a pooler.
  *
- * Nothing overrides default_transaction_read_only: it is how writes are stopped, by operators and by who hosts servers. What is granted
- * in spite of it might be lost.
+ * Nothing overrides default_transaction_read_only: operators, and those who host servers, stop writes with it.
+ * What was granted in spite of it might be lost.
  */
 #include <stdio.h>
 #include <string.h>
@@ -23,20 +23,21 @@ static bool finish_settings(struct session *s, const struct operation *op, enum 
 	return true;
 }
 
-/* Another engine may refuse: the agent's own deadlines hold without them. */
+/* Another engine may refuse them: the agent's own deadlines hold without them. */
 static const struct call call_settings = {"settings", NULL, 1, true, finish_settings};
 
 /*
- * Not in the start packet, which poolers refuse with settings that they don't know; and only those that this server knows.
+ * The settings aren't in the start packet: poolers refuse one that has settings which they don't know. Only those
+ * are set that this server knows.
  *
- * The server gives up at three quarters of the agent's deadline: so a statement that takes too
- * long ends with an error that says so, not with a lost connection and an unknown outcome. For
- * a row's lock it waits a quarter: whoever works as agents do has it for some milliseconds, and a row
- * that somebody keeps locked must not hold up the other clients of its batch for long.
+ * The server gives up after three quarters of the agent's deadline. So a statement that takes too long ends with
+ * an error that says so, not with a lost connection and an unknown outcome. For a row's lock the server waits a
+ * quarter: agents keep a lock for some milliseconds, and a row that somebody else keeps locked must not hold up
+ * the other clients of its batch for long.
  *
- * The search path is for the types' names in the statements; the functions have one of their own. Compiling (jit) would take longer than
- * any statement here. Parameters are clients' ids: they have no place in the server's log; the one of the two settings is for who was
- * granted it.
+ * The search path is for the types' names in the statements; the functions have one of their own. Compiling (jit)
+ * would take longer than any statement here. Parameters are clients' ids, and have no place in the server's log;
+ * only a role that was granted the right may set log_parameter_max_length.
  */
 static void send_settings(struct session *s, bool keep_commit) {
 	char sql[1700];

@@ -1,6 +1,6 @@
 /*
- * sqlstate.h - what a server's error means to the agent: whether the connection is of use after it, and in which words
- * an operator hears of it. Only words and verdicts: nothing here has an effect.
+ * sqlstate.h - what a server's error means to the agent: whether the connection is of use after it, and in which
+ * words an operator hears of it. Only words and verdicts: nothing here has an effect.
  *
  * An SQLSTATE is the code of five letters that comes with each error of the server; "" is an error of libpq's own.
  */

@@ -1,5 +1,6 @@
 /*
- * take.c - the statements that ask for leases: a batch's parameters, as arrays in binary, and its grants.
+ * take.c - the statements that ask for leases: they carry a batch's requests, as arrays in binary, and bring its
+ * grants.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,11 @@
 #include "private.h"
 #include "stint.h"
 
-/* No window lasts longer than 31 days, and no answer looks further than a few windows ahead. Far from overflow, too. */
+/* No window lasts longer than 31 days, and no answer looks further ahead than a few windows. Sums are far from
+ * overflow. */
 #define DURATION_MAX_US (INT64_C(366) * 86400 * 1000000)
 
-/* A sub-window's start, which a window is added to: in the year 148,000 at the latest. */
+/* When a sub-window may start, at the latest: in the year 148,000. A window can be added without overflow. */
 #define SUB_WINDOW_MAX_US (INT64_MAX / 2)
 
 #define INT4_ARRAYS 8u /* of the longer call */
@@ -106,7 +108,7 @@ const struct call call_take = {
 	12, false, finish_take,
 };
 
-/* The shorter way, see the SQL. */
+/* For clients that are all new to the agent: it needs fewer parameters, and the server less time. */
 const struct call call_take_first = {
 	"stint.take_first_leases",
 	"select " GRANT_COLUMNS " from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[])",
@@ -127,7 +129,7 @@ static void add_needs(struct parameters *p, struct pgarray *array, const struct 
 		add_int4_field(p, array, requests, count, fields[i]);
 }
 
-/* What only a client that the agent knows can have. */
+/* Parameters of clients that the agent knows: what it asks for in advance, what it owes, what it gives back. */
 static void add_debts(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, next_want));
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, charge));
