@@ -1,14 +1,19 @@
 /*
- * answer.c - what a store's answer means: to those who wait, to the table, and to what the client owes.
+ * answer.c - what the store's answer to one request means: for those who wait, for the table, and for what the
+ * client owes.
+ *
+ * The credits that were granted go to those who wait, in order of arrival; what is left goes into the table as a
+ * lease, together with what the store said of the client: its limit, what remains, until when asking is of no use.
  */
 #include "internal.h"
 #include "stint.h"
 
-/* How long a client whose row can't be had is denied without another try, though no longer than its window: a try holds up
- * all others of this host for as long as the database waits for the lock. */
+/* A client whose row the database can't get at is denied for so long without another try, but no longer than its
+ * window. For a try holds up all other clients of this host, as long as the database waits for the lock. */
 #define UNSERVED_PAUSE_US 1000000
 
-/* Answers in a row that came when their sub-window was over: the round trip is too long for this policy. */
+/* After so many answers in a row that came when their sub-window was over, the round trip is too long for this
+ * policy, and whoever waits is denied. */
 #define LATE_MAX 3
 
 static int64_t us_to_ms_up(int64_t us) {
@@ -18,7 +23,7 @@ static int64_t us_to_ms_up(int64_t us) {
 struct answer { /* of a store, to one pending request */
 	const struct lease_grant *grant;
 	int64_t deadline_ns;
-	int64_t retry_us;      /* of whoever is denied; never is told by the limit */
+	int64_t retry_us;      /* for whoever is denied; that it will never do, the limit tells */
 	int64_t reset_us;      /* at least that */
 	int64_t open;          /* credits that the client had before */
 	int32_t left;          /* of what was granted */
@@ -58,8 +63,8 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 	return verdict;
 }
 
-/* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is left,
- * and otherwise waits for the next answer. */
+/* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is
+ * left, and otherwise waits for the next answer. */
 static bool serve(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
                   bool was_sent, struct core_verdict *verdict) {
 	struct answer *answer = context;
@@ -90,9 +95,9 @@ static bool deny_unserved(void *context, struct core *core, const struct pending
 }
 
 /*
- * Puts what the answer brought into the table, and until when asking is of no use: never beyond the next sub-window, when
- * others may return credits, nor much longer than it takes a host to return what it doesn't use. Counted from the
- * send time, since the answer's time is later.
+ * Puts into the table what the answer brought, and a denial until asking is of use again. The denial never goes
+ * beyond the start of the next sub-window, when others may have returned credits, nor beyond DENIAL_MAX_US. It is
+ * counted from the time of sending, since the store answered later than that.
  */
 static void install_answer(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns,
                            int64_t now_ns) {
@@ -114,7 +119,7 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 		table_set_remaining(core->table, client->slot, remaining);
 }
 
-/* Remembered for a fallback, in which the database can't be asked. */
+/* A fallback needs to know it, and can't ask the database. */
 static void note_blocked(struct client *client, bool blocked) {
 	if (blocked)
 		client->flags |= CLIENT_BLOCKED;
@@ -122,7 +127,7 @@ static void note_blocked(struct client *client, bool blocked) {
 		client->flags &= (uint8_t)~CLIENT_BLOCKED;
 }
 
-/* What is known of the client stays; nothing can be had until then. */
+/* The table denies the client until then, and keeps what it knows of it otherwise. */
 static void pause_client(struct core *core, const struct client *client, int64_t until_ns, uint64_t reset_ms) {
 	uint32_t remaining = table_remaining(core->table, client->slot);
 	table_unsay(core->table, client->slot);
@@ -131,8 +136,8 @@ static void pause_client(struct core *core, const struct client *client, int64_t
 }
 
 /*
- * The database serves others, but not this client: somebody keeps its row locked. Strict means that
- * nobody is admitted whom the database didn't count, and no check waits longer than it has to.
+ * The database serves others, but not this client: somebody keeps its row locked. Nobody is admitted whom the
+ * database didn't count, and no check waits longer than it has to: so whoever waits is denied.
  */
 void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns) {
 	struct client *client = client_at(core, pending->client);

@@ -6,7 +6,7 @@
  */
 #include "internal.h"
 
-/* How much this slot deserves to be evicted: 0 not at all. */
+/* How long nobody has used this slot; 0: it can't be evicted. */
 static uint32_t idleness(struct core *core, uint32_t slot) {
 	uint32_t owner = core->table->owner[slot];
 	if (owner == TABLE_ORPHAN_IDLE)
@@ -23,13 +23,15 @@ static void evict(struct core *core, uint32_t slot) {
 		table_release(core->table, slot);
 		return;
 	}
-	/* To return something to the database would take a request, and so the record; the memory store takes it at once. */
+	/* What is left goes back only to the memory store, which takes it at once. To return it to the database would
+	 * take a request, and that needs the record. */
 	for (int bank = 0; bank < 2; bank++)
 		lease_settle(core, owner, bank, client_at(core, owner)->flags & CLIENT_BANK_FALLBACK << bank);
 	registry_forget(core, owner);
 }
 
-/* Both buckets are full: the one longest unused gives way; what it still holds is burnt. If nobody is idle, there is no room. */
+/* Both buckets are full: the client that was unused for longest gives way, and what it still holds is burnt. If
+ * nobody is idle, there is no room. */
 static bool make_room(struct core *core, const struct place *place) {
 	uint32_t victim = TABLE_NO_SLOT, most = 0;
 	for (uint32_t n = 0; n < TABLE_CANDIDATES; n++) {
@@ -72,8 +74,8 @@ static uint32_t make_client(struct core *core, const struct place *place, uint16
 	return index;
 }
 
-/* An orphan's leases go on: their deadlines hold, clamped in case somebody wrote over them; what they were granted isn't
- * known, so nothing of them is returned. */
+/* An orphan's leases go on until their deadlines, unless these can't be true, because somebody wrote over them.
+ * What the leases were granted for isn't known, so nothing of them is returned. */
 static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);

@@ -1,29 +1,39 @@
 /*
- * batch.c - sends requests to the store: many in one statement, one statement at a time; what comes meanwhile gathers
- * for the next. Background requests go along with urgent ones, or after BACKGROUND_DELAY_NS by themselves.
+ * batch.c - sends pending requests to the store and deals with how that ends.
+ *
+ * The database gets many requests in one statement, and one statement at a time: what comes meanwhile gathers for
+ * the next. Background requests go along with urgent ones, or by themselves after BACKGROUND_DELAY_NS. The memory
+ * store answers each request at once.
+ *
+ * When the database refuses a statement, one locked row may be the reason. So the statement's requests are tried
+ * again in groups, and those of a refused group one by one. When several in a row are refused alone, more than a
+ * row may be locked: then the rest is tried together once, and after that given up.
  */
 #include "internal.h"
 #include "stint.h"
 
-/* Long enough to gather, short against any sub-window in which others could use what is returned. */
+/* Long enough for requests to gather, and short beside any sub-window in which others could use what is returned. */
 #define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
 
-/* A statement that the database refused (a deadlock, a lock timeout) is tried once more, client by client, so
- * that one locked row spoils nothing for the others; then whoever waits for that client is denied. */
+/* A request that was refused (by a deadlock, a lock timeout) so many times is tried once more, alone, so that one
+ * locked row spoils nothing for the others. Then whoever waits for that client is denied. */
 #define REJECTIONS_MAX 1
 
-/* A large one first in groups of so many, and only what is refused again client by client: some dozen statements, not hundreds. */
+/* A large statement is tried again in groups of so many. To find one locked row that takes some dozen statements;
+ * one by one it would take hundreds. */
 #define GROUP_MAX 16u
 #define LARGE     (2 * GROUP_MAX)
 
-/* So many of these in a row, and it may be more than a row that is locked: to try each client alone would take longer than
- * anybody waits. The rest is tried together once, which tells that from so many locked rows, and then given up. */
+/* After so many refusals in a row of requests that went alone, the whole table may be locked, and to try each
+ * client alone would take longer than anybody waits. Then the rest is tried together once: if that succeeds, it
+ * was single rows; if not, the rest is given up. */
 #define LONE_REJECTIONS_MAX 3
 
-/* Of each batch, this part is for background requests, if there are any: however many clients wait, it is all done some time. */
+/* This part of each batch is kept for background requests, if there are any, so that they are sent some time
+ * however many clients wait. */
 #define BACKGROUND_SHARE (CORE_BATCH_MAX / 4)
 
-/* Clients that the memory store answers before the event loop has its turn again. */
+/* The memory store answers so many clients, then the event loop has its turn again. */
 #define MEMORY_BATCH_MAX 1024u
 
 static void count_waiters(struct pending *pending, struct lease_request *request) {
@@ -59,7 +69,8 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 	pending->wants_more = pending->wants_next = false;
 }
 
-/* Most clients that are seen for the first time are new to the database, too, and that has a shorter way for them. */
+/* A client that is seen here for the first time is mostly new to the database, too, which has a shorter way for
+ * those. */
 static bool is_first(const struct client *client, const struct lease_request *r) {
 	return !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 && r->return_sub_window == 0;
 }
@@ -91,8 +102,8 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	answer_pending(core, pending, &grant, now_ns, now_ns);
 }
 
-/* Charges and returns are for the database. A memory store takes its returns at once, see lease_settle(), and notes the charges;
- * without memory to note one, it stays in the queue. */
+/* Background requests are charges and returns, which are for the database. The memory store got its returns when
+ * they were made, see lease_settle(). It notes the charges; one that it has no room for stays in the queue. */
 static void forget_background(struct core *core, int64_t now_ns) {
 	uint32_t last = core->background.last;
 	if (now_ns < core->background_at_ns)
@@ -111,7 +122,8 @@ static void forget_background(struct core *core, int64_t now_ns) {
 	}
 }
 
-/* Each request once: what asks again during the pass waits for the next one. Of a crowd, some of it at a time. */
+/* Each request is answered once: one that asks again during the pass waits for the next pass. A large crowd is
+ * answered some at a time. */
 static void flush_to_memory(struct core *core, int64_t now_ns) {
 	uint32_t last = core->urgent.last, done = NO_PENDING;
 	for (uint32_t left = MEMORY_BATCH_MAX; left > 0 && core->urgent.first != NO_PENDING && done != last; left--) {
@@ -125,7 +137,7 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 
 /* ---- The database ----------------------------------------------------------- */
 
-/* What was refused before goes alone, or with its group. */
+/* A request that was refused before goes alone, or with its group. */
 static bool goes_along(const struct core *core, const struct pending *pending) {
 	if (core->in_flight_count == 0)
 		return true;
@@ -168,7 +180,8 @@ static void fill_batch(struct core *core, struct lease_request *requests, int64_
 		;
 	while (!pausing && add_to_batch(core, &core->background, CORE_BATCH_MAX, requests, now_ns))
 		;
-	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX, requests, now_ns)) /* some of the others had nothing to ask any more */
+	/* Some of the others may have had nothing to ask any more: then there is room left. */
+	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX, requests, now_ns))
 		;
 }
 
@@ -188,7 +201,8 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	core->io.take(core->context, core->hosts, requests, core->in_flight_count);
 }
 
-/* What a fallback admitted is charged without delay, and who stops is waited for: those come in large groups by themselves. */
+/* In a resync, what a fallback admitted is charged without delay; at the end, somebody waits until all is
+ * returned. Such requests come in large groups by themselves: a delay would gather no more. */
 static void plan_background(struct core *core, int64_t now_ns) {
 	bool is_urgent = core->draining || core->state == CORE_RESYNC;
 	if (core->background.first == NO_PENDING)
@@ -206,15 +220,15 @@ void batch_flush(struct core *core, int64_t now_ns) {
 	plan_background(core, now_ns);
 }
 
-/* Something is wrong with what it asks: burnt rather than asked for again and again. An advance is charged when the
- * client asks again, or before it leaves. */
+/* Something is wrong with this request, or its client's row. What it returns is burnt, rather than returned again
+ * and again. An advance that it owes is charged when the client asks again, or before it leaves. */
 static void abandon(struct core *core, struct pending *pending) {
 	debt_abandon(core, pending);
 	pending->return_sub_window = 0;
 }
 
-/* Certainly not applied: nothing was spent, so everything may be asked again. (Of two returns the later stays: it is
- * more likely to be still on the books.) */
+/* The request was certainly not applied: nothing was spent, so all of it may be asked again. (If there is another
+ * return by now, that one stays: it is of later credits, which are more likely to be still on the books.) */
 static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
 	debt_charge_again(pending);
 	if (pending->return_sub_window == 0) {
@@ -235,16 +249,16 @@ static void reject(struct core *core, struct pending *pending, size_t sent, int6
 	pending_requeue(core, pending);
 }
 
-/* The connection broke: what was asked may have been granted, charged and returned. Returns are never
- * made twice; a charge is, since a client that was charged twice is only limited, for a window. */
+/* The connection broke: the request may have been applied or not. What it returned is never returned again. What
+ * it charged is charged again: a client that is charged twice is limited for a window, no more. */
 static void give_up(struct core *core, struct pending *pending) {
 	debt_charge_again(pending);
 	pending->grouped = false;
 	pending_requeue(core, pending);
 }
 
-/* Those that were to be tried alone, or in groups, go along with the others again; or who waits is denied without, and what they
- * owe has time. */
+/* The requests that were to be tried alone, or in groups, go along with the others again. When denying, whoever
+ * waits for them is denied first, and what they owe is charged later. */
 static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
 	for (uint32_t index = core->urgent.first, next; index != NO_PENDING; index = next) {
 		struct pending *pending = core->pending[index];

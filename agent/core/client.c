@@ -1,3 +1,6 @@
+/*
+ * client.c - the pool of clients' records, and their ids.
+ */
 #include "client.h"
 
 #include <string.h>

@@ -1,5 +1,8 @@
 /*
- * core.c - the events: what apps ask, what policies and the database say, and time.
+ * core.c - what core.h declares: events of apps, of policies and of the database, and time.
+ *
+ * An event notes what has happened and, where that concerns one client, deals with it. What needs a statement, or
+ * concerns many clients, is done by core_advance(), a bounded part of it in each call.
  */
 #include "core.h"
 
@@ -12,7 +15,7 @@
 /* Clients that the table has no room for are remembered while they have a request under way. */
 #define TABLELESS_MAX 65536u
 
-/* Timers that one call sees to, at a microsecond or two each: a million may be due at the same instant. */
+/* One call sees to so many timers, at a microsecond or two each: a million may be due at the same instant. */
 #define TIMERS_MAX 1024u
 
 static int64_t window_us(void *context, int32_t policy_id) {
@@ -76,7 +79,7 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 	return true;
 }
 
-/* Before the store's first answer the whole limit is there, as far as is known; what has been advanced is not. */
+/* Before the store's first answer all of the limit counts as remaining, without what has been advanced. */
 static int64_t remaining_beside(struct core *core, const struct client *client, int64_t owed) {
 	bool unknown = table_remaining(core->table, client->slot) == HINT_UNKNOWN;
 	int64_t remaining = unknown ? verdict_limit(core, client) : verdict_remaining(core, client);
@@ -89,8 +92,8 @@ static int64_t relaxed_advance(const struct core *core, const struct core_policy
 	return part > 1 ? part : 1;
 }
 
-/* Relaxed: admitted now, counted with the next statement. What isn't counted yet never exceeds one advance, or one
- * request that costs more. */
+/* A relaxed policy admits now and counts with the next statement. What isn't counted yet never exceeds one
+ * advance, or a single request that costs more. */
 static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, struct core_verdict *verdict) {
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
@@ -174,9 +177,9 @@ static bool terms_equal(const struct grant_terms *a, const struct grant_terms *b
 	return a->max_requests == b->max_requests && a->sub_window_us == b->sub_window_us && a->runs == b->runs;
 }
 
-/* Whether leases made under the one are void under the other. The first time a policy is set, they aren't: what is in
- * the table then was left by an earlier agent, with the limits that the directory still has. Nor are they when
- * the database's id becomes known. */
+/* Whether leases made under the old policy are void under the new one. When a policy is set for the first time
+ * they are not: what is in the table then was left by an earlier agent, with the limits that the directory still
+ * has. Nor are they when the database's id becomes known. */
 static bool voids_leases(const struct core_policy *old, const struct core_policy *new) {
 	bool is_first = old->terms.sub_window_us == 0;
 	bool other_id = old->policy_id != 0 && old->policy_id != new->policy_id;
@@ -197,8 +200,8 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 	core->table->generation[index] = policy->generation;
 }
 
-/* Of a client that an earlier agent left behind it isn't known whose it is; and what a fallback counted is charged to policies by
- * their indices. */
+/* An orphan, which an earlier agent left behind, may be of any policy; and what a fallback counted is charged to
+ * policies by their indices. */
 bool core_policy_is_unused(const struct core *core, uint16_t index) {
 	return core->pool.of_policy[index] == 0 && core->table->orphans == 0 && store_memory_count(core->memory) == 0;
 }
@@ -312,7 +315,7 @@ void core_advance(struct core *core, int64_t now_ns) {
 	advance_timers(core, now_ns);
 	if (now_ns >= core->sweep_at_ns)
 		sweep_step(core, now_ns);
-	for (int i = 0; i < 2; i++) { /* once more: the step may have been the last of a promotion */
+	for (int i = 0; i < 2; i++) { /* twice, since the step may have been the last that a promotion waits for */
 		fall_in_step(core);
 		walk_step(core, now_ns);
 	}

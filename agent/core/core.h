@@ -33,12 +33,12 @@
 
 struct core;
 
-/* Rows of one statement. A hot row stays locked until its statement commits, so others wait for at
- * most this many rows; more gains little: the round trip is spread over hundreds already. */
+/* The most rows of one statement. A hot row stays locked until its statement commits, so others wait for this many
+ * rows at most. More would gain little: the round trip is spread over hundreds already. */
 #define CORE_BATCH_MAX 256
 
-/* The longest that grants are held back after a promotion: longer than agents take to find the new primary, which is a
- * deadline and then an attempt every two seconds. */
+/* The longest that grants are held back after a promotion: longer than agents take to find the new primary, which
+ * is a deadline and then an attempt every two seconds. */
 #define CORE_HOLD_MAX_NS INT64_C(10000000000)
 
 struct core_verdict {
@@ -109,8 +109,8 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
              const struct core_io *io, void *context);
 void core_free(struct core *);
 
-/* A policy appears, changes or goes (live false). Leases made under other terms are void: no longer given to anybody from here on, out
- * of the table within a second (of a million clients; generation.c). */
+/* A policy appears, changes or goes (live false). Leases made under other terms are void: no longer given to
+ * anybody from here on, out of the table within a second (of a million clients; generation.c). */
 void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
 /* Its terms are what they were, but whatever was leased of it is void, as above. */
 void core_void_policy(struct core *, int64_t now_ns, uint16_t index);
@@ -126,16 +126,19 @@ void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, ui
 void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
 void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
-/* How long leases of other hosts may last, whose policies may be unknown here: a promotion waits for them as well. */
+/* Leases of other hosts, whose policies may be unknown here, last for so long at most: a promotion waits for them
+ * as well. */
 void core_know_lease(struct core *, int64_t lease_us);
-/* It is another server than granted the leases that are out, since age_ns or longer, and may lack what that one committed last:
- * its grants are held back until those leases have run out on all hosts. Before core_database_up(); policies are known. */
+/* It is another server than granted the leases that are out, since age_ns or longer, and may lack what that one
+ * committed last: its grants are held back until those leases have run out on all hosts. Before
+ * core_database_up(); policies are known. */
 void core_database_promoted(struct core *, int64_t now_ns, int64_t age_ns);
 void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policies that are known must have their ids */
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
 void core_set_hosts(struct core *, int live_hosts);
-/* Another database from here on, or another way to it: what is under way gets no answer any more, and no lease goes back. */
+/* Another database from here on, or another way to it: what is under way gets no answer any more, and no lease
+ * goes back. */
 void core_database_changed(struct core *, int64_t now_ns);
 void core_set_timing(struct core *, int64_t grace_ns, int64_t idle_timeout_ns);
 
@@ -159,8 +162,8 @@ uint64_t core_shared_granted(const struct core *); /* credits of the memory stor
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
 size_t core_queued(const struct core *);    /* requests to the store, queued or under way */
 bool core_is_walking(const struct core *);  /* some clients haven't met the last event that concerns all */
-/* All clients have met whatever has happened so far when core_has_walked() as far as this. Events that follow don't
- * put that off. */
+/* All clients have met whatever has happened so far when core_has_walked() as far as this. Events that follow
+ * don't put that off. */
 uint64_t core_walk_end(const struct core *);
 bool core_has_walked(const struct core *, uint64_t end);
 

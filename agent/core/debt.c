@@ -104,8 +104,8 @@ void debt_attach(struct core *core, struct pending *pending) {
 	pending->debt = (struct debt){0};
 }
 
-/* Without room to note what is left the request keeps it, and asks again: with the next batch, but for its own sake
- * not at once. */
+/* Without room to note what is left the request keeps it, and asks again: with the next batch, but for its own
+ * sake not at once. */
 void debt_settle(struct core *core, struct pending *pending, int64_t charged) {
 	int64_t left = pending->sent.charge - charged;
 	if (pending->sent.charge > 0)

@@ -6,22 +6,22 @@
  * has spent of the database's since then is counted there first, so that a host's admits in a
  * fallback window stay within fallback_max_requests, old leases included.
  *
- * Back: the fallback's leases are destroyed, a client's when it is looked at, everybody's within a second (generation.c).
- * What was admitted meanwhile becomes a charge of each client's next request, and only then does the client get
- * anything of the database's; those who don't ask are charged in the background, some thousand at a time.
- * Charges are limited to what the window still holds. The memory store keeps its counts: a database that comes and goes doesn't start
- * a new fallback limit each time.
+ * Back: the fallback's leases are destroyed, a client's when it is looked at, everybody's within a second
+ * (generation.c). What was admitted meanwhile becomes a charge of each client's next request, and only then does
+ * the client get anything of the database's; those who don't ask are charged in the background, some thousand at a
+ * time. Charges are limited to what the window still holds. The memory store keeps its counts: a database that
+ * comes and goes doesn't start a new fallback limit each time.
  */
 #include "internal.h"
 #include "stint.h"
 
-/* Of the memory store in one step, and the pause after it. */
+/* How much of the memory store one step looks at, and the pause after it. */
 #define COLLECT_CHAINS 4096u
 #define COLLECT_CLIENTS 1024u
 #define COLLECT_PAUSE_NS (1 * NS_PER_MS)
 
-/* What was used before doesn't count in it: the walk that began when the database was lost has seen to that (lease_begin_period).
- * Of a client that it hasn't come to all that was used lately does. */
+/* What a client used before the database was lost doesn't count in the fallback: the walk that began then has seen
+ * to that (lease_begin_period). Of a client that the walk hasn't come to, all that was used lately counts. */
 void fallback_enter(struct core *core, int64_t now_ns) {
 	state_enter_fallback(core, now_ns);
 	core->counters.fallback_granted = 0;
@@ -30,16 +30,16 @@ void fallback_enter(struct core *core, int64_t now_ns) {
 	core->background_at_ns = now_ns;
 }
 
-/* Before a client gets anything of the fallback's: what is left of the database's leases is destroyed, and what was
- * spent of them counts. To leave them would mean to spend them in a later fallback window than they count in. */
+/* What is left of the database's leases is destroyed, and what was spent of them counts. If they were left, they
+ * would be spent in a later fallback window than they count in. */
 void fallback_absorb(struct core *core, uint32_t index) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client_at(core, index)->flags & CLIENT_BANK_FALLBACK << bank))
 			lease_settle(core, index, bank, false);
 }
 
-/* Of what the fallback granted, the part that the policy's window may still hold: all of it, unless the ring, which is as long
- * as the fallback's window, reaches back to before the policy's. */
+/* The part of what the fallback granted that the policy's window may still hold. That is all of it, unless the
+ * ring, which is as long as the fallback's window, reaches back to before the policy's window. */
 static int64_t recent_of(const struct store_memory_entry *entry, int runs, int64_t since_us) {
 	int64_t recent = 0;
 	if (entry->head_us - runs * entry->sub_window_us > since_us)
@@ -82,7 +82,7 @@ void fallback_charge(struct core *core, uint32_t index) {
 		store_memory_collect(core->memory, client->policy + 1, client->id, (uint8_t)client->id_len, charge_client, core);
 }
 
-/* When the walk has ended the fallback's leases: what they leave unused is not charged. */
+/* Not before the walk has ended the fallback's leases, since what they leave unused is not charged. */
 bool fallback_may_collect(const struct core *core) {
 	return core->collecting && core->state == CORE_RESYNC && !core->returned.open && core->background_count < BACKGROUND_ROOM;
 }

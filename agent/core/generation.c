@@ -1,17 +1,20 @@
 /*
- * generation.c - what concerns all clients at once: a change of a policy, a database that is lost, back, or another one.
+ * generation.c - events that concern all clients at once: a policy changes, the database is lost, is back, or is
+ * another one.
  *
- * There may be a million of them, and the event loop must not stand still for so long. So such an event only begins a new
- * generation, and notes which. A client whose record is of an earlier one is brought in line when it is next looked at, for
- * whatever reason, before anything else is done with it: client_meet(). Apps spend leases without asking, so a walk goes round
- * the table as well, a few thousand slots at a time with the loop served in between, and meets who wasn't looked at: a million
- * clients in half a second.
+ * There may be a million clients, and the event loop must not stand still for as long as it takes to look at all.
+ * So such an event only begins a new generation, and notes which. A client whose record is of an earlier
+ * generation meets the event when it is next looked at, for whatever reason, before anything else is done with it:
+ * client_meet(). Apps spend leases without asking, so a walk goes round the table as well, and meets the clients
+ * that weren't looked at: a few thousand slots at a time with the loop served in between, a million clients in
+ * half a second.
  *
- * Each event is over when the walk has come round to the slot where the event found it: then everybody has met it,
- * it needs to be noted no more, and its generation's number can be used again. Events that follow, however many, don't
- * put that off; they only make the walk go on for longer.
+ * An event is over when the walk has come round to the slot where it was when the event came. Then all clients
+ * have met it, it needs to be noted no more, and its generation's number can be used again. Events that follow,
+ * however many, don't put that off; they only make the walk go on for longer.
  *
- * An orphan has no record. It gets nothing that could be spared, so whatever is noted is done to it as often as it is met.
+ * An orphan has no record that could say what it has met. So it meets whatever is noted each time it is looked at,
+ * which does no harm: it is granted nothing new.
  */
 #include "internal.h"
 
@@ -29,7 +32,7 @@ static bool is_before(const struct core *core, const struct client *client, cons
 
 /* ---- One client ------------------------------------------------------------- */
 
-/* From here on of unknown origin: good until the deadline, but nothing of it goes back. */
+/* The leases are of unknown origin from here on: good until their deadlines, but nothing of them is returned. */
 static void disown_leases(struct core *core, struct client *client) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
@@ -156,7 +159,7 @@ static void walk(struct core *core, uint32_t slots) {
 	close_generations(core);
 }
 
-/* A walk for the sake of returns waits until there is room for them. */
+/* Before the end a walk makes returns, so it waits until there is room for them. */
 void walk_step(struct core *core, int64_t now_ns) {
 	if (!generation_is_walking(core) || now_ns < core->walk_at_ns)
 		return;
@@ -165,8 +168,9 @@ void walk_step(struct core *core, int64_t now_ns) {
 	core->walk_at_ns = now_ns + WALK_PAUSE_NS;
 }
 
-/* The present generation serves as long as nobody has met it. Numbers run out only when there are two thousand events
- * while the walk goes round once: then it goes on at once, as far as to where the oldest of them began. */
+/* As long as no client has met the present generation, it serves for one more event. Numbers run out only when two
+ * thousand events come while the walk goes round once: then the walk goes on at once to where the oldest of them
+ * began. */
 struct mark generation_begin(struct core *core) {
 	if (core->generation_used) {
 		if (core->generations_open == CLIENT_GENERATIONS - 1)

@@ -1,3 +1,10 @@
+/*
+ * grant.c - the ring of counts: what a request may be granted of it.
+ *
+ * A request is applied in this order: what is returned is subtracted, what is owed is charged as far as the limit
+ * goes, and then credits are granted for the current sub-window and the next one. Line by line the same as
+ * stint.take() in sql/; tests/sql/twin compares the two.
+ */
 #include "grant.h"
 
 #include <stdbool.h>
@@ -11,7 +18,8 @@ static int64_t max64(int64_t a, int64_t b) {
 	return a > b ? a : b;
 }
 
-/* Downwards also while t_us is smaller than the phase: soon after a machine's start by its own clock, with long sub-windows. */
+/* Downwards also while t_us is smaller than the phase: soon after a machine's start by its own clock, with long
+ * sub-windows. */
 static int64_t align_down(int64_t t_us, int64_t phase_us, int64_t sub_window_us) {
 	int64_t since_us = (t_us - phase_us) % sub_window_us;
 	return t_us - (since_us < 0 ? since_us + sub_window_us : since_us);

@@ -41,16 +41,17 @@ struct grant_terms {
 };
 
 /*
- * How long a sub-window is. A sliding one is slightly longer than its part of the window, by half a percent of the window
- * over all of them: an interval of the window's length then touches no more sub-windows even if credits are spent up
- * to half of that too early or too late, which is what a host needs that knows their edges only to a round trip and to what its
- * clock gains or loses: a thousandth of the lease's length at most (see lease_ends_ns()), so there is more of it the longer the
- * window is. The database computes the same.
+ * How long a sub-window is. A sliding one is slightly longer than its part of the window, by half a percent of the
+ * window over all of them: an interval of the window's length then touches no more sub-windows even if credits are
+ * spent up to half of that too early or too late, which is what a host needs that knows their edges only to a
+ * round trip and to what its clock gains or loses: a thousandth of the lease's length at most (see
+ * lease_ends_ns()), so there is more of it the longer the window is. The database computes the same.
  */
 #define GRANT_SLACK_DIVISOR 200
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
-/* How long what was charged to a sub-window counts on after the end of its leases, which last half of the slack longer than it. */
+/* How long what was charged to a sub-window counts on after the end of its leases, which last half of the slack
+ * longer than it. */
 static inline int64_t grant_weighs_ms(const struct grant_terms *terms) {
 	return (terms->runs * terms->sub_window_us - terms->slack_us / 2 + 999) / 1000;
 }

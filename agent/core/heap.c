@@ -1,3 +1,6 @@
+/*
+ * heap.c - the binary heap of timers.
+ */
 #include "heap.h"
 
 #include <stdlib.h>

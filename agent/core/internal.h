@@ -1,21 +1,23 @@
 /*
- * internal.h - shared by the core's files only.
+ * internal.h - shared by the core's files only. Each calls those below it, none above it:
  *
- *   core.c      events of apps, policies and the database; time
- *   state.c     which store is asked
- *   generation.c events that concern all clients: each meets them when it is looked at, or when a walk comes by
- *   registry.c  where each client is
- *   arrival.c   who comes in, and in whose stead
- *   sweep.c     who is idle leaves
- *   repair.c    what was scribbled over is put back
- *   pending.c   one client's request: who waits for it, in which queue
- *   debt.c      what was admitted before it was counted
- *   batch.c     sending requests to the store, many at a time
- *   answer.c    what a store's answer means
- *   verdict.c   what goes with a verdict
- *   leases.c    leases: sizes, into the table and out of it again, timers
- *   fallback.c  the way into fallback and back
- *   promotion.c another server in the place of the database
+ *   core.c       what core.h declares: events of apps, policies and the database; time
+ *   sweep.c      goes round the table: idle clients leave, the table is repaired
+ *   batch.c      sends pending requests to the store, many at a time
+ *   fallback.c   the way into a fallback, and back
+ *   answer.c     what the store's answer to one request means
+ *   arrival.c    a client comes in, if need be in the stead of another
+ *   promotion.c  another server in the place of the database
+ *   repair.c     puts back what was scribbled over
+ *   generation.c events that concern all clients, each of which meets them when it is looked at
+ *   verdict.c    what goes with a verdict: limit, remaining, times
+ *   leases.c     leases: their sizes, into the table and out of it again, timers
+ *   debt.c       what was admitted before the database counted it
+ *   pending.c    a client's request that is queued or under way, and who waits for it
+ *   registry.c   in which slot each client is
+ *   state.c      which store is asked
+ *
+ * Below these are the parts that know no struct core: store_memory, grant, table, client, heap and slab.
  */
 #ifndef STINT_CORE_INTERNAL_H
 #define STINT_CORE_INTERNAL_H
@@ -25,14 +27,15 @@
 #include "heap.h"
 #include "store_memory.h"
 
-#define NS_PER_MS INT64_C(1000000)
-#define NS_PER_US INT64_C(1000)
-#define NO_PENDING CLIENT_NO_PENDING
+#define NS_PER_MS       INT64_C(1000000)
+#define NS_PER_US       INT64_C(1000)
+#define NO_PENDING      CLIENT_NO_PENDING
 
-/* A host returns what lies idle after 5 s at most; a denied client costs one statement in that time, which writes nothing. */
-#define DENIAL_MAX_US INT64_C(6000000)
+/* How long a denial is cached at most. Hosts return what lies idle after 5 s at most, so a longer denial could
+ * outlast its reason; a shorter one would cost a denied client more statements. */
+#define DENIAL_MAX_US   INT64_C(6000000)
 
-/* Requests that may stand in the background queue before no more are made for clients who can wait: several batches. */
+/* With so many requests in the background queue, several batches, no more are made for what can wait. */
 #define BACKGROUND_ROOM 4096u
 
 #define TABLELESS_LISTS 4096 /* a power of two; a sixteenth of how many there may be */
@@ -49,34 +52,35 @@ enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT };
 
 /* One client's request to the store: queued or under way, at most one per client. */
 struct pending {
-	uint32_t index;               /* its number */
+	uint32_t index; /* its number */
 	uint32_t client;
 	uint32_t previous, next;      /* in its queue */
 	uint8_t state;                /* enum pending_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
-	bool of_fallback;             /* its debt, or part of it, is one of those that the resync waits for */
-	bool grouped;                 /* was in a large batch that was rejected: with a few others next */
+	bool of_fallback;             /* its debt is of a fallback, at least in part: the resync waits for it */
+	bool grouped;                 /* it was in a large batch that was rejected: it goes with a few others next */
 	uint8_t rejections;           /* in a row, of this request, in such a group or a small batch */
 	uint8_t late;                 /* answers that came too late to be used, in a row */
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */
-	struct debt debt;             /* admitted already */
-	int64_t return_sub_window;
+	struct debt debt;             /* admitted already, not counted yet */
+	int64_t return_sub_window;    /* what goes back with it, as in a lease_request */
 	int32_t return_first, return_second;
-	struct lease_request sent;
-	struct debt sent_debt; /* what sent.charge is of */
+	struct lease_request sent; /* what is under way, or was last */
+	struct debt sent_debt;     /* what sent.charge was made from */
 };
 
 struct pending_queue {
 	uint32_t first, last;
 };
 
-/* An event for all clients: those of an earlier generation haven't met it yet. Closed when there are none. */
+/* An event that concerns all clients. A client of an earlier generation hasn't met it yet; it is closed when all
+ * have met it. */
 struct mark {
 	uint32_t generation;
 	bool open;
-	uint64_t ends; /* when walks have looked at so many slots */
+	uint64_t ends; /* all have met it when walks have looked at so many slots */
 };
 
 struct core {
@@ -85,60 +89,75 @@ struct core {
 	void *context;
 	struct core_options options;
 	struct core_policy policies[POLICY_CAPACITY];
-	struct client_pool pool;
-	uint32_t tableless[TABLELESS_LISTS]; /* clients without a slot, by key */
-	struct heap timers; /* value: client */
 	struct store_memory *memory;
 	struct core_counters counters;
-
 	int64_t now_ns; /* of the event being handled */
-	enum core_state state;
-	int hosts; /* that are alive; 0: the database hasn't said yet */
-	int64_t grace_until_ns;
-	int64_t up_ns;               /* when the database came up last */
-	uint32_t lone_rejections;    /* in a row, of clients that were asked for alone */
-	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
-	int64_t fallback_since_ns;
+	int hosts;      /* that are alive; 0: the database hasn't said yet */
+	bool draining;  /* before the end */
+
+	/* state.c */
+	enum core_state state; /* nothing else writes it */
 	bool connected;        /* the database is there, though its grants may still be held back */
-	bool promoted;         /* it is another one than granted the leases that are out */
-	int64_t held_until_ns; /* no grants of it before */
+	int64_t up_ns;         /* when the database came up last */
+	int64_t grace_until_ns;
+	int64_t fallback_since_ns;
+
+	/* promotion.c */
+	bool promoted;           /* the leases that are out were granted by another server */
+	int64_t held_until_ns;   /* no grants before */
 	int64_t others_lease_ns; /* how long leases of other hosts last, at most that of the longest hold */
 
+	/* registry.c */
+	struct client_pool pool;
+	uint32_t tableless[TABLELESS_LISTS]; /* clients without a slot, by key */
+	bool has_orphans;                    /* perhaps of an agent that was in a fallback */
+
+	/* pending.c */
 	struct pending **pending; /* by number; address space for all, memory as they come */
 	struct slab pending_slab; /* and of those who wait */
 	uint32_t pending_count, pending_high, pending_capacity, pending_free;
 	uint32_t waiter_count;
 	struct pending_queue urgent, background;
 	size_t background_count;
-	size_t charges_left;        /* of the resync: requests whose charge is still to be acknowledged */
-	bool collecting;            /* and there may be more in the memory store ... */
-	size_t collect_chain;       /* ... from this chain on */
-	int64_t background_at_ns;   /* when the background queue is sent at the latest */
+
+	/* leases.c */
+	struct heap timers; /* value: client */
+
+	/* batch.c */
+	int64_t background_at_ns; /* when the background queue is sent at the latest */
 	uint32_t in_flight[CORE_BATCH_MAX];
 	size_t in_flight_count;
 	int64_t sent_ns;
 	int64_t rtt_ns;
+	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
+	uint32_t lone_rejections;    /* in a row, of clients that were asked for alone */
+
+	/* debt.c, fallback.c: what a resync waits for */
+	size_t charges_left;  /* requests whose charge is still to be acknowledged */
+	bool collecting;      /* and there may be more in the memory store ... */
+	size_t collect_chain; /* ... from this chain on */
+	int64_t collect_at_ns;
 
 	/* generation.c */
 	uint32_t generation;
-	bool generation_used;      /* somebody has met it */
-	uint32_t generations_open; /* that somebody may not have met */
-	uint64_t generation_ends[CLIENT_GENERATIONS]; /* of each of these: when everybody has met it, as a mark's */
-	struct mark lost;          /* the database */
-	struct mark returned;      /* from a fallback */
-	struct mark disowned;      /* leases: another database's, perhaps */
-	struct mark burnt;         /* what was disowned */
-	struct mark drained;       /* before the end */
-	struct mark voided[POLICY_CAPACITY];
-	bool forfeits[POLICY_CAPACITY]; /* what is void of this policy's isn't returned either */
+	bool generation_used;                         /* some client has met it */
+	uint32_t generations_open;                    /* that some client may not have met */
+	uint64_t generation_ends[CLIENT_GENERATIONS]; /* when all have met each of these, as a mark's */
+	struct mark lost;                             /* the database was lost */
+	struct mark returned;                         /* it returned, after a fallback */
+	struct mark disowned;                         /* the leases may be another database's */
+	struct mark burnt;                            /* what was disowned is destroyed */
+	struct mark drained;                          /* before the end, all leases are */
+	struct mark voided[POLICY_CAPACITY];          /* the leases of a policy are void */
+	bool forfeits[POLICY_CAPACITY];               /* and nothing of them is returned */
 	uint32_t walk_slot;
-	uint64_t walked, walk_ends; /* slots, ever: that walks have looked at; where this one ends */
-	int64_t walk_at_ns, collect_at_ns;
-	bool has_orphans; /* perhaps of an agent that was in a fallback */
+	uint64_t walked;    /* slots that walks have looked at, ever */
+	uint64_t walk_ends; /* this walk is over when it was so many */
+	int64_t walk_at_ns;
 
+	/* sweep.c */
 	uint32_t sweep_slot;
 	int64_t sweep_at_ns;
-	bool draining;
 };
 
 static inline struct client *client_at(struct core *core, uint32_t index) {
@@ -167,7 +186,7 @@ static inline bool is_orphan(uint32_t owner) {
 
 _Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
 
-/* Whether one more request of a client may be made that can as well be made later. */
+/* Whether a request may be made for this client that can as well be made later. */
 static inline bool has_background_room(const struct core *core, const struct client *client) {
 	return client->pending != NO_PENDING || core->background_count < BACKGROUND_ROOM;
 }
@@ -185,7 +204,8 @@ int64_t state_next_ns(const struct core *core); /* when a grace or a hold ends; 
 /* generation.c */
 struct mark generation_begin(struct core *core);
 void client_stamp(struct core *core, struct client *client); /* a new one */
-void client_meet(struct core *core, uint32_t index);         /* before anything is done with a client, or its leases are looked at */
+/* The client meets what it hasn't met yet: before anything is done with it, or its leases are looked at. */
+void client_meet(struct core *core, uint32_t index);
 void orphan_meet(struct core *core, uint32_t slot);
 void orphan_void(struct core *core, uint32_t slot);
 void walk_step(struct core *core, int64_t now_ns);
@@ -209,11 +229,13 @@ uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);
 
-/* Records lie in the order in which clients came, not in that of the slots: whoever goes round the table asks for them ahead, or
- * each costs two waits for the memory. Inline, since a compiler leaves out a call that has no effect in the language's eyes. */
+/* Records lie in the order in which clients came, not in that of the slots. Whoever goes round the table fetches
+ * them ahead, or else waits twice for the memory at each. Inline, since a compiler leaves out a call that has no
+ * effect in the language's eyes. */
 __attribute__((always_inline)) static inline void client_fetch_ahead(struct core *core, uint32_t slot) {
 	const struct table *table = core->table;
-	uint32_t far = table->owner[(slot + 16) % table->slot_count], near = table->owner[(slot + 8) % table->slot_count];
+	uint32_t far = table->owner[(slot + 16) % table->slot_count];
+	uint32_t near = table->owner[(slot + 8) % table->slot_count];
 	if (far < core->pool.high)
 		__builtin_prefetch(client_at(core, far));
 	if (near < core->pool.high)
@@ -224,7 +246,8 @@ __attribute__((always_inline)) static inline void client_fetch_ahead(struct core
 void repair_client(struct core *core, uint32_t client, int64_t now_ns);
 void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns);
 /* Whether an agent can have made the lease in this bank of an orphan. */
-bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns);
+bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank,
+                         int64_t now_ns);
 
 /* pending.c */
 int pending_init(struct core *core, uint32_t clients); /* 0, or -1 without memory */
@@ -287,12 +310,16 @@ struct denial {
 	int64_t retry_ms;
 	int64_t reset_ms;
 };
-int64_t verdict_limit(struct core *core, const struct client *client); /* the database's for this client, as far as is known */
+/* The database's for this client, as far as is known. */
+int64_t verdict_limit(struct core *core, const struct client *client);
 int64_t verdict_remaining(const struct core *core, const struct client *client);
-struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source, int64_t deadline_ns);
-struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost, const struct denial *denial);
+struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source,
+                                    int64_t deadline_ns);
+struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,
+                                   const struct denial *denial);
 /* By the denial that the table holds; false if it holds none of this cost. */
-bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost, struct core_verdict *verdict);
+bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost,
+                         struct core_verdict *verdict);
 
 /* leases.c */
 void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
@@ -300,9 +327,9 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
                    int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
-/* Both, and a denial: as far as there is room now, what is left goes back now, the rest later. */
+/* Ends both leases and a denial. What is left goes back now if there is room for the request, else later. */
 void lease_void(struct core *core, uint32_t client, bool give_back);
-/* Forgets what was used so far: "used" means since here from now on. */
+/* Forgets what was used so far: what counts as used from now on is what is used after this. */
 void lease_begin_period(struct core *core, struct client *client);
 /* A timer has run out. False: it was of a client that is gone, or lost its slot. Else lease_on_timer() is next. */
 bool lease_end_timer(struct core *core, uint32_t client);
@@ -311,11 +338,13 @@ void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
-uint32_t lease_open_credits(const struct core *core, const struct client *client); /* those that can be spent now */
+/* Those that can be spent now. */
+uint32_t lease_open_credits(const struct core *core, const struct client *client);
 
 /*
- * Clocks run at different rates: kept in step with true time, one may be this part faster or slower than another (NTP slews by as
- * much). A duration of the store's is so long by our clock at least, or at most.
+ * Clocks run at different rates. Of two that are kept in step with true time, one may be faster than the other by
+ * this part: NTP slews by as much. So a duration of the store's lasts by our clock surely_within() of it at least,
+ * and surely_after() of it at most.
  */
 #define CLOCK_RATES_DIVISOR 2000
 
@@ -328,10 +357,10 @@ static inline int64_t surely_after(int64_t ns) {
 }
 
 /*
- * Where a duration of the store's ends and begins by our clock. The store answered between our sending and our
- * receiving, so an end counted from the sending is never late, and a start counted from the receiving never early.
- * Half of the window's slack each way closes the gap between two sub-windows that this, and not to know the clocks' rates, would
- * leave.
+ * When a lease ends and starts by our clock. The store answered between our sending and our receiving: so an end
+ * counted from the sending is never late, and a start counted from the receiving is never early. That would leave
+ * a gap between two sub-windows, and so would the clocks' rates. Half of the window's slack on each side closes
+ * it.
  */
 static inline int64_t lease_ends_ns(const struct grant_terms *terms, int64_t sent_ns, int64_t duration_us) {
 	return sent_ns + surely_within((duration_us + terms->slack_us / 2) * NS_PER_US);
@@ -348,17 +377,18 @@ static inline int64_t window_passes_ns(const struct core_policy *policy) {
 
 /* fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
-void fallback_absorb(struct core *core, uint32_t client);
+void fallback_absorb(struct core *core, uint32_t client); /* before the client gets anything of the fallback's */
 void fallback_leave(struct core *core, int64_t now_ns);
-/* What a client owes for it becomes part of its next request. */
+/* What the fallback admitted to this client goes with its next request. */
 void fallback_charge(struct core *core, uint32_t client);
-/* So for those who don't come by themselves. */
+/* The same for clients who don't come by themselves, some at a time. */
 void fallback_collect(struct core *core, int64_t now_ns);
 bool fallback_may_collect(const struct core *core);
 
 /* promotion.c */
 void promotion_begin(struct core *core, int64_t now_ns, int64_t age_ns);
 int64_t promotion_longest_lease_ns(const struct core *core);
+/* After the hold: begins what is left to do, and says whether it is done. */
 bool promotion_is_over(struct core *core);
 
 #endif

@@ -20,8 +20,8 @@
 #define LEAD_MIN_NS (50 * NS_PER_MS)
 #define LEAD_ROUND_TRIPS 8
 
-/* How long the credits below the mark of a lease ahead should last: a message, a statement and the way back, on a busy server.
- * (In LEAD_MIN_NS much more has to happen: that one is for all clients whose edge is the same.) */
+/* The credits below the low-water mark of a lease ahead should last for so long: for a message, a statement and
+ * the way back, on a busy server. (LEAD_MIN_NS is longer, since it is for all clients whose edge is the same.) */
 #define MARGIN_MIN_NS (10 * NS_PER_MS)
 
 /* A client is busy, and worth leasing ahead for, from this many credits in a sub-window on. */
@@ -53,8 +53,8 @@ static int64_t horizon_ns(int64_t sub_ns) {
 	return min64(HORIZON_MAX_NS, max64(HORIZON_MIN_NS, sub_ns / 2));
 }
 
-/* Up to half as much again, which differs from host to host: a client's edges are the same on all, and asking at the same
- * moment they would wait in line for its row. */
+/* Up to half of the lead is added, another part on each host. A client's edges are the same on all hosts: if all
+ * asked at the same moment, they would wait in line for its row. */
 static int64_t lead_ns(const struct core *core, int64_t sub_ns) {
 	int64_t lead = max64(LEAD_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns);
 	int64_t spread = lead / 2 * (int64_t)(core->options.seed >> 56) / 256;
@@ -65,8 +65,8 @@ static bool is_live(const struct client *client, int bank, int64_t now_ns) {
 	return client->lease[bank].deadline_ns > now_ns;
 }
 
-/* The bank of the sub-window that is running; -1: none. Of two live ones the earlier; one alone is the
- * current one unless it ends later than a sub-window (and the slack) from now. */
+/* The bank of the sub-window that is running; -1: none. Of two live banks it is the one that ends first. A single
+ * live bank is the current one, unless it ends later than a sub-window (and the slack) from now. */
 static int current_bank(struct core *core, const struct client *client, int64_t now_ns) {
 	int found = -1;
 	for (int bank = 0; bank < 2; bank++)
@@ -93,7 +93,7 @@ uint64_t lease_unspent(const struct core *core, const struct client *client) {
 	return (uint64_t)credits_left(core, client, 0) + credits_left(core, client, 1);
 }
 
-/* The one that ends last may be of a sub-window that hasn't begun. */
+/* Whether its sub-window has begun: that of the bank that ends last may not have. */
 static bool has_begun(const struct core *core, const struct client *client, int bank) {
 	return client->lease[bank].deadline_ns <= client->lease[!bank].deadline_ns ||
 	       core->now_ns >= table_later_start(core->table, client->slot);
@@ -115,8 +115,8 @@ struct demand {
 	double per_horizon;
 };
 
-/* A sub-window much longer than the horizon says nothing about a client's rate, which may have begun to send just now.
- * Then demand is counted by periods of a horizon each, from one timer to the next. */
+/* What was used of a sub-window that is much longer than the horizon says nothing about a client's rate: it may
+ * have begun to send just now. Then demand is counted in periods of one horizon, from one timer to the next. */
 static bool counts_by_horizon(int64_t sub_ns) {
 	return sub_ns > 2 * horizon_ns(sub_ns);
 }
@@ -142,7 +142,8 @@ static struct demand demand_of(struct core *core, const struct client *client, i
 	int64_t elapsed_ns = max64(ELAPSED_MIN_NS, sub_ns - (client->lease[bank].deadline_ns - now_ns));
 	double used = used_of(core, client, bank);
 	double rate = used / (double)elapsed_ns;
-	/* Twice what was used so far: a burst grows in a few steps, and no lease is far larger than what was seen. */
+	/* At most twice what was used so far: so a burst grows in a few steps, and no lease is far larger than what
+	 * was seen. */
 	double grown = rate * horizon < 2 * used + 1 ? rate * horizon : 2 * used + 1;
 	if (used >= 1 && grown > demand.per_horizon)
 		demand.per_horizon = grown;
@@ -169,16 +170,18 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 		request->want = 1;
 	if (request->want < request->need)
 		request->want = request->need;
-	/* A quarter more than last time: rates vary, and a top-up costs a statement. */
+	/* A quarter more than last time, since rates vary and a top-up costs a statement. */
 	if (pending->wants_next)
 		request->next_want = clamp_credits(1 + demand.per_sub_window * 1.25, terms->max_requests);
 }
 
 /*
- * What the low-water mark is a part of, see table_set_remaining(): what was granted, so that a client that has begun to
- * send is heard of soon. A lease ahead is made for all that a sub-window usually takes and a quarter more, so its
- * end comes first; by that mark each sub-window of a steady client would cost one more message and statement, for nothing.
- * Its mark is what goes in the margin, but no less than a sixteenth, for a client whose rate rises.
+ * What the low-water mark is a part of, see table_set_mark().
+ *
+ * Usually that is what was granted, so that an app soon says that a client has begun to send. But a lease ahead is
+ * made for all that a sub-window usually takes, and a quarter more: with that mark, each sub-window of a steady
+ * client would cost one more message and statement, for nothing. Its mark is what is used within the margin, and a
+ * sixteenth of the lease at least, for a client whose rate rises.
  */
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant) {
 	uint32_t granted = (uint32_t)(grant->granted + grant->granted_next);
@@ -202,7 +205,7 @@ static int32_t add_credits(int32_t credits, uint32_t more) {
 	return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
 }
 
-/* Notes a return with the client's next request: of one sub-window and the one after it. */
+/* Adds a return to the client's next request, which holds those of one sub-window and the one after it. */
 static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
 	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
 	struct pending *pending = pending_for(core, index);
@@ -241,10 +244,12 @@ static void return_to_memory(struct core *core, const struct client *client, int
 		core->counters.fallback_granted -= credits < core->counters.fallback_granted ? credits : core->counters.fallback_granted;
 }
 
-/* How much longer than the lease a fixed window may go on, since its end is brought forward: less is not worth a statement. */
+/* A fixed window goes on for a while after its lease, whose end is brought forward. If that is less than this, a
+ * return is not worth a statement. */
 #define REST_MIN_NS (10 * NS_PER_MS)
 
-/* From when on it counts for nothing what was charged to the lease's sub-window. */
+/* When what was charged to the lease's sub-window begins to count for nothing: a return would change nothing from
+ * then on. */
 static int64_t off_books_ns(struct core *core, const struct client *client, int bank) {
 	int64_t passes_ns = window_passes_ns(policy_of(core, client));
 	int64_t rest_ns = passes_ns - surely_within(policy_of(core, client)->time_window_ms * NS_PER_MS);
@@ -265,7 +270,8 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 		note_return(core, index, sub_window, credits);
 }
 
-/* Credits of the database's that were spent while it is away count in the fallback's window, no earlier than they were spent. */
+/* Credits that the database granted, and that were spent while it is away, count in the fallback's window, and no
+ * earlier than they were spent. */
 static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
 	struct lease_grant ignored;
 	bool of_fallback = client->flags & fallback_flag(bank);
@@ -327,7 +333,7 @@ static int same_sub_window(const struct core *core, const struct client *client,
 	return -1;
 }
 
-/* A bank to replace: one that is over, else one of unknown origin, else the one that ends first. */
+/* The bank to replace: one whose lease is over, else one of unknown origin, else the one that ends first. */
 static int replaceable_bank(const struct client *client, int64_t now_ns) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!is_live(client, bank, now_ns))
@@ -348,10 +354,12 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 	}
 	bank = replaceable_bank(client, now_ns);
 	lease_settle(core, index, bank, true);
-	/* The next one must end last, since that is how apps tell it. One of unknown origin may not fit in. */
+	/* The next lease must be the one that ends last, since apps tell it by that. A lease of unknown origin may end
+	 * later. */
 	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns)
 		lease_settle(core, index, !bank, true);
-	/* The same when it is there already: after an answer that took longer than a sub-window it ends before this one. */
+	/* The same if there is a next lease already. After an answer that took longer than a sub-window, it ends
+	 * before this one. */
 	if (!part->is_next && client->lease[!bank].deadline_ns <= part->deadline_ns &&
 	    table_later_start(core->table, client->slot) > now_ns)
 		lease_settle(core, index, !bank, true);
@@ -377,8 +385,9 @@ static void set_timer(struct core *core, uint32_t index, int64_t at_ns) {
 		client->flags |= CLIENT_TIMED;
 }
 
-/* When something is to be done for this client: its next sub-window to be leased, a lease over, or time to see
- * whether it still uses what it has. A client that was served once and holds nothing needs no timer. */
+/* Sets the client's timer for when something is to be done: when its next sub-window is to be leased, when a lease
+ * is over, or when to look whether it still uses what it has. A client that was served once and holds nothing
+ * needs no timer. */
 static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	int bank = current_bank(core, client, now_ns);
@@ -453,7 +462,8 @@ static void end_period(struct core *core, struct client *client, int64_t now_ns)
 	lease_begin_period(core, client);
 }
 
-/* Credits go back with a request of their own. Where there are too many such already, they are left where they are for now. */
+/* Credits go back with a request of their own. When there are too many such requests already, the credits are left
+ * where they are for now. */
 static bool may_give_back(const struct core *core, const struct client *client) {
 	return uses_memory(core) || has_background_room(core, client);
 }
@@ -480,7 +490,7 @@ static void lease_next(struct core *core, uint32_t index) {
 	pending_make_urgent(core, pending);
 }
 
-/* A horizon has passed since the last look: who has used nothing keeps nothing. */
+/* A horizon has passed since the last look: a client that has used nothing since keeps nothing. */
 static void look_at_use(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	if (table_was_referenced(core->table, client->slot)) {
@@ -500,8 +510,8 @@ bool lease_end_timer(struct core *core, uint32_t index) {
 	return true;
 }
 
-/* At an edge, or when it is time to lease ahead of one, nobody is looked at: since the look before that, a client
- * of a few checks a second has mostly done nothing. */
+/* At an edge, or when it is time to lease ahead of one, the client's use is not looked at: the last look was so
+ * short ago that a client of a few checks a second has mostly done nothing since. */
 void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	bool is_edge = settle_ended(core, index, now_ns);
@@ -514,8 +524,8 @@ void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
 
 /* ---- Void --------------------------------------------------------------------- */
 
-/* Over from now on. What is left of it stays in the table, where nobody can take it any more, until the timer returns it. (Not in a fixed
- * window, where it would be off the books by then: it counts as spent.) */
+/* The lease is over from now on. What is left of it stays in the table, where nobody can spend it any more, until
+ * the timer returns it. (In a fixed window it is off the books by then, so it isn't returned: it counts as spent.) */
 static void end_lease(struct core *core, uint32_t index, int bank) {
 	struct client *client = client_at(core, index);
 	uint32_t left = credits_left(core, client, bank);
@@ -549,7 +559,7 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 
 /* ---- A check by way of the agent -------------------------------------------- */
 
-/* Like an app: a message and a refill may have crossed. */
+/* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
 	int bank = current_bank(core, client, now_ns);
 	if (client->slot == TABLE_NO_SLOT || bank < 0 || !has_begun(core, client, bank))

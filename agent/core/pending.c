@@ -1,20 +1,24 @@
 /*
- * pending.c - one client's request to the store, from the moment that somebody needs it until it is answered:
- * who waits for it, and in which of the two queues it stands.
+ * pending.c - a client's request to the store, from the moment that somebody needs it until it is answered. A
+ * client has one at most.
  *
- * Urgent: somebody waits, or an active client runs low. Background: returns and charges.
+ * It stands in one of two queues, or is under way. It is urgent when somebody waits for it, or an active client
+ * runs low; returns and charges alone are for the background. Who waits is in a list of the request: told of the
+ * verdict here, and freed here.
  */
 #include <sys/mman.h>
 
 #include "internal.h"
 
-/* Who waits beyond so many is told that there is no memory: an app that asks and asks must not fill it. */
+/* When so many wait, whoever comes next is told that there is no memory: an app that asks and asks must not fill
+ * it. */
 #define WAITERS_MAX 65536u
 
-/* Numbers whose memory is kept when nothing is pending. */
+/* When nothing is pending, the memory of so many numbers is kept. */
 #define PENDING_KEPT 4096u
 
-/* Where a pending request lies, by its number. Of a free number: the next free one, twice, and one, which no address is. */
+/* core->pending says where a request lies, by its number. Of a free number it says which is the next free one:
+ * twice that number and one, which is no request's address. */
 static void *free_mark(uint32_t next) {
 	return (void *)((uintptr_t)next * 2 + 1);
 }
@@ -78,7 +82,7 @@ void pending_dequeue(struct core *core, struct pending *pending) {
 	core->background_count -= pending->state == PENDING_BACKGROUND;
 }
 
-/* A number and a place for one more; NULL without memory. */
+/* One more, with a number; NULL without memory. */
 static struct pending *new_pending(struct core *core) {
 	if (core->pending_free == NO_PENDING && core->pending_high == core->pending_capacity)
 		return NULL;
@@ -163,7 +167,7 @@ int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer
 	return 0;
 }
 
-/* Who has given up meanwhile isn't counted, and gets no answer. */
+/* Those who have given up meanwhile get no answer, and are no longer counted among those who were sent. */
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns) {
 	uint32_t sent = pending->sent_waiters;
 	for (struct waiter **at = &pending->first; *at;) {
@@ -199,11 +203,11 @@ void pending_serve(struct core *core, struct pending *pending, pending_decide *d
 }
 
 void pending_requeue(struct core *core, struct pending *pending) {
-	/* What was rejected goes alone: behind urgent ones it would never be its turn, nor that of those behind it. */
+	/* A rejected request goes alone. In the background it might never have its turn, nor would those behind it. */
 	bool was_rejected = pending->grouped || pending->rejections > 0;
 	bool asks = pending->first || pending->wants_more || pending->wants_next;
 	bool owes = pending->debt.charge > 0 || pending->return_sub_window;
-	/* Of a group of which one is to be found: before the next group. */
+	/* It is one of a group that was refused: which one is to blame is found out before the next group is sent. */
 	if (pending->grouped && pending->rejections > 0 && (asks || owes))
 		enqueue_first(core, pending);
 	else if (asks || (owes && was_rejected))

@@ -1,9 +1,9 @@
 /*
- * repair.c - what somebody wrote into the table, in the agent's place, is put back as the sweep comes by: until then
- * a client may be denied, or admitted, what it shouldn't be; not for longer.
+ * repair.c - puts back what somebody else wrote into the table. The sweep calls it for each client as it comes by:
+ * until then that client may be denied, or admitted, what it shouldn't be, and no longer.
  *
- * The ledger says how a lease must look. One that looks otherwise is ended, and what is left of it counts as spent,
- * since nobody knows how much that was.
+ * The ledger says how a lease must look. One that looks otherwise is ended, and what is left of it counts as
+ * spent, since nobody knows how much that was.
  */
 #include "internal.h"
 
@@ -21,7 +21,8 @@ static bool is_as_given(const struct core *core, const struct client *client, in
 	       (deadline_ns <= now_ns || table_credits(core->table, client->slot, bank) <= client->granted[bank]);
 }
 
-/* No lease begins after its end. (By the policy's sub-windows it can't be told: the database may know a new policy already.) */
+/* No lease begins after its end. (By the policy's sub-windows it can't be told: the database may know a new policy
+ * already.) */
 static bool start_is_wrong(const struct core *core, const struct client *client, int64_t now_ns) {
 	int64_t latest_ns = now_ns;
 	for (int bank = 0; bank < 2; bank++)

@@ -1,6 +1,8 @@
 /*
- * Pages lie in chunks that are as large as they are aligned, so a cell's address says which page it is in. What is to be known of a
- * page stands in the chunk's first pages, since a page that has been given back must not be touched.
+ * slab.c - cells in pages, pages in chunks.
+ *
+ * A chunk is as large as it is aligned, so a cell's address says which page it is in. What is to be known of a
+ * page stands in the first pages of its chunk, since a page that has been given back must not be touched.
  */
 #include "slab.h"
 

@@ -1,7 +1,8 @@
 /*
- * slab.h - memory for very many small things of few sizes: client ids, counters. A cell costs its size rounded up to 8
- * bytes and a hundredth more; malloc() would take 16 on top of some. Cells of one size share a page, and a page whose last cell
- * is freed serves any other size, its memory given back to the system: whatever sizes come and go, what is held follows what is in use.
+ * slab.h - memory for very many small things of few sizes: client ids, counters. A cell costs its size rounded up
+ * to 8 bytes and a hundredth more; malloc() would take 16 on top of some. Cells of one size share a page, and a
+ * page whose last cell is freed serves any other size, its memory given back to the system: whatever sizes come
+ * and go, what is held follows what is in use.
  */
 #ifndef STINT_SLAB_H
 #define STINT_SLAB_H

@@ -1,3 +1,10 @@
+/*
+ * store_memory.c - a hash table of counters in this process.
+ *
+ * A counter is one cell of a slab: a ring of counts as long as it is in use, what the client owes the database,
+ * and its id. It is made when something is granted or owed, and goes when its window is over:
+ * store_memory_expire().
+ */
 #include "store_memory.h"
 
 #include <stdlib.h>
@@ -9,15 +16,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* Chains of the hash table, at the least, and the clients that there is room for in each: once a few are in use, all of the
- * table takes memory. */
+/* The hash table has so many chains at least, and otherwise one for so many clients that there is room for: few,
+ * since all of the table takes memory once a few are in use. */
 #define CHAINS_MIN 64
 #define ROOM_PER_CHAIN 8
 
-/* Shared counters of each policy: so many clients of the room that there is have one more between them. */
+/* A policy has one shared counter for so many clients that there is room for. */
 #define ROOM_PER_SHARED 1024
 
-/* Chains that are looked through for what is over, when there is no room for one more client. */
+/* When there is no room for one more client, so many chains are looked through for what is over. */
 #define CHAINS_FOR_ROOM 16
 
 struct counter {
@@ -114,7 +121,7 @@ static void counter_free(struct store_memory *store, struct counter *c) {
 	slab_free(&store->slab, c, counter_bytes(c->capacity, c->id_len));
 }
 
-/* A client's own place; none is left when as many clients as there is room for have one. */
+/* No counter is left for one more client of its own, since as many clients as there is room for have one. */
 static bool is_full(const struct store_memory *store) {
 	return store->count - store->shared_count >= store->options.capacity;
 }
@@ -211,7 +218,7 @@ static int32_t uncharged_after(const struct counter *c, const struct lease_reque
 	return (int32_t)(owed < 0 ? 0 : owed > INT32_MAX ? INT32_MAX : owed);
 }
 
-/* For a client that isn't known, when there is no room. */
+/* A client that isn't known must share a counter when there is no room. */
 static bool must_share(struct store_memory *store, const struct counter *own, int64_t t_us) {
 	if (own || !is_full(store))
 		return false;
@@ -229,7 +236,8 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 	own.phase_us = (int64_t)(key.hash % (uint64_t)terms->sub_window_us);
 
 	struct grant_ring ring;
-	/* Who finds room again, or for the first time, begins with what the shared counter holds: some of it may be this client's. */
+	/* Who finds room again, or for the first time, begins with what the shared counter holds: some of it may be
+	 * this client's. */
 	bool is_new = !*at || (*at)->sub_window_us == 0;
 	ring_load(&ring, is_new && store->shared_count > 0 ? *find_key(store, &shared) : *at);
 	grant_take(&ring, &own, request, t_us, hosts, out);
@@ -320,7 +328,8 @@ bool store_memory_collect(struct store_memory *store, int32_t policy_id, const c
 	return true;
 }
 
-/* Of one chain. Visiting may change it, so each time it is gone through from the start: those before owe nothing any more. */
+/* Of one chain. Visiting may change it, so each time it is gone through from the start: those before owe nothing
+ * any more. */
 static size_t collect_chain(struct store_memory *store, size_t chain, size_t most, store_memory_visit *visit, void *context) {
 	size_t collected = 0;
 	for (struct counter *c = store->chains[chain]; c && collected < most;) {

@@ -46,8 +46,9 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
                        int64_t t_us, int hosts, struct lease_grant *out);
 
 /*
- * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a request
- * charges doesn't count. Owed is what was admitted without a grant of this store's, or has been collected before and came back.
+ * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a
+ * request charges doesn't count. Owed is what was admitted without a grant of this store's, or has been collected
+ * before and came back.
  */
 struct debt store_memory_collect_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 bool store_memory_owes(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
@@ -70,8 +71,9 @@ struct store_memory_entry {
 	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };
 
-/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes nothing), or of
- * those in so many chains from *chain on, until it was so many. *chain is where to go on; store_memory_chains(): nowhere. */
+/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes
+ * nothing), or of those in so many chains from *chain on, until it was so many. *chain is where to go on;
+ * store_memory_chains(): nowhere. */
 typedef void store_memory_visit(void *context, const struct store_memory_entry *);
 bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
                           void *context);

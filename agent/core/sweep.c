@@ -1,6 +1,6 @@
 /*
- * sweep.c - goes round the table in small steps: who is idle leaves, what somebody scribbled over is put
- * back, and the memory store drops what nothing depends on.
+ * sweep.c - goes round the table for ever, in small steps. Clients that are idle leave it, what somebody scribbled
+ * over is put back, and the memory store drops what nothing depends on.
  */
 #include "internal.h"
 
@@ -8,7 +8,8 @@
 #define IDLE_SWEEPS 4u
 #define SWEEP_STEP_NS (50 * NS_PER_MS)
 #define SWEEP_SLOTS_MAX 4096 /* in one step: with a large table and a short timeout they come more often */
-/* Of the memory store's chains: all of them in 13 s at most, or as many as are no trouble. */
+/* Of the memory store's chains a step looks at one part of EXPIRE_STEPS, so at all of them in 13 s; but at so many
+ * at least, since they cost little, and at so many at most, since the event loop waits. */
 #define EXPIRE_STEPS 256
 #define EXPIRE_CHAINS_MIN 256u
 #define EXPIRE_CHAINS_MAX 4096u
@@ -27,7 +28,8 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	client_meet(core, index);
 	repair_client(core, index, now_ns);
-	/* One with a timer is looked at then: what the table says of it must not be forgotten here. */
+	/* If it has a timer, lease_on_timer() will look whether it was referenced: that must not be read and forgotten
+	 * here. */
 	if (client->pending != NO_PENDING || client->flags & CLIENT_TIMED ||
 	    table_was_referenced(core->table, client->slot))
 		client->idle = 0;

@@ -1,3 +1,9 @@
+/*
+ * table.c - writes the table that apps read at the same time, without a lock.
+ *
+ * In which order a slot's words are written is what keeps an app's decision right; lib/protocol/layout.h says why,
+ * and tests/model/slot.pml tries every interleaving.
+ */
 #include "table.h"
 
 #include <stdlib.h>
@@ -56,8 +62,8 @@ static uint32_t find_own_limit(const struct table *table, uint32_t limit) {
 	return unused;
 }
 
-/* Apps may have written over what says which it is; then the numbers of users are wrong until the next agent counts anew,
- * and a wrong limit may be told. */
+/* Apps may have written over what says which it is; then the numbers of users are wrong until the next agent
+ * counts anew, and a wrong limit may be told. */
 static void leave_own_limit(struct table *table, uint32_t slot) {
 	struct slot *s = &table->slots[slot];
 	if (!has_own_limit(table, slot))
@@ -178,8 +184,8 @@ static void wipe(struct table *table, uint32_t slot) {
 	atomic_store_explicit(&s->low_water, 0, memory_order_relaxed);
 }
 
-/* With as few free slots as this in a bucket, clients go where there is more room, home or not: measured, two choices then
- * fill to 85% without a bucket pair that is full. */
+/* With as few free slots as this in a bucket, clients go where there is more room, home or not: measured, two
+ * choices then fill to 85% without a bucket pair that is full. */
 #define CROWDED 3u
 
 static bool is_free(const struct table *table, uint32_t slot) {
@@ -198,9 +204,9 @@ static uint32_t choose_slot(const struct table *table, const struct place *place
 	return any[better];
 }
 
-/* There is no key where there is no tag, see table_release(): apps look for keys, but the next agent for tags. If this one is
- * killed in between, a tag without a key stays, an orphan that nobody uses; a key without a tag would stand for
- * ever before a client that has been given its other home. */
+/* There is no key where there is no tag, see table_release(): apps look for keys, but the next agent for tags. If
+ * this one is killed in between, a tag without a key stays, an orphan that nobody uses; a key without a tag would
+ * stand for ever before a client that has been given its other home. */
 uint32_t table_claim(struct table *table, const struct place *place, uint16_t policy, uint32_t owner) {
 	uint32_t chosen = choose_slot(table, place);
 	if (chosen == TABLE_NO_SLOT)
@@ -259,8 +265,8 @@ uint32_t table_drain(struct table *table, uint32_t slot, int bank) {
 	_Atomic uint64_t *word = &s->word[bank];
 	uint32_t epoch = word_epoch(atomic_load_explicit(word, memory_order_relaxed)) + 1;
 	uint32_t left = word_credits(atomic_exchange_explicit(word, word_make(epoch, 0, 0), memory_order_acq_rel));
-	/* A deadline that stayed behind could be the greater one, and the other lease would then pass for the earlier of
-	 * the two. What is left is the later one now: if the drained one was, the other has begun. */
+	/* A deadline that stayed behind could be the greater one, and the other lease would then pass for the earlier
+	 * of the two. What is left is the later one now: if the drained one was, the other has begun. */
 	if (table_deadline(table, slot, bank) > table_deadline(table, slot, !bank))
 		atomic_store_explicit(&s->later_start_ns, 0, memory_order_release);
 	atomic_store_explicit(&s->deadline_ns[bank], 0, memory_order_release);

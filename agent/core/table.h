@@ -122,8 +122,8 @@ bool table_lift_denial(struct table *, uint32_t slot, int64_t now_ns, int64_t la
 
 /* Whether apps used the slot since the last call. */
 bool table_was_referenced(struct table *, uint32_t slot);
-/* Puts back what is fixed in the table's header, in case somebody scribbled over it: apps turn away from a table that
- * says that it is retired. */
+/* Puts back what is fixed in the table's header, in case somebody scribbled over it: apps turn away from a table
+ * that says that it is retired. */
 void table_repair_header(struct table *);
 /* Puts back what somebody scribbled over: tag, key, policy. True if there was anything to repair. */
 bool table_repair(struct table *, uint32_t slot, const struct place *place, uint16_t policy);

@@ -1,6 +1,6 @@
 /*
- * verdict.c - what goes with a verdict: limit, remaining, times, as stint.h defines them. The library works out the same
- * from the table (lib/check.c), so that it makes no difference to an app who decides.
+ * verdict.c - what goes with a verdict: limit, remaining, times, as stint.h defines them. The library works out
+ * the same from the table (lib/check.c): an app sees no difference between its own decisions and the agent's.
  */
 #include "internal.h"
 #include "stint.h"
@@ -27,7 +27,8 @@ int64_t verdict_remaining(const struct core *core, const struct client *client) 
 	return lease_open_credits(core, client) + (beyond == HINT_UNKNOWN ? 0 : beyond);
 }
 
-/* What is admitted now may be charged to the sub-window that ends at the deadline, and counts until it has left the window. */
+/* What is admitted now may be charged to the sub-window that ends at the deadline, and counts until that
+ * sub-window has left the window. */
 struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source, int64_t deadline_ns) {
 	const struct core_policy *policy = policy_of(core, client);
 	bool fallback = source == STINT_SOURCE_FALLBACK;
