@@ -48,15 +48,6 @@ static void count_waiters(struct pending *pending, struct lease_request *request
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
-/* What earlier leases left goes back. */
-static void attach_return(struct pending *pending) {
-	pending->sent.return_sub_window = pending->return_sub_window;
-	pending->sent.return_first = pending->return_first;
-	pending->sent.return_second = pending->return_second;
-	pending->return_sub_window = 0;
-	pending->return_first = pending->return_second = 0;
-}
-
 static void fill_request(struct core *core, struct pending *pending, int64_t now_ns) {
 	struct client *client = client_at(core, pending->client);
 	pending->sent = (struct lease_request){
@@ -161,7 +152,7 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 	fallback_charge(core, pending->client);
 	fill_request(core, pending, now_ns);
 	debt_attach(core, pending);
-	attach_return(pending);
+	pending_attach_return(pending);
 	if (asks_nothing(&pending->sent)) {
 		pending_free(core, pending);
 		return true;
@@ -224,18 +215,13 @@ void batch_flush(struct core *core, int64_t now_ns) {
  * and again. An advance that it owes is charged when the client asks again, or before it leaves. */
 static void abandon(struct core *core, struct pending *pending) {
 	debt_abandon(core, pending);
-	pending->return_sub_window = 0;
+	pending_burn_return(pending);
 }
 
-/* The request was certainly not applied: nothing was spent, so all of it may be asked again. (If there is another
- * return by now, that one stays: it is of later credits, which are more likely to be still on the books.) */
+/* The request was certainly not applied: nothing was spent, so all of it may be asked again. */
 static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
 	debt_charge_again(pending);
-	if (pending->return_sub_window == 0) {
-		pending->return_sub_window = pending->sent.return_sub_window;
-		pending->return_first = pending->sent.return_first;
-		pending->return_second = pending->sent.return_second;
-	}
+	pending_return_again(pending);
 	if (sent > LARGE) {
 		pending->grouped = true;
 	} else if (pending->rejections++ < REJECTIONS_MAX || !pending->first) {

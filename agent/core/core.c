@@ -253,8 +253,7 @@ void core_database_promoted(struct core *core, int64_t now_ns, int64_t age_ns) {
 
 void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 	core->now_ns = now_ns;
-	core->connected = true;
-	core->up_ns = now_ns;
+	state_connect(core, now_ns);
 	core->unanswered_since_ns = 0;
 	core_set_hosts(core, live_hosts);
 	fall_in_step(core);
@@ -262,14 +261,13 @@ void core_database_up(struct core *core, int64_t now_ns, int live_hosts) {
 
 void core_database_lost(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
-	core->connected = false;
 	if (state_lose(core, now_ns))
 		core->lost = generation_begin(core);
 }
 
 void core_database_down(struct core *core, int64_t now_ns) {
 	core->now_ns = now_ns;
-	core->connected = false;
+	state_disconnect(core);
 	if (!uses_memory(core))
 		fallback_enter(core, now_ns);
 }

@@ -37,11 +37,8 @@ static void disown_leases(struct core *core, struct client *client) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
 			client->lease[bank].sub_window = 0;
-	if (client->pending == NO_PENDING)
-		return;
-	struct pending *pending = core->pending[client->pending];
-	pending->return_sub_window = 0;
-	pending->return_first = pending->return_second = 0;
+	if (client->pending != NO_PENDING)
+		pending_burn_return(core->pending[client->pending]);
 }
 
 static void burn_disowned(struct core *core, uint32_t index) {

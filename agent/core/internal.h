@@ -94,6 +94,7 @@ struct core {
 	int64_t now_ns; /* of the event being handled */
 	int hosts;      /* that are alive; 0: the database hasn't said yet */
 	bool draining;  /* before the end */
+	bool has_orphans; /* perhaps of an agent that was in a fallback */
 
 	/* state.c */
 	enum core_state state; /* nothing else writes it */
@@ -110,7 +111,6 @@ struct core {
 	/* registry.c */
 	struct client_pool pool;
 	uint32_t tableless[TABLELESS_LISTS]; /* clients without a slot, by key */
-	bool has_orphans;                    /* perhaps of an agent that was in a fallback */
 
 	/* pending.c */
 	struct pending **pending; /* by number; address space for all, memory as they come */
@@ -144,7 +144,7 @@ struct core {
 	uint32_t generations_open;                    /* that some client may not have met */
 	uint64_t generation_ends[CLIENT_GENERATIONS]; /* when all have met each of these, as a mark's */
 	struct mark lost;                             /* the database was lost */
-	struct mark returned;                         /* it returned, after a fallback */
+	struct mark returned;                         /* it is back, after a fallback */
 	struct mark disowned;                         /* the leases may be another database's */
 	struct mark burnt;                            /* what was disowned is destroyed */
 	struct mark drained;                          /* before the end, all leases are */
@@ -193,6 +193,8 @@ static inline bool has_background_room(const struct core *core, const struct cli
 
 /* state.c */
 void state_begin(struct core *core, int64_t now_ns);
+void state_connect(struct core *core, int64_t now_ns); /* the state stays until state_return() */
+void state_disconnect(struct core *core);
 void state_enter_fallback(struct core *core, int64_t now_ns);
 void state_return(struct core *core);       /* the database answers; what a fallback admitted is charged first */
 void state_note_charged(struct core *core); /* some of that was charged: if it was the last, the state follows */
@@ -268,6 +270,11 @@ void pending_drop_expired(struct core *core, struct pending *pending, int64_t no
 typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
                             const struct waiter *waiter, bool was_sent, struct core_verdict *verdict);
 void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
+/* What leases left goes back with the request: false if it is of a third sub-window, which there is no room for. */
+bool pending_add_return(struct pending *pending, int64_t sub_window, int64_t sub_us, uint32_t credits);
+void pending_attach_return(struct pending *pending); /* to what is about to be sent */
+void pending_return_again(struct pending *pending);  /* what was sent was not applied */
+void pending_burn_return(struct pending *pending);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* debt.c */

@@ -199,34 +199,12 @@ uint32_t lease_mark_base(struct core *core, const struct client *client, const s
 
 /* ---- Out of the table ------------------------------------------------------- */
 
-/* No database grants so much that this matters. */
-static int32_t add_credits(int32_t credits, uint32_t more) {
-	int64_t sum = (int64_t)credits + more;
-	return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
-}
-
 /* Adds a return to the client's next request, which holds those of one sub-window and the one after it. */
 static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
 	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
 	struct pending *pending = pending_for(core, index);
-	if (!pending)
-		return; /* burnt */
-	if (pending->return_sub_window == 0) {
-		pending->return_sub_window = sub_window;
-		pending->return_first = pending->return_second = 0;
-	}
-	if (sub_window + sub_us == pending->return_sub_window && pending->return_second == 0) {
-		pending->return_second = pending->return_first;
-		pending->return_first = 0;
-		pending->return_sub_window = sub_window;
-	}
-	if (sub_window == pending->return_sub_window)
-		pending->return_first = add_credits(pending->return_first, credits);
-	else if (sub_window == pending->return_sub_window + sub_us)
-		pending->return_second = add_credits(pending->return_second, credits);
-	else
-		return; /* three different sub-windows at once: burnt */
-	core->counters.returned += credits;
+	if (pending && pending_add_return(pending, sub_window, sub_us, credits))
+		core->counters.returned += credits; /* else they are burnt */
 }
 
 static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window, uint32_t credits) {

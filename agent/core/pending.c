@@ -217,3 +217,52 @@ void pending_requeue(struct core *core, struct pending *pending) {
 	else
 		pending_free(core, pending);
 }
+
+/* ---- What goes back with it ----------------------------------------------- */
+
+/* No database grants so much that this matters. */
+static int32_t add_credits(int32_t credits, uint32_t more) {
+	int64_t sum = (int64_t)credits + more;
+	return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
+}
+
+bool pending_add_return(struct pending *pending, int64_t sub_window, int64_t sub_us, uint32_t credits) {
+	if (pending->return_sub_window == 0) {
+		pending->return_sub_window = sub_window;
+		pending->return_first = pending->return_second = 0;
+	}
+	if (sub_window + sub_us == pending->return_sub_window && pending->return_second == 0) {
+		pending->return_second = pending->return_first;
+		pending->return_first = 0;
+		pending->return_sub_window = sub_window;
+	}
+	if (sub_window == pending->return_sub_window)
+		pending->return_first = add_credits(pending->return_first, credits);
+	else if (sub_window == pending->return_sub_window + sub_us)
+		pending->return_second = add_credits(pending->return_second, credits);
+	else
+		return false; /* three different sub-windows at once */
+	return true;
+}
+
+void pending_attach_return(struct pending *pending) {
+	pending->sent.return_sub_window = pending->return_sub_window;
+	pending->sent.return_first = pending->return_first;
+	pending->sent.return_second = pending->return_second;
+	pending_burn_return(pending);
+}
+
+/* If there is another return by now, that one stays: it is of later credits, which are more likely to be still on the
+ * books. */
+void pending_return_again(struct pending *pending) {
+	if (pending->return_sub_window != 0)
+		return;
+	pending->return_sub_window = pending->sent.return_sub_window;
+	pending->return_first = pending->sent.return_first;
+	pending->return_second = pending->sent.return_second;
+}
+
+void pending_burn_return(struct pending *pending) {
+	pending->return_sub_window = 0;
+	pending->return_first = pending->return_second = 0;
+}

@@ -23,6 +23,15 @@ void state_begin(struct core *core, int64_t now_ns) {
 	core->grace_until_ns = now_ns + core->options.grace_ns;
 }
 
+void state_connect(struct core *core, int64_t now_ns) {
+	core->connected = true;
+	core->up_ns = now_ns;
+}
+
+void state_disconnect(struct core *core) {
+	core->connected = false;
+}
+
 void state_enter_fallback(struct core *core, int64_t now_ns) {
 	core->state = CORE_FALLBACK;
 	core->fallback_since_ns = now_ns;
@@ -39,6 +48,7 @@ void state_note_charged(struct core *core) {
 }
 
 bool state_lose(struct core *core, int64_t now_ns) {
+	core->connected = false;
 	if (core->state != CORE_IN_STEP && core->state != CORE_RESYNC)
 		return false;
 	core->state = CORE_CONNECTING;
