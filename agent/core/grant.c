@@ -10,13 +10,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static int64_t min64(int64_t a, int64_t b) {
-	return a < b ? a : b;
-}
-
-static int64_t max64(int64_t a, int64_t b) {
-	return a > b ? a : b;
-}
+#include "units.h"
 
 /* Downwards also while t_us is smaller than the phase: soon after a machine's start by its own clock, with long
  * sub-windows. */

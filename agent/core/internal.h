@@ -26,9 +26,8 @@
 #include "core.h"
 #include "heap.h"
 #include "store_memory.h"
+#include "units.h"
 
-#define NS_PER_MS       INT64_C(1000000)
-#define NS_PER_US       INT64_C(1000)
 #define NO_PENDING      CLIENT_NO_PENDING
 
 /* How long a denial is cached at most. Hosts return what lies idle after 5 s at most, so a longer denial could

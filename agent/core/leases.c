@@ -29,14 +29,6 @@
 
 #define ELAPSED_MIN_NS (1 * NS_PER_MS) /* rates over less are noise */
 
-static int64_t min64(int64_t a, int64_t b) {
-	return a < b ? a : b;
-}
-
-static int64_t max64(int64_t a, int64_t b) {
-	return a > b ? a : b;
-}
-
 static uint8_t fallback_flag(int bank) {
 	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
 }
