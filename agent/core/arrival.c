@@ -53,7 +53,7 @@ static uint32_t new_client(struct core *core, uint16_t policy, const char *id, u
 	uint32_t index = client_new(&core->pool, policy, id, id_len);
 	if (index == CLIENT_NONE)
 		return CLIENT_NONE;
-	client_stamp(core, client_at(core, index));
+	generation_stamp(core, client_at(core, index));
 	debt_recall(core, index);
 	return index;
 }
@@ -103,12 +103,12 @@ uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint
 	if (slot == TABLE_NO_SLOT)
 		return make_client(core, &place, policy, id, id_len);
 	if (!is_orphan(core->table->owner[slot])) {
-		client_meet(core, core->table->owner[slot]);
+		generation_meet(core, core->table->owner[slot]);
 		return core->table->owner[slot];
 	}
 	uint32_t index = new_client(core, policy, id, id_len);
 	if (index != CLIENT_NONE) {
-		orphan_meet(core, slot);
+		generation_meet_orphan(core, slot);
 		adopt(core, index, slot);
 	}
 	return index;

@@ -76,7 +76,7 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	struct client *client = client_at(core, pending->client);
 	const struct core_policy *policy = policy_of(core, client);
 	pending_drop_expired(core, pending, now_ns);
-	client_meet(core, pending->client);
+	generation_meet(core, pending->client);
 	pending->of_fallback = false;
 	if (in_fallback(core))
 		fallback_absorb(core, pending->client);
@@ -148,7 +148,7 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 	struct client *client = client_at(core, pending->client);
 	pending_dequeue(core, pending);
 	pending_drop_expired(core, pending, now_ns);
-	client_meet(core, pending->client);
+	generation_meet(core, pending->client);
 	fallback_charge(core, pending->client);
 	fill_request(core, pending, now_ns);
 	debt_attach(core, pending);
@@ -289,7 +289,7 @@ void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, co
 	bool alone = sent == 1 && core->pending[core->in_flight[0]]->rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
 		struct pending *pending = core->pending[core->in_flight[i]];
-		client_meet(core, pending->client);
+		generation_meet(core, pending->client);
 		if (outcome == LEASE_DONE)
 			answer_pending(core, pending, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)

@@ -219,10 +219,10 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 		return;
 	uint32_t owner = core->table->owner[slot];
 	if (is_orphan(owner)) {
-		orphan_void(core, slot);
+		generation_void_orphan(core, slot);
 		return;
 	}
-	client_meet(core, owner);
+	generation_meet(core, owner);
 	lease_void(core, owner, true);
 	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
@@ -303,7 +303,7 @@ static void advance_timers(struct core *core, int64_t now_ns) {
 		core->counters.looked++;
 		if (!lease_end_timer(core, client))
 			continue;
-		client_meet(core, client);
+		generation_meet(core, client);
 		lease_on_timer(core, client, now_ns);
 	}
 }
@@ -315,7 +315,7 @@ void core_advance(struct core *core, int64_t now_ns) {
 		sweep_step(core, now_ns);
 	for (int i = 0; i < 2; i++) { /* twice, since the step may have been the last that a promotion waits for */
 		fall_in_step(core);
-		walk_step(core, now_ns);
+		generation_walk(core, now_ns);
 	}
 	fallback_collect(core, now_ns);
 	if (state_grace_is_over(core, now_ns))

@@ -5,9 +5,9 @@
  * There may be a million clients, and the event loop must not stand still for as long as it takes to look at all.
  * So such an event only begins a new generation, and notes which. A client whose record is of an earlier
  * generation meets the event when it is next looked at, for whatever reason, before anything else is done with it:
- * client_meet(). Apps spend leases without asking, so a walk goes round the table as well, and meets the clients
- * that weren't looked at: a few thousand slots at a time with the loop served in between, a million clients in
- * half a second.
+ * generation_meet(). Apps spend leases without asking, so a walk goes round the table as well, and meets the
+ * clients that weren't looked at: a few thousand slots at a time with the loop served in between, a million
+ * clients in half a second.
  *
  * An event is over when the walk has come round to the slot where it was when the event came. Then all clients
  * have met it, it needs to be noted no more, and its generation's number can be used again. Events that follow,
@@ -76,32 +76,32 @@ static void bring_in_line(struct core *core, uint32_t index, const struct client
 		drain(core, index);
 }
 
-void client_meet(struct core *core, uint32_t index) {
+void generation_meet(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	const struct client was = *client;
 	if (was.generation == core->generation)
 		return;
-	client_stamp(core, client);
+	generation_stamp(core, client);
 	if (client->slot != TABLE_NO_SLOT) /* without a slot there are no leases */
 		bring_in_line(core, index, was);
 }
 
-void client_stamp(struct core *core, struct client *client) {
+void generation_stamp(struct core *core, struct client *client) {
 	client->generation = core->generation % CLIENT_GENERATIONS;
 	core->generation_used = true;
 }
 
-void orphan_void(struct core *core, uint32_t slot) {
+void generation_void_orphan(struct core *core, uint32_t slot) {
 	table_unsay(core->table, slot);
 	table_set_own_limit(core->table, slot, false, 0);
 	for (int bank = 0; bank < 2; bank++)
 		table_drain(core->table, slot, bank);
 }
 
-void orphan_meet(struct core *core, uint32_t slot) {
+void generation_meet_orphan(struct core *core, uint32_t slot) {
 	uint32_t policy = table_policy(core->table, slot);
 	if (core->burnt.open || (policy < POLICY_CAPACITY && core->voided[policy].open))
-		orphan_void(core, slot);
+		generation_void_orphan(core, slot);
 	for (int bank = 0; bank < 2; bank++)
 		if (!uses_memory(core) && table_is_fallback(core->table, slot, bank))
 			table_drain(core->table, slot, bank);
@@ -146,18 +146,18 @@ static void walk(struct core *core, uint32_t slots) {
 		uint32_t slot = core->walk_slot, owner = core->table->owner[slot];
 		core->walk_slot = (slot + 1) % core->table->slot_count;
 		core->counters.looked++;
-		client_fetch_ahead(core, slot);
+		registry_fetch_ahead(core, slot);
 		if (is_orphan(owner))
-			orphan_meet(core, slot);
+			generation_meet_orphan(core, slot);
 		else if (owner != TABLE_NO_OWNER)
-			client_meet(core, owner);
+			generation_meet(core, owner);
 	}
 	close_marks(core);
 	close_generations(core);
 }
 
 /* Before the end a walk makes returns, so it waits until there is room for them. */
-void walk_step(struct core *core, int64_t now_ns) {
+void generation_walk(struct core *core, int64_t now_ns) {
 	if (!generation_is_walking(core) || now_ns < core->walk_at_ns)
 		return;
 	if (!core->draining || core->background_count < BACKGROUND_ROOM)

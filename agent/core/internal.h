@@ -204,12 +204,12 @@ int64_t state_next_ns(const struct core *core); /* when a grace or a hold ends; 
 
 /* generation.c */
 struct mark generation_begin(struct core *core);
-void client_stamp(struct core *core, struct client *client); /* a new one */
+void generation_stamp(struct core *core, struct client *client); /* a new one */
 /* The client meets what it hasn't met yet: before anything is done with it, or its leases are looked at. */
-void client_meet(struct core *core, uint32_t index);
-void orphan_meet(struct core *core, uint32_t slot);
-void orphan_void(struct core *core, uint32_t slot);
-void walk_step(struct core *core, int64_t now_ns);
+void generation_meet(struct core *core, uint32_t index);
+void generation_meet_orphan(struct core *core, uint32_t slot);
+void generation_void_orphan(struct core *core, uint32_t slot);
+void generation_walk(struct core *core, int64_t now_ns);
 bool generation_is_walking(const struct core *core);
 
 /* registry.c */
@@ -233,7 +233,7 @@ void sweep_step(struct core *core, int64_t now_ns);
 /* Records lie in the order in which clients came, not in that of the slots. Whoever goes round the table fetches
  * them ahead, or else waits twice for the memory at each. Inline, since a compiler leaves out a call that has no
  * effect in the language's eyes. */
-__attribute__((always_inline)) static inline void client_fetch_ahead(struct core *core, uint32_t slot) {
+__attribute__((always_inline)) static inline void registry_fetch_ahead(struct core *core, uint32_t slot) {
 	const struct table *table = core->table;
 	uint32_t far = table->owner[(slot + 16) % table->slot_count];
 	uint32_t near = table->owner[(slot + 8) % table->slot_count];

@@ -252,8 +252,8 @@ void pending_attach_return(struct pending *pending) {
 	pending_burn_return(pending);
 }
 
-/* If there is another return by now, that one stays: it is of later credits, which are more likely to be still on the
- * books. */
+/* If there is another return by now, that one stays: it is of later credits, which are more likely to be still on
+ * the books. */
 void pending_return_again(struct pending *pending) {
 	if (pending->return_sub_window != 0)
 		return;

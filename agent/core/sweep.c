@@ -26,7 +26,7 @@ static void sweep_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
 
 static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
-	client_meet(core, index);
+	generation_meet(core, index);
 	repair_client(core, index, now_ns);
 	/* If it has a timer, lease_on_timer() will look whether it was referenced: that must not be read and forgotten
 	 * here. */
@@ -65,7 +65,7 @@ void sweep_step(struct core *core, int64_t now_ns) {
 		core->sweep_slot = (core->sweep_slot + 1) % core->table->slot_count;
 		uint32_t owner = core->table->owner[core->sweep_slot];
 		core->counters.looked++;
-		client_fetch_ahead(core, core->sweep_slot);
+		registry_fetch_ahead(core, core->sweep_slot);
 		if (is_orphan(owner))
 			sweep_orphan(core, core->sweep_slot, now_ns);
 		else if (owner != TABLE_NO_OWNER)
