@@ -1,0 +1,7 @@
+-- A migration that older agents can't work with.
+
+set local role stint_owner;
+
+insert into stint.migration (version, name, breaking) values (3, 'window', true);
+
+reset role;
