@@ -1,7 +1,7 @@
 /*
  * agent_status.c - see agent_status.h. Speaks wire.h: HELLO, then STATUS; takes
- * STATUS_TEXT pieces until the last. The descriptors that come with WELCOME are
- * closed at once: a status needs no table.
+ * STATUS_TEXT pieces until the last. A status needs no table: the kernel closes
+ * the descriptors that come with WELCOME, since nothing here takes them.
  */
 #include "agent_status.h"
 
@@ -22,7 +22,6 @@
 
 #define TIMEOUT_S 2           /* of each step: an agent that is alive answers in less than a millisecond */
 #define TEXT_MAX (4u << 20)   /* 1024 policies take a few hundred bytes each */
-#define DESCRIPTORS_MAX 8     /* two are expected; whatever comes has to be closed */
 #define STATUS_SERIAL 2
 
 struct message {
@@ -67,31 +66,14 @@ static int connect_to(const char *path, char *why, size_t why_size) {
 	return -1;
 }
 
-static void close_descriptors(struct msghdr *header) {
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = 0; at + CMSG_LEN(sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
-			close(fd);
-		}
-	}
-}
-
 /* One message, of at least a head; false: none came, why says. */
 static bool receive(int fd, struct message *message, char *why, size_t why_size) {
-	alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * DESCRIPTORS_MAX)];
 	struct iovec parts[] = {{&message->head, sizeof message->head}, {message->body, sizeof message->body}};
-	struct msghdr header = {
-		.msg_iov = parts, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control,
-	};
-	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	ssize_t size = recvmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2}, 0);
 	if (size < 0) {
 		explain_errno(why, why_size);
 		return false;
 	}
-	close_descriptors(&header);
 	if ((size_t)size < sizeof message->head) {
 		snprintf(why, why_size, size == 0 ? "it hung up" : "it sent what this program does not understand");
 		return false;
