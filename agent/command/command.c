@@ -193,9 +193,9 @@ int command_connect(const struct command_call *call, struct pg **out) {
 	return COMMAND_NO_DATABASE;
 }
 
-/* Is it a value that the database refused? Class 22: data exception; 23514: check violation. */
+/* Is it a value that the database refused? The schema's functions see to it before its tables' CHECKs do. Class 22: data exception. */
 static bool is_bad_value(const char *sqlstate) {
-	return strncmp(sqlstate, "22", 2) == 0 || strcmp(sqlstate, "23514") == 0;
+	return strncmp(sqlstate, "22", 2) == 0;
 }
 
 /* Does it look as if there were no schema, or an older one? */

@@ -22,9 +22,9 @@ static json_t *list_problems(const struct pg_rows *rows) {
 	return list;
 }
 
-/* Not even that is there which is compared: 42P01, 42703, 3F000. */
+/* Not even that is there which is compared: no table or no column of that name. */
 static bool is_missing(const char *sqlstate) {
-	return !strncmp(sqlstate, "42P", 3) || !strcmp(sqlstate, "42703") || !strcmp(sqlstate, "3F000");
+	return !strcmp(sqlstate, "42P01") || !strcmp(sqlstate, "42703");
 }
 
 json_t *objects_find_problems(struct pg *pg) {
