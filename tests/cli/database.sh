@@ -28,6 +28,8 @@ sql foreign_schema 'create schema stint'
 
 expect 'init: wrong encoding' 1 'database "ascii" has the encoding SQL_ASCII, must be UTF8' \
 	"$stint" --database "$(dsn_of ascii)" db init
+said_once() { [[ $(wc -l <<<"$output") -eq 1 ]]; }
+ok '... before anything is tried' "$(said_once; echo $?)" "$output"
 expect 'init: no right to create' 1 'role "nobody" may not create a schema in the database "narrow"' \
 	"$stint" --database "$(dsn_of narrow nobody)" db init
 expect 'init: no right to create roles' 1 'role "creator" may not create roles' \
@@ -40,6 +42,9 @@ expect 'status: before init' 1 '^schema +none; this program has version' "$stint
 expect 'migrate: before init' 1 'there is no schema stint in the database "stint"; "stint db init"' \
 	"$stint" --database "$conninfo" db migrate
 expect 'policy list: before init' 1 '"stint db status" tells' "$stint" --database "$conninfo" policy list
+expect 'policy drop: before init' 1 'schema "stint" does not exist; "stint db status" tells' "$stint" --database "$conninfo" policy drop a
+expect 'policy drop: in a schema that is another' 1 'function stint.drop_policy.* does not exist.*; "stint db status" tells' \
+	"$stint" --database "$(dsn_of foreign_schema)" policy drop a
 
 # ---- init: done ------------------------------------------------------------------
 
@@ -69,6 +74,41 @@ wait "$locker"
 expect 'status by that role' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of managed maker)" db status
 expect 'status without rights' 1 'permission denied for schema stint' "$stint" --database "$(dsn_of managed nobody)" db status
 expect 'policy list without rights' 1 'permission denied' "$stint" --database "$(dsn_of managed nobody)" policy list
+
+sql postgres 'grant stint_owner to creator'
+expect 'init by who may not create roles, where all exist' 0 ': applied' "$stint" --database "$(dsn_of narrow creator)" db init
+
+# What the server is, as the command asks for it: functions and tables of these names that are found first tell something else.
+sql postgres 'create database pretended' 'create role heir login in role stint_operator' 'create role outsider login noinherit in role stint_operator'
+"$stint" --database "$(dsn_of pretended)" db init >/dev/null
+sql pretended 'create schema pretended' 'create table pretended.setting (name text, value text)' \
+	"create function pretended.current_setting(text) returns text language sql as 'select value from pretended.setting where name = \$1'" \
+	"create function pretended.pg_is_in_recovery() returns bool language sql as 'select current_setting(''standby'')::bool'" \
+	'create view pretended.pg_auth_members as
+		select roleid, member, n = 1 and member = (select oid from pg_roles where rolname = '"'outsider'"') as inherit_option
+		from pg_catalog.pg_auth_members, generate_series(1, 2) n'
+# pretend VERSION STANDBY NAME STATUS PATTERN COMMAND...
+pretend() {
+	local version=$1 standby=$2
+	shift 2
+	sql pretended "delete from pretended.setting" \
+		"insert into pretended.setting values ('server_version_num', '$version'), ('server_version', 'as $version'), ('standby', '$standby')"
+	expect "$1" "$2" "$3" env PGOPTIONS='-c search_path=pretended,pg_catalog' "$stint" --database "$(dsn_of pretended)" "${@:4}"
+}
+pretend 149999 false 'init: an older server' 1 'the server is PostgreSQL as 149999, must be 15 or later$' db init
+ok '... says that only' "$(said_once; echo $?)" "$output"
+pretend 149999 false 'migrate: an older server' 1 'the server is PostgreSQL as 149999, must be 15 or later$' db migrate
+ok '... says that only' "$(said_once; echo $?)" "$output"
+pretend 150000 false 'init: the oldest server that will do' 1 'the schema is already there' db init
+pretend 150000 true 'init: a standby' 1 'the server is a standby and takes no changes' db init
+ok '... says that only' "$(said_once; echo $?)" "$output"
+pretend 150000 true 'migrate: a standby' 1 'the server is a standby and takes no changes' db migrate
+pretend 159999 false 'status: who inherits, by the role' 0 '^stint_operator +heir +yes$' db status
+ok '... or does not' "$(grep -qE '^stint_operator +outsider +no$' <<<"$output"; echo $?)" "$output"
+pretend 160000 false 'status: who inherits, by the membership' 0 '^stint_operator +heir +no$' db status
+ok '... by one of two' "$([[ $(grep -cE '^stint_operator +outsider +yes$' <<<"$output") == 1 ]]; echo $?)" "$output"
+pretend 160000 false 'status: the server' 0 '^server +PostgreSQL as 160000, UTF8$' db status
+ok '... the database, and who asks' "$(grep -qx 'database  pretended, as postgres' <<<"$output"; echo $?)" "$output"
 
 "$stint" --database "$(dsn_of twice)" db init >"$tmp/first" 2>&1 &
 first=$!
@@ -112,6 +152,7 @@ ok 'restored without roles: who may' "$(grep -qE '^function stint.take_leases\(.
 expect 'restored without roles: status --json' 1 '"object": "role stint_agent",' "$stint" --database "$maker" db status --json
 expect 'restored without roles: init' 1 'db migrate" puts them right' "$stint" --database "$maker" db init
 expect 'restored without roles: migrate' 0 'schema stint: belongs to maker, not to stint_owner: put right' "$stint" --database "$maker" db migrate
+ok 'restored without roles: tells which there were not' "$(grep -qx 'role stint_agent: does not exist: put right' <<<"$output"; echo $?)" "$output"
 expect 'restored without roles: nothing is left to do' 0 "nothing to do: the schema has version $newest" "$stint" --database "$maker" db migrate
 expect 'restored without roles: status afterwards' 0 '^objects +all are there, with their owner and rights$' "$stint" --database "$maker" db status
 objects "$other" >"$tmp/mended"
@@ -157,6 +198,29 @@ expect 'rows are missing: status' 1 'table stint.change_queue: has lost its row'
 expect 'rows are missing: migrate' 0 'table stint.schema_identity: has lost its row: put right' "$stint" --database "$other" db migrate
 ok 'rows are missing: one of each is back' "$([[ $(other_sql "select count(*) from $one_row_tables") == 1 ]]; echo $?)"
 
+# Who may see all and change nothing. (He is no member of stint_owner.)
+other_sql 'create role reader login in role pg_read_all_data'
+reader=${other/user=postgres/user=reader}
+expect 'a reader: status' 0 '^objects +all are there' "$stint" --database "$reader" db status
+expect 'a reader: migrate with nothing to do' 0 "nothing to do: the schema has version $newest" "$stint" --database "$reader" db migrate
+other_sql 'grant select on stint.policy to public'
+expect 'rights are wrong: status' 1 '^table stint.policy: rights are PUBLIC SELECT' "$stint" --database "$reader" db status
+expect 'a reader: migrate' 1 '(reader is not its member|permission denied)' "$stint" --database "$reader" db migrate
+ok 'a reader: tells nothing else' "$(said_once; echo $?)" "$output"
+other_sql 'alter table stint.counter owner to postgres'
+expect 'an owner is wrong: migrate by who may not change that' 1 'must be owner of table counter$' "$stint" --database "$maker" db migrate
+ok '... tells nothing else' "$(said_once; echo $?)" "$output"
+expect 'an owner is wrong: it stays so' 1 '^table stint.counter: belongs to postgres, not to stint_owner$' "$stint" --database "$reader" db status
+other_sql 'alter table stint.counter owner to stint_owner'
+other_sql 'delete from stint.fleet'
+other_sql 'alter table stint.fleet add column unknown int not null'
+expect 'a row that can not be: migrate' 1 'null value in column "unknown"' "$stint" --database "$maker" db migrate
+ok '... tells nothing else' "$(said_once; echo $?)" "$output"
+expect '... and has done nothing' 1 '^table stint.policy: rights are PUBLIC SELECT' "$stint" --database "$maker" db status
+other_sql 'alter table stint.fleet drop column unknown'
+expect 'migrate, after all that' 0 'table stint.fleet: has lost its row: put right' "$stint" --database "$maker" db migrate
+ok '... puts all right' "$(grep -q '^table stint.policy: rights .*: put right$' <<<"$output"; echo $?)" "$output"
+
 # The schema's owner may fill its tables and make its views as he likes: nothing of that is run.
 other_sql "update stint.schema_object set grants = array['stint_agent EXECUTE; create role intruder superuser; --'] where kind = 'function'"
 other_sql "create or replace view stint.present_object as select 'function' as kind, 'x owner to maker; create role intruder; --' as identity,
@@ -170,6 +234,9 @@ other_sql 'alter table stint.client_override disable trigger b_stamp'
 expect 'something is missing: status' 1 '^trigger c_record on stint.policy: is missing' "$stint" --database "$other" db status
 ok 'something is disabled: status' "$(grep -q '^trigger b_stamp on stint.client_override: is missing' <<<"$output"; echo $?)" "$output"
 expect 'something is missing: migrate' 1 'trigger c_record on stint.policy: is missing' "$stint" --database "$other" db migrate
+ok '... and is not put right' "$(! grep -q 'is missing.*: put right' <<<"$output"; echo $?)" "$output"
+other_sql 'alter table stint.schema_object rename grants to given'
+expect 'what is compared with is another: status' 1 'schema stint: column s.grants does not exist' "$stint" --database "$other" db status
 other_sql 'drop table stint.schema_object'
 expect 'what is compared with is missing: status' 1 'schema stint: relation "stint.schema_object" does not exist' "$stint" --database "$other" db status
 "$pg_cluster" remove "$tmp/other"
@@ -192,7 +259,7 @@ expect 'policy list --json' 0 '"fallback_max_requests": 2000000000,' "$stint" po
 expect 'policy unpin' 0 '^$' "$stint" policy unpin api
 expect 'policy list: unpinned' 0 '^api .* no$' "$stint" policy list
 expect 'policy unpin: none of that name' 2 'missing' "$stint" policy unpin missing
-expect 'policy drop: none of that name' 2 'missing' "$stint" policy drop missing
+expect 'policy drop: none of that name' 2 "policy drop: no policy 'missing'\$" "$stint" policy drop missing
 
 # ---- clients ------------------------------------------------------------------------
 
@@ -236,6 +303,11 @@ expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of s
 expect 'policy list: by an auditor' 0 '^least ' "$stint" --database "$(dsn_of stint auditor)" policy list
 expect 'client list: by an auditor' 0 '^api .* yes ' "$stint" --database "$(dsn_of stint auditor)" client list
 expect 'client block: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" client block api bob
+sql postgres 'create role agent login in role stint_agent'
+as_agent=("$stint" --database "$(dsn_of stint agent)")
+expect 'db status: by an agent' 0 "^schema +version $newest;" "${as_agent[@]}" db status
+ok '... what it may not see' "$([[ $(grep -A1 -E '^(Problems|Hosts)' <<<"$output" | grep -cx '(not readable for this user)') == 2 ]]; echo $?)" "$output"
+expect 'db status --json: by an agent' 0 '"problems": null,' "${as_agent[@]}" db status --json
 sql postgres 'create role operator login in role stint_operator'
 operator=("$stint" --database "$(dsn_of stint operator)")
 expect 'client block: by an operator' 0 '^$' "${operator[@]}" client block api eve --note spam

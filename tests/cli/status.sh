@@ -32,3 +32,15 @@ with_agent empty 'status: empty pieces for ever' 3 'does not understand'
 with_agent endless 'status: no end' 3 'does not understand'
 with_agent array 'status: no object' 3 'no JSON object'
 with_agent broken 'status: broken JSON' 3 'no JSON object'
+with_agent deaf 'status: what is sent to it fails' 3 'out of reach: Broken pipe'
+with_agent late-head 'status: another message for a welcome' 3 'does not understand'
+with_agent half-welcome 'status: a welcome cut short' 3 'does not understand'
+with_agent welcome-again 'status: another message for a text' 3 'does not understand'
+with_agent blanks=4194302 'status: as long as it may be' 0 '^\{\}$' --json
+with_agent blanks=4194303 'status: too long' 3 'does not understand' --json
+with_agent state=connecting 'status: not connected yet' 4 '^error +no.x0aroute'
+for state in 'in step' resync 'something new'; do
+	with_agent "state=$state" "status: $state" 0 "^database +postgresql, $state for "
+	ok "status: $state: the last error" "$([[ $(grep -c '^error' <<<"$output") == $([[ $state == 'in step' ]]; echo $?) ]]; echo $?)" "$output"
+	with_agent "state=$state" "status --json: $state" 0 "\"state\": \"$state\"" --json
+done

@@ -78,6 +78,9 @@ expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "$
 expect 'status: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" status
 expect '$STINT_SOCKET is heeded' 3 'agent at /nowhere/else is out of reach' env STINT_SOCKET=/nowhere/else "$stint" status
 expect 'a path too long' 3 'the path is [0-9]+ bytes, must be 1 to 107' "$stint" --socket "/$long/$long" status
+path=/$(printf '%0106d' 0)
+expect 'the longest path' 3 "agent at $path is out of reach: No such file" "$stint" --socket "$path" status
+expect 'a byte more' 3 'the path is 108 bytes, must be 1 to 107' "$stint" --socket "${path}0" status
 expect 'a word after -- is no option' 3 'out of reach' "${s[@]}" check api -- --help
 for command in 'policy list' 'policy history' 'policy unpin a' 'db init' 'db migrate' 'db status' 'client clear a b'; do
 	# shellcheck disable=SC2086
