@@ -97,8 +97,6 @@ AGENT := \
 	agent/status.c \
 	agent/sync.c \
 	agent/word.c \
-	agent/command/migrations.c \
-	agent/command/output.c \
 	agent/core/answer.c \
 	agent/core/arrival.c \
 	agent/core/batch.c \
@@ -402,6 +400,9 @@ $(lib_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a
 both_tests := $(BUILD)/tests/agent/test_core_told
 $(both_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a $(BUILD)/agent.a
 $(filter-out $(both_tests),$(agent_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
+# Of the command's parts, those that are tested by themselves.
+$(BUILD)/tests/agent/test_migrations: $(BUILD)/agent/command/migrations.o
+$(BUILD)/tests/agent/test_output: $(BUILD)/agent/command/output.o
 $(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 
