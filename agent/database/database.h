@@ -37,7 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/store.h"
+#include "answers.h"
 
 struct event_base;
 struct database;
@@ -67,37 +67,6 @@ struct database_hello {
 	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
 };
 
-struct database_pulse {
-	int64_t now_us;
-	int64_t wal_end; /* as in database_hello; 0 in a heartbeat */
-	int64_t change_id;
-	bool is_heartbeat; /* the rest is known */
-	int32_t live_hosts;
-	bool rival;   /* another live instance uses this host's name */
-	bool expires; /* until the next heartbeat it is this host's turn to expire counters */
-	bool old_snapshot; /* somebody keeps old versions of rows from being removed; told to one host, now and then */
-};
-
-struct policy_row {
-	int32_t policy_id;
-	char name[64];
-	int64_t max_requests;
-	int64_t time_window_ms;
-	int64_t fallback_max_requests;
-	int64_t fallback_time_window_ms;
-	int32_t algorithm; /* enum stint_algorithm */
-	int32_t resolution;
-	int32_t mode;      /* enum stint_mode */
-	bool pinned;
-};
-
-struct change_row {
-	int64_t change_id;
-	int32_t policy_id;
-	char policy_name[64]; /* then */
-	char client_id[256];  /* "": the policy itself changed */
-};
-
 struct database_events {
 	void (*up)(void *context, const struct database_hello *hello);
 	/* After a connection was lost, or could not be made (each attempt; the caller decides how often it logs).
@@ -122,17 +91,8 @@ size_t database_in_flight(const struct database *); /* operations without an ans
 /*
  * Each starts one operation (one implicit transaction). The callback runs exactly once, from the event loop; when
  * the connection is down at the call, with LEASE_REJECTED. Pointers in its arguments are valid during the callback
- * only. database_take() copies its requests before it returns.
+ * only. database_take() copies its requests before it returns. The callbacks' types are in answers.h.
  */
-typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
-typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
-/* rows[i] is the policy of names[i]; count is the same. policy_id 0: there is none */
-typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count);
-typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count);
-/* pulse NULL though LEASE_DONE: the host's row is gone; `down` and then `up` follow */
-typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse);
-typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);
-typedef void database_ended(void *context, enum lease_outcome outcome);
 
 /* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or has a
  * NUL in it, is not answered. */

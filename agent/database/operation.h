@@ -5,7 +5,7 @@
 #ifndef STINT_OPERATION_H
 #define STINT_OPERATION_H
 
-#include "database.h"
+#include "answers.h"
 
 struct operation;
 struct pg_answer;
