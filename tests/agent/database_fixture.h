@@ -1,5 +1,5 @@
 /*
- * database_fixture.h - what the tests of agent/database.h share: a private cluster,
+ * database_fixture.h - what the tests of agent/database/ share: a private cluster,
  * an event loop with an end, and a database whose callbacks write a story.
  *
  * The story has one letter an event, so that a test can tell what happened in which
