@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "database/pg_connect.h"
+
 #define CONNECT_MS   10000
 #define STATEMENT "direct"
 
@@ -51,7 +53,7 @@ static int finish(struct pg *pg) {
 }
 
 int direct_open(struct pg **out, const char *conninfo, const char *sql) {
-	if (pg_open(out, conninfo, "bench", CONNECT_MS, NULL) != PG_OK)
+	if (pg_connect(out, conninfo, CONNECT_MS) != PG_OK || pg_pipeline(*out) != PG_OK)
 		return fail(*out);
 	if (pg_send_prepare(*out, STATEMENT, sql) != PG_OK || send_all(*out) != 0)
 		return fail(*out);
