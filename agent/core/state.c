@@ -2,19 +2,20 @@
  * state.c - which store is asked: the database, the memory store, or for the moment none. Nothing else writes
  * core->state.
  *
- *     memory        state_begin(), and it stays so
+ *     memory: from state_begin() on, for good
  *
- *                   state_begin()
+ *                  state_begin()
  *                        v
- *        +----------- connecting <------------- state_lose() ------------+
- *        |               |                             ^                 |
- *        |               | state_return()              |                 |
- *        v               v                             |                 |
- *     fallback ------> resync -------------------------+--> in step -----+
- *      ^    state_return()     state_note_charged()
- *      +--- state_enter_fallback(), from all but memory
+ *                   connecting <-------- state_lose() ---+------------------+
+ *                        |                               |                  |
+ *                  state_return()                        |                  |
+ *                        v                               |                  |
+ *     fallback ------> resync ---------------------------+----> in step ----+
+ *          state_return()          state_note_charged()
  *
- * What a move means for leases, clients and debts is for those to see to who make it: core.c and fallback.c.
+ * state_enter_fallback() leads from any of these to fallback.
+ *
+ * Whoever makes a move, core.c or fallback.c, sees to what it means for leases, clients and debts.
  */
 #include "internal.h"
 
