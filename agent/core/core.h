@@ -109,8 +109,9 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
              const struct core_io *io, void *context);
 void core_free(struct core *);
 
-/* A policy appears, changes or goes (live false). Leases made under other terms are void: no longer given to
- * anybody from here on, out of the table within a second (of a million clients; generation.c). */
+/* A policy appears, changes or goes (live false). Leases that were made under other terms are void: from here on
+ * nobody who asks is given any of them, and within a second, if there are a million clients, they are out of the
+ * table (generation.c). */
 void core_set_policy(struct core *, int64_t now_ns, uint16_t index, const struct core_policy *policy);
 /* Its terms are what they were, but whatever was leased of it is void, as above. */
 void core_void_policy(struct core *, int64_t now_ns, uint16_t index);
@@ -129,16 +130,16 @@ void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, c
 /* Leases of other hosts, whose policies may be unknown here, last for so long at most: a promotion waits for them
  * as well. */
 void core_know_lease(struct core *, int64_t lease_us);
-/* It is another server than granted the leases that are out, since age_ns or longer, and may lack what that one
- * committed last: its grants are held back until those leases have run out on all hosts. Before
- * core_database_up(); policies are known. */
+/* The server is another one than granted the leases that are out, for age_ns at least, and may lack what that one
+ * committed last. So its grants are held back until those leases have run out on all hosts. Called before
+ * core_database_up(), when policies are known. */
 void core_database_promoted(struct core *, int64_t now_ns, int64_t age_ns);
 void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policies that are known must have their ids */
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
 void core_set_hosts(struct core *, int live_hosts);
-/* Another database from here on, or another way to it: what is under way gets no answer any more, and no lease
- * goes back. */
+/* The database is another one from here on, or there is another way to it: what is under way gets no answer any
+ * more, and no lease is returned. */
 void core_database_changed(struct core *, int64_t now_ns);
 void core_set_timing(struct core *, int64_t grace_ns, int64_t idle_timeout_ns);
 

@@ -18,11 +18,12 @@
 #include "store.h"
 
 #define GRANT_RESOLUTION_MAX 60
-/* A run, plus the sub-window before it that an earlier "current" may still need, plus the next one. */
+/* The sub-windows of a run, the one before them, which a request of a moment ago may still be for, and the next
+ * one. */
 #define GRANT_RING_MAX (GRANT_RESOLUTION_MAX + 2)
 
-/* A time that is behind the ring by more than this is a clock that stepped back; by less, it is a
- * time that was read before a wait. The database ends a statement that takes longer. */
+/* If a time is behind the ring by more than this, the clock has stepped back; if by less, the time was read before
+ * a wait. The database ends a statement that takes longer. */
 #define GRANT_STALE_US INT64_C(2000000)
 
 struct grant_ring {
@@ -41,17 +42,18 @@ struct grant_terms {
 };
 
 /*
- * How long a sub-window is. A sliding one is slightly longer than its part of the window, by half a percent of the
- * window over all of them: an interval of the window's length then touches no more sub-windows even if credits are
- * spent up to half of that too early or too late, which is what a host needs that knows their edges only to a
- * round trip and to what its clock gains or loses: a thousandth of the lease's length at most (see
- * lease_ends_ns()), so there is more of it the longer the window is. The database computes the same.
+ * How long a sub-window is. In a sliding window it is slightly longer than its part of the window: all of them
+ * together are half a percent of the window longer, which is the slack. So an interval of the window's length
+ * touches no more sub-windows than it should even if credits are spent too early or too late by up to half of the
+ * slack. A host needs that, since it knows the edges only to a round trip, and to what its clock gains or loses;
+ * that is a thousandth of the lease's length at most (see lease_ends_ns()), so the slack grows with the window.
+ * The database computes the same.
  */
 #define GRANT_SLACK_DIVISOR 200
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution);
 
-/* How long what was charged to a sub-window counts on after the end of its leases, which last half of the slack
- * longer than it. */
+/* After the end of a sub-window's leases, what was charged to it counts for so long. (The leases last half of the
+ * slack longer than the sub-window.) */
 static inline int64_t grant_weighs_ms(const struct grant_terms *terms) {
 	return (terms->runs * terms->sub_window_us - terms->slack_us / 2 + 999) / 1000;
 }

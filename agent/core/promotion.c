@@ -37,8 +37,8 @@ void promotion_begin(struct core *core, int64_t now_ns, int64_t age_ns) {
 	core->held_until_ns = now_ns + hold_ns - surely_within(age_ns);
 }
 
-/* What of the old primary's leases is still out is destroyed before the new one begins to grant: by a walk, that
- * is begun here. */
+/* Before the new primary begins to grant, what is still out of the old one's leases is destroyed, by a walk that
+ * begins here. */
 bool promotion_is_over(struct core *core) {
 	if (core->promoted && !core->burnt.open)
 		core->burnt = generation_begin(core);

@@ -46,9 +46,9 @@ void store_memory_take(struct store_memory *, const struct grant_terms *terms, c
                        int64_t t_us, int hosts, struct lease_grant *out);
 
 /*
- * What a client owes the database. Uncharged is what was granted here: grants add to it, returns subtract; what a
- * request charges doesn't count. Owed is what was admitted without a grant of this store's, or has been collected
- * before and came back.
+ * What a client owes the database is kept as two numbers. Uncharged is what was granted here: grants add to it and
+ * returns subtract from it, while what a request charges doesn't count. Owed is what was admitted without a grant
+ * of this store, or was collected before and came back.
  */
 struct debt store_memory_collect_owed(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
 bool store_memory_owes(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len);
@@ -71,17 +71,17 @@ struct store_memory_entry {
 	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };
 
-/* Hands what a client owes to visit, which may change the store, and forgets it: of one client (false: it owes
- * nothing), or of those in so many chains from *chain on, until it was so many. *chain is where to go on;
- * store_memory_chains(): nowhere. */
+/* Hands what a client owes to visit, which may change the store, and forgets it. The first does so for one client
+ * (false: it owes nothing); the second for the clients in so many chains from *chain on, for `most` clients at
+ * most. Then *chain is where to go on; with store_memory_chains() there is no more. */
 typedef void store_memory_visit(void *context, const struct store_memory_entry *);
 bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
                           void *context);
-void store_memory_collect_some(struct store_memory *, size_t *chain, size_t chains, size_t most, store_memory_visit *visit,
-                               void *context);
+void store_memory_collect_some(struct store_memory *, size_t *chain, size_t chains, size_t most,
+                               store_memory_visit *visit, void *context);
 size_t store_memory_owing(const struct store_memory *); /* clients that owe something */
 
-/* Drops what nothing depends on any more at t_us: looks at so many chains from where the last call stopped. */
+/* Drops what nothing depends on any more at t_us. It looks at so many chains, from where the last call stopped. */
 void store_memory_expire(struct store_memory *, int64_t t_us, size_t chains);
 size_t store_memory_chains(const struct store_memory *); /* in all */
 size_t store_memory_count(const struct store_memory *); /* counters */
