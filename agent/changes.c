@@ -26,15 +26,18 @@ static void apply_drop(struct change_reader *changes, int index) {
 
 void changes_apply_row(struct change_reader *changes, int index, const struct policy_row *row) {
 	struct policies *policies = changes->driver->policies;
+	struct policy *policy = &policies->policy[index];
 	if (row->policy_id == 0) {
 		apply_drop(changes, index);
 		return;
 	}
-	if (!policy_limits_equal(&policies->policy[index].row, row)) {
+	if (!policy_limits_equal(&policy->row, row)) {
 		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests,
 		         row->time_window_ms);
-		word_settle(&policies->policy[index].word);
+		if (!policy->guessed) /* else nothing has changed: only now is it known here what is in force */
+			word_settle(&policy->word);
 	}
+	policy->guessed = false;
 	policies_set(policies, index, row);
 	driver_apply_policy(changes->driver, index, true);
 }

@@ -78,7 +78,7 @@ static void note_word(const struct declaration *d, struct word *word) {
 	if (d->flags & WIRE_DECLARE_MUST_EXIST || ((is_again || d->is_own) && !word_is(word, &d->row)))
 		return;
 	if (!d->is_own)
-		word_say(word, &d->row, d->peer);
+		word_say(word, &d->row, d->peer, d->owner->driver->server);
 	if (is_put_off(d))
 		word_put_off(word, monotonic_now_ns());
 	else if (!is_again)
@@ -170,9 +170,17 @@ static void decide_locally(struct declaration *d) {
 
 /* ---- With the database ------------------------------------------------------ */
 
-/* With the next heartbeat at the latest, after the others, which may not have to wait for what this one waits for. */
+/* With the next heartbeat at the latest, after the others, which may not have to wait for what this one waits for.
+ * What apps have declared meanwhile is newer than what the agent asks again. So that one is dropped: its word is put
+ * off already, and is asked again in a minute, unless it is forgotten until then. */
 static void ask_again_later(struct declaration *d) {
-	d->owner->asked = NULL;
+	struct declarations *all = d->owner;
+	if (d->is_own) {
+		drop(d);
+		declarations_resume(all);
+		return;
+	}
+	all->asked = NULL;
 	unlink_declaration(d);
 	append_declaration(d);
 }
@@ -256,13 +264,25 @@ static void ask_database(struct declaration *d) {
 		database_declare(d->owner->driver->database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
 }
 
+/* It may have been forgotten since, see word.h. */
+static bool is_still_said(const struct declaration *d) {
+	const struct driver *driver = d->owner->driver;
+	int index = policies_find(driver->policies, d->row.name);
+	if (index < 0 || driver->policies->policy[index].row.policy_id == 0)
+		return false;
+	const struct word *word = &driver->policies->policy[index].word;
+	return word_is(word, &d->row) && word_is_waiting(word, driver->server);
+}
+
 /* A fallback may go on while the database is there, after a promotion. What was decided here then would not be
  * declared to it: that is done when it comes back. */
 static void proceed(struct declaration *d) {
 	struct declarations *all = d->owner;
 	enum sync_state sync = all->sync->state;
 	bool is_away = core_state(all->driver->core) == CORE_FALLBACK && (sync == SYNC_AWAY || sync == SYNC_LOCKED);
-	if (!all->driver->database || is_away)
+	if (d->is_own && !is_still_said(d))
+		drop(d);
+	else if (!all->driver->database || is_away)
 		decide_locally(d);
 	else if (sync == SYNC_DONE && !all->asked)
 		ask_database(d);
@@ -270,7 +290,7 @@ static void proceed(struct declaration *d) {
 
 /* ---- What was put off -------------------------------------------------------- */
 
-/* Before all that apps are declaring, which is newer. */
+/* Before all that apps are declaring, which is newer. It is asked once, see ask_again_later(). */
 static void ask_once_more(struct declarations *all, const struct policy_row *limits) {
 	struct declaration *d = calloc(1, sizeof *d);
 	if (!d)
@@ -329,8 +349,9 @@ static void on_passed_on(void *context, enum lease_outcome outcome, const char *
 	policy->undeclared = false;
 	policy->stale = true;
 	log_info("policy %s, declared while the database was away: %s", policy->row.name, status);
-	if (strcmp(status, "put off") == 0)
-		ask_once_more(all, &policy->row); /* by then the limits that are in force are known here */
+	policy->guessed = strcmp(status, "put off") == 0;
+	if (policy->guessed)
+		word_put_off(&policy->word, monotonic_now_ns());
 	pass_on_next(all);
 }
 

@@ -19,6 +19,7 @@ struct policy {
 	struct word word;      /* what an app of this host declared last */
 	bool used;
 	bool stale;            /* the database may have another word: to be read again */
+	bool guessed;          /* its limits are what an app said meanwhile, put off now: those in force are being read */
 	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
 };
 

@@ -20,15 +20,22 @@ static bool is_by(const struct word *word, server_peer peer) {
 	return false;
 }
 
-void word_say(struct word *word, const struct policy_row *limits, server_peer by) {
+/* Where the speaker is who is remembered no longer: one that has ended, else the first who said it. */
+static size_t least_needed(const struct word *word, const struct server *server) {
+	for (size_t i = word->count; i > 0; i--)
+		if (!server_is_connected(server, word->by[i - 1]))
+			return i - 1;
+	return word->count - 1;
+}
+
+void word_say(struct word *word, const struct policy_row *limits, server_peer by, const struct server *server) {
 	if (!word_is(word, limits))
 		*word = (struct word){.limits = *limits};
 	if (is_by(word, by))
 		return;
-	memmove(&word->by[1], &word->by[0], sizeof word->by - sizeof word->by[0]);
+	size_t replaced = word->count < WORD_SPEAKERS ? word->count++ : least_needed(word, server);
+	memmove(&word->by[1], &word->by[0], replaced * sizeof word->by[0]);
 	word->by[0] = by;
-	if (word->count < WORD_SPEAKERS)
-		word->count++;
 }
 
 void word_put_off(struct word *word, int64_t now_ns) {
@@ -44,6 +51,10 @@ static bool is_anybody_left(const struct word *word, const struct server *server
 		if (server_is_connected(server, word->by[i]))
 			return true;
 	return false;
+}
+
+bool word_is_waiting(const struct word *word, const struct server *server) {
+	return word->ask_ns != 0 && is_anybody_left(word, server);
 }
 
 bool word_is_due(struct word *word, const struct server *server, int64_t now_ns) {

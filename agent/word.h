@@ -21,7 +21,7 @@
 #include "database/database.h"
 #include "server.h"
 
-/* Of the processes that said the same, the last ones: where these have ended, others took their place. */
+/* Of the processes that said the same, the last ones. One that has ended goes before one that is still there. */
 #define WORD_SPEAKERS 8
 
 struct word {
@@ -31,10 +31,13 @@ struct word {
 	int64_t ask_ns;                /* put off: when the database is asked again; 0: it isn't */
 };
 
-void word_say(struct word *, const struct policy_row *limits, server_peer by);
+void word_say(struct word *, const struct policy_row *limits, server_peer by, const struct server *);
 bool word_is(const struct word *, const struct policy_row *limits);
 void word_put_off(struct word *, int64_t now_ns);
 void word_settle(struct word *); /* the database needn't be asked again */
+
+/* Whether it is put off, and somebody is left who said it. */
+bool word_is_waiting(const struct word *, const struct server *);
 
 /* Whether the database is to be asked now. Settles what nobody is left of who said it. */
 bool word_is_due(struct word *, const struct server *, int64_t now_ns);
