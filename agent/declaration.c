@@ -10,12 +10,18 @@
 #include "monotonic.h"
 #include "policy.h"
 
+struct asker { /* who waits for the answer */
+	server_peer peer;
+	uint32_t serial;
+};
+
+/* What the database is asked; for all that declare the same. */
 struct declaration {
 	struct declaration *next;
 	struct declarations *owner;
 	bool is_own;     /* the agent's: what it has put off is asked again; nobody waits for an answer */
-	server_peer peer;
-	uint32_t serial;
+	struct asker *askers;
+	size_t asker_count, asker_room;
 	uint16_t flags;  /* WIRE_DECLARE_... */
 	struct policy_row row;
 	char status[16]; /* what the database made of it */
@@ -52,6 +58,8 @@ static void drop(struct declaration *d) {
 	unlink_declaration(d);
 	if (all->asked == d)
 		all->asked = NULL;
+	all->waiting -= d->asker_count;
+	free(d->askers);
 	free(d);
 }
 
@@ -77,8 +85,8 @@ static void note_word(const struct declaration *d, struct word *word) {
 	bool is_again = d->flags & WIRE_DECLARE_AGAIN;
 	if (d->flags & WIRE_DECLARE_MUST_EXIST || ((is_again || d->is_own) && !word_is(word, &d->row)))
 		return;
-	if (!d->is_own)
-		word_say(word, &d->row, d->peer, d->owner->driver->server);
+	for (size_t i = 0; i < d->asker_count; i++)
+		word_say(word, &d->row, d->askers[i].peer, d->owner->driver->server);
 	if (is_put_off(d))
 		word_put_off(word, monotonic_now_ns());
 	else if (!is_again)
@@ -88,27 +96,28 @@ static void note_word(const struct declaration *d, struct word *word) {
 static void answer(const struct declaration *d, int status, int index) {
 	const struct policy *policy = index < 0 ? NULL : policy_at(d->owner, index);
 	bool pinned = policy && policy->row.pinned && !policy_limits_equal(&d->row, &policy->row);
-	reply(d->owner, d->peer, d->serial, status, index, pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
+	for (size_t i = 0; i < d->asker_count; i++)
+		reply(d->owner, d->askers[i].peer, d->askers[i].serial, status, index,
+		      pinned && !(d->flags & WIRE_DECLARE_MUST_EXIST));
 }
 
-/* Answers and frees. */
+/* Answers all who wait for it, and frees it. */
 static void finish(struct declaration *d, int status, int index) {
 	struct policy *policy = index < 0 ? NULL : policy_at(d->owner, index);
 	if (policy)
 		note_word(d, &policy->word);
 	if (policy && !d->is_own)
 		policy->used_ns = monotonic_now_ns();
-	if (!d->is_own)
-		answer(d, status, index);
+	answer(d, status, index);
 	drop(d);
 }
 
 static bool is_alike(const struct declaration *a, const struct declaration *b) {
-	return a->flags == b->flags && strcmp(a->row.name, b->row.name) == 0 && policy_limits_equal(&a->row, &b->row);
+	return a->flags == b->flags && policy_limits_equal(&a->row, &b->row) && strcmp(a->row.name, b->row.name) == 0;
 }
 
-/* The database's answer to one is its answer to all that say the same. The one that was asked for comes last: it
- * knows whether it was put off. */
+/* What an app declares may be what the agent asks again: then the database's answer to one is its answer to both.
+ * The one that was asked for comes last: it knows whether it was put off. */
 static void finish_alike(struct declaration *d, int status, int index) {
 	struct declarations *all = d->owner;
 	for (struct declaration *other = all->first, *next; other; other = next) {
@@ -373,49 +382,105 @@ void declarations_pass_on(struct declarations *all) {
 
 /* ---- From and for the others -------------------------------------------------- */
 
+/* Of the one that the database has been asked for, somebody is kept: what comes of it is an app's word. */
+static void forget_the_gone(struct declaration *d) {
+	struct declarations *all = d->owner;
+	size_t kept = 0;
+	for (size_t i = 0; i < d->asker_count; i++)
+		if (server_is_connected(all->driver->server, d->askers[i].peer))
+			d->askers[kept++] = d->askers[i];
+	if (kept == 0 && d == all->asked && d->asker_count > 0)
+		kept = 1;
+	all->waiting -= d->asker_count - kept;
+	d->asker_count = kept;
+}
+
 /* Nobody waits for their answers, and the next process that starts says it again. */
 static void drop_the_gone(struct declarations *all) {
 	for (struct declaration *d = all->first, *next; d; d = next) {
 		next = d->next;
-		if (d != all->asked && !d->is_own && !server_is_connected(all->driver->server, d->peer))
+		forget_the_gone(d);
+		if (d->asker_count == 0 && !d->is_own)
 			drop(d);
 	}
 }
 
-static bool has_room(struct declarations *all) {
+static bool is_full(const struct declarations *all, bool is_new) {
+	size_t most = DECLARATIONS_MAX + WAITING_PER_CONNECTION * server_peer_count(all->driver->server);
+	return all->waiting >= most || (is_new && all->count >= DECLARATIONS_MAX);
+}
+
+static void tell_full(struct declarations *all) {
 	int64_t now_ns = monotonic_now_ns();
-	if (all->count >= DECLARATIONS_MAX)
-		drop_the_gone(all);
-	if (all->count < DECLARATIONS_MAX)
-		return true;
-	if (all->refused_ns == 0 || now_ns - all->refused_ns > TOLD_AGAIN_NS) {
-		log_warning("%d declarations wait for the database: further ones are refused", DECLARATIONS_MAX);
-		all->refused_ns = now_ns;
+	if (all->refused_ns != 0 && now_ns - all->refused_ns <= TOLD_AGAIN_NS)
+		return;
+	log_warning("%zu declarations, %zu of them different, wait for the database: further ones are refused",
+	            all->waiting, all->count);
+	all->refused_ns = now_ns;
+}
+
+static struct declaration *find_alike(const struct declarations *all, const struct declaration *wanted) {
+	for (struct declaration *d = all->first; d; d = d->next)
+		if (!d->is_own && is_alike(d, wanted))
+			return d;
+	return NULL;
+}
+
+static int add_asker(struct declaration *d, server_peer peer, uint32_t serial) {
+	if (d->asker_count == d->asker_room) {
+		size_t room = d->asker_room ? 2 * d->asker_room : 1;
+		struct asker *more = reallocarray(d->askers, room, sizeof *more);
+		if (!more)
+			return STINT_ENOMEM;
+		d->askers = more;
+		d->asker_room = room;
 	}
-	return false;
+	d->askers[d->asker_count++] = (struct asker){.peer = peer, .serial = serial};
+	d->owner->waiting++;
+	return 0;
+}
+
+static struct declaration *add_declaration(const struct declaration *made) {
+	struct declaration *d = malloc(sizeof *d);
+	if (!d)
+		return NULL;
+	*d = *made;
+	append_declaration(d);
+	return d;
+}
+
+/* Who says what others wait for already waits with them. */
+static int take_in(const struct declaration *made, server_peer peer, uint32_t serial) {
+	struct declarations *all = made->owner;
+	struct declaration *d = find_alike(all, made);
+	if (is_full(all, !d)) {
+		drop_the_gone(all);
+		d = find_alike(all, made);
+	}
+	if (is_full(all, !d)) {
+		tell_full(all);
+		return STINT_EFULL;
+	}
+	if (!d)
+		d = add_declaration(made);
+	int status = d ? add_asker(d, peer, serial) : STINT_ENOMEM;
+	if (status == 0 && d != all->asked)
+		proceed(d);
+	else if (d && d->asker_count == 0)
+		drop(d);
+	return status;
 }
 
 void declarations_on_message(struct declarations *all, server_peer peer, const struct wire_declare *message,
                              const char *name, size_t length) {
-	struct policy_row row;
-	int status = policy_from_declaration(&row, message, name, length);
-	if (status == 0 && !has_room(all))
-		status = STINT_EFULL;
-	struct declaration *d = status == 0 ? calloc(1, sizeof *d) : NULL;
-	if (!d) {
-		reply(all, peer, message->head.serial, status ? status : STINT_ENOMEM, -1, false);
-		return;
-	}
-	*d = (struct declaration){
-		.owner = all,
-		.peer = peer,
-		.serial = message->head.serial,
-		.flags = message->head.flags,
-		.row = row,
-	};
-	append_declaration(d);
-	proceed(d);
-	driver_pump(all->driver);
+	struct declaration made = {.owner = all, .flags = message->head.flags};
+	int status = policy_from_declaration(&made.row, message, name, length);
+	if (status == 0)
+		status = take_in(&made, peer, message->head.serial);
+	if (status != 0)
+		reply(all, peer, message->head.serial, status, -1, false);
+	else
+		driver_pump(all->driver);
 }
 
 void declarations_resume(struct declarations *all) {

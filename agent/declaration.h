@@ -4,9 +4,10 @@
  * on later.
  *
  * One declaration is under way at a time, since leases share the connection and a declaration may have to wait for
- * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is asked once.
- * Too many to keep come together only while the database gives no answer, or refuses them: then those of processes
- * that are gone make room, and who finds none is told STINT_EFULL.
+ * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is kept and asked
+ * once. However many processes there are, there is room for each of the host's policies from each of them. More come
+ * together only while the database gives no answer, or refuses them: then those of processes that are gone make room,
+ * and who finds none is told STINT_EFULL.
  *
  * What the database puts off, the agent declares again by itself: see word.h.
  */
@@ -23,8 +24,11 @@
 #include "server.h"
 #include "sync.h"
 
-/* What 64 processes declare of 64 policies each, all at once after a deploy; less than a megabyte. */
+/* Different ones that wait: four for each policy that has a place; less than a megabyte. */
 #define DECLARATIONS_MAX 4096
+
+/* Those who wait for these: besides DECLARATIONS_MAX so many for each connection, 16 to 32 kilobytes. */
+#define WAITING_PER_CONNECTION POLICY_CAPACITY
 
 struct declaration;
 
@@ -39,7 +43,8 @@ struct declarations {
 	const struct sync *sync;
 	struct declaration *first;  /* of those that wait for the database */
 	struct declaration *asked;  /* the one of them that it has been asked for; NULL: none */
-	size_t count;
+	size_t count;               /* of these */
+	size_t waiting;             /* who waits for an answer to one of them, all together */
 	int64_t refused_ns;         /* when it was last said that there are too many; 0: never */
 	bool passing_on;            /* what was decided without the database, now that of policy `passed_on` */
 	int passed_on;

@@ -114,7 +114,7 @@ extern "C" {
 	X(STINT_ETIMENS, -9, "library and agent run in different time namespaces")      \
 	X(STINT_EPROTOCOL, -10, "the agent sent what this library does not understand") \
 	X(STINT_ENOPOLICY, -11, "no such policy")                                       \
-	X(STINT_EFULL, -12, "the agent has no room for another policy")                 \
+	X(STINT_EFULL, -12, "the agent has no room for another policy or declaration")  \
 	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                 \
 	X(STINT_ECANCELED, -14, "the limiter or its attachment is being freed")
 

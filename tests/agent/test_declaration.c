@@ -736,11 +736,12 @@ static void declares_too_many(server_peer app) {
 		declares_as(app, "mail", 1 + i);
 }
 
-/* The database is neither there nor away, or refuses them: their apps give up waiting, and the next ones come. */
+/* The database gives no answer, or refuses them: their apps give up waiting, and the next ones come. */
 static void so_many_may_wait_and_no_more(void **state) {
 	int app = an_app_connects(), other = an_app_connects();
 	int64_t told_ns;
 	(void)state;
+	meets("00000001", -1); /* else this host would be on its own soon, and decide them */
 	declares_too_many(0);
 	expect_no_answer(app);
 	log_is_read();
@@ -751,11 +752,82 @@ static void so_many_may_wait_and_no_more(void **state) {
 	declares_as(1, "sms", 5);
 	expect_answer(other, STINT_EFULL);
 	assert_int_equal(agent.declarations.refused_ns, told_ns);
-	expect_logged_once("4096 declarations wait");
+	expect_logged_once("4096 declarations, 4096 of them different, wait");
 	log_is_read_no_more();
 	assert_int_equal(agent.declarations.count, DECLARATIONS_MAX);
 	close(app);
 	close(other);
+}
+
+#define APPS 100
+#define POLICIES 50 /* of each of them: more pairs than there may be different declarations */
+
+/* The agent was started anew, say, and the database is slow. */
+static void each_of_many_processes_may_wait_for_each_policy(void **state) {
+	int apps[APPS];
+	char name[16];
+	(void)state;
+	meets("00000001", -1);
+	for (int i = 0; i < APPS; i++)
+		apps[i] = an_app_connects();
+	for (int i = 0; i < APPS * POLICIES; i++) {
+		snprintf(name, sizeof name, "p%d", i % POLICIES);
+		declares_as((server_peer)(i / POLICIES), name, api.max_requests);
+	}
+	for (int i = 0; i < APPS; i++)
+		expect_no_answer(apps[i]);
+	assert_int_equal(agent.declarations.count, POLICIES);
+	for (int i = 0; i < POLICIES; i++) {
+		snprintf(name, sizeof name, "p%d", i);
+		says(LEASE_DONE, "created");
+		answers(LEASE_DONE, name);
+	}
+	assert_int_equal(declarations, POLICIES);
+	assert_int_equal(agent.declarations.waiting, 0);
+	for (int i = 0; i < APPS; i++) {
+		for (int answered = 0; answered < POLICIES; answered++)
+			expect_answer(apps[i], 0);
+		close(apps[i]);
+	}
+}
+
+/* One that says the same all the time, and those that are gone. */
+static void those_who_say_the_same_are_bounded_too(void **state) {
+	int app = an_app_connects(), other = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	for (size_t i = 0; i < DECLARATIONS_MAX + 2 * WAITING_PER_CONNECTION; i++)
+		declares_as(0, "mail", 5);
+	expect_no_answer(app);
+	declares_as(1, "mail", 5);
+	expect_answer(other, STINT_EFULL);
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	declares_as(1, "mail", 5);
+	expect_no_answer(other);
+	assert_int_equal(agent.declarations.count, 1);
+	assert_int_equal(agent.declarations.waiting, 2); /* one is kept, which the database had been asked for */
+	is_judged("created");
+	expect_answer(other, 0);
+	assert_int_equal(declarations, 1);
+	assert_int_equal(agent.declarations.waiting, 0);
+	close(other);
+}
+
+/* Who joins them doesn't wait for the heartbeat. */
+static void what_was_refused_is_asked_when_another_declares_it(void **state) {
+	int app = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	declares("mail");
+	says(LEASE_REJECTED, "");
+	assert_null(declared);
+	declares("mail");
+	is_judged("created");
+	expect_answer(app, 0);
+	expect_answer(app, 0);
+	expect_no_answer(app);
+	close(app);
 }
 
 static void those_of_apps_that_are_gone_make_room(void **state) {
@@ -903,6 +975,9 @@ int main(void) {
 		TEST(what_is_forgotten_while_it_waits_is_not_asked),
 		TEST(who_was_put_off_first_is_asked_first),
 		TEST(so_many_may_wait_and_no_more),
+		TEST(each_of_many_processes_may_wait_for_each_policy),
+		TEST(those_who_say_the_same_are_bounded_too),
+		TEST(what_was_refused_is_asked_when_another_declares_it),
 		TEST(those_of_apps_that_are_gone_make_room),
 		TEST(the_one_that_was_used_longest_ago_makes_room),
 		TEST(none_with_clients_does),
