@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(84);
+select plan(88);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -61,6 +61,12 @@ select results_eq($$ select name, state, version, clients, seen_ago < '5 s', fal
 select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
 select ok(fallback_since between clock_timestamp() - interval '95 s' and clock_timestamp() - interval '90 s' and state = 'fallback' and state_since > now(),
 	'host: since when it is on its own') from stint.host where name = 'web-1';
+select state_since as since from stint.agent_host where name = 'web-1' \gset
+select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
+select is((select state_since from stint.agent_host where name = 'web-1'), :'since'::timestamptz, 'host: since when its state is what it is');
+select stint.heartbeat(:host_id, 'second', 'resync', 7, 90000);
+select ok((select state_since from stint.agent_host where name = 'web-1') > :'since'::timestamptz, '… which begins with each change');
+select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
 select stint.stop_host(:host_id, 'first');
 select is((select state from stint.host where name = 'web-1'), 'fallback', 'an instance that was replaced can''t stop the host');
 select stint.stop_host(:host_id, 'second');
@@ -86,7 +92,10 @@ create function pg_temp.beats(host int) returns text language sql volatile as $$
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '3 f, 3 t', 'who counted last expires');
 update stint.agent_host set seen_at = seen_at - interval '16 s' where name = 'web-3';
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '3 f, 3 t', 'a count holds for some seconds');
-update stint.fleet set counted_at = counted_at - interval '5 s';
+select is((select old_snapshot from stint.heartbeat(:one, 'x', 'in step', 0, 0)), false, '… who doesn''t count knows of no old snapshot');
+select results_eq('select old_snapshot from (values (1), (2)) n (n), lateral stint.count_hosts(n * 0, true)', 'values (false), (false)', '… nor who counts, at once and again');
+select pg_temp.beats(:two);
+update stint.fleet set counted_by = :two, counted_at = counted_at - interval '5 s';
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '2 t, 2 f', '… then the next one counts, and has the turn');
 update stint.fleet set counted_at = counted_at + interval '1 hour';
 select is(pg_temp.beats(:two) || ', ' || pg_temp.beats(:one), '2 t, 2 f', '… also when the clock was set back');
