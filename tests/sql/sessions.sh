@@ -192,6 +192,23 @@ finish first 'commit'
 sql -c "update stint.horizon set told_at = '-infinity'"
 is "$(snapshots)" 0 '… and no longer, when it is over'
 
+# Who holds these rows has the turn; nobody waits for it.
+patient() { sql -c "set lock_timeout = '5s'" -c "$1" 2>&1; }
+sql -c "update stint.fleet set live_hosts = 77" -c "update stint.horizon set written_at = '-infinity'"
+open holder 'begin' 'select from stint.fleet for update' 'select from stint.horizon for update'
+is "$(patient 'select live_hosts, old_snapshot from stint.count_hosts(0, true)')" '77|f' 'who counts: the others take the last count meanwhile'
+is "$(patient 'select is_news from stint.find_old_snapshot()')" f 'who looks for old snapshots: the others leave it to that one'
+finish holder 'commit'
+
+sql -c "select from stint.register_host('late', 'x', '1')" -c "update stint.agent_host set seen_at = now() - interval '2 minutes' where name = 'late'"
+open late 'begin' "update stint.agent_host set seen_at = clock_timestamp() where name = 'late'"
+sql -c 'select stint.count_hosts(0, true)' >"$work/counted" 2>&1 &
+counter=$!
+await_waiters 1
+finish late 'commit'
+wait $counter
+is "$(sql -c "select live from stint.agent_host where name = 'late'")" t 'one that is heard of while the others are counted is not taken for dead'
+
 # Apps declare the same new policy at once.
 sql -c 'create table test.gate (id int)'
 open gate 'begin' 'lock table test.gate'
