@@ -62,13 +62,14 @@ struct server {
 };
 
 static bool is_true(const char *cell) {
-	return cell != NULL && *cell == 't';
+	return *cell == 't';
 }
 
 static void copy_cell(char *to, size_t size, const char *cell) {
-	snprintf(to, size, "%s", cell != NULL ? cell : "");
+	snprintf(to, size, "%s", cell);
 }
 
+/* None of this is ever null. */
 static int read_server(struct pg *pg, struct server *server) {
 	static const char sql[] =
 		"select current_setting('server_version_num'), current_setting('server_version'),"
@@ -82,7 +83,7 @@ static int read_server(struct pg *pg, struct server *server) {
 	if (error != PG_OK)
 		return error;
 	char **cells = rows.cells;
-	*server = (struct server){.version = cells[0] != NULL ? atoi(cells[0]) : 0};
+	*server = (struct server){.version = atoi(cells[0])};
 	copy_cell(server->version_text, sizeof server->version_text, cells[1]);
 	copy_cell(server->encoding, sizeof server->encoding, cells[2]);
 	copy_cell(server->database, sizeof server->database, cells[3]);

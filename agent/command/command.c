@@ -7,7 +7,6 @@
  */
 #include "command.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,9 +52,8 @@ static bool parse_number(const char *text, int64_t *number) {
 	const char *digits = text + (*text == '-');
 	if (*digits == '\0' || strspn(digits, "0123456789") != strlen(digits))
 		return false;
-	errno = 0;
-	*number = strtoll(text, NULL, 10);
-	return errno == 0;
+	*number = strtoll(text, NULL, 10); /* what is too large becomes the largest, which is in no option's range */
+	return true;
 }
 
 static int set_number(const struct command_call *call, const struct command_option *option, const char *text) {

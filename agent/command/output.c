@@ -21,12 +21,12 @@ static bool is_bidi_control(wchar_t c) {
 	return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f;
 }
 
-/* Length in bytes of the printable character at text, or 0; its width on a terminal in *width. */
+/* Length in bytes of the printable character at text, or 0. length > 0, no byte is 0; its width on a terminal in *width. */
 static size_t printable_at(const char *text, size_t length, size_t *width) {
 	mbstate_t state = {0};
 	wchar_t c;
 	size_t taken = mbrtowc(&c, text, length, &state);
-	if (taken == 0 || taken > length || is_bidi_control(c) || wcwidth(c) < 0)
+	if (taken > length || is_bidi_control(c) || wcwidth(c) < 0)
 		return 0;
 	*width = (size_t)wcwidth(c);
 	return taken;
@@ -58,9 +58,8 @@ char *output_printable(const char *text) {
 static size_t width_of(const char *text) {
 	size_t width = 0, length = strlen(text);
 	for (size_t at = 0; at < length;) {
-		size_t one = 1;
-		size_t taken = printable_at(text + at, length - at, &one);
-		at += taken > 0 ? taken : 1;
+		size_t one;
+		at += printable_at(text + at, length - at, &one);
 		width += one;
 	}
 	return width;

@@ -13,7 +13,6 @@
 
 json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params, int *pg_error) {
 	struct pg_rows rows = {0};
-	json_t *objects = NULL;
 	char *sql;
 	*pg_error = PG_OK;
 	if (asprintf(&sql, "select coalesce(json_agg(row_to_json(r)), '[]') from (%s) r", select) < 0)
@@ -22,8 +21,7 @@ json_t *query_objects(struct pg *pg, const char *select, int param_count, const 
 	free(sql);
 	if (*pg_error != PG_OK)
 		return NULL;
-	if (rows.row_count == 1 && rows.cells[0] != NULL)
-		objects = json_loads(rows.cells[0], 0, NULL);
+	json_t *objects = json_loads(rows.cells[0], 0, NULL); /* always one row */
 	pg_rows_free(&rows);
 	return objects;
 }
