@@ -29,6 +29,10 @@ static void test_printable(void **state) {
 	check_printable("\x1b[31m\r\n\t\x7f", "\\x1b[31m\\x0d\\x0a\\x09\\x7f");
 	check_printable("\xff\xc3", "\\xff\\xc3");                 /* no UTF-8; a character cut short */
 	check_printable("a\xe2\x80\xae" "b", "a\\xe2\\x80\\xae" "b"); /* turns the line round */
+	check_printable("\u200d\u2010\u202f", "\u200d\u2010\u202f");
+	check_printable("\u200e\u200f", "\\xe2\\x80\\x8e\\xe2\\x80\\x8f");
+	check_printable("\u202a\u202e", "\\xe2\\x80\\xaa\\xe2\\x80\\xae");
+	check_printable("\u2066\u2069", "\\xe2\\x81\\xa6\\xe2\\x81\\xa9");
 	check_printable("\xc2\x9b" "31m", "\\xc2\\x9b" "31m");        /* CSI in one character */
 }
 
@@ -70,6 +74,57 @@ static void test_table(void **state) {
 	                         "-9223372036854775808  x      -\n");
 }
 
+static int print_one_row(FILE *file) {
+	struct output_table table;
+	output_table_start(&table, 2, (const char *[]){"count", "name"});
+	output_table_add_number(&table, 7);
+	output_table_add(&table, "x");
+	return output_table_end(&table, file);
+}
+
+/* More cells than there is room for at first. */
+static int print_long_table(FILE *file) {
+	struct output_table table;
+	output_table_start(&table, 1, (const char *[]){"n"});
+	for (int i = 0; i < 1000; i++)
+		output_table_add_number(&table, i % 10);
+	return output_table_end(&table, file);
+}
+
+static void test_table_sizes(void **state) {
+	(void)state;
+	check_print(print_one_row, "count  name\n"
+	                           "    7  x\n");
+	char *text = printed(print_long_table);
+	assert_int_equal(strlen(text), 2 * 1001);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(text[2 * (i + 1)], '0' + i % 10);
+	free(text);
+}
+
+/* As many columns as there may be; what is beyond them is left out. */
+static int print_wide_object(FILE *file) {
+	json_t *rows = json_pack("[{}]");
+	for (int i = 0; i < OUTPUT_COLUMNS_MAX + 3; i++) {
+		char key[8];
+		snprintf(key, sizeof key, "k%d", i);
+		json_object_set_new(json_array_get(rows, 0), key, json_integer(i));
+	}
+	int status = output_objects(rows, 0, NULL, NULL, file);
+	json_decref(rows);
+	return status;
+}
+
+static void test_columns(void **state) {
+	(void)state;
+	char *text = printed(print_wide_object), *rest = text;
+	size_t words = 0;
+	while (strtok_r(rest, " \n", &rest) != NULL)
+		words++;
+	assert_int_equal(words, 2 * OUTPUT_COLUMNS_MAX);
+	free(text);
+}
+
 static int print_objects(FILE *file) {
 	json_t *rows = json_pack("[{s:s, s:b, s:n, s:i}, {s:s, s:b, s:[i]}]", "name", "a", "on", 1, "note", "n", 7, "name",
 	                         "b", "on", 0, "note", 1);
@@ -103,7 +158,7 @@ static void test_durations(void **state) {
 	} cases[] = {
 		{-1, "never"},         {0, "0 ms"},          {999, "999 ms"},     {1000, "1 s"},
 		{1500, "1.5 s"},       {59999, "60 s"},      {60000, "1 min"},    {61000, "1 min 1 s"},
-		{3599999, "59 min 59 s"}, {3600000, "1 h"},  {3660000, "1 h 1 min"}, {86400000, "1 d"},
+		{3599999, "59 min 59 s"}, {3600000, "1 h"},  {86399999, "23 h 59 min"},  {3660000, "1 h 1 min"}, {86400000, "1 d"},
 		{90000000, "1 d 1 h"}, {INT64_MAX, "106751991167 d 7 h"},
 	};
 	char text[OUTPUT_TEXT_SIZE];
@@ -117,15 +172,17 @@ static void test_bytes(void **state) {
 	(void)state;
 	assert_string_equal(output_bytes(text, 0), "0 B");
 	assert_string_equal(output_bytes(text, 1023), "1023 B");
+	assert_string_equal(output_bytes(text, 1024), "1.0 KiB");
 	assert_string_equal(output_bytes(text, 1536), "1.5 KiB");
 	assert_string_equal(output_bytes(text, INT64_C(3) << 40), "3.0 TiB");
-	output_bytes(text, INT64_MAX);
+	assert_string_equal(output_bytes(text, INT64_MAX), "8388608.0 TiB");
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_printable), cmocka_unit_test(test_table), cmocka_unit_test(test_objects),
-		cmocka_unit_test(test_durations), cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_printable),   cmocka_unit_test(test_table),   cmocka_unit_test(test_table_sizes),
+		cmocka_unit_test(test_columns),     cmocka_unit_test(test_objects), cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_bytes),
 	};
 	if (setlocale(LC_CTYPE, "C.UTF-8") == NULL)
 		return 1;

@@ -98,6 +98,10 @@ expect 'more than is left, asked again' 1 '^denied by lease: 10 of 100 remaining
 expect 'a cost above the limit' 1 ': 2 of 2 remaining, this cost is above the limit and never admitted$' "${s[@]}" check api b --cost 3
 expect 'a cost above the limit --json' 1 '"reason": "cost_above_limit"' "${s[@]}" check api b --cost 3 --json
 expect 'never: but a time that makes sense' 1 '"retry_after_ms": 3600000,' "${s[@]}" check api b --cost 3 --json
+expect 'allowed --json' 0 '"allowed": true' "${s[@]}" check many whole --cost 3 --json
+wanted='\{"policy":"many","client_id":"whole","cost":3,"allowed":true,"source":"(database|advance)","reason":"admitted",'
+wanted+='"limit":100,"remaining":97,"retry_after_ms":0,"reset_after_ms":[1-9][0-9]{6,7}\}'
+ok '... with all that is known' "$(tr -d ' \n' <<<"$output" | grep -qxE "$wanted"; echo $?)" "$output"
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
 expect 'the round trip is known' 0 'round trip [0-9]+\.[0-9] ms,' "${s[@]}" status

@@ -110,6 +110,9 @@ ok '... by one of two' "$([[ $(grep -cE '^stint_operator +outsider +yes$' <<<"$o
 pretend 160000 false 'status: the server' 0 '^server +PostgreSQL as 160000, UTF8$' db status
 ok '... the database, and who asks' "$(grep -qx 'database  pretended, as postgres' <<<"$output"; echo $?)" "$output"
 
+sql pretended "create or replace function pretended.pg_is_in_recovery() returns bool language sql as 'select pg_terminate_backend(pg_backend_pid())'"
+pretend 150000 false 'a session that is ended' 4 'terminating connection' db status
+
 "$stint" --database "$(dsn_of twice)" db init >"$tmp/first" 2>&1 &
 first=$!
 "$stint" --database "$(dsn_of twice)" db init >"$tmp/second" 2>&1
@@ -277,6 +280,7 @@ ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bo
 expect 'client clear: none there' 2 'no override' "$stint" client clear api bob
 expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
 expect 'client block: no UTF-8' 2 'invalid byte sequence' "$stint" client block api $'\xff\xfe'
+expect 'client block: the longest id' 0 '^$' "$stint" client block api "$(printf '%0255d' 0)"
 expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"
 expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
 

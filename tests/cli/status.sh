@@ -22,6 +22,11 @@ ok 'status: counters' "$(grep -qE '^allowed +9000000000$' <<<"$output"; echo $?)
 ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +yes$' <<<"$output"; echo $?)" "$output"
 with_agent good 'status --json: what this program does not know stays' 4 '"something": "new"' --json
 with_agent minimal 'status: nothing known' 0 '^agent'
+ok 'status: nothing known is not told of' "$([[ $output == 'agent      on host , process 0, up 0 ms, apps connected: 0
+database  ,  for 0 ms, 0 live hosts, round trip -, 0 fallbacks so far
+table     0 of 0 clients, 0 B, 0 evicted, 0 without room
+
+counter  value' ]]; echo $?)" "$output"
 with_agent minimal 'status --json: nothing known' 0 '^\{\}$' --json
 with_agent hangup 'status: the agent hangs up' 3 'hung up'
 with_agent silent 'status: no answer' 3 'no answer in time'

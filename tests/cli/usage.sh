@@ -12,6 +12,21 @@ for command in check status 'policy set' 'policy list' 'policy history' 'policy 
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
 done
+shows() { ok "$1" "$(grep -qxF -- "$2" <<<"$output"; echo $?)" "$output"; }
+expect 'help of a command' 0 '^  --cost N ' "$stint" check --help
+shows '... how it is used' 'Usage: stint check POLICY CLIENT [--cost N] [--json]'
+shows '... what it does' 'Ask for an admission, and take it.'
+shows '... what all take' '  --version'
+shows '... how all end' '  3  the agent is out of reach'
+ok '... and no commands below it' "$(! grep -q '^Commands' <<<"$output"; echo $?)" "$output"
+expect 'help of a group' 0 '^  history  show who changed what, and when$' "$stint" policy --help
+shows '... is headed' 'Commands'
+ok '... shows all' "$([[ $(grep -cE '^  (set|list|history|unpin|drop) +[a-z]' <<<"$output") == 5 ]]; echo $?)" "$output"
+expect 'help of a command without options' 0 '^Usage: stint db init$' "$stint" db init -h
+expect 'help of a command that says it all in a line' 0 '^Show all policies\.$' "$stint" policy list --help
+shows '... and goes on with what all take' 'Everywhere'
+expect '--version of a command' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" policy list --version
+expect '--version of a group' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" db --version
 expect '--help wins over wrong options' 0 '^Usage: stint check' "$stint" check --cost x --help
 
 expect 'unknown command' 2 'unknown command "chekc"' "$stint" chekc
@@ -24,6 +39,15 @@ for command in 'policy list' 'policy history' 'policy unpin a' 'policy drop a' '
 	# shellcheck disable=SC2086
 	expect "$command --nonsense" 2 'unknown option "--nonsense"' "${s[@]}" $command --nonsense
 done
+expect 'an unknown option with a value' 2 'unknown option "--nonsense"$' "${s[@]}" policy list --nonsense=5
+expect 'a setting without its value' 2 '^stint: --socket needs a value$' "$stint" --socket
+expect 'a setting without its value, behind' 2 '^stint status: --socket needs a value$' "$stint" status --socket
+expect 'a setting that is empty' 3 'agent at .* is out of reach' "$stint" --socket= status
+expect 'a setting between' 4 '/nowhere/between' "$stint" policy --database=host=/nowhere/between list
+expect 'a setting behind' 3 'agent at /nowhere/behind is out of reach' "$stint" check a b --socket /nowhere/behind
+expect 'the last one holds' 3 'agent at /nowhere/last is out of reach' "${s[@]}" status --socket /nowhere/first --socket /nowhere/last
+expect 'a dash is a word' 3 'out of reach' "${s[@]}" check - -
+expect 'so are two dashes behind two' 3 'out of reach' "${s[@]}" check -- -- a
 expect 'an abbreviation is unknown' 2 'unknown option "--cos"' "${s[@]}" check api a --cos 2
 expect 'unknown short option' 2 'unknown option "-x".*put --' "${s[@]}" check api -x
 expect 'an option without its value' 2 '--cost needs a value' "${s[@]}" check api a --cost
@@ -34,7 +58,7 @@ expect 'arguments are missing' 2 'arguments are missing' "${s[@]}" check
 expect 'an argument too many' 2 'unexpected argument "c"' "${s[@]}" check api b c
 expect 'a hint follows' 2 'Try "stint check --help"' "${s[@]}" check api
 
-for value in 0 -1 1000000001 9223372036854775807 9223372036854775808 1e3 0x10 ' 1' +1 '' 1.0; do
+for value in 0 -1 1000000001 9223372036854775807 9223372036854775808 1e3 0x10 ' 1' +1 '' 1.0 -; do
 	expect "check --cost \"$value\"" 2 "--cost is \"${value/+/\\+}\", must be a whole number from 1 to 1000000000" \
 		"${s[@]}" check api a "--cost=$value"
 done
@@ -69,6 +93,13 @@ for name in '' 'a b' "a'b" 'ä' "$long"; do
 		"${set_policy[@]}" "$name" --max-requests 1 --time-window-ms 1000
 done
 expect 'policy history of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy history 'a b'
+expect 'policy unpin of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy unpin 'a b'
+for command in block clear 'limit --max-requests 1'; do
+	# shellcheck disable=SC2086
+	expect "client $command: a policy that is none" 2 'the policy.s name is "a b" \(3 bytes\), must be 1 to 63 bytes' "${s[@]}" client $command 'a b' c
+done
+expect 'client list of a policy that is none' 2 'must be 1 to 63 bytes' "${s[@]}" client list 'a b'
+expect 'client list of two policies' 2 'unexpected argument "b"' "${s[@]}" client list a b
 expect 'an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api ''
 expect 'a client id of 256 bytes' 2 '\(256 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api "$(printf '%0256d' 0)"
 expect 'client limit without a limit' 2 '--max-requests is required' "${s[@]}" client limit api a
@@ -78,6 +109,7 @@ expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "$
 expect 'status: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" status
 expect '$STINT_SOCKET is heeded' 3 'agent at /nowhere/else is out of reach' env STINT_SOCKET=/nowhere/else "$stint" status
 expect 'a path too long' 3 'the path is [0-9]+ bytes, must be 1 to 107' "$stint" --socket "/$long/$long" status
+expect 'check: a path too long' 2 'must have 1 to 107' "$stint" --socket "/$long/$long" check a b
 path=/$(printf '%0106d' 0)
 expect 'the longest path' 3 "agent at $path is out of reach: No such file" "$stint" --socket "$path" status
 expect 'a byte more' 3 'the path is 108 bytes, must be 1 to 107' "$stint" --socket "${path}0" status

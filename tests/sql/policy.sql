@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(83);
+select plan(88);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;
@@ -132,6 +132,11 @@ select throws_ok(format('select stint.%s', call), '22023', 'stint: no policy ''n
 select throws_ok($$ select stint.set_override('a', '', 1) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'an override for nobody');
 select throws_ok($$ select stint.block_client('a', repeat('ü', 128)) $$, '22023', 'stint: the client has 256 bytes, must be 1 to 255', 'a client that is too long');
 select throws_ok($$ select stint.set_override('a', 'c', 0) $$, '22023', 'stint: max_requests is 0, must be 1 to 1000000000', 'an override of 0');
+select throws_ok($$ select stint.set_override('a', 'c', null) $$, '22023', 'stint: max_requests is null, must be 1 to 1000000000', 'an override of nothing');
+select throws_ok($$ select stint.set_override('a', 'c', 1000000001) $$, '22023', 'stint: max_requests is 1000000001, must be 1 to 1000000000', 'an override of too much');
+select throws_ok($$ select stint.block_client('a', null) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'no client');
+select throws_ok($$ select stint.set_policy('a', null, 1000) $$, '22023', 'stint: max_requests is null, must be 1 to 1000000000', 'a policy without a limit');
+select throws_ok($$ select stint.block_client(null, 'c') $$, '22023', 'stint: no policy null', 'no policy');
 select throws_ok($$ select stint.clear_override('a', 'c') $$, '22023', 'stint: client ''c'' of policy ''a'' has no override', 'no override to clear');
 select throws_ok($$ insert into stint.client_override (policy_id, client_id) select policy_id, 'c' from stint.policy limit 1 $$, '23514', null, 'an override of nothing');
 select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate without a history');

@@ -184,7 +184,7 @@ is "$(grep -c 'Asynchronous notification "stint" received' "$work/listener.out")
 is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
 
 # A snapshot of somebody's: seen by what it does, without the right to see whose it is. Each step is as good as 6 s, and writes twice.
-snapshots() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; select is_news from stint.find_old_snapshot();"; done | sql | grep -c t; }
+snapshots() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; select old_snapshot from stint.count_hosts(0, true);"; done | sql | grep -c t; }
 is "$(snapshots)" 0 'nobody holds an old snapshot'
 open first 'begin isolation level repeatable read' 'select count(*) from pg_class'
 is "$(snapshots)" 1 'somebody does: it is told, once in a while'
