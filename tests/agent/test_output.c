@@ -142,13 +142,19 @@ static int print_json(FILE *file) {
 }
 
 static void test_objects(void **state) {
+	char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
 	(void)state;
 	check_print(print_objects, "name  on   note  n\n"
 	                           "a     yes  -     7\n"
 	                           "b     no   [1]   -\n");
 	check_print(print_no_objects, "(none)\n");
 	check_print(print_json, "{\n  \"z\": \"\\u001B\",\n  \"a\": 1\n}\n");
-	assert_int_equal(output_json(NULL, stdout), -1);
+	assert_int_equal(output_json(NULL, file), -1);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(size, 0);
+	free(text);
 }
 
 static void test_durations(void **state) {

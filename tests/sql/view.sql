@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(88);
+select plan(89);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -54,6 +54,7 @@ select results_eq(format($$ select live_hosts, change_id = (select max(change_id
 select ok(wal_end between 1 and pg_current_wal_flush_lsn() - '0/0', 'pulse: where the log ends') from stint.pulse();
 select results_eq('select change_id from stint.pulse()', 'select max(change_id) from stint.change', 'pulse: what is new');
 select ok(abs(now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'pulse: the clock') from stint.pulse();
+select ok(abs(now_us - extract(epoch from clock_timestamp()) * 1000000) < 5000000, 'heartbeat: the clock') from stint.heartbeat(:host_id, 'second', 'in step', 5, 0);
 select is_empty($$ select * from stint.heartbeat(999999, 'x', 'in step', 0, 0) $$, 'heartbeat of an unknown host: no row');
 select throws_ok(format($$ select * from stint.heartbeat(%s, 'second', 'bored', 0, 0) $$, :host_id), '23514', null, 'an unknown state');
 select results_eq($$ select name, state, version, clients, seen_ago < '5 s', fallback_since is null from stint.host order by name $$,
