@@ -231,6 +231,16 @@ other_sql "create or replace view stint.present_object as select 'function' as k
 expect 'a hostile owner: migrate' 1 'rights are' "$stint" --database "$other" db migrate
 ok 'a hostile owner: nothing of his is run' "$([[ $(other_sql "select count(*) from pg_roles where rolname = 'intruder'") == 0 ]]; echo $?)"
 
+# A trigger of his runs when a row is put back: not with a superuser's rights.
+other_sql 'create table public.seen (who text)'
+other_sql 'grant insert on public.seen to public'
+other_sql 'create function public.see() returns trigger language plpgsql as $$ begin insert into public.seen values (current_user); return new; end $$'
+other_sql 'create trigger z_see before insert on stint.fleet for each row execute function public.see()'
+other_sql 'delete from stint.fleet'
+"$stint" --database "$other" db migrate >"$tmp/hostile" 2>&1
+ok 'a hostile owner: what mending runs of his runs as himself' "$([[ $(other_sql 'select who from public.seen') == stint_owner ]]; echo $?)" "$(cat "$tmp/hostile")"
+other_sql 'drop trigger z_see on stint.fleet'
+
 # What nobody can put right but who restores.
 other_sql 'drop trigger c_record on stint.policy'
 other_sql 'alter table stint.client_override disable trigger b_stamp'
