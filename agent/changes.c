@@ -181,14 +181,30 @@ static bool is_noted(const struct directory_header *directory, const struct orig
 	       directory->wal_end == origin->wal_end;
 }
 
-/* During the hold after a promotion, leases of another server are out; while the core walks, some that are void. */
+/* During the hold after a promotion, leases of another server are out. While policies are loaded, some are good that
+ * a change has ended. */
+static bool may_note(const struct change_reader *changes) {
+	enum core_state state = core_state(changes->driver->core);
+	return (state == CORE_IN_STEP || state == CORE_RESYNC) && !changes->driver->policies->loading;
+}
+
+/* A change is in force once all clients have met it, however much else happens meanwhile. */
 void changes_note(struct change_reader *changes) {
 	const struct core *core = changes->driver->core;
-	struct policies *policies = changes->driver->policies;
-	enum core_state state = core_state(core);
-	if ((state != CORE_IN_STEP && state != CORE_RESYNC) || policies->loading || core_is_walking(core))
+	struct directory_header *directory = changes->driver->policies->directory;
+	if (!may_note(changes)) {
+		changes->noting = false;
 		return;
-	if (!is_noted(policies->directory, &changes->origin))
-		note_origin(policies->directory, &changes->origin);
-	atomic_store(&policies->directory->change_id, changes->change_id);
+	}
+	if (!changes->noting) {
+		changes->noting = true;
+		changes->noted_id = changes->change_id;
+		changes->noted_walk_end = core_walk_end(core);
+	}
+	if (!core_has_walked(core, changes->noted_walk_end))
+		return;
+	if (!is_noted(directory, &changes->origin))
+		note_origin(directory, &changes->origin);
+	atomic_store(&directory->change_id, changes->noted_id);
+	changes->noting = false;
 }

@@ -34,6 +34,10 @@ struct change_reader {
 	bool reading;      /* changes; one read at a time */
 	bool unread;       /* there may be more than that read brings */
 	bool inherited;    /* they were made while no agent lived here, as far as is known */
+	/* To be noted for the next agent once all clients have met it. */
+	bool noting;
+	int64_t noted_id;
+	uint64_t noted_walk_end;
 	bool awaited;      /* somebody gets in step: the end of loading is told, even if there is nothing to load */
 	uint16_t asked[POLICY_CAPACITY]; /* the policies that are being loaded */
 	/* Policies have been loaded, or not. */

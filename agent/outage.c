@@ -29,6 +29,7 @@ static void begin(struct outage *outage) {
 static void end(struct outage *outage) {
 	outage->ended_ns = monotonic_now_ns();
 	outage->lasted_ms = (outage->ended_ns - outage->began_ns) / NS_PER_MS;
+	outage->walk_end = core_walk_end(outage->driver->core);
 	outage->unreported = true;
 }
 
@@ -36,7 +37,7 @@ static void end(struct outage *outage) {
 static void report_when_known(struct outage *outage, enum core_state now, const char *why) {
 	if (now != CORE_FALLBACK)
 		outage->admitted = core_counters(outage->driver->core)->fallback_granted;
-	if (now == CORE_FALLBACK || !core_is_walking(outage->driver->core)) {
+	if (now == CORE_FALLBACK || core_has_walked(outage->driver->core, outage->walk_end)) {
 		outage->unreported = false;
 		report(outage, why);
 	}

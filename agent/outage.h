@@ -17,6 +17,7 @@ struct outage {
 	int64_t began_ns, ended_ns;
 	int64_t lasted_ms;
 	uint64_t admitted;
+	uint64_t walk_end; /* how far the core walks until it has met all clients since */
 	bool unreported;
 };
 

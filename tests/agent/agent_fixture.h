@@ -214,9 +214,13 @@ static int64_t longest_lease_us;
 
 static char socket_path[64];
 
+/* What concerns all clients is done in steps of so many slots; 0: as many as an agent takes. */
+static uint32_t walk_slots;
+
 static inline int begin(void **state) {
 	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
-	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS};
+	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS,
+	                                     .walk_slots = walk_slots};
 	static const struct server_events nobody_comes = {.want = NULL};
 	char error[SERVER_ERROR_MAX];
 	snprintf(socket_path, sizeof socket_path, "/tmp/stint-test-agent.%d", (int)getpid());
@@ -332,6 +336,17 @@ static inline int64_t limit_of_fallback(void) {
 static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
                                              .server = "home", .timeline = "00000001", .server_age_us = -1};
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+static inline int begin_in_steps(void **state) {
+	walk_slots = 8;
+	return begin(state);
+}
+
+static inline int end_in_steps(void **state) {
+	walk_slots = 0;
+	return end(state);
+}
+
+#define TEST(name)          cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST_IN_STEPS(name) cmocka_unit_test_setup_teardown(name, begin_in_steps, end_in_steps)
 
 #endif

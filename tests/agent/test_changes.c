@@ -257,6 +257,24 @@ static void once_in_step_they_count(void **state) {
 	assert_string_equal(table.directory->timeline, "00000002");
 }
 
+/* Something else that concerns all clients happens before each step. */
+static void what_is_in_force_is_noted_however_much_happens(void **state) {
+	(void)state;
+	meets_server("home", TIMELINE, 1000, -1);
+	core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
+	agent.changes.change_id = 12; /* has been read, and concerns all clients */
+	changes_note(&agent.changes);
+	assert_int_not_equal(atomic_load(&table.directory->change_id), 12);
+	for (int i = 0; i < 2000 && atomic_load(&table.directory->change_id) != 12; i++) {
+		usleep(1000); /* between two steps the core lets others have their turn */
+		core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
+		driver_pump(&agent.driver);
+		agent_tick(&agent);
+		assert_true(core_is_walking(agent.driver.core));
+	}
+	assert_int_equal(atomic_load(&table.directory->change_id), 12);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(ten_thousand_notices_are_one_chain_of_reads),
@@ -276,6 +294,7 @@ int main(void) {
 		TEST(where_its_log_ends_is_known_to_the_next_agent),
 		TEST(changes_of_another_server_are_not_read),
 		TEST(once_in_step_they_count),
+		TEST_IN_STEPS(what_is_in_force_is_noted_however_much_happens),
 	};
 	return cmocka_run_group_tests_name("changes", tests, NULL, NULL);
 }

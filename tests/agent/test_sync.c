@@ -331,6 +331,24 @@ static void a_fallback_is_reported_once(void **state) {
 	assert_in_range(reported_admitted, 1, 200);
 }
 
+/* Something else that concerns all clients happens before each step. */
+static void so_it_is_however_much_happens(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	loses();
+	core_database_down(agent.driver.core, monotonic_now_ns());
+	driver_pump(&agent.driver);
+	limit_of_fallback();
+	meets("00000001", -1);
+	for (int i = 0; i < 2000 && reports == 0; i++) {
+		usleep(1000); /* between two steps the core lets others have their turn */
+		core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
+		driver_pump(&agent.driver);
+		assert_true(core_is_walking(agent.driver.core));
+	}
+	assert_int_equal(reports, 1);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_server_is_trusted),
@@ -356,6 +374,7 @@ int main(void) {
 		TEST(it_expires_once_at_a_time_and_not_at_the_end),
 		TEST(since_when_it_is_as_it_is_can_be_told),
 		TEST(a_fallback_is_reported_once),
+		TEST_IN_STEPS(so_it_is_however_much_happens),
 	};
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }
