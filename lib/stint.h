@@ -49,7 +49,8 @@
  *   agent is looked for about once a second. A process that looks less often than
  *   every 10 s sees from the socket of a killed agent that none has come meanwhile.
  *   After a stop there is no socket: an agent may have come and gone unseen, so
- *   each check that comes as seldom waits for its timeout, and is denied.
+ *   each check that comes as seldom waits for its timeout, 2.5 s at most, and is
+ *   denied if that was shorter.
  * - The agent may start later: a process that has never found one waits for it
  *   with its first checks, as long as the timeout of one, and then decides by the
  *   limit inside the process at once. It sees from the socket that an agent was

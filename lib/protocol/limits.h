@@ -33,9 +33,12 @@
 
 #define LIMITS_DEFAULT_RESOLUTION 10
 
+/* The name need not end in a zero. */
 static inline bool limits_is_policy_name(const char *name, size_t length) {
-	return length >= 1 && length <= STINT_POLICY_NAME_MAX && !memchr(name, '\0', length) &&
-		strspn(name, LIMITS_NAME_ALPHABET) >= length;
+	for (size_t i = 0; i < length; i++)
+		if (!memchr(LIMITS_NAME_ALPHABET, name[i], sizeof(LIMITS_NAME_ALPHABET) - 1))
+			return false;
+	return length >= 1 && length <= STINT_POLICY_NAME_MAX;
 }
 
 /* Returns the length of a sub-window, rounded up as the database does. */

@@ -14,6 +14,7 @@
 
 #include "policies.h"
 #include "policy.h"
+#include "protocol/limits.h"
 #include "stint.h"
 
 static struct policies policies;
@@ -227,11 +228,24 @@ static void each_limit_makes_a_difference(void **state) {
 	}
 }
 
+/* As they come from the socket: nothing stands behind them. (Sanitizers see whether somebody looks there.) */
+static void names_have_no_end(void **state) {
+	(void)state;
+	char *name = malloc(3);
+	assert_non_null(name);
+	memcpy(name, "abc", 3);
+	assert_true(limits_is_policy_name(name, 3));
+	name[1] = '\0';
+	assert_false(limits_is_policy_name(name, 3));
+	free(name);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_left_out_gets_its_default),
 		TEST(names_are_checked),
+		TEST(names_have_no_end),
 		TEST(limits_are_checked),
 		TEST(terms_follow_the_limits),
 		TEST(policies_are_found_by_name_and_id),
