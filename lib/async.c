@@ -188,7 +188,9 @@ void async_collect_due(struct async *a) {
 	struct channel *ch = a->channel;
 
 	pthread_mutex_lock(&ch->lock);
-	if (!ch->led)
+	/* A thread that sleeps on the socket takes in what comes, but doesn't know of a request that has found the
+	 * socket full since. */
+	if (!ch->led || !TAILQ_EMPTY(&ch->outstanding.unsent))
 		channel_receive(ch);
 	channel_look_for_agent(ch);
 	time_out(a, clock_fine_ns());

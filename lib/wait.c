@@ -7,7 +7,7 @@
 #include "clock.h"
 
 /* A sleeping leader can't be told that a request has found the socket full. So that request's thread wakes up
- * after this time. */
+ * after this time, and sends the request itself if the socket has room. */
 #define RETRY_SEND_NS (10 * NS_PER_MS)
 
 struct waiter {
@@ -79,10 +79,13 @@ static void wait_until_finished(struct channel *ch, struct waiter *w) {
 		}
 		if (r->unsent && now_ns + RETRY_SEND_NS < until_ns)
 			until_ns = now_ns + RETRY_SEND_NS;
-		if (ch->led)
-			follow(ch, w, until_ns);
-		else
+		if (!ch->led) {
 			lead(ch, until_ns);
+			continue;
+		}
+		follow(ch, w, until_ns);
+		if (r->unsent)
+			channel_receive(ch);
 	}
 }
 

@@ -347,6 +347,95 @@ static void does_not_ask_for_ever(void **state) {
 	stint_limiter_free(hasty);
 }
 
+struct asker {
+	struct fixture *f;
+	const char *id;
+	pthread_t thread;
+};
+
+static void *ask_patiently(void *context) {
+	struct asker *asker = context;
+	struct stint_result result;
+
+	return stint_check(asker->f->patient, asker->id, 1, &result) == 0 && result.allowed ? asker : NULL;
+}
+
+static void set_agent(struct fake_agent *a, bool mute, bool deaf) {
+	fake_agent_lock(a);
+	a->mute = mute;
+	a->deaf = deaf;
+	fake_agent_unlock(a);
+}
+
+/* The leader sleeps on the socket until an answer comes, and there is none. Then the agent takes nothing, until
+ * the socket is full. */
+static unsigned lead_and_fill(struct fixture *f, struct asker *leader) {
+	struct fake_agent *a = &f->agent;
+
+	assert_true(stint_is_allowed(f->patient, "c"));
+	struct slot *slot = fake_table_put(&a->table, 0, "c");
+	atomic_store(&slot->low_water, 1);
+	unsigned wants = fake_agent_count(a, &a->counts.want);
+	set_agent(a, true, false);
+	assert_int_equal(pthread_create(&leader->thread, NULL, ask_patiently, leader), 0);
+	fake_agent_await(a, &a->counts.want, wants + 1);
+	set_agent(a, true, true);
+	pass(10);
+	for (int i = 0; i < 2000; i++) { /* each tells that the client runs low */
+		fake_slot_lease(slot, 0, 2, LATER, 0);
+		assert_true(stint_is_allowed(f->patient, "c"));
+		assert_true(stint_is_allowed(f->patient, "c"));
+	}
+	return wants + 1;
+}
+
+static void join(const struct asker *asker) {
+	void *told;
+
+	pthread_join(asker->thread, &told);
+	assert_ptr_equal(told, asker);
+}
+
+static void who_finds_the_socket_full_says_it_when_there_is_room(void **state) {
+	struct fixture *f = *state;
+	struct fake_agent *a = &f->agent;
+	struct asker leader = {.f = f, .id = "first"}, follower = {.f = f, .id = "second"};
+
+	unsigned wants = lead_and_fill(f, &leader);
+	assert_int_equal(pthread_create(&follower.thread, NULL, ask_patiently, &follower), 0);
+	pass(50);
+	set_agent(a, true, false);
+	fake_agent_await(a, &a->counts.want, wants + 1); /* nobody was answered */
+	set_agent(a, false, false);
+	fake_agent_hang_up(a); /* they ask again */
+	join(&leader);
+	join(&follower);
+}
+
+static void ignore(int status, const struct stint_result *result, void *arg) {
+	(void)status;
+	(void)result;
+	(void)arg;
+}
+
+static void so_does_an_asynchronous_check(void **state) {
+	struct fixture *f = *state;
+	struct fake_agent *a = &f->agent;
+	struct asker leader = {.f = f, .id = "first"};
+
+	assert_true(stint_fd(f->st) >= 0);
+	unsigned wants = lead_and_fill(f, &leader);
+	assert_int_equal(stint_check_async(f->patient, "second", 1, &f->r, ignore, NULL), 0);
+	set_agent(a, true, false);
+	while (fake_agent_count(a, &a->counts.want) < wants + 1) {
+		stint_dispatch(f->st);
+		pass(1);
+	}
+	set_agent(a, false, false);
+	fake_agent_hang_up(a);
+	join(&leader);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(asks_the_agent_when_the_table_has_no_answer),
@@ -363,6 +452,8 @@ int main(void) {
 		TEST(unknown_policies_and_full_directories_are_errors),
 		TEST(asks_again_when_the_admission_is_void),
 		TEST(does_not_ask_for_ever),
+		TEST(who_finds_the_socket_full_says_it_when_there_is_room),
+		TEST(so_does_an_asynchronous_check),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);
