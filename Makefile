@@ -515,6 +515,16 @@ install: all
 	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
 	$(place) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
 
+# The one place of the version is stint.h; manuals have a date, the changelog a heading.
+set-version:
+	@[ -n '$(TO)' ] || { echo 'make set-version TO=X.Y.Z' >&2; exit 2; }
+	@expr '$(TO)' : '[0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*$$' >/dev/null || { echo 'TO is "$(TO)", must be X.Y.Z' >&2; exit 2; }
+	@grep -q '^## Unreleased$$' CHANGELOG.md || { echo 'CHANGELOG.md says nothing under "## Unreleased"' >&2; exit 1; }
+	@sed -i 's/^\(#define STINT_VERSION \)".*"/\1"$(TO)"/' lib/stint.h
+	@sed -i "s/^\.Dd .*/.Dd $$(LC_ALL=C date '+%B %-d, %Y')/" agent/man/*.[1-8]
+	@sed -i "s/^## Unreleased$$/## $(TO) ($$(date -I))/" CHANGELOG.md
+	@echo 'version $(TO): commit, then git tag v$(TO); its release notes are the section at the top of CHANGELOG.md'
+
 clean:
 	rm -rf '$(BUILD)'
 
@@ -528,20 +538,21 @@ help:
 	@echo 'make format                    as .clang-format says'
 	@echo 'make check-postgres PGBIN=...  what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
-	@echo 'make bench-publish             copies what the README shows of them to tests/bench/results/'
+	@echo 'make bench-publish             copies what tests/README.md shows of them to tests/bench/results/'
 	@echo 'make soak [STAGES=...]          the long form of the tests: hours; ends with a scoreboard of faults'
 	@echo 'make coverage                  what the tests reach of lib/ and agent/, by lines and branches'
 	@echo 'make mutants [AREAS=lib] [SEED=1] [MUTANTS=20]  small mistakes put into the code: which do the tests miss?'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
+	@echo 'make set-version TO=X.Y.Z      the version, everywhere'
 	@echo 'make clean'
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: FORCE all bench check check-asan check-cli check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
-	check-valgrind clean demo deps format help install run-bench run-demo sanitize
+	check-valgrind clean demo deps format help install run-bench run-demo sanitize set-version
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)

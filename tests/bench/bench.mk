@@ -57,7 +57,7 @@ bench:
 run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report
 	@tests/bench/run
 
-# What the README shows of them.
+# What tests/README.md shows of them.
 PUBLISHED := latency clients limit_use
 
 # The last run's table, plots and bench.json, into tests/bench/results/: to be committed.

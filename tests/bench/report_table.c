@@ -178,7 +178,7 @@ static bool is_the_same(const struct line *l) {
 	return strncmp(l->what, "the same", strlen("the same")) == 0;
 }
 
-/* The README has what there is a target for, and the line that "the same" of such a one goes back to. */
+/* tests/README.md has what there is a target for, and the line that "the same" of such a one goes back to. */
 static bool is_for_readme(const struct report *r, size_t i) {
 	if (r->lines[i].target)
 		return true;

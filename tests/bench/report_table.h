@@ -1,5 +1,5 @@
 /*
- * report_table.h - the figures as a table: all of them as text, those with a target as Markdown for the README.
+ * report_table.h - the figures as a table: all of them as text, those with a target as Markdown for tests/README.md.
  */
 #ifndef BENCH_REPORT_TABLE_H
 #define BENCH_REPORT_TABLE_H

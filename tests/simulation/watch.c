@@ -53,7 +53,7 @@ void watch_promotion(struct world *w) {
 }
 
 /* A statement read the clock, then it was set back, another statement used the new time, and now this one comes from what looks
- * like a long time later: the one known hole, which README names. */
+ * like a long time later: the one known hole, which lib/README.md names. */
 void watch_emptied(struct world *w, uint32_t client) {
 	w->forgotten_until_ns[client] = leases_end_ns(w);
 }

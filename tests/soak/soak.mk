@@ -8,7 +8,7 @@ run-soak: all $(programs) $(system)
 	@$(MAKE) --no-print-directory $(SOAK_PROGRAMS)
 	@tests/soak/run $(STAGES)
 
-# The last soak's last page, to where the README points: to be committed.
+# The last soak's last page, to where tests/README.md points: to be committed.
 soak-publish:
 	@mkdir -p tests/soak/results && { date -u +"%F, by \`make soak\` at $${STINT_SOAK_PERCENT:-100}%%"; echo; cat $(BUILD)/soak/report.txt; } >tests/soak/results/report.txt
 

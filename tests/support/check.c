@@ -3,7 +3,7 @@
 
 #include "clock.h"
 
-/* The library goes by this clock as long as it is at most 10 ms behind; README.md says so. */
+/* The library goes by this clock as long as it is at most 10 ms behind; lib/README.md says so. */
 static void watch_coarse_clock(struct journal_counts *counts, uint64_t now_ns) {
 	uint64_t coarse_ns = clock_read_ns(CLOCK_MONOTONIC_COARSE);
 

@@ -214,7 +214,7 @@ void stage_print_total(const struct crowd_total *total) {
 	histogram_describe(&total->latency_ns, text, sizeof(text));
 	tap_note("latency of a check: %s", text);
 	tap_note("the kernel's coarse clock was up to %.1f ms behind%s", (double)total->coarse_lag_ns / 1e6,
-	         total->coarse_lag_ns > 10 * NS_PER_MS ? ": more than README.md covers" : "");
+	         total->coarse_lag_ns > 10 * NS_PER_MS ? ": more than lib/README.md covers" : "");
 }
 
 int64_t stage_ms_since(uint64_t then_ns) {

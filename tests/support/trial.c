@@ -18,7 +18,7 @@
 #define GROWTH_KIB 2048
 
 /* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch. Far below
- * what README.md promises over time: hosts hold what they can't spend any more when a sub-window ends, and a busy machine
+ * what lib/README.md promises over time: hosts hold what they can't spend any more when a sub-window ends, and a busy machine
  * takes its part of each, since sub-windows are short here. Credits that were lost for good would leave nothing, or less
  * and less. It is enough that one such interval has so much, of the two that follow; where a busy machine has spoilt both,
  * of as many more as these. */

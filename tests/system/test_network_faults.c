@@ -5,7 +5,7 @@
  *
  * How long a recovery may take: an agent that lost its connection once is back after one
  * pause of at most 75 ms. One that has tried for a while may just have begun a pause of 3 s, or a try that
- * ends after database_timeout_ms: so README.md's "every 2 s in the end, each time off by a random
+ * ends after database_timeout_ms: so systemd/README.md's "every 2 s in the end, each time off by a random
  * part" is 4 s here, with the handshake.
  *
  *     STINT_ROUNDS, STINT_SEED      how often, and in which order; default 1 and 1
