@@ -17,7 +17,7 @@
 #define NS_PER_S UINT64_C(1000000000)
 
 /* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. (The lag is longer when a virtual CPU that
- * should tick isn't let run: README names this among what isn't covered.) */
+ * should tick isn't let run: lib/README.md names it among what isn't covered.) */
 #define CLOCK_COARSE_LAG_NS (10 * NS_PER_MS)
 
 static inline uint64_t clock_read(clockid_t clock) {
