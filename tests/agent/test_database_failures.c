@@ -4,7 +4,10 @@
  */
 #include "database_stub.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -292,10 +295,38 @@ static void answers_that_came_in_time_count(void **state) {
 	close_database(f);
 }
 
-/* Runs the loop until something is done beside it, and waits for that without. */
+/* Threads begin when this is false. */
+static _Atomic bool held;
+
+struct beginning {
+	void *(*run)(void *);
+	void *arg;
+};
+
+static void *begin_thread(void *context) {
+	struct beginning beginning = *(struct beginning *)context;
+	free(context);
+	while (atomic_load(&held))
+		usleep(1000);
+	return beginning.run(beginning.arg);
+}
+
+/* The errands'. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
+	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	*(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+	struct beginning *beginning = malloc(sizeof *beginning);
+	assert_non_null(beginning);
+	*beginning = (struct beginning){run, arg};
+	return create(thread, attributes, begin_thread, beginning);
+}
+
+/* Runs the loop until something is to be done beside it, and waits for that without the loop. */
 static void do_errand(struct fixture *f) {
+	atomic_store(&held, true);
 	while (!errand_is_any())
 		event_base_loop(f->base, EVLOOP_ONCE);
+	atomic_store(&held, false);
 	while (errand_is_any())
 		usleep(1000);
 }
