@@ -45,7 +45,7 @@ static void a_connection_that_cannot_be_watched_is_dropped(void **state) {
 
 static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
+	open_database(f, "dbname=stub", 4 * TIMEOUT_MS);
 	expect(f, "U");
 	beat(f, "error 22023", 0);
 	beat(f, "in step", 0);
@@ -53,7 +53,7 @@ static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	beat(f, "error ST001", 0);
 	expect(f, "Urdrr");
 	assert_string_equal(database_last_error(f->db), "as asked [none]");
-	beat(f, "slow", TIMEOUT_MS * 9 / 10); /* the server gives up before the agent does */
+	beat(f, "slow", 4 * TIMEOUT_MS * 9 / 10); /* the server gives up before the agent does */
 	expect(f, "Urdrrr");
 	assert_non_null(strstr(database_last_error(f->db), "statement timeout"));
 	run_for(f, 50);
