@@ -1,4 +1,4 @@
-/* agent.c - the rooms of stintd wired together, see agent.h. One thread. */
+/* agent.c - wires the modules of stintd together, see agent.h. They all run in one thread. */
 #include "agent.h"
 
 #include <event2/event.h>
@@ -14,10 +14,11 @@
 #include "monotonic.h"
 #include "notify.h"
 
-/* How often changes are polled where NOTIFY can't reach: in force within a second, with room for a slow answer. */
+/* How often the agent polls for changes where NOTIFY can't reach it: a change is to be in force within a second,
+ * even when the answer is slow. */
 static const struct timeval tick_interval = {.tv_usec = 500000};
 
-/* How long a stopping agent tries to return leases. They would only expire otherwise. */
+/* How long a stopping agent tries to return leases. Leases that it can't return expire later. */
 #define STOP_NS (1 * NS_PER_S)
 static const struct timeval drained_interval = {.tv_usec = 10000};
 
@@ -94,7 +95,7 @@ static const struct driver_events driver_events = {.acted = on_acted, .keeps_bat
 static void on_loaded(void *context, bool done) {
 	struct agent *agent = context;
 	sync_on_loaded(&agent->sync, done);
-	declarations_resume(&agent->declarations); /* those that found no room meanwhile */
+	declarations_resume(&agent->declarations); /* some may have found no room meanwhile */
 }
 
 static void on_connected(void *context) {
@@ -228,7 +229,7 @@ static void on_drained(evutil_socket_t fd, short what, void *context) {
 	}
 }
 
-/* Unused leases go back to the database, so that other hosts can have them at once. */
+/* Returns unused leases to the database, so that other hosts can have them at once. */
 static void stop_gracefully(struct agent *agent, const char *signal_name) {
 	if (agent->stopping) {
 		end_loop(agent);
@@ -261,7 +262,7 @@ void agent_reopen(struct agent *agent) {
 	driver_pump(&agent->driver);
 }
 
-/* What apps and table depend on stays as it is until a restart. */
+/* Keeps the settings that the apps and the table depend on: they change with a restart only. */
 static void keep_fixed(const struct config *old, struct config *fresh) {
 	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) || old->max_clients != fresh->max_clients ||
 	    config_is_memory(old) != config_is_memory(fresh))
@@ -340,7 +341,7 @@ static struct event_base *new_base(void) {
 	struct event_base *base = NULL;
 	if (!config)
 		return NULL;
-	/* Leases begin and end at the microsecond; epoll alone knows milliseconds. */
+	/* Leases begin and end at the microsecond; without this flag, timers are only precise to the millisecond. */
 	if (event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
 		base = event_base_new_with_config(config);
 	event_config_free(config);
@@ -421,7 +422,7 @@ static void free_event(struct event *event) {
 
 void agent_stop(struct agent *agent) {
 	declarations_free(&agent->declarations);
-	/* What was decided in the turn that ended the loop. */
+	/* Send what was decided in the turn that ended the loop. */
 	outbox_send(&agent->driver.outbox, agent->driver.server, SIZE_MAX);
 	server_free(agent->driver.server);
 	database_free(agent->driver.database);

@@ -1,19 +1,19 @@
 /*
- * agent.h - stintd put together. A room of the agent knows those below it only. What it has to tell those above,
- * it tells by hooks, and agent.c, which stands above all, passes it on.
+ * agent.h - stintd put together. A module of the agent knows only the modules below it. It tells those above
+ * by hooks, and agent.c, which stands above all, passes that on.
  *
  *   agent.c         wiring, starting, stopping, reading the configuration again
- *   heartbeat.c     twice a second: is anything new in the database? and this host's sign of life
+ *   heartbeat.c     asks whether the database has anything new, and writes this host's sign of life
  *   status.c        what `stint status` and systemd are told
  *   declaration.c   apps declare policies; the database has the last word
- *   locked.c        tables that somebody has locked
- *   expiry.c        counters that count nothing any more
- *   outage.c        how long this host was on its own, and what that cost
+ *   locked.c        waits while somebody has locked the database's tables
+ *   expiry.c        deletes counters that count nothing any more
+ *   outage.c        how long this host was on its own, and what it admitted then
  *   sync.c          getting in step with the database after each connect
  *   changes.c       what others have changed in the database: policies and overrides
  *   driver.c        drives the core: events in, verdicts and batches out, its timer
  *
- * and below these the modules that know nothing of an agent: core/, database/, server.c, outbox.c,
+ * Below these stand the modules that know nothing of an agent: core/, database/, server.c, outbox.c,
  * policies.c with policy.c and word.c, shm.c, config.c, log.c, notify.c.
  */
 #ifndef STINT_AGENT_H
@@ -59,7 +59,7 @@ struct agent {
 	struct event *watchdog;
 	struct event *signals[3];
 	struct event *drained;
-	uint64_t unserved;       /* checks, as last logged */
+	uint64_t unserved;       /* unserved checks, as last logged */
 	int64_t stop_by_ns;
 	bool stopping;
 	char instance[40];
@@ -69,12 +69,12 @@ struct agent {
 
 int agent_start(struct agent *, const struct config *config, const char *config_path,
                 char error[static AGENT_ERROR_MAX]);
-int agent_run(struct agent *); /* until SIGTERM or SIGINT; 0 */
+int agent_run(struct agent *); /* runs until SIGTERM or SIGINT; 0, or -1 if the event loop failed */
 void agent_stop(struct agent *);
 
-/* For tests, which are the clock, the signals, or the database. */
-void agent_wire(struct agent *);   /* tells the rooms of one another; its first step, on all zeros */
-void agent_tick(struct agent *);   /* twice a second */
-void agent_reopen(struct agent *); /* the database, after the configuration has changed */
+/* For tests that stand in for the clock, the signals, or the database. */
+void agent_wire(struct agent *);   /* connects the modules; the first step, on a struct of all zeros */
+void agent_tick(struct agent *);   /* what happens twice a second */
+void agent_reopen(struct agent *); /* opens the database anew, after the configuration has changed */
 
 #endif

@@ -9,14 +9,14 @@
 #include "monotonic.h"
 #include "policy.h"
 
-/* More than these take longer to read than all clients take to ask again. */
+/* To read more changes than this takes longer than to have all clients ask again. */
 #define CHANGES_MAX 10000
 
 /* ---- Policies ------------------------------------------------------------------ */
 
 static void apply_drop(struct change_reader *changes, int index) {
 	struct policy *policy = &changes->driver->policies->policy[index];
-	if (policy->row.policy_id == 0) /* not known there yet: declared here while the database was away */
+	if (policy->row.policy_id == 0) /* the database doesn't know it yet: declared here while that was away */
 		return;
 	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail", policy->row.name);
 	policy->row.policy_id = 0;
@@ -51,10 +51,10 @@ static void on_policies(void *context, enum lease_outcome outcome, const struct 
 		if (done)
 			changes_apply_row(changes, changes->asked[i], &rows[i]);
 		else
-			policies->policy[changes->asked[i]].stale = true; /* with the next heartbeat */
+			policies->policy[changes->asked[i]].stale = true; /* the next heartbeat loads it again */
 	}
 	if (done && !changes->awaited)
-		changes_load_policies(changes); /* those that have become stale meanwhile */
+		changes_load_policies(changes); /* some may have become stale meanwhile */
 	changes->loaded(changes->context, done);
 	changes_note(changes);
 	driver_pump(changes->driver);
@@ -82,7 +82,7 @@ void changes_load_policies(struct change_reader *changes) {
 
 /* ---- Changes ------------------------------------------------------------------- */
 
-/* By its name, since one that was dropped and made again has another id. */
+/* Finds a changed policy by its name, since a policy that was dropped and made again has another id. */
 static void take_change(struct change_reader *changes, const struct change_row *row) {
 	struct policies *policies = changes->driver->policies;
 	struct core *core = changes->driver->core;
@@ -95,7 +95,8 @@ static void take_change(struct change_reader *changes, const struct change_row *
 		core_client_changed(core, now_ns, (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
 	else
 		policies->policy[index].stale = true;
-	/* Its limits may be what the directory says, and have been something else, or another policy's, in between. */
+	/* Even if the policy's limits are those in the directory, they may have been others in between, or the name
+	 * may have been another policy's. */
 	if (!is_client && changes->inherited)
 		core_void_policy(core, now_ns, (uint16_t)index);
 }
@@ -103,16 +104,16 @@ static void take_change(struct change_reader *changes, const struct change_row *
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
 	struct change_reader *changes = context;
 	changes->reading = false;
-	if (outcome != LEASE_DONE) /* the next pulse tells of them again */
+	if (outcome != LEASE_DONE) /* the next pulse tells of these changes again */
 		return;
 	for (size_t i = 0; i < count; i++) {
 		take_change(changes, &rows[i]);
 		changes->change_id = max64(changes->change_id, rows[i].change_id);
 	}
-	/* As a database that is synced with again, after a lock, is judged by it. */
+	/* After a lock, when the agent gets in step again, changes_settle() compares with `newest`. */
 	changes->newest = max64(changes->newest, changes->change_id);
 	if (count > 0 || changes->unread)
-		changes_read(changes); /* until there are none */
+		changes_read(changes); /* until there are no more */
 	else
 		changes->inherited = false;
 	changes_load_policies(changes);
@@ -167,7 +168,7 @@ void changes_settle(struct change_reader *changes, bool promoted) {
 	changes->inherited = false;
 }
 
-/* An agent may be killed between any two stores. */
+/* The agent may be killed between any two stores: until all are made, the directory says "unknown" (-1). */
 static void note_origin(struct directory_header *directory, const struct origin *origin) {
 	atomic_store(&directory->change_id, -1);
 	atomic_thread_fence(memory_order_seq_cst);

@@ -1,14 +1,14 @@
 /*
  * changes.h - what others have changed in the database: policies, and clients' overrides.
  *
- * Changes are read in one chain, oldest first, some hundred at a time. While a read is under way, what tells of
- * further changes only says that the chain isn't at its end. A client's leases are void when its override has
- * changed; a policy is marked as stale, and those that are stale are read again together, also one read at a time.
+ * Changes are read in one chain, oldest first, some hundred at a time. News of further changes during a read only
+ * notes that the chain isn't at its end. When a client's override has changed, its leases become void. When a
+ * policy has changed, it is marked as stale; all stale policies are read again together, also one read at a time.
  *
- * The directory says up to which change the leases in the table are in force, and which server granted them. So an
- * agent that takes a table over begins there: a client that was blocked while no agent lived would otherwise keep
- * its lease, which in a month's window lasts for days. Where the list doesn't tell what has changed, everything
- * may have.
+ * The directory says up to which change the leases in the table are in force, and which server granted them. An
+ * agent that takes a table over begins at that change: otherwise a client that was blocked while no agent lived
+ * would keep its lease, which in a month's window lasts for days. Where the list of changes doesn't tell what has
+ * changed, everything may have changed.
  */
 #ifndef STINT_CHANGES_H
 #define STINT_CHANGES_H
@@ -20,10 +20,10 @@
 #include "driver.h"
 #include "policies.h"
 
-struct origin { /* the server that granted what is out here */
+struct origin { /* the server that granted the leases that are out here */
 	char server[DATABASE_SERVER_MAX]; /* "": unknown */
 	char timeline[9];
-	int64_t wal_end;                  /* where its log ended, when we last heard */
+	int64_t wal_end;                  /* where the server's log ended, when it last told us */
 };
 
 struct change_reader {
@@ -40,22 +40,23 @@ struct change_reader {
 	uint64_t noted_walk_end;
 	bool awaited;      /* somebody gets in step: the end of loading is told, even if there is nothing to load */
 	uint16_t asked[POLICY_CAPACITY]; /* the policies that are being loaded */
-	/* Policies have been loaded, or not. */
+	/* Loading policies has ended; done: it succeeded. */
 	void (*loaded)(void *context, bool done);
 	void *context;
 };
 
-/* From the agent whose table this is; taken_over false: there was none. */
+/* Begins where the last agent of this table ended, as noted in the directory; taken_over false: there was none. */
 void changes_inherit(struct change_reader *, bool taken_over);
-/* Those since the database was here last. It has taken another server's place, if promoted. */
+/* Catches up with the changes made while the database was away, or voids all leases where those can't be told.
+ * promoted: the leases are another server's and end with the hold, so earlier changes don't matter. */
 void changes_settle(struct change_reader *, bool promoted);
-void changes_note(struct change_reader *); /* for the next agent */
-void changes_read(struct change_reader *); /* there may be some */
-void changes_forget_database(struct change_reader *); /* what is being read gets no answer */
+void changes_note(struct change_reader *); /* notes in the directory, for the next agent, what is in force */
+void changes_read(struct change_reader *); /* reads changes, as there may be new ones */
+void changes_forget_database(struct change_reader *); /* reads that are under way get no answer */
 
-/* Those policies that are stale, and if they are awaited, even none. */
+/* Loads the stale policies. Where the end of loading is awaited, asks even if none is stale. */
 void changes_load_policies(struct change_reader *);
-/* As the database has it; policy_id 0: it has none. */
+/* Applies a policy's row as the database has it; policy_id 0: the database has no such policy. */
 void changes_apply_row(struct change_reader *, int index, const struct policy_row *row);
 
 #endif

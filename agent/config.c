@@ -1,4 +1,4 @@
-/* config.c - reads the file and the environment, checks each key against the one list of them; see config.h. */
+/* config.c - reads the file and the environment, checks each key against the one list of keys; see config.h. */
 #include "config.h"
 
 #include <ctype.h>
@@ -62,7 +62,7 @@ static int set_number(struct config *config, const struct config_key *key, const
 }
 
 static int set_text(struct config *config, const struct config_key *key, const char *value, char *error) {
-	if (strlen(value) >= key->size) { /* not quoted: it may be a connection string with a password */
+	if (strlen(value) >= key->size) { /* the value isn't quoted: a connection string may hold a password */
 		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit", key->name, strlen(value), key->size - 1);
 		return -1;
 	}
@@ -98,8 +98,8 @@ struct source {
 	const char *reason;
 };
 
-/* inih cuts a longer line, and takes an indented one for more of the value before it: both would change what was meant
- * without a word. */
+/* Reads a line for inih, and refuses two kinds of lines. inih cuts a line that is too long, and takes an indented
+ * line for more of the value before it: both would silently change what was meant. */
 static char *read_line(char *line, int size, void *stream) {
 	struct source *source = stream;
 	if (source->bad_line || !fgets(line, size, source->file))
@@ -163,7 +163,7 @@ int config_log_level(const struct config *config) {
 	return -1;
 }
 
-/* "memory:" with anything around it would otherwise be a database's name. */
+/* Refuses "memory:" with anything around it, which libpq would take for a database's name. */
 static int check_database(const struct config *config, char *error) {
 	char reason[CONFIG_ERROR_MAX / 2];
 	if (config_is_memory(config))
@@ -210,7 +210,7 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 	return check(config, error);
 }
 
-/* Looked at after the file was read: whoever could read it in between could read it before. */
+/* Looks at the mode after the file was read: whoever could read the file in between could read it before. */
 bool config_is_exposed(const struct config *config, const char *path) {
 	struct stat st;
 	return path && !getenv("STINT_DATABASE") && pg_has_password(config->database) && stat(path, &st) == 0 &&

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct config {
-	char socket[108];   /* a Unix socket's path is no longer */
+	char socket[108];   /* no path of a Unix socket is longer */
 	char shm[200];      /* begins with a slash, contains no other */
 	char database[2048];
 	char host[256];
@@ -25,7 +25,7 @@ struct config {
 struct config_key {
 	const char *name;
 	size_t offset;
-	size_t size;      /* of a text; 0: a number */
+	size_t size;      /* of a text's field; 0: a number */
 	int64_t least, most;
 	const char *standard; /* default; NULL: none, must be set */
 	const char *help;
@@ -35,12 +35,12 @@ const struct config_key *config_keys(size_t *count);
 
 #define CONFIG_ERROR_MAX 512
 
-/* path NULL: no file. 0, or -1 with a sentence in error. */
+/* Reads the file (path NULL: none) and the environment. Returns 0, or -1 with a sentence in error. */
 int config_load(struct config *config, const char *path, char error[static CONFIG_ERROR_MAX]);
 /* Whether the file holds a password and everybody may read it, or write another database into it. */
 bool config_is_exposed(const struct config *config, const char *path);
 bool config_is_memory(const struct config *config);
-bool config_keeps_commit(const struct config *config); /* as the database has it, even off */
-int config_log_level(const struct config *config); /* enum log_level */
+bool config_keeps_commit(const struct config *config); /* synchronous_commit stays as in the database, even off */
+int config_log_level(const struct config *config); /* an enum log_level; -1: no such level */
 
 #endif

@@ -1,4 +1,4 @@
-/* counters.h - what the agent counts, one a line: X(name, number). Names are those of `stint status`. */
+/* counters.h - what the agent counts, one counter a line: X(name, number). `stint status` shows these names. */
 #ifndef STINT_COUNTERS_H
 #define STINT_COUNTERS_H
 
@@ -16,7 +16,7 @@
 	X(returned, c->returned)                                                                      \
 	X(charged, c->charged)                                                                        \
 	X(late, c->late)                            /* grants that came too late to be used */        \
-	X(unserved, c->unserved)                    /* checks denied since a row can't be had */      \
+	X(unserved, c->unserved)                    /* checks denied as a row can't be had */         \
 	X(fallback_admitted, c->fallback_granted)   /* credits, in this fallback or the last one */   \
 	X(shared_admitted, core_shared_granted(core)) /* credits, to clients that had no room */
 

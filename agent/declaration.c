@@ -27,7 +27,8 @@ struct declaration {
 	char status[16]; /* what the database made of it */
 };
 
-/* What short-lived processes declare in vain each time is said this often; also that too many declare. */
+/* How often the log repeats that limits are declared in vain, which short-lived processes do each time, and that
+ * too many declare. */
 #define TOLD_AGAIN_NS (600 * NS_PER_S)
 
 static void unlink_declaration(struct declaration *d) {
@@ -80,7 +81,8 @@ static void reply(struct declarations *all, server_peer peer, uint32_t serial, i
 	server_send(all->driver->server, peer, &declared, sizeof declared);
 }
 
-/* Who says it once more after a reconnect says nothing new. What the agent asks again may be superseded by now. */
+/* Notes what was declared as the policy's word. A process that declares again after a reconnect says nothing new,
+ * and what the agent asks again may be superseded by now: both count only if they are the word already. */
 static void note_word(const struct declaration *d, struct word *word) {
 	bool is_again = d->flags & WIRE_DECLARE_AGAIN;
 	if (d->flags & WIRE_DECLARE_MUST_EXIST || ((is_again || d->is_own) && !word_is(word, &d->row)))
@@ -129,7 +131,8 @@ static void finish_alike(struct declaration *d, int status, int index) {
 	declarations_resume(all);
 }
 
-/* While policies are being read none makes room for another one. Who waits for that has its turn afterwards. */
+/* While policies are being read, none makes room for another one: a declaration that needs room has its turn
+ * afterwards. */
 static bool finds_room_later(const struct declarations *all, int index) {
 	return index < 0 && all->driver->policies->loading;
 }
@@ -157,7 +160,7 @@ static void change_locally(struct declarations *all, int index, const struct pol
 static void decide_locally(struct declaration *d) {
 	struct declarations *all = d->owner;
 	int index = policies_find(all->driver->policies, d->row.name);
-	if (d->is_own) { /* it stays put off */
+	if (d->is_own) { /* these limits stay put off */
 		finish(d, 0, index);
 		return;
 	}
@@ -194,7 +197,8 @@ static void ask_again_later(struct declaration *d) {
 	append_declaration(d);
 }
 
-/* Those that are remembered are few: with more of them, some are told more often. */
+/* Whether these limits were logged lately. Only few are remembered: when more are declared in vain, some are
+ * logged more often. */
 static bool was_told(struct declarations *all, const struct policy_row *row) {
 	const size_t count = sizeof all->told / sizeof all->told[0];
 	int64_t now_ns = monotonic_now_ns();
@@ -211,7 +215,7 @@ static bool was_told(struct declarations *all, const struct policy_row *row) {
 	return false;
 }
 
-/* `row` is what is in force. */
+/* Logs what came of the declaration. `row` is what is in force. */
 static void tell_outcome(const struct declaration *d, const struct policy_row *row) {
 	bool in_force = policy_limits_equal(&d->row, row);
 	if (strcmp(d->status, "created") == 0 || strcmp(d->status, "changed") == 0)
@@ -315,7 +319,7 @@ static bool one_is_own(const struct declarations *all) {
 	return false;
 }
 
-/* One at a time, that which has been due for longest; the others with later heartbeats. */
+/* Asks for one at a time, the one that has been due for longest; later heartbeats ask for the others. */
 void declarations_ask_again(struct declarations *all) {
 	int64_t now_ns = monotonic_now_ns();
 	struct word *due = NULL;
@@ -328,13 +332,14 @@ void declarations_ask_again(struct declarations *all) {
 	}
 	if (!due)
 		return;
-	word_put_off(due, now_ns); /* if there is no memory for it now */
+	word_put_off(due, now_ns); /* in case that there is no memory now */
 	ask_once_more(all, &due->limits);
 }
 
 /* ---- What was decided here while the database was away ----------------------- */
 
-/* Begins with the one after the last, so that one that is refused doesn't hold up the others for ever. -1: there is none. */
+/* Returns the index of the next undeclared policy, or -1. Begins after the last one, so that a refused policy
+ * doesn't hold up the others for ever. */
 static int next_undeclared(const struct declarations *all) {
 	for (int n = 1; n <= (int)POLICY_CAPACITY; n++) {
 		int i = (all->passed_on + n) % (int)POLICY_CAPACITY;
@@ -351,7 +356,8 @@ static void on_passed_on(void *context, enum lease_outcome outcome, const char *
 	struct policy *policy = policy_at(all, all->passed_on);
 	(void)policy_id;
 	all->passing_on = false;
-	if (outcome != LEASE_DONE) { /* this one and the rest with the next heartbeat: they would have to wait as it did */
+	if (outcome != LEASE_DONE) {
+		/* The next heartbeat declares this one and the rest: now the rest would have to wait as this one did. */
 		changes_load_policies(all->changes);
 		return;
 	}

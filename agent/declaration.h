@@ -1,7 +1,7 @@
 /*
- * declaration.h - an app says what a policy's limits are. The database decides what comes of it: it is created,
- * changed, or pinned by an operator. While the database is away the app's word counts on this host, and is passed
- * on later.
+ * declaration.h - an app declares what a policy's limits are. The database decides what comes of that: the policy
+ * is created or changed, or stays as an operator has pinned it. While the database is away, the app's declaration
+ * counts on this host, and is passed on later.
  *
  * One declaration is under way at a time, since leases share the connection and a declaration may have to wait for
  * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is kept and asked
@@ -9,7 +9,7 @@
  * together only while the database gives no answer, or refuses them: then those of processes that are gone make room,
  * and who finds none is told STINT_EFULL.
  *
- * What the database puts off, the agent declares again by itself: see word.h.
+ * A declaration that the database puts off is declared again by the agent itself: see word.h.
  */
 #ifndef STINT_DECLARATION_H
 #define STINT_DECLARATION_H
@@ -32,7 +32,7 @@
 
 struct declaration;
 
-struct told_limits { /* what was declared in vain, as last logged */
+struct told_limits { /* limits that were declared in vain, as logged */
 	struct policy_row row;
 	int64_t at_ns; /* 0: none */
 };
@@ -53,11 +53,11 @@ struct declarations {
 
 void declarations_on_message(struct declarations *, server_peer peer, const struct wire_declare *message,
                              const char *name, size_t length);
-/* What was decided without the database, one after the other; then policies are loaded. */
+/* Declares what was decided without the database, one policy after the other; then loads policies. */
 void declarations_pass_on(struct declarations *);
-void declarations_ask_again(struct declarations *); /* what it has put off, if it is time */
-void declarations_resume(struct declarations *); /* the database has come up, or is known to be away */
-void declarations_forget_database(struct declarations *); /* what it was asked for has to be asked again */
+void declarations_ask_again(struct declarations *); /* declares again what was put off, if it is time */
+void declarations_resume(struct declarations *); /* after the database has come up, or is known to be away */
+void declarations_forget_database(struct declarations *); /* what the database was asked has to be asked again */
 void declarations_free(struct declarations *);
 
 #endif

@@ -9,7 +9,7 @@
 #include "monotonic.h"
 #include "policy.h"
 
-/* Verdicts that are sent before others have their turn in the loop: one that wakes an app costs microseconds. */
+/* Verdicts that are sent before other events have their turn: a verdict that wakes an app costs microseconds. */
 #define VERDICTS_MAX 1000
 
 /* ---- The core's time --------------------------------------------------------- */
@@ -43,7 +43,7 @@ static void on_wakeup(evutil_socket_t fd, short what, void *context) {
 	driver_pump(context);
 }
 
-/* What has arrived goes in one batch. */
+/* All that has arrived by now goes into one batch. */
 void driver_pump_soon(struct driver *driver) {
 	event_active(driver->wakeup, EV_TIMEOUT, 0);
 }
@@ -67,7 +67,7 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 	core_on_grants(driver->core, monotonic_now_ns(), outcome, grants, count);
 	if (outcome == LEASE_DONE)
 		driver_pump(driver);
-	else /* once the connection's fate is known */
+	else /* by then the connection's fate is known */
 		driver_pump_soon(driver);
 }
 
@@ -145,8 +145,8 @@ void driver_apply_policy(struct driver *driver, int index, bool live) {
 	core_set_policy(driver->core, monotonic_now_ns(), (uint16_t)index, &terms);
 }
 
-/* Of the policies that nobody's credits or debts are of, the one that was asked for longest ago. What the database
- * is being told or asked of stays. */
+/* Returns the index of the policy that was asked for longest ago, of those under which nobody has credits or
+ * debts; or -1. Policies that the database has still to be told of stay. */
 static int find_unused(const struct driver *driver) {
 	int found = -1;
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {

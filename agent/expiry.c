@@ -1,11 +1,11 @@
-/* expiry.c - counters that count nothing any more are deleted, see expiry.h. */
+/* expiry.c - deletes counters that count nothing any more, see expiry.h. */
 #include "expiry.h"
 
 #include <event2/event.h>
 
-/* Rows that one call of expiry looks at: some milliseconds. While it finds much to delete it goes on at once, with
- * pauses that leave the database three quarters of the time; it passes over many that are to stay without hurry,
- * and begins anew at its leisure. */
+/* Rows that one call looks at, in some milliseconds. While calls find much to delete, they follow one another
+ * with pauses that leave the database three quarters of the time. Where most rows are to stay, the pauses are
+ * longer, and longer still before the next round through the table. */
 #define EXPIRE_ROWS 1000
 static const struct timeval expiry_busy = {.tv_usec = 20000};
 static const struct timeval expiry_passing = {.tv_usec = 200000};

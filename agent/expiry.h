@@ -1,6 +1,6 @@
 /*
- * expiry.h - deletes counters in the database that count nothing any more. One host at a time does it for all: the
- * heartbeat tells whose turn it is.
+ * expiry.h - deletes counters in the database that count nothing any more. One host at a time does this for all:
+ * the heartbeat tells whether it is this host's turn.
  */
 #ifndef STINT_EXPIRY_H
 #define STINT_EXPIRY_H
@@ -14,7 +14,7 @@ struct expiry {
 	const struct driver *driver;
 	const struct sync *sync;
 	struct event *timer;
-	bool is_ours; /* the turn */
+	bool is_ours; /* it is this host's turn */
 	bool under_way;
 	bool is_over; /* the agent stops */
 };
@@ -23,6 +23,6 @@ int expiry_start(struct expiry *, struct event_base *base); /* 0, or -1 without 
 void expiry_on_timer(struct expiry *);
 void expiry_stop(struct expiry *);
 void expiry_free(struct expiry *);
-void expiry_forget_database(struct expiry *); /* what it was asked gets no answer */
+void expiry_forget_database(struct expiry *); /* what the database was asked gets no answer */
 
 #endif

@@ -8,13 +8,13 @@
 #include "monotonic.h"
 #include "status.h"
 
-/* The database's clock against ours: more than this between two pulses is a step, not drift. */
+/* When the database's clock moves against ours by more than this between two pulses, that is a step, not drift. */
 #define CLOCK_STEP_US INT64_C(1000000)
 
-/* How often this host writes that it lives, see stint.count_hosts(): rarely, since the versions of its row stay as
- * long as anybody has an old snapshot, and since there may be hundreds of hosts. Between that it asks whether
- * anything is new, also to notice in time that nobody answers; where notices of changes don't arrive, with each
- * tick. */
+/* How often this host writes that it lives, see stint.count_hosts(). It writes rarely, since the versions of its
+ * row stay as long as anybody has an old snapshot, and since there may be hundreds of hosts. In between it asks
+ * whether anything is new, also to notice in time when the database doesn't answer. Where notices of changes
+ * don't arrive, it asks with each tick. */
 #define HEARTBEAT_NS (6 * NS_PER_S)
 #define PULSE_NS     (3 * NS_PER_S)
 
@@ -53,7 +53,7 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 		changes_read(heartbeat->changes);
 }
 
-/* A tenth more or less, so that hosts which came together don't stay together. */
+/* Makes the period up to a tenth longer or shorter, so that hosts that started together don't stay together. */
 static int64_t jittered(int64_t period_ns) {
 	uint32_t random;
 	evutil_secure_rng_get_bytes(&random, sizeof random);
@@ -94,8 +94,8 @@ void heartbeat_tick(struct heartbeat *heartbeat) {
 		locked_look_again(heartbeat->locked);
 		return;
 	}
-	changes_note(heartbeat->changes); /* once a promotion's hold is over */
-	declarations_pass_on(heartbeat->declarations); /* what was refused when the database came back */
+	changes_note(heartbeat->changes); /* works once a promotion's hold is over */
+	declarations_pass_on(heartbeat->declarations); /* some may have been refused when the database came back */
 	declarations_ask_again(heartbeat->declarations);
 	declarations_resume(heartbeat->declarations);
 }

@@ -1,6 +1,6 @@
 /*
- * heartbeat.h - twice a second: is the database's connection of use, and is anything new there? Now and then it
- * also writes that this host lives. What had to wait has another turn.
+ * heartbeat.h - keeps in touch with the database: twice a second it looks whether it is time to ask for news, or
+ * to write that this host lives. Each time, what had to wait for the database has another turn.
  */
 #ifndef STINT_HEARTBEAT_H
 #define STINT_HEARTBEAT_H
@@ -25,13 +25,13 @@ struct heartbeat {
 	struct expiry *expiry;
 	const struct config *config;
 	int64_t beat_ns;         /* when the next heartbeat is due */
-	int64_t pulse_ns;        /* and when the next look for changes is */
+	int64_t pulse_ns;        /* when the next look for changes is due */
 	int64_t clock_offset_us; /* the database's clock minus our monotonic one, at the last pulse; 0: unknown */
 	bool rival;              /* another agent uses this host's name, as last logged */
 };
 
 void heartbeat_tick(struct heartbeat *);    /* twice a second */
-void heartbeat_hasten(struct heartbeat *);  /* the next tick writes: what this host has to say has changed */
-void heartbeat_restart(struct heartbeat *); /* another connection: what was heard over the last one counts no more */
+void heartbeat_hasten(struct heartbeat *);  /* makes the next tick write, as this host's state has changed */
+void heartbeat_restart(struct heartbeat *); /* forgets what was heard over the last connection */
 
 #endif

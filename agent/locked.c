@@ -1,4 +1,4 @@
-/* locked.c - tables that somebody has locked, see locked.h. */
+/* locked.c - waits while somebody has locked the database's tables, see locked.h. */
 #include "locked.h"
 
 #include <stdio.h>
@@ -10,7 +10,8 @@ static void ask(struct locked *locked, database_ended *done) {
 	database_await_tables(locked->driver->database, done, locked);
 }
 
-/* Who waits in the batch has waited since it was sent: the core counts from there. */
+/* Gives the batch, and the database, up for lost. Clients in the batch have waited since it was sent: the core
+ * counts from there. */
 static void lose(struct locked *locked) {
 	struct driver *driver = locked->driver;
 	int64_t now_ns = monotonic_now_ns();
@@ -48,12 +49,13 @@ static void on_asked_again(void *context, enum lease_outcome outcome) {
 	struct locked *locked = context;
 	locked->asking = false;
 	if (outcome != LEASE_DONE || locked->sync->state != SYNC_LOCKED)
-		return; /* with the next heartbeat; or the connection is lost, too */
+		return; /* the next heartbeat asks again; or the connection is lost, too */
 	log_info("stint's tables are no longer locked");
 	sync_start(locked->sync);
 }
 
-/* One at a time: each may wait until after the next heartbeat, and all that is asked behind it waits, too. */
+/* Asks once at a time: the statement may wait until after the next heartbeat, and all that is asked behind it
+ * waits, too. */
 void locked_look_again(struct locked *locked) {
 	if (locked->asking)
 		return;

@@ -1,10 +1,11 @@
 /*
- * locked.h - somebody has locked a table that every grant needs: VACUUM FULL, REINDEX, ALTER TABLE, LOCK TABLE. A
- * database that is locked for longer than database_timeout_ms is away, though there is a connection. A single
- * client's row that somebody has locked is another matter: the core looks for it, and denies that client only.
+ * locked.h - what the agent does when somebody has locked a table that every grant needs: VACUUM FULL, REINDEX,
+ * ALTER TABLE, LOCK TABLE. A database that is locked for longer than database_timeout_ms counts as away, though
+ * there is a connection. A lock on a single client's row is another matter: the core looks for that row, and
+ * denies that client only.
  *
  * When a batch is refused for a lock, it is kept as if it were still under way. A statement that waits for the
- * tables alone tells which of the two it is.
+ * tables alone then tells whether it is a table or a row that is locked.
  */
 #ifndef STINT_LOCKED_H
 #define STINT_LOCKED_H
@@ -22,8 +23,8 @@ struct locked {
 	bool asking; /* whether the tables are free again */
 };
 
-bool locked_keeps_batch(struct locked *); /* a batch was refused. True: for a lock, and its answer comes later */
-void locked_look_again(struct locked *);  /* with each heartbeat, as long as the tables are locked */
-void locked_forget_database(struct locked *); /* what it was asked gets no answer */
+bool locked_keeps_batch(struct locked *); /* whether a batch was refused for a lock: then its answer comes later */
+void locked_look_again(struct locked *);  /* called with each heartbeat, as long as the tables are locked */
+void locked_forget_database(struct locked *); /* what the database was asked gets no answer */
 
 #endif

@@ -1,4 +1,4 @@
-/* log.c - lines to stderr that nobody waits for, see log.h. */
+/* log.c - writes lines to stderr without waiting for a reader, see log.h. */
 #include "log.h"
 
 #include <poll.h>
@@ -11,7 +11,7 @@
 #define LINE_MAX_BYTES 1024 /* longer is cut */
 
 static enum log_level most_verbose = LOG_LEVEL_INFO;
-static unsigned lost; /* lines since the last one that was written */
+static unsigned lost; /* lines lost since one was written */
 
 void log_set_level(enum log_level level) {
 	most_verbose = level;
@@ -34,7 +34,8 @@ static void flatten(char *line) {
 			*line = ' ';
 }
 
-/* A pipe or a journal that nobody reads must not stop the agent. What poll() calls writable takes a line (PIPE_BUF bytes, of a pipe). */
+/* A pipe or a journal that nobody reads must not stop the agent. A descriptor that poll() calls writable takes a
+ * whole line (a pipe takes PIPE_BUF bytes). */
 static bool would_block(void) {
 	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
 	return poll(&out, 1, 0) == 0;

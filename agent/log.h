@@ -1,7 +1,8 @@
 /*
- * log.h - one line an event, to stderr. Under systemd each line carries its
- * priority, which the journal takes; otherwise a word. Nobody waits for a reader: lines that find no room are counted, and the
- * next one that does is told after their number.
+ * log.h - writes one line an event to stderr. Under systemd each line begins with its
+ * priority, which the journal understands; otherwise with a word. The agent never waits
+ * for a reader: lines that find no room are lost, and their number is written before the
+ * next line that finds room.
  */
 #ifndef STINT_LOG_H
 #define STINT_LOG_H

@@ -10,13 +10,13 @@
 #include "database/errand.h"
 #include "log.h"
 
-/* A name server that was out is asked again within a second, not within five, of its return. */
+/* A name server that comes back is asked again within one second, not within five. */
 #define RESOLVER_OPTIONS "timeout:1 attempts:2"
 
 #define CONFIG_PATH "/etc/stint/stint.conf"
 
-/* EXIT_USAGE also for a configuration that can't be: the unit doesn't restart after it (RestartPreventExitStatus=), since
- * trying again mends neither. */
+/* A wrong configuration also ends with EXIT_USAGE: the unit doesn't restart after it (RestartPreventExitStatus=),
+ * since trying again mends neither wrong use nor a wrong configuration. */
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static void print_help(void) {

@@ -1,4 +1,4 @@
-/* monotonic.h - the time that the agent lives by: CLOCK_MONOTONIC, which all processes of a host share. */
+/* monotonic.h - the clock that the agent goes by: CLOCK_MONOTONIC, which all processes of a host share. */
 #ifndef STINT_MONOTONIC_H
 #define STINT_MONOTONIC_H
 

@@ -1,6 +1,7 @@
 /*
- * notify.c - see notify.h. What is told again and again is left out when the manager is busy and its queue is full: libsystemd would
- * wait. What is told once is worth the wait; nobody is served yet, or it is an operator who waits.
+ * notify.c - tells systemd, see notify.h. Messages that are repeated anyway are dropped when the manager is busy
+ * and its queue is full, since libsystemd would wait. Messages that are sent once are worth the wait: either
+ * nobody is served yet, or only an operator waits.
  */
 #include "notify.h"
 
@@ -13,7 +14,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-/* A path, or a name without one after an '@'. */
+/* Sends the text unless that would have to wait. NOTIFY_SOCKET is a path, or an '@' and an abstract name. */
 static void tell_if_heard(const char *text) {
 	const char *place = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address = {.sun_family = AF_UNIX};

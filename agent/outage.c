@@ -33,7 +33,8 @@ static void end(struct outage *outage) {
 	outage->unreported = true;
 }
 
-/* What was used is known once all leases of the fallback are out of the table; or when the next one begins. */
+/* Reports the fallback once its use is known: when all its leases are out of the table, or at the latest when the
+ * next fallback begins. */
 static void report_when_known(struct outage *outage, enum core_state now, const char *why) {
 	if (now != CORE_FALLBACK)
 		outage->admitted = core_counters(outage->driver->core)->fallback_granted;

@@ -1,6 +1,6 @@
 /*
- * outage.h - each time that this host was on its own: how long, and what was admitted meanwhile. The database is
- * told once that is known, for the view stint.fallback_period.
+ * outage.h - follows each time that this host is on its own: how long it lasts, and what is admitted meanwhile.
+ * Once both are known, they are reported to the database, for the view stint.fallback_period.
  */
 #ifndef STINT_OUTAGE_H
 #define STINT_OUTAGE_H
@@ -13,7 +13,7 @@
 struct outage {
 	const struct driver *driver;
 	uint64_t count;
-	/* Of the last one. */
+	/* The last one. */
 	int64_t began_ns, ended_ns;
 	int64_t lasted_ms;
 	uint64_t admitted;
@@ -21,7 +21,7 @@ struct outage {
 	bool unreported;
 };
 
-/* Whenever the core has acted; `why` is the last trouble with the database. */
+/* To be called whenever the core has acted; `why` is the last trouble with the database. */
 void outage_follow(struct outage *, enum core_state before, enum core_state now, const char *why);
 
 #endif

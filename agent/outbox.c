@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define ROOM_FIRST 64
-/* What a flood needed beyond this is given back after it. */
+/* Room beyond this, which only a flood needs, is given back after the flood. */
 #define ROOM_KEPT 4096
 
 static int make_room(struct outbox *outbox) {

@@ -1,6 +1,6 @@
 /*
- * outbox.h - verdicts that wait until the next batch is on its way to the database: to wake an app costs several microseconds,
- * which the batch would otherwise wait for, once for each app that is answered.
+ * outbox.h - keeps verdicts until the next batch is on its way to the database. To wake an app costs several
+ * microseconds; otherwise the batch would wait for that, once for each app that is answered.
  */
 #ifndef STINT_OUTBOX_H
 #define STINT_OUTBOX_H
@@ -21,9 +21,9 @@ struct outbox { /* starts as all zeros */
 	size_t sent, count, room;
 };
 
-/* Keeps a copy. Without memory the verdict is sent at once. */
+/* Keeps a copy of the verdict. Without memory, sends it at once. */
 void outbox_put(struct outbox *, struct server *, server_peer peer, const struct wire_verdict *verdict);
-/* Sends so many, in the order they came. True: there are more. */
+/* Sends at most `most` verdicts, in the order they came. Returns whether there are more. */
 bool outbox_send(struct outbox *, struct server *, size_t most);
 void outbox_free(struct outbox *);
 

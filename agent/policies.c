@@ -89,7 +89,7 @@ int policies_add(struct policies *policies, const struct policy_row *row) {
 	return -1;
 }
 
-/* First the generation: who takes the new name for the old number is refused. */
+/* Changes the generation first, so that an app which sees the new policy under the old number is refused. */
 void policies_replace(struct policies *policies, int index, const struct policy_row *row) {
 	policies->policy[index] = (struct policy){.used = true, .generation = policies->policy[index].generation + 1};
 	atomic_store(&entry_at(policies, index)->generation, policies->policy[index].generation);

@@ -1,6 +1,6 @@
 /*
- * policies.h - the policies that apps of this host use: by name for apps, by index for the table, by id for the
- * database. What apps may know of them is copied to the directory.
+ * policies.h - the policies that apps of this host use. Apps know them by name, the table by index, the database
+ * by id. What apps may know of a policy is copied to the directory.
  */
 #ifndef STINT_POLICIES_H
 #define STINT_POLICIES_H
@@ -15,7 +15,7 @@
 struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
 	uint32_t generation;   /* of the entry, see policy_number_make() */
-	int64_t used_ns;       /* when an app of this host asked for it or declared it, last */
+	int64_t used_ns;       /* when an app of this host last asked for it or declared it */
 	struct word word;      /* what an app of this host declared last */
 	bool used;
 	bool stale;            /* the database may have another word: to be read again */
@@ -26,10 +26,10 @@ struct policy {
 struct policies {
 	struct directory_header *directory;
 	struct policy policy[POLICY_CAPACITY];
-	bool loading; /* the database is being asked about some: each index stays the policy's that it is */
+	bool loading; /* the database is being asked about policies: no index may go to another policy */
 };
 
-/* With take_over, what an earlier agent left in the directory stays, index by index. */
+/* With take_over, policies that an earlier agent left in the directory stay, each with its index. */
 void policies_init(struct policies *, struct directory_header *directory, bool take_over);
 
 int policies_find(const struct policies *, const char *name);                 /* an index, or -1 */
@@ -37,7 +37,7 @@ int policies_find_id(const struct policies *, int32_t policy_id);             /*
 int policies_find_number(const struct policies *, uint32_t number);           /* an index, or -1 */
 uint32_t policies_number(const struct policies *, int index);
 int policies_add(struct policies *, const struct policy_row *row);            /* an index, or -1: full */
-/* By another one; of the old one nothing may be left. */
+/* Puts another policy in a policy's place; nothing may be left of the old one. */
 void policies_replace(struct policies *, int index, const struct policy_row *row);
 void policies_set(struct policies *, int index, const struct policy_row *row); /* new limits, also in the directory */
 

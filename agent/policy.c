@@ -1,4 +1,4 @@
-/* policy.c - what a policy's limits are, see policy.h. */
+/* policy.c - a policy's limits, see policy.h. */
 #include "policy.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@ int64_t policy_sub_window_ms(const struct policy_row *row) {
 	return limits_sub_window_ms((enum stint_algorithm)row->algorithm, row->time_window_ms, row->resolution);
 }
 
-/* Whoever writes into the socket or the directory. */
+/* Checks limits that somebody has written into the socket or the directory. */
 static bool limits_are_valid(const struct policy_row *row) {
 #define IS_IN_RANGE(name, min, max) &&in_range(row->name, min, max)
 	return in_range(row->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW) &&

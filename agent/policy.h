@@ -1,6 +1,6 @@
 /*
- * policy.h - what a policy's limits are: which are valid, what an app declares by leaving some out, and what they
- * are to the core.
+ * policy.h - a policy's limits: which are valid, what an app declares when it leaves some out, and how the core
+ * gets them.
  */
 #ifndef STINT_POLICY_H
 #define STINT_POLICY_H
@@ -13,9 +13,9 @@
 #include "core/core.h"
 #include "database/database.h"
 
-/* Fills in defaults and checks. 0, STINT_ERANGE or STINT_EPOLICY. */
+/* Fills in defaults and checks the limits. Returns 0, STINT_ERANGE or STINT_EPOLICY. */
 int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length);
-bool policy_is_valid(const struct policy_row *row); /* name and limits; whoever wrote them */
+bool policy_is_valid(const struct policy_row *row); /* checks name and limits, whoever wrote them */
 bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b);
 void policy_to_core(const struct policy_row *row, bool live, struct core_policy *out);
 int64_t policy_sub_window_ms(const struct policy_row *row);

@@ -24,23 +24,25 @@
 #include "log.h"
 #include "monotonic.h"
 
-/* Group members may connect: who may connect is who may limit. The directory above decides for everybody else. */
+/* Members of the socket's group may connect: who may connect is who may limit. The directory that holds the socket
+ * decides for everybody else. */
 #define SOCKET_MODE 0660
 #define BACKLOG 1024
 #define NO_CONNECTION UINT32_MAX
 
-/* Messages taken from one peer before the others get their turn; by one system call, also when there is only one. */
+/* Messages taken from one peer before the others get their turn. One system call takes them, even when there is
+ * only one. */
 #define MESSAGES_PER_TURN 32
 
-/* Out of descriptors: pause accepting instead of spinning on the listener. */
+/* When descriptors run out, the agent pauses accepting instead of spinning on the listener. */
 static const struct timeval accept_pause = {.tv_usec = 100000};
 
-/* An agent that starts holds the socket's directory for some microseconds. */
+/* An agent that starts holds the lock of the socket's directory for some microseconds. */
 #define LOCK_TRIES 100
 static const struct timespec lock_pause = {.tv_nsec = 10000000};
 
-/* An app's clock may be behind ours by as long as we slept before reading its hello, and never ahead. A smaller
- * offset than this the library notices by itself where the kernel tells (see timens.h). */
+/* An app's clock may be behind ours by as long as we slept before reading its hello, and is never ahead. The
+ * library itself notices a smaller offset than this, where the kernel tells (see timens.h). */
 #define CLOCK_AHEAD_MAX_NS UINT64_C(1000000000)
 #define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
 
@@ -85,7 +87,7 @@ struct server {
 	size_t count;
 	struct sockaddr_un address;
 	int fd;
-	struct inbox inbox; /* of whose turn it is */
+	struct inbox inbox; /* messages of the connection whose turn it is */
 };
 
 /* ---- Connections ------------------------------------------------------------ */
@@ -94,7 +96,8 @@ static server_peer peer_of(const struct connection *c) {
 	return (uint64_t)c->generation << 32 | c->index;
 }
 
-/* Which app it is, as the kernel knows it: who connected. One in a container may have a number here that it doesn't know itself. */
+/* Logs which app is cut off: the process that connected, as the kernel knows it. A process in a container may
+ * have a number here that it doesn't know itself. */
 static void log_cut_off(int fd, const char *why) {
 	struct ucred who = {.pid = 0};
 	socklen_t size = sizeof who;
@@ -104,7 +107,7 @@ static void log_cut_off(int fd, const char *why) {
 		log_warning("cut off an app, process %d of user %u: %s", (int)who.pid, (unsigned)who.uid, why);
 }
 
-/* why NULL: it has gone by itself. */
+/* Closes a connection. why NULL: the app has gone by itself. */
 static void hang_up(struct connection *c, const char *why) {
 	struct server *server = c->server;
 	if (c->fd < 0)
@@ -188,7 +191,9 @@ static void keep_unsent(struct connection *c, const void *message, uint16_t size
 	if (evbuffer_get_length(c->unsent) <= SERVER_UNREAD_MAX)
 		return;
 	hang_up(c, "it doesn't read its answers");
-	malloc_trim(0); /* megabytes in small pieces, which the allocator would keep: such a peer must not cost anything for long */
+	/* The answers were megabytes in small pieces, which the allocator would keep: such a peer must not cost
+	 * anything for long. */
+	malloc_trim(0);
 }
 
 void server_send(struct server *server, server_peer peer, const void *message, size_t size) {
@@ -201,7 +206,7 @@ void server_send(struct server *server, server_peer peer, const void *message, s
 	if (queued || errno == EAGAIN || errno == EINTR)
 		keep_unsent(c, message, (uint16_t)size);
 	else
-		hang_up(c, NULL); /* it is gone; what it waited for is counted as spent */
+		hang_up(c, NULL); /* the app is gone; what it waited for counts as spent */
 }
 
 static int send_welcome(struct connection *c) {
@@ -274,7 +279,8 @@ static size_t fixed_size(uint16_t type) {
 	}
 }
 
-/* What the variable end may be; a client's id is checked further by who uses it. */
+/* Whether a message's variable end has a length that its type allows. Whoever uses a client's id checks the
+ * rest. */
 static bool fits(uint16_t type, size_t fixed, size_t size) {
 	if (size < fixed)
 		return false;
@@ -348,7 +354,7 @@ static void on_resume(evutil_socket_t fd, short what, void *context) {
 	struct server *server = context;
 	(void)fd;
 	(void)what;
-	if (event_add(server->listener, NULL) != 0) /* epoll has no memory for it: later, not never */
+	if (event_add(server->listener, NULL) != 0) /* epoll has no memory for it: try again later */
 		event_add(server->resume, &accept_pause);
 }
 
@@ -386,7 +392,8 @@ static void on_connection(evutil_socket_t listener, short what, void *context) {
 	server->count++;
 }
 
-/* Who answers on a socket: 0: nobody, for certain; else why it must be left alone. */
+/* Asks whether anybody answers on a socket. Returns 0 if nobody does, for certain; else an errno that says why the
+ * socket must be left alone. */
 static int ask_who_listens(const struct sockaddr_un *address) {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int error = fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 ? errno : EADDRINUSE;
@@ -396,20 +403,20 @@ static int ask_who_listens(const struct sockaddr_un *address) {
 }
 
 /*
- * Two agents that start at once would each find that nobody listens, and the later one would remove the other's new socket.
- * So this is done by one at a time. Released by close(). Others may take this lock, too, by mistake or malice: nobody waits
- * for it longer than for an agent.
+ * Two agents that start at once would each find that nobody listens, and the later one would remove the other's
+ * new socket. So one agent at a time claims the path; close() releases the lock. Others may take this lock, too,
+ * by mistake or malice: so an agent waits no longer for it than for another agent, and then goes on without it.
  */
 static int lock_directory(const char *path) {
 	char copy[sizeof ((struct sockaddr_un *)0)->sun_path];
-	strcpy(copy, path); /* fits: start_listening() has looked */
+	strcpy(copy, path); /* fits: start_listening() has checked */
 	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int tries = 0; fd >= 0 && tries < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++)
 		nanosleep(&lock_pause, NULL);
 	return fd;
 }
 
-/* A socket left by an agent that was killed is removed; one that somebody answers on is not, nor one of which that can't be told. */
+/* Removes a socket that a killed agent has left. Keeps a socket on which somebody answers, or may answer. */
 static int clear_path(const struct sockaddr_un *address, char *error) {
 	struct stat st;
 	if (lstat(address->sun_path, &st) != 0)

@@ -18,10 +18,10 @@
 struct event_base;
 struct server;
 
-/* Answers to STINT_ASYNC_MAX pending checks fit. */
+/* The answers to STINT_ASYNC_MAX pending checks fit into this. */
 #define SERVER_UNREAD_MAX (4u << 20)
 
-/* Names a connection for good: one that is gone is never mistaken for a later one. */
+/* Names one connection for ever: a connection that is gone is never mistaken for a later one. */
 typedef uint64_t server_peer;
 
 struct server_events { /* `text` is the message's variable end, not terminated */
@@ -33,24 +33,24 @@ struct server_events { /* `text` is the message's variable end, not terminated *
 
 struct server_options {
 	const char *socket_path;
-	int directory_fd; /* sent to apps; stay the caller's */
+	int directory_fd; /* both are sent to apps and stay the caller's */
 	int table_fd;
 	uint64_t generation;
 };
 
 #define SERVER_ERROR_MAX 256
 
-/* 0, or -1 with a sentence in error (another agent listens there, no rights, ...). */
+/* Starts to listen. Returns 0, or -1 with a sentence in error (another agent listens there, no rights, ...). */
 int server_new(struct server **out, struct event_base *base, const struct server_options *options,
                const struct server_events *events, void *context, char error[static SERVER_ERROR_MAX]);
 void server_free(struct server *); /* closes everything, removes the socket */
 
-/* Sends one message; to a peer that is gone, nothing. */
+/* Sends one message, unless the peer is gone. */
 void server_send(struct server *, server_peer peer, const void *message, size_t size);
 size_t server_peer_count(const struct server *);
 bool server_is_connected(const struct server *, server_peer peer); /* still */
 
-/* Leaves on the socket that the agent is alive, for who finds it dead: to be called twice a second. */
+/* Notes on the socket that the agent is alive, for apps that later find it dead: to be called twice a second. */
 void server_note_alive(const struct server *);
 
 #endif

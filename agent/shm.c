@@ -1,4 +1,4 @@
-/* shm.c - the shared-memory objects are made, checked, and taken over; see shm.h. */
+/* shm.c - makes, checks, and takes over the shared-memory objects; see shm.h. */
 #include "shm.h"
 
 #include <errno.h>
@@ -17,13 +17,14 @@
 #include "protocol/timens.h"
 
 #ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* of Linux 5.14; an older one refuses it */
+#define MADV_POPULATE_WRITE 23 /* since Linux 5.14; older kernels refuse it */
 #endif
 
 #define NAME_BYTES 256
 #define OBJECT_MODE 0600
 
-/* Another agent that starts or stops at the same moment may swap the objects under us: look again, a few times. */
+/* Another agent that starts or stops at the same moment may swap the objects under us: we look again, a few
+ * times. */
 #define OPEN_TRIES 8
 
 struct names {
@@ -66,7 +67,7 @@ static int read_boot_id(uint8_t id[static 16]) {
 	return digits == 32 ? 0 : -1;
 }
 
-/* Whether fd is still what the name leads to: somebody may have unlinked it before we had the lock. */
+/* Whether the name still leads to this object: somebody may have unlinked it before we had the lock. */
 static bool is_current(int fd, const char *name) {
 	struct stat ours, named;
 	int other = shm_open(name, O_RDONLY | O_CLOEXEC, 0);
@@ -88,14 +89,14 @@ static int check_owner(int fd, const char *name, char *error) {
 	return 0;
 }
 
-/* Made only if it isn't there: where fs.protected_regular is set, not even root may open somebody else's with O_CREAT, and nobody
- * would hear whose it is. */
+/* Opens the object, and makes it only if it isn't there: where fs.protected_regular is set, not even root may open
+ * another user's object with O_CREAT, and the error wouldn't say whose it is. */
 static int open_or_make(const char *name) {
 	int fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
 	return fd >= 0 || errno != ENOENT ? fd : shm_open(name, O_RDWR | O_CREAT | O_CLOEXEC, OBJECT_MODE);
 }
 
-/* Opens the table object, made if there is none, and takes the lock. */
+/* Opens the table object, or makes it if there is none, and takes the lock. */
 static int open_locked(const struct names *names, char *error) {
 	for (int tries = 0; tries < OPEN_TRIES; tries++) {
 		int fd = open_or_make(names->table);
@@ -115,7 +116,7 @@ static int open_locked(const struct names *names, char *error) {
 static void *map_object(int fd, uint64_t bytes) {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory != MAP_FAILED)
-		madvise(memory, bytes, MADV_HUGEPAGE); /* where there are any */
+		madvise(memory, bytes, MADV_HUGEPAGE); /* where there are huge pages */
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -146,8 +147,8 @@ static void unmap(struct shm *shm, const struct table_geometry *g) {
 	shm->table = NULL;
 }
 
-/* Read before anything is mapped: an agent that was killed in make_object() leaves an object without memory, and to touch that
- * when there is none is a SIGBUS, on every start. */
+/* Reads the header before anything is mapped: an agent that was killed in make_object() leaves an object without
+ * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. */
 static bool is_filled(int directory_fd, const struct table_geometry *g, const uint8_t *boot_id) {
 	struct directory_header d;
 	return pread(directory_fd, &d, sizeof d, 0) == sizeof d && directory_fits(&d, g, boot_id);
@@ -167,13 +168,14 @@ static bool take_over(struct shm *shm, const struct names *names, const struct t
 	close(directory_fd);
 	shm->taken_over = shm->directory && shm->table && table_fits(shm->table, shm->directory);
 	if (shm->taken_over)
-		shm->directory->clock_offset = timens_offset(); /* an agent that didn't know of it has left 0 */
+		shm->directory->clock_offset = timens_offset(); /* an older agent, without this field, has left 0 */
 	else
 		unmap(shm, g);
 	return shm->taken_over;
 }
 
-/* Apps that still have the old table learn from its state that there is another. Written, not mapped: it may be without memory. */
+/* Apps that still have the old table learn from its state that there is another. The state is written by pwrite()
+ * and not through a mapping, since the object may be without memory. */
 static void retire(int fd) {
 	uint32_t state = TABLE_RETIRED;
 	if (size_of(fd) >= sizeof(struct table_header))
@@ -181,10 +183,10 @@ static void retire(int fd) {
 }
 
 /*
- * Takes the memory in huge pages if the system has them for shared memory (a tmpfs mounted with huge=advise): a table of a
- * gigabyte then needs a few hundred translations instead of a quarter of a million. Only a mapping can ask for them, so this
- * comes before the memory is taken for certain, and may fail. What there is no room for isn't begun: page by page it would
- * drive the machine out of memory before it failed.
+ * Takes the memory in huge pages if the system has them for shared memory (a tmpfs mounted with huge=advise): a
+ * table of a gigabyte then needs a few hundred translations instead of a quarter of a million. Only a mapping can
+ * ask for huge pages, so this comes before the memory is taken for certain, and may fail. It isn't even begun
+ * where there is no room: page by page, it would drive the machine out of memory before it failed.
  */
 static void take_in_huge_pages(int fd, uint64_t bytes) {
 	struct statvfs fs;

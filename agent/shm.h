@@ -1,9 +1,9 @@
 /*
- * shm.h - the two shared-memory objects: made, or taken over from an agent that
- * is gone, and held under a lock so that a second agent can't have them.
+ * shm.h - makes the two shared-memory objects, or takes them over from an agent
+ * that is gone, and holds a lock so that a second agent can't have them.
  *
- * They outlive the agent on purpose: apps go on deciding in them, and the next
- * agent finds the leases. They vanish at reboot.
+ * The objects outlive the agent on purpose: apps go on deciding in them, and the
+ * next agent finds the leases. They vanish at reboot.
  */
 #ifndef STINT_SHM_H
 #define STINT_SHM_H
@@ -24,7 +24,7 @@ struct shm {
 
 #define SHM_ERROR_MAX 256
 
-/* 0, or -1 with a sentence in error: in use by another agent, no space in /dev/shm, another user's, ... */
+/* Returns 0, or -1 with a sentence in error: another agent uses them, no space in /dev/shm, another user's, ... */
 int shm_objects_open(struct shm *shm, const char *name, uint64_t max_clients, char error[static SHM_ERROR_MAX]);
 /* Unmaps and closes; the objects stay. */
 void shm_objects_close(struct shm *shm);

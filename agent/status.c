@@ -1,4 +1,4 @@
-/* status.c - what is going on, as JSON and as a sentence; see status.h. */
+/* status.c - says what is going on, as JSON and as a sentence; see status.h. */
 #include "status.h"
 
 #include <inttypes.h>
@@ -50,8 +50,8 @@ void status_sentence(const struct status_sources *status, char *text, size_t siz
 	}
 }
 
-/* JSON is UTF-8. Words that aren't - a server's message in another encoding - lose what isn't ASCII; if they were
- * only cut within a character, that one. */
+/* JSON is UTF-8. Words that aren't UTF-8, such as a server's message in another encoding, lose what isn't ASCII;
+ * words that were only cut within a character lose that character. */
 static json_t *text_status(const char *words) {
 	size_t length = strlen(words);
 	char copy[512];

@@ -1,6 +1,6 @@
 /*
- * status.h - what is going on, as JSON for `stint status` and as a sentence for systemd. Reads all, changes
- * nothing.
+ * status.h - says what is going on, as JSON for `stint status` and as a sentence for systemd. Reads all modules,
+ * changes nothing.
  */
 #ifndef STINT_STATUS_H
 #define STINT_STATUS_H
@@ -15,7 +15,7 @@
 #include "shm.h"
 #include "sync.h"
 
-struct status_sources { /* where it is read; filled once */
+struct status_sources { /* where the status is read; filled once */
 	const struct config *config;
 	const struct shm *shm;
 	const struct driver *driver;
@@ -25,7 +25,7 @@ struct status_sources { /* where it is read; filled once */
 	int64_t started_ns;
 };
 
-void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* the JSON, in pieces */
+void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* JSON, in pieces */
 void status_sentence(const struct status_sources *, char *text, size_t size);
 const char *status_state_name(enum core_state state);
 

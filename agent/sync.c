@@ -9,7 +9,7 @@
 #include "log.h"
 #include "monotonic.h"
 
-/* Attempts to connect are made every few hundred milliseconds; their failure is news this often. */
+/* The agent tries to connect every few hundred milliseconds; it logs a failure only this often. */
 #define FAILURE_LOG_NS (30 * NS_PER_S)
 
 static void set_state(struct sync *sync, enum sync_state state) {
@@ -27,14 +27,14 @@ static void note_why(struct sync *sync, const char *why) {
 
 /* ---- Which server it is -------------------------------------------------------- */
 
-/* Since when this server may be the one that grants, at most; -1: always. An old primary that comes back has been
- * known for long, but until we lost it another one has granted. */
+/* How long this server may have been the one that grants, at most; -1: always. An old primary that comes back has
+ * been known for long, but another server may have granted until now, since we lost it. */
 static int64_t server_age_us(const struct sync *sync, int64_t now_ns) {
 	int64_t left_us = (now_ns - sync->left_ns) / NS_PER_US, age_us = sync->hello.server_age_us;
 	return sync->changes->origin.server[0] && age_us > left_us ? left_us : age_us;
 }
 
-/* How this server differs from the one that granted what is out here; NULL: it doesn't. */
+/* Says how this server differs from the one that granted the leases that are out here; NULL: it doesn't. */
 static const char *find_difference(const struct origin *origin, const struct database_hello *hello,
                                    int64_t *age_us) {
 	if (!origin->server[0])
@@ -45,7 +45,8 @@ static const char *find_difference(const struct origin *origin, const struct dat
 		return "a standby was promoted";
 	if (hello->wal_end == 0 || hello->wal_end >= origin->wal_end)
 		return NULL;
-	/* A crash keeps all that was on disk: so an older state of the disks was put back, whenever that was. */
+	/* A crash keeps all that was on disk. So somebody has put back an older state of the disks, perhaps just
+	 * now. */
 	*age_us = 0;
 	return "the database went back to an older state";
 }
@@ -63,8 +64,9 @@ static void take_for_other(struct sync *sync, const char *difference, int64_t ag
 	            !origin->server[0] ? "unknown" : same ? origin->timeline : origin->server, max64(0, held_ms));
 }
 
-/* An agent that has just been started may not know whose grants are in the table; it matters as long as leases may
- * last. True: they are another server's, and end with the hold. */
+/* Notes which server this is. An agent that has just been started may not know which server granted the leases in
+ * the table; that matters for as long as leases may last. Returns true if they are, or may be, another server's:
+ * then they end with the hold. */
 static bool meet_server(struct sync *sync) {
 	struct origin *origin = &sync->changes->origin;
 	const struct database_hello *hello = &sync->hello;
@@ -89,7 +91,7 @@ static bool meet_server(struct sync *sync) {
 void sync_on_loaded(struct sync *sync, bool done) {
 	if (sync->state != SYNC_LOADING)
 		return;
-	set_state(sync, done ? SYNC_DONE : SYNC_AWAY); /* the connection is lost, or the next heartbeat tries again */
+	set_state(sync, done ? SYNC_DONE : SYNC_AWAY); /* AWAY: if still connected, a heartbeat tries again */
 	if (done) {
 		changes_settle(sync->changes, meet_server(sync));
 		core_database_up(sync->driver->core, monotonic_now_ns(), sync->hello.live_hosts);
@@ -108,7 +110,7 @@ void sync_start(struct sync *sync) {
 
 /* ---- The connection ------------------------------------------------------------ */
 
-/* Once, not at each return. */
+/* Logs the same advice once, not each time that the database returns. */
 static void log_advice(struct sync *sync) {
 	if (sync->hello.advice[0] && strcmp(sync->advice, sync->hello.advice) != 0)
 		log_warning("%s", sync->hello.advice);
@@ -170,7 +172,8 @@ void sync_lock_out(struct sync *sync, int64_t now_ns, const char *why) {
 	tell_availability(sync);
 }
 
-/* What it said when the connection came up is what it is judged by when it is synced with again, after a lock. */
+/* Keeps sync->hello up to date, since the server is judged by it when the agent gets in step again after a
+ * lock. */
 void sync_on_pulse(struct sync *sync, const struct database_pulse *pulse) {
 	struct origin *origin = &sync->changes->origin;
 	origin->wal_end = max64(origin->wal_end, pulse->wal_end);
@@ -200,7 +203,7 @@ int sync_open(struct sync *sync, struct event_base *base) {
 }
 
 void sync_close(struct sync *sync) {
-	database_free(sync->driver->database); /* without callbacks: what was under way is unknown from here on */
+	database_free(sync->driver->database); /* calls nobody back: what was under way stays unknown */
 	sync->driver->database = NULL;
 	if (sync->state == SYNC_DONE)
 		sync->left_ns = monotonic_now_ns();

@@ -3,7 +3,8 @@
  *
  *     up -> what apps have declared meanwhile is declared -> policies are loaded -> in step
  *
- * and here it is judged whether the server is the one that granted what is out; if not, its grants are held back.
+ * sync.c also judges whether the server is the one that granted the leases that are out; if it isn't, its grants
+ * are held back.
  */
 #ifndef STINT_SYNC_H
 #define STINT_SYNC_H
@@ -20,14 +21,14 @@ enum sync_state {
 	SYNC_AWAY,    /* no connection, or policies couldn't be loaded; the next heartbeat tries again */
 	SYNC_LOADING,
 	SYNC_DONE,
-	SYNC_LOCKED,  /* somebody has locked what grants need: the database is away, though there is a connection */
+	SYNC_LOCKED,  /* somebody has locked what grants need: the database counts as away, though connected */
 };
 
 struct sync_events {
 	void (*connected)(void *context);
-	/* Declare what was decided without the database; then changes_load_policies(). */
+	/* Has to declare what was decided without the database, and then call changes_load_policies(). */
 	void (*started)(void *context);
-	/* Who waits for the database, or for its being away, has a turn. */
+	/* Gives a turn to what waits until the database is there, or known to be away. */
 	void (*availability_changed)(void *context);
 };
 
@@ -39,21 +40,21 @@ struct sync {
 	enum sync_state state;
 	struct database_hello hello;
 	int64_t left_ns;          /* when the database was lost */
-	int64_t failed_logged_ns; /* attempts to connect fail often: logged now and then */
-	char why[256];            /* the last trouble */
-	char advice[640];         /* as last logged */
+	int64_t failed_logged_ns; /* when a failed attempt to connect was last logged; 0: not yet */
+	char why[256];            /* the last trouble with the database */
+	char advice[640];         /* the server's advice, as last logged */
 	const struct sync_events *events;
 	void *context;
 };
 
 extern const struct database_events sync_on_database; /* its context is the sync */
 
-int sync_open(struct sync *, struct event_base *base); /* the database as configured: 0, or -1 without memory */
-void sync_close(struct sync *);        /* as long as the configuration changes */
-void sync_start(struct sync *);        /* there is a connection */
-void sync_on_loaded(struct sync *, bool done); /* policies; or not */
-void sync_lock_out(struct sync *, int64_t now_ns, const char *why);
-/* What the server says of itself and of other hosts. */
+int sync_open(struct sync *, struct event_base *base); /* opens the configured database: 0, or -1 without memory */
+void sync_close(struct sync *);        /* before sync_open() with another configuration */
+void sync_start(struct sync *);        /* begins to get in step, over a connection that is there */
+void sync_on_loaded(struct sync *, bool done); /* policies were loaded, or, if not done, couldn't be */
+void sync_lock_out(struct sync *, int64_t now_ns, const char *why); /* the tables are locked: counts as away */
+/* Takes in what the server says of itself and of other hosts. */
 void sync_on_pulse(struct sync *, const struct database_pulse *pulse);
 
 #endif

@@ -1,4 +1,4 @@
-/* word.c - what an app has declared last, see word.h. */
+/* word.c - the limits that an app has declared last, see word.h. */
 #include "word.h"
 
 #include <string.h>
@@ -6,7 +6,8 @@
 #include "policy.h"
 #include "units.h"
 
-/* The database knows when the ten minutes are over. A statement a minute costs nothing, and nobody misses a minute. */
+/* The database knows when its ten minutes are over, so the agent just asks again: a statement a minute costs
+ * nothing, and nobody misses a minute. */
 #define ASK_AGAIN_NS (60 * NS_PER_S)
 
 bool word_is(const struct word *word, const struct policy_row *limits) {

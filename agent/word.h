@@ -1,15 +1,16 @@
 /*
- * word.h - what an app of this host has declared last of a policy, kept in case that the database puts it off:
- * its limits were replaced too lately, see declare_policy() in sql/. The agent then declares it again, once a minute.
+ * word.h - a policy's word: the limits that an app of this host has declared last. It is kept in case that the
+ * database puts it off, because these limits were replaced too lately, see declare_policy() in sql/. The agent
+ * then declares it again, once a minute.
  *
- * It must not bring back what nobody means any more, and hosts whose apps differ must not change a policy by turns
- * for ever. So what was put off is forgotten
+ * The agent must not bring back what nobody means any more, and hosts whose apps differ must not change a policy
+ * by turns for ever. So a word that was put off is forgotten
  *   - when an app of this host declares something else, which takes its place,
- *   - when the policy's limits change, whoever changes them: they are the same, or newer,
- *   - when the processes that said it are gone, as those of an app's old version are after a deploy.
- * So when one host's word wins, all others' of this policy are forgotten: what happens next is up to apps that
- * declare anew. What other hosts' apps declare without changing anything isn't known here, and doesn't count. An agent
- * that is started anew knows no earlier word.
+ *   - when the policy's limits change, whoever changes them: they are the same as the word, or newer,
+ *   - when the processes that declared it are gone, as those of an app's old version are after a deploy.
+ * So when one host's word wins, all other hosts forget theirs for this policy: what happens next is up to apps
+ * that declare anew. What other hosts' apps declare without changing anything isn't known here, and doesn't
+ * count. An agent that is started anew knows no earlier word.
  */
 #ifndef STINT_WORD_H
 #define STINT_WORD_H
@@ -26,9 +27,9 @@
 
 struct word {
 	struct policy_row limits;
-	server_peer by[WORD_SPEAKERS]; /* who said so, the last one first */
-	size_t count;                  /* 0: nobody has said anything */
-	int64_t ask_ns;                /* put off: when the database is asked again; 0: it isn't */
+	server_peer by[WORD_SPEAKERS]; /* the processes that declared these limits, the last one first */
+	size_t count;                  /* 0: nobody has declared anything */
+	int64_t ask_ns;                /* when the database, which put it off, is asked again; 0: it isn't */
 };
 
 void word_say(struct word *, const struct policy_row *limits, server_peer by, const struct server *);
