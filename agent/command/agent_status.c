@@ -1,7 +1,8 @@
 /*
- * agent_status.c - see agent_status.h. Speaks wire.h: HELLO, then STATUS; takes
- * STATUS_TEXT pieces until the last. A status needs no table: the kernel closes
- * the descriptors that come with WELCOME, since nothing here takes them.
+ * agent_status.c - asks the agent for its status, see agent_status.h. Speaks
+ * wire.h: sends HELLO, then STATUS; receives STATUS_TEXT pieces until the last. A
+ * status needs no table: the kernel closes the descriptors that come with
+ * WELCOME, since nothing here takes them.
  */
 #include "agent_status.h"
 
@@ -66,7 +67,7 @@ static int connect_to(const char *path, char *why, size_t why_size) {
 	return -1;
 }
 
-/* One message, of at least a head; false: none came, why says. */
+/* Receives one message, of at least a head. Returns false if none came, with the reason in why. */
 static bool receive(int fd, struct message *message, char *why, size_t why_size) {
 	struct iovec parts[] = {{&message->head, sizeof message->head}, {message->body, sizeof message->body}};
 	ssize_t size = recvmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2}, 0);
@@ -130,7 +131,7 @@ static bool ask(int fd, struct text *text, char *why, size_t why_size) {
 	do {
 		if (!receive(fd, &message, why, why_size))
 			return false;
-		/* An empty piece would let it go on for ever. */
+		/* If empty pieces were accepted, the agent could go on for ever. */
 		if (message.head.type != WIRE_STATUS_TEXT || message.size == 0 || !append(text, &message)) {
 			snprintf(why, why_size, "it sent what this program does not understand");
 			return false;

@@ -1,6 +1,6 @@
 /*
- * cmd_check.c - `stint check`: one admission, through the library as any app
- * would ask for it. What it is granted is spent.
+ * cmd_check.c - `stint check`: asks for one admission, through the library as
+ * any app would. What is granted is spent.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,11 +18,11 @@ const char check_help[] =
 	"  --cost N   what the request weighs, 1 to 1000000000 (default 1)\n"
 	"  --json     the verdict as a JSON object\n"
 	"\n"
-	"The exit code is the verdict: 0 allowed, 1 denied. (\"reason\" tells a client that is blocked, or\n"
-	"a cost above the limit, from one that may ask again.) While the database is away, this\n"
-	"host's fallback limit decides; that is a verdict too (\"source\" says so). When the agent\n"
-	"doesn't answer within a second, no verdict is made up: 3. When it doesn't know the policy\n"
-	"because the database is away: 4.\n";
+	"The exit code is the verdict: 0 allowed, 1 denied. (\"reason\" says whether the client is\n"
+	"blocked, the cost is above the limit, or the client may ask again.) While the database is\n"
+	"away, this host's fallback limit decides; that is a verdict too (\"source\" says so). When\n"
+	"the agent doesn't answer within a second, no verdict is made up: the exit code is 3. When\n"
+	"the agent doesn't know the policy because the database is away, it is 4.\n";
 
 struct request {
 	const char *policy;
@@ -86,7 +86,7 @@ static void print_sentence(const struct stint_result *result) {
 	putchar('\n');
 }
 
-/* "No such policy" means something only from an agent that could look. */
+/* "No such policy" means something only from an agent that could ask the database. */
 static int report_no_policy(const struct command_call *call, const struct request *request) {
 	char why[256];
 	const char *state = "";
@@ -116,7 +116,7 @@ static int report_failure(const struct command_call *call, const struct request 
 	}
 }
 
-/* The library always decides, if need be by itself; an operator wants to know what the agent says. */
+/* The library always decides, if need be without the agent; but an operator wants to know what the agent says. */
 static int report_no_agent(const struct command_call *call) {
 	char why[256] = "it did not answer the check in time";
 	json_decref(agent_status_fetch(call->settings->socket_path, why, sizeof why));

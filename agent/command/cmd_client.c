@@ -9,7 +9,7 @@
 #include "stint.h"
 
 static const char block_help[] =
-	"The client is denied, whatever it asks, until \"stint client clear\".\n"
+	"The client is denied, whatever it asks for, until \"stint client clear\".\n"
 	"\n"
 	"  --note TEXT   why; shown in the history\n";
 
@@ -19,7 +19,7 @@ static const char limit_help[] =
 	"  --max-requests N   1 to 1000000000, required\n"
 	"  --note TEXT        why; shown in the history\n";
 
-/* Arguments of all three: POLICY CLIENT. */
+/* Parses the arguments that block, limit and clear have in common: POLICY CLIENT. */
 static int parse_client(struct command_call *call, const struct command_option *options, const char *arguments[2]) {
 	int code = command_parse(call, options, arguments, 2, 2);
 	if (code == COMMAND_DONE)

@@ -1,7 +1,7 @@
 /*
- * cmd_db.c - `stint db ...`: the schema's life in the database. What makes a
- * database unfit is checked before anything is changed, for a clear sentence
- * instead of an error halfway.
+ * cmd_db.c - `stint db ...`: creates, migrates and shows the schema in the
+ * database. Whether the database is fit is checked before anything is changed,
+ * for a clear sentence instead of an error halfway.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,25 +15,26 @@
 #include "query.h"
 
 #define ROLES "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'"
-#define SERVER_VERSION_MIN 150000 /* what the migrations are written for and tested with */
+#define SERVER_VERSION_MIN 150000 /* the oldest that the migrations are written for and tested with */
 
 static const char init_help[] =
 	"Creates the roles stint_owner, stint_agent, stint_operator and stint_auditor, where they\n"
-	"don't exist, and the schema stint. Needs a database with the encoding UTF8, PostgreSQL 15 or later, and a\n"
-	"role that may create roles and create in the database (no superuser). Each migration is a\n"
-	"transaction: after a failure, what is there is whole.\n";
+	"don't exist, and the schema stint. Needs PostgreSQL 15 or later, a database with the\n"
+	"encoding UTF8, and a role that may create roles and create in the database (it need not be\n"
+	"a superuser). Each migration is a transaction: a failure leaves nothing half done.\n";
 
 static const char migrate_help[] =
-	"Applies the migrations that the database doesn't have yet, each in a transaction, after having\n"
-	"put right the roles, owners and rights that a restored dump may lack. Refuses a\n"
-	"schema that is newer than this program. Run it before newer agents start. Older ones go on,\n"
-	"unless a migration is breaking: then they limit by their fallback from their next connect\n"
-	"until they are updated. \"stint db status\" tells beforehand, this command afterwards.\n";
+	"First puts right the roles, owners and rights that a restored dump may lack; then applies\n"
+	"the migrations that the database doesn't have yet, each in a transaction. Refuses a schema\n"
+	"that is newer than this program. Run it before newer agents start. Older agents go on,\n"
+	"unless a migration is breaking: then, from their next connect until they are updated, they\n"
+	"limit by their fallback. \"stint db status\" tells beforehand whether a migration is\n"
+	"breaking; this command tells afterwards.\n";
 
 static const char db_status_help[] =
-	"Shows the schema's version there and in this program, which agents can work with it, who\n"
-	"has which role, and the hosts; and whether all objects are there, with their owner and\n"
-	"rights, which is not so after a dump was restored where the roles didn't exist.\n"
+	"Shows the schema's version in the database and in this program, which agents can work with\n"
+	"it, who has which role, and the hosts. Also shows whether all objects are there, with their\n"
+	"owner and rights: after a dump was restored where the roles didn't exist, they are not.\n"
 	"Exits 0 when the versions are the same and nothing is wrong, 1 otherwise.\n"
 	"\n"
 	"  --json   as a JSON object\n";
@@ -55,10 +56,10 @@ struct server {
 	char database[128];
 	char user[128];
 	bool read_only;
-	bool may_create;       /* schemas in this database */
+	bool may_create;       /* the user may create schemas in this database */
 	bool may_create_roles;
 	bool has_roles;        /* all four exist already */
-	int oldest_agent;      /* agents made for this version or later can work with the schema; 0: there is none */
+	int oldest_agent;      /* agents made for this version or later can work with the schema; 0: no schema */
 };
 
 static bool is_true(const char *cell) {
@@ -126,7 +127,8 @@ static int check_rights(const struct command_call *call, const struct server *se
 	return COMMAND_NO;
 }
 
-/* Connects and asks what both init and migrate need. On failure *pg is NULL, all is reported. */
+/* Connects, and reads what init, migrate and status need. After a failure, *pg is NULL and the error is
+ * reported. */
 static int open_database(const struct command_call *call, struct pg **pg, struct server *server, int *version) {
 	int code = command_connect(call, pg);
 	if (code != COMMAND_DONE)
@@ -145,10 +147,10 @@ static int open_database(const struct command_call *call, struct pg **pg, struct
 
 static void report_applied(const struct embedded_migration *migration) {
 	printf("migration %d, %s: applied\n", migration->version, migration->name);
-	fflush(stdout); /* before the next one, which may take its time */
+	fflush(stdout); /* the next migration may take long */
 }
 
-/* What holds for agents after a migration. */
+/* Reports which agents can work with the schema after a migration. */
 static int report_agents(const struct command_call *call, struct pg *pg) {
 	int oldest;
 	int error = migrations_read_oldest_agent(pg, &oldest);
@@ -163,7 +165,7 @@ static int apply_from(const struct command_call *call, struct pg *pg, int versio
 	return error == PG_OK ? COMMAND_DONE : command_database_error(call, pg, error);
 }
 
-/* Whether anything is wrong that this user can see. */
+/* Whether anything is wrong with the schema that this user can see. */
 static bool has_problems(struct pg *pg) {
 	json_t *problems = objects_find_problems(pg);
 	bool found = json_array_size(problems) > 0;
@@ -237,7 +239,7 @@ static void report_mended(const char *object, const char *problem) {
 	mended_count++;
 }
 
-/* What is still wrong only who restores can put right. */
+/* Reports what is still wrong: only the person who restores the database can put that right. */
 static int report_rest(const struct command_call *call, struct pg *pg) {
 	json_t *problems = objects_find_problems(pg), *row;
 	size_t i;
@@ -277,7 +279,8 @@ static int migrate_run(struct command_call *call) {
 	return code;
 }
 
-/* Who is a member of what, one row each, and whether with its rights. Since PostgreSQL 16 there is a membership for each who granted it. */
+/* Selects who is a member of which role, one row each, and whether the member inherits its rights. Since
+ * PostgreSQL 16, there is one membership for each role that granted it. */
 static const char *roles_sql(const struct server *server) {
 	if (server->version >= 160000)
 		return "select r.rolname as role, m.rolname as member, bool_or(a.inherit_option) as inherits from pg_roles r"
@@ -288,7 +291,7 @@ static const char *roles_sql(const struct server *server) {
 	       " where r.rolname in (" ROLES ") order by 1, 2";
 }
 
-/* What "stint db migrate" would apply. */
+/* Lists what "stint db migrate" would apply. */
 static json_t *list_pending(int version) {
 	json_t *list = json_array();
 	for (size_t i = 0; i < embedded_migration_count; i++) {
@@ -300,7 +303,7 @@ static json_t *list_pending(int version) {
 	return list;
 }
 
-/* What may not be read, or isn't there yet, is null. */
+/* Returns the rows, or null if this user may not read them, or they aren't there yet. */
 static json_t *read_or_null(struct pg *pg, const char *select) {
 	int error;
 	json_t *objects = query_objects(pg, select, 0, NULL, &error);

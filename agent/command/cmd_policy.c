@@ -14,8 +14,8 @@
 
 static const char set_help[] =
 	"Creates a policy or changes the one of that name, and pins it: what apps declare from\n"
-	"then on changes nothing. The options say all of it: what is left out gets its default,\n"
-	"also when the policy exists. All agents follow within a second.\n"
+	"then on changes nothing. An option that is left out gets its default, even when the policy\n"
+	"exists. All agents follow within a second.\n"
 	"\n"
 	"  --max-requests N               1 to 1000000000, required\n"
 	"  --time-window-ms N             100 to 2678400000 (31 days), required\n"
@@ -27,8 +27,8 @@ static const char set_help[] =
 	"  --mode M                       strict (default) or relaxed\n";
 
 static const char history_help[] =
-	"Every change of the policies and of their clients' exceptions, also those made by plain SQL,\n"
-	"oldest first; of one policy where NAME is given.\n"
+	"Shows every change of the policies and of their clients' exceptions, oldest first; with\n"
+	"NAME, those of one policy. Changes made by plain SQL are included.\n"
 	"\n"
 	"  --json   as a JSON array, with the whole row before and after\n";
 
@@ -46,7 +46,7 @@ struct limits {
 	const char *mode;
 };
 
-/* What concerns more than one option. */
+/* Checks what concerns more than one option, or what must be given. */
 static int check_limits(const struct command_call *call, const struct limits *limits) {
 	if (limits->max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
@@ -89,7 +89,7 @@ struct number_text {
 	char digits[24];
 };
 
-/* NULL for what isn't given: the SQL function has the defaults. */
+/* Returns the number as text, or NULL if it isn't given: the SQL function has the defaults. */
 static const char *optional(struct number_text *text, int64_t number) {
 	snprintf(text->digits, sizeof text->digits, "%" PRId64, number);
 	return number != 0 ? text->digits : NULL;
@@ -128,12 +128,12 @@ static int list_run(struct command_call *call) {
 
 /* ---- History, in words ------------------------------------------------------------ */
 
-/* What stands in the row's other columns, or is nobody's business. */
+/* Whether the key is left out: the history's other columns have it, or it interests nobody. */
 static bool is_untold(const char *key) {
 	return !strcmp(key, "policy_id") || !strcmp(key, "name") || !strcmp(key, "client_id");
 }
 
-/* In this order; what a newer schema has beyond it comes behind. */
+/* These keys are told in this order; keys that only a newer schema has come behind. */
 static const char *const told_first[] = {
 	"blocked", "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms", "algorithm",
 	"resolution", "mode",
@@ -150,14 +150,14 @@ static void tell_value(FILE *to, const char *key, const json_t *value) {
 	char *text = json_dumps(value, JSON_ENCODE_ANY);
 	if (json_is_string(value) && strcmp(key, "note") != 0)
 		fputs(json_string_value(value), to);
-	else if (json_is_string(value)) /* words of people: where do they end? */
+	else if (json_is_string(value)) /* quotes show where people's words end */
 		fprintf(to, "\"%s\"", json_string_value(value));
 	else
 		fputs(text != NULL ? text : "?", to);
 	free(text);
 }
 
-/* One column, where it differs. Was NULL: there was no row. */
+/* Tells of one column, if it differs. was NULL: there was no row. */
 static void tell_column(FILE *to, const char *key, const json_t *was, const json_t *becomes) {
 	bool is_set = becomes != NULL && !json_is_null(becomes) && !json_is_false(becomes);
 	bool was_set = was != NULL && !json_is_null(was) && !json_is_false(was);
@@ -184,7 +184,8 @@ static void tell_columns(FILE *to, json_t *was, json_t *becomes) {
 			tell_column(to, key, json_object_get(was, key), value);
 }
 
-/* "max_requests 100 → 500, pinned" for the rows before and after. Of what is gone: what it was. */
+/* Replaces the rows before and after by words: "max_requests 100 → 500, pinned". For a row that is gone, the words
+ * say what it was. */
 static int tell_change(json_t *entry) {
 	json_t *was = json_object_get(entry, "old"), *becomes = json_object_get(entry, "new");
 	char *words = NULL;
@@ -235,7 +236,7 @@ static int history_run(struct command_call *call) {
 
 /* ---- The rest ---------------------------------------------------------------------- */
 
-/* `sql` takes the policy's name. */
+/* Runs SQL that takes the policy's name as its parameter. */
 static int run_on_policy(struct command_call *call, const char *sql) {
 	const char *name;
 	const struct command_option options[] = {{0}};

@@ -1,7 +1,7 @@
 /*
  * cmd_status.c - `stint status`: what this host's agent says of itself. The JSON
- * is the agent's own; the tables show what is known here and skip what isn't, so
- * that agent and command may be of different versions.
+ * is the agent's own. The tables show the fields that this program knows and skip
+ * others, so that agent and command may be of different versions.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,10 +13,10 @@
 #include "output.h"
 
 const char status_help[] =
-	"Shows the agent's state towards the database, its table, its counters and the policies\n"
+	"Shows how the agent stands with its database, its table, its counters and the policies\n"
 	"that it knows.\n"
 	"\n"
-	"  --json   all of it, as the agent reports it\n"
+	"  --json   everything, as the agent reports it\n"
 	"\n"
 	"The exit code is 4 while the agent can't use its database, 3 when there is no agent.\n";
 
@@ -60,7 +60,7 @@ static void print_database(const json_t *database) {
 	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"), round_trip,
 	         number_of(database, "fallbacks"));
 	print_field("database", text);
-	/* Of an earlier trouble, once it is over, the log tells. */
+	/* An error that is over isn't shown: the log has it. */
 	if (strcmp(text_of(database, "state"), "in step") != 0)
 		print_field("error", text_of(database, "last_error"));
 }
@@ -111,7 +111,8 @@ static int print_status(const json_t *status) {
 	return json_array_size(policies) == 0 || print_policies(policies) == 0 ? COMMAND_DONE : COMMAND_FAILED;
 }
 
-/* In step, or charging what a fallback has admitted; or it has none. What this command does not know is not called trouble. */
+/* Whether the agent can't use its database. It can when it is in step, charges what a fallback has admitted, or
+ * has no database (memory). A state that this program doesn't know isn't called trouble. */
 static bool is_out_of_reach(const json_t *status) {
 	const char *state = text_of(json_object_get(status, "database"), "state");
 	return strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;

@@ -1,9 +1,9 @@
 /*
- * command.c - see command.h.
+ * command.c - what the subcommands share, see command.h.
  *
- * Options are parsed here and not by getopt_long(): that takes abbreviations,
- * which break scripts when a longer option is added, and says neither ranges
- * nor which command was meant.
+ * Options are parsed here and not by getopt_long(): getopt_long() accepts
+ * abbreviations, which break scripts when a longer option is added, and its
+ * messages name neither ranges nor the command that was meant.
  */
 #include "command.h"
 
@@ -24,7 +24,7 @@ static void print_message(const struct command_call *call, const char *format, v
 	char *message = NULL;
 	if (vasprintf(&message, format, arguments) < 0)
 		message = NULL;
-	/* What is quoted in a message may come from anywhere. */
+	/* A message may quote text that comes from anywhere. */
 	char *printable = message != NULL ? output_printable(message) : NULL;
 	fprintf(stderr, "%s: %s\n", call->path, printable != NULL ? printable : "out of memory");
 	free(printable);
@@ -47,7 +47,7 @@ int command_misuse(const struct command_call *call, const char *format, ...) {
 	return COMMAND_USAGE;
 }
 
-/* Digits only: strtoll() alone would take blanks, a plus sign, and stop at what it doesn't know. */
+/* Accepts digits only: strtoll() alone would accept blanks and a plus sign, and stop at what it doesn't know. */
 static bool parse_number(const char *text, int64_t *number) {
 	const char *digits = text + (*text == '-');
 	if (*digits == '\0' || strspn(digits, "0123456789") != strlen(digits))
@@ -80,7 +80,8 @@ static const struct command_option *find_option(const struct command_option *opt
 	return NULL;
 }
 
-/* Takes the option at words[at]. How many words it took, 0: none of these options; -1: an error, reported. */
+/* Takes the option at words[at]. Returns how many words it took; 0: it is none of these options; -1: an error,
+ * which is reported. */
 static int take_option(const struct command_call *call, const struct command_option *options, int at) {
 	const char *word = call->words[at];
 	const struct command_option *option = strncmp(word, "--", 2) == 0 ? find_option(options, word + 2) : NULL;
@@ -162,7 +163,7 @@ int command_check_policy(const struct command_call *call, const char *name) {
 	                      name, length, STINT_POLICY_NAME_MAX);
 }
 
-/* Whether it is UTF-8 says the database, or the library. */
+/* Checks the length only: the database, or the library, says whether the id is UTF-8. */
 int command_check_client(const struct command_call *call, const char *client_id) {
 	size_t length = strlen(client_id);
 	if (length > 0 && length <= STINT_CLIENT_ID_MAX)
@@ -191,12 +192,13 @@ int command_connect(const struct command_call *call, struct pg **out) {
 	return COMMAND_NO_DATABASE;
 }
 
-/* Is it a value that the database refused? The schema's functions see to it before its tables' CHECKs do. Class 22: data exception. */
+/* Whether the database refused a value. The schema's functions check values before the tables' CHECKs do, and
+ * raise class 22, data exception. */
 static bool is_bad_value(const char *sqlstate) {
 	return strncmp(sqlstate, "22", 2) == 0;
 }
 
-/* Does it look as if there were no schema, or an older one? */
+/* Whether it looks as if the database had no schema, or an older one. */
 static bool is_missing_object(const char *sqlstate) {
 	return strcmp(sqlstate, "3F000") == 0 || strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "42883") == 0;
 }

@@ -15,10 +15,10 @@
 
 struct pg;
 
-/* The same for every command, and a contract. */
+/* Exit codes are the same for every command; scripts rely on them. */
 enum command_exit {
 	COMMAND_DONE = 0,        /* check: allowed */
-	COMMAND_NO = 1,          /* check: denied; elsewhere: refused by the database, or by the state that it is in */
+	COMMAND_NO = 1,          /* check: denied; else: the database refuses, or its state doesn't allow it */
 	COMMAND_USAGE = 2,       /* unknown command or option, a value out of range, no such policy */
 	COMMAND_NO_AGENT = 3,    /* no answer from the agent */
 	COMMAND_NO_DATABASE = 4, /* the database is out of reach; status: of the agent */
@@ -40,11 +40,11 @@ struct command_call {
 
 struct command {
 	const char *name;     /* NULL ends a table */
-	const char *synopsis; /* its own arguments and options */
+	const char *synopsis; /* the command's own arguments and options */
 	const char *summary;  /* one line, without a full stop */
 	const char *help;     /* the rest of --help, whole lines; may be NULL */
-	const struct command *children; /* either these ... */
-	int (*run)(struct command_call *); /* ... or this: an enum command_exit */
+	const struct command *children; /* a node has either these ... */
+	int (*run)(struct command_call *); /* ... or this, which returns an enum command_exit */
 };
 
 /* Subcommands, each table in its own file. */
@@ -54,8 +54,8 @@ extern const char check_help[], status_help[];
 extern const struct command policy_commands[], client_commands[], db_commands[];
 
 /*
- * One option, `--name VALUE` or `--name=VALUE`. Exactly one of flag, text, number is not NULL; it keeps what it
- * held when the option isn't given. A name of NULL ends a table.
+ * One option, `--name VALUE` or `--name=VALUE`. Exactly one of flag, text, number is not NULL; the variable that
+ * it points to keeps its value when the option isn't given. A name of NULL ends a table.
  */
 struct command_option {
 	const char *name;
@@ -66,29 +66,31 @@ struct command_option {
 };
 
 /*
- * Sorts a call's words into options (own ones, or those of settings) and arguments, of which `least` to `most` must
- * be there; those that aren't are left as they were. A word "--" ends the options. COMMAND_DONE, or COMMAND_USAGE
- * with the reason on standard error.
+ * Sorts a call's words into options (the command's own, or those of settings) and arguments. `least` to `most`
+ * arguments must be there; elements of `arguments` beyond those that are there are left as they were. A word "--"
+ * ends the options. Returns COMMAND_DONE, or COMMAND_USAGE with the reason on standard error.
  */
 int command_parse(struct command_call *, const struct command_option *options, const char **arguments, int least,
                   int most);
 
 /*
- * Takes one option of settings from the front of the words. 1: taken; 0: the first word is none; -1: an error,
- * reported.
+ * Takes one option of settings from the front of the words. Returns 1 if it took one, 0 if the first word is none,
+ * -1 after an error, which it has reported.
  */
 int command_take_setting(struct command_call *);
 
-/* Reports on standard error, with the command's name in front. */
+/* Reports an error on standard error, with the command's name in front. */
 void command_error(const struct command_call *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same for wrong use, with a pointer to --help behind it. Returns COMMAND_USAGE. */
+/* Reports wrong use in the same way, with a pointer to --help behind it. Returns COMMAND_USAGE. */
 int command_misuse(const struct command_call *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Checks a policy's name or a client's id as the library would; COMMAND_DONE, or COMMAND_USAGE, reported. */
+/* Check a policy's name or a client's id as the library would. Return COMMAND_DONE, or report and return
+ * COMMAND_USAGE. */
 int command_check_policy(const struct command_call *, const char *name);
 int command_check_client(const struct command_call *, const char *client_id);
 
-/* Connects to the database that the settings name. COMMAND_DONE, or reported and *out is NULL. */
+/* Connects to the database that the settings name. Returns COMMAND_DONE; or reports the error, returns its exit
+ * code and sets *out to NULL. */
 int command_connect(const struct command_call *, struct pg **out);
 /* Reports a failed statement and returns the exit code for it. */
 int command_database_error(const struct command_call *, const struct pg *, int pg_error);

@@ -1,5 +1,5 @@
 /*
- * migrations.c - see migrations.h.
+ * migrations.c - reads a database's version and applies migrations, see migrations.h.
  */
 #include "migrations.h"
 
@@ -8,7 +8,7 @@
 
 #include "database/pg.h"
 
-/* Nobody but the schema's owner can take it. Reading the version goes on meanwhile. */
+/* Only the schema's owner can take this lock. Others can read the version meanwhile. */
 #define TAKE_LOCK "lock table stint.migration in share row exclusive mode"
 
 int migrations_newest(void) {
@@ -16,7 +16,7 @@ int migrations_newest(void) {
 	return count > 0 ? embedded_migrations[count - 1].version : MIGRATIONS_NO_SCHEMA;
 }
 
-/* One row, one cell, a number; null counts as 0. */
+/* Runs a query that gives one number, in one row with one cell; null counts as 0. */
 static int query_number(struct pg *pg, const char *sql, int *number) {
 	struct pg_rows rows = {0};
 	int error = pg_query(pg, sql, 0, NULL, &rows);
@@ -31,9 +31,10 @@ static int query_number(struct pg *pg, const char *sql, int *number) {
 enum access { NO_ACCESS, BY_FUNCTION, BY_TABLE };
 
 /*
- * How the version can be asked for; NO_ACCESS: there is no schema. By the table where this user may read it: that also works where the
- * functions' owner may not any more, after a dump was restored. By the catalogue and not by a cast to regprocedure, which fails where the
- * schema may not be used.
+ * Finds how the version can be asked for; NO_ACCESS: there is no schema. The table is preferred where this user
+ * may read it, since that also works after a dump was restored, when the functions' owner may have no rights any
+ * more. The query looks in the catalogue; a cast to regprocedure would fail where the user may not use the
+ * schema.
  */
 static int find_access(struct pg *pg, int *access) {
 	static const char sql[] =
@@ -61,14 +62,15 @@ int migrations_read_oldest_agent(struct pg *pg, int *version) {
 	return error == PG_OK ? query_number(pg, access == BY_TABLE ? by_table : "select stint.oldest_agent()", version) : error;
 }
 
-/* Where there is a schema; the one that makes it is alone by the schema's name. */
+/* Takes the lock where there is a schema. The migration that makes the schema needs none: only one can take its
+ * name. */
 static int take_lock(struct pg *pg) {
 	int version;
 	int error = migrations_read_version(pg, &version);
 	return error == PG_OK && version != MIGRATIONS_NO_SCHEMA ? pg_query(pg, TAKE_LOCK, 0, NULL, NULL) : error;
 }
 
-/* Inside a transaction that holds the lock. */
+/* Applies a migration inside a transaction that holds the lock, unless the database has it by now. */
 static int apply_locked(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
 	int version;
 	int error = migrations_read_version(pg, &version);
@@ -89,12 +91,14 @@ static int apply(struct pg *pg, const struct embedded_migration *migration, bool
 	return error == PG_OK ? pg_query(pg, "commit", 0, NULL, NULL) : error;
 }
 
-/* Did the script find the schema's name taken: committed since we looked, or while it waited for that? */
+/* Whether the script found the schema's name taken: by a commit since we looked, or while the script waited for
+ * that commit. */
 static bool was_outrun(const struct pg *pg, int error) {
 	return error == PG_FAILED && (!strcmp(pg_sqlstate(pg), "42P06") || !strcmp(pg_sqlstate(pg), "23505"));
 }
 
-/* Two at once make the schema: the second looks again, and either finds the work done or fails for good. */
+/* Applies a migration. When two make the schema at once, the second looks again, and either finds the work done or
+ * fails for good. */
 static int apply_or_look_again(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
 	int error = apply(pg, migration, applied);
 	if (!was_outrun(pg, error))

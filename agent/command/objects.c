@@ -22,7 +22,7 @@ static json_t *list_problems(const struct pg_rows *rows) {
 	return list;
 }
 
-/* Not even that is there which is compared: no table or no column of that name. */
+/* Whether even a table or a column that is compared is missing. */
 static bool is_missing(const char *sqlstate) {
 	return !strcmp(sqlstate, "42P01") || !strcmp(sqlstate, "42703");
 }
@@ -47,7 +47,8 @@ static int mend_rows(struct pg *pg, const struct pg_rows *rows, bool as_owner) {
 	return error;
 }
 
-/* Owners first, by who may give objects away; what the new owner grants is granted by him. */
+/* Sets owners first, as the connected user, who may give objects away; then rights, as the owner, so that the
+ * owner is who grants them. */
 static int mend_all(struct pg *pg, const struct pg_rows *rows) {
 	int error = mend_rows(pg, rows, false);
 	if (error == PG_OK)
@@ -61,7 +62,7 @@ int objects_mend(struct pg *pg, void (*mended)(const char *object, const char *p
 	struct pg_rows rows = {0};
 	int error = pg_query(pg, "begin isolation level read committed", 0, NULL, NULL);
 	if (error == PG_OK)
-		error = pg_query(pg, embedded_check, 0, NULL, &rows); /* before the roles are made, so that they are told of as well */
+		error = pg_query(pg, embedded_check, 0, NULL, &rows); /* first, so that it finds which roles are missing */
 	if (error == PG_OK && rows.row_count > 0)
 		error = pg_script(pg, embedded_roles);
 	if (error == PG_OK && rows.row_count > 0)

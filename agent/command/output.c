@@ -1,9 +1,9 @@
 /*
- * output.c - see output.h.
+ * output.c - prints tables and JSON, see output.h.
  *
- * A table is gathered first and printed at the end: only then are the columns'
- * widths known. Widths are those on a terminal (wcwidth), so the caller sets
- * LC_CTYPE; in a locale without UTF-8, other than ASCII is escaped.
+ * A table is gathered first and printed at the end, when the columns' widths
+ * are known. Widths are those on a terminal (wcwidth), so the caller has to set
+ * LC_CTYPE; in a locale without UTF-8, all but ASCII is escaped.
  */
 #include "output.h"
 
@@ -14,14 +14,15 @@
 
 #define ESCAPE_LENGTH 4   /* \xNN */
 #define GAP 2             /* blanks between columns */
-#define FIRST_CAPACITY 64 /* cells; doubles */
+#define FIRST_CAPACITY 64 /* cells; doubled when full */
 
-/* Printable by the locale's tables, and yet able to turn the rest of the line round. */
+/* Whether the character can turn the rest of the line round, though the locale's tables call it printable. */
 static bool is_bidi_control(wchar_t c) {
 	return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f;
 }
 
-/* Length in bytes of the printable character at text, or 0. length > 0, no byte is 0; its width on a terminal in *width. */
+/* Returns the length in bytes of the printable character at text, or 0. Sets *width to its width on a terminal.
+ * length is at least 1, and no byte is zero. */
 static size_t printable_at(const char *text, size_t length, size_t *width) {
 	mbstate_t state = {0};
 	wchar_t c;
@@ -54,7 +55,7 @@ char *output_printable(const char *text) {
 	return copy;
 }
 
-/* Of text that output_printable() made. */
+/* Returns the width on a terminal of text that output_printable() made. */
 static size_t width_of(const char *text) {
 	size_t width = 0, length = strlen(text);
 	for (size_t at = 0; at < length;) {

@@ -1,6 +1,7 @@
 /*
- * query.c - see query.h. The database makes the JSON: so numbers stay numbers
- * without a table of types here, and tables are set from the same objects.
+ * query.c - runs SQL for the command line, see query.h. The database makes the
+ * JSON: so numbers stay numbers without a table of types here, and tables are
+ * printed from the same objects.
  */
 #include "query.h"
 

@@ -2,9 +2,8 @@
  * stint.c - the operator's command: finds the subcommand in const tables, and
  * answers --help and --version from them.
  *
- * Writing into a closed pipe is no reason to die, nor to change the exit code
- * of a check: SIGPIPE is ignored, and what can't be written is noticed at the
- * end.
+ * Writing into a closed pipe must neither kill the program nor change the exit
+ * code of a check: SIGPIPE is ignored, and failed writing is noticed at the end.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -22,10 +21,10 @@
 static const char exit_codes[] =
 	"Exit codes\n"
 	"  0  done; check: allowed\n"
-	"  1  check: denied; otherwise: refused by the database, or by the state that it is in\n"
+	"  1  check: denied; otherwise: the database refuses, or its state doesn't allow it\n"
 	"  2  wrong use: unknown command or option, a value out of range, no such policy\n"
 	"  3  the agent is out of reach\n"
-	"  4  the database is out of reach, and the command needs it; status: of the agent\n"
+	"  4  the command needs the database, which is out of reach; status: the agent can't use it\n"
 	"  5  out of memory, or the output can't be written\n";
 
 static const char settings_help[] =
@@ -33,9 +32,9 @@ static const char settings_help[] =
 	"  --socket PATH    the agent's socket (default: $STINT_SOCKET, else " STINT_DEFAULT_SOCKET ")\n"
 	"  --database DSN   libpq connection string or URI (default: $STINT_DATABASE, else libpq's\n"
 	"                   own, such as $PGHOST and $PGDATABASE)\n"
-	"  --help           of the command before it\n"
-	"  --version\n"
-	"  --               what follows is no option, whatever it starts with\n";
+	"  --help           help on the command before it\n"
+	"  --version        the version\n"
+	"  --               the words that follow are no options, whatever they start with\n";
 
 static const struct command top_commands[] = {
 	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL, check_run},
@@ -65,7 +64,7 @@ static void print_help(const struct command *command, const char *path, FILE *fi
 	fprintf(file, "\n%s\n%s", settings_help, exit_codes);
 }
 
-/* Before a "--" only: after it, the word is somebody's id. */
+/* Looks before a "--" only: after it, the same word may be a client's id. */
 static bool has_option(const struct command_call *call, const char *name) {
 	for (int i = 0; i < call->word_count && strcmp(call->words[i], "--") != 0; i++)
 		if (strcmp(call->words[i], name) == 0)
@@ -87,7 +86,7 @@ static void enter(struct command_call *call, const struct command *command) {
 	call->word_count--;
 }
 
-/* Walks down to the leaf that the words name. NULL: *status is the exit code. */
+/* Walks down to the leaf that the words name. Returns NULL if there is none: then *status is the exit code. */
 static const struct command *find_command(const struct command *command, struct command_call *call, int *status) {
 	while (command->children != NULL) {
 		int taken;
@@ -131,7 +130,8 @@ static int run(struct command_call *call) {
 	return command->run(call);
 }
 
-/* Why writing fails; where the buffer filled up long ago, only trying again tells. 0: it doesn't. */
+/* Returns the errno with which writing to standard output fails; 0: it doesn't fail. When an earlier write failed,
+ * its errno is lost: only trying again tells. */
 static int output_error(void) {
 	bool failed_before = ferror(stdout);
 	clearerr(stdout);
@@ -141,7 +141,8 @@ static int output_error(void) {
 	return fflush(stdout) != 0 ? errno : failed_before ? EIO : 0;
 }
 
-/* A reader that went away has seen what it wanted; a full disk is an error. */
+/* Turns failed output into an exit code. A reader that went away has seen what it wanted; a full disk is an
+ * error. */
 static int finish_output(int status) {
 	int error = output_error();
 	if (error == 0 || error == EPIPE)
@@ -150,7 +151,8 @@ static int finish_output(int status) {
 	return COMMAND_FAILED;
 }
 
-/* jansson's parser doesn't survive a failed allocation; and a command has nothing better to do then than to say so and end. */
+/* Ends the program when there is no memory: jansson's parser doesn't survive a failed allocation, and a command
+ * can do nothing better than to say so and end. */
 static void *allocate_or_end(size_t size) {
 	void *block = malloc(size);
 	if (!block) {
@@ -166,7 +168,7 @@ int main(int argc, char **argv) {
 	signal(SIGPIPE, SIG_IGN);
 	json_set_alloc_funcs(allocate_or_end, free);
 	setlocale(LC_CTYPE, "");
-	if (MB_CUR_MAX == 1) /* a cron job's or a container's C locale: what is stored is UTF-8 all the same */
+	if (MB_CUR_MAX == 1) /* cron jobs and containers run in the C locale, but the stored text is UTF-8 */
 		setlocale(LC_CTYPE, "C.UTF-8");
 	return finish_output(run(&call));
 }
