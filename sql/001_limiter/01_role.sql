@@ -17,7 +17,7 @@ begin
 end
 $$;
 
--- Roles belong to the whole server: another database may have made them, and may be making them right now.
+-- Roles belong to the whole server: another database's installation may have made them, or may be making them now.
 do $$
 declare
 	role text;
@@ -31,7 +31,7 @@ begin
 					when 'stint_agent' then 'What stintd needs: may call the functions of the schema stint that agents call, and nothing else.'
 					when 'stint_operator' then 'May set policies, limit and block clients, and read the views of the schema stint; nothing else.'
 					else 'May read the views of the schema stint, and nothing else.' end);
-			-- The second when it was made, and not yet committed, as we looked.
+			-- unique_violation: when we looked, another session had made the role and not yet committed.
 			exception when duplicate_object or unique_violation then
 				null;
 			end;
@@ -40,7 +40,7 @@ begin
 end
 $$;
 
--- To make objects that belong to stint_owner, one must be its member; a superuser is everybody's.
+-- To make objects that belong to stint_owner, the user must be its member; a superuser is a member of every role.
 do $$
 begin
 	if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
@@ -51,7 +51,7 @@ exception when insufficient_privilege then
 		raise exception 'the role stint_owner exists and % is not its member', current_user
 			using hint = format('let an administrator run: grant stint_owner to %I', current_user);
 	end if;
--- This user is installing twice at once, and the other one was faster.
+-- This user is installing in two sessions at once, and the other session was faster.
 when unique_violation then
 	null;
 end

@@ -1,4 +1,4 @@
--- The schema, and whose it is.
+-- The schema and its owner.
 
 create schema stint authorization stint_owner;
 set local role stint_owner;

@@ -1,4 +1,4 @@
--- One row per client and policy: what has been charged, sub-window by sub-window.
+-- The counters: one row per client and policy holds what has been charged in each sub-window.
 
 create table stint.counter (
 	policy_id     int not null,

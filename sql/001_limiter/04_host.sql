@@ -20,7 +20,7 @@ create table stint.agent_host (
 	rival_seen_at  timestamptz
 ) with (fillfactor = 50);
 
--- On nothing that a heartbeat changes: its updates stay HOT.
+-- The index is on nothing that a heartbeat changes, so that a heartbeat's updates stay HOT.
 create index agent_host_live_idx on stint.agent_host (host_id) where live;
 
 comment on table stint.agent_host is 'Every agent that was here in the last 30 days.';
@@ -58,7 +58,7 @@ comment on column stint.fleet.counted_at is 'When it was made.';
 comment on column stint.fleet.counted_by is 'By which host.';
 comment on constraint fleet_only_row_check on stint.fleet is 'There is one row.';
 
--- What stays the same in a dump; see stint.get_server() for what doesn't.
+-- The identity that a dump keeps; see stint.get_server() for what a dump doesn't keep.
 create table stint.schema_identity (
 	only_row boolean primary key default true constraint schema_identity_only_row_check check (only_row),
 	made_as  uuid not null default gen_random_uuid()

@@ -25,7 +25,7 @@ comment on column stint.change.client_id is 'The client of an override; null: th
 comment on column stint.change.old is 'The row before; null: there was none.';
 comment on column stint.change.new is 'The row after; null: there is none.';
 
--- A row to be locked, and not an advisory lock, which whoever may connect could take and keep.
+-- A row is locked here, and not an advisory lock, which anybody who may connect could take and keep.
 create table stint.change_queue (
 	only_row boolean primary key default true constraint change_queue_only_row_check check (only_row)
 );

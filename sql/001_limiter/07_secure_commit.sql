@@ -1,18 +1,22 @@
--- What has been granted must outlive a crash of the server, whatever synchronous_commit says for the role or the database.
+-- What has been granted must outlive a crash of the server, whatever synchronous_commit says for the role or the
+-- database.
 --
--- It is set for the transaction, not for the session: that also holds behind a pooler, and costs 1.4 µs. A SET clause of a function would not do: it ends
--- with the function, before the commit. Only off is raised: with local, remote_write and the like, what waits for standbys is the
--- operator's choice, and a crash of this server loses nothing.
+-- synchronous_commit is set for the transaction, not for the session: that also works behind a pooler, and costs
+-- 1.4 µs. A SET clause of a function would not do: it ends with the function, before the commit. Only off is
+-- raised: local, remote_write and the like are the operator's choice of what waits for standbys, and with them a
+-- crash of this server loses nothing.
 
 create function stint.secure_commit() returns void
 language plpgsql volatile
 as $$
 begin
-	-- stint.synchronous_commit: what the agent's configuration says. An operator who means it may set it for a role or a database as well.
+	-- stint.synchronous_commit is what the agent's configuration says. An operator may also set it for a role or
+	-- a database.
 	if current_setting('synchronous_commit') = 'off' and coalesce(current_setting('stint.synchronous_commit', true), '') <> 'keep' then
 		perform set_config('synchronous_commit', 'on', true);
 	end if;
-	-- Else the warning would be lost that a commit may not have reached its standby, by which agents know that it may be forgotten.
+	-- Agents need the warning that a commit may not have reached its standby: they learn from it that the commit
+	-- may be lost.
 	if current_setting('client_min_messages') in ('error', 'fatal', 'panic') then
 		perform set_config('client_min_messages', 'warning', true);
 	end if;

@@ -1,5 +1,6 @@
--- What belongs to the schema, and who may do what with it. Each migration ends with writing down what it has made; `stint db status`
--- compares that with what is there, and `stint db migrate` puts right what a restored dump lacks, or a hand has changed.
+-- What belongs to the schema, and who may do what with it. Each migration ends by writing down what it has made.
+-- `stint db status` compares that with what is there; `stint db migrate` puts right what a restored dump lacks,
+-- or what somebody has changed by hand.
 
 create table stint.schema_object (
 	kind     text not null,
@@ -13,8 +14,8 @@ comment on column stint.schema_object.kind is 'What it is: schema, table, view, 
 comment on column stint.schema_object.identity is 'Its name, as SQL takes it; of a function with the types of its arguments.';
 comment on column stint.schema_object.grants is 'Who may do what with it: role and privilege.';
 
--- Rights of roles that are not the schema's own are not looked at: an administrator may grant more. Nor are NOT NULLs, which are constraints
--- since PostgreSQL 18 only. A trigger that is disabled isn't there.
+-- The view leaves out rights of roles that are not the schema's own, since an administrator may grant more, and
+-- NOT NULLs, which are constraints only since PostgreSQL 18. A disabled trigger counts as missing.
 create view stint.present_object as
 select o.kind, i.identity, pg_get_userbyid(o.owner) as owner, array(
 	select a.grantee_name || ' ' || a.privilege_type || case when a.is_grantable then ' WITH GRANT OPTION' else '' end

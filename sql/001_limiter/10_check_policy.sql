@@ -1,4 +1,4 @@
--- Says what is wrong with a policy in words; the table's CHECKs say the same, but name no value.
+-- Says in words what is wrong with a policy; the table's CHECKs refuse the same values, but don't name them.
 
 create function stint.check_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint, fallback_time_window_ms bigint,

@@ -1,12 +1,15 @@
--- An app says what it wants: the last declaration wins, unless an operator has pinned the policy.
+-- An app declares the limits that it wants: the last declaration wins, unless an operator has pinned the policy.
 --
--- Versions of an app that run side by side, in short-lived processes above all, declare now this and now that. A deploy and its
--- rollback have to take effect; but after three changes in ten minutes, one back to what was replaced in that time is put off until
--- then: what is in force stays, and every client keeps its leases. Limits that weren't in force lately still win at once.
--- Nothing is kept here of what was put off: the agent declares it again now and then, as long as an app means it (agent/word.h).
+-- Versions of an app that run side by side, in short-lived processes above all, declare different limits by
+-- turns. A deploy and its rollback have to take effect. But after three changes in ten minutes, a change back to
+-- limits that were replaced in that time is put off until the ten minutes are over: the limits in force stay, and
+-- every client keeps its leases. Limits that weren't in force lately still win at once. The database keeps
+-- nothing of what it put off: the agent declares it again now and then, as long as an app means it
+-- (agent/word.h).
 --
--- Of two declarations at the same time one waits for the other's commit. What it has read is no longer true then, so it changes
--- nothing, reads again, and is judged by what the other has left: it may win, be put off, or find what it wants.
+-- Of two declarations at the same time, one waits for the other's commit. What it has read is no longer true
+-- then, so it changes nothing, reads again, and is judged by what the other has left: it may win, be put off, or
+-- find that its limits are in force.
 
 create function stint.declare_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint, fallback_time_window_ms bigint,
@@ -14,8 +17,8 @@ create function stint.declare_policy(
 ) returns table (status text, policy_id int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
--- An agent's leases wait behind this on the same connection, and an operator's open transaction may hold the queue of
--- changes for long: rather fail soon, the agent tries again.
+-- An agent's leases wait behind this call on the same connection, and an operator's open transaction may hold the
+-- queue of changes for long. So the call fails soon, and the agent tries again.
 set lock_timeout = '100ms'
 as $$
 declare
@@ -28,11 +31,11 @@ declare
 begin
 	perform stint.check_policy(name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
 		algorithm, resolution, mode);
-	-- Once more when somebody else was faster. The second turn is the last: since the first attempt to write, this transaction
-	-- has the queue of changes, and nobody else changes anything.
+	-- The loop runs once more when another session was faster. The second turn is the last: since its first
+	-- attempt to write, this transaction holds the queue of changes, and nobody else changes anything.
 	loop
 		select p.* into found from stint.policy p where p.name = declare_policy.name;
-		now := clock_timestamp(); -- after all that was replaced in what was read
+		now := clock_timestamp(); -- later than every time in found.replaced
 		policy_id := found.policy_id;
 		if policy_id is null then
 			insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
@@ -82,6 +85,6 @@ $$;
 
 comment on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) is
 	'For agents: makes or changes a policy as an app declares it. status: created, changed, unchanged, pinned (an operator''s stays), '
-	'put off (they were in force and replaced in the last ten minutes, as others were), kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
+	'put off (these limits were replaced in the last ten minutes, in which there were three changes), kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
 revoke execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) from public;
 grant execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) to stint_agent;

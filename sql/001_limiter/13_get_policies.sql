@@ -1,4 +1,4 @@
--- Those policies that an agent's apps use, for agents.
+-- For agents: reads the policies that an agent's apps use.
 
 create function stint.get_policies(names text[]) returns table (
 	place int, policy_id int, name text, max_requests int, time_window_ms bigint, fallback_max_requests bigint,

@@ -1,4 +1,4 @@
--- The operator says what is to be: pinned, an app's declaration changes nothing any more.
+-- The operator sets a policy and pins it: then an app's declaration changes nothing any more.
 
 create function stint.set_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint default null,

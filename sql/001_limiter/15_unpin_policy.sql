@@ -1,4 +1,4 @@
--- The apps may change the policy again.
+-- The operator lets the apps change the policy again.
 
 create function stint.unpin_policy(name text) returns void
 language plpgsql volatile security definer

@@ -1,4 +1,4 @@
--- A policy that no app uses any more.
+-- The operator deletes a policy that no app uses any more.
 
 create function stint.drop_policy(name text) returns void
 language plpgsql volatile security definer

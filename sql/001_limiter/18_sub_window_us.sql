@@ -1,7 +1,7 @@
--- How long a sub-window is. A fixed window is one. A sliding window's sub-windows are together slightly longer than the
--- window: by half a percent. An interval of the window's length then still touches at most
--- resolution + 1 of them when credits are spent up to half of that too early or too late; a host knows the edges
--- only to a round trip and to what its clock gains or loses. The agent's grant.c computes the same.
+-- How long a sub-window is. A fixed window is one sub-window. A sliding window's sub-windows are together longer
+-- than the window by half a percent. An interval of the window's length then still touches at most resolution + 1
+-- of them when credits are spent too early or too late by up to half of that slack: a host knows the edges only
+-- to within a round trip and its clock's drift. The agent's grant.c computes the same.
 
 create function stint.sub_window_us(algorithm text, time_window_ms bigint, resolution int) returns bigint
 language sql immutable parallel safe

@@ -1,5 +1,6 @@
--- Where a client's sub-windows begin, so that not all clients begin at once. The seed holds the sub-window's length, so that a
--- policy with other sub-windows also has them elsewhere, and a return of credits from before the change finds nothing.
+-- Where a client's sub-windows begin: at a hash of the client, so that not all clients begin at once. The hash's
+-- seed holds the sub-window's length: when a policy gets sub-windows of another length, they begin elsewhere, and
+-- a return of credits from before the change finds nothing to lower.
 
 create function stint.phase_us(policy_id int, client_id text, sub_window_us bigint) returns bigint
 language sql immutable parallel safe

@@ -1,5 +1,6 @@
--- The limit of one client: its policy's, or its own. One row, none for an unknown policy. Plain SQL, so that the planner puts it
--- into the statements that grant; `offset 0` makes both lookups by key there, whatever the planner believes of the tables' sizes.
+-- The limit of one client: its policy's, or its own. Gives one row; none for an unknown policy. The function is
+-- plain SQL, so that the planner inlines it into the statements that grant. There, `offset 0` keeps both lookups
+-- by key, whatever the planner believes of the tables' sizes.
 
 create function stint.limit_of(policy_id int, client_id text) returns table (max_requests int, resolution int, sub_window_us bigint)
 language sql stable parallel safe

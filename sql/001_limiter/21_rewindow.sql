@@ -1,4 +1,4 @@
--- A policy got other sub-windows: moves the counts to the new ones.
+-- When a policy has got sub-windows of another length: moves the counts to the new sub-windows.
 
 create function stint.rewindow(
 	head_us bigint, old_sub_window_us bigint, counts int[], new_head_us bigint, t_us bigint, sub_window_us bigint, keep int
@@ -10,9 +10,9 @@ declare
 	spent_us bigint;
 	place bigint;
 begin
-	-- A credit may have been spent at the very end of its sub-window, so that is where it counts: later than it
-	-- was spent is safe, earlier is not.
-	-- (Leases that end after now are the agents' part: they drop them when they hear of the change.)
+	-- A credit may have been spent at the very end of its sub-window, so it counts there: to count it later than
+	-- it was spent is safe, to count it earlier is not.
+	-- (Leases that end after now are the agents' part: agents drop them when they hear of the change.)
 	for i in 1 .. cardinality(counts) loop
 		spent_us := least(head_us - (i - 1) * old_sub_window_us + old_sub_window_us - 1, t_us);
 		place := case when spent_us >= new_head_us then 1 else 2 + (new_head_us - 1 - spent_us) / sub_window_us end;

@@ -1,4 +1,4 @@
--- When a client that was refused may get what it needs.
+-- Computes when a client that was refused may get what it needs.
 
 create function stint.retry_after(
 	head_us bigint, counts int[], t_us bigint, current_us bigint, sub_window_us bigint, resolution int,
@@ -13,7 +13,8 @@ begin
 	if least_need > max_requests then
 		return -1;
 	end if;
-	-- The run that ends with the next sub-window; then one sub-window later at a time, until enough has left it.
+	-- First looks at the run that ends with the next sub-window; then moves the run by one sub-window at a time,
+	-- until enough has left it.
 	for i in greatest(place - 1, 1) .. place - 1 + resolution loop
 		total := total + coalesce(counts[i], 0);
 	end loop;

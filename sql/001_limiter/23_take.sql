@@ -1,9 +1,9 @@
--- The arithmetic of a grant: pure, time comes in as an argument. The agent's grant.c does the same in C.
+-- The arithmetic of a grant. It is pure: the time is an argument. The agent's grant.c does the same in C.
 --
--- A window of a sliding policy is cut into `resolution` sub-windows, and a counter holds what was charged to each. A
--- credit is charged to one sub-window and can be spent only in it. Any interval of the window's length touches
--- at most resolution + 1 sub-windows. So it is enough that every run of resolution + 1 sub-windows sums to
--- at most the limit, and a grant for a sub-window looks at the runs that contain it. Charges exist up to the
+-- A window of a sliding policy is cut into `resolution` sub-windows, and a counter holds what was charged to
+-- each. A credit is charged to one sub-window and can be spent only in it. Any interval of the window's length
+-- touches at most resolution + 1 sub-windows. So it is enough that every run of resolution + 1 sub-windows sums
+-- to at most the limit, and a grant for a sub-window looks at the runs that contain it. Charges exist up to the
 -- sub-window after the current one, so for the current sub-window two runs matter, with K = resolution:
 --
 --      cur-K   cur-K+1 ....... cur   cur+1
@@ -11,14 +11,15 @@
 --              [      second run          ]
 --      oldest   middle               ahead
 --
--- and for the next one the second. In a fixed window K is 0: each stands for itself, middle is empty, and ahead
--- is nothing to the current one.
+-- and for the next sub-window only the second. In a fixed window K is 0: each sub-window stands for itself,
+-- middle is empty, and ahead doesn't matter to the current one.
 --
--- Time. The caller reads the clock before it waits for the row, so t_us may lie before what the row has seen: then
--- the row's time holds, which makes a grant smaller at most. A t_us so early that no waiting explains it (take_leases gives up
--- after the same 2 s) means that the clock was set back. Then no count is lost: the newest one becomes that of the sub-window
--- after the current one, and the current one starts now. So credits that are out end no later than the sub-window they count
--- in; and since no older sub-window starts at such a time, a return of older credits finds no count to lower.
+-- Time. The caller reads the clock before it waits for the row, so t_us may lie before the time that the row has
+-- seen. Then the row's time is used, which can only make a grant smaller. A t_us so early that no waiting
+-- explains it (take_leases gives up after the same 2 s) means that the clock was set back. Then no count is lost:
+-- the newest count becomes that of the sub-window after the current one, and the current one starts now. So
+-- credits that are out end no later than the sub-window in which they count; and since no older sub-window starts
+-- at such a time, a return of older credits finds no count to lower.
 
 create function stint.take(
 	inout head_us bigint, old_sub_window_us bigint, inout counts int[],
@@ -45,7 +46,7 @@ declare
 begin
 	changed := false;
 
-	-- Where the row stands, with the sub-windows of now.
+	-- Bring the row's counts to the sub-windows of now.
 	if head_us is null then
 		head_us := t_us - mod(t_us - phase_us, sub_window_us);
 		counts := '{}';
@@ -54,7 +55,7 @@ begin
 			t_us := greatest(t_us, head_us - old_sub_window_us);
 		else
 			head_us := t_us + old_sub_window_us;
-			changed := true; -- must be remembered, or the counts would never grow old
+			changed := true; -- the new head must be written, or the counts would never grow old
 		end if;
 		if old_sub_window_us <> sub_window_us then
 			current_us := t_us - mod(t_us - phase_us, sub_window_us);
@@ -76,9 +77,9 @@ begin
 		counts := counts || array_fill(0, array[place - cardinality(counts)]);
 	end if;
 
-	-- Credits that come back unused.
+	-- Take off the credits that come back unused.
 	if return_sub_window > 0 and mod(head_us - return_sub_window, sub_window_us) = 0 then
-		gap := (head_us - return_sub_window) / sub_window_us + 1; -- the place of the first; the second is before it
+		gap := (head_us - return_sub_window) / sub_window_us + 1; -- place of the first; the second's is before it
 		if return_first > 0 and gap between 1 and cardinality(counts) and counts[gap::int] > 0 then
 			counts[gap::int] := greatest(counts[gap::int] - return_first, 0);
 			changed := true;
@@ -89,14 +90,14 @@ begin
 		end if;
 	end if;
 
-	-- What is charged already.
+	-- Sum what is charged already.
 	for i in place .. least(place + resolution - 1, cardinality(counts)) loop
 		middle := middle + counts[i];
 	end loop;
 	oldest := coalesce(counts[place + resolution], 0);
 	ahead := case when place = 2 then counts[1] else 0 end;
 
-	-- What was admitted without asking, then the lease for now, then the one for the next sub-window.
+	-- Charge what was admitted without asking; then grant the lease for now, then the one for the next sub-window.
 	available := greatest(max_requests - middle - case when sliding then greatest(oldest, ahead) else oldest end, 0);
 	charged := least(charge, available);
 	available := available - charged;
@@ -127,7 +128,7 @@ begin
 	end if;
 	changed := changed or charged > 0 or granted > 0 or granted_next > 0;
 
-	-- What to tell about it.
+	-- Work out the rest of the answer.
 	gap := cardinality(counts);
 	while gap > 0 and counts[gap::int] = 0 loop
 		gap := gap - 1;

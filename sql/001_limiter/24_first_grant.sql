@@ -1,5 +1,6 @@
--- The first grant of a client, as stint.take() would make it on an empty counter for a request of credits for now alone. Plain SQL,
--- so that the planner puts it into take_first_leases(): a client that is seen for the first time costs no call of a plpgsql function.
+-- The first grant of a client, as stint.take() would make it on an empty counter for a request of credits for now
+-- alone. The functions are plain SQL, so that the planner inlines them into take_first_leases(): a client's first
+-- grant costs no call of a plpgsql function.
 
 create function stint.first_grant(
 	t_us bigint, phase_us bigint, hosts int, max_requests int, sub_window_us bigint, need int, least_need int, want int
@@ -40,5 +41,5 @@ as $$
 	select hashtextextended(client_id collate "C", t_us) & 4611686018427387903
 $$;
 
-comment on function stint.first_turn(text, bigint) is 'The turn of a counter that is made at this time: of no two that are, or were, the same client''s.';
+comment on function stint.first_turn(text, bigint) is 'The turn of a counter that is made at this time. No two counters that a client has, or had, begin with the same turn.';
 revoke execute on function stint.first_turn(text, bigint) from public;

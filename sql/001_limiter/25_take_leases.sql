@@ -15,8 +15,9 @@ create function stint.take_leases(
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
--- One plan, made once a session, that fits at any size, also when it is made on an empty table that has a million rows before it
--- is analysed: index scans on tables, nested loops where nothing else can be (lateral), hash joins between the batch's parts.
+-- These settings give one plan, made once a session, that fits any size, even when it is made on an empty table
+-- that gets a million rows before it is analysed: index scans on tables, nested loops only where they are needed
+-- (lateral), hash joins between the batch's parts.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -105,8 +106,8 @@ begin
 	left join written w on w.request = n.request
 	where w.turn is null or w.turn = n.turn
 	union all
-	-- Worked out again under the lock: what the row doesn't hold is told by a request for nothing. (One that was refused asks
-	-- once more, and is refused once more.)
+	-- These requests were worked out again under the lock. The parts of the answer that the row doesn't hold come
+	-- from a request for nothing. (A request that was refused is made once more, and refused once more.)
 	select n.request, w.granted, t.sub_window, t.valid_us, w.granted_next, t.valid_us, t.valid_us + n.sub_window_us,
 		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged
 	from tried n

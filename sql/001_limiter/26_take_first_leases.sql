@@ -1,7 +1,8 @@
--- What agents call for clients that they know nothing of, hence have no debts of: requests of credits for now, and nothing else.
--- Mostly there is no row yet. Then one insert says it all, at half the cost of take_leases(). A client that the database
--- knows from another host is granted from what its row holds, under the row's lock; that writes the row also when nothing
--- is granted. Rows are locked in the order of the key, as in take_leases(): batches of either kind never deadlock.
+-- What agents call for clients of whom they know nothing, hence no debts either: each request is for credits for
+-- now, and nothing else. Mostly there is no row yet. Then one insert does all, at half the cost of take_leases().
+-- A client that the database knows from another host is granted from its row, under the row's lock; that writes
+-- the row even when nothing is granted. Rows are locked in the order of the key, as in take_leases(): batches of
+-- either kind never deadlock.
 
 create function stint.take_first_leases(
 	hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[]
@@ -81,8 +82,8 @@ begin
 		from stint.first_answer(t_us, w.head_us, w.max_requests, w.sub_window_us, w.resolution, w.granted) f
 		where w.is_new
 		union all
-		-- What the row doesn't hold is told by a request for nothing. (One that was refused asks once more, and is refused
-		-- once more.)
+		-- The parts of the answer that the row doesn't hold come from a request for nothing. (A request that was
+		-- refused is made once more, and refused once more.)
 		select t.remaining, t.sub_window, t.valid_us, t.retry_us, t.reset_us
 		from stint.take(
 			w.head_us, w.sub_window_us, w.counts, t_us, 0, host_count, w.max_requests, w.sub_window_us, w.resolution,

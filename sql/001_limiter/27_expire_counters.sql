@@ -1,5 +1,5 @@
--- Deletes the counters that matter to nobody any more, and history that is too old, a few at a time. Agents take turns, see
--- stint.heartbeat().
+-- Deletes counters that no longer count anything, and history that is too old, a few rows at a time. Agents take
+-- turns, see stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -11,7 +11,7 @@ create table stint.expiry (
 insert into stint.expiry (policy_id, client_id) values (0, '');
 
 comment on table stint.expiry is
-	'How far expire_counters() has come in its walk along the primary key of stint.counter. Who has locked the row walks.';
+	'How far expire_counters() has come in its walk along the primary key of stint.counter. The session that has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
 comment on column stint.expiry.policy_id is 'The last counter examined: its policy.';
 comment on column stint.expiry.client_id is 'The last counter examined: its client.';
@@ -30,7 +30,8 @@ declare
 	fallbacks bigint;
 	hosts bigint;
 begin
-	-- change_id ascends with time: what is old is at the beginning. The newest stays, whatever its age: agents count from it.
+	-- change_id ascends with time: old changes are at the beginning. The newest change stays, whatever its age,
+	-- since agents count from it.
 	delete from stint.change c
 	using (select o.change_id, o.at from stint.change o order by o.change_id limit batch) o
 	where c.change_id = o.change_id and o.at < year_ago and o.change_id < newest;
@@ -61,7 +62,8 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-	-- A grant's time may be 2 s old. Beyond that, nothing may be counted into a row that is gone.
+	-- A grant's time may be 2 s old. The margin is longer, so that no grant can still count in a row that is
+	-- deleted.
 	margin_us constant bigint := 10000000;
 	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 	lower stint.expiry;
@@ -104,13 +106,14 @@ begin
 	where c.policy_id = i.policy_id and c.client_id = i.client_id;
 	get diagnostics deleted = row_count;
 
-	-- An hour is nothing to a year; after a full batch the next call goes on.
+	-- History is kept for a year, so an hourly look is enough. After a full batch the next call goes on.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour'
 		and stint.expire_history(greatest(batch, 1)) then
 		lower.history_at := clock_timestamp();
 	end if;
 
-	-- At the end, from the start again. A short walk leaves no version of the row behind.
+	-- At the end, the walk starts again. A walk that fits into one batch doesn't change the row, and so leaves no
+	-- version of it behind.
 	if examined < greatest(batch, 1) then
 		upper.policy_id := 0;
 		upper.client_id := '';

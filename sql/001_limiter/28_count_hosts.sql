@@ -1,5 +1,6 @@
--- How many agents live. It only shapes fair shares, so it may be some seconds old: one agent counts for all, the first one that is heard
--- of when the count is old. For as long it has a further duty, see stint.heartbeat(): nothing here grows with the square of the agents.
+-- How many agents live. The count only shapes fair shares, so it may be some seconds old: one agent counts for
+-- all, the first one that is heard of when the count is old. Until the next count, that agent also has another
+-- duty, see stint.heartbeat(). So no work here grows with the square of the number of agents.
 
 create function stint.count_hosts(host_id int, at_once boolean, out live_hosts int, out counted_by int, out old_snapshot boolean)
 language plpgsql volatile
@@ -9,7 +10,8 @@ set enable_bitmapscan = off
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
-	-- Heartbeats come every 6 s; two are missed before a host is dead. Either side, as the clock may be set.
+	-- Heartbeats come every 6 s; a host that misses two counts as dead. Times are compared to both sides, as the
+	-- clock may be set.
 	patience constant interval := interval '15 seconds';
 	turn constant interval := interval '5 seconds';
 	counted timestamptz;
@@ -19,24 +21,25 @@ begin
 	if counted between now - turn and now + turn and not at_once then
 		return;
 	end if;
-	-- If somebody has it he is counting.
+	-- If another session has locked the row, that one is counting.
 	perform from stint.fleet for update skip locked;
 	if not found then
 		return;
 	end if;
-	-- The condition twice: one that is heard of just now is looked at again when its row is free.
+	-- The condition stands here twice: if a host's row is locked by a heartbeat, the outer one is checked again
+	-- when the row is free.
 	update stint.agent_host h set live = false
 	where h.host_id = any (array(
 			select d.host_id from stint.agent_host d
 			where d.live and d.seen_at not between now - 4 * patience and now + 4 * patience
 			limit 1000))
 		and h.seen_at not between now - 4 * patience and now + 4 * patience;
-	-- Two agents of one name have one row.
+	-- Two agents with the same name share one row: the rival counts, too.
 	select greatest(count(*) + count(*) filter (
 		where h.rival_instance <> h.instance and h.rival_seen_at between now - patience and now + patience), 1)
 	into live_hosts
 	from stint.agent_host h
-	-- A killed one, whose place another of a new name may have taken, is gone with its session.
+	-- A killed agent, whose place another one with a new name may have taken, is gone when its session is gone.
 	where h.live and h.seen_at between now - patience and now + patience
 		and (h.backend_pid is null or h.backend_pid = any (array(select a.pid from pg_stat_activity a)));
 	counted_by := count_hosts.host_id;
@@ -46,8 +49,8 @@ end
 $$;
 
 comment on function stint.count_hosts(int, boolean) is
-	'Agents that were heard of in the last 15 s and whose session hasn''t ended, at least 1, as counted at most 5 s ago, or at once; and who counted them. old_snapshot: see '
-	'stint.find_old_snapshot(); to be told by who counted.';
+	'How many agents were heard of in the last 15 s and have a session that hasn''t ended, at least 1: as counted at most 5 s ago, or at once; and which host '
+	'counted. old_snapshot: see stint.find_old_snapshot(); the host that counted tells of it.';
 revoke execute on function stint.count_hosts(int, boolean) from public;
 
 create function stint.get_newest_change() returns bigint

@@ -1,4 +1,5 @@
--- How agents tell a table that somebody has locked from rows: a statement that was refused for a lock says neither.
+-- How agents find out whether somebody has locked a table or only rows: a statement that was refused for a lock
+-- doesn't tell.
 
 create function stint.await_tables() returns void
 language plpgsql volatile security definer

@@ -1,8 +1,9 @@
--- Does anybody hold an old snapshot? A transaction that stays open, a prepared one, a replication slot: while it lasts, no version of
--- any row that it might see can be removed, and each update and look-up of a busy row passes over all of them. Who holds it only
--- superusers may see. That it is held shows here: a page has room for eleven versions of this row, and one is made every 6 s at
--- most. Versions that nobody can see make room for the next one. If none does, all of a minute's are still there, and the row moves to
--- another page.
+-- Finds out whether anybody holds an old snapshot: an open transaction, a prepared one, or a replication slot.
+-- While the snapshot lasts, no version of any row that it might see can be removed, and each update and look-up
+-- of a busy row passes over all of them. Only superusers may see who holds it, but this row shows that somebody
+-- does: a page has room for eleven versions of the row, and a new one is made every 6 s at most. Versions that
+-- nobody can see make room for the next one. If none does, all versions of a minute are still there, and the row
+-- moves to another page.
 
 create table stint.horizon (
 	only_row   boolean primary key default true constraint horizon_only_row_check check (only_row),

@@ -1,8 +1,9 @@
--- An agent connects. On a read-only standby this fails, as it must: no lease may come from there.
+-- Called when an agent connects. On a read-only standby this fails, as it must: no lease may come from there.
 
--- A dump that is restored, into another cluster, another database, or over this one, has other numbers of its own, though the rows are the
--- same; a copy of the files has the same, and tells itself by its timeline. (A snapshot of the disks that is put back tells itself by
--- neither: agents see that the write-ahead log ends before where it ended.)
+-- A hash that tells servers apart. When a dump is restored, into another cluster, another database, or over this
+-- one, the rows are the same, but the cluster's and the tables' own numbers differ. A copy of the files has the
+-- same numbers, but another timeline. (A snapshot of the disks that is put back has the same of both: there,
+-- agents see that the write-ahead log ends before where it ended.)
 create function stint.get_server() returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -12,7 +13,7 @@ declare
 begin
 	begin
 		cluster := (select c.system_identifier::text from pg_control_system() c);
-	exception when others then -- refused, or unknown, where somebody else runs the server: the other numbers have to do
+	exception when others then -- hosted servers may refuse this, or not know it: the other numbers have to do
 		null;
 	end;
 	return (
@@ -34,18 +35,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
 	return (pg_current_wal_flush_lsn() - '0/0')::bigint;
--- Servers that keep their log elsewhere (Aurora, say) have no such function, or refuse it, each in its own way.
+-- Servers that keep their log elsewhere (Aurora, for example) lack this function, or refuse it, each in its own
+-- way.
 exception when others then
 	return 0;
 end
 $$;
 
 comment on function stint.get_wal_end() is
-	'Where the write-ahead log ends on disk: in all that a crash leaves, never before that. 0: this server doesn''t tell.';
+	'Where the write-ahead log ends on disk: after a crash it never ends before that. 0: this server doesn''t tell.';
 revoke execute on function stint.get_wal_end() from public;
 
--- A server in another one's place may lack what that one committed last, so agents must know of it, and how long ago it was: the first of
--- them to come writes it down, for all.
+-- A server that has taken another one's place may lack what the other committed last. So agents must know that
+-- there is a new server, and since when: the first agent that connects writes it down, for all.
 create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -99,7 +101,8 @@ begin
 		seen_at = excluded.seen_at,
 		live = true,
 		backend_pid = excluded.backend_pid,
-		-- Who had the row so far is a rival only if he is heard of again: most often this is a restart.
+		-- The instance that had the row so far is a rival only if it is heard of again: most often this is a
+		-- restart.
 		rival_instance = nullif(h.rival_instance, excluded.instance)
 	returning h.host_id into host_id;
 
@@ -107,7 +110,7 @@ begin
 	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
 	change_id := stint.get_newest_change();
 	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
-	-- Of the sub-window that runs, and the next.
+	-- A lease lasts at most for the current sub-window and the next.
 	select coalesce(2 * max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)), 0) into longest_lease_us from stint.policy p;
 	return next;
 end

@@ -1,5 +1,5 @@
--- An agent lives. The row is the instance's that registered last; another one that calls itself the same is noted
--- beside it, and takes the row over when its owner is heard of no more.
+-- An agent reports that it lives. The row belongs to the instance that registered last. Another instance with the
+-- same name is noted beside it, and takes the row over when the owner is no longer heard of.
 
 create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint)
 returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean, old_snapshot boolean)
@@ -47,7 +47,7 @@ comment on function stint.heartbeat(int, text, text, bigint, bigint) is
 revoke execute on function stint.heartbeat(int, text, text, bigint, bigint) from public;
 grant execute on function stint.heartbeat(int, text, text, bigint, bigint) to stint_agent;
 
--- What many agents ask for often, and therefore only reads.
+-- Many agents call this often; therefore it only reads.
 create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- An agent is back and tells what it did on its own.
+-- An agent that is back reports what it admitted on its own.
 
 create function stint.report_fallback(
 	host_id int, lasted_ms bigint, ended_ms_ago bigint, admitted bigint, clients bigint, reason text

@@ -1,4 +1,4 @@
--- An agent says goodbye.
+-- An agent reports that it stops.
 
 create function stint.stop_host(host_id int, instance text) returns void
 language plpgsql volatile security definer
@@ -7,7 +7,7 @@ as $$
 declare
 	now constant timestamptz := clock_timestamp();
 begin
-	-- One of two of the same name: the other one has the row from now on.
+	-- If two agents have the same name, the other one has the row from now on.
 	update stint.agent_host h set
 		instance = case when h.instance = stop_host.instance then h.rival_instance else h.instance end,
 		rival_instance = null,

@@ -1,4 +1,4 @@
--- Who uses how much of which limit now.
+-- Shows how much of its limit each client uses now.
 
 create view stint.usage as
 select
@@ -16,7 +16,7 @@ left join stint.client_override o on o.policy_id = c.policy_id and o.client_id =
 cross join lateral (
 	select case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests
 ) l
--- How many sub-windows ago the newest count was; -1 is the next one. As in take().
+-- How many sub-windows ago the newest count's sub-window was; -1: it is the next one. As in take().
 cross join lateral (
 	select (greatest((extract(epoch from clock_timestamp()) * 1000000)::bigint - c.head_us, -c.sub_window_us) + c.sub_window_us)
 		/ c.sub_window_us - 1 as age

@@ -1,4 +1,4 @@
--- Who is being turned away now.
+-- Shows which clients are being denied now.
 
 create view stint.limited as
 select u.policy, u.client_id, u.used, u.max_requests, u.blocked, u.resets_at, null::text as note

@@ -1,4 +1,4 @@
--- Who uses most.
+-- Shows which clients use most.
 
 create view stint.top_client as
 select u.policy, rank() over (partition by u.policy order by u.used desc) as rank, u.client_id, u.used, u.max_requests, u.percent

@@ -1,4 +1,4 @@
--- When hosts were on their own.
+-- Shows when hosts were on their own.
 
 create view stint.fallback_period as
 select f.host, f.began_at, f.ended_at, f.ended_at - f.began_at as lasted, f.admitted, f.clients, f.reason

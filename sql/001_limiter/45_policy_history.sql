@@ -1,4 +1,4 @@
--- Who changed which limit when.
+-- Shows who changed which limit when.
 
 create view stint.policy_history as
 select c.change_id, c.at, c.changed_by, c.action, c.policy_name as policy, c.client_id, c.old, c.new

@@ -1,4 +1,4 @@
--- Which limits are in force.
+-- Shows which limits are in force.
 
 create view stint.policy_limit as
 select p.name as policy, p.max_requests, p.time_window_ms, p.fallback_max_requests, p.fallback_time_window_ms,

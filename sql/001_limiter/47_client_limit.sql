@@ -1,4 +1,4 @@
--- Which clients have a limit of their own, or are blocked.
+-- Shows which clients have a limit of their own, or are blocked.
 
 create view stint.client_limit as
 select p.name as policy, o.client_id, o.blocked, o.max_requests, o.changed_at, o.changed_by, o.note

@@ -1,4 +1,4 @@
--- When another server took the database's place.
+-- Shows when another server took the database's place.
 
 create view stint.promotion as
 select

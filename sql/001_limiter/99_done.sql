@@ -1,8 +1,8 @@
--- Written last: who sees version 1 has all of it.
+-- This row is written last: whoever sees version 1 has all of it.
 
 insert into stint.migration (version, name, breaking) values (1, 'limiter', true);
 
--- Rights that default privileges of this database may have given are taken back.
+-- Takes back rights that this database's default privileges may have given.
 revoke all on all tables in schema stint from public;
 revoke all on all functions in schema stint from public;
 
