@@ -69,7 +69,7 @@ static const struct {
 	{"table_claim", PUBLISH}, {"table_publish", PUBLISH}, {"table_add", PUBLISH}, {"table_drain", PUBLISH},
 	{"table_release", PUBLISH}, {"table_deny", PUBLISH}, {"table_set_remaining", PUBLISH}, {"table_adopt", ADOPT},
 	{"core_want", ANSWER}, {"core_low", ANSWER}, {"server_send", ANSWER},
-	{"dial_start", CONNECT}, {"dial_take", CONNECT}, {"pg_send_prepare", CONNECT}, {"core_database_up", CONNECT},
+	{"dial_start", CONNECT}, {"dial_receive", CONNECT}, {"pg_send_prepare", CONNECT}, {"core_database_up", CONNECT},
 };
 
 #define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
