@@ -24,13 +24,13 @@ static const struct timeval drained_interval = {.tv_usec = 10000};
 
 static void tell_systemd(const struct agent *agent) {
 	char sentence[256];
-	status_sentence(&agent->status, sentence, sizeof sentence);
+	status_sentence(&agent->status, sentence, sizeof(sentence));
 	notify_status(sentence);
 }
 
 static void tell_systemd_ready(const struct agent *agent) {
 	char sentence[256];
-	status_sentence(&agent->status, sentence, sizeof sentence);
+	status_sentence(&agent->status, sentence, sizeof(sentence));
 	notify_ready(sentence);
 }
 
@@ -264,14 +264,14 @@ void agent_reopen(struct agent *agent) {
 
 /* Keeps the settings that the apps and the table depend on: they change with a restart only. */
 static void keep_fixed(const struct config *old, struct config *fresh) {
-	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) || old->max_clients != fresh->max_clients ||
-	    config_is_memory(old) != config_is_memory(fresh))
+	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) ||
+	    old->max_clients != fresh->max_clients || config_is_memory(old) != config_is_memory(fresh))
 		log_warning("reload: socket, shm, max_clients, and memory: or not, change with a restart only");
-	memcpy(fresh->socket, old->socket, sizeof fresh->socket);
-	memcpy(fresh->shm, old->shm, sizeof fresh->shm);
+	memcpy(fresh->socket, old->socket, sizeof(fresh->socket));
+	memcpy(fresh->shm, old->shm, sizeof(fresh->shm));
 	fresh->max_clients = old->max_clients;
 	if (config_is_memory(old) != config_is_memory(fresh))
-		memcpy(fresh->database, old->database, sizeof fresh->database);
+		memcpy(fresh->database, old->database, sizeof(fresh->database));
 }
 
 static void apply_config(struct agent *agent, const struct config *fresh) {
@@ -322,13 +322,14 @@ static int add_timers(struct agent *agent) {
 	agent->drained = event_new(base, -1, EV_PERSIST, on_drained, agent);
 	if (!agent->tick || !agent->watchdog || !agent->drained)
 		return -1;
-	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		agent->signals[i] = evsignal_new(base, numbers[i], on_signal, agent);
 		if (!agent->signals[i] || event_add(agent->signals[i], NULL) != 0)
 			return -1;
 	}
 	uint64_t watchdog_us = notify_watchdog_us() / 2; /* twice as often as systemd wants */
-	struct timeval watchdog = {.tv_sec = (time_t)(watchdog_us / 1000000), .tv_usec = (suseconds_t)(watchdog_us % 1000000)};
+	struct timeval watchdog = {.tv_sec = (time_t)(watchdog_us / 1000000),
+	                           .tv_usec = (suseconds_t)(watchdog_us % 1000000)};
 	if (watchdog_us && event_add(agent->watchdog, &watchdog) != 0)
 		return -1;
 	if (driver_start(&agent->driver, base) != 0 || expiry_start(&agent->expiry, base) != 0)
@@ -354,7 +355,7 @@ static int start_core(struct agent *agent) {
 		.grace_ns = agent->config.database_timeout_ms * NS_PER_MS,
 		.idle_timeout_ns = agent->config.idle_timeout_s * NS_PER_S,
 	};
-	memcpy(&options.seed, agent->shm.directory->secret, sizeof options.seed);
+	memcpy(&options.seed, agent->shm.directory->secret, sizeof(options.seed));
 	if (table_init(&agent->table, agent->shm.directory, agent->shm.table, agent->shm.taken_over) != 0)
 		return -1;
 	struct driver *driver = &agent->driver;
@@ -372,9 +373,9 @@ static int start_core(struct agent *agent) {
 
 static void make_instance(char instance[static 40]) {
 	uint8_t random[16] = {0};
-	if (getrandom(random, sizeof random, 0) < 0)
+	if (getrandom(random, sizeof(random), 0) < 0)
 		memcpy(random, &(int64_t){monotonic_now_ns()}, sizeof(int64_t));
-	for (size_t i = 0; i < sizeof random; i++)
+	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(instance + 2 * i, 3, "%02x", random[i]);
 }
 
@@ -435,7 +436,7 @@ void agent_stop(struct agent *agent) {
 	free_event(agent->tick);
 	free_event(agent->watchdog);
 	free_event(agent->drained);
-	for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++)
+	for (size_t i = 0; i < sizeof(agent->signals) / sizeof(agent->signals[0]); i++)
 		free_event(agent->signals[i]);
 	if (agent->base)
 		event_base_free(agent->base);

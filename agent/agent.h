@@ -59,7 +59,7 @@ struct agent {
 	struct event *watchdog;
 	struct event *signals[3];
 	struct event *drained;
-	uint64_t unserved;       /* unserved checks, as last logged */
+	uint64_t unserved; /* unserved checks, as last logged */
 	int64_t stop_by_ns;
 	bool stopping;
 	char instance[40];

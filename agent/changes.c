@@ -18,7 +18,8 @@ static void apply_drop(struct change_reader *changes, int index) {
 	struct policy *policy = &changes->driver->policies->policy[index];
 	if (policy->row.policy_id == 0) /* the database doesn't know it yet: declared here while that was away */
 		return;
-	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail", policy->row.name);
+	log_warning("policy %s was dropped: apps that declare it make it anew, other checks of it fail",
+	            policy->row.name);
 	policy->row.policy_id = 0;
 	word_settle(&policy->word);
 	driver_apply_policy(changes->driver, index, false);
@@ -143,8 +144,8 @@ void changes_inherit(struct change_reader *changes, bool taken_over) {
 	changes->change_id = taken_over ? atomic_load(&directory->change_id) : -1;
 	if (changes->change_id < 0)
 		return;
-	snprintf(origin->server, sizeof origin->server, "%.*s", DATABASE_SERVER_MAX - 1, directory->server);
-	snprintf(origin->timeline, sizeof origin->timeline, "%.8s", directory->timeline);
+	snprintf(origin->server, sizeof(origin->server), "%.*s", DATABASE_SERVER_MAX - 1, directory->server);
+	snprintf(origin->timeline, sizeof(origin->timeline), "%.8s", directory->timeline);
 	origin->wal_end = directory->wal_end;
 }
 
@@ -172,8 +173,8 @@ void changes_settle(struct change_reader *changes, bool promoted) {
 static void note_origin(struct directory_header *directory, const struct origin *origin) {
 	atomic_store(&directory->change_id, -1);
 	atomic_thread_fence(memory_order_seq_cst);
-	snprintf(directory->server, sizeof directory->server, "%s", origin->server);
-	snprintf(directory->timeline, sizeof directory->timeline, "%s", origin->timeline);
+	snprintf(directory->server, sizeof(directory->server), "%s", origin->server);
+	snprintf(directory->timeline, sizeof(directory->timeline), "%s", origin->timeline);
 	directory->wal_end = origin->wal_end;
 }
 
@@ -182,8 +183,8 @@ static bool is_noted(const struct directory_header *directory, const struct orig
 	       directory->wal_end == origin->wal_end;
 }
 
-/* During the hold after a promotion, leases of another server are out. While policies are loaded, some are good that
- * a change has ended. */
+/* During the hold after a promotion, leases of another server are out. While policies are loaded, some are good
+ * that a change has ended. */
 static bool may_note(const struct change_reader *changes) {
 	enum core_state state = core_state(changes->driver->core);
 	return (state == CORE_IN_STEP || state == CORE_RESYNC) && !changes->driver->policies->loading;

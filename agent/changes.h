@@ -20,10 +20,10 @@
 #include "driver.h"
 #include "policies.h"
 
-struct origin { /* the server that granted the leases that are out here */
+struct origin {                       /* the server that granted the leases that are out here */
 	char server[DATABASE_SERVER_MAX]; /* "": unknown */
 	char timeline[9];
-	int64_t wal_end;                  /* where the server's log ended, when it last told us */
+	int64_t wal_end; /* where the server's log ended, when it last told us */
 };
 
 struct change_reader {
@@ -38,7 +38,7 @@ struct change_reader {
 	bool noting;
 	int64_t noted_id;
 	uint64_t noted_walk_end;
-	bool awaited;      /* somebody gets in step: the end of loading is told, even if there is nothing to load */
+	bool awaited; /* somebody gets in step: the end of loading is told, even if there is nothing to load */
 	uint16_t asked[POLICY_CAPACITY]; /* the policies that are being loaded */
 	/* Loading policies has ended; done: it succeeded. */
 	void (*loaded)(void *context, bool done);

@@ -16,24 +16,27 @@
 #include "database/pg.h"
 #include "database/pgarray.h"
 
-#define TEXT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
+#define TEXT(field)   offsetof(struct config, field), sizeof(((struct config *)0)->field)
 #define NUMBER(field) offsetof(struct config, field), 0
 
 static const struct config_key keys[] = {
 	{"socket", TEXT(socket), 0, 0, STINT_DEFAULT_SOCKET, "Unix socket on which apps attach"},
 	{"shm", TEXT(shm), 0, 0, "/stint", "name of the shared-memory objects, with a slash in front; one per agent"},
-	{"database", TEXT(database), 0, 0, NULL, "libpq connection string or URI; or memory: for one host without a database"},
+	{"database", TEXT(database), 0, 0, NULL,
+     "libpq connection string or URI; or memory: for one host without a database"},
 	{"host", TEXT(host), 0, 0, "", "this host's name in the database; default: the machine's"},
 	/* 64 million clients are 5 GiB of table; more on one host is a mistake in the file. */
-	{"max_clients", NUMBER(max_clients), 16, 64000000, "262144", "clients the table has room for; about 80 bytes each, taken at start"},
-	{"database_timeout_ms", NUMBER(database_timeout_ms), 10, 60000, "500", "the longest the database may take to answer before fallback"},
+	{"max_clients", NUMBER(max_clients), 16, 64000000, "262144",
+     "clients the table has room for; about 80 bytes each, taken at start"},
+	{"database_timeout_ms", NUMBER(database_timeout_ms), 10, 60000, "500",
+     "the longest the database may take to answer before fallback"},
 	{"synchronous_commit", TEXT(synchronous_commit), 0, 0, "on",
-	 "on: what is granted outlives a crash of the server; keep: as the database has it set"},
+     "on: what is granted outlives a crash of the server; keep: as the database has it set"},
 	{"idle_timeout_s", NUMBER(idle_timeout_s), 1, 86400, "300", "a client unused for so long leaves the table"},
 	{"log_level", TEXT(log_level), 0, 0, "info", "error, warning, info or debug"},
 };
 
-#define KEY_COUNT (sizeof keys / sizeof keys[0])
+#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
 const struct config_key *config_keys(size_t *count) {
 	*count = KEY_COUNT;
@@ -57,13 +60,14 @@ static int set_number(struct config *config, const struct config_key *key, const
 		return -1;
 	}
 	int64_t stored = number;
-	memcpy((char *)config + key->offset, &stored, sizeof stored);
+	memcpy((char *)config + key->offset, &stored, sizeof(stored));
 	return 0;
 }
 
 static int set_text(struct config *config, const struct config_key *key, const char *value, char *error) {
 	if (strlen(value) >= key->size) { /* the value isn't quoted: a connection string may hold a password */
-		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit", key->name, strlen(value), key->size - 1);
+		snprintf(error, CONFIG_ERROR_MAX, "%s has %zu bytes, at most %zu fit", key->name, strlen(value),
+		         key->size - 1);
 		return -1;
 	}
 	strcpy((char *)config + key->offset, value);
@@ -106,7 +110,8 @@ static char *read_line(char *line, int size, void *stream) {
 		return NULL;
 	source->line++;
 	if (!strchr(line, '\n') && !feof(source->file))
-		source->reason = "a line is longer than 198 bytes; a long connection string goes into STINT_DATABASE or a service file";
+		source->reason =
+			"a line is longer than 198 bytes; a long connection string goes into STINT_DATABASE or a service file";
 	else if (isblank((unsigned char)line[0]) && line[strspn(line, " \t\r\n")] != 0)
 		source->reason = "a line begins with a blank";
 	else
@@ -128,7 +133,7 @@ static int load_file(struct config *config, const char *path, char *error) {
 	fclose(source.file);
 	if (line == 0 && !source.bad_line && !failed)
 		return 0;
-	snprintf(reason, sizeof reason, "%.380s", failed ? "cannot be read" : error[0] ? error : source.reason);
+	snprintf(reason, sizeof(reason), "%.380s", failed ? "cannot be read" : error[0] ? error : source.reason);
 	snprintf(error, CONFIG_ERROR_MAX, "%.100s:%d: %.380s", path, line > 0 ? line : source.line, reason);
 	return -1;
 }
@@ -154,10 +159,16 @@ static int complain(char *error, const char *format, const char *value) {
 }
 
 int config_log_level(const struct config *config) {
-	static const struct { const char *name; enum log_level level; } levels[] = {
-		{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG},
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+		{"error", LOG_LEVEL_ERROR},
+		{"warning", LOG_LEVEL_WARNING},
+		{"info", LOG_LEVEL_INFO},
+		{"debug", LOG_LEVEL_DEBUG},
 	};
-	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 		if (strcmp(config->log_level, levels[i].name) == 0)
 			return (int)levels[i].level;
 	return -1;
@@ -169,8 +180,9 @@ static int check_database(const struct config *config, char *error) {
 	if (config_is_memory(config))
 		return 0;
 	if (strncasecmp(config->database, "memory", strlen("memory")) == 0)
-		return complain(error, "database is \"%.200s\"; it is \"memory:\", exactly, or a libpq connection string", config->database);
-	if (pg_check_conninfo(config->database, reason, sizeof reason) == 0)
+		return complain(error, "database is \"%.200s\"; it is \"memory:\", exactly, or a libpq connection string",
+		                config->database);
+	if (pg_check_conninfo(config->database, reason, sizeof(reason)) == 0)
 		return 0;
 	return complain(error, "database is no connection string that libpq takes: %s", reason);
 }
@@ -185,7 +197,9 @@ static int check(const struct config *config, char *error) {
 	if (!pgarray_is_text(config->host, strlen(config->host)))
 		return complain(error, "host is not UTF-8, which the database needs%s", "");
 	if (!config->database[0])
-		return complain(error, "database is not set: a libpq connection string, or memory: for one host without a database%s", "");
+		return complain(
+			error, "database is not set: a libpq connection string, or memory: for one host without a database%s",
+			"");
 	if (check_database(config, error) != 0)
 		return -1;
 	if (strcmp(config->synchronous_commit, "on") != 0 && !config_keeps_commit(config))
@@ -205,7 +219,7 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 		return -1;
 	if (load_environment(config, error) != 0)
 		return -1;
-	if (!config->host[0] && gethostname(config->host, sizeof config->host - 1) != 0)
+	if (!config->host[0] && gethostname(config->host, sizeof(config->host) - 1) != 0)
 		return complain(error, "the machine has no host name: set host%s", "");
 	return check(config, error);
 }

@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 struct config {
-	char socket[108];   /* no path of a Unix socket is longer */
-	char shm[200];      /* begins with a slash, contains no other */
+	char socket[108]; /* no path of a Unix socket is longer */
+	char shm[200];    /* begins with a slash, contains no other */
 	char database[2048];
 	char host[256];
 	char log_level[16];
@@ -25,7 +25,7 @@ struct config {
 struct config_key {
 	const char *name;
 	size_t offset;
-	size_t size;      /* of a text's field; 0: a number */
+	size_t size; /* of a text's field; 0: a number */
 	int64_t least, most;
 	const char *standard; /* default; NULL: none, must be set */
 	const char *help;
@@ -41,6 +41,6 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 bool config_is_exposed(const struct config *config, const char *path);
 bool config_is_memory(const struct config *config);
 bool config_keeps_commit(const struct config *config); /* synchronous_commit stays as in the database, even off */
-int config_log_level(const struct config *config); /* an enum log_level; -1: no such level */
+int config_log_level(const struct config *config);     /* an enum log_level; -1: no such level */
 
 #endif

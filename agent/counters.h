@@ -5,19 +5,19 @@
 #include "core/core.h"
 
 /* `c` is a struct core_counters, `core` the core. */
-#define COUNTERS(X, c, core)                                                                      \
-	X(wants, c->wants)                          /* checks that apps had to ask the agent about */ \
-	X(lows, c->lows)                            /* hints that a client's credits run low */       \
-	X(allowed, c->allowed)                      /* verdicts */                                    \
-	X(denied, c->denied)                                                                          \
-	X(batches, c->batches)                      /* statements that ask the database for leases */ \
-	X(requests, c->requests)                    /* clients in them */                             \
-	X(granted, c->granted)                      /* credits */                                     \
-	X(returned, c->returned)                                                                      \
-	X(charged, c->charged)                                                                        \
-	X(late, c->late)                            /* grants that came too late to be used */        \
-	X(unserved, c->unserved)                    /* checks denied as a row can't be had */         \
-	X(fallback_admitted, c->fallback_granted)   /* credits, in this fallback or the last one */   \
+#define COUNTERS(X, c, core)                                                                                      \
+	X(wants, c->wants)     /* checks that apps had to ask the agent about */                                      \
+	X(lows, c->lows)       /* hints that a client's credits run low */                                            \
+	X(allowed, c->allowed) /* verdicts */                                                                         \
+	X(denied, c->denied)                                                                                          \
+	X(batches, c->batches)   /* statements that ask the database for leases */                                    \
+	X(requests, c->requests) /* clients in them */                                                                \
+	X(granted, c->granted)   /* credits */                                                                        \
+	X(returned, c->returned)                                                                                      \
+	X(charged, c->charged)                                                                                        \
+	X(late, c->late)                              /* grants that came too late to be used */                      \
+	X(unserved, c->unserved)                      /* checks denied as a row can't be had */                       \
+	X(fallback_admitted, c->fallback_granted)     /* credits, in this fallback or the last one */                 \
 	X(shared_admitted, core_shared_granted(core)) /* credits, to clients that had no room */
 
 #endif

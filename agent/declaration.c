@@ -19,10 +19,10 @@ struct asker { /* who waits for the answer */
 struct declaration {
 	struct declaration *next;
 	struct declarations *owner;
-	bool is_own;     /* the agent's: what it has put off is asked again; nobody waits for an answer */
+	bool is_own; /* the agent's: what it has put off is asked again; nobody waits for an answer */
 	struct asker *askers;
 	size_t asker_count, asker_room;
-	uint16_t flags;  /* WIRE_DECLARE_... */
+	uint16_t flags; /* WIRE_DECLARE_... */
 	struct policy_row row;
 	char status[16]; /* what the database made of it */
 };
@@ -72,13 +72,14 @@ static bool is_put_off(const struct declaration *d) {
 	return strcmp(d->status, "put off") == 0;
 }
 
-static void reply(struct declarations *all, server_peer peer, uint32_t serial, int status, int index, bool pinned) {
+static void reply(struct declarations *all, server_peer peer, uint32_t serial, int status, int index,
+                  bool pinned) {
 	struct wire_declared declared = {
 		.head = {.type = WIRE_DECLARED, .flags = pinned ? WIRE_DECLARED_PINNED : 0, .serial = serial},
 		.status = status,
 		.policy = index < 0 ? 0 : policies_number(all->driver->policies, index),
 	};
-	server_send(all->driver->server, peer, &declared, sizeof declared);
+	server_send(all->driver->server, peer, &declared, sizeof(declared));
 }
 
 /* Notes what was declared as the policy's word. A process that declares again after a reconnect says nothing new,
@@ -183,8 +184,8 @@ static void decide_locally(struct declaration *d) {
 /* ---- With the database ------------------------------------------------------ */
 
 /* With the next heartbeat at the latest, after the others, which may not have to wait for what this one waits for.
- * What apps have declared meanwhile is newer than what the agent asks again. So that one is dropped: its word is put
- * off already, and is asked again in a minute, unless it is forgotten until then. */
+ * What apps have declared meanwhile is newer than what the agent asks again. So that one is dropped: its word
+ * is put off already, and is asked again in a minute, unless it is forgotten until then. */
 static void ask_again_later(struct declaration *d) {
 	struct declarations *all = d->owner;
 	if (d->is_own) {
@@ -200,7 +201,7 @@ static void ask_again_later(struct declaration *d) {
 /* Whether these limits were logged lately. Only few are remembered: when more are declared in vain, some are
  * logged more often. */
 static bool was_told(struct declarations *all, const struct policy_row *row) {
-	const size_t count = sizeof all->told / sizeof all->told[0];
+	const size_t count = sizeof(all->told) / sizeof(all->told[0]);
 	int64_t now_ns = monotonic_now_ns();
 	struct told_limits *oldest = &all->told[0];
 	for (size_t i = 0; i < count; i++) {
@@ -261,11 +262,12 @@ static void on_declared(void *context, enum lease_outcome outcome, const char *s
 	struct declaration *d = context;
 	(void)policy_id;
 	if (outcome != LEASE_DONE) {
-		log_warning("policy %s was not declared: %s", d->row.name, database_last_error(d->owner->driver->database));
+		log_warning("policy %s was not declared: %s", d->row.name,
+		            database_last_error(d->owner->driver->database));
 		ask_again_later(d);
 		return;
 	}
-	snprintf(d->status, sizeof d->status, "%s", status);
+	snprintf(d->status, sizeof(d->status), "%s", status);
 	read_policy(d);
 }
 
@@ -305,7 +307,7 @@ static void proceed(struct declaration *d) {
 
 /* Before all that apps are declaring, which is newer. It is asked once, see ask_again_later(). */
 static void ask_once_more(struct declarations *all, const struct policy_row *limits) {
-	struct declaration *d = calloc(1, sizeof *d);
+	struct declaration *d = calloc(1, sizeof(*d));
 	if (!d)
 		return;
 	*d = (struct declaration){.owner = all, .is_own = true, .row = *limits, .status = "put off"};
@@ -435,7 +437,7 @@ static struct declaration *find_alike(const struct declarations *all, const stru
 static int add_asker(struct declaration *d, server_peer peer, uint32_t serial) {
 	if (d->asker_count == d->asker_room) {
 		size_t room = d->asker_room ? 2 * d->asker_room : 1;
-		struct asker *more = reallocarray(d->askers, room, sizeof *more);
+		struct asker *more = reallocarray(d->askers, room, sizeof(*more));
 		if (!more)
 			return STINT_ENOMEM;
 		d->askers = more;
@@ -447,7 +449,7 @@ static int add_asker(struct declaration *d, server_peer peer, uint32_t serial) {
 }
 
 static struct declaration *add_declaration(const struct declaration *made) {
-	struct declaration *d = malloc(sizeof *d);
+	struct declaration *d = malloc(sizeof(*d));
 	if (!d)
 		return NULL;
 	*d = *made;

@@ -4,10 +4,10 @@
  * counts on this host, and is passed on later.
  *
  * One declaration is under way at a time, since leases share the connection and a declaration may have to wait for
- * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is kept and asked
- * once. However many processes there are, there is room for each of the host's policies from each of them. More come
- * together only while the database gives no answer, or refuses them: then those of processes that are gone make room,
- * and who finds none is told STINT_EFULL.
+ * an operator's transaction. What many processes declare alike at once, as they do after a deploy, is kept and
+ * asked once. However many processes there are, there is room for each of the host's policies from each of
+ * them. More come together only while the database gives no answer, or refuses them: then those of processes
+ * that are gone make room, and who finds none is told STINT_EFULL.
  *
  * A declaration that the database puts off is declared again by the agent itself: see word.h.
  */
@@ -41,12 +41,12 @@ struct declarations {
 	struct driver *driver;
 	struct change_reader *changes;
 	const struct sync *sync;
-	struct declaration *first;  /* of those that wait for the database */
-	struct declaration *asked;  /* the one of them that it has been asked for; NULL: none */
-	size_t count;               /* of these */
-	size_t waiting;             /* who waits for an answer to one of them, all together */
-	int64_t refused_ns;         /* when it was last said that there are too many; 0: never */
-	bool passing_on;            /* what was decided without the database, now that of policy `passed_on` */
+	struct declaration *first; /* of those that wait for the database */
+	struct declaration *asked; /* the one of them that it has been asked for; NULL: none */
+	size_t count;              /* of these */
+	size_t waiting;            /* who waits for an answer to one of them, all together */
+	int64_t refused_ns;        /* when it was last said that there are too many; 0: never */
+	bool passing_on;           /* what was decided without the database, now that of policy `passed_on` */
 	int passed_on;
 	struct told_limits told[32];
 };
@@ -56,7 +56,7 @@ void declarations_on_message(struct declarations *, server_peer peer, const stru
 /* Declares what was decided without the database, one policy after the other; then loads policies. */
 void declarations_pass_on(struct declarations *);
 void declarations_ask_again(struct declarations *); /* declares again what was put off, if it is time */
-void declarations_resume(struct declarations *); /* after the database has come up, or is known to be away */
+void declarations_resume(struct declarations *);    /* after the database has come up, or is known to be away */
 void declarations_forget_database(struct declarations *); /* what the database was asked has to be asked again */
 void declarations_free(struct declarations *);
 

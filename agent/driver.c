@@ -100,7 +100,7 @@ const struct core_io driver_io = {.take = take, .verdict = send_verdict};
 
 /* The database would refuse an id that isn't text; a well-behaved library never sends one. */
 static bool is_text(const char *id, size_t length) {
-	return memchr(id, 0, length) == NULL;
+	return !memchr(id, 0, length);
 }
 
 static int check_want(int index, const struct wire_want *want, const char *id, size_t length) {

@@ -33,11 +33,11 @@ struct driver {
 	struct server *server;
 	struct database *database; /* NULL: memory; replaced when the configuration changes */
 	struct policies *policies;
-	struct outbox outbox;      /* empty but for the time of one event */
-	struct event *wakeup;      /* fires at the core's next time */
-	enum core_state state;     /* as last reported */
+	struct outbox outbox;  /* empty but for the time of one event */
+	struct event *wakeup;  /* fires at the core's next time */
+	enum core_state state; /* as last reported */
 	int64_t state_since_ns;
-	int64_t taken_ns;          /* when the last batch was sent */
+	int64_t taken_ns; /* when the last batch was sent */
 	const struct driver_events *events;
 	void *context;
 };

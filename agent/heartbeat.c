@@ -36,9 +36,10 @@ static void take_heartbeat(struct heartbeat *heartbeat, const struct database_pu
 	heartbeat->expiry->is_ours = pulse->expires;
 	watch_rival(heartbeat, pulse->rival);
 	if (pulse->old_snapshot)
-		log_warning("somebody has held an old snapshot of the database for a minute or longer (a transaction left open,"
-		            " a prepared one, a replication slot; a superuser sees it in pg_stat_activity.backend_xmin and"
-		            " pg_replication_slots): statements get slower as long as it lasts");
+		log_warning(
+			"somebody has held an old snapshot of the database for a minute or longer (a transaction left open,"
+			" a prepared one, a replication slot; a superuser sees it in pg_stat_activity.backend_xmin and"
+			" pg_replication_slots): statements get slower as long as it lasts");
 }
 
 static void on_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse) {
@@ -56,7 +57,7 @@ static void on_pulsed(void *context, enum lease_outcome outcome, const struct da
 /* Makes the period up to a tenth longer or shorter, so that hosts that started together don't stay together. */
 static int64_t jittered(int64_t period_ns) {
 	uint32_t random;
-	evutil_secure_rng_get_bytes(&random, sizeof random);
+	evutil_secure_rng_get_bytes(&random, sizeof(random));
 	return period_ns / 10 * 9 + period_ns / 5 / 1000 * (random % 1000);
 }
 
@@ -94,7 +95,7 @@ void heartbeat_tick(struct heartbeat *heartbeat) {
 		locked_look_again(heartbeat->locked);
 		return;
 	}
-	changes_note(heartbeat->changes); /* works once a promotion's hold is over */
+	changes_note(heartbeat->changes);              /* works once a promotion's hold is over */
 	declarations_pass_on(heartbeat->declarations); /* some may have been refused when the database came back */
 	declarations_ask_again(heartbeat->declarations);
 	declarations_resume(heartbeat->declarations);

@@ -16,7 +16,8 @@ static void lose(struct locked *locked) {
 	struct driver *driver = locked->driver;
 	int64_t now_ns = monotonic_now_ns();
 	char why[256];
-	snprintf(why, sizeof why, "somebody has locked stint's tables: %.200s", database_last_error(driver->database));
+	snprintf(why, sizeof(why), "somebody has locked stint's tables: %.200s",
+	         database_last_error(driver->database));
 	log_warning("%s", why);
 	core_on_grants(driver->core, now_ns, LEASE_UNKNOWN, NULL, 0);
 	sync_lock_out(locked->sync, now_ns, why);

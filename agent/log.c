@@ -43,15 +43,15 @@ static bool would_block(void) {
 
 static void write_line(enum log_level level, const char *text) {
 	char line[LINE_MAX_BYTES + 32];
-	int length = getenv("JOURNAL_STREAM") ? snprintf(line, sizeof line, "<%d>%s\n", (int)level, text)
-	                                      : snprintf(line, sizeof line, "stintd: %s%s\n", word_for(level), text);
+	int length = getenv("JOURNAL_STREAM") ? snprintf(line, sizeof(line), "<%d>%s\n", (int)level, text)
+	                                      : snprintf(line, sizeof(line), "stintd: %s%s\n", word_for(level), text);
 	if (write(STDERR_FILENO, line, (size_t)length) < 0)
 		return; /* there is nobody to tell */
 }
 
 static void tell_of_lost(void) {
 	char text[64];
-	snprintf(text, sizeof text, "%u lines of the log are lost: it was not read", lost);
+	snprintf(text, sizeof(text), "%u lines of the log are lost: it was not read", lost);
 	lost = 0;
 	write_line(LOG_LEVEL_WARNING, text);
 }
@@ -66,7 +66,7 @@ void log_line(enum log_level level, const char *format, ...) {
 		return;
 	}
 	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
+	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	flatten(text);
 	if (lost > 0)

@@ -46,9 +46,9 @@ static void print_help(void) {
 static void print_config(const struct config *config) {
 	printf("socket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = %lld\ndatabase_timeout_ms = %lld\n"
 	       "idle_timeout_s = %lld\nlog_level = %s\n",
-	       config->socket, config->shm, config_is_memory(config) ? "memory:" : "(a connection string)", config->host,
-	       (long long)config->max_clients, (long long)config->database_timeout_ms, (long long)config->idle_timeout_s,
-	       config->log_level);
+	       config->socket, config->shm, config_is_memory(config) ? "memory:" : "(a connection string)",
+	       config->host, (long long)config->max_clients, (long long)config->database_timeout_ms,
+	       (long long)config->idle_timeout_s, config->log_level);
 }
 
 static int run(const struct config *config, const char *path) {
@@ -97,7 +97,9 @@ int main(int argc, char **argv) {
 		return EXIT_USAGE;
 	}
 	if (config_is_exposed(&config, path))
-		log_warning("%s holds a password and is open to everybody: chmod o-rw, or keep the password in a file of its own", path);
+		log_warning(
+			"%s holds a password and is open to everybody: chmod o-rw, or keep the password in a file of its own",
+			path);
 	if (check_only) {
 		print_config(&config);
 		return EXIT_OK;

@@ -19,7 +19,7 @@ static void tell_if_heard(const char *text) {
 	const char *place = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t length = place ? strlen(place) : 0;
-	if (length < 2 || length >= sizeof address.sun_path)
+	if (length < 2 || length >= sizeof(address.sun_path))
 		return;
 	memcpy(address.sun_path, place, length);
 	if (place[0] == '@')
@@ -38,7 +38,7 @@ void notify_ready(const char *status) {
 
 void notify_status(const char *status) {
 	char text[512];
-	snprintf(text, sizeof text, "STATUS=%s", status);
+	snprintf(text, sizeof(text), "STATUS=%s", status);
 	tell_if_heard(text);
 }
 

@@ -12,7 +12,7 @@ static int make_room(struct outbox *outbox) {
 	struct outbox_entry *grown;
 	if (outbox->count < outbox->room)
 		return 0;
-	grown = realloc(outbox->entries, room * sizeof *grown);
+	grown = realloc(outbox->entries, room * sizeof(*grown));
 	if (!grown)
 		return -1;
 	outbox->entries = grown;
@@ -20,9 +20,10 @@ static int make_room(struct outbox *outbox) {
 	return 0;
 }
 
-void outbox_put(struct outbox *outbox, struct server *server, server_peer peer, const struct wire_verdict *verdict) {
+void outbox_put(struct outbox *outbox, struct server *server, server_peer peer,
+                const struct wire_verdict *verdict) {
 	if (make_room(outbox) != 0)
-		server_send(server, peer, verdict, sizeof *verdict);
+		server_send(server, peer, verdict, sizeof(*verdict));
 	else
 		outbox->entries[outbox->count++] = (struct outbox_entry){peer, *verdict};
 }
@@ -36,7 +37,7 @@ bool outbox_send(struct outbox *outbox, struct server *server, size_t most) {
 	size_t end = outbox->count - outbox->sent > most ? outbox->sent + most : outbox->count;
 	for (; outbox->sent < end; outbox->sent++) {
 		const struct outbox_entry *entry = &outbox->entries[outbox->sent];
-		server_send(server, entry->peer, &entry->verdict, sizeof entry->verdict);
+		server_send(server, entry->peer, &entry->verdict, sizeof(entry->verdict));
 	}
 	if (outbox->sent < outbox->count)
 		return true;

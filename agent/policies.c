@@ -14,7 +14,7 @@ static struct policy_entry *entry_at(const struct policies *policies, int index)
 static void write_entry(struct policies *policies, int index) {
 	struct policy_entry *entry = entry_at(policies, index);
 	const struct policy_row *row = &policies->policy[index].row;
-	memcpy(entry->name, row->name, sizeof entry->name);
+	memcpy(entry->name, row->name, sizeof(entry->name));
 	atomic_store(&entry->algorithm, (uint32_t)row->algorithm);
 	atomic_store(&entry->max_requests, row->max_requests);
 	atomic_store(&entry->time_window_ms, row->time_window_ms);
@@ -41,14 +41,14 @@ static bool read_entry(const struct policies *policies, int index, struct policy
 		.resolution = (int32_t)atomic_load(&entry->resolution),
 		.mode = (int32_t)atomic_load(&entry->mode),
 	};
-	memcpy(row->name, entry->name, sizeof row->name - 1);
+	memcpy(row->name, entry->name, sizeof(row->name) - 1);
 	return policy_is_valid(row);
 }
 
 /* ---- The list ------------------------------------------------------------- */
 
 void policies_init(struct policies *policies, struct directory_header *directory, bool take_over) {
-	memset(policies, 0, sizeof *policies);
+	memset(policies, 0, sizeof(*policies));
 	policies->directory = directory;
 	for (int i = 0; take_over && i < (int)POLICY_CAPACITY; i++) {
 		policies->policy[i].used = read_entry(policies, i, &policies->policy[i].row);

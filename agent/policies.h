@@ -18,9 +18,10 @@ struct policy {
 	int64_t used_ns;       /* when an app of this host last asked for it or declared it */
 	struct word word;      /* what an app of this host declared last */
 	bool used;
-	bool stale;            /* the database may have another word: to be read again */
-	bool guessed;          /* its limits are what an app said meanwhile, put off now: those in force are being read */
-	bool undeclared;       /* said by an app while the database was away: to be declared when it is back */
+	bool stale; /* the database may have another word: to be read again */
+	/* its limits are what an app said meanwhile, put off now: those in force are being read */
+	bool guessed;
+	bool undeclared; /* said by an app while the database was away: to be declared when it is back */
 };
 
 struct policies {
@@ -32,13 +33,14 @@ struct policies {
 /* With take_over, policies that an earlier agent left in the directory stay, each with its index. */
 void policies_init(struct policies *, struct directory_header *directory, bool take_over);
 
-int policies_find(const struct policies *, const char *name);                 /* an index, or -1 */
-int policies_find_id(const struct policies *, int32_t policy_id);             /* an index, or -1 */
-int policies_find_number(const struct policies *, uint32_t number);           /* an index, or -1 */
+int policies_find(const struct policies *, const char *name);       /* an index, or -1 */
+int policies_find_id(const struct policies *, int32_t policy_id);   /* an index, or -1 */
+int policies_find_number(const struct policies *, uint32_t number); /* an index, or -1 */
 uint32_t policies_number(const struct policies *, int index);
-int policies_add(struct policies *, const struct policy_row *row);            /* an index, or -1: full */
+int policies_add(struct policies *, const struct policy_row *row); /* an index, or -1: full */
 /* Puts another policy in a policy's place; nothing may be left of the old one. */
 void policies_replace(struct policies *, int index, const struct policy_row *row);
-void policies_set(struct policies *, int index, const struct policy_row *row); /* new limits, also in the directory */
+/* new limits, also in the directory */
+void policies_set(struct policies *, int index, const struct policy_row *row);
 
 #endif

@@ -27,15 +27,17 @@ bool policy_is_valid(const struct policy_row *row) {
 	return limits_is_policy_name(row->name, strlen(row->name)) && limits_are_valid(row);
 }
 
-int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length) {
+int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name,
+                            size_t length) {
 	if (!limits_is_policy_name(name, length))
 		return STINT_EPOLICY;
 	*row = (struct policy_row){
 		.max_requests = message->max_requests,
 		.time_window_ms = message->time_window_ms,
 		.fallback_max_requests = message->fallback_max_requests ? message->fallback_max_requests
-		                                                        : limits_default_fallback(message->max_requests),
-		.fallback_time_window_ms = message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
+	                                                            : limits_default_fallback(message->max_requests),
+		.fallback_time_window_ms =
+			message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
 		.algorithm = (int32_t)message->algorithm,
 		.mode = (int32_t)message->mode,
 		.resolution = message->resolution ? (int32_t)message->resolution : LIMITS_DEFAULT_RESOLUTION,

@@ -14,7 +14,8 @@
 #include "database/database.h"
 
 /* Fills in defaults and checks the limits. Returns 0, STINT_ERANGE or STINT_EPOLICY. */
-int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name, size_t length);
+int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name,
+                            size_t length);
 bool policy_is_valid(const struct policy_row *row); /* checks name and limits, whoever wrote them */
 bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b);
 void policy_to_core(const struct policy_row *row, bool live, struct core_policy *out);

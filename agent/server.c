@@ -1,6 +1,6 @@
 /*
- * server.c - the socket and its connections, see server.h: who may connect, what is read, what waits to be written, and
- * what is done when descriptors run out.
+ * server.c - the socket and its connections, see server.h: who may connect, what is read, what waits to be
+ * written, and what is done when descriptors run out.
  */
 #include "server.h"
 
@@ -26,8 +26,8 @@
 
 /* Members of the socket's group may connect: who may connect is who may limit. The directory that holds the socket
  * decides for everybody else. */
-#define SOCKET_MODE 0660
-#define BACKLOG 1024
+#define SOCKET_MODE   0660
+#define BACKLOG       1024
 #define NO_CONNECTION UINT32_MAX
 
 /* Messages taken from one peer before the others get their turn. One system call takes them, even when there is
@@ -43,7 +43,7 @@ static const struct timespec lock_pause = {.tv_nsec = 10000000};
 
 /* An app's clock may be behind ours by as long as we slept before reading its hello, and is never ahead. The
  * library itself notices a smaller offset than this, where the kernel tells (see timens.h). */
-#define CLOCK_AHEAD_MAX_NS UINT64_C(1000000000)
+#define CLOCK_AHEAD_MAX_NS  UINT64_C(1000000000)
 #define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
 
 struct connection {
@@ -100,7 +100,7 @@ static server_peer peer_of(const struct connection *c) {
  * have a number here that it doesn't know itself. */
 static void log_cut_off(int fd, const char *why) {
 	struct ucred who = {.pid = 0};
-	socklen_t size = sizeof who;
+	socklen_t size = sizeof(who);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || who.pid == 0)
 		log_warning("cut off an app that can't be seen from here: %s", why);
 	else
@@ -144,11 +144,11 @@ static struct connection *connection_slot(struct server *server) {
 		server->free_head = c->next_free;
 		return c;
 	}
-	struct connection **grown = realloc(server->connections, (server->capacity + 1) * sizeof *grown);
+	struct connection **grown = realloc(server->connections, (server->capacity + 1) * sizeof(*grown));
 	if (!grown)
 		return NULL;
 	server->connections = grown;
-	struct connection *c = calloc(1, sizeof *c);
+	struct connection *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
 	c->server = server;
@@ -165,15 +165,15 @@ static void on_writable(evutil_socket_t fd, short what, void *context) {
 	uint16_t size;
 	(void)fd;
 	(void)what;
-	while (evbuffer_copyout(c->unsent, &size, sizeof size) == sizeof size) {
-		const unsigned char *record = evbuffer_pullup(c->unsent, (ev_ssize_t)(sizeof size + size));
-		if (!record || send(c->fd, record + sizeof size, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+	while (evbuffer_copyout(c->unsent, &size, sizeof(size)) == sizeof(size)) {
+		const unsigned char *record = evbuffer_pullup(c->unsent, (ev_ssize_t)(sizeof(size) + size));
+		if (!record || send(c->fd, record + sizeof(size), size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 			if (record && (errno == EAGAIN || errno == EINTR))
 				return;
 			hang_up(c, NULL);
 			return;
 		}
-		evbuffer_drain(c->unsent, sizeof size + size);
+		evbuffer_drain(c->unsent, sizeof(size) + size);
 	}
 	event_del(c->writable);
 }
@@ -183,7 +183,7 @@ static void keep_unsent(struct connection *c, const void *message, uint16_t size
 		c->unsent = evbuffer_new();
 	if (!c->writable)
 		c->writable = event_new(c->server->base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
-	if (!c->unsent || !c->writable || evbuffer_add(c->unsent, &size, sizeof size) != 0 ||
+	if (!c->unsent || !c->writable || evbuffer_add(c->unsent, &size, sizeof(size)) != 0 ||
 	    evbuffer_add(c->unsent, message, size) != 0 || event_add(c->writable, NULL) != 0) {
 		hang_up(c, "out of memory");
 		return;
@@ -221,16 +221,19 @@ static int send_welcome(struct connection *c) {
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(2 * sizeof(int))];
 	} control = {0};
-	struct iovec part = {.iov_base = &welcome, .iov_len = sizeof welcome};
+	struct iovec part = {.iov_base = &welcome, .iov_len = sizeof(welcome)};
 	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
 	};
 	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
 	rights->cmsg_level = SOL_SOCKET;
 	rights->cmsg_type = SCM_RIGHTS;
 	rights->cmsg_len = CMSG_LEN(2 * sizeof(int));
 	memcpy(CMSG_DATA(rights), (int[]){options->directory_fd, options->table_fd}, 2 * sizeof(int));
-	return sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof welcome ? 0 : -1;
+	return sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(welcome) ? 0 : -1;
 }
 
 static void refuse(struct connection *c, int status, const char *sentence) {
@@ -238,11 +241,14 @@ static void refuse(struct connection *c, int status, const char *sentence) {
 		struct wire_welcome welcome;
 		char sentence[160];
 	} message = {.welcome = {
-		.head = {.type = WIRE_WELCOME}, .status = status, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION,
-	}};
+					 .head = {.type = WIRE_WELCOME},
+					 .status = status,
+					 .wire_version = WIRE_VERSION,
+					 .layout_version = LAYOUT_VERSION,
+				 }};
 	size_t length = strlen(sentence);
 	memcpy(message.sentence, sentence, length);
-	send(c->fd, &message, sizeof message.welcome + length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	send(c->fd, &message, sizeof(message.welcome) + length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	hang_up(c, sentence);
 }
 
@@ -252,14 +258,15 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 	char sentence[128];
 	uint64_t now_ns = (uint64_t)monotonic_now_ns();
 	if (hello->wire_version != WIRE_VERSION || hello->layout_version != LAYOUT_VERSION) {
-		snprintf(sentence, sizeof sentence, "library speaks wire %u layout %u, this agent wire %u layout %u",
+		snprintf(sentence, sizeof(sentence), "library speaks wire %u layout %u, this agent wire %u layout %u",
 		         hello->wire_version, hello->layout_version, WIRE_VERSION, LAYOUT_VERSION);
 		refuse(c, STINT_EVERSION, sentence);
-	} else if (hello->monotonic_ns > now_ns + CLOCK_AHEAD_MAX_NS || hello->monotonic_ns + CLOCK_BEHIND_MAX_NS < now_ns) {
+	} else if (hello->monotonic_ns > now_ns + CLOCK_AHEAD_MAX_NS ||
+	           hello->monotonic_ns + CLOCK_BEHIND_MAX_NS < now_ns) {
 		refuse(c, STINT_ETIMENS, "its CLOCK_MONOTONIC is another than the agent's: a time namespace");
 	} else if (send_welcome(c) != 0) {
 		bool gone = errno == EPIPE || errno == ECONNRESET; /* it didn't wait, while the agent was stopped, say */
-		snprintf(sentence, sizeof sentence, "it can't be handed the table's descriptors: %s", strerror(errno));
+		snprintf(sentence, sizeof(sentence), "it can't be handed the table's descriptors: %s", strerror(errno));
 		hang_up(c, gone ? NULL : sentence);
 	} else {
 		c->greeted = true;
@@ -295,12 +302,12 @@ static bool fits(uint16_t type, size_t fixed, size_t size) {
 
 static void send_pong(struct connection *c, uint32_t serial) {
 	struct wire_head pong = {.type = WIRE_PONG, .serial = serial};
-	server_send(c->server, peer_of(c), &pong, sizeof pong);
+	server_send(c->server, peer_of(c), &pong, sizeof(pong));
 }
 
 static void dispatch(struct connection *c, const union message *m, size_t size) {
 	struct server *server = c->server;
-	uint16_t type = size >= sizeof m->head ? m->head.type : 0;
+	uint16_t type = size >= sizeof(m->head) ? m->head.type : 0;
 	size_t fixed = fixed_size(type);
 	if (fixed == 0 || !fits(type, fixed, size)) {
 		hang_up(c, "it sent a malformed message");
@@ -323,7 +330,7 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 
 static void inbox_init(struct inbox *inbox) {
 	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
-		inbox->parts[i] = (struct iovec){.iov_base = &inbox->messages[i], .iov_len = sizeof inbox->messages[i]};
+		inbox->parts[i] = (struct iovec){.iov_base = &inbox->messages[i], .iov_len = sizeof(inbox->messages[i])};
 		inbox->headers[i].msg_hdr = (struct msghdr){.msg_iov = &inbox->parts[i], .msg_iovlen = 1};
 	}
 }
@@ -331,7 +338,7 @@ static void inbox_init(struct inbox *inbox) {
 static void take_in(struct connection *c, const union message *message, size_t size) {
 	if (size == 0)
 		hang_up(c, NULL);
-	else if (size > sizeof *message)
+	else if (size > sizeof(*message))
 		hang_up(c, "it sent an oversized message");
 	else
 		dispatch(c, message, size);
@@ -396,7 +403,8 @@ static void on_connection(evutil_socket_t listener, short what, void *context) {
  * socket must be left alone. */
 static int ask_who_listens(const struct sockaddr_un *address) {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int error = fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 ? errno : EADDRINUSE;
+	int error =
+		fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 ? errno : EADDRINUSE;
 	if (fd >= 0)
 		close(fd);
 	return error == ECONNREFUSED || error == ENOENT ? 0 : error == EAGAIN ? EADDRINUSE : error;
@@ -408,7 +416,7 @@ static int ask_who_listens(const struct sockaddr_un *address) {
  * by mistake or malice: so an agent waits no longer for it than for another agent, and then goes on without it.
  */
 static int lock_directory(const char *path) {
-	char copy[sizeof ((struct sockaddr_un *)0)->sun_path];
+	char copy[sizeof((struct sockaddr_un *)0)->sun_path];
 	strcpy(copy, path); /* fits: start_listening() has checked */
 	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int tries = 0; fd >= 0 && tries < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++)
@@ -429,7 +437,8 @@ static int clear_path(const struct sockaddr_un *address, char *error) {
 	if (failure == EADDRINUSE)
 		snprintf(error, SERVER_ERROR_MAX, "another agent listens on %s", address->sun_path);
 	else if (failure)
-		snprintf(error, SERVER_ERROR_MAX, "cannot tell whether another agent listens on %s: %s", address->sun_path, strerror(failure));
+		snprintf(error, SERVER_ERROR_MAX, "cannot tell whether another agent listens on %s: %s", address->sun_path,
+		         strerror(failure));
 	else
 		unlink(address->sun_path);
 	return failure ? -1 : 0;
@@ -440,7 +449,7 @@ static int claim_path(struct server *server, char *error) {
 	if (clear_path(&server->address, error) != 0)
 		return -1;
 	server->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&server->address, sizeof server->address) != 0 ||
+	if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&server->address, sizeof(server->address)) != 0 ||
 	    chmod(path, SOCKET_MODE) != 0 || listen(server->fd, BACKLOG) != 0) {
 		snprintf(error, SERVER_ERROR_MAX, "cannot listen on %.120s: %s", path, strerror(errno));
 		return -1;
@@ -451,9 +460,9 @@ static int claim_path(struct server *server, char *error) {
 static int start_listening(struct server *server, char *error) {
 	const char *path = server->options.socket_path;
 	server->address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof server->address.sun_path) {
+	if (strlen(path) >= sizeof(server->address.sun_path)) {
 		snprintf(error, SERVER_ERROR_MAX, "socket path has %zu bytes, at most %zu fit: %.120s", strlen(path),
-		         sizeof server->address.sun_path - 1, path);
+		         sizeof(server->address.sun_path) - 1, path);
 		return -1;
 	}
 	strcpy(server->address.sun_path, path);
@@ -466,7 +475,7 @@ static int start_listening(struct server *server, char *error) {
 
 int server_new(struct server **out, struct event_base *base, const struct server_options *options,
                const struct server_events *events, void *context, char error[static SERVER_ERROR_MAX]) {
-	struct server *server = calloc(1, sizeof *server);
+	struct server *server = calloc(1, sizeof(*server));
 	*out = NULL;
 	if (!server) {
 		snprintf(error, SERVER_ERROR_MAX, "out of memory");

@@ -25,8 +25,10 @@ struct server;
 typedef uint64_t server_peer;
 
 struct server_events { /* `text` is the message's variable end, not terminated */
-	void (*declare)(void *context, server_peer peer, const struct wire_declare *message, const char *text, size_t length);
-	void (*want)(void *context, server_peer peer, const struct wire_want *message, const char *text, size_t length);
+	void (*declare)(void *context, server_peer peer, const struct wire_declare *message, const char *text,
+	                size_t length);
+	void (*want)(void *context, server_peer peer, const struct wire_want *message, const char *text,
+	             size_t length);
 	void (*low)(void *context, const struct wire_low *message, const char *text, size_t length);
 	void (*status)(void *context, server_peer peer, uint32_t serial);
 };

@@ -20,7 +20,7 @@
 #define MADV_POPULATE_WRITE 23 /* since Linux 5.14; older kernels refuse it */
 #endif
 
-#define NAME_BYTES 256
+#define NAME_BYTES  256
 #define OBJECT_MODE 0600
 
 /* Another agent that starts or stops at the same moment may swap the objects under us: we look again, a few
@@ -53,7 +53,7 @@ static int read_boot_id(uint8_t id[static 16]) {
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	ssize_t got = read(fd, text, sizeof text - 1);
+	ssize_t got = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	int digits = 0;
 	memset(id, 0, 16);
@@ -73,7 +73,8 @@ static bool is_current(int fd, const char *name) {
 	int other = shm_open(name, O_RDONLY | O_CLOEXEC, 0);
 	if (other < 0)
 		return false;
-	bool same = fstat(fd, &ours) == 0 && fstat(other, &named) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+	bool same = fstat(fd, &ours) == 0 && fstat(other, &named) == 0 && ours.st_ino == named.st_ino &&
+	            ours.st_dev == named.st_dev;
 	close(other);
 	return same;
 }
@@ -83,7 +84,8 @@ static int check_owner(int fd, const char *name, char *error) {
 	if (fstat(fd, &st) != 0)
 		return fail(error, "%s: %s", name, strerror(errno));
 	if (st.st_uid != geteuid())
-		return fail(error, "shared memory %s belongs to user %u, not to this agent's user %u", name, st.st_uid, geteuid());
+		return fail(error, "shared memory %s belongs to user %u, not to this agent's user %u", name, st.st_uid,
+		            geteuid());
 	if ((st.st_mode & 0777) != OBJECT_MODE && fchmod(fd, OBJECT_MODE) != 0)
 		return fail(error, "%s: %s", name, strerror(errno));
 	return 0;
@@ -125,12 +127,14 @@ static uint64_t size_of(int fd) {
 	return fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
-static bool directory_fits(const struct directory_header *d, const struct table_geometry *g, const uint8_t *boot_id) {
+static bool directory_fits(const struct directory_header *d, const struct table_geometry *g,
+                           const uint8_t *boot_id) {
 	return d->magic == LAYOUT_MAGIC && d->version == LAYOUT_VERSION && d->policy_capacity == POLICY_CAPACITY &&
 	       d->directory_bytes == g->directory_bytes && d->table_bytes == g->table_bytes &&
-	       d->tags_offset == g->tags_offset && d->slots_offset == g->slots_offset && d->bucket_count == g->bucket_count &&
-	       d->slots_per_bucket == SLOTS_PER_BUCKET && !timens_differ(d->clock_offset, timens_offset()) &&
-	       memcmp(d->boot_id, boot_id, sizeof d->boot_id) == 0;
+	       d->tags_offset == g->tags_offset && d->slots_offset == g->slots_offset &&
+	       d->bucket_count == g->bucket_count && d->slots_per_bucket == SLOTS_PER_BUCKET &&
+	       !timens_differ(d->clock_offset, timens_offset()) &&
+	       memcmp(d->boot_id, boot_id, sizeof(d->boot_id)) == 0;
 }
 
 static bool table_fits(const struct table_header *t, const struct directory_header *d) {
@@ -151,11 +155,12 @@ static void unmap(struct shm *shm, const struct table_geometry *g) {
  * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. */
 static bool is_filled(int directory_fd, const struct table_geometry *g, const uint8_t *boot_id) {
 	struct directory_header d;
-	return pread(directory_fd, &d, sizeof d, 0) == sizeof d && directory_fits(&d, g, boot_id);
+	return pread(directory_fd, &d, sizeof(d), 0) == sizeof(d) && directory_fits(&d, g, boot_id);
 }
 
 /* Maps what an earlier agent left, if this agent can go on with it as it is. */
-static bool take_over(struct shm *shm, const struct names *names, const struct table_geometry *g, const uint8_t *boot_id) {
+static bool take_over(struct shm *shm, const struct names *names, const struct table_geometry *g,
+                      const uint8_t *boot_id) {
 	char ignored[SHM_ERROR_MAX];
 	int directory_fd = shm_open(names->directory, O_RDWR | O_CLOEXEC, 0);
 	if (directory_fd < 0)
@@ -179,7 +184,7 @@ static bool take_over(struct shm *shm, const struct names *names, const struct t
 static void retire(int fd) {
 	uint32_t state = TABLE_RETIRED;
 	if (size_of(fd) >= sizeof(struct table_header))
-		(void)!pwrite(fd, &state, sizeof state, offsetof(struct table_header, state));
+		(void)!pwrite(fd, &state, sizeof(state), offsetof(struct table_header, state));
 }
 
 /*
@@ -213,7 +218,8 @@ static int make_object(const char *name, uint64_t bytes, char *error) {
 	if (failure) {
 		shm_unlink(name);
 		close(fd);
-		return fail(error, "cannot take %llu bytes of shared memory for %s: %s", (unsigned long long)bytes, name, strerror(failure));
+		return fail(error, "cannot take %llu bytes of shared memory for %s: %s", (unsigned long long)bytes, name,
+		            strerror(failure));
 	}
 	return fd;
 }
@@ -232,9 +238,9 @@ static int fill_headers(struct shm *shm, const struct table_geometry *g, const u
 		.clock_offset = timens_offset(),
 		.change_id = -1,
 	};
-	memcpy(d->boot_id, boot_id, sizeof d->boot_id);
-	if (getrandom(d->secret, sizeof d->secret, 0) != sizeof d->secret ||
-	    getrandom(&d->generation, sizeof d->generation, 0) != sizeof d->generation)
+	memcpy(d->boot_id, boot_id, sizeof(d->boot_id));
+	if (getrandom(d->secret, sizeof(d->secret), 0) != sizeof(d->secret) ||
+	    getrandom(&d->generation, sizeof(d->generation), 0) != sizeof(d->generation))
 		return -1;
 	shm->table->magic = LAYOUT_MAGIC;
 	shm->table->version = LAYOUT_VERSION;
@@ -244,7 +250,8 @@ static int fill_headers(struct shm *shm, const struct table_geometry *g, const u
 	return 0;
 }
 
-static int make_new(struct shm *shm, const struct names *names, const struct table_geometry *g, const uint8_t *boot_id, char *error) {
+static int make_new(struct shm *shm, const struct names *names, const struct table_geometry *g,
+                    const uint8_t *boot_id, char *error) {
 	int directory_fd = -1, table_fd = -1, result = -1;
 	retire(shm->lock_fd);
 	shm_unlink(names->directory);
@@ -285,8 +292,8 @@ int shm_objects_open(struct shm *shm, const char *name, uint64_t max_clients, ch
 	struct table_geometry geometry = table_geometry_for(max_clients);
 	uint8_t boot_id[16];
 	*shm = (struct shm){.directory_fd = -1, .table_fd = -1, .lock_fd = -1};
-	snprintf(names.directory, sizeof names.directory, "%s.directory", name);
-	snprintf(names.table, sizeof names.table, "%s.table", name);
+	snprintf(names.directory, sizeof(names.directory), "%s.directory", name);
+	snprintf(names.table, sizeof(names.table), "%s.table", name);
 	if (read_boot_id(boot_id) != 0)
 		return fail(error, "cannot read the kernel's boot id");
 	shm->lock_fd = open_locked(&names, error);

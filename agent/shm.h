@@ -16,8 +16,8 @@
 struct shm {
 	struct directory_header *directory;
 	struct table_header *table;
-	int directory_fd;      /* read-only, for apps */
-	int table_fd;          /* read-write, for apps; another open file than lock_fd, so apps can't hold the lock */
+	int directory_fd; /* read-only, for apps */
+	int table_fd;     /* read-write, for apps; another open file than lock_fd, so apps can't hold the lock */
 	int lock_fd;
 	bool taken_over;
 };

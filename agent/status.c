@@ -37,8 +37,8 @@ void status_sentence(const struct status_sources *status, char *text, size_t siz
 		         (monotonic_now_ns() - core_fallback_since_ns(core)) / NS_PER_S, status->sync->why, clients, apps);
 		break;
 	case CORE_RESYNC:
-		snprintf(text, size, "Back from fallback, charging %zu clients; %u clients, %zu apps", core_uncharged(core),
-		         clients, apps);
+		snprintf(text, size, "Back from fallback, charging %zu clients; %u clients, %zu apps",
+		         core_uncharged(core), clients, apps);
 		break;
 	case CORE_CONNECTING:
 		snprintf(text, size, "Connecting to the database; %u clients, %zu apps", clients, apps);
@@ -60,7 +60,7 @@ static json_t *text_status(const char *words) {
 		if (text)
 			return text;
 	}
-	snprintf(copy, sizeof copy, "%s", words);
+	snprintf(copy, sizeof(copy), "%s", words);
 	for (char *c = copy; *c; c++)
 		*c = (unsigned char)*c < 0x80 ? *c : '?';
 	return json_string(copy);
@@ -70,32 +70,27 @@ static json_t *database_status(const struct status_sources *status) {
 	const struct driver *driver = status->driver;
 	const struct sync *sync = status->sync;
 	int64_t now_ns = monotonic_now_ns();
-	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I}",
-	                 "kind", driver->database ? "postgresql" : "memory",
-	                 "state", status_state_name(core_state(driver->core)),
-	                 "since_ms", (json_int_t)((now_ns - driver->state_since_ns) / NS_PER_MS),
-	                 "last_error", text_status(sync->why),
-	                 "live_hosts", (int)sync->hello.live_hosts,
-	                 "server", sync->hello.server,
-	                 "timeline", sync->hello.timeline,
-	                 "held_ms", (json_int_t)max64(0, (core_held_until_ns(driver->core) - now_ns) / NS_PER_MS),
-	                 "fallbacks", (json_int_t)status->outage->count,
-	                 "rtt_us", (json_int_t)(core_rtt_ns(driver->core) / NS_PER_US));
+	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I}", "kind",
+	                 driver->database ? "postgresql" : "memory", "state",
+	                 status_state_name(core_state(driver->core)), "since_ms",
+	                 (json_int_t)((now_ns - driver->state_since_ns) / NS_PER_MS), "last_error",
+	                 text_status(sync->why), "live_hosts", (int)sync->hello.live_hosts, "server",
+	                 sync->hello.server, "timeline", sync->hello.timeline, "held_ms",
+	                 (json_int_t)max64(0, (core_held_until_ns(driver->core) - now_ns) / NS_PER_MS), "fallbacks",
+	                 (json_int_t)status->outage->count, "rtt_us",
+	                 (json_int_t)(core_rtt_ns(driver->core) / NS_PER_US));
 }
 
 static json_t *table_status(const struct status_sources *status) {
 	const struct core *core = status->driver->core;
 	const struct core_counters *c = core_counters(core);
 	const struct directory_header *directory = status->shm->directory;
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
-	                 "clients", (json_int_t)core_client_count(core),
-	                 "capacity", (json_int_t)status->config->max_clients,
-	                 "bytes", (json_int_t)(directory->table_bytes + directory->directory_bytes),
-	                 "evictions", (json_int_t)(c->evicted_idle + c->evicted_for_room),
-	                 "evicted_for_room", (json_int_t)c->evicted_for_room,
-	                 "overflow", (json_int_t)c->tableless,
-	                 "repaired", (json_int_t)c->repaired,
-	                 "taken_over", status->shm->taken_over);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "clients", (json_int_t)core_client_count(core),
+	                 "capacity", (json_int_t)status->config->max_clients, "bytes",
+	                 (json_int_t)(directory->table_bytes + directory->directory_bytes), "evictions",
+	                 (json_int_t)(c->evicted_idle + c->evicted_for_room), "evicted_for_room",
+	                 (json_int_t)c->evicted_for_room, "overflow", (json_int_t)c->tableless, "repaired",
+	                 (json_int_t)c->repaired, "taken_over", status->shm->taken_over);
 }
 
 static json_t *counter_status(const struct core *core) {
@@ -108,18 +103,13 @@ static json_t *counter_status(const struct core *core) {
 }
 
 static json_t *policy_status(int index, const struct policy_row *row) {
-	return json_pack("{s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b}",
-	                 "index", index,
-	                 "policy_id", (int)row->policy_id,
-	                 "name", text_status(row->name),
-	                 "max_requests", (json_int_t)row->max_requests,
-	                 "time_window_ms", (json_int_t)row->time_window_ms,
-	                 "fallback_max_requests", (json_int_t)row->fallback_max_requests,
-	                 "fallback_time_window_ms", (json_int_t)row->fallback_time_window_ms,
-	                 "algorithm", policy_algorithm_name(row->algorithm),
-	                 "resolution", (int)row->resolution,
-	                 "mode", policy_mode_name(row->mode),
-	                 "pinned", (int)row->pinned);
+	return json_pack("{s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b}", "index", index, "policy_id",
+	                 (int)row->policy_id, "name", text_status(row->name), "max_requests",
+	                 (json_int_t)row->max_requests, "time_window_ms", (json_int_t)row->time_window_ms,
+	                 "fallback_max_requests", (json_int_t)row->fallback_max_requests, "fallback_time_window_ms",
+	                 (json_int_t)row->fallback_time_window_ms, "algorithm", policy_algorithm_name(row->algorithm),
+	                 "resolution", (int)row->resolution, "mode", policy_mode_name(row->mode), "pinned",
+	                 (int)row->pinned);
 }
 
 static json_t *policies_status(const struct policies *policies) {
@@ -132,17 +122,13 @@ static json_t *policies_status(const struct policies *policies) {
 
 static char *status_json(const struct status_sources *status) {
 	const struct driver *driver = status->driver;
-	json_t *root = json_pack("{s:s, s:o, s:s, s:i, s:I, s:o, s:o, s:I, s:o, s:o}",
-	                         "version", STINT_VERSION,
-	                         "host", text_status(status->config->host),
-	                         "instance", status->instance,
-	                         "pid", (int)getpid(),
-	                         "uptime_ms", (json_int_t)((monotonic_now_ns() - status->started_ns) / NS_PER_MS),
-	                         "database", database_status(status),
-	                         "table", table_status(status),
-	                         "apps", (json_int_t)server_peer_count(driver->server),
-	                         "counters", counter_status(driver->core),
-	                         "policies", policies_status(driver->policies));
+	json_t *root =
+		json_pack("{s:s, s:o, s:s, s:i, s:I, s:o, s:o, s:I, s:o, s:o}", "version", STINT_VERSION, "host",
+	              text_status(status->config->host), "instance", status->instance, "pid", (int)getpid(),
+	              "uptime_ms", (json_int_t)((monotonic_now_ns() - status->started_ns) / NS_PER_MS), "database",
+	              database_status(status), "table", table_status(status), "apps",
+	              (json_int_t)server_peer_count(driver->server), "counters", counter_status(driver->core),
+	              "policies", policies_status(driver->policies));
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);
 	return text;
@@ -157,11 +143,11 @@ void status_on_message(const struct status_sources *status, server_peer peer, ui
 			struct wire_head head;
 			char piece[WIRE_MESSAGE_MAX - sizeof(struct wire_head)];
 		} message = {.head = {.type = WIRE_STATUS_TEXT, .serial = serial}};
-		size_t length = left < sizeof message.piece ? left : sizeof message.piece;
+		size_t length = left < sizeof(message.piece) ? left : sizeof(message.piece);
 		message.head.flags = left > length ? WIRE_STATUS_MORE : 0;
 		if (length)
 			memcpy(message.piece, at, length);
-		server_send(status->driver->server, peer, &message, sizeof message.head + length);
+		server_send(status->driver->server, peer, &message, sizeof(message.head) + length);
 		at += length;
 		left -= length;
 	} while (left > 0);

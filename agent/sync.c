@@ -22,7 +22,7 @@ static void tell_availability(struct sync *sync) {
 }
 
 static void note_why(struct sync *sync, const char *why) {
-	snprintf(sync->why, sizeof sync->why, "%.*s", (int)sizeof sync->why - 1, why);
+	snprintf(sync->why, sizeof(sync->why), "%.*s", (int)sizeof(sync->why) - 1, why);
 }
 
 /* ---- Which server it is -------------------------------------------------------- */
@@ -61,7 +61,10 @@ static void take_for_other(struct sync *sync, const char *difference, int64_t ag
 	bool same = !strcmp(origin->server, hello->server);
 	log_warning("%s: %s %s, was %s; what was committed last may be lost; no grants for %" PRId64 " ms", difference,
 	            same ? "timeline" : "server", same ? hello->timeline : hello->server,
-	            !origin->server[0] ? "unknown" : same ? origin->timeline : origin->server, max64(0, held_ms));
+	            !origin->server[0] ? "unknown"
+	            : same             ? origin->timeline
+	                               : origin->server,
+	            max64(0, held_ms));
 }
 
 /* Notes which server this is. An agent that has just been started may not know which server granted the leases in
@@ -80,8 +83,8 @@ static bool meet_server(struct sync *sync) {
 		take_for_other(sync, difference, age_us);
 	else if (may_differ)
 		take_for_other(sync, "a standby was promoted, or this is another server", age_us);
-	memcpy(origin->server, hello->server, sizeof origin->server);
-	memcpy(origin->timeline, hello->timeline, sizeof origin->timeline);
+	memcpy(origin->server, hello->server, sizeof(origin->server));
+	memcpy(origin->timeline, hello->timeline, sizeof(origin->timeline));
 	origin->wal_end = hello->wal_end;
 	return difference || may_differ;
 }
@@ -114,7 +117,7 @@ void sync_start(struct sync *sync) {
 static void log_advice(struct sync *sync) {
 	if (sync->hello.advice[0] && strcmp(sync->advice, sync->hello.advice) != 0)
 		log_warning("%s", sync->hello.advice);
-	memcpy(sync->advice, sync->hello.advice, sizeof sync->advice);
+	memcpy(sync->advice, sync->hello.advice, sizeof(sync->advice));
 }
 
 static void on_up(void *context, const struct database_hello *hello) {

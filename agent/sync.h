@@ -18,10 +18,10 @@
 #include "driver.h"
 
 enum sync_state {
-	SYNC_AWAY,    /* no connection, or policies couldn't be loaded; the next heartbeat tries again */
+	SYNC_AWAY, /* no connection, or policies couldn't be loaded; the next heartbeat tries again */
 	SYNC_LOADING,
 	SYNC_DONE,
-	SYNC_LOCKED,  /* somebody has locked what grants need: the database counts as away, though connected */
+	SYNC_LOCKED, /* somebody has locked what grants need: the database counts as away, though connected */
 };
 
 struct sync_events {
@@ -50,9 +50,9 @@ struct sync {
 extern const struct database_events sync_on_database; /* its context is the sync */
 
 int sync_open(struct sync *, struct event_base *base); /* opens the configured database: 0, or -1 without memory */
-void sync_close(struct sync *);        /* before sync_open() with another configuration */
-void sync_start(struct sync *);        /* begins to get in step, over a connection that is there */
-void sync_on_loaded(struct sync *, bool done); /* policies were loaded, or, if not done, couldn't be */
+void sync_close(struct sync *);                        /* before sync_open() with another configuration */
+void sync_start(struct sync *);                        /* begins to get in step, over a connection that is there */
+void sync_on_loaded(struct sync *, bool done);         /* policies were loaded, or, if not done, couldn't be */
 void sync_lock_out(struct sync *, int64_t now_ns, const char *why); /* the tables are locked: counts as away */
 /* Takes in what the server says of itself and of other hosts. */
 void sync_on_pulse(struct sync *, const struct database_pulse *pulse);

@@ -35,7 +35,7 @@ void word_say(struct word *word, const struct policy_row *limits, server_peer by
 	if (is_by(word, by))
 		return;
 	size_t replaced = word->count < WORD_SPEAKERS ? word->count++ : least_needed(word, server);
-	memmove(&word->by[1], &word->by[0], replaced * sizeof word->by[0]);
+	memmove(&word->by[1], &word->by[0], replaced * sizeof(word->by[0]));
 	word->by[0] = by;
 }
 

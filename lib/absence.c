@@ -27,7 +27,6 @@
 
 static void note_look(struct absence *a, uint64_t now_ns, uint64_t seldom_ns) {
 	uint64_t looked_ns = atomic_exchange(&a->looked_ns, now_ns);
-
 	if (atomic_load(&a->since_ns) == 0 || now_ns - looked_ns > seldom_ns)
 		atomic_store(&a->since_ns, now_ns);
 }
@@ -56,7 +55,6 @@ void absence_found(struct absence *a, uint64_t now_ns) {
  * finds any new agent, unless it dies as soon as it has started: such an agent doesn't count. */
 static bool has_come_and_gone(const struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
 	uint64_t since_ns = atomic_load(&a->since_ns);
-
 	return since_ns != 0 && alive_ns > since_ns && now_ns - atomic_load(&a->looked_ns) > BETWEEN_LOOKS_NS;
 }
 
@@ -67,7 +65,8 @@ void absence_recall(struct absence *a, uint64_t alive_ns, uint64_t now_ns) {
 	/* No agent has come since it was missed: that is as good as if this process had looked all the time. */
 	if (alive_ns != 0 && alive_ns <= atomic_load(&a->since_ns))
 		atomic_store(&a->looked_ns, now_ns);
-	if (alive_ns > now_ns || now_ns - since_ns >= GRACE_NS || (atomic_load(&a->known) && !has_come_and_gone(a, alive_ns, now_ns)))
+	if (alive_ns > now_ns || now_ns - since_ns >= GRACE_NS ||
+	    (atomic_load(&a->known) && !has_come_and_gone(a, alive_ns, now_ns)))
 		return;
 	atomic_store(&a->looked_ns, now_ns);
 	atomic_store(&a->since_ns, since_ns);
@@ -84,7 +83,6 @@ bool absence_has_begun(const struct absence *a) {
 
 uint64_t absence_grace_left_ns(const struct absence *a, uint64_t now_ns) {
 	uint64_t since_ns = atomic_load(&a->since_ns);
-
 	if (!atomic_load(&a->known))
 		return 0;
 	return since_ns == 0 ? 1 : clock_left_ns(now_ns, since_ns + GRACE_NS);

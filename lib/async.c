@@ -11,7 +11,7 @@
 #include "clock.h"
 #include "error.h"
 
-_Static_assert(ASYNC_CHUNK * ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
+_Static_assert(ASYNC_CHUNK *ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
 
 struct async_check {
 	struct request request; /* first, so that a finished request can be cast to its check */
@@ -42,11 +42,9 @@ void async_destroy(struct async *a) {
 /* ---- The pool ------------------------------------------------------------- */
 
 static int grow(struct async *a) {
-	struct async_check *chunk;
-
 	if (a->chunk_count == ASYNC_CHUNKS)
 		return error_set(STINT_EBUSY, "%d asynchronous checks are pending", STINT_ASYNC_MAX);
-	chunk = calloc(ASYNC_CHUNK, sizeof(*chunk));
+	struct async_check *chunk = calloc(ASYNC_CHUNK, sizeof(*chunk));
 	if (!chunk)
 		return error_set(STINT_ENOMEM, "no memory for asynchronous checks");
 	a->chunk[a->chunk_count++] = chunk;
@@ -60,7 +58,6 @@ static int grow(struct async *a) {
 /* Returns when stint_dispatch() has something to do without a message; 0: never. */
 static uint64_t find_due_ns(const struct async *a) {
 	const struct channel *ch = a->channel;
-
 	if (!TAILQ_EMPTY(&a->finished))
 		return 1;
 	if (ch->state == CHANNEL_AWAY && !TAILQ_EMPTY(&a->pending) && ch->next_attempt_ns < a->next_timeout_ns)
@@ -76,15 +73,13 @@ void async_watch(void *async) {
 	struct async *a = async;
 	const struct channel *ch = a->channel;
 	uint32_t events = EPOLLIN | (TAILQ_EMPTY(&ch->outstanding.unsent) ? 0 : EPOLLOUT);
-
 	set_timer(a);
 	watch_set_socket(&a->watch, atomic_load(&ch->socket.number), ch->state == CHANNEL_AWAY ? 0 : events);
 }
 
 int async_start_watching(struct async *a) {
-	int fd;
-
 	pthread_mutex_lock(&a->channel->lock);
+	int fd;
 	if (watch_start(&a->watch)) {
 		async_watch(a);
 		fd = atomic_load(&a->watch.epoll_fd);
@@ -101,7 +96,6 @@ int async_start_watching(struct async *a) {
 static void move_to_finished(struct request *r) {
 	struct async_check *check = (struct async_check *)r;
 	struct async *a = check->async;
-
 	TAILQ_REMOVE(&a->pending, check, link);
 	TAILQ_INSERT_TAIL(&a->finished, check, link);
 	set_timer(a);
@@ -110,7 +104,6 @@ static void move_to_finished(struct request *r) {
 /* Submits a check that is in no queue. Returns 0 if it is pending now, else what channel_submit() returned. */
 static int submit(struct async *a, struct async_check *check) {
 	int status = channel_submit(a->channel, &check->request);
-
 	if (status != 0)
 		return status;
 	async_watch(a);
@@ -122,13 +115,12 @@ static int submit(struct async *a, struct async_check *check) {
 }
 
 int async_start(struct async *a, struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-	stint_callback *callback, void *arg) {
-	struct async_check *check;
+                stint_callback *callback, void *arg) {
 	int status = 0;
-
 	pthread_mutex_lock(&a->channel->lock);
 	if (TAILQ_EMPTY(&a->unused))
 		status = grow(a);
+	struct async_check *check;
 	if (status == 0) {
 		check = TAILQ_FIRST(&a->unused);
 		TAILQ_REMOVE(&a->unused, check, link);
@@ -150,14 +142,13 @@ int async_start(struct async *a, struct stint_limiter *limiter, const char *id, 
 /* Finishes the checks whose time is up. next_timeout_ns may be too early, since a check that is answered doesn't
  * change it; then this only looks at all of them, once a timeout. */
 static void time_out(struct async *a, uint64_t now_ns) {
-	struct async_check *check, *next;
-
 	if (now_ns < a->next_timeout_ns)
 		return;
 	/* If this process was stopped, the answers may lie in the socket. */
 	channel_receive(a->channel);
 	a->next_timeout_ns = UINT64_MAX;
-	for (check = TAILQ_FIRST(&a->pending); check; check = next) {
+	struct async_check *next;
+	for (struct async_check *check = TAILQ_FIRST(&a->pending); check; check = next) {
 		next = TAILQ_NEXT(check, link);
 		if (now_ns >= check->request.give_up_ns) {
 			channel_give_up(a->channel, &check->request);
@@ -173,8 +164,9 @@ static void time_out(struct async *a, uint64_t now_ns) {
 /* Takes the outcome out of a check that is in no queue, and makes the check unused. */
 static void take_outcome(struct async *a, struct async_check *check, struct async_outcome *o) {
 	struct request *r = &check->request;
-
-	*o = (struct async_outcome){.callback = check->callback, .arg = check->arg, .status = r->status < 0 ? r->status : 0};
+	*o = (struct async_outcome){.callback = check->callback,
+	                            .arg = check->arg,
+	                            .status = r->status < 0 ? r->status : 0};
 	if (r->status < 0)
 		channel_explain(a->channel, r, r->status);
 	else if (r->status == REQUEST_DECIDE_ALONE)
@@ -186,7 +178,6 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 
 void async_collect_due(struct async *a) {
 	struct channel *ch = a->channel;
-
 	pthread_mutex_lock(&ch->lock);
 	/* A thread that sleeps on the socket takes in what comes, but doesn't know of a request that has found the
 	 * socket full since. */
@@ -202,7 +193,6 @@ void async_collect_due(struct async *a) {
 /* Asks again for a void admission, while there is time, and returns false then. */
 static bool is_final(struct async *a, struct async_check *check) {
 	struct request *r = &check->request;
-
 	if (!request_is_void(r))
 		return true;
 	r->status = clock_fine_ns() < r->give_up_ns ? submit(a, check) : REQUEST_DECIDE_ALONE;
@@ -210,10 +200,9 @@ static bool is_final(struct async *a, struct async_check *check) {
 }
 
 bool async_take_due(struct async *a, struct async_outcome *outcome) {
-	struct async_check *check;
 	bool taken = false;
-
 	pthread_mutex_lock(&a->channel->lock);
+	struct async_check *check;
 	while (!taken && (check = TAILQ_FIRST(&a->due))) {
 		TAILQ_REMOVE(&a->due, check, link);
 		taken = is_final(a, check);
@@ -227,9 +216,8 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 /* ---- Cancelled checks ------------------------------------------------------------ */
 
 static void cancel(struct async *a, struct async_queue *queue, const struct stint_limiter *limiter) {
-	struct async_check *check, *next;
-
-	for (check = TAILQ_FIRST(queue); check; check = next) {
+	struct async_check *next;
+	for (struct async_check *check = TAILQ_FIRST(queue); check; check = next) {
 		next = TAILQ_NEXT(check, link);
 		if (limiter && check->request.limiter != limiter)
 			continue;
@@ -248,9 +236,8 @@ void async_cancel(struct async *a, const struct stint_limiter *limiter) {
 }
 
 bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, struct async_outcome *outcome) {
-	struct async_check *check;
-
 	pthread_mutex_lock(&a->channel->lock);
+	struct async_check *check;
 	/* Checks of another limiter are in this queue only when a callback frees a limiter, or two threads free one
 	 * each. */
 	TAILQ_FOREACH(check, &a->cancelled, link) {
@@ -264,4 +251,3 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 	pthread_mutex_unlock(&a->channel->lock);
 	return check != NULL;
 }
-

@@ -27,7 +27,7 @@
 #include "watch.h"
 
 /* Checks are allocated 64 at a time, 27 KiB, and reused. */
-#define ASYNC_CHUNK 64u
+#define ASYNC_CHUNK  64u
 #define ASYNC_CHUNKS 1024u /* times ASYNC_CHUNK is STINT_ASYNC_MAX */
 
 struct async_check;
@@ -70,7 +70,7 @@ int async_start_watching(struct async *);
 /* Starts a check that the table had no answer for. Returns 0 if it is pending, else an error, or
  * REQUEST_DECIDE_ALONE. */
 int async_start(struct async *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-	stint_callback *, void *arg);
+                stint_callback *, void *arg);
 
 /* Receives what came, and makes all finished checks due. Checks that finish while callbacks run are left for the
  * next time. */

@@ -10,7 +10,6 @@
 
 struct stint *attachment_new(const char *socket_path) {
 	struct stint *st = calloc(1, sizeof(*st));
-
 	if (!st)
 		return NULL;
 	st->stintd.address.sun_family = AF_UNIX;
@@ -27,7 +26,6 @@ static bool is_ours(struct stint *st, const struct conversation *c) {
  * them. */
 static struct conversation *make_conversation(struct stint *st, const struct conversation *parents) {
 	struct conversation *c = calloc(1, sizeof(*c));
-
 	if (!c)
 		return NULL;
 	async_init(&c->async, &c->channel);
@@ -91,11 +89,9 @@ struct conversation *attachment_find_conversation(struct stint *st) {
 
 struct conversation *attachment_conversation(struct stint *st) {
 	struct conversation *present = atomic_load(&st->conversation);
-	struct conversation *fresh;
-
 	if (present && is_ours(st, present))
 		return present;
-	fresh = make_conversation(st, present);
+	struct conversation *fresh = make_conversation(st, present);
 	if (!fresh)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&st->conversation, &present, fresh)) {

@@ -18,9 +18,9 @@
 /* An attempt to connect costs the host some 5 us. While the agent may be back any moment, attempts are so frequent
  * that nobody notices the difference; once it is gone, not every process of the host need look for it twenty times
  * a second. */
-#define BACKOFF_MIN_NS NS_PER_MS
+#define BACKOFF_MIN_NS     NS_PER_MS
 #define BACKOFF_WAITING_NS (50 * NS_PER_MS)
-#define BACKOFF_MAX_NS NS_PER_S
+#define BACKOFF_MAX_NS     NS_PER_S
 
 /* For an agent that answers and then breaks the connection or refuses us: it may do so again and again. */
 #define BACKOFF_ANSWERED_NS (100 * NS_PER_MS)
@@ -73,7 +73,6 @@ static void tell_if_unsent_changed(struct channel *ch) {
 static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 	const struct absence *absence = &ch->stintd->absence;
 	bool is_missed = absence_has_begun(absence) && absence_grace_left_ns(absence, now_ns) > 0;
-
 	return ch->outstanding.count > 0 || is_missed ? BACKOFF_WAITING_NS : BACKOFF_MAX_NS;
 }
 
@@ -82,7 +81,6 @@ static uint64_t longest_backoff_ns(const struct channel *ch, uint64_t now_ns) {
 static void put_off(struct channel *ch, uint64_t now_ns) {
 	uint64_t max_ns = longest_backoff_ns(ch, now_ns);
 	uint64_t half_ns = (ch->backoff_ns < max_ns ? ch->backoff_ns : max_ns) / 2;
-
 	/* The multiplier is Knuth's, of MMIX. */
 	ch->random = ch->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	ch->next_attempt_ns = now_ns + half_ns + (ch->random >> 32) % half_ns;
@@ -91,7 +89,6 @@ static void put_off(struct channel *ch, uint64_t now_ns) {
 
 static void note_attempt(const struct channel *ch, bool found, uint64_t now_ns) {
 	struct absence *absence = &ch->stintd->absence;
-
 	if (found) {
 		absence_found(absence, now_ns);
 		return;
@@ -107,21 +104,18 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 		.layout_version = LAYOUT_VERSION,
 		.monotonic_ns = clock_fine_ns(),
 	};
-	uint64_t number;
-	int fd;
-
 	if (now_ns < ch->next_attempt_ns)
 		return false;
 	ch->refusal = 0;
 	/* connection_open() sends HELLO before anybody can send a LOW on the socket. */
-	fd = connection_open(&ch->stintd->address, &hello, sizeof(hello));
+	int fd = connection_open(&ch->stintd->address, &hello, sizeof(hello));
 	note_attempt(ch, fd >= 0 || errno == EAGAIN, now_ns);
 	put_off(ch, now_ns);
 	if (fd < 0 || !descriptor_replace(&ch->socket, fd))
 		return false;
 	ch->state = CHANNEL_GREETING;
 	ch->silent_until_ns = 0;
-	number = atomic_fetch_add(&ch->stintd->connections, 1) + 1;
+	uint64_t number = atomic_fetch_add(&ch->stintd->connections, 1) + 1;
 	outstanding_connect(&ch->outstanding, number);
 	atomic_store(&ch->connection, number);
 	tell_changed(ch);
@@ -130,7 +124,6 @@ static bool try_connect(struct channel *ch, uint64_t now_ns) {
 
 static void end_connection(struct channel *ch) {
 	int fd = descriptor_find(&ch->socket);
-
 	ch->state = CHANNEL_AWAY;
 	outstanding_disconnect(&ch->outstanding);
 	ch->silent_until_ns = 0;
@@ -141,13 +134,11 @@ static void end_connection(struct channel *ch) {
 
 static bool is_worth_waiting(const struct channel *ch, const struct request *r, uint64_t now_ns) {
 	uint64_t timeout_ns = (uint64_t)r->limiter->timeout_ms * NS_PER_MS;
-
 	return ch->state != CHANNEL_AWAY || absence_is_waited_for(&ch->stintd->absence, timeout_ns, now_ns);
 }
 
 static void go_on_or_leave(void *context, struct request *r) {
 	struct channel *ch = context;
-
 	if (!is_worth_waiting(ch, r, clock_fine_ns()))
 		outstanding_finish(&ch->outstanding, r, REQUEST_DECIDE_ALONE);
 }
@@ -157,7 +148,6 @@ static void go_on_or_leave(void *context, struct request *r) {
 static void say_again(void *context, struct request *r) {
 	struct channel *ch = context;
 	bool said = r->step != REQUEST_ATTACHING;
-
 	if (said && r->reconnected) {
 		outstanding_finish(&ch->outstanding, r, REQUEST_DECIDE_ALONE);
 		return;
@@ -169,7 +159,6 @@ static void say_again(void *context, struct request *r) {
 
 static void drop_connection(struct channel *ch) {
 	uint64_t now_ns = clock_fine_ns();
-
 	if (ch->state == CHANNEL_READY)
 		absence_begin(&ch->stintd->absence, now_ns);
 	end_connection(ch);
@@ -190,7 +179,6 @@ static void notice_closed_socket(struct channel *ch) {
 
 static void finish_refused(void *context, struct request *r) {
 	struct channel *ch = context;
-
 	outstanding_finish(&ch->outstanding, r, ch->refusal);
 }
 
@@ -212,15 +200,13 @@ static void refuse_connection(struct channel *ch, int error) {
 static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t generation) {
 	struct stintd *stintd = ch->stintd;
 	struct mapping *m;
-	int error;
-
 	for (m = atomic_load(&stintd->mappings); m; m = m->older) {
 		if (m->generation == generation) {
 			ch->mapping = m;
 			return 0;
 		}
 	}
-	error = mapping_new(&m, packet->fd[0], packet->fd[1], generation);
+	int error = mapping_new(&m, packet->fd[0], packet->fd[1], generation);
 	if (error)
 		return error;
 	m->older = atomic_load(&stintd->mappings);
@@ -230,12 +216,10 @@ static int adopt_table(struct channel *ch, const struct packet *packet, uint64_t
 }
 
 static int hear_welcome(struct channel *ch, const struct packet *packet) {
-	struct wire_welcome welcome;
-	int error;
-
 	if (ch->state != CHANNEL_GREETING)
 		return message_refuse("a second WELCOME");
-	error = message_read_welcome(packet, &welcome);
+	struct wire_welcome welcome;
+	int error = message_read_welcome(packet, &welcome);
 	if (!error)
 		error = adopt_table(ch, packet, welcome.generation);
 	if (error)
@@ -249,7 +233,8 @@ static int hear_welcome(struct channel *ch, const struct packet *packet) {
 
 static bool is_in_directory(const struct mapping *mapping, uint32_t policy) {
 	return policy_number_index(policy) < mapping->policy_capacity &&
-		atomic_load(&mapping->policies[policy_number_index(policy)].generation) == policy_number_generation(policy);
+	       atomic_load(&mapping->policies[policy_number_index(policy)].generation) ==
+	           policy_number_generation(policy);
 }
 
 static int hear_declared(struct channel *ch, const struct packet *packet) {
@@ -300,14 +285,10 @@ static int hear(struct channel *ch, const struct packet *packet) {
 	if (packet->fd_count != 0)
 		return message_refuse("descriptors");
 	switch (head.type) {
-	case WIRE_DECLARED:
-		return hear_declared(ch, packet);
-	case WIRE_VERDICT:
-		return hear_verdict(ch, packet);
-	case WIRE_PONG:
-		return packet->length == sizeof(head) ? 0 : message_refuse("the length of PONG");
-	default:
-		return message_refuse("the message's type");
+	case WIRE_DECLARED: return hear_declared(ch, packet);
+	case WIRE_VERDICT: return hear_verdict(ch, packet);
+	case WIRE_PONG: return packet->length == sizeof(head) ? 0 : message_refuse("the length of PONG");
+	default: return message_refuse("the message's type");
 	}
 }
 
@@ -334,17 +315,14 @@ static bool receive_packet(struct channel *ch) {
 /* WELCOME brings descriptors, which must not get the numbers 0 to 2. */
 static bool receive_welcome(struct channel *ch) {
 	struct stdio_hold hold;
-	bool more;
-
 	stdio_hold(&hold);
-	more = receive_packet(ch);
+	bool more = receive_packet(ch);
 	stdio_release(&hold);
 	return more;
 }
 
 void channel_receive(struct channel *ch) {
 	bool more = true;
-
 	notice_closed_socket(ch);
 	for (int i = 0; i < RECEIVE_MAX && more && ch->state != CHANNEL_AWAY; i++)
 		more = ch->state == CHANNEL_GREETING ? receive_welcome(ch) : receive_packet(ch);
@@ -354,8 +332,8 @@ void channel_receive(struct channel *ch) {
 
 void channel_look_for_agent(struct channel *ch) {
 	uint64_t now_ns = clock_fine_ns();
-
-	if (ch->state == CHANNEL_AWAY && ch->outstanding.count > 0 && now_ns >= ch->next_attempt_ns && !try_connect(ch, now_ns))
+	if (ch->state == CHANNEL_AWAY && ch->outstanding.count > 0 && now_ns >= ch->next_attempt_ns &&
+	    !try_connect(ch, now_ns))
 		outstanding_for_each(&ch->outstanding, go_on_or_leave, ch);
 	tell_if_unsent_changed(ch);
 }
@@ -390,7 +368,6 @@ static int ensure_connection(struct channel *ch, const struct request *r, uint64
 int channel_submit(struct channel *ch, struct request *r) {
 	uint64_t now_ns = clock_fine_ns();
 	int status = limiter_is_ending(r->limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
-
 	r->serial = ++ch->outstanding.last_serial;
 	r->heard = ch->heard;
 	r->step = REQUEST_FINISHED;
@@ -414,7 +391,6 @@ void channel_withdraw(struct channel *ch, struct request *r) {
  * its PONG ends the silence, at the latest at the next check. */
 static void fall_silent(struct channel *ch, uint64_t now_ns) {
 	struct wire_head ping = {.type = WIRE_PING};
-
 	absence_note_silence(&ch->stintd->absence, now_ns);
 	if (now_ns >= ch->silent_until_ns && ch->state == CHANNEL_READY)
 		connection_send(atomic_load(&ch->socket.number), &ping, sizeof(ping), NULL, 0);
@@ -444,12 +420,10 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 		.head = {.type = WIRE_LOW},
 		.policy = atomic_load(&limiter->binding)->policy,
 	};
-	int fd;
-
 	/* A policy's number that came on another connection may name another policy on this one. */
 	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
 		return;
-	fd = descriptor_find(&ch->socket);
+	int fd = descriptor_find(&ch->socket);
 	if (fd >= 0)
 		connection_send(fd, &message, sizeof(message), id, id_length);
 }

@@ -53,7 +53,7 @@ struct channel {
 	uint64_t next_attempt_ns;
 	uint64_t backoff_ns;
 	uint64_t random; /* for the backoff */
-	int refusal; /* the error for which the agent refused us or was refused; 0 if it is just away */
+	int refusal;     /* the error for which the agent refused us or was refused; 0 if it is just away */
 	char refusal_detail[256];
 	struct mapping *mapping;
 

@@ -27,7 +27,7 @@ static int make_check(struct check *c, struct stint_limiter *limiter, const char
 	*c = (struct check){limiter, id, client_id_length(id), cost};
 	if (c->length == 0)
 		return error_set(STINT_ECLIENT, "client_id is NULL, empty, longer than %d bytes or not UTF-8",
-			STINT_CLIENT_ID_MAX);
+		                 STINT_CLIENT_ID_MAX);
 	if (!is_cost(cost))
 		return error_set(STINT_ERANGE, "cost is %u, must be 1 to %d", cost, STINT_MAX_REQUESTS_MAX);
 	return 0;
@@ -46,9 +46,9 @@ static int64_t load_ms(const _Atomic uint32_t *field) {
 /* Describes an admission by a credit of the fallback, or under a limit of the client's own, or after the store has
  * given a newer answer for the client. */
 APART static void describe_unusual_admission(const struct binding *binding, const struct slot *slot,
-	const _Atomic uint64_t *word, uint64_t found, uint32_t left, int64_t lease_ms, struct stint_result *result) {
+                                             const _Atomic uint64_t *word, uint64_t found, uint32_t left,
+                                             int64_t lease_ms, struct stint_result *result) {
 	struct unusual unusual = decide_unusual_admission(binding->mapping, slot, word, found, left);
-
 	result->remaining = (int64_t)unusual.left + unusual.beyond;
 	if (unusual.fallback) {
 		result->source = STINT_SOURCE_FALLBACK;
@@ -64,10 +64,9 @@ APART static void describe_unusual_admission(const struct binding *binding, cons
  * in the directory can make a sum overflow.
  */
 HOT_PART static inline void describe_allowed(const struct binding *binding, const struct decision *d,
-	struct stint_result *result) {
+                                             struct stint_result *result) {
 	const struct policy_entry *policy = binding->entry;
 	int64_t lease_ms = clock_ms_up(d->until_ns - d->now_ns);
-
 	result->allowed = true;
 	result->source = STINT_SOURCE_LEASE;
 	result->reason = STINT_ADMITTED;
@@ -83,10 +82,10 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
  * because the store couldn't look, or with a few credits left. Returns false when the denial has just been lifted
  * or replaced. */
 COLD static bool describe_unusual_denial(const struct binding *binding, const struct slot *slot, uint64_t key,
-	uint64_t denial, uint32_t times, uint64_t now_ns, uint32_t cost, struct stint_result *result) {
+                                         uint64_t denial, uint32_t times, uint64_t now_ns, uint32_t cost,
+                                         struct stint_result *result) {
 	const struct policy_entry *policy = binding->entry;
 	struct unusual unusual = decide_unusual_denial(binding->mapping, slot, key, denial, times, now_ns);
-
 	if (unusual.fallback) {
 		result->source = STINT_SOURCE_FALLBACK;
 		result->limit = load_limit(&policy->fallback_max_requests);
@@ -107,10 +106,9 @@ COLD static bool describe_unusual_denial(const struct binding *binding, const st
 }
 
 HOT_PART static inline bool describe_denied(const struct binding *binding, const struct decision *d, uint32_t cost,
-	struct stint_result *result) {
+                                            struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(d->until_ns - d->now_ns);
 	int64_t limit = load_limit(&binding->entry->max_requests);
-
 	result->allowed = false;
 	result->source = STINT_SOURCE_LEASE;
 	result->reason = STINT_OVER_LIMIT;
@@ -125,7 +123,7 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
 
 /* Fills the result of a verdict. Returns false when that isn't possible: then the verdict doesn't count. */
 HOT_PART static inline bool describe(enum verdict verdict, const struct binding *binding, const struct decision *d,
-	uint32_t cost, struct stint_result *result) {
+                                     uint32_t cost, struct stint_result *result) {
 	if (verdict == VERDICT_DENIED)
 		return describe_denied(binding, d, cost, result);
 	describe_allowed(binding, d, result);
@@ -134,7 +132,6 @@ HOT_PART static inline bool describe(enum verdict verdict, const struct binding 
 
 COLD static void tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
 	struct conversation *c = attachment_find_conversation(limiter->attachment);
-
 	if (c)
 		channel_send_low(&c->channel, limiter, id, length);
 }
@@ -142,18 +139,15 @@ COLD static void tell_low(struct stint_limiter *limiter, const char *id, size_t 
 /* Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller must check
  * again, closely. */
 HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
-	enum telling telling, struct stint_result *result) {
+                                                  enum telling telling, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
-	enum verdict verdict;
-	struct decision d;
-	size_t length;
-
 	if (!binding || !is_cost(cost))
 		return VERDICT_NONE;
-	length = client_id_length(id);
+	size_t length = client_id_length(id);
 	if (length == 0)
 		return VERDICT_NONE;
-	verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, telling, &d);
+	struct decision d;
+	enum verdict verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, telling, &d);
 	if (verdict == VERDICT_NONE)
 		return VERDICT_NONE;
 	if (telling != TELL_NOTHING && !describe(verdict, binding, &d, cost, result))
@@ -166,12 +160,10 @@ HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter,
 /* Returns true when the table has the answer. */
 static bool check_closely(const struct check *c, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&c->limiter->binding, memory_order_acquire);
-	enum verdict verdict;
-	struct decision d;
-
 	if (!binding)
 		return false;
-	verdict = decide_closely(binding->mapping, binding->policy, c->id, c->length, c->cost, &d);
+	struct decision d;
+	enum verdict verdict = decide_closely(binding->mapping, binding->policy, c->id, c->length, c->cost, &d);
 	if (verdict == VERDICT_NONE || !describe(verdict, binding, &d, c->cost, result))
 		return false;
 	if (d.low)
@@ -191,13 +183,10 @@ static void decide_alone(struct check c, struct stint_result *result) {
 
 static int ask_agent(struct check c, struct stint_result *result) {
 	struct conversation *conversation = attachment_conversation(c.limiter->attachment);
-	struct request request;
-	int status;
-
 	if (!conversation)
 		return no_conversation();
-	request = request_make(c.limiter, c.id, c.length, c.cost, NULL);
-	status = channel_ask(&conversation->channel, &request);
+	struct request request = request_make(c.limiter, c.id, c.length, c.cost, NULL);
+	int status = channel_ask(&conversation->channel, &request);
 	if (status == 0)
 		*result = request_result(&request);
 	if (status != REQUEST_DECIDE_ALONE)
@@ -218,18 +207,17 @@ COLD static int check(struct stint_limiter *limiter, const char *id, uint32_t co
 }
 
 COLD static bool is_allowed(struct stint_limiter *limiter, const char *id) {
-	struct stint_result result;
 	struct check c;
-
 	if (make_check(&c, limiter, id, 1) != 0)
 		return false;
+	struct stint_result result;
 	if (!check_closely(&c, &result) && ask_agent(c, &result) != 0)
 		limiter_decide_locally(limiter, c.id, c.length, c.cost, &result);
 	return result.allowed;
 }
 
 COLD static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost,
-	struct stint_result *result, stint_callback *callback, void *arg) {
+                            struct stint_result *result, stint_callback *callback, void *arg) {
 	struct conversation *conversation;
 	struct check c;
 	int status = make_check(&c, limiter, id, cost);
@@ -250,19 +238,17 @@ COLD static int check_async(struct stint_limiter *limiter, const char *id, uint3
 
 HOT bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
 	enum verdict verdict = check_plainly(limiter, client_id, 1, TELL_NOTHING, NULL);
-
 	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id) : verdict == VERDICT_ALLOWED;
 }
 
-HOT int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result) {
+HOT int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                    struct stint_result *result) {
 	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
-
 	return verdict == VERDICT_NONE ? check(limiter, client_id, cost, result) : 0;
 }
 
-HOT int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost, struct stint_result *result,
-	stint_callback *callback, void *arg) {
+HOT int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                          struct stint_result *result, stint_callback *callback, void *arg) {
 	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
-
 	return verdict == VERDICT_NONE ? check_async(limiter, client_id, cost, result, callback, arg) : 1;
 }

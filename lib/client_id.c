@@ -44,7 +44,6 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 	const __m128i *vector = (const __m128i *)(const void *)(id - before);
 	__m128i bytes = _mm_load_si128(vector);
 	unsigned zeros = zeros_in(bytes) >> before, high = (unsigned)_mm_movemask_epi8(bytes) >> before;
-
 	if (zeros != 0) {
 		*is_ascii = !is_high_before(high, zeros);
 		return (unsigned)__builtin_ctz(zeros);
@@ -65,7 +64,6 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 	size_t length = 0;
 	unsigned char high = 0;
-
 	while (length < max && id[length] != '\0')
 		high |= (unsigned char)id[length++];
 	*is_ascii = high < 0x80;
@@ -74,12 +72,10 @@ static size_t find_end(const char *id, size_t max, bool *is_ascii) {
 #endif
 
 HOT size_t client_id_length(const char *id) {
-	size_t length;
-	bool is_ascii;
-
 	if (!id)
 		return 0;
-	length = find_end(id, STINT_CLIENT_ID_MAX + 1, &is_ascii);
+	bool is_ascii;
+	size_t length = find_end(id, STINT_CLIENT_ID_MAX + 1, &is_ascii);
 	if (length > STINT_CLIENT_ID_MAX)
 		return 0;
 	return is_ascii || utf8_is_valid(id, length) ? length : 0;

@@ -14,7 +14,7 @@
 #include <time.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
 /* A tick is 10 ms on a kernel with HZ=100, the slowest that is built. (The lag is longer when a virtual CPU that
  * should tick isn't let run: lib/README.md names it among what isn't covered.) */

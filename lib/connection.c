@@ -18,7 +18,6 @@ static ssize_t send_packet(int fd, const void *head, size_t head_size, const cha
 	};
 	struct msghdr message = {.msg_iov = part, .msg_iovlen = 2};
 	ssize_t sent;
-
 	do {
 		sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (sent < 0 && errno == EINTR);
@@ -27,11 +26,11 @@ static ssize_t send_packet(int fd, const void *head, size_t head_size, const cha
 
 int connection_open(const struct sockaddr_un *address, const void *hello, size_t size) {
 	int fd = descriptor_above_stdio(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-
 	if (fd < 0)
 		return -1;
 	/* A Unix socket connects at once or not at all. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 || send_packet(fd, hello, size, NULL, 0) < 0) {
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 ||
+	    send_packet(fd, hello, size, NULL, 0) < 0) {
 		int error = errno;
 		close(fd);
 		errno = error;
@@ -44,7 +43,6 @@ int connection_open(const struct sockaddr_un *address, const void *hello, size_t
  * has set lies far ahead. */
 uint64_t connection_last_alive_ns(const struct sockaddr_un *address) {
 	struct stat st;
-
 	if (stat(address->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode) || st.st_mtim.tv_sec < 0)
 		return 0;
 	return (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
@@ -52,7 +50,7 @@ uint64_t connection_last_alive_ns(const struct sockaddr_un *address) {
 
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
 	return send_packet(fd, head, head_size, name, name_length) >= 0 ||
-		(errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
+	       (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
 }
 
 /* Notes all descriptors that came, wanted or not, so that packet_close() closes them: nobody else would. */

@@ -41,7 +41,6 @@ _Atomic uint64_t decide_seen_ns;
 #ifdef TAGS_ONE_BY_ONE
 static unsigned match_tags(const struct tag_row *row, uint16_t tag) {
 	unsigned found = 0;
-
 	for (unsigned i = 0; i < SLOTS_PER_BUCKET; i++)
 		found |= (unsigned)(atomic_load_explicit(&row->tag[i], memory_order_relaxed) == tag) << i;
 	return found;
@@ -58,7 +57,6 @@ static unsigned match_tags(const struct tag_row *row, uint16_t tag) {
 
 static struct slot *find_in_bucket(const struct mapping *m, uint32_t bucket, uint16_t tag, uint64_t key) {
 	struct slot *slots = &m->slots[(size_t)bucket * SLOTS_PER_BUCKET];
-
 	for (unsigned found = match_tags(&m->tags[bucket], tag); found; found &= found - 1) {
 		struct slot *slot = &slots[__builtin_ctz(found)];
 		if (DECIDE_LOAD(slot->key) == key)
@@ -89,17 +87,16 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 	if (!clock_is_before(now_ns, deadline_ns))
 		return false;
 	return deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) ||
-		!clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
+	       !clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
 void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
-
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
 		if (word_epoch(present) != word_epoch(taken_from) || word_credits(present) > WORD_CREDITS_MASK - cost)
 			return;
 		if (atomic_compare_exchange_strong_explicit(word, &present, present + cost, memory_order_acq_rel,
-				memory_order_acquire))
+		                                            memory_order_acquire))
 			return;
 	}
 }
@@ -113,16 +110,15 @@ void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost)
  */
 static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
 	struct lease_seen lease = {.word = &slot->word[which]};
-
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
 		uint64_t expected = lease.found = DECIDE_LOAD(*lease.word);
 
 		lease.deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
 		if (word_credits(lease.found) < cost || !lease_is_open(slot, which, lease.deadline_ns, d->now_ns) ||
-			DECIDE_LOAD(slot->key) != key)
+		    DECIDE_LOAD(slot->key) != key)
 			return false;
 		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
-				memory_order_acq_rel, memory_order_relaxed))
+		                                             memory_order_acq_rel, memory_order_relaxed))
 			continue;
 		return decide_is_in_time(slot, &lease, cost, TELL_ALL, d);
 	}
@@ -131,19 +127,17 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 
 static bool is_denied(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
-	uint32_t few;
-
 	if (!decide_denial_covers(denial, cost))
 		return false;
 	d->until_ns = denial_until_ns(denial, d->now_ns);
-	few = word_credits(DECIDE_LOAD(slot->word[0])) | word_credits(DECIDE_LOAD(slot->word[1]));
+	uint32_t few = word_credits(DECIDE_LOAD(slot->word[0])) | word_credits(DECIDE_LOAD(slot->word[1]));
 	decide_read_denial(slot, key, denial, few, d);
 	return DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial &&
-		clock_is_before(d->now_ns, d->until_ns);
+	       clock_is_before(d->now_ns, d->until_ns);
 }
 
 enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
-	struct decision *d) {
+                            struct decision *d) {
 	uint64_t key;
 	struct slot *slot = decide_find(m, policy, id, length, &key);
 
@@ -161,7 +155,6 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 
 static int64_t own_limit(const struct mapping *m, const struct slot *slot) {
 	uint8_t low_water = DECIDE_LOAD(slot->low_water);
-
 	if ((low_water & LOW_WATER_OWN_LIMIT) == 0)
 		return NO_OWN_LIMIT;
 	return DECIDE_LOAD(m->own_limits[own_limit_index(DECIDE_LOAD(slot->policy), low_water)]);
@@ -170,11 +163,9 @@ static int64_t own_limit(const struct mapping *m, const struct slot *slot) {
 /* Returns what the store had left, or HINT_UNKNOWN. */
 static uint32_t left_beyond(const struct slot *slot) {
 	uint32_t hint = DECIDE_LOAD(slot->hint);
-	uint64_t denial;
-
 	if ((hint & HINT_TIMES_BIT) == 0)
 		return hint;
-	denial = DECIDE_LOAD(slot->denial);
+	uint64_t denial = DECIDE_LOAD(slot->denial);
 	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
 }
 
@@ -185,9 +176,8 @@ struct told {
 
 /* Returns what was left when the credits were taken, or else what is left now, if that can be found out soon. */
 static struct told look_again(const struct slot *slot, const _Atomic uint64_t *word, uint64_t found,
-	uint32_t left) {
+                              uint32_t left) {
 	uint32_t left_then = left;
-
 	for (int tries = 0; tries <= HINT_TRIES; tries++) {
 		uint32_t beyond = left_beyond(slot);
 		uint64_t present = DECIDE_LOAD(*word);
@@ -201,14 +191,13 @@ static struct told look_again(const struct slot *slot, const _Atomic uint64_t *w
 }
 
 struct unusual decide_unusual_admission(const struct mapping *m, const struct slot *slot,
-	const _Atomic uint64_t *word, uint64_t found, uint32_t left) {
+                                        const _Atomic uint64_t *word, uint64_t found, uint32_t left) {
 	struct unusual unusual = {
 		.is_known = true,
 		.fallback = (found & WORD_FALLBACK_BIT) != 0,
 		.own_limit = own_limit(m, slot),
 	};
 	struct told told = look_again(slot, word, found, left);
-
 	unusual.left = told.left;
 	unusual.beyond = told.beyond;
 	return unusual;
@@ -217,7 +206,6 @@ struct unusual decide_unusual_admission(const struct mapping *m, const struct sl
 /* Returns the credits of the leases that are open now. */
 static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
 	uint32_t credits = 0;
-
 	for (int which = 0; which < 2; which++)
 		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
 			credits += word_credits(DECIDE_LOAD(slot->word[which]));
@@ -225,7 +213,7 @@ static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
 }
 
 struct unusual decide_unusual_denial(const struct mapping *m, const struct slot *slot, uint64_t key,
-	uint64_t denial, uint32_t times, uint64_t now_ns) {
+                                     uint64_t denial, uint32_t times, uint64_t now_ns) {
 	struct unusual unusual = {
 		.fallback = (times & HINT_FALLBACK_BIT) != 0,
 		.unavailable = (times & HINT_UNAVAILABLE_BIT) != 0,
@@ -233,7 +221,6 @@ struct unusual decide_unusual_denial(const struct mapping *m, const struct slot 
 		.beyond = denial_left(denial),
 		.own_limit = own_limit(m, slot),
 	};
-
 	unusual.is_known =
 		times != HINT_UNKNOWN && DECIDE_LOAD(slot->key) == key && DECIDE_LOAD(slot->denial) == denial;
 	return unusual;

@@ -53,12 +53,12 @@ struct decision {
 
 /* What goes with an unusual verdict. */
 struct unusual {
-	bool is_known;      /* false: the denial has just been lifted or replaced */
-	bool fallback;      /* the limit is the fallback's: credits are of the host's window, not of the database's */
-	bool unavailable;   /* denied: the store couldn't look */
-	uint32_t left;      /* see struct decision */
-	uint32_t beyond;    /* 0 if that isn't known */
-	int64_t own_limit;  /* the client has a limit of its own; else NO_OWN_LIMIT */
+	bool is_known;     /* false: the denial has just been lifted or replaced */
+	bool fallback;     /* the limit is the fallback's: credits are of the host's window, not of the database's */
+	bool unavailable;  /* denied: the store couldn't look */
+	uint32_t left;     /* see struct decision */
+	uint32_t beyond;   /* 0 if that isn't known */
+	int64_t own_limit; /* the client has a limit of its own; else NO_OWN_LIMIT */
 };
 
 #define NO_OWN_LIMIT INT64_C(-1)
@@ -74,7 +74,7 @@ _Atomic uint64_t decide_seen_ns;
 /* Decides whether `id`, of `length` bytes, may go on under the policy with this number, at this cost. Handles all
  * cases. */
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
-	struct decision *);
+                            struct decision *);
 
 /* Returns the slot of a client that is not at its first home, or NULL if it has none. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
@@ -84,9 +84,9 @@ struct slot *decide_find_elsewhere(const struct mapping *, const struct place *p
  * checks that never come here.
  */
 COLD struct unusual decide_unusual_admission(const struct mapping *, const struct slot *,
-	const _Atomic uint64_t *word, uint64_t found, uint32_t left);
+                                             const _Atomic uint64_t *word, uint64_t found, uint32_t left);
 COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
-	uint64_t denial, uint32_t times, uint64_t now_ns);
+                                          uint64_t denial, uint32_t times, uint64_t now_ns);
 
 /* Puts credits that were taken too late back into the lease that they came from, if that still stands: nobody can
  * spend them any more, but the agent can return them. */
@@ -116,19 +116,19 @@ struct lease_seen {
 /* Reads what goes with the credits that were taken: mostly it is there, and the lease is still in the same
  * epoch. */
 HOT_PART static inline void decide_read_admission(const struct slot *slot, const struct lease_seen *lease,
-	uint8_t low_water, struct decision *d) {
+                                                  uint8_t low_water, struct decision *d) {
 	uint64_t changed;
 
 	d->beyond = DECIDE_LOAD(slot->hint);
 	changed = (DECIDE_LOAD(*lease->word) ^ lease->found) >> WORD_EPOCH_SHIFT;
 	d->unusual = changed | (d->beyond & HINT_TIMES_BIT) | (lease->found & WORD_FALLBACK_BIT) |
-		(low_water & LOW_WATER_OWN_LIMIT);
+	             (low_water & LOW_WATER_OWN_LIMIT);
 }
 
 /* After the CAS has taken the credits: returns whether they were good until now. If so, fills *d, else puts them
  * back. */
 HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct lease_seen *lease, uint32_t cost,
-	enum telling telling, struct decision *d) {
+                                              enum telling telling, struct decision *d) {
 	uint32_t had;
 	uint8_t low_water;
 	unsigned mark;
@@ -159,29 +159,30 @@ HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct le
  * whether the lease is over is asked after the CAS.
  */
 HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint32_t cost, uint64_t seen_ns,
-	struct lease_seen *lease) {
+                                             struct lease_seen *lease) {
 	lease->word = &slot->word[which];
 	lease->found = DECIDE_LOAD(*lease->word);
 	lease->deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
 	return word_credits(lease->found) >= cost && lease->deadline_ns > seen_ns + CLOCK_COARSE_LAG_NS &&
-		(lease->deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) || seen_ns >= DECIDE_LOAD(slot->later_start_ns));
+	       (lease->deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) ||
+	        seen_ns >= DECIDE_LOAD(slot->later_start_ns));
 }
 
 /* Takes the cost from a lease that was seen to be open, if no other process is at the same word. Returns false
  * when another process was faster, the slot is another client's, or the credits came too late. */
-HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct lease_seen *lease,
-	uint64_t key, uint32_t cost, enum telling telling, struct decision *d) {
+HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct lease_seen *lease, uint64_t key,
+                                                uint32_t cost, enum telling telling, struct decision *d) {
 	uint64_t expected = lease->found;
 
 	return DECIDE_LOAD(slot->key) == key &&
-		atomic_compare_exchange_strong_explicit(lease->word, &expected, lease->found - cost, memory_order_acq_rel,
-			memory_order_relaxed) &&
-		decide_is_in_time(slot, lease, cost, telling, d);
+	       atomic_compare_exchange_strong_explicit(lease->word, &expected, lease->found - cost,
+	                                               memory_order_acq_rel, memory_order_relaxed) &&
+	       decide_is_in_time(slot, lease, cost, telling, d);
 }
 
 /* Reads what goes with a denial. few: not 0 if the leases may hold credits. */
 HOT_PART static inline void decide_read_denial(struct slot *slot, uint64_t key, uint64_t denial, uint32_t few,
-	struct decision *d) {
+                                               struct decision *d) {
 	d->slot = slot;
 	d->key = key;
 	d->found = denial;
@@ -190,7 +191,7 @@ HOT_PART static inline void decide_read_denial(struct slot *slot, uint64_t key, 
 	d->times = DECIDE_LOAD(slot->hint);
 	/* HINT_UNKNOWN has these bits, too. */
 	d->unusual = few | (d->times & (HINT_FALLBACK_BIT | HINT_UNAVAILABLE_BIT)) |
-		(DECIDE_LOAD(slot->low_water) & LOW_WATER_OWN_LIMIT);
+	             (DECIDE_LOAD(slot->low_water) & LOW_WATER_OWN_LIMIT);
 }
 
 static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
@@ -203,7 +204,7 @@ static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
  * agent changes the key before the denial. The denial is still there at the end, so everything that was read in
  * between belongs to one answer.) */
 HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t key, uint32_t cost,
-	enum telling telling, struct decision *d) {
+                                                     enum telling telling, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
 	uint32_t credits[2];
 
@@ -223,8 +224,8 @@ HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t
 
 /* Returns the client's slot, and the client's key in *key; NULL if the client has none, or the table is not in use
  * any more. */
-HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_t policy, const char *id, size_t length,
-	uint64_t *key) {
+HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_t policy, const char *id,
+                                                size_t length, uint64_t *key) {
 	struct place place = place_of(m->secret, m->bucket_count, policy, id, length);
 	struct slot *slot = &m->slots[place.home[0]];
 
@@ -235,8 +236,9 @@ HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_
 }
 
 /* Decides the plain cases. Returns VERDICT_NONE for all others: look closely. */
-HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint32_t policy, const char *id, size_t length,
-	uint32_t cost, enum telling telling, struct decision *d) {
+HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint32_t policy, const char *id,
+                                                   size_t length, uint32_t cost, enum telling telling,
+                                                   struct decision *d) {
 	struct lease_seen lease;
 	uint64_t key, seen_ns;
 	struct slot *slot = decide_find(m, policy, id, length, &key);

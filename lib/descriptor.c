@@ -23,11 +23,10 @@ void descriptor_init(struct descriptor *d) {
 
 static enum owner find_owner(const struct descriptor *d, int *number) {
 	uint64_t inode = atomic_load(&d->inode), device = atomic_load(&d->device);
-	struct stat st;
-
 	*number = atomic_load(&d->number);
 	if (*number < 0)
 		return OWNER_APP;
+	struct stat st;
 	if (fstat(*number, &st) != 0)
 		return errno == EBADF ? OWNER_APP : OWNER_UNKNOWN;
 	return st.st_ino == inode && st.st_dev == device ? OWNER_LIBRARY : OWNER_APP;
@@ -35,7 +34,6 @@ static enum owner find_owner(const struct descriptor *d, int *number) {
 
 int descriptor_find(const struct descriptor *d) {
 	int number;
-
 	return find_owner(d, &number) == OWNER_LIBRARY ? number : -1;
 }
 
@@ -44,7 +42,8 @@ bool descriptor_replace(struct descriptor *d, int fd) {
 	enum owner owner = find_owner(d, &number);
 	struct stat st;
 
-	if (owner == OWNER_UNKNOWN || fstat(fd, &st) != 0 || (owner == OWNER_LIBRARY && dup3(fd, number, O_CLOEXEC) < 0)) {
+	if (owner == OWNER_UNKNOWN || fstat(fd, &st) != 0 ||
+	    (owner == OWNER_LIBRARY && dup3(fd, number, O_CLOEXEC) < 0)) {
 		close(fd);
 		return false;
 	}
@@ -59,27 +58,23 @@ bool descriptor_replace(struct descriptor *d, int fd) {
 
 void descriptor_close(struct descriptor *d) {
 	int number = descriptor_find(d);
-
 	atomic_store(&d->number, -1);
 	if (number >= 0)
 		close(number);
 }
 
 int descriptor_above_stdio(int fd) {
-	int above;
-
 	if (fd < 0 || fd > STDERR_FILENO)
 		return fd;
-	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	close(fd);
 	return above;
 }
 
 /* A file that is opened with O_PATH can't be read or written: EBADF, as when the number is free. */
 void stdio_hold(struct stdio_hold *hold) {
-	int fd;
-
 	*hold = (struct stdio_hold){{false}};
+	int fd;
 	while ((fd = open("/", O_PATH | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
 		hold->held[fd] = true;
 	if (fd >= 0)

@@ -12,15 +12,12 @@ static _Thread_local char detail[256];
 
 static const char *find_sentence(int error) {
 	switch (error) {
-	case 0:
-		return "no error";
-#define SENTENCE(name, number, sentence) \
-	case number: \
-		return sentence;
+	case 0: return "no error";
+#define SENTENCE(name, number, sentence)                                                                          \
+	case number: return sentence;
 		STINT_ERRORS(SENTENCE)
 #undef SENTENCE
-	default:
-		return NULL;
+	default: return NULL;
 	}
 }
 
@@ -34,7 +31,7 @@ const char *stint_error_detail(void) {
 }
 
 int error_is_known(int error) {
-	return error < 0 && find_sentence(error) != NULL;
+	return error < 0 && find_sentence(error);
 }
 
 int error_set(int error, const char *format, ...) {

@@ -7,7 +7,6 @@
 
 int stint_fd(struct stint *attachment) {
 	struct conversation *c = attachment_conversation(attachment);
-
 	return c ? async_start_watching(&c->async) : error_set(STINT_ESYSTEM, "no memory for stint_fd");
 }
 
@@ -44,7 +43,6 @@ static bool may_go_on(const struct visit *v) {
 
 void event_loop_end(const struct stint *attachment) {
 	struct visit *v;
-
 	LIST_FOREACH(v, &visits, link) {
 		if (v->attachment == attachment)
 			v->ended = true;
@@ -57,14 +55,13 @@ static void run_callback(const struct async_outcome *o) {
 
 int stint_dispatch(struct stint *attachment) {
 	struct conversation *c = attachment_find_conversation(attachment);
-	struct async_outcome outcome;
-	struct visit visit;
 	int count = 0;
-
 	if (!c || atomic_exchange(&c->async.dispatching, true))
 		return 0;
 	async_collect_due(&c->async);
+	struct visit visit;
 	begin_visit(&visit, attachment, c);
+	struct async_outcome outcome;
 	for (; may_go_on(&visit) && async_take_due(&c->async, &outcome); count++)
 		run_callback(&outcome);
 	if (may_go_on(&visit))
@@ -83,13 +80,12 @@ static void give_up(struct conversation *c, struct stint_limiter *limiter) {
 
 void event_loop_cancel(struct stint *attachment, struct stint_limiter *limiter) {
 	struct conversation *c = attachment_find_conversation(attachment);
-	struct async_outcome outcome;
-	struct visit visit;
-
 	if (!c)
 		return;
 	give_up(c, limiter);
+	struct visit visit;
 	begin_visit(&visit, attachment, c);
+	struct async_outcome outcome;
 	while (may_go_on(&visit) && async_take_cancelled(&c->async, limiter, &outcome))
 		run_callback(&outcome);
 	end_visit(&visit);

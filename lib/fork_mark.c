@@ -11,7 +11,6 @@
 
 void fork_mark_init(struct fork_mark *mark) {
 	void *page = mmap(NULL, MARK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
 	mark->process = NULL;
 	atomic_init(&mark->last, 0);
 	if (page == MAP_FAILED)
@@ -32,6 +31,5 @@ void fork_mark_destroy(struct fork_mark *mark) {
 /* Several threads of a new child may call this at once: the number of one of them becomes the number of all. */
 uint64_t fork_mark_renew(struct fork_mark *mark) {
 	uint64_t process = 0, fresh = atomic_fetch_add(&mark->last, 1) + 1;
-
 	return atomic_compare_exchange_strong(mark->process, &process, fresh) ? fresh : process;
 }

@@ -20,7 +20,6 @@ int stint_open(struct stint **out, const char *socket_path) {
 	const char *path = choose_path(socket_path);
 	size_t length = strlen(path);
 	size_t max = sizeof((*out)->stintd.address.sun_path) - 1;
-
 	*out = NULL;
 	if (length == 0 || length > max)
 		return error_set(STINT_EPATH, "the socket's path has %zu bytes, must have 1 to %zu", length, max);
@@ -39,7 +38,6 @@ void stint_close(struct stint *st) {
 
 int stint_limiter_new(struct stint_limiter **out, struct stint *st, const struct stint_options *options) {
 	int error = options_check(options);
-
 	*out = NULL;
 	if (error)
 		return error;

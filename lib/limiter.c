@@ -24,10 +24,9 @@ static void fill(struct stint_limiter *limiter, const struct stint_options *o) {
 }
 
 struct stint_limiter *limiter_new(struct stint *attachment, struct stintd *stintd,
-	const struct stint_options *options) {
+                                  const struct stint_options *options) {
 	struct stint_limiter *limiter = calloc(1, sizeof(*limiter));
 	struct local *local = local_new();
-
 	if (!limiter || !local) {
 		free(limiter);
 		local_free(local);
@@ -42,7 +41,6 @@ struct stint_limiter *limiter_new(struct stint *attachment, struct stintd *stint
 
 void limiter_free(struct stint_limiter *limiter) {
 	struct binding *binding = atomic_load(&limiter->binding);
-
 	while (binding) {
 		struct binding *older = binding->older;
 		free(binding);
@@ -58,15 +56,15 @@ bool limiter_is_ending(const struct stint_limiter *limiter) {
 
 bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, uint32_t policy) {
 	struct binding *present = atomic_load(&limiter->binding);
-	struct binding *fresh;
-
 	if (present && present->mapping == mapping && present->policy == policy)
 		return true;
-	fresh = malloc(sizeof(*fresh));
+	struct binding *fresh = malloc(sizeof(*fresh));
 	if (!fresh)
 		return false;
-	*fresh = (struct binding){
-		.mapping = mapping, .entry = &mapping->policies[policy_number_index(policy)], .policy = policy, .older = present};
+	*fresh = (struct binding){.mapping = mapping,
+	                          .entry = &mapping->policies[policy_number_index(policy)],
+	                          .policy = policy,
+	                          .older = present};
 	atomic_store(&limiter->binding, fresh);
 	return true;
 }
@@ -75,7 +73,6 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
  * now. */
 static const struct policy_entry *entry_of(const struct stint_limiter *limiter) {
 	const struct binding *binding = atomic_load(&limiter->binding);
-
 	if (!binding || atomic_load(&binding->entry->generation) != policy_number_generation(binding->policy))
 		return NULL;
 	return binding->entry;
@@ -83,13 +80,12 @@ static const struct policy_entry *entry_of(const struct stint_limiter *limiter) 
 
 /* Takes the limit from the directory, which is newer than what the app declared. But the directory is shared
  * memory: a value that can't be true is ignored. */
-static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field, int64_t *max_requests,
-	int64_t *time_window_ms) {
+static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field,
+                       int64_t *max_requests, int64_t *time_window_ms) {
 	int64_t max = atomic_load(max_field);
 	int64_t window = atomic_load(window_field);
-
 	if (max >= 1 && max <= STINT_FALLBACK_REQUESTS_MAX && window >= STINT_TIME_WINDOW_MS_MIN &&
-		window <= STINT_TIME_WINDOW_MS_MAX) {
+	    window <= STINT_TIME_WINDOW_MS_MAX) {
 		*max_requests = max;
 		*time_window_ms = window;
 	}
@@ -102,7 +98,6 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 	int64_t max_requests = limiter->declaration.max_requests;
 	int64_t time_window_ms = limiter->declaration.time_window_ms;
 	int64_t retry_after_ms = clock_ms_up(retry_after_ns);
-
 	if (entry) {
 		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
 	} else if (max_requests == 0) { /* a must_exist limiter that doesn't know its limit yet; 0 would mean that
@@ -121,11 +116,10 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 }
 
 void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-	struct stint_result *result) {
+                            struct stint_result *result) {
 	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->fallback_max_requests;
 	int64_t time_window_ms = limiter->fallback_time_window_ms;
-
 	if (limiter->local_max_requests == STINT_DENY) {
 		deny(limiter, DENIED_RETRY_NS, result);
 		return;
@@ -138,9 +132,8 @@ void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_
 }
 
 void limiter_decide_alone(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-	struct stint_result *result) {
+                          struct stint_result *result) {
 	uint64_t left_ns = absence_grace_left_ns(&limiter->stintd->absence, clock_fine_ns());
-
 	if (left_ns > 0)
 		deny(limiter, left_ns, result);
 	else

@@ -63,10 +63,10 @@ bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t polic
 /* Decides without the agent: denies as long as the agent may be back any moment, then decides by the limit inside
  * the process. */
 void limiter_decide_alone(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-	struct stint_result *);
+                          struct stint_result *);
 
 /* Decides by the limit inside the process. */
 void limiter_decide_locally(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-	struct stint_result *);
+                            struct stint_result *);
 
 #endif

@@ -35,7 +35,6 @@ struct local {
 
 struct local *local_new(void) {
 	struct local *local = aligned_alloc(alignof(struct local), sizeof(*local));
-
 	if (!local)
 		return NULL;
 	memset(local, 0, sizeof(*local));
@@ -61,7 +60,6 @@ static uint64_t make_state(uint32_t window, uint32_t count) {
 static struct entry *choose_entry(struct entry set[static WAYS], uint64_t key, uint32_t window) {
 	struct entry *least = &set[0];
 	uint32_t least_count = UINT32_MAX;
-
 	for (unsigned i = 0; i < WAYS; i++) {
 		uint32_t count = count_in(atomic_load(&set[i].state), window);
 		if (atomic_load(&set[i].key) == key)
@@ -83,7 +81,6 @@ static struct entry *choose_entry(struct entry set[static WAYS], uint64_t key, u
 static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
 	uint64_t state = atomic_load(&entry->state);
 	uint64_t owner = atomic_load(&entry->key);
-
 	if (owner == key)
 		return true;
 	if (!atomic_compare_exchange_strong(&entry->key, &owner, key))
@@ -95,9 +92,8 @@ static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
 /* Adds the cost to the client's count if the sum stays within max, and returns whether it did. *count is the count
  * afterwards. */
 static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
-	uint32_t *count) {
+                         uint32_t *count) {
 	struct entry *set = local->set[place_scale((uint32_t)(key >> 32), SETS)];
-
 	*count = 0;
 	for (int tries = 0; tries < TRIES; tries++) {
 		struct entry *entry = choose_entry(set, key, window);
@@ -118,7 +114,7 @@ static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uin
 }
 
 void local_take(struct local *local, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
-	uint32_t cost, uint64_t now_ns, struct stint_result *result) {
+                uint32_t cost, uint64_t now_ns, struct stint_result *result) {
 	uint64_t window_ns = (uint64_t)time_window_ms * NS_PER_MS;
 	uint32_t window = (uint32_t)(now_ns / window_ns);
 	int64_t ends_ms = clock_ms_up(window_ns - now_ns % window_ns);
@@ -132,7 +128,9 @@ void local_take(struct local *local, int64_t max_requests, int64_t time_window_m
 		.reason = reason_of(allowed, cost, max_requests),
 		.limit = max_requests,
 		.remaining = count < max_requests ? max_requests - count : 0,
-		.retry_after_ms = allowed ? 0 : cost > max_requests ? time_window_ms : ends_ms,
+		.retry_after_ms = allowed               ? 0
+	                      : cost > max_requests ? time_window_ms
+	                                            : ends_ms,
 		.reset_after_ms = count > 0 ? ends_ms : 0,
 	};
 }

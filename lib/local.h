@@ -27,6 +27,6 @@ void local_free(struct local *);
 /* Lets a client have at most max_requests per time_window_ms, and writes the verdict to *result. Always
  * decides. */
 void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
-	uint32_t cost, uint64_t now_ns, struct stint_result *result);
+                uint32_t cost, uint64_t now_ns, struct stint_result *result);
 
 #endif

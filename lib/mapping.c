@@ -14,8 +14,8 @@
 #include "stint.h"
 #include "protocol/timens.h"
 
-/* Buckets are named by 32 random bits scaled to the count; beyond this, some would hardly be used. 2^24 buckets are
- * 268 million clients and 17 GB: more is a mistake. */
+/* Buckets are named by 32 random bits scaled to the count; beyond this, some would hardly be used. 2^24 buckets
+ * are 268 million clients and 17 GB: more is a mistake. */
 #define BUCKETS_MAX (UINT32_C(1) << 24)
 
 /* Eight times what the agent makes today: room for it to grow without a new library. */
@@ -27,13 +27,11 @@ static int refuse(const char *what) {
 
 static int read_header(int fd, void *header, size_t size, uint64_t *object_bytes) {
 	struct stat st;
-	ssize_t got;
-
 	if (fstat(fd, &st) != 0)
 		return error_set(STINT_ESYSTEM, "fstat of the agent's table: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size < size)
 		return refuse("an object is too small");
-	got = pread(fd, header, size, 0);
+	ssize_t got = pread(fd, header, size, 0);
 	if (got < 0)
 		return error_set(STINT_ESYSTEM, "pread of the agent's table: %s", strerror(errno));
 	if (got != (ssize_t)size)
@@ -47,7 +45,7 @@ static int check_version(uint64_t magic, uint32_t version) {
 		return refuse("no magic number");
 	if (version != LAYOUT_VERSION)
 		return error_set(STINT_EVERSION, "the agent's table has layout %u, this library knows %u", version,
-			LAYOUT_VERSION);
+		                 LAYOUT_VERSION);
 	return 0;
 }
 
@@ -61,8 +59,8 @@ static int check_directory(const struct directory_header *d, uint64_t object_byt
 		return refuse("the directory is shorter than it says");
 	if (d->policy_capacity == 0 || d->policy_capacity > POLICIES_MAX)
 		return refuse("policy_capacity");
-	if (!fits(DIRECTORY_ENTRIES_OFFSET + OWN_LIMITS * sizeof(uint32_t), d->policy_capacity, sizeof(struct policy_entry),
-		d->directory_bytes))
+	if (!fits(DIRECTORY_ENTRIES_OFFSET + OWN_LIMITS * sizeof(uint32_t), d->policy_capacity,
+	          sizeof(struct policy_entry), d->directory_bytes))
 		return refuse("the policies and own limits don't fit into the directory");
 	return 0;
 }
@@ -73,10 +71,10 @@ static int check_geometry(const struct directory_header *d, uint64_t object_byte
 	if (d->bucket_count == 0 || d->bucket_count > BUCKETS_MAX || d->slots_per_bucket != SLOTS_PER_BUCKET)
 		return refuse("bucket_count or slots_per_bucket");
 	if (d->tags_offset < sizeof(struct table_header) || d->tags_offset % sizeof(struct tag_row) != 0 ||
-		!fits(d->tags_offset, d->bucket_count, sizeof(struct tag_row), d->table_bytes))
+	    !fits(d->tags_offset, d->bucket_count, sizeof(struct tag_row), d->table_bytes))
 		return refuse("tags_offset");
 	if (d->slots_offset < sizeof(struct table_header) || d->slots_offset % sizeof(struct slot) != 0 ||
-		!fits(d->slots_offset, d->bucket_count, SLOTS_PER_BUCKET * sizeof(struct slot), d->table_bytes))
+	    !fits(d->slots_offset, d->bucket_count, SLOTS_PER_BUCKET * sizeof(struct slot), d->table_bytes))
 		return refuse("slots_offset");
 	return 0;
 }
@@ -90,16 +88,16 @@ static int check_clock(const struct directory_header *d) {
 
 /* Reads and checks both headers; *directory is the copy that is used from here on. */
 static int check_objects(struct directory_header *directory, int directory_fd, int table_fd, uint64_t generation) {
-	struct table_header table;
-	uint64_t directory_bytes, table_bytes;
 	int error;
-
+	uint64_t table_bytes;
+	uint64_t directory_bytes;
+	struct table_header table;
 	if ((error = read_header(directory_fd, directory, sizeof(*directory), &directory_bytes)) != 0 ||
-		(error = check_version(directory->magic, directory->version)) != 0 ||
-		(error = read_header(table_fd, &table, sizeof(table), &table_bytes)) != 0 ||
-		(error = check_version(table.magic, table.version)) != 0 ||
-		(error = check_directory(directory, directory_bytes)) != 0 ||
-		(error = check_geometry(directory, table_bytes)) != 0 || (error = check_clock(directory)) != 0)
+	    (error = check_version(directory->magic, directory->version)) != 0 ||
+	    (error = read_header(table_fd, &table, sizeof(table), &table_bytes)) != 0 ||
+	    (error = check_version(table.magic, table.version)) != 0 ||
+	    (error = check_directory(directory, directory_bytes)) != 0 ||
+	    (error = check_geometry(directory, table_bytes)) != 0 || (error = check_clock(directory)) != 0)
 		return error;
 	if (directory->generation != generation || table.generation != generation)
 		return refuse("the objects are of different generations");

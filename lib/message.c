@@ -32,7 +32,6 @@ int message_read_head(const struct packet *packet, struct wire_head *head) {
 static int refused_by_agent(int status, const struct packet *packet) {
 	char words[160] = "";
 	size_t length = packet->length - sizeof(struct wire_welcome);
-
 	if (length > sizeof(words) - 1)
 		length = sizeof(words) - 1;
 	for (size_t i = 0; i < length; i++) {
@@ -45,21 +44,20 @@ static int refused_by_agent(int status, const struct packet *packet) {
 /* Checks the fields from the front, since a WELCOME of another version may go on differently. */
 int message_read_welcome(const struct packet *packet, struct wire_welcome *welcome) {
 	size_t length = packet->length < sizeof(*welcome) ? packet->length : sizeof(*welcome);
-
 	if (length < offsetof(struct wire_welcome, layout_version))
 		return message_refuse("WELCOME is too short");
 	memset(welcome, 0, sizeof(*welcome));
 	memcpy(welcome, packet->bytes, length);
 	if (welcome->wire_version != WIRE_VERSION)
 		return error_set(STINT_EVERSION, "the agent speaks version %u, this library %u", welcome->wire_version,
-			WIRE_VERSION);
+		                 WIRE_VERSION);
 	if (length < sizeof(*welcome) || !is_status(welcome->status))
 		return message_refuse("the length or the status of WELCOME");
 	if (welcome->status != 0)
 		return refused_by_agent(welcome->status, packet);
 	if (welcome->layout_version != LAYOUT_VERSION)
 		return error_set(STINT_EVERSION, "the agent's table has layout %u, this library knows %u",
-			welcome->layout_version, LAYOUT_VERSION);
+		                 welcome->layout_version, LAYOUT_VERSION);
 	if (packet->length != sizeof(*welcome) || packet->fd_count != 2)
 		return message_refuse("WELCOME must bring two descriptors and no words");
 	return 0;
@@ -76,8 +74,9 @@ static bool is_sane(const struct wire_verdict *v) {
 	if (v->status != 0)
 		return is_status(v->status);
 	return v->allowed <= 1 && v->source >= STINT_SOURCE_LEASE && v->source <= STINT_SOURCE_ADVANCE &&
-		(v->reason == STINT_ADMITTED) == (v->allowed == 1) && v->reason >= STINT_ADMITTED && v->reason <= STINT_UNAVAILABLE &&
-		v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 && v->reset_after_ms >= 0;
+	       (v->reason == STINT_ADMITTED) == (v->allowed == 1) && v->reason >= STINT_ADMITTED &&
+	       v->reason <= STINT_UNAVAILABLE && v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 &&
+	       v->reset_after_ms >= 0;
 }
 
 int message_read_verdict(const struct packet *packet, struct wire_verdict *verdict) {

@@ -11,14 +11,14 @@
 #define DEFAULT_TIMEOUT_MS 1000
 
 /* The fallback of a must_exist limiter that doesn't know its policy's limits yet: lenient, and yet a bound. */
-#define UNKNOWN_MAX_REQUESTS 1000
+#define UNKNOWN_MAX_REQUESTS   1000
 #define UNKNOWN_TIME_WINDOW_MS 1000
 
 static int check_range(const char *name, int64_t value, int64_t min, int64_t max) {
 	if (value >= min && value <= max)
 		return 0;
 	return error_set(STINT_ERANGE, "%s is %lld, must be %lld to %lld", name, (long long)value, (long long)min,
-		(long long)max);
+	                 (long long)max);
 }
 
 /* Like check_range(); also accepts 0, which stands for the default. */
@@ -28,37 +28,34 @@ static int check_optional(const char *name, int64_t value, int64_t min, int64_t 
 
 static int check_policy_name(const char *name) {
 	size_t length = name ? strnlen(name, STINT_POLICY_NAME_MAX + 1) : 0;
-
 	if (length == 0 || length > STINT_POLICY_NAME_MAX)
 		return error_set(STINT_EPOLICY, "policy is %s, must be 1 to %d bytes",
-			length == 0 ? "NULL or empty" : "too long", STINT_POLICY_NAME_MAX);
+		                 length == 0 ? "NULL or empty" : "too long", STINT_POLICY_NAME_MAX);
 	if (name[strspn(name, LIMITS_NAME_ALPHABET)] != '\0')
 		return error_set(STINT_EPOLICY, "policy has a byte 0x%02x, allowed are [A-Za-z0-9_.:/-]",
-			(unsigned)(unsigned char)name[strspn(name, LIMITS_NAME_ALPHABET)]);
+		                 (unsigned)(unsigned char)name[strspn(name, LIMITS_NAME_ALPHABET)]);
 	return 0;
 }
 
 static int check_sub_window(const struct stint_options *o) {
 	int32_t resolution = o->resolution ? o->resolution : LIMITS_DEFAULT_RESOLUTION;
-
 	if (o->algorithm != STINT_SLIDING_WINDOW || o->time_window_ms == 0)
 		return 0;
 	return check_range("time_window_ms / resolution",
-		limits_sub_window_ms(o->algorithm, o->time_window_ms, resolution), STINT_SUB_WINDOW_MS_MIN,
-		STINT_TIME_WINDOW_MS_MAX);
+	                   limits_sub_window_ms(o->algorithm, o->time_window_ms, resolution), STINT_SUB_WINDOW_MS_MIN,
+	                   STINT_TIME_WINDOW_MS_MAX);
 }
 
 /* A must_exist limiter, which declares nothing, may leave out all numbers; others only those that have a
  * default. */
 static int check_numbers(const struct stint_options *o) {
 	int error = 0;
-
 	if (!o->must_exist && o->max_requests == 0)
 		error = check_range("max_requests", 0, 1, STINT_MAX_REQUESTS_MAX);
 	else if (!o->must_exist && o->time_window_ms == 0)
 		error = check_range("time_window_ms", 0, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
-#define CHECK(name, min, max) \
-	if (!error) \
+#define CHECK(name, min, max)                                                                                     \
+	if (!error)                                                                                                   \
 		error = check_optional(#name, o->name, min, max);
 	LIMITS_NUMBERS(CHECK)
 #undef CHECK
@@ -68,18 +65,18 @@ static int check_numbers(const struct stint_options *o) {
 static int check_local(const struct stint_options *o) {
 	if (o->local_max_requests >= STINT_DENY && o->local_max_requests <= STINT_FALLBACK_REQUESTS_MAX)
 		return 0;
-	return error_set(STINT_ERANGE, "local_max_requests is %lld, must be 1 to %lld, 0 for the default, or STINT_DENY (%d)",
-		(long long)o->local_max_requests, (long long)STINT_FALLBACK_REQUESTS_MAX, STINT_DENY);
+	return error_set(STINT_ERANGE,
+	                 "local_max_requests is %lld, must be 1 to %lld, 0 for the default, or STINT_DENY (%d)",
+	                 (long long)o->local_max_requests, (long long)STINT_FALLBACK_REQUESTS_MAX, STINT_DENY);
 }
 
 int options_check(const struct stint_options *o) {
 	int error;
-
 	if ((error = check_policy_name(o->policy)) != 0 || (error = check_numbers(o)) != 0 ||
-		(error = check_local(o)) != 0 ||
-		(error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
-		(error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
-		(error = check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
+	    (error = check_local(o)) != 0 ||
+	    (error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
+	    (error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
+	    (error = check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
 		return error;
 	return check_sub_window(o);
 }

@@ -18,7 +18,6 @@ static struct request_chain *chain_of(struct outstanding *o, uint32_t serial) {
 
 struct request *outstanding_find(struct outstanding *o, uint32_t serial) {
 	struct request *r;
-
 	LIST_FOREACH(r, chain_of(o, serial), same_hash) {
 		if (r->serial == serial)
 			return r->step == REQUEST_WANTING ? r : NULL;
@@ -52,8 +51,7 @@ void outstanding_finish(struct outstanding *o, struct request *r, int status) {
 	r->finished(r);
 }
 
-void outstanding_for_each(struct outstanding *o, void (*action)(void *context, struct request *),
-	void *context) {
+void outstanding_for_each(struct outstanding *o, void (*action)(void *context, struct request *), void *context) {
 	for (unsigned i = 0; i < REQUEST_CHAINS; i++) {
 		struct request *r, *next;
 
@@ -142,7 +140,6 @@ void outstanding_add(struct outstanding *o, struct request *r) {
 
 void outstanding_send_leftovers(struct outstanding *o) {
 	struct request *r;
-
 	while ((r = TAILQ_FIRST(&o->unsent))) {
 		/* Meanwhile its policy may have been declared, or dropped by the agent. */
 		r->step = next_step(o, r);
@@ -156,7 +153,6 @@ void outstanding_send_leftovers(struct outstanding *o) {
 
 struct stint_limiter *outstanding_find_declaring(struct outstanding *o, uint32_t serial) {
 	struct stint_limiter *limiter;
-
 	LIST_FOREACH(limiter, &o->declaring, declaring_link) {
 		if (limiter->declare_serial == serial)
 			return limiter;

@@ -31,7 +31,7 @@ struct outstanding {
 	uint32_t count;
 	uint32_t last_serial;
 	struct request_queue unsent;
-	bool unsent_changed; /* `unsent` has changed; whoever reads this sets it back */
+	bool unsent_changed;           /* `unsent` has changed; whoever reads this sets it back */
 	struct limiter_list declaring; /* limiters whose DECLARE the present connection has not answered yet */
 };
 

@@ -8,7 +8,7 @@
 #include "request.h"
 
 struct request request_make(struct stint_limiter *limiter, const char *id, size_t id_length, uint32_t cost,
-	request_finished *finished) {
+                            request_finished *finished) {
 	return (struct request){
 		.limiter = limiter,
 		.id = id,
@@ -21,7 +21,6 @@ struct request request_make(struct stint_limiter *limiter, const char *id, size_
 
 bool request_send_declare(const struct stint_limiter *limiter, uint32_t serial, int fd) {
 	struct wire_declare message = limiter->declaration;
-
 	message.head.serial = serial;
 	if (atomic_load(&limiter->binding))
 		message.head.flags |= WIRE_DECLARE_AGAIN;

@@ -43,13 +43,13 @@ struct request {
 	request_finished *finished;
 
 	enum request_step step;
-	bool unsent;       /* the socket was full: its message waits in outstanding.unsent */
-	bool reconnected;  /* the connection broke after this had sent a message: the next time ends the request */
-	bool redeclared;   /* the agent had dropped the policy once: the next time ends the request */
+	bool unsent;      /* the socket was full: its message waits in outstanding.unsent */
+	bool reconnected; /* the connection broke after this had sent a message: the next time ends the request */
+	bool redeclared;  /* the agent had dropped the policy once: the next time ends the request */
 	uint32_t serial;
-	uint32_t declare_serial; /* the DECLARE on which its WANT relies */
-	uint64_t heard;    /* channel.heard when this was submitted */
-	int status;        /* when finished: 0, an error, or REQUEST_DECIDE_ALONE */
+	uint32_t declare_serial;     /* the DECLARE on which its WANT relies */
+	uint64_t heard;              /* channel.heard when this was submitted */
+	int status;                  /* when finished: 0, an error, or REQUEST_DECIDE_ALONE */
 	struct wire_verdict verdict; /* valid when status is 0 */
 };
 
@@ -57,7 +57,7 @@ LIST_HEAD(request_chain, request);
 TAILQ_HEAD(request_queue, request);
 
 struct request request_make(struct stint_limiter *, const char *id, size_t id_length, uint32_t cost,
-	request_finished *);
+                            request_finished *);
 
 /* Each sends one message. Returns false when the socket is full. */
 bool request_send_want(const struct request *, int fd);

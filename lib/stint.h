@@ -89,34 +89,34 @@ extern "C" {
 #define STINT_DEFAULT_SOCKET "/run/stint/agent.sock"
 
 /* Ranges, all inclusive. A value outside is refused with STINT_ERANGE. */
-#define STINT_CLIENT_ID_MAX 255            /* bytes of UTF-8, at least 1      */
-#define STINT_POLICY_NAME_MAX 63           /* bytes of [A-Za-z0-9_.:/-]       */
-#define STINT_MAX_REQUESTS_MAX 1000000000  /* at least 1                      */
+#define STINT_CLIENT_ID_MAX         255        /* bytes of UTF-8, at least 1      */
+#define STINT_POLICY_NAME_MAX       63         /* bytes of [A-Za-z0-9_.:/-]       */
+#define STINT_MAX_REQUESTS_MAX      1000000000 /* at least 1                      */
 #define STINT_FALLBACK_REQUESTS_MAX 2000000000
-#define STINT_TIME_WINDOW_MS_MIN 100
-#define STINT_TIME_WINDOW_MS_MAX INT64_C(2678400000) /* 31 days               */
-#define STINT_RESOLUTION_MAX 60
-#define STINT_SUB_WINDOW_MS_MIN 10         /* time_window_ms / resolution     */
-#define STINT_TIMEOUT_MS_MAX 60000
+#define STINT_TIME_WINDOW_MS_MIN    100
+#define STINT_TIME_WINDOW_MS_MAX    INT64_C(2678400000) /* 31 days               */
+#define STINT_RESOLUTION_MAX        60
+#define STINT_SUB_WINDOW_MS_MIN     10 /* time_window_ms / resolution     */
+#define STINT_TIMEOUT_MS_MAX        60000
 
 /* For an option where 0 means the default limit: nobody is admitted. */
 #define STINT_DENY (-1)
 
 /* Every error, its number and its sentence: makes the enum and stint_strerror(). */
-#define STINT_ERRORS(X)                                                                 \
-	X(STINT_ERANGE, -1, "a value is out of its range")                              \
-	X(STINT_ECLIENT, -2, "client_id is not 1 to 255 bytes of valid UTF-8")          \
-	X(STINT_EPOLICY, -3, "policy is not 1 to 63 bytes of [A-Za-z0-9_.:/-]")         \
-	X(STINT_EPATH, -4, "the socket's path is empty or too long")                    \
-	X(STINT_ENOMEM, -5, "out of memory")                                            \
-	X(STINT_ESYSTEM, -6, "a system call failed")                                    \
-	X(STINT_EAGENT, -7, "the agent is out of reach")                                \
-	X(STINT_EVERSION, -8, "library and agent are of different versions")            \
-	X(STINT_ETIMENS, -9, "library and agent run in different time namespaces")      \
-	X(STINT_EPROTOCOL, -10, "the agent sent what this library does not understand") \
-	X(STINT_ENOPOLICY, -11, "no such policy")                                       \
-	X(STINT_EFULL, -12, "the agent has no room for another policy or declaration")  \
-	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                 \
+#define STINT_ERRORS(X)                                                                                           \
+	X(STINT_ERANGE, -1, "a value is out of its range")                                                            \
+	X(STINT_ECLIENT, -2, "client_id is not 1 to 255 bytes of valid UTF-8")                                        \
+	X(STINT_EPOLICY, -3, "policy is not 1 to 63 bytes of [A-Za-z0-9_.:/-]")                                       \
+	X(STINT_EPATH, -4, "the socket's path is empty or too long")                                                  \
+	X(STINT_ENOMEM, -5, "out of memory")                                                                          \
+	X(STINT_ESYSTEM, -6, "a system call failed")                                                                  \
+	X(STINT_EAGENT, -7, "the agent is out of reach")                                                              \
+	X(STINT_EVERSION, -8, "library and agent are of different versions")                                          \
+	X(STINT_ETIMENS, -9, "library and agent run in different time namespaces")                                    \
+	X(STINT_EPROTOCOL, -10, "the agent sent what this library does not understand")                               \
+	X(STINT_ENOPOLICY, -11, "no such policy")                                                                     \
+	X(STINT_EFULL, -12, "the agent has no room for another policy or declaration")                                \
+	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                                               \
 	X(STINT_ECANCELED, -14, "the limiter or its attachment is being freed")
 
 enum stint_error {
@@ -165,13 +165,13 @@ struct stint_options {
 	int64_t fallback_time_window_ms; /* default time_window_ms */
 	enum stint_algorithm algorithm;
 	enum stint_mode mode;
-	int32_t resolution;              /* sub-windows of a sliding window; default 10 */
-	int32_t timeout_ms;              /* the longest a check waits; default 1000. Keep it above
+	int32_t resolution;         /* sub-windows of a sliding window; default 10 */
+	int32_t timeout_ms;         /* the longest a check waits; default 1000. Keep it above
 	                                    the agent's database_timeout_ms: a check that runs
 	                                    into it is denied */
-	bool must_exist;                 /* take the limits that the policy has, declare none;
+	bool must_exist;            /* take the limits that the policy has, declare none;
 	                                    a check on an unknown policy is STINT_ENOPOLICY */
-	int64_t local_max_requests;      /* per process and fallback_time_window_ms, agent away;
+	int64_t local_max_requests; /* per process and fallback_time_window_ms, agent away;
 	                                    default the fallback's; STINT_DENY: nobody */
 };
 

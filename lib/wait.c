@@ -20,12 +20,10 @@ struct waiter {
  * wait longer. */
 static bool condition_init(pthread_cond_t *condition) {
 	pthread_condattr_t attributes;
-	bool made;
-
 	if (pthread_condattr_init(&attributes) != 0)
 		return false;
-	made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-		pthread_cond_init(condition, &attributes) == 0;
+	bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+	            pthread_cond_init(condition, &attributes) == 0;
 	pthread_condattr_destroy(&attributes);
 	return made;
 }
@@ -41,11 +39,9 @@ static void wake_waiter(struct request *r) {
 static void lead(struct channel *ch, uint64_t until_ns) {
 	bool away = ch->state == CHANNEL_AWAY;
 	struct pollfd socket = {.fd = away ? -1 : atomic_load(&ch->socket.number), .events = POLLIN};
-	struct timespec left;
-
 	if (away && ch->next_attempt_ns < until_ns)
 		until_ns = ch->next_attempt_ns;
-	left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
+	struct timespec left = clock_timespec(clock_left_ns(clock_fine_ns(), until_ns));
 	if (!TAILQ_EMPTY(&ch->outstanding.unsent))
 		socket.events |= POLLOUT;
 	ch->led = true;
@@ -64,7 +60,6 @@ static void follow(struct channel *ch, struct waiter *w, uint64_t until_ns) {
 
 static void wait_until_finished(struct channel *ch, struct waiter *w) {
 	struct request *r = &w->request;
-
 	while (r->step != REQUEST_FINISHED) {
 		uint64_t now_ns = clock_fine_ns();
 		uint64_t until_ns = r->give_up_ns;
@@ -108,16 +103,15 @@ static void hand_over(struct channel *ch) {
 
 int channel_ask(struct channel *ch, struct request *request) {
 	struct waiter w = {.request = *request};
-	int status, cancel_state;
-
 	w.request.finished = wake_waiter;
 	if (!condition_init(&w.wake))
 		return REQUEST_DECIDE_ALONE;
+	int cancel_state;
 	/* A thread that is cancelled while it waits would leave pointers to its stack in the queues. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->lock);
 	TAILQ_INSERT_TAIL(&ch->waiters, &w, link);
-	status = ask(ch, &w);
+	int status = ask(ch, &w);
 	TAILQ_REMOVE(&ch->waiters, &w, link);
 	hand_over(ch);
 	if (status < 0)

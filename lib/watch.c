@@ -40,14 +40,12 @@ static uint64_t to_ns(struct timespec t) {
  * nanosecond in which they were made. */
 static uint64_t choose_period(const struct watch *w) {
 	uint64_t place = (uintptr_t)w / 16 % (UINT64_C(1) << 31);
-
 	return PERIOD_MIN_NS + place * NS_PER_S + clock_fine_ns() % NS_PER_S;
 }
 
 static bool owns_timer(const struct watch *w) {
 	int fd = atomic_load(&w->timer_fd);
 	struct itimerspec timer;
-
 	return fd >= 0 && timerfd_gettime(fd, &timer) == 0 && to_ns(timer.it_interval) == atomic_load(&w->period_ns);
 }
 
@@ -56,7 +54,6 @@ static bool owns_timer(const struct watch *w) {
 static bool owns_epoll(const struct watch *w) {
 	struct epoll_event event = {.events = EPOLLIN};
 	int fd = atomic_load(&w->epoll_fd);
-
 	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_MOD, atomic_load(&w->timer_fd), &event) == 0;
 }
 
@@ -80,7 +77,6 @@ static bool set_timer(const struct watch *w, uint64_t at_ns) {
 		.it_value = clock_timespec(at_ns),
 		.it_interval = clock_timespec(atomic_load(&w->period_ns)),
 	};
-
 	/* Setting the timer also cancels an expiry that nobody has read. */
 	return timerfd_settime(atomic_load(&w->timer_fd), TFD_TIMER_ABSTIME, &timer, NULL) == 0;
 }
@@ -96,14 +92,13 @@ static bool make(struct watch *w, uint64_t period_ns) {
 	int timer_fd = descriptor_above_stdio(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	int epoll_fd = timer_fd < 0 ? -1 : descriptor_above_stdio(epoll_create1(EPOLL_CLOEXEC));
 	struct epoll_event event = {.events = EPOLLIN};
-	int error;
-
 	atomic_store(&w->timer_fd, timer_fd);
 	atomic_store(&w->epoll_fd, epoll_fd);
 	atomic_store(&w->period_ns, period_ns);
-	if (epoll_fd >= 0 && set_timer(w, 0) && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0 && owns_both(w))
+	if (epoll_fd >= 0 && set_timer(w, 0) && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0 &&
+	    owns_both(w))
 		return true;
-	error = errno;
+	int error = errno;
 	close_if_open(timer_fd);
 	close_if_open(epoll_fd);
 	errno = error;
@@ -113,7 +108,6 @@ static bool make(struct watch *w, uint64_t period_ns) {
 /* Puts the new epoll instance behind the number of the instance that is shared with a parent. */
 static bool move_to_shared(struct watch *fresh, const struct watch *shared) {
 	int number = atomic_load(&shared->epoll_fd), fd = atomic_load(&fresh->epoll_fd);
-
 	if (dup3(fd, number, O_CLOEXEC) < 0)
 		return false;
 	close(fd);
@@ -131,7 +125,6 @@ static void copy(struct watch *w, const struct watch *from) {
 bool watch_start(struct watch *w) {
 	bool own = owns_both(w);
 	struct watch fresh = {.running = false};
-
 	if (own && w->running)
 		return true;
 	if (!own)
@@ -170,7 +163,6 @@ void watch_set_timer(struct watch *w, uint64_t at_ns) {
 void watch_set_socket(struct watch *w, int fd, uint32_t events) {
 	struct epoll_event event = {.events = events};
 	int operation = w->socket_events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-
 	if (!w->running || w->socket_events == events)
 		return;
 	if (!owns_both(w)) {

@@ -23,9 +23,9 @@ struct watch {
 	_Atomic int epoll_fd; /* what stint_fd() returns; -1: it was not called yet, or the app has closed this */
 	_Atomic int timer_fd;
 	_Atomic uint64_t period_ns; /* the timer's period */
-	bool running;         /* the descriptors are this process's own, not shared with a parent */
-	uint64_t timer_at_ns; /* when the timer expires, by CLOCK_MONOTONIC; 0: not set */
-	uint32_t socket_events; /* the events that the socket is registered for; 0: not registered */
+	bool running;               /* the descriptors are this process's own, not shared with a parent */
+	uint64_t timer_at_ns;       /* when the timer expires, by CLOCK_MONOTONIC; 0: not set */
+	uint32_t socket_events;     /* the events that the socket is registered for; 0: not registered */
 };
 
 void watch_init(struct watch *);

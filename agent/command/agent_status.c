@@ -21,8 +21,8 @@
 #include "monotonic.h"
 #include "protocol/wire.h"
 
-#define TIMEOUT_S 2           /* of each step: an agent that is alive answers in less than a millisecond */
-#define TEXT_MAX (4u << 20)   /* 1024 policies take a few hundred bytes each */
+#define TIMEOUT_S     2          /* of each step: an agent that is alive answers in less than a millisecond */
+#define TEXT_MAX      (4u << 20) /* 1024 policies take a few hundred bytes each */
 #define STATUS_SERIAL 2
 
 struct message {
@@ -37,9 +37,9 @@ struct text {
 };
 
 const char *agent_status_socket(const char *socket_path) {
-	if (socket_path == NULL)
+	if (!socket_path)
 		socket_path = getenv("STINT_SOCKET");
-	return socket_path != NULL && *socket_path != '\0' ? socket_path : STINT_DEFAULT_SOCKET;
+	return socket_path && *socket_path != '\0' ? socket_path : STINT_DEFAULT_SOCKET;
 }
 
 static void explain_errno(char *why, size_t why_size) {
@@ -49,17 +49,17 @@ static void explain_errno(char *why, size_t why_size) {
 
 static int connect_to(const char *path, char *why, size_t why_size) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof address.sun_path) {
+	if (strlen(path) >= sizeof(address.sun_path)) {
 		snprintf(why, why_size, "the path is %zu bytes, must be 1 to %zu", strlen(path),
-		         sizeof address.sun_path - 1);
+		         sizeof(address.sun_path) - 1);
 		return -1;
 	}
 	strcpy(address.sun_path, path);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	const struct timeval timeout = {.tv_sec = TIMEOUT_S};
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 && /* connect() heeds it too */
-	    connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) == 0 && /* connect() heeds it too */
+	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
 	explain_errno(why, why_size);
 	if (fd >= 0)
@@ -69,17 +69,17 @@ static int connect_to(const char *path, char *why, size_t why_size) {
 
 /* Receives one message, of at least a head. Returns false if none came, with the reason in why. */
 static bool receive(int fd, struct message *message, char *why, size_t why_size) {
-	struct iovec parts[] = {{&message->head, sizeof message->head}, {message->body, sizeof message->body}};
+	struct iovec parts[] = {{&message->head, sizeof(message->head)}, {message->body, sizeof(message->body)}};
 	ssize_t size = recvmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2}, 0);
 	if (size < 0) {
 		explain_errno(why, why_size);
 		return false;
 	}
-	if ((size_t)size < sizeof message->head) {
+	if ((size_t)size < sizeof(message->head)) {
 		snprintf(why, why_size, size == 0 ? "it hung up" : "it sent what this program does not understand");
 		return false;
 	}
-	message->size = (size_t)size - sizeof message->head;
+	message->size = (size_t)size - sizeof(message->head);
 	return true;
 }
 
@@ -98,14 +98,14 @@ static bool say_hello(int fd, char *why, size_t why_size) {
 		.monotonic_ns = (uint64_t)monotonic_now_ns(),
 	};
 	struct message message;
-	if (!send_all(fd, &hello, sizeof hello, why, why_size) || !receive(fd, &message, why, why_size))
+	if (!send_all(fd, &hello, sizeof(hello), why, why_size) || !receive(fd, &message, why, why_size))
 		return false;
 	struct wire_welcome welcome = {.head = message.head};
-	if (message.head.type != WIRE_WELCOME || message.size < sizeof welcome - sizeof welcome.head) {
+	if (message.head.type != WIRE_WELCOME || message.size < sizeof(welcome) - sizeof(welcome.head)) {
 		snprintf(why, why_size, "it sent what this program does not understand");
 		return false;
 	}
-	memcpy((char *)&welcome + sizeof welcome.head, message.body, sizeof welcome - sizeof welcome.head);
+	memcpy((char *)&welcome + sizeof(welcome.head), message.body, sizeof(welcome) - sizeof(welcome.head));
 	if (welcome.status != 0)
 		snprintf(why, why_size, "%s", stint_strerror(welcome.status));
 	return welcome.status == 0;
@@ -115,7 +115,7 @@ static bool append(struct text *text, const struct message *message) {
 	if (text->size + message->size > TEXT_MAX)
 		return false;
 	char *bytes = realloc(text->bytes, text->size + message->size + 1);
-	if (bytes == NULL)
+	if (!bytes)
 		return false;
 	memcpy(bytes + text->size, message->body, message->size);
 	text->bytes = bytes;
@@ -126,7 +126,7 @@ static bool append(struct text *text, const struct message *message) {
 static bool ask(int fd, struct text *text, char *why, size_t why_size) {
 	const struct wire_head status = {.type = WIRE_STATUS, .serial = STATUS_SERIAL};
 	struct message message;
-	if (!send_all(fd, &status, sizeof status, why, why_size))
+	if (!send_all(fd, &status, sizeof(status), why, why_size))
 		return false;
 	do {
 		if (!receive(fd, &message, why, why_size))
@@ -148,9 +148,9 @@ json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) 
 	if (fd < 0)
 		return NULL;
 	if (say_hello(fd, why, why_size) && ask(fd, &text, why, why_size)) {
-		status = json_loadb(text.bytes != NULL ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
-		if (status == NULL || !json_is_object(status)) {
-			const char *detail = status != NULL ? "something else" : error.text[0] != '\0' ? error.text : "out of memory";
+		status = json_loadb(text.bytes ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
+		if (!status || !json_is_object(status)) {
+			const char *detail = status ? "something else" : error.text[0] != '\0' ? error.text : "out of memory";
 			snprintf(why, why_size, "its status is no JSON object: %s", detail);
 			json_decref(status);
 			status = NULL;

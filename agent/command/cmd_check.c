@@ -90,11 +90,12 @@ static void print_sentence(const struct stint_result *result) {
 static int report_no_policy(const struct command_call *call, const struct request *request) {
 	char why[256];
 	const char *state = "";
-	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
+	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof(why));
 	json_unpack(status, "{s:{s:s}}", "database", "state", &state);
 	bool away = strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
-	command_error(call, away ? "the agent doesn't know the policy \"%s\", and the database is out of reach"
-	                         : "there is no policy \"%s\"; \"stint policy list\" shows those that exist",
+	command_error(call,
+	              away ? "the agent doesn't know the policy \"%s\", and the database is out of reach"
+	                   : "there is no policy \"%s\"; \"stint policy list\" shows those that exist",
 	              request->policy);
 	json_decref(status);
 	return away ? COMMAND_NO_DATABASE : COMMAND_USAGE;
@@ -119,7 +120,7 @@ static int report_failure(const struct command_call *call, const struct request 
 /* The library always decides, if need be without the agent; but an operator wants to know what the agent says. */
 static int report_no_agent(const struct command_call *call) {
 	char why[256] = "it did not answer the check in time";
-	json_decref(agent_status_fetch(call->settings->socket_path, why, sizeof why));
+	json_decref(agent_status_fetch(call->settings->socket_path, why, sizeof(why)));
 	const char *path = agent_status_socket(call->settings->socket_path);
 	command_error(call, "the agent at %s is out of reach: %s", path, why);
 	return COMMAND_NO_AGENT;

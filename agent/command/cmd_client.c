@@ -8,19 +8,18 @@
 #include "query.h"
 #include "stint.h"
 
-static const char block_help[] =
-	"The client is denied, whatever it asks for, until \"stint client clear\".\n"
-	"\n"
-	"  --note TEXT   why; shown in the history\n";
+static const char block_help[] = "The client is denied, whatever it asks for, until \"stint client clear\".\n"
+								 "\n"
+								 "  --note TEXT   why; shown in the history\n";
 
-static const char limit_help[] =
-	"The client gets a max_requests of its own under the policy; the window stays.\n"
-	"\n"
-	"  --max-requests N   1 to 1000000000, required\n"
-	"  --note TEXT        why; shown in the history\n";
+static const char limit_help[] = "The client gets a max_requests of its own under the policy; the window stays.\n"
+								 "\n"
+								 "  --max-requests N   1 to 1000000000, required\n"
+								 "  --note TEXT        why; shown in the history\n";
 
 /* Parses the arguments that block, limit and clear have in common: POLICY CLIENT. */
-static int parse_client(struct command_call *call, const struct command_option *options, const char *arguments[2]) {
+static int parse_client(struct command_call *call, const struct command_option *options,
+                        const char *arguments[2]) {
 	int code = command_parse(call, options, arguments, 2, 2);
 	if (code == COMMAND_DONE)
 		code = command_check_policy(call, arguments[0]);
@@ -49,7 +48,7 @@ static int limit_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	if (max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
-	snprintf(digits, sizeof digits, "%" PRId64, max_requests);
+	snprintf(digits, sizeof(digits), "%" PRId64, max_requests);
 	const char *const params[] = {arguments[0], arguments[1], digits, note};
 	return query_run(call, "select stint.set_override($1, $2, $3, $4)", 4, params);
 }
@@ -67,21 +66,21 @@ static int list_run(struct command_call *call) {
 	const char *policy = NULL;
 	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
 	int code = command_parse(call, options, &policy, 0, 1);
-	if (code == COMMAND_DONE && policy != NULL)
+	if (code == COMMAND_DONE && policy)
 		code = command_check_policy(call, policy);
 	if (code != COMMAND_DONE)
 		return code;
 	return query_print(call,
-	                   "select policy, client_id, blocked, max_requests, " QUERY_TIME("changed_at")
-	                   " as changed_at, changed_by, note from stint.client_limit"
-	                   " where $1::text is null or policy = $1 order by policy, client_id",
+	                   "select policy, client_id, blocked, max_requests, " QUERY_TIME(
+						   "changed_at") " as changed_at, changed_by, note from stint.client_limit"
+	                                     " where $1::text is null or policy = $1 order by policy, client_id",
 	                   1, &policy, as_json);
 }
 
 const struct command client_commands[] = {
 	{"block", "POLICY CLIENT [--note TEXT]", "admit nothing of a client", block_help, NULL, block_run},
 	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL,
-	 limit_run},
+     limit_run},
 	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run},
 	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
 	{0},

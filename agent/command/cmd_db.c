@@ -14,7 +14,7 @@
 #include "database/pg.h"
 #include "query.h"
 
-#define ROLES "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'"
+#define ROLES              "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'"
 #define SERVER_VERSION_MIN 150000 /* the oldest that the migrations are written for and tested with */
 
 static const char init_help[] =
@@ -43,11 +43,10 @@ static const char sql_help[] =
 	"Prints what \"db init\" would run, for a database administrator to read and to apply with\n"
 	"psql.\n";
 
-static const char login_hint[] =
-	"Now give the agents a login of their own, for example:\n"
-	"  create role stintd login password '...' in role stint_agent;\n"
-	"grant stint_operator to whoever may set policies and block clients,\n"
-	"and stint_auditor to whoever may look.\n";
+static const char login_hint[] = "Now give the agents a login of their own, for example:\n"
+								 "  create role stintd login password '...' in role stint_agent;\n"
+								 "grant stint_operator to whoever may set policies and block clients,\n"
+								 "and stint_auditor to whoever may look.\n";
 
 struct server {
 	int version;
@@ -56,10 +55,10 @@ struct server {
 	char database[128];
 	char user[128];
 	bool read_only;
-	bool may_create;       /* the user may create schemas in this database */
+	bool may_create; /* the user may create schemas in this database */
 	bool may_create_roles;
-	bool has_roles;        /* all four exist already */
-	int oldest_agent;      /* agents made for this version or later can work with the schema; 0: no schema */
+	bool has_roles;   /* all four exist already */
+	int oldest_agent; /* agents made for this version or later can work with the schema; 0: no schema */
 };
 
 static bool is_true(const char *cell) {
@@ -72,23 +71,22 @@ static void copy_cell(char *to, size_t size, const char *cell) {
 
 /* None of this is ever null. */
 static int read_server(struct pg *pg, struct server *server) {
-	static const char sql[] =
-		"select current_setting('server_version_num'), current_setting('server_version'),"
-		" pg_encoding_to_char(d.encoding), d.datname, current_user, pg_is_in_recovery(),"
-		" has_database_privilege(d.oid, 'create'),"
-		" (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),"
-		" (select count(*) = 4 from pg_roles where rolname in (" ROLES "))"
-		" from pg_database d where d.datname = current_database()";
+	static const char sql[] = "select current_setting('server_version_num'), current_setting('server_version'),"
+							  " pg_encoding_to_char(d.encoding), d.datname, current_user, pg_is_in_recovery(),"
+							  " has_database_privilege(d.oid, 'create'),"
+							  " (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),"
+							  " (select count(*) = 4 from pg_roles where rolname in (" ROLES "))"
+							  " from pg_database d where d.datname = current_database()";
 	struct pg_rows rows = {0};
 	int error = pg_query(pg, sql, 0, NULL, &rows);
 	if (error != PG_OK)
 		return error;
 	char **cells = rows.cells;
 	*server = (struct server){.version = atoi(cells[0])};
-	copy_cell(server->version_text, sizeof server->version_text, cells[1]);
-	copy_cell(server->encoding, sizeof server->encoding, cells[2]);
-	copy_cell(server->database, sizeof server->database, cells[3]);
-	copy_cell(server->user, sizeof server->user, cells[4]);
+	copy_cell(server->version_text, sizeof(server->version_text), cells[1]);
+	copy_cell(server->encoding, sizeof(server->encoding), cells[2]);
+	copy_cell(server->database, sizeof(server->database), cells[3]);
+	copy_cell(server->user, sizeof(server->user), cells[4]);
 	server->read_only = is_true(cells[5]);
 	server->may_create = is_true(cells[6]);
 	server->may_create_roles = is_true(cells[7]);
@@ -180,13 +178,16 @@ static int check_init(const struct command_call *call, struct pg *pg, const stru
 	if (version == MIGRATIONS_NO_SCHEMA)
 		return check_rights(call, server);
 	if (version < migrations_newest())
-		command_error(call, "the schema is already there, version %d; \"stint db migrate\" brings it to version %d",
+		command_error(call,
+		              "the schema is already there, version %d; \"stint db migrate\" brings it to version %d",
 		              version, migrations_newest());
 	else if (version > migrations_newest())
-		command_error(call, "the schema is already there, version %d, newer than this program, which knows up to %d",
+		command_error(call,
+		              "the schema is already there, version %d, newer than this program, which knows up to %d",
 		              version, migrations_newest());
 	else if (has_problems(pg))
-		command_error(call, "the schema is already there, but its owners, rights or roles are not as they should be;"
+		command_error(call,
+		              "the schema is already there, but its owners, rights or roles are not as they should be;"
 		              " \"stint db migrate\" puts them right");
 	else
 		command_error(call, "the schema is already there, and at this program's version, %d", version);
@@ -226,7 +227,7 @@ static int check_migrate(const struct command_call *call, const struct server *s
 
 static int print_problem(const char *object, const char *problem, const char *rest) {
 	char *safe_object = output_printable(object), *safe_problem = output_printable(problem);
-	int printed = printf("%s: %s%s\n", safe_object != NULL ? safe_object : "", safe_problem != NULL ? safe_problem : "", rest);
+	int printed = printf("%s: %s%s\n", safe_object ? safe_object : "", safe_problem ? safe_problem : "", rest);
 	free(safe_object);
 	free(safe_problem);
 	return printed < 0 ? -1 : 0;
@@ -245,7 +246,7 @@ static int report_rest(const struct command_call *call, struct pg *pg) {
 	size_t i;
 	json_array_foreach(problems, i, row)
 		command_error(call, "%s: %s", json_string_value(json_object_get(row, "object")),
-		              json_string_value(json_object_get(row, "problem")));
+	                  json_string_value(json_object_get(row, "problem")));
 	bool found = json_array_size(problems) > 0;
 	json_decref(problems);
 	return found ? COMMAND_NO : COMMAND_DONE;
@@ -284,11 +285,11 @@ static int migrate_run(struct command_call *call) {
 static const char *roles_sql(const struct server *server) {
 	if (server->version >= 160000)
 		return "select r.rolname as role, m.rolname as member, bool_or(a.inherit_option) as inherits from pg_roles r"
-		       " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-		       " where r.rolname in (" ROLES ") group by 1, 2 order by 1, 2";
+			   " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+			   " where r.rolname in (" ROLES ") group by 1, 2 order by 1, 2";
 	return "select r.rolname as role, m.rolname as member, m.rolinherit as inherits from pg_roles r"
-	       " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-	       " where r.rolname in (" ROLES ") order by 1, 2";
+		   " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+		   " where r.rolname in (" ROLES ") order by 1, 2";
 }
 
 /* Lists what "stint db migrate" would apply. */
@@ -307,21 +308,20 @@ static json_t *list_pending(int version) {
 static json_t *read_or_null(struct pg *pg, const char *select) {
 	int error;
 	json_t *objects = query_objects(pg, select, 0, NULL, &error);
-	return objects != NULL ? objects : json_null();
+	return objects ? objects : json_null();
 }
 
 static json_t *read_problems(struct pg *pg, int version) {
 	json_t *problems = version == MIGRATIONS_NO_SCHEMA ? NULL : objects_find_problems(pg);
-	return problems != NULL ? problems : json_null();
+	return problems ? problems : json_null();
 }
 
 static json_t *make_status(struct pg *pg, const struct server *server, int version) {
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o}", "database", server->database, "user",
-	                 server->user, "server_version", server->version_text, "encoding", server->encoding,
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o}", "database", server->database,
+	                 "user", server->user, "server_version", server->version_text, "encoding", server->encoding,
 	                 "schema_version", version, "newest_version", migrations_newest(), "oldest_agent",
 	                 server->oldest_agent, "pending", list_pending(version), "problems",
-	                 read_problems(pg, version), "roles", read_or_null(pg, roles_sql(server)),
-	                 "hosts",
+	                 read_problems(pg, version), "roles", read_or_null(pg, roles_sql(server)), "hosts",
 	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
 }
 
@@ -355,20 +355,21 @@ static int print_problems(json_t *problems, int version) {
 		return puts("(not readable for this user)") < 0 ? -1 : 0;
 	size_t i;
 	json_t *row;
-	json_array_foreach(problems, i, row)
-		if (print_problem(json_string_value(json_object_get(row, "object")), json_string_value(json_object_get(row, "problem")), "") != 0)
-			return -1;
+	json_array_foreach(problems, i, row) if (print_problem(json_string_value(json_object_get(row, "object")),
+	                                                       json_string_value(json_object_get(row, "problem")),
+	                                                       "") != 0) return -1;
 	return 0;
 }
 
 static int print_status(json_t *status, const struct server *server, int version) {
 	char *database = output_printable(server->database), *user = output_printable(server->user);
 	printf("server    PostgreSQL %s, %s\ndatabase  %s, as %s\n", server->version_text, server->encoding,
-	       database != NULL ? database : "", user != NULL ? user : "");
+	       database ? database : "", user ? user : "");
 	free(database);
 	free(user);
 	print_versions(server, version);
-	if (print_problems(json_object_get(status, "problems"), version) != 0 || print_list("Roles", json_object_get(status, "roles")) != 0)
+	if (print_problems(json_object_get(status, "problems"), version) != 0 ||
+	    print_list("Roles", json_object_get(status, "roles")) != 0)
 		return -1;
 	return version == MIGRATIONS_NO_SCHEMA ? 0 : print_list("Hosts", json_object_get(status, "hosts"));
 }
@@ -378,7 +379,7 @@ static int report_status(const struct command_call *call, struct pg *pg, const s
 	json_t *status = make_status(pg, server, version);
 	int result = -1;
 	bool wrong = json_array_size(json_object_get(status, "problems")) > 0;
-	if (status != NULL)
+	if (status)
 		result = as_json ? output_json(json_incref(status), stdout) : print_status(status, server, version);
 	json_decref(status);
 	if (result != 0) {

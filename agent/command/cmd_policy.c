@@ -32,9 +32,9 @@ static const char history_help[] =
 	"\n"
 	"  --json   as a JSON array, with the whole row before and after\n";
 
-static const char history_sql[] =
-	"select " QUERY_TIME("at") " as at, changed_by, action, policy, client_id, old, new"
-	" from stint.policy_history where $1::text is null or policy = $1 order by change_id";
+static const char history_sql[] = "select " QUERY_TIME(
+	"at") " as at, changed_by, action, policy, client_id, old, new"
+		  " from stint.policy_history where $1::text is null or policy = $1 order by change_id";
 
 struct limits {
 	int64_t max_requests;
@@ -54,26 +54,33 @@ static int check_limits(const struct command_call *call, const struct limits *li
 		return command_misuse(call, "--time-window-ms is required");
 	int32_t algorithm = limits_algorithm(limits->algorithm);
 	if (algorithm < 0)
-		return command_misuse(call, "--algorithm is \"%s\", must be sliding_window or fixed_window", limits->algorithm);
+		return command_misuse(call, "--algorithm is \"%s\", must be sliding_window or fixed_window",
+		                      limits->algorithm);
 	if (limits_mode(limits->mode) < 0)
 		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
 	int64_t sub_window_ms =
 		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, limits->resolution);
 	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
 		return COMMAND_DONE;
-	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d", sub_window_ms,
-	                      STINT_SUB_WINDOW_MS_MIN);
+	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d",
+	                      sub_window_ms, STINT_SUB_WINDOW_MS_MIN);
 }
 
 static int parse_limits(struct command_call *call, struct limits *limits, const char **name) {
 	const struct command_option options[] = {
 		{.name = "max-requests", .number = &limits->max_requests, .min = 1, .max = STINT_MAX_REQUESTS_MAX},
-		{.name = "time-window-ms", .number = &limits->time_window_ms, .min = STINT_TIME_WINDOW_MS_MIN,
-		 .max = STINT_TIME_WINDOW_MS_MAX},
-		{.name = "fallback-max-requests", .number = &limits->fallback_max_requests, .min = 1,
-		 .max = STINT_FALLBACK_REQUESTS_MAX},
-		{.name = "fallback-time-window-ms", .number = &limits->fallback_time_window_ms,
-		 .min = STINT_TIME_WINDOW_MS_MIN, .max = STINT_TIME_WINDOW_MS_MAX},
+		{.name = "time-window-ms",
+	     .number = &limits->time_window_ms,
+	     .min = STINT_TIME_WINDOW_MS_MIN,
+	     .max = STINT_TIME_WINDOW_MS_MAX},
+		{.name = "fallback-max-requests",
+	     .number = &limits->fallback_max_requests,
+	     .min = 1,
+	     .max = STINT_FALLBACK_REQUESTS_MAX},
+		{.name = "fallback-time-window-ms",
+	     .number = &limits->fallback_time_window_ms,
+	     .min = STINT_TIME_WINDOW_MS_MIN,
+	     .max = STINT_TIME_WINDOW_MS_MAX},
 		{.name = "resolution", .number = &limits->resolution, .min = 1, .max = STINT_RESOLUTION_MAX},
 		{.name = "algorithm", .text = &limits->algorithm},
 		{.name = "mode", .text = &limits->mode},
@@ -91,12 +98,14 @@ struct number_text {
 
 /* Returns the number as text, or NULL if it isn't given: the SQL function has the defaults. */
 static const char *optional(struct number_text *text, int64_t number) {
-	snprintf(text->digits, sizeof text->digits, "%" PRId64, number);
+	snprintf(text->digits, sizeof(text->digits), "%" PRId64, number);
 	return number != 0 ? text->digits : NULL;
 }
 
 static int set_run(struct command_call *call) {
-	struct limits limits = {.resolution = LIMITS_DEFAULT_RESOLUTION, .algorithm = "sliding_window", .mode = "strict"};
+	struct limits limits = {.resolution = LIMITS_DEFAULT_RESOLUTION,
+	                        .algorithm = "sliding_window",
+	                        .mode = "strict"};
 	struct number_text texts[5];
 	const char *name;
 	if (parse_limits(call, &limits, &name) != COMMAND_DONE)
@@ -135,12 +144,12 @@ static bool is_untold(const char *key) {
 
 /* These keys are told in this order; keys that only a newer schema has come behind. */
 static const char *const told_first[] = {
-	"blocked", "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms", "algorithm",
-	"resolution", "mode",
+	"blocked",   "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms",
+	"algorithm", "resolution",   "mode",
 };
 
 static bool is_told_first(const char *key) {
-	for (size_t i = 0; i < sizeof told_first / sizeof *told_first; i++)
+	for (size_t i = 0; i < sizeof(told_first) / sizeof(*told_first); i++)
 		if (strcmp(key, told_first[i]) == 0)
 			return true;
 	return false;
@@ -153,14 +162,14 @@ static void tell_value(FILE *to, const char *key, const json_t *value) {
 	else if (json_is_string(value)) /* quotes show where people's words end */
 		fprintf(to, "\"%s\"", json_string_value(value));
 	else
-		fputs(text != NULL ? text : "?", to);
+		fputs(text ? text : "?", to);
 	free(text);
 }
 
 /* Tells of one column, if it differs. was NULL: there was no row. */
 static void tell_column(FILE *to, const char *key, const json_t *was, const json_t *becomes) {
-	bool is_set = becomes != NULL && !json_is_null(becomes) && !json_is_false(becomes);
-	bool was_set = was != NULL && !json_is_null(was) && !json_is_false(was);
+	bool is_set = becomes && !json_is_null(becomes) && !json_is_false(becomes);
+	bool was_set = was && !json_is_null(was) && !json_is_false(was);
 	if ((!is_set && !was_set) || json_equal(was, becomes))
 		return;
 	fprintf(to, "%s%s%s", ftell(to) > 0 ? ", " : "", is_set ? "" : json_is_boolean(was) ? "not " : "no ", key);
@@ -177,11 +186,11 @@ static void tell_column(FILE *to, const char *key, const json_t *was, const json
 static void tell_columns(FILE *to, json_t *was, json_t *becomes) {
 	const char *key;
 	json_t *value;
-	for (size_t i = 0; i < sizeof told_first / sizeof *told_first; i++)
-		tell_column(to, told_first[i], json_object_get(was, told_first[i]), json_object_get(becomes, told_first[i]));
-	json_object_foreach(becomes, key, value)
-		if (!is_untold(key) && !is_told_first(key))
-			tell_column(to, key, json_object_get(was, key), value);
+	for (size_t i = 0; i < sizeof(told_first) / sizeof(*told_first); i++)
+		tell_column(to, told_first[i], json_object_get(was, told_first[i]),
+		            json_object_get(becomes, told_first[i]));
+	json_object_foreach(becomes, key, value) if (!is_untold(key) && !is_told_first(key))
+		tell_column(to, key, json_object_get(was, key), value);
 }
 
 /* Replaces the rows before and after by words: "max_requests 100 → 500, pinned". For a row that is gone, the words
@@ -191,7 +200,7 @@ static int tell_change(json_t *entry) {
 	char *words = NULL;
 	size_t size;
 	FILE *to = open_memstream(&words, &size);
-	if (to == NULL)
+	if (!to)
 		return -1;
 	if (json_is_object(becomes))
 		tell_columns(to, was, becomes);
@@ -210,9 +219,7 @@ static int show_history(const struct command_call *call, json_t *entries) {
 	json_t *entry;
 	size_t index;
 	int error = 0;
-	json_array_foreach(entries, index, entry)
-		if (error == 0)
-			error = tell_change(entry);
+	json_array_foreach(entries, index, entry) if (error == 0) error = tell_change(entry);
 	if (error == 0)
 		return query_show(call, entries, false);
 	json_decref(entries);
@@ -225,7 +232,7 @@ static int history_run(struct command_call *call) {
 	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
 	if (command_parse(call, options, &name, 0, 1) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	if (name != NULL && command_check_policy(call, name) != COMMAND_DONE)
+	if (name && command_check_policy(call, name) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	if (as_json)
 		return query_print(call, history_sql, 1, &name, true);
@@ -256,7 +263,7 @@ static int drop_run(struct command_call *call) {
 
 const struct command policy_commands[] = {
 	{"set", "NAME --max-requests N --time-window-ms N [OPTION ...]", "create or change a policy, and pin it",
-	 set_help, NULL, set_run},
+     set_help, NULL, set_run},
 	{"list", "[--json]", "show all policies", NULL, NULL, list_run},
 	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run},
 	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run},

@@ -26,12 +26,12 @@ static int64_t number_of(const json_t *object, const char *key) {
 
 static const char *text_of(const json_t *object, const char *key) {
 	const char *text = json_string_value(json_object_get(object, key));
-	return text != NULL ? text : "";
+	return text ? text : "";
 }
 
 static void print_field(const char *name, const char *value) {
 	char *printable = output_printable(value);
-	if (printable != NULL && *printable != '\0')
+	if (printable && *printable != '\0')
 		printf("%-10s%s\n", name, printable);
 	free(printable);
 }
@@ -39,7 +39,7 @@ static void print_field(const char *name, const char *value) {
 static void print_agent(const json_t *status) {
 	char text[600], uptime[OUTPUT_TEXT_SIZE];
 	output_duration(uptime, number_of(status, "uptime_ms"));
-	snprintf(text, sizeof text, "%s on host %s, process %" PRId64 ", up %s, apps connected: %" PRId64,
+	snprintf(text, sizeof(text), "%s on host %s, process %" PRId64 ", up %s, apps connected: %" PRId64,
 	         text_of(status, "version"), text_of(status, "host"), number_of(status, "pid"), uptime,
 	         number_of(status, "apps"));
 	print_field("agent", text);
@@ -54,11 +54,11 @@ static void print_database(const json_t *database) {
 	}
 	output_duration(since, number_of(database, "since_ms"));
 	if (rtt_us > 0) /* else nothing has been asked yet */
-		snprintf(round_trip, sizeof round_trip, "%.1f ms", (double)rtt_us / 1000);
-	snprintf(text, sizeof text,
+		snprintf(round_trip, sizeof(round_trip), "%.1f ms", (double)rtt_us / 1000);
+	snprintf(text, sizeof(text),
 	         "%s, %s for %s, %" PRId64 " live hosts, round trip %s, %" PRId64 " fallbacks so far",
-	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"), round_trip,
-	         number_of(database, "fallbacks"));
+	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
+	         round_trip, number_of(database, "fallbacks"));
 	print_field("database", text);
 	/* An error that is over isn't shown: the log has it. */
 	if (strcmp(text_of(database, "state"), "in step") != 0)
@@ -67,7 +67,7 @@ static void print_database(const json_t *database) {
 
 static void print_table(const json_t *table) {
 	char text[200], bytes[OUTPUT_TEXT_SIZE];
-	snprintf(text, sizeof text,
+	snprintf(text, sizeof(text),
 	         "%" PRId64 " of %" PRId64 " clients, %s, %" PRId64 " evicted, %" PRId64 " without room",
 	         number_of(table, "clients"), number_of(table, "capacity"),
 	         output_bytes(bytes, number_of(table, "bytes")), number_of(table, "evictions"),
@@ -90,15 +90,22 @@ static int print_counters(json_t *counters) {
 
 static int print_policies(json_t *policies) {
 	static const char *const names[] = {
-		"name", "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms", "algorithm",
-		"resolution", "mode", "pinned",
+		"name",
+		"max_requests",
+		"time_window_ms",
+		"fallback_max_requests",
+		"fallback_time_window_ms",
+		"algorithm",
+		"resolution",
+		"mode",
+		"pinned",
 	};
 	static const char *const headings[] = {
-		"policy", "max_requests", "window_ms", "fallback_max", "fallback_window_ms", "algorithm", "resolution",
-		"mode", "pinned",
+		"policy",    "max_requests", "window_ms", "fallback_max", "fallback_window_ms",
+		"algorithm", "resolution",   "mode",      "pinned",
 	};
 	putchar('\n');
-	return output_objects(policies, sizeof names / sizeof *names, names, headings, stdout);
+	return output_objects(policies, sizeof(names) / sizeof(*names), names, headings, stdout);
 }
 
 static int print_status(const json_t *status) {
@@ -124,13 +131,14 @@ int status_run(struct command_call *call) {
 	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
 	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof why);
-	if (status == NULL) {
+	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof(why));
+	if (!status) {
 		const char *path = agent_status_socket(call->settings->socket_path);
 		command_error(call, "the agent at %s is out of reach: %s", path, why);
 		return COMMAND_NO_AGENT;
 	}
-	int code = as_json ? (output_json(json_incref(status), stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED) : print_status(status);
+	int code = as_json ? (output_json(json_incref(status), stdout) == 0 ? COMMAND_DONE : COMMAND_FAILED)
+	                   : print_status(status);
 	if (code == COMMAND_FAILED)
 		command_error(call, "out of memory, or the output can't be written");
 	else if (is_out_of_reach(status))

@@ -25,8 +25,8 @@ static void print_message(const struct command_call *call, const char *format, v
 	if (vasprintf(&message, format, arguments) < 0)
 		message = NULL;
 	/* A message may quote text that comes from anywhere. */
-	char *printable = message != NULL ? output_printable(message) : NULL;
-	fprintf(stderr, "%s: %s\n", call->path, printable != NULL ? printable : "out of memory");
+	char *printable = message ? output_printable(message) : NULL;
+	fprintf(stderr, "%s: %s\n", call->path, printable ? printable : "out of memory");
 	free(printable);
 	free(message);
 }
@@ -66,7 +66,7 @@ static int set_number(const struct command_call *call, const struct command_opti
 }
 
 static int set_option(const struct command_call *call, const struct command_option *option, const char *value) {
-	if (option->number != NULL)
+	if (option->number)
 		return set_number(call, option, value);
 	*option->text = value;
 	return COMMAND_DONE;
@@ -74,7 +74,7 @@ static int set_option(const struct command_call *call, const struct command_opti
 
 static const struct command_option *find_option(const struct command_option *options, const char *word) {
 	size_t length = strcspn(word, "=");
-	for (; options != NULL && options->name != NULL; options++)
+	for (; options && options->name; options++)
 		if (strlen(options->name) == length && strncmp(options->name, word, length) == 0)
 			return options;
 	return NULL;
@@ -85,16 +85,16 @@ static const struct command_option *find_option(const struct command_option *opt
 static int take_option(const struct command_call *call, const struct command_option *options, int at) {
 	const char *word = call->words[at];
 	const struct command_option *option = strncmp(word, "--", 2) == 0 ? find_option(options, word + 2) : NULL;
-	if (option == NULL)
+	if (!option)
 		return 0;
 	const char *value = strchr(word, '=');
-	if (option->flag != NULL) {
-		if (value != NULL)
+	if (option->flag) {
+		if (value)
 			return command_misuse(call, "--%s takes no value", option->name), -1;
 		*option->flag = true;
 		return 1;
 	}
-	if (value != NULL)
+	if (value)
 		return set_option(call, option, value + 1) == COMMAND_DONE ? 1 : -1;
 	if (at + 1 == call->word_count || strncmp(call->words[at + 1], "--", 2) == 0)
 		return command_misuse(call, "--%s needs a value", option->name), -1;
@@ -125,8 +125,8 @@ static int report_unknown(const struct command_call *call, const char *word) {
 	return command_misuse(call, "unknown option \"%.*s\"", (int)strcspn(word, "="), word);
 }
 
-int command_parse(struct command_call *call, const struct command_option *options, const char **arguments, int least,
-                  int most) {
+int command_parse(struct command_call *call, const struct command_option *options, const char **arguments,
+                  int least, int most) {
 	bool only_arguments = false;
 	int found = 0;
 	for (int at = 0; at < call->word_count;) {
@@ -174,9 +174,9 @@ int command_check_client(const struct command_call *call, const char *client_id)
 
 int command_connect(const struct command_call *call, struct pg **out) {
 	const char *conninfo = call->settings->conninfo;
-	if (conninfo == NULL)
+	if (!conninfo)
 		conninfo = getenv("STINT_DATABASE");
-	if (conninfo == NULL)
+	if (!conninfo)
 		conninfo = "";
 	*out = NULL;
 	if (strcmp(conninfo, "memory:") == 0)
@@ -187,7 +187,7 @@ int command_connect(const struct command_call *call, struct pg **out) {
 		*out = pg;
 		return COMMAND_DONE;
 	}
-	command_error(call, "can't connect to the database: %s", pg != NULL ? pg_error(pg) : "out of memory");
+	command_error(call, "can't connect to the database: %s", pg ? pg_error(pg) : "out of memory");
 	pg_close(pg);
 	return COMMAND_NO_DATABASE;
 }
@@ -205,9 +205,11 @@ static bool is_missing_object(const char *sqlstate) {
 
 int command_database_error(const struct command_call *call, const struct pg *pg, int error) {
 	const char *sqlstate = pg_sqlstate(pg);
-	const char *hint = is_missing_object(sqlstate) ? "; \"stint db status\" tells whether the schema is there" : "";
+	const char *hint =
+		is_missing_object(sqlstate) ? "; \"stint db status\" tells whether the schema is there" : "";
 	const char *message = pg_error(pg);
-	if (strncmp(message, "stint: ", strlen("stint: ")) == 0) /* what the schema's functions start their errors with */
+	/* what the schema's functions start their errors with */
+	if (strncmp(message, "stint: ", strlen("stint: ")) == 0)
 		message += strlen("stint: ");
 	command_error(call, "%s%s", message, hint);
 	if (error == PG_UNREACHABLE)

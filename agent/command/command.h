@@ -35,15 +35,15 @@ struct command_call {
 	struct settings *settings;
 	char path[64]; /* "stint policy set", for messages */
 	int word_count;
-	char **words;  /* what follows the command's name */
+	char **words; /* what follows the command's name */
 };
 
 struct command {
-	const char *name;     /* NULL ends a table */
-	const char *synopsis; /* the command's own arguments and options */
-	const char *summary;  /* one line, without a full stop */
-	const char *help;     /* the rest of --help, whole lines; may be NULL */
-	const struct command *children; /* a node has either these ... */
+	const char *name;                  /* NULL ends a table */
+	const char *synopsis;              /* the command's own arguments and options */
+	const char *summary;               /* one line, without a full stop */
+	const char *help;                  /* the rest of --help, whole lines; may be NULL */
+	const struct command *children;    /* a node has either these ... */
 	int (*run)(struct command_call *); /* ... or this, which returns an enum command_exit */
 };
 

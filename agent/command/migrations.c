@@ -23,7 +23,7 @@ static int query_number(struct pg *pg, const char *sql, int *number) {
 	if (error != PG_OK)
 		return error;
 	const char *cell = rows.row_count == 1 && rows.column_count == 1 ? rows.cells[0] : NULL;
-	*number = cell != NULL ? atoi(cell) : 0;
+	*number = cell ? atoi(cell) : 0;
 	pg_rows_free(&rows);
 	return PG_OK;
 }
@@ -52,14 +52,19 @@ int migrations_read_version(struct pg *pg, int *version) {
 	*version = MIGRATIONS_NO_SCHEMA;
 	if (error != PG_OK || access == NO_ACCESS)
 		return error;
-	return query_number(pg, access == BY_TABLE ? "select max(version) from stint.migration" : "select stint.schema_version()", version);
+	return query_number(pg,
+	                    access == BY_TABLE ? "select max(version) from stint.migration"
+	                                       : "select stint.schema_version()",
+	                    version);
 }
 
 int migrations_read_oldest_agent(struct pg *pg, int *version) {
 	static const char by_table[] = "select max(version) from stint.migration where breaking";
 	int access = NO_ACCESS;
 	int error = find_access(pg, &access);
-	return error == PG_OK ? query_number(pg, access == BY_TABLE ? by_table : "select stint.oldest_agent()", version) : error;
+	return error == PG_OK
+	           ? query_number(pg, access == BY_TABLE ? by_table : "select stint.oldest_agent()", version)
+	           : error;
 }
 
 /* Takes the lock where there is a schema. The migration that makes the schema needs none: only one can take its

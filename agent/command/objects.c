@@ -18,7 +18,8 @@ static const char *cell(const struct pg_rows *rows, int row, enum column column)
 static json_t *list_problems(const struct pg_rows *rows) {
 	json_t *list = json_array();
 	for (int i = 0; i < rows->row_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "object", cell(rows, i, OBJECT), "problem", cell(rows, i, PROBLEM)));
+		json_array_append_new(list, json_pack("{s:s, s:s}", "object", cell(rows, i, OBJECT), "problem",
+		                                      cell(rows, i, PROBLEM)));
 	return list;
 }
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <wchar.h>
 
-#define ESCAPE_LENGTH 4   /* \xNN */
-#define GAP 2             /* blanks between columns */
+#define ESCAPE_LENGTH  4  /* \xNN */
+#define GAP            2  /* blanks between columns */
 #define FIRST_CAPACITY 64 /* cells; doubled when full */
 
 /* Whether the character can turn the rest of the line round, though the locale's tables call it printable. */
@@ -36,7 +36,7 @@ static size_t printable_at(const char *text, size_t length, size_t *width) {
 char *output_printable(const char *text) {
 	size_t length = strlen(text);
 	char *copy = malloc(length * ESCAPE_LENGTH + 1);
-	if (copy == NULL)
+	if (!copy)
 		return NULL;
 	char *end = copy;
 	for (size_t at = 0; at < length;) {
@@ -76,8 +76,8 @@ static bool make_room(struct output_table *table) {
 	if (table->cell_count < table->cell_capacity)
 		return true;
 	size_t capacity = table->cell_capacity > 0 ? table->cell_capacity * 2 : FIRST_CAPACITY;
-	char **cells = reallocarray(table->cells, capacity, sizeof *cells);
-	if (cells == NULL)
+	char **cells = reallocarray(table->cells, capacity, sizeof(*cells));
+	if (!cells)
 		return false;
 	table->cells = cells;
 	table->cell_capacity = capacity;
@@ -85,8 +85,8 @@ static bool make_room(struct output_table *table) {
 }
 
 void output_table_add(struct output_table *table, const char *cell) {
-	char *copy = table->failed || !make_room(table) ? NULL : output_printable(cell != NULL ? cell : "-");
-	if (copy == NULL)
+	char *copy = table->failed || !make_room(table) ? NULL : output_printable(cell ? cell : "-");
+	if (!copy)
 		table->failed = true;
 	else
 		table->cells[table->cell_count++] = copy;
@@ -94,7 +94,7 @@ void output_table_add(struct output_table *table, const char *cell) {
 
 void output_table_add_number(struct output_table *table, int64_t number) {
 	char text[24];
-	snprintf(text, sizeof text, "%" PRId64, number);
+	snprintf(text, sizeof(text), "%" PRId64, number);
 	output_table_add(table, text);
 }
 
@@ -154,11 +154,11 @@ static void add_value(struct output_table *table, const json_t *value) {
 		output_table_add(table, json_string_value(value));
 	} else if (json_is_boolean(value)) {
 		output_table_add(table, json_is_true(value) ? "yes" : "no");
-	} else if (value == NULL || json_is_null(value)) {
+	} else if (!value || json_is_null(value)) {
 		output_table_add(table, NULL);
 	} else {
 		char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
-		table->failed = table->failed || text == NULL;
+		table->failed = table->failed || !text;
 		output_table_add(table, text);
 		free(text);
 	}
@@ -172,22 +172,20 @@ int output_objects(json_t *rows, size_t column_count, const char *const *keys, c
 	size_t index;
 	if (json_array_size(rows) == 0)
 		return fputs("(none)\n", file) == EOF ? -1 : 0;
-	if (keys == NULL) {
+	if (!keys) {
 		column_count = 0;
-		json_object_foreach(json_array_get(rows, 0), key, value)
-			if (column_count < OUTPUT_COLUMNS_MAX)
-				own_keys[column_count++] = key;
+		json_object_foreach(json_array_get(rows, 0), key, value) if (column_count < OUTPUT_COLUMNS_MAX)
+			own_keys[column_count++] = key;
 		keys = headings = own_keys;
 	}
 	output_table_start(&table, column_count, headings);
-	json_array_foreach(rows, index, row)
-		for (size_t i = 0; i < column_count; i++)
-			add_value(&table, json_object_get(row, keys[i]));
+	json_array_foreach(rows, index, row) for (size_t i = 0; i < column_count; i++)
+		add_value(&table, json_object_get(row, keys[i]));
 	return output_table_end(&table, file);
 }
 
 int output_json(json_t *value, FILE *file) {
-	if (value == NULL)
+	if (!value)
 		return -1;
 	int status = json_dumpf(value, file, JSON_INDENT(2) | JSON_ENCODE_ANY);
 	json_decref(value);
@@ -224,7 +222,7 @@ const char *output_bytes(char text[static OUTPUT_TEXT_SIZE], int64_t bytes) {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
 	double value = (double)bytes;
 	size_t unit = 0;
-	while (value >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+	while (value >= 1024 && unit + 1 < sizeof(units) / sizeof(*units)) {
 		value /= 1024;
 		unit++;
 	}

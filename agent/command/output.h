@@ -14,8 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OUTPUT_COLUMNS_MAX 16   /* more doesn't fit a terminal */
-#define OUTPUT_TEXT_SIZE 48     /* holds every duration and size */
+#define OUTPUT_COLUMNS_MAX 16 /* more doesn't fit a terminal */
+#define OUTPUT_TEXT_SIZE   48 /* holds every duration and size */
 
 struct output_table {
 	size_t column_count;
@@ -38,7 +38,8 @@ int output_table_end(struct output_table *, FILE *);
  * NULL, both are the first object's keys. true and false become yes and no; null and missing values become a
  * dash. Without rows, prints a line that says so. Returns 0, or -1 (out of memory).
  */
-int output_objects(json_t *rows, size_t column_count, const char *const *keys, const char *const *headings, FILE *);
+int output_objects(json_t *rows, size_t column_count, const char *const *keys, const char *const *headings,
+                   FILE *);
 
 /* Prints the value as indented JSON with a newline, keys in the order they were made. Takes over the reference.
  * Returns 0 or -1. */

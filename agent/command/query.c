@@ -12,7 +12,8 @@
 #include "output.h"
 #include "database/pg.h"
 
-json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params, int *pg_error) {
+json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params,
+                      int *pg_error) {
 	struct pg_rows rows = {0};
 	char *sql;
 	*pg_error = PG_OK;
@@ -51,7 +52,7 @@ static int print_objects(json_t *objects, bool as_json) {
 }
 
 int query_show(const struct command_call *call, json_t *objects, bool as_json) {
-	if (objects != NULL && print_objects(objects, as_json) == 0)
+	if (objects && print_objects(objects, as_json) == 0)
 		return COMMAND_DONE;
 	command_error(call, "out of memory, or the output can't be written");
 	return COMMAND_FAILED;

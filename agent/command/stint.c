@@ -37,7 +37,8 @@ static const char settings_help[] =
 	"  --               the words that follow are no options, whatever they start with\n";
 
 static const struct command top_commands[] = {
-	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL, check_run},
+	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL,
+     check_run},
 	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run},
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL},
 	{"client", "block|limit|list|clear ...", "exceptions for single clients", NULL, client_commands, NULL},
@@ -46,19 +47,23 @@ static const struct command top_commands[] = {
 };
 
 static const struct command root = {
-	"stint", "[--socket PATH] [--database DSN] COMMAND ...",
-	"rate limits that many processes of many hosts keep together", NULL, top_commands, NULL,
+	"stint",
+	"[--socket PATH] [--database DSN] COMMAND ...",
+	"rate limits that many processes of many hosts keep together",
+	NULL,
+	top_commands,
+	NULL,
 };
 
 static void print_help(const struct command *command, const char *path, FILE *file) {
 	const char *gap = *command->synopsis != '\0' ? " " : "";
 	fprintf(file, "Usage: %s%s%s\n", path, gap, command->synopsis);
 	fprintf(file, "%c%s.\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
-	if (command->help != NULL)
+	if (command->help)
 		fprintf(file, "\n%s", command->help);
-	if (command->children != NULL) {
+	if (command->children) {
 		fputs("\nCommands\n", file);
-		for (const struct command *child = command->children; child->name != NULL; child++)
+		for (const struct command *child = command->children; child->name; child++)
 			fprintf(file, "  %-9s%s\n", child->name, child->summary);
 	}
 	fprintf(file, "\n%s\n%s", settings_help, exit_codes);
@@ -73,7 +78,7 @@ static bool has_option(const struct command_call *call, const char *name) {
 }
 
 static const struct command *find_child(const struct command *command, const char *name) {
-	for (const struct command *child = command->children; child->name != NULL; child++)
+	for (const struct command *child = command->children; child->name; child++)
 		if (strcmp(child->name, name) == 0)
 			return child;
 	return NULL;
@@ -81,14 +86,14 @@ static const struct command *find_child(const struct command *command, const cha
 
 static void enter(struct command_call *call, const struct command *command) {
 	size_t length = strlen(call->path);
-	snprintf(call->path + length, sizeof call->path - length, "%s%s", length > 0 ? " " : "", command->name);
+	snprintf(call->path + length, sizeof(call->path) - length, "%s%s", length > 0 ? " " : "", command->name);
 	call->words++;
 	call->word_count--;
 }
 
 /* Walks down to the leaf that the words name. Returns NULL if there is none: then *status is the exit code. */
 static const struct command *find_command(const struct command *command, struct command_call *call, int *status) {
-	while (command->children != NULL) {
+	while (command->children) {
 		int taken;
 		while ((taken = command_take_setting(call)) > 0)
 			;
@@ -96,11 +101,11 @@ static const struct command *find_command(const struct command *command, struct 
 		if (taken < 0)
 			return NULL;
 		const char *word = call->word_count > 0 ? call->words[0] : NULL;
-		const struct command *child = word != NULL ? find_child(command, word) : NULL;
-		if (child != NULL) {
+		const struct command *child = word ? find_child(command, word) : NULL;
+		if (child) {
 			command = child;
 			enter(call, child);
-		} else if (word == NULL) {
+		} else if (!word) {
 			print_help(command, call->path, stderr);
 			return NULL;
 		} else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "--version") == 0) {
@@ -117,13 +122,13 @@ static int run(struct command_call *call) {
 	int status;
 	enter(call, &root);
 	const struct command *command = find_command(&root, call, &status);
-	if (command == NULL)
+	if (!command)
 		return status;
 	if (has_option(call, "--version")) {
 		puts("stint " STINT_VERSION);
 		return COMMAND_DONE;
 	}
-	if (command->run == NULL || has_option(call, "--help") || has_option(call, "-h")) {
+	if (!command->run || has_option(call, "--help") || has_option(call, "-h")) {
 		print_help(command, call->path, stdout);
 		return COMMAND_DONE;
 	}

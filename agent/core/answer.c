@@ -31,7 +31,8 @@ struct answer { /* of a store, to one pending request */
 	bool fallback;
 };
 
-static struct answer answer_of(struct core *core, const struct client *client, const struct lease_grant *grant, int64_t sent_ns) {
+static struct answer answer_of(struct core *core, const struct client *client, const struct lease_grant *grant,
+                               int64_t sent_ns) {
 	/* Negative: never, but of the least that was wanted. That may be above the limit when 1 is not. */
 	int64_t retry_us = grant->retry_us > 0 ? grant->retry_us : grant->starts_in_us;
 	return (struct answer){
@@ -45,18 +46,19 @@ static struct answer answer_of(struct core *core, const struct client *client, c
 	};
 }
 
-static struct core_verdict verdict_for(struct core *core, const struct client *client, const struct answer *a, uint32_t cost,
-                                       bool allowed) {
+static struct core_verdict verdict_for(struct core *core, const struct client *client, const struct answer *a,
+                                       uint32_t cost, bool allowed) {
 	uint8_t source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE;
 	int64_t remaining = a->grant->remaining + (int64_t)a->left + a->open;
 	if (!allowed)
-		return verdict_denied(core, client, cost, &(struct denial){
-			.source = source,
-			.limit = a->grant->max_requests,
-			.remaining = remaining,
-			.retry_ms = us_to_ms_up(a->retry_us),
-			.reset_ms = us_to_ms_up(a->reset_us),
-		});
+		return verdict_denied(core, client, cost,
+		                      &(struct denial){
+								  .source = source,
+								  .limit = a->grant->max_requests,
+								  .remaining = remaining,
+								  .retry_ms = us_to_ms_up(a->retry_us),
+								  .reset_ms = us_to_ms_up(a->reset_us),
+							  });
 	struct core_verdict verdict = verdict_allowed(core, client, source, a->deadline_ns);
 	verdict.limit = a->grant->max_requests;
 	verdict.remaining = remaining;
@@ -110,12 +112,13 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)us_to_ms_up(a->retry_us - cached_us),
 	                          (uint64_t)us_to_ms_up(a->reset_us - cached_us));
 	table_unsay(core->table, client->slot);
-	table_set_own_limit(core->table, client->slot, grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
+	table_set_own_limit(core->table, client->slot,
+	                    grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
 	                    (uint32_t)grant->max_requests);
 	lease_install(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
 	table_set_mark(core->table, client->slot, lease_mark_base(core, client, grant));
-	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US), remaining == 0 ? 1 : a->least_denied,
-	                remaining, hint))
+	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US),
+	                remaining == 0 ? 1 : a->least_denied, remaining, hint))
 		table_set_remaining(core->table, client->slot, remaining);
 }
 

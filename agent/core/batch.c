@@ -12,7 +12,8 @@
 #include "internal.h"
 #include "stint.h"
 
-/* Long enough for requests to gather, and short beside any sub-window in which others could use what is returned. */
+/* Long enough for requests to gather, and short beside any sub-window in which others could use what is
+ * returned. */
 #define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
 
 /* A request that was refused (by a deadlock, a lock timeout) so many times is tried once more, alone, so that one
@@ -63,7 +64,8 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 /* A client that is seen here for the first time is mostly new to the database, too, which has a shorter way for
  * those. */
 static bool is_first(const struct client *client, const struct lease_request *r) {
-	return !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 && r->return_sub_window == 0;
+	return !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 &&
+	       r->return_sub_window == 0;
 }
 
 static bool asks_nothing(const struct lease_request *r) {
@@ -89,7 +91,8 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	if (policy->live)
 		store_memory_take(core->memory, &terms, &pending->sent, now_ns / NS_PER_US, 1, &grant);
 	if (in_fallback(core))
-		core->counters.fallback_granted += grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
+		core->counters.fallback_granted +=
+			grant.answered ? (uint64_t)grant.granted + (uint64_t)grant.granted_next : 0;
 	answer_pending(core, pending, &grant, now_ns, now_ns);
 }
 
@@ -166,7 +169,9 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 
 static void fill_batch(struct core *core, struct lease_request *requests, int64_t now_ns) {
 	bool pausing = core->lone_rejections >= LONE_REJECTIONS_MAX && now_ns < core->background_at_ns;
-	size_t kept = pausing ? 0 : core->background_count < BACKGROUND_SHARE ? core->background_count : BACKGROUND_SHARE;
+	size_t kept = pausing                                     ? 0
+	              : core->background_count < BACKGROUND_SHARE ? core->background_count
+	                                                          : BACKGROUND_SHARE;
 	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX - kept, requests, now_ns))
 		;
 	while (!pausing && add_to_batch(core, &core->background, CORE_BATCH_MAX, requests, now_ns))

@@ -10,7 +10,7 @@
 
 int client_pool_init(struct client_pool *pool, uint32_t capacity) {
 	*pool = (struct client_pool){.capacity = capacity, .free_head = CLIENT_NONE};
-	void *memory = mmap(NULL, (size_t)capacity * sizeof *pool->clients, PROT_READ | PROT_WRITE,
+	void *memory = mmap(NULL, (size_t)capacity * sizeof(*pool->clients), PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return -1;
@@ -21,7 +21,7 @@ int client_pool_init(struct client_pool *pool, uint32_t capacity) {
 void client_pool_deinit(struct client_pool *pool) {
 	slab_deinit(&pool->ids);
 	if (pool->clients)
-		munmap(pool->clients, (size_t)pool->capacity * sizeof *pool->clients);
+		munmap(pool->clients, (size_t)pool->capacity * sizeof(*pool->clients));
 	*pool = (struct client_pool){0};
 }
 

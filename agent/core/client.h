@@ -12,16 +12,16 @@
 
 #include "slab.h"
 
-#define CLIENT_NONE UINT32_MAX
-#define CLIENT_NO_PENDING 0xffffffu
+#define CLIENT_NONE        UINT32_MAX
+#define CLIENT_NO_PENDING  0xffffffu
 #define CLIENT_GENERATIONS 2048u
-#define CLIENT_POLICIES 1024u
+#define CLIENT_POLICIES    1024u
 
 enum client_flag {
-	CLIENT_TIMED = 1,     /* the core has a timer for it */
-	CLIENT_BUSY = 2,      /* took more than one credit lately: worth leasing ahead */
-	CLIENT_INDEBTED = 4,  /* relaxed: an advance that the database had no room for, or refused to charge */
-	CLIENT_LIVE = 8,      /* the record is in use */
+	CLIENT_TIMED = 1,    /* the core has a timer for it */
+	CLIENT_BUSY = 2,     /* took more than one credit lately: worth leasing ahead */
+	CLIENT_INDEBTED = 4, /* relaxed: an advance that the database had no room for, or refused to charge */
+	CLIENT_LIVE = 8,     /* the record is in use */
 	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
 	CLIENT_BANK_FALLBACK = 16,
 	CLIENT_BLOCKED = 64,   /* as far as the database has said */
@@ -37,7 +37,7 @@ struct client_lease {
 /* 64 bytes, since there is one for each client of the table. */
 struct client {
 	char *id;
-	uint32_t slot;     /* TABLE_NO_SLOT: the table had no room; each check goes through the agent */
+	uint32_t slot; /* TABLE_NO_SLOT: the table had no room; each check goes through the agent */
 	uint32_t policy : 10;
 	uint32_t idle : 3;        /* sweeps since it was last used */
 	uint32_t generation : 11; /* of the events for all clients that it has met, see generation.c */
@@ -46,8 +46,8 @@ struct client {
 		struct client_lease lease[2];
 		uint32_t next_tableless; /* without a slot there are no leases: the list that such a client is found by */
 	};
-	uint32_t granted[2]; /* what was put into each bank, or served from it */
-	uint32_t demand;     /* credits used in a sub-window, lately */
+	uint32_t granted[2];   /* what was put into each bank, or served from it */
+	uint32_t demand;       /* credits used in a sub-window, lately */
 	uint32_t pending : 24; /* the request under way or queued; CLIENT_NO_PENDING */
 	uint32_t flags : 8;    /* enum client_flag */
 };
@@ -57,8 +57,8 @@ _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line
 struct client_pool {
 	struct client *clients; /* address space for all, memory as they come */
 	uint32_t capacity;
-	uint32_t high;          /* records 0 .. high-1 were in use at some time */
-	uint32_t free_head;     /* list through `slot` of free records */
+	uint32_t high;      /* records 0 .. high-1 were in use at some time */
+	uint32_t free_head; /* list through `slot` of free records */
 	uint32_t count;
 	uint32_t of_policy[CLIENT_POLICIES]; /* of these */
 	struct slab ids;

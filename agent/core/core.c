@@ -25,7 +25,7 @@ static int64_t window_us(void *context, int32_t policy_id) {
 
 int core_new(struct core **out, struct table *table, int64_t now_ns, const struct core_options *options,
              const struct core_io *io, void *context) {
-	struct core *core = calloc(1, sizeof *core);
+	struct core *core = calloc(1, sizeof(*core));
 	*out = core;
 	if (!core)
 		return -1;
@@ -36,7 +36,7 @@ int core_new(struct core **out, struct table *table, int64_t now_ns, const struc
 	core->now_ns = now_ns;
 	state_begin(core, now_ns);
 	core->has_orphans = table->used > 0;
-	memset(core->tableless, 0xff, sizeof core->tableless); /* CLIENT_NONE */
+	memset(core->tableless, 0xff, sizeof(core->tableless)); /* CLIENT_NONE */
 	core->memory = store_memory_new(&(struct store_memory_options){
 		.seed = options->seed,
 		.capacity = table->slot_count,
@@ -111,12 +111,14 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	debt_advance(core, pending, cost);
 	pending->wants_more = true;
 	pending_make_urgent(core, pending);
-	*verdict = verdict_allowed(core, client, STINT_SOURCE_ADVANCE, core->now_ns + policy->terms.sub_window_us * NS_PER_US);
+	*verdict = verdict_allowed(core, client, STINT_SOURCE_ADVANCE,
+	                           core->now_ns + policy->terms.sub_window_us * NS_PER_US);
 	verdict->remaining = remaining_beside(core, client, owed);
 	return true;
 }
 
-static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uint32_t serial, uint32_t cost, int64_t expires_ns) {
+static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uint32_t serial, uint32_t cost,
+                           int64_t expires_ns) {
 	struct pending *pending = pending_for(core, index);
 	if (!pending || pending_add_waiter(core, pending, peer, serial, cost, expires_ns) != 0) {
 		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
@@ -125,8 +127,8 @@ static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uin
 	pending_make_urgent(core, pending);
 }
 
-void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id, uint8_t id_len,
-               uint32_t cost, int64_t expires_ns) {
+void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
+               uint8_t id_len, uint32_t cost, int64_t expires_ns) {
 	struct core_verdict verdict;
 	core->now_ns = now_ns;
 	core->counters.wants++;
@@ -141,7 +143,8 @@ void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial
 	}
 	client_at(core, index)->idle = 0;
 	fallback_charge(core, index);
-	if (decide_from_table(core, client_at(core, index), cost, &verdict) || admit_in_advance(core, index, cost, &verdict))
+	if (decide_from_table(core, client_at(core, index), cost, &verdict) ||
+	    admit_in_advance(core, index, cost, &verdict))
 		send_verdict(core, peer, serial, &verdict);
 	else
 		wait_for_store(core, index, peer, serial, cost, expires_ns);

@@ -42,10 +42,10 @@ struct core;
 #define CORE_HOLD_MAX_NS INT64_C(10000000000)
 
 struct core_verdict {
-	int status;    /* 0, or a negative enum stint_error and no verdict */
+	int status; /* 0, or a negative enum stint_error and no verdict */
 	bool allowed;
-	uint8_t source; /* enum stint_source */
-	uint8_t reason; /* enum stint_reason */
+	uint8_t source;      /* enum stint_source */
+	uint8_t reason;      /* enum stint_reason */
 	int64_t deadline_ns; /* the admission is void after this */
 	int64_t limit;
 	int64_t remaining;
@@ -63,15 +63,17 @@ struct core_options {
 	bool memory_only;        /* no database: the memory store, for good */
 	int64_t grace_ns;        /* how long to wait for a lost connection before the fallback */
 	int64_t idle_timeout_ns; /* a client unused for so long leaves the table */
-	uint64_t seed;           /* of the memory store, a secret; the same for a table as long as it lives, so that its
-	                            sub-windows go on where an earlier agent's leases have theirs */
-	uint32_t walk_slots;     /* how many slots one step looks at when something concerns all clients; 0: as many as is good */
+	/* of the memory store, a secret; the same for a table as long as it lives, so that its sub-windows go on
+	 * where an earlier agent's leases have theirs */
+	uint64_t seed;
+	/* how many slots one step looks at when something concerns all clients; 0: as many as is good */
+	uint32_t walk_slots;
 };
 
 struct core_policy {
 	bool live;
 	bool relaxed;
-	int32_t policy_id; /* the database's; 0: not known yet */
+	int32_t policy_id;   /* the database's; 0: not known yet */
 	uint32_t generation; /* see policy_number_make(); another one only while the policy is unused */
 	int64_t time_window_ms;
 	struct grant_terms terms;
@@ -79,14 +81,15 @@ struct core_policy {
 };
 
 struct core_counters {
-	uint64_t wants, lows;       /* messages of apps */
-	uint64_t allowed, denied;   /* verdicts sent */
-	uint64_t batches, requests; /* to the database, and clients in them */
+	uint64_t wants, lows;                /* messages of apps */
+	uint64_t allowed, denied;            /* verdicts sent */
+	uint64_t batches, requests;          /* to the database, and clients in them */
 	uint64_t granted, returned, charged; /* credits */
-	uint64_t fallback_granted;  /* credits handed out in the current or last fallback */
-	uint64_t late;              /* grants that came too late to be used */
-	uint64_t unserved;          /* denied because the database couldn't get at the client's row */
-	uint64_t looked; /* slots, timers, chains that were looked at without being asked: what one call does of it is bounded */
+	uint64_t fallback_granted;           /* credits handed out in the current or last fallback */
+	uint64_t late;                       /* grants that came too late to be used */
+	uint64_t unserved;                   /* denied because the database couldn't get at the client's row */
+	/* slots, timers, chains that were looked at without being asked: what one call does of it is bounded */
+	uint64_t looked;
 	uint64_t evicted_idle, evicted_for_room, tableless, repaired;
 };
 
@@ -121,12 +124,13 @@ bool core_policy_is_unused(const struct core *, uint16_t index);
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
 /* An app waits for a verdict until expires_ns. */
-void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id, uint8_t id_len,
-               uint32_t cost, int64_t expires_ns);
+void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
+               uint8_t id_len, uint32_t cost, int64_t expires_ns);
 /* An app saw a client's credits run low. */
 void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
-void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+void core_on_grants(struct core *, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants,
+                    size_t count);
 /* Leases of other hosts, whose policies may be unknown here, last for so long at most: a promotion waits for them
  * as well. */
 void core_know_lease(struct core *, int64_t lease_us);
@@ -134,7 +138,8 @@ void core_know_lease(struct core *, int64_t lease_us);
  * committed last. So its grants are held back until those leases have run out on all hosts. Called before
  * core_database_up(), when policies are known. */
 void core_database_promoted(struct core *, int64_t now_ns, int64_t age_ns);
-void core_database_up(struct core *, int64_t now_ns, int live_hosts); /* policies that are known must have their ids */
+/* policies that are known must have their ids */
+void core_database_up(struct core *, int64_t now_ns, int live_hosts);
 void core_database_lost(struct core *, int64_t now_ns); /* a connection that was up broke */
 void core_database_down(struct core *, int64_t now_ns); /* it can't be made */
 void core_set_hosts(struct core *, int live_hosts);
@@ -154,12 +159,15 @@ bool core_is_drained(const struct core *);
 enum core_state core_state(const struct core *);
 const struct core_counters *core_counters(const struct core *);
 uint32_t core_client_count(const struct core *);
-int64_t core_rtt_ns(const struct core *); /* of a batch, smoothed */
+int64_t core_rtt_ns(const struct core *);            /* of a batch, smoothed */
 int64_t core_fallback_since_ns(const struct core *); /* 0: not in fallback */
-int64_t core_longest_lease_ns(const struct core *); /* how long a lease may last, of any policy here, or that was told */
-int64_t core_held_until_ns(const struct core *); /* grants are held back after a promotion; in the past: they aren't */
+/* how long a lease may last, of any policy here, or that was told */
+int64_t core_longest_lease_ns(const struct core *);
+/* grants are held back after a promotion; in the past: they aren't */
+int64_t core_held_until_ns(const struct core *);
 uint64_t core_fallback_clients(const struct core *);
-uint64_t core_shared_granted(const struct core *); /* credits of the memory store's to clients that it had no room to tell apart */
+/* credits of the memory store's to clients that it had no room to tell apart */
+uint64_t core_shared_granted(const struct core *);
 size_t core_uncharged(const struct core *); /* clients whose fallback use is still to be charged */
 size_t core_queued(const struct core *);    /* requests to the store, queued or under way */
 bool core_is_walking(const struct core *);  /* some clients haven't met the last event that concerns all */

@@ -16,8 +16,8 @@
 #include "stint.h"
 
 /* How much of the memory store one step looks at, and the pause after it. */
-#define COLLECT_CHAINS 4096u
-#define COLLECT_CLIENTS 1024u
+#define COLLECT_CHAINS   4096u
+#define COLLECT_CLIENTS  1024u
 #define COLLECT_PAUSE_NS (1 * NS_PER_MS)
 
 /* What a client used before the database was lost doesn't count in the fallback: the walk that began then has seen
@@ -79,19 +79,22 @@ void fallback_leave(struct core *core, int64_t now_ns) {
 void fallback_charge(struct core *core, uint32_t index) {
 	const struct client *client = client_at(core, index);
 	if (core->collecting && !uses_memory(core))
-		store_memory_collect(core->memory, client->policy + 1, client->id, (uint8_t)client->id_len, charge_client, core);
+		store_memory_collect(core->memory, client->policy + 1, client->id, (uint8_t)client->id_len, charge_client,
+		                     core);
 }
 
 /* Not before the walk has ended the fallback's leases, since what they leave unused is not charged. */
 bool fallback_may_collect(const struct core *core) {
-	return core->collecting && core->state == CORE_RESYNC && !core->returned.open && core->background_count < BACKGROUND_ROOM;
+	return core->collecting && core->state == CORE_RESYNC && !core->returned.open &&
+	       core->background_count < BACKGROUND_ROOM;
 }
 
 void fallback_collect(struct core *core, int64_t now_ns) {
 	if (!fallback_may_collect(core) || now_ns < core->collect_at_ns)
 		return;
 	size_t first = core->collect_chain;
-	store_memory_collect_some(core->memory, &core->collect_chain, COLLECT_CHAINS, COLLECT_CLIENTS, charge_client, core);
+	store_memory_collect_some(core->memory, &core->collect_chain, COLLECT_CHAINS, COLLECT_CLIENTS, charge_client,
+	                          core);
 	core->counters.looked += core->collect_chain - first;
 	core->collecting = core->collect_chain < store_memory_chains(core->memory);
 	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;

@@ -19,7 +19,7 @@
 #include "internal.h"
 
 /* Slots that a step looks at, at about 0.2 us each, and how long the loop then has for others. */
-#define WALK_SLOTS 4096u
+#define WALK_SLOTS    4096u
 #define WALK_PAUSE_NS (1 * NS_PER_MS)
 
 static uint32_t age_of(const struct core *core, uint32_t generation) {

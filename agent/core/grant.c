@@ -32,8 +32,8 @@ static int64_t sum_run(const struct grant_ring *ring, int first, int runs) {
 static void shift_to(struct grant_ring *ring, int64_t head_us, int keep) {
 	int64_t steps = min64((head_us - ring->head_us) / ring->sub_window_us, keep);
 	int kept = (int)max64(0, min64(ring->length, keep - steps));
-	memmove(ring->counts + steps, ring->counts, (size_t)kept * sizeof ring->counts[0]);
-	memset(ring->counts, 0, (size_t)steps * sizeof ring->counts[0]);
+	memmove(ring->counts + steps, ring->counts, (size_t)kept * sizeof(ring->counts[0]));
+	memset(ring->counts, 0, (size_t)steps * sizeof(ring->counts[0]));
 	ring->length = (int)steps + kept;
 	ring->head_us = head_us;
 }
@@ -50,7 +50,7 @@ static void recut(struct grant_ring *ring, const struct grant_terms *terms, int6
 	ring->sub_window_us = terms->sub_window_us;
 	ring->head_us = align_down(t_us, terms->phase_us, terms->sub_window_us);
 	ring->length = 0;
-	memset(ring->counts, 0, sizeof ring->counts);
+	memset(ring->counts, 0, sizeof(ring->counts));
 	for (int i = 0; i < old.length; i++) {
 		int64_t last_us = min64(old.head_us - i * old.sub_window_us + old.sub_window_us - 1, t_us);
 		int64_t edge_us = align_down(last_us, terms->phase_us, terms->sub_window_us);
@@ -128,7 +128,8 @@ static void charge(struct grant_ring *ring, int index, int64_t credits) {
 	ring->counts[index] = add_clamped(ring->counts[index], credits);
 }
 
-static int64_t charge_next(struct grant_ring *ring, const struct grant_terms *terms, int64_t want, int index, int hosts) {
+static int64_t charge_next(struct grant_ring *ring, const struct grant_terms *terms, int64_t want, int index,
+                           int hosts) {
 	int64_t left = max64(0, terms->max_requests - sum_run(ring, index - 1, terms->runs));
 	int64_t granted = share(left, 0, 0, max64(0, want), hosts);
 	if (granted <= 0)
@@ -157,7 +158,8 @@ static int64_t retry_after(const struct grant_ring *ring, const struct grant_ter
 static int64_t reset_after(const struct grant_ring *ring, const struct grant_terms *terms, int64_t t_us) {
 	for (int i = 0; i < ring->length; i++)
 		if (ring->counts[i] > 0)
-			return max64(0, ring->head_us - i * ring->sub_window_us + (terms->runs + 1) * ring->sub_window_us - t_us);
+			return max64(0,
+			             ring->head_us - i * ring->sub_window_us + (terms->runs + 1) * ring->sub_window_us - t_us);
 	return 0;
 }
 
@@ -202,8 +204,9 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 		.valid_us = until_next_us,
 		.starts_in_us = until_next_us,
 		.next_valid_us = until_next_us + size_us,
-		.retry_us = denied ? retry_after(ring, terms, request->least, until_next_us, index)
-		          : remaining == 0 ? retry_after(ring, terms, 1, until_next_us, index) : 0,
+		.retry_us = denied           ? retry_after(ring, terms, request->least, until_next_us, index)
+	                : remaining == 0 ? retry_after(ring, terms, 1, until_next_us, index)
+	                                 : 0,
 		.reset_us = reset_after(ring, terms, t_us),
 	};
 	trim(ring);

@@ -38,7 +38,8 @@ struct grant_terms {
 	int64_t sub_window_us; /* at least 1000 */
 	int runs;              /* resolution, or 0 for a fixed window */
 	int64_t phase_us;      /* 0 .. sub_window_us - 1; of a new client's edges */
-	int64_t slack_us;      /* by how much runs sub-windows are longer than the window; not used in the arithmetic */
+	/* by how much runs sub-windows are longer than the window; not used in the arithmetic */
+	int64_t slack_us;
 };
 
 /*

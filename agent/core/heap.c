@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define HEAP_AT_START 64
-#define HEAP_KEPT 4096
+#define HEAP_KEPT     4096
 
 static void swap(struct heap_entry *a, struct heap_entry *b) {
 	struct heap_entry held = *a;
@@ -18,7 +18,7 @@ static int reserve(struct heap *heap) {
 	if (heap->count < heap->capacity)
 		return 0;
 	size_t capacity = heap->capacity ? heap->capacity * 2 : HEAP_AT_START;
-	struct heap_entry *entries = realloc(heap->entries, capacity * sizeof *entries);
+	struct heap_entry *entries = realloc(heap->entries, capacity * sizeof(*entries));
 	if (!entries)
 		return -1;
 	heap->entries = entries;
@@ -41,7 +41,7 @@ static void shrink(struct heap *heap) {
 	size_t capacity = heap->capacity / 2;
 	if (capacity < HEAP_KEPT || heap->count > capacity / 2)
 		return;
-	struct heap_entry *entries = realloc(heap->entries, capacity * sizeof *entries);
+	struct heap_entry *entries = realloc(heap->entries, capacity * sizeof(*entries));
 	if (!entries)
 		return;
 	heap->entries = entries;

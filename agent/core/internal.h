@@ -28,11 +28,11 @@
 #include "store_memory.h"
 #include "units.h"
 
-#define NO_PENDING      CLIENT_NO_PENDING
+#define NO_PENDING CLIENT_NO_PENDING
 
 /* How long a denial is cached at most. Hosts return what lies idle after 5 s at most, so a longer denial could
  * outlast its reason; a shorter one would cost a denied client more statements. */
-#define DENIAL_MAX_US   INT64_C(6000000)
+#define DENIAL_MAX_US INT64_C(6000000)
 
 /* With so many requests in the background queue, several batches, no more are made for what can wait. */
 #define BACKGROUND_ROOM 4096u
@@ -90,9 +90,9 @@ struct core {
 	struct core_policy policies[POLICY_CAPACITY];
 	struct store_memory *memory;
 	struct core_counters counters;
-	int64_t now_ns; /* of the event being handled */
-	int hosts;      /* that are alive; 0: the database hasn't said yet */
-	bool draining;  /* before the end */
+	int64_t now_ns;   /* of the event being handled */
+	int hosts;        /* that are alive; 0: the database hasn't said yet */
+	bool draining;    /* before the end */
 	bool has_orphans; /* perhaps of an agent that was in a fallback */
 
 	/* state.c */
@@ -269,7 +269,8 @@ void pending_drop_expired(struct core *core, struct pending *pending, int64_t no
 typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
                             const struct waiter *waiter, bool was_sent, struct core_verdict *verdict);
 void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
-/* What leases left goes back with the request: false if it is of a third sub-window, which there is no room for. */
+/* What leases left goes back with the request: false if it is of a third sub-window, which there is no room
+ * for. */
 bool pending_add_return(struct pending *pending, int64_t sub_window, int64_t sub_us, uint32_t credits);
 void pending_attach_return(struct pending *pending); /* to what is about to be sent */
 void pending_return_again(struct pending *pending);  /* what was sent was not applied */

@@ -17,7 +17,7 @@
 
 /* How long before a sub-window ends the next one is leased: a statement takes about a millisecond, and ten on
  * a busy server; some round trips of slack. Never more than half a sub-window: the rate must be known first. */
-#define LEAD_MIN_NS (50 * NS_PER_MS)
+#define LEAD_MIN_NS      (50 * NS_PER_MS)
 #define LEAD_ROUND_TRIPS 8
 
 /* The credits below the low-water mark of a lease ahead should last for so long: for a message, a statement and
@@ -65,7 +65,8 @@ static int current_bank(struct core *core, const struct client *client, int64_t 
 		if (is_live(client, bank, now_ns) &&
 		    (found < 0 || client->lease[bank].deadline_ns < client->lease[found].deadline_ns))
 			found = bank;
-	if (found >= 0 && client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client) + slack_ns(core, client))
+	if (found >= 0 &&
+	    client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client) + slack_ns(core, client))
 		return -1;
 	return found;
 }
@@ -127,7 +128,8 @@ static struct demand demand_of(struct core *core, const struct client *client, i
 	if (counts_by_horizon(sub_ns))
 		return demand_by_horizon(core, client, now_ns);
 	double horizon = (double)min64(horizon_ns(sub_ns), sub_ns);
-	struct demand demand = {.per_sub_window = client->demand, .per_horizon = client->demand * (horizon / (double)sub_ns)};
+	struct demand demand = {.per_sub_window = client->demand,
+	                        .per_horizon = client->demand * (horizon / (double)sub_ns)};
 	int bank = current_bank(core, client, now_ns);
 	if (bank < 0)
 		return demand;
@@ -199,19 +201,23 @@ static void note_return(struct core *core, uint32_t index, int64_t sub_window, u
 		core->counters.returned += credits; /* else they are burnt */
 }
 
-static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window, uint32_t credits) {
+static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window,
+                             uint32_t credits) {
 	struct lease_grant ignored;
 	const struct core_policy *policy = policy_of(core, client);
-	store_memory_take(core->memory, core->state == CORE_MEMORY ? &policy->terms : &policy->fallback_terms, &(struct lease_request){
-		.policy_id = client->policy + 1,
-		.client_id = client->id,
-		.client_id_len = (uint8_t)client->id_len,
-		.return_sub_window = sub_window,
-		.return_first = (int32_t)credits,
-	}, core->now_ns / NS_PER_US, 1, &ignored);
+	store_memory_take(core->memory, core->state == CORE_MEMORY ? &policy->terms : &policy->fallback_terms,
+	                  &(struct lease_request){
+						  .policy_id = client->policy + 1,
+						  .client_id = client->id,
+						  .client_id_len = (uint8_t)client->id_len,
+						  .return_sub_window = sub_window,
+						  .return_first = (int32_t)credits,
+					  },
+	                  core->now_ns / NS_PER_US, 1, &ignored);
 	core->counters.returned += credits;
 	if (core->state != CORE_MEMORY)
-		core->counters.fallback_granted -= credits < core->counters.fallback_granted ? credits : core->counters.fallback_granted;
+		core->counters.fallback_granted -=
+			credits < core->counters.fallback_granted ? credits : core->counters.fallback_granted;
 }
 
 /* A fixed window goes on for a while after its lease, whose end is brought forward. If that is less than this, a
@@ -250,12 +256,14 @@ static void count_in_fallback(struct core *core, const struct client *client, in
 		return;
 	struct grant_terms terms = policy_of(core, client)->fallback_terms;
 	terms.max_requests = INT32_MAX; /* it was spent: all of it counts, whatever the limit */
-	store_memory_take(core->memory, &terms, &(struct lease_request){
-		.policy_id = client->policy + 1,
-		.client_id = client->id,
-		.client_id_len = (uint8_t)client->id_len,
-		.charge = (int32_t)used,
-	}, core->now_ns / NS_PER_US, 1, &ignored);
+	store_memory_take(core->memory, &terms,
+	                  &(struct lease_request){
+						  .policy_id = client->policy + 1,
+						  .client_id = client->id,
+						  .client_id_len = (uint8_t)client->id_len,
+						  .charge = (int32_t)used,
+					  },
+	                  core->now_ns / NS_PER_US, 1, &ignored);
 }
 
 /* What a sub-window used says what the next ones will: up at once, down by halves. */
@@ -294,7 +302,8 @@ struct part { /* of a grant: what is for one sub-window */
 	bool is_next;
 };
 
-static int same_sub_window(const struct core *core, const struct client *client, const struct part *part, int64_t now_ns) {
+static int same_sub_window(const struct core *core, const struct client *client, const struct part *part,
+                           int64_t now_ns) {
 	bool fallback = in_fallback(core);
 	for (int bank = 0; bank < 2; bank++)
 		if (is_live(client, bank, now_ns) && client->lease[bank].sub_window == part->sub_window &&
@@ -338,13 +347,14 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 	client->granted[bank] = part->granted;
 	if (fallback)
 		client->flags |= fallback_flag(bank);
-	table_publish(core->table, client->slot, bank, &(struct table_lease){
-		.credits = part->granted - part->served,
-		.flag = fallback ? WORD_FALLBACK_BIT : 0,
-		.start_ns = part->start_ns,
-		.deadline_ns = part->deadline_ns,
-		.is_next = part->is_next,
-	});
+	table_publish(core->table, client->slot, bank,
+	              &(struct table_lease){
+					  .credits = part->granted - part->served,
+					  .flag = fallback ? WORD_FALLBACK_BIT : 0,
+					  .start_ns = part->start_ns,
+					  .deadline_ns = part->deadline_ns,
+					  .is_next = part->is_next,
+				  });
 }
 
 static void set_timer(struct core *core, uint32_t index, int64_t at_ns) {
@@ -401,7 +411,8 @@ void lease_install(struct core *core, uint32_t index, const struct lease_grant *
 		note_return(core, index, current.sub_window, current.granted);
 	if (next.granted > 0 && next.start_ns < next.deadline_ns)
 		install_part(core, index, &next, now_ns);
-	else if (next.granted > 0) /* after a round trip of more than a sub-window there is no time at which it could be used for certain */
+	/* after a round trip of more than a sub-window there is no time at which it could be used for certain */
+	else if (next.granted > 0)
 		note_return(core, index, next.sub_window, next.granted);
 	plan_timer(core, index, now_ns);
 }
@@ -445,7 +456,8 @@ static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 	for (int bank = 0; bank < 2; bank++) {
 		if (client->lease[bank].deadline_ns == 0 || is_live(client, bank, now_ns))
 			continue;
-		if (credits_left(core, client, bank) == 0 || may_give_back(core, client) || now_ns >= off_books_ns(core, client, bank))
+		if (credits_left(core, client, bank) == 0 || may_give_back(core, client) ||
+		    now_ns >= off_books_ns(core, client, bank))
 			lease_settle(core, index, bank, true);
 		had_ended = true;
 	}
@@ -495,7 +507,8 @@ void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
 /* ---- Void --------------------------------------------------------------------- */
 
 /* The lease is over from now on. What is left of it stays in the table, where nobody can spend it any more, until
- * the timer returns it. (In a fixed window it is off the books by then, so it isn't returned: it counts as spent.) */
+ * the timer returns it. (In a fixed window it is off the books by then, so it isn't returned: it counts as
+ * spent.) */
 static void end_lease(struct core *core, uint32_t index, int bank) {
 	struct client *client = client_at(core, index);
 	uint32_t left = credits_left(core, client, bank);
@@ -510,7 +523,8 @@ static void end_lease(struct core *core, uint32_t index, int bank) {
 	learn_demand(client, client->granted[bank] - left);
 	client->granted[bank] = left;
 	client->lease[bank].deadline_ns = core->now_ns;
-	table_publish(core->table, client->slot, bank, &(struct table_lease){.credits = left, .deadline_ns = core->now_ns});
+	table_publish(core->table, client->slot, bank,
+	              &(struct table_lease){.credits = left, .deadline_ns = core->now_ns});
 	set_timer(core, index, core->now_ns + horizon_ns(sub_window_ns(core, client)));
 }
 

@@ -28,7 +28,7 @@ static uint32_t next_free(const void *mark) {
 }
 
 static size_t pending_bytes(const struct core *core) {
-	return core->pending_capacity * sizeof *core->pending;
+	return core->pending_capacity * sizeof(*core->pending);
 }
 
 int pending_init(struct core *core, uint32_t clients) {
@@ -86,7 +86,7 @@ void pending_dequeue(struct core *core, struct pending *pending) {
 static struct pending *new_pending(struct core *core) {
 	if (core->pending_free == NO_PENDING && core->pending_high == core->pending_capacity)
 		return NULL;
-	struct pending *pending = slab_new(&core->pending_slab, sizeof *pending);
+	struct pending *pending = slab_new(&core->pending_slab, sizeof(*pending));
 	if (!pending)
 		return NULL;
 	uint32_t index = core->pending_free;
@@ -103,7 +103,7 @@ static struct pending *new_pending(struct core *core) {
 
 static void drop_pending(struct core *core, struct pending *pending) {
 	uint32_t index = pending->index;
-	slab_free(&core->pending_slab, pending, sizeof *pending);
+	slab_free(&core->pending_slab, pending, sizeof(*pending));
 	core->pending[index] = free_mark(core->pending_free);
 	core->pending_free = index;
 	if (--core->pending_count > 0)
@@ -132,7 +132,7 @@ static void remove_waiter(struct core *core, struct pending *pending, struct wai
 	*at = waiter->next;
 	if (!*at)
 		pending->last = at;
-	slab_free(&core->pending_slab, waiter, sizeof *waiter);
+	slab_free(&core->pending_slab, waiter, sizeof(*waiter));
 	core->waiter_count--;
 }
 
@@ -157,7 +157,7 @@ void pending_make_urgent(struct core *core, struct pending *pending) {
 int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
                        int64_t expires_ns) {
 	struct waiter *waiter =
-		core->waiter_count < WAITERS_MAX ? slab_new(&core->pending_slab, sizeof *waiter) : NULL;
+		core->waiter_count < WAITERS_MAX ? slab_new(&core->pending_slab, sizeof(*waiter)) : NULL;
 	if (!waiter)
 		return -1;
 	core->waiter_count++;

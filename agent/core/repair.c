@@ -7,10 +7,12 @@
  */
 #include "internal.h"
 
-bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank, int64_t now_ns) {
+bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank,
+                         int64_t now_ns) {
 	bool fallback = table_is_fallback(core->table, slot, bank);
 	const struct grant_terms *terms = fallback ? &policy->fallback_terms : &policy->terms;
-	return table_deadline(core->table, slot, bank) <= now_ns + (2 * terms->sub_window_us + terms->slack_us) * NS_PER_US &&
+	return table_deadline(core->table, slot, bank) <=
+	           now_ns + (2 * terms->sub_window_us + terms->slack_us) * NS_PER_US &&
 	       table_credits(core->table, slot, bank) <= (uint32_t)terms->max_requests;
 }
 
@@ -63,7 +65,8 @@ void repair_client(struct core *core, uint32_t index, int64_t now_ns) {
 /* Nobody knows what an orphan was given; but what no agent gives was written by somebody else. */
 void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
 	uint32_t index = table_policy(core->table, slot);
-	const struct core_policy *policy = index < POLICY_CAPACITY && core->policies[index].live ? &core->policies[index] : NULL;
+	const struct core_policy *policy =
+		index < POLICY_CAPACITY && core->policies[index].live ? &core->policies[index] : NULL;
 	lift_long_denial(core, slot, now_ns);
 	for (int bank = 0; bank < 2; bank++)
 		if (!policy || !repair_is_plausible(core, policy, slot, bank, now_ns))

@@ -10,14 +10,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PAGE_BYTES 4096u
+#define PAGE_BYTES  4096u
 #define CHUNK_BYTES ((size_t)1 << 20)
 #define CHUNK_PAGES (CHUNK_BYTES / PAGE_BYTES)
-#define NO_CELL UINT16_MAX
+#define NO_CELL     UINT16_MAX
 
 struct slab_page {
 	struct slab_page *previous, *next; /* in a list of struct slab */
-	uint16_t used;  /* cells */
+	uint16_t used;                     /* cells */
 	uint16_t free;  /* the first free cell that was in use before; each holds the next one's number */
 	uint16_t fresh; /* cells from here on were never in use */
 };
@@ -70,7 +70,8 @@ static void unlink_page(struct slab_page **list, struct slab_page *page) {
 
 /* Twice as much address space is asked for, and what lies before and behind the aligned part returned. */
 static struct slab_chunk *map_chunk(void) {
-	char *start = mmap(NULL, 2 * CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *start =
+		mmap(NULL, 2 * CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (start == MAP_FAILED)
 		return NULL;
 	char *chunk = (char *)chunk_of(start + CHUNK_BYTES - 1);
@@ -111,13 +112,14 @@ void *slab_new(struct slab *slab, size_t bytes) {
 	uint16_t number = page->free != NO_CELL ? page->free : page->fresh++;
 	char *cell = memory_of(page) + number * cell_bytes(class);
 	if (number == page->free)
-		memcpy(&page->free, cell, sizeof page->free);
+		memcpy(&page->free, cell, sizeof(page->free));
 	if (++page->used == cells_per_page(class))
 		unlink_page(&slab->with_room[class], page);
 	return cell;
 }
 
-/* The last page with room is kept: else one cell that comes and goes would cost two calls of the system each time. */
+/* The last page with room is kept: else one cell that comes and goes would cost two calls of the system each
+ * time. */
 static void free_page(struct slab *slab, struct slab_page *page, size_t class) {
 	if (!page->previous && !page->next)
 		return;
@@ -132,7 +134,7 @@ void slab_free(struct slab *slab, void *cell, size_t bytes) {
 	struct slab_page *page = page_of(cell);
 	if (page->used-- == cells_per_page(class))
 		link_page(&slab->with_room[class], page);
-	memcpy(cell, &page->free, sizeof page->free);
+	memcpy(cell, &page->free, sizeof(page->free));
 	page->free = (uint16_t)((size_t)((char *)cell - memory_of(page)) / cell_bytes(class));
 	if (page->used == 0)
 		free_page(slab, page, class);

@@ -10,16 +10,17 @@
 #include <stddef.h>
 
 #define SLAB_CELL_MAX 640u
-#define SLAB_CLASSES (SLAB_CELL_MAX / 8)
+#define SLAB_CLASSES  (SLAB_CELL_MAX / 8)
 
 struct slab { /* starts as all zeros */
 	struct slab_chunk *chunks;
-	struct slab_page *spare;                  /* pages without memory */
+	struct slab_page *spare;                   /* pages without memory */
 	struct slab_page *with_room[SLAB_CLASSES]; /* pages that have a free cell, by size */
-	size_t pages;                             /* in use */
+	size_t pages;                              /* in use */
 };
 
-void *slab_new(struct slab *, size_t bytes); /* 1 to SLAB_CELL_MAX; NULL without memory. What is in it is undefined */
+/* 1 to SLAB_CELL_MAX; NULL without memory. What is in it is undefined */
+void *slab_new(struct slab *, size_t bytes);
 void slab_free(struct slab *, void *cell, size_t bytes);
 size_t slab_bytes(const struct slab *); /* held */
 void slab_deinit(struct slab *);

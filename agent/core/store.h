@@ -17,15 +17,17 @@ struct lease_request {
 	int32_t policy_id; /* the store's id of the policy */
 	const char *client_id;
 	uint8_t client_id_len;
-	int32_t need;      /* sum of the costs that wait now; 0: nobody waits */
-	int32_t least;     /* the smallest of them; less than that is no use */
-	int32_t want;      /* for the current sub-window, at least need */
-	int32_t next_want; /* for the next one */
-	int32_t charge;    /* already admitted without asking: count it, as far as the limit goes */
+	int32_t need;              /* sum of the costs that wait now; 0: nobody waits */
+	int32_t least;             /* the smallest of them; less than that is no use */
+	int32_t want;              /* for the current sub-window, at least need */
+	int32_t next_want;         /* for the next one */
+	int32_t charge;            /* already admitted without asking: count it, as far as the limit goes */
 	int64_t return_sub_window; /* 0: nothing to return */
 	int32_t return_first;      /* unused credits of that sub-window ... */
 	int32_t return_second;     /* ... and of the one after it */
-	bool first; /* the store may not know the client: it never answered for it. There is a need, and nothing but need and want */
+	/* the store may not know the client: it never answered for it. There is a need, and nothing but need and
+	 * want */
+	bool first;
 };
 
 struct lease_grant {
@@ -39,8 +41,9 @@ struct lease_grant {
 	int64_t valid_us;
 	int64_t starts_in_us;  /* the next sub-window ... */
 	int64_t next_valid_us; /* ... and its end */
-	int64_t retry_us;      /* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
-	int64_t reset_us;      /* until nothing is charged any more */
+	/* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
+	int64_t retry_us;
+	int64_t reset_us; /* until nothing is charged any more */
 };
 
 /* How a batch ended. */

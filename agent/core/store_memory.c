@@ -18,7 +18,7 @@
 
 /* The hash table has so many chains at least, and otherwise one for so many clients that there is room for: few,
  * since all of the table takes memory once a few are in use. */
-#define CHAINS_MIN 64
+#define CHAINS_MIN     64
 #define ROOM_PER_CHAIN 8
 
 /* A policy has one shared counter for so many clients that there is room for. */
@@ -62,21 +62,22 @@ static size_t counter_bytes(uint8_t capacity, uint8_t id_len) {
 	return sizeof(struct counter) + capacity * sizeof(int32_t) + id_len;
 }
 
-_Static_assert(sizeof(struct counter) + GRANT_RING_MAX * sizeof(int32_t) + UINT8_MAX <= SLAB_CELL_MAX, "a cell holds any counter");
+_Static_assert(sizeof(struct counter) + GRANT_RING_MAX * sizeof(int32_t) + UINT8_MAX <= SLAB_CELL_MAX,
+               "a cell holds any counter");
 
 static bool is_shared(const struct counter *c) {
 	return c->id_len == 0;
 }
 
 struct store_memory *store_memory_new(const struct store_memory_options *options) {
-	struct store_memory *store = calloc(1, sizeof *store);
+	struct store_memory *store = calloc(1, sizeof(*store));
 	if (!store)
 		return NULL;
 	store->options = *options;
 	store->chain_count = CHAINS_MIN;
 	while (store->chain_count < options->capacity / ROOM_PER_CHAIN)
 		store->chain_count *= 2;
-	void *chains = mmap(NULL, store->chain_count * sizeof *store->chains, PROT_READ | PROT_WRITE,
+	void *chains = mmap(NULL, store->chain_count * sizeof(*store->chains), PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (chains == MAP_FAILED) {
 		free(store);
@@ -90,7 +91,7 @@ void store_memory_free(struct store_memory *store) {
 	if (!store)
 		return;
 	slab_deinit(&store->slab);
-	munmap(store->chains, store->chain_count * sizeof *store->chains);
+	munmap(store->chains, store->chain_count * sizeof(*store->chains));
 	free(store);
 }
 
@@ -98,7 +99,8 @@ static uint64_t hash_of(const struct store_memory *store, int32_t policy_id, con
 	return XXH3_64bits_withSeed(id, id_len, store->options.seed ^ (uint64_t)(uint32_t)policy_id << 32);
 }
 
-static struct counter **find(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id, uint8_t id_len) {
+static struct counter **find(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id,
+                             uint8_t id_len) {
 	struct counter **at = &store->chains[hash & (store->chain_count - 1)];
 	for (; *at; at = &(*at)->next)
 		if ((*at)->hash == hash && (*at)->policy_id == policy_id && (*at)->id_len == id_len &&
@@ -107,8 +109,8 @@ static struct counter **find(struct store_memory *store, uint64_t hash, int32_t 
 	return at;
 }
 
-static struct counter *counter_new(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id, uint8_t id_len,
-                                   uint8_t capacity) {
+static struct counter *counter_new(struct store_memory *store, uint64_t hash, int32_t policy_id, const char *id,
+                                   uint8_t id_len, uint8_t capacity) {
 	struct counter *c = slab_new(&store->slab, counter_bytes(capacity, id_len));
 	if (!c)
 		return NULL;
@@ -148,14 +150,14 @@ static void ring_load(struct grant_ring *ring, const struct counter *c) {
 	ring->head_us = c->head_us;
 	ring->sub_window_us = c->sub_window_us;
 	ring->length = c->length;
-	memcpy(ring->counts, c->counts, c->length * sizeof c->counts[0]);
+	memcpy(ring->counts, c->counts, c->length * sizeof(c->counts[0]));
 }
 
 static void ring_save(const struct grant_ring *ring, struct counter *c) {
 	c->head_us = ring->head_us;
 	c->sub_window_us = ring->sub_window_us;
 	c->length = (uint8_t)ring->length;
-	memcpy(c->counts, ring->counts, (size_t)ring->length * sizeof c->counts[0]);
+	memcpy(c->counts, ring->counts, (size_t)ring->length * sizeof(c->counts[0]));
 }
 
 static bool owes(const struct counter *c) {
@@ -178,12 +180,14 @@ struct key {
 };
 
 static struct key own_key(const struct store_memory *store, const struct lease_request *r) {
-	return (struct key){hash_of(store, r->policy_id, r->client_id, r->client_id_len), r->policy_id, r->client_id, r->client_id_len};
+	return (struct key){hash_of(store, r->policy_id, r->client_id, r->client_id_len), r->policy_id, r->client_id,
+	                    r->client_id_len};
 }
 
 static struct key shared_key(const struct store_memory *store, const struct key *own) {
 	uint64_t number = own->hash % (store->options.capacity / ROOM_PER_SHARED + 1);
-	return (struct key){hash_of(store, own->policy_id, (const char *)&number, sizeof number), own->policy_id, "", 0};
+	return (struct key){hash_of(store, own->policy_id, (const char *)&number, sizeof(number)), own->policy_id, "",
+	                    0};
 }
 
 static struct counter **find_key(struct store_memory *store, const struct key *key) {
@@ -191,7 +195,8 @@ static struct counter **find_key(struct store_memory *store, const struct key *k
 }
 
 /* A counter at *at with room for `length` counts; NULL without memory, and then nothing has changed. */
-static struct counter *counter_with_room(struct store_memory *store, struct counter **at, const struct key *key, int length) {
+static struct counter *counter_with_room(struct store_memory *store, struct counter **at, const struct key *key,
+                                         int length) {
 	struct counter *old = *at;
 	if (old && old->capacity >= length)
 		return old;
@@ -211,7 +216,8 @@ static struct counter *counter_with_room(struct store_memory *store, struct coun
 }
 
 /* Net of what was returned: grants minus returns, never below nothing. */
-static int32_t uncharged_after(const struct counter *c, const struct lease_request *request, const struct lease_grant *grant) {
+static int32_t uncharged_after(const struct counter *c, const struct lease_request *request,
+                               const struct lease_grant *grant) {
 	int64_t owed = c->uncharged + (int64_t)grant->granted + grant->granted_next;
 	if (request->return_sub_window > 0)
 		owed -= (int64_t)request->return_first + request->return_second;
@@ -226,8 +232,8 @@ static bool must_share(struct store_memory *store, const struct counter *own, in
 	return is_full(store);
 }
 
-void store_memory_take(struct store_memory *store, const struct grant_terms *terms, const struct lease_request *request,
-                       int64_t t_us, int hosts, struct lease_grant *out) {
+void store_memory_take(struct store_memory *store, const struct grant_terms *terms,
+                       const struct lease_request *request, int64_t t_us, int hosts, struct lease_grant *out) {
 	struct key key = own_key(store, request), shared = shared_key(store, &key);
 	if (must_share(store, *find_key(store, &key), t_us))
 		key = shared;
@@ -287,7 +293,8 @@ bool store_memory_owes(struct store_memory *store, int32_t policy_id, const char
 	return c && c->owed.charge > 0;
 }
 
-bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, struct debt debt) {
+bool store_memory_owe(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len,
+                      struct debt debt) {
 	uint64_t hash = hash_of(store, policy_id, id, id_len);
 	struct counter **at = find(store, hash, policy_id, id, id_len), *c = *at;
 	if (!c) {
@@ -312,13 +319,13 @@ static void collect(struct store_memory *store, struct counter *c, store_memory_
 		.length = c->length,
 	};
 	memcpy(entry.client_id, counter_id(c), c->id_len);
-	memcpy(entry.counts, c->counts, c->length * sizeof c->counts[0]);
+	memcpy(entry.counts, c->counts, c->length * sizeof(c->counts[0]));
 	set_debts(store, c, 0, (struct debt){0});
 	visit(context, &entry);
 }
 
-bool store_memory_collect(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
-                          void *context) {
+bool store_memory_collect(struct store_memory *store, int32_t policy_id, const char *id, uint8_t id_len,
+                          store_memory_visit *visit, void *context) {
 	if (store->owing_count == 0)
 		return false;
 	struct counter *c = find_client(store, policy_id, id, id_len);
@@ -330,7 +337,8 @@ bool store_memory_collect(struct store_memory *store, int32_t policy_id, const c
 
 /* Of one chain. Visiting may change it, so each time it is gone through from the start: those before owe nothing
  * any more. */
-static size_t collect_chain(struct store_memory *store, size_t chain, size_t most, store_memory_visit *visit, void *context) {
+static size_t collect_chain(struct store_memory *store, size_t chain, size_t most, store_memory_visit *visit,
+                            void *context) {
 	size_t collected = 0;
 	for (struct counter *c = store->chains[chain]; c && collected < most;) {
 		if (!owes(c)) {
@@ -344,8 +352,8 @@ static size_t collect_chain(struct store_memory *store, size_t chain, size_t mos
 	return collected;
 }
 
-void store_memory_collect_some(struct store_memory *store, size_t *chain, size_t chains, size_t most, store_memory_visit *visit,
-                               void *context) {
+void store_memory_collect_some(struct store_memory *store, size_t *chain, size_t chains, size_t most,
+                               store_memory_visit *visit, void *context) {
 	for (; chains > 0 && *chain < store->chain_count && store->owing_count > 0; chains--, ++*chain) {
 		most -= collect_chain(store, *chain, most, visit, context);
 		if (most == 0)
@@ -390,7 +398,7 @@ void store_memory_expire(struct store_memory *store, int64_t t_us, size_t chains
 	}
 	if (store->count == 0) { /* the chains' memory is given back, too */
 		slab_deinit(&store->slab);
-		madvise(store->chains, store->chain_count * sizeof *store->chains, MADV_DONTNEED);
+		madvise(store->chains, store->chain_count * sizeof(*store->chains), MADV_DONTNEED);
 	}
 }
 

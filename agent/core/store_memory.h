@@ -31,7 +31,8 @@ struct debt {
 struct store_memory_options {
 	uint64_t seed;
 	size_t capacity; /* clients there is room for */
-	int64_t (*window_us)(void *context, int32_t policy_id); /* for so long after it was admitted what a client owes is kept */
+	/* for so long after it was admitted what a client owes is kept */
+	int64_t (*window_us)(void *context, int32_t policy_id);
 	void *context;
 };
 
@@ -75,16 +76,16 @@ struct store_memory_entry {
  * (false: it owes nothing); the second for the clients in so many chains from *chain on, for `most` clients at
  * most. Then *chain is where to go on; with store_memory_chains() there is no more. */
 typedef void store_memory_visit(void *context, const struct store_memory_entry *);
-bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len, store_memory_visit *visit,
-                          void *context);
+bool store_memory_collect(struct store_memory *, int32_t policy_id, const char *id, uint8_t id_len,
+                          store_memory_visit *visit, void *context);
 void store_memory_collect_some(struct store_memory *, size_t *chain, size_t chains, size_t most,
                                store_memory_visit *visit, void *context);
 size_t store_memory_owing(const struct store_memory *); /* clients that owe something */
 
 /* Drops what nothing depends on any more at t_us. It looks at so many chains, from where the last call stopped. */
 void store_memory_expire(struct store_memory *, int64_t t_us, size_t chains);
-size_t store_memory_chains(const struct store_memory *); /* in all */
-size_t store_memory_count(const struct store_memory *); /* counters */
+size_t store_memory_chains(const struct store_memory *);           /* in all */
+size_t store_memory_count(const struct store_memory *);            /* counters */
 uint64_t store_memory_shared_granted(const struct store_memory *); /* credits, ever, of shared counters */
 
 #endif

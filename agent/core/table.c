@@ -21,8 +21,10 @@ struct table_geometry table_geometry_for(uint64_t max_clients) {
 	uint64_t slots = max_clients * 100 / LOAD_PERCENT + 1;
 	g.bucket_count = (uint32_t)(round_up(slots, SLOTS_PER_BUCKET) / SLOTS_PER_BUCKET);
 	g.slots_offset = round_up(g.tags_offset + (uint64_t)g.bucket_count * sizeof(struct tag_row), 4096);
-	g.table_bytes = round_up(g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot), 4096);
-	g.directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
+	g.table_bytes =
+		round_up(g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot), 4096);
+	g.directory_bytes =
+		DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	g.directory_bytes = round_up(g.directory_bytes, 4096);
 	return g;
 }
@@ -89,14 +91,16 @@ void table_set_own_limit(struct table *table, uint32_t slot, bool own, uint32_t 
 	uint16_t policy = (uint16_t)(table_policy(table, slot) | index >> 2 << 10);
 	uint8_t mark = atomic_load_explicit(&s->low_water, memory_order_relaxed) & LOW_WATER_MARK_MASK;
 	atomic_store_explicit(&s->policy, policy, memory_order_release);
-	atomic_store_explicit(&s->low_water, (uint8_t)(LOW_WATER_OWN_LIMIT | (index & 3u) << 5 | mark), memory_order_release);
+	atomic_store_explicit(&s->low_water, (uint8_t)(LOW_WATER_OWN_LIMIT | (index & 3u) << 5 | mark),
+	                      memory_order_release);
 }
 
 /* ---- Placing ------------------------------------------------------------------- */
 
 static void adopt_orphans(struct table *table) {
 	for (uint32_t i = 0; i < table->slot_count; i++) {
-		uint16_t tag = atomic_load_explicit(&table->tags[i / SLOTS_PER_BUCKET].tag[i % SLOTS_PER_BUCKET], memory_order_relaxed);
+		uint16_t tag = atomic_load_explicit(&table->tags[i / SLOTS_PER_BUCKET].tag[i % SLOTS_PER_BUCKET],
+		                                    memory_order_relaxed);
 		if (tag == 0)
 			continue;
 		table->private_tags[i] = tag;
@@ -108,7 +112,8 @@ static void adopt_orphans(struct table *table) {
 	}
 }
 
-int table_init(struct table *table, struct directory_header *directory, struct table_header *header, bool take_over) {
+int table_init(struct table *table, struct directory_header *directory, struct table_header *header,
+               bool take_over) {
 	*table = (struct table){
 		.directory = directory,
 		.header = header,
@@ -118,13 +123,13 @@ int table_init(struct table *table, struct directory_header *directory, struct t
 		.bucket_count = directory->bucket_count,
 		.slot_count = directory->bucket_count * SLOTS_PER_BUCKET,
 	};
-	table->private_tags = calloc(table->slot_count, sizeof *table->private_tags);
-	table->owner = malloc(table->slot_count * sizeof *table->owner);
+	table->private_tags = calloc(table->slot_count, sizeof(*table->private_tags));
+	table->owner = malloc(table->slot_count * sizeof(*table->owner));
 	if (!table->private_tags || !table->owner) {
 		table_deinit(table);
 		return -1;
 	}
-	memset(table->owner, 0xff, table->slot_count * sizeof *table->owner);
+	memset(table->owner, 0xff, table->slot_count * sizeof(*table->owner));
 	if (take_over)
 		adopt_orphans(table);
 	return 0;
@@ -169,7 +174,8 @@ static uint32_t free_in_bucket(const struct table *table, uint32_t bucket, uint3
 
 static void set_tag(struct table *table, uint32_t slot, uint16_t tag) {
 	table->private_tags[slot] = tag;
-	atomic_store_explicit(&table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET], tag, memory_order_release);
+	atomic_store_explicit(&table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET], tag,
+	                      memory_order_release);
 }
 
 /* Ends both leases and forgets everything else, so that nothing of an earlier client is left. */
@@ -195,7 +201,8 @@ static bool is_free(const struct table *table, uint32_t slot) {
 /* The home in the emptier bucket, else that in the other, else any place in the emptier one. */
 static uint32_t choose_slot(const struct table *table, const struct place *place) {
 	uint32_t any[2] = {TABLE_NO_SLOT, TABLE_NO_SLOT};
-	uint32_t room[2] = {free_in_bucket(table, place_bucket(place, 0), &any[0]), free_in_bucket(table, place_bucket(place, 1), &any[1])};
+	uint32_t room[2] = {free_in_bucket(table, place_bucket(place, 0), &any[0]),
+	                    free_in_bucket(table, place_bucket(place, 1), &any[1])};
 	int better = room[1] > room[0];
 	if (is_free(table, place->home[better]))
 		return place->home[better];
@@ -249,7 +256,8 @@ void table_publish(struct table *table, uint32_t slot, int bank, const struct ta
 	uint32_t epoch = word_epoch(atomic_load_explicit(&s->word[bank], memory_order_relaxed)) + 1;
 	atomic_exchange_explicit(&s->word[bank], word_make(epoch, 0, 0), memory_order_acq_rel);
 	if (lease->is_next || lease->deadline_ns >= table_deadline(table, slot, !bank))
-		atomic_store_explicit(&s->later_start_ns, lease->is_next ? (uint64_t)lease->start_ns : 0, memory_order_release);
+		atomic_store_explicit(&s->later_start_ns, lease->is_next ? (uint64_t)lease->start_ns : 0,
+		                      memory_order_release);
 	atomic_store_explicit(&s->deadline_ns[bank], (uint64_t)lease->deadline_ns, memory_order_release);
 	atomic_store_explicit(&s->word[bank], word_make(epoch + 1, lease->credits, lease->flag), memory_order_release);
 }
@@ -298,7 +306,8 @@ bool table_spend(struct table *table, uint32_t slot, int bank, uint32_t cost) {
 	uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
 	/* Bounded: apps take at the same time, and one that cheats must not keep the agent here. */
 	for (int tries = 0; tries < 16 && word_credits(seen) >= cost; tries++)
-		if (atomic_compare_exchange_weak_explicit(word, &seen, seen - cost, memory_order_acq_rel, memory_order_acquire))
+		if (atomic_compare_exchange_weak_explicit(word, &seen, seen - cost, memory_order_acq_rel,
+		                                          memory_order_acquire))
 			return true;
 	return false;
 }
@@ -324,7 +333,8 @@ uint32_t table_remaining(const struct table *table, uint32_t slot) {
 }
 
 /* Whoever sees the hint before the denial takes it for none: both are there together, or it is asked again. */
-bool table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining, uint32_t hint) {
+bool table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining,
+                uint32_t hint) {
 	struct slot *s = &table->slots[slot];
 	if (cost == 0 || cost > DENIAL_COST_MASK) {
 		atomic_store_explicit(&s->denial, 0, memory_order_release);
@@ -335,7 +345,8 @@ bool table_deny(struct table *table, uint32_t slot, int64_t until_ns, uint32_t c
 	return true;
 }
 
-bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms, uint32_t *hint) {
+bool table_denies(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms,
+                  uint32_t *hint) {
 	const struct slot *s = &table->slots[slot];
 	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_acquire);
 	int64_t left_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns) - now_ns;
@@ -391,8 +402,7 @@ void table_repair_header(struct table *table) {
 bool table_repair(struct table *table, uint32_t slot, const struct place *place, uint16_t policy) {
 	struct slot *s = &table->slots[slot];
 	_Atomic uint16_t *tag = &table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET];
-	if (atomic_load_explicit(&s->key, memory_order_relaxed) == place->key &&
-	    table_policy(table, slot) == policy &&
+	if (atomic_load_explicit(&s->key, memory_order_relaxed) == place->key && table_policy(table, slot) == policy &&
 	    atomic_load_explicit(tag, memory_order_relaxed) == place_tag(place))
 		return false;
 	wipe(table, slot);

@@ -20,24 +20,24 @@
 #define TABLE_NO_SLOT UINT32_MAX
 
 /* Owners of a slot: an index of the caller's, or one of these. */
-#define TABLE_NO_OWNER UINT32_MAX
-#define TABLE_ORPHAN (UINT32_MAX - 1)      /* taken over from an earlier agent; its client's id isn't known yet */
+#define TABLE_NO_OWNER    UINT32_MAX
+#define TABLE_ORPHAN      (UINT32_MAX - 1) /* taken over from an earlier agent; its client's id isn't known yet */
 #define TABLE_ORPHAN_IDLE (UINT32_MAX - 2) /* the same, and unused since the last sweep */
-#define TABLE_OWNER_MAX (UINT32_MAX - 3)
+#define TABLE_OWNER_MAX   (UINT32_MAX - 3)
 
 struct table {
 	struct directory_header *directory;
 	struct table_header *header;
 	struct tag_row *tags;
 	struct slot *slots;
-	uint16_t *private_tags; /* what the tags should be */
-	uint32_t *owner;        /* per slot */
-	_Atomic uint32_t *own_limits;       /* in the directory ... */
-	uint32_t own_users[OWN_LIMITS];     /* ... and how many clients have each; 0: it may be another */
+	uint16_t *private_tags;         /* what the tags should be */
+	uint32_t *owner;                /* per slot */
+	_Atomic uint32_t *own_limits;   /* in the directory ... */
+	uint32_t own_users[OWN_LIMITS]; /* ... and how many clients have each; 0: it may be another */
 	uint32_t bucket_count;
 	uint32_t slot_count;
-	uint32_t used;          /* slots that are not free */
-	uint32_t orphans;       /* of these */
+	uint32_t used;                        /* slots that are not free */
+	uint32_t orphans;                     /* of these */
 	uint32_t generation[POLICY_CAPACITY]; /* of the policies, see policy_number_make() */
 };
 
@@ -88,7 +88,8 @@ struct table_lease {
 /* Replaces what `bank` (0 or 1) holds. Drain it first to know what is lost. */
 void table_publish(struct table *, uint32_t slot, int bank, const struct table_lease *lease);
 void table_add(struct table *, uint32_t slot, int bank, uint32_t credits);
-uint32_t table_drain(struct table *, uint32_t slot, int bank); /* ends the lease, returns the credits that were left */
+/* ends the lease, returns the credits that were left */
+uint32_t table_drain(struct table *, uint32_t slot, int bank);
 uint32_t table_credits(const struct table *, uint32_t slot, int bank);
 bool table_is_fallback(const struct table *, uint32_t slot, int bank);
 int64_t table_deadline(const struct table *, uint32_t slot, int bank);
@@ -110,12 +111,13 @@ void table_set_mark(struct table *, uint32_t slot, uint32_t granted);
 /* Requests of at least `cost` are denied until then; cost 0 lifts it. One above 65535 isn't cached: false. */
 bool table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining, uint32_t hint);
 /* True: *hint has the times, *left_ms is how long yet. */
-bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms, uint32_t *hint);
+bool table_denies(const struct table *, uint32_t slot, int64_t now_ns, uint32_t cost, int64_t *left_ms,
+                  uint32_t *hint);
 
 /* The client has a limit of its own, or no longer. */
 void table_set_own_limit(struct table *, uint32_t slot, bool own, uint32_t limit);
 bool table_own_limit(const struct table *, uint32_t slot, int64_t *limit); /* false: it has none */
-uint16_t table_policy(const struct table *, uint32_t slot); /* whatever stands there */
+uint16_t table_policy(const struct table *, uint32_t slot);                /* whatever stands there */
 
 /* One that is over, or was to end later than is possible. True for the latter. */
 bool table_lift_denial(struct table *, uint32_t slot, int64_t now_ns, int64_t latest_ns);

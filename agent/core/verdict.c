@@ -29,7 +29,8 @@ int64_t verdict_remaining(const struct core *core, const struct client *client) 
 
 /* What is admitted now may be charged to the sub-window that ends at the deadline, and counts until that
  * sub-window has left the window. */
-struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source, int64_t deadline_ns) {
+struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source,
+                                    int64_t deadline_ns) {
 	const struct core_policy *policy = policy_of(core, client);
 	bool fallback = source == STINT_SOURCE_FALLBACK;
 	return (struct core_verdict){
@@ -43,7 +44,8 @@ struct core_verdict verdict_allowed(struct core *core, const struct client *clie
 	};
 }
 
-struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost, const struct denial *denial) {
+struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,
+                                   const struct denial *denial) {
 	const struct grant_terms *terms = terms_of(policy_of(core, client), denial->source);
 	bool never = (int64_t)cost > denial->limit;
 	struct core_verdict verdict = {
@@ -63,21 +65,24 @@ struct core_verdict verdict_denied(struct core *core, const struct client *clien
 	return verdict;
 }
 
-bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost, struct core_verdict *verdict) {
+bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost,
+                         struct core_verdict *verdict) {
 	int64_t left_ms, limit;
 	uint32_t hint;
-	if (client->slot == TABLE_NO_SLOT || !table_denies(core->table, client->slot, core->now_ns, cost, &left_ms, &hint))
+	if (client->slot == TABLE_NO_SLOT ||
+	    !table_denies(core->table, client->slot, core->now_ns, cost, &left_ms, &hint))
 		return false;
 	uint8_t source = hint & HINT_FALLBACK_BIT ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
 	if (!table_own_limit(core->table, client->slot, &limit))
 		limit = terms_of(policy_of(core, client), source)->max_requests;
-	*verdict = verdict_denied(core, client, cost, &(struct denial){
-		.source = source,
-		.unavailable = hint & HINT_UNAVAILABLE_BIT,
-		.limit = limit,
-		.remaining = verdict_remaining(core, client),
-		.retry_ms = left_ms + hint_retry_ms(hint),
-		.reset_ms = left_ms + hint_reset_ms(hint),
-	});
+	*verdict = verdict_denied(core, client, cost,
+	                          &(struct denial){
+								  .source = source,
+								  .unavailable = hint & HINT_UNAVAILABLE_BIT,
+								  .limit = limit,
+								  .remaining = verdict_remaining(core, client),
+								  .retry_ms = left_ms + hint_retry_ms(hint),
+								  .reset_ms = left_ms + hint_reset_ms(hint),
+							  });
 	return true;
 }

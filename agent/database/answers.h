@@ -1,6 +1,6 @@
 /*
- * answers.h - what the database answers to the agent's operations, and the callbacks that are told. database.h says
- * when they are.
+ * answers.h - what the database answers to the agent's operations, and the callbacks that are told. database.h
+ * says when they are.
  */
 #ifndef STINT_ANSWERS_H
 #define STINT_ANSWERS_H
@@ -17,8 +17,8 @@ struct database_pulse {
 	int64_t change_id;
 	bool is_heartbeat; /* the rest is known */
 	int32_t live_hosts;
-	bool rival;   /* another live instance uses this host's name */
-	bool expires; /* until the next heartbeat it is this host's turn to expire counters */
+	bool rival;        /* another live instance uses this host's name */
+	bool expires;      /* until the next heartbeat it is this host's turn to expire counters */
 	bool old_snapshot; /* somebody keeps old versions of rows from being removed; told to one host, now and then */
 };
 
@@ -31,7 +31,7 @@ struct policy_row {
 	int64_t fallback_time_window_ms;
 	int32_t algorithm; /* enum stint_algorithm */
 	int32_t resolution;
-	int32_t mode;      /* enum stint_mode */
+	int32_t mode; /* enum stint_mode */
 	bool pinned;
 };
 
@@ -42,11 +42,14 @@ struct change_row {
 	char client_id[256];  /* "": the policy itself changed */
 };
 
-typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count);
+typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants,
+                             size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
 /* rows[i] is the policy of names[i]; count is the same. policy_id 0: there is none */
-typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows, size_t count);
-typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count);
+typedef void database_policies(void *context, enum lease_outcome outcome, const struct policy_row *rows,
+                               size_t count);
+typedef void database_changes(void *context, enum lease_outcome outcome, const struct change_row *rows,
+                              size_t count);
 /* pulse NULL though LEASE_DONE: the host's row is gone; `down` and then `up` follow */
 typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse);
 typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);

@@ -15,7 +15,8 @@
 
 /* ---- Policies ------------------------------------------------------------------------- */
 
-static bool read_word(const struct pg_answer *answer, int row, int column, int32_t (*number)(const char *), int32_t *out) {
+static bool read_word(const struct pg_answer *answer, int row, int column, int32_t (*number)(const char *),
+                      int32_t *out) {
 	char word[32];
 	if (!pg_answer_text(answer, row, column, sizeof(word), word))
 		return false;
@@ -33,7 +34,8 @@ static bool read_policy(const struct pg_answer *answer, int row, struct policy_r
 	       pg_answer_int(answer, row, 6, window_min, window_max, &policy->fallback_time_window_ms) &&
 	       read_word(answer, row, 7, limits_algorithm, &policy->algorithm) &&
 	       pg_answer_int4(answer, row, 8, STINT_RESOLUTION_MAX, &policy->resolution) && policy->resolution >= 1 &&
-	       read_word(answer, row, 9, limits_mode, &policy->mode) && pg_answer_bool(answer, row, 10, &policy->pinned);
+	       read_word(answer, row, 9, limits_mode, &policy->mode) &&
+	       pg_answer_bool(answer, row, 10, &policy->pinned);
 }
 
 /* Some names may have no row, none may have two. */
@@ -67,10 +69,13 @@ static const struct call call_policies = {
 	"stint.get_policies",
 	"select place, policy_id, name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm,"
 	" resolution, mode, pinned from stint.get_policies($1::text[])",
-	11, false, finish_policies,
+	11,
+	false,
+	finish_policies,
 };
 
-void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done, void *context) {
+void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done,
+                           void *context) {
 	struct operation op = {.call = &call_policies, .count = count, .done.policies = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	struct pgarray array;
@@ -94,8 +99,9 @@ static bool finish_declare(struct session *s, const struct operation *op, enum l
 	char status[16] = "";
 	int32_t policy_id = 0;
 	(void)s;
-	if (outcome == LEASE_DONE && (pg_answer_rows(answer) != 1 || !pg_answer_text(answer, 0, 0, sizeof(status), status) ||
-	                              !pg_answer_int4(answer, 0, 1, INT32_MAX, &policy_id)))
+	if (outcome == LEASE_DONE &&
+	    (pg_answer_rows(answer) != 1 || !pg_answer_text(answer, 0, 0, sizeof(status), status) ||
+	     !pg_answer_int4(answer, 0, 1, INT32_MAX, &policy_id)))
 		return false;
 	op->done.declared(op->context, outcome, status, policy_id);
 	return true;
@@ -105,7 +111,9 @@ static const struct call call_declare = {
 	"stint.declare_policy",
 	"select status, policy_id from stint.declare_policy($1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text,"
 	" $7::int, $8::text, $9::boolean)",
-	2, false, finish_declare,
+	2,
+	false,
+	finish_declare,
 };
 
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done,
@@ -137,7 +145,7 @@ static bool finish_changes(struct session *s, const struct operation *op, enum l
                            const struct pg_answer *answer) {
 	int count = outcome == LEASE_DONE ? pg_answer_rows(answer) : 0;
 	struct change_row *rows = calloc((size_t)count + 1, sizeof(*rows));
-	bool good = rows != NULL || outcome != LEASE_DONE;
+	bool good = rows || outcome != LEASE_DONE;
 	(void)s;
 	for (int i = 0; good && i < count; i++)
 		good = read_change(answer, i, &rows[i]);
@@ -148,7 +156,10 @@ static bool finish_changes(struct session *s, const struct operation *op, enum l
 }
 
 static const struct call call_changes = {
-	"stint.get_changes", "select change_id, policy_id, policy_name, client_id from stint.get_changes($1::bigint)", 4, false,
+	"stint.get_changes",
+	"select change_id, policy_id, policy_name, client_id from stint.get_changes($1::bigint)",
+	4,
+	false,
 	finish_changes,
 };
 
@@ -168,9 +179,9 @@ static bool read_pulse(const struct pg_answer *answer, struct database_pulse *pu
 
 static bool read_heartbeat(const struct pg_answer *answer, struct database_pulse *pulse) {
 	pulse->is_heartbeat = true;
-	return read_pulse(answer, pulse) && pg_answer_int4(answer, 0, 2, LIVE_HOSTS_MAX, &pulse->live_hosts) && pulse->live_hosts >= 1 &&
-	       pg_answer_bool(answer, 0, 3, &pulse->rival) && pg_answer_bool(answer, 0, 4, &pulse->expires) &&
-	       pg_answer_bool(answer, 0, 5, &pulse->old_snapshot);
+	return read_pulse(answer, pulse) && pg_answer_int4(answer, 0, 2, LIVE_HOSTS_MAX, &pulse->live_hosts) &&
+	       pulse->live_hosts >= 1 && pg_answer_bool(answer, 0, 3, &pulse->rival) &&
+	       pg_answer_bool(answer, 0, 4, &pulse->expires) && pg_answer_bool(answer, 0, 5, &pulse->old_snapshot);
 }
 
 static bool finish_pulse(struct session *s, const struct operation *op, enum lease_outcome outcome,
@@ -218,11 +229,13 @@ static const struct call call_heartbeat = {
 	"stint.heartbeat",
 	"select now_us, change_id, live_hosts, rival, expires, old_snapshot"
 	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
-	6, false, finish_heartbeat,
+	6,
+	false,
+	finish_heartbeat,
 };
 
-void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
-                        void *context) {
+void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms,
+                        database_pulsed *done, void *context) {
 	struct operation op = {.call = &call_heartbeat, .done.pulsed = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, db->host_id);
@@ -242,11 +255,14 @@ static bool finish_ended(struct session *s, const struct operation *op, enum lea
 
 static const struct call call_fallback = {
 	"stint.report_fallback",
-	"select stint.report_fallback($1::int, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text)", 1, false, finish_ended,
+	"select stint.report_fallback($1::int, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text)",
+	1,
+	false,
+	finish_ended,
 };
 
-void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted, int64_t clients,
-                              const char *reason, database_ended *done, void *context) {
+void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
+                              int64_t clients, const char *reason, database_ended *done, void *context) {
 	struct operation op = {.call = &call_fallback, .done.ended = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, db->host_id);
@@ -270,7 +286,8 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 	session_start(&db->session, &op, &p.pg);
 }
 
-static const struct call call_await = {"stint.await_tables", "select stint.await_tables()", 1, false, finish_ended};
+static const struct call call_await = {"stint.await_tables", "select stint.await_tables()", 1, false,
+                                       finish_ended};
 
 void database_await_tables(struct database *db, database_ended *done, void *context) {
 	struct operation op = {.call = &call_await, .done.ended = done, .context = context};
@@ -293,7 +310,8 @@ static bool finish_expire(struct session *s, const struct operation *op, enum le
 }
 
 static const struct call call_expire = {
-	"stint.expire_counters", "select examined, deleted from stint.expire_counters($1::int)", 2, false, finish_expire,
+	"stint.expire_counters", "select examined, deleted from stint.expire_counters($1::int)", 2, false,
+	finish_expire,
 };
 
 void database_expire_counters(struct database *db, int batch, database_expired *done, void *context) {
@@ -304,6 +322,6 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 }
 
 const struct call *const database_calls[] = {
-	&call_take, &call_take_first, &call_declare, &call_policies, &call_changes, &call_pulse, &call_heartbeat,
-	&call_expire, &call_fallback, &call_stop, &call_await, NULL,
+	&call_take,      &call_take_first, &call_declare,  &call_policies, &call_changes, &call_pulse,
+	&call_heartbeat, &call_expire,     &call_fallback, &call_stop,     &call_await,   NULL,
 };

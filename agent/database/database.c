@@ -44,8 +44,9 @@ static bool init_session(struct database *db, struct event_base *base, const str
 	char *name = malloc(size);
 	if (name)
 		snprintf(name, size, "%s%s", prefix, options->host);
-	const struct session_options of_session = {
-		.conninfo = options->conninfo, .name = name, .timeout_ms = options->timeout_ms};
+	const struct session_options of_session = {.conninfo = options->conninfo,
+	                                           .name = name,
+	                                           .timeout_ms = options->timeout_ms};
 	bool made = name && session_init(&db->session, base, &of_session, &session_events, db);
 	free(name);
 	return made;

@@ -43,12 +43,13 @@ struct event_base;
 struct database;
 
 struct database_options { /* strings are copied */
-	const char *conninfo;  /* libpq connection string or URI */
-	const char *host;      /* this host's name */
-	const char *instance;  /* unique per start of an agent */
+	const char *conninfo; /* libpq connection string or URI */
+	const char *host;     /* this host's name */
+	const char *instance; /* unique per start of an agent */
 	const char *version;
-	int timeout_ms;        /* of one operation, of looking up names, and of connecting altogether */
-	bool keep_commit;      /* grants are committed as the role's and the database's synchronous_commit say, even off */
+	int timeout_ms; /* of one operation, of looking up names, and of connecting altogether */
+	/* grants are committed as the role's and the database's synchronous_commit say, even off */
+	bool keep_commit;
 };
 
 #define DATABASE_SERVER_MAX 40
@@ -57,13 +58,15 @@ struct database_options { /* strings are copied */
 struct database_hello {
 	int32_t host_id;
 	int64_t now_us;
-	int32_t live_hosts; /* at least 1 */
-	int64_t change_id;  /* of the newest change of policies or overrides; 0: none */
+	int32_t live_hosts;               /* at least 1 */
+	int64_t change_id;                /* of the newest change of policies or overrides; 0: none */
 	char server[DATABASE_SERVER_MAX]; /* which tables on which server; another one after a dump was restored */
-	char timeline[9];      /* of its write-ahead log, another one after a promotion; "": it doesn't tell */
-	int64_t server_age_us; /* since the first agent met this server on this timeline; -1: there has been no other */
+	char timeline[9]; /* of its write-ahead log, another one after a promotion; "": it doesn't tell */
+	/* since the first agent met this server on this timeline; -1: there has been no other */
+	int64_t server_age_us;
 	int64_t longest_lease_us; /* of any policy in the database */
-	int64_t wal_end;       /* where that log ends on disk: never before an earlier end, whatever crashes; 0: it doesn't tell */
+	/* where that log ends on disk: never before an earlier end, whatever crashes; 0: it doesn't tell */
+	int64_t wal_end;
 	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
 };
 
@@ -81,11 +84,11 @@ int database_new(struct database **out, struct event_base *base, const struct da
                  const struct database_events *events, void *context); /* 0 or -1 (out of memory) */
 void database_free(struct database *); /* operations under way end without a callback; NULL is ignored */
 
-void database_connect(struct database *);          /* starts connecting, and keeps at it */
-bool database_is_up(const struct database *);      /* between `up` and `down` */
+void database_connect(struct database *);     /* starts connecting, and keeps at it */
+bool database_is_up(const struct database *); /* between `up` and `down` */
 /* In `down`, without an `up` before: a server was there, and didn't let the agent in or can't serve it. */
 bool database_was_reached(const struct database *);
-bool database_hears(const struct database *);      /* notices arrive: one that it sent itself has come back */
+bool database_hears(const struct database *);       /* notices arrive: one that it sent itself has come back */
 size_t database_in_flight(const struct database *); /* operations without an answer yet */
 
 /*
@@ -98,8 +101,10 @@ size_t database_in_flight(const struct database *); /* operations without an ans
  * NUL in it, is not answered. */
 void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context);
-void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done, void *context);
-void database_get_policies(struct database *, const char *const *names, size_t count, database_policies *done, void *context);
+void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done,
+                      void *context);
+void database_get_policies(struct database *, const char *const *names, size_t count, database_policies *done,
+                           void *context);
 /* The oldest ones after `since`, so many as the database gives at once; none: there are no more. */
 void database_get_changes(struct database *, int64_t since, database_changes *done, void *context);
 void database_pulse(struct database *, database_pulsed *done, void *context); /* reads only */

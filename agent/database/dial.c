@@ -19,9 +19,11 @@ struct dial {
 
 static void connect_it(struct errand *errand) {
 	struct dial *dial = (struct dial *)errand;
-	const struct pg_target target = {
-		.conninfo = dial->conninfo, .name = dial->name, .servers = &dial->servers, .timeout_ms = dial->timeout_ms,
-		.deadline_ms = monotonic_now_ms() + dial->timeout_ms};
+	const struct pg_target target = {.conninfo = dial->conninfo,
+	                                 .name = dial->name,
+	                                 .servers = &dial->servers,
+	                                 .timeout_ms = dial->timeout_ms,
+	                                 .deadline_ms = monotonic_now_ms() + dial->timeout_ms};
 	dial->result = pg_open(&dial->pg, &target);
 	if (dial->result == PG_OK)
 		dial->result = pg_pipeline(dial->pg);

@@ -32,15 +32,15 @@ struct name {
 
 struct endpoint {
 	const char *host, *hostaddr, *port; /* "": libpq's default */
-	struct name *name; /* NULL: there is nothing to look up */
+	struct name *name;                  /* NULL: there is nothing to look up */
 };
 
 struct endpoints {
 	char *conninfo;
 	struct search *search; /* NULL: none is under way */
 	int64_t hangs_ms;
-	const char *error;     /* why the last search is out; NULL: it isn't */
-	bool known;            /* the servers are known, by this search or an earlier one */
+	const char *error;              /* why the last search is out; NULL: it isn't */
+	bool known;                     /* the servers are known, by this search or an earlier one */
 	struct pg_servers given, split; /* the lists, and copies in which commas are ends */
 	size_t count;
 	struct endpoint *endpoint; /* count; 0: as given */
@@ -113,7 +113,8 @@ static void split(struct endpoints *e) {
 static size_t count_servers(const struct pg_servers *s) {
 	size_t hosts = list_length(s->host), addresses = list_length(s->hostaddr), ports = list_length(s->port);
 	size_t count = s->hostaddr[0] != '\0' ? addresses : hosts;
-	bool fit = (s->hostaddr[0] == '\0' || s->host[0] == '\0' || hosts == addresses) && (ports == 1 || ports == count);
+	bool fit =
+		(s->hostaddr[0] == '\0' || s->host[0] == '\0' || hosts == addresses) && (ports == 1 || ports == count);
 	return fit ? count : 0;
 }
 

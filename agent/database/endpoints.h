@@ -32,7 +32,8 @@ int endpoints_fd(const struct endpoints *); /* readable when there is something 
 void endpoints_read(struct endpoints *);
 /* There is nothing more to wait for. */
 bool endpoints_are_settled(const struct endpoints *);
-/* How long to wait for that when an attempt to connect may take timeout_ms: all of it only if no address is known. */
+/* How long to wait for that when an attempt to connect may take timeout_ms: all of it only if no address is
+ * known. */
 int endpoints_patience_ms(const struct endpoints *, int timeout_ms);
 /* Patience is over: what hasn't come by now is out. */
 void endpoints_settle(struct endpoints *);

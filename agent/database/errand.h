@@ -24,7 +24,7 @@
 /* An errand that takes longer hangs, most likely: the C library gives up its name servers within half a minute. */
 #define ERRAND_HANGS_MS 30000
 
-struct errand { /* the first member of a struct with what the work needs and finds */
+struct errand {                    /* the first member of a struct with what the work needs and finds */
 	void (*run)(struct errand *);  /* in the thread */
 	void (*free)(struct errand *); /* by whoever leaves last: caller or thread */
 	_Atomic unsigned users;

@@ -28,7 +28,8 @@ static bool read_timeline(const struct pg_answer *answer, int column, char timel
 }
 
 static bool read_server(const struct pg_answer *answer, struct database_hello *hello) {
-	return pg_answer_text(answer, 0, 4, sizeof(hello->server), hello->server) && read_timeline(answer, 5, hello->timeline) &&
+	return pg_answer_text(answer, 0, 4, sizeof(hello->server), hello->server) &&
+	       read_timeline(answer, 5, hello->timeline) &&
 	       pg_answer_int(answer, 0, 6, -1, INT64_MAX, &hello->server_age_us) &&
 	       pg_answer_int(answer, 0, 7, 0, INT64_MAX, &hello->wal_end) &&
 	       pg_answer_int(answer, 0, 8, 0, INT64_MAX, &hello->longest_lease_us);
@@ -46,7 +47,8 @@ static bool finish_register(struct session *s, const struct operation *op, enum 
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
 	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello))
 		return false;
-	settings_advise(db, !hello.timeline[0], "the server doesn't tell its timeline: that a standby was promoted can't be seen");
+	settings_advise(db, !hello.timeline[0],
+	                "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
 	memcpy(hello.advice, db->advice, sizeof(hello.advice));
@@ -81,7 +83,9 @@ static const struct call call_register = {
 	"stint.register_host",
 	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us"
 	" from stint.register_host($1::text, $2::text, $3::text)",
-	9, false, finish_register,
+	9,
+	false,
+	finish_register,
 };
 
 static void send_rest(struct session *s, struct database *db) {
@@ -112,11 +116,13 @@ static bool finish_version(struct session *s, const struct operation *op, enum l
 		return true;
 	}
 	if (version < DATABASE_SCHEMA_VERSION)
-		session_set_error(s, "schema stint has version %d, this agent needs %d: run `stint db migrate`", (int)version,
-		                   DATABASE_SCHEMA_VERSION);
+		session_set_error(s, "schema stint has version %d, this agent needs %d: run `stint db migrate`",
+		                  (int)version, DATABASE_SCHEMA_VERSION);
 	else
-		session_set_error(s, "schema stint has version %d, which agents made for version %d or later can work with;"
-		                   " this one was made for %d: update stintd", (int)version, (int)oldest_agent, DATABASE_SCHEMA_VERSION);
+		session_set_error(s,
+		                  "schema stint has version %d, which agents made for version %d or later can work with;"
+		                  " this one was made for %d: update stintd",
+		                  (int)version, (int)oldest_agent, DATABASE_SCHEMA_VERSION);
 	session_drop_soon(s);
 	return true;
 }

@@ -19,7 +19,7 @@ struct lookup;
 
 /* 0, or -1 with errno, as errand_start(), which also says what wake_fd is. */
 int lookup_start(struct lookup **out, const char *name, int wake_fd);
-void lookup_free(struct lookup *); /* one that isn't over ends by itself; NULL is ignored */
+void lookup_free(struct lookup *);                      /* one that isn't over ends by itself; NULL is ignored */
 bool lookup_give_up(struct lookup *, int64_t hangs_ms); /* as errand_give_up() */
 
 bool lookup_is_over(const struct lookup *);

@@ -15,12 +15,12 @@ struct session;
 struct call {
 	const char *name; /* of the prepared statement, and in messages */
 	const char *sql;
-	int columns;      /* that the answer must have */
-	bool optional;    /* refused while connecting: go on without */
+	int columns;   /* that the answer must have */
+	bool optional; /* refused while connecting: go on without */
 	/*
-	 * Ends an operation. With LEASE_DONE the answer is there. False then says that it is not what was asked for, and
-	 * that nobody was called back; the operation ends once more, with LEASE_UNKNOWN. With another outcome the
-	 * answer is NULL, and true is returned.
+	 * Ends an operation. With LEASE_DONE the answer is there. False then says that it is not what was asked
+	 * for, and that nobody was called back; the operation ends once more, with LEASE_UNKNOWN. With another
+	 * outcome the answer is NULL, and true is returned.
 	 */
 	bool (*finish)(struct session *, const struct operation *, enum lease_outcome, const struct pg_answer *);
 };

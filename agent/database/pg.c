@@ -84,7 +84,8 @@ bool pg_has_password(const char *conninfo) {
 	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
 	bool found = false;
 	for (const PQconninfoOption *o = options; o && o->keyword && !found; o++)
-		found = o->dispchar[0] == '*' && o->val && o->val[0]; /* libpq's mark of what a dialogue hides: passwords */
+		/* libpq's mark of what a dialogue hides: passwords */
+		found = o->dispchar[0] == '*' && o->val && o->val[0];
 	PQconninfoFree(options);
 	return found;
 }
@@ -116,7 +117,8 @@ static void result_failed(struct pg *pg, const PGresult *result) {
 	pg->ending |= severity && (!strcmp(severity, "FATAL") || !strcmp(severity, "PANIC"));
 	if (!message)
 		message = PQresultErrorMessage(result);
-	set_error(pg, PQresultErrorField(result, PG_DIAG_SQLSTATE), message, PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
+	set_error(pg, PQresultErrorField(result, PG_DIAG_SQLSTATE), message,
+	          PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
 }
 
 int pg_fail(struct pg **out, const char *why) {
@@ -171,8 +173,8 @@ int pg_find_servers(const char *conninfo, struct pg_servers *out) {
 	PGconn *conn = PQconnectStartParams(keywords, values, 1);
 	PQconninfoOption *options = PQconninfo(conn);
 	*out = (struct pg_servers){.host = NULL};
-	bool found = options && copy_option(options, "host", &out->host) && copy_option(options, "hostaddr", &out->hostaddr) &&
-	             copy_option(options, "port", &out->port);
+	bool found = options && copy_option(options, "host", &out->host) &&
+	             copy_option(options, "hostaddr", &out->hostaddr) && copy_option(options, "port", &out->port);
 	PQconninfoFree(options);
 	PQfinish(conn);
 	if (found)
@@ -254,12 +256,9 @@ enum progress {
 static enum progress poll_connection(struct pg *pg) {
 	ConnStatusType stage = PQstatus(pg->conn);
 	switch (PQconnectPoll(pg->conn)) {
-	case PGRES_POLLING_OK:
-		return CONNECTED;
-	case PGRES_POLLING_READING:
-		return WANTS_READ;
-	case PGRES_POLLING_WRITING:
-		return WANTS_WRITE;
+	case PGRES_POLLING_OK: return CONNECTED;
+	case PGRES_POLLING_READING: return WANTS_READ;
+	case PGRES_POLLING_WRITING: return WANTS_WRITE;
 	default:
 		pg->answered = stage != CONNECTION_BAD && stage != CONNECTION_NEEDED && stage != CONNECTION_STARTED;
 		connection_failed(pg);
@@ -465,7 +464,7 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 
 /* libpq finds a notice that came behind an answer only when the answer has been taken from it. */
 static void receive_notices(struct pg *pg) {
-	for (PGnotify *n; (n = PQnotifies(pg->conn)) != NULL; PQfreemem(n)) {
+	for (PGnotify *n; (n = PQnotifies(pg->conn)); PQfreemem(n)) {
 		bool is_change = !strcmp(n->relname, CHANNEL);
 		pg->notified |= is_change;
 		pg->hears |= !is_change;
@@ -522,13 +521,13 @@ static bool read_int(const struct pg_answer *answer, int row, int column, int64_
 	uint16_t two;
 	uint32_t four;
 	uint64_t eight;
-	if ((value = value_of(answer, row, column, OID_INT4, 4)) != NULL) {
+	if ((value = value_of(answer, row, column, OID_INT4, 4))) {
 		memcpy(&four, value, 4);
 		*out = (int32_t)be32toh(four);
-	} else if ((value = value_of(answer, row, column, OID_INT8, 8)) != NULL) {
+	} else if ((value = value_of(answer, row, column, OID_INT8, 8))) {
 		memcpy(&eight, value, 8);
 		*out = (int64_t)be64toh(eight);
-	} else if ((value = value_of(answer, row, column, OID_INT2, 2)) != NULL) {
+	} else if ((value = value_of(answer, row, column, OID_INT2, 2))) {
 		memcpy(&two, value, 2);
 		*out = (int16_t)be16toh(two);
 	}

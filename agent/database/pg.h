@@ -63,8 +63,8 @@ bool pg_wait(int fd, short events, int64_t deadline_ms);
 struct pg_rows {
 	int row_count;
 	int column_count;
-	char **names;  /* column_count */
-	char **cells;  /* row_count x column_count, row by row */
+	char **names; /* column_count */
+	char **cells; /* row_count x column_count, row by row */
 };
 
 /* One statement with text parameters; NULL elements are SQL nulls. rows may be NULL; else to be freed with
@@ -145,7 +145,8 @@ int pg_answer_columns(const struct pg_answer *);
 bool pg_answer_int(const struct pg_answer *, int row, int column, int64_t low, int64_t high, int64_t *out);
 bool pg_answer_int4(const struct pg_answer *, int row, int column, int64_t high, int32_t *out); /* from 0 */
 bool pg_answer_bool(const struct pg_answer *, int row, int column, bool *out);
-bool pg_answer_text(const struct pg_answer *, int row, int column, size_t size, char *out); /* with its NUL within size */
+/* with its NUL within size */
+bool pg_answer_text(const struct pg_answer *, int row, int column, size_t size, char *out);
 bool pg_answer_is_null(const struct pg_answer *, int row, int column);
 
 #endif

@@ -34,9 +34,11 @@ static int find_addresses(struct pg **pg, const char *conninfo, int timeout_ms, 
 
 int pg_connect(struct pg **out, const char *conninfo, int timeout_ms) {
 	struct pg_servers servers;
-	const struct pg_target target = {
-		.conninfo = conninfo, .name = "stint", .servers = &servers, .timeout_ms = timeout_ms,
-		.deadline_ms = monotonic_now_ms() + timeout_ms};
+	const struct pg_target target = {.conninfo = conninfo,
+	                                 .name = "stint",
+	                                 .servers = &servers,
+	                                 .timeout_ms = timeout_ms,
+	                                 .deadline_ms = monotonic_now_ms() + timeout_ms};
 	if (find_addresses(out, conninfo, timeout_ms, &servers) != PG_OK)
 		return PG_UNREACHABLE;
 	int result = pg_open(out, &target);

@@ -16,15 +16,15 @@ struct pgarray {
 };
 
 /* What an array occupies: its head, each element's length, and the elements. */
-#define PGARRAY_HEAD_SIZE 20u
-#define PGARRAY_INT4_SIZE 8u
-#define PGARRAY_INT8_SIZE 12u
+#define PGARRAY_HEAD_SIZE         20u
+#define PGARRAY_INT4_SIZE         8u
+#define PGARRAY_INT8_SIZE         12u
 #define PGARRAY_TEXT_SIZE(length) (4u + (size_t)(length))
 
 enum pgarray_type { /* object ids of the elements' types in the server's catalogue */
-	PGARRAY_INT8 = 20,
-	PGARRAY_INT4 = 23,
-	PGARRAY_TEXT = 25,
+	                PGARRAY_INT8 = 20,
+	                PGARRAY_INT4 = 23,
+	                PGARRAY_TEXT = 25,
 };
 
 bool pgarray_new(struct pgarray *, size_t capacity); /* false: out of memory */

@@ -13,7 +13,7 @@ struct pg_servers;
 
 /* 0, or -1 with errno, as errand_start(), which also says what wake_fd is. */
 int search_start(struct search **out, const char *conninfo, int wake_fd);
-void search_free(struct search *); /* one that isn't over ends by itself; NULL is ignored */
+void search_free(struct search *);                      /* one that isn't over ends by itself; NULL is ignored */
 bool search_give_up(struct search *, int64_t hangs_ms); /* as errand_give_up() */
 
 bool search_is_over(const struct search *);

@@ -237,12 +237,9 @@ static bool receive_event(struct session *s, enum pg_event event, struct pg_answ
 		pg_answer_free(op->answer);
 		op->answer = answer;
 		return true;
-	case PG_REFUSED:
-		return receive_refusal(s, op);
-	case PG_END:
-		return receive_end(s);
-	default:
-		return true;
+	case PG_REFUSED: return receive_refusal(s, op);
+	case PG_END: return receive_end(s);
+	default: return true;
 	}
 }
 

@@ -95,7 +95,7 @@ void session_send_prepared(struct session *, const struct operation *what, const
 /* Sends the prepared call, or arranges that it ends with LEASE_REJECTED. params NULL: out of memory. */
 void session_start(struct session *, const struct operation *what, const struct pg_params *params);
 
-bool session_hears(const struct session *);              /* see database_hears() */
+bool session_hears(const struct session *);               /* see database_hears() */
 const char *session_lookup_error(const struct session *); /* see database_lookup_error() */
 
 #endif

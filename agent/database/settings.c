@@ -43,17 +43,18 @@ static void send_settings(struct session *s, bool keep_commit) {
 	char sql[1700];
 	int statement_ms = s->timeout_ms * 3 / 4 > 0 ? s->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
 	int lock_ms = s->timeout_ms / 4 > 0 ? s->timeout_ms / 4 : 1;
-	snprintf(sql, sizeof(sql),
-	         "select count(pg_catalog.set_config(s.name, s.value, false)) from (values"
-	         " ('search_path', 'pg_catalog'), ('statement_timeout', '%d'), ('lock_timeout', '%d'),"
-	         " ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),"
-	         " ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on'),"
-	         " ('plan_cache_mode', 'auto'), ('enable_indexscan', 'on'), ('enable_hashjoin', 'on'), ('jit', 'off'),"
-	         " ('log_parameter_max_length', '0'), ('log_parameter_max_length_on_error', '0'),"
-	         " ('stint.synchronous_commit', '%s')) s (name, value)"
-	         " where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null"
-	         "  and (s.name <> 'log_parameter_max_length' or pg_catalog.has_parameter_privilege(s.name, 'set'))",
-	         statement_ms, lock_ms, s->timeout_ms, keep_commit ? "keep" : "");
+	snprintf(
+		sql, sizeof(sql),
+		"select count(pg_catalog.set_config(s.name, s.value, false)) from (values"
+		" ('search_path', 'pg_catalog'), ('statement_timeout', '%d'), ('lock_timeout', '%d'),"
+		" ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),"
+		" ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on'),"
+		" ('plan_cache_mode', 'auto'), ('enable_indexscan', 'on'), ('enable_hashjoin', 'on'), ('jit', 'off'),"
+		" ('log_parameter_max_length', '0'), ('log_parameter_max_length_on_error', '0'),"
+		" ('stint.synchronous_commit', '%s')) s (name, value)"
+		" where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null"
+		"  and (s.name <> 'log_parameter_max_length' or pg_catalog.has_parameter_privilege(s.name, 'set'))",
+		statement_ms, lock_ms, s->timeout_ms, keep_commit ? "keep" : "");
 	session_send_query(s, &(struct operation){.call = &call_settings}, sql);
 }
 
@@ -89,18 +90,24 @@ static bool finish_inspect(struct session *s, const struct operation *op, enum l
 			return false;
 	s->not_inherited = fact[NOT_INHERITED];
 	s->not_owned = fact[NOT_OWNED];
-	settings_advise(db, fact[COMMIT_OFF] && !db->keep_commit,
-	               "synchronous_commit is off for this role, the database or the server: grants are committed as with on");
-	settings_advise(db, fact[COMMIT_OFF] && db->keep_commit,
-	               "synchronous_commit is off, and kept so: what was granted just before the server crashes may be granted again");
-	settings_advise(db, fact[FSYNC_OFF],
-	               "the server runs with fsync = off: what was granted before its machine crashes may be granted again");
-	settings_advise(db, fact[IS_REPLICA], "session_replication_role is replica: changes of policies are neither recorded nor announced");
-	settings_advise(db, fact[NOT_OWNED],
-	               "schema stint doesn't belong to stint_owner, or everybody may call its functions: see `stint db status`");
-	settings_advise(db, fact[LOGS_IDS],
-	               "the server logs statements with their parameters, so with clients' ids: let a superuser set log_parameter_max_length"
-	               " = 0 for this role");
+	settings_advise(
+		db, fact[COMMIT_OFF] && !db->keep_commit,
+		"synchronous_commit is off for this role, the database or the server: grants are committed as with on");
+	settings_advise(
+		db, fact[COMMIT_OFF] && db->keep_commit,
+		"synchronous_commit is off, and kept so: what was granted just before the server crashes may be granted again");
+	settings_advise(
+		db, fact[FSYNC_OFF],
+		"the server runs with fsync = off: what was granted before its machine crashes may be granted again");
+	settings_advise(db, fact[IS_REPLICA],
+	                "session_replication_role is replica: changes of policies are neither recorded nor announced");
+	settings_advise(
+		db, fact[NOT_OWNED],
+		"schema stint doesn't belong to stint_owner, or everybody may call its functions: see `stint db status`");
+	settings_advise(
+		db, fact[LOGS_IDS],
+		"the server logs statements with their parameters, so with clients' ids: let a superuser set log_parameter_max_length"
+		" = 0 for this role");
 	return true;
 }
 

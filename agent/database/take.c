@@ -19,14 +19,15 @@
 #define INT4_ARRAYS 8u /* of the longer call */
 
 static size_t take_size(const struct lease_request *requests, size_t count) {
-	size_t size = (INT4_ARRAYS + 2) * PGARRAY_HEAD_SIZE + count * (INT4_ARRAYS * PGARRAY_INT4_SIZE + PGARRAY_INT8_SIZE);
+	size_t size =
+		(INT4_ARRAYS + 2) * PGARRAY_HEAD_SIZE + count * (INT4_ARRAYS * PGARRAY_INT4_SIZE + PGARRAY_INT8_SIZE);
 	for (size_t i = 0; i < count; i++)
 		size += PGARRAY_TEXT_SIZE(requests[i].client_id_len);
 	return size;
 }
 
-static void add_int4_field(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count,
-                           size_t field) {
+static void add_int4_field(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
+                           size_t count, size_t field) {
 	size_t start = array->length;
 	pgarray_begin(array, PGARRAY_INT4, count);
 	for (size_t i = 0; i < count; i++) {
@@ -37,7 +38,8 @@ static void add_int4_field(struct parameters *p, struct pgarray *array, const st
 	parameters_add_array(p, array, start);
 }
 
-static void add_client_ids(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
+static void add_client_ids(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
+                           size_t count) {
 	size_t start = array->length;
 	pgarray_begin(array, PGARRAY_TEXT, count);
 	for (size_t i = 0; i < count; i++)
@@ -45,8 +47,8 @@ static void add_client_ids(struct parameters *p, struct pgarray *array, const st
 	parameters_add_array(p, array, start);
 }
 
-static void add_return_sub_windows(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
-                                   size_t count) {
+static void add_return_sub_windows(struct parameters *p, struct pgarray *array,
+                                   const struct lease_request *requests, size_t count) {
 	size_t start = array->length;
 	pgarray_begin(array, PGARRAY_INT8, count);
 	for (size_t i = 0; i < count; i++)
@@ -97,22 +99,28 @@ static bool finish_take(struct session *s, const struct operation *op, enum leas
 	return true;
 }
 
-#define GRANT_COLUMNS \
-	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, " \
+#define GRANT_COLUMNS                                                                                             \
+	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, "              \
 	"retry_us, reset_us, max_requests, charged"
 
 const struct call call_take = {
 	"stint.take_leases",
-	"select " GRANT_COLUMNS " from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[],"
+	"select " GRANT_COLUMNS
+	" from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[],"
 	" $7::int[], $8::int[], $9::bigint[], $10::int[], $11::int[])",
-	12, false, finish_take,
+	12,
+	false,
+	finish_take,
 };
 
 /* For clients that are all new to the agent: it needs fewer parameters, and the server less time. */
 const struct call call_take_first = {
 	"stint.take_first_leases",
-	"select " GRANT_COLUMNS " from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[])",
-	12, false, finish_take,
+	"select " GRANT_COLUMNS
+	" from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[])",
+	12,
+	false,
+	finish_take,
 };
 
 static bool are_all_first(const struct lease_request *requests, size_t count) {
@@ -122,15 +130,17 @@ static bool are_all_first(const struct lease_request *requests, size_t count) {
 	return count > 0;
 }
 
-static void add_needs(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
-	static const size_t fields[] = {
-		offsetof(struct lease_request, need), offsetof(struct lease_request, least), offsetof(struct lease_request, want)};
+static void add_needs(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
+                      size_t count) {
+	static const size_t fields[] = {offsetof(struct lease_request, need), offsetof(struct lease_request, least),
+	                                offsetof(struct lease_request, want)};
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		add_int4_field(p, array, requests, count, fields[i]);
 }
 
 /* Parameters of clients that the agent knows: what it asks for in advance, what it owes, what it gives back. */
-static void add_debts(struct parameters *p, struct pgarray *array, const struct lease_request *requests, size_t count) {
+static void add_debts(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
+                      size_t count) {
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, next_want));
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, charge));
 	add_return_sub_windows(p, array, requests, count);
@@ -141,7 +151,10 @@ static void add_debts(struct parameters *p, struct pgarray *array, const struct 
 void database_take(struct database *db, int live_hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context) {
 	bool first = are_all_first(requests, count);
-	struct operation op = {.call = first ? &call_take_first : &call_take, .count = count, .done.grants = done, .context = context};
+	struct operation op = {.call = first ? &call_take_first : &call_take,
+	                       .count = count,
+	                       .done.grants = done,
+	                       .context = context};
 	struct parameters p = {.pg.count = 0};
 	struct pgarray array;
 	if (!pgarray_new(&array, take_size(requests, count))) {

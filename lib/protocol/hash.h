@@ -40,19 +40,20 @@ static inline uint32_t place_scale(uint32_t random, uint32_t n) {
 
 /* XXH3 has code of its own for short input. That code alone is a leaf function of a few dozen instructions;
  * together with the code for long input it would need a stack frame. */
-__attribute__((flatten, noinline, unused)) HOT static XXH128_hash_t hash_short_id(const char *id, size_t length,
-	const uint8_t secret[static SECRET_SIZE]) {
+__attribute__((flatten, noinline, unused)) HOT static XXH128_hash_t
+hash_short_id(const char *id, size_t length, const uint8_t secret[static SECRET_SIZE]) {
 	if (length > SHORT_ID_MAX)
 		__builtin_unreachable();
 	return XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
 }
 
 static inline XXH128_hash_t hash_id(const char *id, size_t length, const uint8_t secret[static SECRET_SIZE]) {
-	return length <= SHORT_ID_MAX ? hash_short_id(id, length, secret) : XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
+	return length <= SHORT_ID_MAX ? hash_short_id(id, length, secret)
+	                              : XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
 }
 
-static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count, uint32_t policy_number,
-                                    const char *id, size_t id_len) {
+static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count,
+                                    uint32_t policy_number, const char *id, size_t id_len) {
 	XXH128_hash_t h = hash_id(id, id_len, secret);
 	/* The policy's number acts as a seed: the odd constant spreads it over all bits (2^64 over the golden
 	 * ratio). */

@@ -54,12 +54,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_MAGIC UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
+#define LAYOUT_MAGIC   UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
 #define LAYOUT_VERSION 3u
 
-#define SLOTS_PER_BUCKET 16u /* 16 two-byte tags: half a cache line, two SSE compares */
-#define SECRET_SIZE 192u     /* what XXH3 uses of a secret at most */
-#define POLICY_CAPACITY 1024u
+#define SLOTS_PER_BUCKET 16u  /* 16 two-byte tags: half a cache line, two SSE compares */
+#define SECRET_SIZE      192u /* what XXH3 uses of a secret at most */
+#define POLICY_CAPACITY  1024u
 
 /*
  * An entry of the directory is reused for another policy when nobody uses its own. A process that still has the
@@ -101,7 +101,7 @@ struct tag_row {
 };
 
 /* Lease word: epoch in the upper half, then the fallback flag, then credits. */
-#define WORD_EPOCH_SHIFT 32
+#define WORD_EPOCH_SHIFT  32
 #define WORD_FALLBACK_BIT (UINT64_C(1) << 31) /* credits of the local fallback, not of the database */
 #define WORD_CREDITS_MASK (WORD_FALLBACK_BIT - 1)
 
@@ -112,11 +112,11 @@ struct tag_row {
  * when it denied, 65535 for more. Lowest 16 bits: the lowest cost that is denied; 0: nothing is denied. A denial
  * of a cost above 65535 is not cached.
  */
-#define DENIAL_TICK_SHIFT 20
+#define DENIAL_TICK_SHIFT  20
 #define DENIAL_UNTIL_SHIFT 32
-#define DENIAL_LEFT_SHIFT 16
-#define DENIAL_COST_MASK UINT64_C(0xffff)
-#define DENIAL_TICKS_MAX (UINT32_C(1) << 22) /* an hour, far more than any denial lasts */
+#define DENIAL_LEFT_SHIFT  16
+#define DENIAL_COST_MASK   UINT64_C(0xffff)
+#define DENIAL_TICKS_MAX   (UINT32_C(1) << 22) /* an hour, far more than any denial lasts */
 
 /*
  * The hint. Without a denial, it is what the store had left after its last answer. With a denial, it has two times
@@ -125,24 +125,24 @@ struct tag_row {
  * 4096 ms and else too long by a two-thousandth of the longer one at most. Bits 5 to 16: the first time; 17 to 28:
  * the second; 29: the store couldn't look; 30: the limit is the fallback's; 31: the hint has times.
  */
-#define HINT_TIMES_BIT (UINT32_C(1) << 31)
-#define HINT_FALLBACK_BIT (UINT32_C(1) << 30)
+#define HINT_TIMES_BIT       (UINT32_C(1) << 31)
+#define HINT_FALLBACK_BIT    (UINT32_C(1) << 30)
 #define HINT_UNAVAILABLE_BIT (UINT32_C(1) << 29)
-#define HINT_UNKNOWN UINT32_MAX /* the store has not answered yet, or the hint is just being changed */
-#define HINT_UNIT_MASK 31u
-#define HINT_TIME_MASK 4095u
-#define HINT_RETRY_SHIFT 5
-#define HINT_RESET_SHIFT 17
+#define HINT_UNKNOWN         UINT32_MAX /* the store has not answered yet, or the hint is just being changed */
+#define HINT_UNIT_MASK       31u
+#define HINT_TIME_MASK       4095u
+#define HINT_RETRY_SHIFT     5
+#define HINT_RESET_SHIFT     17
 
 /*
  * Bit 7 of slot.low_water: the client has a limit of its own (0 if it is blocked). Its index among the directory's
  * own limits is in bits 5 and 6 of slot.low_water and bits 10 to 15 of slot.policy. Few different limits serve
  * many clients; a client whose limit finds no room in the directory is told the policy's.
  */
-#define OWN_LIMITS 256u
+#define OWN_LIMITS          256u
 #define LOW_WATER_OWN_LIMIT 0x80u
 #define LOW_WATER_MARK_MASK 0x1fu
-#define SLOT_POLICY_MASK 0x3ffu
+#define SLOT_POLICY_MASK    0x3ffu
 
 /*
  * One client under one policy: one cache line.
@@ -161,8 +161,9 @@ struct slot {
 	_Atomic uint32_t hint;      /* what goes with a verdict, see above */
 	_Atomic uint16_t policy;    /* index into the directory, and part of an own limit's index */
 	_Atomic uint8_t referenced; /* apps set it to 1, the agent clears it to find idle clients */
-	_Atomic uint8_t low_water;  /* n: a CAS that takes the credits from at least 2^n to below tells the agent;
-	                               0: none. And the bits of an own limit */
+	/* n: a CAS that takes the credits from at least 2^n to below tells the agent; 0: none. And the bits of an
+	 * own limit */
+	_Atomic uint8_t low_water;
 };
 
 /* ---- The directory ------------------------------------------------------ */
@@ -186,8 +187,8 @@ struct policy_entry {
 	_Atomic uint16_t mode;
 	_Atomic uint32_t generation; /* how many policies the entry was for before this one */
 	char name[64];
-	_Atomic uint32_t weighs_ms; /* how long an admission counts on after the end of its lease; then the whole
-	                               limit is free again */
+	/* how long an admission counts on after the end of its lease; then the whole limit is free again */
+	_Atomic uint32_t weighs_ms;
 	_Atomic uint32_t fallback_weighs_ms;
 };
 
@@ -202,8 +203,8 @@ struct directory_header {
 	uint64_t slots_offset;
 	uint32_t bucket_count;
 	uint32_t slots_per_bucket;
-	uint8_t boot_id[16];      /* CLOCK_MONOTONIC means something within one boot only */
-	uint64_t clock_offset;    /* of the agent's CLOCK_MONOTONIC, see timens.h; 0: unknown */
+	uint8_t boot_id[16];   /* CLOCK_MONOTONIC means something within one boot only */
+	uint64_t clock_offset; /* of the agent's CLOCK_MONOTONIC, see timens.h; 0: unknown */
 	uint8_t secret[SECRET_SIZE];
 	/* For the next agent: the server that granted the leases in the table, and up to which of its changes they are
 	 * in force. */
@@ -213,7 +214,8 @@ struct directory_header {
 	char server[40];
 };
 
-_Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint16_t) == 2, "atomics have no lock of their own");
+_Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint16_t) == 2,
+               "atomics have no lock of their own");
 _Static_assert(sizeof(struct table_header) == 4096, "table header");
 _Static_assert(offsetof(struct table_header, version) == 8, "table header");
 _Static_assert(offsetof(struct table_header, state) == 12, "table header");
@@ -267,7 +269,7 @@ static inline uint32_t hint_pack(uint32_t flags, uint64_t retry_ms, uint64_t res
 		retry_ms = retry_ms / 2 + retry_ms % 2;
 	}
 	return HINT_TIMES_BIT | flags | (uint32_t)(reset_ms & HINT_TIME_MASK) << HINT_RESET_SHIFT |
-		(uint32_t)(retry_ms & HINT_TIME_MASK) << HINT_RETRY_SHIFT | unit;
+	       (uint32_t)(retry_ms & HINT_TIME_MASK) << HINT_RETRY_SHIFT | unit;
 }
 
 static inline int64_t hint_retry_ms(uint32_t hint) {
@@ -279,7 +281,8 @@ static inline int64_t hint_reset_ms(uint32_t hint) {
 }
 
 static inline uint64_t denial_pack(uint64_t until_ns, uint64_t left, uint32_t cost) {
-	return until_ns >> DENIAL_TICK_SHIFT << DENIAL_UNTIL_SHIFT | (left > UINT16_MAX ? UINT16_MAX : left) << DENIAL_LEFT_SHIFT | cost;
+	return until_ns >> DENIAL_TICK_SHIFT << DENIAL_UNTIL_SHIFT |
+	       (left > UINT16_MAX ? UINT16_MAX : left) << DENIAL_LEFT_SHIFT | cost;
 }
 
 static inline uint32_t denial_left(uint64_t denial) {
@@ -299,7 +302,7 @@ static inline uint32_t own_limit_index(uint16_t policy, uint8_t low_water) {
 
 static inline _Atomic uint32_t *directory_own_limits(const struct directory_header *directory) {
 	return (_Atomic uint32_t *)((char *)(uintptr_t)directory + DIRECTORY_ENTRIES_OFFSET +
-		directory->policy_capacity * sizeof(struct policy_entry));
+	                            directory->policy_capacity * sizeof(struct policy_entry));
 }
 
 static inline struct policy_entry *directory_entries(const struct directory_header *directory) {

@@ -16,19 +16,19 @@
 #define LIMITS_NAME_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-"
 
 /* Each number of a policy, and its range. */
-#define LIMITS_NUMBERS(X)                                                                    \
-	X(max_requests, 1, STINT_MAX_REQUESTS_MAX)                                               \
-	X(time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)                    \
-	X(fallback_max_requests, 1, STINT_FALLBACK_REQUESTS_MAX)                                 \
-	X(fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)           \
+#define LIMITS_NUMBERS(X)                                                                                         \
+	X(max_requests, 1, STINT_MAX_REQUESTS_MAX)                                                                    \
+	X(time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)                                         \
+	X(fallback_max_requests, 1, STINT_FALLBACK_REQUESTS_MAX)                                                      \
+	X(fallback_time_window_ms, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX)                                \
 	X(resolution, 1, STINT_RESOLUTION_MAX)
 
 /* The algorithms and modes: stint.h has their numbers, the database uses these words. */
-#define LIMITS_ALGORITHMS(X)                                                                 \
-	X(STINT_SLIDING_WINDOW, "sliding_window")                                                \
+#define LIMITS_ALGORITHMS(X)                                                                                      \
+	X(STINT_SLIDING_WINDOW, "sliding_window")                                                                     \
 	X(STINT_FIXED_WINDOW, "fixed_window")
-#define LIMITS_MODES(X)                                                                      \
-	X(STINT_STRICT, "strict")                                                                \
+#define LIMITS_MODES(X)                                                                                           \
+	X(STINT_STRICT, "strict")                                                                                     \
 	X(STINT_RELAXED, "relaxed")
 
 #define LIMITS_DEFAULT_RESOLUTION 10
@@ -42,7 +42,8 @@ static inline bool limits_is_policy_name(const char *name, size_t length) {
 }
 
 /* Returns the length of a sub-window, rounded up as the database does. */
-static inline int64_t limits_sub_window_ms(enum stint_algorithm algorithm, int64_t time_window_ms, int64_t resolution) {
+static inline int64_t limits_sub_window_ms(enum stint_algorithm algorithm, int64_t time_window_ms,
+                                           int64_t resolution) {
 	return algorithm == STINT_FIXED_WINDOW ? time_window_ms : (time_window_ms + resolution - 1) / resolution;
 }
 
@@ -52,19 +53,18 @@ static inline int64_t limits_default_fallback(int64_t max_requests) {
 	return max_requests >= 1 && max_requests <= STINT_MAX_REQUESTS_MAX ? 2 * max_requests : max_requests;
 }
 
-#define LIMITS_RETURN_WORD(number, word) \
-	case number: \
+#define LIMITS_RETURN_WORD(number, word)                                                                          \
+	case number:                                                                                                  \
 		return word;
-#define LIMITS_RETURN_NUMBER(number, text) \
-	if (!strcmp(word, text)) \
+#define LIMITS_RETURN_NUMBER(number, text)                                                                        \
+	if (!strcmp(word, text))                                                                                      \
 		return number;
 
 /* The word of a number, and the number of a word; NULL, or -1, when there is none. */
 static inline const char *limits_algorithm_word(int64_t algorithm) {
 	switch (algorithm) {
 		LIMITS_ALGORITHMS(LIMITS_RETURN_WORD)
-	default:
-		return NULL;
+	default: return NULL;
 	}
 }
 
@@ -76,8 +76,7 @@ static inline int32_t limits_algorithm(const char *word) {
 static inline const char *limits_mode_word(int64_t mode) {
 	switch (mode) {
 		LIMITS_MODES(LIMITS_RETURN_WORD)
-	default:
-		return NULL;
+	default: return NULL;
 	}
 }
 

@@ -1,7 +1,8 @@
 /*
  * utf8.h - UTF-8 as RFC 3629 and PostgreSQL have it: no overlong forms, no surrogates, nothing above U+10FFFF.
  *
- * The library checks clients' ids with it, and the agent whatever it sends to the database, which refuses anything else.
+ * The library checks clients' ids with it, and the agent whatever it sends to the database, which refuses
+ * anything else.
  */
 #ifndef STINT_UTF8_H
 #define STINT_UTF8_H

@@ -33,7 +33,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 2u
+#define WIRE_VERSION     2u
 #define WIRE_MESSAGE_MAX 4096u /* no message is longer, STATUS_TEXT included */
 
 enum wire_type {
@@ -75,7 +75,8 @@ struct wire_welcome {
 };
 
 #define WIRE_DECLARE_MUST_EXIST 1u /* flags: declare nothing, just find the policy */
-#define WIRE_DECLARE_AGAIN 2u      /* flags: the same limiter has declared this before: changes no policy that
+#define WIRE_DECLARE_AGAIN                                                                                        \
+	2u /* flags: the same limiter has declared this before: changes no policy that
                                       exists */
 
 struct wire_declare { /* then the policy's name; 0 means the default, as in struct stint_options */
@@ -94,7 +95,7 @@ struct wire_declare { /* then the policy's name; 0 means the default, as in stru
 
 struct wire_declared {
 	struct wire_head head;
-	int32_t status; /* 0 or a negative enum stint_error */
+	int32_t status;  /* 0 or a negative enum stint_error */
 	uint32_t policy; /* the policy's number, see layout.h */
 };
 
@@ -108,10 +109,10 @@ struct wire_want { /* then the client's id */
 
 struct wire_verdict {
 	struct wire_head head;
-	int32_t status;       /* 0, or a negative enum stint_error and no verdict */
+	int32_t status; /* 0, or a negative enum stint_error and no verdict */
 	uint8_t allowed;
-	uint8_t source;       /* enum stint_source */
-	uint8_t reason;       /* enum stint_reason: STINT_ADMITTED if and only if it is allowed */
+	uint8_t source; /* enum stint_source */
+	uint8_t reason; /* enum stint_reason: STINT_ADMITTED if and only if it is allowed */
 	uint8_t reserved;
 	uint64_t deadline_ns; /* allowed: the admission is void after this CLOCK_MONOTONIC time */
 	int64_t limit;

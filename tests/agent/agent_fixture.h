@@ -1,6 +1,6 @@
 /*
- * agent_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes to its
- * socket but whom a test sends there.
+ * agent_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes
+ * to its socket but whom a test sends there.
  */
 #ifndef AGENT_FIXTURE_H
 #define AGENT_FIXTURE_H
@@ -21,10 +21,10 @@
 #include "monotonic.h"
 #include "stint.h"
 
-#define MS INT64_C(1000000)
-#define SUB_MS 2000 /* a sub-window of the test's policy: leases last 4 s, and the slack */
+#define MS       INT64_C(1000000)
+#define SUB_MS   2000 /* a sub-window of the test's policy: leases last 4 s, and the slack */
 #define SLACK_MS 150
-#define OLD_US (INT64_C(86400) * 1000000)
+#define OLD_US   (INT64_C(86400) * 1000000)
 
 static struct agent agent;
 static struct fake_table table;
@@ -57,9 +57,7 @@ static struct core_verdict verdict; /* the last */
 
 /* ---- The database ------------------------------------------------------------------- */
 
-static struct database {
-	int unused;
-} the_database;
+static struct database { int unused; } the_database;
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
                  const struct database_events *events, void *context) {
@@ -100,29 +98,31 @@ const char *database_lookup_error(const struct database *db) {
 	return "";
 }
 
-void database_take(struct database *db, int hosts, const struct lease_request *requests, size_t count, database_grants *done,
-                   void *context) {
+void database_take(struct database *db, int hosts, const struct lease_request *requests, size_t count,
+                   database_grants *done, void *context) {
 	(void)db, (void)hosts, (void)requests, (void)count, (void)done, (void)context;
 }
 
-void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done, void *context) {
+void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done,
+                      void *context) {
 	(void)db, (void)again;
 	assert_null(declared); /* one after the other */
 	declared = done;
 	declaration = context;
-	snprintf(declared_name, sizeof declared_name, "%s", policy->name);
+	snprintf(declared_name, sizeof(declared_name), "%s", policy->name);
 	declared_limit = policy->max_requests;
 	declarations++;
 }
 
-void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done, void *context) {
+void database_get_policies(struct database *db, const char *const *names, size_t count, database_policies *done,
+                           void *context) {
 	(void)db;
 	loading.done = done;
 	loading.context = context;
 	loading.count = count;
 	assert_in_range(count, 0, 8);
 	for (size_t i = 0; i < count; i++)
-		snprintf(loading.names[i], sizeof loading.names[i], "%s", names[i]);
+		snprintf(loading.names[i], sizeof(loading.names[i]), "%s", names[i]);
 }
 
 void database_get_changes(struct database *db, int64_t after, database_changes *done, void *context) {
@@ -145,8 +145,8 @@ void database_pulse(struct database *db, database_pulsed *done, void *context) {
 	pulsed = done;
 }
 
-void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms, database_pulsed *done,
-                        void *context) {
+void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms,
+                        database_pulsed *done, void *context) {
 	(void)db, (void)state, (void)clients, (void)fallback_ms, (void)context;
 	heartbeats++;
 	pulsed = done;
@@ -159,8 +159,8 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 	expiries++;
 }
 
-void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted, int64_t clients,
-                              const char *reason, database_ended *done, void *context) {
+void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
+                              int64_t clients, const char *reason, database_ended *done, void *context) {
 	(void)db, (void)lasted_ms, (void)ended_ms_ago, (void)clients, (void)reason, (void)done, (void)context;
 	reported_admitted = admitted;
 	reports++;
@@ -219,12 +219,16 @@ static uint32_t walk_slots;
 
 static inline int begin(void **state) {
 	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
-	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 60000 * MS,
+	const struct core_options options = {.grace_ns = 500 * MS,
+	                                     .idle_timeout_ns = 60000 * MS,
 	                                     .walk_slots = walk_slots};
 	static const struct server_events nobody_comes = {.want = NULL};
 	char error[SERVER_ERROR_MAX];
-	snprintf(socket_path, sizeof socket_path, "/tmp/stint-test-agent.%d", (int)getpid());
-	const struct server_options served = {.socket_path = socket_path, .directory_fd = -1, .table_fd = -1, .generation = 1};
+	snprintf(socket_path, sizeof(socket_path), "/tmp/stint-test-agent.%d", (int)getpid());
+	const struct server_options served = {.socket_path = socket_path,
+	                                      .directory_fd = -1,
+	                                      .table_fd = -1,
+	                                      .generation = 1};
 	(void)state;
 	declared = NULL;
 	changed = NULL;
@@ -232,7 +236,7 @@ static inline int begin(void **state) {
 	hears = true;
 	awaited = NULL;
 	met_a_lock = false;
-	memset(&loading, 0, sizeof loading);
+	memset(&loading, 0, sizeof(loading));
 	limit_in_force = api.max_requests;
 	is_pinned = false;
 	newest_change = longest_lease_us = 0;
@@ -262,7 +266,8 @@ static inline int end(void **state) {
 	return 0;
 }
 
-/* The database's word on what is being read: api, and of the others those that it knows; all have the same limits. */
+/* The database's word on what is being read: api, and of the others those that it knows; all have the same
+ * limits. */
 static inline void answers(enum lease_outcome outcome, const char *also) {
 	struct policy_row rows[8] = {{.policy_id = 0}};
 	database_policies *done = loading.done;
@@ -274,7 +279,7 @@ static inline void answers(enum lease_outcome outcome, const char *also) {
 			rows[i].max_requests = limit_in_force;
 			rows[i].fallback_max_requests = 2 * limit_in_force;
 			rows[i].pinned = is_pinned;
-			memcpy(rows[i].name, loading.names[i], sizeof rows[i].name);
+			memcpy(rows[i].name, loading.names[i], sizeof(rows[i].name));
 		}
 	loading.done = NULL;
 	done(loading.context, outcome, outcome == LEASE_DONE ? rows : NULL, loading.count);
@@ -288,10 +293,15 @@ static inline void says(enum lease_outcome outcome, const char *status) {
 }
 
 static inline void meets_server(const char *server, const char *timeline, int64_t wal_end, int64_t age_us) {
-	struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2, .change_id = newest_change,
-	                               .server_age_us = age_us, .wal_end = wal_end, .longest_lease_us = longest_lease_us};
-	snprintf(hello.server, sizeof hello.server, "%s", server);
-	snprintf(hello.timeline, sizeof hello.timeline, "%s", timeline);
+	struct database_hello hello = {.host_id = 1,
+	                               .now_us = 1,
+	                               .live_hosts = 2,
+	                               .change_id = newest_change,
+	                               .server_age_us = age_us,
+	                               .wal_end = wal_end,
+	                               .longest_lease_us = longest_lease_us};
+	snprintf(hello.server, sizeof(hello.server), "%s", server);
+	snprintf(hello.timeline, sizeof(hello.timeline), "%s", timeline);
 	sync_on_database.up(&agent.sync, &hello);
 	answers(LEASE_DONE, "");
 }
@@ -333,8 +343,8 @@ static inline int64_t limit_of_fallback(void) {
 	return verdict.limit;
 }
 
-static const struct database_hello hello = {.host_id = 1, .now_us = 1, .live_hosts = 2,
-                                             .server = "home", .timeline = "00000001", .server_age_us = -1};
+static const struct database_hello hello =
+	{.host_id = 1, .now_us = 1, .live_hosts = 2, .server = "home", .timeline = "00000001", .server_age_us = -1};
 
 static inline int begin_in_steps(void **state) {
 	walk_slots = 8;

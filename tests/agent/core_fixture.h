@@ -19,15 +19,16 @@
 #include "fake_table.h"
 #include "stint.h"
 
-#define MS INT64_C(1000000)
-#define START_NS (1000000 * MS)
-#define SUB_MS 100 /* a sub-window of the test's policy; ten are a window; no slack, so that times are round */
-#define TOKEN INT64_C(5000000)
+#define MS           INT64_C(1000000)
+#define START_NS     (1000000 * MS)
+#define SUB_MS       100 /* a sub-window of the test's policy; ten are a window; no slack, so that times are round */
+#define TOKEN        INT64_C(5000000)
 #define VERDICTS_MAX 1024
 
-/* So long the database's duration is by this host's clock, whichever of the two is faster: at least, and at most. */
+/* So long the database's duration is by this host's clock, whichever of the two is faster: at least, and at
+ * most. */
 #define AT_LEAST(ns) ((ns) - (ns) / 2000)
-#define AT_MOST(ns) ((ns) + (ns) / 2000)
+#define AT_MOST(ns)  ((ns) + (ns) / 2000)
 
 struct told {
 	uint64_t peer;
@@ -57,9 +58,9 @@ static inline void on_take(void *context, int hosts, const struct lease_request 
 	f->asked_count = count;
 	f->hosts = hosts;
 	f->batches++;
-	memcpy(f->asked, requests, count * sizeof *requests);
+	memcpy(f->asked, requests, count * sizeof(*requests));
 	for (size_t i = 0; i < count; i++)
-		snprintf(f->ids[i], sizeof f->ids[i], "%.*s", requests[i].client_id_len, requests[i].client_id);
+		snprintf(f->ids[i], sizeof(f->ids[i]), "%.*s", requests[i].client_id_len, requests[i].client_id);
 }
 
 static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
@@ -80,7 +81,10 @@ static inline struct core_policy policy_with(int32_t max_requests, int32_t fallb
 
 static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
 	static const struct core_io io = {on_take, on_verdict};
-	struct core_options options = {.memory_only = memory_only, .grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS, .seed = f->seed,
+	struct core_options options = {.memory_only = memory_only,
+	                               .grace_ns = 500 * MS,
+	                               .idle_timeout_ns = 4000 * MS,
+	                               .seed = f->seed,
 	                               .walk_slots = f->walk_slots};
 	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0);
 	struct core_policy policy = policy_with(100, 20);
@@ -89,7 +93,7 @@ static inline void start_core(struct fixture *f, bool memory_only, int32_t polic
 }
 
 static inline int make_with(void **state, uint64_t max_clients, uint32_t walk_slots) {
-	struct fixture *f = *state = calloc(1, sizeof *f);
+	struct fixture *f = *state = calloc(1, sizeof(*f));
 	assert_non_null(f);
 	f->now_ns = START_NS;
 	f->seed = 1;
@@ -129,7 +133,8 @@ static inline void pass(struct fixture *f, int64_t ns) {
 	core_advance(f->core, f->now_ns);
 }
 
-static inline void want_until(struct fixture *f, uint32_t serial, const char *id, uint32_t cost, int64_t patience_ns) {
+static inline void want_until(struct fixture *f, uint32_t serial, const char *id, uint32_t cost,
+                              int64_t patience_ns) {
 	core_want(f->core, f->now_ns, 1, serial, 0, id, (uint8_t)strlen(id), cost, f->now_ns + patience_ns);
 	core_advance(f->core, f->now_ns);
 }
@@ -154,12 +159,20 @@ static inline struct app_decision app(struct fixture *f, const char *id, uint32_
 
 /* ---- What the database says ----------------------------------------------------------- */
 
-static inline struct lease_grant grant_of(const struct fixture *f, int32_t granted, int32_t granted_next, int32_t remaining) {
+static inline struct lease_grant grant_of(const struct fixture *f, int32_t granted, int32_t granted_next,
+                                          int32_t remaining) {
 	int64_t valid_us = (f->end_ns - f->now_ns) / 1000;
 	return (struct lease_grant){
-		.answered = true, .granted = granted, .granted_next = granted_next, .remaining = remaining, .max_requests = 100,
-		.sub_window = TOKEN + (f->end_ns - START_NS) / 1000, .valid_us = valid_us, .starts_in_us = valid_us,
-		.next_valid_us = valid_us + SUB_MS * 1000, .retry_us = granted ? 0 : valid_us + 300000,
+		.answered = true,
+		.granted = granted,
+		.granted_next = granted_next,
+		.remaining = remaining,
+		.max_requests = 100,
+		.sub_window = TOKEN + (f->end_ns - START_NS) / 1000,
+		.valid_us = valid_us,
+		.starts_in_us = valid_us,
+		.next_valid_us = valid_us + SUB_MS * 1000,
+		.retry_us = granted ? 0 : valid_us + 300000,
 	};
 }
 
@@ -208,7 +221,7 @@ static inline void restart(struct fixture *f) {
 static inline void fill_table(struct fixture *f) {
 	char id[16];
 	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "filler-%u", i);
+		snprintf(id, sizeof(id), "filler-%u", i);
 		want(f, i, id, 1);
 		grants(f, 1, 0, 9);
 		f->told_count = 0;
@@ -222,7 +235,7 @@ static inline void fill_table(struct fixture *f) {
 static inline struct core_verdict verdict_of(struct fixture *f, uint32_t serial) {
 	assert_true(f->told_count > 0);
 	struct told first = f->told[0];
-	memmove(f->told, f->told + 1, --f->told_count * sizeof f->told[0]);
+	memmove(f->told, f->told + 1, --f->told_count * sizeof(f->told[0]));
 	assert_int_equal(first.serial, serial);
 	assert_int_equal(first.peer, 1);
 	assert_int_equal(first.verdict.status, 0);
@@ -230,11 +243,12 @@ static inline struct core_verdict verdict_of(struct fixture *f, uint32_t serial)
 }
 
 #define expect_allowed(f, serial) assert_true(verdict_of(f, serial).allowed)
-#define expect_denied(f, serial) assert_false(verdict_of(f, serial).allowed)
-#define expect_silence(f) assert_int_equal((f)->told_count, 0)
-#define expect_no_batch(f) assert_int_equal((f)->asked_count, 0)
+#define expect_denied(f, serial)  assert_false(verdict_of(f, serial).allowed)
+#define expect_silence(f)         assert_int_equal((f)->told_count, 0)
+#define expect_no_batch(f)        assert_int_equal((f)->asked_count, 0)
 
-static inline void expect_batch(const struct fixture *f, const char *id, int32_t need, int32_t least, int32_t want) {
+static inline void expect_batch(const struct fixture *f, const char *id, int32_t need, int32_t least,
+                                int32_t want) {
 	assert_int_equal(f->asked_count, 1);
 	assert_string_equal(f->ids[0], id);
 	assert_int_equal(f->asked[0].need, need);

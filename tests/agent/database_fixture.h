@@ -23,7 +23,7 @@
 #include "database/database.h"
 #include "database/pg_connect.h"
 
-#define TIMEOUT_MS 600  /* of the database under test: several times what a busy machine needs for an answer */
+#define TIMEOUT_MS  600   /* of the database under test: several times what a busy machine needs for an answer */
 #define PATIENCE_MS 15000 /* of a test, for what must come */
 
 struct fixture {
@@ -36,7 +36,7 @@ struct fixture {
 	char story[4096];
 	char why[1024]; /* of the last `down` */
 	bool keep_commit;
-	bool inside;    /* a call that starts an operation: no callback may run */
+	bool inside; /* a call that starts an operation: no callback may run */
 };
 
 static inline int64_t test_now_ms(void) {
@@ -100,7 +100,8 @@ static inline void admin_do(const struct fixture *f, const char *database, const
 }
 
 /* The first cell, as text. */
-static inline void admin_ask(const struct fixture *f, const char *database, const char *sql, char *out, size_t size) {
+static inline void admin_ask(const struct fixture *f, const char *database, const char *sql, char *out,
+                             size_t size) {
 	struct pg *pg = admin_connect(f, database);
 	struct pg_rows rows;
 	if (pg_query(pg, sql, 0, NULL, &rows) != PG_OK)
@@ -162,9 +163,12 @@ static inline void open_database(struct fixture *f, const char *rest, int timeou
 	f->base = event_base_new();
 	f->tick = event_new(f->base, -1, EV_PERSIST, on_tick, NULL);
 	event_add(f->tick, &(struct timeval){.tv_usec = 5000});
-	struct database_options options = {
-		.conninfo = conninfo, .host = "t\xc3\xa4st", .instance = "one", .version = "0.1", .timeout_ms = timeout_ms,
-		.keep_commit = f->keep_commit};
+	struct database_options options = {.conninfo = conninfo,
+	                                   .host = "t\xc3\xa4st",
+	                                   .instance = "one",
+	                                   .version = "0.1",
+	                                   .timeout_ms = timeout_ms,
+	                                   .keep_commit = f->keep_commit};
 	assert_int_equal(database_new(&f->db, f->base, &options, &events, f), 0);
 	f->inside = true;
 	database_connect(f->db);

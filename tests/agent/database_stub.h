@@ -1,6 +1,6 @@
 /*
- * database_stub.h - a database that answers as the test wants: functions of the schema's names that return what they
- * are told to, and the agent's operations on them.
+ * database_stub.h - a database that answers as the test wants: functions of the schema's names that return what
+ * they are told to, and the agent's operations on them.
  */
 #ifndef DATABASE_STUB_H
 #define DATABASE_STUB_H
@@ -68,26 +68,27 @@ static const char stub_schema[] =
 	"create constraint trigger late after insert on stint.late deferrable initially deferred"
 	" for each row execute function stint.refuse();";
 
-#define GOOD_COLUMNS \
+#define GOOD_COLUMNS                                                                                                             \
 	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint," \
 	" remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int"
 
 /* What a grant says here is what was asked, so that the test can see that each element arrived in its place. */
-#define GOOD_ROWS \
+#define GOOD_ROWS                                                                                                       \
 	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint, next_wants[i], 5000::bigint, 10000::bigint, leasts[i]," \
-	" coalesce(return_subs[i], 0), return_firsts[i]::bigint, return_seconds[i], charges[i]" \
+	" coalesce(return_subs[i], 0), return_firsts[i]::bigint, return_seconds[i], charges[i]"                             \
 	" from generate_subscripts(wants, 1) i where client_ids[i] is not null and policy_ids[i] > 0 order by i desc"
 
 static inline void make_take(const struct fixture *f, const char *columns, const char *rows) {
 	char sql[2048];
-	snprintf(sql, sizeof(sql),
-	         "set client_min_messages = error; drop function if exists stint.take_leases;"
-	         " create function stint.take_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[],"
-	         " wants int[], next_wants int[], charges int[], return_subs bigint[], return_firsts int[], return_seconds int[])"
-	         " returns table (%s) language plpgsql as $$ #variable_conflict use_column\n begin"
-	         " insert into stint.seen select unnest(client_ids), 'take';"
-	         " return query %s; end $$; grant execute on function stint.take_leases to public",
-	         columns, rows);
+	snprintf(
+		sql, sizeof(sql),
+		"set client_min_messages = error; drop function if exists stint.take_leases;"
+		" create function stint.take_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[],"
+		" wants int[], next_wants int[], charges int[], return_subs bigint[], return_firsts int[], return_seconds int[])"
+		" returns table (%s) language plpgsql as $$ #variable_conflict use_column\n begin"
+		" insert into stint.seen select unnest(client_ids), 'take';"
+		" return query %s; end $$; grant execute on function stint.take_leases to public",
+		columns, rows);
 	admin_do(f, "stub", sql);
 }
 
@@ -103,13 +104,14 @@ static inline int setup(void **state) {
 	admin_do(f, "stub", "create role stint_owner; alter schema stint owner to stint_owner");
 	admin_do(f, "stub", "grant usage on schema stint to reader; grant insert on stint.seen to reader");
 	admin_do(f, "postgres", "create role stint_agent; create role heir login noinherit in role stint_agent");
-	admin_do(f, "postgres",
-	         "create role odd superuser login; alter role odd set statement_timeout = '400ms'; alter role odd set lock_timeout = 1;"
-	         "alter role odd set idle_session_timeout = 300; alter role odd set idle_in_transaction_session_timeout = 1;"
-	         "alter role odd set default_transaction_isolation = serializable; alter role odd set search_path = nowhere;"
-	         "alter role odd set jit = on; alter role odd set plan_cache_mode = force_custom_plan;"
-	         "alter role odd set enable_indexscan = off; alter role odd set client_encoding = latin1;"
-	         "alter role odd set synchronous_commit = off; alter role odd set stub.timeline = ''");
+	admin_do(
+		f, "postgres",
+		"create role odd superuser login; alter role odd set statement_timeout = '400ms'; alter role odd set lock_timeout = 1;"
+		"alter role odd set idle_session_timeout = 300; alter role odd set idle_in_transaction_session_timeout = 1;"
+		"alter role odd set default_transaction_isolation = serializable; alter role odd set search_path = nowhere;"
+		"alter role odd set jit = on; alter role odd set plan_cache_mode = force_custom_plan;"
+		"alter role odd set enable_indexscan = off; alter role odd set client_encoding = latin1;"
+		"alter role odd set synchronous_commit = off; alter role odd set stub.timeline = ''");
 	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
 	return 0;
 }
@@ -119,7 +121,8 @@ static inline int setup(void **state) {
 static struct lease_grant grants[1024];
 static size_t grant_count;
 
-static inline void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *got, size_t count) {
+static inline void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *got,
+                             size_t count) {
 	grant_count = count;
 	assert_int_equal(got != NULL, outcome == LEASE_DONE);
 	if (got)
@@ -148,9 +151,17 @@ static inline void beat(struct fixture *f, const char *state, int64_t fallback_m
 }
 
 static inline struct lease_request request_of(const char *client_id, size_t length, int32_t i) {
-	return (struct lease_request){
-		.policy_id = 1, .client_id = client_id, .client_id_len = (uint8_t)length, .need = i, .least = i % 10, .want = i + 1,
-		.next_want = i + 2, .charge = i + 3, .return_sub_window = i + 4, .return_first = i + 5, .return_second = i + 6};
+	return (struct lease_request){.policy_id = 1,
+	                              .client_id = client_id,
+	                              .client_id_len = (uint8_t)length,
+	                              .need = i,
+	                              .least = i % 10,
+	                              .want = i + 1,
+	                              .next_want = i + 2,
+	                              .charge = i + 3,
+	                              .return_sub_window = i + 4,
+	                              .return_first = i + 5,
+	                              .return_second = i + 6};
 }
 
 static inline void check_grant(const struct lease_grant *g, int32_t i) {

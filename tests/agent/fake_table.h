@@ -79,7 +79,8 @@ static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t
 		uint64_t word = atomic_load(&slot->word[bank]), now = (uint64_t)now_ns;
 		uint64_t deadline_ns = atomic_load(&slot->deadline_ns[bank]);
 		bool is_later = deadline_ns > atomic_load(&slot->deadline_ns[!bank]);
-		if (word_credits(word) < cost || now >= deadline_ns || (is_later && now < atomic_load(&slot->later_start_ns)))
+		if (word_credits(word) < cost || now >= deadline_ns ||
+		    (is_later && now < atomic_load(&slot->later_start_ns)))
 			return false;
 		if (!atomic_compare_exchange_strong(&slot->word[bank], &word, word - cost))
 			continue;
@@ -92,8 +93,8 @@ static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t
 	}
 }
 
-static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id, size_t id_len,
-                                              uint32_t cost, int64_t now_ns) {
+static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id,
+                                              size_t id_len, uint32_t cost, int64_t now_ns) {
 	struct app_decision d = {.verdict = APP_ASKS};
 	uint32_t at = app_find(fake, policy, id, id_len);
 	if (at == TABLE_NO_SLOT)
@@ -103,7 +104,8 @@ static inline struct app_decision app_decides(struct fake_table *fake, uint32_t 
 	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
 	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {
 		d.verdict = APP_ALLOWED;
-	} else if (from_cost > 0 && cost >= from_cost && (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns)) {
+	} else if (from_cost > 0 && cost >= from_cost &&
+	           (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns)) {
 		d.verdict = APP_DENIED;
 		d.until_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns);
 	}

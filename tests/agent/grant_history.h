@@ -78,7 +78,8 @@ static inline int32_t choose_amount(struct history *h) {
 	return (int32_t)roll_up_to(h, roll(h, 4) ? h->terms.max_requests / 4 + 1 : h->terms.max_requests);
 }
 
-/* The clock is read before the wait for the row: the order in which rows are had is another than that of the times. */
+/* The clock is read before the wait for the row: the order in which rows are had is another than that of the
+ * times. */
 static inline struct step history_next(struct history *h) {
 	h->t_us += roll(h, 8) ? roll_up_to(h, h->terms.sub_window_us / 2) : roll_up_to(h, 2 * h->window_us);
 	struct step step = {.t_us = h->t_us, .hosts = 1 + (int)roll(h, 4), .terms = h->terms};

@@ -10,8 +10,10 @@ static void reads_so_many(size_t count) {
 	database_changes *done = changed;
 	assert_non_null(done);
 	for (size_t i = 0; i < count; i++) {
-		rows[i] = (struct change_row){.change_id = since + 1 + (int64_t)i, .policy_id = api.policy_id, .policy_name = "api"};
-		snprintf(rows[i].client_id, sizeof rows[i].client_id, "c%zu", i);
+		rows[i] = (struct change_row){.change_id = since + 1 + (int64_t)i,
+		                              .policy_id = api.policy_id,
+		                              .policy_name = "api"};
+		snprintf(rows[i].client_id, sizeof(rows[i].client_id), "c%zu", i);
 	}
 	changed = NULL;
 	done(&agent.changes, LEASE_DONE, rows, count);
@@ -60,7 +62,7 @@ static void a_read_that_fails_doesnt_end_them(void **state) {
 static void a_policy_changes(const char *name) {
 	struct change_row row = {.change_id = since + 1, .policy_id = 1000};
 	database_changes *done = changed;
-	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	snprintf(row.policy_name, sizeof(row.policy_name), "%s", name);
 	changed = NULL;
 	done(&agent.changes, LEASE_DONE, &row, 1);
 }
@@ -111,7 +113,8 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 static uint32_t leaves(const char *id) {
 	struct place place = table_place(&table.table, 0, id, strlen(id));
 	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
-	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = monotonic_now_ns() + SUB_MS * MS});
+	table_publish(&table.table, slot, 0,
+	              &(struct table_lease){.credits = 9, .deadline_ns = monotonic_now_ns() + SUB_MS * MS});
 	return slot;
 }
 
@@ -121,8 +124,8 @@ static bool is_good(uint32_t slot) {
 
 static void takes_over(int64_t change_id) {
 	atomic_store(&table.directory->change_id, change_id);
-	snprintf(table.directory->timeline, sizeof table.directory->timeline, TIMELINE);
-	snprintf(table.directory->server, sizeof table.directory->server, "home");
+	snprintf(table.directory->timeline, sizeof(table.directory->timeline), TIMELINE);
+	snprintf(table.directory->server, sizeof(table.directory->server), "home");
 	changes_inherit(&agent.changes, true);
 }
 

@@ -89,8 +89,8 @@ static void ids_go_with_their_records(void **state) {
 	size_t bytes = 0;
 	for (int round = 0; round < 20; round++) {
 		for (uint32_t i = 0; i < CAPACITY; i++) {
-			fill_id(id, i, sizeof id);
-			assert_true(client_new(&pool, 0, id, sizeof id) != CLIENT_NONE);
+			fill_id(id, i, sizeof(id));
+			assert_true(client_new(&pool, 0, id, sizeof(id)) != CLIENT_NONE);
 		}
 		if (round == 0)
 			bytes = slab_bytes(&pool.ids);

@@ -68,14 +68,15 @@ static void defaults_are_those_of_the_list(void **state) {
 	assert_true(config_is_memory(&config));
 	assert_false(config_keeps_commit(&config));
 	char host[256] = "";
-	gethostname(host, sizeof host - 1);
+	gethostname(host, sizeof(host) - 1);
 	assert_string_equal(config.host, host);
 }
 
 static void every_key_can_be_set(void **state) {
 	(void)state;
-	expect_fine("[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
-	            "database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n");
+	expect_fine(
+		"[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
+		"database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n");
 	assert_true(config_keeps_commit(&config));
 	assert_string_equal(config.socket, "/tmp/s");
 	assert_string_equal(config.shm, "/other");
@@ -96,16 +97,18 @@ static void numbers_have_a_range_and_say_so(void **state) {
 		char text[200], range[64];
 		if (keys[i].size)
 			continue;
-		snprintf(range, sizeof range, "from %lld to %lld", (long long)keys[i].least, (long long)keys[i].most);
+		snprintf(range, sizeof(range), "from %lld to %lld", (long long)keys[i].least, (long long)keys[i].most);
 		const char *bad[] = {"", "x", "1x", "1 2", "0x20", "1e3", "99999999999999999999", "-1", "0"};
-		for (size_t b = 0; b < sizeof bad / sizeof bad[0]; b++) {
-			snprintf(text, sizeof text, GOOD "%s = %s\n", keys[i].name, bad[b]);
+		for (size_t b = 0; b < sizeof(bad) / sizeof(bad[0]); b++) {
+			snprintf(text, sizeof(text), GOOD "%s = %s\n", keys[i].name, bad[b]);
 			expect_error(text, keys[i].name, range);
 		}
 		for (int over = 0; over < 2; over++) {
-			snprintf(text, sizeof text, GOOD "%s = %lld\n", keys[i].name, (long long)(over ? keys[i].most + 1 : keys[i].least - 1));
+			snprintf(text, sizeof(text), GOOD "%s = %lld\n", keys[i].name,
+			         (long long)(over ? keys[i].most + 1 : keys[i].least - 1));
 			expect_error(text, keys[i].name, range);
-			snprintf(text, sizeof text, GOOD "%s = %lld\n", keys[i].name, (long long)(over ? keys[i].most : keys[i].least));
+			snprintf(text, sizeof(text), GOOD "%s = %lld\n", keys[i].name,
+			         (long long)(over ? keys[i].most : keys[i].least));
 			expect_fine(text);
 		}
 	}
@@ -179,13 +182,16 @@ static void the_environment_wins(void **state) {
 /* Complaints go to logs, which more people read than the file. */
 static void complaints_do_not_tell_passwords(void **state) {
 	static const char *const wrong[] = {
-		"postgres://app:opensesame@db:port/app", "postgresql://app:open%ZZsesame@db/app", "postgres://app:opensesame@[::1/app",
-		"host=db password=very opensesame", "host=db opensesame",
+		"postgres://app:opensesame@db:port/app",
+		"postgresql://app:open%ZZsesame@db/app",
+		"postgres://app:opensesame@[::1/app",
+		"host=db password=very opensesame",
+		"host=db opensesame",
 	};
 	char text[512], long_one[4096] = "host=db password=opensesame options=";
 	(void)state;
-	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		snprintf(text, sizeof text, "[stint]\ndatabase = %s\n", wrong[i]);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), "[stint]\ndatabase = %s\n", wrong[i]);
 		if (load(text) == 0) /* libpq sees no mistake */
 			continue;
 		assert_non_null(strstr(error, "database"));

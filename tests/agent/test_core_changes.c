@@ -1,7 +1,7 @@
 /*
- * test_core_changes.c - what changes while clients are served: a policy, one client's override, the database itself. It
- * must also reach who was left in the table by an earlier agent, is not in it for want of room, or waits for an answer.
- * Step by step, against a database that the test plays.
+ * test_core_changes.c - what changes while clients are served: a policy, one client's override, the database
+ * itself. It must also reach who was left in the table by an earlier agent, is not in it for want of room, or
+ * waits for an answer. Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -219,9 +219,11 @@ static void a_lease_of_the_whole_limit_goes_on(void **state) {
 	lease(f, 0, "c");
 	uint32_t slot = app_find(&f->table, 0, "c", 1);
 	int bank = table_credits(&f->table.table, slot, 0) > 0 ? 0 : 1;
-	table_publish(&f->table.table, slot, bank, &(struct table_lease){
-		.credits = 100, .deadline_ns = f->now_ns + 2 * SUB_MS * MS,
-	});
+	table_publish(&f->table.table, slot, bank,
+	              &(struct table_lease){
+					  .credits = 100,
+					  .deadline_ns = f->now_ns + 2 * SUB_MS * MS,
+				  });
 	restart(f);
 	comes_up(f);
 	want(f, 2, "c", 1); /* for now there is none */
@@ -243,7 +245,7 @@ static void fresh_ones_stay_and_idle_ones_give_way(void **state) {
 		pass(f, 50 * MS);
 	for (int i = 0; i < 100 && core_counters(f->core)->evicted_for_room == 0; i++) {
 		char id[16];
-		snprintf(id, sizeof id, "new-%d", i);
+		snprintf(id, sizeof(id), "new-%d", i);
 		f->told_count = f->asked_count = 0;
 		want(f, 2, id, 1);
 		grants(f, 1, 0, 9);

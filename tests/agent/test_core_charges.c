@@ -1,7 +1,7 @@
 /*
- * test_core_charges.c - what a fallback has admitted is charged to the database when that is back: how much of it the policy's
- * window still holds, once, and until the last charge is done or of no consequence any more. Step by step, against a
- * database that the test plays.
+ * test_core_charges.c - what a fallback has admitted is charged to the database when that is back: how much of
+ * it the policy's window still holds, once, and until the last charge is done or of no consequence any more.
+ * Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -19,8 +19,8 @@ static int32_t charged_after(struct fixture *f, int64_t ns) {
 
 /* ---- How much --------------------------------------------------------------------------------- */
 
-/* Each client's sub-windows begin at another moment, and nobody knows when in one of them it was admitted: all of it counts until
- * that one is out of the window. */
+/* Each client's sub-windows begin at another moment, and nobody knows when in one of them it was admitted: all
+ * of it counts until that one is out of the window. */
 static void what_was_admitted_counts_for_a_window(void **state) {
 	struct fixture *f = *state;
 	stays_away(f);
@@ -111,7 +111,7 @@ static void the_state_is_told_when_the_last_of_them_is_charged(void **state) {
 	stays_away(f);
 	assert_int_equal(core_fallback_since_ns(f->core), f->now_ns);
 	for (unsigned i = 0; i < 60; i++) {
-		snprintf(id, sizeof id, "owes-%u", i);
+		snprintf(id, sizeof(id), "owes-%u", i);
 		admit(f, id, 1);
 	}
 	comes_up(f);
@@ -142,7 +142,7 @@ static void who_is_being_charged_gives_way_to_nobody(void **state) {
 	fill_table(f);
 	stays_away(f);
 	for (uint32_t i = 0, asked = 0; asked < f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "filler-%u", i);
+		snprintf(id, sizeof(id), "filler-%u", i);
 		if (app_find(&f->table, 0, id, strlen(id)) == TABLE_NO_SLOT)
 			continue;
 		admit(f, id, 1);

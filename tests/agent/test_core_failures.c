@@ -1,6 +1,7 @@
 /*
- * test_core_failures.c - statements that fail, on a database that is there: their answer is lost, comes too late or lacks
- * somebody, or they are rejected, as a whole or because of one client's row. Step by step, against a database that the test plays.
+ * test_core_failures.c - statements that fail, on a database that is there: their answer is lost, comes too
+ * late or lacks somebody, or they are rejected, as a whole or because of one client's row. Step by step,
+ * against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -241,8 +242,8 @@ static void rejections_with_others_served_in_between_are_no_locked_table(void **
 	struct fixture *f = *state;
 	char locked[16], beside[16];
 	for (int round = 0; round < 6; round++) {
-		snprintf(locked, sizeof locked, "locked-%d", round);
-		snprintf(beside, sizeof beside, "beside-%d", round);
+		snprintf(locked, sizeof(locked), "locked-%d", round);
+		snprintf(beside, sizeof(beside), "beside-%d", round);
 		want(f, 1, "x", 1);
 		want(f, 2, locked, 1);
 		want(f, 3, beside, 1);
@@ -286,7 +287,7 @@ static void a_crowd_waits(struct fixture *f) {
 	static char ids[CROWD][8];
 	want(f, 1000, "first", 1);
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(ids[i], sizeof ids[i], "%c-%u", i == 20 ? 'x' : 'c', i);
+		snprintf(ids[i], sizeof(ids[i]), "%c-%u", i == 20 ? 'x' : 'c', i);
 		want(f, i, ids[i], 1);
 	}
 	grants(f, 1, 0, 90);
@@ -295,7 +296,8 @@ static void a_crowd_waits(struct fixture *f) {
 	assert_int_equal(f->asked_count, CROWD);
 }
 
-/* The database refuses whatever has a client in it whose name begins with one of these. The statements that it takes. */
+/* The database refuses whatever has a client in it whose name begins with one of these. The statements that it
+ * takes. */
 static unsigned refuse_those_with(struct fixture *f, const char *first_letters) {
 	unsigned before = f->batches;
 	for (bool refuses = false; f->asked_count > 0; refuses = false) {

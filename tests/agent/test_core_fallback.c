@@ -87,7 +87,8 @@ static void what_is_spent_of_the_databases_leases_counts_in_fallback(void **stat
 	grants(f, 10, 0, 90);
 	expect_allowed(f, 1);
 	stays_away(f);
-	assert_int_equal(admit_all(f, "a"), 20); /* with the 9 that were left; the one from before is none of the fallback's */
+	/* with the 9 that were left; the one from before is none of the fallback's */
+	assert_int_equal(admit_all(f, "a"), 20);
 }
 
 /* What is left of them is destroyed then, and counts for nothing. */
@@ -122,7 +123,7 @@ static void a_flood_of_ids_shares_a_limit(void **state) {
 	unsigned admitted = 0;
 	stays_away(f);
 	for (uint32_t i = 0; i < 5000; i++) {
-		snprintf(id, sizeof id, "flood-%u", i);
+		snprintf(id, sizeof(id), "flood-%u", i);
 		want(f, i, id, 1);
 		admitted += verdict_of(f, i).allowed;
 	}
@@ -231,13 +232,14 @@ static void charges_are_made_while_every_batch_is_full(void **state) {
 	uint32_t serial = 0;
 	stays_away(f);
 	for (unsigned i = 0; i < 1000; i++, f->told_count = 0) {
-		snprintf(id, sizeof id, "owes-%u", i);
+		snprintf(id, sizeof(id), "owes-%u", i);
 		want(f, ++serial, id, 1);
 	}
 	comes_up(f);
-	for (int round = 0; round < 1 + 1000 / (CORE_BATCH_MAX / 4) && core_state(f->core) == CORE_RESYNC; round++, f->told_count = 0) {
+	for (int round = 0; round < 1 + 1000 / (CORE_BATCH_MAX / 4) && core_state(f->core) == CORE_RESYNC;
+	     round++, f->told_count = 0) {
 		for (unsigned i = 0; i < CORE_BATCH_MAX + 20; i++) {
-			snprintf(id, sizeof id, "new-%u", ++serial);
+			snprintf(id, sizeof(id), "new-%u", ++serial);
 			want(f, serial, id, 1);
 		}
 		struct lease_grant all[CORE_BATCH_MAX];
@@ -303,7 +305,7 @@ static void an_orphan_with_nonsense_in_it_gets_nothing(void **state) {
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
 	restart(f);
 	comes_up(f);
-	atomic_store(&slot->word[0], word_make(1, 1000, 0));                                     /* above the limit */
+	atomic_store(&slot->word[0], word_make(1, 1000, 0));                       /* above the limit */
 	atomic_store(&slot->deadline_ns[1], (uint64_t)(f->now_ns + 3600000 * MS)); /* further off than any lease */
 	want(f, 2, "a", 1);
 	expect_silence(f);
@@ -516,7 +518,8 @@ static void a_denial_that_nobody_made_is_lifted(void **state) {
 	grants(f, 1, 0, 90);
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
 	atomic_store(&slot->denial, denial_pack((uint64_t)(f->now_ns + 1000000 * MS), 0, 1));
-	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED); /* and so it would stay: an app that is denied asks nobody */
+	/* and so it would stay: an app that is denied asks nobody */
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
 	pass_a_sweep(f);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	assert_int_equal(core_counters(f->core)->repaired, 1);
@@ -582,7 +585,8 @@ static void leave_orphan(struct fixture *f) {
 	core_free(f->core);
 	f->told_count = 0;
 	fake_table_take_over(&f->table);
-	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0); /* it knows no policies yet */
+	/* it knows no policies yet */
+	assert_int_equal(core_new(&f->core, &f->table.table, f->now_ns, &options, &io, f), 0);
 }
 
 static void an_orphans_leases_outlast_the_sweep(void **state) {

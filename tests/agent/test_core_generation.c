@@ -1,6 +1,6 @@
 /*
- * test_core_generation.c - what concerns all clients: each meets it when it is looked at, or when the walk comes by, and no
- * call looks at more than a few thousand of them.
+ * test_core_generation.c - what concerns all clients: each meets it when it is looked at, or when the walk
+ * comes by, and no call looks at more than a few thousand of them.
  */
 #include "core_fixture.h"
 
@@ -40,7 +40,7 @@ static void policy_changes_for(struct fixture *f, const char *id, struct core_po
 static const char *far_id(struct fixture *f) {
 	static char id[16];
 	for (int i = 0;; i++) {
-		snprintf(id, sizeof id, "far-%d", i);
+		snprintf(id, sizeof(id), "far-%d", i);
 		struct place place = table_place(&f->table.table, 0, id, strlen(id));
 		if (place.home[0] > 40 && place.home[0] < 70) /* it begins at the first slot, and ends before that */
 			return id;
@@ -92,7 +92,8 @@ static void changes_that_follow_one_another_are_all_met(void **state) {
 	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
 }
 
-/* So many that their numbers begin anew, with a client that is met each time and one that isn't: that one isn't taken for one of today. */
+/* So many that their numbers begin anew, with a client that is met each time and one that isn't: that one isn't
+ * taken for one of today. */
 static void numbers_are_used_again(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
@@ -100,7 +101,8 @@ static void numbers_are_used_again(void **state) {
 	lease(f, "a", 3);
 	lease(f, id, 9);
 	for (int i = 0; i < 2048; i++) {
-		core_set_policy(f->core, f->now_ns, 0, &(struct core_policy[]){policy_with(50, 20), policy_with(40, 20)}[i % 2]);
+		core_set_policy(f->core, f->now_ns, 0,
+		                &(struct core_policy[]){policy_with(50, 20), policy_with(40, 20)}[i % 2]);
 		core_low(f->core, f->now_ns, 0, "a", 1);
 	}
 	want(f, 1, id, 1);
@@ -244,7 +246,8 @@ static void nor_what_was_to_go_back_already(void **state) {
 	expect_batch(f, "b", 1, 1, 1);
 }
 
-/* Room is made for a newcomer by one whose credits are to go back: nothing of them is left behind for the newcomer's record. */
+/* Room is made for a newcomer by one whose credits are to go back: nothing of them is left behind for the
+ * newcomer's record. */
 static void who_gives_way_leaves_nothing_to_return(void **state) {
 	struct fixture *f = *state;
 	char id[24];
@@ -253,7 +256,7 @@ static void who_gives_way_leaves_nothing_to_return(void **state) {
 	for (int i = 0; i < 60; i++)
 		pass(f, 50 * MS); /* they are idle */
 	for (uint32_t i = 0; i < 2 * f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "filler-%u", i);
+		snprintf(id, sizeof(id), "filler-%u", i);
 		if (app_find(&f->table, 0, id, strlen(id)) == TABLE_NO_SLOT)
 			continue;
 		low(f, id);
@@ -413,7 +416,8 @@ static void a_database_that_goes_again_before_the_walk_is_over_is_owed_as_much(v
 	assert_int_equal(core_uncharged(f->core), 0); /* nobody is being charged */
 	comes_up(f);
 	walk(f);
-	assert_int_equal(core_counters(f->core)->fallback_granted, 0); /* of the last one: what went back was of the first */
+	/* of the last one: what went back was of the first */
+	assert_int_equal(core_counters(f->core)->fallback_granted, 0);
 	pass(f, 5 * MS);
 	assert_int_equal(f->asked[0].charge, 2);
 	grants(f, 0, 0, 80);
@@ -444,8 +448,8 @@ static void nothing_is_granted_after_a_promotion_before_the_old_leases_are_burnt
 
 /* ---- Many ------------------------------------------------------------------------------------- */
 
-#define CROWD 12000u
-#define LOOKS_MAX 6000u  /* a step of a walk, of a sweep, timers */
+#define CROWD      12000u
+#define LOOKS_MAX  6000u /* a step of a walk, of a sweep, timers */
 #define QUEUED_MAX 8600u /* what there is room for in the background, a step more, and a batch */
 
 static int make_many(void **state) {
@@ -460,13 +464,13 @@ static uint64_t looked(const struct fixture *f) {
 	return core_counters(f->core)->looked;
 }
 
-#define BOUNDED(f, call) \
-	do { \
-		uint64_t before = looked(f); \
-		call; \
-		assert_in_range(looked(f) - before, 0, LOOKS_MAX); \
-		assert_in_range(core_queued((f)->core), 0, QUEUED_MAX); \
-		(f)->told_count = 0; \
+#define BOUNDED(f, call)                                                                                          \
+	do {                                                                                                          \
+		uint64_t before = looked(f);                                                                              \
+		call;                                                                                                     \
+		assert_in_range(looked(f) - before, 0, LOOKS_MAX);                                                        \
+		assert_in_range(core_queued((f)->core), 0, QUEUED_MAX);                                                   \
+		(f)->told_count = 0;                                                                                      \
 	} while (0)
 
 /* All in flight is answered; each client who waits gets so many. What goes back meanwhile. */
@@ -487,7 +491,7 @@ static uint64_t answer_all(struct fixture *f, int32_t credits) {
 static void all_want(struct fixture *f, int32_t credits) {
 	char id[16];
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		BOUNDED(f, want(f, i, id, 1));
 		if (i % 200 == 0)
 			answer_all(f, credits);
@@ -499,7 +503,9 @@ static uint64_t pass_for(struct fixture *f, int64_t ns, int32_t credits) {
 	uint64_t back = 0;
 	for (int64_t until_ns = f->now_ns + ns; f->now_ns < until_ns;) {
 		int64_t next_ns = core_next_ns(f->core);
-		BOUNDED(f, pass(f, next_ns <= f->now_ns ? 0 : next_ns < until_ns ? next_ns - f->now_ns : until_ns - f->now_ns));
+		BOUNDED(f, pass(f, next_ns <= f->now_ns ? 0
+		                   : next_ns < until_ns ? next_ns - f->now_ns
+		                                        : until_ns - f->now_ns));
 		if (next_ns <= f->now_ns)
 			f->now_ns += 1000;
 		back += answer_all(f, credits);
@@ -532,7 +538,7 @@ static void a_change_of_policy_looks_at_some_at_a_time(void **state) {
 	}
 	char id[16];
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
 	}
 	back += pass_for(f, 20000 * MS, 0);
@@ -576,25 +582,25 @@ static void changes_that_follow_one_another_look_at_some_at_a_time(void **state)
 	assert_false(core_is_walking(f->core));
 }
 
-/* Some have spent their lease, some have one credit left. Nobody is given credits of the new terms until the old ones' deadline,
- * though the database calls the sub-window by the same name. */
+/* Some have spent their lease, some have one credit left. Nobody is given credits of the new terms until the
+ * old ones' deadline, though the database calls the sub-window by the same name. */
 static void a_crowds_leases_end_with_their_terms(void **state) {
 	struct fixture *f = *state;
 	char id[16];
 	has_long_windows(f);
 	all_want(f, 3);
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		assert_int_equal(app(f, id, i % 2 ? 1 : 2).verdict, APP_ALLOWED);
 	}
 	meets_a_change(f, short_policy());
 	answer_all(f, 0);
 	for (uint32_t i = 1; i < CROWD; i += 2) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
 	}
 	for (uint32_t i = 0; i < CROWD; i += 2) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		want(f, i, id, 1);
 		for (f->told_count = 0; f->asked_count > 0; f->told_count = 0) {
 			struct lease_grant all[CORE_BATCH_MAX];
@@ -623,7 +629,8 @@ static void a_crowd_returns_no_more_than_it_was_given(void **state) {
 	assert_in_range(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), 1, 3 * CROWD);
 }
 
-/* A policy that was dropped and declared again has counters of its own, also when there is no room for what others return. */
+/* A policy that was dropped and declared again has counters of its own, also when there is no room for what
+ * others return. */
 static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	struct fixture *f = *state;
 	char id[16];
@@ -632,7 +639,7 @@ static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	other.policy_id = 77;
 	core_set_policy(f->core, f->now_ns, 1, &other);
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		core_want(f->core, f->now_ns, 1, i, i % 2, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
 		BOUNDED(f, core_advance(f->core, f->now_ns));
 		if (i % 200 == 0)
@@ -666,7 +673,7 @@ static void a_crowd_that_waits_for_the_fallback_is_served_by_and_by(void **state
 	char id[16];
 	core_database_lost(f->core, f->now_ns);
 	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(id, sizeof id, "many-%u", i);
+		snprintf(id, sizeof(id), "many-%u", i);
 		want(f, i, id, 1);
 	}
 	core_database_down(f->core, f->now_ns);
@@ -720,8 +727,8 @@ static void a_crowd_of_timers_is_seen_to_by_and_by(void **state) {
 	assert_int_equal(pass_for(f, 60000 * MS, 0), 2 * CROWD);
 }
 
-/* The same where the leases end, and with a database that takes its time. Whose turn doesn't come within a window has nothing to give back
- * any more. */
+/* The same where the leases end, and with a database that takes its time. Whose turn doesn't come within a
+ * window has nothing to give back any more. */
 static void leases_that_end_together_go_back_by_and_by(void **state) {
 	struct fixture *f = *state;
 	f->end_ns = f->now_ns + 90 * MS;

@@ -1,6 +1,6 @@
 /*
- * test_core_leases.c - what becomes of a grant: a lease in the table from when to when, one after the other, and back what
- * nobody used of it. Step by step, against a database that the test plays.
+ * test_core_leases.c - what becomes of a grant: a lease in the table from when to when, one after the other,
+ * and back what nobody used of it. Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -15,7 +15,8 @@ static void deadlines_count_from_the_send_time(void **state) {
 	expect_allowed(f, 1);
 	for (f->now_ns = START_NS + AT_LEAST(60 * MS) - 1; app(f, "a", 1).verdict == APP_ALLOWED;)
 		;
-	f->now_ns = START_NS + 20 * MS + AT_MOST(60 * MS) - 1; /* and the next begins at the receive time plus starts_in */
+	/* and the next begins at the receive time plus starts_in */
+	f->now_ns = START_NS + 20 * MS + AT_MOST(60 * MS) - 1;
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	f->now_ns++;
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
@@ -40,8 +41,8 @@ static void slack_widens_a_lease_by_half_on_each_side(void **state) {
 	assert_int_equal(app(f, "a", 1).until_ns, START_NS + AT_LEAST(162 * MS));
 }
 
-/* The request was on its way for longer than a sub-window: the lease ahead ends before the one that comes with the next
- * answer, and would pass for the earlier of the two. */
+/* The request was on its way for longer than a sub-window: the lease ahead ends before the one that comes with
+ * the next answer, and would pass for the earlier of the two. */
 static void a_lease_ahead_is_not_opened_by_one_that_ends_after_it(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -154,7 +155,8 @@ static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
-/* A day's lease ends 43 s before this host knows for certain that the window is over: until then others may have what is left. */
+/* A day's lease ends 43 s before this host knows for certain that the window is over: until then others may
+ * have what is left. */
 static void the_rest_of_a_long_fixed_window_can_be_leased_again(void **state) {
 	struct fixture *f = *state;
 	const int64_t day_ms = 86400000;
@@ -310,7 +312,7 @@ static void what_is_too_much_at_once_goes_back_later(void **state) {
 	int32_t held = 0, returned = 0;
 	char id[16];
 	for (uint32_t i = 0; i < 6000; i++) {
-		snprintf(id, sizeof id, "c-%u", i);
+		snprintf(id, sizeof(id), "c-%u", i);
 		want(f, i, id, 1);
 		give_six_to_each(f);
 	}

@@ -1,6 +1,6 @@
 /*
- * test_core_promotion.c - a standby takes the place of the database: no grants before the old primary's leases have run
- * out, and nothing of theirs goes back.
+ * test_core_promotion.c - a standby takes the place of the database: no grants before the old primary's leases
+ * have run out, and nothing of theirs goes back.
  */
 #include "core_fixture.h"
 

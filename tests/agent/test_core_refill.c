@@ -1,6 +1,7 @@
 /*
- * test_core_refill.c - more before it is needed: when an active client's next credits are asked for, and how many, so that it
- * never waits and the database is not asked for each of its checks. Step by step, against a database that the test plays.
+ * test_core_refill.c - more before it is needed: when an active client's next credits are asked for, and how
+ * many, so that it never waits and the database is not asked for each of its checks. Step by step, against a
+ * database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -84,8 +85,10 @@ static void who_was_busy_is_expected_to_go_on(void **state) {
 	assert_true(asked_ahead);
 }
 
-/* How long before an edge a host with this seed, whose database answers after so long, asks for the next lease, in ms. */
-static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, int64_t took_ms, const char *client) {
+/* How long before an edge a host with this seed, whose database answers after so long, asks for the next lease,
+ * in ms. */
+static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, int64_t took_ms,
+                            const char *client) {
 	core_free(f->core);
 	f->seed = seed;
 	start_core(f, false, 9);
@@ -128,8 +131,8 @@ static void the_next_lease_is_not_asked_for_in_the_first_half(void **state) {
 	assert_int_equal(lead_ms_with(f, 1, 200, 20, "b"), 100);
 }
 
-/* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but for those of the
- * first sub-window, when it gets to know the client. */
+/* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but
+ * for those of the first sub-window, when it gets to know the client. */
 static unsigned requests_of_a_slow_client(struct fixture *f, int64_t sub_ms) {
 	const unsigned edges = 5;
 	unsigned requests = 0, asked = 0;

@@ -1,6 +1,6 @@
 /*
- * test_core_relaxed.c - relaxed policies: what is admitted in advance, and that it is counted in the end. Step by step,
- * against a database that the test plays.
+ * test_core_relaxed.c - relaxed policies: what is admitted in advance, and that it is counted in the end. Step
+ * by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -281,7 +281,7 @@ static void who_has_left_and_finds_no_room_still_owes(void **state) {
 		pass(f, 100 * MS);
 	assert_int_equal(core_client_count(f->core), 0);
 	for (uint32_t i = 0; f->table.table.used < f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "late-%u", i);
+		snprintf(id, sizeof(id), "late-%u", i);
 		want(f, i, id, 1);
 		f->told_count = 0;
 	}
@@ -321,7 +321,7 @@ static void owes_what_can_not_be_noted(struct fixture *f) {
 	grants(f, 0, 0, 0);
 	stays_away(f);
 	for (uint32_t i = 0; i < f->table.table.slot_count; i++) {
-		snprintf(id, sizeof id, "late-%u", i);
+		snprintf(id, sizeof(id), "late-%u", i);
 		want(f, i, id, 1);
 		f->told_count = 0;
 	}

@@ -1,6 +1,7 @@
 /*
- * test_core_requests.c - who asks and what each is told: requests are gathered into batches, served in order as far as a
- * grant goes, and denied without the database where it has just said no. Step by step, against a database that the test plays.
+ * test_core_requests.c - who asks and what each is told: requests are gathered into batches, served in order as
+ * far as a grant goes, and denied without the database where it has just said no. Step by step, against a
+ * database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -209,7 +210,8 @@ static void a_denial_is_cached_until_the_next_edge(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
-/* What the database says is of the least that was wanted when it was asked: of a cost above the limit, and never. */
+/* What the database says is of the least that was wanted when it was asked: of a cost above the limit, and
+ * never. */
 static void who_came_after_the_request_is_told_of_itself(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 101);
@@ -253,7 +255,8 @@ static void a_cost_above_the_limit_is_denied_for_ever(void **state) {
 	grants(f, 0, 0, 100);
 	struct core_verdict v = verdict_of(f, 1);
 	assert_false(v.allowed);
-	assert_int_equal(v.retry_after_ms, 10 * SUB_MS); /* never; but who goes by this alone should not ask all the time */
+	/* never; but who goes by this alone should not ask all the time */
+	assert_int_equal(v.retry_after_ms, 10 * SUB_MS);
 	assert_int_equal(v.reset_after_ms, 0);
 	want(f, 2, "a", 1); /* cheaper ones are not denied with it */
 	grants(f, 1, 0, 99);
@@ -305,7 +308,7 @@ static void nor_who_gave_up(void **state) {
 	char id[16];
 	int64_t before_kib = 0;
 	for (uint32_t round = 0; round < 100; round++) {
-		snprintf(id, sizeof id, "b-%u", round);
+		snprintf(id, sizeof(id), "b-%u", round);
 		f->end_ns = f->now_ns + 90 * MS;
 		want(f, 0, id, 1);
 		for (uint32_t i = 1; i < 1000; i++)

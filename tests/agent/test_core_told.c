@@ -1,6 +1,7 @@
 /*
- * test_core_told.c - what a verdict tells beside yes and no is the same whoever decides: the library from the table, or
- * the agent from a lease, from a cached denial, from the store's answer. One client; the numbers are compared with a count.
+ * test_core_told.c - what a verdict tells beside yes and no is the same whoever decides: the library from the
+ * table, or the agent from a lease, from a cached denial, from the store's answer. One client; the numbers are
+ * compared with a count.
  */
 #include <pthread.h>
 
@@ -15,10 +16,10 @@
 #define NS_PER_MS UINT64_C(1000000)
 
 /* As long as may be: no test comes to the end of a sub-window by chance. */
-#define WINDOW_MS STINT_TIME_WINDOW_MS_MAX
+#define WINDOW_MS          STINT_TIME_WINDOW_MS_MAX
 #define FALLBACK_WINDOW_MS (STINT_TIME_WINDOW_MS_MAX / 2)
-#define LIMIT 100
-#define FALLBACK_LIMIT 30
+#define LIMIT              100
+#define FALLBACK_LIMIT     30
 
 /* An app of this host: the library, on the test's table. No agent listens. */
 struct app {
@@ -43,22 +44,31 @@ static void set_limits(struct world *w, struct policy_row row) {
 }
 
 static struct policy_row row_with(int64_t limit, int32_t algorithm, int32_t mode) {
-	return (struct policy_row){
-		.name = "api", .policy_id = 9, .max_requests = limit, .time_window_ms = WINDOW_MS, .fallback_max_requests = FALLBACK_LIMIT,
-		.fallback_time_window_ms = FALLBACK_WINDOW_MS, .algorithm = algorithm, .mode = mode, .resolution = 10};
+	return (struct policy_row){.name = "api",
+	                           .policy_id = 9,
+	                           .max_requests = limit,
+	                           .time_window_ms = WINDOW_MS,
+	                           .fallback_max_requests = FALLBACK_LIMIT,
+	                           .fallback_time_window_ms = FALLBACK_WINDOW_MS,
+	                           .algorithm = algorithm,
+	                           .mode = mode,
+	                           .resolution = 10};
 }
 
 static void open_app(struct world *w) {
 	struct stint_options options = {.policy = "api", .must_exist = true, .timeout_ms = 1};
 	struct directory_header *d = w->f.table.directory;
 	struct app *app = &w->app;
-	app->policies = calloc(1, sizeof *app->policies);
-	app->mapping = aligned_alloc(alignof(struct mapping), sizeof *app->mapping);
-	*app->mapping = (struct mapping){
-		.tags = w->f.table.table.tags, .slots = w->f.table.table.slots,
-		.own_limits = w->f.table.table.own_limits,
-		.policies = directory_entries(d), .bucket_count = d->bucket_count, .policy_capacity = POLICY_CAPACITY,
-		.table = w->f.table.header, .directory = d};
+	app->policies = calloc(1, sizeof(*app->policies));
+	app->mapping = aligned_alloc(alignof(struct mapping), sizeof(*app->mapping));
+	*app->mapping = (struct mapping){.tags = w->f.table.table.tags,
+	                                 .slots = w->f.table.table.slots,
+	                                 .own_limits = w->f.table.table.own_limits,
+	                                 .policies = directory_entries(d),
+	                                 .bucket_count = d->bucket_count,
+	                                 .policy_capacity = POLICY_CAPACITY,
+	                                 .table = w->f.table.header,
+	                                 .directory = d};
 	memcpy(app->mapping->secret, d->secret, SECRET_SIZE);
 	policies_init(app->policies, d, false);
 	app->policies->policy[0].used = true;
@@ -68,7 +78,7 @@ static void open_app(struct world *w) {
 }
 
 static int make_world(void **state, bool memory_only) {
-	struct world *w = *state = calloc(1, sizeof *w);
+	struct world *w = *state = calloc(1, sizeof(*w));
 	w->f.now_ns = (int64_t)clock_fine_ns();
 	w->f.seed = 1;
 	w->f.end_ns = w->f.now_ns + WINDOW_MS / 10 * MS;
@@ -115,7 +125,8 @@ static void ask(struct world *w, const char *id, uint32_t cost) {
 
 static struct stint_result told(struct world *w) {
 	struct core_verdict v = verdict_of(&w->f, w->serial);
-	return (struct stint_result){v.allowed, v.source, v.reason, v.limit, v.remaining, v.retry_after_ms, v.reset_after_ms};
+	return (struct stint_result){v.allowed,   v.source,         v.reason,        v.limit,
+	                             v.remaining, v.retry_after_ms, v.reset_after_ms};
 }
 
 static struct stint_result by_agent(struct world *w, const char *id, uint32_t cost) {
@@ -137,15 +148,17 @@ static struct lease_grant granted(struct world *w, int32_t credits, int32_t rema
 
 /* ---- What is right ------------------------------------------------------------------ */
 
-/* Times are rounded up by a two-thousandth, windows have slack, clocks their rates; and some ms pass between two checks, more on
- * a slow machine. */
+/* Times are rounded up by a two-thousandth, windows have slack, clocks their rates; and some ms pass between
+ * two checks, more on a slow machine. */
 #define ELAPSED_MS 20000
 
 static void expect_near(int64_t ms, int64_t expected_ms) {
-	assert_in_range(ms, expected_ms - expected_ms / 1000 - ELAPSED_MS, expected_ms + expected_ms / 100 + ELAPSED_MS);
+	assert_in_range(ms, expected_ms - expected_ms / 1000 - ELAPSED_MS,
+	                expected_ms + expected_ms / 100 + ELAPSED_MS);
 }
 
-static void expect(struct stint_result r, enum stint_source source, enum stint_reason reason, int64_t limit, int64_t remaining) {
+static void expect(struct stint_result r, enum stint_source source, enum stint_reason reason, int64_t limit,
+                   int64_t remaining) {
 	assert_int_equal(r.source, source);
 	assert_int_equal(r.reason, reason);
 	assert_int_equal(r.allowed, reason == STINT_ADMITTED);
@@ -214,7 +227,8 @@ static void never_is_told_by_the_reason_and_not_by_the_time(void **state) {
 	expect(by_agent(w, "blocked", 1), STINT_SOURCE_LEASE, STINT_BLOCKED, 0, 0);
 	stays_away(&w->f);
 	core_advance(w->f.core, w->f.now_ns + 10000 * MS);
-	atomic_store(&w->f.table.table.slots[app_find(&w->f.table, 0, "blocked", 7)].denial, 0); /* as if it were over */
+	/* as if it were over */
+	atomic_store(&w->f.table.table.slots[app_find(&w->f.table, 0, "blocked", 7)].denial, 0);
 	expect(r = by_agent(w, "blocked", 1), STINT_SOURCE_FALLBACK, STINT_BLOCKED, 0, 0);
 	assert_int_equal(r.retry_after_ms, FALLBACK_WINDOW_MS);
 }
@@ -279,7 +293,7 @@ static void an_advance_is_taken_off(void **state) {
 	expect(by_agent(w, "c", 2), STINT_SOURCE_ADVANCE, STINT_ADMITTED, LIMIT, 97);
 	struct lease_grant grant = granted(w, 2, 97);
 	grant.charged = 1;
-	answers(&w->f, LEASE_DONE, &grant); /* of the first; the second is under way now */
+	answers(&w->f, LEASE_DONE, &grant);   /* of the first; the second is under way now */
 	assert_true(by_table(w, "c", 1, &r)); /* the table does not know of that */
 	expect(r, STINT_SOURCE_LEASE, STINT_ADMITTED, LIMIT, 98);
 	expect(by_agent(w, "c", 3), STINT_SOURCE_ADVANCE, STINT_ADMITTED, LIMIT, 98 - 2 - 3);
@@ -307,7 +321,11 @@ static void compare_with_a_count(struct world *w, uint64_t random) {
 		uint32_t cost = 1 + random_below(&random, random_below(&random, 4) == 0 ? (uint32_t)limit + 2 : 3);
 		struct stint_result r = by_anybody(w, cost, &random);
 		used += r.allowed ? cost : 0;
-		expect(r, r.source, r.allowed ? STINT_ADMITTED : cost > limit ? STINT_COST_ABOVE_LIMIT : STINT_OVER_LIMIT, limit, limit - used);
+		expect(r, r.source,
+		       r.allowed      ? STINT_ADMITTED
+		       : cost > limit ? STINT_COST_ABOVE_LIMIT
+		                      : STINT_OVER_LIMIT,
+		       limit, limit - used);
 		if (used > 0 && reset_ms == 0)
 			reset_ms = r.reset_after_ms;
 		if (used > 0)
@@ -376,7 +394,8 @@ static void credits_and_hint_are_read_together(void **state) {
 	atomic_store(&refilled.stop, true);
 	pthread_join(thread, NULL);
 	assert_true(taken > 100 * missed);
-	print_message("told without the hint: %llu times of %llu\n", (unsigned long long)alone, (unsigned long long)taken);
+	print_message("told without the hint: %llu times of %llu\n", (unsigned long long)alone,
+	              (unsigned long long)taken);
 }
 
 int main(void) {

@@ -30,15 +30,17 @@ static void says_why_it_cannot_connect(void **state) {
 	expect_down(f, "dbname=stub user=stranger", "no rights: grant stint_agent to this role");
 	expect_down(f, "dbname=stub user=stranger", "role stranger");
 	expect_down(f, "dbname=stub user=heir", "this role is a member of stint_agent, but doesn't inherit");
-	expect_down(f, "dbname=stub user=reader", "writes are turned off: default_transaction_read_only is on for this role");
+	expect_down(f, "dbname=stub user=reader",
+	            "writes are turned off: default_transaction_read_only is on for this role");
 }
 
 static void tells_a_server_that_refuses_from_none(void **state) {
 	static const struct {
 		const char *rest;
 		bool reached;
-	} cases[] = {{"host=/tmp/stint-nowhere", false}, {"host=127.0.0.1 port=1", false}, {"nonsense", false}, {"dbname=nowhere", true},
-	             {"dbname=stub user=nobody-here", true}, {"dbname=bare", true}, {"dbname=stub user=stranger", true}};
+	} cases[] = {{"host=/tmp/stint-nowhere", false}, {"host=127.0.0.1 port=1", false},       {"nonsense", false},
+	             {"dbname=nowhere", true},           {"dbname=stub user=nobody-here", true}, {"dbname=bare", true},
+	             {"dbname=stub user=stranger", true}};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		open_database(f, cases[i].rest, TIMEOUT_MS);
@@ -63,7 +65,8 @@ static void refuses_a_schema_that_it_cannot_work_with(void **state) {
 	set_version(f, "0", "0");
 	expect_down(f, "dbname=stub", "version 0, this agent needs 1: run `stint db migrate`");
 	set_version(f, "3", "2");
-	expect_down(f, "dbname=stub", "version 3, which agents made for version 2 or later can work with; this one was made for 1");
+	expect_down(f, "dbname=stub",
+	            "version 3, which agents made for version 2 or later can work with; this one was made for 1");
 	set_version(f, "null::int", "1");
 	expect_down(f, "dbname=stub", "does not understand");
 	set_version(f, "2", "null::int");
@@ -148,11 +151,12 @@ static void comes_up_and_says_hello(void **state) {
 	assert_int_equal(f->hello.longest_lease_us, 9000);
 	assert_string_equal(database_last_error(f->db), "");
 	assert_int_equal(database_in_flight(f->db), 0);
-	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1", answer,
-	          sizeof(answer));
+	admin_ask(f, "stub", "select note from stint.seen where client_id = 't\xc3\xa4st' order by ctid desc limit 1",
+	          answer, sizeof(answer));
 	assert_string_equal(answer, "one 0.1 750ms 250ms 1s 0 read committed UTF8 off auto on pg_catalog <>");
 	assert_null(strstr(f->hello.advice, "synchronous_commit"));
-	admin_ask(f, "stub", "select count(*) from pg_stat_activity where application_name like 'stintd/t%'", answer, sizeof(answer));
+	admin_ask(f, "stub", "select count(*) from pg_stat_activity where application_name like 'stintd/t%'", answer,
+	          sizeof(answer));
 	assert_string_equal(answer, "1");
 	close_database(f);
 }
@@ -195,9 +199,11 @@ static int server_log_count(const struct fixture *f, const char *text) {
 
 /* A server that logs statements logs their parameters with them, those that fail too. */
 static void keeps_clients_out_of_the_server_s_log(void **state) {
-	const struct lease_request request = {.policy_id = 1, .client_id = "j.doe", .client_id_len = 5, .need = 1, .least = 1, .want = 1};
+	const struct lease_request request =
+		{.policy_id = 1, .client_id = "j.doe", .client_id_len = 5, .need = 1, .least = 1, .want = 1};
 	struct fixture *f = *state;
-	admin_do(f, "stub", "create role chatty login; alter role chatty set log_statement = 'all';"
+	admin_do(f, "stub",
+	         "create role chatty login; alter role chatty set log_statement = 'all';"
 	         " alter role chatty set log_parameter_max_length_on_error = -1;"
 	         " grant usage on schema stint to chatty; grant insert on stint.seen to chatty");
 	open_database(f, "dbname=stub user=chatty", TIMEOUT_MS);
@@ -256,7 +262,8 @@ static int count_seen(const struct fixture *f, const char *note) {
 	return atoi(answer);
 }
 
-/* A batch of clients that are new to this agent has a call of its own; one that is not makes it a batch like others. */
+/* A batch of clients that are new to this agent has a call of its own; one that is not makes it a batch like
+ * others. */
 static void takes_first_leases(void **state) {
 	struct fixture *f = *state;
 	struct lease_request requests[20];
@@ -265,8 +272,13 @@ static void takes_first_leases(void **state) {
 	expect(f, "U");
 	for (int i = 0; i < 20; i++) {
 		int length = snprintf(ids[i], sizeof(ids[i]), "new %d", i);
-		requests[i] = (struct lease_request){.policy_id = 40 + i, .client_id = ids[i], .client_id_len = (uint8_t)length, .need = 2 + i,
-		                                     .least = 1 + i, .want = 3 + i, .first = true};
+		requests[i] = (struct lease_request){.policy_id = 40 + i,
+		                                     .client_id = ids[i],
+		                                     .client_id_len = (uint8_t)length,
+		                                     .need = 2 + i,
+		                                     .least = 1 + i,
+		                                     .want = 3 + i,
+		                                     .first = true};
 	}
 	admin_do(f, "stub", "truncate stint.seen");
 	take(f, requests, 20);
@@ -296,11 +308,26 @@ static void carries_any_client_id(void **state) {
 		size_t length;
 		bool good;
 	} ids[] = {
-		{"it's", 4, true}, {"\"quoted\"", 8, true}, {"new\nline\ttab", 12, true}, {"back\\slash\\000", 14, true},
-		{"{a,b}", 5, true}, {"NULL", 4, true}, {"null", 4, true}, {"$1; drop table x --", 19, true}, {" ", 1, true},
-		{"\xe2\x82\xac \xf0\x9f\x98\x80", 8, true}, {"\x01\x7f", 2, true}, {"a\0b", 3, false}, {"\xff", 1, false},
-		{"\xc0\x80", 2, false}, {"\xed\xa0\x80", 3, false}, {"\xf4\x90\x80\x80", 4, false}, {"\xe2\x82", 2, false},
-		{"\xe0\x80\x80", 3, false}, {"\xf0\x80\x80\x80", 4, false}, {"a\x80", 2, false},
+		{"it's", 4, true},
+		{"\"quoted\"", 8, true},
+		{"new\nline\ttab", 12, true},
+		{"back\\slash\\000", 14, true},
+		{"{a,b}", 5, true},
+		{"NULL", 4, true},
+		{"null", 4, true},
+		{"$1; drop table x --", 19, true},
+		{" ", 1, true},
+		{"\xe2\x82\xac \xf0\x9f\x98\x80", 8, true},
+		{"\x01\x7f", 2, true},
+		{"a\0b", 3, false},
+		{"\xff", 1, false},
+		{"\xc0\x80", 2, false},
+		{"\xed\xa0\x80", 3, false},
+		{"\xf4\x90\x80\x80", 4, false},
+		{"\xe2\x82", 2, false},
+		{"\xe0\x80\x80", 3, false},
+		{"\xf0\x80\x80\x80", 4, false},
+		{"a\x80", 2, false},
 	};
 	enum { COUNT = sizeof(ids) / sizeof(ids[0]) };
 	struct lease_request requests[COUNT];
@@ -374,8 +401,14 @@ static void on_expired(void *context, enum lease_outcome outcome, int64_t examin
 
 static void makes_every_call(void **state) {
 	struct fixture *f = *state;
-	static const struct policy_row policy = {.name = "p", .max_requests = 10, .time_window_ms = 1000, .fallback_max_requests = 20,
-	                                         .fallback_time_window_ms = 2000, .algorithm = 1, .resolution = 5, .mode = 1};
+	static const struct policy_row policy = {.name = "p",
+	                                         .max_requests = 10,
+	                                         .time_window_ms = 1000,
+	                                         .fallback_max_requests = 20,
+	                                         .fallback_time_window_ms = 2000,
+	                                         .algorithm = 1,
+	                                         .resolution = 5,
+	                                         .mode = 1};
 	char answer[256];
 	open_database(f, "dbname=stub", 5000);
 	expect(f, "U");

@@ -1,6 +1,6 @@
 /*
- * test_database_failures.c - agent/database when a statement fails, an answer can't be, the connection breaks, or much
- * is under way at once.
+ * test_database_failures.c - agent/database when a statement fails, an answer can't be, the connection breaks,
+ * or much is under way at once.
  */
 #include "database_stub.h"
 
@@ -90,7 +90,9 @@ static void what_is_not_sent_meets_no_lock(void **state) {
 	expect(f, "Ur");
 	assert_true(database_met_a_lock(f->db));
 	assert_int_equal(
-		pg_script(other, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'"), PG_OK);
+		pg_script(other,
+	              "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'"),
+		PG_OK);
 	expect(f, "UrD");
 	database_await_tables(f->db, on_ended, f);
 	expect(f, "UrDr");
@@ -134,7 +136,8 @@ static void a_server_whose_commits_dont_end_is_left(void **state) {
 }
 
 static void a_server_that_cannot_serve_is_left(void **state) {
-	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030", "error XX000", "error 25006", "error 40003"};
+	static const char *const errors[] = {"error 53100", "error 57P03", "error 58030",
+	                                     "error XX000", "error 25006", "error 40003"};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		open_database(f, "dbname=stub", TIMEOUT_MS);
@@ -173,8 +176,10 @@ static void a_host_without_a_row_registers_again(void **state) {
 
 static void impossible_answers_break_the_connection(void **state) {
 	static const char *const rows[] = {
-		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",    /* ordinal 0 */
-		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",    /* beyond */
+		/* ordinal 0 */
+		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
+		/* beyond */
+		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
 		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
 		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1 from generate_series(1, 2)",
 		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1",
@@ -203,8 +208,9 @@ static void impossible_answers_break_the_connection(void **state) {
 static void other_types_break_the_connection(void **state) {
 	struct fixture *f = *state;
 	const struct lease_request request = request_of("a", 1, 0);
-	make_take(f, "request text, granted text, sub_window text, valid_us float8, granted_next bool, starts_in_us text,"
-	             " next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text, charged text",
+	make_take(f,
+	          "request text, granted text, sub_window text, valid_us float8, granted_next bool, starts_in_us text,"
+	          " next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text, charged text",
 	          "select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1'");
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	expect(f, "U");
@@ -224,11 +230,13 @@ static void a_killed_backend_leaves_the_unknown(void **state) {
 	beat(f, "in step", 0);
 	beat(f, "in step", 0);
 	run_for(f, 100);
-	admin_do(f, "stub", "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
 	expect(f, "U???DU");
 	expect_why(f, "terminating connection due to administrator command");
 	assert_int_equal(database_in_flight(f->db), 0);
-	admin_do(f, "stub", "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
 	expect(f, "U???DUDU"); /* nothing was under way */
 	expect_why(f, "terminating connection due to administrator command");
 	close_database(f);
@@ -315,7 +323,7 @@ static void *begin_thread(void *context) {
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
 	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 	*(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
-	struct beginning *beginning = malloc(sizeof *beginning);
+	struct beginning *beginning = malloc(sizeof(*beginning));
 	assert_non_null(beginning);
 	*beginning = (struct beginning){run, arg};
 	return create(thread, attributes, begin_thread, beginning);
@@ -395,7 +403,8 @@ static void a_callback_may_start_operations(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	beats_left = 5;
-	database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f); /* not up yet: some of them are rejected */
+	/* not up yet: some of them are rejected */
+	database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f);
 	expect(f, "r");
 	for (int64_t end = test_now_ms() + PATIENCE_MS; beats_left > 0 && test_now_ms() < end;)
 		event_base_loop(f->base, EVLOOP_ONCE);

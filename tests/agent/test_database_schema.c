@@ -79,8 +79,14 @@ static void expect_count(struct fixture *f, char letter, int count) {
 	fail_msg("not %d times %c in %s; %s", count, letter, f->story, database_last_error(f->db));
 }
 
-static const struct policy_row api = {.name = "api", .max_requests = 100, .time_window_ms = 60000, .fallback_max_requests = 200,
-                                      .fallback_time_window_ms = 60000, .algorithm = 0, .resolution = 10, .mode = 0};
+static const struct policy_row api = {.name = "api",
+                                      .max_requests = 100,
+                                      .time_window_ms = 60000,
+                                      .fallback_max_requests = 200,
+                                      .fallback_time_window_ms = 60000,
+                                      .algorithm = 0,
+                                      .resolution = 10,
+                                      .mode = 0};
 
 static void declares_policies_and_hears_of_changes(void **state) {
 	struct fixture *f = *state;
@@ -147,8 +153,12 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 }
 
 static struct lease_request request_for(int32_t policy, const char *client_id, int32_t need) {
-	return (struct lease_request){.policy_id = policy, .client_id = client_id, .client_id_len = (uint8_t)strlen(client_id),
-	                              .need = need, .least = 1, .want = need};
+	return (struct lease_request){.policy_id = policy,
+	                              .client_id = client_id,
+	                              .client_id_len = (uint8_t)strlen(client_id),
+	                              .need = need,
+	                              .least = 1,
+	                              .want = need};
 }
 
 static void takes_and_returns_credits(void **state) {
@@ -197,13 +207,15 @@ static void takes_and_returns_credits(void **state) {
 	close_database(f);
 }
 
-/* Whatever is set for the role: what is asked for is counted for good before it is granted. The server doesn't write its log by itself. */
+/* Whatever is set for the role: what is asked for is counted for good before it is granted. The server doesn't
+ * write its log by itself. */
 static void what_is_granted_outlives_a_crash(void **state) {
 	struct fixture *f = *state;
 	struct policy_row policy = api;
 	char answer[64];
 	strcpy(policy.name, "crash");
-	admin_do(f, "stint", "alter role agent set synchronous_commit = off; alter role agent set client_min_messages = error");
+	admin_do(f, "stint",
+	         "alter role agent set synchronous_commit = off; alter role agent set client_min_messages = error");
 	admin_do(f, "stint", "alter system set wal_writer_delay = '10s'");
 	admin_do(f, "stint", "select pg_reload_conf()");
 	open_database(f, STINT_DATABASE, 5000);
@@ -220,9 +232,10 @@ static void what_is_granted_outlives_a_crash(void **state) {
 	cluster_must(f, "kill");
 	close_database(f);
 	cluster_must(f, "start");
-	admin_ask(f, "stint",
-	          "select string_agg(granted::text, ' ' order by client_id) from stint.counter where client_id in ('first', 'known')",
-	          answer, sizeof(answer));
+	admin_ask(
+		f, "stint",
+		"select string_agg(granted::text, ' ' order by client_id) from stint.counter where client_id in ('first', 'known')",
+		answer, sizeof(answer));
 	assert_string_equal(answer, "30 40");
 	admin_do(f, "stint", "alter role agent reset all");
 }
@@ -317,8 +330,8 @@ static void keeps_the_host_s_row(void **state) {
 	database_expire_counters(f->db, 100, on_expired, f);
 	database_report_fallback(f->db, 2000, 500, 33, 4, "it's\nover", on_ended, f);
 	expect(f, "Udddd");
-	admin_ask(f, "stint", "select concat_ws(' ', host, admitted, clients, reason) from stint.fallback_period", answer,
-	          sizeof(answer));
+	admin_ask(f, "stint", "select concat_ws(' ', host, admitted, clients, reason) from stint.fallback_period",
+	          answer, sizeof(answer));
 	assert_string_equal(answer, "t\xc3\xa4st 33 4 it's\nover");
 	admin_do(f, "stint", "delete from stint.agent_host");
 	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
@@ -361,8 +374,9 @@ static void says_that_the_schema_is_not_as_it_was_made(void **state) {
 	expect(f, "U");
 	assert_non_null(strstr(f->hello.advice, "doesn't belong to stint_owner, or everybody may call its functions"));
 	close_database(f);
-	admin_do(f, "stint", "revoke execute on function stint.take_leases from public;"
-	                     "grant execute on function stint.take_leases to stint_agent; alter schema stint owner to postgres");
+	admin_do(f, "stint",
+	         "revoke execute on function stint.take_leases from public;"
+	         "grant execute on function stint.take_leases to stint_agent; alter schema stint owner to postgres");
 	open_database(f, STINT_DATABASE, 5000);
 	expect(f, "D");
 	expect_why(f, "schema stint doesn't have its owner and rights any more: see `stint db status`");

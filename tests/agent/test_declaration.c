@@ -1,6 +1,6 @@
 /*
- * test_declaration.c - apps declare policies: what the database is asked and asked again, what is decided without it, how
- * many may wait, and which policy makes room for another one.
+ * test_declaration.c - apps declare policies: what the database is asked and asked again, what is decided
+ * without it, how many may wait, and which policy makes room for another one.
  */
 #include "agent_fixture.h"
 
@@ -14,8 +14,8 @@ static int an_app_connects(void) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t before = server_peer_count(agent.driver.server);
 	int app = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
-	assert_int_equal(connect(app, (const struct sockaddr *)&address, sizeof address), 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+	assert_int_equal(connect(app, (const struct sockaddr *)&address, sizeof(address)), 0);
 	event_base_loop(agent.base, EVLOOP_NONBLOCK);
 	assert_int_equal(server_peer_count(agent.driver.server), before + 1);
 	return app;
@@ -24,7 +24,7 @@ static int an_app_connects(void) {
 /* Gives its flags. */
 static uint16_t expect_answer(int app, int status) {
 	struct wire_declared answer;
-	assert_int_equal(recv(app, &answer, sizeof answer, 0), sizeof answer);
+	assert_int_equal(recv(app, &answer, sizeof(answer), 0), sizeof(answer));
 	assert_int_equal(answer.status, status);
 	return answer.head.flags;
 }
@@ -50,7 +50,7 @@ static void expect_logged_once(const char *text) {
 	char line[1024];
 	int count = 0;
 	rewind(log_file);
-	while (fgets(line, sizeof line, log_file))
+	while (fgets(line, sizeof(line), log_file))
 		count += strstr(line, text) != NULL;
 	assert_int_equal(count, 1);
 }
@@ -68,7 +68,7 @@ static database_policies *reading;
 static void reads_a_policy(const char *name) {
 	struct change_row row = {.change_id = 1, .policy_id = 1000};
 	database_changes *done;
-	snprintf(row.policy_name, sizeof row.policy_name, "%s", name);
+	snprintf(row.policy_name, sizeof(row.policy_name), "%s", name);
 	sync_on_database.notified(&agent.sync);
 	done = changed;
 	changed = NULL;
@@ -759,7 +759,7 @@ static void so_many_may_wait_and_no_more(void **state) {
 	close(other);
 }
 
-#define APPS 100
+#define APPS     100
 #define POLICIES 50 /* of each of them: more pairs than there may be different declarations */
 
 /* The agent was started anew, say, and the database is slow. */
@@ -771,14 +771,14 @@ static void each_of_many_processes_may_wait_for_each_policy(void **state) {
 	for (int i = 0; i < APPS; i++)
 		apps[i] = an_app_connects();
 	for (int i = 0; i < APPS * POLICIES; i++) {
-		snprintf(name, sizeof name, "p%d", i % POLICIES);
+		snprintf(name, sizeof(name), "p%d", i % POLICIES);
 		declares_as((server_peer)(i / POLICIES), name, api.max_requests);
 	}
 	for (int i = 0; i < APPS; i++)
 		expect_no_answer(apps[i]);
 	assert_int_equal(agent.declarations.count, POLICIES);
 	for (int i = 0; i < POLICIES; i++) {
-		snprintf(name, sizeof name, "p%d", i);
+		snprintf(name, sizeof(name), "p%d", i);
 		says(LEASE_DONE, "created");
 		answers(LEASE_DONE, name);
 	}
@@ -854,7 +854,7 @@ static void those_of_apps_that_are_gone_make_room(void **state) {
 static void fills_the_directory(void) {
 	struct policy_row row = api;
 	for (int i = 1; i < (int)POLICY_CAPACITY; i++) {
-		snprintf(row.name, sizeof row.name, "p%d", i);
+		snprintf(row.name, sizeof(row.name), "p%d", i);
 		assert_int_equal(driver_add_policy(&agent.driver, &row), i);
 		agent.policies.policy[i].used_ns = 1000 - i;
 	}
@@ -868,7 +868,8 @@ static void the_one_that_was_used_longest_ago_makes_room(void **state) {
 	agent.policies.policy[POLICY_CAPACITY - 1].undeclared = true;
 	strcpy(row.name, "new");
 	assert_int_equal(driver_add_policy(&agent.driver, &row), POLICY_CAPACITY - 2);
-	assert_int_equal(policies_number(&agent.policies, POLICY_CAPACITY - 2), policy_number_make(POLICY_CAPACITY - 2, 1));
+	assert_int_equal(policies_number(&agent.policies, POLICY_CAPACITY - 2),
+	                 policy_number_make(POLICY_CAPACITY - 2, 1));
 }
 
 static void none_with_clients_does(void **state) {

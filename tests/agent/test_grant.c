@@ -111,7 +111,7 @@ static void a_denial_leaves_no_trace(void **state) {
 	take(0, 10);
 	struct grant_ring before = ring;
 	take(3, 1);
-	assert_memory_equal(&ring, &before, sizeof ring);
+	assert_memory_equal(&ring, &before, sizeof(ring));
 }
 
 static void less_than_the_smallest_cost_is_not_granted(void **state) {
@@ -179,8 +179,9 @@ static void what_is_returned_can_be_granted_again(void **state) {
 static void a_return_of_no_such_sub_window_does_nothing(void **state) {
 	(void)state;
 	take(0, 6);
-	const int64_t none[] = {EPOCH_US - 1, EPOCH_US + 1, EPOCH_US + 2 * SUB_US, EPOCH_US - 20 * SUB_US, 0, -5, INT64_MAX};
-	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+	const int64_t none[] = {EPOCH_US - 1, EPOCH_US + 1, EPOCH_US + 2 * SUB_US, EPOCH_US - 20 * SUB_US, 0,
+	                        -5,           INT64_MAX};
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
 		take_as(5, 1, (struct lease_request){.return_sub_window = none[i], .return_first = 3, .return_second = 3});
 		assert_int_equal(got.remaining, 4);
 	}
@@ -250,14 +251,16 @@ static void the_largest_numbers_fit(void **state) {
 	(void)state;
 	terms = (struct grant_terms){.max_requests = 2000000000, .sub_window_us = INT64_C(2678400000000), .runs = 60};
 	assert_int_equal(take(0, 2000000000), 2000000000);
-	assert_int_equal(take_as(0, 1, (struct lease_request){.charge = INT32_MAX, .need = 1, .least = 1, .want = INT32_MAX}), 0);
+	assert_int_equal(
+		take_as(0, 1, (struct lease_request){.charge = INT32_MAX, .need = 1, .least = 1, .want = INT32_MAX}), 0);
 	assert_true(got.retry_us > 0);
 }
 
 static void sub_windows_cover_the_window_and_the_slack(void **state) {
 	(void)state;
 	assert_int_equal(grant_sub_window_us(1000, 10), 100000 + 500);
-	assert_int_equal(grant_sub_window_us(INT64_C(2678400000), 60), INT64_C(2678400000) * 1000 / 60 + INT64_C(2678400000) * 5 / 60);
+	assert_int_equal(grant_sub_window_us(INT64_C(2678400000), 60),
+	                 INT64_C(2678400000) * 1000 / 60 + INT64_C(2678400000) * 5 / 60);
 	for (int resolution = 1; resolution <= GRANT_RESOLUTION_MAX; resolution++)
 		for (int64_t window_ms = 600; window_ms < 100000; window_ms += 601) {
 			int64_t slack_us = grant_sub_window_us(window_ms, resolution) * resolution - window_ms * 1000;
@@ -285,8 +288,8 @@ static void book(int64_t start_us, int64_t credits) {
 	books[book_count++].credits = credits;
 }
 
-/* The most that an interval can hold if every credit is spent at the worst time there is for it: at the end of sub-window j, what
- * was granted for j and for all that may begin within a window of it. */
+/* The most that an interval can hold if every credit is spent at the worst time there is for it: at the end of
+ * sub-window j, what was granted for j and for all that may begin within a window of it. */
 static int64_t worst_interval(const struct history *h) {
 	int64_t worst = 0;
 	for (size_t j = 0; j < book_count; j++) {
@@ -321,8 +324,8 @@ static void run_history(uint64_t seed) {
 	}
 	assert_true(asked > 0 && book_count > 5);
 	if (worst_interval(&h) > h.terms.max_requests)
-		fail_msg("seed %llu: %lld in a window, the limit is %d, %d sub-windows", (unsigned long long)seed, (long long)worst_interval(&h),
-		         h.terms.max_requests, h.terms.runs);
+		fail_msg("seed %llu: %lld in a window, the limit is %d, %d sub-windows", (unsigned long long)seed,
+		         (long long)worst_interval(&h), h.terms.max_requests, h.terms.runs);
 }
 
 /* A fixed window promises no more than itself. */
@@ -343,7 +346,8 @@ static void who_sends_steadily_gets_nearly_all_of_it(void **state) {
 	for (int resolution = 1; resolution <= 60; resolution += 59) {
 		int64_t admitted = 0;
 		start(NULL);
-		terms = (struct grant_terms){.max_requests = 600, .sub_window_us = 6000000 / resolution, .runs = resolution};
+		terms =
+			(struct grant_terms){.max_requests = 600, .sub_window_us = 6000000 / resolution, .runs = resolution};
 		for (int64_t t_us = 0; t_us < 60 * INT64_C(6000000); t_us += 9000)
 			admitted += take(t_us, 1);
 		assert_true(admitted >= 60 * 600 * resolution / (resolution + 1));

@@ -69,17 +69,17 @@ static void add_request(struct text *rows, int number, const struct step *step) 
 	else
 		add(rows, "null::bigint,null::bigint,'");
 	add_counts(rows, &ring);
-	add(rows, "'::int[],%lld::bigint,%lld::bigint,%d,%d,%lld::bigint,%d,%d,%d,%d,%d,%d,%lld::bigint,%d,%d)", (long long)step->t_us,
-	    (long long)step->terms.phase_us, step->hosts, step->terms.max_requests, (long long)step->terms.sub_window_us, step->terms.runs,
-	    r->need, r->least > 0 ? r->least : 1, r->want, r->next_want, r->charge, (long long)r->return_sub_window, r->return_first,
-	    r->return_second);
+	add(rows, "'::int[],%lld::bigint,%lld::bigint,%d,%d,%lld::bigint,%d,%d,%d,%d,%d,%d,%lld::bigint,%d,%d)",
+	    (long long)step->t_us, (long long)step->terms.phase_us, step->hosts, step->terms.max_requests,
+	    (long long)step->terms.sub_window_us, step->terms.runs, r->need, r->least > 0 ? r->least : 1, r->want,
+	    r->next_want, r->charge, (long long)r->return_sub_window, r->return_first, r->return_second);
 }
 
 static void add_answer(struct text *answers, const struct lease_grant *g) {
 	add(answers, "%lld ", (long long)ring.head_us);
 	add_counts(answers, &ring);
-	add(answers, " %d %d %d %d %lld %lld %lld %lld", g->granted, g->granted_next, g->charged, g->remaining, (long long)g->sub_window,
-	    (long long)g->valid_us, (long long)g->retry_us, (long long)g->reset_us);
+	add(answers, " %d %d %d %d %lld %lld %lld %lld", g->granted, g->granted_next, g->charged, g->remaining,
+	    (long long)g->sub_window, (long long)g->valid_us, (long long)g->retry_us, (long long)g->reset_us);
 	answers->length++; /* keep the end of each */
 }
 
@@ -103,7 +103,8 @@ static void compare(const struct pg_rows *got, const struct text *rows, const ch
 	for (int i = 0; i < BATCH; i++, answer += strlen(answer) + 1) {
 		const char *end = strstr(row + 1, ",(") ? strstr(row + 1, ",(") : row + strlen(row);
 		if (strcmp(got->cells[i], answer) != 0)
-			fail_msg("of %.*s\n stint.take() makes %s\n grant.c         %s", (int)(end - row), row, got->cells[i], answer);
+			fail_msg("of %.*s\n stint.take() makes %s\n grant.c         %s", (int)(end - row), row, got->cells[i],
+			         answer);
 		row = end;
 	}
 }
@@ -114,14 +115,16 @@ static void both_are_the_same_function(void **state) {
 	for (int done = 0; done < STEPS; done += BATCH) {
 		struct text rows = {0}, answers = {0};
 		struct pg_rows got;
-		add(&rows, "select concat_ws(' ', t.head_us, t.counts, t.granted, t.granted_next, t.charged, t.remaining, t.sub_window,"
-		           " t.valid_us, t.retry_us, t.reset_us) from (values ");
+		add(&rows,
+		    "select concat_ws(' ', t.head_us, t.counts, t.granted, t.granted_next, t.charged, t.remaining, t.sub_window,"
+		    " t.valid_us, t.retry_us, t.reset_us) from (values ");
 		size_t first = rows.length;
 		for (int i = 0; i < BATCH; i++)
 			take_one(&rows, &answers, i);
-		add(&rows, ") v (n, head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge, back, first, second),"
-		           " lateral stint.take(head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge,"
-		           " back, first, second) t order by n");
+		add(&rows,
+		    ") v (n, head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge, back, first, second),"
+		    " lateral stint.take(head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge,"
+		    " back, first, second) t order by n");
 		if (pg_query(pg, rows.bytes, 0, NULL, &got) != PG_OK)
 			fail_msg("%s", pg_error(pg));
 		compare(&got, &(struct text){.bytes = rows.bytes + first}, answers.bytes);
@@ -135,14 +138,16 @@ static void both_are_the_same_function(void **state) {
 static void both_cut_windows_alike(void **state) {
 	struct pg *pg = admin_connect(*state, "stint");
 	struct pg_rows got;
-	const char *sql = "select w, r, stint.sub_window_us('sliding_window', w, r)"
-	                  " from unnest(array[100, 101, 599, 600, 1000, 1999, 2000, 2001, 60000, 3600001, 2678400000]) w,"
-	                  " generate_series(1, 60) r where w / r >= 10";
+	const char *sql =
+		"select w, r, stint.sub_window_us('sliding_window', w, r)"
+		" from unnest(array[100, 101, 599, 600, 1000, 1999, 2000, 2001, 60000, 3600001, 2678400000]) w,"
+		" generate_series(1, 60) r where w / r >= 10";
 	if (pg_query(pg, sql, 0, NULL, &got) != PG_OK)
 		fail_msg("%s", pg_error(pg));
 	assert_true(got.row_count > 500);
 	for (int i = 0; i < got.row_count; i++)
-		assert_int_equal(grant_sub_window_us(atoll(got.cells[3 * i]), atoi(got.cells[3 * i + 1])), atoll(got.cells[3 * i + 2]));
+		assert_int_equal(grant_sub_window_us(atoll(got.cells[3 * i]), atoi(got.cells[3 * i + 1])),
+		                 atoll(got.cells[3 * i + 2]));
 	pg_rows_free(&got);
 	pg_close(pg);
 }

@@ -87,7 +87,8 @@ static void they_are_looked_at_again_until_they_are_free(void **state) {
 	assert_null(awaited);
 }
 
-/* Its log has grown, and policies have changed, since the connection came up: it is the same as before all the same. */
+/* Its log has grown, and policies have changed, since the connection came up: it is the same as before all the
+ * same. */
 static void whoever_was_locked_is_no_other_server(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
 	(void)state;

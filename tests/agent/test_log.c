@@ -27,7 +27,7 @@ static void log_into_output(enum log_level level, const char *text) {
 	fflush(stderr);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
-	ssize_t got = read(pipes[0], output, sizeof output - 1);
+	ssize_t got = read(pipes[0], output, sizeof(output) - 1);
 	output[got > 0 ? got : 0] = '\0';
 	close(pipes[0]);
 }
@@ -61,15 +61,16 @@ static void what_is_too_verbose_is_left_out(void **state) {
 
 static void nothing_makes_a_second_line(void **state) {
 	(void)state;
-	log_into_output(LOG_LEVEL_INFO, "a\nb\rc\x1b[0m\x7f" "d");
+	log_into_output(LOG_LEVEL_INFO, "a\nb\rc\x1b[0m\x7f"
+	                                "d");
 	assert_string_equal(output, "stintd: a b c [0m d\n");
 }
 
 static void what_is_too_long_is_cut(void **state) {
 	(void)state;
 	char text[5000];
-	memset(text, 'x', sizeof text - 1);
-	text[sizeof text - 1] = '\0';
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
 	log_into_output(LOG_LEVEL_INFO, text);
 	assert_in_range(strlen(output), 1000, 1100);
 	assert_int_equal(output[strlen(output) - 1], '\n');
@@ -88,13 +89,13 @@ static void nobody_waits_for_a_reader(void **state) {
 	alarm(30);
 	for (int i = 0; i < 10000; i++)
 		log_line(LOG_LEVEL_INFO, "line %d", i);
-	while ((got = read(pipes[0], output, sizeof output)) > 0)
+	while ((got = read(pipes[0], output, sizeof(output))) > 0)
 		unread += (size_t)got;
 	log_line(LOG_LEVEL_INFO, "after them");
 	alarm(0);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
-	got = read(pipes[0], output, sizeof output - 1);
+	got = read(pipes[0], output, sizeof(output) - 1);
 	output[got > 0 ? got : 0] = '\0';
 	close(pipes[0]);
 	assert_true(unread > 10000 && unread < 150000);
@@ -103,12 +104,9 @@ static void nobody_waits_for_a_reader(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_word_tells_the_level),
-		cmocka_unit_test(the_journal_gets_a_number),
-		cmocka_unit_test(what_is_too_verbose_is_left_out),
-		cmocka_unit_test(nothing_makes_a_second_line),
-		cmocka_unit_test(what_is_too_long_is_cut),
-		cmocka_unit_test(nobody_waits_for_a_reader),
+		cmocka_unit_test(a_word_tells_the_level),          cmocka_unit_test(the_journal_gets_a_number),
+		cmocka_unit_test(what_is_too_verbose_is_left_out), cmocka_unit_test(nothing_makes_a_second_line),
+		cmocka_unit_test(what_is_too_long_is_cut),         cmocka_unit_test(nobody_waits_for_a_reader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /*
- * test_lookup.c - servers are searched for, their names looked up, and connections made, beside the loop: errand.h,
- * search.h, lookup.h, endpoints.h, dial.h, and all of them below database.h. The name service is the test's own: it
- * knows a few names, and is silent on demand, or hangs. So is the clock: it goes forward on demand.
+ * test_lookup.c - servers are searched for, their names looked up, and connections made, beside the loop:
+ * errand.h, search.h, lookup.h, endpoints.h, dial.h, and all of them below database.h. The name service is the
+ * test's own: it knows a few names, and is silent on demand, or hangs. So is the clock: it goes forward on
+ * demand.
  */
 #include "database_fixture.h"
 
@@ -29,17 +30,18 @@
 static struct {
 	pthread_mutex_t mutex;
 	pthread_cond_t ended;
-	bool silent; /* to all names but those that begin with "well" */
-	bool holding; /* who hangs */
-	_Atomic bool lost; /* it says that it doesn't know, try again */
+	bool silent;                   /* to all names but those that begin with "well" */
+	bool holding;                  /* who hangs */
+	_Atomic bool lost;             /* it says that it doesn't know, try again */
 	const char *_Atomic addresses; /* of all names; with blanks between them */
-	_Atomic int hang; /* so many questions have no answer, ever */
+	_Atomic int hang;              /* so many questions have no answer, ever */
 	_Atomic int asked;
 } service = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
 
 static char user_name[] = "somebody", user_home[] = "/";
 
-static int real_getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
+static int real_getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
+                            struct addrinfo **found) {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
 	return real(name, port, hints, found);
@@ -100,7 +102,8 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 
 /* libpq comes here, too. */
 int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
-	if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || name[0] == '/' || (name[0] >= '0' && name[0] <= '9'))
+	if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || name[0] == '/' ||
+	    (name[0] >= '0' && name[0] <= '9'))
 		return real_getaddrinfo(name, port, hints, found);
 	service.asked++;
 	if (atomic_fetch_sub(&service.hang, 1) > 0)
@@ -242,7 +245,8 @@ static void wait_until_settled(struct endpoints *e) {
 	look_up_until(e, endpoints_are_settled);
 }
 
-static void expect_list(const struct endpoints *e, unsigned first, const char *host, const char *hostaddr, const char *port) {
+static void expect_list(const struct endpoints *e, unsigned first, const char *host, const char *hostaddr,
+                        const char *port) {
 	struct pg_servers list;
 	assert_int_equal(endpoints_list(e, first, &list), 0);
 	assert_string_equal(list.host, host);
@@ -259,9 +263,12 @@ static void each_address_becomes_an_endpoint(void **state) {
 	expect_list(e, 0, "/run/pg,10.9.9.9", ",", "2,3");
 	set_silent(false);
 	wait_until_settled(e);
-	expect_list(e, 0, "db,db,/run/pg,10.9.9.9,backup,backup", "10.0.0.1,10.0.0.2,,,10.0.0.1,10.0.0.2", "1,1,2,3,4,4");
-	expect_list(e, 1, "db,/run/pg,10.9.9.9,backup,backup,db", "10.0.0.2,,,10.0.0.1,10.0.0.2,10.0.0.1", "1,2,3,4,4,1");
-	expect_list(e, 6 * 1000 + 5, "backup,db,db,/run/pg,10.9.9.9,backup", "10.0.0.2,10.0.0.1,10.0.0.2,,,10.0.0.1", "4,1,1,2,3,4");
+	expect_list(e, 0, "db,db,/run/pg,10.9.9.9,backup,backup", "10.0.0.1,10.0.0.2,,,10.0.0.1,10.0.0.2",
+	            "1,1,2,3,4,4");
+	expect_list(e, 1, "db,/run/pg,10.9.9.9,backup,backup,db", "10.0.0.2,,,10.0.0.1,10.0.0.2,10.0.0.1",
+	            "1,2,3,4,4,1");
+	expect_list(e, 6 * 1000 + 5, "backup,db,db,/run/pg,10.9.9.9,backup", "10.0.0.2,10.0.0.1,10.0.0.2,,,10.0.0.1",
+	            "4,1,1,2,3,4");
 	endpoints_free(e);
 }
 
@@ -454,7 +461,7 @@ static void no_more_are_given_up_than_are_allowed(void **state) {
 	assert_int_equal(service.asked, ERRANDS_GIVEN_UP_MAX + 1);
 	endpoints_settle(e);
 	assert_string_equal(endpoints_error(e), ""); /* the last one was waited for */
-	set(&service.holding, true); /* the others count no longer */
+	set(&service.holding, true);                 /* the others count no longer */
 	service.asked = 0;
 	service.hang = 1;
 	look_up_after(e, 0);
@@ -642,7 +649,7 @@ static void the_command_gives_up_in_time(void **state) {
 	pg_close(pg);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, wait_for_all)
+#define TEST(name)    cmocka_unit_test_setup_teardown(name, reset, wait_for_all)
 #define SERVICE(name) cmocka_unit_test_setup_teardown(name, make_service, remove_service)
 
 int main(void) {

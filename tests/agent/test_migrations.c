@@ -25,18 +25,19 @@ const size_t embedded_migration_count = 3;
 /* ---- The database ------------------------------------------------------------- */
 
 static struct {
-	int version;         /* committed; 0: no schema */
-	int version_within;  /* as the transaction sees it */
+	int version;        /* committed; 0: no schema */
+	int version_within; /* as the transaction sees it */
 	bool in_transaction;
 	bool locked;
-	bool readable;       /* the table stint.migration, by this user; else there is the function */
-	int rival;           /* somebody else brings the schema to this version before the lock is had; 0: nobody */
-	const char *outrun;  /* ... or makes it while migration 1 runs, which then fails with this SQLSTATE; NULL: nobody */
+	bool readable; /* the table stint.migration, by this user; else there is the function */
+	int rival;     /* somebody else brings the schema to this version before the lock is had; 0: nobody */
+	/* ... or makes it while migration 1 runs, which then fails with this SQLSTATE; NULL: nobody */
+	const char *outrun;
 	const char *sqlstate;
 	int failing_version; /* this migration's script fails; 0: none */
 	const char *failing; /* a statement that starts so fails; NULL: none */
 	int scripts;
-	int applied;         /* calls of the callback */
+	int applied; /* calls of the callback */
 } database;
 
 static int visible_version(void) {
@@ -45,7 +46,7 @@ static int visible_version(void) {
 
 static int answer(struct pg_rows *rows, int number) {
 	rows->row_count = rows->column_count = 1;
-	rows->cells = calloc(1, sizeof *rows->cells);
+	rows->cells = calloc(1, sizeof(*rows->cells));
 	assert_non_null(rows->cells);
 	assert_true(asprintf(&rows->cells[0], "%d", number) > 0);
 	return PG_OK;
@@ -89,7 +90,8 @@ int pg_query(struct pg *pg, const char *sql, int param_count, const char *const 
 		return take_lock();
 	if (strstr(sql, "pg_proc") != NULL)
 		return answer(rows, visible_version() == 0 ? 0 : database.readable ? 2 : 1);
-	assert_string_equal(sql, database.readable ? "select max(version) from stint.migration" : "select stint.schema_version()");
+	assert_string_equal(sql, database.readable ? "select max(version) from stint.migration"
+	                                           : "select stint.schema_version()");
 	return answer(rows, visible_version());
 }
 
@@ -124,7 +126,7 @@ static void count_applied(const struct embedded_migration *migration) {
 
 static int start(void **state) {
 	(void)state;
-	memset(&database, 0, sizeof database);
+	memset(&database, 0, sizeof(database));
 	return 0;
 }
 
@@ -191,7 +193,7 @@ static void test_a_rival_is_first(void **state) {
 
 static void test_a_rival_makes_the_schema(void **state) {
 	static const char *const sqlstates[] = {"42P06", "23505"};
-	for (size_t i = 0; i < sizeof sqlstates / sizeof *sqlstates; i++) {
+	for (size_t i = 0; i < sizeof(sqlstates) / sizeof(*sqlstates); i++) {
 		start(state);
 		database.rival = 1;
 		database.outrun = sqlstates[i];
@@ -209,10 +211,10 @@ static void test_a_schema_of_that_name_that_is_another(void **state) {
 }
 
 static void test_each_statement_may_fail(void **state) {
-	static const char *const statements[] = {"begin", "lock table", "select coalesce", "select stint.schema_version",
-	                                         "commit"};
+	static const char *const statements[] = {"begin", "lock table", "select coalesce",
+	                                         "select stint.schema_version", "commit"};
 	(void)state;
-	for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
+	for (size_t i = 0; i < sizeof(statements) / sizeof(*statements); i++) {
 		start(NULL);
 		database.version = 1;
 		database.failing = statements[i];

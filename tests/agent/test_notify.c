@@ -22,14 +22,16 @@ static int listen_at(const char *place) {
 	memcpy(address.sun_path, place, strlen(place));
 	if (place[0] == '@')
 		address.sun_path[0] = '\0';
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(place))), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address,
+	                      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(place))),
+	                 0);
 	setenv("NOTIFY_SOCKET", place, 1);
 	return fd;
 }
 
 static void hears(int fd, const char *expected) {
 	char text[1024];
-	ssize_t got = recv(fd, text, sizeof text - 1, 0);
+	ssize_t got = recv(fd, text, sizeof(text) - 1, 0);
 	text[got > 0 ? got : 0] = '\0';
 	assert_string_equal(text, expected);
 }
@@ -48,8 +50,8 @@ static void speaks_at(const char *place) {
 static void what_is_told_is_heard(void **state) {
 	char path[64], name[64];
 	(void)state;
-	snprintf(path, sizeof path, "/tmp/stint-test-notify.%d", (int)getpid());
-	snprintf(name, sizeof name, "@stint-test-notify.%d", (int)getpid());
+	snprintf(path, sizeof(path), "/tmp/stint-test-notify.%d", (int)getpid());
+	snprintf(name, sizeof(name), "@stint-test-notify.%d", (int)getpid());
 	speaks_at(path);
 	unlink(path);
 	speaks_at(name);
@@ -71,7 +73,7 @@ static void nobody_waits_for_a_manager(void **state) {
 	char name[64];
 	int fd;
 	(void)state;
-	snprintf(name, sizeof name, "@stint-test-notify.%d", (int)getpid());
+	snprintf(name, sizeof(name), "@stint-test-notify.%d", (int)getpid());
 	fd = listen_at(name);
 	alarm(30);
 	for (int i = 0; i < 2000; i++) {

@@ -17,7 +17,7 @@ void server_send(struct server *server, server_peer peer, const void *message, s
 	const struct wire_verdict *verdict = message;
 	assert_null(server);
 	assert_int_equal(peer, 7);
-	assert_int_equal(size, sizeof *verdict);
+	assert_int_equal(size, sizeof(*verdict));
 	assert_int_equal(verdict->head.serial, sent++);
 }
 

@@ -27,13 +27,19 @@ static void test_printable(void **state) {
 	check_printable("plain 'text' \"here\"", "plain 'text' \"here\"");
 	check_printable("gr\xc3\xbc\xc3\x9f \xe6\x97\xa5\xe6\x9c\xac", "gr\xc3\xbc\xc3\x9f \xe6\x97\xa5\xe6\x9c\xac");
 	check_printable("\x1b[31m\r\n\t\x7f", "\\x1b[31m\\x0d\\x0a\\x09\\x7f");
-	check_printable("\xff\xc3", "\\xff\\xc3");                 /* no UTF-8; a character cut short */
-	check_printable("a\xe2\x80\xae" "b", "a\\xe2\\x80\\xae" "b"); /* turns the line round */
+	check_printable("\xff\xc3", "\\xff\\xc3"); /* no UTF-8; a character cut short */
+	check_printable("a\xe2\x80\xae"
+	                "b",
+	                "a\\xe2\\x80\\xae"
+	                "b"); /* turns the line round */
 	check_printable("\u200d\u2010\u202f", "\u200d\u2010\u202f");
 	check_printable("\u200e\u200f", "\\xe2\\x80\\x8e\\xe2\\x80\\x8f");
 	check_printable("\u202a\u202e", "\\xe2\\x80\\xaa\\xe2\\x80\\xae");
 	check_printable("\u2066\u2069", "\\xe2\\x81\\xa6\\xe2\\x81\\xa9");
-	check_printable("\xc2\x9b" "31m", "\\xc2\\x9b" "31m");        /* CSI in one character */
+	check_printable("\xc2\x9b"
+	                "31m",
+	                "\\xc2\\x9b"
+	                "31m"); /* CSI in one character */
 }
 
 /* What print() prints, to be freed. */
@@ -57,7 +63,7 @@ static int print_table(FILE *file) {
 	static const char *const cells[] = {"1", "a\n", NULL, "1000", "\xe6\x97\xa5", NULL, "-2", "", NULL};
 	struct output_table table;
 	output_table_start(&table, 3, (const char *[]){"n", "name", "none"});
-	for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
+	for (size_t i = 0; i < sizeof(cells) / sizeof(*cells); i++)
 		output_table_add(&table, cells[i]);
 	output_table_add_number(&table, INT64_MIN);
 	output_table_add(&table, "x");
@@ -107,7 +113,7 @@ static int print_wide_object(FILE *file) {
 	json_t *rows = json_pack("[{}]");
 	for (int i = 0; i < OUTPUT_COLUMNS_MAX + 3; i++) {
 		char key[8];
-		snprintf(key, sizeof key, "k%d", i);
+		snprintf(key, sizeof(key), "k%d", i);
 		json_object_set_new(json_array_get(rows, 0), key, json_integer(i));
 	}
 	int status = output_objects(rows, 0, NULL, NULL, file);
@@ -126,8 +132,8 @@ static void test_columns(void **state) {
 }
 
 static int print_objects(FILE *file) {
-	json_t *rows = json_pack("[{s:s, s:b, s:n, s:i}, {s:s, s:b, s:[i]}]", "name", "a", "on", 1, "note", "n", 7, "name",
-	                         "b", "on", 0, "note", 1);
+	json_t *rows = json_pack("[{s:s, s:b, s:n, s:i}, {s:s, s:b, s:[i]}]", "name", "a", "on", 1, "note", "n", 7,
+	                         "name", "b", "on", 0, "note", 1);
 	int status = output_objects(rows, 0, NULL, NULL, file);
 	json_decref(rows);
 	return status;
@@ -162,14 +168,25 @@ static void test_durations(void **state) {
 		int64_t ms;
 		const char *text;
 	} cases[] = {
-		{-1, "never"},         {0, "0 ms"},          {999, "999 ms"},     {1000, "1 s"},
-		{1500, "1.5 s"},       {59999, "60 s"},      {60000, "1 min"},    {61000, "1 min 1 s"},
-		{3599999, "59 min 59 s"}, {3600000, "1 h"},  {86399999, "23 h 59 min"},  {3660000, "1 h 1 min"}, {86400000, "1 d"},
-		{90000000, "1 d 1 h"}, {INT64_MAX, "106751991167 d 7 h"},
+		{-1, "never"},
+		{0, "0 ms"},
+		{999, "999 ms"},
+		{1000, "1 s"},
+		{1500, "1.5 s"},
+		{59999, "60 s"},
+		{60000, "1 min"},
+		{61000, "1 min 1 s"},
+		{3599999, "59 min 59 s"},
+		{3600000, "1 h"},
+		{86399999, "23 h 59 min"},
+		{3660000, "1 h 1 min"},
+		{86400000, "1 d"},
+		{90000000, "1 d 1 h"},
+		{INT64_MAX, "106751991167 d 7 h"},
 	};
 	char text[OUTPUT_TEXT_SIZE];
 	(void)state;
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
 		assert_string_equal(output_duration(text, cases[i].ms), cases[i].text);
 }
 
@@ -186,8 +203,8 @@ static void test_bytes(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_printable),   cmocka_unit_test(test_table),   cmocka_unit_test(test_table_sizes),
-		cmocka_unit_test(test_columns),     cmocka_unit_test(test_objects), cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_printable), cmocka_unit_test(test_table),   cmocka_unit_test(test_table_sizes),
+		cmocka_unit_test(test_columns),   cmocka_unit_test(test_objects), cmocka_unit_test(test_durations),
 		cmocka_unit_test(test_bytes),
 	};
 	if (setlocale(LC_CTYPE, "C.UTF-8") == NULL)

@@ -56,7 +56,7 @@ static void names_are_checked(void **state) {
 	(void)state;
 	struct policy_row row;
 	char longest[65];
-	memset(longest, 'n', sizeof longest);
+	memset(longest, 'n', sizeof(longest));
 	assert_int_equal(policy_from_declaration(&row, &plain, longest, 63), 0);
 	assert_int_equal(strlen(row.name), 63);
 	assert_int_equal(policy_from_declaration(&row, &plain, longest, 64), STINT_EPOLICY);
@@ -64,7 +64,7 @@ static void names_are_checked(void **state) {
 	assert_int_equal(policy_from_declaration(&row, &plain, "a\0b", 3), STINT_EPOLICY);
 	assert_int_equal(declare(&row, plain, "Az09_.:/-"), 0);
 	const char *bad[] = {"a b", "a\n", "\xc3\xa4", "a'", "a\\", "a*", "a=", "a@"};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(declare(&row, plain, bad[i]), STINT_EPOLICY);
 }
 
@@ -86,7 +86,10 @@ static void limits_are_checked(void **state) {
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = STINT_TIME_WINDOW_MS_MAX + 1}},
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = INT64_MIN}},
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 1000, .fallback_max_requests = -1}},
-		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 1000, .fallback_max_requests = STINT_FALLBACK_REQUESTS_MAX + INT64_C(1)}},
+		{STINT_ERANGE,
+	     {.max_requests = 1,
+	      .time_window_ms = 1000,
+	      .fallback_max_requests = STINT_FALLBACK_REQUESTS_MAX + INT64_C(1)}},
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 1000, .fallback_time_window_ms = 99}},
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 1000, .algorithm = 2}},
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 1000, .algorithm = UINT32_MAX}},
@@ -99,7 +102,7 @@ static void limits_are_checked(void **state) {
 		{0, {.max_requests = 1, .time_window_ms = 1000, .mode = STINT_RELAXED, .fallback_max_requests = 1}},
 		{0, {.head.flags = WIRE_DECLARE_MUST_EXIST}}, /* asks only for what there is */
 	};
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (declare(&row, cases[i].message, "p") != cases[i].result)
 			fail_msg("case %zu", i);
 }
@@ -108,8 +111,14 @@ static void terms_follow_the_limits(void **state) {
 	(void)state;
 	struct policy_row row;
 	struct core_policy core;
-	declare(&row, (struct wire_declare){.max_requests = 7, .time_window_ms = 1000, .fallback_max_requests = 9,
-	                                    .fallback_time_window_ms = 2000, .mode = STINT_RELAXED, .resolution = 20}, "p");
+	declare(&row,
+	        (struct wire_declare){.max_requests = 7,
+	                              .time_window_ms = 1000,
+	                              .fallback_max_requests = 9,
+	                              .fallback_time_window_ms = 2000,
+	                              .mode = STINT_RELAXED,
+	                              .resolution = 20},
+	        "p");
 	row.policy_id = 5;
 	policy_to_core(&row, true, &core);
 	assert_true(core.live && core.relaxed);
@@ -158,7 +167,7 @@ static void a_full_directory_says_so(void **state) {
 	struct policy_row row;
 	char name[16];
 	for (int i = 0; i <= (int)POLICY_CAPACITY; i++) {
-		snprintf(name, sizeof name, "p%d", i);
+		snprintf(name, sizeof(name), "p%d", i);
 		declare(&row, plain, name);
 		assert_int_equal(policies_add(&policies, &row), i < (int)POLICY_CAPACITY ? i : -1);
 	}

@@ -1,6 +1,6 @@
 /*
- * test_server_apps.c - the agent's socket and apps that behave: what they say is heard, in order and to its end, and answers
- * go to who asked.
+ * test_server_apps.c - the agent's socket and apps that behave: what they say is heard, in order and to its
+ * end, and answers go to who asked.
  */
 #include "server_fixture.h"
 
@@ -12,10 +12,10 @@ static void messages_arrive_with_their_text(void **state) {
 	struct wire_declare declare = {.head = {.type = WIRE_DECLARE, .serial = 4}, .max_requests = 77};
 	struct wire_low low = {.head.type = WIRE_LOW};
 	struct wire_head status = {.type = WIRE_STATUS};
-	say_with_text(f, fd, &declare, sizeof declare, "api", 3);
+	say_with_text(f, fd, &declare, sizeof(declare), "api", 3);
 	say_want(f, fd, "client", 6);
-	say_with_text(f, fd, &low, sizeof low, "b", 1);
-	say(f, fd, &status, sizeof status);
+	say_with_text(f, fd, &low, sizeof(low), "b", 1);
+	say(f, fd, &status, sizeof(status));
 	assert_string_equal(f->story, "DapiWclientLbS");
 	assert_int_equal(f->last_declare.max_requests, 77);
 	assert_int_equal(f->last_want.cost, 3);
@@ -35,15 +35,15 @@ static void answers_go_to_who_asked(void **state) {
 	assert_true(f->last_peer != first);
 	server_send(f->server, first, "one", 3);
 	server_send(f->server, f->last_peer, "two", 3);
-	assert_int_equal(recv(one, got, sizeof got, 0), 3);
+	assert_int_equal(recv(one, got, sizeof(got), 0), 3);
 	assert_memory_equal(got, "one", 3);
-	assert_int_equal(recv(two, got, sizeof got, 0), 3);
+	assert_int_equal(recv(two, got, sizeof(got), 0), 3);
 	assert_memory_equal(got, "two", 3);
 	close(one);
 	turn(f);
 	int three = greet(f); /* has the place of the first, but not its name */
 	server_send(f->server, first, "late", 4);
-	assert_int_equal(recv(three, got, sizeof got, 0), -1);
+	assert_int_equal(recv(three, got, sizeof(got), 0), -1);
 	close(two);
 	close(three);
 }
@@ -53,8 +53,8 @@ static void pings_are_answered(void **state) {
 	struct fixture *f = *state;
 	struct wire_head ping = {.type = WIRE_PING, .serial = 9}, pong;
 	int fd = greet(f);
-	say(f, fd, &ping, sizeof ping);
-	assert_int_equal(recv(fd, &pong, sizeof pong, 0), sizeof pong);
+	say(f, fd, &ping, sizeof(ping));
+	assert_int_equal(recv(fd, &pong, sizeof(pong), 0), sizeof(pong));
 	assert_int_equal(pong.type, WIRE_PONG);
 	assert_int_equal(pong.serial, 9);
 	assert_string_equal(f->story, "");
@@ -82,28 +82,29 @@ static void what_cannot_be_sent_at_once_is_kept_in_order(void **state) {
 	say_want(f, fd, "x", 1);
 	for (uint32_t i = 0; i < 4000; i++) {
 		numbers[0] = i;
-		server_send(f->server, f->last_peer, numbers, sizeof numbers);
+		server_send(f->server, f->last_peer, numbers, sizeof(numbers));
 	}
 	for (int patience = 0; expected < 4000 && patience < 100000; patience++) {
-		if (recv(fd, numbers, sizeof numbers, 0) == sizeof numbers)
+		if (recv(fd, numbers, sizeof(numbers), 0) == sizeof(numbers))
 			assert_int_equal(numbers[0], expected++);
 		else
 			event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	}
 	assert_int_equal(expected, 4000);
 	event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), events); /* or the loop would spin from then on */
+	/* or the loop would spin from then on */
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), events);
 	close(fd);
 }
 
 /* More at once than the server takes from one app in a turn. */
 static void a_burst_is_heard_in_order_to_its_end(void **state) {
 	struct fixture *f = *state;
-	char expected[sizeof f->story] = "";
+	char expected[sizeof(f->story)] = "";
 	int fd = greet(f);
 	for (int i = 0; i < 70; i++) {
 		send_want(fd, (char)('a' + i % 26));
-		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "W%c", 'a' + i % 26);
+		snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "W%c", 'a' + i % 26);
 	}
 	close(fd); /* what was said before the end counts */
 	turn(f);

@@ -1,6 +1,6 @@
 /*
- * test_server_rude_apps.c - the agent's socket and apps that don't behave: they are cut off at the first thing that makes no
- * sense, and harm nobody else.
+ * test_server_rude_apps.c - the agent's socket and apps that don't behave: they are cut off at the first thing
+ * that makes no sense, and harm nobody else.
  */
 #include "server_fixture.h"
 
@@ -16,7 +16,7 @@ void log_line(enum log_level level, const char *format, ...) {
 	if (level == LOG_LEVEL_DEBUG)
 		return;
 	va_start(arguments, format);
-	vsnprintf(said, sizeof said, format, arguments);
+	vsnprintf(said, sizeof(said), format, arguments);
 	va_end(arguments);
 }
 
@@ -27,8 +27,8 @@ static void who_never_reads_is_cut_off(void **state) {
 	char message[1024] = {0};
 	int fd = greet(f);
 	say_want(f, fd, "x", 1);
-	for (unsigned i = 0; i < 2 * SERVER_UNREAD_MAX / sizeof message; i++)
-		server_send(f->server, f->last_peer, message, sizeof message);
+	for (unsigned i = 0; i < 2 * SERVER_UNREAD_MAX / sizeof(message); i++)
+		server_send(f->server, f->last_peer, message, sizeof(message));
 	turn(f);
 	assert_int_equal(server_peer_count(f->server), 0);
 	close(fd);
@@ -65,8 +65,8 @@ static void who_is_cut_off_is_said(void **state) {
 	said[0] = '\0';
 	say_want(f, fd, "x", 1);
 	expect_cut_off(fd);
-	snprintf(expected, sizeof expected, "cut off an app, process %d of user %u: it didn't say hello first", (int)getpid(),
-	         (unsigned)getuid());
+	snprintf(expected, sizeof(expected), "cut off an app, process %d of user %u: it didn't say hello first",
+	         (int)getpid(), (unsigned)getuid());
 	assert_string_equal(said, expected);
 }
 
@@ -76,7 +76,7 @@ static void who_has_gone_before_the_welcome_is_not_blamed(void **state) {
 	int fd = connect_app(f);
 	struct wire_hello hello = hello_at(0);
 	said[0] = '\0';
-	assert_int_equal(send(fd, &hello, sizeof hello, MSG_NOSIGNAL), sizeof hello);
+	assert_int_equal(send(fd, &hello, sizeof(hello), MSG_NOSIGNAL), sizeof(hello));
 	close(fd);
 	turn(f);
 	assert_int_equal(server_peer_count(f->server), 0);
@@ -87,7 +87,7 @@ static void hello_is_said_once(void **state) {
 	struct fixture *f = *state;
 	int fd = greet(f);
 	struct wire_hello hello = hello_at(0);
-	say(f, fd, &hello, sizeof hello);
+	say(f, fd, &hello, sizeof(hello));
 	expect_cut_off(fd);
 }
 
@@ -117,11 +117,12 @@ static void lengths_are_checked(void **state) {
 		{WIRE_PING, sizeof(struct wire_head), sizeof(struct wire_head)},
 	};
 	char message[8192];
-	memset(message, 'x', sizeof message);
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+	memset(message, 'x', sizeof(message));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		memcpy(message, &(struct wire_head){.type = cases[i].type}, sizeof(struct wire_head));
-		const size_t bad[] = {1, 7, cases[i].least - 1, cases[i].most + 1, WIRE_MESSAGE_MAX, WIRE_MESSAGE_MAX + 1, sizeof message};
-		for (size_t b = 0; b < sizeof bad / sizeof bad[0]; b++) {
+		const size_t bad[] =
+			{1, 7, cases[i].least - 1, cases[i].most + 1, WIRE_MESSAGE_MAX, WIRE_MESSAGE_MAX + 1, sizeof(message)};
+		for (size_t b = 0; b < sizeof(bad) / sizeof(bad[0]); b++) {
 			int fd = greet(f);
 			f->story[0] = '\0';
 			say(f, fd, message, bad[b]);
@@ -140,11 +141,12 @@ static void lengths_are_checked(void **state) {
 static void types_are_checked(void **state) {
 	struct fixture *f = *state;
 	for (uint32_t type = 0; type < 70000; type += type < 20 ? 1 : 9999) {
-		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS || type == WIRE_PING)
+		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS ||
+		    type == WIRE_PING)
 			continue;
 		struct wire_head head = {.type = (uint16_t)type};
 		int fd = greet(f);
-		say(f, fd, &head, sizeof head);
+		say(f, fd, &head, sizeof(head));
 		expect_cut_off(fd);
 	}
 }
@@ -173,7 +175,7 @@ static void garbage_harms_nobody(void **state) {
 	int good = greet(f);
 	for (int i = 0; i < 2000; i++) {
 		char message[512];
-		size_t size = 1 + random_below(&random, sizeof message);
+		size_t size = 1 + random_below(&random, sizeof(message));
 		for (size_t n = 0; n < size; n++)
 			message[n] = (char)random_next(&random);
 		message[0] = (char)random_below(&random, 12); /* often a known type */

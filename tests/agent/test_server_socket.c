@@ -1,6 +1,6 @@
 /*
- * test_server_socket.c - the agent's socket itself: what may stand in its place already, who may connect to it, and who is
- * turned away at once, with a reason.
+ * test_server_socket.c - the agent's socket itself: what may stand in its place already, who may connect to it,
+ * and who is turned away at once, with a reason.
  */
 #include "server_fixture.h"
 
@@ -32,7 +32,7 @@ static void a_dead_agents_socket_is_replaced(void **state) {
 	server_free(f->server);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	strcpy(address.sun_path, f->path);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	close(fd);
 	assert_int_equal(listen_at(f, f->path, &f->server), 0);
 	close(greet(f));
@@ -56,7 +56,7 @@ static void anothers_socket_in_the_way_is_not_removed(void **state) {
 	server_free(f->server);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	strcpy(address.sun_path, f->path);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(listen_at(f, f->path, &f->server), -1);
 	assert_non_null(strstr(f->error, "cannot tell whether another agent listens"));
@@ -71,8 +71,8 @@ static void a_path_that_is_too_long_says_so(void **state) {
 	struct fixture *f = *state;
 	char too_long[200];
 	struct server *ignored;
-	memset(too_long, '/', sizeof too_long - 1);
-	too_long[sizeof too_long - 1] = '\0';
+	memset(too_long, '/', sizeof(too_long) - 1);
+	too_long[sizeof(too_long) - 1] = '\0';
 	assert_int_equal(listen_at(f, too_long, &ignored), -1);
 	assert_non_null(strstr(f->error, "107"));
 }
@@ -83,8 +83,8 @@ static void expect_refused(struct fixture *f, struct wire_hello hello, int statu
 	char sentence[256];
 	size_t descriptors;
 	int fd = connect_app(f);
-	say(f, fd, &hello, sizeof hello);
-	struct wire_welcome welcome = receive_welcome(fd, sentence, sizeof sentence, &descriptors);
+	say(f, fd, &hello, sizeof(hello));
+	struct wire_welcome welcome = receive_welcome(fd, sentence, sizeof(sentence), &descriptors);
 	assert_int_equal(welcome.status, status);
 	assert_int_equal(descriptors, 0);
 	assert_int_equal(welcome.wire_version, WIRE_VERSION);
@@ -117,14 +117,10 @@ static void other_clocks_are_refused(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
-		TEST(group_may_connect_and_others_not),
-		TEST(a_second_agent_is_refused),
-		TEST(a_dead_agents_socket_is_replaced),
-		TEST(a_file_in_the_way_is_not_removed),
-		TEST(anothers_socket_in_the_way_is_not_removed),
-		TEST(a_path_that_is_too_long_says_so),
-		TEST(other_versions_are_refused_with_a_reason),
-		TEST(other_clocks_are_refused),
+		TEST(group_may_connect_and_others_not),          TEST(a_second_agent_is_refused),
+		TEST(a_dead_agents_socket_is_replaced),          TEST(a_file_in_the_way_is_not_removed),
+		TEST(anothers_socket_in_the_way_is_not_removed), TEST(a_path_that_is_too_long_says_so),
+		TEST(other_versions_are_refused_with_a_reason),  TEST(other_clocks_are_refused),
 	};
 	return cmocka_run_group_tests_name("server_socket", tests, NULL, NULL);
 }

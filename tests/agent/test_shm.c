@@ -30,9 +30,9 @@ static struct shm shm, second;
 
 static int make(void **state) {
 	(void)state;
-	snprintf(name, sizeof name, "/stint-test-%d", (int)getpid());
-	snprintf(directory_name, sizeof directory_name, "%s.directory", name);
-	snprintf(table_name, sizeof table_name, "%s.table", name);
+	snprintf(name, sizeof(name), "/stint-test-%d", (int)getpid());
+	snprintf(directory_name, sizeof(directory_name), "%s.directory", name);
+	snprintf(table_name, sizeof(table_name), "%s.table", name);
 	return shm_objects_open(&shm, name, CLIENTS, error);
 }
 
@@ -67,7 +67,7 @@ static void new_objects_are_complete_and_private(void **state) {
 	assert_int_equal(fcntl(shm.directory_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 	assert_int_equal(fcntl(shm.table_fd, F_GETFL) & O_ACCMODE, O_RDWR);
 	uint8_t zero[SECRET_SIZE] = {0};
-	assert_memory_not_equal(shm.directory->secret, zero, sizeof zero);
+	assert_memory_not_equal(shm.directory->secret, zero, sizeof(zero));
 }
 
 static void apps_cannot_write_the_directory(void **state) {
@@ -229,7 +229,8 @@ static void more_than_there_is_memory_for_is_an_error(void **state) {
 /* What an agent leaves that is killed after it has sized its objects and before it has taken the memory. */
 static void leave_objects_without_memory(void) {
 	struct table_geometry g = table_geometry_for(CLIENTS);
-	int directory = shm_open(directory_name, O_RDWR | O_CREAT, 0600), table = shm_open(table_name, O_RDWR | O_CREAT, 0600);
+	int directory = shm_open(directory_name, O_RDWR | O_CREAT, 0600),
+		table = shm_open(table_name, O_RDWR | O_CREAT, 0600);
 	assert_int_equal(ftruncate(directory, (off_t)g.directory_bytes), 0);
 	assert_int_equal(ftruncate(table, (off_t)g.table_bytes), 0);
 	close(directory);
@@ -240,7 +241,7 @@ static void fill_the_file_system(void) {
 	static const char page[4096];
 	int fd = open("/dev/shm/full", O_RDWR | O_CREAT, 0600);
 	assert_true(fd >= 0);
-	while (write(fd, page, sizeof page) > 0)
+	while (write(fd, page, sizeof(page)) > 0)
 		;
 	close(fd);
 }

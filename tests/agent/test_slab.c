@@ -21,7 +21,7 @@ static size_t size[CELLS];
 static int clean(void **state) {
 	(void)state;
 	slab_deinit(&slab);
-	memset(cell, 0, sizeof cell);
+	memset(cell, 0, sizeof(cell));
 	return 0;
 }
 

@@ -53,7 +53,8 @@ static void a_message_that_says_it_all_needs_no_words(void **state) {
 
 static void who_stopped_writes_is_named(void **state) {
 	(void)state;
-	assert_says(words("25006", (struct sqlstate_facts){.in_hot_standby = "on"}), "standby: connect to the primary");
+	assert_says(words("25006", (struct sqlstate_facts){.in_hot_standby = "on"}),
+	            "standby: connect to the primary");
 	assert_says(words("25006", (struct sqlstate_facts){.in_hot_standby = "off"}), "writes are turned off");
 	assert_says(words("25006", (struct sqlstate_facts){.in_hot_standby = ""}), "it is a standby, or");
 }
@@ -62,9 +63,12 @@ static void what_rights_lack_is_named(void **state) {
 	(void)state;
 	assert_string_equal(words("42501", (struct sqlstate_facts){.server_version = 150000}),
 	                    "no rights: grant stint_agent to this role");
-	assert_says(words("42501", (struct sqlstate_facts){.not_inherited = true, .server_version = 150004}), "alter role");
-	assert_says(words("42501", (struct sqlstate_facts){.not_inherited = true, .server_version = 160000}), "with inherit true");
-	assert_says(words("42501", (struct sqlstate_facts){.not_owned = true, .not_inherited = true}), "owner and rights");
+	assert_says(words("42501", (struct sqlstate_facts){.not_inherited = true, .server_version = 150004}),
+	            "alter role");
+	assert_says(words("42501", (struct sqlstate_facts){.not_inherited = true, .server_version = 160000}),
+	            "with inherit true");
+	assert_says(words("42501", (struct sqlstate_facts){.not_owned = true, .not_inherited = true}),
+	            "owner and rights");
 }
 
 int main(void) {

@@ -109,7 +109,7 @@ static void edges_differ_but_not_for_one_client(void **state) {
 	char id[32];
 	int different = 0;
 	for (int i = 0; i < 20; i++) {
-		snprintf(id, sizeof id, "client-%d", i);
+		snprintf(id, sizeof(id), "client-%d", i);
 		take(id, NOW, 1);
 		valid_us[i] = got.valid_us;
 		different += got.valid_us != valid_us[0];
@@ -125,7 +125,7 @@ static void a_sub_window_is_no_longer_than_that_soon_after_a_start(void **state)
 	(void)state;
 	char id[32];
 	for (int i = 0; i < 100; i++) {
-		snprintf(id, sizeof id, "client-%d", i);
+		snprintf(id, sizeof(id), "client-%d", i);
 		assert_int_equal(take(id, 1000, 1), 1);
 		assert_in_range(got.valid_us, 1, terms.sub_window_us);
 		int64_t first = got.sub_window, valid_us = got.valid_us;
@@ -152,7 +152,8 @@ static void what_is_uncharged_is_grants_less_returns(void **state) {
 	(void)state;
 	take_for(1, "a", NOW, (struct lease_request){.need = 4, .least = 4, .want = 4, .next_want = 1});
 	take_for(1, "a", NOW, (struct lease_request){.charge = 3});
-	take_for(1, "a", NOW, (struct lease_request){.return_sub_window = got.sub_window, .return_first = 1, .return_second = 1});
+	take_for(1, "a", NOW,
+	         (struct lease_request){.return_sub_window = got.sub_window, .return_first = 1, .return_second = 1});
 	assert_int_equal(uncharged("a"), 3);
 	assert_int_equal(uncharged("a"), 0);
 	assert_int_equal(uncharged("nobody"), 0);
@@ -201,7 +202,7 @@ static void collecting_names_every_debtor_once(void **state) {
 	char id[32];
 	int64_t sum = 0;
 	for (int i = 0; i < 5000; i++) {
-		snprintf(id, sizeof id, "client-%d", i);
+		snprintf(id, sizeof(id), "client-%d", i);
 		take(id, NOW, 1 + i % 3);
 	}
 	assert_int_equal(store_memory_owing(store), 5000);
@@ -214,7 +215,7 @@ static void collecting_names_every_debtor_once(void **state) {
 	assert_int_equal(store_memory_owing(store), 0);
 	assert_int_equal(sum, 1667 * 1 + 1667 * 2 + 1666 * 3);
 	for (int i = 0; i < 5000; i++) {
-		snprintf(id, sizeof id, "client-%d", i);
+		snprintf(id, sizeof(id), "client-%d", i);
 		assert_int_equal(take(id, NOW, 10), 0);
 	}
 }
@@ -254,7 +255,7 @@ static void expiry_goes_round_in_small_steps(void **state) {
 	(void)state;
 	char id[32];
 	for (int i = 0; i < 500; i++) {
-		snprintf(id, sizeof id, "client-%d", i);
+		snprintf(id, sizeof(id), "client-%d", i);
 		take(id, NOW, 1);
 	}
 	for (size_t i = 0; i < store_memory_chains(store) / 16; i++) {
@@ -271,7 +272,8 @@ static int64_t resident_kib(void) {
 	return process_memory_kib(getpid(), &shared_kib);
 }
 
-/* Clients come, their counters grow by and by, and they go: each time as many as before. One stays, or all would be forgotten at once. */
+/* Clients come, their counters grow by and by, and they go: each time as many as before. One stays, or all
+ * would be forgotten at once. */
 static void memory_follows_what_is_in_use(void **state) {
 	(void)state;
 	char id[32];
@@ -279,7 +281,7 @@ static void memory_follows_what_is_in_use(void **state) {
 	for (int round = 0; round < 20; round++) {
 		for (int step = 0; step < 10; step++, t_us += terms.sub_window_us)
 			for (int i = 0; i < 5000; i++) {
-				snprintf(id, sizeof id, "client-%d", i);
+				snprintf(id, sizeof(id), "client-%d", i);
 				assert_int_equal(take(id, t_us, 1), 1);
 			}
 		t_us += 20 * terms.sub_window_us;
@@ -306,13 +308,13 @@ static void it_only_stores(void **state) {
 		request.want = request.need;
 		request.next_want = (int32_t)random_below(&random, 3);
 		t_us += random_below(&random, 20000);
-		snprintf(id, sizeof id, "client-%u", n);
+		snprintf(id, sizeof(id), "client-%u", n);
 		take_for(1, id, t_us, request);
 		if (rings[n].sub_window_us == 0)
 			edges[n] = got.sub_window % terms.sub_window_us;
 		own.phase_us = edges[n];
 		grant_take(&rings[n], &own, &request, t_us, 1, &expected);
-		assert_memory_equal(&got, &expected, sizeof got);
+		assert_memory_equal(&got, &expected, sizeof(got));
 		if (i % 1000 == 0)
 			expire(t_us);
 	}
@@ -324,7 +326,7 @@ static int32_t flood(const char *name, int count, int64_t t_us) {
 	char id[32];
 	int32_t granted = 0;
 	for (int i = 0; i < count; i++) {
-		snprintf(id, sizeof id, "%s-%d", name, i);
+		snprintf(id, sizeof(id), "%s-%d", name, i);
 		granted += take(id, t_us, 1);
 	}
 	return granted;
@@ -338,7 +340,8 @@ static void who_finds_no_room_shares(void **state) {
 	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
 	assert_int_equal(take("known-7", NOW, 9), 9); /* nobody else's */
 	assert_int_equal(store_memory_owing(store), FEW);
-	assert_int_equal(take_for(2, "flood-1", NOW, (struct lease_request){.need = 1, .least = 1, .want = 1}), 1); /* each policy its own */
+	/* each policy its own */
+	assert_int_equal(take_for(2, "flood-1", NOW, (struct lease_request){.need = 1, .least = 1, .want = 1}), 1);
 }
 
 static void a_flood_is_forgotten_with_its_window(void **state) {

@@ -1,6 +1,6 @@
 /*
- * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long; how often
- * it says that it lives, when it expires counters, and what it reports of a fallback.
+ * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long;
+ * how often it says that it lives, when it expires counters, and what it reports of a fallback.
  */
 #include "agent_fixture.h"
 
@@ -23,7 +23,8 @@ static void a_new_timeline_is_held(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
 
-/* Its record says that this timeline has been known for long; but until a moment ago another server granted leases. */
+/* Its record says that this timeline has been known for long; but until a moment ago another server granted
+ * leases. */
 static void so_is_an_old_primary_that_comes_back(void **state) {
 	(void)state;
 	meets("00000002", OLD_US);
@@ -64,7 +65,8 @@ static void a_new_agent_is_held_while_old_leases_last(void **state) {
 	expect_held_for(SUB_MS - 1000, SUB_MS + SLACK_MS);
 }
 
-/* A dump was restored, here or elsewhere, or the address leads to another cluster: all of them may have the same timeline. */
+/* A dump was restored, here or elsewhere, or the address leads to another cluster: all of them may have the
+ * same timeline. */
 static void another_server_is_held(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -122,7 +124,8 @@ static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
 	meets_server("home", "00000001", 1000, OLD_US);
 	ticks(1);
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
-	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 2}; /* says nothing about it */
+	/* says nothing about it */
+	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 2};
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	loses();
 	meets_server("home", "00000001", 1500, OLD_US);
@@ -171,9 +174,14 @@ static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	slow.time_window_ms = slow.fallback_time_window_ms = 36000000;
 	policies_set(&agent.policies, 0, &slow);
 	driver_apply_policy(&agent.driver, 0, true);
-	table_publish(&table.table, slot, 0, &(struct table_lease){.credits = 9, .deadline_ns = now_ns + 3600000 * MS});
-	struct database_hello promoted = {.host_id = 1, .now_us = 1, .live_hosts = 2,
-	                                     .server = "home", .timeline = "00000002", .server_age_us = 60000000};
+	table_publish(&table.table, slot, 0,
+	              &(struct table_lease){.credits = 9, .deadline_ns = now_ns + 3600000 * MS});
+	struct database_hello promoted = {.host_id = 1,
+	                                  .now_us = 1,
+	                                  .live_hosts = 2,
+	                                  .server = "home",
+	                                  .timeline = "00000002",
+	                                  .server_age_us = 60000000};
 	sync_on_database.up(&agent.sync, &promoted);
 	loading.done(loading.context, LEASE_DONE, &slow, 1);
 	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
@@ -188,7 +196,7 @@ static void it_writes_rarely_and_reads_now_and_then(void **state) {
 	ticks(1);
 	assert_int_equal(heartbeats, 1); /* its state has changed */
 	ticks(120);
-	assert_in_range(heartbeats, 1 + 9, 1 + 12); /* a minute: every 6 s */
+	assert_in_range(heartbeats, 1 + 9, 1 + 12);           /* a minute: every 6 s */
 	assert_in_range(heartbeats + pulses, 1 + 17, 1 + 23); /* every 3 s */
 }
 
@@ -227,12 +235,12 @@ static void who_is_asked_to_expires(void **state) {
 }
 
 /* When the timer of expiry was set: in so many ms, as far as can be told from outside. */
-#define EXPIRY_IN(ms, call) \
-	do { \
-		int64_t before_ms = wall_ms(), at_ms; \
-		call; \
-		at_ms = expiry_at_ms(); \
-		assert_in_range(at_ms, before_ms + (ms) - 10, wall_ms() + (ms) + 10); \
+#define EXPIRY_IN(ms, call)                                                                                       \
+	do {                                                                                                          \
+		int64_t before_ms = wall_ms(), at_ms;                                                                     \
+		call;                                                                                                     \
+		at_ms = expiry_at_ms();                                                                                   \
+		assert_in_range(at_ms, before_ms + (ms)-10, wall_ms() + (ms) + 10);                                       \
 	} while (0)
 
 static int64_t wall_ms(void) {
@@ -254,19 +262,21 @@ static void is_to_expire(void) {
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 }
 
-/* At once where there is much to delete, soon where there is more to look at, and now and then when it has been all the way round. */
+/* At once where there is much to delete, soon where there is more to look at, and now and then when it has been
+ * all the way round. */
 static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
 	static const struct {
 		enum lease_outcome outcome;
 		int64_t examined, deleted;
 		int next_ms;
 	} rounds[] = {
-		{LEASE_DONE, 1000, 900, 20}, {LEASE_DONE, 1000, 251, 20}, {LEASE_DONE, 1000, 250, 200}, {LEASE_DONE, 1000, 0, 200},
-		{LEASE_DONE, 999, 0, 2000}, {LEASE_DONE, 0, 0, 2000}, {LEASE_REJECTED, 1000, 900, 2000}, {LEASE_UNKNOWN, 1000, 900, 2000},
+		{LEASE_DONE, 1000, 900, 20},       {LEASE_DONE, 1000, 251, 20},      {LEASE_DONE, 1000, 250, 200},
+		{LEASE_DONE, 1000, 0, 200},        {LEASE_DONE, 999, 0, 2000},       {LEASE_DONE, 0, 0, 2000},
+		{LEASE_REJECTED, 1000, 900, 2000}, {LEASE_UNKNOWN, 1000, 900, 2000},
 	};
 	(void)state;
 	is_to_expire();
-	for (size_t i = 0; i < sizeof rounds / sizeof rounds[0]; i++)
+	for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++)
 		EXPIRY_IN(rounds[i].next_ms, {
 			expiry_on_timer(&agent.expiry);
 			assert_int_equal(expiries, i + 1);

@@ -15,7 +15,7 @@
 
 #include "fake_table.h"
 
-#define NOW INT64_C(1000000000)
+#define NOW  INT64_C(1000000000)
 #define TICK (INT64_C(1) << DENIAL_TICK_SHIFT)
 
 static struct fake_table fake;
@@ -44,8 +44,11 @@ static struct app_decision app(const char *id, uint32_t cost, int64_t now_ns) {
 }
 
 static void publish(uint32_t slot, int bank, uint32_t credits, int64_t start_ns, int64_t deadline_ns) {
-	table_publish(table, slot, bank, &(struct table_lease){
-		.credits = credits, .start_ns = start_ns, .deadline_ns = deadline_ns, .is_next = start_ns > 0});
+	table_publish(table, slot, bank,
+	              &(struct table_lease){.credits = credits,
+	                                    .start_ns = start_ns,
+	                                    .deadline_ns = deadline_ns,
+	                                    .is_next = start_ns > 0});
 }
 
 /* ---- Places --------------------------------------------------------------------------------- */
@@ -57,12 +60,13 @@ static void the_table_has_room_for_as_many_as_it_says(void **state) {
 		assert_true((uint64_t)g.bucket_count * SLOTS_PER_BUCKET >= clients);
 		assert_true(g.slots_offset >= g.tags_offset + g.bucket_count * sizeof(struct tag_row));
 		assert_true(g.slots_offset % 64 == 0);
-		assert_true(g.table_bytes >= g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot));
+		assert_true(g.table_bytes >=
+		            g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot));
 		assert_true(g.directory_bytes >= DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry));
 	}
 	char id[16];
 	for (uint32_t i = 0; i < 100; i++) {
-		snprintf(id, sizeof id, "client-%u", i);
+		snprintf(id, sizeof(id), "client-%u", i);
 		assert_true(claim(id, i) != TABLE_NO_SLOT);
 	}
 	assert_int_equal(table->used, 100);
@@ -91,7 +95,7 @@ static void most_clients_are_at_home_and_all_have_room(void **state) {
 	uint32_t clients = table->slot_count / 100 * 85, at_home = 0;
 	char id[16];
 	for (uint32_t i = 0; i < clients; i++) {
-		int length = snprintf(id, sizeof id, "client-%u", i);
+		int length = snprintf(id, sizeof(id), "client-%u", i);
 		struct place place = table_place(table, 0, id, (size_t)length);
 		uint32_t slot = table_claim(table, &place, 0, i);
 		assert_true(slot != TABLE_NO_SLOT);
@@ -106,7 +110,8 @@ static void both_buckets_fill_up_and_then_there_is_no_room(void **state) {
 	uint32_t room = place_bucket(&place, 0) == place_bucket(&place, 1) ? SLOTS_PER_BUCKET : 2 * SLOTS_PER_BUCKET;
 	for (uint32_t i = 0; i < room; i++) {
 		uint32_t slot = table_claim(table, &place, 0, i);
-		assert_true(slot / SLOTS_PER_BUCKET == place_bucket(&place, 0) || slot / SLOTS_PER_BUCKET == place_bucket(&place, 1));
+		assert_true(slot / SLOTS_PER_BUCKET == place_bucket(&place, 0) ||
+		            slot / SLOTS_PER_BUCKET == place_bucket(&place, 1));
 	}
 	assert_int_equal(table_claim(table, &place, 0, 99), TABLE_NO_SLOT);
 	uint32_t freed = table_candidate(&place, TABLE_CANDIDATES - 1);
@@ -187,7 +192,8 @@ static void the_next_lease_waits_for_its_start(void **state) {
 static void fallback_credits_are_marked(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
-	table_publish(table, slot, 1, &(struct table_lease){.credits = 4, .flag = WORD_FALLBACK_BIT, .deadline_ns = NOW + 10});
+	table_publish(table, slot, 1,
+	              &(struct table_lease){.credits = 4, .flag = WORD_FALLBACK_BIT, .deadline_ns = NOW + 10});
 	assert_true(table_is_fallback(table, slot, 1));
 	assert_false(table_is_fallback(table, slot, 0));
 	struct app_decision d = app("a", 1, NOW);

@@ -1,10 +1,10 @@
 /*
- * bench_agents.c - 1 to 64 agents on one machine, one database: what a lease costs when all of them want one of the same client,
- * and when each wants those of its own.
+ * bench_agents.c - 1 to 64 agents on one machine, one database: what a lease costs when all of them want one of
+ * the same client, and when each wants those of its own.
  *
- * One app process for each agent checks one client once in each of its windows, so that each check needs a new lease: a trip to the
- * database, and with one client for all, to the same row. Who waits for a row's lock is counted by a session that looks
- * every 10 ms.
+ * One app process for each agent checks one client once in each of its windows, so that each check needs a new
+ * lease: a trip to the database, and with one client for all, to the same row. Who waits for a row's lock is
+ * counted by a session that looks every 10 ms.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -30,8 +30,8 @@
 #define WINDOW_MS  100
 #define SAMPLE_MS  10
 /* Of the numbers of agents, the least with somebody to wait for. */
-#define FEW        8
-#define FEW_NAME   "8 agents"
+#define FEW      8
+#define FEW_NAME "8 agents"
 
 /* Written by the processes, each its own. */
 struct shared {
@@ -59,14 +59,16 @@ static void name_client(const struct play *p, int index, char id[static 32]) {
 
 /* The first check makes the limiter known to the agent: it is not one of those that are measured. */
 static struct stint_limiter *attach(const struct host *host, const char *id) {
-	struct stint_options options = {
-		.policy = "agents", .max_requests = 1000000, .time_window_ms = WINDOW_MS, .algorithm = STINT_FIXED_WINDOW};
+	struct stint_options options = {.policy = "agents",
+	                                .max_requests = 1000000,
+	                                .time_window_ms = WINDOW_MS,
+	                                .algorithm = STINT_FIXED_WINDOW};
 	struct stint_limiter *limiter;
 	struct stint_result result;
 	struct stint *st;
 
 	if (stint_open(&st, host->socket) != 0 || stint_limiter_new(&limiter, st, &options) != 0 ||
-		stint_check(limiter, id, 1, &result) != 0)
+	    stint_check(limiter, id, 1, &result) != 0)
 		_exit(1);
 	return limiter;
 }
@@ -103,8 +105,10 @@ static void watch_locks(struct play *p, pid_t parent) {
 		_exit(1);
 	own.pg = NULL;
 	for (;;) {
-		int64_t waiting = cluster_number(&own,
-			"select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'stint%'", -1);
+		int64_t waiting = cluster_number(
+			&own,
+			"select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'stint%'",
+			-1);
 
 		if (waiting < 0)
 			_exit(1);
@@ -169,9 +173,16 @@ static void put_time(const char *whose, int agents, const char *name, double val
 	char what[96], plot[96];
 
 	snprintf(what, sizeof(what), "%d agents, %s: %s to a lease", agents, whose, name);
-	figure_put(&(struct figure){.row = 11, .what = what, .unit = "us", .value = value, .against = "1 agent", .base = base,
-		.target = agents > 1 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = agents,
-		.note = agents > 1 ? NULL : "of some 80 checks: its p99 is nearly the slowest of them"});
+	figure_put(
+		&(struct figure){.row = 11,
+	                     .what = what,
+	                     .unit = "us",
+	                     .value = value,
+	                     .against = "1 agent",
+	                     .base = base,
+	                     .target = agents > 1 ? FIGURE_AT_MOST : FIGURE_STATED,
+	                     .bound = agents,
+	                     .note = agents > 1 ? NULL : "of some 80 checks: its p99 is nearly the slowest of them"});
 	snprintf(plot, sizeof(plot), "%s, %s", whose, name);
 	figure_point("agents", plot, agents, value);
 }
@@ -189,11 +200,18 @@ static void put_wait(const char *whose, int agents, const struct outcome *o, con
 	snprintf(what, sizeof(what), "%d agents, %s: sessions that wait for a row", agents, whose);
 	figure_put(&(struct figure){.row = 11, .what = what, .unit = "on average", .value = o->waiting});
 	snprintf(what, sizeof(what), "%d agents, %s: how long a statement waits for a row", agents, whose);
-	figure_put(&(struct figure){.row = 11, .what = what, .unit = "us", .value = wait_us(o), .against = is_compared ? FEW_NAME : NULL,
-		.base = wait_us(few), .target = is_compared ? FIGURE_AT_MOST : FIGURE_STATED, .bound = (double)agents / FEW});
+	figure_put(&(struct figure){.row = 11,
+	                            .what = what,
+	                            .unit = "us",
+	                            .value = wait_us(o),
+	                            .against = is_compared ? FEW_NAME : NULL,
+	                            .base = wait_us(few),
+	                            .target = is_compared ? FIGURE_AT_MOST : FIGURE_STATED,
+	                            .bound = (double)agents / FEW});
 }
 
-static void put(const char *whose, int agents, const struct outcome *o, const struct outcome *one, const struct outcome *few) {
+static void put(const char *whose, int agents, const struct outcome *o, const struct outcome *one,
+                const struct outcome *few) {
 	char what[96];
 
 	put_time(whose, agents, "p50", us(o, 500), us(one, 500));
@@ -213,7 +231,7 @@ static int add_agents(struct play *p, const struct scene *scene, int from, int t
 		snprintf(name, sizeof(name), "host-%02d", i);
 		options.name = name;
 		if (host_prepare(&p->host[i], scene, (uint32_t)i, &options) != 0 || host_start(&p->host[i]) != 0 ||
-			!host_wait_in_step(&p->host[i], 15000))
+		    !host_wait_in_step(&p->host[i], 15000))
 			return -1;
 	}
 	return 0;

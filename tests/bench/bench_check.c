@@ -1,6 +1,6 @@
 /*
- * bench_check.c - what one check costs a process that is alone: allowed and denied, against the floor with the same id.
- * Ratios are of times taken in turns.
+ * bench_check.c - what one check costs a process that is alone: allowed and denied, against the floor with the
+ * same id. Ratios are of times taken in turns.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 #include "sample.h"
 #include "warm_table.h"
 
-#define ROUNDS 31 /* 3 of a quick run */
-#define CHECKS 1000000u /* of a round: some 30 ms */
+#define ROUNDS  31       /* 3 of a quick run */
+#define CHECKS  1000000u /* of a round: some 30 ms */
 #define CLIENTS 1000u
 
 struct subject {
@@ -25,7 +25,8 @@ struct subject {
 	bool expected;
 };
 
-static uint64_t wrong; /* verdicts that are not what they should be; and what keeps the compiler from leaving out the floor */
+/* verdicts that are not what they should be; and what keeps the compiler from leaving out the floor */
+static uint64_t wrong;
 
 static void run_check(const struct subject *s) {
 	struct stint_result result;
@@ -77,17 +78,29 @@ static void measure(struct measured *m, const struct subject *s) {
 }
 
 static void put_ratio(int row, const char *what, const struct samples *value, const struct samples *base) {
-	figure_put(&(struct figure){
-		.row = row, .what = what, .unit = "ns", .value = samples_median(value), .against = "hash + coarse clock + CAS",
-		.base = samples_median(base), .target = FIGURE_AT_MOST, .bound = 1.5});
+	figure_put(&(struct figure){.row = row,
+	                            .what = what,
+	                            .unit = "ns",
+	                            .value = samples_median(value),
+	                            .against = "hash + coarse clock + CAS",
+	                            .base = samples_median(base),
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = 1.5});
 }
 
 /* Why the floor costs little more than its CAS: the processor does the rest while that waits. */
 static void put_parts(const struct measured *m) {
-	figure_put(&(struct figure){.row = 1, .what = "of the floor, the CAS alone", .unit = "ns", .value = samples_median(&m->swap),
-		.note = "the hash and the clock are worked out while it waits, the look into a table is not"});
-	figure_put(&(struct figure){.row = 1, .what = "of the floor, hash and clock alone", .unit = "ns",
-		.value = samples_median(&m->hash_and_clock)});
+	figure_put(&(
+		struct figure){.row = 1,
+	                   .what = "of the floor, the CAS alone",
+	                   .unit = "ns",
+	                   .value = samples_median(&m->swap),
+	                   .note =
+	                       "the hash and the clock are worked out while it waits, the look into a table is not"});
+	figure_put(&(struct figure){.row = 1,
+	                            .what = "of the floor, hash and clock alone",
+	                            .unit = "ns",
+	                            .value = samples_median(&m->hash_and_clock)});
 }
 
 static int measure_kind(const struct scene *scene, enum warm_kind kind) {
@@ -100,13 +113,17 @@ static int measure_kind(const struct scene *scene, enum warm_kind kind) {
 
 	warm_id(1, id);
 	if (warm_table_make(&warm, scene, kind, CLIENTS, kind) != 0 || warm_attach(&warm, &st, &limiter) != 0 ||
-		floor_open(&floor, scene, 1) != 0)
+	    floor_open(&floor, scene, 1) != 0)
 		return -1;
 	measure(&m, &(struct subject){limiter, &floor, id, strlen(id), kind == WARM_ALLOWED});
 	if (kind == WARM_ALLOWED) {
 		put_ratio(1, "one hot client, stint_check", &m.check, &m.floor);
-		figure_put(&(struct figure){.row = 1, .what = "the same, in itself", .unit = "ns", .value = samples_median(&m.check),
-			.target = FIGURE_AT_MOST, .bound = 40});
+		figure_put(&(struct figure){.row = 1,
+		                            .what = "the same, in itself",
+		                            .unit = "ns",
+		                            .value = samples_median(&m.check),
+		                            .target = FIGURE_AT_MOST,
+		                            .bound = 40});
 		put_ratio(1, "one hot client, stint_is_allowed", &m.is_allowed, &m.floor);
 		put_parts(&m);
 	} else {

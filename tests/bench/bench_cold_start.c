@@ -1,6 +1,7 @@
 /*
- * bench_cold_start.c - 64 processes that all wait for clients never seen before: what the agent's batches carry, against one
- * connection that writes batches of the same size by a statement with nothing in it but the upsert. In turns, on the same server.
+ * bench_cold_start.c - 64 processes that all wait for clients never seen before: what the agent's batches
+ * carry, against one connection that writes batches of the same size by a statement with nothing in it but the
+ * upsert. In turns, on the same server.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -46,11 +47,12 @@ static int set(struct play *p, const struct scene *scene) {
 
 	p->next = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (p->next == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
-		cluster_do(&p->cluster, "alter system set fsync = on") != 0 ||
-		cluster_do(&p->cluster, "select pg_reload_conf()") != 0 || cluster_do(&p->cluster, table) != 0)
+	    cluster_do(&p->cluster, "alter system set fsync = on") != 0 ||
+	    cluster_do(&p->cluster, "select pg_reload_conf()") != 0 || cluster_do(&p->cluster, table) != 0)
 		return -1;
-	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent, .max_clients = 2000000}) != 0 ||
-		host_start(&p->host) != 0 || !host_wait_in_step(&p->host, 10000))
+	if (host_prepare(&p->host, scene, 0,
+	                 &(struct host_options){.database = p->cluster.agent, .max_clients = 2000000}) != 0 ||
+	    host_start(&p->host) != 0 || !host_wait_in_step(&p->host, 10000))
 		return -1;
 	if (stint_open(&p->stint, p->host.socket) != 0 || stint_limiter_new(&p->limiter, p->stint, &options) != 0)
 		return -1;
@@ -76,7 +78,8 @@ static uint64_t check_new(void *arg, int index) {
 }
 
 static int run_checks(struct play *p) {
-	int64_t batches = host_number(&p->host, "counters", "batches"), requests = host_number(&p->host, "counters", "requests");
+	int64_t batches = host_number(&p->host, "counters", "batches"),
+			requests = host_number(&p->host, "counters", "requests");
 	double rate = team_rate(&(struct team_job){check_new, p}, PROCESSES, quick_ms(RUN_MS));
 
 	if (rate <= 0)
@@ -129,10 +132,16 @@ static int play(const struct scene *scene) {
 		if (run_raw(&p, size < 1 ? 1 : size > BATCH_MAX ? BATCH_MAX : size) != 0)
 			return 1;
 	}
-	figure_put(&(struct figure){.row = 6, .what = "64 waiting processes, clients never seen before", .unit = "clients/s",
-		.value = samples_median(&p.checks_per_s), .against = "bare batched upsert", .base = samples_median(&p.rows_per_s),
-		.target = FIGURE_AT_LEAST, .bound = 0.6});
-	figure_put(&(struct figure){.row = 6, .what = "clients in a batch", .unit = "", .value = samples_median(&p.batch)});
+	figure_put(&(struct figure){.row = 6,
+	                            .what = "64 waiting processes, clients never seen before",
+	                            .unit = "clients/s",
+	                            .value = samples_median(&p.checks_per_s),
+	                            .against = "bare batched upsert",
+	                            .base = samples_median(&p.rows_per_s),
+	                            .target = FIGURE_AT_LEAST,
+	                            .bound = 0.6});
+	figure_put(
+		&(struct figure){.row = 6, .what = "clients in a batch", .unit = "", .value = samples_median(&p.batch)});
 	stint_limiter_free(p.limiter);
 	stint_close(p.stint);
 	pg_close(p.pg);

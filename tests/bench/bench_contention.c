@@ -1,9 +1,9 @@
 /*
- * bench_contention.c - several processes at once, at one client and each at its own, against bare compare-and-swaps of as many
- * processes on one line and on lines of their own.
+ * bench_contention.c - several processes at once, at one client and each at its own, against bare
+ * compare-and-swaps of as many processes on one line and on lines of their own.
  *
- * A bare compare-and-swap is a tenth of a check, so alone it is far faster. What is compared is how the machine shares
- * the line: the floor of a check (hash, clock, compare-and-swap) is given beside it.
+ * A bare compare-and-swap is a tenth of a check, so alone it is far faster. What is compared is how the machine
+ * shares the line: the floor of a check (hash, clock, compare-and-swap) is given beside it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 #include "team.h"
 #include "warm_table.h"
 
-#define ROUNDS   7
-#define RUN_MS   400
-#define CLIENTS  1000u
-#define PIECE    1000u /* checks between two looks at whether to stop */
+#define ROUNDS  7
+#define RUN_MS  400
+#define CLIENTS 1000u
+#define PIECE   1000u /* checks between two looks at whether to stop */
 
 struct subject {
 	struct stint_limiter *limiter;
@@ -74,7 +74,7 @@ static int measure(struct measured *m, struct subject *s, int processes) {
 	memset(m, 0, sizeof(*m));
 	for (int round = 0; round < ROUNDS; round++)
 		if (run(&m->bare, swap_bare, s, processes) != 0 || run(&m->check, check, s, processes) != 0 ||
-			run(&m->floor, check_floor, s, processes) != 0)
+		    run(&m->floor, check_floor, s, processes) != 0)
 			return -1;
 	return 0;
 }
@@ -83,12 +83,23 @@ static void put(const char *who, int processes, const struct measured *m, double
 	char what[96];
 
 	snprintf(what, sizeof(what), "%d processes, %s", processes, who);
-	figure_put(&(struct figure){.row = 2, .what = what, .unit = "checks/s", .value = samples_median(&m->check),
-		.against = "bare CAS", .base = samples_median(&m->bare), .target = processes > 1 ? FIGURE_AT_LEAST : FIGURE_STATED,
-		.bound = bound, .note = "a check is several times as long as the bare CAS that is in it, also in one process alone"});
+	figure_put(&(struct figure){
+		.row = 2,
+		.what = what,
+		.unit = "checks/s",
+		.value = samples_median(&m->check),
+		.against = "bare CAS",
+		.base = samples_median(&m->bare),
+		.target = processes > 1 ? FIGURE_AT_LEAST : FIGURE_STATED,
+		.bound = bound,
+		.note = "a check is several times as long as the bare CAS that is in it, also in one process alone"});
 	snprintf(what, sizeof(what), "%d processes, %s, against the floor", processes, who);
-	figure_put(&(struct figure){.row = 2, .what = what, .unit = "checks/s", .value = samples_median(&m->check),
-		.against = "hash + coarse clock + CAS", .base = samples_median(&m->floor)});
+	figure_put(&(struct figure){.row = 2,
+	                            .what = what,
+	                            .unit = "checks/s",
+	                            .value = samples_median(&m->check),
+	                            .against = "hash + coarse clock + CAS",
+	                            .base = samples_median(&m->floor)});
 }
 
 /* How the throughput of one process grows with more. */
@@ -96,9 +107,12 @@ static void put_scaling(const char *who, int processes, const struct measured *o
 	char what[96];
 
 	snprintf(what, sizeof(what), "%d processes, %s: throughput, of one process's", processes, who);
-	figure_put(&(struct figure){.row = 2, .what = what, .unit = "times",
-		.value = samples_median(&m->check) / samples_median(&one->check), .against = "hash + coarse clock + CAS",
-		.base = samples_median(&m->floor) / samples_median(&one->floor)});
+	figure_put(&(struct figure){.row = 2,
+	                            .what = what,
+	                            .unit = "times",
+	                            .value = samples_median(&m->check) / samples_median(&one->check),
+	                            .against = "hash + coarse clock + CAS",
+	                            .base = samples_median(&m->floor) / samples_median(&one->floor)});
 }
 
 static int measure_all(struct subject *s, const char *who, double bound) {
@@ -123,8 +137,8 @@ static int play(const struct scene *scene) {
 	struct stint *st;
 	int status;
 
-	if (warm_table_make(&warm, scene, 0, CLIENTS, WARM_ALLOWED) != 0 || warm_attach(&warm, &st, &subject.limiter) != 0 ||
-		floor_open(&subject.floor, scene, CLIENTS) != 0)
+	if (warm_table_make(&warm, scene, 0, CLIENTS, WARM_ALLOWED) != 0 ||
+	    warm_attach(&warm, &st, &subject.limiter) != 0 || floor_open(&subject.floor, scene, CLIENTS) != 0)
 		return 1;
 	subject.apart = 0;
 	status = measure_all(&subject, "one hot client", 0.7);

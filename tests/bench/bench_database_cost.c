@@ -1,6 +1,7 @@
 /*
- * bench_database_cost.c - what the database has to do for 1,000 checks: statements, rows, write-ahead log and time of its processes,
- * with hot, warm and cold clients. Against one upsert for each check, of the same clients, on the same server.
+ * bench_database_cost.c - what the database has to do for 1,000 checks: statements, rows, write-ahead log and
+ * time of its processes, with hot, warm and cold clients. Against one upsert for each check, of the same
+ * clients, on the same server.
  */
 #include <dirent.h>
 #include <stdatomic.h>
@@ -27,7 +28,7 @@
 #define PROCESSES    64 /* for first checks, which wait */
 #define APPS         20 /* each load's checks per tick are a multiple of it */
 #define TICK_MS      10
-#define QUIET_MS     2000  /* without a batch: leases have ended, and gone back */
+#define QUIET_MS     2000 /* without a batch: leases have ended, and gone back */
 #define QUIET_MAX_MS 60000
 
 static const char table[] =
@@ -77,7 +78,8 @@ static double cpu_of(const char *number, long postmaster) {
 	if (!file)
 		return 0;
 	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
-		sscanf(strrchr(text, ')') + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user, &system);
+		sscanf(strrchr(text, ')') + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user,
+		       &system);
 	fclose(file);
 	if (parent != postmaster && atol(number) != postmaster)
 		return 0;
@@ -110,7 +112,9 @@ static struct cost look(struct play *p) {
 		.checks = p->checks,
 		.statements = (double)host_number(&p->host, "counters", "batches") + p->calls,
 		.rows = (double)host_number(&p->host, "counters", "requests") + p->calls,
-		.wal_bytes = (double)cluster_number(&p->cluster, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint", 0),
+		.wal_bytes =
+			(double)cluster_number(&p->cluster,
+	                               "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint", 0),
 		.cpu_ms = cpu_of_server(p),
 	};
 }
@@ -121,8 +125,8 @@ static struct cost cost_since(struct play *p, const struct cost *before) {
 	double thousands = (now.checks - before->checks) / 1000;
 
 	return (struct cost){now.checks - before->checks, (now.statements - before->statements) / thousands,
-		(now.rows - before->rows) / thousands, (now.wal_bytes - before->wal_bytes) / thousands,
-		(now.cpu_ms - before->cpu_ms) / thousands};
+	                     (now.rows - before->rows) / thousands, (now.wal_bytes - before->wal_bytes) / thousands,
+	                     (now.cpu_ms - before->cpu_ms) / thousands};
 }
 
 /* ---- The loads --------------------------------------------------------------------------- */
@@ -140,7 +144,8 @@ static void name_client(const struct load *load, uint32_t client, char id[static
 	snprintf(id, 48, "%s-%08x", load->key, (unsigned)(client * 2654435761u));
 }
 
-/* One of the apps that together make a load: a tick's checks, then it sleeps until the next one. What counts are admissions. */
+/* One of the apps that together make a load: a tick's checks, then it sleeps until the next one. What counts
+ * are admissions. */
 static uint64_t check_tick(void *arg, int index) {
 	static uint64_t random, tick_ns;
 	struct play *p = arg;
@@ -231,7 +236,8 @@ static int wait_until_quiet(const struct play *p) {
 			return 0;
 		sleep_ms(QUIET_MS);
 	}
-	fprintf(stderr, "bench_database_cost: the agent still sends batches, %d s after the last check\n", QUIET_MAX_MS / 1000);
+	fprintf(stderr, "bench_database_cost: the agent still sends batches, %d s after the last check\n",
+	        QUIET_MAX_MS / 1000);
 	return -1;
 }
 
@@ -241,8 +247,14 @@ static void put_one(const struct load *load, const char *quantity, const char *u
 	char what[96];
 
 	snprintf(what, sizeof(what), "%s: %s for 1,000 checks", load->name, quantity);
-	figure_put(&(struct figure){.row = 10, .what = what, .unit = unit, .value = value, .against = "one upsert per check", .base = base,
-		.target = load->bound > 0 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = load->bound});
+	figure_put(&(struct figure){.row = 10,
+	                            .what = what,
+	                            .unit = unit,
+	                            .value = value,
+	                            .against = "one upsert per check",
+	                            .base = base,
+	                            .target = load->bound > 0 ? FIGURE_AT_MOST : FIGURE_STATED,
+	                            .bound = load->bound});
 }
 
 static void put(const struct load *load, const struct cost *stint, const struct cost *direct) {
@@ -291,10 +303,11 @@ static int set(struct play *p, const struct scene *scene) {
 	p->shared = mmap(NULL, sizeof(*p->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	p->random = 7;
 	if (p->shared == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
-		cluster_do(&p->cluster, table) != 0)
+	    cluster_do(&p->cluster, table) != 0)
 		return -1;
-	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 || host_start(&p->host) != 0 ||
-		!host_wait_in_step(&p->host, 10000) || stint_open(&p->stint, p->host.socket) != 0)
+	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 ||
+	    host_start(&p->host) != 0 || !host_wait_in_step(&p->host, 10000) ||
+	    stint_open(&p->stint, p->host.socket) != 0)
 		return -1;
 	return direct_open(&p->pg, p->cluster.conninfo, upsert);
 }

@@ -1,7 +1,7 @@
 /*
- * bench_first_sight.c - the first check of a client that the host has not seen: one trip to the agent and one to the database, one
- * at a time, against one upsert of one row on a connection of one's own. In turns, client by client, on the same server, which
- * waits for its disk at each commit, as it does by default.
+ * bench_first_sight.c - the first check of a client that the host has not seen: one trip to the agent and one
+ * to the database, one at a time, against one upsert of one row on a connection of one's own. In turns, client
+ * by client, on the same server, which waits for its disk at each commit, as it does by default.
  */
 #include <stdio.h>
 
@@ -42,11 +42,11 @@ static int set(struct play *p, const struct scene *scene) {
 
 	if (cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0)
 		return -1;
-	if (cluster_do(&p->cluster, "alter system set fsync = on") != 0 || cluster_do(&p->cluster, "select pg_reload_conf()") != 0 ||
-		cluster_do(&p->cluster, table) != 0)
+	if (cluster_do(&p->cluster, "alter system set fsync = on") != 0 ||
+	    cluster_do(&p->cluster, "select pg_reload_conf()") != 0 || cluster_do(&p->cluster, table) != 0)
 		return -1;
-	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 || host_start(&p->host) != 0 ||
-		!host_wait_in_step(&p->host, 10000))
+	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 ||
+	    host_start(&p->host) != 0 || !host_wait_in_step(&p->host, 10000))
 		return -1;
 	if (stint_open(&p->stint, p->host.socket) != 0 || stint_limiter_new(&p->limiter, p->stint, &options) != 0)
 		return -1;
@@ -75,16 +75,22 @@ static void put(const struct play *p, double fraction, const char *name, double 
 	char what[64];
 
 	snprintf(what, sizeof(what), "first check of a client, one at a time: %s", name);
-	figure_put(&(struct figure){.row = 5, .what = what, .unit = "us", .value = durations_quantile(&p->check_ns, fraction) / 1e3,
-		.against = "one upsert by libpq", .base = durations_quantile(&p->upsert_ns, fraction) / 1e3,
-		.target = FIGURE_AT_MOST, .bound = bound});
+	figure_put(&(struct figure){.row = 5,
+	                            .what = what,
+	                            .unit = "us",
+	                            .value = durations_quantile(&p->check_ns, fraction) / 1e3,
+	                            .against = "one upsert by libpq",
+	                            .base = durations_quantile(&p->upsert_ns, fraction) / 1e3,
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = bound});
 }
 
 static int play(const struct scene *scene) {
 	static struct play p;
 	char id[32];
 
-	if (set(&p, scene) != 0 || durations_open(&p.check_ns, CLIENTS) != 0 || durations_open(&p.upsert_ns, CLIENTS) != 0)
+	if (set(&p, scene) != 0 || durations_open(&p.check_ns, CLIENTS) != 0 ||
+	    durations_open(&p.upsert_ns, CLIENTS) != 0)
 		return 1;
 	for (int i = 0; i < quick_ms(CLIENTS) + WARM_UP; i++) {
 		uint64_t check_ns, upsert_ns;
@@ -107,8 +113,10 @@ static int play(const struct scene *scene) {
 	put(&p, 0.99, "p99", 3);
 	durations_close(&p.check_ns);
 	durations_close(&p.upsert_ns);
-	figure_put(&(struct figure){.row = 5, .what = "first checks that were not decided by the database", .unit = "checks",
-		.value = p.elsewhere});
+	figure_put(&(struct figure){.row = 5,
+	                            .what = "first checks that were not decided by the database",
+	                            .unit = "checks",
+	                            .value = p.elsewhere});
 	stint_limiter_free(p.limiter);
 	stint_close(p.stint);
 	pg_close(p.pg);

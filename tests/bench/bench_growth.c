@@ -1,6 +1,7 @@
 /*
- * bench_growth.c - what grows with what: the time of a check with the clients in the table and with the processes, the memory with
- * the clients, the agent's work with the resolution; and what an agent does when nobody checks.
+ * bench_growth.c - what grows with what: the time of a check with the clients in the table and with the
+ * processes, the memory with the clients, the agent's work with the resolution; and what an agent does when
+ * nobody checks.
  */
 #include <math.h>
 #include <poll.h>
@@ -18,14 +19,14 @@
 #include "team.h"
 #include "warm_table.h"
 
-#define HOT_CHECKS 500000u
-#define HOT_ROUNDS 15 /* each with another client: the later one came into the table, the rarer it is at home */
-#define TEAM_MS    1000
-#define IDLE_MS    15000
-#define LOADED_MS  4000
+#define HOT_CHECKS   500000u
+#define HOT_ROUNDS   15 /* each with another client: the later one came into the table, the rarer it is at home */
+#define TEAM_MS      1000
+#define IDLE_MS      15000
+#define LOADED_MS    4000
 #define LOADED_PER_S 1000
-#define PIECE      1000u
-#define UNDER_WAY  2000u
+#define PIECE        1000u
+#define UNDER_WAY    2000u
 
 /* ---- Time per check ------------------------------------------------------------------- */
 
@@ -53,7 +54,8 @@ static int measure_hot(const struct scene *scene) {
 		struct stint *st;
 		char what[96];
 
-		if (warm_table_make(&warm, scene, i, clients[i], WARM_ALLOWED) != 0 || warm_attach(&warm, &st, &limiter) != 0)
+		if (warm_table_make(&warm, scene, i, clients[i], WARM_ALLOWED) != 0 ||
+		    warm_attach(&warm, &st, &limiter) != 0)
 			return -1;
 		for (int round = 0; i == 0 && round < HOT_ROUNDS; round++)
 			time_hot(limiter, clients[i], round); /* lets the machine come to speed */
@@ -62,8 +64,14 @@ static int measure_hot(const struct scene *scene) {
 		if (i == 0)
 			first = samples_median(&samples);
 		snprintf(what, sizeof(what), "one hot client of %u in the table", clients[i]);
-		figure_put(&(struct figure){.row = 12, .what = what, .unit = "ns", .value = samples_median(&samples),
-			.against = "of 1000", .base = first, .target = i > 0 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = 1.1});
+		figure_put(&(struct figure){.row = 12,
+		                            .what = what,
+		                            .unit = "ns",
+		                            .value = samples_median(&samples),
+		                            .against = "of 1000",
+		                            .base = first,
+		                            .target = i > 0 ? FIGURE_AT_MOST : FIGURE_STATED,
+		                            .bound = 1.1});
 		figure_point("clients", "stint, one hot client", clients[i], samples_median(&samples));
 		stint_limiter_free(limiter);
 		stint_close(st);
@@ -167,7 +175,8 @@ static int see_all(struct flood *flood, uint32_t clients) {
 
 static double percent_of_core(pid_t pid, int ms);
 
-static int measure_memory(const struct scene *scene, uint32_t number, uint32_t clients, const char *database, const char *where) {
+static int measure_memory(const struct scene *scene, uint32_t number, uint32_t clients, const char *database,
+                          const char *where) {
 	struct host_options options = {.database = database, .max_clients = (int)clients, .idle_timeout_s = 600};
 	struct stint_options limit = {.policy = "once", .max_requests = 10, .time_window_ms = 600000};
 	bool is_in_memory = strcmp(database, "memory:") == 0;
@@ -178,8 +187,8 @@ static int measure_memory(const struct scene *scene, uint32_t number, uint32_t c
 	double bytes;
 
 	if (host_prepare(&host, scene, number, &options) != 0 || host_start(&host) != 0 ||
-		(!is_in_memory && !host_wait_in_step(&host, 10000)) || stint_open(&flood.stint, host.socket) != 0 ||
-		stint_limiter_new(&flood.limiter, flood.stint, &limit) != 0)
+	    (!is_in_memory && !host_wait_in_step(&host, 10000)) || stint_open(&flood.stint, host.socket) != 0 ||
+	    stint_limiter_new(&flood.limiter, flood.stint, &limit) != 0)
 		return -1;
 	if (see_all(&flood, clients) != 0)
 		return -1;
@@ -187,13 +196,22 @@ static int measure_memory(const struct scene *scene, uint32_t number, uint32_t c
 	/* All of the table's memory was taken at the start, so that what the agent has not touched counts, too. */
 	bytes = (double)(total - shared) * 1024 + (double)table_geometry_for(clients).table_bytes;
 	snprintf(what, sizeof(what), "%s, %u clients: memory for each, with ids of 32 bytes", where, clients);
-	figure_put(&(struct figure){.row = 12, .what = what, .unit = "bytes", .value = bytes / clients,
-		.target = is_in_memory ? FIGURE_STATED : FIGURE_AT_MOST, .bound = 192,
-		.note = "what malloc keeps for doubling its pools weighs more with few clients"});
+	figure_put(&(struct figure){.row = 12,
+	                            .what = what,
+	                            .unit = "bytes",
+	                            .value = bytes / clients,
+	                            .target = is_in_memory ? FIGURE_STATED : FIGURE_AT_MOST,
+	                            .bound = 192,
+	                            .note = "what malloc keeps for doubling its pools weighs more with few clients"});
 	snprintf(what, sizeof(what), "%s, %u idle clients: CPU, of a core", where, clients);
-	figure_put(&(struct figure){.row = 12, .what = what, .unit = "%", .value = percent_of_core(host.agent, quick_ms(IDLE_MS)),
-		.target = FIGURE_AT_MOST, .bound = 0.5,
-		.note = "what it does is to end the leases that nobody used, one timer for each client"});
+	figure_put(
+		&(struct figure){.row = 12,
+	                     .what = what,
+	                     .unit = "%",
+	                     .value = percent_of_core(host.agent, quick_ms(IDLE_MS)),
+	                     .target = FIGURE_AT_MOST,
+	                     .bound = 0.5,
+	                     .note = "what it does is to end the leases that nobody used, one timer for each client"});
 	stint_limiter_free(flood.limiter);
 	stint_close(flood.stint);
 	host_stop(&host);
@@ -229,7 +247,9 @@ static uint64_t check_slowly(void *arg, int index) {
 }
 
 static int measure_resolution(const struct host *host, int resolution) {
-	struct stint_options limit = {.max_requests = 4 * LOADED_PER_S, .time_window_ms = 1000, .resolution = resolution};
+	struct stint_options limit = {.max_requests = 4 * LOADED_PER_S,
+	                              .time_window_ms = 1000,
+	                              .resolution = resolution};
 	struct stint_limiter *limiter;
 	struct stint *st;
 	char policy[32], what[96];
@@ -245,12 +265,18 @@ static int measure_resolution(const struct host *host, int resolution) {
 	batches = (double)host_number(host, "counters", "batches");
 	if (team_rate(&(struct team_job){check_slowly, limiter}, 1, quick_ms(LOADED_MS)) < 0)
 		return -1;
-	snprintf(what, sizeof(what), "1,000 checks/s of one client, resolution %d: agent's CPU, of a core", resolution);
-	figure_put(&(struct figure){.row = 12, .what = what, .unit = "%",
-		.value = (cpu_ms(host->agent) - cpu) * 100 / quick_ms(LOADED_MS)});
+	snprintf(what, sizeof(what), "1,000 checks/s of one client, resolution %d: agent's CPU, of a core",
+	         resolution);
+	figure_put(&(struct figure){.row = 12,
+	                            .what = what,
+	                            .unit = "%",
+	                            .value = (cpu_ms(host->agent) - cpu) * 100 / quick_ms(LOADED_MS)});
 	snprintf(what, sizeof(what), "1,000 checks/s of one client, resolution %d: statements", resolution);
-	figure_put(&(struct figure){.row = 12, .what = what, .unit = "/s",
-		.value = ((double)host_number(host, "counters", "batches") - batches) * 1000 / quick_ms(LOADED_MS)});
+	figure_put(&(struct figure){.row = 12,
+	                            .what = what,
+	                            .unit = "/s",
+	                            .value = ((double)host_number(host, "counters", "batches") - batches) * 1000 /
+	                                     quick_ms(LOADED_MS)});
 	stint_limiter_free(limiter);
 	stint_close(st);
 	return 0;
@@ -263,25 +289,29 @@ static int measure_agent(const struct scene *scene) {
 	int status;
 
 	if (cluster_start(&cluster, scene) != 0 || cluster_install(&cluster) != 0 ||
-		host_prepare(&host, scene, 10, &(struct host_options){.database = cluster.agent}) != 0 || host_start(&host) != 0 ||
-		!host_wait_in_step(&host, 10000))
+	    host_prepare(&host, scene, 10, &(struct host_options){.database = cluster.agent}) != 0 ||
+	    host_start(&host) != 0 || !host_wait_in_step(&host, 10000))
 		return -1;
 	for (size_t i = 0; i < sizeof(resolution) / sizeof(resolution[0]); i++)
 		if (measure_resolution(&host, resolution[i]) != 0)
 			return -1;
 	sleep_ms(1000);
-	figure_put(&(struct figure){.row = 12, .what = "idle agent on PostgreSQL: CPU, of a core", .unit = "%",
-		.value = percent_of_core(host.agent, quick_ms(IDLE_MS)), .target = FIGURE_AT_MOST, .bound = 0.5});
+	figure_put(&(struct figure){.row = 12,
+	                            .what = "idle agent on PostgreSQL: CPU, of a core",
+	                            .unit = "%",
+	                            .value = percent_of_core(host.agent, quick_ms(IDLE_MS)),
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = 0.5});
 	host_stop(&host);
 	status = measure_memory(scene, 5, 100000, cluster.agent, "on PostgreSQL") != 0 ||
-		measure_memory(scene, 6, 1000000, cluster.agent, "on PostgreSQL") != 0;
+	         measure_memory(scene, 6, 1000000, cluster.agent, "on PostgreSQL") != 0;
 	cluster_close(&cluster);
 	return status ? -1 : 0;
 }
 
 static int play(const struct scene *scene) {
 	return measure_hot(scene) != 0 || measure_processes(scene) != 0 ||
-		measure_memory(scene, 7, 1000000, "memory:", "without a database") != 0 || measure_agent(scene) != 0;
+	       measure_memory(scene, 7, 1000000, "memory:", "without a database") != 0 || measure_agent(scene) != 0;
 }
 
 int main(void) {

@@ -1,10 +1,11 @@
 /*
- * bench_limit_use.c - how much of a limit is used when more is offered, unevenly: 2 hosts, 500 a second allowed, 700/s
- * offered on one host and 100/s on the other. Never more than the limit, as near to it as the algorithm can, and what
- * that costs the database.
+ * bench_limit_use.c - how much of a limit is used when more is offered, unevenly: 2 hosts, 500 a second
+ * allowed, 700/s offered on one host and 100/s on the other. Never more than the limit, as near to it as the
+ * algorithm can, and what that costs the database.
  *
- * A fixed window can give all of the limit. A sliding one can't: any resolution + 1 of its sub-windows are within the
- * limit together, and they are longer than the window; so what it can give is known, and stands beside what it gave.
+ * A fixed window can give all of the limit. A sliding one can't: any resolution + 1 of its sub-windows are
+ * within the limit together, and they are longer than the window; so what it can give is known, and stands
+ * beside what it gave.
  *
  * Statements are those of the agents' own count; the database's count of commits is beside it.
  */
@@ -19,16 +20,16 @@
 #include "tap.h"
 #include "stint.h"
 
-#define ROW        8
-#define LIMIT      500
-#define WINDOW_MS  1000
-#define APP_RATE   100u
-#define APPS_A     7u
-#define APPS_B     1u
-#define OFFERED    ((APPS_A + APPS_B) * APP_RATE)
-#define WARM_MS    3000
-#define RUN_MS     30000
-#define AIM_FIXED  470.0
+#define ROW       8
+#define LIMIT     500
+#define WINDOW_MS 1000
+#define APP_RATE  100u
+#define APPS_A    7u
+#define APPS_B    1u
+#define OFFERED   ((APPS_A + APPS_B) * APP_RATE)
+#define WARM_MS   3000
+#define RUN_MS    30000
+#define AIM_FIXED 470.0
 
 struct setting {
 	const char *name;
@@ -56,7 +57,7 @@ struct run {
 	struct counts before, after;
 	struct crowd_total total_before, total;
 	double seconds;
-	double per_s[2];  /* admitted, by host */
+	double per_s[2]; /* admitted, by host */
 	struct oracle_peak peak;
 };
 
@@ -85,26 +86,28 @@ static void count(struct stage *stage, struct counts *c) {
 		c->lows += host_number(host, "counters", "lows");
 		c->wants += host_number(host, "counters", "wants");
 	}
-	c->commits = cluster_number(&stage->cluster, "select xact_commit from pg_stat_database where datname = 'stint'", 0);
+	c->commits =
+		cluster_number(&stage->cluster, "select xact_commit from pg_stat_database where datname = 'stint'", 0);
 }
 
 static struct journal_plan plan_for(const struct setting *setting) {
 	struct journal_plan plan = {
 		.policy_count = 1,
 		.policy = {{.max_requests = LIMIT,
-			.time_window_ms = WINDOW_MS,
-			.algorithm = setting->algorithm,
-			.resolution = (uint32_t)setting->resolution,
-			.cost_min = 1,
-			.cost_max = 1,
-			.clients = 1,
-			.share = 1}},
+	                .time_window_ms = WINDOW_MS,
+	                .algorithm = setting->algorithm,
+	                .resolution = (uint32_t)setting->resolution,
+	                .cost_min = 1,
+	                .cost_max = 1,
+	                .clients = 1,
+	                .share = 1}},
 		.seed = 8,
 		.timeout_ms = 1000,
 		.capacity = APP_RATE * (WARM_MS + RUN_MS + 10000) / 1000,
 	};
 
-	snprintf(plan.policy[0].name, sizeof(plan.policy[0].name), "limit_use_%d_%d", (int)setting->algorithm, setting->resolution);
+	snprintf(plan.policy[0].name, sizeof(plan.policy[0].name), "limit_use_%d_%d", (int)setting->algorithm,
+	         setting->resolution);
 	return plan;
 }
 
@@ -121,7 +124,8 @@ static int start_crowd(struct stage *stage, const struct journal_plan *plan) {
 }
 
 /* A fixed window promises for its own windows only; a sliding one for any interval. */
-static int find_peak(struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan, struct run *run) {
+static int find_peak(struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
+                     struct run *run) {
 	const struct oracle_choice all = {.policy = 0, .client = 0, .host = ORACLE_ANY};
 	uint64_t edge_ns, length_ns;
 	struct books books;
@@ -134,7 +138,10 @@ static int find_peak(struct stage *stage, const struct oracle *oracle, const str
 	}
 	books_init(&books);
 	journal_client_id(plan, 0, id);
-	status = books_look(&books, &stage->cluster) == 0 && books_sub_window(&books, plan->policy[0].name, id, &edge_ns, &length_ns) ? 0 : -1;
+	status = books_look(&books, &stage->cluster) == 0 &&
+	                 books_sub_window(&books, plan->policy[0].name, id, &edge_ns, &length_ns)
+	             ? 0
+	             : -1;
 	if (status == 0)
 		run->peak = oracle_peak_aligned(oracle, &all, length_ns, edge_ns, books.clock.error_ns);
 	else
@@ -196,22 +203,38 @@ static void put_admitted(const struct run *run) {
 	by_table += run->total.admitted[STINT_SOURCE_LEASE] - run->total_before.admitted[STINT_SOURCE_LEASE];
 	by_table += run->total.denied[STINT_SOURCE_LEASE] - run->total_before.denied[STINT_SOURCE_LEASE];
 	snprintf(what, sizeof(what), "500 in 1 s, 800/s offered 7:1 on 2 hosts, %s: admitted", run->setting->name);
-	snprintf(note, sizeof(note), "%.1f/s on the host with 700/s, %.1f/s on the one with 100/s; credits: %.1f/s leased, %.1f/s of them "
-		"returned, %.1f/s lost; %.1f%% of the checks were decided by the table", run->per_s[0], run->per_s[1], granted, returned,
-		granted - returned - admitted, percent_of(by_table, checks));
-	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "/s", .value = admitted,
-		.against = fixed ? NULL : "what its sub-windows can give", .base = possible_per_s(run->setting),
-		.target = fixed ? FIGURE_AT_LEAST : FIGURE_STATED, .bound = AIM_FIXED, .note = note});
+	snprintf(note, sizeof(note),
+	         "%.1f/s on the host with 700/s, %.1f/s on the one with 100/s; credits: %.1f/s leased, %.1f/s of them "
+	         "returned, %.1f/s lost; %.1f%% of the checks were decided by the table",
+	         run->per_s[0], run->per_s[1], granted, returned, granted - returned - admitted,
+	         percent_of(by_table, checks));
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "/s",
+	                            .value = admitted,
+	                            .against = fixed ? NULL : "what its sub-windows can give",
+	                            .base = possible_per_s(run->setting),
+	                            .target = fixed ? FIGURE_AT_LEAST : FIGURE_STATED,
+	                            .bound = AIM_FIXED,
+	                            .note = note});
 }
 
 static void put_peak(const struct run *run) {
 	bool fixed = run->setting->algorithm == STINT_FIXED_WINDOW;
 	char what[160], note[96];
 
-	snprintf(what, sizeof(what), "the same, %s: the most in any %s", run->setting->name, fixed ? "window" : "second");
+	snprintf(what, sizeof(what), "the same, %s: the most in any %s", run->setting->name,
+	         fixed ? "window" : "second");
 	snprintf(note, sizeof(note), "%lld when an admission is dated by its end", (long long)run->peak.by_outcome);
-	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "admissions", .value = (double)run->peak.certain,
-		.against = "the limit", .base = LIMIT, .target = FIGURE_AT_MOST, .bound = 1, .note = note});
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "admissions",
+	                            .value = (double)run->peak.certain,
+	                            .against = "the limit",
+	                            .base = LIMIT,
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = 1,
+	                            .note = note});
 }
 
 static void put_cost(const struct run *run) {
@@ -221,9 +244,11 @@ static void put_cost(const struct run *run) {
 	char what[160], note[160];
 
 	snprintf(what, sizeof(what), "the same, %s: statements", run->setting->name);
-	snprintf(note, sizeof(note), "%.1f rows/s; the database counted %.1f commits/s, heartbeats included; apps sent %.1f messages/s "
-		"that credits run low, %.1f/s that asked", rows, commits, (double)(run->after.lows - run->before.lows) / run->seconds,
-		(double)(run->after.wants - run->before.wants) / run->seconds);
+	snprintf(note, sizeof(note),
+	         "%.1f rows/s; the database counted %.1f commits/s, heartbeats included; apps sent %.1f messages/s "
+	         "that credits run low, %.1f/s that asked",
+	         rows, commits, (double)(run->after.lows - run->before.lows) / run->seconds,
+	         (double)(run->after.wants - run->before.wants) / run->seconds);
 	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "/s", .value = statements, .note = note});
 }
 
@@ -238,7 +263,8 @@ static void put(const struct run *run) {
 	put_cost(run);
 	figure_point("limit_use", label, resolution, run->per_s[0] + run->per_s[1]);
 	figure_point("limit_use", possible, resolution, possible_per_s(run->setting));
-	figure_point("limit_use_statements", label, resolution, (double)(run->after.batches - run->before.batches) / run->seconds);
+	figure_point("limit_use_statements", label, resolution,
+	             (double)(run->after.batches - run->before.batches) / run->seconds);
 }
 
 static int play(const struct scene *scene) {

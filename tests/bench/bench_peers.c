@@ -1,10 +1,12 @@
 /*
- * bench_peers.c - the same endpoint limited by what its owner would pick instead: a script in Redis, called from C, and
- * rate-limiter-flexible in Node with its stores. One policy, 100 clients in turn, all admitted, each process one check at a time.
+ * bench_peers.c - the same endpoint limited by what its owner would pick instead: a script in Redis, called
+ * from C, and rate-limiter-flexible in Node with its stores. One policy, 100 clients in turn, all admitted,
+ * each process one check at a time.
  *
- * stint and rate-limiter-flexible share one PostgreSQL. It does not wait for its disk at a commit, which favours the one that commits
- * for every check. Rates are taken without looking at the clock for each check; durations in runs of their own, with two readings of
- * the clock around each check, of which about one is in the duration: in C some 25 ns, about what a check of stint's takes.
+ * stint and rate-limiter-flexible share one PostgreSQL. It does not wait for its disk at a commit, which
+ * favours the one that commits for every check. Rates are taken without looking at the clock for each check;
+ * durations in runs of their own, with two readings of the clock around each check, of which about one is in
+ * the duration: in C some 25 ns, about what a check of stint's takes.
  */
 #include <stdio.h>
 
@@ -36,9 +38,23 @@ static struct contender contenders[] = {
 	{.name = "stint", .by = STINT, .processes = 4, .in_flight = 1},
 	{.name = "Redis, Lua script", .by = REDIS, .processes = 1, .in_flight = 1, .bound = 500},
 	{.name = "Redis, Lua script", .by = REDIS, .processes = 4, .in_flight = 1, .bound = 500},
-	{.name = "rate-limiter-flexible, PostgreSQL", .by = NODE, .store = "postgres", .processes = 1, .in_flight = 1, .bound = 5000},
-	{.name = "rate-limiter-flexible, PostgreSQL", .by = NODE, .store = "postgres", .processes = 4, .in_flight = 1, .bound = 5000},
-	{.name = "rate-limiter-flexible, PostgreSQL", .by = NODE, .store = "postgres", .processes = 1, .in_flight = 10},
+	{.name = "rate-limiter-flexible, PostgreSQL",
+     .by = NODE,
+     .store = "postgres",
+     .processes = 1,
+     .in_flight = 1,
+     .bound = 5000},
+	{.name = "rate-limiter-flexible, PostgreSQL",
+     .by = NODE,
+     .store = "postgres",
+     .processes = 4,
+     .in_flight = 1,
+     .bound = 5000},
+	{.name = "rate-limiter-flexible, PostgreSQL",
+     .by = NODE,
+     .store = "postgres",
+     .processes = 1,
+     .in_flight = 10},
 	{.name = "rate-limiter-flexible, Redis", .by = NODE, .store = "redis", .processes = 1, .in_flight = 1},
 	{.name = "rate-limiter-flexible, Redis", .by = NODE, .store = "redis", .processes = 4, .in_flight = 1},
 	{.name = "rate-limiter-flexible, Redis", .by = NODE, .store = "redis", .processes = 1, .in_flight = 10},
@@ -54,12 +70,11 @@ static double run_one(struct peers *peers, struct contender *c) {
 	int rate_ms = quick_ms(RATE_MS), latency_ms = quick_ms(LATENCY_MS);
 
 	switch (c->by) {
-	case STINT:
-		return peers_run_stint(peers, c->processes, rate_ms, latency_ms, &c->ns);
-	case REDIS:
-		return peers_run_redis(peers, c->processes, rate_ms, latency_ms, &c->ns);
+	case STINT: return peers_run_stint(peers, c->processes, rate_ms, latency_ms, &c->ns);
+	case REDIS: return peers_run_redis(peers, c->processes, rate_ms, latency_ms, &c->ns);
 	case NODE:
-		return peers_run_node(peers, &(struct peers_node){c->store, c->processes, c->in_flight}, rate_ms, latency_ms, &c->ns);
+		return peers_run_node(peers, &(struct peers_node){c->store, c->processes, c->in_flight}, rate_ms,
+		                      latency_ms, &c->ns);
 	}
 	return -1;
 }
@@ -90,9 +105,14 @@ static void put_rate(const struct contender *c, const char *with) {
 	char what[96];
 
 	snprintf(what, sizeof(what), "checks per second, %s", with);
-	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "checks/s", .value = samples_median(&stint->rate),
-		.against = c->name, .base = samples_median(&c->rate), .target = c->bound > 0 ? FIGURE_AT_LEAST : FIGURE_STATED,
-		.bound = c->bound});
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "checks/s",
+	                            .value = samples_median(&stint->rate),
+	                            .against = c->name,
+	                            .base = samples_median(&c->rate),
+	                            .target = c->bound > 0 ? FIGURE_AT_LEAST : FIGURE_STATED,
+	                            .bound = c->bound});
 }
 
 static void put_latency(const struct contender *c, const char *with, unsigned per_mille, const char *name) {
@@ -100,10 +120,14 @@ static void put_latency(const struct contender *c, const char *with, unsigned pe
 	char what[96];
 
 	snprintf(what, sizeof(what), "time per check, %s: %s", with, name);
-	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "ns",
-		.value = (double)histogram_quantile(&stint->ns, per_mille), .against = c->name,
-		.base = (double)histogram_quantile(&c->ns, per_mille), .base_over_value = true,
-		.note = "one reading of the clock is in the time"});
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "ns",
+	                            .value = (double)histogram_quantile(&stint->ns, per_mille),
+	                            .against = c->name,
+	                            .base = (double)histogram_quantile(&c->ns, per_mille),
+	                            .base_over_value = true,
+	                            .note = "one reading of the clock is in the time"});
 }
 
 static void put_against(const struct contender *c) {
@@ -127,12 +151,17 @@ static void put_left(const struct peers *peers) {
 	for (unsigned i = 0; i < PEERS_SOURCES; i++)
 		all += s->by[i];
 	left = all - s->by[STINT_SOURCE_LEASE];
-	snprintf(note, sizeof(note), "%llu of %llu: database %llu, fallback %llu, local %llu, advance %llu; credits granted: %lld",
-		(unsigned long long)left, (unsigned long long)all, (unsigned long long)s->by[STINT_SOURCE_DATABASE],
-		(unsigned long long)s->by[STINT_SOURCE_FALLBACK], (unsigned long long)s->by[STINT_SOURCE_LOCAL],
-		(unsigned long long)s->by[STINT_SOURCE_ADVANCE], (long long)host_number(&peers->host, "counters", "granted"));
-	figure_put(&(struct figure){.row = ROW, .what = "stint's checks that left the table", .unit = "%",
-		.value = all == 0 ? 0 : (double)left * 100 / (double)all, .note = note});
+	snprintf(note, sizeof(note),
+	         "%llu of %llu: database %llu, fallback %llu, local %llu, advance %llu; credits granted: %lld",
+	         (unsigned long long)left, (unsigned long long)all, (unsigned long long)s->by[STINT_SOURCE_DATABASE],
+	         (unsigned long long)s->by[STINT_SOURCE_FALLBACK], (unsigned long long)s->by[STINT_SOURCE_LOCAL],
+	         (unsigned long long)s->by[STINT_SOURCE_ADVANCE],
+	         (long long)host_number(&peers->host, "counters", "granted"));
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = "stint's checks that left the table",
+	                            .unit = "%",
+	                            .value = all == 0 ? 0 : (double)left * 100 / (double)all,
+	                            .note = note});
 }
 
 /* The least of many batches: what is in each duration of stint's and of Redis' that isn't the check. */
@@ -146,8 +175,10 @@ static void put_clock(void) {
 			now = monotonic_ns();
 		least_ns = now - began < least_ns ? now - began : least_ns;
 	}
-	figure_put(&(struct figure){.row = ROW, .what = "a reading of the clock, which each time per check contains, in C", .unit = "ns",
-		.value = (double)least_ns / 1000});
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = "a reading of the clock, which each time per check contains, in C",
+	                            .unit = "ns",
+	                            .value = (double)least_ns / 1000});
 }
 
 /* A point stands on at least ten durations beyond it: where there are fewer it is left out. */

@@ -1,7 +1,7 @@
 /*
- * bench_table_size.c - checks spread over a thousand clients and up to ten million, all with leases: what counts then is how often
- * the memory is waited for. Against one compare-and-swap at the same clients' places in a mapping of the same size, each at an
- * address that depends on what the last one read.
+ * bench_table_size.c - checks spread over a thousand clients and up to ten million, all with leases: what
+ * counts then is how often the memory is waited for. Against one compare-and-swap at the same clients' places
+ * in a mapping of the same size, each at an address that depends on what the last one read.
  *
  * Ids are made in advance and lie in the order of their use, as they would come in requests.
  */
@@ -19,8 +19,8 @@
 #include "sample.h"
 #include "warm_table.h"
 
-#define ROUNDS 10 /* 1 of a quick run */
-#define STEPS  2000000u /* of a round; the next round goes on with the next ones */
+#define ROUNDS   10       /* 1 of a quick run */
+#define STEPS    2000000u /* of a round; the next round goes on with the next ones */
 #define SEQUENCE (2 * STEPS)
 
 struct sequence {
@@ -64,7 +64,8 @@ static double time_swaps(const struct subject *s, uint32_t from) {
 	uint64_t began = monotonic_ns();
 	uint64_t last = 0;
 
-	/* Cells start at 0 and are never counted up as far as this bit: it changes nothing, but only the read tells. */
+	/* Cells start at 0 and are never counted up as far as this bit: it changes nothing, but only the read
+	 * tells. */
 	for (uint32_t i = from; i < from + STEPS; i++)
 		last = floor_swap(&s->floor.cells[s->sequence->cell[i] ^ (uint32_t)(last >> 62 & 1)], (uint64_t)-1);
 	return (double)(monotonic_ns() - began) / STEPS;
@@ -88,9 +89,14 @@ static void put(uint32_t clients, const char *how, const struct measured *m) {
 	char what[96];
 
 	snprintf(what, sizeof(what), "%u clients, %s", clients, how);
-	figure_put(&(struct figure){.row = 4, .what = what, .unit = "ns", .value = samples_median(&m->check),
-		.against = "one dependent random CAS", .base = samples_median(&m->swap),
-		.target = clients >= 1000000 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = 2});
+	figure_put(&(struct figure){.row = 4,
+	                            .what = what,
+	                            .unit = "ns",
+	                            .value = samples_median(&m->check),
+	                            .against = "one dependent random CAS",
+	                            .base = samples_median(&m->swap),
+	                            .target = clients >= 1000000 ? FIGURE_AT_MOST : FIGURE_STATED,
+	                            .bound = 2});
 	snprintf(what, sizeof(what), "stint, %s", how);
 	figure_point("clients", what, clients, samples_median(&m->check));
 	snprintf(what, sizeof(what), "one random CAS, %s", how);
@@ -109,7 +115,7 @@ static int measure_size(const struct scene *scene, uint32_t number, uint32_t cli
 	struct stint *st;
 
 	if (!sequence || warm_table_make(&warm, scene, number, clients, WARM_ALLOWED) != 0 ||
-		warm_attach(&warm, &st, &s.limiter) != 0 || floor_open(&s.floor, scene, slots_for(clients)) != 0)
+	    warm_attach(&warm, &st, &s.limiter) != 0 || floor_open(&s.floor, scene, slots_for(clients)) != 0)
 		return -1;
 	draw(sequence, clients, s.floor.count, false);
 	measure(&m, &s);

@@ -1,13 +1,14 @@
 /*
- * bench_tail.c - how long a check takes in apps that do something else in between: one hot client, 20 processes on 2 hosts
- * that make 50 checks a second each, edges of sub-windows included, with PostgreSQL behind.
+ * bench_tail.c - how long a check takes in apps that do something else in between: one hot client, 20 processes
+ * on 2 hosts that make 50 checks a second each, edges of sub-windows included, with PostgreSQL behind.
  *
- * A process sleeps until its next check is due, at a random point of each 20 ms, as a server does that waits for requests.
- * So every check runs on caches that others have used meanwhile, and pays for the misses of the code around it too. What
- * of that is not the limiter's is measured in wake-ups of their own, of the same processes in the same seconds: two
- * readings of the clock with nothing in between, and with one compare-and-swap of a word that all of them share, in a page
- * that has nothing else: the least that any limit could cost which is counted in memory. And now and then a check is
- * made once more at once: that is what it costs where caches are warm.
+ * A process sleeps until its next check is due, at a random point of each 20 ms, as a server does that waits
+ * for requests. So every check runs on caches that others have used meanwhile, and pays for the misses of the
+ * code around it too. What of that is not the limiter's is measured in wake-ups of their own, of the same
+ * processes in the same seconds: two readings of the clock with nothing in between, and with one
+ * compare-and-swap of a word that all of them share, in a page that has nothing else: the least that any limit
+ * could cost which is counted in memory. And now and then a check is made once more at once: that is what it
+ * costs where caches are warm.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,13 +28,13 @@
 #include "stint.h"
 #include "tap.h"
 
-#define ROW       7
-#define HOSTS     2u
-#define APPS      20u
-#define SLOT_NS   (20 * NS_PER_MS) /* one check in each: 50 a second */
-#define WARM_MS   3000 /* the agents learn the client's rate; libraries and pages come in */
-#define RUN_MS    60000
-#define START_MS  10000
+#define ROW      7
+#define HOSTS    2u
+#define APPS     20u
+#define SLOT_NS  (20 * NS_PER_MS) /* one check in each: 50 a second */
+#define WARM_MS  3000             /* the agents learn the client's rate; libraries and pages come in */
+#define RUN_MS   60000
+#define START_MS 10000
 /* Every so many slots one more wake-up, for a floor: rare enough that the checks' own pattern stays what it is. */
 #define FLOOR_EVERY 4u
 #define AGAIN_EVERY 16u
@@ -86,7 +87,8 @@ static uint64_t time_clock(void) {
 static uint64_t time_swap(_Atomic uint64_t *word) {
 	uint64_t before = monotonic_ns(), seen = atomic_load_explicit(word, memory_order_acquire);
 
-	while (!atomic_compare_exchange_strong_explicit(word, &seen, seen + 1, memory_order_acq_rel, memory_order_acquire))
+	while (!atomic_compare_exchange_strong_explicit(word, &seen, seen + 1, memory_order_acq_rel,
+	                                                memory_order_acquire))
 		continue;
 	return monotonic_ns() - before;
 }
@@ -130,7 +132,7 @@ static void run_app(struct shared *shared, uint32_t index, struct stint_limiter 
 		check_at(limiter, shared, app, slot_ns + random_below(&random, SLOT_NS / 2));
 		if (slot_ns >= begin_ns && n % FLOOR_EVERY == 0)
 			floor_at(shared, app, n / FLOOR_EVERY % 2 == 0 ? CLOCK : SWAP,
-				slot_ns + SLOT_NS / 2 + random_below(&random, SLOT_NS / 2));
+			         slot_ns + SLOT_NS / 2 + random_below(&random, SLOT_NS / 2));
 	}
 }
 
@@ -245,8 +247,8 @@ static int collect(struct durations *d, const struct shared *shared, enum kind k
 }
 
 static void plot(const struct durations *d, const char *label) {
-	static const double fractions[] = {0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
-		0.9995, 0.9998, 0.9999, 1};
+	static const double fractions[] = {0.01, 0.05, 0.1,  0.2,   0.3,   0.4,   0.5,    0.6,    0.7,    0.8, 0.9,
+	                                   0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1};
 
 	for (size_t i = 0; i < sizeof(fractions) / sizeof(fractions[0]); i++)
 		figure_point("tail", label, fractions[i], durations_quantile(d, fractions[i]));
@@ -259,18 +261,29 @@ struct line {
 };
 
 static void put_quantiles(const struct durations d[KINDS]) {
-	static const struct line lines[] = {{0.5, "p50", 0.2}, {0.99, "p99", 10}, {0.999, "p99.9", 1000}, {1, "max", 0}};
+	static const struct line lines[] = {{0.5, "p50", 0.2},
+	                                    {0.99, "p99", 10},
+	                                    {0.999, "p99.9", 1000},
+	                                    {1, "max", 0}};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		char what[128], note[192];
 
-		snprintf(what, sizeof(what), "one hot client, 20 processes on 2 hosts, 1,000/s: %s of a check", lines[i].name);
-		snprintf(note, sizeof(note), "each right after a wake-up, caches cold; once more at once: %.3f us; two clock reads after "
-			"a wake-up: %.3f us; with one compare-and-swap in between: %.3f us", durations_quantile(&d[AGAIN], lines[i].fraction) / 1e3,
-			durations_quantile(&d[CLOCK], lines[i].fraction) / 1e3, durations_quantile(&d[SWAP], lines[i].fraction) / 1e3);
-		figure_put(&(struct figure){
-			.row = ROW, .what = what, .unit = "us", .value = durations_quantile(&d[CHECK], lines[i].fraction) / 1e3,
-			.target = lines[i].bound_us > 0 ? FIGURE_AT_MOST : FIGURE_STATED, .bound = lines[i].bound_us, .note = note});
+		snprintf(what, sizeof(what), "one hot client, 20 processes on 2 hosts, 1,000/s: %s of a check",
+		         lines[i].name);
+		snprintf(note, sizeof(note),
+		         "each right after a wake-up, caches cold; once more at once: %.3f us; two clock reads after "
+		         "a wake-up: %.3f us; with one compare-and-swap in between: %.3f us",
+		         durations_quantile(&d[AGAIN], lines[i].fraction) / 1e3,
+		         durations_quantile(&d[CLOCK], lines[i].fraction) / 1e3,
+		         durations_quantile(&d[SWAP], lines[i].fraction) / 1e3);
+		figure_put(&(struct figure){.row = ROW,
+		                            .what = what,
+		                            .unit = "us",
+		                            .value = durations_quantile(&d[CHECK], lines[i].fraction) / 1e3,
+		                            .target = lines[i].bound_us > 0 ? FIGURE_AT_MOST : FIGURE_STATED,
+		                            .bound = lines[i].bound_us,
+		                            .note = note});
 	}
 }
 
@@ -284,11 +297,15 @@ static void put_counts(const struct shared *shared, size_t checks) {
 		failed += shared->app[i].failed;
 	}
 	snprintf(note, sizeof(note), "%u of %zu; %u were denied, %u failed", left, checks, denied, failed);
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = "the same: checks that left the table",
+	                            .unit = "%",
+	                            .value = (double)left * 100 / (double)checks,
+	                            .note = note});
 	figure_put(&(struct figure){
-		.row = ROW, .what = "the same: checks that left the table", .unit = "%",
-		.value = (double)left * 100 / (double)checks, .note = note});
-	figure_put(&(struct figure){
-		.row = ROW, .what = "the same: checks that also told the agent that credits run low", .unit = "%",
+		.row = ROW,
+		.what = "the same: checks that also told the agent that credits run low",
+		.unit = "%",
 		.value = (double)shared->lows * 100 / (double)checks,
 		.note = "a send each, without waiting: 10 to 20 us with cold caches and the agent to be woken"});
 }

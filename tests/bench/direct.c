@@ -5,8 +5,8 @@
 
 #include "database/pg_connect.h"
 
-#define CONNECT_MS   10000
-#define STATEMENT "direct"
+#define CONNECT_MS 10000
+#define STATEMENT  "direct"
 
 static int fail(const struct pg *pg) {
 	fprintf(stderr, "direct: %s\n", pg ? pg_error(pg) : "out of memory");
@@ -39,11 +39,8 @@ static int finish(struct pg *pg) {
 			rows = rows < 0 ? rows : rows + pg_answer_rows(answer);
 			pg_answer_free(answer);
 			break;
-		case PG_REFUSED:
-			rows = fail(pg);
-			break;
-		case PG_END:
-			return rows;
+		case PG_REFUSED: rows = fail(pg); break;
+		case PG_END: return rows;
 		case PG_NOTHING:
 			wait_for(pg, POLLIN);
 			if (pg_read(pg) != PG_OK)

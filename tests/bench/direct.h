@@ -1,6 +1,6 @@
 /*
- * direct.h - one connection to PostgreSQL and one prepared statement, called again and again, a round trip each: what an app
- * does that has no limiter between itself and the database.
+ * direct.h - one connection to PostgreSQL and one prepared statement, called again and again, a round trip
+ * each: what an app does that has no limiter between itself and the database.
  */
 #ifndef BENCH_DIRECT_H
 #define BENCH_DIRECT_H

@@ -33,13 +33,16 @@ static bool is_reached(const struct figure *f) {
 }
 
 static json_t *to_json(const struct figure *f) {
-	json_t *line = json_pack("{s:i, s:s, s:s, s:f}", "row", f->row, "what", f->what, "unit", f->unit, "value", f->value);
+	json_t *line =
+		json_pack("{s:i, s:s, s:s, s:f}", "row", f->row, "what", f->what, "unit", f->unit, "value", f->value);
 
 	if (f->against && isfinite(ratio_of(f)))
-		json_object_update_new(line, json_pack("{s:s, s:f, s:f}", "against", f->against, "base", f->base, "ratio", ratio_of(f)));
+		json_object_update_new(line, json_pack("{s:s, s:f, s:f}", "against", f->against, "base", f->base, "ratio",
+		                                       ratio_of(f)));
 	if (f->target != FIGURE_STATED)
-		json_object_update_new(line, json_pack("{s:s, s:f, s:b}", "target", f->target == FIGURE_AT_MOST ? "at most" : "at least",
-			"bound", f->bound, "reached", is_reached(f)));
+		json_object_update_new(line, json_pack("{s:s, s:f, s:b}", "target",
+		                                       f->target == FIGURE_AT_MOST ? "at most" : "at least", "bound",
+		                                       f->bound, "reached", is_reached(f)));
 	if (f->note)
 		json_object_set_new(line, "note", json_string(f->note));
 	return line;
@@ -50,7 +53,8 @@ void figure_put(const struct figure *f) {
 	if (f->against)
 		printf(", %s: %.4g, ratio %.3g", f->against, f->base, ratio_of(f));
 	if (f->target != FIGURE_STATED)
-		printf(" (%s %g: %s)", f->target == FIGURE_AT_MOST ? "at most" : "at least", f->bound, is_reached(f) ? "yes" : "NO");
+		printf(" (%s %g: %s)", f->target == FIGURE_AT_MOST ? "at most" : "at least", f->bound,
+		       is_reached(f) ? "yes" : "NO");
 	putchar('\n');
 	fflush(stdout);
 	append(to_json(f));

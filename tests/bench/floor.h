@@ -32,7 +32,8 @@ void floor_close(struct floor *);
 static inline uint64_t floor_swap(struct floor_cell *cell, uint64_t less) {
 	uint64_t word = atomic_load_explicit(&cell->word, memory_order_acquire);
 
-	while (!atomic_compare_exchange_strong_explicit(&cell->word, &word, word - less, memory_order_acq_rel, memory_order_relaxed))
+	while (!atomic_compare_exchange_strong_explicit(&cell->word, &word, word - less, memory_order_acq_rel,
+	                                                memory_order_relaxed))
 		continue;
 	return word;
 }
@@ -45,7 +46,8 @@ static inline bool floor_hash_and_clock(const struct floor *floor, const char *i
 	return (hash.low64 ^ hash.high64) == (uint64_t)now.tv_nsec;
 }
 
-static inline uint64_t floor_check(const struct floor *floor, struct floor_cell *cell, const char *id, size_t length) {
+static inline uint64_t floor_check(const struct floor *floor, struct floor_cell *cell, const char *id,
+                                   size_t length) {
 	return floor_swap(cell, 1 + floor_hash_and_clock(floor, id, length));
 }
 

@@ -42,7 +42,13 @@ static void plain(char out[static NUMBER_SIZE], double value) {
 	else if (size >= 1000)
 		with_commas(out, rounded);
 	else
-		snprintf(out, NUMBER_SIZE, "%.*f", size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4, rounded);
+		snprintf(out, NUMBER_SIZE, "%.*f",
+		         size >= 100   ? 0
+		         : size >= 10  ? 1
+		         : size >= 1   ? 2
+		         : size >= 0.1 ? 3
+		                       : 4,
+		         rounded);
 }
 
 /* Durations grow into the next unit at 1,000. */

@@ -59,13 +59,15 @@ static inline const char *id_of(const struct peers *peers, const struct member *
 	return ids[((member - peers->shared->member) * CLIENTS / PROCESSES_MAX + i) % CLIENTS];
 }
 
-static inline uint64_t work(struct job *job, struct member *member, bool check(struct job *, struct member *, const char *)) {
+static inline uint64_t work(struct job *job, struct member *member,
+                            bool check(struct job *, struct member *, const char *)) {
 	for (int i = 0; i < CLIENTS; i++)
 		member->bad += !check(job, member, id_of(job->peers, member, i));
 	return CLIENTS;
 }
 
-static inline uint64_t work_timed(struct job *job, struct member *member, bool check(struct job *, struct member *, const char *)) {
+static inline uint64_t work_timed(struct job *job, struct member *member,
+                                  bool check(struct job *, struct member *, const char *)) {
 	for (int i = 0; i < CLIENTS; i++) {
 		const char *id = id_of(job->peers, member, i);
 		uint64_t before = monotonic_ns();
@@ -118,7 +120,8 @@ static int gather(struct peers *peers, struct histogram *ns) {
 	return bad > 0 ? -1 : 0;
 }
 
-static double run_team(struct peers *peers, uint64_t (*what)(void *, int), int processes, const int ms[static 2], struct histogram *ns) {
+static double run_team(struct peers *peers, uint64_t (*what)(void *, int), int processes, const int ms[static 2],
+                       struct histogram *ns) {
 	struct job job = {.peers = peers};
 	struct team_job team = {what, &job};
 	double rate;
@@ -157,11 +160,16 @@ static int read_classes(char *text, struct histogram *ns) {
 	return histogram_total(ns) > 0 ? 0 : -1;
 }
 
-double peers_run_node(struct peers *peers, const struct peers_node *node, int rate_ms, int latency_ms, struct histogram *ns) {
+double peers_run_node(struct peers *peers, const struct peers_node *node, int rate_ms, int latency_ms,
+                      struct histogram *ns) {
 	const char *where = node->store[0] == 'p' ? peers->cluster.conninfo : peers->redis.socket;
 	char text[4][16], out[HISTOGRAM_CLASSES * 24], *rest;
 	const int number[4] = {node->processes, node->in_flight, rate_ms, latency_ms};
-	const char *argv[] = {"node", process_built("bench/peers/limiter.js"), node->store, where, text[0], text[1], text[2], text[3], NULL};
+	const char *argv[] = {"node",      process_built("bench/peers/limiter.js"),
+	                      node->store, where,
+	                      text[0],     text[1],
+	                      text[2],     text[3],
+	                      NULL};
 	double rate;
 
 	for (int i = 0; i < 4; i++)
@@ -178,14 +186,17 @@ double peers_run_node(struct peers *peers, const struct peers_node *node, int ra
 /* ---- All of it ------------------------------------------------------------------------ */
 
 static int open_stint(struct peers *peers, const struct scene *scene) {
-	struct stint_options options = {.policy = "peers", .max_requests = STINT_MAX_REQUESTS_MAX, .time_window_ms = WINDOW_MS};
+	struct stint_options options = {.policy = "peers",
+	                                .max_requests = STINT_MAX_REQUESTS_MAX,
+	                                .time_window_ms = WINDOW_MS};
 
 	if (cluster_start(&peers->cluster, scene) != 0 || cluster_install(&peers->cluster) != 0)
 		return -1;
 	if (host_prepare(&peers->host, scene, 0, &(struct host_options){.database = peers->cluster.agent}) != 0 ||
-		host_start(&peers->host) != 0 || !host_wait_in_step(&peers->host, IN_STEP_MS))
+	    host_start(&peers->host) != 0 || !host_wait_in_step(&peers->host, IN_STEP_MS))
 		return -1;
-	if (stint_open(&peers->stint, peers->host.socket) != 0 || stint_limiter_new(&peers->limiter, peers->stint, &options) != 0) {
+	if (stint_open(&peers->stint, peers->host.socket) != 0 ||
+	    stint_limiter_new(&peers->limiter, peers->stint, &options) != 0) {
 		fprintf(stderr, "peers: %s\n", stint_error_detail());
 		return -1;
 	}
@@ -197,7 +208,8 @@ int peers_open(struct peers *peers, const struct scene *scene) {
 
 	for (int i = 0; i < CLIENTS; i++)
 		snprintf(ids[i], sizeof(ids[i]), "client-%08d", i);
-	peers->shared = mmap(NULL, sizeof(*peers->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	peers->shared = mmap(NULL, sizeof(*peers->shared), PROT_READ | PROT_WRITE,
+	                     MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (peers->shared == MAP_FAILED || process_run(install, INSTALL_MS, NULL, 0, NULL) != 0) {
 		fprintf(stderr, "peers: can't install what is compared with\n");
 		return -1;

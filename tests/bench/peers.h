@@ -38,10 +38,11 @@ struct peers_node {
 int peers_open(struct peers *, const struct scene *scene);
 void peers_close(struct peers *);
 
-/* Each runs rate_ms for the rate, which it returns: checks per second of all processes. Then latency_ms for the durations, which are
- * added to *ns. Negative, with a line on stderr: it failed, or a check was denied. */
+/* Each runs rate_ms for the rate, which it returns: checks per second of all processes. Then latency_ms for the
+ * durations, which are added to *ns. Negative, with a line on stderr: it failed, or a check was denied. */
 double peers_run_stint(struct peers *, int processes, int rate_ms, int latency_ms, struct histogram *ns);
 double peers_run_redis(struct peers *, int processes, int rate_ms, int latency_ms, struct histogram *ns);
-double peers_run_node(struct peers *, const struct peers_node *node, int rate_ms, int latency_ms, struct histogram *ns);
+double peers_run_node(struct peers *, const struct peers_node *node, int rate_ms, int latency_ms,
+                      struct histogram *ns);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * quick.h - $STINT_BENCH_QUICK=1 makes a benchmark a tenth as long: to see that it works, not to quote its figures.
+ * quick.h - $STINT_BENCH_QUICK=1 makes a benchmark a tenth as long: to see that it works, not to quote its
+ * figures.
  */
 #ifndef BENCH_QUICK_H
 #define BENCH_QUICK_H

@@ -11,18 +11,21 @@
 
 #define START_MS 10000
 
-/* Debian's redis-tools has the server without its service: it is the program that also repairs dumps, and its name decides. */
-#define SERVER                                                                  \
-	"command -v redis-server >/dev/null && exec redis-server \"$@\";" \
+/* Debian's redis-tools has the server without its service: it is the program that also repairs dumps, and its
+ * name decides. */
+#define SERVER                                                                                                    \
+	"command -v redis-server >/dev/null && exec redis-server \"$@\";"                                             \
 	"exec -a redis-server \"$(command -v redis-check-rdb)\" \"$@\""
 
-static const char script[] =
-	"local count = redis.call('INCR', KEYS[1])"
-	" if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
-	" return count";
+static const char script[] = "local count = redis.call('INCR', KEYS[1])"
+							 " if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
+							 " return count";
 
 static int fail(const redisContext *context, const redisReply *reply) {
-	fprintf(stderr, "redis: %s\n", reply != NULL && reply->str != NULL ? reply->str : context != NULL ? context->errstr : "out of memory");
+	fprintf(stderr, "redis: %s\n",
+	        reply != NULL && reply->str != NULL ? reply->str
+	        : context != NULL                   ? context->errstr
+	                                            : "out of memory");
 	return -1;
 }
 
@@ -44,7 +47,8 @@ struct redisContext *redis_connect(const struct redis *redis) {
 }
 
 static redisContext *wait_for_it(const struct redis *redis) {
-	for (uint64_t deadline_ns = monotonic_ns() + START_MS * NS_PER_MS; monotonic_ns() < deadline_ns; sleep_ms(10)) {
+	for (uint64_t deadline_ns = monotonic_ns() + START_MS * NS_PER_MS; monotonic_ns() < deadline_ns;
+	     sleep_ms(10)) {
 		redisContext *context = try_to_connect(redis);
 
 		if (context != NULL)
@@ -67,8 +71,9 @@ static int load_script(struct redis *redis, redisContext *context) {
 }
 
 int redis_start(struct redis *redis, const struct scene *scene, int64_t window_ms) {
-	const char *argv[] = {"bash", "-c", SERVER, "bash", "--port", "0", "--unixsocket", redis->socket, "--save", "", "--appendonly", "no",
-		"--dir", scene->dir, NULL};
+	const char *argv[] = {"bash",         "-c",          SERVER,   "bash", "--port",       "0",
+	                      "--unixsocket", redis->socket, "--save", "",     "--appendonly", "no",
+	                      "--dir",        scene->dir,    NULL};
 	redisContext *context;
 	char log[108];
 	int status;

@@ -1,6 +1,6 @@
 /*
- * redis.h - a private Redis server, and the limiter that everybody writes for it: INCR, and PEXPIRE at the first, in one
- * script, one round trip by hiredis over a Unix socket.
+ * redis.h - a private Redis server, and the limiter that everybody writes for it: INCR, and PEXPIRE at the
+ * first, in one script, one round trip by hiredis over a Unix socket.
  */
 #ifndef BENCH_REDIS_H
 #define BENCH_REDIS_H

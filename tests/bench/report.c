@@ -3,9 +3,9 @@
  *
  *     report FIGURES.jsonl OUT_DIR BENCH.json
  *
- * Reads the lines that benchmarks wrote (figure.h) and tests/bench/run beside them, prints the table, and writes it as
- * OUT_DIR/table.md, all of it with machine and versions as BENCH.json, and the plots. Exits with 1 when a line could not be
- * understood or something not be written; what could be is there nevertheless.
+ * Reads the lines that benchmarks wrote (figure.h) and tests/bench/run beside them, prints the table, and
+ * writes it as OUT_DIR/table.md, all of it with machine and versions as BENCH.json, and the plots. Exits with 1
+ * when a line could not be understood or something not be written; what could be is there nevertheless.
  */
 #include "report.h"
 
@@ -73,11 +73,11 @@ static void summarise(char *out, size_t size, const json_t *all) {
 	bool is_virtual = strcmp(text_of(all, "machine", "hypervisor"), "yes") == 0;
 
 	snprintf(out, size, "stint %s, PostgreSQL %s, gcc %s, %s (Linux %s), %s, %d cores, %.3g GiB%s, %.10s.",
-		json_string_value(json_object_get(all, "stint")), text_of(all, "versions", "postgresql"), text_of(all, "versions", "gcc"),
-		text_of(all, "machine", "system"), text_of(all, "machine", "kernel"), text_of(all, "machine", "cpu"),
-		(int)json_integer_value(json_object_get(machine, "cores")),
-		json_real_value(json_object_get(machine, "memory_gib")), is_virtual ? ", a virtual machine" : "",
-		json_string_value(json_object_get(all, "date")));
+	         json_string_value(json_object_get(all, "stint")), text_of(all, "versions", "postgresql"),
+	         text_of(all, "versions", "gcc"), text_of(all, "machine", "system"), text_of(all, "machine", "kernel"),
+	         text_of(all, "machine", "cpu"), (int)json_integer_value(json_object_get(machine, "cores")),
+	         json_real_value(json_object_get(machine, "memory_gib")), is_virtual ? ", a virtual machine" : "",
+	         json_string_value(json_object_get(all, "date")));
 }
 
 /* A figure a line, a plot's series a line: to be read, and to be compared with the last run's. */
@@ -86,7 +86,8 @@ static void dump(FILE *file, json_t *value, int depth) {
 	json_t *part;
 	size_t i, left;
 
-	if (depth == 0 || !(json_is_array(value) || json_is_object(value)) || json_array_size(value) + json_object_size(value) == 0) {
+	if (depth == 0 || !(json_is_array(value) || json_is_object(value)) ||
+	    json_array_size(value) + json_object_size(value) == 0) {
 		json_dumpf(value, file, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
 		return;
 	}

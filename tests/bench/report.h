@@ -20,14 +20,15 @@ struct line {
 struct report {
 	struct line *lines; /* by row; within one, in the order they came */
 	size_t count;
-	json_t *figures;    /* the same, as they were written */
-	json_t *plots;      /* name: label: [[x, y], ...] */
-	json_t *benches;    /* what ran: name, seconds, failed, quick */
-	bool quick;         /* a benchmark was cut short */
-	int left_out;       /* lines that could not be understood */
+	json_t *figures; /* the same, as they were written */
+	json_t *plots;   /* name: label: [[x, y], ...] */
+	json_t *benches; /* what ran: name, seconds, failed, quick */
+	bool quick;      /* a benchmark was cut short */
+	int left_out;    /* lines that could not be understood */
 };
 
-/* 0, or -1 when the file can't be read at all. Lines that can't be understood are named on stderr, counted and left out. */
+/* 0, or -1 when the file can't be read at all. Lines that can't be understood are named on stderr, counted and
+ * left out. */
 int report_read(struct report *, const char *path);
 void report_free(struct report *);
 

@@ -30,7 +30,7 @@ static void set(json_t *object, const char *key, json_t *value) {
 /* Of the mounts that lie one upon the other the last counts. Without the option, tmpfs takes no huge pages. */
 static json_t *huge_pages_of_shm(void) {
 	json_t *option = first_line_of("awk '$2 == \"/dev/shm\" { o = $4 } END { if (match(o, /huge=[a-z_]+/)) "
-		"print substr(o, RSTART + 5, RLENGTH - 5) }' /proc/self/mounts");
+	                               "print substr(o, RSTART + 5, RLENGTH - 5) }' /proc/self/mounts");
 
 	return option ? option : json_string("never");
 }
@@ -41,7 +41,8 @@ json_t *machine_describe(void) {
 
 	set(machine, "cpu", first_line_of("sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo"));
 	json_object_set_new(machine, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
-	json_object_set_new(machine, "memory_gib", json_real((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30)));
+	json_object_set_new(machine, "memory_gib",
+	                    json_real((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30)));
 	json_object_set_new(machine, "huge_pages_of_shm", huge_pages_of_shm());
 	if (uname(&kernel) == 0) {
 		set(machine, "kernel", json_string(kernel.release));
@@ -53,7 +54,7 @@ json_t *machine_describe(void) {
 	set(machine, "container", first_line_of("systemd-detect-virt --container 2>/dev/null"));
 	set(machine, "virtual_machine", first_line_of("systemd-detect-virt --vm 2>/dev/null"));
 	json_object_set_new(machine, "hypervisor",
-		first_line_of("grep -qw hypervisor /proc/cpuinfo && echo yes || echo no"));
+	                    first_line_of("grep -qw hypervisor /proc/cpuinfo && echo yes || echo no"));
 	return machine;
 }
 
@@ -61,10 +62,13 @@ json_t *machine_list_versions(void) {
 	json_t *versions = json_object();
 
 	set(versions, "gcc", json_string(__VERSION__));
-	set(versions, "postgresql", first_line_of("ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -1 | "
-		"sed 's/.*/\"&\" --version/' | sh 2>/dev/null | sed 's/^postgres (PostgreSQL) //'"));
-	set(versions, "redis", first_line_of("{ redis-server --version || redis-cli --version; } 2>/dev/null | "
-		"sed -n 's/.* v=\\([^ ]*\\).*/\\1/p; s/^redis-cli //p'")); /* redis-tools has both in one, see redis.c */
+	set(versions, "postgresql",
+	    first_line_of("ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -1 | "
+	                  "sed 's/.*/\"&\" --version/' | sh 2>/dev/null | sed 's/^postgres (PostgreSQL) //'"));
+	set(versions, "redis",
+	    first_line_of(
+			"{ redis-server --version || redis-cli --version; } 2>/dev/null | "
+			"sed -n 's/.* v=\\([^ ]*\\).*/\\1/p; s/^redis-cli //p'")); /* redis-tools has both in one, see redis.c */
 	set(versions, "node", first_line_of("node --version 2>/dev/null | sed 's/^v//'"));
 	return versions;
 }

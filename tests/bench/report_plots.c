@@ -13,8 +13,8 @@
 extern char **environ;
 
 /*
- * A block for each label, two empty lines apart: what gnuplot calls an index. "# [label]" lets a script ask for it by its
- * whole name; quoted on a line of its own, it's the title.
+ * A block for each label, two empty lines apart: what gnuplot calls an index. "# [label]" lets a script ask for
+ * it by its whole name; quoted on a line of its own, it's the title.
  */
 static void write_series(FILE *file, const char *label, const json_t *series) {
 	fprintf(file, "# [%.*s]\n\"", (int)strcspn(label, "\n"), label);
@@ -24,7 +24,8 @@ static void write_series(FILE *file, const char *label, const json_t *series) {
 	for (size_t i = 0; i < json_array_size(series); i++) {
 		const json_t *point = json_array_get(series, i);
 
-		fprintf(file, "%.9g %.9g\n", json_number_value(json_array_get(point, 0)), json_number_value(json_array_get(point, 1)));
+		fprintf(file, "%.9g %.9g\n", json_number_value(json_array_get(point, 0)),
+		        json_number_value(json_array_get(point, 1)));
 	}
 	fputs("\n\n", file);
 }
@@ -106,7 +107,9 @@ int plots_make(const struct report *r, const char *out_dir) {
 		status |= made == -1;
 	}
 	if (without)
-		fprintf(stderr, "report: no pictures, since gnuplot is not installed (apt-get install gnuplot-nox); the points are in %s/*.dat\n",
+		fprintf(
+			stderr,
+			"report: no pictures, since gnuplot is not installed (apt-get install gnuplot-nox); the points are in %s/*.dat\n",
 			out_dir);
 	return status ? -1 : 0;
 }

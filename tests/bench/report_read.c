@@ -25,9 +25,10 @@ static const char *add_figure(struct report *r, json_t *json, char *why, size_t 
 	json_error_t error;
 	const char *wrong;
 
-	if (json_unpack_ex(json, &error, 0, "{s:i, s:s, s:F, s?s, s?s, s?F, s?F, s?s, s?F, s?b, s?s}", "row", &l.row, "what", &l.what,
-		"value", &l.value, "unit", &l.unit, "against", &l.against, "base", &l.base, "ratio", &l.ratio, "target", &l.target,
-		"bound", &l.bound, "reached", &l.reached, "note", &l.note) != 0) {
+	if (json_unpack_ex(json, &error, 0, "{s:i, s:s, s:F, s?s, s?s, s?F, s?F, s?s, s?F, s?b, s?s}", "row", &l.row,
+	                   "what", &l.what, "value", &l.value, "unit", &l.unit, "against", &l.against, "base", &l.base,
+	                   "ratio", &l.ratio, "target", &l.target, "bound", &l.bound, "reached", &l.reached, "note",
+	                   &l.note) != 0) {
 		snprintf(why, size, "a figure that is not whole: %s", error.text);
 		return why;
 	}
@@ -50,7 +51,8 @@ static const char *add_point(struct report *r, json_t *json, char *why, size_t s
 	json_error_t error;
 	double x, y;
 
-	if (json_unpack_ex(json, &error, 0, "{s:s, s:s, s:F, s:F}", "plot", &name, "label", &label, "x", &x, "y", &y) != 0) {
+	if (json_unpack_ex(json, &error, 0, "{s:s, s:s, s:F, s:F}", "plot", &name, "label", &label, "x", &x, "y",
+	                   &y) != 0) {
 		snprintf(why, size, "a point that is not whole: %s", error.text);
 		return why;
 	}
@@ -82,7 +84,8 @@ static void add(struct report *r, const char *path, int number, const char *text
 
 	json = json_loadb(text, length, 0, &error);
 	if (!json) {
-		snprintf(why, sizeof(why), "not JSON: %s", length == 0 ? "an empty line (a number that was not finite?)" : error.text);
+		snprintf(why, sizeof(why), "not JSON: %s",
+		         length == 0 ? "an empty line (a number that was not finite?)" : error.text);
 		wrong = why;
 	} else if (json_object_get(json, "what")) {
 		wrong = add_figure(r, json, why, sizeof(why));

@@ -12,10 +12,18 @@ struct cells {
 };
 
 static const char *title_of(int row) {
-	static const char *const titles[] = {
-		[1] = "one process, one hot client", [2] = "several processes", [3] = "denied", [4] = "many clients in the table",
-		[5] = "first sight of a client", [6] = "64 waiting processes", [7] = "one check at a time, 20 processes on 2 hosts",
-		[8] = "use of a limit by two hosts", [9] = "peers", [10] = "cost in the database", [11] = "many agents", [12] = "growth"};
+	static const char *const titles[] = {[1] = "one process, one hot client",
+	                                     [2] = "several processes",
+	                                     [3] = "denied",
+	                                     [4] = "many clients in the table",
+	                                     [5] = "first sight of a client",
+	                                     [6] = "64 waiting processes",
+	                                     [7] = "one check at a time, 20 processes on 2 hosts",
+	                                     [8] = "use of a limit by two hosts",
+	                                     [9] = "peers",
+	                                     [10] = "cost in the database",
+	                                     [11] = "many agents",
+	                                     [12] = "growth"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
 }
@@ -76,8 +84,8 @@ static void print_cells(FILE *out, const struct cells *c, const int widths[COLUM
 		int pad = widths[i] - width(c->text[i]);
 		bool is_number = i == 1 || i == 3;
 
-		at += (size_t)snprintf(line + at, sizeof(line) - at, "%s%*s%s%*s", i ? "  " : "", is_number ? pad : 0, "", c->text[i],
-			is_number ? 0 : pad, "");
+		at += (size_t)snprintf(line + at, sizeof(line) - at, "%s%*s%s%*s", i ? "  " : "", is_number ? pad : 0, "",
+		                       c->text[i], is_number ? 0 : pad, "");
 	}
 	while (at > 0 && line[at - 1] == ' ')
 		line[--at] = '\0';
@@ -94,7 +102,8 @@ static void print_missed(FILE *out, const struct report *r) {
 		if (!l->target || l->reached)
 			continue;
 		fill(&c, l);
-		fprintf(out, "  missed: %d, %s: %s, wanted %s\n", l->row, l->what, c.text[l->has_ratio ? 3 : 1], c.text[4]);
+		fprintf(out, "  missed: %d, %s: %s, wanted %s\n", l->row, l->what, c.text[l->has_ratio ? 3 : 1],
+		        c.text[4]);
 		if (l->note)
 			fprintf(out, "          %s\n", l->note);
 	}
@@ -110,7 +119,8 @@ static void print_summary(FILE *out, const struct report *r) {
 		const json_t *bench = json_array_get(r->benches, i);
 
 		if (json_is_true(json_object_get(bench, "failed")))
-			fprintf(out, "bench_%s failed: its figures are missing or incomplete\n", json_string_value(json_object_get(bench, "bench")));
+			fprintf(out, "bench_%s failed: its figures are missing or incomplete\n",
+			        json_string_value(json_object_get(bench, "bench")));
 	}
 	if (r->left_out > 0)
 		fprintf(out, "%d lines could not be understood and are left out\n", r->left_out);
@@ -129,7 +139,8 @@ void table_print(FILE *out, const struct report *r) {
 	for (size_t i = 0; i < r->count; i++) {
 		fill(&cells[i], &r->lines[i]);
 		for (int column = 0; column < COLUMNS; column++)
-			widths[column] = width(cells[i].text[column]) > widths[column] ? width(cells[i].text[column]) : widths[column];
+			widths[column] =
+				width(cells[i].text[column]) > widths[column] ? width(cells[i].text[column]) : widths[column];
 	}
 	print_cells(out, &heads, widths);
 	for (size_t i = 0; i < r->count; i++) {
@@ -168,7 +179,8 @@ static void print_row(FILE *out, const struct line *l) {
 	put_cell(out, number);
 	if (l->target) {
 		number_format_bound(number, l->bound, l->has_ratio ? "" : l->unit);
-		fprintf(out, " %s %s: %s |\n", strcmp(l->target, "at most") == 0 ? "≤" : "≥", number, l->reached ? "yes" : "**no**");
+		fprintf(out, " %s %s: %s |\n", strcmp(l->target, "at most") == 0 ? "≤" : "≥", number,
+		        l->reached ? "yes" : "**no**");
 	} else {
 		fputs(" |\n", out);
 	}
@@ -184,7 +196,8 @@ static bool is_for_readme(const struct report *r, size_t i) {
 		return true;
 	if (is_the_same(&r->lines[i]))
 		return false;
-	for (size_t next = i + 1; next < r->count && r->lines[next].row == r->lines[i].row && is_the_same(&r->lines[next]); next++) {
+	for (size_t next = i + 1;
+	     next < r->count && r->lines[next].row == r->lines[i].row && is_the_same(&r->lines[next]); next++) {
 		if (r->lines[next].target)
 			return true;
 	}

@@ -1,5 +1,6 @@
 /*
- * report_table.h - the figures as a table: all of them as text, those with a target as Markdown for tests/README.md.
+ * report_table.h - the figures as a table: all of them as text, those with a target as Markdown for
+ * tests/README.md.
  */
 #ifndef BENCH_REPORT_TABLE_H
 #define BENCH_REPORT_TABLE_H

@@ -73,7 +73,8 @@ static int wait_for(int processes, const pid_t *pids) {
 	return well;
 }
 
-/* From the first to begin until the last to end: with more processes than cores not all of them work at any moment. */
+/* From the first to begin until the last to end: with more processes than cores not all of them work at any
+ * moment. */
 static double rate_of(const struct team *team, int processes) {
 	uint64_t began_ns = UINT64_MAX, ended_ns = 0, done = 0;
 

@@ -12,8 +12,8 @@ struct team_job {
 	void *arg;
 };
 
-/* Forks `processes`, lets them work for `ms`, and returns what they did per second, all together; negative, with a line on
- * stderr: one of them could not be started, or did not end well. */
+/* Forks `processes`, lets them work for `ms`, and returns what they did per second, all together; negative,
+ * with a line on stderr: one of them could not be started, or did not end well. */
 double team_rate(const struct team_job *, int processes, int ms);
 
 #endif

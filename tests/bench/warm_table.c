@@ -89,13 +89,17 @@ static int fill(const struct host *host, uint32_t clients, enum warm_kind kind) 
 	return 0;
 }
 
-int warm_table_make(struct warm_table *warm, const struct scene *scene, uint32_t number, uint32_t clients, enum warm_kind kind) {
-	/* Denials last longer than those that an agent gives: its sweep would lift them, so it comes round in hours only. */
-	struct host_options options = {
-		.database = "memory:", .max_clients = clients < 16 ? 16 : (int)clients, .idle_timeout_s = 86400};
+int warm_table_make(struct warm_table *warm, const struct scene *scene, uint32_t number, uint32_t clients,
+                    enum warm_kind kind) {
+	/* Denials last longer than those that an agent gives: its sweep would lift them, so it comes round in hours
+	 * only. */
+	struct host_options options = {.database = "memory:",
+	                               .max_clients = clients < 16 ? 16 : (int)clients,
+	                               .idle_timeout_s = 86400};
 
 	warm->clients = clients;
-	if (host_prepare(&warm->host, scene, number, &options) != 0 || fill(&warm->host, (uint32_t)options.max_clients, kind) != 0)
+	if (host_prepare(&warm->host, scene, number, &options) != 0 ||
+	    fill(&warm->host, (uint32_t)options.max_clients, kind) != 0)
 		return -1;
 	return host_start(&warm->host);
 }
@@ -105,9 +109,12 @@ void warm_table_end(struct warm_table *warm) {
 }
 
 int warm_attach(const struct warm_table *warm, struct stint **out, struct stint_limiter **limiter) {
-	struct stint_options options = {
-		.policy = policy.name, .max_requests = CREDITS, .time_window_ms = WINDOW_MS,
-		.fallback_max_requests = CREDITS, .algorithm = STINT_FIXED_WINDOW, .resolution = 1};
+	struct stint_options options = {.policy = policy.name,
+	                                .max_requests = CREDITS,
+	                                .time_window_ms = WINDOW_MS,
+	                                .fallback_max_requests = CREDITS,
+	                                .algorithm = STINT_FIXED_WINDOW,
+	                                .resolution = 1};
 	struct stint_result result;
 	char id[WARM_ID_LENGTH + 1];
 	int status = stint_open(out, warm->host.socket);
@@ -119,7 +126,8 @@ int warm_attach(const struct warm_table *warm, struct stint **out, struct stint_
 	for (int i = 0; status == 0 && i < 2; i++)
 		status = stint_check(*limiter, id, 1, &result);
 	if (status != 0 || result.source != STINT_SOURCE_LEASE) {
-		fprintf(stderr, "warm table: the first checks came from elsewhere: %s\n", status ? stint_strerror(status) : "not from a lease");
+		fprintf(stderr, "warm table: the first checks came from elsewhere: %s\n",
+		        status ? stint_strerror(status) : "not from a lease");
 		return -1;
 	}
 	return 0;

@@ -21,18 +21,24 @@
 #define FALLBACK_LIMIT 150
 
 /* When what happens, since the apps began. */
-#define KILL_AT_MS     16000
-#define RETURN_AT_MS   24000
-#define END_AT_MS      38000
-#define FRAME_MS       200
+#define KILL_AT_MS   16000
+#define RETURN_AT_MS 24000
+#define END_AT_MS    38000
+#define FRAME_MS     200
 
 static const char *const host_names[VIEW_HOSTS] = {"berlin", "tokyo"};
 static const uint32_t host_rates[VIEW_HOSTS] = {360, 140}; /* checks a second of each app */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 1, .clients = VIEW_CLIENTS, .skew = 2.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = VIEW_CLIENTS,
+                .skew = 2.5,
+                .share = 1}},
 	.names = {"alice", "bob", "carol", "dave", "eve"},
 	.seed = 2024,
 	.timeout_ms = 1000,

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 /* The limit's mark stands here; both hosts together may reach three times as far while they are on their own. */
-#define LIMIT_COLUMNS  18
-#define BAR_COLUMNS    (3 * LIMIT_COLUMNS)
+#define LIMIT_COLUMNS 18
+#define BAR_COLUMNS   (3 * LIMIT_COLUMNS)
 
 #define PLAIN_EVERY_NS NS_PER_S
 

@@ -1,6 +1,7 @@
 /*
- * fuzz_agent.h - a whole agent but for its main(), made anew for each input in a folder of the process's own, and peers that
- * speak to it over its real socket. All in one thread: nothing happens but in a turn of its event loop.
+ * fuzz_agent.h - a whole agent but for its main(), made anew for each input in a folder of the process's own,
+ * and peers that speak to it over its real socket. All in one thread: nothing happens but in a turn of its
+ * event loop.
  */
 #ifndef FUZZ_AGENT_H
 #define FUZZ_AGENT_H
@@ -23,16 +24,16 @@ static struct config fuzz_config;
 
 static inline void fuzz_unlink_objects(void) {
 	char name[256];
-	snprintf(name, sizeof name, "%s.directory", fuzz_config.shm);
+	snprintf(name, sizeof(name), "%s.directory", fuzz_config.shm);
 	shm_unlink(name);
-	snprintf(name, sizeof name, "%s.table", fuzz_config.shm);
+	snprintf(name, sizeof(name), "%s.table", fuzz_config.shm);
 	shm_unlink(name);
 }
 
 static inline void fuzz_clear_away(void) {
 	char path[128];
 	unlink(fuzz_config.socket);
-	snprintf(path, sizeof path, "%s/.s.PGSQL.5432", fuzz_dir);
+	snprintf(path, sizeof(path), "%s/.s.PGSQL.5432", fuzz_dir);
 	unlink(path);
 	rmdir(fuzz_dir);
 }
@@ -40,9 +41,9 @@ static inline void fuzz_clear_away(void) {
 /* Once. */
 static inline void fuzz_agent_set_up(void) {
 	fuzz_make_dir(fuzz_dir);
-	snprintf(fuzz_config.socket, sizeof fuzz_config.socket, "%s/agent.sock", fuzz_dir);
-	snprintf(fuzz_config.shm, sizeof fuzz_config.shm, "/stint-fuzz-%d", (int)getpid());
-	snprintf(fuzz_config.host, sizeof fuzz_config.host, "fuzz");
+	snprintf(fuzz_config.socket, sizeof(fuzz_config.socket), "%s/agent.sock", fuzz_dir);
+	snprintf(fuzz_config.shm, sizeof(fuzz_config.shm), "/stint-fuzz-%d", (int)getpid());
+	snprintf(fuzz_config.host, sizeof(fuzz_config.host), "fuzz");
 	fuzz_config.max_clients = 16;
 	fuzz_config.idle_timeout_s = 1;
 	fuzz_config.database_timeout_ms = 10;
@@ -57,7 +58,7 @@ static inline void fuzz_turn(struct agent *agent) {
 
 static inline void fuzz_agent_start(struct agent *agent, const char *database) {
 	char error[AGENT_ERROR_MAX];
-	snprintf(fuzz_config.database, sizeof fuzz_config.database, "%s", database);
+	snprintf(fuzz_config.database, sizeof(fuzz_config.database), "%s", database);
 	fuzz_must(agent_start(agent, &fuzz_config, NULL, error) == 0, "%s", error);
 	fuzz_unlink_objects(); /* their names are of no more use, and would stay after a crash */
 	driver_pump(&agent->driver);
@@ -66,7 +67,8 @@ static inline void fuzz_agent_start(struct agent *agent, const char *database) {
 
 static inline void fuzz_agent_stop(struct agent *agent) {
 	fuzz_turn(agent);
-	fuzz_must(server_peer_count(agent->driver.server) == 0, "%zu peers are still there", server_peer_count(agent->driver.server));
+	fuzz_must(server_peer_count(agent->driver.server) == 0, "%zu peers are still there",
+	          server_peer_count(agent->driver.server));
 	agent_stop(agent);
 }
 
@@ -75,8 +77,9 @@ static inline void fuzz_agent_stop(struct agent *agent) {
 static inline int fuzz_connect(struct agent *agent) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	memcpy(address.sun_path, fuzz_config.socket, sizeof fuzz_config.socket);
-	fuzz_must(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "no connection: %s", strerror(errno));
+	memcpy(address.sun_path, fuzz_config.socket, sizeof(fuzz_config.socket));
+	fuzz_must(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "no connection: %s",
+	          strerror(errno));
 	fuzz_turn(agent);
 	return fd;
 }
@@ -95,7 +98,7 @@ static inline void fuzz_say_hello(int fd) {
 		.layout_version = LAYOUT_VERSION,
 		.monotonic_ns = (uint64_t)monotonic_now_ns(),
 	};
-	fuzz_say(fd, &hello, sizeof hello, "", 0);
+	fuzz_say(fd, &hello, sizeof(hello), "", 0);
 }
 
 /* The next answer of a type, its first `size` bytes; others are passed over. False: none. */
@@ -105,7 +108,8 @@ static inline bool fuzz_receive(int fd, uint16_t type, void *message, size_t siz
 		char bytes[WIRE_MESSAGE_MAX];
 	} any;
 	ssize_t got;
-	while ((got = recv(fd, &any, sizeof any, MSG_DONTWAIT)) > 0) { /* descriptors that nobody asks for, the kernel closes */
+	/* descriptors that nobody asks for, the kernel closes */
+	while ((got = recv(fd, &any, sizeof(any), MSG_DONTWAIT)) > 0) {
 		if (any.head.type != type || (size_t)got < size)
 			continue;
 		memcpy(message, &any, size);

@@ -1,6 +1,7 @@
 /*
- * fuzz_answer.c - what a database may answer to the agent: a server that speaks PostgreSQL's protocol, and lies. Wrong numbers, types,
- * columns, rows, errors, nothing, or bytes of no meaning; libpq reads them, then the agent. The agent is a whole one, with an app.
+ * fuzz_answer.c - what a database may answer to the agent: a server that speaks PostgreSQL's protocol, and
+ * lies. Wrong numbers, types, columns, rows, errors, nothing, or bytes of no meaning; libpq reads them, then
+ * the agent. The agent is a whole one, with an app.
  *
  * Whatever is answered: the agent doesn't crash, and still talks to its apps.
  */
@@ -8,7 +9,7 @@
 
 #include "fuzz_agent.h"
 
-#define STEPS_MAX 60
+#define STEPS_MAX   60
 #define COLUMNS_MAX 12
 
 /* What a truthful server answers, one row: i int4, I int8, b bool, t text. */
@@ -19,17 +20,26 @@ struct statement {
 	const char *texts[COLUMNS_MAX];
 };
 
-#define GRANT "iiIIiIIiIIii", {1, 5, 1000000, 50000, 2, 50000, 150000, 40, 0, 1000000, 100, 0}, {0}
+#define GRANT                                                                                                     \
+	"iiIIiIIiIIii", {1, 5, 1000000, 50000, 2, 50000, 150000, 40, 0, 1000000, 100, 0}, {                           \
+		0                                                                                                         \
+	}
 
 static const struct statement statements[] = {
 	{"set_config", "I", {11}, {0}},
 	{"pg_roles", "bbbbbb", {1, 0, 1, 0, 0, 1}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
-	{"register_host", "iIiIttIII", {1, 1700000000000000, 2, 3, 0, 0, -1, 5000, 200000}, {[4] = "0123456789abcdef", [5] = "00000001"}},
+	{"register_host",
+     "iIiIttIII",
+     {1, 1700000000000000, 2, 3, 0, 0, -1, 5000, 200000},
+     {[4] = "0123456789abcdef", [5] = "00000001"}},
 	{"take_leases", GRANT},
 	{"take_first_leases", GRANT},
 	{"declare_policy", "ti", {0, 9}, {"created"}},
-	{"get_policies", "iitIIIItitb", {1, 9, 0, 100, 1000, 200, 1000, 0, 10, 0, 0}, {[2] = "api", [7] = "sliding_window", [9] = "strict"}},
+	{"get_policies",
+     "iitIIIItitb",
+     {1, 9, 0, 100, 1000, 200, 1000, 0, 10, 0, 0},
+     {[2] = "api", [7] = "sliding_window", [9] = "strict"}},
 	{"get_changes", "Iitt", {4, 9}, {[2] = "api", [3] = "c0"}},
 	{"heartbeat", "IIibbb", {1700000000000000, 3, 2, 0, 1, 1}, {0}},
 	{"pulse", "III", {1700000000000000, 3, 5001}, {0}},
@@ -54,31 +64,32 @@ static int listener = -1;
 
 static void listen_as_database(void) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(address.sun_path, sizeof address.sun_path, "%.64s/.s.PGSQL.5432", fuzz_dir);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.64s/.s.PGSQL.5432", fuzz_dir);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	fuzz_must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 8) == 0, "no listener");
+	fuzz_must(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listener, 8) == 0,
+	          "no listener");
 }
 
 /* ---- Messages of the protocol --------------------------------------------------------------- */
 
 static void put(struct play *p, const void *bytes, size_t size) {
-	if (size <= sizeof p->said - p->said_length)
+	if (size <= sizeof(p->said) - p->said_length)
 		memcpy(p->said + p->said_length, bytes, size), p->said_length += size;
 }
 
 static void put16(struct play *p, uint16_t value) {
 	value = htobe16(value);
-	put(p, &value, sizeof value);
+	put(p, &value, sizeof(value));
 }
 
 static void put32(struct play *p, uint32_t value) {
 	value = htobe32(value);
-	put(p, &value, sizeof value);
+	put(p, &value, sizeof(value));
 }
 
 static void put64(struct play *p, uint64_t value) {
 	value = htobe64(value);
-	put(p, &value, sizeof value);
+	put(p, &value, sizeof(value));
 }
 
 static void begin(struct play *p, char type) {
@@ -89,7 +100,7 @@ static void begin(struct play *p, char type) {
 
 static void end(struct play *p) {
 	uint32_t length = htobe32((uint32_t)(p->said_length - p->message_at));
-	memcpy(p->said + p->message_at, &length, sizeof length);
+	memcpy(p->said + p->message_at, &length, sizeof(length));
 }
 
 static void say_simple(struct play *p, char type, const void *bytes, size_t size) {
@@ -104,7 +115,8 @@ static void say_error(struct play *p, char type) {
 		"3F000", "42501", "42883", "53100", "53300", "57P01", "XX000", "01000",
 	};
 	char fields[128];
-	int length = snprintf(fields, sizeof fields, "SERROR%cC%s%cMsome\nwords%c", 0, states[fuzz_below(&p->in, 16)], 0, 0);
+	int length =
+		snprintf(fields, sizeof(fields), "SERROR%cC%s%cMsome\nwords%c", 0, states[fuzz_below(&p->in, 16)], 0, 0);
 	say_simple(p, type, fields, (size_t)length + 1);
 }
 
@@ -167,7 +179,7 @@ static void say_value(struct play *p, const struct told *told, int row, int colu
 	if (lies && told->lie == NULLED) {
 		put32(p, UINT32_MAX);
 	} else if (lies && (told->lie == LENGTH || (told->lie == TEXT && type == 't'))) {
-		uint32_t length = (uint32_t)fuzz_read(&p->in, text, fuzz_u16(&p->in) % sizeof text);
+		uint32_t length = (uint32_t)fuzz_read(&p->in, text, fuzz_u16(&p->in) % sizeof(text));
 		put32(p, length);
 		put(p, text, length);
 	} else if (type == 't') {
@@ -225,14 +237,15 @@ static void say_answer(struct play *p) {
 /* ---- The server ------------------------------------------------------------------------------------ */
 
 static const struct statement *find_statement(const unsigned char *bytes, size_t size) {
-	for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
+	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
 		if (memmem(bytes, size, statements[i].name, strlen(statements[i].name)))
 			return &statements[i];
 	return NULL;
 }
 
 static void hear(struct play *p, char type, const unsigned char *body, size_t size) {
-	const struct statement *named = type == 'P' || type == 'B' ? find_statement(body, size < 4096 ? size : 4096) : NULL;
+	const struct statement *named =
+		type == 'P' || type == 'B' ? find_statement(body, size < 4096 ? size : 4096) : NULL;
 	if (named)
 		p->statement = named;
 	if (type == 'S')
@@ -257,7 +270,7 @@ static bool hear_one(struct play *p) {
 	uint32_t length;
 	if (p->heard_length < head)
 		return false;
-	memcpy(&length, p->heard + head - 4, sizeof length);
+	memcpy(&length, p->heard + head - 4, sizeof(length));
 	length = be32toh(length) + (uint32_t)(head - 4);
 	if (length > p->heard_length)
 		return false;
@@ -289,7 +302,7 @@ static void serve(struct play *p) {
 	}
 	if (p->server < 0)
 		return;
-	ssize_t got = recv(p->server, p->heard + p->heard_length, sizeof p->heard - p->heard_length, 0);
+	ssize_t got = recv(p->server, p->heard + p->heard_length, sizeof(p->heard) - p->heard_length, 0);
 	if (got == 0) {
 		hang_up(p);
 		return;
@@ -315,18 +328,23 @@ static void turn(struct play *p) {
 static void ask(struct play *p, uint8_t how) {
 	static const char *const ids[] = {"c0", "c1", "c2", "c3"};
 	struct wire_declare declare = {
-		.head = {.type = WIRE_DECLARE, .flags = how & 3, .serial = ++p->serial}, .max_requests = 100, .time_window_ms = 1000,
+		.head = {.type = WIRE_DECLARE, .flags = how & 3, .serial = ++p->serial},
+		.max_requests = 100,
+		.time_window_ms = 1000,
 	};
 	struct wire_want want = {
-		.head = {.type = WIRE_WANT, .serial = p->serial}, .policy = how / 128, .cost = 1 + how % 3, .timeout_ms = 1000,
+		.head = {.type = WIRE_WANT, .serial = p->serial},
+		.policy = how / 128,
+		.cost = 1 + how % 3,
+		.timeout_ms = 1000,
 	};
 	struct wire_low low = {.head.type = WIRE_LOW};
 	if (how % 8 == 0)
-		fuzz_say(p->app, &declare, sizeof declare, how & 128 ? "other" : "api", how & 128 ? 5 : 3);
+		fuzz_say(p->app, &declare, sizeof(declare), how & 128 ? "other" : "api", how & 128 ? 5 : 3);
 	else if (how % 8 == 1)
-		fuzz_say(p->app, &low, sizeof low, ids[how / 16 % 4], 2);
+		fuzz_say(p->app, &low, sizeof(low), ids[how / 16 % 4], 2);
 	else
-		fuzz_say(p->app, &want, sizeof want, ids[how / 16 % 4], 2);
+		fuzz_say(p->app, &want, sizeof(want), ids[how / 16 % 4], 2);
 }
 
 static void step(struct play *p) {
@@ -334,8 +352,16 @@ static void step(struct play *p) {
 	switch (what % 8) {
 	case 0: agent_tick(&p->agent); break;
 	case 1: expiry_on_timer(&p->agent.expiry); break;
-	case 2: core_advance(p->agent.driver.core, monotonic_now_ns() + what * INT64_C(10000000)), driver_pump(&p->agent.driver); break;
-	case 3: what > 248 ? agent_reopen(&p->agent) : what > 240 ? hang_up(p) : what > 200 ? (say_noise(p), serve(p)) : (void)0; break;
+	case 2:
+		core_advance(p->agent.driver.core, monotonic_now_ns() + what * INT64_C(10000000)),
+			driver_pump(&p->agent.driver);
+		break;
+	case 3:
+		what > 248   ? agent_reopen(&p->agent)
+		: what > 240 ? hang_up(p)
+		: what > 200 ? (say_noise(p), serve(p))
+					 : (void)0;
+		break;
 	default: ask(p, fuzz_u8(&p->in));
 	}
 	if (what & 8)
@@ -346,15 +372,15 @@ static void step(struct play *p) {
 static void still_talks(struct play *p) {
 	struct wire_head status = {.type = WIRE_STATUS, .serial = 77}, text;
 	char ignored[WIRE_MESSAGE_MAX];
-	while (recv(p->app, ignored, sizeof ignored, MSG_DONTWAIT) > 0)
+	while (recv(p->app, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
 		;
-	fuzz_say(p->app, &status, sizeof status, "", 0);
+	fuzz_say(p->app, &status, sizeof(status), "", 0);
 	fuzz_turn(&p->agent);
-	fuzz_must(fuzz_receive(p->app, WIRE_STATUS_TEXT, &text, sizeof text) && text.serial == 77, "no STATUS_TEXT");
+	fuzz_must(fuzz_receive(p->app, WIRE_STATUS_TEXT, &text, sizeof(text)) && text.serial == 77, "no STATUS_TEXT");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct play *p = calloc(1, sizeof *p);
+	struct play *p = calloc(1, sizeof(*p));
 	char conninfo[128];
 	fuzz_must(p != NULL, "no memory");
 	if (!fuzz_config.socket[0])
@@ -362,7 +388,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	p->in = (struct fuzz){data, size};
 	p->server = -1;
 	fuzz_config.database_timeout_ms = 2000;
-	snprintf(conninfo, sizeof conninfo, "host=%s user=u dbname=d", fuzz_dir);
+	snprintf(conninfo, sizeof(conninfo), "host=%s user=u dbname=d", fuzz_dir);
 	fuzz_agent_start(&p->agent, conninfo);
 	p->app = fuzz_connect(&p->agent);
 	fuzz_say_hello(p->app);

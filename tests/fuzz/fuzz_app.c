@@ -1,8 +1,9 @@
 /*
  * fuzz_app.c - what an agent may say to the library: any packets with any descriptors at any time, or nothing.
  *
- * Whatever is said: the app doesn't crash, each check gets exactly one answer - at the latest when the agent is gone, or its limiter
- * is freed, also by the callback of another - and no descriptor that came along stays open.
+ * Whatever is said: the app doesn't crash, each check gets exactly one answer - at the latest when the agent is
+ * gone, or its limiter is freed, also by the callback of another - and no descriptor that came along stays
+ * open.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,25 +19,25 @@
 #include "protocol/wire.h"
 
 #define GENERATION 42u
-#define STEPS_MAX 100
-#define LIMITERS 2
-#define SERIALS 8
+#define STEPS_MAX  100
+#define LIMITERS   2
+#define SERIALS    8
 #define TIMEOUT_MS 5
-#define LATE_MS 5000 /* on a machine that is busy elsewhere */
+#define LATE_MS    5000 /* on a machine that is busy elsewhere */
 
 struct play {
 	struct fuzz in;
 	struct fake_table table;
 	struct stint *stint;
 	struct stint_limiter *limiters[LIMITERS];
-	int listener, connection; /* -1: none */
+	int listener, connection;  /* -1: none */
 	uint32_t serials[SERIALS]; /* the newest that the library named */
 	unsigned heard;
 	struct pending {
 		struct play *play;
 		int started, answered;
 	} pending[LIMITERS]; /* asynchronous checks */
-	int frees; /* the next callback frees this limiter; -1: none */
+	int frees;           /* the next callback frees this limiter; -1: none */
 };
 
 static char dir[64];
@@ -49,7 +50,7 @@ static void clear_away(void) {
 
 static void set_up(void) {
 	fuzz_make_dir(dir);
-	snprintf(address.sun_path, sizeof address.sun_path, "%s/agent.sock", dir);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/agent.sock", dir);
 	atexit(clear_away);
 }
 
@@ -68,7 +69,8 @@ static int count_descriptors(void) {
 static void listen_again(struct play *p) {
 	unlink(address.sun_path);
 	p->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	fuzz_must(bind(p->listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(p->listener, 8) == 0, "no listener");
+	fuzz_must(bind(p->listener, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(p->listener, 8) == 0,
+	          "no listener");
 }
 
 static void hang_up(struct play *p) {
@@ -96,8 +98,8 @@ static void hear(struct play *p) {
 		hang_up(p);
 		p->connection = fd;
 	}
-	while (p->connection >= 0 && (got = recv(p->connection, &message, sizeof message, 0)) > 0) {
-		fuzz_must(got >= (ssize_t)sizeof message.head, "the library said %zd bytes", got);
+	while (p->connection >= 0 && (got = recv(p->connection, &message, sizeof(message), 0)) > 0) {
+		fuzz_must(got >= (ssize_t)sizeof(message.head), "the library said %zd bytes", got);
 		p->serials[p->heard++ % SERIALS] = message.head.serial;
 	}
 }
@@ -144,7 +146,9 @@ static void say(struct play *p, const void *bytes, size_t length, const int *fds
 		m.msg_control = control.bytes;
 		m.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN((size_t)count * sizeof(int))};
+		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+		                      .cmsg_type = SCM_RIGHTS,
+		                      .cmsg_len = CMSG_LEN((size_t)count * sizeof(int))};
 		memcpy(CMSG_DATA(c), fds, (size_t)count * sizeof(int));
 	}
 	if (p->connection >= 0)
@@ -157,8 +161,11 @@ static void say_welcome(struct play *p) {
 		struct wire_welcome welcome;
 		char words[256];
 	} m = {.welcome = {
-		.head.type = WIRE_WELCOME, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION, .generation = GENERATION,
-	}};
+			   .head.type = WIRE_WELCOME,
+			   .wire_version = WIRE_VERSION,
+			   .layout_version = LAYOUT_VERSION,
+			   .generation = GENERATION,
+		   }};
 	int fds[4], owned = -1, count = how & 1 ? any_descriptors(p, fds, &owned) : 2;
 	size_t words = 0;
 	if (!(how & 1))
@@ -171,7 +178,7 @@ static void say_welcome(struct play *p) {
 		m.welcome.layout_version = (uint32_t)fuzz_odd_number(&p->in);
 	if (how & 128 && how & 1)
 		m.welcome.generation = fuzz_odd_number(&p->in);
-	say(p, &m, sizeof m.welcome + words - (how == 255 ? 9 : 0), fds, count);
+	say(p, &m, sizeof(m.welcome) + words - (how == 255 ? 9 : 0), fds, count);
 	if (owned >= 0)
 		close(owned);
 }
@@ -182,11 +189,13 @@ static void say_declared(struct play *p) {
 	m.policy = how < 128 ? how % 8 : (uint32_t)fuzz_odd_number(&p->in);
 	if (how % 8 == 0)
 		m.status = how & 128 ? (int32_t)fuzz_odd_number(&p->in) : -(int32_t)fuzz_below(&p->in, 16);
-	say(p, &m, sizeof m, NULL, 0);
+	say(p, &m, sizeof(m), NULL, 0);
 }
 
 static void say_verdict(struct play *p) {
-	struct wire_verdict m = {.head = {.type = WIRE_VERDICT, .serial = any_serial(p)}, .limit = 100, .remaining = 7};
+	struct wire_verdict m = {.head = {.type = WIRE_VERDICT, .serial = any_serial(p)},
+	                         .limit = 100,
+	                         .remaining = 7};
 	uint8_t how = fuzz_u8(&p->in);
 	m.allowed = how & 1;
 	m.reason = how & 1 ? STINT_ADMITTED : STINT_OVER_LIMIT;
@@ -200,13 +209,13 @@ static void say_verdict(struct play *p) {
 		m.retry_after_ms = (int64_t)fuzz_odd_number(&p->in);
 		m.reset_after_ms = (int64_t)fuzz_odd_number(&p->in);
 	}
-	say(p, &m, sizeof m, NULL, 0);
+	say(p, &m, sizeof(m), NULL, 0);
 }
 
 static void say_noise(struct play *p) {
 	char bytes[2 * WIRE_MESSAGE_MAX];
 	int fds[4], owned, count = any_descriptors(p, fds, &owned);
-	size_t size = fuzz_u8(&p->in) < 250 ? fuzz_u8(&p->in) : sizeof bytes;
+	size_t size = fuzz_u8(&p->in) < 250 ? fuzz_u8(&p->in) : sizeof(bytes);
 	fuzz_read(&p->in, bytes, size);
 	if (fuzz_below(&p->in, 4))
 		bytes[0] = (char)fuzz_below(&p->in, 10), bytes[1] = 0;
@@ -227,7 +236,8 @@ static void change_table(struct play *p) {
 /* ---- The app ---------------------------------------------------------------------------- */
 
 static void check_answered(const struct pending *pending) {
-	fuzz_must(pending->answered == pending->started, "%d of %d checks have an answer", pending->answered, pending->started);
+	fuzz_must(pending->answered == pending->started, "%d of %d checks have an answer", pending->answered,
+	          pending->started);
 }
 
 /* Its checks have their answers then; those of another limiter may run in here. */
@@ -242,7 +252,8 @@ static void free_limiter(struct play *p, int i) {
 
 static void check_result(int status, const struct stint_result *r) {
 	fuzz_must(status == 0 || *stint_strerror(status), "status %d", status);
-	fuzz_must(status != 0 || (r->source >= STINT_SOURCE_LEASE && r->source <= STINT_SOURCE_ADVANCE), "source %d", r->source);
+	fuzz_must(status != 0 || (r->source >= STINT_SOURCE_LEASE && r->source <= STINT_SOURCE_ADVANCE), "source %d",
+	          r->source);
 }
 
 static void on_answer(int status, const struct stint_result *result, void *arg) {
@@ -280,7 +291,11 @@ static void check_waiting(struct play *p, uint8_t how) {
 
 static void make_limiter(struct play *p, int i) {
 	const struct stint_options options = {
-		.policy = i ? "other" : "api", .max_requests = 3, .time_window_ms = 1000, .timeout_ms = i ? TIMEOUT_MS : 1, .must_exist = i,
+		.policy = i ? "other" : "api",
+		.max_requests = 3,
+		.time_window_ms = 1000,
+		.timeout_ms = i ? TIMEOUT_MS : 1,
+		.must_exist = i,
 	};
 	if (p->limiters[i]) {
 		free_limiter(p, i);
@@ -305,7 +320,9 @@ static void step(struct play *p) {
 	case 10: say_noise(p); break;
 	case 11: hang_up(p); break;
 	case 12: what & 16 ? change_table(p) : check_waiting(p, what / 32); break;
-	case 13: what & 128 ? (p->listener >= 0 ? stop_listening(p) : listen_again(p)) : (void)stint_fd(p->stint); break;
+	case 13:
+		what & 128 ? (p->listener >= 0 ? stop_listening(p) : listen_again(p)) : (void)stint_fd(p->stint);
+		break;
 	case 14: what > 240 ? make_limiter(p, what & 1) : check_async(p, what); break;
 	case 15: p->frees = what & 16 ? what & 1 : -1; break;
 	default: break;

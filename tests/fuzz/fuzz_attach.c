@@ -1,9 +1,9 @@
 /*
- * fuzz_attach.c - an app attaches to a table that an enemy has made, and checks clients in it while the enemy goes on
- * writing: a wrong verdict may come of it, but no crash, no endless loop, no step outside the mappings.
+ * fuzz_attach.c - an app attaches to a table that an enemy has made, and checks clients in it while the enemy
+ * goes on writing: a wrong verdict may come of it, but no crash, no endless loop, no step outside the mappings.
  *
- * The table begins as a good one. The input is a list of changes; a byte in it maps the table, and from then on each change
- * is followed by checks.
+ * The table begins as a good one. The input is a list of changes; a byte in it maps the table, and from then on
+ * each change is followed by checks.
  */
 #include <unistd.h>
 
@@ -14,13 +14,23 @@
 #include "fuzz.h"
 #include "protocol/hash.h"
 
-#define GENERATION 42u
+#define GENERATION  42u
 #define CHANGES_MAX 200
-#define CLIENTS 12u
+#define CLIENTS     12u
 
 static const char *const ids[CLIENTS] = {
-	"c", "client-1", "client-2", "client-3", "0123456789abcdef", "0123456789abcdefg", "a-client-with-a-longer-name-than-the-others-have",
-	"\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x98", "4", "5", "6", "7",
+	"c",
+	"client-1",
+	"client-2",
+	"client-3",
+	"0123456789abcdef",
+	"0123456789abcdefg",
+	"a-client-with-a-longer-name-than-the-others-have",
+	"\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x98",
+	"4",
+	"5",
+	"6",
+	"7",
 };
 
 struct play {
@@ -52,7 +62,9 @@ static void change_directory(struct play *p) {
 	case 10: d->bucket_count = (uint32_t)(value % (FAKE_BUCKETS + 2)); break;
 	case 11: d->slots_offset += value % 4096; break;
 	case 12: d->secret[value % SECRET_SIZE] = which; break;
-	default: memcpy((char *)directory_entries(d) + fuzz_below(&p->in, 32) * sizeof value, &value, sizeof value); break;
+	default:
+		memcpy((char *)directory_entries(d) + fuzz_below(&p->in, 32) * sizeof(value), &value, sizeof(value));
+		break;
 	}
 }
 
@@ -67,8 +79,10 @@ static void change_header(struct play *p) {
 }
 
 static struct slot *any_slot(struct play *p, uint32_t *at) {
-	struct place place = place_of(p->table.directory->secret, FAKE_BUCKETS, 0, ids[*at % CLIENTS], strlen(ids[*at % CLIENTS]));
-	*at = (place_bucket(&place, *at / 128) * SLOTS_PER_BUCKET + *at % SLOTS_PER_BUCKET) % (FAKE_BUCKETS * SLOTS_PER_BUCKET);
+	struct place place =
+		place_of(p->table.directory->secret, FAKE_BUCKETS, 0, ids[*at % CLIENTS], strlen(ids[*at % CLIENTS]));
+	*at = (place_bucket(&place, *at / 128) * SLOTS_PER_BUCKET + *at % SLOTS_PER_BUCKET) %
+	      (FAKE_BUCKETS * SLOTS_PER_BUCKET);
 	return &p->table.slots[*at];
 }
 
@@ -119,7 +133,8 @@ static void attach(struct play *p) {
 	uint32_t policy = fuzz_u16(&p->in) % 8 ? 0 : fuzz_u16(&p->in);
 	struct mapping *m;
 	int error = mapping_new(&m, p->table.directory_fd, p->table.table_fd, GENERATION);
-	fuzz_must(error == 0 || error == STINT_EPROTOCOL || error == STINT_EVERSION || error == STINT_ESYSTEM, "%s", stint_error_detail());
+	fuzz_must(error == 0 || error == STINT_EPROTOCOL || error == STINT_EVERSION || error == STINT_ESYSTEM, "%s",
+	          stint_error_detail());
 	if (error)
 		return;
 	m->older = p->stint->stintd.mappings;
@@ -149,7 +164,8 @@ static void change(struct play *p) {
 	case 2: change_directory(p); break;
 	case 3: change_header(p); break;
 	case 4: change_bytes(p); break;
-	case 7: atomic_store(&decide_seen_ns, fake_now_ns() - fuzz_u32(&p->in)); break; /* a thread that has slept for long */
+	/* a thread that has slept for long */
+	case 7: atomic_store(&decide_seen_ns, fake_now_ns() - fuzz_u32(&p->in)); break;
 	case 5:
 	case 6: put_client(p); break;
 	default: change_slot(p); break;
@@ -164,8 +180,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	for (unsigned i = 0; i < CLIENTS; i += 2)
 		fake_slot_lease(fake_table_put(&p.table, 0, ids[i]), 0, 1000, fake_now_ns() + MS(1000), 0);
 	fuzz_must(stint_open(&p.stint, "/nonexistent/stint-fuzz.sock") == 0, "no attachment");
-	fuzz_must(stint_limiter_new(&p.limiter, p.stint, &(struct stint_options){
-		.policy = "api", .max_requests = 10, .time_window_ms = 1000, .timeout_ms = 1 }) == 0, "no limiter");
+	fuzz_must(stint_limiter_new(&p.limiter, p.stint,
+	                            &(struct stint_options){.policy = "api",
+	                                                    .max_requests = 10,
+	                                                    .time_window_ms = 1000,
+	                                                    .timeout_ms = 1}) == 0,
+	          "no limiter");
 	for (int i = 0; i < CHANGES_MAX && p.in.left > 0; i++)
 		change(&p);
 	attach(&p);

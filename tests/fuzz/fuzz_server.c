@@ -1,13 +1,14 @@
 /*
- * fuzz_server.c - what apps may send to the agent: any packets, from several peers in any order, read or not, to the end
- * or not. The agent is a whole one but for its main(): socket, declarations, core, table; its database is in memory, or can't be
- * reached.
+ * fuzz_server.c - what apps may send to the agent: any packets, from several peers in any order, read or not,
+ * to the end or not. The agent is a whole one but for its main(): socket, declarations, core, table; its
+ * database is in memory, or can't be reached.
  *
- * Whatever is sent: the agent doesn't crash, and one peer that keeps to the rules is served, before and afterwards.
+ * Whatever is sent: the agent doesn't crash, and one peer that keeps to the rules is served, before and
+ * afterwards.
  */
 #include "fuzz_agent.h"
 
-#define PEERS 4
+#define PEERS       4
 #define PACKETS_MAX 64
 
 struct play {
@@ -23,11 +24,13 @@ struct play {
 static uint32_t declare_good(struct play *p) {
 	struct wire_declared declared = {.status = 1};
 	struct wire_declare declare = {
-		.head = {.type = WIRE_DECLARE, .serial = ++p->serial}, .max_requests = 1000000000, .time_window_ms = 60000,
+		.head = {.type = WIRE_DECLARE, .serial = ++p->serial},
+		.max_requests = 1000000000,
+		.time_window_ms = 60000,
 	};
-	fuzz_say(p->good, &declare, sizeof declare, "the/good/one", 12);
+	fuzz_say(p->good, &declare, sizeof(declare), "the/good/one", 12);
 	fuzz_turn(&p->agent);
-	fuzz_must(fuzz_receive(p->good, WIRE_DECLARED, &declared, sizeof declared), "no DECLARED");
+	fuzz_must(fuzz_receive(p->good, WIRE_DECLARED, &declared, sizeof(declared)), "no DECLARED");
 	fuzz_must(declared.status == 0 && declared.head.serial == p->serial, "status %d", declared.status);
 	return declared.policy;
 }
@@ -35,13 +38,16 @@ static uint32_t declare_good(struct play *p) {
 static void be_served(struct play *p, uint32_t policy) {
 	struct wire_verdict verdict = {.status = 1};
 	struct wire_want want = {
-		.head = {.type = WIRE_WANT, .serial = ++p->serial}, .policy = policy, .cost = 1, .timeout_ms = 60000,
+		.head = {.type = WIRE_WANT, .serial = ++p->serial},
+		.policy = policy,
+		.cost = 1,
+		.timeout_ms = 60000,
 	};
-	fuzz_say(p->good, &want, sizeof want, "good client", 11);
+	fuzz_say(p->good, &want, sizeof(want), "good client", 11);
 	fuzz_turn(&p->agent);
-	fuzz_must(fuzz_receive(p->good, WIRE_VERDICT, &verdict, sizeof verdict), "no VERDICT");
-	fuzz_must(verdict.status == 0 && verdict.head.serial == p->serial && verdict.allowed, "status %d, serial %u, allowed %d",
-	          verdict.status, verdict.head.serial, verdict.allowed);
+	fuzz_must(fuzz_receive(p->good, WIRE_VERDICT, &verdict, sizeof(verdict)), "no VERDICT");
+	fuzz_must(verdict.status == 0 && verdict.head.serial == p->serial && verdict.allowed,
+	          "status %d, serial %u, allowed %d", verdict.status, verdict.head.serial, verdict.allowed);
 }
 
 /* ---- The others ---------------------------------------------------------------------------------- */
@@ -69,29 +75,35 @@ static int64_t any_number(struct play *p, int64_t usual) {
 static void say_declare(struct play *p, int fd, const char *text, size_t length) {
 	struct wire_declare m = {
 		.head = {.type = WIRE_DECLARE, .flags = (uint16_t)fuzz_below(&p->in, 5), .serial = fuzz_u8(&p->in)},
-		.max_requests = any_number(p, 3), .time_window_ms = any_number(p, 400),
-		.fallback_max_requests = any_number(p, 5), .fallback_time_window_ms = any_number(p, 500),
-		.algorithm = fuzz_below(&p->in, 3), .mode = fuzz_below(&p->in, 3), .resolution = (uint32_t)any_number(p, 5) % 70,
+		.max_requests = any_number(p, 3),
+		.time_window_ms = any_number(p, 400),
+		.fallback_max_requests = any_number(p, 5),
+		.fallback_time_window_ms = any_number(p, 500),
+		.algorithm = fuzz_below(&p->in, 3),
+		.mode = fuzz_below(&p->in, 3),
+		.resolution = (uint32_t)any_number(p, 5) % 70,
 	};
-	fuzz_say(fd, &m, sizeof m, text, length);
+	fuzz_say(fd, &m, sizeof(m), text, length);
 }
 
 static void say_want(struct play *p, int fd, const char *text, size_t length) {
 	struct wire_want m = {
-		.head = {.type = WIRE_WANT, .serial = fuzz_u8(&p->in)}, .policy = (uint32_t)any_number(p, 1) - 1,
-		.cost = (uint32_t)any_number(p, 1), .timeout_ms = (uint32_t)any_number(p, 1000),
+		.head = {.type = WIRE_WANT, .serial = fuzz_u8(&p->in)},
+		.policy = (uint32_t)any_number(p, 1) - 1,
+		.cost = (uint32_t)any_number(p, 1),
+		.timeout_ms = (uint32_t)any_number(p, 1000),
 	};
-	fuzz_say(fd, &m, sizeof m, text, length);
+	fuzz_say(fd, &m, sizeof(m), text, length);
 }
 
 static void say_low(struct play *p, int fd, const char *text, size_t length) {
 	struct wire_low m = {.head.type = WIRE_LOW, .policy = (uint32_t)any_number(p, 1) - 1};
-	fuzz_say(fd, &m, sizeof m, text, length);
+	fuzz_say(fd, &m, sizeof(m), text, length);
 }
 
 static void say_noise(struct play *p, int fd) {
 	char bytes[WIRE_MESSAGE_MAX + 8];
-	size_t size = fuzz_u8(&p->in) < 250 ? fuzz_u8(&p->in) : sizeof bytes;
+	size_t size = fuzz_u8(&p->in) < 250 ? fuzz_u8(&p->in) : sizeof(bytes);
 	fuzz_read(&p->in, bytes, size);
 	if (fuzz_below(&p->in, 4))
 		bytes[0] = (char)fuzz_below(&p->in, 10), bytes[1] = 0;
@@ -100,7 +112,7 @@ static void say_noise(struct play *p, int fd) {
 
 static void read_all(int fd) {
 	char bytes[WIRE_MESSAGE_MAX];
-	for (int i = 0; i < 100 && recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; i++)
+	for (int i = 0; i < 100 && recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0; i++)
 		;
 }
 
@@ -133,7 +145,7 @@ static void act(struct play *p) {
 	case 6: say_want(p, *peer, said, length); break;
 	case 7:
 	case 8: say_low(p, *peer, said, length); break;
-	case 9: fuzz_say(*peer, &status, sizeof status, said, what & 128 ? 0 : length); break;
+	case 9: fuzz_say(*peer, &status, sizeof(status), said, what & 128 ? 0 : length); break;
 	case 10:
 	case 11: say_noise(p, *peer); break;
 	case 12: read_all(*peer); break;
@@ -146,7 +158,7 @@ static void act(struct play *p) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct play *p = calloc(1, sizeof *p);
+	struct play *p = calloc(1, sizeof(*p));
 	uint32_t policy;
 	if (!fuzz_config.socket[0])
 		fuzz_agent_set_up();

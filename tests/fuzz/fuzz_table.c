@@ -1,23 +1,23 @@
 /*
- * fuzz_table.c - an agent's core over a table into which somebody writes garbage between any two events, also before
- * another agent takes the table over.
+ * fuzz_table.c - an agent's core over a table into which somebody writes garbage between any two events, also
+ * before another agent takes the table over.
  *
- * Whatever is written: the agent doesn't crash; what it asks of the database makes sense; it gives back no credit that
- * the database didn't grant it, and none twice; its private ledger agrees with itself, and with what was granted. And
- * once the writing has ended, one round of the sweep puts the table right.
+ * Whatever is written: the agent doesn't crash; what it asks of the database makes sense; it gives back no
+ * credit that the database didn't grant it, and none twice; its private ledger agrees with itself, and with
+ * what was granted. And once the writing has ended, one round of the sweep puts the table right.
  */
 #include "core/internal.h"
 #include "fake_table.h"
 #include "fuzz.h"
 #include "stint.h"
 
-#define CLIENTS 40u /* more than there are slots */
-#define POLICIES 2u
-#define TOKENS 64u  /* sub-windows that are remembered, per client */
-#define STEPS_MAX 600
-#define START_NS (1000000 * NS_PER_MS)
-#define EPOCH_US INT64_C(1700000000000000) /* the database's clock at time 0 of ours */
-#define IDLE_MS 4000
+#define CLIENTS       40u /* more than there are slots */
+#define POLICIES      2u
+#define TOKENS        64u /* sub-windows that are remembered, per client */
+#define STEPS_MAX     600
+#define START_NS      (1000000 * NS_PER_MS)
+#define EPOCH_US      INT64_C(1700000000000000) /* the database's clock at time 0 of ours */
+#define IDLE_MS       4000
 #define DENIAL_MAX_NS (6000 * NS_PER_MS) /* no denial that the agent caches lasts longer */
 
 /* What the database knows of one client: its counter, and what was granted and came back for each sub-window. */
@@ -57,9 +57,10 @@ static uint32_t policy_of_request(const struct lease_request *r) {
 }
 
 static bool is_sane(const struct lease_request *r) {
-	return r->policy_id >= 9 && r->policy_id < 9 + (int32_t)POLICIES && r->need >= 0 && r->least >= 0 && r->want >= r->need &&
-	       r->next_want >= 0 && r->charge >= 0 && r->return_sub_window >= 0 && r->return_first >= 0 && r->return_second >= 0 &&
-	       r->least <= r->need && r->want <= STINT_FALLBACK_REQUESTS_MAX && r->next_want <= STINT_MAX_REQUESTS_MAX;
+	return r->policy_id >= 9 && r->policy_id < 9 + (int32_t)POLICIES && r->need >= 0 && r->least >= 0 &&
+	       r->want >= r->need && r->next_want >= 0 && r->charge >= 0 && r->return_sub_window >= 0 &&
+	       r->return_first >= 0 && r->return_second >= 0 && r->least <= r->need &&
+	       r->want <= STINT_FALLBACK_REQUESTS_MAX && r->next_want <= STINT_MAX_REQUESTS_MAX;
 }
 
 static void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
@@ -69,13 +70,15 @@ static void on_take(void *context, int hosts, const struct lease_request *reques
 	for (size_t i = 0; i < count; i++) {
 		const struct lease_request *r = &requests[i];
 		uint32_t c = 0;
-		fuzz_must(is_sane(r), "policy %d need %d least %d want %d next %d charge %d return %d %d", r->policy_id, r->need, r->least,
-		          r->want, r->next_want, r->charge, r->return_first, r->return_second);
-		while (c < CLIENTS && (length_of(w, c) != r->client_id_len || memcmp(w->ids[c], r->client_id, r->client_id_len) != 0))
+		fuzz_must(is_sane(r), "policy %d need %d least %d want %d next %d charge %d return %d %d", r->policy_id,
+		          r->need, r->least, r->want, r->next_want, r->charge, r->return_first, r->return_second);
+		while (c < CLIENTS &&
+		       (length_of(w, c) != r->client_id_len || memcmp(w->ids[c], r->client_id, r->client_id_len) != 0))
 			c++;
 		fuzz_must(c < CLIENTS, "an id that nobody has");
 		for (size_t k = 0; k < i; k++)
-			fuzz_must(w->asked_client[k] != c || w->asked[k].policy_id != r->policy_id, "a client twice in one batch");
+			fuzz_must(w->asked_client[k] != c || w->asked[k].policy_id != r->policy_id,
+			          "a client twice in one batch");
 		w->asked[i] = *r;
 		w->asked[i].client_id = w->ids[c];
 		w->asked_client[i] = c;
@@ -88,7 +91,8 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 	struct world *w = context;
 	(void)peer, (void)serial;
 	fuzz_must(v->status <= 0 && v->source <= STINT_SOURCE_ADVANCE, "status %d, source %d", v->status, v->source);
-	fuzz_must(v->status != 0 || (v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 && v->reset_after_ms >= 0),
+	fuzz_must(v->status != 0 ||
+	              (v->limit >= 0 && v->remaining >= 0 && v->retry_after_ms >= 0 && v->reset_after_ms >= 0),
 	          "limit %lld, remaining %lld, retry %lld, reset %lld", (long long)v->limit, (long long)v->remaining,
 	          (long long)v->retry_after_ms, (long long)v->reset_after_ms);
 	w->told++;
@@ -120,8 +124,8 @@ static void note_returned(struct account *a, int64_t sub_window, int64_t credits
 		return;
 	fuzz_must(at >= 0, "%lld credits come back that were never granted", (long long)credits);
 	a->tokens[at].returned += credits;
-	fuzz_must(a->tokens[at].returned <= a->tokens[at].granted, "%lld credits came back of %lld", (long long)a->tokens[at].returned,
-	          (long long)a->tokens[at].granted);
+	fuzz_must(a->tokens[at].returned <= a->tokens[at].granted, "%lld credits came back of %lld",
+	          (long long)a->tokens[at].returned, (long long)a->tokens[at].granted);
 }
 
 static void apply(struct world *w, size_t i, struct lease_grant *grant) {
@@ -148,7 +152,8 @@ static void answer(struct world *w, enum lease_outcome outcome, bool applied, in
 		apply(w, i, &grants[i]);
 	w->now_ns += later_ns;
 	w->asked_count = 0;
-	core_on_grants(w->core, w->now_ns, outcome, outcome == LEASE_DONE ? grants : NULL, outcome == LEASE_DONE ? count : 0);
+	core_on_grants(w->core, w->now_ns, outcome, outcome == LEASE_DONE ? grants : NULL,
+	               outcome == LEASE_DONE ? count : 0);
 	if (outcome == LEASE_UNKNOWN)
 		core_database_lost(w->core, w->now_ns);
 }
@@ -158,7 +163,10 @@ static void answer(struct world *w, enum lease_outcome outcome, bool applied, in
 static void make_core(struct world *w) {
 	static const struct core_io io = {on_take, on_verdict};
 	const struct core_options options = {
-		.memory_only = w->memory_only, .grace_ns = 500 * NS_PER_MS, .idle_timeout_ns = IDLE_MS * NS_PER_MS, .seed = 5,
+		.memory_only = w->memory_only,
+		.grace_ns = 500 * NS_PER_MS,
+		.idle_timeout_ns = IDLE_MS * NS_PER_MS,
+		.seed = 5,
 	};
 	fuzz_must(core_new(&w->core, &w->table.table, w->now_ns, &options, &io, w) == 0, "no memory");
 	for (uint16_t p = 0; p < POLICIES; p++)
@@ -168,7 +176,8 @@ static void make_core(struct world *w) {
 /* What nobody wrote over, nothing was wrong with. */
 static void end_core(struct world *w) {
 	uint64_t repaired = core_counters(w->core)->repaired;
-	fuzz_must(w->scribbled || repaired == 0, "%llu repairs of a table that nobody wrote to", (unsigned long long)repaired);
+	fuzz_must(w->scribbled || repaired == 0, "%llu repairs of a table that nobody wrote to",
+	          (unsigned long long)repaired);
 	core_free(w->core);
 }
 
@@ -196,15 +205,18 @@ static void change_policy(struct world *w) {
 
 /* ---- What must be so -------------------------------------------------------------------------- */
 
-static void check_bank(const struct world *w, const struct client *client, const struct account *account, int bank) {
+static void check_bank(const struct world *w, const struct client *client, const struct account *account,
+                       int bank) {
 	bool fallback = client->flags & CLIENT_BANK_FALLBACK << bank;
 	fuzz_must(client->granted[bank] <= STINT_FALLBACK_REQUESTS_MAX, "%u granted", client->granted[bank]);
-	fuzz_must(client->lease[bank].deadline_ns != 0 || client->granted[bank] == 0, "%u granted for no time", client->granted[bank]);
+	fuzz_must(client->lease[bank].deadline_ns != 0 || client->granted[bank] == 0, "%u granted for no time",
+	          client->granted[bank]);
 	if (w->memory_only || fallback || client->lease[bank].sub_window == 0)
 		return;
 	int at = find_token(account, client->lease[bank].sub_window);
-	fuzz_must(at >= 0 && client->granted[bank] <= account->tokens[at].granted, "the ledger has %u, granted were %lld",
-	          client->granted[bank], at < 0 ? 0LL : (long long)account->tokens[at].granted);
+	fuzz_must(at >= 0 && client->granted[bank] <= account->tokens[at].granted,
+	          "the ledger has %u, granted were %lld", client->granted[bank],
+	          at < 0 ? 0LL : (long long)account->tokens[at].granted);
 }
 
 static uint32_t number_of(const struct world *w, const struct client *client) {
@@ -235,7 +247,8 @@ static void check_ledger(struct world *w) {
 	uint32_t used = 0;
 	for (uint32_t slot = 0; slot < table->slot_count; slot++) {
 		used += table->owner[slot] != TABLE_NO_OWNER;
-		fuzz_must((table->owner[slot] == TABLE_NO_OWNER) == (table->private_tags[slot] == 0), "an owner without a tag, or the reverse");
+		fuzz_must((table->owner[slot] == TABLE_NO_OWNER) == (table->private_tags[slot] == 0),
+		          "an owner without a tag, or the reverse");
 	}
 	fuzz_must(used == table->used, "%u slots are used, %u counted", used, table->used);
 	for (uint32_t i = 0; i < w->core->pool.high; i++)
@@ -250,9 +263,11 @@ static void check_repaired(struct world *w, uint32_t index) {
 		return;
 	struct place place = table_place(&w->table.table, client->policy, client->id, client->id_len);
 	fuzz_must(slot->key == place.key && slot->policy == client->policy, "a slot is still another's");
-	fuzz_must(denial_until_ns(slot->denial, (uint64_t)w->now_ns) <= (uint64_t)(w->now_ns + DENIAL_MAX_NS), "denied for ages");
+	fuzz_must(denial_until_ns(slot->denial, (uint64_t)w->now_ns) <= (uint64_t)(w->now_ns + DENIAL_MAX_NS),
+	          "denied for ages");
 	for (int bank = 0; bank < 2; bank++) {
-		fuzz_must((int64_t)slot->deadline_ns[bank] == client->lease[bank].deadline_ns, "a lease with another deadline");
+		fuzz_must((int64_t)slot->deadline_ns[bank] == client->lease[bank].deadline_ns,
+		          "a lease with another deadline");
 		bool is_over = (int64_t)slot->deadline_ns[bank] <= w->now_ns;
 		fuzz_must(is_over || word_credits(slot->word[bank]) <= client->granted[bank], "more credits than granted");
 	}
@@ -266,7 +281,8 @@ static void advance(struct world *w, int64_t ns) {
 }
 
 static void want(struct world *w, uint32_t client, uint16_t policy, uint32_t cost) {
-	core_want(w->core, w->now_ns, client, 1, policy, w->ids[client], length_of(w, client), cost, w->now_ns + 800 * NS_PER_MS);
+	core_want(w->core, w->now_ns, client, 1, policy, w->ids[client], length_of(w, client), cost,
+	          w->now_ns + 800 * NS_PER_MS);
 }
 
 static void act(struct world *w) {
@@ -319,16 +335,16 @@ static void scribble_copy(struct world *w) {
 	struct table *table = &w->table.table;
 	uint32_t from = fuzz_below(&w->in, table->slot_count), to = fuzz_below(&w->in, table->slot_count);
 	if (from == to)
-		memmove(&table->tags[0], &table->tags[1], sizeof table->tags[0]);
+		memmove(&table->tags[0], &table->tags[1], sizeof(table->tags[0]));
 	else
-		memmove(&table->slots[to], &table->slots[from], sizeof table->slots[0]);
+		memmove(&table->slots[to], &table->slots[from], sizeof(table->slots[0]));
 }
 
 static void scribble_all(struct world *w) {
 	uint64_t seed = fuzz_u8(&w->in);
 	uint64_t *at = (uint64_t *)w->table.table.tags;
 	size_t bytes = (size_t)(w->table.directory->slots_offset - w->table.directory->tags_offset);
-	for (size_t i = 0; i < (bytes + w->table.table.slot_count * sizeof(struct slot)) / sizeof *at; i++)
+	for (size_t i = 0; i < (bytes + w->table.table.slot_count * sizeof(struct slot)) / sizeof(*at); i++)
 		at[i] = random_next(&seed);
 }
 
@@ -382,21 +398,29 @@ static void make_world(struct world *w) {
 	w->now_ns = START_NS;
 	w->memory_only = how & 1;
 	for (uint32_t c = 0; c < CLIENTS; c++)
-		snprintf(w->ids[c], sizeof w->ids[c], "%0*u", 1 + (int)c * 6, c);
+		snprintf(w->ids[c], sizeof(w->ids[c]), "%0*u", 1 + (int)c * 6, c);
 	for (int p = 0; p < (int)POLICIES; p++) {
 		const struct grant_terms fixed = {.max_requests = 20, .sub_window_us = 1000000};
-		const struct grant_terms sliding = {.max_requests = 20, .sub_window_us = 100500, .runs = 10, .slack_us = 5000};
+		const struct grant_terms sliding = {.max_requests = 20,
+		                                    .sub_window_us = 100500,
+		                                    .runs = 10,
+		                                    .slack_us = 5000};
 		const struct grant_terms terms = p ? fixed : sliding;
 		w->policies[p] = (struct core_policy){
-			.live = true, .relaxed = how & 2, .policy_id = 9 + p, .time_window_ms = 1000, .terms = terms, .fallback_terms = terms,
+			.live = true,
+			.relaxed = how & 2,
+			.policy_id = 9 + p,
+			.time_window_ms = 1000,
+			.terms = terms,
+			.fallback_terms = terms,
 		};
 	}
 	fake_table_make(&w->table, 16, 7);
 	make_core(w);
 }
 
-/* Nobody writes any more, and the database answers: within a round of the sweep, and the time that a lease lasts, the table is as the
- * ledger says, and whoever asks gets an answer. */
+/* Nobody writes any more, and the database answers: within a round of the sweep, and the time that a lease
+ * lasts, the table is as the ledger says, and whoever asks gets an answer. */
 static void recover(struct world *w) {
 	uint64_t told;
 	for (uint16_t p = 0; p < POLICIES; p++) {
@@ -420,11 +444,12 @@ static void recover(struct world *w) {
 		advance(w, 20 * NS_PER_MS);
 		answer(w, LEASE_DONE, true, 0);
 	}
-	fuzz_must(w->told >= told + CLIENTS, "%llu of %u have an answer", (unsigned long long)(w->told - told), CLIENTS);
+	fuzz_must(w->told >= told + CLIENTS, "%llu of %u have an answer", (unsigned long long)(w->told - told),
+	          CLIENTS);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct world *w = calloc(1, sizeof *w);
+	struct world *w = calloc(1, sizeof(*w));
 	fuzz_must(w != NULL, "no memory");
 	w->in = (struct fuzz){data, size};
 	make_world(w);

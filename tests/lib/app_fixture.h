@@ -10,7 +10,7 @@
 #include "unit.h"
 
 #define TIMEOUT_MS 2000
-#define LATER (fake_now_ns() + MS(60000))
+#define LATER      (fake_now_ns() + MS(60000))
 
 struct fixture {
 	struct fake_agent agent;
@@ -73,7 +73,7 @@ static inline int teardown(void **state) {
 	return 0;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name)        cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_ABSENT(name) cmocka_unit_test_setup_teardown(name, setup_absent, teardown)
 
 #endif

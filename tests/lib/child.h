@@ -12,12 +12,12 @@
 
 static int errors = 2; /* where a child that closes 2 can still complain */
 
-#define expect(condition) \
-	do { \
-		if (!(condition)) { \
-			dprintf(errors, "child, line %d: %s\n", __LINE__, #condition); \
-			leave(1); \
-		} \
+#define expect(condition)                                                                                         \
+	do {                                                                                                          \
+		if (!(condition)) {                                                                                       \
+			dprintf(errors, "child, line %d: %s\n", __LINE__, #condition);                                        \
+			leave(1);                                                                                             \
+		}                                                                                                         \
 	} while (0)
 
 static inline bool is_well(pid_t child) {

@@ -6,8 +6,8 @@
 
 #include "decide.h"
 
-static inline enum verdict decide(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
-	struct decision *d) {
+static inline enum verdict decide(const struct mapping *m, uint32_t policy, const char *id, size_t length,
+                                  uint32_t cost, struct decision *d) {
 	enum verdict verdict = decide_plainly(m, policy, id, length, cost, TELL_ALL, d);
 
 	return verdict != VERDICT_NONE ? verdict : decide_closely(m, policy, id, length, cost, d);

@@ -53,8 +53,8 @@ static inline bool is_agents(const struct fake_agent *a, int fd) {
 	return false;
 }
 
-/* The numbers of the library's descriptors: what has been opened since, and not by the agent. That is a thread, which a child doesn't
- * have; it may have held its lock. */
+/* The numbers of the library's descriptors: what has been opened since, and not by the agent. That is a thread,
+ * which a child doesn't have; it may have held its lock. */
 static inline int find_numbers(struct fixture *f, int number[static NUMBERS]) {
 	int n = 0;
 
@@ -107,7 +107,10 @@ static inline int open_kind(struct owned *o) {
 	switch (o->kind) {
 	case KIND_STREAM:
 	case KIND_PACKETS:
-		assert_int_equal(socketpair(AF_UNIX, (o->kind == KIND_STREAM ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0, pair), 0);
+		assert_int_equal(socketpair(AF_UNIX,
+		                            (o->kind == KIND_STREAM ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0,
+		                            pair),
+		                 0);
 		o->peer = pair[1];
 		assert_int_equal(send(o->peer, "for the app", 11, 0), 11);
 		return pair[0];
@@ -170,11 +173,11 @@ static inline const char *find_harm(const struct owned *o) {
 	case KIND_EPOLL:
 		return count_registered(o->number) == 1 ? NULL : "an epoll instance with something else in it";
 	case KIND_TIMER:
-		if (timerfd_gettime(o->number, &timer) != 0 || timer.it_interval.tv_sec != 77 || timer.it_value.tv_sec < 4000)
+		if (timerfd_gettime(o->number, &timer) != 0 || timer.it_interval.tv_sec != 77 ||
+		    timer.it_value.tv_sec < 4000)
 			return "a timer that was set";
 		return NULL;
-	default:
-		return st.st_size == 0 && lseek(o->number, 0, SEEK_CUR) == 0 ? NULL : "a file that was written";
+	default: return st.st_size == 0 && lseek(o->number, 0, SEEK_CUR) == 0 ? NULL : "a file that was written";
 	}
 }
 

@@ -18,12 +18,12 @@
 #include "protocol/hash.h"
 
 /* A test that can't set itself up has nothing to say. */
-#define must(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "fake_agent.c:%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			abort(); \
-		} \
+#define must(condition)                                                                                           \
+	do {                                                                                                          \
+		if (!(condition)) {                                                                                       \
+			fprintf(stderr, "fake_agent.c:%d: %s: %s\n", __LINE__, #condition, strerror(errno));                  \
+			abort();                                                                                              \
+		}                                                                                                         \
 	} while (0)
 
 uint64_t fake_now_ns(void) {
@@ -50,7 +50,8 @@ static void fill_directory(struct directory_header *d, uint64_t generation) {
 	d->version = LAYOUT_VERSION;
 	d->policy_capacity = POLICY_CAPACITY;
 	d->generation = generation;
-	d->directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
+	d->directory_bytes =
+		DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	d->tags_offset = sizeof(struct table_header);
 	d->slots_offset = d->tags_offset + FAKE_BUCKETS * sizeof(struct tag_row);
 	d->bucket_count = FAKE_BUCKETS;
@@ -87,9 +88,10 @@ void fake_table_make(struct fake_table *t, uint64_t generation) {
 }
 
 void fake_table_destroy(struct fake_table *t) {
-	size_t directory_bytes = DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
+	size_t directory_bytes =
+		DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	size_t table_bytes = sizeof(struct table_header) +
-		FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));
+	                     FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));
 
 	munmap(t->directory, directory_bytes);
 	munmap(t->table, table_bytes);
@@ -171,8 +173,8 @@ static void send_packet(int fd, const void *bytes, size_t length, const int *fds
 	(void)!sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* A real agent keeps answers that the socket has no room for. This one listens only while it could answer; a socket
- * that is writable has room for three quarters of what it holds. */
+/* A real agent keeps answers that the socket has no room for. This one listens only while it could answer; a
+ * socket that is writable has room for three quarters of what it holds. */
 static bool can_answer(int fd) {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	return poll(&p, 1, 0) == 1;
@@ -193,7 +195,7 @@ static void say_welcome(struct fake_agent *a, int fd) {
 	if (words > 0)
 		memcpy(bytes + sizeof(w), a->welcome_words, words);
 	send_packet(fd, bytes, sizeof(w) + words, (int[]){a->table.directory_fd, a->table.table_fd},
-		a->welcome_status == 0 ? 2 : 0);
+	            a->welcome_status == 0 ? 2 : 0);
 }
 
 static void say_declared(struct fake_agent *a, int fd, uint32_t serial) {
@@ -345,8 +347,11 @@ void fake_agent_init(struct fake_agent *a) {
 	snprintf(a->path, sizeof(a->path), "%s/agent.sock", a->directory);
 	a->wire_version = WIRE_VERSION;
 	a->generation = 7001;
-	a->verdict = (struct wire_verdict){.allowed = 1, .source = STINT_SOURCE_DATABASE,
-		.reason = STINT_ADMITTED, .limit = 100, .remaining = 9};
+	a->verdict = (struct wire_verdict){.allowed = 1,
+	                                   .source = STINT_SOURCE_DATABASE,
+	                                   .reason = STINT_ADMITTED,
+	                                   .limit = 100,
+	                                   .remaining = 9};
 	fake_table_make(&a->table, a->generation);
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->changed, NULL);

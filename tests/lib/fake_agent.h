@@ -15,7 +15,7 @@
 #include "protocol/wire.h"
 
 #define FAKE_CONNECTIONS_MAX 64
-#define FAKE_BUCKETS 64u
+#define FAKE_BUCKETS         64u
 
 struct fake_table {
 	int directory_fd;
@@ -41,7 +41,7 @@ void fake_slot_deny(struct slot *, uint32_t from_cost, uint64_t until_ns, uint32
 void fake_slot_own_limit(struct fake_table *, struct slot *, uint32_t index, uint32_t limit);
 
 uint64_t fake_now_ns(void);
-#define MS(n) ((uint64_t)(n) * 1000000u)
+#define MS(n) ((uint64_t)(n)*1000000u)
 
 struct fake_agent;
 
@@ -61,17 +61,17 @@ struct fake_agent {
 	pthread_cond_t changed;
 	struct fake_counts counts;
 	/* What it does. */
-	bool mute;               /* takes messages and answers none */
-	bool mute_declare;       /* the same with DECLAREs only */
-	bool deaf;               /* doesn't even take them */
+	bool mute;         /* takes messages and answers none */
+	bool mute_declare; /* the same with DECLAREs only */
+	bool deaf;         /* doesn't even take them */
 	int32_t welcome_status;
-	uint32_t wire_version;   /* in WELCOME */
+	uint32_t wire_version; /* in WELCOME */
 	const char *welcome_words;
-	uint64_t generation;     /* in WELCOME */
+	uint64_t generation; /* in WELCOME */
 	int32_t declared_status;
-	uint32_t policy;         /* in DECLARED */
+	uint32_t policy;             /* in DECLARED */
 	struct wire_verdict verdict; /* what WANTs get; deadline_ns 0: 10 s from now */
-	fake_want *want;         /* or this */
+	fake_want *want;             /* or this */
 	void *arg;
 	/* What it heard last. */
 	struct wire_declare last_declare;

@@ -1,7 +1,7 @@
 /*
- * interrupt.h - something else happens in the middle of what is tested: after its first instruction, after its second, and so on
- * to the last. The processor stops after each by its trap flag; what happens then runs in the signal's handler, and may only do
- * what another process could do to the same memory.
+ * interrupt.h - something else happens in the middle of what is tested: after its first instruction, after its
+ * second, and so on to the last. The processor stops after each by its trap flag; what happens then runs in the
+ * signal's handler, and may only do what another process could do to the same memory.
  */
 #ifndef INTERRUPT_H
 #define INTERRUPT_H
@@ -40,7 +40,8 @@ static inline void on_step(int number, siginfo_t *info, void *context) {
 }
 
 /* False: what is tested was over before. */
-static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *), void *context) {
+static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *),
+                                   void *context) {
 	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO}, before;
 
 	interrupt.meanwhile = meanwhile;
@@ -58,7 +59,8 @@ static inline bool can_interrupt(void) {
 	return false;
 }
 
-static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *), void *context) {
+static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *),
+                                   void *context) {
 	(void)steps, (void)tested, (void)meanwhile, (void)context;
 	return false;
 }

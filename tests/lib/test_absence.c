@@ -1,14 +1,15 @@
 /*
- * test_absence.c - how long an agent is waited for, and from when on a process may decide by itself: at times that the test chooses.
+ * test_absence.c - how long an agent is waited for, and from when on a process may decide by itself: at times
+ * that the test chooses.
  */
 #include "absence.h"
 #include "clock.h"
 #include "unit.h"
 
-#define START (UINT64_C(1000) * NS_PER_S)
-#define AFTER_MS(n) (START + (uint64_t)(n) * NS_PER_MS)
-#define GRACE_MS 2500
-#define TIMEOUT_NS (100 * NS_PER_MS)
+#define START       (UINT64_C(1000) * NS_PER_S)
+#define AFTER_MS(n) (START + (uint64_t)(n)*NS_PER_MS)
+#define GRACE_MS    2500
+#define TIMEOUT_NS  (100 * NS_PER_MS)
 
 static struct absence known(void) {
 	struct absence a = {0};
@@ -77,7 +78,8 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(54000)), 0);
 	absence_note(&a, AFTER_MS(65000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(65000)), GRACE_MS * NS_PER_MS);
-	/* Who finds it has not missed it since he looked last; but it isn't there for one who finds it over and over. */
+	/* Who finds it has not missed it since he looked last; but it isn't there for one who finds it over and
+	 * over. */
 	absence_found(&a, AFTER_MS(69000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(69000)), GRACE_MS * NS_PER_MS);
 	for (int ms = 70000; ms <= 72000; ms += 1000)

@@ -89,11 +89,15 @@ static void a_process_that_starts_sees_that_an_agent_was_killed(void **state) {
 
 static void what_a_process_decides_by_itself_has_a_limit_of_its_own(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *three = limiter_new(f, (struct stint_options){
-		.timeout_ms = 1, .local_max_requests = 3, .fallback_time_window_ms = ENDLESS_MS});
-	struct stint_limiter *existing = limiter_new(f, (struct stint_options){
-		.timeout_ms = 1, .must_exist = true, .local_max_requests = 2, .fallback_time_window_ms = ENDLESS_MS});
-	struct stint_limiter *nobody = limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = STINT_DENY});
+	struct stint_limiter *three = limiter_new(f, (struct stint_options){.timeout_ms = 1,
+	                                                                    .local_max_requests = 3,
+	                                                                    .fallback_time_window_ms = ENDLESS_MS});
+	struct stint_limiter *existing = limiter_new(f, (struct stint_options){.timeout_ms = 1,
+	                                                                       .must_exist = true,
+	                                                                       .local_max_requests = 2,
+	                                                                       .fallback_time_window_ms = ENDLESS_MS});
+	struct stint_limiter *nobody =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = STINT_DENY});
 
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(stint_is_allowed(three, "c"), i < 3);
@@ -212,8 +216,9 @@ static void threads_that_wait_look_for_it_together(void **state) {
 
 static void nobody_is_admitted_in_the_first_seconds(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){
-		.timeout_ms = 20, .local_max_requests = 7, .fallback_time_window_ms = ENDLESS_MS});
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20,
+	                                                                    .local_max_requests = 7,
+	                                                                    .fallback_time_window_ms = ENDLESS_MS});
 	uint64_t began_ns;
 	int status, admitted = 0;
 	pid_t child;
@@ -267,10 +272,12 @@ static void takes_up_a_new_table(void **state) {
 	fake_table_destroy(&old);
 }
 
-/* What the number means on the new connection, this process doesn't know before it has declared the policy there. */
+/* What the number means on the new connection, this process doesn't know before it has declared the policy
+ * there. */
 static void tells_nothing_of_a_policy_that_the_agent_was_not_told_of(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = TIMEOUT_MS});
+	struct stint_limiter *other =
+		limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = TIMEOUT_MS});
 	struct slot *slot;
 
 	source(f, "c");
@@ -381,7 +388,8 @@ static bool is_back_in_time(struct fixture *f, struct stint_limiter *hasty) {
 	return true;
 }
 
-/* Its own waiting is too short for an attempt to fall into it, and the backoff of one who doesn't wait is a second. */
+/* Its own waiting is too short for an attempt to fall into it, and the backoff of one who doesn't wait is a
+ * second. */
 static void who_asks_now_and_then_looks_before_it_decides(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 10});
@@ -406,8 +414,9 @@ static void speak(struct fake_agent *a) {
 static void waits_no_longer_than_its_timeout(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 100});
-	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE,
-		.reason = STINT_OVER_LIMIT};
+	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777},
+	                               .source = STINT_SOURCE_LEASE,
+	                               .reason = STINT_OVER_LIMIT};
 	uint64_t began_ns;
 	unsigned wants;
 
@@ -458,7 +467,8 @@ static void answer_nothing(struct fake_agent *a, int fd, const struct wire_want 
 	(void)a, (void)fd, (void)want, (void)id;
 }
 
-/* The database is slower than the timeout, or a row is locked: nobody misses the agent, however long that lasts. */
+/* The database is slower than the timeout, or a row is locked: nobody misses the agent, however long that
+ * lasts. */
 static void an_agent_that_is_there_is_not_missed(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});

@@ -87,10 +87,11 @@ static void refuses_an_index_outside_the_directory(void **state) {
 	assert_int_equal(source(f, "c"), STINT_EPROTOCOL);
 }
 
-#define VERDICT_FROM(who, ...) {.head = {.type = WIRE_VERDICT}, .source = (who), __VA_ARGS__}
+#define VERDICT_FROM(who, ...)                                                                                    \
+	{ .head = {.type = WIRE_VERDICT}, .source = (who), __VA_ARGS__ }
 #define VERDICT_OF(...) VERDICT_FROM(STINT_SOURCE_DATABASE, __VA_ARGS__)
-#define ADMITS .allowed = 1, .reason = STINT_ADMITTED
-#define DENIES .reason = STINT_OVER_LIMIT
+#define ADMITS          .allowed = 1, .reason = STINT_ADMITTED
+#define DENIES          .reason = STINT_OVER_LIMIT
 
 static const struct {
 	struct wire_verdict bytes; /* or what else this is */

@@ -199,7 +199,8 @@ static void answers_at_once_when_there_is_no_agent(void **state) {
 	stint_limiter_free(hasty);
 }
 
-/* The descriptor becomes readable when the agent is to be looked for: seldom enough, and nobody else has to do anything. */
+/* The descriptor becomes readable when the agent is to be looked for: seldom enough, and nobody else has to do
+ * anything. */
 static void waits_for_an_agent_that_is_back_soon(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 300});

@@ -1,5 +1,6 @@
 /*
- * test_callbacks.c - each check that was started has its callback, once, whatever callbacks do: free, close, start, fork.
+ * test_callbacks.c - each check that was started has its callback, once, whatever callbacks do: free, close,
+ * start, fork.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -437,7 +438,7 @@ static void one_thread_frees_while_another_dispatches(void **state) {
 
 /* ---- Anything --------------------------------------------------------------------------------- */
 
-#define CHECKS 4000
+#define CHECKS   4000
 #define LIMITERS 4
 
 struct storm {
@@ -518,8 +519,14 @@ static void storm_callback(int status, const struct stint_result *result, void *
 	switch (below(s, 16)) {
 	case 0: storm_free(s, below(s, LIMITERS)); break;
 	case 1: storm_make(s); break;
-	case 2: if (below(s, 8) == 0) storm_close(s); break;
-	case 3: if (s->st) assert_int_equal(stint_dispatch(s->st) >= 0, 1); break;
+	case 2:
+		if (below(s, 8) == 0)
+			storm_close(s);
+		break;
+	case 3:
+		if (s->st)
+			assert_int_equal(stint_dispatch(s->st) >= 0, 1);
+		break;
 	case 4:
 	case 5:
 	case 6: storm_start(s); break;

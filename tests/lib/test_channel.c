@@ -34,8 +34,8 @@ static void asks_the_agent_when_the_table_has_no_answer(void **state) {
 	assert_int_equal(fake_agent_count(a, &a->counts.declare), 1);
 }
 
-/* Of a denial that lasts until then, a minute from a moment ago: in ticks of about a millisecond, by a clock that is a
- * tick of its own late. */
+/* Of a denial that lasts until then, a minute from a moment ago: in ticks of about a millisecond, by a clock
+ * that is a tick of its own late. */
 static void assert_time_left(int64_t ms, uint64_t until_ns) {
 	assert_true(ms >= (int64_t)((until_ns - fake_now_ns()) / MS(1)) - 2);
 	assert_true(ms <= 60010);
@@ -119,10 +119,12 @@ static void denials_in_the_table_say_whose_they_are(void **state) {
 	assert_true(f->r.reset_after_ms > 2000);
 	assert_int_equal(stint_check(f->api, "c", 100, &f->r), 0);
 	assert_int_equal(f->r.reason, STINT_OVER_LIMIT);
-	fake_slot_deny(slot, 101, LATER, 100, hint_pack(0, 1000, 2000)); /* nothing is taken: nothing has to become free */
+	/* nothing is taken: nothing has to become free */
+	fake_slot_deny(slot, 101, LATER, 100, hint_pack(0, 1000, 2000));
 	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
 	assert_int_equal(f->r.reset_after_ms, 0);
-	fake_slot_deny(slot, 1, LATER, 0, hint_pack(HINT_UNAVAILABLE_BIT, STINT_TIME_WINDOW_MS_MAX, STINT_TIME_WINDOW_MS_MAX));
+	fake_slot_deny(slot, 1, LATER, 0,
+	               hint_pack(HINT_UNAVAILABLE_BIT, STINT_TIME_WINDOW_MS_MAX, STINT_TIME_WINDOW_MS_MAX));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_true(f->r.retry_after_ms > STINT_TIME_WINDOW_MS_MAX);
 	assert_true(f->r.retry_after_ms < STINT_TIME_WINDOW_MS_MAX / 1000 * 1002);
@@ -202,7 +204,8 @@ static void declares_again_what_the_agent_forgot(void **state) {
 
 static void does_not_declare_what_must_exist(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *existing = limiter_new(f, (struct stint_options){.must_exist = true, .timeout_ms = TIMEOUT_MS});
+	struct stint_limiter *existing =
+		limiter_new(f, (struct stint_options){.must_exist = true, .timeout_ms = TIMEOUT_MS});
 
 	f->agent.want = forgotten_policy;
 	assert_int_equal(stint_check(existing, "c", 1, &f->r), STINT_ENOPOLICY);
@@ -234,7 +237,8 @@ static uint32_t last_declare_of(struct fixture *f, unsigned n) {
 	return serial;
 }
 
-/* The agent may hold a DECLARE back for seconds, while an operator's transaction lasts: longer than anybody waits. */
+/* The agent may hold a DECLARE back for seconds, while an operator's transaction lasts: longer than anybody
+ * waits. */
 static void an_answer_that_nobody_waited_for_counts(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
@@ -254,8 +258,9 @@ static void an_answer_that_nobody_waited_for_counts(void **state) {
 static void a_declaration_is_not_repeated_while_it_is_under_way(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 600});
-	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777}, .source = STINT_SOURCE_LEASE,
-		.reason = STINT_OVER_LIMIT};
+	struct wire_verdict unasked = {.head = {.type = WIRE_VERDICT, .serial = 77777},
+	                               .source = STINT_SOURCE_LEASE,
+	                               .reason = STINT_OVER_LIMIT};
 
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	change(f, keep_declarations);

@@ -5,7 +5,7 @@
 #include "clock.h"
 #include "table_fixture.h"
 
-#define START (UINT64_C(1000) * NS_PER_S)
+#define START    (UINT64_C(1000) * NS_PER_S)
 #define DEADLINE (START + NS_PER_S)
 
 /* True times of the readings to come; the last one stays. The coarse clock shows each as it was lag_ns before. */
@@ -58,8 +58,8 @@ static void a_warm_check_reads_the_coarse_clock_only(void **state) {
 	assert_int_equal(fine_readings, 0);
 }
 
-/* Stopped between the choice of a lease and the look at the clock, until the deadline has passed: admitted by no lease, and the
- * agent finds the credit again. */
+/* Stopped between the choice of a lease and the look at the clock, until the deadline has passed: admitted by
+ * no lease, and the agent finds the credit again. */
 static void a_credit_taken_too_late_admits_nobody(void **state) {
 	struct fixture *f = *state;
 

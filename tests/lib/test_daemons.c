@@ -1,5 +1,6 @@
 /*
- * test_daemons.c - apps that become daemons: children that close what they inherited, and apps that have no standard input and output.
+ * test_daemons.c - apps that become daemons: children that close what they inherited, and apps that have no
+ * standard input and output.
  */
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -20,7 +21,8 @@ static void be_a_daemon(struct fixture *f, enum kind kind, const int *number, bo
 	leave(0);
 }
 
-/* The child has files of its own where the parent has its socket, its timer and its epoll instance; the parent notices nothing. */
+/* The child has files of its own where the parent has its socket, its timer and its epoll instance; the parent
+ * notices nothing. */
 static void what_a_child_has_closed_is_the_childs(void **state) {
 	struct fixture *f = *state;
 	unsigned hellos = 1;
@@ -115,7 +117,7 @@ static void a_child_keeps_the_number_of_its_loop(void **state) {
 
 /* ---- Without standard input and output ------------------------------------------------------------ */
 
-static bool stdio_is_closed; /* in the child */
+static bool stdio_is_closed;  /* in the child */
 static int printed_into = -1; /* the app puts this behind 1 while the first message is received */
 static int received;
 

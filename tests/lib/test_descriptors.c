@@ -1,6 +1,6 @@
 /*
- * test_descriptors.c - an app that closes descriptors that it doesn't know: what it opens there stays as it is, and the library goes
- * on.
+ * test_descriptors.c - an app that closes descriptors that it doesn't know: what it opens there stays as it is,
+ * and the library goes on.
  */
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -219,12 +219,9 @@ static void one_who_waits_holds_nobody_up(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(what_the_app_has_closed_is_the_apps),
-		TEST(what_runs_low_is_not_told_to_the_app),
-		TEST(what_is_under_way_is_asked_again),
-		TEST(what_the_app_has_just_closed_is_not_missed),
-		TEST(closing_leaves_alone_what_is_the_apps),
-		TEST(what_cant_be_recognised_is_not_made),
+		TEST(what_the_app_has_closed_is_the_apps),   TEST(what_runs_low_is_not_told_to_the_app),
+		TEST(what_is_under_way_is_asked_again),      TEST(what_the_app_has_just_closed_is_not_missed),
+		TEST(closing_leaves_alone_what_is_the_apps), TEST(what_cant_be_recognised_is_not_made),
 		TEST(one_who_waits_holds_nobody_up),
 	};
 	alarm(UNIT_SECONDS_MAX);

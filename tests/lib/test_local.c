@@ -13,7 +13,7 @@
 #include "unit.h"
 
 #define WINDOW_MS 1000
-#define NOW UINT64_C(5000250000000) /* a quarter into a window */
+#define NOW       UINT64_C(5000250000000) /* a quarter into a window */
 
 static struct stint_result take(struct local *local, const char *id, uint32_t cost, int64_t max, uint64_t now_ns) {
 	struct stint_result result;
@@ -147,10 +147,8 @@ static void a_new_clients_count_is_not_lost(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(admits_the_limit_in_a_window),
-		cmocka_unit_test(weighs_costs),
-		cmocka_unit_test(a_spray_frees_nobody_who_sent_much),
-		cmocka_unit_test(threads_keep_the_limit_together),
+		cmocka_unit_test(admits_the_limit_in_a_window),       cmocka_unit_test(weighs_costs),
+		cmocka_unit_test(a_spray_frees_nobody_who_sent_much), cmocka_unit_test(threads_keep_the_limit_together),
 		cmocka_unit_test(a_new_clients_count_is_not_lost),
 	};
 	alarm(UNIT_SECONDS_MAX);

@@ -1,5 +1,6 @@
 /*
- * test_message.c - what an agent's WELCOME may look like, and what the app is told when it doesn't; and each error's sentence.
+ * test_message.c - what an agent's WELCOME may look like, and what the app is told when it doesn't; and each
+ * error's sentence.
  */
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +56,8 @@ static void descriptors_are_two(void **state) {
 
 /* Only its beginning must be as we know it. */
 static void another_version_may_look_different(void **state) {
-	struct packet packet = welcome_with((struct wire_welcome){.wire_version = WIRE_VERSION + 1, .status = 77}, "and more", 0);
+	struct packet packet =
+		welcome_with((struct wire_welcome){.wire_version = WIRE_VERSION + 1, .status = 77}, "and more", 0);
 
 	(void)state;
 	assert_int_equal(read_welcome(&packet), STINT_EVERSION);
@@ -63,14 +65,17 @@ static void another_version_may_look_different(void **state) {
 	assert_int_equal(read_welcome(&packet), STINT_EVERSION);
 	packet.length--;
 	assert_int_equal(read_welcome(&packet), STINT_EPROTOCOL);
-	packet = welcome_with((struct wire_welcome){.wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION + 1}, "", 2);
+	packet =
+		welcome_with((struct wire_welcome){.wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION + 1}, "",
+	                 2);
 	assert_int_equal(read_welcome(&packet), STINT_EVERSION);
 	assert_non_null(strstr(stint_error_detail(), "layout"));
 }
 
 static void a_refusal_says_why(void **state) {
 	char words[WIRE_MESSAGE_MAX - sizeof(struct wire_welcome)];
-	struct packet packet = welcome_with((struct wire_welcome){.status = STINT_ETIMENS, GOOD}, "because\nof\x7f that", 0);
+	struct packet packet =
+		welcome_with((struct wire_welcome){.status = STINT_ETIMENS, GOOD}, "because\nof\x7f that", 0);
 
 	(void)state;
 	assert_int_equal(read_welcome(&packet), STINT_ETIMENS);

@@ -81,8 +81,9 @@ static void refuses_sub_windows_too_short(void **state) {
 	(void)state;
 	assert_int_equal(TRY(options.time_window_ms = 100, options.resolution = 12), STINT_ERANGE);
 	assert_int_equal(TRY(options.time_window_ms = 100, options.resolution = 11), 0); /* ceil(100 / 11) is 10 */
-	assert_int_equal(
-		TRY(options.time_window_ms = 100, options.resolution = 60, options.algorithm = STINT_FIXED_WINDOW), 0);
+	assert_int_equal(TRY(options.time_window_ms = 100, options.resolution = 60,
+	                     options.algorithm = STINT_FIXED_WINDOW),
+	                 0);
 }
 
 static void refuses_policy_names(void **state) {
@@ -140,16 +141,45 @@ static void assert_id(const char *bytes, bool valid) {
 }
 
 static void knows_utf8(void **state) {
-	static const char *const good_ids[] = {"x", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
-		"\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "o'brien", "\"quoted\"", "a\nb", "\t",
-		"\\", "{1,2}", "naïve-日本-🦊"};
-	static const char *const bad_ids[] = {
-		"\x80", "\xbf", "\xfe", "\xff",                                      /* never a lead byte */
-		"\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf",              /* overlong */
-		"\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf8\x88\x80\x80\x80",      /* overlong, five bytes */
-		"\xed\xa0\x80", "\xed\xbf\xbf", "\xed\xa0\xbd\xed\xb8\x80",          /* surrogates */
-		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80",                              /* above U+10FFFF */
-		"\xc3", "\xe2\x82", "\xf0\x9f\xa6", "\xe2\x28\xa1", "\xc3\x28", "\xf0\x28\x8c\xbc"}; /* cut short */
+	static const char *const good_ids[] = {"x",
+	                                       "\x7f",
+	                                       "\xc2\x80",
+	                                       "\xdf\xbf",
+	                                       "\xe0\xa0\x80",
+	                                       "\xed\x9f\xbf",
+	                                       "\xee\x80\x80",
+	                                       "\xef\xbf\xbf",
+	                                       "\xf0\x90\x80\x80",
+	                                       "\xf4\x8f\xbf\xbf",
+	                                       "o'brien",
+	                                       "\"quoted\"",
+	                                       "a\nb",
+	                                       "\t",
+	                                       "\\",
+	                                       "{1,2}",
+	                                       "naïve-日本-🦊"};
+	static const char *const bad_ids[] = {"\x80",
+	                                      "\xbf",
+	                                      "\xfe",
+	                                      "\xff", /* never a lead byte */
+	                                      "\xc0\x80",
+	                                      "\xc1\xbf",
+	                                      "\xe0\x80\x80",
+	                                      "\xe0\x9f\xbf", /* overlong */
+	                                      "\xf0\x80\x80\x80",
+	                                      "\xf0\x8f\xbf\xbf",
+	                                      "\xf8\x88\x80\x80\x80", /* overlong, five bytes */
+	                                      "\xed\xa0\x80",
+	                                      "\xed\xbf\xbf",
+	                                      "\xed\xa0\xbd\xed\xb8\x80", /* surrogates */
+	                                      "\xf4\x90\x80\x80",
+	                                      "\xf5\x80\x80\x80", /* above U+10FFFF */
+	                                      "\xc3",
+	                                      "\xe2\x82",
+	                                      "\xf0\x9f\xa6",
+	                                      "\xe2\x28\xa1",
+	                                      "\xc3\x28",
+	                                      "\xf0\x28\x8c\xbc"}; /* cut short */
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(good_ids) / sizeof(good_ids[0]); i++)

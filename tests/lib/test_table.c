@@ -77,7 +77,8 @@ static void nor_when_it_comes_meanwhile(void **state) {
 	uint64_t key = atomic_load(&f->slot->key);
 	unsigned steps = 1;
 
-	for (; interrupt_after(steps, look, change_hands, f); steps += 3) { /* one look at the slot and the next are further apart */
+	/* one look at the slot and the next are further apart */
+	for (; interrupt_after(steps, look, change_hands, f); steps += 3) {
 		assert_int_equal(f->verdict, VERDICT_NONE);
 		assert_int_equal(credits(f, 0), 5);
 		fake_slot_lease(f->slot, 0, 0, 0, 0);
@@ -225,7 +226,8 @@ static void credits_go_back_to_their_own_lease_only(void **state) {
 	assert_true(atomic_load(word) == taken_from);
 }
 
-/* Nearer than the coarse clock's lag, the fine clock decides: the credit is good to the end, and not a moment longer. */
+/* Nearer than the coarse clock's lag, the fine clock decides: the credit is good to the end, and not a moment
+ * longer. */
 static void deadlines_are_met_finely(void **state) {
 	struct fixture *f = *state;
 	uint64_t deadline_ns = fake_now_ns() + MS(5);
@@ -349,7 +351,8 @@ static void a_verdict_alone_waits_for_nothing_that_goes_with_it(void **state) {
 	assert_int_equal(credits(f, 0), 0);
 }
 
-/* What is told to be left is what the client could have now: nothing of a lease that is over, or that hasn't begun. */
+/* What is told to be left is what the client could have now: nothing of a lease that is over, or that hasn't
+ * begun. */
 static void a_denial_tells_what_is_open(void **state) {
 	struct fixture *f = *state;
 
@@ -408,13 +411,13 @@ static int try_to_map(struct fixture *f) {
 	return error;
 }
 
-#define REFUSES(field, value, error) \
-	do { \
-		__typeof__(field) kept = field; \
-		field = (__typeof__(field))(value); \
-		assert_int_equal(try_to_map(f), error); \
-		field = kept; \
-		assert_int_equal(try_to_map(f), 0); \
+#define REFUSES(field, value, error)                                                                              \
+	do {                                                                                                          \
+		__typeof__(field) kept = field;                                                                           \
+		field = (__typeof__(field))(value);                                                                       \
+		assert_int_equal(try_to_map(f), error);                                                                   \
+		field = kept;                                                                                             \
+		assert_int_equal(try_to_map(f), 0);                                                                       \
 	} while (0)
 
 static void refuses_headers_that_lie(void **state) {
@@ -428,7 +431,8 @@ static void refuses_headers_that_lie(void **state) {
 	REFUSES(t->magic, 1, STINT_EPROTOCOL);
 	REFUSES(t->version, 99, STINT_EVERSION);
 	REFUSES(t->generation, 43, STINT_EPROTOCOL);
-	static const uint64_t sizes[] = {0, 1, 4095, UINT64_MAX, UINT64_MAX - 4095, UINT64_C(1) << 63, UINT64_C(1) << 32};
+	static const uint64_t sizes[] =
+		{0, 1, 4095, UINT64_MAX, UINT64_MAX - 4095, UINT64_C(1) << 63, UINT64_C(1) << 32};
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		REFUSES(d->directory_bytes, sizes[i], STINT_EPROTOCOL);
 		REFUSES(d->table_bytes, sizes[i], STINT_EPROTOCOL);

@@ -16,7 +16,7 @@
 #include "unit.h"
 
 #define THREADS 4
-#define LATER (fake_now_ns() + MS(60000))
+#define LATER   (fake_now_ns() + MS(60000))
 
 struct fixture {
 	struct fake_agent agent;
@@ -32,8 +32,10 @@ struct fixture {
 
 static int setup(void **state) {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct stint_options options = {
-		.policy = "api", .max_requests = 1000000, .time_window_ms = 60000, .timeout_ms = 20000};
+	struct stint_options options = {.policy = "api",
+	                                .max_requests = 1000000,
+	                                .time_window_ms = 60000,
+	                                .timeout_ms = 20000};
 
 	fake_agent_init(&f->agent);
 	fake_agent_start(&f->agent);
@@ -88,7 +90,8 @@ static void epochs_change_under_the_cas(void **state) {
 	pthread_t thread[THREADS];
 
 	assert_int_equal(mapping_new(&f->mapping, f->agent.table.directory_fd, f->agent.table.table_fd,
-						 f->agent.generation), 0);
+	                             f->agent.generation),
+	                 0);
 	start_threads(thread, take_by_twos, f);
 	for (uint32_t epoch = 1; epoch < 20000 || atomic_load(&f->taken) < 1000; epoch++) {
 		int which = (int)(epoch / 2 % 2);
@@ -128,7 +131,8 @@ static void *count_up(void *arg) {
 	return NULL;
 }
 
-/* Ids are read by whole vectors where nobody watches; a thread sanitizer would call the neighbour's bytes a race. */
+/* Ids are read by whole vectors where nobody watches; a thread sanitizer would call the neighbour's bytes a
+ * race. */
 static void reads_no_neighbours(void **state) {
 	struct neighbours *n = aligned_alloc(16, 32);
 	pthread_t thread;
@@ -181,7 +185,8 @@ static void answer_with(struct fake_agent *a, int fd, uint32_t serial, int64_t r
 	fake_answer(a, fd, serial, v);
 }
 
-/* Answers by twos, the later first, each with the number in its id: answers overtake, and one thread takes in another's. */
+/* Answers by twos, the later first, each with the number in its id: answers overtake, and one thread takes in
+ * another's. */
 static void swap_answers(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	int64_t number = atoi(id + strlen("client-"));
 	struct held *held = a->arg;
@@ -417,7 +422,8 @@ static void *check_thrice(void *arg) {
 	return NULL;
 }
 
-/* Threads that wait and checks that don't, all before the policy is known, and again after the agent has hung up. */
+/* Threads that wait and checks that don't, all before the policy is known, and again after the agent has hung
+ * up. */
 static void threads_and_a_loop_share_one_declaration(void **state) {
 	struct fixture *f = *state;
 	pthread_t thread[THREADS];
@@ -444,7 +450,8 @@ static void threads_and_a_loop_share_one_declaration(void **state) {
 	assert_int_equal(atomic_load(&f->wrong), 0);
 }
 
-/* The child of a process whose limiter was being declared declares it itself, and leaves the parent's list alone. */
+/* The child of a process whose limiter was being declared declares it itself, and leaves the parent's list
+ * alone. */
 static void a_child_declares_for_itself(void **state) {
 	struct fixture *f = *state;
 	struct stint_result r;

@@ -49,7 +49,9 @@ const char *nth_describe(const struct nth_control *control) {
 	const struct nth_plan *plan = &control->plan;
 
 	snprintf(text, sizeof(text), "%s %" PRIu64 "%s (%s, variant %u)", nth_class_name(plan->classes), plan->n,
-	         plan->span == 1 ? "" : plan->span == NTH_FOR_EVER ? " and all after it" : " and some after it",
+	         plan->span == 1              ? ""
+	         : plan->span == NTH_FOR_EVER ? " and all after it"
+	                                      : " and some after it",
 	         control->failed[0] != '\0' ? control->failed : "not reached", plan->variant);
 	return text;
 }

@@ -1,9 +1,10 @@
 /*
  * nth.h - makes the Nth call of a kind fail: an allocation, a system call, a call of libpq.
  *
- * nth_failure.so goes before the C library (LD_PRELOAD) and counts the calls of a process while it is armed; the Nth one, or
- * all from the Nth on, fail as such a call can fail. Test and victim share one small file in memory: the test arms it and
- * reads the count. N = 1, 2, ... until a run made fewer than N calls: then everything has failed once.
+ * nth_failure.so goes before the C library (LD_PRELOAD) and counts the calls of a process while it is armed;
+ * the Nth one, or all from the Nth on, fail as such a call can fail. Test and victim share one small file in
+ * memory: the test arms it and reads the count. N = 1, 2, ... until a run made fewer than N calls: then
+ * everything has failed once.
  *
  *     $NTH_CONTROL   the file; without it nth_failure.so does nothing but pass on
  */
@@ -25,7 +26,8 @@ struct nth_plan {
 	uint32_t classes; /* of enum nth_class */
 	uint32_t variant; /* which of the errors that the call may have */
 	uint64_t n;       /* 0: none, only count */
-	uint64_t span;    /* so many in a row. NTH_FOR_EVER: the kind of error that stays (no memory), not one that passes (EINTR) */
+	/* so many in a row. NTH_FOR_EVER: the kind of error that stays (no memory), not one that passes (EINTR) */
+	uint64_t span;
 };
 
 struct nth_control {
@@ -45,7 +47,8 @@ struct nth_control {
 	char complaint[256];
 };
 
-/* The test: makes the file at path and maps it; NULL without. The victim: maps the file that $NTH_CONTROL names. */
+/* The test: makes the file at path and maps it; NULL without. The victim: maps the file that $NTH_CONTROL
+ * names. */
 struct nth_control *nth_make(const char *path);
 struct nth_control *nth_find(void);
 
@@ -53,7 +56,8 @@ void nth_arm(struct nth_control *, const struct nth_plan *plan);
 /* Returns how many calls were counted. */
 uint64_t nth_disarm(struct nth_control *);
 
-/* The same connection string, with a second server behind its only one: its name has to be looked up, and nobody listens there. */
+/* The same connection string, with a second server behind its only one: its name has to be looked up, and
+ * nobody listens there. */
 void nth_add_name(const char *conninfo, char named[static 400]);
 
 /* Like process_start(), with nth_failure.so in front of the program, controlled by that file. */

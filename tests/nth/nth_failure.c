@@ -1,9 +1,9 @@
 /*
  * nth_failure.c - stands in front of the C library and of libpq, and makes the Nth call fail: see nth.h.
  *
- * Left out is what can't fail in a program that is right (close, munmap, clock_gettime, timerfd_settime), and what only tells
- * an event loop to look again. libpq is spoken to by its documented interface, without its header, which one file of the
- * product alone may include.
+ * Left out is what can't fail in a program that is right (close, munmap, clock_gettime, timerfd_settime), and
+ * what only tells an event loop to look again. libpq is spoken to by its documented interface, without its
+ * header, which one file of the product alone may include.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -61,7 +61,7 @@ static bool fails(uint32_t class, const char *name, const int *errors, unsigned 
 	return true;
 }
 
-#define FAILS(class, name, ...) \
+#define FAILS(class, name, ...)                                                                                   \
 	fails(class, name, (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 
 /* ---- Memory ----------------------------------------------------------------------- */
@@ -75,8 +75,8 @@ void __libc_free(void *block);
 
 /*
  * For each thread the loader allocates a block (its table of thread-local variables). When the thread ends, the C
- * library keeps that block with the stack, for the next thread. So there are as many of these blocks as threads have
- * been alive at once, and that is chance: they are not counted.
+ * library keeps that block with the stack, for the next thread. So there are as many of these blocks as threads
+ * have been alive at once, and that is chance: they are not counted.
  */
 #define STACKS_MAX 64
 static void *_Atomic of_stacks[STACKS_MAX];
@@ -144,48 +144,52 @@ PUBLIC void free(void *block) {
 
 /* ---- System calls ------------------------------------------------------------------ */
 
-/* Looked up before anything is armed, since that takes memory; or when a library that was initialised earlier calls. */
-#define REAL(result, name, parameters) \
-	static result(*found_##name) parameters; \
-	__attribute__((constructor(101))) static void find_##name(void) { \
-		*(void **)&found_##name = dlsym(RTLD_NEXT, #name); \
-	} \
-	static __typeof__(found_##name) real_##name(void) { \
-		if (found_##name == NULL) \
-			find_##name(); \
-		return found_##name; \
+/* Looked up before anything is armed, since that takes memory; or when a library that was initialised earlier
+ * calls. */
+#define REAL(result, name, parameters)                                                                            \
+	static result(*found_##name) parameters;                                                                      \
+	__attribute__((constructor(101))) static void find_##name(void) {                                             \
+		*(void **)&found_##name = dlsym(RTLD_NEXT, #name);                                                        \
+	}                                                                                                             \
+	static __typeof__(found_##name) real_##name(void) {                                                           \
+		if (found_##name == NULL)                                                                                 \
+			find_##name();                                                                                        \
+		return found_##name;                                                                                      \
 	}
 
-#define WRAP(result, failed, class, name, parameters, arguments, ...) \
-	REAL(result, name, parameters) \
-	PUBLIC result name parameters { \
-		return FAILS(class, #name, __VA_ARGS__) ? (failed) : real_##name() arguments; \
+#define WRAP(result, failed, class, name, parameters, arguments, ...)                                             \
+	REAL(result, name, parameters)                                                                                \
+	PUBLIC result name parameters {                                                                               \
+		return FAILS(class, #name, __VA_ARGS__) ? (failed) : real_##name() arguments;                             \
 	}
 
-#define CALL(name, parameters, arguments, ...) \
-	WRAP(int, -1, NTH_SYSTEM, name, parameters, arguments, __VA_ARGS__)
-#define TRANSFER(name, parameters, arguments, ...) \
+#define CALL(name, parameters, arguments, ...) WRAP(int, -1, NTH_SYSTEM, name, parameters, arguments, __VA_ARGS__)
+#define TRANSFER(name, parameters, arguments, ...)                                                                \
 	WRAP(ssize_t, -1, NTH_SYSTEM, name, parameters, arguments, __VA_ARGS__)
 
 CALL(socket, (int domain, int type, int protocol), (domain, type, protocol), EMFILE, ENFILE, ENOBUFS, ENOMEM)
-CALL(socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds), EMFILE, ENFILE, ENOMEM)
-CALL(connect, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), EAGAIN, EINTR, ENOMEM, EACCES)
-CALL(accept4, (int fd, __SOCKADDR_ARG address, socklen_t *size, int flags), (fd, address, size, flags), EMFILE, ENFILE, ECONNABORTED,
-     EINTR, ENOMEM)
+CALL(socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds), EMFILE, ENFILE,
+     ENOMEM)
+CALL(connect, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), EAGAIN, EINTR, ENOMEM,
+     EACCES)
+CALL(accept4, (int fd, __SOCKADDR_ARG address, socklen_t *size, int flags), (fd, address, size, flags), EMFILE,
+     ENFILE, ECONNABORTED, EINTR, ENOMEM)
 CALL(bind, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size), EADDRINUSE, EACCES, ENOMEM)
 CALL(listen, (int fd, int backlog), (fd, backlog), EADDRINUSE)
-CALL(setsockopt, (int fd, int level, int name, const void *value, socklen_t size), (fd, level, name, value, size), ENOMEM, ENOBUFS)
-CALL(getsockopt, (int fd, int level, int name, void *value, socklen_t *size), (fd, level, name, value, size), ENOBUFS)
+CALL(setsockopt, (int fd, int level, int name, const void *value, socklen_t size), (fd, level, name, value, size),
+     ENOMEM, ENOBUFS)
+CALL(getsockopt, (int fd, int level, int name, void *value, socklen_t *size), (fd, level, name, value, size),
+     ENOBUFS)
 CALL(getsockname, (int fd, __SOCKADDR_ARG address, socklen_t *size), (fd, address, size), ENOBUFS)
 /* A connection that is said to be gone is gone, for whoever looks at it next. */
-#define TRAFFIC(name, parameters, arguments, ...) \
-	REAL(ssize_t, name, parameters) \
-	PUBLIC ssize_t name parameters { \
-		if (!FAILS(NTH_SYSTEM, #name, __VA_ARGS__)) \
-			return real_##name() arguments; \
-		if (errno == EPIPE || errno == ECONNRESET) \
-			break_connection(fd); \
-		return -1; \
+#define TRAFFIC(name, parameters, arguments, ...)                                                                 \
+	REAL(ssize_t, name, parameters)                                                                               \
+	PUBLIC ssize_t name parameters {                                                                              \
+		if (!FAILS(NTH_SYSTEM, #name, __VA_ARGS__))                                                               \
+			return real_##name() arguments;                                                                       \
+		if (errno == EPIPE || errno == ECONNRESET)                                                                \
+			break_connection(fd);                                                                                 \
+		return -1;                                                                                                \
 	}
 
 static void break_connection(int fd) {
@@ -195,15 +199,19 @@ static void break_connection(int fd) {
 	errno = error;
 }
 
-TRAFFIC(send, (int fd, const void *bytes, size_t size, int flags), (fd, bytes, size, flags), ENOBUFS, EAGAIN, EINTR, EPIPE, ECONNRESET)
-TRAFFIC(sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), ENOBUFS, EAGAIN, EINTR, EPIPE, ECONNRESET)
-TRAFFIC(recv, (int fd, void *bytes, size_t size, int flags), (fd, bytes, size, flags), ENOMEM, EAGAIN, EINTR, ECONNRESET)
-TRAFFIC(recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), ENOMEM, EAGAIN, EINTR, ECONNRESET)
+TRAFFIC(send, (int fd, const void *bytes, size_t size, int flags), (fd, bytes, size, flags), ENOBUFS, EAGAIN,
+        EINTR, EPIPE, ECONNRESET)
+TRAFFIC(sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), ENOBUFS, EAGAIN, EINTR,
+        EPIPE, ECONNRESET)
+TRAFFIC(recv, (int fd, void *bytes, size_t size, int flags), (fd, bytes, size, flags), ENOMEM, EAGAIN, EINTR,
+        ECONNRESET)
+TRAFFIC(recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), ENOMEM, EAGAIN, EINTR,
+        ECONNRESET)
 CALL(recvmmsg, (int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout),
      (fd, messages, count, flags, timeout), ENOMEM, EAGAIN, EINTR, ECONNRESET)
-CALL(poll, (struct pollfd *fds, nfds_t count, int timeout), (fds, count, timeout), ENOMEM, EINTR)
-CALL(ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask), (fds, count, timeout, mask),
-     ENOMEM, EINTR)
+CALL(poll, (struct pollfd * fds, nfds_t count, int timeout), (fds, count, timeout), ENOMEM, EINTR)
+CALL(ppoll, (struct pollfd * fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask),
+     (fds, count, timeout, mask), ENOMEM, EINTR)
 CALL(eventfd, (unsigned count, int flags), (count, flags), EMFILE, ENFILE, ENOMEM)
 CALL(epoll_create1, (int flags), (flags), EMFILE, ENFILE, ENOMEM)
 CALL(epoll_wait, (int fd, struct epoll_event *events, int count, int timeout), (fd, events, count, timeout), EINTR)
@@ -224,20 +232,23 @@ CALL(madvise, (void *memory, size_t size, int advice), (memory, size, advice), E
 TRANSFER(pread, (int fd, void *bytes, size_t size, off_t offset), (fd, bytes, size, offset), EIO, EINTR)
 TRANSFER(pwrite, (int fd, const void *bytes, size_t size, off_t offset), (fd, bytes, size, offset), ENOSPC, EINTR)
 TRANSFER(getrandom, (void *bytes, size_t size, unsigned flags), (bytes, size, flags), ENOSYS, EINTR)
-WRAP(void *, MAP_FAILED, NTH_SYSTEM, mmap, (void *at, size_t size, int protection, int flags, int fd, off_t offset),
+WRAP(void *, MAP_FAILED, NTH_SYSTEM, mmap,
+     (void *at, size_t size, int protection, int flags, int fd, off_t offset),
      (at, size, protection, flags, fd, offset), ENOMEM, EAGAIN, ENFILE)
 WRAP(FILE *, NULL, NTH_SYSTEM, fopen, (const char *path, const char *mode), (path, mode), EMFILE, ENFILE, ENOMEM)
 /* These return their error. */
-WRAP(int, errno, NTH_SYSTEM, posix_fallocate, (int fd, off_t offset, off_t size), (fd, offset, size), ENOSPC, EINTR)
-WRAP(int, errno, NTH_SYSTEM, pthread_mutex_init, (pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes), (mutex, attributes),
-     ENOMEM, EAGAIN)
-WRAP(int, errno, NTH_SYSTEM, pthread_cond_init, (pthread_cond_t *condition, const pthread_condattr_t *attributes),
+WRAP(int, errno, NTH_SYSTEM, posix_fallocate, (int fd, off_t offset, off_t size), (fd, offset, size), ENOSPC,
+     EINTR)
+WRAP(int, errno, NTH_SYSTEM, pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes),
+     (mutex, attributes), ENOMEM, EAGAIN)
+WRAP(int, errno, NTH_SYSTEM, pthread_cond_init, (pthread_cond_t * condition, const pthread_condattr_t *attributes),
      (condition, attributes), ENOMEM, EAGAIN)
-WRAP(int, errno, NTH_SYSTEM, pthread_attr_init, (pthread_attr_t *attributes), (attributes), ENOMEM)
-WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t *attributes), (attributes), ENOMEM)
+WRAP(int, errno, NTH_SYSTEM, pthread_attr_init, (pthread_attr_t * attributes), (attributes), ENOMEM)
+WRAP(int, errno, NTH_SYSTEM, pthread_condattr_init, (pthread_condattr_t * attributes), (attributes), ENOMEM)
 
 /* So does this one; what it allocates belongs to the thread's stack. */
-#define THREAD_PARAMETERS (pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context)
+#define THREAD_PARAMETERS                                                                                         \
+	(pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context)
 REAL(int, pthread_create, THREAD_PARAMETERS)
 PUBLIC int pthread_create THREAD_PARAMETERS {
 	int error;
@@ -250,8 +261,8 @@ PUBLIC int pthread_create THREAD_PARAMETERS {
 	return error;
 }
 
-/* So do these; their errors have numbers of their own. Inside the first one nothing fails: the C library asserts that it has memory
- * for its name services. */
+/* So do these; their errors have numbers of their own. Inside the first one nothing fails: the C library
+ * asserts that it has memory for its name services. */
 REAL(int, getaddrinfo, (const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found))
 PUBLIC int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
 	int error;
@@ -264,7 +275,8 @@ PUBLIC int getaddrinfo(const char *name, const char *port, const struct addrinfo
 	return error;
 }
 WRAP(int, errno, NTH_SYSTEM, getnameinfo,
-     (const struct sockaddr *address, socklen_t size, char *host, socklen_t host_size, char *port, socklen_t port_size, int flags),
+     (const struct sockaddr *address, socklen_t size, char *host, socklen_t host_size, char *port,
+      socklen_t port_size, int flags),
      (address, size, host, host_size, port, port_size, flags), EAI_MEMORY)
 
 /* What a program says to itself, through a pipe or a timer, may be interrupted only. */
@@ -299,8 +311,8 @@ PUBLIC int open(const char *path, int flags, ...) {
 
 /* ---- libpq ------------------------------------------------------------------------------ */
 
-#define LIBPQ(result, failed, name, parameters, arguments) \
-	result name parameters; \
+#define LIBPQ(result, failed, name, parameters, arguments)                                                        \
+	result name parameters;                                                                                       \
 	WRAP(result, failed, NTH_LIBPQ, name, parameters, arguments, ENOMEM)
 
 LIBPQ(void *, NULL, PQconnectStartParams, (const char *const *keywords, const char *const *values, int expand),
@@ -311,19 +323,20 @@ LIBPQ(int, -1, PQsetnonblocking, (void *conn, int on), (conn, on))
 LIBPQ(int, 0, PQenterPipelineMode, (void *conn), (conn))
 LIBPQ(int, 0, PQpipelineSync, (void *conn), (conn))
 LIBPQ(int, 0, PQsendQueryParams,
-      (void *conn, const char *sql, int count, const void *types, const char *const *values, const int *lengths, const int *formats,
-       int format),
+      (void *conn, const char *sql, int count, const void *types, const char *const *values, const int *lengths,
+       const int *formats, int format),
       (conn, sql, count, types, values, lengths, formats, format))
 LIBPQ(int, 0, PQsendPrepare, (void *conn, const char *name, const char *sql, int count, const void *types),
       (conn, name, sql, count, types))
 LIBPQ(int, 0, PQsendQueryPrepared,
-      (void *conn, const char *name, int count, const char *const *values, const int *lengths, const int *formats, int format),
+      (void *conn, const char *name, int count, const char *const *values, const int *lengths, const int *formats,
+       int format),
       (conn, name, count, values, lengths, formats, format))
 LIBPQ(int, -1, PQflush, (void *conn), (conn))
 LIBPQ(int, 0, PQconsumeInput, (void *conn), (conn))
 
-/* An answer may get lost after the statement was done: the result is taken, and a failure handed out in its place, as libpq does
- * when it has no memory for it. */
+/* An answer may get lost after the statement was done: the result is taken, and a failure handed out in its
+ * place, as libpq does when it has no memory for it. */
 void *PQmakeEmptyPGresult(void *conn, int status);
 void PQclear(void *result);
 
@@ -371,9 +384,9 @@ PUBLIC void *PQexec(void *conn, const char *sql) {
 	return is_done_anyway() ? lose_result(conn, real_PQexec()(conn, sql)) : NULL;
 }
 
-#define EXEC_PARAMETERS \
-	(void *conn, const char *sql, int count, const void *types, const char *const *values, const int *lengths, const int *formats, \
-	 int format)
+#define EXEC_PARAMETERS                                                                                           \
+	(void *conn, const char *sql, int count, const void *types, const char *const *values, const int *lengths,    \
+	 const int *formats, int format)
 void *PQexecParams EXEC_PARAMETERS;
 REAL(void *, PQexecParams, EXEC_PARAMETERS)
 PUBLIC void *PQexecParams EXEC_PARAMETERS {
@@ -388,13 +401,15 @@ PUBLIC void *PQexecParams EXEC_PARAMETERS {
 
 /* What calls main(), when the loader and all libraries have done what they do first. */
 typedef int main_function(int argc, char **argv, char **environment);
-#define START_PARAMETERS \
-	(main_function *main, int argc, char **argv, void (*init)(void), void (*fini)(void), void (*loader_fini)(void), void *stack)
+#define START_PARAMETERS                                                                                          \
+	(main_function * main, int argc, char **argv, void (*init)(void), void (*fini)(void),                         \
+	 void (*loader_fini)(void), void *stack)
 int __libc_start_main START_PARAMETERS;
 REAL(int, __libc_start_main, START_PARAMETERS)
 PUBLIC int __libc_start_main START_PARAMETERS {
 	if (control != NULL && control->at_start != 0)
-		nth_arm(control, &(struct nth_plan){control->plan.classes, control->plan.variant, control->plan.n, control->plan.span});
+		nth_arm(control, &(struct nth_plan){control->plan.classes, control->plan.variant, control->plan.n,
+		                                    control->plan.span});
 	return real___libc_start_main()(main, argc, argv, init, fini, loader_fini, stack);
 }
 

@@ -17,8 +17,9 @@
 #include "tap.h"
 #include "victim.h"
 
-#define RUNS        40
-/* The library's pause between two attempts to connect is a second at most, and the first may meet the agent's failure. */
+#define RUNS 40
+/* The library's pause between two attempts to connect is a second at most, and the first may meet the agent's
+ * failure. */
 #define RECOVERY_MS 4000
 
 /* While things fail: what an agent has to do in a day, in short. */
@@ -87,7 +88,8 @@ static void sweep(struct victim *victim, uint32_t class, bool fresh, uint64_t se
 		tried++;
 	}
 	wrong = victim->proof.violations - wrong;
-	tap_ok(wrong == 0, "each %s of an agent with %s table fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong",
+	tap_ok(wrong == 0,
+	       "each %s of an agent with %s table fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong",
 	       nth_class_name(class), fresh ? "a new" : "an old", tried, n - step, wrong);
 }
 
@@ -100,8 +102,8 @@ static void sweep_class(const struct scene *scene, uint32_t class, const char *f
 	victim.proof.fault = fault;
 	sweep(&victim, class, true, seed);
 	sweep(&victim, class, false, seed);
-	tap_ok(victim.refused > 0 && victim.refused < victim.proof.runs, "%" PRIu64 " of %" PRIu64 " starts were refused", victim.refused,
-	       victim.proof.runs);
+	tap_ok(victim.refused > 0 && victim.refused < victim.proof.runs,
+	       "%" PRIu64 " of %" PRIu64 " starts were refused", victim.refused, victim.proof.runs);
 	proof_print(&victim.proof);
 	munmap(victim.control, sizeof(*victim.control));
 }
@@ -114,7 +116,8 @@ static void start_rival(struct victim *rival, const struct host *first, const st
 		victim_complain(rival, "the first agent can't be reached any more", 0);
 }
 
-/* Somebody starts a second agent on a socket that is in use: whatever fails in it, the first one keeps its door. */
+/* Somebody starts a second agent on a socket that is in use: whatever fails in it, the first one keeps its
+ * door. */
 static void sweep_rival(struct victim *rival, const struct host *first, uint32_t class) {
 	static const uint64_t spans[] = {1, 2, NTH_FOR_EVER};
 	uint64_t wrong = rival->proof.violations, runs = rival->proof.runs;
@@ -122,7 +125,8 @@ static void sweep_rival(struct victim *rival, const struct host *first, uint32_t
 	for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++)
 		for (uint64_t n = 1; n == 1 || atomic_load(&rival->control->failures) > 0; n++)
 			start_rival(rival, first, &(struct nth_plan){class, (uint32_t)(n + i) % NTH_VARIANTS, n, spans[i]});
-	tap_ok(rival->proof.violations == wrong, "a second agent that fails doesn't hurt the first: %" PRIu64 " starts, each %s",
+	tap_ok(rival->proof.violations == wrong,
+	       "a second agent that fails doesn't hurt the first: %" PRIu64 " starts, each %s",
 	       rival->proof.runs - runs, nth_class_name(class));
 }
 
@@ -131,11 +135,13 @@ static void sweep_rivals(const struct scene *scene) {
 	struct victim rival;
 	struct host first;
 
-	if (!tap_ok(host_prepare(&first, scene, 7, &options) == 0 && host_start(&first) == 0, "an agent that runs already") ||
+	if (!tap_ok(host_prepare(&first, scene, 7, &options) == 0 && host_start(&first) == 0,
+	            "an agent that runs already") ||
 	    !tap_ok(victim_prepare(&rival, scene, 6, "memory:", first.socket) == 0, "and another with its socket"))
 		return;
-	rival.proof = (struct proof){
-		.invariants = "I6", .fault = "Nth call fails, second agent on a socket", .recovery_ms = PROOF_NO_RECOVERY};
+	rival.proof = (struct proof){.invariants = "I6",
+	                             .fault = "Nth call fails, second agent on a socket",
+	                             .recovery_ms = PROOF_NO_RECOVERY};
 	sweep_rival(&rival, &first, NTH_SYSTEM);
 	sweep_rival(&rival, &first, NTH_MEMORY);
 	tap_ok(host_is_running(&first) && host_stop(&first) == 0, "the first ends well");

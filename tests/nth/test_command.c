@@ -1,6 +1,7 @@
 /*
- * test_command.c - the Nth allocation, system call or call of libpq fails in the command `stint`: it ends with a status that it
- * documents, says why if that isn't 0, and leaves the database as it was or as it should be: never half a schema.
+ * test_command.c - the Nth allocation, system call or call of libpq fails in the command `stint`: it ends with
+ * a status that it documents, says why if that isn't 0, and leaves the database as it was or as it should be:
+ * never half a schema.
  *
  *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 12 of each kind, of each subcommand
  */
@@ -42,19 +43,21 @@ struct subcommand {
 
 static void complain(struct bench *b, const struct subcommand *sub, const char *what, int64_t value) {
 	b->proof.violations++;
-	tap_ok(false, "stint %s %s: %s: %s %" PRId64, sub->words[2], sub->words[3], nth_describe(b->control), what, value);
+	tap_ok(false, "stint %s %s: %s: %s %" PRId64, sub->words[2], sub->words[3], nth_describe(b->control), what,
+	       value);
 }
 
 /* ---- What must hold after each ------------------------------------------------------ */
 
 /* All of it or nothing: what a whole one has, counted. */
 static int64_t count_schema(struct bench *b) {
-	return cluster_number(&b->cluster,
-	                      "select (select count(*) from pg_class where relnamespace = n.oid)"
-	                      " + (select count(*) from pg_proc where pronamespace = n.oid)"
-	                      " + 1000000 * (select count(*) from pg_class where relnamespace = n.oid and relname = 'migration')"
-	                      " from pg_namespace n where nspname = 'stint'",
-	                      0);
+	return cluster_number(
+		&b->cluster,
+		"select (select count(*) from pg_class where relnamespace = n.oid)"
+		" + (select count(*) from pg_proc where pronamespace = n.oid)"
+		" + 1000000 * (select count(*) from pg_class where relnamespace = n.oid and relname = 'migration')"
+		" from pg_namespace n where nspname = 'stint'",
+		0);
 }
 
 static int64_t whole_schema;
@@ -102,8 +105,8 @@ static off_t log_size(const struct bench *b) {
 	return stat(b->log, &st) == 0 ? st.st_size : 0;
 }
 
-/* Whether the log has a line of the command's own since then, which doesn't end where the reason should follow. (Behind output
- * of another kind, when there was no memory for buffering that.) */
+/* Whether the log has a line of the command's own since then, which doesn't end where the reason should follow.
+ * (Behind output of another kind, when there was no memory for buffering that.) */
 static bool gives_reason(const struct bench *b, off_t since) {
 	FILE *file = fopen(b->log, "re");
 	char line[1024];
@@ -116,7 +119,8 @@ static bool gives_reason(const struct bench *b, off_t since) {
 
 		while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == ' '))
 			length--;
-		found |= (strstr(line, "stint ") != NULL || strstr(line, "stint: ") != NULL) && length > 0 && line[length - 1] != ':';
+		found |= (strstr(line, "stint ") != NULL || strstr(line, "stint: ") != NULL) && length > 0 &&
+		         line[length - 1] != ':';
 	}
 	fclose(file);
 	return found;
@@ -171,14 +175,15 @@ static void sweep(struct bench *b, const struct subcommand *sub, uint32_t class,
 	for (n = 1 + random_below(&random, (uint32_t)step); reached; n += step) {
 		struct nth_plan plan = nth_plan_for(class, n, &random);
 
-		/* The first error of send() is ENOBUFS. libpq waits for what the server says to it, which has nothing to say. */
+		/* The first error of send() is ENOBUFS. libpq waits for what the server says to it, which has nothing
+		 * to say. */
 		plan.variant += class == NTH_SYSTEM && plan.variant == 0;
 		reached = run_one(b, sub, &plan);
 		tried++;
 	}
 	wrong = b->proof.violations - wrong;
-	tap_ok(wrong == 0, "stint %s %s: each %s fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong", sub->words[2], sub->words[3],
-	       nth_class_name(class), tried, n - step, wrong);
+	tap_ok(wrong == 0, "stint %s %s: each %s fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong",
+	       sub->words[2], sub->words[3], nth_class_name(class), tried, n - step, wrong);
 }
 
 /* In this order: each leaves the database as the next one needs it. */
@@ -187,7 +192,9 @@ static const struct subcommand subcommands[] = {
 	{{"--database", "{0}", "db", "init"}, is_whole, leave},
 	{{"--database", "{0}", "db", "migrate"}, is_whole, leave},
 	{{"--database", "{0}", "db", "status"}, is_whole, leave},
-	{{"--database", "{0}", "policy", "set", "nth", "--max-requests", "77", "--time-window-ms", "1000"}, is_set_if_done, drop_policy},
+	{{"--database", "{0}", "policy", "set", "nth", "--max-requests", "77", "--time-window-ms", "1000"},
+     is_set_if_done,
+     drop_policy},
 	{{"--database", "{0}", "policy", "list"}, holds_anyway, leave},
 	{{"--socket", "{1}", "status", "--json"}, holds_anyway, leave},
 	{{"--socket", "{1}", "check", "nth", "somebody"}, holds_anyway, leave},
@@ -197,19 +204,22 @@ static void sweep_all(struct bench *b, uint64_t seed) {
 	static const uint32_t classes[] = {NTH_LIBPQ, NTH_MEMORY, NTH_SYSTEM};
 
 	for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
-		for (size_t k = strcmp(subcommands[i].words[0], "--socket") == 0; k < sizeof(classes) / sizeof(classes[0]); k++)
+		for (size_t k = strcmp(subcommands[i].words[0], "--socket") == 0; k < sizeof(classes) / sizeof(classes[0]);
+		     k++)
 			sweep(b, &subcommands[i], classes[k], seed + i);
 	proof_print(&b->proof);
 }
 
 static int play(const struct scene *scene) {
-	static struct bench b = {.proof = {.invariants = "I2 I6", .fault = "Nth call fails, command", .recovery_ms = PROOF_NO_RECOVERY}};
+	static struct bench b = {
+		.proof = {.invariants = "I2 I6", .fault = "Nth call fails, command", .recovery_ms = PROOF_NO_RECOVERY}};
 	struct host_options options = {.max_clients = 64};
 
 	scene_path(scene, "command.control", b.control_path);
 	scene_path(scene, "command.log", b.log);
 	b.control = nth_make(b.control_path);
-	if (!tap_ok(b.control != NULL && cluster_start(&b.cluster, scene) == 0 && cluster_install(&b.cluster) == 0, "a database"))
+	if (!tap_ok(b.control != NULL && cluster_start(&b.cluster, scene) == 0 && cluster_install(&b.cluster) == 0,
+	            "a database"))
 		return tap_finish();
 	nth_add_name(b.cluster.conninfo, b.named);
 	whole_schema = count_schema(&b);

@@ -1,10 +1,10 @@
 /*
- * test_core.c - the Nth allocation fails inside the lease protocol, agent/core: in the simulated worlds of tests/simulation,
- * whose invariants say whether the promise was kept, whether all who asked were answered, and whether the agent comes to
- * rest. All in one process, so that thousands of N can be tried.
+ * test_core.c - the Nth allocation fails inside the lease protocol, agent/core: in the simulated worlds of
+ * tests/simulation, whose invariants say whether the promise was kept, whether all who asked were answered, and
+ * whether the agent comes to rest. All in one process, so that thousands of N can be tried.
  *
- * The simulation is linked as it is, with its calls of the core renamed: allocations fail only while the core works, and not in
- * what the simulation does in its callbacks.
+ * The simulation is linked as it is, with its calls of the core renamed: allocations fail only while the core
+ * works, and not in what the simulation does in its callbacks.
  *
  *     test_core [SEED N SPAN]   one world, in which SPAN allocations fail from the Nth on
  *
@@ -56,7 +56,8 @@ void *core_realloc(void *block, size_t size) {
 	return fails() ? NULL : realloc(block, size);
 }
 
-/* What the core calls when it calls slab_new(): a cell is an allocation, though few of them need memory of the system. */
+/* What the core calls when it calls slab_new(): a cell is an allocation, though few of them need memory of the
+ * system. */
 void *__wrap_slab_new(struct slab *slab, size_t bytes);
 
 void *__wrap_slab_new(struct slab *slab, size_t bytes) {
@@ -65,25 +66,28 @@ void *__wrap_slab_new(struct slab *slab, size_t bytes) {
 
 /* ---- What the simulation calls ----------------------------------------------------------- */
 
-#define ENTRY(name, parameters, arguments) \
-	void nth_##name parameters; \
-	void nth_##name parameters { \
-		inside++; \
-		name arguments; \
-		inside--; \
+#define ENTRY(name, parameters, arguments)                                                                        \
+	void nth_##name parameters;                                                                                   \
+	void nth_##name parameters {                                                                                  \
+		inside++;                                                                                                 \
+		name arguments;                                                                                           \
+		inside--;                                                                                                 \
 	}
 
 ENTRY(core_want,
-      (struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id, uint8_t id_len, uint32_t cost,
-       int64_t expires_ns),
+      (struct core * core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
+       uint8_t id_len, uint32_t cost, int64_t expires_ns),
       (core, now_ns, peer, serial, policy, id, id_len, cost, expires_ns))
-ENTRY(core_low, (struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len), (core, now_ns, policy, id, id_len))
-ENTRY(core_on_grants, (struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants, size_t count),
+ENTRY(core_low, (struct core * core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len),
+      (core, now_ns, policy, id, id_len))
+ENTRY(core_on_grants,
+      (struct core * core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants,
+       size_t count),
       (core, now_ns, outcome, grants, count))
-ENTRY(core_database_up, (struct core *core, int64_t now_ns, int live_hosts), (core, now_ns, live_hosts))
-ENTRY(core_database_lost, (struct core *core, int64_t now_ns), (core, now_ns))
-ENTRY(core_database_down, (struct core *core, int64_t now_ns), (core, now_ns))
-ENTRY(core_advance, (struct core *core, int64_t now_ns), (core, now_ns))
+ENTRY(core_database_up, (struct core * core, int64_t now_ns, int live_hosts), (core, now_ns, live_hosts))
+ENTRY(core_database_lost, (struct core * core, int64_t now_ns), (core, now_ns))
+ENTRY(core_database_down, (struct core * core, int64_t now_ns), (core, now_ns))
+ENTRY(core_advance, (struct core * core, int64_t now_ns), (core, now_ns))
 
 /* The simulation's agenda is a heap of the core's kind, but no part of it. */
 int agenda_push(struct heap *heap, int64_t at_ns, uint32_t value);
@@ -123,12 +127,14 @@ static void sweep(uint64_t seed, struct proof *proof) {
 		failing = nth_plan_for(NTH_MEMORY, n, &random);
 		run(seed, trouble);
 		if (trouble[0] && wrong++ == 0)
-			snprintf(first, sizeof(first), "%" PRIu64 " %" PRIu64 " %" PRIu64 ": %.200s", seed, failing.n, failing.span, trouble);
+			snprintf(first, sizeof(first), "%" PRIu64 " %" PRIu64 " %" PRIu64 ": %.200s", seed, failing.n,
+			         failing.span, trouble);
 		tried++;
 		if (calls < n)
 			break;
 	}
-	tap_ok(!first[0] && tried > 0, "world %" PRIu64 ", %s: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong; %s", seed,
+	tap_ok(!first[0] && tried > 0,
+	       "world %" PRIu64 ", %s: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong; %s", seed,
 	       faults_of(seed).name, tried, n - 1, wrong, first);
 	proof->runs += tried;
 	proof->checked += tried;
@@ -146,8 +152,9 @@ static int run_once(char **argv) {
 
 /* Crashes are left out: an agent that has no memory at its start is what test_agent is about. */
 int main(int argc, char **argv) {
-	struct proof proof = {
-		.invariants = "I1 I3 I4", .fault = "Nth allocation fails, lease protocol", .recovery_ms = PROOF_NO_RECOVERY};
+	struct proof proof = {.invariants = "I1 I3 I4",
+	                      .fault = "Nth allocation fails, lease protocol",
+	                      .recovery_ms = PROOF_NO_RECOVERY};
 	uint64_t rounds = setting_number("NTH_ROUNDS", 36);
 
 	if (argc == 4)

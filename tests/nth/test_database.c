@@ -1,7 +1,7 @@
 /*
- * test_database.c - the Nth allocation, system call or call of libpq fails in an agent with PostgreSQL: while it starts,
- * connects, leases, loses its connection, comes back and drains. Never more is admitted than the limit, nor more than the
- * database has counted; and soon the database decides again.
+ * test_database.c - the Nth allocation, system call or call of libpq fails in an agent with PostgreSQL: while
+ * it starts, connects, leases, loses its connection, comes back and drains. Never more is admitted than the
+ * limit, nor more than the database has counted; and soon the database decides again.
  *
  *     $NTH_STEP   every how manieth N is tried; 1: all. Default: some 20 of each kind
  */
@@ -17,7 +17,7 @@
 #include "tap.h"
 #include "victim.h"
 
-#define RUNS        20
+#define RUNS 20
 /* Attempts to connect are up to 3 s apart when several have failed, and the library's own pause comes on top. */
 #define RECOVERY_MS 9000
 
@@ -45,7 +45,8 @@ static void audit(struct database_play *play, const char *client, int64_t admitt
 	char sql[256];
 	int64_t used;
 
-	snprintf(sql, sizeof(sql), "select coalesce(sum(used), 0) from stint.usage where policy = 'nth' and client_id = '%s'", client);
+	snprintf(sql, sizeof(sql),
+	         "select coalesce(sum(used), 0) from stint.usage where policy = 'nth' and client_id = '%s'", client);
 	used = cluster_number(&play->cluster, sql, -1);
 	if (used < admitted)
 		victim_complain(&play->victim, "admitted, but not counted:", admitted - used);
@@ -96,7 +97,8 @@ static void sweep(struct database_play *play, uint32_t class, const char *fault,
 		reached = run_one(play, &plan, name);
 		tried++;
 	}
-	tap_ok(victim->proof.violations == 0, "each %s of an agent with a database fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong",
+	tap_ok(victim->proof.violations == 0,
+	       "each %s of an agent with a database fails: %" PRIu64 " of %" PRIu64 " tried, %" PRIu64 " wrong",
 	       nth_class_name(class), tried, n - step, victim->proof.violations);
 	proof_print(&victim->proof);
 	munmap(victim->control, sizeof(*victim->control));

@@ -1,6 +1,6 @@
 /*
- * test_library.c - the Nth allocation, the Nth system call of an app fails inside the library: an error that stint.h names or a
- * decision within the limits, never a crash, nothing leaked, and right again soon after.
+ * test_library.c - the Nth allocation, the Nth system call of an app fails inside the library: an error that
+ * stint.h names or a decision within the limits, never a crash, nothing leaked, and right again soon after.
  *
  *     test_library            the test: starts an agent, and itself as the app
  *     test_library app SOCKET CLASS SEED
@@ -29,11 +29,11 @@
 #define LOCAL_LIMIT 10
 #define TIMEOUT_MS  300
 /* A check that was not waited for by anybody, on a machine that has other things to do. */
-#define SLACK_MS    1500
+#define SLACK_MS 1500
 /* An attempt to connect again comes after a second at most, and one more may meet the same. */
 #define RECOVERY_MS 3500
 /* One app's runs; some take the library's pause of a second. */
-#define APP_MS      540000
+#define APP_MS 540000
 
 /* ---- The app ---------------------------------------------------------------------- */
 
@@ -208,7 +208,9 @@ static void recover_async(struct run *r) {
 		if (r->source != STINT_SOURCE_LOCAL && r->source != 0 && took_ms < TIMEOUT_MS / 2)
 			return;
 	}
-	complain(r, r->source == STINT_SOURCE_LOCAL ? "asynchronous checks are decided locally; ms" : "an asynchronous check took ms",
+	complain(r,
+	         r->source == STINT_SOURCE_LOCAL ? "asynchronous checks are decided locally; ms"
+	                                         : "an asynchronous check took ms",
 	         took_ms);
 }
 
@@ -234,7 +236,8 @@ static void judge(struct run *r) {
 }
 
 /* How many calls were counted. */
-static uint64_t run_one(struct nth_control *control, const char *socket_path, const struct nth_plan *plan, const char *name) {
+static uint64_t run_one(struct nth_control *control, const char *socket_path, const struct nth_plan *plan,
+                        const char *name) {
 	struct run r = {.control = control};
 	int descriptors = count_descriptors();
 	uint64_t calls;
@@ -266,22 +269,26 @@ static int run_app(const char *socket_path, uint32_t class, uint64_t random) {
 
 	if (control == NULL)
 		return 2;
-	run_one(control, socket_path, &(struct nth_plan){.classes = class}, "warm"); /* what is made once per process */
+	/* what is made once per process */
+	run_one(control, socket_path, &(struct nth_plan){.classes = class}, "warm");
 	for (uint64_t n = 1; n == 1 || n - 1 <= calls; n++) {
 		struct nth_plan plan = nth_plan_for(class, n, &random);
 
 		snprintf(name, sizeof(name), "%x-%" PRIx64 "-%" PRIu64, class, random, n);
 		calls = run_one(control, socket_path, &plan, name);
-		calls = plan.span == 1 || calls < n ? calls : n; /* a call that failed for good hides those that would follow */
+		/* a call that failed for good hides those that would follow */
+		calls = plan.span == 1 || calls < n ? calls : n;
 	}
 	return 0;
 }
 
 /* ---- The test ------------------------------------------------------------------------- */
 
-static void sweep(const struct scene *scene, const struct host *host, uint32_t class, uint64_t seed, struct proof *total) {
+static void sweep(const struct scene *scene, const struct host *host, uint32_t class, uint64_t seed,
+                  struct proof *total) {
 	char path[108], log[108], class_text[16], seed_text[32];
-	const char *argv[] = {process_built("tests/nth/test_library"), "app", host->socket, class_text, seed_text, NULL};
+	const char *argv[] =
+		{process_built("tests/nth/test_library"), "app", host->socket, class_text, seed_text, NULL};
 	struct nth_control *control;
 	int status = -1;
 	pid_t pid;
@@ -297,7 +304,8 @@ static void sweep(const struct scene *scene, const struct host *host, uint32_t c
 	if (!process_wait(pid, APP_MS, &status))
 		process_kill(pid);
 	tap_ok(status == 0, "the app ends well: status %#x; last %s", (unsigned)status, nth_describe(control));
-	tap_ok(control->violations == 0, "each %s fails once: %" PRIu64 " runs, %" PRIu64 " checks, %" PRIu64 " wrong; %s",
+	tap_ok(control->violations == 0,
+	       "each %s fails once: %" PRIu64 " runs, %" PRIu64 " checks, %" PRIu64 " wrong; %s",
 	       nth_class_name(class), control->runs, control->checked, control->violations, control->complaint);
 	tap_ok(control->runs > 5, "%" PRIu64 " calls were there to fail", control->runs);
 	total->runs += control->runs;

@@ -1,7 +1,7 @@
 /*
- * test_limits.c - real limits, reached: shared memory is full, descriptors are used up, the address space is small. An agent
- * says so at its start, or goes on without harm to those that it serves; an app decides by itself and attaches again
- * when it can.
+ * test_limits.c - real limits, reached: shared memory is full, descriptors are used up, the address space is
+ * small. An agent says so at its start, or goes on without harm to those that it serves; an app decides by
+ * itself and attaches again when it can.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,9 @@
 static struct proof shm_full = {.invariants = "I4 I6", .fault = "/dev/shm full", .recovery_ms = PROOF_NO_RECOVERY};
 static struct proof agent_files = {.invariants = "I4 I6", .fault = "agent's descriptors used up"};
 static struct proof app_files = {.invariants = "I3 I4 I5", .fault = "app's descriptors used up"};
-static struct proof small_space = {.invariants = "I4 I6", .fault = "agent's address space limited", .recovery_ms = PROOF_NO_RECOVERY};
+static struct proof small_space = {.invariants = "I4 I6",
+                                   .fault = "agent's address space limited",
+                                   .recovery_ms = PROOF_NO_RECOVERY};
 
 static bool expect(struct proof *proof, bool holds, const char *what, int64_t value) {
 	proof->checked++;
@@ -38,8 +40,11 @@ static bool expect(struct proof *proof, bool holds, const char *what, int64_t va
 	return tap_ok(holds, "%s: %s (%" PRId64 ")", proof->fault, what, value);
 }
 
-static const struct stint_options options = {.policy = "limits", .max_requests = 8, .time_window_ms = 3600000,
-                                             .fallback_max_requests = 10, .timeout_ms = 500};
+static const struct stint_options options = {.policy = "limits",
+                                             .max_requests = 8,
+                                             .time_window_ms = 3600000,
+                                             .fallback_max_requests = 10,
+                                             .timeout_ms = 500};
 
 /* The source of one check of a new client, 0 for an error. */
 static int ask(struct stint_limiter *limiter) {
@@ -69,7 +74,8 @@ static void start_without_room(const struct scene *scene, uint32_t number, int m
 	if (!expect(&shm_full, process_wait(host.agent, 10000, &status), "the agent ends", max_clients))
 		process_kill(host.agent);
 	expect(&shm_full, WIFEXITED(status) && WEXITSTATUS(status) == 1, "with an error", status);
-	expect(&shm_full, host_log_count(&host, "No space left on device") == 1, "which says why", host_log_count(&host, "error"));
+	expect(&shm_full, host_log_count(&host, "No space left on device") == 1, "which says why",
+	       host_log_count(&host, "error"));
 	snprintf(table, sizeof(table), "/dev/shm%s.table", host.shm);
 	expect(&shm_full, access(table, F_OK) != 0, "and leaves no table", errno);
 }
@@ -95,7 +101,8 @@ static void run_out_of_room(const struct scene *scene) {
 	int right = 0;
 
 	shm_full.runs++;
-	if (!expect(&shm_full, host_prepare(&host, scene, 3, &some) == 0 && host_start(&host) == 0, "an agent that fits starts", 0))
+	if (!expect(&shm_full, host_prepare(&host, scene, 3, &some) == 0 && host_start(&host) == 0,
+	            "an agent that fits starts", 0))
 		return;
 	fill_up();
 	stint_open(&stint, host.socket);
@@ -152,7 +159,8 @@ static void exhaust_agent(const struct host *host, struct stint_limiter *known) 
 	for (int i = 0; i < CROWD; i++)
 		connected += (fd[i] = peer_connect(host->socket)) >= 0; /* those that find no place wait in the backlog */
 	sleep_ms(200);
-	expect(&agent_files, host_log_count(host, "Too many open files") > 0, "the agent says that it has none left", connected);
+	expect(&agent_files, host_log_count(host, "Too many open files") > 0, "the agent says that it has none left",
+	       connected);
 	used_ms = cpu_ms(host->agent);
 	for (int i = 0; i < 50; i++, sleep_ms(20))
 		right += ask(known) == STINT_SOURCE_DATABASE;
@@ -160,8 +168,11 @@ static void exhaust_agent(const struct host *host, struct stint_limiter *known) 
 	expect(&agent_files, right == 50, "those who are attached are served", right);
 	expect(&agent_files, used_ms < 300, "and it doesn't spin, ms of a second", used_ms);
 	stint_open(&stint, host->socket);
-	stint_limiter_new(&late, stint, &(struct stint_options){.policy = "limits", .max_requests = 8, .time_window_ms = 3600000,
-	                                                        .timeout_ms = 100});
+	stint_limiter_new(&late, stint,
+	                  &(struct stint_options){.policy = "limits",
+	                                          .max_requests = 8,
+	                                          .time_window_ms = 3600000,
+	                                          .timeout_ms = 100});
 	expect(&agent_files, ask(late) == STINT_SOURCE_LOCAL, "a new app decides by itself", 0);
 	for (int i = 0; i < CROWD; i++)
 		close(fd[i]);
@@ -282,7 +293,8 @@ static void limit_space(const struct scene *scene, uint64_t bytes, int *served, 
 	if (!ended)
 		expect(&small_space, host_stop(&host) == 0, "it serves, and ends well; MiB", (int64_t)(bytes / MIB));
 	else
-		expect(&small_space, WIFEXITED(status) && WEXITSTATUS(status) > 0, "it ends with an error; MiB", (int64_t)(bytes / MIB));
+		expect(&small_space, WIFEXITED(status) && WEXITSTATUS(status) > 0, "it ends with an error; MiB",
+		       (int64_t)(bytes / MIB));
 }
 
 static void limit_spaces(const struct scene *scene) {

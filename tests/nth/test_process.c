@@ -1,6 +1,7 @@
 /*
- * test_process.c - what a process may do with the library, on a real agent: fork while its threads check, be interrupted by signals
- * at any moment, load and unload the library again and again. All as stint.h documents it.
+ * test_process.c - what a process may do with the library, on a real agent: fork while its threads check, be
+ * interrupted by signals at any moment, load and unload the library again and again. All as stint.h documents
+ * it.
  */
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -29,8 +30,10 @@
 #define FORKS      40
 #define LOADS      100
 
-static const struct stint_options options = {
-	.policy = "process", .max_requests = LIMIT, .time_window_ms = 3600000, .timeout_ms = TIMEOUT_MS};
+static const struct stint_options options = {.policy = "process",
+                                             .max_requests = LIMIT,
+                                             .time_window_ms = 3600000,
+                                             .timeout_ms = TIMEOUT_MS};
 
 /* ---- Fork under load --------------------------------------------------------------- */
 
@@ -74,7 +77,8 @@ static int live_as_child(const struct load *load, int number) {
 		check_shared(load);
 	for (int i = 0; i < 10; i++) {
 		snprintf(client, sizeof(client), "child-%d-%d", number, i);
-		if (stint_check(load->limiter, client, 1, &result) != 0 || result.source != STINT_SOURCE_DATABASE || !result.allowed)
+		if (stint_check(load->limiter, client, 1, &result) != 0 || result.source != STINT_SOURCE_DATABASE ||
+		    !result.allowed)
 			return 1;
 	}
 	return 0;
@@ -101,7 +105,8 @@ static int fork_some(const struct load *load) {
 }
 
 static void fork_under_load(const struct host *host) {
-	struct load load = {.tally = mmap(NULL, sizeof(struct tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
+	struct load load = {
+		.tally = mmap(NULL, sizeof(struct tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
 	pthread_t threads[THREADS];
 	struct stint *stint = NULL;
 	uint64_t wrong;
@@ -122,8 +127,8 @@ static void fork_under_load(const struct host *host) {
 	wrong = load.tally->wrong;
 	tap_ok(bad == 0, "%d children got on by themselves, %d didn't", FORKS, bad);
 	tap_ok(wrong == 0, "%" PRIu64 " checks of parent and children, %" PRIu64 " wrong", load.tally->checks, wrong);
-	tap_ok(load.tally->admitted <= LIMIT && load.tally->admitted > LIMIT / 2, "together they were admitted %" PRIu64 " times of %d",
-	       load.tally->admitted, LIMIT);
+	tap_ok(load.tally->admitted <= LIMIT && load.tally->admitted > LIMIT / 2,
+	       "together they were admitted %" PRIu64 " times of %d", load.tally->admitted, LIMIT);
 	proof_print(&(struct proof){"I1 I4", "fork under load", FORKS, load.tally->checks,
 	                            wrong + (uint64_t)bad + (load.tally->admitted > LIMIT), PROOF_NO_RECOVERY});
 	munmap(load.tally, sizeof(*load.tally));
@@ -155,15 +160,17 @@ static void interrupt(const struct host *host) {
 		char client[32];
 
 		snprintf(client, sizeof(client), "signal-%" PRIu64, i);
-		wrong += stint_check(limiter, client, 1, &result) != 0 || result.source != STINT_SOURCE_DATABASE || !result.allowed;
+		wrong += stint_check(limiter, client, 1, &result) != 0 || result.source != STINT_SOURCE_DATABASE ||
+		         !result.allowed;
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
 	signal(SIGALRM, SIG_DFL);
 	stint_limiter_free(limiter);
 	stint_close(stint);
-	tap_ok(wrong == 0 && interruptions > 20, "%" PRIu64 " checks under %d signals, %" PRIu64 " wrong", checks, (int)interruptions,
-	       wrong);
-	proof_print(&(struct proof){"I4", "signals interrupt checks", (uint64_t)interruptions, checks, wrong, PROOF_NO_RECOVERY});
+	tap_ok(wrong == 0 && interruptions > 20, "%" PRIu64 " checks under %d signals, %" PRIu64 " wrong", checks,
+	       (int)interruptions, wrong);
+	proof_print(&(struct proof){"I4", "signals interrupt checks", (uint64_t)interruptions, checks, wrong,
+	                            PROOF_NO_RECOVERY});
 }
 
 /* ---- Loaded and unloaded ---------------------------------------------------------------- */
@@ -186,7 +193,8 @@ static bool load(struct library *l) {
 	*(void **)&l->limiter_new = dlsym(l->handle, "stint_limiter_new");
 	*(void **)&l->limiter_free = dlsym(l->handle, "stint_limiter_free");
 	*(void **)&l->check = dlsym(l->handle, "stint_check");
-	return l->open != NULL && l->close != NULL && l->limiter_new != NULL && l->limiter_free != NULL && l->check != NULL;
+	return l->open != NULL && l->close != NULL && l->limiter_new != NULL && l->limiter_free != NULL &&
+	       l->check != NULL;
 }
 
 static bool use_once(const char *socket_path, int number) {
@@ -202,7 +210,8 @@ static bool use_once(const char *socket_path, int number) {
 	snprintf(client, sizeof(client), "loaded-%d", number);
 	right = l.open(&stint, socket_path) == 0 && l.limiter_new(&limiter, stint, &options) == 0 &&
 	        l.check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_DATABASE;
-	right = l.check(limiter, "", 1, &result) == STINT_ECLIENT && right; /* errors have memory of the thread's own */
+	/* errors have memory of the thread's own */
+	right = l.check(limiter, "", 1, &result) == STINT_ECLIENT && right;
 	l.limiter_free(limiter);
 	l.close(stint);
 	return dlclose(l.handle) == 0 && right;
@@ -237,9 +246,11 @@ static void load_and_unload(const struct host *host) {
 	files = process_descriptors(getpid()) - files;
 	tap_ok(wrong == 0, "loaded, used and unloaded %d times, %d wrong", LOADS + 10, wrong);
 	tap_ok(left == 0, "nothing of the library or of the table stays mapped: %d", left);
-	tap_ok(files == 0 && all_after <= all_before, "no descriptor, no mapping is left: %d, %d", files, all_after - all_before);
+	tap_ok(files == 0 && all_after <= all_before, "no descriptor, no mapping is left: %d, %d", files,
+	       all_after - all_before);
 	proof_print(&(struct proof){"I4 I6", "library loaded and unloaded", LOADS + 10, LOADS + 10,
-	                            (uint64_t)wrong + (left != 0) + (files != 0) + (all_after > all_before), PROOF_NO_RECOVERY});
+	                            (uint64_t)wrong + (left != 0) + (files != 0) + (all_after > all_before),
+	                            PROOF_NO_RECOVERY});
 }
 
 static int play(const struct scene *scene) {

@@ -15,19 +15,23 @@
 #include "setting.h"
 #include "tap.h"
 
-#define START_MS   10000
-#define STOP_MS    10000
-#define HELLO_MS   200
+#define START_MS 10000
+#define STOP_MS  10000
+#define HELLO_MS 200
 /* An agent that can't get what it needs, for ever, serves nobody and waits: not for so long here. */
 #define SPARE_MS   600
 #define TIMEOUT_MS 300
 /* Until an agent has noticed who hung up. */
-#define SETTLE_MS  100
+#define SETTLE_MS 100
 /* A check that nobody waited for, on a machine that has other things to do. */
-#define SLACK_MS   1500
+#define SLACK_MS 1500
 
-int victim_prepare(struct victim *victim, const struct scene *scene, uint32_t number, const char *database, const char *socket) {
-	struct host_options options = {.database = database, .max_clients = 4096, .database_timeout_ms = 400, .socket = socket};
+int victim_prepare(struct victim *victim, const struct scene *scene, uint32_t number, const char *database,
+                   const char *socket) {
+	struct host_options options = {.database = database,
+	                               .max_clients = 4096,
+	                               .database_timeout_ms = 400,
+	                               .socket = socket};
 
 	memset(victim, 0, sizeof(*victim));
 	victim->scene = scene;
@@ -136,7 +140,8 @@ void victim_count_descriptors(struct victim *victim) {
 		victim->descriptors = descriptors > victim->descriptors ? descriptors : victim->descriptors;
 		return;
 	}
-	while ((descriptors = process_descriptors(victim->host.agent)) > victim->descriptors && waited_ms < 10 * SETTLE_MS) {
+	while ((descriptors = process_descriptors(victim->host.agent)) > victim->descriptors &&
+	       waited_ms < 10 * SETTLE_MS) {
 		sleep_ms(5);
 		waited_ms += 5;
 	}
@@ -185,7 +190,8 @@ bool customer_open(struct customer *c, struct victim *victim, const char *client
 
 	*c = (struct customer){.victim = victim};
 	snprintf(c->client, sizeof(c->client), "%s", client);
-	return stint_open(&c->stint, victim->host.socket) == 0 && stint_limiter_new(&c->limiter, c->stint, &options) == 0;
+	return stint_open(&c->stint, victim->host.socket) == 0 &&
+	       stint_limiter_new(&c->limiter, c->stint, &options) == 0;
 }
 
 /* An agent without memory says so; the others the library has no reason for. */
@@ -222,7 +228,8 @@ void customer_recover(struct customer *c, int64_t limit_ms) {
 
 	for (int i = 0;; i++) {
 		snprintf(client, sizeof(client), "%s-%d", c->client, i);
-		if (check_once(c, client, &result) == 0 && result.source != STINT_SOURCE_LOCAL && result.source != STINT_SOURCE_FALLBACK)
+		if (check_once(c, client, &result) == 0 && result.source != STINT_SOURCE_LOCAL &&
+		    result.source != STINT_SOURCE_FALLBACK)
 			break;
 		sleep_ms(5);
 		if (monotonic_ns() > began + (uint64_t)limit_ms * NS_PER_MS) {

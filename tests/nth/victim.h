@@ -1,6 +1,6 @@
 /*
- * victim.h - an agent in which something fails, and the app that is its customer and must not suffer: what the tests of
- * the agent share.
+ * victim.h - an agent in which something fails, and the app that is its customer and must not suffer: what the
+ * tests of the agent share.
  */
 #ifndef VICTIM_H
 #define VICTIM_H
@@ -23,14 +23,15 @@ struct victim {
 	struct nth_control *control;
 	char control_path[108];
 	struct proof proof;
-	off_t said_before;     /* bytes of its log that are older than its start */
-	uint64_t refused;      /* starts that ended with an error */
-	int descriptors;       /* the most that an agent in which nothing failed had; 0: not known yet */
-	int64_t blocks;        /* what such a one left allocated at its end */
+	off_t said_before; /* bytes of its log that are older than its start */
+	uint64_t refused;  /* starts that ended with an error */
+	int descriptors;   /* the most that an agent in which nothing failed had; 0: not known yet */
+	int64_t blocks;    /* what such a one left allocated at its end */
 };
 
 /* 0 or -1. `database`: memory: or a connection string. `socket`: NULL: of its own. */
-int victim_prepare(struct victim *, const struct scene *scene, uint32_t number, const char *database, const char *socket);
+int victim_prepare(struct victim *, const struct scene *scene, uint32_t number, const char *database,
+                   const char *socket);
 /* Counts a violation and says of what. */
 void victim_complain(struct victim *, const char *what, int64_t value);
 

@@ -1,4 +1,5 @@
-/* apps.c - processes that check: from the table, or by way of the agent, which they wait for and miss as lib/absence.h has it. */
+/* apps.c - processes that check: from the table, or by way of the agent, which they wait for and miss as
+ * lib/absence.h has it. */
 #include <string.h>
 
 #include "world.h"
@@ -6,14 +7,16 @@
 #define PROBE_APP APPS_MAX /* as the peer of a verdict */
 
 /* Of looking for an agent that isn't there. */
-#define LOOK_NS (50 * MS)
+#define LOOK_NS    (50 * MS)
 #define SILENCE_NS (1 * S)
 
-/* The next time at which some clock may say that leases of the client end, or begin, and another one that they don't. */
+/* The next time at which some clock may say that leases of the client end, or begin, and another one that they
+ * don't. */
 static int64_t edge_ns(struct world *w, uint32_t client) {
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
 	const struct grant_ring *ring = &w->server.rings[client];
-	int64_t size_us = terms->sub_window_us, phase_us = ring->sub_window_us == size_us ? ring->head_us : w->phase_us[client];
+	int64_t size_us = terms->sub_window_us,
+			phase_us = ring->sub_window_us == size_us ? ring->head_us : w->phase_us[client];
 	int64_t to_edge_ns = (size_us - (database_us(w) - phase_us) % size_us) * US;
 	int64_t doubt_ns = size_us * US / 2000, slack_ns = terms->slack_us * US / 2;
 	int64_t at_ns = to_edge_ns + (chance(w, 50) ? slack_ns : -slack_ns) + between(w, -doubt_ns, doubt_ns);
@@ -51,7 +54,8 @@ void app_start(struct world *w, uint32_t h, uint32_t a) {
 	struct app *app = &w->hosts[h].apps[a];
 	app->pace_ns = between(w, 500 * US, chance(w, 50) ? 2 * MS : 30 * MS) * (w->faults.long_windows ? 300 : 1);
 	app->timeout_ns = a % 2 ? between(w, 5 * MS, 400 * MS) : PATIENCE_NS;
-	/* It has been welcomed once. One that never found an agent may decide by itself: the exception that stint.h names. */
+	/* It has been welcomed once. One that never found an agent may decide by itself: the exception that stint.h
+	 * names. */
 	absence_found(&app->absence, clock_of(w));
 	absence_end(&app->absence);
 	app_think(w, h, a);
@@ -82,14 +86,20 @@ static void look_for_agent(struct world *w, uint32_t h, uint32_t a) {
 		if (app->life != host->life)
 			connect_to(w, host, app);
 
-		send(w, h, (struct event){.kind = WANT, .app = a, .serial = app->serial, .client = app->client, .cost = app->cost,
-		                          .ns = app->asked_ns + app->timeout_ns - w->now_ns});
+		send(w, h,
+		     (struct event){.kind = WANT,
+		                    .app = a,
+		                    .serial = app->serial,
+		                    .client = app->client,
+		                    .cost = app->cost,
+		                    .ns = app->asked_ns + app->timeout_ns - w->now_ns});
 		return;
 	}
 	absence_recall(&app->absence, (uint64_t)host->alive_ns, clock_of(w));
 	absence_note(&app->absence, clock_of(w));
 	if (absence_is_waited_for(&app->absence, (uint64_t)app->timeout_ns, clock_of(w)))
-		plan(w, w->now_ns + between(w, MS, LOOK_NS), (struct event){.kind = LOOK, .host = h, .app = a, .serial = app->serial});
+		plan(w, w->now_ns + between(w, MS, LOOK_NS),
+		     (struct event){.kind = LOOK, .host = h, .app = a, .serial = app->serial});
 	else
 		decide_alone(w, h, a);
 }
@@ -103,7 +113,8 @@ static void ask(struct world *w, uint32_t h, uint32_t a) {
 	app->serial = ++w->serial;
 	app->asked_ns = w->now_ns;
 	w->asked++;
-	plan(w, w->now_ns + app->timeout_ns, (struct event){.kind = GIVE_UP, .host = h, .app = a, .serial = app->serial});
+	plan(w, w->now_ns + app->timeout_ns,
+	     (struct event){.kind = GIVE_UP, .host = h, .app = a, .serial = app->serial});
 	look_for_agent(w, h, a);
 	if (!app->serial)
 		return;
@@ -118,7 +129,8 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 	struct host *host = &w->hosts[h];
 	struct app *app = &host->apps[a];
 	char id[16];
-	struct app_decision d = app_decides(&host->table, 0, id, id_text(id, app->client), app->cost, host_now(w, host) - (w->now_ns - at_ns));
+	struct app_decision d = app_decides(&host->table, 0, id, id_text(id, app->client), app->cost,
+	                                    host_now(w, host) - (w->now_ns - at_ns));
 	if (d.verdict == APP_ASKS) {
 		ask(w, h, a);
 		return;
@@ -127,7 +139,8 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 		complain(w, "host %u still has credits of the fallback", h);
 	bool is_late = host_now(w, host) >= d.until_ns;
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))
-		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, d.until_ns);
+		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+		                d.until_ns);
 	if (d.verdict == APP_DENIED)
 		verdicts_on_denial(w, h, app->client, app->cost, false);
 	if (d.low && !chance(w, w->faults.dropped))
@@ -145,7 +158,8 @@ static void check(struct world *w, uint32_t h, uint32_t a) {
 		app->client = random_below(&w->random, chance(w, 50) && w->client_count > 2 ? 2 : w->client_count);
 	app->cost = chance(w, 80) ? 1 : 1 + random_below(&w->random, COST_MAX);
 	if (chance(w, w->faults.app_pauses))
-		plan(w, w->now_ns + between(w, 0, 400 * MS), (struct event){.kind = DECIDE, .host = h, .app = a, .ns = w->now_ns});
+		plan(w, w->now_ns + between(w, 0, 400 * MS),
+		     (struct event){.kind = DECIDE, .host = h, .app = a, .ns = w->now_ns});
 	else
 		decide(w, h, a, w->now_ns);
 }
@@ -210,7 +224,13 @@ void apps_lose_agent(struct world *w, uint32_t h) {
 /* One more client for each host, when all faults are over and a window has passed: it must be admitted. */
 void app_probe(struct world *w, uint32_t h) {
 	watch_recovered(w, h);
-	plan_for(w, h, 0, (struct event){.kind = WANT, .app = PROBE_APP, .serial = ++w->serial, .client = h, .cost = 1, .ns = PATIENCE_NS});
+	plan_for(w, h, 0,
+	         (struct event){.kind = WANT,
+	                        .app = PROBE_APP,
+	                        .serial = ++w->serial,
+	                        .client = h,
+	                        .cost = 1,
+	                        .ns = PATIENCE_NS});
 }
 
 void app_on_event(struct world *w, const struct event *e) {

@@ -22,7 +22,8 @@ static void apply(struct world *w, struct batch *batch) {
 		uint32_t client = batch->clients[i];
 		struct grant_terms terms = policy->terms;
 		terms.phase_us = w->phase_us[client] * (w->changed_ns ? 7 : 1) % terms.sub_window_us;
-		grant_take(&w->server.rings[client], &terms, &batch->requests[i], batch->t_us, batch->hosts, &batch->grants[i]);
+		grant_take(&w->server.rings[client], &terms, &batch->requests[i], batch->t_us, batch->hosts,
+		           &batch->grants[i]);
 		if (batch->set_back != w->set_back)
 			watch_emptied(w, client);
 		watch_books(w, client, &batch->requests[i], &batch->grants[i]);
@@ -32,7 +33,7 @@ static void apply(struct world *w, struct batch *batch) {
 
 void database_takes(struct world *w, uint32_t h, int hosts, const struct lease_request *requests, size_t count) {
 	struct host *host = &w->hosts[h];
-	struct batch *batch = malloc(sizeof *batch); /* large: what is not used isn't touched */
+	struct batch *batch = malloc(sizeof(*batch)); /* large: what is not used isn't touched */
 	assert(batch && !host->under_way && host->reachable && count <= CORE_BATCH_MAX);
 	batch->next = w->batches;
 	w->batches = batch;
@@ -40,7 +41,7 @@ void database_takes(struct world *w, uint32_t h, int hosts, const struct lease_r
 	batch->strangers = false;
 	batch->hosts = hosts;
 	batch->timeline = host->timeline;
-	memcpy(batch->requests, requests, count * sizeof *requests);
+	memcpy(batch->requests, requests, count * sizeof(*requests));
 	for (size_t i = 0; i < count; i++)
 		batch->clients[i] = client_of(&requests[i]);
 	host->under_way = batch;
@@ -60,7 +61,8 @@ static void arrive(struct world *w, const struct event *e) {
 	e->batch->set_back = w->set_back;
 	if (alive && chance(w, w->faults.lost)) { /* and perhaps applied only after the agent has given it up */
 		if (chance(w, 60))
-			plan_for(w, e->host, between(w, 0, 200 * MS), (struct event){.kind = APPLY, .batch = e->batch, .outcome = LEASE_UNKNOWN});
+			plan_for(w, e->host, between(w, 0, 200 * MS),
+			         (struct event){.kind = APPLY, .batch = e->batch, .outcome = LEASE_UNKNOWN});
 		plan_for(w, e->host, between(w, 1 * MS, 100 * MS), (struct event){.kind = LOST, .batch = e->batch});
 		return;
 	}
@@ -148,7 +150,8 @@ static void step_clock(struct world *w, int64_t step_us) {
 	w->set_back += step_us < 0;
 	verdicts_forget(w);
 	if (step_us > 0 || w->faults.fixed) /* fixed windows begin anew where the clock is set back to */
-		watch_limit_changes(w, leases_end_ns(w) + STATEMENT_MAX_NS); /* one that had read the clock before counts, too */
+		/* one that had read the clock before counts, too */
+		watch_limit_changes(w, leases_end_ns(w) + STATEMENT_MAX_NS);
 }
 
 void database_on_event(struct world *w, const struct event *e) {

@@ -1,4 +1,5 @@
-/* faults.c - what may go wrong in the world of a seed: each known combination in turn, and in every other world a mixture. */
+/* faults.c - what may go wrong in the world of a seed: each known combination in turn, and in every other world
+ * a mixture. */
 #include "world.h"
 
 static const struct faults known[] = {
@@ -19,7 +20,11 @@ static const struct faults known[] = {
 	{.name = "relaxed", .relaxed = true},
 	{.name = "relaxed, lost replies", .relaxed = true, .lost = 5, .rejected = 10},
 	{.name = "promotion", .promotions = 1, .lost = 2},
-	{.name = "promotion that loses commits", .promotions = 2, .loses_commits = true, .lost = 2, .agent_crashes = 1},
+	{.name = "promotion that loses commits",
+     .promotions = 2,
+     .loses_commits = true,
+     .lost = 2,
+     .agent_crashes = 1},
 	{.name = "promotion, fixed window", .promotions = 1, .loses_commits = true, .fixed = true},
 	{.name = "clock set back", .steps_back = 2, .lost = 2},
 	{.name = "clock set forward", .steps_forward = 2, .lost = 2},
@@ -27,7 +32,7 @@ static const struct faults known[] = {
 	{.name = "long windows, lost replies", .long_windows = true, .lost = 2, .agent_crashes = 2},
 };
 
-#define KNOWN (sizeof known / sizeof known[0])
+#define KNOWN (sizeof(known) / sizeof(known[0]))
 
 static uint32_t some(uint64_t *random, uint32_t most) {
 	return random_below(random, 2) ? random_below(random, most + 1) : 0;
@@ -37,14 +42,25 @@ static struct faults mixture(uint64_t seed) {
 	uint64_t random = seed ^ 0x9e3779b97f4a7c15;
 	struct faults faults = {
 		.name = "mixture",
-		.lost = some(&random, 15), .rejected = some(&random, 15), .away = some(&random, 70),
-		.dropped = some(&random, 50), .duplicated = some(&random, 20),
-		.app_deaths = some(&random, 10), .app_pauses = some(&random, 20),
-		.agent_crashes = some(&random, 6), .agent_pauses = some(&random, 4), .long_absences = random_below(&random, 4) == 0,
-		.database_crashes = some(&random, 3), .promotions = some(&random, 2), .loses_commits = random_below(&random, 2),
+		.lost = some(&random, 15),
+		.rejected = some(&random, 15),
+		.away = some(&random, 70),
+		.dropped = some(&random, 50),
+		.duplicated = some(&random, 20),
+		.app_deaths = some(&random, 10),
+		.app_pauses = some(&random, 20),
+		.agent_crashes = some(&random, 6),
+		.agent_pauses = some(&random, 4),
+		.long_absences = random_below(&random, 4) == 0,
+		.database_crashes = some(&random, 3),
+		.promotions = some(&random, 2),
+		.loses_commits = random_below(&random, 2),
 		.steps_back = some(&random, 2),
-		.slow = random_below(&random, 2), .crowded = random_below(&random, 4) == 0, .fixed = random_below(&random, 4) == 0,
-		.relaxed = random_below(&random, 4) == 0, .long_windows = random_below(&random, 16) == 0,
+		.slow = random_below(&random, 2),
+		.crowded = random_below(&random, 4) == 0,
+		.fixed = random_below(&random, 4) == 0,
+		.relaxed = random_below(&random, 4) == 0,
+		.long_windows = random_below(&random, 16) == 0,
 	};
 	return faults;
 }

@@ -23,8 +23,12 @@ static uint64_t peer_of(const struct event *want) {
 
 static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {
 	const struct context *c = context;
-	struct event event = {.kind = VERDICT, .app = peer & UINT16_MAX, .cost = peer >> 16 & UINT16_MAX, .client = (uint32_t)(peer >> 32),
-	                      .serial = serial, .verdict = *verdict};
+	struct event event = {.kind = VERDICT,
+	                      .app = peer & UINT16_MAX,
+	                      .cost = peer >> 16 & UINT16_MAX,
+	                      .client = (uint32_t)(peer >> 32),
+	                      .serial = serial,
+	                      .verdict = *verdict};
 	verdicts_on_answer(c->world, c->host, event.app, serial, verdict);
 	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US), event);
 }
@@ -34,7 +38,9 @@ void host_start(struct world *w, uint32_t h) {
 	struct host *host = &w->hosts[h];
 	contexts[h] = (struct context){w, h};
 	int64_t idle_timeout_ns = w->faults.long_windows ? 300 * S : 600 * MS;
-	struct core_options options = {.grace_ns = 250 * MS, .idle_timeout_ns = idle_timeout_ns, .seed = random_next(&w->random),
+	struct core_options options = {.grace_ns = 250 * MS,
+	                               .idle_timeout_ns = idle_timeout_ns,
+	                               .seed = random_next(&w->random),
 	                               .walk_slots = w->walk_slots};
 	if (core_new(&host->core, &host->table.table, host_now(w, host), &options, &io, &contexts[h]) != 0)
 		abort();
@@ -100,7 +106,8 @@ static void reply(struct world *w, const struct event *e) {
 		return; /* the connection is another meanwhile */
 	host->under_way = NULL;
 	host->heard = e->outcome == LEASE_DONE ? e->batch : NULL;
-	core_on_grants(host->core, host_now(w, host), e->outcome, e->batch->grants, e->outcome == LEASE_DONE ? e->batch->count : 0);
+	core_on_grants(host->core, host_now(w, host), e->outcome, e->batch->grants,
+	               e->outcome == LEASE_DONE ? e->batch->count : 0);
 	host->heard = NULL;
 }
 
@@ -130,10 +137,10 @@ static void handle(struct world *w, const struct event *e) {
 	char id[16];
 	uint8_t id_len = (uint8_t)id_text(id, e->client);
 	switch (e->kind) {
-	case WANT:
-		core_want(host->core, now_ns, peer_of(e), e->serial, 0, id, id_len, e->cost, now_ns + e->ns);
+	case WANT: core_want(host->core, now_ns, peer_of(e), e->serial, 0, id, id_len, e->cost, now_ns + e->ns); break;
+	case PING:
+		plan_for(w, e->host, between(w, 5 * US, 300 * US), (struct event){.kind = PONG, .app = e->app});
 		break;
-	case PING: plan_for(w, e->host, between(w, 5 * US, 300 * US), (struct event){.kind = PONG, .app = e->app}); break;
 	case LOW: core_low(host->core, now_ns, 0, id, id_len); break;
 	case REPLY: reply(w, e); break;
 	case LOST:

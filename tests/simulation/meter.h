@@ -1,4 +1,5 @@
-/* meter.h - how much was admitted in the window that ends now: the sum is largest for a window that begins with an admission. */
+/* meter.h - how much was admitted in the window that ends now: the sum is largest for a window that begins with
+ * an admission. */
 #ifndef METER_H
 #define METER_H
 
@@ -37,7 +38,7 @@ static inline int64_t meter_sum(struct meter *meter, int64_t at_ns, int64_t wind
 static inline int64_t meter_add(struct meter *meter, int64_t at_ns, int64_t cost, int64_t window_ns) {
 	if (meter->count == meter->room) {
 		meter->room = meter->room ? 2 * meter->room : 64;
-		meter->entries = realloc(meter->entries, meter->room * sizeof *meter->entries);
+		meter->entries = realloc(meter->entries, meter->room * sizeof(*meter->entries));
 		if (!meter->entries)
 			abort();
 	}

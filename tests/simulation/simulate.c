@@ -1,7 +1,8 @@
 /*
  * simulate.c - runs worlds, one for each seed, and says which broke an invariant.
  *
- *     simulate [--seeds FIRST-LAST] [--jobs N]     many; a seed that fails is printed with the command that replays it
+ *     simulate [--seeds FIRST-LAST] [--jobs N] many; a seed that fails is printed with the command that replays
+ *     it
  *     simulate [--trace] SEED                      one, with its figures, or with every event
  */
 #include <errno.h>
@@ -18,7 +19,7 @@
 #include "tap.h"
 #include "world.h"
 
-#define KINDS_MAX 32
+#define KINDS_MAX      32
 #define FAILURES_SHOWN 20u
 
 /* Of all worlds with the same faults; shared by the workers. */
@@ -46,24 +47,29 @@ struct run {
 /* ---- One world -------------------------------------------------------------------------- */
 
 static void tell_host(const struct core_counters *c, uint32_t host) {
-	printf("host %u: batches %llu granted %llu returned %llu charged %llu fallback %llu late %llu", host, U(c->batches), U(c->granted),
-	       U(c->returned), U(c->charged), U(c->fallback_granted), U(c->late));
+	printf("host %u: batches %llu granted %llu returned %llu charged %llu fallback %llu late %llu", host,
+	       U(c->batches), U(c->granted), U(c->returned), U(c->charged), U(c->fallback_granted), U(c->late));
 	printf(" evicted %llu+%llu tableless %llu\n", U(c->evicted_idle), U(c->evicted_for_room), U(c->tableless));
 }
 
 static void tell(const struct world *w) {
 	const struct faults *f = &w->planned;
 	printf("seed %llu: %s\n", U(w->seed), f->name);
-	printf("lost %u%% rejected %u%% away %u%% dropped %u%% duplicated %u%%, apps die %u%% stop %u%%, agents crash %u stop %u\n", f->lost,
-	       f->rejected, f->away, f->dropped, f->duplicated, f->app_deaths, f->app_pauses, f->agent_crashes, f->agent_pauses);
-	printf("server crashes %u, promoted %u%s, clock back %u forward %u%s%s%s%s%s\n", f->database_crashes, f->promotions,
-	       f->loses_commits ? " with loss" : "", f->steps_back, f->steps_forward, f->slow ? ", slow" : "", f->crowded ? ", crowded" : "",
-	       f->relaxed ? ", relaxed" : "", f->fixed ? ", fixed window" : "", f->policy_changes ? ", policy changes" : "");
-	printf("hosts %u, apps %u, clients %u, limit %d in %llu ms, resolution %d, fallback %d\n", w->host_count, w->app_count,
-	       w->client_count, w->policy.terms.max_requests, U(w->policy.time_window_ms), w->policy.terms.runs,
-	       w->policy.fallback_terms.max_requests);
-	printf("steps %llu, checks %llu, asked %llu, admitted %llu, longest wait %llu us, in step again after %llu us\n", U(w->steps),
-	       U(w->checks), U(w->asked), U(w->admissions), U(w->longest_wait_ns / US), U(w->worst_recovery_ns / US));
+	printf(
+		"lost %u%% rejected %u%% away %u%% dropped %u%% duplicated %u%%, apps die %u%% stop %u%%, agents crash %u stop %u\n",
+		f->lost, f->rejected, f->away, f->dropped, f->duplicated, f->app_deaths, f->app_pauses, f->agent_crashes,
+		f->agent_pauses);
+	printf("server crashes %u, promoted %u%s, clock back %u forward %u%s%s%s%s%s\n", f->database_crashes,
+	       f->promotions, f->loses_commits ? " with loss" : "", f->steps_back, f->steps_forward,
+	       f->slow ? ", slow" : "", f->crowded ? ", crowded" : "", f->relaxed ? ", relaxed" : "",
+	       f->fixed ? ", fixed window" : "", f->policy_changes ? ", policy changes" : "");
+	printf("hosts %u, apps %u, clients %u, limit %d in %llu ms, resolution %d, fallback %d\n", w->host_count,
+	       w->app_count, w->client_count, w->policy.terms.max_requests, U(w->policy.time_window_ms),
+	       w->policy.terms.runs, w->policy.fallback_terms.max_requests);
+	printf(
+		"steps %llu, checks %llu, asked %llu, admitted %llu, longest wait %llu us, in step again after %llu us\n",
+		U(w->steps), U(w->checks), U(w->asked), U(w->admissions), U(w->longest_wait_ns / US),
+		U(w->worst_recovery_ns / US));
 	for (uint32_t h = 0; h < w->host_count; h++)
 		if (w->hosts[h].core)
 			tell_host(core_counters(w->hosts[h].core), h);
@@ -148,16 +154,20 @@ static void print_proofs(const struct tallies *tallies) {
 	for (size_t i = 0; i < KINDS_MAX && tallies->tally[i].name; i++) {
 		const struct tally *tally = &tallies->tally[i];
 		char fault[96];
-		snprintf(fault, sizeof fault, "simulated: %s", tally->name);
+		snprintf(fault, sizeof(fault), "simulated: %s", tally->name);
 		proof_print(&(struct proof){
-			.invariants = "I1 I2 I3 I4 I5", .fault = fault, .runs = tally->worlds, .checked = tally->admissions,
-			.violations = tally->failed, .recovery_ms = tally->recovery_ns / MS,
+			.invariants = "I1 I2 I3 I4 I5",
+			.fault = fault,
+			.runs = tally->worlds,
+			.checked = tally->admissions,
+			.violations = tally->failed,
+			.recovery_ms = tally->recovery_ns / MS,
 		});
 	}
 }
 
 static int run_many(struct run *run) {
-	run->tallies = mmap(NULL, sizeof *run->tallies, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	run->tallies = mmap(NULL, sizeof(*run->tallies), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run->tallies == MAP_FAILED)
 		abort();
 	uint32_t died = run_workers(run);
@@ -165,7 +175,8 @@ static int run_many(struct run *run) {
 	tap_note("%llu events; the longest wait of a check was %llu ms", U(all->steps), U(all->longest_wait_ns / MS));
 	print_proofs(all);
 	tap_ok(died == 0, "%u of %u workers died", died, run->jobs);
-	tap_ok(all->done == run->last - run->first + 1, "all seeds from %llu to %llu were run", U(run->first), U(run->last));
+	tap_ok(all->done == run->last - run->first + 1, "all seeds from %llu to %llu were run", U(run->first),
+	       U(run->last));
 	tap_ok(all->failed == 0, "%llu worlds broke an invariant", U(all->failed));
 	return tap_finish();
 }
@@ -196,7 +207,10 @@ static void read_seeds(struct run *run, const char *text) {
 }
 
 int main(int argc, char **argv) {
-	struct run run = {.first = 1, .last = 2000, .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), .program = argv[0]};
+	struct run run = {.first = 1,
+	                  .last = 2000,
+	                  .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+	                  .program = argv[0]};
 	bool traced = false;
 	char *end;
 	mallopt(M_MMAP_THRESHOLD, 1 << 30); /* tables come and go thousands of times: keep their memory */

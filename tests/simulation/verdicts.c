@@ -2,20 +2,23 @@
  * verdicts.c - what apps are told, held against the books.
  *
  *   room       nobody is denied for longer than a denial may be remembered, while the books have room for him
- *   remaining  no more than the limit less what was admitted in the window that ends now, no less than what the books and this
+ *   remaining no more than the limit less what was admitted in the window that ends now, no less than what the
+ *   books and this
  *              host's lease have left
- *   retry      when the least that was wanted would fit if nobody else came; never further off than a window and some sub-windows
+ *   retry when the least that was wanted would fit if nobody else came; never further off than a window and
+ *   some sub-windows
  *   reset      not before what was just admitted has left the window
  *   limit      the one that decided
  *
- * Those are bounds where the truth depends on what is on its way. The books are asked as the database would be: on a copy.
+ * Those are bounds where the truth depends on what is on its way. The books are asked as the database would be:
+ * on a copy.
  */
 #include "world.h"
 
-#define DENIAL_MAX_NS (6 * S)   /* the longest that a denial is remembered */
+#define DENIAL_MAX_NS (6 * S)    /* the longest that a denial is remembered */
 #define ON_ITS_WAY_NS (600 * MS) /* the longest statement, its answer, and the message with it */
-#define PAUSE_MAX_MS  1000      /* of a client whose row can't be had */
-#define SHORTEST_NS   (60 * MS) /* shorter sub-windows may be over when an answer arrives */
+#define PAUSE_MAX_MS  1000       /* of a client whose row can't be had */
+#define SHORTEST_NS   (60 * MS)  /* shorter sub-windows may be over when an answer arrives */
 
 /* ---- Room --------------------------------------------------------------------------- */
 
@@ -78,7 +81,8 @@ static void watch_room(struct world *w, uint32_t h, uint32_t client, uint32_t co
 /* Of what a fallback charges, nothing is lost in these worlds: who was served was there. */
 static bool counts_in_fallback(const struct world *w) {
 	const struct faults *f = &w->planned;
-	return !f->crowded && !f->app_deaths && !f->app_pauses && !f->duplicated && !f->agent_crashes && !f->agent_pauses && !f->policy_changes;
+	return !f->crowded && !f->app_deaths && !f->app_pauses && !f->duplicated && !f->agent_crashes &&
+	       !f->agent_pauses && !f->policy_changes;
 }
 
 static void watch_lenient_room(struct world *w, uint32_t h, uint32_t client, uint32_t cost) {
@@ -95,7 +99,8 @@ static void watch_lenient_room(struct world *w, uint32_t h, uint32_t client, uin
 	for (int bank = 0; slot != TABLE_NO_SLOT && bank < 2; bank++)
 		used += table_credits(&host->table.table, slot, bank);
 	if (used + cost <= terms->max_requests)
-		complain(w, "host %u denies client %u in a fallback, who has used %lld of %d", h, client, (long long)used, terms->max_requests);
+		complain(w, "host %u denies client %u in a fallback, who has used %lld of %d", h, client, (long long)used,
+		         terms->max_requests);
 }
 
 void verdicts_on_denial(struct world *w, uint32_t host, uint32_t client, uint32_t cost, bool lenient) {
@@ -124,13 +129,15 @@ void verdicts_on_books(struct world *w, struct batch *batch, size_t i) {
 	*truth = (struct truth){.used = watch_used(w, batch->clients[i]), .soonest_us = -1};
 	if (request->need > 0 && batch->grants[i].granted < request->least)
 		truth->soonest_us = find_soonest_us(w, batch->clients[i], batch, i);
-	/* It goes by the time at which it came: what there is since then, in another sub-window, its answer can't know of. */
+	/* It goes by the time at which it came: what there is since then, in another sub-window, its answer can't
+	 * know of. */
 	note_room(w, batch->clients[i], batch->grants[i].remaining);
 	look_for_room(w, batch->clients[i]);
 }
 
 static bool is_limit_of(const struct core_policy *policy, const struct core_verdict *verdict) {
-	return verdict->limit == (verdict->source == STINT_SOURCE_FALLBACK ? policy->fallback_terms : policy->terms).max_requests;
+	return verdict->limit ==
+	       (verdict->source == STINT_SOURCE_FALLBACK ? policy->fallback_terms : policy->terms).max_requests;
 }
 
 /* Of both limits the longer: a denial that was remembered may be the other's. */
@@ -143,41 +150,46 @@ static int64_t longest_ms(const struct core_policy *policy) {
 static void watch_times(struct world *w, uint32_t client, uint32_t cost, const struct core_verdict *v) {
 	int64_t most_ms = longest_ms(&w->policy), changed_ms = w->changed_ns ? longest_ms(&w->changed) : 0;
 	most_ms = changed_ms > most_ms ? changed_ms : most_ms;
-	bool fits = (int64_t)cost <= w->policy.terms.max_requests && (!w->changed_ns || (int64_t)cost <= w->changed.terms.max_requests);
+	bool fits = (int64_t)cost <= w->policy.terms.max_requests &&
+	            (!w->changed_ns || (int64_t)cost <= w->changed.terms.max_requests);
 	if (!v->allowed && fits && (v->retry_after_ms < 0 || v->retry_after_ms > most_ms))
-		complain(w, "client %u is told to retry after %lld ms, at most %lld", client, (long long)v->retry_after_ms, (long long)most_ms);
-	if (v->reset_after_ms < 0 || v->reset_after_ms > most_ms)
-		complain(w, "client %u is told that all is reset after %lld ms, at most %lld", client, (long long)v->reset_after_ms,
+		complain(w, "client %u is told to retry after %lld ms, at most %lld", client, (long long)v->retry_after_ms,
 		         (long long)most_ms);
+	if (v->reset_after_ms < 0 || v->reset_after_ms > most_ms)
+		complain(w, "client %u is told that all is reset after %lld ms, at most %lld", client,
+		         (long long)v->reset_after_ms, (long long)most_ms);
 }
 
-static void watch_remaining(struct world *w, uint32_t client, uint32_t cost, const struct core_verdict *v, struct batch *batch,
-                            size_t i) {
+static void watch_remaining(struct world *w, uint32_t client, uint32_t cost, const struct core_verdict *v,
+                            struct batch *batch, size_t i) {
 	const struct lease_grant *grant = &batch->grants[i];
 	struct truth *truth = &batch->truths[i];
 	truth->served += v->allowed ? cost : 0;
-	int64_t least = v->allowed && !batch->strangers ? (int64_t)grant->remaining + grant->granted - truth->served : 0;
+	int64_t least =
+		v->allowed && !batch->strangers ? (int64_t)grant->remaining + grant->granted - truth->served : 0;
 	int64_t most = grant->max_requests - (truth->used > 0 ? truth->used : 0) - (v->allowed ? cost : 0);
 	if (v->remaining < least || (truth->used >= 0 && v->remaining > most))
-		complain(w, "client %u is told that %lld remain; %lld to %lld do", client, (long long)v->remaining, (long long)least,
-		         (long long)most);
+		complain(w, "client %u is told that %lld remain; %lld to %lld do", client, (long long)v->remaining,
+		         (long long)least, (long long)most);
 }
 
-static void watch_retry(struct world *w, uint32_t client, uint32_t cost, const struct core_verdict *v, const struct batch *batch,
-                        size_t i) {
+static void watch_retry(struct world *w, uint32_t client, uint32_t cost, const struct core_verdict *v,
+                        const struct batch *batch, size_t i) {
 	const struct lease_request *request = &batch->requests[i];
 	const struct truth *truth = &batch->truths[i];
 	bool none = batch->grants[i].granted < request->least && cost == (uint32_t)request->least;
 	if (!v->allowed && none && truth->soonest_us >= 0 && v->retry_after_ms != (truth->soonest_us + 999) / 1000)
-		complain(w, "client %u is told to retry after %lld ms, which would be right after %lld us", client, (long long)v->retry_after_ms,
-		         (long long)truth->soonest_us);
+		complain(w, "client %u is told to retry after %lld ms, which would be right after %lld us", client,
+		         (long long)v->retry_after_ms, (long long)truth->soonest_us);
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
 	if (v->allowed && v->reset_after_ms * 1000 < terms->runs * terms->sub_window_us - terms->slack_us / 2)
-		complain(w, "client %u is told that what it got is reset after %lld ms", client, (long long)v->reset_after_ms);
+		complain(w, "client %u is told that what it got is reset after %lld ms", client,
+		         (long long)v->reset_after_ms);
 }
 
 /* Answered by the statement that has just been heard of. */
-static void watch_database(struct world *w, struct batch *batch, uint32_t client, uint32_t cost, const struct core_verdict *v) {
+static void watch_database(struct world *w, struct batch *batch, uint32_t client, uint32_t cost,
+                           const struct core_verdict *v) {
 	for (size_t i = 0; i < batch->count; i++)
 		if (batch->clients[i] == client && batch->requests[i].need > 0 && is_denied_by_books(w)) {
 			watch_remaining(w, client, cost, v, batch, i);

@@ -1,13 +1,15 @@
 /*
  * watch.c - the invariants, held against every event.
  *
- *   the time     a credit of the database's is spent in its own sub-window by the database's clock, or half a slack off
+ *   the time a credit of the database's is spent in its own sub-window by the database's clock, or half a slack
+ *   off
  *   the limit    no window holds more of a client's admissions by the database's credits, of all hosts together
  *   the books    what is charged is within the limit, and no credit is admitted that was not granted before
  *   fallback     no fallback window of a host holds more than its lenient limit
  *   alone        no process admits anything by itself when its agent is back within two seconds
  *   patience     every check is answered, soon
- *   recovery     when the faults are over and a window has passed, every host is in step and gets the database's credits again
+ *   recovery when the faults are over and a window has passed, every host is in step and gets the database's
+ *   credits again
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,9 +22,9 @@ void complain(struct world *w, const char *format, ...) {
 	va_list arguments;
 	if (w->trouble[0])
 		return; /* the rest may follow from it */
-	int length = snprintf(w->trouble, sizeof w->trouble, "at %.6f s: ", (double)(w->now_ns - 10 * S) / 1e9);
+	int length = snprintf(w->trouble, sizeof(w->trouble), "at %.6f s: ", (double)(w->now_ns - 10 * S) / 1e9);
 	va_start(arguments, format);
-	vsnprintf(w->trouble + length, sizeof w->trouble - (size_t)length, format, arguments);
+	vsnprintf(w->trouble + length, sizeof(w->trouble) - (size_t)length, format, arguments);
 	va_end(arguments);
 }
 
@@ -45,15 +47,16 @@ void watch_limit_changes(struct world *w, int64_t until_ns) {
 		w->unwatched_until_ns = until_ns;
 }
 
-/* What the new server doesn't know may be granted again, once. What was admitted of it happened before its leases ended. */
+/* What the new server doesn't know may be granted again, once. What was admitted of it happened before its
+ * leases ended. */
 void watch_promotion(struct world *w) {
 	for (uint32_t c = 0; c < CLIENTS_MAX; c++)
 		w->lost[c] += w->server.charged[c] - w->standby.charged[c];
 	w->strict_again_ns = leases_end_ns(w);
 }
 
-/* A statement read the clock, then it was set back, another statement used the new time, and now this one comes from what looks
- * like a long time later: the one known hole, which lib/README.md names. */
+/* A statement read the clock, then it was set back, another statement used the new time, and now this one comes
+ * from what looks like a long time later: the one known hole, which lib/README.md names. */
 void watch_emptied(struct world *w, uint32_t client) {
 	w->forgotten_until_ns[client] = leases_end_ns(w);
 }
@@ -69,7 +72,8 @@ static int64_t most_in_window(const struct world *w, uint32_t client) {
 	const struct core_policy *policy = policy_in_force(w);
 	int64_t most = policy->terms.max_requests;
 	if (policy->relaxed) /* as stint.h has it; each agent that was killed in the window has forgotten an advance */
-		most += most / 8 + COST_MAX * (int64_t)w->host_count + kills_in_window(w) * (most / 8 / w->host_count + COST_MAX);
+		most += most / 8 + COST_MAX * (int64_t)w->host_count +
+		        kills_in_window(w) * (most / 8 / w->host_count + COST_MAX);
 	return most + w->lost[client];
 }
 
@@ -91,7 +95,8 @@ static int64_t window_sum(struct world *w, uint32_t client, uint32_t cost) {
 static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
 	w->admitted[client] += cost;
 	if (!w->faults.relaxed && w->admitted[client] > w->granted[client])
-		complain(w, "client %u was admitted %lld, but granted %lld", client, (long long)w->admitted[client], (long long)w->granted[client]);
+		complain(w, "client %u was admitted %lld, but granted %lld", client, (long long)w->admitted[client],
+		         (long long)w->granted[client]);
 	if (w->now_ns < w->unwatched_until_ns)
 		return;
 	bool begins = w->unwatched_until_ns || (w->strict_again_ns && w->now_ns >= w->strict_again_ns);
@@ -107,7 +112,8 @@ static void watch_limit(struct world *w, uint32_t client, uint32_t cost) {
 	}
 	int64_t sum = window_sum(w, client, cost), most = most_in_window(w, client);
 	if (sum > most)
-		complain(w, "client %u was admitted %lld in a window, at most %lld", client, (long long)sum, (long long)most);
+		complain(w, "client %u was admitted %lld in a window, at most %lld", client, (long long)sum,
+		         (long long)most);
 }
 
 int64_t watch_used(struct world *w, uint32_t client) {
@@ -117,7 +123,8 @@ int64_t watch_used(struct world *w, uint32_t client) {
 	return meter_sum(&w->strict[client], database_ns(w), w->policy.time_window_ms * MS);
 }
 
-/* Whose sub-window it was, the deadline tells: it is no more than half a slack, and what clocks are apart, off an edge. */
+/* Whose sub-window it was, the deadline tells: it is no more than half a slack, and what clocks are apart, off
+ * an edge. */
 static void watch_time(struct world *w, const struct host *host, uint32_t client, int64_t deadline_ns) {
 	const struct grant_terms *terms = &w->policy.terms;
 	const struct grant_ring *ring = &w->server.rings[client];
@@ -125,14 +132,17 @@ static void watch_time(struct world *w, const struct host *host, uint32_t client
 	if (!w->faults.long_windows || ring->sub_window_us != terms->sub_window_us)
 		return; /* the way to the database is no part of a sub-window to speak of */
 	if (w->planned.steps_back || w->planned.steps_forward || w->changed_ns)
-		return; /* edges move */
+		return;                                                        /* edges move */
 	int64_t now_ns = database_ns(w) - (ring->head_us - EPOCH_US) * US; /* since an edge */
-	int64_t ends_ns = now_ns + true_ns(shown_ns(deadline_ns - host_now(w, host), w->rate_ppm), host->rate_ppm) - slack_ns;
+	int64_t ends_ns =
+		now_ns + true_ns(shown_ns(deadline_ns - host_now(w, host), w->rate_ppm), host->rate_ppm) - slack_ns;
 	int64_t edge_ns = (ends_ns + 1000 * size_ns + size_ns / 2) / size_ns * size_ns - 1000 * size_ns;
 	if (now_ns >= edge_ns + slack_ns + US)
-		complain(w, "client %u spends a credit %lld us after its sub-window", client, (long long)((now_ns - edge_ns) / US));
+		complain(w, "client %u spends a credit %lld us after its sub-window", client,
+		         (long long)((now_ns - edge_ns) / US));
 	if (now_ns < edge_ns - size_ns - slack_ns - US)
-		complain(w, "client %u spends a credit %lld us before its sub-window", client, (long long)((edge_ns - size_ns - now_ns) / US));
+		complain(w, "client %u spends a credit %lld us before its sub-window", client,
+		         (long long)((edge_ns - size_ns - now_ns) / US));
 }
 
 /* ---- Fallback ------------------------------------------------------------------------- */
@@ -155,8 +165,10 @@ static int64_t longest_out_ns(const struct world *w) {
 	return fallback_ns > ns ? fallback_ns : ns;
 }
 
-/* Of an agent that is killed, the next one doesn't know what its fallback gave, nor what was spent of leases of the database's. */
-static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t h, uint32_t client, uint32_t cost) {
+/* Of an agent that is killed, the next one doesn't know what its fallback gave, nor what was spent of leases of
+ * the database's. */
+static void watch_window(struct world *w, const char *what, struct meter *meter, uint32_t h, uint32_t client,
+                         uint32_t cost) {
 	const struct host *host = &w->hosts[h];
 	const struct core_policy *policy = policy_in_force(w);
 	const struct grant_terms *terms = &policy->fallback_terms;
@@ -166,7 +178,8 @@ static void watch_window(struct world *w, const char *what, struct meter *meter,
 	if (kills > 0)
 		most += kills * terms->max_requests + policy->terms.max_requests;
 	if (sum > most)
-		complain(w, "host %u admitted client %u %lld in %s, at most %lld", h, client, (long long)sum, what, (long long)most);
+		complain(w, "host %u admitted client %u %lld in %s, at most %lld", h, client, (long long)sum, what,
+		         (long long)most);
 }
 
 static void forget_fallbacks(struct host *host) {
@@ -199,15 +212,18 @@ static void watch_fallback(struct world *w, uint32_t h, uint32_t client, uint32_
 		for (uint32_t c = 0; c < CLIENTS_MAX; c++)
 			meter_reset(&host->one_fallback[c]);
 	host->fallback_since_ns = since_ns;
-	/* Leases of the database's that were out when it began included; not what the agent had answered before, and is on its way. */
-	bool is_mixed = w->changed_ns && since_ns == host->changed_in_ns; /* no agent hears of a change then; here it does */
+	/* Leases of the database's that were out when it began included; not what the agent had answered before,
+	 * and is on its way. */
+	/* no agent hears of a change then; here it does */
+	bool is_mixed = w->changed_ns && since_ns == host->changed_in_ns;
 	if (since_ns && host_now(w, host) > since_ns + MS && !is_mixed)
 		watch_window(w, "a window of one fallback", &host->one_fallback[client], h, client, cost);
 	if (source == STINT_SOURCE_FALLBACK)
 		watch_window(w, "a fallback window", &host->fallback[client], h, client, cost);
 }
 
-void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns) {
+void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t cost, uint8_t source,
+                     int64_t deadline_ns) {
 	w->admissions++;
 	if (source == STINT_SOURCE_LEASE || source == STINT_SOURCE_DATABASE)
 		watch_time(w, &w->hosts[host], client, deadline_ns);
@@ -221,24 +237,28 @@ void watch_admission(struct world *w, uint32_t host, uint32_t client, uint32_t c
 void watch_alone(struct world *w, uint32_t h, uint32_t client) {
 	struct host *host = &w->hosts[h];
 	if (w->now_ns - host->away_since_ns < BACK_NS || w->now_ns - host->there_since_ns >= THERE_NS)
-		complain(w, "a process of host %u admits client %u by itself, %lld ms after its agent was there", h, client,
-		         (long long)((w->now_ns - host->away_since_ns) / MS));
+		complain(w, "a process of host %u admits client %u by itself, %lld ms after its agent was there", h,
+		         client, (long long)((w->now_ns - host->away_since_ns) / MS));
 }
 
 /* ---- The books --------------------------------------------------------------------------- */
 
-void watch_books(struct world *w, uint32_t client, const struct lease_request *request, const struct lease_grant *grant) {
+void watch_books(struct world *w, uint32_t client, const struct lease_request *request,
+                 const struct lease_grant *grant) {
 	const struct grant_ring *ring = &w->server.rings[client];
 	const struct grant_terms *terms = &w->policy.terms;
 	int64_t granted = (int64_t)grant->granted + grant->granted_next;
 	if (w->traced)
-		printf("%11s  books of client %u: asked %d/%d/%d, back %d+%d, charge %d; granted %d+%d, valid %lld us, left %d\n", "", client,
-		       request->need, request->want, request->next_want, request->return_first, request->return_second, request->charge,
-		       grant->granted, grant->granted_next, (long long)grant->valid_us, grant->remaining);
+		printf(
+			"%11s  books of client %u: asked %d/%d/%d, back %d+%d, charge %d; granted %d+%d, valid %lld us, left %d\n",
+			"", client, request->need, request->want, request->next_want, request->return_first,
+			request->return_second, request->charge, grant->granted, grant->granted_next,
+			(long long)grant->valid_us, grant->remaining);
 	w->granted[client] += granted - request->return_first - request->return_second;
 	int64_t held_ns = longest_lease_ns(w) < CORE_HOLD_MAX_NS ? longest_lease_ns(w) : CORE_HOLD_MAX_NS * 999 / 1000;
 	if (granted > 0 && w->promoted_ns && database_ns(w) < w->promoted_ns + held_ns)
-		complain(w, "client %u is granted %lld while leases of the old primary are out", client, (long long)granted);
+		complain(w, "client %u is granted %lld while leases of the old primary are out", client,
+		         (long long)granted);
 	w->server.charged[client] += granted + grant->charged;
 	if (w->changed_ns)
 		return; /* counts of the old limit may exceed the new one */
@@ -247,7 +267,8 @@ void watch_books(struct world *w, uint32_t client, const struct lease_request *r
 		for (int k = i; k <= i + terms->runs && k < ring->length; k++)
 			sum += ring->counts[k];
 		if (sum > terms->max_requests)
-			complain(w, "the books hold %lld of client %u in a window, at most %d", (long long)sum, client, terms->max_requests);
+			complain(w, "the books hold %lld of client %u in a window, at most %d", (long long)sum, client,
+			         terms->max_requests);
 	}
 }
 
@@ -271,7 +292,8 @@ void watch_recovery(struct world *w, struct host *host) {
 void watch_recovered(struct world *w, uint32_t h) {
 	const struct host *host = &w->hosts[h];
 	if (!w->short_of_memory && (!host->core || core_state(host->core) != CORE_IN_STEP))
-		complain(w, "host %u is not in step, %lld ms after all faults", h, (long long)((w->now_ns - w->end_ns) / MS));
+		complain(w, "host %u is not in step, %lld ms after all faults", h,
+		         (long long)((w->now_ns - w->end_ns) / MS));
 }
 
 void watch_probe(struct world *w, uint32_t host, const struct core_verdict *verdict) {

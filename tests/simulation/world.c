@@ -20,7 +20,7 @@ static uint32_t new_event(struct world *w) {
 		return w->free_events[--w->free_count];
 	if (w->event_count == w->event_room) {
 		w->event_room = w->event_room ? 2 * w->event_room : 1024;
-		w->events = realloc(w->events, w->event_room * sizeof *w->events);
+		w->events = realloc(w->events, w->event_room * sizeof(*w->events));
 		if (!w->events)
 			abort();
 	}
@@ -57,17 +57,26 @@ static int64_t choose_window_ms(struct world *w) {
 }
 
 static struct core_policy make_policy(struct world *w) {
-	int64_t window_ms = choose_window_ms(w), max_requests = between(w, 1, chance(w, 50) ? 10 : w->faults.long_windows ? 5000 : 300);
-	int resolution = (int)between(w, 1, (w->faults.long_windows ? 4 : window_ms / 10 < 20 ? window_ms / 10 : 20) + 1);
+	int64_t window_ms = choose_window_ms(w), max_requests = between(w, 1,
+	                                                                chance(w, 50)            ? 10
+	                                                                : w->faults.long_windows ? 5000
+	                                                                                         : 300);
+	int resolution = (int)between(w, 1,
+	                              (w->faults.long_windows ? 4
+	                               : window_ms / 10 < 20  ? window_ms / 10
+	                                                      : 20) +
+	                                  1);
 	/* No lower than the limit: what the database had leased out when it went away may be as much. */
-	int64_t fallback_max = max_requests * between(w, 1, 3) + between(w, 0, 20), fallback_window_ms = choose_window_ms(w);
+	int64_t fallback_max = max_requests * between(w, 1, 3) + between(w, 0, 20),
+			fallback_window_ms = choose_window_ms(w);
 	return (struct core_policy){
 		.live = true,
 		.relaxed = w->faults.relaxed,
 		.policy_id = 7,
 		.time_window_ms = window_ms,
 		.terms = terms_of(max_requests, window_ms, resolution, w->faults.fixed),
-		.fallback_terms = terms_of(fallback_max, fallback_window_ms, fallback_window_ms / 10 < resolution ? 5 : resolution, false),
+		.fallback_terms = terms_of(fallback_max, fallback_window_ms,
+	                               fallback_window_ms / 10 < resolution ? 5 : resolution, false),
 	};
 }
 
@@ -115,20 +124,22 @@ static void plan_faults(struct world *w) {
 	if (f->promotions)
 		plan(w, w->now_ns, (struct event){.kind = REPLICATE});
 	plan(w, w->end_ns, (struct event){.kind = CALM});
-	/* Where the clock was set back, the first statement finds the old counts and dates them anew: they are good for a window. */
+	/* Where the clock was set back, the first statement finds the old counts and dates them anew: they are good
+	 * for a window. */
 	for (int i = 1; i <= 2; i++)
 		plan(w, w->end_ns + i * w->quiet_ns, (struct event){.kind = PROBE});
 }
 
 /* Quiet: GRANT_STALE_US, which a clock that was set back is waited for, and two of the longest windows. */
 static void set_end(struct world *w) {
-	int64_t longest_ns = (w->policy.time_window_ms > w->changed.time_window_ms ? w->policy : w->changed).time_window_ms * MS;
+	int64_t longest_ns =
+		(w->policy.time_window_ms > w->changed.time_window_ms ? w->policy : w->changed).time_window_ms * MS;
 	w->end_ns = BEGIN_NS + (w->faults.long_windows ? 3 * longest_ns : LASTS_NS);
 	w->quiet_ns = (w->faults.long_windows ? 2 * longest_ns : 2 * S) + 3 * S;
 }
 
 struct world *world_new(uint64_t seed, bool traced) {
-	struct world *w = calloc(1, sizeof *w);
+	struct world *w = calloc(1, sizeof(*w));
 	if (!w)
 		abort();
 	w->faults = w->planned = faults_of(seed);
@@ -142,7 +153,8 @@ struct world *world_new(uint64_t seed, bool traced) {
 	/* In every fourth world the events that concern all clients take their time, as they do with a million. */
 	uint64_t walks = seed ^ 0xbf58476d1ce4e5b9;
 	w->walk_slots = random_below(&walks, 4) == 0 ? 1 + random_below(&walks, 4) : 0;
-	w->client_count = w->faults.crowded ? CLIENTS_MAX : 1 + random_below(&w->random, w->faults.long_windows ? 3 : 12);
+	w->client_count =
+		w->faults.crowded ? CLIENTS_MAX : 1 + random_below(&w->random, w->faults.long_windows ? 3 : 12);
 	w->rate_ppm = choose_rate_ppm(w);
 	w->policy = make_policy(w);
 	w->changed = make_policy(w);
@@ -181,15 +193,37 @@ void world_free(struct world *w) {
 
 static void trace(const struct world *w, const struct event *e) {
 	static const char *const names[] = {
-		[THINK] = "think", [DECIDE] = "decide", [WANT] = "want", [LOW] = "low", [VERDICT] = "verdict", [GIVE_UP] = "give up",
-		[LOOK] = "look", [PING] = "ping", [PONG] = "pong",
-		[ARRIVE] = "arrive", [APPLY] = "apply", [REPLY] = "reply", [LOST] = "lost", [DOWN] = "down", [UP] = "up",
-		[WAKE] = "wake", [HEAR] = "hear", [PAUSE] = "pause", [CRASH] = "crash", [RESTART] = "restart",
-		[CHANGE] = "change", [REPLICATE] = "replicate", [SERVER_CRASH] = "server crash", [PROMOTE] = "promote", [STEP] = "step",
-		[CALM] = "calm", [PROBE] = "probe",
+		[THINK] = "think",
+		[DECIDE] = "decide",
+		[WANT] = "want",
+		[LOW] = "low",
+		[VERDICT] = "verdict",
+		[GIVE_UP] = "give up",
+		[LOOK] = "look",
+		[PING] = "ping",
+		[PONG] = "pong",
+		[ARRIVE] = "arrive",
+		[APPLY] = "apply",
+		[REPLY] = "reply",
+		[LOST] = "lost",
+		[DOWN] = "down",
+		[UP] = "up",
+		[WAKE] = "wake",
+		[HEAR] = "hear",
+		[PAUSE] = "pause",
+		[CRASH] = "crash",
+		[RESTART] = "restart",
+		[CHANGE] = "change",
+		[REPLICATE] = "replicate",
+		[SERVER_CRASH] = "server crash",
+		[PROMOTE] = "promote",
+		[STEP] = "step",
+		[CALM] = "calm",
+		[PROBE] = "probe",
 	};
-	printf("%11.6f  %-12s host %u app %u client %u cost %u %s\n", (double)(w->now_ns - BEGIN_NS) / 1e9, names[e->kind], e->host,
-	       e->app, e->client, e->cost, e->kind == VERDICT ? e->verdict.allowed ? "allowed" : "denied" : "");
+	printf("%11.6f  %-12s host %u app %u client %u cost %u %s\n", (double)(w->now_ns - BEGIN_NS) / 1e9,
+	       names[e->kind], e->host, e->app, e->client, e->cost,
+	       e->kind == VERDICT ? e->verdict.allowed ? "allowed" : "denied" : "");
 }
 
 /* Faults are over. What is under way already still happens. */
@@ -207,32 +241,36 @@ static void happen(struct world *w, struct event *e) {
 	if (e->life == UINT32_MAX)
 		e->life = w->hosts[e->host].life;
 	switch (e->kind) {
-	case THINK: case DECIDE: case VERDICT: case GIVE_UP: case LOOK: case PONG:
-		app_on_event(w, e);
-		break;
-	case ARRIVE: case APPLY: case CHANGE: case REPLICATE: case SERVER_CRASH: case PROMOTE: case STEP:
-		database_on_event(w, e);
-		break;
-	case CALM:
-		calm(w);
-		break;
+	case THINK:
+	case DECIDE:
+	case VERDICT:
+	case GIVE_UP:
+	case LOOK:
+	case PONG: app_on_event(w, e); break;
+	case ARRIVE:
+	case APPLY:
+	case CHANGE:
+	case REPLICATE:
+	case SERVER_CRASH:
+	case PROMOTE:
+	case STEP: database_on_event(w, e); break;
+	case CALM: calm(w); break;
 	case PROBE:
 		for (uint32_t h = 0; h < w->host_count; h++)
 			app_probe(w, h);
 		break;
-	default:
-		host_on_event(w, e);
-		break;
+	default: host_on_event(w, e); break;
 	}
 }
 
 void world_run(struct world *w) {
 	uint32_t index;
-	for (int64_t at_ns; (at_ns = heap_next_ns(&w->agenda)) < w->end_ns + 2 * w->quiet_ns + 2 * S && !w->trouble[0];) {
+	for (int64_t at_ns;
+	     (at_ns = heap_next_ns(&w->agenda)) < w->end_ns + 2 * w->quiet_ns + 2 * S && !w->trouble[0];) {
 		heap_pop_due(&w->agenda, at_ns, &index);
 		struct event event = w->events[index];
 		w->now_ns = at_ns;
-		if (w->free_count < sizeof w->free_events / sizeof w->free_events[0])
+		if (w->free_count < sizeof(w->free_events) / sizeof(w->free_events[0]))
 			w->free_events[w->free_count++] = index;
 		if (w->traced && event.kind != WAKE)
 			trace(w, &event);

@@ -14,8 +14,8 @@
  *   verdicts.c   what apps are told, held against the books
  *
  * Each host's monotonic clock has an offset and a rate of its own, and the
- * database's clock is another: a time that is taken for somebody else's shows at once. What no two clocks agree on matters most
- * in long windows; some worlds have those, and apps that check just before and after the edges.
+ * database's clock is another: a time that is taken for somebody else's shows at once. What no two clocks agree
+ * on matters most in long windows; some worlds have those, and apps that check just before and after the edges.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -36,27 +36,30 @@
 #define MS INT64_C(1000000)
 #define S  INT64_C(1000000000)
 
-#define HOSTS_MAX   4u
-#define APPS_MAX    8u
-#define CLIENTS_MAX 128u
-#define COST_MAX    3u
-#define KILLS_MAX   8u /* of agents, in a run */
-#define EPOCH_US    INT64_C(1700000000000000) /* of the database's clock */
+#define HOSTS_MAX    4u
+#define APPS_MAX     8u
+#define CLIENTS_MAX  128u
+#define COST_MAX     3u
+#define KILLS_MAX    8u                        /* of agents, in a run */
+#define EPOCH_US     INT64_C(1700000000000000) /* of the database's clock */
 #define RATE_MAX_PPM 249 /* of a clock against the true time: any two differ by less than 500 */
-#define PATIENCE_NS (3 * S) /* the timeout of half of the apps; nobody may need half of it while the agent is there */
+/* the timeout of half of the apps; nobody may need half of it while the agent is there */
+#define PATIENCE_NS (3 * S)
 #define BACK_NS     (2 * S) /* an agent that is back so soon costs no admission */
-#define THERE_NS    (1250 * MS) /* after so long all apps have found it, or see from its socket that it was there */
+/* after so long all apps have found it, or see from its socket that it was there */
+#define THERE_NS (1250 * MS)
 
 /* Percents are of the chances there are; counts are of a run. */
 struct faults {
 	const char *name;
-	uint32_t lost;             /* %: statements whose answer is lost, applied or not, at once or later */
-	uint32_t rejected;         /* %: statements that the database refuses */
-	uint32_t away;             /* %: lost connections that stay away for longer than the grace */
-	uint32_t dropped;          /* %: messages "credits run low" that never arrive */
-	uint32_t duplicated;       /* %: messages that arrive twice */
-	uint32_t app_deaths;       /* %: checks under which the process dies */
-	uint32_t app_pauses;       /* %: checks in which the process is stopped between reading the clock and taking credits */
+	uint32_t lost;       /* %: statements whose answer is lost, applied or not, at once or later */
+	uint32_t rejected;   /* %: statements that the database refuses */
+	uint32_t away;       /* %: lost connections that stay away for longer than the grace */
+	uint32_t dropped;    /* %: messages "credits run low" that never arrive */
+	uint32_t duplicated; /* %: messages that arrive twice */
+	uint32_t app_deaths; /* %: checks under which the process dies */
+	/* %: checks in which the process is stopped between reading the clock and taking credits */
+	uint32_t app_pauses;
 	uint32_t agent_crashes;    /* how often: killed, and started on the same table */
 	uint32_t agent_pauses;     /* how often: stopped, with what is under way for it */
 	bool long_absences;        /* these last up to two seconds */
@@ -65,21 +68,21 @@ struct faults {
 	bool loses_commits;        /* ... that lacks the last ones */
 	uint32_t steps_back;       /* how often: the database's clock is set back */
 	uint32_t steps_forward;
-	bool slow;                 /* the database stalls now and then, for longer than a sub-window */
-	bool crowded;              /* far more clients than slots */
+	bool slow;    /* the database stalls now and then, for longer than a sub-window */
+	bool crowded; /* far more clients than slots */
 	bool relaxed;
 	bool fixed;
-	bool long_windows;         /* a some minutes, with apps at the edges */
+	bool long_windows; /* a some minutes, with apps at the edges */
 	bool policy_changes;
 };
 
-struct truth { /* of a client, when its request was answered */
+struct truth {          /* of a client, when its request was answered */
 	int64_t used;       /* admitted in the window that ended then; -1: that isn't watched */
 	int64_t soonest_us; /* until the least that was wanted would have fitted; -1: never */
 	int64_t served;     /* of what was granted, to those who waited */
 };
 
-struct batch { /* one statement */
+struct batch {          /* one statement */
 	struct batch *next; /* all of a run, for freeing */
 	size_t count;
 	struct lease_request requests[CORE_BATCH_MAX];
@@ -89,16 +92,38 @@ struct batch { /* one statement */
 	int64_t t_us; /* read when the statement arrived, before it waited for rows */
 	int hosts;
 	uint32_t timeline; /* of the server that it was sent to */
-	bool strangers; /* some were served who have gone: how much isn't known */
+	bool strangers;    /* some were served who have gone: how much isn't known */
 	uint32_t set_back; /* how often its clock had been set back when the time was read */
 };
 
 enum event_kind {
-	THINK, DECIDE, WANT, LOW, VERDICT, GIVE_UP, LOOK, PING, PONG, /* apps */
-	ARRIVE, APPLY, REPLY, LOST, DOWN, UP, /* the database, as a host meets it */
-	WAKE, HEAR, PAUSE, CRASH, RESTART, /* agents */
-	CHANGE, REPLICATE, SERVER_CRASH, PROMOTE, STEP, /* the server */
-	CALM, PROBE, /* at the end: no more faults; is all well again? */
+	THINK,
+	DECIDE,
+	WANT,
+	LOW,
+	VERDICT,
+	GIVE_UP,
+	LOOK,
+	PING,
+	PONG, /* apps */
+	ARRIVE,
+	APPLY,
+	REPLY,
+	LOST,
+	DOWN,
+	UP, /* the database, as a host meets it */
+	WAKE,
+	HEAR,
+	PAUSE,
+	CRASH,
+	RESTART, /* agents */
+	CHANGE,
+	REPLICATE,
+	SERVER_CRASH,
+	PROMOTE,
+	STEP, /* the server */
+	CALM,
+	PROBE, /* at the end: no more faults; is all well again? */
 };
 
 struct event {
@@ -120,7 +145,7 @@ struct app {
 	int64_t pace_ns;
 	uint32_t burst; /* checks that follow at once, of the same client */
 	int64_t timeout_ns;
-	uint32_t life;   /* of the agent that it is connected to; 0: none */
+	uint32_t life; /* of the agent that it is connected to; 0: none */
 	int64_t heard_ns;
 	int64_t silent_until_ns; /* the agent was waited for in vain */
 	struct absence absence;
@@ -137,14 +162,14 @@ struct host {
 	int64_t there_since_ns; /* neither dead nor stopped; in the future while it is stopped */
 	int64_t alive_ns;       /* what a dead agent has left on its socket */
 	int64_t away_since_ns;  /* as far as apps may know: what is there for a moment only doesn't count */
-	int64_t backlog; /* events that wait for that */
-	int64_t apart_ns; /* when its agent was last without the database */
-	bool recovered;  /* in step since the faults are over */
+	int64_t backlog;        /* events that wait for that */
+	int64_t apart_ns;       /* when its agent was last without the database */
+	bool recovered;         /* in step since the faults are over */
 	uint32_t life;
 	uint32_t timeline; /* of the server that it was connected to last; 0: none */
 	bool reachable;
 	struct batch *under_way;
-	struct batch *heard; /* its answer, while the agent deals with it */
+	struct batch *heard;                    /* its answer, while the agent deals with it */
 	struct meter fallback[CLIENTS_MAX];     /* what the fallback's credits admitted */
 	struct meter one_fallback[CLIENTS_MAX]; /* all that was admitted in the present fallback */
 	struct meter lenient_use[CLIENTS_MAX];  /* all that may be charged to a fallback */
@@ -190,7 +215,8 @@ struct world {
 
 	struct host hosts[HOSTS_MAX];
 	uint32_t host_count, app_count, client_count;
-	uint32_t walk_slots; /* of a table that agents look at in a millisecond when something concerns all clients; 0: all */
+	/* of a table that agents look at in a millisecond when something concerns all clients; 0: all */
+	uint32_t walk_slots;
 	uint32_t serial;
 
 	/* watch.c */
@@ -198,10 +224,11 @@ struct world {
 	int64_t granted[CLIENTS_MAX];  /* by any server, ever, without what was returned */
 	int64_t admitted[CLIENTS_MAX]; /* by credits of the database's */
 	int64_t lost[CLIENTS_MAX];     /* charges that a promotion lost */
-	int64_t room_since_ns[CLIENTS_MAX][COST_MAX + 1]; /* the database would have granted so much all the time since then */
+	/* the database would have granted so much all the time since then */
+	int64_t room_since_ns[CLIENTS_MAX][COST_MAX + 1];
 	int64_t forgotten_until_ns[CLIENTS_MAX]; /* its books were emptied */
-	int64_t unwatched_until_ns;    /* the limit isn't in force: it changes, or the clock went forward */
-	int64_t strict_again_ns;       /* from then on what was lost has no consequence */
+	int64_t unwatched_until_ns;              /* the limit isn't in force: it changes, or the clock went forward */
+	int64_t strict_again_ns;                 /* from then on what was lost has no consequence */
 	int64_t kill_ns[KILLS_MAX];
 	uint32_t kill_count;
 	uint32_t probes;
@@ -297,11 +324,13 @@ void connection_breaks(struct world *, uint32_t host, int64_t away_ns);
 /* watch.c */
 void watch_start(struct world *);
 /* deadline_ns: of the credits, by the host's clock. */
-void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source, int64_t deadline_ns);
+void watch_admission(struct world *, uint32_t host, uint32_t client, uint32_t cost, uint8_t source,
+                     int64_t deadline_ns);
 void watch_alone(struct world *, uint32_t host, uint32_t client);
 void watch_burnt(struct world *, uint32_t host, uint32_t client, uint32_t cost); /* served, too late */
 void watch_wait(struct world *, int64_t waited_ns);
-void watch_books(struct world *, uint32_t client, const struct lease_request *request, const struct lease_grant *grant);
+void watch_books(struct world *, uint32_t client, const struct lease_request *request,
+                 const struct lease_grant *grant);
 void watch_limit_changes(struct world *, int64_t until_ns);
 void watch_promotion(struct world *);
 void watch_emptied(struct world *, uint32_t client);
@@ -315,7 +344,8 @@ void watch_end(struct world *);
 /* verdicts.c */
 void verdicts_on_books(struct world *, struct batch *batch, size_t index);
 void verdicts_forget(struct world *); /* the books have changed but by grants */
-void verdicts_on_answer(struct world *, uint32_t host, uint32_t app, uint32_t serial, const struct core_verdict *verdict);
+void verdicts_on_answer(struct world *, uint32_t host, uint32_t app, uint32_t serial,
+                        const struct core_verdict *verdict);
 void verdicts_on_denial(struct world *, uint32_t host, uint32_t client, uint32_t cost, bool lenient);
 void complain(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,7 +1,7 @@
 /*
- * limits.c - what lib/protocol/limits.h says of policies, as SQL that asks stint.check_policy() for the same: on each edge, just
- * beyond it, and each word. tests/sql/limits.sh feeds it to psql. Prints one row for each: what is asked, whether it should be
- * right, and the arguments.
+ * limits.c - what lib/protocol/limits.h says of policies, as SQL that asks stint.check_policy() for the same:
+ * on each edge, just beyond it, and each word. tests/sql/limits.sh feeds it to psql. Prints one row for each:
+ * what is asked, whether it should be right, and the arguments.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,15 +33,15 @@ static void ask(const char *what, bool is_right, struct policy p) {
 
 static void ask_numbers(void) {
 	struct policy p = right;
-#define ASK(field, min, max)                                                                                          \
-	p.field = (min);                                                                                                  \
-	ask(#field " at its least", true, p);                                                                             \
-	p.field = (min)-1;                                                                                                \
-	ask(#field " below its least", false, p);                                                                         \
-	p.field = (max);                                                                                                  \
-	ask(#field " at its most", true, p);                                                                              \
-	p.field = (max) + 1;                                                                                              \
-	ask(#field " beyond its most", false, p);                                                                         \
+#define ASK(field, min, max)                                                                                      \
+	p.field = (min);                                                                                              \
+	ask(#field " at its least", true, p);                                                                         \
+	p.field = (min)-1;                                                                                            \
+	ask(#field " below its least", false, p);                                                                     \
+	p.field = (max);                                                                                              \
+	ask(#field " at its most", true, p);                                                                          \
+	p.field = (max) + 1;                                                                                          \
+	ask(#field " beyond its most", false, p);                                                                     \
 	p = right;
 	LIMITS_NUMBERS(ASK)
 #undef ASK
@@ -49,11 +49,11 @@ static void ask_numbers(void) {
 
 static void ask_words(void) {
 	struct policy p = right;
-#define ASK_ALGORITHM(number, word)                                                                                   \
-	p.algorithm = word;                                                                                               \
+#define ASK_ALGORITHM(number, word)                                                                               \
+	p.algorithm = word;                                                                                           \
 	ask("algorithm " word, true, p);
-#define ASK_MODE(number, word)                                                                                        \
-	p.mode = word;                                                                                                    \
+#define ASK_MODE(number, word)                                                                                    \
+	p.mode = word;                                                                                                \
 	ask("mode " word, true, p);
 	LIMITS_ALGORITHMS(ASK_ALGORITHM)
 	p.algorithm = "token_bucket";
@@ -89,8 +89,8 @@ static void ask_sub_windows(void) {
 	p.algorithm = "sliding_window";
 	for (p.resolution = 1; p.resolution <= STINT_RESOLUTION_MAX; p.resolution++) {
 		for (p.time_window_ms = STINT_TIME_WINDOW_MS_MIN; p.time_window_ms <= 700; p.time_window_ms++) {
-			bool is_right =
-				limits_sub_window_ms(STINT_SLIDING_WINDOW, p.time_window_ms, p.resolution) >= STINT_SUB_WINDOW_MS_MIN;
+			bool is_right = limits_sub_window_ms(STINT_SLIDING_WINDOW, p.time_window_ms, p.resolution) >=
+			                STINT_SUB_WINDOW_MS_MIN;
 			ask("a sub-window", is_right, p);
 		}
 	}

@@ -1,10 +1,10 @@
 /*
  * twin.c - random histories of agent/grant.c, as SQL that asks stint.take() the same and compares:
- * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the state,
- * the question, the answer, and whether the new state must be written.
+ * tests/sql/twin.sh feeds it to psql. Arguments: a seed, how many histories. Prints one row for each step: the
+ * state, the question, the answer, and whether the new state must be written.
  *
- * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on, stand,
- * fall back a little (stale) or a lot (a clock that was set back).
+ * Half of the histories keep one policy; in the others limit and sub-windows change now and then. Times go on,
+ * stand, fall back a little (stale) or a lot (a clock that was set back).
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -31,8 +31,8 @@ static void print_counts(const struct grant_ring *ring) {
 }
 
 /* Columns are tab-separated, in the order of the table that twin.sh makes. */
-static void print_question(const struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
-                           int64_t t_us, int hosts) {
+static void print_question(const struct grant_ring *ring, const struct grant_terms *terms,
+                           const struct lease_request *request, int64_t t_us, int hosts) {
 	if (ring->sub_window_us == 0)
 		printf("\\N\t\\N\t\\N\t");
 	else {
@@ -41,17 +41,19 @@ static void print_question(const struct grant_ring *ring, const struct grant_ter
 	}
 	printf("%" PRId64 "\t%" PRId64 "\t%d\t", t_us, terms->phase_us, hosts);
 	printf("%" PRId32 "\t%" PRId64 "\t%d\t", terms->max_requests, terms->sub_window_us, terms->runs);
-	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", request->need, request->least, request->want,
-	       request->next_want, request->charge);
-	printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->return_sub_window, request->return_first, request->return_second);
+	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", request->need, request->least,
+	       request->want, request->next_want, request->charge);
+	printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->return_sub_window, request->return_first,
+	       request->return_second);
 }
 
 static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant, bool changed) {
 	printf("%" PRId64 "\t", ring->head_us);
 	print_counts(ring);
-	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next, grant->charged, grant->remaining);
-	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", grant->sub_window, grant->valid_us, grant->retry_us,
-	       grant->reset_us, changed ? 't' : 'f');
+	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next,
+	       grant->charged, grant->remaining);
+	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", grant->sub_window, grant->valid_us,
+	       grant->retry_us, grant->reset_us, changed ? 't' : 'f');
 }
 
 static bool is_same(const struct grant_ring *a, const struct grant_ring *b) {
@@ -59,9 +61,10 @@ static bool is_same(const struct grant_ring *a, const struct grant_ring *b) {
 	       memcmp(a->counts, b->counts, (size_t)a->length * sizeof(a->counts[0])) == 0;
 }
 
-/* Time that passes need not be written, since it passes for the old state as well; a clock that was set back must be. */
-static bool must_be_written(struct grant_ring before, const struct grant_ring *after, const struct grant_terms *terms, int64_t t_us,
-                            const struct lease_grant *grant) {
+/* Time that passes need not be written, since it passes for the old state as well; a clock that was set back
+ * must be. */
+static bool must_be_written(struct grant_ring before, const struct grant_ring *after,
+                            const struct grant_terms *terms, int64_t t_us, const struct lease_grant *grant) {
 	const struct lease_request nothing = {.least = 1};
 	struct lease_grant ignored;
 
@@ -86,7 +89,8 @@ static void choose_terms(struct grant_terms *terms) {
 	terms->phase_us = dice(0, terms->sub_window_us - 1);
 }
 
-static void choose_request(struct lease_request *request, const struct grant_terms *terms, const struct lease_grant *last) {
+static void choose_request(struct lease_request *request, const struct grant_terms *terms,
+                           const struct lease_grant *last) {
 	int32_t most = terms->max_requests < 1000000000 ? terms->max_requests + 2 : 1000000000;
 
 	*request = (struct lease_request){.need = dice(0, 2) > 0 ? (int32_t)dice(1, most / 4 + 1) : 0};
@@ -103,16 +107,11 @@ static void choose_request(struct lease_request *request, const struct grant_ter
 
 static int64_t step_time(int64_t t_us, int64_t size_us) {
 	switch (dice(0, 19)) {
-	case 0:
-		return t_us + dice(0, 70) * size_us;
-	case 1:
-		return t_us - dice(0, 3000000);
-	case 2:
-		return t_us - dice(0, 4 * size_us);
-	case 3:
-		return t_us + size_us - t_us % size_us;
-	default:
-		return t_us + dice(0, size_us / 2);
+	case 0: return t_us + dice(0, 70) * size_us;
+	case 1: return t_us - dice(0, 3000000);
+	case 2: return t_us - dice(0, 4 * size_us);
+	case 3: return t_us + size_us - t_us % size_us;
+	default: return t_us + dice(0, size_us / 2);
 	}
 }
 

@@ -25,7 +25,8 @@ struct note *note_make(void) {
 	return note;
 }
 
-int act_attach(struct stint **st, struct stint_limiter **limiter, const char *socket, const struct stint_options *options) {
+int act_attach(struct stint **st, struct stint_limiter **limiter, const char *socket,
+               const struct stint_options *options) {
 	int error = stint_open(st, socket);
 
 	return error != 0 ? error : stint_limiter_new(limiter, *st, options);
@@ -77,8 +78,8 @@ static void prepare_credits(struct app *app) {
 	give_up(app);
 }
 
-/* And a sweep has come by since the last check, as it does with a client that a new agent doesn't know yet: with others it waits until
- * their credits are back. */
+/* And a sweep has come by since the last check, as it does with a client that a new agent doesn't know yet:
+ * with others it waits until their credits are back. */
 static void prepare_swept(struct app *app) {
 	prepare_credits(app);
 	atomic_store(&((struct slot *)(uintptr_t)slot_of(app))->referenced, 0);
@@ -89,7 +90,8 @@ static bool is_at_mark(const struct slot *slot) {
 	uint64_t now_ns = monotonic_ns();
 
 	for (int bank = 0; bank < 2 && mark > 0; bank++)
-		if (atomic_load(&slot->deadline_ns[bank]) > now_ns && word_credits(atomic_load(&slot->word[bank])) == 1u << mark)
+		if (atomic_load(&slot->deadline_ns[bank]) > now_ns &&
+		    word_credits(atomic_load(&slot->word[bank])) == 1u << mark)
 			return true;
 	return false;
 }

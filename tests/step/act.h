@@ -12,11 +12,11 @@
 #include "stepper.h"
 #include "stint.h"
 
-/* Clients get no second lease while a test runs, and no credit comes back to them: what is admitted altogether is the limit,
- * less what was lost. */
-#define ACT_POLICY "stepped"
-#define ACT_LIMIT 30
-#define ACT_WINDOW_MS STINT_TIME_WINDOW_MS_MAX
+/* Clients get no second lease while a test runs, and no credit comes back to them: what is admitted altogether
+ * is the limit, less what was lost. */
+#define ACT_POLICY     "stepped"
+#define ACT_LIMIT      30
+#define ACT_WINDOW_MS  STINT_TIME_WINDOW_MS_MAX
 #define ACT_TIMEOUT_MS 1000
 
 /* What the app tells of itself; in memory that the test shares and a SIGKILL doesn't touch. */
@@ -24,7 +24,7 @@ struct note {
 	volatile uint32_t done; /* the act is over */
 	volatile uint32_t failed;
 	volatile int64_t admitted_before; /* while preparing */
-	volatile uint32_t returned; /* the act's check has its verdict */
+	volatile uint32_t returned;       /* the act's check has its verdict */
 	volatile uint32_t allowed;
 	volatile int32_t source;
 	volatile int32_t error;
@@ -43,8 +43,8 @@ struct app {
 
 struct act {
 	const char *name;
-	uint32_t cost;  /* of the check: what may be lost with the app */
-	bool waits;     /* for the agent */
+	uint32_t cost; /* of the check: what may be lost with the app */
+	bool waits;    /* for the agent */
 	void (*prepare)(struct app *);
 	void (*play)(struct app *);
 };

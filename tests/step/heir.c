@@ -11,11 +11,11 @@
 #include "stint.h"
 
 #define CLIENTS_MAX 8
-#define RESOLUTION 10
-#define POLICY_ID 9
-#define PEER 1
-#define TICK_NS INT64_C(50000000)
-#define IDLE_NS INT64_C(1000000000)
+#define RESOLUTION  10
+#define POLICY_ID   9
+#define PEER        1
+#define TICK_NS     INT64_C(50000000)
+#define IDLE_NS     INT64_C(1000000000)
 /* An agent looks at a client at most some seconds after its last use; then it is idle for IDLE_NS. */
 #define TICKS_MAX 2000
 
@@ -80,7 +80,8 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 	h->allowed = verdict->allowed;
 }
 
-static void apply(struct heir *h, struct account *account, const struct lease_request *request, struct lease_grant *grant) {
+static void apply(struct heir *h, struct account *account, const struct lease_request *request,
+                  struct lease_grant *grant) {
 	grant_take(&account->ring, &h->terms, request, h->now_ns / 1000, 1, grant);
 	grant->answered = true;
 	account->granted += grant->granted + grant->granted_next;
@@ -132,7 +133,11 @@ static bool take_over(struct heir *h, const struct legacy *legacy) {
 	static const struct core_io io = {on_take, on_verdict};
 	struct core_options options = {.grace_ns = IDLE_NS, .idle_timeout_ns = IDLE_NS, .seed = 1};
 	struct core_policy policy = {
-		.live = true, .policy_id = POLICY_ID, .time_window_ms = legacy->window_ms, .terms = h->terms, .fallback_terms = h->terms,
+		.live = true,
+		.policy_id = POLICY_ID,
+		.time_window_ms = legacy->window_ms,
+		.terms = h->terms,
+		.fallback_terms = h->terms,
 	};
 
 	if (table_init(&h->table, h->directory, h->header, true) != 0 ||

@@ -20,7 +20,8 @@ static void *map_object(const char *shm, const char *what, uint64_t *bytes) {
 	fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
 	if (fd < 0)
 		return NULL;
-	memory = fstat(fd, &st) == 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	memory = fstat(fd, &st) == 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+	                             : MAP_FAILED;
 	close(fd);
 	*bytes = (uint64_t)st.st_size;
 	return memory == MAP_FAILED ? NULL : memory;
@@ -63,7 +64,8 @@ const struct slot *peek_find(const struct peek *p, const void *table, uint32_t p
 	const struct slot *slots = peek_slots(p, table);
 
 	for (uint32_t i = 0; i < 2 * SLOTS_PER_BUCKET; i++) {
-		const struct slot *slot = &slots[place_bucket(&place, i >= SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET];
+		const struct slot *slot =
+			&slots[place_bucket(&place, i >= SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET];
 
 		if (atomic_load(&slot->key) == place.key)
 			return slot;

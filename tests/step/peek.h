@@ -1,6 +1,7 @@
 /*
  * peek.h - looks into a host's table from outside, as a test that knows everything: where a
- * client is, what its leases hold, and an image of the whole. It is mapped as apps have it: a test may play an app.
+ * client is, what its leases hold, and an image of the whole. It is mapped as apps have it: a test may play an
+ * app.
  */
 #ifndef PEEK_H
 #define PEEK_H

@@ -15,10 +15,10 @@
 #include "clock.h"
 #include "process.h"
 
-#define SYMBOLS_MAX 512
+#define SYMBOLS_MAX      512
 #define TRAP_INSTRUCTION 0xcc /* int3 */
-#define STOP_MS 2000
-#define NOBODY 0
+#define STOP_MS          2000
+#define NOBODY           0
 
 struct symbol {
 	char name[64];
@@ -34,7 +34,8 @@ static void read_line(const char *line) {
 	struct symbol *symbol = &symbols[symbol_count];
 	char kind;
 
-	if (symbol_count < SYMBOLS_MAX && sscanf(line, "%" SCNx64 " %c %63s", &symbol->offset, &kind, symbol->name) == 3 && kind == 'T')
+	if (symbol_count < SYMBOLS_MAX &&
+	    sscanf(line, "%" SCNx64 " %c %63s", &symbol->offset, &kind, symbol->name) == 3 && kind == 'T')
 		symbol_count++;
 }
 
@@ -128,7 +129,8 @@ static bool await_stop(struct tracer *t, uint64_t deadline_ns) {
 }
 
 static bool step(struct tracer *t) {
-	return ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) == 0 && await_stop(t, monotonic_ns() + STOP_MS * NS_PER_MS);
+	return ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) == 0 &&
+	       await_stop(t, monotonic_ns() + STOP_MS * NS_PER_MS);
 }
 
 /* It stands behind the trap: back to the instruction that belongs there. */
@@ -191,7 +193,8 @@ static bool pass(struct tracer *t, uint64_t place) {
 	return true;
 }
 
-static bool reach(struct tracer *t, const struct point *point, unsigned hit, unsigned steps, uint64_t deadline_ns) {
+static bool reach(struct tracer *t, const struct point *point, unsigned hit, unsigned steps,
+                  uint64_t deadline_ns) {
 	uint64_t place = t->place;
 
 	if (!await_stop(t, deadline_ns))

@@ -17,10 +17,10 @@ struct point {
 };
 
 struct tracer {
-	pid_t pid;       /* 0: traces nobody */
-	uint64_t base;   /* where its program is */
-	uint64_t place;  /* of the trap; 0: none */
-	long text;       /* what is there otherwise */
+	pid_t pid;      /* 0: traces nobody */
+	uint64_t base;  /* where its program is */
+	uint64_t place; /* of the trap; 0: none */
+	long text;      /* what is there otherwise */
 };
 
 /* Reads the program's symbols. 0, or -1 with a line on stderr. */
@@ -30,8 +30,8 @@ bool point_exists(const struct point *);
 
 /* Takes hold of a process of this program, which runs on with a trap at the function's beginning. 0 or -1. */
 int tracer_set(struct tracer *, pid_t pid, const struct point *point);
-/* Waits until it stops there for the `hit`-th time (1 ...), and `steps` instructions further. False: not within timeout_ms;
- * then it runs on, traced no more. */
+/* Waits until it stops there for the `hit`-th time (1 ...), and `steps` instructions further. False: not within
+ * timeout_ms; then it runs on, traced no more. */
 bool tracer_wait(struct tracer *, const struct point *point, unsigned hit, unsigned steps, int timeout_ms);
 
 #endif

@@ -93,7 +93,8 @@ static bool is_sending(long call) {
 	return call == SYS_sendmsg || call == SYS_sendto || call == SYS_connect;
 }
 
-static void step_through(struct recording *r, struct stepper *s, struct app *app, struct host *host, const struct peek *peek) {
+static void step_through(struct recording *r, struct stepper *s, struct app *app, struct host *host,
+                         const struct peek *peek) {
 	size_t last = add_image(r, peek->table, peek->table_bytes);
 	uint64_t *seen = calloc(SEEN_MAX, sizeof(*seen));
 

@@ -48,8 +48,8 @@ struct recording {
 
 /* The app and the host's agent are as they were afterwards; the app of the recording is gone. 0 or -1. */
 int record(struct recording *, struct app *app, struct host *host, const struct peek *peek);
-/* An app that is ready for the same act: to when it has made so many steps. Its own way may differ by some of them, where it
- * waits or reads the clock; false: it went another way, and is over. */
+/* An app that is ready for the same act: to when it has made so many steps. Its own way may differ by some of
+ * them, where it waits or reads the clock; false: it went another way, and is over. */
 bool record_go_to(const struct recording *r, struct stepper *stepper, const struct app *app, uint64_t step);
 void recording_free(struct recording *);
 

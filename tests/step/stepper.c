@@ -86,8 +86,8 @@ static bool run_to(struct stepper *s, uint64_t address, const volatile uint32_t 
 	long text = ptrace(PTRACE_PEEKTEXT, s->pid, (void *)address, NULL);
 	long trap = (long)(((unsigned long)text & ~0xfful) | TRAP_INSTRUCTION);
 
-	if (ptrace(PTRACE_POKETEXT, s->pid, (void *)address, (void *)trap) != 0 || ptrace(PTRACE_CONT, s->pid, NULL, NULL) != 0 ||
-	    !await_trap(s, done))
+	if (ptrace(PTRACE_POKETEXT, s->pid, (void *)address, (void *)trap) != 0 ||
+	    ptrace(PTRACE_CONT, s->pid, NULL, NULL) != 0 || !await_trap(s, done))
 		return false;
 	ptrace(PTRACE_POKETEXT, s->pid, (void *)address, (void *)text);
 	ptrace(PTRACE_POKEUSER, s->pid, (void *)offsetof(struct user_regs_struct, rip), (void *)address);

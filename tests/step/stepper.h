@@ -3,8 +3,8 @@
  * test says so (ptrace), and can be killed or left standing between any two of them.
  *
  * An instruction that repeats itself (rep stos: malloc's and memset's large pieces, memory of the child's
- * own) is one step. Children of one parent that do the same have the same addresses (no exec lies between), so a place
- * can be named by one, and another can run to it at full speed.
+ * own) is one step. Children of one parent that do the same have the same addresses (no exec lies between), so
+ * a place can be named by one, and another can run to it at full speed.
  */
 #ifndef STEPPER_H
 #define STEPPER_H
@@ -14,11 +14,11 @@
 #include <sys/types.h>
 
 struct stepper {
-	pid_t pid;     /* 0: none */
-	bool ended;    /* by itself */
-	int status;    /* waitpid()'s, of an end */
+	pid_t pid;  /* 0: none */
+	bool ended; /* by itself */
+	int status; /* waitpid()'s, of an end */
 	uint64_t steps;
-	uint64_t at;   /* the address of the next instruction */
+	uint64_t at; /* the address of the next instruction */
 };
 
 /* Forks; `body` runs in the child until it calls stepper_ready(). 0, or -1 when it ended or took too long. */
@@ -29,7 +29,8 @@ void stepper_ready(void);
 bool stepper_step(struct stepper *);
 /* Up to `steps` of them altogether, or until *done isn't 0 or the child's end. True: it got there. */
 bool stepper_step_to(struct stepper *, uint64_t steps, const volatile uint32_t *done);
-/* Lets it run to the first time that this is its next instruction; `steps` is what it has made then. False: it got elsewhere. */
+/* Lets it run to the first time that this is its next instruction; `steps` is what it has made then. False: it
+ * got elsewhere. */
 bool stepper_run_to(struct stepper *, uint64_t address, uint64_t steps, const volatile uint32_t *done);
 /* The number of the system call that the next instruction is; -1: it is none. */
 long stepper_next_call(const struct stepper *);

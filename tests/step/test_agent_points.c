@@ -1,9 +1,11 @@
 /*
  * test_agent_points.c - agents are killed at points of their code: before and behind each send to the database and
- * each receive from it, around all that puts leases into the table and takes them out, at single instructions of that, and around
- * messages of apps and their answers. Another one goes on with the table each time; apps decide all the while.
+ * each receive from it, around all that puts leases into the table and takes them out, at single instructions
+ * of that, and around messages of apps and their answers. Another one goes on with the table each time; apps
+ * decide all the while.
  *
- *     STINT_POINT_HITS   rounds over all points (2); in the first an agent dies at its first hit, later at one by chance
+ *     STINT_POINT_HITS rounds over all points (2); in the first an agent dies at its first hit, later at one by
+ *     chance
  *     STINT_SEED
  */
 #include <inttypes.h>
@@ -20,30 +22,47 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS 2u
+#define HOSTS          2u
 #define ROUNDS_DEFAULT 2
 /* An app tries its agent again within a second, and then asks it. */
-#define REACH_MS 5000
-#define IN_STEP_MS 10000
+#define REACH_MS         5000
+#define IN_STEP_MS       10000
 #define CHECK_TIMEOUT_MS 1000
-#define SLACK_MS 50
-#define HITS_MAX 12u
+#define SLACK_MS         50
+#define HITS_MAX         12u
 /* No function of the table's is longer by the way that it takes. */
-#define INSTRUCTIONS_MAX 120u
+#define INSTRUCTIONS_MAX   120u
 #define INSTRUCTIONS_TRIED 3u
 
 static const struct journal_plan plan = {
 	.policy_count = 3,
-	.policy = {
-		{.name = "busy", JOURNAL_LIMITS(300, 20, 1000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
-		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-		{.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
-		/* Many that come and go. */
-		{.name = "wide", JOURNAL_LIMITS(5, 5, 1000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 1, .clients = 400, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "busy",
+             JOURNAL_LIMITS(300, 20, 1000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 1,
+             .share = 4},
+			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+			{.name = "calm",
+             JOURNAL_LIMITS(20000, 20000, 10000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 1,
+             .share = 1},
+			/* Many that come and go. */
+			{.name = "wide",
+             JOURNAL_LIMITS(5, 5, 1000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 400,
+             .share = 1},
+		},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
@@ -64,12 +83,27 @@ static const struct {
 	const char *function;
 	enum kind kind;
 } functions[] = {
-	{"database_take", SEND}, {"pg_send_prepared", SEND}, {"pg_flush", SEND},
-	{"pg_read", RECEIVE}, {"pg_next", RECEIVE}, {"core_on_grants", RECEIVE},
-	{"table_claim", PUBLISH}, {"table_publish", PUBLISH}, {"table_add", PUBLISH}, {"table_drain", PUBLISH},
-	{"table_release", PUBLISH}, {"table_deny", PUBLISH}, {"table_set_remaining", PUBLISH}, {"table_adopt", ADOPT},
-	{"core_want", ANSWER}, {"core_low", ANSWER}, {"server_send", ANSWER},
-	{"dial_start", CONNECT}, {"dial_receive", CONNECT}, {"pg_send_prepare", CONNECT}, {"core_database_up", CONNECT},
+	{"database_take", SEND},
+	{"pg_send_prepared", SEND},
+	{"pg_flush", SEND},
+	{"pg_read", RECEIVE},
+	{"pg_next", RECEIVE},
+	{"core_on_grants", RECEIVE},
+	{"table_claim", PUBLISH},
+	{"table_publish", PUBLISH},
+	{"table_add", PUBLISH},
+	{"table_drain", PUBLISH},
+	{"table_release", PUBLISH},
+	{"table_deny", PUBLISH},
+	{"table_set_remaining", PUBLISH},
+	{"table_adopt", ADOPT},
+	{"core_want", ANSWER},
+	{"core_low", ANSWER},
+	{"server_send", ANSWER},
+	{"dial_start", CONNECT},
+	{"dial_receive", CONNECT},
+	{"pg_send_prepare", CONNECT},
+	{"core_database_up", CONNECT},
 };
 
 #define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
@@ -100,11 +134,13 @@ static void start_again(struct kills *k, struct stage *stage, struct host *host)
 static void end_session(struct cluster *cluster, const char *host) {
 	char sql[160];
 
-	snprintf(sql, sizeof(sql), "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'stintd/%s'", host);
+	snprintf(sql, sizeof(sql),
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'stintd/%s'", host);
 	cluster_do(cluster, sql);
 }
 
-static void kill_at(struct kills *k, struct stage *stage, unsigned function, bool leaving, unsigned hit, unsigned steps) {
+static void kill_at(struct kills *k, struct stage *stage, unsigned function, bool leaving, unsigned hit,
+                    unsigned steps) {
 	struct point point = {functions[function].function, leaving};
 	enum kind kind = functions[function].kind;
 	uint32_t h = k->turn++ % HOSTS;
@@ -145,7 +181,8 @@ static void kill_round(struct kills *k, struct stage *stage, uint64_t round) {
 	for (unsigned f = 0; f < FUNCTIONS; f++) {
 		kill_at(k, stage, f, false, draw_hit(k, f, round), 0);
 		kill_at(k, stage, f, true, draw_hit(k, f, round), 0);
-		for (unsigned i = 0; (functions[f].kind == PUBLISH || functions[f].kind == ADOPT) && i < INSTRUCTIONS_TRIED; i++)
+		for (unsigned i = 0;
+		     (functions[f].kind == PUBLISH || functions[f].kind == ADOPT) && i < INSTRUCTIONS_TRIED; i++)
 			kill_at(k, stage, f, false, 1, 1 + random_below(&k->random, INSTRUCTIONS_MAX));
 	}
 	tap_note("round %" PRIu64 ": %u kills so far", round + 1, k->turn);
@@ -159,12 +196,15 @@ static uint64_t sum(const uint64_t *counts) {
 	return total;
 }
 
-static void conclude(const struct kills *k, const struct oracle *oracle, const struct crowd_total *total, uint32_t over) {
-	uint64_t killed = sum(k->reached), missed = sum(k->missed), violations = over + total->errors + (killed - k->taken_over);
+static void conclude(const struct kills *k, const struct oracle *oracle, const struct crowd_total *total,
+                     uint32_t over) {
+	uint64_t killed = sum(k->reached), missed = sum(k->missed),
+			 violations = over + total->errors + (killed - k->taken_over);
 
-	tap_ok(missed * 10 <= killed, "agents were killed at %" PRIu64 " points; %" PRIu64 " weren't reached", killed, missed);
-	tap_ok(k->came_back == killed && k->taken_over == killed, "%" PRIu64 " came back, %" PRIu64 " with the table that they found",
-	       k->came_back, k->taken_over);
+	tap_ok(missed * 10 <= killed, "agents were killed at %" PRIu64 " points; %" PRIu64 " weren't reached", killed,
+	       missed);
+	tap_ok(k->came_back == killed && k->taken_over == killed,
+	       "%" PRIu64 " came back, %" PRIu64 " with the table that they found", k->came_back, k->taken_over);
 	tap_ok(k->alone > 0, "%" PRIu64 " were admitted from tables whose agent was dead", k->alone);
 	violations += !stage_check_latency(total, CHECK_TIMEOUT_MS, SLACK_MS);
 	violations += books_check(&k->books, oracle, &plan);

@@ -44,7 +44,8 @@ static bool image_is_legal(const struct peek *peek, const void *image) {
 	const struct table_header *header = image;
 	uint64_t now_ns = monotonic_ns();
 
-	if (header->magic != LAYOUT_MAGIC || header->state != TABLE_ALIVE || header->generation != peek->directory->generation)
+	if (header->magic != LAYOUT_MAGIC || header->state != TABLE_ALIVE ||
+	    header->generation != peek->directory->generation)
 		return false;
 	for (uint32_t i = 0; i < peek_slot_count(peek); i++)
 		if (!slot_is_legal(&peek_slots(peek, image)[i], tags_of(peek, image)[i], now_ns))
@@ -78,9 +79,10 @@ static bool app_did(const struct peek *peek, const void *before, const void *aft
 
 /* ---- Going on from them ----------------------------------------------------------------- */
 
-/* What the database has charged to the client by then. While the agent was at work, that is not to be seen from outside: at least
- * what the table holds, and the check that it was for. */
-static int32_t charged_at(const struct recording *r, const struct app *app, const struct peek *peek, const void *image) {
+/* What the database has charged to the client by then. While the agent was at work, that is not to be seen from
+ * outside: at least what the table holds, and the check that it was for. */
+static int32_t charged_at(const struct recording *r, const struct app *app, const struct peek *peek,
+                          const void *image) {
 	const struct slot *slot = peek_find(peek, image, peek_policy(peek, ACT_POLICY), app->id);
 
 	if (!app->act->waits)
@@ -90,10 +92,15 @@ static int32_t charged_at(const struct recording *r, const struct app *app, cons
 	return (int32_t)(app->act->cost + peek_credits(slot, monotonic_ns()));
 }
 
-static void judge_image(struct tally *tally, const struct recording *r, const struct app *app, const struct peek *peek,
-                        const void *image) {
+static void judge_image(struct tally *tally, const struct recording *r, const struct app *app,
+                        const struct peek *peek, const void *image) {
 	struct legacy legacy = {
-		.peek = peek, .image = image, .policy = ACT_POLICY, .id = app->id, .limit = ACT_LIMIT, .window_ms = ACT_WINDOW_MS,
+		.peek = peek,
+		.image = image,
+		.policy = ACT_POLICY,
+		.id = app->id,
+		.limit = ACT_LIMIT,
+		.window_ms = ACT_WINDOW_MS,
 		.charged = charged_at(r, app, peek, image),
 	};
 	const struct slot *slot = peek_find(peek, image, peek_policy(peek, ACT_POLICY), app->id);
@@ -108,11 +115,13 @@ static void judge_image(struct tally *tally, const struct recording *r, const st
 	tally->doubled += s.repaid_too_much;
 	tally->left += s.left > 0;
 	if (sum > ACT_LIMIT || sum < ACT_LIMIT - (int64_t)app->act->cost || s.from_table != held || s.left > 0)
-		tap_note("%s: %lld admitted before, %u after it, %u of them from the table, which held %u; %u slots are left", app->act->name,
-		         (long long)r->admitted_before, s.admitted, s.from_table, held, s.left);
+		tap_note(
+			"%s: %lld admitted before, %u after it, %u of them from the table, which held %u; %u slots are left",
+			app->act->name, (long long)r->admitted_before, s.admitted, s.from_table, held, s.left);
 }
 
-static void judge_order(struct tally *tally, const struct recording *r, const struct app *app, const struct peek *peek) {
+static void judge_order(struct tally *tally, const struct recording *r, const struct app *app,
+                        const struct peek *peek) {
 	size_t last = 0;
 
 	for (size_t i = 0; i < r->event_count; i++) {
@@ -133,7 +142,11 @@ static void judge_order(struct tally *tally, const struct recording *r, const st
 /* ---- The play --------------------------------------------------------------------------- */
 
 static bool play_act(struct tally *tally, const struct act *act, struct host *host, const struct peek *peek) {
-	struct app app = {.note = note_make(), .socket = host->socket, .peek = peek, .act = act, .options = &act_options};
+	struct app app = {.note = note_make(),
+	                  .socket = host->socket,
+	                  .peek = peek,
+	                  .act = act,
+	                  .options = &act_options};
 	struct recording r;
 	uint64_t images = tally->images;
 
@@ -156,7 +169,8 @@ static int play(const struct scene *scene) {
 	struct host host;
 	struct peek peek;
 
-	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 && peek_open(&peek, &host) == 0,
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 &&
+	                peek_open(&peek, &host) == 0,
 	            "an agent and its table are there"))
 		return tap_finish();
 	for (unsigned i = 0; i < act_count; i++)
@@ -165,11 +179,13 @@ static int play(const struct scene *scene) {
 	       (unsigned long long)tally.illegal);
 	tap_ok(tally.followed > 0 && tally.agents > 0, "%llu images were made by the app, %llu by the agent meanwhile",
 	       (unsigned long long)tally.followed, (unsigned long long)tally.agents);
-	tap_ok(tally.wrong_sum == 0, "I1: before and after each, the limit was admitted, less at most the killed check; not so in %llu",
+	tap_ok(tally.wrong_sum == 0,
+	       "I1: before and after each, the limit was admitted, less at most the killed check; not so in %llu",
 	       (unsigned long long)tally.wrong_sum);
 	tap_ok(tally.doubled == 0, "no agent that took one over returned more than it was granted; %llu did",
 	       (unsigned long long)tally.doubled);
-	tap_ok(tally.stuck == 0, "I4: each was taken over, and every check had its verdict; not so in %llu", (unsigned long long)tally.stuck);
+	tap_ok(tally.stuck == 0, "I4: each was taken over, and every check had its verdict; not so in %llu",
+	       (unsigned long long)tally.stuck);
 	tap_ok(tally.left == 0, "I6: once idle, all left the table; not so in %llu", (unsigned long long)tally.left);
 	proof_print(&(struct proof){
 		.invariants = "I1 I4 I6",

@@ -1,11 +1,12 @@
 /*
  * test_killed.c - apps are killed at chosen instructions, for good: each is stepped to one, gets its SIGKILL
- * there, and another app uses up what its client has left. Together they must have been admitted the limit, less at most
- * the credits of the check that was killed; the other app must not wait; the agent must keep nothing of the dead.
+ * there, and another app uses up what its client has left. Together they must have been admitted the limit,
+ * less at most the credits of the check that was killed; the other app must not wait; the agent must keep
+ * nothing of the dead.
  *
- * Steps that change the table or send a message are all tried. After a send the app is also killed while the agent is
- * stopped, so that the message is still in the socket's queue when its sender is dead; and the agent is killed together with the
- * app, and started again on what both left.
+ * Steps that change the table or send a message are all tried. After a send the app is also killed while the
+ * agent is stopped, so that the message is still in the socket's queue when its sender is dead; and the agent
+ * is killed together with the app, and started again on what both left.
  *
  *     STINT_STEP_RUNS   how many further steps of each act are tried; 0: all of them
  *     STINT_SEED        which
@@ -27,19 +28,20 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 120
-#define SLACK_MS 50
+#define SLACK_MS     50
 /* So that a long run doesn't fill the table: each kill is another client. */
-#define IDLE_S 60
+#define IDLE_S   60
 #define TOLD_MAX 10
 /* Beside an agent at work: its sweep changes the table, too. */
 #define CHANGES_MAX 6u
-/* A client that isn't at its home in the table, an answer that is there already: such an app goes another way than the recorded one. */
+/* A client that isn't at its home in the table, an answer that is there already: such an app goes another way
+ * than the recorded one. */
 #define TRIES 4
 
 enum way {
-	KILL,         /* the app */
-	KILL_QUEUED,  /* the app, its last step made and its message unread while the agent is stopped */
-	KILL_BOTH,    /* the app, and then the agent */
+	KILL,        /* the app */
+	KILL_QUEUED, /* the app, its last step made and its message unread while the agent is stopped */
+	KILL_BOTH,   /* the app, and then the agent */
 };
 
 struct world {
@@ -48,9 +50,9 @@ struct world {
 	struct other other;
 	struct cluster *cluster; /* NULL: the agent counts by itself */
 	uint64_t random;
-	uint64_t limit_runs; /* per act; 0: all */
+	uint64_t limit_runs;               /* per act; 0: all */
 	const struct recording *recording; /* of the act that goes on */
-	uint32_t number; /* of the next client */
+	uint32_t number;                   /* of the next client */
 	uint64_t runs, queued, both;
 	uint64_t elsewhere; /* went another way than the recording, and was killed at its end */
 	uint64_t over, lost, unserved, stranded;
@@ -60,7 +62,8 @@ struct world {
 /* ---- One kill ------------------------------------------------------------------------ */
 
 /* False: it went another way, and is at the act's end. */
-static bool stop_before_death(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step, enum way way) {
+static bool stop_before_death(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step,
+                              enum way way) {
 	if (!record_go_to(w->recording, stepper, app, step - (way == KILL_QUEUED)))
 		return false;
 	if (way == KILL_QUEUED) {
@@ -85,7 +88,8 @@ static uint32_t kill_agent(struct world *w, const char *id) {
 
 /* Sometimes the new agent hears of a client that it finds in the table, before its credits are spent. */
 static int64_t use_up(struct world *w, const char *id, enum way way, uint32_t held) {
-	int64_t admitted = way == KILL_BOTH && random_below(&w->random, 2) == 0 ? other_take(&w->other, id, held + 1) : 0;
+	int64_t admitted =
+		way == KILL_BOTH && random_below(&w->random, 2) == 0 ? other_take(&w->other, id, held + 1) : 0;
 
 	return admitted + other_use_up(&w->other, id);
 }
@@ -104,8 +108,8 @@ static void judge(struct world *w, const struct app *app, uint64_t step, enum wa
 	w->lost_credits += (uint64_t)(sum < ACT_LIMIT ? ACT_LIMIT - sum : 0);
 	w->unserved += note->failed != 0 || (note->returned && note->error != 0);
 	if ((over || lost) && w->over + w->lost < TOLD_MAX)
-		tap_note("%s, step %" PRIu64 ", way %d: %lld before, %lld by the check, %lld after; the table held %u", app->act->name, step,
-		         way, (long long)before, (long long)known, (long long)after, held);
+		tap_note("%s, step %" PRIu64 ", way %d: %lld before, %lld by the check, %lld after; the table held %u",
+		         app->act->name, step, way, (long long)before, (long long)known, (long long)after, held);
 }
 
 /* True: it died where it should. */
@@ -171,7 +175,11 @@ static void kill_between(struct world *w, struct app *app, const struct recordin
 }
 
 static void kill_act(struct world *w, const struct act *act) {
-	struct app app = {.note = note_make(), .socket = w->host->socket, .peek = &w->peek, .act = act, .options = &act_options};
+	struct app app = {.note = note_make(),
+	                  .socket = w->host->socket,
+	                  .peek = &w->peek,
+	                  .act = act,
+	                  .options = &act_options};
 	uint64_t before = w->runs, lost = w->lost_credits;
 	struct recording r;
 
@@ -181,8 +189,8 @@ static void kill_act(struct world *w, const struct act *act) {
 	w->recording = &r;
 	kill_at_events(w, &app, &r);
 	kill_between(w, &app, &r);
-	tap_note("%s: %" PRIu64 " steps, killed %" PRIu64 " times, %" PRIu64 " credits lost", act->name, r.steps, w->runs - before,
-	         w->lost_credits - lost);
+	tap_note("%s: %" PRIu64 " steps, killed %" PRIu64 " times, %" PRIu64 " credits lost", act->name, r.steps,
+	         w->runs - before, w->lost_credits - lost);
 	recording_free(&r);
 }
 
@@ -190,11 +198,12 @@ static void kill_act(struct world *w, const struct act *act) {
 
 /* Counters that the database has charged with more than their limit, or with less than it (each was used up). */
 static int64_t wrong_books(struct world *w) {
-	return cluster_number(w->cluster,
-	                      "select count(*) from (select client_id, c.max_requests, (select sum(n) from unnest(counts) n) charged"
-	                      " from stint.counter c join stint.policy p using (policy_id) where p.name = '" ACT_POLICY "') c"
-	                      " where charged > max_requests or (client_id like 'killed-%' and charged < max_requests)",
-	                      -1);
+	return cluster_number(
+		w->cluster,
+		"select count(*) from (select client_id, c.max_requests, (select sum(n) from unnest(counts) n) charged"
+		" from stint.counter c join stint.policy p using (policy_id) where p.name = '" ACT_POLICY "') c"
+		" where charged > max_requests or (client_id like 'killed-%' and charged < max_requests)",
+		-1);
 }
 
 static bool descriptors_fall_to(const struct host *host, int before) {
@@ -223,19 +232,26 @@ static void conclude(struct world *w, int descriptors) {
 	bool alone = w->both == 0 && w->other.alone > 0;
 	int64_t books = w->cluster != NULL ? wrong_books(w) : 0;
 
-	tap_note("killed %" PRIu64 " times, %" PRIu64 " with the message unread, %" PRIu64 " together with the agent, %" PRIu64
-	         " at the act's end, for they went another way; %" PRIu64 " credits lost", w->runs, w->queued, w->both, w->elsewhere,
-	         w->lost_credits);
-	tap_ok(w->over == 0, "I1: never more than the limit was admitted of one client; %" PRIu64 " times it was", w->over);
-	tap_ok(w->lost == 0, "at most the credits of the killed check were lost; %" PRIu64 " times it was more", w->lost);
+	tap_note("killed %" PRIu64 " times, %" PRIu64 " with the message unread, %" PRIu64
+	         " together with the agent, %" PRIu64 " at the act's end, for they went another way; %" PRIu64
+	         " credits lost",
+	         w->runs, w->queued, w->both, w->elsewhere, w->lost_credits);
+	tap_ok(w->over == 0, "I1: never more than the limit was admitted of one client; %" PRIu64 " times it was",
+	       w->over);
+	tap_ok(w->lost == 0, "at most the credits of the killed check were lost; %" PRIu64 " times it was more",
+	       w->lost);
 	tap_ok(books == 0, "I2: the database charged each its limit, and not more; %lld not so", (long long)books);
 	tap_ok(!slow && !alone && w->other.errors == 0 && w->unserved == 0,
-	       "I4: the other app's longest check of %" PRIu64 " took %" PRIu64 " ms, %" PRIu64 " were decided alone", w->other.checks,
-	       worst_ms, w->other.alone);
-	tap_ok(flat, "I6: the agent had %d descriptors open before, %d after", descriptors, process_descriptors(w->host->agent));
+	       "I4: the other app's longest check of %" PRIu64 " took %" PRIu64 " ms, %" PRIu64 " were decided alone",
+	       w->other.checks, worst_ms, w->other.alone);
+	tap_ok(flat, "I6: the agent had %d descriptors open before, %d after", descriptors,
+	       process_descriptors(w->host->agent));
 	tap_ok(w->stranded == 0, "every app, and every agent, came up; %" PRIu64 " did not", w->stranded);
-	tell(w, w->cluster != NULL ? "app killed at chosen instructions, also together with its agent" : "app killed at chosen instructions",
-	     w->over + w->lost + w->unserved + w->other.errors + w->stranded + (uint64_t)(books != 0) + slow + alone + !flat);
+	tell(w,
+	     w->cluster != NULL ? "app killed at chosen instructions, also together with its agent"
+	                        : "app killed at chosen instructions",
+	     w->over + w->lost + w->unserved + w->other.errors + w->stranded + (uint64_t)(books != 0) + slow + alone +
+	         !flat);
 }
 
 static void play_world(struct world *w) {
@@ -259,10 +275,12 @@ static void play_world(struct world *w) {
 /* The agent's own store: cheap, so most of the kills. */
 static int play_memory(const struct scene *scene) {
 	struct host_options options = {.database = "memory:", .max_clients = 20000, .idle_timeout_s = IDLE_S};
-	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT)};
+	struct world w = {.random = setting_number("STINT_SEED", 1),
+	                  .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT)};
 	struct host host;
 
-	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent counts in its memory"))
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0,
+	            "an agent counts in its memory"))
 		return tap_finish();
 	w.host = &host;
 	play_world(&w);
@@ -272,7 +290,8 @@ static int play_memory(const struct scene *scene) {
 
 static int play_database(const struct scene *scene) {
 	struct host_options options = {.max_clients = 20000, .idle_timeout_s = IDLE_S};
-	struct world w = {.random = setting_number("STINT_SEED", 1), .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
+	struct world w = {.random = setting_number("STINT_SEED", 1),
+	                  .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
 	struct stage stage;
 
 	if (stage_set(&stage, scene, 1, &options) != 0)

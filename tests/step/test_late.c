@@ -1,10 +1,11 @@
 /*
  * test_late.c - an app is stopped in the middle of a check and goes on when its lease is over.
  *
- * The agent stands still meanwhile (stopped, too), so that the lease's word in the table stays as it was and the late
- * compare-and-swap succeeds: nothing but the look at the clock behind it is left to refuse the credit. It must be burnt, or put back
- * where nobody can spend it, wherever the app stood before the compare-and-swap, and in the first instructions behind it, before it can
- * have looked at the clock. An app that has looked in time may well say so late.
+ * The agent stands still meanwhile (stopped, too), so that the lease's word in the table stays as it was and
+ * the late compare-and-swap succeeds: nothing but the look at the clock behind it is left to refuse the credit.
+ * It must be burnt, or put back where nobody can spend it, wherever the app stood before the compare-and-swap,
+ * and in the first instructions behind it, before it can have looked at the clock. An app that has looked in
+ * time may well say so late.
  *
  *     STINT_LATE_RUNS   how many instructions are tried besides those around the compare-and-swap; 0: all
  */
@@ -20,13 +21,14 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 16
-#define WINDOW_MS 500
-#define LIMIT 2000
-/* The lease must last until the app has come to its place; and a client that isn't at its home in the table goes another way. */
+#define WINDOW_MS    500
+#define LIMIT        2000
+/* The lease must last until the app has come to its place; and a client that isn't at its home in the table
+ * goes another way. */
 #define PATIENCE 60
 /* Of the check, whose agent doesn't answer. */
 #define TIMEOUT_MS 20
-#define END_MS 3000
+#define END_MS     3000
 
 static const struct stint_options options = {
 	.policy = ACT_POLICY,
@@ -38,10 +40,10 @@ static const struct stint_options options = {
 };
 
 /* Not a place by its number, but the compare-and-swap itself, and so many instructions. */
-#define ANYWHERE (-1)
+#define ANYWHERE   (-1)
 #define BEHIND_MAX 2
 /* From a place shortly before it. */
-#define BEFORE 12u
+#define BEFORE     12u
 #define SEARCH_MAX 400
 
 struct world {
@@ -54,11 +56,11 @@ struct world {
 	uint32_t number;
 	uint64_t runs, repeated;
 	uint64_t untaken, behind; /* stopped before the compare-and-swap; right behind it */
-	uint64_t spent;    /* a credit that was taken too late was allowed */
-	uint64_t in_time;  /* it had been looked at before the stop */
-	uint64_t invented; /* the lease held more afterwards than before */
-	uint64_t stuck;    /* its check didn't return */
-	uint64_t missed;   /* no app came to this place in time */
+	uint64_t spent;           /* a credit that was taken too late was allowed */
+	uint64_t in_time;         /* it had been looked at before the stop */
+	uint64_t invented;        /* the lease held more afterwards than before */
+	uint64_t stuck;           /* its check didn't return */
+	uint64_t missed;          /* no app came to this place in time */
 };
 
 /* What the client's two leases are, together. */
@@ -116,13 +118,14 @@ static void judge(struct world *w, int behind, const struct leases *start, const
 	w->in_time += allowed && taken && behind < 0;
 }
 
-/* Stops an app that is ready at its place until every lease that its client has is over; lets it go on then. False: it came there
- * too late, or not at all. */
+/* Stops an app that is ready at its place until every lease that its client has is over; lets it go on then.
+ * False: it came there too late, or not at all. */
 static bool stop_and_go_on(struct world *w, struct stepper *stepper, uint64_t step, int behind) {
 	struct leases start, stopped;
 
 	if (!see_leases(w, &start) || !record_go_to(&w->recording, stepper, &w->app, step) ||
-	    (behind >= 0 && !go_behind(w, stepper, behind, &start)) || !see_leases(w, &stopped) || monotonic_ns() >= latest(&stopped))
+	    (behind >= 0 && !go_behind(w, stepper, behind, &start)) || !see_leases(w, &stopped) ||
+	    monotonic_ns() >= latest(&stopped))
 		return false;
 	sleep_until_ns(latest(&stopped) + NS_PER_MS);
 	if (stepper_run(stepper, &w->app.note->done, END_MS))
@@ -190,15 +193,19 @@ static void play_act(struct world *w, const char *name) {
 	bool found;
 
 	w->act = w->app.act = act_find(name);
-	w->runs = w->repeated = w->untaken = w->behind = w->spent = w->in_time = w->invented = w->stuck = w->missed = 0;
+	w->runs = w->repeated = w->untaken = w->behind = w->spent = w->in_time = w->invented = w->stuck = w->missed =
+		0;
 	found = find_taking(w);
-	if (!tap_ok(found, "%s: step %" PRIu64 " of %" PRIu64 " is the compare-and-swap", name, w->taking, w->recording.steps))
+	if (!tap_ok(found, "%s: step %" PRIu64 " of %" PRIu64 " is the compare-and-swap", name, w->taking,
+	            w->recording.steps))
 		return;
 	stop_everywhere(w);
-	tap_note("%s: stopped past the deadline %" PRIu64 " times, %" PRIu64 " before the compare-and-swap and %" PRIu64
-	         " right behind it; %" PRIu64 " had looked at the clock; %" PRIu64 " tries were too slow",
+	tap_note("%s: stopped past the deadline %" PRIu64 " times, %" PRIu64
+	         " before the compare-and-swap and %" PRIu64 " right behind it; %" PRIu64
+	         " had looked at the clock; %" PRIu64 " tries were too slow",
 	         name, w->runs, w->untaken, w->behind, w->in_time, w->repeated);
-	tap_ok(w->spent == 0, "I1: no credit that was taken after its deadline was admitted; %" PRIu64 " were", w->spent);
+	tap_ok(w->spent == 0, "I1: no credit that was taken after its deadline was admitted; %" PRIu64 " were",
+	       w->spent);
 	tap_ok(w->invented == 0, "no lease held more afterwards than before; %" PRIu64 " did", w->invented);
 	tap_ok(w->stuck == 0, "I4: each check returned; %" PRIu64 " did not", w->stuck);
 	tap_ok(w->untaken > 0 && w->behind > BEHIND_MAX && w->missed <= w->runs / 4,
@@ -218,7 +225,8 @@ static int play(const struct scene *scene) {
 	struct host_options host_options = {.database = "memory:", .max_clients = 4000};
 	struct world w = {0};
 
-	if (!tap_ok(host_prepare(&w.host, scene, 0, &host_options) == 0 && host_start(&w.host) == 0 && peek_open(&w.peek, &w.host) == 0,
+	if (!tap_ok(host_prepare(&w.host, scene, 0, &host_options) == 0 && host_start(&w.host) == 0 &&
+	                peek_open(&w.peek, &w.host) == 0,
 	            "an agent and its table are there"))
 		return tap_finish();
 	w.app = (struct app){.note = note_make(), .socket = w.host.socket, .peek = &w.peek, .options = &options};

@@ -18,7 +18,7 @@
 #include "stint.h"
 
 /* How often a process with a rate wakes. */
-#define TICK_NS    (1 * NS_PER_MS)
+#define TICK_NS (1 * NS_PER_MS)
 /* What a process owes after it waited for an answer is made up for, up to this much: pressure, without a flood. */
 #define ARREARS_NS (100 * NS_PER_MS)
 

@@ -91,8 +91,9 @@ static uint32_t client_number(const struct journal_plan *plan, uint32_t policy, 
 	return ORACLE_ANY;
 }
 
-/* A host knows the edges of sliding sub-windows only to a round trip and its clock's rate: it may spend their credits this much too
- * early or too late. Sub-windows are longer than their part of the window for that, by half a percent of it in all. */
+/* A host knows the edges of sliding sub-windows only to a round trip and its clock's rate: it may spend their
+ * credits this much too early or too late. Sub-windows are longer than their part of the window for that, by
+ * half a percent of it in all. */
 static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
 	uint64_t slack_ns = (uint64_t)policy->time_window_ms * NS_PER_MS / 200;
 
@@ -118,13 +119,13 @@ static bool choose(const struct books *books, const struct books_entry *entry, c
 }
 
 /* Where in the sub-window it happened: close to an edge it may be the clocks. */
-static void complain(const struct books_entry *entry, const struct oracle *oracle, const struct oracle_choice *choice,
-                     int64_t missing) {
+static void complain(const struct books_entry *entry, const struct oracle *oracle,
+                     const struct oracle_choice *choice, int64_t missing) {
 	uint64_t first = 0, last = 0;
 
 	oracle_span(oracle, choice, &first, &last);
-	fprintf(stderr, "# %s %s: %lld charged, %lld more admitted, from %lld us to %lld us of %lld us\n", entry->policy,
-	        entry->client, (long long)entry->charged, (long long)missing,
+	fprintf(stderr, "# %s %s: %lld charged, %lld more admitted, from %lld us to %lld us of %lld us\n",
+	        entry->policy, entry->client, (long long)entry->charged, (long long)missing,
 	        ((long long)first - (long long)entry->begin_ns) / 1000,
 	        ((long long)last - (long long)entry->begin_ns) / 1000,
 	        ((long long)entry->end_ns - (long long)entry->begin_ns) / 1000);
@@ -153,8 +154,8 @@ size_t books_short(const struct books *books, const struct oracle *oracle, const
 uint64_t books_check(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan) {
 	uint64_t over = (uint64_t)books->over_limit, few = books_short(books, oracle, plan);
 
-	tap_ok(over == 0, "I2: charged <= limit in %zu sub-windows read in %d looks, %llu runs over", books->count, books->looks,
-	       (unsigned long long)over);
+	tap_ok(over == 0, "I2: charged <= limit in %zu sub-windows read in %d looks, %llu runs over", books->count,
+	       books->looks, (unsigned long long)over);
 	tap_ok(few == 0, "I2: charged >= admitted in each of them, %llu hold less", (unsigned long long)few);
 	return over + few;
 }

@@ -8,7 +8,7 @@
 #include "database/pg_connect.h"
 #include "process.h"
 
-#define SCRIPT     "tests/support/pg-cluster"
+#define SCRIPT "tests/support/pg-cluster"
 /* A statement of a test; long for a million rows on a slow machine. */
 #define CONNECT_MS 5000
 #define SCRIPT_MS  120000
@@ -85,7 +85,8 @@ int cluster_start_standby(struct cluster *standby, const struct cluster *primary
 	return run_start(standby, "standby", (const char *const[]){primary->dir, NULL});
 }
 
-int cluster_start_restored(struct cluster *cluster, const struct cluster *from, const struct scene *scene, const char *name) {
+int cluster_start_restored(struct cluster *cluster, const struct cluster *from, const struct scene *scene,
+                           const char *name) {
 	place(cluster, scene, name);
 	return run_start(cluster, "restored", (const char *const[]){from->dir, NULL});
 }
@@ -206,5 +207,6 @@ pid_t cluster_backend(struct cluster *cluster, const char *host) {
 }
 
 int cluster_end_backends(struct cluster *cluster) {
-	return cluster_do(cluster, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	return cluster_do(
+		cluster, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
 }

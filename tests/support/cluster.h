@@ -23,9 +23,9 @@ struct cluster {
 
 #define CLUSTER_SETTINGS 8
 
-struct cluster_options { /* 0 and NULL: as usual */
-	const char *name; /* its folder in the scene; NULL: the scene's own */
-	const char *wal;  /* a folder for its write-ahead log */
+struct cluster_options {                    /* 0 and NULL: as usual */
+	const char *name;                       /* its folder in the scene; NULL: the scene's own */
+	const char *wal;                        /* a folder for its write-ahead log */
 	const char *settings[CLUSTER_SETTINGS]; /* "max_connections=20", ... */
 };
 
@@ -36,7 +36,8 @@ int cluster_start_with(struct cluster *, const struct scene *scene, const struct
 int cluster_start_standby(struct cluster *standby, const struct cluster *primary, const struct scene *scene,
                           const char *name);
 /* Another one, into which a dump of one that runs is restored, roles included. */
-int cluster_start_restored(struct cluster *, const struct cluster *from, const struct scene *scene, const char *name);
+int cluster_start_restored(struct cluster *, const struct cluster *from, const struct scene *scene,
+                           const char *name);
 int cluster_promote(struct cluster *);
 /* The schema, by `stint db init`, and the agents' login role. */
 int cluster_install(struct cluster *);
@@ -45,7 +46,7 @@ void cluster_close(struct cluster *);
 int cluster_kill(struct cluster *);  /* SIGKILL, all of it */
 int cluster_again(struct cluster *); /* starts it after a kill or a stop; returns when it answers */
 int cluster_again_with(struct cluster *, const char *setting); /* a setting in place of those that it had */
-int cluster_stop(struct cluster *);  /* in order */
+int cluster_stop(struct cluster *);                            /* in order */
 int cluster_remove(struct cluster *);
 int cluster_pause(struct cluster *); /* SIGSTOP: takes connections, never answers */
 int cluster_resume(struct cluster *);

@@ -10,7 +10,7 @@
 
 #define READY_MS 10000
 /* After "stop": the longest timeout of a check, and then some. */
-#define END_MS   10000
+#define END_MS 10000
 
 int crowd_add(struct crowd *crowd, const struct host *host, const struct journal_plan *plan, uint32_t rate) {
 	struct journal_plan own = *plan;

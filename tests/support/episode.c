@@ -108,8 +108,8 @@ static uint32_t check_strict(struct episode *episode, const struct oracle *oracl
 
 	episode->over = excess.over;
 	tap_ok(excess.clients == 0, "I1 %s: %s at most %lld in any %lld ms; limit %lld, %u over", episode->what, who,
-	       (long long)excess.peak, (long long)plan->policy[0].time_window_ms, (long long)plan->policy[0].max_requests,
-	       excess.clients);
+	       (long long)excess.peak, (long long)plan->policy[0].time_window_ms,
+	       (long long)plan->policy[0].max_requests, excess.clients);
 	return excess.clients;
 }
 
@@ -123,12 +123,13 @@ static uint64_t last_alone(const struct episode *episode, const struct oracle *o
 	                               .until_ns = episode->until_ns};
 	uint64_t first, last;
 
-	tap_note("%s: %lld were admitted by hosts on their own", episode->what, (long long)oracle_sum(oracle, &choice));
+	tap_note("%s: %lld were admitted by hosts on their own", episode->what,
+	         (long long)oracle_sum(oracle, &choice));
 	return oracle_span(oracle, &choice, &first, &last) ? last : episode->began_ns;
 }
 
-static uint32_t check_slow(const struct episode *episode, const struct oracle *oracle, const struct journal_plan *plan,
-                           uint64_t *checked) {
+static uint32_t check_slow(const struct episode *episode, const struct oracle *oracle,
+                           const struct journal_plan *plan, uint64_t *checked) {
 	uint64_t most = 0, limit = (plan->timeout_ms + LATE_MS) * NS_PER_MS;
 	uint32_t slow = 0;
 
@@ -142,8 +143,9 @@ static uint32_t check_slow(const struct episode *episode, const struct oracle *o
 		slow += took > limit;
 		most = took > most ? took : most;
 	}
-	tap_ok(slow == 0 && episode->lost_apps == 0, "I4 %s: the longest admission took %llu ms, timeout %u ms; %u apps lost",
-	       episode->what, (unsigned long long)(most / NS_PER_MS), plan->timeout_ms, episode->lost_apps);
+	tap_ok(slow == 0 && episode->lost_apps == 0,
+	       "I4 %s: the longest admission took %llu ms, timeout %u ms; %u apps lost", episode->what,
+	       (unsigned long long)(most / NS_PER_MS), plan->timeout_ms, episode->lost_apps);
 	return slow + episode->lost_apps;
 }
 
@@ -179,8 +181,8 @@ static uint64_t lost_ns(const struct episode *episode) {
 	return episode->cut_off != 0 || episode->away_ns == EPISODE_NEVER ? episode->began_ns : episode->away_ns;
 }
 
-/* The calm before `next`, after `last`; NULL: there is none. Nothing that a failover forgot is in it: before a host
- * is in step again, all leases of the old primary have run out. */
+/* The calm before `next`, after `last`; NULL: there is none. Nothing that a failover forgot is in it: before a
+ * host is in step again, all leases of the old primary have run out. */
 static uint32_t check_calm(const struct episode *last, const struct episode *next, const struct oracle *oracle,
                            const struct journal_plan *plan) {
 	static const struct episode none;
@@ -191,8 +193,9 @@ static uint32_t check_calm(const struct episode *last, const struct episode *nex
 	struct excess excess = find_excess(&none, oracle, plan, choice);
 
 	tap_ok(excess.clients == 0, "I1 %s %s: whoever decided, at most %lld in any %lld ms; limit %lld, %u over",
-	       last != NULL ? "in step after" : "before", last != NULL ? last->what : next->what, (long long)excess.peak,
-	       (long long)plan->policy[0].time_window_ms, (long long)plan->policy[0].max_requests, excess.clients);
+	       last != NULL ? "in step after" : "before", last != NULL ? last->what : next->what,
+	       (long long)excess.peak, (long long)plan->policy[0].time_window_ms,
+	       (long long)plan->policy[0].max_requests, excess.clients);
 	return excess.clients;
 }
 

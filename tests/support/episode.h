@@ -36,12 +36,12 @@
 #define EPISODE_NEVER UINT64_MAX
 
 struct episode {
-	const char *what;    /* the proof's words */
-	int within_ms;       /* I5 */
-	uint64_t began_ns;   /* the fault was about to be caused */
+	const char *what;  /* the proof's words */
+	int within_ms;     /* I5 */
+	uint64_t began_ns; /* the fault was about to be caused */
 	/* The hosts were about to lose the database: as it began, unless this is set. EPISODE_NEVER: they kept it. */
 	uint64_t away_ns;
-	uint32_t cut_off; /* hosts that have no database from the beginning, whatever away_ns says; a bit each */
+	uint32_t cut_off;    /* hosts that have no database from the beginning, whatever away_ns says; a bit each */
 	uint64_t over_ns;    /* its cause is gone */
 	uint64_t in_step_ns; /* all hosts say that they are in step */
 	uint64_t until_ns;
@@ -53,7 +53,8 @@ struct episode {
 };
 
 void episode_begin(struct episode *, const char *what, int within_ms);
-/* The cause is gone (since over_ns, if that is set already): waits until all hosts are in step, and calm_ms more. */
+/* The cause is gone (since over_ns, if that is set already): waits until all hosts are in step, and calm_ms
+ * more. */
 void episode_over(struct episode *, struct stage *stage, int calm_ms);
 /* Checks what is above, a line each, and prints a proof of each episode, and one of `all`, the proof's words for
  * them together. They are in their order, and all faults that there were. Returns the violations. */

@@ -52,7 +52,7 @@ struct fault_controls;
 struct fault_proxy {
 	pid_t pid;
 	uint16_t port;
-	int wake; /* eventfd */
+	int wake;             /* eventfd */
 	uint32_t hits_before; /* the aim */
 	struct fault_controls *controls;
 };

@@ -248,8 +248,7 @@ static bool do_to_piece(struct relay *relay, struct link *link, int side, enum v
 static void forward(struct relay *relay, struct link *link, int side, const char *data, size_t length) {
 	while (length > 0) {
 		struct pg_piece piece = pg_frames_next(&link->frames, (enum pg_side)side, data, length);
-		enum verdict verdict =
-			side == PG_CLIENT ? judge_request(relay, link, &piece) : judge_reply(link, &piece);
+		enum verdict verdict = side == PG_CLIENT ? judge_request(relay, link, &piece) : judge_reply(link, &piece);
 
 		if (!do_to_piece(relay, link, side, verdict, data, piece.length))
 			return;
@@ -376,7 +375,8 @@ static void prepare(const struct relay *relay, struct pollfd fds[static FDS], ui
 			const struct link *link = &relay->link[i];
 			short events = is_open(link) && !dark ? wanted(link, side, now_ns) : 0;
 
-			fds[2 + 2 * i + (unsigned)side] = (struct pollfd){.fd = events != 0 ? link->fd[side] : -1, .events = events};
+			fds[2 + 2 * i + (unsigned)side] =
+				(struct pollfd){.fd = events != 0 ? link->fd[side] : -1, .events = events};
 		}
 }
 
@@ -413,8 +413,11 @@ void fault_relay_run(struct fault_controls *controls, int listener, int wake, co
 	static struct relay relay; /* large, and one a process */
 	static struct pollfd fds[FDS];
 
-	relay = (struct relay){
-		.controls = controls, .socket_path = socket_path, .listener = listener, .wake = wake, .random = seed};
+	relay = (struct relay){.controls = controls,
+	                       .socket_path = socket_path,
+	                       .listener = listener,
+	                       .wake = wake,
+	                       .random = seed};
 	for (unsigned i = 0; i < LINKS; i++)
 		relay.link[i].fd[PG_CLIENT] = relay.link[i].fd[PG_SERVER] = -1;
 	for (;;) {

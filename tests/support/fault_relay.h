@@ -26,7 +26,7 @@ struct fault_controls {
 };
 
 /* Never returns. The listener is bound to its port and listens. */
-void fault_relay_run(struct fault_controls *controls, int listener, int wake, const char *socket_path, uint64_t seed)
-	__attribute__((noreturn));
+void fault_relay_run(struct fault_controls *controls, int listener, int wake, const char *socket_path,
+                     uint64_t seed) __attribute__((noreturn));
 
 #endif

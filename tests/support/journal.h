@@ -42,7 +42,7 @@ struct journal_policy {
 
 /* For a plan's policy: its limit, and the one without the database, both for the same window. */
 #define JOURNAL_LIMITS(limit, fallback_limit, window_ms)                                                          \
-	.max_requests = (limit), .time_window_ms = (window_ms), .fallback_max_requests = (fallback_limit),             \
+	.max_requests = (limit), .time_window_ms = (window_ms), .fallback_max_requests = (fallback_limit),            \
 	.fallback_time_window_ms = (window_ms)
 
 struct journal_plan {
@@ -74,7 +74,7 @@ struct journal_counts {
 	_Atomic uint64_t denied[JOURNAL_SOURCES];
 	_Atomic uint64_t errors;
 	_Atomic int32_t last_error;
-	struct histogram latency_ns; /* of the call */
+	struct histogram latency_ns;    /* of the call */
 	_Atomic uint64_t coarse_lag_ns; /* the most that the kernel's coarse clock was behind, before a check */
 };
 

@@ -10,11 +10,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEAD      12
-#define TYPE_A    1
-#define CLASS_IN  1
-#define NO_NAME   3 /* the response code */
-#define LOOK_MS   50
+#define HEAD     12
+#define TYPE_A   1
+#define CLASS_IN 1
+#define NO_NAME  3 /* the response code */
+#define LOOK_MS  50
 
 static const uint8_t known_name[] = "\2db\5stint\4test"; /* with the NUL of the root */
 
@@ -89,8 +89,9 @@ static int put_in_place(const struct scene *scene, const char *name, const char 
 }
 
 int name_server_start(struct name_server *server, const struct scene *scene) {
-	const struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr_in address = {.sin_family = AF_INET,
+	                                    .sin_port = htons(53),
+	                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	memset(server, 0, sizeof(*server));
 	server->addresses = 1;

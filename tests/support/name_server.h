@@ -1,6 +1,6 @@
 /*
- * name_server.h - the only name server of a test that has a network and mounts of its own: it knows one name, and can fall silent.
- * It is a thread of the test's.
+ * name_server.h - the only name server of a test that has a network and mounts of its own: it knows one name,
+ * and can fall silent. It is a thread of the test's.
  */
 #ifndef NAME_SERVER_H
 #define NAME_SERVER_H

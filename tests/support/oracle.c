@@ -94,8 +94,9 @@ static bool is_chosen(const struct oracle_choice *choice, const struct oracle_ev
 /* In a sorted oracle the events of one client are neighbours, by intent: where the chosen ones begin, and
  * whether one is behind the last. */
 static size_t first_of(const struct oracle *oracle, const struct oracle_choice *choice) {
-	struct oracle_event least = {
-		.policy = (uint16_t)choice->policy, .client = choice->client, .intent_ns = choice->from_ns};
+	struct oracle_event least = {.policy = (uint16_t)choice->policy,
+	                             .client = choice->client,
+	                             .intent_ns = choice->from_ns};
 	size_t low = 0, high = oracle->count;
 
 	if (choice->policy == ORACLE_ANY || choice->client == ORACLE_ANY)

@@ -48,13 +48,13 @@ struct oracle {
 
 #define ORACLE_ANY      UINT32_MAX
 #define ORACLE_STRICT   (1u << 1 | 1u << 2) /* STINT_SOURCE_LEASE, STINT_SOURCE_DATABASE */
-#define ORACLE_LEASE    (1u << 1) /* of them those that needed no message */
+#define ORACLE_LEASE    (1u << 1)           /* of them those that needed no message */
 #define ORACLE_FALLBACK (1u << 3)
 #define ORACLE_LOCAL    (1u << 4)
 #define ORACLE_ALL      UINT32_MAX
-/* What I1 counts where the database was away for a part of the time: all but what hosts admitted on their own then. That they did
- * so at no other time is another check: stage_check_alone(). */
-#define ORACLE_UP       (ORACLE_ALL & ~ORACLE_FALLBACK)
+/* What I1 counts where the database was away for a part of the time: all but what hosts admitted on their own
+ * then. That they did so at no other time is another check: stage_check_alone(). */
+#define ORACLE_UP (ORACLE_ALL & ~ORACLE_FALLBACK)
 
 /* Which events count. Zeroed fields of the second row mean: no restriction. */
 struct oracle_choice {

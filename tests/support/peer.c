@@ -45,8 +45,10 @@ long peer_receive(int fd, void *packet, size_t size, int timeout_ms) {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
 	char control[CMSG_SPACE(4 * sizeof(int))];
 	struct iovec part = {.iov_base = packet, .iov_len = size};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct msghdr message = {.msg_iov = &part,
+	                         .msg_iovlen = 1,
+	                         .msg_control = control,
+	                         .msg_controllen = sizeof(control)};
 	ssize_t got;
 
 	if (poll(&ready, 1, timeout_ms) <= 0)

@@ -30,8 +30,8 @@ static int write_config(const struct pooler *pooler, const struct cluster *clust
 	snprintf(path, sizeof(path), "%s/ini", pooler->dir);
 	if ((file = fopen(path, "we")) == NULL)
 		return -1;
-	fprintf(file, "[databases]\nstint = %.*s\n[pgbouncer]\n", (int)(strstr(cluster->conninfo, " user=") - cluster->conninfo),
-	        cluster->conninfo);
+	fprintf(file, "[databases]\nstint = %.*s\n[pgbouncer]\n",
+	        (int)(strstr(cluster->conninfo, " user=") - cluster->conninfo), cluster->conninfo);
 	fprintf(file, "unix_socket_dir = %s\nlisten_port = %d\n", pooler->dir, PORT);
 	/* One connection for all: for certain they get in each other's way. */
 	if (strcmp(mode, "transaction") == 0)
@@ -73,7 +73,8 @@ int pooler_start(struct pooler *pooler, const struct scene *scene, const struct 
 	const char *argv[] = {PROGRAM, config, getuid() == 0 ? "-u" : NULL, USER, NULL};
 
 	snprintf(pooler->dir, sizeof(pooler->dir), "%s/%s", scene->dir, name);
-	snprintf(pooler->agent, sizeof(pooler->agent), "host=%s port=%d dbname=stint user=test_agent", pooler->dir, PORT);
+	snprintf(pooler->agent, sizeof(pooler->agent), "host=%s port=%d dbname=stint user=test_agent", pooler->dir,
+	         PORT);
 	snprintf(config, sizeof(config), "%s/ini", pooler->dir);
 	snprintf(log, sizeof(log), "%s/log", pooler->dir);
 	if (make_dir(pooler) != 0 || write_config(pooler, cluster, mode) != 0)

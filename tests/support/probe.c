@@ -20,7 +20,8 @@ int probe_once(const struct host *host, const struct stint_options *options, con
 	struct probe probe;
 	bool admitted;
 
-	admitted = probe_open(&probe, host, options) == 0 && stint_check(probe.limiter, client, 1, &result) == 0 && result.allowed;
+	admitted = probe_open(&probe, host, options) == 0 && stint_check(probe.limiter, client, 1, &result) == 0 &&
+	           result.allowed;
 	probe_close(&probe);
 	return admitted ? (int)result.source : 0;
 }

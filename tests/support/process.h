@@ -34,8 +34,8 @@ int process_run(const char *const *argv, int timeout_ms, char *out, size_t size,
 /* Physical memory of a process in KiB (VmRSS), of which shared mappings (RssShmem) are *shared_kib. -1: gone. */
 long process_memory_kib(pid_t, long *shared_kib);
 
-/* Whether a process's first thread sleeps in a system call, but for that in which event loops do. False also where the kernel doesn't
- * tell (it tells root, and the process's own user). */
+/* Whether a process's first thread sleeps in a system call, but for that in which event loops do. False also
+ * where the kernel doesn't tell (it tells root, and the process's own user). */
 bool process_is_blocked(pid_t);
 
 /* How many descriptors a process has open; -1: gone. */

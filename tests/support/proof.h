@@ -7,12 +7,14 @@
  *
  * The invariants:
  *
- *   I1  strict: no interval of time_window_ms holds more than max_requests admits of one client, all hosts together
+ *   I1 strict: no interval of time_window_ms holds more than max_requests admits of one client, all hosts
+ *   together
  *   I2  the books: charged <= limit at every commit, and charged >= what was admitted
  *   I3  fallback: admits per host and fallback window <= fallback_max_requests
  *   I4  an app never crashes, hangs, gets a signal, or waits longer than its timeout
  *   I5  after the fault, right decisions again within a stated time, and no credit lost for longer than a window
- *   I6  the agent stays up, or is restarted with nothing lost; memory and descriptors flat; other clients unaffected
+ *   I6 the agent stays up, or is restarted with nothing lost; memory and descriptors flat; other clients
+ *   unaffected
  */
 #ifndef PROOF_H
 #define PROOF_H
@@ -27,7 +29,8 @@ struct proof {
 	uint64_t runs;          /* how often the fault was caused */
 	uint64_t checked;       /* admissions, or states, that were held against the invariants */
 	uint64_t violations;
-	int64_t recovery_ms;    /* the longest time from the fault's end to right decisions; PROOF_NO_RECOVERY: nothing to recover from */
+	/* the longest time from the fault's end to right decisions; PROOF_NO_RECOVERY: nothing to recover from */
+	int64_t recovery_ms;
 };
 
 void proof_print(const struct proof *);

@@ -1,6 +1,6 @@
 /*
- * setting.h - what a test takes from its environment or its command line: how often, how long, which seed. The long
- * form of a test is the same program with other numbers.
+ * setting.h - what a test takes from its environment or its command line: how often, how long, which seed. The
+ * long form of a test is the same program with other numbers.
  */
 #ifndef SETTING_H
 #define SETTING_H

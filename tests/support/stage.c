@@ -166,8 +166,8 @@ uint64_t stage_check_alone(const struct oracle *oracle, const struct stage_away 
 	return alone;
 }
 
-uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *oracle, const struct journal_plan *plan,
-                              uint64_t from_ns, uint64_t until_ns) {
+uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *oracle,
+                              const struct journal_plan *plan, uint64_t from_ns, uint64_t until_ns) {
 	uint32_t all = 0;
 
 	for (uint32_t p = 0; p < plan->policy_count; p++) {
@@ -197,7 +197,8 @@ uint32_t stage_check_fallback(const struct stage *stage, const struct oracle *or
 }
 
 bool stage_check_latency(const struct crowd_total *total, uint32_t timeout_ms, uint32_t slack_ms) {
-	return tap_ok(total->latency_ns.max <= (timeout_ms + slack_ms) * NS_PER_MS, "I4: the longest check took %llu ms; timeout %u ms",
+	return tap_ok(total->latency_ns.max <= (timeout_ms + slack_ms) * NS_PER_MS,
+	              "I4: the longest check took %llu ms; timeout %u ms",
 	              (unsigned long long)(total->latency_ns.max / NS_PER_MS), timeout_ms);
 }
 

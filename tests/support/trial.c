@@ -17,11 +17,11 @@
 /* The agent's heap may grow by what it keeps for another connection, and by the allocator's pieces. */
 #define GROWTH_KIB 2048
 
-/* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch. Far below
- * what lib/README.md promises over time: hosts hold what they can't spend any more when a sub-window ends, and a busy machine
- * takes its part of each, since sub-windows are short here. Credits that were lost for good would leave nothing, or less
- * and less. It is enough that one such interval has so much, of the two that follow; where a busy machine has spoilt both,
- * of as many more as these. */
+/* What a client that sends more gets of its limit, at least, in as many sub-windows as any interval can touch.
+ * Far below what lib/README.md promises over time: hosts hold what they can't spend any more when a sub-window
+ * ends, and a busy machine takes its part of each, since sub-windows are short here. Credits that were lost for
+ * good would leave nothing, or less and less. It is enough that one such interval has so much, of the two that
+ * follow; where a busy machine has spoilt both, of as many more as these. */
 #define PROMISED_PERCENT 75
 #define SPOILT_MAX       4
 
@@ -114,7 +114,8 @@ static int64_t promised(const struct trial *trial) {
 	return trial->options.plan->policy[0].max_requests * PROMISED_PERCENT / 100;
 }
 
-/* What a process admitted of the busiest client since then, by the database's leave. The last record is the latest. */
+/* What a process admitted of the busiest client since then, by the database's leave. The last record is the
+ * latest. */
 static int64_t admitted_by(const struct journal_file *file, uint64_t since_ns) {
 	int64_t sum = 0;
 
@@ -176,7 +177,8 @@ static uint32_t counted_sources(const struct trial *trial) {
 }
 
 /* How many clients were given more than their limit, of all that any interval near the episode held. */
-static uint64_t admitted_over(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+static uint64_t admitted_over(const struct trial *trial, const struct oracle *oracle,
+                              const struct episode *episode) {
 	const struct journal_plan *plan = trial->options.plan;
 	uint64_t over = 0;
 
@@ -195,7 +197,8 @@ static uint64_t admitted_over(const struct trial *trial, const struct oracle *or
 	return over;
 }
 
-static uint64_t fallback_over(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+static uint64_t fallback_over(const struct trial *trial, const struct oracle *oracle,
+                              const struct episode *episode) {
 	const struct journal_plan *plan = trial->options.plan;
 	uint64_t over = 0;
 
@@ -213,7 +216,8 @@ static uint64_t fallback_over(const struct trial *trial, const struct oracle *or
 	return over;
 }
 
-/* When the last decision without the database was made, or all were in step, whichever is later. 0: too late to say. */
+/* When the last decision without the database was made, or all were in step, whichever is later. 0: too late to
+ * say. */
 static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *episode) {
 	struct oracle_choice choice = {.client = ORACLE_ANY,
 	                               .host = ORACLE_ANY,
@@ -229,7 +233,8 @@ static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *
 	return episode->in_step_ns;
 }
 
-/* Of the busiest client, the most in any interval from one window after the recovery on; -1: it was too late for that. */
+/* Of the busiest client, the most in any interval from one window after the recovery on; -1: it was too late
+ * for that. */
 static int64_t admitted_after(const struct trial *trial, const struct oracle *oracle, uint64_t from_ns,
                               uint64_t until_ns) {
 	struct oracle_choice choice = {.client = 0,
@@ -238,11 +243,13 @@ static int64_t admitted_after(const struct trial *trial, const struct oracle *or
 	                               .from_ns = from_ns + run_ns(trial),
 	                               .until_ns = until_ns};
 
-	return choice.from_ns + run_ns(trial) <= until_ns ? oracle_peak(oracle, &choice, run_ns(trial)).by_outcome : -1;
+	return choice.from_ns + run_ns(trial) <= until_ns ? oracle_peak(oracle, &choice, run_ns(trial)).by_outcome
+	                                                  : -1;
 }
 
 /* Sub-windows in the books, as read meanwhile, with less than what was admitted, or more than the limit. */
-static uint64_t books_wrong(const struct trial *trial, const struct oracle *oracle, const struct episode *episode) {
+static uint64_t books_wrong(const struct trial *trial, const struct oracle *oracle,
+                            const struct episode *episode) {
 	struct books part = trial->books;
 
 	part.entries += episode->first_entry;
@@ -255,7 +262,8 @@ static void complain(bool bad, const struct episode *episode, uint32_t index, co
 		tap_ok(false, "%s (episode %u): %s: %lld", episode->fault, index, what, (long long)figure);
 }
 
-static void judge_episode(struct trial *trial, const struct oracle *oracle, uint32_t index, struct verdict *verdict) {
+static void judge_episode(struct trial *trial, const struct oracle *oracle, uint32_t index,
+                          struct verdict *verdict) {
 	const struct episode *episode = &trial->episode[index];
 	const struct oracle_choice meanwhile = {.policy = ORACLE_ANY,
 	                                        .client = ORACLE_ANY,
@@ -320,8 +328,8 @@ static uint64_t judge_agents(struct trial *trial) {
 			weigh(host, &is);
 		bad += !tap_ok(is.pid == was->pid && is.descriptors <= was->descriptors &&
 		                   is.private_kib <= was->private_kib + GROWTH_KIB,
-		               "I6 %s: the same process, descriptors %d then %d, private memory %ld KiB then %ld", host->name,
-		               was->descriptors, is.descriptors, was->private_kib, is.private_kib);
+		               "I6 %s: the same process, descriptors %d then %d, private memory %ld KiB then %ld",
+		               host->name, was->descriptors, is.descriptors, was->private_kib, is.private_kib);
 	}
 	return bad;
 }
@@ -354,11 +362,12 @@ void trial_judge(struct trial *trial) {
 	if (!trial->options.agents_hang)
 		violations += !tap_ok(local == 0, "I4: no check ran into its timeout: %llu", (unsigned long long)local);
 	violations += total.errors + judge_alone(trial, &oracle);
-	violations += stage_check_promise(&oracle, trial->options.plan,
-	                                  &(struct oracle_choice){.host = ORACLE_ANY, .sources = counted_sources(trial)},
-	                                  "all the time");
-	proof_print(&(struct proof){"I1 I2 I6", trial->options.name, trial->count,
-	                            oracle.count + trial->books.count, violations, PROOF_NO_RECOVERY});
+	violations +=
+		stage_check_promise(&oracle, trial->options.plan,
+	                        &(struct oracle_choice){.host = ORACLE_ANY, .sources = counted_sources(trial)},
+	                        "all the time");
+	proof_print(&(struct proof){"I1 I2 I6", trial->options.name, trial->count, oracle.count + trial->books.count,
+	                            violations, PROOF_NO_RECOVERY});
 	stage_strike(trial->stage);
 	books_free(&trial->books);
 	oracle_free(&oracle);

@@ -2,7 +2,8 @@
  * trial.h - a crowd that is served all the time while one fault follows the other, and what
  * must hold through each of them:
  *
- *   I1  no interval holds more than the limit, faults or not, whoever decided: only what hosts admit on their own from the
+ *   I1 no interval holds more than the limit, faults or not, whoever decided: only what hosts admit on their
+ *   own from the
  *       beginning of a fault of the database's until it is over is left out, and they do so at no other time
  *   I2  the books: at most the limit is charged, and at least what was admitted
  *   I3  a host on its own keeps to its fallback limit
@@ -27,21 +28,22 @@
 #define TRIAL_EPISODES 512u
 
 struct trial_options {
-	const char *name; /* of all its faults together */
+	const char *name;                /* of all its faults together */
 	const struct journal_plan *plan; /* with one policy */
-	uint32_t slack_ms;       /* how much later than its timeout a check may end */
-	bool agents_hang;        /* for two seconds at most: checks may run into their timeouts; and the database is there all the time */
+	uint32_t slack_ms;               /* how much later than its timeout a check may end */
+	/* for two seconds at most: checks may run into their timeouts; and the database is there all the time */
+	bool agents_hang;
 	bool database_is_hidden; /* the books can't be read during a fault */
 };
 
 struct episode {
 	const char *fault;
-	uint64_t bound_ms;   /* of the recovery */
-	uint64_t began_ns;   /* before the fault */
-	uint64_t over_ns;    /* it ended: set by trial_over(), if not before */
-	uint64_t in_step_ns; /* all hosts say so; 0: they didn't, in twice the bound */
-	uint64_t until_ns;   /* the next may begin */
-	uint64_t errors, late; /* checks meanwhile */
+	uint64_t bound_ms;           /* of the recovery */
+	uint64_t began_ns;           /* before the fault */
+	uint64_t over_ns;            /* it ended: set by trial_over(), if not before */
+	uint64_t in_step_ns;         /* all hosts say so; 0: they didn't, in twice the bound */
+	uint64_t until_ns;           /* the next may begin */
+	uint64_t errors, late;       /* checks meanwhile */
 	size_t first_entry, entries; /* of the books, read meanwhile */
 	int over_limit;
 };

@@ -1,8 +1,9 @@
 /*
- * wall_clock.h - sets the time of day of single programs, at any moment, as if somebody had set the machine's clock.
+ * wall_clock.h - sets the time of day of single programs, at any moment, as if somebody had set the machine's
+ * clock.
  *
- * The programs are started with $LD_PRELOAD and $WALL_CLOCK_VARIABLE as wall_clock_words() says, and see the true time
- * plus what wall_clock_set() set last. Monotonic clocks are not touched.
+ * The programs are started with $LD_PRELOAD and $WALL_CLOCK_VARIABLE as wall_clock_words() says, and see the
+ * true time plus what wall_clock_set() set last. Monotonic clocks are not touched.
  */
 #ifndef WALL_CLOCK_H
 #define WALL_CLOCK_H

@@ -1,7 +1,8 @@
 /*
  * test_agent_away.c - the only agent is killed, stopped, and restarted, under load, and is back
- * within two seconds. The database is up all the time: nobody is admitted beyond the limit, whoever decides. Half of the
- * processes wait long enough for the agent to be back, the others don't: those deny. Others start while it is dead.
+ * within two seconds. The database is up all the time: nobody is admitted beyond the limit, whoever decides.
+ * Half of the processes wait long enough for the agent to be back, the others don't: those deny. Others start
+ * while it is dead.
  *
  *     STINT_ROUNDS     how often; default 1
  */
@@ -19,19 +20,31 @@
 #define PATIENT_MS 1000
 #define HASTY_MS   20
 
-/* How long after its return processes that look for it every 50 ms may still decide by themselves: an agent takes some of that to
- * reach its database, and this is for a machine that is busy elsewhere. */
+/* How long after its return processes that look for it every 50 ms may still decide by themselves: an agent
+ * takes some of that to reach its database, and this is for a machine that is busy elsewhere. */
 #define BACK_MS 1000
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
 	/* The clients of the one are new while the agent is away; the leases and denials of the others end. */
-	.policy = {
-		{.name = "minute", JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 60000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 1, .clients = 1000, .skew = 0.5, .share = 1},
-		{.name = "brief", JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 3000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 2, .clients = 5, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "minute",
+             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 60000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 1000,
+             .skew = 0.5,
+             .share = 1},
+			{.name = "brief",
+             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 3000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 2,
+             .clients = 5,
+             .share = 1},
+		},
 	.seed = 17,
 	.timeout_ms = PATIENT_MS,
 	.capacity = 200000,
@@ -70,12 +83,9 @@ static const struct fault {
 	void (*cause)(struct stage *, int ms);
 	int ms;
 } faults[] = {
-	{"killed for a second", kill_it, 1000},
-	{"killed and back at once", kill_it, 0},
-	{"killed for 1.8 seconds", kill_it, 1800},
-	{"restarted, half a second away", restart_it, 500},
-	{"stopped for a second", pause_it, 1000},
-	{"stopped for 1.9 seconds", pause_it, 1900},
+	{"killed for a second", kill_it, 1000},    {"killed and back at once", kill_it, 0},
+	{"killed for 1.8 seconds", kill_it, 1800}, {"restarted, half a second away", restart_it, 500},
+	{"stopped for a second", pause_it, 1000},  {"stopped for 1.9 seconds", pause_it, 1900},
 };
 
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
@@ -100,8 +110,10 @@ static uint64_t cause(struct stage *stage, const struct fault *fault) {
 	sleep_ms(BACK_MS);
 	after = decided_alone(&stage->crowd);
 	sleep_ms(500);
-	tap_note("%s: %llu checks that waited were decided without it", fault->what, (unsigned long long)(after - before));
-	return !tap_ok(decided_alone(&stage->crowd) == after, "I5 agent %s: %d ms later none is any more", fault->what, BACK_MS);
+	tap_note("%s: %llu checks that waited were decided without it", fault->what,
+	         (unsigned long long)(after - before));
+	return !tap_ok(decided_alone(&stage->crowd) == after, "I5 agent %s: %d ms later none is any more", fault->what,
+	               BACK_MS);
 }
 
 static int add_apps(struct stage *stage) {
@@ -110,13 +122,15 @@ static int add_apps(struct stage *stage) {
 
 	hasty.timeout_ms = HASTY_MS;
 	for (unsigned i = 0; i < PROCESSES && status == 0; i++)
-		status = crowd_add(&stage->crowd, &stage->host[0], &plan, 200) | crowd_add(&stage->crowd, &stage->host[0], &hasty, 200);
+		status = crowd_add(&stage->crowd, &stage->host[0], &plan, 200) |
+		         crowd_add(&stage->crowd, &stage->host[0], &hasty, 200);
 	return status | crowd_start(&stage->crowd);
 }
 
 static int play(const struct scene *scene) {
 	const struct oracle_choice all = {.host = ORACLE_ANY};
-	struct proof proof = {.invariants = "I1 I4 I5", .fault = "agent: away for less than two seconds, all admissions counted"};
+	struct proof proof = {.invariants = "I1 I4 I5",
+	                      .fault = "agent: away for less than two seconds, all admissions counted"};
 	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 	static struct crowd_total total; /* large */
 	struct oracle oracle;

@@ -23,17 +23,29 @@
 #define LIMIT            300
 #define CHECK_TIMEOUT_MS 1000
 /* How much later than its timeout a check may end: what the scheduler takes on two busy cores. */
-#define SLACK_MS         250
+#define SLACK_MS 250
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy = {
-		{.name = "busy", JOURNAL_LIMITS(LIMIT, 2 * LIMIT, WINDOW_MS), .resolution = 10,
-		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 4},
-		/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-		{.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 1, .clients = 1, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "busy",
+             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, WINDOW_MS),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 1,
+             .share = 4},
+			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
+			{.name = "calm",
+             JOURNAL_LIMITS(20000, 20000, 10000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 1,
+             .share = 1},
+		},
 	.seed = 9,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 1000000,
@@ -78,8 +90,9 @@ static int play(const struct scene *scene) {
 	struct oracle oracle;
 	struct books books;
 	struct stage stage;
-	struct proof proof = {
-		.invariants = "I1 I2 I4 I6", .fault = "agent kill -9 at random moments", .recovery_ms = PROOF_NO_RECOVERY};
+	struct proof proof = {.invariants = "I1 I2 I4 I6",
+	                      .fault = "agent kill -9 at random moments",
+	                      .recovery_ms = PROOF_NO_RECOVERY};
 	int kills = (int)setting_number("STINT_KILLS", KILLS_DEFAULT);
 
 	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, 2, &plan, 500) != 0)

@@ -24,12 +24,25 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy = {
-		{.name = "sliding", JOURNAL_LIMITS(500, 500, 1000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 1},
-		{.name = "tight", JOURNAL_LIMITS(5, 5, 1000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 1, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "sliding",
+             JOURNAL_LIMITS(500, 500, 1000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 1,
+             .share = 1},
+			{.name = "tight",
+             JOURNAL_LIMITS(5, 5, 1000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 3,
+             .skew = 1,
+             .share = 1},
+		},
 	.seed = 21,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 200000,
@@ -60,8 +73,9 @@ static int play(const struct scene *scene) {
 	int kills = (int)setting_number("STINT_KILLS", KILLS_DEFAULT);
 	size_t unknown = 0;
 	bool waited;
-	struct proof proof = {
-		.invariants = "I1 I4 I6", .fault = "app killed with SIGKILL at random moments", .recovery_ms = PROOF_NO_RECOVERY};
+	struct proof proof = {.invariants = "I1 I4 I6",
+	                      .fault = "app killed with SIGKILL at random moments",
+	                      .recovery_ms = PROOF_NO_RECOVERY};
 
 	if (stage_set(&stage, scene, HOSTS, STAGE_PATIENT) != 0 || stage_crowd(&stage, APPS, &plan, 4000) != 0)
 		return tap_finish();

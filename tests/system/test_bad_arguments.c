@@ -1,6 +1,6 @@
 /*
- * test_bad_arguments.c - what an app may get wrong in the library's calls: options, ids, costs. Each is refused with a clear
- * error; ids that only look dangerous reach the database as they are.
+ * test_bad_arguments.c - what an app may get wrong in the library's calls: options, ids, costs. Each is refused
+ * with a clear error; ids that only look dangerous reach the database as they are.
  */
 #include <string.h>
 
@@ -21,7 +21,9 @@ static void test_options(struct stint *stint) {
 	const struct bad_options all[] = {
 		{"policy", {.max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
 		{"policy", {.policy = "", .max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
-		{"policy", {.policy = "a'; drop table stint.policy", .max_requests = 1, .time_window_ms = 1000}, STINT_EPOLICY},
+		{"policy",
+	     {.policy = "a'; drop table stint.policy", .max_requests = 1, .time_window_ms = 1000},
+	     STINT_EPOLICY},
 		{"max_requests", {.policy = "api", .time_window_ms = 1000}, STINT_ERANGE},
 		{"max_requests", {.policy = "api", .max_requests = -1, .time_window_ms = 1000}, STINT_ERANGE},
 		{"max_requests", {.policy = "api", .max_requests = INT64_MAX, .time_window_ms = 1000}, STINT_ERANGE},
@@ -89,7 +91,10 @@ static void test_ids(struct stint_limiter *limiter, struct cluster *cluster) {
 	rows = cluster_number(cluster, "select count(*) from stint.counter", -1) - rows;
 	tap_ok(rows == good, "the good ones, and only those, are in the database: %lld of %lld", (long long)rows,
 	       (long long)good);
-	rows = cluster_number(cluster, "select count(*) from stint.counter where client_id = 'x''); drop table stint.counter; --'", 0);
+	rows =
+		cluster_number(cluster,
+	                   "select count(*) from stint.counter where client_id = 'x''); drop table stint.counter; --'",
+	                   0);
 	tap_ok(rows == 1, "as they were given");
 }
 

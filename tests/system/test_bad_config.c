@@ -1,5 +1,6 @@
 /*
- * test_bad_config.c - configurations that an agent must not start with: it ends with an error that names what is wrong.
+ * test_bad_config.c - configurations that an agent must not start with: it ends with an error that names what
+ * is wrong.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,8 @@
 #include "scene.h"
 #include "tap.h"
 
-#define LONG_NAME "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+#define LONG_NAME                                                                                                 \
+	"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 
 struct bad_config {
 	const char *text;  /* %s: a good path for the socket */

@@ -1,6 +1,6 @@
 /*
- * test_bad_database.c - databases that an agent can't use: it starts all the same, decides by the lenient limit, and says what
- * is wrong in its status and in its log.
+ * test_bad_database.c - databases that an agent can't use: it starts all the same, decides by the lenient
+ * limit, and says what is wrong in its status and in its log.
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,8 +26,9 @@ static const struct bad_database bad_databases[] = {
 	{"no such database", "select 1", " dbname=nowhere", "nowhere", "cannot use the database: "},
 	{"a name in another encoding", "select 1", " dbname=caf\xe9", "caf", "cannot use the database: "},
 	{"no such role", "select 1", " user=nobody_at_all", "nobody_at_all", "cannot use the database: "},
-	{"a schema of the future", "insert into stint.migration (version, name, breaking) values (4711, 'future', true)", "", "4711",
-	 "cannot use the database: "},
+	{"a schema of the future",
+     "insert into stint.migration (version, name, breaking) values (4711, 'future', true)", "", "4711",
+     "cannot use the database: "},
 	{"nobody there", "select 1", " host=/nonexistent", "nonexistent", "cannot reach the database: "},
 };
 
@@ -56,7 +57,8 @@ static void try_database(const struct scene *scene, struct cluster *cluster, uin
 	peer_status(host.socket, status, sizeof(status), 1000);
 	tap_ok(alone, "%s: it decides by the lenient limit", bad->what);
 	tap_ok(strstr(status, bad->says) != NULL, "%s: its status says why (%s)", bad->what, bad->says);
-	tap_ok(host_log_count(&host, bad->says) > 0 && host_log_count(&host, bad->title) > 0, "%s: its log too (%s)", bad->what, bad->title);
+	tap_ok(host_log_count(&host, bad->says) > 0 && host_log_count(&host, bad->title) > 0, "%s: its log too (%s)",
+	       bad->what, bad->title);
 	if (strstr(status, bad->says) == NULL)
 		tap_note("%s", status);
 	tap_ok(host_stop(&host) == 0, "%s: it ends with status 0", bad->what);

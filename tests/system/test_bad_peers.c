@@ -1,6 +1,7 @@
 /*
- * test_bad_peers.c - who connects to the agent's socket and doesn't speak as the library does: noise, packets that are too
- * long or too short, absurd questions, silence. The agent hangs up or answers with an error, and the others are served.
+ * test_bad_peers.c - who connects to the agent's socket and doesn't speak as the library does: noise, packets
+ * that are too long or too short, absurd questions, silence. The agent hangs up or answers with an error, and
+ * the others are served.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +23,10 @@
 
 /* Whether the agent still serves somebody who does nothing wrong. */
 static bool still_serves(const struct host *host) {
-	const struct stint_options options = {.policy = "api", .max_requests = 100, .time_window_ms = 1000, .timeout_ms = 3000};
+	const struct stint_options options = {.policy = "api",
+	                                      .max_requests = 100,
+	                                      .time_window_ms = 1000,
+	                                      .timeout_ms = 3000};
 	static int number;
 	char id[32];
 
@@ -89,8 +93,9 @@ static void unknown_type(int fd, uint64_t *random) {
 }
 
 static void hello_twice(int fd, uint64_t *random) {
-	struct wire_hello hello = {
-		.head = {.type = WIRE_HELLO}, .wire_version = WIRE_VERSION, .layout_version = LAYOUT_VERSION};
+	struct wire_hello hello = {.head = {.type = WIRE_HELLO},
+	                           .wire_version = WIRE_VERSION,
+	                           .layout_version = LAYOUT_VERSION};
 
 	(void)random;
 	peer_hello(fd, 1000);
@@ -189,8 +194,10 @@ static void test_strangers(const struct host *host) {
 /* Well-formed questions with absurd contents: answered with an error, or hung up on; never obeyed. */
 static int ask_absurdly(const struct host *host, uint32_t policy, uint32_t cost, const char *id, size_t id_len) {
 	char packet[sizeof(struct wire_want) + 600];
-	struct wire_want want = {
-		.head = {.type = WIRE_WANT, .serial = 5}, .policy = policy, .cost = cost, .timeout_ms = 1000};
+	struct wire_want want = {.head = {.type = WIRE_WANT, .serial = 5},
+	                         .policy = policy,
+	                         .cost = cost,
+	                         .timeout_ms = 1000};
 	union {
 		struct wire_verdict verdict;
 		char room[WIRE_MESSAGE_MAX];

@@ -170,8 +170,11 @@ static void test_choice(void) {
 	       (long long)oracle_sum(&oracle, &choice));
 	choice.sources = ORACLE_FALLBACK;
 	tap_ok(oracle_sum(&oracle, &choice) == 0, "and by source: odd events are never of source 3");
-	choice = (struct oracle_choice){
-		.policy = ORACLE_ANY, .client = ORACLE_ANY, .host = ORACLE_ANY, .from_ns = 200, .until_ns = 301};
+	choice = (struct oracle_choice){.policy = ORACLE_ANY,
+	                                .client = ORACLE_ANY,
+	                                .host = ORACLE_ANY,
+	                                .from_ns = 200,
+	                                .until_ns = 301};
 	tap_ok(oracle_sum(&oracle, &choice) == 100, "and by time: %lld", (long long)oracle_sum(&oracle, &choice));
 	oracle_span(&oracle, &choice, &first, &last);
 	tap_ok(first == 201 && last == 300, "from %llu to %llu", (unsigned long long)first, (unsigned long long)last);
@@ -351,10 +354,14 @@ static void away_later_but_for_host_1(struct episode *episode) {
 static void test_hosts_on_their_own_are_judged(void) {
 	expect_found(judge_story(0, 0, 0, 0, NULL), 0, "hosts on their own while the database is away");
 	expect_found(judge_story(STINT_SOURCE_FALLBACK, 5000, 5001, 1, NULL), 1, "one on its own before the fault");
-	expect_found(judge_story(STINT_SOURCE_FALLBACK, 2500, 2501, 1, NULL), 2, "one on its own before the fault, over the limit");
-	expect_found(judge_story(STINT_SOURCE_FALLBACK, 12900, 13100, 1, NULL), 0, "one that was under way as all were in step");
-	expect_found(judge_story(STINT_SOURCE_FALLBACK, 13000, 13001, 1, NULL), 1, "one on its own as all were in step");
-	expect_found(judge_story(STINT_SOURCE_FALLBACK, 14500, 14501, 1, NULL), 2, "one on its own later, over the limit");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 2500, 2501, 1, NULL), 2,
+	             "one on its own before the fault, over the limit");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 12900, 13100, 1, NULL), 0,
+	             "one that was under way as all were in step");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 13000, 13001, 1, NULL), 1,
+	             "one on its own as all were in step");
+	expect_found(judge_story(STINT_SOURCE_FALLBACK, 14500, 14501, 1, NULL), 2,
+	             "one on its own later, over the limit");
 	expect_found(judge_story(STINT_SOURCE_FALLBACK, 20000, 20001, 1, NULL), 1, "one on its own long after it");
 	/* Each of the two that were on their own, and I1. */
 	expect_found(judge_story(0, 0, 0, 0, never_away), 3, "hosts on their own, and the database was never away");
@@ -363,10 +370,13 @@ static void test_hosts_on_their_own_are_judged(void) {
 }
 
 static void test_processes_on_their_own_are_judged(void) {
-	expect_found(judge_story(STINT_SOURCE_LOCAL, 5000, 5001, 10, NULL), 0, "a process on its own, within the limit");
-	expect_found(judge_story(STINT_SOURCE_LOCAL, 2500, 2501, 1, NULL), 1, "a process on its own before the fault, over it");
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 5000, 5001, 10, NULL), 0,
+	             "a process on its own, within the limit");
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 2500, 2501, 1, NULL), 1,
+	             "a process on its own before the fault, over it");
 	/* Windows that touch the episode, and those of the calm. */
-	expect_found(judge_story(STINT_SOURCE_LOCAL, 14500, 14501, 1, NULL), 2, "a process on its own in step again, over it");
+	expect_found(judge_story(STINT_SOURCE_LOCAL, 14500, 14501, 1, NULL), 2,
+	             "a process on its own in step again, over it");
 }
 
 /* Two faults; what is between them belongs to neither. */
@@ -376,7 +386,8 @@ static void test_calm_between_is_judged(void) {
 		struct oracle oracle = {0};
 
 		admit(&oracle, STINT_SOURCE_DATABASE, 0, 20000, 20001, 10 + more);
-		expect_found(judge_in_child(&oracle, episodes, 2), (int)more, more ? "one over the limit between two faults" : "none");
+		expect_found(judge_in_child(&oracle, episodes, 2), (int)more,
+		             more ? "one over the limit between two faults" : "none");
 		oracle_free(&oracle);
 	}
 }

@@ -1,13 +1,13 @@
 /*
- * test_crowded.c - more clients than the table has room for: ten times as many as it has slots; and hundreds that all fall into
- * the same two buckets, forty of them with the same tag, because somebody who can read the table's secret made their ids
- * for that.
+ * test_crowded.c - more clients than the table has room for: ten times as many as it has slots; and hundreds
+ * that all fall into the same two buckets, forty of them with the same tag, because somebody who can read the
+ * table's secret made their ids for that.
  *
  *     test_crowded [SECONDS [SEED]]      of each part; default 6; 300 for a long run
  *
- * What must hold: no client gets more than its limit, everybody is decided by the database's credits (through the agent where
- * the table has no room), evictions are counted, the agent's memory stays what it was; and a client that stays active keeps
- * its place or is served all the same, in the crowded bucket, too.
+ * What must hold: no client gets more than its limit, everybody is decided by the database's credits (through
+ * the agent where the table has no room), evictions are counted, the agent's memory stays what it was; and a
+ * client that stays active keeps its place or is served all the same, in the crowded bucket, too.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,18 +25,19 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS        2u
-#define ROOM         100 /* max_clients: a small table, for which such ids are soon made */
-#define CROWD        (10u * 144u) /* ten times its slots, see table_geometry_for() */
-#define COLLIDING    320u /* ten times the slots of two buckets */
-#define SAME_TAG     40u  /* of these: more than there are slots */
-#define SHOOTERS     4u   /* on each host */
-#define LIMIT        5
-#define WINDOW_MS    3600000 /* no window ends during the test: what a client was admitted in all is what it had in one */
-#define TIMEOUT_MS   2000
-#define SLACK_MS     500
-#define STEADY_MS    20
-#define MEMORY_KIB   2048 /* what an agent may grow by: batches, and 64 KiB of records at a time */
+#define HOSTS     2u
+#define ROOM      100          /* max_clients: a small table, for which such ids are soon made */
+#define CROWD     (10u * 144u) /* ten times its slots, see table_geometry_for() */
+#define COLLIDING 320u         /* ten times the slots of two buckets */
+#define SAME_TAG  40u          /* of these: more than there are slots */
+#define SHOOTERS  4u           /* on each host */
+#define LIMIT     5
+/* no window ends during the test: what a client was admitted in all is what it had in one */
+#define WINDOW_MS  3600000
+#define TIMEOUT_MS 2000
+#define SLACK_MS   500
+#define STEADY_MS  20
+#define MEMORY_KIB 2048 /* what an agent may grow by: batches, and 64 KiB of records at a time */
 
 static unsigned long seconds = 6;
 static uint64_t seed = 1;
@@ -53,7 +54,7 @@ struct tally {
 };
 
 struct crowd_part {
-	const char *what;   /* the fault, in the scoreboard's words */
+	const char *what; /* the fault, in the scoreboard's words */
 	const char *policy;
 	struct id *ids;
 	uint32_t count;
@@ -62,13 +63,17 @@ struct crowd_part {
 	uint64_t steady_checks, steady_denied, steady_alone;
 };
 
-static const struct stint_options steady_options = {
-	.policy = "steady", .max_requests = 1000, .time_window_ms = 1000, .fallback_max_requests = 1000, .timeout_ms = TIMEOUT_MS};
+static const struct stint_options steady_options = {.policy = "steady",
+                                                    .max_requests = 1000,
+                                                    .time_window_ms = 1000,
+                                                    .fallback_max_requests = 1000,
+                                                    .timeout_ms = TIMEOUT_MS};
 
 /* ---- Ids ------------------------------------------------------------------------ */
 
 /* The header as an attacker with root's rights reads it, and the index of a policy. */
-static int read_directory(const struct host *host, const char *policy, struct directory_header *header, uint32_t *index) {
+static int read_directory(const struct host *host, const char *policy, struct directory_header *header,
+                          uint32_t *index) {
 	char path[160];
 	struct policy_entry entry;
 	int fd, found = -1;
@@ -79,7 +84,8 @@ static int read_directory(const struct host *host, const char *policy, struct di
 		return -1;
 	if (pread(fd, header, sizeof(*header), 0) == (ssize_t)sizeof(*header))
 		for (uint32_t i = 0; i < POLICY_CAPACITY && found != 0; i++)
-			if (pread(fd, &entry, sizeof(entry), (off_t)(DIRECTORY_ENTRIES_OFFSET + i * sizeof(entry))) == (ssize_t)sizeof(entry) &&
+			if (pread(fd, &entry, sizeof(entry), (off_t)(DIRECTORY_ENTRIES_OFFSET + i * sizeof(entry))) ==
+			        (ssize_t)sizeof(entry) &&
 			    entry.state == POLICY_LIVE && strcmp(entry.name, policy) == 0) {
 				*index = i;
 				found = 0;
@@ -89,8 +95,10 @@ static int read_directory(const struct host *host, const char *policy, struct di
 }
 
 static bool is_in(const struct place *place, const struct place *target) {
-	return (place_bucket(place, 0) == place_bucket(target, 0) && place_bucket(place, 1) == place_bucket(target, 1)) ||
-	       (place_bucket(place, 0) == place_bucket(target, 1) && place_bucket(place, 1) == place_bucket(target, 0));
+	return (place_bucket(place, 0) == place_bucket(target, 0) &&
+	        place_bucket(place, 1) == place_bucket(target, 1)) ||
+	       (place_bucket(place, 0) == place_bucket(target, 1) &&
+	        place_bucket(place, 1) == place_bucket(target, 0));
 }
 
 /* The next text of the same length: an odometer of letters, many times faster than printf(). */
@@ -102,8 +110,8 @@ static void next_text(char *text) {
 	(*digit)++;
 }
 
-/* Ids that share both buckets with the first, the first SAME_TAG of them its tag, too. Found by chance: some millions of tries for
- * each of those. */
+/* Ids that share both buckets with the first, the first SAME_TAG of them its tag, too. Found by chance: some
+ * millions of tries for each of those. */
 static void craft(const struct directory_header *header, uint32_t index, struct id *ids, uint32_t count) {
 	struct id id = {"aaaaaaaaaaaa"};
 	struct place target = {0};
@@ -119,20 +127,22 @@ static void craft(const struct directory_header *header, uint32_t index, struct 
 }
 
 /* One of another policy in the same two buckets. */
-static void craft_neighbour(const struct directory_header *header, uint32_t index, const struct id *id, uint32_t neighbour_index,
-                            struct id *neighbour) {
+static void craft_neighbour(const struct directory_header *header, uint32_t index, const struct id *id,
+                            uint32_t neighbour_index, struct id *neighbour) {
 	struct place target = place_of(header->secret, header->bucket_count, index, id->text, strlen(id->text)), place;
 
 	*neighbour = (struct id){"steadyaaaaaa"};
 	do {
 		next_text(neighbour->text);
-		place = place_of(header->secret, header->bucket_count, neighbour_index, neighbour->text, strlen(neighbour->text));
+		place = place_of(header->secret, header->bucket_count, neighbour_index, neighbour->text,
+		                 strlen(neighbour->text));
 	} while (!is_in(&place, &target));
 }
 
 /* ---- Asking ----------------------------------------------------------------------- */
 
-static void count_check(struct tally *tally, uint32_t client, int status, const struct stint_result *result, uint64_t took_ns) {
+static void count_check(struct tally *tally, uint32_t client, int status, const struct stint_result *result,
+                        uint64_t took_ns) {
 	uint64_t slowest = tally->slowest_ns;
 
 	tally->checks++;
@@ -181,7 +191,8 @@ static void stay(struct crowd_part *part, struct stint_limiter *limiter, int64_t
 
 		part->steady_checks++;
 		part->steady_denied += status != 0 || !result.allowed;
-		part->steady_alone += status == 0 && (result.source == STINT_SOURCE_LOCAL || result.source == STINT_SOURCE_FALLBACK);
+		part->steady_alone +=
+			status == 0 && (result.source == STINT_SOURCE_LOCAL || result.source == STINT_SOURCE_FALLBACK);
 		sleep_ms(STEADY_MS);
 	}
 }
@@ -230,8 +241,8 @@ static uint64_t count_over(const struct crowd_part *part) {
 		admitted += n;
 		most = n > most ? n : most;
 	}
-	tap_note("%s: %llu of %u clients were admitted, %llu times in all", part->what, (unsigned long long)served, part->count,
-	         (unsigned long long)admitted);
+	tap_note("%s: %llu of %u clients were admitted, %llu times in all", part->what, (unsigned long long)served,
+	         part->count, (unsigned long long)admitted);
 	tap_ok(over == 0, "I1 %s: no client was admitted more than %u times; limit %d", part->what, most, LIMIT);
 	tap_ok(admitted * 2 > served * LIMIT, "%s: and not much less, though evictions burn credits", part->what);
 	return over;
@@ -242,17 +253,18 @@ static uint64_t count_left_alone(const struct crowd_part *part) {
 	uint64_t alone = t->by_source[STINT_SOURCE_LOCAL] + t->by_source[STINT_SOURCE_FALLBACK];
 	bool in_time = t->slowest_ns <= (TIMEOUT_MS + SLACK_MS) * NS_PER_MS;
 
-	tap_note("%s: %llu checks, %llu by lease, %llu by the database, %llu denied, the longest took %llu ms", part->what,
-	         (unsigned long long)t->checks, (unsigned long long)t->by_source[STINT_SOURCE_LEASE],
+	tap_note("%s: %llu checks, %llu by lease, %llu by the database, %llu denied, the longest took %llu ms",
+	         part->what, (unsigned long long)t->checks, (unsigned long long)t->by_source[STINT_SOURCE_LEASE],
 	         (unsigned long long)t->by_source[STINT_SOURCE_DATABASE], (unsigned long long)t->denied,
 	         (unsigned long long)(t->slowest_ns / NS_PER_MS));
-	tap_ok(alone + t->errors == 0, "%s: all were decided by the database's credits: %llu were not, %llu failed", part->what,
-	       (unsigned long long)alone, (unsigned long long)t->errors);
+	tap_ok(alone + t->errors == 0, "%s: all were decided by the database's credits: %llu were not, %llu failed",
+	       part->what, (unsigned long long)alone, (unsigned long long)t->errors);
 	tap_ok(in_time, "I4 %s: none took longer than its timeout", part->what);
 	return alone + t->errors + !in_time;
 }
 
-static void judge(struct stage *stage, struct crowd_part *part, long growth_kib, const int64_t evicted_before[HOSTS]) {
+static void judge(struct stage *stage, struct crowd_part *part, long growth_kib,
+                  const int64_t evicted_before[HOSTS]) {
 	uint64_t broken = count_over(part) + count_left_alone(part);
 	int64_t evicted = 0, overflow = 0, clients = 0;
 
@@ -261,15 +273,18 @@ static void judge(struct stage *stage, struct crowd_part *part, long growth_kib,
 		overflow += host_number(&stage->host[h], "table", "overflow");
 		clients += host_number(&stage->host[h], "table", "clients");
 	}
-	broken += !tap_ok(evicted + overflow > 0, "%s: counted: %lld evictions, %lld that the table had no room for; %lld clients are in it",
+	broken += !tap_ok(evicted + overflow > 0,
+	                  "%s: counted: %lld evictions, %lld that the table had no room for; %lld clients are in it",
 	                  part->what, (long long)evicted, (long long)overflow, (long long)clients);
-	broken += !tap_ok(growth_kib <= MEMORY_KIB, "I6 %s: the agents grew by %ld KiB at most", part->what, growth_kib);
-	broken += !tap_ok(part->steady_denied + part->steady_alone == 0,
-	                  "I6 %s: who stays active is always admitted: %llu of %llu times not, %llu without the database", part->what,
-	                  (unsigned long long)part->steady_denied, (unsigned long long)part->steady_checks,
-	                  (unsigned long long)part->steady_alone);
-	proof_print(&(struct proof){"I1 I4 I6", part->what, part->count, part->tally->checks + part->steady_checks, broken,
-	                            PROOF_NO_RECOVERY});
+	broken +=
+		!tap_ok(growth_kib <= MEMORY_KIB, "I6 %s: the agents grew by %ld KiB at most", part->what, growth_kib);
+	broken +=
+		!tap_ok(part->steady_denied + part->steady_alone == 0,
+	            "I6 %s: who stays active is always admitted: %llu of %llu times not, %llu without the database",
+	            part->what, (unsigned long long)part->steady_denied, (unsigned long long)part->steady_checks,
+	            (unsigned long long)part->steady_alone);
+	proof_print(&(struct proof){"I1 I4 I6", part->what, part->count, part->tally->checks + part->steady_checks,
+	                            broken, PROOF_NO_RECOVERY});
 }
 
 static void *share(size_t bytes) {
@@ -302,28 +317,36 @@ static int declare(struct stint *stint, const struct stint_options *options, str
 }
 
 static int make_colliding(struct stage *stage, struct stint *stint, struct crowd_part *part) {
-	const struct stint_options options = {
-		.policy = part->policy, .max_requests = LIMIT, .time_window_ms = WINDOW_MS, .fallback_max_requests = LIMIT};
+	const struct stint_options options = {.policy = part->policy,
+	                                      .max_requests = LIMIT,
+	                                      .time_window_ms = WINDOW_MS,
+	                                      .fallback_max_requests = LIMIT};
 	struct directory_header header;
 	struct stint_limiter *limiter;
 	uint32_t index, steady_index;
 	uint64_t began = monotonic_ns();
 
-	if (declare(stint, &options, &limiter) != 0 || read_directory(&stage->host[0], part->policy, &header, &index) != 0 ||
+	if (declare(stint, &options, &limiter) != 0 ||
+	    read_directory(&stage->host[0], part->policy, &header, &index) != 0 ||
 	    read_directory(&stage->host[0], steady_options.policy, &header, &steady_index) != 0)
 		return -1;
 	stint_limiter_free(limiter);
 	craft(&header, index, part->ids, part->count);
 	craft_neighbour(&header, index, &part->ids[0], steady_index, &part->steady);
-	tap_note("%u ids for the same two of %u buckets, %u of them with the same tag, made in %lld ms", part->count, header.bucket_count,
-	         SAME_TAG, (long long)stage_ms_since(began));
+	tap_note("%u ids for the same two of %u buckets, %u of them with the same tag, made in %lld ms", part->count,
+	         header.bucket_count, SAME_TAG, (long long)stage_ms_since(began));
 	return 0;
 }
 
 static int play(const struct scene *scene) {
 	const struct host_options options = {.max_clients = ROOM, .idle_timeout_s = 1}; /* many evictions */
-	struct crowd_part many = {.what = "ten times more clients than slots", .policy = "many", .count = CROWD, .steady = {"steady"}};
-	struct crowd_part colliding = {.what = "colliding ids, made with the leaked secret", .policy = "colliding", .count = COLLIDING};
+	struct crowd_part many = {.what = "ten times more clients than slots",
+	                          .policy = "many",
+	                          .count = CROWD,
+	                          .steady = {"steady"}};
+	struct crowd_part colliding = {.what = "colliding ids, made with the leaked secret",
+	                               .policy = "colliding",
+	                               .count = COLLIDING};
 	struct stint_limiter *steady;
 	struct stint *stint;
 	struct stage stage;

@@ -1,13 +1,13 @@
 /*
- * test_database_clock.c - the database server's clock is set back by anything from half a second to an hour, again and
- * again, and then forward, while apps are above their limits.
+ * test_database_clock.c - the database server's clock is set back by anything from half a second to an hour,
+ * again and again, and then forward, while apps are above their limits.
  *
  *     test_database_clock [STEPS [SEED]]      how often it is set back (default 4); 60 for a long run
  *
- * Set back, the promise holds by the true time, too: no count is lost, and nobody is locked out for much longer than
- * usual: two sub-windows, or for a fixed window one window. Set forward, the database must take what was admitted for as
- * old as its clock says: then an interval across the step holds twice the limit at most, and one that begins when the
- * leases of before have ended, no more than the limit.
+ * Set back, the promise holds by the true time, too: no count is lost, and nobody is locked out for much longer
+ * than usual: two sub-windows, or for a fixed window one window. Set forward, the database must take what was
+ * admitted for as old as its clock says: then an interval across the step holds twice the limit at most, and
+ * one that begins when the leases of before have ended, no more than the limit.
  */
 #include <stdio.h>
 
@@ -20,26 +20,42 @@
 #include "tap.h"
 #include "wall_clock.h"
 
-#define HOSTS    2u
-#define HOUR_US  INT64_C(3600000000)
-#define LOOK_MS  150
+#define HOSTS   2u
+#define HOUR_US INT64_C(3600000000)
+#define LOOK_MS 150
 /* From a step to the next one: for the first, two of the longest windows and some more. */
 #define LONG_MS  10000
 #define SHORT_MS 1500
 /* What a busy machine may add to a time, and take from a rate. */
-#define SLACK_MS 1000
+#define SLACK_MS         1000
 #define CHECK_TIMEOUT_MS 1000
 
 static const struct journal_plan plan = {
 	.policy_count = 3,
-	.policy = {
-		{.name = "sliding", JOURNAL_LIMITS(200, 200, 1000), .resolution = 10,
-		 .cost_min = 1, .cost_max = 3, .clients = 2, .share = 1},
-		{.name = "slow", JOURNAL_LIMITS(300, 300, 3000), .resolution = 6,
-		 .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1},
-		{.name = "fixed", JOURNAL_LIMITS(200, 200, 1000), .algorithm = STINT_FIXED_WINDOW,
-		 .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "sliding",
+             JOURNAL_LIMITS(200, 200, 1000),
+             .resolution = 10,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 2,
+             .share = 1},
+			{.name = "slow",
+             JOURNAL_LIMITS(300, 300, 3000),
+             .resolution = 6,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 2,
+             .share = 1},
+			{.name = "fixed",
+             JOURNAL_LIMITS(200, 200, 1000),
+             .algorithm = STINT_FIXED_WINDOW,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 2,
+             .share = 1},
+		},
 	.seed = 31,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
@@ -110,22 +126,27 @@ static int64_t limit_of(uint32_t policy) {
 }
 
 /* Clients that some interval gave more than `times` their limit. */
-static uint64_t count_over(const struct run *run, uint64_t from_ns, uint64_t until_ns, int64_t times, const char *what) {
+static uint64_t count_over(const struct run *run, uint64_t from_ns, uint64_t until_ns, int64_t times,
+                           const char *what) {
 	uint64_t over = 0;
 
 	for (uint32_t p = 0; p < plan.policy_count; p++) {
 		int64_t most = 0;
 
 		for (uint32_t c = 0; c < plan.policy[p].clients; c++) {
-			const struct oracle_choice choice = {
-				.policy = p, .client = c, .host = ORACLE_ANY, .from_ns = from_ns, .until_ns = until_ns};
+			const struct oracle_choice choice = {.policy = p,
+			                                     .client = c,
+			                                     .host = ORACLE_ANY,
+			                                     .from_ns = from_ns,
+			                                     .until_ns = until_ns};
 			int64_t certain = oracle_peak(&run->oracle, &choice, window_ns(p)).certain;
 
 			over += certain > limit_of(p) * times;
 			most = certain > most ? certain : most;
 		}
-		tap_ok(most <= limit_of(p) * times, "I1 %s, %s: at most %lld in any %lld ms; limit %lld", what, plan.policy[p].name,
-		       (long long)most, (long long)plan.policy[p].time_window_ms, (long long)(limit_of(p) * times));
+		tap_ok(most <= limit_of(p) * times, "I1 %s, %s: at most %lld in any %lld ms; limit %lld", what,
+		       plan.policy[p].name, (long long)most, (long long)plan.policy[p].time_window_ms,
+		       (long long)(limit_of(p) * times));
 	}
 	return over;
 }
@@ -141,7 +162,8 @@ static int64_t period_ms(const struct journal_policy *policy) {
 static int64_t longest_ms(const struct journal_policy *policy) {
 	int64_t window_ms = policy->time_window_ms;
 
-	return policy->algorithm == STINT_FIXED_WINDOW ? 2 * window_ms : window_ms + 3 * window_ms / policy->resolution;
+	return policy->algorithm == STINT_FIXED_WINDOW ? 2 * window_ms
+	                                               : window_ms + 3 * window_ms / policy->resolution;
 }
 
 /* Whether it was admitted in time after a step, and then got two thirds of its limit in time. */
@@ -154,12 +176,13 @@ static bool was_served(const struct run *run, struct oracle_choice choice, int64
 	got = oracle_sum(&run->oracle, &choice);
 	if (took_ms <= longest_ms(policy) + SLACK_MS && got * 3 >= policy->max_requests * 2)
 		return true;
-	tap_note("%s, client %u: admitted after %lld ms, then %lld in %lld ms", policy->name, choice.client, (long long)took_ms,
-	         (long long)got, (long long)period_ms(policy) + SLACK_MS);
+	tap_note("%s, client %u: admitted after %lld ms, then %lld in %lld ms", policy->name, choice.client,
+	         (long long)took_ms, (long long)got, (long long)period_ms(policy) + SLACK_MS);
 	return false;
 }
 
-/* When the last of all clients was admitted again after a step, in ms; and counts those who had to wait for too long. */
+/* When the last of all clients was admitted again after a step, in ms; and counts those who had to wait for too
+ * long. */
 static int64_t recovery_ms(const struct run *run, uint64_t at_ns, uint64_t *starved) {
 	int64_t longest = 0;
 
@@ -187,7 +210,9 @@ static void judge_back(struct run *run) {
 	int64_t took_ms = recovery_ms(run, run->first_ns, &starved);
 
 	tap_ok(run->books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read", run->books.count);
-	tap_ok(starved == 0, "I5: nobody was locked out by an hour's step back; the last was admitted again after %lld ms", (long long)took_ms);
+	tap_ok(starved == 0,
+	       "I5: nobody was locked out by an hour's step back; the last was admitted again after %lld ms",
+	       (long long)took_ms);
 	proof_print(&(struct proof){"I1 I2 I4 I5", "database clock set back, up to an hour", steps, run->oracle.count,
 	                            over + starved + (uint64_t)run->books.over_limit + count_broken(run), took_ms});
 }
@@ -200,12 +225,14 @@ static void judge_forward(struct run *run) {
 
 	over += count_over(run, run->forward_ns + 2 * NS_PER_S, 0, 1, "after it");
 	took_ms = recovery_ms(run, run->forward_ns, &starved);
-	tap_ok(starved == 0, "I5: nobody was locked out by the step forward; the last was admitted again after %lld ms", (long long)took_ms);
+	tap_ok(starved == 0,
+	       "I5: nobody was locked out by the step forward; the last was admitted again after %lld ms",
+	       (long long)took_ms);
 	for (uint32_t h = 0; h < HOSTS; h++)
 		unsaid += host_log_count(&run->stage.host[h], "the database's clock stepped by +") == 0;
 	tap_ok(unsaid == 0, "all agents say that the clock was set");
-	proof_print(&(struct proof){"I4 I5", "database clock set forward: twice the limit at most, once, and logged", 1, run->oracle.count,
-	                            over + starved + unsaid, took_ms});
+	proof_print(&(struct proof){"I4 I5", "database clock set forward: twice the limit at most, once, and logged",
+	                            1, run->oracle.count, over + starved + unsaid, took_ms});
 }
 
 static int play(const struct scene *scene) {

@@ -17,19 +17,25 @@
 #define FALLBACK_LIMIT   150
 #define CHECK_TIMEOUT_MS 1000
 
-#define STEADY_MS        5000
-#define DOWN_MS          5000
-#define SETTLE_MS        6000
+#define STEADY_MS 5000
+#define DOWN_MS   5000
+#define SETTLE_MS 6000
 
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, and a heartbeat's worth of doubt. */
-#define RETURN_MS        4000
+#define RETURN_MS 4000
 /* How much later than its timeout a check may end: what the scheduler takes on two busy cores. */
-#define SLACK_MS         250
+#define SLACK_MS 250
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 1,
+                .share = 1}},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 100000,
@@ -147,8 +153,10 @@ static void check_charge(const struct oracle *oracle, const struct outage *outag
 }
 
 static void check_report(struct stage *stage, const struct oracle *oracle) {
-	struct oracle_choice choice = {
-		.policy = 0, .client = ORACLE_ANY, .host = ORACLE_ANY, .sources = ORACLE_FALLBACK};
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = ORACLE_ANY,
+	                               .host = ORACLE_ANY,
+	                               .sources = ORACLE_FALLBACK};
 	int64_t periods = cluster_number(&stage->cluster, "select count(*) from stint.fallback_period", -1);
 	int64_t reported = cluster_number(&stage->cluster, "select sum(admitted) from stint.fallback_period", -1);
 	int64_t admitted = oracle_sum(oracle, &choice);

@@ -29,22 +29,29 @@
 #define HOSTS            2u
 #define ROUNDS_MAX       50
 
-#define FAULT_MS         2200
-#define CALM_MS          1500
-/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy machine. */
-#define RETURN_MS        6000
+#define FAULT_MS 2200
+#define CALM_MS  1500
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy
+ * machine. */
+#define RETURN_MS 6000
 
-#define CONNECTIONS      40
-#define HEAP_KIB         8192
-#define WAL_KIB          32768
-#define GROWTH_KIB       8192 /* what an agent's memory may grow by: buffers reach their size */
+#define CONNECTIONS 40
+#define HEAP_KIB    8192
+#define WAL_KIB     32768
+#define GROWTH_KIB  8192 /* what an agent's memory may grow by: buffers reach their size */
 
 #define ALL "the database's refusals, all together" /* for the proofs that are about the test as a whole */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 2000, .skew = 1, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 2000,
+                .skew = 1,
+                .share = 1}},
 	.seed = 23,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
@@ -53,18 +60,18 @@ static const struct journal_plan plan = {
 struct play {
 	struct stage stage;
 	struct books books;
-	char heap[108], wal[108]; /* the small disks; "": this machine doesn't let us */
+	char heap[108], wal[108];          /* the small disks; "": this machine doesn't let us */
 	struct pg *other[CONNECTIONS + 8]; /* sessions of somebody else */
 	size_t others;
 };
 
 struct fault {
 	const char *what;
-	const char *cause_sql, *clear_sql;   /* or, where that doesn't do: */
+	const char *cause_sql, *clear_sql; /* or, where that doesn't do: */
 	bool (*cause)(struct play *);
 	bool (*clear)(struct play *);
-	const char *state;  /* what all hosts say towards the end of it; NULL: they come and go */
-	const char *said;   /* by all agents, as the reason; NULL: nothing new */
+	const char *state; /* what all hosts say towards the end of it; NULL: they come and go */
+	const char *said;  /* by all agents, as the reason; NULL: nothing new */
 	int within_ms;
 	bool stays;         /* the hosts have the database for all of it: none may be on its own */
 	bool others_served; /* client 1 is served meanwhile: the fault is client 0's alone */
@@ -121,7 +128,8 @@ static bool use_up_connections(struct play *play) {
 	for (int i = 0; i < 500 && cluster_number(&play->stage.cluster, count_sql, 1) > 0; i++)
 		sleep_ms(5);
 	fill_up(play);
-	return play->others >= CONNECTIONS - 10 && cluster_do(&play->stage.cluster, "alter role test_agent login") == 0;
+	return play->others >= CONNECTIONS - 10 &&
+	       cluster_do(&play->stage.cluster, "alter role test_agent login") == 0;
 }
 
 /* ---- Full disks --------------------------------------------------------------------------------- */
@@ -181,8 +189,8 @@ static bool write_to_the_end(struct play *play) {
 	return status == PG_UNREACHABLE;
 }
 
-/* The server can't write any more, and panics. It comes back once or twice, as it makes room by a checkpoint, until
- * that room is taken as well. */
+/* The server can't write any more, and panics. It comes back once or twice, as it makes room by a checkpoint,
+ * until that room is taken as well. */
 static bool fill_wal(struct play *play) {
 	int panics = 0;
 
@@ -218,13 +226,13 @@ static bool move_counters(struct play *play) {
 /* ---- The faults ----------------------------------------------------------------------------------- */
 
 /* Every fifth row that is written meets it. */
-#define REFUSE(sqlstate) \
-	"create sequence public.written;" \
-	"create function public.refuse() returns trigger language plpgsql security definer as $$ begin" \
-	" if nextval('public.written') % 5 = 0 then raise exception using errcode = '" sqlstate "'; end if;" \
-	" return new; end $$;" \
+#define REFUSE(sqlstate)                                                                                          \
+	"create sequence public.written;"                                                                             \
+	"create function public.refuse() returns trigger language plpgsql security definer as $$ begin"               \
+	" if nextval('public.written') % 5 = 0 then raise exception using errcode = '" sqlstate "'; end if;"          \
+	" return new; end $$;"                                                                                        \
 	"create trigger refuse before insert or update on stint.counter for each row execute function public.refuse()"
-#define REFUSE_NO_MORE \
+#define REFUSE_NO_MORE                                                                                            \
 	"drop trigger refuse on stint.counter; drop function public.refuse(); drop sequence public.written"
 
 static const struct fault faults[] = {
@@ -325,8 +333,8 @@ static uint32_t count_said(const struct stage *stage, const char *words, char wh
 	return count;
 }
 
-/* The log has the same words, though not each time: what lasts is logged every 30 s. An agent tries again after 3 s
- * at the latest. */
+/* The log has the same words, though not each time: what lasts is logged every 30 s. An agent tries again after
+ * 3 s at the latest. */
 static void check_said(const struct stage *stage, const struct fault *fault) {
 	uint64_t began = monotonic_ns();
 	uint32_t count;
@@ -349,7 +357,8 @@ static void suffer(struct play *play, const struct fault *fault) {
 	if (fault->state != NULL) {
 		uint32_t count = episode_wait_for(stage, fault->state, RETURN_MS);
 
-		tap_ok(count == stage->host_count, "%s: %u of %u hosts say \"%s\"", fault->what, count, stage->host_count, fault->state);
+		tap_ok(count == stage->host_count, "%s: %u of %u hosts say \"%s\"", fault->what, count, stage->host_count,
+		       fault->state);
 	}
 	if (fault->said != NULL)
 		check_said(stage, fault);
@@ -365,7 +374,8 @@ static int begin(struct play *play, const struct scene *scene, bool disks) {
 
 	stage_init(stage, scene);
 	books_init(&play->books);
-	if (disks && (scene_mount(scene, "heap", HEAP_KIB, play->heap) != 0 || scene_mount(scene, "wal", WAL_KIB, play->wal) != 0))
+	if (disks && (scene_mount(scene, "heap", HEAP_KIB, play->heap) != 0 ||
+	              scene_mount(scene, "wal", WAL_KIB, play->wal) != 0))
 		disks = false;
 	if (disks) {
 		snprintf(wal, sizeof(wal), "%s/log", play->wal);
@@ -377,7 +387,8 @@ static int begin(struct play *play, const struct scene *scene, bool disks) {
 	} else {
 		play->heap[0] = play->wal[0] = '\0';
 	}
-	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &options) == 0 && cluster_install(&stage->cluster) == 0 &&
+	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &options) == 0 &&
+	                cluster_install(&stage->cluster) == 0 &&
 	                cluster_do(&stage->cluster, "create role hog login") == 0 && (!disks || move_counters(play)),
 	            "a database with the schema is ready"))
 		return -1;
@@ -410,8 +421,8 @@ static uint32_t judge_sizes(const struct size before[static HOSTS], const struct
 		            after[h].descriptors <= before[h].descriptors + 1;
 
 		grown += !flat;
-		tap_ok(flat, "I6 host %u: memory %ld KiB, was %ld; descriptors %d, were %d", h, after[h].memory_kib, before[h].memory_kib,
-		       after[h].descriptors, before[h].descriptors);
+		tap_ok(flat, "I6 host %u: memory %ld KiB, was %ld; descriptors %d, were %d", h, after[h].memory_kib,
+		       before[h].memory_kib, after[h].descriptors, before[h].descriptors);
 	}
 	return grown;
 }
@@ -427,7 +438,8 @@ static void judge_all(const struct play *play, const struct oracle *oracle, uint
 	                            .recovery_ms = PROOF_NO_RECOVERY});
 }
 
-static int64_t admitted_between(const struct oracle *oracle, uint32_t client, uint64_t from_ns, uint64_t until_ns) {
+static int64_t admitted_between(const struct oracle *oracle, uint32_t client, uint64_t from_ns,
+                                uint64_t until_ns) {
 	struct oracle_choice choice = {.policy = 0,
 	                               .client = client,
 	                               .host = ORACLE_ANY,
@@ -438,8 +450,8 @@ static int64_t admitted_between(const struct oracle *oracle, uint32_t client, ui
 	return oracle_sum(oracle, &choice);
 }
 
-/* Against the calm before. Not all of that: each try for the locked row takes a quarter of the agent's deadline, in which it
- * asks for nobody else. */
+/* Against the calm before. Not all of that: each try for the locked row takes a quarter of the agent's
+ * deadline, in which it asks for nobody else. */
 static void judge_others(const struct oracle *oracle, const struct episode *episode) {
 	int64_t before = admitted_between(oracle, 1, episode->began_ns - CALM_MS * NS_PER_MS, episode->began_ns);
 	int64_t meanwhile = admitted_between(oracle, 1, episode->began_ns, episode->over_ns);

@@ -13,11 +13,11 @@
 #include "stint.h"
 #include "tap.h"
 
-#define WINDOW_MS 60000
-#define TIMEOUT_MS 3000 /* of a check: longer than the agent takes to see that the database is away */
-#define SOON_MS 5000
-#define AT_ONCE 32 /* if each waited for a heartbeat, they would take several times TIMEOUT_MS */
-#define CHANGES 6  /* if each waited for a pulse, they would take more than twice SOON_MS */
+#define WINDOW_MS    60000
+#define TIMEOUT_MS   3000 /* of a check: longer than the agent takes to see that the database is away */
+#define SOON_MS      5000
+#define AT_ONCE      32  /* if each waited for a heartbeat, they would take several times TIMEOUT_MS */
+#define CHANGES      6   /* if each waited for a pulse, they would take more than twice SOON_MS */
 #define RECONNECT_MS 200 /* an app that has just connected doesn't do so again sooner */
 
 struct play {
@@ -51,11 +51,13 @@ static int ask(struct play *p, const char *policy, int64_t limit, struct stint_r
 	return status;
 }
 
-static void expect(struct play *p, const char *policy, int64_t declared, int64_t limit, bool of_database, const char *what) {
+static void expect(struct play *p, const char *policy, int64_t declared, int64_t limit, bool of_database,
+                   const char *what) {
 	struct stint_result r;
 	int status = ask(p, policy, declared, &r);
 
-	tap_ok(status == 0 && r.allowed && r.limit == limit && (of_database ? is_of_database(&r) : r.source == STINT_SOURCE_FALLBACK),
+	tap_ok(status == 0 && r.allowed && r.limit == limit &&
+	           (of_database ? is_of_database(&r) : r.source == STINT_SOURCE_FALLBACK),
 	       "%s: limit %lld by source %d (status %d)", what, (long long)r.limit, (int)r.source, status);
 }
 
@@ -112,7 +114,8 @@ static void declare_while_refused(struct play *p, const char *function, const ch
 	if (cluster_do(&p->cluster, grant) != 0)
 		return;
 	began = monotonic_ns();
-	/* An app that was kept waiting doesn't wait for the agent again at once; the agent may have gone into fallback. */
+	/* An app that was kept waiting doesn't wait for the agent again at once; the agent may have gone into
+	 * fallback. */
 	while ((status = ask(p, policy, 1000, &r)) == 0 && !is_of_database(&r) && stage_ms_since(began) < SOON_MS)
 		sleep_ms(10);
 	tap_ok(status == 0 && r.allowed && is_of_database(&r) && r.limit == 1000,
@@ -123,13 +126,15 @@ static void declare_while_refused(struct play *p, const char *function, const ch
 static void declare_what_an_operator_has(struct play *p) {
 	struct stint_result r;
 
-	tap_ok(cluster_do(&p->cluster, "select stint.set_policy('pinned', 7, 60000)") == 0, "an operator has a policy");
+	tap_ok(cluster_do(&p->cluster, "select stint.set_policy('pinned', 7, 60000)") == 0,
+	       "an operator has a policy");
 	expect(p, "pinned", 1000, 7, true, "an app wants more: the operator's holds");
 	wait_for_log(p, "pinned is pinned by an operator");
 	for (int i = 0; i < 20; i++)
 		ask(p, "pinned", 1000, &r);
 	ask(p, "pinned", 2000, &r);
-	tap_ok(host_log_count(&p->host, "pinned is pinned by an operator") == 2, "and says it once of each limit that apps declare");
+	tap_ok(host_log_count(&p->host, "pinned is pinned by an operator") == 2,
+	       "and says it once of each limit that apps declare");
 }
 
 /* As in short-lived processes of two versions. */
@@ -142,7 +147,8 @@ static void declare_by_turns(struct play *p) {
 		limit = r.limit;
 	}
 	tap_ok(limit == 200, "two versions of an app: the new one's limit stays: %lld", (long long)limit);
-	wait_for_number(p, "select count(*) from stint.policy_history where policy = 'turns'", 4, "changed three times and no more");
+	wait_for_number(p, "select count(*) from stint.policy_history where policy = 'turns'", 4,
+	                "changed three times and no more");
 	tap_ok(host_log_count(&p->host, "policy turns ") < 12, "and the log is short");
 }
 
@@ -179,7 +185,8 @@ static void declare_many_at_once(struct play *p) {
 		pthread_join(asking[i].thread, NULL);
 		decided += asking[i].status == 0 && is_of_database(&asking[i].result);
 	}
-	tap_ok(decided == AT_ONCE, "%d of %d policies that are declared at once are the database's within %d ms: %lld ms", decided,
+	tap_ok(decided == AT_ONCE,
+	       "%d of %d policies that are declared at once are the database's within %d ms: %lld ms", decided,
 	       AT_ONCE, TIMEOUT_MS, (long long)stage_ms_since(began));
 }
 
@@ -198,8 +205,8 @@ static void change_again_and_again(struct play *p) {
 			sleep_ms(10);
 		heard += host_log_count(&p->host, log) > 0;
 	}
-	tap_ok(heard == CHANGES, "the agent has heard of %d changes, one after the other, within %d ms: %d in %lld ms", CHANGES, SOON_MS,
-	       heard, (long long)stage_ms_since(began));
+	tap_ok(heard == CHANGES, "the agent has heard of %d changes, one after the other, within %d ms: %d in %lld ms",
+	       CHANGES, SOON_MS, heard, (long long)stage_ms_since(began));
 }
 
 static void drop_what_apps_use(struct play *p) {
@@ -209,11 +216,14 @@ static void drop_what_apps_use(struct play *p) {
 	expect(p, "away", 50, 50, true, "and made anew for who declares it");
 }
 
-/* In time a host's apps may use more names than fit at once. Whoever still has one in mind that has lost its place gets its
- * own limit, and not that of the one in its place. */
+/* In time a host's apps may use more names than fit at once. Whoever still has one in mind that has lost its
+ * place gets its own limit, and not that of the one in its place. */
 static void declare_more_than_fit(struct play *p, const struct scene *scene) {
 	const struct host_options options = {.database = p->cluster.agent, .idle_timeout_s = 1, .max_clients = 4096};
-	const struct stint_options first = {.policy = "first", .max_requests = 11, .time_window_ms = WINDOW_MS, .timeout_ms = TIMEOUT_MS};
+	const struct stint_options first = {.policy = "first",
+	                                    .max_requests = 11,
+	                                    .time_window_ms = WINDOW_MS,
+	                                    .timeout_ms = TIMEOUT_MS};
 	struct play own = {0};
 	struct stint_limiter *limiter = NULL;
 	struct stint_result r = {0};
@@ -222,7 +232,8 @@ static void declare_more_than_fit(struct play *p, const struct scene *scene) {
 
 	if (!tap_ok(host_prepare(&own.host, scene, 3, &options) == 0 && host_start(&own.host) == 0 &&
 	                host_wait_in_step(&own.host, SOON_MS) && stint_open(&own.app, own.host.socket) == 0 &&
-	                stint_limiter_new(&limiter, own.app, &first) == 0 && stint_check(limiter, "client", 1, &r) == 0,
+	                stint_limiter_new(&limiter, own.app, &first) == 0 &&
+	                stint_check(limiter, "client", 1, &r) == 0,
 	            "an agent starts, whose clients are soon forgotten"))
 		return;
 	for (int i = 0; i < 1200; i++) {
@@ -234,10 +245,12 @@ static void declare_more_than_fit(struct play *p, const struct scene *scene) {
 		failed += status != 0 || !is_of_database(&r) || r.limit != 7;
 	}
 	tap_ok(failed == 0, "1200 policies, one after the other: %d could not be had", failed);
-	tap_ok(host_log_count(&own.host, "policy first, which nobody uses, makes room for") == 1, "the first of them had to go");
+	tap_ok(host_log_count(&own.host, "policy first, which nobody uses, makes room for") == 1,
+	       "the first of them had to go");
 	status = stint_check(limiter, "client", 1, &r);
-	tap_ok(status == 0 && is_of_database(&r) && r.limit == 11, "who has it still is limited by it: limit %lld by source %d (status %d)",
-	       (long long)r.limit, (int)r.source, status);
+	tap_ok(status == 0 && is_of_database(&r) && r.limit == 11,
+	       "who has it still is limited by it: limit %lld by source %d (status %d)", (long long)r.limit,
+	       (int)r.source, status);
 	stint_limiter_free(limiter);
 	stint_close(own.app);
 	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
@@ -285,7 +298,8 @@ static void declare_while_nobody_knows(struct play *p, const struct scene *scene
 static int play(const struct scene *scene) {
 	struct play p = {0};
 
-	if (!tap_ok(cluster_start(&p.cluster, scene) == 0 && cluster_install(&p.cluster) == 0, "a database with the schema is ready"))
+	if (!tap_ok(cluster_start(&p.cluster, scene) == 0 && cluster_install(&p.cluster) == 0,
+	            "a database with the schema is ready"))
 		return tap_finish();
 	const struct host_options options = {.database = p.cluster.agent, .database_timeout_ms = 500};
 	tap_ok(cluster_kill(&p.cluster) == 0, "and goes away");

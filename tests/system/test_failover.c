@@ -1,15 +1,17 @@
 /*
  * test_failover.c - the primary dies under load and a standby takes its place: asynchronous,
  * with commits that the standby never heard of, and synchronous, with none; statements that are
- * cancelled while they wait for a standby; an agent that is shown a standby only. And another cluster, with a dump of the old one's.
+ * cancelled while they wait for a standby; an agent that is shown a standby only. And another cluster, with a
+ * dump of the old one's.
  *
  *     test_failover [ROUNDS]     default 1: that many failovers of each kind
  *
  * Two folders, a and b, hold primary and standby in turn. The agents' connection string names both.
  *
- * What an asynchronous failover may admit too much is what it forgot, and no more. The test knows that exactly: the
- * books of the standby before it is promoted (or of the other cluster), against those of the old primary, which is started once more
- * where no agent looks for it. A synchronous one forgets nothing that an agent was told of.
+ * What an asynchronous failover may admit too much is what it forgot, and no more. The test knows that exactly:
+ * the books of the standby before it is promoted (or of the other cluster), against those of the old primary,
+ * which is started once more where no agent looks for it. A synchronous one forgets nothing that an agent was
+ * told of.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -24,35 +26,44 @@
 #include "stint.h"
 #include "tap.h"
 
-#define WINDOW_MS        2000
-#define LIMIT            200
-#define FALLBACK_LIMIT   40 /* little, so that what is charged after the return hides nothing of what was forgotten */
+#define WINDOW_MS 2000
+#define LIMIT     200
+/* little, so that what is charged after the return hides nothing of what was forgotten */
+#define FALLBACK_LIMIT   40
 #define CHECK_TIMEOUT_MS 1000
 #define ROUNDS_MAX       100
 
-#define STEADY_MS        2500
-#define CALM_MS          3000
+#define STEADY_MS 2500
+#define CALM_MS   3000
 /* How long the standby hears nothing before the primary dies: asynchronous, so long that the limit was used up
- * meanwhile, and all of that is forgotten; synchronous, some statements wait for it, but no agent has given up yet. */
-#define LAG_MS           WINDOW_MS
-#define SYNC_LAG_MS      200
-#define CANCELS_MS       2000
-/* An agent whose clients are all denied has nothing to commit for a while; a statement in each sub-window is enough in the end. */
-#define COMMITS_MS       10000
-#define CANCELS          10
+ * meanwhile, and all of that is forgotten; synchronous, some statements wait for it, but no agent has given up
+ * yet. */
+#define LAG_MS      WINDOW_MS
+#define SYNC_LAG_MS 200
+#define CANCELS_MS  2000
+/* An agent whose clients are all denied has nothing to commit for a while; a statement in each sub-window is
+ * enough in the end. */
+#define COMMITS_MS 10000
+#define CANCELS    10
 
-/* How long no host gets anything of a new primary, since leases of the old one may still be spent: that of the sub-window
- * that runs, and the one ahead. */
-#define HOLD_MS          (2 * WINDOW_MS / 10)
+/* How long no host gets anything of a new primary, since leases of the old one may still be spent: that of the
+ * sub-window that runs, and the one ahead. */
+#define HOLD_MS (2 * WINDOW_MS / 10)
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a busy machine; and the hold. */
-#define RETURN_MS        (6000 + HOLD_MS)
+#define RETURN_MS (6000 + HOLD_MS)
 
 #define ALL "failovers, and waits for a standby cancelled" /* for the proofs that are about the test as a whole */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 1, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 1,
+                .share = 1}},
 	.seed = 11,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 200000,
@@ -61,10 +72,11 @@ static const struct journal_plan plan = {
 struct play {
 	struct stage stage;
 	struct cluster cluster[2];
-	uint32_t primary; /* of the two */
+	uint32_t primary;   /* of the two */
 	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
 	struct episode episode[2 * ROUNDS_MAX + 4];
-	uint64_t found_ns[2 * ROUNDS_MAX + 4]; /* when the first agent found the new primary; 0: there is none in the episode */
+	/* when the first agent found the new primary; 0: there is none in the episode */
+	uint64_t found_ns[2 * ROUNDS_MAX + 4];
 	uint32_t episodes;
 	int64_t forgotten; /* by all asynchronous failovers together */
 	int64_t over;
@@ -103,8 +115,10 @@ static int make_standby(struct play *play, bool synchronous) {
 	    cluster_do(primary_of(play), "select pg_reload_conf()") != 0)
 		return -1;
 	for (int i = 0; i < 500; i++) {
-		if (cluster_number(primary_of(play), "select count(*) from pg_stat_replication where state = 'streaming'", 0) == 1)
-			return cluster_do(primary_of(play), "checkpoint"); /* it is the checkpointer that makes commits wait: it knows now */
+		if (cluster_number(primary_of(play), "select count(*) from pg_stat_replication where state = 'streaming'",
+		                   0) == 1)
+			/* it is the checkpointer that makes commits wait: it knows now */
+			return cluster_do(primary_of(play), "checkpoint");
 		sleep_ms(10);
 	}
 	return -1;
@@ -123,8 +137,8 @@ static void stop_sending(struct play *play) {
 	tap_ok(pid > 1 && kill((pid_t)pid, SIGSTOP) == 0, "the primary no longer tells its standby");
 }
 
-/* All that arrived is applied, so that what a read sees is what a promotion keeps. (The last record may have arrived
- * in part: so this asks whether anything still happens.) */
+/* All that arrived is applied, so that what a read sees is what a promotion keeps. (The last record may have
+ * arrived in part: so this asks whether anything still happens.) */
 static void wait_replayed(struct cluster *standby) {
 	static const char sql[] = "select pg_last_wal_replay_lsn() - '0/0'";
 	int64_t before = -1, now;
@@ -142,14 +156,16 @@ static int64_t charged_in(const struct books *books, const struct books_entry *l
 		const struct books_entry *entry = &books->entries[i];
 		int64_t apart_ns = (int64_t)(entry->begin_ns - like->begin_ns);
 
-		if (strcmp(entry->client, like->client) == 0 && llabs(apart_ns) < (int64_t)(entry->end_ns - entry->begin_ns) / 2)
+		if (strcmp(entry->client, like->client) == 0 &&
+		    llabs(apart_ns) < (int64_t)(entry->end_ns - entry->begin_ns) / 2)
 			return entry->charged;
 	}
 	return 0;
 }
 
 /* What the one has and the other lacks, by client. */
-static void count_forgotten(struct play *play, const struct books *had, const struct books *kept, struct episode *episode) {
+static void count_forgotten(struct play *play, const struct books *had, const struct books *kept,
+                            struct episode *episode) {
 	for (size_t i = 0; i < had->count; i++) {
 		int64_t forgotten = had->entries[i].charged - charged_in(kept, &had->entries[i]);
 		char id[64];
@@ -210,9 +226,10 @@ static void check_report(struct play *play) {
 		host_text(&stage->host[h], "database", "timeline", timeline, sizeof(timeline));
 		told += strtol(timeline, NULL, 16) == now;
 	}
-	tap_ok(told == stage->host_count, "%u of %u agents' status tell of timeline %lld", told, stage->host_count, (long long)now);
-	snprintf(logged, sizeof(logged), "a standby was promoted: timeline %08llX, was %08llX", (unsigned long long)now,
-	         (unsigned long long)now - 1);
+	tap_ok(told == stage->host_count, "%u of %u agents' status tell of timeline %lld", told, stage->host_count,
+	       (long long)now);
+	snprintf(logged, sizeof(logged), "a standby was promoted: timeline %08llX, was %08llX",
+	         (unsigned long long)now, (unsigned long long)now - 1);
 	tap_ok(episode_log_count(stage, logged) == (int)stage->host_count, "each agent has logged once: %s", logged);
 	tap_ok(cluster_number(primary_of(play), "select count(*) from stint.promotion", -1) == now - 1,
 	       "the view stint.promotion has all %lld", (long long)now - 1);
@@ -224,7 +241,8 @@ static void fail_over(struct play *play, bool synchronous) {
 
 	books_init(&had);
 	books_init(&kept);
-	if (!tap_ok(make_standby(play, synchronous) == 0, "a standby follows, %s", synchronous ? "synchronous" : "asynchronous"))
+	if (!tap_ok(make_standby(play, synchronous) == 0, "a standby follows, %s",
+	            synchronous ? "synchronous" : "asynchronous"))
 		return;
 	sleep_ms(STEADY_MS);
 	tap_ok(books_look(&play->books, primary_of(play)) == 0, "the books are read");
@@ -258,13 +276,16 @@ static void check_report_of_restored(struct play *play, int64_t before) {
 	static const char logged[] = "this is another server than before, or a dump was restored";
 	struct cluster *primary = primary_of(play);
 
-	tap_ok(episode_log_count(&play->stage, logged) == (int)play->stage.host_count, "each agent has logged once: %s", logged);
+	tap_ok(episode_log_count(&play->stage, logged) == (int)play->stage.host_count,
+	       "each agent has logged once: %s", logged);
 	tap_ok(cluster_number(primary, "select count(*) from stint.promotion", -1) == before + 1 &&
-	           cluster_number(primary, "select count(*) from stint.promotion where what = 'another server'", -1) == 1,
+	           cluster_number(primary, "select count(*) from stint.promotion where what = 'another server'", -1) ==
+	               1,
 	       "the view stint.promotion has it");
 }
 
-/* A dump of the primary's is restored into a cluster that takes its place: what was granted after the dump is forgotten. */
+/* A dump of the primary's is restored into a cluster that takes its place: what was granted after the dump is
+ * forgotten. */
 static void move_to_restored(struct play *play) {
 	struct books had, kept;
 	struct episode *episode;
@@ -274,10 +295,13 @@ static void move_to_restored(struct play *play) {
 	books_init(&kept);
 	sleep_ms(STEADY_MS);
 	books_look(&play->books, primary_of(play));
-	if (!tap_ok(cluster_start_restored(standby_of(play), primary_of(play), play->stage.scene, standby_name(play)) == 0,
+	if (!tap_ok(cluster_start_restored(standby_of(play), primary_of(play), play->stage.scene,
+	                                   standby_name(play)) == 0,
 	            "a dump is restored into another cluster"))
 		return;
-	episode = next_episode(play, "another cluster in the database's place, from a dump, over by no more than it forgot", RETURN_MS);
+	episode =
+		next_episode(play, "another cluster in the database's place, from a dump, over by no more than it forgot",
+	                 RETURN_MS);
 	books_look(&kept, standby_of(play));
 	sleep_ms(LAG_MS);
 	episode->away_ns = monotonic_ns();
@@ -302,7 +326,8 @@ static void stop_standby(struct play *play) {
 	struct episode *episode = next_episode(play, "synchronous standby stopped", RETURN_MS);
 
 	cluster_pause(standby_of(play));
-	for (uint64_t began = monotonic_ns(); stage_ms_since(began) < COMMITS_MS && episode_hosts_in(stage, "fallback") < stage->host_count;)
+	for (uint64_t began = monotonic_ns();
+	     stage_ms_since(began) < COMMITS_MS && episode_hosts_in(stage, "fallback") < stage->host_count;)
 		sleep_ms(20);
 	tap_ok(episode_hosts_in(stage, "fallback") == stage->host_count, "no commit ends: all hosts are in fallback");
 	cluster_resume(standby_of(play));
@@ -312,7 +337,8 @@ static void stop_standby(struct play *play) {
 
 /* ---- Cancelled while it waits for a standby ------------------------------------------------- */
 
-/* The commit is done all the same, with a warning; the agent must not take it for granted, nor ask as if it had not been. */
+/* The commit is done all the same, with a warning; the agent must not take it for granted, nor ask as if it had
+ * not been. */
 static void cancel_waits(struct play *play) {
 	static const char cancel_sql[] = "select count(*) filter (where pg_cancel_backend(pid)) from pg_stat_activity"
 									 " where usename = 'test_agent' and wait_event = 'SyncRep'";
@@ -327,7 +353,8 @@ static void cancel_waits(struct play *play) {
 		sleep_ms(20);
 		books_look(&play->books, primary);
 	}
-	tap_ok(cancelled >= CANCELS, "%lld statements of agents were cancelled while they waited for the standby", (long long)cancelled);
+	tap_ok(cancelled >= CANCELS, "%lld statements of agents were cancelled while they waited for the standby",
+	       (long long)cancelled);
 	cluster_resume(standby_of(play));
 	episode_over(episode, &play->stage, CALM_MS);
 	books_look(&play->books, primary);
@@ -351,7 +378,8 @@ static void show_standby_only(struct play *play) {
 	sleep_ms(STEADY_MS);
 	host_state(reader, state);
 	tap_ok(strcmp(state, "fallback") == 0, "it is in fallback: %s", state);
-	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1, "and says why");
+	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1,
+	       "and says why");
 	episode->away_ns = monotonic_ns(); /* for all the others */
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
@@ -376,8 +404,9 @@ static int begin(struct play *play, const struct scene *scene) {
 	                cluster_do(&play->cluster[0], "alter role test_agent set client_min_messages = error") == 0,
 	            "a database with the schema is ready"))
 		return -1;
-	snprintf(database, sizeof(database), "host=%s/a/pg,%s/b/pg dbname=stint user=test_agent target_session_attrs=read-write",
-	         scene->dir, scene->dir);
+	snprintf(database, sizeof(database),
+	         "host=%s/a/pg,%s/b/pg dbname=stint user=test_agent target_session_attrs=read-write", scene->dir,
+	         scene->dir);
 	options.database = database;
 	return stage_hosts(stage, 2, &options) == 0 && stage_crowd(stage, 2, &plan, 800) == 0 ? 0 : -1;
 }
@@ -406,7 +435,8 @@ static uint32_t judge_hold(uint64_t found_ns, const struct oracle *oracle) {
 
 	oracle_span(oracle, &choice, &first, &last);
 	waited_ms = (int64_t)(first - found_ns) / 1000000;
-	tap_ok(waited_ms >= HOLD_MS, "I1 after the first agent found it, the new primary admitted nothing for %lld ms, %d are due",
+	tap_ok(waited_ms >= HOLD_MS,
+	       "I1 after the first agent found it, the new primary admitted nothing for %lld ms, %d are due",
 	       (long long)waited_ms, HOLD_MS);
 	return waited_ms < HOLD_MS;
 }
@@ -427,7 +457,8 @@ static void judge(struct play *play) {
 			may += episode->allowance[client];
 		promotions += play->found_ns[i] != 0;
 		early += play->found_ns[i] != 0 ? judge_hold(play->found_ns[i], &oracle) : 0;
-		tap_note("%s: forgot %lld credits; at most %lld over the limit", episode->what, (long long)may, (long long)episode->over);
+		tap_note("%s: forgot %lld credits; at most %lld over the limit", episode->what, (long long)may,
+		         (long long)episode->over);
 	}
 	tap_ok(play->forgotten > 0, "the asynchronous failovers forgot %lld credits", (long long)play->forgotten);
 	proof_print(&(struct proof){.invariants = "I1",

@@ -50,7 +50,8 @@ static void test_good(struct play *play) {
 	tap_ok(took >= 0, "a statement: %lld ms", (long long)took);
 	took = timed(play, "select repeat('x', 1000000)");
 	tap_ok(took >= 0, "a megabyte of answer: %lld ms", (long long)took);
-	tap_ok(fault_proxy_live(&play->proxy) == 1 && fault_proxy_accepted(&play->proxy) == 1, "one connection is known");
+	tap_ok(fault_proxy_live(&play->proxy) == 1 && fault_proxy_accepted(&play->proxy) == 1,
+	       "one connection is known");
 }
 
 static void test_slow(struct play *play) {
@@ -114,7 +115,8 @@ static void test_away(struct play *play) {
 	fault_proxy_set(&play->proxy, &(struct fault_line){.dark = true});
 	began = monotonic_ns();
 	status = connect_through(play, 300);
-	tap_ok(status != PG_OK && monotonic_ns() - began >= 298 * NS_PER_MS /* poll counts in milliseconds */, "dark: %s", pg_error(play->pg));
+	tap_ok(status != PG_OK && monotonic_ns() - began >= 298 * NS_PER_MS /* poll counts in milliseconds */,
+	       "dark: %s", pg_error(play->pg));
 	fault_proxy_clear(&play->proxy);
 	status = connect_through(play, TIMEOUT_MS);
 	tap_ok(status == PG_OK, "light again");
@@ -141,7 +143,8 @@ static void test_late(struct play *play) {
 	tap_ok(rows(play) == before + 1, "it arrives when the dark ends");
 	for (int i = 0; i < 100 && fault_proxy_live(&play->proxy) > 1; i++)
 		sleep_ms(10);
-	tap_ok(fault_proxy_live(&play->proxy) == 1, "and its connection ends: %u left", fault_proxy_live(&play->proxy));
+	tap_ok(fault_proxy_live(&play->proxy) == 1, "and its connection ends: %u left",
+	       fault_proxy_live(&play->proxy));
 }
 
 struct aimed {

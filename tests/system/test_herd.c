@@ -25,16 +25,21 @@
 #define CHECK_TIMEOUT_MS 1000
 #define SLACK_MS         200
 
-#define DOWN_MS          2000 /* by then the pauses are long */
+#define DOWN_MS 2000 /* by then the pauses are long */
 /* In any 100 ms; evenly over the longest pause's spread of 2 s there would be 2 or 3. */
-#define CROWDED_MAX      15
+#define CROWDED_MAX 15
 /* The longest pause, an attempt under way, and fifty handshakes on a busy machine. */
-#define RETURN_MS        5000
+#define RETURN_MS 5000
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, 100, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, 100, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = 2,
+                .share = 1}},
 	.seed = 61,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 1000000,
@@ -64,8 +69,7 @@ static const char crowded_sql[] =
 static const char spread_sql[] = "select 1000 * extract(epoch from max(backend_start) - min(backend_start))"
 								 " from pg_stat_activity where application_name like 'stintd/%'";
 
-static const char sessions_sql[] =
-	"select count(*) from pg_stat_activity where application_name like 'stintd/%'";
+static const char sessions_sql[] = "select count(*) from pg_stat_activity where application_name like 'stintd/%'";
 
 static uint32_t count_in_step(const struct play *play) {
 	uint32_t count = 0;
@@ -141,20 +145,22 @@ static void restart(struct play *play, const char *how, int (*stop)(struct clust
 	again = monotonic_ns();
 	all = wait_all_in_step(play, 2 * RETURN_MS);
 	took = stage_ms_since(again);
-	expect(play, tap_ok(all && took <= RETURN_MS, "I5 %s: all %u agents are in step after %lld ms; bound %d ms", how,
-	                    AGENTS, (long long)took, RETURN_MS));
+	expect(play, tap_ok(all && took <= RETURN_MS, "I5 %s: all %u agents are in step after %lld ms; bound %d ms",
+	                    how, AGENTS, (long long)took, RETURN_MS));
 	crowded = cluster_number(&play->cluster, crowded_sql, -1);
 	spread = cluster_number(&play->cluster, spread_sql, -1);
 	expect(play, tap_ok(crowded > 0 && crowded <= CROWDED_MAX,
-	                    "%s: they came within %lld ms, at most %lld in any 100 ms; bound %d", how, (long long)spread,
-	                    (long long)crowded, CROWDED_MAX));
-	expect(play, tap_ok(cluster_number(&play->cluster, sessions_sql, -1) == AGENTS, "%s: each has one session", how));
+	                    "%s: they came within %lld ms, at most %lld in any 100 ms; bound %d", how,
+	                    (long long)spread, (long long)crowded, CROWDED_MAX));
+	expect(play,
+	       tap_ok(cluster_number(&play->cluster, sessions_sql, -1) == AGENTS, "%s: each has one session", how));
 	play->slowest_ms = took > play->slowest_ms ? took : play->slowest_ms;
 	note_away(play, began);
 	look(play, 2 * WINDOW_MS);
 }
 
-/* The server is there: who comes back after the first, short pause finds it, and all do so together. It has to bear that. */
+/* The server is there: who comes back after the first, short pause finds it, and all do so together. It has to
+ * bear that. */
 static void end_sessions(struct play *play) {
 	int64_t crowded, took;
 	uint64_t began;
@@ -185,7 +191,8 @@ static void judge(struct play *play, uint64_t rounds) {
 	expect(play, tap_ok(total.errors == 0, "I4: no check failed"));
 	expect(play, stage_check_latency(&total, CHECK_TIMEOUT_MS, SLACK_MS));
 	expect(play, crowd_read(&play->crowd, &oracle) == 0);
-	play->violations += stage_check_promise(&oracle, &plan, &up, "but for hosts on their own") + books_check(&play->books, &oracle, &plan);
+	play->violations += stage_check_promise(&oracle, &plan, &up, "but for hosts on their own") +
+	                    books_check(&play->books, &oracle, &plan);
 	play->violations += stage_check_alone(&oracle, play->away, play->faults);
 	for (uint32_t i = 0; i < AGENTS; i++)
 		well += host_is_running(&play->host[i]) && host_stop(&play->host[i]) == 0;

@@ -1,7 +1,7 @@
 /*
- * test_host_clock.c - clocks of the hosts. The time of day that agents and apps see is set back and forth by up to an
- * hour: nothing may come of it. And an app in a time namespace has another CLOCK_MONOTONIC than the agent: it must
- * not use the table, by however little they differ, and decide by its own lenient limit.
+ * test_host_clock.c - clocks of the hosts. The time of day that agents and apps see is set back and forth by up
+ * to an hour: nothing may come of it. And an app in a time namespace has another CLOCK_MONOTONIC than the
+ * agent: it must not use the table, by however little they differ, and decide by its own lenient limit.
  *
  *     test_host_clock [STEPS [SEED]]      how often the time of day is set (default 40); 2000 for a long run
  */
@@ -36,8 +36,13 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "busy", JOURNAL_LIMITS(500, 500, 1000), .resolution = 10,
-	            .cost_min = 1, .cost_max = 2, .clients = 2, .share = 1}},
+	.policy = {{.name = "busy",
+                JOURNAL_LIMITS(500, 500, 1000),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 2,
+                .clients = 2,
+                .share = 1}},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
@@ -61,7 +66,10 @@ static void set_often(struct wall_clock *clock) {
 }
 
 static int64_t per_second(const struct oracle *oracle, uint64_t from_ns, uint64_t until_ns) {
-	const struct oracle_choice choice = {.host = ORACLE_ANY, .client = ORACLE_ANY, .from_ns = from_ns, .until_ns = until_ns};
+	const struct oracle_choice choice = {.host = ORACLE_ANY,
+	                                     .client = ORACLE_ANY,
+	                                     .from_ns = from_ns,
+	                                     .until_ns = until_ns};
 
 	return oracle_sum(oracle, &choice) * 1000 / (int64_t)((until_ns - from_ns) / NS_PER_MS);
 }
@@ -104,11 +112,12 @@ static void play_time_of_day(struct stage *stage, struct wall_clock *clock) {
 	broken = stage_check_promise(&oracle, &plan, &all, "while the clocks were set") + count_broken(&total);
 	/* Above their limits clients get all of it at once, every 1.1 s: a few seconds may hold one such time less. */
 	broken += !tap_ok(during * 10 >= 7 * plan.policy[0].max_requests * plan.policy[0].clients,
-	                  "%lld credits a second while the clocks were set, %lld before", (long long)during, (long long)before);
+	                  "%lld credits a second while the clocks were set, %lld before", (long long)during,
+	                  (long long)before);
 	worried = count_warnings(stage) - calm;
 	broken += !tap_ok(worried == 0, "the agents noticed nothing: %llu warnings", (unsigned long long)worried);
-	proof_print(&(struct proof){"I1 I4 I5 I6", "host clocks set back and forward, up to an hour", steps, oracle.count, broken,
-	                            PROOF_NO_RECOVERY});
+	proof_print(&(struct proof){"I1 I4 I5 I6", "host clocks set back and forward, up to an hour", steps,
+	                            oracle.count, broken, PROOF_NO_RECOVERY});
 	oracle_free(&oracle);
 }
 
@@ -125,8 +134,10 @@ static const struct offset offsets[] = {
 
 /* What an app finds: 0, or the number of what was not as it should be. */
 static int ask_from_elsewhere(const struct host *host, bool served) {
-	const struct stint_options options = {
-		.policy = "elsewhere", .max_requests = 1000, .time_window_ms = 3600000, .fallback_max_requests = OWN_LIMIT};
+	const struct stint_options options = {.policy = "elsewhere",
+	                                      .max_requests = 1000,
+	                                      .time_window_ms = 3600000,
+	                                      .fallback_max_requests = OWN_LIMIT};
 	struct stint_limiter *limiter;
 	struct stint_result result;
 	struct stint *stint;

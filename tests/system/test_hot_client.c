@@ -12,15 +12,21 @@
 
 #define WARM_MS 4000
 #define RUN_MS  10000
-/* A machine that stops everything for tens of milliseconds makes anybody late, so a round that it spoilt is repeated, shorter:
- * ten edges of sub-windows and one of windows. Each is printed; one without a miss shows that the protocol has none of its own. */
+/* A machine that stops everything for tens of milliseconds makes anybody late, so a round that it spoilt is
+ * repeated, shorter: ten edges of sub-windows and one of windows. Each is printed; one without a miss shows
+ * that the protocol has none of its own. */
 #define AGAIN_MS 1000
 #define ROUNDS   20
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "hot", JOURNAL_LIMITS(10000, 10000, 1000), .resolution = 10,
-	            .cost_min = 1, .cost_max = 1, .clients = 2, .share = 1}},
+	.policy = {{.name = "hot",
+                JOURNAL_LIMITS(10000, 10000, 1000),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = 2,
+                .share = 1}},
 	.seed = 77,
 	.timeout_ms = 1000,
 	.capacity = 400000,
@@ -76,7 +82,8 @@ static uint64_t measure_warm(struct stage *stage, struct crowd_total *total, int
 
 	measure(stage, total, ms);
 	left = left_table(total);
-	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left, (unsigned long long)total->checks);
+	tap_note("checks that left the table: %llu of %llu", (unsigned long long)left,
+	         (unsigned long long)total->checks);
 	stage_print_total(total);
 	return left;
 }

@@ -23,19 +23,19 @@
 #define FALLBACK_BYTES   150.0
 /* Longer than the flood takes: all are in the table at its end. Rows stay for two windows, a sub-window and 10
  * s: about as long. */
-#define IDLE_S           60
-#define WINDOW_MS        25000
+#define IDLE_S    60
+#define WINDOW_MS 25000
 /* Not the longest that it may take, but what a test can wait for. */
-#define FLOOD_MS         120000
-#define LEAVE_MS         100000
+#define FLOOD_MS 120000
+#define LEAVE_MS 100000
 
-/* The agent's answer to something else, by a process of its own: usually some milliseconds. An agent that looked at each client in
- * one go took half a second to a second. */
+/* The agent's answer to something else, by a process of its own: usually some milliseconds. An agent that
+ * looked at each client in one go took half a second to a second. */
 #define ANSWER_MS 200
 /* Of a fallback that some of the clients meet. */
-#define LENIENT         200000u
-#define AWAY_MS         1500
-#define BACK_MS         30000
+#define LENIENT 200000u
+#define AWAY_MS 1500
+#define BACK_MS 30000
 
 struct flood {
 	struct stint *stint;
@@ -93,8 +93,10 @@ static int64_t run_flood(struct flood *flood) {
 }
 
 static int open_flood(struct flood *flood, const struct host *host, int timeout_ms) {
-	struct stint_options options = {
-		.policy = "once", .max_requests = 10, .time_window_ms = WINDOW_MS, .timeout_ms = timeout_ms};
+	struct stint_options options = {.policy = "once",
+	                                .max_requests = 10,
+	                                .time_window_ms = WINDOW_MS,
+	                                .timeout_ms = timeout_ms};
 
 	*flood = (struct flood){.most = CLIENTS};
 	if (stint_open(&flood->stint, host->socket) != 0)
@@ -146,9 +148,11 @@ static void change_policy(struct stage *stage) {
 	const struct host *host = &stage->host[0];
 	int64_t longest;
 
-	tap_ok(cluster_do(&stage->cluster, "select stint.set_policy('once', 20, 25000)") == 0, "their policy is changed");
+	tap_ok(cluster_do(&stage->cluster, "select stint.set_policy('once', 20, 25000)") == 0,
+	       "their policy is changed");
 	longest = longest_answer_ms(host, 1500);
-	tap_ok(longest <= ANSWER_MS, "meanwhile the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+	tap_ok(longest <= ANSWER_MS, "meanwhile the agent answers within %lld ms, at most %d", (long long)longest,
+	       ANSWER_MS);
 }
 
 /* A fifth of the clients asks while the database is away. */
@@ -163,15 +167,18 @@ static void fall_back(struct stage *stage) {
 		return;
 	flood.most = LENIENT;
 	run_flood(&flood);
-	tap_ok(flood.by_source[STINT_SOURCE_FALLBACK] >= LENIENT / 2, "%u clients are decided by the fallback, %u by leases",
-	       flood.by_source[STINT_SOURCE_FALLBACK], flood.by_source[STINT_SOURCE_LEASE]);
+	tap_ok(flood.by_source[STINT_SOURCE_FALLBACK] >= LENIENT / 2,
+	       "%u clients are decided by the fallback, %u by leases", flood.by_source[STINT_SOURCE_FALLBACK],
+	       flood.by_source[STINT_SOURCE_LEASE]);
 	close_flood(&flood);
-	tap_ok(longest <= ANSWER_MS, "at its begin the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+	tap_ok(longest <= ANSWER_MS, "at its begin the agent answers within %lld ms, at most %d", (long long)longest,
+	       ANSWER_MS);
 	if (!tap_ok(cluster_again(&stage->cluster) == 0, "the database is back"))
 		return;
 	longest = longest_answer_ms(host, AWAY_MS);
 	tap_ok(host_wait_in_step(host, BACK_MS), "and all that was admitted charged");
-	tap_ok(longest <= ANSWER_MS, "at its end the agent answers within %lld ms, at most %d", (long long)longest, ANSWER_MS);
+	tap_ok(longest <= ANSWER_MS, "at its end the agent answers within %lld ms, at most %d", (long long)longest,
+	       ANSWER_MS);
 }
 
 static void wait_for_leave(const struct host *host) {
@@ -248,8 +255,9 @@ static void play_database(const struct scene *scene) {
 	change_policy(&stage);
 	fall_back(&stage);
 	bytes = memory_of(&stage.host[0]) - LENIENT * FALLBACK_BYTES;
-	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT, "after all this, and %.0f for each counter of the fallback: %.0f bytes per client",
-	       FALLBACK_BYTES, bytes / (double)clients);
+	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT,
+	       "after all this, and %.0f for each counter of the fallback: %.0f bytes per client", FALLBACK_BYTES,
+	       bytes / (double)clients);
 	wait_for_leave(&stage.host[0]);
 	began = monotonic_ns();
 	do {

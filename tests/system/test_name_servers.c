@@ -1,7 +1,8 @@
 /*
- * test_name_servers.c - agents know their database by its name, and the name server falls silent: while they run, while
- * the database is dark as well, and before they start. A lookup hangs for two seconds then. It must stop nothing: what must hold is
- * said in trial.h, and the address that the name had last serves meanwhile. Last, one of the name's two addresses is dark.
+ * test_name_servers.c - agents know their database by its name, and the name server falls silent: while they
+ * run, while the database is dark as well, and before they start. A lookup hangs for two seconds then. It must
+ * stop nothing: what must hold is said in trial.h, and the address that the name had last serves meanwhile.
+ * Last, one of the name's two addresses is dark.
  *
  * Networks, mounts and the packet filter need root: without, the test says so and is skipped.
  */
@@ -32,18 +33,24 @@
 #define AFTER_PAUSE_MS   4000
 
 /* Of an agent that starts in silence. */
-#define ALONE_LIMIT   20
-#define ALONE_MS      3000
-#define WATCHDOG_US   "400000" /* it is fed every 200 ms */
+#define ALONE_LIMIT 20
+#define ALONE_MS    3000
+#define WATCHDOG_US "400000" /* it is fed every 200 ms */
 /* Of a loop that nothing stops, on a busy machine; a lookup would take two or three times as long. */
-#define STALL_MS      800
+#define STALL_MS 800
 /* What may stop the loop, by where it is seen to sleep: a machine's business doesn't count. */
-#define BLOCKED_MS    10
+#define BLOCKED_MS 10
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 91,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,
@@ -73,15 +80,17 @@ static bool set_up(struct play *play, const struct scene *scene) {
 
 	return tap_ok(run(up) && name_server_start(&play->names, scene) == 0,
 	              "a network with a name server of its own") &&
-	       tap_ok(run((const char *const[]){"nft", "add table inet stint_test;"
-	                                               "add chain inet stint_test loss { type filter hook input priority 0 ; }",
-	                                        NULL}),
-	              "and a packet filter");
+	       tap_ok(
+			   run((const char *const[]){"nft",
+	                                     "add table inet stint_test;"
+	                                     "add chain inet stint_test loss { type filter hook input priority 0 ; }",
+	                                     NULL}),
+			   "and a packet filter");
 }
 
 static int set_stage(struct stage *stage, const struct scene *scene) {
-	static const struct host_options options = {
-		.database = "host=" NAME_SERVER_NAME " port=" PORT " dbname=stint user=test_agent"};
+	static const struct host_options options = {.database = "host=" NAME_SERVER_NAME " port=" PORT
+	                                                        " dbname=stint user=test_agent"};
 	static const struct cluster_options listens = {.settings = {"listen_addresses=127.0.0.1", "port=" PORT}};
 
 	stage_init(stage, scene);
@@ -118,8 +127,9 @@ static void fall_silent(struct play *play) {
 	trial_over(&play->trial);
 	for (uint32_t h = 0; h < HOSTS; h++)
 		said += host_log_count(&play->stage.host[h], "connected by an address of earlier") > 0;
-	tap_ok(play->names.swallowed > 0 && said == HOSTS, "%u questions were swallowed, %d of %u agents connected by the last address",
-	       play->names.swallowed, said, HOSTS);
+	tap_ok(play->names.swallowed > 0 && said == HOSTS,
+	       "%u questions were swallowed, %d of %u agents connected by the last address", play->names.swallowed,
+	       said, HOSTS);
 	atomic_store(&play->names.silent, false);
 }
 
@@ -135,7 +145,8 @@ static void fall_silent_in_the_dark(struct play *play) {
 
 /* An attempt takes all its time at the dark one; the next begins with the other. */
 static void darken_one_address(struct play *play) {
-	struct episode *episode = trial_fault(&play->trial, "names: the first of two addresses is dark", AFTER_PAUSE_MS);
+	struct episode *episode =
+		trial_fault(&play->trial, "names: the first of two addresses is dark", AFTER_PAUSE_MS);
 
 	atomic_store(&play->names.addresses, 2);
 	nft("add rule inet stint_test loss ip daddr 127.0.0.9 drop");
@@ -189,7 +200,9 @@ static void look_at_loop(const struct host *host, struct seen *seen) {
 
 /* Apps come and go, each with one check. */
 static void look(struct play *play, const struct host *host, struct seen *seen) {
-	static const struct stint_options options = {.policy = "alone", .max_requests = 1000, .time_window_ms = 3600000,
+	static const struct stint_options options = {.policy = "alone",
+	                                             .max_requests = 1000,
+	                                             .time_window_ms = 3600000,
 	                                             .fallback_max_requests = ALONE_LIMIT};
 	uint64_t end = monotonic_ns() + ALONE_MS * NS_PER_MS, fed_ns = monotonic_ns();
 
@@ -217,7 +230,8 @@ static void start_in_silence(struct play *play) {
 	int64_t took_ms;
 
 	atomic_store(&play->names.silent, true);
-	if (!tap_ok(take_notify_socket(play) && host_start(host) == 0, "an agent starts while the name server is silent"))
+	if (!tap_ok(take_notify_socket(play) && host_start(host) == 0,
+	            "an agent starts while the name server is silent"))
 		return;
 	look(play, host, &seen);
 	back_ns = monotonic_ns();
@@ -225,20 +239,26 @@ static void start_in_silence(struct play *play) {
 	in_step = host_wait_in_step(host, 2 * AFTER_PAUSE_MS);
 	took_ms = stage_ms_since(back_ns);
 	right = tap_ok(seen.admitted == ALONE_LIMIT && seen.by_process == 0,
-	               "I3 it alone decides meanwhile: %" PRIu64 " of %" PRIu64 " checks admitted, %" PRIu64 " by their process; limit %d",
+	               "I3 it alone decides meanwhile: %" PRIu64 " of %" PRIu64 " checks admitted, %" PRIu64
+	               " by their process; limit %d",
 	               seen.admitted, seen.checks, seen.by_process, ALONE_LIMIT);
-	right &= tap_ok(seen.slowest_ms < STALL_MS, "I4 the slowest check took %" PRId64 " ms; bound %d ms", seen.slowest_ms, STALL_MS);
-	right &= tap_ok(seen.hungry_ms < STALL_MS, "I6 its watchdog was not fed for %" PRId64 " ms; bound %d ms", seen.hungry_ms, STALL_MS);
-	right &= tap_ok(seen.blocked_ms <= BLOCKED_MS, "I6 its loop was stopped for %" PRId64 " ms; bound %d ms", seen.blocked_ms, BLOCKED_MS);
-	right &= tap_ok(in_step && took_ms <= AFTER_PAUSE_MS, "I5 in step %" PRId64 " ms after the name server's return; bound %d ms", took_ms,
-	                AFTER_PAUSE_MS);
+	right &= tap_ok(seen.slowest_ms < STALL_MS, "I4 the slowest check took %" PRId64 " ms; bound %d ms",
+	                seen.slowest_ms, STALL_MS);
+	right &= tap_ok(seen.hungry_ms < STALL_MS, "I6 its watchdog was not fed for %" PRId64 " ms; bound %d ms",
+	                seen.hungry_ms, STALL_MS);
+	right &= tap_ok(seen.blocked_ms <= BLOCKED_MS, "I6 its loop was stopped for %" PRId64 " ms; bound %d ms",
+	                seen.blocked_ms, BLOCKED_MS);
+	right &=
+		tap_ok(in_step && took_ms <= AFTER_PAUSE_MS,
+	           "I5 in step %" PRId64 " ms after the name server's return; bound %d ms", took_ms, AFTER_PAUSE_MS);
 	tap_ok(host_stop(host) == 0, "it ends well");
 	proof_print(&(struct proof){"I3 I4 I5 I6", "names: silent from the start", 1, seen.checks, !right, took_ms});
 }
 
 static int play_all(const struct scene *scene) {
-	static const struct trial_options options = {
-		.name = "names: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
+	static const struct trial_options options = {.name = "names: all these faults, one after the other",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS};
 	static struct play play;
 
 	if (geteuid() != 0) {
@@ -249,7 +269,8 @@ static int play_all(const struct scene *scene) {
 		tap_skip("a name server can't be replaced: no network of its own here: %s", strerror(errno));
 		return tap_finish();
 	}
-	if (!set_up(&play, scene) || set_stage(&play.stage, scene) != 0 || stage_crowd(&play.stage, 2, &plan, 400) != 0)
+	if (!set_up(&play, scene) || set_stage(&play.stage, scene) != 0 ||
+	    stage_crowd(&play.stage, 2, &plan, 400) != 0)
 		return tap_finish();
 	trial_begin(&play.trial, &play.stage, &options);
 	fall_silent(&play);

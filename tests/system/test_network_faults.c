@@ -18,12 +18,12 @@
 #include "tap.h"
 #include "trial.h"
 
-#define HOSTS            2u
-#define WINDOW_MS        500
-#define LIMIT            150
-#define FALLBACK_LIMIT   100
-/* On a network that is almost too slow, a check may wait for the rest of the agent's batch under way, and then for its
- * own: twice database_timeout_ms. */
+#define HOSTS          2u
+#define WINDOW_MS      500
+#define LIMIT          150
+#define FALLBACK_LIMIT 100
+/* On a network that is almost too slow, a check may wait for the rest of the agent's batch under way, and then
+ * for its own: twice database_timeout_ms. */
 #define CHECK_TIMEOUT_MS 1500
 #define SLACK_MS         200
 
@@ -37,8 +37,14 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 21,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 4000000,
@@ -153,7 +159,8 @@ static void cause_storm(struct play *play) {
 static void cause_flapping(struct play *play) {
 	trial_fault(&play->trial, "network: connections cut again and again", AFTER_PAUSE_MS);
 	for (int i = 0; i < 16; i++) {
-		network_each(&play->network, random_below(&play->random, HOSTS), i % 3 ? fault_proxy_cut : fault_proxy_reset);
+		network_each(&play->network, random_below(&play->random, HOSTS),
+		             i % 3 ? fault_proxy_cut : fault_proxy_reset);
 		trial_endure(&play->trial, 20 + random_below(&play->random, 150));
 	}
 	trial_over(&play->trial);
@@ -211,14 +218,16 @@ static void cause_all(struct play *play) {
 }
 
 static int play_all(const struct scene *scene) {
-	static const struct trial_options options = {
-		.name = "network: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
+	static const struct trial_options options = {.name = "network: all these faults, one after the other",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS};
 	static struct play play;
 	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 	uint64_t seed = setting_number("STINT_SEED", 1);
 
 	play.random = seed;
-	if (network_set(&play.network, scene, HOSTS, seed) != 0 || stage_crowd(&play.network.stage, 2, &plan, 400) != 0)
+	if (network_set(&play.network, scene, HOSTS, seed) != 0 ||
+	    stage_crowd(&play.network.stage, 2, &plan, 400) != 0)
 		return tap_finish();
 	tap_note("seed %llu, %llu rounds", (unsigned long long)seed, (unsigned long long)rounds);
 	trial_begin(&play.trial, &play.network.stage, &options);

@@ -14,9 +14,9 @@
 
 /* Six periods of the longest pattern: a client of the 10 s window that spends its limit at once does so every
  * 11 s. */
-#define RUN_MS        67000
-#define WARM_MS       11000
-#define LOOK_MS       500 /* at the database's books; shorter than the shortest ring of sub-windows */
+#define RUN_MS  67000
+#define WARM_MS 11000
+#define LOOK_MS 500 /* at the database's books; shorter than the shortest ring of sub-windows */
 
 /* resolution / (resolution + 1) is what a sliding window may cost by its promise; 90% of that is the least to
  * be got. */

@@ -1,7 +1,7 @@
 /*
- * test_other_user.c - what other users of the host can do with the agent, tried as they: one from outside its group, one
- * of its group, and one who came first and took its names. The agent runs as a user of its own, as the unit has it, but
- * with an umask of 0: what is closed is closed by itself.
+ * test_other_user.c - what other users of the host can do with the agent, tried as they: one from outside its
+ * group, one of its group, and one who came first and took its names. The agent runs as a user of its own, as
+ * the unit has it, but with an umask of 0: what is closed is closed by itself.
  *
  * Each attempt is made in a child that has given up root for good.
  */
@@ -75,7 +75,10 @@ static void expect(struct play *play, uid_t uid, attempt *what, int wanted, cons
 
 	play->attempts++;
 	play->broken += got != wanted;
-	tap_ok(got == wanted, "%s: %s", sentence, got == 0 ? "done" : got > 0 ? strerror(got) : "ended by a signal or not at all");
+	tap_ok(got == wanted, "%s: %s", sentence,
+	       got == 0  ? "done"
+	       : got > 0 ? strerror(got)
+	                 : "ended by a signal or not at all");
 }
 
 /* ---- By name --------------------------------------------------------------- */
@@ -170,14 +173,17 @@ static int receive_gift(const struct play *play, struct gift *gift) {
 	} control;
 	struct wire_welcome welcome;
 	struct iovec part = {.iov_base = &welcome, .iov_len = sizeof(welcome)};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)};
+	struct msghdr message = {.msg_iov = &part,
+	                         .msg_iovlen = 1,
+	                         .msg_control = control.bytes,
+	                         .msg_controllen = sizeof(control)};
 	struct cmsghdr *rights;
 
 	gift->count = 0;
 	gift->number = peer_connect(play->host.socket);
 	if (gift->number < 0 || send(gift->number, &hello, sizeof(hello), 0) != (ssize_t)sizeof(hello) ||
-	    recvmsg(gift->number, &message, 0) < (ssize_t)sizeof(welcome) || (rights = CMSG_FIRSTHDR(&message)) == NULL)
+	    recvmsg(gift->number, &message, 0) < (ssize_t)sizeof(welcome) ||
+	    (rights = CMSG_FIRSTHDR(&message)) == NULL)
 		return -1;
 	gift->count = (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 	memcpy(gift->fd, CMSG_DATA(rights), gift->count * sizeof(int));
@@ -272,7 +278,8 @@ static uint64_t open_descriptors(void) {
 	return set;
 }
 
-/* Attached, with an event descriptor: the connection and that, both closed by exec. The rest is mapped and closed. */
+/* Attached, with an event descriptor: the connection and that, both closed by exec. The rest is mapped and
+ * closed. */
 static int keep_to_itself(const struct play *play) {
 	const struct stint_options options = {.policy = "other", .max_requests = LIMIT, .time_window_ms = 3600000};
 	struct stint_limiter *limiter;
@@ -281,7 +288,8 @@ static int keep_to_itself(const struct play *play) {
 	uint64_t before = open_descriptors(), kept;
 
 	if (stint_open(&stint, play->host.socket) != 0 || stint_limiter_new(&limiter, stint, &options) != 0 ||
-	    stint_fd(stint) < 0 || stint_check(limiter, "berta", 1, &result) != 0 || result.source == STINT_SOURCE_LOCAL)
+	    stint_fd(stint) < 0 || stint_check(limiter, "berta", 1, &result) != 0 ||
+	    result.source == STINT_SOURCE_LOCAL)
 		return EPROTO;
 	kept = open_descriptors() & ~before;
 	for (int fd = 0; fd < 64; fd++)
@@ -308,8 +316,8 @@ static int hand_nothing_on(const struct play *play) {
 
 /* ---- The play ------------------------------------------------------------------ */
 
-/* A copy of the agent, since its user may not be allowed to enter the build's folder, and a script that starts it as that
- * user: in the place where host_start() looks. */
+/* A copy of the agent, since its user may not be allowed to enter the build's folder, and a script that starts
+ * it as that user: in the place where host_start() looks. */
 static int prepare_agent(struct play *play) {
 	char copy[108], script[108];
 	const char *argv[] = {"cp", process_built("stintd"), copy, NULL};
@@ -318,8 +326,9 @@ static int prepare_agent(struct play *play) {
 	scene_path(play->scene, "agent", copy);
 	scene_path(play->scene, "stintd", script);
 	scene_path(play->scene, "run", play->directory);
-	if (process_run(argv, WAIT_MS, NULL, 0, NULL) != 0 || chmod(copy, 0755) != 0 || mkdir(play->directory, 0750) != 0 ||
-	    chown(play->directory, AGENT, AGENT) != 0 || chmod(play->directory, 0750) != 0)
+	if (process_run(argv, WAIT_MS, NULL, 0, NULL) != 0 || chmod(copy, 0755) != 0 ||
+	    mkdir(play->directory, 0750) != 0 || chown(play->directory, AGENT, AGENT) != 0 ||
+	    chmod(play->directory, 0750) != 0)
 		return -1;
 	snprintf(play->host.socket, sizeof(play->host.socket), "%.80s/agent.sock", play->directory);
 	file = fopen(script, "we");
@@ -337,7 +346,8 @@ static int prepare_agent(struct play *play) {
 static bool is_closed(const char *path, mode_t mode) {
 	struct stat info;
 
-	return stat(path, &info) == 0 && (info.st_mode & 07777) == mode && info.st_uid == AGENT && info.st_gid == AGENT;
+	return stat(path, &info) == 0 && (info.st_mode & 07777) == mode && info.st_uid == AGENT &&
+	       info.st_gid == AGENT;
 }
 
 static void check_modes(struct play *play) {
@@ -348,7 +358,8 @@ static void check_modes(struct play *play) {
 
 		shm_path(&play->host, objects[i], name);
 		snprintf(path, sizeof(path), "/dev/shm%s", name);
-		play->broken += !tap_ok(is_closed(path, 0600), "the %s is its owner's alone, whatever the umask", objects[i]);
+		play->broken +=
+			!tap_ok(is_closed(path, 0600), "the %s is its owner's alone, whatever the umask", objects[i]);
 	}
 	play->broken += !tap_ok(is_closed(play->host.socket, 0660), "the socket is its owner's and its group's");
 	play->attempts += 3;
@@ -389,7 +400,8 @@ static void check_member(struct play *play) {
 	expect(play, MEMBER, write_policies, EBADF, "cannot write through it");
 	expect(play, MEMBER, truncate_policies, EINVAL, "cannot truncate the policies");
 	expect(play, MEMBER, open_up_table, EPERM, "cannot open the table to others");
-	expect(play, MEMBER, keep_to_itself, 0, "keeps its connection, closed by exec, and no descriptor of the tables");
+	expect(play, MEMBER, keep_to_itself, 0,
+	       "keeps its connection, closed by exec, and no descriptor of the tables");
 	expect(play, MEMBER, hand_nothing_on, 0, "hands nothing on to a program that it starts");
 }
 
@@ -402,7 +414,8 @@ static void check_truncation(struct play *play) {
 		sleep_ms(10);
 	}
 	tap_ok(!host_is_running(&play->host), "the agent dies of it; systemd would start it again");
-	play->broken += !tap_ok(host_start(&play->host) == 0, "the next one finds the table unusable and makes another one");
+	play->broken +=
+		!tap_ok(host_start(&play->host) == 0, "the next one finds the table unusable and makes another one");
 	play->attempts++;
 	expect(play, MEMBER, check_once, 0, "and serves");
 }
@@ -441,7 +454,8 @@ static int play(const struct scene *scene) {
 		tap_skip("it tries things as other users, which only root can");
 		return tap_finish();
 	}
-	if (!tap_ok(host_prepare(&own.host, scene, 0, &options) == 0 && prepare_agent(&own) == 0, "an agent for a user of its own"))
+	if (!tap_ok(host_prepare(&own.host, scene, 0, &options) == 0 && prepare_agent(&own) == 0,
+	            "an agent for a user of its own"))
 		return tap_finish();
 	check_squatter(&own);
 	umask(0);
@@ -453,8 +467,8 @@ static int play(const struct scene *scene) {
 	tap_ok(host_is_running(&own.host), "the agent was not disturbed");
 	check_truncation(&own);
 	tap_ok(host_stop(&own.host) == 0, "it ends with status 0");
-	proof_print(&(struct proof){"I6", "other users of the host, in the group and outside", 1, own.attempts, own.broken,
-	                            PROOF_NO_RECOVERY});
+	proof_print(&(struct proof){"I6", "other users of the host, in the group and outside", 1, own.attempts,
+	                            own.broken, PROOF_NO_RECOVERY});
 	tap_ok(own.broken == 0, "%llu attempts, %llu of them not as they should end", (unsigned long long)own.attempts,
 	       (unsigned long long)own.broken);
 	return tap_finish();

@@ -32,8 +32,14 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 71,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,
@@ -45,10 +51,10 @@ struct filter {
 	int64_t lasts_ms;
 };
 
-#define FROM_SERVER          "add rule inet stint_test loss tcp sport " PORT
-#define TO_SERVER            "add rule inet stint_test loss tcp dport " PORT
-#define BOTH(verdict)        FROM_SERVER verdict ";" TO_SERVER verdict
-#define AT_RANDOM(percent)   BOTH(" numgen random mod 100 < " percent " drop")
+#define FROM_SERVER        "add rule inet stint_test loss tcp sport " PORT
+#define TO_SERVER          "add rule inet stint_test loss tcp dport " PORT
+#define BOTH(verdict)      FROM_SERVER verdict ";" TO_SERVER verdict
+#define AT_RANDOM(percent) BOTH(" numgen random mod 100 < " percent " drop")
 
 static const struct filter filters[] = {
 	{"packets: 10% lost", AT_RANDOM("10"), LASTS_MS},
@@ -96,7 +102,8 @@ static void cause(struct trial *trial, const struct filter *filter) {
 }
 
 static int set_stage(struct stage *stage, const struct scene *scene) {
-	static const struct host_options options = {.database = "host=127.0.0.1 port=" PORT " dbname=stint user=test_agent"};
+	static const struct host_options options = {.database =
+	                                                "host=127.0.0.1 port=" PORT " dbname=stint user=test_agent"};
 	static const struct cluster_options listens = {.settings = {"listen_addresses=127.0.0.1", "port=" PORT}};
 
 	stage_init(stage, scene);
@@ -107,8 +114,9 @@ static int set_stage(struct stage *stage, const struct scene *scene) {
 }
 
 static int play_all(const struct scene *scene) {
-	static const struct trial_options options = {
-		.name = "packets: all these faults, one after the other", .plan = &plan, .slack_ms = SLACK_MS};
+	static const struct trial_options options = {.name = "packets: all these faults, one after the other",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS};
 	static struct stage stage;
 	static struct trial trial;
 	uint64_t rounds = setting_number("STINT_ROUNDS", 1);

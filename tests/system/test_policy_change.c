@@ -1,8 +1,8 @@
 /*
  * test_policy_change.c - what an operator changes by SQL is in force on all hosts
  * within a second: the limit, an override for one client, a block, the window; thirty thousand
- * overrides in one statement within two. Also what is changed while a host's agent is dead, under limits of which leases last for
- * days.
+ * overrides in one statement within two. Also what is changed while a host's agent is dead, under limits of
+ * which leases last for days.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
  * clients busy and hold leases of the old limit.
@@ -21,8 +21,14 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(200, 200, 1000), .resolution = 10,
-	            .cost_min = 1, .cost_max = 1, .clients = 3, .skew = 0.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(200, 200, 1000),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 1,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 3,
 	.timeout_ms = 1000,
 	.capacity = 200000,
@@ -50,7 +56,8 @@ static bool is_blocked(const struct stint_result *result, int64_t limit) {
 }
 
 /* When the last host answered by the new rule, in ms from now; GIVE_UP_MS when one never did. */
-static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force, int64_t limit) {
+static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force,
+                          int64_t limit) {
 	uint64_t began = monotonic_ns();
 	uint32_t h = 0;
 
@@ -68,8 +75,10 @@ static int64_t wait_until(const struct probe probes[HOSTS], const char *client, 
 /* The most that any window held from one second after the change until now. Apps still run: their journals are
  * read so far. */
 static int64_t most_since(const struct stage *stage, uint32_t client, uint64_t changed_ns, uint64_t window_ms) {
-	struct oracle_choice choice = {
-		.policy = 0, .client = client, .host = ORACLE_ANY, .from_ns = changed_ns + IN_FORCE_MS * NS_PER_MS};
+	struct oracle_choice choice = {.policy = 0,
+	                               .client = client,
+	                               .host = ORACLE_ANY,
+	                               .from_ns = changed_ns + IN_FORCE_MS * NS_PER_MS};
 	struct oracle oracle = {0};
 	int64_t most;
 
@@ -122,7 +131,8 @@ static void check_change(struct stage *stage, const struct probe probes[HOSTS], 
 }
 
 /* The last of them is a client that the apps keep busy. No agent is cut off by the news. */
-static void change_many(struct stage *stage, const struct probe probes[HOSTS], const char *sql, int64_t limit, const char *what) {
+static void change_many(struct stage *stage, const struct probe probes[HOSTS], const char *sql, int64_t limit,
+                        const char *what) {
 	int64_t took;
 	char id[64];
 
@@ -142,7 +152,8 @@ static void change_many_overrides(struct stage *stage, const struct probe probes
 		            " select policy_id, 'client-' || to_char(i, 'fm0000000000000000000000000'), 30"
 		            " from stint.policy, generate_series(30001, 2, -1) i where name = 'api'",
 		            30, "thirty thousand overrides");
-		change_many(stage, probes, "delete from stint.client_override where max_requests = 30", 100, "and none of them");
+		change_many(stage, probes, "delete from stint.client_override where max_requests = 30", 100,
+		            "and none of them");
 	}
 	for (uint32_t h = 0; h < HOSTS; h++)
 		lost += host_log_count(&stage->host[h], "lost the database");
@@ -151,7 +162,9 @@ static void change_many_overrides(struct stage *stage, const struct probe probes
 
 /* ---- While an agent is dead -------------------------------------------------------------- */
 
-static const struct stint_options monthly = {.policy = "monthly", .max_requests = 1000000, .time_window_ms = INT64_C(2592000000)};
+static const struct stint_options monthly = {.policy = "monthly",
+                                             .max_requests = 1000000,
+                                             .time_window_ms = INT64_C(2592000000)};
 
 static bool is_denied(const struct stint_result *result, int64_t limit) {
 	(void)limit;
@@ -179,18 +192,21 @@ static void change_while_dead(struct stage *stage) {
 
 	sleep_ms(MANY_MS); /* what changed before has been heard of */
 	if (tap_ok(probe_open(&probe, &stage->host[0], &monthly) == 0 && obtain_lease(probe.limiter, "blocked") &&
-	           obtain_lease(probe.limiter, "limited") && obtain_lease(probe.limiter, "other"), "three clients have leases for days")) {
+	               obtain_lease(probe.limiter, "limited") && obtain_lease(probe.limiter, "other"),
+	           "three clients have leases for days")) {
 		struct probe probes[HOSTS] = {probe, probe, probe, probe};
 
 		host_kill(&stage->host[0]);
 		tap_ok(cluster_do(&stage->cluster, "select stint.block_client('monthly', 'blocked')") == 0 &&
-		       cluster_do(&stage->cluster, "select stint.set_override('monthly', 'limited', 3)") == 0 &&
-		       has_lease(probe.limiter, "blocked"), "while the agent is dead, one is blocked, and one gets a limit of its own");
-		tap_ok(host_start(&stage->host[0]) == 0 && host_wait_in_step(&stage->host[0], 5000), "another agent takes the table over");
+		           cluster_do(&stage->cluster, "select stint.set_override('monthly', 'limited', 3)") == 0 &&
+		           has_lease(probe.limiter, "blocked"),
+		       "while the agent is dead, one is blocked, and one gets a limit of its own");
+		tap_ok(host_start(&stage->host[0]) == 0 && host_wait_in_step(&stage->host[0], 5000),
+		       "another agent takes the table over");
 		took[0] = wait_until(probes, "blocked", is_blocked, 0);
 		took[1] = wait_until(probes, "limited", is_denied, 0);
-		tap_ok(took[0] <= IN_FORCE_MS && took[1] <= IN_FORCE_MS, "they are in force after %lld and %lld ms", (long long)took[0],
-		       (long long)took[1]);
+		tap_ok(took[0] <= IN_FORCE_MS && took[1] <= IN_FORCE_MS, "they are in force after %lld and %lld ms",
+		       (long long)took[0], (long long)took[1]);
 		tap_ok(has_lease(probe.limiter, "other"), "the third has its lease as before");
 	}
 	probe_close(&probe);

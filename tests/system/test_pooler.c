@@ -1,7 +1,8 @@
 /*
- * test_pooler.c - PgBouncer between the agents and the database. In session mode everything holds, also when the pooler
- * dies. In transaction mode a session's statements go to whichever connection is free, and what was prepared on one is
- * missing on another: agents say so and go on by their lenient limits, well, until there is a session again.
+ * test_pooler.c - PgBouncer between the agents and the database. In session mode everything holds, also when
+ * the pooler dies. In transaction mode a session's statements go to whichever connection is free, and what was
+ * prepared on one is missing on another: agents say so and go on by their lenient limits, well, until there is
+ * a session again.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,18 +19,25 @@
 #define FALLBACK_LIMIT   150
 #define CHECK_TIMEOUT_MS 1000
 
-#define STEADY_MS        2000
-#define FAULT_MS         2500
-#define CALM_MS          2000
-/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy machine. */
-#define RETURN_MS        6000
+#define STEADY_MS 2000
+#define FAULT_MS  2500
+#define CALM_MS   2000
+/* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a heartbeat's worth of doubt, and a busy
+ * machine. */
+#define RETURN_MS 6000
 
 #define ALL "PgBouncer killed, and in the wrong mode" /* for the proofs that are about the test as a whole */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 50, .skew = 1, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 50,
+                .skew = 1,
+                .share = 1}},
 	.seed = 31,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 100000,
@@ -57,7 +65,8 @@ static void kill_pooler(struct play *play) {
 	episode_begin(episode, "PgBouncer killed", RETURN_MS);
 	pooler_kill(&play->pooler);
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_hosts_in(&play->stage, "fallback") == play->stage.host_count, "all hosts are in fallback without it");
+	tap_ok(episode_hosts_in(&play->stage, "fallback") == play->stage.host_count,
+	       "all hosts are in fallback without it");
 	start_pooler(play, "session");
 	episode_over(episode, &play->stage, CALM_MS);
 	look(play);
@@ -72,7 +81,8 @@ static void change_mode(struct play *play) {
 	pooler_kill(&play->pooler);
 	start_pooler(play, "transaction");
 	sleep_ms(2 * FAULT_MS);
-	tap_note("%u hosts are in fallback, %u in step", episode_hosts_in(stage, "fallback"), episode_hosts_in(stage, "in step"));
+	tap_note("%u hosts are in fallback, %u in step", episode_hosts_in(stage, "fallback"),
+	         episode_hosts_in(stage, "in step"));
 	for (uint32_t h = 0; h < stage->host_count; h++) {
 		char why[512];
 

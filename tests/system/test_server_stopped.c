@@ -26,15 +26,21 @@
 
 #define AGENT_TIMEOUT_MS 500
 /* The deadline, a statement's distance, and some for a busy machine. */
-#define NOTICE_MS        (AGENT_TIMEOUT_MS + 300)
+#define NOTICE_MS (AGENT_TIMEOUT_MS + 300)
 
 #define AT_ONCE_MS     3000
 #define AFTER_PAUSE_MS 4000
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api", JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1}},
+	.policy = {{.name = "api",
+                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 3,
+                .clients = 3,
+                .skew = 0.5,
+                .share = 1}},
 	.seed = 31,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 4000000,

@@ -3,8 +3,8 @@
  * fault: no host falls back on itself, the promise holds, and active clients are
  * still decided from leases in their own process, without a wait. What else must hold is said in trial.h.
  *
- * A lease can't be good for longer than its sub-window, and a grant is of no use when it comes after its end: so the
- * sub-windows here are some round trips long, as those of any window of some seconds are.
+ * A lease can't be good for longer than its sub-window, and a grant is of no use when it comes after its end:
+ * so the sub-windows here are some round trips long, as those of any window of some seconds are.
  *
  *     STINT_ROUNDS      how often; default 1
  */
@@ -23,29 +23,41 @@
 #define LASTS_MS         3000
 #define SUB_WINDOW_MS    503
 #define RATE             700 /* of each process; one of each host is at calm clients only */
-/* A slow network has nothing to recover from. A machine that is busy elsewhere may be, just as it ends, and this is what a host
- * takes then to be back: a pause of at most 2 s with its jitter, and the handshake. */
-#define RETURN_MS        4000
+/* A slow network has nothing to recover from. A machine that is busy elsewhere may be, just as it ends, and
+ * this is what a host takes then to be back: a pause of at most 2 s with its jitter, and the handshake. */
+#define RETURN_MS 4000
 
 #define BUSY 0u
 #define CALM 1u
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	.policy = {
-		{.name = "busy", JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS), .resolution = 2,
-		 .cost_min = 1, .cost_max = 3, .clients = 3, .skew = 0.5, .share = 1},
-		/* Far below its limit: each of its checks should find a lease. */
-		{.name = "calm", JOURNAL_LIMITS(20000, 20000, WINDOW_MS), .resolution = 2,
-		 .cost_min = 1, .cost_max = 1, .clients = 3, .share = 1},
-	},
+	.policy =
+		{
+			{.name = "busy",
+             JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
+             .resolution = 2,
+             .cost_min = 1,
+             .cost_max = 3,
+             .clients = 3,
+             .skew = 0.5,
+             .share = 1},
+			/* Far below its limit: each of its checks should find a lease. */
+			{.name = "calm",
+             JOURNAL_LIMITS(20000, 20000, WINDOW_MS),
+             .resolution = 2,
+             .cost_min = 1,
+             .cost_max = 1,
+             .clients = 3,
+             .share = 1},
+		},
 	.seed = 51,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,
 };
 
-/* A process waits for an answer of the database when a client that is over its limit gets a new sub-window; so who wants
- * to see that calm clients don't wait gives them a process of their own. */
+/* A process waits for an answer of the database when a client that is over its limit gets a new sub-window; so
+ * who wants to see that calm clients don't wait gives them a process of their own. */
 static int start_crowd(struct stage *stage) {
 	int status = 0;
 
@@ -111,20 +123,22 @@ static void check_phase(const struct oracle *oracle, const struct phase *phase) 
 	tap_ok(alone == 0, "%s: no host decided on its own: %lld", phase->what, (long long)alone);
 }
 
-/* What is granted to one sub-window counts for three, so admissions come in bursts, of which a single phase may hold but one in part.
- * In all of them together: half of each three sub-windows' limit. The rest is for credits that end unspent. */
+/* What is granted to one sub-window counts for three, so admissions come in bursts, of which a single phase may
+ * hold but one in part. In all of them together: half of each three sub-windows' limit. The rest is for credits
+ * that end unspent. */
 static void check_busiest(const struct oracle *oracle) {
 	struct phase all = {.began_ns = phases[0].began_ns, .over_ns = phases[PHASES - 1].over_ns};
 	int64_t got = admitted(oracle, &all, BUSY, 0, 0);
 	int64_t threes = (int64_t)((all.over_ns - all.began_ns) / NS_PER_MS) / (3 * SUB_WINDOW_MS);
 
-	tap_ok(got >= threes * LIMIT / 2, "the busiest client got %lld, in %lld times three sub-windows with %d each", (long long)got,
-	       (long long)threes, LIMIT);
+	tap_ok(got >= threes * LIMIT / 2, "the busiest client got %lld, in %lld times three sub-windows with %d each",
+	       (long long)got, (long long)threes, LIMIT);
 }
 
 static int play_all(const struct scene *scene) {
-	static const struct trial_options options = {
-		.name = "network: slow, all the time", .plan = &plan, .slack_ms = SLACK_MS};
+	static const struct trial_options options = {.name = "network: slow, all the time",
+	                                             .plan = &plan,
+	                                             .slack_ms = SLACK_MS};
 	static struct network network;
 	static struct trial trial;
 	struct oracle oracle = {0};

@@ -1,11 +1,12 @@
 /*
- * test_table_corrupted.c - somebody writes into the shared memory of a host while apps and agent use it, as any process of
- * the group could: bits flip, whole pages become noise, fields of headers and slots take impossible values, an old image
- * comes back. Then the agent is killed, and another finds what was written meanwhile.
+ * test_table_corrupted.c - somebody writes into the shared memory of a host while apps and agent use it, as any
+ * process of the group could: bits flip, whole pages become noise, fields of headers and slots take impossible
+ * values, an old image comes back. Then the agent is killed, and another finds what was written meanwhile.
  *
- * Apps never crash or wait too long, the agent stays up, the database never charges more than the limit, and the other host
- * doesn't notice. What the host itself admits meanwhile is another matter: who writes credits into the table, has them.
- * Once the writing ends, the agent puts the table right within a round of its sweep, and the promise holds again.
+ * Apps never crash or wait too long, the agent stays up, the database never charges more than the limit, and
+ * the other host doesn't notice. What the host itself admits meanwhile is another matter: who writes credits
+ * into the table, has them. Once the writing ends, the agent puts the table right within a round of its sweep,
+ * and the promise holds again.
  *
  *     test_table_corrupted [ROUNDS [SEED]]      default: 1 round, of half a minute
  */
@@ -29,22 +30,29 @@
 #include "tap.h"
 
 #define HOSTS            2u
-#define APPS             2u /* per host */
+#define APPS             2u  /* per host */
 #define MAX_CLIENTS      200 /* a small table: what is written hits somebody */
 #define IDLE_S           4
 #define WINDOW_MS        1000
 #define CHECK_TIMEOUT_MS 1000
 #define SLACK_MS         500 /* a machine that is busy elsewhere */
 #define PHASE_MS         800
-#define RIGHT_AFTER_MS   3000 /* a round of the agent's sweep and a window, which are 1 s each; and room for a slow machine */
-#define QUIET_MS         1500 /* for how long it is looked at then */
-#define QUIETS_MAX       256
-#define REPAIR_MAX_MS    2000 /* the header is looked at every 50 ms */
+/* a round of the agent's sweep and a window, which are 1 s each; and room for a slow machine */
+#define RIGHT_AFTER_MS 3000
+#define QUIET_MS       1500 /* for how long it is looked at then */
+#define QUIETS_MAX     256
+#define REPAIR_MAX_MS  2000 /* the header is looked at every 50 ms */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "sliding", JOURNAL_LIMITS(50, 50, WINDOW_MS), .resolution = 10,
-	            .cost_min = 1, .cost_max = 2, .clients = 40, .skew = 0.8, .share = 1}},
+	.policy = {{.name = "sliding",
+                JOURNAL_LIMITS(50, 50, WINDOW_MS),
+                .resolution = 10,
+                .cost_min = 1,
+                .cost_max = 2,
+                .clients = 40,
+                .skew = 0.8,
+                .share = 1}},
 	.seed = 77,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
@@ -100,7 +108,8 @@ static void close_victim(struct victim *v) {
 static void flip_bits(struct victim *v) {
 	size_t from = random_below(&v->random, 4) ? v->tags : 0; /* mostly where something stands */
 
-	v->table[from + random_below(&v->random, (uint32_t)(v->bytes - from))] ^= (char)(1u << random_below(&v->random, 8));
+	v->table[from + random_below(&v->random, (uint32_t)(v->bytes - from))] ^=
+		(char)(1u << random_below(&v->random, 8));
 }
 
 static void write_page(struct victim *v) {
@@ -112,16 +121,28 @@ static void write_page(struct victim *v) {
 }
 
 static uint64_t odd_value(struct victim *v) {
-	const uint64_t odd[] = {0, 1, UINT32_MAX, INT64_MAX, UINT64_MAX, UINT64_C(1) << 63, monotonic_ns() + NS_PER_S,
-	                        monotonic_ns() + 1000000 * NS_PER_S, random_next(&v->random)};
+	const uint64_t odd[] = {0,
+	                        1,
+	                        UINT32_MAX,
+	                        INT64_MAX,
+	                        UINT64_MAX,
+	                        UINT64_C(1) << 63,
+	                        monotonic_ns() + NS_PER_S,
+	                        monotonic_ns() + 1000000 * NS_PER_S,
+	                        random_next(&v->random)};
 
 	return odd[random_below(&v->random, sizeof(odd) / sizeof(odd[0]))];
 }
 
 static void write_slot_field(struct victim *v) {
-	static const size_t fields[] = {offsetof(struct slot, key), offsetof(struct slot, word), offsetof(struct slot, word) + 8,
-	                                offsetof(struct slot, deadline_ns), offsetof(struct slot, deadline_ns) + 8,
-	                                offsetof(struct slot, later_start_ns), offsetof(struct slot, denial), offsetof(struct slot, hint)};
+	static const size_t fields[] = {offsetof(struct slot, key),
+	                                offsetof(struct slot, word),
+	                                offsetof(struct slot, word) + 8,
+	                                offsetof(struct slot, deadline_ns),
+	                                offsetof(struct slot, deadline_ns) + 8,
+	                                offsetof(struct slot, later_start_ns),
+	                                offsetof(struct slot, denial),
+	                                offsetof(struct slot, hint)};
 	struct slot *slot = (struct slot *)(v->table + v->slots) + random_below(&v->random, v->slot_count);
 	uint64_t value = odd_value(v);
 
@@ -139,7 +160,8 @@ static void deny_all(struct victim *v) {
 
 static void write_header_field(struct victim *v) {
 	static const size_t fields[] = {offsetof(struct table_header, magic), offsetof(struct table_header, version),
-	                                offsetof(struct table_header, state), offsetof(struct table_header, generation)};
+	                                offsetof(struct table_header, state),
+	                                offsetof(struct table_header, generation)};
 	uint64_t value = random_below(&v->random, 2) ? random_below(&v->random, 5) : random_next(&v->random);
 	uint32_t which = random_below(&v->random, 4);
 
@@ -199,8 +221,8 @@ static bool expect(struct result *r, bool passed) {
 static bool header_is_right(const struct victim *v, uint64_t generation) {
 	const struct table_header *header = (const struct table_header *)v->table;
 
-	return header->magic == LAYOUT_MAGIC && header->version == LAYOUT_VERSION && header->generation == generation &&
-	       atomic_load(&header->state) == TABLE_ALIVE;
+	return header->magic == LAYOUT_MAGIC && header->version == LAYOUT_VERSION &&
+	       header->generation == generation && atomic_load(&header->state) == TABLE_ALIVE;
 }
 
 /* -1: not within REPAIR_MAX_MS. */
@@ -222,7 +244,8 @@ static void note_quiet(struct result *r, uint64_t ended_ns) {
 	r->quiet_count += r->quiet_count + 1 < QUIETS_MAX;
 }
 
-static void corrupt(struct stage *stage, struct victim *v, const struct corruption *c, struct books *books, struct result *r) {
+static void corrupt(struct stage *stage, struct victim *v, const struct corruption *c, struct books *books,
+                    struct result *r) {
 	uint64_t generation = ((struct table_header *)v->table)->generation, began = monotonic_ns(), ended;
 	int64_t repaired_ms;
 
@@ -250,7 +273,8 @@ struct find {
 	bool rebuilt; /* a new table; else the old one goes on, with what is possible in it */
 };
 
-#define DIRECTORY(field) true, offsetof(struct directory_header, field), sizeof(((struct directory_header *)0)->field), true
+#define DIRECTORY(field)                                                                                          \
+	true, offsetof(struct directory_header, field), sizeof(((struct directory_header *)0)->field), true
 #define TABLE(field) false, offsetof(struct table_header, field), sizeof(((struct table_header *)0)->field), true
 
 static const struct find finds[] = {
@@ -295,8 +319,11 @@ static void be_found(struct stage *stage, const struct find *find, uint64_t *ran
 	started = host_start(host) == 0;
 	taken_over = host_number(host, "table", "taken_over");
 	r->cases++;
-	tap_ok(expect(r, started && taken_over == !find->rebuilt), "%s: another agent starts, and %s the table", find->what,
-	       taken_over == 1 ? "takes over" : taken_over == 0 ? "rebuilds" : "says nothing of");
+	tap_ok(expect(r, started && taken_over == !find->rebuilt), "%s: another agent starts, and %s the table",
+	       find->what,
+	       taken_over == 1   ? "takes over"
+	       : taken_over == 0 ? "rebuilds"
+	                         : "says nothing of");
 }
 
 /* ---- Afterwards -------------------------------------------------------------------------------- */
@@ -306,7 +333,11 @@ static uint32_t count_starved(const struct oracle *oracle, uint64_t from_ns, uin
 	uint32_t starved = 0;
 
 	for (uint32_t c = 0; c < 10; c++) { /* those who are asked for often enough to say so */
-		struct oracle_choice choice = {.policy = 0, .client = c, .host = 0, .from_ns = from_ns, .until_ns = until_ns};
+		struct oracle_choice choice = {.policy = 0,
+		                               .client = c,
+		                               .host = 0,
+		                               .from_ns = from_ns,
+		                               .until_ns = until_ns};
 
 		starved += oracle_sum(oracle, &choice) == 0;
 	}
@@ -325,13 +356,15 @@ static void check_quiet(const struct oracle *oracle, struct result *r) {
 	uint32_t over = 0, starved = 0;
 
 	for (uint32_t i = 0; i < r->quiet_count; i++) {
-		const struct oracle_choice choice = {.host = ORACLE_ANY, .from_ns = r->quiet_from_ns[i], .until_ns = r->quiet_until_ns[i]};
+		const struct oracle_choice choice = {.host = ORACLE_ANY,
+		                                     .from_ns = r->quiet_from_ns[i],
+		                                     .until_ns = r->quiet_until_ns[i]};
 
 		over += count_over(oracle, choice);
 		starved += count_starved(oracle, r->quiet_from_ns[i], r->quiet_until_ns[i]);
 	}
-	tap_ok(expect(r, over == 0), "I5: %d ms after the writing the promise holds again, %u times; %u clients over", RIGHT_AFTER_MS,
-	       r->quiet_count, over);
+	tap_ok(expect(r, over == 0), "I5: %d ms after the writing the promise holds again, %u times; %u clients over",
+	       RIGHT_AFTER_MS, r->quiet_count, over);
 	tap_ok(expect(r, starved == 0), "I5: and everybody is served again; %u are not", starved);
 }
 

@@ -1,7 +1,7 @@
 /*
- * test_two_agents.c - two agents are started with the same names: one after the other, and pairs at the same moment. One
- * works; the other says why it can't, and ends. Pairs share the shared memory, the socket, or both; before each, the agent
- * of the pair before was stopped or killed.
+ * test_two_agents.c - two agents are started with the same names: one after the other, and pairs at the same
+ * moment. One works; the other says why it can't, and ends. Pairs share the shared memory, the socket, or both;
+ * before each, the agent of the pair before was stopped or killed.
  *
  *     test_two_agents [PAIRS [SEED]]      how many pairs of each kind (default 20); 500 for a long run
  */
@@ -29,8 +29,10 @@ struct outcome {
 	int64_t longest_ms; /* until the one that works answers */
 };
 
-static const struct stint_options terms = {
-	.policy = "twice", .max_requests = 1000000, .time_window_ms = 3600000, .fallback_max_requests = 1000000};
+static const struct stint_options terms = {.policy = "twice",
+                                           .max_requests = 1000000,
+                                           .time_window_ms = 3600000,
+                                           .fallback_max_requests = 1000000};
 
 static pid_t start(const struct host *host) {
 	const char *argv[] = {process_built("stintd"), "-c", host->config, NULL};
@@ -93,7 +95,8 @@ static void race(struct host hosts[2], const struct probe *app, uint64_t *random
 	pid_t agents[2];
 
 	agents[0] = start(&hosts[0]);
-	if (random_below(random, 4) == 0) /* the second one comes while the first one makes the table, or a little later */
+	/* the second one comes while the first one makes the table, or a little later */
+	if (random_below(random, 4) == 0)
 		sleep_until_ns(monotonic_ns() + random_below(random, 8000) * NS_PER_US);
 	agents[1] = start(&hosts[1]);
 	loser = wait_for_loser(agents, &status);
@@ -105,10 +108,12 @@ static void race(struct host hosts[2], const struct probe *app, uint64_t *random
 	}
 	while (!answers(&hosts[!loser]) && stage_ms_since(began) < READY_MS)
 		sleep_ms(1);
-	outcome->longest_ms = stage_ms_since(began) > outcome->longest_ms ? stage_ms_since(began) : outcome->longest_ms;
+	outcome->longest_ms =
+		stage_ms_since(began) > outcome->longest_ms ? stage_ms_since(began) : outcome->longest_ms;
 	hosts[!loser].agent = agents[!loser];
 	outcome->one_works += host_is_running(&hosts[!loser]) && answers(&hosts[!loser]);
-	outcome->says_why += WIFEXITED(status) && WEXITSTATUS(status) == 1 && said_why(&hosts[0]) + said_why(&hosts[1]) == before + 1;
+	outcome->says_why +=
+		WIFEXITED(status) && WEXITSTATUS(status) == 1 && said_why(&hosts[0]) + said_why(&hosts[1]) == before + 1;
 	if (app != NULL)
 		ask(app, outcome);
 	end_winner(&hosts[!loser], agents[!loser], random);
@@ -147,7 +152,8 @@ static int prepare(const struct scene *scene, struct host hosts[2], bool same_sh
 		file = fopen(hosts[i].config, "we");
 		if (file == NULL)
 			return -1;
-		fprintf(file, "[stint]\nsocket = %s\nshm = %s\ndatabase = memory:\nmax_clients = 1000\n", hosts[i].socket, hosts[i].shm);
+		fprintf(file, "[stint]\nsocket = %s\nshm = %s\ndatabase = memory:\nmax_clients = 1000\n", hosts[i].socket,
+		        hosts[i].shm);
 		fclose(file);
 	}
 	return 0;
@@ -159,7 +165,8 @@ static void play_races(const struct scene *scene, bool same_shm, bool same_socke
 	struct host hosts[2];
 	uint64_t random = seed;
 
-	if (!tap_ok(prepare(scene, hosts, same_shm, same_socket) == 0 && (!same_socket || probe_open(&app, &hosts[0], &terms) == 0),
+	if (!tap_ok(prepare(scene, hosts, same_shm, same_socket) == 0 &&
+	                (!same_socket || probe_open(&app, &hosts[0], &terms) == 0),
 	            "agents with %s", what))
 		return;
 	for (unsigned long i = 0; i < pairs; i++) {
@@ -180,8 +187,8 @@ static void play_second(const struct scene *scene) {
 	uint64_t wrong = 0, checked = 0;
 	int64_t generation;
 
-	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 && probe_open(&app, &host, &terms) == 0 &&
-	                    stint_check(app.limiter, "anna", 1, &result) == 0,
+	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 &&
+	                probe_open(&app, &host, &terms) == 0 && stint_check(app.limiter, "anna", 1, &result) == 0,
 	            "an agent that works"))
 		return;
 	generation = host_number(&host, "table", "generation");
@@ -198,9 +205,10 @@ static void play_second(const struct scene *scene) {
 	}
 	wrong += said_why(&host) < (int)pairs;
 	wrong += host_number(&host, "table", "generation") != generation;
-	tap_ok(wrong == 0, "%lu others that are started are refused and told why; apps notice nothing: %llu", 2 * pairs,
-	       (unsigned long long)wrong);
-	proof_print(&(struct proof){"I4 I6", "a second agent on one table", 2 * pairs, checked, wrong, PROOF_NO_RECOVERY});
+	tap_ok(wrong == 0, "%lu others that are started are refused and told why; apps notice nothing: %llu",
+	       2 * pairs, (unsigned long long)wrong);
+	proof_print(
+		&(struct proof){"I4 I6", "a second agent on one table", 2 * pairs, checked, wrong, PROOF_NO_RECOVERY});
 	tap_ok(host_stop(&host) == 0, "and the first one ends with status 0");
 	probe_close(&app);
 }

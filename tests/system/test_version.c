@@ -1,7 +1,8 @@
 /*
- * test_version.c - a library and an agent of different versions, as after an upgrade of only one of them: they refuse each other
- * with words that name both versions, the app decides by the lenient limit inside its process, and those of one version are
- * served beside it. And an agent of another version makes a table of its own.
+ * test_version.c - a library and an agent of different versions, as after an upgrade of only one of them: they
+ * refuse each other with words that name both versions, the app decides by the lenient limit inside its
+ * process, and those of one version are served beside it. And an agent of another version makes a table of its
+ * own.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,8 @@
 #include "tap.h"
 
 #define CHECKS  60
-#define LIMIT   10           /* in ask.c; no database: it holds at once */
-#define LENIENT (2 * LIMIT)  /* the default, in the process */
+#define LIMIT   10          /* in ask.c; no database: it holds at once */
+#define LENIENT (2 * LIMIT) /* the default, in the process */
 #define WAIT_MS 10000
 
 static uint64_t runs, checked, violations;
@@ -42,7 +43,8 @@ static bool ask(const struct host *host, const char *program, struct answer *ans
 	snprintf(checks, sizeof(checks), "%d", CHECKS);
 	*answer = (struct answer){.error = 1};
 	return process_run(argv, WAIT_MS, out, sizeof(out), NULL) == 0 &&
-	       sscanf(out, "%d\n%255[^\n]\n%d\n%d\n", &answer->error, answer->detail, &answer->source, &answer->allowed) == 4;
+	       sscanf(out, "%d\n%255[^\n]\n%d\n%d\n", &answer->error, answer->detail, &answer->source,
+	              &answer->allowed) == 4;
 }
 
 /* Any agent: host_start() says HELLO in this version. */
@@ -85,16 +87,19 @@ static void meet(const struct scene *scene, uint32_t number, const struct pair *
 	struct host host;
 	bool as_should;
 
-	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && start(&host, pair->agent), "%s starts", pair->agent))
+	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && start(&host, pair->agent), "%s starts",
+	            pair->agent))
 		return;
 	runs++;
 	as_should = ask(&host, pair->app, &answer);
 	if (pair->alike)
-		as_should = as_should && answer.error == 0 && answer.source != STINT_SOURCE_LOCAL && answer.allowed == LIMIT;
+		as_should =
+			as_should && answer.error == 0 && answer.source != STINT_SOURCE_LOCAL && answer.allowed == LIMIT;
 	else
-		as_should = as_should && answer.error == STINT_EVERSION && strstr(answer.detail, pair->detail) && answer.allowed == LENIENT;
-	tap_ok(expect(as_should), "%s at %s: error %d (%s), source %d, %d of %d allowed", pair->app, pair->agent, answer.error,
-	       answer.detail, answer.source, answer.allowed, CHECKS);
+		as_should = as_should && answer.error == STINT_EVERSION && strstr(answer.detail, pair->detail) &&
+		            answer.allowed == LENIENT;
+	tap_ok(expect(as_should), "%s at %s: error %d (%s), source %d, %d of %d allowed", pair->app, pair->agent,
+	       answer.error, answer.detail, answer.source, answer.allowed, CHECKS);
 	if (pair->log)
 		tap_ok(expect(host_log_count(&host, pair->log) > 0), "and the agent's log says why");
 	tap_ok(expect(host_stop(&host) == 0), "the agent ends well");
@@ -106,7 +111,9 @@ static void succeed(const struct scene *scene, uint32_t number, const char *prog
 	struct host host;
 	bool taken;
 
-	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && start(&host, "stintd") && host_stop(&host) == 0, "stintd was here"))
+	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && start(&host, "stintd") &&
+	                host_stop(&host) == 0,
+	            "stintd was here"))
 		return;
 	runs++;
 	taken = start(&host, program) && host_log_count(&host, "table taken over") > 0;
@@ -126,7 +133,8 @@ static void stay_apart(const struct scene *scene, uint32_t number) {
 	if (!tap_ok(host_prepare(&host, scene, number, &options) == 0 && host_start(&host) == 0, "stintd starts"))
 		return;
 	for (int i = 0; i < 20; i++)
-		refused += ask(&host, i % 2 ? "other-wire/ask" : "other-layout/ask", &stranger) && stranger.error == STINT_EVERSION;
+		refused += ask(&host, i % 2 ? "other-wire/ask" : "other-layout/ask", &stranger) &&
+		           stranger.error == STINT_EVERSION;
 	runs += 20;
 	tap_ok(expect(refused == 20), "20 apps of other versions come, %d are refused", refused);
 	served = ask(&host, "tests/version/ask", &friend) && friend.error == 0 && friend.allowed == LIMIT;

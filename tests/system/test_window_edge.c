@@ -1,13 +1,13 @@
 /*
- * test_window_edge.c - all hosts ask at once, within 5 ms of the edges of windows and sub-windows, and at no other time:
- * where a lease ends and the next one begins, where clocks that are compared wrongly would show, and where an aligned
- * window would let twice its limit through.
+ * test_window_edge.c - all hosts ask at once, within 5 ms of the edges of windows and sub-windows, and at no
+ * other time: where a lease ends and the next one begins, where clocks that are compared wrongly would show,
+ * and where an aligned window would let twice its limit through.
  *
  *     test_window_edge [SECONDS [SEED]]      default 12; 600 for a long run
  *
- * Where the edges are the test reads from the database's counters. Each of the hosts has one process for each policy,
- * which makes a number of checks at every edge of its client's, spread over 10 ms by chance: somewhat more than the limit in all, or as
- * many as it can.
+ * Where the edges are the test reads from the database's counters. Each of the hosts has one process for each
+ * policy, which makes a number of checks at every edge of its client's, spread over 10 ms by chance: somewhat
+ * more than the limit in all, or as many as it can.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,18 +23,18 @@
 #include "stint.h"
 #include "tap.h"
 
-#define HOSTS    4u
-#define POLICIES 4u
-#define LIMIT    300
-#define AROUND_NS (5 * NS_PER_MS)
+#define HOSTS               4u
+#define POLICIES            4u
+#define LIMIT               300
+#define AROUND_NS           (5 * NS_PER_MS)
 #define AS_MANY_AS_POSSIBLE 0u
-#define CHECK_TIMEOUT_MS 1000
-#define SLACK_MS 500
+#define CHECK_TIMEOUT_MS    1000
+#define SLACK_MS            500
 
-#define POLICY(policy_name, window, sub_windows, kind)                                                              \
-	{                                                                                                               \
-		.name = policy_name, JOURNAL_LIMITS(LIMIT, LIMIT, window), .resolution = sub_windows, .algorithm = kind,    \
-		.cost_min = 1, .cost_max = 1, .clients = 1, .share = 1                                                      \
+#define POLICY(policy_name, window, sub_windows, kind)                                                            \
+	{                                                                                                             \
+		.name = policy_name, JOURNAL_LIMITS(LIMIT, LIMIT, window), .resolution = sub_windows, .algorithm = kind,  \
+		.cost_min = 1, .cost_max = 1, .clients = 1, .share = 1                                                    \
 	}
 
 static const struct journal_plan plan = {
@@ -63,7 +63,8 @@ struct shooter {
 /* ---- One process --------------------------------------------------------------- */
 
 /* All checks around one edge. */
-static int shoot(struct journal *journal, struct stint_limiter *limiter, uint32_t policy, uint64_t edge_ns, uint64_t *random) {
+static int shoot(struct journal *journal, struct stint_limiter *limiter, uint32_t policy, uint64_t edge_ns,
+                 uint64_t *random) {
 	const struct load_check check = {.policy = policy, .client = 0, .cost = 1};
 	uint64_t from_ns = edge_ns - AROUND_NS, span_ns = 2 * AROUND_NS;
 
@@ -84,7 +85,9 @@ static int shoot(struct journal *journal, struct stint_limiter *limiter, uint32_
 
 static int run(const char *path, const struct edges *edges, uint32_t policy, uint64_t until_ns) {
 	const struct journal_policy *terms = &plan.policy[policy];
-	const struct stint_options options = {.policy = terms->name, .must_exist = true, .timeout_ms = CHECK_TIMEOUT_MS};
+	const struct stint_options options = {.policy = terms->name,
+	                                      .must_exist = true,
+	                                      .timeout_ms = CHECK_TIMEOUT_MS};
 	uint64_t edge_ns = edges->first_ns, random;
 	struct stint_limiter *limiter;
 	struct journal journal;
@@ -137,7 +140,8 @@ static int find_edges(struct stage *stage, struct books *books, struct edges edg
 	return 0;
 }
 
-static int start_all(const struct stage *stage, struct shooter shooters[HOSTS * POLICIES], const struct edges *edges, uint64_t until_ns) {
+static int start_all(const struct stage *stage, struct shooter shooters[HOSTS * POLICIES],
+                     const struct edges *edges, uint64_t until_ns) {
 	for (uint32_t i = 0; i < HOSTS * POLICIES; i++) {
 		struct journal_plan own = plan;
 		char file[32], path[108];
@@ -207,19 +211,21 @@ static uint64_t count_shared(const struct oracle *oracle, uint32_t policy, const
 	return shared;
 }
 
-static uint64_t judge_policy(const struct oracle *oracle, uint32_t policy, const struct edges *edges, uint64_t doubt_ns,
-                             uint64_t *shared) {
+static uint64_t judge_policy(const struct oracle *oracle, uint32_t policy, const struct edges *edges,
+                             uint64_t doubt_ns, uint64_t *shared) {
 	const struct oracle_choice choice = {.policy = policy, .client = 0, .host = ORACLE_ANY};
 	const struct journal_policy *terms = &plan.policy[policy];
 	uint64_t window_ns = (uint64_t)terms->time_window_ms * NS_PER_MS, both = count_shared(oracle, policy, edges);
 	struct oracle_peak peak = terms->algorithm == STINT_FIXED_WINDOW
-	                                  ? oracle_peak_aligned(oracle, &choice, window_ns, edges->first_ns, doubt_ns)
-	                                  : oracle_peak(oracle, &choice, window_ns);
+	                              ? oracle_peak_aligned(oracle, &choice, window_ns, edges->first_ns, doubt_ns)
+	                              : oracle_peak(oracle, &choice, window_ns);
 
-	tap_ok(peak.certain <= terms->max_requests, "I1 %s: at most %lld in any %lld ms; limit %lld, by outcome %lld", terms->name,
-	       (long long)peak.certain, (long long)terms->time_window_ms, (long long)terms->max_requests, (long long)peak.by_outcome);
+	tap_ok(peak.certain <= terms->max_requests, "I1 %s: at most %lld in any %lld ms; limit %lld, by outcome %lld",
+	       terms->name, (long long)peak.certain, (long long)terms->time_window_ms, (long long)terms->max_requests,
+	       (long long)peak.by_outcome);
 	tap_ok(peak.by_outcome * 2 >= terms->max_requests && both >= seconds / 2,
-	       "%s: half of the limit at least was used, and several hosts were admitted at %llu edges", terms->name, (unsigned long long)both);
+	       "%s: half of the limit at least was used, and several hosts were admitted at %llu edges", terms->name,
+	       (unsigned long long)both);
 	*shared += both;
 	return peak.certain > terms->max_requests;
 }
@@ -251,8 +257,8 @@ static int play(const struct scene *scene) {
 		over += judge_policy(&oracle, p, &edges[p], doubt_ns, &shared);
 	tap_ok(books.over_limit == 0, "I2: charged <= limit in %zu sub-windows read", books.count);
 	over += !stage_check_latency(&total, CHECK_TIMEOUT_MS, SLACK_MS) + (uint64_t)books.over_limit + total.errors;
-	proof_print(&(struct proof){"I1 I2 I4", "all hosts fire within 5 ms of a window's edge", shared, oracle.count, over,
-	                            PROOF_NO_RECOVERY});
+	proof_print(&(struct proof){"I1 I2 I4", "all hosts fire within 5 ms of a window's edge", shared, oracle.count,
+	                            over, PROOF_NO_RECOVERY});
 	stage_strike(&stage);
 	books_free(&books);
 	oracle_free(&oracle);

@@ -13,7 +13,7 @@
 #include "stint.h"
 
 #define TIMEOUT_MS 1000
-#define SLOW_MS (TIMEOUT_MS + 500) /* what a busy machine may add */
+#define SLOW_MS    (TIMEOUT_MS + 500) /* what a busy machine may add */
 
 struct tally {
 	long denied, failed, slow;
@@ -42,9 +42,9 @@ static void check_once(struct tally *tally, struct stint_limiter *limiter, const
 
 static int report(const struct tally *tally) {
 	printf("by lease %ld, by database %ld, by fallback %ld, by itself %ld; denied %ld, failed %ld, slow %ld\n",
-		tally->by_source[STINT_SOURCE_LEASE], tally->by_source[STINT_SOURCE_DATABASE],
-		tally->by_source[STINT_SOURCE_FALLBACK], tally->by_source[STINT_SOURCE_LOCAL], tally->denied, tally->failed,
-		tally->slow);
+	       tally->by_source[STINT_SOURCE_LEASE], tally->by_source[STINT_SOURCE_DATABASE],
+	       tally->by_source[STINT_SOURCE_FALLBACK], tally->by_source[STINT_SOURCE_LOCAL], tally->denied,
+	       tally->failed, tally->slow);
 	bool served = tally->by_source[STINT_SOURCE_LEASE] + tally->by_source[STINT_SOURCE_DATABASE] > 0;
 	return served && tally->denied + tally->failed + tally->slow == 0 ? 0 : 1;
 }

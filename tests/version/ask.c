@@ -1,6 +1,6 @@
 /*
- * ask.c - an app: one check with its reasons, then many by the short form. Prints the first's error, what went with it, the source if
- * there was no error, and how many of the others were allowed.
+ * ask.c - an app: one check with its reasons, then many by the short form. Prints the first's error, what went
+ * with it, the source if there was no error, and how many of the others were allowed.
  *
  *     ask SOCKET CHECKS
  */
