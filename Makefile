@@ -421,7 +421,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := lint unit asan tsan valgrind sql cli system systemd
+KINDS := lint format unit asan tsan valgrind sql cli system systemd
 
 check: deps
 	@+MAKE='$(MAKE)' tests/run $(KINDS)

@@ -19,9 +19,10 @@
 #include "fake_table.h"
 #include "stint.h"
 
-#define MS           INT64_C(1000000)
-#define START_NS     (1000000 * MS)
-#define SUB_MS       100 /* a sub-window of the test's policy; ten are a window; no slack, so that times are round */
+#define MS       INT64_C(1000000)
+#define START_NS (1000000 * MS)
+/* A sub-window of the test's policy; ten are a window; no slack, so that times are round. */
+#define SUB_MS       100
 #define TOKEN        INT64_C(5000000)
 #define VERDICTS_MAX 1024
 
