@@ -12,7 +12,7 @@
 
 #include "units.h"
 
-/* Downwards also while t_us is smaller than the phase: soon after a machine's start by its own clock, with long
+/* Downwards even while t_us is smaller than the phase: soon after a machine's start by its own clock, with long
  * sub-windows. */
 static int64_t align_down(int64_t t_us, int64_t phase_us, int64_t sub_window_us) {
 	int64_t since_us = (t_us - phase_us) % sub_window_us;

@@ -66,7 +66,7 @@ create table stint.schema_identity (
 
 insert into stint.schema_identity default values;
 
-comment on table stint.schema_identity is 'Tells schemas apart that were made separately, also where the server doesn''t say which it is.';
+comment on table stint.schema_identity is 'Tells schemas apart that were made separately, even where the server doesn''t say which it is.';
 comment on column stint.schema_identity.only_row is 'There is one row.';
 comment on column stint.schema_identity.made_as is 'A random number of its making.';
 comment on constraint schema_identity_only_row_check on stint.schema_identity is 'There is one row.';

@@ -629,7 +629,7 @@ static void a_crowd_returns_no_more_than_it_was_given(void **state) {
 	assert_in_range(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), 1, 3 * CROWD);
 }
 
-/* A policy that was dropped and declared again has counters of its own, also when there is no room for what
+/* A policy that was dropped and declared again has counters of its own, even when there is no room for what
  * others return. */
 static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	struct fixture *f = *state;

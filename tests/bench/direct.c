@@ -1,3 +1,4 @@
+/* direct.c - asynchronous libpq under a poll(): each call waits for its one answer. */
 #include "direct.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* durations.c - an array that grows; quantiles by the nearest rank, of the sorted array. */
 #include "durations.h"
 
 #include <stdlib.h>

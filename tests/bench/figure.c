@@ -1,3 +1,4 @@
+/* figure.c - figures and points as JSON, one object a line. */
 #include "figure.h"
 
 #include <jansson.h>

@@ -1,3 +1,4 @@
+/* floor.c - the cells of that compare-and-swap, in an object of shared memory. */
 #include "floor.h"
 
 #include <errno.h>

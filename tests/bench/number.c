@@ -1,3 +1,4 @@
+/* number.c - rounding, commas and units of numbers in tables. */
 #include "number.h"
 
 #include <math.h>

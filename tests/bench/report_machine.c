@@ -1,3 +1,4 @@
+/* report_machine.c - asks the kernel and the programs themselves for their versions. */
 #include "report_machine.h"
 
 #include <stdio.h>

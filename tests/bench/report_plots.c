@@ -1,3 +1,4 @@
+/* report_plots.c - writes the data files and runs gnuplot, if it is installed. */
 #include "report_plots.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* report_read.c - reads the file of figures and points, line by line, and checks each. */
 #include "report.h"
 
 #include <errno.h>

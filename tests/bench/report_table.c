@@ -1,3 +1,4 @@
+/* report_table.c - lays the figures out in columns, as text and as Markdown. */
 #include "report_table.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* sample.c - the median of samples. */
 #include "sample.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* team.c - starts the processes, lets them begin together, and adds up what they did. */
 #include "team.h"
 
 #include <signal.h>

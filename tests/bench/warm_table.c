@@ -1,3 +1,4 @@
+/* warm_table.c - fills the table, starts the agent that takes it over, and attaches. */
 #include "warm_table.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * test_fork_mark.c - parent and child tell themselves apart, also where the process id doesn't, and where the
+ * test_fork_mark.c - parent and child tell themselves apart, even where the process id doesn't, and where the
  * kernel wipes no pages.
  */
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * test_pooler.c - PgBouncer between the agents and the database. In session mode everything holds, also when
+ * test_pooler.c - PgBouncer between the agents and the database. In session mode everything holds, even when
  * the pooler dies. In transaction mode a session's statements go to whichever connection is free, and what was
  * prepared on one is missing on another: agents say so and go on by their lenient limits, well, until there is
  * a session again.
