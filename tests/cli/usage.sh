@@ -16,7 +16,7 @@ shows() { ok "$1" "$(grep -qxF -- "$2" <<<"$output"; echo $?)" "$output"; }
 expect 'help of a command' 0 '^  --cost N ' "$stint" check --help
 shows '... how it is used' 'Usage: stint check POLICY CLIENT [--cost N] [--json]'
 shows '... what it does' 'Ask for an admission, and take it.'
-shows '... what all take' '  --version'
+shows '... what all take' '  --version        the version'
 shows '... how all end' '  3  the agent is out of reach'
 ok '... and no commands below it' "$(! grep -q '^Commands' <<<"$output"; echo $?)" "$output"
 expect 'help of a group' 0 '^  history  show who changed what, and when$' "$stint" policy --help
