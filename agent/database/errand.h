@@ -36,7 +36,7 @@ struct errand {                    /* the first member of a struct with what the
 
 /*
  * When the errand is over, it writes to a copy of the descriptor wake_fd, an eventfd. 0, or -1 with errno: no
- * thread, memory or descriptor (EAGAIN, too, when ERRANDS_MAX are under way); then the errand is still the caller's
+ * thread, memory or descriptor, or ERRANDS_MAX are under way (EAGAIN); then the errand is still the caller's
  * alone.
  */
 int errand_start(struct errand *, int wake_fd);
