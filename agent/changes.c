@@ -159,6 +159,7 @@ static void void_all(struct driver *driver) {
 void changes_settle(struct change_reader *changes, bool promoted) {
 	int64_t known = changes->change_id, newest = changes->newest;
 	bool is_known = known >= 0 && newest >= known && newest - known <= CHANGES_MAX;
+	changes->noting = false; /* another server numbers its changes anew */
 	if (is_known && !promoted && newest > known) {
 		changes_read(changes);
 		return;

@@ -278,6 +278,24 @@ static void what_is_in_force_is_noted_however_much_happens(void **state) {
 	assert_int_equal(atomic_load(&table.directory->change_id), 12);
 }
 
+/* Another server counts its changes by itself: a number of the old one's, not noted yet, means nothing there. */
+static void what_was_to_be_noted_ends_with_its_server(void **state) {
+	(void)state;
+	meets_server("home", TIMELINE, 1000, -1);
+	core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
+	agent.changes.change_id = 12;
+	changes_note(&agent.changes);
+	agent.changes.newest = 9;
+	changes_settle(&agent.changes, true);
+	for (int i = 0; i < 2000 && core_is_walking(agent.driver.core); i++) {
+		usleep(1000);
+		driver_pump(&agent.driver);
+	}
+	assert_false(core_is_walking(agent.driver.core));
+	changes_note(&agent.changes);
+	assert_int_equal(atomic_load(&table.directory->change_id), 9);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(ten_thousand_notices_are_one_chain_of_reads),
@@ -298,6 +316,7 @@ int main(void) {
 		TEST(changes_of_another_server_are_not_read),
 		TEST(once_in_step_they_count),
 		TEST_IN_STEPS(what_is_in_force_is_noted_however_much_happens),
+		TEST_IN_STEPS(what_was_to_be_noted_ends_with_its_server),
 	};
 	return cmocka_run_group_tests_name("changes", tests, NULL, NULL);
 }
