@@ -535,6 +535,7 @@ help:
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
 	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'
 	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
+	@echo 'make fleet [F=SCENARIO]        simulates fleets: what they cost the database; F=--help names what there is'
 	@echo 'make format                    as .clang-format says'
 	@echo 'make check-postgres PGBIN=...  what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
