@@ -185,6 +185,7 @@ MIGRATIONS := \
 	sql/001_limiter/31_heartbeat.sql \
 	sql/001_limiter/32_report_fallback.sql \
 	sql/001_limiter/33_stop_host.sql \
+	sql/001_limiter/34_begin_call.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \
 	sql/001_limiter/42_top_client.sql \
@@ -327,6 +328,8 @@ SYSTEM := \
 	tests/system/test_packet_loss.c \
 	tests/system/test_policy_change.c \
 	tests/system/test_pooler.c \
+	tests/system/test_pooler_shared.c \
+	tests/system/test_pooler_transaction.c \
 	tests/system/test_server_stopped.c \
 	tests/system/test_slow_network.c \
 	tests/system/test_table_corrupted.c \

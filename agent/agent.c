@@ -277,7 +277,8 @@ static void keep_fixed(const struct config *old, struct config *fresh) {
 static void apply_config(struct agent *agent, const struct config *fresh) {
 	bool reopen = strcmp(agent->config.database, fresh->database) || strcmp(agent->config.host, fresh->host) ||
 	              agent->config.database_timeout_ms != fresh->database_timeout_ms ||
-	              strcmp(agent->config.synchronous_commit, fresh->synchronous_commit);
+	              strcmp(agent->config.synchronous_commit, fresh->synchronous_commit) ||
+	              strcmp(agent->config.pooler, fresh->pooler);
 	agent->config = *fresh;
 	log_set_level((enum log_level)config_log_level(fresh));
 	core_set_timing(agent->driver.core, fresh->database_timeout_ms * NS_PER_MS, fresh->idle_timeout_s * NS_PER_S);

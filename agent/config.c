@@ -32,6 +32,8 @@ static const struct config_key keys[] = {
      "the longest the database may take to answer before fallback"},
 	{"synchronous_commit", TEXT(synchronous_commit), 0, 0, "on",
      "on: what is granted outlives a crash of the server; keep: as the database has it set"},
+	{"pooler", TEXT(pooler), 0, 0, "none",
+     "transaction: the database is behind a pooler in that mode; none: behind none, or one in session mode"},
 	{"idle_timeout_s", NUMBER(idle_timeout_s), 1, 86400, "300", "a client unused for so long leaves the table"},
 	{"log_level", TEXT(log_level), 0, 0, "info", "error, warning, info or debug"},
 };
@@ -204,6 +206,10 @@ static int check(const struct config *config, char *error) {
 		return -1;
 	if (strcmp(config->synchronous_commit, "on") != 0 && !config_keeps_commit(config))
 		return complain(error, "synchronous_commit is \"%.64s\", must be on or keep", config->synchronous_commit);
+	if (strcmp(config->pooler, "none") != 0 && !config_is_pooled(config))
+		return complain(error,
+		                "pooler is \"%.64s\", must be none or transaction (session mode needs no word: none)",
+		                config->pooler);
 	if (config_log_level(config) < 0)
 		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
 	return 0;
@@ -233,6 +239,10 @@ bool config_is_exposed(const struct config *config, const char *path) {
 
 bool config_keeps_commit(const struct config *config) {
 	return strcmp(config->synchronous_commit, "keep") == 0;
+}
+
+bool config_is_pooled(const struct config *config) {
+	return strcmp(config->pooler, "transaction") == 0;
 }
 
 bool config_is_memory(const struct config *config) {

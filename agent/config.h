@@ -17,6 +17,7 @@ struct config {
 	char host[256];
 	char log_level[16];
 	char synchronous_commit[16];
+	char pooler[16];
 	int64_t max_clients;
 	int64_t database_timeout_ms;
 	int64_t idle_timeout_s;
@@ -41,6 +42,7 @@ int config_load(struct config *config, const char *path, char error[static CONFI
 bool config_is_exposed(const struct config *config, const char *path);
 bool config_is_memory(const struct config *config);
 bool config_keeps_commit(const struct config *config); /* synchronous_commit stays as in the database, even off */
+bool config_is_pooled(const struct config *config);    /* by way of a pooler in transaction mode */
 int config_log_level(const struct config *config);     /* an enum log_level; -1: no such level */
 
 #endif

@@ -196,6 +196,7 @@ int sync_open(struct sync *sync, struct event_base *base) {
 		.version = STINT_VERSION,
 		.timeout_ms = (int)config->database_timeout_ms,
 		.keep_commit = config_keeps_commit(config),
+		.pooled = config_is_pooled(config),
 	};
 	if (config_is_memory(config))
 		return 0;

@@ -228,7 +228,7 @@ static bool finish_heartbeat(struct session *s, const struct operation *op, enum
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
 	"select now_us, change_id, live_hosts, rival, expires, old_snapshot"
-	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint)",
+	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint, $6::boolean)",
 	6,
 	false,
 	finish_heartbeat,
@@ -243,6 +243,7 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 	parameters_add_text(&p, state);
 	parameters_add_number(&p, clients);
 	parameters_add_number(&p, fallback_ms);
+	parameters_add_text(&p, db->session.pooled ? "true" : "false");
 	session_start(&db->session, &op, &p.pg);
 }
 

@@ -39,14 +39,18 @@ static bool copy_options(struct database *db, const struct database_options *opt
 }
 
 static bool init_session(struct database *db, struct event_base *base, const struct database_options *options) {
-	static const char prefix[] = "stintd/"; /* what pg_stat_activity shows */
-	size_t size = sizeof(prefix) + strlen(options->host);
+	static const char prefix[] = "stintd"; /* what pg_stat_activity shows */
+	size_t size = sizeof(prefix) + 1 + strlen(options->host);
 	char *name = malloc(size);
-	if (name)
-		snprintf(name, size, "%s%s", prefix, options->host);
+	/* A pooler has to tell the server each time that another name comes: behind it all agents have the same. */
+	if (name && options->pooled)
+		snprintf(name, size, "%s", prefix);
+	else if (name)
+		snprintf(name, size, "%s/%s", prefix, options->host);
 	const struct session_options of_session = {.conninfo = options->conninfo,
 	                                           .name = name,
-	                                           .timeout_ms = options->timeout_ms};
+	                                           .timeout_ms = options->timeout_ms,
+	                                           .pooled = options->pooled};
 	bool made = name && session_init(&db->session, base, &of_session, &session_events, db);
 	free(name);
 	return made;

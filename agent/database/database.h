@@ -25,7 +25,10 @@
  *
  * libpq works beside the loop as well until it has connected: see search.h and dial.h.
  *
- * A pooler has to be in session mode: statements are prepared, and the session listens to a channel.
+ * A pooler has to be in session mode, as statements are prepared, and the session listens to a channel; or
+ * `pooled` says that it is in transaction mode. Then nothing outlives a transaction, no notice arrives, and the
+ * server may be another one without the connection's end: each transaction asks first whether it is the one that
+ * said hello. If it isn't, nothing is done, and the connection is dropped as above.
  *
  * No callback runs inside the call that starts the operation. A callback may call any function here, except
  * database_free().
@@ -50,6 +53,7 @@ struct database_options { /* strings are copied */
 	int timeout_ms; /* of one operation, of looking up names, and of connecting altogether */
 	/* grants are committed as the role's and the database's synchronous_commit say, even off */
 	bool keep_commit;
+	bool pooled; /* the connection is to a pooler in transaction mode */
 };
 
 #define DATABASE_SERVER_MAX 40

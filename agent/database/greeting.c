@@ -1,12 +1,13 @@
 /*
  * greeting.c - what the agent says in a new session before it is up: the settings (settings.c) and a question for
  * the schema's version first; when the version fits, the statements to prepare, the channels to listen to, and the
- * host.
+ * host. Behind a pooler in transaction mode nothing is prepared, and there is no channel to listen to.
  */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "parameters.h"
 #include "private.h"
 #include "pg.h"
 
@@ -35,18 +36,27 @@ static bool read_server(const struct pg_answer *answer, struct database_hello *h
 	       pg_answer_int(answer, 0, 8, 0, INT64_MAX, &hello->longest_lease_us);
 }
 
+/* It comes back in a statement's text, so it must be what it should be. */
+static bool read_server_run(const struct pg_answer *answer, size_t size, char *run) {
+	return pg_answer_text(answer, 0, 9, size, run) && run[strspn(run, "0123456789./")] == '\0';
+}
+
 static bool finish_register(struct session *s, const struct operation *op, enum lease_outcome outcome,
                             const struct pg_answer *answer) {
 	struct database *db = op->context;
 	struct database_hello hello = {.host_id = 0};
 	int64_t host_id, live_hosts;
+	char server_run[80];
 	if (outcome != LEASE_DONE)
 		return true;
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
 	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
-	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello))
+	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello) ||
+	    !read_server_run(answer, sizeof(server_run), server_run))
 		return false;
+	if (s->pooled)
+		settings_begin_calls(s, db, server_run);
 	settings_advise(db, !hello.timeline[0],
 	                "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
@@ -81,22 +91,31 @@ static void send_probe(struct session *s, struct database *db, const char *verb)
 
 static const struct call call_register = {
 	"stint.register_host",
-	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us"
-	" from stint.register_host($1::text, $2::text, $3::text)",
-	9,
+	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us,"
+	" server_run from stint.register_host($1::text, $2::text, $3::text, $4::boolean)",
+	10,
 	false,
 	finish_register,
 };
 
-static void send_rest(struct session *s, struct database *db) {
-	const struct pg_params params = {.count = 3, .values = {db->host, db->instance, db->version}};
+static void prepare_and_listen(struct session *s, struct database *db) {
 	for (const struct call *const *c = database_calls; *c; c++)
 		session_send_prepare(s, &(struct operation){.call = &call_prepare}, *c);
 	session_send_prepare(s, &(struct operation){.call = &call_prepare}, &call_register);
 	session_send_query(s, &(struct operation){.call = &call_listen}, call_listen.sql);
 	send_probe(s, db, "listen");
 	send_probe(s, db, "notify");
-	session_send_prepared(s, &(struct operation){.call = &call_register, .context = db}, &params);
+}
+
+static void send_rest(struct session *s, struct database *db) {
+	struct parameters p = {.pg.count = 0};
+	parameters_add_text(&p, db->host);
+	parameters_add_text(&p, db->instance);
+	parameters_add_text(&p, db->version);
+	parameters_add_text(&p, s->pooled ? "true" : "false");
+	if (!s->pooled)
+		prepare_and_listen(s, db);
+	session_send_call(s, &(struct operation){.call = &call_register, .context = db}, &p.pg);
 }
 
 /* ---- First part: the session, and the schema's version ----------------------------------------------- */

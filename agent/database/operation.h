@@ -13,7 +13,7 @@ struct session;
 
 /* A statement and how its answer is read. */
 struct call {
-	const char *name; /* of the prepared statement, and in messages */
+	const char *name; /* of the prepared statement, if it is prepared, and in messages */
 	const char *sql;
 	int columns;   /* that the answer must have */
 	bool optional; /* refused while connecting: go on without */

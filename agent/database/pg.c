@@ -420,6 +420,12 @@ int pg_send_prepared(struct pg *pg, const char *name, const struct pg_params *p)
 	return end_command(pg, PQsendQueryPrepared(pg->conn, name, p->count, p->values, p->lengths, p->formats, 1));
 }
 
+int pg_send_unnamed(struct pg *pg, const char *before, const char *sql, const struct pg_params *p) {
+	if (before[0] && PQsendQueryParams(pg->conn, before, 0, NULL, NULL, NULL, NULL, 1) != 1)
+		return connection_failed(pg);
+	return end_command(pg, PQsendQueryParams(pg->conn, sql, p->count, NULL, p->values, p->lengths, p->formats, 1));
+}
+
 int pg_flush(struct pg *pg) {
 	int left = PQflush(pg->conn);
 	return left < 0 ? connection_failed(pg) : left;
@@ -448,11 +454,16 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 	for (int nulls = 0; nulls < 2 && !PQisBusy(pg->conn);) {
 		PGresult *result = PQgetResult(pg->conn);
 		ExecStatusType status = result ? PQresultStatus(result) : PGRES_EMPTY_QUERY;
+		nulls = result ? 0 : nulls + 1;
+		if (status ==
+		    PGRES_PIPELINE_ABORTED) { /* what came before it in its transaction was refused, and said why */
+			PQclear(result);
+			continue;
+		}
 		if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
 			*answer = (struct pg_answer *)result;
 			return PG_ANSWER;
 		}
-		nulls += !result;
 		if (result && status != PGRES_PIPELINE_SYNC)
 			result_failed(pg, result);
 		PQclear(result);

@@ -88,7 +88,7 @@ int pg_server_version(const struct pg *); /* 150004, say; 0: unknown */
 /* A setting that the server reports by itself; "": it doesn't. */
 const char *pg_parameter(const struct pg *, const char *name);
 
-/* Parameters of a prepared statement: text (ending in NUL), or binary with a length. */
+/* Parameters of a statement: text (ending in NUL), or binary with a length. */
 #define PG_PARAMS_MAX 12 /* more than the widest statement has */
 
 struct pg_params {
@@ -106,6 +106,9 @@ struct pg_params {
 int pg_send_query(struct pg *, const char *sql);
 int pg_send_prepare(struct pg *, const char *name, const char *sql);
 int pg_send_prepared(struct pg *, const char *name, const struct pg_params *);
+/* Without a name. If `before` isn't "", it is a statement that comes first, in the same transaction: when it fails,
+ * sql isn't done. Each has an answer; the last one counts. */
+int pg_send_unnamed(struct pg *, const char *before, const char *sql, const struct pg_params *);
 int pg_flush(struct pg *);
 
 /* Reads some of what has arrived. PG_UNREACHABLE: the connection broke; pg_next() still gives what came before

@@ -24,6 +24,8 @@ struct database {
 /* ---- settings.c ------------------------------------------------------ */
 
 void settings_start(struct session *, struct database *);
+/* From now on each transaction of a pooled session begins by asking whether this is still that server's run. */
+void settings_begin_calls(struct session *, const struct database *, const char *server_run);
 /* Where it holds, an operator is told so when the database is up. */
 void settings_advise(struct database *, bool holds, const char *words);
 

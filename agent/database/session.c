@@ -119,16 +119,22 @@ static void queue(struct session *s, const struct operation *what, int sent) {
 		wake_at(s, op->deadline_ms);
 }
 
+static int send_unnamed(struct session *s, const char *sql, const struct pg_params *params) {
+	return pg_send_unnamed(s->pg, s->preface, sql, params);
+}
+
 void session_send_query(struct session *s, const struct operation *what, const char *sql) {
-	queue(s, what, pg_send_query(s->pg, sql));
+	static const struct pg_params none = {.count = 0};
+	queue(s, what, s->pooled ? send_unnamed(s, sql, &none) : pg_send_query(s->pg, sql));
 }
 
 void session_send_prepare(struct session *s, const struct operation *what, const struct call *prepared) {
 	queue(s, what, pg_send_prepare(s->pg, prepared->name, prepared->sql));
 }
 
-void session_send_prepared(struct session *s, const struct operation *what, const struct pg_params *params) {
-	queue(s, what, pg_send_prepared(s->pg, what->call->name, params));
+void session_send_call(struct session *s, const struct operation *what, const struct pg_params *params) {
+	const struct call *call = what->call;
+	queue(s, what, s->pooled ? send_unnamed(s, call->sql, params) : pg_send_prepared(s->pg, call->name, params));
 }
 
 void session_start(struct session *s, const struct operation *what, const struct pg_params *params) {
@@ -136,7 +142,7 @@ void session_start(struct session *s, const struct operation *what, const struct
 	counted.counted = true;
 	s->in_flight++;
 	if (s->state == SESSION_UP && !s->broken && params) {
-		session_send_prepared(s, &counted, params);
+		session_send_call(s, &counted, params);
 		return;
 	}
 	operation_append(&s->refused, operation_new(&s->spare, &counted));
@@ -451,7 +457,11 @@ static bool make_events(struct session *s) {
 
 bool session_init(struct session *s, struct event_base *base, const struct session_options *options,
                   const struct session_events *events, void *context) {
-	*s = (struct session){.base = base, .events = events, .context = context, .timeout_ms = options->timeout_ms};
+	*s = (struct session){.base = base,
+	                      .events = events,
+	                      .context = context,
+	                      .timeout_ms = options->timeout_ms,
+	                      .pooled = options->pooled};
 	s->pause_ms = PAUSE_MIN_MS;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->conninfo = strdup(options->conninfo);

@@ -2,6 +2,9 @@
  * session.h - one connection to PostgreSQL: how it comes to be, comes back, and is lost; the queue of what is
  * under way in it, and the timers. What the statements mean is the business of those who queue them.
  *
+ * Behind a pooler in transaction mode (`pooled`) the connection is to the pooler, and any server connection of its
+ * may do a transaction. So no statement has a name, and all that it needs comes with it: see preface.
+ *
  * Knows the server by libpq (pg.h) and its addresses (endpoints.h). Knows nothing of leases, policies or hosts.
  */
 #ifndef STINT_SESSION_H
@@ -37,6 +40,7 @@ struct session_options {
 	const char *conninfo; /* libpq connection string or URI */
 	const char *name;     /* what the server shows */
 	int timeout_ms;       /* of one operation, of looking up names, and of connecting altogether */
+	bool pooled;          /* by way of a pooler in transaction mode */
 };
 
 struct session {
@@ -45,6 +49,9 @@ struct session {
 	void *context;
 	char *conninfo, *name;
 	int timeout_ms;
+	bool pooled;
+	/* When pooled: the statement that each transaction begins with, as no setting lasts for longer than one. */
+	char preface[2048];
 
 	enum session_state state;
 	struct endpoints *endpoints;
@@ -91,8 +98,8 @@ void session_set_error(struct session *, const char *format, ...) __attribute__(
 /* Each adds an operation like *what to the queue of a connection that is there, and sends its command. */
 void session_send_query(struct session *, const struct operation *what, const char *sql);
 void session_send_prepare(struct session *, const struct operation *what, const struct call *prepared);
-void session_send_prepared(struct session *, const struct operation *what, const struct pg_params *params);
-/* Sends the prepared call, or arranges that it ends with LEASE_REJECTED. params NULL: out of memory. */
+void session_send_call(struct session *, const struct operation *what, const struct pg_params *params);
+/* Sends the call, or arranges that it ends with LEASE_REJECTED. params NULL: out of memory. */
 void session_start(struct session *, const struct operation *what, const struct pg_params *params);
 
 bool session_hears(const struct session *);               /* see database_hears() */

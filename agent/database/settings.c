@@ -6,6 +6,9 @@
  * elsewhere, by the functions that grant, inside their transactions (stint.secure_commit(), and the functions' SET
  * clauses). So it holds for whoever calls them, and behind a pooler.
  *
+ * Behind a pooler in transaction mode they are made for each transaction anew, before its statement: by the same
+ * statement as elsewhere while greeting, then by stint.begin_call(), which takes a tenth of its time.
+ *
  * Nothing overrides default_transaction_read_only: operators, and those who host servers, stop writes with it.
  * What was granted in spite of it might be lost.
  */
@@ -21,6 +24,18 @@ static bool finish_settings(struct session *s, const struct operation *op, enum 
                             const struct pg_answer *answer) {
 	(void)s, (void)op, (void)outcome, (void)answer;
 	return true;
+}
+
+static int statement_ms(const struct session *s) {
+	return s->timeout_ms * 3 / 4 > 0 ? s->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
+}
+
+static int lock_ms(const struct session *s) {
+	return s->timeout_ms / 4 > 0 ? s->timeout_ms / 4 : 1;
+}
+
+static const char *commit_word(const struct database *db) {
+	return db->keep_commit ? "keep" : "";
 }
 
 /* Another engine may refuse them: the agent's own deadlines hold without them. */
@@ -39,13 +54,10 @@ static const struct call call_settings = {"settings", NULL, 1, true, finish_sett
  * would take longer than any statement here. Parameters are clients' ids, and have no place in the server's log;
  * only a role that was granted the right may set log_parameter_max_length.
  */
-static void send_settings(struct session *s, bool keep_commit) {
-	char sql[1700];
-	int statement_ms = s->timeout_ms * 3 / 4 > 0 ? s->timeout_ms * 3 / 4 : 1; /* 0 would mean no limit */
-	int lock_ms = s->timeout_ms / 4 > 0 ? s->timeout_ms / 4 : 1;
+static void write_settings(const struct session *s, const struct database *db, size_t size, char *sql) {
 	snprintf(
-		sql, sizeof(sql),
-		"select count(pg_catalog.set_config(s.name, s.value, false)) from (values"
+		sql, size,
+		"select count(pg_catalog.set_config(s.name, s.value, %s)) from (values"
 		" ('search_path', 'pg_catalog'), ('statement_timeout', '%d'), ('lock_timeout', '%d'),"
 		" ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),"
 		" ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on'),"
@@ -54,13 +66,23 @@ static void send_settings(struct session *s, bool keep_commit) {
 		" ('stint.synchronous_commit', '%s')) s (name, value)"
 		" where s.name like 'stint.%%' or pg_catalog.current_setting(s.name, true) is not null"
 		"  and (s.name <> 'log_parameter_max_length' or pg_catalog.has_parameter_privilege(s.name, 'set'))",
-		statement_ms, lock_ms, s->timeout_ms, keep_commit ? "keep" : "");
+		s->pooled ? "true" : "false", statement_ms(s), lock_ms(s), s->timeout_ms, commit_word(db));
+}
+
+static void send_settings(struct session *s, const struct database *db) {
+	char sql[sizeof(s->preface)];
+	write_settings(s, db, sizeof(sql), sql);
 	session_send_query(s, &(struct operation){.call = &call_settings}, sql);
+}
+
+void settings_begin_calls(struct session *s, const struct database *db, const char *server_run) {
+	snprintf(s->preface, sizeof(s->preface), "select stint.begin_call('%s', %d, %d, '%s')", server_run,
+	         statement_ms(s), lock_ms(s), commit_word(db));
 }
 
 /* ---- What an operator should know --------------------------------------------------------- */
 
-enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, LOGS_IDS, FACTS };
+enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, LOGS_IDS, IS_STRICT, FACTS };
 
 static const char inspect_sql[] =
 	"select current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off',"
@@ -71,7 +93,8 @@ static const char inspect_sql[] =
 	"  and not pg_has_role(r.oid, 'usage')),"
 	" current_setting('log_parameter_max_length') <> '0' and (current_setting('log_statement') = 'all'"
 	"  or current_setting('log_min_duration_statement') <> '-1' or current_setting('log_min_duration_sample') <> '-1'"
-	"  or current_setting('log_transaction_sample_rate') <> '0')";
+	"  or current_setting('log_transaction_sample_rate') <> '0'),"
+	" current_setting('transaction_isolation') <> 'read committed'";
 
 void settings_advise(struct database *db, bool holds, const char *words) {
 	size_t length = strlen(db->advice);
@@ -108,6 +131,10 @@ static bool finish_inspect(struct session *s, const struct operation *op, enum l
 		db, fact[LOGS_IDS],
 		"the server logs statements with their parameters, so with clients' ids: let a superuser set log_parameter_max_length"
 		" = 0 for this role");
+	settings_advise(
+		db, fact[IS_STRICT] && s->pooled,
+		"default_transaction_isolation is not read committed, and no session behind a pooler changes that: statements of"
+		" different hosts fail over one another until it is set for this role");
 	return true;
 }
 
@@ -116,6 +143,9 @@ static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_in
 void settings_start(struct session *s, struct database *db) {
 	db->advice[0] = '\0';
 	s->not_inherited = s->not_owned = false;
-	send_settings(s, db->keep_commit);
+	if (s->pooled)
+		write_settings(s, db, sizeof(s->preface), s->preface);
+	else
+		send_settings(s, db);
 	session_send_query(s, &(struct operation){.call = &call_inspect, .context = db}, inspect_sql);
 }

@@ -18,15 +18,14 @@ static const struct explanation explanations[] = {
 	{"08", NULL},                                    /* connection exception */
 	{"0A000", "the schema changed under the agent"}, /* "cached plan must not change result type" */
 	{NO_WRITES, NULL},                               /* see explain_no_writes() */
-	{"26000",
-     "prepared statements get lost: is there a pooler in transaction mode? the agent needs a session of its own"},
+	{"26000", "prepared statements get lost: is there a pooler in transaction mode? set pooler = transaction"},
 	{"40003", NULL}, /* "statement completion unknown": not PostgreSQL, but others that speak its protocol */
 	{"3F000", "schema stint is missing: run `stint db init`"},
 	{NO_RIGHTS, NULL},                                                       /* see explain_no_rights() */
 	{"42883", "schema stint is missing or incomplete: run `stint db init`"}, /* undefined function */
-	{"42P05",
-     "prepared statements are mixed up: is there a pooler in transaction mode? the agent needs a session of its own"},
-	{"53", NULL},  /* insufficient resources: disk full, out of memory, too many connections */
+	{"42P05", "prepared statements are mixed up: is there a pooler in transaction mode? set pooler = transaction"},
+	{"53", NULL}, /* insufficient resources: disk full, out of memory, too many connections */
+	{"ST002", "there is another server behind the pooler, or it was started anew"}, /* stint.begin_call() */
 	{"57P", NULL}, /* shutdown, crash, cannot connect now */
 	{"58", NULL},  /* system error: input or output */
 	{"XX", NULL},  /* internal error, corrupted data */

@@ -33,7 +33,7 @@ comment on column stint.agent_host.state_since is 'Since when it has been in thi
 comment on column stint.agent_host.started_at is 'When this instance registered first.';
 comment on column stint.agent_host.seen_at is 'Its last heartbeat.';
 comment on column stint.agent_host.live is 'Heard of in the last minute or so, and not stopped: such rows are looked at when live hosts are counted.';
-comment on column stint.agent_host.backend_pid is 'The server''s process that served it last: when that is gone, so is the agent, or it will be heard of soon.';
+comment on column stint.agent_host.backend_pid is 'The server''s process that served it last: when that is gone, so is the agent, or it will be heard of soon. Null: a pooler is in between, and it may be any.';
 comment on column stint.agent_host.clients is 'Clients in its table.';
 comment on column stint.agent_host.fallback_since is 'Since when it has been on its own; null: it is not.';
 comment on column stint.agent_host.rival_instance is 'Another live agent that says it has this name; null: never seen, or gone.';

@@ -46,6 +46,25 @@ comment on function stint.get_wal_end() is
 	'Where the write-ahead log ends on disk: after a crash it never ends before that. 0: this server doesn''t tell.';
 revoke execute on function stint.get_wal_end() from public;
 
+-- Agents behind a pooler in transaction mode have no session whose end tells them that the server has gone. This
+-- tells them, at little cost, in each of their transactions.
+create function stint.get_server_run() returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	return (
+		select concat_ws('/', extract(epoch from pg_postmaster_start_time()), d.oid, 'stint.counter'::regclass::oid)
+		from pg_database d where d.datname = current_database());
+end
+$$;
+
+comment on function stint.get_server_run() is
+	'Another one whenever this server was started anew, or another server or database is in its place: when it was started, and the object ids '
+	'of the database and of stint.counter. No secret.';
+revoke execute on function stint.get_server_run() from public;
+grant execute on function stint.get_server_run() to stint_agent;
+
 -- A server that has taken another one's place may lack what the other committed last. So agents must know that
 -- there is a new server, and since when: the first agent that connects writes it down, for all.
 create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint)
@@ -78,9 +97,9 @@ comment on function stint.note_server() is
 	'and where its log ends, see stint.get_wal_end().';
 revoke execute on function stint.note_server() from public;
 
-create function stint.register_host(name text, instance text, version text)
+create function stint.register_host(name text, instance text, version text, pooled boolean default false)
 returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint,
-	longest_lease_us bigint)
+	longest_lease_us bigint, server_run text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -91,7 +110,7 @@ declare
 		select from stint.agent_host h where h.name = register_host.name and h.live and h.seen_at > now - interval '15 seconds');
 begin
 	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at, backend_pid)
-	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now, pg_backend_pid())
+	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now, case when not pooled then pg_backend_pid() end)
 	on conflict (name) do update set
 		instance = excluded.instance,
 		version = excluded.version,
@@ -112,12 +131,14 @@ begin
 	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
 	-- A lease lasts at most for the current sub-window and the next.
 	select coalesce(2 * max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)), 0) into longest_lease_us from stint.policy p;
+	server_run := stint.get_server_run();
 	return next;
 end
 $$;
 
-comment on function stint.register_host(text, text, text) is
+comment on function stint.register_host(text, text, text, boolean) is
 	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; server, timeline, '
-	'server_age_us, wal_end: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy.';
-revoke execute on function stint.register_host(text, text, text) from public;
-grant execute on function stint.register_host(text, text, text) to stint_agent;
+	'server_age_us, wal_end: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy; '
+	'server_run: see stint.get_server_run(). pooled: a pooler in transaction mode is in between, and the session tells nothing of the agent.';
+revoke execute on function stint.register_host(text, text, text, boolean) from public;
+grant execute on function stint.register_host(text, text, text, boolean) to stint_agent;

@@ -36,6 +36,7 @@ struct fixture {
 	char story[4096];
 	char why[1024]; /* of the last `down` */
 	bool keep_commit;
+	bool pooled;
 	bool inside; /* a call that starts an operation: no callback may run */
 };
 
@@ -168,7 +169,8 @@ static inline void open_database(struct fixture *f, const char *rest, int timeou
 	                                   .instance = "one",
 	                                   .version = "0.1",
 	                                   .timeout_ms = timeout_ms,
-	                                   .keep_commit = f->keep_commit};
+	                                   .keep_commit = f->keep_commit,
+	                                   .pooled = f->pooled};
 	assert_int_equal(database_new(&f->db, f->base, &options, &events, f), 0);
 	f->inside = true;
 	database_connect(f->db);

@@ -67,6 +67,7 @@ static void defaults_are_those_of_the_list(void **state) {
 	assert_int_equal(config.idle_timeout_s, 300);
 	assert_true(config_is_memory(&config));
 	assert_false(config_keeps_commit(&config));
+	assert_false(config_is_pooled(&config));
 	char host[256] = "";
 	gethostname(host, sizeof(host) - 1);
 	assert_string_equal(config.host, host);
@@ -76,7 +77,9 @@ static void every_key_can_be_set(void **state) {
 	(void)state;
 	expect_fine(
 		"[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
-		"database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n");
+		"database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n"
+		"pooler = transaction\n");
+	assert_true(config_is_pooled(&config));
 	assert_true(config_keeps_commit(&config));
 	assert_string_equal(config.socket, "/tmp/s");
 	assert_string_equal(config.shm, "/other");
@@ -142,6 +145,10 @@ static void what_makes_no_sense_is_refused(void **state) {
 	expect_error(GOOD "shm = /a/b\n", "shm", "/a/b");
 	expect_error(GOOD "log_level = loud\n", "log_level", "loud");
 	expect_error(GOOD "synchronous_commit = off\n", "synchronous_commit", "on or keep");
+	expect_error(GOOD "pooler = session\n", "pooler is \"session\"", "must be none or transaction");
+	expect_error(GOOD "pooler =\n", "pooler is \"\"", "must be none or transaction");
+	expect_fine(GOOD "pooler = none\n");
+	assert_false(config_is_pooled(&config));
 	expect_error(GOOD "host = two words\n", "host", "two words");
 	expect_error(GOOD "host = caf\xe9\n", "host", "UTF-8");
 	expect_fine(GOOD "host = caf\xc3\xa9\n");

@@ -184,6 +184,69 @@ static void has_a_session_of_its_own_whatever_is_set(void **state) {
 	close_database(f);
 }
 
+static void expect_note(const struct fixture *f, const char *note) {
+	char answer[256];
+	admin_ask(f, "stub", "select note from stint.seen order by ctid desc limit 1", answer, sizeof(answer));
+	assert_string_equal(answer, note);
+}
+
+/* Each transaction may be another server session's: it brings along all that it needs, and leaves nothing. */
+static void behind_a_pooler_no_session_has_a_state(void **state) {
+	const struct lease_request request = request_of("a", 1, 0);
+	struct fixture *f = *state;
+	f->pooled = true;
+	admin_do(f, "stub", "truncate stint.seen");
+	open_database(f, "dbname=stub user=odd", 1000);
+	expect(f, "U");
+	assert_non_null(strstr(f->hello.advice, "default_transaction_isolation is not read committed"));
+	expect_note(f, "one 0.1 750ms 250ms 1s 0 serializable UTF8 off auto on pg_catalog <>");
+	f->keep_commit = true;
+	close_database(f);
+	open_database(f, "dbname=stub", 1000);
+	expect(f, "U");
+	assert_null(strstr(f->hello.advice, "default_transaction_isolation"));
+	expect_note(f, "one 0.1 750ms 250ms 1s 0 read committed UTF8 off auto on pg_catalog <keep>");
+	beat(f, "note", 0);
+	expect(f, "Ud");
+	expect_note(f, "t 750ms 250ms <keep> 0 0 stintd");
+	assert_false(database_hears(f->db));
+	beat(f, "error 22023", 0);
+	take(f, &request, 1);
+	beat(f, "slow", 5000); /* the server gives it up before the agent does */
+	beat(f, "in step", 0);
+	expect(f, "Udrdrd");
+	assert_int_equal(grant_count, 1);
+	check_grant(&grants[0], 0);
+	f->pooled = f->keep_commit = false;
+	close_database(f);
+}
+
+static void behind_a_pooler_each_transaction_asks_for_the_server(void **state) {
+	struct fixture *f = *state;
+	char sessions[16];
+	f->pooled = true;
+	open_database(f, "dbname=stub", 1000);
+	expect(f, "U");
+	admin_do(f, "stub", "update stint.run set server_run = '1796.5/1/2'");
+	beat(f, "note", 0);
+	beat(f, "note", 0);
+	expect(f, "U??DU");
+	expect_why(f, "there is another server behind the pooler");
+	beat(f, "in step", 0);
+	expect(f, "U??DUd");
+	admin_ask(f, "stub", "select count(*) from stint.seen where note like 't 750ms%'", sessions, sizeof(sessions));
+	assert_string_equal(sessions, "1"); /* that of the test before: these two did nothing */
+	close_database(f);
+	admin_do(f, "stub",
+	         "update stint.run set server_run = '1'', 1, 1, '''')--'"); /* not to be put in a statement */
+	open_database(f, "dbname=stub", 1000);
+	expect(f, "D");
+	expect_why(f, "stint.register_host answered what this agent does not understand");
+	close_database(f);
+	admin_do(f, "stub", "update stint.run set server_run = '1795.5/1/2'");
+	f->pooled = false;
+}
+
 /* How many lines of the server's log have a text. */
 static int server_log_count(const struct fixture *f, const char *text) {
 	char path[96], line[4096];
@@ -461,6 +524,8 @@ int main(void) {
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(comes_up_and_says_hello),
 		cmocka_unit_test(has_a_session_of_its_own_whatever_is_set),
+		cmocka_unit_test(behind_a_pooler_no_session_has_a_state),
+		cmocka_unit_test(behind_a_pooler_each_transaction_asks_for_the_server),
 		cmocka_unit_test(keeps_clients_out_of_the_server_s_log),
 		cmocka_unit_test(takes_leases),
 		cmocka_unit_test(takes_first_leases),

@@ -27,12 +27,12 @@ struct statement {
 
 static const struct statement statements[] = {
 	{"set_config", "I", {11}, {0}},
-	{"pg_roles", "bbbbbb", {1, 0, 1, 0, 0, 1}, {0}},
+	{"pg_roles", "bbbbbbb", {1, 0, 1, 0, 0, 1, 0}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
 	{"register_host",
-     "iIiIttIII",
-     {1, 1700000000000000, 2, 3, 0, 0, -1, 5000, 200000},
-     {[4] = "0123456789abcdef", [5] = "00000001"}},
+     "iIiIttIIIt",
+     {1, 1700000000000000, 2, 3, 0, 0, -1, 5000, 200000, 0},
+     {[4] = "0123456789abcdef", [5] = "00000001", [9] = "1795883214.907149/16384/16434"}},
 	{"take_leases", GRANT},
 	{"take_first_leases", GRANT},
 	{"declare_policy", "ti", {0, 9}, {"created"}},

@@ -31,6 +31,8 @@ static int write_config(const struct host *host, const struct host_options *opti
 	write_option(file, "max_clients", options->max_clients);
 	write_option(file, "database_timeout_ms", options->database_timeout_ms);
 	write_option(file, "idle_timeout_s", options->idle_timeout_s);
+	if (options->pooler != NULL)
+		fprintf(file, "pooler = %s\n", options->pooler);
 	return fclose(file);
 }
 

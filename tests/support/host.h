@@ -27,6 +27,7 @@ struct host_options { /* 0 and NULL: the agent's own default */
 	int max_clients;
 	int database_timeout_ms;
 	int idle_timeout_s;
+	const char *pooler; /* transaction */
 	const char *name;   /* default host-A, host-B, ... */
 	const char *socket; /* default one of its own */
 };

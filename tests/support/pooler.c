@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,8 +35,9 @@ static int write_config(const struct pooler *pooler, const struct cluster *clust
 	        (int)(strstr(cluster->conninfo, " user=") - cluster->conninfo), cluster->conninfo);
 	fprintf(file, "unix_socket_dir = %s\nlisten_port = %d\n", pooler->dir, PORT);
 	/* One connection for all: for certain they get in each other's way. */
-	if (strcmp(mode, "transaction") == 0)
-		fputs("default_pool_size = 1\n", file);
+	if (pooler->pool_size > 0 || strcmp(mode, "transaction") == 0)
+		fprintf(file, "default_pool_size = %d\n", pooler->pool_size > 0 ? pooler->pool_size : 1);
+	fprintf(file, "max_client_conn = 1000\nserver_login_retry = 1\n");
 	fprintf(file, "auth_type = trust\nauth_file = %s/users\npool_mode = %s\n", pooler->dir, mode);
 	return fclose(file);
 }
@@ -87,6 +89,10 @@ int pooler_start(struct pooler *pooler, const struct scene *scene, const struct 
 	}
 	print_log(log);
 	return -1;
+}
+
+int pooler_turn(struct pooler *pooler, const struct cluster *cluster, const char *mode) {
+	return write_config(pooler, cluster, mode) == 0 && kill(pooler->pid, SIGHUP) == 0 ? 0 : -1;
 }
 
 void pooler_kill(struct pooler *pooler) {
