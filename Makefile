@@ -202,6 +202,7 @@ LIB_TESTS := \
 	tests/lib/test_agent_away.c \
 	tests/lib/test_agent_hostile.c \
 	tests/lib/test_async.c \
+	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
@@ -233,6 +234,8 @@ AGENT_TESTS := \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_declaration.c \
+	tests/agent/test_declaration_room.c \
+	tests/agent/test_dial.c \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
@@ -252,13 +255,16 @@ AGENT_TESTS := \
 	tests/agent/test_sqlstate.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_sync.c \
-	tests/agent/test_table.c
+	tests/agent/test_table.c \
+	tests/agent/test_word.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
 THREADED_TESTS := \
+	tests/agent/test_dial.c \
 	tests/agent/test_lookup.c \
 	tests/agent/test_table.c \
 	tests/lib/test_async.c \
+	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \

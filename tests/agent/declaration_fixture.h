@@ -1,0 +1,122 @@
+/*
+ * declaration_fixture.h - an agent of agent_fixture.h to which apps declare policies: what they say, what they
+ * are answered, and what is logged.
+ */
+#ifndef DECLARATION_FIXTURE_H
+#define DECLARATION_FIXTURE_H
+
+#include "agent_fixture.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* ---- Apps ---------------------------------------------------------------------------------- */
+
+/* Gives its socket. They come one after the other, and their numbers are 0, 1, ... */
+static inline int an_app_connects(void) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t before = server_peer_count(agent.driver.server);
+	int app = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+	assert_int_equal(connect(app, (const struct sockaddr *)&address, sizeof(address)), 0);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	assert_int_equal(server_peer_count(agent.driver.server), before + 1);
+	return app;
+}
+
+/* Gives its flags. */
+static inline uint16_t expect_answer(int app, int status) {
+	struct wire_declared answer;
+	assert_int_equal(recv(app, &answer, sizeof(answer), 0), sizeof(answer));
+	assert_int_equal(answer.status, status);
+	return answer.head.flags;
+}
+
+static inline void expect_no_answer(int app) {
+	char byte;
+	assert_int_equal(recv(app, &byte, 1, 0), -1);
+}
+
+/* ---- What is logged -------------------------------------------------------------------------- */
+
+static FILE *log_file;
+static int standard_error;
+
+static inline void log_is_read(void) {
+	log_file = tmpfile();
+	assert_non_null(log_file);
+	standard_error = dup(STDERR_FILENO);
+	dup2(fileno(log_file), STDERR_FILENO);
+}
+
+static inline void expect_logged_once(const char *text) {
+	char line[1024];
+	int count = 0;
+	rewind(log_file);
+	while (fgets(line, sizeof(line), log_file))
+		count += strstr(line, text) != NULL;
+	assert_int_equal(count, 1);
+}
+
+static inline void log_is_read_no_more(void) {
+	dup2(standard_error, STDERR_FILENO);
+	close(standard_error);
+	fclose(log_file);
+}
+
+/* ---- Changes ------------------------------------------------------------------------------- */
+
+/* A change is heard of; what is asked of other policies meanwhile doesn't get in its way. */
+static database_policies *reading;
+static inline void reads_a_policy(const char *name) {
+	struct change_row row = {.change_id = 1, .policy_id = 1000};
+	database_changes *done;
+	snprintf(row.policy_name, sizeof(row.policy_name), "%s", name);
+	sync_on_database.notified(&agent.sync);
+	done = changed;
+	changed = NULL;
+	done(&agent.changes, LEASE_DONE, &row, 1);
+	assert_true(agent.policies.loading);
+	reading = loading.done;
+	loading.done = NULL;
+}
+
+static inline void ends_reading(enum lease_outcome outcome) {
+	struct policy_row row = agent.policies.policy[agent.changes.asked[0]].row;
+	reading(&agent.changes, outcome, outcome == LEASE_DONE ? &row : NULL, 1);
+}
+
+/* ---- Declarations ------------------------------------------------------------------------- */
+
+static inline void says_to_agent(server_peer app, const char *name, int64_t limit, uint16_t flags) {
+	const struct wire_declare message = {
+		.head = {.flags = flags},
+		.max_requests = limit,
+		.time_window_ms = api.time_window_ms,
+		.fallback_max_requests = 2 * limit,
+	};
+	declarations_on_message(&agent.declarations, app, &message, name, strlen(name));
+}
+
+static inline void declares_as(server_peer app, const char *name, int64_t limit) {
+	says_to_agent(app, name, limit, 0);
+}
+
+static inline void declares(const char *name) {
+	declares_as(0, name, 5);
+}
+
+static inline void is_held_in_fallback(void) {
+	meets("00000001", -1);
+	loses();
+	loses(); /* and is not back at once */
+	meets("00000002", 0);
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+}
+
+static inline void is_judged(const char *status) {
+	says(LEASE_DONE, status);
+	answers(LEASE_DONE, "mail");
+}
+
+#endif
