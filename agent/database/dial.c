@@ -1,6 +1,7 @@
 /* dial.c - see dial.h. */
 #include "dial.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +9,40 @@
 #include "monotonic.h"
 #include "pg.h"
 
+/* As long as a dial hangs, the next one waits for so long, for twice as long with each more that hangs, and at
+ * most for an hour. */
+#define WAIT_MIN_MS 1000
+#define WAIT_MAX_MS 3600000
+
 struct dial {
 	struct errand errand;
+	bool hangs; /* it was left before it was over */
 	char *conninfo, *name;
 	int timeout_ms;
 	struct pg_servers servers;
 	int result; /* of pg_open() and pg_pipeline() */
 	struct pg *pg;
 };
+
+static _Atomic unsigned hanging;
+static _Atomic int64_t left_ms; /* when one that hangs was left, last */
+
+static int64_t wait_ms(unsigned count) {
+	int64_t wait = count > 0 ? WAIT_MIN_MS : 0;
+	for (unsigned i = 1; i < count && wait < WAIT_MAX_MS; i++)
+		wait *= 2;
+	return wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
+}
+
+static bool is_too_early(void) {
+	unsigned count = atomic_load(&hanging);
+	return count >= DIALS_HANGING_MAX || monotonic_now_ms() - atomic_load(&left_ms) < wait_ms(count);
+}
+
+static void refuse(struct errand *errand) {
+	struct dial *dial = (struct dial *)errand;
+	dial->result = pg_fail(&dial->pg, "earlier attempts to connect hang, in a file or a service that libpq asks");
+}
 
 static void connect_it(struct errand *errand) {
 	struct dial *dial = (struct dial *)errand;
@@ -31,11 +58,13 @@ static void connect_it(struct errand *errand) {
 
 static void free_dial(struct errand *errand) {
 	struct dial *dial = (struct dial *)errand;
+	bool hung = dial->hangs;
 	pg_close(dial->pg);
 	pg_servers_free(&dial->servers);
 	free(dial->conninfo);
 	free(dial->name);
 	free(dial);
+	atomic_fetch_sub(&hanging, hung);
 }
 
 int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms,
@@ -45,7 +74,7 @@ int dial_start(struct dial **out, const char *conninfo, const char *name, int ti
 		pg_servers_free(servers);
 		return -1;
 	}
-	dial->errand = (struct errand){.run = connect_it, .free = free_dial};
+	dial->errand = (struct errand){.run = is_too_early() ? refuse : connect_it, .free = free_dial};
 	dial->conninfo = strdup(conninfo);
 	dial->name = strdup(name);
 	dial->timeout_ms = timeout_ms;
@@ -59,7 +88,14 @@ int dial_start(struct dial **out, const char *conninfo, const char *name, int ti
 }
 
 void dial_free(struct dial *dial) {
-	errand_leave((struct errand *)dial);
+	if (!dial)
+		return;
+	if (!dial_is_over(dial)) {
+		dial->hangs = true; /* who leaves last reads it */
+		atomic_store(&left_ms, monotonic_now_ms());
+		atomic_fetch_add(&hanging, 1);
+	}
+	errand_leave(&dial->errand);
 }
 
 bool dial_is_over(const struct dial *dial) {

@@ -2,6 +2,10 @@
  * dial.h - connects to a server, as an errand. libpq blocks meanwhile: it reads a service file, a password file,
  * certificates and keys, asks who the user is, speaks to Kerberos' key distribution centre, and works out a
  * password's proof. Each can take long, or hang.
+ *
+ * A dial that is left before it is over may hang for ever, and keep its thread. The more hang, the longer the next
+ * one has to wait; one that is started earlier ends at once, with an error. So few threads are lost in a long
+ * outage, and there is a new attempt after it even if what hangs never ends.
  */
 #ifndef STINT_DIAL_H
 #define STINT_DIAL_H
@@ -11,6 +15,9 @@
 struct dial;
 struct pg;
 struct pg_servers;
+
+/* When so many hang, no other one begins before one of them ends. */
+#define DIALS_HANGING_MAX 16
 
 /* Starts pg_open() and pg_pipeline(). The servers become the dial's, also on failure. 0, or -1 with errno:
  * errand_start(), which also says what wake_fd is. */

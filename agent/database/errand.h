@@ -15,10 +15,10 @@
 #include <stdint.h>
 
 /* So many may be under way at once in this process, those included that nobody waits for any more. */
-#define ERRANDS_MAX 32
+#define ERRANDS_MAX 48
 
-/* So many of these may have been given up. The others are for what may still work: when a resolver hangs for ever,
- * there is still room for connecting by the addresses of before. */
+/* So many of these may have been given up, and so many dials may hang beside them (dial.h). The others are for
+ * what may still work: when a resolver hangs for ever, there is room for connecting by the addresses of before. */
 #define ERRANDS_GIVEN_UP_MAX 16
 
 /* An errand that takes longer hangs, most likely: the C library gives up its name servers within half a minute. */

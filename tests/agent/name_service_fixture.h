@@ -141,6 +141,16 @@ static inline int wait_for_all(void **state) {
 	return errand_is_any() ? -1 : 0;
 }
 
+static inline void wait_until_asked(int times) {
+	for (int i = 0; service.asked < times && i < PATIENCE_MS; i++)
+		usleep(1000);
+	assert_int_equal(service.asked, times);
+}
+
+static inline void end_all_errands(void) {
+	assert_int_equal(wait_for_all(NULL), 0);
+}
+
 /* ---- All names of a connection string ---------------------------------------------------- */
 
 static inline void wait_for(int fd) {

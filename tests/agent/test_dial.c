@@ -7,6 +7,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "database/dial.h"
+#include "database/pg.h"
+
 /* ---- A service file ------------------------------------------------------------------------ */
 
 static char service_dir[64], service_file[80], service_pipe[96];
@@ -115,6 +118,83 @@ static void a_search_that_never_ends_is_given_up(void **state) {
 	endpoints_free(e);
 }
 
+/* ---- Connecting that hangs -------------------------------------------------------------------- */
+
+/* It asks for a name, and whatever libpq asks for may hang. Nobody listens at the port. */
+static struct dial *dial(int fd) {
+	struct pg_servers servers = {strdup("db"), strdup(""), strdup("1")};
+	struct dial *dial;
+	service.addresses = "127.0.0.1";
+	assert_int_equal(dial_start(&dial, "user=x", "test", PATIENCE_MS, &servers, fd), 0);
+	return dial;
+}
+
+/* Why one that ends has no connection. */
+static void expect_dial_to_say(int fd, const char *part) {
+	struct dial *one = dial(fd);
+	struct pg *pg;
+	while (!dial_is_over(one))
+		wait_for(fd);
+	assert_false(dial_receive(one, &pg));
+	if (!strstr(pg_error(pg), part))
+		fail_msg("\"%s\" does not say \"%s\"", pg_error(pg), part);
+	pg_close(pg);
+	dial_free(one);
+}
+
+/* So many are left, each long after the one before. */
+static void let_dials_hang(int fd, int count) {
+	for (int i = 0; i < count; i++) {
+		struct dial *one = dial(fd);
+		wait_until_asked(i + 1);
+		dial_free(one);
+		later_s += 3600;
+	}
+}
+
+static void dials_that_hang_leave_room_for_others(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	(void)state;
+	service.hang = 1000;
+	for (int i = 0; i < ERRANDS_MAX + 5; i++) { /* as the loop does it, again and again */
+		dial_free(dial(fd));
+		usleep(1000);
+		later_s += 3;
+	}
+	service.hang = 0; /* the network is back; what hangs still hangs */
+	later_s += 3600;
+	expect_dial_to_say(fd, "port 1 failed");
+	close(fd);
+}
+
+static void the_more_dials_hang_the_less_often_others_begin(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	(void)state;
+	service.hang = 2;
+	let_dials_hang(fd, 2);
+	later_s -= 3600 - 1;
+	expect_dial_to_say(fd, "earlier attempts to connect hang");
+	later_s += 1;
+	expect_dial_to_say(fd, "port 1 failed");
+	expect_dial_to_say(fd, "port 1 failed"); /* it didn't hang, and delays nobody */
+	close(fd);
+}
+
+static void no_more_dials_hang_than_are_allowed(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	struct endpoints *e = endpoints_of("host=well");
+	(void)state;
+	service.hang = DIALS_HANGING_MAX;
+	let_dials_hang(fd, DIALS_HANGING_MAX);
+	later_s += 100000;
+	expect_dial_to_say(fd, "earlier attempts to connect hang");
+	wait_until_settled(e); /* there is room for lookups */
+	endpoints_free(e);
+	end_all_errands();
+	expect_dial_to_say(fd, "port 1 failed"); /* what has ended delays nobody */
+	close(fd);
+}
+
 /* ---- In the agent's loop, and in the command --------------------------------------------- */
 
 /* Of a loop whose tick is 5 ms, on a busy machine; one that waits takes twice that. */
@@ -150,7 +230,7 @@ static void no_service_file_stops_the_loop(void **state) {
 /* A password file, certificates, Kerberos: all of it is in the same place. */
 static void nothing_else_that_libpq_waits_for_stops_it(void **state) {
 	(void)state;
-	expect_no_stall("host=127.0.0.1 port=1", "no connection within");
+	expect_no_stall("host=127.0.0.1 port=1", "connect"); /* "no connection within", or that earlier ones hang */
 }
 
 static void the_agent_goes_on_by_what_it_finds(void **state) {
@@ -192,6 +272,9 @@ int main(void) {
 		SERVICE(servers_come_from_where_libpq_takes_them),
 		SERVICE(servers_are_searched_for_each_time),
 		SERVICE(a_search_that_never_ends_is_given_up),
+		TEST(dials_that_hang_leave_room_for_others),
+		TEST(the_more_dials_hang_the_less_often_others_begin),
+		TEST(no_more_dials_hang_than_are_allowed),
 		SERVICE(no_service_file_stops_the_loop),
 		TEST(no_silence_stops_the_loop),
 		TEST(nothing_else_that_libpq_waits_for_stops_it),

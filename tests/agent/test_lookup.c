@@ -225,20 +225,10 @@ static void what_has_come_is_not_out(void **state) {
 
 /* ---- What never ends ----------------------------------------------------------------------- */
 
-static void wait_until_asked(int times) {
-	for (int i = 0; service.asked < times && i < PATIENCE_MS; i++)
-		usleep(1000);
-	assert_int_equal(service.asked, times);
-}
-
 /* An attempt to connect, so much later. One server needs no lookup. */
 static void look_up_after(struct endpoints *e, int64_t seconds) {
 	later_s += seconds;
 	look_up_until(e, endpoints_are_usable);
-}
-
-static void end_all_errands(void) {
-	assert_int_equal(wait_for_all(NULL), 0);
 }
 
 static void a_lookup_that_never_ends_is_given_up(void **state) {
