@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
 #include "command.h"
+#include "database/errand.h"
 #include "stint.h"
 
 static const char exit_codes[] =
@@ -156,13 +158,21 @@ static int finish_output(int status) {
 	return COMMAND_FAILED;
 }
 
+/* Waits for no search or lookup that hangs, and clears nothing away that its thread still uses. */
+static _Noreturn void end(int status) {
+	fflush(stdout);
+	if (errand_is_any())
+		_exit(status);
+	exit(status);
+}
+
 /* Ends the program when there is no memory: jansson's parser doesn't survive a failed allocation, and a command
  * can do nothing better than to say so and end. */
 static void *allocate_or_end(size_t size) {
 	void *block = malloc(size);
 	if (!block) {
 		fputs("stint: out of memory\n", stderr);
-		exit(COMMAND_FAILED);
+		end(COMMAND_FAILED);
 	}
 	return block;
 }
@@ -175,5 +185,5 @@ int main(int argc, char **argv) {
 	setlocale(LC_CTYPE, "");
 	if (MB_CUR_MAX == 1) /* cron jobs and containers run in the C locale, but the stored text is UTF-8 */
 		setlocale(LC_CTYPE, "C.UTF-8");
-	return finish_output(run(&call));
+	end(finish_output(run(&call)));
 }

@@ -127,3 +127,10 @@ expect 'db sql' 0 'create schema stint' "$stint" db sql
 expect 'a full disk' 5 'No space left' bash -c '"$0" db sql >/dev/full' "$stint"
 expect 'a C locale' 2 'unknown command "ä"' env LC_ALL=C "$stint" ä
 expect 'a reader that goes away' 0 '^$' bash -c 'set -o pipefail; "$0" db sql | head -0' "$stint"
+
+# The loader tells when a program clears away what it has loaded.
+mkfifo "$tmp/service"
+hanging=(env PGSERVICEFILE="$tmp/service" LD_DEBUG=files "$stint" --database service=limits)
+expect 'a program that nothing hangs in clears away' 0 'calling fini' "${hanging[@]}" db sql
+expect 'a service file that hangs: given up' 4 "service file can't be read: its file system doesn't answer" "${hanging[@]}" policy list
+ok '... and left in peace' "$(! grep -q 'calling fini' <<<"$output"; echo $?)" "$(grep fini <<<"$output")"
