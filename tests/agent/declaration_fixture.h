@@ -12,7 +12,7 @@
 
 /* ---- Apps ---------------------------------------------------------------------------------- */
 
-/* Gives its socket. They come one after the other, and their numbers are 0, 1, ... */
+/* An app connects. Gives its socket. The agent numbers apps 0, 1, ... in the order in which they connect. */
 static inline int an_app_connects(void) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t before = server_peer_count(agent.driver.server);
@@ -24,7 +24,13 @@ static inline int an_app_connects(void) {
 	return app;
 }
 
-/* Gives its flags. */
+/* An app's process ends, and the agent sees it. */
+static inline void ends(int app) {
+	close(app);
+	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+}
+
+/* The agent has answered with this status. Gives the answer's flags. */
 static inline uint16_t expect_answer(int app, int status) {
 	struct wire_declared answer;
 	assert_int_equal(recv(app, &answer, sizeof(answer), 0), sizeof(answer));
@@ -66,8 +72,9 @@ static inline void log_is_read_no_more(void) {
 
 /* ---- Changes ------------------------------------------------------------------------------- */
 
-/* A change is heard of; what is asked of other policies meanwhile doesn't get in its way. */
-static database_policies *reading;
+static database_policies *reading; /* what ends the read that reads_a_policy() began */
+
+/* The agent hears of a change, and begins to read its policy. It may read others meanwhile. */
 static inline void reads_a_policy(const char *name) {
 	struct change_row row = {.change_id = 1, .policy_id = 1000};
 	database_changes *done;
@@ -106,17 +113,30 @@ static inline void declares(const char *name) {
 	declares_as(0, name, 5);
 }
 
+/* The agent, which was in step, loses the database, and doesn't get it back at once. */
+static inline void falls_back(void) {
+	loses();
+	loses();
+	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+}
+
+/* The database is back as another server: the agent, which is in fallback, gets nothing of it for a while. */
 static inline void is_held_in_fallback(void) {
 	meets("00000001", -1);
-	loses();
-	loses(); /* and is not back at once */
+	falls_back();
 	meets("00000002", 0);
 	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 }
 
-static inline void is_judged(const char *status) {
+/* The database says what comes of the declaration, and answers what the agent then reads: it knows "api", and this
+ * policy. */
+static inline void judges(const char *status, const char *policy) {
 	says(LEASE_DONE, status);
-	answers(LEASE_DONE, "mail");
+	answers(LEASE_DONE, policy);
+}
+
+static inline void is_judged(const char *status) {
+	judges(status, "mail");
 }
 
 #endif

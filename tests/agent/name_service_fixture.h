@@ -40,7 +40,7 @@ static struct {
 static char user_name[] = "somebody", user_home[] = "/";
 
 static inline int real_getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
-                            struct addrinfo **found) {
+                                   struct addrinfo **found) {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
 	return real(name, port, hints, found);
@@ -179,7 +179,7 @@ static inline void wait_until_settled(struct endpoints *e) {
 }
 
 static inline void expect_list(const struct endpoints *e, unsigned first, const char *host, const char *hostaddr,
-                        const char *port) {
+                               const char *port) {
 	struct pg_servers list;
 	assert_int_equal(endpoints_list(e, first, &list), 0);
 	assert_string_equal(list.host, host);

@@ -4,7 +4,8 @@
  */
 #include "declaration_fixture.h"
 
-/* Nothing would tell the database of it afterwards, and checks of a policy that it doesn't know fail. */
+/* If it were decided here, nothing would tell the database of it afterwards, and it would reject the checks of a
+ * policy that it doesn't know. */
 static void what_is_declared_during_a_hold_is_declared_to_the_database(void **state) {
 	(void)state;
 	is_held_in_fallback();
@@ -12,7 +13,7 @@ static void what_is_declared_during_a_hold_is_declared_to_the_database(void **st
 	assert_non_null(declared);
 }
 
-/* However many there are: what an app waits for doesn't grow with them. */
+/* An app waits as long with a thousand policies as with one. */
 static void of_a_declaration_one_policy_is_read(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -28,18 +29,16 @@ static void who_waits_for_another_declaration_has_its_turn_at_once(void **state)
 	meets("00000001", -1);
 	declares("mail");
 	declares("sms");
-	declares("mail"); /* asked once for both */
+	declares("mail"); /* the database is asked once for both */
 	assert_int_equal(declarations, 1);
-	says(LEASE_DONE, "created");
-	answers(LEASE_DONE, "mail");
+	judges("created", "mail");
 	assert_string_equal(declared_name, "sms");
-	says(LEASE_DONE, "created");
-	answers(LEASE_DONE, "sms");
+	judges("created", "sms");
 	assert_null(declared);
 	assert_int_equal(declarations, 2);
 }
 
-/* What the old connection was asked has no answer any more. */
+/* The old connection won't answer any more. */
 static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_again(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -52,7 +51,7 @@ static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_aga
 	assert_string_equal(declared_name, "mail");
 }
 
-static void or_decided_here_when_it_is_lost_again(void **state) {
+static void what_is_under_way_is_decided_here_when_the_database_is_lost_again(void **state) {
 	(void)state;
 	is_held_in_fallback();
 	declares("mail");
@@ -72,7 +71,7 @@ static void what_is_declared_while_policies_are_loaded_waits_for_them(void **sta
 	assert_non_null(declared);
 }
 
-static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
+static void what_is_declared_is_decided_here_when_policies_can_not_be_loaded(void **state) {
 	(void)state;
 	loses();
 	sync_on_database.up(&agent.sync, &hello);
@@ -81,19 +80,19 @@ static void but_is_decided_here_when_they_can_not_be_loaded(void **state) {
 	assert_true(policies_find(&agent.policies, "mail") >= 0);
 }
 
-/* Somebody had the row locked, say: until then checks of the policy fail. */
+/* Somebody may have locked the row. Until the policy is declared, its checks fail. */
 static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(void **state) {
 	(void)state;
 	loses();
 	declares("mail");
 	sync_on_database.up(&agent.sync, &hello);
-	assert_null(loading.done); /* what is declared now is loaded as well */
+	assert_null(loading.done); /* policies are loaded when it has been declared */
 	says(LEASE_REJECTED, "");
 	answers(LEASE_DONE, "");
 	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 	agent_tick(&agent);
 	says(LEASE_DONE, "created");
-	assert_string_equal(loading.names[0], "mail"); /* its id is asked for, and nothing else */
+	assert_string_equal(loading.names[0], "mail"); /* the agent asks for its id, and for nothing else */
 	assert_int_equal(loading.count, 1);
 	answers(LEASE_DONE, "mail");
 	assert_int_equal(agent.policies.policy[policies_find(&agent.policies, "mail")].row.policy_id, api.policy_id);
@@ -102,7 +101,7 @@ static void what_was_refused_at_the_return_is_declared_with_the_next_heartbeat(v
 	assert_null(loading.done);
 }
 
-/* Each has a deadline, that of all together would be too short. */
+/* Each declaration has a deadline of its own: one for all of them together would be too short. */
 static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
 	(void)state;
 	loses();
@@ -119,7 +118,7 @@ static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
 	assert_null(declared);
 }
 
-/* One that is refused for ever would keep the others from ever being declared. */
+/* Else a policy that is refused for ever would keep the others from being declared. */
 static void one_that_is_refused_is_the_last_to_be_tried_again(void **state) {
 	(void)state;
 	loses();
@@ -152,7 +151,7 @@ static void what_is_decided_here_holds_here(void **state) {
 	close(app);
 }
 
-static void also_of_the_first_policy_that_there_is(void **state) {
+static void the_first_policy_that_there_is_can_be_decided_here(void **state) {
 	int app = an_app_connects();
 	(void)state;
 	agent.policies.policy[0].used = false;
@@ -170,12 +169,10 @@ static void who_declares_other_limits_than_an_operators_is_told(void **state) {
 	meets("00000001", -1);
 	is_pinned = true;
 	declares_as(0, "api", 70);
-	says(LEASE_DONE, "pinned");
-	answers(LEASE_DONE, "");
+	judges("pinned", "");
 	assert_int_equal(expect_answer(app, 0), WIRE_DECLARED_PINNED);
 	declares_as(0, "api", limit_in_force);
-	says(LEASE_DONE, "pinned");
-	answers(LEASE_DONE, "");
+	judges("pinned", "");
 	assert_int_equal(expect_answer(app, 0), 0);
 	says_to_agent(0, "api", 0, WIRE_DECLARE_MUST_EXIST);
 	answers(LEASE_DONE, "");
@@ -183,7 +180,7 @@ static void who_declares_other_limits_than_an_operators_is_told(void **state) {
 	close(app);
 }
 
-/* Of each policy, of each of its limits. */
+/* Once for each policy and each of its limits. */
 static void what_comes_of_declarations_is_logged_once(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -191,14 +188,12 @@ static void what_comes_of_declarations_is_logged_once(void **state) {
 	is_pinned = true;
 	for (int i = 0; i < 3; i++) {
 		declares_as(0, "api", 70);
-		says(LEASE_DONE, "pinned");
-		answers(LEASE_DONE, "");
+		judges("pinned", "");
 	}
 	is_pinned = false;
 	for (int i = 0; i < 6; i++) {
 		declares_as(0, i % 2 ? "api" : "mail", 80);
-		says(LEASE_DONE, "put off");
-		answers(LEASE_DONE, "mail");
+		judges("put off", "mail");
 	}
 	declares_as(0, "api", 90);
 	says(LEASE_REJECTED, "");
@@ -215,14 +210,14 @@ int main(void) {
 		TEST(of_a_declaration_one_policy_is_read),
 		TEST(who_waits_for_another_declaration_has_its_turn_at_once),
 		TEST(what_is_under_way_when_the_connection_is_opened_anew_is_declared_again),
-		TEST(or_decided_here_when_it_is_lost_again),
+		TEST(what_is_under_way_is_decided_here_when_the_database_is_lost_again),
 		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),
-		TEST(but_is_decided_here_when_they_can_not_be_loaded),
+		TEST(what_is_declared_is_decided_here_when_policies_can_not_be_loaded),
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
 		TEST(what_is_decided_here_holds_here),
-		TEST(also_of_the_first_policy_that_there_is),
+		TEST(the_first_policy_that_there_is_can_be_decided_here),
 		TEST(who_declares_other_limits_than_an_operators_is_told),
 		TEST(what_comes_of_declarations_is_logged_once),
 	};

@@ -3,19 +3,19 @@
  */
 #include "declaration_fixture.h"
 
-/* ---- Too many ----------------------------------------------------------------------------- */
+/* ---- Declarations that wait ----------------------------------------------------------------------------- */
 
 static void declares_too_many(server_peer app) {
 	for (int i = 0; i < DECLARATIONS_MAX; i++)
 		declares_as(app, "mail", 1 + i);
 }
 
-/* The database gives no answer, or refuses them: their apps give up waiting, and the next ones come. */
+/* So many come together when the database doesn't answer, or refuses them: apps give up waiting, and others come. */
 static void so_many_may_wait_and_no_more(void **state) {
 	int app = an_app_connects(), other = an_app_connects();
 	int64_t told_ns;
 	(void)state;
-	meets("00000001", -1); /* else this host would be on its own soon, and decide them */
+	meets("00000001", -1); /* without a database, this host would soon decide them itself */
 	declares_too_many(0);
 	expect_no_answer(app);
 	log_is_read();
@@ -34,9 +34,9 @@ static void so_many_may_wait_and_no_more(void **state) {
 }
 
 #define APPS     100
-#define POLICIES 50 /* of each of them: more pairs than there may be different declarations */
+#define POLICIES 50 /* each app declares so many: more in all than there may be different declarations */
 
-/* The agent was started anew, say, and the database is slow. */
+/* As when the agent is started anew and the database is slow. */
 static void each_of_many_processes_may_wait_for_each_policy(void **state) {
 	int apps[APPS];
 	char name[16];
@@ -53,8 +53,7 @@ static void each_of_many_processes_may_wait_for_each_policy(void **state) {
 	assert_int_equal(agent.declarations.count, POLICIES);
 	for (int i = 0; i < POLICIES; i++) {
 		snprintf(name, sizeof(name), "p%d", i);
-		says(LEASE_DONE, "created");
-		answers(LEASE_DONE, name);
+		judges("created", name);
 	}
 	assert_int_equal(declarations, POLICIES);
 	assert_int_equal(agent.declarations.waiting, 0);
@@ -65,7 +64,7 @@ static void each_of_many_processes_may_wait_for_each_policy(void **state) {
 	}
 }
 
-/* One that says the same all the time, and those that are gone. */
+/* One process may say the same all the time, and processes that said it may be gone. */
 static void those_who_say_the_same_are_bounded_too(void **state) {
 	int app = an_app_connects(), other = an_app_connects();
 	(void)state;
@@ -75,12 +74,11 @@ static void those_who_say_the_same_are_bounded_too(void **state) {
 	expect_no_answer(app);
 	declares_as(1, "mail", 5);
 	expect_answer(other, STINT_EFULL);
-	close(app);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(app);
 	declares_as(1, "mail", 5);
 	expect_no_answer(other);
 	assert_int_equal(agent.declarations.count, 1);
-	assert_int_equal(agent.declarations.waiting, 2); /* one is kept, which the database had been asked for */
+	assert_int_equal(agent.declarations.waiting, 2); /* one is of the app that is gone: the database was asked */
 	is_judged("created");
 	expect_answer(other, 0);
 	assert_int_equal(declarations, 1);
@@ -88,7 +86,7 @@ static void those_who_say_the_same_are_bounded_too(void **state) {
 	close(other);
 }
 
-/* Who joins them doesn't wait for the heartbeat. */
+/* The second app doesn't wait for the heartbeat, which would ask again. */
 static void what_was_refused_is_asked_when_another_declares_it(void **state) {
 	int app = an_app_connects();
 	(void)state;
@@ -104,26 +102,23 @@ static void what_was_refused_is_asked_when_another_declares_it(void **state) {
 	close(app);
 }
 
-static void those_of_apps_that_are_gone_make_room(void **state) {
+static void declarations_of_apps_that_are_gone_make_room(void **state) {
 	int app = an_app_connects(), other = an_app_connects();
 	(void)state;
 	meets("00000001", -1);
 	declares_too_many(0);
-	close(app);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(app);
 	declares_as(1, "sms", 5);
 	assert_int_equal(agent.declarations.count, 2);
-	says(LEASE_DONE, "created"); /* the first, which the database had been asked for */
-	answers(LEASE_DONE, "mail");
+	judges("created", "mail"); /* the first one, which the database had been asked for */
 	assert_string_equal(declared_name, "sms");
-	says(LEASE_DONE, "created");
-	answers(LEASE_DONE, "sms");
+	judges("created", "sms");
 	expect_answer(other, 0);
 	assert_int_equal(agent.declarations.count, 0);
 	close(other);
 }
 
-/* ---- Names ------------------------------------------------------------------------------ */
+/* ---- Places of policies ------------------------------------------------------------------------------ */
 
 static void fills_the_directory(void) {
 	struct policy_row row = api;
@@ -146,7 +141,7 @@ static void the_one_that_was_used_longest_ago_makes_room(void **state) {
 	                 policy_number_make(POLICY_CAPACITY - 2, 1));
 }
 
-static void none_with_clients_does(void **state) {
+static void no_policy_with_clients_makes_room(void **state) {
 	struct policy_row row = api;
 	(void)state;
 	meets("00000001", -1);
@@ -169,26 +164,22 @@ static void who_declares_meanwhile_waits_until_policies_are_read(void **state) {
 	reads_a_policy("p1");
 	app = an_app_connects();
 	declares("new");
-	says(LEASE_DONE, "created");
-	answers(LEASE_DONE, "new");
+	judges("created", "new");
 	expect_no_answer(app);
 	ends_reading(LEASE_DONE);
-	says(LEASE_DONE, "unchanged");
-	answers(LEASE_DONE, "new");
+	judges("unchanged", "new");
 	expect_answer(app, 0);
 	assert_true(policies_find(&agent.policies, "new") >= 0);
 	close(app);
 }
 
-static void also_while_the_database_is_away(void **state) {
+static void who_declares_while_the_database_is_away_waits_until_policies_are_read(void **state) {
 	int app;
 	(void)state;
 	meets("00000001", -1);
 	fills_the_directory();
 	reads_a_policy("p1");
-	loses();
-	loses();
-	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	falls_back();
 	app = an_app_connects();
 	declares("new");
 	expect_no_answer(app);
@@ -207,8 +198,7 @@ static void who_finds_no_room_for_long_is_told(void **state) {
 		agent.policies.policy[i].undeclared = true;
 	app = an_app_connects();
 	declares("new");
-	says(LEASE_DONE, "created");
-	answers(LEASE_DONE, "new");
+	judges("created", "new");
 	expect_answer(app, STINT_EFULL);
 	close(app);
 }
@@ -219,11 +209,11 @@ int main(void) {
 		TEST(each_of_many_processes_may_wait_for_each_policy),
 		TEST(those_who_say_the_same_are_bounded_too),
 		TEST(what_was_refused_is_asked_when_another_declares_it),
-		TEST(those_of_apps_that_are_gone_make_room),
+		TEST(declarations_of_apps_that_are_gone_make_room),
 		TEST(the_one_that_was_used_longest_ago_makes_room),
-		TEST(none_with_clients_does),
+		TEST(no_policy_with_clients_makes_room),
 		TEST(who_declares_meanwhile_waits_until_policies_are_read),
-		TEST(also_while_the_database_is_away),
+		TEST(who_declares_while_the_database_is_away_waits_until_policies_are_read),
 		TEST(who_finds_no_room_for_long_is_told),
 	};
 	return cmocka_run_group_tests_name("declaration room", tests, NULL, NULL);

@@ -6,7 +6,10 @@
 
 #define PUT_OFF 50 /* a limit that was replaced too lately: 100 is in force, and stays for now */
 
-/* A heartbeat after so long, without waiting: what is due comes nearer instead. */
+/* The app that TEST_PUT_OFF() begins with: it has declared PUT_OFF for "api". */
+static int app;
+
+/* A heartbeat after so long. Nobody waits for it: the time that the agent waits for is put back instead. */
 static void minutes_pass(int minutes) {
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (agent.policies.policy[i].word.ask_ns != 0)
@@ -14,14 +17,14 @@ static void minutes_pass(int minutes) {
 	agent_tick(&agent);
 }
 
-/* The next app that connects. */
+/* The next app connects, declares PUT_OFF, and is put off. Gives its socket. */
 static int an_app_is_put_off(void) {
 	server_peer number = server_peer_count(agent.driver.server);
-	int app = an_app_connects();
+	int one = an_app_connects();
 	declares_as(number, "api", PUT_OFF);
 	is_judged("put off");
-	expect_answer(app, 0);
-	return app;
+	expect_answer(one, 0);
+	return one;
 }
 
 static void expect_asked_again(void) {
@@ -30,12 +33,45 @@ static void expect_asked_again(void) {
 	assert_int_equal(declared_limit, PUT_OFF);
 }
 
-/* It has declared them, and won't do so again as long as it lives. */
-static void limits_that_are_put_off_are_declared_again(void **state) {
-	int app;
-	(void)state;
+static void expect_not_asked_again(void) {
+	minutes_pass(10);
+	assert_null(declared);
+}
+
+/* Somebody changes the policy's limit, and the agent hears of it. */
+static void changes_to(int64_t limit) {
+	limit_in_force = limit;
+	reads_a_policy("api");
+	loading.done = reading;
+	answers(LEASE_DONE, "");
+}
+
+/* Somebody drops the policy, and the agent hears of it. */
+static void is_dropped(void) {
+	const struct policy_row none = {.policy_id = 0};
+	reads_a_policy("api");
+	reading(&agent.changes, LEASE_DONE, &none, 1);
+}
+
+static int begin_put_off(void **state) {
+	begin(state);
 	meets("00000001", -1);
 	app = an_app_is_put_off();
+	return 0;
+}
+
+static int end_put_off(void **state) {
+	close(app);
+	return end(state);
+}
+
+#define TEST_PUT_OFF(name) cmocka_unit_test_setup_teardown(name, begin_put_off, end_put_off)
+
+/* ---- As long as somebody means them ---------------------------------------------------------------------------- */
+
+/* The app declares its limits once in its life: so the agent has to declare them again. */
+static void limits_that_are_put_off_are_declared_again(void **state) {
+	(void)state;
 	agent_tick(&agent);
 	assert_null(declared);
 	for (int minute = 1; minute < 10; minute++) {
@@ -48,116 +84,79 @@ static void limits_that_are_put_off_are_declared_again(void **state) {
 	limit_in_force = PUT_OFF;
 	is_judged("changed");
 	assert_int_equal(agent.policies.policy[0].row.max_requests, PUT_OFF);
-	minutes_pass(10);
-	assert_null(declared);
-	expect_no_answer(app); /* to what it hasn't said */
-	close(app);
+	expect_not_asked_again();
+	expect_no_answer(app); /* it has said nothing since */
 }
 
-static void not_when_an_app_has_declared_others_since(void **state) {
-	int app, other;
+static void an_apps_later_word_takes_its_place(void **state) {
+	int other = an_app_connects();
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
-	other = an_app_connects();
 	declares_as(1, "api", api.max_requests);
 	is_judged("unchanged");
 	expect_answer(other, 0);
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
 	close(other);
 }
 
-static void changes_to(int64_t limit) {
-	limit_in_force = limit;
-	reads_a_policy("api");
-	loading.done = reading;
-	answers(LEASE_DONE, "");
-}
-
-/* An app of another host, or an operator: that is a newer word, or the same. */
-static void nor_when_they_have_changed_since(void **state) {
-	int app;
+/* An app of another host has changed them, or an operator: theirs is a newer word, or the same. */
+static void a_change_ends_it(void **state) {
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	changes_to(70);
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
 }
 
-static void nor_when_the_policy_is_dropped(void **state) {
-	const struct policy_row none = {.policy_id = 0};
-	int app;
+static void dropping_the_policy_ends_it(void **state) {
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
-	reads_a_policy("api");
-	reading(&agent.changes, LEASE_DONE, &none, 1);
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	is_dropped();
+	expect_not_asked_again();
 }
 
-static void nor_when_an_operator_has_pinned_it(void **state) {
-	int app;
+static void pinning_the_policy_ends_it(void **state) {
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	minutes_pass(1);
 	is_judged("pinned");
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
 }
 
-/* Of the old version of an app, say, which has been replaced since. */
-static void nor_when_nobody_is_left_who_said_so(void **state) {
-	int app, other;
+/* As when the processes of an app's old version have been replaced by those of the new one. */
+static void it_ends_with_the_processes_that_said_it(void **state) {
+	int other = an_app_is_put_off();
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
-	other = an_app_is_put_off();
-	close(app);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(app);
+	app = -1;
 	minutes_pass(1);
 	expect_asked_again();
 	is_judged("put off");
-	close(other);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(other);
 	minutes_pass(1);
 	assert_null(declared);
-	an_app_connects(); /* another one in its place, that has nothing to do with it */
-	minutes_pass(10);
-	assert_null(declared);
+	other = an_app_connects(); /* takes its place, and has nothing to do with it */
+	expect_not_asked_again();
+	close(other);
 }
 
-/* As many as a server has processes: not all of them are remembered, but more than one. */
+/* A server may have many processes. The agent remembers more than one of them, but not all. */
 static void the_last_ones_who_said_so_are_known(void **state) {
 	int apps[WORD_SPEAKERS + 2];
 	(void)state;
 	meets("00000001", -1);
 	for (int i = 0; i < WORD_SPEAKERS + 2; i++)
 		apps[i] = an_app_is_put_off();
-	declares_as(WORD_SPEAKERS, "api", PUT_OFF); /* once more, which makes it no other */
+	declares_as(WORD_SPEAKERS, "api", PUT_OFF); /* the same app once more: it counts once */
 	is_judged("put off");
 	for (int i = 3; i < WORD_SPEAKERS + 2; i++)
-		close(apps[i]);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+		ends(apps[i]);
 	minutes_pass(1);
 	expect_asked_again();
 	is_judged("put off");
-	close(apps[2]);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(apps[2]);
 	minutes_pass(1);
 	assert_null(declared);
 	close(apps[0]);
 	close(apps[1]);
 }
 
-/* Not that of a daemon which said it first, and is still there. */
+/* A daemon that said it first and is still there is kept instead. */
 static void one_that_has_ended_is_forgotten_first(void **state) {
 	int apps[WORD_SPEAKERS], daemon, last;
 	(void)state;
@@ -165,94 +164,78 @@ static void one_that_has_ended_is_forgotten_first(void **state) {
 	daemon = an_app_is_put_off();
 	for (int i = 1; i < WORD_SPEAKERS; i++)
 		apps[i] = an_app_is_put_off();
-	close(apps[1]);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(apps[1]);
 	last = an_app_connects();
 	declares_as(((server_peer)1 << 32) | 1, "api", PUT_OFF);
 	is_judged("put off");
 	expect_answer(last, 0);
 	close(last);
 	for (int i = 2; i < WORD_SPEAKERS; i++)
-		close(apps[i]);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+		ends(apps[i]);
 	minutes_pass(1);
 	expect_asked_again();
 	close(daemon);
 }
 
-static void so_are_those_who_said_so_at_once(void **state) {
-	int app = an_app_connects(), other = an_app_connects();
+static void all_who_said_so_at_once_are_known(void **state) {
+	int first = an_app_connects(), other = an_app_connects();
 	(void)state;
 	meets("00000001", -1);
 	declares_as(0, "api", PUT_OFF);
 	declares_as(1, "api", PUT_OFF);
 	is_judged("put off");
 	assert_null(declared);
-	close(app);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(first);
 	minutes_pass(1);
 	expect_asked_again();
 	close(other);
 }
 
-/* It is no sign that an app of this host uses it. */
+/* The agent asks by itself: that doesn't show that an app of this host uses the policy. */
 static void asking_again_is_no_use_of_a_policy(void **state) {
-	int app;
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	assert_true(agent.policies.policy[0].used_ns > 0);
 	agent.policies.policy[0].used_ns = 0;
 	minutes_pass(1);
 	is_judged("put off");
 	assert_int_equal(agent.policies.policy[0].used_ns, 0);
-	close(app);
 }
 
-/* It has lost its connection, and has the same to say; what else processes say again is no news. */
+/* A process that has lost its connection says its limits again: here the same that were put off. Other limits
+ * that a process says again are no newer word. */
 static void who_says_it_again_is_still_there(void **state) {
-	int app, other;
+	int other = an_app_connects();
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
-	other = an_app_connects();
 	says_to_agent(1, "api", PUT_OFF, WIRE_DECLARE_AGAIN);
 	is_judged("kept");
 	says_to_agent(1, "api", api.max_requests, WIRE_DECLARE_AGAIN);
 	is_judged("kept");
-	close(app);
-	event_base_loop(agent.base, EVLOOP_NONBLOCK);
+	ends(app);
+	app = -1;
 	minutes_pass(1);
 	expect_asked_again();
 	close(other);
 }
 
-/* It would be the limit of this host then, for as long as the database is away. */
+/* ---- Among other declarations, and without the database ------------------------------------ */
+
+/* Else it would be this host's limit for as long as the database is away. */
 static void what_is_put_off_is_not_decided_here(void **state) {
-	int app;
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	minutes_pass(1);
 	says(LEASE_UNKNOWN, "");
-	loses();
-	loses();
-	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
+	falls_back();
 	assert_int_equal(agent.policies.policy[0].row.max_requests, api.max_requests);
 	assert_null(agent.declarations.first);
 	meets("00000001", -1);
 	assert_null(declared);
 	minutes_pass(1);
 	expect_asked_again();
-	close(app);
 }
 
-/* What an app declares while it waits for its turn is newer. */
+/* What an app declares while the old word waits for its turn is newer, and stays. */
 static void it_goes_before_what_apps_declare_meanwhile(void **state) {
-	int app;
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	declares_as(1, "mail", 5);
 	declares_as(1, "api", 70);
 	minutes_pass(1);
@@ -262,17 +245,15 @@ static void it_goes_before_what_apps_declare_meanwhile(void **state) {
 	assert_int_equal(declared_limit, 70);
 	limit_in_force = 70;
 	is_judged("changed");
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
 }
 
-static void so_is_what_was_put_off_when_the_database_came_back(void **state) {
-	int app = an_app_connects();
+static void limits_that_are_put_off_as_the_database_comes_back_are_declared_again(void **state) {
+	int first = an_app_connects();
 	(void)state;
 	loses();
 	declares_as(0, "api", PUT_OFF);
-	expect_answer(app, 0);
+	expect_answer(first, 0);
 	assert_int_equal(agent.policies.policy[0].row.max_requests, PUT_OFF);
 	sync_on_database.up(&agent.sync, &hello);
 	expect_asked_again();
@@ -283,33 +264,28 @@ static void so_is_what_was_put_off_when_the_database_came_back(void **state) {
 	expect_asked_again();
 	is_judged("put off");
 	changes_to(70);
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
+	close(first);
 }
 
-/* Nothing was known of it here when it was dropped. */
-static void but_not_when_the_policy_was_dropped_before_it_was_read(void **state) {
-	int app = an_app_connects();
+/* The agent had not read the policy when it was dropped. */
+static void but_not_those_of_a_policy_that_was_dropped_before_it_was_read(void **state) {
+	int first = an_app_connects();
 	(void)state;
 	loses();
 	declares_as(0, "mail", PUT_OFF);
-	expect_answer(app, 0);
+	expect_answer(first, 0);
 	sync_on_database.up(&agent.sync, &hello);
-	says(LEASE_DONE, "put off");
-	answers(LEASE_DONE, "");
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	judges("put off", "");
+	expect_not_asked_again();
+	close(first);
 }
 
-/* It locks the policy's row, say. What apps have declared since goes on at once, and is not undone afterwards. */
+/* Somebody may have locked the policy's row. Meanwhile the agent passes on at once what apps declare, and doesn't
+ * undo it afterwards. */
 static void what_the_database_refuses_is_asked_again_a_minute_later(void **state) {
-	int app, other;
+	int other = an_app_connects();
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
-	other = an_app_connects();
 	minutes_pass(1);
 	expect_asked_again();
 	declares_as(1, "mail", 5);
@@ -326,18 +302,13 @@ static void what_the_database_refuses_is_asked_again_a_minute_later(void **state
 	assert_int_equal(declared_limit, 70);
 	limit_in_force = 70;
 	is_judged("changed");
-	minutes_pass(10);
-	assert_null(declared);
-	close(app);
+	expect_not_asked_again();
 	close(other);
 }
 
-/* It has been declared, and whether it has changed anything can't be read. */
-static void also_when_its_outcome_is_not_known(void **state) {
-	int app;
+/* It was declared, but the agent couldn't read whether that has changed anything. */
+static void what_has_an_unknown_outcome_is_asked_again_a_minute_later(void **state) {
 	(void)state;
-	meets("00000001", -1);
-	app = an_app_is_put_off();
 	minutes_pass(1);
 	says(LEASE_DONE, "put off");
 	answers(LEASE_UNKNOWN, "");
@@ -345,13 +316,12 @@ static void also_when_its_outcome_is_not_known(void **state) {
 	assert_null(declared);
 	minutes_pass(1);
 	expect_asked_again();
-	close(app);
 }
 
-/* One that is refused for ever must not keep others from being asked. */
-static void others_have_their_turn_then(void **state) {
-	int app = an_app_connects();
-	(void)state;
+/* An app declares "mail", then "api", and both are put off. When they are due, "mail" is asked first. Gives its
+ * socket. */
+static int two_policies_are_put_off(void) {
+	int first = an_app_connects();
 	meets("00000001", -1);
 	declares_as(0, "mail", PUT_OFF);
 	is_judged("put off");
@@ -359,14 +329,20 @@ static void others_have_their_turn_then(void **state) {
 	is_judged("put off");
 	minutes_pass(2);
 	assert_string_equal(declared_name, "mail");
+	return first;
+}
+
+/* A policy that is refused for ever must not keep others from being asked. */
+static void others_have_their_turn_after_a_refusal(void **state) {
+	int first = two_policies_are_put_off();
+	(void)state;
 	says(LEASE_REJECTED, "");
 	agent_tick(&agent);
 	expect_asked_again();
-	close(app);
+	close(first);
 }
 
 static void what_is_forgotten_while_it_waits_is_not_asked(void **state) {
-	const struct policy_row none = {.policy_id = 0};
 	int apps[3];
 	(void)state;
 	meets("00000001", -1);
@@ -377,13 +353,10 @@ static void what_is_forgotten_while_it_waits_is_not_asked(void **state) {
 		assert_int_equal(agent.declarations.count, 2);
 		if (how == 0)
 			changes_to(70);
-		if (how == 1) {
-			reads_a_policy("api");
-			reading(&agent.changes, LEASE_DONE, &none, 1);
-		}
+		if (how == 1)
+			is_dropped();
 		for (int i = 0; how == 2 && i < 3; i++)
-			close(apps[i]);
-		event_base_loop(agent.base, EVLOOP_NONBLOCK);
+			ends(apps[i]);
 		is_judged("unchanged");
 		assert_null(declared);
 		assert_null(agent.declarations.first);
@@ -391,45 +364,38 @@ static void what_is_forgotten_while_it_waits_is_not_asked(void **state) {
 	}
 }
 
-/* All of them, however many there are. */
+/* And all of them are asked, however many there are. */
 static void who_was_put_off_first_is_asked_first(void **state) {
-	int app = an_app_connects();
+	int first = two_policies_are_put_off();
 	(void)state;
-	meets("00000001", -1);
-	declares_as(0, "mail", PUT_OFF);
-	is_judged("put off");
-	declares_as(0, "api", PUT_OFF);
-	is_judged("put off");
-	minutes_pass(2);
-	assert_string_equal(declared_name, "mail");
 	minutes_pass(0);
 	is_judged("put off");
 	assert_null(declared);
 	minutes_pass(0);
 	expect_asked_again();
-	close(app);
+	close(first);
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(limits_that_are_put_off_are_declared_again),
-		TEST(not_when_an_app_has_declared_others_since),
-		TEST(nor_when_they_have_changed_since),
-		TEST(nor_when_the_policy_is_dropped),
-		TEST(nor_when_an_operator_has_pinned_it),
-		TEST(nor_when_nobody_is_left_who_said_so),
+		TEST_PUT_OFF(limits_that_are_put_off_are_declared_again),
+		TEST_PUT_OFF(an_apps_later_word_takes_its_place),
+		TEST_PUT_OFF(a_change_ends_it),
+		TEST_PUT_OFF(dropping_the_policy_ends_it),
+		TEST_PUT_OFF(pinning_the_policy_ends_it),
+		TEST_PUT_OFF(it_ends_with_the_processes_that_said_it),
 		TEST(the_last_ones_who_said_so_are_known),
 		TEST(one_that_has_ended_is_forgotten_first),
-		TEST(so_are_those_who_said_so_at_once),
-		TEST(asking_again_is_no_use_of_a_policy),
-		TEST(who_says_it_again_is_still_there),
-		TEST(what_is_put_off_is_not_decided_here),
-		TEST(it_goes_before_what_apps_declare_meanwhile),
-		TEST(so_is_what_was_put_off_when_the_database_came_back),
-		TEST(but_not_when_the_policy_was_dropped_before_it_was_read),
-		TEST(what_the_database_refuses_is_asked_again_a_minute_later),
-		TEST(also_when_its_outcome_is_not_known),
-		TEST(others_have_their_turn_then),
+		TEST(all_who_said_so_at_once_are_known),
+		TEST_PUT_OFF(asking_again_is_no_use_of_a_policy),
+		TEST_PUT_OFF(who_says_it_again_is_still_there),
+		TEST_PUT_OFF(what_is_put_off_is_not_decided_here),
+		TEST_PUT_OFF(it_goes_before_what_apps_declare_meanwhile),
+		TEST(limits_that_are_put_off_as_the_database_comes_back_are_declared_again),
+		TEST(but_not_those_of_a_policy_that_was_dropped_before_it_was_read),
+		TEST_PUT_OFF(what_the_database_refuses_is_asked_again_a_minute_later),
+		TEST_PUT_OFF(what_has_an_unknown_outcome_is_asked_again_a_minute_later),
+		TEST(others_have_their_turn_after_a_refusal),
 		TEST(what_is_forgotten_while_it_waits_is_not_asked),
 		TEST(who_was_put_off_first_is_asked_first),
 	};
