@@ -292,6 +292,7 @@ SUPPORT := \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
 	tests/support/pooler.c \
+	tests/support/private_network.c \
 	tests/support/probe.c \
 	tests/support/process.c \
 	tests/support/proof.c \

@@ -42,16 +42,10 @@ static void expect_status(struct victim *victim) {
 
 /* Whether N was reached. */
 static bool run_one(struct victim *victim, const struct nth_plan *plan, const char *name) {
-	uint64_t before = victim->proof.violations;
 	struct customer c;
 
-	if (!victim_start(victim, plan)) {
-		if (victim->proof.violations == before)
-			victim_start_again(victim);
+	if (!customer_meet(&c, victim, plan, name))
 		return true;
-	}
-	if (!customer_open(&c, victim, name))
-		victim_complain(victim, "the app can't open", 0);
 	serve(victim, &c);
 	victim_spare(victim);
 	customer_recover(&c, RECOVERY_MS);

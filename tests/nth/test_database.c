@@ -57,16 +57,10 @@ static void audit(struct database_play *play, const char *client, int64_t admitt
 /* Whether N was reached. */
 static bool run_one(struct database_play *play, const struct nth_plan *plan, const char *name) {
 	struct victim *victim = &play->victim;
-	uint64_t before = victim->proof.violations;
 	struct customer c;
 
-	if (!victim_start(victim, plan)) {
-		if (victim->proof.violations == before)
-			victim_start_again(victim);
+	if (!customer_meet(&c, victim, plan, name))
 		return true;
-	}
-	if (!customer_open(&c, victim, name))
-		victim_complain(victim, "the app can't open", 0);
 	serve(play, &c);
 	victim_spare(victim);
 	customer_recover(&c, RECOVERY_MS);

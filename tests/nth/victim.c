@@ -194,6 +194,19 @@ bool customer_open(struct customer *c, struct victim *victim, const char *client
 	       stint_limiter_new(&c->limiter, c->stint, &options) == 0;
 }
 
+bool customer_meet(struct customer *c, struct victim *victim, const struct nth_plan *plan, const char *client) {
+	uint64_t before = victim->proof.violations;
+
+	if (!victim_start(victim, plan)) {
+		if (victim->proof.violations == before)
+			victim_start_again(victim);
+		return false;
+	}
+	if (!customer_open(c, victim, client))
+		victim_complain(victim, "the app can't open", 0);
+	return true;
+}
+
 /* An agent without memory says so; the others the library has no reason for. */
 static bool may_say(int error) {
 	return error == STINT_ENOMEM;

@@ -61,6 +61,9 @@ struct customer {
 	char client[40];
 };
 
+/* Starts the agent with that plan and opens it for a client. False: the agent ended with an error, and another
+ * one has been started in its place. */
+bool customer_meet(struct customer *, struct victim *victim, const struct nth_plan *plan, const char *client);
 /* For its policy, and a client of its own. */
 bool customer_open(struct customer *, struct victim *victim, const char *client);
 /* Checks, each in time and with a verdict or an error that may be. */

@@ -46,14 +46,7 @@ static const struct journal_plan plan = {
              .clients = 3,
              .skew = 1,
              .share = 4},
-			/* Under its limit, and with long sub-windows: its leases outlive an agent. */
-			{.name = "calm",
-             JOURNAL_LIMITS(20000, 20000, 10000),
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 1,
-             .clients = 1,
-             .share = 1},
+			{JOURNAL_CALM},
 			/* Many that come and go. */
 			{.name = "wide",
              JOURNAL_LIMITS(5, 5, 1000),

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "database/pg.h"
+#include "proof.h"
 #include "stint.h"
 #include "tap.h"
 
@@ -158,6 +159,18 @@ uint64_t books_check(const struct books *books, const struct oracle *oracle, con
 	       books->looks, (unsigned long long)over);
 	tap_ok(few == 0, "I2: charged >= admitted in each of them, %llu hold less", (unsigned long long)few);
 	return over + few;
+}
+
+void books_judge(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan,
+                 const char *fault, uint64_t runs) {
+	uint64_t wrong = books_check(books, oracle, plan);
+
+	proof_print(&(struct proof){.invariants = "I2",
+	                            .fault = fault,
+	                            .runs = runs,
+	                            .checked = books->count,
+	                            .violations = wrong,
+	                            .recovery_ms = PROOF_NO_RECOVERY});
 }
 
 bool books_sub_window(const struct books *books, const char *policy, const char *client, uint64_t *begin_ns,

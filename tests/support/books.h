@@ -45,6 +45,9 @@ size_t books_short(const struct books *, const struct oracle *oracle, const stru
 
 /* Checks I2, a line for each half of it. How many sub-windows, or looks, are not as they should be. */
 uint64_t books_check(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
+/* The same, and prints the proof of I2 for that many runs with this fault. */
+void books_judge(const struct books *, const struct oracle *oracle, const struct journal_plan *plan,
+                 const char *fault, uint64_t runs);
 
 /* One sub-window of a client, by its counter's row: where it begins, as CLOCK_MONOTONIC, and how long it is. A
  * fixed window is one. False: there is no row. */

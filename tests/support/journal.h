@@ -45,6 +45,16 @@ struct journal_policy {
 	.max_requests = (limit), .time_window_ms = (window_ms), .fallback_max_requests = (fallback_limit),            \
 	.fallback_time_window_ms = (window_ms)
 
+/* The policy that most tests put under load; each adds its clients and their skew. */
+#define JOURNAL_API(limit, fallback_limit, window_ms)                                                             \
+	.name = "api", JOURNAL_LIMITS(limit, fallback_limit, window_ms), .resolution = 10, .cost_min = 1,             \
+	.cost_max = 3, .share = 1
+
+/* A policy whose one client stays below its limit. Its sub-windows are long: leases outlive an agent. */
+#define JOURNAL_CALM                                                                                              \
+	.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10, .cost_min = 1, .cost_max = 1,          \
+	.clients = 1, .share = 1
+
 struct journal_plan {
 	char socket[108];
 	uint32_t host; /* whose agent that is; for the reader */

@@ -44,14 +44,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 2000,
-                .skew = 1,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .clients = 2000, .skew = 1}},
 	.seed = 23,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,

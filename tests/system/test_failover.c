@@ -56,14 +56,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 3,
-                .skew = 1,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .clients = 3, .skew = 1}},
 	.seed = 11,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 200000,
@@ -411,17 +404,6 @@ static int begin(struct play *play, const struct scene *scene) {
 	return stage_hosts(stage, 2, &options) == 0 && stage_crowd(stage, 2, &plan, 800) == 0 ? 0 : -1;
 }
 
-static void judge_books(const struct play *play, const struct oracle *oracle) {
-	uint64_t wrong = books_check(&play->books, oracle, &plan);
-
-	proof_print(&(struct proof){.invariants = "I2",
-	                            .fault = ALL,
-	                            .runs = play->episodes,
-	                            .checked = play->books.count,
-	                            .violations = wrong,
-	                            .recovery_ms = PROOF_NO_RECOVERY});
-}
-
 /* While old leases may be spent, nobody gets anything new: no check is decided by the new primary. */
 static uint32_t judge_hold(uint64_t found_ns, const struct oracle *oracle) {
 	struct oracle_choice choice = {.policy = 0,
@@ -467,7 +449,7 @@ static void judge(struct play *play) {
 	                            .checked = promotions,
 	                            .violations = early,
 	                            .recovery_ms = PROOF_NO_RECOVERY});
-	judge_books(play, &oracle);
+	books_judge(&play->books, &oracle, &plan, ALL, play->episodes);
 	oracle_free(&oracle);
 }
 

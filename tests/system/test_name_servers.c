@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +16,16 @@
 #include <unistd.h>
 
 #include "name_server.h"
+#include "private_network.h"
 #include "probe.h"
 #include "process.h"
 #include "proof.h"
 #include "tap.h"
 #include "trial.h"
 
+#define CANNOT "a name server can't be replaced" /* where something isn't permitted */
+
 #define HOSTS            2u
-#define PORT             "5432" /* the namespace is empty */
 #define WINDOW_MS        500
 #define LIMIT            150
 #define CHECK_TIMEOUT_MS 1500
@@ -43,14 +44,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 3,
-                .skew = 0.5,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, LIMIT, WINDOW_MS), .clients = 3, .skew = 0.5}},
 	.seed = 91,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,
@@ -63,41 +57,13 @@ struct play {
 	int notify_fd; /* in systemd's place */
 };
 
-static bool run(const char *const *argv) {
-	int status = process_run(argv, 10000, NULL, 0, NULL);
-
-	if (status != 0)
-		tap_note("%s: exit %d", argv[0], status);
-	return status == 0;
-}
-
 static void nft(const char *rules) {
-	tap_ok(run((const char *const[]){"nft", rules, NULL}), "nft %s", rules);
+	tap_ok(private_network_filter(rules), "nft %s", rules);
 }
 
 static bool set_up(struct play *play, const struct scene *scene) {
-	static const char *const up[] = {"ip", "link", "set", "lo", "up", NULL};
-
-	return tap_ok(run(up) && name_server_start(&play->names, scene) == 0,
-	              "a network with a name server of its own") &&
-	       tap_ok(
-			   run((const char *const[]){"nft",
-	                                     "add table inet stint_test;"
-	                                     "add chain inet stint_test loss { type filter hook input priority 0 ; }",
-	                                     NULL}),
-			   "and a packet filter");
-}
-
-static int set_stage(struct stage *stage, const struct scene *scene) {
-	static const struct host_options options = {.database = "host=" NAME_SERVER_NAME " port=" PORT
-	                                                        " dbname=stint user=test_agent"};
-	static const struct cluster_options listens = {.settings = {"listen_addresses=127.0.0.1", "port=" PORT}};
-
-	stage_init(stage, scene);
-	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &listens) == 0 && cluster_install(&stage->cluster) == 0,
-	            "a database listens in it"))
-		return -1;
-	return stage_hosts(stage, HOSTS, &options);
+	return private_network_set() &&
+	       tap_ok(name_server_start(&play->names, scene) == 0, "a name server of its own");
 }
 
 /* ---- While agents run ----------------------------------------------------------------- */
@@ -136,7 +102,7 @@ static void fall_silent(struct play *play) {
 static void fall_silent_in_the_dark(struct play *play) {
 	trial_fault(&play->trial, "names: silent, database dark", AFTER_PAUSE_MS);
 	atomic_store(&play->names.silent, true);
-	nft("add rule inet stint_test loss tcp sport " PORT " drop");
+	nft("add rule inet stint_test loss tcp sport " PRIVATE_PORT " drop");
 	trial_endure(&play->trial, LASTS_MS);
 	nft("flush chain inet stint_test loss");
 	atomic_store(&play->names.silent, false);
@@ -261,15 +227,9 @@ static int play_all(const struct scene *scene) {
 	                                             .slack_ms = SLACK_MS};
 	static struct play play;
 
-	if (geteuid() != 0) {
-		tap_skip("a name server can't be replaced: networks, mounts and filters of its own need root");
+	if (!private_network_enter(CANNOT))
 		return tap_finish();
-	}
-	if (unshare(CLONE_NEWNET) != 0) {
-		tap_skip("a name server can't be replaced: no network of its own here: %s", strerror(errno));
-		return tap_finish();
-	}
-	if (!set_up(&play, scene) || set_stage(&play.stage, scene) != 0 ||
+	if (!set_up(&play, scene) || private_network_stage(&play.stage, scene, HOSTS, NAME_SERVER_NAME) != 0 ||
 	    stage_crowd(&play.stage, 2, &plan, 400) != 0)
 		return tap_finish();
 	trial_begin(&play.trial, &play.stage, &options);
@@ -284,7 +244,7 @@ static int play_all(const struct scene *scene) {
 
 int main(void) {
 	if (geteuid() == 0 && scene_own_mounts() != 0) {
-		tap_skip("a name server can't be replaced: no mounts of its own here: %s", strerror(errno));
+		tap_skip(CANNOT ": no mounts of its own here: %s", strerror(errno));
 		return tap_finish();
 	}
 	return scene_run(play_all, 90);

@@ -10,19 +10,14 @@
  *
  *     STINT_ROUNDS      how often; default 1
  */
-#include <errno.h>
-#include <sched.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "process.h"
+#include "private_network.h"
 #include "setting.h"
 #include "tap.h"
 #include "trial.h"
 
 #define HOSTS            2u
-#define PORT             "5432" /* the namespace is empty */
 #define WINDOW_MS        500
 #define LIMIT            150
 #define CHECK_TIMEOUT_MS 1500
@@ -32,14 +27,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 3,
-                .skew = 0.5,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, LIMIT, WINDOW_MS), .clients = 3, .skew = 0.5}},
 	.seed = 71,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 2000000,
@@ -51,8 +39,8 @@ struct filter {
 	int64_t lasts_ms;
 };
 
-#define FROM_SERVER        "add rule inet stint_test loss tcp sport " PORT
-#define TO_SERVER          "add rule inet stint_test loss tcp dport " PORT
+#define FROM_SERVER        "add rule inet stint_test loss tcp sport " PRIVATE_PORT
+#define TO_SERVER          "add rule inet stint_test loss tcp dport " PRIVATE_PORT
 #define BOTH(verdict)      FROM_SERVER verdict ";" TO_SERVER verdict
 #define AT_RANDOM(percent) BOTH(" numgen random mod 100 < " percent " drop")
 
@@ -65,52 +53,18 @@ static const struct filter filters[] = {
 	{"sockets: killed", NULL, 0},
 };
 
-static bool run(const char *const *argv) {
-	int status = process_run(argv, 10000, NULL, 0, NULL);
-
-	if (status != 0)
-		tap_note("%s: exit %d", argv[0], status);
-	return status == 0;
-}
-
-/* One transaction of nft's. */
-static bool nft(const char *rules) {
-	return run((const char *const[]){"nft", rules, NULL});
-}
-
-static bool set_up_network(void) {
-	static const char *const up[] = {"ip", "link", "set", "lo", "up", NULL};
-
-	return tap_ok(run(up), "a network of its own") &&
-	       tap_ok(nft("add table inet stint_test;"
-	                  "add chain inet stint_test loss { type filter hook input priority 0 ; }"),
-	              "with a packet filter");
-}
-
 static void cause(struct trial *trial, const struct filter *filter) {
-	static const char *const kill_sockets[] = {"ss", "-K", "-t", "dport", "=", PORT, NULL};
+	static const char *const kill_sockets[] = {"ss", "-K", "-t", "dport", "=", PRIVATE_PORT, NULL};
 
 	trial_fault(trial, filter->fault, AFTER_PAUSE_MS);
 	if (filter->rule != NULL)
-		tap_ok(nft(filter->rule), "%s: now", filter->fault);
+		tap_ok(private_network_filter(filter->rule), "%s: now", filter->fault);
 	else
-		tap_ok(run(kill_sockets), "%s: now", filter->fault);
+		tap_ok(private_network_run(kill_sockets), "%s: now", filter->fault);
 	trial_endure(trial, filter->lasts_ms);
 	if (filter->rule != NULL)
-		tap_ok(nft("flush chain inet stint_test loss"), "%s: over", filter->fault);
+		tap_ok(private_network_filter("flush chain inet stint_test loss"), "%s: over", filter->fault);
 	trial_over(trial);
-}
-
-static int set_stage(struct stage *stage, const struct scene *scene) {
-	static const struct host_options options = {.database =
-	                                                "host=127.0.0.1 port=" PORT " dbname=stint user=test_agent"};
-	static const struct cluster_options listens = {.settings = {"listen_addresses=127.0.0.1", "port=" PORT}};
-
-	stage_init(stage, scene);
-	if (!tap_ok(cluster_start_with(&stage->cluster, scene, &listens) == 0 && cluster_install(&stage->cluster) == 0,
-	            "a database listens in it"))
-		return -1;
-	return stage_hosts(stage, HOSTS, &options);
 }
 
 static int play_all(const struct scene *scene) {
@@ -121,15 +75,10 @@ static int play_all(const struct scene *scene) {
 	static struct trial trial;
 	uint64_t rounds = setting_number("STINT_ROUNDS", 1);
 
-	if (geteuid() != 0) {
-		tap_skip("packets can't be dropped: a network namespace and its filter need root");
+	if (!private_network_enter("packets can't be dropped"))
 		return tap_finish();
-	}
-	if (unshare(CLONE_NEWNET) != 0) {
-		tap_skip("packets can't be dropped: no network of its own here: %s", strerror(errno));
-		return tap_finish();
-	}
-	if (!set_up_network() || set_stage(&stage, scene) != 0 || stage_crowd(&stage, 2, &plan, 400) != 0)
+	if (!private_network_set() || private_network_stage(&stage, scene, HOSTS, "127.0.0.1") != 0 ||
+	    stage_crowd(&stage, 2, &plan, 400) != 0)
 		return tap_finish();
 	trial_begin(&trial, &stage, &options);
 	for (uint64_t i = 0; i < rounds; i++) {

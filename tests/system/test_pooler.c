@@ -30,14 +30,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 50,
-                .skew = 1,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, FALLBACK_LIMIT, WINDOW_MS), .clients = 50, .skew = 1}},
 	.seed = 31,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 100000,
@@ -115,18 +108,11 @@ static int begin(struct play *play, const struct scene *scene) {
 static void judge(struct play *play) {
 	struct crowd_total total;
 	struct oracle oracle;
-	uint64_t wrong;
 
 	stage_read(&play->stage, &oracle, &total);
 	episode_check_latency(ALL, &total, &plan);
 	episode_judge_all(play->episode, 2, ALL, &play->stage, &oracle, &plan);
-	wrong = books_check(&play->books, &oracle, &plan);
-	proof_print(&(struct proof){.invariants = "I2",
-	                            .fault = ALL,
-	                            .runs = 2,
-	                            .checked = play->books.count,
-	                            .violations = wrong,
-	                            .recovery_ms = PROOF_NO_RECOVERY});
+	books_judge(&play->books, &oracle, &plan, ALL, 2);
 	oracle_free(&oracle);
 }
 

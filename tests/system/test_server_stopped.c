@@ -33,14 +33,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 3,
-                .clients = 3,
-                .skew = 0.5,
-                .share = 1}},
+	.policy = {{JOURNAL_API(LIMIT, LIMIT, WINDOW_MS), .clients = 3, .skew = 0.5}},
 	.seed = 31,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 4000000,
