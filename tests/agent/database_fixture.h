@@ -197,6 +197,12 @@ static inline void expect(struct fixture *f, const char *story) {
 		fail_msg("story is %s, not %s; error: %s; down: %s", f->story, story, database_last_error(f->db), f->why);
 }
 
+/* Opens it, and waits until it is up. */
+static inline void come_up(struct fixture *f, const char *rest, int timeout_ms) {
+	open_database(f, rest, timeout_ms);
+	expect(f, "U");
+}
+
 static inline void expect_why(const struct fixture *f, const char *part) {
 	if (!strstr(f->why, part))
 		fail_msg("\"%s\" does not say \"%s\"", f->why, part);

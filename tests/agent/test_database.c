@@ -80,8 +80,7 @@ static void refuses_a_schema_that_it_cannot_work_with(void **state) {
 static void works_with_a_newer_schema_that_breaks_nothing(void **state) {
 	struct fixture *f = *state;
 	set_version(f, "2147483647", "1");
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	close_database(f);
 	set_version(f, "1", "1");
 }
@@ -138,8 +137,7 @@ static void gives_up_on_a_mute_server_and_tries_the_next(void **state) {
 static void comes_up_and_says_hello(void **state) {
 	struct fixture *f = *state;
 	char answer[256];
-	open_database(f, "dbname=stub", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 1000);
 	assert_int_equal(f->hello.host_id, 7);
 	assert_int_equal(f->hello.now_us, INT64_C(1700000000000000));
 	assert_int_equal(f->hello.live_hosts, 3);
@@ -166,8 +164,7 @@ static void has_a_session_of_its_own_whatever_is_set(void **state) {
 	struct fixture *f = *state;
 	char answer[256];
 	f->keep_commit = true;
-	open_database(f, "dbname=stub user=odd", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub user=odd", 1000);
 	assert_string_equal(f->hello.timeline, "");
 	assert_non_null(strstr(f->hello.advice, "synchronous_commit is off, and kept so"));
 	assert_non_null(strstr(f->hello.advice, "fsync = off"));
@@ -178,8 +175,7 @@ static void has_a_session_of_its_own_whatever_is_set(void **state) {
 	expect(f, "U");
 	close_database(f);
 	f->keep_commit = false;
-	open_database(f, "dbname=stub user=odd", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub user=odd", 1000);
 	assert_non_null(strstr(f->hello.advice, "grants are committed as with on"));
 	close_database(f);
 }
@@ -196,14 +192,12 @@ static void behind_a_pooler_no_session_has_a_state(void **state) {
 	struct fixture *f = *state;
 	f->pooled = true;
 	admin_do(f, "stub", "truncate stint.seen");
-	open_database(f, "dbname=stub user=odd", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub user=odd", 1000);
 	assert_non_null(strstr(f->hello.advice, "default_transaction_isolation is not read committed"));
 	expect_note(f, "one 0.1 750ms 250ms 1s 0 serializable UTF8 off auto on pg_catalog <>");
 	f->keep_commit = true;
 	close_database(f);
-	open_database(f, "dbname=stub", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 1000);
 	assert_null(strstr(f->hello.advice, "default_transaction_isolation"));
 	expect_note(f, "one 0.1 750ms 250ms 1s 0 read committed UTF8 off auto on pg_catalog <keep>");
 	beat(f, "note", 0);
@@ -225,8 +219,7 @@ static void behind_a_pooler_each_transaction_asks_for_the_server(void **state) {
 	struct fixture *f = *state;
 	char sessions[16];
 	f->pooled = true;
-	open_database(f, "dbname=stub", 1000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 1000);
 	admin_do(f, "stub", "update stint.run set server_run = '1796.5/1/2'");
 	beat(f, "note", 0);
 	beat(f, "note", 0);
@@ -269,13 +262,11 @@ static void keeps_clients_out_of_the_server_s_log(void **state) {
 	         "create role chatty login; alter role chatty set log_statement = 'all';"
 	         " alter role chatty set log_parameter_max_length_on_error = -1;"
 	         " grant usage on schema stint to chatty; grant insert on stint.seen to chatty");
-	open_database(f, "dbname=stub user=chatty", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub user=chatty", TIMEOUT_MS);
 	assert_non_null(strstr(f->hello.advice, "log_parameter_max_length = 0"));
 	close_database(f);
 	admin_do(f, "stub", "grant set on parameter log_parameter_max_length to chatty");
-	open_database(f, "dbname=stub user=chatty", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub user=chatty", TIMEOUT_MS);
 	assert_null(strstr(f->hello.advice, "log_parameter_max_length"));
 	take(f, &request, 1);
 	beat(f, "error 22023", 0);
@@ -290,8 +281,7 @@ static void takes_leases(void **state) {
 	struct fixture *f = *state;
 	static struct lease_request requests[1000];
 	static char ids[1000][16];
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	for (int i = 0; i < 1000; i++) {
 		int length = snprintf(ids[i], sizeof(ids[i]), "client %d", i);
 		requests[i] = request_of(ids[i], (size_t)length, i);
@@ -396,8 +386,7 @@ static void carries_any_client_id(void **state) {
 	struct lease_request requests[COUNT];
 	for (int i = 0; i < COUNT; i++)
 		requests[i] = request_of(ids[i].id, ids[i].length, i);
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	admin_do(f, "stub", "truncate stint.seen");
 	take(f, requests, COUNT);
 	expect(f, "Ud");
@@ -473,8 +462,7 @@ static void makes_every_call(void **state) {
 	                                         .resolution = 5,
 	                                         .mode = 1};
 	char answer[256];
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	database_declare(f->db, &policy, true, on_declared, f);
 	database_get_policies(f->db, (const char *const[]){"b", "none", "a"}, 3, on_policies, f);
 	database_get_changes(f->db, 41, on_changes, f);
@@ -506,8 +494,7 @@ static void makes_every_call(void **state) {
 
 static void hears_notifications(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	assert_true(database_hears(f->db)); /* that it can: from itself, and nobody else is told */
 	admin_do(f, "stub", "notify another; notify stint, '5'");
 	expect(f, "UN");

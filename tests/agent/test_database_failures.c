@@ -45,8 +45,7 @@ static void a_connection_that_cannot_be_watched_is_dropped(void **state) {
 
 static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", 4 * TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "error 22023", 0);
 	beat(f, "in step", 0);
 	beat(f, "error 40001", 0);
@@ -64,8 +63,7 @@ static void a_rejected_statement_leaves_the_connection_up(void **state) {
 static void a_lock_that_cannot_be_had_is_told(void **state) {
 	struct fixture *f = *state;
 	struct pg *other = admin_connect(f, "stub");
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
 	database_await_tables(f->db, on_ended, f);
 	expect(f, "Ur");
@@ -83,8 +81,7 @@ static void a_lock_that_cannot_be_had_is_told(void **state) {
 static void what_is_not_sent_meets_no_lock(void **state) {
 	struct fixture *f = *state;
 	struct pg *other = admin_connect(f, "stub");
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
 	database_await_tables(f->db, on_ended, f);
 	expect(f, "Ur");
@@ -103,8 +100,7 @@ static void what_is_not_sent_meets_no_lock(void **state) {
 
 static void a_commit_that_fails_is_a_rejection(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	beat(f, "late", 0);
 	beat(f, "in step", 0);
 	expect(f, "Urd");
@@ -114,8 +110,7 @@ static void a_commit_that_fails_is_a_rejection(void **state) {
 
 static void a_commit_with_a_warning_is_unknown(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	beat(f, "warn", 0);
 	beat(f, "in step", 0);
 	expect(f, "U?d");
@@ -125,8 +120,7 @@ static void a_commit_with_a_warning_is_unknown(void **state) {
 /* A synchronous standby is gone: nothing that is written is sure, so to the agent the database is away. */
 static void a_server_whose_commits_dont_end_is_left(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	beat(f, "warn", 0);
 	beat(f, "in step", 0);
 	beat(f, "warn", 0);
@@ -140,8 +134,7 @@ static void a_server_that_cannot_serve_is_left(void **state) {
 	                                     "error XX000", "error 25006", "error 40003"};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-		open_database(f, "dbname=stub", TIMEOUT_MS);
-		expect(f, "U");
+		come_up(f, "dbname=stub", TIMEOUT_MS);
 		beat(f, errors[i], 0);
 		beat(f, "in step", 0);
 		expect(f, "U??DU");
@@ -152,8 +145,7 @@ static void a_server_that_cannot_serve_is_left(void **state) {
 
 static void lost_prepared_statements_are_noticed(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	beat(f, "forget", 0);
 	expect(f, "Ud");
 	beat(f, "in step", 0);
@@ -164,8 +156,7 @@ static void lost_prepared_statements_are_noticed(void **state) {
 
 static void a_host_without_a_row_registers_again(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	beat(f, "gone", 0);
 	expect(f, "UdDU");
 	expect_why(f, "host's row is gone");
@@ -194,8 +185,7 @@ static void impossible_answers_break_the_connection(void **state) {
 	const struct lease_request requests[] = {request_of("a", 1, 0), request_of("b", 1, 1)};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		make_take(f, GOOD_COLUMNS, rows[i]);
-		open_database(f, "dbname=stub", TIMEOUT_MS);
-		expect(f, "U");
+		come_up(f, "dbname=stub", TIMEOUT_MS);
 		take(f, requests, 2);
 		beat(f, "in step", 0);
 		expect(f, "U??D");
@@ -224,8 +214,7 @@ static void other_types_break_the_connection(void **state) {
 
 static void a_killed_backend_leaves_the_unknown(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	beat(f, "slow", 3000);
 	beat(f, "in step", 0);
 	beat(f, "in step", 0);
@@ -244,8 +233,7 @@ static void a_killed_backend_leaves_the_unknown(void **state) {
 
 static void a_paused_server_meets_the_deadline(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
 	cluster_must(f, "pause");
 	int64_t began = test_now_ms();
 	beat(f, "in step", 0);
@@ -291,8 +279,7 @@ static void answers_that_came_in_time_count(void **state) {
 		snprintf(ids[i], sizeof(ids[i]), "%d", i);
 		requests[i] = request_of(ids[i], strlen(ids[i]), i);
 	}
-	open_database(f, "dbname=stub", 5 * TIMEOUT_MS);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5 * TIMEOUT_MS);
 	for (int i = 0; i < 3; i++)
 		take(f, requests, 256);
 	beat(f, "in step", 0);
@@ -360,8 +347,7 @@ static void cluster_start_again(const struct fixture *f) {
 
 static void a_killed_server_comes_back(void **state) {
 	struct fixture *f = *state;
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	beat(f, "slow", 3000); /* longer than a busy machine takes to kill it */
 	run_for(f, 50);
 	cluster_must(f, "kill");
@@ -423,8 +409,7 @@ static void many_operations_keep_their_order(void **state) {
 		ids[i][strlen(ids[i])] = 'x';
 		requests[i] = request_of(ids[i], 255, i);
 	}
-	open_database(f, "dbname=stub", 20000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 20000);
 	beat(f, "slow", 300);
 	for (int i = 0; i < 60; i++) {
 		take(f, requests, 256);
@@ -447,8 +432,7 @@ static void frees_what_is_under_way(void **state) {
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	take(f, &request, 1);
 	close_database(f); /* connecting */
-	open_database(f, "dbname=stub", 5000);
-	expect(f, "U");
+	come_up(f, "dbname=stub", 5000);
 	beat(f, "slow", 200);
 	for (int i = 0; i < 100; i++)
 		take(f, &request, 1);

@@ -91,8 +91,7 @@ static const struct policy_row api = {.name = "api",
 static void declares_policies_and_hears_of_changes(void **state) {
 	struct fixture *f = *state;
 	struct policy_row other = api;
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	assert_in_range(f->hello.host_id, 1, 1000);
 	assert_int_equal(f->hello.live_hosts, 1);
 	assert_int_equal(f->hello.change_id, 0);
@@ -218,8 +217,7 @@ static void what_is_granted_outlives_a_crash(void **state) {
 	         "alter role agent set synchronous_commit = off; alter role agent set client_min_messages = error");
 	admin_do(f, "stint", "alter system set wal_writer_delay = '10s'");
 	admin_do(f, "stint", "select pg_reload_conf()");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	database_declare(f->db, &policy, false, on_declared, f);
 	expect_count(f, 'd', 1);
 	struct lease_request requests[] = {request_for(policy_id, "first", 30), request_for(policy_id, "known", 40)};
@@ -285,8 +283,7 @@ static void takes_a_whole_batch(void **state) {
 	static char ids[256][40];
 	struct policy_row policy = api;
 	strcpy(policy.name, "batch");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	database_declare(f->db, &policy, false, on_declared, f);
 	expect_count(f, 'd', 1);
 	for (int i = 0; i < 256; i++) {
@@ -323,8 +320,7 @@ static void on_expired(void *context, enum lease_outcome outcome, int64_t examin
 static void keeps_the_host_s_row(void **state) {
 	struct fixture *f = *state;
 	char answer[128];
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
 	database_heartbeat(f->db, "fallback", 12, 1500, on_pulsed, f);
 	database_expire_counters(f->db, 100, on_expired, f);
@@ -352,8 +348,7 @@ static void pulse(struct fixture *f, int count) {
 static void hears_of_another_agent_of_its_name(void **state) {
 	struct fixture *f = *state;
 	char answer[128];
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	pulse(f, 1);
 	assert_false(has_rival);
 	admin_do(f, "stint", "select stint.register_host('t\xc3\xa4st', 'two', '0.1')");
@@ -370,8 +365,7 @@ static void hears_of_another_agent_of_its_name(void **state) {
 static void says_that_the_schema_is_not_as_it_was_made(void **state) {
 	struct fixture *f = *state;
 	admin_do(f, "stint", "update pg_proc set proacl = null where proname = 'take_leases'");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	assert_non_null(strstr(f->hello.advice, "doesn't belong to stint_owner, or everybody may call its functions"));
 	close_database(f);
 	admin_do(f, "stint",
@@ -382,8 +376,7 @@ static void says_that_the_schema_is_not_as_it_was_made(void **state) {
 	expect_why(f, "schema stint doesn't have its owner and rights any more: see `stint db status`");
 	close_database(f);
 	admin_do(f, "stint", "alter schema stint owner to stint_owner");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	assert_null(strstr(f->hello.advice, "stint_owner"));
 	close_database(f);
 }
@@ -391,8 +384,7 @@ static void says_that_the_schema_is_not_as_it_was_made(void **state) {
 static void lives_with_a_migration_that_breaks_nothing(void **state) {
 	struct fixture *f = *state;
 	admin_do(f, "stint", "insert into stint.migration (version, name, breaking) values (1001, 'additive', false)");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
+	come_up(f, STINT_DATABASE, 5000);
 	close_database(f);
 	admin_do(f, "stint", "insert into stint.migration (version, name, breaking) values (1002, 'breaking', true)");
 	open_database(f, STINT_DATABASE, 5000);
