@@ -3,14 +3,15 @@
  */
 #include "declaration_fixture.h"
 
-/* ---- Declarations that wait ----------------------------------------------------------------------------- */
+/* ---- Declarations that wait ---------------------------------------------------------------- */
 
 static void declares_too_many(server_peer app) {
 	for (int i = 0; i < DECLARATIONS_MAX; i++)
 		declares_as(app, "mail", 1 + i);
 }
 
-/* So many come together when the database doesn't answer, or refuses them: apps give up waiting, and others come. */
+/* So many come together when the database doesn't answer, or refuses them: apps give up waiting, and others
+ * come. */
 static void so_many_may_wait_and_no_more(void **state) {
 	int app = an_app_connects(), other = an_app_connects();
 	int64_t told_ns;
@@ -118,7 +119,7 @@ static void declarations_of_apps_that_are_gone_make_room(void **state) {
 	close(other);
 }
 
-/* ---- Places of policies ------------------------------------------------------------------------------ */
+/* ---- Places of policies -------------------------------------------------------------------- */
 
 static void fills_the_directory(void) {
 	struct policy_row row = api;

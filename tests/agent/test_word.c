@@ -67,7 +67,7 @@ static int end_put_off(void **state) {
 
 #define TEST_PUT_OFF(name) cmocka_unit_test_setup_teardown(name, begin_put_off, end_put_off)
 
-/* ---- As long as somebody means them ---------------------------------------------------------------------------- */
+/* ---- As long as somebody means them -------------------------------------------------------- */
 
 /* The app declares its limits once in its life: so the agent has to declare them again. */
 static void limits_that_are_put_off_are_declared_again(void **state) {
