@@ -1,6 +1,6 @@
 /*
- * agent_fixture.h - an agent whose database is the test, which sees what it is asked, and answers. Nobody comes
- * to its socket but whom a test sends there.
+ * agent_fixture.h - an agent whose database is the test: the test sees what it is asked, and answers. Only apps
+ * that the test makes come to its socket.
  */
 #ifndef AGENT_FIXTURE_H
 #define AGENT_FIXTURE_H
@@ -22,7 +22,7 @@
 #include "stint.h"
 
 #define MS       INT64_C(1000000)
-#define SUB_MS   2000 /* a sub-window of the test's policy: leases last 4 s, and the slack */
+#define SUB_MS   2000 /* a sub-window of the test's policy; leases last two, and the slack */
 #define SLACK_MS 150
 #define OLD_US   (INT64_C(86400) * 1000000)
 
@@ -38,7 +38,7 @@ static database_declared *declared; /* NULL: no declaration is under way */
 static void *declaration;
 static char declared_name[64];
 static int64_t declared_limit;
-static int64_t limit_in_force; /* as the database has it, and of which its fallback's is twice as much */
+static int64_t limit_in_force; /* the limit that the database has; that of the fallback is twice as much */
 static bool is_pinned;
 static unsigned declarations;
 static database_changes *changed; /* NULL: no read is under way */
@@ -48,7 +48,7 @@ static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
 static database_expired *expired;
-static unsigned reports; /* of fallbacks */
+static unsigned reports; /* how many fallbacks were reported */
 static int64_t reported_admitted;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
@@ -106,7 +106,7 @@ void database_take(struct database *db, int hosts, const struct lease_request *r
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done,
                       void *context) {
 	(void)db, (void)again;
-	assert_null(declared); /* one after the other */
+	assert_null(declared); /* only one declaration may be under way */
 	declared = done;
 	declaration = context;
 	snprintf(declared_name, sizeof(declared_name), "%s", policy->name);
@@ -128,7 +128,7 @@ void database_get_policies(struct database *db, const char *const *names, size_t
 void database_get_changes(struct database *db, int64_t after, database_changes *done, void *context) {
 	(void)db;
 	assert_ptr_equal(context, &agent.changes);
-	assert_null(changed); /* one chain */
+	assert_null(changed); /* only one read may be under way */
 	changed = done;
 	since = after;
 	reads++;
@@ -209,12 +209,12 @@ static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, con
 	verdicts++;
 }
 
-static int64_t newest_change; /* that the server tells of */
+static int64_t newest_change; /* what the server tells */
 static int64_t longest_lease_us;
 
 static char socket_path[64];
 
-/* What concerns all clients is done in steps of so many slots; 0: as many as an agent takes. */
+/* How many slots a step takes of what concerns all clients; 0: as many as in an agent. */
 static uint32_t walk_slots;
 
 static inline int begin(void **state) {
@@ -266,8 +266,7 @@ static inline int end(void **state) {
 	return 0;
 }
 
-/* The database's word on what is being read: api, and of the others those that it knows; all have the same
- * limits. */
+/* The database answers what is being read: it knows "api", and this other policy. All have the same limits. */
 static inline void answers(enum lease_outcome outcome, const char *also) {
 	struct policy_row rows[8] = {{.policy_id = 0}};
 	database_policies *done = loading.done;
@@ -324,7 +323,7 @@ static inline void expect_held_for(int64_t least_ms, int64_t most_ms) {
 	assert_in_range(held_ms < 0 ? 0 : held_ms, least_ms, most_ms);
 }
 
-/* Half a second each, without waiting: what is due comes nearer instead. */
+/* So many ticks, half a second apart. Nobody waits: the times that the agent waits for are put back instead. */
 static inline void ticks(int count) {
 	for (int i = 0; i < count; i++) {
 		agent.heartbeat.beat_ns -= 500 * MS;
@@ -333,7 +332,7 @@ static inline void ticks(int count) {
 	}
 }
 
-/* A client's check, while this host is on its own: tells by which limit. */
+/* A client checks while this host is on its own. Gives the limit that decided. */
 static inline int64_t limit_of_fallback(void) {
 	int64_t now_ns = monotonic_now_ns();
 	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);

@@ -24,17 +24,17 @@
 #include "database/pg_connect.h"
 
 #define TIMEOUT_MS  600   /* of the database under test: several times what a busy machine needs for an answer */
-#define PATIENCE_MS 15000 /* of a test, for what must come */
+#define PATIENCE_MS 15000 /* how long a test waits for what must come */
 
 struct fixture {
 	char dir[64];
-	char server[256]; /* conninfo, without the database's name */
+	char server[256]; /* its connection string, without the database's name */
 	struct event_base *base;
 	struct event *tick;
 	struct database *db;
 	struct database_hello hello;
 	char story[4096];
-	char why[1024]; /* of the last `down` */
+	char why[1024]; /* the reason of the last `down` */
 	bool keep_commit;
 	bool pooled;
 	bool inside; /* a call that starts an operation: no callback may run */
@@ -83,7 +83,7 @@ static inline int remove_cluster(void **state) {
 	return e;
 }
 
-/* As superuser, over a connection of its own. */
+/* Connects as superuser, beside the database under test. */
 static inline struct pg *admin_connect(const struct fixture *f, const char *database) {
 	char conninfo[512];
 	struct pg *pg;
@@ -100,7 +100,7 @@ static inline void admin_do(const struct fixture *f, const char *database, const
 	pg_close(pg);
 }
 
-/* The first cell, as text. */
+/* Gives the first cell, as text. */
 static inline void admin_ask(const struct fixture *f, const char *database, const char *sql, char *out,
                              size_t size) {
 	struct pg *pg = admin_connect(f, database);

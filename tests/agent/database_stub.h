@@ -1,6 +1,6 @@
 /*
- * database_stub.h - a database that answers as the test wants: functions of the schema's names that return what
- * they are told to, and the agent's operations on them.
+ * database_stub.h - a database that answers as the test wants: its functions have the schema's names and return
+ * what they are told to. And the operations that an agent calls them by.
  */
 #ifndef DATABASE_STUB_H
 #define DATABASE_STUB_H
@@ -84,7 +84,7 @@ static const char stub_schema[] =
 	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint," \
 	" remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int"
 
-/* What a grant says here is what was asked, so that the test can see that each element arrived in its place. */
+/* A grant repeats what was asked, so that the test can see that each element arrived in its place. */
 #define GOOD_ROWS                                                                                                       \
 	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint, next_wants[i], 5000::bigint, 10000::bigint, leasts[i]," \
 	" coalesce(return_subs[i], 0), return_firsts[i]::bigint, return_seconds[i], charges[i]"                             \
@@ -155,7 +155,7 @@ static inline void take(struct fixture *f, const struct lease_request *requests,
 	f->inside = false;
 }
 
-/* state and fallback_ms tell the stand-in what to do */
+/* `state` and `fallback_ms` tell the stand-in what to do. */
 static inline void beat(struct fixture *f, const char *state, int64_t fallback_ms) {
 	f->inside = true;
 	database_heartbeat(f->db, state, 0, fallback_ms, on_pulsed, f);

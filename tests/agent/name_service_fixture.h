@@ -1,6 +1,6 @@
 /*
- * name_service_fixture.h - the name service is the test's own: it knows a few names, and is silent on demand, or
- * hangs. So is the clock: it goes forward on demand.
+ * name_service_fixture.h - a name service of the test's own: it knows a few names, and is silent or hangs on
+ * demand. The clock is the test's, too: it goes forward on demand.
  */
 #ifndef NAME_SERVICE_FIXTURE_H
 #define NAME_SERVICE_FIXTURE_H
@@ -29,11 +29,11 @@
 static struct {
 	pthread_mutex_t mutex;
 	pthread_cond_t ended;
-	bool silent;                   /* to all names but those that begin with "well" */
-	bool holding;                  /* who hangs */
-	_Atomic bool lost;             /* it says that it doesn't know, try again */
-	const char *_Atomic addresses; /* of all names; with blanks between them */
-	_Atomic int hang;              /* so many questions have no answer, ever */
+	bool silent;                   /* doesn't answer, but for names that begin with "well" */
+	bool holding;                  /* questions that hang go on hanging */
+	_Atomic bool lost;             /* answers "don't know, try again" */
+	const char *_Atomic addresses; /* the addresses of all names, with blanks between them */
+	_Atomic int hang;              /* so many questions hang */
 	_Atomic int asked;
 } service = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
 
@@ -58,7 +58,7 @@ static inline int answer(const struct addrinfo *hints, struct addrinfo **found) 
 	return 0;
 }
 
-/* False: for so long that a C library gives up, too. */
+/* False: the service was silent for so long that a C library gives up. */
 static inline bool wait_while_silent(void) {
 	struct timespec deadline;
 	int error = 0;
@@ -82,7 +82,7 @@ static inline void set_silent(bool silent) {
 	set(&service.silent, silent);
 }
 
-/* As long as the test lasts. */
+/* Hangs as long as the test lasts. */
 static inline void hang(void) {
 	pthread_mutex_lock(&service.mutex);
 	while (service.holding)
@@ -99,7 +99,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 	return (int)result;
 }
 
-/* libpq comes here, too. */
+/* Called by libpq, too. */
 int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
 	if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || name[0] == '/' ||
 	    (name[0] >= '0' && name[0] <= '9'))
@@ -131,7 +131,7 @@ static inline int reset(void **state) {
 	return 0;
 }
 
-/* What hangs must end before its test does: another one counts. */
+/* What hangs must end before its test does, since the next test counts errands. */
 static inline int wait_for_all(void **state) {
 	(void)state;
 	set_silent(false);
@@ -165,7 +165,7 @@ static inline struct endpoints *endpoints_of(const char *conninfo) {
 	return e;
 }
 
-/* Looks up, and waits until that holds. */
+/* Looks up, and waits until that condition holds. */
 static inline void look_up_until(struct endpoints *e, bool (*holds)(const struct endpoints *)) {
 	endpoints_look_up(e);
 	while (!holds(e)) {

@@ -1,8 +1,8 @@
 /*
- * server_fixture.h - the agent's socket, in a folder of its own, and apps that are spoken by hand, message by
- * message.
+ * server_fixture.h - the agent's socket, in a folder of its own, and apps whose messages the test writes one by
+ * one.
  *
- * What gets through to the agent is told as a story: a letter for each message (D, W, L, S) and its text.
+ * What gets through to the agent becomes a story: a letter for each message (D, W, L, S), and its text.
  */
 #ifndef SERVER_FIXTURE_H
 #define SERVER_FIXTURE_H
@@ -38,7 +38,7 @@ struct fixture {
 	server_peer last_peer;
 	struct wire_declare last_declare;
 	struct wire_want last_want;
-	bool floods; /* answers each WANT with more than anybody may leave unread */
+	bool floods; /* answers each WANT with more than an app may leave unread */
 };
 
 /* ---- The agent's side -------------------------------------------------------------------------- */
@@ -100,7 +100,7 @@ static inline int make(void **state) {
 	return f->base ? listen_at(f, f->path, &f->server) : -1;
 }
 
-/* The agent has removed its socket, or the folder would not be empty. */
+/* The agent has removed its socket: else rmdir() would fail. */
 static inline int clean(void **state) {
 	struct fixture *f = *state;
 	server_free(f->server);
@@ -132,7 +132,7 @@ static inline void say(struct fixture *f, int fd, const void *message, size_t si
 	turn(f);
 }
 
-/* By a clock that is so far off. */
+/* A HELLO by a clock that is so far off. */
 static inline struct wire_hello hello_at(int64_t offset_ns) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -144,7 +144,7 @@ static inline struct wire_hello hello_at(int64_t offset_ns) {
 	};
 }
 
-/* The WELCOME, and how many descriptors came with it. */
+/* Receives the WELCOME, and checks how many descriptors came with it. */
 static inline struct wire_welcome receive_welcome(int fd, char *sentence, size_t size, size_t *descriptors) {
 	struct wire_welcome welcome = {.status = 1};
 	union {
@@ -207,7 +207,7 @@ static inline void say_want(struct fixture *f, int fd, const char *id, size_t le
 	say_with_text(f, fd, &want, sizeof(want), id, length);
 }
 
-/* Without waiting until it is heard. */
+/* Sends it, and doesn't wait until it is heard. */
 static inline void send_want(int fd, char id) {
 	struct {
 		struct wire_want want;

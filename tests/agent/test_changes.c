@@ -1,5 +1,5 @@
 /*
- * test_changes.c - how the agent reads what others have changed, also what was changed while no agent lived here.
+ * test_changes.c - how the agent reads what others have changed, and what was changed while no agent ran here.
  */
 #include "agent_fixture.h"
 
@@ -34,7 +34,7 @@ static void ten_thousand_notices_are_one_chain_of_reads(void **state) {
 	assert_int_equal(agent.changes.change_id, 501);
 }
 
-/* It may tell of one that the read could not see yet. */
+/* The notice may tell of a change that the read could not see yet. */
 static void a_notice_during_a_read_is_not_forgotten(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -92,7 +92,7 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	a_policy_changes("other");
 	assert_int_equal(loading.count, 1);
 	assert_string_equal(loading.names[0], "other");
-	a_policy_changes("api"); /* meanwhile: afterwards */
+	a_policy_changes("api"); /* this one changes meanwhile, and is read afterwards */
 	assert_int_equal(loading.count, 1);
 	answers(LEASE_DONE, "other");
 	assert_string_equal(loading.names[0], "api");
@@ -109,7 +109,7 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 
 #define TIMELINE "00000001"
 
-/* A lease of the earlier agent's. */
+/* The earlier agent leaves a lease. */
 static uint32_t leaves(const char *id) {
 	struct place place = table_place(&table.table, 0, id, strlen(id));
 	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
@@ -135,7 +135,7 @@ static void who_was_blocked_meanwhile_keeps_no_lease(void **state) {
 	takes_over(7);
 	meets_after(TIMELINE, -1, 9);
 	assert_int_equal(since, 7);
-	reads_so_many(2); /* of c0 and c1 */
+	reads_so_many(2); /* changes of c0 and c1 */
 	assert_false(is_good(c0) || is_good(c1));
 	assert_true(is_good(other));
 	reads_so_many(0);
@@ -153,7 +153,7 @@ static void nor_does_anybody_of_a_policy_that_changed(void **state) {
 	answers(LEASE_DONE, "");
 	reads_so_many(0);
 	slot = leaves("a");
-	sync_on_database.notified(&agent.sync); /* from then on its terms tell */
+	sync_on_database.notified(&agent.sync); /* from then on the policy's terms tell */
 	a_policy_changes("api");
 	answers(LEASE_DONE, "");
 	assert_true(is_good(slot));
@@ -175,7 +175,7 @@ static void expect_all_void(int64_t known, int64_t newest) {
 	assert_null(changed);
 	assert_false(is_good(slot));
 	assert_int_equal(agent.changes.change_id, newest);
-	agent_tick(&agent); /* when nobody has what is void any more */
+	agent_tick(&agent); /* the number is noted when no lease is void any more */
 	assert_int_equal(atomic_load(&table.directory->change_id), newest);
 }
 
@@ -189,7 +189,7 @@ static void nor_after_more_changes_than_can_be_read(void **state) {
 	expect_all_void(7, 10008);
 }
 
-/* A backup was restored: what was changed after it has been undone. */
+/* A backup was restored: what was changed after it was made has been undone. */
 static void nor_when_changes_have_been_undone(void **state) {
 	(void)state;
 	expect_all_void(7, 6);
@@ -210,7 +210,7 @@ static void what_changed_while_the_database_was_away_is_read(void **state) {
 	meets_after(TIMELINE, -1, 0);
 	uint32_t slot = leaves("c0");
 	loses();
-	meets_after(TIMELINE, -1, 1); /* the first that there is */
+	meets_after(TIMELINE, -1, 1); /* the first change that there is */
 	assert_int_equal(since, 0);
 	reads_so_many(1);
 	assert_false(is_good(slot));
@@ -235,7 +235,7 @@ static void where_its_log_ends_is_known_to_the_next_agent(void **state) {
 	assert_int_equal(table.directory->wal_end, 2000);
 }
 
-/* A standby was promoted meanwhile: its numbers may tell of other changes. The leases end with the hold. */
+/* A standby was promoted meanwhile: its numbers may be those of other changes. The leases end with the hold. */
 static void changes_of_another_server_are_not_read(void **state) {
 	(void)state;
 	uint32_t slot = leaves("a");
@@ -245,7 +245,7 @@ static void changes_of_another_server_are_not_read(void **state) {
 	assert_null(changed);
 	assert_true(is_good(slot));
 	assert_int_equal(agent.changes.change_id, 9);
-	assert_int_equal(atomic_load(&table.directory->change_id), 7); /* still theirs, for the next agent */
+	assert_int_equal(atomic_load(&table.directory->change_id), 7); /* still theirs; the next agent reads it */
 	assert_string_equal(table.directory->timeline, TIMELINE);
 }
 
@@ -260,16 +260,16 @@ static void once_in_step_they_count(void **state) {
 	assert_string_equal(table.directory->timeline, "00000002");
 }
 
-/* Something else that concerns all clients happens before each step. */
+/* Before each step, something else happens that concerns all clients. */
 static void what_is_in_force_is_noted_however_much_happens(void **state) {
 	(void)state;
 	meets_server("home", TIMELINE, 1000, -1);
 	core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
-	agent.changes.change_id = 12; /* has been read, and concerns all clients */
+	agent.changes.change_id = 12; /* a change that was read, and concerns all clients */
 	changes_note(&agent.changes);
 	assert_int_not_equal(atomic_load(&table.directory->change_id), 12);
 	for (int i = 0; i < 2000 && atomic_load(&table.directory->change_id) != 12; i++) {
-		usleep(1000); /* between two steps the core lets others have their turn */
+		usleep(1000); /* the core does other things between two steps */
 		core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
 		driver_pump(&agent.driver);
 		agent_tick(&agent);
@@ -278,7 +278,7 @@ static void what_is_in_force_is_noted_however_much_happens(void **state) {
 	assert_int_equal(atomic_load(&table.directory->change_id), 12);
 }
 
-/* Another server counts its changes by itself: a number of the old one's, not noted yet, means nothing there. */
+/* Another server has numbers of its own: one of the old server's, not noted yet, means nothing there. */
 static void what_was_to_be_noted_ends_with_its_server(void **state) {
 	(void)state;
 	meets_server("home", TIMELINE, 1000, -1);

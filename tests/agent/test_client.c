@@ -1,5 +1,5 @@
 /*
- * test_client.c - the ledger of clients: records and their ids come, go and are used again.
+ * test_client.c - the ledger of clients: records and their ids come and go, and their memory is used again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +28,7 @@ static int clean(void **state) {
 	return 0;
 }
 
-/* Tells from the bytes whose id it is. */
+/* Fills the id so that its bytes tell whose it is. */
 static void fill_id(char *id, uint32_t number, size_t length) {
 	for (size_t i = 0; i < length; i++)
 		id[i] = (char)(number * 7 + i);
@@ -101,7 +101,7 @@ static void ids_go_with_their_records(void **state) {
 	}
 }
 
-/* A policy's index is given to another one when nobody is of it any more. */
+/* A policy's index is given to another policy when it has no client any more. */
 static void clients_of_each_policy_are_counted(void **state) {
 	(void)state;
 	uint32_t a = client_new(&pool, 3, "a", 1), b = client_new(&pool, 3, "b", 1), c = client_new(&pool, 4, "a", 1);

@@ -1,6 +1,6 @@
 /*
- * test_config.c - the configuration: each key from the file and from the environment, defaults,
- * and that what is wrong is named together with what would be right.
+ * test_config.c - the configuration: each key from the file and from the environment, defaults, and errors that
+ * name what is wrong and what would be right.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -229,7 +229,7 @@ static void a_password_open_to_everybody_is_noticed(void **state) {
 	assert_false(is_exposed("[stint]\ndatabase = host=db password=x\n", 0640));
 	assert_false(is_exposed("[stint]\ndatabase = host=db passfile=/etc/stint/pgpass\n", 0644));
 	assert_false(is_exposed(GOOD, 0644));
-	setenv("STINT_DATABASE", "host=db password=x", 1); /* isn't in the file */
+	setenv("STINT_DATABASE", "host=db password=x", 1); /* it isn't in the file */
 	assert_false(is_exposed(GOOD, 0644));
 	unsetenv("STINT_DATABASE");
 }

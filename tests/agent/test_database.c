@@ -1,7 +1,6 @@
 /*
- * test_database.c - the connection to PostgreSQL against a real server, with functions of
- * the test's own in place of the schema's: so the server can be made to answer slowly,
- * wrongly, or with any error.
+ * test_database.c - the connection to PostgreSQL, against a real server. The test's own functions take the
+ * place of the schema's, so that the server answers slowly, wrongly, or with any error.
  */
 #include "database_stub.h"
 
@@ -89,13 +88,13 @@ static void tries_again_with_growing_pauses(void **state) {
 	struct fixture *f = *state;
 	int64_t began = test_now_ms();
 	open_database(f, "host=/tmp/stint-nowhere", TIMEOUT_MS);
-	expect(f, "DDDD"); /* pauses of 50, 100 and 200 ms, each give or take a half */
+	expect(f, "DDDD"); /* after pauses of 50, 100 and 200 ms, each longer or shorter by up to a half */
 	int64_t lasted = test_now_ms() - began;
 	assert_in_range(lasted, 170, 5000);
 	close_database(f);
 }
 
-/* A socket that takes connections and never says a word, as a server that was stopped does. */
+/* Makes a socket that takes connections and never says a word, like a server that was stopped. */
 static int listen_mute(const struct fixture *f, char *path, size_t size) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(path, size, "%s/mute", f->dir);
@@ -159,7 +158,7 @@ static void comes_up_and_says_hello(void **state) {
 	close_database(f);
 }
 
-/* What a role, a database or a server may have set. */
+/* Whatever is set for the role, the database or the server. */
 static void has_a_session_of_its_own_whatever_is_set(void **state) {
 	struct fixture *f = *state;
 	char answer[256];
@@ -186,7 +185,8 @@ static void expect_note(const struct fixture *f, const char *note) {
 	assert_string_equal(answer, note);
 }
 
-/* Each transaction may be another server session's: it brings along all that it needs, and leaves nothing. */
+/* Each transaction may run in another session of the server: it brings along all that it needs, and leaves
+ * nothing there. */
 static void behind_a_pooler_no_session_has_a_state(void **state) {
 	const struct lease_request request = request_of("a", 1, 0);
 	struct fixture *f = *state;
@@ -228,10 +228,10 @@ static void behind_a_pooler_each_transaction_asks_for_the_server(void **state) {
 	beat(f, "in step", 0);
 	expect(f, "U??DUd");
 	admin_ask(f, "stub", "select count(*) from stint.seen where note like 't 750ms%'", sessions, sizeof(sessions));
-	assert_string_equal(sessions, "1"); /* that of the test before: these two did nothing */
+	assert_string_equal(sessions, "1"); /* that of the test before: these two connections did nothing */
 	close_database(f);
 	admin_do(f, "stub",
-	         "update stint.run set server_run = '1'', 1, 1, '''')--'"); /* not to be put in a statement */
+	         "update stint.run set server_run = '1'', 1, 1, '''')--'"); /* this must not get into a statement */
 	open_database(f, "dbname=stub", 1000);
 	expect(f, "D");
 	expect_why(f, "stint.register_host answered what this agent does not understand");
@@ -240,7 +240,7 @@ static void behind_a_pooler_each_transaction_asks_for_the_server(void **state) {
 	f->pooled = false;
 }
 
-/* How many lines of the server's log have a text. */
+/* Counts the lines of the server's log that have a text. */
 static int server_log_count(const struct fixture *f, const char *text) {
 	char path[96], line[4096];
 	int count = 0;
@@ -253,7 +253,7 @@ static int server_log_count(const struct fixture *f, const char *text) {
 	return count;
 }
 
-/* A server that logs statements logs their parameters with them, those that fail too. */
+/* A server that logs statements logs their parameters as well, and so it does with statements that fail. */
 static void keeps_clients_out_of_the_server_s_log(void **state) {
 	const struct lease_request request =
 		{.policy_id = 1, .client_id = "j.doe", .client_id_len = 5, .need = 1, .least = 1, .want = 1};
@@ -290,7 +290,7 @@ static void takes_leases(void **state) {
 	expect(f, "Ud");
 	assert_int_equal(grant_count, 1);
 	check_grant(&grants[0], 0);
-	requests[3].policy_id = 0; /* unknown to the stand-in */
+	requests[3].policy_id = 0; /* a policy that the stand-in doesn't know */
 	take(f, requests, 1000);
 	assert_int_equal(database_in_flight(f->db), 1);
 	expect(f, "Udd");
@@ -315,8 +315,8 @@ static int count_seen(const struct fixture *f, const char *note) {
 	return atoi(answer);
 }
 
-/* A batch of clients that are new to this agent has a call of its own; one that is not makes it a batch like
- * others. */
+/* A batch in which all clients are new to this agent goes to a function of its own. One known client makes it a
+ * batch like others. */
 static void takes_first_leases(void **state) {
 	struct fixture *f = *state;
 	struct lease_request requests[20];
@@ -495,7 +495,7 @@ static void makes_every_call(void **state) {
 static void hears_notifications(void **state) {
 	struct fixture *f = *state;
 	come_up(f, "dbname=stub", TIMEOUT_MS);
-	assert_true(database_hears(f->db)); /* that it can: from itself, and nobody else is told */
+	assert_true(database_hears(f->db)); /* it hears its own notice; the agent isn't told */
 	admin_do(f, "stub", "notify another; notify stint, '5'");
 	expect(f, "UN");
 	close_database(f);

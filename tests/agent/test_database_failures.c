@@ -1,6 +1,6 @@
 /*
- * test_database_failures.c - agent/database when a statement fails, an answer can't be, the connection breaks,
- * or much is under way at once.
+ * test_database_failures.c - what agent/database does when a statement fails, an answer can't be true, the
+ * connection breaks, or much is under way at once.
  */
 #include "database_stub.h"
 
@@ -18,7 +18,8 @@
 
 static int adds_to_fail;
 
-/* In place of the C library's, for libevent: the kernel may have no room for another descriptor to watch. */
+/* Takes the place of the C library's, which libevent calls: the kernel may have no room to watch another
+ * descriptor. */
 int epoll_ctl(int fd, int operation, int other, struct epoll_event *event) {
 	if (operation == EPOLL_CTL_ADD && adds_to_fail > 0) {
 		adds_to_fail--;
@@ -28,7 +29,7 @@ int epoll_ctl(int fd, int operation, int other, struct epoll_event *event) {
 	return (int)syscall(SYS_epoll_ctl, fd, operation, other, event);
 }
 
-/* It would be heard only when a deadline has passed: each answer as late as that. */
+/* If it were kept, each answer would be read only when a deadline has passed. */
 static void a_connection_that_cannot_be_watched_is_dropped(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
@@ -117,7 +118,8 @@ static void a_commit_with_a_warning_is_unknown(void **state) {
 	close_database(f);
 }
 
-/* A synchronous standby is gone: nothing that is written is sure, so to the agent the database is away. */
+/* A synchronous standby is gone. Nothing that is written is certain to last, so the agent takes the database
+ * for away. */
 static void a_server_whose_commits_dont_end_is_left(void **state) {
 	struct fixture *f = *state;
 	come_up(f, "dbname=stub", TIMEOUT_MS);
@@ -254,7 +256,7 @@ static void a_paused_server_meets_the_deadline(void **state) {
 
 static bool interrupted;
 
-/* The event loop's. */
+/* The event loop calls this one. */
 int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms) {
 	if (!interrupted)
 		return epoll_pwait(fd, events, most, timeout_ms, NULL);
@@ -263,14 +265,15 @@ int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms) {
 	return -1;
 }
 
-/* As by SIGSTOP: SIGCONT interrupts the loop's wait, so that timers are seen to before any descriptor is. */
+/* The process is stopped as by SIGSTOP. SIGCONT interrupts the loop's wait, so the loop sees to timers before
+ * any descriptor. */
 static void is_stopped_for(int ms) {
 	for (int64_t end = test_now_ms() + ms; test_now_ms() <= end;)
 		usleep(1000);
 	interrupted = true;
 }
 
-/* More of them than is read at once. */
+/* There are more answers than are read at once. */
 static void answers_that_came_in_time_count(void **state) {
 	struct fixture *f = *state;
 	static struct lease_request requests[256];
@@ -306,7 +309,7 @@ static void *begin_thread(void *context) {
 	return beginning.run(beginning.arg);
 }
 
-/* The errands'. */
+/* Called for each errand. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
 	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 	*(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
@@ -316,7 +319,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 	return create(thread, attributes, begin_thread, beginning);
 }
 
-/* Runs the loop until something is to be done beside it, and waits for that without the loop. */
+/* Runs the loop until an errand has begun beside it, and waits for the errand's end without the loop. */
 static void do_errand(struct fixture *f) {
 	atomic_store(&held, true);
 	while (!errand_is_any())
@@ -329,7 +332,7 @@ static void do_errand(struct fixture *f) {
 static void a_connection_that_came_in_time_is_used(void **state) {
 	struct fixture *f = *state;
 	open_database(f, "dbname=stub", TIMEOUT_MS);
-	do_errand(f); /* the search for servers */
+	do_errand(f); /* the first errand is the search for servers */
 	do_errand(f);
 	is_stopped_for(TIMEOUT_MS);
 	expect(f, "U");
@@ -398,7 +401,7 @@ static void a_callback_may_start_operations(void **state) {
 	close_database(f);
 }
 
-/* More than socket buffers hold, while the server reads nothing. */
+/* They are more than the socket's buffers hold, and the server reads nothing meanwhile. */
 static void many_operations_keep_their_order(void **state) {
 	struct fixture *f = *state;
 	static struct lease_request requests[256];
@@ -425,13 +428,13 @@ static void many_operations_keep_their_order(void **state) {
 	close_database(f);
 }
 
-/* Address sanitizer and valgrind see what is left. */
+/* The address sanitizer and valgrind see what isn't freed. */
 static void frees_what_is_under_way(void **state) {
 	struct fixture *f = *state;
 	const struct lease_request request = request_of("a", 1, 0);
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	take(f, &request, 1);
-	close_database(f); /* connecting */
+	close_database(f); /* while it connects */
 	come_up(f, "dbname=stub", 5000);
 	beat(f, "slow", 200);
 	for (int i = 0; i < 100; i++)

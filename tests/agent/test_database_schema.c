@@ -67,7 +67,7 @@ static void on_changes(void *context, enum lease_outcome outcome, const struct c
 	tell_outcome(context, outcome);
 }
 
-/* Runs until the story ends so; notifications may come in between. */
+/* Runs until the letter has come so often; notifications may come in between. */
 static void expect_count(struct fixture *f, char letter, int count) {
 	for (int64_t end = test_now_ms() + PATIENCE_MS; test_now_ms() < end; event_base_loop(f->base, EVLOOP_ONCE)) {
 		int found = 0;
@@ -206,8 +206,8 @@ static void takes_and_returns_credits(void **state) {
 	close_database(f);
 }
 
-/* Whatever is set for the role: what is asked for is counted for good before it is granted. The server doesn't
- * write its log by itself. */
+/* Whatever is set for the role, what is asked for is counted for good before it is granted. The server here
+ * doesn't write its log by itself. */
 static void what_is_granted_outlives_a_crash(void **state) {
 	struct fixture *f = *state;
 	struct policy_row policy = api;
@@ -238,7 +238,7 @@ static void what_is_granted_outlives_a_crash(void **state) {
 	admin_do(f, "stint", "alter role agent reset all");
 }
 
-/* A client that is new to this agent, whether the database knows it or not. */
+/* The clients are new to this agent, whether or not the database knows them. */
 static void takes_first_leases(void **state) {
 	struct fixture *f = *state;
 	struct policy_row policy = api;
@@ -361,7 +361,7 @@ static void hears_of_another_agent_of_its_name(void **state) {
 	close_database(f);
 }
 
-/* As after a dump was restored without the roles. */
+/* As after a dump has been restored without the roles. */
 static void says_that_the_schema_is_not_as_it_was_made(void **state) {
 	struct fixture *f = *state;
 	admin_do(f, "stint", "update pg_proc set proacl = null where proname = 'take_leases'");

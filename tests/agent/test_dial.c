@@ -38,7 +38,7 @@ static int open_pipe(void) {
 	return open(service_pipe, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
-/* Who waits for a writer of the pipe meets one, and then its end. */
+/* An errand that waits for a writer of the pipe meets one, and then the end of the file. */
 static int remove_service(void **state) {
 	if (pipe_end >= 0)
 		close(pipe_end);
@@ -56,13 +56,13 @@ static int remove_service(void **state) {
 	return wait_for_all(state);
 }
 
-/* As one on a file system that doesn't answer. */
+/* The service file is like one on a file system that doesn't answer. */
 static void hang_service(void) {
 	assert_int_equal(mkfifo(service_pipe, 0600), 0);
 	assert_int_equal(symlink(service_pipe, service_file), 0);
 }
 
-/* From then on it waits for what is written, and nothing is. */
+/* Waits until the errand has opened the pipe. From then on it waits for something to read, and nothing comes. */
 static void wait_until_read(void) {
 	for (int i = 0; (pipe_end = open_pipe()) < 0 && i < PATIENCE_MS; i++)
 		usleep(1000);
@@ -197,7 +197,7 @@ static void no_more_dials_hang_than_are_allowed(void **state) {
 
 /* ---- In the agent's loop, and in the command --------------------------------------------- */
 
-/* Of a loop whose tick is 5 ms, on a busy machine; one that waits takes twice that. */
+/* The longest pause of a loop whose tick is 5 ms, on a busy machine. A loop that waits takes twice as long. */
 #define STALL_MS (SILENCE_S * 1000 / 2)
 
 static void expect_no_stall(const char *conninfo, const char *why) {
@@ -227,7 +227,7 @@ static void no_service_file_stops_the_loop(void **state) {
 	expect_no_stall("service=limits", "the connection service file can't be read");
 }
 
-/* A password file, certificates, Kerberos: all of it is in the same place. */
+/* libpq looks up the user's name in the same place where it reads the password file, certificates and tickets. */
 static void nothing_else_that_libpq_waits_for_stops_it(void **state) {
 	(void)state;
 	expect_no_stall("host=127.0.0.1 port=1", "connect"); /* "no connection within", or that earlier ones hang */
@@ -242,7 +242,7 @@ static void the_agent_goes_on_by_what_it_finds(void **state) {
 	expect_why(&f, "\"127.0.0.1\", port 1 failed");
 	assert_string_equal(database_lookup_error(f.db), "");
 	set_silent(true);
-	expect(&f, "DD"); /* by the address of before, and the same once more */
+	expect(&f, "DD"); /* by the address of before, twice */
 	expect_why(&f, "\"127.0.0.1\", port 1 failed");
 	expect(&f, "DDD");
 	expect_why(&f, "\"127.0.0.1\", port 1 failed");

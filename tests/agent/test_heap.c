@@ -44,7 +44,7 @@ static void all_come_up_in_order(void **state) {
 	uint32_t seen[3000] = {0}, value;
 	int64_t times[3000], last_ns = 0;
 	for (uint32_t i = 0; i < 3000; i++) {
-		times[i] = random_below(&random, 1000); /* many are equal */
+		times[i] = random_below(&random, 1000); /* many times are equal */
 		assert_int_equal(heap_push(&heap, times[i], i), 0);
 		if (i % 7 == 0 && heap_pop_due(&heap, 300, &value))
 			seen[value]++;

@@ -61,7 +61,7 @@ static void but_not_for_longer_than_a_database(void **state) {
 	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
 	tables_are(LEASE_REJECTED);
 	assert_int_equal(core_state(agent.driver.core), CORE_CONNECTING);
-	/* An agent that has just been started has a grace of its own. */
+	/* The core of an agent that has just been started has a grace, which ends here. */
 	core_advance(agent.driver.core, monotonic_now_ns() + DATABASE_TIMEOUT_MS * MS);
 	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	assert_int_equal(verdicts, 1);
@@ -74,7 +74,7 @@ static void but_not_for_longer_than_a_database(void **state) {
 static void they_are_looked_at_again_until_they_are_free(void **state) {
 	but_not_for_longer_than_a_database(state);
 	agent_tick(&agent);
-	agent_tick(&agent); /* the first has no answer yet: it is not asked a second time */
+	agent_tick(&agent); /* the first question has no answer yet, so there is no second one */
 	tables_are(LEASE_REJECTED);
 	assert_int_equal(core_state(agent.driver.core), CORE_FALLBACK);
 	assert_null(loading.done);
@@ -87,8 +87,8 @@ static void they_are_looked_at_again_until_they_are_free(void **state) {
 	assert_null(awaited);
 }
 
-/* Its log has grown, and policies have changed, since the connection came up: it is the same as before all the
- * same. */
+/* The server's log has grown and policies have changed since the connection came up. It is still the same
+ * server. */
 static void whoever_was_locked_is_no_other_server(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
 	(void)state;

@@ -1,5 +1,5 @@
 /*
- * test_log.c - one event, one line, whatever is in it.
+ * test_log.c - each event is one line, whatever its text holds.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 
 static char output[8192];
 
-/* What a line looks like on stderr. */
+/* Gives a line as it looks on stderr. */
 static void log_into_output(enum log_level level, const char *text) {
 	int pipes[2], saved = dup(STDERR_FILENO);
 	assert_int_equal(pipe(pipes), 0);
@@ -76,7 +76,7 @@ static void what_is_too_long_is_cut(void **state) {
 	assert_int_equal(output[strlen(output) - 1], '\n');
 }
 
-/* Without it, this would wait for ever. */
+/* If the log waited for its reader, this would never end. */
 static void nobody_waits_for_a_reader(void **state) {
 	int pipes[2], saved = dup(STDERR_FILENO);
 	size_t unread = 0;

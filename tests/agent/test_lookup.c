@@ -54,7 +54,7 @@ static void nobody_waits_for_a_lookup_that_hangs(void **state) {
 	assert_int_equal(lookup_start(&lookup, "db", fd), 0);
 	assert_false(lookup_is_over(lookup));
 	lookup_free(lookup);
-	close(fd); /* it has one of its own to write to */
+	close(fd); /* the lookup has a copy, to which it writes */
 }
 
 static void no_more_lookups_hang_than_are_allowed(void **state) {
@@ -149,14 +149,14 @@ static void addresses_are_remembered(void **state) {
 	assert_false(endpoints_are_remembered(e));
 	set_silent(true);
 	look_up_until(e, endpoints_are_usable);
-	assert_false(endpoints_are_settled(e)); /* it may answer yet */
+	assert_false(endpoints_are_settled(e)); /* the name service may still answer */
 	endpoints_settle(e);
 	assert_true(endpoints_are_settled(e));
 	assert_true(endpoints_are_remembered(e));
 	assert_string_equal(endpoints_error(e), "db: the name servers don't answer");
 	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
 	look_up_until(e, endpoints_are_usable);
-	assert_true(endpoints_are_settled(e)); /* nobody waits a second time */
+	assert_true(endpoints_are_settled(e)); /* nobody waits for the same name a second time */
 	service.addresses = "10.0.0.9";
 	set_silent(false);
 	while (endpoints_are_remembered(e)) {
@@ -179,7 +179,7 @@ static void addresses_survive_an_error(void **state) {
 	assert_non_null(strstr(endpoints_error(e), gai_strerror(EAI_AGAIN)));
 	expect_list(e, 0, "db,db", "10.0.0.1,10.0.0.2", "5432,5432");
 	look_up_until(e, endpoints_are_usable);
-	assert_true(endpoints_are_settled(e)); /* nobody waits for who failed last */
+	assert_true(endpoints_are_settled(e)); /* nobody waits for a name whose last lookup failed */
 	endpoints_free(e);
 }
 
@@ -208,7 +208,7 @@ static void one_silent_name_does_not_keep_the_others(void **state) {
 	endpoints_free(e);
 }
 
-/* Also where it came when nobody looked. */
+/* Also when the answer came while nobody looked. */
 static void what_has_come_is_not_out(void **state) {
 	struct endpoints *e = endpoints_of("host=db");
 	(void)state;
@@ -225,7 +225,7 @@ static void what_has_come_is_not_out(void **state) {
 
 /* ---- What never ends ----------------------------------------------------------------------- */
 
-/* An attempt to connect, so much later. One server needs no lookup. */
+/* An attempt to connect, so many seconds later. One server needs no lookup. */
 static void look_up_after(struct endpoints *e, int64_t seconds) {
 	later_s += seconds;
 	look_up_until(e, endpoints_are_usable);
@@ -276,8 +276,8 @@ static void no_more_are_given_up_than_are_allowed(void **state) {
 	end_all_errands();
 	assert_int_equal(service.asked, ERRANDS_GIVEN_UP_MAX + 1);
 	endpoints_settle(e);
-	assert_string_equal(endpoints_error(e), ""); /* the last one was waited for */
-	set(&service.holding, true);                 /* the others count no longer */
+	assert_string_equal(endpoints_error(e), ""); /* the test has waited for the last one */
+	set(&service.holding, true);                 /* the others don't count any more */
 	service.asked = 0;
 	service.hang = 1;
 	look_up_after(e, 0);

@@ -1,6 +1,6 @@
 /*
- * test_migrations.c - the order of things in migrations.c, against a database that is a few variables: which
- * statements it gets, what happens when one fails, and when somebody else migrates meanwhile.
+ * test_migrations.c - the order in which migrations.c does things, against a database that is a few variables:
+ * which statements it gets, and what happens when one fails or somebody else migrates meanwhile.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,19 +25,20 @@ const size_t embedded_migration_count = 3;
 /* ---- The database ------------------------------------------------------------- */
 
 static struct {
-	int version;        /* committed; 0: no schema */
-	int version_within; /* as the transaction sees it */
+	int version;        /* the version that is committed; 0: no schema */
+	int version_within; /* the version as the transaction sees it */
 	bool in_transaction;
 	bool locked;
-	bool readable; /* the table stint.migration, by this user; else there is the function */
-	int rival;     /* somebody else brings the schema to this version before the lock is had; 0: nobody */
-	/* ... or makes it while migration 1 runs, which then fails with this SQLSTATE; NULL: nobody */
+	bool readable; /* this user may read the table stint.migration; else there is the function */
+	int rival;     /* somebody else brings the schema to this version before the lock is free; 0: nobody */
+	/* Somebody else makes the schema while migration 1 runs, which then fails with this SQLSTATE. NULL: nobody
+	 * does. */
 	const char *outrun;
 	const char *sqlstate;
-	int failing_version; /* this migration's script fails; 0: none */
-	const char *failing; /* a statement that starts so fails; NULL: none */
+	int failing_version; /* the migration whose script fails; 0: none */
+	const char *failing; /* statements that begin so fail; NULL: none */
 	int scripts;
-	int applied; /* calls of the callback */
+	int applied; /* how often the callback was called */
 } database;
 
 static int visible_version(void) {

@@ -1,5 +1,6 @@
 /*
- * test_notify.c - what the service manager hears, and that nobody waits for one that doesn't listen.
+ * test_notify.c - what the agent tells the service manager, and that it doesn't wait for one that doesn't
+ * listen.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +69,7 @@ static void without_a_manager_nothing_happens(void **state) {
 	notify_watchdog();
 }
 
-/* Without it, this would wait for ever. */
+/* If the agent waited for its manager, this would never end. */
 static void nobody_waits_for_a_manager(void **state) {
 	char name[64];
 	int fd;

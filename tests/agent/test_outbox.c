@@ -1,5 +1,5 @@
 /*
- * test_outbox.c - verdicts wait, and go in order, so many at a time.
+ * test_outbox.c - verdicts that wait are sent in order, so many at a time.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,9 +10,9 @@
 
 #include "outbox.h"
 
-static uint32_t sent; /* each is the next one */
+static uint32_t sent; /* how many verdicts were sent, each the next one */
 
-/* In the server's place. */
+/* Takes the place of the server's. */
 void server_send(struct server *server, server_peer peer, const void *message, size_t size) {
 	const struct wire_verdict *verdict = message;
 	assert_null(server);
@@ -45,7 +45,7 @@ static void they_go_in_order_so_many_at_a_time(void **state) {
 	put(0, 2500);
 	assert_true(outbox_send(&outbox, NULL, 1000));
 	assert_int_equal(sent, 1000);
-	put(2500, 100); /* decided meanwhile: behind the others */
+	put(2500, 100); /* these were decided meanwhile and go behind the others */
 	assert_true(outbox_send(&outbox, NULL, 1000));
 	assert_false(outbox_send(&outbox, NULL, 1000));
 	assert_int_equal(sent, 2600);
@@ -60,7 +60,7 @@ static void a_floods_memory_is_given_back(void **state) {
 	(void)state;
 	put(0, 100);
 	outbox_send(&outbox, NULL, SIZE_MAX);
-	assert_true(outbox.room >= 100); /* what is usual is kept */
+	assert_true(outbox.room >= 100); /* the room that is usually needed is kept */
 	put(100, 100000);
 	assert_true(outbox_send(&outbox, NULL, 99999));
 	assert_true(outbox.room >= 100000);

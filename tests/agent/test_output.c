@@ -1,5 +1,5 @@
 /*
- * test_output.c - tables, durations and what of a stranger's text reaches the terminal.
+ * test_output.c - how tables and durations are printed, and what of a stranger's text reaches the terminal.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,7 @@ static void test_printable(void **state) {
 	check_printable("a\xe2\x80\xae"
 	                "b",
 	                "a\\xe2\\x80\\xae"
-	                "b"); /* turns the line round */
+	                "b"); /* this character turns the line round */
 	check_printable("\u200d\u2010\u202f", "\u200d\u2010\u202f");
 	check_printable("\u200e\u200f", "\\xe2\\x80\\x8e\\xe2\\x80\\x8f");
 	check_printable("\u202a\u202e", "\\xe2\\x80\\xaa\\xe2\\x80\\xae");
@@ -42,7 +42,7 @@ static void test_printable(void **state) {
 	                "31m"); /* CSI in one character */
 }
 
-/* What print() prints, to be freed. */
+/* Gives what print() prints; to be freed. */
 static char *printed(int (*print)(FILE *)) {
 	char *text = NULL;
 	size_t size;
@@ -88,7 +88,7 @@ static int print_one_row(FILE *file) {
 	return output_table_end(&table, file);
 }
 
-/* More cells than there is room for at first. */
+/* The table has more cells than there is room for at first. */
 static int print_long_table(FILE *file) {
 	struct output_table table;
 	output_table_start(&table, 1, (const char *[]){"n"});
@@ -108,7 +108,7 @@ static void test_table_sizes(void **state) {
 	free(text);
 }
 
-/* As many columns as there may be; what is beyond them is left out. */
+/* The object has more columns than there may be; those beyond are left out. */
 static int print_wide_object(FILE *file) {
 	json_t *rows = json_pack("[{}]");
 	for (int i = 0; i < OUTPUT_COLUMNS_MAX + 3; i++) {

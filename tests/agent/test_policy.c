@@ -1,6 +1,6 @@
 /*
- * test_policy.c - declarations become policies or errors, policies become terms for the core,
- * and what apps may know of them stands in the directory, for the next agent too.
+ * test_policy.c - declarations become policies or errors, and policies become terms for the core. What apps and
+ * the next agent may know of them stands in the directory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,7 +100,7 @@ static void limits_are_checked(void **state) {
 		{STINT_ERANGE, {.max_requests = 1, .time_window_ms = 100, .resolution = 12}}, /* sub-windows below 10 ms */
 		{0, {.max_requests = 1, .time_window_ms = 100, .resolution = 12, .algorithm = STINT_FIXED_WINDOW}},
 		{0, {.max_requests = 1, .time_window_ms = 1000, .mode = STINT_RELAXED, .fallback_max_requests = 1}},
-		{0, {.head.flags = WIRE_DECLARE_MUST_EXIST}}, /* asks only for what there is */
+		{0, {.head.flags = WIRE_DECLARE_MUST_EXIST}}, /* asks only for a policy that exists */
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (declare(&row, cases[i].message, "p") != cases[i].result)
@@ -190,7 +190,7 @@ static void one_that_is_replaced_is_not_taken_for_the_new_one(void **state) {
 	uint32_t number = policies_number(&policies, 1);
 	assert_int_equal(policies_find_number(&policies, number), 1);
 	policies_init(&policies, directory, true);
-	assert_int_equal(policies_number(&policies, 1), number); /* the next agent, too */
+	assert_int_equal(policies_number(&policies, 1), number); /* the next agent gives the same number */
 	assert_int_equal(policies_find_number(&policies, POLICY_CAPACITY - 1), -1);
 	assert_int_equal(policies_find_number(&policies, UINT32_MAX), -1);
 }
@@ -205,15 +205,15 @@ static void the_next_agent_finds_what_is_sound(void **state) {
 	}
 	struct policy_row first = policies.policy[0].row;
 	atomic_store(&directory_entries(directory)[1].max_requests, -5);
-	memset(directory_entries(directory)[2].name, 'x', 64); /* without an end */
+	memset(directory_entries(directory)[2].name, 'x', 64); /* a name without an end */
 	directory_entries(directory)[2].name[5] = ' ';
 	policies_init(&policies, directory, true);
 	assert_int_equal(policies_find(&policies, "sound"), 0);
 	assert_int_equal(policies_find(&policies, "range"), -1);
-	assert_int_equal(policies_find(&policies, "also"), 3); /* the index, which apps use, stays */
+	assert_int_equal(policies_find(&policies, "also"), 3); /* apps use the index, so it stays */
 	assert_false(policies.policy[1].used || policies.policy[2].used);
 	assert_true(policy_limits_equal(&policies.policy[0].row, &first));
-	assert_int_equal(policies.policy[0].row.policy_id, 0); /* for the database to say again */
+	assert_int_equal(policies.policy[0].row.policy_id, 0); /* the database is to say it again */
 	policies_init(&policies, directory, false);
 	assert_int_equal(policies_find(&policies, "sound"), -1);
 }
@@ -223,7 +223,7 @@ static void each_limit_makes_a_difference(void **state) {
 	struct policy_row a, b;
 	declare(&a, plain, "a");
 	declare(&b, plain, "b");
-	assert_true(policy_limits_equal(&a, &b)); /* names and ids are no limits */
+	assert_true(policy_limits_equal(&a, &b)); /* names and ids don't count as limits */
 	for (int field = 0; field < 7; field++) {
 		b = a;
 		b.max_requests += field == 0;
@@ -237,7 +237,7 @@ static void each_limit_makes_a_difference(void **state) {
 	}
 }
 
-/* As they come from the socket: nothing stands behind them. (Sanitizers see whether somebody looks there.) */
+/* Names come from the socket, and nothing stands behind them. (Sanitizers see whether somebody reads on.) */
 static void names_have_no_end(void **state) {
 	(void)state;
 	char *name = malloc(3);

@@ -1,6 +1,6 @@
 /*
- * test_server_apps.c - the agent's socket and apps that behave: what they say is heard, in order and to its
- * end, and answers go to who asked.
+ * test_server_apps.c - the agent's socket, and apps that behave: the agent hears what they say, in order and to
+ * the end, and each answer goes to the app that asked.
  */
 #include "server_fixture.h"
 
@@ -41,14 +41,14 @@ static void answers_go_to_who_asked(void **state) {
 	assert_memory_equal(got, "two", 3);
 	close(one);
 	turn(f);
-	int three = greet(f); /* has the place of the first, but not its name */
+	int three = greet(f); /* this app has the place of the first one, but not its number */
 	server_send(f->server, first, "late", 4);
 	assert_int_equal(recv(three, got, sizeof(got), 0), -1);
 	close(two);
 	close(three);
 }
 
-/* By the server itself: whatever else the agent waits for. */
+/* The server itself answers them, whatever else the agent waits for. */
 static void pings_are_answered(void **state) {
 	struct fixture *f = *state;
 	struct wire_head ping = {.type = WIRE_PING, .serial = 9}, pong;
@@ -92,12 +92,12 @@ static void what_cannot_be_sent_at_once_is_kept_in_order(void **state) {
 	}
 	assert_int_equal(expected, 4000);
 	event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	/* or the loop would spin from then on */
+	/* Else the loop would spin from then on. */
 	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), events);
 	close(fd);
 }
 
-/* More at once than the server takes from one app in a turn. */
+/* An app sends more at once than the server takes from it in one turn. */
 static void a_burst_is_heard_in_order_to_its_end(void **state) {
 	struct fixture *f = *state;
 	char expected[sizeof(f->story)] = "";
@@ -106,13 +106,13 @@ static void a_burst_is_heard_in_order_to_its_end(void **state) {
 		send_want(fd, (char)('a' + i % 26));
 		snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "W%c", 'a' + i % 26);
 	}
-	close(fd); /* what was said before the end counts */
+	close(fd); /* what the app said before it ended counts */
 	turn(f);
 	assert_string_equal(f->story, expected);
 	assert_int_equal(server_peer_count(f->server), 0);
 }
 
-/* The lowest descriptor that is free. */
+/* Gives the lowest descriptor that is free. */
 static int next_descriptor(void) {
 	int fd = dup(0);
 	assert_true(fd >= 0);

@@ -1,6 +1,6 @@
 /*
- * test_server_rude_apps.c - the agent's socket and apps that don't behave: they are cut off at the first thing
- * that makes no sense, and harm nobody else.
+ * test_server_rude_apps.c - the agent's socket, and apps that don't behave: the agent cuts them off at the
+ * first message that makes no sense, and they harm nobody else.
  */
 #include "server_fixture.h"
 
@@ -8,7 +8,7 @@
 #include "random.h"
 #include "stint.h"
 
-/* What the agent says of them; the last line. */
+/* The last line that the agent logged. */
 static char said[512];
 
 void log_line(enum log_level level, const char *format, ...) {
@@ -34,7 +34,7 @@ static void who_never_reads_is_cut_off(void **state) {
 	close(fd);
 }
 
-/* An answer to one message of a burst may be what an app is cut off for, by the one who handles that message. */
+/* The answer to one message of a burst may cut the app off, while that message is handled. */
 static void an_app_may_be_cut_off_by_its_answer(void **state) {
 	struct fixture *f = *state;
 	int fd = greet(f);
@@ -70,7 +70,7 @@ static void who_is_cut_off_is_said(void **state) {
 	assert_string_equal(said, expected);
 }
 
-/* While the agent was stopped, say. */
+/* As when the agent was stopped meanwhile. */
 static void who_has_gone_before_the_welcome_is_not_blamed(void **state) {
 	struct fixture *f = *state;
 	int fd = connect_app(f);
@@ -98,7 +98,7 @@ static void a_byte_at_a_time_is_no_message(void **state) {
 	say(f, fd, &hello, 1);
 	expect_cut_off(fd);
 	fd = greet(f);
-	assert_int_equal(send(fd, &hello, 0, MSG_NOSIGNAL), 0); /* nothing at all reads as the end */
+	assert_int_equal(send(fd, &hello, 0, MSG_NOSIGNAL), 0); /* an empty message reads like the end */
 	turn(f);
 	assert_int_equal(server_peer_count(f->server), 0);
 	close(fd);
@@ -178,7 +178,7 @@ static void garbage_harms_nobody(void **state) {
 		size_t size = 1 + random_below(&random, sizeof(message));
 		for (size_t n = 0; n < size; n++)
 			message[n] = (char)random_next(&random);
-		message[0] = (char)random_below(&random, 12); /* often a known type */
+		message[0] = (char)random_below(&random, 12); /* often of a known type */
 		message[1] = 0;
 		int fd = i % 2 ? greet(f) : connect_app(f);
 		send(fd, message, size, MSG_NOSIGNAL);

@@ -1,6 +1,6 @@
 /*
- * test_server_socket.c - the agent's socket itself: what may stand in its place already, who may connect to it,
- * and who is turned away at once, with a reason.
+ * test_server_socket.c - the agent's socket itself: what may already stand in its place, who may connect to it,
+ * and who is turned away at once with a reason.
  */
 #include "server_fixture.h"
 
@@ -48,7 +48,7 @@ static void a_file_in_the_way_is_not_removed(void **state) {
 	assert_int_equal(listen_at(f, f->path, &f->server), 0);
 }
 
-/* Of another program, which only speaks otherwise. */
+/* The socket is that of another program, which speaks another protocol. */
 static void anothers_socket_in_the_way_is_not_removed(void **state) {
 	struct fixture *f = *state;
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -110,7 +110,7 @@ static void other_clocks_are_refused(void **state) {
 	struct wire_hello hello = hello_at(0);
 	hello.monotonic_ns = UINT64_MAX;
 	expect_refused(f, hello, STINT_ETIMENS, "time namespace");
-	if (hello_at(0).monotonic_ns > UINT64_C(200000000000)) /* up for long enough to be so far behind */
+	if (hello_at(0).monotonic_ns > UINT64_C(200000000000)) /* the machine has been up for that long */
 		expect_refused(f, hello_at(INT64_C(-100000000000)), STINT_ETIMENS, "time namespace");
 }
 

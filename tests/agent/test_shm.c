@@ -1,6 +1,6 @@
 /*
- * test_shm.c - the shared-memory objects: made, taken over, refused to a second agent, and made
- * anew when what lies there is of another version, size or boot.
+ * test_shm.c - the shared-memory objects are made, or taken over; a second agent can't have them; and they are
+ * made anew when what lies there is of another version, size or boot.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,7 +79,7 @@ static void a_second_agent_is_refused(void **state) {
 	(void)state;
 	assert_int_equal(shm_objects_open(&second, name, CLIENTS, error), -1);
 	assert_non_null(strstr(error, "another agent is running"));
-	assert_int_equal(shm_objects_open(&second, name, 5000, error), -1); /* nor may it make other ones */
+	assert_int_equal(shm_objects_open(&second, name, 5000, error), -1); /* it may not make other ones either */
 	assert_int_equal(atomic_load(&shm.table->state), TABLE_ALIVE);
 }
 
@@ -103,7 +103,7 @@ static void the_next_agent_takes_over_what_is_there(void **state) {
 	assert_int_equal(((unsigned char *)second.table)[second.directory->slots_offset], 77);
 }
 
-/* Apps still have the old table mapped; they see that it is retired. */
+/* The objects have been replaced. Apps that still have the old table mapped see that it is retired. */
 static void expect_replaced(uint64_t clients) {
 	uint64_t generation = shm.directory->generation;
 	size_t bytes = sizeof(struct table_header);
@@ -147,7 +147,7 @@ static void another_boot_is_made_anew(void **state) {
 	expect_replaced(CLIENTS);
 }
 
-/* Deadlines that are in the table mean nothing by another clock. */
+/* The table's deadlines mean nothing by another clock. */
 static void another_time_namespace_is_made_anew(void **state) {
 	(void)state;
 	if (shm.directory->clock_offset == TIMENS_UNKNOWN)
@@ -223,10 +223,10 @@ static void more_than_there_is_memory_for_is_an_error(void **state) {
 	shm_objects_close(&shm);
 	assert_int_equal(shm_objects_open(&second, name, UINT64_C(1) << 34, error), -1);
 	assert_true(error[0] != '\0');
-	open_again(CLIENTS); /* and leaves nothing in the way */
+	open_again(CLIENTS); /* and it leaves nothing in the way */
 }
 
-/* What an agent leaves that is killed after it has sized its objects and before it has taken the memory. */
+/* Leaves what an agent leaves that is killed when it has sized its objects, but not yet taken the memory. */
 static void leave_objects_without_memory(void) {
 	struct table_geometry g = table_geometry_for(CLIENTS);
 	int directory = shm_open(directory_name, O_RDWR | O_CREAT, 0600),
@@ -246,7 +246,7 @@ static void fill_the_file_system(void) {
 	close(fd);
 }
 
-/* 0: refused with an error, as it should be. */
+/* Gives 0 when the start fails with an error, as it should. */
 static int start_in_a_full_shm(void) {
 	leave_objects_without_memory();
 	fill_the_file_system();

@@ -1,5 +1,6 @@
 /*
- * test_slab.c - memory for many small things: cells keep apart, and what is held follows what is in use.
+ * test_slab.c - memory for many small things: no two cells overlap, and the memory that is held follows what is
+ * in use.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +64,7 @@ static void a_cell_costs_hardly_more_than_its_size(void **state) {
 	assert_in_range(slab_bytes(&slab), CELLS * 32, CELLS * 33);
 }
 
-/* Ids of one length after those of another: not the sum of all lengths. */
+/* Ids of one length come after those of another. The memory for them is not the sum of both. */
 static void memory_serves_another_size(void **state) {
 	(void)state;
 	for (size_t bytes = 8; bytes <= 256; bytes += 8) {

@@ -1,4 +1,4 @@
-/* test_sqlstate.c - after which errors of the server the connection is dropped, and what an operator is told. */
+/* test_sqlstate.c - which errors of the server end the connection, and what an operator is told of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /*
- * test_store_memory.c - counters in memory: who is who, what they owe, when they go.
+ * test_store_memory.c - counters in memory: whose they are, what they owe, and when they are freed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +21,7 @@ static const struct grant_terms terms = {.max_requests = 10, .sub_window_us = 10
 static struct store_memory *store;
 static struct lease_grant got;
 
-static int64_t window_us = 12 * 100000; /* what is owed is kept for so long */
+static int64_t window_us = 12 * 100000; /* how long it keeps what is owed */
 
 static int64_t window_of(void *context, int32_t policy_id) {
 	assert_in_range(policy_id, 1, 2);
@@ -69,7 +69,7 @@ static void note_uncharged(void *context, const struct store_memory_entry *entry
 	*(int64_t *)context = entry->uncharged;
 }
 
-/* Forgets it. */
+/* Gives what the client owes, and forgets it. */
 static int64_t uncharged(const char *id) {
 	int64_t credits = 0;
 	store_memory_collect(store, 1, id, (uint8_t)strlen(id), note_uncharged, &credits);
@@ -119,7 +119,6 @@ static void edges_differ_but_not_for_one_client(void **state) {
 	assert_true(different > 15);
 }
 
-/* Grown one count at a time, and never with the wrong bytes behind the counts. */
 /* On a machine that was started a moment ago most edges are still to come for the first time. */
 static void a_sub_window_is_no_longer_than_that_soon_after_a_start(void **state) {
 	(void)state;
@@ -144,7 +143,7 @@ static void a_counter_grows_with_its_history(void **state) {
 		assert_int_equal(take(id, NOW + i * 200000, 1), 1);
 	assert_int_equal(store_memory_count(store), 1);
 	assert_int_equal(uncharged(id), 30);
-	assert_int_equal(take(id, NOW + 29 * 200000, 5), 0); /* six of the last eleven sub-windows have one */
+	assert_int_equal(take(id, NOW + 29 * 200000, 5), 0); /* six of the last eleven have one count */
 	assert_int_equal(take(id, NOW + 29 * 200000, 4), 4);
 }
 
@@ -164,7 +163,7 @@ static void what_is_owed_is_apart_from_it(void **state) {
 	assert_int_equal(take("a", NOW, 2), 2);
 	owe("a", 5);
 	owe("b", 7);
-	assert_int_equal(take("a", NOW, 8), 8); /* owing is not being charged */
+	assert_int_equal(take("a", NOW, 8), 8); /* what is owed isn't charged yet */
 	assert_int_equal(owes("a"), 5);
 	assert_int_equal(owes("a"), 0);
 	assert_int_equal(owes("nobody"), 0);
@@ -266,13 +265,12 @@ static void expiry_goes_round_in_small_steps(void **state) {
 	assert_int_equal(store_memory_count(store), 0);
 }
 
-/* The same answers as grant.c gives on a ring of its own, for many clients at once. */
 static int64_t resident_kib(void) {
 	long shared_kib;
 	return process_memory_kib(getpid(), &shared_kib);
 }
 
-/* Clients come, their counters grow by and by, and they go: each time as many as before. One stays, or all
+/* Clients come, their counters grow bit by bit, and they go, as many each time. One of them stays: else all
  * would be forgotten at once. */
 static void memory_follows_what_is_in_use(void **state) {
 	(void)state;
@@ -338,9 +336,9 @@ static void who_finds_no_room_shares(void **state) {
 	assert_int_equal(flood("flood", 100000, NOW), terms.max_requests);
 	assert_int_equal(store_memory_count(store), FEW + 1);
 	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
-	assert_int_equal(take("known-7", NOW, 9), 9); /* nobody else's */
+	assert_int_equal(take("known-7", NOW, 9), 9); /* it is nobody else's */
 	assert_int_equal(store_memory_owing(store), FEW);
-	/* each policy its own */
+	/* each policy has one of its own */
 	assert_int_equal(take_for(2, "flood-1", NOW, (struct lease_request){.need = 1, .least = 1, .want = 1}), 1);
 }
 
@@ -348,13 +346,13 @@ static void a_flood_is_forgotten_with_its_window(void **state) {
 	(void)state;
 	flood("flood", 1000, NOW);
 	int64_t later_us = NOW + 30 * 100000;
-	assert_int_equal(flood("known", FEW, later_us), FEW); /* without a sweep */
+	assert_int_equal(flood("known", FEW, later_us), FEW); /* no sweep is needed for it */
 	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
 	expire(later_us + 30 * 100000);
 	assert_int_equal(store_memory_count(store), 0);
 }
 
-/* What it was granted of the shared counter is not granted again of one of its own. */
+/* What a client was granted from the shared counter, it is not granted again from its own. */
 static void who_finds_room_again_begins_with_what_was_shared(void **state) {
 	(void)state;
 	flood("known", FEW, NOW);
@@ -362,9 +360,9 @@ static void who_finds_room_again_begins_with_what_was_shared(void **state) {
 	window_us = 0;
 	expire(NOW + 1300000);
 	assert_int_equal(store_memory_count(store), 1);
-	owe("late", 1); /* a counter without a count */
+	owe("late", 1); /* the counter has no count */
 	assert_int_equal(take("late", NOW + 1300000, 1), 0);
-	assert_int_equal(take("somebody", NOW + 1300000, 1), 0); /* who knows */
+	assert_int_equal(take("somebody", NOW + 1300000, 1), 0); /* nobody knows whose it was */
 	expire(NOW + 1800000);
 	assert_int_equal(take("late", NOW + 1800000, 10), 10);
 	assert_int_equal(store_memory_shared_granted(store), 10);

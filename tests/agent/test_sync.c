@@ -1,6 +1,6 @@
 /*
- * test_sync.c - what the agent makes of a server's timeline: when are its grants held back, and for how long;
- * how often it says that it lives, when it expires counters, and what it reports of a fallback.
+ * test_sync.c - what the agent makes of a server's timeline: when it holds grants back, and for how long; how
+ * often it says that it lives, when it expires counters, and what it reports of a fallback.
  */
 #include "agent_fixture.h"
 
@@ -23,8 +23,8 @@ static void a_new_timeline_is_held(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
 
-/* Its record says that this timeline has been known for long; but until a moment ago another server granted
- * leases. */
+/* The server's record says that this timeline has been known for long. But until a moment ago another server
+ * granted leases. */
 static void so_is_an_old_primary_that_comes_back(void **state) {
 	(void)state;
 	meets("00000002", OLD_US);
@@ -65,7 +65,7 @@ static void a_new_agent_is_held_while_old_leases_last(void **state) {
 	expect_held_for(SUB_MS - 1000, SUB_MS + SLACK_MS);
 }
 
-/* A dump was restored, here or elsewhere, or the address leads to another cluster: all of them may have the
+/* A dump was restored, here or elsewhere, or the address leads to another cluster. All of these may have the
  * same timeline. */
 static void another_server_is_held(void **state) {
 	(void)state;
@@ -86,7 +86,7 @@ static void its_changes_are_counted_anew(void **state) {
 	loses();
 	newest_change = 50;
 	meets_server("away", "00000001", 0, -1);
-	assert_null(changed); /* those up to 40 may be others than were seen */
+	assert_null(changed); /* changes up to 40 may be others than this agent saw */
 	assert_int_equal(agent.changes.change_id, 50);
 	loses();
 	newest_change = 60;
@@ -105,7 +105,7 @@ static void changes_that_were_lost_are_not_waited_for(void **state) {
 	assert_int_equal(agent.changes.change_id, 30);
 }
 
-/* A snapshot of its disks was put back: the same server, the same timeline, and known for long. */
+/* A snapshot of the server's disks was put back: it is the same server with the same timeline, known for long. */
 static void a_server_that_went_back_in_time_is_held(void **state) {
 	(void)state;
 	meets_server("home", "00000001", 1000, OLD_US);
@@ -117,14 +117,14 @@ static void a_server_that_went_back_in_time_is_held(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
 
-/* What it said last counts, not what it said at the beginning. */
+/* What the server said last counts, not what it said when the connection came up. */
 static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
 	(void)state;
 	meets_server("home", "00000001", 1000, OLD_US);
 	ticks(1);
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
-	/* says nothing about it */
+	/* this heartbeat says nothing about it */
 	pulse = (struct database_pulse){.now_us = 1, .is_heartbeat = true, .live_hosts = 2};
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	loses();
@@ -132,7 +132,7 @@ static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
 
-/* Leases of other hosts, of a policy that an app of this one may declare in a moment. */
+/* Other hosts may have leases of a policy that an app of this host declares in a moment. */
 static void a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here(void **state) {
 	(void)state;
 	driver_apply_policy(&agent.driver, 0, false);
@@ -164,7 +164,8 @@ static void one_that_does_not_tell_where_its_log_ends_is_trusted(void **state) {
 	expect_held_for(0, 0);
 }
 
-/* Left in the table by an agent that had died before the promotion; the hold is over, the lease is not. */
+/* An agent that died before the promotion has left the lease in the table. The lease lasts longer than the
+ * hold. */
 static void a_new_agent_burns_leases_that_outlast_the_hold(void **state) {
 	struct policy_row slow = api;
 	int64_t now_ns = monotonic_now_ns();
@@ -196,7 +197,7 @@ static void it_writes_rarely_and_reads_now_and_then(void **state) {
 	ticks(1);
 	assert_int_equal(heartbeats, 1); /* its state has changed */
 	ticks(120);
-	assert_in_range(heartbeats, 1 + 9, 1 + 12);           /* a minute: every 6 s */
+	assert_in_range(heartbeats, 1 + 9, 1 + 12);           /* one every 6 s, for a minute */
 	assert_in_range(heartbeats + pulses, 1 + 17, 1 + 23); /* every 3 s */
 }
 
@@ -222,7 +223,7 @@ static void who_is_asked_to_expires(void **state) {
 	expiry_on_timer(&agent.expiry);
 	assert_int_equal(expiries, 1);
 	agent.expiry.under_way = false;
-	pulse = (struct database_pulse){.now_us = 1}; /* no heartbeat: it doesn't know */
+	pulse = (struct database_pulse){.now_us = 1}; /* a pulse, not a heartbeat, doesn't know it */
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 	assert_int_equal(agent.sync.hello.live_hosts, 5);
 	expiry_on_timer(&agent.expiry);
@@ -234,7 +235,7 @@ static void who_is_asked_to_expires(void **state) {
 	assert_int_equal(expiries, 2);
 }
 
-/* When the timer of expiry was set: in so many ms, as far as can be told from outside. */
+/* Checks that the call sets the timer of expiry to run in so many ms. */
 #define EXPIRY_IN(ms, call)                                                                                       \
 	do {                                                                                                          \
 		int64_t before_ms = wall_ms(), at_ms;                                                                     \
@@ -262,8 +263,8 @@ static void is_to_expire(void) {
 	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
 }
 
-/* At once where there is much to delete, soon where there is more to look at, and now and then when it has been
- * all the way round. */
+/* It goes on at once when there is much to delete, soon when there is more to look at, and later when it has
+ * looked at everything. */
 static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
 	static const struct {
 		enum lease_outcome outcome;
@@ -308,7 +309,7 @@ static void since_when_it_is_as_it_is_can_be_told(void **state) {
 	int64_t before_ns = monotonic_now_ns();
 	agent.driver.state_since_ns = 1;
 	driver_pump(&agent.driver);
-	assert_int_equal(agent.driver.state_since_ns, 1); /* it is as it was */
+	assert_int_equal(agent.driver.state_since_ns, 1); /* the state is as it was */
 	sync_on_database.down(&agent.sync, "it is gone");
 	core_database_down(agent.driver.core, monotonic_now_ns());
 	driver_pump(&agent.driver);
@@ -322,7 +323,7 @@ static void since_when_it_is_as_it_is_can_be_told(void **state) {
 	assert_int_equal(agent.outage.count, 1);
 }
 
-/* What it has admitted is known when all of its leases are out of the table. */
+/* What the fallback admitted is known when all of its leases are out of the table. */
 static void a_fallback_is_reported_once(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -341,7 +342,7 @@ static void a_fallback_is_reported_once(void **state) {
 	assert_in_range(reported_admitted, 1, 200);
 }
 
-/* Something else that concerns all clients happens before each step. */
+/* Before each step, something else happens that concerns all clients. */
 static void so_it_is_however_much_happens(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -351,7 +352,7 @@ static void so_it_is_however_much_happens(void **state) {
 	limit_of_fallback();
 	meets("00000001", -1);
 	for (int i = 0; i < 2000 && reports == 0; i++) {
-		usleep(1000); /* between two steps the core lets others have their turn */
+		usleep(1000); /* the core does other things between two steps */
 		core_void_policy(agent.driver.core, monotonic_now_ns(), 0);
 		driver_pump(&agent.driver);
 		assert_true(core_is_walking(agent.driver.core));

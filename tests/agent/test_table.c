@@ -1,6 +1,6 @@
 /*
- * test_table.c - the agent's side of the shared table: places, leases, what is left after
- * scribbles; and threads that take credits as apps do while another refills and drains.
+ * test_table.c - the agent's side of the shared table: places, leases, what is left after somebody scribbled
+ * over it; and threads that take credits as apps do while another thread refills and drains.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -89,7 +89,7 @@ static void a_claimed_slot_is_found_by_agent_and_app(void **state) {
 	assert_int_equal(table_next_candidate(table, &place, &cursor), TABLE_NO_SLOT);
 }
 
-/* Of a table as full as it is made for. */
+/* The table is as full as it is made for. */
 static void most_clients_are_at_home_and_all_have_room(void **state) {
 	(void)state;
 	uint32_t clients = table->slot_count / 100 * 85, at_home = 0;
@@ -155,7 +155,7 @@ static void a_lease_is_good_until_its_deadline(void **state) {
 static void what_was_drained_does_not_open_the_next_lease_early(void **state) {
 	(void)state;
 	uint32_t slot = claim("a", 1);
-	publish(slot, 1, 5, 0, NOW + 58000000000); /* of a policy with long sub-windows, which has changed */
+	publish(slot, 1, 5, 0, NOW + 58000000000); /* as when a policy with long sub-windows has changed */
 	table_drain(table, slot, 1);
 	publish(slot, 0, 5, NOW + 1000, NOW + 100000);
 	assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS);
@@ -184,7 +184,7 @@ static void the_next_lease_waits_for_its_start(void **state) {
 	}
 	publish(slot, 1, 1, 0, NOW + 100); /* the current one again: the later one keeps its start */
 	assert_int_equal(table_later_start(table, slot), NOW + 90);
-	publish(slot, 1, 1, 0, NOW + 300); /* the later one now, and good at once */
+	publish(slot, 1, 1, 0, NOW + 300); /* the later one is now good at once */
 	assert_int_equal(table_later_start(table, slot), 0);
 	assert_int_equal(app("a", 1, NOW).verdict, APP_ALLOWED);
 }
@@ -266,7 +266,7 @@ static void a_denial_that_is_over_is_lifted(void **state) {
 	assert_int_equal(atomic_load(&table->slots[slot].denial), 0);
 	assert_int_equal(table_remaining(table, slot), 7);
 	table_deny(table, slot, NOW + 200 * TICK, 1, 7, hint_pack(0, 1, 2));
-	assert_true(table_lift_denial(table, slot, NOW, NOW + 100 * TICK)); /* for longer than anybody denies */
+	assert_true(table_lift_denial(table, slot, NOW, NOW + 100 * TICK)); /* for longer than any denial lasts */
 }
 
 /* ---- Limits of clients' own ------------------------------------------------------------------------ */
@@ -282,7 +282,7 @@ static void clients_share_own_limits_until_nobody_has_them(void **state) {
 	table_set_mark(table, a, 64);
 	uint8_t mark = atomic_load(&table->slots[a].low_water);
 	assert_int_equal(own_limit_of(a), -1);
-	for (uint32_t limit = 0; limit < 3 * OWN_LIMITS; limit++) { /* each is given up for the next */
+	for (uint32_t limit = 0; limit < 3 * OWN_LIMITS; limit++) { /* each limit is given up for the next */
 		table_set_own_limit(table, a, true, limit);
 		assert_int_equal(own_limit_of(a), limit);
 		assert_int_equal(table_policy(table, a), 0);
@@ -296,7 +296,7 @@ static void clients_share_own_limits_until_nobody_has_them(void **state) {
 	table_set_own_limit(table, a, true, 9);
 	assert_int_equal(own_limit_of(b), -1);
 	assert_int_equal(own_limit_of(c), 7);
-	fake_table_take_over(&fake); /* the next agent knows whose they are */
+	fake_table_take_over(&fake); /* the next agent knows whose these limits are */
 	table_set_own_limit(table, b, true, 10);
 	assert_int_equal(own_limit_of(a), 9);
 	assert_int_equal(own_limit_of(c), 7);
@@ -343,7 +343,8 @@ static void a_new_agent_finds_orphans(void **state) {
 	assert_int_equal(table->used, 0);
 }
 
-/* The tags' page can't be written until somebody tries to: what was the key at that moment? */
+/* The page of the tags is read-only until somebody writes to it. At that moment the handler notes the slot's
+ * key. */
 static const struct slot *watched;
 static uint64_t key_at_fault;
 static int faults;
@@ -404,12 +405,12 @@ static void scribbles_are_put_right(void **state) {
 			atomic_store(&table->tags[slot / SLOTS_PER_BUCKET].tag[slot % SLOTS_PER_BUCKET], 0);
 		assert_true(table_repair(table, slot, &place, 0));
 		assert_int_equal(app_find(&fake, 0, "a", 1), slot);
-		assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS); /* whose credits those were, nobody knows */
+		assert_int_equal(app("a", 1, NOW).verdict, APP_ASKS); /* nobody knows whose credits those were */
 		assert_false(table_repair(table, slot, &place, 0));
 	}
 }
 
-/* Whatever stands in the table: the agent's own idea of who is where comes from itself. */
+/* Whatever stands in the table, the agent goes by its own memory of who is where. */
 static void garbage_moves_nobody(void **state) {
 	(void)state;
 	uint64_t random = 11;

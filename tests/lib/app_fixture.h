@@ -16,11 +16,11 @@ struct fixture {
 	struct fake_agent agent;
 	struct stint *st;
 	struct stint_limiter *api;
-	struct stint_limiter *patient; /* where a slow machine must not make the difference */
+	struct stint_limiter *patient; /* with a timeout that no slow machine reaches */
 	struct stint_result r;
-	/* What callbacks told. */
+	/* What callbacks were told. */
 	int called, allowed, status, source;
-	int again; /* so many callbacks start another check */
+	int again; /* so many more callbacks start another check */
 };
 
 static inline struct stint_limiter *limiter_new(struct fixture *f, struct stint_options options) {

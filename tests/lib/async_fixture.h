@@ -31,7 +31,7 @@ static inline bool is_readable(struct fixture *f, int timeout_ms) {
 	return poll(&p, 1, timeout_ms) == 1;
 }
 
-/* The event loop, until so many callbacks have run. */
+/* Runs the event loop until so many callbacks have run. */
 static inline void loop(struct fixture *f, int called) {
 	while (f->called < called) {
 		assert_true(is_readable(f, 20000));

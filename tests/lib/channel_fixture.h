@@ -15,7 +15,8 @@ static inline int source(struct fixture *f, const char *id) {
 	return error ? error : (int)f->r.source;
 }
 
-/* Until the agent has answered this limiter in time: with a short timeout, and on a slow machine, not at once. */
+/* Asks until the agent answers this limiter in time. With a short timeout on a slow machine, that takes several
+ * checks. */
 static inline void meet(struct fixture *f, struct stint_limiter *limiter) {
 	do
 		assert_int_equal(stint_check(limiter, "c", 1, &f->r), 0);

@@ -1,5 +1,6 @@
 /*
- * child.h - what the child of a fork expects. It says so by its exit status: the framework must not know of it.
+ * child.h - what the child of a fork expects. The child tells by its exit status whether that is so: the test
+ * framework must not know of it.
  */
 #ifndef TEST_CHILD_H
 #define TEST_CHILD_H
@@ -10,7 +11,7 @@
 
 #include "unit.h"
 
-static int errors = 2; /* where a child that closes 2 can still complain */
+static int errors = 2; /* a copy of descriptor 2, for the complaints of a child that closes 2 */
 
 #define expect(condition)                                                                                         \
 	do {                                                                                                          \

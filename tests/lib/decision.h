@@ -1,5 +1,6 @@
 /*
- * decision.h - the decision in the table as a check takes it: plainly, and where that says nothing, closely.
+ * decision.h - the decision in the table, as a check takes it: first the quick way, and where that says
+ * nothing, the careful way.
  */
 #ifndef TEST_DECISION_H
 #define TEST_DECISION_H

@@ -31,7 +31,7 @@ static inline pid_t fork_app(void) {
 #define NUMBERS 256
 
 static bool was_open[NUMBERS];
-static struct slot *low; /* of a client whose credits run low, when it has one */
+static struct slot *low; /* the slot of a client whose credits run low; NULL: there is none */
 
 static inline bool is_open(int fd) {
 	return fcntl(fd, F_GETFD) >= 0;
@@ -53,8 +53,8 @@ static inline bool is_agents(const struct fake_agent *a, int fd) {
 	return false;
 }
 
-/* The numbers of the library's descriptors: what has been opened since, and not by the agent. That is a thread,
- * which a child doesn't have; it may have held its lock. */
+/* Finds the numbers of the library's descriptors: those that have been opened since, but not by the agent. The
+ * agent is a thread, which a child of a fork doesn't have; its lock may be held for ever there. */
 static inline int find_numbers(struct fixture *f, int number[static NUMBERS]) {
 	int n = 0;
 
@@ -69,7 +69,7 @@ static inline int find_numbers(struct fixture *f, int number[static NUMBERS]) {
 	return n;
 }
 
-/* Has a connection, and a descriptor for a loop. Three numbers. */
+/* Opens a connection, and a descriptor for an event loop: three numbers. */
 static inline void attach(struct fixture *f, int number[static 3]) {
 	int found[NUMBERS];
 
@@ -92,8 +92,8 @@ enum kind {
 
 struct owned {
 	enum kind kind;
-	int number; /* that was the library's */
-	int peer;   /* the other end, or what is registered */
+	int number; /* the number that was the library's */
+	int peer;   /* the other end of a socket, or what an epoll instance watches */
 	struct stat was;
 };
 
@@ -130,7 +130,7 @@ static inline int open_kind(struct owned *o) {
 	}
 }
 
-/* Closes what is behind the number, and has a file of its own there. */
+/* The app closes what is behind the number, and opens a file of its own there. */
 static inline struct owned take(enum kind kind, int number) {
 	struct owned o = {.kind = kind, .number = number, .peer = -1};
 	int fd = open_kind(&o);
@@ -156,7 +156,7 @@ static inline int count_registered(int epoll_fd) {
 	return n;
 }
 
-/* Neither replaced, nor closed, nor written to, nor read from, nor set; NULL, or what has happened to it. */
+/* Has the app's file been replaced, closed, written to, read from, or set? NULL, or what has happened to it. */
 static inline const char *find_harm(const struct owned *o) {
 	struct itimerspec timer;
 	char bytes[64];
@@ -201,12 +201,12 @@ static inline bool all_are_well(const struct owned *o, int n) {
 
 /* ---- What the library does then ------------------------------------------------------------- */
 
-/* Every way there is to the descriptors. */
+/* Uses the library's descriptors in every way there is. */
 static inline bool use_all(struct fixture *f) {
 	struct pollfd p = {.events = POLLIN};
 	struct stint_result r;
 
-	/* Credits run low: a LOW, by the short way. */
+	/* Credits run low: the library sends a LOW without waiting for anything. */
 	if (stint_check(f->api, "low", 1, &r) != 0 || r.source != STINT_SOURCE_LEASE)
 		return false;
 	for (int i = 0; i < 2; i++) {

@@ -17,7 +17,7 @@
 #include "fake_agent.h"
 #include "protocol/hash.h"
 
-/* A test that can't set itself up has nothing to say. */
+/* A test that can't set itself up ends here. */
 #define must(condition)                                                                                           \
 	do {                                                                                                          \
 		if (!(condition)) {                                                                                       \
@@ -169,11 +169,11 @@ static void send_packet(int fd, const void *bytes, size_t length, const int *fds
 		c->cmsg_len = CMSG_LEN((size_t)fd_count * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, (size_t)fd_count * sizeof(int));
 	}
-	/* The peer may be gone: that is its affair. */
+	/* The peer may be gone: that doesn't matter here. */
 	(void)!sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* A real agent keeps answers that the socket has no room for. This one listens only while it could answer; a
+/* A real agent keeps answers for which the socket has no room. This one listens only while it can answer: a
  * socket that is writable has room for three quarters of what it holds. */
 static bool can_answer(int fd) {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -267,7 +267,7 @@ static void hear(struct fake_agent *a, int fd, const unsigned char *bytes, size_
 }
 
 static void drop(struct fake_agent *a, int i) {
-	/* At once: close() alone would wait for the poll() that holds it. */
+	/* shutdown() works at once. close() alone would wait for the poll() that holds the socket. */
 	shutdown(a->connection[i], SHUT_RDWR);
 	close(a->connection[i]);
 	a->connection[i] = a->connection[--a->connections];

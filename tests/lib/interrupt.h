@@ -12,7 +12,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-/* A sanitizer's own code would be interrupted, too, and takes long. */
+/* Under a sanitizer, its own code would be interrupted as well, and that takes long. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define TRAP_FLAG 0x100
 
@@ -26,7 +26,7 @@ static inline bool can_interrupt(void) {
 static struct {
 	void (*meanwhile)(void *);
 	void *context;
-	volatile unsigned steps; /* until it happens */
+	volatile unsigned steps; /* instructions that are left until it happens */
 } interrupt;
 
 static inline void on_step(int number, siginfo_t *info, void *context) {
@@ -39,7 +39,7 @@ static inline void on_step(int number, siginfo_t *info, void *context) {
 	interrupt.meanwhile(interrupt.context);
 }
 
-/* False: what is tested was over before. */
+/* False: what is tested had ended before. */
 static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *),
                                    void *context) {
 	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO}, before;

@@ -16,7 +16,7 @@
 struct fixture {
 	struct fake_table table;
 	struct mapping *mapping;
-	struct slot *slot; /* of client "c" */
+	struct slot *slot; /* the slot of client "c" */
 	enum verdict verdict;
 };
 

@@ -1,6 +1,6 @@
 /*
- * test_absence.c - how long an agent is waited for, and from when on a process may decide by itself: at times
- * that the test chooses.
+ * test_absence.c - how long a process waits for its agent, and from when on it may decide by itself. The test
+ * chooses the times.
  */
 #include "absence.h"
 #include "clock.h"
@@ -25,13 +25,13 @@ static void who_never_found_an_agent_has_no_grace(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, START), 0);
 	absence_note(&a, START);
 	assert_int_equal(absence_grace_left_ns(&a, START), 0);
-	/* The first checks wait, for as long as one of them may. */
+	/* The first checks wait, together as long as one of them may. */
 	assert_true(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(99)));
 	absence_note(&a, AFTER_MS(99));
 	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(100)));
 	absence_note(&a, AFTER_MS(3600000));
 	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(3600000)));
-	/* Somebody is there at last: from now on there is an agent to miss. */
+	/* An agent is there at last: from now on the process can miss it. */
 	absence_found(&a, AFTER_MS(3600000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3600001)), (GRACE_MS - 1) * NS_PER_MS);
 }
@@ -50,14 +50,14 @@ static void who_loses_the_agent_has_a_grace(void **state) {
 	}
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 0);
 	assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(GRACE_MS)));
-	/* Found on its socket, it has not said anything yet. */
+	/* Somebody listens on the agent's socket, but has not said anything yet. */
 	absence_found(&a, AFTER_MS(GRACE_MS));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 0);
 	absence_end(&a);
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(GRACE_MS)), 1);
 }
 
-/* It is not missed from its last word on, but from the first thing that was wanted of it after that. */
+/* An agent is missed from the first question on that it didn't answer, not from its last answer on. */
 static void an_agent_that_nobody_asks_is_not_missed(void **state) {
 	struct absence a = known();
 
@@ -68,7 +68,7 @@ static void an_agent_that_nobody_asks_is_not_missed(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(6000)), (GRACE_MS - 1000) * NS_PER_MS);
 }
 
-/* While nobody looked, it may have been there. */
+/* The agent may have been there while nobody looked. */
 static void who_did_not_look_for_long_begins_anew(void **state) {
 	struct absence a = known();
 
@@ -78,8 +78,8 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(54000)), 0);
 	absence_note(&a, AFTER_MS(65000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(65000)), GRACE_MS * NS_PER_MS);
-	/* Who finds it has not missed it since he looked last; but it isn't there for one who finds it over and
-	 * over. */
+	/* A process that finds it didn't miss it since it last looked. But an agent that is found over and over,
+	 * and says nothing, isn't there. */
 	absence_found(&a, AFTER_MS(69000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(69000)), GRACE_MS * NS_PER_MS);
 	for (int ms = 70000; ms <= 72000; ms += 1000)
@@ -87,7 +87,7 @@ static void who_did_not_look_for_long_begins_anew(void **state) {
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(72000)), 0);
 }
 
-/* It looks, or asks, less often than an agent may come and go; but it knows that none came. */
+/* The process looks, or asks, so seldom that an agent could have come and gone. But it knows that none came. */
 static void who_looks_seldom_goes_on_missing_an_agent_that_is_dead(void **state) {
 	struct absence a = known();
 
@@ -99,7 +99,7 @@ static void who_looks_seldom_goes_on_missing_an_agent_that_is_dead(void **state)
 		assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(ms)), 0);
 		assert_false(absence_is_waited_for(&a, TIMEOUT_NS, AFTER_MS(ms)));
 	}
-	/* One came and died long before this process looked; or nobody knows, since the socket is gone. */
+	/* An agent came and died long before this process looked; or the socket is gone, and nobody knows. */
 	absence_recall(&a, AFTER_MS(3605000), AFTER_MS(3615000));
 	absence_note(&a, AFTER_MS(3615000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3615000)), GRACE_MS * NS_PER_MS);
@@ -119,7 +119,7 @@ static void nor_does_it_begin_anew_with_one_that_hangs(void **state) {
 		absence_note_silence(&a, AFTER_MS(ms));
 		assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(ms)), 0);
 	}
-	/* A word, and it hangs again. */
+	/* It says something, and hangs again. */
 	absence_end(&a);
 	absence_note_silence(&a, AFTER_MS(3615000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3615000)), GRACE_MS * NS_PER_MS);
@@ -130,7 +130,7 @@ static void who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace(void **
 
 	(void)state;
 	absence_note(&a, START);
-	/* Times of a file system, and of an agent that has been dead for long. */
+	/* The times come from a file system, and from an agent that has been dead for long. */
 	absence_recall(&a, AFTER_MS(1000), START);
 	absence_recall(&a, 0, START);
 	absence_recall(&a, START, AFTER_MS(500 + GRACE_MS));
@@ -151,18 +151,18 @@ static void an_agent_that_came_and_went_unseen_is_missed_anew(void **state) {
 	(void)state;
 	absence_begin(&a, START);
 	absence_note(&a, AFTER_MS(3000));
-	/* It was alive before it was missed: nothing new. */
+	/* It was alive before it was missed: that changes nothing. */
 	absence_recall(&a, START - NS_PER_MS, AFTER_MS(3100));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3100)), 0);
 	absence_recall(&a, AFTER_MS(4000), AFTER_MS(5100));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(5100)), (GRACE_MS - 600) * NS_PER_MS);
-	/* Who looks often has found it, but for a moment only: it is one that dies as soon as it starts. */
+	/* A process that looks often has found it, but only for a moment: this agent dies as soon as it starts. */
 	for (int ms = 5100; ms <= 7100; ms += 1000) {
 		absence_note(&a, AFTER_MS(ms));
 		absence_recall(&a, AFTER_MS(ms + 900), AFTER_MS(ms + 1000));
 	}
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(7100)), 0);
-	/* So long ago that the grace is over again. */
+	/* It was alive so long ago that the grace is over again. */
 	absence_recall(&a, AFTER_MS(8200), AFTER_MS(20000));
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(20000)), 0);
 }

@@ -10,11 +10,11 @@
 
 #include "channel_fixture.h"
 
-/* A window that ends while a test runs begins another count. */
+/* A window that doesn't end while a test runs: the next window would begin another count. */
 #define ENDLESS_MS STINT_TIME_WINDOW_MS_MAX
 
-/* Asks until somebody is admitted; none may be for two seconds and a half after the agent was lost, which was not
- * before this. */
+/* Asks until a check is admitted. None may be for two seconds and a half after the agent was lost, which
+ * happened at began_ns or later. */
 static void expect_none_for_two_seconds(struct fixture *f, struct stint_limiter *limiter, uint64_t began_ns) {
 	uint64_t asked_ns;
 
@@ -27,13 +27,13 @@ static void expect_none_for_two_seconds(struct fixture *f, struct stint_limiter 
 		pass(5);
 	} while (!f->r.allowed);
 	assert_true(fake_now_ns() - began_ns >= MS(2500));
-	/* Then it doesn't wait either. */
+	/* The check that is admitted then doesn't wait. */
 	assert_true(fake_now_ns() - asked_ns < MS(TIMEOUT_MS));
 }
 
 /* ---- An agent that is not there -------------------------------------------------------------- */
 
-/* A process that never had an agent: its first checks wait, together as long as the timeout of one. */
+/* When a process never had an agent, its first checks wait, together as long as the timeout of one. */
 static void decides_locally_while_there_is_no_agent(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty =
@@ -49,14 +49,14 @@ static void decides_locally_while_there_is_no_agent(void **state) {
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	assert_int_equal(f->r.limit, 200);
 	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
-	/* It comes. At most a second until it is looked for again. */
+	/* The agent comes. The process looks for it again within a second. */
 	fake_agent_start(&f->agent);
 	pass(1100);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	stint_limiter_free(hasty);
 }
 
-/* As an agent that is killed leaves its socket. */
+/* Leaves a socket as an agent does that is killed. */
 static void leave_socket(struct fixture *f, const struct timespec *alive) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *alive};
@@ -76,7 +76,7 @@ static void a_process_that_starts_sees_that_an_agent_was_killed(void **state) {
 	clock_gettime(CLOCK_MONOTONIC, &alive);
 	leave_socket(f, &alive);
 	expect_none_for_two_seconds(f, hasty, (uint64_t)alive.tv_sec * MS(1000) + (uint64_t)alive.tv_nsec);
-	/* One that starts now sees that it has been dead for too long. */
+	/* A process that starts now sees that the agent has been dead for too long. */
 	stint_limiter_free(hasty);
 	app_close(f);
 	app_open(f);
@@ -112,7 +112,7 @@ static void what_a_process_decides_by_itself_has_a_limit_of_its_own(void **state
 	stint_limiter_free(nobody);
 }
 
-/* Somebody is there, but has no time: no reason to admit anybody. */
+/* An agent is there, but has no time. That is no reason to admit anybody. */
 static void a_full_backlog_is_away(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
@@ -157,7 +157,8 @@ static void uses_the_table_while_the_agent_is_away(void **state) {
 	assert_false(f->r.allowed);
 	assert_int_equal(f->r.limit, 100);
 	assert_in_range(f->r.retry_after_ms, 1, 2500);
-	/* Back, with the same table: no new mapping, and the policy is declared as known. */
+	/* The agent is back with the same table: the app doesn't map it anew, and declares the policy as a known
+	 * one. */
 	fake_slot_lease(slot, 0, 1, LATER, 0);
 	fake_agent_start(&f->agent);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
@@ -226,7 +227,7 @@ static void nobody_is_admitted_in_the_first_seconds(void **state) {
 	meet(f, hasty);
 	began_ns = fake_now_ns();
 	fake_agent_stop(&f->agent);
-	/* What the parent misses, its child does as well. */
+	/* When the parent misses its agent, so does the child. */
 	stint_check(hasty, "c", 1, &f->r);
 	child = fork();
 	if (child == 0) {
@@ -239,7 +240,7 @@ static void nobody_is_admitted_in_the_first_seconds(void **state) {
 	assert_int_equal(admitted, 7);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	/* And who was never there in the first seconds doesn't wait for them to pass. */
+	/* A child that begins after the first seconds doesn't wait for any to pass. */
 	began_ns = fake_now_ns();
 	child = fork();
 	if (child == 0)
@@ -272,7 +273,7 @@ static void takes_up_a_new_table(void **state) {
 	fake_table_destroy(&old);
 }
 
-/* What the number means on the new connection, this process doesn't know before it has declared the policy
+/* This process doesn't know what the number means on the new connection before it has declared the policy
  * there. */
 static void tells_nothing_of_a_policy_that_the_agent_was_not_told_of(void **state) {
 	struct fixture *f = *state;
@@ -286,13 +287,13 @@ static void tells_nothing_of_a_policy_that_the_agent_was_not_told_of(void **stat
 	atomic_store(&slot->low_water, 2);
 	fake_agent_stop(&f->agent);
 	fake_agent_start(&f->agent);
-	pass(110); /* then the next attempt is free */
+	pass(110); /* after that it may try again */
 	assert_int_equal(stint_check(other, "d", 1, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_DATABASE);
 	fake_slot_lease(slot, 0, 5, LATER, 0);
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	assert_int_equal(stint_check(other, "d", 1, &f->r), 0); /* it would have come before this */
+	assert_int_equal(stint_check(other, "d", 1, &f->r), 0); /* a LOW would have come before this check */
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.low), 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	fake_slot_lease(slot, 0, 5, LATER, 0);
@@ -302,7 +303,8 @@ static void tells_nothing_of_a_policy_that_the_agent_was_not_told_of(void **stat
 	stint_limiter_free(other);
 }
 
-/* The agent has given its policy's place in the directory to another one: with that it has nothing to do. */
+/* The agent has given the policy's place in the directory to another one. What stands there is no longer this
+ * policy's. */
 static void knows_when_its_policy_has_lost_its_place(void **state) {
 	struct fixture *f = *state;
 	struct policy_entry *entry = &directory_entries(f->agent.table.directory)[f->agent.policy];
@@ -312,7 +314,7 @@ static void knows_when_its_policy_has_lost_its_place(void **state) {
 	atomic_store(&entry->fallback_max_requests, 77);
 	atomic_store(&entry->generation, 1);
 	fake_agent_stop(&f->agent);
-	pass(5000); /* its grace is over */
+	pass(5000); /* the agent's grace is over */
 	assert_int_equal(stint_check(f->api, "c", 1, &r), 0);
 	assert_int_equal(r.source, STINT_SOURCE_LOCAL);
 	assert_int_not_equal(r.limit, 77);
@@ -328,7 +330,7 @@ static void attaches_anew_when_its_table_is_retired(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 2);
 }
 
-/* As if it had been killed when it got this. */
+/* Hangs up as if the agent had been killed when it got the second WANT. */
 static void hang_up_at_second(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	(void)id;
 	if (a->counts.want == 2)
@@ -347,7 +349,7 @@ static void says_it_again_when_the_connection_breaks(void **state) {
 
 	f->agent.want = hang_up_at_second;
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
-	pass(110); /* then the next attempt is free */
+	pass(110); /* after that it may try again */
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 2);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 3);
@@ -366,7 +368,8 @@ static void says_it_again_only_once(void **state) {
 	assert_true(fake_now_ns() - began_ns < 3 * MS(TIMEOUT_MS));
 }
 
-/* False: the machine was too busy to let the agent be back while it was still looked for all the time. */
+/* False: the machine was so busy that the agent came back too late, when the app no longer looked for it all
+ * the time. */
 static bool is_back_in_time(struct fixture *f, struct stint_limiter *hasty) {
 	uint64_t began_ns = fake_now_ns();
 	bool is_back = false;
@@ -388,8 +391,8 @@ static bool is_back_in_time(struct fixture *f, struct stint_limiter *hasty) {
 	return true;
 }
 
-/* Its own waiting is too short for an attempt to fall into it, and the backoff of one who doesn't wait is a
- * second. */
+/* This limiter waits for so short a time that no attempt to connect falls into it, and a check that doesn't
+ * wait tries only once a second. */
 static void who_asks_now_and_then_looks_before_it_decides(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 10});
@@ -428,7 +431,7 @@ static void waits_no_longer_than_its_timeout(void **state) {
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	assert_false(f->r.allowed);
 	assert_in_range(fake_now_ns() - began_ns, MS(100), MS(TIMEOUT_MS));
-	/* Now it is known to be silent: asked, but not waited for. */
+	/* Now the app knows that the agent is silent: it asks, but doesn't wait. */
 	began_ns = fake_now_ns();
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(source(f, "c"), STINT_SOURCE_LOCAL);
@@ -437,7 +440,7 @@ static void waits_no_longer_than_its_timeout(void **state) {
 	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
 	stint_check(hasty, "c", 1, &f->r);
 	fake_agent_await(&f->agent, &f->agent.counts.want, wants + 2);
-	/* Any word of its ends that. */
+	/* That ends as soon as the agent says anything. */
 	change(f, speak);
 	fake_agent_send_all(&f->agent, &unasked, sizeof(unasked), 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
@@ -453,7 +456,7 @@ static void nobody_is_admitted_in_the_first_seconds_of_silence(void **state) {
 	began_ns = fake_now_ns();
 	change(f, mute);
 	expect_none_for_two_seconds(f, hasty, began_ns);
-	/* It goes on, and answers: nobody is admitted but by it. */
+	/* The agent goes on and answers: from now on it alone admits. */
 	began_ns = fake_now_ns();
 	fake_agent_hang_up(&f->agent);
 	expect_none_for_two_seconds(f, hasty, began_ns);
@@ -467,7 +470,7 @@ static void answer_nothing(struct fake_agent *a, int fd, const struct wire_want 
 	(void)a, (void)fd, (void)want, (void)id;
 }
 
-/* The database is slower than the timeout, or a row is locked: nobody misses the agent, however long that
+/* When the database is slower than the timeout, or a row is locked, nobody misses the agent, however long that
  * lasts. */
 static void an_agent_that_is_there_is_not_missed(void **state) {
 	struct fixture *f = *state;
@@ -501,7 +504,7 @@ static void an_agent_that_never_welcomes_is_waited_for_once(void **state) {
 	stint_limiter_free(hasty);
 }
 
-/* It takes nothing any more: the socket fills up, and nobody is held up by that. */
+/* The agent takes nothing any more. The socket fills up, and that holds nobody up. */
 static void a_full_socket_holds_nobody_up(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 20});

@@ -1,5 +1,5 @@
 /*
- * test_agent_hostile.c - checks of an agent that is of another version, or sends what can't be true.
+ * test_agent_hostile.c - what checks do when the agent is of another version, or sends what can't be true.
  */
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -9,14 +9,14 @@
 
 /* ---- An agent of another kind ------------------------------------------------------------------ */
 
-/* False: that took so long that it may well have been asked again. */
+/* False: it took so long that the app may well have asked again. */
 static bool is_refused_once(struct fixture *f) {
 	uint64_t began_ns = fake_now_ns();
 	unsigned hellos = fake_agent_count(&f->agent, &f->agent.counts.hello);
 
 	assert_int_equal(source(f, "c"), STINT_ETIMENS);
 	assert_string_equal(stint_error_detail(), "the clocks are 5 s apart ");
-	/* Told again without asking it again, and decided all the same. */
+	/* The app says so again without asking the agent again. */
 	assert_int_equal(source(f, "c"), STINT_ETIMENS);
 	assert_true(stint_is_allowed(f->api, "c"));
 	if (fake_now_ns() - began_ns >= MS(50))
@@ -41,7 +41,7 @@ static void tells_why_the_agent_refuses(void **state) {
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 }
 
-/* The agent doesn't notice a second: it doesn't know how long a HELLO has been under way. */
+/* The agent doesn't notice a difference of a second: it can't know how long a HELLO has been under way. */
 static void refuses_another_clock(void **state) {
 	struct fixture *f = *state;
 	uint64_t own = timens_offset();
@@ -83,7 +83,7 @@ static void refuses_a_table_of_another_generation(void **state) {
 static void refuses_an_index_outside_the_directory(void **state) {
 	struct fixture *f = *state;
 
-	f->agent.policy = POLICY_CAPACITY; /* of the next generation: this one is for another policy */
+	f->agent.policy = POLICY_CAPACITY; /* an answer of the next generation; this index is for another policy */
 	assert_int_equal(source(f, "c"), STINT_EPROTOCOL);
 }
 
@@ -94,7 +94,7 @@ static void refuses_an_index_outside_the_directory(void **state) {
 #define DENIES          .reason = STINT_OVER_LIMIT
 
 static const struct {
-	struct wire_verdict bytes; /* or what else this is */
+	struct wire_verdict bytes; /* or whatever these bytes are */
 	size_t length;
 	int fds;
 } garbage[] = {
@@ -168,7 +168,7 @@ static void garbage_is_refused(void **state) {
 		assert_int_equal(source(f, "c"), STINT_EPROTOCOL);
 		assert_true(stint_is_allowed(f->api, "c"));
 		pass(110);
-		/* What descriptors came are closed. */
+		/* The descriptors that came are closed. */
 		if (i == 0)
 			free_fd = lowest_free_fd();
 		else

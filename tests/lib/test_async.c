@@ -1,6 +1,5 @@
 /*
- * test_async.c - checks that don't wait, from an event loop made of poll() and
- * stint_dispatch().
+ * test_async.c - checks that don't wait, in an event loop made of poll() and stint_dispatch().
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -20,7 +19,7 @@ static void answers_by_callback(void **state) {
 	assert_false(is_readable(f, 0));
 }
 
-/* A server that starts under load: none of them waits for more than the one DECLARE. */
+/* When a server starts under load, its checks wait for one DECLARE, and for no more. */
 static void thousands_at_the_start_declare_once(void **state) {
 	struct fixture *f = *state;
 	char id[32];
@@ -46,7 +45,8 @@ static void all_who_wait_for_a_declaration_fail_with_it(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
 }
 
-/* More than the socket holds, in all steps, when the connection breaks: all are said again on the next one. */
+/* The connection breaks while more checks wait than the socket holds, at every step of their way. All are said
+ * again on the next connection. */
 static void a_connection_breaks_while_many_wait_for_a_declaration(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 60000});
@@ -68,13 +68,14 @@ static void a_connection_breaks_while_many_wait_for_a_declaration(void **state) 
 	loop(f, 2001);
 	assert_int_equal(f->allowed, 2001);
 	assert_int_equal(f->source, STINT_SOURCE_DATABASE);
-	/* On each connection one for each limiter. */
+	/* One DECLARE on each connection for each limiter. */
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 4);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 2);
 	stint_limiter_free(other);
 }
 
-/* Has forgotten the policy of the first 100; half of them are told so only after the new DECLARE was answered. */
+/* The agent has forgotten the policy of the first 100 checks. It tells half of them so only after it has
+ * answered the new DECLARE. */
 static void forgotten_late(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	uint32_t *serial = a->arg;
 	struct wire_verdict v = a->verdict;
@@ -106,7 +107,7 @@ static void what_the_agent_forgot_is_declared_again_once(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 200);
 }
 
-/* Its policy has moved to another index. The first answer comes when the socket is full. */
+/* The policy has moved to another index. The first answer comes when the socket is full. */
 static void moved_policy(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	struct wire_verdict v = a->verdict;
 
@@ -123,7 +124,8 @@ static void moved_policy(struct fake_agent *a, int fd, const struct wire_want *w
 	fake_answer(a, fd, want->head.serial, v);
 }
 
-/* What found the socket full, before it was heard that the policy is gone, is not said by the old index. */
+/* A check that found the socket full, before the app heard that the policy is gone, is not sent with the old
+ * index. */
 static void what_waits_for_room_follows_its_policy(void **state) {
 	struct fixture *f = *state;
 	int by_old_index = 0;
@@ -157,7 +159,7 @@ static void answers_at_once_from_the_table(void **state) {
 	loop(f, 2);
 }
 
-/* The plain way goes by a time that is some milliseconds old. */
+/* The quick way goes by a time that is some milliseconds old. */
 static void answers_at_once_from_a_lease_that_has_just_begun(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot;
@@ -172,7 +174,7 @@ static void answers_at_once_from_a_lease_that_has_just_begun(void **state) {
 	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
 }
 
-/* The event loop, until all callbacks have run: how often it was woken. */
+/* Runs the event loop until so many callbacks have run. Tells how often it was woken. */
 static int count_turns(struct fixture *f, int called) {
 	int turns = 0;
 
@@ -183,7 +185,7 @@ static int count_turns(struct fixture *f, int called) {
 	return turns;
 }
 
-/* A process that never had an agent: its first checks wait, together as long as the timeout of one. */
+/* When a process never had an agent, its first checks wait, together as long as the timeout of one. */
 static void answers_at_once_when_there_is_no_agent(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 300});
@@ -199,8 +201,8 @@ static void answers_at_once_when_there_is_no_agent(void **state) {
 	stint_limiter_free(hasty);
 }
 
-/* The descriptor becomes readable when the agent is to be looked for: seldom enough, and nobody else has to do
- * anything. */
+/* The descriptor becomes readable when it is time to look for the agent. That is seldom, and the app need do
+ * nothing else. */
 static void waits_for_an_agent_that_is_back_soon(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.policy = "hasty", .timeout_ms = 300});
@@ -221,7 +223,7 @@ static void waits_for_an_agent_that_is_back_soon(void **state) {
 	stint_limiter_free(hasty);
 }
 
-/* Timeouts of a minute, but nobody waits longer for an agent that is gone than some seconds. */
+/* Timeouts are a minute here, but nobody waits longer than some seconds for an agent that is gone. */
 static void gives_up_on_an_agent_that_is_gone(void **state) {
 	struct fixture *f = *state;
 	uint64_t began_ns;
@@ -275,7 +277,7 @@ static void never_dispatches_within_itself(int status, const struct stint_result
 	(void)status, (void)result;
 	f->called++;
 	assert_int_equal(stint_dispatch(f->st), 0);
-	/* Nor does a callback that waits hold anybody up. */
+	/* A callback that waits doesn't hold anybody up either. */
 	assert_true(stint_is_allowed(f->api, "blocking"));
 }
 
@@ -379,7 +381,7 @@ static void pending_checks_are_bounded(void **state) {
 		assert_int_equal(start(f, "c"), 0);
 	assert_int_equal(start(f, "c"), STINT_EBUSY);
 	assert_int_equal(f->called, 0);
-	/* And freed with all of them pending. */
+	/* The limiter is freed with all of them pending. */
 	stint_limiter_free(f->api);
 	f->api = NULL;
 	assert_int_equal(f->called, STINT_ASYNC_MAX);

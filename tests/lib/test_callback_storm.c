@@ -1,6 +1,6 @@
 /*
- * test_callback_storm.c - each check that was started has its callback, once, whatever several threads do, and
- * whatever comes in an order by chance.
+ * test_callback_storm.c - each check that was started has its callback once, whatever threads do at the same
+ * time, and in whatever order things happen.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -124,7 +124,7 @@ static void storm_make(struct storm *s) {
 	struct stint_options options = {.max_requests = 100, .time_window_ms = 60000};
 	char policy[2] = "a";
 
-	/* A callback may have closed it, and another one, further out, be about to. */
+	/* A callback may have closed it, and an outer callback may be about to do so. */
 	if (!s->st && s->depth > 0)
 		return;
 	if (!s->st)

@@ -9,7 +9,7 @@
 
 #include "async_fixture.h"
 
-/* Has been declared, and so many checks of it have their answers in the socket. */
+/* The limiter has been declared, and the answers to so many of its checks are in the socket. */
 static void have_answers(struct fixture *f, struct stint_limiter *limiter, int n, stint_callback *callback) {
 	unsigned wants;
 
@@ -22,7 +22,7 @@ static void have_answers(struct fixture *f, struct stint_limiter *limiter, int n
 	fake_agent_await(&f->agent, &f->agent.counts.want, wants + (unsigned)n);
 }
 
-/* Under way, and without an answer. */
+/* So many checks are under way, and have no answer. */
 static void have_pending(struct fixture *f, struct stint_limiter *limiter, int n, stint_callback *callback) {
 	set(f, &f->agent.mute, true);
 	for (int i = 0; i < n; i++)
@@ -40,7 +40,7 @@ static void free_limiters(struct fixture *f) {
 static void close_all(struct fixture *f) {
 	struct stint *st = f->st;
 
-	f->st = NULL; /* those that are cancelled come here, too */
+	f->st = NULL; /* callbacks of checks that are cancelled come here as well */
 	free_limiters(f);
 	stint_close(st);
 }
@@ -65,12 +65,12 @@ static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state
 	assert_int_equal(stint_dispatch(f->st), 0);
 }
 
-/* The agent has answered, but stint_dispatch() has not told: with the limiter nobody is left to tell it for. */
+/* The agent has answered, but stint_dispatch() hasn't told anybody before the limiter was freed. */
 static void answers_that_were_not_told_are_cancelled(void **state) {
 	struct fixture *f = *state;
 
 	have_answers(f, f->patient, 3, count);
-	/* Another check takes them in. */
+	/* Another check receives them. */
 	assert_true(stint_is_allowed(f->api, "c"));
 	stint_limiter_free(f->patient);
 	f->patient = NULL;
@@ -121,7 +121,7 @@ static void a_callback_may_free_its_own_limiter(void **state) {
 	loop(f, 4);
 }
 
-/* Whose checks are due as well, in the same stint_dispatch(), or still under way. */
+/* Checks of the other limiter are due in the same stint_dispatch(), and some are still under way. */
 static void a_callback_may_free_another_limiter(void **state) {
 	struct fixture *f = *state;
 
@@ -157,7 +157,7 @@ static void a_callback_may_close_the_attachment(void **state) {
 	assert_null(f->st);
 }
 
-/* The new one may be where the old one was. */
+/* The new limiter may lie in memory where the old one was. */
 static void close_and_open(int status, const struct stint_result *result, void *arg) {
 	struct fixture *f = arg;
 	struct stint_options options = {.policy = "new", .max_requests = 9, .time_window_ms = 60000};
@@ -193,7 +193,7 @@ static void use_what_ends(int status, const struct stint_result *result, void *a
 	assert_true(stint_is_allowed(f->patient, "c"));
 	stint_limiter_free(f->patient);
 	assert_int_equal(stint_dispatch(f->st), 0);
-	/* Others go on as ever. */
+	/* Other limiters go on as ever. */
 	if (f->called == 1)
 		assert_int_equal(start(f, "c"), 0);
 }
@@ -243,7 +243,7 @@ static void free_api_in_the_middle(int status, const struct stint_result *result
 	assert_int_equal(f->called, before + (api ? 2 : 0));
 }
 
-/* All of them, and nobody else's. */
+/* All of its callbacks run there, and none of another limiter's. */
 static void a_limiter_has_its_callbacks_where_it_is_freed(void **state) {
 	struct fixture *f = *state;
 
@@ -286,7 +286,7 @@ static void fork_once(int status, const struct stint_result *result, void *arg) 
 		child = fork();
 }
 
-/* The child has been told no more than what came before the fork, and the callback that forked. */
+/* The child was told only what came before the fork, and by the callback that forked. */
 static void assert_told(struct fixture *f, int in_child, int in_parent) {
 	int status;
 
@@ -345,7 +345,8 @@ static void take_long(int status, const struct stint_result *result, void *arg) 
 		usleep(310000);
 }
 
-/* What was good when stint_dispatch() began, and is void when its callback's turn comes, is asked for again. */
+/* An admission that was good when stint_dispatch() began, and is void when its callback's turn comes, is asked
+ * for again. */
 static void an_admission_is_judged_when_it_is_told(void **state) {
 	struct fixture *f = *state;
 
@@ -364,7 +365,7 @@ static void start_another(int status, const struct stint_result *result, void *a
 		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), 0);
 }
 
-/* A callback may use the room of the check that it is told of. */
+/* A callback may start a check in the room of the check that it is told of. */
 static void a_callback_has_room_for_another_check(void **state) {
 	struct fixture *f = *state;
 

@@ -34,8 +34,8 @@ static void asks_the_agent_when_the_table_has_no_answer(void **state) {
 	assert_int_equal(fake_agent_count(a, &a->counts.declare), 1);
 }
 
-/* Of a denial that lasts until then, a minute from a moment ago: in ticks of about a millisecond, by a clock
- * that is a tick of its own late. */
+/* The time that a denial is told to last, when it ends about a minute from now. It is counted in ticks of about
+ * a millisecond, by a clock that may be one tick late. */
 static void assert_time_left(int64_t ms, uint64_t until_ns) {
 	assert_true(ms >= (int64_t)((until_ns - fake_now_ns()) / MS(1)) - 2);
 	assert_true(ms <= 60010);
@@ -85,7 +85,7 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
 }
 
-/* What the table remembers of a denial: for how long, by whose limit, and whether it is for good. */
+/* The table remembers of a denial how long it lasts, by whose limit, and whether it is for good. */
 static void denials_in_the_table_say_whose_they_are(void **state) {
 	struct fixture *f = *state;
 	struct fake_table *table = &f->agent.table;
@@ -119,7 +119,7 @@ static void denials_in_the_table_say_whose_they_are(void **state) {
 	assert_true(f->r.reset_after_ms > 2000);
 	assert_int_equal(stint_check(f->api, "c", 100, &f->r), 0);
 	assert_int_equal(f->r.reason, STINT_OVER_LIMIT);
-	/* nothing is taken: nothing has to become free */
+	/* the client has taken nothing, so nothing has to become free */
 	fake_slot_deny(slot, 101, LATER, 100, hint_pack(0, 1000, 2000));
 	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
 	assert_int_equal(f->r.reset_after_ms, 0);
@@ -153,7 +153,7 @@ static void tells_when_credits_run_low(void **state) {
 	fake_agent_unlock(&f->agent);
 }
 
-/* The same where the clock has to be looked at first: a lease that has begun since the last look. */
+/* The same when the clock has to be read first: the lease has begun since it was last read. */
 static void tells_so_of_a_lease_that_has_just_begun(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot;
@@ -210,7 +210,7 @@ static void does_not_declare_what_must_exist(void **state) {
 	f->agent.want = forgotten_policy;
 	assert_int_equal(stint_check(existing, "c", 1, &f->r), STINT_ENOPOLICY);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 1);
-	/* It may have been made since: looked for once more. */
+	/* The policy may have been made since: the app asks once more. */
 	assert_int_equal(stint_check(existing, "c", 1, &f->r), 0);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
 	stint_limiter_free(existing);
@@ -226,7 +226,7 @@ static void answer_declarations(struct fake_agent *a) {
 	a->mute_declare = false;
 }
 
-/* The serial of the DECLARE that is the agent's nth. It was sent, but perhaps not read yet. */
+/* Waits for the agent's nth DECLARE, and gives its serial. */
 static uint32_t last_declare_of(struct fixture *f, unsigned n) {
 	uint32_t serial;
 
@@ -237,8 +237,7 @@ static uint32_t last_declare_of(struct fixture *f, unsigned n) {
 	return serial;
 }
 
-/* The agent may hold a DECLARE back for seconds, while an operator's transaction lasts: longer than anybody
- * waits. */
+/* The agent may hold a DECLARE back while an operator's transaction lasts, which is longer than anybody waits. */
 static void an_answer_that_nobody_waited_for_counts(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50});
@@ -248,7 +247,7 @@ static void an_answer_that_nobody_waited_for_counts(void **state) {
 	assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	fake_agent_say_declared(&f->agent, last_declare_of(f, 2));
-	/* Another limiter's check takes it in. */
+	/* A check of another limiter receives it. */
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
 	meet(f, hasty);
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
@@ -267,11 +266,11 @@ static void a_declaration_is_not_repeated_while_it_is_under_way(void **state) {
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(stint_check(hasty, "c", 1, &f->r), 0);
 		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
-		/* Else nobody would ask. */
+		/* Else the app would have no reason to ask. */
 		fake_agent_send_all(&f->agent, &unasked, sizeof(unasked), 0);
 	}
 	fake_agent_say_declared(&f->agent, last_declare_of(f, 2));
-	meet(f, hasty); /* it has read all that came before */
+	meet(f, hasty); /* the app has read all that came before */
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
 	stint_limiter_free(hasty);
 }
@@ -289,7 +288,7 @@ static void a_limiter_is_freed_while_it_is_declared(void **state) {
 	stint_limiter_free(other);
 	fake_agent_say_declared(&f->agent, serial);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
-	/* And on a connection that is gone. */
+	/* The same when the connection is gone. */
 	change(f, keep_declarations);
 	assert_int_equal(stint_check(another, "c", 1, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
@@ -372,7 +371,7 @@ static void set_agent(struct fake_agent *a, bool mute, bool deaf) {
 	fake_agent_unlock(a);
 }
 
-/* The leader sleeps on the socket until an answer comes, and there is none. Then the agent takes nothing, until
+/* The leader sleeps on the socket until an answer comes, and none comes. Then the agent takes nothing, until
  * the socket is full. */
 static unsigned lead_and_fill(struct fixture *f, struct asker *leader) {
 	struct fake_agent *a = &f->agent;
@@ -386,7 +385,7 @@ static unsigned lead_and_fill(struct fixture *f, struct asker *leader) {
 	fake_agent_await(a, &a->counts.want, wants + 1);
 	set_agent(a, true, true);
 	pass(10);
-	for (int i = 0; i < 2000; i++) { /* each tells that the client runs low */
+	for (int i = 0; i < 2000; i++) { /* each sends a LOW */
 		fake_slot_lease(slot, 0, 2, LATER, 0);
 		assert_true(stint_is_allowed(f->patient, "c"));
 		assert_true(stint_is_allowed(f->patient, "c"));
@@ -410,9 +409,9 @@ static void who_finds_the_socket_full_says_it_when_there_is_room(void **state) {
 	assert_int_equal(pthread_create(&follower.thread, NULL, ask_patiently, &follower), 0);
 	pass(50);
 	set_agent(a, true, false);
-	fake_agent_await(a, &a->counts.want, wants + 1); /* nobody was answered */
+	fake_agent_await(a, &a->counts.want, wants + 1); /* none had an answer */
 	set_agent(a, false, false);
-	fake_agent_hang_up(a); /* they ask again */
+	fake_agent_hang_up(a); /* so they ask again */
 	join(&leader);
 	join(&follower);
 }

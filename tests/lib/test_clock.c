@@ -1,6 +1,6 @@
 /*
- * test_clock.c - the process is stopped at the worst moments. Here clock_gettime()
- * is the test's: it says what the test wants at each reading.
+ * test_clock.c - the process is stopped at the worst moments. The test has a clock_gettime() of its own, which
+ * says at each reading what the test wants.
  */
 #include "clock.h"
 #include "table_fixture.h"
@@ -8,7 +8,7 @@
 #define START    (UINT64_C(1000) * NS_PER_S)
 #define DEADLINE (START + NS_PER_S)
 
-/* True times of the readings to come; the last one stays. The coarse clock shows each as it was lag_ns before. */
+/* The true times of the readings to come; the last one stays. The coarse clock is lag_ns behind them. */
 static uint64_t script[8] = {START};
 static unsigned script_at;
 static uint64_t lag_ns;
@@ -58,8 +58,8 @@ static void a_warm_check_reads_the_coarse_clock_only(void **state) {
 	assert_int_equal(fine_readings, 0);
 }
 
-/* Stopped between the choice of a lease and the look at the clock, until the deadline has passed: admitted by
- * no lease, and the agent finds the credit again. */
+/* The process is stopped between the choice of a lease and the look at the clock, until the deadline has
+ * passed. No lease admits it then, and the agent finds the credit again. */
 static void a_credit_taken_too_late_admits_nobody(void **state) {
 	struct fixture *f = *state;
 
@@ -70,7 +70,7 @@ static void a_credit_taken_too_late_admits_nobody(void **state) {
 	assert_int_equal(credits(f, 0), 4);
 }
 
-/* The same in the long way, where the clock is looked at before and after. */
+/* The same in the careful way, where the clock is read before and after. */
 static void a_credit_taken_too_late_near_the_edge_admits_nobody(void **state) {
 	struct fixture *f = *state;
 
@@ -94,7 +94,7 @@ static void after_a_late_credit_the_other_lease_serves(void **state) {
 	assert_int_equal(credits(f, 1), 6);
 }
 
-/* Meanwhile the agent has ended the lease: what was taken from it isn't given to the next one. */
+/* Meanwhile the agent has ended the lease. What was taken from it isn't given to the next one. */
 static void a_late_credit_goes_into_no_other_lease(void **state) {
 	struct fixture *f = *state;
 	uint64_t taken_from = atomic_load(&f->slot->word[0]);
@@ -109,7 +109,8 @@ static void a_late_credit_goes_into_no_other_lease(void **state) {
 	assert_int_equal(credits(f, 0), WORD_CREDITS_MASK);
 }
 
-/* The coarse clock is late by up to a tick: it shows a time before the deadline when that has passed. */
+/* The coarse clock is late by up to a tick: it may show a time before the deadline when the deadline has
+ * passed. */
 static void a_late_coarse_clock_admits_nothing_late(void **state) {
 	struct fixture *f = *state;
 
@@ -129,7 +130,7 @@ static void a_late_coarse_clock_starts_no_lease_early_or_late(void **state) {
 	fake_slot_lease(f->slot, 1, 100, DEADLINE + NS_PER_S, 0);
 	atomic_store(&f->slot->later_start_ns, DEADLINE);
 	for (lag_ns = 0; lag_ns <= CLOCK_COARSE_LAG_NS; lag_ns += CLOCK_COARSE_LAG_NS / 8) {
-		atomic_store(&decide_seen_ns, 0); /* the clock goes back here only */
+		atomic_store(&decide_seen_ns, 0); /* the clock goes back only in this test */
 		SCRIPT(DEADLINE - 1);
 		assert_int_equal(ask(f), VERDICT_NONE);
 		SCRIPT(DEADLINE);

@@ -46,7 +46,7 @@ static void what_a_child_has_closed_is_the_childs(void **state) {
 	}
 }
 
-/* It has made a connection of its own first, and asks for a descriptor only after it has closed all. */
+/* The child first makes a connection of its own, then closes all, and only then asks for a descriptor. */
 static void a_child_may_close_later(void **state) {
 	struct fixture *f = *state;
 	int number[3];
@@ -71,7 +71,7 @@ static void a_child_may_close_later(void **state) {
 
 static bool is_busy;
 
-/* Stands in for the C library's. */
+/* Takes the place of the C library's. */
 int dup3(int fd, int number, int flags) {
 	if (is_busy) {
 		errno = EBUSY;
@@ -80,7 +80,7 @@ int dup3(int fd, int number, int flags) {
 	return (int)syscall(SYS_dup3, fd, number, flags);
 }
 
-/* Its loop has the number that the parent's has, and neither hears of the other's. */
+/* The child's loop has the same number as the parent's, and neither hears of the other's events. */
 static void a_child_keeps_the_number_of_its_loop(void **state) {
 	struct fixture *f = *state;
 	int number[3], fd;
@@ -117,11 +117,11 @@ static void a_child_keeps_the_number_of_its_loop(void **state) {
 
 /* ---- Without standard input and output ------------------------------------------------------------ */
 
-static bool stdio_is_closed;  /* in the child */
+static bool stdio_is_closed;  /* read in the child */
 static int printed_into = -1; /* the app puts this behind 1 while the first message is received */
 static int received;
 
-/* Stands in for the C library's: the moment at which what the agent has sent gets its numbers. */
+/* Takes the place of the C library's: the descriptors that the agent has sent get their numbers here. */
 ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 	ssize_t length;
 	char byte;
@@ -137,7 +137,7 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 		expect(c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(fds)));
 		memcpy(fds, CMSG_DATA(c), sizeof(fds));
 		expect(fds[0] > 2 && fds[1] > 2);
-		/* Another thread that prints now, or reads, finds that it can't. */
+		/* Another thread that prints or reads now finds that it can't. */
 		expect(read(0, &byte, 1) == -1 && errno == EBADF && write(2, "app", 3) == -1 && errno == EBADF);
 		expect(printed_into >= 0 || (write(1, "app", 3) == -1 && errno == EBADF));
 		received++;

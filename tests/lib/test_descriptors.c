@@ -1,13 +1,13 @@
 /*
- * test_descriptors.c - an app that closes descriptors that it doesn't know: what it opens there stays as it is,
- * and the library goes on.
+ * test_descriptors.c - an app closes descriptors that it doesn't know. What it then opens under their numbers
+ * stays as it is, and the library goes on.
  */
 #include <pthread.h>
 #include <sys/syscall.h>
 
 #include "descriptor_fixture.h"
 
-/* The app has taken these of the three. */
+/* The app has taken these of the three numbers. */
 static void go_on_without(struct fixture *f, enum kind kind, unsigned mask) {
 	struct owned o[3];
 	int number[3], left[NUMBERS], n = 0;
@@ -24,7 +24,8 @@ static void go_on_without(struct fixture *f, enum kind kind, unsigned mask) {
 	assert_true(all_are_well(o, n));
 	for (int i = 0; i < n; i++)
 		give_back(&o[i]);
-	/* Nothing is left, but an epoll instance that can't be told without its timer, which has the lowest number. */
+	/* Nothing is left but an epoll instance. It can't be recognised without its timer, which has the lowest
+	 * number. */
 	assert_int_equal(find_numbers(f, left), (mask & 3) == 1);
 }
 
@@ -38,7 +39,7 @@ static void what_the_app_has_closed_is_the_apps(void **state) {
 	}
 }
 
-/* A LOW has no connection any more to go to. */
+/* There is no connection any more for a LOW. */
 static void what_runs_low_is_not_told_to_the_app(void **state) {
 	struct fixture *f = *state;
 	struct owned o[3];
@@ -56,7 +57,7 @@ static void what_runs_low_is_not_told_to_the_app(void **state) {
 		give_back(&o[i]);
 }
 
-/* What is under way is asked again, and what the app receives is not taken for the answer. */
+/* The library asks again for what is under way, and doesn't take for the answer what the app receives. */
 static void ask_again(struct fixture *f, enum kind kind) {
 	struct owned o[3];
 	int number[3];
@@ -68,7 +69,7 @@ static void ask_again(struct fixture *f, enum kind kind) {
 	for (int i = 0; i < 3; i++)
 		o[i] = take(kind, number[i]);
 	set(f, &f->agent.mute, false);
-	/* At once, though the agent answered a moment ago: it isn't away. */
+	/* It asks at once: the agent answered a moment ago, so it isn't away. */
 	stint_dispatch(f->st);
 	fake_agent_await(&f->agent, &f->agent.counts.hello, 2);
 	assert_true(all_are_well(o, 3));
@@ -95,7 +96,7 @@ static void what_the_app_has_just_closed_is_not_missed(void **state) {
 	for (int round = 0; round < 3; round++) {
 		attach(f, number);
 		have_low_credits(f);
-		/* All; or one of them. */
+		/* All of them; then one of them. */
 		for (int i = 0; i < 3; i++) {
 			if (round == 0 || round == i)
 				close(number[i]);
@@ -107,7 +108,7 @@ static void what_the_app_has_just_closed_is_not_missed(void **state) {
 	}
 }
 
-/* Not even a check comes in between. */
+/* There isn't even a check between closing and opening. */
 static void closing_leaves_alone_what_is_the_apps(void **state) {
 	struct fixture *f = *state;
 
@@ -132,7 +133,7 @@ static void closing_leaves_alone_what_is_the_apps(void **state) {
 
 static bool is_sandboxed;
 
-/* Stands in for the C library's. */
+/* Takes the place of the C library's. */
 int timerfd_gettime(int fd, struct itimerspec *timer) {
 	if (is_sandboxed) {
 		errno = EPERM;
@@ -179,13 +180,13 @@ static bool is_asleep(pid_t thread) {
 	return state == 'S';
 }
 
-/* For some time, not just for a lock. */
+/* Waits until the thread sleeps for some time, not only for a lock. */
 static void await_sleep(pid_t thread) {
 	for (int i = 0; i < 10; i = is_asleep(thread) ? i + 1 : 0)
 		usleep(1000);
 }
 
-/* It sleeps on the old socket, for a minute; who asks meanwhile need not wait for it. */
+/* The thread sleeps on the old socket for a minute. Threads that ask meanwhile need not wait for it. */
 static void one_who_waits_holds_nobody_up(void **state) {
 	struct fixture *f = *state;
 	struct owned o[3];

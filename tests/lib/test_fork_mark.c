@@ -1,6 +1,6 @@
 /*
- * test_fork_mark.c - parent and child tell themselves apart, even where the process id doesn't, and where the
- * kernel wipes no pages.
+ * test_fork_mark.c - parent and child tell themselves apart, even when their process ids are the same, and even
+ * where the kernel wipes no pages.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,10 +12,10 @@
 #include "child.h"
 #include "fork_mark.h"
 
-static bool is_first_process; /* of its PID namespace, whoever it is */
+static bool is_first_process; /* every process is process 1 of its PID namespace */
 static bool kernel_is_old;
 
-/* Stand in for the C library's. */
+/* These take the place of the C library's. */
 pid_t getpid(void) {
 	return is_first_process ? 1 : (pid_t)syscall(SYS_getpid);
 }
@@ -72,13 +72,13 @@ static void *ask(void *mark) {
 	return (void *)(uintptr_t)fork_mark_process(mark);
 }
 
-/* Those of a child that asked at the same moment, for the first time. */
+/* All threads of a child ask for the first time, at the same moment. */
 static void all_threads_have_one(void **state) {
 	struct fork_mark mark;
 
 	(void)state;
 	fork_mark_init(&mark);
-	/* Who comes second takes what the first has made. */
+	/* The second one takes what the first one has made. */
 	assert_int_equal(fork_mark_renew(&mark), fork_mark_process(&mark));
 	for (int i = 0; i < 20; i++) {
 		pid_t child = fork();
@@ -102,7 +102,7 @@ static void all_threads_have_one(void **state) {
 
 /* ---- An attachment that a fork makes two of ------------------------------------------------- */
 
-/* The id is the number that comes back. */
+/* The number in the id is what comes back. */
 static void answer_by_number(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	struct wire_verdict v = a->verdict;
 

@@ -13,7 +13,7 @@
 #include "unit.h"
 
 #define WINDOW_MS 1000
-#define NOW       UINT64_C(5000250000000) /* a quarter into a window */
+#define NOW       UINT64_C(5000250000000) /* a quarter of a window is over */
 
 static struct stint_result take(struct local *local, const char *id, uint32_t cost, int64_t max, uint64_t now_ns) {
 	struct stint_result result;
@@ -56,13 +56,13 @@ static void weighs_costs(void **state) {
 	assert_int_equal(take(local, "big", 1000000000, 2000000000, NOW).remaining, 1000000000);
 	assert_true(take(local, "big", 1000000000, 2000000000, NOW).allowed);
 	assert_false(take(local, "big", 1, 2000000000, NOW).allowed);
-	/* The limit was lowered meanwhile. */
+	/* The limit is lowered. */
 	assert_false(take(local, "big", 1, 10, NOW).allowed);
 	assert_int_equal(take(local, "big", 1, 10, NOW).remaining, 0);
 	local_free(local);
 }
 
-/* Who sent most is remembered while a spray of ids goes over the table. */
+/* The clients that sent most are remembered while a spray of ids goes over the table. */
 static void a_spray_frees_nobody_who_sent_much(void **state) {
 	struct local *local = local_new();
 	char id[32];
@@ -138,7 +138,7 @@ static void a_new_clients_count_is_not_lost(void **state) {
 		assert_false(take_of_two(&sight));
 	}
 	local_free(sight.local);
-	if (!can_interrupt()) { /* here only the first step was tried, without anything in between */
+	if (!can_interrupt()) { /* only the first step was tried here, and nothing happened in the middle */
 		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
 		skip();
 	}

@@ -1,6 +1,6 @@
 /*
- * test_message.c - what an agent's WELCOME may look like, and what the app is told when it doesn't; and each
- * error's sentence.
+ * test_message.c - what an agent's WELCOME must look like, and what the app is told when it doesn't; and the
+ * sentence of each error.
  */
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static void descriptors_are_two(void **state) {
 	}
 }
 
-/* Only its beginning must be as we know it. */
+/* Only the beginning of its WELCOME must be as this version knows it. */
 static void another_version_may_look_different(void **state) {
 	struct packet packet =
 		welcome_with((struct wire_welcome){.wire_version = WIRE_VERSION + 1, .status = 77}, "and more", 0);

@@ -1,6 +1,6 @@
 /*
- * test_options.c - what is refused before anything is asked: paths, options,
- * ids, costs; and how errors are told.
+ * test_options.c - paths, options, ids and costs that are refused before the agent is asked; and how errors are
+ * told.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 static const struct stint_options good = {.policy = "api", .max_requests = 10, .time_window_ms = 1000};
 
-/* What stint_limiter_new() says to these options. */
+/* Tells what stint_limiter_new() says of these options. */
 static int try_options(struct stint_options options) {
 	struct stint *st;
 	struct stint_limiter *limiter;
@@ -218,7 +218,7 @@ static void finds_the_end_anywhere(void **state) {
 		for (size_t behind = 0; behind < 40; behind += 1 + length / 64) {
 			char *id = border - behind - length - 1;
 
-			memset(border - 400, '\xff', 400); /* neither an end nor text */
+			memset(border - 400, '\xff', 400); /* this is no end, and no text either */
 			memset(id, 'i', length);
 			id[length] = '\0';
 			assert_int_equal(client_id_length(id), length <= 255 ? length : 0);

@@ -22,7 +22,7 @@ struct answer {
 	uint32_t left, beyond;
 };
 
-/* What a check comes to, see check.c. */
+/* Gives the answer to a check: see check.c. */
 static struct answer ask(struct fixture *f, uint32_t cost) {
 	struct decision d = {0};
 	enum verdict verdict = decide(f->mapping, 3, "c", 1, cost, &d);
@@ -43,7 +43,7 @@ static enum verdict ask_for(struct fixture *f, uint32_t policy, const char *id) 
 
 /* ---- A slot that changes hands ----------------------------------------------------- */
 
-/* It was the client's when it was looked for. */
+/* The slot was the client's when the check looked for it. */
 static void takes_nothing_of_who_has_come_after_the_client(void **state) {
 	struct fixture *f = *state;
 	struct decision d = {0};
@@ -58,7 +58,7 @@ static void takes_nothing_of_who_has_come_after_the_client(void **state) {
 	assert_int_equal(credits(f, 0), 4);
 }
 
-/* The agent: another client moves in, and has credits. */
+/* The agent lets another client move in, with credits. */
 static void change_hands(void *arg) {
 	struct fixture *f = arg;
 
@@ -77,14 +77,14 @@ static void nor_when_it_comes_meanwhile(void **state) {
 	uint64_t key = atomic_load(&f->slot->key);
 	unsigned steps = 1;
 
-	/* one look at the slot and the next are further apart */
+	/* two looks at the slot are further apart than that */
 	for (; interrupt_after(steps, look, change_hands, f); steps += 3) {
 		assert_int_equal(f->verdict, VERDICT_NONE);
 		assert_int_equal(credits(f, 0), 5);
 		fake_slot_lease(f->slot, 0, 0, 0, 0);
 		atomic_store(&f->slot->key, key);
 	}
-	if (!can_interrupt()) { /* here only the first step was tried, without anything in between */
+	if (!can_interrupt()) { /* only the first step was tried here, and nothing happened in the middle */
 		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
 		skip();
 	}
@@ -180,7 +180,7 @@ static void nothing_is_taken_after_the_deadline(void **state) {
 	assert_int_equal(credits(f, 0), 7);
 }
 
-/* As in a process that last looked at the clock long ago: it takes first, and then sees that it is late. */
+/* As in a process that last read the clock long ago: it takes a credit first, and then sees that it is late. */
 static void what_is_taken_too_late_goes_back(void **state) {
 	struct fixture *f = *state;
 	uint64_t word;
@@ -200,7 +200,7 @@ static void an_old_time_opens_no_lease_early(void **state) {
 	fake_slot_lease(f->slot, 1, 5, LATER, 0);
 	atomic_store(&f->slot->later_start_ns, fake_now_ns() - MS(1));
 	atomic_store(&decide_seen_ns, fake_now_ns() - MS(30000));
-	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED); /* it has begun, whatever the old time says */
+	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED); /* the lease has begun, whatever the old time says */
 	atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(20000));
 	atomic_store(&decide_seen_ns, fake_now_ns() - MS(30000));
 	assert_int_equal(ask(f, 1).verdict, VERDICT_NONE);
@@ -226,8 +226,8 @@ static void credits_go_back_to_their_own_lease_only(void **state) {
 	assert_true(atomic_load(word) == taken_from);
 }
 
-/* Nearer than the coarse clock's lag, the fine clock decides: the credit is good to the end, and not a moment
- * longer. */
+/* When the deadline is nearer than the coarse clock's lag, the fine clock decides. The credit is good to the
+ * end, and not a moment longer. */
 static void deadlines_are_met_finely(void **state) {
 	struct fixture *f = *state;
 	uint64_t deadline_ns = fake_now_ns() + MS(5);
@@ -246,7 +246,7 @@ static void deadlines_are_met_finely(void **state) {
 	} while (after_ns < deadline_ns + MS(2));
 }
 
-/* False: the edge came before it could be seen that the later lease waits for it. */
+/* False: the edge came before the test could see that the later lease waits for it. */
 static bool is_seen_to_wait(struct fixture *f, int now, uint64_t edge_ns) {
 	enum verdict verdict;
 
@@ -303,7 +303,7 @@ static void low_water_is_crossed_once(void **state) {
 	int crossed = 0;
 
 	fake_slot_lease(f->slot, 0, 10, LATER, 0);
-	atomic_store(&f->slot->low_water, 2); /* from at least 4 to below */
+	atomic_store(&f->slot->low_water, 2); /* the credits fall from 4 or more to less */
 	for (int left = 9; left >= 0; left--) {
 		struct answer d = ask(f, 1);
 		assert_int_equal(d.low, left == 3);
@@ -312,7 +312,7 @@ static void low_water_is_crossed_once(void **state) {
 	assert_int_equal(crossed, 1);
 	fake_slot_lease(f->slot, 0, 10, LATER, 0);
 	assert_true(ask(f, 10).low);
-	/* 0 is none, whatever limit the client has. */
+	/* 0 means no mark, whatever limit the client has. */
 	for (unsigned other = 0; other < 256; other += LOW_WATER_MARK_MASK + 1) {
 		atomic_store(&f->slot->low_water, (uint8_t)other);
 		fake_slot_lease(f->slot, 0, 10, LATER, 0);
@@ -326,7 +326,7 @@ static void denials_hold_for_their_costs_and_time(void **state) {
 	fake_slot_lease(f->slot, 0, 3, LATER, 0);
 	fake_slot_deny(f->slot, 4, LATER, 3, hint_pack(0, 500, 600));
 	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
-	assert_int_equal(ask(f, 1).beyond, 3); /* of the denial; the hint is about its times now */
+	assert_int_equal(ask(f, 1).beyond, 3); /* what is beyond the denial; the hint is about its times now */
 	assert_int_equal(ask(f, 3).verdict, VERDICT_NONE);
 	assert_int_equal(ask(f, 4).verdict, VERDICT_DENIED);
 	assert_int_equal(ask(f, 4).beyond, 3);
@@ -337,7 +337,8 @@ static void denials_hold_for_their_costs_and_time(void **state) {
 	assert_int_equal(ask(f, 4).verdict, VERDICT_NONE);
 }
 
-/* The agent is about to change what goes with the denial: who wants the verdict only has it all the same. */
+/* The agent is about to change what goes with the denial. A check that wants only the verdict has it all the
+ * same. */
 static void a_verdict_alone_waits_for_nothing_that_goes_with_it(void **state) {
 	struct fixture *f = *state;
 	struct decision d;
@@ -351,8 +352,7 @@ static void a_verdict_alone_waits_for_nothing_that_goes_with_it(void **state) {
 	assert_int_equal(credits(f, 0), 0);
 }
 
-/* What is told to be left is what the client could have now: nothing of a lease that is over, or that hasn't
- * begun. */
+/* The app is told as left what the client could have now: nothing of a lease that is over or hasn't begun. */
 static void a_denial_tells_what_is_open(void **state) {
 	struct fixture *f = *state;
 
@@ -379,7 +379,7 @@ static void a_retired_table_decides_nothing(void **state) {
 	assert_int_equal(credits(f, 0), 3);
 }
 
-/* Whatever stands in the table: a verdict or none, and no step outside the mapping. */
+/* Whatever stands in the table, a check has a verdict or none, and reads nothing outside the mapping. */
 static void garbage_harms_nothing(void **state) {
 	struct fixture *f = *state;
 	size_t bytes = FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));

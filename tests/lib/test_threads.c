@@ -25,7 +25,7 @@ struct fixture {
 	_Atomic bool stop;
 	_Atomic unsigned done;  /* checks with a verdict */
 	_Atomic unsigned wrong; /* and with something else */
-	_Atomic unsigned left;  /* threads that are through */
+	_Atomic unsigned left;  /* threads that have ended */
 	_Atomic uint64_t taken;
 	struct mapping *mapping;
 };
@@ -101,7 +101,7 @@ static void epochs_change_under_the_cas(void **state) {
 		atomic_store(&slot->deadline_ns[which], LATER);
 		atomic_store(&slot->word[which], word_make(epoch, 101, 0));
 		published += 101;
-		/* And within an epoch credits are added, against the threads' CAS. */
+		/* Within an epoch, the agent adds credits while threads take some. */
 		old = atomic_load(&slot->word[which]);
 		if (atomic_compare_exchange_strong(&slot->word[which], &old, old + 3))
 			published += 3;
@@ -116,7 +116,7 @@ static void epochs_change_under_the_cas(void **state) {
 
 /* ---- Beside an id ------------------------------------------------------------------------ */
 
-/* An app's own: the id and what another thread writes lie side by side. */
+/* Memory of the app: the id, and beside it what another thread writes. */
 struct neighbours {
 	char id[8];
 	uint64_t counter;
@@ -131,8 +131,8 @@ static void *count_up(void *arg) {
 	return NULL;
 }
 
-/* Ids are read by whole vectors where nobody watches; a thread sanitizer would call the neighbour's bytes a
- * race. */
+/* The library reads ids by whole vectors where no sanitizer watches: a thread sanitizer would see a race on the
+ * neighbour's bytes. */
 static void reads_no_neighbours(void **state) {
 	struct neighbours *n = aligned_alloc(16, 32);
 	pthread_t thread;
@@ -185,8 +185,8 @@ static void answer_with(struct fake_agent *a, int fd, uint32_t serial, int64_t r
 	fake_answer(a, fd, serial, v);
 }
 
-/* Answers by twos, the later first, each with the number in its id: answers overtake, and one thread takes in
- * another's. */
+/* Answers two at a time, the later first, each with the number in its id. So answers overtake one another, and
+ * one thread receives another's. */
 static void swap_answers(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
 	int64_t number = atoi(id + strlen("client-"));
 	struct held *held = a->arg;
@@ -226,7 +226,7 @@ static void each_thread_gets_its_own_answer(void **state) {
 	start_threads(thread, check_own_answers, f);
 	await_done(f, 2000);
 	atomic_store(&f->stop, true);
-	/* The last ones may wait for a second in vain. */
+	/* An answer waits for a second one, which doesn't come at the end: then it is given here. */
 	while (atomic_load(&f->left) < THREADS) {
 		fake_agent_lock(&f->agent);
 		if (held.serial != 0)
@@ -267,7 +267,8 @@ static void *check_once(void *arg) {
 	return NULL;
 }
 
-/* However many come first at the same moment: one connection, and nobody is decided locally meanwhile. */
+/* However many checks come first at the same moment, there is one connection, and none of them is decided
+ * locally. */
 static void the_first_checks_share_one_connection(void **state) {
 	struct fixture *f = *state;
 	pthread_t thread[THREADS];
@@ -422,8 +423,8 @@ static void *check_thrice(void *arg) {
 	return NULL;
 }
 
-/* Threads that wait and checks that don't, all before the policy is known, and again after the agent has hung
- * up. */
+/* Threads that wait and checks that don't wait come before the policy is known, and again after the agent has
+ * hung up. */
 static void threads_and_a_loop_share_one_declaration(void **state) {
 	struct fixture *f = *state;
 	pthread_t thread[THREADS];
@@ -440,7 +441,7 @@ static void threads_and_a_loop_share_one_declaration(void **state) {
 			assert_int_equal(stint_check_async(f->api, "c", 1, &r, count_callback, f), 0);
 		fake_agent_await(&f->agent, &f->agent.counts.declare, round);
 		fake_agent_say_declared(&f->agent, f->agent.last_declare.head.serial);
-		/* The threads need no event loop; the loop's answers they may have taken in. */
+		/* The threads need no event loop, but they may have received the loop's answers. */
 		join_threads(thread);
 		assert_true(loop_until(f, from + 500 + 3 * THREADS));
 		assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), round);
@@ -450,8 +451,7 @@ static void threads_and_a_loop_share_one_declaration(void **state) {
 	assert_int_equal(atomic_load(&f->wrong), 0);
 }
 
-/* The child of a process whose limiter was being declared declares it itself, and leaves the parent's list
- * alone. */
+/* A child declares the limiter itself when its parent was declaring it, and leaves the parent's list alone. */
 static void a_child_declares_for_itself(void **state) {
 	struct fixture *f = *state;
 	struct stint_result r;
@@ -483,7 +483,7 @@ static void a_child_declares_for_itself(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.declare), 2);
 }
 
-/* What was pending is the parent's; the child's loop runs on the same number. */
+/* Pending checks are the parent's. The child's loop has the same number. */
 static void event_loops_go_on_after_a_fork(void **state) {
 	struct fixture *f = *state;
 	struct stint_result r;
@@ -509,7 +509,7 @@ static void event_loops_go_on_after_a_fork(void **state) {
 		leave(0);
 	}
 	assert_true(is_well(child));
-	/* The parent's HELLO was never answered: its agent comes back, when the next attempt is free. */
+	/* The parent's HELLO was never answered. Its agent is back when it may try again. */
 	usleep(110000);
 	fake_agent_hang_up(&f->agent);
 	assert_true(loop_until(f, 3));
@@ -536,7 +536,7 @@ static void a_callback_may_fork(void **state) {
 	while (atomic_load(&f->done) < 3 && forked != 0)
 		assert_true(stint_dispatch(f->st) >= 0);
 	if (forked == 0) {
-		/* The other callbacks are the parent's, if they were due at all. */
+		/* The other callbacks, if they were due at all, are the parent's. */
 		expect(atomic_load(&f->done) == 1);
 		expect(stint_is_allowed(f->api, "c"));
 		close_all(f);

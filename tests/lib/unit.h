@@ -1,5 +1,5 @@
 /*
- * unit.h - what every program of these tests starts with.
+ * unit.h - what every program of these tests needs.
  */
 #ifndef UNIT_H
 #define UNIT_H
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 #include <unistd.h>
 
-/* No test takes seconds; under valgrind on a busy machine still none takes this long. */
+/* No test takes seconds, and none takes this long, not even under valgrind on a busy machine. */
 #define UNIT_SECONDS_MAX 120
 
 /* In a build that counts what is reached (make coverage): writes the counts. Elsewhere NULL. */
