@@ -31,10 +31,20 @@ static uint32_t host_for(struct fleet *f, uint32_t client) {
 	return f->scenario.is_sticky ? client % f->scenario.hosts : host;
 }
 
+/* Each client begins at some time within the first window: one over its limit is admitted in bursts, which would
+ * come at the same time otherwise. */
+static bool has_begun(const struct fleet *f, uint32_t client) {
+	double part = (client * 2654435761u) * 0x1p-32, window_s = (double)f->scenario.window_ms / 1e3;
+	double ramp_s = window_s < f->scenario.warm_s ? window_s : f->scenario.warm_s;
+	return (double)f->now_ns >= (double)f->begin_ns + part * ramp_s * 1e9;
+}
+
 static void check_of_crowd(struct fleet *f) {
 	uint32_t first = f->scenario.hot_rate > 0; /* who is not the hot client */
 	uint32_t client = first + draw(f, f->client_share, f->scenario.clients - first);
-	check_make(f, host_for(f, client), client, false, true);
+	uint32_t host = host_for(f, client);
+	if (has_begun(f, client))
+		check_make(f, host, client, false, true);
 	if (f->scenario.incident != BURSTS || f->now_ns < f->count_from_ns)
 		fleet_plan(f, f->now_ns + until_next_ns(f, f->scenario.rate * (f->scenario.clients - first)), CHECK, 0);
 }

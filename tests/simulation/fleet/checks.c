@@ -64,7 +64,8 @@ static void ask_agent(struct fleet *f, uint32_t h, const struct ask *ask, const 
 
 void check_make(struct fleet *f, uint32_t h, uint32_t client, bool is_burst, bool is_first_try) {
 	char id[CLIENT_TEXT_LENGTH];
-	struct ask ask = {f->now_ns, client, false, f->is_counting, is_burst};
+	bool counts = f->is_counting && client >= f->scenario.locked;
+	struct ask ask = {f->now_ns, client, false, counts, is_burst};
 	write_id(id, client);
 	if (is_first_try) {
 		bool admits = exact_admits(f, client);
@@ -87,12 +88,12 @@ void check_make(struct fleet *f, uint32_t h, uint32_t client, bool is_burst, boo
 
 void check_decided(struct fleet *f, uint32_t serial, const struct core_verdict *verdict) {
 	struct ask *ask = &f->asks[serial];
-	bool is_hot = f->scenario.hot_rate > 0 && ask->client == 0;
+	bool is_other = (f->scenario.hot_rate > 0 && ask->client == 0) || ask->client < f->scenario.locked;
 	if (!ask->waits)
 		return;
 	ask->waits = false;
 	if (ask->counts)
-		histogram_add(is_hot ? &f->figures.hot_waits : &f->figures.waits, (uint64_t)(f->now_ns - ask->at_ns));
+		histogram_add(is_other ? &f->figures.other_waits : &f->figures.waits, (uint64_t)(f->now_ns - ask->at_ns));
 	if (verdict->status != 0)
 		f->figures.lost += ask->counts;
 	else if (verdict->allowed)

@@ -36,14 +36,15 @@
 #define MS INT64_C(1000000)
 #define S  INT64_C(1000000000)
 
-#define NOBODY UINT32_MAX
+#define NOBODY   UINT32_MAX
+#define SOMEBODY (UINT32_MAX - 1) /* who isn't an agent: keeps a row locked */
 
 enum fleet_event {
 	CHECK,     /* somebody of the crowd */
 	HOT_CHECK, /* client 0, if the scenario has a hot client */
 	BURST,     /* of a client: it begins */
 	AGAIN,     /* a check of it that was denied is made once more */
-	COUNT,     /* figures count from now on */
+	COUNT,     /* figures count from now on, and rows are locked */
 	WAKE,      /* of a host: the core wanted to be called */
 	RESTART,   /* its agent is killed and started again */
 	LOSE,      /* the database is away from it ... */
@@ -68,7 +69,7 @@ struct figures {
 	int64_t cpu_ns;      /* of the server */
 	int64_t in_reach_ns; /* after an incident, until the last host decides by the database again ... */
 	int64_t in_step_ns;  /* ... and until it has charged all that it admitted meanwhile */
-	struct histogram waits, hot_waits;
+	struct histogram waits, other_waits; /* the second: of the hot client, and of those that are locked */
 };
 
 struct fleet_host {
@@ -155,5 +156,6 @@ void server_free(struct fleet *);
 /* report.c */
 void report_heading(void);
 void report_fleet(const struct fleet *);
+void report_plain(const struct fleet *); /* numbers alone */
 
 #endif

@@ -105,13 +105,21 @@ struct fleet *fleet_new(const struct scenario *s, uint64_t seed) {
 	return f;
 }
 
+/* Whose row somebody has locked isn't looked at: it is the others who should not notice. */
+static void begin_counting(struct fleet *f) {
+	f->is_counting = true;
+	for (uint32_t client = 0; client < f->scenario.locked; client++)
+		if (f->rows[client].holder == NOBODY)
+			f->rows[client].holder = SOMEBODY;
+}
+
 static void happen(struct fleet *f, enum fleet_event kind, uint32_t value) {
 	switch (kind) {
 	case CHECK:
 	case HOT_CHECK:
 	case BURST:
 	case AGAIN: arrivals_on_event(f, kind, value); break;
-	case COUNT: f->is_counting = true; break;
+	case COUNT: begin_counting(f); break;
 	case WAKE:
 	case RESTART:
 	case LOSE:

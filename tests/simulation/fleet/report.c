@@ -47,7 +47,7 @@ static double ms_at(const struct histogram *waits, unsigned per_mille) {
 }
 
 static void report_hot(const struct fleet *f) {
-	const struct histogram *waits = &f->figures.hot_waits;
+	const struct histogram *waits = &f->figures.other_waits;
 	double rows = (double)f->figures.hot_rows / f->scenario.counted_s, reach = f->scenario.reach.hot_rows;
 	printf("%12s the hot one: %.0f rows/s (<= %g)%s; who waited for it: p50 %.2f ms, p99 %.2f ms\n", "", rows,
 	       reach, rows > reach ? " !" : "", ms_at(waits, 500), ms_at(waits, 990));
@@ -80,4 +80,10 @@ void report_fleet(const struct fleet *f) {
 		report_hot(f);
 	report_incident(f);
 	fflush(stdout);
+}
+
+void report_plain(const struct fleet *f) {
+	const struct figures *g = &f->figures;
+	printf("%.2f %.3f %.3f %.4f\n", 1000 * part(g->rows, g->checks), 100 * part(g->asked, g->checks),
+	       100 * part(g->admitted, g->exact), (double)f->most / f->scenario.limit);
 }

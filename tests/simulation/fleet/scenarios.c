@@ -58,6 +58,9 @@ const struct scenario scenarios[] = {
 	{"cold-500", 500, 1001, 0.2, .limit = 1000, .window_ms = MINUTE_MS, .warm_s = 90, .counted_s = 60, USUAL},
 	{"hot-500", 500, 1001, 0.2, .hot_rate = 166.7, .limit = 1000, .window_ms = MINUTE_MS, .warm_s = 90,
      .counted_s = 60, USUAL, .reach = {.hot_rows = 200}},
+	{"new-4", 4, 100000, 0.01, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 10, .counted_s = 30, USUAL},
+	{"locked-4", 4, 100000, 0.01, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 10, .counted_s = 30, USUAL,
+     .locked = 1000},
 	{"calm-200", 200, 30000, 0.1, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 70, .counted_s = 10, USUAL},
 	{"restart-200", 200, 30000, 0.1, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 70, .counted_s = 10, USUAL,
      .incident = RESTARTS, .reach = {.in_reach_s = 5}},
@@ -83,7 +86,9 @@ void scenario_shorten(struct scenario *s, double checks) {
 	uint32_t least = s->clients < 20 ? s->clients : 20;
 	if (part >= 1)
 		return;
-	s->clients = s->clients * part > least ? (uint32_t)(s->clients * part) : least;
+	uint32_t clients = s->clients * part > least ? (uint32_t)(s->clients * part) : least;
+	s->locked = (uint32_t)((uint64_t)s->locked * clients / s->clients);
+	s->clients = clients;
 	part = checks / checks_of(s);
 	if (part < 1 && s->incident == NO_INCIDENT)
 		s->counted_s = s->counted_s * part > 20 ? s->counted_s * part : s->counted_s < 20 ? s->counted_s : 20;
@@ -100,14 +105,16 @@ static void describe_time(int64_t ms, char *text, size_t size) {
 
 void scenario_describe(const struct scenario *s, char *text, size_t size) {
 	static const char *const incidents[] = {"", ", then a burst", ", all restart", ", after an outage of 60 s"};
-	char window[32], rtt[32] = "", hot[48] = "";
+	char window[32], rtt[32] = "", hot[48] = "", locked[32] = "";
 	describe_time(s->window_ms, window, sizeof(window));
 	if (s->rtt_us >= 1000)
 		snprintf(rtt, sizeof(rtt), ", RTT %g ms", (double)s->rtt_us / 1000);
 	if (s->hot_rate > 0)
 		snprintf(hot, sizeof(hot), ", one at %g/s", s->hot_rate);
-	snprintf(text, size, "%d in %s, %u %s%s at %g/s%s, %u %s%s%s%s%s", s->limit, window, s->clients,
+	if (s->locked > 0)
+		snprintf(locked, sizeof(locked), ", %u locked", s->locked);
+	snprintf(text, size, "%d in %s, %u %s%s at %g/s%s, %u %s%s%s%s%s%s", s->limit, window, s->clients,
 	         s->clients == 1 ? "client" : "clients", s->by_zipf ? " (Zipf)" : "", s->rate, hot, s->hosts,
 	         s->hosts == 1 ? "host" : "hosts", s->is_sticky ? ", sticky" : "", s->is_uneven ? ", uneven" : "", rtt,
-	         incidents[s->incident]);
+	         locked, incidents[s->incident]);
 }
