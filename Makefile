@@ -1,7 +1,7 @@
 # make          the library, the agent and the command, in build/
 # make demo     see it work: installs what is missing, then runs for about 40 s
 # make check    every test; check-unit, check-sql, ... run one kind
-# make bench    how fast it is, beside its peers: about a quarter of an hour
+# make bench    how fast it is, beside its peers: about half an hour
 # make help     the rest
 
 PREFIX ?= /usr/local

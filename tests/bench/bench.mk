@@ -4,8 +4,11 @@ BENCH_SUPPORT := \
 	tests/bench/direct.c \
 	tests/bench/durations.c \
 	tests/bench/figure.c \
+	tests/bench/fleet_stand.c \
 	tests/bench/floor.c \
+	tests/bench/poisson.c \
 	tests/bench/sample.c \
+	tests/bench/server_cost.c \
 	tests/bench/team.c \
 	tests/bench/warm_table.c
 
@@ -25,7 +28,9 @@ BENCHES := \
 	tests/bench/bench_contention.c \
 	tests/bench/bench_database_cost.c \
 	tests/bench/bench_first_sight.c \
+	tests/bench/bench_fleet.c \
 	tests/bench/bench_growth.c \
+	tests/bench/bench_idle.c \
 	tests/bench/bench_limit_use.c \
 	tests/bench/bench_peers.c \
 	tests/bench/bench_table_size.c \
@@ -54,11 +59,11 @@ bench:
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory run-bench
 
-run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report
+run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report $(BUILD)/tests/simulation/fleet/fleet
 	@tests/bench/run
 
 # What tests/README.md shows of them.
-PUBLISHED := latency clients limit_use
+PUBLISHED := latency clients limit_use fleet
 
 # The last run's table, plots and bench.json, into tests/bench/results/: to be committed.
 bench-publish:

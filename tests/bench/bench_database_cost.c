@@ -3,13 +3,11 @@
  * time of its processes, with hot, warm and cold clients. Against one upsert for each check, of the same
  * clients, on the same server.
  */
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "cluster.h"
@@ -18,6 +16,7 @@
 #include "host.h"
 #include "quick.h"
 #include "random.h"
+#include "server_cost.h"
 #include "stint.h"
 #include "team.h"
 
@@ -66,56 +65,15 @@ struct play {
 
 /* ---- What it costs -------------------------------------------------------------------- */
 
-/* utime + stime in ms of a process whose parent, or which itself, is the postmaster; 0 for others. */
-static double cpu_of(const char *number, long postmaster) {
-	char path[64], text[512];
-	unsigned long user = 0, system = 0;
-	long parent = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/stat", number);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
-		sscanf(strrchr(text, ')') + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user,
-		       &system);
-	fclose(file);
-	if (parent != postmaster && atol(number) != postmaster)
-		return 0;
-	return (double)(user + system) * 1000 / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double cpu_of_server(const struct play *p) {
-	char path[160];
-	long postmaster = 0;
-	double sum = 0;
-	FILE *file;
-	DIR *processes = opendir("/proc");
-
-	snprintf(path, sizeof(path), "%s/pg/data/postmaster.pid", p->cluster.dir);
-	file = fopen(path, "r");
-	if (file && fscanf(file, "%ld", &postmaster) != 1)
-		postmaster = 0;
-	if (file)
-		fclose(file);
-	for (struct dirent *entry; processes && postmaster > 0 && (entry = readdir(processes)) != NULL;)
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-			sum += cpu_of(entry->d_name, postmaster);
-	if (processes)
-		closedir(processes);
-	return sum;
-}
-
 static struct cost look(struct play *p) {
+	struct server_cost server = server_cost_look(&p->cluster);
+
 	return (struct cost){
 		.checks = p->checks,
 		.statements = (double)host_number(&p->host, "counters", "batches") + p->calls,
 		.rows = (double)host_number(&p->host, "counters", "requests") + p->calls,
-		.wal_bytes =
-			(double)cluster_number(&p->cluster,
-	                               "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint", 0),
-		.cpu_ms = cpu_of_server(p),
+		.wal_bytes = server.wal_bytes,
+		.cpu_ms = server.cpu_ms,
 	};
 }
 

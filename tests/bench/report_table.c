@@ -24,7 +24,8 @@ static const char *title_of(int row) {
 	                                     [9] = "peers",
 	                                     [10] = "cost in the database",
 	                                     [11] = "many agents",
-	                                     [12] = "growth"};
+	                                     [12] = "growth",
+	                                     [13] = "fleets"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
 }
