@@ -472,7 +472,11 @@ check-threads: $(call named,$(threaded_tests))
 	$(each)
 
 check-asan:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' check-unit
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' $(if $(T),check-unit,check-unit check-command)
+
+# Those groups of check-cli that have the command do all that it can. Of a leak it would end with another status.
+check-command: all
+	@tests/cli/run usage status database
 
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
@@ -562,7 +566,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench check check-asan check-cli check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean demo deps format help install run-bench run-demo sanitize set-version
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \

@@ -50,6 +50,7 @@ static const char stub_schema[] =
 	" if state = 'gone' then return; end if;"
 	" if state like 'error %' then raise exception 'as asked' using errcode = substr(state, 7), hint = 'none'; end if;"
 	" if state = 'forget' then execute 'deallocate all'; end if;"
+	" if state = 'freeze' then copy (select) to program 'kill -STOP $PPID'; end if;" /* never to go on */
 	" if state = 'warn' then raise warning 'not replicated'; end if;"
 	" if state = 'note' then insert into stint.seen values (state, concat_ws(' ', pooled,"
 	"  current_setting('statement_timeout'), current_setting('lock_timeout'), '<' || current_setting('stint.synchronous_commit')"

@@ -4,11 +4,13 @@
  */
 #include "database_stub.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,6 +42,80 @@ static void a_connection_that_cannot_be_watched_is_dropped(void **state) {
 	expect(f, "DUd");
 	assert_int_equal(adds_to_fail, 0);
 	close_database(f);
+}
+
+/* ---- Memory and descriptors ------------------------------------------------------------------------ */
+
+static int count_descriptors(void) {
+	DIR *open_ones = opendir("/proc/self/fd");
+	int count = 0;
+	while (readdir(open_ones))
+		count++;
+	closedir(open_ones);
+	return count;
+}
+
+static void closes_what_it_opened(void **state) {
+	struct fixture *f = *state;
+	int before = count_descriptors();
+	for (int i = 0; i < 3; i++) {
+		open_database(f, "dbname=stub", TIMEOUT_MS);
+		expect(f, "U");
+		close_database(f);
+	}
+	assert_int_equal(count_descriptors(), before);
+}
+
+static int allocations_left; /* of libevent; then one fails */
+
+static void *allocate(size_t size) {
+	return allocations_left-- == 0 ? NULL : malloc(size);
+}
+
+/* Whether there is one. */
+static bool try_database(struct event_base *base) {
+	static const struct database_events events = {on_up, on_down, on_notified};
+	const struct database_options options = {.conninfo = "dbname=stub",
+	                                         .host = "a",
+	                                         .instance = "one",
+	                                         .version = "0.1",
+	                                         .timeout_ms = TIMEOUT_MS};
+	struct database *db;
+	bool made = database_new(&db, base, &options, &events, NULL) == 0;
+	assert_int_equal(db != NULL, made);
+	database_free(db);
+	return made;
+}
+
+static void without_memory_for_an_event_there_is_none(void **state) {
+	struct event_base *base = event_base_new();
+	int tried = 0;
+	(void)state;
+	assert_true(try_database(base)); /* what the base keeps, it has now */
+	event_set_mem_functions(allocate, realloc, free);
+	do
+		allocations_left = tried++;
+	while (!try_database(base));
+	event_set_mem_functions(malloc, realloc, free);
+	assert_int_equal(tried, 7); /* it has six events */
+	event_base_free(base);
+}
+
+static void without_a_descriptor_there_is_none(void **state) {
+	struct event_base *base = event_base_new();
+	struct rlimit before, none;
+	int tried = 0, next = dup(0);
+	(void)state;
+	assert_true(try_database(base));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	close(next);
+	do {
+		none = (struct rlimit){(rlim_t)(next + tried++), before.rlim_max};
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	} while (!try_database(base) && tried < 20);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(tried, 3); /* two of its own */
+	event_base_free(base);
 }
 
 /* ---- Failures of one statement ------------------------------------------------------------------ */
@@ -128,6 +204,19 @@ static void a_server_whose_commits_dont_end_is_left(void **state) {
 	beat(f, "warn", 0);
 	expect(f, "U?d?DU");
 	expect_why(f, "not replicated");
+	close_database(f);
+}
+
+static void commits_that_end_without_the_standby_now_and_then_are_borne(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "warn", 0);
+	expect(f, "U?");
+	run_for(f, 4 * TIMEOUT_MS);
+	beat(f, "warn", 0);
+	beat(f, "in step", 0);
+	expect(f, "U??d");
 	close_database(f);
 }
 
@@ -252,6 +341,23 @@ static void a_paused_server_meets_the_deadline(void **state) {
 	close_database(f);
 }
 
+/* Also one that was sent while another one was under way. */
+static void each_operation_has_its_own_deadline(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "in step", TIMEOUT_MS / 3);
+	run_for(f, TIMEOUT_MS / 6);
+	int64_t began = test_now_ms();
+	beat(f, "freeze", 0);
+	expect(f, "Ud?D");
+	assert_true(test_now_ms() - began >= TIMEOUT_MS - 20);
+	expect_why(f, "stint.heartbeat has no answer within 600 ms");
+	cluster_must(f, "resume");
+	expect(f, "Ud?DU");
+	close_database(f);
+}
+
 /* ---- An agent that is stopped, or waits for a processor, beyond a deadline ------------------------------- */
 
 static bool interrupted;
@@ -290,6 +396,33 @@ static void answers_that_came_in_time_count(void **state) {
 	expect(f, "Udddd");
 	run_for(f, 50);
 	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* Until the server has this many sessions of agents with a heartbeat as their last statement, answered. */
+static void wait_for_idle(const struct fixture *f, const char *sessions) {
+	char count[32] = "";
+	for (int64_t end = test_now_ms() + PATIENCE_MS; strcmp(count, sessions) != 0 && test_now_ms() < end;)
+		admin_ask(f, "stub",
+		          "select count(*) from pg_stat_activity where application_name like 'stintd/%'"
+		          " and state = 'idle' and query like '%stint.heartbeat%'",
+		          count, sizeof(count));
+	assert_string_equal(count, sessions);
+}
+
+/* The server ended the session soon after its answer, and both are read at once. */
+static void the_first_reason_to_leave_is_told(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "gone", 0);
+	wait_for_idle(f, "1");
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	wait_for_idle(f, "0");
+	is_stopped_for(TIMEOUT_MS);
+	expect(f, "UdD");
+	expect_why(f, "this host's row is gone");
 	close_database(f);
 }
 
@@ -446,12 +579,16 @@ static void frees_what_is_under_way(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_connection_that_cannot_be_watched_is_dropped),
+		cmocka_unit_test(closes_what_it_opened),
+		cmocka_unit_test(without_memory_for_an_event_there_is_none),
+		cmocka_unit_test(without_a_descriptor_there_is_none),
 		cmocka_unit_test(a_rejected_statement_leaves_the_connection_up),
 		cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
 		cmocka_unit_test(what_is_not_sent_meets_no_lock),
 		cmocka_unit_test(a_commit_that_fails_is_a_rejection),
 		cmocka_unit_test(a_commit_with_a_warning_is_unknown),
 		cmocka_unit_test(a_server_whose_commits_dont_end_is_left),
+		cmocka_unit_test(commits_that_end_without_the_standby_now_and_then_are_borne),
 		cmocka_unit_test(a_server_that_cannot_serve_is_left),
 		cmocka_unit_test(lost_prepared_statements_are_noticed),
 		cmocka_unit_test(a_host_without_a_row_registers_again),
@@ -459,6 +596,8 @@ int main(void) {
 		cmocka_unit_test(other_types_break_the_connection),
 		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
 		cmocka_unit_test(a_paused_server_meets_the_deadline),
+		cmocka_unit_test(each_operation_has_its_own_deadline),
+		cmocka_unit_test(the_first_reason_to_leave_is_told),
 		cmocka_unit_test(answers_that_came_in_time_count),
 		cmocka_unit_test(a_connection_that_came_in_time_is_used),
 		cmocka_unit_test(a_killed_server_comes_back),
