@@ -160,6 +160,7 @@ MIGRATIONS := \
 	sql/001_limiter/06_migration.sql \
 	sql/001_limiter/07_secure_commit.sql \
 	sql/001_limiter/08_object.sql \
+	sql/001_limiter/09_commit_later.sql \
 	sql/001_limiter/10_check_policy.sql \
 	sql/001_limiter/11_find_policy.sql \
 	sql/001_limiter/12_declare_policy.sql \

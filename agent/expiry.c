@@ -3,12 +3,12 @@
 
 #include <event2/event.h>
 
-/* Rows that one call looks at, in some milliseconds. While calls find much to delete, they follow one another
- * with pauses that leave the database three quarters of the time. Where most rows are to stay, the pauses are
- * longer, and longer still before the next round through the table. */
-#define EXPIRE_ROWS 1000
-static const struct timeval expiry_busy = {.tv_usec = 20000};
-static const struct timeval expiry_passing = {.tv_usec = 200000};
+/* Rows that one call looks at, in a millisecond or two: this host's leases wait behind it. While calls find much
+ * to delete, they follow one another with pauses that leave the database three quarters of the time. Where most
+ * rows are to stay, the pauses are longer, and longer still before the next round through the table. */
+#define EXPIRE_ROWS 500
+static const struct timeval expiry_busy = {.tv_usec = 10000};
+static const struct timeval expiry_passing = {.tv_usec = 100000};
 static const struct timeval expiry_idle = {.tv_sec = 2};
 
 static void on_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted) {

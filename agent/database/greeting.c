@@ -70,12 +70,20 @@ static bool finish_register(struct session *s, const struct operation *op, enum 
 
 static const struct call call_prepare = {"prepare", NULL, 0, false, finish_silently};
 
+static bool finish_listen(struct session *s, const struct operation *op, enum lease_outcome outcome,
+                          const struct pg_answer *answer) {
+	(void)op, (void)answer;
+	s->listens = outcome == LEASE_DONE;
+	return true;
+}
+
 /* It may be refused: the pulse tells agents of changes, too. */
-static const struct call call_listen = {"listen", "listen stint", 0, true, finish_silently};
+static const struct call call_listen = {"listen", "listen stint", 0, true, finish_listen};
 
 /*
- * A pooler may take LISTEN and deliver nothing. So the session sends a notice to itself, on a channel that no
- * other session listens to. Later pg_hears() tells whether the notice has arrived.
+ * A pooler may take LISTEN and deliver nothing. So behind one the session sends a notice to itself, on a channel
+ * that no other session listens to. Later pg_hears() tells whether the notice has arrived. Elsewhere it doesn't:
+ * the server wakes all sessions that listen to anything for each notice, and all agents may come at once.
  */
 static const struct call call_probe = {"probe", NULL, 0, true, finish_silently};
 
@@ -103,6 +111,8 @@ static void prepare_and_listen(struct session *s, struct database *db) {
 		session_send_prepare(s, &(struct operation){.call = &call_prepare}, *c);
 	session_send_prepare(s, &(struct operation){.call = &call_prepare}, &call_register);
 	session_send_query(s, &(struct operation){.call = &call_listen}, call_listen.sql);
+	if (s->direct)
+		return;
 	send_probe(s, db, "listen");
 	send_probe(s, db, "notify");
 }

@@ -132,6 +132,9 @@ struct pg_answer;
 
 enum pg_event pg_next(struct pg *, struct pg_answer **answer);
 
+/* The session's process, as the server told when the connection was made. A pooler tells a number of its own. */
+int pg_backend_pid(const struct pg *);
+
 /* On the channel of changes, since the last call. */
 bool pg_was_notified(struct pg *);
 /* A notice on another channel, that of this session's own, has ever arrived. */

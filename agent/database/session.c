@@ -435,7 +435,7 @@ void session_connect(struct session *s) {
 }
 
 bool session_hears(const struct session *s) {
-	return s->pg && pg_hears(s->pg);
+	return s->pg && ((s->direct && s->listens) || pg_hears(s->pg));
 }
 
 const char *session_lookup_error(const struct session *s) {

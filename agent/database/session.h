@@ -74,6 +74,8 @@ struct session {
 	bool broken;         /* the connection is to be dropped, soon */
 	bool reached;        /* see database_was_reached() */
 	bool not_inherited;  /* the role is a member of stint_agent without its rights */
+	bool direct;         /* nobody is between us and the server */
+	bool listens;        /* the server has taken our LISTEN */
 	bool not_owned;      /* the schema has another owner or other rights than it was made with */
 
 	struct operation_list under_way; /* sent, oldest first */

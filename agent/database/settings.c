@@ -84,6 +84,8 @@ void settings_begin_calls(struct session *s, const struct database *db, const ch
 
 enum fact { COMMIT_OFF, FSYNC_OFF, IS_REPLICA, NOT_OWNED, NOT_INHERITED, LOGS_IDS, IS_STRICT, FACTS };
 
+#define BACKEND_PID FACTS /* the column behind them */
+
 static const char inspect_sql[] =
 	"select current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off',"
 	" current_setting('session_replication_role') = 'replica',"
@@ -94,7 +96,7 @@ static const char inspect_sql[] =
 	" current_setting('log_parameter_max_length') <> '0' and (current_setting('log_statement') = 'all'"
 	"  or current_setting('log_min_duration_statement') <> '-1' or current_setting('log_min_duration_sample') <> '-1'"
 	"  or current_setting('log_transaction_sample_rate') <> '0'),"
-	" current_setting('transaction_isolation') <> 'read committed'";
+	" current_setting('transaction_isolation') <> 'read committed', pg_backend_pid()";
 
 void settings_advise(struct database *db, bool holds, const char *words) {
 	size_t length = strlen(db->advice);
@@ -106,11 +108,15 @@ static bool finish_inspect(struct session *s, const struct operation *op, enum l
                            const struct pg_answer *answer) {
 	struct database *db = op->context;
 	bool fact[FACTS];
+	int32_t pid;
 	if (outcome != LEASE_DONE)
 		return true;
 	for (int i = 0; i < FACTS; i++)
 		if (!pg_answer_bool(answer, 0, i, &fact[i]))
 			return false;
+	if (!pg_answer_int4(answer, 0, BACKEND_PID, INT32_MAX, &pid))
+		return false;
+	s->direct = pid == pg_backend_pid(s->pg);
 	s->not_inherited = fact[NOT_INHERITED];
 	s->not_owned = fact[NOT_OWNED];
 	settings_advise(
@@ -138,11 +144,11 @@ static bool finish_inspect(struct session *s, const struct operation *op, enum l
 	return true;
 }
 
-static const struct call call_inspect = {"inspect", NULL, FACTS, true, finish_inspect};
+static const struct call call_inspect = {"inspect", NULL, FACTS + 1, true, finish_inspect};
 
 void settings_start(struct session *s, struct database *db) {
 	db->advice[0] = '\0';
-	s->not_inherited = s->not_owned = false;
+	s->not_inherited = s->not_owned = s->direct = s->listens = false;
 	if (s->pooled)
 		write_settings(s, db, sizeof(s->preface), s->preface);
 	else

@@ -69,6 +69,7 @@ declare
 	lower stint.expiry;
 	upper stint.expiry;
 begin
+	perform stint.commit_later();
 	examined := 0;
 	deleted := 0;
 	select * into lower from stint.expiry for update skip locked;
@@ -77,34 +78,36 @@ begin
 		return;
 	end if;
 
-	select count(*) over (), page.policy_id, page.client_id
-	into examined, upper.policy_id, upper.client_id
-	from (
+	-- Each row is found by its key. Between two keys the server would look at all of the index that is behind the
+	-- first.
+	with page as materialized (
 		select c.policy_id, c.client_id from stint.counter c
 		where (c.policy_id, c.client_id) > (lower.policy_id, lower.client_id)
 		order by c.policy_id, c.client_id
 		limit greatest(batch, 1)
-	) page
-	order by page.policy_id desc, page.client_id desc
-	limit 1;
-	examined := coalesce(examined, 0);
-
-	with idle as (
+	),
+	idle as (
 		select c.policy_id, c.client_id
-		from stint.counter c
+		from page g
+		cross join stint.counter c
 		left join stint.policy p on p.policy_id = c.policy_id
-		where (c.policy_id, c.client_id) > (lower.policy_id, lower.client_id)
-			and (c.policy_id, c.client_id) <= (upper.policy_id, upper.client_id)
+		where (c.policy_id, c.client_id) = (g.policy_id, g.client_id)
 			and (p.policy_id is null
 				or t_us - margin_us >= c.head_us + (c.resolution + 1) * c.sub_window_us
 				-- The policy may have got a longer window meanwhile; a sub-window is at most a window long.
 				and t_us - margin_us >= c.head_us + c.sub_window_us + 2000 * p.time_window_ms)
 		for update of c skip locked
+	),
+	gone as (
+		delete from stint.counter c
+		using idle i
+		where c.policy_id = i.policy_id and c.client_id = i.client_id
+		returning c.policy_id
 	)
-	delete from stint.counter c
-	using idle i
-	where c.policy_id = i.policy_id and c.client_id = i.client_id;
-	get diagnostics deleted = row_count;
+	select n.examined, n.deleted, l.policy_id, l.client_id
+	into examined, deleted, upper.policy_id, upper.client_id
+	from (select (select count(*) from page) as examined, (select count(*) from gone) as deleted) n
+	left join lateral (select g.* from page g order by g.policy_id desc, g.client_id desc limit 1) l on true;
 
 	-- History is kept for a year, so an hourly look is enough. After a full batch the next call goes on.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour'

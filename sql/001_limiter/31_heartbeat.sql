@@ -11,6 +11,7 @@ declare
 	-- As in stint.count_hosts().
 	patience constant interval := interval '15 seconds';
 begin
+	perform stint.commit_later();
 	update stint.agent_host h set
 		instance = heartbeat.instance,
 		state = heartbeat.state,

@@ -271,9 +271,9 @@ static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
 		int64_t examined, deleted;
 		int next_ms;
 	} rounds[] = {
-		{LEASE_DONE, 1000, 900, 20},       {LEASE_DONE, 1000, 251, 20},      {LEASE_DONE, 1000, 250, 200},
-		{LEASE_DONE, 1000, 0, 200},        {LEASE_DONE, 999, 0, 2000},       {LEASE_DONE, 0, 0, 2000},
-		{LEASE_REJECTED, 1000, 900, 2000}, {LEASE_UNKNOWN, 1000, 900, 2000},
+		{LEASE_DONE, 500, 450, 10},       {LEASE_DONE, 500, 126, 10},      {LEASE_DONE, 500, 125, 100},
+		{LEASE_DONE, 500, 0, 100},        {LEASE_DONE, 499, 0, 2000},      {LEASE_DONE, 0, 0, 2000},
+		{LEASE_REJECTED, 500, 450, 2000}, {LEASE_UNKNOWN, 500, 450, 2000},
 	};
 	(void)state;
 	is_to_expire();

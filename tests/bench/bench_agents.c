@@ -5,6 +5,8 @@
  * One app process for each agent checks one client once in each of its windows, so that each check needs a new
  * lease: a trip to the database, and with one client for all, to the same row. Who waits for a row's lock is
  * counted by a session that looks every 10 ms.
+ *
+ * Then how long they take when all are killed and come again, and when all lose their sessions.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -237,6 +239,46 @@ static int add_agents(struct play *p, const struct scene *scene, int from, int t
 	return 0;
 }
 
+/* ---- All come again ------------------------------------------------------------------------- */
+
+static int wait_all_in_step(const struct play *p, int agents) {
+	for (int i = 0; i < agents; i++)
+		if (!host_wait_in_step(&p->host[i], 60000))
+			return -1;
+	return 0;
+}
+
+static int measure_restart(struct play *p, int agents) {
+	uint64_t began;
+	char what[96];
+
+	for (int i = 0; i < agents; i++)
+		host_kill(&p->host[i]);
+	began = monotonic_ns();
+	for (int i = 0; i < agents; i++)
+		if (host_start(&p->host[i]) != 0)
+			return -1;
+	if (wait_all_in_step(p, agents) != 0)
+		return -1;
+	snprintf(what, sizeof(what), "%d agents killed: all are started again and in step after", agents);
+	figure_put(
+		&(struct figure){.row = 11, .what = what, .unit = "s", .value = (double)(monotonic_ns() - began) / 1e9});
+	began = monotonic_ns();
+	if (cluster_end_backends(&p->cluster) != 0)
+		return -1;
+	sleep_ms(100);
+	if (wait_all_in_step(p, agents) != 0)
+		return -1;
+	snprintf(what, sizeof(what), "%d agents lose their sessions: all are in step again after", agents);
+	figure_put(&(struct figure){.row = 11,
+	                            .what = what,
+	                            .unit = "s",
+	                            .value = (double)(monotonic_ns() - began) / 1e9,
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = 5});
+	return 0;
+}
+
 static int play(const struct scene *scene) {
 	static const int agents[] = {1, FEW, 32, 64};
 	static struct outcome o, one[2], few[2];
@@ -260,6 +302,8 @@ static int play(const struct scene *scene) {
 			put(own ? "own clients" : "one shared client", running, &o, &one[own], &few[own]);
 		}
 	}
+	if (measure_restart(&p, running) != 0)
+		return 1;
 	for (int i = 0; i < running; i++)
 		host_stop(&p.host[i]);
 	cluster_close(&p.cluster);
@@ -267,5 +311,5 @@ static int play(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play, 200);
+	return scene_run(play, 230);
 }

@@ -27,7 +27,7 @@ struct statement {
 
 static const struct statement statements[] = {
 	{"set_config", "I", {11}, {0}},
-	{"pg_roles", "bbbbbbb", {1, 0, 1, 0, 0, 1, 0}, {0}},
+	{"pg_roles", "bbbbbbbi", {1, 0, 1, 0, 0, 1, 0, 4711}, {0}},
 	{"schema_version", "ii", {1, 1}, {0}},
 	{"register_host",
      "iIiIttIIIt",

@@ -1,7 +1,7 @@
 -- stint.expire_counters(): what goes, what stays, batch by batch.
 
 begin;
-select plan(22);
+select plan(24);
 
 select stint.set_policy('sliding', 10, 60000) as sliding \gset
 select stint.set_policy('fixed', 10, 60000, algorithm => 'fixed_window') as fixed \gset
@@ -43,6 +43,15 @@ select results_eq(format('select * from stint.expire_counters(%s)', b), 'values 
 select pg_temp.put(:fixed, 'client', 200, 60000000, 0);
 select stint.expire_counters(10);
 select is((select granted from test.lease('fixed', 'client', need => 10)), 10, 'an expired client has its whole limit');
+
+-- A batch costs what it looks at, however many rows are behind it.
+select count(pg_temp.put(:fixed, 'many ' || i, 0, 60000000, 0)) from generate_series(1, 20000) i;
+create temp table read_before as select pg_stat_get_xact_blocks_fetched('stint.counter_pkey'::regclass) as n;
+select results_eq('select * from stint.expire_counters(10)', 'values (10::bigint, 0::bigint)', 'ten of many');
+select cmp_ok(pg_stat_get_xact_blocks_fetched('stint.counter_pkey'::regclass) - n, '<', 60::bigint, '… and no more of the index is read than for these')
+from read_before;
+delete from stint.counter where client_id like 'many %';
+update stint.expiry set policy_id = 0, client_id = '';
 
 -- History of more than a year goes, a batch at a time, once an hour.
 delete from stint.change;

@@ -1,7 +1,7 @@
 -- What a role, a database or a server may have set, and what the promise rests on: how transactions that grant are committed.
 
 begin;
-select plan(60);
+select plan(68);
 select stint.set_policy('api', 100, 60000) as api \gset
 
 create function test.commits_as(does text, value text, kept text default null) returns text language plpgsql as $$
@@ -30,6 +30,12 @@ select is(test.commits_as(does, value), value, value || ' is the operator''s cho
 from grants, unnest(array['local', 'remote_write', 'on', 'remote_apply']) value;
 select is(test.commits_as(does, 'off', 'keep'), 'off', 'so is off, said twice:' || does) from grants;
 select is(test.commits_as('select test.lease(''api'', ''a'')', 'off', 'off'), 'on', 'but only the word means it');
+
+-- What comes again anyway keeps no lease waiting.
+select host_id from stint.register_host('h', 'i', 'v') \gset
+select is(test.commits_as(does, value), 'off', 'a commit that nobody waits for:' || does)
+from unnest(array['local', 'remote_write', 'on', 'remote_apply']) value,
+	(values (format($$ select stint.heartbeat(%s, 'i', 'in step', 0, 0) $$, :host_id)), ($$ select stint.expire_counters(10) $$)) x (does);
 
 -- The warning that a commit may not have reached its standby is one of the agents' sources.
 set local client_min_messages = error;

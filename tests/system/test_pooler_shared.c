@@ -203,8 +203,8 @@ static void judge(struct play *play) {
 	for (uint32_t i = 0; i < agents; i++)
 		well += host_is_running(&play->host[i]) && host_stop(&play->host[i]) == 0;
 	tap_ok(well == agents, "I6: %u of %u agents were still there and ended well", well, agents);
-	proof_print(&(struct proof){"I1 I2 I4 I5 I6", FAULT, 1, oracle.count + play->books.count, wrong,
-	                            play->recovery_ms});
+	proof_print(
+		&(struct proof){"I1 I2 I4 I5 I6", FAULT, 1, oracle.count + play->books.count, wrong, play->recovery_ms});
 	oracle_free(&oracle);
 }
 
