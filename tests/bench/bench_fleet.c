@@ -36,6 +36,8 @@
 #define BURST        150
 #define BURST_MS     250
 #define BURST_EACH   100 /* ms between the bursts of two clients */
+#define LOCKED_MS    20000
+#define LOCKED_BELOW 42949673u /* of 2^32: a part of 100 */
 #define PEER_MS      10000
 #define PEER_RATE    250 /* a second: no closed loop, in which the server would never sleep */
 #define PEER_CLIENTS 200
@@ -221,6 +223,66 @@ static void run_all(const struct scene *scene, struct shared *shared) {
 	}
 }
 
+/* ---- Rows that somebody else has locked ---------------------------------------------------------- */
+
+/* Clients that are mostly new, 1,000/s. Then somebody locks the rows of one in a hundred of those that were seen:
+ * how long do the others' checks take, beside before? */
+static int measure_locked(const struct scene *scene, struct poisson_times times[static 2]) {
+	static struct stand stand;
+	const struct stand_options how = {.name = "locked",
+	                                  .number = FLEETS * STAND_HOSTS,
+	                                  .hosts = 4,
+	                                  .max_clients = 200000,
+	                                  .limit = 100,
+	                                  .window_ms = 60000};
+	const struct poisson_load load = {.limiters = stand.limiters,
+	                                  .hosts = how.hosts,
+	                                  .clients = 100000,
+	                                  .rate = 0.01,
+	                                  .limit = how.limit,
+	                                  .window_ms = how.window_ms,
+	                                  .threads = 256,
+	                                  .seed = 99};
+	struct poisson *p = stand_set(&stand, scene, &how) == 0 ? poisson_start(&load) : NULL;
+	char sql[128];
+	int status = p ? 0 : -1;
+
+	snprintf(sql, sizeof(sql), "begin; select from stint.counter where client_id < '" POISSON_ID "' for update",
+	         LOCKED_BELOW);
+	sleep_ms(quick_ms(LOCKED_MS));
+	for (int locked = 0; locked < 2 && status == 0; locked++) {
+		times[locked].least = LOCKED_BELOW;
+		status = locked ? cluster_do(&stand.cluster, sql) : 0;
+		poisson_time(p, &times[locked]);
+		sleep_ms(quick_ms(LOCKED_MS));
+		poisson_time(p, NULL);
+	}
+	if (p) {
+		cluster_do(&stand.cluster, "rollback");
+		poisson_stop(p);
+		poisson_free(p);
+	}
+	stand_strike(&stand);
+	return status;
+}
+
+static void put_locked(const struct poisson_times times[static 2]) {
+	char note[96];
+
+	snprintf(note, sizeof(note), "%llu of %llu were denied, with no row locked %llu",
+	         (unsigned long long)times[1].denied, (unsigned long long)histogram_total(&times[1].ns),
+	         (unsigned long long)times[0].denied);
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = "new clients 1,000/s, somebody has locked 1 row of 100: p99 of the others",
+	                            .unit = "ms",
+	                            .value = (double)histogram_quantile(&times[1].ns, 990) / 1e6,
+	                            .against = "no row locked",
+	                            .base = (double)histogram_quantile(&times[0].ns, 990) / 1e6,
+	                            .target = FIGURE_AT_MOST,
+	                            .bound = 2,
+	                            .note = note});
+}
+
 /* ---- Peers ----------------------------------------------------------------------------------------------- */
 
 static const char table[] =
@@ -251,7 +313,7 @@ static int call_upserts(struct cluster *cluster) {
 
 		sleep_until_ns(next_ns);
 		next_ns += NS_PER_S / PEER_RATE;
-		snprintf(id, sizeof(id), "client-%08x", random_below(&random, PEER_CLIENTS) * 2654435761u);
+		snprintf(id, sizeof(id), POISSON_ID, random_below(&random, PEER_CLIENTS));
 		params.values[0] = id;
 		status = direct_call(pg, &params) == 1 ? 0 : -1;
 	}
@@ -426,6 +488,7 @@ static int plot(const struct shared *shared) {
 
 static int play(const struct scene *scene) {
 	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	static struct poisson_times times[2]; /* without, and with locked rows */
 	struct result naive = {0}, flexible = {0};
 	int status;
 
@@ -434,6 +497,8 @@ static int play(const struct scene *scene) {
 	status = run_peers(scene, &naive, &flexible);
 	run_all(scene, shared);
 	put_all(shared, &naive, &flexible);
+	status |= measure_locked(scene, times);
+	put_locked(times);
 	status |= plot(shared);
 	for (size_t i = 0; i < FLEETS; i++)
 		status |= !shared->done[i];

@@ -26,6 +26,8 @@ struct poisson {
 	pthread_t *threads;
 	uint32_t started;
 	double began_ns;
+	pthread_mutex_t times_lock;
+	struct poisson_times *times;
 	atomic_bool stop;
 	_Atomic uint64_t checks, exact, admitted, alone, errors, most;
 };
@@ -74,6 +76,15 @@ static void note_admitted(struct poisson *p, struct log *log, int64_t began_ns, 
 		;
 }
 
+static void note_time(struct poisson *p, uint32_t client, uint64_t took_ns, bool is_admitted) {
+	pthread_mutex_lock(&p->times_lock);
+	if (p->times && poisson_number(client) >= p->times->least) {
+		histogram_add(&p->times->ns, took_ns);
+		p->times->denied += !is_admitted;
+	}
+	pthread_mutex_unlock(&p->times_lock);
+}
+
 static void check(struct poisson *p, uint32_t client, uint32_t host, uint64_t until_ns) {
 	struct log *log = &p->logs[client];
 	struct stint_result result;
@@ -81,12 +92,13 @@ static void check(struct poisson *p, uint32_t client, uint32_t host, uint64_t un
 	char id[32];
 	int status;
 
-	snprintf(id, sizeof(id), "client-%08x", client * 2654435761u);
+	snprintf(id, sizeof(id), POISSON_ID, poisson_number(client));
 	atomic_fetch_add(&p->exact, exact_admits(p, log, (int64_t)began_ns));
 	status = stint_check(p->load.limiters[host], id, 1, &result);
 	ended_ns = monotonic_ns();
 	atomic_fetch_add(&p->checks, 1);
 	atomic_fetch_add(&p->errors, status != 0);
+	note_time(p, client, ended_ns - began_ns, status == 0 && result.allowed);
 	if (status != 0 || !result.allowed)
 		return;
 	atomic_fetch_add(&p->admitted, ended_ns <= until_ns);
@@ -126,7 +138,7 @@ static uint32_t draw(uint64_t *random, const double *sums, uint32_t count) {
 }
 
 static bool has_begun(const struct poisson *p, uint32_t client) {
-	double part = (client * 2654435761u) * 0x1p-32;
+	double part = poisson_number(client) * 0x1p-32;
 
 	return (double)monotonic_ns() >= p->began_ns + part * p->load.ramp_ms * NS_PER_MS;
 }
@@ -160,6 +172,7 @@ static void *send(void *arg) {
 static int make(struct poisson *p) {
 	const struct poisson_load *load = &p->load;
 
+	pthread_mutex_init(&p->times_lock, NULL);
 	p->logs = calloc(load->clients, sizeof(*p->logs));
 	p->threads = calloc(load->threads, sizeof(*p->threads));
 	p->client_sums = load->by_zipf ? zipf_sums(load->clients) : NULL;
@@ -210,6 +223,12 @@ struct poisson_counts poisson_look(struct poisson *p) {
 	                               .alone = atomic_load(&p->alone),
 	                               .errors = atomic_load(&p->errors),
 	                               .most = atomic_load(&p->most)};
+}
+
+void poisson_time(struct poisson *p, struct poisson_times *times) {
+	pthread_mutex_lock(&p->times_lock);
+	p->times = times;
+	pthread_mutex_unlock(&p->times_lock);
 }
 
 void poisson_stop(struct poisson *p) {

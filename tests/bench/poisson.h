@@ -11,7 +11,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "histogram.h"
 #include "stint.h"
+
+/* A client's id is POISSON_ID with its number: not in the order of the clients. */
+#define POISSON_ID "client-%08x"
+
+static inline uint32_t poisson_number(uint32_t client) {
+	return client * 2654435761u;
+}
 
 struct poisson_load {
 	struct stint_limiter *const *limiters; /* of each host */
@@ -40,6 +48,16 @@ struct poisson *poisson_start(const struct poisson_load *);
 struct poisson_counts poisson_look(struct poisson *);
 void poisson_stop(struct poisson *); /* the logs are as they were */
 void poisson_free(struct poisson *);
+
+/* How long checks took, and how many were denied, but for those of clients whose number in the id is less. */
+struct poisson_times {
+	uint32_t least;
+	struct histogram ns;
+	uint64_t denied;
+};
+
+/* From now on they are noted there; NULL: nowhere. */
+void poisson_time(struct poisson *, struct poisson_times *times);
 
 /* A client sends so many at once to one host: what is admitted counts if it is within `within_ms` of the first. */
 void poisson_burst(struct poisson *, uint32_t client, uint32_t checks, uint32_t within_ms);
