@@ -29,6 +29,10 @@ static void so_many_may_wait_and_no_more(void **state) {
 	assert_int_equal(agent.declarations.refused_ns, told_ns);
 	expect_logged_once("4096 declarations, 4096 of them different, wait");
 	log_is_read_no_more();
+	agent.declarations.refused_ns -= 601 * NS_PER_S; /* ten minutes later it is told again */
+	declares_as(1, "sms", 5);
+	expect_answer(other, STINT_EFULL);
+	assert_true(agent.declarations.refused_ns >= told_ns);
 	assert_int_equal(agent.declarations.count, DECLARATIONS_MAX);
 	close(app);
 	close(other);

@@ -48,6 +48,40 @@ static void an_app_may_be_cut_off_by_its_answer(void **state) {
 	close(fd);
 }
 
+static int allocations_left; /* of libevent; then one fails */
+
+static void *allocate(size_t size) {
+	return allocations_left-- == 0 ? NULL : malloc(size);
+}
+
+/* Answers an app that doesn't read, with more than the kernel keeps for it. */
+static void leave_unread(struct fixture *f) {
+	char message[4096] = {0};
+	for (unsigned i = 0; i < SERVER_UNREAD_MAX / 2 / sizeof(message); i++)
+		server_send(f->server, f->last_peer, message, sizeof(message));
+}
+
+/* Whichever allocation fails. */
+static void whose_answers_have_no_room_is_cut_off(void **state) {
+	struct fixture *f = *state;
+	int cut_off = 0, fd;
+	for (;; cut_off++) {
+		fd = greet(f);
+		say_want(f, fd, "x", 1);
+		event_set_mem_functions(allocate, realloc, free);
+		allocations_left = cut_off;
+		leave_unread(f);
+		event_set_mem_functions(malloc, realloc, free);
+		turn(f);
+		if (server_peer_count(f->server) > 0)
+			break;
+		assert_non_null(strstr(said, "out of memory"));
+		close(fd);
+	}
+	assert_true(cut_off >= 3); /* the answers' room, the event, and a piece of the room */
+	close(fd);
+}
+
 /* ---- Making no sense -------------------------------------------------------------------------- */
 
 static void nothing_goes_before_hello(void **state) {
@@ -198,6 +232,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(who_never_reads_is_cut_off),
 		TEST(an_app_may_be_cut_off_by_its_answer),
+		TEST(whose_answers_have_no_room_is_cut_off),
 		TEST(nothing_goes_before_hello),
 		TEST(hello_is_said_once),
 		TEST(who_is_cut_off_is_said),

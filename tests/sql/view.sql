@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(89);
+select plan(94);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -25,6 +25,21 @@ select results_eq('select what, server, timeline from stint.promotion', format($
 	'promotion: shows which');
 update stint.server_timeline set seen_at = seen_at - interval '1 hour';
 select ok(server_age_us between 3600000000 and 3610000000, 'register: the age grows') from stint.register_host('web-1', 'first', '0.1.0');
+update stint.server_timeline set seen_at = now();
+select ok(server_age_us < 10000000, 'register: also where both were seen at the same moment') from stint.register_host('web-1', 'first', '0.1.0');
+
+-- Who is new is counted at once; who connects again soon gives no reason to count.
+savepoint count;
+update stint.fleet set live_hosts = 77, counted_at = clock_timestamp();
+select is((select live_hosts from stint.register_host('web-1', 'first', '0.1.0')), 77, 'register: a host that connects again is not counted at once');
+select is((select live_hosts from stint.register_host('web-new', 'first', '0.1.0')), 2, 'register: a new one is');
+update stint.fleet set live_hosts = 77, counted_at = clock_timestamp();
+update stint.agent_host set seen_at = clock_timestamp() - interval '16 seconds' where name = 'web-1';
+select is((select live_hosts from stint.register_host('web-1', 'first', '0.1.0')), 2, 'register: so is one that was not heard of for long');
+update stint.fleet set live_hosts = 77, counted_at = clock_timestamp();
+update stint.agent_host set live = false where name = 'web-1';
+select is((select live_hosts from stint.register_host('web-1', 'first', '0.1.0')), 2, 'register: and one that had gone');
+rollback to savepoint count;
 
 -- Which server it is.
 savepoint server;
