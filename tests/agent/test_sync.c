@@ -360,8 +360,37 @@ static void so_it_is_however_much_happens(void **state) {
 	assert_int_equal(reports, 1);
 }
 
+/* ---- What systemd is told ---------------------------------------------------------------------- */
+
+static void expect_sentence(const char *wanted) {
+	char sentence[512];
+	status_sentence(&agent.status, sentence, sizeof(sentence));
+	assert_string_equal(sentence, wanted);
+}
+
+static void each_state_has_a_sentence(void **state) {
+	static const struct core_options alone = {.memory_only = true};
+	static const struct core_io nothing = {.take = on_take, .verdict = on_verdict};
+	struct core *core = agent.driver.core;
+	char sentence[512];
+	(void)state;
+	expect_sentence("Connecting to the database; 0 clients, 0 apps");
+	meets("00000001", -1);
+	expect_sentence("In step with the database, 2 hosts; 0 clients, 0 apps");
+	loses();
+	core_advance(core, monotonic_now_ns() + 600 * MS);
+	status_sentence(&agent.status, sentence, sizeof(sentence));
+	assert_memory_equal(sentence, "FALLBACK for ", 13);
+	assert_non_null(strstr(sentence, " s, local limits in force (it is gone); 0 clients, 0 apps"));
+	assert_int_equal(core_new(&agent.driver.core, &table.table, monotonic_now_ns(), &alone, &nothing, NULL), 0);
+	expect_sentence("Counting in memory, for this host alone; 0 clients, 0 apps");
+	core_free(agent.driver.core);
+	agent.driver.core = core;
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		TEST(each_state_has_a_sentence),
 		TEST(the_first_server_is_trusted),
 		TEST(a_new_timeline_is_held),
 		TEST(so_is_an_old_primary_that_comes_back),
