@@ -144,11 +144,11 @@ STINT := \
 	agent/command/cmd_policy.c \
 	agent/command/cmd_status.c \
 	agent/command/command.c \
+	agent/command/main.c \
 	agent/command/migrations.c \
 	agent/command/objects.c \
 	agent/command/output.c \
-	agent/command/query.c \
-	agent/command/stint.c
+	agent/command/query.c
 
 MIGRATIONS := \
 	sql/001_limiter/01_role.sql \

@@ -1,5 +1,5 @@
 /*
- * stint.c - the operator's command: finds the subcommand in const tables, and
+ * main.c - the operator's command `stint`: finds the subcommand in const tables, and
  * answers --help and --version from them.
  *
  * Writing into a closed pipe must neither kill the program nor change the exit
