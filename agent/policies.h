@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "protocol/layout.h"
-#include "database/database.h"
+#include "policy_row.h"
 #include "word.h"
 
 struct policy {

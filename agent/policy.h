@@ -11,7 +11,7 @@
 
 #include "protocol/wire.h"
 #include "core/core.h"
-#include "database/database.h"
+#include "policy_row.h"
 
 /* Fills in defaults and checks the limits. Returns 0, STINT_ERANGE or STINT_EPOLICY. */
 int policy_from_declaration(struct policy_row *row, const struct wire_declare *message, const char *name,

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "database/database.h"
+#include "policy_row.h"
 #include "server.h"
 
 /* Of the processes that said the same, the last ones. One that has ended goes before one that is still there. */

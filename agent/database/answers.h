@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/store.h"
+#include "policy_row.h"
 
 struct database_pulse {
 	int64_t now_us;
@@ -20,19 +21,6 @@ struct database_pulse {
 	bool rival;        /* another live instance uses this host's name */
 	bool expires;      /* until the next heartbeat it is this host's turn to expire counters */
 	bool old_snapshot; /* somebody keeps old versions of rows from being removed; told to one host, now and then */
-};
-
-struct policy_row {
-	int32_t policy_id;
-	char name[64];
-	int64_t max_requests;
-	int64_t time_window_ms;
-	int64_t fallback_max_requests;
-	int64_t fallback_time_window_ms;
-	int32_t algorithm; /* enum stint_algorithm */
-	int32_t resolution;
-	int32_t mode; /* enum stint_mode */
-	bool pinned;
 };
 
 struct change_row {
