@@ -35,7 +35,7 @@ void changes_apply_row(struct change_reader *changes, int index, const struct po
 	if (!policy_limits_equal(&policy->row, row)) {
 		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests,
 		         row->time_window_ms);
-		if (!policy->guessed) /* else nothing has changed: only now is it known here what is in force */
+		if (!policy->guessed) /* a guess is no news: only now the agent knows the limits */
 			word_settle(&policy->word);
 	}
 	policy->guessed = false;
@@ -184,8 +184,8 @@ static bool is_noted(const struct directory_header *directory, const struct orig
 	       directory->wal_end == origin->wal_end;
 }
 
-/* During the hold after a promotion, leases of another server are out. While policies are loaded, some are good
- * that a change has ended. */
+/* During the hold after a promotion, leases of another server are still out. While policies are loaded, leases
+ * are good that a change has ended. */
 static bool may_note(const struct change_reader *changes) {
 	enum core_state state = core_state(changes->driver->core);
 	return (state == CORE_IN_STEP || state == CORE_RESYNC) && !changes->driver->policies->loading;

@@ -30,15 +30,15 @@ struct change_reader {
 	struct driver *driver;
 	struct origin origin;
 	int64_t change_id; /* changes up to this one are in force here; -1: unknown */
-	int64_t newest;    /* that the server has told of */
-	bool reading;      /* changes; one read at a time */
+	int64_t newest;    /* the newest that the server has told of */
+	bool reading;      /* changes are being read; one read at a time */
 	bool unread;       /* there may be more than that read brings */
-	bool inherited;    /* they were made while no agent lived here, as far as is known */
+	bool inherited;    /* as far as the agent knows, the changes were made while no agent lived here */
 	/* To be noted for the next agent once all clients have met it. */
 	bool noting;
 	int64_t noted_id;
 	uint64_t noted_walk_end;
-	bool awaited; /* somebody gets in step: the end of loading is told, even if there is nothing to load */
+	bool awaited; /* getting in step waits for the end of loading: it is told even if there is nothing to load */
 	uint16_t asked[POLICY_CAPACITY]; /* the policies that are being loaded */
 	/* Loading policies has ended; done: it succeeded. */
 	void (*loaded)(void *context, bool done);

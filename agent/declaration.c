@@ -15,11 +15,11 @@ struct asker { /* who waits for the answer */
 	uint32_t serial;
 };
 
-/* What the database is asked; for all that declare the same. */
+/* What the database is asked, once for all apps that declare the same. */
 struct declaration {
 	struct declaration *next;
 	struct declarations *owner;
-	bool is_own; /* the agent's: what it has put off is asked again; nobody waits for an answer */
+	bool is_own; /* the agent asks again what was put off; nobody waits for an answer */
 	struct asker *askers;
 	size_t asker_count, asker_room;
 	uint16_t flags; /* WIRE_DECLARE_... */
@@ -183,9 +183,10 @@ static void decide_locally(struct declaration *d) {
 
 /* ---- With the database ------------------------------------------------------ */
 
-/* With the next heartbeat at the latest, after the others, which may not have to wait for what this one waits for.
- * What apps have declared meanwhile is newer than what the agent asks again. So that one is dropped: its word
- * is put off already, and is asked again in a minute, unless it is forgotten until then. */
+/* The declaration is asked again with the next heartbeat at the latest. It goes behind the others, which may
+ * not have to wait for what this one waits for. What the agent itself asks again is dropped instead, since apps
+ * may have declared something newer meanwhile: its word is put off already, and is asked again in a minute,
+ * unless it is forgotten until then. */
 static void ask_again_later(struct declaration *d) {
 	struct declarations *all = d->owner;
 	if (d->is_own) {
@@ -279,7 +280,7 @@ static void ask_database(struct declaration *d) {
 		database_declare(d->owner->driver->database, &d->row, d->flags & WIRE_DECLARE_AGAIN, on_declared, d);
 }
 
-/* It may have been forgotten since, see word.h. */
+/* Whether the word is still kept: it may have been forgotten since, see word.h. */
 static bool is_still_said(const struct declaration *d) {
 	const struct driver *driver = d->owner->driver;
 	int index = policies_find(driver->policies, d->row.name);
@@ -289,8 +290,8 @@ static bool is_still_said(const struct declaration *d) {
 	return word_is(word, &d->row) && word_is_waiting(word, driver->server);
 }
 
-/* A fallback may go on while the database is there, after a promotion. What was decided here then would not be
- * declared to it: that is done when it comes back. */
+/* After a promotion, a fallback may go on while the database is there. What this host decided then would not be
+ * passed on, since that is done only when the database comes back. */
 static void proceed(struct declaration *d) {
 	struct declarations *all = d->owner;
 	enum sync_state sync = all->sync->state;
@@ -305,7 +306,7 @@ static void proceed(struct declaration *d) {
 
 /* ---- What was put off -------------------------------------------------------- */
 
-/* Before all that apps are declaring, which is newer. It is asked once, see ask_again_later(). */
+/* It goes before all that apps are declaring, which is newer. It is asked once, see ask_again_later(). */
 static void ask_once_more(struct declarations *all, const struct policy_row *limits) {
 	struct declaration *d = calloc(1, sizeof(*d));
 	if (!d)
@@ -334,7 +335,7 @@ void declarations_ask_again(struct declarations *all) {
 	}
 	if (!due)
 		return;
-	word_put_off(due, now_ns); /* in case that there is no memory now */
+	word_put_off(due, now_ns); /* in case there is no memory now */
 	ask_once_more(all, &due->limits);
 }
 
@@ -390,7 +391,7 @@ void declarations_pass_on(struct declarations *all) {
 
 /* ---- From and for the others -------------------------------------------------- */
 
-/* Of the one that the database has been asked for, somebody is kept: what comes of it is an app's word. */
+/* One asker is kept of the declaration that the database has been asked for: what comes of it is an app's word. */
 static void forget_the_gone(struct declaration *d) {
 	struct declarations *all = d->owner;
 	size_t kept = 0;
@@ -403,7 +404,8 @@ static void forget_the_gone(struct declaration *d) {
 	d->asker_count = kept;
 }
 
-/* Nobody waits for their answers, and the next process that starts says it again. */
+/* Drops declarations whose processes are gone: nobody waits for their answers, and the next process that starts
+ * says them again. */
 static void drop_the_gone(struct declarations *all) {
 	for (struct declaration *d = all->first, *next; d; d = next) {
 		next = d->next;
@@ -457,7 +459,7 @@ static struct declaration *add_declaration(const struct declaration *made) {
 	return d;
 }
 
-/* Who says what others wait for already waits with them. */
+/* An app that says what others already wait for waits with them. */
 static int take_in(const struct declaration *made, server_peer peer, uint32_t serial) {
 	struct declarations *all = made->owner;
 	struct declaration *d = find_alike(all, made);

@@ -24,10 +24,10 @@
 #include "server.h"
 #include "sync.h"
 
-/* Different ones that wait: four for each policy that has a place; less than a megabyte. */
+/* How many different ones may wait: four for each policy that has a place, less than a megabyte in all. */
 #define DECLARATIONS_MAX 4096
 
-/* Those who wait for these: besides DECLARATIONS_MAX so many for each connection, 16 to 32 kilobytes. */
+/* How many apps may wait for them: DECLARATIONS_MAX, and so many more for each connection, 16 to 32 kilobytes. */
 #define WAITING_PER_CONNECTION POLICY_CAPACITY
 
 struct declaration;
@@ -43,7 +43,7 @@ struct declarations {
 	const struct sync *sync;
 	struct declaration *first; /* of those that wait for the database */
 	struct declaration *asked; /* the one of them that it has been asked for; NULL: none */
-	size_t count;              /* of these */
+	size_t count;              /* how many of them there are */
 	size_t waiting;            /* who waits for an answer to one of them, all together */
 	int64_t refused_ns;        /* when it was last said that there are too many; 0: never */
 	bool passing_on;           /* what was decided without the database, now that of policy `passed_on` */

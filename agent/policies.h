@@ -14,12 +14,12 @@
 
 struct policy {
 	struct policy_row row; /* policy_id 0: the database hasn't been asked yet */
-	uint32_t generation;   /* of the entry, see policy_number_make() */
+	uint32_t generation;   /* the generation of its entry, see policy_number_make() */
 	int64_t used_ns;       /* when an app of this host last asked for it or declared it */
 	struct word word;      /* what an app of this host declared last */
 	bool used;
 	bool stale; /* the database may have another word: to be read again */
-	/* its limits are what an app said meanwhile, put off now: those in force are being read */
+	/* Its limits are an app's, which the database has put off now: the limits in force are being read. */
 	bool guessed;
 	bool undeclared; /* said by an app while the database was away: to be declared when it is back */
 };

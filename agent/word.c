@@ -21,7 +21,7 @@ static bool is_by(const struct word *word, server_peer peer) {
 	return false;
 }
 
-/* Where the speaker is who is remembered no longer: one that has ended, else the first who said it. */
+/* The place of the speaker who is forgotten for another one: one that has ended, else the first who said it. */
 static size_t least_needed(const struct word *word, const struct server *server) {
 	for (size_t i = word->count; i > 0; i--)
 		if (!server_is_connected(server, word->by[i - 1]))

@@ -22,14 +22,14 @@
 #include "policy_row.h"
 #include "server.h"
 
-/* Of the processes that said the same, the last ones. One that has ended goes before one that is still there. */
+/* So many processes that said the same are remembered: the last ones, and rather those that are still there. */
 #define WORD_SPEAKERS 8
 
 struct word {
 	struct policy_row limits;
 	server_peer by[WORD_SPEAKERS]; /* the processes that declared these limits, the last one first */
 	size_t count;                  /* 0: nobody has declared anything */
-	int64_t ask_ns;                /* when the database, which put it off, is asked again; 0: it isn't */
+	int64_t ask_ns;                /* when the database, which put it off, is asked again; 0: never */
 };
 
 void word_say(struct word *, const struct policy_row *limits, server_peer by, const struct server *);
@@ -40,7 +40,7 @@ void word_settle(struct word *); /* the database needn't be asked again */
 /* Whether it is put off, and somebody is left who said it. */
 bool word_is_waiting(const struct word *, const struct server *);
 
-/* Whether the database is to be asked now. Settles what nobody is left of who said it. */
+/* Whether the database is to be asked now. Settles the word when nobody is left who said it. */
 bool word_is_due(struct word *, const struct server *, int64_t now_ns);
 
 #endif

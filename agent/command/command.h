@@ -2,7 +2,7 @@
  * command.h - what the subcommands of `stint` share: the table that they stand
  * in, exit codes, options, and the connection to the database.
  *
- * A command is a node of a tree of const tables. The dispatcher in stint.c walks
+ * A command is a node of a tree of const tables. The dispatcher in main.c walks
  * it by the words on the command line, answers --help from it, and calls run()
  * of the leaf.
  */
