@@ -60,7 +60,7 @@ static bool holds(const struct app *app, uint32_t credits) {
 	return slot != NULL && peek_credits(slot, monotonic_ns()) >= credits;
 }
 
-/* Attached, and the policy is declared. */
+/* The app is attached, and its policy is declared. */
 static void prepare_attached(struct app *app) {
 	if (act_attach(&app->stint, &app->limiter, app->socket, app->options) != 0)
 		give_up(app);
@@ -78,8 +78,8 @@ static void prepare_credits(struct app *app) {
 	give_up(app);
 }
 
-/* And a sweep has come by since the last check, as it does with a client that a new agent doesn't know yet:
- * with others it waits until their credits are back. */
+/* A sweep of the agent has come by since the last check, as it does with a client that a new agent doesn't know
+ * yet. With other clients the sweep waits until their credits are back. */
 static void prepare_swept(struct app *app) {
 	prepare_credits(app);
 	atomic_store(&((struct slot *)(uintptr_t)slot_of(app))->referenced, 0);

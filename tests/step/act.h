@@ -19,11 +19,11 @@
 #define ACT_WINDOW_MS  STINT_TIME_WINDOW_MS_MAX
 #define ACT_TIMEOUT_MS 1000
 
-/* What the app tells of itself; in memory that the test shares and a SIGKILL doesn't touch. */
+/* What the app tells of itself, in memory that it shares with the test: a SIGKILL doesn't touch it. */
 struct note {
 	volatile uint32_t done; /* the act is over */
 	volatile uint32_t failed;
-	volatile int64_t admitted_before; /* while preparing */
+	volatile int64_t admitted_before; /* how much was admitted while it prepared */
 	volatile uint32_t returned;       /* the act's check has its verdict */
 	volatile uint32_t allowed;
 	volatile int32_t source;
@@ -33,7 +33,7 @@ struct note {
 struct app {
 	struct note *note;
 	const char *socket;
-	const struct peek *peek; /* of its host; NULL when the act doesn't look */
+	const struct peek *peek; /* its host's table; NULL when the act doesn't look */
 	const struct act *act;
 	const struct stint_options *options;
 	char id[32];
@@ -43,8 +43,8 @@ struct app {
 
 struct act {
 	const char *name;
-	uint32_t cost; /* of the check: what may be lost with the app */
-	bool waits;    /* for the agent */
+	uint32_t cost; /* the check's cost: what may be lost with the app */
+	bool waits;    /* the act waits for the agent */
 	void (*prepare)(struct app *);
 	void (*play)(struct app *);
 };
@@ -55,10 +55,10 @@ const struct act *act_find(const char *name);
 
 extern const struct stint_options act_options;
 
-/* The options as the test's own app uses them, too. */
+/* Attaches with the options that the test's own app uses, too. */
 int act_attach(struct stint **, struct stint_limiter **, const char *socket, const struct stint_options *options);
 
-/* Starts an app on an act; it is ready and has made no step of it. 0 or -1. */
+/* Starts an app, which gets ready for its act and has made no step of it. 0 or -1. */
 int act_start(struct stepper *, struct app *);
 
 struct note *note_make(void);

@@ -4,7 +4,7 @@
 #include "act.h"
 #include "clock.h"
 
-/* An agent that was started again is asked by its apps within a second. */
+/* Apps ask an agent that was started again within a second. */
 #define ALONE_MS 3000
 
 int other_attach(struct other *o, const char *socket, const struct stint_options *options) {

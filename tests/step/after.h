@@ -14,16 +14,16 @@ struct other {
 	struct stint_limiter *limiter;
 	int64_t limit;
 	uint64_t checks;
-	uint64_t worst_ns; /* the longest check */
-	uint64_t alone;    /* decided without an agent: repeated, and not counted as admitted */
+	uint64_t worst_ns; /* how long the longest check took */
+	uint64_t alone;    /* checks decided without an agent: they are repeated, and don't count as admitted */
 	uint64_t errors;
 };
 
 int other_attach(struct other *, const char *socket, const struct stint_options *options); /* 0 or an error */
 void other_detach(struct other *);
-/* One check, again while there is no agent; the cost when it was admitted, else 0. */
+/* Makes one check, and repeats it while there is no agent. Gives the cost when it was admitted, else 0. */
 int64_t other_take(struct other *, const char *id, uint32_t cost);
-/* Checks until the client is denied: how many were admitted; more than the limit when it isn't ever. */
+/* Checks until the client is denied. Gives how many were admitted; more than the limit when it is never denied. */
 int64_t other_use_up(struct other *, const char *id);
 
 #endif

@@ -19,7 +19,7 @@
 /* An agent looks at a client at most some seconds after its last use; then it is idle for IDLE_NS. */
 #define TICKS_MAX 2000
 
-struct account { /* one client's, in the database */
+struct account { /* one client's account in the database */
 	char id[32];
 	struct grant_ring ring;
 	int64_t granted, returned;
@@ -113,7 +113,7 @@ static void *copy(const void *from, uint64_t bytes) {
 	return memcpy(memory, from, bytes);
 }
 
-/* Its counters as they were; the sub-window of now has just begun for all of them. */
+/* Opens accounts with the counters as they were. The current sub-window has just begun for all of them. */
 static void open_accounts(struct heir *h, const struct legacy *legacy) {
 	struct account *account = account_of(h, legacy->id, strlen(legacy->id));
 	struct lease_request spent = {.need = legacy->charged, .least = legacy->charged, .want = legacy->charged};
@@ -185,7 +185,7 @@ static bool check(struct heir *h, const char *id, bool *asked) {
 		h->told = true;
 		h->allowed = verdict == VERDICT_ALLOWED;
 	}
-	/* The agent hears of a LOW some time later: what the table holds by itself is counted first. */
+	/* The agent hears of a LOW some time later, so what the table itself holds is counted first. */
 	if (*asked)
 		advance(h);
 	return h->told && h->allowed;

@@ -1,7 +1,6 @@
 /*
- * peek.h - looks into a host's table from outside, as a test that knows everything: where a
- * client is, what its leases hold, and an image of the whole. It is mapped as apps have it: a test may play an
- * app.
+ * peek.h - looks into a host's table from outside: where a client is, what its leases hold, and an image of the
+ * whole. The table is mapped as apps map it, so a test may play an app.
  */
 #ifndef PEEK_H
 #define PEEK_H

@@ -22,7 +22,7 @@
 
 struct symbol {
 	char name[64];
-	uint64_t offset; /* of the program's beginning: it is position independent */
+	uint64_t offset; /* the distance from the program's beginning, since its place isn't fixed */
 };
 
 static struct symbol symbols[SYMBOLS_MAX];
@@ -65,7 +65,7 @@ bool point_exists(const struct point *point) {
 	return find(point->function) != NULL;
 }
 
-/* The first mapping of its program. */
+/* Gives the address of the process's first mapping of its program. */
 static uint64_t base_of(pid_t pid) {
 	char path[64], exe[64], program[4096], line[4352];
 	uint64_t base = 0;
@@ -107,7 +107,7 @@ static void uproot(struct tracer *t) {
 
 /* ---- Going on and stopping ------------------------------------------------------------- */
 
-/* The next stop for a trap; signals are handed on. False: the time is up, or it has ended. */
+/* Waits for the next stop at a trap, and hands signals on. False: the time is up, or the process has ended. */
 static bool await_stop(struct tracer *t, uint64_t deadline_ns) {
 	while (monotonic_ns() < deadline_ns) {
 		int status, signal;
@@ -133,7 +133,7 @@ static bool step(struct tracer *t) {
 	       await_stop(t, monotonic_ns() + STOP_MS * NS_PER_MS);
 }
 
-/* It stands behind the trap: back to the instruction that belongs there. */
+/* The process stands behind the trap: goes back to the instruction that belongs there. */
 static void take_back(struct tracer *t) {
 	uint64_t place = t->place;
 
@@ -179,13 +179,13 @@ int tracer_set(struct tracer *t, pid_t pid, const struct point *point) {
 	return ptrace(PTRACE_CONT, pid, NULL, NULL) == 0 ? 0 : -1;
 }
 
-/* From the function's entry to where it was called from. */
+/* Runs from the function's entry until it has returned. */
 static bool run_to_return(struct tracer *t, uint64_t deadline_ns) {
 	plant(t, (uint64_t)word_at(t, reg(t, offsetof(struct user_regs_struct, rsp))));
 	return run_to_trap(t, deadline_ns);
 }
 
-/* Over the instruction at the trap's place, and the trap is there again. */
+/* Steps over the instruction at the trap's place, and puts the trap there again. */
 static bool pass(struct tracer *t, uint64_t place) {
 	if (!step(t))
 		return false;

@@ -18,8 +18,8 @@ struct point {
 
 struct tracer {
 	pid_t pid;      /* 0: traces nobody */
-	uint64_t base;  /* where its program is */
-	uint64_t place; /* of the trap; 0: none */
+	uint64_t base;  /* the address of its program */
+	uint64_t place; /* the address of the trap; 0: none */
 	long text;      /* what is there otherwise */
 };
 
@@ -28,7 +28,7 @@ int points_read(const char *program);
 /* Whether there is such a function. */
 bool point_exists(const struct point *);
 
-/* Takes hold of a process of this program, which runs on with a trap at the function's beginning. 0 or -1. */
+/* Takes hold of a process of this program, and lets it run on with a trap at the function's beginning. 0 or -1. */
 int tracer_set(struct tracer *, pid_t pid, const struct point *point);
 /* Waits until it stops there for the `hit`-th time (1 ...), and `steps` instructions further. False: not within
  * timeout_ms; then it runs on, traced no more. */

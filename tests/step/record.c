@@ -10,7 +10,7 @@
 
 /* An act takes some thousand steps. */
 #define STEPS_MAX 400000u
-/* It runs through some thousand instructions. A power of two. */
+/* An act runs through some thousand instructions. This is a power of two. */
 #define SEEN_MAX 65536u
 
 void host_hold(struct host *host) {
@@ -56,7 +56,7 @@ static bool takes_credits(const struct peek *peek, const void *before, const voi
 	return false;
 }
 
-/* An agent that runs is stopped for the moment, so that the image is one that really was. */
+/* Stops an agent that runs for a moment, so that the image is of one moment. */
 static void see_change(struct recording *r, struct host *host, const struct peek *peek, bool held, size_t *last) {
 	struct event event = {.step = r->steps, .kind = EVENT_CHANGE};
 
@@ -70,7 +70,7 @@ static void see_change(struct recording *r, struct host *host, const struct peek
 	add_event(r, &event);
 }
 
-/* True for an address that wasn't there before. */
+/* Whether the address wasn't there before. */
 static bool is_new(uint64_t *seen, uint64_t address) {
 	uint64_t i = address * UINT64_C(0x9e3779b97f4a7c15) >> 48;
 

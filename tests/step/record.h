@@ -22,13 +22,13 @@ enum event_kind { EVENT_CHANGE, EVENT_SEND };
 struct event {
 	uint64_t step;
 	enum event_kind kind;
-	size_t image; /* of a change: which */
-	bool taking;  /* of a change: credits became less */
+	size_t image; /* the number of the image that it left */
+	bool taking;  /* a change by which credits became less */
 };
 
-/* Where an instruction comes for the first time: another app can run there at full speed. */
+/* A place where an instruction comes for the first time: another app can run to it at full speed. */
 struct landmark {
-	uint64_t step; /* made until then */
+	uint64_t step; /* how many steps were made until then */
 	uint64_t address;
 };
 
@@ -38,22 +38,22 @@ struct recording {
 	size_t event_count;
 	struct landmark *landmarks;
 	size_t landmark_count;
-	char **images; /* distinct ones, as they came; the first is that before the first step */
+	char **images; /* the images that differ, in their order; the first is from before the first step */
 	size_t image_count;
 	int64_t admitted_before;
-	uint32_t credits_before; /* of the client's leases at the beginning */
+	uint32_t credits_before; /* the credits of the client's leases at the beginning */
 	uint64_t sends;
 	bool complete;
 };
 
-/* The app and the host's agent are as they were afterwards; the app of the recording is gone. 0 or -1. */
+/* Records the act of an app, which is gone afterwards; the host's agent is as it was. 0 or -1. */
 int record(struct recording *, struct app *app, struct host *host, const struct peek *peek);
-/* An app that is ready for the same act: to when it has made so many steps. Its own way may differ by some of
- * them, where it waits or reads the clock; false: it went another way, and is over. */
+/* Takes an app that is ready for the same act to when it has made so many steps. Its own way may differ by some
+ * of them, where it waits or reads the clock. False: it went another way, and has ended. */
 bool record_go_to(const struct recording *r, struct stepper *stepper, const struct app *app, uint64_t step);
 void recording_free(struct recording *);
 
-/* SIGSTOP, and it has taken effect. */
+/* Stops the agent by SIGSTOP, and waits until it stands still. */
 void host_hold(struct host *host);
 
 #endif

@@ -13,7 +13,7 @@
 #include "clock.h"
 #include "process.h"
 
-/* Preparing is a few round trips to the agent; this is for a machine that is busy elsewhere. */
+/* Preparing takes a few round trips to the agent. So long it takes at most on a busy machine. */
 #define READY_MS 10000
 
 #define CALL_INSTRUCTION 0x050fu /* syscall */
@@ -67,7 +67,7 @@ int stepper_start(struct stepper *s, void (*body)(void *), void *arg) {
 	return -1;
 }
 
-/* Until it stops at an instruction or ends, *done isn't 0, or the time is up. */
+/* Waits until it stops at an instruction or ends, until *done isn't 0, or until the time is up. */
 static bool await_trap(struct stepper *s, const volatile uint32_t *done) {
 	uint64_t deadline_ns = monotonic_ns() + RUN_MS * NS_PER_MS;
 
@@ -81,7 +81,7 @@ static bool await_trap(struct stepper *s, const volatile uint32_t *done) {
 	return false;
 }
 
-/* A trap in the place of the instruction there, for once. */
+/* Puts a trap in the place of the instruction there, for one time. */
 static bool run_to(struct stepper *s, uint64_t address, const volatile uint32_t *done) {
 	long text = ptrace(PTRACE_PEEKTEXT, s->pid, (void *)address, NULL);
 	long trap = (long)(((unsigned long)text & ~0xfful) | TRAP_INSTRUCTION);
@@ -105,7 +105,7 @@ bool stepper_run_to(struct stepper *s, uint64_t address, uint64_t steps, const v
 /* How many bytes the string instruction with a repeat prefix has that comes next. 0: it is another one. */
 static unsigned repeat_length(const struct stepper *s) {
 	unsigned long text = (unsigned long)ptrace(PTRACE_PEEKTEXT, s->pid, (void *)s->at, NULL);
-	unsigned wide = (text >> 8 & 0xf0) == 0x40; /* another prefix in between */
+	unsigned wide = (text >> 8 & 0xf0) == 0x40; /* there may be another prefix in between */
 	unsigned operation = (unsigned)(text >> (wide ? 16 : 8)) & 0xfe;
 
 	if ((text & 0xfe) != 0xf2)
@@ -152,7 +152,7 @@ bool stepper_run(struct stepper *s, const volatile uint32_t *done, int timeout_m
 	if (s->pid <= 0 || s->ended || ptrace(PTRACE_CONT, s->pid, NULL, NULL) != 0)
 		return false;
 	while (*done == 0 && monotonic_ns() < deadline_ns) {
-		if (waitpid(s->pid, &s->status, WNOHANG) == s->pid) { /* nothing should stop it: a signal, or its end */
+		if (waitpid(s->pid, &s->status, WNOHANG) == s->pid) { /* nothing should stop it but a signal, or its end */
 			s->ended = !WIFSTOPPED(s->status);
 			return false;
 		}

@@ -15,28 +15,28 @@
 
 struct stepper {
 	pid_t pid;  /* 0: none */
-	bool ended; /* by itself */
-	int status; /* waitpid()'s, of an end */
+	bool ended; /* it has ended by itself */
+	int status; /* its status by waitpid(), when it has ended */
 	uint64_t steps;
 	uint64_t at; /* the address of the next instruction */
 };
 
 /* Forks; `body` runs in the child until it calls stepper_ready(). 0, or -1 when it ended or took too long. */
 int stepper_start(struct stepper *, void (*body)(void *), void *arg);
-/* In the child: from the return of this on each instruction is the parent's to give. */
+/* Called in the child: when this returns, the parent gives it each instruction. */
 void stepper_ready(void);
-/* One instruction; one that is a system call takes as long as that takes. False: the child is no more. */
+/* Lets it make one instruction; a system call takes as long as it takes. False: the child has ended. */
 bool stepper_step(struct stepper *);
-/* Up to `steps` of them altogether, or until *done isn't 0 or the child's end. True: it got there. */
+/* Lets it make up to `steps` instructions in all, or until *done isn't 0 or it ends. True: it got there. */
 bool stepper_step_to(struct stepper *, uint64_t steps, const volatile uint32_t *done);
 /* Lets it run to the first time that this is its next instruction; `steps` is what it has made then. False: it
  * got elsewhere. */
 bool stepper_run_to(struct stepper *, uint64_t address, uint64_t steps, const volatile uint32_t *done);
-/* The number of the system call that the next instruction is; -1: it is none. */
+/* Gives the number of the system call that comes next; -1: the next instruction is no system call. */
 long stepper_next_call(const struct stepper *);
 /* Lets it run until *done isn't 0. False: not within timeout_ms. */
 bool stepper_run(struct stepper *, const volatile uint32_t *done, int timeout_ms);
-/* SIGKILL, and its end is awaited. */
+/* Kills it by SIGKILL, and waits for its end. */
 void stepper_kill(struct stepper *);
 
 #endif

@@ -30,7 +30,7 @@
 #define CHECK_TIMEOUT_MS 1000
 #define SLACK_MS         50
 #define HITS_MAX         12u
-/* No function of the table's is longer by the way that it takes. */
+/* No function of the table makes more instructions than this. */
 #define INSTRUCTIONS_MAX   120u
 #define INSTRUCTIONS_TRIED 3u
 
@@ -47,7 +47,7 @@ static const struct journal_plan plan = {
              .skew = 1,
              .share = 4},
 			{JOURNAL_CALM},
-			/* Many that come and go. */
+			/* Many clients that come and go. */
 			{.name = "wide",
              JOURNAL_LIMITS(5, 5, 1000),
              .resolution = 10,
@@ -107,7 +107,7 @@ struct kills {
 	uint32_t turn;
 	uint64_t reached[KINDS], missed[KINDS];
 	uint64_t came_back, taken_over;
-	uint64_t alone; /* admitted from tables whose agent was dead */
+	uint64_t alone; /* checks admitted from tables whose agent was dead */
 	uint64_t recovery_ms;
 };
 
@@ -123,7 +123,8 @@ static void start_again(struct kills *k, struct stage *stage, struct host *host)
 	books_look(&k->books, &stage->cluster);
 }
 
-/* Of this host alone: one that is cut off while it connects has no database, and falls back. */
+/* Ends the session of this host only. An agent that is cut off while it connects has no database, and falls
+ * back. */
 static void end_session(struct cluster *cluster, const char *host) {
 	char sql[160];
 
@@ -141,7 +142,7 @@ static void kill_at(struct kills *k, struct stage *stage, unsigned function, boo
 	uint64_t leased;
 
 	sleep_ms(random_below(&k->random, 40));
-	if (kind == ADOPT) { /* only a new one finds something */
+	if (kind == ADOPT) { /* only a new agent takes over a table */
 		host_kill(&stage->host[h]);
 		host_start(&stage->host[h]);
 	}

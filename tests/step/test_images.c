@@ -53,7 +53,7 @@ static bool image_is_legal(const struct peek *peek, const void *image) {
 	return true;
 }
 
-/* One slot differs, and there either the mark of use, or exactly the cost within an epoch. */
+/* Whether one slot differs, either by its mark of use, or by exactly the cost within an epoch. */
 static bool app_did(const struct peek *peek, const void *before, const void *after, uint32_t cost) {
 	const struct slot *old = peek_slots(peek, before), *new = peek_slots(peek, after);
 	uint32_t changed = 0;
@@ -79,8 +79,8 @@ static bool app_did(const struct peek *peek, const void *before, const void *aft
 
 /* ---- Going on from them ----------------------------------------------------------------- */
 
-/* What the database has charged to the client by then. While the agent was at work, that is not to be seen from
- * outside: at least what the table holds, and the check that it was for. */
+/* What the database has charged to the client by then. While the agent was at work, nobody can see that from
+ * outside: it is at least what the table holds, and the check for which it was leased. */
 static int32_t charged_at(const struct recording *r, const struct app *app, const struct peek *peek,
                           const void *image) {
 	const struct slot *slot = peek_find(peek, image, peek_policy(peek, ACT_POLICY), app->id);

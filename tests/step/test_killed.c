@@ -29,18 +29,18 @@
 
 #define RUNS_DEFAULT 120
 #define SLACK_MS     50
-/* So that a long run doesn't fill the table: each kill is another client. */
+/* Each kill is another client: idle ones go, so that a long run doesn't fill the table. */
 #define IDLE_S   60
 #define TOLD_MAX 10
-/* Beside an agent at work: its sweep changes the table, too. */
+/* How many changes there may be beside an agent at work, whose sweep changes the table, too. */
 #define CHANGES_MAX 6u
-/* A client that isn't at its home in the table, an answer that is there already: such an app goes another way
- * than the recorded one. */
+/* An app goes another way than the recorded one when its client isn't at home in the table, or when an answer
+ * is there already. So it is tried again. */
 #define TRIES 4
 
 enum way {
 	KILL,        /* the app */
-	KILL_QUEUED, /* the app, its last step made and its message unread while the agent is stopped */
+	KILL_QUEUED, /* the app, behind its last step; the agent is stopped and hasn't read its message */
 	KILL_BOTH,   /* the app, and then the agent */
 };
 
@@ -50,18 +50,18 @@ struct world {
 	struct other other;
 	struct cluster *cluster; /* NULL: the agent counts by itself */
 	uint64_t random;
-	uint64_t limit_runs;               /* per act; 0: all */
-	const struct recording *recording; /* of the act that goes on */
-	uint32_t number;                   /* of the next client */
+	uint64_t limit_runs;               /* runs for each act; 0: all */
+	const struct recording *recording; /* the recording of the current act */
+	uint32_t number;                   /* the number of the next client */
 	uint64_t runs, queued, both;
-	uint64_t elsewhere; /* went another way than the recording, and was killed at its end */
+	uint64_t elsewhere; /* apps that went another way than the recording, and were killed at the end of it */
 	uint64_t over, lost, unserved, stranded;
 	uint64_t lost_credits;
 };
 
 /* ---- One kill ------------------------------------------------------------------------ */
 
-/* False: it went another way, and is at the act's end. */
+/* False: the app went another way, and is at the act's end. */
 static bool stop_before_death(struct world *w, struct stepper *stepper, const struct app *app, uint64_t step,
                               enum way way) {
 	if (!record_go_to(w->recording, stepper, app, step - (way == KILL_QUEUED)))
@@ -73,7 +73,7 @@ static bool stop_before_death(struct world *w, struct stepper *stepper, const st
 	return true;
 }
 
-/* What the client's leases hold when both are dead: all that a new agent can find. */
+/* Gives what the client's leases hold when both are dead, which is all that a new agent can find. */
 static uint32_t kill_agent(struct world *w, const char *id) {
 	const struct slot *slot;
 	uint32_t held;
@@ -101,7 +101,7 @@ static void judge(struct world *w, const struct app *app, uint64_t step, enum wa
 	int64_t may_lose = note->returned ? 0 : app->act->cost;
 	bool over = sum > ACT_LIMIT, lost;
 
-	/* An agent that is killed takes with it what the database has given it and it hasn't published. */
+	/* When an agent is killed, what the database has given it and it hasn't published is lost. */
 	lost = way == KILL_BOTH ? after < (int64_t)held : sum < ACT_LIMIT - may_lose;
 	w->over += over;
 	w->lost += lost;
@@ -112,7 +112,7 @@ static void judge(struct world *w, const struct app *app, uint64_t step, enum wa
 		         app->act->name, step, way, (long long)before, (long long)known, (long long)after, held);
 }
 
-/* True: it died where it should. */
+/* True: the app died where it should. */
 static bool try_to_kill_at(struct world *w, struct app *app, uint64_t step, enum way way) {
 	struct stepper stepper;
 	uint32_t held = 0;
@@ -196,7 +196,7 @@ static void kill_act(struct world *w, const struct act *act) {
 
 /* ---- The play ----------------------------------------------------------------------------- */
 
-/* Counters that the database has charged with more than their limit, or with less than it (each was used up). */
+/* Counts the counters to which the database has charged more than their limit, or less (each was used up). */
 static int64_t wrong_books(struct world *w) {
 	return cluster_number(
 		w->cluster,
@@ -228,7 +228,7 @@ static void tell(const struct world *w, const char *fault, uint64_t violations) 
 static void conclude(struct world *w, int descriptors) {
 	uint64_t worst_ms = w->other.worst_ns / NS_PER_MS;
 	bool flat = descriptors_fall_to(w->host, descriptors), slow = worst_ms > ACT_TIMEOUT_MS + SLACK_MS;
-	/* An app whose agent has just been killed decides by itself; else nobody has a reason to. */
+	/* An app whose agent has just been killed decides by itself. Nobody else has a reason to. */
 	bool alone = w->both == 0 && w->other.alone > 0;
 	int64_t books = w->cluster != NULL ? wrong_books(w) : 0;
 
@@ -272,7 +272,7 @@ static void play_world(struct world *w) {
 	peek_close(&w->peek);
 }
 
-/* The agent's own store: cheap, so most of the kills. */
+/* Most of the kills are with the agent's own store, which is cheap. */
 static int play_memory(const struct scene *scene) {
 	struct host_options options = {.database = "memory:", .max_clients = 20000, .idle_timeout_s = IDLE_S};
 	struct world w = {.random = setting_number("STINT_SEED", 1),

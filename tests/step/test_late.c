@@ -26,7 +26,7 @@
 /* The lease must last until the app has come to its place; and a client that isn't at its home in the table
  * goes another way. */
 #define PATIENCE 60
-/* Of the check, whose agent doesn't answer. */
+/* The timeout of the check, whose agent doesn't answer. */
 #define TIMEOUT_MS 20
 #define END_MS     3000
 
@@ -39,10 +39,10 @@ static const struct stint_options options = {
 	.timeout_ms = TIMEOUT_MS,
 };
 
-/* Not a place by its number, but the compare-and-swap itself, and so many instructions. */
+/* No place with a number: the compare-and-swap itself, and so many instructions behind it. */
 #define ANYWHERE   (-1)
 #define BEHIND_MAX 2
-/* From a place shortly before it. */
+/* How many instructions before the compare-and-swap the stepping begins. */
 #define BEFORE     12u
 #define SEARCH_MAX 400
 
@@ -55,15 +55,15 @@ struct world {
 	uint64_t taking; /* the step that is the compare-and-swap */
 	uint32_t number;
 	uint64_t runs, repeated;
-	uint64_t untaken, behind; /* stopped before the compare-and-swap; right behind it */
-	uint64_t spent;           /* a credit that was taken too late was allowed */
-	uint64_t in_time;         /* it had been looked at before the stop */
+	uint64_t untaken, behind; /* apps that were stopped before the compare-and-swap, and right behind it */
+	uint64_t spent;           /* a credit that was taken too late admitted the check */
+	uint64_t in_time;         /* the clock had been read before the stop */
 	uint64_t invented;        /* the lease held more afterwards than before */
 	uint64_t stuck;           /* its check didn't return */
 	uint64_t missed;          /* no app came to this place in time */
 };
 
-/* What the client's two leases are, together. */
+/* The client's two leases. */
 struct leases {
 	uint32_t credits[2];
 	uint64_t deadline_ns[2];
@@ -118,8 +118,8 @@ static void judge(struct world *w, int behind, const struct leases *start, const
 	w->in_time += allowed && taken && behind < 0;
 }
 
-/* Stops an app that is ready at its place until every lease that its client has is over; lets it go on then.
- * False: it came there too late, or not at all. */
+/* Stops an app that is ready at its place, until every lease of its client is over. Then lets it go on. False:
+ * it came there too late, or not at all. */
 static bool stop_and_go_on(struct world *w, struct stepper *stepper, uint64_t step, int behind) {
 	struct leases start, stopped;
 
@@ -170,7 +170,7 @@ static void stop_everywhere(struct world *w) {
 		stop_at(w, step, ANYWHERE);
 }
 
-/* It came to its end within one lease, without the agent. */
+/* Whether the act came to its end within one lease, without the agent. */
 static bool is_plain(const struct world *w) {
 	return w->app.note->allowed && w->app.note->source == STINT_SOURCE_LEASE;
 }

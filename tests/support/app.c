@@ -19,7 +19,8 @@
 
 /* How often a process with a rate wakes. */
 #define TICK_NS (1 * NS_PER_MS)
-/* What a process owes after it waited for an answer is made up for, up to this much: pressure, without a flood. */
+/* A process that has waited for an answer makes up for the checks that it owes, up to this much: that keeps up
+ * the pressure, without a flood. */
 #define ARREARS_NS (100 * NS_PER_MS)
 
 struct app {
@@ -75,7 +76,7 @@ static void end(struct app *app) {
 	journal_close(&app->journal);
 }
 
-/* False: no more. */
+/* False: there are no more checks to make. */
 static bool check_once(struct app *app) {
 	struct load_check check;
 

@@ -32,7 +32,7 @@ static struct books_entry *append(struct books *books) {
 		books->room = books->room == 0 ? 1024 : books->room * 2;
 		books->entries = realloc(books->entries, books->room * sizeof(*books->entries));
 		if (books->entries == NULL)
-			abort(); /* books that can't be kept must not pass */
+			abort(); /* a test whose books can't be kept must not pass */
 	}
 	return &books->entries[books->count++];
 }
@@ -103,7 +103,8 @@ static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
 	return slack_ns / 2;
 }
 
-/* What is certain to have happened inside the entry's sub-window before the look. False: not the plan's client. */
+/* Chooses what certainly happened inside the entry's sub-window before the look. False: the client isn't the
+ * plan's. */
 static bool choose(const struct books *books, const struct books_entry *entry, const struct journal_plan *plan,
                    struct oracle_choice *choice) {
 	uint64_t doubt;
@@ -119,7 +120,7 @@ static bool choose(const struct books *books, const struct books_entry *entry, c
 	return choice->client != ORACLE_ANY;
 }
 
-/* Where in the sub-window it happened: close to an edge it may be the clocks. */
+/* Says where in the sub-window it happened: close to an edge, the clocks may be the cause. */
 static void complain(const struct books_entry *entry, const struct oracle *oracle,
                      const struct oracle_choice *choice, int64_t missing) {
 	uint64_t first = 0, last = 0;

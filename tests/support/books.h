@@ -1,10 +1,9 @@
 /*
- * books.h - the database's own counts against the limit and against what was
- * admitted: charged <= limit at every commit that is looked at, and charged >=
- * admitted.
+ * books.h - compares the database's own counts with the limit and with what was admitted: charged <= limit at
+ * every commit that is looked at, and charged >= admitted.
  *
- * A look reads all counters. Each sub-window there is a bound: every admission that
- * happened for certain inside it, by then, had to be charged to it before.
+ * A look reads all counters. Each sub-window's count is a bound: every admission that certainly happened inside
+ * it by then had to be charged to it before.
  */
 #ifndef BOOKS_H
 #define BOOKS_H
@@ -43,14 +42,14 @@ int books_look(struct books *, struct cluster *cluster);
  * on stderr. */
 size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 
-/* Checks I2, a line for each half of it. How many sub-windows, or looks, are not as they should be. */
+/* Checks I2, a line for each half of it. Gives how many sub-windows, or looks, are not as they should be. */
 uint64_t books_check(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 /* The same, and prints the proof of I2 for that many runs with this fault. */
 void books_judge(const struct books *, const struct oracle *oracle, const struct journal_plan *plan,
                  const char *fault, uint64_t runs);
 
-/* One sub-window of a client, by its counter's row: where it begins, as CLOCK_MONOTONIC, and how long it is. A
- * fixed window is one. False: there is no row. */
+/* Tells of one sub-window of a client, by its counter's row, where it begins (CLOCK_MONOTONIC) and how long it
+ * is. A fixed window is a single sub-window. False: there is no row. */
 bool books_sub_window(const struct books *, const char *policy, const char *client, uint64_t *begin_ns,
                       uint64_t *length_ns);
 

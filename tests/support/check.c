@@ -3,7 +3,7 @@
 
 #include "clock.h"
 
-/* The library goes by this clock as long as it is at most 10 ms behind; lib/README.md says so. */
+/* As lib/README.md says, the library goes by this clock if it is at most 10 ms behind. */
 static void watch_coarse_clock(struct journal_counts *counts, uint64_t now_ns) {
 	uint64_t coarse_ns = clock_read_ns(CLOCK_MONOTONIC_COARSE);
 

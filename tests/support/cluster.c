@@ -9,7 +9,7 @@
 #include "process.h"
 
 #define SCRIPT "tests/support/pg-cluster"
-/* A statement of a test; long for a million rows on a slow machine. */
+/* How long a test's statement may take: long, for a million rows on a slow machine. */
 #define CONNECT_MS 5000
 #define SCRIPT_MS  120000
 

@@ -15,9 +15,9 @@ struct pg;
 
 struct cluster {
 	char dir[96];
-	char log[108];      /* of pg-cluster; the server's own is dir/pg/log */
-	char conninfo[256]; /* as its superuser */
-	char agent[256];    /* as a login role that has stint_agent's rights and no others */
+	char log[108];      /* the log of pg-cluster; the server's own is dir/pg/log */
+	char conninfo[256]; /* the superuser's connection string */
+	char agent[256];    /* that of a login role with stint_agent's rights and no others */
 	struct pg *pg;      /* the superuser's connection; NULL while there is none */
 };
 
@@ -32,21 +32,21 @@ struct cluster_options {                    /* 0 and NULL: as usual */
 /* Makes and starts it, with an empty database. 0 or -1, with a line on stderr. */
 int cluster_start(struct cluster *, const struct scene *scene);
 int cluster_start_with(struct cluster *, const struct scene *scene, const struct cluster_options *options);
-/* A copy of one that runs, which follows it and takes no writes until it is promoted. */
+/* Makes a copy of a cluster that runs. It follows that one and takes no writes until it is promoted. */
 int cluster_start_standby(struct cluster *standby, const struct cluster *primary, const struct scene *scene,
                           const char *name);
-/* Another one, into which a dump of one that runs is restored, roles included. */
+/* Makes another cluster, into which a dump of one that runs is restored, with its roles. */
 int cluster_start_restored(struct cluster *, const struct cluster *from, const struct scene *scene,
                            const char *name);
 int cluster_promote(struct cluster *);
-/* The schema, by `stint db init`, and the agents' login role. */
+/* Makes the schema by `stint db init`, and the agents' login role. */
 int cluster_install(struct cluster *);
 void cluster_close(struct cluster *);
 
-int cluster_kill(struct cluster *);  /* SIGKILL, all of it */
+int cluster_kill(struct cluster *);  /* SIGKILL for all of its processes */
 int cluster_again(struct cluster *); /* starts it after a kill or a stop; returns when it answers */
-int cluster_again_with(struct cluster *, const char *setting); /* a setting in place of those that it had */
-int cluster_stop(struct cluster *);                            /* in order */
+int cluster_again_with(struct cluster *, const char *setting); /* with this setting in place of its own */
+int cluster_stop(struct cluster *);                            /* it ends in order */
 int cluster_remove(struct cluster *);
 int cluster_pause(struct cluster *); /* SIGSTOP: takes connections, never answers */
 int cluster_resume(struct cluster *);

@@ -9,7 +9,7 @@
 #include "process.h"
 
 #define READY_MS 10000
-/* After "stop": the longest timeout of a check, and then some. */
+/* How long a process may take to end: the longest timeout of a check, and some more. */
 #define END_MS 10000
 
 int crowd_add(struct crowd *crowd, const struct host *host, const struct journal_plan *plan, uint32_t rate) {
@@ -20,7 +20,7 @@ int crowd_add(struct crowd *crowd, const struct host *host, const struct journal
 		return -1;
 	snprintf(own.socket, sizeof(own.socket), "%s", host->socket);
 	own.host = host->number;
-	own.seed = plan->seed + crowd->count * UINT64_C(1000003); /* any stride beyond the number of starts */
+	own.seed = plan->seed + crowd->count * UINT64_C(1000003); /* any stride above the number of starts will do */
 	snprintf(file, sizeof(file), "%u.journal", crowd->count);
 	scene_path(crowd->scene, file, path);
 	if (journal_create(&crowd->member[crowd->count].journal, path, &own, rate) != 0)

@@ -70,7 +70,8 @@ void episode_check_latency(const char *what, const struct crowd_total *total, co
 
 /* ---- The invariants --------------------------------------------------------------- */
 
-/* Clients over the limit and their allowance; the highest peak, and the worst excess over the limit alone. */
+/* How many clients were over the limit and their allowance, the highest peak, and the worst excess over the
+ * limit itself. */
 struct excess {
 	uint32_t clients;
 	int64_t peak;
@@ -95,7 +96,7 @@ static struct excess find_excess(const struct episode *episode, const struct ora
 	return excess;
 }
 
-/* Windows that touch the episode count whole. */
+/* A window that only touches the episode counts as a whole. */
 static uint32_t check_strict(struct episode *episode, const struct oracle *oracle,
                              const struct journal_plan *plan) {
 	uint64_t before = (uint64_t)plan->policy[0].time_window_ms * NS_PER_MS;
@@ -113,7 +114,7 @@ static uint32_t check_strict(struct episode *episode, const struct oracle *oracl
 	return excess.clients;
 }
 
-/* When the last admit on a host's own happened: nothing later than the return is expected. */
+/* When a host last admitted something on its own, which should not be later than its return. */
 static uint64_t last_alone(const struct episode *episode, const struct oracle *oracle) {
 	struct oracle_choice choice = {.policy = 0,
 	                               .client = ORACLE_ANY,
@@ -181,8 +182,8 @@ static uint64_t lost_ns(const struct episode *episode) {
 	return episode->cut_off != 0 || episode->away_ns == EPISODE_NEVER ? episode->began_ns : episode->away_ns;
 }
 
-/* The calm before `next`, after `last`; NULL: there is none. Nothing that a failover forgot is in it: before a
- * host is in step again, all leases of the old primary have run out. */
+/* Judges the calm after `last` and before `next`; NULL: there is none. It holds nothing that a failover forgot,
+ * since all leases of the old primary have run out before a host is in step again. */
 static uint32_t check_calm(const struct episode *last, const struct episode *next, const struct oracle *oracle,
                            const struct journal_plan *plan) {
 	static const struct episode none;
@@ -199,7 +200,7 @@ static uint32_t check_calm(const struct episode *last, const struct episode *nex
 	return excess.clients;
 }
 
-/* At most two for each episode. */
+/* Lists at most two times for each episode. */
 static size_t list_away(const struct episode *episodes, uint32_t count, struct stage_away *away) {
 	size_t listed = 0;
 
@@ -220,7 +221,7 @@ uint64_t episode_judge_all(struct episode *episodes, uint32_t count, const char 
 	uint64_t violations = 0, calm = 0;
 
 	if (away == NULL)
-		abort(); /* what can't be judged must not pass */
+		abort(); /* a test that can't be judged must not pass */
 	for (uint32_t i = 0; i < count; i++)
 		violations += judge_one(&episodes[i], stage, oracle, plan);
 	for (uint32_t i = 0; i <= count && count > 0; i++)

@@ -39,36 +39,37 @@ struct episode {
 	const char *what;  /* the proof's words */
 	int within_ms;     /* I5 */
 	uint64_t began_ns; /* the fault was about to be caused */
-	/* The hosts were about to lose the database: as it began, unless this is set. EPISODE_NEVER: they kept it. */
+	/* When the hosts were about to lose the database: when the fault began, unless this is set. EPISODE_NEVER:
+	 * they kept it. */
 	uint64_t away_ns;
 	uint32_t cut_off;    /* hosts that have no database from the beginning, whatever away_ns says; a bit each */
-	uint64_t over_ns;    /* its cause is gone */
+	uint64_t over_ns;    /* the fault's cause is gone */
 	uint64_t in_step_ns; /* all hosts say that they are in step */
 	uint64_t until_ns;
 	bool returned;
 	uint32_t lost_apps, lost_agents;
-	/* What I1 may be exceeded by, for client n of policy 0: nothing but what a failover forgot. */
+	/* By how much client n of policy 0 may exceed I1: by what a failover forgot, and no more. */
 	int64_t allowance[EPISODE_CLIENTS];
-	int64_t over; /* set by episode_judge_all(): by how much it was, the worst client */
+	int64_t over; /* set by episode_judge_all(): by how much the worst client exceeded it */
 };
 
 void episode_begin(struct episode *, const char *what, int within_ms);
-/* The cause is gone (since over_ns, if that is set already): waits until all hosts are in step, and calm_ms
- * more. */
+/* The cause is gone, since over_ns if that is set. Waits until all hosts are in step, and calm_ms more. */
 void episode_over(struct episode *, struct stage *stage, int calm_ms);
-/* Checks what is above, a line each, and prints a proof of each episode, and one of `all`, the proof's words for
- * them together. They are in their order, and all faults that there were. Returns the violations. */
+/* Checks what stands above, a line for each, and prints a proof of each episode, and one of all together, in
+ * the words of `all`. The episodes are in their order, and there was no other fault. Gives the number of
+ * violations. */
 uint64_t episode_judge_all(struct episode *, uint32_t count, const char *all, const struct stage *stage,
                            const struct oracle *oracle, const struct journal_plan *plan);
 
-/* I4 for all checks of a test, denials included: a line, and the proof. */
+/* Checks I4 for all checks of a test, denials included: prints a line and the proof. */
 void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan);
 
-/* How many hosts are in a state now ("fallback"). */
+/* Gives how many hosts are in a state now ("fallback", say). */
 uint32_t episode_hosts_in(const struct stage *, const char *state);
-/* Waits until all are; how many are after all. */
+/* Waits until all hosts are in a state. Gives how many are in the end. */
 uint32_t episode_wait_for(const struct stage *, const char *state, int timeout_ms);
-/* How many lines the agents' logs have with a text, all together. */
+/* Gives how many lines with a text the agents' logs have, all together. */
 int episode_log_count(const struct stage *, const char *text);
 
 #endif

@@ -16,7 +16,7 @@
 #include "fault_relay.h"
 #include "process.h"
 
-/* For a port that a later listener can be bound to again, see refuse. */
+/* Binds to a port so that a later listener can be bound to it again, see `refuse`. */
 static int bind_port(uint16_t *port) {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
 	socklen_t size = sizeof(address);

@@ -29,7 +29,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum fault_way { FAULT_UP, FAULT_DOWN }; /* to the server, and from it */
+enum fault_way { FAULT_UP, FAULT_DOWN }; /* FAULT_UP: to the server; FAULT_DOWN: from it */
 
 struct fault_line { /* zeroed: a good network */
 	uint32_t delay_us[2], jitter_us[2];
@@ -42,7 +42,7 @@ enum fault_aim {
 	FAULT_NONE,
 	FAULT_LOSE_REPLY_CUT,
 	FAULT_LOSE_REPLY_RESET,
-	FAULT_LOSE_REPLY_SILENCE, /* until the next cut, or the client hangs up */
+	FAULT_LOSE_REPLY_SILENCE, /* nothing passes until the next cut, or until the client hangs up */
 	FAULT_TRUNCATE_REPLY,
 	FAULT_TRUNCATE_REQUEST,
 };
@@ -68,7 +68,7 @@ void fault_proxy_clear(struct fault_proxy *); /* a good network; an aim that was
 void fault_proxy_cut(struct fault_proxy *);
 void fault_proxy_reset(struct fault_proxy *);
 
-/* The (skip + 1)-th request from now whose statement's name begins with `statement`, on any connection. */
+/* Aims at the (skip + 1)-th request from now whose statement's name begins with `statement`, on any connection. */
 void fault_proxy_aim(struct fault_proxy *, enum fault_aim aim, const char *statement, uint32_t skip);
 /* Waits until the aimed fault has happened; false after timeout_ms. */
 bool fault_proxy_wait_hit(struct fault_proxy *, int timeout_ms);

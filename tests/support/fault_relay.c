@@ -26,7 +26,7 @@
 #define QUEUE_MAX  65536u /* bytes under way in one direction: about what a socket's own buffers hold */
 #define FDS        (2 + 2 * LINKS)
 
-/* A slow way gives away what it may in slices of this time. */
+/* A slow way passes bytes on in slices of this time. */
 #define SLICE_NS (10 * NS_PER_MS)
 
 #define READY_FOR_QUERY 'Z'
@@ -44,12 +44,12 @@ struct way {
 	struct chunk *first, *last;
 	size_t queued;
 	uint64_t last_due_ns; /* order is kept */
-	uint64_t free_ns;     /* not before, by the limit of bytes */
+	uint64_t free_ns;     /* the limit of bytes per second lets nothing pass before */
 	bool ended;           /* its sender has closed */
 };
 
 struct link {
-	int fd[2]; /* by the side that it leads to: enum pg_side. -1: unused */
+	int fd[2]; /* one for each side (enum pg_side); -1: unused */
 	struct way way[2];
 	struct pg_frames frames;
 	bool silent; /* after a lost reply: nothing arrives any more, in either direction */
@@ -226,7 +226,7 @@ static enum verdict judge_reply(struct link *link, const struct pg_piece *piece)
 
 static void write_due(struct relay *relay, struct link *link, int side);
 
-/* False: the link is closed, or silent from now on. */
+/* False: the link is closed or silent from now on. */
 static bool do_to_piece(struct relay *relay, struct link *link, int side, enum verdict verdict, const char *data,
                         size_t length) {
 	switch (verdict) {

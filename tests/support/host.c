@@ -11,7 +11,7 @@
 #include "peer.h"
 #include "process.h"
 
-/* An agent answers within milliseconds; this is for a machine that is busy elsewhere. */
+/* An agent answers within milliseconds; on a busy machine it may take so long. */
 #define START_MS  10000
 #define STOP_MS   10000
 #define STATUS_MS 1000

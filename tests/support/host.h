@@ -44,15 +44,16 @@ bool host_is_running(struct host *);
 
 /* Waits until the agent's status says that it is in step with its database; false after timeout_ms. */
 bool host_wait_in_step(const struct host *, int timeout_ms);
-/* What it says of its database now, "" when it doesn't answer: in step, fallback, ... */
+/* What its status says of its database now: "in step", "fallback", ...; "" when it doesn't answer. */
 void host_state(const struct host *, char state[static 24]);
-/* A text of its status, database.timeline say; "" when it doesn't tell. */
+/* Gives a text of its status, as of database.timeline; "" when it doesn't tell. */
 void host_text(const struct host *, const char *section, const char *name, char *text, size_t size);
-/* A number of its status, table.clients or counters.wants, say; 0 or 1 for a boolean; -1: it doesn't tell. */
+/* Gives a number of its status, as of table.clients or counters.wants; 0 or 1 for a boolean; -1: it doesn't
+ * tell. */
 int64_t host_number(const struct host *, const char *section, const char *name);
-/* How many lines of its log have a text. */
+/* Gives how many lines of its log have a text. */
 int host_log_count(const struct host *, const char *text);
-/* The last lines of its log, to stderr. */
+/* Prints the last lines of its log on stderr. */
 void host_print_log(const struct host *);
 
 #endif

@@ -42,7 +42,7 @@ int journal_create(struct journal *j, const char *path, const struct journal_pla
 	return 0;
 }
 
-/* What a killed predecessor left open stays open, and behind us. */
+/* A record that a killed predecessor left open stays open. This process goes on behind it. */
 static void step_over_open_record(struct journal_file *file) {
 	if (file->count < file->plan.capacity && file->records[file->count].intent_ns != 0)
 		file->count++;

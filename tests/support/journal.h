@@ -57,13 +57,13 @@ struct journal_policy {
 
 struct journal_plan {
 	char socket[108];
-	uint32_t host; /* whose agent that is; for the reader */
+	uint32_t host; /* the host whose agent that is; for the reader */
 	uint32_t policy_count;
 	struct journal_policy policy[JOURNAL_POLICIES];
 	char names[JOURNAL_NAMES][32]; /* ids of the first clients; "": made from the number */
 	uint64_t seed;
 	uint32_t timeout_ms;
-	uint32_t each_once;    /* no draw: client 0, 1, ... each one check, then the process ends */
+	uint32_t each_once;    /* nothing is drawn: clients 0, 1, ... make one check each, then the process ends */
 	uint32_t first_client; /* with each_once */
 	uint32_t capacity;     /* records */
 };
@@ -106,9 +106,9 @@ struct journal {
 	char path[256];
 };
 
-/* The test: makes the file. 0, or -1 with errno. */
+/* Called by the test: makes the file. 0, or -1 with errno. */
 int journal_create(struct journal *, const char *path, const struct journal_plan *plan, uint32_t rate);
-/* The app: opens it. */
+/* Called by the app: opens it. */
 int journal_open(struct journal *, const char *path);
 void journal_close(struct journal *);
 
@@ -119,7 +119,7 @@ void journal_admitted(struct journal *, struct journal_record *, uint8_t source,
 void journal_denied(struct journal *, struct journal_record *, uint8_t source);
 void journal_failed(struct journal *, struct journal_record *, int error);
 
-/* The id of client n under a plan: the name it has there, else 32 bytes with its number. */
+/* Gives the id of client n under a plan: the name that it has there, else 32 bytes with its number. */
 void journal_client_id(const struct journal_plan *plan, uint32_t client, char id[static 64]);
 
 #endif

@@ -22,7 +22,7 @@ struct name_server {
 	_Atomic uint32_t swallowed;
 };
 
-/* From here on this process, and what it starts, asks nobody else. 0, or -1 with a line on stderr. */
+/* From here on this process, and all that it starts, ask no other name server. 0, or -1 with a line on stderr. */
 int name_server_start(struct name_server *, const struct scene *scene);
 void name_server_stop(struct name_server *);
 

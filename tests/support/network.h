@@ -1,6 +1,5 @@
 /*
- * network.h - a stage whose hosts reach the database each over a network of its
- * own, that can be broken.
+ * network.h - a stage on which each host reaches the database over a network of its own, which can be broken.
  */
 #ifndef NETWORK_H
 #define NETWORK_H
@@ -21,7 +20,7 @@ struct network {
 int network_set(struct network *, const struct scene *scene, uint32_t host_count, uint64_t seed);
 void network_strike(struct network *); /* the proxies only */
 
-/* To one host's network, or to those of all. */
+/* Puts a fault on one host's network, or on those of all hosts. */
 void network_fault(struct network *, uint32_t host, const struct fault_line *line);
 void network_clear(struct network *);
 void network_each(struct network *, uint32_t host, void (*end)(struct fault_proxy *));

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A log that can't be checked must not pass. */
+/* A test whose log can't be checked must not pass. */
 static void *allocate(size_t size) {
 	void *memory = malloc(size);
 
@@ -31,7 +31,7 @@ int oracle_read(struct oracle *oracle, const struct journal *journal) {
 	const struct journal_file *file = journal->file;
 	uint32_t count = file->count;
 
-	/* One beyond the count: what a killed process left open. */
+	/* This includes one record beyond the count, which a killed process may have left open. */
 	for (uint32_t i = 0; i <= count && i < file->plan.capacity; i++) {
 		const struct journal_record *record = &file->records[i];
 		uint64_t outcome = record->outcome_ns;
@@ -118,7 +118,7 @@ static bool is_behind(const struct oracle_choice *choice, const struct oracle_ev
 	        (choice->until_ns != 0 && event->intent_ns >= choice->until_ns));
 }
 
-/* A copy of the chosen ones by outcome. */
+/* Copies the chosen events, sorted by outcome. */
 static struct oracle_event *copy_chosen(const struct oracle *oracle, const struct oracle_choice *choice,
                                         size_t *count) {
 	struct oracle_event *chosen;

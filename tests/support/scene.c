@@ -166,7 +166,8 @@ void scene_path(const struct scene *scene, const char *name, char path[static 10
 	snprintf(path, 108, "%.60s/%.46s", scene->dir, name);
 }
 
-/* Without root's rights, a user namespace has them over mounts of its own; ids in it are those outside. */
+/* A process without root's rights has them over the mounts of its own user namespace. Ids are the same inside
+ * and outside. */
 static void map_ids(uid_t user, gid_t group) {
 	FILE *file = fopen("/proc/self/setgroups", "we");
 

@@ -145,7 +145,7 @@ uint32_t stage_check_promise(const struct oracle *oracle, const struct journal_p
 	return over;
 }
 
-/* A check that began before may have waited for the answer. */
+/* A check that began before that time may have waited for its answer. */
 static bool is_away(const struct oracle_event *event, const struct stage_away *away, size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		bool concerned = away[i].hosts == 0 || (away[i].hosts >> event->host & 1u) != 0;

@@ -15,7 +15,7 @@ static void print_line(const char *head, const char *format, va_list arguments) 
 	fputs(head, stdout);
 	vprintf(format, arguments);
 	putchar('\n');
-	fflush(stdout); /* in order with what children print, and there when the test is killed */
+	fflush(stdout); /* so it is in order with what children print, and isn't lost when the test is killed */
 }
 
 bool tap_ok(bool passed, const char *format, ...) {

@@ -12,7 +12,7 @@
 
 #define LOOK_MS 100
 
-#define FIRST_MS 1500 /* when a crowd begins, its clients are new, and as many leases are asked for at once */
+#define FIRST_MS 1500 /* at first all clients of a crowd are new, and as many leases are asked for at once */
 
 /* The agent's heap may grow by what it keeps for another connection, and by the allocator's pieces. */
 #define GROWTH_KIB 2048
@@ -34,7 +34,7 @@ static uint64_t window_ns(const struct trial *trial) {
 	return (uint64_t)trial->options.plan->policy[0].time_window_ms * NS_PER_MS;
 }
 
-/* All sub-windows that an interval can touch. */
+/* How long all sub-windows last that an interval can touch. */
 static uint64_t run_ns(const struct trial *trial) {
 	return window_ns(trial) + window_ns(trial) / trial->options.plan->policy[0].resolution;
 }
@@ -138,7 +138,7 @@ static bool is_spoilt(const struct trial *trial) {
 	return sum < promised(trial);
 }
 
-/* An agent may not have noticed the fault yet when it says that it is in step; then once more. */
+/* An agent that says that it is in step may not have noticed the fault yet. So it is asked once more. */
 void trial_over(struct trial *trial) {
 	struct episode *episode = &trial->episode[trial->count - 1];
 	uint64_t errors, late;
@@ -168,15 +168,15 @@ void trial_over(struct trial *trial) {
 struct verdict {
 	uint64_t runs, checked, violations;
 	int64_t recovery_ms; /* the longest */
-	int64_t least;       /* that the busiest client got a window later */
+	int64_t least;       /* what the busiest client got a window later, at least */
 };
 
-/* Without a fault of the database's there is no reason for a host to be on its own. */
+/* Without a fault of the database, no host has a reason to be on its own. */
 static uint32_t counted_sources(const struct trial *trial) {
 	return trial->options.agents_hang ? ORACLE_ALL : ORACLE_UP;
 }
 
-/* How many clients were given more than their limit, of all that any interval near the episode held. */
+/* Gives how many clients were given more than their limit in some interval near the episode. */
 static uint64_t admitted_over(const struct trial *trial, const struct oracle *oracle,
                               const struct episode *episode) {
 	const struct journal_plan *plan = trial->options.plan;
@@ -216,8 +216,8 @@ static uint64_t fallback_over(const struct trial *trial, const struct oracle *or
 	return over;
 }
 
-/* When the last decision without the database was made, or all were in step, whichever is later. 0: too late to
- * say. */
+/* When the last decision without the database was made, or when all were in step, whichever is later. 0: it was
+ * too late to say. */
 static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *episode) {
 	struct oracle_choice choice = {.client = ORACLE_ANY,
 	                               .host = ORACLE_ANY,
@@ -233,8 +233,8 @@ static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *
 	return episode->in_step_ns;
 }
 
-/* Of the busiest client, the most in any interval from one window after the recovery on; -1: it was too late
- * for that. */
+/* The most that the busiest client got in any interval from one window after the recovery on; -1: it was too
+ * late for that. */
 static int64_t admitted_after(const struct trial *trial, const struct oracle *oracle, uint64_t from_ns,
                               uint64_t until_ns) {
 	struct oracle_choice choice = {.client = 0,
@@ -247,7 +247,8 @@ static int64_t admitted_after(const struct trial *trial, const struct oracle *or
 	                                                  : -1;
 }
 
-/* Sub-windows in the books, as read meanwhile, with less than what was admitted, or more than the limit. */
+/* Counts sub-windows in the books, as read meanwhile, that hold less than what was admitted, or more than the
+ * limit. */
 static uint64_t books_wrong(const struct trial *trial, const struct oracle *oracle,
                             const struct episode *episode) {
 	struct books part = trial->books;
@@ -351,7 +352,7 @@ void trial_judge(struct trial *trial) {
 	uint64_t violations, local;
 	struct oracle oracle;
 
-	sleep_ms(200); /* agents close what has asked for their status */
+	sleep_ms(200); /* agents close the connections of those who asked for their status */
 	violations = judge_agents(trial);
 	stage_read(trial->stage, &oracle, &total);
 	for (uint32_t i = 0; i < trial->count; i++)

@@ -2,9 +2,9 @@
  * trial.h - a crowd that is served all the time while one fault follows the other, and what
  * must hold through each of them:
  *
- *   I1 no interval holds more than the limit, faults or not, whoever decided: only what hosts admit on their
- *   own from the
- *       beginning of a fault of the database's until it is over is left out, and they do so at no other time
+ *   I1  no interval holds more than the limit, faults or not, whoever decided. This leaves out only what hosts
+ *       admit on their own from the beginning of a fault of the database until it is over; and they do so at no
+ *       other time
  *   I2  the books: at most the limit is charged, and at least what was admitted
  *   I3  a host on its own keeps to its fallback limit
  *   I4  no check fails or takes longer than its timeout, and a margin for a busy machine
@@ -28,7 +28,7 @@
 #define TRIAL_EPISODES 512u
 
 struct trial_options {
-	const char *name;                /* of all its faults together */
+	const char *name;                /* the proof's words for all its faults together */
 	const struct journal_plan *plan; /* with one policy */
 	uint32_t slack_ms;               /* how much later than its timeout a check may end */
 	/* for two seconds at most: checks may run into their timeouts; and the database is there all the time */
@@ -38,13 +38,13 @@ struct trial_options {
 
 struct episode {
 	const char *fault;
-	uint64_t bound_ms;           /* of the recovery */
+	uint64_t bound_ms;           /* the bound of the recovery */
 	uint64_t began_ns;           /* before the fault */
-	uint64_t over_ns;            /* it ended: set by trial_over(), if not before */
+	uint64_t over_ns;            /* when it ended: set by trial_over(), if not before */
 	uint64_t in_step_ns;         /* all hosts say so; 0: they didn't, in twice the bound */
 	uint64_t until_ns;           /* the next may begin */
 	uint64_t errors, late;       /* checks meanwhile */
-	size_t first_entry, entries; /* of the books, read meanwhile */
+	size_t first_entry, entries; /* the part of the books that was read meanwhile */
 	int over_limit;
 };
 
@@ -62,11 +62,11 @@ struct trial {
 	uint64_t looked_ns;
 };
 
-/* A line of progress, when there are several rounds. */
+/* Prints a line of progress, when there are several rounds. */
 void trial_round_over(uint64_t done, uint64_t rounds);
-/* The crowd runs already; returns when its first moments are over. */
+/* Called when the crowd runs. Returns when its first moments are over. */
 void trial_begin(struct trial *, struct stage *stage, const struct trial_options *options);
-/* Time goes by, and the books are looked at. */
+/* Lets time go by, and looks at the books. */
 void trial_pass(struct trial *, int64_t ms);
 /* A fault is about to be caused; it recovers within bound_ms of its end. */
 struct episode *trial_fault(struct trial *, const char *fault, uint64_t bound_ms);

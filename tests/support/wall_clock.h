@@ -21,12 +21,12 @@ struct wall_clock {
 	char library[108]; /* to preload: a copy, where all users may read it */
 };
 
-/* In the scene's folder, with a shift of 0. 0 or -1. */
+/* Makes it in the scene's folder, with a shift of 0. 0 or -1. */
 int wall_clock_make(struct wall_clock *, const struct scene *scene);
 void wall_clock_set(struct wall_clock *, int64_t shift_us);
-/* For the test's own children from here on, those that pg-cluster starts excepted. */
+/* Sets the variables for the test's own children from here on, but not for those that pg-cluster starts. */
 void wall_clock_export(const struct wall_clock *);
-/* For the server that pg-cluster starts from here on, and for nobody else. */
+/* Sets the variables for servers that pg-cluster starts from here on, and for nobody else. */
 void wall_clock_export_to_server(const struct wall_clock *);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * wall_clock_preload.c - loaded before a program by $LD_PRELOAD, shifts the time of day that it sees by what a
- * shared file says now, in microseconds (see wall_clock.h). CLOCK_MONOTONIC and all timers stay as they are: as
- * when somebody sets the machine's clock.
+ * wall_clock_preload.c - is loaded before a program by $LD_PRELOAD, and shifts the time of day that it sees by
+ * the microseconds that a shared file says at the moment (see wall_clock.h). CLOCK_MONOTONIC and all timers
+ * stay as they are, as when somebody sets the machine's clock.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -20,13 +20,13 @@
 #define PATIENT_MS 1000
 #define HASTY_MS   20
 
-/* How long after its return processes that look for it every 50 ms may still decide by themselves: an agent
- * takes some of that to reach its database, and this is for a machine that is busy elsewhere. */
+/* How long after the agent's return processes that look for it every 50 ms may still decide by themselves. It
+ * takes some of that to reach its database; the rest is for a busy machine. */
 #define BACK_MS 1000
 
 static const struct journal_plan plan = {
 	.policy_count = 2,
-	/* The clients of the one are new while the agent is away; the leases and denials of the others end. */
+	/* The clients of one policy are new while the agent is away; the leases and denials of the other's end. */
 	.policy =
 		{
 			{.name = "minute",
@@ -50,7 +50,7 @@ static const struct journal_plan plan = {
 	.capacity = 200000,
 };
 
-/* It starts while the agent is dead: all that it sees is a socket on which nobody listens. */
+/* A process starts while the agent is dead: all that it sees is a socket on which nobody listens. */
 static void start_another(struct stage *stage) {
 	struct journal_plan hasty = plan;
 
@@ -90,7 +90,7 @@ static const struct fault {
 
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 
-/* By those who wait for longer than a busy machine makes them. */
+/* Counts what those processes decided alone that wait longer than a busy machine makes them. */
 static uint64_t decided_alone(const struct crowd *crowd) {
 	uint64_t sum = 0;
 

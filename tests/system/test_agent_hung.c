@@ -18,11 +18,11 @@
 #define HOSTS            2u
 #define WINDOW_MS        500
 #define LIMIT            150
-#define FALLBACK_LIMIT   300 /* of each process, too: too much */
+#define FALLBACK_LIMIT   300 /* of each process as well, which would be too much */
 #define CHECK_TIMEOUT_MS 300
 #define SLACK_MS         200
 
-/* After SIGCONT: the agent answers who still waits; apps that gave up on it ask again. */
+/* After SIGCONT, the agent answers apps that still wait, and apps that gave up on it ask again. */
 #define AT_ONCE_MS 1000
 
 static const struct journal_plan plan = {
@@ -37,10 +37,10 @@ struct play {
 	struct stage stage;
 	struct trial trial;
 	uint64_t random;
-	uint64_t longest_neighbour_ns; /* without an admission on the other host, while this one was hung */
+	uint64_t longest_neighbour_ns; /* for which nobody was admitted on the other host */
 };
 
-/* Time goes by; how long was it that nobody on the host was admitted? */
+/* Lets time go by, and measures for how long nobody on the host was admitted. */
 static void watch_neighbour(struct play *play, uint32_t host, int64_t ms) {
 	uint64_t end = monotonic_ns() + (uint64_t)ms * NS_PER_MS, last = monotonic_ns();
 	uint64_t count = crowd_admitted(&play->stage.crowd, host, 0);
@@ -58,7 +58,7 @@ static void watch_neighbour(struct play *play, uint32_t host, int64_t ms) {
 static void hang(struct play *play, const char *fault, int64_t ms) {
 	uint32_t h = random_below(&play->random, HOSTS);
 
-	sleep_ms(random_below(&play->random, 50)); /* anywhere in a sub-window */
+	sleep_ms(random_below(&play->random, 50)); /* so it may be anywhere in a sub-window */
 	trial_fault(&play->trial, fault, AT_ONCE_MS);
 	host_pause(&play->stage.host[h]);
 	watch_neighbour(play, 1 - h, ms);
@@ -66,7 +66,7 @@ static void hang(struct play *play, const char *fault, int64_t ms) {
 	trial_over(&play->trial);
 }
 
-/* Short ones: the agent is stopped between a grant and its deadline, which passes meanwhile. */
+/* Stops the agent for short times, between a grant and its deadline, which passes meanwhile. */
 static void stutter(struct play *play) {
 	trial_fault(&play->trial, "agent: stopped for 20 to 150 ms, again and again", AT_ONCE_MS);
 	for (int i = 0; i < 20; i++) {

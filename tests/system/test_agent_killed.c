@@ -18,7 +18,7 @@
 
 #define HOSTS            4u
 #define KILLS_DEFAULT    60
-#define KILL_MS          1000 /* what one takes at most, on the average */
+#define KILL_MS          1000 /* what a kill takes at most, on the average */
 #define WINDOW_MS        1000
 #define LIMIT            300
 #define CHECK_TIMEOUT_MS 1000
@@ -45,7 +45,7 @@ static const struct journal_plan plan = {
 };
 
 struct outcome {
-	int restarts;   /* that came up again */
+	int restarts;   /* agents that came up again */
 	uint64_t alone; /* admissions from the table while its agent was dead */
 	int taken_over; /* restarted agents that went on with the table they found */
 };

@@ -19,7 +19,7 @@
 #define HOSTS            2u
 #define APPS             4u /* per host */
 #define KILLS_DEFAULT    500
-#define KILLS_PER_S      20 /* at least */
+#define KILLS_PER_S      20 /* so many kills a second, at least */
 #define CHECK_TIMEOUT_MS 1000
 
 static const struct journal_plan plan = {

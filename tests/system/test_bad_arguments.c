@@ -1,6 +1,6 @@
 /*
- * test_bad_arguments.c - what an app may get wrong in the library's calls: options, ids, costs. Each is refused
- * with a clear error; ids that only look dangerous reach the database as they are.
+ * test_bad_arguments.c - what an app may get wrong in the library's calls: options, ids and costs. Each mistake
+ * is refused with a clear error. Ids that only look dangerous reach the database as they are.
  */
 #include <string.h>
 

@@ -41,7 +41,7 @@ static void write_file(const char *path, const char *format, const char *argumen
 
 	if (file == NULL)
 		abort();
-	fprintf(file, format, argument); /* formats are the constants above */
+	fprintf(file, format, argument); /* the formats are the constants above */
 	fclose(file);
 }
 
@@ -55,7 +55,7 @@ static void read_file(const char *path, char *text, size_t size) {
 	fclose(file);
 }
 
-/* An agent that should not start: its exit status, -1 when it still ran after 5 s; what it said. */
+/* Runs an agent that should not start. Gives its exit status, -1 when it still ran after 5 s, and what it said. */
 static int run_agent(const char *config, const char *log, char *said, size_t size) {
 	const char *argv[] = {process_built("stintd"), "-c", config, NULL};
 	int status = -1;
@@ -85,7 +85,7 @@ static void try_all(const struct scene *scene) {
 	for (size_t i = 0; i < sizeof(bad_configs) / sizeof(bad_configs[0]); i++) {
 		const struct bad_config *bad = &bad_configs[i];
 
-		/* One that starts after all must not touch the table of an agent in service on this machine. */
+		/* An agent that starts after all must not touch the table of one that serves this machine. */
 		if (strcmp(bad->names, "shm") == 0)
 			unsetenv("STINT_SHM");
 		else

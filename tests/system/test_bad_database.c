@@ -1,6 +1,6 @@
 /*
- * test_bad_database.c - databases that an agent can't use: it starts all the same, decides by the lenient
- * limit, and says what is wrong in its status and in its log.
+ * test_bad_database.c - databases that an agent can't use. It starts all the same, decides by the lenient
+ * limit, and says in its status and its log what is wrong.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +14,10 @@
 
 struct bad_database {
 	const char *what;
-	const char *prepare; /* SQL beforehand */
-	const char *suffix;  /* of the agent's connection string */
-	const char *says;    /* its status must */
-	const char *title;   /* ... and its log: whose fault is it? */
+	const char *prepare; /* SQL that is run beforehand */
+	const char *suffix;  /* the end of the agent's connection string */
+	const char *says;    /* its status must say this */
+	const char *title;   /* and its log must say whose fault it is */
 };
 
 static const struct bad_database bad_databases[] = {

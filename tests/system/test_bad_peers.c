@@ -1,7 +1,7 @@
 /*
- * test_bad_peers.c - who connects to the agent's socket and doesn't speak as the library does: noise, packets
- * that are too long or too short, absurd questions, silence. The agent hangs up or answers with an error, and
- * the others are served.
+ * test_bad_peers.c - processes that connect to the agent's socket and don't speak as the library does: they
+ * send noise, packets that are too long or too short, absurd questions, or nothing. The agent hangs up or
+ * answers with an error, and serves the others.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -191,7 +191,8 @@ static void test_strangers(const struct host *host) {
 
 /* ---- Absurd questions ------------------------------------------------------- */
 
-/* Well-formed questions with absurd contents: answered with an error, or hung up on; never obeyed. */
+/* Asks well-formed questions with absurd contents. The agent answers with an error or hangs up, and never
+ * obeys. */
 static int ask_absurdly(const struct host *host, uint32_t policy, uint32_t cost, const char *id, size_t id_len) {
 	char packet[sizeof(struct wire_want) + 600];
 	struct wire_want want = {.head = {.type = WIRE_WANT, .serial = 5},

@@ -1,7 +1,7 @@
 /*
- * test_checker.c - the oracle itself: it must find a violation where there is one,
- * and only there; a journal must tell after a SIGKILL what happened before it; and the judge of
- * episodes must miss nothing that was admitted while the database was there, whoever admitted it.
+ * test_checker.c - tests the oracle itself: it must find a violation where there is one, and only there. A
+ * journal must tell after a SIGKILL what happened before it. The judge of episodes must miss nothing that was
+ * admitted while the database was there, whoever admitted it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ static int64_t slow_by_outcome(const struct oracle *oracle) {
 	return most;
 }
 
-/* Ten admissions, 100 apart; then an eleventh squeezed in between. */
+/* Ten admissions are 100 apart; then an eleventh is squeezed in between. */
 static void test_violation_is_found(void) {
 	struct oracle oracle = {0};
 	struct oracle_peak peak;
@@ -181,7 +181,7 @@ static void test_choice(void) {
 	oracle_free(&oracle);
 }
 
-/* In the child: admits for ever, until it is killed. */
+/* Runs in the child: admits until it is killed. */
 static void write_for_ever(const char *path) {
 	struct journal journal;
 	uint64_t now = 0;
@@ -296,7 +296,7 @@ static struct episode make_episode(uint64_t began_ms) {
 	                        .returned = true};
 }
 
-/* What the judge finds; it says so in a process of its own, since its "not ok" is what is wanted here. */
+/* Gives what the judge finds. It judges in a process of its own, since "not ok" is what it should say here. */
 static int judge_in_child(struct oracle *oracle, struct episode *episodes, uint32_t count) {
 	static const struct stage stage = {.host_count = 2};
 	int status = -1;
@@ -314,7 +314,8 @@ static int judge_in_child(struct oracle *oracle, struct episode *episodes, uint3
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* The story above with one more admission; `cost` 0: none. `change` is made to the episode, if there is one. */
+/* Judges the story above with one more admission (`cost` 0: none), and with a change to the episode, if there
+ * is one. */
 static int judge_story(uint8_t source, uint64_t from_ms, uint64_t until_ms, uint32_t cost,
                        void (*change)(struct episode *)) {
 	struct episode episode = make_episode(10000);
@@ -363,7 +364,7 @@ static void test_hosts_on_their_own_are_judged(void) {
 	expect_found(judge_story(STINT_SOURCE_FALLBACK, 14500, 14501, 1, NULL), 2,
 	             "one on its own later, over the limit");
 	expect_found(judge_story(STINT_SOURCE_FALLBACK, 20000, 20001, 1, NULL), 1, "one on its own long after it");
-	/* Each of the two that were on their own, and I1. */
+	/* Both admissions of hosts on their own are found, and I1. */
 	expect_found(judge_story(0, 0, 0, 0, never_away), 3, "hosts on their own, and the database was never away");
 	expect_found(judge_story(0, 0, 0, 0, away_later), 3, "hosts on their own before it was away");
 	expect_found(judge_story(0, 0, 0, 0, away_later_but_for_host_1), 1, "the same, but one of them was cut off");
@@ -374,12 +375,12 @@ static void test_processes_on_their_own_are_judged(void) {
 	             "a process on its own, within the limit");
 	expect_found(judge_story(STINT_SOURCE_LOCAL, 2500, 2501, 1, NULL), 1,
 	             "a process on its own before the fault, over it");
-	/* Windows that touch the episode, and those of the calm. */
+	/* It is found in windows that touch the episode, and in those of the calm. */
 	expect_found(judge_story(STINT_SOURCE_LOCAL, 14500, 14501, 1, NULL), 2,
 	             "a process on its own in step again, over it");
 }
 
-/* Two faults; what is between them belongs to neither. */
+/* There are two faults, and what is between them belongs to neither. */
 static void test_calm_between_is_judged(void) {
 	for (uint32_t more = 0; more < 2; more++) {
 		struct episode episodes[2] = {make_episode(10000), make_episode(30000)};

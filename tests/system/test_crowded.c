@@ -26,13 +26,13 @@
 #include "tap.h"
 
 #define HOSTS     2u
-#define ROOM      100          /* max_clients: a small table, for which such ids are soon made */
+#define ROOM      100          /* max_clients: for a small table, such ids are soon found */
 #define CROWD     (10u * 144u) /* ten times its slots, see table_geometry_for() */
 #define COLLIDING 320u         /* ten times the slots of two buckets */
-#define SAME_TAG  40u          /* of these: more than there are slots */
+#define SAME_TAG  40u          /* so many of these: more than there are slots */
 #define SHOOTERS  4u           /* on each host */
 #define LIMIT     5
-/* no window ends during the test: what a client was admitted in all is what it had in one */
+/* No window ends during the test: all that a client got, it got in one window. */
 #define WINDOW_MS  3600000
 #define TIMEOUT_MS 2000
 #define SLACK_MS   500
@@ -71,7 +71,7 @@ static const struct stint_options steady_options = {.policy = "steady",
 
 /* ---- Ids ------------------------------------------------------------------------ */
 
-/* The header as an attacker with root's rights reads it, and the index of a policy. */
+/* Reads the header, as an attacker with root's rights would, and the index of a policy. */
 static int read_directory(const struct host *host, const char *policy, struct directory_header *header,
                           uint32_t *index) {
 	char path[160];
@@ -101,7 +101,7 @@ static bool is_in(const struct place *place, const struct place *target) {
 	        place_bucket(place, 1) == place_bucket(target, 0));
 }
 
-/* The next text of the same length: an odometer of letters, many times faster than printf(). */
+/* Makes the next text of the same length, like an odometer of letters: many times faster than printf(). */
 static void next_text(char *text) {
 	char *digit = text + strlen(text) - 1;
 
@@ -110,8 +110,8 @@ static void next_text(char *text) {
 	(*digit)++;
 }
 
-/* Ids that share both buckets with the first, the first SAME_TAG of them its tag, too. Found by chance: some
- * millions of tries for each of those. */
+/* Finds ids that share both buckets with the first one; the first SAME_TAG of them share its tag, too. They are
+ * found by chance, with some millions of tries for each of those. */
 static void craft(const struct directory_header *header, uint32_t index, struct id *ids, uint32_t count) {
 	struct id id = {"aaaaaaaaaaaa"};
 	struct place target = {0};
@@ -126,7 +126,7 @@ static void craft(const struct directory_header *header, uint32_t index, struct 
 	}
 }
 
-/* One of another policy in the same two buckets. */
+/* Finds an id of another policy in the same two buckets. */
 static void craft_neighbour(const struct directory_header *header, uint32_t index, const struct id *id,
                             uint32_t neighbour_index, struct id *neighbour) {
 	struct place target = place_of(header->secret, header->bucket_count, index, id->text, strlen(id->text)), place;
@@ -181,7 +181,7 @@ static int shoot(const struct crowd_part *part, const struct host *host, uint64_
 	return 0;
 }
 
-/* The client that is always there, on the first host, meanwhile. */
+/* Meanwhile, on the first host, one client stays active. */
 static void stay(struct crowd_part *part, struct stint_limiter *limiter, int64_t ms) {
 	uint64_t began = monotonic_ns();
 
@@ -197,7 +197,7 @@ static void stay(struct crowd_part *part, struct stint_limiter *limiter, int64_t
 	}
 }
 
-/* How much the agents' own memory grew, in KiB, the worst of them, from a third of the time on. */
+/* Gives by how many KiB the memory of the worst agent grew, from a third of the time on. */
 static long besiege(struct stage *stage, struct crowd_part *part, struct stint_limiter *steady) {
 	long memory[HOSTS], shared = 0, growth = 0;
 	pid_t pids[HOSTS * SHOOTERS];
@@ -339,7 +339,7 @@ static int make_colliding(struct stage *stage, struct stint *stint, struct crowd
 }
 
 static int play(const struct scene *scene) {
-	const struct host_options options = {.max_clients = ROOM, .idle_timeout_s = 1}; /* many evictions */
+	const struct host_options options = {.max_clients = ROOM, .idle_timeout_s = 1}; /* for many evictions */
 	struct crowd_part many = {.what = "ten times more clients than slots",
 	                          .policy = "many",
 	                          .count = CROWD,

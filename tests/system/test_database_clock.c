@@ -23,7 +23,7 @@
 #define HOSTS   2u
 #define HOUR_US INT64_C(3600000000)
 #define LOOK_MS 150
-/* From a step to the next one: for the first, two of the longest windows and some more. */
+/* The time from one step to the next: before the first, two of the longest windows and some more. */
 #define LONG_MS  10000
 #define SHORT_MS 1500
 /* What a busy machine may add to a time, and take from a rate. */
@@ -71,7 +71,7 @@ struct run {
 	struct oracle oracle;
 	struct crowd_total total;
 	int64_t shift_us;
-	uint64_t began_ns, first_ns, forward_ns; /* the load, the first step, the step forward */
+	uint64_t began_ns, first_ns, forward_ns; /* when the load, the first step and the step forward began */
 };
 
 static void watch(struct run *run, int64_t ms) {
@@ -89,7 +89,8 @@ static uint64_t step(struct run *run, int64_t by_us) {
 	return monotonic_ns();
 }
 
-/* Within what a statement may take, within a window, beyond both; the first by an hour. */
+/* By how much it is set back: within what a statement may take, within a window, or beyond both; the first time
+ * by an hour. */
 static int64_t back_us(uint64_t *random, unsigned long nth) {
 	static const int64_t sizes_us[] = {HOUR_US, 400000, 1700000, 5000000};
 
@@ -111,7 +112,7 @@ static void play_steps(struct run *run) {
 			tap_note("%lu of %lu steps", i, steps);
 		watch(run, i == 0 ? LONG_MS : SHORT_MS + random_below(&random, 500));
 	}
-	/* Where it should be, and an hour more. */
+	/* To the true time, and an hour more. */
 	run->forward_ns = step(run, HOUR_US - run->shift_us);
 	watch(run, LONG_MS);
 }
@@ -125,7 +126,7 @@ static int64_t limit_of(uint32_t policy) {
 	return plan.policy[policy].max_requests * (plan.policy[policy].algorithm == STINT_FIXED_WINDOW ? 2 : 1);
 }
 
-/* Clients that some interval gave more than `times` their limit. */
+/* Counts the clients that got more than `times` their limit in some interval. */
 static uint64_t count_over(const struct run *run, uint64_t from_ns, uint64_t until_ns, int64_t times,
                            const char *what) {
 	uint64_t over = 0;
@@ -151,14 +152,15 @@ static uint64_t count_over(const struct run *run, uint64_t from_ns, uint64_t unt
 	return over;
 }
 
-/* A client that has had all of its limit at once gets the next after so long. */
+/* How long a client waits that has had all of its limit at once. */
 static int64_t period_ms(const struct journal_policy *policy) {
 	int64_t window_ms = policy->time_window_ms;
 
 	return policy->algorithm == STINT_FIXED_WINDOW ? window_ms : window_ms + window_ms / policy->resolution;
 }
 
-/* And across a step: the newest count becomes that of the next sub-window, and the current one begins anew. */
+/* The same across a step, where the newest count becomes that of the next sub-window, and the current one
+ * begins anew. */
 static int64_t longest_ms(const struct journal_policy *policy) {
 	int64_t window_ms = policy->time_window_ms;
 
@@ -181,8 +183,7 @@ static bool was_served(const struct run *run, struct oracle_choice choice, int64
 	return false;
 }
 
-/* When the last of all clients was admitted again after a step, in ms; and counts those who had to wait for too
- * long. */
+/* How many ms after a step the last client was admitted again. Counts those that had to wait for too long. */
 static int64_t recovery_ms(const struct run *run, uint64_t at_ns, uint64_t *starved) {
 	int64_t longest = 0;
 
@@ -200,7 +201,7 @@ static int64_t recovery_ms(const struct run *run, uint64_t at_ns, uint64_t *star
 	return longest;
 }
 
-/* A check that took longer than its timeout, or failed. */
+/* Counts checks that took longer than their timeout, or failed. */
 static uint64_t count_broken(const struct run *run) {
 	return !stage_check_latency(&run->total, CHECK_TIMEOUT_MS, SLACK_MS) + run->total.errors;
 }
@@ -217,7 +218,7 @@ static void judge_back(struct run *run) {
 	                            over + starved + (uint64_t)run->books.over_limit + count_broken(run), took_ms});
 }
 
-/* Leases of before the step last for two sub-windows at most. */
+/* Leases from before the step last for two sub-windows at most. */
 static void judge_forward(struct run *run) {
 	uint64_t over = count_over(run, run->began_ns, 0, 2, "across a step forward"), starved = 0;
 	uint64_t unsaid = 0;

@@ -34,7 +34,7 @@ static const struct journal_plan plan = {
 	.capacity = 100000,
 };
 
-/* One time without the database. */
+/* One time without a database. */
 struct outage {
 	const char *what;
 	uint64_t began_ns;   /* the signal was about to be sent */
@@ -42,7 +42,7 @@ struct outage {
 	uint64_t first_ns;   /* the first host is back, with what it has to charge on the books */
 	uint64_t in_step_ns; /* all hosts say that they are in step */
 	uint64_t until_ns;   /* the next outage, or the end */
-	int64_t charged;     /* of client 0, on the books at first_ns */
+	int64_t charged;     /* what was charged to client 0, by the books at first_ns */
 	bool returned;
 };
 
@@ -122,13 +122,13 @@ static void check_return(const struct oracle *oracle, const struct outage *outag
 	         ((long long)last - (long long)outage->over_ns) / 1000000);
 	tap_ok(last < outage->over_ns + RETURN_MS * NS_PER_MS, "%s: none did later than %d ms after the return",
 	       outage->what, RETURN_MS);
-	/* From then on every interval counts, whatever decided. */
+	/* From then on every interval counts, whoever decided. */
 	choice = (struct oracle_choice){.host = ORACLE_ANY, .from_ns = last + 1, .until_ns = outage->until_ns};
 	stage_check_promise(oracle, &plan, &choice, "after the return");
 }
 
-/* What the first host to come back admitted in the last window on its own fills most of the books, and the
- * next does the rest: hardly anything is left to be leased until the charge moves out of the window. */
+/* The first host to come back charges what it admitted on its own in the last window, which fills most of the
+ * books; the next host does the rest. Hardly anything is left to lease until the charge has left the window. */
 static void check_charge(const struct oracle *oracle, const struct outage *outage) {
 	struct oracle_choice choice = {.policy = 0,
 	                               .client = 0,
@@ -156,8 +156,8 @@ static void check_report(struct stage *stage, const struct oracle *oracle) {
 
 	tap_ok(periods >= 2 * (int64_t)stage->host_count, "%lld fallback periods are on record, two for each host",
 	       (long long)periods);
-	/* What the agent gave to somebody who no longer waited counts as admitted, too; and an app may date its last
-	 * checks before the return after the agent's report. */
+	/* What the agent gave to an app that no longer waited counts as admitted, too. And an app may date its last
+	 * checks on this host's limit after the agent's report. */
 	tap_ok(reported >= admitted * 98 / 100 && reported <= admitted * 110 / 100,
 	       "they tell of %lld admitted; the apps of %lld", (long long)reported, (long long)admitted);
 }

@@ -60,11 +60,11 @@ struct play {
 
 struct fault {
 	const char *what;
-	const char *cause_sql, *clear_sql; /* or, where that doesn't do: */
+	const char *cause_sql, *clear_sql; /* or, where SQL can't do it, these: */
 	bool (*cause)(struct play *);
 	bool (*clear)(struct play *);
-	const char *state; /* what all hosts say towards the end of it; NULL: they come and go */
-	const char *said;  /* by all agents, as the reason; NULL: nothing new */
+	const char *state; /* what the status of all hosts says towards the end of it; NULL: they come and go */
+	const char *said;  /* the reason that all agents tell; NULL: nothing new */
 	int within_ms;
 	bool stays;         /* the hosts have the database for all of it: none may be on its own */
 	bool others_served; /* client 1 is served meanwhile: the fault is client 0's alone */
@@ -80,7 +80,7 @@ static struct pg *open_other(struct play *play, const char *role) {
 	snprintf(conninfo, sizeof(conninfo), "%s user=%s", play->stage.cluster.conninfo, role);
 	if (play->others < sizeof(play->other) / sizeof(play->other[0]) && pg_connect(&pg, conninfo, 5000) == PG_OK)
 		return play->other[play->others++] = pg;
-	pg_close(pg); /* refused: sometimes that is what is wanted */
+	pg_close(pg); /* a refusal may be what the test wants */
 	return NULL;
 }
 
@@ -111,7 +111,7 @@ static void fill_up(struct play *play) {
 		continue;
 }
 
-/* The agents' own go last, and are taken before they come back. */
+/* The agents' own connections end last, and are taken before the agents come back. */
 static bool use_up_connections(struct play *play) {
 	static const char count_sql[] = "select count(*) from pg_stat_activity where usename = 'test_agent'";
 
@@ -152,7 +152,7 @@ static bool clear_disk(const char *disk) {
 	return unlink(path) == 0;
 }
 
-/* What room the pages still have is taken by rows of other clients, which are in use for an hour. */
+/* Rows of other clients, which are in use for an hour, take the room that is left in pages. */
 static bool fill_heap(struct play *play) {
 	static const char sql[] =
 		"do $$ declare many int := 30; begin"
@@ -171,7 +171,7 @@ static bool clear_heap(struct play *play) {
 	       cluster_do(&play->stage.cluster, "vacuum stint.counter") == 0;
 }
 
-/* Writes until the server is gone; false: it wasn't there, or took all of it. */
+/* Writes until the server is gone. False: it wasn't there, or wrote all of it. */
 static bool write_to_the_end(struct play *play) {
 	struct pg *pg = open_other(play, "postgres");
 	int status = pg != NULL ? PG_OK : PG_FAILED;
@@ -201,7 +201,7 @@ static bool clear_wal(struct play *play) {
 	return clear_disk(play->wal) && cluster_again(&play->stage.cluster) == 0;
 }
 
-/* The counters move to the small disk, in a folder of the server's user. */
+/* Moves the counters to the small disk, into a folder of the server's user. */
 static bool move_counters(struct play *play) {
 	char path[128], data[128], sql[400];
 	struct stat owner;
@@ -218,7 +218,7 @@ static bool move_counters(struct play *play) {
 
 /* ---- The faults ----------------------------------------------------------------------------------- */
 
-/* Every fifth row that is written meets it. */
+/* Every fifth row that is written meets this error. */
 #define REFUSE(sqlstate)                                                                                          \
 	"create sequence public.written;"                                                                             \
 	"create function public.refuse() returns trigger language plpgsql security definer as $$ begin"               \
@@ -326,8 +326,8 @@ static uint32_t count_said(const struct stage *stage, const char *words, char wh
 	return count;
 }
 
-/* The log has the same words, though not each time: what lasts is logged every 30 s. An agent tries again after
- * 3 s at the latest. */
+/* The log has the same words, but not each time: what lasts is logged every 30 s. An agent tries again after 3
+ * s at the latest. */
 static void check_said(const struct stage *stage, const struct fault *fault) {
 	uint64_t began = monotonic_ns();
 	uint32_t count;
@@ -373,7 +373,7 @@ static int begin(struct play *play, const struct scene *scene, bool disks) {
 	if (disks) {
 		snprintf(wal, sizeof(wal), "%s/log", play->wal);
 		options.wal = wal;
-		/* So little fits small segments only, which a log of its own has. */
+		/* So small a log needs small segments, which a log on its own disk has. */
 		options.settings[1] = "max_wal_size=4MB";
 		options.settings[2] = "min_wal_size=2MB";
 		options.settings[3] = "wal_recycle=off";
@@ -391,7 +391,7 @@ static int begin(struct play *play, const struct scene *scene, bool disks) {
 	           : -1;
 }
 
-/* I6: what an agent has taken. */
+/* I6: the memory and descriptors that an agent has taken. */
 struct size {
 	long memory_kib;
 	int descriptors;
@@ -443,8 +443,8 @@ static int64_t admitted_between(const struct oracle *oracle, uint32_t client, ui
 	return oracle_sum(oracle, &choice);
 }
 
-/* Against the calm before. Not all of that: each try for the locked row takes a quarter of the agent's
- * deadline, in which it asks for nobody else. */
+/* Compares with the calm before. It need not be all of that: each try for the locked row takes a quarter of the
+ * agent's deadline, in which the agent asks for nobody else. */
 static void judge_others(const struct oracle *oracle, const struct episode *episode) {
 	int64_t before = admitted_between(oracle, 1, episode->began_ns - CALM_MS * NS_PER_MS, episode->began_ns);
 	int64_t meanwhile = admitted_between(oracle, 1, episode->began_ns, episode->over_ns);

@@ -1,6 +1,6 @@
 /*
- * test_declarations.c - policies that apps declare when the database is away, refuses, has an operator's, or has
- * lost them: the app gets an answer in each case, and in the end the database says what holds.
+ * test_declarations.c - apps declare policies when the database is away, refuses, has an operator's policy, or
+ * has lost it. The app gets an answer in each case, and in the end the database says what holds.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -26,12 +26,13 @@ struct play {
 	struct stint *app;
 };
 
-/* By the database itself, or by what it leased. */
+/* Whether the database decided, itself or by a lease. */
 static bool is_of_database(const struct stint_result *r) {
 	return r->source == STINT_SOURCE_DATABASE || r->source == STINT_SOURCE_LEASE;
 }
 
-/* One check by a limiter of its own, so that it declares. Its limit and its fallback's are the same. */
+/* Makes one check with a limiter of its own, which declares the policy. Its limit and its fallback's are the
+ * same. */
 static int ask(struct play *p, const char *policy, int64_t limit, struct stint_result *result) {
 	const struct stint_options options = {
 		.policy = policy,
@@ -97,7 +98,7 @@ static void declare_while_away(struct play *p) {
 	expect(p, "away", 0, 200, true, "its limit holds");
 }
 
-/* Whoever is refused for a while waits no longer than that. */
+/* A declaration that is refused for a while waits no longer than that. */
 static void declare_while_refused(struct play *p, const char *function, const char *policy) {
 	char revoke[128], grant[128];
 	struct stint_result r;
@@ -114,7 +115,7 @@ static void declare_while_refused(struct play *p, const char *function, const ch
 	if (cluster_do(&p->cluster, grant) != 0)
 		return;
 	began = monotonic_ns();
-	/* An app that was kept waiting doesn't wait for the agent again at once; the agent may have gone into
+	/* An app that had to wait doesn't wait for the agent again at once; and the agent may have gone into
 	 * fallback. */
 	while ((status = ask(p, policy, 1000, &r)) == 0 && !is_of_database(&r) && stage_ms_since(began) < SOON_MS)
 		sleep_ms(10);
@@ -137,7 +138,7 @@ static void declare_what_an_operator_has(struct play *p) {
 	       "and says it once of each limit that apps declare");
 }
 
-/* As in short-lived processes of two versions. */
+/* As when there are short-lived processes of two versions. */
 static void declare_by_turns(struct play *p) {
 	struct stint_result r;
 	int64_t limit = 0;
@@ -190,7 +191,7 @@ static void declare_many_at_once(struct play *p) {
 	       AT_ONCE, TIMEOUT_MS, (long long)stage_ms_since(began));
 }
 
-/* An operator's changes, each made when the agent has heard of the one before. */
+/* An operator makes changes, each when the agent has heard of the one before. */
 static void change_again_and_again(struct play *p) {
 	uint64_t began = monotonic_ns();
 	char sql[128], log[128];
@@ -216,8 +217,8 @@ static void drop_what_apps_use(struct play *p) {
 	expect(p, "away", 50, 50, true, "and made anew for who declares it");
 }
 
-/* In time a host's apps may use more names than fit at once. Whoever still has one in mind that has lost its
- * place gets its own limit, and not that of the one in its place. */
+/* In time, a host's apps may use more names than fit at once. An app whose policy has lost its place gets its
+ * own limit, and not that of the policy in its place. */
 static void declare_more_than_fit(struct play *p, const struct scene *scene) {
 	const struct host_options options = {.database = p->cluster.agent, .idle_timeout_s = 1, .max_clients = 4096};
 	const struct stint_options first = {.policy = "first",
@@ -256,7 +257,8 @@ static void declare_more_than_fit(struct play *p, const struct scene *scene) {
 	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
 }
 
-/* One that keeps its counters itself: what was declared is still there for the next agent on the same table. */
+/* An agent that keeps its counters itself: what was declared is still there for the next agent on the same
+ * table. */
 static void declare_without_a_database(const struct scene *scene) {
 	const struct host_options options = {.database = "memory:"};
 	struct play own = {0};
@@ -274,7 +276,7 @@ static void declare_without_a_database(const struct scene *scene) {
 	tap_ok(host_stop(&own.host) == 0, "the agent ends with status 0 on SIGTERM");
 }
 
-/* Neither there nor away: declarations wait, their apps do not, and the agent may end. */
+/* The database is neither there nor away. Declarations wait, their apps don't, and the agent may end. */
 static void declare_while_nobody_knows(struct play *p, const struct scene *scene) {
 	const struct host_options options = {.database = p->cluster.agent, .database_timeout_ms = 20000};
 	struct play own = {0};

@@ -28,16 +28,16 @@
 
 #define WINDOW_MS 2000
 #define LIMIT     200
-/* little, so that what is charged after the return hides nothing of what was forgotten */
+/* It is little, so that what is charged after the return doesn't hide what was forgotten. */
 #define FALLBACK_LIMIT   40
 #define CHECK_TIMEOUT_MS 1000
 #define ROUNDS_MAX       100
 
 #define STEADY_MS 2500
 #define CALM_MS   3000
-/* How long the standby hears nothing before the primary dies: asynchronous, so long that the limit was used up
- * meanwhile, and all of that is forgotten; synchronous, some statements wait for it, but no agent has given up
- * yet. */
+/* How long the standby hears nothing before the primary dies. An asynchronous one misses so much that the limit
+ * was used up meanwhile, and all of that is forgotten. For a synchronous one some statements wait, but no agent
+ * has given up yet. */
 #define LAG_MS      WINDOW_MS
 #define SYNC_LAG_MS 200
 #define CANCELS_MS  2000
@@ -46,8 +46,8 @@
 #define COMMITS_MS 10000
 #define CANCELS    10
 
-/* How long no host gets anything of a new primary, since leases of the old one may still be spent: that of the
- * sub-window that runs, and the one ahead. */
+/* How long no host gets anything from a new primary: leases of the old one may still be spent, that of the
+ * current sub-window and that of the next. */
 #define HOLD_MS (2 * WINDOW_MS / 10)
 /* Reconnecting: a pause of at most 2 s with its jitter, the handshake, a busy machine; and the hold. */
 #define RETURN_MS (6000 + HOLD_MS)
@@ -65,7 +65,7 @@ static const struct journal_plan plan = {
 struct play {
 	struct stage stage;
 	struct cluster cluster[2];
-	uint32_t primary;   /* of the two */
+	uint32_t primary;   /* which of the two is the primary */
 	struct books books; /* what was committed for good: the primary's, or the standby's before its promotion */
 	struct episode episode[2 * ROUNDS_MAX + 4];
 	/* when the first agent found the new primary; 0: there is none in the episode */
@@ -96,7 +96,7 @@ static const char *standby_name(const struct play *play) {
 
 /* ---- Primary and standby ------------------------------------------------------------ */
 
-/* The folder of the standby to be is empty. Synchronous: commits wait until it has applied them. */
+/* Makes a standby, whose folder is empty. Synchronous: commits wait until it has applied them. */
 static int make_standby(struct play *play, bool synchronous) {
 	char sql[160];
 
@@ -110,7 +110,7 @@ static int make_standby(struct play *play, bool synchronous) {
 	for (int i = 0; i < 500; i++) {
 		if (cluster_number(primary_of(play), "select count(*) from pg_stat_replication where state = 'streaming'",
 		                   0) == 1)
-			/* it is the checkpointer that makes commits wait: it knows now */
+			/* The checkpointer makes commits wait: now it knows. */
 			return cluster_do(primary_of(play), "checkpoint");
 		sleep_ms(10);
 	}
@@ -130,8 +130,8 @@ static void stop_sending(struct play *play) {
 	tap_ok(pid > 1 && kill((pid_t)pid, SIGSTOP) == 0, "the primary no longer tells its standby");
 }
 
-/* All that arrived is applied, so that what a read sees is what a promotion keeps. (The last record may have
- * arrived in part: so this asks whether anything still happens.) */
+/* Waits until all that arrived is applied, so that what a read sees is what a promotion keeps. (The last record
+ * may have arrived in part, so this asks whether anything still happens.) */
 static void wait_replayed(struct cluster *standby) {
 	static const char sql[] = "select pg_last_wal_replay_lsn() - '0/0'";
 	int64_t before = -1, now;
@@ -156,7 +156,7 @@ static int64_t charged_in(const struct books *books, const struct books_entry *l
 	return 0;
 }
 
-/* What the one has and the other lacks, by client. */
+/* Counts by client what the old books have and the new ones lack. */
 static void count_forgotten(struct play *play, const struct books *had, const struct books *kept,
                             struct episode *episode) {
 	for (size_t i = 0; i < had->count; i++) {
@@ -172,7 +172,7 @@ static void count_forgotten(struct play *play, const struct books *had, const st
 	}
 }
 
-/* The old primary, once more, where no agent looks for it. Its folder is empty afterwards. */
+/* Starts the old primary once more, where no agent looks for it, and reads it. Its folder is empty afterwards. */
 static void read_old(struct play *play, struct books *had) {
 	struct cluster *old = standby_of(play);
 
@@ -246,7 +246,7 @@ static void fail_over(struct play *play, bool synchronous) {
 	stop_sending(play);
 	sleep_ms(synchronous ? SYNC_LAG_MS : LAG_MS);
 	if (!synchronous)
-		episode->away_ns = monotonic_ns(); /* commits waited for nobody until now */
+		episode->away_ns = monotonic_ns(); /* until now, commits waited for nobody */
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
 	books_look(&kept, standby_of(play));
@@ -264,7 +264,7 @@ static void fail_over(struct play *play, bool synchronous) {
 
 /* ---- Another cluster ------------------------------------------------------------------------ */
 
-/* Its timeline is the first again, as that of the cluster that agents began with. */
+/* The restored cluster's timeline is the first again, like that of the cluster with which the agents began. */
 static void check_report_of_restored(struct play *play, int64_t before) {
 	static const char logged[] = "this is another server than before, or a dump was restored";
 	struct cluster *primary = primary_of(play);
@@ -277,7 +277,7 @@ static void check_report_of_restored(struct play *play, int64_t before) {
 	       "the view stint.promotion has it");
 }
 
-/* A dump of the primary's is restored into a cluster that takes its place: what was granted after the dump is
+/* A dump of the primary is restored into a cluster that takes its place. What was granted after the dump is
  * forgotten. */
 static void move_to_restored(struct play *play) {
 	struct books had, kept;
@@ -313,7 +313,8 @@ static void move_to_restored(struct play *play) {
 
 /* ---- The synchronous standby goes away --------------------------------------------------------- */
 
-/* Commits wait for it, so to the agents the database is away; but what they asked for is committed in the end. */
+/* Commits wait for the standby, so to the agents the database is away. But what they asked for is committed in
+ * the end. */
 static void stop_standby(struct play *play) {
 	struct stage *stage = &play->stage;
 	struct episode *episode = next_episode(play, "synchronous standby stopped", RETURN_MS);
@@ -330,8 +331,8 @@ static void stop_standby(struct play *play) {
 
 /* ---- Cancelled while it waits for a standby ------------------------------------------------- */
 
-/* The commit is done all the same, with a warning; the agent must not take it for granted, nor ask as if it had
- * not been. */
+/* The commit is done all the same, with a warning. The agent must neither rely on it nor ask as if it hadn't
+ * been done. */
 static void cancel_waits(struct play *play) {
 	static const char cancel_sql[] = "select count(*) filter (where pg_cancel_backend(pid)) from pg_stat_activity"
 									 " where usename = 'test_agent' and wait_event = 'SyncRep'";
@@ -373,7 +374,7 @@ static void show_standby_only(struct play *play) {
 	tap_ok(strcmp(state, "fallback") == 0, "it is in fallback: %s", state);
 	tap_ok(host_log_count(reader, "the server is a read-only standby: connect to the primary") >= 1,
 	       "and says why");
-	episode->away_ns = monotonic_ns(); /* for all the others */
+	episode->away_ns = monotonic_ns(); /* since then, for all the others */
 	tap_ok(cluster_kill(primary_of(play)) == 0, "the primary is killed");
 	wait_replayed(standby_of(play));
 	promote(play, episode);

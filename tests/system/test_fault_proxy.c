@@ -1,6 +1,6 @@
 /*
- * test_fault_proxy.c - the network that other tests break does what it is told: each of its
- * faults once, seen by a plain client of PostgreSQL.
+ * test_fault_proxy.c - the network that other tests break does what it is told: each of its faults happens
+ * once, and a plain client of PostgreSQL looks at it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +31,7 @@ static int connect_through(struct play *play, int timeout_ms) {
 	return pg_connect(&play->pg, conninfo, timeout_ms);
 }
 
-/* How long a statement took; -1: it failed. */
+/* Gives how long a statement took; -1: it failed. */
 static int64_t timed(struct play *play, const char *sql) {
 	uint64_t began = monotonic_ns();
 
@@ -83,7 +83,7 @@ static int read_end(struct play *play, void (*end)(struct fault_proxy *)) {
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
 		return close(fd), -1;
-	sleep_ms(50); /* it is accepted */
+	sleep_ms(50); /* the proxy accepts the connection */
 	end(&play->proxy);
 	got = read(fd, &byte, 1);
 	return close(fd), got == 0 ? 0 : got < 0 ? errno : -1;
@@ -115,7 +115,7 @@ static void test_away(struct play *play) {
 	fault_proxy_set(&play->proxy, &(struct fault_line){.dark = true});
 	began = monotonic_ns();
 	status = connect_through(play, 300);
-	tap_ok(status != PG_OK && monotonic_ns() - began >= 298 * NS_PER_MS /* poll counts in milliseconds */,
+	tap_ok(status != PG_OK && monotonic_ns() - began >= 298 * NS_PER_MS /* poll() counts in milliseconds */,
 	       "dark: %s", pg_error(play->pg));
 	fault_proxy_clear(&play->proxy);
 	status = connect_through(play, TIMEOUT_MS);
@@ -169,7 +169,7 @@ static void test_aimed(struct play *play, const struct aimed *aimed) {
 	fault_proxy_aim(&play->proxy, aimed->aim, sql, 1);
 	tap_ok(timed(play, sql) >= 0, "%s: the first is answered", aimed->what);
 	if (silence)
-		pg_send_query(play->pg, sql); /* nobody would end a wait */
+		pg_send_query(play->pg, sql); /* nobody would end a longer wait */
 	else
 		tap_ok(timed(play, sql) == -1, "%s: the second has no answer", aimed->what);
 	tap_ok(fault_proxy_wait_hit(&play->proxy, 1000), "%s: it was hit", aimed->what);

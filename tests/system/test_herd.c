@@ -26,9 +26,10 @@
 #define SLACK_MS         200
 
 #define DOWN_MS 2000 /* by then the pauses are long */
-/* In any 100 ms; evenly over the longest pause's spread of 2 s there would be 2 or 3. */
+/* The most sessions in any 100 ms. If they were spread evenly over the longest pause's 2 s, there would be 2 or
+ * 3. */
 #define CROWDED_MAX 15
-/* The longest pause, an attempt under way, and fifty handshakes on a busy machine. */
+/* The longest pause, the attempt that is under way, and fifty handshakes on a busy machine. */
 #define RETURN_MS 5000
 
 static const struct journal_plan plan = {
@@ -59,7 +60,7 @@ struct play {
 	int64_t slowest_ms;
 };
 
-/* Runs after each round: since then, by the server. */
+/* Runs after each round, and counts by the server's records since then. */
 static const char crowded_sql[] =
 	"select coalesce(max(n), 0) from (select (select count(*) from pg_stat_activity b"
 	" where b.application_name like 'stintd/%' and b.backend_start >= a.backend_start"
@@ -159,8 +160,7 @@ static void restart(struct play *play, const char *how, int (*stop)(struct clust
 	look(play, 2 * WINDOW_MS);
 }
 
-/* The server is there: who comes back after the first, short pause finds it, and all do so together. It has to
- * bear that. */
+/* The server is there. So agents find it after the first, short pause, all together, and it has to bear that. */
 static void end_sessions(struct play *play) {
 	int64_t crowded, took;
 	uint64_t began;

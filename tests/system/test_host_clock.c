@@ -32,7 +32,7 @@
 #define STEP_MS          100
 #define CHECK_TIMEOUT_MS 1000
 #define SLACK_MS         500
-#define OWN_LIMIT        7 /* of a process that is on its own */
+#define OWN_LIMIT        7 /* the limit of a process that is on its own */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
@@ -74,7 +74,7 @@ static int64_t per_second(const struct oracle *oracle, uint64_t from_ns, uint64_
 	return oracle_sum(oracle, &choice) * 1000 / (int64_t)((until_ns - from_ns) / NS_PER_MS);
 }
 
-/* Checks that left the database's books, or took too long. */
+/* Counts checks that weren't on the database's books, or took too long. */
 static uint64_t count_broken(const struct crowd_total *total) {
 	uint64_t alone = 0;
 
@@ -110,7 +110,7 @@ static void play_time_of_day(struct stage *stage, struct wall_clock *clock) {
 	before = per_second(&oracle, quiet_ns, began_ns);
 	during = per_second(&oracle, began_ns, ended_ns);
 	broken = stage_check_promise(&oracle, &plan, &all, "while the clocks were set") + count_broken(&total);
-	/* Above their limits clients get all of it at once, every 1.1 s: a few seconds may hold one such time less. */
+	/* Clients above their limit get all of it at once, every 1.1 s. A few seconds may hold one such time less. */
 	broken += !tap_ok(during * 10 >= 7 * plan.policy[0].max_requests * plan.policy[0].clients,
 	                  "%lld credits a second while the clocks were set, %lld before", (long long)during,
 	                  (long long)before);
@@ -132,7 +132,7 @@ static const struct offset offsets[] = {
 	{"0 0", true}, {"100000 0", false}, {"30 0", false}, {"0 1", false}, {"-5 0", false}, {"-1 999000000", false},
 };
 
-/* What an app finds: 0, or the number of what was not as it should be. */
+/* Gives 0, or the number of what an app didn't find as it should be. */
 static int ask_from_elsewhere(const struct host *host, bool served) {
 	const struct stint_options options = {.policy = "elsewhere",
 	                                      .max_requests = 1000,
@@ -176,7 +176,7 @@ static int wait_status(pid_t child) {
 	return WEXITSTATUS(status);
 }
 
-/* A process enters the namespace that it made only as somebody's child. */
+/* A process doesn't enter the namespace that it makes; its children do. */
 static int run_in_namespace(const struct host *host, const struct offset *offset) {
 	pid_t child = fork();
 

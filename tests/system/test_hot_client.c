@@ -1,9 +1,9 @@
 /*
- * test_hot_client.c - a warm client never waits: credits are there before they are
- * needed, at the edges of sub-windows too.
+ * test_hot_client.c - a warm client never waits: credits are there before they are needed, even at the edges of
+ * sub-windows.
  *
- * A check left the table when its verdict came from the agent: the source says so.
- * Counted over ten seconds, that is a hundred edges of sub-windows and ten of windows.
+ * A check left the table when its verdict came from the agent: the source says so. This is counted for ten
+ * seconds, over a hundred edges of sub-windows and ten of windows.
  */
 
 #include "stage.h"
@@ -12,9 +12,9 @@
 
 #define WARM_MS 4000
 #define RUN_MS  10000
-/* A machine that stops everything for tens of milliseconds makes anybody late, so a round that it spoilt is
- * repeated, shorter: ten edges of sub-windows and one of windows. Each is printed; one without a miss shows
- * that the protocol has none of its own. */
+/* A machine that stops everything for tens of milliseconds makes anybody late. So a round that it spoilt is
+ * repeated, shorter: ten edges of sub-windows and one of windows. Each round is printed; one without a miss
+ * shows that the protocol itself causes none. */
 #define AGAIN_MS 1000
 #define ROUNDS   20
 
@@ -32,7 +32,7 @@ static const struct journal_plan plan = {
 	.capacity = 400000,
 };
 
-/* What happened between two sums. */
+/* Leaves what happened between two sums. */
 static void subtract(struct crowd_total *now, const struct crowd_total *before) {
 	now->checks -= before->checks;
 	for (unsigned s = 0; s < JOURNAL_SOURCES; s++) {
@@ -43,7 +43,7 @@ static void subtract(struct crowd_total *now, const struct crowd_total *before) 
 		now->latency_ns.count[i] -= before->latency_ns.count[i];
 }
 
-/* The largest class with a count stands for the maximum: the true one may be from before. */
+/* The largest class with a count stands for the maximum, since the true one may be from before. */
 static void repair_max(struct histogram *h) {
 	for (unsigned i = HISTOGRAM_CLASSES; i > 0; i--)
 		if (h->count[i - 1] > 0) {

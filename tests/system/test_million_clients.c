@@ -21,18 +21,18 @@
 #define UNDER_WAY        2000u
 #define BYTES_PER_CLIENT 192.0
 #define FALLBACK_BYTES   150.0
-/* Longer than the flood takes: all are in the table at its end. Rows stay for two windows, a sub-window and 10
- * s: about as long. */
+/* This is longer than the flood takes, so all are in the table at its end. Rows stay for two windows, a
+ * sub-window and 10 s, which is about as long. */
 #define IDLE_S    60
 #define WINDOW_MS 25000
-/* Not the longest that it may take, but what a test can wait for. */
+/* It may take longer, but a test can't wait for that. */
 #define FLOOD_MS 120000
 #define LEAVE_MS 100000
 
-/* The agent's answer to something else, by a process of its own: usually some milliseconds. An agent that
- * looked at each client in one go took half a second to a second. */
+/* How long the agent may take to answer something else, asked by another process: usually some milliseconds. An
+ * agent that looks at each client in one go takes half a second to a second. */
 #define ANSWER_MS 200
-/* Of a fallback that some of the clients meet. */
+/* The limit of a fallback, which some of the clients meet. */
 #define LENIENT 200000u
 #define AWAY_MS 1500
 #define BACK_MS 30000
@@ -109,7 +109,7 @@ static void close_flood(struct flood *flood) {
 	stint_close(flood->stint);
 }
 
-/* The agent's own memory and its shared objects, in bytes. What apps map is the same memory. */
+/* The bytes of the agent's own memory and of its shared objects, which apps map as well. */
 static double memory_of(const struct host *host) {
 	char pattern[128];
 	long shared = 0, total = process_memory_kib(host->agent, &shared);
@@ -129,7 +129,7 @@ static double memory_of(const struct host *host) {
 	return bytes;
 }
 
-/* The longest that the agent let somebody wait for its status, in so many ms. */
+/* The longest time that the agent let somebody wait for its status, in so many ms. */
 static int64_t longest_answer_ms(const struct host *host, int64_t for_ms) {
 	uint64_t began = monotonic_ns();
 	int64_t longest = 0;
@@ -216,7 +216,7 @@ static double check_once(struct host *host, const char *what) {
 	return after - flood.by_source[STINT_SOURCE_FALLBACK] * FALLBACK_BYTES;
 }
 
-/* Without a database the agent also is the store: it keeps the counts themselves. */
+/* Without a database, the agent is the store as well, and keeps the counts itself. */
 static void play_memory(const struct scene *scene) {
 	const struct host_options options = {.database = "memory:", .max_clients = CLIENTS};
 	struct host host;
@@ -265,7 +265,7 @@ static void play_database(const struct scene *scene) {
 		rows = cluster_number(&stage.cluster, "select count(*) from stint.counter", -1);
 	} while (rows > 0 && stage_ms_since(began) < LEAVE_MS);
 	tap_ok(rows == 0, "their rows leave the database: %lld are left", (long long)rows);
-	/* What autovacuum does in its own time. */
+	/* Autovacuum would do this in its own time. */
 	cluster_do(&stage.cluster, "vacuum stint.counter");
 	size_after = cluster_number(&stage.cluster, size_sql, -1);
 	tap_ok(size_after < size_full / 2, "the table shrinks from %.1f MB to %.1f MB", (double)size_full / 1e6,
