@@ -20,7 +20,7 @@
 #define WINDOW_MS      2000
 #define FALLBACK_LIMIT 150
 
-/* When what happens, since the apps began. */
+/* When things happen, in ms since the apps began. */
 #define KILL_AT_MS   16000
 #define RETURN_AT_MS 24000
 #define END_AT_MS    38000
@@ -158,7 +158,7 @@ struct verdict {
 	int broken;
 };
 
-/* One line: the most that any interval held for each client, against what it may. */
+/* Prints one line: the most that any interval held for each client, and what it may hold. */
 static void judge(struct verdict *verdict, const char *what, struct oracle_choice choice, int64_t limit) {
 	const struct view *view = verdict->view;
 	bool broken = false;
@@ -238,7 +238,7 @@ static int play(const struct scene *scene) {
 	}
 	view.began_ns = view.checks_ns = monotonic_ns();
 	status = run_story(&stage, &view, &run);
-	print_audit(&stage); /* while the apps still run: who is limited now, is limited now */
+	print_audit(&stage); /* while the apps still run, so that it shows who is limited now */
 	if (crowd_stop(&stage.crowd) != 0 || status != 0) {
 		fprintf(stderr, "The demo did not run to its end.\n");
 		return 1;

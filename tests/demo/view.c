@@ -10,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The limit's mark stands here; both hosts together may reach three times as far while they are on their own. */
+/* The column of the limit's mark. While both hosts are on their own, they may reach three times as far
+ * together. */
 #define LIMIT_COLUMNS 18
 #define BAR_COLUMNS   (3 * LIMIT_COLUMNS)
 
@@ -52,7 +53,7 @@ const char *view_plain(const struct view *view) {
 
 /* ---- What is shown --------------------------------------------------------- */
 
-/* Admitted in the last window, by client and host. */
+/* What was admitted in the last window, by client and host. */
 struct figures {
 	int64_t admitted[VIEW_CLIENTS][VIEW_HOSTS];
 	uint64_t checks[VIEW_HOSTS];
@@ -81,7 +82,7 @@ static void count_all(struct view *view, struct figures *figures) {
 		host_state(&view->stage->host[h], figures->state[h]);
 }
 
-/* How many requests of a client all apps make in a window. */
+/* Gives how many requests of a client all apps make in a window. */
 static double asks(const struct view *view, uint32_t client) {
 	const struct journal_policy *policy = &view->plan->policy[0];
 	double weights = 0, rate = 0;
@@ -107,7 +108,7 @@ static void end_line(struct view *view) {
 	view->drawn_lines++;
 }
 
-/* The first host's part, the other's behind it, and the limit's mark where neither reaches it. */
+/* Draws the first host's part, the other's behind it, and the limit's mark where neither reaches it. */
 static void draw_bar(const struct view *view, int first, int both) {
 	const char *now = "", *mark = view->has_blocks ? "│" : "|";
 

@@ -20,16 +20,16 @@ struct view {
 	bool is_terminal, has_colour, has_blocks;
 	bool database_up;
 	const char *story;                      /* what happens now, in a sentence */
-	unsigned drawn_lines;                   /* of the picture, above the cursor */
+	unsigned drawn_lines;                   /* lines of the picture above the cursor */
 	uint32_t tail[CROWD_MAX];               /* per app: its first record that may still be in the window */
-	uint64_t checks[VIEW_HOSTS], checks_ns; /* at the last drawing */
+	uint64_t checks[VIEW_HOSTS], checks_ns; /* checks at the last drawing, and when that was */
 	uint64_t said_ns;                       /* when the last plain line was */
 };
 
 void view_init(struct view *, const struct stage *stage, const struct journal_plan *plan);
 /* Shows how it stands now. Call it several times a second. */
 void view_show(struct view *);
-/* One thing that happened; stays above the picture. */
+/* Tells one thing that happened, which stays above the picture. */
 void view_tell(struct view *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Leaves the picture as it is; what is printed next comes below. */
 void view_end(struct view *);

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 		}                                                                                                         \
 	} while (0)
 
-/* Of the process's own, in $TMPDIR; short enough for a socket in it. */
+/* Makes a folder of the process's own in $TMPDIR; its name is short enough for a socket in it. */
 static inline void fuzz_make_dir(char dir[static 64]) {
 	const char *tmp = getenv("TMPDIR");
 	snprintf(dir, 64, "%.44s/stint-fuzz.XXXXXX", tmp ? tmp : "/tmp");
@@ -78,7 +78,7 @@ static inline uint32_t fuzz_below(struct fuzz *in, uint32_t n) {
 	return fuzz_u8(in) % n;
 }
 
-/* Mostly what programs stumble over: 0, 1, the edges of the types; else 8 bytes as they come. */
+/* Gives mostly what programs stumble over: 0, 1, the edges of the types; else 8 bytes as they come. */
 static inline uint64_t fuzz_odd_number(struct fuzz *in) {
 	static const uint64_t odd[] = {
 		0,          1,          2,          0x7f,       0xff,      0x7fff,

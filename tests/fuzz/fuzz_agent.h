@@ -38,7 +38,7 @@ static inline void fuzz_clear_away(void) {
 	rmdir(fuzz_dir);
 }
 
-/* Once. */
+/* Called once. */
 static inline void fuzz_agent_set_up(void) {
 	fuzz_make_dir(fuzz_dir);
 	snprintf(fuzz_config.socket, sizeof(fuzz_config.socket), "%s/agent.sock", fuzz_dir);
@@ -60,7 +60,7 @@ static inline void fuzz_agent_start(struct agent *agent, const char *database) {
 	char error[AGENT_ERROR_MAX];
 	snprintf(fuzz_config.database, sizeof(fuzz_config.database), "%s", database);
 	fuzz_must(agent_start(agent, &fuzz_config, NULL, error) == 0, "%s", error);
-	fuzz_unlink_objects(); /* their names are of no more use, and would stay after a crash */
+	fuzz_unlink_objects(); /* nobody needs their names any more, and after a crash they would stay */
 	driver_pump(&agent->driver);
 	fuzz_turn(agent);
 }
@@ -101,14 +101,15 @@ static inline void fuzz_say_hello(int fd) {
 	fuzz_say(fd, &hello, sizeof(hello), "", 0);
 }
 
-/* The next answer of a type, its first `size` bytes; others are passed over. False: none. */
+/* Receives the first `size` bytes of the next answer of this type, and passes over others. False: there is
+ * none. */
 static inline bool fuzz_receive(int fd, uint16_t type, void *message, size_t size) {
 	union {
 		struct wire_head head;
 		char bytes[WIRE_MESSAGE_MAX];
 	} any;
 	ssize_t got;
-	/* descriptors that nobody asks for, the kernel closes */
+	/* the kernel closes descriptors that nobody asks for */
 	while ((got = recv(fd, &any, sizeof(any), MSG_DONTWAIT)) > 0) {
 		if (any.head.type != type || (size_t)got < size)
 			continue;

@@ -12,7 +12,7 @@
 #define STEPS_MAX   60
 #define COLUMNS_MAX 12
 
-/* What a truthful server answers, one row: i int4, I int8, b bool, t text. */
+/* The one row that a truthful server answers: i int4, I int8, b bool, t text. */
 struct statement {
 	const char *name; /* a part of the statement's name, or of its SQL */
 	const char *types;
@@ -126,7 +126,7 @@ enum lie { TRUTH, NUMBER, NUMBERS, ROWS, NONE, NULLED, TYPE, COLUMNS, LENGTH, TE
 
 struct told {
 	enum lie lie;
-	int column; /* of which */
+	int column; /* the column that is wrong */
 	uint64_t value;
 	int rows, columns;
 };
@@ -214,7 +214,7 @@ static void say_noise(struct play *p) {
 	put(p, bytes, fuzz_read(&p->in, bytes, fuzz_u8(&p->in)));
 }
 
-/* Columns and rows, or something else. */
+/* Answers with columns and rows, or with something else. */
 static void say_answer(struct play *p) {
 	uint8_t how = fuzz_u8(&p->in);
 	if (how >= 224) {
@@ -264,7 +264,7 @@ static void hear(struct play *p, char type, const unsigned char *body, size_t si
 		say_simple(p, 'n', "", 0);
 }
 
-/* True when there was a whole message. */
+/* Reads a message. True: there was a whole one. */
 static bool hear_one(struct play *p) {
 	size_t head = p->greeted ? 5 : 4;
 	uint32_t length;
@@ -401,7 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	close(p->app);
 	fuzz_agent_stop(&p->agent);
 	hang_up(p);
-	serve(p); /* whoever still stands in line */
+	serve(p); /* serves those who still wait */
 	hang_up(p);
 	free(p);
 	return 0;

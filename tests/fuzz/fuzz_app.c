@@ -23,7 +23,7 @@
 #define LIMITERS   2
 #define SERIALS    8
 #define TIMEOUT_MS 5
-#define LATE_MS    5000 /* on a machine that is busy elsewhere */
+#define LATE_MS    5000 /* for a busy machine */
 
 struct play {
 	struct fuzz in;
@@ -31,7 +31,7 @@ struct play {
 	struct stint *stint;
 	struct stint_limiter *limiters[LIMITERS];
 	int listener, connection;  /* -1: none */
-	uint32_t serials[SERIALS]; /* the newest that the library named */
+	uint32_t serials[SERIALS]; /* the newest serials that the library named */
 	unsigned heard;
 	struct pending {
 		struct play *play;
@@ -86,7 +86,7 @@ static void stop_listening(struct play *p) {
 	p->listener = -1;
 }
 
-/* Takes in what the library says, to answer it by its serial; the newest connection counts. */
+/* Reads what the library says, to answer it by its serial. The newest connection counts. */
 static void hear(struct play *p) {
 	union {
 		struct wire_head head;
@@ -109,7 +109,8 @@ static uint32_t any_serial(struct play *p) {
 	return how < 250 ? p->serials[(p->heard - 1 - how % SERIALS) % SERIALS] : fuzz_u32(&p->in);
 }
 
-/* What comes along with a packet: mostly the two that belong there. *owned is for the caller to close. */
+/* Chooses descriptors that come along with a packet, mostly the two that belong there. The caller closes
+ * *owned. */
 static int any_descriptors(struct play *p, int fds[static 4], int *owned) {
 	int kind = (int)fuzz_below(&p->in, 16), pipes[2];
 	*owned = -1;
@@ -224,7 +225,7 @@ static void say_noise(struct play *p) {
 		close(owned);
 }
 
-/* The old table is retired, or is alive again; a client has credits in it. */
+/* Retires the old table or brings it back to life, or gives a client credits in it. */
 static void change_table(struct play *p) {
 	uint8_t how = fuzz_u8(&p->in);
 	if (how < 32)
@@ -240,7 +241,7 @@ static void check_answered(const struct pending *pending) {
 	          pending->started);
 }
 
-/* Its checks have their answers then; those of another limiter may run in here. */
+/* Frees a limiter: its checks have their answers then. Callbacks of another limiter may run in here. */
 static void free_limiter(struct play *p, int i) {
 	struct stint_limiter *limiter = p->limiters[i];
 	p->limiters[i] = NULL;
@@ -274,7 +275,7 @@ static void check_async(struct play *p, uint8_t how) {
 	int status;
 	if (!limiter)
 		return;
-	pending->started++; /* before: a bug may answer it within the call */
+	pending->started++; /* counted before the call, since a bug may answer within it */
 	status = stint_check_async(limiter, ids[how % 4], 1 + how % 3, &result, on_answer, pending);
 	if (status == 0)
 		return;
@@ -282,7 +283,7 @@ static void check_async(struct play *p, uint8_t how) {
 	check_result(status == 1 ? 0 : status, &result);
 }
 
-/* Waits for a millisecond, at most; the agent speaks only before and after it. */
+/* Makes a check that waits for a millisecond at most. The agent speaks only before and after it. */
 static void check_waiting(struct play *p, uint8_t how) {
 	struct stint_result result = {.source = 77};
 	if (p->limiters[0])
@@ -339,7 +340,7 @@ static bool is_answered(const struct play *p) {
 	return true;
 }
 
-/* The agent is gone for good: all that are still under way are decided without it when their time is up. */
+/* The agent is gone for good. All checks that are still under way are decided without it when their time is up. */
 static void finish(struct play *p) {
 	uint64_t began_ns = fake_now_ns();
 	stop_listening(p);

@@ -43,7 +43,7 @@ struct play {
 
 /* ---- The enemy -------------------------------------------------------------------------- */
 
-/* A field of the directory's header, or of its first two policies. */
+/* Changes a field of the directory's header, or of its first two policies. */
 static void change_directory(struct play *p) {
 	struct directory_header *d = p->table.directory;
 	uint8_t which = fuzz_u8(&p->in);
@@ -86,7 +86,7 @@ static struct slot *any_slot(struct play *p, uint32_t *at) {
 	return &p->table.slots[*at];
 }
 
-/* A slot that a check will look at. */
+/* Changes a slot that a check will look at. */
 static void change_slot(struct play *p) {
 	uint32_t at = fuzz_u8(&p->in);
 	struct slot *slot = any_slot(p, &at);
@@ -111,7 +111,7 @@ static void change_slot(struct play *p) {
 	}
 }
 
-/* The key of one client in its place, or, as after a collision, in many. */
+/* Puts the key of one client in its place or, as after a collision, in many. */
 static void put_client(struct play *p) {
 	uint32_t client = fuzz_below(&p->in, CLIENTS), at = client + (fuzz_u8(&p->in) & 128);
 	struct place place = place_of(p->table.directory->secret, FAKE_BUCKETS, 0, ids[client], strlen(ids[client]));
@@ -128,7 +128,7 @@ static void change_bytes(struct play *p) {
 
 /* ---- The app ------------------------------------------------------------------------------ */
 
-/* As channel.c does with what WELCOME and DECLARED brought. */
+/* Attaches, as channel.c does, to what WELCOME and DECLARED brought. */
 static void attach(struct play *p) {
 	uint32_t policy = fuzz_u16(&p->in) % 8 ? 0 : fuzz_u16(&p->in);
 	struct mapping *m;
@@ -164,7 +164,7 @@ static void change(struct play *p) {
 	case 2: change_directory(p); break;
 	case 3: change_header(p); break;
 	case 4: change_bytes(p); break;
-	/* a thread that has slept for long */
+	/* as in a thread that has slept for long */
 	case 7: atomic_store(&decide_seen_ns, fake_now_ns() - fuzz_u32(&p->in)); break;
 	case 5:
 	case 6: put_client(p); break;

@@ -17,7 +17,7 @@ static size_t length_of_piece(const struct fuzz *in) {
 	return end ? (size_t)(end - in->at) : in->left;
 }
 
-/* A copy, terminated; the caller's. */
+/* Gives a terminated copy, which the caller frees. */
 static char *next_piece(struct fuzz *in) {
 	size_t length = length_of_piece(in);
 	char *piece = calloc(1, length + 1);
@@ -33,7 +33,7 @@ static void name_variable(char *name, size_t size, const char *key) {
 		*c = (char)toupper((unsigned char)*c);
 }
 
-/* Only keys that there are: others change nothing. */
+/* Sets only keys that exist: others change nothing. */
 static void set_variable(struct fuzz *in) {
 	size_t count;
 	const struct config_key *keys = config_keys(&count);

@@ -66,7 +66,7 @@ static const char *any_text(struct play *p, char text[static WIRE_MESSAGE_MAX], 
 	return text;
 }
 
-/* Mostly what is in range, so that it goes further than to the first check. */
+/* Gives mostly a number that is in range, so that the message passes the first check. */
 static int64_t any_number(struct play *p, int64_t usual) {
 	uint8_t how = fuzz_u8(&p->in);
 	return how < 200 ? usual * (how % 8 + 1) : (int64_t)fuzz_odd_number(&p->in);
@@ -116,7 +116,7 @@ static void read_all(int fd) {
 		;
 }
 
-/* Time goes by for the core, and heartbeats for the rest, faster than they would. */
+/* Lets time go by for the core, and heartbeats for the rest, faster than they would. */
 static void pass_time(struct play *p) {
 	core_advance(p->agent.driver.core, monotonic_now_ns() + fuzz_u8(&p->in) * INT64_C(20000000));
 	agent_tick(&p->agent);

@@ -13,10 +13,10 @@
 
 #define CLIENTS       40u /* more than there are slots */
 #define POLICIES      2u
-#define TOKENS        64u /* sub-windows that are remembered, per client */
+#define TOKENS        64u /* so many sub-windows are remembered for each client */
 #define STEPS_MAX     600
 #define START_NS      (1000000 * NS_PER_MS)
-#define EPOCH_US      INT64_C(1700000000000000) /* the database's clock at time 0 of ours */
+#define EPOCH_US      INT64_C(1700000000000000) /* the database's clock at our time 0 */
 #define IDLE_MS       4000
 #define DENIAL_MAX_NS (6000 * NS_PER_MS) /* no denial that the agent caches lasts longer */
 
@@ -34,7 +34,7 @@ struct world {
 	struct fake_table table;
 	struct core *core;
 	bool memory_only;
-	bool scribbled; /* something was written, if only once */
+	bool scribbled; /* something has been written over */
 	int64_t now_ns;
 	struct core_policy policies[POLICIES];
 	struct account accounts[POLICIES][CLIENTS];
@@ -117,7 +117,7 @@ static void note_granted(struct account *a, int64_t sub_window, int64_t credits)
 	a->tokens[at].granted += credits;
 }
 
-/* Never more than was granted for that sub-window, and nothing that was returned before. */
+/* The agent must return no more than was granted for that sub-window, and nothing that it returned before. */
 static void note_returned(struct account *a, int64_t sub_window, int64_t credits) {
 	int at = find_token(a, sub_window);
 	if (credits == 0)
@@ -142,7 +142,7 @@ static void apply(struct world *w, size_t i, struct lease_grant *grant) {
 	note_granted(a, grant->sub_window + terms->sub_window_us, grant->granted_next);
 }
 
-/* However it ends: applied or not, answered or not, and how long that takes. */
+/* Answers the agent's batch: it is applied or not, answered or not, and that takes a while. */
 static void answer(struct world *w, enum lease_outcome outcome, bool applied, int64_t later_ns) {
 	struct lease_grant grants[CORE_BATCH_MAX] = {0};
 	size_t count = w->asked_count;
@@ -173,7 +173,7 @@ static void make_core(struct world *w) {
 		core_set_policy(w->core, w->now_ns, p, &w->policies[p]);
 }
 
-/* What nobody wrote over, nothing was wrong with. */
+/* Where nobody wrote, the agent must have found nothing wrong. */
 static void end_core(struct world *w) {
 	uint64_t repaired = core_counters(w->core)->repaired;
 	fuzz_must(w->scribbled || repaired == 0, "%llu repairs of a table that nobody wrote to",
@@ -181,7 +181,8 @@ static void end_core(struct world *w) {
 	core_free(w->core);
 }
 
-/* Killed at any moment: what was under way may still be applied, and nobody hears of it. */
+/* The agent is killed at any moment, and another one takes over. What was under way may still be applied, and
+ * nobody hears of it. */
 static void take_over(struct world *w) {
 	struct lease_grant ignored;
 	for (size_t i = 0; i < w->asked_count; i++)
@@ -302,7 +303,7 @@ static void act(struct world *w) {
 		want(w, client, policy, costs[how / 32]);
 }
 
-/* A field of a slot, a time near the present among its values. */
+/* Writes into a field of a slot: some of the values are times near the present. */
 static void scribble_field(struct world *w) {
 	struct slot *slot = &w->table.table.slots[fuzz_below(&w->in, w->table.table.slot_count)];
 	uint8_t how = fuzz_u8(&w->in);
@@ -330,7 +331,7 @@ static void scribble_bytes(struct world *w) {
 	fuzz_read(&w->in, (char *)w->table.header + at, size < bytes - at ? size : bytes - at);
 }
 
-/* One slot over another, one row of tags over the other: what is there looks right, and isn't. */
+/* Copies one slot over another, or one row of tags over another: what is there looks right, and isn't. */
 static void scribble_copy(struct world *w) {
 	struct table *table = &w->table.table;
 	uint32_t from = fuzz_below(&w->in, table->slot_count), to = fuzz_below(&w->in, table->slot_count);
@@ -348,7 +349,7 @@ static void scribble_all(struct world *w) {
 		at[i] = random_next(&seed);
 }
 
-/* What was asked ends first, then the connection. */
+/* What was asked ends first, and then the connection is lost. */
 static void lose_database(struct world *w, bool for_long) {
 	answer(w, LEASE_UNKNOWN, false, 0);
 	core_database_lost(w->core, w->now_ns);
@@ -356,7 +357,7 @@ static void lose_database(struct world *w, bool for_long) {
 		core_database_down(w->core, w->now_ns);
 }
 
-/* The connection is lost, and then it is another server. */
+/* The connection is lost, and the next one is to another server. */
 static void promote(struct world *w, int64_t age_ns) {
 	lose_database(w, false);
 	core_database_promoted(w->core, w->now_ns, age_ns);
@@ -419,7 +420,7 @@ static void make_world(struct world *w) {
 	make_core(w);
 }
 
-/* Nobody writes any more, and the database answers: within a round of the sweep, and the time that a lease
+/* Nobody writes any more, and the database answers. Within a round of the sweep and the time that a lease
  * lasts, the table is as the ledger says, and whoever asks gets an answer. */
 static void recover(struct world *w) {
 	uint64_t told;

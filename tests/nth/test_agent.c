@@ -22,7 +22,7 @@
  * failure. */
 #define RECOVERY_MS 4000
 
-/* While things fail: what an agent has to do in a day, in short. */
+/* Lets the agent do in short what it has to do in a day, while things fail. */
 static void serve(struct victim *victim, struct customer *c) {
 	char text[8192];
 
@@ -110,8 +110,8 @@ static void start_rival(struct victim *rival, const struct host *first, const st
 		victim_complain(rival, "the first agent can't be reached any more", 0);
 }
 
-/* Somebody starts a second agent on a socket that is in use: whatever fails in it, the first one keeps its
- * door. */
+/* Somebody starts a second agent on a socket that is in use. Whatever fails in it, the first one keeps the
+ * socket. */
 static void sweep_rival(struct victim *rival, const struct host *first, uint32_t class) {
 	static const uint64_t spans[] = {1, 2, NTH_FOR_EVER};
 	uint64_t wrong = rival->proof.violations, runs = rival->proof.runs;

@@ -31,7 +31,7 @@
 
 static struct nth_plan failing;
 static uint64_t calls;
-static unsigned inside; /* the core, and not one of its callbacks */
+static unsigned inside; /* the core is at work, and not one of its callbacks */
 
 static bool fails(void) {
 	if (inside != 1)
@@ -56,7 +56,7 @@ void *core_realloc(void *block, size_t size) {
 	return fails() ? NULL : realloc(block, size);
 }
 
-/* What the core calls when it calls slab_new(): a cell is an allocation, though few of them need memory of the
+/* Called in place of slab_new(): each cell counts as an allocation, although few of them need memory from the
  * system. */
 void *__wrap_slab_new(struct slab *slab, size_t bytes);
 
@@ -104,7 +104,7 @@ int agenda_push(struct heap *heap, int64_t at_ns, uint32_t value) {
 
 /* ---- Runs --------------------------------------------------------------------------------- */
 
-/* What broke in the world of this seed, under the failing; "" when nothing did. */
+/* Runs the world of this seed with its failing allocations. Tells what broke; "" when nothing did. */
 static void run(uint64_t seed, char trouble[static 256]) {
 	struct world *w = world_new(seed, false);
 
@@ -150,7 +150,7 @@ static int run_once(char **argv) {
 	return trouble[0] != 0;
 }
 
-/* Crashes are left out: an agent that has no memory at its start is what test_agent is about. */
+/* Crashes are left out: test_agent tests agents that have no memory at their start. */
 int main(int argc, char **argv) {
 	struct proof proof = {.invariants = "I1 I3 I4",
 	                      .fault = "Nth allocation fails, lease protocol",

@@ -27,7 +27,7 @@ struct database_play {
 	struct victim victim;
 };
 
-/* What the agent's life consists of, in short; things fail meanwhile. */
+/* Lets the agent do in short what its life consists of, while things fail. */
 static void serve(struct database_play *play, struct customer *c) {
 	customer_check(c, 3);
 	sleep_ms(20);
@@ -79,7 +79,7 @@ static void sweep(struct database_play *play, uint32_t class, const char *fault,
 	if (!tap_ok(victim_prepare(victim, play->victim.scene, class, play->named, NULL) == 0, "an agent to be"))
 		return;
 	victim->proof = (struct proof){.invariants = "I1 I2 I4 I6", .fault = fault};
-	for (int i = 0; i < 3; i++) { /* as good as it gets, to compare with */
+	for (int i = 0; i < 3; i++) { /* these runs have no failures, to compare with */
 		snprintf(name, sizeof(name), "%u-warm-%d", class, i);
 		run_one(play, &(struct nth_plan){.classes = class}, name);
 	}

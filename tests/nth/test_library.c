@@ -28,9 +28,9 @@
 #define LIMIT       8
 #define LOCAL_LIMIT 10
 #define TIMEOUT_MS  300
-/* A check that was not waited for by anybody, on a machine that has other things to do. */
+/* For a check for which nobody waited, on a busy machine. */
 #define SLACK_MS 1500
-/* An attempt to connect again comes after a second at most, and one more may meet the same. */
+/* The library tries to connect again after a second at most, and that attempt may fail as well. */
 #define RECOVERY_MS 3500
 /* One app's runs; some take the library's pause of a second. */
 #define APP_MS 540000
@@ -42,8 +42,8 @@ struct run {
 	struct stint *stint;
 	struct stint_limiter *limiter;
 	char client[40], other[40], third[40];
-	int64_t strict, local, unknown; /* admitted, of client, by who decided */
-	int status;                     /* of the asynchronous check; 1: not yet */
+	int64_t strict, local, unknown; /* admitted checks of `client`, by who decided */
+	int status;                     /* the status of the asynchronous check; 1: there is none yet */
 	int may_be;                     /* a status that is no failure */
 	int source;
 	uint64_t checks;
@@ -63,7 +63,7 @@ static bool may_say(int error) {
 
 static int count_descriptors(void) {
 	DIR *dir = opendir("/proc/self/fd");
-	int count = -3; /* ".", ".." and its own */
+	int count = -3; /* ".", ".." and the folder's own descriptor don't count */
 
 	while (dir != NULL && readdir(dir) != NULL)
 		count++;
@@ -71,7 +71,7 @@ static int count_descriptors(void) {
 	return count;
 }
 
-/* One check by the book: in time, with a verdict or an error that may be. True: admitted. */
+/* Makes one check, which must end in time with a verdict or an error that is allowed. True: it was admitted. */
 static bool check(struct run *r, const char *client, uint32_t cost, struct stint_result *result) {
 	uint64_t began = monotonic_ns();
 	int error = stint_check(r->limiter, client, cost, result);
@@ -131,7 +131,7 @@ static void check_async(struct run *r, const char *client) {
 		complain(r, "a callback never ran", 0);
 }
 
-/* Its limiter is freed while it is under way, or before anybody was told. */
+/* Frees the limiter of a check that is under way, or that nobody was told of. */
 static void check_cancelled(struct run *r, const struct stint_options *options) {
 	struct stint_limiter *limiter;
 	struct stint_result result;
@@ -148,7 +148,7 @@ static void check_cancelled(struct run *r, const struct stint_options *options) 
 	r->may_be = 0;
 }
 
-/* What goes wrong goes wrong in here. */
+/* Does everything that may fail. */
 static void play(struct run *r, const char *socket_path) {
 	const struct stint_options options = {.policy = "nth",
 	                                      .max_requests = LIMIT,
@@ -174,7 +174,7 @@ static void play(struct run *r, const char *socket_path) {
 		r->unknown += stint_is_allowed(r->limiter, r->client);
 }
 
-/* With nothing failing any more: until somebody else than the process itself decides. How long that took. */
+/* Nothing fails any more: checks until somebody else than the process itself decides. Gives how long that took. */
 static int64_t recover(struct run *r) {
 	uint64_t began = monotonic_ns();
 	struct stint_result result;
@@ -194,7 +194,7 @@ static int64_t recover(struct run *r) {
 	}
 }
 
-/* The event loop's way, too: when the answer is there, not when the check's time is over. */
+/* The same in an event loop: the callback must run when the answer is there, not when the check's time is over. */
 static void recover_async(struct run *r) {
 	char client[48];
 	int64_t took_ms = 0;
@@ -235,7 +235,7 @@ static void judge(struct run *r) {
 	atomic_fetch_add(&r->control->checked, r->checks);
 }
 
-/* How many calls were counted. */
+/* Gives how many calls were counted. */
 static uint64_t run_one(struct nth_control *control, const char *socket_path, const struct nth_plan *plan,
                         const char *name) {
 	struct run r = {.control = control};
@@ -269,7 +269,7 @@ static int run_app(const char *socket_path, uint32_t class, uint64_t random) {
 
 	if (control == NULL)
 		return 2;
-	/* what is made once per process */
+	/* this makes what a process makes only once */
 	run_one(control, socket_path, &(struct nth_plan){.classes = class}, "warm");
 	for (uint64_t n = 1; n == 1 || n - 1 <= calls; n++) {
 		struct nth_plan plan = nth_plan_for(class, n, &random);
@@ -336,7 +336,7 @@ static int play_all(const struct scene *scene) {
 
 	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0, "an agent"))
 		return tap_finish();
-	sleep_ms(50); /* until it has seen that nobody is connected any more */
+	sleep_ms(50); /* until the agent has seen that nobody is connected any more */
 	before = process_descriptors(host.agent);
 	sweep_all(scene, &host);
 	sleep_ms(50);

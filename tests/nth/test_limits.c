@@ -1,7 +1,7 @@
 /*
- * test_limits.c - real limits, reached: shared memory is full, descriptors are used up, the address space is
- * small. An agent says so at its start, or goes on without harm to those that it serves; an app decides by
- * itself and attaches again when it can.
+ * test_limits.c - real limits are reached: shared memory is full, descriptors are used up, the address space is
+ * small. An agent says so at its start, or goes on without harm to those that it serves. An app decides by
+ * itself, and attaches again when it can.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static const struct stint_options options = {.policy = "limits",
                                              .fallback_max_requests = 10,
                                              .timeout_ms = 500};
 
-/* The source of one check of a new client, 0 for an error. */
+/* Checks a new client. Gives who decided, or 0 for an error. */
 static int ask(struct stint_limiter *limiter) {
 	static unsigned number;
 	struct stint_result result;
@@ -58,7 +58,7 @@ static int ask(struct stint_limiter *limiter) {
 
 /* ---- /dev/shm is full -------------------------------------------------------------- */
 
-/* In a mount namespace of its own: how the agent ends that has more clients than there is memory for. */
+/* Runs in a mount namespace of its own: an agent is started for more clients than there is memory for. */
 static void start_without_room(const struct scene *scene, uint32_t number, int max_clients) {
 	const struct host_options big = {.database = "memory:", .max_clients = max_clients};
 	const char *argv[] = {process_built("stintd"), "-c", NULL, NULL};
@@ -92,7 +92,8 @@ static void fill_up(void) {
 	close(fd);
 }
 
-/* Whatever fills up later: the table has its memory, all of it. Clients enough to touch every page. */
+/* The table already has all of its memory, whatever fills up later. There are enough clients to touch every
+ * page. */
 static void run_out_of_room(const struct scene *scene) {
 	const struct host_options some = {.database = "memory:", .max_clients = 20000};
 	struct stint_limiter *limiter = NULL;
@@ -157,7 +158,7 @@ static void exhaust_agent(const struct host *host, struct stint_limiter *known) 
 	uint64_t began;
 
 	for (int i = 0; i < CROWD; i++)
-		connected += (fd[i] = peer_connect(host->socket)) >= 0; /* those that find no place wait in the backlog */
+		connected += (fd[i] = peer_connect(host->socket)) >= 0; /* the others wait in the backlog */
 	sleep_ms(200);
 	expect(&agent_files, host_log_count(host, "Too many open files") > 0, "the agent says that it has none left",
 	       connected);
@@ -210,7 +211,7 @@ static void run_out_of_files(struct host *host) {
 
 /* ---- The app has none left --------------------------------------------------------------- */
 
-/* In a child: how many of its checks were wrong. `spare`: so many descriptors are left at first. */
+/* Runs in a child, and gives how many of its checks were wrong. At first, `spare` descriptors are left. */
 static int live_without_files(const struct host *host, unsigned spare, int64_t *recovery_ms) {
 	struct rlimit limit = {0, 64};
 	struct stint_limiter *limiter = NULL;
@@ -244,7 +245,8 @@ static int live_without_files(const struct host *host, unsigned spare, int64_t *
 static void starve_app(const struct host *host) {
 	int64_t *took_ms = mmap(NULL, sizeof(*took_ms), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	/* Without any; with one for the socket, but none for what the agent passes over it; with one of the two. */
+	/* First without any; then with one for the socket, but none for what the agent passes over it; then with
+	 * one of those two. */
 	for (unsigned spare = 0; spare < 3; spare++) {
 		pid_t pid = fork();
 		int status = -1;

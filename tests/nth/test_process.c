@@ -1,7 +1,7 @@
 /*
- * test_process.c - what a process may do with the library, on a real agent: fork while its threads check, be
- * interrupted by signals at any moment, load and unload the library again and again. All as stint.h documents
- * it.
+ * test_process.c - what a process may do with the library, with a real agent: fork while its threads check, be
+ * interrupted by signals at any moment, load and unload the library again and again. All of this is as stint.h
+ * documents it.
  */
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -68,7 +68,7 @@ static void *check_all_along(void *context) {
 	return NULL;
 }
 
-/* A client of its own, which has to be asked for: over a connection of its own. */
+/* The child checks a client of its own, for which it has to ask over a connection of its own. */
 static int live_as_child(const struct load *load, int number) {
 	struct stint_result result;
 	char client[32];
@@ -143,7 +143,8 @@ static void on_alarm(int number) {
 	interruptions++;
 }
 
-/* Each check of a new client waits for the agent; the handler makes every system call end with EINTR. */
+/* Each check of a new client waits for the agent, and the signal's handler makes every system call end with
+ * EINTR. */
 static void interrupt(const struct host *host) {
 	const struct sigaction action = {.sa_handler = on_alarm};
 	const struct itimerval often = {{0, 150}, {0, 150}}, never = {0};
@@ -210,14 +211,14 @@ static bool use_once(const char *socket_path, int number) {
 	snprintf(client, sizeof(client), "loaded-%d", number);
 	right = l.open(&stint, socket_path) == 0 && l.limiter_new(&limiter, stint, &options) == 0 &&
 	        l.check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_DATABASE;
-	/* errors have memory of the thread's own */
+	/* the text of an error is in the thread's own memory */
 	right = l.check(limiter, "", 1, &result) == STINT_ECLIENT && right;
 	l.limiter_free(limiter);
 	l.close(stint);
 	return dlclose(l.handle) == 0 && right;
 }
 
-/* How many of the process's mappings are the library's, or the table's; all of them, in *all. */
+/* Gives how many of the process's mappings are the library's or the table's; *all: how many there are. */
 static int count_mappings(const struct host *host, int *all) {
 	FILE *file = fopen("/proc/self/maps", "re");
 	char line[512];
@@ -236,7 +237,7 @@ static int count_mappings(const struct host *host, int *all) {
 static void load_and_unload(const struct host *host) {
 	int wrong = 0, left, files, all_before, all_after;
 
-	for (int i = 0; i < 10; i++) /* what the loader and the C library keep from the first times */
+	for (int i = 0; i < 10; i++) /* at first, the loader and the C library keep something */
 		wrong += !use_once(host->socket, i);
 	files = process_descriptors(getpid());
 	count_mappings(host, &all_before);

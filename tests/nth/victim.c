@@ -18,12 +18,12 @@
 #define START_MS 10000
 #define STOP_MS  10000
 #define HELLO_MS 200
-/* An agent that can't get what it needs, for ever, serves nobody and waits: not for so long here. */
+/* An agent that can never get what it needs serves nobody and waits. It need not wait for long here. */
 #define SPARE_MS   600
 #define TIMEOUT_MS 300
-/* Until an agent has noticed who hung up. */
+/* How long an agent takes to notice who hung up. */
 #define SETTLE_MS 100
-/* A check that nobody waited for, on a machine that has other things to do. */
+/* For a check for which nobody waited, on a busy machine. */
 #define SLACK_MS 1500
 
 int victim_prepare(struct victim *victim, const struct scene *scene, uint32_t number, const char *database,
@@ -56,7 +56,7 @@ static bool greets(const struct host *host) {
 	return answer == 0;
 }
 
-/* What it said goes into one log; this is how much of it is older. */
+/* All that it says goes into one log. Gives how much is already there. */
 static off_t log_size(const struct host *host) {
 	struct stat st;
 
@@ -207,7 +207,7 @@ bool customer_meet(struct customer *c, struct victim *victim, const struct nth_p
 	return true;
 }
 
-/* An agent without memory says so; the others the library has no reason for. */
+/* An agent without memory says so. The library has no reason for other errors. */
 static bool may_say(int error) {
 	return error == STINT_ENOMEM;
 }

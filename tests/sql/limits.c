@@ -1,14 +1,14 @@
 /*
- * limits.c - what lib/protocol/limits.h says of policies, as SQL that asks stint.check_policy() for the same:
- * on each edge, just beyond it, and each word. tests/sql/limits.sh feeds it to psql. Prints one row for each:
- * what is asked, whether it should be right, and the arguments.
+ * limits.c - prints what lib/protocol/limits.h says of policies, as rows from which SQL asks
+ * stint.check_policy() the same: on each edge, just beyond it, and each word. tests/sql/limits.sh feeds them to
+ * psql. A row says what is asked, whether it should be right, and the arguments.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "protocol/limits.h"
 
-/* A policy that is right, of which one thing is changed at a time. */
+/* A policy that is right. One thing of it is changed at a time. */
 struct policy {
 	const char *name, *algorithm, *mode;
 	int64_t max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, resolution;

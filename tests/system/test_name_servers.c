@@ -33,13 +33,14 @@
 #define LASTS_MS         2500 /* longer than a lookup */
 #define AFTER_PAUSE_MS   4000
 
-/* Of an agent that starts in silence. */
+/* For an agent that starts in silence. */
 #define ALONE_LIMIT 20
 #define ALONE_MS    3000
 #define WATCHDOG_US "400000" /* it is fed every 200 ms */
-/* Of a loop that nothing stops, on a busy machine; a lookup would take two or three times as long. */
+/* The longest pause of a loop that nothing stops, on a busy machine. A lookup would take two or three times as
+ * long. */
 #define STALL_MS 800
-/* What may stop the loop, by where it is seen to sleep: a machine's business doesn't count. */
+/* For how long the loop may be seen to sleep where it shouldn't. A busy machine doesn't count here. */
 #define BLOCKED_MS 10
 
 static const struct journal_plan plan = {
@@ -54,7 +55,7 @@ struct play {
 	struct stage stage;
 	struct trial trial;
 	struct name_server names;
-	int notify_fd; /* in systemd's place */
+	int notify_fd; /* where the agent notifies, in systemd's place */
 };
 
 static void nft(const char *rules) {
@@ -83,7 +84,7 @@ static void end_sessions(struct play *play, struct episode *episode) {
 	}
 }
 
-/* All are back before the name server is. */
+/* All agents are back before the name server is. */
 static void fall_silent(struct play *play) {
 	struct episode *episode = trial_fault(&play->trial, "names: silent, connections end", AFTER_PAUSE_MS);
 	int said = 0;
@@ -109,7 +110,7 @@ static void fall_silent_in_the_dark(struct play *play) {
 	trial_over(&play->trial);
 }
 
-/* An attempt takes all its time at the dark one; the next begins with the other. */
+/* An attempt spends all its time on the dark address; the next one begins with the other. */
 static void darken_one_address(struct play *play) {
 	struct episode *episode =
 		trial_fault(&play->trial, "names: the first of two addresses is dark", AFTER_PAUSE_MS);
@@ -149,7 +150,7 @@ struct seen {
 	int64_t slowest_ms, hungry_ms, blocked_ms;
 };
 
-/* Many looks in a row have to find it elsewhere: two may be two short stays, far apart. */
+/* Many looks in a row must find the loop asleep elsewhere: two looks may see two short stays, far apart. */
 static void look_at_loop(const struct host *host, struct seen *seen) {
 	uint64_t began = monotonic_ns();
 	int64_t blocked_ms = 0;
@@ -164,7 +165,7 @@ static void look_at_loop(const struct host *host, struct seen *seen) {
 		seen->blocked_ms = blocked_ms;
 }
 
-/* Apps come and go, each with one check. */
+/* Apps come and go, and each makes one check. */
 static void look(struct play *play, const struct host *host, struct seen *seen) {
 	static const struct stint_options options = {.policy = "alone",
 	                                             .max_requests = 1000,

@@ -29,11 +29,11 @@
 
 #define LASTS_MS 1200 /* longer than the agent's deadline of 500 ms, with tries to reconnect */
 
-/* Bounds of the recovery; the first is some hundred milliseconds but on a busy machine. */
+/* The bounds of the recovery. The first is some hundred milliseconds, except on a busy machine. */
 #define AT_ONCE_MS     3000
 #define AFTER_PAUSE_MS 4000
 
-#define TAKE "stint.take_leases" /* by its name, clients that an agent knows ask for credits */
+#define TAKE "stint.take_leases" /* by this name, an agent asks for credits for clients that it knows */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
@@ -56,7 +56,7 @@ struct lasting {
 	const char *fault;
 	struct fault_line line;
 	bool one_host;
-	void (*end)(struct fault_proxy *); /* of the connections that are there, at the beginning */
+	void (*end)(struct fault_proxy *); /* what happens at the beginning to the connections that are there */
 };
 
 static const struct lasting lasting[] = {
@@ -89,7 +89,7 @@ struct aimed {
 	uint64_t bound_ms;
 };
 
-/* In the silence the agent's own deadline has to end the wait. */
+/* When nothing comes, the agent's own deadline has to end the wait. */
 static const struct aimed aimed[] = {
 	{"network: reply lost after commit, then cut", FAULT_LOSE_REPLY_CUT, AT_ONCE_MS},
 	{"network: reply lost after commit, then reset", FAULT_LOSE_REPLY_RESET, AT_ONCE_MS},
@@ -98,7 +98,7 @@ static const struct aimed aimed[] = {
 	{"network: request truncated", FAULT_TRUNCATE_REQUEST, AT_ONCE_MS},
 };
 
-/* Returns when the agent has noticed, and connects again. False: it didn't come to that. */
+/* Returns when the agent has noticed, and connects again. False: the fault didn't happen. */
 static bool hit_once(struct fault_proxy *proxy, enum fault_aim aim, uint32_t skip, struct episode *episode) {
 	uint32_t before = fault_proxy_accepted(proxy);
 
@@ -111,7 +111,7 @@ static bool hit_once(struct fault_proxy *proxy, enum fault_aim aim, uint32_t ski
 	return fault_proxy_accepted(proxy) != before;
 }
 
-/* Twice in a row: the second time it is soon after what is unknown since the first. */
+/* Causes it twice in a row: the second time, what was unknown after the first is still recent. */
 static void cause_aimed(struct play *play, const struct aimed *fault) {
 	struct fault_proxy *proxy = &play->network.proxy[random_below(&play->random, HOSTS)];
 
@@ -159,7 +159,7 @@ static void cause_flapping(struct play *play) {
 	trial_over(&play->trial);
 }
 
-/* What packet loss looks like from above TCP: nothing for a while, then all at once. */
+/* Packet loss looks like this from above TCP: nothing comes for a while, then all at once. */
 static void cause_stalls(struct play *play) {
 	trial_fault(&play->trial, "network: stalls of 20 to 400 ms, as of lost packets", AFTER_PAUSE_MS);
 	for (int i = 0; i < 10; i++) {

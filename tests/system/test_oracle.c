@@ -16,10 +16,10 @@
  * 11 s. */
 #define RUN_MS  67000
 #define WARM_MS 11000
-#define LOOK_MS 500 /* at the database's books; shorter than the shortest ring of sub-windows */
+#define LOOK_MS 500 /* how often the database's books are read; shorter than the shortest ring of sub-windows */
 
-/* resolution / (resolution + 1) is what a sliding window may cost by its promise; 90% of that is the least to
- * be got. */
+/* A sliding window promises resolution / (resolution + 1) of the limit. The least that a client must get is 90%
+ * of that. */
 #define SLIDING_LEAST 0.90
 #define FIXED_LEAST   0.97
 
@@ -92,8 +92,8 @@ static void check_fixed(const struct oracle *oracle, const struct books *books, 
 	       over);
 }
 
-/* The part of its limit that one client got over whole periods of the steady run: a fixed window is a period,
- * and so are the resolution + 1 sub-windows after which what was spent at once may be spent again. */
+/* The part of its limit that one client got in whole periods of the steady run. A fixed window is a period; so
+ * are the resolution + 1 sub-windows after which what was spent at once may be spent again. */
 static double utilisation(const struct oracle *oracle, const struct books *books, uint64_t begin_ns, uint32_t p,
                           uint32_t client) {
 	const struct journal_policy *policy = &plan.policy[p];

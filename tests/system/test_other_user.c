@@ -1,7 +1,7 @@
 /*
- * test_other_user.c - what other users of the host can do with the agent, tried as they: one from outside its
- * group, one of its group, and one who came first and took its names. The agent runs as a user of its own, as
- * the unit has it, but with an umask of 0: what is closed is closed by itself.
+ * test_other_user.c - what other users of the host can do with the agent. The test acts as each of them: one
+ * from outside its group, one of its group, and one who came first and took its names. The agent runs as a user
+ * of its own, as the unit says, but with an umask of 0, so what is closed was closed by the agent itself.
  *
  * Each attempt is made in a child that has given up root for good.
  */
@@ -28,7 +28,8 @@
 #include "tap.h"
 #include "protocol/wire.h"
 
-/* Nobody's: beyond what Debian gives to users and to systemd's dynamic ones, below nobody. */
+/* These ids are nobody's: they are above those that Debian gives to users and systemd to dynamic ones, and
+ * below `nobody`. */
 #define AGENT    64990u
 #define MEMBER   64991u
 #define STRANGER 64992u
@@ -38,7 +39,7 @@
 struct play {
 	const struct scene *scene;
 	struct host host;
-	char directory[108]; /* the socket's */
+	char directory[108]; /* the folder of the socket */
 	uint64_t attempts, broken;
 };
 
@@ -140,7 +141,7 @@ static int take_descriptors(const struct play *play) {
 	return open_of_agent(play, "fd");
 }
 
-/* By the library: 0 when the agent answered, EACCES when the process had to decide by itself. */
+/* Makes a check by the library: 0 when the agent answered, EACCES when the process had to decide by itself. */
 static int check_once(const struct play *play) {
 	const struct stint_options options = {.policy = "other", .max_requests = LIMIT, .time_window_ms = 3600000};
 	struct stint_limiter *limiter;
@@ -158,10 +159,10 @@ static int check_once(const struct play *play) {
 struct gift {
 	int fd[8];
 	size_t count;
-	int number; /* of the connection */
+	int number; /* the connection's number */
 };
 
-/* The descriptors of a WELCOME, as they come. */
+/* Receives the descriptors of a WELCOME. */
 static int receive_gift(const struct play *play, struct gift *gift) {
 	const struct wire_hello hello = {.head = {.type = WIRE_HELLO},
 	                                 .wire_version = WIRE_VERSION,
@@ -268,7 +269,7 @@ static int truncate_table(const struct play *play) {
 
 /* ---- What an app keeps, and what it hands on to the programs that it starts ---------- */
 
-/* Bits of the descriptors below 64 that are open. */
+/* Gives a bit for each descriptor below 64 that is open. */
 static uint64_t open_descriptors(void) {
 	uint64_t set = 0;
 
@@ -278,8 +279,8 @@ static uint64_t open_descriptors(void) {
 	return set;
 }
 
-/* Attached, with an event descriptor: the connection and that, both closed by exec. The rest is mapped and
- * closed. */
+/* An app that is attached and has an event descriptor keeps two descriptors open, that and the connection, and
+ * exec closes both. The others were mapped and closed. */
 static int keep_to_itself(const struct play *play) {
 	const struct stint_options options = {.policy = "other", .max_requests = LIMIT, .time_window_ms = 3600000};
 	struct stint_limiter *limiter;
@@ -298,7 +299,7 @@ static int keep_to_itself(const struct play *play) {
 	return __builtin_popcountll(kept) >= 2 && __builtin_popcountll(kept) <= 3 ? 0 : EMFILE;
 }
 
-/* The same seen from behind an exec: a program that finds open what its parent did not open by itself fails. */
+/* The same, seen behind an exec: a program fails that finds open what its parent didn't open itself. */
 static int hand_nothing_on(const struct play *play) {
 	uint64_t before = open_descriptors();
 	char script[512] = "for fd in";
@@ -316,8 +317,8 @@ static int hand_nothing_on(const struct play *play) {
 
 /* ---- The play ------------------------------------------------------------------ */
 
-/* A copy of the agent, since its user may not be allowed to enter the build's folder, and a script that starts
- * it as that user: in the place where host_start() looks. */
+/* Makes a copy of the agent, since its user may not be allowed to enter the build's folder; and, in the place
+ * where host_start() looks, a script that starts the copy as that user. */
 static int prepare_agent(struct play *play) {
 	char copy[108], script[108];
 	const char *argv[] = {"cp", process_built("stintd"), copy, NULL};
@@ -405,7 +406,8 @@ static void check_member(struct play *play) {
 	expect(play, MEMBER, hand_nothing_on, 0, "hands nothing on to a program that it starts");
 }
 
-/* POSIX objects can't be sealed: this is what is not prevented, and what must come of it all the same. */
+/* POSIX shared memory can't be sealed. So a member of the group can truncate it, and this is what must come of
+ * that. */
 static void check_truncation(struct play *play) {
 	tap_note("a member that truncates the table, which nothing can forbid");
 	expect(play, MEMBER, truncate_table, 0, "does so");

@@ -35,7 +35,7 @@ static const struct journal_plan plan = {
 
 struct filter {
 	const char *fault;
-	const char *rule; /* NULL: connections that are there are killed */
+	const char *rule; /* NULL: kills the connections that are there */
 	int64_t lasts_ms;
 };
 

@@ -17,7 +17,7 @@
 #define IN_FORCE_MS 1000
 #define GIVE_UP_MS  3000
 #define MANY_MS     2000
-#define SETTLE_MS   2500 /* two windows and a half: figures of the new limit alone */
+#define SETTLE_MS   2500 /* two windows and a half, so that the figures are of the new limit alone */
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
@@ -34,7 +34,7 @@ static const struct journal_plan plan = {
 	.capacity = 200000,
 };
 
-/* An app on each host. */
+/* Opens an app on each host. */
 static int open_probes(struct probe probes[HOSTS], const struct stage *stage) {
 	const struct stint_options options = {.policy = "api", .must_exist = true};
 	int status = 0;
@@ -55,7 +55,7 @@ static bool is_blocked(const struct stint_result *result, int64_t limit) {
 	return result->reason == STINT_BLOCKED && result->retry_after_ms > 0;
 }
 
-/* When the last host answered by the new rule, in ms from now; GIVE_UP_MS when one never did. */
+/* Gives in how many ms the last host answered by the new rule; GIVE_UP_MS when one never did. */
 static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force,
                           int64_t limit) {
 	uint64_t began = monotonic_ns();
@@ -65,15 +65,15 @@ static int64_t wait_until(const struct probe probes[HOSTS], const char *client, 
 		struct stint_result result = {0};
 
 		if (stint_check(probes[h].limiter, client, 1, &result) == 0 && in_force(&result, limit))
-			h++; /* and the others since then no less */
+			h++; /* the other hosts go on by it as well */
 		else
 			sleep_ms(2);
 	}
 	return h == HOSTS ? stage_ms_since(began) : GIVE_UP_MS;
 }
 
-/* The most that any window held from one second after the change until now. Apps still run: their journals are
- * read so far. */
+/* Gives the most that any window held from one second after the change until now. Apps still run, so their
+ * journals are read up to now. */
 static int64_t most_since(const struct stage *stage, uint32_t client, uint64_t changed_ns, uint64_t window_ms) {
 	struct oracle_choice choice = {.policy = 0,
 	                               .client = client,
@@ -91,7 +91,7 @@ static int64_t most_since(const struct stage *stage, uint32_t client, uint64_t c
 struct change {
 	const char *what;
 	const char *sql;
-	uint32_t client; /* whose figures are looked at */
+	uint32_t client; /* the client whose figures are looked at */
 	is_in_force *in_force;
 	int64_t limit;
 	uint64_t window_ms;
@@ -130,7 +130,7 @@ static void check_change(struct stage *stage, const struct probe probes[HOSTS], 
 	tap_ok(most * 10 >= change->limit * 8, "%s: and not much less", change->what);
 }
 
-/* The last of them is a client that the apps keep busy. No agent is cut off by the news. */
+/* Changes many overrides; the last is of a client that the apps keep busy. The news must cut off no agent. */
 static void change_many(struct stage *stage, const struct probe probes[HOSTS], const char *sql, int64_t limit,
                         const char *what) {
 	int64_t took;
@@ -177,7 +177,7 @@ static bool has_lease(struct stint_limiter *limiter, const char *client) {
 	return stint_check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_LEASE;
 }
 
-/* The agent leases more and more for who goes on asking. */
+/* Asks on, since the agent leases more and more to a client that goes on asking. */
 static bool obtain_lease(struct stint_limiter *limiter, const char *client) {
 	int in_a_row = 0;
 
@@ -190,7 +190,7 @@ static void change_while_dead(struct stage *stage) {
 	struct probe probe = {0};
 	int64_t took[2];
 
-	sleep_ms(MANY_MS); /* what changed before has been heard of */
+	sleep_ms(MANY_MS); /* the agents have heard of earlier changes */
 	if (tap_ok(probe_open(&probe, &stage->host[0], &monthly) == 0 && obtain_lease(probe.limiter, "blocked") &&
 	               obtain_lease(probe.limiter, "limited") && obtain_lease(probe.limiter, "other"),
 	           "three clients have leases for days")) {

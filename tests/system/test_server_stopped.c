@@ -21,11 +21,11 @@
 #define HOSTS            2u
 #define WINDOW_MS        500
 #define LIMIT            150
-#define CHECK_TIMEOUT_MS 1500 /* a batch under way and the next one may both wait for their deadlines */
+#define CHECK_TIMEOUT_MS 1500 /* the batch under way and the next one may both wait for their deadlines */
 #define SLACK_MS         200
 
 #define AGENT_TIMEOUT_MS 500
-/* The deadline, a statement's distance, and some for a busy machine. */
+/* The deadline, the time until the next statement, and some more for a busy machine. */
 #define NOTICE_MS (AGENT_TIMEOUT_MS + 300)
 
 #define AT_ONCE_MS     3000
@@ -43,10 +43,10 @@ struct play {
 	struct stage stage;
 	struct trial trial;
 	uint64_t random;
-	int64_t notice_ms; /* the longest */
+	int64_t notice_ms; /* the longest time until an agent noticed */
 };
 
-/* How long until an agent has lost its database once more than `before`. */
+/* Gives how long it took until an agent had lost its database once more than `before`. */
 static int64_t wait_noticed(const struct host *host, int before, uint64_t since_ns) {
 	while (host_log_count(host, "lost the database") == before && stage_ms_since(since_ns) < 10 * NOTICE_MS)
 		sleep_ms(2);
@@ -87,7 +87,7 @@ static void terminate_sessions(struct play *play) {
 	trial_over(&play->trial);
 }
 
-/* It takes connections all the same, the kernel does that; but nobody answers. */
+/* The kernel still takes connections, but nobody answers. */
 static void stop_postmaster(struct play *play) {
 	pid_t postmaster = cluster_postmaster(&play->stage.cluster);
 
@@ -115,7 +115,7 @@ static bool wait_for_answer(const struct cluster *cluster) {
 	return answered;
 }
 
-/* The postmaster ends all other sessions then, since memory that they share may be damaged, and recovers. */
+/* The postmaster then ends all other sessions, since the memory that they share may be damaged, and recovers. */
 static void kill_session(struct play *play) {
 	struct host *host = &play->stage.host[random_below(&play->random, HOSTS)];
 	pid_t session = cluster_backend(&play->stage.cluster, host->name);

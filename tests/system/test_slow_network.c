@@ -22,9 +22,9 @@
 #define SLACK_MS         200
 #define LASTS_MS         3000
 #define SUB_WINDOW_MS    503
-#define RATE             700 /* of each process; one of each host is at calm clients only */
-/* A slow network has nothing to recover from. A machine that is busy elsewhere may be, just as it ends, and
- * this is what a host takes then to be back: a pause of at most 2 s with its jitter, and the handshake. */
+#define RATE             700 /* checks a second of each process; one on each host checks calm clients only */
+/* A slow network has nothing to recover from, but a busy machine may just then have cut a host off. That host
+ * takes so long to be back: a pause of at most 2 s with its jitter, and the handshake. */
 #define RETURN_MS 4000
 
 #define BUSY 0u
@@ -42,7 +42,7 @@ static const struct journal_plan plan = {
              .clients = 3,
              .skew = 0.5,
              .share = 1},
-			/* Far below its limit: each of its checks should find a lease. */
+			/* The client is far below its limit: each of its checks should find a lease. */
 			{.name = "calm",
              JOURNAL_LIMITS(20000, 20000, WINDOW_MS),
              .resolution = 2,
@@ -56,8 +56,8 @@ static const struct journal_plan plan = {
 	.capacity = 2000000,
 };
 
-/* A process waits for an answer of the database when a client that is over its limit gets a new sub-window; so
- * who wants to see that calm clients don't wait gives them a process of their own. */
+/* A process waits for the database when a client that is over its limit gets a new sub-window. So calm clients
+ * have a process of their own, to show that they don't wait. */
 static int start_crowd(struct stage *stage) {
 	int status = 0;
 
@@ -123,9 +123,9 @@ static void check_phase(const struct oracle *oracle, const struct phase *phase) 
 	tap_ok(alone == 0, "%s: no host decided on its own: %lld", phase->what, (long long)alone);
 }
 
-/* What is granted to one sub-window counts for three, so admissions come in bursts, of which a single phase may
- * hold but one in part. In all of them together: half of each three sub-windows' limit. The rest is for credits
- * that end unspent. */
+/* What is granted in one sub-window counts for three. So admissions come in bursts, and a single phase may hold
+ * only a part of one. All phases together must hold half of the limit of each three sub-windows. The rest is
+ * for credits that end unspent. */
 static void check_busiest(const struct oracle *oracle) {
 	struct phase all = {.began_ns = phases[0].began_ns, .over_ns = phases[PHASES - 1].over_ns};
 	int64_t got = admitted(oracle, &all, BUSY, 0, 0);
@@ -153,7 +153,7 @@ static int play_all(const struct scene *scene) {
 		network_clear(&network);
 		trial_over(&trial);
 	}
-	crowd_read(&network.stage.crowd, &oracle); /* so far; the crowd goes on */
+	crowd_read(&network.stage.crowd, &oracle); /* reads what was written so far; the crowd goes on */
 	for (size_t p = 0; p < PHASES; p++)
 		check_phase(&oracle, &phases[p]);
 	check_busiest(&oracle);

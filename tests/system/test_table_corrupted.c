@@ -30,16 +30,16 @@
 #include "tap.h"
 
 #define HOSTS            2u
-#define APPS             2u  /* per host */
-#define MAX_CLIENTS      200 /* a small table: what is written hits somebody */
+#define APPS             2u  /* on each host */
+#define MAX_CLIENTS      200 /* a small table, so that what is written hits somebody */
 #define IDLE_S           4
 #define WINDOW_MS        1000
 #define CHECK_TIMEOUT_MS 1000
-#define SLACK_MS         500 /* a machine that is busy elsewhere */
+#define SLACK_MS         500 /* for a busy machine */
 #define PHASE_MS         800
 /* a round of the agent's sweep and a window, which are 1 s each; and room for a slow machine */
 #define RIGHT_AFTER_MS 3000
-#define QUIET_MS       1500 /* for how long it is looked at then */
+#define QUIET_MS       1500 /* for how long everything is then looked at */
 #define QUIETS_MAX     256
 #define REPAIR_MAX_MS  2000 /* the header is looked at every 50 ms */
 
@@ -106,7 +106,7 @@ static void close_victim(struct victim *v) {
 /* ---- What is written ------------------------------------------------------------------- */
 
 static void flip_bits(struct victim *v) {
-	size_t from = random_below(&v->random, 4) ? v->tags : 0; /* mostly where something stands */
+	size_t from = random_below(&v->random, 4) ? v->tags : 0; /* mostly where something is */
 
 	v->table[from + random_below(&v->random, (uint32_t)(v->bytes - from))] ^=
 		(char)(1u << random_below(&v->random, 8));
@@ -149,7 +149,7 @@ static void write_slot_field(struct victim *v) {
 	memcpy((char *)slot + fields[random_below(&v->random, 8)], &value, sizeof(value));
 }
 
-/* As if each client had been denied for an hour, which an app believes, and asks nobody. */
+/* Makes each client look as if it had been denied for an hour. An app believes that, and asks nobody. */
 static void deny_all(struct victim *v) {
 	struct slot *slots = (struct slot *)(v->table + v->slots);
 
@@ -174,7 +174,7 @@ static void wipe_all(struct victim *v) {
 	sleep_ms(50);
 }
 
-/* What was there some time ago: every lease in it has been spent since. */
+/* Brings back what was there some time ago: every lease in it has been spent since. */
 static void bring_back(struct victim *v) {
 	char *image = malloc(v->bytes);
 
@@ -190,7 +190,7 @@ struct corruption {
 	const char *what;
 	void (*write)(struct victim *);
 	int pause_us;
-	bool quiet; /* then nothing is written until all must be right again */
+	bool quiet; /* true: nothing is written until all must be right again */
 };
 
 static const struct corruption corruptions[] = {
@@ -209,7 +209,7 @@ static const struct corruption corruptions[] = {
 
 struct result {
 	uint64_t cases, violations;
-	uint64_t quiet_from_ns[QUIETS_MAX], quiet_until_ns[QUIETS_MAX]; /* times when all is to be right again */
+	uint64_t quiet_from_ns[QUIETS_MAX], quiet_until_ns[QUIETS_MAX]; /* the times when all has to be right again */
 	uint32_t quiet_count;
 };
 
@@ -270,7 +270,7 @@ struct find {
 	const char *what;
 	bool in_directory;
 	size_t offset, size;
-	bool rebuilt; /* a new table; else the old one goes on, with what is possible in it */
+	bool rebuilt; /* the next agent makes a new table; else it goes on with what is possible in the old one */
 };
 
 #define DIRECTORY(field)                                                                                          \
@@ -305,7 +305,7 @@ static void spoil(const struct host *host, const struct find *find, uint64_t *ra
 	object = map_object(name, &bytes);
 	size = find->size > 0 ? find->size : bytes - find->offset;
 	for (size_t i = 0; i < size; i++)
-		object[find->offset + i] ^= (char)(1 + random_below(random, 255)); /* another value in each byte */
+		object[find->offset + i] ^= (char)(1 + random_below(random, 255)); /* each byte gets another value */
 	munmap(object, bytes);
 }
 
@@ -328,11 +328,11 @@ static void be_found(struct stage *stage, const struct find *find, uint64_t *ran
 
 /* ---- Afterwards -------------------------------------------------------------------------------- */
 
-/* Every client that apps ask for is admitted something again. */
+/* Counts clients that apps ask for, and that are admitted nothing any more. */
 static uint32_t count_starved(const struct oracle *oracle, uint64_t from_ns, uint64_t until_ns) {
 	uint32_t starved = 0;
 
-	for (uint32_t c = 0; c < 10; c++) { /* those who are asked for often enough to say so */
+	for (uint32_t c = 0; c < 10; c++) { /* only clients that are asked for often enough */
 		struct oracle_choice choice = {.policy = 0,
 		                               .client = c,
 		                               .host = 0,
@@ -379,7 +379,8 @@ static void print_proof(const char *invariants, const struct result *r, uint64_t
 	});
 }
 
-/* All that can be written, then all that can be found. */
+/* First the agent meets everything that can be written while it runs; then the next agent everything that it
+ * can find. */
 static void play_round(struct stage *stage, struct victim *victim, struct books *books, struct result *r) {
 	int before = process_descriptors(stage->host[0].agent), after;
 

@@ -49,7 +49,7 @@ static bool answers(const struct host *host) {
 	return welcome;
 }
 
-/* Both sockets are asked: the loser's is the winner's, or nobody's. Returns which one ended, or -1. */
+/* Asks on both sockets, since the loser's may be the winner's or nobody's. Gives which agent ended, or -1. */
 static int wait_for_loser(const pid_t *agents, int *status) {
 	uint64_t began = monotonic_ns();
 
@@ -74,7 +74,7 @@ static void end_winner(struct host *host, pid_t pid, uint64_t *random) {
 		host_stop(host);
 }
 
-/* The app was served by earlier agents of these names, and has to find this one. */
+/* The app was served by earlier agents with these names, and has to find this one. */
 static void ask(const struct probe *app, struct outcome *outcome) {
 	uint64_t began = monotonic_ns();
 	struct stint_result result;
@@ -95,7 +95,7 @@ static void race(struct host hosts[2], const struct probe *app, uint64_t *random
 	pid_t agents[2];
 
 	agents[0] = start(&hosts[0]);
-	/* the second one comes while the first one makes the table, or a little later */
+	/* The second one comes while the first one makes the table, or a little later. */
 	if (random_below(random, 4) == 0)
 		sleep_until_ns(monotonic_ns() + random_below(random, 8000) * NS_PER_US);
 	agents[1] = start(&hosts[1]);
@@ -178,7 +178,7 @@ static void play_races(const struct scene *scene, bool same_shm, bool same_socke
 	probe_close(&app);
 }
 
-/* The one that is there isn't disturbed by any number of others that try. */
+/* Any number of others that try don't disturb the agent that is there. */
 static void play_second(const struct scene *scene) {
 	const struct host_options options = {.database = "memory:", .max_clients = 1000};
 	struct probe app = {0};
@@ -193,7 +193,7 @@ static void play_second(const struct scene *scene) {
 		return;
 	generation = host_number(&host, "table", "generation");
 	for (unsigned long i = 0; i < pairs; i++) {
-		process_stop(start(&host), 0); /* ends by itself, or is killed while it tries */
+		process_stop(start(&host), 0); /* it ends by itself, or is killed while it tries */
 		for (int n = 0; n < 100; n++, checked++)
 			wrong += stint_check(app.limiter, "anna", 1, &result) != 0 || result.source == STINT_SOURCE_LOCAL;
 	}

@@ -17,7 +17,7 @@
 #include "tap.h"
 
 #define CHECKS  60
-#define LIMIT   10          /* in ask.c; no database: it holds at once */
+#define LIMIT   10          /* the limit in ask.c; there is no database, so it holds at once */
 #define LENIENT (2 * LIMIT) /* the default, in the process */
 #define WAIT_MS 10000
 
@@ -33,7 +33,7 @@ struct answer {
 	int error;
 	char detail[256];
 	int source;
-	int allowed; /* of CHECKS */
+	int allowed; /* how many of CHECKS were allowed */
 };
 
 static bool ask(const struct host *host, const char *program, struct answer *answer) {
@@ -47,7 +47,7 @@ static bool ask(const struct host *host, const char *program, struct answer *ans
 	              &answer->allowed) == 4;
 }
 
-/* Any agent: host_start() says HELLO in this version. */
+/* Starts an agent of any version; host_start() would say HELLO in this one. */
 static bool start(struct host *host, const char *program) {
 	const char *argv[] = {process_built(program), "-c", host->config, NULL};
 	uint64_t deadline = monotonic_ns() + WAIT_MS * NS_PER_MS;
@@ -68,7 +68,7 @@ struct pair {
 	const char *agent, *app;
 	bool alike;
 	const char *detail; /* what the app is told must say this */
-	const char *log;    /* and what the agent logs, if it is the one that refuses */
+	const char *log;    /* what the agent logs, if it is the agent that refuses */
 };
 
 static const struct pair pairs[] = {
@@ -105,7 +105,8 @@ static void meet(const struct scene *scene, uint32_t number, const struct pair *
 	tap_ok(expect(host_stop(&host) == 0), "the agent ends well");
 }
 
-/* The same shared memory, one agent after the other: what an agent of the same version would take over. */
+/* One agent comes after the other on the same shared memory, which an agent of the same version would take
+ * over. */
 static void succeed(const struct scene *scene, uint32_t number, const char *program, bool takes_over) {
 	const struct host_options options = {.database = "memory:"};
 	struct host host;

@@ -45,7 +45,7 @@ static const struct journal_plan plan = {
 	.capacity = 100000,
 };
 
-/* Checks of one process at one edge: all hosts together a third above the limit. */
+/* How many checks one process makes at one edge: all hosts together are a third above the limit. */
 static const uint32_t shots[POLICIES] = {10, AS_MANY_AS_POSSIBLE, 50, AS_MANY_AS_POSSIBLE};
 
 static unsigned long seconds = 12;
@@ -62,7 +62,7 @@ struct shooter {
 
 /* ---- One process --------------------------------------------------------------- */
 
-/* All checks around one edge. */
+/* Makes all checks around one edge. */
 static int shoot(struct journal *journal, struct stint_limiter *limiter, uint32_t policy, uint64_t edge_ns,
                  uint64_t *random) {
 	const struct load_check check = {.policy = policy, .client = 0, .cost = 1};
@@ -107,7 +107,8 @@ static int run(const char *path, const struct edges *edges, uint32_t policy, uin
 
 /* ---- The play ------------------------------------------------------------------- */
 
-/* The first check of each client, by which the database comes to know it; then its counter tells its edges. */
+/* Makes the first check of each client, by which the database comes to know it. Then its counter tells the
+ * edges. */
 static int find_edges(struct stage *stage, struct books *books, struct edges edges[static POLICIES]) {
 	struct stint *stint;
 	char id[64];
@@ -191,7 +192,8 @@ static void read_all(struct shooter shooters[HOSTS * POLICIES], struct oracle *o
 	tap_ok(total->errors == 0, "no check failed; %llu did", (unsigned long long)total->errors);
 }
 
-/* How many edges saw admissions by more than one host within AROUND_NS: that the test does what it says. */
+/* Counts the edges at which more than one host admitted something within AROUND_NS. That shows that the test
+ * does what it says. */
 static uint64_t count_shared(const struct oracle *oracle, uint32_t policy, const struct edges *edges) {
 	uint64_t at = UINT64_MAX, hosts = 0, shared = 0;
 

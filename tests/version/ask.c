@@ -9,7 +9,7 @@
 
 #include "stint.h"
 
-#define WINDOW_MS INT64_C(2678400000) /* no edge of it comes meanwhile */
+#define WINDOW_MS INT64_C(2678400000) /* the window doesn't end meanwhile */
 
 int main(int argc, char **argv) {
 	const struct stint_options options = {.policy = "api", .max_requests = 10, .time_window_ms = WINDOW_MS};
