@@ -19,8 +19,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "database/database.h"
+#include "database/errand.h"
 #include "database/pg_connect.h"
 
 #define TIMEOUT_MS  600   /* of the database under test: several times what a busy machine needs for an answer */
@@ -155,10 +157,18 @@ static inline void on_tick(evutil_socket_t fd, short what, void *context) {
 	(void)fd, (void)what, (void)context;
 }
 
+/* An attempt to connect that an earlier database has left goes on for a moment. Until it ends, it counts as one
+ * that hangs, and the next one would have to wait. */
+static inline void wait_for_earlier_attempts(void) {
+	for (int64_t end = test_now_ms() + PATIENCE_MS; errand_is_any() && test_now_ms() < end;)
+		usleep(1000);
+}
+
 /* `rest` is added to the server's conninfo. */
 static inline void open_database(struct fixture *f, const char *rest, int timeout_ms) {
 	static const struct database_events events = {on_up, on_down, on_notified};
 	char conninfo[1024];
+	wait_for_earlier_attempts();
 	snprintf(conninfo, sizeof(conninfo), "%s %s", f->server, rest);
 	f->story[0] = f->why[0] = '\0';
 	f->base = event_base_new();
