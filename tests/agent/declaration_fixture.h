@@ -55,13 +55,17 @@ static inline void log_is_read(void) {
 	dup2(fileno(log_file), STDERR_FILENO);
 }
 
-static inline void expect_logged_once(const char *text) {
+static inline void expect_logged(const char *text, int times) {
 	char line[1024];
 	int count = 0;
 	rewind(log_file);
 	while (fgets(line, sizeof(line), log_file))
 		count += strstr(line, text) != NULL;
-	assert_int_equal(count, 1);
+	assert_int_equal(count, times);
+}
+
+static inline void expect_logged_once(const char *text) {
+	expect_logged(text, 1);
 }
 
 static inline void log_is_read_no_more(void) {

@@ -204,8 +204,43 @@ static void what_comes_of_declarations_is_logged_once(void **state) {
 	log_is_read_no_more();
 }
 
+/* It was dropped before the agent read it. */
+static void what_comes_of_a_policy_that_is_gone_is_not_logged(void **state) {
+	const struct policy_row none = {.policy_id = 0};
+	(void)state;
+	meets("00000001", -1);
+	log_is_read();
+	declares_as(0, "mail", 80);
+	says(LEASE_DONE, "pinned");
+	assert_non_null(loading.done);
+	loading.done(loading.context, LEASE_DONE, &none, 1);
+	expect_logged("is pinned", 0);
+	log_is_read_no_more();
+}
+
+/* Advice once, not each time that the database returns. */
+static void how_the_database_goes_is_logged(void **state) {
+	struct database_hello advised = hello;
+	(void)state;
+	snprintf(advised.advice, sizeof(advised.advice), "set it to on");
+	log_is_read();
+	sync_on_database.down(&agent.sync, "nobody listens");
+	expect_logged_once("warning: cannot reach the database: nobody listens");
+	for (int i = 0; i < 3; i++) {
+		sync_on_database.up(&agent.sync, i < 2 ? &advised : &hello);
+		answers(LEASE_DONE, "");
+		loses();
+	}
+	expect_logged("warning: lost the database: it is gone", 3);
+	expect_logged_once("warning: set it to on");
+	expect_logged("warning: \n", 0);
+	log_is_read_no_more();
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		TEST(what_comes_of_a_policy_that_is_gone_is_not_logged),
+		TEST(how_the_database_goes_is_logged),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
 		TEST(of_a_declaration_one_policy_is_read),
 		TEST(who_waits_for_another_declaration_has_its_turn_at_once),

@@ -156,25 +156,35 @@ static void the_last_ones_who_said_so_are_known(void **state) {
 	close(apps[1]);
 }
 
-/* A daemon that said it first and is still there is kept instead. */
-static void one_that_has_ended_is_forgotten_first(void **state) {
+/* A daemon that said it first and is still there is kept in place of the one that has ended. */
+static void expect_daemon_to_be_kept(int ended) {
 	int apps[WORD_SPEAKERS], daemon, last;
-	(void)state;
 	meets("00000001", -1);
 	daemon = an_app_is_put_off();
 	for (int i = 1; i < WORD_SPEAKERS; i++)
 		apps[i] = an_app_is_put_off();
-	ends(apps[1]);
+	ends(apps[ended]);
 	last = an_app_connects();
-	declares_as(((server_peer)1 << 32) | 1, "api", PUT_OFF);
+	declares_as(((server_peer)1 << 32) | (server_peer)ended, "api", PUT_OFF);
 	is_judged("put off");
 	expect_answer(last, 0);
-	close(last);
-	for (int i = 2; i < WORD_SPEAKERS; i++)
-		ends(apps[i]);
+	ends(last);
+	for (int i = 1; i < WORD_SPEAKERS; i++)
+		if (i != ended)
+			ends(apps[i]);
 	minutes_pass(1);
 	expect_asked_again();
 	close(daemon);
+}
+
+static void one_that_has_ended_is_forgotten_first(void **state) {
+	(void)state;
+	expect_daemon_to_be_kept(1);
+}
+
+static void also_when_it_was_the_last_to_say_so(void **state) {
+	(void)state;
+	expect_daemon_to_be_kept(WORD_SPEAKERS - 1);
 }
 
 static void all_who_said_so_at_once_are_known(void **state) {
@@ -386,6 +396,7 @@ int main(void) {
 		TEST_PUT_OFF(it_ends_with_the_processes_that_said_it),
 		TEST(the_last_ones_who_said_so_are_known),
 		TEST(one_that_has_ended_is_forgotten_first),
+		TEST(also_when_it_was_the_last_to_say_so),
 		TEST(all_who_said_so_at_once_are_known),
 		TEST_PUT_OFF(asking_again_is_no_use_of_a_policy),
 		TEST_PUT_OFF(who_says_it_again_is_still_there),

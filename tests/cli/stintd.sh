@@ -81,6 +81,10 @@ ok 'SIGHUP: the log level' "$(reload one 'reloaded' && "$stint" --socket "$d/one
 	"$(cat "$d/one.log")"
 write_conf one 'database = memory:' 'max_clients = 5'
 ok 'SIGHUP: a mistake changes nothing' "$(reload one 'error: reload: .*nothing was changed'; echo $?)" "$(cat "$d/one.log")"
+write_conf one 'database = memory:'
+sed -i 's/^max_clients = .*/max_clients = 2000/' "$d/one.conf"
+ok 'SIGHUP: what needs a restart' "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
+ok '... still does' "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
 write_conf one 'database = host=elsewhere'
 ok 'SIGHUP: memory stays memory' "$(reload one 'change with a restart only' && wait_for 5 says one 'reloaded'; echo $?)" "$(cat "$d/one.log")"
 expect 'SIGHUP: still in memory' 0 '^database +memory' "$stint" --socket "$d/one.sock" status
