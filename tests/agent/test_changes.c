@@ -143,7 +143,7 @@ static void who_was_blocked_meanwhile_keeps_no_lease(void **state) {
 }
 
 /* The earlier agent may have been killed between writing the new limits and ending the old leases. */
-static void nor_does_anybody_of_a_policy_that_changed(void **state) {
+static void nobody_keeps_a_lease_of_a_policy_that_changed(void **state) {
 	(void)state;
 	uint32_t slot = leaves("a");
 	takes_over(7);
@@ -179,23 +179,23 @@ static void expect_all_void(int64_t known, int64_t newest) {
 	assert_int_equal(atomic_load(&table.directory->change_id), newest);
 }
 
-static void where_nobody_knows_what_changed_nobody_does(void **state) {
+static void all_leases_end_where_nobody_knows_what_changed(void **state) {
 	(void)state;
 	expect_all_void(-1, 3);
 }
 
-static void nor_after_more_changes_than_can_be_read(void **state) {
+static void all_leases_end_after_more_changes_than_can_be_read(void **state) {
 	(void)state;
 	expect_all_void(7, 10008);
 }
 
 /* A backup was restored: what was changed after it was made has been undone. */
-static void nor_when_changes_have_been_undone(void **state) {
+static void all_leases_end_when_changes_have_been_undone(void **state) {
 	(void)state;
 	expect_all_void(7, 6);
 }
 
-static void also_while_the_agent_lives(void **state) {
+static void all_leases_end_when_changes_are_undone_while_the_agent_lives(void **state) {
 	(void)state;
 	meets_after(TIMELINE, -1, 7);
 	uint32_t slot = leaves("a");
@@ -216,7 +216,7 @@ static void what_changed_while_the_database_was_away_is_read(void **state) {
 	assert_false(is_good(slot));
 }
 
-static void or_reached_by_another_way(void **state) {
+static void what_changed_while_the_database_is_reached_anew_is_read(void **state) {
 	(void)state;
 	meets_after(TIMELINE, -1, 7);
 	agent_reopen(&agent);
@@ -304,14 +304,14 @@ int main(void) {
 		TEST(what_has_changed_holds),
 		TEST(a_policy_that_changes_is_loaded_alone),
 		TEST(who_was_blocked_meanwhile_keeps_no_lease),
-		TEST(nor_does_anybody_of_a_policy_that_changed),
+		TEST(nobody_keeps_a_lease_of_a_policy_that_changed),
 		TEST(without_a_change_all_leases_go_on),
-		TEST(where_nobody_knows_what_changed_nobody_does),
-		TEST(nor_after_more_changes_than_can_be_read),
-		TEST(nor_when_changes_have_been_undone),
-		TEST(also_while_the_agent_lives),
+		TEST(all_leases_end_where_nobody_knows_what_changed),
+		TEST(all_leases_end_after_more_changes_than_can_be_read),
+		TEST(all_leases_end_when_changes_have_been_undone),
+		TEST(all_leases_end_when_changes_are_undone_while_the_agent_lives),
 		TEST(what_changed_while_the_database_was_away_is_read),
-		TEST(or_reached_by_another_way),
+		TEST(what_changed_while_the_database_is_reached_anew_is_read),
 		TEST(where_its_log_ends_is_known_to_the_next_agent),
 		TEST(changes_of_another_server_are_not_read),
 		TEST(once_in_step_they_count),

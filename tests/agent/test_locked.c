@@ -55,7 +55,7 @@ static void locked_tables_are_waited_for(void **state) {
 	assert_int_equal(takes, 1);
 }
 
-static void but_not_for_longer_than_a_database(void **state) {
+static void locked_tables_are_not_waited_for_longer_than_a_database(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	assert_true(refuses_a_batch(true, DATABASE_TIMEOUT_MS));
@@ -72,7 +72,7 @@ static void but_not_for_longer_than_a_database(void **state) {
 }
 
 static void they_are_looked_at_again_until_they_are_free(void **state) {
-	but_not_for_longer_than_a_database(state);
+	locked_tables_are_not_waited_for_longer_than_a_database(state);
 	agent_tick(&agent);
 	agent_tick(&agent); /* the first question has no answer yet, so there is no second one */
 	tables_are(LEASE_REJECTED);
@@ -115,8 +115,8 @@ static void a_connection_lost_meanwhile_is_lost(void **state) {
 	assert_int_equal(core_state(agent.driver.core), CORE_IN_STEP);
 }
 
-static void so_is_one_that_was_locked_out(void **state) {
-	but_not_for_longer_than_a_database(state);
+static void a_database_that_was_locked_is_lost_when_its_connection_is(void **state) {
+	locked_tables_are_not_waited_for_longer_than_a_database(state);
 	agent_tick(&agent);
 	tables_are(LEASE_UNKNOWN);
 	loses();
@@ -132,11 +132,11 @@ int main(void) {
 		TEST(only_a_lock_keeps_a_batch),
 		TEST(a_locked_row_is_for_the_core),
 		TEST(locked_tables_are_waited_for),
-		TEST(but_not_for_longer_than_a_database),
+		TEST(locked_tables_are_not_waited_for_longer_than_a_database),
 		TEST(they_are_looked_at_again_until_they_are_free),
 		TEST(whoever_was_locked_is_no_other_server),
 		TEST(a_connection_lost_meanwhile_is_lost),
-		TEST(so_is_one_that_was_locked_out),
+		TEST(a_database_that_was_locked_is_lost_when_its_connection_is),
 	};
 	return cmocka_run_group_tests_name("locked", tests, NULL, NULL);
 }

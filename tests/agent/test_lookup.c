@@ -208,7 +208,7 @@ static void one_silent_name_does_not_keep_the_others(void **state) {
 	endpoints_free(e);
 }
 
-/* Also when the answer came while nobody looked. */
+/* Even an answer that came while nobody looked is taken. */
 static void what_has_come_is_not_out(void **state) {
 	struct endpoints *e = endpoints_of("host=db");
 	(void)state;

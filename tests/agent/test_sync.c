@@ -25,7 +25,7 @@ static void a_new_timeline_is_held(void **state) {
 
 /* The server's record says that this timeline has been known for long. But until a moment ago another server
  * granted leases. */
-static void so_is_an_old_primary_that_comes_back(void **state) {
+static void an_old_primary_that_comes_back_is_held(void **state) {
 	(void)state;
 	meets("00000002", OLD_US);
 	expect_held_for(0, 0);
@@ -42,7 +42,7 @@ static void no_age_holds_it_for_ever(void **state) {
 	expect_held_for(0, 2 * SUB_MS + SLACK_MS);
 }
 
-static void so_is_a_server_that_the_configuration_names_now(void **state) {
+static void a_server_that_the_configuration_names_now_is_held(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	agent_reopen(&agent);
@@ -50,7 +50,7 @@ static void so_is_a_server_that_the_configuration_names_now(void **state) {
 	expect_held_for(2 * SUB_MS - 1000, 2 * SUB_MS + SLACK_MS);
 }
 
-static void another_way_to_the_same_server_is_not(void **state) {
+static void another_way_to_the_same_server_is_not_held(void **state) {
 	(void)state;
 	meets("00000002", OLD_US);
 	agent_reopen(&agent);
@@ -118,7 +118,7 @@ static void a_server_that_went_back_in_time_is_held(void **state) {
 }
 
 /* What the server said last counts, not what it said when the connection came up. */
-static void so_is_one_that_went_back_since_its_last_pulse(void **state) {
+static void a_server_that_went_back_since_its_last_pulse_is_held(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
 	(void)state;
 	meets_server("home", "00000001", 1000, OLD_US);
@@ -148,7 +148,7 @@ static void a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here(void *
 	expect_held_for(CORE_HOLD_MAX_NS / MS - 1000, CORE_HOLD_MAX_NS / MS);
 }
 
-static void so_is_that_of_a_new_agent(void **state) {
+static void the_hold_of_a_new_agent_is_as_long(void **state) {
 	(void)state;
 	driver_apply_policy(&agent.driver, 0, false);
 	longest_lease_us = OLD_US;
@@ -343,7 +343,7 @@ static void a_fallback_is_reported_once(void **state) {
 }
 
 /* Before each step, something else happens that concerns all clients. */
-static void so_it_is_however_much_happens(void **state) {
+static void a_fallback_is_reported_however_much_happens(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	loses();
@@ -393,18 +393,18 @@ int main(void) {
 		TEST(each_state_has_a_sentence),
 		TEST(the_first_server_is_trusted),
 		TEST(a_new_timeline_is_held),
-		TEST(so_is_an_old_primary_that_comes_back),
+		TEST(an_old_primary_that_comes_back_is_held),
 		TEST(no_age_holds_it_for_ever),
-		TEST(so_is_a_server_that_the_configuration_names_now),
-		TEST(another_way_to_the_same_server_is_not),
+		TEST(a_server_that_the_configuration_names_now_is_held),
+		TEST(another_way_to_the_same_server_is_not_held),
 		TEST(a_new_agent_is_held_while_old_leases_last),
 		TEST(another_server_is_held),
 		TEST(its_changes_are_counted_anew),
 		TEST(changes_that_were_lost_are_not_waited_for),
 		TEST(a_server_that_went_back_in_time_is_held),
-		TEST(so_is_one_that_went_back_since_its_last_pulse),
+		TEST(a_server_that_went_back_since_its_last_pulse_is_held),
 		TEST(a_hold_is_as_long_as_leases_of_policies_that_are_unknown_here),
-		TEST(so_is_that_of_a_new_agent),
+		TEST(the_hold_of_a_new_agent_is_as_long),
 		TEST(one_that_does_not_tell_where_its_log_ends_is_trusted),
 		TEST(a_new_agent_burns_leases_that_outlast_the_hold),
 		TEST(it_writes_rarely_and_reads_now_and_then),
@@ -414,7 +414,7 @@ int main(void) {
 		TEST(it_expires_once_at_a_time_and_not_at_the_end),
 		TEST(since_when_it_is_as_it_is_can_be_told),
 		TEST(a_fallback_is_reported_once),
-		TEST_IN_STEPS(so_it_is_however_much_happens),
+		TEST_IN_STEPS(a_fallback_is_reported_however_much_happens),
 	};
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }

@@ -279,7 +279,7 @@ static void limits_that_are_put_off_as_the_database_comes_back_are_declared_agai
 }
 
 /* The agent had not read the policy when it was dropped. */
-static void but_not_those_of_a_policy_that_was_dropped_before_it_was_read(void **state) {
+static void limits_of_a_policy_that_was_dropped_before_it_was_read_are_not(void **state) {
 	int first = an_app_connects();
 	(void)state;
 	loses();
@@ -403,7 +403,7 @@ int main(void) {
 		TEST_PUT_OFF(what_is_put_off_is_not_decided_here),
 		TEST_PUT_OFF(it_goes_before_what_apps_declare_meanwhile),
 		TEST(limits_that_are_put_off_as_the_database_comes_back_are_declared_again),
-		TEST(but_not_those_of_a_policy_that_was_dropped_before_it_was_read),
+		TEST(limits_of_a_policy_that_was_dropped_before_it_was_read_are_not),
 		TEST_PUT_OFF(what_the_database_refuses_is_asked_again_a_minute_later),
 		TEST_PUT_OFF(what_has_an_unknown_outcome_is_asked_again_a_minute_later),
 		TEST(others_have_their_turn_after_a_refusal),

@@ -92,7 +92,7 @@ static void put(const char *who, int processes, const struct measured *m, double
 		.base = samples_median(&m->bare),
 		.target = processes > 1 ? FIGURE_AT_LEAST : FIGURE_STATED,
 		.bound = bound,
-		.note = "a check is several times as long as the bare CAS that is in it, also in one process alone"});
+		.note = "a check is several times as long as the bare CAS that is in it, even in one process alone"});
 	snprintf(what, sizeof(what), "%d processes, %s, against the floor", processes, who);
 	figure_put(&(struct figure){.row = 2,
 	                            .what = what,

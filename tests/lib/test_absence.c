@@ -108,7 +108,7 @@ static void who_looks_seldom_goes_on_missing_an_agent_that_is_dead(void **state)
 	assert_int_equal(absence_grace_left_ns(&a, AFTER_MS(3630000)), GRACE_MS * NS_PER_MS);
 }
 
-static void nor_does_it_begin_anew_with_one_that_hangs(void **state) {
+static void who_looks_seldom_goes_on_missing_an_agent_that_hangs(void **state) {
 	struct absence a = known();
 
 	(void)state;
@@ -174,7 +174,7 @@ int main(void) {
 		cmocka_unit_test(an_agent_that_nobody_asks_is_not_missed),
 		cmocka_unit_test(who_did_not_look_for_long_begins_anew),
 		cmocka_unit_test(who_looks_seldom_goes_on_missing_an_agent_that_is_dead),
-		cmocka_unit_test(nor_does_it_begin_anew_with_one_that_hangs),
+		cmocka_unit_test(who_looks_seldom_goes_on_missing_an_agent_that_hangs),
 		cmocka_unit_test(who_finds_a_dead_agents_socket_has_what_is_left_of_the_grace),
 		cmocka_unit_test(an_agent_that_came_and_went_unseen_is_missed_anew),
 	};

@@ -422,7 +422,7 @@ static void ignore(int status, const struct stint_result *result, void *arg) {
 	(void)arg;
 }
 
-static void so_does_an_asynchronous_check(void **state) {
+static void an_asynchronous_check_says_it_when_there_is_room(void **state) {
 	struct fixture *f = *state;
 	struct fake_agent *a = &f->agent;
 	struct asker leader = {.f = f, .id = "first"};
@@ -457,7 +457,7 @@ int main(void) {
 		TEST(asks_again_when_the_admission_is_void),
 		TEST(does_not_ask_for_ever),
 		TEST(who_finds_the_socket_full_says_it_when_there_is_room),
-		TEST(so_does_an_asynchronous_check),
+		TEST(an_asynchronous_check_says_it_when_there_is_room),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,7 +72,7 @@ static void look(void *arg) {
 	f->verdict = ask_for(f, 3, "c");
 }
 
-static void nor_when_it_comes_meanwhile(void **state) {
+static void takes_nothing_of_who_comes_meanwhile(void **state) {
 	struct fixture *f = *state;
 	uint64_t key = atomic_load(&f->slot->key);
 	unsigned steps = 1;
@@ -476,7 +476,7 @@ static void refuses_objects_that_are_too_small(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(takes_nothing_of_who_has_come_after_the_client),
-		TEST(nor_when_it_comes_meanwhile),
+		TEST(takes_nothing_of_who_comes_meanwhile),
 		TEST(takes_until_nothing_is_left),
 		TEST(takes_a_cost_whole_or_not),
 		TEST(finds_only_its_client),

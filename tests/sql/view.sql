@@ -44,7 +44,7 @@ rollback to savepoint count;
 -- Which server it is.
 savepoint server;
 delete from stint.schema_identity;
-select matches(stint.get_server(), '^[0-9a-f]{16}$', 'also where the row was not restored');
+select matches(stint.get_server(), '^[0-9a-f]{16}$', 'even where the row was not restored');
 rollback to server;
 update stint.schema_identity set made_as = gen_random_uuid();
 select isnt(stint.get_server(), :'server'::text, 'a schema that was made separately is another');
@@ -114,7 +114,7 @@ select pg_temp.beats(:two);
 update stint.fleet set counted_by = :two, counted_at = counted_at - interval '5 s';
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '2 t, 2 f', '… then the next one counts, and has the turn');
 update stint.fleet set counted_at = counted_at + interval '1 hour';
-select is(pg_temp.beats(:two) || ', ' || pg_temp.beats(:one), '2 t, 2 f', '… also when the clock was set back');
+select is(pg_temp.beats(:two) || ', ' || pg_temp.beats(:one), '2 t, 2 f', '… even when the clock was set back');
 update stint.agent_host set seen_at = seen_at + interval '1 hour' where name = 'two';
 update stint.fleet set counted_at = '-infinity';
 select is(pg_temp.beats(:one), '1 t', 'what was heard of later than now is dead as well');
