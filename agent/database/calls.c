@@ -187,16 +187,20 @@ static bool read_heartbeat(const struct pg_answer *answer, struct database_pulse
 static bool finish_pulse(struct session *s, const struct operation *op, enum lease_outcome outcome,
                          const struct pg_answer *answer) {
 	struct database_pulse pulse = {.now_us = 0};
-	(void)s;
+	int32_t server_pid = 0;
 	if (outcome == LEASE_DONE &&
-	    (!read_pulse(answer, &pulse) || !pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse.wal_end)))
+	    (!read_pulse(answer, &pulse) || !pg_answer_int(answer, 0, 2, 0, INT64_MAX, &pulse.wal_end) ||
+	     !pg_answer_int4(answer, 0, 3, INT32_MAX, &server_pid)))
 		return false;
 	op->done.pulsed(op->context, outcome, outcome == LEASE_DONE ? &pulse : NULL);
+	if (outcome == LEASE_DONE)
+		session_is_same(s, server_pid);
 	return true;
 }
 
 static const struct call call_pulse = {
-	"stint.pulse", "select now_us, change_id, wal_end from stint.pulse()", 3, false, finish_pulse,
+	"stint.pulse", "select now_us, change_id, wal_end, pg_backend_pid() from stint.pulse()", 4, false,
+	finish_pulse,
 };
 
 void database_pulse(struct database *db, database_pulsed *done, void *context) {
@@ -217,9 +221,12 @@ static bool finish_heartbeat(struct session *s, const struct operation *op, enum
 	struct database_pulse pulse = {.now_us = 0};
 	bool gone = outcome == LEASE_DONE && pg_answer_rows(answer) == 0;
 	bool beats = outcome == LEASE_DONE && !gone;
-	if (beats && !read_heartbeat(answer, &pulse))
+	int32_t server_pid = 0;
+	if (beats && (!read_heartbeat(answer, &pulse) || !pg_answer_int4(answer, 0, 6, INT32_MAX, &server_pid)))
 		return false;
 	op->done.pulsed(op->context, outcome, beats ? &pulse : NULL);
+	if (beats)
+		session_is_same(s, server_pid);
 	if (gone)
 		register_again(s);
 	return true;
@@ -227,9 +234,9 @@ static bool finish_heartbeat(struct session *s, const struct operation *op, enum
 
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
-	"select now_us, change_id, live_hosts, rival, expires, old_snapshot"
+	"select now_us, change_id, live_hosts, rival, expires, old_snapshot, pg_backend_pid()"
 	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint, $6::boolean)",
-	6,
+	7,
 	false,
 	finish_heartbeat,
 };

@@ -47,14 +47,18 @@ static bool finish_register(struct session *s, const struct operation *op, enum 
 	struct database_hello hello = {.host_id = 0};
 	int64_t host_id, live_hosts;
 	char server_run[80];
+	int32_t server_pid;
 	if (outcome != LEASE_DONE)
 		return true;
 	if (pg_answer_rows(answer) != 1 || !pg_answer_int(answer, 0, 0, 1, INT32_MAX, &host_id) ||
 	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
 	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello) ||
-	    !read_server_run(answer, sizeof(server_run), server_run))
+	    !read_server_run(answer, sizeof(server_run), server_run) ||
+	    !pg_answer_int4(answer, 0, 10, INT32_MAX, &server_pid))
 		return false;
+	if (!session_is_same(s, server_pid))
+		return true;
 	if (s->pooled)
 		settings_begin_calls(s, db, server_run);
 	settings_advise(db, !hello.timeline[0],
@@ -100,8 +104,8 @@ static void send_probe(struct session *s, struct database *db, const char *verb)
 static const struct call call_register = {
 	"stint.register_host",
 	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us,"
-	" server_run from stint.register_host($1::text, $2::text, $3::text, $4::boolean)",
-	10,
+	" server_run, pg_backend_pid() from stint.register_host($1::text, $2::text, $3::text, $4::boolean)",
+	11,
 	false,
 	finish_register,
 };

@@ -434,6 +434,15 @@ void session_connect(struct session *s) {
 	wake_at(s, monotonic_now_ms());
 }
 
+bool session_is_same(struct session *s, int32_t server_pid) {
+	if (s->pooled || s->server_pid == 0 || s->server_pid == server_pid)
+		return true;
+	session_set_error(s,
+	                  "another session answers: is there a pooler in transaction mode? set pooler = transaction");
+	session_drop_soon(s);
+	return false;
+}
+
 bool session_hears(const struct session *s) {
 	return s->pg && ((s->direct && s->listens) || pg_hears(s->pg));
 }

@@ -76,6 +76,7 @@ struct session {
 	bool not_inherited;  /* the role is a member of stint_agent without its rights */
 	bool direct;         /* nobody is between us and the server */
 	bool listens;        /* the server has taken our LISTEN */
+	int32_t server_pid;  /* the server's process that answered first; 0: unknown */
 	bool not_owned;      /* the schema has another owner or other rights than it was made with */
 
 	struct operation_list under_way; /* sent, oldest first */
@@ -104,6 +105,9 @@ void session_send_call(struct session *, const struct operation *what, const str
 /* Sends the call, or arranges that it ends with LEASE_REJECTED. params NULL: out of memory. */
 void session_start(struct session *, const struct operation *what, const struct pg_params *params);
 
+/* In a session it is always the same process that answers: this one, it says. If it isn't, and the session isn't
+ * `pooled`, drops the connection soon, and returns false. */
+bool session_is_same(struct session *, int32_t server_pid);
 bool session_hears(const struct session *);               /* see database_hears() */
 const char *session_lookup_error(const struct session *); /* see database_lookup_error() */
 

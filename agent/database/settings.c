@@ -117,6 +117,7 @@ static bool finish_inspect(struct session *s, const struct operation *op, enum l
 	if (!pg_answer_int4(answer, 0, BACKEND_PID, INT32_MAX, &pid))
 		return false;
 	s->direct = pid == pg_backend_pid(s->pg);
+	s->server_pid = pid;
 	s->not_inherited = fact[NOT_INHERITED];
 	s->not_owned = fact[NOT_OWNED];
 	settings_advise(
@@ -149,6 +150,7 @@ static const struct call call_inspect = {"inspect", NULL, FACTS + 1, true, finis
 void settings_start(struct session *s, struct database *db) {
 	db->advice[0] = '\0';
 	s->not_inherited = s->not_owned = s->direct = s->listens = false;
+	s->server_pid = 0;
 	if (s->pooled)
 		write_settings(s, db, sizeof(s->preface), s->preface);
 	else

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "database/errand.h"
+#include "database/private.h"
 
 /* ---- The kernel's room ------------------------------------------------------------------------------ */
 
@@ -242,6 +243,23 @@ static void lost_prepared_statements_are_noticed(void **state) {
 	beat(f, "in step", 0);
 	expect(f, "Ud?DU");
 	expect_why(f, "pooler in transaction mode");
+	close_database(f);
+}
+
+/* As behind a pooler in transaction mode, newer ones of which know prepared statements. */
+static void another_session_that_answers_is_noticed(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", TIMEOUT_MS);
+	f->db->session.server_pid++;
+	beat(f, "in step", 0);
+	expect(f, "UdDU");
+	expect_why(f, "pooler in transaction mode");
+	f->db->session.server_pid++;
+	database_pulse(f->db, on_pulsed, f);
+	expect(f, "UdDUdDU");
+	f->db->session.server_pid = 0; /* the server didn't tell */
+	beat(f, "in step", 0);
+	expect(f, "UdDUdDUd");
 	close_database(f);
 }
 
@@ -591,6 +609,7 @@ int main(void) {
 		cmocka_unit_test(commits_that_end_without_the_standby_now_and_then_are_borne),
 		cmocka_unit_test(a_server_that_cannot_serve_is_left),
 		cmocka_unit_test(lost_prepared_statements_are_noticed),
+		cmocka_unit_test(another_session_that_answers_is_noticed),
 		cmocka_unit_test(a_host_without_a_row_registers_again),
 		cmocka_unit_test(impossible_answers_break_the_connection),
 		cmocka_unit_test(other_types_break_the_connection),
