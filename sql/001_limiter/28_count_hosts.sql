@@ -53,11 +53,16 @@ comment on function stint.count_hosts(int, boolean) is
 	'counted. old_snapshot: see stint.find_old_snapshot(); the host that counted tells of it.';
 revoke execute on function stint.count_hosts(int, boolean) from public;
 
+-- In PL/pgSQL, which keeps the plan: with each pulse it is half of what the server does.
 create function stint.get_newest_change() returns bigint
-language sql volatile
-begin atomic
-	select coalesce(max(c.change_id), 0) from stint.change c;
-end;
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+begin
+	return (select coalesce(max(c.change_id), 0) from stint.change c);
+end
+$$;
 
 comment on function stint.get_newest_change() is 'The newest change of policies and overrides; 0: none yet.';
 revoke execute on function stint.get_newest_change() from public;

@@ -50,11 +50,16 @@ grant execute on function stint.heartbeat(int, text, text, bigint, bigint, boole
 
 -- Many agents call this often; therefore it only reads.
 create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint)
-language sql volatile security definer
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
-begin atomic
-	select (extract(epoch from clock_timestamp()) * 1000000)::bigint, stint.get_newest_change(), stint.get_wal_end();
-end;
+as $$
+begin
+	now_us := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+	change_id := stint.get_newest_change();
+	wal_end := stint.get_wal_end();
+	return next;
+end
+$$;
 
 comment on function stint.pulse() is 'For agents, between their heartbeats: this server''s clock, the newest change, and where the write-ahead log ends.';
 revoke execute on function stint.pulse() from public;
