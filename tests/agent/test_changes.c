@@ -205,6 +205,16 @@ static void all_leases_end_when_changes_are_undone_while_the_agent_lives(void **
 	assert_int_equal(agent.changes.change_id, 6);
 }
 
+/* The first change that there is would have been 1. */
+static void all_leases_end_where_an_agent_knew_of_no_change(void **state) {
+	(void)state;
+	meets_after(TIMELINE, -1, 0);
+	uint32_t slot = leaves("a");
+	loses();
+	meets_after(TIMELINE, -1, 10001); /* more than can be read */
+	assert_false(is_good(slot));
+}
+
 static void what_changed_while_the_database_was_away_is_read(void **state) {
 	(void)state;
 	meets_after(TIMELINE, -1, 0);
@@ -310,6 +320,7 @@ int main(void) {
 		TEST(all_leases_end_after_more_changes_than_can_be_read),
 		TEST(all_leases_end_when_changes_have_been_undone),
 		TEST(all_leases_end_when_changes_are_undone_while_the_agent_lives),
+		TEST(all_leases_end_where_an_agent_knew_of_no_change),
 		TEST(what_changed_while_the_database_was_away_is_read),
 		TEST(what_changed_while_the_database_is_reached_anew_is_read),
 		TEST(where_its_log_ends_is_known_to_the_next_agent),
