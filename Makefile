@@ -238,6 +238,7 @@ AGENT_TESTS := \
 	tests/agent/test_declaration_room.c \
 	tests/agent/test_dial.c \
 	tests/agent/test_grant.c \
+	tests/agent/test_grant_oracle.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
 	tests/agent/test_locked.c \
@@ -373,7 +374,7 @@ $(BUILD)/agent.a: $(agent_objects) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(agent_objects)
 
 $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
-	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS) -pthread
+	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS) -lm -pthread
 
 $(BUILD)/stint: $(stint_objects) $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread

@@ -71,10 +71,10 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 		driver_pump_soon(driver);
 }
 
-static void take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+static void take(void *context, int host, const struct lease_request *requests, size_t count) {
 	struct driver *driver = context;
 	driver->taken_ns = monotonic_now_ns();
-	database_take(driver->database, hosts, requests, count, on_grants, driver);
+	database_take(driver->database, host, requests, count, on_grants, driver);
 }
 
 static void send_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict) {

@@ -120,7 +120,7 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
 		                                             memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		return decide_is_in_time(slot, &lease, cost, TELL_ALL, d);
+		return decide_is_in_time(slot, &lease, cost, d->now_ns, TELL_ALL, d);
 	}
 	return false;
 }

@@ -125,16 +125,23 @@ HOT_PART static inline void decide_read_admission(const struct slot *slot, const
 	             (low_water & LOW_WATER_OWN_LIMIT);
 }
 
+/*
+ * The agent may tell the database what was spent by now, so that it counts from now on and not from when the lease
+ * ends. So a credit must not be admitted much later than it was taken: a process that is stopped in between longer
+ * than this puts it back. (The coarse clock lags by up to 4 ms, at both ends: the database allows for 20 ms more.)
+ */
+#define SPEND_LAG_NS UINT64_C(200000000)
+
 /* After the CAS has taken the credits: returns whether they were good until now. If so, fills *d, else puts them
- * back. */
+ * back. before_ns: a time before the CAS. */
 HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct lease_seen *lease, uint32_t cost,
-                                              enum telling telling, struct decision *d) {
+                                              uint64_t before_ns, enum telling telling, struct decision *d) {
 	uint32_t had;
 	uint8_t low_water;
 	unsigned mark;
 
 	decide_look_at_clock(d);
-	if (SELDOM(!clock_is_before(d->now_ns, lease->deadline_ns))) {
+	if (SELDOM(d->now_ns - before_ns > SPEND_LAG_NS || !clock_is_before(d->now_ns, lease->deadline_ns))) {
 		decide_put_back(lease->word, lease->found, cost);
 		return false;
 	}
@@ -171,13 +178,14 @@ HOT_PART static inline bool decide_sees_open(struct slot *slot, int which, uint3
 /* Takes the cost from a lease that was seen to be open, if no other process is at the same word. Returns false
  * when another process was faster, the slot is another client's, or the credits came too late. */
 HOT_PART static inline bool decide_take_plainly(struct slot *slot, const struct lease_seen *lease, uint64_t key,
-                                                uint32_t cost, enum telling telling, struct decision *d) {
+                                                uint32_t cost, uint64_t seen_ns, enum telling telling,
+                                                struct decision *d) {
 	uint64_t expected = lease->found;
 
 	return DECIDE_LOAD(slot->key) == key &&
 	       atomic_compare_exchange_strong_explicit(lease->word, &expected, lease->found - cost,
 	                                               memory_order_acq_rel, memory_order_relaxed) &&
-	       decide_is_in_time(slot, lease, cost, telling, d);
+	       decide_is_in_time(slot, lease, cost, seen_ns, telling, d);
 }
 
 /* Reads what goes with a denial. few: not 0 if the leases may hold credits. */
@@ -249,7 +257,7 @@ HOT_PART static inline enum verdict decide_plainly(const struct mapping *m, uint
 	decide_mark_referenced(slot);
 	seen_ns = atomic_load_explicit(&decide_seen_ns, memory_order_relaxed);
 	if (decide_sees_open(slot, 0, cost, seen_ns, &lease) || decide_sees_open(slot, 1, cost, seen_ns, &lease))
-		return decide_take_plainly(slot, &lease, key, cost, telling, d) ? VERDICT_ALLOWED : VERDICT_NONE;
+		return decide_take_plainly(slot, &lease, key, cost, seen_ns, telling, d) ? VERDICT_ALLOWED : VERDICT_NONE;
 	return decide_is_plainly_denied(slot, key, cost, telling, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 

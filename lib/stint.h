@@ -132,9 +132,11 @@ enum stint_error {
  * time_window_ms holds at most max_requests. A client that sends steadily gets
  * at least resolution / (resolution + 1) of its limit.
  *
+ * Credits are leased to hosts: for as long as the window, while the client uses
+ * little of its limit, and for one sub-window when less than a quarter is left.
+ *
  * Fixed: one window at a time, edges at a phase of the client's own; at most
- * max_requests in each, so up to twice that across an edge. Fewer statements
- * for slow clients, since credits last as long as the window.
+ * max_requests in each, so up to twice that across an edge.
  */
 enum stint_algorithm {
 	STINT_SLIDING_WINDOW = 0,
@@ -205,9 +207,14 @@ enum stint_reason {
  * longer the last answer is ago, the rougher the estimate; while only this host serves it, it is exact. A request
  * may find less than it needs although `remaining` is enough: then other hosts held the rest.
  *
- * retry_after_ms: where the reason says never, asking again is of no use while the limit stays as it is; then this
- * is the length of the window, so that an app that goes by it alone doesn't ask all the time. Else it is not more
- * than reset_after_ms.
+ * A credit counts until the last sub-window of its lease has left the window, which is up to two windows and a
+ * sub-window after the lease was granted; once its host has told the database that it is spent, until a window
+ * after that, and once it is given back, no longer. So reset_after_ms may be up to two windows and a sub-window,
+ * and what hosts tell may make it shorter, and `remaining` larger, at any time.
+ *
+ * retry_after_ms: by what is charged now, so it may be longer than a window, too. Where the reason says never,
+ * asking again is of no use while the limit stays as it is; then this is the length of the window, so that an app
+ * that goes by it alone doesn't ask all the time. Else it is not more than reset_after_ms.
  */
 struct stint_result {
 	bool allowed;

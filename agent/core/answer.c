@@ -50,6 +50,8 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
                                        uint32_t cost, bool allowed) {
 	uint8_t source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE;
 	int64_t remaining = a->grant->remaining + (int64_t)a->left + a->open;
+	if (a->grant->next_is_open)
+		remaining += a->grant->granted_next;
 	if (!allowed)
 		return verdict_denied(core, client, cost,
 		                      &(struct denial){
@@ -66,18 +68,32 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 }
 
 /* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is
- * left, and otherwise waits for the next answer. */
+ * left, and otherwise waits: for the lease that this answer brings, or the next answer. */
 static bool serve(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
                   bool was_sent, struct core_verdict *verdict) {
 	struct answer *answer = context;
+	const struct lease_grant *grant = answer->grant;
 	bool allowed = (int64_t)waiter->cost <= answer->left;
-	if (!allowed && !was_sent && answer->grant->remaining > 0)
+	bool is_more = grant->remaining > 0 || (grant->next_is_open && grant->granted_next > 0);
+	if (!allowed && !was_sent && is_more)
 		return false;
 	if (allowed)
 		answer->left -= (int32_t)waiter->cost;
 	else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
 		answer->least_denied = waiter->cost;
 	*verdict = verdict_for(core, client_at(core, pending->client), answer, waiter->cost, allowed);
+	return true;
+}
+
+/* What the answer put into the table is for those, too, who came after the request was sent. */
+static bool serve_from_table(void *context, struct core *core, const struct pending *pending,
+                             const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
+	(void)context, (void)was_sent;
+	struct client *client = client_at(core, pending->client);
+	int bank = lease_spend(core, client, core->now_ns, waiter->cost);
+	if (bank < 0)
+		return false;
+	*verdict = verdict_by_lease(core, client, bank);
 	return true;
 }
 
@@ -120,6 +136,14 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US),
 	                remaining == 0 ? 1 : a->least_denied, remaining, hint))
 		table_set_remaining(core->table, client->slot, remaining);
+}
+
+/* Three quarters of the limit are taken: others may need what lies idle here. */
+static void note_tight(struct client *client, const struct lease_grant *grant) {
+	if (4 * (int64_t)grant->remaining < grant->max_requests)
+		client->flags |= CLIENT_TIGHT;
+	else
+		client->flags &= (uint8_t)~CLIENT_TIGHT;
 }
 
 /* A fallback needs to know it, and can't ask the database. */
@@ -189,9 +213,11 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 		pending_requeue(core, pending);
 		return;
 	}
+	note_tight(client, grant);
 	pending->late = 0;
 	pending_drop_expired(core, pending, now_ns);
 	pending_serve(core, pending, serve, &answer);
 	install_answer(core, pending->client, &answer, sent_ns, now_ns);
+	pending_serve(core, pending, serve_from_table, NULL);
 	pending_requeue(core, pending);
 }

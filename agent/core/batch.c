@@ -57,6 +57,8 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 		.client_id_len = client->id_len,
 	};
 	count_waiters(pending, &pending->sent);
+	if (!in_fallback(core))
+		lease_report(core, pending);
 	lease_size(core, client, pending, now_ns, &pending->sent);
 	pending->wants_more = pending->wants_next = false;
 }
@@ -65,11 +67,12 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
  * those. */
 static bool is_first(const struct client *client, const struct lease_request *r) {
 	return !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 &&
-	       r->return_sub_window == 0;
+	       r->report[0].sub_window == 0;
 }
 
 static bool asks_nothing(const struct lease_request *r) {
-	return r->need == 0 && r->want == 0 && r->next_want == 0 && r->charge == 0 && r->return_sub_window == 0;
+	return r->need == 0 && r->want == 0 && r->next_want == 0 && r->charge == 0 && r->report[0].unspent == 0 &&
+	       r->report[1].unspent == 0;
 }
 
 /* ---- Memory: answered at once --------------------------------------------- */
@@ -83,6 +86,8 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	if (in_fallback(core))
 		fallback_absorb(core, pending->client);
 	fill_request(core, pending, now_ns);
+	if (!in_fallback(core)) /* then what is reported is the database's */
+		pending_attach_reports(pending);
 	pending->sent.policy_id = client->policy + 1;
 	struct lease_grant grant = {.answered = false};
 	struct grant_terms terms = *terms_now(core, policy);
@@ -155,7 +160,7 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 	fallback_charge(core, pending->client);
 	fill_request(core, pending, now_ns);
 	debt_attach(core, pending);
-	pending_attach_return(pending);
+	pending_attach_reports(pending);
 	if (asks_nothing(&pending->sent)) {
 		pending_free(core, pending);
 		return true;
@@ -194,7 +199,7 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	core->sent_ns = now_ns;
 	core->counters.batches++;
 	core->counters.requests += core->in_flight_count;
-	core->io.take(core->context, core->hosts, requests, core->in_flight_count);
+	core->io.take(core->context, core_host(core), requests, core->in_flight_count);
 }
 
 /* In a resync, what a fallback admitted is charged without delay; at the end, somebody waits until all is
@@ -220,13 +225,13 @@ void batch_flush(struct core *core, int64_t now_ns) {
  * and again. An advance that it owes is charged when the client asks again, or before it leaves. */
 static void abandon(struct core *core, struct pending *pending) {
 	debt_abandon(core, pending);
-	pending_burn_return(pending);
+	pending_burn_reports(pending);
 }
 
 /* The request was certainly not applied: nothing was spent, so all of it may be asked again. */
 static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
 	debt_charge_again(pending);
-	pending_return_again(pending);
+	pending_report_again(pending);
 	if (sent > LARGE) {
 		pending->grouped = true;
 	} else if (pending->rejections++ < REJECTIONS_MAX || !pending->first) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "slab.h"
 
@@ -19,7 +20,7 @@
 
 enum client_flag {
 	CLIENT_TIMED = 1,    /* the core has a timer for it */
-	CLIENT_BUSY = 2,     /* took more than one credit lately: worth leasing ahead */
+	CLIENT_TIGHT = 2,    /* less than a quarter of its limit was left at the last answer: what is idle goes back */
 	CLIENT_INDEBTED = 4, /* relaxed: an advance that the database had no room for, or refused to charge */
 	CLIENT_LIVE = 8,     /* the record is in use */
 	/* where the lease in bank 0 (and, one bit up, in bank 1) comes from */
@@ -46,13 +47,29 @@ struct client {
 		struct client_lease lease[2];
 		uint32_t next_tableless; /* without a slot there are no leases: the list that such a client is found by */
 	};
-	uint32_t granted[2];   /* what was put into each bank, or served from it */
-	uint32_t demand;       /* credits used in a sub-window, lately */
+	uint32_t granted[2];   /* what was put into each bank, or served from it, in the present period */
+	uint32_t demand : 20;  /* credits used in a sub-window, lately: see client_demand() */
+	uint32_t since : 12;   /* when the present period began, see leases.c */
 	uint32_t pending : 24; /* the request under way or queued; CLIENT_NO_PENDING */
 	uint32_t flags : 8;    /* enum client_flag */
 };
 
 _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");
+
+/* A float without its sign and its last eleven bits: exact to a part of 4096. */
+static inline double client_demand(const struct client *client) {
+	uint32_t bits = client->demand << 11;
+	float demand;
+	memcpy(&demand, &bits, sizeof(demand));
+	return demand;
+}
+
+static inline void client_set_demand(struct client *client, double value) {
+	float demand = (float)value;
+	uint32_t bits;
+	memcpy(&bits, &demand, sizeof(bits));
+	client->demand = bits >> 11 & 0xfffff;
+}
 
 struct client_pool {
 	struct client *clients; /* address space for all, memory as they come */

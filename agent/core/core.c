@@ -73,9 +73,7 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 	int bank = lease_spend(core, client, core->now_ns, cost);
 	if (bank < 0)
 		return verdict_from_denial(core, client, cost, verdict);
-	bool fallback = client->flags & CLIENT_BANK_FALLBACK << bank;
-	*verdict = verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-	                           client->lease[bank].deadline_ns);
+	*verdict = verdict_by_lease(core, client, bank);
 	return true;
 }
 
@@ -167,6 +165,8 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	}
 	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))
 		return; /* there is nothing more to be had in this sub-window */
+	if (lease_is_ample(core, client_at(core, index)))
+		return; /* the low one is the older of two */
 	struct pending *pending = pending_for(core, index);
 	if (!pending)
 		return;

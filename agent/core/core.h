@@ -12,7 +12,9 @@
  *     asked back; credits go back only after they were destroyed in the table,
  *     and are offered once.
  *   - A lease is usable from the receive time plus the store's duration and until the send
- *     time plus the store's duration: inside its sub-window by anybody's clock.
+ *     time plus the store's duration: by anybody's clock no later than in the sub-window
+ *     that it is charged to, and one that was leased ahead no earlier.
+ *   - What is reported as spent was spent before the report was made: it may count from then on.
  *   - While the database is away the same leases come from store_memory with the
  *     fallback's terms. Whatever those admit is charged when the database is back,
  *     before the client gets anything else.
@@ -55,7 +57,7 @@ struct core_verdict {
 
 struct core_io {
 	/* Send this batch; core_on_grants() must follow, once. Never called while one is under way. */
-	void (*take)(void *context, int hosts, const struct lease_request *requests, size_t count);
+	void (*take)(void *context, int host, const struct lease_request *requests, size_t count);
 	void (*verdict)(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 };
 
@@ -64,7 +66,7 @@ struct core_options {
 	int64_t grace_ns;        /* how long to wait for a lost connection before the fallback */
 	int64_t idle_timeout_ns; /* a client unused for so long leaves the table */
 	/* of the memory store, a secret; the same for a table as long as it lives, so that its sub-windows go on
-	 * where an earlier agent's leases have theirs */
+	 * where an earlier agent's leases have theirs. The database tells hosts apart by a part of it. */
 	uint64_t seed;
 	/* how many slots one step looks at when something concerns all clients; 0: as many as is good */
 	uint32_t walk_slots;

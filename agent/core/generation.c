@@ -38,7 +38,7 @@ static void disown_leases(struct core *core, struct client *client) {
 		if (!(client->flags & CLIENT_BANK_FALLBACK << bank))
 			client->lease[bank].sub_window = 0;
 	if (client->pending != NO_PENDING)
-		pending_burn_return(core->pending[client->pending]);
+		pending_burn_reports(core->pending[client->pending]);
 }
 
 static void burn_disowned(struct core *core, uint32_t index) {

@@ -1,9 +1,11 @@
 /*
  * grant.c - the ring of counts: what a request may be granted of it.
  *
- * A request is applied in this order: what is returned is subtracted, what is owed is charged as far as the limit
- * goes, and then credits are granted for the current sub-window and the next one. Line by line the same as
- * stint.take() in sql/; tests/sql/twin compares the two.
+ * A request is applied in this order: what is given back is subtracted, what was spent moves to the present, what
+ * is owed is charged as far as the limit goes, and then credits are granted: from now on, and for the next
+ * sub-window. Line by line the same as stint.take() in sql/; tests/sql/twin compares the two.
+ *
+ * Sub-windows are named by their distance from the present one: 1 is the next, -1 the last.
  */
 #include "grant.h"
 
@@ -19,46 +21,98 @@ static int64_t align_down(int64_t t_us, int64_t phase_us, int64_t sub_window_us)
 	return t_us - (since_us < 0 ? since_us + sub_window_us : since_us);
 }
 
-/* Sum of counts[first] .. counts[first + runs], as far as they exist. */
-static int64_t sum_run(const struct grant_ring *ring, int first, int runs) {
+/* ---- The ring ----------------------------------------------------------------- */
+
+static int oldest(const struct grant_ring *ring) {
+	return ring->ahead - ring->length + 1;
+}
+
+static int32_t count_at(const struct grant_ring *ring, int64_t distance) {
+	return distance > ring->ahead || distance < oldest(ring) ? 0 : ring->counts[ring->ahead - distance];
+}
+
+/* What is charged to this sub-window and all later ones. */
+static int64_t sum_since(const struct grant_ring *ring, int distance) {
 	int64_t sum = 0;
-	for (int i = first; i <= first + runs && i < ring->length; i++)
-		if (i >= 0)
-			sum += ring->counts[i];
+	for (int i = 0; i < ring->length && ring->ahead - i >= distance; i++)
+		sum += ring->counts[i];
 	return sum;
 }
 
-/* The newest sub-window becomes `head_us`, a whole number of sub-windows on. */
-static void shift_to(struct grant_ring *ring, int64_t head_us, int keep) {
-	int64_t steps = min64((head_us - ring->head_us) / ring->sub_window_us, keep);
-	int kept = (int)max64(0, min64(ring->length, keep - steps));
-	memmove(ring->counts + steps, ring->counts, (size_t)kept * sizeof(ring->counts[0]));
-	memset(ring->counts, 0, (size_t)steps * sizeof(ring->counts[0]));
-	ring->length = (int)steps + kept;
-	ring->head_us = head_us;
+/* Makes room for the sub-windows up to this one. */
+static void reach(struct grant_ring *ring, int distance) {
+	int more = distance - ring->ahead;
+	if (more <= 0)
+		return;
+	memmove(ring->counts + more, ring->counts, (size_t)ring->length * sizeof(ring->counts[0]));
+	memset(ring->counts, 0, (size_t)more * sizeof(ring->counts[0]));
+	ring->length += more;
+	ring->ahead = distance;
 }
 
-static int32_t add_clamped(int32_t a, int64_t b) {
-	return (int32_t)min64(INT32_MAX, a + b);
+/* Sub-windows that no interval together with the present one touches don't count any more. */
+static void forget_old(struct grant_ring *ring, const struct grant_terms *terms) {
+	ring->length = (int)max64(0, min64(ring->length, ring->ahead + terms->runs + 1));
 }
 
-/* Other sub-windows than before: each old count moves to the newest time at which it can have been
- * spent, which is never before it was. */
+static void charge(struct grant_ring *ring, int distance, int64_t credits) {
+	if (credits <= 0)
+		return;
+	reach(ring, distance);
+	while (oldest(ring) > distance)
+		ring->counts[ring->length++] = 0;
+	int32_t *count = &ring->counts[ring->ahead - distance];
+	*count = (int32_t)min64(INT32_MAX, *count + credits);
+}
+
+static void discharge(struct grant_ring *ring, int64_t distance, int64_t credits) {
+	if (credits > 0)
+		ring->counts[ring->ahead - distance] -= (int32_t)credits;
+}
+
+/* Without the zeros at both ends; the ring never begins before the present. */
+static void trim(struct grant_ring *ring) {
+	int zeros = 0;
+	while (zeros < ring->ahead && zeros < ring->length && ring->counts[zeros] == 0)
+		zeros++;
+	memmove(ring->counts, ring->counts + zeros, (size_t)(ring->length - zeros) * sizeof(ring->counts[0]));
+	ring->length -= zeros;
+	ring->ahead -= zeros;
+	while (ring->length > 0 && ring->counts[ring->length - 1] == 0)
+		ring->length--;
+	if (ring->length == 0)
+		ring->ahead = 0;
+}
+
+/* ---- To the present ------------------------------------------------------------- */
+
+static int64_t stretch_us(const struct grant_terms *terms) {
+	return max64(1, terms->runs) * terms->sub_window_us;
+}
+
+/* Who served the client in this stretch of sub-windows, and in the one before. */
+static void turn_servers(struct grant_ring *ring, const struct grant_terms *terms, int64_t before_us) {
+	int64_t turns = ring->current_us / stretch_us(terms) - before_us / stretch_us(terms);
+	if (turns == 0)
+		return;
+	ring->servers_before = turns == 1 ? ring->servers : 0;
+	ring->servers = 0;
+}
+
+/* Other sub-windows than before: each old count moves to the one that holds the end of its own, so it is counted
+ * no earlier than it can be spent. Leases that reach further than the new window are ended by their agents. */
 static void recut(struct grant_ring *ring, const struct grant_terms *terms, int64_t t_us) {
 	struct grant_ring old = *ring;
-	int keep = terms->runs + 2;
 	ring->sub_window_us = terms->sub_window_us;
-	ring->head_us = align_down(t_us, terms->phase_us, terms->sub_window_us);
-	ring->length = 0;
-	memset(ring->counts, 0, sizeof(ring->counts));
-	for (int i = 0; i < old.length; i++) {
-		int64_t last_us = min64(old.head_us - i * old.sub_window_us + old.sub_window_us - 1, t_us);
+	ring->current_us = align_down(t_us, terms->phase_us, terms->sub_window_us);
+	ring->ahead = ring->length = 0;
+	ring->early = 0;
+	for (int i = old.length - 1; i >= 0; i--) {
+		int64_t last_us = old.current_us + (old.ahead - i + 1) * old.sub_window_us - 1;
 		int64_t edge_us = align_down(last_us, terms->phase_us, terms->sub_window_us);
-		int64_t index = (ring->head_us - edge_us) / ring->sub_window_us;
-		if (old.counts[i] <= 0 || index >= keep)
-			continue;
-		ring->counts[index] = add_clamped(ring->counts[index], old.counts[i]);
-		ring->length = (int)max64(ring->length, index + 1);
+		int64_t distance = min64((edge_us - ring->current_us) / ring->sub_window_us, terms->runs);
+		if (distance >= -terms->runs)
+			charge(ring, (int)distance, old.counts[i]);
 	}
 }
 
@@ -66,106 +120,126 @@ static void recut(struct grant_ring *ring, const struct grant_terms *terms, int6
 static int64_t advance(struct grant_ring *ring, const struct grant_terms *terms, int64_t t_us) {
 	if (ring->sub_window_us == 0) {
 		ring->sub_window_us = terms->sub_window_us;
-		ring->head_us = align_down(t_us, terms->phase_us, terms->sub_window_us);
-		ring->length = 0;
+		ring->current_us = align_down(t_us, terms->phase_us, terms->sub_window_us);
 		return t_us;
 	}
-	int64_t floor_us = ring->head_us - ring->sub_window_us;
-	if (t_us < floor_us - GRANT_STALE_US)
-		ring->head_us = t_us + ring->sub_window_us; /* edges move too: a return of older credits finds no count */
-	else if (t_us < floor_us)
-		t_us = floor_us;
+	int64_t before_us = ring->current_us;
+	if (t_us < ring->current_us - GRANT_STALE_US) {
+		/* The clock was set back: the present sub-window begins now, and leases end no later than it says. */
+		ring->current_us = t_us;
+		ring->early = 0;
+	}
+	t_us = max64(t_us, ring->current_us);
 	if (ring->sub_window_us != terms->sub_window_us) {
 		recut(ring, terms, t_us);
-		return t_us;
+	} else {
+		int64_t steps = (t_us - ring->current_us) / ring->sub_window_us;
+		ring->current_us += steps * ring->sub_window_us;
+		ring->early = steps > 0 ? 0 : ring->early;
+		ring->ahead = (int)max64(ring->ahead - steps, -GRANT_RING_MAX);
+		forget_old(ring, terms);
+		if (ring->length == 0)
+			ring->ahead = 0;
+		reach(ring, 0);
 	}
-	int64_t current_us = align_down(t_us, ring->head_us % ring->sub_window_us, ring->sub_window_us);
-	if (current_us > ring->head_us)
-		shift_to(ring, current_us, terms->runs + 2);
-	ring->length = (int)min64(ring->length, terms->runs + 2);
+	turn_servers(ring, terms, before_us);
 	return t_us;
 }
 
-static void give_back(struct grant_ring *ring, int64_t index, int32_t credits) {
-	if (index < 0 || index >= ring->length || credits <= 0)
+/* ---- What is reported ----------------------------------------------------------- */
+
+static void apply_report(struct grant_ring *ring, const struct lease_report *report, int64_t t_us) {
+	if (report->sub_window <= 0)
 		return;
-	ring->counts[index] -= (int32_t)min64(credits, ring->counts[index]);
+	int64_t since_us = report->sub_window - ring->current_us;
+	if (since_us % ring->sub_window_us != 0)
+		return;
+	int64_t distance = since_us / ring->sub_window_us;
+	int64_t unspent = min64(max64(0, report->unspent), count_at(ring, distance));
+	discharge(ring, distance, unspent);
+	if (distance == 1)
+		ring->early = (int32_t)max64(0, ring->early - unspent);
+	int64_t spent_in = (t_us + GRANT_SPEND_LAG_US - ring->current_us) / ring->sub_window_us;
+	if (distance <= spent_in)
+		return;
+	int64_t spent = min64(max64(0, report->spent), count_at(ring, distance));
+	discharge(ring, distance, spent);
+	charge(ring, (int)spent_in, spent);
+	if (distance == 1)
+		ring->early = (int32_t)min64(ring->early, count_at(ring, 1));
 }
 
-static void apply_returns(struct grant_ring *ring, const struct lease_request *request) {
-	int64_t behind_us = ring->head_us - request->return_sub_window;
-	if (request->return_sub_window <= 0 || behind_us % ring->sub_window_us != 0)
-		return;
-	int64_t index = behind_us / ring->sub_window_us;
-	give_back(ring, index, request->return_first);
-	give_back(ring, index - 1, request->return_second);
-}
+/* ---- Grants ----------------------------------------------------------------------- */
 
-/* What may still be charged to the sub-window at `index`: no run that contains it may exceed the limit. */
-static int64_t available(const struct grant_ring *ring, const struct grant_terms *terms, int index) {
-	int64_t fullest = sum_run(ring, index, terms->runs);
-	if (index > 0 && terms->runs > 0)
-		fullest = max64(fullest, sum_run(ring, index - 1, terms->runs));
+/* What may be granted from now on, good to the end of any sub-window. */
+static int64_t available(const struct grant_ring *ring, const struct grant_terms *terms) {
+	int64_t fullest = sum_since(ring, -terms->runs) - ring->early;
+	if (terms->runs > 0)
+		fullest = max64(fullest, sum_since(ring, 1 - terms->runs));
 	return max64(0, terms->max_requests - fullest);
 }
 
-/* No host takes more than this part of what is left, so that the first doesn't starve the others. */
-static int64_t fair_part(int64_t left, int hosts) {
-	return max64(1, left / (4 * (int64_t)max64(1, hosts)));
-}
-
-static int64_t share(int64_t left, int64_t need, int64_t least, int64_t want, int hosts) {
-	if (need > 0)
-		return left < least ? 0 : min64(left, max64(need, min64(want, fair_part(left, hosts))));
-	return min64(left, min64(want, fair_part(left, hosts)));
-}
-
-static void charge(struct grant_ring *ring, int index, int64_t credits) {
-	if (credits <= 0)
-		return;
-	while (ring->length <= index)
-		ring->counts[ring->length++] = 0;
-	ring->counts[index] = add_clamped(ring->counts[index], credits);
-}
-
-static int64_t charge_next(struct grant_ring *ring, const struct grant_terms *terms, int64_t want, int index,
-                           int hosts) {
-	int64_t left = max64(0, terms->max_requests - sum_run(ring, index - 1, terms->runs));
-	int64_t granted = share(left, 0, 0, max64(0, want), hosts);
-	if (granted <= 0)
+/* For how many sub-windows after the present one a lease is good. What is charged to a later sub-window counts for
+ * longer. So the less there is left, the shorter: as asked for while half of the limit is left, not at all with a
+ * quarter. */
+static int span_for(const struct grant_terms *terms, const struct lease_request *request, int least,
+                    int64_t left) {
+	int64_t most = max64(0, min64(request->span, terms->runs));
+	if (terms->max_requests == 0)
 		return 0;
-	if (index == 0)
-		shift_to(ring, ring->head_us + ring->sub_window_us, terms->runs + 2);
-	charge(ring, 0, granted);
+	int64_t span = most * (4 * left - terms->max_requests) / terms->max_requests;
+	return (int)max64(least, min64(span, most));
+}
+
+/* No host takes more than this part of what is left, so that the first doesn't starve the others that serve the
+ * client. */
+static int64_t fair_part(const struct grant_ring *ring, int64_t left, int host) {
+	int64_t servers = ring->servers | ring->servers_before | INT64_C(1) << host;
+	return max64(1, left / __builtin_popcountll((uint64_t)servers));
+}
+
+/* As much of what is wanted beyond the need as is used until the end of a lease of this span, rounded up. */
+static int64_t more_for(const struct grant_terms *terms, const struct lease_request *request, int span) {
+	int64_t most = max64(0, min64(request->span, terms->runs));
+	int64_t more = max64(0, (int64_t)request->want - request->need);
+	return span < most ? (more * (span + 1) + most) / (most + 1) : more;
+}
+
+static int64_t grant_now(const struct grant_ring *ring, const struct lease_request *request, int64_t more,
+                         int64_t left, int host) {
+	if (request->need > 0 && left < request->least)
+		return 0;
+	int64_t wanted = max64(request->need, min64(request->need + more, fair_part(ring, left, host)));
+	return max64(0, min64(left, wanted));
+}
+
+/* For the next sub-window alone. */
+static int64_t grant_ahead(struct grant_ring *ring, const struct grant_terms *terms, int64_t want, int host) {
+	int64_t left = max64(0, terms->max_requests - sum_since(ring, 1 - terms->runs));
+	int64_t granted = max64(0, min64(left, min64(want, fair_part(ring, left, host))));
+	charge(ring, 1, granted);
+	ring->early += (int32_t)granted;
 	return granted;
 }
 
+/* ---- What is told ------------------------------------------------------------------- */
+
 /* The first later sub-window in which `least` would fit if nobody else came. */
 static int64_t retry_after(const struct grant_ring *ring, const struct grant_terms *terms, int64_t least,
-                           int64_t until_next_us, int index) {
+                           int64_t until_next_us) {
+	int64_t steps = 0;
 	if (least > terms->max_requests)
 		return -1;
-	for (int k = 1; k <= terms->runs + 2; k++) {
-		int64_t left = terms->max_requests - sum_run(ring, index - k, terms->runs);
-		if (index - k > 0 && terms->runs > 0)
-			left = min64(left, terms->max_requests - sum_run(ring, index - k - 1, terms->runs));
-		if (left >= least)
-			return until_next_us + (k - 1) * ring->sub_window_us;
-	}
-	return until_next_us + (terms->runs + 1) * ring->sub_window_us;
+	while (terms->max_requests - sum_since(ring, (int)steps + 1 - terms->runs) < least)
+		steps++;
+	return until_next_us + steps * ring->sub_window_us;
 }
 
 static int64_t reset_after(const struct grant_ring *ring, const struct grant_terms *terms, int64_t t_us) {
 	for (int i = 0; i < ring->length; i++)
 		if (ring->counts[i] > 0)
-			return max64(0,
-			             ring->head_us - i * ring->sub_window_us + (terms->runs + 1) * ring->sub_window_us - t_us);
+			return ring->current_us + (ring->ahead - i + terms->runs + 1) * ring->sub_window_us - t_us;
 	return 0;
-}
-
-static void trim(struct grant_ring *ring) {
-	while (ring->length > 0 && ring->counts[ring->length - 1] == 0)
-		ring->length--;
 }
 
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution) {
@@ -174,24 +248,32 @@ int64_t grant_sub_window_us(int64_t time_window_ms, int resolution) {
 }
 
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
-                int64_t t_us, int hosts, struct lease_grant *out) {
+                int64_t t_us, int host, struct lease_grant *out) {
 	t_us = advance(ring, terms, t_us);
-	apply_returns(ring, request);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		apply_report(ring, &request->report[i], t_us);
 
-	int64_t size_us = ring->sub_window_us;
-	int64_t current_us = align_down(t_us, ring->head_us % size_us, size_us);
-	int index = (int)((ring->head_us - current_us) / size_us);
+	int64_t charged = min64(max64(0, request->charge), available(ring, terms));
+	charge(ring, 0, charged);
+	int64_t left = available(ring, terms);
+	int span_least = (int)max64(0, min64(request->span_least, terms->runs));
+	int span = span_for(terms, request, span_least, left);
+	bool is_long = span > span_least;
+	bool next_instead = !is_long && request->need == 0 && request->next_want > 0;
+	int64_t more = next_instead ? 0 : more_for(terms, request, span);
+	int64_t all = grant_now(ring, request, more, left, host);
+	/* What is needed is spent at once, so it is charged to the shortest lease there is. */
+	int64_t granted = is_long ? min64(all, request->need) : all;
+	int64_t granted_next = all - granted;
+	charge(ring, span_least, granted);
+	charge(ring, span, granted_next);
+	if (!is_long)
+		granted_next = grant_ahead(ring, terms, request->next_want, host);
+	if (granted > 0 || granted_next > 0)
+		ring->servers |= INT64_C(1) << host;
 
-	int64_t charged = min64(max64(0, request->charge), available(ring, terms, index));
-	charge(ring, index, charged);
-	int64_t granted = share(available(ring, terms, index), request->need, request->least, request->want, hosts);
-	granted = max64(0, granted);
-	charge(ring, index, granted);
-	int64_t granted_next = charge_next(ring, terms, request->next_want, index, hosts);
-	index = (int)((ring->head_us - current_us) / size_us);
-
-	int64_t until_next_us = current_us + size_us - t_us;
-	int32_t remaining = (int32_t)available(ring, terms, index);
+	int64_t size_us = ring->sub_window_us, until_next_us = ring->current_us + size_us - t_us;
+	int32_t remaining = (int32_t)available(ring, terms);
 	bool denied = request->need > 0 && granted < request->least;
 	*out = (struct lease_grant){
 		.answered = true,
@@ -200,12 +282,14 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 		.charged = (int32_t)charged,
 		.remaining = remaining,
 		.max_requests = terms->max_requests,
-		.sub_window = current_us,
-		.valid_us = until_next_us,
+		.sub_window = ring->current_us + span_least * size_us,
+		.valid_us = until_next_us + span_least * size_us,
 		.starts_in_us = until_next_us,
-		.next_valid_us = until_next_us + size_us,
-		.retry_us = denied           ? retry_after(ring, terms, request->least, until_next_us, index)
-	                : remaining == 0 ? retry_after(ring, terms, 1, until_next_us, index)
+		.next_is_open = is_long,
+		.next_sub_window = ring->current_us + (is_long ? span : 1) * size_us,
+		.next_valid_us = until_next_us + (is_long ? span : 1) * size_us,
+		.retry_us = denied           ? retry_after(ring, terms, request->least, until_next_us)
+	                : remaining == 0 ? retry_after(ring, terms, 1, until_next_us)
 	                                 : 0,
 		.reset_us = reset_after(ring, terms, t_us),
 	};

@@ -1,14 +1,25 @@
 /*
- * grant.h - the arithmetic of the windows: how many credits a client may have
- * now. Pure: no clock, no storage. The same function as stint.take() in
- * sql/, for the memory store and the fallback; a test feeds both the same
- * histories.
+ * grant.h - the arithmetic of the windows: how many credits a client may have now, and for how long. Pure: no
+ * clock, no storage. The same function as stint.take() in sql/, for the memory store and the fallback; a test
+ * feeds both the same histories.
  *
- * The window is cut into sub-windows of `sub_window_us`; a ring keeps how much
- * was charged to each. Credits charged to sub-window j may be spent only in j,
- * and every run of runs + 1 consecutive sub-windows sums to at most the limit.
- * Any interval as long as the window touches at most runs + 1 sub-windows, so it
- * never holds more than the limit. A fixed window is one sub-window with runs 0.
+ * The window is cut into `runs` sub-windows. A lease is good from now to the end of some sub-window, and its
+ * credits are charged to that one, the last in which they can be spent. A ring keeps how much is charged to each,
+ * also to those to come. A grant in sub-window j looks at two sums, with K = runs:
+ *
+ *      run 1   what is charged to j - K and all later ones, but for what can't be spent before j + 1
+ *      run 2   what is charged to j + 1 - K and all later ones
+ *
+ * and neither may exceed the limit with what is granted. A lease ahead is good in j + 1 only, and looks at the
+ * second.
+ *
+ * Why that is enough. An interval as long as the window touches at most K + 1 sub-windows, a to a + K. What is
+ * admitted in it was granted to be spent from a + K at the latest, and is charged to a or later. Consider the
+ * last of these grants, and the sub-window s from which on it can be spent, which is a + K at most. All of them
+ * were in the sum that was looked at, since that goes back to s - K, which is a at the latest. So all of them are
+ * within the limit.
+ *
+ * A fixed window is one sub-window, with K = 0: each counts for itself.
  */
 #ifndef STINT_GRANT_H
 #define STINT_GRANT_H
@@ -18,18 +29,28 @@
 #include "store.h"
 
 #define GRANT_RESOLUTION_MAX 60
-/* The sub-windows of a run, the one before them, which a request of a moment ago may still be for, and the next
- * one. */
-#define GRANT_RING_MAX (GRANT_RESOLUTION_MAX + 2)
+/* From K sub-windows before the present one to K after it. (A fixed window has the next one, too.) */
+#define GRANT_RING_MAX (2 * GRANT_RESOLUTION_MAX + 1)
 
 /* If a time is behind the ring by more than this, the clock has stepped back; if by less, the time was read before
  * a wait. The database ends a statement that takes longer. */
 #define GRANT_STALE_US INT64_C(2000000)
 
+/* What is reported as spent may have been admitted so much later: see SPEND_LAG_NS in lib/. */
+#define GRANT_SPEND_LAG_US INT64_C(220000)
+
+/* Hosts are told apart by a number below this. Some may share one; then their shares are a little larger. */
+#define GRANT_HOSTS 63
+
 struct grant_ring {
-	int64_t head_us;       /* start of the newest sub-window */
+	int64_t current_us;    /* start of the sub-window of the last request */
 	int64_t sub_window_us; /* 0: a client never seen */
+	int ahead;             /* counts[0] is of so many sub-windows after that one */
 	int length;
+	int32_t early; /* of what is charged to the sub-window after the current one: not to be spent before it */
+	/* the hosts that were granted something, a bit each: in the present stretch of `runs` sub-windows, and in the
+	 * one before */
+	int64_t servers, servers_before;
 	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };
 
@@ -63,8 +84,9 @@ static inline int64_t grant_window_ms(const struct grant_terms *terms) {
 	return ((terms->runs > 0 ? terms->runs : 1) * terms->sub_window_us - terms->slack_us) / 1000;
 }
 
-/* Applies returns, charges and grants of `request` at time t_us, answers in *out. */
+/* Applies reports, charges and grants of `request` of this host (0 to GRANT_HOSTS - 1) at time t_us, answers in
+ * *out. */
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,
-                int64_t t_us, int hosts, struct lease_grant *out);
+                int64_t t_us, int host, struct lease_grant *out);
 
 #endif

@@ -64,10 +64,9 @@ struct pending {
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */
 	struct debt debt;             /* admitted already, not counted yet */
-	int64_t return_sub_window;    /* what goes back with it, as in a lease_request */
-	int32_t return_first, return_second;
-	struct lease_request sent; /* what is under way, or was last */
-	struct debt sent_debt;     /* what sent.charge was made from */
+	struct lease_report report[LEASE_REPORTS]; /* what is told of leases with it */
+	struct lease_request sent;                 /* what is under way, or was last */
+	struct debt sent_debt;                     /* what sent.charge was made from */
 };
 
 struct pending_queue {
@@ -165,6 +164,11 @@ static inline struct client *client_at(struct core *core, uint32_t index) {
 
 static inline struct core_policy *policy_of(struct core *core, const struct client *client) {
 	return &core->policies[client->policy];
+}
+
+/* By which the database tells this host from others. */
+static inline int core_host(const struct core *core) {
+	return (int)((core->options.seed >> 56) % GRANT_HOSTS);
 }
 
 static inline bool in_fallback(const struct core *core) {
@@ -269,12 +273,12 @@ void pending_drop_expired(struct core *core, struct pending *pending, int64_t no
 typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
                             const struct waiter *waiter, bool was_sent, struct core_verdict *verdict);
 void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
-/* What leases left goes back with the request: false if it is of a third sub-window, which there is no room
- * for. */
-bool pending_add_return(struct pending *pending, int64_t sub_window, int64_t sub_us, uint32_t credits);
-void pending_attach_return(struct pending *pending); /* to what is about to be sent */
-void pending_return_again(struct pending *pending);  /* what was sent was not applied */
-void pending_burn_return(struct pending *pending);
+/* What is left of a lease, or was spent of it, goes with the request: false if it is of a third sub-window, which
+ * there is no room for. */
+bool pending_add_report(struct pending *pending, int64_t sub_window, uint32_t unspent, uint32_t spent);
+void pending_attach_reports(struct pending *pending); /* to what is about to be sent */
+void pending_report_again(struct pending *pending);   /* what was sent was not applied */
+void pending_burn_reports(struct pending *pending);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
 /* debt.c */
@@ -322,6 +326,7 @@ int64_t verdict_limit(struct core *core, const struct client *client);
 int64_t verdict_remaining(const struct core *core, const struct client *client);
 struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source,
                                     int64_t deadline_ns);
+struct core_verdict verdict_by_lease(struct core *core, const struct client *client, int bank);
 struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,
                                    const struct denial *denial);
 /* By the denial that the table holds; false if it holds none of this cost. */
@@ -334,6 +339,9 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
                    int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
+/* Puts into the request what has become of the client's leases: what those that are over left unspent, and what
+ * was spent of the others. */
+void lease_report(struct core *core, struct pending *pending);
 /* Ends both leases and a denial. What is left goes back now if there is room for the request, else later. */
 void lease_void(struct core *core, uint32_t client, bool give_back);
 /* Forgets what was used so far: what counts as used from now on is what is used after this. */
@@ -344,9 +352,19 @@ void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
 /* From which bank the cost was spent; -1: from none, there is not so much. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
+/* Others may need what this client leaves unused; or it costs nothing to give it back. */
+bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);
 /* Those that can be spent now. */
 uint32_t lease_open_credits(const struct core *core, const struct client *client);
+/* A lease that is open is half full at least, whatever another one says. */
+bool lease_is_ample(struct core *core, const struct client *client);
+
+/* How long a lease lasts at most: for the running sub-window, and as many after it as the window has; of a fixed
+ * window, for the next one. */
+static inline int64_t lease_longest_us(const struct grant_terms *terms) {
+	return (terms->runs > 1 ? terms->runs + 1 : 2) * terms->sub_window_us + terms->slack_us;
+}
 
 /*
  * Clocks run at different rates. Of two that are kept in step with true time, one may be faster than the other by

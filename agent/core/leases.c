@@ -1,33 +1,69 @@
 /*
- * leases.c - leases: how large, into the table, out of it again, and when.
+ * leases.c - leases: how large, for how long, into the table, out of it again, and when.
  *
- * A client has two banks, for two consecutive sub-windows. The agent's private
- * record says what each was given; the table says what is left of it.
+ * A client has two banks, so that one lease can be had before the other ends. The agent's private record says
+ * what each was given; the table says what is left of it.
  *
- *     now |---- current ----|---- next ----|
- *                      ^ lead: time to lease the next one, if the client is busy
+ *     now |------------- lease -------------|
+ *                                 ^ lead: time to have another one, if the client is active
+ *
+ * A client that uses little of its limit has leases that last for a whole window; the nearer it comes to its
+ * limit, the shorter the store makes them. What such a lease leaves unused is told to the store with the client's
+ * next request, whenever that is. A client with less than a quarter of its limit left is tight: what it doesn't
+ * use goes back without being asked for.
  */
+#include <math.h>
+
 #include "internal.h"
 #include "stint.h"
 
-/* A lease should last about this long at the client's rate: half a sub-window, but neither so short that
- * every check asks nor so long that credits lie idle here while another host needs them. */
+/* How often a client that is tight is looked at, whether it still uses what it has: every half sub-window, but
+ * neither so often that this costs more than it is worth, nor so rarely that credits lie idle here while another
+ * host needs them. */
 #define HORIZON_MIN_NS (500 * NS_PER_MS)
 #define HORIZON_MAX_NS (5000 * NS_PER_MS)
+#define IDLE_MAX_NS    (20000 * NS_PER_MS)
 
-/* How long before a sub-window ends the next one is leased: a statement takes about a millisecond, and ten on
- * a busy server; some round trips of slack. Never more than half a sub-window: the rate must be known first. */
+#define SHORT_LEASE_NS (10000 * NS_PER_MS)
+
+/* How long before a lease ends the next one is asked for: a statement takes about a millisecond, and ten on
+ * a busy server; some round trips of slack. */
 #define LEAD_MIN_NS      (50 * NS_PER_MS)
 #define LEAD_ROUND_TRIPS 8
 
-/* The credits below the low-water mark of a lease ahead should last for so long: for a message, a statement and
+/* If the next lease wasn't to be had when it was time for it, it is asked for again after this. */
+#define LEAD_RETRY_NS (5 * NS_PER_MS)
+
+/* So long a return waits when there are too many already. */
+#define RETURN_RETRY_NS (50 * NS_PER_MS)
+
+/* The credits below the low-water mark should last for so long: for a message, a statement and
  * the way back, on a busy server. (LEAD_MIN_NS is longer, since it is for all clients whose edge is the same.) */
 #define MARGIN_MIN_NS (10 * NS_PER_MS)
 
-/* A client is busy, and worth leasing ahead for, from this many credits in a sub-window on. */
-#define BUSY_CREDITS 2u
+/* A lease that holds so many credits is worth its statement. One that lasts longer would save little, and its
+ * credits would count for longer than they need to. */
+#define ENOUGH_CREDITS 64
 
-#define ELAPSED_MIN_NS (1 * NS_PER_MS) /* rates over less are noise */
+/* A client of which less is expected gets no lease before it asks. */
+#define ACTIVE_CREDITS 0.3
+
+/* A lease that is low is not topped up when less than this is expected of the client until it ends. Of a tight
+ * client that wouldn't get it anyway, or would waste most of it, somewhat more. */
+#define LASTS       0.1
+#define LASTS_TIGHT 0.7
+
+/* A period's use is weighed against what was known before as if that had been seen for so many sub-windows. */
+#define MEMORY_SUB_WINDOWS 6.0
+
+/* A period without use counts for so much at least, and says that more than so much isn't to be expected of one: a
+ * client that has stopped is known after a few. */
+#define UNUSED_WEIGHT 0.25
+#define UNUSED_MOST   1.5
+
+/* Periods are measured in parts of a sub-window. */
+#define PERIOD_PARTS 32
+#define PERIOD_MASK  4095
 
 static uint8_t fallback_flag(int bank) {
 	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
@@ -35,10 +71,6 @@ static uint8_t fallback_flag(int bank) {
 
 static int64_t sub_window_ns(struct core *core, const struct client *client) {
 	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
-}
-
-static int64_t slack_ns(struct core *core, const struct client *client) {
-	return terms_now(core, policy_of(core, client))->slack_us * NS_PER_US;
 }
 
 static int64_t horizon_ns(int64_t sub_ns) {
@@ -50,25 +82,17 @@ static int64_t horizon_ns(int64_t sub_ns) {
 static int64_t lead_ns(const struct core *core, int64_t sub_ns) {
 	int64_t lead = max64(LEAD_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns);
 	int64_t spread = lead / 2 * (int64_t)(core->options.seed >> 56) / 256;
-	return min64(sub_ns / 2, lead + spread);
+	return min64(max64(sub_ns / 2, 2 * core->rtt_ns), lead + spread);
 }
 
 static bool is_live(const struct client *client, int bank, int64_t now_ns) {
 	return client->lease[bank].deadline_ns > now_ns;
 }
 
-/* The bank of the sub-window that is running; -1: none. Of two live banks it is the one that ends first. A single
- * live bank is the current one, unless it ends later than a sub-window (and the slack) from now. */
-static int current_bank(struct core *core, const struct client *client, int64_t now_ns) {
-	int found = -1;
-	for (int bank = 0; bank < 2; bank++)
-		if (is_live(client, bank, now_ns) &&
-		    (found < 0 || client->lease[bank].deadline_ns < client->lease[found].deadline_ns))
-			found = bank;
-	if (found >= 0 &&
-	    client->lease[found].deadline_ns - now_ns > sub_window_ns(core, client) + slack_ns(core, client))
-		return -1;
-	return found;
+/* The bank whose lease ends last; -1: none is live. */
+static int last_bank(const struct client *client, int64_t now_ns) {
+	int last = client->lease[1].deadline_ns > client->lease[0].deadline_ns;
+	return is_live(client, last, now_ns) ? last : -1;
 }
 
 static uint32_t credits_left(const struct core *core, const struct client *client, int bank) {
@@ -82,108 +106,188 @@ static uint32_t used_of(const struct core *core, const struct client *client, in
 	return client->granted[bank] - credits_left(core, client, bank);
 }
 
+bool lease_must_not_idle(const struct core *core, const struct client *client) {
+	return client->flags & (CLIENT_TIGHT | CLIENT_BANK_FALLBACK | CLIENT_BANK_FALLBACK << 1) || uses_memory(core);
+}
+
 uint64_t lease_unspent(const struct core *core, const struct client *client) {
 	return (uint64_t)credits_left(core, client, 0) + credits_left(core, client, 1);
 }
 
-/* Whether its sub-window has begun: that of the bank that ends last may not have. */
-static bool has_begun(const struct core *core, const struct client *client, int bank) {
-	return client->lease[bank].deadline_ns <= client->lease[!bank].deadline_ns ||
-	       core->now_ns >= table_later_start(core->table, client->slot);
+/* Whether it can be spent now: the lease that ends last may not have begun. */
+static bool is_open(const struct core *core, const struct client *client, int bank, int64_t now_ns) {
+	return client->slot != TABLE_NO_SLOT && is_live(client, bank, now_ns) &&
+	       (client->lease[bank].deadline_ns <= client->lease[!bank].deadline_ns ||
+	        now_ns >= table_later_start(core->table, client->slot));
 }
 
 uint32_t lease_open_credits(const struct core *core, const struct client *client) {
 	uint32_t credits = 0;
-	for (int bank = 0; bank < 2 && client->slot != TABLE_NO_SLOT; bank++)
-		if (is_live(client, bank, core->now_ns) && has_begun(core, client, bank))
+	for (int bank = 0; bank < 2; bank++)
+		if (is_open(core, client, bank, core->now_ns))
 			credits += credits_left(core, client, bank);
 	return credits;
 }
 
+/* ---- Demand ------------------------------------------------------------------- */
+
+/*
+ * How much a client uses is measured in periods. A period ends when a lease does, or when what was spent is
+ * reported to the store: then what it used says what the next ones will.
+ */
+
+static uint32_t period_clock(struct core *core, const struct client *client, int64_t now_ns) {
+	return (uint32_t)(now_ns / (sub_window_ns(core, client) / PERIOD_PARTS)) & PERIOD_MASK;
+}
+
+/* In sub-windows, never 0. */
+static double period_length(struct core *core, const struct client *client, int64_t now_ns) {
+	uint32_t parts = (period_clock(core, client, now_ns) - client->since) & PERIOD_MASK;
+	return (parts > 0 ? parts : 1) / (double)PERIOD_PARTS;
+}
+
+static uint32_t period_use(const struct core *core, const struct client *client) {
+	return used_of(core, client, 0) + used_of(core, client, 1);
+}
+
+void lease_begin_period(struct core *core, struct client *client) {
+	client->since = period_clock(core, client, core->now_ns) & PERIOD_MASK;
+	for (int bank = 0; bank < 2; bank++)
+		if (client->lease[bank].deadline_ns != 0)
+			client->granted[bank] = credits_left(core, client, bank);
+}
+
+/* While the database is away, what was used of its leases since then has to be known as long as they stand: see
+ * count_in_fallback(). */
+static bool must_remember(const struct core *core, const struct client *client) {
+	bool has_fallback_only = true;
+	for (int bank = 0; bank < 2; bank++)
+		has_fallback_only &= client->lease[bank].deadline_ns == 0 || client->flags & fallback_flag(bank);
+	return !has_fallback_only && (core->state == CORE_FALLBACK || core->state == CORE_CONNECTING);
+}
+
+/* What is known by now: as if the period ended. */
+static double demand_with_period(struct core *core, const struct client *client) {
+	double length = period_length(core, client, core->now_ns), before = client_demand(client);
+	double seen = period_use(core, client) / length;
+	double weight = length / (length + MEMORY_SUB_WINDOWS);
+	if (seen == 0) {
+		weight = weight < UNUSED_WEIGHT ? UNUSED_WEIGHT : weight;
+		before = before < UNUSED_MOST / length ? before : UNUSED_MOST / length;
+	}
+	return before + (seen - before) * weight;
+}
+
+static void end_period(struct core *core, struct client *client) {
+	if (must_remember(core, client))
+		return;
+	bool has_just_begun = client->since == period_clock(core, client, core->now_ns);
+	if (!has_just_begun || period_use(core, client) > 0)
+		client_set_demand(client, demand_with_period(core, client));
+	lease_begin_period(core, client);
+}
+
+/* A client that has just begun to send, or sends more than it did, shows it before its period ends. That it sends
+ * less is not known before. */
+static double demand_by_now(struct core *core, const struct client *client) {
+	double before = client_demand(client), with_period = demand_with_period(core, client);
+	return with_period > before ? with_period : before;
+}
+
+/* Whether a credit lasts until the lease ends, most likely. */
+static bool lasts(struct core *core, const struct client *client, int bank) {
+	double left_ns = (double)(client->lease[bank].deadline_ns - core->now_ns);
+	double expected = demand_by_now(core, client) * left_ns / (double)sub_window_ns(core, client);
+	return expected < (client->flags & CLIENT_TIGHT ? LASTS_TIGHT : LASTS);
+}
+
+bool lease_is_ample(struct core *core, const struct client *client) {
+	int last = last_bank(client, core->now_ns);
+	if (last >= 0 && is_open(core, client, last, core->now_ns) && credits_left(core, client, last) > 0 &&
+	    lasts(core, client, last))
+		return true;
+	for (int bank = 0; bank < 2; bank++)
+		if (is_open(core, client, bank, core->now_ns) && credits_left(core, client, bank) > 1 &&
+		    2 * (uint64_t)credits_left(core, client, bank) >= client->granted[bank])
+			return true;
+	return false;
+}
+
 /* ---- Size ----------------------------------------------------------------- */
 
-/* Credits per sub-window at the client's present rate, and within the horizon. */
-struct demand {
-	double per_sub_window;
-	double per_horizon;
-};
-
-/* What was used of a sub-window that is much longer than the horizon says nothing about a client's rate: it may
- * have begun to send just now. Then demand is counted in periods of one horizon, from one timer to the next. */
-static bool counts_by_horizon(int64_t sub_ns) {
-	return sub_ns > 2 * horizon_ns(sub_ns);
-}
-
-static struct demand demand_by_horizon(struct core *core, const struct client *client, int64_t now_ns) {
-	int bank = current_bank(core, client, now_ns);
-	double used = bank < 0 ? 0 : used_of(core, client, bank);
-	double credits = client->demand;
-	if (used >= 1 && 2 * used + 1 > credits)
-		credits = 2 * used + 1;
-	return (struct demand){.per_sub_window = credits, .per_horizon = credits};
-}
-
-static struct demand demand_of(struct core *core, const struct client *client, int64_t now_ns) {
-	int64_t sub_ns = sub_window_ns(core, client);
-	if (counts_by_horizon(sub_ns))
-		return demand_by_horizon(core, client, now_ns);
-	double horizon = (double)min64(horizon_ns(sub_ns), sub_ns);
-	struct demand demand = {.per_sub_window = client->demand,
-	                        .per_horizon = client->demand * (horizon / (double)sub_ns)};
-	int bank = current_bank(core, client, now_ns);
-	if (bank < 0)
-		return demand;
-	int64_t elapsed_ns = max64(ELAPSED_MIN_NS, sub_ns - (client->lease[bank].deadline_ns - now_ns));
-	double used = used_of(core, client, bank);
-	double rate = used / (double)elapsed_ns;
-	/* At most twice what was used so far: so a burst grows in a few steps, and no lease is far larger than what
-	 * was seen. */
-	double grown = rate * horizon < 2 * used + 1 ? rate * horizon : 2 * used + 1;
-	if (used >= 1 && grown > demand.per_horizon)
-		demand.per_horizon = grown;
-	if (rate * (double)sub_ns > demand.per_sub_window && used >= BUSY_CREDITS)
-		demand.per_sub_window = rate * (double)sub_ns < 2 * used ? rate * (double)sub_ns : 2 * used;
-	return demand;
+/* So much more than is expected covers what requests come by chance, mostly. */
+static double with_chance(double expected) {
+	return expected + 0.7 * sqrt(expected);
 }
 
 static int32_t clamp_credits(double credits, int32_t most) {
-	return credits >= most ? most : credits < 0 ? 0 : (int32_t)credits;
+	return credits >= most ? most : credits < 0 ? 0 : (int32_t)ceil(credits);
+}
+
+/* A far database: a lease lasts as long as a request for the next one takes, and that again. */
+static int span_least(const struct core *core, const struct grant_terms *terms) {
+	int64_t sub_ns = terms->sub_window_us * NS_PER_US;
+	if (4 * core->rtt_ns <= sub_ns || uses_memory(core))
+		return 0;
+	return (int)min64(terms->runs, (2 * core->rtt_ns + sub_ns - 1) / sub_ns);
+}
+
+static int span_for(struct core *core, const struct client *client, const struct grant_terms *terms) {
+	double demand = client_demand(client);
+	if (in_fallback(core))
+		return 0;
+	int least = span_least(core, terms);
+	double enough = demand > 0 ? ENOUGH_CREDITS / demand - 1 : terms->runs;
+	return enough >= terms->runs ? terms->runs : enough <= least ? least : (int)enough;
+}
+
+/* Of a client that is known too little: what it used, for as long as it took, goes on, but it isn't more than
+ * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
+static double expect_growth(struct core *core, const struct client *client, int span, int64_t now_ns) {
+	double used = period_use(core, client);
+	double grown = used / period_length(core, client, now_ns) * (span + 1);
+	return used == 0 ? 0 : grown < 2 * used + 1 ? grown : 2 * used + 1;
 }
 
 void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
                 struct lease_request *request) {
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
-	if (core->draining || client->slot == TABLE_NO_SLOT) {
-		request->want = request->need; /* nowhere to keep more */
-		return;
-	}
-	struct demand demand = demand_of(core, client, now_ns);
-	if (request->need > 0 || pending->wants_more)
-		request->want = clamp_credits((double)request->need + demand.per_horizon, terms->max_requests);
+	request->want = request->need;
+	if (core->draining || client->slot == TABLE_NO_SLOT)
+		return; /* nowhere to keep more */
+	double demand = client_demand(client);
+	request->span = span_for(core, client, terms);
+	request->span_least = span_least(core, terms);
+	double expected = demand * (request->span + 1);
+	expected = expected < ACTIVE_CREDITS ? 0 : with_chance(expected);
+	double grown = expect_growth(core, client, request->span, now_ns);
+	if (request->need > 0 || pending->wants_more || pending->wants_next)
+		request->want += clamp_credits(expected > grown ? expected : grown,
+		                               (int32_t)max64(0, terms->max_requests - request->need));
 	if (pending->wants_more && request->want == 0)
 		request->want = 1;
-	if (request->want < request->need)
-		request->want = request->need;
-	/* A quarter more than last time, since rates vary and a top-up costs a statement. */
-	if (pending->wants_next)
-		request->next_want = clamp_credits(1 + demand.per_sub_window * 1.25, terms->max_requests);
+	if (pending->wants_next && !pending->wants_more && request->span_least == 0)
+		request->next_want = clamp_credits(1 + with_chance(demand_by_now(core, client)), terms->max_requests);
 }
 
 /*
  * What the low-water mark is a part of, see table_set_mark().
  *
- * Usually that is what was granted, so that an app soon says that a client has begun to send. But a lease ahead is
- * made for all that a sub-window usually takes, and a quarter more: with that mark, each sub-window of a steady
- * client would cost one more message and statement, for nothing. Its mark is what is used within the margin, and a
+ * Usually that is what was granted, so that an app soon says that a client has begun to send. But most leases are
+ * made for all that the client uses while they last, and some more: with that mark, each would cost one more
+ * message and statement, for nothing. Its mark is what is used within the margin, one credit at least, and a
  * sixteenth of the lease at least, for a client whose rate rises.
  */
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant) {
 	uint32_t granted = (uint32_t)(grant->granted + grant->granted_next);
-	int64_t sub_ns = sub_window_ns(core, client);
-	if (grant->granted > 0 || counts_by_horizon(sub_ns))
+	double demand = client_demand(client);
+	double lasts =
+		grant->next_is_open ? (double)grant->next_valid_us / ((double)sub_window_ns(core, client) / NS_PER_US) : 1;
+	if (demand * lasts < granted / 4.0)
 		return granted;
-	double margin = (double)max64(MARGIN_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns) / (double)sub_ns;
-	double base = 4 * margin * client->demand;
+	double margin =
+		(double)max64(MARGIN_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns) / (double)sub_window_ns(core, client);
+	double base = 4 * margin * demand;
 	if (base < granted / 4.0)
 		base = granted / 4.0;
 	if (base < 2) /* with one credit left, then */
@@ -193,11 +297,10 @@ uint32_t lease_mark_base(struct core *core, const struct client *client, const s
 
 /* ---- Out of the table ------------------------------------------------------- */
 
-/* Adds a return to the client's next request, which holds those of one sub-window and the one after it. */
+/* With the client's next request, which is made for that if need be. */
 static void note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
-	int64_t sub_us = policy_of(core, client_at(core, index))->terms.sub_window_us;
 	struct pending *pending = pending_for(core, index);
-	if (pending && pending_add_return(pending, sub_window, sub_us, credits))
+	if (pending && pending_add_report(pending, sub_window, credits, 0))
 		core->counters.returned += credits; /* else they are burnt */
 }
 
@@ -210,8 +313,7 @@ static void return_to_memory(struct core *core, const struct client *client, int
 						  .policy_id = client->policy + 1,
 						  .client_id = client->id,
 						  .client_id_len = (uint8_t)client->id_len,
-						  .return_sub_window = sub_window,
-						  .return_first = (int32_t)credits,
+						  .report[0] = {.sub_window = sub_window, .unspent = (int32_t)credits},
 					  },
 	                  core->now_ns / NS_PER_US, 1, &ignored);
 	core->counters.returned += credits;
@@ -266,15 +368,6 @@ static void count_in_fallback(struct core *core, const struct client *client, in
 	                  core->now_ns / NS_PER_US, 1, &ignored);
 }
 
-/* What a sub-window used says what the next ones will: up at once, down by halves. */
-static void learn_demand(struct client *client, uint32_t used) {
-	client->demand = used > client->demand ? used : (client->demand + used) / 2;
-	if (used >= BUSY_CREDITS)
-		client->flags |= CLIENT_BUSY;
-	else
-		client->flags &= (uint8_t)~CLIENT_BUSY;
-}
-
 void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back) {
 	struct client *client = client_at(core, index);
 	if (client->lease[bank].deadline_ns == 0)
@@ -282,13 +375,63 @@ void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back)
 	uint32_t left = client->slot == TABLE_NO_SLOT ? 0 : table_drain(core->table, client->slot, bank);
 	if (left > client->granted[bank])
 		left = client->granted[bank];
-	learn_demand(client, client->granted[bank] - left);
-	count_in_fallback(core, client, bank, client->granted[bank] - left);
+	client->granted[bank] -= left; /* what was used */
+	count_in_fallback(core, client, bank, client->granted[bank]);
 	if (giving_back)
 		give_back(core, index, bank, left);
+	end_period(core, client);
 	client->lease[bank] = (struct client_lease){0};
 	client->granted[bank] = 0;
 	client->flags &= (uint8_t)~fallback_flag(bank);
+}
+
+/* Of a lease that goes on: what was spent by now is charged to a sub-window to come, and may count from the
+ * present one on. */
+static void report_spent(struct core *core, struct client *client, struct pending *pending, int bank) {
+	if (used_of(core, client, bank) == 0 ||
+	    client->lease[bank].deadline_ns - core->now_ns <= sub_window_ns(core, client))
+		return;
+	/* From here on, what an app took and finds too late is burnt: put back, it would be spent after all. */
+	uint32_t left = table_begin_epoch(core->table, client->slot, bank);
+	if (left < client->granted[bank])
+		pending_add_report(pending, client->lease[bank].sub_window, 0, client->granted[bank] - left);
+}
+
+/* With the request for the next sub-window goes back what a tight client has left of this one: later it would
+ * count for a sub-window more. The next one's lease begins half of the slack early, mostly at once. */
+static void return_rest(struct core *core, struct client *client, struct pending *pending, int bank) {
+	const struct grant_terms *terms = &policy_of(core, client)->terms;
+	bool begins_at_once = lead_ns(core, terms->sub_window_us * NS_PER_US) <= terms->slack_us / 2 * NS_PER_US;
+	uint32_t left = credits_left(core, client, bank);
+	if (!begins_at_once || left == 0 || !is_open(core, client, bank, core->now_ns) ||
+	    !table_spend(core->table, client->slot, bank, left))
+		return;
+	client->granted[bank] -= left;
+	pending_add_report(pending, client->lease[bank].sub_window, left, 0);
+	core->counters.returned += left;
+}
+
+/* Not of a lease of unknown origin, nor of a fallback's. */
+static bool may_report(const struct client *client, int bank) {
+	return client->lease[bank].sub_window != 0 && !(client->flags & fallback_flag(bank));
+}
+
+void lease_report(struct core *core, struct pending *pending) {
+	uint32_t index = pending->client;
+	struct client *client = client_at(core, index);
+	bool may_rest = client->flags & CLIENT_TIGHT && pending->wants_next && !pending->wants_more;
+	for (int bank = 0; bank < 2; bank++) {
+		if (!may_report(client, bank) || !is_live(client, bank, core->now_ns))
+			continue;
+		report_spent(core, client, pending, bank);
+		if (may_rest)
+			return_rest(core, client, pending, bank);
+	}
+	if (pending->report[0].spent > 0 || pending->report[1].spent > 0)
+		end_period(core, client);
+	for (int bank = 0; bank < 2; bank++)
+		if (may_report(client, bank) && !is_live(client, bank, core->now_ns))
+			lease_settle(core, index, bank, true);
 }
 
 /* ---- Into the table -------------------------------------------------------- */
@@ -302,24 +445,30 @@ struct part { /* of a grant: what is for one sub-window */
 	bool is_next;
 };
 
+/* A lease of the same sub-window, which can be spent from the same time on; -1. */
 static int same_sub_window(const struct core *core, const struct client *client, const struct part *part,
                            int64_t now_ns) {
 	bool fallback = in_fallback(core);
 	for (int bank = 0; bank < 2; bank++)
 		if (is_live(client, bank, now_ns) && client->lease[bank].sub_window == part->sub_window &&
+		    part->sub_window != 0 && is_open(core, client, bank, now_ns) != part->is_next &&
 		    !!(client->flags & fallback_flag(bank)) == fallback)
 			return bank;
 	return -1;
 }
 
-/* The bank to replace: one whose lease is over, else one of unknown origin, else the one that ends first. */
-static int replaceable_bank(const struct client *client, int64_t now_ns) {
+/* The bank to replace: one whose lease is over, else one of unknown origin, else the one that has less left, else
+ * the one that ends first. */
+static int replaceable_bank(const struct core *core, const struct client *client, int64_t now_ns) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!is_live(client, bank, now_ns))
 			return bank;
 	for (int bank = 0; bank < 2; bank++)
 		if (client->lease[bank].sub_window == 0)
 			return bank;
+	uint32_t left[2] = {credits_left(core, client, 0), credits_left(core, client, 1)};
+	if (left[0] != left[1])
+		return left[1] < left[0];
 	return client->lease[0].deadline_ns <= client->lease[1].deadline_ns ? 0 : 1;
 }
 
@@ -331,14 +480,17 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 		table_add(core->table, client->slot, bank, part->granted - part->served);
 		return;
 	}
-	bank = replaceable_bank(client, now_ns);
-	lease_settle(core, index, bank, true);
-	/* The next lease must be the one that ends last, since apps tell it by that. A lease of unknown origin may end
-	 * later. */
-	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns)
+	bank = replaceable_bank(core, client, now_ns);
+	/* A lease for the next sub-window must be the one that ends last, since apps tell it by that. */
+	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns) {
+		if (credits_left(core, client, !bank) > 0) {
+			note_return(core, index, part->sub_window, part->granted);
+			return;
+		}
 		lease_settle(core, index, !bank, true);
-	/* The same if there is a next lease already. After an answer that took longer than a sub-window, it ends
-	 * before this one. */
+	}
+	lease_settle(core, index, bank, lease_must_not_idle(core, client));
+	/* The same if there is one for the next sub-window already, and this one ends later. */
 	if (!part->is_next && client->lease[!bank].deadline_ns <= part->deadline_ns &&
 	    table_later_start(core->table, client->slot) > now_ns)
 		lease_settle(core, index, !bank, true);
@@ -365,25 +517,72 @@ static void set_timer(struct core *core, uint32_t index, int64_t at_ns) {
 		client->flags |= CLIENT_TIMED;
 }
 
-/* Sets the client's timer for when something is to be done: when its next sub-window is to be leased, when a lease
+/* What a lease leaves goes back with the client's next request. If the client is tight and there is none for a
+ * sub-window, it goes back by itself; in a fixed window, which is about to end, at once. INT64_MAX: it waits. */
+static int64_t return_at_ns(struct core *core, const struct client *client, int bank) {
+	int64_t deadline_ns = client->lease[bank].deadline_ns;
+	if (uses_memory(core) || client->flags & fallback_flag(bank) || client->lease[bank].sub_window == 0)
+		return deadline_ns;
+	if (!(client->flags & CLIENT_TIGHT))
+		return INT64_MAX;
+	bool is_fixed = terms_now(core, policy_of(core, client))->runs == 0;
+	return is_fixed ? deadline_ns : deadline_ns + min64(sub_window_ns(core, client), IDLE_MAX_NS);
+}
+
+/* How long a client is not used before it counts as idle: three times as long as it takes for a request to come,
+ * within bounds. */
+static int64_t idle_ns(struct core *core, const struct client *client) {
+	int64_t sub_ns = sub_window_ns(core, client);
+	double pause_ns = 3 * (double)sub_ns / (client_demand(client) + 0.001);
+	return max64(horizon_ns(sub_ns), pause_ns < IDLE_MAX_NS ? (int64_t)pause_ns : IDLE_MAX_NS);
+}
+
+/* A client may not come for the time of a lease by chance. If others may need what would lie idle meanwhile, and
+ * for long, it gets nothing before it comes again. */
+static bool is_active(struct core *core, const struct client *client) {
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	bool is_tight = client->flags & CLIENT_TIGHT;
+	int span = is_tight ? span_least(core, terms) : span_for(core, client, terms);
+	bool is_long = (span + 1) * terms->sub_window_us * NS_PER_US > SHORT_LEASE_NS;
+	return demand_by_now(core, client) * (span + 1) >= ACTIVE_CREDITS &&
+	       !(is_tight && is_long && period_use(core, client) == 0);
+}
+
+/* When the next lease is to be asked for; INT64_MAX: when somebody needs it. */
+static int64_t lead_at_ns(struct core *core, const struct client *client, int64_t now_ns) {
+	int bank = last_bank(client, now_ns);
+	if (bank < 0 || core->draining)
+		return INT64_MAX;
+	/* A lease goes on for a while in the next sub-window: see lease_ends_ns(). By then the store would grant the
+	 * one after that. */
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	int64_t edge_ns = client->lease[bank].deadline_ns - terms->slack_us / 2 * NS_PER_US;
+	return edge_ns - lead_ns(core, terms->sub_window_us * NS_PER_US);
+}
+
+/* Sets the client's timer for when something is to be done: when its next lease is to be asked for, when a lease
  * is over, or when to look whether it still uses what it has. A client that was served once and holds nothing
  * needs no timer. */
 static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
-	int bank = current_bank(core, client, now_ns);
-	bool has_next = is_live(client, 0, now_ns) && is_live(client, 1, now_ns);
-	int64_t sub_ns = sub_window_ns(core, client);
-	int64_t at_ns = now_ns + horizon_ns(sub_ns);
-	for (int b = 0; b < 2; b++)
-		if (is_live(client, b, now_ns))
-			at_ns = min64(at_ns, client->lease[b].deadline_ns);
-	if (bank >= 0 && !has_next) {
-		int64_t lead_at_ns = client->lease[bank].deadline_ns - lead_ns(core, sub_ns);
-		if (lead_at_ns > now_ns)
-			at_ns = min64(at_ns, lead_at_ns);
-	}
-	if (lease_unspent(core, client) > 0 || (bank >= 0 && used_of(core, client, bank) >= BUSY_CREDITS))
-		set_timer(core, index, at_ns);
+	int64_t at_ns = INT64_MAX;
+	for (int bank = 0; bank < 2; bank++)
+		if (is_live(client, bank, now_ns))
+			at_ns = min64(at_ns, client->lease[bank].deadline_ns);
+		else if (credits_left(core, client, bank) > 0 && return_at_ns(core, client, bank) != INT64_MAX)
+			at_ns = min64(at_ns, max64(return_at_ns(core, client, bank), now_ns + RETURN_RETRY_NS));
+	if (at_ns == INT64_MAX || (lease_unspent(core, client) == 0 && period_use(core, client) < 2))
+		return;
+	int64_t lead_at = lead_at_ns(core, client, now_ns);
+	if (lead_at > now_ns)
+		at_ns = min64(at_ns, lead_at);
+	else if (is_active(core, client) && client->pending == NO_PENDING)
+		at_ns = min64(at_ns, now_ns + LEAD_RETRY_NS);
+	if (lease_must_not_idle(core, client))
+		at_ns = min64(at_ns, now_ns + idle_ns(core, client));
+	else if (client->idle > 1)
+		return; /* it may leave the table, whatever it still holds */
+	set_timer(core, index, min64(at_ns, now_ns + core->options.idle_timeout_ns / 4));
 }
 
 void lease_install(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns,
@@ -397,17 +596,21 @@ void lease_install(struct core *core, uint32_t index, const struct lease_grant *
 		.served = (uint32_t)served,
 	};
 	struct part next = {
-		.sub_window = grant->sub_window + terms->sub_window_us,
-		.start_ns = lease_starts_ns(terms, now_ns, grant->starts_in_us),
+		.sub_window = grant->next_sub_window,
+		.start_ns = grant->next_is_open ? now_ns : lease_starts_ns(terms, now_ns, grant->starts_in_us),
 		.deadline_ns = lease_ends_ns(terms, sent_ns, grant->next_valid_us),
 		.granted = (uint32_t)grant->granted_next,
-		.is_next = true,
+		.is_next = !grant->next_is_open,
 	};
 	if (client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
+	/* Of a far database's, those who are served may read the verdict as late as in a later sub-window: so nothing
+	 * of this lease is ever reported. */
+	if (grant->valid_us > grant->starts_in_us && served > 0)
+		current.sub_window = 0;
 	if (current.granted > 0 && current.deadline_ns > now_ns)
 		install_part(core, index, &current, now_ns);
-	else if (current.granted > 0 && !uses_memory(core))
+	else if (current.granted > 0 && !uses_memory(core) && current.sub_window != 0)
 		note_return(core, index, current.sub_window, current.granted);
 	if (next.granted > 0 && next.start_ns < next.deadline_ns)
 		install_part(core, index, &next, now_ns);
@@ -419,30 +622,6 @@ void lease_install(struct core *core, uint32_t index, const struct lease_grant *
 
 /* ---- Timers ------------------------------------------------------------------ */
 
-static bool should_lease_next(struct core *core, const struct client *client, int bank, int64_t now_ns) {
-	if (bank < 0 || core->draining || (is_live(client, 0, now_ns) && is_live(client, 1, now_ns)))
-		return false;
-	int64_t sub_ns = sub_window_ns(core, client);
-	if (now_ns < client->lease[bank].deadline_ns - lead_ns(core, sub_ns))
-		return false;
-	uint32_t used = used_of(core, client, bank);
-	return used >= BUSY_CREDITS || (client->flags & CLIENT_BUSY && (used > 0 || counts_by_horizon(sub_ns)));
-}
-
-void lease_begin_period(struct core *core, struct client *client) {
-	for (int bank = 0; bank < 2; bank++)
-		if (client->lease[bank].deadline_ns != 0)
-			client->granted[bank] = credits_left(core, client, bank);
-}
-
-static void end_period(struct core *core, struct client *client, int64_t now_ns) {
-	int bank = current_bank(core, client, now_ns);
-	if (bank < 0 || !counts_by_horizon(sub_window_ns(core, client)))
-		return;
-	learn_demand(client, used_of(core, client, bank));
-	lease_begin_period(core, client);
-}
-
 /* Credits go back with a request of their own. When there are too many such requests already, the credits are left
  * where they are for now. */
 static bool may_give_back(const struct core *core, const struct client *client) {
@@ -451,15 +630,17 @@ static bool may_give_back(const struct core *core, const struct client *client) 
 
 /* True when there was one. */
 static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
-	const struct client *client = client_at(core, index);
+	struct client *client = client_at(core, index);
 	bool had_ended = false;
 	for (int bank = 0; bank < 2; bank++) {
 		if (client->lease[bank].deadline_ns == 0 || is_live(client, bank, now_ns))
 			continue;
-		if (credits_left(core, client, bank) == 0 || may_give_back(core, client) ||
-		    now_ns >= off_books_ns(core, client, bank))
-			lease_settle(core, index, bank, true);
 		had_ended = true;
+		if (credits_left(core, client, bank) == 0 || now_ns >= off_books_ns(core, client, bank) ||
+		    (now_ns >= return_at_ns(core, client, bank) && may_give_back(core, client)))
+			lease_settle(core, index, bank, true);
+		else
+			end_period(core, client);
 	}
 	return had_ended;
 }
@@ -473,15 +654,14 @@ static void lease_next(struct core *core, uint32_t index) {
 }
 
 /* A horizon has passed since the last look: a client that has used nothing since keeps nothing. */
-static void look_at_use(struct core *core, uint32_t index, int64_t now_ns) {
+static void look_at_use(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	if (table_was_referenced(core->table, client->slot)) {
 		client->idle = 0;
-	} else if (lease_unspent(core, client) > 0 && may_give_back(core, client)) {
+	} else if (lease_unspent(core, client) == 0 || may_give_back(core, client)) {
 		lease_settle(core, index, 0, true);
 		lease_settle(core, index, 1, true);
 	}
-	end_period(core, client, now_ns);
 }
 
 bool lease_end_timer(struct core *core, uint32_t index) {
@@ -492,15 +672,16 @@ bool lease_end_timer(struct core *core, uint32_t index) {
 	return true;
 }
 
-/* At an edge, or when it is time to lease ahead of one, the client's use is not looked at: the last look was so
+/* At an edge, or when it is time for the next lease, the client's use is not looked at: the last look was so
  * short ago that a client of a few checks a second has mostly done nothing since. */
 void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
+	bool is_next = now_ns >= lead_at_ns(core, client, now_ns) && is_active(core, client);
 	bool is_edge = settle_ended(core, index, now_ns);
-	if (should_lease_next(core, client, current_bank(core, client, now_ns), now_ns))
+	if (is_next)
 		lease_next(core, index);
-	else if (!is_edge)
-		look_at_use(core, index, now_ns);
+	else if (!is_edge && lease_must_not_idle(core, client))
+		look_at_use(core, index);
 	plan_timer(core, index, now_ns);
 }
 
@@ -520,7 +701,7 @@ static void end_lease(struct core *core, uint32_t index, int bank) {
 	left = table_drain(core->table, client->slot, bank);
 	if (left > client->granted[bank])
 		left = client->granted[bank];
-	learn_demand(client, client->granted[bank] - left);
+	client->flags |= CLIENT_TIGHT; /* so that it goes back without being asked for */
 	client->granted[bank] = left;
 	client->lease[bank].deadline_ns = core->now_ns;
 	table_publish(core->table, client->slot, bank,
@@ -543,10 +724,14 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 
 /* ---- A check by way of the agent -------------------------------------------- */
 
-/* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. */
+/* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. The app
+ * may read the verdict as late as when the lease ends, so these are never reported as spent by now. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
-	int bank = current_bank(core, client, now_ns);
-	if (client->slot == TABLE_NO_SLOT || bank < 0 || !has_begun(core, client, bank))
-		return -1;
-	return table_spend(core->table, client->slot, bank, cost) ? bank : -1;
+	for (int bank = 0; bank < 2; bank++)
+		if (is_open(core, client, bank, now_ns) && table_spend(core->table, client->slot, bank, cost)) {
+			if (!must_remember(core, client) && client->granted[bank] >= cost)
+				client->granted[bank] -= cost;
+			return bank;
+		}
+	return -1;
 }

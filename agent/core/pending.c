@@ -6,6 +6,7 @@
  * runs low; returns and charges alone are for the background. Who waits is in a list of the request: told of the
  * verdict here, and freed here.
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include "internal.h"
@@ -202,11 +203,19 @@ void pending_serve(struct core *core, struct pending *pending, pending_decide *d
 	}
 }
 
+/* What was spent is worth no statement of its own. */
+static bool has_unspent(const struct pending *pending) {
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		if (pending->report[i].unspent > 0)
+			return true;
+	return false;
+}
+
 void pending_requeue(struct core *core, struct pending *pending) {
 	/* A rejected request goes alone. In the background it might never have its turn, nor would those behind it. */
 	bool was_rejected = pending->grouped || pending->rejections > 0;
 	bool asks = pending->first || pending->wants_more || pending->wants_next;
-	bool owes = pending->debt.charge > 0 || pending->return_sub_window;
+	bool owes = pending->debt.charge > 0 || has_unspent(pending);
 	/* It is one of a group that was refused: which one is to blame is found out before the next group is sent. */
 	if (pending->grouped && pending->rejections > 0 && (asks || owes))
 		enqueue_first(core, pending);
@@ -218,7 +227,7 @@ void pending_requeue(struct core *core, struct pending *pending) {
 		pending_free(core, pending);
 }
 
-/* ---- What goes back with it ----------------------------------------------- */
+/* ---- What is reported with it ----------------------------------------------- */
 
 /* No database grants so much that this matters. */
 static int32_t add_credits(int32_t credits, uint32_t more) {
@@ -226,43 +235,44 @@ static int32_t add_credits(int32_t credits, uint32_t more) {
 	return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
 }
 
-bool pending_add_return(struct pending *pending, int64_t sub_window, int64_t sub_us, uint32_t credits) {
-	if (pending->return_sub_window == 0) {
-		pending->return_sub_window = sub_window;
-		pending->return_first = pending->return_second = 0;
+/* The entry for this sub-window: its own, or a free one; NULL if both are others'. */
+static struct lease_report *report_for(struct pending *pending, int64_t sub_window) {
+	struct lease_report *room = NULL;
+	for (int i = LEASE_REPORTS - 1; i >= 0; i--) {
+		struct lease_report *report = &pending->report[i];
+		if (report->sub_window == sub_window)
+			return report;
+		if (report->sub_window == 0)
+			room = report;
 	}
-	if (sub_window + sub_us == pending->return_sub_window && pending->return_second == 0) {
-		pending->return_second = pending->return_first;
-		pending->return_first = 0;
-		pending->return_sub_window = sub_window;
-	}
-	if (sub_window == pending->return_sub_window)
-		pending->return_first = add_credits(pending->return_first, credits);
-	else if (sub_window == pending->return_sub_window + sub_us)
-		pending->return_second = add_credits(pending->return_second, credits);
-	else
-		return false; /* three different sub-windows at once */
+	return room;
+}
+
+bool pending_add_report(struct pending *pending, int64_t sub_window, uint32_t unspent, uint32_t spent) {
+	struct lease_report *report = report_for(pending, sub_window);
+	if (!report)
+		return false;
+	report->sub_window = sub_window;
+	report->unspent = add_credits(report->unspent, unspent);
+	report->spent = add_credits(report->spent, spent);
 	return true;
 }
 
-void pending_attach_return(struct pending *pending) {
-	pending->sent.return_sub_window = pending->return_sub_window;
-	pending->sent.return_first = pending->return_first;
-	pending->sent.return_second = pending->return_second;
-	pending_burn_return(pending);
+void pending_attach_reports(struct pending *pending) {
+	memcpy(pending->sent.report, pending->report, sizeof(pending->report));
+	pending_burn_reports(pending);
 }
 
-/* If there is another return by now, that one stays: it is of later credits, which are more likely to be still on
- * the books. */
-void pending_return_again(struct pending *pending) {
-	if (pending->return_sub_window != 0)
-		return;
-	pending->return_sub_window = pending->sent.return_sub_window;
-	pending->return_first = pending->sent.return_first;
-	pending->return_second = pending->sent.return_second;
+/* If there are others by now, those stay: they are of later credits, which are more likely to be still on the
+ * books. */
+void pending_report_again(struct pending *pending) {
+	for (int i = 0; i < LEASE_REPORTS; i++) {
+		const struct lease_report *sent = &pending->sent.report[i];
+		if (sent->sub_window != 0)
+			pending_add_report(pending, sent->sub_window, (uint32_t)sent->unspent, (uint32_t)sent->spent);
+	}
 }
 
-void pending_burn_return(struct pending *pending) {
-	pending->return_sub_window = 0;
-	pending->return_first = pending->return_second = 0;
+void pending_burn_reports(struct pending *pending) {
+	memset(pending->report, 0, sizeof(pending->report));
 }

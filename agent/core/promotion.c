@@ -8,18 +8,18 @@
  * anything until the leases of the old primary have run out, on all hosts: until then the
  * fallback's limits are in force, or who has to ask waits, as while the database is away.
  *
- * Old leases end by themselves at their deadlines. Those of long sub-windows are destroyed by
- * their agents, each when it hears of the promotion; CORE_HOLD_MAX_NS leaves time for that. What remains of
+ * Old leases end by themselves at their deadlines, which may be a window and a sub-window away. Those that
+ * last longer than the hold are destroyed by their agents, each when it hears of the promotion; CORE_HOLD_MAX_NS
+ * leaves time for that. What remains of
  * them is never returned: the books that it would be subtracted from may never have had it.
  */
 #include "internal.h"
 
-/* A lease for the running sub-window, and the one ahead. */
 int64_t promotion_longest_lease_ns(const struct core *core) {
 	int64_t longest_us = 0;
 	for (size_t i = 0; i < POLICY_CAPACITY; i++) {
 		const struct core_policy *policy = &core->policies[i];
-		int64_t lease_us = 2 * policy->terms.sub_window_us + policy->terms.slack_us;
+		int64_t lease_us = lease_longest_us(&policy->terms);
 		if (policy->live && lease_us > longest_us)
 			longest_us = lease_us;
 	}

@@ -11,8 +11,7 @@ bool repair_is_plausible(const struct core *core, const struct core_policy *poli
                          int64_t now_ns) {
 	bool fallback = table_is_fallback(core->table, slot, bank);
 	const struct grant_terms *terms = fallback ? &policy->fallback_terms : &policy->terms;
-	return table_deadline(core->table, slot, bank) <=
-	           now_ns + (2 * terms->sub_window_us + terms->slack_us) * NS_PER_US &&
+	return table_deadline(core->table, slot, bank) <= now_ns + lease_longest_us(terms) * NS_PER_US &&
 	       table_credits(core->table, slot, bank) <= (uint32_t)terms->max_requests;
 }
 

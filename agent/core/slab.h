@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define SLAB_CELL_MAX 640u
+#define SLAB_CELL_MAX 832u
 #define SLAB_CLASSES  (SLAB_CELL_MAX / 8)
 
 struct slab { /* starts as all zeros */

@@ -12,35 +12,51 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of the credits that were charged to this sub-window and belong to this host: so many were never spent, and are
+ * given back; so many were spent by now, and count from the present sub-window on instead. */
+struct lease_report {
+	int64_t sub_window; /* 0: nothing to report */
+	int32_t unspent;
+	int32_t spent;
+};
+
+#define LEASE_REPORTS 2
+
 /* One client's part of a batch. No two of a batch name the same client. */
 struct lease_request {
 	int32_t policy_id; /* the store's id of the policy */
 	const char *client_id;
 	uint8_t client_id_len;
-	int32_t need;              /* sum of the costs that wait now; 0: nobody waits */
-	int32_t least;             /* the smallest of them; less than that is no use */
-	int32_t want;              /* for the current sub-window, at least need */
-	int32_t next_want;         /* for the next one */
-	int32_t charge;            /* already admitted without asking: count it, as far as the limit goes */
-	int64_t return_sub_window; /* 0: nothing to return */
-	int32_t return_first;      /* unused credits of that sub-window ... */
-	int32_t return_second;     /* ... and of the one after it */
-	/* the store may not know the client: it never answered for it. There is a need, and nothing but need and
-	 * want */
+	int32_t need;  /* sum of the costs that wait now; 0: nobody waits */
+	int32_t least; /* the smallest of them; less than that is no use */
+	int32_t want;  /* at least need: and what is used until the lease ends, if it lasts for all of `span` */
+	/* for how many sub-windows after the present one a lease is to last: as many as the limit allows, this at
+	 * most, and span_least at least */
+	int32_t span;
+	int32_t span_least;
+	/* for the next sub-window alone: granted if no lease that lasts longer than span_least is, and then, unless
+	 * need is above 0, in its stead */
+	int32_t next_want;
+	int32_t charge; /* already admitted without asking: count it, as far as the limit goes */
+	struct lease_report report[LEASE_REPORTS];
+	/* the store may not know the client: it never answered for it. There is a need, and nothing but need, want
+	 * and spans */
 	bool first;
 };
 
 struct lease_grant {
-	bool answered;   /* false: the store doesn't know the policy or refuses the client */
-	int32_t granted; /* good until valid_us after the grant */
-	int32_t granted_next;
+	bool answered;        /* false: the store doesn't know the policy or refuses the client */
+	int32_t granted;      /* good until valid_us after the grant */
+	int32_t granted_next; /* of a lease that lasts longer, or of the next sub-window */
 	int32_t charged;
 	int32_t remaining;
 	int32_t max_requests; /* the limit that applied; 0: blocked */
-	int64_t sub_window;
+	int64_t sub_window;   /* to which `granted` is charged: the last one in which it is good */
 	int64_t valid_us;
-	int64_t starts_in_us;  /* the next sub-window ... */
-	int64_t next_valid_us; /* ... and its end */
+	int64_t starts_in_us;    /* the next sub-window */
+	int64_t next_sub_window; /* to which granted_next is charged ... */
+	int64_t next_valid_us;   /* ... it is good until then, from now on or ... */
+	bool next_is_open;       /* ... if this is false, from starts_in_us on */
 	/* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
 	int64_t retry_us;
 	int64_t reset_us; /* until nothing is charged any more */

@@ -30,14 +30,16 @@
 struct counter {
 	struct counter *next;
 	uint64_t hash;
-	int64_t head_us;
+	int64_t current_us;
 	int64_t sub_window_us;
 	struct debt owed; /* without a count here */
 	int32_t policy_id;
 	int32_t uncharged; /* granted here */
+	int32_t early;
 	uint8_t id_len;
 	uint8_t length;   /* counts in use */
 	uint8_t capacity; /* counts there is room for */
+	uint8_t ahead;
 	uint8_t runs;     /* of the terms under which it was last taken from */
 	int32_t counts[]; /* capacity, then the id's bytes: none if it is shared */
 };
@@ -64,6 +66,11 @@ static size_t counter_bytes(uint8_t capacity, uint8_t id_len) {
 
 _Static_assert(sizeof(struct counter) + GRANT_RING_MAX * sizeof(int32_t) + UINT8_MAX <= SLAB_CELL_MAX,
                "a cell holds any counter");
+
+/* When the sub-window of the newest count starts. */
+static int64_t newest_us(const struct counter *c) {
+	return c->current_us + c->ahead * c->sub_window_us;
+}
 
 static bool is_shared(const struct counter *c) {
 	return c->id_len == 0;
@@ -147,14 +154,18 @@ static void ring_load(struct grant_ring *ring, const struct counter *c) {
 	*ring = (struct grant_ring){0};
 	if (!c)
 		return;
-	ring->head_us = c->head_us;
+	ring->current_us = c->current_us;
+	ring->ahead = c->ahead;
+	ring->early = c->early;
 	ring->sub_window_us = c->sub_window_us;
 	ring->length = c->length;
 	memcpy(ring->counts, c->counts, c->length * sizeof(c->counts[0]));
 }
 
 static void ring_save(const struct grant_ring *ring, struct counter *c) {
-	c->head_us = ring->head_us;
+	c->current_us = ring->current_us;
+	c->ahead = (uint8_t)ring->ahead;
+	c->early = ring->early;
 	c->sub_window_us = ring->sub_window_us;
 	c->length = (uint8_t)ring->length;
 	memcpy(c->counts, ring->counts, (size_t)ring->length * sizeof(c->counts[0]));
@@ -219,8 +230,9 @@ static struct counter *counter_with_room(struct store_memory *store, struct coun
 static int32_t uncharged_after(const struct counter *c, const struct lease_request *request,
                                const struct lease_grant *grant) {
 	int64_t owed = c->uncharged + (int64_t)grant->granted + grant->granted_next;
-	if (request->return_sub_window > 0)
-		owed -= (int64_t)request->return_first + request->return_second;
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		if (request->report[i].sub_window > 0)
+			owed -= request->report[i].unspent;
 	return (int32_t)(owed < 0 ? 0 : owed > INT32_MAX ? INT32_MAX : owed);
 }
 
@@ -233,7 +245,7 @@ static bool must_share(struct store_memory *store, const struct counter *own, in
 }
 
 void store_memory_take(struct store_memory *store, const struct grant_terms *terms,
-                       const struct lease_request *request, int64_t t_us, int hosts, struct lease_grant *out) {
+                       const struct lease_request *request, int64_t t_us, int host, struct lease_grant *out) {
 	struct key key = own_key(store, request), shared = shared_key(store, &key);
 	if (must_share(store, *find_key(store, &key), t_us))
 		key = shared;
@@ -246,7 +258,7 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 	 * this client's. */
 	bool is_new = !*at || (*at)->sub_window_us == 0;
 	ring_load(&ring, is_new && store->shared_count > 0 ? *find_key(store, &shared) : *at);
-	grant_take(&ring, &own, request, t_us, hosts, out);
+	grant_take(&ring, &own, request, t_us, host, out);
 	if (!*at && ring.length == 0)
 		return; /* denied at first sight: nothing to remember */
 	struct counter *c = counter_with_room(store, at, &key, ring.length);
@@ -315,7 +327,7 @@ static void collect(struct store_memory *store, struct counter *c, store_memory_
 		.uncharged = c->uncharged,
 		.owed = c->owed,
 		.sub_window_us = c->sub_window_us,
-		.head_us = c->head_us,
+		.head_us = newest_us(c),
 		.length = c->length,
 	};
 	memcpy(entry.client_id, counter_id(c), c->id_len);
@@ -370,7 +382,7 @@ size_t store_memory_owing(const struct store_memory *store) {
 /* A counter that was never taken from exists only for what it owes. */
 static bool still_matters(const struct store_memory *store, const struct counter *c, int64_t t_us) {
 	int64_t window_us = store->options.window_us(store->options.context, c->policy_id);
-	int64_t ends_us = c->head_us + c->sub_window_us;
+	int64_t ends_us = newest_us(c) + c->sub_window_us;
 	if (c->owed.charge > 0 && c->owed.since_us + window_us > t_us)
 		return true;
 	if (c->sub_window_us == 0)

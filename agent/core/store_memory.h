@@ -44,7 +44,7 @@ void store_memory_free(struct store_memory *);
  * is ignored: the store spreads the edges itself. Out of memory: answered is false.
  */
 void store_memory_take(struct store_memory *, const struct grant_terms *terms, const struct lease_request *request,
-                       int64_t t_us, int hosts, struct lease_grant *out);
+                       int64_t t_us, int host, struct lease_grant *out);
 
 /*
  * What a client owes the database is kept as two numbers. Uncharged is what was granted here: grants add to it and
@@ -67,7 +67,7 @@ struct store_memory_entry {
 	int32_t uncharged;
 	struct debt owed;
 	int64_t sub_window_us;
-	int64_t head_us;
+	int64_t head_us; /* start of the newest sub-window */
 	uint8_t length;
 	int32_t counts[GRANT_RING_MAX]; /* newest first */
 };

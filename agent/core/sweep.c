@@ -28,17 +28,19 @@ static void sweep_client(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	generation_meet(core, index);
 	repair_client(core, index, now_ns);
-	/* If it has a timer, lease_on_timer() will look whether it was referenced: that must not be read and forgotten
-	 * here. */
-	if (client->pending != NO_PENDING || client->flags & CLIENT_TIMED ||
-	    table_was_referenced(core->table, client->slot))
+	/* A timer of what must not lie idle will look whether the client was referenced: that must not be read and
+	 * forgotten here. */
+	bool is_watched = client->flags & CLIENT_TIMED && lease_must_not_idle(core, client);
+	if (client->pending != NO_PENDING || is_watched || table_was_referenced(core->table, client->slot))
 		client->idle = 0;
 	else if (client->idle < IDLE_SWEEPS)
 		client->idle++;
-	if (client->idle < IDLE_SWEEPS || (lease_unspent(core, client) > 0 && !has_background_room(core, client)))
+	bool returns = lease_must_not_idle(core, client) && lease_unspent(core, client) > 0;
+	bool must_wait = client->flags & CLIENT_TIMED || (returns && !has_background_room(core, client));
+	if (client->idle < IDLE_SWEEPS || must_wait)
 		return;
 	for (int bank = 0; bank < 2; bank++)
-		lease_settle(core, index, bank, true);
+		lease_settle(core, index, bank, returns);
 	if (!uses_memory(core)) /* in a fallback the memory store remembers it */
 		debt_call_in(core, index);
 	if (client->pending != NO_PENDING)

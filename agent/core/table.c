@@ -268,6 +268,11 @@ void table_add(struct table *table, uint32_t slot, int bank, uint32_t credits) {
 	atomic_fetch_add_explicit(&table->slots[slot].word[bank], word_make(1, credits, 0), memory_order_acq_rel);
 }
 
+uint32_t table_begin_epoch(struct table *table, uint32_t slot, int bank) {
+	_Atomic uint64_t *word = &table->slots[slot].word[bank];
+	return word_credits(atomic_fetch_add_explicit(word, word_make(1, 0, 0), memory_order_acq_rel));
+}
+
 uint32_t table_drain(struct table *table, uint32_t slot, int bank) {
 	struct slot *s = &table->slots[slot];
 	_Atomic uint64_t *word = &s->word[bank];

@@ -88,6 +88,8 @@ struct table_lease {
 /* Replaces what `bank` (0 or 1) holds. Drain it first to know what is lost. */
 void table_publish(struct table *, uint32_t slot, int bank, const struct table_lease *lease);
 void table_add(struct table *, uint32_t slot, int bank, uint32_t credits);
+/* The lease goes on, but what was taken from it before can't be put back any more. Returns what is left. */
+uint32_t table_begin_epoch(struct table *, uint32_t slot, int bank);
 /* ends the lease, returns the credits that were left */
 uint32_t table_drain(struct table *, uint32_t slot, int bank);
 uint32_t table_credits(const struct table *, uint32_t slot, int bank);

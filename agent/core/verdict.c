@@ -27,8 +27,8 @@ int64_t verdict_remaining(const struct core *core, const struct client *client) 
 	return lease_open_credits(core, client) + (beyond == HINT_UNKNOWN ? 0 : beyond);
 }
 
-/* What is admitted now may be charged to the sub-window that ends at the deadline, and counts until that
- * sub-window has left the window. */
+/* What is admitted now is charged to the sub-window that ends at the deadline, the last of its lease, and counts
+ * until that has left the window (or less long, if it is reported as spent before). */
 struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source,
                                     int64_t deadline_ns) {
 	const struct core_policy *policy = policy_of(core, client);
@@ -42,6 +42,12 @@ struct core_verdict verdict_allowed(struct core *core, const struct client *clie
 		.remaining = verdict_remaining(core, client),
 		.reset_after_ms = ms_up(deadline_ns - core->now_ns) + grant_weighs_ms(terms_of(policy, source)),
 	};
+}
+
+struct core_verdict verdict_by_lease(struct core *core, const struct client *client, int bank) {
+	bool fallback = client->flags & CLIENT_BANK_FALLBACK << bank;
+	return verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+	                       client->lease[bank].deadline_ns);
 }
 
 struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,

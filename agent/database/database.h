@@ -101,9 +101,10 @@ size_t database_in_flight(const struct database *); /* operations without an ans
  * only. database_take() copies its requests before it returns. The callbacks' types are in answers.h.
  */
 
-/* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or has a
- * NUL in it, is not answered. */
-void database_take(struct database *, int live_hosts, const struct lease_request *requests, size_t count,
+/* grants[i] answers requests[i]; count is the same. NULL unless LEASE_DONE. A client_id that is no UTF-8, or
+ * has a NUL in it, is not answered. The database shares what is left of a limit among the hosts that serve the
+ * client; it tells them apart by `host`, which may be any number. */
+void database_take(struct database *, int host, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context);
 void database_declare(struct database *, const struct policy_row *policy, bool again, database_declared *done,
                       void *context);

@@ -89,7 +89,7 @@ int pg_server_version(const struct pg *); /* 150004, say; 0: unknown */
 const char *pg_parameter(const struct pg *, const char *name);
 
 /* Parameters of a statement: text (ending in NUL), or binary with a length. */
-#define PG_PARAMS_MAX 12 /* more than the widest statement has */
+#define PG_PARAMS_MAX 18 /* more than the widest statement has */
 
 struct pg_params {
 	int count;

@@ -16,11 +16,13 @@
 /* When a sub-window may start, at the latest: in the year 148,000. A window can be added without overflow. */
 #define SUB_WINDOW_MAX_US (INT64_MAX / 2)
 
-#define INT4_ARRAYS 8u /* of the longer call */
+/* Of the longer call. */
+#define INT4_ARRAYS 12u
+#define INT8_ARRAYS 2u
 
 static size_t take_size(const struct lease_request *requests, size_t count) {
-	size_t size =
-		(INT4_ARRAYS + 2) * PGARRAY_HEAD_SIZE + count * (INT4_ARRAYS * PGARRAY_INT4_SIZE + PGARRAY_INT8_SIZE);
+	size_t size = (INT4_ARRAYS + INT8_ARRAYS + 1) * PGARRAY_HEAD_SIZE +
+	              count * (INT4_ARRAYS * PGARRAY_INT4_SIZE + INT8_ARRAYS * PGARRAY_INT8_SIZE);
 	for (size_t i = 0; i < count; i++)
 		size += PGARRAY_TEXT_SIZE(requests[i].client_id_len);
 	return size;
@@ -47,12 +49,12 @@ static void add_client_ids(struct parameters *p, struct pgarray *array, const st
 	parameters_add_array(p, array, start);
 }
 
-static void add_return_sub_windows(struct parameters *p, struct pgarray *array,
-                                   const struct lease_request *requests, size_t count) {
+static void add_report_sub_windows(struct parameters *p, struct pgarray *array,
+                                   const struct lease_request *requests, size_t count, size_t report) {
 	size_t start = array->length;
 	pgarray_begin(array, PGARRAY_INT8, count);
 	for (size_t i = 0; i < count; i++)
-		pgarray_put_int8(array, requests[i].return_sub_window);
+		pgarray_put_int8(array, requests[i].report[report].sub_window);
 	parameters_add_array(p, array, start);
 }
 
@@ -64,12 +66,14 @@ static bool read_grant(const struct pg_answer *answer, int row, struct lease_gra
 	       pg_answer_int(answer, row, 3, 0, DURATION_MAX_US, &grant->valid_us) &&
 	       pg_answer_int4(answer, row, 4, credits, &grant->granted_next) &&
 	       pg_answer_int(answer, row, 5, 0, DURATION_MAX_US, &grant->starts_in_us) &&
-	       pg_answer_int(answer, row, 6, 0, DURATION_MAX_US, &grant->next_valid_us) &&
-	       pg_answer_int4(answer, row, 7, credits, &grant->remaining) &&
-	       pg_answer_int(answer, row, 8, -1, DURATION_MAX_US, &grant->retry_us) &&
-	       pg_answer_int(answer, row, 9, 0, DURATION_MAX_US, &grant->reset_us) &&
-	       pg_answer_int4(answer, row, 10, credits, &grant->max_requests) &&
-	       pg_answer_int4(answer, row, 11, credits, &grant->charged);
+	       pg_answer_int(answer, row, 6, 1, SUB_WINDOW_MAX_US, &grant->next_sub_window) &&
+	       pg_answer_int(answer, row, 7, 0, DURATION_MAX_US, &grant->next_valid_us) &&
+	       pg_answer_int4(answer, row, 8, credits, &grant->remaining) &&
+	       pg_answer_int(answer, row, 9, -1, DURATION_MAX_US, &grant->retry_us) &&
+	       pg_answer_int(answer, row, 10, 0, DURATION_MAX_US, &grant->reset_us) &&
+	       pg_answer_int4(answer, row, 11, credits, &grant->max_requests) &&
+	       pg_answer_int4(answer, row, 12, credits, &grant->charged) &&
+	       pg_answer_bool(answer, row, 13, &grant->next_is_open);
 }
 
 /* Rows come in any order, some may be missing, none may come twice. */
@@ -100,15 +104,15 @@ static bool finish_take(struct session *s, const struct operation *op, enum leas
 }
 
 #define GRANT_COLUMNS                                                                                             \
-	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_valid_us, remaining, "              \
-	"retry_us, reset_us, max_requests, charged"
+	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_sub_window, next_valid_us, "        \
+	"remaining, retry_us, reset_us, max_requests, charged, next_is_open"
 
 const struct call call_take = {
 	"stint.take_leases",
 	"select " GRANT_COLUMNS
-	" from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[],"
-	" $7::int[], $8::int[], $9::bigint[], $10::int[], $11::int[])",
-	12,
+	" from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[],"
+	" $9::int[], $10::int[], $11::bigint[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[])",
+	14,
 	false,
 	finish_take,
 };
@@ -117,8 +121,9 @@ const struct call call_take = {
 const struct call call_take_first = {
 	"stint.take_first_leases",
 	"select " GRANT_COLUMNS
-	" from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[])",
-	12,
+	" from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[],"
+	" $8::int[])",
+	14,
 	false,
 	finish_take,
 };
@@ -133,22 +138,27 @@ static bool are_all_first(const struct lease_request *requests, size_t count) {
 static void add_needs(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
                       size_t count) {
 	static const size_t fields[] = {offsetof(struct lease_request, need), offsetof(struct lease_request, least),
-	                                offsetof(struct lease_request, want)};
+	                                offsetof(struct lease_request, want), offsetof(struct lease_request, span),
+	                                offsetof(struct lease_request, span_least)};
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		add_int4_field(p, array, requests, count, fields[i]);
 }
 
-/* Parameters of clients that the agent knows: what it asks for in advance, what it owes, what it gives back. */
+/* Parameters of clients that the agent knows: what it asks for in advance, what it owes, what has become of
+ * credits. */
 static void add_debts(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
                       size_t count) {
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, next_want));
 	add_int4_field(p, array, requests, count, offsetof(struct lease_request, charge));
-	add_return_sub_windows(p, array, requests, count);
-	add_int4_field(p, array, requests, count, offsetof(struct lease_request, return_first));
-	add_int4_field(p, array, requests, count, offsetof(struct lease_request, return_second));
+	for (size_t i = 0; i < LEASE_REPORTS; i++) {
+		size_t report = offsetof(struct lease_request, report) + i * sizeof(struct lease_report);
+		add_report_sub_windows(p, array, requests, count, i);
+		add_int4_field(p, array, requests, count, report + offsetof(struct lease_report, unspent));
+		add_int4_field(p, array, requests, count, report + offsetof(struct lease_report, spent));
+	}
 }
 
-void database_take(struct database *db, int live_hosts, const struct lease_request *requests, size_t count,
+void database_take(struct database *db, int host, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context) {
 	bool first = are_all_first(requests, count);
 	struct operation op = {.call = first ? &call_take_first : &call_take,
@@ -161,7 +171,7 @@ void database_take(struct database *db, int live_hosts, const struct lease_reque
 		session_start(&db->session, &op, NULL);
 		return;
 	}
-	parameters_add_number(&p, live_hosts);
+	parameters_add_number(&p, host);
 	add_int4_field(&p, &array, requests, count, offsetof(struct lease_request, policy_id));
 	add_client_ids(&p, &array, requests, count);
 	add_needs(&p, &array, requests, count);

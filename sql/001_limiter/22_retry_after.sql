@@ -1,33 +1,31 @@
 -- Computes when a client that was refused may get what it needs.
 
 create function stint.retry_after(
-	head_us bigint, counts int[], t_us bigint, current_us bigint, sub_window_us bigint, resolution int,
-	max_requests int, least_need int
+	ahead int, counts int[], until_next_us bigint, sub_window_us bigint, resolution int, max_requests int, least_need int
 ) returns bigint
 language plpgsql immutable parallel safe
 as $$
 declare
-	place int := 1 + ((head_us - current_us) / sub_window_us)::int; -- of the current sub-window in counts
-	total bigint := 0;
+	place int := ahead + resolution; -- of the oldest count that matters in the next sub-window
+	steps int := 0;
+	missing bigint := least_need::bigint - max_requests;
 begin
-	if least_need > max_requests then
+	if missing > 0 then
 		return -1;
 	end if;
 	-- First looks at the run that ends with the next sub-window; then moves the run by one sub-window at a time,
 	-- until enough has left it.
-	for i in greatest(place - 1, 1) .. place - 1 + resolution loop
-		total := total + coalesce(counts[i], 0);
+	for i in 1 .. least(place, cardinality(counts)) loop
+		missing := missing + counts[i];
 	end loop;
-	for k in 1 .. resolution + 1 loop
-		if max_requests - total >= least_need then
-			return current_us + k * sub_window_us - t_us;
-		end if;
-		total := total - coalesce(counts[place + resolution - k], 0);
+	while missing > 0 loop
+		missing := missing - coalesce(counts[place - steps], 0);
+		steps := steps + 1;
 	end loop;
-	return current_us + (resolution + 2) * sub_window_us - t_us;
+	return until_next_us + steps * sub_window_us;
 end
 $$;
 
-comment on function stint.retry_after(bigint, int[], bigint, bigint, bigint, int, int, int) is
+comment on function stint.retry_after(int, int[], bigint, bigint, int, int, int) is
 	'Microseconds until least_need could be granted if nothing else is charged until then; -1: never.';
-revoke execute on function stint.retry_after(bigint, int[], bigint, bigint, bigint, int, int, int) from public;
+revoke execute on function stint.retry_after(int, int[], bigint, bigint, int, int, int) from public;

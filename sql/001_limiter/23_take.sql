@@ -1,159 +1,282 @@
 -- The arithmetic of a grant. It is pure: the time is an argument. The agent's grant.c does the same in C.
 --
--- A window of a sliding policy is cut into `resolution` sub-windows, and a counter holds what was charged to
--- each. A credit is charged to one sub-window and can be spent only in it. Any interval of the window's length
--- touches at most resolution + 1 sub-windows. So it is enough that every run of resolution + 1 sub-windows sums
--- to at most the limit, and a grant for a sub-window looks at the runs that contain it. Charges exist up to the
--- sub-window after the current one, so for the current sub-window two runs matter, with K = resolution:
+-- A window of a sliding policy is cut into K = `resolution` sub-windows. A lease is good from now to the end of some
+-- sub-window, and its credits are charged to that one, the last in which they can be spent. A counter keeps how much
+-- is charged to each, also to those to come. A grant looks at two sums:
 --
---      cur-K   cur-K+1 ....... cur   cur+1
---      [       first run          ]
---              [      second run          ]
---      oldest   middle               ahead
+--      cur-K   cur-K+1 ....... cur   cur+1 ....... cur+K
+--      [       first run                               ]    less the early ones, which can't be spent before cur+1
+--              [       second run                      ]
+--      oldest  beyond
 --
--- and for the next sub-window only the second. In a fixed window K is 0: each sub-window stands for itself,
--- middle is empty, and ahead doesn't matter to the current one.
+-- and neither may exceed the limit with what is granted. A lease ahead is good in cur+1 only, and looks at the second
+-- run alone.
+--
+-- Why that is enough. An interval as long as the window touches at most K + 1 sub-windows, a to a + K. What is
+-- admitted in it was granted to be spent from a + K at the latest, and is charged to a or later. Consider the last of
+-- these grants, and the sub-window s from which on it can be spent, which is a + K at most. All of them were in the
+-- sum that was looked at, since that goes back to s - K, which is a at the latest. So all of them are within the limit.
+--
+-- A fixed window is one sub-window, with K = 0: each counts for itself.
 --
 -- Time. The caller reads the clock before it waits for the row, so t_us may lie before the time that the row has
 -- seen. Then the row's time is used, which can only make a grant smaller. A t_us so early that no waiting
 -- explains it (take_leases gives up after the same 2 s) means that the clock was set back. Then no count is lost:
--- the newest count becomes that of the sub-window after the current one, and the current one starts now. So
--- credits that are out end no later than the sub-window in which they count; and since no older sub-window starts
--- at such a time, a return of older credits finds no count to lower.
+-- the current sub-window starts now. So credits that are out end no later than the sub-window in which they count;
+-- and since no older sub-window starts at such a time, a return of older credits finds no count to lower.
+
+create function stint.apply_report(
+	inout ahead int, inout early int, inout counts int[], current_us bigint, t_us bigint, sub_window_us bigint,
+	report_sub bigint, unspent int, spent int, out changed boolean
+) returns record
+language plpgsql immutable parallel safe
+as $$
+declare
+	spend_lag_us constant bigint := 220000; -- what is reported as spent may have been admitted so much later
+	distance bigint := (report_sub - current_us) / sub_window_us;
+	place bigint := ahead - distance + 1;
+	spent_in bigint := (t_us + spend_lag_us - current_us) / sub_window_us;
+	credits int;
+begin
+	changed := false;
+	if mod(report_sub - current_us, sub_window_us) <> 0 or place not between 1 and cardinality(counts) then
+		return;
+	end if;
+	credits := least(greatest(unspent, 0), counts[place]);
+	if credits > 0 then
+		counts[place] := counts[place] - credits;
+		if distance = 1 then
+			early := greatest(early - credits, 0);
+		end if;
+		changed := true;
+	end if;
+
+	-- What was spent by now need not count in a later sub-window.
+	credits := least(greatest(spent, 0), counts[place]);
+	if credits > 0 and distance > spent_in then
+		counts[place] := counts[place] - credits;
+		if distance = 1 then
+			early := least(early, counts[place]);
+		end if;
+		place := ahead - spent_in + 1;
+		if cardinality(counts) < place then
+			counts := counts || array_fill(0, array[place::int - cardinality(counts)]);
+		end if;
+		counts[place] := least(counts[place]::bigint + credits, 2147483647);
+		changed := true;
+	end if;
+end
+$$;
+
+comment on function stint.apply_report(int, int, int[], bigint, bigint, bigint, bigint, int, int) is
+	'A counter''s state after a host has told what has become of the credits that were charged to the sub-window that started at report_sub: '
+	'what is unspent is subtracted, and what is spent moves to the present.';
+revoke execute on function stint.apply_report(int, int, int[], bigint, bigint, bigint, bigint, int, int) from public;
 
 create function stint.take(
-	inout head_us bigint, old_sub_window_us bigint, inout counts int[],
-	t_us bigint, phase_us bigint, hosts int,
+	inout current_us bigint, old_sub_window_us bigint, inout ahead int, inout early int, inout servers bigint,
+	inout servers_before bigint, inout counts int[],
+	t_us bigint, phase_us bigint, host int,
 	max_requests int, sub_window_us bigint, resolution int,
-	need int, least_need int, want int, next_want int, charge int,
-	return_sub_window bigint, return_first int, return_second int,
-	out changed boolean, out granted int, out granted_next int, out charged int, out remaining int,
-	out sub_window bigint, out valid_us bigint, out retry_us bigint, out reset_us bigint
+	need int, least_need int, want int, span_most int, span_least int, next_want int, charge int,
+	report_sub_1 bigint, unspent_1 int, spent_1 int, report_sub_2 bigint, unspent_2 int, spent_2 int,
+	out changed boolean, out granted int, out granted_next int, out charged int, out remaining int, out span int,
+	out starts_in_us bigint, out retry_us bigint, out reset_us bigint
 ) returns record
 language plpgsql immutable parallel safe
 as $$
 declare
 	clock_tolerance_us constant bigint := 2000000; -- as in take_leases
-	keep constant int := resolution + 2;
-	sliding constant boolean := resolution > 0;
-	current_us bigint;
-	place int;  -- of the current sub-window in counts: 1, or 2 after the next one
-	gap bigint;
-	middle bigint := 0;
-	oldest bigint;
-	ahead bigint;
-	available int;
+	before_us constant bigint := current_us;
+	most constant int := greatest(least(span_most, resolution), 0);
+	shortest constant int := greatest(least(span_least, resolution), 0);
+	stretch_us bigint;
+	steps bigint;
+	report record;
+	n int;
+	place int;
+	total bigint := 0; -- the first run
+	beyond bigint;     -- the second
+	available bigint;
+	more bigint;
+	shares bigint;
+	longer int;
 begin
 	changed := false;
 
-	-- Bring the row's counts to the sub-windows of now.
-	if head_us is null then
-		head_us := t_us - mod(t_us - phase_us, sub_window_us);
+	-- Bring the row to the sub-window of now.
+	if current_us is null then
+		current_us := t_us - mod(t_us - phase_us, sub_window_us);
+		ahead := 0;
+		early := 0;
+		servers := 0;
+		servers_before := 0;
 		counts := '{}';
 	else
-		if t_us >= head_us - old_sub_window_us - clock_tolerance_us then
-			t_us := greatest(t_us, head_us - old_sub_window_us);
-		else
-			head_us := t_us + old_sub_window_us;
-			changed := true; -- the new head must be written, or the counts would never grow old
+		if t_us < current_us - clock_tolerance_us then
+			current_us := t_us;
+			early := 0;
+			changed := true; -- the new start must be written, or the counts would never grow old
 		end if;
+		t_us := greatest(t_us, current_us);
 		if old_sub_window_us <> sub_window_us then
-			current_us := t_us - mod(t_us - phase_us, sub_window_us);
-			counts := stint.rewindow(head_us, old_sub_window_us, counts, current_us, t_us, sub_window_us, keep);
-			head_us := current_us;
+			steps := t_us - mod(t_us - phase_us, sub_window_us);
+			counts := stint.rewindow(current_us, old_sub_window_us, ahead, counts, steps, sub_window_us, resolution);
+			current_us := steps;
+			ahead := resolution;
+			early := 0;
+		else
+			steps := (t_us - current_us) / sub_window_us;
+			if steps > 0 then
+				current_us := current_us + steps * sub_window_us;
+				ahead := greatest(ahead - steps, -2 * resolution - 1);
+				early := 0;
+			end if;
+			if cardinality(counts) > ahead + resolution + 1 then
+				counts := counts[:ahead + resolution + 1];
+			end if;
+			if ahead < 0 then
+				if cardinality(counts) > 0 then
+					counts := array_fill(0, array[-ahead]) || counts;
+				end if;
+				ahead := 0;
+			end if;
 		end if;
-	end if;
-	current_us := t_us - mod(t_us - head_us + sub_window_us, sub_window_us);
-	if current_us > head_us then
-		gap := (current_us - head_us) / sub_window_us;
-		counts := case when gap >= keep then '{}' else array_fill(0, array[gap::int]) || counts end;
-		head_us := current_us;
-	end if;
-	if cardinality(counts) > keep then
-		counts := counts[:keep];
-	end if;
-	place := case when head_us > current_us then 2 else 1 end;
-	if cardinality(counts) < place then
-		counts := counts || array_fill(0, array[place - cardinality(counts)]);
+		if current_us <> before_us then
+			stretch_us := greatest(resolution, 1) * sub_window_us;
+			steps := current_us / stretch_us - before_us / stretch_us;
+			if steps <> 0 then
+				servers_before := case when steps = 1 then servers else 0 end;
+				servers := 0;
+			end if;
+		end if;
 	end if;
 
-	-- Take off the credits that come back unused.
-	if return_sub_window > 0 and mod(head_us - return_sub_window, sub_window_us) = 0 then
-		gap := (head_us - return_sub_window) / sub_window_us + 1; -- place of the first; the second's is before it
-		if return_first > 0 and gap between 1 and cardinality(counts) and counts[gap::int] > 0 then
-			counts[gap::int] := greatest(counts[gap::int] - return_first, 0);
+	if report_sub_1 > 0 then
+		report := stint.apply_report(ahead, early, counts, current_us, t_us, sub_window_us, report_sub_1, unspent_1, spent_1);
+		if report.changed then
+			early := report.early;
+			counts := report.counts;
 			changed := true;
 		end if;
-		if return_second > 0 and gap - 1 between 1 and cardinality(counts) and counts[gap::int - 1] > 0 then
-			counts[gap::int - 1] := greatest(counts[gap::int - 1] - return_second, 0);
+	end if;
+	if report_sub_2 > 0 then
+		report := stint.apply_report(ahead, early, counts, current_us, t_us, sub_window_us, report_sub_2, unspent_2, spent_2);
+		if report.changed then
+			early := report.early;
+			counts := report.counts;
 			changed := true;
 		end if;
 	end if;
 
 	-- Sum what is charged already.
-	for i in place .. least(place + resolution - 1, cardinality(counts)) loop
-		middle := middle + counts[i];
+	foreach n in array counts loop
+		total := total + n;
 	end loop;
-	oldest := coalesce(counts[place + resolution], 0);
-	ahead := case when place = 2 then counts[1] else 0 end;
+	beyond := total - coalesce(counts[ahead + resolution + 1], 0);
+	total := total - early;
 
-	-- Charge what was admitted without asking; then grant the lease for now, then the one for the next sub-window.
-	available := greatest(max_requests - middle - case when sliding then greatest(oldest, ahead) else oldest end, 0);
-	charged := least(charge, available);
+	-- Charge what was admitted without asking, then grant: from now on, and for the next sub-window.
+	available := greatest(max_requests - case when resolution > 0 then greatest(total, beyond) else total end, 0);
+	charged := greatest(least(charge, available), 0);
 	available := available - charged;
+	-- For how many sub-windows the lease is good. What is charged to a later sub-window counts for longer. So the less
+	-- there is left, the fewer: all of `most` while half of the limit is left, none with a quarter.
+	span := case when max_requests = 0 then 0
+		else greatest(shortest, least(most * (4 * available - max_requests) / max_requests, most)) end;
+	more := greatest(want::bigint - need, 0);
+	if span < most then
+		more := (more * (span + 1) + most) / (most + 1);
+	end if;
+	if need = 0 and next_want > 0 and span <= shortest then
+		more := 0;
+	end if;
+	-- No host takes more than a part of what is left, so that the first doesn't starve the others that serve the client.
+	shares := bit_count((servers | servers_before | (1::bigint << host))::bit(64));
 	granted := case
 		when need > 0 and available < least_need then 0
-		when need > 0 then least(available, greatest(need, least(want, greatest(available / (4::bigint * hosts), 1))))
-		else least(available, want, greatest(available / (4::bigint * hosts), 1))
+		else least(available, greatest(need, least(need + more, greatest(available / shares, 1))))
 	end;
 	remaining := available - granted;
-	counts[place] := counts[place] + charged + granted;
-	if sliding then
-		middle := middle + charged + granted;
-	end if;
-
-	available := greatest(max_requests - middle - ahead, 0);
-	granted_next := least(available, next_want, greatest(available / (4::bigint * hosts), 1));
-	if granted_next > 0 then
-		if place = 1 then
-			counts := granted_next || counts[:keep - 1];
-			head_us := head_us + sub_window_us;
-			place := 2;
-		else
-			counts[1] := counts[1] + granted_next;
+	granted_next := 0;
+	if span > shortest then
+		-- What is needed is spent at once, so it is charged to the shortest lease there is.
+		granted_next := greatest(granted - need, 0);
+		granted := granted - granted_next;
+	elsif next_want > 0 then
+		if resolution > 0 then
+			beyond := beyond + charged + granted;
 		end if;
-		if sliding then
-			remaining := greatest(least(remaining, max_requests - middle - ahead - granted_next), 0);
+		available := greatest(max_requests - beyond, 0);
+		granted_next := least(available, next_want, greatest(available / shares, 1));
+		if resolution > 0 then
+			remaining := least(remaining, available - granted_next);
 		end if;
 	end if;
-	changed := changed or charged > 0 or granted > 0 or granted_next > 0;
 
-	-- Work out the rest of the answer.
-	gap := cardinality(counts);
-	while gap > 0 and counts[gap::int] = 0 loop
-		gap := gap - 1;
-	end loop;
-	counts := counts[:gap::int];
-	sub_window := current_us;
-	valid_us := current_us + sub_window_us - t_us;
+	if charged > 0 or granted > 0 or granted_next > 0 then
+		changed := true;
+		longer := case when span > shortest then span else 1 end;
+		n := greatest(case when granted > 0 then shortest else 0 end, case when granted_next > 0 then longer else 0 end);
+		if n > ahead then
+			counts := array_fill(0, array[n - ahead]) || counts;
+			ahead := n;
+		end if;
+		place := ahead + 1; -- of the current sub-window
+		if cardinality(counts) < place then
+			counts := counts || array_fill(0, array[place - cardinality(counts)]);
+		end if;
+		if charged > 0 then
+			counts[place] := counts[place] + charged;
+		end if;
+		if granted > 0 then
+			counts[place - shortest] := counts[place - shortest] + granted;
+		end if;
+		if granted_next > 0 then
+			counts[place - longer] := counts[place - longer] + granted_next;
+			if span <= shortest then
+				early := early + granted_next;
+			end if;
+		end if;
+		if granted > 0 or granted_next > 0 then
+			servers := servers | (1::bigint << host);
+		end if;
+	end if;
+
+	-- Work out the rest of the answer, and take off the zeros at both ends.
+	starts_in_us := current_us + sub_window_us - t_us;
 	retry_us := case
 		when need > 0 and granted < least_need
-			then stint.retry_after(head_us, counts, t_us, current_us, sub_window_us, resolution, max_requests, least_need)
-		when remaining = 0 then stint.retry_after(head_us, counts, t_us, current_us, sub_window_us, resolution, max_requests, 1)
+			then stint.retry_after(ahead, counts, starts_in_us, sub_window_us, resolution, max_requests, least_need)
+		when remaining = 0 then stint.retry_after(ahead, counts, starts_in_us, sub_window_us, resolution, max_requests, 1)
 		else 0
 	end;
-	reset_us := 0;
-	for i in 1 .. cardinality(counts) loop
-		if counts[i] > 0 then
-			reset_us := greatest(head_us + (resolution + 2 - i) * sub_window_us - t_us, 0);
-			exit;
-		end if;
+	n := cardinality(counts);
+	while n > 0 and counts[n] = 0 loop
+		n := n - 1;
 	end loop;
+	if n = 0 then
+		reset_us := 0;
+		ahead := 0;
+		counts := '{}';
+	else
+		place := 1;
+		while counts[place] = 0 loop
+			place := place + 1;
+		end loop;
+		reset_us := starts_in_us + (ahead + 1 - place + resolution) * sub_window_us;
+		place := least(place, ahead + 1);
+		if place > 1 or n < cardinality(counts) then
+			counts := counts[place:n];
+			ahead := ahead + 1 - place;
+		end if;
+	end if;
 end
 $$;
 
-comment on function stint.take(bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, bigint, int, int) is
-	'One grant: a counter''s state (null: a new client), the time, the limit and a request give the new state and the answer. '
+comment on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
+	bigint, int, int, bigint, int, int) is
+	'One grant: a counter''s state (null: a new client), the time, the host (0 to 62), the limit and a request give the new state and the answer. '
 	'changed is false when nothing needs to be written. resolution 0: fixed_window.';
-revoke execute on function stint.take(bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, bigint, int, int)
-	from public;
+revoke execute on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
+	bigint, int, int, bigint, int, int) from public;

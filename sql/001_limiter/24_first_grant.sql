@@ -3,37 +3,52 @@
 -- grant costs no call of a plpgsql function.
 
 create function stint.first_grant(
-	t_us bigint, phase_us bigint, hosts int, max_requests int, sub_window_us bigint, need int, least_need int, want int
-) returns table (head_us bigint, granted int)
+	t_us bigint, phase_us bigint, max_requests int, sub_window_us bigint, resolution int, need int, least_need int, want int,
+	span_most int, span_least int
+) returns table (current_us bigint, granted int, granted_next int, ahead int, shortest int, span int, counts int[])
 language sql immutable parallel safe
 as $$
-	select t_us - mod(t_us - phase_us, sub_window_us),
+	select t_us - mod(t_us - phase_us, sub_window_us), g.granted, g.granted_next,
+		case when g.granted_next > 0 then g.span when g.granted > 0 then g.shortest else 0 end, g.shortest, g.span,
 		case
-			when max_requests < least_need then 0
-			else least(max_requests, greatest(need, least(want, greatest(max_requests / (4::bigint * hosts), 1))))::int
+			when g.granted_next > 0 then g.granted_next || array_fill(0, array[g.span - g.shortest - 1]) || g.granted
+			when g.granted > 0 then array[g.granted]
+			else '{}'
 		end
+	from (
+		select f.shortest, f.span, f.total - f.later as granted, f.later as granted_next
+		from (
+			select s.*, case when s.span > s.shortest then greatest(s.total - need, 0) else 0 end as later
+			from (
+				select greatest(least(span_least, resolution), 0) as shortest,
+					case when max_requests = 0 then 0 else greatest(least(span_least, resolution), least(span_most, resolution), 0) end as span,
+					case when max_requests < least_need then 0 else least(max_requests, greatest(need, want)) end as total
+			) s
+		) f
+	) g
 $$;
 
-comment on function stint.first_grant(bigint, bigint, int, int, bigint, int, int, int) is
+comment on function stint.first_grant(bigint, bigint, int, bigint, int, int, int, int, int, int) is
 	'What stint.take() grants a new client that needs credits and nothing else.';
-revoke execute on function stint.first_grant(bigint, bigint, int, int, bigint, int, int, int) from public;
+revoke execute on function stint.first_grant(bigint, bigint, int, bigint, int, int, int, int, int, int) from public;
 
 create function stint.first_answer(
-	t_us bigint, head_us bigint, max_requests int, sub_window_us bigint, resolution int, granted int
-) returns table (remaining int, sub_window bigint, valid_us bigint, retry_us bigint, reset_us bigint)
+	t_us bigint, current_us bigint, max_requests int, sub_window_us bigint, resolution int, granted int, shortest int, ahead int
+) returns table (remaining int, starts_in_us bigint, retry_us bigint, reset_us bigint)
 language sql immutable parallel safe
 as $$
-	select max_requests - granted, head_us, head_us + sub_window_us - t_us,
+	select max_requests - granted, current_us + sub_window_us - t_us,
 		case
 			when granted = 0 then -1 -- more was asked for than there ever is
 			when granted < max_requests then 0
-			else head_us + (resolution + 1) * sub_window_us - t_us
+			else current_us + (shortest + resolution + 1) * sub_window_us - t_us
 		end,
-		case granted when 0 then 0 else head_us + (resolution + 1) * sub_window_us - t_us end
+		case granted when 0 then 0 else current_us + (ahead + resolution + 1) * sub_window_us - t_us end
 $$;
 
-comment on function stint.first_answer(bigint, bigint, int, bigint, int, int) is 'What stint.take() says about that grant.';
-revoke execute on function stint.first_answer(bigint, bigint, int, bigint, int, int) from public;
+comment on function stint.first_answer(bigint, bigint, int, bigint, int, int, int, int) is
+	'What stint.take() says about that grant. granted: both parts together; there is always something in the one for now.';
+revoke execute on function stint.first_answer(bigint, bigint, int, bigint, int, int, int, int) from public;
 
 create function stint.first_turn(client_id text, t_us bigint) returns bigint
 language sql immutable parallel safe

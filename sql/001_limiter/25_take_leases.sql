@@ -7,11 +7,12 @@
 -- what is there now. So locks are held for a write, hardly ever for arithmetic.
 
 create function stint.take_leases(
-	hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[], next_wants int[], charges int[],
-	return_subs bigint[], return_firsts int[], return_seconds int[]
+	host int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[], spans int[], span_leasts int[],
+	next_wants int[], charges int[], report_subs_1 bigint[], unspents_1 int[], spents_1 int[], report_subs_2 bigint[], unspents_2 int[],
+	spents_2 int[]
 ) returns table (
-	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint,
-	remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int
+	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_sub_window bigint,
+	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -29,13 +30,14 @@ as $$
 declare
 	started_at constant timestamptz := clock_timestamp();
 	t_us constant bigint := (extract(epoch from started_at) * 1000000)::bigint;
-	host_count constant int := greatest(coalesce(hosts, 1), 1);
+	server constant int := coalesce(abs(mod(host, 63)), 0); -- the host's bit in servers; whatever the host is, no batch fails for it
 	size constant int := cardinality(policy_ids);
 begin
 	if not coalesce(
 		cardinality(client_ids) = size and cardinality(needs) = size and cardinality(leasts) = size and cardinality(wants) = size
-		and cardinality(next_wants) = size and cardinality(charges) = size and cardinality(return_subs) = size
-		and cardinality(return_firsts) = size and cardinality(return_seconds) = size, false)
+		and cardinality(spans) = size and cardinality(span_leasts) = size and cardinality(next_wants) = size and cardinality(charges) = size
+		and cardinality(report_subs_1) = size and cardinality(unspents_1) = size and cardinality(spents_1) = size
+		and cardinality(report_subs_2) = size and cardinality(unspents_2) = size and cardinality(spents_2) = size, false)
 	then
 		raise exception 'stint: the arrays of a batch must have the same length' using errcode = '22023';
 	end if;
@@ -45,21 +47,25 @@ begin
 	with asked as materialized (
 		select distinct on (a.policy_id, a.client_id collate "C")
 			a.ordinal::int as request, a.policy_id, a.client_id collate "C" as client_id,
-			a.need, greatest(least(a.least_need, a.need), 1) as least_need, a.want, a.next_want, a.charge,
-			a.return_sub, a.return_first, a.return_second, l.*
-		from unnest(policy_ids, client_ids, needs, leasts, wants, next_wants, charges, return_subs, return_firsts, return_seconds)
+			a.need, greatest(least(a.least_need, a.need), 1) as least_need, a.want, a.span_most, a.span_least, a.next_want, a.charge,
+			a.report_sub_1, a.unspent_1, a.spent_1, a.report_sub_2, a.unspent_2, a.spent_2, l.*,
+			greatest(least(a.span_least, l.resolution), 0) as shortest
+		from unnest(policy_ids, client_ids, needs, leasts, wants, spans, span_leasts, next_wants, charges, report_subs_1, unspents_1,
+				spents_1, report_subs_2, unspents_2, spents_2)
 			with ordinality
-			as a (policy_id, client_id, need, least_need, want, next_want, charge, return_sub, return_first, return_second, ordinal)
+			as a (policy_id, client_id, need, least_need, want, span_most, span_least, next_want, charge, report_sub_1, unspent_1,
+				spent_1, report_sub_2, unspent_2, spent_2, ordinal)
 		cross join lateral stint.limit_of(a.policy_id, a.client_id) l
 		where octet_length(a.client_id) between 1 and 255
-			and a.need >= 0 and a.least_need >= 0 and a.want >= 0 and a.next_want >= 0 and a.charge >= 0
+			and a.need >= 0 and a.least_need >= 0 and a.want >= 0 and a.span_most >= 0 and a.span_least >= 0
+			and a.next_want >= 0 and a.charge >= 0
 		order by a.policy_id, a.client_id collate "C", a.ordinal
 	),
 	tried as materialized (
 		select a.*, t.*, coalesce(c.turn + 1, stint.first_turn(a.client_id, t_us)) as turn
 		from asked a
 		left join lateral (
-			select r.head_us, r.sub_window_us, r.counts, r.turn
+			select r.current_us, r.sub_window_us, r.ahead, r.early, r.servers, r.servers_before, r.counts, r.turn
 			from stint.counter r
 			where r.policy_id = a.policy_id and r.client_id = a.client_id
 			offset 0
@@ -68,15 +74,16 @@ begin
 			select stint.phase_us(a.policy_id, a.client_id, a.sub_window_us) as phase_us offset 0
 		) s
 		cross join lateral stint.take(
-			c.head_us, c.sub_window_us, c.counts, t_us, s.phase_us, host_count, a.max_requests, a.sub_window_us,
-			a.resolution, a.need, a.least_need, a.want, a.next_want, a.charge, a.return_sub, a.return_first, a.return_second) t
+			c.current_us, c.sub_window_us, c.ahead, c.early, c.servers, c.servers_before, c.counts, t_us, s.phase_us, server,
+			a.max_requests, a.sub_window_us, a.resolution, a.need, a.least_need, a.want, a.span_most, a.span_least, a.next_want, a.charge,
+			a.report_sub_1, a.unspent_1, a.spent_1, a.report_sub_2, a.unspent_2, a.spent_2) t
 	),
 	written as (
 		insert into stint.counter as c (
-			policy_id, client_id, head_us, sub_window_us, turn, max_requests, request, granted, granted_next, charged,
-			resolution, counts)
-		select n.policy_id, n.client_id, n.head_us, n.sub_window_us, n.turn, n.max_requests, n.request, n.granted,
-			n.granted_next, n.charged, n.resolution, n.counts
+			current_us, sub_window_us, turn, servers, servers_before, policy_id, max_requests, request, granted, granted_next, charged,
+			early, ahead, resolution, span, client_id, counts)
+		select n.current_us, n.sub_window_us, n.turn, n.servers, n.servers_before, n.policy_id, n.max_requests, n.request, n.granted,
+			n.granted_next, n.charged, n.early, n.ahead, n.resolution, n.span, n.client_id, n.counts
 		from tried n
 		where n.changed
 		order by n.policy_id, n.client_id
@@ -86,35 +93,45 @@ begin
 			max_requests = excluded.max_requests,
 			request = excluded.request,
 			resolution = excluded.resolution,
-			(head_us, granted, granted_next, charged, counts) = (
-				select excluded.head_us, excluded.granted, excluded.granted_next, excluded.charged, excluded.counts
+			(current_us, servers, servers_before, granted, granted_next, charged, early, ahead, span, counts) = (
+				select excluded.current_us, excluded.servers, excluded.servers_before, excluded.granted, excluded.granted_next,
+					excluded.charged, excluded.early, excluded.ahead, excluded.span, excluded.counts
 				where c.turn + 1 = excluded.turn
 				union all
-				select t.head_us, t.granted, t.granted_next, t.charged, t.counts
+				select t.current_us, t.servers, t.servers_before, t.granted, t.granted_next, t.charged, t.early, t.ahead, t.span, t.counts
 				from stint.take(
-					c.head_us, c.sub_window_us, c.counts, t_us, mod(excluded.head_us, excluded.sub_window_us),
-					host_count, excluded.max_requests, excluded.sub_window_us, excluded.resolution,
+					c.current_us, c.sub_window_us, c.ahead, c.early, c.servers, c.servers_before, c.counts,
+					t_us, mod(excluded.current_us, excluded.sub_window_us), server,
+					excluded.max_requests, excluded.sub_window_us, excluded.resolution,
 					needs[excluded.request], greatest(least(leasts[excluded.request], needs[excluded.request]), 1),
-					wants[excluded.request], next_wants[excluded.request], charges[excluded.request],
-					return_subs[excluded.request], return_firsts[excluded.request], return_seconds[excluded.request]) t
+					wants[excluded.request], spans[excluded.request], span_leasts[excluded.request], next_wants[excluded.request],
+					charges[excluded.request],
+					report_subs_1[excluded.request], unspents_1[excluded.request], spents_1[excluded.request],
+					report_subs_2[excluded.request], unspents_2[excluded.request], spents_2[excluded.request]) t
 				where c.turn + 1 <> excluded.turn)
-		returning c.request, c.turn, c.head_us, c.sub_window_us, c.counts, c.granted, c.granted_next, c.charged
+		returning c.request, c.turn, c.current_us, c.sub_window_us, c.early, c.ahead, c.span, c.counts, c.granted, c.granted_next, c.charged
 	)
-	select n.request, n.granted, n.sub_window, n.valid_us, n.granted_next, n.valid_us, n.valid_us + n.sub_window_us,
-		n.remaining, n.retry_us, n.reset_us, n.max_requests, n.charged
+	select n.request, n.granted, n.current_us + n.shortest * n.sub_window_us, n.starts_in_us + n.shortest * n.sub_window_us,
+		n.granted_next, n.starts_in_us,
+		n.current_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
+		n.starts_in_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
+		n.remaining, n.retry_us, n.reset_us, n.max_requests, n.charged, n.span > n.shortest
 	from tried n
 	left join written w on w.request = n.request
 	where w.turn is null or w.turn = n.turn
 	union all
 	-- These requests were worked out again under the lock. The parts of the answer that the row doesn't hold come
 	-- from a request for nothing. (A request that was refused is made once more, and refused once more.)
-	select n.request, w.granted, t.sub_window, t.valid_us, w.granted_next, t.valid_us, t.valid_us + n.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged
+	select n.request, w.granted, t.current_us + n.shortest * n.sub_window_us, t.starts_in_us + n.shortest * n.sub_window_us,
+		w.granted_next, t.starts_in_us,
+		t.current_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
+		t.starts_in_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
+		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > n.shortest
 	from tried n
 	join written w on w.request = n.request
 	cross join lateral stint.take(
-		w.head_us, w.sub_window_us, w.counts, t_us, 0, host_count, n.max_requests, n.sub_window_us, n.resolution,
-		case when w.granted < n.least_need then n.need else 0 end, n.least_need, 0, 0, 0, 0, 0, 0) t
+		w.current_us, w.sub_window_us, w.ahead, w.early, 0, 0, w.counts, t_us, 0, server, n.max_requests, n.sub_window_us, n.resolution,
+		case when w.granted < n.least_need then n.need else 0 end, n.least_need, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) t
 	where w.turn <> n.turn;
 
 	if clock_timestamp() < started_at or clock_timestamp() > started_at + interval '2 seconds' then
@@ -124,7 +141,9 @@ begin
 end
 $$;
 
-comment on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) is
-	'Grants a batch of leases: element i of each array is request i. No row for a request whose policy or client is unknown or bad.';
-revoke execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) from public;
-grant execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], bigint[], int[], int[]) to stint_agent;
+comment on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[]) is
+	'Grants a batch of leases to a host: element i of each array is request i. No row for a request whose policy or client is unknown or bad.';
+revoke execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[])
+	from public;
+grant execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[])
+	to stint_agent;

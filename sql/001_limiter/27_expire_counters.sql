@@ -62,6 +62,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+	-- A row is idle when even the newest sub-window that something is charged to has left the window.
 	-- A grant's time may be 2 s old. The margin is longer, so that no grant can still count in a row that is
 	-- deleted.
 	margin_us constant bigint := 10000000;
@@ -93,9 +94,9 @@ begin
 		left join stint.policy p on p.policy_id = c.policy_id
 		where (c.policy_id, c.client_id) = (g.policy_id, g.client_id)
 			and (p.policy_id is null
-				or t_us - margin_us >= c.head_us + (c.resolution + 1) * c.sub_window_us
+				or t_us - margin_us >= c.current_us + (c.ahead + c.resolution + 1) * c.sub_window_us
 				-- The policy may have got a longer window meanwhile; a sub-window is at most a window long.
-				and t_us - margin_us >= c.head_us + c.sub_window_us + 2000 * p.time_window_ms)
+				and t_us - margin_us >= c.current_us + (c.ahead + 1) * c.sub_window_us + 2000 * p.time_window_ms)
 		for update of c skip locked
 	),
 	gone as (

@@ -129,8 +129,10 @@ begin
 	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
 	change_id := stint.get_newest_change();
 	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
-	-- A lease lasts at most for the current sub-window and the next.
-	select coalesce(2 * max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)), 0) into longest_lease_us from stint.policy p;
+	-- A lease lasts at most for the current sub-window and `resolution` more; in a fixed window, for the next one.
+	select coalesce(max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)
+		* case p.algorithm when 'fixed_window' then 2 else p.resolution + 1 end), 0)
+	into longest_lease_us from stint.policy p;
 	server_run := stint.get_server_run();
 	return next;
 end

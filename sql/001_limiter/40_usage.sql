@@ -9,29 +9,35 @@ select
 	greatest(l.max_requests - u.used, 0) as remaining,
 	round(100.0 * u.used / nullif(l.max_requests, 0), 1) as percent,
 	coalesce(o.blocked, false) as blocked,
-	timestamptz 'epoch' + (c.head_us + (c.resolution + 2 - u.newest) * c.sub_window_us) * interval '1 microsecond' as resets_at
+	timestamptz 'epoch' + (c.current_us + (c.ahead + c.resolution + 2 - u.newest) * c.sub_window_us) * interval '1 microsecond' as resets_at
 from stint.counter c
 join stint.policy p on p.policy_id = c.policy_id
 left join stint.client_override o on o.policy_id = c.policy_id and o.client_id = c.client_id
 cross join lateral (
 	select case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests
 ) l
--- How many sub-windows ago the newest count's sub-window was; -1: it is the next one. As in take().
 cross join lateral (
-	select (greatest((extract(epoch from clock_timestamp()) * 1000000)::bigint - c.head_us, -c.sub_window_us) + c.sub_window_us)
-		/ c.sub_window_us - 1 as age
+	select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us
+) t
+-- As in take(): how many sub-windows after the present one that of the newest count is, and what can't be spent before
+-- the next one starts.
+cross join lateral (
+	select c.ahead - greatest(t.now_us - c.current_us, 0) / c.sub_window_us as newest,
+		case when t.now_us - c.current_us between -2000000 and c.sub_window_us - 1 then c.early else 0 end as early
 ) h
 cross join lateral (
 	select
 		greatest(
-			sum(n.count) filter (where h.age + n.place - 1 between 0 and c.resolution),
-			sum(n.count) filter (where h.age + n.place - 1 between -1 and c.resolution - 1 and c.resolution > 0)) as used,
+			sum(n.count) filter (where h.newest + 1 - n.place >= -c.resolution) - h.early,
+			sum(n.count) filter (where h.newest + 1 - n.place >= 1 - c.resolution and c.resolution > 0)) as used,
 		min(n.place) filter (where n.count > 0) as newest
 	from unnest(c.counts) with ordinality as n (count, place)
 ) u
 where u.used > 0;
 
-comment on view stint.usage is 'Each client that has used some of its limit in the window that ends now. Credits that are leased to a host count as used.';
+comment on view stint.usage is
+	'Each client that has used some of its limit in the window that ends now. Credits that are leased to a host count as used, until the '
+	'window after the last moment in which they could be spent has passed; what a host gives back does not.';
 comment on column stint.usage.policy is 'The policy''s name.';
 comment on column stint.usage.client_id is 'The client.';
 comment on column stint.usage.used is 'What is charged to it now.';

@@ -22,7 +22,8 @@
 #include "stint.h"
 
 #define MS       INT64_C(1000000)
-#define SUB_MS   2000 /* a sub-window of the test's policy; leases last two, and the slack */
+#define SUB_MS   400           /* a sub-window of the test's policy */
+#define LEASE_MS (11 * SUB_MS) /* leases last so long at most, and the slack */
 #define SLACK_MS 150
 #define OLD_US   (INT64_C(86400) * 1000000)
 

@@ -48,16 +48,16 @@ struct fixture {
 	char ids[CORE_BATCH_MAX][256];
 	size_t asked_count;
 	unsigned batches;
-	int hosts;
+	int host; /* that asks */
 	struct told told[VERDICTS_MAX];
 	size_t told_count;
 };
 
-static inline void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+static inline void on_take(void *context, int host, const struct lease_request *requests, size_t count) {
 	struct fixture *f = context;
 	assert_int_equal(f->asked_count, 0); /* never two at a time */
 	f->asked_count = count;
-	f->hosts = hosts;
+	f->host = host;
 	f->batches++;
 	memcpy(f->asked, requests, count * sizeof(*requests));
 	for (size_t i = 0; i < count; i++)
@@ -172,9 +172,20 @@ static inline struct lease_grant grant_of(const struct fixture *f, int32_t grant
 		.sub_window = TOKEN + (f->end_ns - START_NS) / 1000,
 		.valid_us = valid_us,
 		.starts_in_us = valid_us,
+		.next_sub_window = TOKEN + (f->end_ns - START_NS) / 1000 + SUB_MS * 1000,
 		.next_valid_us = valid_us + SUB_MS * 1000,
 		.retry_us = granted ? 0 : valid_us + 300000,
 	};
+}
+
+/* What is for later is good from now on, until so many sub-windows after this one. */
+static inline struct lease_grant long_grant_of(const struct fixture *f, int32_t granted, int32_t granted_next,
+                                               int32_t remaining, int span) {
+	struct lease_grant grant = grant_of(f, granted, granted_next, remaining);
+	grant.next_is_open = true;
+	grant.next_sub_window = grant.sub_window + span * SUB_MS * 1000;
+	grant.next_valid_us = grant.valid_us + span * SUB_MS * 1000;
+	return grant;
 }
 
 static inline void answers(struct fixture *f, enum lease_outcome outcome, const struct lease_grant *grants) {
@@ -188,6 +199,14 @@ static inline void answers(struct fixture *f, enum lease_outcome outcome, const 
 static inline void grants(struct fixture *f, int32_t granted, int32_t granted_next, int32_t remaining) {
 	assert_int_equal(f->asked_count, 1);
 	struct lease_grant grant = grant_of(f, granted, granted_next, remaining);
+	grant.charged = f->asked[0].charge;
+	answers(f, LEASE_DONE, &grant);
+}
+
+static inline void grants_long(struct fixture *f, int32_t granted, int32_t granted_next, int32_t remaining,
+                               int span) {
+	assert_int_equal(f->asked_count, 1);
+	struct lease_grant grant = long_grant_of(f, granted, granted_next, remaining, span);
 	grant.charged = f->asked[0].charge;
 	answers(f, LEASE_DONE, &grant);
 }
@@ -255,6 +274,22 @@ static inline void expect_batch(const struct fixture *f, const char *id, int32_t
 	assert_int_equal(f->asked[0].need, need);
 	assert_int_equal(f->asked[0].least, least);
 	assert_int_equal(f->asked[0].want, want);
+}
+
+/* What a request of the batch tells the database of leases: of all, and of those of one sub-window. */
+static inline int32_t unspent_in(const struct fixture *f, size_t request) {
+	return f->asked[request].report[0].unspent + f->asked[request].report[1].unspent;
+}
+
+static inline int32_t spent_in(const struct fixture *f, size_t request) {
+	return f->asked[request].report[0].spent + f->asked[request].report[1].spent;
+}
+
+static inline struct lease_report report_of(const struct fixture *f, size_t request, int64_t sub_window) {
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		if (f->asked[request].report[i].sub_window == sub_window)
+			return f->asked[request].report[i];
+	return (struct lease_report){0};
 }
 
 #endif

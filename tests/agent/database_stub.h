@@ -69,26 +69,30 @@ static const char stub_schema[] =
 	"create function stint.await_tables() returns void language plpgsql as"
 	" $$ begin lock table stint.seen in row exclusive mode; end $$;"
 	"create function stint.stop_host(int, text) returns void language sql as $$ select $$;"
-	"create function stint.take_first_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[])"
+	"create function stint.take_first_leases(host int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[],"
+	"  spans int[], span_leasts int[])"
 	" returns table (request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"
-	"  next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int)"
+	"  next_sub_window bigint, next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int,"
+	"  next_is_open boolean)"
 	" language sql as $$ insert into stint.seen select unnest(client_ids), 'first';"
-	" select i, wants[i], 1000::bigint + needs[i], 5000::bigint, 0, 5000::bigint, 10000::bigint, leasts[i], hosts::bigint,"
-	"  0::bigint, policy_ids[i], 0 from generate_subscripts(wants, 1) i $$;"
+	" select i, wants[i], 1000::bigint + needs[i], 5000::bigint, 0, 5000::bigint, 9000::bigint, 10000::bigint, leasts[i], host::bigint,"
+	"  span_leasts[i]::bigint, policy_ids[i], 0, spans[i] % 2 = 1 from generate_subscripts(wants, 1) i $$;"
 	/* Its commit fails after its rows were sent. */
 	"create table stint.late (x int);"
 	"create function stint.refuse() returns trigger language plpgsql as $$ begin raise exception 'too late'; end $$;"
 	"create constraint trigger late after insert on stint.late deferrable initially deferred"
 	" for each row execute function stint.refuse();";
 
-#define GOOD_COLUMNS                                                                                                             \
-	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_valid_us bigint," \
-	" remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int"
+#define GOOD_COLUMNS                                                                                                    \
+	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"              \
+	" next_sub_window bigint, next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int," \
+	" charged int, next_is_open boolean"
 
 /* A grant repeats what was asked, so that the test can see that each element arrived in its place. */
-#define GOOD_ROWS                                                                                                       \
-	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint, next_wants[i], 5000::bigint, 10000::bigint, leasts[i]," \
-	" coalesce(return_subs[i], 0), return_firsts[i]::bigint, return_seconds[i], charges[i]"                             \
+#define GOOD_ROWS                                                                                                            \
+	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint + span_leasts[i], next_wants[i], 5000::bigint + spents_1[i]," \
+	" 9000::bigint + report_subs_2[i], 10000::bigint + unspents_2[i], leasts[i], report_subs_1[i], unspents_1[i]::bigint,"   \
+	" spents_2[i], charges[i], spans[i] % 2 = 1"                                                                             \
 	" from generate_subscripts(wants, 1) i where client_ids[i] is not null and policy_ids[i] > 0 order by i desc"
 
 static inline void make_take(const struct fixture *f, const char *columns, const char *rows) {
@@ -96,8 +100,9 @@ static inline void make_take(const struct fixture *f, const char *columns, const
 	snprintf(
 		sql, sizeof(sql),
 		"set client_min_messages = error; drop function if exists stint.take_leases;"
-		" create function stint.take_leases(hosts int, policy_ids int[], client_ids text[], needs int[], leasts int[],"
-		" wants int[], next_wants int[], charges int[], return_subs bigint[], return_firsts int[], return_seconds int[])"
+		" create function stint.take_leases(host int, policy_ids int[], client_ids text[], needs int[], leasts int[],"
+		" wants int[], spans int[], span_leasts int[], next_wants int[], charges int[],"
+		" report_subs_1 bigint[], unspents_1 int[], spents_1 int[], report_subs_2 bigint[], unspents_2 int[], spents_2 int[])"
 		" returns table (%s) language plpgsql as $$ #variable_conflict use_column\n begin"
 		" insert into stint.seen select unnest(client_ids), 'take';"
 		" return query %s; end $$; grant execute on function stint.take_leases to public",
@@ -170,11 +175,12 @@ static inline struct lease_request request_of(const char *client_id, size_t leng
 	                              .need = i,
 	                              .least = i % 10,
 	                              .want = i + 1,
+	                              .span = i % 60,
+	                              .span_least = i % 50,
 	                              .next_want = i + 2,
 	                              .charge = i + 3,
-	                              .return_sub_window = i + 4,
-	                              .return_first = i + 5,
-	                              .return_second = i + 6};
+	                              .report = {{.sub_window = i + 4, .unspent = i + 5, .spent = i + 6},
+	                                         {.sub_window = i + 7, .unspent = i + 8, .spent = i + 9}}};
 }
 
 static inline void check_grant(const struct lease_grant *g, int32_t i) {
@@ -182,14 +188,16 @@ static inline void check_grant(const struct lease_grant *g, int32_t i) {
 	assert_int_equal(g->sub_window, 1000 + i);
 	assert_int_equal(g->remaining, i % 10);
 	assert_int_equal(g->granted, i + 1);
+	assert_int_equal(g->next_is_open, i % 60 % 2);
+	assert_int_equal(g->valid_us, 5000 + i % 50);
 	assert_int_equal(g->granted_next, i + 2);
 	assert_int_equal(g->charged, i + 3);
 	assert_int_equal(g->retry_us, i + 4);
 	assert_int_equal(g->reset_us, i + 5);
-	assert_int_equal(g->max_requests, i + 6);
-	assert_int_equal(g->valid_us, 5000);
-	assert_int_equal(g->starts_in_us, 5000);
-	assert_int_equal(g->next_valid_us, 10000);
+	assert_int_equal(g->starts_in_us, 5000 + i + 6);
+	assert_int_equal(g->next_sub_window, 9000 + i + 7);
+	assert_int_equal(g->next_valid_us, 10000 + i + 8);
+	assert_int_equal(g->max_requests, i + 9);
 }
 
 #endif

@@ -32,8 +32,8 @@ static void a_change_of_the_policy_lifts_denials_and_voids_leases(void **state) 
 	assert_int_equal(app(f, "b", 1).verdict, APP_ASKS);
 	pass(f, 5 * MS);
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
-	assert_int_equal(f->asked[0].return_first, 4);
+	assert_int_equal(f->asked[0].report[0].sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].report[0].unspent, 4);
 }
 
 static void a_clients_override_voids_only_its_own(void **state) {
@@ -155,19 +155,25 @@ static void new_leases_take_the_place_of_its_own(void **state) {
 	assert_int_equal(app(f, "c", 1).left, 6);
 }
 
-/* Of two leases, apps take the one that ends last for the next: no other may end after it. */
-static void one_that_ends_after_the_next_lease_ends_at_once(void **state) {
+/* Of two leases, apps take the one that ends last for the next: no other may end after it. So what is granted
+ * ahead goes back. */
+static void one_that_ends_after_the_next_lease_goes_on_alone(void **state) {
 	struct fixture *f = *state;
 	lease(f, 0, "c");
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "c", 1)];
 	int bank = word_credits(atomic_load(&slot->word[0])) > 0 ? 0 : 1;
 	atomic_store(&slot->deadline_ns[bank], (uint64_t)(f->now_ns + 190 * MS));
 	adopt_and_ask(f, "c");
-	grants(f, 0, 5, 0);
+	struct lease_grant grant = grant_of(f, 0, 5, 0);
+	answers(f, LEASE_DONE, &grant);
 	expect_denied(f, 2);
+	for (unsigned left = 8; left-- > 0;)
+		assert_int_equal(app(f, "c", 1).left, left);
 	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
 	pass(f, 61 * MS);
-	assert_int_equal(app(f, "c", 1).left, 4);
+	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(report_of(f, 0, grant.next_sub_window).unspent, 5);
 }
 
 /* The other way round: one for now would pass for the next, which has not begun, and that one for open. */
@@ -213,23 +219,37 @@ static void leases_outlive_a_denial(void **state) {
 	assert_int_equal(app(f, "c", 1).left, 5);
 }
 
-/* The largest, and the longest, that an agent gives. */
-static void a_lease_of_the_whole_limit_goes_on(void **state) {
-	struct fixture *f = *state;
+/* All of the limit, until so long from now, left by an earlier agent. */
+static void takes_over_all_of_the_limit(struct fixture *f, int64_t ns) {
 	lease(f, 0, "c");
 	uint32_t slot = app_find(&f->table, 0, "c", 1);
 	int bank = table_credits(&f->table.table, slot, 0) > 0 ? 0 : 1;
 	table_publish(&f->table.table, slot, bank,
 	              &(struct table_lease){
 					  .credits = 100,
-					  .deadline_ns = f->now_ns + 2 * SUB_MS * MS,
+					  .deadline_ns = f->now_ns + ns,
 				  });
 	restart(f);
 	comes_up(f);
-	want(f, 2, "c", 1); /* for now there is none */
+	want(f, 2, "c", 1);
+}
+
+/* The largest, and the longest, that an agent gives. */
+static void a_lease_of_the_whole_limit_goes_on(void **state) {
+	struct fixture *f = *state;
+	takes_over_all_of_the_limit(f, 11 * SUB_MS * MS);
+	expect_no_batch(f);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "c", 1).left, 98);
+}
+
+static void one_that_lasts_longer_than_any_does_not(void **state) {
+	struct fixture *f = *state;
+	takes_over_all_of_the_limit(f, 11 * SUB_MS * MS + 1);
+	expect_silence(f);
 	grants(f, 0, 0, 0);
 	expect_denied(f, 2);
-	assert_int_equal(app(f, "c", 1).left, 99);
+	assert_int_not_equal(app(f, "c", 1).verdict, APP_ALLOWED);
 }
 
 static void fresh_ones_stay_and_idle_ones_give_way(void **state) {
@@ -301,7 +321,7 @@ static void what_one_database_granted_never_goes_back_to_the_next(void **state) 
 	pass(f, 100 * MS);
 	want(f, 1, "a", 1);
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(f->asked[0].report[0].sub_window, 0);
 	assert_int_equal(core_counters(f->core)->returned, 0);
 }
 
@@ -330,11 +350,12 @@ int main(void) {
 		ORPHAN(an_override_voids_its_clients_own),
 		STEP(in_fallback_its_fallback_credits_go_on),
 		STEP(new_leases_take_the_place_of_its_own),
-		STEP(one_that_ends_after_the_next_lease_ends_at_once),
+		STEP(one_that_ends_after_the_next_lease_goes_on_alone),
 		STEP(one_that_is_to_begin_ends_when_one_for_now_ends_after_it),
 		STEP(a_lease_ahead_goes_on),
 		STEP(leases_outlive_a_denial),
 		STEP(a_lease_of_the_whole_limit_goes_on),
+		STEP(one_that_lasts_longer_than_any_does_not),
 		STEP(fresh_ones_stay_and_idle_ones_give_way),
 		STEP(who_has_no_room_is_asked_for_all_the_same),
 		STEP(who_waits_for_one_database_is_asked_for_in_the_next),

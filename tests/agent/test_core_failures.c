@@ -14,18 +14,70 @@ static void after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_a
 	expect_allowed(f, 1);
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
 	want(f, 2, "a", 1);
-	assert_int_equal(f->asked[0].return_first, 5);
+	assert_int_equal(f->asked[0].report[0].unspent, 5);
 	loses_the_answer(f);
 	assert_int_equal(core_state(f->core), CORE_CONNECTING);
 	expect_silence(f);
 	pass(f, 20 * MS);
 	expect_no_batch(f);
 	comes_up(f);
-	expect_batch(f, "a", 1, 1, 2);
-	assert_int_equal(f->asked[0].return_sub_window, 0);
-	assert_int_equal(f->asked[0].return_first, 0);
+	expect_batch(f, "a", 1, 1, f->asked[0].want);
+	assert_int_equal(f->asked[0].report[0].sub_window, 0);
+	assert_int_equal(f->asked[0].report[1].sub_window, 0);
 	grants(f, 1, 0, 80);
 	expect_allowed(f, 2);
+}
+
+/* Of ten, three are spent of a lease that goes on, and that is told with a request for more. */
+static void reports_what_was_spent(struct fixture *f) {
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 10, 80, 5);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	want(f, 2, "a", 20);
+	assert_int_equal(report_of(f, 0, TOKEN + (60 + 5 * SUB_MS) * 1000).spent, 3);
+	assert_int_equal(spent_in(f, 0), 3);
+	assert_int_equal(unspent_in(f, 0), 0);
+}
+
+/* It may have been applied: what is told once more would take from the books what others have spent. */
+static void after_an_unknown_outcome_what_was_spent_is_not_told_again(void **state) {
+	struct fixture *f = *state;
+	reports_what_was_spent(f);
+	loses_the_answer(f);
+	comes_up(f);
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_int_equal(spent_in(f, 0), 0);
+	grants(f, 20, 0, 60);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "a", 2).verdict, APP_ALLOWED);
+	want(f, 3, "a", 20);
+	assert_int_equal(spent_in(f, 0), 2); /* since then */
+}
+
+static void after_a_rejection_it_is(void **state) {
+	struct fixture *f = *state;
+	reports_what_was_spent(f);
+	assert_int_equal(app(f, "a", 2).verdict, APP_ALLOWED); /* meanwhile */
+	answers(f, LEASE_REJECTED, NULL);
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_int_equal(spent_in(f, 0), 3 + 2);
+	grants(f, 20, 0, 60);
+	expect_allowed(f, 2);
+	want(f, 3, "a", 20);
+	assert_int_equal(spent_in(f, 0), 0);
+}
+
+/* The lease's other credits go back. */
+static void what_was_rejected_joins_what_came_since(void **state) {
+	struct fixture *f = *state;
+	reports_what_was_spent(f);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	answers(f, LEASE_REJECTED, NULL);
+	struct lease_report report = report_of(f, 0, TOKEN + (60 + 5 * SUB_MS) * 1000);
+	assert_int_equal(report.spent, 3);
+	assert_int_equal(report.unspent, 7);
 }
 
 static void a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over(void **state) {
@@ -145,7 +197,7 @@ static void a_rejected_client_is_asked_for_once_more_alone_and_then_denied(void 
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
 	want(f, 2, "a", 2);
 	answers(f, LEASE_REJECTED, NULL);
-	assert_int_equal(f->asked[0].return_first, 2); /* it wasn't applied */
+	assert_int_equal(f->asked[0].report[0].unspent, 2); /* it wasn't applied */
 	assert_int_equal(f->asked[0].need, 2);
 	expect_silence(f);
 	answers(f, LEASE_REJECTED, NULL);
@@ -434,14 +486,14 @@ static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
 	pass(f, 0);
 	pass(f, 10 * MS);
-	assert_int_equal(f->asked[0].return_first, 5);
+	assert_int_equal(f->asked[0].report[0].unspent, 5);
 	want(f, 2, "b", 1);
 	answers(f, LEASE_REJECTED, NULL);
 	bool came = false;
 	for (uint32_t serial = 3; serial < 10 && !came; serial++) {
 		const char id[] = {(char)('a' + serial), '\0'};
 		want(f, serial, id, 1);
-		came |= f->asked[0].return_first == 5;
+		came |= f->asked[0].report[0].unspent == 5;
 		assert_int_equal(f->asked_count, 1);
 		grants(f, 1, 0, 90);
 	}
@@ -452,6 +504,9 @@ int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(after_an_unknown_outcome_nothing_is_returned_twice_and_waiters_are_asked_again),
+		STEP(after_an_unknown_outcome_what_was_spent_is_not_told_again),
+		STEP(after_a_rejection_it_is),
+		STEP(what_was_rejected_joins_what_came_since),
 		STEP(a_lost_connection_with_returns_queued_plans_nothing_before_the_grace_is_over),
 		STEP(a_database_that_was_hardly_back_gets_no_new_grace),
 		STEP(the_grace_counts_from_the_question_that_has_no_answer),

@@ -116,6 +116,84 @@ static void a_lease_that_ended_before_the_client_asked_counts_too(void **state) 
 	assert_int_equal(9 + admit_all(f, "a"), 20);
 }
 
+/* Its lease goes on for sub-windows, and it doesn't ask meanwhile. What it used before is none of the fallback's,
+ * told or not. */
+static void what_is_spent_of_a_lease_that_lasts_counts_in_fallback(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 12, 80, 10);
+	expect_allowed(f, 1);
+	assert_int_equal(app(f, "a", 2).verdict, APP_ALLOWED);
+	pass(f, 100 * MS);
+	assert_int_equal(app(f, "a", 3).left, 7);
+	stays_away(f);
+	for (int i = 0; i < 3; i++) {
+		pass(f, 2 * SUB_MS * MS);
+		assert_int_equal(app(f, "a", 2).verdict, APP_ALLOWED);
+	}
+	want(f, 2, "a", 15);
+	expect_denied(f, 2);
+	want(f, 3, "a", 14);
+	expect_allowed(f, 3);
+	assert_int_equal(admit_all(f, "a"), 0);
+}
+
+/* One of two leases ends meanwhile, one goes on: of neither is anything forgotten. */
+static void of_both_leases(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 5, 9, 80, 10);
+	expect_allowed(f, 1);
+	assert_int_equal(app(f, "a", 1).left, 3);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(app(f, "a", 4).left, 5); /* the other holds no more than 3 */
+	assert_int_equal(app(f, "a", 2).left, 1);
+	for (int i = 0; i < 5; i++)
+		pass(f, SUB_MS * MS);
+	want(f, 2, "a", 15);
+	expect_denied(f, 2);
+	want(f, 3, "a", 14);
+	expect_allowed(f, 3);
+}
+
+/* Nobody asked in the fallback: the lease goes on, and what was spent of it is told as ever. It was counted by the
+ * database, and is charged to nobody. */
+static void a_lease_that_outlasts_the_fallback_is_reported_afterwards(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 12, 80, 10);
+	expect_allowed(f, 1);
+	stays_away(f);
+	pass(f, 2 * SUB_MS * MS);
+	assert_int_equal(app(f, "a", 4).left, 8);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(app(f, "a", 1).left, 7);
+	want(f, 2, "a", 20);
+	assert_int_equal(f->asked[0].charge, 0);
+	assert_int_equal(report_of(f, 0, TOKEN + (60 + 10 * SUB_MS) * 1000).spent, 5);
+	assert_int_equal(unspent_in(f, 0), 0);
+}
+
+/* What is left of a lease that the fallback ended goes back to nobody: it may be asked for as soon as the database
+ * is there, but what it left was destroyed. */
+static void one_that_the_fallback_ended_is_not_reported(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 12, 80, 10);
+	expect_allowed(f, 1);
+	stays_away(f);
+	assert_int_equal(app(f, "a", 4).left, 8);
+	want(f, 2, "a", 10);
+	expect_allowed(f, 2);
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 10);
+	assert_int_equal(spent_in(f, 0) + unspent_in(f, 0), 0);
+}
+
 /* Ids that are made up cost memory only so far, and what they are admitted together has a limit. */
 static void a_flood_of_ids_shares_a_limit(void **state) {
 	struct fixture *f = *state;
@@ -297,6 +375,48 @@ static void an_orphan_is_adopted_with_its_credits(void **state) {
 	assert_int_equal(app(f, "a", 1).left, 5);
 }
 
+/* It lasts as long as a lease can: from the start of a sub-window on, and for as many more as the window has. */
+static void an_orphans_lease_that_lasts_for_a_window_is_adopted(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + SUB_MS * MS;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 9, 90, 10);
+	expect_allowed(f, 1);
+	restart(f);
+	comes_up(f);
+	want(f, 2, "a", 1);
+	expect_allowed(f, 2);
+	pass(f, 10 * SUB_MS * MS);
+	f->asked_count = 0;
+	assert_int_equal(app(f, "a", 3).left, 5);
+	want(f, 3, "a", 20); /* nobody knows of which sub-window it is, so nothing is told of it */
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_int_equal(f->asked[0].report[0].sub_window, 0);
+}
+
+static void one_that_lasts_longer_is_not(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 9, 90, 10);
+	want(f, 2, "b", 1);
+	grants_long(f, 1, 9, 90, 10);
+	f->told_count = 0;
+	const char *const ids[] = {"a", "b"};
+	for (int i = 0; i < 2; i++) {
+		struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, ids[i], 1)];
+		for (int bank = 0; bank < 2; bank++)
+			if (word_credits(slot->word[bank]) > 0)
+				atomic_store(&slot->deadline_ns[bank], (uint64_t)(f->now_ns + 11 * SUB_MS * MS + i));
+	}
+	restart(f);
+	comes_up(f);
+	want(f, 3, "a", 1);
+	expect_allowed(f, 3);
+	want(f, 4, "b", 1);
+	expect_silence(f);
+	assert_int_equal(app(f, "b", 1).verdict, APP_ASKS);
+}
+
 static void an_orphan_with_nonsense_in_it_gets_nothing(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -390,7 +510,7 @@ static void without_room_a_promotion_changes_nothing(void **state) {
 	f->asked_count = 0;
 	loses_the_answer(f);
 	want(f, 1, "stranger", 1);
-	core_database_promoted(f->core, f->now_ns, 0);
+	core_database_promoted(f->core, f->now_ns, 900 * MS); /* of 1100 ms that the longest leases last */
 	comes_up(f);
 	pass(f, 300 * MS);
 	for (int i = 0; i < 4 && f->told_count == 0; i++) { /* in some batch */
@@ -416,23 +536,33 @@ static void the_idle_give_way(void **state) {
 	assert_true(app_find(&f->table, 0, "newcomer", 8) != TABLE_NO_SLOT);
 }
 
-static void who_is_unused_for_long_leaves_with_its_credits_returned(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants(f, 5, 0, 90);
-	expect_allowed(f, 1);
+/* What comes back until it has left. */
+static int32_t back_until_it_leaves(struct fixture *f, unsigned *batches) {
+	unsigned before = f->batches;
 	int32_t returned = 0;
-	for (int i = 0; i < 200 && core_client_count(f->core) > 0; i++) {
+	for (int i = 0; i < 600 && core_client_count(f->core) > 0; i++) {
 		pass(f, 50 * MS);
 		if (f->asked_count > 0) {
-			returned += f->asked[0].return_first;
+			returned += unspent_in(f, 0);
 			grants(f, 0, 0, 95);
 		}
 	}
-	assert_int_equal(returned, 4);
+	*batches = f->batches - before;
 	assert_int_equal(core_client_count(f->core), 0);
 	assert_int_equal(f->table.table.used, 0);
 	assert_int_equal(core_counters(f->core)->evicted_idle, 1);
+	return returned;
+}
+
+/* What it left unspent is in no window any more. */
+static void who_is_unused_for_long_leaves(void **state) {
+	struct fixture *f = *state;
+	unsigned batches;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 4, 90, 10);
+	expect_allowed(f, 1);
+	assert_int_equal(back_until_it_leaves(f, &batches), 0);
+	assert_in_range(batches, 0, 1);                     /* for the next lease, which it was expected to use */
 	assert_int_equal(core_next_ns(f->core), INT64_MAX); /* and then all is quiet */
 }
 
@@ -463,6 +593,17 @@ static void declare_long(struct fixture *f) {
 	policy.time_window_ms = 600000;
 	core_set_policy(f->core, f->now_ns, 0, &policy);
 	core_advance(f->core, f->now_ns);
+}
+
+static void what_still_counts_goes_back_then(void **state) {
+	struct fixture *f = *state;
+	unsigned batches;
+	declare_long(f);
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 4, 10, 10);
+	expect_allowed(f, 1);
+	assert_int_equal(back_until_it_leaves(f, &batches), 4);
+	assert_in_range(batches, 1, 2);
 }
 
 /* Whoever waits for it would wait for ever: an app that finds credits which aren't good yet doesn't take them. */
@@ -622,7 +763,7 @@ static void memory_is_the_database(void **state) {
 		pass(f, SUB_MS * MS);
 		assert_int_equal(admit_all(f, "a"), 0);
 	}
-	pass(f, 2 * SUB_MS * MS);
+	pass(f, 5 * SUB_MS * MS); /* what is spent by now may have been admitted a fifth of a second later */
 	assert_int_equal(admit_all(f, "a"), 100);
 	expect_no_batch(f);
 }
@@ -639,6 +780,10 @@ int main(void) {
 		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
 		STEP(what_is_left_of_the_databases_leases_does_not_count),
 		STEP(a_lease_that_ended_before_the_client_asked_counts_too),
+		STEP(what_is_spent_of_a_lease_that_lasts_counts_in_fallback),
+		STEP(of_both_leases),
+		STEP(a_lease_that_outlasts_the_fallback_is_reported_afterwards),
+		STEP(one_that_the_fallback_ended_is_not_reported),
 		STEP(a_flood_of_ids_shares_a_limit),
 		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
@@ -649,6 +794,8 @@ int main(void) {
 		STEP(leases_of_fallback_end_when_it_does),
 		STEP(leases_outlive_the_agent),
 		STEP(an_orphan_is_adopted_with_its_credits),
+		STEP(an_orphans_lease_that_lasts_for_a_window_is_adopted),
+		STEP(one_that_lasts_longer_is_not),
 		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
 		STEP(fallback_leases_of_a_dead_agent_end_when_the_database_is_there),
 		STEP(also_those_of_who_was_idle),
@@ -656,7 +803,8 @@ int main(void) {
 		STEP(without_room_the_agent_decides),
 		STEP(without_room_a_promotion_changes_nothing),
 		STEP(the_idle_give_way),
-		STEP(who_is_unused_for_long_leaves_with_its_credits_returned),
+		STEP(who_is_unused_for_long_leaves),
+		STEP(what_still_counts_goes_back_then),
 		STEP(scribbles_are_repaired),
 		STEP(a_start_that_nobody_set_is_taken_back),
 		STEP(also_where_there_is_no_lease),

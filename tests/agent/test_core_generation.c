@@ -55,7 +55,7 @@ static void who_asks_has_nothing_of_the_old_terms(void **state) {
 	want(f, 2, id, 1);
 	expect_silence(f); /* not from the lease that is there */
 	expect_batch(f, id, 1, 1, f->asked[0].want);
-	assert_int_equal(f->asked[0].return_first, 7); /* which goes back along with the request */
+	assert_int_equal(f->asked[0].report[0].unspent, 7); /* which goes back along with the request */
 }
 
 static void by_the_table_the_old_terms_end_with_the_walk(void **state) {
@@ -65,7 +65,7 @@ static void by_the_table_the_old_terms_end_with_the_walk(void **state) {
 	policy_changes_for(f, id, policy_with(50, 20));
 	assert_in_range(walk(f), 2 * MS, 2 * (int64_t)f->table.table.slot_count * MS);
 	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
-	assert_int_equal(f->asked[0].return_first, 7);
+	assert_int_equal(f->asked[0].report[0].unspent, 7);
 }
 
 static void what_was_leased_since_is_left_alone(void **state) {
@@ -144,13 +144,56 @@ static void what_is_granted_meanwhile_is_not_void(void **state) {
 	struct fixture *f = *state;
 	const char *id = far_id(f);
 	lease(f, id, 9);
-	low(f, id);
+	want(f, 2, id, 9);
 	policy_changes_for(f, id, policy_with(50, 20));
 	f->end_ns = f->now_ns + 1000 * MS;
-	grants(f, 7, 0, 20);
+	grants(f, 9 + 7, 0, 20);
+	expect_allowed(f, 2);
 	assert_int_equal(app(f, id, 1).left, 6);
 	walk(f);
 	assert_int_equal(app(f, id, 1).left, 5);
+}
+
+/* A lease that would have gone on for a window: what is left of it goes back, and what was spent stays where it is
+ * charged, since sub-windows may be others now. */
+static void a_lease_that_lasts_ends_with_its_terms(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	want(f, 1, id, 1);
+	grants_long(f, 1, 9, 80, 10);
+	expect_allowed(f, 1);
+	pass(f, SUB_MS * MS);
+	assert_int_equal(app(f, id, 3).left, 6);
+	policy_changes_for(f, id, policy_with(50, 20));
+	want(f, 2, id, 1);
+	expect_silence(f);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	struct lease_report report = report_of(f, 0, TOKEN + (60 + 10 * SUB_MS) * 1000);
+	assert_int_equal(report.unspent, 5);
+	assert_int_equal(report.spent, 0);
+	grants(f, 1, 0, 40);
+	expect_allowed(f, 2);
+	walk(f);
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	assert_int_equal(core_counters(f->core)->returned, 5);
+}
+
+/* With no request of the client's to go along, it goes back at once: another host may need it under the new
+ * limit. */
+static void one_of_a_client_whose_limit_changes_goes_back_at_once(void **state) {
+	struct fixture *f = *state;
+	const char *id = far_id(f);
+	want(f, 1, id, 1);
+	grants_long(f, 4, 9, 80, 10);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
+	assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
+	pass(f, 0);
+	pass(f, 6 * MS);
+	expect_batch(f, id, 0, 0, 0);
+	assert_int_equal(report_of(f, 0, TOKEN + 60 * 1000).unspent, 3);
+	assert_int_equal(report_of(f, 0, TOKEN + (60 + 10 * SUB_MS) * 1000).unspent, 9);
+	assert_int_equal(spent_in(f, 0), 0);
 }
 
 static void nothing_of_another_policys_goes_back(void **state) {
@@ -268,7 +311,7 @@ static void who_gives_way_leaves_nothing_to_return(void **state) {
 	want(f, 1, "newcomer", 1);
 	assert_string_equal(f->ids[0], "newcomer");
 	assert_int_equal(f->asked[0].need, 1);
-	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(f->asked[0].report[0].sub_window, 0);
 	assert_int_equal(core_queued(f->core), f->asked_count); /* with those that the first step met */
 	assert_int_equal(core_counters(f->core)->evicted_for_room, 1);
 }
@@ -283,7 +326,7 @@ static void who_stops_has_not_drained_before_the_walk_is_over(void **state) {
 	for (int i = 0; i < 500 && !core_is_drained(f->core); i++) {
 		pass(f, MS);
 		if (f->asked_count > 0) {
-			assert_int_equal(f->asked[0].return_first, 8);
+			assert_int_equal(f->asked[0].report[0].unspent, 8);
 			grants(f, 0, 0, 99);
 		}
 	}
@@ -473,30 +516,43 @@ static uint64_t looked(const struct fixture *f) {
 		(f)->told_count = 0;                                                                                      \
 	} while (0)
 
-/* All in flight is answered; each client who waits gets so many. What goes back meanwhile. */
-static uint64_t answer_all(struct fixture *f, int32_t credits) {
+/* All in flight is answered; each client who waits gets so many, and so many remain. What goes back meanwhile. */
+static uint64_t answer_each(struct fixture *f, int32_t credits, int32_t remaining) {
 	uint64_t back = 0;
 	while (f->asked_count > 0) {
 		struct lease_grant all[CORE_BATCH_MAX];
 		for (size_t i = 0; i < f->asked_count; i++) {
-			all[i] = grant_of(f, f->asked[i].need ? credits : 0, 0, 80);
+			all[i] = grant_of(f, f->asked[i].need ? credits : 0, 0, remaining);
 			all[i].charged = f->asked[i].charge;
-			back += (uint64_t)f->asked[i].return_first + (uint64_t)f->asked[i].return_second;
+			back += (uint64_t)unspent_in(f, i);
 		}
 		BOUNDED(f, answers(f, LEASE_DONE, all));
 	}
 	return back;
 }
 
-static void all_want(struct fixture *f, int32_t credits) {
+static uint64_t answer_all(struct fixture *f, int32_t credits) {
+	return answer_each(f, credits, 80);
+}
+
+static void each_wants(struct fixture *f, int32_t credits, int32_t remaining) {
 	char id[16];
 	for (uint32_t i = 0; i < CROWD; i++) {
 		snprintf(id, sizeof(id), "many-%u", i);
 		BOUNDED(f, want(f, i, id, 1));
 		if (i % 200 == 0)
-			answer_all(f, credits);
+			answer_each(f, credits, remaining);
 	}
-	answer_all(f, credits);
+	answer_each(f, credits, remaining);
+}
+
+static void all_want(struct fixture *f, int32_t credits) {
+	each_wants(f, credits, 80);
+}
+
+/* A fifth of their limit is left: what they don't use goes back by itself. */
+static void all_are_tight(struct fixture *f, int32_t credits) {
+	each_wants(f, credits, 20);
 }
 
 static uint64_t pass_for(struct fixture *f, int64_t ns, int32_t credits) {
@@ -512,6 +568,10 @@ static uint64_t pass_for(struct fixture *f, int64_t ns, int32_t credits) {
 	}
 	return back;
 }
+
+/* What there was no room to return goes along when the client asks again, or leaves: when the timer of its lease
+ * has run out, and it is idle. */
+#define UNTIL_THEY_LEAVE (75000 * MS)
 
 /* Sub-windows of a minute, so that nothing ends meanwhile. */
 static void has_long_windows(struct fixture *f) {
@@ -541,7 +601,7 @@ static void a_change_of_policy_looks_at_some_at_a_time(void **state) {
 		snprintf(id, sizeof(id), "many-%u", i);
 		assert_int_equal(app(f, id, 1).verdict, APP_ASKS);
 	}
-	back += pass_for(f, 20000 * MS, 0);
+	back += pass_for(f, UNTIL_THEY_LEAVE, 0);
 	assert_int_equal(back, 2 * CROWD); /* there is no room to give them all back at once, but nothing is lost */
 }
 
@@ -577,7 +637,7 @@ static void changes_that_follow_one_another_look_at_some_at_a_time(void **state)
 		BOUNDED(f, low(f, "many-7"));
 	}
 	assert_true(core_is_walking(f->core));
-	uint64_t back = answer_all(f, 0) + pass_for(f, 20000 * MS, 0);
+	uint64_t back = answer_all(f, 0) + pass_for(f, UNTIL_THEY_LEAVE, 0);
 	assert_int_equal(back, 2 * CROWD);
 	assert_false(core_is_walking(f->core));
 }
@@ -626,7 +686,7 @@ static void a_crowd_returns_no_more_than_it_was_given(void **state) {
 			if (table_credits(&f->table.table, slot, bank) > 0)
 				table_add(&f->table.table, slot, bank, 1000);
 	meets_a_change(f, long_policy());
-	assert_in_range(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), 1, 3 * CROWD);
+	assert_in_range(answer_all(f, 0) + pass_for(f, UNTIL_THEY_LEAVE, 0), 1, 3 * CROWD);
 }
 
 /* A policy that was dropped and declared again has counters of its own, even when there is no room for what
@@ -651,7 +711,7 @@ static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	BOUNDED(f, core_set_policy(f->core, f->now_ns, 1, &other));
 	while (core_is_walking(f->core))
 		BOUNDED(f, pass(f, MS));
-	assert_int_equal(answer_all(f, 0) + pass_for(f, 20000 * MS, 0), CROWD / 2 * 2);
+	assert_int_equal(answer_all(f, 0) + pass_for(f, UNTIL_THEY_LEAVE, 0), CROWD / 2 * 2);
 }
 
 static void the_end_of_a_fallback_looks_at_some_at_a_time(void **state) {
@@ -719,12 +779,13 @@ static void a_stop_looks_at_some_at_a_time(void **state) {
 	assert_int_equal(back, 2 * CROWD);
 }
 
-/* All of them stop at once: their credits go back with as many requests as are good, the rest of them later. */
+/* All of them stop at once: their credits go back with as many requests as are good, the rest of them later. If
+ * they aren't asked for before, that is when their lease has ended, and another sub-window. */
 static void a_crowd_of_timers_is_seen_to_by_and_by(void **state) {
 	struct fixture *f = *state;
 	has_long_windows(f);
-	all_want(f, 3);
-	assert_int_equal(pass_for(f, 60000 * MS, 0), 2 * CROWD);
+	all_are_tight(f, 3);
+	assert_int_equal(pass_for(f, 130000 * MS, 0), 2 * CROWD);
 }
 
 /* The same where the leases end, and with a database that takes its time. Whose turn doesn't come within a
@@ -732,8 +793,8 @@ static void a_crowd_of_timers_is_seen_to_by_and_by(void **state) {
 static void leases_that_end_together_go_back_by_and_by(void **state) {
 	struct fixture *f = *state;
 	f->end_ns = f->now_ns + 90 * MS;
-	all_want(f, 3);
-	for (int i = 0; i < 200; i++)
+	all_are_tight(f, 3);
+	for (int i = 0; i < 300; i++)
 		BOUNDED(f, pass(f, MS));
 	assert_true(core_queued(f->core) > 0);
 	assert_in_range(answer_all(f, 0) + pass_for(f, 2000 * MS, 0), CROWD * 3 / 2, 2 * CROWD);
@@ -886,6 +947,8 @@ int main(void) {
 		FAST(a_walk_that_is_over_is_forgotten),
 		SLOW(an_event_of_others_leaves_alone_what_was_leased_since),
 		SLOW(what_is_granted_meanwhile_is_not_void),
+		SLOW(a_lease_that_lasts_ends_with_its_terms),
+		SLOW(one_of_a_client_whose_limit_changes_goes_back_at_once),
 		SLOW(nothing_of_another_policys_goes_back),
 		SLOW(nothing_of_another_databases_goes_back),
 		SLOW(nor_what_was_to_go_back_already),

@@ -69,8 +69,8 @@ static void a_grant_that_comes_too_late_is_returned_and_asked_again(void **state
 	expect_silence(f);
 	assert_int_equal(core_counters(f->core)->late, 1);
 	expect_batch(f, "a", 1, 1, 1);
-	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
-	assert_int_equal(f->asked[0].return_first, 1);
+	assert_int_equal(f->asked[0].report[0].sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].report[0].unspent, 1);
 	grants(f, 1, 0, 99);
 	expect_allowed(f, 1);
 }
@@ -83,9 +83,9 @@ static void a_lease_ahead_that_no_time_is_left_for_goes_back(void **state) {
 	pass(f, (SUB_MS + 50) * MS);
 	answers(f, LEASE_DONE, &grant);
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
-	assert_int_equal(f->asked[0].return_first, 1);
-	assert_int_equal(f->asked[0].return_second, 5);
+	assert_int_equal(f->asked[0].report[0].sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].report[0].unspent, 1);
+	assert_int_equal(report_of(f, 0, grant.next_sub_window).unspent, 5);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 }
 
@@ -106,38 +106,228 @@ static void the_agent_itself_takes_nothing_before_the_next_lease_begins(void **s
 
 /* ---- Back ------------------------------------------------------------------------------------- */
 
-static void an_idle_client_gets_no_next_lease_and_returns_what_it_has(void **state) {
+/* Answers until nothing more is asked: how much was told as unspent. */
+static int32_t goes_back_within(struct fixture *f, int64_t ns, int32_t remaining) {
+	int32_t returned = 0;
+	for (int64_t end_ns = f->now_ns + ns; f->now_ns < end_ns; pass(f, 5 * MS))
+		if (f->asked_count > 0) {
+			returned += unspent_in(f, 0);
+			grants(f, 0, 0, remaining);
+		}
+	return returned;
+}
+
+/* Of a client that is near its limit, others may need what lies idle here. */
+static void what_a_tight_client_leaves_goes_back_by_itself(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
-	struct lease_grant grant = grant_of(f, 10, 0, 90);
+	struct lease_grant grant = grant_of(f, 10, 0, 24);
 	answers(f, LEASE_DONE, &grant);
-	for (int i = 0; i < 20 && f->asked_count == 0; i++)
+	pass(f, AT_LEAST(60 * MS));
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	for (int i = 0; i < 60 && (f->asked_count == 0 || unspent_in(f, 0) == 0); i++) {
+		if (f->asked_count > 0)
+			grants(f, 0, 0, 24);
 		pass(f, 5 * MS);
+		assert_true(i >= 16 || f->asked_count == 0 || unspent_in(f, 0) == 0); /* not at once: it may come again */
+	}
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].next_want, 0);
-	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
-	assert_int_equal(f->asked[0].return_first, 9);
-	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS); /* destroyed before it is offered */
+	assert_int_equal(f->asked[0].need, 0);
+	assert_int_equal(report_of(f, 0, grant.sub_window).unspent, 9);
 	grants(f, 0, 0, 99);
-	pass(f, 200 * MS);
-	expect_no_batch(f);
+	assert_int_equal(goes_back_within(f, 1000 * MS, 99), 0);
 }
 
 /* As many of the one as of the other. */
-static void two_leases_that_nobody_uses_go_back(void **state) {
+static void two_leases_that_a_tight_client_leaves_go_back(void **state) {
 	struct fixture *f = *state;
-	int32_t returned = 0;
 	want(f, 1, "a", 1);
-	grants(f, 6, 5, 89);
+	grants(f, 6, 5, 10);
 	expect_allowed(f, 1);
-	for (int i = 0; i < 100; i++) {
+	assert_int_equal(goes_back_within(f, 500 * MS, 10), 5 + 5);
+}
+
+/* There is enough left for everybody: it is worth no statement. */
+static void what_others_leave_is_told_with_their_next_request(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = long_grant_of(f, 1, 5, 80, 10);
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 360; i++) {
 		pass(f, 5 * MS);
-		if (f->asked_count > 0) {
-			returned += f->asked[0].return_first + f->asked[0].return_second;
-			grants(f, 0, 0, 99);
-		}
+		if (f->asked_count == 0)
+			continue;
+		/* It may go on, and then there is a statement in any case. */
+		assert_true(f->asked[0].want > 0 || f->asked[0].next_want > 0);
+		grants(f, 0, 0, 80);
+		assert_true(f->now_ns < START_NS + 1060 * MS);
 	}
-	assert_int_equal(returned, 5 + 5);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	want(f, 2, "a", 1);
+	expect_batch(f, "a", 1, 1, f->asked[0].want);
+	assert_int_equal(report_of(f, 0, grant.next_sub_window).unspent, 5);
+	assert_int_equal(report_of(f, 0, grant.next_sub_window).spent, 0);
+}
+
+/* The window is over that it was charged to. */
+static void what_counts_for_nothing_any_more_is_not_told(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 5, 80, 10);
+	expect_allowed(f, 1);
+	f->now_ns += (60 + 1000 + 1000) * MS;
+	want(f, 2, "a", 1);
+	expect_batch(f, "a", 1, 1, f->asked[0].want);
+	assert_int_equal(unspent_in(f, 0), 0);
+}
+
+/* ---- What was spent -------------------------------------------------------------------------- */
+
+/* A lease of eight that lasts, of which so many are spent. */
+static int64_t spend_of_eight(struct fixture *f, int credits) {
+	want(f, 1, "a", 1);
+	struct lease_grant grant = long_grant_of(f, 1, 8, 80, 10);
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	for (int i = 0; i < credits; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	return grant.next_sub_window;
+}
+
+/* It is charged until the lease's end; told, it counts from now on. */
+static void what_was_spent_is_told_with_the_next_request(void **state) {
+	struct fixture *f = *state;
+	int64_t sub_window = spend_of_eight(f, 3);
+	f->now_ns += 10 * MS;
+	want(f, 2, "a", 20); /* more than there is */
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 3);
+	assert_int_equal(unspent_in(f, 0), 0);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED); /* while it is under way */
+	grants(f, 20, 0, 60);
+	expect_allowed(f, 2);
+	want(f, 3, "a", 20);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 1); /* and not those three again */
+	grants(f, 20, 0, 40);
+	expect_allowed(f, 3);
+	want(f, 4, "a", 20);
+	assert_int_equal(spent_in(f, 0), 0);
+}
+
+/* An app that was stopped behind its compare-and-swap puts its credit back when it goes on: what was told as spent
+ * would then be spent after all. It can't do so in another epoch. */
+static void what_was_told_as_spent_does_not_come_back(void **state) {
+	struct fixture *f = *state;
+	int64_t sub_window = spend_of_eight(f, 3);
+	uint32_t slot = app_find(&f->table, 0, "a", 1);
+	int bank = table_credits(&f->table.table, slot, 1) == 5;
+	uint64_t taken_from = f->table.table.slots[slot].word[bank];
+	assert_int_equal(word_credits(taken_from), 5);
+	want(f, 2, "a", 20);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 3);
+	uint64_t now = f->table.table.slots[slot].word[bank];
+	assert_int_equal(word_credits(now), 5);
+	assert_int_not_equal(word_epoch(now), word_epoch(taken_from));
+}
+
+/* The app is told of its credit by the agent, and reads that whenever it likes: perhaps when the lease ends. */
+static void what_the_agent_spent_is_not_told(void **state) {
+	struct fixture *f = *state;
+	int64_t sub_window = spend_of_eight(f, 3);
+	want(f, 2, "a", 2);
+	assert_int_equal(verdict_of(f, 2).source, STINT_SOURCE_LEASE);
+	want(f, 3, "a", 20);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 3);
+}
+
+static void what_may_have_been_told_is_not_told_again(void **state) {
+	struct fixture *f = *state;
+	int64_t sub_window = spend_of_eight(f, 3);
+	want(f, 2, "a", 20);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 3);
+	loses_the_answer(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	f->now_ns += 10 * MS;
+	comes_up(f);
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_in_range(report_of(f, 0, sub_window).spent, 0, 1);
+}
+
+static void what_was_certainly_not_told_is_told_again(void **state) {
+	struct fixture *f = *state;
+	int64_t sub_window = spend_of_eight(f, 3);
+	want(f, 2, "a", 20);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	answers(f, LEASE_REJECTED, NULL);
+	expect_batch(f, "a", 20, 20, f->asked[0].want);
+	assert_int_equal(report_of(f, 0, sub_window).spent, 3 + 1);
+}
+
+/* ---- Early, and open ------------------------------------------------------------------------- */
+
+static unsigned spendable(struct fixture *f) {
+	unsigned credits = 0;
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		credits++;
+	return credits;
+}
+
+/* Both are charged to the same sub-window: the one is not to be spent before it, the other is good until then. */
+static void a_longer_lease_does_not_open_an_early_one(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 5, 80);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 1);
+	struct lease_grant grant = long_grant_of(f, 1, 3, 80, 1);
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 2);
+	assert_int_equal(spendable(f), 3);
+	pass(f, AT_MOST(60 * MS));
+	assert_in_range(spendable(f), 0, 5);
+}
+
+static void an_early_lease_is_not_opened_by_a_longer_one(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 3, 80, 1);
+	expect_allowed(f, 1);
+	want(f, 2, "a", 20);
+	grants(f, 20, 5, 60);
+	expect_allowed(f, 2);
+	assert_int_equal(spendable(f), 3);
+	pass(f, AT_MOST(60 * MS));
+	assert_in_range(spendable(f), 0, 5);
+}
+
+/* The others of the batch get nothing. */
+static void answers_one(struct fixture *f, const char *id, struct lease_grant grant) {
+	struct lease_grant each[CORE_BATCH_MAX];
+	for (size_t i = 0; i < f->asked_count; i++)
+		each[i] = strcmp(f->ids[i], id) == 0 ? grant : grant_of(f, 0, 0, 60);
+	answers(f, LEASE_DONE, each);
+}
+
+/* Whatever the longer one's end. */
+static void early_and_longer_leases_keep_apart(void **state) {
+	struct fixture *f = *state;
+	for (int span = 1; span <= 10; span++)
+		for (int early_first = 0; early_first < 2; early_first++) {
+			char id[16];
+			snprintf(id, sizeof(id), "c-%d-%d", span, early_first);
+			f->end_ns = f->now_ns + 50 * MS;
+			for (int i = 0; i < 2; i++) {
+				f->now_ns += MS;
+				want(f, 1, id, 20);
+				answers_one(f, id, i == early_first ? long_grant_of(f, 20, 3, 60, span) : grant_of(f, 20, 5, 60));
+				expect_allowed(f, 1);
+			}
+			unsigned now = 0;
+			while (app(f, id, 1).verdict == APP_ALLOWED)
+				now++;
+			assert_in_range(now, 0, 3);
+		}
 }
 
 static void a_fixed_window_that_is_over_gets_nothing_back(void **state) {
@@ -166,7 +356,7 @@ static void the_rest_of_a_long_fixed_window_can_be_leased_again(void **state) {
 	policy_changes(f, policy);
 	f->end_ns = f->now_ns + day_ms * MS;
 	want(f, 1, "a", 1);
-	struct lease_grant grant = grant_of(f, 10, 0, 90);
+	struct lease_grant grant = grant_of(f, 10, 0, 20); /* it is tight */
 	answers(f, LEASE_DONE, &grant);
 	f->now_ns += AT_LEAST(day_ms * MS) - 1000 * MS;
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
@@ -176,8 +366,8 @@ static void the_rest_of_a_long_fixed_window_can_be_leased_again(void **state) {
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	pass(f, 10 * MS);
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_sub_window, grant.sub_window);
-	assert_int_equal(f->asked[0].return_first, 7);
+	assert_int_equal(f->asked[0].report[0].sub_window, grant.sub_window);
+	assert_int_equal(f->asked[0].report[0].unspent, 7);
 }
 
 static void a_scribbled_word_returns_no_more_than_was_granted(void **state) {
@@ -189,8 +379,7 @@ static void a_scribbled_word_returns_no_more_than_was_granted(void **state) {
 		atomic_store(&f->table.table.slots[slot].word[bank], word_make(77, 1000000, 0));
 	core_drain(f->core, f->now_ns);
 	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_first, 4);
-	assert_int_equal(f->asked[0].return_second, 0);
+	assert_int_equal(f->asked[0].report[0].unspent, 4);
 }
 
 static void drain_returns_everything_and_is_done(void **state) {
@@ -203,8 +392,8 @@ static void drain_returns_everything_and_is_done(void **state) {
 	core_drain(f->core, f->now_ns);
 	assert_false(core_is_drained(f->core));
 	assert_int_equal(f->asked_count, 2);
-	assert_int_equal(f->asked[0].return_first + f->asked[1].return_first, 7 + 7);
-	assert_int_equal(f->asked[0].return_second + f->asked[1].return_second, 6);
+	assert_int_equal(unspent_in(f, 0) + unspent_in(f, 1), 7 + 7 + 6);
+	assert_int_equal(report_of(f, 1, grant.next_sub_window).unspent, 6);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	answers(f, LEASE_DONE, (struct lease_grant[]){grant_of(f, 0, 0, 90), grant_of(f, 0, 0, 90)});
 	assert_true(core_is_drained(f->core));
@@ -240,8 +429,8 @@ static void returns_of_an_idle_agent_go_together(void **state) {
 	expect_no_batch(f);
 	pass(f, 1 * MS); /* no longer for the second's sake */
 	assert_int_equal(f->asked_count, 2);
-	assert_int_equal(f->asked[0].return_first, 5);
-	assert_int_equal(f->asked[1].return_first, 5);
+	assert_int_equal(f->asked[0].report[0].unspent, 5);
+	assert_int_equal(f->asked[1].report[0].unspent, 5);
 }
 
 static void what_comes_after_a_batch_waits_as_long(void **state) {
@@ -253,7 +442,7 @@ static void what_comes_after_a_batch_waits_as_long(void **state) {
 	is_void(f, "b");
 	expect_no_batch(f);
 	pass(f, 5 * MS);
-	assert_int_equal(f->asked[0].return_first, 5);
+	assert_int_equal(f->asked[0].report[0].unspent, 5);
 }
 
 static void a_return_goes_along_with_who_waits(void **state) {
@@ -263,7 +452,7 @@ static void a_return_goes_along_with_who_waits(void **state) {
 	want(f, 3, "c", 1);
 	assert_int_equal(f->asked_count, 2);
 	assert_string_equal(f->ids[0], "c");
-	assert_int_equal(f->asked[1].return_first, 5);
+	assert_int_equal(f->asked[1].report[0].unspent, 5);
 }
 
 static void who_stops_returns_at_once(void **state) {
@@ -288,7 +477,7 @@ static int make_large(void **state) {
 static void give_six_to_each(struct fixture *f) {
 	struct lease_grant each[CORE_BATCH_MAX];
 	for (size_t i = 0; i < f->asked_count; i++)
-		each[i] = grant_of(f, 6, 0, 90);
+		each[i] = grant_of(f, 6, 0, 10); /* they are tight: what they leave goes back by itself */
 	if (f->asked_count > 0)
 		answers(f, LEASE_DONE, each);
 	f->told_count = 0;
@@ -298,7 +487,7 @@ static int32_t take_back(struct fixture *f) {
 	struct lease_grant each[CORE_BATCH_MAX];
 	int32_t returned = 0;
 	for (size_t i = 0; i < f->asked_count; i++) {
-		returned += f->asked[i].return_first + f->asked[i].return_second;
+		returned += unspent_in(f, i);
 		each[i] = grant_of(f, 0, 0, 99);
 	}
 	if (f->asked_count > 0)
@@ -340,8 +529,18 @@ int main(void) {
 		STEP(a_grant_that_comes_too_late_is_returned_and_asked_again),
 		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
 		STEP(the_agent_itself_takes_nothing_before_the_next_lease_begins),
-		STEP(an_idle_client_gets_no_next_lease_and_returns_what_it_has),
-		STEP(two_leases_that_nobody_uses_go_back),
+		STEP(what_a_tight_client_leaves_goes_back_by_itself),
+		STEP(two_leases_that_a_tight_client_leaves_go_back),
+		STEP(what_others_leave_is_told_with_their_next_request),
+		STEP(what_counts_for_nothing_any_more_is_not_told),
+		STEP(what_was_spent_is_told_with_the_next_request),
+		STEP(what_was_told_as_spent_does_not_come_back),
+		STEP(what_the_agent_spent_is_not_told),
+		STEP(what_may_have_been_told_is_not_told_again),
+		STEP(what_was_certainly_not_told_is_told_again),
+		STEP(a_longer_lease_does_not_open_an_early_one),
+		STEP(an_early_lease_is_not_opened_by_a_longer_one),
+		STEP(early_and_longer_leases_keep_apart),
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(the_rest_of_a_long_fixed_window_can_be_leased_again),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),

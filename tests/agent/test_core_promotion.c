@@ -4,7 +4,11 @@
  */
 #include "core_fixture.h"
 
-#define LEASES_LAST AT_MOST(2 * SUB_MS * MS) /* the running sub-window and the one ahead */
+#define LEASES_LAST AT_MOST(11 * SUB_MS * MS) /* the running sub-window, and as many more as the window has */
+
+/* So long ago it was, often: then no fallback comes before the end of the hold. */
+#define AGE  (900 * MS)
+#define HELD (LEASES_LAST - AT_LEAST(AGE))
 
 static void is_promoted(struct fixture *f, int64_t age_ns) {
 	core_database_lost(f->core, f->now_ns);
@@ -18,13 +22,27 @@ static void leases(struct fixture *f, const char *id, int32_t granted) {
 	expect_allowed(f, 1);
 }
 
+/* For as long as a lease may last, which is longer than the hold. */
+static void leases_for_long(struct fixture *f, const char *id, int32_t granted) {
+	want(f, 1, id, 1);
+	grants_long(f, 1, granted, 50, 10);
+	expect_allowed(f, 1);
+}
+
+static void has_no_reports(const struct fixture *f) {
+	assert_int_equal(f->asked_count, 1);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		assert_int_equal(f->asked[0].report[i].sub_window, 0);
+	assert_int_equal(core_counters(f->core)->returned, 0);
+}
+
 static void grants_are_held_until_old_leases_have_run_out(void **state) {
 	struct fixture *f = *state;
-	is_promoted(f, 0);
+	is_promoted(f, AGE);
 	want(f, 1, "a", 1);
-	assert_int_equal(core_held_until_ns(f->core), f->now_ns + LEASES_LAST);
-	assert_true(core_next_ns(f->core) <= f->now_ns + LEASES_LAST);
-	pass(f, LEASES_LAST - 1);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + HELD);
+	assert_true(core_next_ns(f->core) <= f->now_ns + HELD);
+	pass(f, HELD - 1);
 	expect_no_batch(f);
 	expect_silence(f);
 	pass(f, 1);
@@ -44,14 +62,14 @@ static void what_has_passed_since_the_promotion_counts(void **state) {
 static void a_long_hold_is_a_fallback(void **state) {
 	struct fixture *f = *state;
 	struct core_policy policy = policy_with(100, 20);
-	policy.terms.sub_window_us = 2000000;
-	policy.time_window_ms = 20000;
+	policy.terms.sub_window_us = 200000;
+	policy.time_window_ms = 2000;
 	policy_changes(f, policy);
 	is_promoted(f, 0);
 	want(f, 1, "a", 1);
 	pass(f, 500 * MS);
 	assert_int_equal(verdict_of(f, 1).source, STINT_SOURCE_FALLBACK);
-	pass(f, 3502 * MS);
+	pass(f, 1702 * MS);
 	assert_int_equal(core_state(f->core), CORE_RESYNC);
 	expect_batch(f, "a", 0, 0, 0);
 	assert_int_equal(f->asked[0].charge, 1);
@@ -90,46 +108,101 @@ static void an_old_lease_is_good_meanwhile(void **state) {
 static void nothing_of_an_old_lease_goes_back(void **state) {
 	struct fixture *f = *state;
 	leases(f, "a", 10);
-	is_promoted(f, 0);
-	pass(f, LEASES_LAST);
+	is_promoted(f, AGE);
+	pass(f, HELD);
 	want(f, 2, "a", 1);
-	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].return_sub_window, 0);
-	assert_int_equal(core_counters(f->core)->returned, 0);
+	has_no_reports(f);
+}
+
+/* Some of it is spent, before and in the hold: the new books may know nothing of what that would move. */
+static void nothing_of_a_long_lease_is_reported(void **state) {
+	struct fixture *f = *state;
+	leases_for_long(f, "a", 10);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED);
+	is_promoted(f, AGE);
+	assert_int_equal(app(f, "a", 2).left, 5);
+	want(f, 2, "a", 9); /* waits */
+	pass(f, HELD);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS); /* though its deadline is still to come */
+	has_no_reports(f);
+	assert_int_equal(f->asked[0].need, 9);
+	grants(f, 9, 0, 50);
+	expect_allowed(f, 2);
+	pass(f, SUB_MS * MS);
+	want(f, 3, "a", 9);
+	has_no_reports(f);
+}
+
+/* What is left of it when it ends is told as little: before the hold is over, and afterwards. */
+static void nor_when_it_ends_in_the_hold(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 10, 20, 1);
+	expect_allowed(f, 1);
+	is_promoted(f, AGE);
+	assert_int_equal(app(f, "a", 3).left, 7);
+	pass(f, 170 * MS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	pass(f, HELD - 170 * MS);
+	for (int i = 0; i < 20; i++) {
+		pass(f, 20 * MS);
+		expect_no_batch(f);
+	}
+	want(f, 2, "a", 1);
+	has_no_reports(f);
+}
+
+/* In a hold that is longer than the grace. They are the old database's, and count all the same. */
+static void what_is_spent_of_old_leases_counts_in_a_fallback(void **state) {
+	struct fixture *f = *state;
+	leases_for_long(f, "a", 10);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED); /* before: none of the fallback's */
+	is_promoted(f, 0);
+	pass(f, 500 * MS);
+	assert_int_equal(core_state(f->core), CORE_FALLBACK);
+	assert_int_equal(app(f, "a", 4).left, 3);
+	want(f, 2, "a", 17);
+	expect_denied(f, 2);
+	want(f, 3, "a", 16);
+	expect_allowed(f, 3);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
 }
 
 static void nor_does_a_return_that_was_noted_already(void **state) {
 	struct fixture *f = *state;
-	leases(f, "a", 10);
+	want(f, 1, "a", 1);
+	grants(f, 10, 0, 20); /* tight: what is left goes back by itself */
+	expect_allowed(f, 1);
 	core_database_lost(f->core, f->now_ns);
-	pass(f, 90 * MS); /* its sub-window ends, the return is queued */
+	pass(f, 170 * MS); /* its sub-window has ended, and one more */
 	assert_true(core_counters(f->core)->returned > 0);
-	core_database_promoted(f->core, f->now_ns, 0);
+	core_database_promoted(f->core, f->now_ns, AGE);
 	comes_up(f);
-	pass(f, LEASES_LAST);
+	pass(f, HELD);
 	want(f, 2, "a", 1);
-	assert_int_equal(f->asked[0].return_sub_window, 0);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].report[0].sub_window, 0);
 }
 
 static void a_hold_outlasts_a_broken_connection(void **state) {
 	struct fixture *f = *state;
-	is_promoted(f, 0);
+	is_promoted(f, AGE);
 	core_database_lost(f->core, f->now_ns);
 	pass(f, 50 * MS);
 	comes_up(f);
 	want(f, 1, "a", 1);
-	pass(f, LEASES_LAST - 51 * MS);
+	pass(f, HELD - 50 * MS - 1);
 	expect_no_batch(f);
-	pass(f, MS);
+	pass(f, 1);
 	expect_batch(f, "a", 1, 1, 1);
 }
 
 static void without_a_connection_its_end_means_nothing(void **state) {
 	struct fixture *f = *state;
-	is_promoted(f, 0);
+	is_promoted(f, AGE);
 	core_database_lost(f->core, f->now_ns);
 	want(f, 1, "a", 1);
-	pass(f, LEASES_LAST);
+	pass(f, HELD);
 	assert_int_equal(core_state(f->core), CORE_CONNECTING);
 	expect_no_batch(f);
 }
@@ -159,6 +232,9 @@ int main(void) {
 		TEST(who_hears_late_of_it_burns_its_leases_at_once),
 		TEST(an_old_lease_is_good_meanwhile),
 		TEST(nothing_of_an_old_lease_goes_back),
+		TEST(nothing_of_a_long_lease_is_reported),
+		TEST(nor_when_it_ends_in_the_hold),
+		TEST(what_is_spent_of_old_leases_counts_in_a_fallback),
 		TEST(nor_does_a_return_that_was_noted_already),
 		TEST(a_hold_outlasts_a_broken_connection),
 		TEST(without_a_connection_its_end_means_nothing),

@@ -3,6 +3,7 @@
  * many, so that it never waits and the database is not asked for each of its checks. Step by step, against a
  * database that the test plays.
  */
+#include "core/grant.h"
 #include "core_fixture.h"
 
 static void low_water_asks_for_more_ahead_of_need(void **state) {
@@ -23,27 +24,112 @@ static void low_water_asks_for_more_ahead_of_need(void **state) {
 	assert_int_equal(app(f, "a", 1).left, left + 10 - 1);
 }
 
-static void an_active_client_has_its_next_lease_before_the_edge(void **state) {
-	struct fixture *f = *state;
-	struct core_policy policy = policy_with(101, 20);
-	policy.terms.slack_us = 1000; /* for the clocks */
+/* ---- By the database's rules ------------------------------------------------------------------ */
+
+/* One client's row, and how that client fares. */
+struct row {
+	struct grant_ring ring;
+	struct grant_terms terms;
+	int64_t next_check_ns;
+	unsigned waited; /* checks that the table had no answer for */
+	unsigned checks;
+	unsigned statements;
+	unsigned ahead;   /* statements for the next sub-window alone */
+	unsigned longest; /* sub-windows after the present one that a lease was good for */
+};
+
+static void limit_is(struct fixture *f, struct row *row, int32_t max_requests) {
+	struct core_policy policy = policy_with(max_requests, 20);
+	policy.terms.sub_window_us += 500; /* the slack, for the clocks */
+	policy.terms.slack_us = 5000;
 	policy_changes(f, policy);
-	want(f, 1, "a", 1);
-	grants(f, 20, 0, 80);
-	for (int edges = 0; edges < 5; edges++)
-		for (int64_t end_ns = f->end_ns; f->now_ns < end_ns; pass(f, 5 * MS)) {
-			struct app_decision d = app(f, "a", 1);
-			assert_int_equal(d.verdict, APP_ALLOWED);
-			assert_true(!d.low || edges < 2); /* a lease ahead lasts, once the rate is known */
-			if (d.low)
-				low(f, "a");
-			if (f->asked_count > 0) {
-				assert_int_equal(f->asked[0].need, 0);
-				assert_true(f->asked[0].next_want == 0 || f->end_ns - f->now_ns <= 51 * MS);
-				grants(f, f->asked[0].want, f->asked[0].next_want, 50);
-			}
-		}
+	*row = (struct row){.terms = policy.terms, .next_check_ns = f->now_ns};
 }
+
+static void row_answers(struct fixture *f, struct row *row) {
+	struct lease_grant grant;
+	if (f->asked_count == 0)
+		return;
+	assert_int_equal(f->asked_count, 1);
+	const struct lease_request *asked = &f->asked[0];
+	assert_true(asked->want > 0 || asked->next_want > 0 || unspent_in(f, 0) > 0);
+	grant_take(&row->ring, &row->terms, asked, f->now_ns / 1000, 1, &grant);
+	row->statements++;
+	row->ahead += asked->need == 0 && asked->next_want > 0;
+	unsigned span = (unsigned)((grant.next_sub_window - grant.sub_window) / row->terms.sub_window_us);
+	if (grant.next_is_open && grant.granted_next > 0 && span > row->longest)
+		row->longest = span;
+	answers(f, LEASE_DONE, &grant);
+}
+
+/* A check each `every_ns`; 0: none. */
+static void goes_on(struct fixture *f, struct row *row, int64_t ns, int64_t every_ns) {
+	row->waited = row->checks = row->statements = row->ahead = row->longest = 0;
+	for (int64_t end_ns = f->now_ns + ns; f->now_ns < end_ns; pass(f, MS)) {
+		row_answers(f, row);
+		if (every_ns == 0 || f->now_ns < row->next_check_ns)
+			continue;
+		row->next_check_ns = f->now_ns + every_ns;
+		struct app_decision d = app(f, "a", 1);
+		row->checks++;
+		row->waited += d.verdict == APP_ASKS;
+		if (d.verdict == APP_ASKS)
+			want(f, 1, "a", 1);
+		else if (d.low)
+			low(f, "a");
+		row_answers(f, row);
+		f->told_count = 0;
+	}
+}
+
+#define WINDOW_NS (10 * SUB_MS * MS)
+
+static void a_slow_client_gets_a_lease_for_a_window_and_never_waits_again(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 100);
+	goes_on(f, &row, 2 * WINDOW_NS, 200 * MS);
+	assert_in_range(row.waited, 1, 4);
+	goes_on(f, &row, 20 * WINDOW_NS, 200 * MS);
+	assert_int_equal(row.checks, 100);
+	assert_in_range(row.waited, 0, 1);
+	assert_int_equal(row.longest, 10);
+	assert_in_range(row.statements, 15, 45); /* of 100 checks */
+}
+
+/* It is expected to go on for a while. */
+static void who_stops_is_renewed_no_more_after_a_few_leases(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 100);
+	goes_on(f, &row, 10 * WINDOW_NS, 200 * MS);
+	goes_on(f, &row, 10 * WINDOW_NS, 0);
+	assert_in_range(row.statements, 0, 7);
+	goes_on(f, &row, 10 * WINDOW_NS, 0);
+	assert_int_equal(row.statements, 0);
+}
+
+static void a_hot_client_is_leased_one_sub_window_ahead(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 225);
+	goes_on(f, &row, 3 * WINDOW_NS, 5 * MS); /* 200 a window */
+	goes_on(f, &row, 20 * WINDOW_NS, 5 * MS);
+	assert_in_range(row.waited, 0, row.checks / 200);
+	assert_in_range(row.ahead, 190, 210); /* one for each sub-window */
+	assert_in_range(row.longest, 0, 2);
+}
+
+static void who_begins_to_send_has_its_next_lease_before_the_edge(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 1000);
+	goes_on(f, &row, WINDOW_NS, 5 * MS);
+	assert_in_range(row.waited, 1, 6);
+	assert_in_range(row.statements, 1, 40);
+}
+
+/* ---- Step by step ------------------------------------------------------------------------------ */
 
 /* A second credit, and the client is worth a lease ahead. */
 static void from_two_checks_on_a_client_is_busy(void **state) {
@@ -51,14 +137,11 @@ static void from_two_checks_on_a_client_is_busy(void **state) {
 	want(f, 1, "a", 1);
 	grants(f, 9, 0, 90);
 	expect_allowed(f, 1);
-	want(f, 1, "b", 1);
-	grants(f, 9, 0, 90);
-	expect_allowed(f, 1);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
 	for (int i = 0; i < 58 && f->asked_count == 0; i++)
 		pass(f, MS);
 	assert_int_equal(f->asked_count, 1);
-	assert_string_equal(f->ids[0], "a");
+	assert_int_equal(f->asked[0].need, 0);
 	assert_true(f->asked[0].next_want > 0);
 }
 
@@ -85,6 +168,84 @@ static void who_was_busy_is_expected_to_go_on(void **state) {
 	assert_true(asked_ahead);
 }
 
+/* Until the next lease is asked for; `rest`: how much goes back of this one. */
+static void asks_ahead(struct fixture *f, int32_t remaining, int32_t rest) {
+	struct core_policy policy = policy_with(1000, 20);
+	policy.terms.sub_window_us = 1000000;
+	policy.terms.slack_us = 200000; /* the next lease begins 100 ms before the edge */
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	f->end_ns = f->now_ns + 1000 * MS;
+	struct lease_grant grant = grant_of(f, 10, 0, remaining);
+	grant.max_requests = 1000;
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	while (f->asked_count == 0 && f->now_ns < START_NS + 1000 * MS)
+		pass(f, 5 * MS);
+	assert_true(f->asked[0].next_want > 0);
+	assert_int_equal(report_of(f, 0, grant.sub_window).unspent, rest);
+	unsigned left = 0;
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		left++;
+	assert_int_equal(left, 7 - rest);
+}
+
+/* After the edge it would count for longer. */
+static void what_a_tight_client_has_left_goes_back_with_the_request_ahead(void **state) {
+	asks_ahead(*state, 100, 7);
+}
+
+static void others_keep_it(void **state) {
+	asks_ahead(*state, 900, 0);
+}
+
+/* The other one lasts. */
+static void the_older_of_two_leases_may_be_low(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 9, 20, 70, 10);
+	expect_allowed(f, 1);
+	struct app_decision d;
+	do {
+		d = app(f, "a", 1);
+		assert_int_equal(d.verdict, APP_ALLOWED);
+		assert_true(d.until_ns == START_NS + AT_LEAST(60 * MS));
+	} while (d.left > 0);
+	low(f, "a");
+	expect_no_batch(f);
+	do
+		d = app(f, "a", 1);
+	while (!d.low);
+	low(f, "a");
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].need, 0);
+	assert_true(f->asked[0].want > 0);
+}
+
+/* An answer that takes longer than a sub-window is not too late for the lease that it brings. */
+static void a_far_database_is_asked_for_leases_that_last_longer(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	assert_int_equal(f->asked[0].span_least, 0);
+	f->now_ns += 60 * MS;
+	f->end_ns += SUB_MS * MS;
+	struct lease_grant grant = grant_of(f, 1, 0, 90);
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	pass(f, 200 * MS);
+	if (f->asked_count > 0) {
+		f->now_ns += 60 * MS;
+		grant = grant_of(f, 0, 0, 90);
+		answers(f, LEASE_DONE, &grant);
+	}
+	want(f, 2, "a", 1);
+	assert_int_equal(f->asked[0].span_least, 2);
+	assert_in_range(f->asked[0].span, 2, 10);
+	assert_int_equal(f->asked[0].next_want, 0);
+}
+
 /* How long before an edge a host with this seed, whose database answers after so long, asks for the next lease,
  * in ms. */
 static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, int64_t took_ms,
@@ -106,6 +267,7 @@ static int64_t lead_ms_with(struct fixture *f, uint64_t seed, int64_t sub_ms, in
 		app(f, client, 1);
 		pass(f, 1 * MS);
 	}
+	assert_int_equal(f->asked[0].need, 0);
 	assert_true(f->asked[0].next_want > 0);
 	grants(f, 0, 0, 0);
 	return (edge_ns - f->now_ns + MS - 1) / MS;
@@ -131,49 +293,22 @@ static void the_next_lease_is_not_asked_for_in_the_first_half(void **state) {
 	assert_int_equal(lead_ms_with(f, 1, 200, 20, "b"), 100);
 }
 
-/* A check every 200 ms through some sub-windows of this length. How many requests the agent made meanwhile, but
- * for those of the first sub-window, when it gets to know the client. */
-static unsigned requests_of_a_slow_client(struct fixture *f, int64_t sub_ms) {
-	const unsigned edges = 5;
-	unsigned requests = 0, asked = 0;
-	struct core_policy policy = policy_with(1000000, 20);
-	policy.terms.sub_window_us = sub_ms * 1000;
-	policy_changes(f, policy);
-	int64_t start_ns = f->now_ns, last_ns = start_ns + edges * sub_ms * MS;
-	want(f, 1, "a", 1);
-	while (f->now_ns < last_ns - 10 * MS) {
-		int64_t number = (f->now_ns - start_ns) / (sub_ms * MS);
-		f->end_ns = start_ns + (number + 1) * sub_ms * MS;
-		if (f->asked_count > 0) {
-			struct lease_grant grant = grant_of(f, f->asked[0].want, f->asked[0].next_want, 900000);
-			grant.sub_window = TOKEN + number * sub_ms * 1000;
-			grant.next_valid_us = grant.valid_us + sub_ms * 1000;
-			requests += number > 0;
-			answers(f, LEASE_DONE, &grant);
-		}
-		if ((f->now_ns - start_ns) % (200 * MS) == 100 * MS) {
-			struct app_decision d = app(f, "a", 1);
-			if (d.verdict == APP_ASKS)
-				want(f, 2, "a", 1);
-			asked += d.verdict == APP_ASKS;
-			assert_true(asked <= 2); /* in the beginning, and at no edge */
-			if (d.low)
-				low(f, "a");
-		}
-		f->now_ns += 10 * MS;
-		core_advance(f->core, f->now_ns);
-	}
-	return requests / (edges - 1);
-}
-
-/* A lease ahead, what the one before it left, and hardly ever more in between. */
-static void a_slow_client_keeps_its_lease_over_the_edge(void **state) {
-	assert_in_range(requests_of_a_slow_client(*state, 6000), 1, 3);
-}
-
-/* Here its rate is seen by periods of 5 s, and a lease ahead is for one of them. */
-static void a_slow_client_keeps_its_lease_in_a_long_sub_window(void **state) {
-	assert_in_range(requests_of_a_slow_client(*state, 30000), 1, 12);
+/* A limit per hour: its lease lasts for minutes at least. */
+static void a_slow_client_of_a_long_window_asks_rarely(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 100000);
+	struct core_policy hour = policy_with(100000, 20);
+	hour.time_window_ms = 3600000;
+	hour.terms.sub_window_us = 361800000;
+	hour.terms.slack_us = 18000000;
+	policy_changes(f, hour);
+	row.terms = hour.terms;
+	goes_on(f, &row, 60000 * MS, 200 * MS);
+	assert_in_range(row.waited, 1, 4);
+	goes_on(f, &row, 600000 * MS, 200 * MS);
+	assert_in_range(row.waited, 0, 2);
+	assert_in_range(row.statements, 1, 30); /* of 3,000 checks */
 }
 
 /* The sub-window has long begun when the burst does. */
@@ -206,14 +341,20 @@ int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(low_water_asks_for_more_ahead_of_need),
-		STEP(an_active_client_has_its_next_lease_before_the_edge),
+		STEP(a_slow_client_gets_a_lease_for_a_window_and_never_waits_again),
+		STEP(who_stops_is_renewed_no_more_after_a_few_leases),
+		STEP(a_hot_client_is_leased_one_sub_window_ahead),
+		STEP(who_begins_to_send_has_its_next_lease_before_the_edge),
 		STEP(from_two_checks_on_a_client_is_busy),
 		STEP(who_was_busy_is_expected_to_go_on),
+		STEP(what_a_tight_client_has_left_goes_back_with_the_request_ahead),
+		STEP(others_keep_it),
+		STEP(the_older_of_two_leases_may_be_low),
+		STEP(a_far_database_is_asked_for_leases_that_last_longer),
 		STEP(hosts_lease_ahead_at_different_moments),
 		STEP(a_slow_database_is_asked_earlier),
 		STEP(the_next_lease_is_not_asked_for_in_the_first_half),
-		STEP(a_slow_client_keeps_its_lease_over_the_edge),
-		STEP(a_slow_client_keeps_its_lease_in_a_long_sub_window),
+		STEP(a_slow_client_of_a_long_window_asks_rarely),
 		STEP(a_burst_in_a_long_sub_window_asks_a_few_times_only),
 	};
 	return cmocka_run_group_tests_name("core_refill", tests, NULL, NULL);

@@ -17,7 +17,7 @@ static void first_sight_leases_one_credit(void **state) {
 	expect_batch(f, "a", 1, 1, 1);
 	assert_int_equal(f->asked[0].policy_id, 9);
 	assert_int_equal(f->asked[0].next_want, 0);
-	assert_int_equal(f->hosts, 2);
+	assert_int_equal(f->asked[0].span, 10); /* a lease may last for all of the window */
 	grants(f, 1, 0, 99);
 	struct core_verdict v = verdict_of(f, 1);
 	assert_true(v.allowed);
@@ -26,6 +26,21 @@ static void first_sight_leases_one_credit(void **state) {
 	assert_int_equal(v.limit, 100);
 	assert_int_equal(v.remaining, 99);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS); /* the one credit is given away */
+}
+
+/* It counts who serves a client. */
+static void the_database_is_told_which_host_asks(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	assert_int_equal(f->host, 0);
+	grants(f, 1, 0, 99);
+	core_free(f->core);
+	f->seed = UINT64_C(64) << 56; /* one of 63 */
+	f->told_count = 0;
+	start_core(f, false, 9);
+	comes_up(f);
+	want(f, 2, "b", 1);
+	assert_int_equal(f->host, 1);
 }
 
 static void requests_gather_while_a_batch_is_under_way(void **state) {
@@ -95,6 +110,18 @@ static void who_joins_late_takes_what_is_left_or_asks_again(void **state) {
 }
 
 /* How many may wait is limited at each moment, not over the agent's life. */
+static void who_joins_late_is_served_by_the_lease_that_came(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	want(f, 2, "a", 1);
+	want(f, 3, "a", 1);
+	grants_long(f, 1, 2, 0, 10); /* all that there was */
+	expect_allowed(f, 1);
+	expect_allowed(f, 2);
+	expect_allowed(f, 3);
+	expect_no_batch(f);
+}
+
 static void who_has_been_answered_waits_no_more(void **state) {
 	struct fixture *f = *state;
 	for (uint32_t i = 0; i < 100000; i++) {
@@ -344,10 +371,12 @@ int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(first_sight_leases_one_credit),
+		STEP(the_database_is_told_which_host_asks),
 		STEP(requests_gather_while_a_batch_is_under_way),
 		STEP(requests_and_batches_are_counted),
 		STEP(who_waits_is_served_in_order_as_far_as_it_goes),
 		STEP(who_joins_late_takes_what_is_left_or_asks_again),
+		STEP(who_joins_late_is_served_by_the_lease_that_came),
 		STEP(who_has_been_answered_waits_no_more),
 		STEP(who_gave_up_gets_no_verdict),
 		STEP(late_joiners_stay_late_when_others_give_up),

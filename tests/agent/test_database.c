@@ -335,6 +335,8 @@ static void takes_first_leases(void **state) {
 		                                     .need = 2 + i,
 		                                     .least = 1 + i,
 		                                     .want = 3 + i,
+		                                     .span = 4 + i,
+		                                     .span_least = 5 + i,
 		                                     .first = true};
 	}
 	admin_do(f, "stub", "truncate stint.seen");
@@ -346,7 +348,9 @@ static void takes_first_leases(void **state) {
 		assert_int_equal(grants[i].granted, 3 + i);
 		assert_int_equal(grants[i].sub_window, 1002 + i);
 		assert_int_equal(grants[i].remaining, 1 + i);
-		assert_int_equal(grants[i].retry_us, 3); /* hosts */
+		assert_int_equal(grants[i].next_is_open, i % 2);
+		assert_int_equal(grants[i].reset_us, 5 + i);
+		assert_int_equal(grants[i].retry_us, 3); /* the host */
 		assert_int_equal(grants[i].max_requests, 40 + i);
 	}
 	assert_int_equal(count_seen(f, "first"), 20);

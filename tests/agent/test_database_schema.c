@@ -183,13 +183,15 @@ static void takes_and_returns_credits(void **state) {
 	assert_int_equal(grants[0].max_requests, 100);
 	assert_in_range(grants[0].valid_us, 1, 6030000);
 	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6030000);
+	assert_int_equal(grants[0].starts_in_us, grants[0].valid_us);
+	assert_int_equal(grants[0].next_sub_window, grants[0].sub_window + 6030000);
+	assert_false(grants[0].next_is_open);
 	assert_int_equal(grants[0].retry_us, 0);
 	for (int i = 1; i < 4; i++)
 		assert_false(grants[i].answered);
 
 	requests[0] = request_for(policy_id, "a", 0);
-	requests[0].return_sub_window = grants[0].sub_window;
-	requests[0].return_first = 30;
+	requests[0].report[0] = (struct lease_report){.sub_window = grants[0].sub_window, .unspent = 30};
 	database_take(f->db, 1, requests, 1, on_grants, f);
 	expect_count(f, 'd', 3);
 	assert_int_equal(grants[0].remaining, 85);
@@ -250,19 +252,25 @@ static void takes_first_leases(void **state) {
 
 	struct lease_request requests[] = {request_for(policy_id, "new", 30), request_for(policy_id + 1000, "new", 1),
 	                                   request_for(policy_id, "newer", 101)};
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
 		requests[i].first = true;
+		requests[i].span = 4;
+		requests[i].span_least = 1;
+	}
+	requests[0].want = 35;
 	requests[2].least = 101;
 	database_take(f->db, 1, requests, 3, on_grants, f);
 	expect_count(f, 'd', 2);
 	assert_true(grants[0].answered);
 	assert_int_equal(grants[0].granted, 30);
-	assert_int_equal(grants[0].granted_next, 0);
-	assert_int_equal(grants[0].remaining, 70);
+	assert_int_equal(grants[0].granted_next, 5);
+	assert_int_equal(grants[0].remaining, 65);
 	assert_int_equal(grants[0].max_requests, 100);
 	assert_int_equal(grants[0].retry_us, 0);
-	assert_in_range(grants[0].valid_us, 1, 6030000);
-	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 6030000);
+	assert_true(grants[0].next_is_open);
+	assert_in_range(grants[0].valid_us, 1 + 6030000, 2 * 6030000);
+	assert_int_equal(grants[0].next_valid_us, grants[0].valid_us + 3 * 6030000);
+	assert_int_equal(grants[0].next_sub_window, grants[0].sub_window + 3 * 6030000);
 	assert_false(grants[1].answered);
 	assert_true(grants[2].answered);
 	assert_int_equal(grants[2].granted, 0);
@@ -271,7 +279,7 @@ static void takes_first_leases(void **state) {
 	requests[0].need = requests[0].want = 80;
 	database_take(f->db, 1, requests, 1, on_grants, f);
 	expect_count(f, 'd', 3);
-	assert_int_equal(grants[0].granted, 70);
+	assert_int_equal(grants[0].granted, 65);
 	assert_int_equal(grants[0].remaining, 0);
 	assert_true(grants[0].retry_us > 0);
 	close_database(f);

@@ -40,8 +40,33 @@ static void add_counts(struct text *text, const struct grant_ring *ring) {
 
 /* ---- The steps ------------------------------------------------------------------------- */
 
+#define TOKENS 8
+
 static struct history history;
 static struct grant_ring ring;
+static struct lease_report tokens[TOKENS]; /* of late leases, with what they had */
+static uint32_t token_count;
+
+static void note(int64_t sub_window, int32_t credits) {
+	if (credits == 0)
+		return;
+	uint32_t n = token_count < TOKENS ? token_count++ : roll(&history, TOKENS);
+	tokens[n] = (struct lease_report){.sub_window = sub_window, .unspent = credits, .spent = credits};
+}
+
+/* Of a lease that there was, or of a token that nobody was given. */
+static void report(struct lease_report *out) {
+	if (token_count > 0 && roll(&history, 3) > 0) {
+		*out = tokens[roll(&history, token_count)];
+		out->unspent = roll(&history, 2) ? (int32_t)roll_up_to(&history, out->unspent) : 0;
+		out->spent = roll(&history, 2) ? (int32_t)roll_up_to(&history, out->spent) : 0;
+	} else if (roll(&history, 10) == 0) {
+		int64_t back = (int64_t)roll(&history, 100) - 30;
+		out->sub_window = ring.current_us - back * ring.sub_window_us + (int64_t)roll(&history, 2);
+		out->unspent = (int32_t)roll(&history, 50);
+		out->spent = (int32_t)roll(&history, 50);
+	}
+}
 
 /* What only happens to a row once in a long time: another limit or other sub-windows, a clock that is set. */
 static void disturb(struct step *step) {
@@ -53,33 +78,41 @@ static void disturb(struct step *step) {
 		step->terms.max_requests = 0; /* blocked */
 	if (roll(&history, 25) == 0)
 		history.t_us = step->t_us = history.t_us - GRANT_STALE_US - roll_up_to(&history, INT64_C(3600000000));
-	if (roll(&history, 10) == 0) { /* a token that nobody was given */
-		int64_t back = (int64_t)roll(&history, 70) - 3;
-		step->request.return_sub_window = ring.head_us - back * ring.sub_window_us + (int64_t)roll(&history, 2);
-		step->request.return_first = (int32_t)roll(&history, 50);
-		step->request.return_second = (int32_t)roll(&history, 50);
-	}
 }
 
 static void add_request(struct text *rows, int number, const struct step *step) {
 	const struct lease_request *r = &step->request;
 	add(rows, "%s(%d,", number ? "," : "", number);
 	if (ring.sub_window_us)
-		add(rows, "%lld::bigint,%lld::bigint,'", (long long)ring.head_us, (long long)ring.sub_window_us);
+		add(rows, "%lld::bigint,%lld::bigint,%d,%d,%lld::bigint,%lld::bigint,'", (long long)ring.current_us,
+		    (long long)ring.sub_window_us, ring.ahead, ring.early, (long long)ring.servers,
+		    (long long)ring.servers_before);
 	else
-		add(rows, "null::bigint,null::bigint,'");
+		add(rows, "null::bigint,null::bigint,null::int,null::int,null::bigint,null::bigint,'");
 	add_counts(rows, &ring);
-	add(rows, "'::int[],%lld::bigint,%lld::bigint,%d,%d,%lld::bigint,%d,%d,%d,%d,%d,%d,%lld::bigint,%d,%d)",
-	    (long long)step->t_us, (long long)step->terms.phase_us, step->hosts, step->terms.max_requests,
-	    (long long)step->terms.sub_window_us, step->terms.runs, r->need, r->least > 0 ? r->least : 1, r->want,
-	    r->next_want, r->charge, (long long)r->return_sub_window, r->return_first, r->return_second);
+	add(rows, "'::int[],%lld::bigint,%lld::bigint,%d,%d,%lld::bigint,%d,", (long long)step->t_us,
+	    (long long)step->terms.phase_us, step->host, step->terms.max_requests,
+	    (long long)step->terms.sub_window_us, step->terms.runs);
+	add(rows, "%d,%d,%d,%d,%d,%d,%d", r->need, r->least > 0 ? r->least : 1, r->want, r->span, r->span_least,
+	    r->next_want, r->charge);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		add(rows, ",%lld::bigint,%d,%d", (long long)r->report[i].sub_window, r->report[i].unspent,
+		    r->report[i].spent);
+	add(rows, ")");
+}
+
+/* The longest lease's last sub-window, so many after the present one. */
+static int64_t span_of(const struct lease_grant *g) {
+	int64_t last_us = g->next_is_open ? g->next_sub_window : g->sub_window;
+	return g->max_requests == 0 ? 0 : (last_us - ring.current_us) / ring.sub_window_us;
 }
 
 static void add_answer(struct text *answers, const struct lease_grant *g) {
-	add(answers, "%lld ", (long long)ring.head_us);
+	add(answers, "%lld %d %d %lld %lld ", (long long)ring.current_us, ring.ahead, ring.early,
+	    (long long)ring.servers, (long long)ring.servers_before);
 	add_counts(answers, &ring);
 	add(answers, " %d %d %d %d %lld %lld %lld %lld", g->granted, g->granted_next, g->charged, g->remaining,
-	    (long long)g->sub_window, (long long)g->valid_us, (long long)g->retry_us, (long long)g->reset_us);
+	    (long long)span_of(g), (long long)g->starts_in_us, (long long)g->retry_us, (long long)g->reset_us);
 	answers->length++; /* keep the end of each */
 }
 
@@ -88,13 +121,17 @@ static void take_one(struct text *rows, struct text *answers, int number) {
 	if (number % PER_CHAIN == 0) {
 		history = history_new(history.random);
 		ring = (struct grant_ring){0};
+		token_count = 0;
 	}
 	struct step step = history_next(&history);
 	disturb(&step);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		report(&step.request.report[i]);
 	add_request(rows, number, &step);
-	grant_take(&ring, &step.terms, &step.request, step.t_us, step.hosts, &grant);
+	grant_take(&ring, &step.terms, &step.request, step.t_us, step.host, &grant);
 	add_answer(answers, &grant);
-	history_note(&history, &grant);
+	note(grant.sub_window, grant.granted);
+	note(grant.next_sub_window, grant.granted_next);
 }
 
 static void compare(const struct pg_rows *got, const struct text *rows, const char *answer) {
@@ -116,15 +153,16 @@ static void both_are_the_same_function(void **state) {
 		struct text rows = {0}, answers = {0};
 		struct pg_rows got;
 		add(&rows,
-		    "select concat_ws(' ', t.head_us, t.counts, t.granted, t.granted_next, t.charged, t.remaining, t.sub_window,"
-		    " t.valid_us, t.retry_us, t.reset_us) from (values ");
+		    "select concat_ws(' ', t.current_us, t.ahead, t.early, t.servers, t.servers_before, t.counts, t.granted,"
+		    " t.granted_next, t.charged, t.remaining, t.span, t.starts_in_us, t.retry_us, t.reset_us) from (values ");
 		size_t first = rows.length;
 		for (int i = 0; i < BATCH; i++)
 			take_one(&rows, &answers, i);
 		add(&rows,
-		    ") v (n, head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge, back, first, second),"
-		    " lateral stint.take(head, sub, counts, t, phase, hosts, most, size, runs, need, least, want, next, charge,"
-		    " back, first, second) t order by n");
+		    ") v (n, current, sub, ahead, early, servers, before, counts, t, phase, host, most, size, runs, need, least, want,"
+		    " longest, shortest, next, charge, token, back, gone, token_2, back_2, gone_2),"
+		    " lateral stint.take(current, sub, ahead, early, servers, before, counts, t, phase, host, most, size, runs, need,"
+		    " least, want, longest, shortest, next, charge, token, back, gone, token_2, back_2, gone_2) t order by n");
 		if (pg_query(pg, rows.bytes, 0, NULL, &got) != PG_OK)
 			fail_msg("%s", pg_error(pg));
 		compare(&got, &(struct text){.bytes = rows.bytes + first}, answers.bytes);

@@ -152,8 +152,10 @@ static void what_is_uncharged_is_grants_less_returns(void **state) {
 	take_for(1, "a", NOW, (struct lease_request){.need = 4, .least = 4, .want = 4, .next_want = 1});
 	take_for(1, "a", NOW, (struct lease_request){.charge = 3});
 	take_for(1, "a", NOW,
-	         (struct lease_request){.return_sub_window = got.sub_window, .return_first = 1, .return_second = 1});
+	         (struct lease_request){.report = {{.sub_window = got.sub_window, .unspent = 1},
+	                                           {.sub_window = got.next_sub_window, .unspent = 1, .spent = 0}}});
 	assert_int_equal(uncharged("a"), 3);
+	take_for(1, "a", NOW, (struct lease_request){.report[0] = {.sub_window = got.sub_window, .spent = 2}});
 	assert_int_equal(uncharged("a"), 0);
 	assert_int_equal(uncharged("nobody"), 0);
 }

@@ -10,7 +10,7 @@
 #include "fuzz_agent.h"
 
 #define STEPS_MAX   60
-#define COLUMNS_MAX 12
+#define COLUMNS_MAX 14
 
 /* The one row that a truthful server answers: i int4, I int8, b bool, t text. */
 struct statement {
@@ -21,7 +21,7 @@ struct statement {
 };
 
 #define GRANT                                                                                                     \
-	"iiIIiIIiIIii", {1, 5, 1000000, 50000, 2, 50000, 150000, 40, 0, 1000000, 100, 0}, {                           \
+	"iiIIiIIIiIIiib", {1, 5, 1000000, 50000, 2, 50000, 1900000, 950000, 40, 0, 1000000, 100, 0, 1}, {             \
 		0                                                                                                         \
 	}
 

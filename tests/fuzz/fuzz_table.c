@@ -2,7 +2,7 @@
  * fuzz_table.c - an agent's core over a table into which somebody writes garbage between any two events, also
  * before another agent takes the table over.
  *
- * Whatever is written: the agent doesn't crash; what it asks of the database makes sense; it gives back no
+ * Whatever is written: the agent doesn't crash; what it asks of the database makes sense; it reports no
  * credit that the database didn't grant it, and none twice; its private ledger agrees with itself, and with
  * what was granted. And once the writing has ended, one round of the sweep puts the table right.
  */
@@ -13,18 +13,18 @@
 
 #define CLIENTS       40u /* more than there are slots */
 #define POLICIES      2u
-#define TOKENS        64u /* so many sub-windows are remembered for each client */
+#define TOKENS        64u /* sub-windows that are remembered, per client */
 #define STEPS_MAX     600
 #define START_NS      (1000000 * NS_PER_MS)
-#define EPOCH_US      INT64_C(1700000000000000) /* the database's clock at our time 0 */
+#define EPOCH_US      INT64_C(1700000000000000) /* the database's clock at time 0 of ours */
 #define IDLE_MS       4000
 #define DENIAL_MAX_NS (6000 * NS_PER_MS) /* no denial that the agent caches lasts longer */
 
-/* What the database knows of one client: its counter, and what was granted and came back for each sub-window. */
+/* What the database knows of one client: its counter, and what was granted and reported for each sub-window. */
 struct account {
 	struct grant_ring ring;
 	struct {
-		int64_t sub_window, granted, returned;
+		int64_t sub_window, granted, reported;
 	} tokens[TOKENS];
 	unsigned next_token;
 };
@@ -34,7 +34,7 @@ struct world {
 	struct fake_table table;
 	struct core *core;
 	bool memory_only;
-	bool scribbled; /* something has been written over */
+	bool scribbled; /* something was written, if only once */
 	int64_t now_ns;
 	struct core_policy policies[POLICIES];
 	struct account accounts[POLICIES][CLIENTS];
@@ -42,7 +42,7 @@ struct world {
 	struct lease_request asked[CORE_BATCH_MAX];
 	uint32_t asked_client[CORE_BATCH_MAX];
 	size_t asked_count;
-	int hosts;
+	int host;
 	uint64_t told;
 };
 
@@ -56,22 +56,35 @@ static uint32_t policy_of_request(const struct lease_request *r) {
 	return (uint32_t)(r->policy_id - 9);
 }
 
-static bool is_sane(const struct lease_request *r) {
-	return r->policy_id >= 9 && r->policy_id < 9 + (int32_t)POLICIES && r->need >= 0 && r->least >= 0 &&
-	       r->want >= r->need && r->next_want >= 0 && r->charge >= 0 && r->return_sub_window >= 0 &&
-	       r->return_first >= 0 && r->return_second >= 0 && r->least <= r->need &&
-	       r->want <= STINT_FALLBACK_REQUESTS_MAX && r->next_want <= STINT_MAX_REQUESTS_MAX;
+/* Of nothing, nothing is told; and no sub-window is told of twice. */
+static bool reports_are_sane(const struct lease_request *r) {
+	for (int i = 0; i < LEASE_REPORTS; i++) {
+		const struct lease_report *report = &r->report[i];
+		if (report->sub_window < 0 || report->unspent < 0 || report->spent < 0 ||
+		    (report->sub_window == 0 && (report->unspent > 0 || report->spent > 0)))
+			return false;
+	}
+	return r->report[0].sub_window == 0 || r->report[0].sub_window != r->report[1].sub_window;
 }
 
-static void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+static bool is_sane(const struct lease_request *r) {
+	return r->policy_id >= 9 && r->policy_id < 9 + (int32_t)POLICIES && r->need >= 0 && r->least >= 0 &&
+	       r->want >= r->need && r->next_want >= 0 && r->charge >= 0 && r->least <= r->need &&
+	       r->want <= STINT_FALLBACK_REQUESTS_MAX && r->next_want <= STINT_MAX_REQUESTS_MAX && r->span >= 0 &&
+	       r->span <= GRANT_RESOLUTION_MAX && r->span_least >= 0 && r->span_least <= GRANT_RESOLUTION_MAX &&
+	       reports_are_sane(r);
+}
+
+static void on_take(void *context, int host, const struct lease_request *requests, size_t count) {
 	struct world *w = context;
 	fuzz_must(!w->memory_only && w->asked_count == 0, "two batches at a time");
-	fuzz_must(count > 0 && count <= CORE_BATCH_MAX && hosts >= 1, "%zu requests, %d hosts", count, hosts);
+	fuzz_must(count > 0 && count <= CORE_BATCH_MAX && host >= 0 && host < GRANT_HOSTS, "%zu requests, host %d",
+	          count, host);
 	for (size_t i = 0; i < count; i++) {
 		const struct lease_request *r = &requests[i];
 		uint32_t c = 0;
-		fuzz_must(is_sane(r), "policy %d need %d least %d want %d next %d charge %d return %d %d", r->policy_id,
-		          r->need, r->least, r->want, r->next_want, r->charge, r->return_first, r->return_second);
+		fuzz_must(is_sane(r), "policy %d need %d least %d want %d next %d charge %d spans %d %d", r->policy_id,
+		          r->need, r->least, r->want, r->next_want, r->charge, r->span, r->span_least);
 		while (c < CLIENTS &&
 		       (length_of(w, c) != r->client_id_len || memcmp(w->ids[c], r->client_id, r->client_id_len) != 0))
 			c++;
@@ -84,7 +97,7 @@ static void on_take(void *context, int hosts, const struct lease_request *reques
 		w->asked_client[i] = c;
 	}
 	w->asked_count = count;
-	w->hosts = hosts;
+	w->host = host;
 }
 
 static void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *v) {
@@ -112,20 +125,21 @@ static void note_granted(struct account *a, int64_t sub_window, int64_t credits)
 	if (at < 0) {
 		at = (int)(a->next_token++ % TOKENS);
 		a->tokens[at].sub_window = sub_window;
-		a->tokens[at].granted = a->tokens[at].returned = 0;
+		a->tokens[at].granted = a->tokens[at].reported = 0;
 	}
 	a->tokens[at].granted += credits;
 }
 
-/* The agent must return no more than was granted for that sub-window, and nothing that it returned before. */
-static void note_returned(struct account *a, int64_t sub_window, int64_t credits) {
+/* Never more than was granted for that sub-window, and nothing that was reported before, as unspent or as
+ * spent. */
+static void note_reported(struct account *a, int64_t sub_window, int64_t credits) {
 	int at = find_token(a, sub_window);
 	if (credits == 0)
 		return;
-	fuzz_must(at >= 0, "%lld credits come back that were never granted", (long long)credits);
-	a->tokens[at].returned += credits;
-	fuzz_must(a->tokens[at].returned <= a->tokens[at].granted, "%lld credits came back of %lld",
-	          (long long)a->tokens[at].returned, (long long)a->tokens[at].granted);
+	fuzz_must(at >= 0, "%lld credits are reported that were never granted", (long long)credits);
+	a->tokens[at].reported += credits;
+	fuzz_must(a->tokens[at].reported <= a->tokens[at].granted, "%lld credits were reported of %lld",
+	          (long long)a->tokens[at].reported, (long long)a->tokens[at].granted);
 }
 
 static void apply(struct world *w, size_t i, struct lease_grant *grant) {
@@ -133,16 +147,14 @@ static void apply(struct world *w, size_t i, struct lease_grant *grant) {
 	uint32_t p = policy_of_request(r);
 	struct account *a = &w->accounts[p][w->asked_client[i]];
 	const struct grant_terms *terms = &w->policies[p].terms;
-	if (r->return_sub_window) {
-		note_returned(a, r->return_sub_window, r->return_first);
-		note_returned(a, r->return_sub_window + terms->sub_window_us, r->return_second);
-	}
-	grant_take(&a->ring, terms, r, EPOCH_US + w->now_ns / NS_PER_US, w->hosts, grant);
+	for (int k = 0; k < LEASE_REPORTS; k++)
+		note_reported(a, r->report[k].sub_window, (int64_t)r->report[k].unspent + r->report[k].spent);
+	grant_take(&a->ring, terms, r, EPOCH_US + w->now_ns / NS_PER_US, w->host, grant);
 	note_granted(a, grant->sub_window, grant->granted);
-	note_granted(a, grant->sub_window + terms->sub_window_us, grant->granted_next);
+	note_granted(a, grant->next_sub_window, grant->granted_next);
 }
 
-/* Answers the agent's batch: it is applied or not, answered or not, and that takes a while. */
+/* However it ends: applied or not, answered or not, and how long that takes. */
 static void answer(struct world *w, enum lease_outcome outcome, bool applied, int64_t later_ns) {
 	struct lease_grant grants[CORE_BATCH_MAX] = {0};
 	size_t count = w->asked_count;
@@ -173,7 +185,7 @@ static void make_core(struct world *w) {
 		core_set_policy(w->core, w->now_ns, p, &w->policies[p]);
 }
 
-/* Where nobody wrote, the agent must have found nothing wrong. */
+/* What nobody wrote over, nothing was wrong with. */
 static void end_core(struct world *w) {
 	uint64_t repaired = core_counters(w->core)->repaired;
 	fuzz_must(w->scribbled || repaired == 0, "%llu repairs of a table that nobody wrote to",
@@ -181,8 +193,7 @@ static void end_core(struct world *w) {
 	core_free(w->core);
 }
 
-/* The agent is killed at any moment, and another one takes over. What was under way may still be applied, and
- * nobody hears of it. */
+/* Killed at any moment: what was under way may still be applied, and nobody hears of it. */
 static void take_over(struct world *w) {
 	struct lease_grant ignored;
 	for (size_t i = 0; i < w->asked_count; i++)
@@ -303,7 +314,7 @@ static void act(struct world *w) {
 		want(w, client, policy, costs[how / 32]);
 }
 
-/* Writes into a field of a slot: some of the values are times near the present. */
+/* A field of a slot, a time near the present among its values. */
 static void scribble_field(struct world *w) {
 	struct slot *slot = &w->table.table.slots[fuzz_below(&w->in, w->table.table.slot_count)];
 	uint8_t how = fuzz_u8(&w->in);
@@ -331,7 +342,7 @@ static void scribble_bytes(struct world *w) {
 	fuzz_read(&w->in, (char *)w->table.header + at, size < bytes - at ? size : bytes - at);
 }
 
-/* Copies one slot over another, or one row of tags over another: what is there looks right, and isn't. */
+/* One slot over another, one row of tags over the other: what is there looks right, and isn't. */
 static void scribble_copy(struct world *w) {
 	struct table *table = &w->table.table;
 	uint32_t from = fuzz_below(&w->in, table->slot_count), to = fuzz_below(&w->in, table->slot_count);
@@ -349,7 +360,7 @@ static void scribble_all(struct world *w) {
 		at[i] = random_next(&seed);
 }
 
-/* What was asked ends first, and then the connection is lost. */
+/* What was asked ends first, then the connection. */
 static void lose_database(struct world *w, bool for_long) {
 	answer(w, LEASE_UNKNOWN, false, 0);
 	core_database_lost(w->core, w->now_ns);
@@ -357,7 +368,7 @@ static void lose_database(struct world *w, bool for_long) {
 		core_database_down(w->core, w->now_ns);
 }
 
-/* The connection is lost, and the next one is to another server. */
+/* The connection is lost, and then it is another server. */
 static void promote(struct world *w, int64_t age_ns) {
 	lose_database(w, false);
 	core_database_promoted(w->core, w->now_ns, age_ns);
@@ -420,7 +431,7 @@ static void make_world(struct world *w) {
 	make_core(w);
 }
 
-/* Nobody writes any more, and the database answers. Within a round of the sweep and the time that a lease
+/* Nobody writes any more, and the database answers: within a round of the sweep, and the time that a lease
  * lasts, the table is as the ledger says, and whoever asks gets an answer. */
 static void recover(struct world *w) {
 	uint64_t told;

@@ -81,6 +81,31 @@ static void a_credit_taken_too_late_near_the_edge_admits_nobody(void **state) {
 	assert_int_equal(credits(f, 0), 4);
 }
 
+/* What was taken may have been reported as spent by then, and count from then on. */
+static void a_credit_admits_nobody_long_after_it_was_taken(void **state) {
+	struct fixture *f = *state;
+	uint64_t later = START + SPEND_LAG_NS + 1, still_later = later + SPEND_LAG_NS + 1;
+
+	SCRIPT(START);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	SCRIPT(later, later, still_later);
+	assert_int_equal(ask(f), VERDICT_NONE);
+	assert_int_equal(credits(f, 0), 4);
+	SCRIPT(still_later + SPEND_LAG_NS);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	assert_int_equal(credits(f, 0), 3);
+}
+
+static void a_check_after_a_pause_is_admitted(void **state) {
+	struct fixture *f = *state;
+
+	SCRIPT(START);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	SCRIPT(START + 2 * SPEND_LAG_NS);
+	assert_int_equal(ask(f), VERDICT_ALLOWED);
+	assert_int_equal(credits(f, 0), 3);
+}
+
 static void after_a_late_credit_the_other_lease_serves(void **state) {
 	struct fixture *f = *state;
 
@@ -157,6 +182,8 @@ int main(void) {
 		TEST(a_warm_check_reads_the_coarse_clock_only),
 		TEST(a_credit_taken_too_late_admits_nobody),
 		TEST(a_credit_taken_too_late_near_the_edge_admits_nobody),
+		TEST(a_credit_admits_nobody_long_after_it_was_taken),
+		TEST(a_check_after_a_pause_is_admitted),
 		TEST(after_a_late_credit_the_other_lease_serves),
 		TEST(a_late_credit_goes_into_no_other_lease),
 		TEST(a_late_coarse_clock_admits_nothing_late),

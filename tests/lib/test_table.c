@@ -52,9 +52,9 @@ static void takes_nothing_of_who_has_come_after_the_client(void **state) {
 
 	fake_slot_lease(f->slot, 0, 5, LATER, 0);
 	assert_true(decide_sees_open(f->slot, 0, 1, 0, &lease));
-	assert_false(decide_take_plainly(f->slot, &lease, key + 1, 1, TELL_ALL, &d));
+	assert_false(decide_take_plainly(f->slot, &lease, key + 1, 1, clock_coarse_ns(), TELL_ALL, &d));
 	assert_int_equal(credits(f, 0), 5);
-	assert_true(decide_take_plainly(f->slot, &lease, key, 1, TELL_ALL, &d));
+	assert_true(decide_take_plainly(f->slot, &lease, key, 1, clock_coarse_ns(), TELL_ALL, &d));
 	assert_int_equal(credits(f, 0), 4);
 }
 

@@ -16,7 +16,7 @@ static int64_t edge_ns(struct world *w, uint32_t client) {
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
 	const struct grant_ring *ring = &w->server.rings[client];
 	int64_t size_us = terms->sub_window_us,
-			phase_us = ring->sub_window_us == size_us ? ring->head_us : w->phase_us[client];
+			phase_us = ring->sub_window_us == size_us ? ring->current_us : w->phase_us[client];
 	int64_t to_edge_ns = (size_us - (database_us(w) - phase_us) % size_us) * US;
 	int64_t doubt_ns = size_us * US / 2000, slack_ns = terms->slack_us * US / 2;
 	int64_t at_ns = to_edge_ns + (chance(w, 50) ? slack_ns : -slack_ns) + between(w, -doubt_ns, doubt_ns);

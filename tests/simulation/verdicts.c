@@ -5,8 +5,8 @@
  *   remaining no more than the limit less what was admitted in the window that ends now, no less than what the
  *   books and this
  *              host's lease have left
- *   retry when the least that was wanted would fit if nobody else came; never further off than a window and
- *   some sub-windows
+ *   retry when the least that was wanted would fit if nobody else came; never further off than two windows
+ *   and some sub-windows
  *   reset      not before what was just admitted has left the window
  *   limit      the one that decided
  *
@@ -117,9 +117,10 @@ void verdicts_on_denial(struct world *w, uint32_t host, uint32_t client, uint32_
 static int64_t find_soonest_us(const struct world *w, uint32_t client, const struct batch *batch, size_t i) {
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
 	const struct lease_grant *grant = &batch->grants[i];
-	for (int k = 0; k <= terms->runs + 2; k++)
-		if (room_at(w, client, grant->sub_window + (k + 1) * terms->sub_window_us) >= batch->requests[i].least)
-			return grant->valid_us + k * terms->sub_window_us;
+	int64_t present_us = grant->sub_window - (grant->valid_us - grant->starts_in_us);
+	for (int k = 0; k <= 2 * terms->runs + 2; k++)
+		if (room_at(w, client, present_us + (k + 1) * terms->sub_window_us) >= batch->requests[i].least)
+			return grant->starts_in_us + k * terms->sub_window_us;
 	return -1;
 }
 
@@ -142,8 +143,8 @@ static bool is_limit_of(const struct core_policy *policy, const struct core_verd
 
 /* Of both limits the longer: a denial that was remembered may be the other's. */
 static int64_t longest_ms(const struct core_policy *policy) {
-	int64_t ours_us = (policy->terms.runs + 3) * policy->terms.sub_window_us;
-	int64_t lenient_us = (policy->fallback_terms.runs + 3) * policy->fallback_terms.sub_window_us;
+	int64_t ours_us = (2 * policy->terms.runs + 3) * policy->terms.sub_window_us;
+	int64_t lenient_us = (2 * policy->fallback_terms.runs + 3) * policy->fallback_terms.sub_window_us;
 	return (ours_us > lenient_us ? ours_us : lenient_us) / 1000 + PAUSE_MAX_MS + 2;
 }
 

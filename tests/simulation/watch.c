@@ -1,8 +1,8 @@
 /*
  * watch.c - the invariants, held against every event.
  *
- *   the time a credit of the database's is spent in its own sub-window by the database's clock, or half a slack
- *   off
+ *   the time a credit of the database's is spent no later than in the sub-window that it is charged to, by the
+ *   database's clock, and no earlier than a window before that, or half a slack off
  *   the limit    no window holds more of a client's admissions by the database's credits, of all hosts together
  *   the books    what is charged is within the limit, and no credit is admitted that was not granted before
  *   fallback     no fallback window of a host holds more than its lenient limit
@@ -85,7 +85,7 @@ static int64_t window_sum(struct world *w, uint32_t client, uint32_t cost) {
 	if (!w->faults.fixed)
 		return meter_add(meter, at_ns, cost, policy->time_window_ms * MS);
 	int64_t window_ns = policy->terms.sub_window_us * US;
-	int64_t since_edge_ns = (database_us(w) - w->server.rings[client].head_us) * US + at_ns % US;
+	int64_t since_edge_ns = (database_us(w) - w->server.rings[client].current_us) * US + at_ns % US;
 	int64_t begun_ns = at_ns - ((since_edge_ns % window_ns) + window_ns) % window_ns;
 	if (meter->count > 0 && meter->entries[meter->count - 1].at_ns < begun_ns)
 		meter_reset(meter);
@@ -132,17 +132,17 @@ static void watch_time(struct world *w, const struct host *host, uint32_t client
 	if (!w->faults.long_windows || ring->sub_window_us != terms->sub_window_us)
 		return; /* the way to the database is no part of a sub-window to speak of */
 	if (w->planned.steps_back || w->planned.steps_forward || w->changed_ns)
-		return;                                                        /* edges move */
-	int64_t now_ns = database_ns(w) - (ring->head_us - EPOCH_US) * US; /* since an edge */
+		return;                                                           /* edges move */
+	int64_t now_ns = database_ns(w) - (ring->current_us - EPOCH_US) * US; /* since an edge */
 	int64_t ends_ns =
 		now_ns + true_ns(shown_ns(deadline_ns - host_now(w, host), w->rate_ppm), host->rate_ppm) - slack_ns;
 	int64_t edge_ns = (ends_ns + 1000 * size_ns + size_ns / 2) / size_ns * size_ns - 1000 * size_ns;
 	if (now_ns >= edge_ns + slack_ns + US)
 		complain(w, "client %u spends a credit %lld us after its sub-window", client,
 		         (long long)((now_ns - edge_ns) / US));
-	if (now_ns < edge_ns - size_ns - slack_ns - US)
+	if (now_ns < edge_ns - (terms->runs + 1) * size_ns - slack_ns - US)
 		complain(w, "client %u spends a credit %lld us before its sub-window", client,
-		         (long long)((edge_ns - size_ns - now_ns) / US));
+		         (long long)((edge_ns - (terms->runs + 1) * size_ns - now_ns) / US));
 }
 
 /* ---- Fallback ------------------------------------------------------------------------- */
@@ -250,26 +250,29 @@ void watch_books(struct world *w, uint32_t client, const struct lease_request *r
 	int64_t granted = (int64_t)grant->granted + grant->granted_next;
 	if (w->traced)
 		printf(
-			"%11s  books of client %u: asked %d/%d/%d, back %d+%d, charge %d; granted %d+%d, valid %lld us, left %d\n",
-			"", client, request->need, request->want, request->next_want, request->return_first,
-			request->return_second, request->charge, grant->granted, grant->granted_next,
-			(long long)grant->valid_us, grant->remaining);
-	w->granted[client] += granted - request->return_first - request->return_second;
+			"%11s  books of client %u: asked %d/%d/%d, back %d+%d, charge %d; granted %d+%d, valid %lld and %lld us, left %d\n",
+			"", client, request->need, request->want, request->next_want, request->report[0].unspent,
+			request->report[1].unspent, request->charge, grant->granted, grant->granted_next,
+			(long long)grant->valid_us, (long long)grant->next_valid_us, grant->remaining);
+	w->granted[client] += granted - request->report[0].unspent - request->report[1].unspent;
 	int64_t held_ns = longest_lease_ns(w) < CORE_HOLD_MAX_NS ? longest_lease_ns(w) : CORE_HOLD_MAX_NS * 999 / 1000;
 	if (granted > 0 && w->promoted_ns && database_ns(w) < w->promoted_ns + held_ns)
 		complain(w, "client %u is granted %lld while leases of the old primary are out", client,
 		         (long long)granted);
 	w->server.charged[client] += granted + grant->charged;
 	if (w->changed_ns)
-		return; /* counts of the old limit may exceed the new one */
+		return;                 /* counts of the old limit may exceed the new one */
+	int64_t all = 0, newer = 0; /* without those that leave the window next */
 	for (int i = 0; i < ring->length; i++) {
-		int64_t sum = 0;
-		for (int k = i; k <= i + terms->runs && k < ring->length; k++)
-			sum += ring->counts[k];
-		if (sum > terms->max_requests)
-			complain(w, "the books hold %lld of client %u in a window, at most %d", (long long)sum, client,
-			         terms->max_requests);
+		all += ring->counts[i];
+		newer += ring->ahead - i > -terms->runs ? ring->counts[i] : 0;
 	}
+	/* Which credits are early may be forgotten, when the clock is set back, or others of the sub-window are given
+	 * back: then all count, and nothing can be granted for now. */
+	bool is_open = grant->granted > 0 || (grant->granted_next > 0 && grant->next_is_open);
+	if ((is_open && all - ring->early > terms->max_requests) || (terms->runs > 0 && newer > terms->max_requests))
+		complain(w, "the books hold %lld of client %u in a window, at most %d", (long long)all, client,
+		         terms->max_requests);
 }
 
 /* ---- Patience and recovery ------------------------------------------------------------------ */

@@ -285,7 +285,7 @@ static inline int64_t walk_ns(const struct world *w) {
 /* What a lease lasts at most by the database's clock: the running sub-window and the one ahead. */
 static inline int64_t longest_lease_ns(const struct world *w) {
 	const struct grant_terms *terms = &policy_in_force(w)->terms;
-	return (2 * terms->sub_window_us + terms->slack_us) * US;
+	return ((terms->runs > 1 ? terms->runs + 1 : 2) * terms->sub_window_us + terms->slack_us) * US;
 }
 
 /* By the true time: surely. */

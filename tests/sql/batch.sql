@@ -1,22 +1,33 @@
 -- stint.take_leases(): batches with good and bad elements, what is written and what is not.
 
 begin;
-select plan(38);
+select plan(53);
 
 select stint.set_policy('ten', 10, 60000) as ten \gset
 select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
 
 -- A good batch.
 select results_eq(
-	format($$ select request, granted, granted_next, charged, max_requests from stint.take_leases(1, array[%1$s, %2$s, %1$s],
-		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{3,1,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}') order by request $$, :ten, :fixed),
-	$$ values (1, 3, 0, 0, 10), (2, 1, 2, 0, 100), (3, 0, 0, 4, 10) $$, 'each request has its own policy and its own answer');
-select results_eq($$ select policy_id, client_id, (select sum(n) from unnest(counts) n), resolution::int, sub_window_us from stint.counter order by 1, 2 $$,
-	format('values (%s, ''a'' collate "C", 4::bigint, 10, 6030000::bigint), (%1$s, ''b'', 3, 10, 6030000), (%s, ''b'', 3, 0, 60000000)', :ten, :fixed),
+	format($$ select request, granted, granted_next, charged, max_requests, next_is_open from stint.take_leases(1, array[%1$s, %2$s, %1$s],
+		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{5,1,0}', '{4,0,0}', '{1,0,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}', '{0,0,0}',
+		'{0,0,0}', '{0,0,0}') order by request $$, :ten, :fixed),
+	$$ values (1, 3, 2, 0, 10, true), (2, 1, 2, 0, 100, false), (3, 0, 0, 4, 10, false) $$, 'each request has its own policy and its own answer');
+select results_eq($$ select policy_id, client_id, counts, ahead::int, early, servers, servers_before, span::int, resolution::int, sub_window_us
+	from stint.counter order by 1, 2 $$,
+	format('values (%s, ''a'' collate "C", ''{4}''::int[], 0, 0, 0::bigint, 0::bigint, 0, 10, 6030000::bigint),
+		(%1$s, ''b'', ''{2,0,0,3}'', 4, 0, 2, 0, 4, 10, 6030000), (%s, ''b'', ''{2,1}'', 1, 2, 2, 0, 0, 0, 60000000)', :ten, :fixed),
 	'the counters hold it');
 select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6030000 and valid_us between 1 and 6030000
 	and sub_window + 6030000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
 	'durations are counted from now') from test.lease('ten', 'c');
+select ok(sub_window - 4 * 6030000 = next_sub_window and valid_us between 1 + 5 * 6030000 and 6 * 6030000 and starts_in_us = valid_us - 5 * 6030000
+	and next_valid_us = starts_in_us + 6030000 and not next_is_open and granted = 2 and granted_next = 1,
+	'a lease for several sub-windows, and one for the next') from test.lease('ten', 'long', want => 2, span_least => 5, next_want => 1);
+select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'long' $$, row('{2,0,0,0,1}'::int[], 5, 1), '… as the counter says');
+select ok(sub_window + 3 * 6030000 = next_sub_window and valid_us between 1 + 6030000 and 2 * 6030000 and starts_in_us = valid_us - 6030000
+	and next_valid_us = valid_us + 3 * 6030000 and next_is_open and granted = 1 and granted_next = 4,
+	'a short lease of what is needed, and a long one') from test.lease('ten', 'longer', want => 5, span => 4, span_least => 1, next_want => 1);
+select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'longer' $$, row('{4,0,0,1}'::int[], 4, 0), '… as the counter says');
 
 -- Denials.
 select is((select granted from test.lease('ten', 'full', need => 10)), 10, 'a limit is used up');
@@ -31,32 +42,47 @@ select is((select count(*) from stint.counter where client_id = 'idle'), 0::bigi
 
 -- Returns.
 select sub_window as token from test.lease('ten', 'returner', need => 10) \gset
-select results_eq(format($$ select granted, remaining from test.lease('ten', 'returner', need => 0, return_sub => %s, return_first => 4) $$, :token),
+select results_eq(format($$ select granted, remaining from test.lease('ten', 'returner', need => 0, report_sub => %s, unspent => 4) $$, :token),
 	'values (0, 4)', 'credits come back');
 select is((select counts from stint.counter where client_id = 'returner'), '{6}'::int[], '… and are written');
+select next_sub_window as token_1 from test.lease('ten', 'two leases', need => 0, want => 2, span => 8) \gset
+select next_sub_window as token_2 from test.lease('ten', 'two leases', need => 0, want => 3, span => 6) \gset
+select is((select counts from stint.counter where client_id = 'two leases'), '{2,0,3}'::int[], 'two leases …');
+select results_eq(
+	format($$ select granted, remaining from stint.take_leases(1, array[%s], '{two leases}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}',
+		array[%s], '{1}', '{0}', array[%s], '{1}', '{2}') $$, :ten, :token_1, :token_2),
+	'values (0, 7)', '… are reported at once');
+select results_eq($$ select counts[:3], ahead::int from stint.counter where client_id = 'two leases' $$, $$ values ('{1,0,0}'::int[], 8) $$, '… what was spent is charged to the present');
+select is((select counts[9] from stint.counter where client_id = 'two leases'), 2, '… all of it');
 
 -- Bad elements never fail a batch.
 select results_eq(
-	format($$ select request, granted from stint.take_leases(1, array[%1$s, 999999, null, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s],
-		array['g1', 'x', 'x', '', null, repeat('x', 256), 'n1', 'n2', 'n3', repeat('ü', 127) || 'x', 'g2'],
-		'{1,1,1,1,1,1,-1,null,1,1,1}', '{1,1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1,1,1,1,1,-2147483648,1,1}', '{0,0,0,0,0,0,0,0,0,0,0}',
-		'{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0}') order by request $$, :ten),
+	format($$ select request, granted from stint.take_leases(1, array[%1$s, 999999, null, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s, %1$s],
+		array['g1', 'x', 'x', '', null, repeat('x', 256), 'n1', 'n2', 'n3', repeat('ü', 127) || 'x', 'g2', 'n4', 'n5'],
+		'{1,1,1,1,1,1,-1,null,1,1,1,1,1}', '{1,1,1,1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1,1,1,1,1,-2147483648,1,1,1,1}', '{0,0,0,0,0,0,0,0,0,0,0,-1,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,null}',
+		'{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}',
+		'{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}', '{0,0,0,0,0,0,0,0,0,0,0,0,0}') order by request $$, :ten),
 	'values (1, 1), (10, 1), (11, 1)', 'unknown policies, bad clients and bad numbers have no answer, the others have theirs');
 select results_eq(
 	format($$ select request, granted from stint.take_leases(1, array[%1$s, %1$s, %1$s, %1$s], '{dup,other,dup,dup}', '{1,1,2,3}', '{1,1,2,3}', '{1,1,2,3}',
-		'{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}') order by request $$, :ten),
+		'{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}', '{0,0,0,0}')
+		order by request $$, :ten),
 	'values (1, 1), (2, 1)', 'of the same client twice, the first counts');
 select is((select granted from test.lease('ten', e'it''s "quoted"\n\\ {,} %s')), 1, 'quotes, newlines, braces in a client_id');
 select is((select count(*) from test.lease('ten', e'it''s "quoted"\n\\ {,} %s', need => 0) where remaining = 9), 1::bigint, '… are kept');
 select is((select granted from test.lease('ten', 'Ab')) + (select granted from test.lease('ten', 'aB')), 2, 'case counts');
-select is((select granted from test.lease('ten', 'hosts', hosts => h)), 1, format('%s hosts', coalesce(h::text, 'null'))) from unnest(array[0, -5, null, 2147483647]) h;
+select is((select granted from test.lease('ten', 'hosts', host => h)), 1, format('host %s', coalesce(h::text, 'null')))
+	from unnest(array[0, -5, null, 2147483647, -2147483648, 62, 63]) h;
+select is((select servers from stint.counter where client_id = 'hosts'), 4611686018427387904 + 1 + 32 + 2 + 4,
+	'… is one of 63, whatever it is');
 select is((select granted from test.lease('ten', 'extreme', need => 2147483647, least_need => 1, want => 2147483647, next_want => 2147483647,
-	charge => 2147483647, return_sub => 9223372036854775807, return_first => 2147483647, return_second => 2147483647)), 0, 'extremes do no harm');
+	charge => 2147483647, span => 2147483647, span_least => 2147483647, report_sub => 9223372036854775807, unspent => 2147483647, spent => 2147483647)),
+	0, 'extremes do no harm');
 select is((select charged from test.lease('ten', 'extreme2', charge => 2147483647)), 10, '… and are counted as far as the limit goes');
-select is_empty($$ select * from stint.take_leases(1, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') $$, 'an empty batch');
-select throws_ok($$ select * from stint.take_leases(1, '{1,2}', '{a}', '{1}', '{1}', '{1}', '{0}', '{0}', '{0}', '{0}', '{0}') $$,
+select is_empty($$ select * from stint.take_leases(1, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') $$, 'an empty batch');
+select throws_ok($$ select * from stint.take_leases(1, '{1,2}', '{a}', '{1}', '{1}', '{1}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}') $$,
 	'22023', 'stint: the arrays of a batch must have the same length', 'arrays of different lengths');
-select throws_ok($$ select * from stint.take_leases(1, '{1}', '{a}', '{1}', '{1}', null, '{0}', '{0}', '{0}', '{0}', '{0}') $$,
+select throws_ok($$ select * from stint.take_leases(1, '{1}', '{a}', '{1}', '{1}', null, '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}') $$,
 	'22023', 'stint: the arrays of a batch must have the same length', 'an array that is null');
 
 -- Overrides and blocked clients.
@@ -81,10 +107,21 @@ select is((select sub_window_us from stint.counter c join stint.policy p using (
 select stint.drop_policy('ten');
 select is_empty($$ select * from test.lease('ten', 'full') $$, 'a dropped policy has no answer');
 
+-- A policy that changes while a lease for several sub-windows is out: what is out counts until the end of it.
+select stint.set_policy('moves', 10, 60000);
+select valid_us from test.lease('moves', 'a', need => 10, span_least => 9) \gset
+select is((select sum(n) from stint.counter c join stint.policy p using (policy_id), unnest(c.counts) n where p.name = 'moves'), 10::bigint, 'a long lease');
+select stint.set_policy('moves', 10, 120000, resolution => 6);
+select results_eq(format($$ select granted, remaining, retry_us between %s::bigint + 120000000 - 1000000 and %1$s::bigint + 141000000 from test.lease('moves', 'a') $$, :valid_us),
+	'values (0, 0, true)', '… counts in a longer window until that has passed after its end');
+select stint.set_policy('moves', 10, 10000, resolution => 5);
+select results_eq($$ select granted, remaining, retry_us between 20000000 and 20100000 + 2010000 from test.lease('moves', 'a') $$, 'values (0, 0, true)',
+	'… and in a shorter one to the end of that: agents end what reaches further');
+
 -- Edges differ.
 select stint.set_policy('phase', 10, 600000);
 select lives_ok($$ select * from test.lease_all('phase', array(select 'c' || i from generate_series(1, 200) i)) $$, 'a batch of 200');
-select cmp_ok((select count(distinct head_us % 60000000 / 6000000) from stint.counter c join stint.policy p using (policy_id) where name = 'phase'), '=', 10::bigint,
+select cmp_ok((select count(distinct current_us % 60000000 / 6000000) from stint.counter c join stint.policy p using (policy_id) where name = 'phase'), '=', 10::bigint,
 	'the clients'' edges are spread');
 
 select * from finish();

@@ -7,14 +7,18 @@ select stint.set_policy('sliding', 10, 60000) as sliding \gset
 select stint.set_policy('fixed', 10, 60000, algorithm => 'fixed_window') as fixed \gset
 select stint.set_policy('longer', 10, 3600000) as longer \gset
 
--- A counter whose newest sub-window started so many seconds ago.
-create function pg_temp.put(policy int, client text, seconds numeric, sub_window_us bigint default 6000000, resolution int default 10) returns void
+-- A counter whose newest sub-window started so many seconds ago, `ahead` sub-windows after that of its last grant.
+create function pg_temp.put(policy int, client text, seconds numeric, sub_window_us bigint default 6000000, resolution int default 10, ahead int default 0)
+returns void
 language sql volatile as $$
-	insert into stint.counter (policy_id, client_id, head_us, sub_window_us, turn, max_requests, request, granted, granted_next, charged, resolution, counts)
-	values (policy, client, (extract(epoch from clock_timestamp()) - seconds) * 1000000, sub_window_us, 1, 10, 1, 1, 0, 0, resolution, '{1}') $$;
+	insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted,
+		granted_next, charged, early, ahead, resolution, span, counts)
+	values (policy, client, (extract(epoch from clock_timestamp()) - seconds) * 1000000 - ahead * sub_window_us, sub_window_us, 1, 1, 0, 10, 1, 1,
+		0, 0, 0, ahead, resolution, ahead, '{1}') $$;
 
 select pg_temp.put(:sliding, 'now', 0), pg_temp.put(:sliding, 'ahead', -6), pg_temp.put(:sliding, 'window', 60), pg_temp.put(:sliding, 'run', 67),
-	pg_temp.put(:sliding, 'margin', 75), pg_temp.put(:sliding, 'still', 130), pg_temp.put(:sliding, 'idle', 137), pg_temp.put(:sliding, 'old', 100000),
+	pg_temp.put(:sliding, 'margin', 75, ahead => 10), pg_temp.put(:sliding, 'still', 130, ahead => 10), pg_temp.put(:sliding, 'idle', 137, ahead => 10),
+	pg_temp.put(:sliding, 'old', 100000),
 	pg_temp.put(:fixed, 'now', 30, 60000000, 0), pg_temp.put(:fixed, 'idle', 200, 60000000, 0),
 	pg_temp.put(:longer, 'was short', 1000), pg_temp.put(999999, 'orphan', 0);
 

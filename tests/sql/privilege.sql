@@ -13,7 +13,7 @@ select 'function', unnest(string_to_array('await_tables begin_call declare_polic
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('check_client check_policy clear_overrides commit_later count_hosts expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('apply_report check_client check_policy clear_overrides commit_later count_hosts expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
@@ -98,7 +98,7 @@ begin
 end
 $$;
 -- Tables of the names, too, where PostgreSQL looks first of all.
-create temp table counter (policy_id int, client_id text, head_us bigint);
+create temp table counter (policy_id int, client_id text, current_us bigint);
 create temp table policy (policy_id int, name text);
 create temp table change (change_id bigint);
 create temp table agent_host (host_id int);
@@ -121,10 +121,10 @@ select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 
 select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
 select * from stint.get_policies('{}');
 select * from stint.get_changes(0);
-select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}');
-select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}');
-select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1}', '{1,1}', '{1,1}', '{0,1}', '{1,0}', '{1,0}', '{1,0}');
-select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{20,1}', '{20,1}', '{1,1}', '{1,1}', '{0,0}', '{0,0}', '{0,0}', '{0,0}');
+select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}', '{1}', '{0}');
+select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}', '{1}', '{0}');
+select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1}', '{1,1}', '{0,1}', '{0,0}', '{1,1}', '{0,1}', '{1,0}', '{1,0}', '{1,0}', '{0,0}', '{0,0}', '{0,0}');
+select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{20,1}', '{20,1}', '{1,1}', '{0,0}', '{0,0}', '{1,1}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}');
 select * from stint.expire_counters(10);
 select stint.report_fallback(:host_id, 1, 1, 1, 1, 'x');
 select stint.await_tables();

@@ -1,129 +1,188 @@
--- stint.take() on random histories, against a model that knows no rings: a list of what was charged to which
+-- stint.take() on random histories, against a model that knows no rings: a list of what is charged to which
 -- sub-window, and every run counted one by one. And the promise itself: credits are spent at random moments of the time
--- in which their lease is good, and no interval of the window's length may hold more than the limit.
+-- in which their lease is good, some come back, and no interval of the window's length may hold more than the limit.
 
 begin;
 select plan(44);
 select setseed(0.20240229);
 
-create temp table charge (start_us bigint primary key, count bigint not null);
+create temp table charge (start_us bigint primary key, count bigint not null, early bigint not null);
+create temp table served (who int, since bigint);
+create temp table lease (
+	id int generated always as identity, token bigint, from_us bigint, end_us bigint, unspent bigint, spent bigint, seen_us bigint);
 create temp table spent (at_us bigint not null, count bigint not null);
 
 create function pg_temp.dice(low bigint, high bigint) returns bigint
 language sql volatile as 'select low + floor(random() * (high - low + 1))::bigint';
 
--- Sum of the run of k + 1 sub-windows that ends with the one that starts at last_us.
-create function pg_temp.run(last_us bigint, s bigint, k int) returns bigint
-language sql volatile as 'select coalesce(sum(count), 0)::bigint from charge where start_us between last_us - k * s and last_us';
+-- What is charged to the sub-window at since_us and to all later ones.
+create function pg_temp.run(since_us bigint) returns bigint
+language sql volatile as 'select coalesce(sum(count), 0)::bigint from charge where start_us >= since_us';
 
--- What may still be charged to the sub-window at start_us: all runs that contain it.
-create function pg_temp.left_in(start_us bigint, s bigint, k int, l bigint) returns bigint
-language sql volatile as 'select greatest(l - max(pg_temp.run(start_us + j * s, s, k)), 0) from generate_series(0, k) j';
-
-create function pg_temp.put(start_us bigint, count bigint) returns void
+-- What may be granted from now on: looks at both runs.
+create function pg_temp.left_now(cur bigint, s bigint, k int, l bigint) returns bigint
 language sql volatile as $$
-	insert into charge values (start_us, count) on conflict (start_us) do update set count = charge.count + excluded.count $$;
+	select greatest(l - greatest(pg_temp.run(cur - k * s) - coalesce((select early from charge where start_us = cur + s), 0),
+		case when k > 0 then pg_temp.run(cur + s - k * s) end), 0) $$;
 
-create function pg_temp.fair(available bigint, hosts int) returns bigint
-language sql immutable as 'select greatest(available / (4 * hosts), 1)';
+create function pg_temp.put(start_us bigint, count bigint, early bigint default 0) returns void
+language sql volatile as $$
+	insert into charge values (start_us, count, early)
+	on conflict (start_us) do update set count = charge.count + excluded.count, early = charge.early + excluded.early $$;
+
+-- What has become of a lease: some of it comes back, and some moves to the sub-window at now_us.
+create function pg_temp.report(token bigint, back bigint, gone bigint, now_us bigint) returns void
+language plpgsql volatile as $$
+begin
+	update charge c set count = c.count - back, early = greatest(c.early - back, 0) where c.start_us = token;
+	if token > now_us then
+		update charge c set count = c.count - gone, early = least(c.early, c.count - gone) where c.start_us = token;
+		perform pg_temp.put(now_us, gone);
+	end if;
+end
+$$;
+
+-- Leases are spent up to now, at the last moment there is or at any.
+create function pg_temp.spend(now_us bigint) returns void
+language plpgsql volatile as $$
+declare
+	a lease;
+	n bigint;
+	at bigint;
+begin
+	for a in select * from lease where unspent > 0 loop
+		at := least(now_us, a.end_us - 1);
+		continue when at < greatest(a.from_us, a.seen_us) or random() < 0.4;
+		if random() < 0.5 then
+			at := pg_temp.dice(greatest(a.from_us, a.seen_us), at);
+		end if;
+		n := pg_temp.dice(1, a.unspent);
+		insert into spent values (at, n);
+		update lease set unspent = unspent - n, spent = lease.spent + n, seen_us = at where id = a.id;
+	end loop;
+end
+$$;
 
 -- One history; returns the first difference, or null.
 create function pg_temp.play(k int, s bigint, l int, hosts int, steps int) returns text
 language plpgsql volatile as $$
 declare
-	state record;
+	r record; -- the row
 	got record;
 	t bigint := 1000000000000 + pg_temp.dice(0, s);
 	phase bigint := pg_temp.dice(0, s - 1);
-	te bigint; cur bigint; left_now bigint; back bigint;
-	need int; least_need int; want int; next_want int; charge int;
-	return_sub bigint; return_first int; return_second int;
-	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint;
-	newest bigint;
-	row_head bigint; row_counts int[];
-	leases jsonb := '[]';
+	te bigint; cur bigint; left_now bigint; shares bigint; stretch bigint;
+	host int; need int; least_need int; want int; span int; span_least int; next_want int; charge int;
+	token bigint[]; back int[]; gone int[];
+	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_span bigint; m_most bigint; m_least bigint; m_more bigint;
+	a lease;
 begin
-	truncate charge, spent;
+	truncate charge, spent, lease, served;
+	select null::bigint as current_us, null::int as ahead, null::int as early, null::bigint as servers, null::bigint as servers_before, null::int[] as counts
+	into r;
 	for step in 1 .. steps loop
 		-- Mostly little steps, now and then a long pause, now and then a stale time.
 		t := t + case when random() < 0.05 then pg_temp.dice(0, s * (k + 3)) else pg_temp.dice(0, s / 2) end;
 		te := case when random() < 0.15 then t - pg_temp.dice(0, 2000000) else t end;
+		host := pg_temp.dice(0, hosts - 1);
 		need := case when random() < 0.7 then pg_temp.dice(1, greatest(l / 5, 1) + 1) else 0 end;
 		least_need := greatest(pg_temp.dice(1, greatest(need, 1)), 1);
 		want := pg_temp.dice(0, l);
+		span := case when random() < 0.7 then pg_temp.dice(0, k + 1) else 0 end;
+		span_least := case when random() < 0.2 then pg_temp.dice(0, k + 1) else 0 end;
 		next_want := case when random() < 0.5 then pg_temp.dice(0, l) else 0 end;
-		charge := case when random() < 0.2 then pg_temp.dice(0, l) else 0 end;
-		-- An earlier lease comes back, in part.
-		return_sub := 0; return_first := 0; return_second := 0;
-		if jsonb_array_length(leases) > 0 and random() < 0.4 then
-			return_sub := leases -> -1 ->> 0;
-			return_first := pg_temp.dice(0, (leases -> -1 ->> 1)::bigint);
-			return_second := pg_temp.dice(0, (leases -> -1 ->> 2)::bigint);
-			insert into spent
-			select least(return_sub + pg_temp.dice(0, s - 1), 9e18), (leases -> -1 ->> 1)::bigint - return_first
-			union all select return_sub + s + pg_temp.dice(0, s - 1), (leases -> -1 ->> 2)::bigint - return_second;
-			leases := leases - -1;
-		end if;
+		charge := case when random() < 0.1 then pg_temp.dice(0, l) else 0 end;
+		-- What has become of two leases: a part comes back, and of what is spent it is said that it is. It may have been spent
+		-- some milliseconds later than that, but not by a request of later than that, which got the row before this one.
+		perform pg_temp.spend(te + 19999);
+		token := '{0,0}'; back := '{0,0}'; gone := '{0,0}';
+		for a in select * from lease where seen_us < te + 220000 and random() < 0.3 order by random() limit 2 loop
+			token := a.token || token;
+			back := case when random() < 0.4 then pg_temp.dice(0, a.unspent) else 0 end::int || back;
+			gone := a.spent::int || gone;
+			update lease set unspent = unspent - back[1], spent = 0 where id = a.id;
+		end loop;
 
-		select * into got from stint.take(row_head, s, row_counts, te, phase, hosts, l, s, k, need, least_need, want, next_want,
-			charge, return_sub, return_first, return_second);
+		select * into got from stint.take(r.current_us, s, r.ahead, r.early, r.servers, r.servers_before, r.counts, te, phase, host, l, s, k, need, least_need,
+			want, span, span_least, next_want, charge, token[1], back[1], gone[1], token[2], back[2], gone[2]);
 
-		-- The model. The row's time: never before what was charged.
-		if newest is not null then
-			te := greatest(te, newest - s);
-		end if;
+		-- The model. The row's time: never before what it has seen.
+		te := greatest(te, r.current_us);
 		cur := phase + (te - phase) / s * s;
-		newest := greatest(newest, cur);
-		update pg_temp.charge c set count = greatest(c.count - return_first, 0)
-		where c.start_us = return_sub and c.start_us > newest - (k + 2) * s;
-		update pg_temp.charge c set count = greatest(c.count - return_second, 0)
-		where c.start_us = return_sub + s and c.start_us > newest - (k + 2) * s;
+		stretch := cur / (s * greatest(k, 1));
+		for i in 1 .. 2 loop
+			if token[i] >= cur - k * s then
+				perform pg_temp.report(token[i], back[i], gone[i], phase + (te + 220000 - phase) / s * s);
+			end if;
+		end loop;
 
-		left_now := pg_temp.left_in(cur, s, k, l);
-		m_charged := least(charge, left_now);
+		m_charged := least(charge, pg_temp.left_now(cur, s, k, l));
 		perform pg_temp.put(cur, m_charged);
-		left_now := left_now - m_charged;
+		left_now := pg_temp.left_now(cur, s, k, l);
+		-- From half of the limit to a quarter, leases get shorter, and smaller.
+		m_most := least(span, k);
+		m_least := least(span_least, k);
+		m_span := greatest(least(m_most, trunc(m_most * (4.0 * left_now - l) / l)), m_least);
+		shares := (select count(distinct v.who) from served v where v.who <> host and v.since >= stretch - 1) + 1;
+		m_more := ceil(greatest(want - need, 0) * least(m_span + 1, m_most + 1)::numeric / (m_most + 1));
 		m_granted := case
-			when need = 0 then least(left_now, want, pg_temp.fair(left_now, hosts))
+			when need = 0 and next_want > 0 and m_span = m_least then 0
+			when need = 0 then least(left_now, m_more, greatest(left_now / shares, 1))
 			when left_now < least_need then 0
-			else least(left_now, greatest(need, least(want, pg_temp.fair(left_now, hosts)))) end;
-		perform pg_temp.put(cur, m_granted);
-		m_next := least(pg_temp.left_in(cur + s, s, k, l), next_want);
-		m_next := least(m_next, pg_temp.fair(pg_temp.left_in(cur + s, s, k, l), hosts));
-		perform pg_temp.put(cur + s, m_next);
+			else least(left_now, greatest(need, least(need + m_more, greatest(left_now / shares, 1)))) end;
+		-- What is needed is for now, and the rest for longer. Or all is for now, and there may be some for the next sub-window.
+		m_next := 0;
+		if m_span > m_least then
+			m_next := greatest(m_granted - need, 0);
+			m_granted := m_granted - m_next;
+			perform pg_temp.put(cur + m_span * s, m_next);
+		end if;
+		perform pg_temp.put(cur + m_least * s, m_granted);
+		if m_span = m_least then
+			left_now := greatest(l - pg_temp.run(cur + s - k * s), 0);
+			m_next := least(left_now, next_want, greatest(left_now / shares, 1));
+			perform pg_temp.put(cur + s, m_next, m_next);
+		end if;
+		if m_granted > 0 or m_next > 0 then
+			insert into served values (host, stretch);
+		end if;
 
 		m_retry := 0;
-		m_short := case when need > 0 and m_granted < least_need then least_need when pg_temp.left_in(cur, s, k, l) = 0 then 1 end;
+		m_short := case when need > 0 and m_granted < least_need then least_need when pg_temp.left_now(cur, s, k, l) = 0 then 1 end;
 		if m_short is not null then
 			m_retry := case when m_short > l then -1 else (
-				select min(cur + n * s - te) from generate_series(1, k + 2) n
-				where pg_temp.left_in(cur + n * s, s, k, l) >= m_short) end;
+				select min(cur + n * s - te) from generate_series(1, 2 * k + 2) n where l - pg_temp.run(cur + (n - k) * s) >= m_short) end;
 		end if;
-		m_reset := coalesce((select greatest(max(c.start_us) + (k + 1) * s - te, 0) from pg_temp.charge c where c.count > 0), 0);
+		m_reset := coalesce((select max(c.start_us) + (k + 1) * s - te from pg_temp.charge c where c.count > 0 and c.start_us >= cur - k * s), 0);
 
-		if row(got.granted, got.granted_next, got.charged, got.sub_window, got.valid_us, got.remaining, got.retry_us, got.reset_us)
-			is distinct from row(m_granted::int, m_next::int, m_charged::int, cur, cur + s - te, pg_temp.left_in(cur, s, k, l)::int, m_retry, m_reset)
+		if row(got.granted, got.granted_next, got.charged, got.span, got.current_us, got.starts_in_us, got.remaining, got.retry_us, got.reset_us)
+			is distinct from row(m_granted::int, m_next::int, m_charged::int, m_span::int, cur, cur + s - te, pg_temp.left_now(cur, s, k, l)::int, m_retry, m_reset)
 		then
 			return format('step %s, k %s: got %s, the model says %s', step, k, got,
-				row(m_granted, m_next, m_charged, cur, cur + s - te, pg_temp.left_in(cur, s, k, l), m_retry, m_reset));
+				row(m_granted, m_next, m_charged, m_span, cur, cur + s - te, pg_temp.left_now(cur, s, k, l), m_retry, m_reset));
 		end if;
 		-- As take_leases does: what changes nothing is not written, and then the row's time stays, too.
 		if got.changed then
-			row_head := got.head_us;
-			row_counts := got.counts;
+			r := got;
 		end if;
-		newest := row_head;
-		if row_counts[cardinality(row_counts)] = 0 or cardinality(row_counts) > k + 2 then
-			return format('step %s, k %s: the ring is not trimmed: %s', step, k, row_counts);
+		if r.counts[cardinality(r.counts)] = 0 or r.ahead > 0 and r.counts[1] = 0 or cardinality(r.counts) > r.ahead + k + 1 then
+			return format('step %s, k %s: the ring is not trimmed: %s', step, k, r);
 		end if;
-		insert into spent values (te + pg_temp.dice(0, cur + s - te - 1), got.charged);
-		leases := leases || jsonb_build_array(jsonb_build_array(cur, got.granted, got.granted_next));
+		insert into spent values (te, got.charged);
+		insert into lease (token, from_us, end_us, unspent, spent, seen_us)
+		select x.* from (values
+			(cur + m_least * s, te, cur + (m_least + 1) * s, got.granted, 0, te),
+			(cur + m_span * s, te, cur + (m_span + 1) * s, case when m_span > m_least then got.granted_next end, 0, te),
+			(cur + s, cur + s, cur + 2 * s, case when m_span = m_least then got.granted_next end, 0, cur + s)) x (token, from_us, end_us, unspent, spent, seen_us)
+		where x.unspent > 0;
 		-- Old charges can't come back into any run.
+		delete from lease where end_us < t - 4000000 - (2 * k + 6) * s;
 		delete from pg_temp.charge c where c.start_us < t - 4000000 - (2 * k + 6) * s;
 	end loop;
-	insert into spent
-	select (x ->> 0)::bigint + pg_temp.dice(0, s - 1), (x ->> 1)::bigint from jsonb_array_elements(leases) x
-	union all select (x ->> 0)::bigint + s + pg_temp.dice(0, s - 1), (x ->> 2)::bigint from jsonb_array_elements(leases) x;
+	for i in 1 .. 5 loop
+		perform pg_temp.spend(t + (k + 2) * s);
+	end loop;
+	insert into spent select end_us - 1, unspent from lease where unspent > 0;
 	return null;
 end
 $$;
@@ -132,33 +191,41 @@ $$;
 create function pg_temp.worst(window_us bigint) returns bigint
 language sql volatile as $$
 	select coalesce(max(total), 0)::bigint
-	from (select sum(count) over (order by at_us range between current row and window_us following) as total from spent) x $$;
+	from (select sum(count) over (order by at_us range between current row and (window_us - 1) following) as total from spent) x $$;
 
--- The clock is set back now and then. What counts is real time, and when in it a lease is good: now from its grant until its
--- sub-window ends, the next one for a sub-window from there. Credits are spent at one of the two edges, or between.
+-- The first moment, the last one, or one between.
+create function pg_temp.some_time(from_us bigint, end_us bigint) returns bigint
+language sql volatile as $$
+	select case pg_temp.dice(0, 3) when 0 then from_us when 1 then pg_temp.dice(from_us, end_us - 1) else end_us - 1 end $$;
+
+-- The clock is set back now and then. What counts is real time, and when in it a lease is good: now from its grant until the
+-- end of its last sub-window, the next one for a sub-window from there. Credits are spent at one of the two edges, or between.
 create function pg_temp.set_back(k int, s bigint, l int, steps int) returns bigint
 language plpgsql volatile as $$
 declare
+	r record;
 	got record;
 	real_us bigint := 0;
 	clock bigint := 1000000000000;
 	pause bigint;
-	row_head bigint; row_counts int[];
+	span_least int;
 begin
 	truncate spent;
+	select null::bigint as current_us, null::int as ahead, null::int as early, null::int[] as counts into r;
 	for step in 1 .. steps loop
 		pause := pg_temp.dice(0, s / 3);
 		real_us := real_us + pause;
 		clock := clock + pause - case when random() < 0.15 / (k + 1) then pg_temp.dice(0, 30 * s + 5000000) else 0 end;
-		select * into got from stint.take(row_head, s, row_counts, clock, 0, 1, l, s, k,
-			1, 1, pg_temp.dice(0, l)::int, case when random() < 0.5 then pg_temp.dice(0, l) else 0 end::int, 0, 0, 0, 0);
+		span_least := greatest(pg_temp.dice(-k, k), 0);
+		select * into got from stint.take(r.current_us, s, r.ahead, r.early, 0, 0, r.counts, clock, 0, 0, l, s, k, 1, 1, pg_temp.dice(0, l)::int,
+			pg_temp.dice(-k, k)::int, span_least, case when random() < 0.5 then pg_temp.dice(0, l) else 0 end::int, 0, 0, 0, 0, 0, 0, 0);
 		if got.changed then
-			row_head := got.head_us;
-			row_counts := got.counts;
+			r := got;
 		end if;
 		insert into spent values
-			(real_us + case pg_temp.dice(0, 3) when 0 then got.valid_us - 1 when 1 then pg_temp.dice(0, got.valid_us - 1) else 0 end, got.granted),
-			(real_us + got.valid_us + case pg_temp.dice(0, 3) when 0 then 0 when 1 then pg_temp.dice(0, s - 1) else s - 1 end, got.granted_next);
+			(pg_temp.some_time(real_us, real_us + got.starts_in_us + span_least * s), got.granted),
+			(case when got.span > span_least then pg_temp.some_time(real_us, real_us + got.starts_in_us + got.span * s)
+				else pg_temp.some_time(real_us + got.starts_in_us, real_us + got.starts_in_us + s) end, got.granted_next);
 	end loop;
 	return pg_temp.worst(k * s);
 end

@@ -50,8 +50,9 @@ set local role an_agent;
 select lives_ok(call, 'an agent: ' || call) from unnest(array[
 	'select * from stint.schema_version()', 'select * from stint.oldest_agent()', 'select * from stint.register_host(''h'', ''i'', ''v'')', 'select * from stint.heartbeat(1, ''i'', ''in step'', 0, 0)', 'select * from stint.pulse()',
 	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false)', 'select * from stint.get_policies(''{}'')',
-	'select * from stint.get_changes(0)', format('select * from stint.take_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
-	format('select * from stint.take_first_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'')', :p), 'select * from stint.expire_counters(10)', 'select stint.report_fallback(1, 1, 1, 1, 1, ''x'')', 'select stint.stop_host(1, ''i'')', 'select stint.await_tables()', 'select stint.get_server_run()']) call;
+	'select * from stint.get_changes(0)', format('select * from stint.take_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{1}'', ''{0}'',
+		''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
+	format('select * from stint.take_first_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'')', :p), 'select * from stint.expire_counters(10)', 'select stint.report_fallback(1, 1, 1, 1, 1, ''x'')', 'select stint.stop_host(1, ''i'')', 'select stint.await_tables()', 'select stint.get_server_run()']) call;
 select throws_ok(call, '42501', null, 'not an agent: ' || call) from unnest(array['select * from stint.counter', 'update stint.policy set max_requests = 1',
 	'select * from stint.usage', 'select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')', 'create table stint.mine ()']) call;
 reset role;

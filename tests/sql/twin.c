@@ -23,8 +23,9 @@ static int64_t dice(int64_t low, int64_t high) {
 	return low + (int64_t)(random_next(&state) % (uint64_t)(high - low + 1));
 }
 
-static void print_counts(const struct grant_ring *ring) {
-	printf("{");
+static void print_rest(const struct grant_ring *ring) {
+	printf("%d\t%" PRId32 "\t%" PRId64 "\t%" PRId64 "\t{", ring->ahead, ring->early, ring->servers,
+	       ring->servers_before);
 	for (int i = 0; i < ring->length; i++)
 		printf("%s%" PRId32, i > 0 ? "," : "", ring->counts[i]);
 	printf("}\t");
@@ -32,33 +33,38 @@ static void print_counts(const struct grant_ring *ring) {
 
 /* Columns are tab-separated, in the order of the table that twin.sh makes. */
 static void print_question(const struct grant_ring *ring, const struct grant_terms *terms,
-                           const struct lease_request *request, int64_t t_us, int hosts) {
+                           const struct lease_request *request, int64_t t_us, int host) {
 	if (ring->sub_window_us == 0)
-		printf("\\N\t\\N\t\\N\t");
+		printf("\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t");
 	else {
-		printf("%" PRId64 "\t%" PRId64 "\t", ring->head_us, ring->sub_window_us);
-		print_counts(ring);
+		printf("%" PRId64 "\t%" PRId64 "\t", ring->current_us, ring->sub_window_us);
+		print_rest(ring);
 	}
-	printf("%" PRId64 "\t%" PRId64 "\t%d\t", t_us, terms->phase_us, hosts);
+	printf("%" PRId64 "\t%" PRId64 "\t%d\t", t_us, terms->phase_us, host);
 	printf("%" PRId32 "\t%" PRId64 "\t%d\t", terms->max_requests, terms->sub_window_us, terms->runs);
-	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", request->need, request->least,
-	       request->want, request->next_want, request->charge);
-	printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->return_sub_window, request->return_first,
-	       request->return_second);
+	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", request->need, request->least, request->want);
+	printf("%" PRId32 "\t%" PRId32 "\t", request->span, request->span_least);
+	printf("%" PRId32 "\t%" PRId32 "\t", request->next_want, request->charge);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		printf("%" PRId64 "\t%" PRId32 "\t%" PRId32 "\t", request->report[i].sub_window,
+		       request->report[i].unspent, request->report[i].spent);
 }
 
 static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant, bool changed) {
-	printf("%" PRId64 "\t", ring->head_us);
-	print_counts(ring);
+	printf("%" PRId64 "\t", ring->current_us);
+	print_rest(ring);
+	int64_t last = grant->next_is_open ? grant->next_sub_window : grant->sub_window;
+	int64_t span = grant->max_requests == 0 ? 0 : (last - ring->current_us) / ring->sub_window_us;
 	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next,
 	       grant->charged, grant->remaining);
-	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", grant->sub_window, grant->valid_us,
-	       grant->retry_us, grant->reset_us, changed ? 't' : 'f');
+	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", span, grant->starts_in_us, grant->retry_us,
+	       grant->reset_us, changed ? 't' : 'f');
 }
 
 static bool is_same(const struct grant_ring *a, const struct grant_ring *b) {
-	return a->head_us == b->head_us && a->sub_window_us == b->sub_window_us && a->length == b->length &&
-	       memcmp(a->counts, b->counts, (size_t)a->length * sizeof(a->counts[0])) == 0;
+	return a->current_us == b->current_us && a->sub_window_us == b->sub_window_us && a->ahead == b->ahead &&
+	       a->early == b->early && a->servers == b->servers && a->servers_before == b->servers_before &&
+	       a->length == b->length && memcmp(a->counts, b->counts, (size_t)a->length * sizeof(a->counts[0])) == 0;
 }
 
 /* Time that passes need not be written, since it passes for the old state as well; a clock that was set back
@@ -68,11 +74,11 @@ static bool must_be_written(struct grant_ring before, const struct grant_ring *a
 	const struct lease_request nothing = {.least = 1};
 	struct lease_grant ignored;
 
-	if (before.sub_window_us != 0 && t_us < before.head_us - before.sub_window_us - GRANT_STALE_US)
+	if (before.sub_window_us != 0 && t_us < before.current_us - GRANT_STALE_US)
 		return true;
 	if (grant->charged > 0 || grant->granted > 0 || grant->granted_next > 0)
 		return true;
-	grant_take(&before, terms, &nothing, t_us, 1, &ignored);
+	grant_take(&before, terms, &nothing, t_us, 0, &ignored);
 	return !is_same(&before, after);
 }
 
@@ -89,6 +95,19 @@ static void choose_terms(struct grant_terms *terms) {
 	terms->phase_us = dice(0, terms->sub_window_us - 1);
 }
 
+/* Of what was granted lately, or of what never was. */
+static void choose_report(struct lease_report *report, const struct grant_terms *terms,
+                          const struct lease_grant *last, int32_t most) {
+	if (dice(0, 2) > 0 || last->sub_window == 0)
+		return;
+	report->sub_window = last->sub_window + dice(0, 1) * dice(-2, 2) * terms->sub_window_us;
+	report->sub_window += dice(0, 19) == 0 ? 1 : 0;
+	report->unspent = dice(0, 1) > 0 ? (int32_t)dice(-1, most) : 0;
+	report->spent = dice(0, 1) > 0 ? (int32_t)dice(-1, most) : 0;
+	if (dice(0, 99) == 0)
+		report->sub_window = dice(0, 1) > 0 ? INT64_MAX : -dice(0, 5);
+}
+
 static void choose_request(struct lease_request *request, const struct grant_terms *terms,
                            const struct lease_grant *last) {
 	int32_t most = terms->max_requests < 1000000000 ? terms->max_requests + 2 : 1000000000;
@@ -96,13 +115,12 @@ static void choose_request(struct lease_request *request, const struct grant_ter
 	*request = (struct lease_request){.need = dice(0, 2) > 0 ? (int32_t)dice(1, most / 4 + 1) : 0};
 	request->least = request->need > 0 ? (int32_t)dice(1, request->need) : 1;
 	request->want = (int32_t)dice(0, most);
+	request->span = (int32_t)dice(0, 1) * (int32_t)dice(0, terms->runs + 2);
+	request->span_least = dice(0, 3) == 0 ? (int32_t)dice(0, terms->runs + 2) : 0;
 	request->next_want = dice(0, 1) > 0 ? (int32_t)dice(0, most) : 0;
 	request->charge = dice(0, 4) == 0 ? (int32_t)dice(0, most) : 0;
-	if (dice(0, 2) > 0 || last->sub_window == 0)
-		return;
-	request->return_sub_window = last->sub_window + dice(-2, 2) * terms->sub_window_us + (dice(0, 9) == 0 ? 1 : 0);
-	request->return_first = (int32_t)dice(-1, most);
-	request->return_second = (int32_t)dice(-1, most);
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		choose_report(&request->report[i], terms, last, most);
 }
 
 static int64_t step_time(int64_t t_us, int64_t size_us) {
@@ -125,14 +143,14 @@ static void play(bool one_policy) {
 	for (int i = 0; i < STEPS; i++) {
 		const struct grant_ring before = ring;
 		struct lease_request request;
-		int hosts = (int)dice(1, 20);
+		int host = dice(0, 3) == 0 ? (int)dice(0, GRANT_HOSTS - 1) : (int)dice(0, 3);
 
 		if (!one_policy && dice(0, 5) == 0)
 			choose_terms(&terms);
 		t_us = step_time(t_us, terms.sub_window_us);
 		choose_request(&request, &terms, &grant);
-		print_question(&before, &terms, &request, t_us, hosts);
-		grant_take(&ring, &terms, &request, t_us, hosts, &grant);
+		print_question(&before, &terms, &request, t_us, host);
+		grant_take(&ring, &terms, &request, t_us, host, &grant);
 		print_answer(&ring, &grant, must_be_written(before, &ring, &terms, t_us, &grant));
 	}
 }

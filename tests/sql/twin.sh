@@ -14,19 +14,22 @@ if [ ! -x "$twin" ]; then
 	exit 1
 fi
 
-answers='head_us bigint, counts int[], granted int, granted_next int, charged int, remaining int, sub_window bigint, valid_us bigint, retry_us bigint, reset_us bigint, changed boolean'
+state='current_us bigint, ahead int, early int, servers bigint, servers_before bigint, counts int[]'
+answers="$state, granted int, granted_next int, charged int, remaining int, span int, starts_in_us bigint, retry_us bigint, reset_us bigint, changed boolean"
+names() { sed -E "s/(^|, )([a-z_]+)[^,]*/\1$1\2/g"; }
 script="
-create temp table step (old_head_us bigint, old_sub_window_us bigint, old_counts int[], t_us bigint, phase_us bigint, hosts int,
-	max_requests int, sub_window_us bigint, runs int, need int, least_need int, want int, next_want int, charge int,
-	return_sub bigint, return_first int, return_second int, $answers);
+create temp table step (old_current_us bigint, old_sub_window_us bigint, old_ahead int, old_early int, old_servers bigint, old_servers_before bigint,
+	old_counts int[], t_us bigint, phase_us bigint, host int, max_requests int, sub_window_us bigint, runs int, need int, least_need int,
+	want int, span_most int, span_least int, next_want int, charge int, report_sub_1 bigint, unspent_1 int, spent_1 int, report_sub_2 bigint,
+	unspent_2 int, spent_2 int, $answers);
 copy step from stdin;
 $("$twin" "$seed" "$histories")
 \\.
 select count(*) from step;
-select s.*, r.* from step s cross join lateral stint.take(old_head_us, old_sub_window_us, old_counts, t_us, phase_us, hosts, max_requests,
-	sub_window_us, runs, need, least_need, want, next_want, charge, return_sub, return_first, return_second) r
-where row(s.head_us, s.counts, s.granted, s.granted_next, s.charged, s.remaining, s.sub_window, s.valid_us, s.retry_us, s.reset_us, s.changed)
-	is distinct from row(r.head_us, r.counts, r.granted, r.granted_next, r.charged, r.remaining, r.sub_window, r.valid_us, r.retry_us, r.reset_us, r.changed)
+select s.*, r.* from step s cross join lateral stint.take(old_current_us, old_sub_window_us, old_ahead, old_early, old_servers,
+	old_servers_before, old_counts, t_us, phase_us, host, max_requests, sub_window_us, runs, need, least_need, want, span_most, span_least,
+	next_want, charge, report_sub_1, unspent_1, spent_1, report_sub_2, unspent_2, spent_2) r
+where row($(names s. <<<"$answers")) is distinct from row($(names r. <<<"$answers"))
 limit 3;
 "
 found=$("$psql" -XAtq -v ON_ERROR_STOP=1 "${STINT_TEST_CONNINFO:?}" -f - <<<"$script" 2>&1)

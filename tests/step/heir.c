@@ -22,7 +22,7 @@
 struct account { /* one client's account in the database */
 	char id[32];
 	struct grant_ring ring;
-	int64_t granted, returned;
+	int64_t granted, accounted; /* of these, reported as unspent, or as spent */
 };
 
 struct heir {
@@ -55,10 +55,10 @@ static struct account *account_of(struct heir *h, const char *id, size_t length)
 	return NULL;
 }
 
-static void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
+static void on_take(void *context, int host, const struct lease_request *requests, size_t count) {
 	struct heir *h = context;
 
-	(void)hosts;
+	(void)host;
 	for (size_t i = 0; i < count; i++) {
 		struct account *account = account_of(h, requests[i].client_id, requests[i].client_id_len);
 
@@ -85,8 +85,8 @@ static void apply(struct heir *h, struct account *account, const struct lease_re
 	grant_take(&account->ring, &h->terms, request, h->now_ns / 1000, 1, grant);
 	grant->answered = true;
 	account->granted += grant->granted + grant->granted_next;
-	if (request->return_sub_window != 0)
-		account->returned += request->return_first + request->return_second;
+	for (int i = 0; i < LEASE_REPORTS; i++)
+		account->accounted += request->report[i].unspent + request->report[i].spent;
 }
 
 static void advance(struct heir *h) {
@@ -208,7 +208,7 @@ static void grow_idle(struct heir *h, struct succession *s) {
 	}
 	s->left = h->table.used;
 	for (int i = 0; i < CLIENTS_MAX; i++)
-		s->repaid_too_much |= h->accounts[i].returned > h->accounts[i].granted;
+		s->repaid_too_much |= h->accounts[i].accounted > h->accounts[i].granted;
 }
 
 struct succession heir_goes_on(const struct legacy *legacy) {

@@ -28,7 +28,8 @@ static const uint16_t *tags_of(const struct peek *peek, const void *table) {
 }
 
 static bool slot_is_legal(const struct slot *slot, uint16_t tag, uint64_t now_ns) {
-	const uint64_t latest_ns = now_ns + ACT_WINDOW_MS * NS_PER_MS; /* two sub-windows are less */
+	/* a window and one of ten sub-windows, and some slack */
+	const uint64_t latest_ns = now_ns + ACT_WINDOW_MS * NS_PER_MS / 5 * 6;
 
 	if (slot->key == 0)
 		return true;

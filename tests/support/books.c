@@ -10,12 +10,15 @@
 #include "stint.h"
 #include "tap.h"
 
-/* One row per sub-window; `over` counts the runs of the whole counter that exceed its limit. A run has
- * resolution + 1 sub-windows; a fixed window, whose sub-window is the window, stands alone. */
+/* One row per sub-window: what is charged to it, and to it and all later ones. In the newest one's row, `over`
+ * says whether a run of the counter exceeds its limit: the one that ends with the present sub-window, or the
+ * one that begins after its first and holds all that is to come. In a fixed window, whose sub-window is the
+ * window, each stands alone. */
 static const char look_sql[] =
-	"select p.name, c.client_id, c.head_us - (i - 1) * c.sub_window_us, c.sub_window_us, c.counts[i],"
-	" (select coalesce(sum(c.counts[j]), 0)"
-	"  from generate_series(i, i + case p.algorithm when 'sliding_window' then c.resolution else 0 end) j) > c.max_requests"
+	"select p.name, c.client_id, c.current_us + (c.ahead + 1 - i) * c.sub_window_us, c.sub_window_us,"
+	" c.counts[i], (select sum(n) from unnest(c.counts[:i]) n),"
+	" i = 1 and greatest((select sum(n) from unnest(c.counts[c.ahead + 1:c.ahead + c.resolution + 1]) n),"
+	"  (select sum(n) from unnest(c.counts[:c.ahead + c.resolution]) n)) > c.max_requests"
 	" from stint.counter c join stint.policy p using (policy_id), generate_subscripts(c.counts, 1) i";
 
 void books_init(struct books *books) {
@@ -32,7 +35,7 @@ static struct books_entry *append(struct books *books) {
 		books->room = books->room == 0 ? 1024 : books->room * 2;
 		books->entries = realloc(books->entries, books->room * sizeof(*books->entries));
 		if (books->entries == NULL)
-			abort(); /* a test whose books can't be kept must not pass */
+			abort(); /* books that can't be kept must not pass */
 	}
 	return &books->entries[books->count++];
 }
@@ -47,7 +50,8 @@ static void enter(struct books *books, char *const *cells, uint64_t looked_ns) {
 	entry->end_ns = clock_from_database_us(&books->clock, begin_us + length_us);
 	entry->looked_ns = looked_ns;
 	entry->charged = strtoll(cells[4], NULL, 10);
-	books->over_limit += cells[5][0] == 't';
+	entry->since = strtoll(cells[5], NULL, 10);
+	books->over_limit += cells[6][0] == 't';
 }
 
 int books_look(struct books *books, struct cluster *cluster) {
@@ -103,8 +107,8 @@ static uint64_t edge_doubt_ns(const struct journal_policy *policy) {
 	return slack_ns / 2;
 }
 
-/* Chooses what certainly happened inside the entry's sub-window before the look. False: the client isn't the
- * plan's. */
+/* What is certain to have happened after the beginning of the entry's sub-window and before the look. False:
+ * not the plan's client. */
 static bool choose(const struct books *books, const struct books_entry *entry, const struct journal_plan *plan,
                    struct oracle_choice *choice) {
 	uint64_t doubt;
@@ -115,22 +119,22 @@ static bool choose(const struct books *books, const struct books_entry *entry, c
 		return false;
 	doubt = books->clock.error_ns + edge_doubt_ns(&plan->policy[choice->policy]);
 	choice->from_ns = entry->begin_ns + doubt;
-	choice->until_ns = entry->end_ns - doubt < entry->looked_ns ? entry->end_ns - doubt : entry->looked_ns;
+	choice->until_ns = entry->looked_ns;
 	choice->client = client_number(plan, choice->policy, entry->client);
 	return choice->client != ORACLE_ANY;
 }
 
-/* Says where in the sub-window it happened: close to an edge, the clocks may be the cause. */
+/* Where in the sub-window it happened: close to an edge it may be the clocks. */
 static void complain(const struct books_entry *entry, const struct oracle *oracle,
                      const struct oracle_choice *choice, int64_t missing) {
 	uint64_t first = 0, last = 0;
 
 	oracle_span(oracle, choice, &first, &last);
 	fprintf(stderr, "# %s %s: %lld charged, %lld more admitted, from %lld us to %lld us of %lld us\n",
-	        entry->policy, entry->client, (long long)entry->charged, (long long)missing,
+	        entry->policy, entry->client, (long long)entry->since, (long long)missing,
 	        ((long long)first - (long long)entry->begin_ns) / 1000,
 	        ((long long)last - (long long)entry->begin_ns) / 1000,
-	        ((long long)entry->end_ns - (long long)entry->begin_ns) / 1000);
+	        ((long long)entry->looked_ns - (long long)entry->begin_ns) / 1000);
 }
 
 size_t books_short(const struct books *books, const struct oracle *oracle, const struct journal_plan *plan) {
@@ -144,7 +148,7 @@ size_t books_short(const struct books *books, const struct oracle *oracle, const
 
 		if (!choose(books, entry, plan, &choice))
 			continue;
-		missing = oracle_sum(oracle, &choice) - entry->charged;
+		missing = oracle_sum(oracle, &choice) - entry->since;
 		count += missing > 0;
 		if (missing > worst)
 			complain(entry, oracle, &choice, missing);

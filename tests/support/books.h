@@ -1,9 +1,10 @@
 /*
- * books.h - compares the database's own counts with the limit and with what was admitted: charged <= limit at
- * every commit that is looked at, and charged >= admitted.
+ * books.h - the database's own counts against the limit and against what was
+ * admitted: charged <= limit at every commit that is looked at, and charged >=
+ * admitted.
  *
- * A look reads all counters. Each sub-window's count is a bound: every admission that certainly happened inside
- * it by then had to be charged to it before.
+ * A look reads all counters. Each sub-window there is a bound: every admission that happened for certain after its
+ * beginning, by then, had to be charged before: to it or to a later one.
  */
 #ifndef BOOKS_H
 #define BOOKS_H
@@ -24,6 +25,7 @@ struct books_entry {
 	uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC */
 	uint64_t looked_ns;        /* before the statement was sent */
 	int64_t charged;
+	int64_t since; /* what is charged to it and all later ones */
 };
 
 struct books {
@@ -38,18 +40,18 @@ void books_init(struct books *);
 void books_free(struct books *);
 /* Reads all counters. 0, or -1 when the database didn't answer. */
 int books_look(struct books *, struct cluster *cluster);
-/* How many entries are smaller than what was admitted in them, strict sources only; the worst of them is told
- * on stderr. */
+/* How many entries are smaller than what was admitted since they began, strict sources only; the worst of them is
+ * told on stderr. */
 size_t books_short(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 
-/* Checks I2, a line for each half of it. Gives how many sub-windows, or looks, are not as they should be. */
+/* Checks I2, a line for each half of it. How many sub-windows, or looks, are not as they should be. */
 uint64_t books_check(const struct books *, const struct oracle *oracle, const struct journal_plan *plan);
 /* The same, and prints the proof of I2 for that many runs with this fault. */
 void books_judge(const struct books *, const struct oracle *oracle, const struct journal_plan *plan,
                  const char *fault, uint64_t runs);
 
-/* Tells of one sub-window of a client, by its counter's row, where it begins (CLOCK_MONOTONIC) and how long it
- * is. A fixed window is a single sub-window. False: there is no row. */
+/* One sub-window of a client, by its counter's row: where it begins, as CLOCK_MONOTONIC, and how long it is. A
+ * fixed window is one. False: there is no row. */
 bool books_sub_window(const struct books *, const char *policy, const char *client, uint64_t *begin_ns,
                       uint64_t *length_ns);
 

@@ -157,8 +157,9 @@ static bool fill_heap(struct play *play) {
 	static const char sql[] =
 		"do $$ declare many int := 30; begin"
 		" while many > 0 loop begin"
-		"  insert into stint.counter select policy_id, 'filler-' || gen_random_uuid(), head_us + 3600000000, sub_window_us, turn,"
-		"   max_requests, request, granted, granted_next, charged, resolution, array_fill(0, array[12])"
+		"  insert into stint.counter select current_us + 3600000000, sub_window_us, turn, servers, servers_before, policy_id,"
+		"   max_requests, request, granted, granted_next, charged, early, ahead, resolution, span, 'filler-' || gen_random_uuid(),"
+		"   array_fill(0, array[12])"
 		"  from (select * from stint.counter limit 1) c, generate_series(1, many);"
 		" exception when disk_full then many := many / 2; end; end loop; end $$";
 

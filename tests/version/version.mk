@@ -17,7 +17,7 @@ $(BUILD)/other-$(1)/agent/%.o: agent/%.c $(BUILD)/flags
 	$$(call say,CC,$$@)mkdir -p $$(@D) && $$(CC) $$(STD) $$(WARN) $$(HARDEN) -fPIE -Ilib -Iagent -include tests/version/other_$(1).h $$(CPPFLAGS) $$(CFLAGS) -c -o $$@ $$<
 
 $(BUILD)/other-$(1)/stintd: $(BUILD)/agent/main.o $(filter $(BUILD)/other-$(1)/agent/%,$(call others,$(1))) $(BUILD)/agent.a
-	$$(call say,LD,$$@)$$(CC) -pie $$(LINK_HARDEN) $$(LDFLAGS) -o $$@ $$^ $$(STINTD_LIBS)
+	$$(call say,LD,$$@)$$(CC) -pie $$(LINK_HARDEN) $$(LDFLAGS) -o $$@ $$^ $$(STINTD_LIBS) -lm
 
 $(BUILD)/other-$(1)/ask: $(ASK:%.c=$(BUILD)/%.o) $(filter $(BUILD)/other-$(1)/lib/%,$(call others,$(1))) $(filter-out $(versioned_objects),$(lib_objects))
 	$$(call say,LD,$$@)$$(CC) $$(LINK_HARDEN) $$(LDFLAGS) -o $$@ $$^ -pthread
