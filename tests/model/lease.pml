@@ -23,7 +23,9 @@
  * doubles them, an agent that sends again, is a mutant.
  *
  * A sub-window lasts SIZE ticks, a window RUNS of them. Deadlines are counted from the tick of sending, starts from that of
- * receiving, as lease_ends_ns() and lease_starts_ns() do. The slack, half of which these add, is left out: it makes
+ * receiving, as lease_ends_ns() and lease_starts_ns() do. A lease is good until the end of the present sub-window, or (long)
+ * of the one after it, which is the longest with RUNS = 1. It is charged to the last. What was spent of a long one is reported
+ * with the next request, and moves to the present. The slack, half of which these add, is left out: it makes
  * sub-windows longer than a window's part by as much, and the interval of the promise shorter.
  *
  * With DRIFT, each agent's clock loses or gains that many ticks at some time: more than any clock does in the longest lease, whose
@@ -33,9 +35,11 @@
  *   I1  what all agents admit of the database's credits in RUNS + 1 sub-windows in a row, by the time of the admission, is
  *       at most LIMIT; an interval as long as the window touches no more of them.
  *   I2  what is charged in RUNS + 1 sub-windows in a row is at most LIMIT at every commit; and what is
- *       charged to a sub-window is at least what was admitted in it (until a promotion forgets some of it).
+ *       charged to a sub-window and all later ones is at least what was admitted from it on (until a promotion forgets
+ *       some of it).
  *   I3  what an agent admits of its own in a fallback window, here a sub-window, is at most FALLBACK.
- *   A credit is admitted in its own sub-window only, and a fallback's only while its agent is in fallback. After
+ *   A credit is admitted no later than in the sub-window that it was charged to, one that was leased ahead in that one
+ *   only, and a fallback's only while its agent is in fallback. After
  *   a fallback nothing of the database's is handed out before the fallback's admissions have been charged.
  *
  * A promotion. What the standby didn't get is forgotten: LIMIT could be granted a second time. So a promoted database
@@ -46,7 +50,8 @@
  *
  * Left out: one client and one policy; costs of 1; requests that share a statement; the database's clock stepping (the ring of
  * counts is as long as time here); relaxed policies; what is served straight from an answer, which is
- * like a credit in the table that is taken at once; policies that change.
+ * like a credit in the table that is taken at once; policies that change; that a process may be stopped between taking and
+ * admitting (slot.pml), for which the database allows 20 ms before it moves what was spent.
  */
 #ifndef LIMIT
 #define LIMIT 2
@@ -72,6 +77,9 @@
 #ifndef FALLBACK
 #define FALLBACK 0   /* limit of a fallback window; 0: nobody enters it */
 #endif
+#ifndef LONG
+#define LONG 1       /* leases that outlast their sub-window */
+#endif
 #ifndef DRIFT
 #define DRIFT 0      /* ticks; less than SIZE, without FALLBACK */
 #endif
@@ -90,9 +98,9 @@
 #define HOLD 0
 #else
 #ifdef M_HOLD_SHORT
-#define HOLD 2       /* until the leases have run out: that of the current sub-window and of the next one */
+#define HOLD (RUNS + 1) /* until the leases have run out: that of the current sub-window and those of RUNS more */
 #else
-#define HOLD (RUNS + 2)
+#define HOLD (2 * RUNS + 1)
 #endif
 #endif
 
@@ -125,13 +133,16 @@
 #define ABSORBED 14       /* leases of the database's give way to the fallback's */
 #define STALE_TIME 15     /* a statement's time is behind the row's */
 #define OFF_CLOCK 16      /* a credit is admitted by a clock that is off */
+#define USED_LATER 17     /* a credit that was leased in an earlier sub-window, by a long lease */
+#define SPENT_MOVED 18    /* what was spent of a long lease counts from the present on */
 
 byte now;
 
 /* ---- The database ------------------------------------------------------------------ */
 
-byte count[SUBS], standby[SUBS]; /* charged, by sub-window; what the standby has of it */
-byte head, standby_head;         /* the newest sub-window */
+byte count[SUBS], standby[SUBS]; /* charged, by the last sub-window of its lease; what the standby has of it */
+byte head, standby_head;         /* the sub-window of the last request */
+byte early, standby_early;       /* of what is charged to the one after it: can't be spent before */
 byte hold_until;                 /* sub-window before which nothing is granted */
 byte promotions;
 
@@ -140,7 +151,8 @@ mtype { SENT, STARTED, COMMITTED, TURNED_DOWN, LOST };
 typedef request {
 	mtype state;    /* 0: none */
 	bit waited;     /* its agent has not given it up */
-	byte want, next_want, charge, return_sub, return_first, return_second;
+	bit longer;     /* the lease is to last for a sub-window more */
+	byte want, next_want, charge, return_sub, return_first, return_second, spent_sub, spent;
 	byte time;      /* the statement's */
 	byte granted, granted_next;
 };
@@ -153,12 +165,14 @@ typedef lease { /* a bank of the table, and of the agent's ledger */
 	byte credits, start, deadline;
 	byte sub;      /* token: sub-window + 1; 0: not known */
 	byte granted;
-	byte of_sub;   /* whose credits they are, for the assertions only: sub-window + 1 */
+	byte of_sub;   /* the last in which they are good, for the assertions only: sub-window + 1 */
+	bit ahead;     /* it is the only one */
 #if FALLBACK
 	bit of_fallback;
 #endif
 #ifdef GOAL
-	bit leased_ahead, old;
+	bit old;
+	byte long_since; /* sub-window + 1 */
 #endif
 };
 lease bank[4];
@@ -167,7 +181,7 @@ typedef agent {
 	bit down;             /* connection lost, not yet made anew */
 	byte in_flight;       /* 0, or 1 + index of its request */
 	byte sent;            /* when */
-	byte charge, return_sub, return_first, return_second;
+	byte charge, return_sub, return_first, return_second, spent_sub, spent;
 #if FALLBACK
 	bit fallback;
 	byte lent;            /* of the fallback window, net of returns */
@@ -206,12 +220,27 @@ inline sum_run(last) {
 	i = 0
 }
 
-/* What may still be charged to sub-window j: in the runs that end with it and with the one after it. */
+/* All that counts for who spends from sub-window s on. */
+inline sum_from(s) {
+	sum = 0;
+#ifdef M_RUN_TOO_SHORT
+	i = (s + 1 > RUNS -> s + 1 - RUNS : 0);
+#else
+	i = (s > RUNS -> s - RUNS : 0);
+#endif
+	do
+	:: i < SUBS -> sum = sum + count[i]; i++
+	:: else -> break
+	od;
+	i = 0
+}
+
+/* What may still be granted from sub-window j on: the sums for it and for the one after it. */
 inline find_available() {
-	sum_run(j);
-	most = sum;
+	sum_from(j);
+	most = (sum > early -> sum - early : 0);
 #ifndef M_ONE_RUN_ONLY
-	sum_run(j + 1);
+	sum_from(j + 1);
 	most = (sum > most -> sum : most);
 #endif
 	most = (most < LIMIT -> LIMIT - most : 0);
@@ -222,7 +251,31 @@ inline take_back(sub, credits) {
 	if
 	:: credits > 0 ->
 		count[sub] = (count[sub] > credits -> count[sub] - credits : 0);
+		if :: sub == j + 1 -> early = (early > credits -> early - credits : 0) :: else fi;
 		REACH(RETURN_BOOKED)
+	:: else
+	fi
+}
+
+/* What was spent of a long lease, in the present sub-window or before. */
+inline move_spent(r) {
+	if
+	:: r.spent > 0 && r.spent_sub - 1 > j ->
+		n = (r.spent < count[r.spent_sub - 1] -> r.spent : count[r.spent_sub - 1]);
+		count[r.spent_sub - 1] = count[r.spent_sub - 1] - n;
+		if
+		:: r.spent_sub == j + 2 && early > count[j + 1] -> early = count[j + 1]
+		:: else
+		fi;
+#ifdef M_SPENT_TO_PAST
+		i = (j > 0 -> j - 1 : 0);
+		count[i] = count[i] + n;
+		i = 0;
+#else
+		count[j] = count[j] + n;
+#endif
+		REACH(SPENT_MOVED);
+		n = 0
 	:: else
 	fi
 }
@@ -239,7 +292,7 @@ inline check_books() {
 inline commit(r) {
 	t = r.time;
 	if
-	:: head > 0 && t < (head - 1) * SIZE -> t = (head - 1) * SIZE; REACH(STALE_TIME)
+	:: t < head * SIZE -> t = head * SIZE; REACH(STALE_TIME)
 	:: else
 	fi;
 #ifdef M_TWO_CLOCKS
@@ -247,7 +300,14 @@ inline commit(r) {
 #else
 	j = SUB(t);
 #endif
-	if :: j > head -> head = j :: else fi;
+	if
+	:: j > head ->
+		head = j;
+#ifndef M_EARLY_STAYS
+		early = 0
+#endif
+	:: else
+	fi;
 	if
 	:: r.return_sub != 0 ->
 #ifdef M_RETURN_TO_CURRENT
@@ -258,6 +318,7 @@ inline commit(r) {
 #endif
 	:: else
 	fi;
+	move_spent(r);
 	if
 	:: r.charge > 0 ->
 		find_available();
@@ -277,15 +338,22 @@ inline commit(r) {
 	:: SUB(now) >= hold_until ->
 		find_available();
 		r.granted = (r.want < most -> r.want : most);
+#ifdef M_CHARGED_TO_FIRST
 		count[j] = count[j] + r.granted;
-		sum_run(j + 1);
+#else
+		count[j + r.longer] = count[j + r.longer] + r.granted;
+#endif
+#ifdef M_LATE_AS_EARLY
+		if :: r.longer -> early = early + r.granted :: else fi;
+#endif
+		sum_from(j + 1);
 		most = (sum < LIMIT -> LIMIT - sum : 0);
 		r.granted_next = (r.next_want < most -> r.next_want : most);
 #ifdef M_NEXT_CHARGED_TO_CURRENT
 		count[j] = count[j] + r.granted_next;
 #else
 		count[j + 1] = count[j + 1] + r.granted_next;
-		if :: r.granted_next > 0 && head < j + 1 -> head = j + 1 :: else fi;
+		early = early + r.granted_next;
 #endif
 		if :: promotions > 0 && r.granted > 0 -> REACH(AFTER_HOLD) :: else fi
 	:: else
@@ -297,18 +365,18 @@ inline commit(r) {
 
 inline clear_request(r) {
 	r.state = 0; r.waited = 0; r.want = 0; r.next_want = 0; r.charge = 0; r.return_sub = 0; r.return_first = 0;
-	r.return_second = 0; r.time = 0; r.granted = 0; r.granted_next = 0
+	r.return_second = 0; r.spent_sub = 0; r.spent = 0; r.longer = 0; r.time = 0; r.granted = 0; r.granted_next = 0
 }
 
 /* ---- The agents' steps ------------------------------------------------------------------------- */
 
 inline clear_lease(l) {
-	l.credits = 0; l.start = 0; l.deadline = 0; l.sub = 0; l.granted = 0; l.of_sub = 0;
+	l.credits = 0; l.start = 0; l.deadline = 0; l.sub = 0; l.granted = 0; l.of_sub = 0; l.ahead = 0;
 #if FALLBACK
 	l.of_fallback = 0;
 #endif
 #ifdef GOAL
-	l.leased_ahead = 0; l.old = 0;
+	l.old = 0; l.long_since = 0;
 #endif
 	skip
 }
@@ -367,18 +435,22 @@ inline settle(l) {
 
 #define OVER(l) (l.deadline <= CLOCK(a))
 
+/* A lease of the same sub-window, which can be spent from the same time on. */
+#define IS_SAME(l, is_ahead) (!OVER(l) && l.sub == token && (l.start > CLOCK(a)) == is_ahead)
+
 /* n credits of `token`, from st to dl. `ahead` is 1 for the next sub-window. */
-inline place(ahead, fallback) {
+inline place(is_ahead, fallback) {
 	if
-	:: !OVER(bank[2 * a]) && bank[2 * a].sub == token -> x = 2 * a; y = 1
-	:: !OVER(bank[2 * a + 1]) && bank[2 * a + 1].sub == token -> x = 2 * a + 1; y = 1
+	:: IS_SAME(bank[2 * a], is_ahead) -> x = 2 * a; y = 1
+	:: !IS_SAME(bank[2 * a], is_ahead) && IS_SAME(bank[2 * a + 1], is_ahead) -> x = 2 * a + 1; y = 1
 	:: else ->
 		if
 		:: OVER(bank[2 * a]) -> x = 2 * a
 		:: !OVER(bank[2 * a]) && OVER(bank[2 * a + 1]) -> x = 2 * a + 1
 		:: !OVER(bank[2 * a]) && !OVER(bank[2 * a + 1]) && bank[2 * a].sub == 0 -> x = 2 * a
 		:: !OVER(bank[2 * a]) && !OVER(bank[2 * a + 1]) && bank[2 * a].sub != 0 && bank[2 * a + 1].sub == 0 -> x = 2 * a + 1
-		:: else -> x = (bank[2 * a].deadline <= bank[2 * a + 1].deadline -> 2 * a : 2 * a + 1)
+		:: else -> x = (bank[2 * a].credits < bank[2 * a + 1].credits ||
+			(bank[2 * a].credits == bank[2 * a + 1].credits && bank[2 * a].deadline <= bank[2 * a + 1].deadline) -> 2 * a : 2 * a + 1)
 		fi
 	fi;
 	if
@@ -386,15 +458,19 @@ inline place(ahead, fallback) {
 	:: else ->
 		i = token;
 		settle(bank[x]);
-		if :: ahead && bank[4 * a + 1 - x].deadline >= dl -> settle(bank[4 * a + 1 - x]) :: else fi;
+		if
+		:: is_ahead && bank[4 * a + 1 - x].deadline >= dl -> settle(bank[4 * a + 1 - x])
+		:: !is_ahead && bank[4 * a + 1 - x].start > CLOCK(a) && bank[4 * a + 1 - x].deadline <= dl -> settle(bank[4 * a + 1 - x])
+		:: else
+		fi;
 		token = i;
 		bank[x].credits = n; bank[x].granted = n; bank[x].sub = token; bank[x].of_sub = token;
-		bank[x].start = st; bank[x].deadline = dl;
+		bank[x].start = st; bank[x].deadline = dl; bank[x].ahead = is_ahead;
+#ifdef GOAL
+		bank[x].long_since = SUB(now) + 1;
+#endif
 #if FALLBACK
 		bank[x].of_fallback = fallback;
-#endif
-#ifdef GOAL
-		bank[x].leased_ahead = ahead;
 #endif
 	fi;
 	x = 0; y = 0; i = 0
@@ -404,11 +480,11 @@ inline receive(r) {
 	t = r.time;
 	j = SUB(t);
 #ifdef M_DEADLINE_FROM_RECEIVE
-	dl = CLOCK(a) + (j + 1) * SIZE - t - MARGIN;
+	dl = CLOCK(a) + (j + 1 + r.longer) * SIZE - t - MARGIN;
 #else
-	dl = ag[a].sent + (j + 1) * SIZE - t - MARGIN;
+	dl = ag[a].sent + (j + 1 + r.longer) * SIZE - t - MARGIN;
 #endif
-	n = r.granted; token = j + 1; st = 0;
+	n = r.granted; token = j + 1 + r.longer; st = 0;
 #if FALLBACK
 	if :: n + r.granted_next > 0 -> assert(ag[a].owed == 0) :: else fi;
 #endif
@@ -417,7 +493,7 @@ inline receive(r) {
 	:: n > 0 && dl <= CLOCK(a) -> left = n; note_return(); left = 0; REACH(LATE_ANSWER)
 	:: else
 	fi;
-	dl = dl + SIZE;
+	if :: !r.longer -> dl = dl + SIZE :: else fi;
 #ifdef M_START_FROM_SEND
 	st = ag[a].sent + (j + 1) * SIZE - t + MARGIN;
 #else
@@ -467,20 +543,42 @@ inline send_again(r) {
 		if :: r.return_sub != 0 -> REACH(REFUSED) :: else fi
 	:: else
 	fi;
+	if :: ag[a].spent == 0 -> ag[a].spent_sub = r.spent_sub; ag[a].spent = r.spent :: else fi;
 	clear_request(r);
 	ag[a].in_flight = 0; ag[a].sent = 0
+}
+
+/* What was spent of a lease that outlasts this sub-window. */
+inline report_spent(l) {
+	if
+	:: l.sub != 0 && l.deadline > CLOCK(a) + SIZE && l.granted > l.credits && ag[a].spent == 0 && l.start <= CLOCK(a) ->
+		ag[a].spent_sub = l.sub;
+#ifdef M_SPENT_BEFORE_IT_IS
+		ag[a].spent = l.granted;
+#else
+		ag[a].spent = l.granted - l.credits;
+#endif
+		l.granted = l.credits
+	:: else
+	fi
 }
 
 inline send(r) {
 	requests++;
 	if
 	:: r.want = 1
-	:: r.want = 2
+	:: r.want = 2; r.longer = LONG
 	:: r.want = 1; r.next_want = 1
 	:: ag[a].return_sub != 0 || ag[a].charge > 0 -> skip
 	fi;
 	r.charge = (ag[a].charge < LIMIT -> ag[a].charge : LIMIT);
 	r.return_sub = ag[a].return_sub; r.return_first = ag[a].return_first; r.return_second = ag[a].return_second;
+#if LONG
+	report_spent(bank[2 * a]);
+	report_spent(bank[2 * a + 1]);
+	r.spent_sub = ag[a].spent_sub; r.spent = ag[a].spent;
+	ag[a].spent_sub = 0; ag[a].spent = 0;
+#endif
 	ag[a].charge = 0; ag[a].return_sub = 0; ag[a].return_first = 0; ag[a].return_second = 0;
 	r.state = SENT; r.waited = true;
 	ag[a].in_flight = 1 + x;
@@ -523,7 +621,7 @@ inline restart() {
 	:: else
 	fi;
 	ag[a].in_flight = 0; ag[a].sent = 0; ag[a].charge = 0; ag[a].return_sub = 0; ag[a].return_first = 0; ag[a].return_second = 0;
-	ag[a].down = 0;
+	ag[a].spent_sub = 0; ag[a].spent = 0; ag[a].down = 0;
 #if FALLBACK
 	ag[a].fallback = 0; ag[a].lent = 0; ag[a].lent_sub = 0; ag[a].uncharged = 0; ag[a].owed = 0;
 #endif
@@ -535,7 +633,7 @@ inline restart() {
 
 inline admit(l) {
 	l.credits--;
-	assert(l.of_sub == SUB(now) + 1);
+	assert(l.of_sub == SUB(now) + 1 || (l.of_sub > SUB(now) + 1 && !l.ahead));
 #if FALLBACK
 	if
 	:: l.of_fallback ->
@@ -551,6 +649,17 @@ inline admit(l) {
 #endif
 }
 
+/* What was admitted in a sub-window and later is charged to it and later ones. */
+inline check_covered() {
+	i = SUBS - 1; most = 0; n = 0;
+	do
+	:: most = most + count[i]; n = n + admitted[i];
+		assert(promotions > 0 || most >= n);
+		if :: i == 0 -> break :: else -> i-- fi
+	od;
+	most = 0; n = 0
+}
+
 inline admit_strictly(l) {
 	admitted[SUB(now)]++;
 	i = 0;
@@ -559,15 +668,16 @@ inline admit_strictly(l) {
 	:: else -> break
 	od;
 	assert(sum <= LIMIT);
-	assert(promotions > 0 || count[SUB(now)] >= admitted[SUB(now)]);
+	check_covered();
 	REACH(ADMITTED);
 #if DRIFT
 	if :: gained[a] + lost[a] > 0 -> REACH(OFF_CLOCK) :: else fi;
 #endif
 #ifdef GOAL
-	if :: l.leased_ahead -> REACH(USED_AHEAD) :: else fi;
+	if :: l.ahead -> REACH(USED_AHEAD) :: else fi;
+	if :: l.long_since > 0 && l.long_since < SUB(now) + 1 && !l.ahead -> REACH(USED_LATER) :: else fi;
 	if :: l.old -> REACH(TAKEN_OVER) :: else fi;
-	if :: count[SUB(now)] < admitted[SUB(now)] -> REACH(FORGOTTEN) :: else fi;
+	if :: promotions > 0 && count[SUB(now)] + count[SUB(now) + 1] < admitted[SUB(now)] -> REACH(FORGOTTEN) :: else fi;
 	used_by[a] = 1;
 	if :: sum == LIMIT && used_by[0] && used_by[1] -> REACH(EXHAUSTED) :: else fi;
 #endif
@@ -589,6 +699,7 @@ inline promote() {
 	od;
 	i = 0;
 	head = standby_head;
+	early = standby_early;
 	hold_until = SUB(now) + HOLD;
 	do
 	:: i < 4 ->
@@ -760,6 +871,7 @@ active proctype World() {
 		:: else -> break
 		od;
 		standby_head = head;
+		standby_early = early;
 		i = 0 }
 	:: atomic { promotions < PROMOTIONS -> promote() }
 #endif
