@@ -81,8 +81,8 @@ struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *
 
 /* ---- Taking ---------------------------------------------------------------------- */
 
-/* Whether the lease is open now. The lease with the greater deadline is for the sub-window that comes after the
- * other's, and opens later. */
+/* Whether the lease is open now. The lease with the greater deadline may be one for the next sub-window, which
+ * opens later. */
 static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_ns, uint64_t now_ns) {
 	if (!clock_is_before(now_ns, deadline_ns))
 		return false;

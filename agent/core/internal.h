@@ -30,8 +30,8 @@
 
 #define NO_PENDING CLIENT_NO_PENDING
 
-/* How long a denial is cached at most. Hosts return what lies idle after 5 s at most, so a longer denial could
- * outlast its reason; a shorter one would cost a denied client more statements. */
+/* How long a denial is cached at most. Hosts return what lies idle of such a client after 5 to 20 s, so a longer
+ * denial could outlast its reason; a shorter one would cost a denied client more statements. */
 #define DENIAL_MAX_US INT64_C(6000000)
 
 /* With so many requests in the background queue, several batches, no more are made for what can wait. */

@@ -22,8 +22,11 @@
  * host needs them. */
 #define HORIZON_MIN_NS (500 * NS_PER_MS)
 #define HORIZON_MAX_NS (5000 * NS_PER_MS)
-#define IDLE_MAX_NS    (20000 * NS_PER_MS)
 
+/* A client that comes more rarely is looked at after three times as long as it takes to come, but after this. */
+#define IDLE_MAX_NS (20000 * NS_PER_MS)
+
+/* A lease for so long may lie unused by chance; what a longer one holds is missed elsewhere. */
 #define SHORT_LEASE_NS (10000 * NS_PER_MS)
 
 /* How long before a lease ends the next one is asked for: a statement takes about a millisecond, and ten on

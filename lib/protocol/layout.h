@@ -29,9 +29,10 @@
  *   - Within an epoch only credits change: apps subtract, and put back what they
  *     took too late. The agent adds credits by going on to the next epoch.
  *   - After its CAS the app reads the clock. If the deadline has passed (the process
- *     was stopped, or had an old time in mind when it chose the lease), the credits
- *     admit nobody. They are put back, by CAS and within their epoch only: nobody can
- *     spend them any more, but the agent can still return them to the database.
+ *     was stopped, or had an old time in mind when it chose the lease), or that old time
+ *     is long ago, the credits admit nobody. They are put back, by CAS and within their
+ *     epoch only: the agent begins another epoch when it tells the database what was
+ *     spent of a lease, so nothing that was told comes back.
  *
  * So a process that is killed anywhere leaves either an untouched word or a word
  * with its credits taken, which is counted and unspent: never too much.
@@ -147,9 +148,9 @@ struct tag_row {
 /*
  * One client under one policy: one cache line.
  *
- * The two leases are for two consecutive sub-windows; either may be the later.
+ * The two leases may overlap, or follow one another; either may be the later.
  * The one with the greater deadline is the later, and it may not be used before
- * later_start_ns. Times are CLOCK_MONOTONIC nanoseconds. A deadline of 0 means
+ * later_start_ns; 0: it may be used now. Times are CLOCK_MONOTONIC nanoseconds. A deadline of 0 means
  * that there is no lease.
  */
 struct slot {
