@@ -227,20 +227,28 @@ static int32_t clamp_credits(double credits, int32_t most) {
 	return credits >= most ? most : credits < 0 ? 0 : (int32_t)ceil(credits);
 }
 
-/* A far database: a lease lasts as long as a request for the next one takes, and that again. */
-static int span_least(const struct core *core, const struct grant_terms *terms) {
-	int64_t sub_ns = terms->sub_window_us * NS_PER_US;
-	if (4 * core->rtt_ns <= sub_ns || uses_memory(core))
-		return 0;
-	return (int)min64(terms->runs, (2 * core->rtt_ns + sub_ns - 1) / sub_ns);
+/* So many round trips, in sub-windows. */
+static double trips(const struct core *core, const struct grant_terms *terms, int count) {
+	return count * (double)core->rtt_ns / (double)(terms->sub_window_us * NS_PER_US);
 }
 
+/* A far database: a lease lasts as long as a request for the next one takes, and that again. */
+static int span_least(const struct core *core, const struct grant_terms *terms) {
+	if (uses_memory(core) || trips(core, terms, 4) <= 1)
+		return 0;
+	return (int)min64(terms->runs, (int64_t)ceil(trips(core, terms, 2)));
+}
+
+/* As long as it takes to use ENOUGH_CREDITS, and long enough that the next lease can come before this one's last
+ * quarter is used, which is when it is asked for: see lease_mark_base(). */
 static int span_for(struct core *core, const struct client *client, const struct grant_terms *terms) {
 	double demand = client_demand(client);
 	if (in_fallback(core))
 		return 0;
 	int least = span_least(core, terms);
 	double enough = demand > 0 ? ENOUGH_CREDITS / demand - 1 : terms->runs;
+	double far = ceil(trips(core, terms, LEAD_ROUND_TRIPS)) - 1;
+	enough = enough > far ? enough : far;
 	return enough >= terms->runs ? terms->runs : enough <= least ? least : (int)enough;
 }
 
@@ -261,7 +269,8 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 	double demand = client_demand(client);
 	request->span = span_for(core, client, terms);
 	request->span_least = span_least(core, terms);
-	double expected = demand * (request->span + 1);
+	/* for as long as it lasts, and until the next one can be here: while a statement is under way, two trips */
+	double expected = demand * (request->span + 1 + trips(core, terms, 2));
 	expected = expected < ACTIVE_CREDITS ? 0 : with_chance(expected);
 	double grown = expect_growth(core, client, request->span, now_ns);
 	if (request->need > 0 || pending->wants_more || pending->wants_next)

@@ -31,7 +31,10 @@ struct row {
 	struct grant_ring ring;
 	struct grant_terms terms;
 	int64_t next_check_ns;
-	unsigned waited; /* checks that the table had no answer for */
+	int64_t trip_ns;  /* how long an answer takes */
+	int64_t ready_ns; /* when the next one is here; 0: nothing is asked */
+	bool is_waiting;  /* the client's process does one check at a time */
+	unsigned waited;  /* checks that the table had no answer for */
 	unsigned checks;
 	unsigned statements;
 	unsigned ahead;   /* statements for the next sub-window alone */
@@ -50,6 +53,11 @@ static void row_answers(struct fixture *f, struct row *row) {
 	struct lease_grant grant;
 	if (f->asked_count == 0)
 		return;
+	if (row->ready_ns == 0)
+		row->ready_ns = f->now_ns + row->trip_ns;
+	if (f->now_ns < row->ready_ns)
+		return;
+	row->ready_ns = 0;
 	assert_int_equal(f->asked_count, 1);
 	const struct lease_request *asked = &f->asked[0];
 	assert_true(asked->want > 0 || asked->next_want > 0 || unspent_in(f, 0) > 0);
@@ -67,18 +75,20 @@ static void goes_on(struct fixture *f, struct row *row, int64_t ns, int64_t ever
 	row->waited = row->checks = row->statements = row->ahead = row->longest = 0;
 	for (int64_t end_ns = f->now_ns + ns; f->now_ns < end_ns; pass(f, MS)) {
 		row_answers(f, row);
-		if (every_ns == 0 || f->now_ns < row->next_check_ns)
+		row->is_waiting &= f->told_count == 0;
+		f->told_count = 0;
+		if (every_ns == 0 || row->is_waiting || f->now_ns < row->next_check_ns)
 			continue;
 		row->next_check_ns = f->now_ns + every_ns;
 		struct app_decision d = app(f, "a", 1);
 		row->checks++;
 		row->waited += d.verdict == APP_ASKS;
-		if (d.verdict == APP_ASKS)
+		row->is_waiting = d.verdict == APP_ASKS;
+		if (row->is_waiting)
 			want(f, 1, "a", 1);
 		else if (d.low)
 			low(f, "a");
 		row_answers(f, row);
-		f->told_count = 0;
 	}
 }
 
@@ -118,6 +128,23 @@ static void a_hot_client_is_leased_one_sub_window_ahead(void **state) {
 	assert_in_range(row.waited, 0, row.checks / 200);
 	assert_in_range(row.ahead, 190, 210); /* one for each sub-window */
 	assert_in_range(row.longest, 0, 2);
+}
+
+/* It is far below its limit. Its process does one check at a time, so whoever waits doesn't send meanwhile: which
+ * must not be taken for its rate. */
+static void a_hot_client_of_a_far_database_hardly_waits(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	struct core_policy policy = policy_with(20000, 20);
+	policy.terms.sub_window_us = 502500;
+	policy.terms.slack_us = 5000;
+	policy.terms.runs = 2;
+	policy_changes(f, policy);
+	row = (struct row){.terms = policy.terms, .next_check_ns = f->now_ns, .trip_ns = 77 * MS};
+	goes_on(f, &row, 5000 * MS, 4 * MS);
+	goes_on(f, &row, 20000 * MS, 4 * MS);
+	assert_in_range(row.waited, 0, 10);
+	assert_in_range(row.statements, 10, 40);
 }
 
 static void who_begins_to_send_has_its_next_lease_before_the_edge(void **state) {
@@ -344,6 +371,7 @@ int main(void) {
 		STEP(a_slow_client_gets_a_lease_for_a_window_and_never_waits_again),
 		STEP(who_stops_is_renewed_no_more_after_a_few_leases),
 		STEP(a_hot_client_is_leased_one_sub_window_ahead),
+		STEP(a_hot_client_of_a_far_database_hardly_waits),
 		STEP(who_begins_to_send_has_its_next_lease_before_the_edge),
 		STEP(from_two_checks_on_a_client_is_busy),
 		STEP(who_was_busy_is_expected_to_go_on),

@@ -3,8 +3,8 @@
  * fault: no host falls back on itself, the promise holds, and active clients are
  * still decided from leases in their own process, without a wait. What else must hold is said in trial.h.
  *
- * A lease can't be good for longer than its sub-window, and a grant is of no use when it comes after its end:
- * so the sub-windows here are some round trips long, as those of any window of some seconds are.
+ * A client near its limit has leases of one sub-window, and a grant is of no use when it comes after their end: so
+ * the sub-windows here are some round trips long, as those of any window of some seconds are.
  *
  *     STINT_ROUNDS      how often; default 1
  */
