@@ -164,7 +164,7 @@ static int64_t own_limit(const struct mapping *m, const struct slot *slot) {
 static uint32_t left_beyond(const struct slot *slot) {
 	uint32_t hint = DECIDE_LOAD(slot->hint);
 	if ((hint & HINT_TIMES_BIT) == 0)
-		return hint;
+		return hint & ~HINT_BOTH_BIT;
 	uint64_t denial = DECIDE_LOAD(slot->denial);
 	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
 }
@@ -174,16 +174,27 @@ struct told {
 	uint32_t beyond;
 };
 
-/* Returns what was left when the credits were taken, or else what is left now, if that can be found out soon. */
-static struct told look_again(const struct slot *slot, const _Atomic uint64_t *word, uint64_t found,
-                              uint32_t left) {
+/* Whether the lease is open. Its credits are told, not taken, so the coarse clock is good enough. */
+static bool is_open_beside(const struct slot *slot, int which, uint64_t now_ns) {
+	uint64_t deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+	return now_ns < deadline_ns &&
+	       (deadline_ns <= DECIDE_LOAD(slot->deadline_ns[!which]) || now_ns >= DECIDE_LOAD(slot->later_start_ns));
+}
+
+/* Returns what was left when the credits were taken from this lease, or else what is left now, if that can be
+ * found out soon. The epochs of both leases tell that all of it is of one answer. */
+static struct told look_again(const struct slot *slot, int which, uint64_t found, uint32_t left) {
+	uint64_t now_ns = clock_coarse_ns();
 	uint32_t left_then = left;
 	for (int tries = 0; tries <= HINT_TRIES; tries++) {
+		uint64_t other = DECIDE_LOAD(slot->word[!which]);
+		uint32_t beside = is_open_beside(slot, !which, now_ns) ? word_credits(other) : 0;
 		uint32_t beyond = left_beyond(slot);
-		uint64_t present = DECIDE_LOAD(*word);
+		uint64_t present = DECIDE_LOAD(slot->word[which]);
 
-		if (beyond != HINT_UNKNOWN && word_epoch(present) == word_epoch(found))
-			return (struct told){left, beyond};
+		if (beyond != HINT_UNKNOWN && word_epoch(present) == word_epoch(found) &&
+		    word_epoch(DECIDE_LOAD(slot->word[!which])) == word_epoch(other))
+			return (struct told){left + beside, beyond};
 		found = present;
 		left = word_credits(present);
 	}
@@ -197,7 +208,7 @@ struct unusual decide_unusual_admission(const struct mapping *m, const struct sl
 		.fallback = (found & WORD_FALLBACK_BIT) != 0,
 		.own_limit = own_limit(m, slot),
 	};
-	struct told told = look_again(slot, word, found, left);
+	struct told told = look_again(slot, word != &slot->word[0], found, left);
 	unusual.left = told.left;
 	unusual.beyond = told.beyond;
 	return unusual;

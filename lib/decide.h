@@ -56,8 +56,8 @@ struct unusual {
 	bool is_known;     /* false: the denial has just been lifted or replaced */
 	bool fallback;     /* the limit is the fallback's: credits are of the host's window, not of the database's */
 	bool unavailable;  /* denied: the store couldn't look */
-	uint32_t left;     /* see struct decision */
-	uint32_t beyond;   /* 0 if that isn't known */
+	uint32_t left;     /* credits of the leases that are open */
+	uint32_t beyond;   /* what the store had left; 0 if that isn't known */
 	int64_t own_limit; /* the client has a limit of its own; else NO_OWN_LIMIT */
 };
 
@@ -113,15 +113,15 @@ struct lease_seen {
 	uint64_t deadline_ns;
 };
 
-/* Reads what goes with the credits that were taken: mostly it is there, and the lease is still in the same
- * epoch. */
+/* Reads what goes with the credits that were taken: mostly it is there, the lease is still in the same epoch, and
+ * the other one holds nothing. */
 HOT_PART static inline void decide_read_admission(const struct slot *slot, const struct lease_seen *lease,
                                                   uint8_t low_water, struct decision *d) {
 	uint64_t changed;
 
 	d->beyond = DECIDE_LOAD(slot->hint);
 	changed = (DECIDE_LOAD(*lease->word) ^ lease->found) >> WORD_EPOCH_SHIFT;
-	d->unusual = changed | (d->beyond & HINT_TIMES_BIT) | (lease->found & WORD_FALLBACK_BIT) |
+	d->unusual = changed | (d->beyond & (HINT_TIMES_BIT | HINT_BOTH_BIT)) | (lease->found & WORD_FALLBACK_BIT) |
 	             (low_water & LOW_WATER_OWN_LIMIT);
 }
 

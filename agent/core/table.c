@@ -325,7 +325,9 @@ void table_unsay(struct table *table, uint32_t slot) {
 }
 
 void table_set_remaining(struct table *table, uint32_t slot, uint32_t remaining) {
-	atomic_store_explicit(&table->slots[slot].hint, remaining & ~HINT_TIMES_BIT, memory_order_release);
+	bool both = table_credits(table, slot, 0) > 0 && table_credits(table, slot, 1) > 0;
+	uint32_t hint = (remaining & ~(HINT_TIMES_BIT | HINT_BOTH_BIT)) | (both ? HINT_BOTH_BIT : 0);
+	atomic_store_explicit(&table->slots[slot].hint, hint, memory_order_release);
 }
 
 uint32_t table_remaining(const struct table *table, uint32_t slot) {
@@ -333,7 +335,7 @@ uint32_t table_remaining(const struct table *table, uint32_t slot) {
 	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_relaxed);
 	uint32_t hint = atomic_load_explicit(&s->hint, memory_order_relaxed);
 	if ((hint & HINT_TIMES_BIT) == 0)
-		return hint;
+		return hint & ~HINT_BOTH_BIT;
 	return (denial & DENIAL_COST_MASK) != 0 ? denial_left(denial) : HINT_UNKNOWN;
 }
 

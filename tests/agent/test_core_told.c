@@ -328,15 +328,6 @@ static void expect_reset_by_lease(struct world *w, struct stint_result r) {
 	expect_near(r.reset_after_ms, expected_ms);
 }
 
-/* The library tells of the lease that it took from. When two are open, what the other one holds remains, too. */
-static void count_the_other_lease(struct world *w, struct stint_result *r, int64_t remaining) {
-	const struct slot *slot = &w->f.table.table.slots[app_find(&w->f.table, 0, "c", 1)];
-	for (int bank = 0; bank < 2; bank++)
-		if (r->source == STINT_SOURCE_LEASE && r->allowed && r->remaining != remaining &&
-		    r->remaining + word_credits(atomic_load(&slot->word[bank])) == remaining)
-			r->remaining = remaining;
-}
-
 static void compare_with_a_count(struct world *w, uint64_t random) {
 	int64_t limit = 1 + random_below(&random, 60), used = 0, reset_ms = 0;
 	int32_t algorithm = (int32_t)random_below(&random, 2);
@@ -346,7 +337,6 @@ static void compare_with_a_count(struct world *w, uint64_t random) {
 		uint32_t cost = 1 + random_below(&random, random_below(&random, 4) == 0 ? (uint32_t)limit + 2 : 3);
 		struct stint_result r = by_anybody(w, cost, &random);
 		used += r.allowed ? cost : 0;
-		count_the_other_lease(w, &r, limit - used);
 		expect(r, r.source,
 		       r.allowed      ? STINT_ADMITTED
 		       : cost > limit ? STINT_COST_ABOVE_LIMIT

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "fake_table.h"
+#include "stint.h"
 
 #define NOW  INT64_C(1000000000)
 #define TICK (INT64_C(1) << DENIAL_TICK_SHIFT)
@@ -201,6 +202,19 @@ static void fallback_credits_are_marked(void **state) {
 	assert_int_equal(d.left, 3);
 	assert_int_equal(table_drain(table, slot, 1), 3);
 	assert_false(table_is_fallback(table, slot, 1));
+}
+
+static void what_the_store_has_left_is_told_beside_one_lease_or_both(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	for (uint32_t credits = 0; credits < 2; credits++) {
+		publish(slot, 0, 3, 0, NOW + 10);
+		publish(slot, 1, credits, 0, NOW + 20);
+		table_set_remaining(table, slot, STINT_MAX_REQUESTS_MAX);
+		assert_int_equal(table_remaining(table, slot), STINT_MAX_REQUESTS_MAX);
+		assert_int_equal(atomic_load(&table->slots[slot].hint),
+		                 STINT_MAX_REQUESTS_MAX | (credits > 0 ? HINT_BOTH_BIT : 0));
+	}
 }
 
 static void the_agent_takes_like_an_app(void **state) {
@@ -505,6 +519,7 @@ int main(void) {
 		TEST(without_its_next_lease_the_current_one_stays_open),
 		TEST(the_next_lease_waits_for_its_start),
 		TEST(fallback_credits_are_marked),
+		TEST(what_the_store_has_left_is_told_beside_one_lease_or_both),
 		TEST(the_agent_takes_like_an_app),
 		TEST(the_low_water_mark_lies_between_a_quarter_and_a_half),
 		TEST(a_denial_holds_for_its_costs_and_its_time),

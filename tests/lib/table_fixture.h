@@ -18,6 +18,7 @@ struct fixture {
 	struct mapping *mapping;
 	struct slot *slot; /* the slot of client "c" */
 	enum verdict verdict;
+	uint32_t told;
 };
 
 static inline struct fixture *fixture_new(uint32_t policy) {

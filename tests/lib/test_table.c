@@ -298,6 +298,73 @@ static void fallback_credits_are_told(void **state) {
 	assert_int_equal(atomic_load(&f->slot->word[0]) & WORD_FALLBACK_BIT, WORD_FALLBACK_BIT);
 }
 
+/* What is left doesn't depend on the lease that a check takes from. */
+static void both_leases_are_told_when_both_are_open(void **state) {
+	struct fixture *f = *state;
+
+	atomic_store(&f->slot->hint, 30 | HINT_BOTH_BIT);
+	for (int which = 0; which < 2; which++) {
+		atomic_store(&f->slot->later_start_ns, 0);
+		fake_slot_lease(f->slot, which, 2, LATER, 0);
+		fake_slot_lease(f->slot, !which, 50, LATER + MS(1000), 0);
+		for (uint32_t left = 52; left-- > 0;) {
+			struct answer d = ask(f, 1);
+			assert_int_equal(d.left, left);
+			assert_int_equal(d.beyond, 30);
+		}
+		/* The other one has not begun. */
+		fake_slot_lease(f->slot, which, 2, LATER, 0);
+		fake_slot_lease(f->slot, !which, 50, LATER + MS(1000), 0);
+		atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(20000));
+		assert_int_equal(ask(f, 1).left, 1);
+		/* It is over. */
+		fake_slot_lease(f->slot, !which, 50, fake_now_ns() - MS(20), 0);
+		atomic_store(&f->slot->later_start_ns, 0);
+		assert_int_equal(ask(f, 1).left, 0);
+	}
+}
+
+/* The agent hands out ten more of what the store had left, as answer.c does. */
+static void refill_the_other(void *arg) {
+	struct fixture *f = arg;
+
+	atomic_store(&f->slot->hint, HINT_UNKNOWN);
+	fake_slot_lease(f->slot, 1, 15, LATER, 0);
+	atomic_store(&f->slot->hint, 20 | HINT_BOTH_BIT);
+}
+
+static void look_at_both(void *arg) {
+	struct fixture *f = arg;
+	struct answer d = ask(f, 1);
+
+	f->verdict = d.verdict;
+	f->told = d.left + d.beyond;
+}
+
+/* The other lease has held so many credits before. */
+static void tells_of_one_answer(struct fixture *f, uint32_t had) {
+	unsigned steps = 1;
+
+	do {
+		fake_slot_lease(f->slot, 0, 7, LATER, 0);
+		fake_slot_lease(f->slot, 1, had, LATER, 0);
+		atomic_store(&f->slot->hint, (35 - had) | (had > 0 ? HINT_BOTH_BIT : 0));
+	} while (interrupt_after(steps++, look_at_both, refill_the_other, f) && f->verdict == VERDICT_ALLOWED &&
+	         f->told == 6 + 35);
+	assert_int_equal(f->verdict, VERDICT_ALLOWED);
+	assert_int_equal(f->told, 6 + 35);
+	assert_true(steps > 100);
+}
+
+static void both_leases_and_the_hint_are_of_one_answer(void **state) {
+	if (!can_interrupt()) {
+		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
+		skip();
+	}
+	tells_of_one_answer(*state, 0);
+	tells_of_one_answer(*state, 5);
+}
+
 static void low_water_is_crossed_once(void **state) {
 	struct fixture *f = *state;
 	int crossed = 0;
@@ -491,6 +558,8 @@ int main(void) {
 		TEST(the_later_lease_waits_for_its_start),
 		TEST(a_single_lease_waits_too),
 		TEST(fallback_credits_are_told),
+		TEST(both_leases_are_told_when_both_are_open),
+		TEST(both_leases_and_the_hint_are_of_one_answer),
 		TEST(low_water_is_crossed_once),
 		TEST(denials_hold_for_their_costs_and_time),
 		TEST(a_verdict_alone_waits_for_nothing_that_goes_with_it),
