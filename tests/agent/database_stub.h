@@ -55,7 +55,7 @@ static const char stub_schema[] =
 	" if state = 'note' then insert into stint.seen values (state, concat_ws(' ', pooled,"
 	"  current_setting('statement_timeout'), current_setting('lock_timeout'), '<' || current_setting('stint.synchronous_commit')"
 	"  || '>', (select count(*) from pg_prepared_statements), (select count(*) from pg_listening_channels()),"
-	"  current_setting('application_name'))); end if;"
+	"  left(current_setting('application_name'), 8))); end if;" /* other versions escape what isn't ASCII otherwise */
 	" if state = 'late' then insert into stint.late values (1); end if;"
 	" perform pg_sleep(fallback_ms / 1000.0);"
 	" return query select 1700000000000000 + clients, 13::bigint, 2, state = 'not alone', state = 'not alone',"

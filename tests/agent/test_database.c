@@ -520,8 +520,7 @@ static void hears_notifications(void **state) {
 		expect(f, "UN");
 		beat(f, "note", 0);
 		expect(f, "UNd");
-		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 12 1 stintd/t??st"
-		                                  : "f 450ms 150ms <> 12 2 stintd/t??st");
+		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 12 1 stintd/t" : "f 450ms 150ms <> 12 2 stintd/t");
 		close_database(f);
 	}
 	pid_is_off_by = 0;
