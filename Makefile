@@ -222,6 +222,8 @@ AGENT_TESTS := \
 	tests/agent/test_config.c \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_charges.c \
+	tests/agent/test_core_crowd.c \
+	tests/agent/test_core_events.c \
 	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_generation.c \
@@ -230,9 +232,13 @@ AGENT_TESTS := \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
 	tests/agent/test_core_requests.c \
+	tests/agent/test_core_sweep.c \
+	tests/agent/test_core_takeover.c \
 	tests/agent/test_core_told.c \
 	tests/agent/test_database.c \
+	tests/agent/test_database_connection.c \
 	tests/agent/test_database_failures.c \
+	tests/agent/test_database_room.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_declaration.c \
 	tests/agent/test_declaration_room.c \

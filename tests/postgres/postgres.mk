@@ -2,6 +2,7 @@
 
 POSTGRES_UNIT := \
 	tests/agent/test_database.c \
+	tests/agent/test_database_connection.c \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_grant_sql.c

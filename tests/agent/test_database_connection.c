@@ -1,0 +1,220 @@
+/*
+ * test_database_connection.c - what agent/database does when the connection breaks, or a deadline passes.
+ */
+#include "database_stub.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "database/errand.h"
+
+/* ---- Failures of the connection ------------------------------------------------------------------------ */
+
+static void a_killed_backend_leaves_the_unknown(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", 5000);
+	beat(f, "slow", 3000);
+	beat(f, "in step", 0);
+	beat(f, "in step", 0);
+	run_for(f, 100);
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	expect(f, "U???DU");
+	expect_why(f, "terminating connection due to administrator command");
+	assert_int_equal(database_in_flight(f->db), 0);
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	expect(f, "U???DUDU"); /* nothing was under way */
+	expect_why(f, "terminating connection due to administrator command");
+	close_database(f);
+}
+
+static void a_paused_server_meets_the_deadline(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", TIMEOUT_MS);
+	cluster_must(f, "pause");
+	int64_t began = test_now_ms();
+	beat(f, "in step", 0);
+	run_for(f, TIMEOUT_MS / 2);
+	beat(f, "in step", 0);
+	expect(f, "U??D");
+	assert_in_range(test_now_ms() - began, TIMEOUT_MS - 20, TIMEOUT_MS + 1500);
+	expect_why(f, "stint.heartbeat has no answer within 600 ms");
+	expect(f, "U??DD");
+	cluster_must(f, "resume");
+	for (int64_t end = test_now_ms() + PATIENCE_MS; !database_is_up(f->db) && test_now_ms() < end;)
+		run_for(f, 10);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* Also one that was sent while another one was under way. */
+static void each_operation_has_its_own_deadline(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "in step", TIMEOUT_MS / 3);
+	run_for(f, TIMEOUT_MS / 6);
+	int64_t began = test_now_ms();
+	beat(f, "freeze", 0);
+	expect(f, "Ud?D");
+	assert_true(test_now_ms() - began >= TIMEOUT_MS - 20);
+	expect_why(f, "stint.heartbeat has no answer within 600 ms");
+	cluster_must(f, "resume");
+	expect(f, "Ud?DU");
+	close_database(f);
+}
+
+/* ---- An agent that is stopped, or waits for a processor, beyond a deadline ------------------------------- */
+
+static bool interrupted;
+
+/* The event loop calls this one. */
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms) {
+	if (!interrupted)
+		return epoll_pwait(fd, events, most, timeout_ms, NULL);
+	interrupted = false;
+	errno = EINTR;
+	return -1;
+}
+
+/* The process is stopped as by SIGSTOP. SIGCONT interrupts the loop's wait, so the loop sees to timers before
+ * any descriptor. */
+static void is_stopped_for(int ms) {
+	for (int64_t end = test_now_ms() + ms; test_now_ms() <= end;)
+		usleep(1000);
+	interrupted = true;
+}
+
+/* There are more answers than are read at once. */
+static void answers_that_came_in_time_count(void **state) {
+	struct fixture *f = *state;
+	static struct lease_request requests[256];
+	static char ids[256][8];
+	for (int i = 0; i < 256; i++) {
+		snprintf(ids[i], sizeof(ids[i]), "%d", i);
+		requests[i] = request_of(ids[i], strlen(ids[i]), i);
+	}
+	come_up(f, "dbname=stub", 5 * TIMEOUT_MS);
+	for (int i = 0; i < 3; i++)
+		take(f, requests, 256);
+	beat(f, "in step", 0);
+	is_stopped_for(5 * TIMEOUT_MS);
+	expect(f, "Udddd");
+	run_for(f, 50);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+/* Until the server has this many sessions of agents with a heartbeat as their last statement, answered. */
+static void wait_for_idle(const struct fixture *f, const char *sessions) {
+	char count[32] = "";
+	for (int64_t end = test_now_ms() + PATIENCE_MS; strcmp(count, sessions) != 0 && test_now_ms() < end;)
+		admin_ask(f, "stub",
+		          "select count(*) from pg_stat_activity where application_name like 'stintd/%'"
+		          " and state = 'idle' and query like '%stint.heartbeat%'",
+		          count, sizeof(count));
+	assert_string_equal(count, sessions);
+}
+
+/* The server ended the session soon after its answer, and both are read at once. */
+static void the_first_reason_to_leave_is_told(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	expect(f, "U");
+	beat(f, "gone", 0);
+	wait_for_idle(f, "1");
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	wait_for_idle(f, "0");
+	is_stopped_for(TIMEOUT_MS);
+	expect(f, "UdD");
+	expect_why(f, "this host's row is gone");
+	close_database(f);
+}
+
+/* Threads begin when this is false. */
+static _Atomic bool held;
+
+struct beginning {
+	void *(*run)(void *);
+	void *arg;
+};
+
+static void *begin_thread(void *context) {
+	struct beginning beginning = *(struct beginning *)context;
+	free(context);
+	while (atomic_load(&held))
+		usleep(1000);
+	return beginning.run(beginning.arg);
+}
+
+/* Called for each errand. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
+	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	*(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+	struct beginning *beginning = malloc(sizeof(*beginning));
+	assert_non_null(beginning);
+	*beginning = (struct beginning){run, arg};
+	return create(thread, attributes, begin_thread, beginning);
+}
+
+/* Runs the loop until an errand has begun beside it, and waits for the errand's end without the loop. */
+static void do_errand(struct fixture *f) {
+	atomic_store(&held, true);
+	while (!errand_is_any())
+		event_base_loop(f->base, EVLOOP_ONCE);
+	atomic_store(&held, false);
+	while (errand_is_any())
+		usleep(1000);
+}
+
+static void a_connection_that_came_in_time_is_used(void **state) {
+	struct fixture *f = *state;
+	open_database(f, "dbname=stub", TIMEOUT_MS);
+	do_errand(f); /* the first errand is the search for servers */
+	do_errand(f);
+	is_stopped_for(TIMEOUT_MS);
+	expect(f, "U");
+	close_database(f);
+}
+
+/* The lock file of a killed server stands in the way until its process has been reaped. */
+static void cluster_start_again(const struct fixture *f) {
+	char line[256];
+	int e = -1;
+	for (int64_t end = test_now_ms() + PATIENCE_MS; e != 0 && test_now_ms() < end;)
+		e = cluster_command(f, "start", line, sizeof(line));
+	assert_int_equal(e, 0);
+}
+
+static void a_killed_server_comes_back(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", 5000);
+	beat(f, "slow", 3000); /* longer than a busy machine takes to kill it */
+	run_for(f, 50);
+	cluster_must(f, "kill");
+	expect(f, "U?D");
+	cluster_start_again(f);
+	for (int64_t end = test_now_ms() + PATIENCE_MS; !database_is_up(f->db) && test_now_ms() < end;)
+		run_for(f, 10);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
+		cmocka_unit_test(a_paused_server_meets_the_deadline),
+		cmocka_unit_test(each_operation_has_its_own_deadline),
+		cmocka_unit_test(the_first_reason_to_leave_is_told),
+		cmocka_unit_test(answers_that_came_in_time_count),
+		cmocka_unit_test(a_connection_that_came_in_time_is_used),
+		cmocka_unit_test(a_killed_server_comes_back),
+	};
+	return cmocka_run_group_tests(tests, setup, remove_cluster);
+}
