@@ -122,8 +122,7 @@ void debt_charge_again(struct pending *pending) {
 }
 
 void debt_abandon(struct core *core, struct pending *pending) {
-	if (pending->debt.charge > 0)
-		check_off(core, pending);
+	check_off(core, pending);
 	if (keep(core, client_at(core, pending->client), pending->debt, pending->debt.charge))
 		pending->debt = (struct debt){0};
 }

@@ -50,6 +50,18 @@ static void grants_are_held_until_old_leases_have_run_out(void **state) {
 	expect_batch(f, "a", 1, 1, 1);
 }
 
+/* Nobody is granted anything of it any more. */
+static void a_policy_that_was_dropped_holds_nothing_up(void **state) {
+	struct fixture *f = *state;
+	struct core_policy dropped = policy_with(100, 20);
+	dropped.terms.sub_window_us = 200000;
+	core_set_policy(f->core, f->now_ns, 1, &dropped);
+	dropped.live = false;
+	core_set_policy(f->core, f->now_ns, 1, &dropped);
+	is_promoted(f, AGE);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + HELD);
+}
+
 static void what_has_passed_since_the_promotion_counts(void **state) {
 	struct fixture *f = *state;
 	is_promoted(f, LEASES_LAST - 30 * MS);
@@ -226,6 +238,7 @@ static void leases_that_an_earlier_agent_left_are_burnt(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(grants_are_held_until_old_leases_have_run_out),
+		TEST(a_policy_that_was_dropped_holds_nothing_up),
 		TEST(what_has_passed_since_the_promotion_counts),
 		TEST(a_long_hold_is_a_fallback),
 		TEST(leases_that_outlive_the_longest_hold_are_burnt),

@@ -58,6 +58,63 @@ static void the_idle_give_way(void **state) {
 	assert_true(app_find(&f->table, 0, "newcomer", 8) != TABLE_NO_SLOT);
 }
 
+static void answer_nothing(struct fixture *f) {
+	while (f->asked_count > 0) {
+		struct lease_grant all[CORE_BATCH_MAX];
+		for (size_t i = 0; i < f->asked_count; i++)
+			all[i] = grant_of(f, 0, 0, 90);
+		answers(f, LEASE_DONE, all);
+	}
+}
+
+/* All others are in use. */
+static void passes_while_only_this_slot_is_idle(struct fixture *f, uint32_t idle) {
+	for (int i = 0; i < 40; i++) {
+		for (uint32_t slot = 0; slot < f->table.table.slot_count; slot++)
+			atomic_store(&f->table.table.slots[slot].referenced, slot != idle);
+		pass(f, 50 * MS);
+		answer_nothing(f);
+	}
+}
+
+/* Each of the places where a client may be is looked at. */
+static void whoever_is_idle_gives_way(struct fixture *f, uint32_t candidate) {
+	struct place place = table_place(&f->table.table, 0, "newcomer", 8);
+	uint32_t slot = table_candidate(&place, candidate);
+	passes_while_only_this_slot_is_idle(f, slot);
+	want(f, 1, "newcomer", 1);
+	assert_int_equal(core_counters(f->core)->evicted_for_room, 1);
+	assert_int_equal(app_find(&f->table, 0, "newcomer", 8), slot);
+}
+
+static void the_first_gives_way(void **state) {
+	fill_table(*state);
+	whoever_is_idle_gives_way(*state, 0);
+}
+
+static void the_last_gives_way(void **state) {
+	fill_table(*state);
+	whoever_is_idle_gives_way(*state, TABLE_CANDIDATES - 1);
+}
+
+static int make_large(void **state) {
+	make_with(state, 200000, 0);
+	comes_up(*state);
+	return 0;
+}
+
+/* Steps are bounded, so they come more often. */
+static void a_large_table_is_swept_in_time_too(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	f->asked_count = 0;
+	uint64_t before = core_counters(f->core)->looked;
+	for (int i = 0; i < 1000; i++) /* a quarter of the idle timeout */
+		pass(f, MS);
+	assert_in_range(core_counters(f->core)->looked - before, f->table.table.slot_count * 9 / 10,
+	                f->table.table.slot_count * 11 / 10);
+}
+
 /* What comes back until it has left. */
 static int32_t back_until_it_leaves(struct fixture *f, unsigned *batches) {
 	unsigned before = f->batches;
@@ -277,6 +334,9 @@ int main(void) {
 		STEP(without_room_the_agent_decides),
 		STEP(without_room_a_promotion_changes_nothing),
 		STEP(the_idle_give_way),
+		STEP(the_first_gives_way),
+		STEP(the_last_gives_way),
+		cmocka_unit_test_setup_teardown(a_large_table_is_swept_in_time_too, make_large, clean),
 		STEP(who_is_unused_for_long_leaves),
 		STEP(what_still_counts_goes_back_then),
 		STEP(scribbles_are_repaired),
