@@ -193,6 +193,48 @@ static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	assert_int_equal(answer_all(f, 0) + pass_for(f, UNTIL_THEY_LEAVE, 0), CROWD / 2 * 2);
 }
 
+/* Of an advance of four the database had room for one. There is a lease, too. */
+static void owes_three_and_holds_three(struct fixture *f, const char *id) {
+	struct lease_grant grant = grant_of(f, 3, 0, 60);
+	grant.charged = 1;
+	want(f, 1, id, 1);
+	answers(f, LEASE_DONE, &grant);
+	want(f, 2, id, 4);
+	grant.granted = 0;
+	answers(f, LEASE_DONE, &grant);
+	f->told_count = 0;
+}
+
+/* The change takes the client's lease, but not what is known of the client; even when there is no room for what
+ * goes back. */
+static void who_owes_gets_no_advance_after_a_change(void **state) {
+	struct fixture *f = *state;
+	struct core_policy relaxed = long_policy(), other = long_policy();
+	char id[16];
+	relaxed.relaxed = true;
+	relaxed.terms.max_requests = 80;
+	policy_changes(f, relaxed);
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	pass_for(f, 50 * MS, 0);
+	f->end_ns = f->now_ns + 60000 * MS;
+	for (uint32_t i = 0; i < CROWD; i++) {
+		snprintf(id, sizeof(id), "many-%u", i);
+		core_want(f->core, f->now_ns, 1, i, 1, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
+		BOUNDED(f, core_advance(f->core, f->now_ns));
+		answer_all(f, 3);
+	}
+	owes_three_and_holds_three(f, "a");
+	other.terms.max_requests = 49;
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	while (core_is_walking(f->core))
+		pass(f, MS);
+	relaxed.terms.max_requests = 79;
+	meets_a_change(f, relaxed);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	want(f, 3, "a", 1);
+	expect_silence(f);
+}
+
 static void the_end_of_a_fallback_looks_at_some_at_a_time(void **state) {
 	struct fixture *f = *state;
 	BOUNDED(f, core_database_lost(f->core, f->now_ns));
@@ -298,6 +340,7 @@ int main(void) {
 		MANY(a_crowds_leases_end_with_their_terms),
 		MANY(a_crowd_returns_no_more_than_it_was_given),
 		MANY(nothing_of_another_policys_goes_back_of_a_crowd),
+		MANY(who_owes_gets_no_advance_after_a_change),
 		MANY(the_end_of_a_fallback_looks_at_some_at_a_time),
 		MANY(a_crowd_that_waits_for_the_fallback_is_served_by_and_by),
 		MANY(a_promotion_looks_at_some_at_a_time),
