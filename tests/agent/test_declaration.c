@@ -224,8 +224,12 @@ static void how_the_database_goes_is_logged(void **state) {
 	(void)state;
 	snprintf(advised.advice, sizeof(advised.advice), "set it to on");
 	log_is_read();
-	sync_on_database.down(&agent.sync, "nobody listens");
+	for (int i = 0; i < 3; i++)
+		sync_on_database.down(&agent.sync, "nobody listens");
 	expect_logged_once("warning: cannot reach the database: nobody listens");
+	agent.sync.failed_logged_ns -= 31 * 1000 * MS;
+	sync_on_database.down(&agent.sync, "nobody listens");
+	expect_logged("warning: cannot reach the database: nobody listens", 2);
 	for (int i = 0; i < 3; i++) {
 		sync_on_database.up(&agent.sync, i < 2 ? &advised : &hello);
 		answers(LEASE_DONE, "");

@@ -285,6 +285,17 @@ static void it_goes_on_as_long_as_there_is_something_to_expire(void **state) {
 		});
 }
 
+/* What was asked of the database by an earlier connection gets no answer. */
+static void it_expires_in_another_database_too(void **state) {
+	(void)state;
+	is_to_expire();
+	expiry_on_timer(&agent.expiry);
+	agent_reopen(&agent);
+	is_to_expire();
+	expiry_on_timer(&agent.expiry);
+	assert_int_equal(expiries, 2);
+}
+
 static void it_expires_once_at_a_time_and_not_at_the_end(void **state) {
 	(void)state;
 	is_to_expire();
@@ -412,6 +423,7 @@ int main(void) {
 		TEST(where_notices_dont_arrive_it_reads_with_each_tick),
 		TEST(who_is_asked_to_expires),
 		TEST(it_goes_on_as_long_as_there_is_something_to_expire),
+		TEST(it_expires_in_another_database_too),
 		TEST(it_expires_once_at_a_time_and_not_at_the_end),
 		TEST(since_when_it_is_as_it_is_can_be_told),
 		TEST(a_fallback_is_reported_once),
