@@ -59,7 +59,7 @@ static int read_boot_id(uint8_t id[static 16]) {
 	memset(id, 0, 16);
 	for (ssize_t i = 0; i < got && digits < 32; i++) {
 		const char *hex = "0123456789abcdef", *at = strchr(hex, text[i]);
-		if (text[i] == '-' || !at)
+		if (!at) /* a dash */
 			continue;
 		id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | (at - hex));
 		digits++;

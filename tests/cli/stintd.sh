@@ -85,6 +85,12 @@ write_conf one 'database = memory:'
 sed -i 's/^max_clients = .*/max_clients = 2000/' "$d/one.conf"
 ok 'SIGHUP: what needs a restart' "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
 ok '... still does' "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
+for key in socket shm; do # each is kept by itself
+	write_conf one 'database = memory:'
+	sed -i "s|^$key = .*|&.other|" "$d/one.conf"
+	ok "SIGHUP: another $key" "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
+	ok '... twice' "$(reload one 'change with a restart only'; echo $?)" "$(cat "$d/one.log")"
+done
 write_conf one 'database = host=elsewhere'
 ok 'SIGHUP: memory stays memory' "$(reload one 'change with a restart only' && wait_for 5 says one 'reloaded'; echo $?)" "$(cat "$d/one.log")"
 expect 'SIGHUP: still in memory' 0 '^database +memory' "$stint" --socket "$d/one.sock" status
