@@ -15,15 +15,24 @@
 #include "internal.h"
 #include "stint.h"
 
-/* How much of the memory store one step looks at, and the pause after it. */
+/* How much of the memory store one step looks at, and the pause after it, at least. */
 #define COLLECT_CHAINS   4096u
-#define COLLECT_CLIENTS  1024u
 #define COLLECT_PAUSE_NS (1 * NS_PER_MS)
+
+/* So many clients are charged in one statement, beside those who ask for something: a check that comes meanwhile
+ * waits for its end. */
+#define COLLECT_CLIENTS 24u
+
+/* After such a statement the host pauses for one and a half times as long as it took, if that is as long as
+ * statements took before the database was lost; and the longer, the longer they take now. */
+#define COLLECT_PAUSES     1.5
+#define COLLECT_PAUSES_MAX 8.0
 
 /* What a client used before the database was lost doesn't count in the fallback: the walk that began then has seen
  * to that (lease_begin_period). Of a client that the walk hasn't come to, all that was used lately counts. */
 void fallback_enter(struct core *core, int64_t now_ns) {
 	state_enter_fallback(core, now_ns);
+	core->usual_rtt_ns = core->rtt_ns;
 	core->counters.fallback_granted = 0;
 	core->charges_left = 0;
 	core->collecting = false;
@@ -86,7 +95,18 @@ void fallback_charge(struct core *core, uint32_t index) {
 /* Not before the walk has ended the fallback's leases, since what they leave unused is not charged. */
 bool fallback_may_collect(const struct core *core) {
 	return core->collecting && core->state == CORE_RESYNC && !core->returned.open &&
-	       core->background_count < BACKGROUND_ROOM;
+	       core->background_count < COLLECT_CLIENTS;
+}
+
+/* From one such statement to the next. All hosts come back together, with much to charge: the time between is for
+ * what others ask of the database. */
+static int64_t collect_every_ns(const struct core *core) {
+	double takes_ns = (double)core->rtt_ns, usual_ns = (double)core->usual_rtt_ns, pauses = 0;
+	if (usual_ns > 0)
+		pauses = COLLECT_PAUSES * takes_ns / usual_ns;
+	if (pauses > COLLECT_PAUSES_MAX)
+		pauses = COLLECT_PAUSES_MAX;
+	return max64(COLLECT_PAUSE_NS, (int64_t)(takes_ns * (1 + pauses)));
 }
 
 void fallback_collect(struct core *core, int64_t now_ns) {
@@ -97,6 +117,6 @@ void fallback_collect(struct core *core, int64_t now_ns) {
 	                          core);
 	core->counters.looked += core->collect_chain - first;
 	core->collecting = core->collect_chain < store_memory_chains(core->memory);
-	core->collect_at_ns = now_ns + COLLECT_PAUSE_NS;
+	core->collect_at_ns = now_ns + collect_every_ns(core);
 	state_note_charged(core);
 }

@@ -127,6 +127,7 @@ struct core {
 	size_t in_flight_count;
 	int64_t sent_ns;
 	int64_t rtt_ns;
+	int64_t usual_rtt_ns; /* what it was when the last fallback began */
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
 	uint32_t lone_rejections;    /* in a row, of clients that were asked for alone */
 

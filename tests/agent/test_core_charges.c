@@ -157,8 +157,105 @@ static void who_is_being_charged_gives_way_to_nobody(void **state) {
 	assert_int_equal(app_find(&f->table, 0, "newcomer", 8), TABLE_NO_SLOT);
 }
 
+/* ---- Without being in others' way ------------------------------------------------------------------ */
+
+static void are_charged(struct fixture *f) {
+	struct lease_grant all[CORE_BATCH_MAX];
+	for (size_t i = 0; i < f->asked_count; i++) {
+		all[i] = grant_of(f, 0, 0, 90);
+		all[i].charged = f->asked[i].charge;
+	}
+	answers(f, LEASE_DONE, all);
+}
+
+static void owes_much(struct fixture *f, unsigned clients) {
+	char id[16];
+	struct core_policy minute = policy_with(100, 20);
+	minute.time_window_ms = 60000;
+	policy_changes(f, minute);
+	want(f, 1, "usual", 1);
+	pass(f, 2 * MS); /* so long a statement takes */
+	grants(f, 1, 0, 99);
+	expect_allowed(f, 1);
+	stays_away(f);
+	for (unsigned i = 0; i < clients; i++) {
+		snprintf(id, sizeof(id), "owes-%u", i);
+		admit(f, id, 1);
+	}
+	comes_up(f);
+}
+
+/* Who asks meanwhile waits for few of them. */
+static void many_are_charged_a_few_at_a_time(void **state) {
+	struct fixture *f = *state;
+	owes_much(f, 200);
+	for (int i = 0; i < 1000 && core_state(f->core) == CORE_RESYNC; i++) {
+		assert_in_range(f->asked_count, 0, 24);
+		if (f->asked_count > 0)
+			are_charged(f);
+		pass(f, MS);
+	}
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	assert_int_equal(core_counters(f->core)->charged, 200);
+}
+
+/* How long until the next statement. */
+static int64_t pause_of(struct fixture *f) {
+	int64_t pause_ns = 0;
+	for (; f->asked_count == 0; pause_ns += MS / 10) {
+		assert_in_range(pause_ns, 0, 2000 * MS);
+		pass(f, MS / 10);
+	}
+	return pause_ns;
+}
+
+/* The same after some statements that took so long each. */
+static int64_t pause_after(struct fixture *f, int64_t takes_ns) {
+	for (int i = 0; i < 30; i++) {
+		pause_of(f);
+		pass(f, takes_ns);
+		are_charged(f);
+	}
+	return pause_of(f);
+}
+
+static void between_charges_the_database_has_time_for_others(void **state) {
+	struct fixture *f = *state;
+	owes_much(f, 2000);
+	int64_t pause_ns = pause_after(f, 2 * MS);
+	assert_in_range(pause_ns, 2 * MS, 4 * MS);
+}
+
+static void the_slower_it_is_the_more(void **state) {
+	struct fixture *f = *state;
+	owes_much(f, 2000);
+	int64_t pause_ns = pause_after(f, 8 * MS);
+	assert_in_range(pause_ns, 30 * MS, 60 * MS);
+}
+
+/* It isn't left alone for ever. */
+static void however_slow_it_is_charges_go_on(void **state) {
+	struct fixture *f = *state;
+	owes_much(f, 2000);
+	int64_t pause_ns = pause_after(f, 100 * MS);
+	assert_in_range(pause_ns, 600 * MS, 900 * MS);
+}
+
+static int make_small(void **state) {
+	make_with(state, 8, 0);
+	comes_up(*state);
+	return 0;
+}
+
+static int make_large(void **state) {
+	make_with(state, 4000, 0);
+	comes_up(*state);
+	return 0;
+}
+
 int main(void) {
-#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+#define LARGE(name) cmocka_unit_test_setup_teardown(name, make_large, clean)
+#define STEP(name)  cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(what_was_admitted_counts_for_a_window),
 		STEP(a_sub_window_that_is_out_of_the_window_is_not_charged),
@@ -168,7 +265,11 @@ int main(void) {
 		STEP(a_charge_that_is_forgiven_is_not_waited_for),
 		STEP(a_charge_that_is_refused_again_and_again_is_not_waited_for),
 		STEP(the_state_is_told_when_the_last_of_them_is_charged),
-		STEP(who_is_being_charged_gives_way_to_nobody),
+		cmocka_unit_test_setup_teardown(who_is_being_charged_gives_way_to_nobody, make_small, clean),
+		LARGE(many_are_charged_a_few_at_a_time),
+		LARGE(between_charges_the_database_has_time_for_others),
+		LARGE(the_slower_it_is_the_more),
+		LARGE(however_slow_it_is_charges_go_on),
 	};
 	return cmocka_run_group_tests_name("core_charges", tests, NULL, NULL);
 }

@@ -314,8 +314,7 @@ static void charges_are_made_while_every_batch_is_full(void **state) {
 		want(f, ++serial, id, 1);
 	}
 	comes_up(f);
-	for (int round = 0; round < 1 + 1000 / (CORE_BATCH_MAX / 4) && core_state(f->core) == CORE_RESYNC;
-	     round++, f->told_count = 0) {
+	for (int round = 0; round < 2 + 1000 / 24 && core_state(f->core) == CORE_RESYNC; round++, f->told_count = 0) {
 		for (unsigned i = 0; i < CORE_BATCH_MAX + 20; i++) {
 			snprintf(id, sizeof(id), "new-%u", ++serial);
 			want(f, serial, id, 1);
@@ -325,6 +324,7 @@ static void charges_are_made_while_every_batch_is_full(void **state) {
 			all[i] = grant_of(f, f->asked[i].need, 0, 90);
 		assert_true(round == 0 || f->asked_count == CORE_BATCH_MAX);
 		answers(f, LEASE_DONE, all);
+		pass(f, MS);
 	}
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }

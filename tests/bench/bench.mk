@@ -6,6 +6,7 @@ BENCH_SUPPORT := \
 	tests/bench/figure.c \
 	tests/bench/fleet_stand.c \
 	tests/bench/floor.c \
+	tests/bench/herd.c \
 	tests/bench/poisson.c \
 	tests/bench/sample.c \
 	tests/bench/server_cost.c \
@@ -30,9 +31,12 @@ BENCHES := \
 	tests/bench/bench_first_sight.c \
 	tests/bench/bench_fleet.c \
 	tests/bench/bench_growth.c \
+	tests/bench/bench_herd.c \
 	tests/bench/bench_idle.c \
 	tests/bench/bench_limit_use.c \
+	tests/bench/bench_outage.c \
 	tests/bench/bench_peers.c \
+	tests/bench/bench_snapshot.c \
 	tests/bench/bench_table_size.c \
 	tests/bench/bench_tail.c
 

@@ -73,16 +73,25 @@ static bool wait_for_welcome(struct host *host) {
 	return false;
 }
 
-int host_start(struct host *host) {
+void host_launch(struct host *host) {
 	const char *argv[] = {process_built("stintd"), "-c", host->config, NULL};
 
 	host->agent = process_start(argv, host->log);
+}
+
+int host_start(struct host *host) {
+	host_launch(host);
 	if (wait_for_welcome(host))
 		return 0;
 	fprintf(stderr, "# the agent of %s does not start:\n", host->name);
 	host_print_log(host);
 	host_kill(host);
 	return -1;
+}
+
+void host_end(struct host *host) {
+	if (host->agent > 0)
+		kill(host->agent, SIGTERM);
 }
 
 int host_stop(struct host *host) {

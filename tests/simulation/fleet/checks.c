@@ -56,7 +56,9 @@ static uint32_t remember(struct fleet *f, const struct ask *ask) {
 	return serial;
 }
 
-static void ask_agent(struct fleet *f, uint32_t h, const struct ask *ask, const char *id) {
+static void ask_agent(struct fleet *f, uint32_t h, struct ask *ask, const char *id) {
+	ask->is_usual = f->scenario.incident == OUTAGE && f->now_ns < f->outage_ns;
+	ask->is_charging = f->is_counting && core_state(f->hosts[h].core) == CORE_RESYNC;
 	uint32_t serial = remember(f, ask);
 	core_want(f->hosts[h].core, f->now_ns, 1, serial, 0, id, CLIENT_TEXT_LENGTH, 1, f->now_ns + PATIENCE_NS);
 	host_pump(f, h);
@@ -65,7 +67,7 @@ static void ask_agent(struct fleet *f, uint32_t h, const struct ask *ask, const 
 void check_make(struct fleet *f, uint32_t h, uint32_t client, bool is_burst, bool is_first_try) {
 	char id[CLIENT_TEXT_LENGTH];
 	bool counts = f->is_counting && client >= f->scenario.locked;
-	struct ask ask = {f->now_ns, client, false, counts, is_burst};
+	struct ask ask = {.at_ns = f->now_ns, .client = client, .counts = counts, .is_burst = is_burst};
 	write_id(id, client);
 	if (is_first_try) {
 		bool admits = exact_admits(f, client);
@@ -86,14 +88,23 @@ void check_make(struct fleet *f, uint32_t h, uint32_t client, bool is_burst, boo
 	host_pump(f, h);
 }
 
+static void note_wait(struct fleet *f, const struct ask *ask) {
+	bool is_other = (f->scenario.hot_rate > 0 && ask->client == 0) || ask->client < f->scenario.locked;
+	uint64_t took_ns = (uint64_t)(f->now_ns - ask->at_ns);
+	if (ask->counts)
+		histogram_add(is_other ? &f->figures.other_waits : &f->figures.waits, took_ns);
+	if (ask->is_usual)
+		histogram_add(&f->figures.usual_waits, took_ns);
+	if (ask->is_charging)
+		histogram_add(&f->figures.charging_waits, took_ns);
+}
+
 void check_decided(struct fleet *f, uint32_t serial, const struct core_verdict *verdict) {
 	struct ask *ask = &f->asks[serial];
-	bool is_other = (f->scenario.hot_rate > 0 && ask->client == 0) || ask->client < f->scenario.locked;
 	if (!ask->waits)
 		return;
 	ask->waits = false;
-	if (ask->counts)
-		histogram_add(is_other ? &f->figures.other_waits : &f->figures.waits, (uint64_t)(f->now_ns - ask->at_ns));
+	note_wait(f, ask);
 	if (verdict->status != 0)
 		f->figures.lost += ask->counts;
 	else if (verdict->allowed)

@@ -70,6 +70,8 @@ struct figures {
 	int64_t in_reach_ns; /* after an incident, until the last host decides by the database again ... */
 	int64_t in_step_ns;  /* ... and until it has charged all that it admitted meanwhile */
 	struct histogram waits, other_waits; /* the second: of the hot client, and of those that are locked */
+	uint64_t charges;                    /* rows that were charged for what a fallback admitted */
+	struct histogram usual_waits, charging_waits; /* before an outage; while the host charges what it admitted */
 };
 
 struct fleet_host {
@@ -95,6 +97,7 @@ struct ask { /* a check that waits for its agent */
 	int64_t at_ns;
 	uint32_t client;
 	bool waits, counts, is_burst;
+	bool is_usual, is_charging; /* which of the figures its wait is one of */
 };
 
 #define ASKS_MAX (UINT32_C(1) << 20) /* a power of two: more than ever wait at once */
@@ -103,6 +106,7 @@ struct fleet {
 	struct scenario scenario;
 	struct grant_terms terms, fallback_terms;
 	int64_t now_ns, begin_ns, count_from_ns, end_ns;
+	int64_t outage_ns; /* when it begins, if there is one */
 	bool is_counting;
 	struct heap agenda;
 	uint64_t chance, arrivals; /* one seed each: arrivals are the same whatever the protocol does */
@@ -147,6 +151,7 @@ void host_pump(struct fleet *, uint32_t host);
 bool host_is_in_step(const struct fleet_host *);
 
 /* server.c */
+#define SERVER_ROW_NS (13 * US) /* what a row costs the server, but for its statement */
 struct statement *server_take(struct fleet *, uint32_t host, int hosts, const struct lease_request *,
                               size_t count);
 void server_forget(struct statement *); /* nobody waits for its answer any more */

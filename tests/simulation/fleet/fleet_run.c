@@ -79,7 +79,7 @@ static void plan_incident(struct fleet *f) {
 		if (f->scenario.incident == RESTARTS) {
 			fleet_plan(f, f->count_from_ns + within_ns, RESTART, h);
 		} else if (f->scenario.incident == OUTAGE) {
-			fleet_plan(f, f->count_from_ns - OUTAGE_NS, LOSE, h);
+			fleet_plan(f, f->outage_ns, LOSE, h);
 			/* an agent tries every two seconds */
 			fleet_plan(f, f->count_from_ns + 2 * within_ns, MEET, h);
 		}
@@ -93,6 +93,7 @@ struct fleet *fleet_new(const struct scenario *s, uint64_t seed) {
 	f->arrivals = seed * 7000003 + 1;
 	f->begin_ns = f->now_ns = BEGIN_NS;
 	f->count_from_ns = BEGIN_NS + (int64_t)(s->warm_s * 1e9);
+	f->outage_ns = f->count_from_ns - OUTAGE_NS;
 	f->end_ns = f->count_from_ns + (int64_t)(s->counted_s * 1e9);
 	f->terms = terms_of(s->limit, s->window_ms, s->resolution);
 	f->fallback_terms = terms_of(2 * s->limit, s->window_ms, s->resolution);

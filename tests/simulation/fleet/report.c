@@ -46,6 +46,21 @@ static double ms_at(const struct histogram *waits, unsigned per_mille) {
 	return (double)histogram_quantile(waits, per_mille) / 1e6;
 }
 
+/* What is charged, beside what as many rows cost; and how long checks wait on hosts that are charging. */
+static void report_charges(const struct fleet *f) {
+	const struct histogram *usual = &f->figures.usual_waits, *charging = &f->figures.charging_waits;
+	double reach = f->scenario.reach.wait_ratio;
+	double ratio = ms_at(charging, 500) / ms_at(usual, 500), late = ms_at(charging, 990) / ms_at(usual, 990);
+	if (f->scenario.incident != OUTAGE)
+		return;
+	printf("%12s %.2f million rows charged, which alone take %u processors %.2f s\n", "",
+	       (double)f->figures.charges / 1e6, f->scenario.processors,
+	       (double)f->figures.charges * SERVER_ROW_NS / f->scenario.processors / 1e9);
+	printf("%12s who waited meanwhile: p50 %.2f ms, %.1f times as long as before (<= %g)%s, p99 %.2f ms, %.1f times%s\n",
+	       "", ms_at(charging, 500), ratio, reach, ratio > reach ? " !" : "", ms_at(charging, 990), late,
+	       late > reach ? " !" : "");
+}
+
 static void report_hot(const struct fleet *f) {
 	const struct histogram *waits = &f->figures.other_waits;
 	double rows = (double)f->figures.hot_rows / f->scenario.counted_s, reach = f->scenario.reach.hot_rows;
@@ -79,6 +94,7 @@ void report_fleet(const struct fleet *f) {
 	if (f->scenario.hot_rate > 0)
 		report_hot(f);
 	report_incident(f);
+	report_charges(f);
 	fflush(stdout);
 }
 

@@ -25,6 +25,7 @@ struct reach {
 	double exact;      /* at least, of 100 that an exact log admits */
 	double hot_rows;   /* at most, a second, of the hot client */
 	double in_reach_s; /* at most, after an incident */
+	double wait_ratio; /* at most, of a check while its host charges what a fallback admitted, and one before */
 };
 
 struct scenario {

@@ -64,8 +64,10 @@ const struct scenario scenarios[] = {
 	{"calm-200", 200, 30000, 0.1, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 70, .counted_s = 10, USUAL},
 	{"restart-200", 200, 30000, 0.1, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 70, .counted_s = 10, USUAL,
      .incident = RESTARTS, .reach = {.in_reach_s = 5}},
-	{"outage-200", 200, 1000, 10, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 65, .counted_s = 60, USUAL,
-     .incident = OUTAGE, .reach = {.in_reach_s = 5}},
+	/* In a minute each host sees 30,000 checks, of nearly as many clients. */
+	{"outage-200", 200, 1000000, 0.1, .limit = 100, .window_ms = MINUTE_MS, .warm_s = 70, .counted_s = 20,
+     .resolution = 10, .rtt_us = 500, .processors = 32, .incident = OUTAGE,
+     .reach = {.in_reach_s = 5, .wait_ratio = 2}},
 };
 
 const size_t scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);

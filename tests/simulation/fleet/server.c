@@ -92,6 +92,8 @@ static void count(struct fleet *f, const struct statement *s) {
 	f->figures.statements++;
 	f->figures.rows += s->count;
 	f->figures.hot_rows += f->scenario.hot_rate > 0 && s->parts[0].client == 0;
+	for (uint32_t i = 0; i < s->count; i++)
+		f->figures.charges += s->requests[i].charge > 0;
 }
 
 struct statement *server_take(struct fleet *f, uint32_t host, int hosts, const struct lease_request *requests,
