@@ -69,8 +69,8 @@ struct figures {
 	int64_t cpu_ns;      /* of the server */
 	int64_t in_reach_ns; /* after an incident, until the last host decides by the database again ... */
 	int64_t in_step_ns;  /* ... and until it has charged all that it admitted meanwhile */
-	struct histogram waits, other_waits; /* the second: of the hot client, and of those that are locked */
-	uint64_t charges;                    /* rows that were charged for what a fallback admitted */
+	struct histogram waits, other_waits;          /* the second: of the hot client, and of those that are locked */
+	uint64_t charges;                             /* rows that were charged for what a fallback admitted */
 	struct histogram usual_waits, charging_waits; /* before an outage; while the host charges what it admitted */
 };
 

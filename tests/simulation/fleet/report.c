@@ -56,9 +56,10 @@ static void report_charges(const struct fleet *f) {
 	printf("%12s %.2f million rows charged, which alone take %u processors %.2f s\n", "",
 	       (double)f->figures.charges / 1e6, f->scenario.processors,
 	       (double)f->figures.charges * SERVER_ROW_NS / f->scenario.processors / 1e9);
-	printf("%12s who waited meanwhile: p50 %.2f ms, %.1f times as long as before (<= %g)%s, p99 %.2f ms, %.1f times%s\n",
-	       "", ms_at(charging, 500), ratio, reach, ratio > reach ? " !" : "", ms_at(charging, 990), late,
-	       late > reach ? " !" : "");
+	printf(
+		"%12s who waited meanwhile: p50 %.2f ms, %.1f times as long as before (<= %g)%s, p99 %.2f ms, %.1f times%s\n",
+		"", ms_at(charging, 500), ratio, reach, ratio > reach ? " !" : "", ms_at(charging, 990), late,
+		late > reach ? " !" : "");
 }
 
 static void report_hot(const struct fleet *f) {
