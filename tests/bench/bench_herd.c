@@ -1,8 +1,7 @@
 /*
  * bench_herd.c - two hundred agents of one PostgreSQL, on this one machine: 10,000 overrides are set in one
- * statement, all agents restart within a second, and apps on many hosts declare policies while somebody's
- * transaction holds up declarations. How long until the change is in force on all hosts, until all are in step,
- * and how long first checks wait meanwhile.
+ * statement, and all agents restart within a second. How long until the change is in force on all hosts, and until
+ * all are in step?
  *
  * In a fleet each agent has a machine of its own, and here all share one with the database. So the time of
  * processors that agents took, and that the server took, is told beside: the server's alone is what a fleet has to
@@ -176,7 +175,8 @@ static int measure_overrides(struct play *p) {
 	}
 	lost = herd_log_count(&p->herd, "lost the database") - lost;
 	snprintf(what, sizeof(what), "%d overrides in one statement: in force on %u hosts", OVERRIDES, p->herd.count);
-	snprintf(note, sizeof(note), "after its commit; the statement itself: %.0f ms; CPU: server %.0f ms, agents %.0f ms",
+	snprintf(note, sizeof(note),
+	         "after its commit; the statement itself: %.0f ms; CPU: server %.0f ms, agents %.0f ms",
 	         median(statement_ms), median(server_ms), median(agents_ms));
 	figure_put(&(struct figure){.row = ROW,
 	                            .what = what,

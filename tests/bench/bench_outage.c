@@ -1,11 +1,11 @@
 /*
- * bench_outage.c - the database is away for a minute, in which each of eight agents admits 30,000 clients on its own;
- * then it is back. How long until all agents ask it again, how long until all is charged, beside as many rows that
- * eight connections charge by the same statement and do nothing else; and how long checks wait meanwhile that ask
- * an agent, beside before.
+ * bench_outage.c - the database is away for a minute, in which each of eight agents admits 30,000 clients on its
+ * own; then it is back. How long until all agents ask it again, how long until all is charged, beside as many rows
+ * that eight connections charge by the same statement and do nothing else; and how long checks wait meanwhile that
+ * ask an agent, beside before.
  *
- * A client is one of two hosts'. Agents, apps and server share this machine, so while agents charge as fast as they
- * can, a check also waits for a processor.
+ * A client is one of two hosts'. Agents, apps and server share this machine, so a check also waits for a
+ * processor.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -39,8 +39,8 @@
 static const char charge_sql[] =
 	"with b as (select (select policy_id from stint.policy) as id, array_fill(0, '{256}') as n, array_fill(0::bigint,"
 	" '{256}') as z) select r.request from b cross join lateral stint.take_leases(9, array_fill(b.id, '{256}'),"
-	" array(select 'c-' || (($1::int + i) % 120000) from generate_series(0, 255) i), n, n, n, n, n, n, array_fill(1, '{256}'),"
-	" z, n, n, z, n, n) r";
+	" array(select 'c-' || (($1::int + i) % 120000) from generate_series(0, 255) i), n, n, n, n, n, n,"
+	" array_fill(1, '{256}'), z, n, n, z, n, n) r";
 
 struct play {
 	struct stand stand;
@@ -174,7 +174,7 @@ static int come_back(struct play *p, struct returned *out) {
 	return 0;
 }
 
-/* ---- What rows cost otherwise -------------------------------------------------------------------------------- */
+/* ---- What rows cost otherwise -------------------------------------------------------------------------- */
 
 static uint64_t charge(void *arg, int index) {
 	static struct pg *pg; /* of each process */
@@ -191,7 +191,7 @@ static uint64_t charge(void *arg, int index) {
 	return BATCH;
 }
 
-/* ---- The play ------------------------------------------------------------------------------------------------- */
+/* ---- The play -------------------------------------------------------------------------------------------- */
 
 static double ms_at(const struct histogram *waits, unsigned per_mille) {
 	return (double)histogram_quantile(waits, per_mille) / 1e6;
@@ -211,14 +211,16 @@ static void put_wait(struct play *p, const char *what, unsigned per_mille) {
 static void put(struct play *p, const struct returned *r, double rate) {
 	char note[120], what[120];
 
-	snprintf(what, sizeof(what), "database back, 8 agents with %u clients each to charge: all ask it again", p->clients);
+	snprintf(what, sizeof(what), "database back, 8 agents with %u clients to charge: all ask it again",
+	         p->clients);
 	figure_put(&(struct figure){.row = ROW,
 	                            .what = what,
 	                            .unit = "ms",
 	                            .value = r->in_reach_ms,
 	                            .target = FIGURE_AT_MOST,
 	                            .bound = IN_REACH});
-	snprintf(note, sizeof(note), "%.0f rows; the server's CPU for each: %.1f us", r->rows, r->cpu_ms * 1e3 / r->rows);
+	snprintf(note, sizeof(note), "%.0f rows, %.1f us of the server's CPU for each", r->rows,
+	         r->cpu_ms * 1e3 / r->rows);
 	figure_put(&(struct figure){.row = ROW,
 	                            .what = "… all is charged",
 	                            .unit = "ms",
@@ -258,8 +260,11 @@ static int measure(struct play *p) {
 
 static int play(const struct scene *scene) {
 	static struct play p;
-	const struct stand_options how = {
-		.name = "outage", .hosts = HOSTS, .max_clients = 2 * CLIENTS, .limit = 100, .window_ms = 60000};
+	const struct stand_options how = {.name = "outage",
+	                                  .hosts = HOSTS,
+	                                  .max_clients = 2 * CLIENTS,
+	                                  .limit = 100,
+	                                  .window_ms = 60000};
 	pthread_t prober;
 	int status = stand_set(&p.stand, scene, &how);
 

@@ -4,8 +4,8 @@
  * heartbeat, and a grant of a client that all hosts ask for?
  *
  * What matters is how many versions there are, and on how many pages, not how long it takes to make them. So 200
- * sessions, as agents have them, make an hour's heartbeats as fast as it goes; and of a hot client so many grants as
- * it gets in some minutes, each by some session, with those of other clients between them that fill the same pages.
+ * sessions, as agents have them, make an hour's heartbeats as fast as it goes; and of a hot client so many grants
+ * as it gets in some minutes, each by some session, with those of others between them that fill the same pages.
  * The slope of the grant is measured, and what an hour would do is worked out of it.
  */
 #include <math.h>
@@ -31,20 +31,22 @@
 #define OTHERS      10   /* statements for each of them, of five clients each: 3,000 rows a second */
 #define AT_MOST     2.0
 
-/* One statement for each session. $1 > 0: a heartbeat of that host; $2: a grant of the hot client; else one of five
- * others, of which there are 30,000. */
+/* One statement for each session. $1 > 0: a heartbeat of that host; $2: a grant of the hot client; else one of
+ * five others, of which there are 30,000. */
 #define GRANT(clients, of_each)                                                                                   \
-	"(select count(*) from stint.take_leases($3, array_fill(p.id, " of_each "), " clients ", array_fill(1, " of_each \
-	"), array_fill(1, " of_each "), array_fill(10, " of_each "), array_fill(10, " of_each "), array_fill(0, " of_each \
-	"), array_fill(0, " of_each "), array_fill(0, " of_each "), array_fill(0::bigint, " of_each                   \
-	"), array_fill(0, " of_each "), array_fill(0, " of_each "), array_fill(0::bigint, " of_each                   \
-	"), array_fill(0, " of_each "), array_fill(0, " of_each ")))"
+	"(select count(*) from stint.take_leases($3, array_fill(p.id, " of_each "), " clients                         \
+	", array_fill(1, " of_each "), array_fill(1, " of_each "), array_fill(10, " of_each                           \
+	"), array_fill(10, " of_each "), array_fill(0, " of_each "), array_fill(0, " of_each                          \
+	"), array_fill(0, " of_each "), array_fill(0::bigint, " of_each "), array_fill(0, " of_each                   \
+	"), array_fill(0, " of_each "), array_fill(0::bigint, " of_each "), array_fill(0, " of_each                   \
+	"), array_fill(0, " of_each ")))"
 
 static const char session_sql[] =
 	"select case when $1::int > 0 then (select count(*) from stint.heartbeat($1, 'i' || $1, 'in step', 1000, 0, true))"
 	" when $2::boolean then " GRANT("'{hot}'", "'{1}'") " else " GRANT(
-		"array(select 'c' || (random() * 30000)::int from generate_series(1, 5))", "'{5}'") " end"
-	" from (select $3::int, (select policy_id from stint.policy) as id) p";
+		"array(select 'c' || (random() * 30000)::int from generate_series(1, 5))",
+		"'{5}'") " end"
+				 " from (select $3::int, (select policy_id from stint.policy) as id) p";
 
 static const char pulse_sql[] = "select now_us, change_id, wal_end from stint.pulse()";
 static const char count_sql[] = "select live_hosts from stint.count_hosts(1, true)";
@@ -246,7 +248,8 @@ static int play(const struct scene *scene) {
 		status = call_session(&p, i % HOSTS, false, i % 20 < 3);
 	if (status == 0) {
 		unheld = look(&p);
-		status = cluster_do(&p.holder, "begin isolation level repeatable read; select count(*) from stint.counter");
+		status =
+			cluster_do(&p.holder, "begin isolation level repeatable read; select count(*) from stint.counter");
 	}
 	if (status == 0)
 		status = measure_slope(&p, grants, &hot) | beat(&p, quick_ms(BEATS));

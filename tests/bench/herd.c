@@ -14,8 +14,9 @@
 static int add_host(struct herd *herd, const struct scene *scene) {
 	struct host *host = &herd->hosts[herd->count];
 	char name[32];
-	const struct host_options options = {
-		.database = herd->cluster.agent, .max_clients = MAX_CLIENTS, .name = name};
+	const struct host_options options = {.database = herd->cluster.agent,
+	                                     .max_clients = MAX_CLIENTS,
+	                                     .name = name};
 
 	snprintf(name, sizeof(name), "host-%03u", herd->count);
 	if (host_prepare(host, scene, herd->count, &options) != 0)

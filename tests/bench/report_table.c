@@ -25,7 +25,8 @@ static const char *title_of(int row) {
 	                                     [10] = "cost in the database",
 	                                     [11] = "many agents",
 	                                     [12] = "growth",
-	                                     [13] = "fleets"};
+	                                     [13] = "fleets",
+	                                     [14] = "what happens to fleets"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
 }

@@ -38,9 +38,9 @@ int host_prepare(struct host *, const struct scene *scene, uint32_t number, cons
 int host_start(struct host *);
 void host_launch(struct host *); /* starts it, and doesn't wait */
 void host_end(struct host *);    /* SIGTERM, and doesn't wait */
-int host_stop(struct host *);   /* SIGTERM; its exit status, or -1 when it did not end */
-void host_kill(struct host *);  /* SIGKILL */
-void host_pause(struct host *); /* SIGSTOP */
+int host_stop(struct host *);    /* SIGTERM; its exit status, or -1 when it did not end */
+void host_kill(struct host *);   /* SIGKILL */
+void host_pause(struct host *);  /* SIGSTOP */
 void host_resume(struct host *);
 bool host_is_running(struct host *);
 
