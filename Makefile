@@ -175,9 +175,11 @@ MIGRATIONS := \
 	sql/001_limiter/21_rewindow.sql \
 	sql/001_limiter/22_retry_after.sql \
 	sql/001_limiter/23_take.sql \
+	sql/001_limiter/24_can_lock_counter.sql \
 	sql/001_limiter/24_first_grant.sql \
 	sql/001_limiter/25_take_leases.sql \
 	sql/001_limiter/26_take_first_leases.sql \
+	sql/001_limiter/26_take_unlocked_leases.sql \
 	sql/001_limiter/27_expire_counters.sql \
 	sql/001_limiter/28_count_hosts.sql \
 	sql/001_limiter/29_await_tables.sql \
@@ -220,6 +222,7 @@ AGENT_TESTS := \
 	tests/agent/test_changes.c \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
+	tests/agent/test_core_busy.c \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_charges.c \
 	tests/agent/test_core_crowd.c \

@@ -183,8 +183,9 @@ static void warn_of_unserved(struct agent *agent) {
 	uint64_t unserved = core_counters(agent->driver.core)->unserved;
 	if (unserved == agent->unserved)
 		return;
+	const char *error = database_last_error(agent->driver.database);
 	log_warning("%" PRIu64 " checks were denied because their clients' rows can't be had: %s",
-	            unserved - agent->unserved, database_last_error(agent->driver.database));
+	            unserved - agent->unserved, error[0] ? error : "somebody has locked them");
 	agent->unserved = unserved;
 }
 

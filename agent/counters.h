@@ -16,6 +16,7 @@
 	X(returned, c->returned)                                                                                      \
 	X(charged, c->charged)                                                                                        \
 	X(late, c->late)                              /* grants that came too late to be used */                      \
+	X(busy, c->busy)                              /* requests put off, as somebody had locked the row */          \
 	X(unserved, c->unserved)                      /* checks denied as a row can't be had */                       \
 	X(fallback_admitted, c->fallback_granted)     /* credits, in this fallback or the last one */                 \
 	X(shared_admitted, core_shared_granted(core)) /* credits, to clients that had no room */

@@ -9,8 +9,20 @@
 #include "stint.h"
 
 /* A client whose row the database can't get at is denied for so long without another try, but no longer than its
- * window. For a try holds up all other clients of this host, as long as the database waits for the lock. */
+ * window. */
 #define UNSERVED_PAUSE_US 1000000
+
+/* Whoever waits for a row that somebody has locked does so no longer than this. Another agent has it for a
+ * millisecond or some. */
+#define BUSY_PATIENCE_NS (250 * NS_PER_MS)
+
+/* The verdict must reach the app before its own time is up. */
+#define VERDICT_NS (5 * NS_PER_MS)
+
+/* When a statement has waited for a row in vain, or one is still locked after so long, it isn't another agent that
+ * has it. Then for some time no statement waits for any row. */
+#define LONG_LOCK_NS (100 * NS_PER_MS)
+#define SKIPPING_NS  (30000 * NS_PER_MS)
 
 /* After so many answers in a row that came when their sub-window was over, the round trip is too long for this
  * policy, and whoever waits is denied. */
@@ -162,35 +174,101 @@ static void pause_client(struct core *core, const struct client *client, int64_t
 	           hint_pack(HINT_UNAVAILABLE_BIT, 0, reset_ms));
 }
 
-/*
- * The database serves others, but not this client: somebody keeps its row locked. Nobody is admitted whom the
- * database didn't count, and no check waits longer than it has to: so whoever waits is denied.
- */
-void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns) {
-	struct client *client = client_at(core, pending->client);
-	const struct core_policy *policy = policy_of(core, client);
+/* How long no other try is made for a client that wasn't served. */
+static int64_t unserved_pause_us(const struct core_policy *policy) {
 	int64_t window_us = policy->time_window_ms * 1000;
-	int64_t pause_us = window_us < UNSERVED_PAUSE_US ? window_us : UNSERVED_PAUSE_US;
-	struct denial denial = {
+	return window_us < UNSERVED_PAUSE_US ? window_us : UNSERVED_PAUSE_US;
+}
+
+static struct denial unserved_denial(struct core *core, const struct client *client) {
+	const struct core_policy *policy = policy_of(core, client);
+	return (struct denial){
 		.source = STINT_SOURCE_DATABASE,
 		.unavailable = true,
 		.limit = verdict_limit(core, client),
 		.remaining = verdict_remaining(core, client),
-		.retry_ms = us_to_ms_up(pause_us),
+		.retry_ms = us_to_ms_up(unserved_pause_us(policy)),
 		.reset_ms = policy->time_window_ms,
 	};
+}
+
+/*
+ * The database serves others, but not this client: somebody keeps its row locked. Nobody is admitted whom the
+ * database didn't count, and no check waits longer than it has to: so whoever waits is denied.
+ */
+static void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns) {
+	struct client *client = client_at(core, pending->client);
+	const struct core_policy *policy = policy_of(core, client);
+	int64_t pause_us = unserved_pause_us(policy);
+	struct denial denial = unserved_denial(core, client);
 	pending_drop_expired(core, pending, now_ns);
 	pending_serve(core, pending, deny_unserved, &denial);
 	if (client->slot != TABLE_NO_SLOT)
-		pause_client(core, client, now_ns + pause_us * NS_PER_US, (uint64_t)us_to_ms_up(window_us - pause_us));
+		pause_client(core, client, now_ns + pause_us * NS_PER_US,
+		             (uint64_t)us_to_ms_up(policy->time_window_ms * 1000 - pause_us));
+}
+
+/* Who can't wait for the next try gets the answer now: when its time is up, its app would decide by itself. */
+static bool deny_hurried(void *context, struct core *core, const struct pending *pending,
+                         const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
+	int64_t next_ns = core->now_ns + pending_delay_ns(core, pending) + 2 * core->rtt_ns + VERDICT_NS;
+	return waiter->expires_ns <= next_ns && deny_unserved(context, core, pending, waiter, was_sent, verdict);
+}
+
+/* What was asked for is asked for again. */
+static void want_again(struct pending *pending) {
+	pending->wants_more |= pending->sent_more;
+	pending->wants_next |= pending->sent_next;
+}
+
+/* Nobody waits any longer, nor does a resync. What the client owes stays owed, and what it returns can be returned
+ * for as long as it may count: it is tried again, more and more rarely. */
+static void lose_patience(struct core *core, struct pending *pending, int64_t now_ns) {
+	const struct core_policy *policy = policy_of(core, client_at(core, pending->client));
+	int64_t since_ns = now_ns - pending->busy_since_ns;
+	if (pending->first)
+		answer_unserved(core, pending, now_ns);
+	pending->wants_more = pending->wants_next = false;
+	debt_await_no_longer(core, pending);
+	if (since_ns >= 2 * window_passes_ns(policy) || core->draining)
+		pending_burn_reports(pending);
+	if (core->draining)
+		debt_abandon(core, pending);
+}
+
+void answer_busy(struct core *core, struct pending *pending, int64_t now_ns) {
+	struct denial denial = unserved_denial(core, client_at(core, pending->client));
+	if (pending->busy == 0)
+		pending->busy_since_ns = now_ns;
+	if (pending->busy < BUSY_MAX)
+		pending->busy++;
+	core->counters.busy++;
+	debt_charge_again(pending);
+	pending_report_again(pending);
+	want_again(pending);
+	if (!pending->sent.skip || now_ns - pending->busy_since_ns >= LONG_LOCK_NS)
+		core->skips_until_ns = now_ns + SKIPPING_NS;
+	if (now_ns - pending->busy_since_ns >= BUSY_PATIENCE_NS) {
+		lose_patience(core, pending, now_ns);
+	} else {
+		pending_drop_expired(core, pending, now_ns);
+		pending_serve(core, pending, deny_hurried, &denial);
+	}
+	if (pending->sent.skip)
+		pending_put_off(core, pending);
+	else
+		pending_requeue(core, pending); /* another row may have been to blame: that is found out at once */
 }
 
 /* The request is in no queue here. */
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
                     int64_t now_ns) {
 	struct client *client = client_at(core, pending->client);
-	pending->rejections = 0;
-	pending->grouped = false;
+	if (grant->busy) {
+		answer_busy(core, pending, now_ns);
+		return;
+	}
+	pending->busy = 0;
 	if (!grant->answered) {
 		debt_settle(core, pending, 0);
 		pending_serve(core, pending, refuse, NULL);

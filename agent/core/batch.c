@@ -5,9 +5,9 @@
  * the next. Background requests go along with urgent ones, or by themselves after BACKGROUND_DELAY_NS. The memory
  * store answers each request at once.
  *
- * When the database refuses a statement, one locked row may be the reason. So the statement's requests are tried
- * again in groups, and those of a refused group one by one. When several in a row are refused alone, more than a
- * row may be locked: then the rest is tried together once, and after that given up.
+ * When the database refuses a statement, one row that somebody keeps locked may be the reason. So all of its
+ * requests are put off for a little, and asked again together with others, but then no statement waits for a row:
+ * the database says which ones are locked, and these alone are put off again: see answer_busy().
  */
 #include "internal.h"
 #include "stint.h"
@@ -15,20 +15,6 @@
 /* Long enough for requests to gather, and short beside any sub-window in which others could use what is
  * returned. */
 #define BACKGROUND_DELAY_NS (5 * NS_PER_MS)
-
-/* A request that was refused (by a deadlock, a lock timeout) so many times is tried once more, alone, so that one
- * locked row spoils nothing for the others. Then whoever waits for that client is denied. */
-#define REJECTIONS_MAX 1
-
-/* A large statement is tried again in groups of so many. To find one locked row that takes some dozen statements;
- * one by one it would take hundreds. */
-#define GROUP_MAX 16u
-#define LARGE     (2 * GROUP_MAX)
-
-/* After so many refusals in a row of requests that went alone, the whole table may be locked, and to try each
- * client alone would take longer than anybody waits. Then the rest is tried together once: if that succeeds, it
- * was single rows; if not, the rest is given up. */
-#define LONE_REJECTIONS_MAX 3
 
 /* This part of each batch is kept for background requests, if there are any, so that they are sent some time
  * however many clients wait. */
@@ -60,13 +46,21 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 	if (!in_fallback(core))
 		lease_report(core, pending);
 	lease_size(core, client, pending, now_ns, &pending->sent);
+	pending->sent_more = pending->wants_more;
+	pending->sent_next = pending->wants_next;
 	pending->wants_more = pending->wants_next = false;
 }
 
+/* Usually a statement waits for a row that is locked: other agents lock it for a millisecond, and who waits in
+ * line is served in turn. While there are locks that last, it doesn't, nor with a request that has met one. */
+static bool skips(const struct core *core, const struct pending *pending, int64_t now_ns) {
+	return now_ns < core->skips_until_ns || pending->busy > 0;
+}
+
 /* A client that is seen here for the first time is mostly new to the database, too, which has a shorter way for
- * those. */
+ * those. There rows are waited for. */
 static bool is_first(const struct client *client, const struct lease_request *r) {
-	return !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 &&
+	return !r->skip && !(client->flags & CLIENT_ANSWERED) && r->need > 0 && r->next_want == 0 && r->charge == 0 &&
 	       r->report[0].sub_window == 0;
 }
 
@@ -136,23 +130,11 @@ static void flush_to_memory(struct core *core, int64_t now_ns) {
 
 /* ---- The database ----------------------------------------------------------- */
 
-/* A request that was refused before goes alone, or with its group. */
-static bool goes_along(const struct core *core, const struct pending *pending) {
-	if (core->in_flight_count == 0)
-		return true;
-	const struct pending *first = core->pending[core->in_flight[0]];
-	if (pending->rejections > 0 || first->rejections > 0)
-		return false;
-	return pending->grouped == first->grouped && (!pending->grouped || core->in_flight_count < GROUP_MAX);
-}
-
 static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t most,
                          struct lease_request *requests, int64_t now_ns) {
 	if (queue->first == NO_PENDING || core->in_flight_count >= most)
 		return false;
 	struct pending *pending = core->pending[queue->first];
-	if (!goes_along(core, pending))
-		return false;
 	struct client *client = client_at(core, pending->client);
 	pending_dequeue(core, pending);
 	pending_drop_expired(core, pending, now_ns);
@@ -165,6 +147,7 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 		pending_free(core, pending);
 		return true;
 	}
+	pending->sent.skip = skips(core, pending, now_ns);
 	pending->sent.first = is_first(client, &pending->sent);
 	pending->state = PENDING_IN_FLIGHT;
 	requests[core->in_flight_count] = pending->sent;
@@ -173,17 +156,26 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 }
 
 static void fill_batch(struct core *core, struct lease_request *requests, int64_t now_ns) {
-	bool pausing = core->lone_rejections >= LONE_REJECTIONS_MAX && now_ns < core->background_at_ns;
-	size_t kept = pausing                                     ? 0
-	              : core->background_count < BACKGROUND_SHARE ? core->background_count
-	                                                          : BACKGROUND_SHARE;
+	size_t kept = core->background_count < BACKGROUND_SHARE ? core->background_count : BACKGROUND_SHARE;
 	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX - kept, requests, now_ns))
 		;
-	while (!pausing && add_to_batch(core, &core->background, CORE_BATCH_MAX, requests, now_ns))
+	while (add_to_batch(core, &core->background, CORE_BATCH_MAX, requests, now_ns))
 		;
 	/* Some of the others may have had nothing to ask any more: then there is room left. */
 	while (add_to_batch(core, &core->urgent, CORE_BATCH_MAX, requests, now_ns))
 		;
+}
+
+/* One that must not wait is enough for none to wait. */
+static void agree_on_locks(struct core *core, struct lease_request *requests) {
+	bool skip = false;
+	for (size_t i = 0; i < core->in_flight_count; i++)
+		skip |= requests[i].skip;
+	for (size_t i = 0; i < core->in_flight_count && skip; i++) {
+		struct lease_request *sent = &core->pending[core->in_flight[i]]->sent;
+		sent->skip = requests[i].skip = true;
+		sent->first = requests[i].first = false;
+	}
 }
 
 static void flush_to_database(struct core *core, int64_t now_ns) {
@@ -196,6 +188,7 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	fill_batch(core, requests, now_ns);
 	if (core->in_flight_count == 0)
 		return;
+	agree_on_locks(core, requests);
 	core->sent_ns = now_ns;
 	core->counters.batches++;
 	core->counters.requests += core->in_flight_count;
@@ -213,6 +206,7 @@ static void plan_background(struct core *core, int64_t now_ns) {
 }
 
 void batch_flush(struct core *core, int64_t now_ns) {
+	pending_take_up(core, uses_memory(core)); /* what was put off by the database is no longer, if that is away */
 	plan_background(core, now_ns);
 	if (uses_memory(core))
 		flush_to_memory(core, now_ns);
@@ -221,69 +215,12 @@ void batch_flush(struct core *core, int64_t now_ns) {
 	plan_background(core, now_ns);
 }
 
-/* Something is wrong with this request, or its client's row. What it returns is burnt, rather than returned again
- * and again. An advance that it owes is charged when the client asks again, or before it leaves. */
-static void abandon(struct core *core, struct pending *pending) {
-	debt_abandon(core, pending);
-	pending_burn_reports(pending);
-}
-
-/* The request was certainly not applied: nothing was spent, so all of it may be asked again. */
-static void reject(struct core *core, struct pending *pending, size_t sent, int64_t now_ns) {
-	debt_charge_again(pending);
-	pending_report_again(pending);
-	if (sent > LARGE) {
-		pending->grouped = true;
-	} else if (pending->rejections++ < REJECTIONS_MAX || !pending->first) {
-		if (pending->rejections > REJECTIONS_MAX + 1)
-			abandon(core, pending);
-	} else {
-		answer_unserved(core, pending, now_ns);
-		pending->rejections = 0;
-		pending->grouped = false;
-	}
-	pending_requeue(core, pending);
-}
-
 /* The connection broke: the request may have been applied or not. What it returned is never returned again. What
  * it charged is charged again: a client that is charged twice is limited for a window, no more. */
 static void give_up(struct core *core, struct pending *pending) {
 	debt_charge_again(pending);
-	pending->grouped = false;
+	pending->busy = 0;
 	pending_requeue(core, pending);
-}
-
-/* The requests that were to be tried alone, or in groups, go along with the others again. When denying, whoever
- * waits for them is denied first, and what they owe is charged later. */
-static void give_up_trying_alone(struct core *core, bool denying, int64_t now_ns) {
-	for (uint32_t index = core->urgent.first, next; index != NO_PENDING; index = next) {
-		struct pending *pending = core->pending[index];
-		next = pending->next;
-		if (pending->rejections == 0 && !pending->grouped)
-			continue;
-		pending_dequeue(core, pending);
-		/* It was tried alone: it would spoil the next batch, too, and those after it. */
-		if (pending->rejections > REJECTIONS_MAX && !pending->first)
-			abandon(core, pending);
-		pending->rejections = 0;
-		pending->grouped = false;
-		if (denying && pending->first)
-			answer_unserved(core, pending, now_ns);
-		pending_requeue(core, pending);
-	}
-	if (denying)
-		debt_retry_later(core);
-}
-
-static void count_lone_rejections(struct core *core, enum lease_outcome outcome, bool alone, int64_t now_ns) {
-	if (outcome != LEASE_REJECTED) {
-		core->lone_rejections = 0;
-		return;
-	}
-	bool had_enough = core->lone_rejections >= LONE_REJECTIONS_MAX;
-	core->lone_rejections += alone && !had_enough;
-	if (core->lone_rejections >= LONE_REJECTIONS_MAX)
-		give_up_trying_alone(core, had_enough, now_ns);
 }
 
 void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, const struct lease_grant *grants,
@@ -296,16 +233,14 @@ void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, co
 		outcome = LEASE_UNKNOWN;
 	if (outcome == LEASE_DONE)
 		core->rtt_ns = core->rtt_ns ? core->rtt_ns + (took_ns - core->rtt_ns) / 8 : took_ns;
-	bool alone = sent == 1 && core->pending[core->in_flight[0]]->rejections > 0;
 	for (size_t i = 0; i < sent; i++) {
 		struct pending *pending = core->pending[core->in_flight[i]];
 		generation_meet(core, pending->client);
 		if (outcome == LEASE_DONE)
 			answer_pending(core, pending, &grants[i], sent_ns, now_ns);
 		else if (outcome == LEASE_REJECTED)
-			reject(core, pending, sent, now_ns);
+			answer_busy(core, pending, now_ns);
 		else
 			give_up(core, pending);
 	}
-	count_lone_rejections(core, outcome, alone, now_ns);
 }

@@ -345,6 +345,8 @@ int64_t core_next_ns(const struct core *core) {
 	bool may_send = core->in_flight_count == 0 && core->state != CORE_CONNECTING;
 	if (may_send && core->background.first != NO_PENDING && core->background_at_ns < next_ns)
 		next_ns = core->background_at_ns;
+	if (may_send && pending_next_ns(core) < next_ns)
+		next_ns = pending_next_ns(core);
 	return next_ns;
 }
 
@@ -358,7 +360,7 @@ void core_drain(struct core *core, int64_t now_ns) {
 
 bool core_is_drained(const struct core *core) {
 	return !core->drained.open && core->in_flight_count == 0 && core->urgent.first == NO_PENDING &&
-	       core->background.first == NO_PENDING;
+	       core->background.first == NO_PENDING && core->put_off_count == 0;
 }
 
 /* ---- What is going on --------------------------------------------------------- */

@@ -89,6 +89,7 @@ struct core_counters {
 	uint64_t granted, returned, charged; /* credits */
 	uint64_t fallback_granted;           /* credits handed out in the current or last fallback */
 	uint64_t late;                       /* grants that came too late to be used */
+	uint64_t busy;                       /* requests that weren't applied, as the client's row was locked */
 	uint64_t unserved;                   /* denied because the database couldn't get at the client's row */
 	/* slots, timers, chains that were looked at without being asked: what one call does of it is bounded */
 	uint64_t looked;

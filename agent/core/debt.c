@@ -121,6 +121,10 @@ void debt_charge_again(struct pending *pending) {
 	pending->debt = debt_sum(pending->debt, pending->sent_debt);
 }
 
+void debt_await_no_longer(struct core *core, struct pending *pending) {
+	check_off(core, pending);
+}
+
 void debt_abandon(struct core *core, struct pending *pending) {
 	check_off(core, pending);
 	if (keep(core, client_at(core, pending->client), pending->debt, pending->debt.charge))

@@ -47,9 +47,13 @@ struct waiter {
 	uint32_t cost;
 };
 
-enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT };
+enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT, PENDING_PUT_OFF };
 
-/* One client's request to the store: queued or under way, at most one per client. */
+/* A request that wasn't applied is put off, for twice as long each time in a row, up to the time of this one. Each
+ * delay has a queue of its own, in which what was put off first is due first. */
+#define BUSY_MAX 13u
+
+/* One client's request to the store: queued, put off or under way, at most one per client. */
 struct pending {
 	uint32_t index; /* its number */
 	uint32_t client;
@@ -58,14 +62,17 @@ struct pending {
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* time to lease the next sub-window */
 	bool of_fallback;             /* its debt is of a fallback, at least in part: the resync waits for it */
-	bool grouped;                 /* it was in a large batch that was rejected: it goes with a few others next */
-	uint8_t rejections;           /* in a row, of this request, in such a group or a small batch */
+	uint8_t busy;                 /* so many times in a row it was not applied, BUSY_MAX at the most ... */
+	uint8_t step;                 /* ... and in which queue it therefore waits */
+	int64_t busy_since_ns;        /* the first of these */
+	int64_t due_ns;               /* while it is put off: when it is asked again */
 	uint8_t late;                 /* answers that came too late to be used, in a row */
 	struct waiter *first, **last; /* who waits, in order */
 	uint32_t sent_waiters;        /* how many of them the request under way counts */
 	struct debt debt;             /* admitted already, not counted yet */
 	struct lease_report report[LEASE_REPORTS]; /* what is told of leases with it */
 	struct lease_request sent;                 /* what is under way, or was last */
+	bool sent_more, sent_next;                 /* it was asked for since the client wanted more, or the next one */
 	struct debt sent_debt;                     /* what sent.charge was made from */
 };
 
@@ -115,8 +122,8 @@ struct core {
 	struct slab pending_slab; /* and of those who wait */
 	uint32_t pending_count, pending_high, pending_capacity, pending_free;
 	uint32_t waiter_count;
-	struct pending_queue urgent, background;
-	size_t background_count;
+	struct pending_queue urgent, background, put_off[BUSY_MAX]; /* the last: by their delays */
+	size_t background_count, put_off_count;
 
 	/* leases.c */
 	struct heap timers; /* value: client */
@@ -129,7 +136,7 @@ struct core {
 	int64_t rtt_ns;
 	int64_t usual_rtt_ns; /* what it was when the last fallback began */
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
-	uint32_t lone_rejections;    /* in a row, of clients that were asked for alone */
+	int64_t skips_until_ns;      /* rows are locked for long: until then no statement waits for any */
 
 	/* debt.c, fallback.c: what a resync waits for */
 	size_t charges_left;  /* requests whose charge is still to be acknowledged */
@@ -192,7 +199,7 @@ _Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
 
 /* Whether a request may be made for this client that can as well be made later. */
 static inline bool has_background_room(const struct core *core, const struct client *client) {
-	return client->pending != NO_PENDING || core->background_count < BACKGROUND_ROOM;
+	return client->pending != NO_PENDING || core->background_count + core->put_off_count < BACKGROUND_ROOM;
 }
 
 /* state.c */
@@ -265,6 +272,12 @@ void pending_dequeue(struct core *core, struct pending *pending);
 void pending_make_urgent(struct core *core, struct pending *pending);
 /* Back into a queue if there is more to ask for, else freed. */
 void pending_requeue(struct core *core, struct pending *pending);
+/* The same for a request that wasn't applied: it is asked again later. */
+void pending_put_off(struct core *core, struct pending *pending);
+int64_t pending_delay_ns(const struct core *core, const struct pending *pending); /* for how long, then */
+/* Those that were put off and are due are put back, or all of them; a bounded number with each call. */
+void pending_take_up(struct core *core, bool all);
+int64_t pending_next_ns(const struct core *core); /* when the next one is due; INT64_MAX: there is none */
 void pending_free(struct core *core, struct pending *pending);
 /* 0, or -1: no room. */
 int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
@@ -298,7 +311,9 @@ void debt_attach(struct core *core, struct pending *pending);
 void debt_settle(struct core *core, struct pending *pending, int64_t charged);
 /* There is no answer: what was sent joins what has been admitted since then. */
 void debt_charge_again(struct pending *pending);
-/* The database refuses it again and again: only an advance is kept. */
+/* It takes too long to charge it: the resync goes on without. */
+void debt_await_no_longer(struct core *core, struct pending *pending);
+/* It can't be charged before the end: only an advance is kept. */
 void debt_abandon(struct core *core, struct pending *pending);
 void debt_retry_later(struct core *core);
 
@@ -311,7 +326,8 @@ void batch_end(struct core *core, int64_t now_ns, enum lease_outcome outcome, co
 /* answer.c */
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
                     int64_t now_ns);
-void answer_unserved(struct core *core, struct pending *pending, int64_t now_ns);
+/* It wasn't applied: somebody has locked the client's row, or the statement was refused. */
+void answer_busy(struct core *core, struct pending *pending, int64_t now_ns);
 
 /* verdict.c */
 struct denial {

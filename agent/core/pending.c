@@ -3,8 +3,8 @@
  * client has one at most.
  *
  * It stands in one of two queues, or is under way. It is urgent when somebody waits for it, or an active client
- * runs low; returns and charges alone are for the background. Who waits is in a list of the request: told of the
- * verdict here, and freed here.
+ * runs low; returns and charges alone are for the background. One that wasn't applied is put off, and then back
+ * into one of the two. Who waits is in a list of the request: told of the verdict here, and freed here.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +17,16 @@
 
 /* When nothing is pending, the memory of so many numbers is kept. */
 #define PENDING_KEPT 4096u
+
+/* What is put off is asked again after this, at first ... */
+#define PUT_OFF_NS (2 * NS_PER_MS)
+
+/* ... and then after twice as long each time. While somebody waits for it, as before the end, it is doubled only
+ * so often: whoever has the row may let go of it at any time. */
+#define PUT_OFF_URGENT_STEP 3
+
+/* One call takes up so many. */
+#define TAKEN_UP_MAX 1024u
 
 /* core->pending says where a request lies, by its number. Of a free number it says which is the next free one:
  * twice that number and one, which is no request's address. */
@@ -35,6 +45,8 @@ static size_t pending_bytes(const struct core *core) {
 int pending_init(struct core *core, uint32_t clients) {
 	core->pending_free = NO_PENDING;
 	core->urgent = core->background = (struct pending_queue){NO_PENDING, NO_PENDING};
+	for (unsigned step = 0; step < BUSY_MAX; step++)
+		core->put_off[step] = (struct pending_queue){NO_PENDING, NO_PENDING};
 	core->pending_capacity = clients < NO_PENDING ? clients : NO_PENDING;
 	void *memory = mmap(NULL, pending_bytes(core), PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -53,6 +65,8 @@ void pending_deinit(struct core *core) {
 /* ---- Queues --------------------------------------------------------------- */
 
 static struct pending_queue *queue_of(struct core *core, const struct pending *pending) {
+	if (pending->state == PENDING_PUT_OFF)
+		return &core->put_off[pending->step];
 	return pending->state == PENDING_URGENT ? &core->urgent : &core->background;
 }
 
@@ -65,15 +79,7 @@ void pending_enqueue(struct core *core, struct pending *pending, enum pending_st
 	*(queue->last == NO_PENDING ? &queue->first : &core->pending[queue->last]->next) = index;
 	queue->last = index;
 	core->background_count += state == PENDING_BACKGROUND;
-}
-
-static void enqueue_first(struct core *core, struct pending *pending) {
-	uint32_t index = pending->index;
-	pending->state = PENDING_URGENT;
-	pending->previous = NO_PENDING;
-	pending->next = core->urgent.first;
-	*(pending->next == NO_PENDING ? &core->urgent.last : &core->pending[pending->next]->previous) = index;
-	core->urgent.first = index;
+	core->put_off_count += state == PENDING_PUT_OFF;
 }
 
 void pending_dequeue(struct core *core, struct pending *pending) {
@@ -81,6 +87,7 @@ void pending_dequeue(struct core *core, struct pending *pending) {
 	*(pending->previous == NO_PENDING ? &queue->first : &core->pending[pending->previous]->next) = pending->next;
 	*(pending->next == NO_PENDING ? &queue->last : &core->pending[pending->next]->previous) = pending->previous;
 	core->background_count -= pending->state == PENDING_BACKGROUND;
+	core->put_off_count -= pending->state == PENDING_PUT_OFF;
 }
 
 /* One more, with a number; NULL without memory. */
@@ -148,11 +155,41 @@ void pending_free(struct core *core, struct pending *pending) {
 		registry_forget(core, client);
 }
 
+static bool asks(const struct pending *pending) {
+	return pending->first || pending->wants_more || pending->wants_next;
+}
+
+static uint8_t step_of(const struct core *core, const struct pending *pending) {
+	uint8_t most = asks(pending) || core->draining ? PUT_OFF_URGENT_STEP : BUSY_MAX - 1;
+	return pending->busy <= most ? (uint8_t)(pending->busy - 1) : most;
+}
+
+/* Two hosts that have met at a row don't come back to it together: up to half of the delay is added, another part
+ * on each. */
+static int64_t delay_of(const struct core *core, uint8_t step) {
+	int64_t delay = PUT_OFF_NS << step;
+	return delay + delay / 2 * (int64_t)(core->options.seed >> 56) / 256;
+}
+
+int64_t pending_delay_ns(const struct core *core, const struct pending *pending) {
+	return delay_of(core, step_of(core, pending));
+}
+
+static void enqueue_put_off(struct core *core, struct pending *pending) {
+	pending->step = step_of(core, pending);
+	pending->due_ns = core->now_ns + delay_of(core, pending->step);
+	pending_enqueue(core, pending, PENDING_PUT_OFF);
+}
+
 void pending_make_urgent(struct core *core, struct pending *pending) {
-	if (pending->state != PENDING_BACKGROUND)
+	bool waits_long = pending->state == PENDING_PUT_OFF && pending->step > step_of(core, pending);
+	if (pending->state != PENDING_BACKGROUND && !waits_long)
 		return;
 	pending_dequeue(core, pending);
-	pending_enqueue(core, pending, PENDING_URGENT);
+	if (waits_long)
+		enqueue_put_off(core, pending);
+	else
+		pending_enqueue(core, pending, PENDING_URGENT);
 }
 
 int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
@@ -211,20 +248,51 @@ static bool has_unspent(const struct pending *pending) {
 	return false;
 }
 
+static bool owes(const struct pending *pending) {
+	return pending->debt.charge > 0 || has_unspent(pending);
+}
+
 void pending_requeue(struct core *core, struct pending *pending) {
-	/* A rejected request goes alone. In the background it might never have its turn, nor would those behind it. */
-	bool was_rejected = pending->grouped || pending->rejections > 0;
-	bool asks = pending->first || pending->wants_more || pending->wants_next;
-	bool owes = pending->debt.charge > 0 || has_unspent(pending);
-	/* It is one of a group that was refused: which one is to blame is found out before the next group is sent. */
-	if (pending->grouped && pending->rejections > 0 && (asks || owes))
-		enqueue_first(core, pending);
-	else if (asks || (owes && was_rejected))
+	if (asks(pending))
 		pending_enqueue(core, pending, PENDING_URGENT);
-	else if (owes)
+	else if (owes(pending))
 		pending_enqueue(core, pending, PENDING_BACKGROUND);
 	else
 		pending_free(core, pending);
+}
+
+void pending_put_off(struct core *core, struct pending *pending) {
+	if (!asks(pending) && !owes(pending)) {
+		pending_free(core, pending);
+		return;
+	}
+	enqueue_put_off(core, pending);
+}
+
+/* When the first of this step is due; before the end, none waits for long. */
+static int64_t step_due_ns(const struct core *core, unsigned step) {
+	if (core->put_off[step].first == NO_PENDING)
+		return INT64_MAX;
+	return core->draining && step > PUT_OFF_URGENT_STEP ? core->now_ns
+	                                                    : core->pending[core->put_off[step].first]->due_ns;
+}
+
+void pending_take_up(struct core *core, bool all) {
+	uint32_t left = TAKEN_UP_MAX;
+	for (unsigned step = 0; step < BUSY_MAX && core->put_off_count > 0; step++)
+		for (int64_t until_ns = all ? INT64_MAX - 1 : core->now_ns;
+		     left > 0 && step_due_ns(core, step) <= until_ns; left--) {
+			struct pending *pending = core->pending[core->put_off[step].first];
+			pending_dequeue(core, pending);
+			pending_requeue(core, pending);
+		}
+}
+
+int64_t pending_next_ns(const struct core *core) {
+	int64_t next_ns = INT64_MAX;
+	for (unsigned step = 0; step < BUSY_MAX && core->put_off_count > 0; step++)
+		next_ns = min64(next_ns, step_due_ns(core, step));
+	return next_ns;
 }
 
 /* ---- What is reported with it ----------------------------------------------- */

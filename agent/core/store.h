@@ -42,10 +42,12 @@ struct lease_request {
 	/* the store may not know the client: it never answered for it. There is a need, and nothing but need, want
 	 * and spans */
 	bool first;
+	bool skip; /* the batch is to wait for no row that somebody has locked. Not together with `first` */
 };
 
 struct lease_grant {
-	bool answered;        /* false: the store doesn't know the policy or refuses the client */
+	bool answered;        /* false: the store doesn't know the policy or refuses the client, or: */
+	bool busy;            /* somebody has locked the client's row: nothing of the request was applied */
 	int32_t granted;      /* good until valid_us after the grant */
 	int32_t granted_next; /* of a lease that lasts longer, or of the next sub-window */
 	int32_t charged;

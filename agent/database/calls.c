@@ -330,6 +330,7 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 }
 
 const struct call *const database_calls[] = {
-	&call_take,      &call_take_first, &call_declare,  &call_policies, &call_changes, &call_pulse,
-	&call_heartbeat, &call_expire,     &call_fallback, &call_stop,     &call_await,   NULL,
+	&call_take,  &call_take_first, &call_take_unlocked, &call_declare,  &call_policies, &call_changes,
+	&call_pulse, &call_heartbeat,  &call_expire,        &call_fallback, &call_stop,     &call_await,
+	NULL,
 };

@@ -36,7 +36,7 @@ void greeting_start(struct session *, struct database *);
 
 /* ---- take.c ---------------------------------------------------------- */
 
-extern const struct call call_take, call_take_first;
+extern const struct call call_take, call_take_first, call_take_unlocked;
 
 /* ---- calls.c --------------------------------------------------------- */
 

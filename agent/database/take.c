@@ -60,6 +60,10 @@ static void add_report_sub_windows(struct parameters *p, struct pgarray *array,
 
 static bool read_grant(const struct pg_answer *answer, int row, struct lease_grant *grant) {
 	const int64_t credits = STINT_MAX_REQUESTS_MAX;
+	if (!pg_answer_bool(answer, row, 14, &grant->busy))
+		return false;
+	if (grant->busy)
+		return true; /* the rest means nothing */
 	grant->answered = true;
 	return pg_answer_int4(answer, row, 1, credits, &grant->granted) &&
 	       pg_answer_int(answer, row, 2, 1, SUB_WINDOW_MAX_US, &grant->sub_window) &&
@@ -80,8 +84,10 @@ static bool read_grant(const struct pg_answer *answer, int row, struct lease_gra
 static bool read_grants(const struct pg_answer *answer, struct lease_grant *grants, size_t count) {
 	for (int row = 0; row < pg_answer_rows(answer); row++) {
 		int64_t request;
-		if (!pg_answer_int(answer, row, 0, 1, (int64_t)count, &request) || grants[request - 1].answered ||
-		    !read_grant(answer, row, &grants[request - 1]))
+		if (!pg_answer_int(answer, row, 0, 1, (int64_t)count, &request))
+			return false;
+		struct lease_grant *grant = &grants[request - 1];
+		if (grant->answered || grant->busy || !read_grant(answer, row, grant))
 			return false;
 	}
 	return true;
@@ -107,12 +113,20 @@ static bool finish_take(struct session *s, const struct operation *op, enum leas
 	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_sub_window, next_valid_us, "        \
 	"remaining, retry_us, reset_us, max_requests, charged, next_is_open"
 
+#define TAKE_PARAMETERS                                                                                           \
+	"($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[],"          \
+	" $10::int[], $11::bigint[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[])"
+
 const struct call call_take = {
-	"stint.take_leases",
-	"select " GRANT_COLUMNS
-	" from stint.take_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[],"
-	" $9::int[], $10::int[], $11::bigint[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[])",
-	14,
+	"stint.take_leases", "select " GRANT_COLUMNS ", busy from stint.take_leases" TAKE_PARAMETERS, 15, false,
+	finish_take,
+};
+
+/* Waits for no row that somebody has locked. */
+const struct call call_take_unlocked = {
+	"stint.take_unlocked_leases",
+	"select " GRANT_COLUMNS ", busy from stint.take_unlocked_leases" TAKE_PARAMETERS,
+	15,
 	false,
 	finish_take,
 };
@@ -121,9 +135,9 @@ const struct call call_take = {
 const struct call call_take_first = {
 	"stint.take_first_leases",
 	"select " GRANT_COLUMNS
-	" from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[],"
+	", false from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[],"
 	" $8::int[])",
-	14,
+	15,
 	false,
 	finish_take,
 };
@@ -133,6 +147,15 @@ static bool are_all_first(const struct lease_request *requests, size_t count) {
 		if (!requests[i].first)
 			return false;
 	return count > 0;
+}
+
+static const struct call *call_for(const struct lease_request *requests, size_t count) {
+	if (are_all_first(requests, count))
+		return &call_take_first;
+	for (size_t i = 0; i < count; i++)
+		if (requests[i].skip)
+			return &call_take_unlocked;
+	return &call_take;
 }
 
 static void add_needs(struct parameters *p, struct pgarray *array, const struct lease_request *requests,
@@ -160,8 +183,7 @@ static void add_debts(struct parameters *p, struct pgarray *array, const struct 
 
 void database_take(struct database *db, int host, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context) {
-	bool first = are_all_first(requests, count);
-	struct operation op = {.call = first ? &call_take_first : &call_take,
+	struct operation op = {.call = call_for(requests, count),
 	                       .count = count,
 	                       .done.grants = done,
 	                       .context = context};
@@ -175,7 +197,7 @@ void database_take(struct database *db, int host, const struct lease_request *re
 	add_int4_field(&p, &array, requests, count, offsetof(struct lease_request, policy_id));
 	add_client_ids(&p, &array, requests, count);
 	add_needs(&p, &array, requests, count);
-	if (!first)
+	if (op.call != &call_take_first)
 		add_debts(&p, &array, requests, count);
 	session_start(&db->session, &op, &p.pg);
 	free(array.data);

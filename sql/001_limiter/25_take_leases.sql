@@ -5,14 +5,21 @@
 -- that batches never deadlock. Under its lock, a row of the same turn is still the one that was read, and takes the
 -- result as it stands; another one has been granted from meanwhile, and the request is worked out again on
 -- what is there now. So locks are held for a write, hardly ever for arithmetic.
+--
+-- A row that somebody else has locked is waited for; or, if `skips` says so, it is left alone, and its request is answered
+-- `busy`. Which rows these are is seen as they are read. An upsert leaves its own transaction in a row's xmin and xmax; if
+-- xmax is another one, somebody has locked or changed the row since, and perhaps is still about it. Only then can_lock_counter()
+-- has to look. It does so when all rows before this one have been written: rows are locked in the order of the key, as
+-- ever. What can't be skipped is a row that somebody is just inserting, which nobody else can see, or is locking just
+-- after it was read: for that, a statement waits until lock_timeout.
 
 create function stint.take_leases(
 	host int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[], spans int[], span_leasts int[],
 	next_wants int[], charges int[], report_subs_1 bigint[], unspents_1 int[], spents_1 int[], report_subs_2 bigint[], unspents_2 int[],
-	spents_2 int[]
+	spents_2 int[], skips boolean default false
 ) returns table (
 	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_sub_window bigint,
-	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean
+	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean, busy boolean
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -62,10 +69,11 @@ begin
 		order by a.policy_id, a.client_id collate "C", a.ordinal
 	),
 	tried as materialized (
-		select a.*, t.*, coalesce(c.turn + 1, stint.first_turn(a.client_id, t_us)) as turn
+		select a.*, t.*, coalesce(c.turn + 1, stint.first_turn(a.client_id, t_us)) as turn, c.is_touched
 		from asked a
 		left join lateral (
-			select r.current_us, r.sub_window_us, r.ahead, r.early, r.servers, r.servers_before, r.counts, r.turn
+			select r.current_us, r.sub_window_us, r.ahead, r.early, r.servers, r.servers_before, r.counts, r.turn,
+				r.xmax <> '0' and r.xmax <> r.xmin as is_touched
 			from stint.counter r
 			where r.policy_id = a.policy_id and r.client_id = a.client_id
 			offset 0
@@ -84,9 +92,8 @@ begin
 			early, ahead, resolution, span, client_id, counts)
 		select n.current_us, n.sub_window_us, n.turn, n.servers, n.servers_before, n.policy_id, n.max_requests, n.request, n.granted,
 			n.granted_next, n.charged, n.early, n.ahead, n.resolution, n.span, n.client_id, n.counts
-		from tried n
-		where n.changed
-		order by n.policy_id, n.client_id
+		from (select * from tried where changed order by policy_id, client_id offset 0) n
+		where n.is_touched is not true or skips is not true or stint.can_lock_counter(n.policy_id, n.client_id)
 		on conflict (policy_id, client_id) do update set
 			sub_window_us = excluded.sub_window_us,
 			turn = c.turn + 1,
@@ -111,13 +118,14 @@ begin
 				where c.turn + 1 <> excluded.turn)
 		returning c.request, c.turn, c.current_us, c.sub_window_us, c.early, c.ahead, c.span, c.counts, c.granted, c.granted_next, c.charged
 	)
-	select n.request, n.granted, n.current_us + n.shortest * n.sub_window_us, n.starts_in_us + n.shortest * n.sub_window_us,
-		n.granted_next, n.starts_in_us,
+	select n.request, case when b.busy then 0 else n.granted end, n.current_us + n.shortest * n.sub_window_us,
+		n.starts_in_us + n.shortest * n.sub_window_us, case when b.busy then 0 else n.granted_next end, n.starts_in_us,
 		n.current_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
 		n.starts_in_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
-		n.remaining, n.retry_us, n.reset_us, n.max_requests, n.charged, n.span > n.shortest
+		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > n.shortest, b.busy
 	from tried n
 	left join written w on w.request = n.request
+	cross join lateral (select n.changed and w.turn is null as busy) b
 	where w.turn is null or w.turn = n.turn
 	union all
 	-- These requests were worked out again under the lock. The parts of the answer that the row doesn't hold come
@@ -126,7 +134,7 @@ begin
 		w.granted_next, t.starts_in_us,
 		t.current_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
 		t.starts_in_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > n.shortest
+		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > n.shortest, false
 	from tried n
 	join written w on w.request = n.request
 	cross join lateral stint.take(
@@ -141,9 +149,10 @@ begin
 end
 $$;
 
-comment on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[]) is
-	'Grants a batch of leases to a host: element i of each array is request i. No row for a request whose policy or client is unknown or bad.';
-revoke execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[])
+comment on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[], boolean) is
+	'Grants a batch of leases to a host: element i of each array is request i. No row for a request whose policy or client is unknown or bad. '
+	'skips: rows that others have locked are not waited for. Such a request is busy: nothing of it was done, and the rest of its answer means nothing.';
+revoke execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[], boolean)
 	from public;
-grant execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[])
+grant execute on function stint.take_leases(int, int[], text[], int[], int[], int[], int[], int[], int[], int[], bigint[], int[], int[], bigint[], int[], int[], boolean)
 	to stint_agent;

@@ -86,13 +86,13 @@ static const char stub_schema[] =
 #define GOOD_COLUMNS                                                                                                    \
 	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"              \
 	" next_sub_window bigint, next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int," \
-	" charged int, next_is_open boolean"
+	" charged int, next_is_open boolean, busy boolean"
 
 /* A grant repeats what was asked, so that the test can see that each element arrived in its place. */
 #define GOOD_ROWS                                                                                                            \
 	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint + span_leasts[i], next_wants[i], 5000::bigint + spents_1[i]," \
 	" 9000::bigint + report_subs_2[i], 10000::bigint + unspents_2[i], leasts[i], report_subs_1[i], unspents_1[i]::bigint,"   \
-	" spents_2[i], charges[i], spans[i] % 2 = 1"                                                                             \
+	" spents_2[i], charges[i], spans[i] % 2 = 1, client_ids[i] = 'busy'"                                                     \
 	" from generate_subscripts(wants, 1) i where client_ids[i] is not null and policy_ids[i] > 0 order by i desc"
 
 static inline void make_take(const struct fixture *f, const char *columns, const char *rows) {
@@ -108,6 +108,12 @@ static inline void make_take(const struct fixture *f, const char *columns, const
 		" return query %s; end $$; grant execute on function stint.take_leases to public",
 		columns, rows);
 	admin_do(f, "stub", sql);
+	/* The same, by another name. */
+	static const char unlocked_sql[] =
+		"set client_min_messages = error; drop function if exists stint.take_unlocked_leases;"
+		" do $$ begin execute replace(replace(pg_get_functiondef('stint.take_leases'::regproc), 'stint.take_leases',"
+		"  'stint.take_unlocked_leases'), '''take''', '''unlocked'''); end $$";
+	admin_do(f, "stub", unlocked_sql);
 }
 
 static inline int setup(void **state) {

@@ -1,7 +1,6 @@
 /*
  * test_core_failures.c - statements that fail, on a database that is there: their answer is lost, comes too
- * late or lacks somebody, or they are rejected, as a whole or because of one client's row. Step by step,
- * against a database that the test plays.
+ * late or lacks somebody, or they are refused. Step by step, against a database that the test plays.
  */
 #include "core_fixture.h"
 
@@ -189,28 +188,7 @@ static void a_short_answer_counts_as_unknown(void **state) {
 
 /* ---- Rejected --------------------------------------------------------------------------------- */
 
-static void a_rejected_client_is_asked_for_once_more_alone_and_then_denied(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants(f, 3, 0, 90);
-	expect_allowed(f, 1);
-	core_client_changed(f->core, f->now_ns, 0, "a", 1);
-	want(f, 2, "a", 2);
-	answers(f, LEASE_REJECTED, NULL);
-	assert_int_equal(f->asked[0].report[0].unspent, 2); /* it wasn't applied */
-	assert_int_equal(f->asked[0].need, 2);
-	expect_silence(f);
-	answers(f, LEASE_REJECTED, NULL);
-	struct core_verdict v = verdict_of(f, 2);
-	assert_false(v.allowed);
-	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
-	assert_true(v.retry_after_ms > 0);
-	want(f, 3, "a", 1); /* and from then on for a while, without a statement */
-	assert_false(verdict_of(f, 3).allowed);
-	assert_int_equal(core_counters(f->core)->unserved, 1);
-}
-
-static void a_rejected_client_does_not_hold_up_the_others(void **state) {
+static void a_statement_that_is_refused_is_asked_once_more_at_once(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
 	want(f, 2, "b", 1);
@@ -218,187 +196,40 @@ static void a_rejected_client_does_not_hold_up_the_others(void **state) {
 	grants(f, 1, 0, 90);
 	expect_allowed(f, 1);
 	assert_int_equal(f->asked_count, 2);
+	assert_false(f->asked[0].skip);
 	answers(f, LEASE_REJECTED, NULL);
-	expect_batch(f, "b", 1, 1, 1);
-	answers(f, LEASE_REJECTED, NULL);
-	assert_false(verdict_of(f, 2).allowed);
-	expect_batch(f, "c", 1, 1, 1);
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 3);
+	assert_int_equal(f->asked_count, 2);
+	assert_true(f->asked[0].skip && f->asked[1].skip);
+	expect_silence(f);
 }
 
-/* A try holds up all others of the host, however short its sub-windows are. */
-static void a_client_that_was_not_served_is_left_alone_for_its_window(void **state) {
+/* The next time after some milliseconds, and then less and less often: until those who wait are denied. */
+static void one_that_is_always_refused_ends_in_a_denial(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
-	answers(f, LEASE_REJECTED, NULL);
-	answers(f, LEASE_REJECTED, NULL);
-	assert_int_equal(verdict_of(f, 1).retry_after_ms, 1000);
-	pass(f, 990 * MS);
-	want(f, 2, "a", 1);
-	assert_false(verdict_of(f, 2).allowed);
-	expect_no_batch(f);
-	pass(f, 20 * MS);
-	want(f, 3, "a", 1);
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 3);
-}
-
-static void three_of_twenty_are_rejected_alone(struct fixture *f) {
-	want(f, 1, "z", 1);
-	for (uint32_t serial = 2; serial <= 21; serial++) {
-		const char id[] = {(char)('a' + serial - 2), '\0'};
-		want(f, serial, id, 1);
-	}
-	grants(f, 1, 0, 90);
+	grants(f, 3, 0, 90);
 	expect_allowed(f, 1);
-	assert_int_equal(f->asked_count, 20);
-	answers(f, LEASE_REJECTED, NULL);
-	for (uint32_t alone = 0; alone < 3; alone++) {
-		expect_silence(f);
-		assert_int_equal(f->asked_count, 1);
-		answers(f, LEASE_REJECTED, NULL);
-		expect_denied(f, 2 + alone);
-	}
-	assert_int_equal(f->asked_count, 17);
-}
-
-/* Somebody has locked the table: nobody waits for all to be tried one by one. */
-static void after_three_lone_rejections_and_one_of_the_rest_all_are_denied(void **state) {
-	struct fixture *f = *state;
-	three_of_twenty_are_rejected_alone(f);
-	answers(f, LEASE_REJECTED, NULL);
-	for (uint32_t serial = 5; serial <= 21; serial++)
-		expect_denied(f, serial);
-	expect_no_batch(f);
-	want(f, 22, "y", 1); /* as long as it lasts */
-	answers(f, LEASE_REJECTED, NULL);
-	expect_denied(f, 22);
-	expect_no_batch(f);
-}
-
-/* Or three rows: then the others are served. */
-static void three_locked_rows_are_no_locked_table(void **state) {
-	struct fixture *f = *state;
-	struct lease_grant each[17];
-	three_of_twenty_are_rejected_alone(f);
-	for (size_t i = 0; i < 17; i++)
-		each[i] = grant_of(f, 1, 0, 90);
-	answers(f, LEASE_DONE, each);
-	for (uint32_t serial = 5; serial <= 21; serial++)
-		expect_allowed(f, serial);
-}
-
-/* Each time another row is locked, and the one beside it isn't. */
-static void rejections_with_others_served_in_between_are_no_locked_table(void **state) {
-	struct fixture *f = *state;
-	char locked[16], beside[16];
-	for (int round = 0; round < 6; round++) {
-		snprintf(locked, sizeof(locked), "locked-%d", round);
-		snprintf(beside, sizeof(beside), "beside-%d", round);
-		want(f, 1, "x", 1);
-		want(f, 2, locked, 1);
-		want(f, 3, beside, 1);
-		grants(f, 1, 0, 90);
-		expect_allowed(f, 1);
-		assert_int_equal(f->asked_count, 2);
-		answers(f, LEASE_REJECTED, NULL);
-		expect_batch(f, locked, 1, 1, 1);
-		answers(f, LEASE_REJECTED, NULL);
-		expect_denied(f, 2);
-		expect_batch(f, beside, 1, 1, 1);
-		grants(f, 1, 0, 90);
-		expect_allowed(f, 3);
-	}
-}
-
-/* Of two tries of a client the first is no try alone, although nobody else asked with it. */
-static void two_locked_rows_and_one_more_are_no_locked_table(void **state) {
-	struct fixture *f = *state;
-	for (uint32_t serial = 1; serial <= 2; serial++) {
-		want(f, serial, serial == 1 ? "a" : "b", 1);
-		answers(f, LEASE_REJECTED, NULL);
-		answers(f, LEASE_REJECTED, NULL);
-		expect_denied(f, serial);
-	}
-	want(f, 3, "c", 1);
-	answers(f, LEASE_REJECTED, NULL);
-	want(f, 4, "d", 1);
-	answers(f, LEASE_REJECTED, NULL);
-	expect_denied(f, 3);
-	expect_batch(f, "d", 1, 1, 1);
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 4);
-}
-
-/* ---- A large batch that is rejected ------------------------------------------------------------- */
-
-#define CROWD 50u
-
-static void a_crowd_waits(struct fixture *f) {
-	static char ids[CROWD][8];
-	want(f, 1000, "first", 1);
-	for (uint32_t i = 0; i < CROWD; i++) {
-		snprintf(ids[i], sizeof(ids[i]), "%c-%u", i == 20 ? 'x' : 'c', i);
-		want(f, i, ids[i], 1);
-	}
-	grants(f, 1, 0, 90);
-	expect_allowed(f, 1000);
-	f->told_count = 0;
-	assert_int_equal(f->asked_count, CROWD);
-}
-
-/* The database refuses whatever has a client in it whose name begins with one of these. The statements that it
- * takes. */
-static unsigned refuse_those_with(struct fixture *f, const char *first_letters) {
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	want(f, 2, "a", 2);
+	int64_t began_ns = f->now_ns;
 	unsigned before = f->batches;
-	for (bool refuses = false; f->asked_count > 0; refuses = false) {
-		struct lease_grant each[CORE_BATCH_MAX];
-		for (size_t i = 0; i < f->asked_count; i++) {
-			refuses |= strchr(first_letters, f->ids[i][0]) != NULL;
-			each[i] = grant_of(f, 1, 0, 90);
+	while (f->told_count == 0) {
+		if (f->asked_count > 0) {
+			assert_int_equal(f->asked[0].report[0].unspent, 2); /* it wasn't applied */
+			assert_int_equal(f->asked[0].need, 2);
+			answers(f, LEASE_REJECTED, NULL);
 		}
-		answers(f, refuses ? LEASE_REJECTED : LEASE_DONE, refuses ? NULL : each);
+		pass(f, MS);
 	}
-	return f->batches - before;
-}
-
-static unsigned allowed_of(const struct fixture *f, uint32_t serial) {
-	unsigned allowed = 0, told = 0;
-	for (size_t i = 0; i < f->told_count; i++) {
-		told += f->told[i].serial == serial;
-		allowed += f->told[i].serial == serial && f->told[i].verdict.allowed;
-	}
-	assert_int_equal(told, 1);
-	return allowed;
-}
-
-static void one_of_a_crowd_is_found_by_groups(void **state) {
-	struct fixture *f = *state;
-	a_crowd_waits(f);
-	assert_in_range(refuse_those_with(f, "x"), 4 + 16, 4 + 16); /* the groups, and one of them client by client */
-	for (uint32_t i = 0; i < CROWD; i++)
-		assert_int_equal(allowed_of(f, i), i != 20);
-}
-
-/* A deadlock: nobody's fault, so that once more is enough. */
-static void a_crowd_that_was_rejected_once_is_served_by_groups(void **state) {
-	struct fixture *f = *state;
-	a_crowd_waits(f);
-	answers(f, LEASE_REJECTED, NULL);
-	assert_int_equal(f->asked_count, 16);
-	assert_in_range(1 + refuse_those_with(f, ""), 4, 4);
-	for (uint32_t i = 0; i < CROWD; i++)
-		assert_int_equal(allowed_of(f, i), 1);
-}
-
-/* Somebody has locked the table: a group, three of it, the rest. */
-static void a_crowd_does_not_wait_for_each_of_it(void **state) {
-	struct fixture *f = *state;
-	a_crowd_waits(f);
-	assert_in_range(refuse_those_with(f, "cx"), 1, 5);
-	for (uint32_t i = 0; i < CROWD; i++)
-		assert_int_equal(allowed_of(f, i), 0);
+	assert_in_range((f->now_ns - began_ns) / MS, 250, 280);
+	assert_in_range(f->batches - before, 10, 25);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
+	assert_true(v.retry_after_ms > 0);
+	want(f, 3, "a", 1); /* and from then on for a while, without a statement */
+	assert_false(verdict_of(f, 3).allowed);
+	assert_int_equal(core_counters(f->core)->unserved, 1);
 }
 
 /* Nobody waits for them, so there is no hurry. */
@@ -420,86 +251,6 @@ static void debts_that_are_refused_again_and_again_take_their_time(void **state)
 	assert_in_range(f->batches - before, 1, 30);
 }
 
-/* The database refuses whatever has a client in it whose name begins with "locked". True: it refused something. */
-static bool serve_others(struct fixture *f) {
-	bool refused_any = false;
-	for (int n = 0; f->asked_count > 0 && n < 100; n++) {
-		struct lease_grant each[CORE_BATCH_MAX];
-		bool refuses = false;
-		for (size_t i = 0; i < f->asked_count; i++) {
-			refuses |= strncmp(f->ids[i], "locked", 6) == 0;
-			each[i] = grant_of(f, f->asked[i].need, 0, 80);
-			each[i].charged = f->asked[i].charge;
-		}
-		refused_any |= refuses;
-		answers(f, refuses ? LEASE_REJECTED : LEASE_DONE, refuses ? NULL : each);
-	}
-	return refused_any;
-}
-
-/* Others, one of five every 10 ms for as long. True: something was refused in the last second. */
-static bool nobody_else_notices(struct fixture *f, int64_t ms) {
-	int64_t refused_ms = -1000;
-	for (int64_t at_ms = 0; at_ms < ms; at_ms += 10) {
-		const char id[] = {(char)('a' + at_ms / 10 % 5), '\0'};
-		pass(f, 10 * MS);
-		want(f, 1000, id, 1);
-		if (serve_others(f))
-			refused_ms = at_ms;
-		expect_allowed(f, 1000);
-	}
-	return refused_ms > ms - 1000;
-}
-
-/* Some rows are locked by somebody, and their clients have something to give back. */
-static void locked_rows_with_returns_hold_up_nobody_else(void **state) {
-	struct fixture *f = *state;
-	static const char *const locked[] = {"locked-1", "locked-2", "locked-3", "locked-4", "locked-5"};
-	for (uint32_t i = 0; i < 5; i++) {
-		want(f, i, locked[i], 1);
-		grants(f, 6, 0, 90);
-		expect_allowed(f, i);
-	}
-	for (uint32_t i = 0; i < 5; i++)
-		core_client_changed(f->core, f->now_ns, 0, locked[i], (uint8_t)strlen(locked[i]));
-	assert_false(nobody_else_notices(f, 10000));
-}
-
-static void locked_rows_of_a_fallback_hold_up_nobody_else(void **state) {
-	struct fixture *f = *state;
-	stays_away(f);
-	for (uint32_t i = 0; i < 4; i++) {
-		want(f, i, (const char *[]){"locked-1", "locked-2", "locked-3", "locked-4"}[i], 1);
-		expect_allowed(f, i);
-	}
-	comes_up(f);
-	assert_false(nobody_else_notices(f, 10000));
-	assert_int_equal(core_state(f->core), CORE_IN_STEP);
-}
-
-/* What goes alone must come to its turn, though somebody always waits. */
-static void a_rejected_return_is_not_held_up_by_those_who_wait(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants(f, 6, 0, 90);
-	expect_allowed(f, 1);
-	core_client_changed(f->core, f->now_ns, 0, "a", 1);
-	pass(f, 0);
-	pass(f, 10 * MS);
-	assert_int_equal(f->asked[0].report[0].unspent, 5);
-	want(f, 2, "b", 1);
-	answers(f, LEASE_REJECTED, NULL);
-	bool came = false;
-	for (uint32_t serial = 3; serial < 10 && !came; serial++) {
-		const char id[] = {(char)('a' + serial), '\0'};
-		want(f, serial, id, 1);
-		came |= f->asked[0].report[0].unspent == 5;
-		assert_int_equal(f->asked_count, 1);
-		grants(f, 1, 0, 90);
-	}
-	assert_true(came);
-}
-
 int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
@@ -515,20 +266,9 @@ int main(void) {
 		STEP(an_answer_that_was_lost_before_has_no_part_in_it),
 		STEP(answers_that_are_always_late_end_in_a_denial),
 		STEP(a_short_answer_counts_as_unknown),
-		STEP(a_rejected_client_is_asked_for_once_more_alone_and_then_denied),
-		STEP(a_rejected_client_does_not_hold_up_the_others),
-		STEP(a_client_that_was_not_served_is_left_alone_for_its_window),
-		STEP(after_three_lone_rejections_and_one_of_the_rest_all_are_denied),
-		STEP(three_locked_rows_are_no_locked_table),
-		STEP(rejections_with_others_served_in_between_are_no_locked_table),
-		STEP(two_locked_rows_and_one_more_are_no_locked_table),
-		STEP(one_of_a_crowd_is_found_by_groups),
-		STEP(a_crowd_that_was_rejected_once_is_served_by_groups),
-		STEP(a_crowd_does_not_wait_for_each_of_it),
+		STEP(a_statement_that_is_refused_is_asked_once_more_at_once),
+		STEP(one_that_is_always_refused_ends_in_a_denial),
 		STEP(debts_that_are_refused_again_and_again_take_their_time),
-		STEP(locked_rows_with_returns_hold_up_nobody_else),
-		STEP(locked_rows_of_a_fallback_hold_up_nobody_else),
-		STEP(a_rejected_return_is_not_held_up_by_those_who_wait),
 	};
 	return cmocka_run_group_tests_name("core_failures", tests, NULL, NULL);
 }

@@ -259,8 +259,11 @@ static void a_row_that_cannot_be_had_is_not_over_the_limit(void **state) {
 	struct stint_result r;
 	expect(by_database(w, "c", 1, granted(w, 1, 50)), STINT_SOURCE_DATABASE, STINT_ADMITTED, LIMIT, 50);
 	ask(w, "c", 1);
-	for (int i = 0; i < 2; i++)
-		answers(&w->f, LEASE_REJECTED, NULL);
+	while (w->f.told_count == 0) {
+		if (w->f.asked_count > 0)
+			answers(&w->f, LEASE_REJECTED, NULL);
+		pass(&w->f, MS);
+	}
 	expect(told(w), STINT_SOURCE_DATABASE, STINT_UNAVAILABLE, LIMIT, 50);
 	assert_true(by_table(w, "c", 1, &r));
 	expect(r, STINT_SOURCE_LEASE, STINT_UNAVAILABLE, LIMIT, 50);

@@ -362,6 +362,33 @@ static void takes_first_leases(void **state) {
 	close_database(f);
 }
 
+/* One request that is not to wait for a locked row, and none of the batch does. Those whose rows somebody has
+ * locked have no grant. */
+static void takes_unlocked_leases(void **state) {
+	struct fixture *f = *state;
+	struct lease_request requests[3] = {request_of("one", 3, 0), request_of("busy", 4, 1),
+	                                    request_of("two", 3, 2)};
+	open_database(f, "dbname=stub", 5000);
+	expect(f, "U");
+	admin_do(f, "stub", "truncate stint.seen");
+	take(f, requests, 3);
+	expect(f, "Ud");
+	assert_int_equal(count_seen(f, "take"), 3);
+	assert_int_equal(count_seen(f, "unlocked"), 0);
+	requests[2].skip = true;
+	take(f, requests, 3);
+	expect(f, "Udd");
+	assert_int_equal(count_seen(f, "unlocked"), 3);
+	assert_int_equal(grant_count, 3);
+	check_grant(&grants[0], 0);
+	check_grant(&grants[2], 2);
+	assert_true(grants[1].busy);
+	assert_false(grants[1].answered);
+	assert_int_equal(grants[1].granted, 0);
+	assert_false(grants[0].busy);
+	close_database(f);
+}
+
 static void carries_any_client_id(void **state) {
 	struct fixture *f = *state;
 	static const struct {
@@ -520,7 +547,7 @@ static void hears_notifications(void **state) {
 		expect(f, "UN");
 		beat(f, "note", 0);
 		expect(f, "UNd");
-		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 12 1 stintd/t" : "f 450ms 150ms <> 12 2 stintd/t");
+		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 13 1 stintd/t" : "f 450ms 150ms <> 13 2 stintd/t");
 		close_database(f);
 	}
 	pid_is_off_by = 0;
@@ -541,6 +568,7 @@ int main(void) {
 		cmocka_unit_test(keeps_clients_out_of_the_server_s_log),
 		cmocka_unit_test(takes_leases),
 		cmocka_unit_test(takes_first_leases),
+		cmocka_unit_test(takes_unlocked_leases),
 		cmocka_unit_test(carries_any_client_id),
 		cmocka_unit_test(makes_every_call),
 		cmocka_unit_test(hears_notifications),

@@ -164,20 +164,22 @@ static void a_host_without_a_row_registers_again(void **state) {
 static void impossible_answers_break_the_connection(void **state) {
 	static const char *const rows[] = {
 		/* ordinal 0 */
-		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
+		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
 		/* beyond */
-		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true from generate_series(1, 2)",
-		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, -1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 2147483647, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, -1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, 9223372036854775807, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, -2::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, null::int, 1, true",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 0::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, null::boolean",
+		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false from generate_series(1, 2)",
+		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, -1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 2147483647, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, -1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, 9223372036854775807, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, -2::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, null::int, 1, true, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 0::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, null::boolean, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, null::boolean",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, i = 1 from generate_series(1, 2) i",
 	};
 	struct fixture *f = *state;
 	const struct lease_request requests[] = {request_of("a", 1, 0), request_of("b", 1, 1)};
@@ -200,8 +202,8 @@ static void other_types_break_the_connection(void **state) {
 		f,
 		"request text, granted text, sub_window text, valid_us float8, granted_next bool, starts_in_us text,"
 		" next_sub_window text, next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text,"
-		" charged text, next_is_open text",
-		"select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1', '1', '1'");
+		" charged text, next_is_open text, busy text",
+		"select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1', '1', '1', '1'");
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	expect(f, "U");
 	take(f, &request, 1);

@@ -21,7 +21,7 @@ struct statement {
 };
 
 #define GRANT                                                                                                     \
-	"iiIIiIIIiIIiib", {1, 5, 1000000, 50000, 2, 50000, 1900000, 950000, 40, 0, 1000000, 100, 0, 1}, {             \
+	"iiIIiIIIiIIiibb", {1, 5, 1000000, 50000, 2, 50000, 1900000, 950000, 40, 0, 1000000, 100, 0, 1, 0}, {         \
 		0                                                                                                         \
 	}
 
@@ -35,6 +35,7 @@ static const struct statement statements[] = {
      {[4] = "0123456789abcdef", [5] = "00000001", [9] = "1795883214.907149/16384/16434"}},
 	{"take_leases", GRANT},
 	{"take_first_leases", GRANT},
+	{"take_unlocked_leases", GRANT},
 	{"declare_policy", "ti", {0, 9}, {"created"}},
 	{"get_policies",
      "iitIIIItitb",

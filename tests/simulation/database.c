@@ -6,6 +6,7 @@
 #include "world.h"
 
 #define STATEMENT_MAX_NS (500 * MS) /* from reading the clock until it is applied */
+#define LOCK_TIMEOUT_NS  (125 * MS)
 
 /* ---- Statements ------------------------------------------------------------------- */
 
@@ -16,10 +17,46 @@ static uint32_t client_of(const struct lease_request *request) {
 	return (uint32_t)strtoul(number, NULL, 10);
 }
 
+/* ---- Locks of somebody else ----------------------------------------------------------- */
+
+/* Another agent's lock is over soon; an operator's may last. */
+static void lock_rows(struct world *w, const struct batch *batch) {
+	for (size_t i = 0; w->faults.locked > 0 && i < batch->count; i++)
+		if (chance(w, w->faults.locked))
+			w->locked_until_ns[batch->clients[i]] =
+				w->now_ns + (chance(w, 70) ? between(w, 0, 20 * MS) : between(w, 20 * MS, 1500 * MS));
+}
+
+static bool skips(const struct batch *batch) {
+	for (size_t i = 0; i < batch->count; i++)
+		if (batch->requests[i].skip)
+			return true;
+	return false;
+}
+
+static bool is_locked(const struct world *w, uint32_t client) {
+	return !w->is_calm && w->locked_until_ns[client] > w->now_ns;
+}
+
+/* Until it has all of its rows; LOCK_TIMEOUT_NS: it doesn't get them. */
+static int64_t lock_wait_ns(const struct world *w, const struct batch *batch) {
+	int64_t wait_ns = 0;
+	for (size_t i = 0; i < batch->count && !skips(batch); i++)
+		if (is_locked(w, batch->clients[i]) && w->locked_until_ns[batch->clients[i]] - w->now_ns > wait_ns)
+			wait_ns = w->locked_until_ns[batch->clients[i]] - w->now_ns;
+	return wait_ns < LOCK_TIMEOUT_NS ? wait_ns : LOCK_TIMEOUT_NS;
+}
+
+/* ---- What statements do ------------------------------------------------------------------ */
+
 static void apply(struct world *w, struct batch *batch) {
 	const struct core_policy *policy = policy_in_force(w);
 	for (size_t i = 0; i < batch->count; i++) {
 		uint32_t client = batch->clients[i];
+		if (skips(batch) && is_locked(w, client)) {
+			batch->grants[i] = (struct lease_grant){.busy = true};
+			continue;
+		}
 		struct grant_terms terms = policy->terms;
 		terms.phase_us = w->phase_us[client] * (w->changed_ns ? 7 : 1) % terms.sub_window_us;
 		grant_take(&w->server.rings[client], &terms, &batch->requests[i], batch->t_us, batch->hosts,
@@ -66,7 +103,10 @@ static void arrive(struct world *w, const struct event *e) {
 		plan_for(w, e->host, between(w, 1 * MS, 100 * MS), (struct event){.kind = LOST, .batch = e->batch});
 		return;
 	}
-	if (alive && chance(w, w->faults.rejected))
+	lock_rows(w, e->batch);
+	int64_t lock_ns = lock_wait_ns(w, e->batch);
+	wait_ns += lock_ns;
+	if (alive && (chance(w, w->faults.rejected) || lock_ns == LOCK_TIMEOUT_NS))
 		plan_for(w, e->host, wait_ns, (struct event){.kind = REPLY, .batch = e->batch, .outcome = LEASE_REJECTED});
 	else
 		plan_for(w, e->host, wait_ns, (struct event){.kind = APPLY, .batch = e->batch});

@@ -7,6 +7,9 @@ static const struct faults known[] = {
 	{.name = "fixed window", .fixed = true, .lost = 3, .rejected = 5},
 	{.name = "slow database", .slow = true, .rejected = 10},
 	{.name = "lost replies", .lost = 10, .rejected = 10, .slow = true},
+	{.name = "rows locked", .locked = 10},
+	{.name = "rows locked, lost replies", .locked = 30, .lost = 5, .away = 30},
+	{.name = "rows locked, relaxed", .locked = 20, .relaxed = true, .away = 30, .lost = 3},
 	{.name = "database away", .lost = 5, .away = 60},
 	{.name = "database crashes", .database_crashes = 4, .away = 30},
 	{.name = "agents crash", .agent_crashes = 6, .lost = 5},
@@ -61,6 +64,7 @@ static struct faults mixture(uint64_t seed) {
 		.fixed = random_below(&random, 4) == 0,
 		.relaxed = random_below(&random, 4) == 0,
 		.long_windows = random_below(&random, 16) == 0,
+		.locked = some(&random, 15),
 	};
 	return faults;
 }

@@ -65,6 +65,10 @@ static int64_t remembered_for_ns(const struct world *w) {
 static void watch_room(struct world *w, uint32_t h, uint32_t client, uint32_t cost) {
 	const struct host *host = &w->hosts[h];
 	int64_t remembered_ns = remembered_for_ns(w);
+	/* Its row was locked, and nobody else's denial has to do with that. */
+	if (w->locked_until_ns[client] != 0 &&
+	    w->now_ns < w->locked_until_ns[client] + PAUSE_MAX_MS * MS + remembered_ns)
+		return;
 	if (!host->core || core_state(host->core) < CORE_RESYNC || !is_denied_by_books(w))
 		return;
 	if (w->now_ns < host->paused_until_ns + remembered_ns || w->now_ns < host->apart_ns + remembered_ns)
@@ -192,7 +196,8 @@ static void watch_retry(struct world *w, uint32_t client, uint32_t cost, const s
 static void watch_database(struct world *w, struct batch *batch, uint32_t client, uint32_t cost,
                            const struct core_verdict *v) {
 	for (size_t i = 0; i < batch->count; i++)
-		if (batch->clients[i] == client && batch->requests[i].need > 0 && is_denied_by_books(w)) {
+		if (batch->clients[i] == client && batch->requests[i].need > 0 && !batch->grants[i].busy &&
+		    is_denied_by_books(w)) {
 			watch_remaining(w, client, cost, v, batch, i);
 			watch_retry(w, client, cost, v, batch, i);
 		}

@@ -229,7 +229,7 @@ static void trace(const struct world *w, const struct event *e) {
 /* Faults are over. What is under way already still happens. */
 static void calm(struct world *w) {
 	struct faults *f = &w->faults;
-	f->lost = f->rejected = f->away = f->dropped = f->duplicated = f->app_deaths = f->app_pauses = 0;
+	f->lost = f->rejected = f->locked = f->away = f->dropped = f->duplicated = f->app_deaths = f->app_pauses = 0;
 	f->slow = false;
 	w->is_calm = true;
 	for (uint32_t h = 0; h < w->host_count; h++)

@@ -54,6 +54,7 @@ struct faults {
 	const char *name;
 	uint32_t lost;       /* %: statements whose answer is lost, applied or not, at once or later */
 	uint32_t rejected;   /* %: statements that the database refuses */
+	uint32_t locked;     /* %: requests whose row somebody has just locked, mostly for a moment */
 	uint32_t away;       /* %: lost connections that stay away for longer than the grace */
 	uint32_t dropped;    /* %: messages "credits run low" that never arrive */
 	uint32_t duplicated; /* %: messages that arrive twice */
@@ -208,7 +209,8 @@ struct world {
 
 	struct server server, standby; /* the standby is as old as the last event REPLICATE */
 	int64_t phase_us[CLIENTS_MAX];
-	int64_t clock_step_us, rate_ppm; /* of the database's clock */
+	int64_t locked_until_ns[CLIENTS_MAX]; /* its row, by somebody else */
+	int64_t clock_step_us, rate_ppm;      /* of the database's clock */
 	uint32_t set_back;
 	uint32_t timeline;
 	int64_t promoted_ns; /* by the database's clock; 0: never */

@@ -9,12 +9,12 @@ select plan(13);
 create temp table expected (kind text, name text, may text);
 insert into expected
 select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_server_run heartbeat oldest_agent pulse register_host report_fallback '
-	'schema_version stop_host take_first_leases take_leases', ' ')), 'stint_agent EXECUTE'
+	'schema_version stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('apply_report check_client check_policy clear_overrides commit_later count_hosts expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
-	'get_newest_change get_server get_wal_end limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
+select 'function', unnest(string_to_array('apply_report can_lock_counter check_client check_policy clear_overrides commit_later count_hosts expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
+	'get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
@@ -125,6 +125,7 @@ select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', 
 select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}', '{1}', '{0}');
 select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1}', '{1,1}', '{0,1}', '{0,0}', '{1,1}', '{0,1}', '{1,0}', '{1,0}', '{1,0}', '{0,0}', '{0,0}', '{0,0}');
 select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{20,1}', '{20,1}', '{1,1}', '{0,0}', '{0,0}', '{1,1}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{0,0}');
+select * from stint.take_unlocked_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1}', '{1,1}', '{0,1}', '{0,0}', '{1,1}', '{0,1}', '{1,0}', '{1,0}', '{1,0}', '{0,0}', '{0,0}', '{0,0}');
 select * from stint.expire_counters(10);
 select stint.report_fallback(:host_id, 1, 1, 1, 1, 'x');
 select stint.await_tables();

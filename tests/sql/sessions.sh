@@ -70,8 +70,8 @@ finish() {
 
 # ---- Hammering the same clients ---------------------------------------------
 
-# $1 policy, $2 seconds: six sessions take, charge and return in batches of 64 of 80 clients, shuffled; every third batch is of clients
-# that its host says it knows nothing of.
+# $1 policy, $2 seconds: six sessions take, charge and return in batches of 64 of 80 clients, shuffled; every fourth batch is of clients
+# that its host says it knows nothing of, and every fourth waits for no lock.
 hammer() {
 	local id
 	id=$(sql -c "select policy_id from stint.policy where name = '$1'")
@@ -91,7 +91,8 @@ hammer() {
 	END
 	sed -e 's/(random() \* 3)::int) as needs/1 + (random() * 2)::int) as needs/' \
 		-e 's/stint.take_leases(.*/stint.take_first_leases(:client_id, ids, clients, needs, needs, wants, spans, leasts) l;/' -e '/^\s*zero::bigint/d' "$work/$1.pgbench" >"$work/$1.first.pgbench"
-	timeout 30 "$pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench@2" -f "$work/$1.first.pgbench@1" "$conninfo" >"$work/$1.log" 2>&1
+	sed -e 's/stint.take_leases/stint.take_unlocked_leases/' -e 's/ l;$/ l where not l.busy;/' "$work/$1.pgbench" >"$work/$1.unlocked.pgbench"
+	timeout 30 "$pgbench" -n -c 6 -j 2 -T "$2" -f "$work/$1.pgbench@2" -f "$work/$1.first.pgbench@1" -f "$work/$1.unlocked.pgbench@1" "$conninfo" >"$work/$1.log" 2>&1
 }
 
 sql -c 'create table test.lease_log (policy_id int, client_id text, sub_window bigint, granted int, next_sub_window bigint,
@@ -152,6 +153,74 @@ wait $second $third
 is "$(grep -o 'ST001' "$work/second")" ST001 '… a grant that waited more than 2 s is refused'
 is "$(grep -o 'ST001' "$work/third")" ST001 '… and one that its host knew nothing of'
 is "$(sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = 'new'")" 9 '… and nothing was charged'
+
+# Rows that somebody else has locked, and statements that don't wait for them. Each is over while the lock is still held.
+sql -c "select stint.set_policy('hundred', 100, 3600000)" >/dev/null
+# unlocked CLIENT...: asks for one credit for each. What each got: granted, or "busy".
+unlocked() {
+	local ids=$(IFS=,; echo "$*") n=$#
+	sql -c "select string_agg(case when l.busy then 'busy' else l.granted::text end, ' ' order by l.request)
+		from (select array_fill(0, array[$n]) as zero, array_fill(1, array[$n]) as one) n, stint.policy p,
+		lateral stint.take_unlocked_leases(1, array_fill(p.policy_id, array[$n]), '{$ids}', one, one, one, zero, zero, zero, zero, zero::bigint[], zero,
+			zero, zero::bigint[], zero, zero) l where p.name = 'hundred'"
+}
+charged() { sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = '$1'"; }
+is "$(unlocked r1 r2 r3)" '1 1 1' 'nothing is locked'
+for lock in "select from stint.counter where client_id = 'r2' for update" "select from stint.counter where client_id = 'r2' for share" \
+	"update stint.counter set request = request where client_id = 'r2'" "delete from stint.counter where client_id = 'r2'" \
+	"select from test.lease('hundred', 'r2')" "select from test.first_lease('hundred', 'r2')" "select from test.unlocked_lease('hundred', 'r2')"; do
+	open first 'begin' "$lock"
+	is "$(unlocked r3 r2 r1)" '1 busy 1' "locked by: $lock"
+	is "$(unlocked r2)" busy '… alone, too'
+	finish first 'rollback'
+	is "$(unlocked r2)" 1 '… and no longer, when that is over'
+done
+is "$(charged r1) $(charged r2) $(charged r3)" '8 8 8' 'what is busy is charged nothing'
+
+open first 'begin' "select from stint.counter where client_id = 'r2' for key share"
+is "$(unlocked r1 r2)" '1 1' 'a lock that is in nobody''s way'
+finish first 'commit'
+open first 'begin' "select from stint.counter where client_id = 'r2' for share"
+open second 'begin' "select from stint.counter where client_id = 'r2' for share"
+is "$(unlocked r1 r2)" '1 busy' 'a lock that two share'
+finish first 'commit'
+is "$(unlocked r1 r2)" '1 busy' '… until both have let go'
+finish second 'commit'
+is "$(unlocked r1 r2)" '1 1' '… and then no more'
+
+open first 'begin' "select from stint.counter where client_id = 'r2' for update"
+is "$(sql -c "select granted, busy from test.unlocked_lease('hundred', 'r2', need => 101)")" '0|f' 'a denial needs no lock'
+is "$(sql -c "set lock_timeout = '50ms'" -c "select * from test.lease('hundred', 'r2')" 2>&1 | grep -c 'lock timeout')" 1 'take_leases() waits for it'
+is "$(sql -c "set lock_timeout = '50ms'" -c "select * from test.first_lease('hundred', 'r2')" 2>&1 | grep -c 'lock timeout')" 1 '… and so does take_first_leases()'
+finish first 'commit'
+
+# What nobody else can see can't be skipped, but it is the others' fault for no longer than 10 ms.
+open first 'begin' "select from test.lease('hundred', 's2')" "select from test.first_lease('hundred', 's4')"
+is "$(unlocked s5 s4 s3 s2 s1)" '1 busy 1 busy 1' 'rows that another session is just making'
+finish first 'commit'
+is "$(unlocked s5 s4 s3 s2 s1)" '1 1 1 1 1' '… and when they are made'
+is "$(for i in 1 2 3 4 5; do charged s$i; done | tr '\n' ' ')" '2 2 2 2 2 ' '… all is counted once'
+
+# A row that is locked when it has been read, and before its turn: that is seen too late, and it is waited for.
+sql -c "alter function stint.take_unlocked_leases set lock_timeout = '20s'"
+is "$(unlocked t9)" 1 'a row'
+open first 'begin' "select from test.lease('hundred', 't1')"
+unlocked t1 t9 >"$work/second" &
+second=$!
+await_waiters 1
+open third 'begin' "select from stint.counter where client_id = 't9' for update"
+finish first 'commit'
+await "select count(*) from pg_stat_activity a where wait_event_type = 'Lock' and exists (select from unnest(pg_blocking_pids(a.pid)) b
+	join pg_stat_activity o on o.pid = b where o.application_name = 'third')" 1 'the statement waits for the second lock'
+finish third 'commit'
+wait $second
+is "$(cat "$work/second")" '1 1' '… and then it has it'
+sql -c "alter function stint.take_unlocked_leases set lock_timeout = '10ms'"
+
+# Whole tables: that is said at once, for all.
+open first 'begin' 'lock table stint.counter in share mode'
+is "$(sql -v VERBOSITY=sqlstate -c "select * from test.unlocked_lease('hundred', 'r1')" 2>&1 | grep -o 55P03)" 55P03 'a table that is locked is no busy row'
+finish first 'commit'
 
 # Expiry.
 open first 'begin' 'select * from stint.expire_counters(10)'

@@ -46,7 +46,6 @@ static const struct parameter parameters[] = {
 	{"burst", COUNT32, FIELD(burst), 1, 1e4},
 	{"again-ms", NUMBER64, FIELD(again_ms), 0, BURST_MS},
 	{"locked", COUNT32, FIELD(locked), 0, FLEET_CLIENTS_MAX},
-	{"skip-busy", FLAG, FIELD(skips_busy), 0, 1},
 };
 
 #define PARAMETERS (sizeof(parameters) / sizeof(parameters[0]))

@@ -45,7 +45,6 @@ struct scenario {
 	uint32_t burst;   /* checks of one */
 	int64_t again_ms; /* who is denied in a burst asks again after so long, for as long as BURST_MS; 0: doesn't */
 	uint32_t locked;  /* rows of the first clients that somebody else has locked, from when figures count */
-	bool skips_busy;  /* a row that is locked is answered to be busy, and not waited for */
 	uint32_t processors; /* of the database */
 	struct reach reach;
 };

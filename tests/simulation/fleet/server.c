@@ -40,7 +40,7 @@ struct part {
 struct statement {
 	uint32_t number, host, life;
 	uint32_t count, at; /* of its parts, the one that it is at */
-	bool is_first, is_rejected, is_forgotten;
+	bool is_first, skips, is_rejected, is_forgotten;
 	bool waits; /* for the row of the part that it is at ... */
 	int64_t waits_since_ns;
 	uint32_t next_in; /* ... and the next one who does */
@@ -106,8 +106,10 @@ struct statement *server_take(struct fleet *f, uint32_t host, int hosts, const s
 	s->hosts = hosts;
 	s->is_first = true;
 	memcpy(s->requests, requests, n * sizeof(*requests));
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		s->is_first = s->is_first && requests[i].first;
+		s->skips = s->skips || requests[i].skip;
+	}
 	sort_parts(s);
 	if (f->is_counting)
 		count(f, s);
@@ -258,8 +260,8 @@ static void step(struct fleet *f, struct statement *s) {
 	struct row *row = &f->rows[s->parts[s->at].client];
 	if (row->holder == NOBODY || row->holder == s->number) {
 		write_row(f, s);
-	} else if (f->scenario.skips_busy) {
-		s->grants[s->order[s->at]] = (struct lease_grant){.answered = false};
+	} else if (s->skips) {
+		s->grants[s->order[s->at]] = (struct lease_grant){.busy = true};
 		s->at++;
 		work(f, s, 0);
 	} else {
