@@ -9,14 +9,18 @@
 #include "monotonic.h"
 #include "pg.h"
 
-/* As long as a dial hangs, the next one waits for so long, for twice as long with each more that hangs, and at
- * most for an hour. */
+/* A dial that is left may be a slow one: it ends by its deadline or by its answer, some time later. One that is
+ * still there after so long hangs. */
+#define GRACE_MS 5000
+
+/* As long as a dial hangs, the next one waits for so long after the last one was left, for twice as long with each
+ * more that was left, and at most for an hour. */
 #define WAIT_MIN_MS 1000
 #define WAIT_MAX_MS 3600000
 
 struct dial {
 	struct errand errand;
-	bool hangs; /* it was left before it was over */
+	_Atomic int64_t *left_ms; /* its entry below; NULL: it has none */
 	char *conninfo, *name;
 	int timeout_ms;
 	struct pg_servers servers;
@@ -24,8 +28,8 @@ struct dial {
 	struct pg *pg;
 };
 
-static _Atomic unsigned hanging;
-static _Atomic int64_t left_ms; /* when one that hangs was left, last */
+/* When each was left that is not over yet; 0: no dial's. */
+static _Atomic int64_t all_left_ms[DIALS_HANGING_MAX];
 
 static int64_t wait_ms(unsigned count) {
 	int64_t wait = count > 0 ? WAIT_MIN_MS : 0;
@@ -35,8 +39,26 @@ static int64_t wait_ms(unsigned count) {
 }
 
 static bool is_too_early(void) {
-	unsigned count = atomic_load(&hanging);
-	return count >= DIALS_HANGING_MAX || monotonic_now_ms() - atomic_load(&left_ms) < wait_ms(count);
+	int64_t now_ms = monotonic_now_ms(), last_ms = 0;
+	unsigned count = 0;
+	bool one_hangs = false;
+	for (int i = 0; i < DIALS_HANGING_MAX; i++) {
+		int64_t left_ms = atomic_load(&all_left_ms[i]);
+		count += left_ms != 0;
+		one_hangs |= left_ms != 0 && now_ms - left_ms >= GRACE_MS;
+		last_ms = left_ms > last_ms ? left_ms : last_ms;
+	}
+	return count == DIALS_HANGING_MAX || (one_hangs && now_ms - last_ms < wait_ms(count));
+}
+
+/* Returns the entry of a dial that is left now; NULL: there is none. */
+static _Atomic int64_t *note_left(void) {
+	for (int i = 0; i < DIALS_HANGING_MAX; i++) {
+		int64_t free_one = 0;
+		if (atomic_compare_exchange_strong(&all_left_ms[i], &free_one, monotonic_now_ms()))
+			return &all_left_ms[i];
+	}
+	return NULL;
 }
 
 static void refuse(struct errand *errand) {
@@ -58,13 +80,14 @@ static void connect_it(struct errand *errand) {
 
 static void free_dial(struct errand *errand) {
 	struct dial *dial = (struct dial *)errand;
-	bool hung = dial->hangs;
+	_Atomic int64_t *left_ms = dial->left_ms;
 	pg_close(dial->pg);
 	pg_servers_free(&dial->servers);
 	free(dial->conninfo);
 	free(dial->name);
 	free(dial);
-	atomic_fetch_sub(&hanging, hung);
+	if (left_ms)
+		atomic_store(left_ms, 0);
 }
 
 int dial_start(struct dial **out, const char *conninfo, const char *name, int timeout_ms,
@@ -90,11 +113,8 @@ int dial_start(struct dial **out, const char *conninfo, const char *name, int ti
 void dial_free(struct dial *dial) {
 	if (!dial)
 		return;
-	if (!dial_is_over(dial)) {
-		dial->hangs = true; /* who leaves last reads it */
-		atomic_store(&left_ms, monotonic_now_ms());
-		atomic_fetch_add(&hanging, 1);
-	}
+	if (!dial_is_over(dial))
+		dial->left_ms = note_left(); /* who leaves last clears it */
 	errand_leave(&dial->errand);
 }
 

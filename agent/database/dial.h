@@ -3,9 +3,10 @@
  * certificates and keys, asks who the user is, speaks to Kerberos' key distribution centre, and works out a
  * password's proof. Each can take long, or hang.
  *
- * A dial that is left before it is over may hang for ever, and keep its thread. The more hang, the longer the next
- * one has to wait; one that is started earlier ends at once, with an error. So few threads are lost in a long
- * outage, and there is a new attempt after it even if what hangs never ends.
+ * A dial that is left before it is over may be a slow one, or hang for ever and keep its thread. Once one is still
+ * there 5 s later, the next one has to wait: the longer, the more were left and are not over. One that is started
+ * earlier ends at once, with an error. So few threads are lost in a long outage, and there is a new attempt after
+ * it even if what hangs never ends.
  */
 #ifndef STINT_DIAL_H
 #define STINT_DIAL_H
@@ -16,7 +17,7 @@ struct dial;
 struct pg;
 struct pg_servers;
 
-/* When so many hang, no other one begins before one of them ends. */
+/* When so many were left and are not over, no other one begins before one of them ends. */
 #define DIALS_HANGING_MAX 16
 
 /* Starts pg_open() and pg_pipeline(). The servers become the dial's, also on failure. 0, or -1 with errno:

@@ -180,6 +180,19 @@ static void the_more_dials_hang_the_less_often_others_begin(void **state) {
 	close(fd);
 }
 
+/* A dial may take longer than the session waits for it, and yet end. */
+static void a_slow_dial_delays_nobody(void **state) {
+	int fd = eventfd(0, EFD_CLOEXEC);
+	(void)state;
+	service.hang = 1;
+	let_dials_hang(fd, 1);
+	later_s -= 3600;
+	expect_dial_to_say(fd, "port 1 failed");
+	later_s += 2;
+	expect_dial_to_say(fd, "port 1 failed");
+	close(fd);
+}
+
 static void no_more_dials_hang_than_are_allowed(void **state) {
 	int fd = eventfd(0, EFD_CLOEXEC);
 	struct endpoints *e = endpoints_of("host=well");
@@ -274,6 +287,7 @@ int main(void) {
 		SERVICE(a_search_that_never_ends_is_given_up),
 		TEST(dials_that_hang_leave_room_for_others),
 		TEST(the_more_dials_hang_the_less_often_others_begin),
+		TEST(a_slow_dial_delays_nobody),
 		TEST(no_more_dials_hang_than_are_allowed),
 		SERVICE(no_service_file_stops_the_loop),
 		TEST(no_silence_stops_the_loop),
