@@ -333,6 +333,19 @@ static inline void ticks(int count) {
 	}
 }
 
+/* The earlier agent leaves a lease. */
+static inline uint32_t leaves(const char *id) {
+	struct place place = table_place(&table.table, 0, id, strlen(id));
+	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
+	table_publish(&table.table, slot, 0,
+	              &(struct table_lease){.credits = 9, .deadline_ns = monotonic_now_ns() + SUB_MS * MS});
+	return slot;
+}
+
+static inline bool is_good(uint32_t slot) {
+	return table_credits(&table.table, slot, 0) > 0;
+}
+
 /* A client checks while this host is on its own. Gives the limit that decided. */
 static inline int64_t limit_of_fallback(void) {
 	int64_t now_ns = monotonic_now_ns();

@@ -110,19 +110,6 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 
 #define TIMELINE "00000001"
 
-/* The earlier agent leaves a lease. */
-static uint32_t leaves(const char *id) {
-	struct place place = table_place(&table.table, 0, id, strlen(id));
-	uint32_t slot = table_claim(&table.table, &place, 0, TABLE_ORPHAN);
-	table_publish(&table.table, slot, 0,
-	              &(struct table_lease){.credits = 9, .deadline_ns = monotonic_now_ns() + SUB_MS * MS});
-	return slot;
-}
-
-static bool is_good(uint32_t slot) {
-	return table_credits(&table.table, slot, 0) > 0;
-}
-
 static void takes_over(int64_t change_id) {
 	atomic_store(&table.directory->change_id, change_id);
 	snprintf(table.directory->timeline, sizeof(table.directory->timeline), TIMELINE);

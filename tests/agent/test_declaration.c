@@ -38,6 +38,17 @@ static void who_waits_for_another_declaration_has_its_turn_at_once(void **state)
 	assert_int_equal(declarations, 2);
 }
 
+static void what_it_changes_holds_at_once(void **state) {
+	(void)state;
+	uint32_t slot = leaves("a");
+	meets("00000001", -1);
+	declares_as(0, "api", 70);
+	limit_in_force = 70;
+	assert_true(is_good(slot));
+	judges("changed", "");
+	assert_false(is_good(slot));
+}
+
 /* The old connection won't answer any more. */
 static void what_is_under_way_when_the_connection_is_opened_anew_is_declared_again(void **state) {
 	(void)state;
@@ -248,6 +259,7 @@ int main(void) {
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
 		TEST(of_a_declaration_one_policy_is_read),
 		TEST(who_waits_for_another_declaration_has_its_turn_at_once),
+		TEST(what_it_changes_holds_at_once),
 		TEST(what_is_under_way_when_the_connection_is_opened_anew_is_declared_again),
 		TEST(what_is_under_way_is_decided_here_when_the_database_is_lost_again),
 		TEST(what_is_declared_while_policies_are_loaded_waits_for_them),

@@ -4,6 +4,8 @@
  */
 #include "server_fixture.h"
 
+#include <sys/syscall.h>
+
 #include "log.h"
 #include "random.h"
 #include "stint.h"
@@ -18,6 +20,31 @@ void log_line(enum log_level level, const char *format, ...) {
 	va_start(arguments, format);
 	vsnprintf(said, sizeof(said), format, arguments);
 	va_end(arguments);
+}
+
+/* ---- A socket that fails ----------------------------------------------------------------------- */
+
+static int receiving_fails; /* once, with this error; 0: it doesn't */
+
+/* In place of the C library's. */
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
+	errno = receiving_fails;
+	receiving_fails = 0;
+	return errno ? -1 : (int)syscall(SYS_recvmmsg, fd, messages, count, flags, timeout);
+}
+
+/* Else the loop would be told of it again and again. */
+static void whose_socket_fails_is_cut_off(void **state) {
+	static const struct { int error, peers; } failures[] = {{EAGAIN, 1}, {EINTR, 1}, {EIO, 0}};
+	struct fixture *f = *state;
+	int fd = greet(f);
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		receiving_fails = failures[i].error;
+		send_want(fd, 'a');
+		turn(f);
+		assert_int_equal(server_peer_count(f->server), failures[i].peers);
+	}
+	close(fd);
 }
 
 /* ---- Not reading ------------------------------------------------------------------------------ */
@@ -230,6 +257,7 @@ static void garbage_harms_nobody(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
+		TEST(whose_socket_fails_is_cut_off),
 		TEST(who_never_reads_is_cut_off),
 		TEST(an_app_may_be_cut_off_by_its_answer),
 		TEST(whose_answers_have_no_room_is_cut_off),

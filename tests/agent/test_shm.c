@@ -70,6 +70,14 @@ static void new_objects_are_complete_and_private(void **state) {
 	assert_memory_not_equal(shm.directory->secret, zero, sizeof(zero));
 }
 
+static void nothing_stays_open(void **state) {
+	(void)state;
+	const int opened[] = {shm.directory_fd, shm.table_fd, shm.lock_fd};
+	shm_objects_close(&shm);
+	for (size_t i = 0; i < sizeof(opened) / sizeof(opened[0]); i++)
+		assert_int_equal(fcntl(opened[i], F_GETFD), -1);
+}
+
 static void apps_cannot_write_the_directory(void **state) {
 	(void)state;
 	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shm.directory_fd, 0), MAP_FAILED);
@@ -278,6 +286,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(new_objects_are_complete_and_private),
+		TEST(nothing_stays_open),
 		TEST(apps_cannot_write_the_directory),
 		TEST(a_second_agent_is_refused),
 		TEST(an_app_that_holds_the_descriptors_does_not_hold_the_lock),
