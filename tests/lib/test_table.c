@@ -160,15 +160,19 @@ static void finds_a_client_at_its_second_home(void **state) {
 	assert_int_equal(word_credits(atomic_load(&home->word[0])), 1);
 }
 
+/* The client is in the last place of its bucket that is nobody's home. */
 static void equal_tags_are_told_apart_by_key(void **state) {
 	struct fixture *f = *state;
-	size_t at = (size_t)(f->slot - f->table.slots);
-	struct tag_row *row = &f->table.tags[at / SLOTS_PER_BUCKET];
-	uint16_t tag = atomic_load(&row->tag[at % SLOTS_PER_BUCKET]);
+	struct place place = place_of(f->table.directory->secret, FAKE_BUCKETS, 3, "c", 1);
+	uint32_t first = place_bucket(&place, 0) * SLOTS_PER_BUCKET, at = first + SLOTS_PER_BUCKET - 1;
 
+	for (; at == place.home[0] || at == place.home[1]; at--)
+		;
 	for (unsigned i = 0; i < SLOTS_PER_BUCKET; i++)
-		atomic_store(&row->tag[i], tag);
-	fake_slot_lease(f->slot, 0, 1, LATER, 0);
+		atomic_store(&f->table.tags[place_bucket(&place, 0)].tag[i], place_tag(&place));
+	atomic_store(&f->slot->key, 0);
+	atomic_store(&f->table.slots[at].key, place.key);
+	fake_slot_lease(&f->table.slots[at], 0, 1, LATER, 0);
 	assert_int_equal(ask(f, 1).verdict, VERDICT_ALLOWED);
 }
 

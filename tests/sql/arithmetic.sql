@@ -1,7 +1,7 @@
 -- stint.take(): each rule of the arithmetic on its own. Times are microseconds; a sub-window is 1 s, the window 10 s.
 
 begin;
-select plan(177);
+select plan(178);
 
 -- A new client.
 select row_eq($$ select current_us, state, changed, granted, remaining, starts_in_us, retry_us, reset_us
@@ -323,6 +323,9 @@ select is_empty($$
 	$$, 'first_grant() and first_answer() give what take() gives, in 6000 cases');
 select is((select count(*) from generate_series(1, 10) i, stint.first_grant(1700000000000000, 0, 100, 1000000, 10, 1, 1, i, 3, i % 2) g,
 	stint.first_answer(1700000000000000, g.current_us, 100, 1000000, 10, g.granted + g.granted_next, g.shortest, g.ahead)), 10::bigint, '… and one row each');
+
+-- The last moment of the old sub-window is the first one of the new present.
+select is(stint.rewindow(0, 1000000, 0, '{5}', 999999, 333333, 3), '{0,0,0,5,0,0,0}', 'a credit counts where it may have been spent last');
 
 select * from finish();
 rollback;

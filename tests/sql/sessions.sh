@@ -327,4 +327,10 @@ at_once 600 600
 is "$(cat "$work/second")" unchanged 'two say the same: one changes it'
 sql -c "alter function $signature set lock_timeout = '100ms'"
 
+# A pooler gives the session to others next.
+is "$(sql -c 'begin' -c "select stint.begin_call(stint.get_server_run(), 375, 125, 'keep')" -c 'commit' \
+	-c "select concat_ws(' ', current_setting('log_parameter_max_length'), current_setting('log_parameter_max_length_on_error'),
+		current_setting('lock_timeout'), '<' || current_setting('stint.synchronous_commit') || '>')" | tail -1)" \
+	'-1 0 0 <>' 'nothing of what a call sets outlives its transaction'
+
 echo "1..$tests"
