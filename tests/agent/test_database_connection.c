@@ -137,6 +137,18 @@ static void the_first_reason_to_leave_is_told(void **state) {
 	close_database(f);
 }
 
+/* The answers are read together. What comes behind the one that gave the reason isn't looked at any more. */
+static void what_follows_the_reason_to_leave_is_unknown(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", 5 * TIMEOUT_MS);
+	beat(f, "gone", 0);
+	beat(f, "in step", 0);
+	is_stopped_for(TIMEOUT_MS);
+	expect(f, "Ud?D");
+	expect_why(f, "this host's row is gone");
+	close_database(f);
+}
+
 /* Threads begin when this is false. */
 static _Atomic bool held;
 
@@ -212,6 +224,7 @@ int main(void) {
 		cmocka_unit_test(a_paused_server_meets_the_deadline),
 		cmocka_unit_test(each_operation_has_its_own_deadline),
 		cmocka_unit_test(the_first_reason_to_leave_is_told),
+		cmocka_unit_test(what_follows_the_reason_to_leave_is_unknown),
 		cmocka_unit_test(answers_that_came_in_time_count),
 		cmocka_unit_test(a_connection_that_came_in_time_is_used),
 		cmocka_unit_test(a_killed_server_comes_back),
