@@ -118,25 +118,6 @@ static double *zipf_sums(uint32_t count) {
 	return sums;
 }
 
-/* The first whose sum is above a number drawn from 0 to the last sum. */
-static uint32_t draw(uint64_t *random, const double *sums, uint32_t count) {
-	uint32_t low = 0, high = count - 1;
-	double at;
-
-	if (!sums)
-		return random_below(random, count);
-	at = random_unit(random) * sums[count - 1];
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
-		if (sums[middle] > at)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
 static bool has_begun(const struct poisson *p, uint32_t client) {
 	double part = poisson_number(client) * 0x1p-32;
 
@@ -150,8 +131,8 @@ static void *send(void *arg) {
 	double next_ns = (double)monotonic_ns();
 
 	while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
-		uint32_t client = draw(&sender->random, p->client_sums, p->load.clients);
-		uint32_t host = draw(&sender->random, p->host_sums, p->load.hosts);
+		uint32_t client = random_by_share(&sender->random, p->client_sums, p->load.clients);
+		uint32_t host = random_by_share(&sender->random, p->host_sums, p->load.hosts);
 
 		next_ns += -log(1 - random_unit(&sender->random)) * 1e9 / rate;
 		while ((double)monotonic_ns() + 2e8 < next_ns && !atomic_load(&p->stop))

@@ -24,4 +24,23 @@ static inline double random_unit(uint64_t *state) {
 	return (double)(random_next(state) >> 11) * 0x1p-53;
 }
 
+/* One of `count`, each as often as its share says. sums: of the shares up to each; NULL: all have the same. */
+static inline uint32_t random_by_share(uint64_t *random, const double *sums, uint32_t count) {
+	uint32_t low = 0, high = count - 1;
+	double at;
+
+	if (!sums)
+		return random_below(random, count);
+	at = random_unit(random) * sums[count - 1];
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (sums[middle] > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
 #endif

@@ -10,24 +10,8 @@ static int64_t until_next_ns(struct fleet *f, double rate) {
 	return (int64_t)(-log(1 - random_unit(&f->arrivals)) / rate * 1e9) + 1;
 }
 
-/* The first whose sum is above a number drawn from 0 to the last sum. */
-static uint32_t draw(struct fleet *f, const double *sums, uint32_t count) {
-	if (!sums)
-		return random_below(&f->arrivals, count);
-	double at = random_unit(&f->arrivals) * sums[count - 1];
-	uint32_t low = 0, high = count - 1;
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-		if (sums[middle] > at)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
 static uint32_t host_for(struct fleet *f, uint32_t client) {
-	uint32_t host = draw(f, f->host_share, f->scenario.hosts);
+	uint32_t host = random_by_share(&f->arrivals, f->host_share, f->scenario.hosts);
 	return f->scenario.is_sticky ? client % f->scenario.hosts : host;
 }
 
@@ -41,7 +25,7 @@ static bool has_begun(const struct fleet *f, uint32_t client) {
 
 static void check_of_crowd(struct fleet *f) {
 	uint32_t first = f->scenario.hot_rate > 0; /* who is not the hot client */
-	uint32_t client = first + draw(f, f->client_share, f->scenario.clients - first);
+	uint32_t client = first + random_by_share(&f->arrivals, f->client_share, f->scenario.clients - first);
 	uint32_t host = host_for(f, client);
 	if (has_begun(f, client))
 		check_make(f, host, client, false, true);
