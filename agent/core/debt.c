@@ -13,8 +13,8 @@
 #include "internal.h"
 #include "stint.h"
 
-/* Until debts are tried again that were refused, or that there was no room to note: whatever is wrong, it mends no
- * sooner for being asked at once. */
+/* A debt that was refused, or that there was no room to note, is tried again after so long: whatever is wrong, to
+ * try sooner doesn't mend it. */
 #define DEBT_RETRY_NS (1000 * NS_PER_MS)
 
 /* ---- Owed without a request ----------------------------------------------------- */
@@ -41,7 +41,8 @@ bool debt_put_by(struct core *core, struct pending *pending) {
 	return false;
 }
 
-/* Of a debt of which so much is left, what still matters. False without memory, or room: nothing was noted. */
+/* Notes what still matters of a debt of which so much is left. Returns false, and notes nothing, when there is no
+ * memory or room. */
 static bool keep(struct core *core, struct client *client, struct debt debt, int64_t left) {
 	int64_t owed = left < debt.advanced ? left : debt.advanced;
 	if (owed <= 0 || uses_memory(core))
@@ -80,7 +81,7 @@ static void check_off(struct core *core, struct pending *pending) {
 	state_note_charged(core);
 }
 
-/* What the policy's window holds no more is of no consequence to the books. */
+/* Forgives a debt that has left the policy's window: the books don't count it any more. */
 static void forgive(struct core *core, struct pending *pending, const struct core_policy *policy) {
 	if (pending->debt.charge == 0 ||
 	    pending->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
@@ -104,8 +105,8 @@ void debt_attach(struct core *core, struct pending *pending) {
 	pending->debt = (struct debt){0};
 }
 
-/* Without room to note what is left the request keeps it, and asks again: with the next batch, but for its own
- * sake not at once. */
+/* When there is no room to note what is left, the request keeps it and asks again: with the next batch, but it
+ * makes no batch go sooner. */
 void debt_settle(struct core *core, struct pending *pending, int64_t charged) {
 	int64_t left = pending->sent.charge - charged;
 	if (pending->sent.charge > 0)

@@ -3,8 +3,8 @@
  *
  * Away: leases that the database has counted stay good until their deadlines, or until the
  * client needs more. New ones come from the memory store, with the fallback's terms; what a client
- * has spent of the database's since then is counted there first, so that a host's admits in a
- * fallback window stay within fallback_max_requests, old leases included.
+ * has spent of the database's since then is counted there first, so that what a host admits in a
+ * fallback window stays within fallback_max_requests, old leases included.
  *
  * Back: the fallback's leases are destroyed, a client's when it is looked at, everybody's within a second
  * (generation.c). What was admitted meanwhile becomes a charge of each client's next request, and only then does

@@ -134,7 +134,7 @@ struct core {
 	size_t in_flight_count;
 	int64_t sent_ns;
 	int64_t rtt_ns;
-	int64_t usual_rtt_ns; /* what it was when the last fallback began */
+	int64_t usual_rtt_ns;        /* what it was when the last fallback began */
 	int64_t unanswered_since_ns; /* when the batch was sent whose connection broke; 0: the last one was answered */
 	int64_t skips_until_ns;      /* rows are locked for long: until then no statement waits for any */
 

@@ -8,8 +8,8 @@
 #define IDLE_SWEEPS     4u
 #define SWEEP_STEP_NS   (50 * NS_PER_MS)
 #define SWEEP_SLOTS_MAX 4096 /* in one step: with a large table and a short timeout they come more often */
-/* Of the memory store's chains a step looks at one part of EXPIRE_STEPS, so at all of them in 13 s; but at so many
- * at least, since they cost little, and at so many at most, since the event loop waits. */
+/* A step looks at one part in EXPIRE_STEPS of the memory store's chains, so all are looked at in 13 s: at
+ * EXPIRE_CHAINS_MIN at least, since they cost little; at EXPIRE_CHAINS_MAX at most, since the event loop waits. */
 #define EXPIRE_STEPS      256
 #define EXPIRE_CHAINS_MIN 256u
 #define EXPIRE_CHAINS_MAX 4096u

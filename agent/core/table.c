@@ -52,7 +52,7 @@ bool table_own_limit(const struct table *table, uint32_t slot, int64_t *limit) {
 	return true;
 }
 
-/* One with this limit, or one that nobody uses; OWN_LIMITS: there is none. */
+/* Returns the index of an own limit of this value, or of one that nobody uses; OWN_LIMITS: there is none. */
 static uint32_t find_own_limit(const struct table *table, uint32_t limit) {
 	uint32_t unused = OWN_LIMITS;
 	for (uint32_t i = 0; i < OWN_LIMITS; i++) {
