@@ -208,9 +208,17 @@ static void who_finds_no_room_for_long_is_told(void **state) {
 	close(app);
 }
 
+static void the_first_of_all_takes_nobodys_place(void **state) {
+	(void)state;
+	policies_init(&agent.policies, table.directory, false);
+	assert_int_equal(driver_add_policy(&agent.driver, &api), 0);
+	assert_int_equal(agent.policies.policy[0].generation, 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(so_many_may_wait_and_no_more),
+		TEST(the_first_of_all_takes_nobodys_place),
 		TEST(each_of_many_processes_may_wait_for_each_policy),
 		TEST(those_who_say_the_same_are_bounded_too),
 		TEST(what_was_refused_is_asked_when_another_declares_it),
