@@ -1,7 +1,7 @@
 /*
  * changes.h - what others have changed in the database: policies, and clients' overrides.
  *
- * Changes are read in one chain, oldest first, some hundred at a time. News of further changes during a read only
+ * Changes are read in one chain, oldest first, a thousand at a time. News of further changes during a read only
  * notes that the chain isn't at its end. When a client's override has changed, its leases become void. When a
  * policy has changed, it is marked as stale; all stale policies are read again together, also one read at a time.
  *

@@ -18,8 +18,9 @@ create function stint.declare_policy(
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- An agent's leases wait behind this call on the same connection, and an operator's open transaction may hold the
--- queue of changes for long. So the call fails soon, and the agent tries again.
-set lock_timeout = '100ms'
+-- queue of changes for long. So the call fails soon, and the agent tries again half a second later. Some declarations
+-- of other hosts have their turn in this time.
+set lock_timeout = '20ms'
 as $$
 declare
 	found stint.policy;

@@ -1,7 +1,8 @@
 /*
  * bench_herd.c - two hundred agents of one PostgreSQL, on this one machine: 10,000 overrides are set in one
  * statement, and all agents restart within a second. How long until the change is in force on all hosts, and until
- * all are in step?
+ * all are in step? Then an operator's transaction holds up all changes of policies while apps on all hosts declare
+ * one: how long do checks wait meanwhile that have nothing to do with it?
  *
  * In a fleet each agent has a machine of its own, and here all share one with the database. So the time of
  * processors that agents took, and that the server took, is told beside: the server's alone is what a fleet has to
@@ -30,11 +31,13 @@
 #define IN_STEP_MS    60000
 #define IN_FORCE_GOAL 2000
 #define IN_STEP_GOAL  5000
+#define PROBE_MS      10000
+#define PROBE_EACH_MS 5
 
 /* One app on each host. */
 struct app {
 	struct stint *stint;
-	struct stint_limiter *limiter;
+	struct stint_limiter *limiter, *declares;
 	bool pending, done;
 };
 
@@ -76,6 +79,7 @@ static int start_apps(struct play *p) {
 
 static void stop_apps(struct play *p) {
 	for (uint32_t i = 0; i < p->herd.count; i++) {
+		stint_limiter_free(p->apps[i].declares);
 		stint_limiter_free(p->apps[i].limiter);
 		stint_close(p->apps[i].stint);
 	}
@@ -226,6 +230,75 @@ static int measure_restart(struct play *p) {
 	return 0;
 }
 
+/* ---- Declarations ------------------------------------------------------------------------------------------ */
+
+static void on_declared(int status, const struct stint_result *result, void *context) {
+	(void)status, (void)result, (void)context;
+}
+
+/* Each host's app declares a policy of its own. */
+static int declare_all(struct play *p) {
+	for (uint32_t i = 0; i < p->herd.count; i++) {
+		char name[32];
+		const struct stint_options limit = {
+			.policy = name, .max_requests = 100, .time_window_ms = 60000, .timeout_ms = 60000};
+		struct stint_result result;
+
+		snprintf(name, sizeof(name), "own-%u", i);
+		if (stint_limiter_new(&p->apps[i].declares, p->apps[i].stint, &limit) != 0 ||
+		    stint_check_async(p->apps[i].declares, "client", 1, &result, on_declared, NULL) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* First checks of clients, on one host after the other. */
+static int probe(struct play *p, const char *kind, struct histogram *ns) {
+	uint64_t end = monotonic_ns() + (uint64_t)quick_ms(PROBE_MS) * NS_PER_MS;
+
+	for (uint32_t i = 0; monotonic_ns() < end; i++) {
+		struct stint_result result;
+		char id[32];
+
+		snprintf(id, sizeof(id), "%s-%u", kind, i);
+		sleep_ms(PROBE_EACH_MS);
+		uint64_t began = monotonic_ns();
+
+		if (stint_check(p->apps[i * 7 % p->herd.count].limiter, id, 1, &result) != 0 || !result.allowed)
+			return -1;
+		histogram_add(ns, monotonic_ns() - began);
+	}
+	return 0;
+}
+
+static void put_probe(const char *what, const struct histogram *held, const struct histogram *usual,
+                      unsigned per_mille) {
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "ms",
+	                            .value = (double)histogram_quantile(held, per_mille) / 1e6,
+	                            .against = "nothing is declared",
+	                            .base = (double)histogram_quantile(usual, per_mille) / 1e6});
+}
+
+static int measure_declarations(struct play *p) {
+	static struct histogram usual_ns, held_ns;
+	int status = probe(p, "usual", &usual_ns);
+
+	if (status == 0)
+		status = cluster_do(&p->herd.cluster, "begin; select from stint.change_queue for update");
+	if (status == 0)
+		status = declare_all(p);
+	if (status == 0)
+		status = probe(p, "held", &held_ns);
+	cluster_do(&p->herd.cluster, "rollback");
+	put_probe("declarations wait for an operator on all hosts: a first check of a client, p50", &held_ns, &usual_ns,
+	          500);
+	put_probe("… p90", &held_ns, &usual_ns, 900);
+	put_probe("… p99", &held_ns, &usual_ns, 990);
+	return status;
+}
+
 static int play(const struct scene *scene) {
 	static struct play p;
 	int status = herd_start(&p.herd, scene, quick_ms(1000) < 1000 ? FEW : HERD_MAX);
@@ -236,6 +309,8 @@ static int play(const struct scene *scene) {
 		status = start_apps(&p);
 	if (status == 0)
 		status = measure_overrides(&p);
+	if (status == 0)
+		status = measure_declarations(&p);
 	stop_apps(&p);
 	herd_stop(&p.herd);
 	return status != 0;

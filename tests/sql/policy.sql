@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(88);
+select plan(89);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;
@@ -140,6 +140,10 @@ select throws_ok($$ select stint.block_client(null, 'c') $$, '22023', 'stint: no
 select throws_ok($$ select stint.clear_override('a', 'c') $$, '22023', 'stint: client ''c'' of policy ''a'' has no override', 'no override to clear');
 select throws_ok($$ insert into stint.client_override (policy_id, client_id) select policy_id, 'c' from stint.policy limit 1 $$, '23514', null, 'an override of nothing');
 select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate without a history');
+
+select ok((select proconfig @> '{lock_timeout=20ms}' from pg_proc
+	where oid = 'stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'::regprocedure),
+	'a declaration gives up soon, since leases wait behind it');
 
 select * from finish();
 rollback;

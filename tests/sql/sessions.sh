@@ -286,6 +286,10 @@ finish late 'commit'
 wait $counter
 is "$(sql -c "select live from stint.agent_host where name = 'late'")" t 'one that is heard of while the others are counted is not taken for dead'
 
+# Where declare_policy() gives up waiting is no matter in what follows.
+signature='stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'
+sql -c "alter function $signature set lock_timeout = '20s'"
+
 # Apps declare the same new policy at once.
 sql -c 'create table test.gate (id int)'
 open gate 'begin' 'lock table test.gate'
@@ -299,10 +303,7 @@ finish gate 'commit'
 wait "${declarers[@]}"
 is "$(sort "$work"/declared.* | uniq -c | tr -s ' \n' ' ')" ' 1 created 5 unchanged ' 'six declare at once: one makes it'
 
-# Apps of different versions declare at once: the second is judged by what the first has left. Where declare_policy() gives up
-# waiting is no matter here.
-signature='stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'
-sql -c "alter function $signature set lock_timeout = '20s'"
+# Apps of different versions declare at once: the second is judged by what the first has left.
 declare_limit() { echo "select status from stint.declare_policy('turns', $1, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)"; }
 limits() { sql -c "select max_requests, jsonb_path_query_array(replaced, '\$[*].limits[0]') from stint.policy where name = 'turns'"; }
 for limit in 100 200 100; do
@@ -325,7 +326,7 @@ is "$(cat "$work/second")" changed 'limits that are new win, also over those of 
 is "$(limits)" '500|[400, 300, 100]' '… and those count as replaced'
 at_once 600 600
 is "$(cat "$work/second")" unchanged 'two say the same: one changes it'
-sql -c "alter function $signature set lock_timeout = '100ms'"
+sql -c "alter function $signature set lock_timeout = '20ms'"
 
 # A pooler gives the session to others next.
 is "$(sql -c 'begin' -c "select stint.begin_call(stint.get_server_run(), 375, 125, 'keep')" -c 'commit' \
