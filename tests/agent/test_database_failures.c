@@ -20,6 +20,9 @@ static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	beat(f, "slow", 4 * TIMEOUT_MS * 9 / 10); /* the server gives up before the agent does */
 	expect(f, "Urdrrr");
 	assert_non_null(strstr(database_last_error(f->db), "statement timeout"));
+	beat(f, "in step", 0);
+	expect(f, "Urdrrrd");
+	assert_non_null(strstr(database_last_error(f->db), "statement timeout")); /* it is the last one that failed */
 	run_for(f, 50);
 	assert_true(database_is_up(f->db));
 	close_database(f);
