@@ -40,7 +40,8 @@ int policy_from_declaration(struct policy_row *row, const struct wire_declare *m
 			message->fallback_time_window_ms ? message->fallback_time_window_ms : message->time_window_ms,
 		.algorithm = (int32_t)message->algorithm,
 		.mode = (int32_t)message->mode,
-		.resolution = message->resolution ? (int32_t)message->resolution : LIMITS_DEFAULT_RESOLUTION,
+		.resolution = message->resolution ? (int32_t)message->resolution
+	                                      : limits_default_resolution(message->time_window_ms),
 	};
 	memcpy(row->name, name, length);
 	if (message->head.flags & WIRE_DECLARE_MUST_EXIST)

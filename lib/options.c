@@ -38,7 +38,7 @@ static int check_policy_name(const char *name) {
 }
 
 static int check_sub_window(const struct stint_options *o) {
-	int32_t resolution = o->resolution ? o->resolution : LIMITS_DEFAULT_RESOLUTION;
+	int32_t resolution = o->resolution ? o->resolution : limits_default_resolution(o->time_window_ms);
 	if (o->algorithm != STINT_SLIDING_WINDOW || o->time_window_ms == 0)
 		return 0;
 	return check_range("time_window_ms / resolution",

@@ -130,10 +130,10 @@ enum stint_error {
  *
  * Sliding: the window is cut into `resolution` sub-windows; any interval of
  * time_window_ms holds at most max_requests. A client that sends steadily gets
- * at least resolution / (resolution + 1) of its limit.
+ * about resolution / (resolution + 1) of its limit.
  *
  * Credits are leased to hosts: for as long as the window, while the client uses
- * little of its limit, and for one sub-window when less than a quarter is left.
+ * little of its limit, and for a tenth of it when less than a quarter is left.
  *
  * Fixed: one window at a time, edges at a phase of the client's own; at most
  * max_requests in each, so up to twice that across an edge.
@@ -167,7 +167,8 @@ struct stint_options {
 	int64_t fallback_time_window_ms; /* default time_window_ms */
 	enum stint_algorithm algorithm;
 	enum stint_mode mode;
-	int32_t resolution;         /* sub-windows of a sliding window; default 10 */
+	int32_t resolution;         /* sub-windows of a sliding window; default 20, or 10
+	                                    of a window below 2 s */
 	int32_t timeout_ms;         /* the longest a check waits; default 1000. Keep it above
 	                                    the agent's database_timeout_ms: a check that runs
 	                                    into it is denied */

@@ -23,7 +23,8 @@ static const char set_help[] =
 	"                                 1 to 2000000000 (default 2 x --max-requests)\n"
 	"  --fallback-time-window-ms N    100 to 2678400000 (default --time-window-ms)\n"
 	"  --algorithm A                  sliding_window (default) or fixed_window\n"
-	"  --resolution N                 sub-windows of a sliding window, 1 to 60 (default 10)\n"
+	"  --resolution N                 sub-windows of a sliding window, 1 to 60 (default 20;\n"
+	"                                 10 of a window below 2 s)\n"
 	"  --mode M                       strict (default) or relaxed\n";
 
 static const char history_help[] =
@@ -58,8 +59,10 @@ static int check_limits(const struct command_call *call, const struct limits *li
 		                      limits->algorithm);
 	if (limits_mode(limits->mode) < 0)
 		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
+	int64_t resolution =
+		limits->resolution ? limits->resolution : limits_default_resolution(limits->time_window_ms);
 	int64_t sub_window_ms =
-		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, limits->resolution);
+		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, resolution);
 	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
 		return COMMAND_DONE;
 	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d",
@@ -103,9 +106,7 @@ static const char *optional(struct number_text *text, int64_t number) {
 }
 
 static int set_run(struct command_call *call) {
-	struct limits limits = {.resolution = LIMITS_DEFAULT_RESOLUTION,
-	                        .algorithm = "sliding_window",
-	                        .mode = "strict"};
+	struct limits limits = {.algorithm = "sliding_window", .mode = "strict"};
 	struct number_text texts[5];
 	const char *name;
 	if (parse_limits(call, &limits, &name) != COMMAND_DONE)

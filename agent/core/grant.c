@@ -2,8 +2,8 @@
  * grant.c - the ring of counts: what a request may be granted of it.
  *
  * A request is applied in this order: what is given back is subtracted, what was spent moves to the present, what
- * is owed is charged as far as the limit goes, and then credits are granted: from now on, and for the next
- * sub-window. Line by line the same as stint.take() in sql/; tests/sql/twin compares the two.
+ * is owed is charged as far as the limit goes, and then credits are granted: from now on, and from the next
+ * sub-window on. Line by line the same as stint.take() in sql/; tests/sql/twin compares the two.
  *
  * Sub-windows are named by their distance from the present one: 1 is the next, -1 the last.
  */
@@ -148,6 +148,13 @@ static int64_t advance(struct grant_ring *ring, const struct grant_terms *terms,
 
 /* ---- What is reported ----------------------------------------------------------- */
 
+/* Credits that were charged to a later sub-window are so no more. They may be the early ones, or others that are
+ * charged to the same. If they are taken for early ones wrongly, the others count as early no more, and a grant is
+ * smaller than it could be. */
+static void no_longer_early(struct grant_ring *ring, int64_t credits) {
+	ring->early = (int32_t)max64(0, ring->early - credits);
+}
+
 static void apply_report(struct grant_ring *ring, const struct lease_report *report, int64_t t_us) {
 	if (report->sub_window <= 0)
 		return;
@@ -157,16 +164,15 @@ static void apply_report(struct grant_ring *ring, const struct lease_report *rep
 	int64_t distance = since_us / ring->sub_window_us;
 	int64_t unspent = min64(max64(0, report->unspent), count_at(ring, distance));
 	discharge(ring, distance, unspent);
-	if (distance == 1)
-		ring->early = (int32_t)max64(0, ring->early - unspent);
+	if (distance > 0)
+		no_longer_early(ring, unspent);
 	int64_t spent_in = (t_us + GRANT_SPEND_LAG_US - ring->current_us) / ring->sub_window_us;
 	if (distance <= spent_in)
 		return;
 	int64_t spent = min64(max64(0, report->spent), count_at(ring, distance));
 	discharge(ring, distance, spent);
 	charge(ring, (int)spent_in, spent);
-	if (distance == 1)
-		ring->early = (int32_t)min64(ring->early, count_at(ring, 1));
+	no_longer_early(ring, spent);
 }
 
 /* ---- Grants ----------------------------------------------------------------------- */
@@ -179,23 +185,42 @@ static int64_t available(const struct grant_ring *ring, const struct grant_terms
 	return max64(0, terms->max_requests - fullest);
 }
 
+int grant_brief_span(const struct grant_terms *terms, int span_least) {
+	int64_t least = max64(0, min64(span_least, terms->runs));
+	return (int)max64(least, (terms->runs - 1) / GRANT_BRIEF_PART);
+}
+
+int grant_ahead_span(const struct grant_terms *terms, int span_least) {
+	return (int)max64(0, min64(grant_brief_span(terms, span_least), terms->runs - 1));
+}
+
+/* How many sub-windows ago the first was to which something is charged that still counts. */
+static int known_for(const struct grant_ring *ring) {
+	int i = ring->length - 1;
+	while (i > ring->ahead && ring->counts[i] == 0)
+		i--;
+	return (int)max64(0, i - ring->ahead);
+}
+
 /* For how many sub-windows after the present one a lease is good. What is charged to a later sub-window counts for
- * longer. So the less there is left, the shorter: as asked for while half of the limit is left, not at all with a
- * quarter. */
-static int span_for(const struct grant_terms *terms, const struct lease_request *request, int least,
-                    int64_t left) {
+ * longer. So the less there is left, the shorter: as asked for while half of the limit is left, a brief one with a
+ * quarter. And a client isn't given leases for longer than it has been coming, as far as the ring knows: until then
+ * what is left says nothing of how much it uses. */
+static int span_for(const struct grant_ring *ring, const struct grant_terms *terms,
+                    const struct lease_request *request, int64_t left) {
 	int64_t most = max64(0, min64(request->span, terms->runs));
 	if (terms->max_requests == 0)
 		return 0;
 	int64_t span = most * (4 * left - terms->max_requests) / terms->max_requests;
-	return (int)max64(least, min64(span, most));
+	span = min64(min64(span, most), known_for(ring));
+	return (int)max64(span, grant_brief_span(terms, request->span_least));
 }
 
 /* No host takes more than this part of what is left, so that the first doesn't starve the others that serve the
- * client. */
+ * client. It is a quarter more than its share, since seldom do all of them want theirs at the same time. */
 static int64_t fair_part(const struct grant_ring *ring, int64_t left, int host) {
 	int64_t servers = ring->servers | ring->servers_before | INT64_C(1) << host;
-	return max64(1, left / __builtin_popcountll((uint64_t)servers));
+	return max64(1, 5 * left / (4 * __builtin_popcountll((uint64_t)servers)));
 }
 
 /* As much of what is wanted beyond the need as is used until the end of a lease of this span, rounded up. */
@@ -213,11 +238,12 @@ static int64_t grant_now(const struct grant_ring *ring, const struct lease_reque
 	return max64(0, min64(left, wanted));
 }
 
-/* For the next sub-window alone. */
-static int64_t grant_ahead(struct grant_ring *ring, const struct grant_terms *terms, int64_t want, int host) {
+/* From the next sub-window on, and not before. */
+static int64_t grant_ahead(struct grant_ring *ring, const struct grant_terms *terms,
+                           const struct lease_request *request, int host) {
 	int64_t left = max64(0, terms->max_requests - sum_since(ring, 1 - terms->runs));
-	int64_t granted = max64(0, min64(left, min64(want, fair_part(ring, left, host))));
-	charge(ring, 1, granted);
+	int64_t granted = max64(0, min64(left, min64(request->next_want, fair_part(ring, left, host))));
+	charge(ring, 1 + grant_ahead_span(terms, request->span_least), granted);
 	ring->early += (int32_t)granted;
 	return granted;
 }
@@ -257,18 +283,21 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	charge(ring, 0, charged);
 	int64_t left = available(ring, terms);
 	int span_least = (int)max64(0, min64(request->span_least, terms->runs));
-	int span = span_for(terms, request, span_least, left);
-	bool is_long = span > span_least;
-	bool next_instead = !is_long && request->need == 0 && request->next_want > 0;
+	int span = span_for(ring, terms, request, left);
+	bool is_brief = span <= grant_brief_span(terms, span_least);
+	bool next_instead = is_brief && request->need == 0 && request->next_want > 0;
+	bool is_open = span > span_least && !next_instead;
 	int64_t more = next_instead ? 0 : more_for(terms, request, span);
 	int64_t all = grant_now(ring, request, more, left, host);
 	/* What is needed is spent at once, so it is charged to the shortest lease there is. */
-	int64_t granted = is_long ? min64(all, request->need) : all;
+	int64_t granted = is_open ? min64(all, request->need) : all;
 	int64_t granted_next = all - granted;
 	charge(ring, span_least, granted);
 	charge(ring, span, granted_next);
-	if (!is_long)
-		granted_next = grant_ahead(ring, terms, request->next_want, host);
+	if (!is_open) {
+		span = 1 + grant_ahead_span(terms, span_least);
+		granted_next = grant_ahead(ring, terms, request, host);
+	}
 	if (granted > 0 || granted_next > 0)
 		ring->servers |= INT64_C(1) << host;
 
@@ -285,9 +314,9 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 		.sub_window = ring->current_us + span_least * size_us,
 		.valid_us = until_next_us + span_least * size_us,
 		.starts_in_us = until_next_us,
-		.next_is_open = is_long,
-		.next_sub_window = ring->current_us + (is_long ? span : 1) * size_us,
-		.next_valid_us = until_next_us + (is_long ? span : 1) * size_us,
+		.next_is_open = is_open,
+		.next_sub_window = ring->current_us + span * size_us,
+		.next_valid_us = until_next_us + span * size_us,
 		.retry_us = denied           ? retry_after(ring, terms, request->least, until_next_us)
 	                : remaining == 0 ? retry_after(ring, terms, 1, until_next_us)
 	                                 : 0,

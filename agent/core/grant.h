@@ -10,8 +10,8 @@
  *      run 1   what is charged to j - K and all later ones, but for what can't be spent before j + 1
  *      run 2   what is charged to j + 1 - K and all later ones
  *
- * and neither may exceed the limit with what is granted. A lease ahead is good in j + 1 only, and looks at the
- * second.
+ * and neither may exceed the limit with what is granted. A lease ahead is good from j + 1 on, and looks at the
+ * second alone.
  *
  * Why that is enough. An interval as long as the window touches at most K + 1 sub-windows, a to a + K. What is
  * admitted in it was granted to be spent from a + K at the latest, and is charged to a or later. Consider the
@@ -47,7 +47,7 @@ struct grant_ring {
 	int64_t sub_window_us; /* 0: a client never seen */
 	int ahead;             /* counts[0] is of so many sub-windows after that one */
 	int length;
-	int32_t early; /* of what is charged to the sub-window after the current one: not to be spent before it */
+	int32_t early; /* of what is charged to sub-windows after the current one: not to be spent before the next */
 	/* the hosts that were granted something, a bit each: in the present stretch of `runs` sub-windows, and in the
 	 * one before */
 	int64_t servers, servers_before;
@@ -83,6 +83,16 @@ static inline int64_t grant_weighs_ms(const struct grant_terms *terms) {
 static inline int64_t grant_window_ms(const struct grant_terms *terms) {
 	return ((terms->runs > 0 ? terms->runs : 1) * terms->sub_window_us - terms->slack_us) / 1000;
 }
+
+/*
+ * Near the limit, leases are brief: for a tenth of the window or so. A shorter one would be asked for more often; a
+ * longer one counts for longer than it is of use. So a finer cut of the window makes the limit more exact, but
+ * leases no shorter. For how many sub-windows after its first such a lease is good, at least span_least: one from
+ * now on, and one ahead, which may not reach further than the longest leases do.
+ */
+#define GRANT_BRIEF_PART 10
+int grant_brief_span(const struct grant_terms *terms, int span_least);
+int grant_ahead_span(const struct grant_terms *terms, int span_least);
 
 /* Applies reports, charges and grants of `request` of this host (0 to GRANT_HOSTS - 1) at time t_us, answers in
  * *out. */

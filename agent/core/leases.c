@@ -54,10 +54,12 @@
 /* A lease that is low is not topped up when less than this is expected of the client until it ends. Of a tight
  * client that wouldn't get it anyway, or would waste most of it, somewhat more. */
 #define LASTS       0.1
-#define LASTS_TIGHT 0.7
+#define LASTS_TIGHT 1.0
 
-/* A period's use is weighed against what was known before as if that had been seen for so many sub-windows. */
-#define MEMORY_SUB_WINDOWS 6.0
+/* A period's use is weighed against what was known before as if that had been seen for this part of the window; of
+ * a coarse window, or a fixed one, for so many sub-windows. */
+#define MEMORY_PART            0.6
+#define MEMORY_SUB_WINDOWS_MIN 6.0
 
 /* A period without use counts for so much at least, and says that more than so much isn't to be expected of one: a
  * client that has stopped is known after a few. */
@@ -173,7 +175,8 @@ static bool must_remember(const struct core *core, const struct client *client) 
 static double demand_with_period(struct core *core, const struct client *client) {
 	double length = period_length(core, client, core->now_ns), before = client_demand(client);
 	double seen = period_use(core, client) / length;
-	double weight = length / (length + MEMORY_SUB_WINDOWS);
+	double memory = MEMORY_PART * terms_now(core, policy_of(core, client))->runs;
+	double weight = length / (length + (memory > MEMORY_SUB_WINDOWS_MIN ? memory : MEMORY_SUB_WINDOWS_MIN));
 	if (seen == 0) {
 		weight = weight < UNUSED_WEIGHT ? UNUSED_WEIGHT : weight;
 		before = before < UNUSED_MOST / length ? before : UNUSED_MOST / length;
@@ -245,7 +248,7 @@ static int span_for(struct core *core, const struct client *client, const struct
 	double demand = client_demand(client);
 	if (in_fallback(core))
 		return 0;
-	int least = span_least(core, terms);
+	int least = grant_brief_span(terms, span_least(core, terms)); /* the store grants no shorter one */
 	double enough = demand > 0 ? ENOUGH_CREDITS / demand - 1 : terms->runs;
 	double far = ceil(trips(core, terms, LEAD_ROUND_TRIPS)) - 1;
 	enough = enough > far ? enough : far;
@@ -278,8 +281,9 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 		                               (int32_t)max64(0, terms->max_requests - request->need));
 	if (pending->wants_more && request->want == 0)
 		request->want = 1;
-	if (pending->wants_next && !pending->wants_more && request->span_least == 0)
-		request->next_want = clamp_credits(1 + with_chance(demand_by_now(core, client)), terms->max_requests);
+	double ahead = demand_by_now(core, client) * (1 + grant_ahead_span(terms, request->span_least));
+	if (pending->wants_next && !pending->wants_more)
+		request->next_want = clamp_credits(1 + with_chance(ahead), terms->max_requests);
 }
 
 /*
@@ -293,8 +297,8 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant) {
 	uint32_t granted = (uint32_t)(grant->granted + grant->granted_next);
 	double demand = client_demand(client);
-	double lasts =
-		grant->next_is_open ? (double)grant->next_valid_us / ((double)sub_window_ns(core, client) / NS_PER_US) : 1;
+	int64_t lasts_us = grant->next_valid_us - (grant->next_is_open ? 0 : grant->starts_in_us);
+	double lasts = (double)lasts_us / ((double)sub_window_ns(core, client) / NS_PER_US);
 	if (demand * lasts < granted / 4.0)
 		return granted;
 	double margin =
@@ -554,7 +558,7 @@ static int64_t idle_ns(struct core *core, const struct client *client) {
 static bool is_active(struct core *core, const struct client *client) {
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	bool is_tight = client->flags & CLIENT_TIGHT;
-	int span = is_tight ? span_least(core, terms) : span_for(core, client, terms);
+	int span = is_tight ? grant_ahead_span(terms, span_least(core, terms)) : span_for(core, client, terms);
 	bool is_long = (span + 1) * terms->sub_window_us * NS_PER_US > SHORT_LEASE_NS;
 	return demand_by_now(core, client) * (span + 1) >= ACTIVE_CREDITS &&
 	       !(is_tight && is_long && period_use(core, client) == 0);

@@ -34,8 +34,8 @@ struct lease_request {
 	 * most, and span_least at least */
 	int32_t span;
 	int32_t span_least;
-	/* for the next sub-window alone: granted if no lease that lasts longer than span_least is, and then, unless
-	 * need is above 0, in its stead */
+	/* from the next sub-window on: granted if only a brief lease would be (see grant.h), in its stead; if something
+	 * is needed as well, only where a brief lease ends with the sub-window */
 	int32_t next_want;
 	int32_t charge; /* already admitted without asking: count it, as far as the limit goes */
 	struct lease_report report[LEASE_REPORTS];
@@ -49,7 +49,7 @@ struct lease_grant {
 	bool answered;        /* false: the store doesn't know the policy or refuses the client, or: */
 	bool busy;            /* somebody has locked the client's row: nothing of the request was applied */
 	int32_t granted;      /* good until valid_us after the grant */
-	int32_t granted_next; /* of a lease that lasts longer, or of the next sub-window */
+	int32_t granted_next; /* of a lease that lasts longer, or begins with the next sub-window */
 	int32_t charged;
 	int32_t remaining;
 	int32_t max_requests; /* the limit that applied; 0: blocked */

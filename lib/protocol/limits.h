@@ -31,7 +31,10 @@
 	X(STINT_STRICT, "strict")                                                                                     \
 	X(STINT_RELAXED, "relaxed")
 
-#define LIMITS_DEFAULT_RESOLUTION 10
+/* Returns the default of resolution: 20, or 10 where more would be shorter than 100 ms. SQL has the same. */
+static inline int32_t limits_default_resolution(int64_t time_window_ms) {
+	return time_window_ms >= 2000 ? 20 : 10;
+}
 
 /* The name need not end in a zero. */
 static inline bool limits_is_policy_name(const char *name, size_t length) {

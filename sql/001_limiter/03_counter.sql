@@ -38,16 +38,16 @@ comment on column stint.counter.max_requests is 'The limit at the last grant.';
 comment on column stint.counter.request is 'The last grant: its place in its batch.';
 comment on column stint.counter.granted is 'The last grant: credits for now, and for the shortest time.';
 comment on column stint.counter.granted_next is
-	'The last grant: credits of a lease that lasts longer; or, if there is none, for the sub-window after that of the grant, not to be spent '
-	'before it.';
+	'The last grant: credits of a lease that lasts longer, or of one that begins with the sub-window after that of the grant.';
 comment on column stint.counter.charged is 'The last grant: what had been admitted without asking, and was counted.';
 comment on column stint.counter.early is
-	'Of what is charged to the sub-window after the one that starts at current_us: what can''t be spent before it.';
+	'Of what is charged to sub-windows after the one that starts at current_us: what can''t be spent before the next one.';
 comment on column stint.counter.ahead is
 	'The first of counts is charged to the sub-window that is so many after the one that starts at current_us.';
 comment on column stint.counter.resolution is 'Sub-windows of the window at the last grant; 0: fixed_window.';
 comment on column stint.counter.span is
-	'The last grant: for how many sub-windows after its own the longest lease of it lasts. That is charged to the last of them.';
+	'The last grant: for how many sub-windows after its own its second lease lasts, which is charged to the last of them; negative: it '
+	'begins only with the next one.';
 comment on column stint.counter.client_id is 'The client; collation "C" compares bytes, which is cheap and the same everywhere.';
 comment on column stint.counter.counts is
 	'What is charged to each sub-window, the newest first; older ones than the last are 0. A lease is charged to the last sub-window '

@@ -2,7 +2,7 @@
 
 create function stint.set_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint default null,
-	fallback_time_window_ms bigint default null, algorithm text default 'sliding_window', resolution int default 10,
+	fallback_time_window_ms bigint default null, algorithm text default 'sliding_window', resolution int default null,
 	mode text default 'strict'
 ) returns int
 language plpgsql volatile security definer
@@ -11,13 +11,14 @@ as $$
 declare
 	fallback_requests bigint := coalesce(fallback_max_requests, 2 * max_requests);
 	fallback_window_ms bigint := coalesce(fallback_time_window_ms, time_window_ms);
+	sub_windows int := coalesce(resolution, case when time_window_ms >= 2000 then 20 else 10 end); -- as in lib/protocol/limits.h
 	id int;
 begin
-	perform stint.check_policy(name, max_requests, time_window_ms, fallback_requests, fallback_window_ms, algorithm, resolution, mode);
+	perform stint.check_policy(name, max_requests, time_window_ms, fallback_requests, fallback_window_ms, algorithm, sub_windows, mode);
 	insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
 		algorithm, resolution, mode, pinned)
 	values (set_policy.name, set_policy.max_requests, set_policy.time_window_ms, fallback_requests, fallback_window_ms,
-		set_policy.algorithm, set_policy.resolution, set_policy.mode, true)
+		set_policy.algorithm, sub_windows, set_policy.mode, true)
 	on conflict on constraint policy_name_key do update
 	set max_requests = excluded.max_requests, time_window_ms = excluded.time_window_ms,
 		fallback_max_requests = excluded.fallback_max_requests, fallback_time_window_ms = excluded.fallback_time_window_ms,
@@ -28,6 +29,6 @@ end
 $$;
 
 comment on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) is
-	'For operators: makes or changes a policy and pins it. Without fallback values: twice the limit, the same window.';
+	'For operators: makes or changes a policy and pins it. Without fallback values: twice the limit, the same window. Without a resolution: 20, or 10 of a window below 2 s.';
 revoke execute on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) from public;
 grant execute on function stint.set_policy(text, bigint, bigint, bigint, bigint, text, int, text) to stint_operator;

@@ -9,7 +9,7 @@
 --              [       second run                      ]
 --      oldest  beyond
 --
--- and neither may exceed the limit with what is granted. A lease ahead is good in cur+1 only, and looks at the second
+-- and neither may exceed the limit with what is granted. A lease ahead is good from cur+1 on, and looks at the second
 -- run alone.
 --
 -- Why that is enough. An interval as long as the window touches at most K + 1 sub-windows, a to a + K. What is
@@ -45,7 +45,9 @@ begin
 	credits := least(greatest(unspent, 0), counts[place]);
 	if credits > 0 then
 		counts[place] := counts[place] - credits;
-		if distance = 1 then
+		-- They may be the early ones, or others that are charged to the same. Taken for early ones wrongly, others count as
+		-- early no more, and a grant is smaller than it could be.
+		if distance > 0 then
 			early := greatest(early - credits, 0);
 		end if;
 		changed := true;
@@ -55,9 +57,7 @@ begin
 	credits := least(greatest(spent, 0), counts[place]);
 	if credits > 0 and distance > spent_in then
 		counts[place] := counts[place] - credits;
-		if distance = 1 then
-			early := least(early, counts[place]);
-		end if;
+		early := greatest(early - credits, 0);
 		place := ahead - spent_in + 1;
 		if cardinality(counts) < place then
 			counts := counts || array_fill(0, array[place::int - cardinality(counts)]);
@@ -90,6 +90,9 @@ declare
 	before_us constant bigint := current_us;
 	most constant int := greatest(least(span_most, resolution), 0);
 	shortest constant int := greatest(least(span_least, resolution), 0);
+	-- Near the limit leases are brief: for a tenth of the window or so.
+	brief constant int := greatest(shortest, (resolution - 1) / 10);
+	is_open boolean; -- what is granted beyond the need can be spent from now on
 	stretch_us bigint;
 	steps bigint;
 	report record;
@@ -100,7 +103,6 @@ declare
 	available bigint;
 	more bigint;
 	shares bigint;
-	longer int;
 begin
 	changed := false;
 
@@ -181,43 +183,53 @@ begin
 	charged := greatest(least(charge, available), 0);
 	available := available - charged;
 	-- For how many sub-windows the lease is good. What is charged to a later sub-window counts for longer. So the less
-	-- there is left, the fewer: all of `most` while half of the limit is left, none with a quarter.
+	-- there is left, the fewer: all of `most` while half of the limit is left, a brief lease with a quarter. And a client
+	-- isn't given leases for longer than it has been coming, as far as the counter knows: until then what is left says
+	-- nothing of how much it uses.
+	place := cardinality(counts);
+	while place > ahead + 1 and counts[place] = 0 loop
+		place := place - 1;
+	end loop;
 	span := case when max_requests = 0 then 0
-		else greatest(shortest, least(most * (4 * available - max_requests) / max_requests, most)) end;
+		else greatest(least(most * (4 * available - max_requests) / max_requests, most, greatest(place - ahead - 1, 0)), brief) end;
+	is_open := span > shortest and not (need = 0 and next_want > 0 and span <= brief);
 	more := greatest(want::bigint - need, 0);
 	if span < most then
 		more := (more * (span + 1) + most) / (most + 1);
 	end if;
-	if need = 0 and next_want > 0 and span <= shortest then
+	if need = 0 and next_want > 0 and span <= brief then
 		more := 0;
 	end if;
 	-- No host takes more than a part of what is left, so that the first doesn't starve the others that serve the client.
+	-- It is a quarter more than its share, since seldom do all of them want theirs at the same time.
 	shares := bit_count((servers | servers_before | (1::bigint << host))::bit(64));
 	granted := case
 		when need > 0 and available < least_need then 0
-		else least(available, greatest(need, least(need + more, greatest(available / shares, 1))))
+		else least(available, greatest(need, least(need + more, greatest(5 * available / (4 * shares), 1))))
 	end;
 	remaining := available - granted;
 	granted_next := 0;
-	if span > shortest then
+	if is_open then
 		-- What is needed is spent at once, so it is charged to the shortest lease there is.
 		granted_next := greatest(granted - need, 0);
 		granted := granted - granted_next;
-	elsif next_want > 0 then
-		if resolution > 0 then
-			beyond := beyond + charged + granted;
-		end if;
-		available := greatest(max_requests - beyond, 0);
-		granted_next := least(available, next_want, greatest(available / shares, 1));
-		if resolution > 0 then
-			remaining := least(remaining, available - granted_next);
+	else
+		span := -1 - greatest(least(brief, resolution - 1), 0);
+		if next_want > 0 then
+			if resolution > 0 then
+				beyond := beyond + charged + granted;
+			end if;
+			available := greatest(max_requests - beyond, 0);
+			granted_next := least(available, next_want, greatest(5 * available / (4 * shares), 1));
+			if resolution > 0 then
+				remaining := least(remaining, available - granted_next);
+			end if;
 		end if;
 	end if;
 
 	if charged > 0 or granted > 0 or granted_next > 0 then
 		changed := true;
-		longer := case when span > shortest then span else 1 end;
-		n := greatest(case when granted > 0 then shortest else 0 end, case when granted_next > 0 then longer else 0 end);
+		n := greatest(case when granted > 0 then shortest else 0 end, case when granted_next > 0 then abs(span) else 0 end);
 		if n > ahead then
 			counts := array_fill(0, array[n - ahead]) || counts;
 			ahead := n;
@@ -233,8 +245,8 @@ begin
 			counts[place - shortest] := counts[place - shortest] + granted;
 		end if;
 		if granted_next > 0 then
-			counts[place - longer] := counts[place - longer] + granted_next;
-			if span <= shortest then
+			counts[place - abs(span)] := counts[place - abs(span)] + granted_next;
+			if not is_open then
 				early := early + granted_next;
 			end if;
 		end if;
@@ -277,6 +289,6 @@ $$;
 comment on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
 	bigint, int, int, bigint, int, int) is
 	'One grant: a counter''s state (null: a new client), the time, the host (0 to 62), the limit and a request give the new state and the answer. '
-	'changed is false when nothing needs to be written. resolution 0: fixed_window.';
+	'span: of the longer lease, or, if negative, of the one ahead. changed is false when nothing needs to be written. resolution 0: fixed_window.';
 revoke execute on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
 	bigint, int, int, bigint, int, int) from public;

@@ -9,7 +9,8 @@ create function stint.first_grant(
 language sql immutable parallel safe
 as $$
 	select t_us - mod(t_us - phase_us, sub_window_us), g.granted, g.granted_next,
-		case when g.granted_next > 0 then g.span when g.granted > 0 then g.shortest else 0 end, g.shortest, g.span,
+		case when g.granted_next > 0 then g.span when g.granted > 0 then g.shortest else 0 end, g.shortest,
+		case when max_requests > 0 and g.span > g.shortest then g.span else -1 - greatest(least(g.span, resolution - 1), 0) end,
 		case
 			when g.granted_next > 0 then g.granted_next || array_fill(0, array[g.span - g.shortest - 1]) || g.granted
 			when g.granted > 0 then array[g.granted]
@@ -20,9 +21,17 @@ as $$
 		from (
 			select s.*, case when s.span > s.shortest then greatest(s.total - need, 0) else 0 end as later
 			from (
-				select greatest(least(span_least, resolution), 0) as shortest,
-					case when max_requests = 0 then 0 else greatest(least(span_least, resolution), least(span_most, resolution), 0) end as span,
-					case when max_requests < least_need then 0 else least(max_requests, greatest(need, want)) end as total
+				select b.shortest, b.span,
+					case
+						when max_requests < least_need then 0
+						when b.span < b.most
+							then least(max_requests, need + (greatest(want::bigint - need, 0) * (b.span + 1) + b.most) / (b.most + 1))::int
+						else least(max_requests, greatest(need, want))
+					end as total
+				from (
+					select greatest(least(span_least, resolution), 0) as shortest, greatest(least(span_most, resolution), 0) as most,
+						greatest(least(span_least, resolution), (resolution - 1) / 10, 0) as span
+				) b
 			) s
 		) f
 	) g

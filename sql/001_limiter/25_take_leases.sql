@@ -120,9 +120,9 @@ begin
 	)
 	select n.request, case when b.busy then 0 else n.granted end, n.current_us + n.shortest * n.sub_window_us,
 		n.starts_in_us + n.shortest * n.sub_window_us, case when b.busy then 0 else n.granted_next end, n.starts_in_us,
-		n.current_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
-		n.starts_in_us + case when n.span > n.shortest then n.span else 1 end * n.sub_window_us,
-		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > n.shortest, b.busy
+		n.current_us + abs(n.span) * n.sub_window_us,
+		n.starts_in_us + abs(n.span) * n.sub_window_us,
+		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > 0, b.busy
 	from tried n
 	left join written w on w.request = n.request
 	cross join lateral (select n.changed and w.turn is null as busy) b
@@ -132,9 +132,9 @@ begin
 	-- from a request for nothing. (A request that was refused is made once more, and refused once more.)
 	select n.request, w.granted, t.current_us + n.shortest * n.sub_window_us, t.starts_in_us + n.shortest * n.sub_window_us,
 		w.granted_next, t.starts_in_us,
-		t.current_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
-		t.starts_in_us + case when w.span > n.shortest then w.span else 1 end * n.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > n.shortest, false
+		t.current_us + abs(w.span) * n.sub_window_us,
+		t.starts_in_us + abs(w.span) * n.sub_window_us,
+		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > 0, false
 	from tried n
 	join written w on w.request = n.request
 	cross join lateral stint.take(

@@ -80,9 +80,9 @@ begin
 	)
 	select w.request, w.granted, t.current_us + w.shortest * w.sub_window_us, t.starts_in_us + w.shortest * w.sub_window_us,
 		w.granted_next, t.starts_in_us,
-		t.current_us + case when w.span > w.shortest then w.span else 1 end * w.sub_window_us,
-		t.starts_in_us + case when w.span > w.shortest then w.span else 1 end * w.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, w.max_requests, 0, w.span > w.shortest
+		t.current_us + abs(w.span) * w.sub_window_us,
+		t.starts_in_us + abs(w.span) * w.sub_window_us,
+		t.remaining, t.retry_us, t.reset_us, w.max_requests, 0, w.span > 0
 	from written w
 	cross join lateral (
 		select w.current_us, f.starts_in_us, f.remaining, f.retry_us, f.reset_us

@@ -104,6 +104,7 @@ static inline void says_to_agent(server_peer app, const char *name, int64_t limi
 		.head = {.flags = flags},
 		.max_requests = limit,
 		.time_window_ms = api.time_window_ms,
+		.resolution = 10,
 		.fallback_max_requests = 2 * limit,
 	};
 	declarations_on_message(&agent.declarations, app, &message, name, strlen(name));

@@ -48,8 +48,8 @@ static inline void cut_window(struct history *h, int resolution) {
 }
 
 static inline int choose_resolution(struct history *h) {
-	static const int resolutions[] = {0, 1, 2, 3, 10, 59, 60};
-	return resolutions[roll(h, 7)];
+	static const int resolutions[] = {0, 1, 2, 3, 10, 11, 20, 59, 60};
+	return resolutions[roll(h, 9)];
 }
 
 static inline void choose_terms(struct history *h) {

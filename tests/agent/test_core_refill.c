@@ -103,7 +103,7 @@ static void a_slow_client_gets_a_lease_for_a_window_and_never_waits_again(void *
 	goes_on(f, &row, 20 * WINDOW_NS, 200 * MS);
 	assert_int_equal(row.checks, 100);
 	assert_in_range(row.waited, 0, 1);
-	assert_int_equal(row.longest, 10);
+	assert_in_range(row.longest, 8, 10); /* as far as the ring reaches back, which its own leases make shorter */
 	assert_in_range(row.statements, 15, 45); /* of 100 checks */
 }
 
@@ -332,7 +332,7 @@ static void a_slow_client_of_a_long_window_asks_rarely(void **state) {
 	policy_changes(f, hour);
 	row.terms = hour.terms;
 	goes_on(f, &row, 60000 * MS, 200 * MS);
-	assert_in_range(row.waited, 1, 4);
+	assert_in_range(row.waited, 1, 5); /* a new client's leases are brief, so they are small, too */
 	goes_on(f, &row, 600000 * MS, 200 * MS);
 	assert_in_range(row.waited, 0, 2);
 	assert_in_range(row.statements, 1, 30); /* of 3,000 checks */

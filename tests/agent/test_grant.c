@@ -45,6 +45,11 @@ static int32_t take_long(int64_t t_us, int32_t credits, int32_t span) {
 	return got.granted_next;
 }
 
+/* The ring knows the client for so long then, so it may have leases as long. One credit counts for a window. */
+static void come_before(int64_t t_us, int sub_windows) {
+	assert_int_equal(take(t_us - sub_windows * terms.sub_window_us, 1), 1);
+}
+
 static void give_back(int64_t t_us, int64_t sub_window, int32_t unspent, int32_t spent) {
 	take_as(t_us, 1, (struct lease_request){.report = {{sub_window, unspent, spent}}});
 }
@@ -137,14 +142,29 @@ static void wants_beyond_need_are_a_fair_part(void **state) {
 	(void)state;
 	terms.max_requests = 1000;
 	assert_int_equal(take_as(0, 5, (struct lease_request){.want = 600}), 600); /* nobody else is there */
-	assert_int_equal(take_as(0, 6, (struct lease_request){.want = 600}), 200); /* two are */
-	assert_int_equal(take_as(0, 5, (struct lease_request){.need = 1, .least = 1, .want = 600}), 100);
+	assert_int_equal(take_as(0, 6, (struct lease_request){.want = 600}), 250); /* two are */
+	assert_int_equal(take_as(0, 5, (struct lease_request){.need = 1, .least = 1, .want = 600}), 93);
 	assert_int_equal(take_as(0, 5, (struct lease_request){.want = 3}), 3);
-	assert_int_equal(take_as(0, 5, (struct lease_request){.need = 90, .least = 1, .want = 400}), 90);
-	assert_int_equal(take_as(0, 7, (struct lease_request){.need = 5, .least = 1, .want = 5}), 5);
+	assert_int_equal(take_as(0, 5, (struct lease_request){.need = 50, .least = 1, .want = 400}), 50);
+	assert_int_equal(take_as(0, 7, (struct lease_request){.need = 2, .least = 1, .want = 2}), 2);
 	assert_int_equal(take_as(0, 8, (struct lease_request){.want = 600}), 1); /* the last ones one by one */
 	assert_int_equal(take_as(0, 8, (struct lease_request){.want = 600}), 1);
 	assert_int_equal(take_as(0, 8, (struct lease_request){.want = 600}), 0);
+}
+
+static void a_fair_part_is_a_quarter_more_than_the_share(void **state) {
+	(void)state;
+	terms.max_requests = 1000;
+	take_as(0, 1, (struct lease_request){.need = 100, .least = 1, .want = 100});
+	take_as(0, 2, (struct lease_request){.need = 99, .least = 1, .want = 99});
+	assert_int_equal(take_as(0, 1, (struct lease_request){.want = 1000}), 500); /* 5/4 of half of 801 */
+	take_as(0, 2, (struct lease_request){.next_want = 1000});
+	assert_int_equal(got.granted_next, 188); /* 5/4 of half of 301 */
+	start(NULL);
+	assert_int_equal(take_as(0, 1, (struct lease_request){.want = 1000}), 10); /* never more than there is */
+	start(NULL);
+	take_as(0, 1, (struct lease_request){.next_want = 1000});
+	assert_int_equal(got.granted_next, 10);
 }
 
 static void who_served_lately_has_a_share(void **state) {
@@ -156,7 +176,8 @@ static void who_served_lately_has_a_share(void **state) {
 	take_as(10 * SUB_US, 5, (struct lease_request){.need = 1, .least = 1}); /* the next stretch of ten */
 	assert_int_equal(ring.servers, INT64_C(1) << 5);
 	assert_int_equal(ring.servers_before, INT64_C(1) | INT64_C(1) << 62);
-	assert_int_equal(take_as(10 * SUB_US, 5, (struct lease_request){.want = 1000}), 332); /* a third of 997 */
+	assert_int_equal(take_as(10 * SUB_US, 5, (struct lease_request){.want = 1000}),
+	                 415); /* 5/4 of a third of 997 */
 	take_as(20 * SUB_US, 5, (struct lease_request){.need = 1, .least = 1});
 	assert_int_equal(ring.servers_before, INT64_C(1) << 5);
 	take_as(40 * SUB_US, 5, (struct lease_request){0});
@@ -166,6 +187,7 @@ static void who_served_lately_has_a_share(void **state) {
 
 static void a_lease_is_charged_to_its_last_sub_window(void **state) {
 	(void)state;
+	come_before(0, 4);
 	take_as(30000, 1, (struct lease_request){.need = 2, .least = 1, .want = 5, .span = 4, .span_least = 1});
 	assert_int_equal(got.granted, 2); /* spent at once, so in the shortest lease */
 	assert_int_equal(got.sub_window, EPOCH_US + SUB_US);
@@ -176,27 +198,28 @@ static void a_lease_is_charged_to_its_last_sub_window(void **state) {
 	assert_int_equal(got.next_valid_us, 470000);
 	assert_int_equal(got.reset_us, 470000 + 10 * SUB_US);
 	assert_int_equal(ring.ahead, 4);
-	assert_int_equal(ring.length, 4);
 	assert_int_equal(ring.counts[0], 3);
 	assert_int_equal(ring.counts[3], 2);
+	assert_int_equal(ring.counts[4], 0);
 }
 
 static void a_lease_counts_for_a_window_after_its_end(void **state) {
 	(void)state;
-	take_long(0, 10, 4);
-	assert_int_equal(take(4 * SUB_US, 1), 0);
+	come_before(0, 4);
+	assert_int_equal(take_long(0, 9, 4), 9);
+	assert_int_equal(take(4 * SUB_US, 2), 0);
 	assert_int_equal(got.retry_us, 11 * SUB_US);
-	assert_int_equal(take(15 * SUB_US - 1, 1), 0);
+	assert_int_equal(take(15 * SUB_US - 1, 2), 0);
 	assert_int_equal(take(15 * SUB_US, 10), 10);
 }
 
 static void nearer_the_limit_leases_are_shorter(void **state) {
 	(void)state;
-	static const int spans[][2] = {{0, 10}, {50, 10}, {60, 6}, {70, 2}, {72, 1}};
+	static const int spans[][2] = {{1, 10}, {50, 10}, {60, 6}, {70, 2}, {72, 1}};
 	for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
 		start(NULL);
 		terms.max_requests = 100;
-		take(0, spans[i][0]);
+		take(-10 * SUB_US, spans[i][0]);
 		assert_int_equal(take_long(0, 1, 60), 1);
 		assert_int_equal(got.next_sub_window, EPOCH_US + spans[i][1] * SUB_US);
 	}
@@ -213,10 +236,269 @@ static void nearer_the_limit_leases_are_shorter(void **state) {
 static void a_shorter_lease_is_a_smaller_one(void **state) {
 	(void)state;
 	terms.max_requests = 100;
-	take(0, 60);
+	take(-10 * SUB_US, 60);
 	take_as(0, 1, (struct lease_request){.need = 2, .least = 1, .want = 12, .span = 10});
 	assert_int_equal(got.granted, 2);
 	assert_int_equal(got.granted_next, 7); /* of 10 for eleven sub-windows, what is used in seven */
+}
+
+/* ---- How long a client has been known ------------------------------------------------------ */
+
+static int64_t distance_of(int64_t sub_window) {
+	return (sub_window - ring.current_us) / ring.sub_window_us;
+}
+
+static void a_new_client_gets_a_brief_lease(void **state) {
+	(void)state;
+	terms.max_requests = 1000;
+	take_as(0, 1, (struct lease_request){.need = 1, .least = 1, .want = 12, .span = 10});
+	assert_false(got.next_is_open);
+	assert_int_equal(got.granted, 2); /* what is used in one of eleven sub-windows */
+	assert_int_equal(ring.ahead, 0);
+	take_as(SUB_US - 1, 1, (struct lease_request){.want = 1, .span = 10}); /* it is new all the while */
+	assert_false(got.next_is_open);
+	start(NULL);
+	terms.runs = 20;
+	take_as(0, 1, (struct lease_request){.need = 1, .least = 1, .want = 3, .span = 20});
+	assert_true(got.next_is_open);
+	assert_int_equal(distance_of(got.next_sub_window), 1);
+}
+
+static void a_lease_lasts_no_longer_than_the_client_has_been_coming(void **state) {
+	(void)state;
+	terms.max_requests = 1000;
+	for (int n = 1; n <= 12; n++) {
+		start(NULL);
+		come_before(0, n);
+		take_as(0, 1, (struct lease_request){.want = 1, .span = 10});
+		assert_int_equal(got.next_is_open, n <= 10); /* what is older is forgotten */
+		assert_int_equal(distance_of(got.next_sub_window), n <= 10 ? n : 1);
+	}
+}
+
+/* The ring doesn't know when they were granted, and what it knew of before is given back. */
+static void leases_that_go_on_do_not_say_that_a_client_came_before(void **state) {
+	(void)state;
+	come_before(0, 3);
+	take_long(0, 1, 3);
+	take_as(0, 1, (struct lease_request){.report = {{EPOCH_US - 3 * SUB_US, 1, 0}}});
+	take_as(2 * SUB_US, 1, (struct lease_request){.want = 1, .span = 10});
+	assert_false(got.next_is_open);
+}
+
+static void who_is_known_for_longer_gets_longer_leases(void **state) {
+	(void)state;
+	terms.max_requests = 1000;
+	come_before(0, 3);
+	for (int later = 0; later < 7; later++) {
+		take_long(later * SUB_US, 1, 10);
+		assert_int_equal(distance_of(got.next_sub_window), 3 + later); /* whatever is charged to later ones */
+	}
+}
+
+static void what_counts_no_more_is_not_known(void **state) {
+	(void)state;
+	terms.max_requests = 1000;
+	come_before(0, 11);
+	come_before(0, 5);
+	come_before(0, 3);
+	take_long(0, 1, 10);
+	assert_int_equal(distance_of(got.next_sub_window), 5);
+	take_as(0, 1, (struct lease_request){.want = 1, .span = 10, .report = {{EPOCH_US - 5 * SUB_US, 1, 0}}});
+	assert_int_equal(distance_of(got.next_sub_window), 3);
+}
+
+/* ---- Brief leases -------------------------------------------------------------------------- */
+
+static void a_brief_lease_is_good_for_a_tenth_of_the_window(void **state) {
+	(void)state;
+	static const int spans[][2] = {{0, 0}, {1, 0}, {2, 0}, {10, 0}, {11, 1}, {20, 1}, {21, 2}, {60, 5}};
+	for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
+		terms.runs = spans[i][0];
+		assert_int_equal(grant_brief_span(&terms, 0), spans[i][1]);
+		assert_int_equal(grant_ahead_span(&terms, 0), spans[i][1]);
+	}
+}
+
+static void or_for_as_long_as_the_shortest_if_that_is_longer(void **state) {
+	(void)state;
+	static const int spans[][4] = {{10, 3, 3, 3}, {10, 9, 9, 9},    {10, 10, 10, 9}, {10, 50, 10, 9},
+	                               {1, 1, 1, 0},  {0, 1, 0, 0},     {20, 1, 1, 1},   {60, 4, 5, 5},
+	                               {60, 6, 6, 6}, {60, 60, 60, 59}, {10, -1, 0, 0},  {60, -1, 5, 5}};
+	for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
+		terms.runs = spans[i][0];
+		assert_int_equal(grant_brief_span(&terms, spans[i][1]), spans[i][2]);
+		assert_int_equal(grant_ahead_span(&terms, spans[i][1]), spans[i][3]);
+	}
+}
+
+/* What is needed is spent at once. */
+static void of_a_brief_lease_only_the_rest_is_charged_to_its_last(void **state) {
+	(void)state;
+	terms.runs = 20;
+	take_as(30000, 1, (struct lease_request){.need = 2, .least = 2, .want = 5, .span = 1, .next_want = 4});
+	assert_int_equal(got.granted, 2);
+	assert_int_equal(got.sub_window, EPOCH_US);
+	assert_int_equal(got.valid_us, 70000);
+	assert_true(got.next_is_open);
+	assert_int_equal(got.granted_next, 3); /* and nothing ahead */
+	assert_int_equal(got.next_sub_window, EPOCH_US + SUB_US);
+	assert_int_equal(got.next_valid_us, 170000);
+	assert_int_equal(ring.ahead, 1);
+	assert_int_equal(ring.counts[0], 3);
+	assert_int_equal(ring.counts[1], 2);
+	assert_int_equal(ring.early, 0);
+}
+
+static void a_brief_lease_is_not_shorter_near_the_limit(void **state) {
+	(void)state;
+	terms.runs = 20;
+	take(-20 * SUB_US, 9);
+	take_as(0, 1, (struct lease_request){.want = 1, .span = 20});
+	assert_true(got.next_is_open);
+	assert_int_equal(got.granted_next, 1);
+	assert_int_equal(got.next_sub_window, EPOCH_US + SUB_US);
+}
+
+/* ---- Leases ahead -------------------------------------------------------------------------- */
+
+static void a_lease_ahead_is_good_for_a_tenth_of_the_window_from_the_next_on(void **state) {
+	(void)state;
+	terms.runs = 20;
+	take_as(30000, 1, (struct lease_request){.want = 5, .next_want = 7});
+	assert_int_equal(got.granted, 0); /* it comes in the stead of one from now on */
+	assert_int_equal(got.granted_next, 7);
+	assert_false(got.next_is_open);
+	assert_int_equal(got.starts_in_us, 70000);
+	assert_int_equal(got.next_sub_window, EPOCH_US + 2 * SUB_US);
+	assert_int_equal(got.next_valid_us, 270000);
+	assert_int_equal(ring.ahead, 2);
+	assert_int_equal(ring.counts[0], 7);
+	assert_int_equal(ring.early, 7);
+	assert_int_equal(take(22 * SUB_US, 4), 0);
+	assert_int_equal(take(23 * SUB_US - 1, 3), 3);
+	assert_int_equal(take(23 * SUB_US, 7), 7);
+}
+
+static void a_lease_that_is_not_brief_comes_instead_of_one_ahead(void **state) {
+	(void)state;
+	terms.max_requests = 100;
+	come_before(0, 10);
+	take_as(0, 1, (struct lease_request){.want = 5, .span = 10, .next_want = 7});
+	assert_true(got.next_is_open);
+	assert_int_equal(got.granted_next, 5);
+	assert_int_equal(ring.early, 0);
+	take(0, 60); /* near the limit it may be a short one, which is more than a brief one */
+	take_as(0, 1, (struct lease_request){.want = 5, .span = 10, .next_want = 7});
+	assert_true(got.next_is_open);
+	assert_int_equal(distance_of(got.next_sub_window), 3);
+}
+
+static void a_far_host_s_brief_lease_is_as_large_as_it_is_long(void **state) {
+	(void)state;
+	take_as(0, 1, (struct lease_request){.need = 1, .least = 1, .want = 12, .span = 10, .span_least = 3});
+	assert_int_equal(got.granted, 5); /* the need, and what is used in four of eleven sub-windows */
+	assert_int_equal(got.sub_window, EPOCH_US + 3 * SUB_US);
+}
+
+static void a_far_host_s_lease_ahead_is_good_for_longer(void **state) {
+	(void)state;
+	take_as(30000, 1, (struct lease_request){.need = 1, .least = 1, .want = 1, .span_least = 3, .next_want = 7});
+	assert_int_equal(got.sub_window, EPOCH_US + 3 * SUB_US);
+	assert_int_equal(got.granted_next, 7);
+	assert_false(got.next_is_open);
+	assert_int_equal(got.next_sub_window, EPOCH_US + 4 * SUB_US);
+	assert_int_equal(ring.ahead, 4);
+	assert_int_equal(ring.counts[0], 7);
+	assert_int_equal(ring.counts[1], 1);
+	assert_int_equal(ring.early, 7);
+	take_as(30000, 1, (struct lease_request){.span_least = 50, .next_want = 1});
+	assert_int_equal(got.granted_next, 1);
+	assert_int_equal(got.next_sub_window, EPOCH_US + 10 * SUB_US); /* as far as any */
+}
+
+static void a_window_of_one_sub_window_is_leased_ahead_for_the_next_alone(void **state) {
+	(void)state;
+	for (int runs = 0; runs <= 1; runs++) {
+		start(NULL);
+		terms.runs = runs;
+		take_as(0, 1, (struct lease_request){.span = 5, .span_least = 5, .next_want = 7});
+		assert_int_equal(got.granted_next, 7);
+		assert_int_equal(got.next_sub_window, EPOCH_US + SUB_US);
+		assert_int_equal(ring.ahead, 1);
+	}
+}
+
+/* It counts with the present sub-window from the next one on only, wherever it is charged to. */
+static void what_is_ahead_by_two_counts_in_the_first_run_once_it_has_begun(void **state) {
+	(void)state;
+	terms.runs = 20;
+	take(0, 4);
+	take(SUB_US, 2);
+	take_as(20 * SUB_US, 1, (struct lease_request){.next_want = 20});
+	assert_int_equal(got.granted_next, 8); /* the four are out of the run that begins with the next */
+	assert_int_equal(ring.early, 8);
+	assert_int_equal(got.remaining, 0);
+	give_back(20 * SUB_US, got.next_sub_window, 3, 0);
+	assert_int_equal(got.remaining, 3); /* of six in the first run, seven in the second */
+	give_back(21 * SUB_US, EPOCH_US + SUB_US, 0, 0);
+	assert_int_equal(ring.early, 0);
+	assert_int_equal(got.remaining, 3); /* the two still count with it */
+	take_as(21 * SUB_US, 1, (struct lease_request){.next_want = 20});
+	assert_int_equal(got.granted_next, 5); /* but not with what begins after it */
+	assert_int_equal(take(21 * SUB_US, 1), 0);
+}
+
+static void what_is_early_by_two_and_returned_is_early_no_more(void **state) {
+	(void)state;
+	terms.runs = 20;
+	take(0, 5);
+	take_as(20 * SUB_US, 1, (struct lease_request){.next_want = 9});
+	assert_int_equal(ring.early, 9);
+	give_back(20 * SUB_US, got.next_sub_window, 6, 0);
+	assert_int_equal(ring.early, 3);
+	assert_int_equal(got.remaining, 5);
+	assert_int_equal(take(20 * SUB_US, 5), 5);
+	assert_int_equal(take(20 * SUB_US, 1), 0);
+}
+
+static void what_is_returned_of_the_present_leaves_the_early_ones(void **state) {
+	(void)state;
+	take(0, 4);
+	take_as(0, 1, (struct lease_request){.next_want = 5});
+	give_back(0, EPOCH_US, 3, 0);
+	assert_int_equal(ring.early, 5);
+}
+
+static void what_is_early_by_two_and_spent_is_early_no_more(void **state) {
+	(void)state;
+	terms.runs = 20;
+	terms.sub_window_us = LONG_US;
+	take_as(0, 1, (struct lease_request){.next_want = 7});
+	int64_t token = got.next_sub_window;
+	give_back(LONG_US / 2, token, 0, 4); /* a host may be a little early */
+	assert_int_equal(ring.early, 3);
+	assert_int_equal(ring.counts[0], 3);
+	assert_int_equal(ring.counts[2], 4);
+	give_back(LONG_US - 1, token, 0, 2); /* what is spent close to the edge counts after it */
+	assert_int_equal(ring.early, 1);
+	assert_int_equal(ring.counts[0], 1);
+	assert_int_equal(ring.counts[1], 2);
+	assert_int_equal(ring.counts[2], 4);
+}
+
+/* Nobody knows which of them it is. If those that can be spent now are taken for early ones, less is granted, not
+ * too much. */
+static void what_is_charged_beside_early_ones_and_returned_is_taken_for_early(void **state) {
+	(void)state;
+	take_as(0, 1, (struct lease_request){.next_want = 4});
+	take_as(0, 1, (struct lease_request){.want = 3, .span_least = 1});
+	int64_t token = got.sub_window;
+	assert_int_equal(token, EPOCH_US + SUB_US);
+	give_back(0, token, 3, 0);
+	assert_int_equal(ring.early, 1);
+	give_back(0, token, 3, 0);
+	assert_int_equal(ring.early, 0);
 }
 
 static void who_is_denied_gets_no_long_lease(void **state) {
@@ -290,10 +572,11 @@ static void what_is_returned_can_be_granted_again(void **state) {
 
 static void a_long_lease_can_be_returned_any_time(void **state) {
 	(void)state;
-	take_long(0, 8, 6);
+	come_before(0, 6);
+	assert_int_equal(take_long(0, 8, 6), 8);
 	int64_t token = got.next_sub_window;
 	give_back(2 * SUB_US, token, 3, 0);
-	assert_int_equal(got.remaining, 5);
+	assert_int_equal(got.remaining, 4);
 	assert_int_equal(ring.ahead, 4);
 	give_back(9 * SUB_US, token, 3, 0); /* it is over; they were not spent all the same */
 	assert_int_equal(got.remaining, 8);
@@ -313,19 +596,20 @@ static void an_early_lease_that_is_returned_is_early_no_more(void **state) {
 static void what_is_spent_counts_from_now_on(void **state) {
 	(void)state;
 	terms.sub_window_us = LONG_US;
-	take_long(0, 10, 8);
+	come_before(0, 8);
+	assert_int_equal(take_long(0, 9, 8), 9);
 	int64_t token = got.next_sub_window;
 	give_back(2 * LONG_US, token, 0, 4);
 	assert_int_equal(ring.ahead, 6);
-	assert_int_equal(ring.counts[0], 6);
+	assert_int_equal(ring.counts[0], 5);
 	assert_int_equal(ring.counts[6], 4);
 	assert_int_equal(got.remaining, 0);
-	give_back(3 * LONG_US, token, 1, 5);
-	assert_int_equal(got.remaining, 1);
+	give_back(3 * LONG_US, token, 1, 4);
+	assert_int_equal(got.remaining, 2); /* one given back, and one of before counts no more */
 	assert_int_equal(ring.ahead, 0);
-	assert_int_equal(take(13 * LONG_US - 1, 2), 0);
-	assert_int_equal(take(13 * LONG_US, 5), 5); /* the four are gone */
-	assert_int_equal(take(14 * LONG_US, 5), 5); /* and the five */
+	assert_int_equal(take(13 * LONG_US - 1, 3), 0);
+	assert_int_equal(take(13 * LONG_US, 6), 6); /* four of the nine are gone */
+	assert_int_equal(take(14 * LONG_US, 4), 4); /* and the other four */
 }
 
 static void what_is_charged_to_now_or_before_stays(void **state) {
@@ -351,7 +635,8 @@ static void what_is_spent_of_an_early_lease_is_early_no_more(void **state) {
 static void what_is_spent_close_to_an_edge_counts_after_it(void **state) {
 	(void)state;
 	terms.sub_window_us = LONG_US;
-	take_long(0, 10, 8);
+	come_before(0, 8);
+	assert_int_equal(take_long(0, 9, 8), 9);
 	int64_t token = got.next_sub_window;
 	give_back(LONG_US - GRANT_SPEND_LAG_US - 1, token, 0, 4);
 	assert_int_equal(ring.counts[8], 4);
@@ -393,7 +678,8 @@ static void a_clock_that_steps_back_loses_no_count_and_locks_nobody_out(void **s
 
 static void long_leases_end_no_later_than_they_count_when_the_clock_steps_back(void **state) {
 	(void)state;
-	take_long(INT64_C(3600000000), 7, 8);
+	come_before(INT64_C(3600000000), 8);
+	assert_int_equal(take_long(INT64_C(3600000000), 6, 8), 6);
 	take_as(INT64_C(3600000000), 1, (struct lease_request){.next_want = 3});
 	assert_int_equal(ring.early, 3);
 	take_as(0, 1, (struct lease_request){0});
@@ -424,25 +710,27 @@ static void other_sub_windows_move_counts_to_where_they_were_spent_last(void **s
 
 static void other_sub_windows_move_long_leases_to_their_ends(void **state) {
 	(void)state;
-	take_long(0, 10, 8); /* to 0.9 s */
+	come_before(0, 8);
+	assert_int_equal(take_long(0, 9, 8), 9); /* to 0.9 s */
 	take_as(0, 1, (struct lease_request){0});
 	terms = (struct grant_terms){.max_requests = 10, .sub_window_us = 250000, .runs = 4};
-	assert_int_equal(take(1, 1), 0);
+	assert_int_equal(take(1, 2), 0);
 	assert_int_equal(ring.ahead, 3);
 	assert_int_equal(got.retry_us, 8 * 250000 - 1);
 	terms = (struct grant_terms){.max_requests = 10, .sub_window_us = 200000, .runs = 2}; /* a shorter window */
-	assert_int_equal(take(1, 1), 0);
+	assert_int_equal(take(1, 2), 0);
 	assert_int_equal(ring.ahead, 2);
-	assert_int_equal(ring.counts[0], 10);
+	assert_int_equal(ring.counts[0], 9);
 	assert_int_equal(got.retry_us, 5 * 200000 - 1);
 	terms = (struct grant_terms){.max_requests = 10, .sub_window_us = 400000}; /* a fixed one */
-	assert_int_equal(take(1, 1), 0);
+	assert_int_equal(take(1, 2), 0);
 	assert_int_equal(got.retry_us, 400000 - 1);
 }
 
 static void fewer_sub_windows_of_the_same_length_forget_nothing_that_is_ahead(void **state) {
 	(void)state;
-	take_long(0, 4, 9);
+	come_before(0, 9);
+	assert_int_equal(take_long(0, 4, 9), 4);
 	take(0, 4);
 	terms.runs = 2;
 	assert_int_equal(take(SUB_US, 3), 0);
@@ -524,11 +812,31 @@ int main(void) {
 		TEST(a_denial_leaves_no_trace),
 		TEST(less_than_the_smallest_cost_is_not_granted),
 		TEST(wants_beyond_need_are_a_fair_part),
+		TEST(a_fair_part_is_a_quarter_more_than_the_share),
 		TEST(who_served_lately_has_a_share),
 		TEST(a_lease_is_charged_to_its_last_sub_window),
 		TEST(a_lease_counts_for_a_window_after_its_end),
 		TEST(nearer_the_limit_leases_are_shorter),
 		TEST(a_shorter_lease_is_a_smaller_one),
+		TEST(a_new_client_gets_a_brief_lease),
+		TEST(a_lease_lasts_no_longer_than_the_client_has_been_coming),
+		TEST(leases_that_go_on_do_not_say_that_a_client_came_before),
+		TEST(who_is_known_for_longer_gets_longer_leases),
+		TEST(what_counts_no_more_is_not_known),
+		TEST(a_brief_lease_is_good_for_a_tenth_of_the_window),
+		TEST(or_for_as_long_as_the_shortest_if_that_is_longer),
+		TEST(of_a_brief_lease_only_the_rest_is_charged_to_its_last),
+		TEST(a_brief_lease_is_not_shorter_near_the_limit),
+		TEST(a_lease_ahead_is_good_for_a_tenth_of_the_window_from_the_next_on),
+		TEST(a_lease_that_is_not_brief_comes_instead_of_one_ahead),
+		TEST(a_far_host_s_brief_lease_is_as_large_as_it_is_long),
+		TEST(a_far_host_s_lease_ahead_is_good_for_longer),
+		TEST(a_window_of_one_sub_window_is_leased_ahead_for_the_next_alone),
+		TEST(what_is_ahead_by_two_counts_in_the_first_run_once_it_has_begun),
+		TEST(what_is_early_by_two_and_returned_is_early_no_more),
+		TEST(what_is_returned_of_the_present_leaves_the_early_ones),
+		TEST(what_is_early_by_two_and_spent_is_early_no_more),
+		TEST(what_is_charged_beside_early_ones_and_returned_is_taken_for_early),
 		TEST(who_is_denied_gets_no_long_lease),
 		TEST(the_next_sub_window_is_leased_ahead),
 		TEST(a_lease_ahead_counts_in_the_run_before_it),

@@ -101,10 +101,10 @@ static void add_request(struct text *rows, int number, const struct step *step) 
 	add(rows, ")");
 }
 
-/* The longest lease's last sub-window, so many after the present one. */
+/* The later lease's last sub-window, so many after the present one; of one that begins with the next, negative. */
 static int64_t span_of(const struct lease_grant *g) {
-	int64_t last_us = g->next_is_open ? g->next_sub_window : g->sub_window;
-	return g->max_requests == 0 ? 0 : (last_us - ring.current_us) / ring.sub_window_us;
+	int64_t span = (g->next_sub_window - ring.current_us) / ring.sub_window_us;
+	return g->next_is_open ? span : -span;
 }
 
 static void add_answer(struct text *answers, const struct lease_grant *g) {

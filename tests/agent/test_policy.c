@@ -47,6 +47,10 @@ static void what_is_left_out_gets_its_default(void **state) {
 	assert_int_equal(row.fallback_max_requests, 200);
 	assert_int_equal(row.fallback_time_window_ms, 1000);
 	assert_int_equal(row.resolution, 10);
+	struct wire_declare longer = plain;
+	longer.time_window_ms = 2000;
+	assert_int_equal(declare(&row, longer, "api"), 0);
+	assert_int_equal(row.resolution, 20);
 	assert_int_equal(row.algorithm, STINT_SLIDING_WINDOW);
 	assert_int_equal(row.mode, STINT_STRICT);
 	assert_int_equal(row.policy_id, 0);

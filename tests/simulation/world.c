@@ -62,7 +62,7 @@ static struct core_policy make_policy(struct world *w) {
 	                                                                : w->faults.long_windows ? 5000
 	                                                                                         : 300);
 	int resolution = (int)between(w, 1,
-	                              (w->faults.long_windows ? 4
+	                              (w->faults.long_windows ? (chance(w, 50) ? 4 : 29)
 	                               : window_ms / 10 < 20  ? window_ms / 10
 	                                                      : 20) +
 	                                  1);

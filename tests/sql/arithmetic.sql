@@ -1,7 +1,7 @@
 -- stint.take(): each rule of the arithmetic on its own. Times are microseconds; a sub-window is 1 s, the window 10 s.
 
 begin;
-select plan(178);
+select plan(253);
 
 -- A new client.
 select row_eq($$ select current_us, state, changed, granted, remaining, starts_in_us, retry_us, reset_us
@@ -29,12 +29,16 @@ select row_eq($$ select granted, changed, remaining from test.take(5000000, curr
 
 -- Shares: among those who were granted something lately.
 select is((select granted from test.take(5000000, current => 5000000, servers => 1, want => 90, host => 0)), 90, 'the same host again: there is nobody else');
-select is((select granted from test.take(5000000, current => 5000000, servers => 1, want => 90, host => 1)), 50, 'with a second host: half of what is left');
-select is((select granted from test.take(5000000, current => 5000000, servers => 1, need => 60, want => 90, host => 1)), 60, '… or what is needed');
-select is((select granted from test.take(5000000, current => 5000000, servers => 3, servers_before => 29, want => 90, host => 1)), 20,
+select is((select granted from test.take(5000000, current => 5000000, servers => 1, want => 90, host => 1)), 62, 'with a second host: half of what is left, and a quarter more');
+select is((select granted from test.take(5000000, current => 5000000, servers => 1, need => 70, want => 90, host => 1)), 70, '… or what is needed');
+select is((select granted from test.take(5000000, current => 5000000, servers => 3, servers_before => 29, want => 90, host => 1)), 25,
 	'what counts are those of this stretch and of the one before, each once');
 select is((select granted from test.take(5000000, current => 5000000, servers => 9223372036854775807, want => 90, host => 62)), 1, 'as many as there are');
-select is((select granted_next from test.take(5000000, current => 5000000, servers => 1, next_want => 90, host => 1)), 50, 'the same for the next sub-window');
+select is((select granted_next from test.take(5000000, current => 5000000, servers => 1, next_want => 90, host => 1)), 62, 'the same for the next sub-window');
+select is((select granted from test.take(5000000, current => 5000000, counts => '{90}', servers => 3, want => 9, host => 2)), 4, 'it is rounded once');
+select is((select granted_next from test.take(5000000, current => 5000000, counts => '{90}', servers => 3, next_want => 9, host => 2)), 4, '… also for the next');
+select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, known_for => 10, max_requests => 101, servers => 1, need => 1, want => 90,
+	span => 10, host => 1) $$, row(1, 61), 'of a lease that lasts, what is needed is a part');
 select is((select served from test.take(5000000, need => 1, host => h)), 1::bigint << h, format('who is granted something is written down: %s', h)) from unnest(array[0, 1, 62]) h;
 select is((select served from test.take(5000000, current => 5000000, servers => 2, next_want => 1, host => 3)), 10::bigint, '… also for a lease ahead');
 select is((select served from test.take(5000000, current => 5000000, counts => '{100}', servers => 2, need => 1, charge => 1, host => 3)), 2::bigint,
@@ -55,7 +59,7 @@ select row_eq($$ select granted, retry_us, changed from test.take(5000000, need 
 	'a cost above the limit: never');
 select is((select granted from test.take(5000000, need => 100)), 100, 'a cost as high as the limit');
 select row_eq($$ select granted, charged, retry_us, remaining, spans from test.take(5000000, max_requests => 0, need => 1, charge => 3, next_want => 4, span => 10) $$,
-	row(0, 0, -1::bigint, 0, 0), 'a blocked client gets nothing, ever');
+	row(0, 0, -1::bigint, 0, -1), 'a blocked client gets nothing, ever');
 select is((select granted from test.take(5000000, max_requests => 1000000000, need => 1000000000, span => 60, resolution => 60)), 1000000000, 'the largest limit');
 select row_eq($$ select granted, charged, remaining from
 	test.take(5000000, current => 5000000, counts => '{999999999}', max_requests => 1000000000, need => 1, want => 2147483647, charge => 2147483647) $$,
@@ -82,47 +86,58 @@ select is((select retry_us from test.take(20500000, current => 20000000, counts 
 select is((select reset_us from test.take(20500000, current => 20000000, counts => '{0,5}')), 9500000::bigint, 'reset: when the newest charge leaves');
 select is((select reset_us from test.take(20500000, current => 20000000, counts => '{5}', ahead => 7)), 17500000::bigint, '… which may be of a lease that lasts');
 
--- Leases for several sub-windows. What is needed is spent at once, and charged to the shortest lease; the rest is charged to the end of
--- the longest.
+-- Leases for several sub-windows, of a client that is known for a window. What is needed is spent at once, and charged to the shortest
+-- lease; the rest is charged to the end of the longest.
 select row_eq($$ select current_us, state, is_ahead, is_early, spans, starts_in_us, remaining, granted, granted_next, reset_us
-	from test.take(5300000, need => 3, want => 10, span => 4) $$,
-	row(5000000::bigint, '{7,0,0,0,3}'::int[], 4, 0, 4, 700000::bigint, 90, 3, 7, 14700000::bigint),
+	from test.take(5300000, current => 5000000, known_for => 10, need => 3, want => 10, span => 4) $$,
+	row(5000000::bigint, '{7,0,0,0,3,0,0,0,0,0,0,0,0,0,1}'::int[], 4, 0, 4, 700000::bigint, 89, 3, 7, 14700000::bigint),
 	'a lease is charged to the last sub-window in which it is good, and what is needed to this one');
-select row_eq($$ select state, is_ahead, spans, granted, granted_next, reset_us from test.take(5300000, need => 3, want => 10, span => 4, span_least => 2) $$,
-	row('{7,0,3}'::int[], 4, 4, 3, 7, 14700000::bigint), '… or to the end of the shortest lease there may be');
-select row_eq($$ select state, is_ahead, spans, granted, granted_next from test.take(5300000, need => 3, want => 10, span => 4, span_least => 4) $$,
-	row('{10}'::int[], 4, 4, 10, 0), 'if the longest is the shortest, it is one lease');
-select row_eq($$ select state, is_ahead, spans, granted, granted_next from test.take(5300000, need => 3, want => 10, span => 2, span_least => 4) $$,
-	row('{10}'::int[], 4, 4, 10, 0), '… also if the longest is to be shorter than the shortest');
-select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, need => 3, span => 4) $$, row('{3}'::int[], 0, 3, 0), 'nothing but need');
-select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, want => 3, span => 4) $$, row('{3}'::int[], 4, 0, 3), 'nothing but wants');
-select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, want => 3, span_least => 4) $$, row('{3}'::int[], 4, 3, 0), '… in the shortest lease');
-select is((select spans from test.take(5000000, want => 1, span => 99)), 10, 'no longer than a window');
-select is((select spans from test.take(5000000, want => 1, span_least => 99)), 10, '… neither is the shortest');
-select is((select spans from test.take(5000000, want => 1, span => 99, resolution => 60)), 60, '… of sixty sub-windows');
-select is((select spans from test.take(5000000, want => 1, span => -3, span_least => -3)), 0, 'no shorter than the present sub-window');
+select row_eq($$ select state, is_ahead, spans, granted, granted_next, reset_us
+	from test.take(5300000, current => 5000000, known_for => 10, need => 3, want => 10, span => 4, span_least => 2) $$,
+	row('{7,0,3,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 4, 4, 3, 7, 14700000::bigint), '… or to the end of the shortest lease there may be');
+select row_eq($$ select state, is_ahead, spans, granted, granted_next
+	from test.take(5300000, current => 5000000, known_for => 10, need => 3, want => 10, span => 4, span_least => 4) $$,
+	row('{10,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 4, -5, 10, 0), 'if the longest is the shortest, it is one lease');
+select row_eq($$ select state, is_ahead, spans, granted, granted_next
+	from test.take(5300000, current => 5000000, known_for => 10, need => 3, want => 10, span => 2, span_least => 4) $$,
+	row('{10,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 4, -5, 10, 0), '… also if the longest is to be shorter than the shortest');
+select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, current => 5000000, known_for => 10, need => 3, span => 4) $$,
+	row('{3,0,0,0,0,0,0,0,0,0,1}'::int[], 0, 3, 0), 'nothing but need');
+select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, current => 5000000, known_for => 10, want => 3, span => 4) $$,
+	row('{3,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 4, 0, 3), 'nothing but wants');
+select row_eq($$ select state, is_ahead, granted, granted_next from test.take(5300000, current => 5000000, known_for => 10, want => 3, span_least => 4) $$,
+	row('{3,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 4, 3, 0), '… in the shortest lease');
+select is((select spans from test.take(5000000, current => 5000000, known_for => 10, want => 1, span => 99)), 10, 'no longer than a window');
+select row_eq($$ select is_ahead, spans from test.take(5000000, current => 5000000, known_for => 10, want => 1, span_least => 99) $$, row(10, -10), '… neither is the shortest');
+select is((select spans from test.take(5000000, current => 5000000, known_for => 60, want => 1, span => 99, resolution => 60)), 60, '… of sixty sub-windows');
+select row_eq($$ select is_ahead, spans from test.take(5000000, current => 5000000, known_for => 10, want => 1, span => -3, span_least => -3) $$, row(0, -1),
+	'no shorter than the present sub-window');
 select row_eq($$ select spans, state, is_ahead, granted from test.take(5000000, need => 1, want => 2, span => 5, span_least => 3, resolution => 0) $$,
-	row(0, '{2}'::int[], 0, 2), 'in a fixed window: for the window');
-select is((select spans from test.take(5000000, current => 5000000, counts => array[used], want => 1, span => 10)), s,
-	format('with %s of 100 left: %s sub-windows more', 100 - used, s))
-from (values (0, 10), (49, 10), (50, 10), (51, 9), (60, 6), (72, 1), (73, 0), (75, 0), (99, 0)) v (used, s);
-select is((select spans from test.take(5000000, current => 5000000, counts => array[used], want => 1, span => 10, span_least => 2)), s,
-	format('… with at least two, and %s left: %s', 100 - used, s))
-from (values (65, 4), (72, 2), (99, 2), (100, 2)) v (used, s);
-select is((select spans from test.take(5000000, charge => 60, want => 1, span => 10)), 6, 'what is charged before counts for that');
-select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, counts => '{60}', need => 2, want => 12, span => 10) $$, row(2, 7),
-	'a shorter lease is a smaller one: so much of what is more than needed');
-select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, counts => '{60}', need => 2, want => 3, span => 10) $$, row(2, 1), '… rounded up');
-select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, servers => 2, need => 60, want => 90, span => 10) $$, row(60, 0),
-	'need beyond a fair share: nothing more');
-select row_eq($$ select granted, granted_next, remaining from test.take(5000000, need => 90, want => 200, span => 10) $$, row(90, 10, 0),
-	'both together are within the limit');
-select row_eq($$ select granted, granted_next, retry_us from test.take(5000000, need => 101, least_need => 101, want => 200, span => 10) $$, row(0, 0, -1::bigint),
+	row(-1, '{2}'::int[], 0, 2), 'in a fixed window: for the window');
+select is((select spans from test.take(5000000, current => 5000000, known_for => 10, counts => array[used - 1], want => 1, span => 10)), s,
+	format('with %s of 100 left: %s', 100 - used, case when s < 0 then 'for this one' else s || ' sub-windows more' end))
+from (values (1, 10), (49, 10), (50, 10), (51, 9), (60, 6), (72, 1), (73, -1), (75, -1), (99, -1)) v (used, s);
+select row_eq(format($$ select spans, is_ahead from test.take(5000000, current => 5000000, known_for => 10, counts => array[%s], want => 1, span => 10, span_least => 2) $$, used - 1),
+	row(s, a), format('… with at least two, and %s left: %s', 100 - used, a))
+from (values (65, 4, 4), (72, -3, 2), (99, -3, 2), (100, -3, 0)) v (used, s, a);
+select is((select spans from test.take(5000000, current => 5000000, known_for => 10, charge => 59, want => 1, span => 10)), 6, 'what is charged before counts for that');
+select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, known_for => 10, counts => '{59}', need => 2, want => 12, span => 10) $$,
+	row(2, 7), 'a shorter lease is a smaller one: so much of what is more than needed');
+select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, known_for => 10, counts => '{59}', need => 2, want => 3, span => 10) $$,
+	row(2, 1), '… rounded up');
+select row_eq($$ select granted, granted_next from test.take(5000000, current => 5000000, known_for => 10, servers => 2, need => 62, want => 90, span => 10) $$,
+	row(62, 0), 'need beyond a fair share: nothing more');
+select row_eq($$ select granted, granted_next, remaining from test.take(5000000, current => 5000000, known_for => 10, need => 90, want => 200, span => 10) $$,
+	row(90, 9, 0), 'both together are within the limit');
+select row_eq($$ select granted, granted_next, retry_us
+	from test.take(5000000, current => 5000000, known_for => 10, need => 101, least_need => 101, want => 200, span => 10) $$, row(0, 0, -1::bigint),
 	'who is denied gets neither');
-select row_eq($$ select granted, granted_next, state from test.take(5000000, need => 150, least_need => 50, want => 200, span => 10) $$, row(100, 0, '{100}'::int[]),
-	'less than is needed: all of it at once');
-select row_eq($$ select state, is_ahead, remaining from test.take(5000000, current => 5000000, counts => '{4,0,0,1}', ahead => 6, want => 2, span => 3) $$,
-	row('{4,0,0,3}'::int[], 6, 93), 'what is charged to the same sub-window is added');
+select row_eq($$ select granted, granted_next, state
+	from test.take(5000000, current => 5000000, known_for => 10, need => 150, least_need => 50, want => 200, span => 10) $$,
+	row(99, 0, '{99,0,0,0,0,0,0,0,0,0,1}'::int[]), 'less than is needed: all of it at once');
+select row_eq($$ select state, is_ahead, remaining
+	from test.take(5000000, current => 5000000, known_for => 10, counts => '{4,0,0,1}', ahead => 6, want => 2, span => 3) $$,
+	row('{4,0,0,3,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 6, 92), 'what is charged to the same sub-window is added');
 select row_eq($$ select state, is_ahead from test.take(5000000, current => 5000000, counts => '{4}', ahead => 6, charge => 2) $$,
 	row('{4,0,0,0,0,0,2}'::int[], 6), 'a charge is of now, also when leases reach further');
 select row_eq($$ select state, is_ahead from test.take(7000000, current => 5000000, counts => '{4}', ahead => 6, charge => 2) $$,
@@ -135,9 +150,58 @@ from (values (21999999, 96), (22000000, 100)) v (t, r);
 select row_eq($$ select state, is_ahead, changed, remaining from test.take(1000000000000, current => 5000000, counts => '{4}', ahead => 6) $$,
 	row('{}'::int[], 0, false, 100), 'a long silence');
 
+-- No lease lasts for longer than the client has been coming, as far as the counter knows. A new one gets a brief lease.
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next, remaining from test.take(5300000, need => 3, want => 10, span => 4) $$,
+	row('{5}'::int[], 0, 0, -1, 5, 0, 95), 'a new client gets a brief lease, and the part of what is wanted that is for that');
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next, remaining from test.take(5300000, need => 3, want => 23, span => 9, resolution => 20) $$,
+	row('{4,3}'::int[], 1, 0, 1, 3, 4, 93), '… of two sub-windows, if the window is cut into twenty');
+select row_eq($$ select state, is_ahead, spans, granted from test.take(5300000, need => 3, want => 9, span => 5, span_least => 2) $$,
+	row('{6}'::int[], 2, -3, 6), '… or the shortest lease there may be');
+select row_eq(format('select spans, granted, granted_next from test.take(5000000, current => 5000000, known_for => %s, need => 1, want => 12, span => 10)', n),
+	row(s, now, later), format('known for %s sub-windows', n))
+from (values (0, -1, 2, 0), (1, 1, 1, 2), (2, 2, 1, 3), (9, 9, 1, 10), (10, 10, 1, 11)) v (n, s, now, later);
+select is((select spans from test.take(5000000, current => 5000000, known_for => n, want => 1, span => 20, resolution => 20)), s,
+	format('known for %s sub-windows of twenty', n)) from (values (0, 1), (1, 1), (2, 2), (20, 20)) v (n, s);
+select is((select spans from test.take(5000000, current => 5000000, counts => '{7}', ahead => 4, known_for => 3, want => 1, span => 10)), 3,
+	'what is charged to later ones says nothing of that');
+select is((select spans from test.take(5000000, current => 5000000, counts => '{7,0,5}', ahead => 4, want => 1, span => 10)), -1, '… if there is nothing else, either');
+select is((select spans from test.take(t, current => 10000000, counts => '{1}', want => 1, span => 10)), s, format('one who was here %s sub-windows ago', t / 1000000 - 10))
+from (values (20000000, 10), (21000000, -1)) v (t, s);
+select is((select spans from test.take(5000000, current => 5000000, counts => '{0,0,1}', known_for => 4, report_sub => 1000000, unspent => 1, want => 1, span => 10)), 2,
+	'what has come back is forgotten');
+select is((select spans from test.take(20000000, current => 20000000, counts => '{1}', ahead => 1, known_for => 4, want => 1, span => 10, sub => 2000000)), 2,
+	'of other sub-windows, so many as there are since');
+select is((select spans from test.take(5000000, charge => 50, want => 1, span => 10)), -1, 'a charge is of now');
+
+-- How brief a lease is: a tenth of the window.
+select row_eq(format('select spans, is_ahead from test.take(5000000, want => 1, span => 60, resolution => %s)', k), row(s, greatest(s, 0)),
+	format('a brief lease, resolution %s', k))
+from (values (0, -1), (1, -1), (2, -1), (10, -1), (11, 1), (20, 1), (21, 2), (59, 5), (60, 5)) v (k, s);
+select row_eq(format('select spans, is_ahead, is_early from test.take(5000000, next_want => 1, span => 60, resolution => %s)', k), row(-a, a, 1),
+	format('a lease ahead, resolution %s', k))
+from (values (0, 1), (1, 1), (2, 1), (10, 1), (11, 2), (20, 2), (21, 3), (59, 6), (60, 6)) v (k, a);
+select row_eq(format('select spans, is_ahead, is_early from test.take(5000000, next_want => 1, span => 60, span_least => %s, resolution => %s)', l, k), row(-a, a, 1),
+	format('… with %s at least, resolution %s', l, k))
+from (values (1, 0, 1), (1, 1, 1), (1, 2, 2), (2, 2, 2), (3, 10, 4), (1, 20, 2), (3, 20, 4), (19, 20, 20), (20, 20, 20), (99, 60, 60)) v (l, k, a);
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next, remaining
+	from test.take(5000000, current => 5000000, counts => '{89}', known_for => 20, need => 2, want => 8, span => 10, resolution => 20) $$,
+	row('{2,91,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 1, 0, 1, 2, 2, 6),
+	'near the limit, from now on: what is needed is charged to this one, the rest to the next, and none of it is early');
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next from test.take(5000000, need => 1, want => 5, next_want => 10, resolution => 20) $$,
+	row('{4,1}'::int[], 1, 0, 1, 1, 4), '… instead of a lease ahead, for one who waits');
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next
+	from test.take(5000000, current => 5000000, known_for => 20, want => 9, span => 1, next_want => 10, resolution => 20) $$,
+	row('{10,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 2, 10, -2, 0, 10), 'if nobody waits, a lease ahead instead of a brief one');
+select row_eq($$ select is_ahead, is_early, spans, granted, granted_next
+	from test.take(5000000, current => 5000000, known_for => 20, want => 9, span => 2, next_want => 10, resolution => 20) $$,
+	row(2, 0, 2, 0, 9), '… and not instead of a longer one');
+select row_eq($$ select state, is_ahead, is_early, spans, granted, granted_next
+	from test.take(5000000, need => 1, want => 3, span_least => 1, next_want => 10, resolution => 20) $$,
+	row('{10,3}'::int[], 2, 10, -2, 3, 10), 'if the brief lease is the shortest, one ahead beside it');
+
 -- The next sub-window.
 select row_eq($$ select current_us, state, is_ahead, is_early, granted, granted_next, spans from test.take(5000000, need => 1, next_want => 10) $$,
-	row(5000000::bigint, '{10,1}'::int[], 1, 10, 1, 10, 0), 'a lease ahead is charged to the sub-window after this one, as early');
+	row(5000000::bigint, '{10,1}'::int[], 1, 10, 1, 10, -1), 'a lease ahead is charged to the sub-window after this one, as early');
 select row_eq($$ select state, is_ahead, is_early, remaining from test.take(6000000, current => 5000000, counts => '{10,1}', ahead => 1, early => 10, charge => 1) $$,
 	row('{11,1}'::int[], 0, 0, 88), '… until that has come');
 select is((select granted_next from test.take(20000000, current => 20000000, counts => '{0,0,0,0,0,0,0,0,0,0,80}', next_want => 199)), 100,
@@ -152,16 +216,33 @@ select is((select granted from test.take(20000000, current => 20000000, ahead =>
 	'… all of it, if none is early');
 select is((select remaining from test.take(20000000, current => 20000000, counts => '{50}', next_want => 10)), 40, 'what is ahead counts for this one too');
 select is((select granted_next from test.take(20000000, current => 20000000, counts => '{50}', need => 50, next_want => 10)), 0, 'this one is served first');
-select row_eq($$ select granted, spans, granted_next, is_early from test.take(5000000, need => 1, want => 3, span => 3, next_want => 10) $$, row(1, 3, 2, 0),
+select row_eq($$ select granted, spans, granted_next, is_early
+	from test.take(5000000, current => 5000000, known_for => 10, need => 1, want => 3, span => 3, next_want => 10) $$, row(1, 3, 2, 0),
 	'a lease that lasts for longer makes one for the next sub-window needless');
-select row_eq($$ select granted, spans, granted_next, is_early from test.take(5000000, current => 5000000, counts => '{90}', need => 1, want => 3, span => 3, next_want => 6) $$,
-	row(2, 0, 6, 6), '… but near the limit it doesn''t last');
+select row_eq($$ select granted, spans, granted_next, is_early
+	from test.take(5000000, current => 5000000, known_for => 10, counts => '{89}', need => 1, want => 3, span => 3, next_want => 6) $$,
+	row(2, -1, 6, 6), '… but near the limit it doesn''t last');
 select row_eq($$ select state, is_ahead, is_early, granted, granted_next from test.take(5000000, need => 1, want => 3, span_least => 3, next_want => 10) $$,
-	row('{3,0,10}'::int[], 3, 10, 3, 10), '… and beside the shortest one there can be one for the next sub-window');
-select row_eq($$ select granted, spans, granted_next from test.take(5000000, want => 9, next_want => 10) $$, row(0, 0, 10),
+	row('{10,3}'::int[], 4, 10, 3, 10), '… and beside the shortest one there can be one that begins with the next sub-window, as long');
+select row_eq($$ select granted, spans, granted_next from test.take(5000000, want => 9, next_want => 10) $$, row(0, -1, 10),
 	'nobody waits: what is wanted for the next sub-window comes in the stead of what is wanted for this one');
-select row_eq($$ select granted, spans, granted_next from test.take(5000000, want => 9, span => 2, next_want => 10) $$, row(0, 2, 9),
-	'… unless there is a longer lease');
+select row_eq($$ select granted, spans, granted_next from test.take(5000000, current => 5000000, known_for => 10, want => 9, span => 2, next_want => 10) $$,
+	row(0, 2, 9), '… unless there is a longer lease');
+
+-- Two sub-windows from the next one on: all of it is early, until the next one has come.
+select row_eq($$ select current_us, state, is_ahead, is_early, granted, granted_next, spans, remaining, reset_us
+	from test.take(5300000, next_want => 10, resolution => 20) $$,
+	row(5000000::bigint, '{10}'::int[], 2, 10, 0, 10, -2, 90, 22700000::bigint), 'a lease ahead for two sub-windows is charged to the second, as early');
+select is((select granted from test.take(30000000, current => 30000000, ahead => 2, early => e, counts => '{60}' || array_fill(0, array[21]) || 55, resolution => 20,
+	need => 40, least_need => 1)), g, format('with %s of it early, %s are free before', e, g))
+from (values (60, 40), (50, 35), (15, 0), (0, 0)) v (e, g);
+select row_eq($$ select granted, is_early, state[:2], is_ahead from test.take(31000000, current => 30000000, ahead => 2, early => 60,
+	counts => '{60}' || array_fill(0, array[20]) || 35, resolution => 20, need => 40, least_need => 1) $$,
+	row(5, 0, '{60,5}'::int[], 1), '… and none of it is early when the next one has come');
+select is((select granted_next from test.take(30000000, current => 30000000, counts => array_fill(0, array[n]) || 80, next_want => 199, resolution => 20)), g,
+	format('what leaves before it begins is free for it, and nothing else: %s', n)) from (values (20, 100), (19, 20)) v (n, g);
+select row_eq($$ select is_early, state, is_ahead from test.take(5500000, current => 5000000, counts => '{9,0,30}', ahead => 2, early => 4, next_want => 3, resolution => 20) $$,
+	row(7, '{12,0,30}'::int[], 2), 'a second one is early, too');
 
 -- Charges for what was admitted without asking.
 select row_eq($$ select state, charged, granted from test.take(5000000, charge => 30, need => 1) $$, row('{31}'::int[], 30, 1), 'a charge is counted');
@@ -219,7 +300,19 @@ select row_eq($$ select state, changed from test.take(5980000, current => 500000
 select is((select changed from test.take(5500000, current => 5000000, counts => '{9,9}', report_sub => b, spent => 4)), false,
 	format('what is charged to now or before stays: %s', b)) from unnest(array[5000000, 4000000]) b;
 select row_eq($$ select state, is_early, remaining from test.take(5500000, current => 5000000, counts => '{9,80}', ahead => 1, early => 7, report_sub => 6000000, spent => 4) $$,
-	row('{5,84}'::int[], 5, 11), 'early ones are no more than there are');
+	row('{5,84}'::int[], 3, 11), 'what was spent may have been early');
+select is((select is_early from test.take(5500000, current => 5000000, counts => '{9,80}', ahead => 1, early => 3, report_sub => 6000000, spent => 4)), 0,
+	'… as far as there are any');
+select is((select is_early from test.take(5500000, current => 5000000, counts => '{9,8,40}', ahead => 2, early => 7, report_sub => r, unspent => u, spent => s)), e,
+	format('reported for %s: %s unspent, %s spent', r / 1000000 - 5, u, s))
+from (values (7000000, 3, 0, 4), (7000000, 0, 3, 4), (7000000, 3, 2, 2), (7000000, 9, 0, 0), (7000000, 2, 7, 0), (6000000, 3, 2, 2), (5000000, 3, 3, 7)) v (r, u, s, e);
+select is((select is_early from test.take(5500000, current => 5000000, counts => '{9}', ahead => 7, early => 7, report_sub => 12000000, unspent => 3, spent => 1)), 3,
+	'… of a lease however long');
+select is((select is_early from test.take(5980000, current => 5000000, counts => '{9,40}', ahead => 1, early => 7, report_sub => 6000000, spent => 4)), 7,
+	'what stays where it is stays early');
+select row_eq($$ select granted, is_early from test.take(30000000, current => 30000000, ahead => 2, early => 60, counts => '{60}' || array_fill(0, array[21]) || 55,
+	resolution => 20, report_sub => 32000000, unspent => 10, need => 60, least_need => 1) $$,
+	row(45, 50), 'what has come back of a lease ahead can be granted, and was early');
 select row_eq($$ select granted, remaining, retry_us from
 	test.take(5500000, current => 5000000, counts => '{100}', ahead => 8, report_sub => 13000000, spent => 60, unspent => 40, need => 40) $$,
 	row(40, 0, 10500000::bigint), 'a client at its limit goes on with what came back');

@@ -1,33 +1,43 @@
 -- stint.take_leases(): batches with good and bad elements, what is written and what is not.
 
 begin;
-select plan(53);
+select plan(56);
 
-select stint.set_policy('ten', 10, 60000) as ten \gset
+select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
 select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
 
--- A good batch.
+-- A good batch. Some of the clients have been coming for long enough to be given leases that last.
+select test.make_known('ten', 'b', 5), test.make_known('ten', 'longer', 5), test.make_known('ten', 'two leases', 9);
 select results_eq(
 	format($$ select request, granted, granted_next, charged, max_requests, next_is_open from stint.take_leases(1, array[%1$s, %2$s, %1$s],
 		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{5,1,0}', '{4,0,0}', '{1,0,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}', '{0,0,0}',
 		'{0,0,0}', '{0,0,0}') order by request $$, :ten, :fixed),
 	$$ values (1, 3, 2, 0, 10, true), (2, 1, 2, 0, 100, false), (3, 0, 0, 4, 10, false) $$, 'each request has its own policy and its own answer');
 select results_eq($$ select policy_id, client_id, counts, ahead::int, early, servers, servers_before, span::int, resolution::int, sub_window_us
-	from stint.counter order by 1, 2 $$,
-	format('values (%s, ''a'' collate "C", ''{4}''::int[], 0, 0, 0::bigint, 0::bigint, 0, 10, 6030000::bigint),
-		(%1$s, ''b'', ''{2,0,0,3}'', 4, 0, 2, 0, 4, 10, 6030000), (%s, ''b'', ''{2,1}'', 1, 2, 2, 0, 0, 0, 60000000)', :ten, :fixed),
+	from stint.counter where client_id in ('a', 'b') order by 1, 2 $$,
+	format('values (%s, ''a'' collate "C", ''{4}''::int[], 0, 0, 0::bigint, 0::bigint, -1, 10, 6030000::bigint),
+		(%1$s, ''b'', ''{2,0,0,3,0,0,0,0,0,1}'', 4, 0, 2, 0, 4, 10, 6030000), (%s, ''b'', ''{2,1}'', 1, 2, 2, 0, -1, 0, 60000000)', :ten, :fixed),
 	'the counters hold it');
 select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6030000 and valid_us between 1 and 6030000
 	and sub_window + 6030000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
 	'durations are counted from now') from test.lease('ten', 'c');
-select ok(sub_window - 4 * 6030000 = next_sub_window and valid_us between 1 + 5 * 6030000 and 6 * 6030000 and starts_in_us = valid_us - 5 * 6030000
-	and next_valid_us = starts_in_us + 6030000 and not next_is_open and granted = 2 and granted_next = 1,
-	'a lease for several sub-windows, and one for the next') from test.lease('ten', 'long', want => 2, span_least => 5, next_want => 1);
-select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'long' $$, row('{2,0,0,0,1}'::int[], 5, 1), '… as the counter says');
+select ok(sub_window + 6030000 = next_sub_window and valid_us between 1 + 5 * 6030000 and 6 * 6030000 and starts_in_us = valid_us - 5 * 6030000
+	and next_valid_us = valid_us + 6030000 and not next_is_open and granted = 2 and granted_next = 1,
+	'a lease for several sub-windows, and one that is as long from the next one on') from test.lease('ten', 'long', want => 2, span_least => 5, next_want => 1);
+select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'long' $$, row('{1,2}'::int[], 6, 1), '… as the counter says');
 select ok(sub_window + 3 * 6030000 = next_sub_window and valid_us between 1 + 6030000 and 2 * 6030000 and starts_in_us = valid_us - 6030000
 	and next_valid_us = valid_us + 3 * 6030000 and next_is_open and granted = 1 and granted_next = 4,
 	'a short lease of what is needed, and a long one') from test.lease('ten', 'longer', want => 5, span => 4, span_least => 1, next_want => 1);
-select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'longer' $$, row('{4,0,0,1}'::int[], 4, 0), '… as the counter says');
+select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'longer' $$, row('{4,0,0,1,0,0,0,0,0,1}'::int[], 4, 0), '… as the counter says');
+
+-- A window in twenty parts: leases of two.
+select stint.set_policy('twenty', 10, 60000, resolution => 20);
+select ok(next_sub_window = sub_window + 2 * 3015000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 2 * 3015000 and valid_us between 1 and 3015000
+	and not next_is_open and granted = 0 and granted_next = 4, 'one for two sub-windows from the next one on') from test.lease('twenty', 'a', need => 0, next_want => 4);
+select row_eq($$ select counts, ahead::int, early, span::int from stint.counter c join stint.policy p using (policy_id) where name = 'twenty' and client_id = 'a' $$,
+	row('{4}'::int[], 2, 4, -2), '… as the counter says');
+select ok(next_sub_window = sub_window + 3015000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 3015000 and valid_us between 1 and 3015000
+	and next_is_open and granted = 1 and granted_next = 2, 'one for two from now on') from test.lease('twenty', 'b', want => 3);
 
 -- Denials.
 select is((select granted from test.lease('ten', 'full', need => 10)), 10, 'a limit is used up');
@@ -47,11 +57,11 @@ select results_eq(format($$ select granted, remaining from test.lease('ten', 're
 select is((select counts from stint.counter where client_id = 'returner'), '{6}'::int[], '… and are written');
 select next_sub_window as token_1 from test.lease('ten', 'two leases', need => 0, want => 2, span => 8) \gset
 select next_sub_window as token_2 from test.lease('ten', 'two leases', need => 0, want => 3, span => 6) \gset
-select is((select counts from stint.counter where client_id = 'two leases'), '{2,0,3}'::int[], 'two leases …');
+select is((select counts from stint.counter where client_id = 'two leases'), '{2,0,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1}'::int[], 'two leases …');
 select results_eq(
 	format($$ select granted, remaining from stint.take_leases(1, array[%s], '{two leases}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}',
 		array[%s], '{1}', '{0}', array[%s], '{1}', '{2}') $$, :ten, :token_1, :token_2),
-	'values (0, 7)', '… are reported at once');
+	'values (0, 6)', '… are reported at once');
 select results_eq($$ select counts[:3], ahead::int from stint.counter where client_id = 'two leases' $$, $$ values ('{1,0,0}'::int[], 8) $$, '… what was spent is charged to the present');
 -- To the next one, if that begins within the fifth of a second in which a credit may still be admitted.
 select is((select sum(c) from stint.counter, unnest(counts[8:9]) c where client_id = 'two leases'), 2::bigint, '… all of it');
@@ -97,7 +107,7 @@ select stint.clear_override('ten', 'vip');
 select results_eq($$ select granted, max_requests from test.lease('ten', 'vip') $$, 'values (0, 10)', 'what was used counts against the limit that holds then');
 
 -- A policy that changes.
-select stint.set_policy('ten', 20, 60000);
+select stint.set_policy('ten', 20, 60000, resolution => 10);
 select is((select remaining from test.lease('ten', 'full', need => 0)), 10, 'a raised limit holds at once');
 select stint.set_policy('ten', 12, 30000, resolution => 4);
 select results_eq($$ select granted, remaining from test.lease('ten', 'full', need => 3, least_need => 1) $$, 'values (2, 0)', 'what was used counts in other windows');
@@ -109,7 +119,7 @@ select stint.drop_policy('ten');
 select is_empty($$ select * from test.lease('ten', 'full') $$, 'a dropped policy has no answer');
 
 -- A policy that changes while a lease for several sub-windows is out: what is out counts until the end of it.
-select stint.set_policy('moves', 10, 60000);
+select stint.set_policy('moves', 10, 60000, resolution => 10);
 select valid_us from test.lease('moves', 'a', need => 10, span_least => 9) \gset
 select is((select sum(n) from stint.counter c join stint.policy p using (policy_id), unnest(c.counts) n where p.name = 'moves'), 10::bigint, 'a long lease');
 select stint.set_policy('moves', 10, 120000, resolution => 6);
@@ -120,7 +130,7 @@ select results_eq($$ select granted, remaining, retry_us between 20000000 and 20
 	'… and in a shorter one to the end of that: agents end what reaches further');
 
 -- Edges differ.
-select stint.set_policy('phase', 10, 600000);
+select stint.set_policy('phase', 10, 600000, resolution => 10);
 select lives_ok($$ select * from test.lease_all('phase', array(select 'c' || i from generate_series(1, 200) i)) $$, 'a batch of 200');
 select cmp_ok((select count(distinct current_us % 60000000 / 6000000) from stint.counter c join stint.policy p using (policy_id) where name = 'phase'), '=', 10::bigint,
 	'the clients'' edges are spread');

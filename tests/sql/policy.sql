@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(89);
+select plan(90);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;
@@ -19,7 +19,7 @@ select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000
 
 select is(stint.set_policy('api', 70, 2000), (select policy_id from stint.policy where name = 'api'), 'an operator sets it');
 select results_eq($$ select max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution::int, mode, pinned
-	from stint.policy where name = 'api' $$, $$ values (70, 2000::bigint, 140::bigint, 2000::bigint, 'sliding_window', 10, 'strict', true) $$, '… with defaults, pinned');
+	from stint.policy where name = 'api' $$, $$ values (70, 2000::bigint, 140::bigint, 2000::bigint, 'sliding_window', 20, 'strict', true) $$, '… with defaults, pinned');
 select is(pg_temp.declare(50), 'pinned', 'a declaration then changes nothing');
 select is(pg_temp.declare(50, again => true), 'pinned', '… a repeated one says so, too');
 select is((select max_requests from stint.policy where name = 'api'), 70, '… really nothing');
@@ -144,6 +144,10 @@ select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate w
 select ok((select proconfig @> '{lock_timeout=20ms}' from pg_proc
 	where oid = 'stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'::regprocedure),
 	'a declaration gives up soon, since leases wait behind it');
+
+-- Without a resolution.
+select stint.set_policy('short', 70, 1999);
+select is((select resolution::int from stint.policy where name = 'short'), 10, 'a window below 2 s is cut into fewer sub-windows');
 
 select * from finish();
 rollback;

@@ -3,10 +3,11 @@
 -- in which their lease is good, some come back, and no interval of the window's length may hold more than the limit.
 
 begin;
-select plan(44);
+select plan(55);
 select setseed(0.20240229);
 
-create temp table charge (start_us bigint primary key, count bigint not null, early bigint not null);
+create temp table charge (start_us bigint primary key, count bigint not null);
+create temp table waiting (since_us bigint not null, count bigint not null); -- of what is charged: what can't be spent before
 create temp table served (who int, since bigint);
 create temp table lease (
 	id int generated always as identity, token bigint, from_us bigint, end_us bigint, unspent bigint, spent bigint, seen_us bigint);
@@ -19,25 +20,38 @@ language sql volatile as 'select low + floor(random() * (high - low + 1))::bigin
 create function pg_temp.run(since_us bigint) returns bigint
 language sql volatile as 'select coalesce(sum(count), 0)::bigint from charge where start_us >= since_us';
 
+-- What is charged and can't be spent before the sub-window at cur has ended.
+create function pg_temp.early(cur bigint) returns bigint
+language sql volatile as 'select coalesce(sum(count), 0)::bigint from waiting where since_us > cur';
+
+-- How many sub-windows before the one at cur the first was in which the client came, as far as what counts still shows.
+create function pg_temp.known_for(cur bigint, s bigint, k int) returns bigint
+language sql volatile as $$
+	select coalesce((cur - min(start_us)) / s, 0) from charge where count > 0 and start_us between cur - k * s and cur $$;
+
 -- What may be granted from now on: looks at both runs.
 create function pg_temp.left_now(cur bigint, s bigint, k int, l bigint) returns bigint
 language sql volatile as $$
-	select greatest(l - greatest(pg_temp.run(cur - k * s) - coalesce((select early from charge where start_us = cur + s), 0),
+	select greatest(l - greatest(pg_temp.run(cur - k * s) - pg_temp.early(cur),
 		case when k > 0 then pg_temp.run(cur + s - k * s) end), 0) $$;
 
-create function pg_temp.put(start_us bigint, count bigint, early bigint default 0) returns void
+create function pg_temp.put(start_us bigint, count bigint) returns void
 language sql volatile as $$
-	insert into charge values (start_us, count, early)
-	on conflict (start_us) do update set count = charge.count + excluded.count, early = charge.early + excluded.early $$;
+	insert into charge values (start_us, count)
+	on conflict (start_us) do update set count = charge.count + excluded.count $$;
 
--- What has become of a lease: some of it comes back, and some moves to the sub-window at now_us.
-create function pg_temp.report(token bigint, back bigint, gone bigint, now_us bigint) returns void
+-- What has become of a lease: some of it comes back, and some moves to the sub-window at spent_us. Nobody knows whether it
+-- was of those that are charged to later sub-windows and couldn't be spent yet: so it was, as far as there are any.
+create function pg_temp.report(token bigint, back bigint, gone bigint, cur bigint, spent_us bigint) returns void
 language plpgsql volatile as $$
 begin
-	update charge c set count = c.count - back, early = greatest(c.early - back, 0) where c.start_us = token;
-	if token > now_us then
-		update charge c set count = c.count - gone, early = least(c.early, c.count - gone) where c.start_us = token;
-		perform pg_temp.put(now_us, gone);
+	gone := case when token > spent_us then gone else 0 end;
+	update charge c set count = c.count - back - gone where c.start_us = token;
+	if gone > 0 then
+		perform pg_temp.put(spent_us, gone);
+	end if;
+	if token > cur then
+		update waiting w set count = greatest(w.count - back - gone, 0) where w.since_us > cur;
 	end if;
 end
 $$;
@@ -75,9 +89,10 @@ declare
 	host int; need int; least_need int; want int; span int; span_least int; next_want int; charge int;
 	token bigint[]; back int[]; gone int[];
 	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_span bigint; m_most bigint; m_least bigint; m_more bigint;
+	m_brief bigint; m_ahead bigint; m_instead boolean; m_open boolean;
 	a lease;
 begin
-	truncate charge, spent, lease, served;
+	truncate charge, waiting, spent, lease, served;
 	select null::bigint as current_us, null::int as ahead, null::int as early, null::bigint as servers, null::bigint as servers_before, null::int[] as counts
 	into r;
 	for step in 1 .. steps loop
@@ -112,36 +127,42 @@ begin
 		stretch := cur / (s * greatest(k, 1));
 		for i in 1 .. 2 loop
 			if token[i] >= cur - k * s then
-				perform pg_temp.report(token[i], back[i], gone[i], phase + (te + 220000 - phase) / s * s);
+				perform pg_temp.report(token[i], back[i], gone[i], cur, phase + (te + 220000 - phase) / s * s);
 			end if;
 		end loop;
 
 		m_charged := least(charge, pg_temp.left_now(cur, s, k, l));
 		perform pg_temp.put(cur, m_charged);
 		left_now := pg_temp.left_now(cur, s, k, l);
-		-- From half of the limit to a quarter, leases get shorter, and smaller.
+		-- From half of the limit to a quarter, leases get shorter, and smaller: down to a tenth of the window, all in all. None lasts
+		-- longer than the client is known for, but for such a brief one.
 		m_most := least(span, k);
 		m_least := least(span_least, k);
-		m_span := greatest(least(m_most, trunc(m_most * (4.0 * left_now - l) / l)), m_least);
+		m_brief := greatest(ceil(k / 10.0) - 1, m_least, 0);
+		m_span := greatest(least(trunc(m_most * (4.0 * left_now - l) / l), m_most, pg_temp.known_for(cur, s, k)), m_brief);
+		m_ahead := 1 + case when k = 0 then 0 else least(m_brief, k - 1) end;
+		m_instead := need = 0 and next_want > 0 and m_span = m_brief;
+		m_open := m_span > m_least and not m_instead;
 		shares := (select count(distinct v.who) from served v where v.who <> host and v.since >= stretch - 1) + 1;
 		m_more := ceil(greatest(want - need, 0) * least(m_span + 1, m_most + 1)::numeric / (m_most + 1));
 		m_granted := case
-			when need = 0 and next_want > 0 and m_span = m_least then 0
-			when need = 0 then least(left_now, m_more, greatest(left_now / shares, 1))
+			when m_instead then 0
+			when need = 0 then least(left_now, m_more, greatest(trunc(1.25 * left_now / shares), 1))
 			when left_now < least_need then 0
-			else least(left_now, greatest(need, least(need + m_more, greatest(left_now / shares, 1)))) end;
-		-- What is needed is for now, and the rest for longer. Or all is for now, and there may be some for the next sub-window.
+			else least(left_now, greatest(need, least(need + m_more, greatest(trunc(1.25 * left_now / shares), 1)))) end;
+		-- What is needed is for now, and the rest for longer. Or all is for now, and there may be some from the next sub-window on.
 		m_next := 0;
-		if m_span > m_least then
+		if m_open then
 			m_next := greatest(m_granted - need, 0);
 			m_granted := m_granted - m_next;
 			perform pg_temp.put(cur + m_span * s, m_next);
 		end if;
 		perform pg_temp.put(cur + m_least * s, m_granted);
-		if m_span = m_least then
+		if not m_open then
 			left_now := greatest(l - pg_temp.run(cur + s - k * s), 0);
-			m_next := least(left_now, next_want, greatest(left_now / shares, 1));
-			perform pg_temp.put(cur + s, m_next, m_next);
+			m_next := least(left_now, next_want, greatest(trunc(1.25 * left_now / shares), 1));
+			perform pg_temp.put(cur + m_ahead * s, m_next);
+			insert into waiting values (cur + s, m_next);
 		end if;
 		if m_granted > 0 or m_next > 0 then
 			insert into served values (host, stretch);
@@ -156,10 +177,10 @@ begin
 		m_reset := coalesce((select max(c.start_us) + (k + 1) * s - te from pg_temp.charge c where c.count > 0 and c.start_us >= cur - k * s), 0);
 
 		if row(got.granted, got.granted_next, got.charged, got.span, got.current_us, got.starts_in_us, got.remaining, got.retry_us, got.reset_us)
-			is distinct from row(m_granted::int, m_next::int, m_charged::int, m_span::int, cur, cur + s - te, pg_temp.left_now(cur, s, k, l)::int, m_retry, m_reset)
+			is distinct from row(m_granted::int, m_next::int, m_charged::int, case when m_open then m_span else -m_ahead end::int, cur, cur + s - te, pg_temp.left_now(cur, s, k, l)::int, m_retry, m_reset)
 		then
 			return format('step %s, k %s: got %s, the model says %s', step, k, got,
-				row(m_granted, m_next, m_charged, m_span, cur, cur + s - te, pg_temp.left_now(cur, s, k, l), m_retry, m_reset));
+				row(m_granted, m_next, m_charged, case when m_open then m_span else -m_ahead end, cur, cur + s - te, pg_temp.left_now(cur, s, k, l), m_retry, m_reset));
 		end if;
 		-- As take_leases does: what changes nothing is not written, and then the row's time stays, too.
 		if got.changed then
@@ -172,12 +193,14 @@ begin
 		insert into lease (token, from_us, end_us, unspent, spent, seen_us)
 		select x.* from (values
 			(cur + m_least * s, te, cur + (m_least + 1) * s, got.granted, 0, te),
-			(cur + m_span * s, te, cur + (m_span + 1) * s, case when m_span > m_least then got.granted_next end, 0, te),
-			(cur + s, cur + s, cur + 2 * s, case when m_span = m_least then got.granted_next end, 0, cur + s)) x (token, from_us, end_us, unspent, spent, seen_us)
+			(cur + m_span * s, te, cur + (m_span + 1) * s, case when m_open then got.granted_next end, 0, te),
+			(cur + m_ahead * s, cur + s, cur + (m_ahead + 1) * s, case when not m_open then got.granted_next end, 0, cur + s))
+			x (token, from_us, end_us, unspent, spent, seen_us)
 		where x.unspent > 0;
 		-- Old charges can't come back into any run.
 		delete from lease where end_us < t - 4000000 - (2 * k + 6) * s;
 		delete from pg_temp.charge c where c.start_us < t - 4000000 - (2 * k + 6) * s;
+		delete from waiting w where w.since_us < t - 4000000 - 6 * s;
 	end loop;
 	for i in 1 .. 5 loop
 		perform pg_temp.spend(t + (k + 2) * s);
@@ -199,7 +222,7 @@ language sql volatile as $$
 	select case pg_temp.dice(0, 3) when 0 then from_us when 1 then pg_temp.dice(from_us, end_us - 1) else end_us - 1 end $$;
 
 -- The clock is set back now and then. What counts is real time, and when in it a lease is good: now from its grant until the
--- end of its last sub-window, the next one for a sub-window from there. Credits are spent at one of the two edges, or between.
+-- end of its last sub-window, or, if it is ahead, from the end of the present one. Credits are spent at one of the two edges, or between.
 create function pg_temp.set_back(k int, s bigint, l int, steps int) returns bigint
 language plpgsql volatile as $$
 declare
@@ -217,15 +240,15 @@ begin
 		real_us := real_us + pause;
 		clock := clock + pause - case when random() < 0.15 / (k + 1) then pg_temp.dice(0, 30 * s + 5000000) else 0 end;
 		span_least := greatest(pg_temp.dice(-k, k), 0);
-		select * into got from stint.take(r.current_us, s, r.ahead, r.early, 0, 0, r.counts, clock, 0, 0, l, s, k, 1, 1, pg_temp.dice(0, l)::int,
+		select * into got from stint.take(r.current_us, s, r.ahead, r.early, 0, 0, r.counts, clock, 0, 0, l, s, k, pg_temp.dice(0, 1)::int, 1, pg_temp.dice(0, l)::int,
 			pg_temp.dice(-k, k)::int, span_least, case when random() < 0.5 then pg_temp.dice(0, l) else 0 end::int, 0, 0, 0, 0, 0, 0, 0);
 		if got.changed then
 			r := got;
 		end if;
 		insert into spent values
 			(pg_temp.some_time(real_us, real_us + got.starts_in_us + span_least * s), got.granted),
-			(case when got.span > span_least then pg_temp.some_time(real_us, real_us + got.starts_in_us + got.span * s)
-				else pg_temp.some_time(real_us + got.starts_in_us, real_us + got.starts_in_us + s) end, got.granted_next);
+			(pg_temp.some_time(real_us + case when got.span > 0 then 0 else got.starts_in_us end, real_us + got.starts_in_us + abs(got.span) * s),
+				got.granted_next);
 	end loop;
 	return pg_temp.worst(k * s);
 end
@@ -237,10 +260,11 @@ select unnest(array[
 from (values
 	(10, 1000000, 100, 1), (10, 1000000, 100, 8), (10, 100000, 7, 3), (10, 1000000, 1, 2), (1, 1000000, 10, 1), (1, 10000, 100, 2),
 	(2, 500000, 20, 4), (3, 3000000, 1000000000, 2), (5, 60000000, 1000, 50), (60, 1000000, 300, 4), (59, 16000, 60, 2), (20, 50000, 5, 1),
+	(20, 1000000, 100, 3), (11, 200000, 40, 2), (30, 20000, 1000, 4), (20, 3000000, 60, 1),
 	(0, 1000000, 100, 1), (0, 10000000, 5, 3), (0, 100000, 1, 1), (10, 6000000, 100000, 16)) as c (k, s, l, hosts);
 
 select cmp_ok(pg_temp.set_back(k, s, l, 500), '<=', l::bigint, format('a clock that is set back, resolution %s, sub-windows of %s us, limit %s', k, s, l))
-from (values (10, 1000000, 100), (10, 10000, 30), (1, 1000000, 10), (3, 5000000, 20), (60, 1000000, 500)) as c (k, s, l), generate_series(1, 3);
+from (values (10, 1000000, 100), (10, 10000, 30), (1, 1000000, 10), (3, 5000000, 20), (60, 1000000, 500), (20, 1000000, 100)) as c (k, s, l), generate_series(1, 3);
 
 select * from finish();
 rollback;

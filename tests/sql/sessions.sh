@@ -117,7 +117,7 @@ is "$(sql -c "
 	), charge as (
 		select client_id, began, sub_window, granted as n from entry
 		union all select client_id, began, began, charged from entry
-		union all select client_id, case when next_is_open then began else next_sub_window end, next_sub_window, granted_next from entry)
+		union all select client_id, case when next_is_open then began else began + 201000 end, next_sub_window, granted_next from entry)
 	select max(total) from (
 		select sum(c.n) as total from (select distinct client_id, sub_window as since from charge where n > 0) w
 		join charge c on c.client_id = w.client_id and c.n > 0 and c.sub_window >= w.since and c.began <= w.since + 1010000
@@ -138,6 +138,20 @@ finish first 'commit'
 wait $second $third
 is "$(cat "$work/second")" '3|1|0' 'a client that another session is just making: it gets of what is left'
 is "$(cat "$work/third")" '0|4|t' '… or is denied, if that is too little'
+
+# … also of leases for two sub-windows, from the next one on or from now on.
+sql -c "select stint.set_policy('twenty', 10, 3600000, resolution => 20)" >/dev/null
+open first 'begin' "select * from test.lease_all('twenty', '{later,now}')"
+two='granted, granted_next, next_is_open, next_sub_window - sub_window, next_valid_us - starts_in_us'
+sql -c "select $two from test.lease('twenty', 'later', need => 0, next_want => 3)" >"$work/second" &
+second=$!
+sql -c "select $two from test.lease('twenty', 'now', want => 3)" >"$work/third" &
+third=$!
+await_waiters 2
+finish first 'commit'
+wait $second $third
+is "$(cat "$work/second")" '0|3|f|361800000|361800000' 'a lease ahead, worked out again'
+is "$(cat "$work/third")" '1|2|t|180900000|180900000' '… and one that is brief'
 
 # A lock that is held too long.
 open first 'begin' "update stint.counter set request = request where client_id = 'new'"

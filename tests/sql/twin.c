@@ -53,8 +53,8 @@ static void print_question(const struct grant_ring *ring, const struct grant_ter
 static void print_answer(const struct grant_ring *ring, const struct lease_grant *grant, bool changed) {
 	printf("%" PRId64 "\t", ring->current_us);
 	print_rest(ring);
-	int64_t last = grant->next_is_open ? grant->next_sub_window : grant->sub_window;
-	int64_t span = grant->max_requests == 0 ? 0 : (last - ring->current_us) / ring->sub_window_us;
+	int64_t distance = (grant->next_sub_window - ring->current_us) / ring->sub_window_us;
+	int64_t span = grant->next_is_open ? distance : -distance;
 	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next,
 	       grant->charged, grant->remaining);
 	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", span, grant->starts_in_us, grant->retry_us,
