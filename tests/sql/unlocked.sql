@@ -4,16 +4,18 @@
 begin;
 select plan(24);
 
-select stint.set_policy('ten', 10, 60000) as ten \gset
+select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
 select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
 
+-- The client is known, so that its lease may be a long one; one credit of that is charged still.
+select test.make_known('ten', 'b', 10);
 select results_eq(
 	format($$ select request, granted, granted_next, charged, max_requests, next_is_open, busy from stint.take_unlocked_leases(1, array[%1$s, %2$s, %1$s],
 		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{5,1,0}', '{4,0,0}', '{1,0,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}', '{0,0,0}',
 		'{0,0,0}', '{0,0,0}') order by request $$, :ten, :fixed),
 	$$ values (1, 3, 2, 0, 10, true, false), (2, 1, 2, 0, 100, false, false), (3, 0, 0, 4, 10, false, false) $$, 'each request has its own policy and its own answer');
-select results_eq($$ select granted, remaining, busy from test.unlocked_lease('ten', 'b', need => 2) $$, 'values (2, 3, false)', 'a row that was there');
-select results_eq($$ select granted, remaining, busy from test.unlocked_lease('ten', 'b', need => 4) $$, 'values (0, 3, false)', 'a denial');
+select results_eq($$ select granted, remaining, busy from test.unlocked_lease('ten', 'b', need => 2) $$, 'values (2, 2, false)', 'a row that was there');
+select results_eq($$ select granted, remaining, busy from test.unlocked_lease('ten', 'b', need => 4) $$, 'values (0, 2, false)', 'a denial');
 select is((select retry_us > 0 from test.unlocked_lease('ten', 'b', need => 4)), true, '… says until when');
 select results_eq(
 	format($$ select request, busy from stint.take_unlocked_leases(1, array[%1$s, 999999, null, %1$s, %1$s], array['g1', 'x', 'x', '', 'g2'],
