@@ -204,8 +204,8 @@ static int known_for(const struct grant_ring *ring) {
 
 /* For how many sub-windows after the present one a lease is good. What is charged to a later sub-window counts for
  * longer. So the less there is left, the shorter: as asked for while half of the limit is left, a brief one with a
- * quarter. And a client isn't given leases for longer than it has been coming, as far as the ring knows: until then
- * what is left says nothing of how much it uses. */
+ * quarter. And a client isn't given leases for longer than it has been coming, as far as the ring knows: until
+ * then what is left says nothing of how much it uses. */
 static int span_for(const struct grant_ring *ring, const struct grant_terms *terms,
                     const struct lease_request *request, int64_t left) {
 	int64_t most = max64(0, min64(request->span, terms->runs));

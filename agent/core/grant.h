@@ -85,8 +85,8 @@ static inline int64_t grant_window_ms(const struct grant_terms *terms) {
 }
 
 /*
- * Near the limit, leases are brief: for a tenth of the window or so. A shorter one would be asked for more often; a
- * longer one counts for longer than it is of use. So a finer cut of the window makes the limit more exact, but
+ * Near the limit, leases are brief: for a tenth of the window or so. A shorter one would be asked for more often;
+ * a longer one counts for longer than it is of use. So a finer cut of the window makes the limit more exact, but
  * leases no shorter. For how many sub-windows after its first such a lease is good, at least span_least: one from
  * now on, and one ahead, which may not reach further than the longest leases do.
  */
