@@ -34,8 +34,8 @@ struct lease_request {
 	 * most, and span_least at least */
 	int32_t span;
 	int32_t span_least;
-	/* from the next sub-window on: granted if only a brief lease would be (see grant.h), in its stead; if there is a
-	 * need as well, only where a brief lease ends with the sub-window */
+	/* from the next sub-window on: granted if only a brief lease would be (see grant.h), in its stead; if there is
+	 * a need as well, only where a brief lease ends with the sub-window */
 	int32_t next_want;
 	int32_t charge; /* already admitted without asking: count it, as far as the limit goes */
 	struct lease_report report[LEASE_REPORTS];
