@@ -338,6 +338,7 @@ SYSTEM := \
 	tests/system/test_herd.c \
 	tests/system/test_host_clock.c \
 	tests/system/test_hot_client.c \
+	tests/system/test_locked_rows.c \
 	tests/system/test_million_clients.c \
 	tests/system/test_name_servers.c \
 	tests/system/test_network_faults.c \
