@@ -190,6 +190,22 @@ static void a_lock_that_was_short_is_forgotten(void **state) {
 	}
 }
 
+/* Who came while the row was had at last: that one has all the patience there is. */
+static void and_the_next_one_waits_as_long_as_the_first(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "locked", 1);
+	for_a_while(f, PATIENCE - 20 * MS, true);
+	while (f->asked_count == 0)
+		pass(f, MS);
+	want(f, 2, "locked", 1);
+	grants(f, 1, 0, 80);
+	expect_allowed(f, 1);
+	for_a_while(f, PATIENCE - 20 * MS, true);
+	expect_silence(f);
+	for_a_while(f, 50 * MS, true);
+	expect_denied(f, 2);
+}
+
 /* ---- Others ---------------------------------------------------------------------------------------- */
 
 static void those_in_the_same_batch_are_served_at_once(void **state) {
@@ -388,6 +404,24 @@ static void what_was_asked_ahead_is_asked_again_for_a_while(void **state) {
 	assert_int_equal(core_queued(f->core), 0);
 }
 
+static void so_is_the_next_lease(void **state) {
+	struct fixture *f = *state;
+	meets_a_lock(f);
+	want(f, 1, "locked-1", 1);
+	grants(f, 10, 0, 80);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(app(f, "locked-1", 1).verdict, APP_ALLOWED);
+	for (int ms = 0; ms < SUB_MS && f->asked_count == 0; ms++)
+		pass(f, MS);
+	expect_batch(f, "locked-1", 0, 0, f->asked[0].want);
+	assert_in_range(f->asked[0].next_want, 1, 100);
+	answers_batch(f, true);
+	pass(f, 2 * MS + 10000);
+	assert_int_equal(f->asked_count, 1);
+	assert_in_range(f->asked[0].next_want, 1, 100);
+}
+
 static void a_fallbacks_charge_is_tried_on_but_not_waited_for(void **state) {
 	struct fixture *f = *state;
 	stays_away(f);
@@ -452,6 +486,7 @@ int main(void) {
 		STEP(who_cannot_wait_is_denied_in_time),
 		STEP(who_is_gone_is_told_nothing),
 		STEP(a_lock_that_was_short_is_forgotten),
+		STEP(and_the_next_one_waits_as_long_as_the_first),
 		STEP(those_in_the_same_batch_are_served_at_once),
 		STEP(nobody_else_waits_or_is_denied),
 		STEP(while_there_are_long_locks_none_waits_for_a_lock),
@@ -464,6 +499,7 @@ int main(void) {
 		STEP(who_comes_meanwhile_does_not_wait_as_long),
 		STEP(what_was_told_of_leases_is_told_again),
 		STEP(what_was_asked_ahead_is_asked_again_for_a_while),
+		STEP(so_is_the_next_lease),
 		STEP(a_fallbacks_charge_is_tried_on_but_not_waited_for),
 		STEP(when_the_database_goes_away_it_is_the_fallbacks),
 		STEP(an_agent_that_stops_does_not_wait_for_a_row),

@@ -168,7 +168,8 @@ is "$(grep -o 'ST001' "$work/second")" ST001 '… a grant that waited more than 
 is "$(grep -o 'ST001' "$work/third")" ST001 '… and one that its host knew nothing of'
 is "$(sql -c "select sum(n) from stint.counter, unnest(counts) n where client_id = 'new'")" 9 '… and nothing was charged'
 
-# Rows that somebody else has locked, and statements that don't wait for them. Each is over while the lock is still held.
+# Rows that somebody else has locked, and statements that don't wait for them: each is over while the lock is still held.
+sql -c "alter function stint.take_unlocked_leases set lock_timeout = '60s'" # one that waits would be canceled before that
 sql -c "select stint.set_policy('hundred', 100, 3600000)" >/dev/null
 # unlocked CLIENT...: asks for one credit for each. What each got: granted, or "busy".
 unlocked() {
@@ -204,16 +205,25 @@ is "$(unlocked r1 r2)" '1 1' '… and then no more'
 
 open first 'begin' "select from stint.counter where client_id = 'r2' for update"
 is "$(sql -c "select granted, busy from test.unlocked_lease('hundred', 'r2', need => 101)")" '0|f' 'a denial needs no lock'
+is "$(sql -c "select granted, granted_next, charged, busy from test.unlocked_lease('hundred', 'r2', need => 2, want => 3, charge => 1, span => 3)")" '0|0|0|t' \
+	'what is busy is granted nothing'
 is "$(sql -c "set lock_timeout = '50ms'" -c "select * from test.lease('hundred', 'r2')" 2>&1 | grep -c 'lock timeout')" 1 'take_leases() waits for it'
 is "$(sql -c "set lock_timeout = '50ms'" -c "select * from test.first_lease('hundred', 'r2')" 2>&1 | grep -c 'lock timeout')" 1 '… and so does take_first_leases()'
 finish first 'commit'
 
-# What nobody else can see can't be skipped, but it is the others' fault for no longer than 10 ms.
+sql -c "alter function stint.take_unlocked_leases set lock_timeout = '10ms'"
+
+# What nobody else can see can't be skipped, but others are held up for no longer than 10 ms by each, and 100 ms in all.
 open first 'begin' "select from test.lease('hundred', 's2')" "select from test.first_lease('hundred', 's4')"
 is "$(unlocked s5 s4 s3 s2 s1)" '1 busy 1 busy 1' 'rows that another session is just making'
 finish first 'commit'
 is "$(unlocked s5 s4 s3 s2 s1)" '1 1 1 1 1' '… and when they are made'
 is "$(for i in 1 2 3 4 5; do charged s$i; done | tr '\n' ' ')" '2 2 2 2 2 ' '… all is counted once'
+
+open first 'begin' "select count(*) from test.lease_all('hundred', array(select 'u' || i from generate_series(101, 120) i))"
+is "$(unlocked v1 $(seq -f 'u%g' 101 120) | tr -s ' ' '\n' | sort | uniq -c | tr -s ' \n' ' ')" ' 21 busy ' 'many of them: the rest is not tried'
+finish first 'rollback'
+is "$(unlocked v1 u101 u102)" '1 1 1' '… until the next time'
 
 # A row that is locked when it has been read, and before its turn: that is seen too late, and it is waited for.
 sql -c "alter function stint.take_unlocked_leases set lock_timeout = '20s'"

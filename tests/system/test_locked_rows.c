@@ -124,8 +124,9 @@ static void ask_for_all(struct play *play) {
 	others = ask_for_others(play, &wrong);
 	for (uint32_t i = 0; i < started; i++)
 		pthread_join(asking[i].thread, NULL);
-	tap_ok(atomic_load(&play->denied) == THREADS * EACH, "%u of %u checks of locked clients are denied as unavailable",
-	       atomic_load(&play->denied), THREADS * EACH);
+	tap_ok(atomic_load(&play->denied) == THREADS * EACH,
+	       "%u of %u checks of locked clients are denied as unavailable", atomic_load(&play->denied),
+	       THREADS * EACH);
 	tap_ok(wrong == 0, "I6 %u of %u checks of other clients were not admitted by the database", wrong, others);
 }
 
@@ -142,8 +143,8 @@ static bool make_rows(struct play *play) {
 	         " where p.name = 'api'; end $$",
 	         LOCKED, LOCKED, LOCKED - 1);
 	return cluster_do(&play->stage.cluster, sql) == 0 &&
-	       cluster_number(&play->stage.cluster, "select count(*) from stint.counter where client_id like 'locked-%'",
-	                      0) == LOCKED;
+	       cluster_number(&play->stage.cluster,
+	                      "select count(*) from stint.counter where client_id like 'locked-%'", 0) == LOCKED;
 }
 
 static struct pg *lock_rows(struct play *play) {
