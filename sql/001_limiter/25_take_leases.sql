@@ -92,7 +92,14 @@ begin
 			early, ahead, resolution, span, client_id, counts)
 		select n.current_us, n.sub_window_us, n.turn, n.servers, n.servers_before, n.policy_id, n.max_requests, n.request, n.granted,
 			n.granted_next, n.charged, n.early, n.ahead, n.resolution, n.span, n.client_id, n.counts
-		from (select * from tried where changed order by policy_id, client_id offset 0) n
+		from (
+			select t.current_us, t.sub_window_us, t.turn, t.servers, t.servers_before, t.policy_id, t.max_requests, t.request, t.granted,
+				t.granted_next, t.charged, t.early, t.ahead, t.resolution, t.span, t.client_id, t.counts, t.is_touched
+			from tried t
+			where t.changed
+			order by t.policy_id, t.client_id
+			offset 0
+		) n
 		where n.is_touched is not true or skips is not true or stint.can_lock_counter(n.policy_id, n.client_id)
 		on conflict (policy_id, client_id) do update set
 			sub_window_us = excluded.sub_window_us,

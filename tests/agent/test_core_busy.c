@@ -37,7 +37,7 @@ static void answers_batch(struct fixture *f, bool rows_are_locked) {
 
 static void serve(struct fixture *f, bool rows_are_locked) {
 	for (int n = 0; f->asked_count > 0; n++) {
-		assert_true(n < 4);
+		assert_true(n < 64);
 		answers_batch(f, rows_are_locked);
 	}
 }
@@ -363,6 +363,27 @@ static void many_of_them_leave_room_for_others(void **state) {
 	expect_allowed(f, 1);
 }
 
+static int make_large(void **state) {
+	make_with(state, 8192, 0);
+	comes_up(*state);
+	return 0;
+}
+
+/* What is put off takes room, too: no more is made of what can as well be made later. */
+static void they_take_no_more_room_than_others(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	for (uint32_t n = 0; n < 4500; n++) {
+		snprintf(id, sizeof(id), LOCKED "-%u", n);
+		want(f, n, id, 1);
+		grants(f, 6, 0, 90);
+		f->told_count = 0;
+	}
+	core_void_policy(f->core, f->now_ns, 0);
+	for_a_while(f, 700 * MS, true);
+	assert_int_equal(core_queued(f->core), 4096);
+}
+
 /* It has been put off for a second by then. */
 static void who_comes_meanwhile_does_not_wait_as_long(void **state) {
 	struct fixture *f = *state;
@@ -496,6 +517,7 @@ int main(void) {
 		STEP(a_return_is_kept_until_the_row_is_free),
 		STEP(it_is_tried_more_and_more_rarely_and_then_dropped),
 		STEP(many_of_them_leave_room_for_others),
+		cmocka_unit_test_setup_teardown(they_take_no_more_room_than_others, make_large, clean),
 		STEP(who_comes_meanwhile_does_not_wait_as_long),
 		STEP(what_was_told_of_leases_is_told_again),
 		STEP(what_was_asked_ahead_is_asked_again_for_a_while),

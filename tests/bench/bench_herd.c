@@ -240,8 +240,10 @@ static void on_declared(int status, const struct stint_result *result, void *con
 static int declare_all(struct play *p) {
 	for (uint32_t i = 0; i < p->herd.count; i++) {
 		char name[32];
-		const struct stint_options limit = {
-			.policy = name, .max_requests = 100, .time_window_ms = 60000, .timeout_ms = 60000};
+		const struct stint_options limit = {.policy = name,
+		                                    .max_requests = 100,
+		                                    .time_window_ms = 60000,
+		                                    .timeout_ms = 60000};
 		struct stint_result result;
 
 		snprintf(name, sizeof(name), "own-%u", i);
@@ -292,8 +294,8 @@ static int measure_declarations(struct play *p) {
 	if (status == 0)
 		status = probe(p, "held", &held_ns);
 	cluster_do(&p->herd.cluster, "rollback");
-	put_probe("declarations wait for an operator on all hosts: a first check of a client, p50", &held_ns, &usual_ns,
-	          500);
+	put_probe("declarations wait for an operator on all hosts: a first check of a client, p50", &held_ns,
+	          &usual_ns, 500);
 	put_probe("… p90", &held_ns, &usual_ns, 900);
 	put_probe("… p99", &held_ns, &usual_ns, 990);
 	return status;

@@ -1,9 +1,9 @@
 /*
- * test_locked_rows.c - somebody keeps the rows of some clients locked. These alone wait, and are denied with the
- * reason; all others are served meanwhile, on the same hosts.
+ * test_locked_rows.c - somebody keeps the rows of some clients locked. These alone wait, and are denied with
+ * the reason; all others are served meanwhile, on the same hosts.
  *
- * How long others wait depends on the machine. How many statements waits for a lock doesn't: one on each host, which
- * finds out that somebody has locked something.
+ * How long others wait depends on the machine. How many statements wait for a lock doesn't: one on each host,
+ * which finds out that somebody has locked something.
  */
 #include <pthread.h>
 #include <stdatomic.h>
