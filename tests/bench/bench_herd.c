@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "direct.h"
 #include "figure.h"
 #include "herd.h"
 #include "histogram.h"
@@ -20,19 +21,20 @@
 #include "server_cost.h"
 #include "stint.h"
 
-#define ROW           14
-#define FEW           40u /* agents, to see that it works */
-#define OVERRIDES     10000
-#define ROUNDS        3
-#define SETTLE_MS     3000
-#define IN_FORCE_MS   30000
-#define LOOK_EACH_MS  2
-#define RESTART_MS    1000 /* within which all are told to */
-#define IN_STEP_MS    60000
-#define IN_FORCE_GOAL 2000
-#define IN_STEP_GOAL  5000
-#define PROBE_MS      10000
-#define PROBE_EACH_MS 5
+#define ROW             14
+#define FEW             40u /* agents, to see that it works */
+#define OVERRIDES       10000
+#define ROUNDS          3
+#define SETTLE_MS       3000
+#define IN_FORCE_MS     30000
+#define LOOK_EACH_MS    2
+#define RESTART_MS      1000 /* within which all are told to */
+#define IN_STEP_MS      60000
+#define IN_FORCE_GOAL   2000
+#define IN_STEP_GOAL    5000
+#define SESSIONS_END_MS 500
+#define PROBE_MS        10000
+#define PROBE_EACH_MS   5
 
 /* One app on each host. */
 struct app {
@@ -198,6 +200,21 @@ static int measure_overrides(struct play *p) {
 	return 0;
 }
 
+/* What as many sessions cost the server that ask it one thing, and end. */
+static double measure_sessions(struct play *p) {
+	double before = server_cost_look(&p->herd.cluster).cpu_ms;
+
+	for (uint32_t i = 0; i < p->herd.count; i++) {
+		struct pg *pg;
+
+		if (direct_open(&pg, p->herd.cluster.conninfo, "select 1") == 0)
+			direct_call(pg, &(struct pg_params){.count = 0});
+		pg_close(pg);
+	}
+	sleep_ms(SESSIONS_END_MS);
+	return server_cost_look(&p->herd.cluster).cpu_ms - before;
+}
+
 /* ---- Restarts ---------------------------------------------------------------------------------------------- */
 
 static int measure_restart(struct play *p) {
@@ -227,6 +244,12 @@ static int measure_restart(struct play *p) {
 	                            .target = FIGURE_AT_MOST,
 	                            .bound = IN_STEP_GOAL,
 	                            .note = note});
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = "… the server's CPU for each",
+	                            .unit = "ms",
+	                            .value = median(server_ms) / p->herd.count,
+	                            .against = "a session that asks for nothing",
+	                            .base = measure_sessions(p) / p->herd.count});
 	return 0;
 }
 

@@ -25,7 +25,7 @@
 #define BEATS       600 /* of each host in an hour */
 #define GRANTS      6000
 #define GRANTS_EACH 300 /* a point of the slope; its last CALLS are timed */
-#define CALLS       200 /* of which the median is taken */
+#define CALLS       200 /* of which the lower quartile is taken */
 #define HOUR_S      3600
 #define HOT         60.0 /* grants of a hot client a second, on 200 hosts: `make fleet F=hot-200` */
 #define OTHERS      10   /* statements for each of them, of five clients each: 3,000 rows a second */
@@ -145,9 +145,10 @@ static int compare(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static double median(double ms[static CALLS]) {
+/* The lower quartile: what else the machine does only makes it longer. */
+static double quartile(double ms[static CALLS]) {
 	qsort(ms, CALLS, sizeof(ms[0]), compare);
-	return ms[CALLS / 2];
+	return ms[CALLS / 4];
 }
 
 static double time_of_pulse(struct pg *pg) {
@@ -158,7 +159,7 @@ static double time_of_pulse(struct pg *pg) {
 
 		ms[i] = call(pg) == 0 ? (double)(monotonic_ns() - began) / 1e6 : NAN;
 	}
-	return median(ms);
+	return quartile(ms);
 }
 
 static double time_of_heartbeat(struct play *p) {
@@ -169,7 +170,7 @@ static double time_of_heartbeat(struct play *p) {
 
 		ms[i] = call_session(p, i % HOSTS, true, false) == 0 ? (double)(monotonic_ns() - began) / 1e6 : NAN;
 	}
-	return median(ms);
+	return quartile(ms);
 }
 
 static double time_of_grant(struct play *p) {
@@ -177,7 +178,7 @@ static double time_of_grant(struct play *p) {
 
 	for (int i = 0; i < CALLS; i++)
 		ms[i] = grant(p);
-	return median(ms);
+	return quartile(ms);
 }
 
 static struct times look(struct play *p) {
@@ -228,6 +229,8 @@ static void put_all(const struct times *unheld, const struct times *held, const 
 	         grants / HOT);
 	snprintf(note, sizeof(note), "each makes the next ones %.0f ns slower", hot->slope * 1e6);
 	put(what, held->grant, unheld->grant, false, note);
+	if (hot->slope <= 0) /* the machine was too busy to tell */
+		return;
 	put("… after an hour, worked out", hot->at_0 + HOT * HOUR_S * hot->slope, unheld->grant, true, note);
 	figure_put(&(struct figure){.row = ROW,
 	                            .what = "… takes twice as long after",
