@@ -252,10 +252,32 @@ static void how_the_database_goes_is_logged(void **state) {
 	log_is_read_no_more();
 }
 
+static void pulses_at(int64_t now_us) {
+	const struct database_pulse pulse = {.now_us = now_us};
+	ticks(6);
+	pulsed(&agent.heartbeat, LEASE_DONE, &pulse);
+}
+
+static void a_step_of_the_databases_clock_is_logged(void **state) {
+	int64_t began_us = 5000 * NS_PER_S / 1000 + monotonic_now_ns() / 1000;
+	(void)state;
+	meets("00000001", -1);
+	log_is_read();
+	pulses_at(began_us);
+	pulses_at(began_us);
+	expect_logged("clock stepped", 0);
+	pulses_at(began_us + 60 * NS_PER_S / 1000); /* a slow machine makes it less */
+	expect_logged_once("the database's clock stepped by +");
+	pulses_at(began_us);
+	expect_logged_once("the database's clock stepped by -");
+	log_is_read_no_more();
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(what_comes_of_a_policy_that_is_gone_is_not_logged),
 		TEST(how_the_database_goes_is_logged),
+		TEST(a_step_of_the_databases_clock_is_logged),
 		TEST(what_is_declared_during_a_hold_is_declared_to_the_database),
 		TEST(of_a_declaration_one_policy_is_read),
 		TEST(who_waits_for_another_declaration_has_its_turn_at_once),
