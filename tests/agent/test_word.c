@@ -258,6 +258,21 @@ static void it_goes_before_what_apps_declare_meanwhile(void **state) {
 	expect_not_asked_again();
 }
 
+/* The database is asked once for both. */
+static void who_says_the_same_meanwhile_has_the_same_answer(void **state) {
+	int other = an_app_connects();
+	(void)state;
+	minutes_pass(1);
+	expect_asked_again();
+	unsigned asked = declarations;
+	declares_as(1, "api", PUT_OFF);
+	limit_in_force = PUT_OFF;
+	is_judged("changed");
+	assert_int_equal(expect_answer(other, 0), 0);
+	assert_int_equal(declarations, asked);
+	close(other);
+}
+
 static void limits_that_are_put_off_as_the_database_comes_back_are_declared_again(void **state) {
 	int first = an_app_connects();
 	(void)state;
@@ -402,6 +417,7 @@ int main(void) {
 		TEST_PUT_OFF(who_says_it_again_is_still_there),
 		TEST_PUT_OFF(what_is_put_off_is_not_decided_here),
 		TEST_PUT_OFF(it_goes_before_what_apps_declare_meanwhile),
+		TEST_PUT_OFF(who_says_the_same_meanwhile_has_the_same_answer),
 		TEST(limits_that_are_put_off_as_the_database_comes_back_are_declared_again),
 		TEST(limits_of_a_policy_that_was_dropped_before_it_was_read_are_not),
 		TEST_PUT_OFF(what_the_database_refuses_is_asked_again_a_minute_later),
