@@ -62,6 +62,17 @@ static void a_policy_that_was_dropped_holds_nothing_up(void **state) {
 	assert_int_equal(core_held_until_ns(f->core), f->now_ns + HELD);
 }
 
+/* Of policies that are unknown here; but nobody waits for longer than the longest hold. */
+static void leases_of_other_hosts_are_waited_for(void **state) {
+	struct fixture *f = *state;
+	core_know_lease(f->core, 4000000);
+	is_promoted(f, 0);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + AT_MOST(4000 * MS));
+	core_know_lease(f->core, CORE_HOLD_MAX_NS);
+	is_promoted(f, 0);
+	assert_int_equal(core_held_until_ns(f->core), f->now_ns + CORE_HOLD_MAX_NS);
+}
+
 static void what_has_passed_since_the_promotion_counts(void **state) {
 	struct fixture *f = *state;
 	is_promoted(f, LEASES_LAST - 30 * MS);
@@ -239,6 +250,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(grants_are_held_until_old_leases_have_run_out),
 		TEST(a_policy_that_was_dropped_holds_nothing_up),
+		TEST(leases_of_other_hosts_are_waited_for),
 		TEST(what_has_passed_since_the_promotion_counts),
 		TEST(a_long_hold_is_a_fallback),
 		TEST(leases_that_outlive_the_longest_hold_are_burnt),

@@ -1,7 +1,7 @@
 -- stint.take_first_leases(): clients that an agent knows nothing of, whether the database knows them or not.
 
 begin;
-select plan(45);
+select plan(47);
 
 select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
 select stint.set_policy('sixty', 10, 60000, resolution => 60) as sixty \gset
@@ -139,6 +139,14 @@ select throws_ok($$ select * from stint.take_first_leases(1, '{1,2}', '{a}', '{1
 	'22023', 'stint: the arrays of a batch must have the same length', 'arrays of different lengths');
 select throws_ok($$ select * from stint.take_first_leases(1, '{1}', '{a}', '{1}', '{1}', '{0}', null, '{0}') $$,
 	'22023', 'stint: the arrays of a batch must have the same length', 'an array that is null');
+
+-- Credits of two sub-windows: the lesser need is met when those of the earlier one come back.
+select test.make_known('ten', 'tired', 9);
+select is((select l.granted_next from test.lease('ten', 'tired', need => 0, want => 5, span => 8) l), 5, 'a lease that lasts');
+select is((select row(w.granted, o.granted, f.granted, abs(f.retry_us - o.retry_us) < 6030000)::text
+	from test.lease('ten', 'tired', need => 4) w, lateral test.lease('ten', 'tired', need => 7 + 0 * w.granted, least_need => 2) o,
+		lateral test.first_lease('ten', 'tired', need => 7 + 0 * o.granted, least_need => 2) f),
+	'(4,0,0,t)', 'what is refused may be asked again when the least of it is free, whoever asks');
 
 select * from finish();
 rollback;
