@@ -47,6 +47,16 @@ static void whose_socket_fails_is_cut_off(void **state) {
 	close(fd);
 }
 
+static void who_goes_is_not_blamed(void **state) {
+	struct fixture *f = *state;
+	int fd = greet(f);
+	said[0] = '\0';
+	close(fd);
+	turn(f);
+	assert_int_equal(server_peer_count(f->server), 0);
+	assert_string_equal(said, "");
+}
+
 /* ---- Not reading ------------------------------------------------------------------------------ */
 
 static void who_never_reads_is_cut_off(void **state) {
@@ -257,6 +267,7 @@ static void garbage_harms_nobody(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
+		TEST(who_goes_is_not_blamed),
 		TEST(whose_socket_fails_is_cut_off),
 		TEST(who_never_reads_is_cut_off),
 		TEST(an_app_may_be_cut_off_by_its_answer),
