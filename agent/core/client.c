@@ -25,12 +25,12 @@ void client_pool_deinit(struct client_pool *pool) {
 	*pool = (struct client_pool){0};
 }
 
+/* There is room. */
 static uint32_t new_record(struct client_pool *pool) {
 	uint32_t index = pool->free_head;
-	if (index != CLIENT_NONE)
-		pool->free_head = pool->clients[index].slot;
-	else if (pool->high < pool->capacity)
-		index = pool->high++;
+	if (index == CLIENT_NONE)
+		return pool->high++;
+	pool->free_head = pool->clients[index].slot;
 	return index;
 }
 
