@@ -195,6 +195,28 @@ static void who_was_busy_is_expected_to_go_on(void **state) {
 	assert_true(asked_ahead);
 }
 
+/* It has done nothing since. But what lies idle for some tenths of a second is missed by nobody. */
+static void also_near_its_limit_where_leases_are_short(void **state) {
+	struct fixture *f = *state;
+	bool asked_ahead = false;
+	want(f, 1, "a", 1);
+	grants(f, 9, 0, 20);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	pass(f, 20 * MS);
+	assert_true(f->asked[0].next_want > 0);
+	grants(f, 0, 9, 11);
+	pass(f, 41 * MS);
+	for (int i = 0; i < 98; i++) {
+		pass(f, MS);
+		if (f->asked_count > 0) {
+			asked_ahead |= f->asked[0].next_want > 0;
+			grants(f, 0, 0, 11);
+		}
+	}
+	assert_true(asked_ahead);
+}
+
 /* Until the next lease is asked for; `rest`: how much goes back of this one. */
 static void asks_ahead(struct fixture *f, int32_t remaining, int32_t rest) {
 	struct core_policy policy = policy_with(1000, 20);
@@ -375,6 +397,7 @@ int main(void) {
 		STEP(who_begins_to_send_has_its_next_lease_before_the_edge),
 		STEP(from_two_checks_on_a_client_is_busy),
 		STEP(who_was_busy_is_expected_to_go_on),
+		STEP(also_near_its_limit_where_leases_are_short),
 		STEP(what_a_tight_client_has_left_goes_back_with_the_request_ahead),
 		STEP(others_keep_it),
 		STEP(the_older_of_two_leases_may_be_low),
