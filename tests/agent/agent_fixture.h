@@ -50,7 +50,7 @@ static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
 static database_expired *expired;
 static unsigned reports; /* how many fallbacks were reported */
-static int64_t reported_admitted;
+static int64_t reported_admitted, reported_lasted_ms;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
 static unsigned takes, verdicts;
@@ -162,8 +162,9 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 
 void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context) {
-	(void)db, (void)lasted_ms, (void)ended_ms_ago, (void)clients, (void)reason, (void)done, (void)context;
+	(void)db, (void)ended_ms_ago, (void)clients, (void)reason, (void)done, (void)context;
 	reported_admitted = admitted;
+	reported_lasted_ms = lasted_ms;
 	reports++;
 }
 

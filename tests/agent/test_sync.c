@@ -345,6 +345,7 @@ static void falls_back_and_admits(void) {
 
 /* What the fallback admitted is known when all of its leases are out of the table. */
 static void a_fallback_is_reported_once(void **state) {
+	int64_t began_ns = monotonic_now_ns();
 	(void)state;
 	falls_back_and_admits();
 	assert_int_equal(reports, 0);
@@ -356,6 +357,7 @@ static void a_fallback_is_reported_once(void **state) {
 	assert_int_equal(reports, 1);
 	assert_int_equal(reported_admitted, core_counters(agent.driver.core)->fallback_granted);
 	assert_in_range(reported_admitted, 1, 200);
+	assert_in_range(reported_lasted_ms, 0, (monotonic_now_ns() - began_ns) / MS);
 }
 
 /* Before each step, something else happens that concerns all clients. */

@@ -1,7 +1,7 @@
 -- stint.expire_counters(): what goes, what stays, batch by batch.
 
 begin;
-select plan(24);
+select plan(25);
 
 select stint.set_policy('sliding', 10, 60000) as sliding \gset
 select stint.set_policy('fixed', 10, 60000, algorithm => 'fixed_window') as fixed \gset
@@ -42,6 +42,10 @@ select results_eq('select * from stint.expire_counters(2)', 'values (0::bigint, 
 delete from stint.counter;
 select results_eq('select * from stint.expire_counters(100)', 'values (0::bigint, 0::bigint)', 'no counters at all');
 select results_eq(format('select * from stint.expire_counters(%s)', b), 'values (0::bigint, 0::bigint)', 'batch ' || b) from unnest(array['0', '-1', 'null']) b;
+
+select pg_temp.put(:longer, 'was longer', 54000, 36000000000);
+select results_eq('select * from stint.expire_counters(100)', 'values (1::bigint, 0::bigint)', 'a policy that got a shorter window');
+delete from stint.counter;
 
 -- A counter that is gone starts anew.
 select pg_temp.put(:fixed, 'client', 200, 60000000, 0);
