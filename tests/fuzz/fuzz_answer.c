@@ -10,7 +10,7 @@
 #include "fuzz_agent.h"
 
 #define STEPS_MAX   60
-#define COLUMNS_MAX 14
+#define COLUMNS_MAX 15
 
 /* The one row that a truthful server answers: i int4, I int8, b bool, t text. */
 struct statement {
