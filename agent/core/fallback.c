@@ -101,7 +101,8 @@ bool fallback_may_collect(const struct core *core) {
 /* From one such statement to the next. All hosts come back together, with much to charge: the time between is for
  * what others ask of the database. */
 static int64_t collect_every_ns(const struct core *core) {
-	double takes_ns = (double)core->rtt_ns, usual_ns = (double)core->usual_rtt_ns, pauses = 0;
+	double takes_ns = (double)core->rtt_ns, usual_ns = (double)core->usual_rtt_ns;
+	double pauses = COLLECT_PAUSES; /* if this agent has begun in the outage */
 	if (usual_ns > 0)
 		pauses = COLLECT_PAUSES * takes_ns / usual_ns;
 	if (pauses > COLLECT_PAUSES_MAX)

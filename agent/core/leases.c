@@ -452,22 +452,31 @@ void lease_report(struct core *core, struct pending *pending) {
 
 /* ---- Into the table -------------------------------------------------------- */
 
-struct part { /* of a grant: what is for one sub-window */
+struct part { /* of a grant: one lease */
 	int64_t sub_window;
 	int64_t start_ns;
 	int64_t deadline_ns;
 	uint32_t granted;
 	uint32_t served; /* of these, given to who waited */
-	bool is_next;
+	bool is_next;    /* it can't be spent before start_ns */
 };
 
-/* A lease of the same sub-window, which can be spent from the same time on; -1. */
+/* The bank whose lease is to begin later; -1: neither's. */
+static int next_bank(const struct core *core, const struct client *client, int64_t now_ns) {
+	for (int bank = 0; bank < 2; bank++)
+		if (is_live(client, bank, now_ns) && !is_open(core, client, bank, now_ns))
+			return bank;
+	return -1;
+}
+
+/* A lease that is charged to the same sub-window, and begins no earlier than the part may; -1. */
 static int same_sub_window(const struct core *core, const struct client *client, const struct part *part,
                            int64_t now_ns) {
 	bool fallback = in_fallback(core);
 	for (int bank = 0; bank < 2; bank++)
 		if (is_live(client, bank, now_ns) && client->lease[bank].sub_window == part->sub_window &&
 		    part->sub_window != 0 && is_open(core, client, bank, now_ns) != part->is_next &&
+		    (!part->is_next || part->start_ns <= table_later_start(core->table, client->slot)) &&
 		    !!(client->flags & fallback_flag(bank)) == fallback)
 			return bank;
 	return -1;
@@ -496,8 +505,16 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 		table_add(core->table, client->slot, bank, part->granted - part->served);
 		return;
 	}
+	/* Apps tell a lease that begins later by its being the one that ends last: so there is one at most ... */
+	int other = part->is_next ? next_bank(core, client, now_ns) : -1;
+	if (other >= 0 && client->lease[other].sub_window != 0) {
+		note_return(core, index, part->sub_window, part->granted);
+		return;
+	}
+	if (other >= 0)
+		lease_settle(core, index, other, false);
 	bank = replaceable_bank(core, client, now_ns);
-	/* A lease for the next sub-window must be the one that ends last, since apps tell it by that. */
+	/* ... and none that ends sooner than the other. */
 	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns) {
 		if (credits_left(core, client, !bank) > 0) {
 			note_return(core, index, part->sub_window, part->granted);
@@ -506,7 +523,7 @@ static void install_part(struct core *core, uint32_t index, const struct part *p
 		lease_settle(core, index, !bank, true);
 	}
 	lease_settle(core, index, bank, lease_must_not_idle(core, client));
-	/* The same if there is one for the next sub-window already, and this one ends later. */
+	/* The same if there is one that begins later already, and this one ends after it. */
 	if (!part->is_next && client->lease[!bank].deadline_ns <= part->deadline_ns &&
 	    table_later_start(core->table, client->slot) > now_ns)
 		lease_settle(core, index, !bank, true);
@@ -663,7 +680,7 @@ static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 
 static void lease_next(struct core *core, uint32_t index) {
 	struct pending *pending = pending_for(core, index);
-	if (!pending)
+	if (!pending || (pending->state == PENDING_IN_FLIGHT && pending->sent.next_want > 0))
 		return;
 	pending->wants_next = true;
 	pending_make_urgent(core, pending);

@@ -14,7 +14,7 @@ create table stint.policy (
 		constraint policy_fallback_window_check check (fallback_time_window_ms between 100 and 2678400000),
 	algorithm               text not null default 'sliding_window'
 		constraint policy_algorithm_check check (algorithm in ('sliding_window', 'fixed_window')),
-	resolution              smallint not null default 10
+	resolution              smallint not null default 20
 		constraint policy_resolution_check check (resolution between 1 and 60),
 	mode                    text not null default 'strict'
 		constraint policy_mode_check check (mode in ('strict', 'relaxed')),
@@ -46,7 +46,7 @@ comment on constraint policy_time_window_check on stint.policy is 'Shorter than 
 comment on constraint policy_fallback_requests_check on stint.policy is 'Twice the largest limit, which is the default.';
 comment on constraint policy_fallback_window_check on stint.policy is 'As for the window of the limit.';
 comment on constraint policy_algorithm_check on stint.policy is 'What the agents know.';
-comment on constraint policy_resolution_check on stint.policy is 'A counter holds up to this many counts and two more.';
+comment on constraint policy_resolution_check on stint.policy is 'A counter holds up to twice as many counts, and one more.';
 comment on constraint policy_mode_check on stint.policy is 'What the agents know.';
 comment on constraint policy_sub_window_check on stint.policy is
 	'A sub-window, ceil(time_window_ms / resolution), is at least 10 ms: leases of less would end before they arrive.';

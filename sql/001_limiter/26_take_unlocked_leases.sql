@@ -48,7 +48,8 @@ begin
 		from unnest(policy_ids, client_ids) with ordinality as a (policy_id, client_id, ordinal)
 		order by a.policy_id, a.client_id collate "C", a.ordinal
 	loop
-		-- Those that are not tried now are tried the next time, when the others are still put off.
+		-- The rest is answered as if it were busy, and tried the next time: if many rows are just being inserted, those that
+		-- come late in the order of the key may not have their turn before they are denied.
 		if clock_timestamp() < enough_at then
 			begin
 				return query select i, t.granted, t.sub_window, t.valid_us, t.granted_next, t.starts_in_us, t.next_sub_window, t.next_valid_us,

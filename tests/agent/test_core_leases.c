@@ -75,6 +75,70 @@ static void a_grant_that_comes_too_late_is_returned_and_asked_again(void **state
 	expect_allowed(f, 1);
 }
 
+/* Asks for one ahead, and has it: it begins so many sub-windows after the next, and is good for so many more. */
+static struct lease_grant has_one_ahead(struct fixture *f, int32_t credits, int span, int later) {
+	low(f, "a");
+	assert_int_equal(f->asked_count, 1);
+	struct lease_grant grant = grant_of(f, 0, credits, 80);
+	grant.starts_in_us += later * SUB_MS * 1000;
+	grant.next_sub_window += (later + span) * SUB_MS * 1000;
+	grant.next_valid_us += (later + span) * SUB_MS * 1000;
+	answers(f, LEASE_DONE, &grant);
+	return grant;
+}
+
+/* A lease, of which one credit is left. */
+static void is_nearly_used_up(struct fixture *f) {
+	want(f, 1, "a", 1);
+	grants(f, 4, 0, 90);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+}
+
+static void uses_up_what_is_open(struct fixture *f) {
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		;
+	expect_no_batch(f);
+}
+
+/* A far database, whose round trips differ: the second of two leases ahead lasts longer. */
+static void a_lease_ahead_is_not_opened_by_another_one_ahead(void **state) {
+	struct fixture *f = *state;
+	is_nearly_used_up(f);
+	has_one_ahead(f, 5, 0, 0);
+	struct lease_grant second = has_one_ahead(f, 7, 1, 0);
+	uses_up_what_is_open(f);
+	pass(f, 50 * MS);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+	pass(f, 11 * MS);
+	assert_int_equal(app(f, "a", 1).left, 4);
+	assert_int_equal(report_of(f, 0, second.next_sub_window).unspent, 7);
+}
+
+/* Both end with the same sub-window; the second begins after the first. */
+static void a_lease_ahead_is_not_added_to_one_that_begins_sooner(void **state) {
+	struct fixture *f = *state;
+	is_nearly_used_up(f);
+	has_one_ahead(f, 5, 1, 0);
+	struct lease_grant second = has_one_ahead(f, 7, 0, 1);
+	uses_up_what_is_open(f);
+	pass(f, 61 * MS);
+	assert_int_equal(app(f, "a", 1).left, 4);
+	assert_int_equal(report_of(f, 0, second.next_sub_window).unspent, 7);
+}
+
+/* The second begins no later than the first is known to. */
+static void a_lease_ahead_is_added_to_one_like_it(void **state) {
+	struct fixture *f = *state;
+	is_nearly_used_up(f);
+	has_one_ahead(f, 5, 1, 0);
+	has_one_ahead(f, 7, 1, 0);
+	uses_up_what_is_open(f);
+	pass(f, 61 * MS);
+	assert_int_equal(app(f, "a", 1).left, 11);
+}
+
 /* It may begin by the time of its receiving only when it is over by that of its sending. */
 static void a_lease_ahead_that_no_time_is_left_for_goes_back(void **state) {
 	struct fixture *f = *state;
@@ -527,6 +591,9 @@ int main(void) {
 		STEP(slack_widens_a_lease_by_half_on_each_side),
 		STEP(a_lease_ahead_is_not_opened_by_one_that_ends_after_it),
 		STEP(a_grant_that_comes_too_late_is_returned_and_asked_again),
+		STEP(a_lease_ahead_is_not_opened_by_another_one_ahead),
+		STEP(a_lease_ahead_is_not_added_to_one_that_begins_sooner),
+		STEP(a_lease_ahead_is_added_to_one_like_it),
 		STEP(a_lease_ahead_that_no_time_is_left_for_goes_back),
 		STEP(the_agent_itself_takes_nothing_before_the_next_lease_begins),
 		STEP(what_a_tight_client_leaves_goes_back_by_itself),

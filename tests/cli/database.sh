@@ -259,10 +259,10 @@ expect 'what is compared with is missing: status' 1 'schema stint: relation "sti
 expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list
 expect 'policy list --json: none' 0 '^\[\]$' "$stint" policy list --json
 expect 'policy set' 0 '^$' "$stint" policy set api --max-requests 100 --time-window-ms 60000
-expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +10 +strict +yes$' "$stint" policy list
+expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +20 +strict +yes$' "$stint" policy list
 expect 'policy set: all options' 0 '^$' "$stint" policy set api --max-requests=7 --time-window-ms=5000 \
-	--fallback-max-requests 8 --fallback-time-window-ms 6000 --algorithm fixed_window --resolution 20 --mode relaxed
-expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +20 +relaxed +yes$' "$stint" policy list
+	--fallback-max-requests 8 --fallback-time-window-ms 6000 --algorithm fixed_window --resolution 30 --mode relaxed
+expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +yes$' "$stint" policy list
 expect 'policy set: the largest numbers' 0 '^$' "$stint" policy set most --max-requests 1000000000 \
 	--time-window-ms 2678400000 --fallback-max-requests 2000000000 --fallback-time-window-ms 2678400000 --resolution 60
 expect 'policy set: the smallest numbers' 0 '^$' "$stint" policy set least --max-requests 1 --time-window-ms 100 \
@@ -302,10 +302,10 @@ ok 'policy history: of one only' "$(! grep -q least <<<"$output"; echo $?)" "$ou
 expect 'policy history: ISO times' 0 '"at": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" policy history api --json
 expect 'policy history: none of that name' 0 '^\(none\)$' "$stint" policy history missing
 expect 'policy history: what was set' 0 \
-	' created +api +- +max_requests 100, time_window_ms 60000, fallback_max_requests 200, fallback_time_window_ms 60000, algorithm sliding_window, resolution 10, mode strict, pinned$' \
+	' created +api +- +max_requests 100, time_window_ms 60000, fallback_max_requests 200, fallback_time_window_ms 60000, algorithm sliding_window, resolution 20, mode strict, pinned$' \
 	"$stint" policy history api
 changes() { grep -cE -- "$1" <<<"$output"; }
-ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_requests 100 → 7, time_window_ms 60000 → 5000, fallback_max_requests 200 → 8, .*, algorithm sliding_window → fixed_window, resolution 10 → 20, mode strict → relaxed$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_requests 100 → 7, time_window_ms 60000 → 5000, fallback_max_requests 200 → 8, .*, algorithm sliding_window → fixed_window, resolution 20 → 30, mode strict → relaxed$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"
