@@ -147,6 +147,16 @@ static void a_hot_client_of_a_far_database_hardly_waits(void **state) {
 	assert_in_range(row.statements, 10, 40);
 }
 
+/* Its leases are brief, but no smaller for that: each is twice as large as what was used so far, or so. */
+static void the_leases_of_who_begins_to_send_grow_fast(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 1000);
+	goes_on(f, &row, 60 * MS, MS);
+	assert_in_range(row.statements, 4, 8);
+	assert_in_range(row.waited, 1, 3);
+}
+
 static void who_begins_to_send_has_its_next_lease_before_the_edge(void **state) {
 	struct fixture *f = *state;
 	struct row row;
@@ -394,6 +404,7 @@ int main(void) {
 		STEP(who_stops_is_renewed_no_more_after_a_few_leases),
 		STEP(a_hot_client_is_leased_one_sub_window_ahead),
 		STEP(a_hot_client_of_a_far_database_hardly_waits),
+		STEP(the_leases_of_who_begins_to_send_grow_fast),
 		STEP(who_begins_to_send_has_its_next_lease_before_the_edge),
 		STEP(from_two_checks_on_a_client_is_busy),
 		STEP(who_was_busy_is_expected_to_go_on),
