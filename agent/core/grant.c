@@ -202,18 +202,22 @@ static int known_for(const struct grant_ring *ring) {
 	return (int)max64(0, i - ring->ahead);
 }
 
-/* For how many sub-windows after the present one a lease is good. What is charged to a later sub-window counts for
- * longer. So the less there is left, the shorter: as asked for while half of the limit is left, a brief one with a
- * quarter. And a client isn't given leases for longer than it has been coming, as far as the ring knows: until
- * then what is left says nothing of how much it uses. */
-static int span_for(const struct grant_ring *ring, const struct grant_terms *terms,
-                    const struct lease_request *request, int64_t left) {
+/* For how many sub-windows after the present one a lease may last, by what is left. What is charged to a later
+ * sub-window counts for longer. So the less there is left, the shorter: as asked for while half of the limit is
+ * left, a brief one with a quarter. */
+static int span_by_left(const struct grant_terms *terms, const struct lease_request *request, int64_t left) {
 	int64_t most = max64(0, min64(request->span, terms->runs));
 	if (terms->max_requests == 0)
 		return 0;
 	int64_t span = most * (4 * left - terms->max_requests) / terms->max_requests;
-	span = min64(min64(span, most), known_for(ring));
-	return (int)max64(span, grant_brief_span(terms, request->span_least));
+	return (int)max64(min64(span, most), grant_brief_span(terms, request->span_least));
+}
+
+/* No client is given leases for longer than it has been coming, as far as the ring knows: until then what is left
+ * says nothing of how much it uses. */
+static int span_if_known(const struct grant_ring *ring, const struct grant_terms *terms,
+                         const struct lease_request *request, int span) {
+	return (int)min64(span, max64(known_for(ring), grant_brief_span(terms, request->span_least)));
 }
 
 /* No host takes more than this part of what is left, so that the first doesn't starve the others that serve the
@@ -223,7 +227,8 @@ static int64_t fair_part(const struct grant_ring *ring, int64_t left, int host) 
 	return max64(1, 5 * left / (4 * __builtin_popcountll((uint64_t)servers)));
 }
 
-/* As much of what is wanted beyond the need as is used until the end of a lease of this span, rounded up. */
+/* As much of what is wanted beyond the need as is used until the end of a lease of this span, rounded up. A lease
+ * that is shorter only since the client is new holds no less: who has just begun may send faster than so far. */
 static int64_t more_for(const struct grant_terms *terms, const struct lease_request *request, int span) {
 	int64_t most = max64(0, min64(request->span, terms->runs));
 	int64_t more = max64(0, (int64_t)request->want - request->need);
@@ -283,11 +288,12 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	charge(ring, 0, charged);
 	int64_t left = available(ring, terms);
 	int span_least = (int)max64(0, min64(request->span_least, terms->runs));
-	int span = span_for(ring, terms, request, left);
+	int may_last = span_by_left(terms, request, left);
+	int span = span_if_known(ring, terms, request, may_last);
 	bool is_brief = span <= grant_brief_span(terms, span_least);
 	bool next_instead = is_brief && request->need == 0 && request->next_want > 0;
 	bool is_open = span > span_least && !next_instead;
-	int64_t more = next_instead ? 0 : more_for(terms, request, span);
+	int64_t more = next_instead ? 0 : more_for(terms, request, may_last);
 	int64_t all = grant_now(ring, request, more, left, host);
 	/* What is needed is spent at once, so it is charged to the shortest lease there is. */
 	int64_t granted = is_open ? min64(all, request->need) : all;

@@ -60,7 +60,7 @@ struct pending {
 	uint32_t previous, next;      /* in its queue */
 	uint8_t state;                /* enum pending_state */
 	bool wants_more;              /* credits ran low */
-	bool wants_next;              /* time to lease the next sub-window */
+	bool wants_next;              /* it is time for the next lease */
 	bool of_fallback;             /* its debt is of a fallback, at least in part: the resync waits for it */
 	uint8_t busy;                 /* so many times in a row it was not applied, BUSY_MAX at the most ... */
 	uint8_t step;                 /* ... and in which queue it therefore waits */

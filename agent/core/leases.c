@@ -276,11 +276,6 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 	double expected = demand * (request->span + 1 + trips(core, terms, 2));
 	expected = expected < ACTIVE_CREDITS ? 0 : with_chance(expected);
 	double grown = expect_growth(core, client, request->span, now_ns);
-	/* A client that has just begun to send gets a brief lease. If a longer one were asked for, the store would
-	 * make that brief, and take as much of the credits as of the time. */
-	int brief = grant_brief_span(terms, request->span_least);
-	if (grown > expected && 2 * period_length(core, client, now_ns) <= brief + 1 && request->span > brief)
-		request->span = brief;
 	if (request->need > 0 || pending->wants_more || pending->wants_next)
 		request->want += clamp_credits(expected > grown ? expected : grown,
 		                               (int32_t)max64(0, terms->max_requests - request->need));
@@ -418,7 +413,7 @@ static void report_spent(struct core *core, struct client *client, struct pendin
 		pending_add_report(pending, client->lease[bank].sub_window, 0, client->granted[bank] - left);
 }
 
-/* With the request for the next sub-window goes back what a tight client has left of this one: later it would
+/* With the request for the next lease goes back what a tight client has left of this one: later it would
  * count for a sub-window more. The next one's lease begins half of the slack early, mostly at once. */
 static void return_rest(struct core *core, struct client *client, struct pending *pending, int bank) {
 	const struct grant_terms *terms = &policy_of(core, client)->terms;

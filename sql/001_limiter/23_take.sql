@@ -183,20 +183,23 @@ begin
 	charged := greatest(least(charge, available), 0);
 	available := available - charged;
 	-- For how many sub-windows the lease is good. What is charged to a later sub-window counts for longer. So the less
-	-- there is left, the fewer: all of `most` while half of the limit is left, a brief lease with a quarter. And a client
-	-- isn't given leases for longer than it has been coming, as far as the counter knows: until then what is left says
-	-- nothing of how much it uses.
-	place := cardinality(counts);
-	while place > ahead + 1 and counts[place] = 0 loop
-		place := place - 1;
-	end loop;
+	-- there is left, the fewer: all of `most` while half of the limit is left, a brief lease with a quarter. Of what is
+	-- wanted beyond the need it holds as much as is used until then.
 	span := case when max_requests = 0 then 0
-		else greatest(least(most * (4 * available - max_requests) / max_requests, most, greatest(place - ahead - 1, 0)), brief) end;
-	is_open := span > shortest and not (need = 0 and next_want > 0 and span <= brief);
+		else greatest(least(most * (4 * available - max_requests) / max_requests, most), brief) end;
 	more := greatest(want::bigint - need, 0);
 	if span < most then
 		more := (more * (span + 1) + most) / (most + 1);
 	end if;
+	-- And a client isn't given leases for longer than it has been coming, as far as the counter knows: until then what
+	-- is left says nothing of how much it uses. Such a lease holds no less: the client has just begun, and may send
+	-- faster than it did.
+	place := cardinality(counts);
+	while place > ahead + 1 and counts[place] = 0 loop
+		place := place - 1;
+	end loop;
+	span := least(span, greatest(place - ahead - 1, brief));
+	is_open := span > shortest and not (need = 0 and next_want > 0 and span <= brief);
 	if need = 0 and next_want > 0 and span <= brief then
 		more := 0;
 	end if;

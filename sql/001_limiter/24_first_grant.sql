@@ -21,17 +21,9 @@ as $$
 		from (
 			select s.*, case when s.span > s.shortest then greatest(s.total - need, 0) else 0 end as later
 			from (
-				select b.shortest, b.span,
-					case
-						when max_requests < least_need then 0
-						when b.span < b.most
-							then least(max_requests, need + (greatest(want::bigint - need, 0) * (b.span + 1) + b.most) / (b.most + 1))::int
-						else least(max_requests, greatest(need, want))
-					end as total
-				from (
-					select greatest(least(span_least, resolution), 0) as shortest, greatest(least(span_most, resolution), 0) as most,
-						greatest(least(span_least, resolution), (resolution - 1) / 10, 0) as span
-				) b
+				select greatest(least(span_least, resolution), 0) as shortest,
+					greatest(least(span_least, resolution), (resolution - 1) / 10, 0) as span,
+					case when max_requests < least_need then 0 else least(max_requests, greatest(need, want)) end as total
 			) s
 		) f
 	) g

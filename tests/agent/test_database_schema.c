@@ -264,8 +264,8 @@ static void takes_first_leases(void **state) {
 	expect_count(f, 'd', 2);
 	assert_true(grants[0].answered);
 	assert_int_equal(grants[0].granted, 30);
-	assert_int_equal(grants[0].granted_next, 4);
-	assert_int_equal(grants[0].remaining, 66);
+	assert_int_equal(grants[0].granted_next, 5);
+	assert_int_equal(grants[0].remaining, 65);
 	assert_int_equal(grants[0].max_requests, 100);
 	assert_int_equal(grants[0].retry_us, 0);
 	assert_true(grants[0].next_is_open);
@@ -280,7 +280,7 @@ static void takes_first_leases(void **state) {
 	requests[0].need = requests[0].want = 80;
 	database_take(f->db, 1, requests, 1, on_grants, f);
 	expect_count(f, 'd', 3);
-	assert_int_equal(grants[0].granted, 66);
+	assert_int_equal(grants[0].granted, 65);
 	assert_int_equal(grants[0].remaining, 0);
 	assert_true(grants[0].retry_us > 0);
 	close_database(f);

@@ -88,7 +88,7 @@ declare
 	te bigint; cur bigint; left_now bigint; shares bigint; stretch bigint;
 	host int; need int; least_need int; want int; span int; span_least int; next_want int; charge int;
 	token bigint[]; back int[]; gone int[];
-	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_span bigint; m_most bigint; m_least bigint; m_more bigint;
+	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_span bigint; m_most bigint; m_least bigint; m_more bigint; m_may bigint;
 	m_brief bigint; m_ahead bigint; m_instead boolean; m_open boolean;
 	a lease;
 begin
@@ -139,12 +139,13 @@ begin
 		m_most := least(span, k);
 		m_least := least(span_least, k);
 		m_brief := greatest(ceil(k / 10.0) - 1, m_least, 0);
-		m_span := greatest(least(trunc(m_most * (4.0 * left_now - l) / l), m_most, pg_temp.known_for(cur, s, k)), m_brief);
+		m_may := greatest(least(trunc(m_most * (4.0 * left_now - l) / l), m_most), m_brief);
+		m_span := least(m_may, greatest(pg_temp.known_for(cur, s, k), m_brief));
 		m_ahead := 1 + case when k = 0 then 0 else least(m_brief, k - 1) end;
 		m_instead := need = 0 and next_want > 0 and m_span = m_brief;
 		m_open := m_span > m_least and not m_instead;
 		shares := (select count(distinct v.who) from served v where v.who <> host and v.since >= stretch - 1) + 1;
-		m_more := ceil(greatest(want - need, 0) * least(m_span + 1, m_most + 1)::numeric / (m_most + 1));
+		m_more := ceil(greatest(want - need, 0) * least(m_may + 1, m_most + 1)::numeric / (m_most + 1));
 		m_granted := case
 			when m_instead then 0
 			when need = 0 then least(left_now, m_more, greatest(trunc(1.25 * left_now / shares), 1))

@@ -9,13 +9,11 @@
 
 #include "clock.h"
 
-/* With one sub-window a client's leases grow fast from its first check on: acts need one with some credits. */
 const struct stint_options act_options = {
 	.policy = ACT_POLICY,
 	.max_requests = ACT_LIMIT,
 	.time_window_ms = ACT_WINDOW_MS,
 	.fallback_max_requests = 1,
-	.resolution = 1,
 	.timeout_ms = ACT_TIMEOUT_MS,
 };
 
