@@ -226,6 +226,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_charges.c \
 	tests/agent/test_core_crowd.c \
+	tests/agent/test_core_demand.c \
 	tests/agent/test_core_events.c \
 	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
@@ -246,6 +247,7 @@ AGENT_TESTS := \
 	tests/agent/test_declaration.c \
 	tests/agent/test_declaration_room.c \
 	tests/agent/test_dial.c \
+	tests/agent/test_driver.c \
 	tests/agent/test_grant.c \
 	tests/agent/test_grant_oracle.c \
 	tests/agent/test_grant_sql.c \

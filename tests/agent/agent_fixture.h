@@ -53,6 +53,8 @@ static unsigned reports; /* how many fallbacks were reported */
 static int64_t reported_admitted, reported_lasted_ms;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
+static database_grants *taken; /* by the driver: how the statement ends */
+static void *taken_context;
 static unsigned takes, verdicts;
 static struct core_verdict verdict; /* the last */
 
@@ -101,7 +103,9 @@ const char *database_lookup_error(const struct database *db) {
 
 void database_take(struct database *db, int hosts, const struct lease_request *requests, size_t count,
                    database_grants *done, void *context) {
-	(void)db, (void)hosts, (void)requests, (void)count, (void)done, (void)context;
+	(void)db, (void)hosts, (void)requests, (void)count;
+	taken = done;
+	taken_context = context;
 }
 
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done,
@@ -237,6 +241,7 @@ static inline int begin(void **state) {
 	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = reports = 0;
 	hears = true;
 	awaited = NULL;
+	taken = NULL;
 	met_a_lock = false;
 	memset(&loading, 0, sizeof(loading));
 	limit_in_force = api.max_requests;

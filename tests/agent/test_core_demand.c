@@ -1,0 +1,259 @@
+/*
+ * test_core_demand.c - what is expected of a client, by what it has used: how much is asked for, for how long, and
+ * when its app is to say that credits run low. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+/* ---- Clients that send ------------------------------------------------------------------------- */
+
+struct sender {
+	unsigned waited;            /* checks that the table had no answer for */
+	struct lease_request ahead; /* the last request for the next lease */
+};
+
+/* What is asked for is granted: for now, and for the next sub-window. */
+static void grants_all(struct fixture *f, struct sender *sender, int32_t remaining) {
+	while (f->asked_count > 0) {
+		if (f->asked[0].next_want > 0)
+			sender->ahead = f->asked[0];
+		grants(f, f->asked[0].want, f->asked[0].next_want, remaining);
+	}
+	f->told_count = 0;
+}
+
+static void checks(struct fixture *f, struct sender *sender, int32_t remaining) {
+	struct app_decision d = app(f, "a", 1);
+	sender->waited += d.verdict == APP_ASKS;
+	if (d.verdict == APP_ASKS)
+		want(f, 1, "a", 1);
+	else if (d.low)
+		low(f, "a");
+	grants_all(f, sender, remaining);
+}
+
+/* For so long, so many checks in each sub-window. */
+static struct sender sends(struct fixture *f, int sub_windows, int per_sub_window, int32_t remaining) {
+	struct sender sender = {.waited = 0};
+	for (int i = 0; i < sub_windows * 100; i++) {
+		for (int n = i * per_sub_window / 100; n < (i + 1) * per_sub_window / 100; n++)
+			checks(f, &sender, remaining);
+		pass(f, SUB_MS * MS / 100);
+		grants_all(f, &sender, remaining);
+	}
+	return sender;
+}
+
+/* It has sent so many in each sub-window for long, and the present one has just begun. */
+static struct sender has_sent(struct fixture *f, int per_sub_window, int32_t remaining) {
+	f->now_ns = f->end_ns;
+	f->end_ns += SUB_MS * MS;
+	return sends(f, 100, per_sub_window, remaining);
+}
+
+static void has_limit(struct fixture *f, int32_t max_requests) {
+	policy_changes(f, policy_with(max_requests, 20));
+}
+
+/* What is asked for now for a client that needs one credit, beside that. */
+static int32_t more_than_one(struct fixture *f) {
+	want(f, 1, "a", 1);
+	assert_int_equal(f->asked_count, 1);
+	return f->asked[0].want - 1;
+}
+
+/* ---- How much ---------------------------------------------------------------------------------- */
+
+/* 20, the 3.1 by which that differs by chance, and one. */
+static void for_the_next_lease_is_asked_what_is_used_and_some_more(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	struct sender sender = sends(f, 10, 20, 9000);
+	assert_int_equal(sender.ahead.next_want, 25);
+	assert_int_equal(sender.waited, 0);
+}
+
+/* Of 20 in a sub-window, 64 are enough for the present one and two more: 60, and 5.4. */
+static void a_lease_that_lasts_holds_so_many_for_each_sub_window(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	want(f, 1, "a", 30);
+	assert_int_equal(f->asked[0].span, 2);
+	assert_int_equal(f->asked[0].want, 30 + 66);
+}
+
+static void of_who_sends_nothing_little_is_expected_soon(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	sends(f, 1, 0, 9000);
+	assert_in_range(more_than_one(f), 21, 23); /* two in each of eleven sub-windows, instead of 20 */
+	assert_int_equal(f->asked[0].span, 10);
+}
+
+static void and_less_with_each_sub_window(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	sends(f, 2, 0, 9000);
+	assert_in_range(more_than_one(f), 12, 14);
+}
+
+/* What was seen before counts like six sub-windows. */
+static void a_new_rate_is_known_after_some_sub_windows(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	assert_in_range(sends(f, 2, 60, 9000).ahead.next_want, 33, 35);
+	assert_in_range(sends(f, 6, 60, 9000).ahead.next_want, 53, 55);
+}
+
+/* Like six tenths of the window, that is, if it is cut finely. The leases ahead last for six sub-windows. */
+static void of_a_fine_window_after_as_much_time(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(10000, 20);
+	policy.terms.runs = 60;
+	policy.time_window_ms = 60 * SUB_MS;
+	policy_changes(f, policy);
+	has_sent(f, 20, 9000);
+	assert_in_range(sends(f, 2, 60, 9000).ahead.next_want, 130, 132);
+	assert_in_range(sends(f, 6, 60, 9000).ahead.next_want, 166, 170);
+}
+
+/* It goes on as it is now: two hundred are not twice as many. */
+static void who_sends_more_than_it_did_is_expected_to_go_on(void **state) {
+	struct fixture *f = *state;
+	struct sender sender = {.waited = 0};
+	has_limit(f, 10000);
+	has_sent(f, 80, 9000);
+	for (int i = 0; i < 180; i++, pass(f, MS / 2))
+		checks(f, &sender, 9000);
+	want(f, 1, "a", 1000); /* more than there is left */
+	assert_in_range(f->asked[0].want - 1000, 195, 205);
+}
+
+/* Twelve checks within a millisecond: a sub-window's part is the shortest time that anything is known of. */
+static void each_use_counts_however_short_the_time(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	for (int i = 0; i < 12; i++) {
+		want(f, 1, "a", 1);
+		grants(f, 1, 0, 9000);
+		core_client_changed(f->core, f->now_ns, 0, "a", 1); /* whatever it was granted ends */
+	}
+	assert_in_range(more_than_one(f), 23, 26);
+}
+
+static void no_use_counts_only_after_some_time(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	for (int i = 0; i < 12; i++) {
+		core_client_changed(f->core, f->now_ns, 0, "a", 1);
+		f->now_ns += MS / 10;
+		want(f, 1, "a", 1);
+		grants(f, 1, 0, 9000);
+	}
+	assert_in_range(more_than_one(f), 65, 70);
+}
+
+/* Who needs less than what was spent already has used that in the present period, too. */
+static void who_begins_is_leased_twice_what_it_used(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	want(f, 1, "a", 6);
+	grants(f, 6, 0, 9000);
+	assert_int_equal(more_than_one(f), 2 * 6 + 1);
+}
+
+/* ---- In a fallback ----------------------------------------------------------------------------- */
+
+/* Its clients are counted in this process: so leases are short there, also if the database was a far one. */
+static void a_fallbacks_leases_end_with_their_sub_window(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	want(f, 1, "far", 1);
+	f->now_ns += 60 * MS;
+	f->end_ns = f->now_ns + 60 * MS;
+	grants(f, 1, 0, 9000);
+	stays_away(f);
+	for (int i = 0; i < 30; i++, pass(f, 17 * MS)) {
+		struct app_decision d = app(f, "b", 1);
+		f->told_count = 0;
+		if (d.verdict == APP_ASKS)
+			want(f, 1, "b", 1);
+		else if (d.low)
+			low(f, "b");
+		if (d.verdict == APP_ALLOWED)
+			assert_in_range(d.until_ns, f->now_ns, f->now_ns + SUB_MS * MS);
+	}
+}
+
+/* ---- When credits run low ---------------------------------------------------------------------- */
+
+/* With how many credits left the app says so, of a lease of so many until the end of the sub-window, which has
+ * just begun. */
+static unsigned mark_of(struct fixture *f, int per_sub_window, int32_t granted) {
+	struct app_decision d;
+	has_sent(f, per_sub_window, 9000);
+	pass(f, MS);
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		;
+	if (f->asked_count > 0)
+		grants(f, 0, 0, 9000);
+	want(f, 1, "a", 1);
+	grants(f, granted, 0, 9000);
+	f->told_count = 0;
+	do {
+		d = app(f, "a", 1);
+		assert_int_equal(d.verdict, APP_ALLOWED);
+	} while (!d.low);
+	return d.left + 1;
+}
+
+/* It uses less than a quarter of it, as far as is known: so it has begun to send more. */
+static void of_a_lease_that_would_last_between_a_quarter_and_a_half(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	assert_int_equal(mark_of(f, 2, 20), 8);
+	assert_int_equal(mark_of(f, 2, 60), 16);
+	assert_int_equal(mark_of(f, 20, 100), 32);
+	assert_int_equal(mark_of(f, 80, 380), 128);
+}
+
+/* What is used in ten milliseconds, a tenth of a sub-window. */
+static void of_one_that_is_used_up_what_is_used_until_the_next_is_there(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	assert_int_equal(mark_of(f, 80, 140), 16);
+	assert_int_equal(mark_of(f, 320, 660), 64);
+}
+
+static void but_a_sixteenth_of_it_at_least(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	assert_int_equal(mark_of(f, 20, 60), 4);
+	assert_int_equal(mark_of(f, 80, 340), 32);
+}
+
+int main(void) {
+#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(for_the_next_lease_is_asked_what_is_used_and_some_more),
+		STEP(a_lease_that_lasts_holds_so_many_for_each_sub_window),
+		STEP(of_who_sends_nothing_little_is_expected_soon),
+		STEP(and_less_with_each_sub_window),
+		STEP(a_new_rate_is_known_after_some_sub_windows),
+		STEP(of_a_fine_window_after_as_much_time),
+		STEP(who_sends_more_than_it_did_is_expected_to_go_on),
+		STEP(each_use_counts_however_short_the_time),
+		STEP(no_use_counts_only_after_some_time),
+		STEP(who_begins_is_leased_twice_what_it_used),
+		STEP(a_fallbacks_leases_end_with_their_sub_window),
+		STEP(of_a_lease_that_would_last_between_a_quarter_and_a_half),
+		STEP(of_one_that_is_used_up_what_is_used_until_the_next_is_there),
+		STEP(but_a_sixteenth_of_it_at_least),
+	};
+	return cmocka_run_group_tests_name("core_demand", tests, NULL, NULL);
+}
