@@ -54,7 +54,7 @@ insert into stint.fleet (live_hosts, counted_at) values (1, '-infinity');
 comment on table stint.fleet is 'How many agents live: counted by one of them, now and then, for all. Who counted last also expires counters.';
 comment on column stint.fleet.only_row is 'There is one row.';
 comment on column stint.fleet.live_hosts is 'The count; at least 1.';
-comment on column stint.fleet.counted_at is 'When it was made.';
+comment on column stint.fleet.counted_at is 'When it was made; -infinity: a host has stopped since.';
 comment on column stint.fleet.counted_by is 'By which host.';
 comment on constraint fleet_only_row_check on stint.fleet is 'There is one row.';
 

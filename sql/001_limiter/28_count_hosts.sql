@@ -26,6 +26,20 @@ begin
 	if not found then
 		return;
 	end if;
+	-- Two agents with the same name share one row: the rival counts, too.
+	select greatest(count(*) + count(*) filter (
+		where h.rival_instance <> h.instance and h.rival_seen_at between now - patience and now + patience), 1)
+	into live_hosts
+	from stint.agent_host h
+	-- A killed agent, whose place another one with a new name may have taken, is gone when its session is gone.
+	where h.live and h.seen_at between now - patience and now + patience
+		and (h.backend_pid is null or h.backend_pid = any (array(select pg_stat_get_backend_pid(b) from pg_stat_get_backend_idset() b)));
+	counted_by := count_hosts.host_id;
+	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
+	-- The rest is for heartbeats, whose host tells of an old snapshot.
+	if at_once then
+		return;
+	end if;
 	-- The condition stands here twice: if a host's row is locked by a heartbeat, the outer one is checked again
 	-- when the row is free.
 	update stint.agent_host h set live = false
@@ -34,16 +48,6 @@ begin
 			where d.live and d.seen_at not between now - 4 * patience and now + 4 * patience
 			limit 1000))
 		and h.seen_at not between now - 4 * patience and now + 4 * patience;
-	-- Two agents with the same name share one row: the rival counts, too.
-	select greatest(count(*) + count(*) filter (
-		where h.rival_instance <> h.instance and h.rival_seen_at between now - patience and now + patience), 1)
-	into live_hosts
-	from stint.agent_host h
-	-- A killed agent, whose place another one with a new name may have taken, is gone when its session is gone.
-	where h.live and h.seen_at between now - patience and now + patience
-		and (h.backend_pid is null or h.backend_pid = any (array(select a.pid from pg_stat_activity a)));
-	counted_by := count_hosts.host_id;
-	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
 	old_snapshot := stint.find_old_snapshot();
 end
 $$;

@@ -9,17 +9,17 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-	cluster text := '';
+	cluster bigint := 0;
 begin
 	begin
-		cluster := (select c.system_identifier::text from pg_control_system() c);
+		cluster := (pg_control_system()).system_identifier;
 	exception when others then -- hosted servers may refuse this, or not know it: the other numbers have to do
 		null;
 	end;
 	return (
-		select left(encode(sha256(convert_to(concat_ws('/', i.made_as, cluster, d.oid, 'stint.counter'::regclass::oid), 'UTF8')), 'hex'), 16)
+		select lpad(to_hex(hashtextextended(concat_ws('/', (select i.made_as from stint.schema_identity i), cluster, d.oid,
+			'stint.counter'::regclass::oid) collate "C", 0)), 16, '0')
 		from pg_database d
-		left join stint.schema_identity i on true
 		where d.datname = current_database());
 end
 $$;
@@ -73,6 +73,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
+	since timestamptz; -- when this server was seen first
+	other_since timestamptz; -- when any other one was
 begin
 	server := stint.get_server();
 	wal_end := stint.get_wal_end();
@@ -81,14 +83,18 @@ begin
 	exception when others then -- as above
 		timeline := '';
 	end;
-	insert into stint.server_timeline (server, timeline, seen_at) values (note_server.server, note_server.timeline, now)
-	on conflict on constraint server_timeline_pkey do nothing;
-	select greatest((extract(epoch from now - t.seen_at) * 1000000)::bigint, 0) into age_us
-	from stint.server_timeline t
-	where t.server = note_server.server and t.timeline = note_server.timeline
-		and exists (
-			select from stint.server_timeline o
-			where (o.server, o.timeline) <> (t.server, t.timeline) and o.seen_at <= t.seen_at);
+	loop
+		select max(t.seen_at) filter (where t.server = note_server.server and t.timeline = note_server.timeline),
+			min(t.seen_at) filter (where t.server <> note_server.server or t.timeline <> note_server.timeline)
+		into since, other_since
+		from stint.server_timeline t;
+		exit when since is not null;
+		insert into stint.server_timeline (server, timeline, seen_at) values (note_server.server, note_server.timeline, now)
+		on conflict on constraint server_timeline_pkey do nothing;
+	end loop;
+	if other_since <= since then
+		age_us := greatest((extract(epoch from now - since) * 1000000)::bigint, 0);
+	end if;
 end
 $$;
 
@@ -97,6 +103,8 @@ comment on function stint.note_server() is
 	'and where its log ends, see stint.get_wal_end().';
 revoke execute on function stint.note_server() from public;
 
+-- For the server a restart of all agents is mostly the work of new sessions, which parse and plan all that they do. So
+-- the statements here are few and simple, and what is rarely needed stands apart.
 create function stint.register_host(name text, instance text, version text, pooled boolean default false)
 returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint,
 	longest_lease_us bigint, server_run text)
@@ -106,34 +114,41 @@ as $$
 #variable_conflict use_column
 declare
 	now constant timestamptz := clock_timestamp();
-	is_new constant boolean := not exists (
-		select from stint.agent_host h where h.name = register_host.name and h.live and h.seen_at > now - interval '15 seconds');
+	is_known boolean;
 begin
-	insert into stint.agent_host as h (name, instance, version, state, state_since, started_at, seen_at, backend_pid)
-	values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now, case when not pooled then pg_backend_pid() end)
-	on conflict (name) do update set
-		instance = excluded.instance,
-		version = excluded.version,
-		state = excluded.state,
-		state_since = excluded.state_since,
-		started_at = case when h.instance = excluded.instance then h.started_at else excluded.started_at end,
-		seen_at = excluded.seen_at,
-		live = true,
-		backend_pid = excluded.backend_pid,
-		-- The instance that had the row so far is a rival only if it is heard of again: most often this is a
-		-- restart.
-		rival_instance = nullif(h.rival_instance, excluded.instance)
-	returning h.host_id into host_id;
+	select h.live and h.seen_at > now - interval '15 seconds' into is_known
+	from stint.agent_host h
+	where h.name = register_host.name;
+	loop
+		update stint.agent_host h set
+			instance = register_host.instance,
+			version = register_host.version,
+			state = 'resync',
+			state_since = now,
+			started_at = case when h.instance = register_host.instance then h.started_at else now end,
+			seen_at = now,
+			live = true,
+			backend_pid = case when not pooled then pg_backend_pid() end,
+			-- The instance that had the row so far is a rival only if it is heard of again: most often this is a
+			-- restart.
+			rival_instance = nullif(h.rival_instance, register_host.instance)
+		where h.name = register_host.name
+		returning h.host_id into host_id;
+		exit when found;
+		insert into stint.agent_host (name, instance, version, state, state_since, started_at, seen_at, live)
+		values (register_host.name, register_host.instance, register_host.version, 'resync', now, now, now, false)
+		on conflict on constraint agent_host_name_key do nothing;
+	end loop;
 
 	now_us := (extract(epoch from now) * 1000000)::bigint;
-	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_new) c;
+	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_known is not true) c;
 	change_id := stint.get_newest_change();
 	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
 	-- A lease lasts at most for the current sub-window and `resolution` more; in a fixed window, for the next one.
 	select coalesce(max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)
 		* case p.algorithm when 'fixed_window' then 2 else p.resolution + 1 end), 0)
 	into longest_lease_us from stint.policy p;
-	server_run := stint.get_server_run();
+	server_run := case when pooled then stint.get_server_run() else '' end;
 	return next;
 end
 $$;
@@ -141,6 +156,6 @@ $$;
 comment on function stint.register_host(text, text, text, boolean) is
 	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; server, timeline, '
 	'server_age_us, wal_end: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy; '
-	'server_run: see stint.get_server_run(). pooled: a pooler in transaction mode is in between, and the session tells nothing of the agent.';
+	'server_run: of a pooled one, see stint.get_server_run(), else empty. pooled: a pooler in transaction mode is in between, and the session tells nothing of the agent.';
 revoke execute on function stint.register_host(text, text, text, boolean) from public;
 grant execute on function stint.register_host(text, text, text, boolean) to stint_agent;

@@ -49,7 +49,7 @@ static const char session_sql[] =
 				 " from (select $3::int, (select policy_id from stint.policy) as id) p";
 
 static const char pulse_sql[] = "select now_us, change_id, wal_end from stint.pulse()";
-static const char count_sql[] = "select live_hosts from stint.count_hosts(1, true)";
+static const char count_sql[] = "select live_hosts, stint.find_old_snapshot() from stint.count_hosts(1, true)";
 
 struct play {
 	struct cluster cluster, holder; /* the second: another session of the same server */

@@ -285,10 +285,13 @@ is "$(grep -c 'Asynchronous notification "stint" received' "$work/listener.out")
 is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
 
 # A snapshot of somebody's: seen by what it does, without the right to see whose it is. Each step is as good as 6 s, and writes twice.
-snapshots() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; select old_snapshot from stint.count_hosts(0, true);"; done | sql | grep -c t; }
+steps() { for i in {1..20}; do echo "update stint.horizon set written_at = '-infinity'; update stint.fleet set counted_at = '-infinity'; $1;"; done | sql; }
+snapshots() { steps 'select old_snapshot from stint.count_hosts(0, false)' | grep -c t; }
 is "$(snapshots)" 0 'nobody holds an old snapshot'
 open first 'begin isolation level repeatable read' 'select count(*) from pg_class'
-is "$(snapshots)" 1 'somebody does: it is told, once in a while'
+steps "select stint.stop_host(r.host_id, 'i') from stint.register_host('brief', 'i', 'v') r" >"$work/brief"
+is "$(sql -c 'select told_at from stint.horizon')" -infinity 'somebody does: who comes and goes is not told, so that it stays news'
+is "$(snapshots)" 1 '… until it is told, once in a while'
 finish first 'commit'
 sql -c "update stint.horizon set told_at = '-infinity'"
 is "$(snapshots)" 0 '… and no longer, when it is over'
@@ -303,7 +306,8 @@ finish holder 'commit'
 
 sql -c "select from stint.register_host('late', 'x', '1')" -c "update stint.agent_host set seen_at = now() - interval '2 minutes' where name = 'late'"
 open late 'begin' "update stint.agent_host set seen_at = clock_timestamp() where name = 'late'"
-sql -c 'select stint.count_hosts(0, true)' >"$work/counted" 2>&1 &
+sql -c "update stint.fleet set counted_at = '-infinity'"
+sql -c 'select stint.count_hosts(0, false)' >"$work/counted" 2>&1 &
 counter=$!
 await_waiters 1
 finish late 'commit'

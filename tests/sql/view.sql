@@ -55,6 +55,7 @@ select isnt(stint.get_server(), :'server'::text, 'tables that were made again ar
 rollback to server;
 select is(stint.get_server(), :'server'::text, 'these are the same');
 revoke execute on function pg_control_system() from public;
+discard plans; -- the right is looked at when an expression is prepared
 set local role stint_owner;
 select stint.get_server() as blind \gset
 reset role;
@@ -93,7 +94,8 @@ update stint.agent_host set seen_at = seen_at - interval '16 s' where name = 'we
 select is((select state from stint.host where name = 'web-2'), 'lost', 'host: not heard of for 15 s');
 select is((select live_hosts from stint.register_host('web-3', 'x', '0.1.0')), 1, 'at least 1 lives');
 update stint.agent_host set seen_at = seen_at - interval '31 days' where name = 'web-2';
-select stint.count_hosts(0, true);
+update stint.fleet set counted_at = '-infinity';
+select stint.count_hosts(0, false);
 select stint.expire_counters(1);
 select is((select count(*) from stint.host where name = 'web-2'), 0::bigint, 'after 30 days it is forgotten');
 select stint.report_fallback(:host_id, 40000, 2000, 123, 4, 'connection refused');
@@ -110,7 +112,7 @@ select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '3 f, 3 t', 'who c
 update stint.agent_host set seen_at = seen_at - interval '16 s' where name = 'web-3';
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '3 f, 3 t', 'a count holds for some seconds');
 select is((select old_snapshot from stint.heartbeat(:one, 'x', 'in step', 0, 0)), false, '… who doesn''t count knows of no old snapshot');
-select results_eq('select old_snapshot from (values (1), (2)) n (n), lateral stint.count_hosts(n * 0, true)', 'values (false), (false)', '… nor who counts, at once and again');
+select results_eq('select old_snapshot from (values (1), (2)) n (n), lateral stint.count_hosts(n * 0, true)', 'values (false), (false)', '… nor who counts at once');
 select pg_temp.beats(:two);
 update stint.fleet set counted_by = :two, counted_at = counted_at - interval '5 s';
 select is(pg_temp.beats(:one) || ', ' || pg_temp.beats(:two), '2 t, 2 f', '… then the next one counts, and has the turn');
@@ -130,7 +132,7 @@ select is(pg_temp.beats(:two), '1 f', 'unless it is heard of again');
 update stint.fleet set counted_at = '-infinity';
 select is(pg_temp.beats(:one), '2 t', '… over another one');
 select stint.stop_host(:two, 'x');
-select is(pg_temp.beats(:one), '1 f', 'who stops is counted no more, at once');
+select is(pg_temp.beats(:one), '1 t', 'who stops is counted no more: the next one counts');
 select stint.register_host('one', 'y', '1');
 select stint.heartbeat(:one, 'x', 'in step', 0, 0);
 update stint.fleet set counted_at = '-infinity';
