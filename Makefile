@@ -231,7 +231,10 @@ AGENT_TESTS := \
 	tests/agent/test_core_failures.c \
 	tests/agent/test_core_fallback.c \
 	tests/agent/test_core_generation.c \
+	tests/agent/test_core_idle.c \
+	tests/agent/test_core_lease_ends.c \
 	tests/agent/test_core_leases.c \
+	tests/agent/test_core_no_room.c \
 	tests/agent/test_core_promotion.c \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
