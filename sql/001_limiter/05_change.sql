@@ -72,50 +72,96 @@ $$;
 comment on function stint.stamp_change() is 'Trigger: keeps changed_at and changed_by true.';
 revoke execute on function stint.stamp_change() from public;
 
-create function stint.record_change() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
+-- Plain SQL, so that the planner inlines it. `offset 0`: both are made once for each row, not once for each use.
+create function stint.describe_change(kind text, row_before jsonb, row_after jsonb)
+returns table (action text, policy_id int, policy_name text, client_id text, old jsonb, new jsonb)
+language sql stable
 as $$
-declare
-	was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - '{changed_at,changed_by,replaced}'::text[] end;
-	becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - '{changed_at,changed_by,replaced}'::text[] end;
-	-- Agents look for what has changed by these: what gets another one goes, and comes.
-	moves constant boolean := tg_op = 'UPDATE' and exists (
-		select from unnest('{policy_id,client_id,name}'::text[]) key where was -> key <> becomes -> key);
-begin
-	if was = becomes then
-		return null;
-	end if;
-	insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
-	select clock_timestamp(), session_user,
+	select
 		case
-			when tg_table_name = 'client_override' and c.becomes is null then 'cleared'
-			when tg_table_name = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
-			when tg_table_name = 'client_override' then 'limited'
+			when kind = 'client_override' and c.becomes is null then 'cleared'
+			when kind = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
+			when kind = 'client_override' then 'limited'
 			when c.was is null then 'created'
 			when c.becomes is null then 'dropped'
 			when c.was - 'pinned' <> c.becomes - 'pinned' then 'changed'
 			when (c.becomes ->> 'pinned')::boolean then 'pinned'
 			else 'unpinned'
 		end,
-		i.id,
-		coalesce(i.changed ->> 'name', (select p.name from stint.policy p where p.policy_id = i.id)),
-		i.changed ->> 'client_id', c.was, c.becomes
+		c.id,
+		coalesce(c.changed ->> 'name', (select p.name from stint.policy p where p.policy_id = c.id)),
+		c.changed ->> 'client_id', c.was, c.becomes
 	from (
-		select was, becomes where not moves
-		union all
-		select was, null where moves
-		union all
-		select null, becomes where moves
+		select r.was, r.becomes, r.changed, (r.changed ->> 'policy_id')::int as id
+		from (
+			select row_before - '{changed_at,changed_by,replaced}'::text[] as was,
+				row_after - '{changed_at,changed_by,replaced}'::text[] as becomes,
+				coalesce(row_after, row_before) as changed
+			offset 0
+		) r
+		where r.was is distinct from r.becomes
 	) c
-	cross join lateral (select coalesce(c.becomes, c.was) as changed, (coalesce(c.becomes, c.was) ->> 'policy_id')::int as id) i;
+$$;
+
+comment on function stint.describe_change(text, jsonb, jsonb) is
+	'What stint.change holds of a row that was changed; nothing if that is of no interest. kind: policy or client_override.';
+revoke execute on function stint.describe_change(text, jsonb, jsonb) from public;
+
+-- Runs once for a statement, however many rows that has changed. The server keeps a statement's rows in the order in
+-- which it changed them, the old ones and the new ones alike. So of an update, those of the same place belong together,
+-- also where the key has changed. The plan is made once a session, perhaps for one row, and has to do for many: hence
+-- no nested loop where both are joined.
+create function stint.record_change() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_nestloop = off
+set enable_memoize = off
+as $$
+begin
+	if tg_op = 'INSERT' then
+		insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
+		select clock_timestamp(), session_user, d.*
+		from new_rows n
+		cross join lateral stint.describe_change(tg_table_name, null, to_jsonb(n)) d;
+	elsif tg_op = 'DELETE' then
+		insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
+		select clock_timestamp(), session_user, d.*
+		from old_rows o
+		cross join lateral stint.describe_change(tg_table_name, to_jsonb(o), null) d;
+	else
+		insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, old, new)
+		select clock_timestamp(), session_user, d.*
+		from (
+			select o.row_before, n.row_after,
+				-- Agents look for what has changed by these: what gets another one goes, and comes.
+				exists (
+					select from unnest('{policy_id,client_id,name}'::text[]) key
+					where o.row_before -> key <> n.row_after -> key
+				) as moves
+			from (select to_jsonb(r) as row_before, row_number() over () as place from old_rows r) o
+			join (select to_jsonb(r) as row_after, row_number() over () as place from new_rows r) n on n.place = o.place
+			order by o.place
+		) r
+		cross join lateral (
+			select r.row_before, r.row_after where not r.moves
+			union all
+			select r.row_before, null where r.moves
+			union all
+			select null, r.row_after where r.moves
+		) c
+		cross join lateral stint.describe_change(tg_table_name, c.row_before, c.row_after) d;
+	end if;
 	-- Of one transaction's notices with the same words the server sends one. They name nobody: any role may listen.
-	perform pg_notify('stint', '');
+	if found then
+		perform pg_notify('stint', '');
+	end if;
 	return null;
 end
 $$;
 
-comment on function stint.record_change() is 'Trigger: writes stint.change and notifies the agents (channel stint): there is something to read.';
+comment on function stint.record_change() is
+	'Trigger: writes stint.change and notifies the agents (channel stint): there is something to read.';
 revoke execute on function stint.record_change() from public;
 
 -- Not left to the foreign key, which would delete them when the policy's name can't be looked up any more.
@@ -138,22 +184,34 @@ create trigger b_stamp before insert or update on stint.policy
 	for each row execute function stint.stamp_change();
 create trigger b_clear before delete on stint.policy
 	for each row execute function stint.clear_overrides();
-create trigger c_record after insert or update or delete on stint.policy
-	for each row execute function stint.record_change();
+create trigger c_record_insert after insert on stint.policy referencing new table as new_rows
+	for each statement execute function stint.record_change();
+create trigger c_record_update after update on stint.policy referencing old table as old_rows new table as new_rows
+	for each statement execute function stint.record_change();
+create trigger c_record_delete after delete on stint.policy referencing old table as old_rows
+	for each statement execute function stint.record_change();
 create trigger a_queue before insert or update or delete or truncate on stint.client_override
 	for each statement execute function stint.queue_change();
 create trigger b_stamp before insert or update on stint.client_override
 	for each row execute function stint.stamp_change();
-create trigger c_record after insert or update or delete on stint.client_override
-	for each row execute function stint.record_change();
+create trigger c_record_insert after insert on stint.client_override referencing new table as new_rows
+	for each statement execute function stint.record_change();
+create trigger c_record_update after update on stint.client_override referencing old table as old_rows new table as new_rows
+	for each statement execute function stint.record_change();
+create trigger c_record_delete after delete on stint.client_override referencing old table as old_rows
+	for each statement execute function stint.record_change();
 
 comment on trigger a_queue on stint.policy is 'One change at a time; no truncate.';
 comment on trigger b_stamp on stint.policy is 'Who and when.';
 comment on trigger b_clear on stint.policy is 'Its overrides first.';
-comment on trigger c_record on stint.policy is 'History and notice.';
+comment on trigger c_record_insert on stint.policy is 'History and notice.';
+comment on trigger c_record_update on stint.policy is 'History and notice.';
+comment on trigger c_record_delete on stint.policy is 'History and notice.';
 comment on trigger a_queue on stint.client_override is 'One change at a time; no truncate.';
 comment on trigger b_stamp on stint.client_override is 'Who and when.';
-comment on trigger c_record on stint.client_override is 'History and notice.';
+comment on trigger c_record_insert on stint.client_override is 'History and notice.';
+comment on trigger c_record_update on stint.client_override is 'History and notice.';
+comment on trigger c_record_delete on stint.client_override is 'History and notice.';
 
 -- In PL/pgSQL, which keeps the plan: to make it takes as long as to read 500 changes, and all agents read them at the
 -- same time. Between two of these calls an agent asks for leases.

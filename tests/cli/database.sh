@@ -242,11 +242,11 @@ ok 'a hostile owner: what mending runs of his runs as himself' "$([[ $(other_sql
 other_sql 'drop trigger z_see on stint.fleet'
 
 # What nobody can put right but who restores.
-other_sql 'drop trigger c_record on stint.policy'
+other_sql 'drop trigger c_record_update on stint.policy'
 other_sql 'alter table stint.client_override disable trigger b_stamp'
-expect 'something is missing: status' 1 '^trigger c_record on stint.policy: is missing' "$stint" --database "$other" db status
+expect 'something is missing: status' 1 '^trigger c_record_update on stint.policy: is missing' "$stint" --database "$other" db status
 ok 'something is disabled: status' "$(grep -q '^trigger b_stamp on stint.client_override: is missing' <<<"$output"; echo $?)" "$output"
-expect 'something is missing: migrate' 1 'trigger c_record on stint.policy: is missing' "$stint" --database "$other" db migrate
+expect 'something is missing: migrate' 1 'trigger c_record_update on stint.policy: is missing' "$stint" --database "$other" db migrate
 ok '... and is not put right' "$(! grep -q 'is missing.*: put right' <<<"$output"; echo $?)" "$output"
 other_sql 'alter table stint.schema_object rename grants to given'
 expect 'what is compared with is another: status' 1 'schema stint: column s.grants does not exist' "$stint" --database "$other" db status

@@ -279,8 +279,9 @@ finish first 'commit'
 wait $second
 is "$(sql -c "select string_agg(policy_name, ' ' order by change_id) from stint.change where policy_name in ('slow', 'quick')")" 'slow quick quick' \
 	'changes are numbered in the order of their commits'
+sql -c 'update stint.client_override set note = note' -c 'update stint.policy set pinned = pinned' -c 'delete from stint.client_override where false'
 finish listener 'select 1'
-is "$(grep -c 'Asynchronous notification "stint" received' "$work/listener.out")" 2 'each is notified, once, and without a word that a stranger could hear'
+is "$(grep -c 'Asynchronous notification "stint" received' "$work/listener.out")" 2 'each is notified, once, nothing else is, and without a word that a stranger could hear'
 
 is "$(sql -c "set default_transaction_read_only = on" -c 'select change_id = (select max(change_id) from stint.change) from stint.pulse()' | tail -1)" t 'a pulse writes nothing'
 
