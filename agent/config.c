@@ -124,18 +124,19 @@ static char *read_line(char *line, int size, void *stream) {
 
 static int load_file(struct config *config, const char *path, char *error) {
 	struct reading reading = {config, error};
-	struct source source = {.file = fopen(path, "re"), .reason = "neither \"key = value\" nor [stint]"};
+	struct source source = {.file = fopen(path, "re")};
 	char reason[CONFIG_ERROR_MAX];
 	if (!source.file) {
 		snprintf(error, CONFIG_ERROR_MAX, "%.300s: %s", path, strerror(errno));
 		return -1;
 	}
 	int line = ini_parse_stream(read_line, &source, on_entry, &reading);
+	const char *mistake = line > 0 ? "neither \"key = value\" nor [stint]" : source.reason;
 	bool failed = ferror(source.file);
 	fclose(source.file);
 	if (line == 0 && !source.bad_line && !failed)
 		return 0;
-	snprintf(reason, sizeof(reason), "%.380s", failed ? "cannot be read" : error[0] ? error : source.reason);
+	snprintf(reason, sizeof(reason), "%.380s", failed ? "cannot be read" : error[0] ? error : mistake);
 	snprintf(error, CONFIG_ERROR_MAX, "%.100s:%d: %.380s", path, line > 0 ? line : source.line, reason);
 	return -1;
 }

@@ -164,6 +164,23 @@ static void what_is_unknown_is_named_with_its_line(void **state) {
 	expect_error(GOOD "\n# fine\nnonsense\n", ":5:", "key = value");
 }
 
+static void the_first_bad_line_is_named(void **state) {
+	(void)state;
+	expect_error(GOOD "  indented = 1\nnonsense\n", ":3:", "begins with a blank");
+	expect_error(GOOD "nonsense\n  indented = 1\n", ":3:", "key = value");
+}
+
+static void only_the_last_line_may_go_without_an_end(void **state) {
+	char text[512] = GOOD "host = ";
+	size_t length = strlen(text);
+	(void)state;
+	expect_fine(GOOD "host = last");
+	assert_string_equal(config.host, "last");
+	memset(text + length, 'x', 300);
+	memcpy(text + length + 300, "\n", 2);
+	expect_error(text, ":3:", "longer than 198 bytes");
+}
+
 static void a_file_that_is_not_there_is_named(void **state) {
 	(void)state;
 	assert_int_equal(config_load(&config, "/nonexistent/stint.conf", error), -1);
@@ -249,6 +266,8 @@ int main(void) {
 		cmocka_unit_test(texts_that_do_not_fit_are_refused),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 		cmocka_unit_test(what_is_unknown_is_named_with_its_line),
+		cmocka_unit_test(the_first_bad_line_is_named),
+		cmocka_unit_test(only_the_last_line_may_go_without_an_end),
 		cmocka_unit_test(a_file_that_is_not_there_is_named),
 		cmocka_unit_test(the_environment_wins),
 		cmocka_unit_test(complaints_do_not_tell_passwords),
