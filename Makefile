@@ -241,6 +241,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_requests.c \
 	tests/agent/test_core_sweep.c \
 	tests/agent/test_core_takeover.c \
+	tests/agent/test_core_times.c \
 	tests/agent/test_core_told.c \
 	tests/agent/test_database.c \
 	tests/agent/test_database_connection.c \
@@ -260,6 +261,7 @@ AGENT_TESTS := \
 	tests/agent/test_lookup.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_outbox.c \
+	tests/agent/test_news.c \
 	tests/agent/test_notify.c \
 	tests/agent/test_output.c \
 	tests/agent/test_policy.c \
@@ -269,6 +271,7 @@ AGENT_TESTS := \
 	tests/agent/test_shm.c \
 	tests/agent/test_slab.c \
 	tests/agent/test_sqlstate.c \
+	tests/agent/test_status.c \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_sync.c \
 	tests/agent/test_table.c \

@@ -39,6 +39,7 @@ static database_declared *declared; /* NULL: no declaration is under way */
 static void *declaration;
 static char declared_name[64];
 static int64_t declared_limit;
+static bool declared_again;
 static int64_t limit_in_force; /* the limit that the database has; that of the fallback is twice as much */
 static bool is_pinned;
 static unsigned declarations;
@@ -49,7 +50,8 @@ static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
 static database_expired *expired;
-static unsigned reports; /* how many fallbacks were reported */
+static database_ended *reported; /* by the last of them: whether it was recorded */
+static unsigned reports;         /* how many fallbacks were reported */
 static int64_t reported_admitted, reported_lasted_ms;
 static database_ended *awaited; /* NULL: nobody asks whether tables are locked */
 static bool met_a_lock;
@@ -110,12 +112,13 @@ void database_take(struct database *db, int hosts, const struct lease_request *r
 
 void database_declare(struct database *db, const struct policy_row *policy, bool again, database_declared *done,
                       void *context) {
-	(void)db, (void)again;
+	(void)db;
 	assert_null(declared); /* only one declaration may be under way */
 	declared = done;
 	declaration = context;
 	snprintf(declared_name, sizeof(declared_name), "%s", policy->name);
 	declared_limit = policy->max_requests;
+	declared_again = again;
 	declarations++;
 }
 
@@ -166,7 +169,8 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 
 void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context) {
-	(void)db, (void)ended_ms_ago, (void)clients, (void)reason, (void)done, (void)context;
+	(void)db, (void)ended_ms_ago, (void)clients, (void)reason, (void)context;
+	reported = done;
 	reported_admitted = admitted;
 	reported_lasted_ms = lasted_ms;
 	reports++;

@@ -158,6 +158,21 @@ static void then_its_row_is_left_alone_for_a_while(void **state) {
 	expect_allowed(f, 3);
 }
 
+/* Until its window has passed it may have used all of its limit, as far as anybody knows. */
+static void what_it_used_may_count_for_a_window(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.time_window_ms = 10000;
+	policy_changes(f, policy);
+	meets_a_lock(f);
+	pass(f, 300 * MS);
+	want(f, 2, "locked-0", 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_in_range(v.retry_after_ms, 500, 700);
+	assert_int_equal(v.reset_after_ms - v.retry_after_ms, 9000);
+}
+
 /* An app whose time is up decides by itself: it is told before. */
 static void who_cannot_wait_is_denied_in_time(void **state) {
 	struct fixture *f = *state;
@@ -504,6 +519,7 @@ int main(void) {
 		STEP(each_host_comes_back_at_another_time),
 		STEP(who_has_waited_for_long_is_denied),
 		STEP(then_its_row_is_left_alone_for_a_while),
+		STEP(what_it_used_may_count_for_a_window),
 		STEP(who_cannot_wait_is_denied_in_time),
 		STEP(who_is_gone_is_told_nothing),
 		STEP(a_lock_that_was_short_is_forgotten),

@@ -61,6 +61,35 @@ static void a_dropped_policy_is_refilled_no_more(void **state) {
 	assert_int_equal(f->told[0].verdict.status, STINT_ENOPOLICY);
 }
 
+/* What it admits is owed to a policy by its place. */
+static void lease_of_fallback(struct fixture *f) {
+	core_advance(f->core, f->now_ns);
+	want(f, 1, "b", 1);
+	expect_allowed(f, 1);
+}
+
+/* Its place may be another's then. */
+static void a_policy_is_unused_when_nobody_is_left_of_it(void **state) {
+	struct fixture *f = *state;
+	struct core_policy other = policy_with(100, 20);
+	core_set_policy(f->core, f->now_ns, 1, &other);
+	assert_true(core_policy_is_unused(f->core, 0) && core_policy_is_unused(f->core, 1));
+	lease(f, 1, "a");
+	assert_true(core_policy_is_unused(f->core, 0));
+	assert_false(core_policy_is_unused(f->core, 1));
+	restart(f); /* whose client it was isn't known */
+	assert_false(core_policy_is_unused(f->core, 0) || core_policy_is_unused(f->core, 1));
+	pass(f, 0);
+	for (int i = 0; f->table.table.used > 0; i++) {
+		assert_true(i < 1000);
+		pass(f, 50 * MS);
+	}
+	assert_true(core_policy_is_unused(f->core, 0) && core_policy_is_unused(f->core, 1));
+	core_database_down(f->core, f->now_ns);
+	lease_of_fallback(f);
+	assert_false(core_policy_is_unused(f->core, 1));
+}
+
 /* ---- Left by an earlier agent ------------------------------------------------------------ */
 
 static int make_orphans(void **state) {
@@ -345,6 +374,7 @@ int main(void) {
 		STEP(a_change_of_the_policy_lifts_denials_and_voids_leases),
 		STEP(a_clients_override_voids_only_its_own),
 		STEP(a_dropped_policy_is_refilled_no_more),
+		STEP(a_policy_is_unused_when_nobody_is_left_of_it),
 		ORPHAN(a_change_of_the_policy_voids_its_own),
 		ORPHAN(changes_lift_their_denials),
 		ORPHAN(an_override_voids_its_clients_own),

@@ -122,11 +122,26 @@ static void what_was_declared_meanwhile_is_passed_on_one_by_one(void **state) {
 	sync_on_database.up(&agent.sync, &hello);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(declarations, i + 1);
+		assert_false(declared_again); /* the database hears of it for the first time */
 		says(LEASE_DONE, "created");
 	}
 	assert_int_equal(loading.count, 4);
 	answers(LEASE_DONE, "mail");
 	assert_null(declared);
+}
+
+/* By which apps and agent mean the same policy, also if others had its place before. */
+static void the_number_that_is_answered_is_that_of_the_place(void **state) {
+	struct wire_declared answer;
+	int app = an_app_connects();
+	(void)state;
+	meets("00000001", -1);
+	agent.policies.policy[0].generation = 3;
+	declares_as(0, "api", 70);
+	judges("unchanged", "api");
+	assert_int_equal(recv(app, &answer, sizeof(answer), 0), sizeof(answer));
+	assert_int_equal(answer.policy, policy_number_make(0, 3));
+	close(app);
 }
 
 /* Else a policy that is refused for ever would keep the others from being declared. */
@@ -288,6 +303,7 @@ int main(void) {
 		TEST(what_is_declared_is_decided_here_when_policies_can_not_be_loaded),
 		TEST(what_was_refused_at_the_return_is_declared_with_the_next_heartbeat),
 		TEST(what_was_declared_meanwhile_is_passed_on_one_by_one),
+		TEST(the_number_that_is_answered_is_that_of_the_place),
 		TEST(one_that_is_refused_is_the_last_to_be_tried_again),
 		TEST(what_is_decided_here_holds_here),
 		TEST(the_first_policy_that_there_is_can_be_decided_here),

@@ -166,6 +166,41 @@ static void policies_are_found_by_name_and_id(void **state) {
 	assert_int_equal(policies.policy[1].row.max_requests, 55);
 }
 
+/* For apps, which decide by it. */
+static void all_of_a_policy_stands_in_the_directory(void **state) {
+	(void)state;
+	struct policy_row row;
+	struct wire_declare message = plain;
+	message.fallback_max_requests = 30;
+	message.fallback_time_window_ms = 2000;
+	message.resolution = 20;
+	message.mode = STINT_RELAXED;
+	declare(&row, message, "one");
+	assert_int_equal(policies_add(&policies, &row), 0);
+	struct policy_entry *entry = &directory_entries(directory)[0];
+	assert_int_equal(atomic_load(&entry->algorithm), STINT_SLIDING_WINDOW);
+	assert_int_equal(atomic_load(&entry->mode), STINT_RELAXED);
+	assert_int_equal(atomic_load(&entry->resolution), 20);
+	assert_int_equal(atomic_load(&entry->time_window_ms), 1000);
+	assert_int_equal(atomic_load(&entry->fallback_max_requests), 30);
+	assert_int_equal(atomic_load(&entry->fallback_time_window_ms), 2000);
+	assert_int_equal(atomic_load(&entry->sub_window_ms), 50);
+	/* a window, and half of the slack, which is half a percent of it */
+	assert_int_equal(atomic_load(&entry->weighs_ms), 1003);
+	assert_int_equal(atomic_load(&entry->fallback_weighs_ms), 2005);
+	message.algorithm = STINT_FIXED_WINDOW;
+	message.mode = STINT_STRICT;
+	declare(&row, message, "two");
+	policies_add(&policies, &row);
+	entry = &directory_entries(directory)[1];
+	assert_int_equal(atomic_load(&entry->algorithm), STINT_FIXED_WINDOW);
+	assert_int_equal(atomic_load(&entry->mode), STINT_STRICT);
+	struct policies next;
+	policies_init(&next, directory, true);
+	assert_true(policy_limits_equal(&next.policy[0].row, &policies.policy[0].row));
+	assert_true(policy_limits_equal(&next.policy[1].row, &policies.policy[1].row));
+}
+
 static void a_full_directory_says_so(void **state) {
 	(void)state;
 	struct policy_row row;
@@ -262,6 +297,7 @@ int main(void) {
 		TEST(limits_are_checked),
 		TEST(terms_follow_the_limits),
 		TEST(policies_are_found_by_name_and_id),
+		TEST(all_of_a_policy_stands_in_the_directory),
 		TEST(a_full_directory_says_so),
 		TEST(one_that_is_replaced_is_not_taken_for_the_new_one),
 		TEST(the_next_agent_finds_what_is_sound),

@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/slab.h"
 #include "random.h"
@@ -76,11 +78,27 @@ static void memory_serves_another_size(void **state) {
 	}
 }
 
+static bool is_mapped(const unsigned char *at) {
+	void *page = (void *)((uintptr_t)at & ~(uintptr_t)4095);
+	return msync(page, 4096, MS_ASYNC) == 0;
+}
+
+static void nothing_is_left_in_the_end(void **state) {
+	(void)state;
+	for (uint32_t n = 0; n < CELLS; n++)
+		take(n, 256);
+	assert_true(is_mapped(cell[0]) && is_mapped(cell[CELLS - 1]));
+	slab_deinit(&slab);
+	assert_false(is_mapped(cell[0]) || is_mapped(cell[CELLS / 2]) || is_mapped(cell[CELLS - 1]));
+	assert_int_equal(slab_bytes(&slab), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(cells_keep_apart, clean),
 		cmocka_unit_test_teardown(a_cell_costs_hardly_more_than_its_size, clean),
 		cmocka_unit_test_teardown(memory_serves_another_size, clean),
+		cmocka_unit_test_teardown(nothing_is_left_in_the_end, clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,6 +221,23 @@ static void collecting_names_every_debtor_once(void **state) {
 	}
 }
 
+/* A step takes no longer than it says, whatever there is. */
+static void collecting_looks_at_some_chains_at_a_time(void **state) {
+	(void)state;
+	int64_t sum = 0;
+	size_t chain = 0;
+	for (int i = 0; i < 5000; i++) {
+		char id[32];
+		snprintf(id, sizeof(id), "client-%d", i);
+		take(id, NOW, 1);
+	}
+	store_memory_collect_some(store, &chain, 3, 5000, add_up, &sum);
+	assert_int_equal(chain, 3);
+	assert_true(sum < 100);
+	store_memory_collect_some(store, &chain, 0, 5000, add_up, &sum);
+	assert_int_equal(chain, 3);
+}
+
 static void the_idle_go_when_nothing_depends_on_them(void **state) {
 	(void)state;
 	take("a", NOW, 10);
@@ -340,6 +357,9 @@ static void who_finds_no_room_shares(void **state) {
 	assert_int_equal(store_memory_shared_granted(store), terms.max_requests);
 	assert_int_equal(take("known-7", NOW, 9), 9); /* it is nobody else's */
 	assert_int_equal(store_memory_owing(store), FEW);
+	take_for(1, "flood-8", NOW + terms.sub_window_us * (terms.runs + 1), (struct lease_request){.next_want = 1});
+	assert_int_equal(got.granted_next, 1);
+	assert_int_equal(store_memory_shared_granted(store), terms.max_requests + 1);
 	/* each policy has one of its own */
 	assert_int_equal(take_for(2, "flood-1", NOW, (struct lease_request){.need = 1, .least = 1, .want = 1}), 1);
 }
@@ -392,6 +412,7 @@ int main(void) {
 		TEST(what_is_owed_is_apart_from_it),
 		TEST(what_was_advanced_is_part_of_a_debt),
 		TEST(collecting_names_every_debtor_once),
+		TEST(collecting_looks_at_some_chains_at_a_time),
 		TEST(the_idle_go_when_nothing_depends_on_them),
 		TEST(what_is_uncharged_is_kept_for_the_policys_window),
 		TEST(expiry_goes_round_in_small_steps),
