@@ -9,8 +9,10 @@
  *     start, commit        stint.take_leases(), stint.take()                 sql/, and agent/core/grant.c
  *     lose, refuse         the network; a statement that was refused         reject() in agent/core/batch.c
  *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, leases.c
+ *     OPEN                 lease_is_open(), table_publish(), table_drain()   lib/decide.c, agent/core/table.c
  *     give_up              LEASE_UNKNOWN: give_up()                          agent/core/batch.c, drop() in session.c
- *     settle, note_return  lease_settle(), note_return()                     agent/core/leases.c
+ *     settle, note_report  lease_settle(), pending_add_report()              agent/core/leases.c, pending.c
+ *     answer_recall        a host that is told that others need what its leases hold
  *     restart              adopt_orphans(), adopt()                          agent/core/table.c, arrival.c
  *     enter, leave         fallback_enter(), fallback_absorb(), fallback_leave()   agent/core/fallback.c
  *     lend                 answer_from_memory()                              agent/core/batch.c, store_memory.c
@@ -22,11 +24,23 @@
  * late. Messages of one connection don't overtake each other or come twice, which is TCP's business; what
  * doubles them, an agent that sends again, is a mutant.
  *
- * A sub-window lasts SIZE ticks, a window RUNS of them. Deadlines are counted from the tick of sending, starts from that of
- * receiving, as lease_ends_ns() and lease_starts_ns() do. A lease is good until the end of the present sub-window, or (long)
- * of the one after it, which is the longest with RUNS = 1. It is charged to the last. What was spent of a long one is reported
- * with the next request, and moves to the present. The slack, half of which these add, is left out: it makes
- * sub-windows longer than a window's part by as much, and the interval of the promise shorter.
+ * A sub-window lasts SIZE ticks, a window RUNS of them. Deadlines are counted from the tick of sending, starts
+ * from that of receiving, as lease_ends_ns() and lease_starts_ns() do. The slack, half of which these add, is
+ * left out: it makes sub-windows longer than a window's part by as much, and the interval of the promise
+ * shorter.
+ *
+ * A lease is good until the end of the present sub-window, or of one up to LONG later. One ahead is good from
+ * the next one on, until its end, or that of one up to AHEAD later. Each is charged to the last. A request may
+ * ask for any of these spans, so those of one host differ: in the code they do when the way to the database
+ * gets longer or the limit nearer. A table has two leases and one start, that of the lease which ends last: so
+ * there is one ahead at most, and none that ends after it. What was spent of a lease that goes on is reported
+ * with the next request, and moves to the present. A request carries what became of the credits of two
+ * sub-windows, as in the code; of a third, they are burnt.
+ *
+ * With RECALL, a host may at any time hear that others need what it holds, oftener than once, with leases or
+ * without, also when they are over or used up, or never: that is a message that comes late or twice, or gets
+ * lost. It closes its leases, and its next request says what was spent of them and what comes back; that
+ * request may get lost like any other.
  *
  * With DRIFT, each agent's clock loses or gains that many ticks at some time: more than any clock does in the longest lease, whose
  * end is brought forward, and whose start put back, by as much (surely_within(), surely_after()).
@@ -38,8 +52,8 @@
  *       charged to a sub-window and all later ones is at least what was admitted from it on (until a promotion forgets
  *       some of it).
  *   I3  what an agent admits of its own in a fallback window, here a sub-window, is at most FALLBACK.
- *   A credit is admitted no later than in the sub-window that it was charged to, one that was leased ahead in that one
- *   only, and a fallback's only while its agent is in fallback. After
+ *   A credit is admitted no later than in the sub-window that it was charged to, one that was leased ahead no earlier
+ *   than in the first that it was leased for, and a fallback's only while its agent is in fallback. After
  *   a fallback nothing of the database's is handed out before the fallback's admissions have been charged.
  *
  * A promotion. What the standby didn't get is forgotten: LIMIT could be granted a second time. So a promoted database
@@ -48,10 +62,15 @@
  * have held it. With a hold until nothing of the old timeline matters any more I1 holds. This is what has to be built where the
  * promise is to survive an asynchronous standby; without it (M_NO_HOLD) only synchronous replication does.
  *
- * Left out: one client and one policy; costs of 1; requests that share a statement; the database's clock stepping (the ring of
- * counts is as long as time here); relaxed policies; what is served straight from an answer, which is
- * like a credit in the table that is taken at once; policies that change; that a process may be stopped between taking and
- * admitting (slot.pml), for which the database allows 20 ms before it moves what was spent.
+ * Bounds. There are two agents; LIMIT is 2, LAST, REQUESTS and KILLS are as tests/model/run says. Leases for
+ * several sub-windows ahead need RUNS = 2, so they last for two; with them two requests are searched, three
+ * without.
+ *
+ * Left out: one client and one policy; costs of 1; requests that share a statement; the database's clock
+ * stepping (the ring of counts is as long as time here); relaxed policies; what is served straight from an
+ * answer, which is like a credit in the table that is taken at once; how large leases are, and who is recalled
+ * when; policies that change; that a process may be stopped between taking and admitting (slot.pml), for which
+ * the database allows 220 ms before it moves what was spent.
  */
 #ifndef LIMIT
 #define LIMIT 2
@@ -78,7 +97,13 @@
 #define FALLBACK 0   /* limit of a fallback window; 0: nobody enters it */
 #endif
 #ifndef LONG
-#define LONG 1       /* leases that outlast their sub-window */
+#define LONG 1       /* leases outlast their sub-window by so many at most: no more than RUNS */
+#endif
+#ifndef AHEAD
+#define AHEAD 0      /* those ahead their first one by so many at most: less than RUNS */
+#endif
+#ifndef RECALL
+#define RECALL 0
 #endif
 #ifndef DRIFT
 #define DRIFT 0      /* ticks; less than SIZE, without FALLBACK */
@@ -110,7 +135,7 @@
 #define IN_FALLBACK false
 #endif
 #define SUB(t) ((t) / SIZE)
-#define SUBS (LAST / SIZE + 3)
+#define SUBS (LAST / SIZE + RUNS + 2)
 
 #ifdef GOAL
 #define REACH(name) assert(GOAL != name)
@@ -135,6 +160,10 @@
 #define OFF_CLOCK 16      /* a credit is admitted by a clock that is off */
 #define USED_LATER 17     /* a credit that was leased in an earlier sub-window, by a long lease */
 #define SPENT_MOVED 18    /* what was spent of a long lease counts from the present on */
+#define AHEAD_LATER 19    /* a credit that was leased ahead, not in the first of its sub-windows */
+#define SECOND_AHEAD 20   /* a lease ahead goes back, since there is one already */
+#define RECALLED 21       /* some of a lease was spent, some is given back */
+#define RECALLED_LATE 22  /* ... and it is over */
 
 byte now;
 
@@ -142,17 +171,22 @@ byte now;
 
 byte count[SUBS], standby[SUBS]; /* charged, by the last sub-window of its lease; what the standby has of it */
 byte head, standby_head;         /* the sub-window of the last request */
-byte early, standby_early;       /* of what is charged to the one after it: can't be spent before */
+byte early, standby_early;       /* of what is charged to later ones: can't be spent in this one */
 byte hold_until;                 /* sub-window before which nothing is granted */
 byte promotions;
 
 mtype { SENT, STARTED, COMMITTED, TURNED_DOWN, LOST };
 
+typedef report { /* of the credits that were charged to one sub-window */
+	byte sub; /* token: sub-window + 1; 0: none */
+	byte unspent, spent;
+};
+
 typedef request {
 	mtype state;    /* 0: none */
 	bit waited;     /* its agent has not given it up */
-	bit longer;     /* the lease is to last for a sub-window more */
-	byte want, next_want, charge, return_sub, return_first, return_second, spent_sub, spent;
+	byte want, span, next_want, next_span, charge;
+	report told[2];
 	byte time;      /* the statement's */
 	byte granted, granted_next;
 };
@@ -162,11 +196,11 @@ request req[4]; /* two of each agent: what was given up may still be on its way 
 /* ---- The agents ---------------------------------------------------------------------- */
 
 typedef lease { /* a bank of the table, and of the agent's ledger */
-	byte credits, start, deadline;
-	byte sub;      /* token: sub-window + 1; 0: not known */
+	byte credits, deadline;
+	byte sub;      /* token; 0: not known */
 	byte granted;
-	byte of_sub;   /* the last in which they are good, for the assertions only: sub-window + 1 */
-	bit ahead;     /* it is the only one */
+	/* For the assertions only: tokens of the first and the last in which they are good; from 0: at once. */
+	byte from_sub, of_sub;
 #if FALLBACK
 	bit of_fallback;
 #endif
@@ -174,14 +208,19 @@ typedef lease { /* a bank of the table, and of the agent's ledger */
 	bit old;
 	byte long_since; /* sub-window + 1 */
 #endif
+#ifdef M_RECALL_TWICE
+	byte handed;
+#endif
 };
 lease bank[4];
+byte later_start[2]; /* of each table's lease that ends last: until then it is not open */
 
 typedef agent {
 	bit down;             /* connection lost, not yet made anew */
 	byte in_flight;       /* 0, or 1 + index of its request */
 	byte sent;            /* when */
-	byte charge, return_sub, return_first, return_second, spent_sub, spent;
+	byte charge;
+	report told[2];
 #if FALLBACK
 	bit fallback;
 	byte lent;            /* of the fallback window, net of returns */
@@ -208,7 +247,7 @@ bit used_by[2];
 
 /* ---- Scratch, 0 between steps ---------------------------------------------------------------- */
 
-byte a, b, x, y, i, j, t, sum, most, left, n, token, dl, st;
+byte a, b, x, y, i, j, t, sum, most, left, gone, n, token, dl, st;
 
 inline sum_run(last) {
 	sum = 0;
@@ -247,35 +286,37 @@ inline find_available() {
 	sum = 0
 }
 
-inline take_back(sub, credits) {
+/* What is unspent counts no more, and what was spent counts in the present sub-window, not in a later one. */
+inline apply_report(rep) {
 	if
-	:: credits > 0 ->
-		count[sub] = (count[sub] > credits -> count[sub] - credits : 0);
-		if :: sub == j + 1 -> early = (early > credits -> early - credits : 0) :: else fi;
-		REACH(RETURN_BOOKED)
-	:: else
-	fi
-}
-
-/* What was spent of a long lease, in the present sub-window or before. */
-inline move_spent(r) {
-	if
-	:: r.spent > 0 && r.spent_sub - 1 > j ->
-		n = (r.spent < count[r.spent_sub - 1] -> r.spent : count[r.spent_sub - 1]);
-		count[r.spent_sub - 1] = count[r.spent_sub - 1] - n;
+	:: rep.sub != 0 ->
+#ifdef M_RETURN_TO_CURRENT
+		x = j;
+#else
+		x = rep.sub - 1;
+#endif
+		n = (rep.unspent < count[x] -> rep.unspent : count[x]);
+		count[x] = count[x] - n;
+#ifndef M_EARLY_KEPT
+		if :: x > j -> early = (early > n -> early - n : 0) :: else fi;
+#endif
+		if :: n > 0 -> REACH(RETURN_BOOKED) :: else fi;
 		if
-		:: r.spent_sub == j + 2 && early > count[j + 1] -> early = count[j + 1]
+		:: rep.sub - 1 > j && rep.spent > 0 ->
+			x = rep.sub - 1;
+			n = (rep.spent < count[x] -> rep.spent : count[x]);
+			count[x] = count[x] - n;
+			early = (early > n -> early - n : 0);
+#ifdef M_SPENT_TO_PAST
+			x = (j > 0 -> j - 1 : 0);
+#else
+			x = j;
+#endif
+			count[x] = count[x] + n;
+			REACH(SPENT_MOVED)
 		:: else
 		fi;
-#ifdef M_SPENT_TO_PAST
-		i = (j > 0 -> j - 1 : 0);
-		count[i] = count[i] + n;
-		i = 0;
-#else
-		count[j] = count[j] + n;
-#endif
-		REACH(SPENT_MOVED);
-		n = 0
+		x = 0; n = 0
 	:: else
 	fi
 }
@@ -308,17 +349,8 @@ inline commit(r) {
 #endif
 	:: else
 	fi;
-	if
-	:: r.return_sub != 0 ->
-#ifdef M_RETURN_TO_CURRENT
-		take_back(j, r.return_first + r.return_second)
-#else
-		take_back(r.return_sub - 1, r.return_first);
-		take_back(r.return_sub, r.return_second)
-#endif
-	:: else
-	fi;
-	move_spent(r);
+	apply_report(r.told[0]);
+	apply_report(r.told[1]);
 	if
 	:: r.charge > 0 ->
 		find_available();
@@ -341,10 +373,10 @@ inline commit(r) {
 #ifdef M_CHARGED_TO_FIRST
 		count[j] = count[j] + r.granted;
 #else
-		count[j + r.longer] = count[j + r.longer] + r.granted;
+		count[j + r.span] = count[j + r.span] + r.granted;
 #endif
 #ifdef M_LATE_AS_EARLY
-		if :: r.longer -> early = early + r.granted :: else fi;
+		if :: r.span > 0 -> early = early + r.granted :: else fi;
 #endif
 		sum_from(j + 1);
 		most = (sum < LIMIT -> LIMIT - sum : 0);
@@ -352,7 +384,7 @@ inline commit(r) {
 #ifdef M_NEXT_CHARGED_TO_CURRENT
 		count[j] = count[j] + r.granted_next;
 #else
-		count[j + 1] = count[j + 1] + r.granted_next;
+		count[j + 1 + r.next_span] = count[j + 1 + r.next_span] + r.granted_next;
 		early = early + r.granted_next;
 #endif
 		if :: promotions > 0 && r.granted > 0 -> REACH(AFTER_HOLD) :: else fi
@@ -363,145 +395,238 @@ inline commit(r) {
 	t = 0; j = 0; sum = 0; most = 0; n = 0
 }
 
+inline clear_reports(w) {
+	w.told[0].sub = 0; w.told[0].unspent = 0; w.told[0].spent = 0;
+	w.told[1].sub = 0; w.told[1].unspent = 0; w.told[1].spent = 0
+}
+
 inline clear_request(r) {
-	r.state = 0; r.waited = 0; r.want = 0; r.next_want = 0; r.charge = 0; r.return_sub = 0; r.return_first = 0;
-	r.return_second = 0; r.spent_sub = 0; r.spent = 0; r.longer = 0; r.time = 0; r.granted = 0; r.granted_next = 0
+	r.state = 0; r.waited = 0; r.want = 0; r.span = 0; r.next_want = 0; r.next_span = 0; r.charge = 0; r.time = 0;
+	r.granted = 0; r.granted_next = 0;
+	clear_reports(r)
 }
 
 /* ---- The agents' steps ------------------------------------------------------------------------- */
 
+#define OVER(l) (l.deadline <= CLOCK(a))
+
 inline clear_lease(l) {
-	l.credits = 0; l.start = 0; l.deadline = 0; l.sub = 0; l.granted = 0; l.of_sub = 0; l.ahead = 0;
+	l.credits = 0; l.deadline = 0; l.sub = 0; l.granted = 0; l.from_sub = 0; l.of_sub = 0;
 #if FALLBACK
 	l.of_fallback = 0;
 #endif
 #ifdef GOAL
 	l.old = 0; l.long_since = 0;
 #endif
+#ifdef M_RECALL_TWICE
+	l.handed = 0;
+#endif
 	skip
 }
 
-/* `left` credits of `token`'s sub-window, with the client's next request. */
-inline note_return() {
+/* What is left of the two is the later one now: if the other one was, this one has begun. */
+inline destroy(this) {
+	if :: bank[this].deadline > bank[this ^ 1].deadline -> later_start[a] = 0 :: else fi;
+	clear_lease(bank[this])
+}
+
+#define FIRST_IS(token) (ag[a].told[0].sub == token)
+#define SECOND_IS(token) (ag[a].told[1].sub == token)
+
+/* Of `token`'s sub-window, with the client's next request: `left` and `gone`. */
+inline note_report() {
 	if
-	:: ag[a].return_sub == 0 -> ag[a].return_sub = token
-	:: else
-	fi;
-	if
-	:: token + 1 == ag[a].return_sub && ag[a].return_second == 0 ->
-		ag[a].return_second = ag[a].return_first;
-		ag[a].return_first = 0;
-		ag[a].return_sub = token
-	:: else
-	fi;
-	if
-	:: token == ag[a].return_sub -> ag[a].return_first = ag[a].return_first + left
-	:: token == ag[a].return_sub + 1 -> ag[a].return_second = ag[a].return_second + left
+	:: FIRST_IS(token) || (FIRST_IS(0) && !SECOND_IS(token)) -> add_report(ag[a].told[0])
+	:: !FIRST_IS(token) && (SECOND_IS(token) || (!FIRST_IS(0) && SECOND_IS(0))) -> add_report(ag[a].told[1])
 	:: else /* three different sub-windows at once: burnt */
 	fi
 }
 
-inline settle(l) {
+inline add_report(rep) {
+	rep.sub = token; rep.unspent = rep.unspent + left; rep.spent = rep.spent + gone
+}
+
+inline settle(this) {
 	if
-	:: l.deadline != 0 ->
-		left = (l.credits < l.granted -> l.credits : l.granted);
+	:: bank[this].deadline != 0 ->
+		left = (bank[this].credits < bank[this].granted -> bank[this].credits : bank[this].granted);
 #ifdef M_RETURN_WHAT_WAS_GRANTED
-		left = l.granted;
+		left = bank[this].granted;
 #endif
-		token = l.sub;
+		token = bank[this].sub;
 #if FALLBACK
 		if
-		:: l.of_fallback ->
+		:: bank[this].of_fallback ->
 			if
 			:: ag[a].fallback && ag[a].lent_sub == token -> ag[a].lent = ag[a].lent - left
 			:: else
 			fi;
-			ag[a].uncharged = ag[a].uncharged + l.granted - left;
+			ag[a].uncharged = ag[a].uncharged + bank[this].granted - left;
 			token = 0
 		:: else
 		fi;
 		if :: ag[a].fallback -> token = 0 :: else fi;
 #endif
-		if :: left > 0 && token != 0 -> note_return() :: else fi;
+		if :: left > 0 && token != 0 -> note_report() :: else fi;
 #ifdef M_RETURN_BEFORE_DESTROYED
-		l.sub = 0; l.granted = 0; /* it stays in the table */
+		bank[this].sub = 0; bank[this].granted = 0; /* it stays in the table */
 #else
-		clear_lease(l);
+		destroy(this);
 #endif
 		left = 0; token = 0
 	:: else
 	fi
 }
 
-#define OVER(l) (l.deadline <= CLOCK(a))
-
-/* A lease of the same sub-window, which can be spent from the same time on. */
-#define IS_SAME(l, is_ahead) (!OVER(l) && l.sub == token && (l.start > CLOCK(a)) == is_ahead)
-
-/* n credits of `token`, from st to dl. `ahead` is 1 for the next sub-window. */
-inline place(is_ahead, fallback) {
+/* Somebody needs what is charged to sub-windows to come. */
+inline answer_recall(this) {
 	if
-	:: IS_SAME(bank[2 * a], is_ahead) -> x = 2 * a; y = 1
-	:: !IS_SAME(bank[2 * a], is_ahead) && IS_SAME(bank[2 * a + 1], is_ahead) -> x = 2 * a + 1; y = 1
-	:: else ->
+	:: bank[this].deadline != 0 && bank[this].sub != 0 ->
+		token = bank[this].sub;
+		left = (bank[this].credits < bank[this].granted -> bank[this].credits : bank[this].granted);
+		gone = bank[this].granted - left;
+#ifdef M_RECALL_TWICE
+		left = left + bank[this].handed; /* what it gave back before */
+		bank[this].handed = (bank[this].handed == 0 -> left : 0);
+#endif
 		if
-		:: OVER(bank[2 * a]) -> x = 2 * a
-		:: !OVER(bank[2 * a]) && OVER(bank[2 * a + 1]) -> x = 2 * a + 1
-		:: !OVER(bank[2 * a]) && !OVER(bank[2 * a + 1]) && bank[2 * a].sub == 0 -> x = 2 * a
-		:: !OVER(bank[2 * a]) && !OVER(bank[2 * a + 1]) && bank[2 * a].sub != 0 && bank[2 * a + 1].sub == 0 -> x = 2 * a + 1
-		:: else -> x = (bank[2 * a].credits < bank[2 * a + 1].credits ||
-			(bank[2 * a].credits == bank[2 * a + 1].credits && bank[2 * a].deadline <= bank[2 * a + 1].deadline) -> 2 * a : 2 * a + 1)
-		fi
-	fi;
-	if
-	:: y -> bank[x].credits = bank[x].credits + n; bank[x].granted = bank[x].granted + n
-	:: else ->
-		i = token;
-		settle(bank[x]);
-		if
-		:: is_ahead && bank[4 * a + 1 - x].deadline >= dl -> settle(bank[4 * a + 1 - x])
-		:: !is_ahead && bank[4 * a + 1 - x].start > CLOCK(a) && bank[4 * a + 1 - x].deadline <= dl -> settle(bank[4 * a + 1 - x])
+		:: left > 0 && gone > 0 ->
+			REACH(RECALLED);
+			if :: OVER(bank[this]) -> REACH(RECALLED_LATE) :: else fi
 		:: else
 		fi;
-		token = i;
-		bank[x].credits = n; bank[x].granted = n; bank[x].sub = token; bank[x].of_sub = token;
-		bank[x].start = st; bank[x].deadline = dl; bank[x].ahead = is_ahead;
+		if :: left + gone > 0 -> note_report() :: else fi;
+#ifdef M_RECALLED_AND_SPENT
+		bank[this].granted = 0;
+#else
+#ifdef M_RECALL_TWICE
+		bank[this].credits = 0; bank[this].granted = 0;
+		if :: bank[this].handed == 0 -> destroy(this) :: else fi;
+#else
+		destroy(this);
+#endif
+#endif
+		left = 0; gone = 0; token = 0
+	:: else
+	fi
+}
+
+
+#define OPEN(b) (!OVER(bank[b]) && (bank[b].deadline <= bank[b ^ 1].deadline || CLOCK(a) >= later_start[a]))
+#define NOT_BEGUN(b) (!OVER(bank[b]) && !OPEN(b))
+
+/* A lease of the same sub-window, which begins no earlier. */
+#define IS_SAME(b, is_ahead) \
+	(!OVER(bank[b]) && bank[b].sub == token && OPEN(b) != is_ahead && (!is_ahead || st <= later_start[a]))
+
+/* n credits of `token`, from st to dl. */
+inline place(is_ahead, fallback) {
+	if
+	:: IS_SAME(2 * a, is_ahead) -> top_up(bank[2 * a])
+	:: !IS_SAME(2 * a, is_ahead) && IS_SAME(2 * a + 1, is_ahead) -> top_up(bank[2 * a + 1])
+	:: else ->
+#ifndef M_TWO_AHEAD
+		if
+		:: is_ahead && NOT_BEGUN(2 * a) -> y = 2 * a + 1
+		:: is_ahead && NOT_BEGUN(2 * a + 1) -> y = 2 * a + 2
+		:: else
+		fi;
+#endif
+		if
+		:: y > 0 && bank[y - 1].sub != 0 -> REACH(SECOND_AHEAD); send_back()
+		:: y > 0 && bank[y - 1].sub == 0 -> destroy(y - 1); y = 0; place_apart(is_ahead, fallback)
+		:: y == 0 -> place_apart(is_ahead, fallback)
+		fi
+	fi;
+	x = 0; y = 0
+}
+
+inline top_up(l) {
+	l.credits = l.credits + n; l.granted = l.granted + n
+}
+
+inline send_back() {
+	left = n; note_report(); left = 0
+}
+
+#define KNOWN(b) (!OVER(bank[b]) && bank[b].sub != 0)
+#define COMES_BEFORE(l, other) \
+	(l.credits < other.credits || (l.credits == other.credits && l.deadline <= other.deadline))
+
+/* One that is over, else one of unknown origin, else the one that has less left, else the one that ends first. */
+inline find_bank() {
+	if
+	:: OVER(bank[2 * a]) -> x = 2 * a
+	:: !OVER(bank[2 * a]) && OVER(bank[2 * a + 1]) -> x = 2 * a + 1
+	:: !OVER(bank[2 * a + 1]) && !OVER(bank[2 * a]) && bank[2 * a].sub == 0 -> x = 2 * a
+	:: KNOWN(2 * a) && !OVER(bank[2 * a + 1]) && bank[2 * a + 1].sub == 0 -> x = 2 * a + 1
+	:: KNOWN(2 * a) && KNOWN(2 * a + 1) ->
+		x = (COMES_BEFORE(bank[2 * a], bank[2 * a + 1]) -> 2 * a : 2 * a + 1)
+	fi
+}
+
+/* The lease that begins later is the one that ends last: so none ends after it. */
+inline place_apart(is_ahead, fallback) {
+	find_bank();
+	if
+#ifndef M_AHEAD_ENDS_FIRST
+	:: is_ahead && bank[x ^ 1].deadline >= dl && bank[x ^ 1].credits > 0 -> send_back()
+#endif
+	:: else ->
+		i = token;
+#ifndef M_AHEAD_ENDS_FIRST
+		if :: is_ahead && bank[x ^ 1].deadline >= dl -> settle(x ^ 1) :: else fi;
+#endif
+		settle(x);
+#ifndef M_OTHER_ENDS_LAST
+		if
+		:: !is_ahead && bank[x ^ 1].deadline <= dl && later_start[a] > CLOCK(a) -> settle(x ^ 1)
+		:: else
+		fi;
+#endif
+		token = i; i = 0;
+		if :: is_ahead || dl >= bank[x ^ 1].deadline -> later_start[a] = st :: else fi;
+		bank[x].credits = n; bank[x].granted = n; bank[x].sub = token; bank[x].of_sub = token; bank[x].deadline = dl;
+		if :: is_ahead -> bank[x].from_sub = j + 2 :: else fi;
 #ifdef GOAL
 		bank[x].long_since = SUB(now) + 1;
 #endif
 #if FALLBACK
 		bank[x].of_fallback = fallback;
 #endif
-	fi;
-	x = 0; y = 0; i = 0
+	fi
 }
 
 inline receive(r) {
 	t = r.time;
 	j = SUB(t);
 #ifdef M_DEADLINE_FROM_RECEIVE
-	dl = CLOCK(a) + (j + 1 + r.longer) * SIZE - t - MARGIN;
+	dl = CLOCK(a) + (j + 1 + r.span) * SIZE - t - MARGIN;
 #else
-	dl = ag[a].sent + (j + 1 + r.longer) * SIZE - t - MARGIN;
+	dl = ag[a].sent + (j + 1 + r.span) * SIZE - t - MARGIN;
 #endif
-	n = r.granted; token = j + 1 + r.longer; st = 0;
+	n = r.granted; token = j + 1 + r.span; st = 0;
 #if FALLBACK
 	if :: n + r.granted_next > 0 -> assert(ag[a].owed == 0) :: else fi;
 #endif
 	if
 	:: n > 0 && dl > CLOCK(a) -> place(0, 0)
-	:: n > 0 && dl <= CLOCK(a) -> left = n; note_return(); left = 0; REACH(LATE_ANSWER)
+	:: n > 0 && dl <= CLOCK(a) -> send_back(); REACH(LATE_ANSWER)
 	:: else
 	fi;
-	if :: !r.longer -> dl = dl + SIZE :: else fi;
+	dl = dl + SIZE + r.next_span * SIZE - r.span * SIZE;
+#ifdef M_AHEAD_TOO_LONG
+	dl = dl + SIZE;
+#endif
 #ifdef M_START_FROM_SEND
 	st = ag[a].sent + (j + 1) * SIZE - t + MARGIN;
 #else
 	st = CLOCK(a) + (j + 1) * SIZE - t + MARGIN;
 #endif
-	n = r.granted_next; token = j + 2;
+	n = r.granted_next; token = j + 2 + r.next_span;
 	if
-	:: n > 0 -> place(1, 0)
+	:: n > 0 && st < dl -> place(1, 0)
+	:: n > 0 && st >= dl -> send_back()
 	:: else
 	fi;
 	clear_request(r);
@@ -513,15 +638,12 @@ inline receive(r) {
 inline give_up(r) {
 	ag[a].charge = ag[a].charge + r.charge;
 #ifdef M_RETURN_AGAIN
-	if
-	:: ag[a].return_sub == 0 ->
-		ag[a].return_sub = r.return_sub; ag[a].return_first = r.return_first; ag[a].return_second = r.return_second
-	:: else
-	fi;
+	report_again(r.told[0]);
+	report_again(r.told[1]);
 #endif
 #ifdef M_RECLAIM
 	left = r.want; token = SUB(ag[a].sent) + 1;
-	if :: left > 0 -> note_return() :: else fi;
+	if :: left > 0 -> note_report() :: else fi;
 	left = 0; token = 0;
 #endif
 	if
@@ -534,16 +656,22 @@ inline give_up(r) {
 	ag[a].down = true
 }
 
+inline report_again(rep) {
+	if
+	:: rep.sub != 0 ->
+		token = rep.sub; left = rep.unspent; gone = rep.spent;
+		note_report();
+		token = 0; left = 0; gone = 0
+	:: else
+	fi
+}
+
 /* Refused for certain: all that it carried goes again. */
 inline send_again(r) {
 	ag[a].charge = ag[a].charge + r.charge;
-	if
-	:: ag[a].return_sub == 0 ->
-		ag[a].return_sub = r.return_sub; ag[a].return_first = r.return_first; ag[a].return_second = r.return_second;
-		if :: r.return_sub != 0 -> REACH(REFUSED) :: else fi
-	:: else
-	fi;
-	if :: ag[a].spent == 0 -> ag[a].spent_sub = r.spent_sub; ag[a].spent = r.spent :: else fi;
+	if :: r.told[0].sub != 0 -> REACH(REFUSED) :: else fi;
+	report_again(r.told[0]);
+	report_again(r.told[1]);
 	clear_request(r);
 	ag[a].in_flight = 0; ag[a].sent = 0
 }
@@ -551,35 +679,52 @@ inline send_again(r) {
 /* What was spent of a lease that outlasts this sub-window. */
 inline report_spent(l) {
 	if
-	:: l.sub != 0 && l.deadline > CLOCK(a) + SIZE && l.granted > l.credits && ag[a].spent == 0 && l.start <= CLOCK(a) ->
-		ag[a].spent_sub = l.sub;
+	:: l.sub != 0 && l.deadline > CLOCK(a) + SIZE && l.granted > l.credits ->
+		token = l.sub;
 #ifdef M_SPENT_BEFORE_IT_IS
-		ag[a].spent = l.granted;
+		gone = l.granted;
 #else
-		ag[a].spent = l.granted - l.credits;
+		gone = l.granted - l.credits;
 #endif
-		l.granted = l.credits
+		note_report();
+		l.granted = l.credits;
+		token = 0; gone = 0
 	:: else
 	fi
 }
+
+inline attach_report(goes, rep) {
+	goes.sub = rep.sub; goes.unspent = rep.unspent; goes.spent = rep.spent
+}
+
+#define OWES (ag[a].charge > 0 || ag[a].told[0].sub != 0)
 
 inline send(r) {
 	requests++;
 	if
 	:: r.want = 1
-	:: r.want = 2; r.longer = LONG
+#if LONG
+	:: r.want = 2; r.span = 1
+#endif
+#if LONG > 1
+	:: r.want = 2; r.span = 2
+#endif
 	:: r.want = 1; r.next_want = 1
-	:: ag[a].return_sub != 0 || ag[a].charge > 0 -> skip
+#if AHEAD
+	:: r.next_want = 1
+	:: r.next_want = 1; r.next_span = 1
+#endif
+	:: OWES -> skip
 	fi;
 	r.charge = (ag[a].charge < LIMIT -> ag[a].charge : LIMIT);
-	r.return_sub = ag[a].return_sub; r.return_first = ag[a].return_first; r.return_second = ag[a].return_second;
-#if LONG
+#if LONG || AHEAD
 	report_spent(bank[2 * a]);
 	report_spent(bank[2 * a + 1]);
-	r.spent_sub = ag[a].spent_sub; r.spent = ag[a].spent;
-	ag[a].spent_sub = 0; ag[a].spent = 0;
 #endif
-	ag[a].charge = 0; ag[a].return_sub = 0; ag[a].return_first = 0; ag[a].return_second = 0;
+	attach_report(r.told[0], ag[a].told[0]);
+	attach_report(r.told[1], ag[a].told[1]);
+	ag[a].charge = 0;
+	clear_reports(ag[a]);
 	r.state = SENT; r.waited = true;
 	ag[a].in_flight = 1 + x;
 	ag[a].sent = CLOCK(a);
@@ -591,19 +736,19 @@ inline send(r) {
 #endif
 }
 
-inline adopt(l) {
+inline adopt(this) {
 	if
-	:: l.deadline <= CLOCK(a) || l.credits == 0 -> clear_lease(l)
+	:: OVER(bank[this]) || bank[this].credits == 0 -> destroy(this)
 #if FALLBACK
-	:: l.deadline > now && l.credits > 0 && l.of_fallback -> clear_lease(l)
-	:: l.deadline > now && l.credits > 0 && !l.of_fallback ->
+	:: !OVER(bank[this]) && bank[this].credits > 0 && bank[this].of_fallback -> destroy(this)
+	:: !OVER(bank[this]) && bank[this].credits > 0 && !bank[this].of_fallback ->
 #else
 	:: else ->
 #endif
-		l.sub = 0;
-		l.granted = l.credits
+		bank[this].sub = 0;
+		bank[this].granted = bank[this].credits
 #ifdef GOAL
-		; l.old = 1
+		; bank[this].old = 1
 #endif
 	fi
 }
@@ -620,20 +765,20 @@ inline restart() {
 		x = 0
 	:: else
 	fi;
-	ag[a].in_flight = 0; ag[a].sent = 0; ag[a].charge = 0; ag[a].return_sub = 0; ag[a].return_first = 0; ag[a].return_second = 0;
-	ag[a].spent_sub = 0; ag[a].spent = 0; ag[a].down = 0;
+	ag[a].in_flight = 0; ag[a].sent = 0; ag[a].charge = 0; ag[a].down = 0;
+	clear_reports(ag[a]);
 #if FALLBACK
 	ag[a].fallback = 0; ag[a].lent = 0; ag[a].lent_sub = 0; ag[a].uncharged = 0; ag[a].owed = 0;
 #endif
-	adopt(bank[2 * a]);
-	adopt(bank[2 * a + 1])
+	adopt(2 * a);
+	adopt(2 * a + 1)
 }
 
 /* ---- Apps -------------------------------------------------------------------------------------- */
 
 inline admit(l) {
 	l.credits--;
-	assert(l.of_sub == SUB(now) + 1 || (l.of_sub > SUB(now) + 1 && !l.ahead));
+	assert(l.from_sub <= SUB(now) + 1 && SUB(now) + 1 <= l.of_sub);
 #if FALLBACK
 	if
 	:: l.of_fallback ->
@@ -674,8 +819,9 @@ inline admit_strictly(l) {
 	if :: gained[a] + lost[a] > 0 -> REACH(OFF_CLOCK) :: else fi;
 #endif
 #ifdef GOAL
-	if :: l.ahead -> REACH(USED_AHEAD) :: else fi;
-	if :: l.long_since > 0 && l.long_since < SUB(now) + 1 && !l.ahead -> REACH(USED_LATER) :: else fi;
+	if :: l.from_sub > 0 -> REACH(USED_AHEAD) :: else fi;
+	if :: l.from_sub > 0 && l.from_sub < SUB(now) + 1 -> REACH(AHEAD_LATER) :: else fi;
+	if :: l.long_since > 0 && l.long_since < SUB(now) + 1 && l.from_sub == 0 -> REACH(USED_LATER) :: else fi;
 	if :: l.old -> REACH(TAKEN_OVER) :: else fi;
 	if :: promotions > 0 && count[SUB(now)] + count[SUB(now) + 1] < admitted[SUB(now)] -> REACH(FORGOTTEN) :: else fi;
 	used_by[a] = 1;
@@ -740,8 +886,8 @@ inline lend() {
 	if
 	:: (bank[2 * a].deadline != 0 && !bank[2 * a].of_fallback) || (bank[2 * a + 1].deadline != 0 && !bank[2 * a + 1].of_fallback) ->
 		REACH(ABSORBED);
-		if :: !bank[2 * a].of_fallback -> settle(bank[2 * a]) :: else fi;
-		if :: !bank[2 * a + 1].of_fallback -> settle(bank[2 * a + 1]) :: else fi
+		if :: !bank[2 * a].of_fallback -> settle(2 * a) :: else fi;
+		if :: !bank[2 * a + 1].of_fallback -> settle(2 * a + 1) :: else fi
 	:: else
 	fi;
 	if
@@ -763,8 +909,8 @@ inline lend() {
 inline leave() {
 #if FALLBACK
 #ifndef M_FALLBACK_LEASES_STAY
-	if :: bank[2 * a].of_fallback -> settle(bank[2 * a]) :: else fi;
-	if :: bank[2 * a + 1].of_fallback -> settle(bank[2 * a + 1]) :: else fi;
+	if :: bank[2 * a].of_fallback -> settle(2 * a) :: else fi;
+	if :: bank[2 * a + 1].of_fallback -> settle(2 * a + 1) :: else fi;
 #endif
 	ag[a].fallback = false;
 #ifndef M_FALLBACK_NOT_CHARGED
@@ -789,7 +935,7 @@ active proctype World() {
 		if :: b = 0 :: b = 1 :: b = 2 :: b = 3 fi;
 		a = b / 2;
 		if
-		:: bank[b].credits > 0 && bank[b].start <= CLOCK(a) && CLOCK(a) < bank[b].deadline -> admit(bank[b])
+		:: bank[b].credits > 0 && OPEN(b) -> admit(bank[b])
 		:: else
 		fi;
 		a = 0; b = 0 }
@@ -828,8 +974,15 @@ active proctype World() {
 	:: atomic {
 		if :: b = 0 :: b = 1 :: b = 2 :: b = 3 fi;
 		a = b / 2;
-		settle(bank[b]);
+		settle(b);
 		a = 0; b = 0 }
+#if RECALL
+	:: atomic {
+		choose_agent();
+		answer_recall(2 * a);
+		answer_recall(2 * a + 1);
+		a = 0 }
+#endif
 	:: atomic { kills < KILLS -> choose_agent(); restart(); a = 0 }
 #if FALLBACK
 	:: atomic {
