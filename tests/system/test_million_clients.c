@@ -35,7 +35,7 @@
 /* The limit of a fallback, which some of the clients meet. */
 #define LENIENT 200000u
 #define AWAY_MS 1500
-#define BACK_MS 30000
+#define BACK_MS 120000 /* it takes some seconds; on a machine with much else to do, half a minute */
 
 struct flood {
 	struct stint *stint;
@@ -159,6 +159,7 @@ static void change_policy(struct stage *stage) {
 static void fall_back(struct stage *stage) {
 	const struct host *host = &stage->host[0];
 	int64_t longest;
+	uint64_t began;
 	struct flood flood;
 
 	cluster_kill(&stage->cluster);
@@ -176,7 +177,9 @@ static void fall_back(struct stage *stage) {
 	if (!tap_ok(cluster_again(&stage->cluster) == 0, "the database is back"))
 		return;
 	longest = longest_answer_ms(host, AWAY_MS);
+	began = monotonic_ns();
 	tap_ok(host_wait_in_step(host, BACK_MS), "and all that was admitted charged");
+	tap_note("it took %lld ms more", (long long)stage_ms_since(began));
 	tap_ok(longest <= ANSWER_MS, "at its end the agent answers within %lld ms, at most %d", (long long)longest,
 	       ANSWER_MS);
 }
