@@ -219,6 +219,7 @@ LIB_TESTS := \
 	tests/lib/test_threads.c
 
 AGENT_TESTS := \
+	tests/agent/test_agent_start.c \
 	tests/agent/test_changes.c \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \

@@ -105,6 +105,23 @@ static void and_no_more_often_than_each_half_second(void **state) {
 	assert_in_range(ms_until_it_counts_as_idle(*state, 300, 50), 1000, 1100);
 }
 
+/* Of one that is far from its limit nobody misses what it holds: it is worth no statement. */
+static void who_leaves_with_much_of_its_limit_left_tells_nobody(void **state) {
+	struct fixture *f = *state;
+	has_sub_windows_of(f, 1000);
+	want(f, 1, "a", 1);
+	grants(f, 6, 0, 90);
+	for (int i = 0; core_client_count(f->core) > 0; i++) {
+		assert_true(i < 160); /* before the window is over */
+		moves(f, 50 * MS);
+		if (f->asked_count > 0) {
+			assert_int_equal(unspent_in(f, 0), 0);
+			grants(f, 0, 0, 90);
+		}
+	}
+	expect_no_batch(f);
+}
+
 /* ---- Ahead ----------------------------------------------------------------------------------------- */
 
 /* So many times the next lease is asked for in the sub-window after the last in which the client sent. */
@@ -245,6 +262,7 @@ int main(void) {
 		STEP(one_that_comes_rarely_after_three_times_as_long),
 		STEP(but_after_twenty_seconds),
 		STEP(and_no_more_often_than_each_half_second),
+		STEP(who_leaves_with_much_of_its_limit_left_tells_nobody),
 		STEP(short_leases_are_renewed_though_they_were_not_used),
 		STEP(but_none_for_more_than_ten_seconds),
 		STEP(if_it_is_used_any_is),

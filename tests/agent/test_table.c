@@ -283,6 +283,14 @@ static void a_denial_that_is_over_is_lifted(void **state) {
 	assert_true(table_lift_denial(table, slot, NOW, NOW + 100 * TICK)); /* for longer than any denial lasts */
 }
 
+static void where_nothing_is_denied_nothing_is_lifted(void **state) {
+	(void)state;
+	uint32_t slot = claim("a", 1);
+	table_set_remaining(table, slot, 7);
+	assert_false(table_lift_denial(table, slot, NOW, NOW + 100 * TICK));
+	assert_int_equal(table_remaining(table, slot), 7);
+}
+
 /* ---- Limits of clients' own ------------------------------------------------------------------------ */
 
 static int64_t own_limit_of(uint32_t slot) {
@@ -391,6 +399,29 @@ static void no_instruction_leaves_a_key_without_a_tag(void **state) {
 		assert_int_equal(key_at_fault, 0);
 	}
 	sigaction(SIGSEGV, &old, NULL);
+}
+
+/* Apps look at all of it before they use the table. */
+static void each_field_of_the_head_is_put_right(void **state) {
+	struct table_header *header = table->header;
+	(void)state;
+	table->directory->generation = 12;
+	for (int field = 0; field < 4; field++) {
+		table_repair_header(table);
+		if (field == 0)
+			header->magic++;
+		else if (field == 1)
+			header->version++;
+		else if (field == 2)
+			header->generation++;
+		else
+			atomic_store(&header->state, 77);
+		table_repair_header(table);
+		assert_true(header->magic == LAYOUT_MAGIC);
+		assert_int_equal(header->version, LAYOUT_VERSION);
+		assert_int_equal(header->generation, 12);
+		assert_int_equal(atomic_load(&header->state), TABLE_ALIVE);
+	}
 }
 
 static void use_is_noticed_once(void **state) {
@@ -524,6 +555,8 @@ int main(void) {
 		TEST(the_low_water_mark_lies_between_a_quarter_and_a_half),
 		TEST(a_denial_holds_for_its_costs_and_its_time),
 		TEST(a_denial_that_is_over_is_lifted),
+		TEST(where_nothing_is_denied_nothing_is_lifted),
+		TEST(each_field_of_the_head_is_put_right),
 		TEST(clients_share_own_limits_until_nobody_has_them),
 		TEST(more_own_limits_than_there_is_room_for_are_not_told),
 		TEST(credits_go_before_a_denial),
