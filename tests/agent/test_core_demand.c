@@ -167,6 +167,19 @@ static void who_begins_is_leased_twice_what_it_used(void **state) {
 	assert_int_equal(more_than_one(f), 2 * 6 + 1);
 }
 
+/* The database's answers take ten milliseconds by now: so much longer a lease has to last, and as long again. */
+static void the_slower_the_database_the_more(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	struct sender sender = has_sent(f, 80, 9000);
+	want(f, 1, "b", 1);
+	f->now_ns += 10 * MS;
+	grants(f, 1, 0, 9000);
+	grants_all(f, &sender, 9000);
+	want(f, 2, "a", 1000);
+	assert_in_range(f->asked[0].want - 1000, 66, 70); /* about 60 otherwise */
+}
+
 /* ---- In a fallback ----------------------------------------------------------------------------- */
 
 /* Its clients are counted in this process: so leases are short there, also if the database was a far one. */
@@ -188,6 +201,17 @@ static void a_fallbacks_leases_end_with_their_sub_window(void **state) {
 		if (d.verdict == APP_ALLOWED)
 			assert_in_range(d.until_ns, f->now_ns, f->now_ns + SUB_MS * MS);
 	}
+}
+
+/* Its leases grow as those of the database do: who sends ten in a sub-window rarely waits. */
+static void a_fallbacks_leases_are_as_large(void **state) {
+	struct fixture *f = *state;
+	struct sender sender = {.waited = 0};
+	policy_changes(f, policy_with(10000, 10000));
+	stays_away(f);
+	for (int i = 0; i < 400; i++, pass(f, 10 * MS))
+		checks(f, &sender, 9000);
+	assert_in_range(sender.waited, 1, 8);
 }
 
 /* ---- When credits run low ---------------------------------------------------------------------- */
@@ -230,6 +254,50 @@ static void of_one_that_is_used_up_what_is_used_until_the_next_is_there(void **s
 	assert_int_equal(mark_of(f, 320, 660), 64);
 }
 
+/* Until that, if the database takes 4 ms: eight round trips are a third of a sub-window. */
+static void the_slower_the_database_the_sooner(void **state) {
+	struct fixture *f = *state;
+	struct app_decision d;
+	has_limit(f, 10000);
+	has_sent(f, 80, 9000);
+	pass(f, MS);
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 200, 0, 9000);
+	f->now_ns += 4 * MS;
+	answers(f, LEASE_DONE, &grant);
+	do {
+		d = app(f, "a", 1);
+		assert_int_equal(d.verdict, APP_ALLOWED);
+	} while (!d.low);
+	assert_int_equal(d.left + 1, 32);
+}
+
+static void of_a_small_one_when_one_credit_is_left(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	assert_int_equal(mark_of(f, 2, 3), 2);
+}
+
+/* It lasts for two sub-windows from now on, and more than a quarter of it is used until then. */
+static void of_one_that_lasts_by_what_is_used_in_all_of_its_time(void **state) {
+	struct fixture *f = *state;
+	struct app_decision d;
+	has_limit(f, 10000);
+	has_sent(f, 20, 9000);
+	pass(f, MS);
+	while (app(f, "a", 1).verdict == APP_ALLOWED)
+		;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 119, 9000, 1);
+	do {
+		d = app(f, "a", 1);
+		assert_int_equal(d.verdict, APP_ALLOWED);
+	} while (!d.low);
+	assert_int_equal(d.left + 1, 8);
+}
+
 static void but_a_sixteenth_of_it_at_least(void **state) {
 	struct fixture *f = *state;
 	has_limit(f, 10000);
@@ -254,6 +322,11 @@ int main(void) {
 		STEP(of_a_lease_that_would_last_between_a_quarter_and_a_half),
 		STEP(of_one_that_is_used_up_what_is_used_until_the_next_is_there),
 		STEP(but_a_sixteenth_of_it_at_least),
+		STEP(the_slower_the_database_the_sooner),
+		STEP(of_a_small_one_when_one_credit_is_left),
+		STEP(of_one_that_lasts_by_what_is_used_in_all_of_its_time),
+		STEP(the_slower_the_database_the_more),
+		STEP(a_fallbacks_leases_are_as_large),
 	};
 	return cmocka_run_group_tests_name("core_demand", tests, NULL, NULL);
 }

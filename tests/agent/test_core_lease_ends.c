@@ -233,6 +233,88 @@ static void of_nothing_granted_nothing_is_told(void **state) {
 		assert_int_equal(f->asked[0].report[i].sub_window, 0);
 }
 
+/* ---- All that goes back ----------------------------------------------------------------------------- */
+
+static uint64_t returned(const struct fixture *f) {
+	return core_counters(f->core)->returned;
+}
+
+static void is_void(struct fixture *f, const char *id) {
+	core_client_changed(f->core, f->now_ns, 0, id, 1);
+	core_advance(f->core, f->now_ns);
+}
+
+static void what_goes_back_is_counted(void **state) {
+	struct fixture *f = *state;
+	for (uint32_t i = 0; i < 2; i++) {
+		want(f, i, i ? "b" : "a", 1);
+		is_granted(f, grant_of(f, 6, 0, 80));
+	}
+	is_void(f, "a");
+	is_void(f, "b");
+	assert_int_equal(returned(f), 5 + 5);
+}
+
+/* To the store of this process. */
+static void what_a_fallback_gets_back_is_counted(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(100, 100));
+	stays_away(f);
+	uint64_t held_by_both = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		const char *id = i ? "b" : "a";
+		for (int n = 0; n < 6; n++) {
+			want(f, i, id, 1);
+			low(f, id);
+		}
+		uint32_t slot = app_find(&f->table, 0, id, 1);
+		held_by_both += table_credits(&f->table.table, slot, 0) + table_credits(&f->table.table, slot, 1);
+	}
+	f->told_count = 0;
+	assert_true(held_by_both >= 2);
+	is_void(f, "a");
+	is_void(f, "b");
+	assert_int_equal(returned(f), held_by_both);
+}
+
+/* The next lease is to begin at once: but who asks for more now keeps what it has. */
+static void who_asks_for_more_keeps_what_it_has(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us = 1000000;
+	policy.terms.slack_us = 200000;
+	policy_changes(f, policy);
+	f->end_ns = f->now_ns + 1000 * MS;
+	want(f, 1, "a", 1);
+	is_granted(f, grant_of(f, 10, 0, 10));
+	want(f, 2, "a", 20);
+	assert_int_equal(unspent_in(f, 0), 0);
+	spends(f, 9);
+}
+
+/* In memory, who had too much in one sub-window can have it in the next: all of the limit is admitted. */
+static void what_lapses_in_memory_is_granted_again(void **state) {
+	struct fixture *f = *state;
+	int allowed = 0;
+	core_free(f->core);
+	start_core(f, true, 9);
+	for (int ms = 0; ms < 900; ms++, pass(f, MS)) {
+		if (ms % 20 != 0 && ms < 800)
+			continue;
+		struct app_decision d = app(f, "a", 1);
+		if (d.verdict == APP_ASKS) {
+			want(f, 1, "a", 1);
+			allowed += f->told[0].verdict.allowed;
+			f->told_count = 0;
+		} else {
+			allowed += d.verdict == APP_ALLOWED;
+		}
+		if (d.low)
+			low(f, "a");
+	}
+	assert_int_equal(allowed, 100);
+}
+
 /* ---- Fixed windows ------------------------------------------------------------------------------------- */
 
 static struct lease_grant has_a_fixed_window_of(struct fixture *f, int64_t ms) {
@@ -294,6 +376,10 @@ int main(void) {
 		STEP(what_who_waited_was_served_from_is_never_told_of),
 		STEP(what_nobody_waited_for_is),
 		STEP(of_nothing_granted_nothing_is_told),
+		STEP(what_goes_back_is_counted),
+		STEP(what_a_fallback_gets_back_is_counted),
+		STEP(who_asks_for_more_keeps_what_it_has),
+		STEP(what_lapses_in_memory_is_granted_again),
 		STEP(what_is_left_at_its_end_goes_back_while_it_may_go_on),
 		STEP(what_was_not_told_by_then_is_told_no_more),
 		STEP(a_second_before_it_is),
