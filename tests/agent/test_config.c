@@ -167,6 +167,7 @@ static void what_is_unknown_is_named_with_its_line(void **state) {
 static void the_first_bad_line_is_named(void **state) {
 	(void)state;
 	expect_error(GOOD "  indented = 1\nnonsense\n", ":3:", "begins with a blank");
+	expect_fine(GOOD "  \n\t\n"); /* nothing is indented there */
 	expect_error(GOOD "nonsense\n  indented = 1\n", ":3:", "key = value");
 }
 
