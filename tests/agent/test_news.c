@@ -130,6 +130,19 @@ static void that_it_stays_away_is_logged_after_each_loss(void **state) {
 	log_is_read_no_more();
 }
 
+static void another_server_is_logged_with_the_one_before(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	loses();
+	log_is_read();
+	meets("00000002", 0);
+	expect_logged_once("a standby was promoted: timeline 00000002, was 00000001;");
+	loses();
+	meets_server("abroad", "00000002", 0, 0);
+	expect_logged_once("server abroad, was home;");
+	log_is_read_no_more();
+}
+
 static void beats(bool rival, bool old_snapshot) {
 	const struct database_pulse pulse = {.now_us = 1,
 	                                     .is_heartbeat = true,
@@ -209,6 +222,7 @@ int main(void) {
 		TEST(a_policy_that_is_as_it_was_voids_nothing_once_in_step),
 		TEST(advice_is_logged_when_it_is_new),
 		TEST(that_it_stays_away_is_logged_after_each_loss),
+		TEST(another_server_is_logged_with_the_one_before),
 		TEST(a_rival_is_logged_when_it_comes),
 		TEST(an_old_snapshot_is_logged),
 		TEST(a_fallback_that_is_not_recorded_is_logged),

@@ -358,9 +358,11 @@ static void a_new_agent_finds_orphans(void **state) {
 	assert_int_equal(table->used, 1);
 	assert_int_equal(table_next_candidate(table, &place, &cursor), slot);
 	assert_int_equal(table->owner[slot], TABLE_ORPHAN);
+	assert_int_equal(table->orphans, 1);
 	assert_int_equal(app("a", 1, NOW).left, 4);
 	table_adopt(table, slot, 8, 0);
 	assert_int_equal(table->owner[slot], 8);
+	assert_int_equal(table->orphans, 0);
 	table_release(table, slot);
 	assert_int_equal(table->used, 0);
 }
