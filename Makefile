@@ -309,6 +309,7 @@ SUPPORT := \
 	tests/support/name_server.c \
 	tests/support/network.c \
 	tests/support/oracle.c \
+	tests/support/pack.c \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
 	tests/support/pooler.c \

@@ -30,15 +30,6 @@
 #define QUIET_MS     2000 /* without a batch: leases have ended, and gone back */
 #define QUIET_MAX_MS 60000
 
-static const char table[] =
-	"create table naive (client_id text collate \"C\" primary key, window_at bigint not null, count int not null)"
-	" with (fillfactor = 80)";
-static const char upsert[] =
-	"insert into naive as n values ($1, (extract(epoch from clock_timestamp()) / 60)::bigint, 1)"
-	" on conflict (client_id) do update set"
-	" count = case when n.window_at = excluded.window_at then n.count else 0 end + 1, window_at = excluded.window_at"
-	" returning count";
-
 /* What has been done until now, or between two moments. */
 struct cost {
 	double checks, statements, rows, wal_bytes, cpu_ms;
@@ -261,13 +252,13 @@ static int set(struct play *p, const struct scene *scene) {
 	p->shared = mmap(NULL, sizeof(*p->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	p->random = 7;
 	if (p->shared == MAP_FAILED || cluster_start(&p->cluster, scene) != 0 || cluster_install(&p->cluster) != 0 ||
-	    cluster_do(&p->cluster, table) != 0)
+	    cluster_do(&p->cluster, DIRECT_TABLE) != 0)
 		return -1;
 	if (host_prepare(&p->host, scene, 0, &(struct host_options){.database = p->cluster.agent}) != 0 ||
 	    host_start(&p->host) != 0 || !host_wait_in_step(&p->host, 10000) ||
 	    stint_open(&p->stint, p->host.socket) != 0)
 		return -1;
-	return direct_open(&p->pg, p->cluster.conninfo, upsert);
+	return direct_open(&p->pg, p->cluster.conninfo, DIRECT_UPSERT);
 }
 
 static int play(const struct scene *scene) {

@@ -285,15 +285,6 @@ static void put_locked(const struct poisson_times times[static 2]) {
 
 /* ---- Peers ----------------------------------------------------------------------------------------------- */
 
-static const char table[] =
-	"create table naive (client_id text collate \"C\" primary key, window_at bigint not null, count int not null)"
-	" with (fillfactor = 80)";
-static const char upsert[] =
-	"insert into naive as n values ($1, (extract(epoch from clock_timestamp()) / 60)::bigint, 1)"
-	" on conflict (client_id) do update set"
-	" count = case when n.window_at = excluded.window_at then n.count else 0 end + 1, window_at = excluded.window_at"
-	" returning count";
-
 static double rows_of(struct cluster *cluster, const char *name) {
 	char sql[160];
 
@@ -305,7 +296,7 @@ static double rows_of(struct cluster *cluster, const char *name) {
 static int call_upserts(struct cluster *cluster) {
 	uint64_t next_ns = monotonic_ns(), end_ns = next_ns + (uint64_t)quick_ms(PEER_MS) * NS_PER_MS, random = 7;
 	struct pg *pg;
-	int status = direct_open(&pg, cluster->conninfo, upsert);
+	int status = direct_open(&pg, cluster->conninfo, DIRECT_UPSERT);
 
 	while (status == 0 && next_ns < end_ns) {
 		struct pg_params params = {.count = 1};
@@ -359,7 +350,7 @@ static int run_peers(const struct scene *scene, struct result *naive, struct res
 	int status = cluster_start_with(&cluster, scene, &(struct cluster_options){.name = "peers"});
 
 	if (status == 0)
-		status = cluster_do(&cluster, table);
+		status = cluster_do(&cluster, DIRECT_TABLE);
 	if (status == 0)
 		status = measure_peer(&cluster, "naive", call_upserts, naive);
 	if (status == 0)

@@ -236,3 +236,15 @@ uint64_t episode_judge_all(struct episode *episodes, uint32_t count, const char 
 	                            .recovery_ms = PROOF_NO_RECOVERY});
 	return violations + calm;
 }
+
+void episode_conclude(struct episode *episodes, uint32_t count, const char *all, struct stage *stage,
+                      const struct books *books, const struct journal_plan *plan) {
+	static struct crowd_total total; /* large */
+	struct oracle oracle;
+
+	stage_read(stage, &oracle, &total);
+	episode_check_latency(all, &total, plan);
+	episode_judge_all(episodes, count, all, stage, &oracle, plan);
+	books_judge(books, &oracle, plan, all, count);
+	oracle_free(&oracle);
+}

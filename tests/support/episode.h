@@ -28,6 +28,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "books.h"
 #include "oracle.h"
 #include "stage.h"
 
@@ -61,6 +62,10 @@ void episode_over(struct episode *, struct stage *stage, int calm_ms);
  * violations. */
 uint64_t episode_judge_all(struct episode *, uint32_t count, const char *all, const struct stage *stage,
                            const struct oracle *oracle, const struct journal_plan *plan);
+
+/* For a test that has no more to say: stops the apps, and judges the episodes, the latencies and the books. */
+void episode_conclude(struct episode *, uint32_t count, const char *all, struct stage *stage,
+                      const struct books *books, const struct journal_plan *plan);
 
 /* Checks I4 for all checks of a test, denials included: prints a line and the proof. */
 void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan);

@@ -105,17 +105,6 @@ static int begin(struct play *play, const struct scene *scene) {
 	           : -1;
 }
 
-static void judge(struct play *play) {
-	struct crowd_total total;
-	struct oracle oracle;
-
-	stage_read(&play->stage, &oracle, &total);
-	episode_check_latency(ALL, &total, &plan);
-	episode_judge_all(play->episode, 2, ALL, &play->stage, &oracle, &plan);
-	books_judge(&play->books, &oracle, &plan, ALL, 2);
-	oracle_free(&oracle);
-}
-
 static int run(const struct scene *scene) {
 	static struct play play;
 
@@ -125,7 +114,7 @@ static int run(const struct scene *scene) {
 	look(&play);
 	kill_pooler(&play);
 	change_mode(&play);
-	judge(&play);
+	episode_conclude(play.episode, 2, ALL, &play.stage, &play.books, &plan);
 	stage_strike(&play.stage);
 	pooler_kill(&play.pooler);
 	books_free(&play.books);

@@ -261,17 +261,6 @@ static int begin(struct play *play, const struct scene *scene) {
 	return stage_hosts(stage, HOSTS, &options) == 0 && stage_crowd(stage, 2, &plan, 400) == 0 ? 0 : -1;
 }
 
-static void judge(struct play *play) {
-	struct crowd_total total;
-	struct oracle oracle;
-
-	stage_read(&play->stage, &oracle, &total);
-	episode_check_latency(ALL, &total, &plan);
-	episode_judge_all(play->episode, play->episodes, ALL, &play->stage, &oracle, &plan);
-	books_judge(&play->books, &oracle, &plan, ALL, play->episodes);
-	oracle_free(&oracle);
-}
-
 static int run(const struct scene *scene) {
 	static struct play play;
 
@@ -283,7 +272,7 @@ static int run(const struct scene *scene) {
 	kill_pooler(&play);
 	kill_server(&play);
 	fail_over(&play);
-	judge(&play);
+	episode_conclude(play.episode, play.episodes, ALL, &play.stage, &play.books, &plan);
 	change_policy(&play);
 	switch_over(&play);
 	stage_strike(&play.stage);
