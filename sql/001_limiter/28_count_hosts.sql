@@ -33,7 +33,7 @@ begin
 	from stint.agent_host h
 	-- A killed agent, whose place another one with a new name may have taken, is gone when its session is gone.
 	where h.live and h.seen_at between now - patience and now + patience
-		and (h.backend_pid is null or h.backend_pid = any (array(select pg_stat_get_backend_pid(b) from pg_stat_get_backend_idset() b)));
+		and (h.backend_pid is null or h.backend_pid in (select pg_stat_get_backend_pid(b) from pg_stat_get_backend_idset() b));
 	counted_by := count_hosts.host_id;
 	update stint.fleet f set live_hosts = count_hosts.live_hosts, counted_at = now, counted_by = count_hosts.host_id;
 	-- The rest is for heartbeats, whose host tells of an old snapshot.
