@@ -92,6 +92,7 @@ AGENT := \
 	agent/outbox.c \
 	agent/policies.c \
 	agent/policy.c \
+	agent/recalls.c \
 	agent/server.c \
 	agent/shm.c \
 	agent/status.c \
@@ -110,6 +111,7 @@ AGENT := \
 	agent/core/leases.c \
 	agent/core/pending.c \
 	agent/core/promotion.c \
+	agent/core/recall.c \
 	agent/core/registry.c \
 	agent/core/repair.c \
 	agent/core/slab.c \
@@ -118,6 +120,7 @@ AGENT := \
 	agent/core/sweep.c \
 	agent/core/table.c \
 	agent/core/verdict.c \
+	agent/database/call_back.c \
 	agent/database/calls.c \
 	agent/database/database.c \
 	agent/database/dial.c \
@@ -189,6 +192,7 @@ MIGRATIONS := \
 	sql/001_limiter/32_report_fallback.sql \
 	sql/001_limiter/33_stop_host.sql \
 	sql/001_limiter/34_begin_call.sql \
+	sql/001_limiter/35_recall.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \
 	sql/001_limiter/42_top_client.sql \
@@ -237,6 +241,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_leases.c \
 	tests/agent/test_core_no_room.c \
 	tests/agent/test_core_promotion.c \
+	tests/agent/test_core_recall.c \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
 	tests/agent/test_core_requests.c \
@@ -266,6 +271,7 @@ AGENT_TESTS := \
 	tests/agent/test_notify.c \
 	tests/agent/test_output.c \
 	tests/agent/test_policy.c \
+	tests/agent/test_recalls.c \
 	tests/agent/test_server_apps.c \
 	tests/agent/test_server_rude_apps.c \
 	tests/agent/test_server_socket.c \
@@ -359,6 +365,7 @@ SYSTEM := \
 	tests/system/test_pooler.c \
 	tests/system/test_pooler_shared.c \
 	tests/system/test_pooler_transaction.c \
+	tests/system/test_recall.c \
 	tests/system/test_server_stopped.c \
 	tests/system/test_slow_network.c \
 	tests/system/test_table_corrupted.c \

@@ -113,10 +113,16 @@ static void on_availability_changed(void *context) {
 	declarations_resume(&agent->declarations);
 }
 
+static void on_recalled(void *context) {
+	struct agent *agent = context;
+	recalls_read(&agent->recalls);
+}
+
 static const struct sync_events sync_events = {
 	.connected = on_connected,
 	.started = on_sync_started,
 	.availability_changed = on_availability_changed,
+	.recalled = on_recalled,
 };
 
 /* ---- Wiring ------------------------------------------------------------------ */
@@ -151,6 +157,7 @@ static void wire_to_sync(struct agent *agent) {
 	agent->declarations = (struct declarations){.driver = driver, .changes = &agent->changes, .sync = sync};
 	agent->locked = (struct locked){.driver = driver, .sync = sync, .config = &agent->config};
 	agent->expiry = (struct expiry){.driver = driver, .sync = sync};
+	agent->recalls = (struct recalls){.driver = driver};
 	agent->outage = (struct outage){.driver = driver};
 	agent->heartbeat = (struct heartbeat){
 		.driver = driver,
@@ -159,6 +166,7 @@ static void wire_to_sync(struct agent *agent) {
 		.declarations = &agent->declarations,
 		.locked = &agent->locked,
 		.expiry = &agent->expiry,
+		.recalls = &agent->recalls,
 		.config = &agent->config,
 	};
 	agent->status = (struct status_sources){
@@ -255,6 +263,7 @@ void agent_reopen(struct agent *agent) {
 	declarations_forget_database(&agent->declarations);
 	locked_forget_database(&agent->locked);
 	expiry_forget_database(&agent->expiry);
+	recalls_forget_database(&agent->recalls);
 	core_database_changed(agent->driver.core, monotonic_now_ns());
 	if (sync_open(&agent->sync, agent->base) != 0) {
 		log_error("out of memory");
@@ -334,7 +343,8 @@ static int add_timers(struct agent *agent) {
 	                           .tv_usec = (suseconds_t)(watchdog_us % 1000000)};
 	if (watchdog_us && event_add(agent->watchdog, &watchdog) != 0)
 		return -1;
-	if (driver_start(&agent->driver, base) != 0 || expiry_start(&agent->expiry, base) != 0)
+	if (driver_start(&agent->driver, base) != 0 || expiry_start(&agent->expiry, base) != 0 ||
+	    recalls_start(&agent->recalls, base) != 0)
 		return -1;
 	return event_add(agent->tick, &tick_interval);
 }
@@ -435,6 +445,7 @@ void agent_stop(struct agent *agent) {
 	shm_objects_close(&agent->shm);
 	driver_stop(&agent->driver);
 	expiry_free(&agent->expiry);
+	recalls_free(&agent->recalls);
 	free_event(agent->tick);
 	free_event(agent->watchdog);
 	free_event(agent->drained);

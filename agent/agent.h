@@ -8,6 +8,7 @@
  *   declaration.c   apps declare policies; the database has the last word
  *   locked.c        waits while somebody has locked the database's tables
  *   expiry.c        deletes counters that count nothing any more
+ *   recalls.c       leases that other hosts need, and that this one needs of others
  *   outage.c        how long this host was on its own, and what it admitted then
  *   sync.c          getting in step with the database after each connect
  *   changes.c       what others have changed in the database: policies and overrides
@@ -32,6 +33,7 @@
 #include "locked.h"
 #include "outage.h"
 #include "policies.h"
+#include "recalls.h"
 #include "shm.h"
 #include "status.h"
 #include "sync.h"
@@ -52,6 +54,7 @@ struct agent {
 	struct declarations declarations;
 	struct locked locked;
 	struct expiry expiry;
+	struct recalls recalls;
 	struct outage outage;
 	struct heartbeat heartbeat;
 	struct status_sources status;

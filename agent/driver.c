@@ -94,7 +94,18 @@ static void send_verdict(void *context, uint64_t peer, uint32_t serial, const st
 	outbox_put(&driver->outbox, driver->server, peer, &message);
 }
 
-const struct core_io driver_io = {.take = take, .verdict = send_verdict};
+/* Whether it arrived isn't looked at: nothing depends on it. */
+static void on_recall_sent(void *context, enum lease_outcome outcome) {
+	(void)context;
+	(void)outcome;
+}
+
+static void recall(void *context, const struct lease_recall *recalls, size_t count) {
+	struct driver *driver = context;
+	database_recall(driver->database, recalls, count, on_recall_sent, driver);
+}
+
+const struct core_io driver_io = {.take = take, .verdict = send_verdict, .recall = recall};
 
 /* ---- Apps -------------------------------------------------------------------- */
 

@@ -13,8 +13,8 @@
 
 /* How often this host writes that it lives, see stint.count_hosts(). It writes rarely, since the versions of its
  * row stay as long as anybody has an old snapshot, and since there may be hundreds of hosts. In between it asks
- * whether anything is new, also to notice in time when the database doesn't answer. Where notices of changes
- * don't arrive, it asks with each tick. */
+ * whether anything is new, also to notice in time when the database doesn't answer. Where notices don't arrive, it
+ * asks with each tick. */
 #define HEARTBEAT_NS (6 * NS_PER_S)
 #define PULSE_NS     (3 * NS_PER_S)
 
@@ -95,6 +95,8 @@ void heartbeat_tick(struct heartbeat *heartbeat) {
 		locked_look_again(heartbeat->locked);
 		return;
 	}
+	if (!database_hears(database) && core_client_count(heartbeat->driver->core) > 0)
+		recalls_read(heartbeat->recalls);
 	changes_note(heartbeat->changes);              /* works once a promotion's hold is over */
 	declarations_pass_on(heartbeat->declarations); /* some may have been refused when the database came back */
 	declarations_ask_again(heartbeat->declarations);

@@ -14,6 +14,7 @@
 #include "driver.h"
 #include "expiry.h"
 #include "locked.h"
+#include "recalls.h"
 #include "sync.h"
 
 struct heartbeat {
@@ -23,6 +24,7 @@ struct heartbeat {
 	struct declarations *declarations;
 	struct locked *locked;
 	struct expiry *expiry;
+	struct recalls *recalls;
 	const struct config *config;
 	int64_t beat_ns;         /* when the next heartbeat is due */
 	int64_t pulse_ns;        /* when the next look for changes is due */

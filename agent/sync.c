@@ -165,7 +165,16 @@ static void on_notified(void *context) {
 		changes_read(sync->changes);
 }
 
-const struct database_events sync_on_database = {.up = on_up, .down = on_down, .notified = on_notified};
+static void on_recalled(void *context) {
+	const struct sync *sync = context;
+	if (sync->state == SYNC_DONE)
+		sync->events->recalled(sync->context);
+}
+
+const struct database_events sync_on_database = {.up = on_up,
+                                                 .down = on_down,
+                                                 .notified = on_notified,
+                                                 .recalled = on_recalled};
 
 void sync_lock_out(struct sync *sync, int64_t now_ns, const char *why) {
 	set_state(sync, SYNC_LOCKED);

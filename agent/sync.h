@@ -30,6 +30,8 @@ struct sync_events {
 	void (*started)(void *context);
 	/* Gives a turn to what waits until the database is there, or known to be away. */
 	void (*availability_changed)(void *context);
+	/* Somebody calls leases back. */
+	void (*recalled)(void *context);
 };
 
 struct sync {

@@ -40,6 +40,7 @@ struct answer { /* of a store, to one pending request */
 	int64_t open;          /* credits that the client had before */
 	int32_t left;          /* of what was granted */
 	uint32_t least_denied; /* 0: nobody was */
+	int64_t refused_us;    /* for so long the refusal is good, at most */
 	bool fallback;
 };
 
@@ -53,6 +54,7 @@ static struct answer answer_of(struct core *core, const struct client *client, c
 		.retry_us = retry_us,
 		.reset_us = grant->reset_us > retry_us ? grant->reset_us : retry_us,
 		.open = lease_open_credits(core, client),
+		.refused_us = INT64_MAX,
 		.left = grant->granted,
 		.fallback = in_fallback(core),
 	};
@@ -135,7 +137,7 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 	const struct lease_grant *grant = a->grant;
 	if (client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
-	int64_t cached_us = grant->starts_in_us < DENIAL_MAX_US ? grant->starts_in_us : DENIAL_MAX_US;
+	int64_t cached_us = min64(min64(grant->starts_in_us, DENIAL_MAX_US), a->refused_us);
 	uint32_t remaining = (uint32_t)grant->remaining;
 	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)us_to_ms_up(a->retry_us - cached_us),
 	                          (uint64_t)us_to_ms_up(a->reset_us - cached_us));
@@ -292,6 +294,7 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 		return;
 	}
 	note_tight(client, grant);
+	answer.refused_us = recall_on_answer(core, pending->client, &pending->sent, grant) / NS_PER_US;
 	pending->late = 0;
 	pending_drop_expired(core, pending, now_ns);
 	pending_serve(core, pending, serve, &answer);

@@ -192,7 +192,7 @@ static void flush_to_database(struct core *core, int64_t now_ns) {
 	core->sent_ns = now_ns;
 	core->counters.batches++;
 	core->counters.requests += core->in_flight_count;
-	core->io.take(core->context, core_host(core), requests, core->in_flight_count);
+	core->io.take(core->context, own_host(core), requests, core->in_flight_count);
 }
 
 /* In a resync, what a fallback admitted is charged without delay; at the end, somebody waits until all is

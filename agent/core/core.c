@@ -230,6 +230,18 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
+void core_recall(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
+	core->now_ns = now_ns;
+	if (!policy_is_live(core, policy) || uses_memory(core))
+		return;
+	struct place place = table_place(core->table, policy, id, id_len);
+	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
+	if (slot == TABLE_NO_SLOT || is_orphan(core->table->owner[slot]))
+		return;
+	generation_meet(core, core->table->owner[slot]);
+	lease_recall(core, core->table->owner[slot]);
+}
+
 static void fall_in_step(struct core *core) {
 	if (!state_is_held(core) || core->now_ns < core->held_until_ns || !promotion_is_over(core))
 		return;
@@ -324,6 +336,7 @@ void core_advance(struct core *core, int64_t now_ns) {
 	if (state_grace_is_over(core, now_ns))
 		fallback_enter(core, now_ns);
 	batch_flush(core, now_ns);
+	recall_flush(core);
 }
 
 static bool needs_sweep(const struct core *core) {
@@ -347,6 +360,8 @@ int64_t core_next_ns(const struct core *core) {
 		next_ns = core->background_at_ns;
 	if (may_send && pending_next_ns(core) < next_ns)
 		next_ns = pending_next_ns(core);
+	if (recall_next_ns(core) < next_ns)
+		next_ns = recall_next_ns(core);
 	return next_ns;
 }
 
@@ -364,6 +379,10 @@ bool core_is_drained(const struct core *core) {
 }
 
 /* ---- What is going on --------------------------------------------------------- */
+
+int core_host(const struct core *core) {
+	return own_host(core);
+}
 
 enum core_state core_state(const struct core *core) {
 	return core->state;

@@ -59,6 +59,9 @@ struct core_io {
 	/* Send this batch; core_on_grants() must follow, once. Never called while one is under way. */
 	void (*take)(void *context, int host, const struct lease_request *requests, size_t count);
 	void (*verdict)(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
+	/* Ask the other hosts for what they haven't spent of these clients' leases; each is told by core_recall(). It
+	 * may be lost: nothing depends on it. NULL: nobody can be told. */
+	void (*recall)(void *context, const struct lease_recall *recalls, size_t count);
 };
 
 struct core_options {
@@ -126,6 +129,9 @@ bool core_policy_is_unused(const struct core *, uint16_t index);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
+/* Another host has none left for a client, of whom this one may have a long lease: what is unspent goes back. */
+void core_recall(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
+
 /* An app waits for a verdict until expires_ns. */
 void core_want(struct core *, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
                uint8_t id_len, uint32_t cost, int64_t expires_ns);
@@ -159,6 +165,7 @@ int64_t core_next_ns(const struct core *); /* INT64_MAX: nothing planned */
 void core_drain(struct core *, int64_t now_ns);
 bool core_is_drained(const struct core *);
 
+int core_host(const struct core *); /* by which the database tells this host from others */
 enum core_state core_state(const struct core *);
 const struct core_counters *core_counters(const struct core *);
 uint32_t core_client_count(const struct core *);

@@ -273,6 +273,11 @@ static int64_t reset_after(const struct grant_ring *ring, const struct grant_ter
 	return 0;
 }
 
+/* Where the limit is used up, some of it may lie unspent in long leases. */
+static int64_t recallable(const struct grant_ring *ring, const struct grant_terms *terms, int span_least) {
+	return sum_since(ring, 2 + grant_ahead_span(terms, span_least));
+}
+
 int64_t grant_sub_window_us(int64_t time_window_ms, int resolution) {
 	int64_t slack_us = time_window_ms * 1000 / GRANT_SLACK_DIVISOR;
 	return (time_window_ms + resolution - 1) / resolution * 1000 + (slack_us + resolution - 1) / resolution;
@@ -316,6 +321,9 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 		.granted_next = (int32_t)granted_next,
 		.charged = (int32_t)charged,
 		.remaining = remaining,
+		.recallable = remaining > 0 && granted >= request->need
+	                      ? 0
+	                      : (int32_t)min64(INT32_MAX, recallable(ring, terms, span_least)),
 		.max_requests = terms->max_requests,
 		.sub_window = ring->current_us + span_least * size_us,
 		.valid_us = until_next_us + span_least * size_us,

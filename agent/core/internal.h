@@ -10,6 +10,7 @@
  *   promotion.c  another server in the place of the database
  *   repair.c     puts back what was scribbled over
  *   generation.c events that concern all clients, each of which meets them when it is looked at
+ *   recall.c     calls back what lies unspent on other hosts
  *   verdict.c    what goes with a verdict: limit, remaining, times
  *   leases.c     leases: their sizes, into the table and out of it again, timers
  *   debt.c       what was admitted before the database counted it
@@ -45,6 +46,17 @@ struct waiter {
 	int64_t expires_ns;
 	uint32_t serial;
 	uint32_t cost;
+};
+
+/* So many clients are called back at a time, and with one message. */
+#define RECALL_CLIENTS 1024u
+#define RECALL_MAX     64u
+
+struct recall {
+	uint32_t client;
+	int64_t since_ns;
+	int64_t until_ns; /* no other recall before; in the past: nobody's */
+	int64_t pause_ns; /* between since_ns and until_ns: it grows while recalls are in vain */
 };
 
 enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT, PENDING_PUT_OFF };
@@ -161,6 +173,11 @@ struct core {
 	uint64_t walk_ends; /* this walk is over when it was so many */
 	int64_t walk_at_ns;
 
+	/* recall.c */
+	struct recall recalls[RECALL_CLIENTS]; /* by the client's number; two that share a place have one */
+	uint32_t to_recall[RECALL_MAX], recall_count;
+	int64_t recall_at_ns; /* when the next message may be sent */
+
 	/* sweep.c */
 	uint32_t sweep_slot;
 	int64_t sweep_at_ns;
@@ -175,7 +192,7 @@ static inline struct core_policy *policy_of(struct core *core, const struct clie
 }
 
 /* By which the database tells this host from others. */
-static inline int core_host(const struct core *core) {
+static inline int own_host(const struct core *core) {
 	return (int)((core->options.seed >> 56) % GRANT_HOSTS);
 }
 
@@ -329,6 +346,14 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 /* It wasn't applied: somebody has locked the client's row, or the statement was refused. */
 void answer_busy(struct core *core, struct pending *pending, int64_t now_ns);
 
+/* recall.c */
+/* A client that was refused: its long leases on other hosts are called back, if there are such. Returns how long a
+ * denial is good, as credits may come back soon; INT64_MAX: none are expected. */
+int64_t recall_on_answer(struct core *core, uint32_t client, const struct lease_request *sent,
+                         const struct lease_grant *grant);
+void recall_flush(struct core *core);
+int64_t recall_next_ns(const struct core *core); /* INT64_MAX: there is nothing to send */
+
 /* verdict.c */
 struct denial {
 	uint8_t source;   /* enum stint_source */
@@ -356,6 +381,8 @@ void lease_size(struct core *core, const struct client *client, const struct pen
 void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
                    int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
+/* Another host needs what lies idle here of a long lease: it goes back at once. */
+void lease_recall(struct core *core, uint32_t client);
 /* Puts into the request what has become of the client's leases: what those that are over left unspent, and what
  * was spent of the others. */
 void lease_report(struct core *core, struct pending *pending);

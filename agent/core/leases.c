@@ -450,6 +450,24 @@ void lease_report(struct core *core, struct pending *pending) {
 			lease_settle(core, index, bank, true);
 }
 
+void lease_recall(struct core *core, uint32_t index) {
+	struct client *client = client_at(core, index);
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	int64_t long_ns = (2 + grant_ahead_span(terms, span_least(core, terms))) * sub_window_ns(core, client);
+	for (int bank = 0; bank < 2; bank++) {
+		bool is_brief =
+			is_live(client, bank, core->now_ns) && client->lease[bank].deadline_ns - core->now_ns < long_ns;
+		if (!may_report(client, bank) || is_brief || credits_left(core, client, bank) == 0)
+			continue;
+		struct pending *pending = pending_for(core, index);
+		if (!pending)
+			return;
+		report_spent(core, client, pending, bank);
+		lease_settle(core, index, bank, true);
+		pending_make_urgent(core, pending);
+	}
+}
+
 /* ---- Into the table -------------------------------------------------------- */
 
 struct part { /* of a grant: one lease */

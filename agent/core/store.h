@@ -52,6 +52,8 @@ struct lease_grant {
 	int32_t granted_next; /* of a lease that lasts longer, or begins with the next sub-window */
 	int32_t charged;
 	int32_t remaining;
+	int32_t
+		recallable; /* if that is 0 or too little: what long leases were charged with, some of it may be unspent */
 	int32_t max_requests; /* the limit that applied; 0: blocked */
 	int64_t sub_window;   /* to which `granted` is charged: the last one in which it is good */
 	int64_t valid_us;
@@ -62,6 +64,13 @@ struct lease_grant {
 	/* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
 	int64_t retry_us;
 	int64_t reset_us; /* until nothing is charged any more */
+};
+
+/* A client whose long leases are called back from the hosts that have them. */
+struct lease_recall {
+	int32_t policy_id;
+	const char *client_id;
+	uint8_t client_id_len;
 };
 
 /* How a batch ended. */

@@ -30,6 +30,12 @@ struct change_row {
 	char client_id[256];  /* "": the policy itself changed */
 };
 
+struct recall_row { /* a client whose leases are called back */
+	int64_t recall_id;
+	int32_t policy_id;
+	char client_id[256];
+};
+
 typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants,
                              size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);
@@ -41,6 +47,9 @@ typedef void database_changes(void *context, enum lease_outcome outcome, const s
 /* pulse NULL though LEASE_DONE: the host's row is gone; `down` and then `up` follow */
 typedef void database_pulsed(void *context, enum lease_outcome outcome, const struct database_pulse *pulse);
 typedef void database_expired(void *context, enum lease_outcome outcome, int64_t examined, int64_t deleted);
+/* newest: all up to that recall are known now */
+typedef void database_recalls(void *context, enum lease_outcome outcome, const struct recall_row *rows,
+                              size_t count, int64_t newest);
 typedef void database_ended(void *context, enum lease_outcome outcome);
 
 #endif

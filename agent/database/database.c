@@ -1,6 +1,6 @@
 /*
  * database.c - the public face of the module: a database is a session that greets with this host's name. Its
- * statements are in take.c and calls.c.
+ * statements are in take.c, call_back.c and calls.c.
  */
 #include "database.h"
 
@@ -26,7 +26,15 @@ static void on_notified(void *context) {
 	db->events->notified(db->context);
 }
 
-static const struct session_events session_events = {.greet = on_greet, .down = on_down, .notified = on_notified};
+static void on_recalled(void *context) {
+	struct database *db = context;
+	db->events->recalled(db->context);
+}
+
+static const struct session_events session_events = {.greet = on_greet,
+                                                     .down = on_down,
+                                                     .notified = on_notified,
+                                                     .recalled = on_recalled};
 
 /* ---- Making and freeing -------------------------------------------------------------- */
 

@@ -80,8 +80,9 @@ struct database_events {
 	 * `why` is one line. The reasons that no retry mends by itself (no rights, no such
 	 * database, unknown schema version) come here too, clearly worded. */
 	void (*down)(void *context, const char *why);
-	/* NOTIFY on channel stint: something changed. */
+	/* NOTIFY on channel stint: something changed, or leases are called back. */
 	void (*notified)(void *context);
+	void (*recalled)(void *context);
 };
 
 int database_new(struct database **out, struct event_base *base, const struct database_options *options,
@@ -112,6 +113,12 @@ void database_get_policies(struct database *, const char *const *names, size_t c
                            void *context);
 /* The oldest ones after `since`, so many as the database gives at once; none: there are no more. */
 void database_get_changes(struct database *, int64_t since, database_changes *done, void *context);
+/* Other hosts are to return what they haven't spent of these clients' long leases. Copies what it is given. */
+void database_recall(struct database *, const struct lease_recall *recalls, size_t count, database_ended *done,
+                     void *context);
+/* Which clients others need this host's leases of, of those that were called back after `since`. `host` is that of
+ * database_take(). */
+void database_get_recalls(struct database *, int host, int64_t since, database_recalls *done, void *context);
 void database_pulse(struct database *, database_pulsed *done, void *context); /* reads only */
 void database_heartbeat(struct database *, const char *state, int64_t clients, int64_t fallback_ms,
                         database_pulsed *done, void *context);

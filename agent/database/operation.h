@@ -35,6 +35,7 @@ struct operation {
 		database_declared *declared;
 		database_policies *policies;
 		database_changes *changes;
+		database_recalls *recalls;
 		database_pulsed *pulsed;
 		database_expired *expired;
 		database_ended *ended;

@@ -23,6 +23,7 @@
 #define OID_TEXT 25u
 
 #define CHANNEL "stint"
+#define RECALL  "recall" /* what a notice says if it isn't of a change */
 
 /* No record of TLS is smaller: its head, and a cipher's tag. */
 #define RECORD_BYTES_MIN 16
@@ -33,7 +34,7 @@ struct pg {
 	char sqlstate[6];
 	bool answered;
 	bool ending; /* error is what the server said before it hung up, and no later error replaces it */
-	bool notified;
+	bool notified, recalled;
 	bool hears;
 	bool warned;
 };
@@ -480,9 +481,10 @@ enum pg_event pg_next(struct pg *pg, struct pg_answer **answer) {
 /* libpq finds a notice that came behind an answer only when the answer has been taken from it. */
 static void receive_notices(struct pg *pg) {
 	for (PGnotify *n; (n = PQnotifies(pg->conn)); PQfreemem(n)) {
-		bool is_change = !strcmp(n->relname, CHANNEL);
-		pg->notified |= is_change;
-		pg->hears |= !is_change;
+		bool is_ours = !strcmp(n->relname, CHANNEL), is_recall = !strcmp(n->extra, RECALL);
+		pg->notified |= is_ours && !is_recall;
+		pg->recalled |= is_ours && is_recall;
+		pg->hears |= !is_ours;
 	}
 }
 
@@ -490,6 +492,13 @@ bool pg_was_notified(struct pg *pg) {
 	receive_notices(pg);
 	bool was = pg->notified;
 	pg->notified = false;
+	return was;
+}
+
+bool pg_was_recalled(struct pg *pg) {
+	receive_notices(pg);
+	bool was = pg->recalled;
+	pg->recalled = false;
 	return was;
 }
 

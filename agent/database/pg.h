@@ -135,8 +135,9 @@ enum pg_event pg_next(struct pg *, struct pg_answer **answer);
 /* The session's process, as the server told when the connection was made. A pooler tells a number of its own. */
 int pg_backend_pid(const struct pg *);
 
-/* On the channel of changes, since the last call. */
+/* On the channel of changes, since the last call: of a change, or that leases are called back. */
 bool pg_was_notified(struct pg *);
+bool pg_was_recalled(struct pg *);
 /* A notice on another channel, that of this session's own, has ever arrived. */
 bool pg_hears(const struct pg *);
 /* Since the last call the server has warned that a commit may not have reached its standby: somebody cancelled the

@@ -1,7 +1,7 @@
 /*
  * private.h - what the parts of the database module share above the session: database.c (the public face),
- * settings.c and greeting.c (what is said after connecting), take.c (the statements that ask for leases) and
- * calls.c (the other ones). Nobody else includes it.
+ * settings.c and greeting.c (what is said after connecting), take.c (the statements that ask for leases),
+ * call_back.c (those that call them back) and calls.c (the other ones). Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
 #define STINT_DATABASE_PRIVATE_H
@@ -37,6 +37,10 @@ void greeting_start(struct session *, struct database *);
 /* ---- take.c ---------------------------------------------------------- */
 
 extern const struct call call_take, call_take_first, call_take_unlocked;
+
+/* ---- call_back.c -------------------------------------------------------- */
+
+extern const struct call call_recall, call_recalls;
 
 /* ---- calls.c --------------------------------------------------------- */
 

@@ -279,6 +279,8 @@ static void receive_arrived(struct session *s, int read) {
 	await_oldest(s);
 	if (s->state == SESSION_UP && pg_was_notified(s->pg))
 		s->events->notified(s->context);
+	if (s->state == SESSION_UP && pg_was_recalled(s->pg))
+		s->events->recalled(s->context);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context) {

@@ -34,6 +34,7 @@ struct session_events {
 	/* As in database_events. */
 	void (*down)(void *context, const char *why);
 	void (*notified)(void *context);
+	void (*recalled)(void *context);
 };
 
 struct session_options {

@@ -60,7 +60,7 @@ static void add_report_sub_windows(struct parameters *p, struct pgarray *array,
 
 static bool read_grant(const struct pg_answer *answer, int row, struct lease_grant *grant) {
 	const int64_t credits = STINT_MAX_REQUESTS_MAX;
-	if (!pg_answer_bool(answer, row, 14, &grant->busy))
+	if (!pg_answer_bool(answer, row, 15, &grant->busy))
 		return false;
 	if (grant->busy)
 		return true; /* the rest means nothing */
@@ -77,7 +77,8 @@ static bool read_grant(const struct pg_answer *answer, int row, struct lease_gra
 	       pg_answer_int(answer, row, 10, 0, DURATION_MAX_US, &grant->reset_us) &&
 	       pg_answer_int4(answer, row, 11, credits, &grant->max_requests) &&
 	       pg_answer_int4(answer, row, 12, credits, &grant->charged) &&
-	       pg_answer_bool(answer, row, 13, &grant->next_is_open);
+	       pg_answer_bool(answer, row, 13, &grant->next_is_open) &&
+	       pg_answer_int4(answer, row, 14, INT32_MAX, &grant->recallable);
 }
 
 /* Rows come in any order, some may be missing, none may come twice. */
@@ -111,14 +112,14 @@ static bool finish_take(struct session *s, const struct operation *op, enum leas
 
 #define GRANT_COLUMNS                                                                                             \
 	"request, granted, sub_window, valid_us, granted_next, starts_in_us, next_sub_window, next_valid_us, "        \
-	"remaining, retry_us, reset_us, max_requests, charged, next_is_open"
+	"remaining, retry_us, reset_us, max_requests, charged, next_is_open, recallable"
 
 #define TAKE_PARAMETERS                                                                                           \
 	"($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[],"          \
 	" $10::int[], $11::bigint[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[])"
 
 const struct call call_take = {
-	"stint.take_leases", "select " GRANT_COLUMNS ", busy from stint.take_leases" TAKE_PARAMETERS, 15, false,
+	"stint.take_leases", "select " GRANT_COLUMNS ", busy from stint.take_leases" TAKE_PARAMETERS, 16, false,
 	finish_take,
 };
 
@@ -126,7 +127,7 @@ const struct call call_take = {
 const struct call call_take_unlocked = {
 	"stint.take_unlocked_leases",
 	"select " GRANT_COLUMNS ", busy from stint.take_unlocked_leases" TAKE_PARAMETERS,
-	15,
+	16,
 	false,
 	finish_take,
 };
@@ -137,7 +138,7 @@ const struct call call_take_first = {
 	"select " GRANT_COLUMNS
 	", false from stint.take_first_leases($1::int, $2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[],"
 	" $8::int[])",
-	15,
+	16,
 	false,
 	finish_take,
 };

@@ -81,7 +81,7 @@ create function stint.take(
 	need int, least_need int, want int, span_most int, span_least int, next_want int, charge int,
 	report_sub_1 bigint, unspent_1 int, spent_1 int, report_sub_2 bigint, unspent_2 int, spent_2 int,
 	out changed boolean, out granted int, out granted_next int, out charged int, out remaining int, out span int,
-	out starts_in_us bigint, out retry_us bigint, out reset_us bigint
+	out starts_in_us bigint, out retry_us bigint, out reset_us bigint, out recallable int
 ) returns record
 language plpgsql immutable parallel safe
 as $$
@@ -266,6 +266,14 @@ begin
 		when remaining = 0 then stint.retry_after(ahead, counts, starts_in_us, sub_window_us, resolution, max_requests, 1)
 		else 0
 	end;
+	-- Where the limit is used up, some of it may lie unspent in long leases, which reach further than brief ones.
+	more := 0;
+	if remaining = 0 or granted < need then
+		for i in 1 .. least(ahead - 1 - greatest(least(brief, resolution - 1), 0), cardinality(counts)) loop
+			more := more + counts[i];
+		end loop;
+	end if;
+	recallable := least(more, 2147483647);
 	n := cardinality(counts);
 	while n > 0 and counts[n] = 0 loop
 		n := n - 1;
@@ -292,6 +300,7 @@ $$;
 comment on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
 	bigint, int, int, bigint, int, int) is
 	'One grant: a counter''s state (null: a new client), the time, the host (0 to 62), the limit and a request give the new state and the answer. '
-	'span: of the longer lease, or, if negative, of the one ahead. changed is false when nothing needs to be written. resolution 0: fixed_window.';
+	'span: of the longer lease, or, if negative, of the one ahead. changed is false when nothing needs to be written. recallable: if nothing is left, what is '
+	'charged to sub-windows that only long leases reach. resolution 0: fixed_window.';
 revoke execute on function stint.take(bigint, bigint, int, int, bigint, bigint, int[], bigint, bigint, int, int, bigint, int, int, int, int, int, int, int, int,
 	bigint, int, int, bigint, int, int) from public;

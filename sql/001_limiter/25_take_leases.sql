@@ -19,7 +19,8 @@ create function stint.take_leases(
 	spents_2 int[], skips boolean default false
 ) returns table (
 	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_sub_window bigint,
-	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean, busy boolean
+	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean,
+	recallable int, busy boolean
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -129,7 +130,8 @@ begin
 		n.starts_in_us + n.shortest * n.sub_window_us, case when b.busy then 0 else n.granted_next end, n.starts_in_us,
 		n.current_us + abs(n.span) * n.sub_window_us,
 		n.starts_in_us + abs(n.span) * n.sub_window_us,
-		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > 0, b.busy
+		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > 0, n.recallable,
+		b.busy
 	from tried n
 	left join written w on w.request = n.request
 	cross join lateral (select n.changed and w.turn is null as busy) b
@@ -141,12 +143,12 @@ begin
 		w.granted_next, t.starts_in_us,
 		t.current_us + abs(w.span) * n.sub_window_us,
 		t.starts_in_us + abs(w.span) * n.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > 0, false
+		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > 0, t.recallable, false
 	from tried n
 	join written w on w.request = n.request
 	cross join lateral stint.take(
 		w.current_us, w.sub_window_us, w.ahead, w.early, 0, 0, w.counts, t_us, 0, server, n.max_requests, n.sub_window_us, n.resolution,
-		case when w.granted < n.least_need then n.need else 0 end, n.least_need, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) t
+		case when w.granted < n.least_need then n.need else 0 end, n.least_need, 0, 0, n.span_least, 0, 0, 0, 0, 0, 0, 0, 0) t
 	where w.turn <> n.turn;
 
 	if clock_timestamp() < started_at or clock_timestamp() > started_at + interval '2 seconds' then

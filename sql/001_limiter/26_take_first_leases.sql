@@ -8,7 +8,8 @@ create function stint.take_first_leases(
 	host int, policy_ids int[], client_ids text[], needs int[], leasts int[], wants int[], spans int[], span_leasts int[]
 ) returns table (
 	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_sub_window bigint,
-	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean
+	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean,
+	recallable int
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -82,20 +83,20 @@ begin
 		w.granted_next, t.starts_in_us,
 		t.current_us + abs(w.span) * w.sub_window_us,
 		t.starts_in_us + abs(w.span) * w.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, w.max_requests, 0, w.span > 0
+		t.remaining, t.retry_us, t.reset_us, w.max_requests, 0, w.span > 0, t.recallable
 	from written w
 	cross join lateral (
-		select w.current_us, f.starts_in_us, f.remaining, f.retry_us, f.reset_us
+		select w.current_us, f.starts_in_us, f.remaining, f.retry_us, f.reset_us, 0 as recallable
 		from stint.first_answer(t_us, w.current_us, w.max_requests, w.sub_window_us, w.resolution, w.granted + w.granted_next, w.shortest, w.ahead) f
 		where w.is_new
 		union all
 		-- The parts of the answer that the row doesn't hold come from a request for nothing. (A request that was
 		-- refused is made once more, and refused once more.)
-		select t.current_us, t.starts_in_us, t.remaining, t.retry_us, t.reset_us
+		select t.current_us, t.starts_in_us, t.remaining, t.retry_us, t.reset_us, t.recallable
 		from stint.take(
 			w.current_us, w.sub_window_us, w.ahead, w.early, 0, 0, w.counts, t_us, 0, server, w.max_requests, w.sub_window_us, w.resolution,
 			case when w.granted = 0 then needs[w.request] else 0 end,
-			greatest(least(leasts[w.request], needs[w.request]), 1), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) t
+			greatest(least(leasts[w.request], needs[w.request]), 1), 0, 0, span_leasts[w.request], 0, 0, 0, 0, 0, 0, 0, 0) t
 		where not w.is_new
 	) t;
 

@@ -21,7 +21,8 @@ create function stint.take_unlocked_leases(
 	spents_2 int[]
 ) returns table (
 	request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint, next_sub_window bigint,
-	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean, busy boolean
+	next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int, next_is_open boolean,
+	recallable int, busy boolean
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -53,7 +54,7 @@ begin
 		if clock_timestamp() < enough_at then
 			begin
 				return query select i, t.granted, t.sub_window, t.valid_us, t.granted_next, t.starts_in_us, t.next_sub_window, t.next_valid_us,
-					t.remaining, t.retry_us, t.reset_us, t.max_requests, t.charged, t.next_is_open, t.busy
+					t.remaining, t.retry_us, t.reset_us, t.max_requests, t.charged, t.next_is_open, t.recallable, t.busy
 				from stint.take_leases(host, policy_ids[i:i], client_ids[i:i], needs[i:i], leasts[i:i], wants[i:i], spans[i:i], span_leasts[i:i],
 					next_wants[i:i], charges[i:i], report_subs_1[i:i], unspents_1[i:i], spents_1[i:i], report_subs_2[i:i], unspents_2[i:i],
 					spents_2[i:i], true) t;
@@ -64,7 +65,7 @@ begin
 				end if;
 			end;
 		end if;
-		return query values (i, 0, 0::bigint, 0::bigint, 0, 0::bigint, 0::bigint, 0::bigint, 0, 0::bigint, 0::bigint, 0, 0, false, true);
+		return query values (i, 0, 0::bigint, 0::bigint, 0, 0::bigint, 0::bigint, 0::bigint, 0, 0::bigint, 0::bigint, 0, 0, false, 0, true);
 	end loop;
 end
 $$;

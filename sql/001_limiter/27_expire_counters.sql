@@ -103,7 +103,12 @@ begin
 		delete from stint.counter c
 		using idle i
 		where c.policy_id = i.policy_id and c.client_id = i.client_id
-		returning c.policy_id
+		returning c.policy_id, c.client_id
+	),
+	forgotten as (
+		delete from stint.recall r
+		using gone g
+		where r.policy_id = g.policy_id and r.client_id = g.client_id
 	)
 	select n.examined, n.deleted, l.policy_id, l.client_id
 	into examined, deleted, upper.policy_id, upper.client_id

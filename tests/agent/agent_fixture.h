@@ -46,6 +46,10 @@ static unsigned declarations;
 static database_changes *changed; /* NULL: no read is under way */
 static int64_t since;
 static unsigned reads;
+static database_recalls *recalls_read_by; /* NULL: no read is under way */
+static int64_t recalls_since;
+static unsigned recall_reads;
+static char recalled[268]; /* "POLICY_ID CLIENT" */
 static bool hears;
 static database_pulsed *pulsed;
 static unsigned pulses, heartbeats, expiries;
@@ -140,6 +144,23 @@ void database_get_changes(struct database *db, int64_t after, database_changes *
 	changed = done;
 	since = after;
 	reads++;
+}
+
+void database_recall(struct database *db, const struct lease_recall *called, size_t count, database_ended *done,
+                     void *context) {
+	(void)db, (void)done, (void)context;
+	snprintf(recalled, sizeof(recalled), "%d %.*s", called[0].policy_id, called[0].client_id_len,
+	         called[0].client_id);
+	assert_int_equal(count, 1);
+}
+
+void database_get_recalls(struct database *db, int host, int64_t after, database_recalls *done, void *context) {
+	(void)db, (void)host;
+	assert_ptr_equal(context, &agent.recalls);
+	assert_null(recalls_read_by); /* only one read may be under way */
+	recalls_read_by = done;
+	recalls_since = after;
+	recall_reads++;
 }
 
 bool database_hears(const struct database *db) {
@@ -242,6 +263,8 @@ static inline int begin(void **state) {
 	(void)state;
 	declared = NULL;
 	changed = NULL;
+	recalls_read_by = NULL;
+	recall_reads = 0;
 	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = reports = 0;
 	hears = true;
 	awaited = NULL;
@@ -258,6 +281,7 @@ static inline int begin(void **state) {
 	agent.driver.wakeup = event_new(agent.base, -1, 0, on_wakeup, NULL);
 	agent.expiry.timer = event_new(agent.base, -1, 0, on_wakeup, NULL);
 	assert_true(agent.driver.wakeup && agent.expiry.timer);
+	assert_int_equal(recalls_start(&agent.recalls, agent.base), 0);
 	assert_int_equal(server_new(&agent.driver.server, agent.base, &served, &nobody_comes, NULL, error), 0);
 	assert_int_equal(core_new(&agent.driver.core, &table.table, monotonic_now_ns(), &options, &io, NULL), 0);
 	policies_init(&agent.policies, table.directory, false);
@@ -272,6 +296,7 @@ static inline int end(void **state) {
 	server_free(agent.driver.server);
 	event_free(agent.driver.wakeup);
 	event_free(agent.expiry.timer);
+	recalls_free(&agent.recalls);
 	event_base_free(agent.base);
 	fake_table_free(&table);
 	return 0;

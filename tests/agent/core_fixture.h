@@ -25,6 +25,7 @@
 #define SUB_MS       100
 #define TOKEN        INT64_C(5000000)
 #define VERDICTS_MAX 1024
+#define RECALLED_MAX 256
 
 /* So long the database's duration is by this host's clock, whichever of the two is faster: at least, and at
  * most. */
@@ -51,6 +52,9 @@ struct fixture {
 	int host; /* that asks */
 	struct told told[VERDICTS_MAX];
 	size_t told_count;
+	unsigned recalls;
+	char recalled[RECALLED_MAX][268]; /* "POLICY_ID CLIENT" each */
+	size_t recalled_count;
 };
 
 static inline void on_take(void *context, int host, const struct lease_request *requests, size_t count) {
@@ -70,6 +74,14 @@ static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, con
 	f->told[f->told_count++] = (struct told){peer, serial, *verdict};
 }
 
+static inline void on_recall(void *context, const struct lease_recall *recalls, size_t count) {
+	struct fixture *f = context;
+	f->recalls++;
+	for (size_t i = 0; i < count; i++)
+		snprintf(f->recalled[f->recalled_count++ % RECALLED_MAX], sizeof(f->recalled[0]), "%d %.*s",
+		         recalls[i].policy_id, recalls[i].client_id_len, recalls[i].client_id);
+}
+
 static inline struct core_policy policy_with(int32_t max_requests, int32_t fallback_max) {
 	return (struct core_policy){
 		.live = true,
@@ -81,7 +93,7 @@ static inline struct core_policy policy_with(int32_t max_requests, int32_t fallb
 }
 
 static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict, .recall = on_recall};
 	struct core_options options = {.memory_only = memory_only,
 	                               .grace_ns = 500 * MS,
 	                               .idle_timeout_ns = 4000 * MS,

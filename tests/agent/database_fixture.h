@@ -3,7 +3,7 @@
  * an event loop with an end, and a database whose callbacks write a story.
  *
  * The story has one letter an event, so that a test can tell what happened in which
- * order: U up, D down, N notified; d an operation that is done, r rejected, ? unknown.
+ * order: U up, D down, N notified of a change, R of a recall; d an operation that is done, r rejected, ? unknown.
  */
 #ifndef DATABASE_FIXTURE_H
 #define DATABASE_FIXTURE_H
@@ -153,6 +153,10 @@ static inline void on_notified(void *context) {
 	tell(context, 'N');
 }
 
+static inline void on_recalled(void *context) {
+	tell(context, 'R');
+}
+
 static inline void on_tick(evutil_socket_t fd, short what, void *context) {
 	(void)fd, (void)what, (void)context;
 }
@@ -166,7 +170,7 @@ static inline void wait_for_earlier_attempts(void) {
 
 /* `rest` is added to the server's conninfo. */
 static inline void open_database(struct fixture *f, const char *rest, int timeout_ms) {
-	static const struct database_events events = {on_up, on_down, on_notified};
+	static const struct database_events events = {on_up, on_down, on_notified, on_recalled};
 	char conninfo[1024];
 	wait_for_earlier_attempts();
 	snprintf(conninfo, sizeof(conninfo), "%s %s", f->server, rest);

@@ -66,6 +66,10 @@ static const char stub_schema[] =
 	" $$ select batch::bigint, 3::bigint $$;"
 	"create function stint.report_fallback(int, bigint, bigint, bigint, bigint, text) returns void language sql as"
 	" $$ insert into stint.seen values ($6, concat_ws(' ', $1, $2, $3, $4, $5)) $$;"
+	"create function stint.recall_leases(policy_ids int[], client_ids text[]) returns bigint language sql as"
+	" $$ insert into stint.seen select c, 'recall ' || p from unnest(policy_ids, client_ids) as r (p, c) returning 1::bigint $$;"
+	"create function stint.get_recalls(host int, since bigint) returns table (recall_id bigint, policy_id int, client_id text) language sql as"
+	" $$ values (since + 1, host, 'it''s'), (since + 2, 6, 'b'), (since + 5, null, null) $$;"
 	"create function stint.await_tables() returns void language plpgsql as"
 	" $$ begin lock table stint.seen in row exclusive mode; end $$;"
 	"create function stint.stop_host(int, text) returns void language sql as $$ select $$;"
@@ -73,10 +77,10 @@ static const char stub_schema[] =
 	"  spans int[], span_leasts int[])"
 	" returns table (request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"
 	"  next_sub_window bigint, next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int, charged int,"
-	"  next_is_open boolean)"
+	"  next_is_open boolean, recallable int)"
 	" language sql as $$ insert into stint.seen select unnest(client_ids), 'first';"
 	" select i, wants[i], 1000::bigint + needs[i], 5000::bigint, 0, 5000::bigint, 9000::bigint, 10000::bigint, leasts[i], host::bigint,"
-	"  span_leasts[i]::bigint, policy_ids[i], 0, spans[i] % 2 = 1 from generate_subscripts(wants, 1) i $$;"
+	"  span_leasts[i]::bigint, policy_ids[i], 0, spans[i] % 2 = 1, needs[i] from generate_subscripts(wants, 1) i $$;"
 	/* Its commit fails after its rows were sent. */
 	"create table stint.late (x int);"
 	"create function stint.refuse() returns trigger language plpgsql as $$ begin raise exception 'too late'; end $$;"
@@ -86,13 +90,13 @@ static const char stub_schema[] =
 #define GOOD_COLUMNS                                                                                                    \
 	"request int, granted int, sub_window bigint, valid_us bigint, granted_next int, starts_in_us bigint,"              \
 	" next_sub_window bigint, next_valid_us bigint, remaining int, retry_us bigint, reset_us bigint, max_requests int," \
-	" charged int, next_is_open boolean, busy boolean"
+	" charged int, next_is_open boolean, recallable int, busy boolean"
 
 /* A grant repeats what was asked, so that the test can see that each element arrived in its place. */
 #define GOOD_ROWS                                                                                                            \
 	"select i, wants[i], 1000::bigint + needs[i], 5000::bigint + span_leasts[i], next_wants[i], 5000::bigint + spents_1[i]," \
 	" 9000::bigint + report_subs_2[i], 10000::bigint + unspents_2[i], leasts[i], report_subs_1[i], unspents_1[i]::bigint,"   \
-	" spents_2[i], charges[i], spans[i] % 2 = 1, client_ids[i] = 'busy'"                                                     \
+	" spents_2[i], charges[i], spans[i] % 2 = 1, needs[i], client_ids[i] = 'busy'"                                           \
 	" from generate_subscripts(wants, 1) i where client_ids[i] is not null and policy_ids[i] > 0 order by i desc"
 
 static inline void make_take(const struct fixture *f, const char *columns, const char *rows) {
@@ -204,6 +208,7 @@ static inline void check_grant(const struct lease_grant *g, int32_t i) {
 	assert_int_equal(g->next_sub_window, 9000 + i + 7);
 	assert_int_equal(g->next_valid_us, 10000 + i + 8);
 	assert_int_equal(g->max_requests, i + 9);
+	assert_int_equal(g->recallable, i);
 }
 
 #endif

@@ -300,7 +300,7 @@ static void leave_orphan(struct fixture *f) {
 	struct lease_grant grant = grant_of(f, 60, 100, 40);
 	grant.next_valid_us = grant.valid_us + 60000000;
 	answers(f, LEASE_DONE, &grant);
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
 	const struct core_options options = {.grace_ns = 500 * MS, .idle_timeout_ns = 4000 * MS};
 	core_free(f->core);
 	f->told_count = 0;

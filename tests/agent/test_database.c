@@ -486,6 +486,33 @@ static void on_expired(void *context, enum lease_outcome outcome, int64_t examin
 	tell_outcome(context, outcome);
 }
 
+static void on_recalls(void *context, enum lease_outcome outcome, const struct recall_row *rows, size_t count,
+                       int64_t newest) {
+	assert_int_equal(outcome, LEASE_DONE);
+	assert_int_equal(count, 2);
+	assert_int_equal(rows[0].recall_id, 42);
+	assert_int_equal(rows[0].policy_id, 3);
+	assert_string_equal(rows[0].client_id, "it's");
+	assert_string_equal(rows[1].client_id, "b");
+	assert_int_equal(newest, 46);
+	tell_outcome(context, outcome);
+}
+
+static void calls_leases_back(void **state) {
+	struct fixture *f = *state;
+	static const struct lease_recall recalls[] = {{5, "it's", 4}, {6, "\xff", 1}, {7, "called", 6}};
+	char answer[256];
+	come_up(f, "dbname=stub", 5000);
+	admin_do(f, "stub", "truncate stint.seen");
+	database_recall(f->db, recalls, 3, on_ended, f);
+	database_get_recalls(f->db, 3, 41, on_recalls, f);
+	expect(f, "Udd");
+	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
+	          answer, sizeof(answer));
+	assert_string_equal(answer, "it's recall 5, recall 6, called recall 7"); /* the server drops what is no text */
+	close_database(f);
+}
+
 static void makes_every_call(void **state) {
 	struct fixture *f = *state;
 	static const struct policy_row policy = {.name = "p",
@@ -545,9 +572,11 @@ static void hears_notifications(void **state) {
 		assert_true(database_hears(f->db)); /* from the start; the agent isn't told */
 		admin_do(f, "stub", "notify another; notify stint, '5'");
 		expect(f, "UN");
+		admin_do(f, "stub", "notify another, 'recall'; notify stint, 'recall'");
+		expect(f, "UNR");
 		beat(f, "note", 0);
-		expect(f, "UNd");
-		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 13 1 stintd/t" : "f 450ms 150ms <> 13 2 stintd/t");
+		expect(f, "UNRd");
+		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 15 1 stintd/t" : "f 450ms 150ms <> 15 2 stintd/t");
 		close_database(f);
 	}
 	pid_is_off_by = 0;
@@ -571,6 +600,7 @@ int main(void) {
 		cmocka_unit_test(takes_unlocked_leases),
 		cmocka_unit_test(carries_any_client_id),
 		cmocka_unit_test(makes_every_call),
+		cmocka_unit_test(calls_leases_back),
 		cmocka_unit_test(hears_notifications),
 	};
 	return cmocka_run_group_tests(tests, setup, remove_cluster);

@@ -167,22 +167,23 @@ static void a_host_without_a_row_registers_again(void **state) {
 static void impossible_answers_break_the_connection(void **state) {
 	static const char *const rows[] = {
 		/* ordinal 0 */
-		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
+		"select 0, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
 		/* beyond */
-		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false from generate_series(1, 2)",
-		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, -1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 2147483647, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, -1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, 9223372036854775807, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, -2::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, null::int, 1, true, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 0::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, null::boolean, false",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, null::boolean",
-		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, i = 1 from generate_series(1, 2) i",
+		"select 3, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select -1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false from generate_series(1, 2)",
+		"select null::int, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, -1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 2147483647, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, -1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 9223372036854775807, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, -2::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, null::int, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 0::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, null::boolean, 0, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, -1, false",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, null::boolean",
+		"select 1, 1, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1::bigint, 1, 1::bigint, 1::bigint, 1, 1, true, 0, i = 1 from generate_series(1, 2) i",
 	};
 	struct fixture *f = *state;
 	const struct lease_request requests[] = {request_of("a", 1, 0), request_of("b", 1, 1)};
@@ -198,6 +199,41 @@ static void impossible_answers_break_the_connection(void **state) {
 	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
 }
 
+static void count_recalls(void *context, enum lease_outcome outcome, const struct recall_row *rows, size_t count,
+                          int64_t newest) {
+	(void)rows, (void)newest;
+	assert_true(outcome == LEASE_DONE || count == 0);
+	tell_outcome(context, outcome);
+}
+
+static void impossible_recalls_break_the_connection(void **state) {
+	struct fixture *f = *state;
+	static const char *const answers[] = {
+		/* without the last row, which names no client */
+		"select 1::bigint, 2, 'a' where false",
+		"values (1::bigint, 2, 'a')",
+		"values (1::bigint, null::int, null::text), (2, null, null)",
+		"values (1::bigint, 2, null::text), (2, null, null)",
+		"values (1::bigint, null::int, 'a'), (2, null, null)",
+		"values (1::bigint, 2, 'a'), (null, null, null)",
+		"values (1::bigint, -2, 'a'), (2, null, null)",
+		"values (-1::bigint, 2, 'a'), (2, null, null)",
+	};
+	char sql[512];
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		snprintf(sql, sizeof(sql),
+		         "create or replace function stint.get_recalls(host int, since bigint)"
+		         " returns table (recall_id bigint, policy_id int, client_id text) language sql as $$ %s $$",
+		         answers[i]);
+		admin_do(f, "stub", sql);
+		come_up(f, "dbname=stub", TIMEOUT_MS);
+		database_get_recalls(f->db, 3, 41, count_recalls, f);
+		expect(f, "U?D");
+		expect_why(f, "stint.get_recalls answered what this agent does not understand");
+		close_database(f);
+	}
+}
+
 static void other_types_break_the_connection(void **state) {
 	struct fixture *f = *state;
 	const struct lease_request request = request_of("a", 1, 0);
@@ -205,8 +241,8 @@ static void other_types_break_the_connection(void **state) {
 		f,
 		"request text, granted text, sub_window text, valid_us float8, granted_next bool, starts_in_us text,"
 		" next_sub_window text, next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text,"
-		" charged text, next_is_open text, busy text",
-		"select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1', '1', '1', '1'");
+		" charged text, next_is_open text, recallable text, busy text",
+		"select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1'");
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	expect(f, "U");
 	take(f, &request, 1);
@@ -310,6 +346,7 @@ int main(void) {
 		cmocka_unit_test(another_session_that_answers_is_noticed),
 		cmocka_unit_test(a_host_without_a_row_registers_again),
 		cmocka_unit_test(impossible_answers_break_the_connection),
+		cmocka_unit_test(impossible_recalls_break_the_connection),
 		cmocka_unit_test(other_types_break_the_connection),
 		cmocka_unit_test(operations_without_a_connection_are_rejected),
 		cmocka_unit_test(a_callback_may_start_operations),

@@ -69,7 +69,7 @@ static void *allocate(size_t size) {
 
 /* Whether there is one. */
 static bool try_database(struct event_base *base) {
-	static const struct database_events events = {on_up, on_down, on_notified};
+	static const struct database_events events = {on_up, on_down, on_notified, on_recalled};
 	const struct database_options options = {.conninfo = "dbname=stub",
 	                                         .host = "a",
 	                                         .instance = "one",

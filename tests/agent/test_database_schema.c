@@ -208,6 +208,47 @@ static void takes_and_returns_credits(void **state) {
 	close_database(f);
 }
 
+static size_t recall_count;
+static int64_t newest_recall;
+
+static void on_recalls(void *context, enum lease_outcome outcome, const struct recall_row *rows, size_t count,
+                       int64_t newest) {
+	recall_count = count;
+	newest_recall = newest;
+	if (count > 0)
+		assert_string_equal(rows[0].client_id, "a");
+	tell_outcome(context, outcome);
+}
+
+/* The first recall after a while is noticed; those that follow are not. */
+static void calls_leases_back(void **state) {
+	struct fixture *f = *state;
+	struct policy_row policy = api;
+	strcpy(policy.name, "called");
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	database_declare(f->db, &policy, false, on_declared, f);
+	expect_count(f, 'd', 1);
+	struct lease_request requests[] = {request_for(policy_id, "a", 1), request_for(policy_id, "b", 1)};
+	database_take(f->db, 1, requests, 2, on_grants, f);
+	expect_count(f, 'd', 2);
+	admin_do(f, "stint",
+	         "update stint.counter set ahead = 5, counts = '{1}', turn = turn + 1 where client_id in ('a', 'b')");
+	const struct lease_recall recalls[] = {{policy_id, "a", 1}, {policy_id, "b", 1}};
+	database_recall(f->db, &recalls[0], 1, on_ended, f);
+	expect_count(f, 'd', 3);
+	expect_count(f, 'R', 1);
+	database_recall(f->db, &recalls[1], 1, on_ended, f);
+	database_get_recalls(f->db, 1, 0, on_recalls, f);
+	expect_count(f, 'd', 5);
+	assert_int_equal(recall_count, 2);
+	expect_count(f, 'R', 1);
+	database_get_recalls(f->db, 1, newest_recall, on_recalls, f);
+	expect_count(f, 'd', 6);
+	assert_int_equal(recall_count, 0);
+	close_database(f);
+}
+
 /* Whatever is set for the role, what is asked for is counted for good before it is granted. The server here
  * doesn't write its log by itself. */
 static void what_is_granted_outlives_a_crash(void **state) {
@@ -407,6 +448,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
 		cmocka_unit_test(takes_and_returns_credits),
+		cmocka_unit_test(calls_leases_back),
 		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(what_is_granted_outlives_a_crash),
 		cmocka_unit_test(takes_a_whole_batch),

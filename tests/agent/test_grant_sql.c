@@ -111,8 +111,9 @@ static void add_answer(struct text *answers, const struct lease_grant *g) {
 	add(answers, "%lld %d %d %lld %lld ", (long long)ring.current_us, ring.ahead, ring.early,
 	    (long long)ring.servers, (long long)ring.servers_before);
 	add_counts(answers, &ring);
-	add(answers, " %d %d %d %d %lld %lld %lld %lld", g->granted, g->granted_next, g->charged, g->remaining,
-	    (long long)span_of(g), (long long)g->starts_in_us, (long long)g->retry_us, (long long)g->reset_us);
+	add(answers, " %d %d %d %d %lld %lld %lld %lld %d", g->granted, g->granted_next, g->charged, g->remaining,
+	    (long long)span_of(g), (long long)g->starts_in_us, (long long)g->retry_us, (long long)g->reset_us,
+	    g->recallable);
 	answers->length++; /* keep the end of each */
 }
 
@@ -154,7 +155,7 @@ static void both_are_the_same_function(void **state) {
 		struct pg_rows got;
 		add(&rows,
 		    "select concat_ws(' ', t.current_us, t.ahead, t.early, t.servers, t.servers_before, t.counts, t.granted,"
-		    " t.granted_next, t.charged, t.remaining, t.span, t.starts_in_us, t.retry_us, t.reset_us) from (values ");
+		    " t.granted_next, t.charged, t.remaining, t.span, t.starts_in_us, t.retry_us, t.reset_us, t.recallable) from (values ");
 		size_t first = rows.length;
 		for (int i = 0; i < BATCH; i++)
 			take_one(&rows, &answers, i);

@@ -178,7 +178,7 @@ static void answer(struct world *w, enum lease_outcome outcome, bool applied, in
 /* ---- The agent ------------------------------------------------------------------------------ */
 
 static void make_core(struct world *w) {
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
 	const struct core_options options = {
 		.memory_only = w->memory_only,
 		.grace_ns = 500 * NS_PER_MS,

@@ -10,11 +10,28 @@
 
 /* ---- Statements ------------------------------------------------------------------- */
 
-static uint32_t client_of(const struct lease_request *request) {
+static uint32_t client_of(const char *id, size_t length) {
 	char number[16];
-	memcpy(number, request->client_id + strlen("client-"), request->client_id_len - strlen("client-"));
-	number[request->client_id_len - strlen("client-")] = 0;
+	memcpy(number, id + strlen("client-"), length - strlen("client-"));
+	number[length - strlen("client-")] = 0;
 	return (uint32_t)strtoul(number, NULL, 10);
+}
+
+/* ---- Recalls ------------------------------------------------------------------------- */
+
+/* Each agent hears of it, or doesn't; once or twice; soon, or when it has long been over. */
+static void call_back(struct world *w, uint32_t client) {
+	for (uint32_t h = 0; h < w->host_count; h++)
+		for (int times = 1 + chance(w, w->faults.duplicated); times > 0; times--) {
+			int64_t most_ns = chance(w, w->faults.duplicated) ? 2 * longest_lease_ns(w) : 20 * MS;
+			if (!chance(w, w->faults.dropped))
+				plan_for(w, h, between(w, 1 * MS, most_ns), (struct event){.kind = RECALL, .client = client});
+		}
+}
+
+void database_recalls(struct world *w, const struct lease_recall *recalls, size_t count) {
+	for (size_t i = 0; i < count; i++)
+		call_back(w, client_of(recalls[i].client_id, recalls[i].client_id_len));
 }
 
 /* ---- Locks of somebody else ----------------------------------------------------------- */
@@ -64,6 +81,8 @@ static void apply(struct world *w, struct batch *batch) {
 		if (batch->set_back != w->set_back)
 			watch_emptied(w, client);
 		watch_books(w, client, &batch->requests[i], &batch->grants[i]);
+		if (chance(w, w->faults.mistaken))
+			call_back(w, client);
 		verdicts_on_books(w, batch, i);
 	}
 }
@@ -80,7 +99,7 @@ void database_takes(struct world *w, uint32_t h, int hosts, const struct lease_r
 	batch->timeline = host->timeline;
 	memcpy(batch->requests, requests, count * sizeof(*requests));
 	for (size_t i = 0; i < count; i++)
-		batch->clients[i] = client_of(&requests[i]);
+		batch->clients[i] = client_of(requests[i].client_id, requests[i].client_id_len);
 	host->under_way = batch;
 	plan_for(w, h, between(w, 50 * US, 800 * US), (struct event){.kind = ARRIVE, .batch = batch});
 }

@@ -31,6 +31,18 @@ static const struct faults known[] = {
 	{.name = "promotion, fixed window", .promotions = 1, .loses_commits = true, .fixed = true},
 	{.name = "clock set back", .steps_back = 2, .lost = 2},
 	{.name = "clock set forward", .steps_forward = 2, .lost = 2},
+	{.name = "leases called back", .mistaken = 20, .duplicated = 20, .dropped = 20},
+	{.name = "leases called back, long windows",
+     .mistaken = 20,
+     .duplicated = 20,
+     .long_windows = true,
+     .agent_crashes = 2},
+	{.name = "leases called back, lost replies",
+     .mistaken = 30,
+     .duplicated = 20,
+     .lost = 10,
+     .away = 30,
+     .app_pauses = 10},
 	{.name = "long windows", .long_windows = true},
 	{.name = "long windows, lost replies", .long_windows = true, .lost = 2, .agent_crashes = 2},
 };
@@ -65,6 +77,7 @@ static struct faults mixture(uint64_t seed) {
 		.relaxed = random_below(&random, 4) == 0,
 		.long_windows = random_below(&random, 16) == 0,
 		.locked = some(&random, 15),
+		.mistaken = some(&random, 30),
 	};
 	return faults;
 }

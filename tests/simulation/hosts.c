@@ -33,8 +33,13 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 	plan_for(c->world, c->host, between(c->world, 5 * US, 300 * US), event);
 }
 
+static void on_recall(void *context, const struct lease_recall *recalls, size_t count) {
+	const struct context *c = context;
+	database_recalls(c->world, recalls, count);
+}
+
 void host_start(struct world *w, uint32_t h) {
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {on_take, on_verdict, on_recall};
 	struct host *host = &w->hosts[h];
 	contexts[h] = (struct context){w, h};
 	int64_t idle_timeout_ns = w->faults.long_windows ? 300 * S : 600 * MS;
@@ -152,6 +157,7 @@ static void handle(struct world *w, const struct event *e) {
 			core_database_down(host->core, now_ns);
 		break;
 	case UP: connect(w, e); break;
+	case RECALL: core_recall(host->core, now_ns, 0, id, id_len); break;
 	case HEAR: core_set_policy(host->core, now_ns, 0, &e->policy); break;
 	case CRASH: crash(w, e->host); break;
 	case PAUSE:

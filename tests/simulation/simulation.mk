@@ -20,6 +20,7 @@ FLEET := \
 	tests/simulation/fleet/fleet.c \
 	tests/simulation/fleet/fleet_run.c \
 	tests/simulation/fleet/hosts.c \
+	tests/simulation/fleet/recalls.c \
 	tests/simulation/fleet/report.c \
 	tests/simulation/fleet/scenarios.c \
 	tests/simulation/fleet/server.c

@@ -57,7 +57,8 @@ struct faults {
 	uint32_t locked;     /* %: requests whose row somebody has just locked, mostly for a moment */
 	uint32_t away;       /* %: lost connections that stay away for longer than the grace */
 	uint32_t dropped;    /* %: messages "credits run low" that never arrive */
-	uint32_t duplicated; /* %: messages that arrive twice */
+	uint32_t duplicated; /* %: messages that arrive twice; so do recalls, and as many of those come late */
+	uint32_t mistaken;   /* %: requests after which somebody calls the client's leases back without a reason */
 	uint32_t app_deaths; /* %: checks under which the process dies */
 	/* %: checks in which the process is stopped between reading the clock and taking credits */
 	uint32_t app_pauses;
@@ -115,6 +116,7 @@ enum event_kind {
 	UP, /* the database, as a host meets it */
 	WAKE,
 	HEAR,
+	RECALL,
 	PAUSE,
 	CRASH,
 	RESTART, /* agents */
@@ -321,6 +323,7 @@ void host_on_event(struct world *, const struct event *event);
 /* database.c */
 void database_on_event(struct world *, const struct event *event);
 void database_takes(struct world *, uint32_t host, int hosts, const struct lease_request *requests, size_t count);
+void database_recalls(struct world *, const struct lease_recall *recalls, size_t count);
 void connection_breaks(struct world *, uint32_t host, int64_t away_ns);
 
 /* watch.c */

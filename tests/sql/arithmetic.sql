@@ -405,11 +405,12 @@ select is_empty($$
 		select r.*, 1 + random / 7 % need as least_need from request r
 	)
 	select i from asked r, lateral (
-		select current_us, ahead, 0, case granted when 0 then 0 else 1::bigint << host end, 0::bigint, counts, granted > 0, granted, granted_next, 0, span, f.*
+		select current_us, ahead, 0, case granted when 0 then 0 else 1::bigint << host end, 0::bigint, counts, granted > 0, granted, granted_next, 0, span, f.*, 0
 		from stint.first_grant(t_us, phase, max_requests, sub_window_us, resolution, need, least_need, want, span_most, span_least),
 			lateral stint.first_answer(t_us, current_us, max_requests, sub_window_us, resolution, granted + granted_next, shortest, ahead) f
 		except
-		select current_us, ahead, early, servers, servers_before, counts, changed, granted, granted_next, charged, span, remaining, starts_in_us, retry_us, reset_us
+		select current_us, ahead, early, servers, servers_before, counts, changed, granted, granted_next, charged, span, remaining, starts_in_us, retry_us, reset_us,
+			recallable
 		from stint.take(null, null, null, null, null, null, null, t_us, phase, host, max_requests, sub_window_us, resolution, need, least_need, want, span_most,
 			span_least, 0, 0, 0, 0, 0, 0, 0, 0)
 	) t

@@ -89,11 +89,11 @@ begin
 	)
 	select count(*) into wrong from (
 		(select client_id, granted, current_us + shortest * sub_window_us, starts_in_us + shortest * sub_window_us, granted_next, starts_in_us,
-			current_us + abs(span) * sub_window_us, starts_in_us + abs(span) * sub_window_us, remaining, retry_us, reset_us, charged, span > 0, current_us, counts,
+			current_us + abs(span) * sub_window_us, starts_in_us + abs(span) * sub_window_us, remaining, retry_us, reset_us, charged, span > 0, recallable, current_us, counts,
 			ahead, early, servers, servers_before, span from expected)
 		except
 		select client_id, a.granted, sub_window, valid_us, a.granted_next, starts_in_us, next_sub_window, next_valid_us, remaining, retry_us, reset_us, a.charged,
-			next_is_open, c.current_us, c.counts, c.ahead, c.early, c.servers, c.servers_before, c.span
+			next_is_open, a.recallable, c.current_us, c.counts, c.ahead, c.early, c.servers, c.servers_before, c.span
 		from answer a join stint.counter c on c.policy_id = a.policy_id and c.client_id = clients[a.request]) x;
 	wrong := wrong + 100 - (select count(*) from answer);
 	drop table before, answer;

@@ -8,7 +8,7 @@ select plan(13);
 
 create temp table expected (kind text, name text, may text);
 insert into expected
-select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_server_run heartbeat oldest_agent pulse register_host report_fallback '
+select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat oldest_agent pulse recall_leases register_host report_fallback '
 	'schema_version stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
@@ -19,9 +19,9 @@ union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet horizon host_fallback migration policy schema_identity schema_object server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet horizon host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
 union all
-select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq', ' ')), ''
+select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq recall_recall_id_seq', ' ')), ''
 union all
 values ('view', 'present_object', ''), ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_operator USAGE');
 
@@ -121,6 +121,8 @@ select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 
 select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
 select * from stint.get_policies('{}');
 select * from stint.get_changes(0);
+select stint.recall_leases(array[:p]::int[], '{a}');
+select * from stint.get_recalls(1, 0);
 select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}', '{1}', '{0}');
 select * from stint.take_first_leases(1, array[:p]::int[], '{a}', '{1}', '{1}', '{1}', '{1}', '{0}');
 select * from stint.take_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1}', '{1,1}', '{1,1}', '{0,1}', '{0,0}', '{1,1}', '{0,1}', '{1,0}', '{1,0}', '{1,0}', '{0,0}', '{0,0}', '{0,0}');

@@ -88,7 +88,7 @@ declare
 	te bigint; cur bigint; left_now bigint; shares bigint; stretch bigint;
 	host int; need int; least_need int; want int; span int; span_least int; next_want int; charge int;
 	token bigint[]; back int[]; gone int[];
-	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_span bigint; m_most bigint; m_least bigint; m_more bigint; m_may bigint;
+	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_recallable int; m_span bigint; m_most bigint; m_least bigint; m_more bigint; m_may bigint;
 	m_brief bigint; m_ahead bigint; m_instead boolean; m_open boolean;
 	a lease;
 begin
@@ -177,11 +177,14 @@ begin
 		end if;
 		m_reset := coalesce((select max(c.start_us) + (k + 1) * s - te from pg_temp.charge c where c.count > 0 and c.start_us >= cur - k * s), 0);
 
-		if row(got.granted, got.granted_next, got.charged, got.span, got.current_us, got.starts_in_us, got.remaining, got.retry_us, got.reset_us)
-			is distinct from row(m_granted::int, m_next::int, m_charged::int, case when m_open then m_span else -m_ahead end::int, cur, cur + s - te, pg_temp.left_now(cur, s, k, l)::int, m_retry, m_reset)
+		m_recallable := case when m_short is null then 0
+			else coalesce((select sum(c.count) from pg_temp.charge c where c.start_us >= cur + (m_ahead + 1) * s), 0) end;
+
+		if row(got.granted, got.granted_next, got.charged, got.span, got.current_us, got.starts_in_us, got.remaining, got.retry_us, got.reset_us, got.recallable)
+			is distinct from row(m_granted::int, m_next::int, m_charged::int, case when m_open then m_span else -m_ahead end::int, cur, cur + s - te, pg_temp.left_now(cur, s, k, l)::int, m_retry, m_reset, m_recallable)
 		then
 			return format('step %s, k %s: got %s, the model says %s', step, k, got,
-				row(m_granted, m_next, m_charged, case when m_open then m_span else -m_ahead end, cur, cur + s - te, pg_temp.left_now(cur, s, k, l), m_retry, m_reset));
+				row(m_granted, m_next, m_charged, case when m_open then m_span else -m_ahead end, cur, cur + s - te, pg_temp.left_now(cur, s, k, l), m_retry, m_reset, m_recallable));
 		end if;
 		-- As take_leases does: what changes nothing is not written, and then the row's time stays, too.
 		if got.changed then

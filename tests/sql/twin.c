@@ -57,8 +57,9 @@ static void print_answer(const struct grant_ring *ring, const struct lease_grant
 	int64_t span = grant->next_is_open ? distance : -distance;
 	printf("%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t%" PRId32 "\t", grant->granted, grant->granted_next,
 	       grant->charged, grant->remaining);
-	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%c\n", span, grant->starts_in_us, grant->retry_us,
-	       grant->reset_us, changed ? 't' : 'f');
+	printf("%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t", span, grant->starts_in_us, grant->retry_us,
+	       grant->reset_us);
+	printf("%" PRId32 "\t%c\n", grant->recallable, changed ? 't' : 'f');
 }
 
 static bool is_same(const struct grant_ring *a, const struct grant_ring *b) {

@@ -15,7 +15,7 @@ if [ ! -x "$twin" ]; then
 fi
 
 state='current_us bigint, ahead int, early int, servers bigint, servers_before bigint, counts int[]'
-answers="$state, granted int, granted_next int, charged int, remaining int, span int, starts_in_us bigint, retry_us bigint, reset_us bigint, changed boolean"
+answers="$state, granted int, granted_next int, charged int, remaining int, span int, starts_in_us bigint, retry_us bigint, reset_us bigint, recallable int, changed boolean"
 names() { sed -E "s/(^|, )([a-z_]+)[^,]*/\1$1\2/g"; }
 script="
 create temp table step (old_current_us bigint, old_sub_window_us bigint, old_ahead int, old_early int, old_servers bigint, old_servers_before bigint,

@@ -130,7 +130,7 @@ static void open_accounts(struct heir *h, const struct legacy *legacy) {
 }
 
 static bool take_over(struct heir *h, const struct legacy *legacy) {
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
 	struct core_options options = {.grace_ns = IDLE_NS, .idle_timeout_ns = IDLE_NS, .seed = 1};
 	struct core_policy policy = {
 		.live = true,

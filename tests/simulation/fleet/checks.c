@@ -8,7 +8,7 @@
 
 #define PATIENCE_NS (1 * S) /* the default of an app's timeout_ms */
 
-static void write_id(char id[static CLIENT_TEXT_LENGTH], uint32_t client) {
+void check_write_id(char id[static CLIENT_TEXT_LENGTH], uint32_t client) {
 	id[0] = 'c';
 	for (uint32_t i = CLIENT_TEXT_LENGTH - 1; i > 0; i--, client /= 10)
 		id[i] = (char)('0' + client % 10);
@@ -68,7 +68,7 @@ void check_make(struct fleet *f, uint32_t h, uint32_t client, bool is_burst, boo
 	char id[CLIENT_TEXT_LENGTH];
 	bool counts = f->is_counting && client >= f->scenario.locked;
 	struct ask ask = {.at_ns = f->now_ns, .client = client, .counts = counts, .is_burst = is_burst};
-	write_id(id, client);
+	check_write_id(id, client);
 	if (is_first_try) {
 		bool admits = exact_admits(f, client);
 		f->figures.checks += ask.counts;

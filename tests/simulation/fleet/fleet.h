@@ -11,6 +11,7 @@
  *   checks.c     a check, from the table or by way of the agent
  *   hosts.c      agents: woken, answered, started again
  *   server.c     the database: statements, rows and their locks
+ *   recalls.c    leases that are called back
  *   fleet_run.c  a fleet is made; its events happen one after the other
  *   report.c     what is told of a scenario
  *
@@ -55,6 +56,7 @@ enum fleet_event {
 	TIMEOUT,   /* it has waited for a row for too long */
 	COMMITTED,
 	ANSWER, /* it arrives at the agent */
+	READ,   /* agents read which clients' leases are called back */
 };
 
 /* What is counted of a run, from COUNT on. */
@@ -81,6 +83,7 @@ struct fleet_host {
 	int64_t wake_ns;
 	int64_t wanted_ns; /* since then it should be in step; 0: nothing has happened to it */
 	bool is_in_reach;
+	uint64_t seed;
 	uint32_t life; /* which of its agents */
 };
 
@@ -89,6 +92,7 @@ struct row {
 	struct grant_ring ring;
 	int64_t phase_us;
 	uint32_t version;           /* how often it was written */
+	int64_t recalled_ns;        /* when its leases were called back last */
 	uint32_t holder;            /* the statement that has locked it, or NOBODY */
 	uint32_t first_in, last_in; /* statements that wait for it, NOBODY if none does */
 };
@@ -99,6 +103,8 @@ struct ask { /* a check that waits for its agent */
 	bool waits, counts, is_burst;
 	bool is_usual, is_charging; /* which of the figures its wait is one of */
 };
+
+#define RECALLED_MAX 1024u
 
 #define ASKS_MAX (UINT32_C(1) << 20) /* a power of two: more than ever wait at once */
 
@@ -119,8 +125,10 @@ struct fleet {
 	uint32_t serial;
 	struct statement **statements;
 	uint32_t statement_count, free_statement;
-	uint32_t running; /* statements that want a processor */
-	uint64_t most;    /* admissions in any window of any client */
+	uint32_t running;                                /* statements that want a processor */
+	uint32_t recalled[RECALLED_MAX], recalled_count; /* clients; hosts haven't read it yet ... */
+	bool reads_recalls;                              /* ... but will do so */
+	uint64_t most;                                   /* admissions in any window of any client */
 	struct figures figures;
 };
 
@@ -141,10 +149,13 @@ void arrivals_denied(struct fleet *, uint32_t client);
 void check_make(struct fleet *, uint32_t host, uint32_t client, bool is_burst, bool is_first_try);
 void check_decided(struct fleet *, uint32_t serial, const struct core_verdict *);
 uint32_t check_client_of(const char *id);
+void check_write_id(char id[static CLIENT_TEXT_LENGTH], uint32_t client);
 
 /* hosts.c */
 void host_start(struct fleet *, uint32_t host, bool with_database);
 void host_on_event(struct fleet *, enum fleet_event, uint32_t host);
+void host_on_recall(struct fleet *, uint32_t host, uint32_t client);
+int host_bit(const struct fleet *, uint32_t host); /* by which the database tells hosts apart */
 void host_on_answer(struct fleet *, uint32_t host, enum lease_outcome, const struct lease_grant *, size_t count);
 /* After whatever was told to its core. */
 void host_pump(struct fleet *, uint32_t host);
@@ -157,6 +168,10 @@ struct statement *server_take(struct fleet *, uint32_t host, int hosts, const st
 void server_forget(struct statement *); /* nobody waits for its answer any more */
 void server_on_event(struct fleet *, enum fleet_event, uint32_t statement);
 void server_free(struct fleet *);
+
+/* recalls.c */
+void recalls_ask(struct fleet *, const struct lease_recall *, size_t count);
+void recalls_on_read(struct fleet *);
 
 /* report.c */
 void report_heading(void);

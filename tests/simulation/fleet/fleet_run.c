@@ -126,6 +126,7 @@ static void happen(struct fleet *f, enum fleet_event kind, uint32_t value) {
 	case LOSE:
 	case MISS:
 	case MEET: host_on_event(f, kind, value); break;
+	case READ: recalls_on_read(f); break;
 	default: server_on_event(f, kind, value); break;
 	}
 }

@@ -32,13 +32,28 @@ static void on_verdict(void *context, uint64_t peer, uint32_t serial, const stru
 	check_decided(c->fleet, serial, verdict);
 }
 
+static void on_recall(void *context, const struct lease_recall *recalls, size_t count) {
+	const struct context *c = context;
+	recalls_ask(c->fleet, recalls, count);
+}
+
+int host_bit(const struct fleet *f, uint32_t h) {
+	return (int)((f->hosts[h].seed >> 56) % GRANT_HOSTS);
+}
+
+void host_on_recall(struct fleet *f, uint32_t h, uint32_t client) {
+	char id[CLIENT_TEXT_LENGTH];
+	check_write_id(id, client);
+	core_recall(f->hosts[h].core, f->now_ns, 0, id, CLIENT_TEXT_LENGTH);
+	host_pump(f, h);
+}
+
 void host_start(struct fleet *f, uint32_t h, bool with_database) {
-	static const struct core_io io = {on_take, on_verdict};
+	static const struct core_io io = {on_take, on_verdict, on_recall};
 	const struct scenario *s = &f->scenario;
 	struct fleet_host *host = &f->hosts[h];
-	struct core_options options = {.grace_ns = GRACE_NS,
-	                               .idle_timeout_ns = IDLE_TIMEOUT_NS,
-	                               .seed = random_next(&f->chance)};
+	host->seed = random_next(&f->chance);
+	struct core_options options = {.grace_ns = GRACE_NS, .idle_timeout_ns = IDLE_TIMEOUT_NS, .seed = host->seed};
 	struct core_policy policy = {.live = true,
 	                             .policy_id = 1,
 	                             .time_window_ms = s->window_ms,
