@@ -3,8 +3,8 @@
 begin;
 select plan(56);
 
-select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
-select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
+select stint.set_policy('ten', 10, 1200000, resolution => 10) as ten \gset
+select stint.set_policy('fixed', 100, 1200000, algorithm => 'fixed_window') as fixed \gset
 
 -- A good batch. Some of the clients have been coming for long enough to be given leases that last.
 select test.make_known('ten', 'b', 5), test.make_known('ten', 'longer', 5), test.make_known('ten', 'two leases', 9);
@@ -15,34 +15,34 @@ select results_eq(
 	$$ values (1, 3, 2, 0, 10, true), (2, 1, 2, 0, 100, false), (3, 0, 0, 4, 10, false) $$, 'each request has its own policy and its own answer');
 select results_eq($$ select policy_id, client_id, counts, ahead::int, early, servers, servers_before, span::int, resolution::int, sub_window_us
 	from stint.counter where client_id in ('a', 'b') order by 1, 2 $$,
-	format('values (%s, ''a'' collate "C", ''{4}''::int[], 0, 0, 0::bigint, 0::bigint, -1, 10, 6030000::bigint),
-		(%1$s, ''b'', ''{2,0,0,3,0,0,0,0,0,1}'', 4, 0, 2, 0, 4, 10, 6030000), (%s, ''b'', ''{2,1}'', 1, 2, 2, 0, -1, 0, 60000000)', :ten, :fixed),
+	format('values (%s, ''a'' collate "C", ''{4}''::int[], 0, 0, 0::bigint, 0::bigint, -1, 10, 120600000::bigint),
+		(%1$s, ''b'', ''{2,0,0,3,0,0,0,0,0,1}'', 4, 0, 2, 0, 4, 10, 120600000), (%s, ''b'', ''{2,1}'', 1, 2, 2, 0, -1, 0, 1200000000)', :ten, :fixed),
 	'the counters hold it');
-select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6030000 and valid_us between 1 and 6030000
-	and sub_window + 6030000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+select ok(valid_us = starts_in_us and next_valid_us = valid_us + 120600000 and valid_us between 1 and 120600000
+	and sub_window + 120600000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
 	'durations are counted from now') from test.lease('ten', 'c');
-select ok(sub_window + 6030000 = next_sub_window and valid_us between 1 + 5 * 6030000 and 6 * 6030000 and starts_in_us = valid_us - 5 * 6030000
-	and next_valid_us = valid_us + 6030000 and not next_is_open and granted = 2 and granted_next = 1,
+select ok(sub_window + 120600000 = next_sub_window and valid_us between 1 + 5 * 120600000 and 6 * 120600000 and starts_in_us = valid_us - 5 * 120600000
+	and next_valid_us = valid_us + 120600000 and not next_is_open and granted = 2 and granted_next = 1,
 	'a lease for several sub-windows, and one that is as long from the next one on') from test.lease('ten', 'long', want => 2, span_least => 5, next_want => 1);
 select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'long' $$, row('{1,2}'::int[], 6, 1), '… as the counter says');
-select ok(sub_window + 3 * 6030000 = next_sub_window and valid_us between 1 + 6030000 and 2 * 6030000 and starts_in_us = valid_us - 6030000
-	and next_valid_us = valid_us + 3 * 6030000 and next_is_open and granted = 1 and granted_next = 4,
+select ok(sub_window + 3 * 120600000 = next_sub_window and valid_us between 1 + 120600000 and 2 * 120600000 and starts_in_us = valid_us - 120600000
+	and next_valid_us = valid_us + 3 * 120600000 and next_is_open and granted = 1 and granted_next = 4,
 	'a short lease of what is needed, and a long one') from test.lease('ten', 'longer', want => 5, span => 4, span_least => 1, next_want => 1);
 select row_eq($$ select counts, ahead::int, early from stint.counter where client_id = 'longer' $$, row('{4,0,0,1,0,0,0,0,0,1}'::int[], 4, 0), '… as the counter says');
 
 -- A window in twenty parts: leases of two.
-select stint.set_policy('twenty', 10, 60000, resolution => 20);
-select ok(next_sub_window = sub_window + 2 * 3015000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 2 * 3015000 and valid_us between 1 and 3015000
+select stint.set_policy('twenty', 10, 1200000, resolution => 20);
+select ok(next_sub_window = sub_window + 2 * 60300000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 2 * 60300000 and valid_us between 1 and 60300000
 	and not next_is_open and granted = 0 and granted_next = 4, 'one for two sub-windows from the next one on') from test.lease('twenty', 'a', need => 0, next_want => 4);
 select row_eq($$ select counts, ahead::int, early, span::int from stint.counter c join stint.policy p using (policy_id) where name = 'twenty' and client_id = 'a' $$,
 	row('{4}'::int[], 2, 4, -2), '… as the counter says');
-select ok(next_sub_window = sub_window + 3015000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 3015000 and valid_us between 1 and 3015000
+select ok(next_sub_window = sub_window + 60300000 and valid_us = starts_in_us and next_valid_us = starts_in_us + 60300000 and valid_us between 1 and 60300000
 	and next_is_open and granted = 1 and granted_next = 2, 'one for two from now on') from test.lease('twenty', 'b', want => 3);
 
 -- Denials.
 select is((select granted from test.lease('ten', 'full', need => 10)), 10, 'a limit is used up');
 select turn as turn_before, xmin as xmin_before from stint.counter where client_id = 'full' \gset
-select results_eq($$ select granted, remaining, retry_us between 1 and 66330000, reset_us between 1 and 66330000 from test.lease('ten', 'full') $$,
+select results_eq($$ select granted, remaining, retry_us between 1 and 1326600000, reset_us between 1 and 1326600000 from test.lease('ten', 'full') $$,
 	'values (0, 0, true, true)', 'a denial says until when');
 select is((select turn from stint.counter where client_id = 'full'), :turn_before::bigint, '… and writes nothing');
 select is((select granted from test.lease('ten', 'greedy', need => 11)), 0, 'a cost above the limit is denied');
@@ -107,7 +107,7 @@ select stint.clear_override('ten', 'vip');
 select results_eq($$ select granted, max_requests from test.lease('ten', 'vip') $$, 'values (0, 10)', 'what was used counts against the limit that holds then');
 
 -- A policy that changes.
-select stint.set_policy('ten', 20, 60000, resolution => 10);
+select stint.set_policy('ten', 20, 1200000, resolution => 10);
 select is((select remaining from test.lease('ten', 'full', need => 0)), 10, 'a raised limit holds at once');
 select stint.set_policy('ten', 12, 30000, resolution => 4);
 select results_eq($$ select granted, remaining from test.lease('ten', 'full', need => 3, least_need => 1) $$, 'values (2, 0)', 'what was used counts in other windows');

@@ -3,9 +3,9 @@
 begin;
 select plan(47);
 
-select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
-select stint.set_policy('sixty', 10, 60000, resolution => 60) as sixty \gset
-select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
+select stint.set_policy('ten', 10, 1200000, resolution => 10) as ten \gset
+select stint.set_policy('sixty', 10, 1200000, resolution => 60) as sixty \gset
+select stint.set_policy('fixed', 100, 1200000, algorithm => 'fixed_window') as fixed \gset
 
 -- Clients that nobody knows.
 select results_eq(
@@ -16,37 +16,37 @@ select results_eq(
 	'each request has its own policy and its own answer');
 select results_eq($$ select name, client_id, counts, ahead::int, span::int, early, servers, servers_before, c.resolution::int, sub_window_us
 	from stint.counter c join stint.policy using (policy_id) order by 1, 2 $$,
-	$$ values ('fixed', 'b' collate "C", '{60}'::int[], 0, -1, 0, 2::bigint, 0::bigint, 0, 60000000::bigint), ('sixty', 'b', '{2,0,0,3}', 5, 5, 0, 2, 0, 60, 1005000),
-		('ten', 'a', '{10}', 0, -1, 0, 2, 0, 10, 6030000), ('ten', 'b', '{5}', 2, -3, 0, 2, 0, 10, 6030000) $$,
+	$$ values ('fixed', 'b' collate "C", '{60}'::int[], 0, -1, 0, 2::bigint, 0::bigint, 0, 1200000000::bigint), ('sixty', 'b', '{2,0,0,3}', 5, 5, 0, 2, 0, 60, 20100000),
+		('ten', 'a', '{10}', 0, -1, 0, 2, 0, 10, 120600000), ('ten', 'b', '{5}', 2, -3, 0, 2, 0, 10, 120600000) $$,
 	'the counters hold it');
-select ok(valid_us = starts_in_us and next_valid_us = valid_us + 6030000 and valid_us between 1 and 6030000 and reset_us = valid_us + 60300000
-	and sub_window + 6030000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+select ok(valid_us = starts_in_us and next_valid_us = valid_us + 120600000 and valid_us between 1 and 120600000 and reset_us = valid_us + 1206000000
+	and sub_window + 120600000 - valid_us between (extract(epoch from now()) * 1000000)::bigint and (extract(epoch from clock_timestamp()) * 1000000)::bigint,
 	'durations are counted from now') from test.first_lease('ten', 'c');
 select is((select sub_window from test.lease('ten', 'c', need => 0)), (select current_us from stint.counter where client_id = 'c'), 'sub-windows are where take_leases() has them');
-select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 4 * 1005000 and valid_us between 1005000 + 1 and 2 * 1005000
-	and starts_in_us = valid_us - 1005000 and next_valid_us = valid_us + 4 * 1005000 and reset_us = next_valid_us + 60300000,
+select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 4 * 20100000 and valid_us between 20100000 + 1 and 2 * 20100000
+	and starts_in_us = valid_us - 20100000 and next_valid_us = valid_us + 4 * 20100000 and reset_us = next_valid_us + 1206000000,
 	'a short lease of what is needed, and a long one') from test.first_lease('sixty', 'long', want => 3, span => 3, span_least => 1);
 select test.make_known('ten', 'long', 5);
-select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 2 * 6030000 and valid_us between 6030000 + 1 and 2 * 6030000
-	and starts_in_us = valid_us - 6030000 and next_valid_us = valid_us + 2 * 6030000 and reset_us = next_valid_us + 60300000, '… also of a client that is known')
+select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 2 * 120600000 and valid_us between 120600000 + 1 and 2 * 120600000
+	and starts_in_us = valid_us - 120600000 and next_valid_us = valid_us + 2 * 120600000 and reset_us = next_valid_us + 1206000000, '… also of a client that is known')
 	from test.first_lease('ten', 'long', want => 3, span => 3, span_least => 1);
-select ok(granted = 1 and granted_next = 1 and next_is_open and next_sub_window = sub_window + 2 * 6030000 and valid_us between 1 and 6030000 and starts_in_us = valid_us
-	and next_valid_us = valid_us + 2 * 6030000 and reset_us = next_valid_us + 11 * 6030000, '… and then reset_us knows of the first one')
+select ok(granted = 1 and granted_next = 1 and next_is_open and next_sub_window = sub_window + 2 * 120600000 and valid_us between 1 and 120600000 and starts_in_us = valid_us
+	and next_valid_us = valid_us + 2 * 120600000 and reset_us = next_valid_us + 11 * 120600000, '… and then reset_us knows of the first one')
 	from test.first_lease('ten', 'long', want => 2, span => 2);
-select ok(granted = 2 and granted_next = 0 and not next_is_open and next_sub_window = sub_window + 6030000 and valid_us between 2 * 6030000 + 1 and 3 * 6030000
-	and next_valid_us = valid_us + 6030000, 'the longest may be the shortest') from test.first_lease('ten', 'short', want => 2, span => 1, span_least => 2);
+select ok(granted = 2 and granted_next = 0 and not next_is_open and next_sub_window = sub_window + 120600000 and valid_us between 2 * 120600000 + 1 and 3 * 120600000
+	and next_valid_us = valid_us + 120600000, 'the longest may be the shortest') from test.first_lease('ten', 'short', want => 2, span => 1, span_least => 2);
 select row_eq($$ select granted, granted_next, retry_us - starts_in_us, reset_us - starts_in_us from test.first_lease('sixty', 'all', want => 10, span => 3) $$,
-	row(1, 9, 60300000::bigint, 65325000::bigint), 'all of it: retry when the short one leaves, reset when the long one does');
+	row(1, 9, 1206000000::bigint, 1306500000::bigint), 'all of it: retry when the short one leaves, reset when the long one does');
 
 -- Clients that another host has made known.
 select is((select granted from test.lease('ten', 'known', need => 4)), 4, 'a client of another host');
 select results_eq($$ select granted, remaining, retry_us, max_requests from test.first_lease('ten', 'known', need => 5) $$, 'values (5, 1, 0::bigint, 10)',
 	'… gets what is left of its limit');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 from test.first_lease('ten', 'known', need => 2) $$, 'values (0, 1, true)',
+select results_eq($$ select granted, remaining, retry_us between 1 and 1326600000 from test.first_lease('ten', 'known', need => 2) $$, 'values (0, 1, true)',
 	'… and no more');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66330000 from test.first_lease('ten', 'known', need => 2, least_need => 1) $$, 'values (1, 0, true)',
+select results_eq($$ select granted, remaining, retry_us between 1 and 1326600000 from test.first_lease('ten', 'known', need => 2, least_need => 1) $$, 'values (1, 0, true)',
 	'… but for those who wait for less');
-select results_eq($$ select granted, remaining, retry_us between 1 and 66330000, reset_us between 1 and 66330000 from test.first_lease('ten', 'known') $$,
+select results_eq($$ select granted, remaining, retry_us between 1 and 1326600000, reset_us between 1 and 1326600000 from test.first_lease('ten', 'known') $$,
 	'values (0, 0, true, true)', 'a denial says until when');
 select is((select counts from stint.counter where client_id = 'known'), '{10}'::int[], 'the counter holds what was granted, no more and no less');
 update stint.counter set current_us = current_us - 12 * sub_window_us where client_id = 'known';
@@ -61,11 +61,11 @@ select p.policy_id, p.name, p.sub_window_us, 'same ' || i as client_id, 1 + (has
 	hashint4(i + 1000) & 255 as want, (hashint4(i + 2000) & 65535) % 70 as span, (hashint4(i + 3000) & 65535) % (case when i % 2 = 0 then 1 else 70 end) as span_least,
 	p.resolution as k, p.max_requests
 from (
-	select stint.set_policy('k' || k, 5 + k * 3, 60000, resolution => k) as policy_id, 'k' || k as name, 5 + k * 3 as max_requests, k as resolution,
-		stint.sub_window_us('sliding_window', 60000, k) as sub_window_us
+	select stint.set_policy('k' || k, 5 + k * 3, 1200000, resolution => k) as policy_id, 'k' || k as name, 5 + k * 3 as max_requests, k as resolution,
+		stint.sub_window_us('sliding_window', 1200000, k) as sub_window_us
 	from unnest(array[1, 2, 10, 11, 20, 21, 60]) k
 	union all
-	select :fixed, 'fixed', 100, 0, 60000000
+	select :fixed, 'fixed', 100, 0, 1200000000
 ) p, generate_series(1, 100) i;
 create function pg_temp.differences(of text) returns bigint language plpgsql as $$
 declare
@@ -143,7 +143,7 @@ select throws_ok($$ select * from stint.take_first_leases(1, '{1}', '{a}', '{1}'
 -- Credits of two sub-windows: the lesser need is met when those of the earlier one come back.
 select test.make_known('ten', 'tired', 9);
 select is((select l.granted_next from test.lease('ten', 'tired', need => 0, want => 5, span => 8) l), 5, 'a lease that lasts');
-select is((select row(w.granted, o.granted, f.granted, abs(f.retry_us - o.retry_us) < 6030000)::text
+select is((select row(w.granted, o.granted, f.granted, abs(f.retry_us - o.retry_us) < 120600000)::text
 	from test.lease('ten', 'tired', need => 4) w, lateral test.lease('ten', 'tired', need => 7 + 0 * w.granted, least_need => 2) o,
 		lateral test.first_lease('ten', 'tired', need => 7 + 0 * o.granted, least_need => 2) f),
 	'(4,0,0,t)', 'what is refused may be asked again when the least of it is free, whoever asks');

@@ -3,8 +3,8 @@
 begin;
 select plan(25);
 
-select stint.set_policy('ten', 100, 60000, resolution => 10) as ten \gset
-select stint.set_policy('twenty', 100, 60000, resolution => 20) as twenty \gset
+select stint.set_policy('ten', 100, 1200000, resolution => 10) as ten \gset
+select stint.set_policy('twenty', 100, 1200000, resolution => 20) as twenty \gset
 
 -- A client with a lease of eight sub-windows on host 3, and one of one on host 64, which shares its bit with host 1.
 select test.make_known('ten', 'long', 9);
@@ -59,7 +59,7 @@ select results_eq($$ select client_id from stint.get_recalls(1, 0) $$, $$ values
 
 -- ---- The end of a recall ----------------------------------------------------------------
 
-update stint.counter set current_us = current_us - 1000000000;
+update stint.counter set current_us = current_us - 10000000000;
 select stint.expire_counters(100);
 select is((select count(*) from stint.recall), 0::bigint, 'a recall goes with the client''s counter');
 select results_eq($$ select recall_id, client_id from stint.get_recalls(1, 0) $$, 'values (0::bigint, null::text)', '… then there is none');

@@ -4,11 +4,12 @@
 begin;
 select plan(24);
 
-select stint.set_policy('ten', 10, 60000, resolution => 10) as ten \gset
-select stint.set_policy('fixed', 100, 60000, algorithm => 'fixed_window') as fixed \gset
+select stint.set_policy('ten', 10, 3600000, resolution => 10) as ten \gset
+select stint.set_policy('fixed', 100, 3600000, algorithm => 'fixed_window') as fixed \gset
 
--- The client is known, so that its lease may be a long one; one credit of that is charged still.
-select test.make_known('ten', 'b', 10);
+-- Windows of an hour: hardly ever does a sub-window end in the middle of the test. The client is known, so that its lease may
+-- be a long one; one credit of that is charged still.
+select test.make_known('ten', 'b', 9);
 select results_eq(
 	format($$ select request, granted, granted_next, charged, max_requests, next_is_open, busy from stint.take_unlocked_leases(1, array[%1$s, %2$s, %1$s],
 		'{b,b,a}', '{3,1,0}', '{3,1,0}', '{5,1,0}', '{4,0,0}', '{1,0,0}', '{0,2,0}', '{0,0,4}', '{0,0,0}', '{0,0,0}', '{0,0,0}', '{0,0,0}',
