@@ -343,6 +343,20 @@ static void what_is_left_at_its_end_goes_back_while_it_may_go_on(void **state) {
 	assert_int_equal(report_of(f, 0, grant.sub_window).unspent, 9);
 }
 
+/* A thousandth of a shorter window is not worth a statement. */
+static void at_the_end_of_a_shorter_one_nothing_does(void **state) {
+	struct fixture *f = *state;
+	has_a_fixed_window_of(f, 9000);
+	f->now_ns += AT_LEAST(9000 * MS) - MS;
+	for (int i = 0; i < 300; i++) {
+		pass(f, MS / 10);
+		if (f->asked_count > 0) {
+			assert_int_equal(unspent_in(f, 0), 0);
+			is_granted(f, grant_of(f, 0, 0, 20));
+		}
+	}
+}
+
 static void what_was_not_told_by_then_is_told_no_more(void **state) {
 	struct fixture *f = *state;
 	has_a_fixed_window_of(f, 86400000);
@@ -381,6 +395,7 @@ int main(void) {
 		STEP(who_asks_for_more_keeps_what_it_has),
 		STEP(what_lapses_in_memory_is_granted_again),
 		STEP(what_is_left_at_its_end_goes_back_while_it_may_go_on),
+		STEP(at_the_end_of_a_shorter_one_nothing_does),
 		STEP(what_was_not_told_by_then_is_told_no_more),
 		STEP(a_second_before_it_is),
 	};
