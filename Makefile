@@ -104,6 +104,7 @@ AGENT := \
 	agent/core/client.c \
 	agent/core/core.c \
 	agent/core/debt.c \
+	agent/core/demand.c \
 	agent/core/fallback.c \
 	agent/core/generation.c \
 	agent/core/grant.c \

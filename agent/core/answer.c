@@ -146,7 +146,7 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 	                    grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
 	                    (uint32_t)grant->max_requests);
 	lease_install(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
-	table_set_mark(core->table, client->slot, lease_mark_base(core, client, grant));
+	table_set_mark(core->table, client->slot, demand_mark_base(core, client, grant));
 	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US),
 	                remaining == 0 ? 1 : a->least_denied, remaining, hint))
 		table_set_remaining(core->table, client->slot, remaining);

@@ -54,7 +54,7 @@ static uint32_t new_client(struct core *core, uint16_t policy, const char *id, u
 	if (index == CLIENT_NONE)
 		return CLIENT_NONE;
 	generation_stamp(core, client_at(core, index));
-	lease_begin_period(core, client_at(core, index));
+	demand_begin_period(core, client_at(core, index));
 	debt_recall(core, index);
 	return index;
 }

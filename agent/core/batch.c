@@ -45,7 +45,7 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 	count_waiters(pending, &pending->sent);
 	if (!in_fallback(core))
 		lease_report(core, pending);
-	lease_size(core, client, pending, now_ns, &pending->sent);
+	demand_size(core, client, pending, now_ns, &pending->sent);
 	pending->sent_more = pending->wants_more;
 	pending->sent_next = pending->wants_next;
 	pending->wants_more = pending->wants_next = false;

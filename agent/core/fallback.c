@@ -29,7 +29,7 @@
 #define COLLECT_PAUSES_MAX 8.0
 
 /* What a client used before the database was lost doesn't count in the fallback: the walk that began then has seen
- * to that (lease_begin_period). Of a client that the walk hasn't come to, all that was used lately counts. */
+ * to that (demand_begin_period). Of a client that the walk hasn't come to, all that was used lately counts. */
 void fallback_enter(struct core *core, int64_t now_ns) {
 	state_enter_fallback(core, now_ns);
 	core->usual_rtt_ns = core->rtt_ns;

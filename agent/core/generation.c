@@ -69,7 +69,7 @@ static void bring_in_line(struct core *core, uint32_t index, const struct client
 	if (is_before(core, &was, &core->returned))
 		table_unsay(core->table, client->slot);
 	if (is_before(core, &was, &core->lost) && core->state == CORE_CONNECTING)
-		lease_begin_period(core, client);
+		demand_begin_period(core, client);
 	if (is_before(core, &was, &core->burnt))
 		burn_disowned(core, index);
 	if (core->draining)

@@ -12,7 +12,8 @@
  *   generation.c events that concern all clients, each of which meets them when it is looked at
  *   recall.c     calls back what lies unspent on other hosts
  *   verdict.c    what goes with a verdict: limit, remaining, times
- *   leases.c     leases: their sizes, into the table and out of it again, timers
+ *   leases.c     leases: into the table and out of it again, timers
+ *   demand.c     how much a client uses, and how large a lease is asked for it
  *   debt.c       what was admitted before the database counted it
  *   pending.c    a client's request that is queued or under way, and who waits for it
  *   registry.c   in which slot each client is
@@ -212,6 +213,29 @@ static inline bool is_orphan(uint32_t owner) {
 	return owner == TABLE_ORPHAN || owner == TABLE_ORPHAN_IDLE;
 }
 
+static inline uint8_t fallback_flag(int bank) {
+	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
+}
+
+static inline int64_t sub_window_ns(struct core *core, const struct client *client) {
+	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
+}
+
+static inline bool is_live(const struct client *client, int bank, int64_t now_ns) {
+	return client->lease[bank].deadline_ns > now_ns;
+}
+
+static inline uint32_t credits_left(const struct core *core, const struct client *client, int bank) {
+	if (client->slot == TABLE_NO_SLOT)
+		return 0;
+	uint32_t credits = table_credits(core->table, client->slot, bank);
+	return credits < client->granted[bank] ? credits : client->granted[bank];
+}
+
+static inline uint32_t used_of(const struct core *core, const struct client *client, int bank) {
+	return client->granted[bank] - credits_left(core, client, bank);
+}
+
 _Static_assert(POLICY_CAPACITY <= CLIENT_POLICIES, "a record holds any policy");
 
 /* Whether a request may be made for this client that can as well be made later. */
@@ -375,9 +399,31 @@ struct core_verdict verdict_denied(struct core *core, const struct client *clien
 bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost,
                          struct core_verdict *verdict);
 
+/* demand.c */
+/* A client of which less is expected gets no lease before it asks. */
+#define ACTIVE_CREDITS 0.3
+
+/* A request for the next lease is made so many round trips before it is needed, at least. */
+#define LEAD_ROUND_TRIPS 8
+
+/* Forgets what was used so far: what counts as used from now on is what is used after this. */
+void demand_begin_period(struct core *core, struct client *client);
+void demand_end_period(struct core *core, struct client *client);
+uint32_t demand_period_use(const struct core *core, const struct client *client);
+/* While the database is away, what was used of its leases since then has to be known as long as they stand: see
+ * count_in_fallback(). */
+bool demand_must_remember(const struct core *core, const struct client *client);
+/* Credits in a sub-window, by what is known of the client and what it has used in this period. */
+double demand_by_now(struct core *core, const struct client *client);
+/* For how many sub-windows after the present one a lease of the client should last, and has to. */
+int demand_span(struct core *core, const struct client *client, const struct grant_terms *terms);
+int demand_span_least(const struct core *core, const struct grant_terms *terms);
+/* How much is asked for, and for how long. */
+void demand_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
+                 struct lease_request *request);
+uint32_t demand_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
+
 /* leases.c */
-void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
-                struct lease_request *request);
 void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
                    int64_t now_ns, int32_t served);
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
@@ -388,14 +434,11 @@ void lease_recall(struct core *core, uint32_t client);
 void lease_report(struct core *core, struct pending *pending);
 /* Ends both leases and a denial. What is left goes back now if there is room for the request, else later. */
 void lease_void(struct core *core, uint32_t client, bool give_back);
-/* Forgets what was used so far: what counts as used from now on is what is used after this. */
-void lease_begin_period(struct core *core, struct client *client);
 /* A timer has run out. False: it was of a client that is gone, or lost its slot. Else lease_on_timer() is next. */
 bool lease_end_timer(struct core *core, uint32_t client);
 void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
 /* From which bank the cost was spent; -1: from none, there is not so much. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
-uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

@@ -1,5 +1,5 @@
 /*
- * leases.c - leases: how large, for how long, into the table, out of it again, and when.
+ * leases.c - leases: into the table, out of it again, and when.
  *
  * A client has two banks, so that one lease can be had before the other ends. The agent's private record says
  * what each was given; the table says what is left of it.
@@ -12,8 +12,6 @@
  * next request, whenever that is. A client with less than a quarter of its limit left is tight: what it doesn't
  * use goes back without being asked for.
  */
-#include <math.h>
-
 #include "internal.h"
 #include "stint.h"
 
@@ -31,8 +29,7 @@
 
 /* How long before a lease ends the next one is asked for: a statement takes about a millisecond, and ten on
  * a busy server; some round trips of slack. */
-#define LEAD_MIN_NS      (50 * NS_PER_MS)
-#define LEAD_ROUND_TRIPS 8
+#define LEAD_MIN_NS (50 * NS_PER_MS)
 
 /* If the next lease wasn't to be had when it was time for it, it is asked for again after this. */
 #define LEAD_RETRY_NS (5 * NS_PER_MS)
@@ -40,43 +37,10 @@
 /* So long a return waits when there are too many already. */
 #define RETURN_RETRY_NS (50 * NS_PER_MS)
 
-/* The credits below the low-water mark should last for so long: for a message, a statement and
- * the way back, on a busy server. (LEAD_MIN_NS is longer, since it is for all clients whose edge is the same.) */
-#define MARGIN_MIN_NS (10 * NS_PER_MS)
-
-/* A lease that holds so many credits is worth its statement. One that lasts longer would save little, and its
- * credits would count for longer than they need to. */
-#define ENOUGH_CREDITS 64
-
-/* A client of which less is expected gets no lease before it asks. */
-#define ACTIVE_CREDITS 0.3
-
 /* A lease that is low is not topped up when less than this is expected of the client until it ends. Of a tight
  * client that wouldn't get it anyway, or would waste most of it, somewhat more. */
 #define LASTS       0.1
 #define LASTS_TIGHT 1.0
-
-/* A period's use is weighed against what was known before as if that had been seen for this part of the window; of
- * a coarse window, or a fixed one, for so many sub-windows. */
-#define MEMORY_PART            0.6
-#define MEMORY_SUB_WINDOWS_MIN 6.0
-
-/* A period without use counts for so much at least, and says that more than so much isn't to be expected of one: a
- * client that has stopped is known after a few. */
-#define UNUSED_WEIGHT 0.25
-#define UNUSED_MOST   1.5
-
-/* Periods are measured in parts of a sub-window. */
-#define PERIOD_PARTS 32
-#define PERIOD_MASK  4095
-
-static uint8_t fallback_flag(int bank) {
-	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
-}
-
-static int64_t sub_window_ns(struct core *core, const struct client *client) {
-	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
-}
 
 static int64_t horizon_ns(int64_t sub_ns) {
 	return min64(HORIZON_MAX_NS, max64(HORIZON_MIN_NS, sub_ns / 2));
@@ -90,25 +54,10 @@ static int64_t lead_ns(const struct core *core, int64_t sub_ns) {
 	return min64(max64(sub_ns / 2, 2 * core->rtt_ns), lead + spread);
 }
 
-static bool is_live(const struct client *client, int bank, int64_t now_ns) {
-	return client->lease[bank].deadline_ns > now_ns;
-}
-
 /* The bank whose lease ends last; -1: none is live. */
 static int last_bank(const struct client *client, int64_t now_ns) {
 	int last = client->lease[1].deadline_ns > client->lease[0].deadline_ns;
 	return is_live(client, last, now_ns) ? last : -1;
-}
-
-static uint32_t credits_left(const struct core *core, const struct client *client, int bank) {
-	if (client->slot == TABLE_NO_SLOT)
-		return 0;
-	uint32_t credits = table_credits(core->table, client->slot, bank);
-	return credits < client->granted[bank] ? credits : client->granted[bank];
-}
-
-static uint32_t used_of(const struct core *core, const struct client *client, int bank) {
-	return client->granted[bank] - credits_left(core, client, bank);
 }
 
 bool lease_must_not_idle(const struct core *core, const struct client *client) {
@@ -134,72 +83,6 @@ uint32_t lease_open_credits(const struct core *core, const struct client *client
 	return credits;
 }
 
-/* ---- Demand ------------------------------------------------------------------- */
-
-/*
- * How much a client uses is measured in periods. A period ends when a lease does, or when what was spent is
- * reported to the store: then what it used says what the next ones will.
- */
-
-static uint32_t period_clock(struct core *core, const struct client *client, int64_t now_ns) {
-	return (uint32_t)(now_ns / (sub_window_ns(core, client) / PERIOD_PARTS)) & PERIOD_MASK;
-}
-
-/* In sub-windows, never 0. */
-static double period_length(struct core *core, const struct client *client, int64_t now_ns) {
-	uint32_t parts = (period_clock(core, client, now_ns) - client->since) & PERIOD_MASK;
-	return (parts > 0 ? parts : 1) / (double)PERIOD_PARTS;
-}
-
-static uint32_t period_use(const struct core *core, const struct client *client) {
-	return used_of(core, client, 0) + used_of(core, client, 1);
-}
-
-void lease_begin_period(struct core *core, struct client *client) {
-	client->since = period_clock(core, client, core->now_ns) & PERIOD_MASK;
-	for (int bank = 0; bank < 2; bank++)
-		if (client->lease[bank].deadline_ns != 0)
-			client->granted[bank] = credits_left(core, client, bank);
-}
-
-/* While the database is away, what was used of its leases since then has to be known as long as they stand: see
- * count_in_fallback(). */
-static bool must_remember(const struct core *core, const struct client *client) {
-	bool has_fallback_only = true;
-	for (int bank = 0; bank < 2; bank++)
-		has_fallback_only &= client->lease[bank].deadline_ns == 0 || client->flags & fallback_flag(bank);
-	return !has_fallback_only && (core->state == CORE_FALLBACK || core->state == CORE_CONNECTING);
-}
-
-/* What is known by now: as if the period ended. */
-static double demand_with_period(struct core *core, const struct client *client) {
-	double length = period_length(core, client, core->now_ns), before = client_demand(client);
-	double seen = period_use(core, client) / length;
-	double memory = MEMORY_PART * terms_now(core, policy_of(core, client))->runs;
-	double weight = length / (length + (memory > MEMORY_SUB_WINDOWS_MIN ? memory : MEMORY_SUB_WINDOWS_MIN));
-	if (seen == 0) {
-		weight = weight < UNUSED_WEIGHT ? UNUSED_WEIGHT : weight;
-		before = before < UNUSED_MOST / length ? before : UNUSED_MOST / length;
-	}
-	return before + (seen - before) * weight;
-}
-
-static void end_period(struct core *core, struct client *client) {
-	if (must_remember(core, client))
-		return;
-	bool has_just_begun = client->since == period_clock(core, client, core->now_ns);
-	if (!has_just_begun || period_use(core, client) > 0)
-		client_set_demand(client, demand_with_period(core, client));
-	lease_begin_period(core, client);
-}
-
-/* A client that has just begun to send, or sends more than it did, shows it before its period ends. That it sends
- * less is not known before. */
-static double demand_by_now(struct core *core, const struct client *client) {
-	double before = client_demand(client), with_period = demand_with_period(core, client);
-	return with_period > before ? with_period : before;
-}
-
 /* Whether a credit lasts until the lease ends, most likely. */
 static bool lasts(struct core *core, const struct client *client, int bank) {
 	double left_ns = (double)(client->lease[bank].deadline_ns - core->now_ns);
@@ -217,98 +100,6 @@ bool lease_is_ample(struct core *core, const struct client *client) {
 		    2 * (uint64_t)credits_left(core, client, bank) >= client->granted[bank])
 			return true;
 	return false;
-}
-
-/* ---- Size ----------------------------------------------------------------- */
-
-/* So much more than is expected covers what requests come by chance, mostly. */
-static double with_chance(double expected) {
-	return expected + 0.7 * sqrt(expected);
-}
-
-static int32_t clamp_credits(double credits, int32_t most) {
-	return credits >= most ? most : credits < 0 ? 0 : (int32_t)ceil(credits);
-}
-
-/* So many round trips, in sub-windows. */
-static double trips(const struct core *core, const struct grant_terms *terms, int count) {
-	return count * (double)core->rtt_ns / (double)(terms->sub_window_us * NS_PER_US);
-}
-
-/* A far database: a lease lasts as long as a request for the next one takes, and that again. */
-static int span_least(const struct core *core, const struct grant_terms *terms) {
-	if (uses_memory(core) || trips(core, terms, 4) <= 1)
-		return 0;
-	return (int)min64(terms->runs, (int64_t)ceil(trips(core, terms, 2)));
-}
-
-/* As long as it takes to use ENOUGH_CREDITS, and long enough that the next lease can come before this one's last
- * quarter is used, which is when it is asked for: see lease_mark_base(). */
-static int span_for(struct core *core, const struct client *client, const struct grant_terms *terms) {
-	double demand = client_demand(client);
-	if (in_fallback(core))
-		return 0;
-	int least = grant_brief_span(terms, span_least(core, terms)); /* the store grants no shorter one */
-	double enough = demand > 0 ? ENOUGH_CREDITS / demand - 1 : terms->runs;
-	double far = ceil(trips(core, terms, LEAD_ROUND_TRIPS)) - 1;
-	enough = enough > far ? enough : far;
-	return enough >= terms->runs ? terms->runs : enough <= least ? least : (int)enough;
-}
-
-/* Of a client that is known too little: what it used, for as long as it took, goes on, but it isn't more than
- * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
-static double expect_growth(struct core *core, const struct client *client, int span, int64_t now_ns) {
-	double used = period_use(core, client);
-	double grown = used / period_length(core, client, now_ns) * (span + 1);
-	return used == 0 ? 0 : grown < 2 * used + 1 ? grown : 2 * used + 1;
-}
-
-void lease_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
-                struct lease_request *request) {
-	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
-	request->want = request->need;
-	if (core->draining || client->slot == TABLE_NO_SLOT)
-		return; /* nowhere to keep more */
-	double demand = client_demand(client);
-	request->span = span_for(core, client, terms);
-	request->span_least = span_least(core, terms);
-	/* for as long as it lasts, and until the next one can be here: while a statement is under way, two trips */
-	double expected = demand * (request->span + 1 + trips(core, terms, 2));
-	expected = expected < ACTIVE_CREDITS ? 0 : with_chance(expected);
-	double grown = expect_growth(core, client, request->span, now_ns);
-	if (request->need > 0 || pending->wants_more || pending->wants_next)
-		request->want += clamp_credits(expected > grown ? expected : grown,
-		                               (int32_t)max64(0, terms->max_requests - request->need));
-	if (pending->wants_more && request->want == 0)
-		request->want = 1;
-	double ahead = demand_by_now(core, client) * (1 + grant_ahead_span(terms, request->span_least));
-	if (pending->wants_next && !pending->wants_more)
-		request->next_want = clamp_credits(1 + with_chance(ahead), terms->max_requests);
-}
-
-/*
- * What the low-water mark is a part of, see table_set_mark().
- *
- * Usually that is what was granted, so that an app soon says that a client has begun to send. But most leases are
- * made for all that the client uses while they last, and some more: with that mark, each would cost one more
- * message and statement, for nothing. Its mark is what is used within the margin, one credit at least, and a
- * sixteenth of the lease at least, for a client whose rate rises.
- */
-uint32_t lease_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant) {
-	uint32_t granted = (uint32_t)(grant->granted + grant->granted_next);
-	double demand = client_demand(client);
-	int64_t lasts_us = grant->next_valid_us - (grant->next_is_open ? 0 : grant->starts_in_us);
-	double lasts = (double)lasts_us / ((double)sub_window_ns(core, client) / NS_PER_US);
-	if (demand * lasts < granted / 4.0)
-		return granted;
-	double margin =
-		(double)max64(MARGIN_MIN_NS, LEAD_ROUND_TRIPS * core->rtt_ns) / (double)sub_window_ns(core, client);
-	double base = 4 * margin * demand;
-	if (base < granted / 4.0)
-		base = granted / 4.0;
-	if (base < 2) /* with one credit left, then */
-		base = 2;
-	return base < granted ? (uint32_t)base : granted;
 }
 
 /* ---- Out of the table ------------------------------------------------------- */
@@ -395,7 +186,7 @@ void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back)
 	count_in_fallback(core, client, bank, client->granted[bank]);
 	if (giving_back)
 		give_back(core, index, bank, left);
-	end_period(core, client);
+	demand_end_period(core, client);
 	client->lease[bank] = (struct client_lease){0};
 	client->granted[bank] = 0;
 	client->flags &= (uint8_t)~fallback_flag(bank);
@@ -444,7 +235,7 @@ void lease_report(struct core *core, struct pending *pending) {
 			return_rest(core, client, pending, bank);
 	}
 	if (pending->report[0].spent > 0 || pending->report[1].spent > 0)
-		end_period(core, client);
+		demand_end_period(core, client);
 	for (int bank = 0; bank < 2; bank++)
 		if (may_report(client, bank) && !is_live(client, bank, core->now_ns))
 			lease_settle(core, index, bank, true);
@@ -453,7 +244,7 @@ void lease_report(struct core *core, struct pending *pending) {
 void lease_recall(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
-	int64_t long_ns = (2 + grant_ahead_span(terms, span_least(core, terms))) * sub_window_ns(core, client);
+	int64_t long_ns = (2 + grant_ahead_span(terms, demand_span_least(core, terms))) * sub_window_ns(core, client);
 	for (int bank = 0; bank < 2; bank++) {
 		bool is_brief =
 			is_live(client, bank, core->now_ns) && client->lease[bank].deadline_ns - core->now_ns < long_ns;
@@ -593,10 +384,11 @@ static int64_t idle_ns(struct core *core, const struct client *client) {
 static bool is_active(struct core *core, const struct client *client) {
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	bool is_tight = client->flags & CLIENT_TIGHT;
-	int span = is_tight ? grant_ahead_span(terms, span_least(core, terms)) : span_for(core, client, terms);
+	int span =
+		is_tight ? grant_ahead_span(terms, demand_span_least(core, terms)) : demand_span(core, client, terms);
 	bool is_long = (span + 1) * terms->sub_window_us * NS_PER_US > SHORT_LEASE_NS;
 	return demand_by_now(core, client) * (span + 1) >= ACTIVE_CREDITS &&
-	       !(is_tight && is_long && period_use(core, client) == 0);
+	       !(is_tight && is_long && demand_period_use(core, client) == 0);
 }
 
 /* When the next lease is to be asked for; INT64_MAX: when somebody needs it. */
@@ -622,7 +414,7 @@ static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 			at_ns = min64(at_ns, client->lease[bank].deadline_ns);
 		else if (credits_left(core, client, bank) > 0 && return_at_ns(core, client, bank) != INT64_MAX)
 			at_ns = min64(at_ns, max64(return_at_ns(core, client, bank), now_ns + RETURN_RETRY_NS));
-	if (at_ns == INT64_MAX || (lease_unspent(core, client) == 0 && period_use(core, client) < 2))
+	if (at_ns == INT64_MAX || (lease_unspent(core, client) == 0 && demand_period_use(core, client) < 2))
 		return;
 	int64_t lead_at = lead_at_ns(core, client, now_ns);
 	if (lead_at > now_ns)
@@ -691,7 +483,7 @@ static bool settle_ended(struct core *core, uint32_t index, int64_t now_ns) {
 		    (now_ns >= return_at_ns(core, client, bank) && may_give_back(core, client)))
 			lease_settle(core, index, bank, true);
 		else
-			end_period(core, client);
+			demand_end_period(core, client);
 	}
 	return had_ended;
 }
@@ -780,7 +572,7 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
 	for (int bank = 0; bank < 2; bank++)
 		if (is_open(core, client, bank, now_ns) && table_spend(core->table, client->slot, bank, cost)) {
-			if (!must_remember(core, client) && client->granted[bank] >= cost)
+			if (!demand_must_remember(core, client) && client->granted[bank] >= cost)
 				client->granted[bank] -= cost;
 			return bank;
 		}
