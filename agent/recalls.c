@@ -6,8 +6,17 @@
 
 #include "monotonic.h"
 
-/* A little more than read_again in stint.recall_leases(), so that what came without a notice isn't missed. */
-static const struct timeval read_again = {.tv_usec = 120000};
+/* A little more than read_again in stint.recall_leases(), so that what came without a notice is read. While
+ * recalls follow one another that concern others, it is twice as long each time. */
+#define PAUSE_MIN_MS 120
+#define PAUSE_MAX_MS 960
+
+static void plan_read(struct recalls *recalls, bool is_concerned) {
+	int pause_ms = is_concerned || recalls->pause_ms == 0 ? PAUSE_MIN_MS : 2 * recalls->pause_ms;
+	recalls->pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS;
+	struct timeval pause = {.tv_usec = recalls->pause_ms * 1000};
+	event_add(recalls->timer, &pause);
+}
 
 static void take_recall(const struct recalls *recalls, const struct recall_row *row) {
 	int index = policies_find_id(recalls->driver->policies, row->policy_id);
@@ -25,7 +34,9 @@ static void on_recalls(void *context, enum lease_outcome outcome, const struct r
 	for (size_t i = 0; i < count; i++)
 		take_recall(recalls, &rows[i]);
 	if (newest != recalls->known)
-		event_add(recalls->timer, &read_again);
+		plan_read(recalls, count > 0);
+	else
+		recalls->pause_ms = 0;
 	recalls->known = newest;
 	if (recalls->unread)
 		recalls_read(recalls);

@@ -3,8 +3,8 @@
  * which of its own leases other hosts need.
  *
  * A notice says that there is something to read. The agent reads, and reads again after a tenth of a second until
- * nothing is new, as the database sends no other notice meanwhile. Where notices don't arrive, it reads with each
- * tick of the heartbeat.
+ * nothing is new, as the database sends no other notice meanwhile; more rarely while what is new concerns other
+ * hosts only. Where notices don't arrive, it reads with each tick of the heartbeat.
  */
 #ifndef STINT_RECALLS_H
 #define STINT_RECALLS_H
@@ -18,6 +18,7 @@ struct recalls {
 	struct driver *driver;
 	struct event *timer;
 	int64_t known; /* the newest recall that this agent has read of; 0: none yet */
+	int pause_ms;  /* until it reads again */
 	bool reading;  /* one read at a time */
 	bool unread;   /* there may be more than that read brings */
 };

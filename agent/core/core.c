@@ -232,14 +232,15 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 
 void core_recall(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
-	if (!policy_is_live(core, policy) || uses_memory(core))
+	if (!policy_is_live(core, policy) || core->state < CORE_RESYNC)
 		return;
 	struct place place = table_place(core->table, policy, id, id_len);
 	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
-	if (slot == TABLE_NO_SLOT || is_orphan(core->table->owner[slot]))
+	uint32_t owner = slot == TABLE_NO_SLOT ? TABLE_ORPHAN : core->table->owner[slot];
+	if (is_orphan(owner))
 		return;
-	generation_meet(core, core->table->owner[slot]);
-	lease_recall(core, core->table->owner[slot]);
+	generation_meet(core, owner);
+	lease_recall(core, owner);
 }
 
 static void fall_in_step(struct core *core) {

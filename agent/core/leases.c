@@ -241,22 +241,29 @@ void lease_report(struct core *core, struct pending *pending) {
 			lease_settle(core, index, bank, true);
 }
 
+static bool is_called_back(struct core *core, const struct client *client, int bank) {
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	int64_t long_ns =
+		(2 + grant_ahead_span(terms, demand_span_least(core, terms))) * terms->sub_window_us * NS_PER_US;
+	int64_t lasts_ns = client->lease[bank].deadline_ns - core->now_ns;
+	return may_report(client, bank) && credits_left(core, client, bank) > 0 &&
+	       (lasts_ns <= 0 || lasts_ns >= long_ns);
+}
+
 void lease_recall(struct core *core, uint32_t index) {
 	struct client *client = client_at(core, index);
-	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
-	int64_t long_ns = (2 + grant_ahead_span(terms, demand_span_least(core, terms))) * sub_window_ns(core, client);
-	for (int bank = 0; bank < 2; bank++) {
-		bool is_brief =
-			is_live(client, bank, core->now_ns) && client->lease[bank].deadline_ns - core->now_ns < long_ns;
-		if (!may_report(client, bank) || is_brief || credits_left(core, client, bank) == 0)
-			continue;
-		struct pending *pending = pending_for(core, index);
-		if (!pending)
-			return;
-		report_spent(core, client, pending, bank);
-		lease_settle(core, index, bank, true);
-		pending_make_urgent(core, pending);
-	}
+	const bool goes[2] = {is_called_back(core, client, 0), is_called_back(core, client, 1)};
+	struct pending *pending = goes[0] || goes[1] ? pending_for(core, index) : NULL;
+	if (!pending)
+		return;
+	/* Of both leases first, since the period ends with either. */
+	for (int bank = 0; bank < 2; bank++)
+		if (may_report(client, bank) && is_live(client, bank, core->now_ns))
+			report_spent(core, client, pending, bank);
+	for (int bank = 0; bank < 2; bank++)
+		if (goes[bank])
+			lease_settle(core, index, bank, true);
+	pending_make_urgent(core, pending);
 }
 
 /* ---- Into the table -------------------------------------------------------- */

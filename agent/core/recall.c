@@ -15,9 +15,10 @@
 /* A smaller part of the limit is not worth it. */
 #define WORTH_PART 16
 
-/* A client is called back so often, and not more than once in a sub-window. After a recall that brought nothing,
- * the next one takes twice as long, up to a window. */
-#define RECALL_AGAIN_NS (1000 * NS_PER_MS)
+/* A client is called back so often at most, and not again in the same sub-window if that isn't a long one. After a
+ * recall that brought nothing, the next one takes twice as long, up to a window. */
+#define RECALL_AGAIN_NS      (1000 * NS_PER_MS)
+#define RECALL_SUB_WINDOW_NS (6000 * NS_PER_MS)
 
 /* How long it takes, at least, until the credits are back: the others hear of it, ask what it is about, and return
  * them. */
@@ -35,11 +36,12 @@ static struct recall *entry_of(struct core *core, uint32_t index) {
 	return &core->recalls[index % RECALL_CLIENTS];
 }
 
-/* False: two clients share a place, and it is the other one's; or too many wait to be sent. */
-static bool begin(struct core *core, uint32_t index, int64_t least_ns) {
+/* False: two clients share a place, and the other one has just been called back; or too many wait to be sent. */
+static bool begin(struct core *core, uint32_t index, int64_t starts_in_ns) {
 	struct recall *recall = entry_of(core, index);
 	int64_t window_ns = window_passes_ns(policy_of(core, client_at(core, index)));
-	if (core->now_ns < recall->until_ns || core->recall_count == RECALL_MAX)
+	int64_t least_ns = min64(starts_in_ns, RECALL_SUB_WINDOW_NS);
+	if (core->now_ns - recall->since_ns < RECALL_AGAIN_NS || core->recall_count == RECALL_MAX)
 		return false;
 	bool is_again =
 		recall->client == index && recall->pause_ns > 0 && core->now_ns - recall->until_ns < recall->pause_ns;
@@ -55,13 +57,15 @@ int64_t recall_on_answer(struct core *core, uint32_t index, const struct lease_r
 	struct recall *recall = entry_of(core, index);
 	int64_t takes_ns = RECALL_TAKES_NS + RECALL_ROUND_TRIPS * core->rtt_ns;
 	bool got_any = grant->granted > 0 || grant->granted_next > 0;
-	if (recall->client == index && got_any)
-		recall->pause_ns = 0; /* the last one was not in vain, or is over */
+	if (recall->client == index && got_any) { /* the last one was not in vain, or is over */
+		recall->pause_ns = 0;
+		recall->until_ns = min64(recall->until_ns, recall->since_ns + RECALL_AGAIN_NS);
+	}
 	if (!core->io.recall || core->state != CORE_IN_STEP || core->draining || !is_worth(grant))
 		return INT64_MAX;
 	/* The longer it takes, the less is to be expected. */
 	if (core->now_ns < recall->until_ns && recall->client == index)
-		return max64(takes_ns, core->now_ns - recall->since_ns);
+		return max64(takes_ns, min64(core->now_ns - recall->since_ns, recall->until_ns - core->now_ns));
 	if (got_any && grant->granted >= sent->need)
 		return takes_ns; /* these are the last: when they are spent, the client is refused */
 	return begin(core, index, grant->starts_in_us * NS_PER_US) ? takes_ns : INT64_MAX;

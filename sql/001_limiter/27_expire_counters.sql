@@ -107,8 +107,13 @@ begin
 	),
 	forgotten as (
 		delete from stint.recall r
-		using gone g
-		where r.policy_id = g.policy_id and r.client_id = g.client_id
+		using (
+			select k.policy_id, k.client_id
+			from gone g
+			join stint.recall k on k.policy_id = g.policy_id and k.client_id = g.client_id
+			for update of k skip locked
+		) k
+		where r.policy_id = k.policy_id and r.client_id = k.client_id
 	)
 	select n.examined, n.deleted, l.policy_id, l.client_id
 	into examined, deleted, upper.policy_id, upper.client_id

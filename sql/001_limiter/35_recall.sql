@@ -3,7 +3,8 @@
 --
 -- A recall is a wish, not a fact: nothing depends on it. So it is kept in a table that a crash empties, and nobody waits
 -- until it is on disk. The first one after a pause sends a notice. Whoever hears it reads what is called back, and
--- reads again until nothing is new. So a notice wakes all agents once, however many recalls follow.
+-- reads again until nothing is new. So a notice wakes all agents once, however many recalls follow. (One that is committed after a
+-- later one may be missed.)
 
 create unlogged table stint.recall (
 	policy_id int not null,
@@ -31,6 +32,7 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
+set lock_timeout = '10ms' -- leases of this host wait behind it
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
@@ -39,7 +41,8 @@ declare
 	pause constant interval := interval '500 milliseconds';
 	-- Agents read again after a little more than this, see agent/recalls.c.
 	read_again constant interval := interval '100 milliseconds';
-	is_heard constant boolean := (select r.called_at from stint.recall r order by r.recall_id desc limit 1) between now - read_again and now;
+	is_heard constant boolean := exists (
+		select from (select r.called_at from stint.recall r order by r.recall_id desc limit 1) l where l.called_at between now - read_again and now);
 	called bigint;
 begin
 	if cardinality(policy_ids) is distinct from cardinality(client_ids) or cardinality(policy_ids) is null then
@@ -54,6 +57,9 @@ begin
 	join stint.counter c on c.policy_id = a.policy_id and c.client_id = a.client_id
 	-- Something is charged to a sub-window that only long leases reach: see recallable in stint.take().
 	where c.ahead - greatest((t_us - c.current_us) / c.sub_window_us, 0) >= 2 + greatest((c.resolution - 1) / 10, 0)
+		and not exists (
+			select from stint.recall k
+			where k.policy_id = c.policy_id and k.client_id = c.client_id and now between k.called_at and k.called_at + pause)
 	order by c.policy_id, c.client_id
 	on conflict (policy_id, client_id) do update set recall_id = default, called_at = excluded.called_at, servers = excluded.servers
 	where excluded.called_at not between r.called_at and r.called_at + pause;
@@ -77,6 +83,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set lock_timeout = '10ms'
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
@@ -84,9 +91,10 @@ declare
 begin
 	return query
 	select r.recall_id, r.policy_id, r.client_id
-	from stint.recall r
-	where r.recall_id > greatest(since, newest - 1000) and r.recall_id <= newest
-		and r.called_at between now - interval '5 seconds' and now + interval '5 seconds'
+	from (
+		select n.* from stint.recall n where n.recall_id > since and n.recall_id <= newest order by n.recall_id desc limit 1000
+	) r
+	where r.called_at between now - interval '5 seconds' and now + interval '5 seconds'
 		and r.servers >> abs(mod(host, 63)) & 1 = 1
 	order by r.recall_id;
 	return query values (newest, null::int, null::text);

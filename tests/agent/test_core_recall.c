@@ -52,6 +52,16 @@ static void a_refusal_calls_long_leases_back(void **state) {
 	assert_in_range(denied_ns(f, "a"), TAKES - MS, TAKES + MS);
 }
 
+/* What others may return is a hope: an app is told when there will be room in any case. */
+static void who_is_refused_is_told_when_there_is_room_for_certain(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	refuses(f, 30);
+	assert_int_equal(verdict_of(f, 1).retry_after_ms, 360);
+	want(f, 2, "a", 1);
+	assert_in_range(verdict_of(f, 2).retry_after_ms, 359, 361);
+}
+
 static void without_long_leases_it_is_good_until_the_next_sub_window(void **state) {
 	struct fixture *f = *state;
 	is_refused(f, "a", 0);
@@ -185,6 +195,35 @@ static void two_that_share_a_place_have_one_recall(void **state) {
 	is_refused(f, "c1", 30);
 	pass(f, BETWEEN);
 	assert_int_equal(f->recalled_count, 2);
+	pass(f, AGAIN);
+	is_refused(f, id, 30);
+	assert_int_equal(f->recalled_count, 3);
+	assert_string_equal(f->recalled[2], "9 c1024");
+}
+
+/* A sub-window of a day's window lasts for hours. */
+static void nobody_waits_for_the_next_sub_window_of_a_day(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.time_window_ms = INT64_C(86400000);
+	policy.terms.sub_window_us = INT64_C(8640000000);
+	policy_changes(f, policy);
+	f->end_ns = f->now_ns + policy.terms.sub_window_us * 1000;
+	is_refused(f, "a", 30);
+	f->now_ns += 6 * AGAIN - MS;
+	is_refused(f, "a", 30);
+	assert_int_equal(f->recalls, 1);
+	f->now_ns += TAKES + MS;
+	is_refused(f, "a", 30);
+	assert_int_equal(f->recalls, 2);
+	f->now_ns += TAKES + MS;
+	want(f, 1, "a", 1);
+	grants(f, 1, 0, 0);
+	expect_allowed(f, 1);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1); /* it forgets the denial */
+	f->now_ns += AGAIN;
+	is_refused(f, "a", 30);
+	assert_int_equal(f->recalls, 3);
 }
 
 static void a_database_that_is_lost_is_told_nothing(void **state) {
@@ -237,6 +276,24 @@ static void what_is_unspent_goes_back_at_once(void **state) {
 	assert_int_equal(report_of(f, 0, token).unspent, 6);
 	assert_int_equal(report_of(f, 0, token).spent, 4);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+/* What is spent of both moves to the present, even if only one has credits left. */
+static void both_leases_are_reported(void **state) {
+	struct fixture *f = *state;
+	has_lease(f, "a", 10, LONG);
+	int64_t first = TOKEN + 60000 + LONG * SUB_MS * 1000, second = first + SUB_MS * 1000;
+	pass(f, SUB_MS * MS);
+	spends(f, "a", 4);
+	want(f, 2, "a", 7);
+	grants_long(f, 7, 7, 50, LONG);
+	expect_allowed(f, 2);
+	spends(f, "a", 5); /* of one, and then of the other */
+	spends(f, "a", 6);
+	hears(f, "a");
+	assert_int_equal(unspent_in(f, 0), 2);
+	assert_int_equal(spent_in(f, 0), 11);
+	assert_true(report_of(f, 0, first).spent >= 5 && report_of(f, 0, second).spent >= 5);
 }
 
 static void a_second_recall_finds_nothing(void **state) {
@@ -340,6 +397,7 @@ static int make_many(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(a_refusal_calls_long_leases_back),
+		TEST(who_is_refused_is_told_when_there_is_room_for_certain),
 		TEST(without_long_leases_it_is_good_until_the_next_sub_window),
 		TEST(a_small_part_of_the_limit_is_not_worth_it),
 		TEST(who_gets_a_part_of_what_it_needs_calls_back_the_rest),
@@ -350,9 +408,11 @@ int main(void) {
 		TEST(clients_that_are_refused_together_go_together),
 		TEST_MANY(a_crowd_does_without),
 		TEST_MANY(two_that_share_a_place_have_one_recall),
+		TEST(nobody_waits_for_the_next_sub_window_of_a_day),
 		TEST(a_database_that_is_lost_is_told_nothing),
 		TEST(a_fallback_calls_nothing_back),
 		TEST(what_is_unspent_goes_back_at_once),
+		TEST(both_leases_are_reported),
 		TEST(a_second_recall_finds_nothing),
 		TEST(what_was_sent_and_not_answered_is_not_returned_again),
 		TEST(a_brief_lease_stays),

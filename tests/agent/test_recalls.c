@@ -49,6 +49,33 @@ static void a_notice_is_read_until_nothing_is_new(void **state) {
 	assert_false(reads_again());
 }
 
+static int pause_ms(void) {
+	return agent.recalls.pause_ms;
+}
+
+static void others_recalls_are_read_more_and_more_rarely(void **state) {
+	static const int pauses[] = {120, 240, 480, 960, 960};
+	(void)state;
+	meets("00000001", -1);
+	sync_on_database.recalled(&agent.sync);
+	for (int i = 0; i < 5; i++) {
+		reads_back("a", 0, i + 1);
+		assert_int_equal(pause_ms(), pauses[i]);
+		time_comes();
+	}
+	reads_back("a", 1, 6); /* one that may concern this host */
+	assert_int_equal(pause_ms(), 120);
+	time_comes();
+	reads_back("a", 0, 7);
+	assert_int_equal(pause_ms(), 240);
+	time_comes();
+	reads_back("a", 0, 7);
+	assert_false(reads_again());
+	sync_on_database.recalled(&agent.sync);
+	reads_back("a", 0, 8);
+	assert_int_equal(pause_ms(), 120);
+}
+
 static void a_notice_during_a_read_is_not_forgotten(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -188,6 +215,7 @@ static void what_the_core_needs_is_told_to_the_database(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(a_notice_is_read_until_nothing_is_new),
+		TEST(others_recalls_are_read_more_and_more_rarely),
 		TEST(a_notice_during_a_read_is_not_forgotten),
 		TEST(a_read_that_fails_doesnt_end_them),
 		TEST(an_older_number_is_news_as_well),

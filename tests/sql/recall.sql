@@ -1,7 +1,7 @@
 -- Leases that are called back: stint.recall_leases() and stint.get_recalls(). That a notice is sent, and to whom, is in sessions.sh.
 
 begin;
-select plan(25);
+select plan(27);
 
 select stint.set_policy('ten', 100, 1200000, resolution => 10) as ten \gset
 select stint.set_policy('twenty', 100, 1200000, resolution => 20) as twenty \gset
@@ -21,6 +21,7 @@ select results_eq('select policy_id, client_id, servers from stint.recall', form
 select is(stint.recall_leases(array[:ten], '{long}'), 0::bigint, '… and not again at once');
 update stint.recall set called_at = called_at - interval '400 milliseconds';
 select is(stint.recall_leases(array[:ten], '{long}'), 0::bigint, '… nor soon');
+select is((select max(recall_id) from stint.recall), 1::bigint, '… and who was only asked for again takes no number');
 update stint.recall set called_at = called_at - interval '200 milliseconds';
 select is(stint.recall_leases(array[:ten], '{long}'), 1::bigint, '… but half a second later');
 update stint.recall set called_at = called_at + interval '1 hour';
@@ -56,6 +57,12 @@ update stint.recall set called_at = called_at - interval '6 seconds' where clien
 select is((select count(*) from stint.get_recalls(3, 0)), 1::bigint, 'what is older than 5 s is no news');
 update stint.recall set recall_id = default where client_id = 'k20 3';
 select results_eq($$ select client_id from stint.get_recalls(1, 0) $$, $$ values ('k10 2'), ('passed 7'), ('k20 3'), (null) $$, 'who is called back again comes last');
+
+-- However many there are, an agent that has read nothing yet gets the newest thousand.
+insert into stint.recall (policy_id, client_id, called_at, servers) select :ten, 'many ' || g, clock_timestamp(), 1 from generate_series(1, 2000) g;
+select is((select row(count(*), min(client_id), max(client_id)) from stint.get_recalls(0, 0) where client_id is not null)::text,
+	row(1000, 'many 1001', 'many 2000')::text, 'of many, the newest thousand');
+delete from stint.recall where client_id like 'many %';
 
 -- ---- The end of a recall ----------------------------------------------------------------
 
