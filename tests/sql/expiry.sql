@@ -17,7 +17,7 @@ language sql volatile as $$
 		0, 0, 0, ahead, resolution, ahead, '{1}') $$;
 
 select pg_temp.put(:sliding, 'now', 0), pg_temp.put(:sliding, 'ahead', -6), pg_temp.put(:sliding, 'window', 60), pg_temp.put(:sliding, 'run', 67),
-	pg_temp.put(:sliding, 'margin', 75, ahead => 10), pg_temp.put(:sliding, 'still', 130, ahead => 10), pg_temp.put(:sliding, 'idle', 137, ahead => 10),
+	pg_temp.put(:sliding, 'margin', 75, ahead => 10), pg_temp.put(:sliding, 'still', 127, ahead => 10), pg_temp.put(:sliding, 'idle', 137, ahead => 10),
 	pg_temp.put(:sliding, 'old', 100000),
 	pg_temp.put(:fixed, 'now', 30, 60000000, 0), pg_temp.put(:fixed, 'idle', 200, 60000000, 0),
 	pg_temp.put(:longer, 'was short', 1000), pg_temp.put(999999, 'orphan', 0);

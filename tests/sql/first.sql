@@ -1,7 +1,7 @@
 -- stint.take_first_leases(): clients that an agent knows nothing of, whether the database knows them or not.
 
 begin;
-select plan(47);
+select plan(48);
 
 select stint.set_policy('ten', 10, 1200000, resolution => 10) as ten \gset
 select stint.set_policy('sixty', 10, 1200000, resolution => 60) as sixty \gset
@@ -127,6 +127,7 @@ select results_eq(
 select results_eq(
 	format($$ select request, granted from stint.take_first_leases(1, array[%1$s, %1$s, %1$s, %1$s], '{dup,other,dup,dup}', '{1,1,2,3}', '{1,1,2,3}', '{1,1,2,3}', '{0,0,0,0}', '{0,0,0,0}') order by request $$, :ten),
 	'values (1, 1), (2, 1)', 'of the same client twice, the first counts');
+select is((select granted from test.first_lease('ten', 'least of all', least_need => 0)), 1, 'who waits for nothing is granted what is needed as well');
 select is((select granted from test.first_lease('ten', 'h' || coalesce(h::text, ''), host => h)), 1, format('host %s', coalesce(h::text, 'null')))
 	from unnest(array[0, -5, null, 2147483647]) h;
 select is((select servers from stint.counter where client_id = 'h-5'), 32::bigint, '… is one of 63, whatever it is');

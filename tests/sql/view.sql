@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(97);
+select plan(98);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -64,8 +64,8 @@ rollback to server;
 
 select is((select host_id from stint.register_host('web-1', 'second', '0.1.0')), :host_id, 'the same host keeps its id');
 select is((select live_hosts from stint.register_host('web-2', 'x', '0.1.0')), 2, 'another host');
-select stint.set_policy('api', 10, 60000, resolution => 10);
-select is((select longest_lease_us from stint.register_host('web-1', 'second', '0.1.0')), 11 * 6030000::bigint, 'register: a lease lasts for a window and a sub-window at most');
+select stint.set_policy('api', 10, 3600000, resolution => 10);
+select is((select longest_lease_us from stint.register_host('web-1', 'second', '0.1.0')), 11 * 361800000::bigint, 'register: a lease lasts for a window and a sub-window at most');
 select results_eq(format($$ select live_hosts, change_id = (select max(change_id) from stint.change) from stint.heartbeat(%s, 'second', 'in step', 5, 0) $$, :host_id),
 	'values (2, true)', 'heartbeat: who lives, what is new');
 select ok(wal_end between 1 and pg_current_wal_flush_lsn() - '0/0', 'pulse: where the log ends') from stint.pulse();
@@ -84,6 +84,9 @@ select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
 select is((select state_since from stint.agent_host where name = 'web-1'), :'since'::timestamptz, 'host: since when its state is what it is');
 select stint.heartbeat(:host_id, 'second', 'resync', 7, 90000);
 select ok((select state_since from stint.agent_host where name = 'web-1') > :'since'::timestamptz, '… which begins with each change');
+select state_since as since from stint.agent_host where name = 'web-1' \gset
+select stint.register_host('web-1', 'second', '0.1.0');
+select ok(state = 'resync' and state_since > :'since'::timestamptz, '… and whenever it connects') from stint.agent_host where name = 'web-1';
 select stint.heartbeat(:host_id, 'second', 'fallback', 7, 90000);
 select stint.stop_host(:host_id, 'first');
 select is((select state from stint.host where name = 'web-1'), 'fallback', 'an instance that was replaced can''t stop the host');
@@ -221,30 +224,30 @@ select stint.set_override('api', 'b', 20);
 select results_eq($$ select policy, client_id collate "C", used::int, max_requests, remaining::int, percent, blocked from stint.usage order by client_id $$,
 	$$ values ('api', 'a' collate "C", 4, 0, 0, null::numeric, true), ('api', 'b', 10, 20, 10, 50.0, false), ('api', 'full', 10, 10, 0, 100.0, false),
 		('api', 'long', 3, 10, 7, 30.0, false) $$, 'usage: what is leased counts, whenever it can be spent');
-select ok(bool_and(resets_at between now() + interval '60 s' and clock_timestamp() + interval '72.4 s'), 'usage: until when') from stint.usage where client_id <> 'long';
-select ok(resets_at between now() + interval '114.5 s' and clock_timestamp() + interval '120.7 s', '… a window after the last moment in which it can be spent')
+select ok(bool_and(resets_at between now() + interval '3600 s' and clock_timestamp() + interval '4342 s'), 'usage: until when') from stint.usage where client_id <> 'long';
+select ok(resets_at between now() + interval '6874 s' and clock_timestamp() + interval '7237 s', '… a window after the last moment in which it can be spent')
 	from stint.usage where client_id = 'long';
 select results_eq($$ select policy, client_id collate "C", used::int, blocked, note, resets_at is null from stint.limited order by client_id $$,
 	$$ values ('api', 'a' collate "C", 4, true, null, true), ('api', 'evil', 0, true, 'abuse', true), ('api', 'full', 10, false, null, false) $$, 'limited');
 select results_eq($$ select rank::int, client_id collate "C", used::int from stint.top_client $$, $$ values (1, 'b' collate "C", 10), (1, 'full', 10), (3, 'a', 4), (4, 'long', 3) $$, 'top_client');
-update stint.counter set current_us = current_us - 60000000 where client_id in ('full', 'long');
-update stint.counter set current_us = current_us - 72400000 where client_id = 'b';
+update stint.counter set current_us = current_us - 99 * sub_window_us / 10 where client_id in ('full', 'long');
+update stint.counter set current_us = current_us - 12 * sub_window_us where client_id = 'b';
 select results_eq($$ select client_id collate "C", used::int from stint.usage order by client_id $$, $$ values ('a' collate "C", 4), ('full', 10), ('long', 2) $$,
 	'usage: what has left the window is gone');
-update stint.counter set current_us = current_us - 60700000 where client_id = 'long';
+update stint.counter set current_us = current_us - 101 * sub_window_us / 10 where client_id = 'long';
 select is_empty($$ select from stint.usage where client_id = 'long' $$, '… also what could be spent for long');
 
 -- The view counts as the grant does.
 select setseed(0.3);
 delete from stint.client_override;
 delete from stint.counter;
-select stint.set_policy('fixed', 1000, 6000, algorithm => 'fixed_window');
-select stint.set_policy('wide', 1000, 6000, resolution => 60);
+select stint.set_policy('fixed', 1000, 600000, algorithm => 'fixed_window');
+select stint.set_policy('wide', 1000, 600000, resolution => 60);
 insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next, charged,
 	early, ahead, resolution, span, counts)
 select policy_id, 'c' || i, (extract(epoch from clock_timestamp()) * 1000000)::bigint + s - (random() * s * (k + 3))::bigint, s, 1, 1, 0, 1000, 1, 0, 0, 0,
 	case when i % 2 = 0 and a > 0 then 3 else 0 end, a, k, 0, array(select 3 + (random() * 5)::int + i * 0 from generate_series(1, a + k + 1))
-from generate_series(1, 20) i, (select policy_id, case name when 'fixed' then 6000000 else 100000 end as s, case name when 'fixed' then 0 else 60 end as k
+from generate_series(1, 20) i, (select policy_id, case name when 'fixed' then 600000000 else 10000000 end as s, case name when 'fixed' then 0 else 60 end as k
 	from stint.policy where name in ('fixed', 'wide')) p, lateral (select i % (least(k, 20) + 2) as a) a;
 -- Both at one instant, as the statement's clock is volatile: what is left by the grant's own arithmetic, with a second look where a sub-window ended.
 create function pg_temp.differences() returns bigint language sql volatile as $$
