@@ -28,7 +28,7 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 120
-#define SLACK_MS     50
+#define SLACK_MS     250
 /* Each kill is another client: idle ones go, so that a long run doesn't fill the table. */
 #define IDLE_S   60
 #define TOLD_MAX 10
@@ -289,11 +289,13 @@ static int play_memory(const struct scene *scene) {
 }
 
 static int play_database(const struct scene *scene) {
-	struct host_options options = {.max_clients = 20000, .idle_timeout_s = IDLE_S};
+	struct host_options options = *STAGE_PATIENT;
 	struct world w = {.random = setting_number("STINT_SEED", 1),
 	                  .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
 	struct stage stage;
 
+	options.max_clients = 20000;
+	options.idle_timeout_s = IDLE_S;
 	if (stage_set(&stage, scene, 1, &options) != 0)
 		return tap_finish();
 	w.host = &stage.host[0];
