@@ -15,10 +15,10 @@
 /* A smaller part of the limit is not worth it. */
 #define WORTH_PART 16
 
-/* A client is called back so often at most, and not again in the same sub-window if that isn't a long one. After a
- * recall that brought nothing, the next one takes twice as long, up to a window. */
-#define RECALL_AGAIN_NS      (1000 * NS_PER_MS)
-#define RECALL_SUB_WINDOW_NS (6000 * NS_PER_MS)
+/* A client is called back once in a sub-window, which counts for so long at least, and at most. After a recall
+ * that brought nothing, the next one takes twice as long, up to a window. */
+#define RECALL_AGAIN_MIN_NS (1000 * NS_PER_MS)
+#define RECALL_AGAIN_MAX_NS (6000 * NS_PER_MS)
 
 /* How long it takes, at least, until the credits are back: the others hear of it, ask what it is about, and return
  * them. */
@@ -36,17 +36,22 @@ static struct recall *entry_of(struct core *core, uint32_t index) {
 	return &core->recalls[index % RECALL_CLIENTS];
 }
 
+static int64_t least_pause_ns(struct core *core, uint32_t index) {
+	int64_t sub_ns = policy_of(core, client_at(core, index))->terms.sub_window_us * NS_PER_US;
+	return min64(max64(sub_ns, RECALL_AGAIN_MIN_NS), RECALL_AGAIN_MAX_NS);
+}
+
 /* False: two clients share a place, and the other one has just been called back; or too many wait to be sent. */
-static bool begin(struct core *core, uint32_t index, int64_t starts_in_ns) {
+static bool begin(struct core *core, uint32_t index) {
 	struct recall *recall = entry_of(core, index);
 	int64_t window_ns = window_passes_ns(policy_of(core, client_at(core, index)));
-	int64_t least_ns = min64(starts_in_ns, RECALL_SUB_WINDOW_NS);
-	if (core->now_ns - recall->since_ns < RECALL_AGAIN_NS || core->recall_count == RECALL_MAX)
+	if (core->now_ns - recall->since_ns < RECALL_AGAIN_MIN_NS || core->recall_count == RECALL_MAX)
 		return false;
 	bool is_again =
 		recall->client == index && recall->pause_ns > 0 && core->now_ns - recall->until_ns < recall->pause_ns;
-	int64_t pause_ns = is_again ? min64(2 * recall->pause_ns, window_ns) : RECALL_AGAIN_NS;
-	*recall = (struct recall){.client = index, .since_ns = core->now_ns, .pause_ns = max64(pause_ns, least_ns)};
+	int64_t longer_ns = is_again ? min64(2 * recall->pause_ns, window_ns) : 0;
+	*recall = (struct recall){.client = index, .since_ns = core->now_ns};
+	recall->pause_ns = max64(longer_ns, least_pause_ns(core, index));
 	recall->until_ns = core->now_ns + recall->pause_ns;
 	core->to_recall[core->recall_count++] = index;
 	return true;
@@ -59,7 +64,7 @@ int64_t recall_on_answer(struct core *core, uint32_t index, const struct lease_r
 	bool got_any = grant->granted > 0 || grant->granted_next > 0;
 	if (recall->client == index && got_any) { /* the last one was not in vain, or is over */
 		recall->pause_ns = 0;
-		recall->until_ns = min64(recall->until_ns, recall->since_ns + RECALL_AGAIN_NS);
+		recall->until_ns = min64(recall->until_ns, recall->since_ns + least_pause_ns(core, index));
 	}
 	if (!core->io.recall || core->state != CORE_IN_STEP || core->draining || !is_worth(grant))
 		return INT64_MAX;
@@ -68,7 +73,7 @@ int64_t recall_on_answer(struct core *core, uint32_t index, const struct lease_r
 		return max64(takes_ns, min64(core->now_ns - recall->since_ns, recall->until_ns - core->now_ns));
 	if (got_any && grant->granted >= sent->need)
 		return takes_ns; /* these are the last: when they are spent, the client is refused */
-	return begin(core, index, grant->starts_in_us * NS_PER_US) ? takes_ns : INT64_MAX;
+	return begin(core, index) ? takes_ns : INT64_MAX;
 }
 
 void recall_flush(struct core *core) {

@@ -37,8 +37,10 @@ as $$
 declare
 	now constant timestamptz := clock_timestamp();
 	t_us constant bigint := (extract(epoch from now) * 1000000)::bigint;
-	-- However many hosts ask, and however often: a client is called back so often at most.
-	pause constant interval := interval '500 milliseconds';
+	-- However many hosts ask, and however often: a client is called back once in a sub-window, which counts for half a second at
+	-- least, and for six at most.
+	pause_least_us constant bigint := 500000;
+	pause_most_us constant bigint := 6000000;
 	-- Agents read again after a little more than this, see agent/recalls.c.
 	read_again constant interval := interval '100 milliseconds';
 	is_heard constant boolean := exists (
@@ -59,10 +61,11 @@ begin
 	where c.ahead - greatest((t_us - c.current_us) / c.sub_window_us, 0) >= 2 + greatest((c.resolution - 1) / 10, 0)
 		and not exists (
 			select from stint.recall k
-			where k.policy_id = c.policy_id and k.client_id = c.client_id and now between k.called_at and k.called_at + pause)
+			where k.policy_id = c.policy_id and k.client_id = c.client_id and now between k.called_at and k.called_at
+				+ least(greatest(c.sub_window_us, pause_least_us), pause_most_us) * interval '1 microsecond')
 	order by c.policy_id, c.client_id
 	on conflict (policy_id, client_id) do update set recall_id = default, called_at = excluded.called_at, servers = excluded.servers
-	where excluded.called_at not between r.called_at and r.called_at + pause;
+	where excluded.called_at not between r.called_at and r.called_at + pause_least_us * interval '1 microsecond';
 	get diagnostics called = row_count;
 	if called > 0 and is_heard is not true then
 		perform pg_notify('stint', 'recall');
@@ -73,7 +76,7 @@ $$;
 
 comment on function stint.recall_leases(int[], text[]) is
 	'For agents: these clients'' long leases are called back from the hosts that have them. Returns for how many that is so: a client without such leases is '
-	'left alone, and so is one that was called back within the last half second.';
+	'left alone, and so is one that was called back within the last sub-window.';
 revoke execute on function stint.recall_leases(int[], text[]) from public;
 grant execute on function stint.recall_leases(int[], text[]) to stint_agent;
 

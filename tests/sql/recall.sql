@@ -1,7 +1,7 @@
 -- Leases that are called back: stint.recall_leases() and stint.get_recalls(). That a notice is sent, and to whom, is in sessions.sh.
 
 begin;
-select plan(27);
+select plan(30);
 
 select stint.set_policy('ten', 100, 1200000, resolution => 10) as ten \gset
 select stint.set_policy('twenty', 100, 1200000, resolution => 20) as twenty \gset
@@ -19,11 +19,11 @@ select is(stint.recall_leases(array[:ten, :ten, :ten, :ten, null, :ten], array['
 select results_eq('select policy_id, client_id, servers from stint.recall', format($$ values (%s, 'long' collate "C", 10::bigint) $$, :ten),
 	'… from the hosts that serve it');
 select is(stint.recall_leases(array[:ten], '{long}'), 0::bigint, '… and not again at once');
-update stint.recall set called_at = called_at - interval '400 milliseconds';
+update stint.recall set called_at = called_at - interval '5 seconds';
 select is(stint.recall_leases(array[:ten], '{long}'), 0::bigint, '… nor soon');
 select is((select max(recall_id) from stint.recall), 1::bigint, '… and who was only asked for again takes no number');
-update stint.recall set called_at = called_at - interval '200 milliseconds';
-select is(stint.recall_leases(array[:ten], '{long}'), 1::bigint, '… but half a second later');
+update stint.recall set called_at = called_at - interval '2 seconds';
+select is(stint.recall_leases(array[:ten], '{long}'), 1::bigint, '… but six seconds later, however long a sub-window is');
 update stint.recall set called_at = called_at + interval '1 hour';
 select is(stint.recall_leases(array[:ten], '{long}'), 1::bigint, '… or if the clock was set back meanwhile');
 select is((select count(*) from stint.recall), 1::bigint, 'one row each');
@@ -42,6 +42,23 @@ select is(array[pg_temp.called('ten', 'k10 1', 1), pg_temp.called('ten', 'k10 2'
 select is(array[pg_temp.called('twenty', 'k20 2', 2), pg_temp.called('twenty', 'k20 3', 3)], '{0,1}', 'with 20: to the third');
 select is(array[pg_temp.called('ten', 'passed 7', 9, 7), pg_temp.called('ten', 'passed 8', 9, 8)], '{1,0}', 'time has passed since the row was written');
 select is((select servers from stint.recall where client_id = 'k10 2'), 6::bigint, 'hosts of this stretch of sub-windows and of the one before');
+
+-- Once in a sub-window, of half a second at least.
+select stint.set_policy('quick', 100, 1000, resolution => 10) as quick, stint.set_policy('second', 100, 20000, resolution => 20) as second \gset
+create function pg_temp.later(policy text, by interval) returns bigint language plpgsql volatile as $$
+begin
+	insert into stint.counter select (extract(epoch from clock_timestamp()) * 1000000)::bigint, stint.sub_window_us('sliding_window', p.time_window_ms, p.resolution), 1, 2, 0,
+		p.policy_id, 100, 1, 1, 0, 0, 0, 9, p.resolution, 1, 'again', '{1}' from stint.policy p where p.name = later.policy on conflict (policy_id, client_id) do update set current_us = excluded.current_us;
+	delete from stint.recall where client_id = 'again';
+	perform stint.recall_leases(array[(select p.policy_id from stint.policy p where p.name = later.policy)], '{again}');
+	update stint.recall set called_at = called_at - by where client_id = 'again';
+	return stint.recall_leases(array[(select p.policy_id from stint.policy p where p.name = later.policy)], '{again}');
+end $$;
+select is(array[pg_temp.later('quick', '300 milliseconds'), pg_temp.later('quick', '600 milliseconds')], '{0,1}', 'again after half a second, in a sub-window of a tenth');
+select is(array[pg_temp.later('second', '600 milliseconds'), pg_temp.later('second', '1100 milliseconds')], '{0,1}', '… after a second, in one of a second');
+select is(array[pg_temp.later('ten', '5 seconds'), pg_temp.later('ten', '6100 milliseconds')], '{0,1}', '… after six, in one of minutes');
+delete from stint.recall where client_id = 'again';
+delete from stint.counter where client_id = 'again';
 
 -- ---- Who hears of it ------------------------------------------------------------------
 

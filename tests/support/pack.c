@@ -81,7 +81,8 @@ uint64_t pack_judge(struct pack *pack, const struct journal_plan *plan, const st
 	         books_check(&pack->books, &oracle, plan) + stage_check_alone(&oracle, away, faults);
 	for (uint32_t i = 0; i < pack->count; i++)
 		well += host_is_running(&pack->host[i]) && host_stop(&pack->host[i]) == 0;
-	wrong += !tap_ok(well == pack->count, "I6: %u of %u agents were still there and ended well", well, pack->count);
+	wrong +=
+		!tap_ok(well == pack->count, "I6: %u of %u agents were still there and ended well", well, pack->count);
 	*checked = oracle.count + pack->books.count;
 	oracle_free(&oracle);
 	return wrong;

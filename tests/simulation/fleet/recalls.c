@@ -6,15 +6,19 @@
 #include "fleet.h"
 
 #define READ_AGAIN_NS (120 * MS) /* as agents do */
-#define SAME_NS       (500 * MS) /* the database calls a client back so often */
+#define SAME_LEAST_NS                                                                                             \
+	(500 * MS)               /* the database calls a client back once in a sub-window, of so long at least ... */
+#define SAME_MOST_NS (6 * S) /* ... and at most */
 
 void recalls_ask(struct fleet *f, const struct lease_recall *recalls, size_t count) {
 	int64_t notice_ns = f->now_ns + 2 * f->scenario.rtt_us * US + MS;
+	int64_t sub_ns = f->terms.sub_window_us * US, same_ns = sub_ns < SAME_LEAST_NS ? SAME_LEAST_NS : sub_ns;
+	same_ns = same_ns < SAME_MOST_NS ? same_ns : SAME_MOST_NS;
 	f->figures.statements += f->is_counting;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t client = check_client_of(recalls[i].client_id);
 		struct row *row = &f->rows[client];
-		if (row->recalled_ns != 0 && f->now_ns - row->recalled_ns < SAME_NS)
+		if (row->recalled_ns != 0 && f->now_ns - row->recalled_ns < same_ns)
 			continue;
 		row->recalled_ns = f->now_ns;
 		if (f->recalled_count == RECALLED_MAX)
