@@ -242,8 +242,7 @@ void answer_busy(struct core *core, struct pending *pending, int64_t now_ns) {
 	struct denial denial = unserved_denial(core, client_at(core, pending->client));
 	if (pending->busy == 0)
 		pending->busy_since_ns = now_ns;
-	if (pending->busy < BUSY_MAX)
-		pending->busy++;
+	pending_count_busy(core, pending);
 	core->counters.busy++;
 	debt_charge_again(pending);
 	pending_report_again(pending);

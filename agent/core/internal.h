@@ -75,7 +75,7 @@ struct pending {
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* it is time for the next lease */
 	bool of_fallback;             /* its debt is of a fallback, at least in part: the resync waits for it */
-	uint8_t busy;                 /* so many times in a row it was not applied, BUSY_MAX at the most ... */
+	uint8_t busy;                 /* so many times in a row it was not applied: see pending_count_busy() ... */
 	uint8_t step;                 /* ... and in which queue it therefore waits */
 	int64_t busy_since_ns;        /* the first of these */
 	int64_t due_ns;               /* while it is put off: when it is asked again */
@@ -315,6 +315,8 @@ void pending_make_urgent(struct core *core, struct pending *pending);
 void pending_requeue(struct core *core, struct pending *pending);
 /* The same for a request that wasn't applied: it is asked again later. */
 void pending_put_off(struct core *core, struct pending *pending);
+/* It was not applied. While somebody waits for it, tries come as often as before, and only the first count. */
+void pending_count_busy(const struct core *core, struct pending *pending);
 int64_t pending_delay_ns(const struct core *core, const struct pending *pending); /* for how long, then */
 /* Those that were put off and are due are put back, or all of them; a bounded number with each call. */
 void pending_take_up(struct core *core, bool all);

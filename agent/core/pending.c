@@ -159,8 +159,17 @@ static bool asks(const struct pending *pending) {
 	return pending->first || pending->wants_more || pending->wants_next;
 }
 
+static uint8_t last_step(const struct core *core, const struct pending *pending) {
+	return asks(pending) || core->draining ? PUT_OFF_URGENT_STEP : BUSY_MAX - 1;
+}
+
+void pending_count_busy(const struct core *core, struct pending *pending) {
+	if (pending->busy <= last_step(core, pending))
+		pending->busy++;
+}
+
 static uint8_t step_of(const struct core *core, const struct pending *pending) {
-	uint8_t most = asks(pending) || core->draining ? PUT_OFF_URGENT_STEP : BUSY_MAX - 1;
+	uint8_t most = last_step(core, pending);
 	return pending->busy <= most ? (uint8_t)(pending->busy - 1) : most;
 }
 

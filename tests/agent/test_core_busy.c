@@ -510,12 +510,29 @@ static void nor_for_one_that_is_put_off_for_long(void **state) {
 	assert_true(core_is_drained(f->core));
 }
 
+/* Tries come every 16 ms or so while somebody waits. When nobody does any more they get rarer from there on, and
+ * not as if they had been getting rarer all the time: a resync waits for this charge. */
+static void when_nobody_waits_any_more_it_is_still_asked_soon(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	want(f, 1, "locked", 1);
+	expect_allowed(f, 1);
+	comes_up(f);
+	want_until(f, 2, "locked", 1, 220 * MS);
+	for_a_while(f, 230 * MS, true);
+	expect_denied(f, 2);
+	assert_int_equal(core_state(f->core), CORE_RESYNC);
+	for_a_while(f, 100 * MS, false);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
 int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(after_a_refusal_it_is_asked_at_once_without_waiting_for_locks),
 		STEP(who_waits_is_served_when_the_row_is_free),
 		STEP(it_is_asked_again_soon_and_then_less_often),
+		STEP(when_nobody_waits_any_more_it_is_still_asked_soon),
 		STEP(each_host_comes_back_at_another_time),
 		STEP(who_has_waited_for_long_is_denied),
 		STEP(then_its_row_is_left_alone_for_a_while),

@@ -161,6 +161,8 @@ static void handle(struct world *w, const struct event *e) {
 	case HEAR: core_set_policy(host->core, now_ns, 0, &e->policy); break;
 	case CRASH: crash(w, e->host); break;
 	case PAUSE:
+		if (w->is_calm) /* it was stopped once more, while it was stopped before */
+			break;
 		leave(w, host, w->now_ns + e->ns);
 		host->paused_until_ns = w->now_ns + e->ns;
 		host->backlog = 0;

@@ -214,8 +214,10 @@ static uint64_t sum(const uint64_t *counts) {
  * was there. */
 static uint64_t check_promise(const struct kills *k, const struct oracle *oracle) {
 	const struct oracle_choice up = {.host = ORACLE_ANY, .sources = ORACLE_UP};
-	const struct oracle_choice alone = {
-		.policy = ORACLE_ANY, .client = ORACLE_ANY, .host = ORACLE_ANY, .sources = ORACLE_FALLBACK};
+	const struct oracle_choice alone = {.policy = ORACLE_ANY,
+	                                    .client = ORACLE_ANY,
+	                                    .host = ORACLE_ANY,
+	                                    .sources = ORACLE_FALLBACK};
 
 	tap_note("%zu times an agent was cut off; %lld were admitted by agents on their own", k->away_count,
 	         (long long)oracle_sum(oracle, &alone));
