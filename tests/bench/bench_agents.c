@@ -2,9 +2,10 @@
  * bench_agents.c - 1 to 64 agents on one machine, one database: what a lease costs when all of them want one of
  * the same client, and when each wants those of its own.
  *
- * One app process for each agent checks one client once in each of its windows, so that each check needs a new
- * lease: a trip to the database, and with one client for all, to the same row. Who waits for a row's lock is
- * counted by a session that looks every 10 ms.
+ * One app process for each agent checks once in a tenth of a second, each time another client, so that each check
+ * needs a lease: a trip to the database. One client for all means one for all in that tenth: they go to the same
+ * row. (A client that came again would have its next lease before it asked.) Who waits for a row's lock is counted
+ * by a session that looks every 10 ms.
  *
  * Then how long they take when all are killed and come again, and when all lose their sessions.
  */
@@ -55,8 +56,12 @@ struct outcome {
 	double waiting, statements_per_s, other_percent;
 };
 
-static void name_client(const struct play *p, int index, char id[static 32]) {
-	snprintf(id, 32, p->own_clients ? "own-%d" : "shared", index);
+static void name_client(const struct play *p, int index, char id[static 64]) {
+	unsigned long long turn = monotonic_ns() / (WINDOW_MS * NS_PER_MS);
+	if (p->own_clients)
+		snprintf(id, 64, "own-%d-%llu", index, turn);
+	else
+		snprintf(id, 64, "shared-%llu", turn);
 }
 
 /* The first check makes the limiter known to the agent: it is not one of those that are measured. */
@@ -82,14 +87,14 @@ static uint64_t check_once(void *arg, int index) {
 	struct play *p = arg;
 	struct stint_result result = {0};
 	uint64_t began;
-	char id[32];
+	char id[64];
 
-	name_client(p, index, id);
 	if (!limiter) {
-		limiter = attach(&p->host[index], id);
+		limiter = attach(&p->host[index], "first");
 		due_ns = monotonic_ns() + (uint64_t)index * WINDOW_MS * NS_PER_MS / AGENTS_MAX;
 	}
 	sleep_until_ns(due_ns);
+	name_client(p, index, id);
 	due_ns += (WINDOW_MS + 1) * NS_PER_MS; /* drifts through the windows, edges and all */
 	began = monotonic_ns();
 	if (stint_check(limiter, id, 1, &result) == 0 && result.source == STINT_SOURCE_DATABASE)
