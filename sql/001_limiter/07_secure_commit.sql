@@ -1,10 +1,20 @@
 -- What has been granted must outlive a crash of the server, whatever synchronous_commit says for the role or the
 -- database.
 --
--- synchronous_commit is set for the transaction, not for the session: that also works behind a pooler, and costs
--- 1.4 µs. A SET clause of a function would not do: it ends with the function, before the commit. Only off is
+-- synchronous_commit is set for the transaction, not for the session: that also works behind a pooler. Mostly there is
+-- nothing to set, which commits_safely() sees without the call of a function. A SET clause of a function would not do: it ends with the function, before the commit. Only off is
 -- raised: local, remote_write and the like are the operator's choice of what waits for standbys, and with them a
 -- crash of this server loses nothing.
+
+-- Plain SQL, so that it is inlined where it is asked.
+create function stint.commits_safely() returns boolean
+language sql stable
+as $$
+	select current_setting('synchronous_commit') <> 'off' and current_setting('client_min_messages') not in ('error', 'fatal', 'panic')
+$$;
+
+comment on function stint.commits_safely() is 'Whether stint.secure_commit() would have nothing to do.';
+revoke execute on function stint.commits_safely() from public;
 
 create function stint.secure_commit() returns void
 language plpgsql volatile

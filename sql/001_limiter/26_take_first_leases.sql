@@ -34,7 +34,9 @@ begin
 	then
 		raise exception 'stint: the arrays of a batch must have the same length' using errcode = '22023';
 	end if;
-	perform stint.secure_commit();
+	if not stint.commits_safely() then
+		perform stint.secure_commit();
+	end if;
 
 	return query
 	with asked as (

@@ -13,7 +13,7 @@ select 'function', unnest(string_to_array('await_tables begin_call declare_polic
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('apply_report can_lock_counter check_client check_policy clear_overrides commit_later count_hosts describe_change expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('apply_report can_lock_counter check_client check_policy clear_overrides commit_later commits_safely count_hosts describe_change expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
