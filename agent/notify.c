@@ -1,7 +1,8 @@
 /*
- * notify.c - tells systemd, see notify.h. Messages that are repeated anyway are dropped when the manager is busy
- * and its queue is full, since libsystemd would wait. Messages that are sent once are worth the wait: either
- * nobody is served yet, or only an operator waits.
+ * notify.c - tells systemd, see notify.h. When the manager is busy and its queue is full, libsystemd waits, however
+ * long. So messages that are repeated anyway are dropped then, and so is the one about stopping: the agent has
+ * leases to return, and the manager sees it end. READY and RELOADING are worth the wait, as the manager would wait
+ * for the one for ever, and the other one comes before it.
  */
 #include "notify.h"
 
@@ -47,7 +48,7 @@ void notify_reloading(void) {
 }
 
 void notify_stopping(void) {
-	sd_notify(0, "STOPPING=1\nSTATUS=returning unused leases");
+	tell_if_heard("STOPPING=1\nSTATUS=returning unused leases");
 }
 
 void notify_watchdog(void) {

@@ -45,6 +45,8 @@ static void speaks_at(const char *place) {
 	hears(fd, "WATCHDOG=1");
 	notify_ready("up");
 	hears(fd, "READY=1\nSTATUS=up");
+	notify_stopping();
+	hears(fd, "STOPPING=1\nSTATUS=returning unused leases");
 	close(fd);
 }
 
@@ -81,6 +83,7 @@ static void nobody_waits_for_a_manager(void **state) {
 		notify_status("a queue has room for some of these");
 		notify_watchdog();
 	}
+	notify_stopping();
 	alarm(0);
 	hears(fd, "STATUS=a queue has room for some of these");
 	close(fd);
