@@ -71,5 +71,5 @@ void recalls_free(struct recalls *recalls) {
 
 void recalls_forget_database(struct recalls *recalls) {
 	recalls->reading = recalls->unread = false;
-	recalls->known = 0;
+	recalls->known = recalls->pause_ms = 0;
 }

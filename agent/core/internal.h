@@ -49,17 +49,6 @@ struct waiter {
 	uint32_t cost;
 };
 
-/* So many clients are called back at a time, and with one message. */
-#define RECALL_CLIENTS 1024u
-#define RECALL_MAX     64u
-
-struct recall {
-	uint32_t client;
-	int64_t since_ns;
-	int64_t until_ns; /* no other recall before; in the past: nobody's */
-	int64_t pause_ns; /* between since_ns and until_ns: it grows while recalls are in vain */
-};
-
 enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT, PENDING_PUT_OFF };
 
 /* A request that wasn't applied is put off, for twice as long each time in a row, up to the time of this one. Each
@@ -91,6 +80,17 @@ struct pending {
 
 struct pending_queue {
 	uint32_t first, last;
+};
+
+/* So many clients are called back at a time, and so many with one message. */
+#define RECALL_CLIENTS 1024u
+#define RECALL_MAX     64u
+
+struct recall { /* of a client's leases on other hosts */
+	uint32_t client;
+	int64_t since_ns;
+	int64_t until_ns; /* no other recall of the client before */
+	int64_t pause_ns; /* between since_ns and until_ns: it grows while recalls are in vain; 0: the last was not */
 };
 
 /* An event that concerns all clients. A client of an earlier generation hasn't met it yet; it is closed when all
@@ -373,11 +373,11 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 void answer_busy(struct core *core, struct pending *pending, int64_t now_ns);
 
 /* recall.c */
-/* A client that was refused: its long leases on other hosts are called back, if there are such. Returns how long a
- * denial is good, as credits may come back soon; INT64_MAX: none are expected. */
+/* The store has answered. If the client was refused, its long leases on other hosts are called back, if there are
+ * such. Returns for how long a denial is good, as credits may come back soon; INT64_MAX: none are expected. */
 int64_t recall_on_answer(struct core *core, uint32_t client, const struct lease_request *sent,
                          const struct lease_grant *grant);
-void recall_flush(struct core *core);
+void recall_flush(struct core *core);            /* sends what is to be called back, if it is time */
 int64_t recall_next_ns(const struct core *core); /* INT64_MAX: there is nothing to send */
 
 /* verdict.c */
@@ -410,8 +410,8 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 
 /* Forgets what was used so far: what counts as used from now on is what is used after this. */
 void demand_begin_period(struct core *core, struct client *client);
-void demand_end_period(struct core *core, struct client *client);
-uint32_t demand_period_use(const struct core *core, const struct client *client);
+void demand_end_period(struct core *core, struct client *client); /* learns from what was used, and begins anew */
+uint32_t demand_period_use(const struct core *core, const struct client *client); /* credits, since it began */
 /* While the database is away, what was used of its leases since then has to be known as long as they stand: see
  * count_in_fallback(). */
 bool demand_must_remember(const struct core *core, const struct client *client);
@@ -423,6 +423,7 @@ int demand_span_least(const struct core *core, const struct grant_terms *terms);
 /* How much is asked for, and for how long. */
 void demand_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
                  struct lease_request *request);
+/* What the low-water mark of what was granted is a part of. */
 uint32_t demand_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 
 /* leases.c */

@@ -52,8 +52,7 @@ struct lease_grant {
 	int32_t granted_next; /* of a lease that lasts longer, or begins with the next sub-window */
 	int32_t charged;
 	int32_t remaining;
-	int32_t
-		recallable; /* if that is 0 or too little: what long leases were charged with, some of it may be unspent */
+	int32_t recallable;   /* if that was too little: what long leases were charged with, unspent perhaps */
 	int32_t max_requests; /* the limit that applied; 0: blocked */
 	int64_t sub_window;   /* to which `granted` is charged: the last one in which it is good */
 	int64_t valid_us;

@@ -8,15 +8,8 @@
 #include "parameters.h"
 #include "private.h"
 
-static bool finish_recall(struct session *s, const struct operation *op, enum lease_outcome outcome,
-                          const struct pg_answer *answer) {
-	(void)s, (void)answer;
-	op->done.ended(op->context, outcome);
-	return true;
-}
-
 const struct call call_recall = {
-	"stint.recall_leases", "select stint.recall_leases($1::int[], $2::text[])", 1, false, finish_recall,
+	"stint.recall_leases", "select stint.recall_leases($1::int[], $2::text[])", 1, false, operation_tell_end,
 };
 
 static void add_policy_ids(struct parameters *p, struct pgarray *array, const struct lease_recall *recalls,

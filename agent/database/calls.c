@@ -254,19 +254,12 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 	session_start(&db->session, &op, &p.pg);
 }
 
-static bool finish_ended(struct session *s, const struct operation *op, enum lease_outcome outcome,
-                         const struct pg_answer *answer) {
-	(void)s, (void)answer;
-	op->done.ended(op->context, outcome);
-	return true;
-}
-
 static const struct call call_fallback = {
 	"stint.report_fallback",
 	"select stint.report_fallback($1::int, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text)",
 	1,
 	false,
-	finish_ended,
+	operation_tell_end,
 };
 
 void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
@@ -283,7 +276,7 @@ void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t en
 }
 
 static const struct call call_stop = {
-	"stint.stop_host", "select stint.stop_host($1::int, $2::text)", 1, false, finish_ended,
+	"stint.stop_host", "select stint.stop_host($1::int, $2::text)", 1, false, operation_tell_end,
 };
 
 void database_stop_host(struct database *db, database_ended *done, void *context) {
@@ -295,7 +288,7 @@ void database_stop_host(struct database *db, database_ended *done, void *context
 }
 
 static const struct call call_await = {"stint.await_tables", "select stint.await_tables()", 1, false,
-                                       finish_ended};
+                                       operation_tell_end};
 
 void database_await_tables(struct database *db, database_ended *done, void *context) {
 	struct operation op = {.call = &call_await, .done.ended = done, .context = context};

@@ -61,4 +61,7 @@ void operation_put_away(struct operation **spares, struct operation *);
 bool operation_make_spares(struct operation **spares); /* false: out of memory */
 void operation_free_all(struct operation *first);
 
+/* A call's `finish`, where nothing but the end is of interest. */
+bool operation_tell_end(struct session *, const struct operation *, enum lease_outcome, const struct pg_answer *);
+
 #endif

@@ -38,7 +38,7 @@ void greeting_start(struct session *, struct database *);
 
 extern const struct call call_take, call_take_first, call_take_unlocked;
 
-/* ---- call_back.c -------------------------------------------------------- */
+/* ---- call_back.c ----------------------------------------------------- */
 
 extern const struct call call_recall, call_recalls;
 

@@ -1,12 +1,12 @@
 -- What has been granted must outlive a crash of the server, whatever synchronous_commit says for the role or the
 -- database.
 --
--- synchronous_commit is set for the transaction, not for the session: that also works behind a pooler. Mostly there is
--- nothing to set, which commits_safely() sees without the call of a function. A SET clause of a function would not do: it ends with the function, before the commit. Only off is
--- raised: local, remote_write and the like are the operator's choice of what waits for standbys, and with them a
--- crash of this server loses nothing.
+-- synchronous_commit is set for the transaction, not for the session: that also works behind a pooler. A SET clause
+-- of a function would not do: it ends with the function, before the commit. Only off is raised: local, remote_write and
+-- the like are the operator's choice of what waits for standbys, and with them a crash of this server loses nothing.
 
--- Plain SQL, so that it is inlined where it is asked.
+-- Mostly there is nothing to set. A grant sees that by this function, which is plain SQL, so that it is inlined: a call of
+-- secure_commit() would take it 12 µs. It asks for the two conditions that secure_commit() has.
 create function stint.commits_safely() returns boolean
 language sql stable
 as $$

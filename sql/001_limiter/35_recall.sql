@@ -3,8 +3,8 @@
 --
 -- A recall is a wish, not a fact: nothing depends on it. So it is kept in a table that a crash empties, and nobody waits
 -- until it is on disk. The first one after a pause sends a notice. Whoever hears it reads what is called back, and
--- reads again until nothing is new. So a notice wakes all agents once, however many recalls follow. (One that is committed after a
--- later one may be missed.)
+-- reads again until nothing is new. So a notice wakes all agents once, however many recalls follow. (One that is
+-- committed after a later one may be missed.)
 
 create unlogged table stint.recall (
 	policy_id int not null,
@@ -37,8 +37,8 @@ as $$
 declare
 	now constant timestamptz := clock_timestamp();
 	t_us constant bigint := (extract(epoch from now) * 1000000)::bigint;
-	-- However many hosts ask, and however often: a client is called back once in a sub-window, which counts for half a second at
-	-- least, and for six at most.
+	-- However many hosts ask, and however often: a client is called back once in a sub-window, which counts for half a
+	-- second at least, and for six at most.
 	pause_least_us constant bigint := 500000;
 	pause_most_us constant bigint := 6000000;
 	-- Agents read again after a little more than this, see agent/recalls.c.
@@ -64,10 +64,11 @@ begin
 			where k.policy_id = c.policy_id and k.client_id = c.client_id and now between k.called_at and k.called_at
 				+ least(greatest(c.sub_window_us, pause_least_us), pause_most_us) * interval '1 microsecond')
 	order by c.policy_id, c.client_id
+	-- Another host may have been faster since then.
 	on conflict (policy_id, client_id) do update set recall_id = default, called_at = excluded.called_at, servers = excluded.servers
 	where excluded.called_at not between r.called_at and r.called_at + pause_least_us * interval '1 microsecond';
 	get diagnostics called = row_count;
-	if called > 0 and is_heard is not true then
+	if called > 0 and not is_heard then
 		perform pg_notify('stint', 'recall');
 	end if;
 	return called;
