@@ -1,8 +1,8 @@
 /*
- * notify.c - tells systemd, see notify.h. When the manager is busy and its queue is full, libsystemd waits, however
- * long. So messages that are repeated anyway are dropped then, and so is the one about stopping: the agent has
- * leases to return, and the manager sees it end. READY and RELOADING are worth the wait, as the manager would wait
- * for the one for ever, and the other one comes before it.
+ * notify.c - tells systemd, see notify.h. When the manager is busy and its queue is full, libsystemd waits,
+ * however long. So messages that are repeated anyway are dropped then, and so is the one about stopping: the agent
+ * has leases to return, and the manager sees it end. READY and RELOADING are worth the wait, as the manager would
+ * wait for the one for ever, and the other one comes before it.
  */
 #include "notify.h"
 
