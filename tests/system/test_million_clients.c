@@ -35,7 +35,7 @@
 /* The limit of a fallback, which some of the clients meet. */
 #define LENIENT 200000u
 #define AWAY_MS 1500
-#define BACK_MS 120000 /* it takes some seconds; on a machine with much else to do, half a minute */
+#define BACK_MS 30000
 
 struct flood {
 	struct stint *stint;

@@ -6,9 +6,9 @@
 #include "fleet.h"
 
 #define READ_AGAIN_NS (120 * MS) /* as agents do */
-#define SAME_LEAST_NS                                                                                             \
-	(500 * MS)               /* the database calls a client back once in a sub-window, of so long at least ... */
-#define SAME_MOST_NS (6 * S) /* ... and at most */
+/* The database calls a client back once in a sub-window, which counts for so long at least, and at most. */
+#define SAME_LEAST_NS (500 * MS)
+#define SAME_MOST_NS  (6 * S)
 
 void recalls_ask(struct fleet *f, const struct lease_recall *recalls, size_t count) {
 	int64_t notice_ns = f->now_ns + 2 * f->scenario.rtt_us * US + MS;
