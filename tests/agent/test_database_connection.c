@@ -1,5 +1,6 @@
 /*
- * test_database_connection.c - what agent/database does when the connection breaks, or a deadline passes.
+ * test_database_connection.c - what agent/database does when no connection comes up, one breaks, or a deadline
+ * passes.
  */
 #include "database_stub.h"
 
@@ -8,9 +9,137 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "database/errand.h"
+
+/* ---- Connections that don't come up ---------------------------------------------------- */
+
+static void expect_down(struct fixture *f, const char *rest, const char *why) {
+	open_database(f, rest, TIMEOUT_MS);
+	expect(f, "D");
+	expect_why(f, why);
+	assert_string_equal(database_last_error(f->db), f->why);
+	close_database(f);
+}
+
+static void says_why_it_cannot_connect(void **state) {
+	struct fixture *f = *state;
+	expect_down(f, "host=/tmp/stint-nowhere", "No such file or directory");
+	expect_down(f, "dbname=nowhere", "database \"nowhere\" does not exist");
+	expect_down(f, "dbname=stub user=nobody-here", "role \"nobody-here\" does not exist");
+	expect_down(f, "nonsense", "nonsense");
+	expect_down(f, "dbname=bare", "schema stint is missing: run `stint db init`");
+	expect_down(f, "dbname=stub user=stranger", "no rights: grant stint_agent to this role");
+	expect_down(f, "dbname=stub user=stranger", "role stranger");
+	expect_down(f, "dbname=stub user=heir", "this role is a member of stint_agent, but doesn't inherit");
+	expect_down(f, "dbname=stub user=reader",
+	            "writes are turned off: default_transaction_read_only is on for this role");
+}
+
+static void tells_a_server_that_refuses_from_none(void **state) {
+	static const struct {
+		const char *rest;
+		bool reached;
+	} cases[] = {{"host=/tmp/stint-nowhere", false}, {"host=127.0.0.1 port=1", false},       {"nonsense", false},
+	             {"dbname=nowhere", true},           {"dbname=stub user=nobody-here", true}, {"dbname=bare", true},
+	             {"dbname=stub user=stranger", true}};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		open_database(f, cases[i].rest, TIMEOUT_MS);
+		expect(f, "D");
+		if (database_was_reached(f->db) != cases[i].reached)
+			fail_msg("%s: reached is %d", cases[i].rest, !cases[i].reached);
+		close_database(f);
+	}
+}
+
+static void set_version(const struct fixture *f, const char *version, const char *oldest_agent) {
+	char sql[512];
+	snprintf(sql, sizeof(sql),
+	         "create or replace function stint.schema_version() returns int language sql as 'select %s';"
+	         "create or replace function stint.oldest_agent() returns int language sql as 'select %s'",
+	         version, oldest_agent);
+	admin_do(f, "stub", sql);
+}
+
+static void refuses_a_schema_that_it_cannot_work_with(void **state) {
+	struct fixture *f = *state;
+	set_version(f, "0", "0");
+	expect_down(f, "dbname=stub", "version 0, this agent needs 1: run `stint db migrate`");
+	set_version(f, "3", "2");
+	expect_down(f, "dbname=stub",
+	            "version 3, which agents made for version 2 or later can work with; this one was made for 1");
+	set_version(f, "null::int", "1");
+	expect_down(f, "dbname=stub", "does not understand");
+	set_version(f, "2", "null::int");
+	expect_down(f, "dbname=stub", "does not understand");
+	set_version(f, "1", "1");
+	admin_do(f, "stub", "alter function stint.stop_host rename to stop_host_not");
+	expect_down(f, "dbname=stub", "schema stint is missing or incomplete");
+	admin_do(f, "stub", "alter function stint.stop_host_not rename to stop_host");
+}
+
+static void works_with_a_newer_schema_that_breaks_nothing(void **state) {
+	struct fixture *f = *state;
+	set_version(f, "2147483647", "1");
+	come_up(f, "dbname=stub", TIMEOUT_MS);
+	close_database(f);
+	set_version(f, "1", "1");
+}
+
+static void tries_again_with_growing_pauses(void **state) {
+	struct fixture *f = *state;
+	int64_t began = test_now_ms();
+	open_database(f, "host=/tmp/stint-nowhere", TIMEOUT_MS);
+	expect(f, "DDDD"); /* after pauses of 50, 100 and 200 ms, each longer or shorter by up to a half */
+	int64_t lasted = test_now_ms() - began;
+	assert_in_range(lasted, 170, 5000);
+	close_database(f);
+}
+
+/* Makes a socket that takes connections and never says a word, like a server that was stopped. */
+static int listen_mute(const struct fixture *f, char *path, size_t size) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	snprintf(path, size, "%s/mute", f->dir);
+	mkdir(path, 0755);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/mute/.s.PGSQL.5432", f->dir);
+	unlink(address.sun_path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static void close_mute(const struct fixture *f, int fd) {
+	char path[128];
+	close(fd);
+	snprintf(path, sizeof(path), "%s/mute/.s.PGSQL.5432", f->dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/mute", f->dir);
+	rmdir(path);
+}
+
+static void gives_up_on_a_mute_server_and_tries_the_next(void **state) {
+	struct fixture *f = *state;
+	char path[128], rest[512];
+	int fd = listen_mute(f, path, sizeof(path));
+	int64_t began = test_now_ms();
+	snprintf(rest, sizeof(rest), "dbname=stub host=%s,%s/pg", path, f->dir);
+	open_database(f, rest, TIMEOUT_MS);
+	expect(f, "D");
+	assert_in_range(test_now_ms() - began, TIMEOUT_MS - 20, TIMEOUT_MS + 1500);
+	expect_why(f, "no connection within 600 ms");
+	/* The next attempts are refused for a second if the first one's thread has not ended yet. */
+	for (int64_t end = test_now_ms() + PATIENCE_MS; !database_is_up(f->db) && test_now_ms() < end;)
+		run_for(f, 10);
+	assert_true(database_is_up(f->db));
+	close_database(f);
+	close_mute(f, fd);
+}
 
 /* ---- Failures of the connection ------------------------------------------------------------------------ */
 
@@ -220,6 +349,12 @@ static void a_killed_server_comes_back(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(says_why_it_cannot_connect),
+		cmocka_unit_test(tells_a_server_that_refuses_from_none),
+		cmocka_unit_test(refuses_a_schema_that_it_cannot_work_with),
+		cmocka_unit_test(works_with_a_newer_schema_that_breaks_nothing),
+		cmocka_unit_test(tries_again_with_growing_pauses),
+		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
 		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
 		cmocka_unit_test(a_paused_server_meets_the_deadline),
 		cmocka_unit_test(each_operation_has_its_own_deadline),
