@@ -73,6 +73,7 @@ LIB := \
 	lib/options.c \
 	lib/outstanding.c \
 	lib/request.c \
+	lib/sized.c \
 	lib/wait.c \
 	lib/watch.c
 
@@ -220,6 +221,7 @@ LIB_TESTS := \
 	tests/lib/test_local.c \
 	tests/lib/test_message.c \
 	tests/lib/test_options.c \
+	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c
 

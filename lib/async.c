@@ -16,14 +16,27 @@ _Static_assert(ASYNC_CHUNK *ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
 struct async_check {
 	struct request request; /* first, so that a finished request can be cast to its check */
 	struct async *async;
-	TAILQ_ENTRY(async_check) link; /* in one of the queues */
+	struct async_queue *queue;     /* in which it is */
+	TAILQ_ENTRY(async_check) link; /* in this queue */
 	stint_callback *callback;
 	void *arg;
+	uint64_t ticket; /* 0: it is unused */
+	uint16_t number; /* its place in the chunks */
 	char id[STINT_CLIENT_ID_MAX];
 };
 
-void async_init(struct async *a, struct channel *channel) {
+/*
+ * A ticket says where its check is: the lowest 16 bits are its number in the chunks. The 40 bits above count the
+ * checks, and the upper 8 tell the process: a child of a fork can't take its parent's ticket for one of its own.
+ */
+#define TICKET_NUMBER_BITS 16
+#define TICKET_COUNT_MASK  ((UINT64_C(1) << 40) - 1)
+#define TICKET_PROCESS_BIT 56
+_Static_assert(STINT_ASYNC_MAX <= 1 << TICKET_NUMBER_BITS, "a check's number fits into a ticket");
+
+void async_init(struct async *a, struct channel *channel, uint64_t process) {
 	a->channel = channel;
+	a->process = process;
 	TAILQ_INIT(&a->unused);
 	TAILQ_INIT(&a->pending);
 	TAILQ_INIT(&a->finished);
@@ -39,6 +52,22 @@ void async_destroy(struct async *a) {
 		free(a->chunk[i]);
 }
 
+/* ---- The queues ----------------------------------------------------------- */
+
+static void join(struct async_check *check, struct async_queue *queue) {
+	check->queue = queue;
+	TAILQ_INSERT_TAIL(queue, check, link);
+}
+
+static void leave(struct async_check *check) {
+	TAILQ_REMOVE(check->queue, check, link);
+}
+
+static void move(struct async_check *check, struct async_queue *to) {
+	leave(check);
+	join(check, to);
+}
+
 /* ---- The pool ------------------------------------------------------------- */
 
 static int grow(struct async *a) {
@@ -47,10 +76,26 @@ static int grow(struct async *a) {
 	struct async_check *chunk = calloc(ASYNC_CHUNK, sizeof(*chunk));
 	if (!chunk)
 		return error_set(STINT_ENOMEM, "no memory for asynchronous checks");
+	for (unsigned i = 0; i < ASYNC_CHUNK; i++) {
+		chunk[i].number = (uint16_t)(a->chunk_count * ASYNC_CHUNK + i);
+		join(&chunk[i], &a->unused);
+	}
 	a->chunk[a->chunk_count++] = chunk;
-	for (unsigned i = 0; i < ASYNC_CHUNK; i++)
-		TAILQ_INSERT_TAIL(&a->unused, &chunk[i], link);
 	return 0;
+}
+
+static uint64_t make_ticket(struct async *a, const struct async_check *check) {
+	a->ticket_count = a->ticket_count % TICKET_COUNT_MASK + 1; /* never 0, so no ticket is */
+	return a->process << TICKET_PROCESS_BIT | a->ticket_count << TICKET_NUMBER_BITS | check->number;
+}
+
+/* Returns the check that has this ticket, or NULL if it has ended. */
+static struct async_check *find_ticket(const struct async *a, uint64_t ticket) {
+	unsigned number = ticket & ((1u << TICKET_NUMBER_BITS) - 1);
+	if (ticket == 0 || number / ASYNC_CHUNK >= a->chunk_count)
+		return NULL;
+	struct async_check *check = &a->chunk[number / ASYNC_CHUNK][number % ASYNC_CHUNK];
+	return check->ticket == ticket ? check : NULL;
 }
 
 /* ---- stint_fd() ------------------------------------------------------------- */
@@ -96,8 +141,7 @@ int async_start_watching(struct async *a) {
 static void move_to_finished(struct request *r) {
 	struct async_check *check = (struct async_check *)r;
 	struct async *a = check->async;
-	TAILQ_REMOVE(&a->pending, check, link);
-	TAILQ_INSERT_TAIL(&a->finished, check, link);
+	move(check, &a->finished);
 	set_timer(a);
 }
 
@@ -107,7 +151,7 @@ static int submit(struct async *a, struct async_check *check) {
 	if (status != 0)
 		return status;
 	async_watch(a);
-	TAILQ_INSERT_TAIL(&a->pending, check, link);
+	join(check, &a->pending);
 	if (check->request.give_up_ns < a->next_timeout_ns)
 		a->next_timeout_ns = check->request.give_up_ns;
 	set_timer(a);
@@ -115,7 +159,7 @@ static int submit(struct async *a, struct async_check *check) {
 }
 
 int async_start(struct async *a, struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                stint_callback *callback, void *arg) {
+                stint_callback *callback, void *arg, uint64_t *ticket) {
 	int status = 0;
 	pthread_mutex_lock(&a->channel->lock);
 	if (TAILQ_EMPTY(&a->unused))
@@ -123,15 +167,17 @@ int async_start(struct async *a, struct stint_limiter *limiter, const char *id, 
 	struct async_check *check;
 	if (status == 0) {
 		check = TAILQ_FIRST(&a->unused);
-		TAILQ_REMOVE(&a->unused, check, link);
+		leave(check);
 		check->async = a;
 		memcpy(check->id, id, length);
 		check->request = request_make(limiter, check->id, length, cost, move_to_finished);
 		check->callback = callback;
 		check->arg = arg;
 		status = submit(a, check);
-		if (status != 0)
-			TAILQ_INSERT_HEAD(&a->unused, check, link);
+		if (status == 0)
+			*ticket = check->ticket = make_ticket(a, check);
+		else
+			join(check, &a->unused);
 		if (status < 0)
 			channel_explain(a->channel, &check->request, status);
 	}
@@ -173,7 +219,8 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 		limiter_decide_alone(r->limiter, r->id, r->id_length, r->cost, &o->result);
 	else
 		o->result = request_result(r);
-	TAILQ_INSERT_TAIL(&a->unused, check, link);
+	check->ticket = 0;
+	join(check, &a->unused);
 }
 
 void async_collect_due(struct async *a) {
@@ -185,7 +232,9 @@ void async_collect_due(struct async *a) {
 		channel_receive(ch);
 	channel_look_for_agent(ch);
 	time_out(a, clock_fine_ns());
-	TAILQ_CONCAT(&a->due, &a->finished, link);
+	struct async_check *check;
+	while ((check = TAILQ_FIRST(&a->finished)))
+		move(check, &a->due);
 	set_timer(a);
 	pthread_mutex_unlock(&ch->lock);
 }
@@ -204,7 +253,7 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 	pthread_mutex_lock(&a->channel->lock);
 	struct async_check *check;
 	while (!taken && (check = TAILQ_FIRST(&a->due))) {
-		TAILQ_REMOVE(&a->due, check, link);
+		leave(check);
 		taken = is_final(a, check);
 		if (taken)
 			take_outcome(a, check, outcome);
@@ -215,24 +264,41 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 
 /* ---- Cancelled checks ------------------------------------------------------------ */
 
-static void cancel(struct async *a, struct async_queue *queue, const struct stint_limiter *limiter) {
+/* The answer to the check will be ignored. */
+static void withdraw(struct async *a, struct async_check *check) {
+	channel_withdraw(a->channel, &check->request);
+	check->request.status = STINT_ECANCELED;
+}
+
+static void cancel_all(struct async *a, struct async_queue *queue, const struct stint_limiter *limiter) {
 	struct async_check *next;
 	for (struct async_check *check = TAILQ_FIRST(queue); check; check = next) {
 		next = TAILQ_NEXT(check, link);
 		if (limiter && check->request.limiter != limiter)
 			continue;
-		channel_withdraw(a->channel, &check->request);
-		check->request.status = STINT_ECANCELED;
-		TAILQ_REMOVE(queue, check, link);
-		TAILQ_INSERT_TAIL(&a->cancelled, check, link);
+		withdraw(a, check);
+		move(check, &a->cancelled);
 	}
 }
 
 void async_cancel(struct async *a, const struct stint_limiter *limiter) {
-	cancel(a, &a->pending, limiter);
-	cancel(a, &a->finished, limiter);
-	cancel(a, &a->due, limiter);
+	cancel_all(a, &a->pending, limiter);
+	cancel_all(a, &a->finished, limiter);
+	cancel_all(a, &a->due, limiter);
 	set_timer(a);
+}
+
+bool async_cancel_one(struct async *a, uint64_t ticket, struct async_outcome *outcome) {
+	pthread_mutex_lock(&a->channel->lock);
+	struct async_check *check = find_ticket(a, ticket);
+	if (check) {
+		withdraw(a, check);
+		leave(check);
+		take_outcome(a, check, outcome);
+		set_timer(a);
+	}
+	pthread_mutex_unlock(&a->channel->lock);
+	return check != NULL;
 }
 
 bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, struct async_outcome *outcome) {
@@ -245,7 +311,7 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 			break;
 	}
 	if (check) {
-		TAILQ_REMOVE(&a->cancelled, check, link);
+		leave(check);
 		take_outcome(a, check, outcome);
 	}
 	pthread_mutex_unlock(&a->channel->lock);

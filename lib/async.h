@@ -24,6 +24,7 @@
 #include <sys/queue.h>
 
 #include "channel.h"
+#include "sized.h"
 #include "watch.h"
 
 /* Checks are allocated 64 at a time, 27 KiB, and reused. */
@@ -44,6 +45,8 @@ struct async {
 	struct async_queue due;
 	struct async_queue cancelled;
 	uint64_t next_timeout_ns; /* no pending check times out before this */
+	uint64_t process;         /* of fork_mark.h */
+	uint64_t ticket_count;    /* tickets that were made */
 	_Atomic bool dispatching;
 	struct watch watch;
 };
@@ -54,10 +57,11 @@ struct async_outcome {
 	void *arg;
 	int status;
 	struct stint_result result;
+	unsigned char later[SIZED_LATER_MAX]; /* zeros: what a later struct stint_result has behind the result */
 };
 
-/* Initialises a struct that is all zero. */
-void async_init(struct async *, struct channel *);
+/* Initialises a struct that is all zero. process: its number, see fork_mark.h. */
+void async_init(struct async *, struct channel *, uint64_t process);
 void async_destroy(struct async *);
 
 /* A channel_changed: registers the socket for the events that are wanted now, and sets the timer. The caller holds
@@ -67,10 +71,10 @@ void async_watch(void *async);
 /* Does what stint_fd() does: returns the descriptor, or an error. */
 int async_start_watching(struct async *);
 
-/* Starts a check that the table had no answer for. Returns 0 if it is pending, else an error, or
+/* Starts a check that the table had no answer for. Returns 0 and its ticket if it is pending, else an error, or
  * REQUEST_DECIDE_ALONE. */
 int async_start(struct async *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-                stint_callback *, void *arg);
+                stint_callback *, void *arg, uint64_t *ticket);
 
 /* Receives what came, and makes all finished checks due. Checks that finish while callbacks run are left for the
  * next time. */
@@ -82,6 +86,9 @@ bool async_take_due(struct async *, struct async_outcome *);
 /* Cancels the checks of the limiter, or all when it is NULL: their answers will be ignored. The caller holds the
  * lock. */
 void async_cancel(struct async *, const struct stint_limiter *);
+
+/* Cancels the check with this ticket, and takes its outcome. Returns false if there is none. */
+bool async_cancel_one(struct async *, uint64_t ticket, struct async_outcome *);
 
 /* Takes the outcome of the limiter's next cancelled check, or of any when it is NULL. Returns false if there is
  * none. */

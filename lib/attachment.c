@@ -28,12 +28,12 @@ static struct conversation *make_conversation(struct stint *st, const struct con
 	struct conversation *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
-	async_init(&c->async, &c->channel);
+	c->process = fork_mark_process(&st->fork_mark);
+	async_init(&c->async, &c->channel, c->process);
 	if (!channel_init(&c->channel, &st->stintd, async_watch, &c->async)) {
 		free(c);
 		return NULL;
 	}
-	c->process = fork_mark_process(&st->fork_mark);
 	if (parents)
 		watch_inherit(&c->async.watch, &parents->async.watch);
 	return c;

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "protocol/hot.h"
 #include "reason.h"
+#include "sized.h"
 
 struct check {
 	struct stint_limiter *limiter;
@@ -22,11 +23,20 @@ static inline bool is_cost(uint32_t cost) {
 	return cost >= 1 && cost <= STINT_MAX_REQUESTS_MAX;
 }
 
+/* Returns the length of an id whose length may be STINT_STRING; 0 if it is no id. */
+HOT_PART static inline size_t measure(const char *id, size_t length) {
+	if (length == STINT_STRING)
+		return client_id_length(id);
+	return client_id_is_valid(id, length) ? length : 0;
+}
+
 /* Fills *c. Returns 0, or an error when an argument is out of its range. */
-static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, uint32_t cost) {
-	*c = (struct check){limiter, id, client_id_length(id), cost};
+static int make_check(struct check *c, struct stint_limiter *limiter, const char *id, size_t length,
+                      uint32_t cost) {
+	*c = (struct check){limiter, id, measure(id, length), cost};
 	if (c->length == 0)
-		return error_set(STINT_ECLIENT, "client_id is NULL, empty, longer than %d bytes or not UTF-8",
+		return error_set(STINT_ECLIENT,
+		                 "client_id is NULL, empty, longer than %d bytes, not UTF-8 or has a NUL in it",
 		                 STINT_CLIENT_ID_MAX);
 	if (!is_cost(cost))
 		return error_set(STINT_ERANGE, "cost is %u, must be 1 to %d", cost, STINT_MAX_REQUESTS_MAX);
@@ -138,12 +148,13 @@ COLD static void tell_low(struct stint_limiter *limiter, const char *id, size_t 
 
 /* Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller must check
  * again, closely. */
-HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, uint32_t cost,
-                                                  enum telling telling, struct stint_result *result) {
+HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, size_t length,
+                                                  uint32_t cost, enum telling telling,
+                                                  struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
 	if (!binding || !is_cost(cost))
 		return VERDICT_NONE;
-	size_t length = client_id_length(id);
+	length = measure(id, length);
 	if (length == 0)
 		return VERDICT_NONE;
 	struct decision d;
@@ -195,20 +206,21 @@ static int ask_agent(struct check c, struct stint_result *result) {
 	return 0;
 }
 
-/* ---- The public functions --------------------------------------------------- */
+/* ---- When the table has no plain answer ----------------------------------------- */
 
-COLD static int check(struct stint_limiter *limiter, const char *id, uint32_t cost, struct stint_result *result) {
+COLD static int check(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                      struct stint_result *result) {
 	struct check c;
-	int error = make_check(&c, limiter, id, cost);
+	int error = make_check(&c, limiter, id, length, cost);
 
 	if (error)
 		return error;
 	return check_closely(&c, result) ? 0 : ask_agent(c, result);
 }
 
-COLD static bool is_allowed(struct stint_limiter *limiter, const char *id) {
+COLD static bool is_allowed(struct stint_limiter *limiter, const char *id, size_t length) {
 	struct check c;
-	if (make_check(&c, limiter, id, 1) != 0)
+	if (make_check(&c, limiter, id, length, 1) != 0)
 		return false;
 	struct stint_result result;
 	if (!check_closely(&c, &result) && ask_agent(c, &result) != 0)
@@ -216,11 +228,21 @@ COLD static bool is_allowed(struct stint_limiter *limiter, const char *id) {
 	return result.allowed;
 }
 
-COLD static int check_async(struct stint_limiter *limiter, const char *id, uint32_t cost,
+COLD static int try(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                    struct stint_result *result) {
+	struct check c;
+	int error = make_check(&c, limiter, id, length, cost);
+
+	if (error)
+		return error;
+	return check_closely(&c, result) ? 1 : 0;
+}
+
+COLD static int check_async(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
                             struct stint_result *result, stint_callback *callback, void *arg) {
 	struct conversation *conversation;
 	struct check c;
-	int status = make_check(&c, limiter, id, cost);
+	int status = make_check(&c, limiter, id, length, cost);
 
 	if (status)
 		return status;
@@ -229,26 +251,80 @@ COLD static int check_async(struct stint_limiter *limiter, const char *id, uint3
 	conversation = attachment_conversation(limiter->attachment);
 	if (!conversation)
 		return no_conversation();
-	status = async_start(&conversation->async, limiter, c.id, c.length, cost, callback, arg);
+	status = async_start(&conversation->async, limiter, c.id, c.length, c.cost, callback, arg, &result->ticket);
 	if (status != REQUEST_DECIDE_ALONE)
 		return status;
 	decide_alone(c, result);
 	return 1;
 }
 
-HOT bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
-	enum verdict verdict = check_plainly(limiter, client_id, 1, TELL_NOTHING, NULL);
-	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id) : verdict == VERDICT_ALLOWED;
+/* ---- For apps that were compiled with another stint.h ---------------------------- */
+
+COLD static int check_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                              struct stint_result *result, size_t result_size) {
+	struct stint_result own = {0};
+	int status = sized_check_result(result_size);
+
+	if (status == 0)
+		status = check(limiter, id, length, cost, &own);
+	if (status == 0)
+		sized_copy_result(result, result_size, &own);
+	return status;
 }
 
-HOT int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
-                    struct stint_result *result) {
-	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? check(limiter, client_id, cost, result) : 0;
+COLD static int try_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                            struct stint_result *result, size_t result_size) {
+	struct stint_result own = {0};
+	int status = sized_check_result(result_size);
+
+	if (status == 0)
+		status = try(limiter, id, length, cost, &own);
+	if (status == 1)
+		sized_copy_result(result, result_size, &own);
+	return status;
 }
 
-HOT int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
-                          struct stint_result *result, stint_callback *callback, void *arg) {
-	enum verdict verdict = check_plainly(limiter, client_id, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? check_async(limiter, client_id, cost, result, callback, arg) : 1;
+COLD static int check_async_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                                    struct stint_result *result, size_t result_size, stint_callback *callback,
+                                    void *arg) {
+	struct stint_result own = {0};
+	int status = sized_check_result(result_size);
+
+	if (status == 0)
+		status = check_async(limiter, id, length, cost, &own, callback, arg);
+	if (status >= 0)
+		sized_copy_result(result, result_size, &own);
+	return status;
+}
+
+/* ---- The public functions --------------------------------------------------- */
+
+HOT bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id, size_t length) {
+	enum verdict verdict = check_plainly(limiter, client_id, length, 1, TELL_NOTHING, NULL);
+	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id, length) : verdict == VERDICT_ALLOWED;
+}
+
+HOT int stint_check_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                          struct stint_result *result, size_t result_size) {
+	if (SELDOM(result_size != sizeof(*result)))
+		return check_resized(limiter, client_id, length, cost, result, result_size);
+	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
+	return verdict == VERDICT_NONE ? check(limiter, client_id, length, cost, result) : 0;
+}
+
+HOT int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                        struct stint_result *result, size_t result_size) {
+	if (SELDOM(result_size != sizeof(*result)))
+		return try_resized(limiter, client_id, length, cost, result, result_size);
+	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
+	return verdict == VERDICT_NONE ? try(limiter, client_id, length, cost, result) : 1;
+}
+
+HOT int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                                struct stint_result *result, size_t result_size, stint_callback *callback,
+                                void *arg) {
+	if (SELDOM(result_size != sizeof(*result)))
+		return check_async_resized(limiter, client_id, length, cost, result, result_size, callback, arg);
+	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
+	return verdict == VERDICT_NONE ? check_async(limiter, client_id, length, cost, result, callback, arg) : 1;
 }

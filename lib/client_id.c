@@ -4,7 +4,6 @@
  * Nearly every id is short and ASCII. Every check must find the end of its id, and
  * learns on the way whether it is ASCII.
  */
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,4 +78,33 @@ HOT size_t client_id_length(const char *id) {
 	if (length > STINT_CLIENT_ID_MAX)
 		return 0;
 	return is_ascii || utf8_is_valid(id, length) ? length : 0;
+}
+
+/* Eight bytes of an id at a time. */
+#define ONES  UINT64_C(0x0101010101010101)
+#define HIGHS UINT64_C(0x8080808080808080)
+
+/* Not 0 if one of the eight bytes is a NUL or is not ASCII. (A borrow can only come from a NUL.) */
+static inline uint64_t unusual_bytes(const char *bytes) {
+	uint64_t word;
+
+	memcpy(&word, bytes, sizeof(word));
+	return (word | (word - ONES)) & HIGHS;
+}
+
+static inline bool is_plain_ascii(const char *id, size_t length) {
+	uint64_t unusual = 0;
+	size_t i = 0;
+
+	for (; i + sizeof(uint64_t) <= length; i += sizeof(uint64_t))
+		unusual |= unusual_bytes(id + i);
+	for (; i < length; i++)
+		unusual |= (uint64_t)((signed char)id[i] <= 0);
+	return unusual == 0;
+}
+
+HOT bool client_id_is_valid(const char *id, size_t length) {
+	if (!id || length == 0 || length > STINT_CLIENT_ID_MAX)
+		return false;
+	return is_plain_ascii(id, length) || (!memchr(id, '\0', length) && utf8_is_valid(id, length));
 }

@@ -1,5 +1,5 @@
 /*
- * event_loop.c - stint_fd(), stint_dispatch(), and how callbacks are run.
+ * event_loop.c - stint_fd(), stint_dispatch(), stint_cancel(), and how callbacks are run.
  */
 #include "async.h"
 #include "error.h"
@@ -68,6 +68,15 @@ int stint_dispatch(struct stint *attachment) {
 		atomic_store(&c->async.dispatching, false);
 	end_visit(&visit);
 	return count;
+}
+
+int stint_cancel(struct stint *attachment, uint64_t ticket) {
+	struct conversation *c = attachment_find_conversation(attachment);
+	struct async_outcome outcome;
+	if (!c || !async_cancel_one(&c->async, ticket, &outcome))
+		return 0;
+	run_callback(&outcome);
+	return 1;
 }
 
 static void give_up(struct conversation *c, struct stint_limiter *limiter) {

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "event_loop.h"
 #include "options.h"
+#include "sized.h"
 
 static const char *choose_path(const char *path) {
 	if (path)
@@ -36,12 +37,16 @@ void stint_close(struct stint *st) {
 	attachment_free(st);
 }
 
-int stint_limiter_new(struct stint_limiter **out, struct stint *st, const struct stint_options *options) {
-	int error = options_check(options);
+int stint_limiter_new_sized(struct stint_limiter **out, struct stint *st, const struct stint_options *options,
+                            size_t options_size) {
+	struct stint_options own;
+	int error = sized_options(&own, options, options_size);
 	*out = NULL;
+	if (!error)
+		error = options_check(&own);
 	if (error)
 		return error;
-	*out = limiter_new(st, &st->stintd, options);
+	*out = limiter_new(st, &st->stintd, &own);
 	return *out ? 0 : error_set(STINT_ENOMEM, "no memory for a limiter");
 }
 

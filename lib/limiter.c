@@ -18,6 +18,7 @@ static void fill(struct stint_limiter *limiter, const struct stint_options *o) {
 	memcpy(limiter->policy, o->policy, limiter->policy_length);
 	limiter->declaration = options_declaration(o);
 	limiter->timeout_ms = options_timeout_ms(o);
+	limiter->on_error = o->on_error;
 	limiter->local_max_requests = o->local_max_requests;
 	limiter->fallback_max_requests = options_fallback_max_requests(o);
 	limiter->fallback_time_window_ms = options_fallback_time_window_ms(o);
@@ -91,20 +92,40 @@ static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *
 	}
 }
 
+/* Finds the policy's limit, as far as it is known. A must_exist limiter that doesn't know its limit yet takes the
+ * fallback's; 0 would mean that the client is blocked. */
+static void find_policy_limit(const struct stint_limiter *limiter, int64_t *max_requests,
+                              int64_t *time_window_ms) {
+	const struct policy_entry *entry = entry_of(limiter);
+	*max_requests = limiter->declaration.max_requests;
+	*time_window_ms = limiter->declaration.time_window_ms;
+	if (entry) {
+		find_limit(&entry->max_requests, &entry->time_window_ms, max_requests, time_window_ms);
+	} else if (*max_requests == 0) {
+		*max_requests = limiter->fallback_max_requests;
+		*time_window_ms = limiter->fallback_time_window_ms;
+	}
+}
+
+/* Admits without counting. */
+static void admit(const struct stint_limiter *limiter, struct stint_result *result) {
+	int64_t max_requests, time_window_ms;
+	find_policy_limit(limiter, &max_requests, &time_window_ms);
+	*result = (struct stint_result){
+		.allowed = true,
+		.source = STINT_SOURCE_LOCAL,
+		.reason = STINT_ADMITTED,
+		.limit = max_requests,
+		.remaining = max_requests,
+	};
+}
+
 /* Denies because the agent is away. Nobody knows what is left of the limit, nor when it is free again:
  * reset_after_ms is a window, or retry_after_ms if that is longer. */
 static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, struct stint_result *result) {
-	const struct policy_entry *entry = entry_of(limiter);
-	int64_t max_requests = limiter->declaration.max_requests;
-	int64_t time_window_ms = limiter->declaration.time_window_ms;
+	int64_t max_requests, time_window_ms;
 	int64_t retry_after_ms = clock_ms_up(retry_after_ns);
-	if (entry) {
-		find_limit(&entry->max_requests, &entry->time_window_ms, &max_requests, &time_window_ms);
-	} else if (max_requests == 0) { /* a must_exist limiter that doesn't know its limit yet; 0 would mean that
-	                                   the client is blocked */
-		max_requests = limiter->fallback_max_requests;
-		time_window_ms = limiter->fallback_time_window_ms;
-	}
+	find_policy_limit(limiter, &max_requests, &time_window_ms);
 	*result = (struct stint_result){
 		.allowed = false,
 		.source = STINT_SOURCE_LOCAL,
@@ -120,7 +141,11 @@ void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_
 	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->fallback_max_requests;
 	int64_t time_window_ms = limiter->fallback_time_window_ms;
-	if (limiter->local_max_requests == STINT_DENY) {
+	if (limiter->on_error == STINT_ON_ERROR_ALLOW) {
+		admit(limiter, result);
+		return;
+	}
+	if (limiter->on_error == STINT_ON_ERROR_DENY || limiter->local_max_requests == STINT_DENY) {
 		deny(limiter, DENIED_RETRY_NS, result);
 		return;
 	}
@@ -134,7 +159,7 @@ void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_
 void limiter_decide_alone(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
                           struct stint_result *result) {
 	uint64_t left_ns = absence_grace_left_ns(&limiter->stintd->absence, clock_fine_ns());
-	if (left_ns > 0)
+	if (left_ns > 0 && limiter->on_error != STINT_ON_ERROR_ALLOW)
 		deny(limiter, left_ns, result);
 	else
 		limiter_decide_locally(limiter, id, length, cost, result);

@@ -41,6 +41,7 @@ struct stint_limiter {
 	uint8_t policy_length;
 	int timeout_ms;
 	/* For the limit inside the process. */
+	enum stint_on_error on_error;
 	int64_t local_max_requests; /* 0: use the fallback's */
 	int64_t fallback_max_requests;
 	int64_t fallback_time_window_ms;
@@ -60,12 +61,12 @@ bool limiter_is_ending(const struct stint_limiter *);
  * memory. The caller holds the channel's lock. */
 bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t policy);
 
-/* Decides without the agent: denies as long as the agent may be back any moment, then decides by the limit inside
- * the process. */
+/* Decides without the agent, by on_error: denies as long as the agent may be back any moment, then decides by the
+ * limit inside the process; or always denies, or admits. */
 void limiter_decide_alone(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
                           struct stint_result *);
 
-/* Decides by the limit inside the process. */
+/* The same, as if the agent had been away for long. */
 void limiter_decide_locally(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
                             struct stint_result *);
 

@@ -71,11 +71,20 @@
  *   connection, and what the app has opened behind the number is never read,
  *   written, closed or replaced. It must not do so while another thread is in a
  *   function here.
+ * - Growth. Structs grow at their end, and their sizes travel with each call: an
+ *   inline function here hands them to an exported one whose name ends in _sized.
+ *   So an app that was compiled with an earlier stint.h works with a later library,
+ *   which sees 0 in the options that the app doesn't know. A binding that calls the
+ *   exported functions passes the sizes of the structs that it knows.
+ * - Ids with a length. A function whose name ends in _n takes the id's length; no
+ *   byte of the id is lost. PostgreSQL keeps no NUL in a text, so an id with one is
+ *   refused (STINT_ECLIENT).
  */
 #ifndef STINT_H
 #define STINT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -102,10 +111,13 @@ extern "C" {
 /* For an option where 0 means the default limit: nobody is admitted. */
 #define STINT_DENY (-1)
 
+/* In place of an id's length: the id ends with a NUL. */
+#define STINT_STRING SIZE_MAX
+
 /* Every error, its number and its sentence: makes the enum and stint_strerror(). */
 #define STINT_ERRORS(X)                                                                                           \
 	X(STINT_ERANGE, -1, "a value is out of its range")                                                            \
-	X(STINT_ECLIENT, -2, "client_id is not 1 to 255 bytes of valid UTF-8")                                        \
+	X(STINT_ECLIENT, -2, "client_id is not 1 to 255 bytes of valid UTF-8, without a NUL")                         \
 	X(STINT_EPOLICY, -3, "policy is not 1 to 63 bytes of [A-Za-z0-9_.:/-]")                                       \
 	X(STINT_EPATH, -4, "the socket's path is empty or too long")                                                  \
 	X(STINT_ENOMEM, -5, "out of memory")                                                                          \
@@ -117,7 +129,7 @@ extern "C" {
 	X(STINT_ENOPOLICY, -11, "no such policy")                                                                     \
 	X(STINT_EFULL, -12, "the agent has no room for another policy or declaration")                                \
 	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                                               \
-	X(STINT_ECANCELED, -14, "the limiter or its attachment is being freed")
+	X(STINT_ECANCELED, -14, "the check was cancelled, or its limiter or attachment is being freed")
 
 enum stint_error {
 #define STINT_ERROR_ENUM(name, number, sentence) name = number,
@@ -158,6 +170,14 @@ enum stint_mode {
 	STINT_RELAXED = 1,
 };
 
+/* Who decides when the agent doesn't: it is out of reach, doesn't answer in time, or can't work with this library. */
+enum stint_on_error {
+	STINT_ON_ERROR_LOCAL = 0, /* nobody is admitted while the agent may be back any moment, then the limit inside
+	                             the process decides (local_max_requests) */
+	STINT_ON_ERROR_DENY = 1,  /* nobody is admitted */
+	STINT_ON_ERROR_ALLOW = 2, /* everybody is admitted: there is no limit while the agent is away, or slow */
+};
+
 /* Zero it, then set what you need: 0 or NULL means the default. */
 struct stint_options {
 	const char *policy;              /* required: the limit's name, the same on every host */
@@ -167,15 +187,16 @@ struct stint_options {
 	int64_t fallback_time_window_ms; /* default time_window_ms */
 	enum stint_algorithm algorithm;
 	enum stint_mode mode;
-	int32_t resolution;         /* sub-windows of a sliding window; default 20, or 10
+	int32_t resolution;           /* sub-windows of a sliding window; default 20, or 10
 	                                    of a window below 2 s */
-	int32_t timeout_ms;         /* the longest a check waits; default 1000. Keep it above
+	int32_t timeout_ms;           /* the longest a check waits; default 1000. Keep it above
 	                                    the agent's database_timeout_ms: a check that runs
 	                                    into it is denied */
-	bool must_exist;            /* take the limits that the policy has, declare none;
+	bool must_exist;              /* take the limits that the policy has, declare none;
 	                                    a check on an unknown policy is STINT_ENOPOLICY */
-	int64_t local_max_requests; /* per process and fallback_time_window_ms, agent away;
+	int64_t local_max_requests;   /* per process and fallback_time_window_ms, agent away;
 	                                    default the fallback's; STINT_DENY: nobody */
+	enum stint_on_error on_error; /* who decides when the agent doesn't */
 };
 
 /* Who decided. */
@@ -226,6 +247,7 @@ struct stint_result {
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
 	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
+	uint64_t ticket;        /* set by stint_check_async() alone, when it returns 0: for stint_cancel() */
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -257,7 +279,8 @@ void stint_close(struct stint *);
  *
  * STINT_ERANGE, STINT_EPOLICY, STINT_ENOMEM. On failure *out is NULL.
  */
-int stint_limiter_new(struct stint_limiter **out, struct stint *, const struct stint_options *);
+static inline int stint_limiter_new(struct stint_limiter **out, struct stint *st,
+                                    const struct stint_options *options);
 
 /*
  * Frees a limiter that no other thread is using. Runs, on this thread and with
@@ -271,22 +294,37 @@ void stint_limiter_free(struct stint_limiter *);
  * Whether this client may go on, at cost 1. Always decides, whatever is down;
  * waits at most the limiter's timeout. An invalid client_id is not allowed;
  * use stint_check() to tell that from a denial. In the cases where stint_check()
- * would return another error, the limit inside the process decides.
+ * would return another error, on_error decides.
  */
-bool stint_is_allowed(struct stint_limiter *, const char *client_id);
+static inline bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id);
+bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id, size_t length);
 
 /*
  * The same with a cost and with the reasons. A request of cost n takes n of the
  * limit, all or nothing. Waits at most the limiter's timeout.
  *
- * client_id: 1 to 255 bytes of UTF-8. cost: 1 to STINT_MAX_REQUESTS_MAX; above
+ * client_id: 1 to 255 bytes of UTF-8, no NUL among them. cost: 1 to STINT_MAX_REQUESTS_MAX; above
  * the limit it is denied, with the reason STINT_COST_ABOVE_LIMIT. result must not be NULL.
  *
  * 0 and a verdict in *result; or STINT_ECLIENT, STINT_ERANGE, STINT_ENOPOLICY
  * (must_exist), STINT_EVERSION, STINT_ETIMENS, STINT_EPROTOCOL, STINT_EFULL,
  * STINT_ENOMEM, STINT_ESYSTEM. An agent that is down is no error: source tells.
  */
-int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result);
+static inline int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                              struct stint_result *result);
+static inline int stint_check_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                                struct stint_result *result);
+
+/*
+ * Like stint_check(), from the table alone: never waits, asks nobody. Returns 1 when it was decided: *result holds
+ * the verdict. Returns 0 when the table has no answer: nothing has been taken, and *result is undefined. Else an
+ * error, STINT_ECLIENT or STINT_ERANGE. The table has answers for clients that are checked by another function as
+ * well: this one makes none appear.
+ */
+static inline int stint_try(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                            struct stint_result *result);
+static inline int stint_try_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                              struct stint_result *result);
 
 /* ---- For event loops: never blocks ------------------------------------- */
 
@@ -294,8 +332,8 @@ int stint_check(struct stint_limiter *, const char *client_id, uint32_t cost, st
  * Tells how a check ended. status is what stint_check() would have returned, or
  * STINT_ECANCELED; result is valid during the call, and NULL unless status is 0.
  *
- * Runs inside stint_dispatch(); with STINT_ECANCELED inside stint_limiter_free() or
- * stint_close(). Always on the thread that called that function, without a lock.
+ * Runs inside stint_dispatch(); with STINT_ECANCELED inside stint_cancel(),
+ * stint_limiter_free() or stint_close(). Always on the thread that called that function, without a lock.
  *
  * It may do anything that the app may: check and wait, start checks, free limiters,
  * its own and others, close the attachment, fork. The function that called it
@@ -315,8 +353,18 @@ typedef void stint_callback(int status, const struct stint_result *result, void 
  * an error, which may be STINT_EBUSY: STINT_ASYNC_MAX checks are pending. Then the
  * callback will not run.
  */
-int stint_check_async(struct stint_limiter *, const char *client_id, uint32_t cost, struct stint_result *result,
-                      stint_callback *callback, void *arg);
+static inline int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                    struct stint_result *result, stint_callback *callback, void *arg);
+static inline int stint_check_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                      uint32_t cost, struct stint_result *result, stint_callback *callback,
+                                      void *arg);
+
+/*
+ * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
+ * STINT_ECANCELED, on this thread, and returns 1. Returns 0 when there is no such check, as its callback has run or
+ * is about to. What the agent may have admitted for it counts.
+ */
+int stint_cancel(struct stint *, uint64_t ticket);
 
 #define STINT_ASYNC_MAX 65536
 
@@ -351,6 +399,63 @@ const char *stint_strerror(int error);
  * Valid until this thread's next failing call; "" when there was none.
  */
 const char *stint_error_detail(void);
+
+/* ---- The sizes of structs ----------------------------------------------- */
+
+/*
+ * What the functions above hand the sizes to. length: of the id, or STINT_STRING. A size that is smaller than that
+ * of the first struct of this name, or larger than this library's by more than it can make up for, is
+ * STINT_EVERSION. An option that isn't 0, and that this library doesn't know, is STINT_ERANGE; of a result, what it
+ * doesn't know is set to 0.
+ */
+int stint_limiter_new_sized(struct stint_limiter **out, struct stint *st, const struct stint_options *options,
+                            size_t options_size);
+int stint_check_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                      struct stint_result *result, size_t result_size);
+int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                    struct stint_result *result, size_t result_size);
+int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                            struct stint_result *result, size_t result_size, stint_callback *callback, void *arg);
+
+static inline int stint_limiter_new(struct stint_limiter **out, struct stint *st,
+                                    const struct stint_options *options) {
+	return stint_limiter_new_sized(out, st, options, sizeof(*options));
+}
+
+static inline bool stint_is_allowed(struct stint_limiter *limiter, const char *client_id) {
+	return stint_is_allowed_n(limiter, client_id, STINT_STRING);
+}
+
+static inline int stint_check_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                                struct stint_result *result) {
+	return stint_check_sized(limiter, client_id, length, cost, result, sizeof(*result));
+}
+
+static inline int stint_check(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                              struct stint_result *result) {
+	return stint_check_n(limiter, client_id, STINT_STRING, cost, result);
+}
+
+static inline int stint_try_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                              struct stint_result *result) {
+	return stint_try_sized(limiter, client_id, length, cost, result, sizeof(*result));
+}
+
+static inline int stint_try(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                            struct stint_result *result) {
+	return stint_try_n(limiter, client_id, STINT_STRING, cost, result);
+}
+
+static inline int stint_check_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                      uint32_t cost, struct stint_result *result, stint_callback *callback,
+                                      void *arg) {
+	return stint_check_async_sized(limiter, client_id, length, cost, result, sizeof(*result), callback, arg);
+}
+
+static inline int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                    struct stint_result *result, stint_callback *callback, void *arg) {
+	return stint_check_async_n(limiter, client_id, STINT_STRING, cost, result, callback, arg);
+}
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -112,6 +112,60 @@ static void what_a_process_decides_by_itself_has_a_limit_of_its_own(void **state
 	stint_limiter_free(nobody);
 }
 
+static void who_decides_on_errors_is_the_apps_choice(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *closed =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .on_error = STINT_ON_ERROR_DENY});
+	struct stint_limiter *open =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .on_error = STINT_ON_ERROR_ALLOW});
+
+	for (int i = 0; i < 300; i++) {
+		assert_true(stint_is_allowed(open, "c"));
+		assert_false(stint_is_allowed(closed, "c"));
+	}
+	assert_int_equal(stint_check(open, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_int_equal(f->r.reason, STINT_ADMITTED);
+	assert_int_equal(f->r.limit, 100);
+	assert_int_equal(f->r.remaining, 100);
+	assert_int_equal(stint_check(closed, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.reason, STINT_UNAVAILABLE);
+	assert_in_range(f->r.retry_after_ms, 1, 1000);
+	stint_limiter_free(open);
+	stint_limiter_free(closed);
+}
+
+/* While an agent may be back any moment, nobody is admitted, unless the app wants that. */
+static void an_agent_that_is_silent_may_let_everybody_in(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *open =
+		limiter_new(f, (struct stint_options){.timeout_ms = 20, .on_error = STINT_ON_ERROR_ALLOW});
+
+	assert_true(stint_is_allowed(f->api, "c"));
+	fake_agent_lock(&f->agent);
+	f->agent.mute = true;
+	fake_agent_unlock(&f->agent);
+	assert_int_equal(stint_check(open, "c", 1, &f->r), 0);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	stint_limiter_free(open);
+}
+
+/* The agent answers with an error, which stint_is_allowed() can't tell. */
+static void an_error_is_decided_as_the_app_wants(void **state) {
+	struct fixture *f = *state;
+	const enum stint_on_error choices[] = {STINT_ON_ERROR_LOCAL, STINT_ON_ERROR_DENY, STINT_ON_ERROR_ALLOW};
+
+	f->agent.declared_status = STINT_EFULL;
+	for (int i = 0; i < 3; i++) {
+		struct stint_limiter *limiter = limiter_new(f, (struct stint_options){.on_error = choices[i]});
+
+		assert_int_equal(stint_check(limiter, "c", 1, &f->r), STINT_EFULL);
+		assert_int_equal(stint_is_allowed(limiter, "c"), choices[i] != STINT_ON_ERROR_DENY);
+		stint_limiter_free(limiter);
+	}
+}
+
 /* An agent is there, but has no time. That is no reason to admit anybody. */
 static void a_full_backlog_is_away(void **state) {
 	struct fixture *f = *state;
@@ -538,6 +592,9 @@ int main(void) {
 		TEST_ABSENT(decides_locally_while_there_is_no_agent),
 		TEST_ABSENT(a_process_that_starts_sees_that_an_agent_was_killed),
 		TEST_ABSENT(what_a_process_decides_by_itself_has_a_limit_of_its_own),
+		TEST_ABSENT(who_decides_on_errors_is_the_apps_choice),
+		TEST(an_agent_that_is_silent_may_let_everybody_in),
+		TEST(an_error_is_decided_as_the_app_wants),
 		TEST_ABSENT(a_full_backlog_is_away),
 		TEST(a_check_waits_for_an_agent_that_is_back_soon),
 		TEST(threads_that_wait_look_for_it_together),

@@ -57,7 +57,8 @@ static void a_limiter_that_is_freed_takes_only_its_own_checks_along(void **state
 	stint_limiter_free(other);
 	assert_int_equal(f->called, 5);
 	assert_int_equal(f->status, STINT_ECANCELED);
-	assert_string_equal(stint_error_detail(), "policy \"hasty\": the limiter or its attachment is being freed");
+	assert_string_equal(stint_error_detail(),
+	                    "policy \"hasty\": the check was cancelled, or its limiter or attachment is being freed");
 	set(f, &f->agent.mute, false);
 	fake_agent_hang_up(&f->agent);
 	loop(f, 12);
@@ -379,6 +380,113 @@ static void a_callback_has_room_for_another_check(void **state) {
 	assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), STINT_EBUSY);
 }
 
+/* ---- One check that is cancelled ----------------------------------------------------- */
+
+static void a_cancelled_check_is_told_at_once(void **state) {
+	struct fixture *f = *state;
+	uint64_t ticket[3];
+
+	set(f, &f->agent.mute, true);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, count, f), 0);
+		ticket[i] = f->r.ticket;
+	}
+	assert_int_equal(stint_cancel(f->st, ticket[1]), 1);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_int_equal(stint_cancel(f->st, ticket[1]), 0);
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	loop(f, 3);
+	assert_int_equal(f->status, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(stint_cancel(f->st, ticket[i]), 0);
+	assert_int_equal(f->called, 3);
+}
+
+/* The answers are here, but nobody has been told: some are still in the socket, others have been received. */
+static void a_check_can_be_cancelled_until_it_is_told(void **state) {
+	struct fixture *f = *state;
+
+	have_answers(f, f->patient, 1, count);
+	assert_int_equal(stint_cancel(f->st, f->r.ticket), 1);
+	have_answers(f, f->patient, 1, count);
+	uint64_t ticket = f->r.ticket;
+	assert_true(stint_is_allowed(f->api, "c")); /* receives them */
+	assert_int_equal(stint_cancel(f->st, ticket), 1);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_int_equal(stint_dispatch(f->st), 0);
+	assert_false(is_readable(f, 0));
+}
+
+struct pair {
+	struct fixture *f;
+	uint64_t ticket[2];
+	int called, cancelled;
+};
+
+static void cancel_both(int status, const struct stint_result *result, void *arg) {
+	struct pair *pair = arg;
+
+	(void)result;
+	pair->called++;
+	if (status == STINT_ECANCELED)
+		return;
+	for (int i = 0; i < 2; i++)
+		pair->cancelled += stint_cancel(pair->f->st, pair->ticket[i]);
+}
+
+static void a_callback_may_cancel_the_check_that_is_due_next(void **state) {
+	struct pair pair = {.f = *state};
+	struct fixture *f = pair.f;
+
+	set(f, &f->agent.mute, true);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(stint_check_async(f->patient, "c", 1, &f->r, cancel_both, &pair), 0);
+		pair.ticket[i] = f->r.ticket;
+	}
+	set(f, &f->agent.mute, false);
+	fake_agent_hang_up(&f->agent);
+	while (pair.called < 2) {
+		assert_true(is_readable(f, 20000));
+		stint_dispatch(f->st);
+	}
+	assert_int_equal(pair.called, 2);
+	assert_in_range(pair.cancelled, 0, 1); /* 1 when both answers came together */
+}
+
+static void a_wrong_ticket_cancels_nothing(void **state) {
+	struct fixture *f = *state;
+
+	assert_int_equal(stint_cancel(f->st, 0), 0);
+	assert_int_equal(stint_cancel(f->st, 1), 0);
+	have_pending(f, f->patient, 1, count);
+	for (int bit = 0; bit < 64; bit++)
+		assert_int_equal(stint_cancel(f->st, f->r.ticket ^ UINT64_C(1) << bit), 0);
+	assert_int_equal(f->called, 0);
+	assert_int_equal(stint_cancel(f->st, f->r.ticket), 1);
+}
+
+/* The child has a check of its own by the time at which it uses its parent's ticket. */
+static void a_forks_child_cancels_no_check_by_its_parents_ticket(void **state) {
+	struct fixture *f = *state;
+	int status;
+
+	have_pending(f, f->patient, 1, count);
+	uint64_t ticket = f->r.ticket;
+	pid_t process = fork();
+	if (process == 0) {
+		bool right = stint_cancel(f->st, ticket) == 0 &&
+		             stint_check_async(f->patient, "c", 1, &f->r, count, f) == 0 &&
+		             stint_cancel(f->st, ticket) == 0 && f->called == 0 && stint_cancel(f->st, f->r.ticket) == 1;
+		leave(right ? 0 : 1);
+	}
+	assert_int_equal(waitpid(process, &status, 0), process);
+	assert_int_equal(status, 0);
+	assert_int_equal(stint_cancel(f->st, ticket), 1);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(a_limiter_that_is_freed_takes_only_its_own_checks_along),
@@ -395,6 +503,11 @@ int main(void) {
 		TEST(what_a_forks_child_inherits_is_not_told),
 		TEST(an_admission_is_judged_when_it_is_told),
 		TEST(a_callback_has_room_for_another_check),
+		TEST(a_cancelled_check_is_told_at_once),
+		TEST(a_check_can_be_cancelled_until_it_is_told),
+		TEST(a_callback_may_cancel_the_check_that_is_due_next),
+		TEST(a_wrong_ticket_cancels_nothing),
+		TEST(a_forks_child_cancels_no_check_by_its_parents_ticket),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,6 +59,8 @@ static void refuses_what_is_out_of_range(void **state) {
 		if (bad[i] != INT64_C(1) << 31)
 			assert_int_equal(TRY(options.time_window_ms = bad[i]), STINT_ERANGE);
 	}
+	assert_int_equal(TRY(options.on_error = (enum stint_on_error)3), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "on_error is 3, must be 0 to 2");
 	assert_int_equal(TRY(options.local_max_requests = -2), STINT_ERANGE);
 	assert_non_null(strstr(stint_error_detail(), "local_max_requests is -2, must be 1 to"));
 	assert_int_equal(TRY(options.local_max_requests = STINT_FALLBACK_REQUESTS_MAX + 1), STINT_ERANGE);
@@ -230,6 +232,55 @@ static void finds_the_end_anywhere(void **state) {
 	munmap(pages, (size_t)page * 2);
 }
 
+/* With a length the id need not end with a NUL, and what comes behind it is none of its bytes. */
+static void knows_ids_by_their_length(void **state) {
+	char id[300];
+
+	(void)state;
+	for (size_t length = 1; length <= 256; length++)
+		for (size_t at = 0; at < 8; at++) {
+			char *begin = id + at;
+
+			memset(id, '\xff', sizeof(id));
+			memset(begin, 'i', length);
+			assert_int_equal(client_id_is_valid(begin, length), length <= 255);
+			begin[length - 1] = '\0';
+			assert_false(client_id_is_valid(begin, length));
+			begin[length - 1] = '\xc3';
+			assert_false(client_id_is_valid(begin, length));
+			if (length >= 2) {
+				memcpy(begin + length - 2, "\xc3\xa4", 2);
+				assert_int_equal(client_id_is_valid(begin, length), length <= 255);
+				begin[0] = '\0';
+				assert_false(client_id_is_valid(begin, length));
+			}
+		}
+	assert_false(client_id_is_valid("i", 0));
+	assert_false(client_id_is_valid(NULL, 1));
+	assert_false(client_id_is_valid("i\x01\0i", 4)); /* a byte of 1 behind a NUL looks like another NUL */
+	assert_true(client_id_is_valid("\x01\x01\x01\x01\x01\x01\x01\x01", 8));
+}
+
+static void an_id_with_a_nul_is_no_other_client(void **state) {
+	struct stint_limiter *limiter;
+	struct stint_result result;
+	struct stint *st;
+
+	(void)state;
+	assert_int_equal(stint_open(&st, "/nonexistent/socket"), 0);
+	assert_int_equal(stint_limiter_new(&limiter, st, &good), 0);
+	assert_int_equal(stint_check_n(limiter, "a\0b", 3, 1, &result), STINT_ECLIENT);
+	assert_non_null(strstr(stint_error_detail(), "NUL"));
+	assert_int_equal(stint_try_n(limiter, "a\0b", 3, 1, &result), STINT_ECLIENT);
+	assert_int_equal(stint_check_async_n(limiter, "a\0b", 3, 1, &result, NULL, NULL), STINT_ECLIENT);
+	assert_false(stint_is_allowed_n(limiter, "a\0b", 3));
+	assert_true(stint_is_allowed_n(limiter, "ab", 1)); /* the process itself decides, which counts ... */
+	assert_int_equal(stint_check(limiter, "a", 1, &result), 0);
+	assert_int_equal(result.remaining, result.limit - 2); /* ... this as the same client */
+	stint_limiter_free(limiter);
+	stint_close(st);
+}
+
 static void checks_refuse_bad_arguments(void **state) {
 	struct stint_limiter *limiter;
 	struct stint_result result;
@@ -275,6 +326,8 @@ int main(void) {
 		cmocka_unit_test(knows_utf8),
 		cmocka_unit_test(bounds_ids),
 		cmocka_unit_test(finds_the_end_anywhere),
+		cmocka_unit_test(knows_ids_by_their_length),
+		cmocka_unit_test(an_id_with_a_nul_is_no_other_client),
 		cmocka_unit_test(checks_refuse_bad_arguments),
 		cmocka_unit_test(errors_are_told),
 	};

@@ -180,9 +180,9 @@ struct library {
 	void *handle;
 	int (*open)(struct stint **, const char *);
 	void (*close)(struct stint *);
-	int (*limiter_new)(struct stint_limiter **, struct stint *, const struct stint_options *);
+	int (*limiter_new)(struct stint_limiter **, struct stint *, const struct stint_options *, size_t);
 	void (*limiter_free)(struct stint_limiter *);
-	int (*check)(struct stint_limiter *, const char *, uint32_t, struct stint_result *);
+	int (*check)(struct stint_limiter *, const char *, size_t, uint32_t, struct stint_result *, size_t);
 };
 
 static bool load(struct library *l) {
@@ -191,9 +191,9 @@ static bool load(struct library *l) {
 		return false;
 	*(void **)&l->open = dlsym(l->handle, "stint_open");
 	*(void **)&l->close = dlsym(l->handle, "stint_close");
-	*(void **)&l->limiter_new = dlsym(l->handle, "stint_limiter_new");
+	*(void **)&l->limiter_new = dlsym(l->handle, "stint_limiter_new_sized");
 	*(void **)&l->limiter_free = dlsym(l->handle, "stint_limiter_free");
-	*(void **)&l->check = dlsym(l->handle, "stint_check");
+	*(void **)&l->check = dlsym(l->handle, "stint_check_sized");
 	return l->open != NULL && l->close != NULL && l->limiter_new != NULL && l->limiter_free != NULL &&
 	       l->check != NULL;
 }
@@ -209,10 +209,11 @@ static bool use_once(const char *socket_path, int number) {
 	if (!load(&l))
 		return false;
 	snprintf(client, sizeof(client), "loaded-%d", number);
-	right = l.open(&stint, socket_path) == 0 && l.limiter_new(&limiter, stint, &options) == 0 &&
-	        l.check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_DATABASE;
+	right = l.open(&stint, socket_path) == 0 && l.limiter_new(&limiter, stint, &options, sizeof(options)) == 0 &&
+	        l.check(limiter, client, STINT_STRING, 1, &result, sizeof(result)) == 0 && result.allowed &&
+	        result.source == STINT_SOURCE_DATABASE;
 	/* the text of an error is in the thread's own memory */
-	right = l.check(limiter, "", 1, &result) == STINT_ECLIENT && right;
+	right = l.check(limiter, "", STINT_STRING, 1, &result, sizeof(result)) == STINT_ECLIENT && right;
 	l.limiter_free(limiter);
 	l.close(stint);
 	return dlclose(l.handle) == 0 && right;
