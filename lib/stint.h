@@ -170,7 +170,7 @@ enum stint_mode {
 	STINT_RELAXED = 1,
 };
 
-/* Who decides when the agent doesn't: it is out of reach, doesn't answer in time, or can't work with this library. */
+/* Who decides when the agent doesn't: it is out of reach, doesn't answer in time, or refuses this library. */
 enum stint_on_error {
 	STINT_ON_ERROR_LOCAL = 0, /* nobody is admitted while the agent may be back any moment, then the limit inside
 	                             the process decides (local_max_requests) */
@@ -361,7 +361,7 @@ static inline int stint_check_async_n(struct stint_limiter *limiter, const char 
 
 /*
  * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
- * STINT_ECANCELED, on this thread, and returns 1. Returns 0 when there is no such check, as its callback has run or
+ * STINT_ECANCELED, on this thread, and returns 1. Returns 0 when there is no such check: its callback has run, or
  * is about to. What the agent may have admitted for it counts.
  */
 int stint_cancel(struct stint *, uint64_t ticket);
@@ -403,10 +403,9 @@ const char *stint_error_detail(void);
 /* ---- The sizes of structs ----------------------------------------------- */
 
 /*
- * What the functions above hand the sizes to. length: of the id, or STINT_STRING. A size that is smaller than that
- * of the first struct of this name, or larger than this library's by more than it can make up for, is
- * STINT_EVERSION. An option that isn't 0, and that this library doesn't know, is STINT_ERANGE; of a result, what it
- * doesn't know is set to 0.
+ * What the functions above hand the sizes to. length: of the id, or STINT_STRING. A size that no struct of this
+ * name can have is STINT_EVERSION. An option that this library doesn't know, and that isn't 0, is STINT_ERANGE;
+ * what it doesn't know of a result is set to 0.
  */
 int stint_limiter_new_sized(struct stint_limiter **out, struct stint *st, const struct stint_options *options,
                             size_t options_size);

@@ -27,8 +27,8 @@
 #define PROCESSES    64 /* for first checks, which wait */
 #define APPS         20 /* each load's checks per tick are a multiple of it */
 #define TICK_MS      10
-#define QUIET_MS     2000 /* without a batch: leases have ended, and gone back */
-#define QUIET_MAX_MS 60000
+#define QUIET_MS     2000   /* without a batch: leases have ended, and gone back */
+#define QUIET_MAX_MS 200000 /* a lease may last for a whole window, and there may be a next one */
 
 /* What has been done until now, or between two moments. */
 struct cost {
