@@ -125,8 +125,15 @@ static void ask(struct world *w, const char *id, uint32_t cost) {
 
 static struct stint_result told(struct world *w) {
 	struct core_verdict v = verdict_of(&w->f, w->serial);
-	return (struct stint_result){v.allowed,   v.source,         v.reason,        v.limit,
-	                             v.remaining, v.retry_after_ms, v.reset_after_ms};
+	return (struct stint_result){
+		.allowed = v.allowed,
+		.source = v.source,
+		.reason = v.reason,
+		.limit = v.limit,
+		.remaining = v.remaining,
+		.retry_after_ms = v.retry_after_ms,
+		.reset_after_ms = v.reset_after_ms,
+	};
 }
 
 static struct stint_result by_agent(struct world *w, const char *id, uint32_t cost) {
