@@ -65,6 +65,8 @@ LIB := \
 	lib/error.c \
 	lib/event_loop.c \
 	lib/fork_mark.c \
+	lib/http_headers.c \
+	lib/ip_client.c \
 	lib/lifetime.c \
 	lib/limiter.c \
 	lib/local.c \
@@ -218,6 +220,8 @@ LIB_TESTS := \
 	tests/lib/test_daemons.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
+	tests/lib/test_http_headers.c \
+	tests/lib/test_ip_client.c \
 	tests/lib/test_local.c \
 	tests/lib/test_message.c \
 	tests/lib/test_options.c \

@@ -21,12 +21,11 @@ static int check_range(const char *name, int64_t value, int64_t min, int64_t max
 	                 (long long)max);
 }
 
-/* Like check_range(); also accepts 0, which stands for the default. */
-static int check_optional(const char *name, int64_t value, int64_t min, int64_t max) {
+int options_check_optional(const char *name, int64_t value, int64_t min, int64_t max) {
 	return value == 0 ? 0 : check_range(name, value, min, max);
 }
 
-static int check_policy_name(const char *name) {
+int options_check_policy(const char *name) {
 	size_t length = name ? strnlen(name, STINT_POLICY_NAME_MAX + 1) : 0;
 	if (length == 0 || length > STINT_POLICY_NAME_MAX)
 		return error_set(STINT_EPOLICY, "policy is %s, must be 1 to %d bytes",
@@ -56,7 +55,7 @@ static int check_numbers(const struct stint_options *o) {
 		error = check_range("time_window_ms", 0, STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
 #define CHECK(name, min, max)                                                                                     \
 	if (!error)                                                                                                   \
-		error = check_optional(#name, o->name, min, max);
+		error = options_check_optional(#name, o->name, min, max);
 	LIMITS_NUMBERS(CHECK)
 #undef CHECK
 	return error;
@@ -72,12 +71,12 @@ static int check_local(const struct stint_options *o) {
 
 int options_check(const struct stint_options *o) {
 	int error;
-	if ((error = check_policy_name(o->policy)) != 0 || (error = check_numbers(o)) != 0 ||
+	if ((error = options_check_policy(o->policy)) != 0 || (error = check_numbers(o)) != 0 ||
 	    (error = check_local(o)) != 0 ||
 	    (error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
 	    (error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
 	    (error = check_range("on_error", (int64_t)o->on_error, STINT_ON_ERROR_LOCAL, STINT_ON_ERROR_ALLOW)) != 0 ||
-	    (error = check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
+	    (error = options_check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
 		return error;
 	return check_sub_window(o);
 }

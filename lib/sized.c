@@ -9,6 +9,7 @@
 
 /* Where the first structs ended that told their sizes: with their last fields then. These never change. */
 #define OPTIONS_SIZE_MIN (offsetof(struct stint_options, on_error) + sizeof(enum stint_on_error))
+#define HTTP_SIZE_MIN    (offsetof(struct stint_http_options, x_ratelimit) + sizeof(bool))
 #define RESULT_SIZE_MIN  (offsetof(struct stint_result, ticket) + sizeof(uint64_t))
 
 static int check_size(const char *name, size_t size, size_t min, size_t known) {
@@ -25,15 +26,28 @@ static bool is_zero(const unsigned char *bytes, size_t count) {
 	return true;
 }
 
+/* Takes what both know; what an earlier struct lacks becomes 0. */
+static void take(void *own, size_t known, const void *theirs, size_t size) {
+	memset(own, 0, known);
+	memcpy(own, theirs, size < known ? size : known);
+}
+
+/* The size has been checked. */
+static int take_options(void *own, size_t known, const void *theirs, size_t size) {
+	if (size > known && !is_zero((const unsigned char *)theirs + known, size - known))
+		return error_set(STINT_ERANGE, "an option is set that version %s doesn't know", STINT_VERSION);
+	take(own, known, theirs, size);
+	return 0;
+}
+
 int sized_options(struct stint_options *own, const struct stint_options *theirs, size_t size) {
 	int error = check_size("stint_options", size, OPTIONS_SIZE_MIN, sizeof(*own));
-	if (error)
-		return error;
-	if (size > sizeof(*own) && !is_zero((const unsigned char *)theirs + sizeof(*own), size - sizeof(*own)))
-		return error_set(STINT_ERANGE, "an option is set that version %s doesn't know", STINT_VERSION);
-	memset(own, 0, sizeof(*own));
-	memcpy(own, theirs, size < sizeof(*own) ? size : sizeof(*own));
-	return 0;
+	return error ? error : take_options(own, sizeof(*own), theirs, size);
+}
+
+int sized_http_options(struct stint_http_options *own, const struct stint_http_options *theirs, size_t size) {
+	int error = check_size("stint_http_options", size, HTTP_SIZE_MIN, sizeof(*own));
+	return error ? error : take_options(own, sizeof(*own), theirs, size);
 }
 
 int sized_check_result(size_t size) {
@@ -43,4 +57,8 @@ int sized_check_result(size_t size) {
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own) {
 	memset(theirs, 0, size);
 	memcpy(theirs, own, size < sizeof(*own) ? size : sizeof(*own));
+}
+
+void sized_take_result(struct stint_result *own, const struct stint_result *theirs, size_t size) {
+	take(own, sizeof(*own), theirs, size);
 }

@@ -12,14 +12,18 @@
 /* A later struct may be larger by so much. */
 #define SIZED_LATER_MAX 128u
 
-/* Copies the app's options into this library's. Returns 0; STINT_EVERSION when the size can't be that of a struct
- * stint_options; or STINT_ERANGE when an option is set that this library doesn't know. */
+/* Copies the app's options into this library's. Returns 0; STINT_EVERSION when the size can't be that of the
+ * struct; or STINT_ERANGE when an option is set that this library doesn't know. */
 int sized_options(struct stint_options *own, const struct stint_options *theirs, size_t size);
+int sized_http_options(struct stint_http_options *own, const struct stint_http_options *theirs, size_t size);
 
 /* Returns 0, or STINT_EVERSION when this can't be the size of a struct stint_result. */
 int sized_check_result(size_t size);
 
 /* Copies a result into the app's, whose size has been checked. What a later struct has behind it becomes 0. */
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own);
+
+/* Copies a result from the app's, whose size has been checked. What an earlier struct lacks becomes 0. */
+void sized_take_result(struct stint_result *own, const struct stint_result *theirs, size_t size);
 
 #endif

@@ -129,7 +129,8 @@ extern "C" {
 	X(STINT_ENOPOLICY, -11, "no such policy")                                                                     \
 	X(STINT_EFULL, -12, "the agent has no room for another policy or declaration")                                \
 	X(STINT_EBUSY, -13, "too many asynchronous checks are pending")                                               \
-	X(STINT_ECANCELED, -14, "the check was cancelled, or its limiter or attachment is being freed")
+	X(STINT_ECANCELED, -14, "the check was cancelled, or its limiter or attachment is being freed")               \
+	X(STINT_EADDRESS, -15, "this is no address of IPv4 or IPv6")
 
 enum stint_error {
 #define STINT_ERROR_ENUM(name, number, sentence) name = number,
@@ -388,6 +389,79 @@ int stint_fd(struct stint *);
  */
 int stint_dispatch(struct stint *);
 
+/* ---- Clients by address, and headers for HTTP ---------------------------- */
+
+struct sockaddr;
+
+/* Room for every id that is made of an address, its NUL included. */
+#define STINT_IP_CLIENT_SIZE 48
+
+/*
+ * Makes a client's id of its address: the same id of the same address, however that is spelled.
+ *
+ * address: `length` bytes (STINT_STRING: up to a NUL), without spaces around: 192.0.2.1, 192.0.2.1:443,
+ * 2001:db8::1, fe80::1%eth0, [2001:db8::1], [2001:db8::1]:443. A port is left out; behind an IPv6 address it is
+ * only known for one after a bracket. A zone (%eth0) is left out, too: it means something on one host alone.
+ * Numbers of IPv4 are decimal, without a 0 before them. An IPv6 address that wraps one of IPv4
+ * (::ffff:192.0.2.1, ::ffff:c000:201) is that IPv4 address.
+ *
+ * ipv4_prefix, ipv6_prefix: how many bits tell one client from another, 1 to 32 and 1 to 128; 0 means 32 and
+ * 64. Whoever has one IPv6 address has 2^64 of them, so don't take more than 64 unless you know better.
+ *
+ * id: the caller's, of `size` bytes, at least STINT_IP_CLIENT_SIZE; ends with a NUL. It is the address, the
+ * bits after the prefix set to 0, as RFC 5952 writes it (IPv6 always in hexadecimal groups), and "/" with the
+ * prefix where that is shorter than the address: "192.0.2.1", "192.0.2.0/24", "2001:db8::/64".
+ *
+ * 0; or STINT_EADDRESS, STINT_ERANGE; then the id is "".
+ */
+int stint_ip_client(char *id, size_t size, const char *address, size_t length, int ipv4_prefix, int ipv6_prefix);
+/* The same of a struct sockaddr_in or sockaddr_in6 of address_size bytes. Others (AF_UNIX) are STINT_EADDRESS. */
+int stint_ip_client_sockaddr(char *id, size_t size, const struct sockaddr *address, size_t address_size,
+                             int ipv4_prefix, int ipv6_prefix);
+
+/* How the fields RateLimit-Policy and RateLimit are written. They are not a standard yet. */
+enum stint_http_version {
+	STINT_HTTP_DRAFT_11 = 0, /* as draft-ietf-httpapi-ratelimit-headers-11 has them */
+	STINT_HTTP_NONE = 1,     /* not at all */
+};
+
+/* Zero it, then set what you need: 0 means the default. */
+struct stint_http_options {
+	const char *policy;              /* required: the limit's name */
+	int64_t time_window_ms;          /* the limit's; 0: not known */
+	int64_t fallback_time_window_ms; /* if it is another one */
+	enum stint_http_version version;
+	bool x_ratelimit; /* X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset as well */
+};
+
+/* Takes one header field. name is static; value is valid during the call. Both end with a NUL, and are printable
+ * ASCII. */
+typedef void stint_http_callback(const char *name, const char *value, void *arg);
+
+/*
+ * Tells a verdict in header fields: calls back for each of them, and returns when it is done. Allocates
+ * nothing, contacts nobody; any thread may call it.
+ *
+ *     RateLimit-Policy: "api";q=100;w=60       limit, and the window in s
+ *     RateLimit: "api";r=12;t=34               remaining, and s until the whole limit is free again
+ *     X-RateLimit-Limit: 100                   with x_ratelimit: the same three numbers
+ *     X-RateLimit-Remaining: 12
+ *     X-RateLimit-Reset: 34
+ *     Retry-After: 3                           on a denial alone
+ *
+ * Times are in whole seconds, rounded up: nobody who waits for so long comes too early. On a denial, t and
+ * X-RateLimit-Reset are what Retry-After is, 1 at least. w is left out when time_window_ms is 0, or below 1 s,
+ * and where a host or a process decided by itself (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and the windows
+ * differ. A number that is negative is told as 0.
+ *
+ * The verdicts of several limiters make several lines of the first two, which are lists. Of the others a
+ * response has one: take those of the limiter that denied, or has the least left.
+ *
+ * 0; or STINT_EPOLICY, STINT_ERANGE, and nobody was called.
+ */
+static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,
+                                     stint_http_callback *callback, void *arg);
+
 /* ---- Errors --------------------------------------------------------------- */
 
 /* The sentence for a code; never NULL; static. */
@@ -415,6 +489,10 @@ int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t
                     struct stint_result *result, size_t result_size);
 int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                             struct stint_result *result, size_t result_size, stint_callback *callback, void *arg);
+
+int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
+                             const struct stint_result *result, size_t result_size, stint_http_callback *callback,
+                             void *arg);
 
 static inline int stint_limiter_new(struct stint_limiter **out, struct stint *st,
                                     const struct stint_options *options) {
@@ -454,6 +532,11 @@ static inline int stint_check_async_n(struct stint_limiter *limiter, const char 
 static inline int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
                                     struct stint_result *result, stint_callback *callback, void *arg) {
 	return stint_check_async_n(limiter, client_id, STINT_STRING, cost, result, callback, arg);
+}
+
+static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,
+                                     stint_http_callback *callback, void *arg) {
+	return stint_http_headers_sized(options, sizeof(*options), result, sizeof(*result), callback, arg);
 }
 
 #pragma GCC visibility pop

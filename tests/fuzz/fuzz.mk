@@ -10,7 +10,8 @@ AGENT_FUZZERS := \
 
 LIB_FUZZERS := \
 	tests/fuzz/fuzz_app.c \
-	tests/fuzz/fuzz_attach.c
+	tests/fuzz/fuzz_attach.c \
+	tests/fuzz/fuzz_http.c
 
 agent_fuzzers = $(AGENT_FUZZERS:%.c=$(BUILD)/%)
 lib_fuzzers = $(LIB_FUZZERS:%.c=$(BUILD)/%)

@@ -119,7 +119,7 @@ static const struct {
 	{VERDICT_FROM(0, ADMITS), 56, 0},
 	{VERDICT_FROM(6, ADMITS), 56, 0},
 	{VERDICT_OF(.status = 1), 56, 0},
-	{VERDICT_OF(.status = -15), 56, 0},
+	{VERDICT_OF(.status = -99), 56, 0},
 	{VERDICT_OF(.status = STINT_ECANCELED), 56, 0},
 	{VERDICT_OF(DENIES, .limit = -1), 56, 0},
 	{VERDICT_OF(DENIES, .remaining = INT64_MIN), 56, 0},

@@ -1,0 +1,111 @@
+/*
+ * http_headers.c - tells a verdict in the header fields of a response.
+ *
+ * RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651), as the IETF's draft
+ * draft-ietf-httpapi-ratelimit-headers-11 has them. Their integers have 15 digits at most.
+ */
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+#include "options.h"
+#include "sized.h"
+#include "stint.h"
+
+#define INTEGER_MAX INT64_C(999999999999999)
+
+/* The longest value is a policy's name in quotes, with two numbers. */
+#define VALUE_SIZE (STINT_POLICY_NAME_MAX + 64)
+
+struct writer {
+	stint_http_callback *callback;
+	void *arg;
+};
+
+__attribute__((format(printf, 3, 4))) static void write_field(const struct writer *w, const char *name,
+                                                              const char *format, ...) {
+	char value[VALUE_SIZE];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(value, sizeof(value), format, arguments);
+	va_end(arguments);
+	w->callback(name, value, w->arg);
+}
+
+static long long bounded(int64_t number) {
+	return number < 0 ? 0 : number > INTEGER_MAX ? INTEGER_MAX : (long long)number;
+}
+
+/* Rounds up, so that whoever waits for so many seconds doesn't come too early. */
+static long long seconds(int64_t ms) {
+	return bounded(ms / 1000 + (ms % 1000 > 0));
+}
+
+static long long retry_after(const struct stint_result *r) {
+	return r->retry_after_ms > 0 ? seconds(r->retry_after_ms) : 1;
+}
+
+/* The window in which the result's limit is counted; 0 where that isn't known for sure. What hosts and processes
+ * decide alone may be by the fallback's window. */
+static int64_t window_of(const struct stint_http_options *o, const struct stint_result *r) {
+	bool alone = r->source == STINT_SOURCE_FALLBACK || r->source == STINT_SOURCE_LOCAL;
+	bool same = o->fallback_time_window_ms == 0 || o->fallback_time_window_ms == o->time_window_ms;
+	return alone && !same ? 0 : o->time_window_ms;
+}
+
+/* The alphabet of names has no quote and no backslash, so nothing in them needs an escape. */
+static void write_draft_11(const struct writer *w, const struct stint_http_options *o,
+                           const struct stint_result *r) {
+	int64_t window_ms = window_of(o, r);
+	long long wait = r->allowed ? seconds(r->reset_after_ms) : retry_after(r);
+	if (window_ms >= 1000)
+		write_field(w, "RateLimit-Policy", "\"%s\";q=%lld;w=%lld", o->policy, bounded(r->limit),
+		            seconds(window_ms));
+	else
+		write_field(w, "RateLimit-Policy", "\"%s\";q=%lld", o->policy, bounded(r->limit));
+	write_field(w, "RateLimit", "\"%s\";r=%lld;t=%lld", o->policy, bounded(r->remaining), wait);
+}
+
+static void write_x_ratelimit(const struct writer *w, const struct stint_result *r) {
+	write_field(w, "X-RateLimit-Limit", "%lld", bounded(r->limit));
+	write_field(w, "X-RateLimit-Remaining", "%lld", bounded(r->remaining));
+	write_field(w, "X-RateLimit-Reset", "%lld", r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
+}
+
+static int check(const struct stint_http_options *o) {
+	int error = options_check_policy(o->policy);
+	if (!error)
+		error = options_check_optional("time_window_ms", o->time_window_ms, STINT_TIME_WINDOW_MS_MIN,
+		                               STINT_TIME_WINDOW_MS_MAX);
+	if (!error)
+		error = options_check_optional("fallback_time_window_ms", o->fallback_time_window_ms,
+		                               STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
+	if (!error)
+		error = options_check_optional("version", (int64_t)o->version, STINT_HTTP_DRAFT_11, STINT_HTTP_NONE);
+	return error;
+}
+
+int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
+                             const struct stint_result *result, size_t result_size, stint_http_callback *callback,
+                             void *arg) {
+	struct stint_http_options o;
+	struct stint_result r;
+	int error = sized_http_options(&o, options, options_size);
+	if (!error)
+		error = sized_check_result(result_size);
+	if (!error)
+		error = check(&o);
+	if (error)
+		return error;
+	sized_take_result(&r, result, result_size);
+	struct writer w = {callback, arg};
+	if (o.version == STINT_HTTP_DRAFT_11)
+		write_draft_11(&w, &o, &r);
+	if (o.x_ratelimit)
+		write_x_ratelimit(&w, &r);
+	if (!r.allowed)
+		write_field(&w, "Retry-After", "%lld", retry_after(&r));
+	return 0;
+}
