@@ -197,6 +197,7 @@ MIGRATIONS := \
 	sql/001_limiter/33_stop_host.sql \
 	sql/001_limiter/34_begin_call.sql \
 	sql/001_limiter/35_recall.sql \
+	sql/001_limiter/36_cache.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \
 	sql/001_limiter/42_top_client.sql \

@@ -9,7 +9,7 @@ with present as (
 select object, problem, mend, as_owner
 from (
 	select 1 as step, 'role ' || r.name as object, 'does not exist' as problem, null as mend, false as as_owner
-	from unnest(array['stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor']) r (name)
+	from unnest(array['stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache']) r (name)
 	where not exists (select from pg_catalog.pg_roles p where p.rolname = r.name)
 	union all
 	select 2, s.kind || ' ' || s.identity, 'is missing, or disabled: the dump was restored in part', null, false
@@ -26,10 +26,10 @@ from (
 	select 5, p.kind || ' ' || p.identity,
 		format('rights are %s, should be %s', coalesce(nullif(array_to_string(p.grants, ', '), ''), 'nobody''s'),
 			coalesce(nullif(array_to_string(s.grants, ', '), ''), 'nobody''s')),
-		concat_ws('; ', format('revoke all on %s %s from public, stint_agent, stint_operator, stint_auditor', w.kind, p.identity),
+		concat_ws('; ', format('revoke all on %s %s from public, stint_agent, stint_operator, stint_auditor, stint_cache', w.kind, p.identity),
 			(select string_agg(format('grant %s on %s %s to %I', split_part(g, ' ', 2), w.kind, p.identity, split_part(g, ' ', 1)), '; ')
 			from unnest(s.grants) g
-			where g ~ '^stint_(agent|operator|auditor) (SELECT|EXECUTE|USAGE)$')),
+			where g ~ '^stint_(agent|operator|auditor|cache) (SELECT|EXECUTE|USAGE)$')),
 		true
 	from stint.schema_object s
 	join present p on p.kind = s.kind and p.identity = s.identity

@@ -14,14 +14,14 @@
 #include "database/pg.h"
 #include "query.h"
 
-#define ROLES              "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'"
+#define ROLES              "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache'"
 #define SERVER_VERSION_MIN 150000 /* the oldest that the migrations are written for and tested with */
 
 static const char init_help[] =
-	"Creates the roles stint_owner, stint_agent, stint_operator and stint_auditor, where they\n"
-	"don't exist, and the schema stint. Needs PostgreSQL 15 or later, a database with the\n"
-	"encoding UTF8, and a role that may create roles and create in the database (it need not be\n"
-	"a superuser). Each migration is a transaction: a failure leaves nothing half done.\n";
+	"Creates the roles stint_owner, stint_agent, stint_operator, stint_auditor and stint_cache,\n"
+	"where they don't exist, and the schema stint. Needs PostgreSQL 15 or later, a database with\n"
+	"the encoding UTF8, and a role that may create roles and create in the database (it need not\n"
+	"be a superuser). Each migration is a transaction: a failure leaves nothing half done.\n";
 
 static const char migrate_help[] =
 	"First puts right the roles, owners and rights that a restored dump may lack; then applies\n"
@@ -46,7 +46,8 @@ static const char sql_help[] =
 static const char login_hint[] = "Now give the agents a login of their own, for example:\n"
 								 "  create role stintd login password '...' in role stint_agent;\n"
 								 "grant stint_operator to whoever may set policies and block clients,\n"
-								 "and stint_auditor to whoever may look.\n";
+								 "stint_auditor to whoever may look, and stint_cache to apps that count by the cache\n"
+								 "functions alone.\n";
 
 struct server {
 	int version;
@@ -57,7 +58,7 @@ struct server {
 	bool read_only;
 	bool may_create; /* the user may create schemas in this database */
 	bool may_create_roles;
-	bool has_roles;   /* all four exist already */
+	bool has_roles;   /* all of them exist already */
 	int oldest_agent; /* agents made for this version or later can work with the schema; 0: no schema */
 };
 
@@ -75,7 +76,7 @@ static int read_server(struct pg *pg, struct server *server) {
 							  " pg_encoding_to_char(d.encoding), d.datname, current_user, pg_is_in_recovery(),"
 							  " has_database_privilege(d.oid, 'create'),"
 							  " (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),"
-							  " (select count(*) = 4 from pg_roles where rolname in (" ROLES "))"
+							  " (select count(*) = 5 from pg_roles where rolname in (" ROLES "))"
 							  " from pg_database d where d.datname = current_database()";
 	struct pg_rows rows = {0};
 	int error = pg_query(pg, sql, 0, NULL, &rows);
@@ -117,8 +118,8 @@ static int check_rights(const struct command_call *call, const struct server *se
 		              server->user, server->database);
 	else if (!server->has_roles && !server->may_create_roles)
 		command_error(call,
-		              "the role \"%s\" may not create roles, and stint_owner, stint_agent, stint_operator and"
-		              " stint_auditor don't all exist",
+		              "the role \"%s\" may not create roles, and stint_owner, stint_agent, stint_operator,"
+		              " stint_auditor and stint_cache don't all exist",
 		              server->user);
 	else
 		return COMMAND_DONE;

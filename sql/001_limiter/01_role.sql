@@ -22,7 +22,7 @@ do $$
 declare
 	role text;
 begin
-	foreach role in array array['stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor'] loop
+	foreach role in array array['stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache'] loop
 		if not exists (select from pg_catalog.pg_roles where rolname = role) then
 			begin
 				execute format('create role %I nologin', role);
@@ -30,6 +30,7 @@ begin
 					when 'stint_owner' then 'Owns the schema stint; its members migrate it.'
 					when 'stint_agent' then 'What stintd needs: may call the functions of the schema stint that agents call, and nothing else.'
 					when 'stint_operator' then 'May set policies, limit and block clients, and read the views of the schema stint; nothing else.'
+					when 'stint_cache' then 'May call the cache_* functions of the schema stint, and nothing else.'
 					else 'May read the views of the schema stint, and nothing else.' end);
 			-- unique_violation: when we looked, another session had made the role and not yet committed.
 			exception when duplicate_object or unique_violation then

@@ -24,7 +24,7 @@ select o.kind, i.identity, pg_get_userbyid(o.owner) as owner, array(
 		from aclexplode(o.acl) e
 		where e.grantee <> o.owner
 	) a
-	where a.grantee_name in ('PUBLIC', 'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor')
+	where a.grantee_name in ('PUBLIC', 'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache')
 	order by 1
 ) as grants
 from (

@@ -1,5 +1,5 @@
--- Deletes counters that no longer count anything, and history that is too old, a few rows at a time. Agents take
--- turns, see stint.heartbeat().
+-- Deletes counters that no longer count anything, what has expired in the cache, and history that is too old, a few rows
+-- at a time. Agents take turns, see stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -120,6 +120,8 @@ begin
 	from (select (select count(*) from page) as examined, (select count(*) from gone) as deleted) n
 	left join lateral (select g.* from page g order by g.policy_id desc, g.client_id desc limit 1) l on true;
 
+	perform stint.expire_cache(16); -- for when nobody adds anything to it
+
 	-- History is kept for a year, so an hourly look is enough. After a full batch the next call goes on.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour'
 		and stint.expire_history(greatest(batch, 1)) then
@@ -141,6 +143,6 @@ $$;
 
 comment on function stint.expire_counters(int) is
 	'For agents, now and then: examines the next `batch` counters and deletes those whose charges no longer count, or whose policy is '
-	'gone. Every hour it also deletes history that is too old. One session at a time; others do nothing.';
+	'gone. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

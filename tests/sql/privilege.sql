@@ -13,17 +13,19 @@ select 'function', unnest(string_to_array('await_tables begin_call declare_polic
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
-select 'function', unnest(string_to_array('apply_report can_lock_counter check_client check_policy clear_overrides commit_later commits_safely count_hosts describe_change expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
+union all
+select 'function', unnest(string_to_array('add_to_cached apply_report can_lock_counter check_cache_expiry check_cache_key check_client check_policy clear_overrides commit_later commits_safely count_hosts describe_change expire_cache expire_cache_sometimes expire_history find_old_snapshot find_policy first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host change change_queue client_override counter expiry fleet horizon host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host cache change change_queue client_override counter expiry fleet horizon host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
 union all
 select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq recall_recall_id_seq', ' ')), ''
 union all
-values ('view', 'present_object', ''), ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_operator USAGE');
+values ('view', 'present_object', ''), ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_cache USAGE, stint_operator USAGE');
 
 -- aclexplode() of what was granted, or of what holds when nothing was. Grants to the owner are left out.
 create temp view actual as
@@ -58,7 +60,7 @@ select is_empty($$ select rulename from pg_rewrite r join pg_class c on c.oid = 
 
 -- A schema of its own in front of all others, with a function or operator for every name of pg_catalog's that the functions use
 -- without saying where it is from: each notes whose rights it was called with.
-create role an_attacker login in role stint_agent, stint_operator, stint_auditor;
+create role an_attacker login in role stint_agent, stint_operator, stint_auditor, stint_cache;
 create schema trap authorization an_attacker;
 set local role an_attacker;
 create table trap.caught (name text, who text, session text);
@@ -76,7 +78,7 @@ begin
 		where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind = 'f' and not p.proretset and p.provariadic = 0 and p.prorettype not in
 			('internal'::regtype, 'trigger'::regtype, 'cstring'::regtype, 'anyelement'::regtype)
 			and p.proname in ('array_fill', 'array_remove', 'cardinality', 'ceil', 'clock_timestamp', 'current_setting', 'date_trunc', 'format', 'hashtextextended', 'left', 'mod', 'now',
-				'octet_length', 'pg_current_wal_lsn', 'pg_has_role', 'pg_notify', 'pg_walfile_name', 'quote_literal', 'round', 'substr', 'to_jsonb')
+				'octet_length', 'pg_relation_size', 'random', 'floor', 'greatest', 'pg_current_wal_lsn', 'pg_has_role', 'pg_notify', 'pg_walfile_name', 'quote_literal', 'round', 'substr', 'to_jsonb')
 			and not exists (select from unnest(p.proargtypes) t where t in ('internal'::regtype, 'cstring'::regtype))
 	loop
 		execute format('create function trap.%I(%s) returns %s language plpgsql as $f$ begin insert into trap.caught values (%L, current_user, session_user); return %s; end $f$',
@@ -102,6 +104,7 @@ create temp table counter (policy_id int, client_id text, current_us bigint);
 create temp table policy (policy_id int, name text);
 create temp table change (change_id bigint);
 create temp table agent_host (host_id int);
+create temp table cache (key text, value text);
 reset role;
 
 select stint.set_policy('p', 10, 60000) as p, stint.set_policy('q', 10, 60000) as q \gset
@@ -142,6 +145,10 @@ select stint.clear_override('p', 'd');
 select stint.drop_policy('q');
 select * from stint.usage, stint.limited, stint.top_client, stint.host, stint.fallback_period, stint.policy_history, stint.policy_limit, stint.client_limit,
 	stint.promotion;
+select stint.cache_set('k' || i, '1', 1000) from generate_series(1, 200) i;
+select stint.cache_get('k1');
+select stint.cache_increment_and_get('k1', 1000);
+select stint.cache_decrement_and_get('k1');
 reset session authorization;
 -- Whoever may write the tables has triggers run for him.
 set local role installer;

@@ -1,46 +1,48 @@
 -- Who may do what: a matrix of every object and every role, and trying it.
 
 begin;
-select plan(95);
+select plan(110);
 
 create role an_agent login in role stint_agent;
 create role an_auditor login in role stint_auditor;
 create role an_operator login in role stint_operator;
+create role a_cache_user login in role stint_cache;
 create role nobody_special login;
 
 select is(rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication, false, rolname || ' is a role without rights of its own')
-from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor');
-select is((select count(*)::int from pg_roles where rolname like 'stint\_%'), 4, 'four roles');
+from pg_roles where rolname in ('stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache');
+select is((select count(*)::int from pg_roles where rolname like 'stint\_%'), 5, 'five roles');
 select schema_owner_is('stint', 'stint_owner');
 select test.all_hold($$ select relname, pg_get_userbyid(relowner) = 'stint_owner' from pg_class where relnamespace = 'stint'::regnamespace and relkind in ('r', 'v', 'S') $$,
 	'tables, views and sequences belong to stint_owner');
 select test.all_hold($$ select proname, pg_get_userbyid(proowner) = 'stint_owner' from pg_proc where pronamespace = 'stint'::regnamespace $$, 'functions belong to stint_owner');
 select is(has_schema_privilege(r, 'stint', 'usage') || ' ' || has_schema_privilege(r, 'stint', 'create'), expected, r || ': the schema')
-from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('stint_auditor', 'true false'), ('nobody_special', 'false false')) x (r, expected);
+from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('stint_auditor', 'true false'), ('stint_cache', 'true false'), ('nobody_special', 'false false')) x (r, expected);
 
 create temp table may_call (role text, name text);
 insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_agent', 'register_host', 'heartbeat', 'pulse', 'declare_policy', 'get_policies', 'get_changes',
 	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls']);
 insert into may_call select 'an_operator', unnest(array['set_policy', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'clear_override']);
+insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
 	'policy_history', 'policy_limit', 'client_limit']) name;
 
 select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
-	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
+	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
 	where p.pronamespace = 'stint'::regnamespace $$, 'who may call what');
-select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 25, 'agents call nineteen functions, operators six');
+select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 29, 'agents call nineteen functions, operators six, users of the cache four');
 select test.all_hold($$ select proname, prosecdef from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call) and proname <> 'begin_call' $$,
 	'what they call runs with the owner''s rights, but for what sets their own transaction''s settings');
 
 select test.all_hold($$ select format('%s %s %s', r, privilege, c.relname),
 		has_table_privilege(r, c.oid, privilege) = (privilege = 'select' and exists (select from may_read where role = r and name = c.relname))
-	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
 	where c.relnamespace = 'stint'::regnamespace and c.relkind in ('r', 'v', 'm', 'f', 'p') $$, 'who may do what with tables and views');
 select is((select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid where c.relnamespace = 'stint'::regnamespace and a.attacl is not null), 0::bigint,
 	'no rights on columns');
 select test.all_hold($$ select format('%s: %s', r, c.relname), not has_sequence_privilege(r, c.oid, 'usage, select, update')
-	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'nobody_special']) r where c.relnamespace = 'stint'::regnamespace and c.relkind = 'S' $$, 'nobody may use a sequence');
+	from pg_class c, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r where c.relnamespace = 'stint'::regnamespace and c.relkind = 'S' $$, 'nobody may use a sequence');
 
 -- Trying it.
 grant usage on schema tap, test to public;
@@ -75,9 +77,15 @@ select lives_ok(format('select * from stint.%I', name), 'an auditor reads ' || n
 select is((select note from stint.client_limit where policy = 'p' and client_id = 'c'), 'why', 'an auditor sees who is blocked, and why');
 select throws_ok(call, '42501', null, 'not an auditor: ' || call) from unnest(array['select * from stint.counter', 'select * from stint.get_policies(''{}'')',
 	'delete from stint.change', 'select stint.schema_version()', 'select stint.block_client(''p'', ''c'')', 'lock table stint.usage in exclusive mode']) call;
+set local role a_cache_user;
+select lives_ok(call, 'a user of the cache: ' || call) from unnest(array['select stint.cache_set(''k'', ''1'', 1000)', 'select stint.cache_get(''k'')',
+	'select stint.cache_increment_and_get(''k'', 1000)', 'select stint.cache_decrement_and_get(''k'')']) call;
+select throws_ok(call, '42501', null, 'not a user of the cache: ' || call) from unnest(array['select * from stint.cache', 'delete from stint.cache', 'lock table stint.cache',
+	'select * from stint.usage', 'select stint.schema_version()', 'select stint.expire_cache(1)', 'select stint.block_client(''p'', ''c'')', 'create table stint.mine ()']) call;
 set local role nobody_special;
 select throws_ok('select * from stint.usage', '42501', null, 'nobody else reads');
 select throws_ok('select stint.schema_version()', '42501', null, 'nobody else calls');
+select throws_ok('select stint.cache_get(''k'')', '42501', null, 'not even this');
 set local role installer;
 select lives_ok(call, 'who installed, a member of stint_owner: ' || call) from unnest(array['select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')',
 	'update stint.policy set max_requests = 5', 'select * from stint.usage', 'select stint.drop_policy(''p'')']) call;

@@ -366,4 +366,72 @@ is "$(sql -c 'begin' -c "select stint.begin_call(stint.get_server_run(), 375, 12
 		current_setting('lock_timeout'), '<' || current_setting('stint.synchronous_commit') || '>')" | tail -1)" \
 	'-1 0 0 <>' 'nothing of what a call sets outlives its transaction'
 
+# ---- The cache --------------------------------------------------------------
+
+# Eight sessions count under the same keys, up and at times down, while new keys come and clear away what has expired.
+cat >"$work/cache.pgbench" <<'END'
+\set key random(1, 3)
+\set fresh random(1, 1000000000)
+select stint.cache_increment_and_get('hot ' || :key, 3600000);
+select stint.cache_increment_and_get('hot ' || :key, 3600000);
+select stint.cache_decrement_and_get('hot ' || :key);
+select stint.cache_increment_and_get('fresh ' || :fresh, 1);
+END
+timeout 60 "$pgbench" -n -c 8 -j 2 -t 250 -f "$work/cache.pgbench" "$conninfo" >"$work/cache.log" 2>&1
+is $? 0 'cache: eight sessions, the same keys: no deadlock'
+is "$(grep -ic error "$work/cache.log")" 0 '… and no error'
+is "$(sql -c "select sum(value::bigint) from stint.cache where key like 'hot %'")" 2000 '… and no count is lost'
+is "$(sql -c "select count(*) < 1500 from stint.cache where key like 'fresh %'")" t '… and what has expired goes meanwhile'
+
+# A window is over, and sessions that wait for its row find that out: the first begins the next one, the others count in it.
+sql -c "select stint.cache_increment_and_get('window', 3600000) from generate_series(1, 5)" >/dev/null
+open first 'begin' "update stint.cache set expires_at = clock_timestamp() where key = 'window'"
+counters=()
+for i in 1 2 3 4 5 6; do
+	sql -c "select stint.cache_increment_and_get('window', 3600000)" >"$work/counted.$i" &
+	counters+=($!)
+done
+await_waiters 6
+finish first 'commit'
+wait "${counters[@]}"
+is "$(cat "$work"/counted.? | sort | tr '\n' ' ')" '1 2 3 4 5 6 ' 'cache: a window ends while six wait: one begins the next, and all count in it'
+
+# … also if its row is just being deleted.
+sql -c "update stint.cache set expires_at = clock_timestamp() where key = 'window'"
+open first 'begin' "delete from stint.cache where key = 'window'"
+counters=()
+for i in 1 2 3; do
+	sql -c "select stint.cache_increment_and_get('window', 3600000)" >"$work/counted.$i" &
+	counters+=($!)
+done
+await_waiters 3
+finish first 'commit'
+wait "${counters[@]}"
+is "$(cat "$work"/counted.[123] | sort | tr '\n' ' ')" '1 2 3 ' 'cache: what has expired is deleted while three wait'
+
+# A window that ends while a session waits is not counted on in: the clock is read under the lock.
+sql -c "select stint.cache_increment_and_get('short', 400) from generate_series(1, 5)" >/dev/null
+open first 'begin' "select from stint.cache where key = 'short' for update"
+sql -c "select stint.cache_increment_and_get('short', 3600000)" >"$work/second" &
+second=$!
+await_waiters 1
+await "select clock_timestamp() > expires_at from stint.cache where key = 'short'" t 'the window is over'
+finish first 'commit'
+wait $second
+is "$(cat "$work/second")" 1 'cache: who has waited beyond the end begins the next window'
+
+# What others have locked is left, and nobody waits for it.
+sql -c "insert into stint.cache select 'gone ' || i, '1', clock_timestamp() from generate_series(1, 5) i"
+open first 'begin' "select from stint.cache where key = 'gone 3' for update"
+sql -c "set lock_timeout = '5s'" -c 'select stint.expire_cache(100000)' >/dev/null
+is "$(sql -c "select string_agg(key, ' ') from stint.cache where key like 'gone %'")" 'gone 3' 'cache: what is locked is left'
+finish first 'commit'
+
+# One snapshot throughout: the calls don't fail for others' rows.
+sql -c "insert into stint.cache select 'gone ' || i, '1', clock_timestamp() from generate_series(4, 500) i"
+open first 'begin isolation level repeatable read' "select count(*) from stint.cache"
+sql -c "update stint.cache set value = '2' where key like 'gone %'"
+finish first "select count(stint.cache_increment_and_get('mine ' || i, 1000)) from generate_series(1, 1000) i" 'commit'
+is "$(grep -c ERROR "$work/first.out")" 0 'cache: new keys of a transaction that is repeatable read'
+
 echo "1..$tests"
