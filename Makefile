@@ -238,6 +238,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_busy.c \
 	tests/agent/test_core_changes.c \
 	tests/agent/test_core_charges.c \
+	tests/agent/test_core_corrections.c \
 	tests/agent/test_core_crowd.c \
 	tests/agent/test_core_demand.c \
 	tests/agent/test_core_events.c \

@@ -52,6 +52,11 @@ static void on_low(void *context, const struct wire_low *low, const char *id, si
 	driver_on_low(&agent->driver, low, id, length);
 }
 
+static void on_correction(void *context, const struct wire_correction *correction, const char *id, size_t length) {
+	struct agent *agent = context;
+	driver_on_correction(&agent->driver, correction, id, length);
+}
+
 static void on_status(void *context, server_peer peer, uint32_t serial) {
 	const struct agent *agent = context;
 	status_on_message(&agent->status, peer, serial);
@@ -61,6 +66,7 @@ static const struct server_events server_events = {
 	.declare = on_declare,
 	.want = on_want,
 	.low = on_low,
+	.correct = on_correction,
 	.status = on_status,
 };
 

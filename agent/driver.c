@@ -114,12 +114,16 @@ static bool is_text(const char *id, size_t length) {
 	return !memchr(id, 0, length);
 }
 
+static bool is_cost(uint32_t cost) {
+	return cost >= 1 && cost <= STINT_MAX_REQUESTS_MAX;
+}
+
 static int check_want(int index, const struct wire_want *want, const char *id, size_t length) {
 	if (index < 0)
 		return STINT_ENOPOLICY;
 	if (!is_text(id, length))
 		return STINT_ECLIENT;
-	return want->cost < 1 || want->cost > STINT_MAX_REQUESTS_MAX ? STINT_ERANGE : 0;
+	return is_cost(want->cost) ? 0 : STINT_ERANGE;
 }
 
 void driver_on_want(struct driver *driver, server_peer peer, const struct wire_want *want, const char *id,
@@ -132,8 +136,9 @@ void driver_on_want(struct driver *driver, server_peer peer, const struct wire_w
 		send_verdict(driver, peer, want->head.serial, &(struct core_verdict){.status = status});
 	} else {
 		driver->policies->policy[index].used_ns = now_ns;
-		core_want(driver->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
-		          now_ns + timeout_ms * NS_PER_MS);
+		core_event_want *tell = want->head.flags & WIRE_WANT_PROVIDE ? core_provide : core_want;
+		tell(driver->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
+		     now_ns + timeout_ms * NS_PER_MS);
 	}
 	driver_pump_soon(driver);
 }
@@ -143,6 +148,16 @@ void driver_on_low(struct driver *driver, const struct wire_low *low, const char
 	if (index < 0 || !is_text(id, length))
 		return;
 	core_low(driver->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length);
+	driver_pump_soon(driver);
+}
+
+void driver_on_correction(struct driver *driver, const struct wire_correction *correction, const char *id,
+                          size_t length) {
+	int index = policies_find_number(driver->policies, correction->policy);
+	if (index < 0 || !is_text(id, length) || !is_cost(correction->cost))
+		return;
+	core_event_correction *tell = correction->head.type == WIRE_CHARGE ? core_charge : core_refund;
+	tell(driver->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length, correction->cost);
 	driver_pump_soon(driver);
 }
 

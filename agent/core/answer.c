@@ -88,6 +88,8 @@ static bool serve(void *context, struct core *core, const struct pending *pendin
 	struct answer *answer = context;
 	const struct lease_grant *grant = answer->grant;
 	bool allowed = (int64_t)waiter->cost <= answer->left;
+	if (allowed && waiter->provide)
+		return false; /* until it is in the table */
 	bool is_more = grant->remaining > 0 || (grant->next_is_open && grant->granted_next > 0);
 	if (!allowed && !was_sent && is_more)
 		return false;
@@ -104,7 +106,8 @@ static bool serve_from_table(void *context, struct core *core, const struct pend
                              const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
 	(void)context, (void)was_sent;
 	struct client *client = client_at(core, pending->client);
-	int bank = lease_spend(core, client, core->now_ns, waiter->cost);
+	int bank = waiter->provide ? lease_find(core, client, waiter->cost)
+	                           : lease_spend(core, client, core->now_ns, waiter->cost);
 	if (bank < 0)
 		return false;
 	*verdict = verdict_by_lease(core, client, bank);

@@ -115,37 +115,110 @@ static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, s
 	return true;
 }
 
-static void wait_for_store(struct core *core, uint32_t index, uint64_t peer, uint32_t serial, uint32_t cost,
-                           int64_t expires_ns) {
+static void wait_for_store(struct core *core, uint32_t index, const struct waiter *waiter) {
 	struct pending *pending = pending_for(core, index);
-	if (!pending || pending_add_waiter(core, pending, peer, serial, cost, expires_ns) != 0) {
-		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
+	if (!pending || pending_add_waiter(core, pending, waiter) != 0) {
+		send_verdict(core, waiter->peer, waiter->serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
 	}
 	pending_make_urgent(core, pending);
 }
 
-void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
-               uint8_t id_len, uint32_t cost, int64_t expires_ns) {
+/* Takes nothing. Where the table has no room for the client, there never will be anything to take. */
+static bool find_in_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
+	if (client->slot == TABLE_NO_SLOT) {
+		*verdict = verdict_no_room(core, client, cost);
+		return true;
+	}
+	int bank = lease_find(core, client, cost);
+	if (bank < 0)
+		return verdict_from_denial(core, client, cost, verdict);
+	*verdict = verdict_by_lease(core, client, bank);
+	return true;
+}
+
+static bool decide_at_once(struct core *core, uint32_t index, const struct waiter *waiter,
+                           struct core_verdict *verdict) {
+	if (waiter->provide)
+		return find_in_table(core, client_at(core, index), waiter->cost, verdict);
+	return decide_from_table(core, client_at(core, index), waiter->cost, verdict) ||
+	       admit_in_advance(core, index, waiter->cost, verdict);
+}
+
+static void ask(struct core *core, uint16_t policy, const char *id, uint8_t id_len, const struct waiter *waiter) {
 	struct core_verdict verdict;
-	core->now_ns = now_ns;
 	core->counters.wants++;
 	if (!policy_is_live(core, policy)) {
-		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOPOLICY});
+		send_verdict(core, waiter->peer, waiter->serial, &(struct core_verdict){.status = STINT_ENOPOLICY});
 		return;
 	}
 	uint32_t index = arrival_obtain(core, policy, id, id_len);
 	if (index == CLIENT_NONE) {
-		send_verdict(core, peer, serial, &(struct core_verdict){.status = STINT_ENOMEM});
+		send_verdict(core, waiter->peer, waiter->serial, &(struct core_verdict){.status = STINT_ENOMEM});
 		return;
 	}
 	client_at(core, index)->idle = 0;
 	fallback_charge(core, index);
-	if (decide_from_table(core, client_at(core, index), cost, &verdict) ||
-	    admit_in_advance(core, index, cost, &verdict))
-		send_verdict(core, peer, serial, &verdict);
+	if (decide_at_once(core, index, waiter, &verdict))
+		send_verdict(core, waiter->peer, waiter->serial, &verdict);
 	else
-		wait_for_store(core, index, peer, serial, cost, expires_ns);
+		wait_for_store(core, index, waiter);
+}
+
+void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
+               uint8_t id_len, uint32_t cost, int64_t expires_ns) {
+	core->now_ns = now_ns;
+	ask(core, policy, id, id_len,
+	    &(struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns});
+}
+
+void core_provide(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy,
+                  const char *id, uint8_t id_len, uint32_t cost, int64_t expires_ns) {
+	core->now_ns = now_ns;
+	ask(core, policy, id, id_len,
+	    &(struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns, .provide = true});
+}
+
+static void charge_store(struct core *core, uint32_t index, uint32_t owed) {
+	struct pending *pending = pending_for(core, index);
+	if (!pending)
+		return;
+	debt_advance(core, pending, owed);
+	pending_make_urgent(core, pending);
+}
+
+void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
+                 uint32_t cost) {
+	core->now_ns = now_ns;
+	uint32_t index = policy_is_live(core, policy) ? arrival_obtain(core, policy, id, id_len) : CLIENT_NONE;
+	if (index == CLIENT_NONE)
+		return;
+	client_at(core, index)->idle = 0;
+	fallback_charge(core, index);
+	uint32_t owed = cost - lease_spend_some(core, client_at(core, index), cost);
+	if (owed > 0 && uses_memory(core))
+		lease_charge_memory(core, client_at(core, index), owed);
+	else if (owed > 0)
+		charge_store(core, index, owed);
+}
+
+/* Returns the client, having met what concerns all; CLIENT_NONE if it isn't in the table, or is an orphan. */
+static uint32_t find_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
+	struct place place = table_place(core->table, policy, id, id_len);
+	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
+	uint32_t owner = slot == TABLE_NO_SLOT ? TABLE_ORPHAN : core->table->owner[slot];
+	if (is_orphan(owner))
+		return CLIENT_NONE;
+	generation_meet(core, owner);
+	return owner;
+}
+
+void core_refund(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
+                 uint32_t cost) {
+	core->now_ns = now_ns;
+	uint32_t index = policy_is_live(core, policy) ? find_client(core, policy, id, id_len) : CLIENT_NONE;
+	if (index != CLIENT_NONE)
+		lease_refund(core, client_at(core, index), cost);
 }
 
 void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
@@ -234,13 +307,9 @@ void core_recall(struct core *core, int64_t now_ns, uint16_t policy, const char 
 	core->now_ns = now_ns;
 	if (!policy_is_live(core, policy) || core->state < CORE_RESYNC)
 		return;
-	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
-	uint32_t owner = slot == TABLE_NO_SLOT ? TABLE_ORPHAN : core->table->owner[slot];
-	if (is_orphan(owner))
-		return;
-	generation_meet(core, owner);
-	lease_recall(core, owner);
+	uint32_t index = find_client(core, policy, id, id_len);
+	if (index != CLIENT_NONE)
+		lease_recall(core, index);
 }
 
 static void fall_in_step(struct core *core) {

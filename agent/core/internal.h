@@ -47,6 +47,7 @@ struct waiter {
 	int64_t expires_ns;
 	uint32_t serial;
 	uint32_t cost;
+	bool provide; /* takes the credits itself, from the table */
 };
 
 enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT, PENDING_PUT_OFF };
@@ -322,9 +323,8 @@ int64_t pending_delay_ns(const struct core *core, const struct pending *pending)
 void pending_take_up(struct core *core, bool all);
 int64_t pending_next_ns(const struct core *core); /* when the next one is due; INT64_MAX: there is none */
 void pending_free(struct core *core, struct pending *pending);
-/* 0, or -1: no room. */
-int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
-                       int64_t expires_ns);
+/* A copy of it. 0, or -1: no room. */
+int pending_add_waiter(struct core *core, struct pending *pending, const struct waiter *waiter);
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns);
 /* Asks about each who waits, in order of arrival, for the verdict. False: it waits on. */
 typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
@@ -397,6 +397,8 @@ struct core_verdict verdict_allowed(struct core *core, const struct client *clie
 struct core_verdict verdict_by_lease(struct core *core, const struct client *client, int bank);
 struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,
                                    const struct denial *denial);
+/* The table has no room for the client. */
+struct core_verdict verdict_no_room(struct core *core, const struct client *client, uint32_t cost);
 /* By the denial that the table holds; false if it holds none of this cost. */
 bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost,
                          struct core_verdict *verdict);
@@ -442,6 +444,14 @@ bool lease_end_timer(struct core *core, uint32_t client);
 void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
 /* From which bank the cost was spent; -1: from none, there is not so much. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
+/* Which bank holds the cost, and can be spent from now; -1: none. */
+int lease_find(const struct core *core, const struct client *client, uint32_t cost);
+/* Spends as much of it as there is. Returns how much that was. */
+uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost);
+/* What was used without a lease counts in the memory store, also beyond the limit. */
+void lease_charge_memory(struct core *core, const struct client *client, uint32_t used);
+/* Puts back as much of it as was spent of leases that go on. */
+void lease_refund(struct core *core, struct client *client, uint32_t cost);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

@@ -155,15 +155,9 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 		note_return(core, index, sub_window, credits);
 }
 
-/* Credits that the database granted, and that were spent while it is away, count in the fallback's window, and no
- * earlier than they were spent. */
-static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
+void lease_charge_memory(struct core *core, const struct client *client, uint32_t used) {
 	struct lease_grant ignored;
-	bool of_fallback = client->flags & fallback_flag(bank);
-	if (!in_fallback(core) || of_fallback || used == 0 ||
-	    client->lease[bank].deadline_ns <= core->fallback_since_ns)
-		return;
-	struct grant_terms terms = policy_of(core, client)->fallback_terms;
+	struct grant_terms terms = *terms_now(core, policy_of(core, client));
 	terms.max_requests = INT32_MAX; /* it was spent: all of it counts, whatever the limit */
 	store_memory_take(core->memory, &terms,
 	                  &(struct lease_request){
@@ -173,6 +167,14 @@ static void count_in_fallback(struct core *core, const struct client *client, in
 						  .charge = (int32_t)used,
 					  },
 	                  core->now_ns / NS_PER_US, 1, &ignored);
+}
+
+/* Credits that the database granted, and that were spent while it is away, count in the fallback's window, and no
+ * earlier than they were spent. */
+static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
+	bool of_fallback = client->flags & fallback_flag(bank);
+	if (in_fallback(core) && !of_fallback && used > 0 && client->lease[bank].deadline_ns > core->fallback_since_ns)
+		lease_charge_memory(core, client, used);
 }
 
 void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back) {
@@ -574,6 +576,13 @@ void lease_void(struct core *core, uint32_t index, bool giving_back) {
 
 /* ---- A check by way of the agent -------------------------------------------- */
 
+int lease_find(const struct core *core, const struct client *client, uint32_t cost) {
+	for (int bank = 0; bank < 2; bank++)
+		if (is_open(core, client, bank, core->now_ns) && credits_left(core, client, bank) >= cost)
+			return bank;
+	return -1;
+}
+
 /* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. The app
  * may read the verdict as late as when the lease ends, so these are never reported as spent by now. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
@@ -584,4 +593,29 @@ int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32
 			return bank;
 		}
 	return -1;
+}
+
+/* ---- Corrections -------------------------------------------------------------- */
+
+uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost) {
+	uint32_t left = cost;
+	for (int bank = 0; bank < 2 && left > 0; bank++) {
+		uint32_t credits = is_open(core, client, bank, core->now_ns) ? credits_left(core, client, bank) : 0;
+		uint32_t part = credits < left ? credits : left;
+		if (part > 0 && table_spend(core->table, client->slot, bank, part))
+			left -= part;
+	}
+	return cost - left;
+}
+
+/* What was reported as spent, or served by a verdict that its app may still have to read, isn't among what is
+ * known as used: it is not put back. */
+void lease_refund(struct core *core, struct client *client, uint32_t cost) {
+	for (int bank = 0; bank < 2 && cost > 0; bank++) {
+		uint32_t used = is_open(core, client, bank, core->now_ns) ? used_of(core, client, bank) : 0;
+		uint32_t part = used < cost ? used : cost;
+		if (part > 0)
+			table_add(core->table, client->slot, bank, part);
+		cost -= part;
+	}
 }

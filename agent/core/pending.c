@@ -201,14 +201,14 @@ void pending_make_urgent(struct core *core, struct pending *pending) {
 		pending_enqueue(core, pending, PENDING_URGENT);
 }
 
-int pending_add_waiter(struct core *core, struct pending *pending, uint64_t peer, uint32_t serial, uint32_t cost,
-                       int64_t expires_ns) {
+int pending_add_waiter(struct core *core, struct pending *pending, const struct waiter *who) {
 	struct waiter *waiter =
 		core->waiter_count < WAITERS_MAX ? slab_new(&core->pending_slab, sizeof(*waiter)) : NULL;
 	if (!waiter)
 		return -1;
 	core->waiter_count++;
-	*waiter = (struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns};
+	*waiter = *who;
+	waiter->next = NULL;
 	*pending->last = waiter;
 	pending->last = &waiter->next;
 	return 0;

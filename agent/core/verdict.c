@@ -5,6 +5,9 @@
 #include "internal.h"
 #include "stint.h"
 
+/* A client that finds no room in the table may do so when this has passed. */
+#define NO_ROOM_RETRY_MS 100
+
 static int64_t ms_up(int64_t ns) {
 	return ns > 0 ? (ns + NS_PER_MS - 1) / NS_PER_MS : 0;
 }
@@ -69,6 +72,17 @@ struct core_verdict verdict_denied(struct core *core, const struct client *clien
 	if (denial->remaining >= denial->limit)
 		verdict.reset_after_ms = 0;
 	return verdict;
+}
+
+struct core_verdict verdict_no_room(struct core *core, const struct client *client, uint32_t cost) {
+	return verdict_denied(core, client, cost,
+	                      &(struct denial){
+							  .source = in_fallback(core) ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+							  .unavailable = true,
+							  .limit = terms_now(core, policy_of(core, client))->max_requests,
+							  .retry_ms = NO_ROOM_RETRY_MS,
+							  .reset_ms = policy_of(core, client)->time_window_ms,
+						  });
 }
 
 bool verdict_from_denial(struct core *core, const struct client *client, uint32_t cost,

@@ -48,6 +48,8 @@ enum wire_type {
 	WIRE_STATUS_TEXT = 9,
 	WIRE_PING = 10,
 	WIRE_PONG = 11,
+	WIRE_CHARGE = 12,
+	WIRE_REFUND = 13,
 };
 
 struct wire_head {
@@ -99,6 +101,8 @@ struct wire_declared {
 	uint32_t policy; /* the policy's number, see layout.h */
 };
 
+#define WIRE_WANT_PROVIDE 1u /* flags: the app takes the credits itself, from the table: they are to be there */
+
 struct wire_want { /* then the client's id */
 	struct wire_head head;
 	uint32_t policy;
@@ -127,6 +131,14 @@ struct wire_low { /* then the client's id */
 	uint32_t reserved;
 };
 
+/* CHARGE: this much was used without asking. REFUND: so much that was admitted here did not count after all. There
+ * is no answer. */
+struct wire_correction { /* then the client's id */
+	struct wire_head head;
+	uint32_t policy;
+	uint32_t cost;
+};
+
 #define WIRE_STATUS_MORE 1u /* flags of STATUS_TEXT: another piece follows */
 
 _Static_assert(sizeof(struct wire_head) == 8, "wire head");
@@ -137,5 +149,6 @@ _Static_assert(sizeof(struct wire_declared) == 16, "declared");
 _Static_assert(sizeof(struct wire_want) == 24, "want");
 _Static_assert(sizeof(struct wire_verdict) == 56, "verdict");
 _Static_assert(sizeof(struct wire_low) == 16, "low");
+_Static_assert(sizeof(struct wire_correction) == 16, "correction");
 
 #endif

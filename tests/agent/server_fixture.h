@@ -73,6 +73,11 @@ static inline void on_low(void *context, const struct wire_low *message, const c
 	tell(context, 'L', text, length);
 }
 
+static inline void on_correction(void *context, const struct wire_correction *message, const char *text,
+                                 size_t length) {
+	tell(context, message->head.type == WIRE_CHARGE ? 'C' : 'R', text, length);
+}
+
 static inline void on_status(void *context, server_peer peer, uint32_t serial) {
 	struct fixture *f = context;
 	(void)serial;
@@ -81,7 +86,7 @@ static inline void on_status(void *context, server_peer peer, uint32_t serial) {
 }
 
 static inline int listen_at(struct fixture *f, const char *path, struct server **server) {
-	static const struct server_events events = {on_declare, on_want, on_low, on_status};
+	static const struct server_events events = {on_declare, on_want, on_low, on_correction, on_status};
 	struct server_options options = {.socket_path = path,
 	                                 .directory_fd = 0,
 	                                 .table_fd = 1,

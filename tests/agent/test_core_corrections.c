@@ -1,0 +1,269 @@
+/*
+ * test_core_corrections.c - what apps tell of costs beside checks: credits that are to be in the table, what was
+ * used without asking, and what did not count after all.
+ */
+#include "core_fixture.h"
+
+static void provide(struct fixture *f, uint32_t serial, const char *id, uint32_t cost) {
+	core_provide(f->core, f->now_ns, 1, serial, 0, id, (uint8_t)strlen(id), cost, f->now_ns + 1000 * MS);
+	core_advance(f->core, f->now_ns);
+}
+
+static void charge(struct fixture *f, const char *id, uint32_t cost) {
+	core_charge(f->core, f->now_ns, 0, id, (uint8_t)strlen(id), cost);
+	core_advance(f->core, f->now_ns);
+}
+
+static void refund(struct fixture *f, const char *id, uint32_t cost) {
+	core_refund(f->core, f->now_ns, 0, id, (uint8_t)strlen(id), cost);
+	core_advance(f->core, f->now_ns);
+}
+
+/* So many of a client's credits can be had from the table now. */
+static uint32_t credits_of(struct fixture *f, const char *id) {
+	uint32_t credits = 0;
+	while (app(f, id, 1).verdict == APP_ALLOWED)
+		credits++;
+	return credits;
+}
+
+/* ---- Provided ----------------------------------------------------------------------- */
+
+static void what_is_provided_is_in_the_table(void **state) {
+	struct fixture *f = *state;
+	provide(f, 1, "a", 3);
+	expect_silence(f);
+	expect_batch(f, "a", 3, 3, 3);
+	grants(f, 3, 0, 90);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_true(v.allowed);
+	assert_int_equal(v.remaining, 93);
+	assert_int_equal(v.limit, 100);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
+static void nothing_is_taken_of_what_is_there(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	expect_allowed(f, 1);
+	for (uint32_t i = 2; i < 10; i++) {
+		provide(f, i, "a", 4);
+		expect_allowed(f, i);
+	}
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 4);
+}
+
+static void who_cannot_be_provided_for_is_denied(void **state) {
+	struct fixture *f = *state;
+	provide(f, 1, "a", 5);
+	grants(f, 0, 0, 3);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_false(v.allowed);
+	assert_int_equal(v.reason, STINT_OVER_LIMIT);
+	provide(f, 2, "a", 5); /* by the denial in the table */
+	expect_denied(f, 2);
+	expect_no_batch(f);
+}
+
+/* Somebody else was served from the same answer, and took what was to be provided. */
+static void it_is_asked_for_again_until_it_is_there(void **state) {
+	struct fixture *f = *state;
+	provide(f, 1, "a", 2);
+	want(f, 2, "a", 2);
+	grants(f, 3, 0, 90);
+	expect_allowed(f, 2);
+	expect_silence(f);
+	expect_batch(f, "a", 2, 2, f->asked[0].want);
+	grants(f, 2, 0, 88);
+	expect_allowed(f, 1);
+	assert_int_equal(credits_of(f, "a"), 3);
+}
+
+static void a_relaxed_policy_provides_nothing_in_advance(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	provide(f, 1, "a", 1);
+	expect_silence(f);
+	grants(f, 1, 0, 90);
+	expect_allowed(f, 1);
+	assert_int_equal(credits_of(f, "a"), 1);
+}
+
+static void a_fallback_provides_its_own_credits(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	provide(f, 1, "a", 3);
+	struct core_verdict v = verdict_of(f, 1);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_FALLBACK);
+	assert_int_equal(v.limit, 20);
+	assert_true(credits_of(f, "a") >= 3);
+}
+
+static int make_small(void **state) {
+	make_with(state, 16, 0);
+	struct fixture *f = *state;
+	core_database_up(f->core, f->now_ns, 2);
+	return 0;
+}
+
+/* Everybody in the table is waiting, so none makes room. */
+static void without_room_in_the_table_it_is_unavailable(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	uint32_t n = 0;
+	for (; n < 4000 && f->table.table.used < f->table.table.slot_count; n++) {
+		snprintf(id, sizeof(id), "filler-%u", n);
+		want(f, n, id, 1);
+	}
+	assert_int_equal(f->table.table.used, f->table.table.slot_count);
+	provide(f, 5000, "a", 1);
+	struct core_verdict v = verdict_of(f, 5000);
+	assert_false(v.allowed);
+	assert_int_equal(v.reason, STINT_UNAVAILABLE);
+	assert_int_equal(v.retry_after_ms, 100);
+}
+
+/* ---- Charged -------------------------------------------------------------------------- */
+
+static void a_charge_takes_what_the_lease_holds_and_owes_the_rest(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	expect_allowed(f, 1);
+	charge(f, "a", 10);
+	assert_int_equal(credits_of(f, "a"), 0);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 6);
+	assert_int_equal(f->asked[0].need, 0);
+}
+
+static void a_charge_that_a_lease_covers_asks_nobody(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	charge(f, "a", 3);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 1);
+}
+
+static void a_client_may_be_charged_that_never_asked(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 7);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 7);
+	assert_false(f->asked[0].first);
+}
+
+/* The limit had room for 4 of 10: the client is in debt, and its next request pays first. */
+static void what_is_beyond_the_limit_stays_owed(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 10);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 4;
+	answers(f, LEASE_DONE, &full);
+	pass(f, 60 * MS);
+	want(f, 1, "a", 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 6);
+}
+
+static void a_charge_whose_answer_is_lost_is_made_again(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 7);
+	loses_the_answer(f);
+	comes_up(f);
+	pass(f, 700 * MS); /* nobody waits for it */
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 7);
+}
+
+static void a_fallback_counts_charges_too(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	charge(f, "a", 18);
+	want(f, 1, "a", 3); /* of 20 */
+	expect_denied(f, 1);
+	want(f, 2, "a", 2);
+	expect_allowed(f, 2);
+}
+
+/* ---- Refunded ------------------------------------------------------------------------- */
+
+static void what_is_refunded_can_be_spent_again(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 0);
+	expect_allowed(f, 1);
+	assert_int_equal(credits_of(f, "a"), 4);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	refund(f, "a", 2);
+	assert_int_equal(credits_of(f, "a"), 2);
+}
+
+static void no_more_is_refunded_than_was_admitted_here(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 90);
+	for (int i = 0; i < 3; i++)
+		refund(f, "a", 1000000000);
+	assert_int_equal(credits_of(f, "a"), 5); /* the one that was served among them */
+	refund(f, "b", 1);
+	refund(f, "a", 3);
+	assert_int_equal(credits_of(f, "a"), 3);
+}
+
+/* It counts from the report on: spent once more, it would count too early. */
+static void what_was_reported_as_spent_is_not_refunded(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 8, 50, 5);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	want(f, 2, "a", 1);
+	assert_int_equal(f->asked_count, 1);
+	assert_true(spent_in(f, 0) >= 8);
+	refund(f, "a", 100);
+	assert_int_equal(credits_of(f, "a"), 0);
+}
+
+static void nothing_is_refunded_to_a_lease_that_is_over(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 5, 0, 0);
+	assert_int_equal(credits_of(f, "a"), 4);
+	f->now_ns = f->end_ns + MS;
+	refund(f, "a", 5);
+	assert_int_equal(credits_of(f, "a"), 0);
+}
+
+#define UP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		UP(what_is_provided_is_in_the_table),
+		UP(nothing_is_taken_of_what_is_there),
+		UP(who_cannot_be_provided_for_is_denied),
+		UP(it_is_asked_for_again_until_it_is_there),
+		UP(a_relaxed_policy_provides_nothing_in_advance),
+		UP(a_fallback_provides_its_own_credits),
+		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
+		UP(a_charge_takes_what_the_lease_holds_and_owes_the_rest),
+		UP(a_charge_that_a_lease_covers_asks_nobody),
+		UP(a_client_may_be_charged_that_never_asked),
+		UP(what_is_beyond_the_limit_stays_owed),
+		UP(a_charge_whose_answer_is_lost_is_made_again),
+		UP(a_fallback_counts_charges_too),
+		UP(what_is_refunded_can_be_spent_again),
+		UP(no_more_is_refunded_than_was_admitted_here),
+		UP(what_was_reported_as_spent_is_not_refunded),
+		UP(nothing_is_refunded_to_a_lease_that_is_over),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
