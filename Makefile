@@ -54,13 +54,16 @@ endif
 
 LIB := \
 	lib/absence.c \
+	lib/ask.c \
 	lib/async.c \
 	lib/attachment.c \
 	lib/channel.c \
 	lib/check.c \
 	lib/client_id.c \
 	lib/connection.c \
+	lib/correct.c \
 	lib/decide.c \
+	lib/describe.c \
 	lib/descriptor.c \
 	lib/error.c \
 	lib/event_loop.c \
@@ -74,6 +77,8 @@ LIB := \
 	lib/message.c \
 	lib/options.c \
 	lib/outstanding.c \
+	lib/peek.c \
+	lib/question.c \
 	lib/request.c \
 	lib/sized.c \
 	lib/wait.c \
@@ -226,6 +231,7 @@ LIB_TESTS := \
 	tests/lib/test_local.c \
 	tests/lib/test_message.c \
 	tests/lib/test_options.c \
+	tests/lib/test_peek.c \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c

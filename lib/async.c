@@ -158,8 +158,8 @@ static int submit(struct async *a, struct async_check *check) {
 	return 0;
 }
 
-int async_start(struct async *a, struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                stint_callback *callback, void *arg, uint64_t *ticket) {
+int async_start(struct async *a, const struct question *question, stint_callback *callback, void *arg,
+                uint64_t *ticket) {
 	int status = 0;
 	pthread_mutex_lock(&a->channel->lock);
 	if (TAILQ_EMPTY(&a->unused))
@@ -169,8 +169,9 @@ int async_start(struct async *a, struct stint_limiter *limiter, const char *id, 
 		check = TAILQ_FIRST(&a->unused);
 		leave(check);
 		check->async = a;
-		memcpy(check->id, id, length);
-		check->request = request_make(limiter, check->id, length, cost, move_to_finished);
+		memcpy(check->id, question->id, question->length);
+		check->request = request_make(question, move_to_finished);
+		check->request.question.id = check->id;
 		check->callback = callback;
 		check->arg = arg;
 		status = submit(a, check);
@@ -216,7 +217,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 	if (r->status < 0)
 		channel_explain(a->channel, r, r->status);
 	else if (r->status == REQUEST_DECIDE_ALONE)
-		limiter_decide_alone(r->limiter, r->id, r->id_length, r->cost, &o->result);
+		limiter_decide_alone(&r->question, &o->result);
 	else
 		o->result = request_result(r);
 	check->ticket = 0;
@@ -274,7 +275,7 @@ static void cancel_all(struct async *a, struct async_queue *queue, const struct 
 	struct async_check *next;
 	for (struct async_check *check = TAILQ_FIRST(queue); check; check = next) {
 		next = TAILQ_NEXT(check, link);
-		if (limiter && check->request.limiter != limiter)
+		if (limiter && check->request.question.limiter != limiter)
 			continue;
 		withdraw(a, check);
 		move(check, &a->cancelled);
@@ -307,7 +308,7 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 	/* Checks of another limiter are in this queue only when a callback frees a limiter, or two threads free one
 	 * each. */
 	TAILQ_FOREACH(check, &a->cancelled, link) {
-		if (!limiter || check->request.limiter == limiter)
+		if (!limiter || check->request.question.limiter == limiter)
 			break;
 	}
 	if (check) {

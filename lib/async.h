@@ -73,8 +73,7 @@ int async_start_watching(struct async *);
 
 /* Starts a check that the table had no answer for. Returns 0 and its ticket if it is pending, else an error, or
  * REQUEST_DECIDE_ALONE. */
-int async_start(struct async *, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-                stint_callback *, void *arg, uint64_t *ticket);
+int async_start(struct async *, const struct question *, stint_callback *, void *arg, uint64_t *ticket);
 
 /* Receives what came, and makes all finished checks due. Checks that finish while callbacks run are left for the
  * next time. */

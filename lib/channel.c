@@ -133,7 +133,7 @@ static void end_connection(struct channel *ch) {
 }
 
 static bool is_worth_waiting(const struct channel *ch, const struct request *r, uint64_t now_ns) {
-	uint64_t timeout_ns = (uint64_t)r->limiter->timeout_ms * NS_PER_MS;
+	uint64_t timeout_ns = (uint64_t)r->question.limiter->timeout_ms * NS_PER_MS;
 	return ch->state != CHANNEL_AWAY || absence_is_waited_for(&ch->stintd->absence, timeout_ns, now_ns);
 }
 
@@ -343,7 +343,7 @@ void channel_look_for_agent(struct channel *ch) {
 /* Asks the silent agent, though nobody waits for its answer, so that the table has credits when the agent
  * recovers. */
 static void ask_in_passing(struct channel *ch, struct request *r) {
-	if (!outstanding_is_declared(&ch->outstanding, r->limiter))
+	if (!outstanding_is_declared(&ch->outstanding, r->question.limiter))
 		return;
 	request_send_want(r, atomic_load(&ch->socket.number));
 }
@@ -367,7 +367,7 @@ static int ensure_connection(struct channel *ch, const struct request *r, uint64
 
 int channel_submit(struct channel *ch, struct request *r) {
 	uint64_t now_ns = clock_fine_ns();
-	int status = limiter_is_ending(r->limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
+	int status = limiter_is_ending(r->question.limiter) ? STINT_ECANCELED : ensure_connection(ch, r, now_ns);
 	r->serial = ++ch->outstanding.last_serial;
 	r->heard = ch->heard;
 	r->step = REQUEST_FINISHED;
@@ -408,11 +408,19 @@ void channel_explain(const struct channel *ch, const struct request *r, int erro
 	if (error == ch->refusal)
 		error_set(error, "%s", ch->refusal_detail);
 	else
-		error_set(error, "policy \"%s\": %s", r->limiter->policy, stint_strerror(error));
+		error_set(error, "policy \"%s\": %s", r->question.limiter->policy, stint_strerror(error));
 }
 
 void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
 	outstanding_forget(&ch->outstanding, limiter);
+}
+
+/* Returns the socket, if the limiter's policy is known by its number there; else -1. (A number that came on another
+ * connection may name another policy on this one.) */
+static int find_socket(struct channel *ch, const struct stint_limiter *limiter) {
+	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
+		return -1;
+	return descriptor_find(&ch->socket);
 }
 
 void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {
@@ -420,10 +428,23 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 		.head = {.type = WIRE_LOW},
 		.policy = atomic_load(&limiter->binding)->policy,
 	};
-	/* A policy's number that came on another connection may name another policy on this one. */
-	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
-		return;
-	int fd = descriptor_find(&ch->socket);
+	int fd = find_socket(ch, limiter);
 	if (fd >= 0)
 		connection_send(fd, &message, sizeof(message), id, id_length);
+}
+
+bool channel_send_correction(struct channel *ch, enum wire_type type, const struct question *q) {
+	if (!atomic_load(&q->limiter->binding))
+		return false;
+	struct wire_correction message = {
+		.head = {.type = (uint16_t)type},
+		.policy = atomic_load(&q->limiter->binding)->policy,
+		.cost = q->cost,
+	};
+	/* Unlike a LOW it must not get lost: with the lock, the connection is that of the limiter's declaration. */
+	pthread_mutex_lock(&ch->lock);
+	int fd = ch->state == CHANNEL_READY ? find_socket(ch, q->limiter) : -1;
+	bool sent = fd >= 0 && connection_send(fd, &message, sizeof(message), q->id, q->length);
+	pthread_mutex_unlock(&ch->lock);
+	return sent;
 }

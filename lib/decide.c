@@ -151,6 +151,38 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
+/* Whether one lease is open and holds the cost. */
+static bool holds(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
+	struct lease_seen lease = {.word = &slot->word[which]};
+	lease.found = DECIDE_LOAD(*lease.word);
+	lease.deadline_ns = DECIDE_LOAD(slot->deadline_ns[which]);
+	if (word_credits(lease.found) < cost || !lease_is_open(slot, which, lease.deadline_ns, d->now_ns) ||
+	    DECIDE_LOAD(slot->key) != key)
+		return false;
+	d->until_ns = lease.deadline_ns;
+	d->left = word_credits(lease.found);
+	d->slot = slot;
+	d->word = lease.word;
+	d->found = lease.found;
+	decide_read_admission(slot, &lease, DECIDE_LOAD(slot->low_water), d);
+	return true;
+}
+
+enum verdict decide_look(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
+                         struct decision *d) {
+	uint64_t key;
+	struct slot *slot = decide_find(m, policy, id, length, &key);
+
+	*d = (struct decision){0};
+	if (!slot)
+		return VERDICT_NONE;
+	decide_mark_referenced(slot);
+	decide_look_at_clock(d);
+	if (holds(slot, 0, key, cost, d) || holds(slot, 1, key, cost, d))
+		return VERDICT_ALLOWED;
+	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+}
+
 /* ---- Telling --------------------------------------------------------------------- */
 
 static int64_t own_limit(const struct mapping *m, const struct slot *slot) {

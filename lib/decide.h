@@ -76,6 +76,10 @@ _Atomic uint64_t decide_seen_ns;
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
                             struct decision *);
 
+/* Says what decide_closely() would, and takes nothing. */
+enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
+                         struct decision *);
+
 /* Returns the slot of a client that is not at its first home, or NULL if it has none. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
 

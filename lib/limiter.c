@@ -136,8 +136,8 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 	};
 }
 
-void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                            struct stint_result *result) {
+void limiter_decide_locally(const struct question *q, struct stint_result *result) {
+	struct stint_limiter *limiter = q->limiter;
 	const struct policy_entry *entry = entry_of(limiter);
 	int64_t max_requests = limiter->fallback_max_requests;
 	int64_t time_window_ms = limiter->fallback_time_window_ms;
@@ -153,14 +153,14 @@ void limiter_decide_locally(struct stint_limiter *limiter, const char *id, size_
 		find_limit(&entry->fallback_max_requests, &entry->fallback_time_window_ms, &max_requests, &time_window_ms);
 	if (limiter->local_max_requests)
 		max_requests = limiter->local_max_requests;
-	local_take(limiter->local, max_requests, time_window_ms, id, length, cost, clock_fine_ns(), result);
+	local_take(limiter->local, max_requests, time_window_ms, q, clock_fine_ns(), result);
 }
 
-void limiter_decide_alone(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                          struct stint_result *result) {
+void limiter_decide_alone(const struct question *q, struct stint_result *result) {
+	struct stint_limiter *limiter = q->limiter;
 	uint64_t left_ns = absence_grace_left_ns(&limiter->stintd->absence, clock_fine_ns());
 	if (left_ns > 0 && limiter->on_error != STINT_ON_ERROR_ALLOW)
 		deny(limiter, left_ns, result);
 	else
-		limiter_decide_locally(limiter, id, length, cost, result);
+		limiter_decide_locally(q, result);
 }

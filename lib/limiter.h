@@ -13,6 +13,7 @@
 
 #include "local.h"
 #include "mapping.h"
+#include "question.h"
 #include "stint.h"
 #include "stintd.h"
 #include "protocol/wire.h"
@@ -63,11 +64,9 @@ bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t polic
 
 /* Decides without the agent, by on_error: denies as long as the agent may be back any moment, then decides by the
  * limit inside the process; or always denies, or admits. */
-void limiter_decide_alone(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-                          struct stint_result *);
+void limiter_decide_alone(const struct question *, struct stint_result *);
 
 /* The same, as if the agent had been away for long. */
-void limiter_decide_locally(struct stint_limiter *, const char *id, size_t length, uint32_t cost,
-                            struct stint_result *);
+void limiter_decide_locally(const struct question *, struct stint_result *);
 
 #endif

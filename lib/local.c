@@ -89,11 +89,15 @@ static bool claim_entry(struct entry *entry, uint64_t key, uint32_t window) {
 	return true;
 }
 
+static struct entry *set_of(struct local *local, uint64_t key) {
+	return local->set[place_scale((uint32_t)(key >> 32), SETS)];
+}
+
 /* Adds the cost to the client's count if the sum stays within max, and returns whether it did. *count is the count
  * afterwards. */
 static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
                          uint32_t *count) {
-	struct entry *set = local->set[place_scale((uint32_t)(key >> 32), SETS)];
+	struct entry *set = set_of(local, key);
 	*count = 0;
 	for (int tries = 0; tries < TRIES; tries++) {
 		struct entry *entry = choose_entry(set, key, window);
@@ -113,14 +117,31 @@ static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uin
 	return false;
 }
 
-void local_take(struct local *local, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
-                uint32_t cost, uint64_t now_ns, struct stint_result *result) {
+/* The same without adding anything. */
+static bool has_room(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
+                     uint32_t *count) {
+	struct entry *set = set_of(local, key);
+	*count = 0;
+	for (unsigned i = 0; i < WAYS; i++)
+		if (atomic_load(&set[i].key) == key)
+			*count = count_in(atomic_load(&set[i].state), window);
+	return *count <= max && cost <= max - *count;
+}
+
+static uint64_t key_of(const struct local *local, const struct question *q) {
+	uint64_t key = XXH3_64bits_withSeed(q->id, q->length, local->seed);
+	return key | (key == 0);
+}
+
+void local_take(struct local *local, int64_t max_requests, int64_t time_window_ms, const struct question *q,
+                uint64_t now_ns, struct stint_result *result) {
 	uint64_t window_ns = (uint64_t)time_window_ms * NS_PER_MS;
 	uint32_t window = (uint32_t)(now_ns / window_ns);
 	int64_t ends_ms = clock_ms_up(window_ns - now_ns % window_ns);
-	uint64_t key = XXH3_64bits_withSeed(id, length, local->seed);
-	uint32_t count;
-	bool allowed = add_to_count(local, key | (key == 0), window, (uint64_t)max_requests, cost, &count);
+	uint64_t key = key_of(local, q);
+	uint32_t count, cost = q->cost;
+	bool allowed = q->look ? has_room(local, key, window, (uint64_t)max_requests, cost, &count)
+	                       : add_to_count(local, key, window, (uint64_t)max_requests, cost, &count);
 
 	*result = (struct stint_result){
 		.allowed = allowed,

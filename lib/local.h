@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "question.h"
 #include "stint.h"
 
 struct local;
@@ -24,9 +25,9 @@ struct local;
 struct local *local_new(void);
 void local_free(struct local *);
 
-/* Lets a client have at most max_requests per time_window_ms, and writes the verdict to *result. Always
- * decides. */
-void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const char *id, size_t length,
-                uint32_t cost, uint64_t now_ns, struct stint_result *result);
+/* Lets the question's client have at most max_requests per time_window_ms, and writes the verdict to *result. Always
+ * decides. Of a question that takes nothing (`look`), the client's count stays as it is. */
+void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const struct question *,
+                uint64_t now_ns, struct stint_result *result);
 
 #endif

@@ -96,12 +96,12 @@ static bool is_declaring(const struct outstanding *o, const struct stint_limiter
 static enum request_step next_step(const struct outstanding *o, const struct request *r) {
 	if (!o->ready)
 		return REQUEST_ATTACHING;
-	return outstanding_is_declared(o, r->limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
+	return outstanding_is_declared(o, r->question.limiter) ? REQUEST_WANTING : REQUEST_DECLARING;
 }
 
 /* A request that waits for WELCOME, or for the answer to another request's DECLARE, has nothing to send. */
 static bool has_something_to_say(const struct outstanding *o, const struct request *r) {
-	return r->step == REQUEST_WANTING || (r->step == REQUEST_DECLARING && !is_declaring(o, r->limiter));
+	return r->step == REQUEST_WANTING || (r->step == REQUEST_DECLARING && !is_declaring(o, r->question.limiter));
 }
 
 static bool say_declare(struct outstanding *o, struct stint_limiter *limiter) {
@@ -114,7 +114,7 @@ static bool say_declare(struct outstanding *o, struct stint_limiter *limiter) {
 }
 
 static bool say_want(struct outstanding *o, struct request *r) {
-	r->declare_serial = r->limiter->declare_serial;
+	r->declare_serial = r->question.limiter->declare_serial;
 	return request_send_want(r, atomic_load(&o->socket->number));
 }
 
@@ -122,7 +122,7 @@ static bool say_want(struct outstanding *o, struct request *r) {
 static bool say(struct outstanding *o, struct request *r) {
 	if (!has_something_to_say(o, r))
 		return true;
-	return r->step == REQUEST_WANTING ? say_want(o, r) : say_declare(o, r->limiter);
+	return r->step == REQUEST_WANTING ? say_want(o, r) : say_declare(o, r->question.limiter);
 }
 
 void outstanding_advance(struct outstanding *o, struct request *r) {
@@ -183,7 +183,7 @@ void outstanding_declared(struct outstanding *o, struct stint_limiter *limiter, 
 
 		for (r = LIST_FIRST(&o->chain[i]); r; r = next) {
 			next = LIST_NEXT(r, same_hash);
-			if (r->step == REQUEST_DECLARING && r->limiter == limiter)
+			if (r->step == REQUEST_DECLARING && r->question.limiter == limiter)
 				release(o, r, status);
 		}
 	}
@@ -195,9 +195,9 @@ void outstanding_declared(struct outstanding *o, struct stint_limiter *limiter, 
  * send WANT again.
  */
 bool outstanding_declare_again(struct outstanding *o, struct request *r) {
-	if (r->declare_serial == r->limiter->declare_serial)
-		atomic_store(&r->limiter->declared_on, 0);
-	if (r->redeclared || r->limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
+	if (r->declare_serial == r->question.limiter->declare_serial)
+		atomic_store(&r->question.limiter->declared_on, 0);
+	if (r->redeclared || r->question.limiter->declaration.head.flags & WIRE_DECLARE_MUST_EXIST)
 		return false;
 	r->redeclared = true;
 	outstanding_advance(o, r);

@@ -7,14 +7,10 @@
 #include "connection.h"
 #include "request.h"
 
-struct request request_make(struct stint_limiter *limiter, const char *id, size_t id_length, uint32_t cost,
-                            request_finished *finished) {
+struct request request_make(const struct question *question, request_finished *finished) {
 	return (struct request){
-		.limiter = limiter,
-		.id = id,
-		.id_length = id_length,
-		.cost = cost,
-		.give_up_ns = clock_fine_ns() + (uint64_t)limiter->timeout_ms * NS_PER_MS,
+		.question = *question,
+		.give_up_ns = clock_fine_ns() + (uint64_t)question->limiter->timeout_ms * NS_PER_MS,
 		.finished = finished,
 	};
 }
@@ -28,13 +24,14 @@ bool request_send_declare(const struct stint_limiter *limiter, uint32_t serial, 
 }
 
 bool request_send_want(const struct request *r, int fd) {
+	const struct question *q = &r->question;
 	struct wire_want message = {
-		.head = {.type = WIRE_WANT, .serial = r->serial},
-		.policy = atomic_load(&r->limiter->binding)->policy,
-		.cost = r->cost,
+		.head = {.type = WIRE_WANT, .flags = q->look ? WIRE_WANT_PROVIDE : 0, .serial = r->serial},
+		.policy = atomic_load(&q->limiter->binding)->policy,
+		.cost = q->cost,
 		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(clock_fine_ns(), r->give_up_ns)),
 	};
-	return connection_send(fd, &message, sizeof(message), r->id, r->id_length);
+	return connection_send(fd, &message, sizeof(message), q->id, q->length);
 }
 
 bool request_is_void(const struct request *r) {

@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "limiter.h"
+#include "question.h"
 #include "stint.h"
 #include "protocol/wire.h"
 
@@ -35,10 +36,7 @@ typedef void request_finished(struct request *);
 struct request {
 	LIST_ENTRY(request) same_hash; /* the outstanding requests of the same chain */
 	TAILQ_ENTRY(request) unsent_link;
-	struct stint_limiter *limiter;
-	const char *id;
-	size_t id_length;
-	uint32_t cost;
+	struct question question;
 	uint64_t give_up_ns;
 	request_finished *finished;
 
@@ -56,8 +54,7 @@ struct request {
 LIST_HEAD(request_chain, request);
 TAILQ_HEAD(request_queue, request);
 
-struct request request_make(struct stint_limiter *, const char *id, size_t id_length, uint32_t cost,
-                            request_finished *);
+struct request request_make(const struct question *, request_finished *);
 
 /* Each sends one message. Returns false when the socket is full. */
 bool request_send_want(const struct request *, int fd);

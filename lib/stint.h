@@ -248,7 +248,7 @@ struct stint_result {
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
 	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
-	uint64_t ticket;        /* set by stint_check_async() alone, when it returns 0: for stint_cancel() */
+	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -327,6 +327,40 @@ static inline int stint_try(struct stint_limiter *limiter, const char *client_id
 static inline int stint_try_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                               struct stint_result *result);
 
+/* ---- Beside checks -------------------------------------------------------- */
+
+/*
+ * What stint_check() would say now, and what is left; takes nothing. Asks the agent, and waits, if the table doesn't
+ * tell; a client that nobody has asked for yet then gets a lease on this host, which goes back unspent. The errors
+ * are stint_check()'s.
+ */
+static inline int stint_peek(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                             struct stint_result *result);
+static inline int stint_peek_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                               struct stint_result *result);
+
+/*
+ * Counts a cost that is known only afterwards, beyond the limit if need be: then the client is in debt, and is
+ * denied until the debt has left the window. Never waits. What a lease of this host covers is counted at once; of
+ * the rest the agent is told, which counts it with its next statement.
+ *
+ * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: there is no connection on which
+ * this limiter was asked for a check before, or its socket is full.
+ */
+static inline int stint_charge(struct stint_limiter *limiter, const char *client_id, uint32_t cost);
+int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);
+
+/*
+ * Gives back a cost that was admitted here, and did not count after all. Never waits. The agent puts it back as far
+ * as it is known to be spent of this client's present leases on this host: never more than was admitted here, and
+ * nothing of what the database was told of as spent, which happens with the client's next request to it. So give
+ * back soon.
+ *
+ * Returns 0 when the agent was told; else as stint_charge().
+ */
+static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost);
+int stint_refund_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);
+
 /* ---- For event loops: never blocks ------------------------------------- */
 
 /*
@@ -359,6 +393,13 @@ static inline int stint_check_async(struct stint_limiter *limiter, const char *c
 static inline int stint_check_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
                                       uint32_t cost, struct stint_result *result, stint_callback *callback,
                                       void *arg);
+
+/* stint_peek() without waiting, as stint_check_async() is stint_check(). */
+static inline int stint_peek_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                   struct stint_result *result, stint_callback *callback, void *arg);
+static inline int stint_peek_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                     uint32_t cost, struct stint_result *result, stint_callback *callback,
+                                     void *arg);
 
 /*
  * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
@@ -493,6 +534,10 @@ int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id
 int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
                              const struct stint_result *result, size_t result_size, stint_http_callback *callback,
                              void *arg);
+int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                     struct stint_result *result, size_t result_size);
+int stint_peek_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                           struct stint_result *result, size_t result_size, stint_callback *callback, void *arg);
 
 static inline int stint_limiter_new(struct stint_limiter **out, struct stint *st,
                                     const struct stint_options *options) {
@@ -537,6 +582,35 @@ static inline int stint_check_async(struct stint_limiter *limiter, const char *c
 static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,
                                      stint_http_callback *callback, void *arg) {
 	return stint_http_headers_sized(options, sizeof(*options), result, sizeof(*result), callback, arg);
+}
+
+static inline int stint_peek_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                               struct stint_result *result) {
+	return stint_peek_sized(limiter, client_id, length, cost, result, sizeof(*result));
+}
+
+static inline int stint_peek(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                             struct stint_result *result) {
+	return stint_peek_n(limiter, client_id, STINT_STRING, cost, result);
+}
+
+static inline int stint_peek_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                     uint32_t cost, struct stint_result *result, stint_callback *callback,
+                                     void *arg) {
+	return stint_peek_async_sized(limiter, client_id, length, cost, result, sizeof(*result), callback, arg);
+}
+
+static inline int stint_peek_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                   struct stint_result *result, stint_callback *callback, void *arg) {
+	return stint_peek_async_n(limiter, client_id, STINT_STRING, cost, result, callback, arg);
+}
+
+static inline int stint_charge(struct stint_limiter *limiter, const char *client_id, uint32_t cost) {
+	return stint_charge_n(limiter, client_id, STINT_STRING, cost);
+}
+
+static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost) {
+	return stint_refund_n(limiter, client_id, STINT_STRING, cost);
 }
 
 #pragma GCC visibility pop

@@ -17,7 +17,8 @@
 
 static struct stint_result take(struct local *local, const char *id, uint32_t cost, int64_t max, uint64_t now_ns) {
 	struct stint_result result;
-	local_take(local, max, WINDOW_MS, id, strlen(id), cost, now_ns, &result);
+	local_take(local, max, WINDOW_MS, &(struct question){.id = id, .length = strlen(id), .cost = cost}, now_ns,
+	           &result);
 	return result;
 }
 
@@ -113,7 +114,8 @@ struct first_sight {
 static bool take_of_two(const struct first_sight *sight) {
 	struct stint_result r;
 
-	local_take(sight->local, 2, WINDOW_MS, (const char *)&sight->client, sizeof(sight->client), 1, NOW, &r);
+	struct question q = {.id = (const char *)&sight->client, .length = sizeof(sight->client), .cost = 1};
+	local_take(sight->local, 2, WINDOW_MS, &q, NOW, &r);
 	return r.allowed;
 }
 

@@ -1,0 +1,41 @@
+/*
+ * ask.c - what the table doesn't tell: the agent is asked, and without one the process decides.
+ */
+#include "ask.h"
+#include "attachment.h"
+#include "error.h"
+#include "limiter.h"
+
+static int no_conversation(void) {
+	return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
+}
+
+int ask_agent(const struct question *q, struct stint_result *result) {
+	struct conversation *conversation = attachment_conversation(q->limiter->attachment);
+	if (!conversation)
+		return no_conversation();
+	struct request request = request_make(q, NULL);
+	int status = channel_ask(&conversation->channel, &request);
+	if (status == 0)
+		*result = request_result(&request);
+	return status;
+}
+
+int ask_async(const struct question *q, struct stint_result *result, stint_callback *callback, void *arg) {
+	struct conversation *conversation = attachment_conversation(q->limiter->attachment);
+	if (!conversation)
+		return no_conversation();
+	int status = async_start(&conversation->async, q, callback, arg, &result->ticket);
+	if (status != REQUEST_DECIDE_ALONE)
+		return status;
+	limiter_decide_alone(q, result);
+	return 1;
+}
+
+int ask_and_wait(const struct question *q, struct stint_result *result) {
+	int status = ask_agent(q, result);
+	if (status != REQUEST_DECIDE_ALONE)
+		return status;
+	limiter_decide_alone(q, result);
+	return 0;
+}

@@ -1,0 +1,59 @@
+/*
+ * peek.c - what is left of a limit, without taking any of it.
+ */
+#include "ask.h"
+#include "describe.h"
+#include "limiter.h"
+#include "sized.h"
+
+/* Returns true when the table tells what a check would say. */
+static bool look(const struct question *q, struct stint_result *result) {
+	const struct binding *binding = atomic_load_explicit(&q->limiter->binding, memory_order_acquire);
+	if (!binding)
+		return false;
+	struct decision d;
+	enum verdict verdict = decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &d);
+	return verdict != VERDICT_NONE && describe(verdict, binding, &d, q->cost, result);
+}
+
+static int peek(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                struct stint_result *result) {
+	struct question q;
+	int error = question_make(&q, limiter, id, length, cost);
+	if (error)
+		return error;
+	q.look = true;
+	return look(&q, result) ? 0 : ask_and_wait(&q, result);
+}
+
+static int peek_async(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                      struct stint_result *result, stint_callback *callback, void *arg) {
+	struct question q;
+	int error = question_make(&q, limiter, id, length, cost);
+	if (error)
+		return error;
+	q.look = true;
+	return look(&q, result) ? 1 : ask_async(&q, result, callback, arg);
+}
+
+int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                     struct stint_result *result, size_t result_size) {
+	struct stint_result own = {0};
+	int status = sized_check_result(result_size);
+	if (status == 0)
+		status = peek(limiter, client_id, length, cost, &own);
+	if (status == 0)
+		sized_copy_result(result, result_size, &own);
+	return status;
+}
+
+int stint_peek_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                           struct stint_result *result, size_t result_size, stint_callback *callback, void *arg) {
+	struct stint_result own = {0};
+	int status = sized_check_result(result_size);
+	if (status == 0)
+		status = peek_async(limiter, client_id, length, cost, &own, callback, arg);
+	if (status >= 0)
+		sized_copy_result(result, result_size, &own);
+	return status;
+}
