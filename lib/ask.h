@@ -1,6 +1,6 @@
 /*
- * ask.h - asks about a client of whom the table doesn't tell: the agent, and if that can't help the limit inside the
- * process.
+ * ask.h - asks about a client of whom the table doesn't tell: the agent, and if that can't help the limit inside
+ * the process.
  */
 #ifndef STINT_ASK_H
 #define STINT_ASK_H

@@ -415,8 +415,8 @@ void channel_forget(struct channel *ch, struct stint_limiter *limiter) {
 	outstanding_forget(&ch->outstanding, limiter);
 }
 
-/* Returns the socket, if the limiter's policy is known by its number there; else -1. (A number that came on another
- * connection may name another policy on this one.) */
+/* Returns the socket, if the limiter's policy is known by its number there; else -1. (A number that came on
+ * another connection may name another policy on this one.) */
 static int find_socket(struct channel *ch, const struct stint_limiter *limiter) {
 	if (atomic_load(&limiter->declared_on) != atomic_load(&ch->connection))
 		return -1;

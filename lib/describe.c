@@ -1,6 +1,6 @@
 /*
- * describe.c - what goes with the verdicts that describe.h leaves: of a fallback, under a limit of the client's own,
- * of a cost that is never admitted.
+ * describe.c - what goes with the verdicts that describe.h leaves: of a fallback, under a limit of the client's
+ * own, of a cost that is never admitted.
  */
 #include "describe.h"
 #include "reason.h"

@@ -1,6 +1,6 @@
 /*
- * describe.h - what goes with a verdict of the table's: limit, remaining, times, as stint.h defines them. The agent
- * works out the same for its own verdicts (agent/core/verdict.c).
+ * describe.h - what goes with a verdict of the table's: limit, remaining, times, as stint.h defines them. The
+ * agent works out the same for its own verdicts (agent/core/verdict.c).
  *
  * What a warm check runs through is inline; describe.c has the rest.
  */

@@ -25,8 +25,8 @@ struct local;
 struct local *local_new(void);
 void local_free(struct local *);
 
-/* Lets the question's client have at most max_requests per time_window_ms, and writes the verdict to *result. Always
- * decides. Of a question that takes nothing (`look`), the client's count stays as it is. */
+/* Lets the question's client have at most max_requests per time_window_ms, and writes the verdict to *result.
+ * Always decides. Of a question that takes nothing (`look`), the client's count stays as it is. */
 void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const struct question *,
                 uint64_t now_ns, struct stint_result *result);
 

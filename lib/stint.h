@@ -330,9 +330,9 @@ static inline int stint_try_n(struct stint_limiter *limiter, const char *client_
 /* ---- Beside checks -------------------------------------------------------- */
 
 /*
- * What stint_check() would say now, and what is left; takes nothing. Asks the agent, and waits, if the table doesn't
- * tell; a client that nobody has asked for yet then gets a lease on this host, which goes back unspent. The errors
- * are stint_check()'s.
+ * What stint_check() would say now, and what is left; takes nothing. Asks the agent, and waits, if the table
+ * doesn't tell; a client that nobody has asked for yet then gets a lease on this host, which goes back unspent.
+ * The errors are stint_check()'s.
  */
 static inline int stint_peek(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
                              struct stint_result *result);
@@ -344,17 +344,17 @@ static inline int stint_peek_n(struct stint_limiter *limiter, const char *client
  * denied until the debt has left the window. Never waits. What a lease of this host covers is counted at once; of
  * the rest the agent is told, which counts it with its next statement.
  *
- * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: there is no connection on which
- * this limiter was asked for a check before, or its socket is full.
+ * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: there is no connection on
+ * which this limiter was asked for a check before, or its socket is full.
  */
 static inline int stint_charge(struct stint_limiter *limiter, const char *client_id, uint32_t cost);
 int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);
 
 /*
- * Gives back a cost that was admitted here, and did not count after all. Never waits. The agent puts it back as far
- * as it is known to be spent of this client's present leases on this host: never more than was admitted here, and
- * nothing of what the database was told of as spent, which happens with the client's next request to it. So give
- * back soon.
+ * Gives back a cost that was admitted here, and did not count after all. Never waits. The agent puts it back as
+ * far as it is known to be spent of this client's present leases on this host: never more than was admitted
+ * here, and nothing of what the database was told of as spent, which happens with the client's next request to
+ * it. So give back soon.
  *
  * Returns 0 when the agent was told; else as stint_charge().
  */
