@@ -59,6 +59,7 @@ LIB := \
 	lib/attachment.c \
 	lib/channel.c \
 	lib/check.c \
+	lib/check_all.c \
 	lib/client_id.c \
 	lib/connection.c \
 	lib/correct.c \
@@ -81,6 +82,7 @@ LIB := \
 	lib/question.c \
 	lib/request.c \
 	lib/sized.c \
+	lib/together.c \
 	lib/wait.c \
 	lib/watch.c
 
@@ -234,7 +236,8 @@ LIB_TESTS := \
 	tests/lib/test_peek.c \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
-	tests/lib/test_threads.c
+	tests/lib/test_threads.c \
+	tests/lib/test_together.c
 
 AGENT_TESTS := \
 	tests/agent/test_agent_start.c \
@@ -310,7 +313,8 @@ THREADED_TESTS := \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \
-	tests/lib/test_threads.c
+	tests/lib/test_threads.c \
+	tests/lib/test_together.c
 
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \

@@ -39,3 +39,9 @@ int ask_and_wait(const struct question *q, struct stint_result *result) {
 	limiter_decide_alone(q, result);
 	return 0;
 }
+
+COLD void ask_for_more(struct stint_limiter *limiter, const char *id, size_t length) {
+	struct conversation *c = attachment_find_conversation(limiter->attachment);
+	if (c)
+		channel_send_low(&c->channel, limiter, id, length);
+}

@@ -17,4 +17,7 @@ int ask_agent(const struct question *, struct stint_result *);
 /* Doesn't wait. Returns 1 and a verdict; 0 and a ticket, when the callback will tell; or an error. */
 int ask_async(const struct question *, struct stint_result *, stint_callback *, void *arg);
 
+/* Tells the agent that the client's credits run low. Needs no lock, and doesn't wait. */
+void ask_for_more(struct stint_limiter *, const char *id, size_t length);
+
 #endif

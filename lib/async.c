@@ -20,8 +20,9 @@ struct async_check {
 	TAILQ_ENTRY(async_check) link; /* in this queue */
 	stint_callback *callback;
 	void *arg;
-	uint64_t ticket; /* 0: it is unused */
-	uint16_t number; /* its place in the chunks */
+	struct together *together; /* of a check of several limiters; else NULL */
+	uint64_t ticket;           /* 0: it is unused */
+	uint16_t number;           /* its place in the chunks */
 	char id[STINT_CLIENT_ID_MAX];
 };
 
@@ -48,8 +49,11 @@ void async_init(struct async *a, struct channel *channel, uint64_t process) {
 
 void async_destroy(struct async *a) {
 	watch_close(&a->watch);
-	for (unsigned i = 0; i < ASYNC_CHUNKS; i++)
+	for (unsigned i = 0; i < a->chunk_count; i++) {
+		for (unsigned j = 0; j < ASYNC_CHUNK; j++)
+			free(a->chunk[i][j].together);
 		free(a->chunk[i]);
+	}
 }
 
 /* ---- The queues ----------------------------------------------------------- */
@@ -158,29 +162,64 @@ static int submit(struct async *a, struct async_check *check) {
 	return 0;
 }
 
+/* Submits the check, gives it a ticket, and says what was wrong if that isn't possible. The caller has filled in
+ * what it is about, and holds the lock. */
+static int begin(struct async *a, struct async_check *check, stint_callback *callback, void *arg,
+                 uint64_t *ticket) {
+	check->callback = callback;
+	check->arg = arg;
+	int status = submit(a, check);
+	if (status == 0)
+		*ticket = check->ticket = make_ticket(a, check);
+	else
+		join(check, &a->unused);
+	if (status < 0)
+		channel_explain(a->channel, &check->request, status);
+	return status;
+}
+
+/* Takes a check out of the pool; NULL, and an error, if there is none. The caller holds the lock. */
+static struct async_check *take_unused(struct async *a, int *error) {
+	*error = TAILQ_EMPTY(&a->unused) ? grow(a) : 0;
+	if (*error)
+		return NULL;
+	struct async_check *check = TAILQ_FIRST(&a->unused);
+	leave(check);
+	check->async = a;
+	return check;
+}
+
 int async_start(struct async *a, const struct question *question, stint_callback *callback, void *arg,
                 uint64_t *ticket) {
-	int status = 0;
+	int status;
 	pthread_mutex_lock(&a->channel->lock);
-	if (TAILQ_EMPTY(&a->unused))
-		status = grow(a);
-	struct async_check *check;
-	if (status == 0) {
-		check = TAILQ_FIRST(&a->unused);
-		leave(check);
-		check->async = a;
+	struct async_check *check = take_unused(a, &status);
+	if (check) {
 		memcpy(check->id, question->id, question->length);
 		check->request = request_make(question, move_to_finished);
 		check->request.question.id = check->id;
-		check->callback = callback;
-		check->arg = arg;
-		status = submit(a, check);
-		if (status == 0)
-			*ticket = check->ticket = make_ticket(a, check);
-		else
-			join(check, &a->unused);
-		if (status < 0)
-			channel_explain(a->channel, &check->request, status);
+		status = begin(a, check, callback, arg, ticket);
+	}
+	pthread_mutex_unlock(&a->channel->lock);
+	return status;
+}
+
+static void ask_about_part(struct async_check *check) {
+	struct question question = together_question(check->together);
+	check->request = request_make(&question, move_to_finished);
+}
+
+int async_start_together(struct async *a, struct together *together, stint_callback *callback, void *arg,
+                         uint64_t *ticket) {
+	int status;
+	pthread_mutex_lock(&a->channel->lock);
+	struct async_check *check = take_unused(a, &status);
+	if (check) {
+		check->together = together;
+		ask_about_part(check);
+		status = begin(a, check, callback, arg, ticket);
+		if (status != 0)
+			check->together = NULL;
 	}
 	pthread_mutex_unlock(&a->channel->lock);
 	return status;
@@ -216,11 +255,15 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 	                            .status = r->status < 0 ? r->status : 0};
 	if (r->status < 0)
 		channel_explain(a->channel, r, r->status);
+	else if (check->together)
+		o->result = check->together->result;
 	else if (r->status == REQUEST_DECIDE_ALONE)
 		limiter_decide_alone(&r->question, &o->result);
 	else
 		o->result = request_result(r);
 	check->ticket = 0;
+	free(check->together);
+	check->together = NULL;
 	join(check, &a->unused);
 }
 
@@ -240,9 +283,30 @@ void async_collect_due(struct async *a) {
 	pthread_mutex_unlock(&ch->lock);
 }
 
+/* Goes on with a check of several limiters after the agent's answer about one of them. Returns false if it is
+ * pending again. */
+static bool is_decided(struct async *a, struct async_check *check) {
+	struct together *t = check->together;
+	while (check->request.status >= 0) {
+		struct stint_result verdict = request_result(&check->request);
+		if (together_hear(t, check->request.status, &verdict) || together_decide(t)) {
+			check->request.status = 0;
+			together_tell_low(t, a->channel);
+			return true;
+		}
+		ask_about_part(check);
+		check->request.status = submit(a, check);
+		if (check->request.status == 0)
+			return false;
+	}
+	return true;
+}
+
 /* Asks again for a void admission, while there is time, and returns false then. */
 static bool is_final(struct async *a, struct async_check *check) {
 	struct request *r = &check->request;
+	if (check->together)
+		return is_decided(a, check);
 	if (!request_is_void(r))
 		return true;
 	r->status = clock_fine_ns() < r->give_up_ns ? submit(a, check) : REQUEST_DECIDE_ALONE;
@@ -271,11 +335,18 @@ static void withdraw(struct async *a, struct async_check *check) {
 	check->request.status = STINT_ECANCELED;
 }
 
+/* Whether the check is one of the limiter's; each is if that is NULL. */
+static bool is_of(const struct async_check *check, const struct stint_limiter *limiter) {
+	if (!limiter || check->request.question.limiter == limiter)
+		return true;
+	return check->together && together_has(check->together, limiter);
+}
+
 static void cancel_all(struct async *a, struct async_queue *queue, const struct stint_limiter *limiter) {
 	struct async_check *next;
 	for (struct async_check *check = TAILQ_FIRST(queue); check; check = next) {
 		next = TAILQ_NEXT(check, link);
-		if (limiter && check->request.question.limiter != limiter)
+		if (!is_of(check, limiter))
 			continue;
 		withdraw(a, check);
 		move(check, &a->cancelled);
@@ -308,7 +379,7 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 	/* Checks of another limiter are in this queue only when a callback frees a limiter, or two threads free one
 	 * each. */
 	TAILQ_FOREACH(check, &a->cancelled, link) {
-		if (!limiter || check->request.question.limiter == limiter)
+		if (is_of(check, limiter))
 			break;
 	}
 	if (check) {

@@ -25,6 +25,7 @@
 
 #include "channel.h"
 #include "sized.h"
+#include "together.h"
 #include "watch.h"
 
 /* Checks are allocated 64 at a time, 27 KiB, and reused. */
@@ -74,6 +75,9 @@ int async_start_watching(struct async *);
 /* Starts a check that the table had no answer for. Returns 0 and its ticket if it is pending, else an error, or
  * REQUEST_DECIDE_ALONE. */
 int async_start(struct async *, const struct question *, stint_callback *, void *arg, uint64_t *ticket);
+
+/* The same for a check of several limiters. If it is pending, *together is the check's, which frees it. */
+int async_start_together(struct async *, struct together *, stint_callback *, void *arg, uint64_t *ticket);
 
 /* Receives what came, and makes all finished checks due. Checks that finish while callbacks run are left for the
  * next time. */

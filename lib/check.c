@@ -28,7 +28,7 @@ HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter,
 	if (telling != TELL_NOTHING && !describe(verdict, binding, &d, cost, result))
 		return VERDICT_NONE;
 	if (SELDOM(d.low))
-		describe_tell_low(limiter, id, length);
+		ask_for_more(limiter, id, length);
 	return verdict;
 }
 
@@ -42,7 +42,7 @@ static bool check_closely(const struct question *q, struct stint_result *result)
 	if (verdict == VERDICT_NONE || !describe(verdict, binding, &d, q->cost, result))
 		return false;
 	if (d.low)
-		describe_tell_low(q->limiter, q->id, q->length);
+		ask_for_more(q->limiter, q->id, q->length);
 	return true;
 }
 

@@ -1,9 +1,9 @@
 /*
  * correct.c - what apps tell of costs beside checks: what was used without asking, what did not count after all.
  */
+#include "ask.h"
 #include "attachment.h"
 #include "decide.h"
-#include "describe.h"
 #include "error.h"
 #include "question.h"
 
@@ -23,7 +23,7 @@ static bool spend(const struct question *q) {
 	    decide_closely(binding->mapping, binding->policy, q->id, q->length, q->cost, &d) != VERDICT_ALLOWED)
 		return false;
 	if (d.low)
-		describe_tell_low(q->limiter, q->id, q->length);
+		ask_for_more(q->limiter, q->id, q->length);
 	return true;
 }
 

@@ -136,6 +136,11 @@ HOT_PART static inline void decide_read_admission(const struct slot *slot, const
  */
 #define SPEND_LAG_NS UINT64_C(200000000)
 
+/* Whether credits that were taken by then may be admitted now. */
+static inline bool decide_is_still_good(const struct decision *d, uint64_t now_ns) {
+	return now_ns - d->now_ns <= SPEND_LAG_NS && clock_is_before(now_ns, d->until_ns);
+}
+
 /* After the CAS has taken the credits: returns whether they were good until now. If so, fills *d, else puts them
  * back. before_ns: a time before the CAS. */
 HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct lease_seen *lease, uint32_t cost,

@@ -42,9 +42,3 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
 	}
 	return unusual.is_known;
 }
-
-COLD void describe_tell_low(struct stint_limiter *limiter, const char *id, size_t length) {
-	struct conversation *c = attachment_find_conversation(limiter->attachment);
-	if (c)
-		channel_send_low(&c->channel, limiter, id, length);
-}

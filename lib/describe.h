@@ -7,9 +7,9 @@
 #ifndef STINT_DESCRIBE_H
 #define STINT_DESCRIBE_H
 
-#include "attachment.h"
 #include "clock.h"
 #include "decide.h"
+#include "limiter.h"
 #include "protocol/hot.h"
 
 static inline int64_t describe_load_limit(const _Atomic int64_t *field) {
@@ -76,8 +76,5 @@ HOT_PART static inline bool describe(enum verdict verdict, const struct binding 
 	describe_allowed(binding, d, result);
 	return true;
 }
-
-/* Tells the agent that the client's credits run low. */
-void describe_tell_low(struct stint_limiter *, const char *id, size_t length);
 
 #endif

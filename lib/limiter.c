@@ -136,11 +136,20 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 	};
 }
 
+/* Finds the limit inside the process. */
+static void find_local_limit(const struct stint_limiter *limiter, int64_t *max_requests, int64_t *time_window_ms) {
+	const struct policy_entry *entry = entry_of(limiter);
+	*max_requests = limiter->fallback_max_requests;
+	*time_window_ms = limiter->fallback_time_window_ms;
+	if (entry)
+		find_limit(&entry->fallback_max_requests, &entry->fallback_time_window_ms, max_requests, time_window_ms);
+	if (limiter->local_max_requests)
+		*max_requests = limiter->local_max_requests;
+}
+
 void limiter_decide_locally(const struct question *q, struct stint_result *result) {
 	struct stint_limiter *limiter = q->limiter;
-	const struct policy_entry *entry = entry_of(limiter);
-	int64_t max_requests = limiter->fallback_max_requests;
-	int64_t time_window_ms = limiter->fallback_time_window_ms;
+	int64_t max_requests, time_window_ms;
 	if (limiter->on_error == STINT_ON_ERROR_ALLOW) {
 		admit(limiter, result);
 		return;
@@ -149,11 +158,16 @@ void limiter_decide_locally(const struct question *q, struct stint_result *resul
 		deny(limiter, DENIED_RETRY_NS, result);
 		return;
 	}
-	if (entry)
-		find_limit(&entry->fallback_max_requests, &entry->fallback_time_window_ms, &max_requests, &time_window_ms);
-	if (limiter->local_max_requests)
-		max_requests = limiter->local_max_requests;
+	find_local_limit(limiter, &max_requests, &time_window_ms);
 	local_take(limiter->local, max_requests, time_window_ms, q, clock_fine_ns(), result);
+}
+
+void limiter_give_back(const struct question *q) {
+	int64_t max_requests, time_window_ms;
+	if (q->limiter->on_error != STINT_ON_ERROR_LOCAL)
+		return;
+	find_local_limit(q->limiter, &max_requests, &time_window_ms);
+	local_give_back(q->limiter->local, time_window_ms, q, clock_fine_ns());
 }
 
 void limiter_decide_alone(const struct question *q, struct stint_result *result) {

@@ -66,7 +66,10 @@ bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t polic
  * limit inside the process; or always denies, or admits. */
 void limiter_decide_alone(const struct question *, struct stint_result *);
 
-/* The same, as if the agent had been away for long. */
+/* Takes back what limiter_decide_alone() has counted for an admission. */
+void limiter_give_back(const struct question *);
+
+/* The same as limiter_decide_alone(), as if the agent had been away for long. */
 void limiter_decide_locally(const struct question *, struct stint_result *);
 
 #endif

@@ -155,3 +155,20 @@ void local_take(struct local *local, int64_t max_requests, int64_t time_window_m
 		.reset_after_ms = count > 0 ? ends_ms : 0,
 	};
 }
+
+void local_give_back(struct local *local, int64_t time_window_ms, const struct question *q, uint64_t now_ns) {
+	uint32_t window = (uint32_t)(now_ns / ((uint64_t)time_window_ms * NS_PER_MS));
+	uint64_t key = key_of(local, q);
+	struct entry *set = set_of(local, key);
+	for (unsigned i = 0; i < WAYS; i++) {
+		if (atomic_load(&set[i].key) != key)
+			continue;
+		uint64_t state = atomic_load(&set[i].state);
+		for (int tries = 0; tries < TRIES; tries++) {
+			uint32_t count = count_in(state, window);
+			if (count < q->cost ||
+			    atomic_compare_exchange_strong(&set[i].state, &state, make_state(window, count - q->cost)))
+				return;
+		}
+	}
+}

@@ -17,7 +17,8 @@ struct question {
 	const char *id; /* the asker's: it lasts as long as the question */
 	size_t length;
 	uint32_t cost;
-	bool look; /* takes nothing; the agent puts into the table what it can get */
+	uint64_t until_ns; /* nobody waits for the answer any longer; 0: by the limiter's timeout */
+	bool look;         /* takes nothing; the agent puts into the table what it can get */
 };
 
 static inline bool question_is_cost(uint32_t cost) {

@@ -10,7 +10,8 @@
 struct request request_make(const struct question *question, request_finished *finished) {
 	return (struct request){
 		.question = *question,
-		.give_up_ns = clock_fine_ns() + (uint64_t)question->limiter->timeout_ms * NS_PER_MS,
+		.give_up_ns = question->until_ns ? question->until_ns
+	                                     : clock_fine_ns() + (uint64_t)question->limiter->timeout_ms * NS_PER_MS,
 		.finished = finished,
 	};
 }

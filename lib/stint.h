@@ -249,6 +249,8 @@ struct stint_result {
 	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
+	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
+	uint32_t reserved;
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -327,6 +329,37 @@ static inline int stint_try(struct stint_limiter *limiter, const char *client_id
 static inline int stint_try_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                               struct stint_result *result);
 
+/* ---- Several limits at once ----------------------------------------------- */
+
+#define STINT_PARTS_MAX 16
+
+/* One limit of a check: as the arguments of stint_check_n(). */
+struct stint_part {
+	struct stint_limiter *limiter;
+	const char *client_id;
+	size_t length; /* of the id; STINT_STRING: it ends with a NUL */
+	uint32_t cost; /* at least 1 */
+	uint32_t reserved;
+};
+
+/*
+ * One check of several limits, all or nothing: a user's, an address's and everybody's, say. Admitted when all
+ * parts admit, each then having taken its cost; if one denies, nothing is taken of any. A check whose clients
+ * are all warm asks nobody; else the agent is asked about those that the table doesn't tell of, one after the
+ * other. Waits at most the shortest of the limiters' timeouts.
+ *
+ * *result has the numbers of one part, and result->part says of which: of the one that denies, of several the one
+ * with the longest retry_after_ms; else of the one with least remaining.
+ *
+ * What is taken of one part is put back when another has nothing left, which may happen when others take from both
+ * at the same moment. If the agent changes the lease in this very moment, that part counts though nothing was
+ * admitted.
+ *
+ * parts: 1 to STINT_PARTS_MAX, whose limiters are of one attachment, no two of them of the same client of the same
+ * policy. Returns what stint_check() would return; the detail names the part.
+ */
+static inline int stint_check_all(const struct stint_part *parts, size_t count, struct stint_result *result);
+
 /* ---- Beside checks -------------------------------------------------------- */
 
 /*
@@ -400,6 +433,10 @@ static inline int stint_peek_async(struct stint_limiter *limiter, const char *cl
 static inline int stint_peek_async_n(struct stint_limiter *limiter, const char *client_id, size_t length,
                                      uint32_t cost, struct stint_result *result, stint_callback *callback,
                                      void *arg);
+
+/* stint_check_all() without waiting, as stint_check_async() is stint_check(). The ids are copied. */
+static inline int stint_check_all_async(const struct stint_part *parts, size_t count, struct stint_result *result,
+                                        stint_callback *callback, void *arg);
 
 /*
  * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
@@ -534,6 +571,11 @@ int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id
 int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
                              const struct stint_result *result, size_t result_size, stint_http_callback *callback,
                              void *arg);
+int stint_check_all_sized(const struct stint_part *parts, size_t part_size, size_t count,
+                          struct stint_result *result, size_t result_size);
+int stint_check_all_async_sized(const struct stint_part *parts, size_t part_size, size_t count,
+                                struct stint_result *result, size_t result_size, stint_callback *callback,
+                                void *arg);
 int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                      struct stint_result *result, size_t result_size);
 int stint_peek_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
@@ -582,6 +624,15 @@ static inline int stint_check_async(struct stint_limiter *limiter, const char *c
 static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,
                                      stint_http_callback *callback, void *arg) {
 	return stint_http_headers_sized(options, sizeof(*options), result, sizeof(*result), callback, arg);
+}
+
+static inline int stint_check_all(const struct stint_part *parts, size_t count, struct stint_result *result) {
+	return stint_check_all_sized(parts, sizeof(*parts), count, result, sizeof(*result));
+}
+
+static inline int stint_check_all_async(const struct stint_part *parts, size_t count, struct stint_result *result,
+                                        stint_callback *callback, void *arg) {
+	return stint_check_all_async_sized(parts, sizeof(*parts), count, result, sizeof(*result), callback, arg);
 }
 
 static inline int stint_peek_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,

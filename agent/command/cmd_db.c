@@ -43,11 +43,12 @@ static const char sql_help[] =
 	"Prints what \"db init\" would run, for a database administrator to read and to apply with\n"
 	"psql.\n";
 
-static const char login_hint[] = "Now give the agents a login of their own, for example:\n"
-								 "  create role stintd login password '...' in role stint_agent;\n"
-								 "grant stint_operator to whoever may set policies and block clients,\n"
-								 "stint_auditor to whoever may look, and stint_cache to apps that count by the cache\n"
-								 "functions alone.\n";
+static const char login_hint[] =
+	"Now give the agents a login of their own, for example:\n"
+	"  create role stintd login password '...' in role stint_agent;\n"
+	"grant stint_operator to whoever may set policies and block clients,\n"
+	"stint_auditor to whoever may look, and stint_cache to apps that count by the cache\n"
+	"functions alone.\n";
 
 struct server {
 	int version;

@@ -1,0 +1,324 @@
+/*
+ * test_together.c - several limits in one check, all or nothing.
+ */
+#include <string.h>
+
+#include "async_fixture.h"
+
+#define PARTS 3
+
+static const char *const names[PARTS] = {"user", "address", "all"};
+
+struct scene {
+	struct fixture *f;
+	struct stint_part part[PARTS];
+	struct slot *slot[PARTS]; /* NULL: the table doesn't know the client */
+};
+
+/* The clients of the parts have so many credits; -1: the table doesn't know the client. */
+static struct scene scene_of(struct fixture *f, const int credits[static PARTS]) {
+	struct scene s = {.f = f};
+	assert_true(stint_is_allowed(f->patient, "c")); /* the policy is known */
+	for (int i = 0; i < PARTS; i++) {
+		s.part[i] = (struct stint_part){f->patient, names[i], STINT_STRING, 1, 0};
+		if (credits[i] < 0)
+			continue;
+		s.slot[i] = fake_table_put(&f->agent.table, 0, names[i]);
+		fake_slot_lease(s.slot[i], 0, (uint32_t)credits[i], LATER, 0);
+		atomic_store(&s.slot[i]->hint, 0);
+	}
+	return s;
+}
+
+static void expect_credits(const struct scene *s, const int credits[static PARTS]) {
+	for (int i = 0; i < PARTS; i++)
+		if (credits[i] >= 0)
+			assert_int_equal(word_credits(atomic_load(&s->slot[i]->word[0])), credits[i]);
+}
+
+static unsigned wants(struct fixture *f) {
+	return fake_agent_count(&f->agent, &f->agent.counts.want);
+}
+
+#define CREDITS(...) ((const int[PARTS]){__VA_ARGS__})
+
+/* ---- Warm --------------------------------------------------------------------------------- */
+
+static void all_take_their_cost_and_nobody_is_asked(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, 9, 7));
+	s.part[2].cost = 3;
+	unsigned before = wants(s.f);
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+	assert_true(s.f->r.allowed);
+	expect_credits(&s, CREDITS(4, 8, 4));
+	assert_int_equal(s.f->r.part, 0); /* of those with least left, the first */
+	assert_int_equal(s.f->r.remaining, 4);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 1);
+	assert_true(s.f->r.allowed);
+	expect_credits(&s, CREDITS(3, 7, 1));
+	assert_int_equal(s.f->r.part, 2);
+	assert_int_equal(s.f->called, 0);
+	assert_int_equal(wants(s.f), before);
+}
+
+static void when_one_denies_nothing_is_taken(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, 9, 0));
+	fake_slot_deny(s.slot[2], 1, LATER, 0, hint_pack(0, 100, 100));
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+		assert_false(s.f->r.allowed);
+		assert_int_equal(s.f->r.part, 2);
+		assert_int_equal(s.f->r.reason, STINT_OVER_LIMIT);
+		assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 1);
+		assert_false(s.f->r.allowed);
+	}
+	expect_credits(&s, CREDITS(5, 9, 0));
+}
+
+static void the_longest_denial_is_told(void **state) {
+	struct scene s = scene_of(*state, CREDITS(0, 0, 4));
+	fake_slot_deny(s.slot[0], 1, LATER, 0, hint_pack(0, 100, 100));
+	fake_slot_deny(s.slot[1], 1, LATER, 0, hint_pack(0, 900, 900));
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+	assert_int_equal(s.f->r.part, 1);
+	assert_true(s.f->r.retry_after_ms > 900);
+}
+
+/* A denial that the table knows is enough: nobody is asked about the others. */
+static void a_denial_asks_nobody(void **state) {
+	struct scene s = scene_of(*state, CREDITS(-1, 0, -1));
+	fake_slot_deny(s.slot[1], 1, LATER, 0, hint_pack(0, 100, 100));
+	unsigned before = wants(s.f);
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+	assert_int_equal(s.f->r.part, 1);
+	assert_int_equal(wants(s.f), before);
+}
+
+/* ---- Asking --------------------------------------------------------------------------------- */
+
+/* Puts credits into the table for whoever is asked about. */
+static void provide(struct fake_agent *a, int fd, const struct wire_want *want, const char *id) {
+	struct scene *s = a->arg;
+	for (int i = 0; i < PARTS; i++)
+		if (strcmp(id, names[i]) == 0) {
+			assert_int_equal(want->head.flags, WIRE_WANT_PROVIDE);
+			if (!s->slot[i])
+				s->slot[i] = fake_table_put(&a->table, 0, id);
+			fake_slot_lease(s->slot[i], 0, 3, LATER, 0);
+			atomic_store(&s->slot[i]->hint, 0);
+		}
+	fake_answer(a, fd, want->head.serial, a->verdict);
+}
+
+static void agent_provides(struct scene *s) {
+	fake_agent_lock(&s->f->agent);
+	s->f->agent.arg = s;
+	s->f->agent.want = provide;
+	fake_agent_unlock(&s->f->agent);
+}
+
+static void the_agent_provides_what_the_table_lacks(void **state) {
+	struct scene s = scene_of(*state, CREDITS(-1, 9, -1));
+	unsigned before = wants(s.f);
+	agent_provides(&s);
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+	assert_true(s.f->r.allowed);
+	assert_int_equal(wants(s.f), before + 2);
+	expect_credits(&s, CREDITS(2, 8, 2));
+}
+
+static void the_agent_provides_for_who_does_not_wait(void **state) {
+	struct scene s = scene_of(*state, CREDITS(-1, 9, -1));
+	agent_provides(&s);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 0);
+	assert_int_not_equal(s.f->r.ticket, 0);
+	s.part[0].client_id = s.part[2].client_id = "overwritten"; /* the ids were copied */
+	loop(s.f, 1);
+	assert_int_equal(s.f->status, 0);
+	assert_int_equal(s.f->allowed, 1);
+	expect_credits(&s, CREDITS(2, 8, 2));
+}
+
+static void what_the_agent_denies_is_denied(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, -1, 7));
+	fake_agent_lock(&s.f->agent);
+	s.f->agent.verdict = (struct wire_verdict){.source = STINT_SOURCE_DATABASE,
+	                                           .reason = STINT_OVER_LIMIT,
+	                                           .limit = 100,
+	                                           .retry_after_ms = 5};
+	fake_agent_unlock(&s.f->agent);
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), 0);
+	assert_false(s.f->r.allowed);
+	assert_int_equal(s.f->r.part, 1);
+	assert_int_equal(s.f->r.source, STINT_SOURCE_DATABASE);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 0);
+	loop(s.f, 1);
+	assert_int_equal(s.f->allowed, 0);
+	expect_credits(&s, CREDITS(5, -1, 7));
+}
+
+static void an_error_of_one_part_is_the_checks(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, -1, 7));
+	fake_agent_lock(&s.f->agent);
+	s.f->agent.verdict.status = STINT_ENOMEM;
+	fake_agent_unlock(&s.f->agent);
+	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), STINT_ENOMEM);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 0);
+	loop(s.f, 1);
+	assert_int_equal(s.f->status, STINT_ENOMEM);
+	expect_credits(&s, CREDITS(5, -1, 7));
+}
+
+/* ---- Without the agent ------------------------------------------------------------------------ */
+
+/* The process decides about the client that the table doesn't know; what it denies is taken of nobody. */
+static void what_the_process_denies_is_put_back(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *one =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 1, .policy = "one"});
+	struct scene s = scene_of(f, CREDITS(5, 9, -1));
+	s.part[2].limiter = one;
+	fake_agent_stop(&f->agent);
+	while (stint_check(one, "another", 1, &f->r) != 0 || f->r.reason == STINT_UNAVAILABLE)
+		; /* until it is missed for long enough */
+	assert_int_equal(stint_check_all(s.part, PARTS, &f->r), 0);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.part, 2);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	expect_credits(&s, CREDITS(4, 8, -1));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(stint_check_all(s.part, PARTS, &f->r), 0);
+		assert_false(f->r.allowed);
+		assert_int_equal(f->r.part, 2);
+		expect_credits(&s, CREDITS(4, 8, -1));
+	}
+	stint_limiter_free(one);
+}
+
+/* Two that the process decides about: the first has room, the second hasn't. */
+static void what_the_process_counted_is_taken_back(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *two =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 2, .policy = "two"});
+	struct stint_limiter *one =
+		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 1, .policy = "one"});
+	struct stint_part parts[] = {{two, "c", 1, 1, 0}, {one, "c", 1, 1, 0}};
+	assert_int_equal(stint_check_all(parts, 2, &f->r), 0);
+	assert_true(f->r.allowed);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(stint_check_all(parts, 2, &f->r), 0);
+		assert_false(f->r.allowed);
+		assert_int_equal(f->r.part, 1);
+	}
+	assert_int_equal(stint_peek(two, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.remaining, 1);
+	assert_int_equal(stint_check_all_async(parts, 1, &f->r, count, f), 1);
+	assert_true(f->r.allowed);
+	stint_limiter_free(one);
+	stint_limiter_free(two);
+}
+
+static void an_agent_that_does_not_answer_is_waited_for_once(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *hasty = limiter_new(f, (struct stint_options){.timeout_ms = 50, .policy = "hasty"});
+	struct scene s = scene_of(f, CREDITS(5, -1, -1));
+	s.part[2].limiter = hasty; /* the shortest timeout is everybody's */
+	set(f, &f->agent.mute, true);
+	assert_int_equal(stint_check_all(s.part, PARTS, &f->r), 0);
+	assert_false(f->r.allowed);
+	assert_int_equal(f->r.reason, STINT_UNAVAILABLE);
+	assert_int_equal(f->r.part, 1);
+	expect_credits(&s, CREDITS(5, -1, -1));
+	stint_limiter_free(hasty);
+}
+
+/* ---- Cancelled ---------------------------------------------------------------------------------- */
+
+static void it_can_be_cancelled(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, -1, -1));
+	set(s.f, &s.f->agent.mute, true);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 0);
+	assert_int_equal(stint_cancel(s.f->st, s.f->r.ticket), 1);
+	assert_int_equal(s.f->called, 1);
+	assert_int_equal(s.f->status, STINT_ECANCELED);
+	expect_credits(&s, CREDITS(5, -1, -1));
+}
+
+/* Whichever part the agent is asked about. */
+static void freeing_any_of_its_limiters_cancels_it(void **state) {
+	struct fixture *f = *state;
+	struct scene s = scene_of(f, CREDITS(5, -1, 9));
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = 60000});
+	s.part[2].limiter = other;
+	set(f, &f->agent.mute, true);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &f->r, count, f), 0);
+	stint_limiter_free(other);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_int_equal(stint_check_all_async(s.part, 2, &f->r, count, f), 0); /* closing frees this one */
+}
+
+/* ---- Arguments ----------------------------------------------------------------------------------- */
+
+static void bad_parts_are_refused(void **state) {
+	struct fixture *f = *state;
+	struct stint_part parts[STINT_PARTS_MAX + 1];
+	struct stint *other;
+	struct stint_limiter *elsewhere;
+	for (size_t i = 0; i < STINT_PARTS_MAX + 1; i++)
+		parts[i] = (struct stint_part){f->api, "abcdefghijklmnopqrstuvwxyz" + i, 1, 1, 0};
+
+	assert_int_equal(stint_check_all(parts, 0, &f->r), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "0 parts, must be 1 to 16");
+	assert_int_equal(stint_check_all(parts, STINT_PARTS_MAX + 1, &f->r), STINT_ERANGE);
+	parts[2].client_id = "a";
+	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "parts 0 and 2 are the same client of policy \"api\"");
+	parts[2].limiter = f->patient;
+	parts[1].cost = 0;
+	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "part 1: cost is 0, must be 1 to 1000000000");
+	parts[1].cost = 1;
+	parts[1].length = 0;
+	assert_int_equal(stint_check_all_async(parts, 3, &f->r, count, f), STINT_ECLIENT);
+	assert_non_null(strstr(stint_error_detail(), "part 1: client_id"));
+	parts[1].length = 1;
+	parts[1].limiter = NULL;
+	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "part 1: limiter is NULL");
+	assert_int_equal(stint_open(&other, f->agent.path), 0);
+	assert_int_equal(stint_limiter_new(&elsewhere, other,
+	                                   &(struct stint_options){.policy = "api",
+	                                                           .max_requests = 1,
+	                                                           .time_window_ms = 1000}),
+	                 0);
+	parts[1].limiter = elsewhere;
+	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
+	assert_non_null(strstr(stint_error_detail(), "part 1: its limiter is of another attachment"));
+	assert_int_equal(stint_check_all_sized(parts, 8, 1, &f->r, sizeof(f->r)), STINT_EVERSION);
+	assert_int_equal(stint_check_all_sized(parts, sizeof(parts[0]), 1, &f->r, 8), STINT_EVERSION);
+	stint_limiter_free(elsewhere);
+	stint_close(other);
+	assert_int_equal(wants(f), 0);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		TEST(all_take_their_cost_and_nobody_is_asked),
+		TEST(when_one_denies_nothing_is_taken),
+		TEST(the_longest_denial_is_told),
+		TEST(a_denial_asks_nobody),
+		TEST(the_agent_provides_what_the_table_lacks),
+		TEST(the_agent_provides_for_who_does_not_wait),
+		TEST(what_the_agent_denies_is_denied),
+		TEST(an_error_of_one_part_is_the_checks),
+		TEST(what_the_process_denies_is_put_back),
+		TEST_ABSENT(what_the_process_counted_is_taken_back),
+		TEST(an_agent_that_does_not_answer_is_waited_for_once),
+		TEST(it_can_be_cancelled),
+		TEST(freeing_any_of_its_limiters_cancels_it),
+		TEST(bad_parts_are_refused),
+	};
+	alarm(UNIT_SECONDS_MAX);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
