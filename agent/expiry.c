@@ -1,11 +1,12 @@
-/* expiry.c - deletes counters that count nothing any more, see expiry.h. */
+/* expiry.c - takes away what has ended or counts nothing any more, see expiry.h. */
 #include "expiry.h"
 
 #include <event2/event.h>
 
 /* Rows that one call looks at, in a millisecond or two: this host's leases wait behind it. While calls find much
  * to delete, they follow one another with pauses that leave the database three quarters of the time. Where most
- * rows are to stay, the pauses are longer, and longer still before the next round through the table. */
+ * rows are to stay, the pauses are longer, and longer still before the next round through the table. For so long,
+ * at most, hosts go by a block that has ended. */
 #define EXPIRE_ROWS 500
 static const struct timeval expiry_busy = {.tv_usec = 10000};
 static const struct timeval expiry_passing = {.tv_usec = 100000};

@@ -1,6 +1,7 @@
 /*
- * expiry.h - deletes counters in the database that count nothing any more. One host at a time does this for all:
- * the heartbeat tells whether it is this host's turn.
+ * expiry.h - deletes counters in the database that count nothing any more, and takes away blocks and limits of
+ * clients' own that have ended, so that all hosts hear of it. One host at a time does this for all: the heartbeat
+ * tells whether it is this host's turn.
  */
 #ifndef STINT_EXPIRY_H
 #define STINT_EXPIRY_H

@@ -8,14 +8,21 @@
 #include "query.h"
 #include "stint.h"
 
-static const char block_help[] = "The client is denied, whatever it asks for, until \"stint client clear\".\n"
-								 "\n"
-								 "  --note TEXT   why; shown in the history\n";
+static const char block_help[] =
+	"The client is denied, whatever it asks for, until the time is over, or \"stint client clear\".\n"
+	"A limit of its own that it has stays, and holds again afterwards.\n"
+	"\n"
+	"  --for DURATION   for so long, 1s to 365d: a number of s, m, h or d, such as 10m\n"
+	"  --note TEXT      why; shown in the history\n";
 
-static const char limit_help[] = "The client gets a max_requests of its own under the policy; the window stays.\n"
-								 "\n"
-								 "  --max-requests N   1 to 1000000000, required\n"
-								 "  --note TEXT        why; shown in the history\n";
+static const char limit_help[] =
+	"The client gets a max_requests of its own under the policy; the window stays. It replaces one\n"
+	"that the client had, and ends a block.\n"
+	"\n"
+	"  --max-requests N   1 to 1000000000, required\n"
+	"  --for DURATION     for so long, 1s to 365d: a number of s, m, h or d, such as 10m; then the\n"
+	"                     policy's limit holds again\n"
+	"  --note TEXT        why; shown in the history\n";
 
 /* Parses the arguments that block, limit and clear have in common: POLICY CLIENT. */
 static int parse_client(struct command_call *call, const struct command_option *options,
@@ -26,31 +33,58 @@ static int parse_client(struct command_call *call, const struct command_option *
 	return code == COMMAND_DONE ? command_check_client(call, arguments[1]) : code;
 }
 
+struct number_text {
+	char digits[24];
+};
+
+static const char *write_number(struct number_text *text, int64_t number) {
+	snprintf(text->digits, sizeof(text->digits), "%" PRId64, number);
+	return text->digits;
+}
+
+/* Gives --for in milliseconds, as text; NULL: it isn't given. */
+static int read_for(const struct command_call *call, const char *duration, struct number_text *text,
+                    const char **out) {
+	int64_t for_ms = 0;
+	*out = NULL;
+	if (!duration)
+		return COMMAND_DONE;
+	int code = command_parse_duration(call, "for", duration, &for_ms);
+	if (code == COMMAND_DONE)
+		*out = write_number(text, for_ms);
+	return code;
+}
+
 static int block_run(struct command_call *call) {
-	const char *arguments[2], *note = NULL;
-	const struct command_option options[] = {{.name = "note", .text = &note}, {0}};
-	if (parse_client(call, options, arguments) != COMMAND_DONE)
+	const char *arguments[2], *note = NULL, *duration = NULL, *for_ms;
+	struct number_text text;
+	const struct command_option options[] = {{.name = "note", .text = &note},
+	                                         {.name = "for", .text = &duration},
+	                                         {0}};
+	if (parse_client(call, options, arguments) != COMMAND_DONE ||
+	    read_for(call, duration, &text, &for_ms) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	const char *const params[] = {arguments[0], arguments[1], note};
-	return query_run(call, "select stint.block_client($1, $2, $3)", 3, params);
+	const char *const params[] = {arguments[0], arguments[1], note, for_ms};
+	return query_run(call, "select stint.block_client($1, $2, $3, $4)", 4, params);
 }
 
 static int limit_run(struct command_call *call) {
-	const char *arguments[2], *note = NULL;
+	const char *arguments[2], *note = NULL, *duration = NULL, *for_ms;
 	int64_t max_requests = 0;
-	char digits[24];
+	struct number_text texts[2];
 	const struct command_option options[] = {
+		{.name = "for", .text = &duration},
 		{.name = "max-requests", .number = &max_requests, .min = 1, .max = STINT_MAX_REQUESTS_MAX},
 		{.name = "note", .text = &note},
 		{0},
 	};
-	if (parse_client(call, options, arguments) != COMMAND_DONE)
+	if (parse_client(call, options, arguments) != COMMAND_DONE ||
+	    read_for(call, duration, &texts[0], &for_ms) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	if (max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
-	snprintf(digits, sizeof(digits), "%" PRId64, max_requests);
-	const char *const params[] = {arguments[0], arguments[1], digits, note};
-	return query_run(call, "select stint.set_override($1, $2, $3, $4)", 4, params);
+	const char *const params[] = {arguments[0], arguments[1], write_number(&texts[1], max_requests), note, for_ms};
+	return query_run(call, "select stint.set_override($1, $2, $3, $4, $5)", 5, params);
 }
 
 static int clear_run(struct command_call *call) {
@@ -61,6 +95,7 @@ static int clear_run(struct command_call *call) {
 	return query_run(call, "select stint.clear_override($1, $2)", 2, arguments);
 }
 
+/* until: when what holds now ends, the block of one that is blocked. */
 static int list_run(struct command_call *call) {
 	bool as_json = false;
 	const char *policy = NULL;
@@ -70,17 +105,21 @@ static int list_run(struct command_call *call) {
 		code = command_check_policy(call, policy);
 	if (code != COMMAND_DONE)
 		return code;
-	return query_print(call,
-	                   "select policy, client_id, blocked, max_requests, " QUERY_TIME(
-						   "changed_at") " as changed_at, changed_by, note from stint.client_limit"
-	                                     " where $1::text is null or policy = $1 order by policy, client_id",
-	                   1, &policy, as_json);
+	return query_print(
+		call,
+		"select policy, client_id, blocked, max_requests, " QUERY_TIME(
+			"case when blocked then blocked_until else limited_until end") " as until,"
+																		   " " QUERY_TIME(
+																			   "changed_at") " as changed_at, changed_by, note from stint.client_limit"
+																							 " where $1::text is null or policy = $1 order by policy, client_id",
+		1, &policy, as_json);
 }
 
 const struct command client_commands[] = {
-	{"block", "POLICY CLIENT [--note TEXT]", "admit nothing of a client", block_help, NULL, block_run},
-	{"limit", "POLICY CLIENT --max-requests N [--note TEXT]", "give a client a limit of its own", limit_help, NULL,
-     limit_run},
+	{"block", "POLICY CLIENT [--for DURATION] [--note TEXT]", "admit nothing of a client", block_help, NULL,
+     block_run},
+	{"limit", "POLICY CLIENT --max-requests N [--for DURATION] [--note TEXT]", "give a client a limit of its own",
+     limit_help, NULL, limit_run},
 	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run},
 	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
 	{0},

@@ -145,8 +145,16 @@ static bool is_untold(const char *key) {
 
 /* These keys are told in this order; keys that only a newer schema has come behind. */
 static const char *const told_first[] = {
-	"blocked",   "max_requests", "time_window_ms", "fallback_max_requests", "fallback_time_window_ms",
-	"algorithm", "resolution",   "mode",
+	"blocked",
+	"blocked_until",
+	"max_requests",
+	"limited_until",
+	"time_window_ms",
+	"fallback_max_requests",
+	"fallback_time_window_ms",
+	"algorithm",
+	"resolution",
+	"mode",
 };
 
 static bool is_told_first(const char *key) {

@@ -18,7 +18,8 @@
 #include "protocol/limits.h"
 #include "stint.h"
 
-#define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */
+#define DURATION_MAX_S     (INT64_C(365) * 86400) /* as in sql/001_limiter/17_override.sql */
+#define CONNECT_TIMEOUT_MS 5000                   /* an operator waits; long enough for a far server behind TLS */
 
 static void print_message(const struct command_call *call, const char *format, va_list arguments) {
 	char *message = NULL;
@@ -151,6 +152,31 @@ int command_parse(struct command_call *call, const struct command_option *option
 	}
 	if (found < least)
 		return command_misuse(call, "%s", found == 0 ? "arguments are missing" : "an argument is missing");
+	return COMMAND_DONE;
+}
+
+/* Of one unit, in seconds; 0: there is none of that name. */
+static int64_t unit_seconds(const char *unit) {
+	static const struct {
+		const char *name;
+		int64_t seconds;
+	} units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+		if (strcmp(unit, units[i].name) == 0)
+			return units[i].seconds;
+	return 0;
+}
+
+int command_parse_duration(const struct command_call *call, const char *option, const char *text,
+                           int64_t *out_ms) {
+	size_t digits = strspn(text, "0123456789");
+	int64_t unit = digits > 0 ? unit_seconds(text + digits) : 0;
+	int64_t number = strtoll(text, NULL, 10); /* what is too large becomes the largest, which is out of range */
+	if (unit == 0 || number < 1 || number > DURATION_MAX_S / unit)
+		return command_misuse(
+			call, "--%s is \"%.80s\", must be a whole number of s, m, h or d, such as 10m, from 1s to 365d",
+			option, text);
+	*out_ms = number * unit * 1000;
 	return COMMAND_DONE;
 }
 

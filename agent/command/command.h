@@ -84,6 +84,12 @@ void command_error(const struct command_call *, const char *format, ...) __attri
 /* Reports wrong use in the same way, with a pointer to --help behind it. Returns COMMAND_USAGE. */
 int command_misuse(const struct command_call *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * Reads a duration, "90s", "10m", "12h" or "7d", as milliseconds. `option` is for the message. Returns COMMAND_DONE;
+ * or reports what is no such duration, or not 1 s to 365 days, and returns COMMAND_USAGE.
+ */
+int command_parse_duration(const struct command_call *, const char *option, const char *text, int64_t *out_ms);
+
 /* Check a policy's name or a client's id as the library would. Return COMMAND_DONE, or report and return
  * COMMAND_USAGE. */
 int command_check_policy(const struct command_call *, const char *name);

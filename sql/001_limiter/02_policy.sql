@@ -57,7 +57,11 @@ create table stint.client_override (
 		constraint client_override_client_check check (octet_length(client_id) between 1 and 255),
 	max_requests int
 		constraint client_override_max_requests_check check (max_requests between 1 and 1000000000),
+	limited_until timestamptz
+		constraint client_override_limited_until_check check (limited_until is null or max_requests is not null),
 	blocked      boolean not null default false,
+	blocked_until timestamptz
+		constraint client_override_blocked_until_check check (blocked_until is null or blocked),
 	note         text,
 	changed_at   timestamptz not null default clock_timestamp(),
 	changed_by   text not null default session_user,
@@ -65,14 +69,22 @@ create table stint.client_override (
 	constraint client_override_purpose_check check (blocked or max_requests is not null)
 );
 
+create index client_override_until_idx on stint.client_override (least(limited_until, blocked_until))
+	where least(limited_until, blocked_until) is not null;
+
 comment on table stint.client_override is 'Another limit for one client of a policy, or none at all: the client is blocked.';
 comment on column stint.client_override.policy_id is 'The policy.';
 comment on column stint.client_override.client_id is 'The client, as the apps name it.';
 comment on column stint.client_override.max_requests is 'The client''s limit instead of the policy''s.';
 comment on column stint.client_override.blocked is 'Nothing is admitted, whatever max_requests says. (The fallback limit holds while a host can''t reach the database.)';
+comment on column stint.client_override.limited_until is 'From then on max_requests doesn''t hold any more; null: it doesn''t end by itself.';
+comment on column stint.client_override.blocked_until is 'From then on the client isn''t blocked any more; null: that doesn''t end by itself.';
 comment on column stint.client_override.note is 'Why, for people.';
 comment on column stint.client_override.changed_at is 'When it was changed last.';
 comment on column stint.client_override.changed_by is 'Who changed it last: the role that was logged in.';
 comment on constraint client_override_client_check on stint.client_override is 'The same as for any client: 1 to 255 bytes.';
 comment on constraint client_override_max_requests_check on stint.client_override is 'As for a policy; use blocked for 0.';
+comment on constraint client_override_limited_until_check on stint.client_override is 'What isn''t there doesn''t end.';
+comment on constraint client_override_blocked_until_check on stint.client_override is 'What isn''t there doesn''t end.';
+comment on index stint.client_override_until_idx is 'What has ended is found without looking at the rest: see stint.end_overrides().';
 comment on constraint client_override_purpose_check on stint.client_override is 'A row that changes nothing is a mistake.';

@@ -18,7 +18,7 @@ comment on column stint.change.change_id is 'Ascending in the order of commits: 
 comment on column stint.change.at is 'When.';
 comment on column stint.change.changed_by is 'Who: the role that was logged in.';
 comment on column stint.change.action is
-	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared.';
+	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared, and ended: by itself, at its time.';
 comment on column stint.change.policy_id is 'The policy; it may be gone.';
 comment on column stint.change.policy_name is 'Its name then.';
 comment on column stint.change.client_id is 'The client of an override; null: the policy itself.';
@@ -79,6 +79,9 @@ language sql stable
 as $$
 	select
 		case
+			when kind = 'client_override' and (c.becomes ->> 'max_requests' is null or c.becomes -> 'max_requests' = c.was -> 'max_requests')
+				and ((c.was ->> 'blocked_until')::timestamptz <= clock_timestamp() and (c.becomes ->> 'blocked')::boolean is not true
+					or (c.was ->> 'limited_until')::timestamptz <= clock_timestamp() and c.becomes ->> 'max_requests' is null) then 'ended'
 			when kind = 'client_override' and c.becomes is null then 'cleared'
 			when kind = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
 			when kind = 'client_override' then 'limited'

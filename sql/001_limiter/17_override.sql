@@ -14,7 +14,23 @@ $$;
 comment on function stint.check_client(text) is 'Raises 22023 if a client_id has not 1 to 255 bytes.';
 revoke execute on function stint.check_client(text) from public;
 
-create function stint.set_override(policy text, client text, max_requests bigint, note text default null) returns void
+create function stint.end_of(for_ms bigint) returns timestamptz
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	if for_ms not between 1 and 31536000000 then
+		raise exception 'stint: for_ms is %, must be 1 to 31536000000', for_ms using errcode = '22023';
+	end if;
+	return clock_timestamp() + for_ms * interval '1 millisecond';
+end
+$$;
+
+comment on function stint.end_of(bigint) is 'When what begins now ends; null: never. Raises 22023 if that is not in 1 ms to 365 days.';
+revoke execute on function stint.end_of(bigint) from public;
+
+create function stint.set_override(policy text, client text, max_requests bigint, note text default null, for_ms bigint default null)
+returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -24,32 +40,38 @@ begin
 		raise exception 'stint: max_requests is %, must be 1 to 1000000000', coalesce(max_requests::text, 'null')
 			using errcode = '22023', hint = 'To admit nothing, use stint.block_client().';
 	end if;
-	insert into stint.client_override (policy_id, client_id, max_requests, note)
-	values (stint.find_policy(policy), client, set_override.max_requests, set_override.note)
+	insert into stint.client_override (policy_id, client_id, max_requests, limited_until, note)
+	values (stint.find_policy(policy), client, set_override.max_requests, stint.end_of(for_ms), set_override.note)
 	on conflict on constraint client_override_pkey do update
-	set max_requests = excluded.max_requests, blocked = false, note = excluded.note;
+	set max_requests = excluded.max_requests, limited_until = excluded.limited_until, blocked = false, blocked_until = null,
+		note = excluded.note;
 end
 $$;
 
-comment on function stint.set_override(text, text, bigint, text) is 'For operators: gives one client a limit of its own, and unblocks it.';
-revoke execute on function stint.set_override(text, text, bigint, text) from public;
-grant execute on function stint.set_override(text, text, bigint, text) to stint_operator;
+comment on function stint.set_override(text, text, bigint, text, bigint) is
+	'For operators: gives one client a limit of its own, and unblocks it. for_ms: for so long, then the policy''s limit holds again (1 to 31536000000); null: until '
+	'it is cleared.';
+revoke execute on function stint.set_override(text, text, bigint, text, bigint) from public;
+grant execute on function stint.set_override(text, text, bigint, text, bigint) to stint_operator;
 
-create function stint.block_client(policy text, client text, note text default null) returns void
+create function stint.block_client(policy text, client text, note text default null, for_ms bigint default null) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
 	perform stint.check_client(client);
-	insert into stint.client_override (policy_id, client_id, blocked, note)
-	values (stint.find_policy(policy), client, true, block_client.note)
-	on conflict on constraint client_override_pkey do update set blocked = true, note = excluded.note;
+	insert into stint.client_override (policy_id, client_id, blocked, blocked_until, note)
+	values (stint.find_policy(policy), client, true, stint.end_of(for_ms), block_client.note)
+	on conflict on constraint client_override_pkey do update
+	set blocked = true, blocked_until = excluded.blocked_until, note = excluded.note;
 end
 $$;
 
-comment on function stint.block_client(text, text, text) is 'For operators: admits nothing of one client any more.';
-revoke execute on function stint.block_client(text, text, text) from public;
-grant execute on function stint.block_client(text, text, text) to stint_operator;
+comment on function stint.block_client(text, text, text, bigint) is
+	'For operators: admits nothing of one client any more. for_ms: for so long, then what held before holds again, or a limit of its own that it had (1 to '
+	'31536000000); null: until it is cleared.';
+revoke execute on function stint.block_client(text, text, text, bigint) from public;
+grant execute on function stint.block_client(text, text, text, bigint) to stint_operator;
 
 create function stint.clear_override(policy text, client text) returns void
 language plpgsql volatile security definer
@@ -68,3 +90,57 @@ $$;
 comment on function stint.clear_override(text, text) is 'For operators: gives a client the policy''s limit again.';
 revoke execute on function stint.clear_override(text, text) from public;
 grant execute on function stint.clear_override(text, text) to stint_operator;
+
+-- A grant heeds no override that has ended, by this server's clock. But hosts have what they were told: a block for a few
+-- seconds, leases of a larger limit until they end. So what has ended is taken away, which tells them. A change is made
+-- in a queue: who holds it up would hold up leases that wait behind this call, so it isn't waited for.
+create function stint.end_overrides(batch int) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+	now constant timestamptz := clock_timestamp();
+	ended bigint;
+begin
+	if not exists (select from stint.client_override o where least(o.limited_until, o.blocked_until) <= now) then
+		return 0;
+	end if;
+	perform from stint.change_queue for update skip locked;
+	if not found then
+		return 0;
+	end if;
+	with over as (
+		select o.policy_id, o.client_id,
+			case when o.limited_until <= now then null else o.max_requests end as max_requests,
+			case when o.limited_until <= now then null else o.limited_until end as limited_until,
+			o.blocked and (o.blocked_until <= now) is not true as blocked,
+			case when o.blocked_until <= now then null else o.blocked_until end as blocked_until
+		from stint.client_override o
+		where least(o.limited_until, o.blocked_until) <= now
+		order by least(o.limited_until, o.blocked_until)
+		limit batch
+		for update skip locked
+	),
+	gone as (
+		delete from stint.client_override o
+		using over v
+		where o.policy_id = v.policy_id and o.client_id = v.client_id and not v.blocked and v.max_requests is null
+		returning 1
+	),
+	kept as (
+		update stint.client_override o
+		set max_requests = v.max_requests, limited_until = v.limited_until, blocked = v.blocked, blocked_until = v.blocked_until
+		from over v
+		where o.policy_id = v.policy_id and o.client_id = v.client_id and (v.blocked or v.max_requests is not null)
+		returning 1
+	)
+	select (select count(*) from gone) + (select count(*) from kept) into ended;
+	return ended;
+end
+$$;
+
+comment on function stint.end_overrides(int) is
+	'Takes away up to `batch` blocks and limits of clients'' own that have ended, and so tells the agents. Returns how many overrides that were.';
+revoke execute on function stint.end_overrides(int) from public;

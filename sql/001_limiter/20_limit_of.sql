@@ -1,11 +1,15 @@
--- The limit of one client: its policy's, or its own. Gives one row; none for an unknown policy. The function is
+-- The limit of one client at some time: its policy's, or its own. Gives one row; none for an unknown policy. The function is
 -- plain SQL, so that the planner inlines it into the statements that grant. There, `offset 0` keeps both lookups
 -- by key, whatever the planner believes of the tables' sizes.
 
-create function stint.limit_of(policy_id int, client_id text) returns table (max_requests int, resolution int, sub_window_us bigint)
+create function stint.limit_of(policy_id int, client_id text, at timestamptz) returns table (max_requests int, resolution int, sub_window_us bigint)
 language sql stable parallel safe
 as $$
-	select case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end,
+	select case
+			when o.blocked and (o.blocked_until <= at) is not true then 0
+			when (o.limited_until <= at) is not true then coalesce(o.max_requests, p.max_requests)
+			else p.max_requests
+		end,
 		case p.algorithm when 'fixed_window' then 0 else p.resolution end,
 		stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)
 	from (
@@ -17,5 +21,5 @@ as $$
 	) o on true
 $$;
 
-comment on function stint.limit_of(int, text) is 'The limit of a client as the arithmetic wants it: 0 if blocked, resolution 0 for fixed_window.';
-revoke execute on function stint.limit_of(int, text) from public;
+comment on function stint.limit_of(int, text, timestamptz) is 'The limit of a client at a time, as the arithmetic wants it: 0 if blocked, resolution 0 for fixed_window.';
+revoke execute on function stint.limit_of(int, text, timestamptz) from public;

@@ -65,7 +65,7 @@ begin
 			with ordinality
 			as a (policy_id, client_id, need, least_need, want, span_most, span_least, next_want, charge, report_sub_1, unspent_1,
 				spent_1, report_sub_2, unspent_2, spent_2, ordinal)
-		cross join lateral stint.limit_of(a.policy_id, a.client_id) l
+		cross join lateral stint.limit_of(a.policy_id, a.client_id, started_at) l
 		where octet_length(a.client_id) between 1 and 255
 			and a.need >= 0 and a.least_need >= 0 and a.want >= 0 and a.span_most >= 0 and a.span_least >= 0
 			and a.next_want >= 0 and a.charge >= 0

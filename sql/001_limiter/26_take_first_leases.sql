@@ -45,7 +45,7 @@ begin
 			a.need, greatest(least(a.least_need, a.need), 1) as least_need, a.want, a.span_most, a.span_least, l.*
 		from unnest(policy_ids, client_ids, needs, leasts, wants, spans, span_leasts) with ordinality
 			as a (policy_id, client_id, need, least_need, want, span_most, span_least, ordinal)
-		cross join lateral stint.limit_of(a.policy_id, a.client_id) l
+		cross join lateral stint.limit_of(a.policy_id, a.client_id, started_at) l
 		where octet_length(a.client_id) between 1 and 255
 			and a.need >= 1 and a.least_need >= 0 and a.want >= 0 and a.span_most >= 0 and a.span_least >= 0
 		order by a.policy_id, a.client_id collate "C", a.ordinal

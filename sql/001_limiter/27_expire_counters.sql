@@ -1,5 +1,5 @@
--- Deletes counters that no longer count anything, what has expired in the cache, and history that is too old, a few rows
--- at a time. Agents take turns, see stint.heartbeat().
+-- Takes away overrides that have ended, and deletes counters that no longer count anything, what has expired in the
+-- cache, and history that is too old, a few rows at a time. Agents take turns, see stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -70,9 +70,12 @@ declare
 	lower stint.expiry;
 	upper stint.expiry;
 begin
-	perform stint.commit_later();
+	-- Agents have to hear of each change, so one must not be lost that they have heard of already.
+	deleted := stint.end_overrides(greatest(batch, 1));
+	if deleted = 0 then
+		perform stint.commit_later();
+	end if;
 	examined := 0;
-	deleted := 0;
 	select * into lower from stint.expiry for update skip locked;
 	if not found then
 		return next;
@@ -117,7 +120,7 @@ begin
 	)
 	select n.examined, n.deleted, l.policy_id, l.client_id
 	into examined, deleted, upper.policy_id, upper.client_id
-	from (select (select count(*) from page) as examined, (select count(*) from gone) as deleted) n
+	from (select (select count(*) from page) as examined, deleted + (select count(*) from gone) as deleted) n
 	left join lateral (select g.* from page g order by g.policy_id desc, g.client_id desc limit 1) l on true;
 
 	perform stint.expire_cache(16); -- for when nobody adds anything to it
@@ -142,7 +145,7 @@ end
 $$;
 
 comment on function stint.expire_counters(int) is
-	'For agents, now and then: examines the next `batch` counters and deletes those whose charges no longer count, or whose policy is '
-	'gone. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
+	'For agents, every two seconds: takes away up to `batch` overrides that have ended; examines the next `batch` counters and deletes those '
+	'whose charges no longer count, or whose policy is gone. Both are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

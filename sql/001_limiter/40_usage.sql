@@ -12,7 +12,7 @@ select
 	timestamptz 'epoch' + (c.current_us + (c.ahead + c.resolution + 2 - u.newest) * c.sub_window_us) * interval '1 microsecond' as resets_at
 from stint.counter c
 join stint.policy p on p.policy_id = c.policy_id
-left join stint.client_override o on o.policy_id = c.policy_id and o.client_id = c.client_id
+left join stint.override_in_force o on o.policy_id = c.policy_id and o.client_id = c.client_id
 cross join lateral (
 	select case when o.blocked then 0 else coalesce(o.max_requests, p.max_requests) end as max_requests
 ) l

@@ -282,7 +282,27 @@ expect 'client block' 0 '^$' "$stint" client block api bob --note "it's abuse"
 ok 'client block: is there' "$([[ $(override bob) == "|t|it's abuse" ]]; echo $?)" "$(override bob)"
 expect 'client limit' 0 '^$' "$stint" client limit api bob --max-requests 3
 ok 'client limit: is there' "$([[ $(override bob) == 3\|* ]]; echo $?)" "$(override bob)"
-expect 'client list' 0 '^api +bob +no +3 +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
+expect 'client list' 0 '^api +bob +no +3 +- +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
+# lasts CLIENT: for how many seconds it is limited, and blocked.
+lasts() { sql stint "select round(extract(epoch from limited_until - changed_at)), round(extract(epoch from blocked_until - changed_at))
+	from stint.client_override where client_id = '$1'"; }
+expect 'client block: for a while' 0 '^$' "$stint" client block api bob --for 10m --note 'calm down'
+ok 'client block: ... for so long' "$([[ $(lasts bob) == '|600' ]]; echo $?)" "$(lasts bob)"
+expect 'client list: until when' 0 '^api +bob +yes +3 +20[0-9TZ:.-]+ +20[0-9TZ:.-]+ +postgres +calm down$' "$stint" client list
+expect 'client list --json: until when' 0 '"until": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" client list --json
+expect 'client limit: for a while' 0 '^$' "$stint" client limit api bob --max-requests 3 --for=2d
+ok 'client limit: ... for so long' "$([[ $(lasts bob) == '172800|' ]]; echo $?)" "$(lasts bob)"
+expect 'client list: until when a limit holds' 0 '^api +bob +no +3 +20[0-9TZ:.-]+ +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
+for duration in 1s 45s 3h 365d; do
+	"$stint" client block api timed --for $duration
+	sql stint "select round(extract(epoch from blocked_until - changed_at)) from stint.client_override where client_id = 'timed'"
+done >"$tmp/timed"
+ok 'client block: of any unit' "$([[ $(paste -sd ' ' "$tmp/timed") == '1 45 10800 31536000' ]]; echo $?)" "$(cat "$tmp/timed")"
+sql stint "update stint.client_override set blocked_until = now() where client_id = 'timed'"
+ok 'client list: what has ended is not shown' "$("$stint" client list | grep -q timed; [[ $? == 1 ]]; echo $?)"
+sql stint "select from stint.expire_counters(1)"
+expect 'policy history: what has ended by itself' 0 ' ended +api +timed +blocked, blocked_until 20' "$stint" policy history api
+expect 'client limit: without an end again' 0 '^$' "$stint" client limit api bob --max-requests 3
 expect 'client list: of one policy' 0 '^\(none\)$' "$stint" client list most
 expect 'client list --json' 0 '"client_id": "bob"' "$stint" client list api --json
 expect 'client clear' 0 '^$' "$stint" client clear api bob
@@ -309,6 +329,8 @@ ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_req
 ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: blocked for a while' "$([[ $(changes ' blocked +api +bob +blocked, blocked_until 20[^ ,]+, note "calm down"$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: limited for a while' "$([[ $(changes ' limited +api +bob +not blocked, no blocked_until, limited_until 20[^ ,]+, no note$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: cleared' "$([[ $(changes ' cleared +api +bob +max_requests 3$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: no JSON' "$(! grep -q '[{}]' <<<"$output"; echo $?)" "$output"
 expect 'policy history --json: the rows' 0 '"old": \{' "$stint" policy history api --json
@@ -325,7 +347,7 @@ expect 'db status --json: by an agent' 0 '"problems": null,' "${as_agent[@]}" db
 sql postgres 'create role operator login in role stint_operator'
 operator=("$stint" --database "$(dsn_of stint operator)")
 expect 'client block: by an operator' 0 '^$' "${operator[@]}" client block api eve --note spam
-expect 'client list: by an operator' 0 '^api +eve +yes +- .* operator +spam$' "${operator[@]}" client list api
+expect 'client list: by an operator' 0 '^api +eve +yes +- +- .* operator +spam$' "${operator[@]}" client list api
 expect 'client limit: by an operator' 0 '^$' "${operator[@]}" client limit api eve --max-requests 5
 expect 'client clear: by an operator' 0 '^$' "${operator[@]}" client clear api eve
 expect 'policy set: by an operator' 0 '^$' "${operator[@]}" policy set theirs --max-requests 5 --time-window-ms 1000

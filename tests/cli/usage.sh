@@ -103,6 +103,13 @@ expect 'client list of two policies' 2 'unexpected argument "b"' "${s[@]}" clien
 expect 'an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api ''
 expect 'a client id of 256 bytes' 2 '\(256 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api "$(printf '%0256d' 0)"
 expect 'client limit without a limit' 2 '--max-requests is required' "${s[@]}" client limit api a
+for duration in '' 10 m 10x 10M 1.5h -1m +1m ' 1m' 10mm 0s 31536001s 366d 99999999999999999999d; do
+	for command in block 'limit --max-requests 1'; do
+		# shellcheck disable=SC2086
+		expect "client $command --for \"$duration\"" 2 \
+			"--for is \"${duration/+/\\+}\", must be a whole number of s, m, h or d, such as 10m, from 1s to 365d" "${s[@]}" client $command api a "--for=$duration"
+	done
+done
 expect 'control characters are escaped' 2 'unknown command "a\\x1b\[31m"' "$stint" $'a\e[31m'
 
 expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" check api a

@@ -257,6 +257,17 @@ is "$(sql -c "select string_agg(client_id, ' ') from stint.counter where client_
 	'expiry: what is locked is left, and waits for nobody'
 finish first 'commit'
 
+# Overrides that have ended: who holds up changes, or one of them, isn't waited for.
+sql -c "select stint.block_client('ten', 'b' || i, null, 1) from generate_series(1, 3) i" >/dev/null
+await "select count(*) from stint.client_override where client_id like 'b_' and blocked_until <= clock_timestamp()" 3 'three blocks have ended'
+open first 'begin' "select stint.block_client('ten', 'other')"
+is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.end_overrides(1)')" 0 'ended: while somebody changes something, nothing is taken away'
+finish first 'commit'
+open first 'begin' "select from stint.client_override where client_id = 'b2' for update"
+is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.end_overrides(100)')" 2 'ended: what is locked is left'
+finish first 'commit'
+is "$(sql -c 'select stint.end_overrides(100)')" 1 '… until it isn'"'"'t'
+
 # Whoever may connect can take any advisory lock: here all those whose keys the schema could mean.
 sql -c 'create role stranger login'
 connect=${conninfo/user=postgres/user=stranger}

@@ -2,11 +2,13 @@
  * test_policy_change.c - what an operator changes by SQL is in force on all hosts
  * within a second: the limit, an override for one client, a block, the window; thirty thousand
  * overrides in one statement within two. Also what is changed while a host's agent is dead, under limits of
- * which leases last for days.
+ * which leases last for days; and what ends by itself.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
  * clients busy and hold leases of the old limit.
  */
+
+#include <stdio.h>
 
 #include "probe.h"
 #include "stage.h"
@@ -55,13 +57,13 @@ static bool is_blocked(const struct stint_result *result, int64_t limit) {
 	return result->reason == STINT_BLOCKED && result->retry_after_ms > 0;
 }
 
-/* Gives in how many ms the last host answered by the new rule; GIVE_UP_MS when one never did. */
-static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force,
-                          int64_t limit) {
+/* Gives in how many ms the last host answered by the new rule; patience_ms when one never did. */
+static int64_t wait_for(const struct probe probes[HOSTS], const char *client, is_in_force *in_force, int64_t limit,
+                        int64_t patience_ms) {
 	uint64_t began = monotonic_ns();
 	uint32_t h = 0;
 
-	while (h < HOSTS && stage_ms_since(began) < GIVE_UP_MS) {
+	while (h < HOSTS && stage_ms_since(began) < patience_ms) {
 		struct stint_result result = {0};
 
 		if (stint_check(probes[h].limiter, client, 1, &result) == 0 && in_force(&result, limit))
@@ -69,7 +71,12 @@ static int64_t wait_until(const struct probe probes[HOSTS], const char *client, 
 		else
 			sleep_ms(2);
 	}
-	return h == HOSTS ? stage_ms_since(began) : GIVE_UP_MS;
+	return h == HOSTS ? stage_ms_since(began) : patience_ms;
+}
+
+static int64_t wait_until(const struct probe probes[HOSTS], const char *client, is_in_force *in_force,
+                          int64_t limit) {
+	return wait_for(probes, client, in_force, limit, GIVE_UP_MS);
 }
 
 /* Gives the most that any window held from one second after the change until now. Apps still run, so their
@@ -212,6 +219,73 @@ static void change_while_dead(struct stage *stage) {
 	probe_close(&probe);
 }
 
+/* ---- What ends by itself ------------------------------------------------------------------- */
+
+/* Long enough for all hosts to hear of what begins before it ends. */
+#define LASTS_MS 4000
+/* Two seconds or so are promised; a machine that is busy with other things may take longer. */
+#define PATIENCE_MS 30000
+
+/* Waits until the history says that what held for the client has ended. */
+static void expect_end(struct stage *stage, const char *client) {
+	uint64_t began = monotonic_ns();
+	int64_t ended = 0;
+	char sql[160];
+
+	snprintf(sql, sizeof(sql),
+	         "select count(*) from stint.policy_history where action = 'ended' and client_id = '%s'", client);
+	while ((ended = cluster_number(&stage->cluster, sql, 0)) == 0 && stage_ms_since(began) < PATIENCE_MS)
+		sleep_ms(20);
+	tap_ok(ended == 1, "%s: the history says that it has ended", client);
+}
+
+static void see_block_end(struct stage *stage, const struct probe probes[HOSTS]) {
+	static const char sql[] = "select stint.block_client('monthly', 'blocked for now', null, 4000)";
+	uint64_t began = monotonic_ns();
+	int64_t took;
+
+	if (!tap_ok(cluster_do(&stage->cluster, sql) == 0, "a client is blocked for a while"))
+		return;
+	took = wait_until(probes, "blocked for now", is_blocked, 0);
+	tap_ok(took < GIVE_UP_MS, "in force on all %u hosts after %lld ms", HOSTS, (long long)took);
+	took = wait_for(probes, "blocked for now", has_limit, monthly.max_requests, PATIENCE_MS);
+	tap_ok(took < PATIENCE_MS && stage_ms_since(began) >= LASTS_MS,
+	       "it is served on all hosts %lld ms after the end, not before it",
+	       (long long)stage_ms_since(began) - LASTS_MS);
+	expect_end(stage, "blocked for now");
+}
+
+/* Without that word, the host would go by the leases that it has, for days. */
+static void see_limit_end(struct stage *stage, const struct probe probes[HOSTS]) {
+	static const char sql[] = "select stint.set_override('monthly', 'ample for now', 900000000, null, 4000)";
+	struct stint_result result = {0};
+
+	if (!tap_ok(cluster_do(&stage->cluster, sql) == 0 &&
+	                wait_until(probes, "ample for now", has_limit, 900000000) < GIVE_UP_MS &&
+	                obtain_lease(probes[0].limiter, "ample for now"),
+	            "a client has leases for days, of a limit that holds for a while"))
+		return;
+	expect_end(stage, "ample for now");
+	sleep_ms(2 * IN_FORCE_MS);
+	tap_ok(stint_check(probes[0].limiter, "ample for now", 1, &result) == 0 &&
+	           result.limit == monthly.max_requests,
+	       "afterwards the policy's limit holds again");
+}
+
+static void see_ends(struct stage *stage) {
+	struct probe probes[HOSTS] = {0};
+	int status = 0;
+
+	for (uint32_t h = 0; h < HOSTS; h++)
+		status |= probe_open(&probes[h], &stage->host[h], &monthly);
+	if (tap_ok(status == 0, "an app asks on each host, under limits by the month")) {
+		see_block_end(stage, probes);
+		see_limit_end(stage, probes);
+	}
+	for (uint32_t h = 0; h < HOSTS; h++)
+		probe_close(&probes[h]);
+}
+
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
@@ -227,6 +301,7 @@ static int play(const struct scene *scene) {
 	change_many_overrides(&stage, probes);
 	stage_read(&stage, &oracle, &total);
 	change_while_dead(&stage);
+	see_ends(&stage);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
 	for (uint32_t h = 0; h < HOSTS; h++)
