@@ -86,6 +86,13 @@ LIB := \
 	lib/wait.c \
 	lib/watch.c
 
+# What Node.js loads; lib/node/build says what it needs, and make goes on without it.
+NODE_ADDON := \
+	lib/node/addon/addon.c \
+	lib/node/addon/attachment.c \
+	lib/node/addon/environment.c \
+	lib/node/addon/limiter.c
+
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/agent.c \
@@ -407,6 +414,9 @@ programs = $(PROGRAMS:%.c=$(BUILD)/%)
 system = $(SYSTEM:%.c=$(BUILD)/%)
 
 all: $(BUILD)/stintd $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so
+ifndef SANITIZE
+all: $(BUILD)/stint.node
+endif
 
 # One object whose only global names are those of stint.h: the rest can't collide with an app's.
 $(BUILD)/libstint.a: $(lib_objects) $(BUILD)/lists
@@ -416,6 +426,11 @@ $(BUILD)/libstint.a: $(lib_objects) $(BUILD)/lists
 $(BUILD)/libstint.so: $(lib_objects) lib/stint.map $(BUILD)/lists
 	$(call say,LD,$@)$(CC) -shared $(LINK_HARDEN) $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/stint.map \
 		-Wl,-z,defs -o $@ $(lib_objects) -pthread && ln -sf libstint.so $(BUILD)/$(SONAME)
+
+# Status 3: it can't be built here.
+$(BUILD)/stint.node: lib/node/build lib/node/addon/addon.h $(NODE_ADDON) $(BUILD)/libstint.a
+	$(call say,NODE,$@)CC='$(CC)' CFLAGS='$(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS)' LDFLAGS='$(LINK_HARDEN) $(LDFLAGS)' \
+		lib/node/build $@ $(NODE_ADDON) $(BUILD)/libstint.a || [ $$? = 3 ]
 
 $(BUILD)/agent.a: $(agent_objects) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(agent_objects)
@@ -592,7 +607,7 @@ clean:
 	rm -rf '$(BUILD)'
 
 help:
-	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so'
+	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so build/stint.node'
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'

@@ -1,0 +1,72 @@
+/*
+ * addon.c - the addon's door: what JavaScript gets when it loads it.
+ */
+#include "addon.h"
+
+/* describe(error): the sentence, and what exactly was wrong in the last call, if that says more. */
+static napi_value describe(napi_env env, napi_callback_info info) {
+	napi_value value[1], sentence[2], array;
+	size_t count = 1;
+	int32_t error = 0;
+	napi_get_cb_info(env, info, &count, value, NULL, NULL);
+	napi_get_value_int32(env, value[0], &error);
+	napi_create_array_with_length(env, 2, &array);
+	napi_create_string_utf8(env, stint_strerror(error), NAPI_AUTO_LENGTH, &sentence[0]);
+	napi_create_string_utf8(env, stint_error_detail(), NAPI_AUTO_LENGTH, &sentence[1]);
+	napi_set_element(env, array, 0, sentence[0]);
+	napi_set_element(env, array, 1, sentence[1]);
+	return array;
+}
+
+static bool make_array(napi_env env, size_t length, double **numbers, napi_value *array) {
+	napi_value buffer;
+	void *data;
+	if (napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer) != napi_ok ||
+	    napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok)
+		return false;
+	*numbers = data;
+	return true;
+}
+
+static bool add_number(napi_env env, napi_value object, const char *name, uint32_t number) {
+	napi_value value;
+	return napi_create_uint32(env, number, &value) == napi_ok &&
+	       napi_set_named_property(env, object, name, value) == napi_ok;
+}
+
+static bool add_function(napi_env env, napi_value exports, const char *name, napi_callback call,
+                         struct environment *e) {
+	napi_value function;
+	return napi_create_function(env, name, NAPI_AUTO_LENGTH, call, e, &function) == napi_ok &&
+	       napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+/*
+ * start(settle): begins an environment. settle(count) will be called when `settled` holds count verdicts.
+ * JavaScript that is loaded again while the addon stays begins another one; the former goes on for its limiters.
+ */
+static napi_value start(napi_env env, napi_callback_info info) {
+	napi_value settle, object, verdict, settled, name;
+	size_t count = 1;
+	napi_get_cb_info(env, info, &count, &settle, NULL, NULL);
+	struct environment *e = environment_make(env);
+	napi_create_object(env, &object);
+	napi_create_string_utf8(env, "stint", NAPI_AUTO_LENGTH, &name);
+	if (!e || !make_array(env, FIELDS, &e->verdict, &verdict) ||
+	    !make_array(env, (size_t)FIELDS * SETTLED_MAX, &e->settled, &settled) ||
+	    napi_set_named_property(env, object, "verdict", verdict) != napi_ok ||
+	    napi_set_named_property(env, object, "settled", settled) != napi_ok ||
+	    !add_number(env, object, "fields", FIELDS) || !add_function(env, object, "makeLimiter", limiter_make, e) ||
+	    napi_create_reference(env, object, 1, &e->buffers) != napi_ok ||
+	    napi_async_init(env, NULL, name, &e->context) != napi_ok ||
+	    napi_create_reference(env, settle, 1, &e->settle) != napi_ok)
+		napi_throw_error(env, NULL, "stint: the addon can't start");
+	return object;
+}
+
+NAPI_MODULE_INIT() {
+	if (!add_function(env, exports, "start", start, NULL) ||
+	    !add_function(env, exports, "describe", describe, NULL))
+		napi_throw_error(env, NULL, "stint: the addon can't be loaded: out of memory");
+	return exports;
+}

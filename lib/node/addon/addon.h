@@ -1,0 +1,122 @@
+/*
+ * addon.h - what the parts of the addon share: an environment for each Node.js environment that uses it (the main
+ * thread, each worker), or each time that one loads the JavaScript anew; its attachments to agents, and its checks
+ * that wait for an answer.
+ *
+ * All of an environment runs on one thread. Nothing is shared between environments.
+ */
+#ifndef STINT_NODE_ADDON_H
+#define STINT_NODE_ADDON_H
+
+#define NAPI_VERSION 8
+#include <node_api.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#include "stint.h"
+
+/* A verdict in numbers, as JavaScript reads them. */
+enum field {
+	FIELD_ALLOWED,
+	FIELD_LIMIT,
+	FIELD_REMAINING,
+	FIELD_RETRY_AFTER_MS,
+	FIELD_RESET_AFTER_MS,
+	FIELD_SOURCE,
+	FIELD_REASON,
+	FIELD_SLOT,   /* of a check that waited: the number that `check` returned, less ANSWER_PENDING */
+	FIELD_STATUS, /* of a check that waited: 0 or an error */
+	FIELDS,
+};
+
+/* What `check` and `try` return: 0 denied, 1 allowed, or these; below 0 an error. */
+#define ANSWER_NONE    2 /* try: the table has no answer */
+#define ANSWER_PENDING 2 /* check: this and more, the check's slot is added */
+
+/* Errors beyond those of stint.h. */
+#define ERROR_NO_STRING      (-100) /* the id is not a string */
+#define ERROR_LONE_SURROGATE (-101) /* the id has no form in UTF-8 */
+#define ERROR_LIMITER_CLOSED (-102)
+#define ERROR_ID_TOO_LONG    (-103)
+#define ERROR_EVENT_LOOP     (-104) /* libuv refuses the attachment's descriptor */
+
+/* Verdicts that JavaScript takes over with one call. */
+#define SETTLED_MAX 64
+
+struct attachment {
+	struct environment *environment;
+	struct stint *stint;
+	char *path; /* NULL: the default */
+	unsigned limiters;
+	unsigned pending; /* checks; while there are any, the event loop goes on */
+	bool polls;
+	uv_poll_t poll;
+	LIST_ENTRY(attachment) link;
+};
+
+/* A check that waits, then its outcome until JavaScript takes it over. */
+struct pending {
+	struct attachment *attachment;
+	uint32_t slot;
+	int status;
+	struct stint_result result;
+	STAILQ_ENTRY(pending) link;
+};
+STAILQ_HEAD(pending_queue, pending);
+
+struct environment {
+	napi_env env;
+	uv_loop_t *loop;
+	napi_async_cleanup_hook_handle hook;
+	napi_async_context context;
+	napi_ref settle;  /* a function of JavaScript's: takes over what `settled` holds */
+	napi_ref buffers; /* keeps the two below alive */
+	double *verdict;  /* of the last check that was decided at once */
+	double *settled;
+	unsigned references; /* its own, until the hook has run, and one for each limiter */
+	unsigned handles;    /* of libuv's, closing ones included */
+	bool ended;
+	LIST_HEAD(, attachment) attachments;
+	LIST_HEAD(, limiter) limiters;
+	struct pending_queue finished;
+	struct pending_queue unused;
+	uint32_t slots;
+};
+
+/* ---- environment.c ---------------------------------------------------------- */
+
+/* Returns NULL when there is no memory. */
+struct environment *environment_make(napi_env env);
+void environment_release(struct environment *e);
+
+/* Hands over what has finished: from the event loop, or from a function that JavaScript has called. */
+void environment_settle(struct environment *e, bool from_loop);
+
+/* Returns a check that `finished` isn't, or NULL when there is no memory. It stays unused until it is taken. */
+struct pending *environment_find_unused(struct environment *e);
+void environment_take(struct environment *e, struct pending *p, struct attachment *a);
+
+/* A stint_callback for such checks. */
+void environment_finish(int status, const struct stint_result *result, void *pending);
+
+void environment_write(double *fields, const struct stint_result *r);
+
+/* ---- attachment.c ----------------------------------------------------------- */
+
+/* The one to this path, made when there is none. 0 or an error. */
+int attachment_join(struct attachment **out, struct environment *e, const char *path);
+/* The last one that leaves closes it. */
+void attachment_leave(struct attachment *a);
+
+void attachment_began(struct attachment *a);
+void attachment_finished(struct attachment *a);
+
+/* ---- limiter.c -------------------------------------------------------------- */
+
+/* makeLimiter(path, options) */
+napi_value limiter_make(napi_env env, napi_callback_info info);
+void limiter_close_all(struct environment *e);
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * limiter.c - a limiter is three functions of JavaScript's, { check, try, close }: each has its limiter as its
+ * data, which is the quickest way from a call to it. The last of them that is collected frees it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "addon.h"
+
+struct limiter {
+	struct environment *environment;
+	struct attachment *attachment; /* NULL: it is closed */
+	struct stint_limiter *stint;
+	unsigned functions;
+	LIST_ENTRY(limiter) link; /* while it is open */
+};
+
+/* Room to see that an id is too long: V8 writes whole characters, so it may leave three bytes free, and a NUL. */
+#define ID_ROOM (STINT_CLIENT_ID_MAX + 1 + 3 + 1)
+
+/* ---- Ids ------------------------------------------------------------------- */
+
+/* U+FFFD in an id: V8 writes it in place of lone surrogates, which would make different ids one client. */
+static bool has_replacement(const char *id, size_t length) {
+	return memmem(id, length, "\xef\xbf\xbd", 3) != NULL;
+}
+
+static bool is_pair(const char16_t *unit, size_t left) {
+	return unit[0] < 0xdc00 && left > 1 && unit[1] >= 0xdc00 && unit[1] <= 0xdfff;
+}
+
+static bool has_lone_surrogate(napi_env env, napi_value value) {
+	char16_t unit[ID_ROOM];
+	size_t length;
+	if (napi_get_value_string_utf16(env, value, unit, ID_ROOM, &length) != napi_ok)
+		return true;
+	for (size_t i = 0; i < length; i++) {
+		if (unit[i] < 0xd800 || unit[i] > 0xdfff)
+			continue;
+		if (!is_pair(&unit[i], length - i))
+			return true;
+		i++;
+	}
+	return false;
+}
+
+static int take_id(napi_env env, napi_value value, char id[static ID_ROOM], size_t *length) {
+	if (napi_get_value_string_utf8(env, value, id, ID_ROOM, length) != napi_ok)
+		return ERROR_NO_STRING;
+	if (*length > STINT_CLIENT_ID_MAX)
+		return ERROR_ID_TOO_LONG;
+	if (has_replacement(id, *length) && has_lone_surrogate(env, value))
+		return ERROR_LONE_SURROGATE;
+	return 0;
+}
+
+/* ---- Checks ------------------------------------------------------------------ */
+
+struct arguments {
+	struct limiter *limiter;
+	size_t length;
+	uint32_t cost;
+	char id[ID_ROOM];
+};
+
+/* (id, cost): without a cost it is 1. */
+static int take_arguments(napi_env env, napi_callback_info info, struct arguments *a) {
+	napi_value value[2];
+	size_t count = 2;
+	void *data;
+	napi_get_cb_info(env, info, &count, value, NULL, &data);
+	a->limiter = data;
+	a->cost = 1;
+	if (!a->limiter->attachment)
+		return ERROR_LIMITER_CLOSED;
+	if (count > 1 && napi_get_value_uint32(env, value[1], &a->cost) != napi_ok)
+		return STINT_ERANGE;
+	return take_id(env, value[0], a->id, &a->length);
+}
+
+static napi_value make_number(napi_env env, int number) {
+	napi_value value = NULL;
+	napi_create_int32(env, number, &value);
+	return value;
+}
+
+static int start(const struct arguments *a, struct stint_result *result) {
+	struct environment *e = a->limiter->environment;
+	struct pending *p = environment_find_unused(e);
+	if (!p)
+		return STINT_ENOMEM;
+	int status = stint_check_async_n(a->limiter->stint, a->id, a->length, a->cost, result, environment_finish, p);
+	if (status != 0)
+		return status == 1 ? result->allowed : status;
+	environment_take(e, p, a->limiter->attachment);
+	return ANSWER_PENDING + (int)p->slot;
+}
+
+static napi_value check(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	int answer = take_arguments(env, info, &a);
+	if (answer == 0) {
+		struct stint_result result;
+		answer = start(&a, &result);
+		if (answer == 0 || answer == 1)
+			environment_write(a.limiter->environment->verdict, &result);
+	}
+	return make_number(env, answer);
+}
+
+static napi_value try(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	int answer = take_arguments(env, info, &a);
+	if (answer == 0) {
+		struct stint_result result;
+		answer = stint_try_n(a.limiter->stint, a.id, a.length, a.cost, &result);
+		if (answer == 1) {
+			environment_write(a.limiter->environment->verdict, &result);
+			answer = result.allowed;
+		} else if (answer == 0) {
+			answer = ANSWER_NONE;
+		}
+	}
+	return make_number(env, answer);
+}
+
+/* ---- Beginning and end -------------------------------------------------------- */
+
+static void close_limiter(struct limiter *l) {
+	struct attachment *a = l->attachment;
+	if (!a)
+		return;
+	l->attachment = NULL;
+	LIST_REMOVE(l, link);
+	stint_limiter_free(l->stint);
+	attachment_leave(a);
+}
+
+void limiter_close_all(struct environment *e) {
+	struct limiter *l;
+	while ((l = LIST_FIRST(&e->limiters)))
+		close_limiter(l);
+}
+
+/* Its checks that wait are settled, as cancelled, before this returns. */
+static napi_value close_now(napi_env env, napi_callback_info info) {
+	void *data;
+	size_t count = 0;
+	napi_get_cb_info(env, info, &count, NULL, NULL, &data);
+	struct limiter *l = data;
+	close_limiter(l);
+	environment_settle(l->environment, false);
+	return NULL;
+}
+
+static void collect(napi_env env, void *data, void *hint) {
+	struct limiter *l = data;
+	(void)env;
+	(void)hint;
+	if (--l->functions > 0)
+		return;
+	struct environment *e = l->environment;
+	close_limiter(l);
+	free(l);
+	environment_release(e);
+}
+
+static bool add_function(napi_env env, napi_value object, const char *name, napi_callback call,
+                         struct limiter *l) {
+	napi_value function;
+	if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, l, &function) != napi_ok ||
+	    napi_add_finalizer(env, function, l, collect, NULL, NULL) != napi_ok)
+		return false;
+	l->functions++;
+	return napi_set_named_property(env, object, name, function) == napi_ok;
+}
+
+static int64_t get_number(napi_env env, napi_value object, const char *name) {
+	napi_value value;
+	double number = 0;
+	if (napi_get_named_property(env, object, name, &value) == napi_ok)
+		napi_get_value_double(env, value, &number);
+	return (int64_t)number;
+}
+
+/* Returns the string, or NULL when the value isn't one, or is too long. */
+static const char *get_string(napi_env env, napi_value value, char *room, size_t size) {
+	size_t length;
+	return napi_get_value_string_utf8(env, value, room, size, &length) == napi_ok && length < size - 1 ? room
+	                                                                                                   : NULL;
+}
+
+static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_value options) {
+	char policy[STINT_POLICY_NAME_MAX + 2];
+	napi_value value;
+	napi_get_named_property(env, options, "policy", &value);
+	struct stint_options o = {
+		.policy = get_string(env, value, policy, sizeof(policy)),
+		.max_requests = get_number(env, options, "maxRequests"),
+		.time_window_ms = get_number(env, options, "timeWindowMs"),
+		.fallback_max_requests = get_number(env, options, "fallbackMaxRequests"),
+		.fallback_time_window_ms = get_number(env, options, "fallbackTimeWindowMs"),
+		.algorithm = (enum stint_algorithm)get_number(env, options, "algorithm"),
+		.mode = (enum stint_mode)get_number(env, options, "mode"),
+		.resolution = (int32_t)get_number(env, options, "resolution"),
+		.timeout_ms = (int32_t)get_number(env, options, "timeoutMs"),
+		.on_error = (enum stint_on_error)get_number(env, options, "onError"),
+	};
+	int error = attachment_join(&l->attachment, l->environment, path);
+	if (error)
+		return error;
+	error = stint_limiter_new(&l->stint, l->attachment->stint, &o);
+	if (error)
+		attachment_leave(l->attachment);
+	else
+		LIST_INSERT_HEAD(&l->environment->limiters, l, link);
+	return error;
+}
+
+/* Returns { check, try, close }; or a number, the error. */
+napi_value limiter_make(napi_env env, napi_callback_info info) {
+	napi_value value[2], object;
+	size_t count = 2;
+	void *data;
+	char path[4096];
+	napi_get_cb_info(env, info, &count, value, NULL, &data);
+	struct limiter *l = calloc(1, sizeof(*l));
+	if (!l)
+		return make_number(env, STINT_ENOMEM);
+	l->environment = data;
+	napi_valuetype type;
+	napi_typeof(env, value[0], &type);
+	const char *given = type == napi_string ? get_string(env, value[0], path, sizeof(path)) : NULL;
+	int error = type == napi_string && !given ? STINT_EPATH : open_limiter(env, l, given, value[1]);
+	if (error) {
+		free(l);
+		return make_number(env, error);
+	}
+	l->environment->references++;
+	napi_create_object(env, &object);
+	if (add_function(env, object, "check", check, l) && add_function(env, object, "try", try, l))
+		add_function(env, object, "close", close_now, l);
+	return object;
+}

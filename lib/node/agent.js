@@ -1,0 +1,170 @@
+/*
+ * agent.js - a limiter that this host's agent decides for: mostly from the table, at once.
+ */
+'use strict';
+const addon = require('./addon.js');
+const {findFault} = require('./client_id.js');
+const {WORDS, show} = require('./options.js');
+const {decideByWord, makeLocalLimit} = require('./local.js');
+
+/* As the addon has them. */
+const ALLOWED = 1;
+const NONE = 2;
+const PENDING = 2;
+const ERROR_ECLIENT = -2;
+const ERROR_IDS = [ERROR_ECLIENT, -100, -101, -103];
+const ERROR_CANCELED = -14;
+const ERROR_CLOSED = -102;
+
+const SOURCES = ['', 'lease', 'database', 'fallback', 'local', 'advance'];
+const REASONS = ['', 'admitted', 'over_limit', 'blocked', 'cost_above_limit', 'unavailable'];
+
+/* An await of a promise that is there already costs less than one of a new one. */
+const ADMITTED = Promise.resolve(true);
+const DENIED = Promise.resolve(false);
+
+/** This host's agent, by the path of its socket. */
+class Agent {
+	/** @param {string} [socketPath] default: $STINT_SOCKET, or /run/stint/agent.sock */
+	constructor(socketPath = process.env.STINT_SOCKET) {
+		if (socketPath !== undefined && (typeof socketPath !== 'string' || socketPath === ''))
+			throw new TypeError(`socketPath is ${show(socketPath)}, must be a path that isn't empty`);
+		this.socketPath = socketPath;
+		Object.freeze(this);
+	}
+}
+
+/** @returns {Agent} to be passed as cacheClient; connects with the first check */
+function connect(socketPath) {
+	return new Agent(socketPath);
+}
+
+function readVerdict(numbers, at, policy) {
+	return {
+		allowed: numbers[at] === 1,
+		limit: numbers[at + 1],
+		remaining: numbers[at + 2],
+		retryAfterMs: numbers[at + 3],
+		resetAfterMs: numbers[at + 4],
+		source: SOURCES[numbers[at + 5]],
+		policy,
+		reason: REASONS[numbers[at + 6]],
+	};
+}
+
+/* A check that waits, and what its promise is told. */
+class WaitingCheck {
+	constructor(backend, clientId, cost, asBoolean) {
+		this.backend = backend;
+		this.clientId = clientId;
+		this.cost = cost;
+		this.asBoolean = asBoolean;
+		this.promise = new Promise((resolve) => {
+			this.resolve = resolve;
+		});
+	}
+
+	settle(status, numbers, at) {
+		const {backend} = this;
+		const verdict = status === 0 ? readVerdict(numbers, at, backend.options.policy) :
+			backend.decideAlone(status, this.clientId, this.cost);
+		this.resolve(this.asBoolean ? verdict.allowed : verdict);
+	}
+}
+
+/* The words' numbers, as stint.h has them. */
+function toNative(options) {
+	const native = {...options};
+	for (const [name, words] of Object.entries(WORDS))
+		native[name] = options[name] === undefined ? 0 : words.indexOf(options[name]);
+	return native;
+}
+
+function makeError(status) {
+	const [sentence, detail] = addon.load().describe(status);
+	return new Error(`stint: ${sentence}${detail === '' ? '' : ': ' + detail}`);
+}
+
+class AgentBackend {
+	#native;
+	#local;
+
+	constructor(options, agent) {
+		const {makeLimiter, verdict} = addon.load();
+		const native = makeLimiter(agent.socketPath, toNative(options));
+		if (typeof native === 'number')
+			throw makeError(native);
+		this.options = options;
+		this.verdict = verdict;
+		this.#native = native;
+		this.ask = native.check;
+		this.try = native.try;
+	}
+
+	/** Decides when agent and library can't: errors of theirs are no verdicts. What is cancelled may have been admitted already. */
+	decideAlone(status, clientId, cost) {
+		const {onError = 'local', policy} = this.options;
+		const error = makeError(status).message;
+		if (onError !== 'local' || status === ERROR_CANCELED)
+			return {...decideByWord(this.options, onError), error};
+		this.#local = this.#local || makeLocalLimit(this.options);
+		return {...this.#local.check(clientId, cost, policy), error};
+	}
+
+	/* What is wrong with the call itself, or undefined. */
+	#findMisuse(answer, clientId) {
+		if (answer === ERROR_CLOSED)
+			return new TypeError('this limiter is closed');
+		return ERROR_IDS.includes(answer) ? findFault(clientId) : undefined;
+	}
+
+	#wait(answer, clientId, cost, asBoolean) {
+		const check = new WaitingCheck(this, clientId, cost, asBoolean);
+		addon.wait(answer - PENDING, check);
+		return check.promise;
+	}
+
+	#fail(answer, clientId, cost, asBoolean) {
+		const misuse = this.#findMisuse(answer, clientId);
+		if (misuse !== undefined)
+			return Promise.reject(misuse);
+		const verdict = this.decideAlone(answer, clientId, cost);
+		return Promise.resolve(asBoolean ? verdict.allowed : verdict);
+	}
+
+	#later(answer, clientId, cost, asBoolean) {
+		return (answer < 0 ? this.#fail(answer, clientId, cost, asBoolean) : this.#wait(answer, clientId, cost, asBoolean));
+	}
+
+	isAllowed(clientId) {
+		const answer = this.ask(clientId);
+		if (answer === ALLOWED)
+			return ADMITTED;
+		return answer === 0 ? DENIED : this.#later(answer, clientId, 1, true);
+	}
+
+	check(clientId, cost) {
+		const answer = this.ask(clientId, cost);
+		if (answer === ALLOWED || answer === 0)
+			return Promise.resolve(readVerdict(this.verdict, 0, this.options.policy));
+		return this.#later(answer, clientId, cost, false);
+	}
+
+	tryCheck(clientId, cost) {
+		const answer = cost === 1 ? this.try(clientId) : this.try(clientId, cost);
+		if (answer === ALLOWED || answer === 0)
+			return readVerdict(this.verdict, 0, this.options.policy);
+		if (answer === NONE)
+			return undefined;
+		const misuse = this.#findMisuse(answer, clientId);
+		if (misuse !== undefined)
+			throw misuse;
+		return undefined;
+	}
+
+	close() {
+		this.#native.close();
+	}
+}
+
+module.exports = {Agent, AgentBackend, connect};

@@ -1,0 +1,27 @@
+/*
+ * client_id.js - what a client's id may be, and the error for what it may not.
+ */
+'use strict';
+const {show} = require('./options.js');
+
+const CLIENT_ID_BYTES_MAX = 255;
+const RULE = `must be a string of 1 to ${CLIENT_ID_BYTES_MAX} bytes in UTF-8, without a NUL or a lone surrogate`;
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+
+/** Returns what is wrong with an id: a TypeError, a RangeError, or undefined when nothing is. */
+function findFault(clientId) {
+	if (typeof clientId !== 'string')
+		return new TypeError(`clientId is ${show(clientId)}, ${RULE}`);
+	if (clientId === '')
+		return new RangeError(`clientId is empty, ${RULE}`);
+	const bytes = Buffer.byteLength(clientId);
+	if (bytes > CLIENT_ID_BYTES_MAX)
+		return new RangeError(`clientId has ${bytes} bytes, ${RULE}`);
+	if (clientId.includes('\0'))
+		return new RangeError(`clientId ${show(clientId)} has a NUL, ${RULE}`);
+	if (LONE_SURROGATE.test(clientId))
+		return new RangeError(`clientId ${show(clientId)} has a lone surrogate, ${RULE}`);
+	return undefined;
+}
+
+module.exports = {findFault};

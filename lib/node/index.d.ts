@@ -1,0 +1,72 @@
+/** What a check found. */
+export interface Verdict {
+	allowed: boolean;
+	/** What applies to this client: maxRequests, or a limit of its own, or the fallback's; 0: blocked. */
+	limit: number;
+	/** An estimate: others may spend it meanwhile. */
+	remaining: number;
+	/** 0 when allowed; else until this cost may be admitted, if nobody else is. */
+	retryAfterMs: number;
+	/** Until the whole limit is free again, if nobody sends. */
+	resetAfterMs: number;
+	/** Who decided: the table, the database, this host without it, this process alone, or an advance (mode "relaxed"). */
+	source: 'lease' | 'database' | 'fallback' | 'local' | 'advance';
+	policy: string;
+	reason: 'admitted' | 'over_limit' | 'blocked' | 'cost_above_limit' | 'unavailable';
+	/** What went wrong, when that is why source is "local". */
+	error?: string;
+}
+
+/** This host's agent: to be passed as cacheClient. */
+export class Agent {
+	constructor(socketPath?: string);
+	readonly socketPath: string | undefined;
+}
+
+/** The agent whose socket this is; default: $STINT_SOCKET, or /run/stint/agent.sock. Connects with the first check. */
+export function connect(socketPath?: string): Agent;
+
+export interface Options {
+	/** 1 to 1,000,000,000. */
+	maxRequests: number;
+	/** 100 to 2,678,400,000 (31 days). */
+	timeWindowMs: number;
+	/** Who decides. Default: this host's agent. */
+	cacheClient?: Agent;
+	/** Per host, database away. Default: 2 * maxRequests. */
+	fallbackMaxRequests?: number;
+	/** Default: timeWindowMs. */
+	fallbackTimeWindowMs?: number;
+	/** The limit's name, the same in all processes. Default: made of the limits; those without a name and with the same limits count together. */
+	policy?: string;
+	algorithm?: 'sliding_window' | 'fixed_window';
+	/** Sub-windows of a sliding window, 1 to 60. Default: 20, or 10 of a window below 2 s. */
+	resolution?: number;
+	mode?: 'strict' | 'relaxed';
+	/** The longest a check waits, 1 to 60,000. Default: 1000. */
+	timeoutMs?: number;
+	/** Who decides when the agent doesn't: a lenient limit of this process (default), nobody passes, or all pass. */
+	onError?: 'local' | 'deny' | 'allow';
+}
+
+export interface CheckOptions {
+	/** How much of the limit this request takes, all or nothing: 1 to 1,000,000,000. Default: 1. */
+	cost?: number;
+}
+
+/** Limits clients, each by its id, to maxRequests in any timeWindowMs, together with all other processes. */
+export class DistributedRateLimiter {
+	/** Throws a TypeError or a RangeError that names the option, its value and its range. */
+	constructor(options: Options);
+	/**
+	 * Whether this client may go on. Rejects for a wrong clientId, or after close(), only.
+	 * @param clientId 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate
+	 */
+	isAllowed(clientId: string): Promise<boolean>;
+	/** The same with a cost, and with the reasons. Rejects for wrong arguments, or after close(), only. */
+	check(clientId: string, options?: CheckOptions): Promise<Verdict>;
+	/** The verdict, if it needs nobody else; otherwise undefined, and nothing has been taken. Throws for wrong arguments. */
+	tryCheck(clientId: string, options?: CheckOptions): Verdict | undefined;
+	/** Ends it. Checks that wait are denied at once, or allowed if onError says so. */
+	close(): void;
+}

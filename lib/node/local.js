@@ -1,0 +1,75 @@
+/*
+ * local.js - a limit inside this process, for when nobody else can decide: fixed windows by the monotonic clock.
+ *
+ * Only the present window's clients are kept, and no more than CLIENTS_MAX: the oldest give way, and then begin anew.
+ */
+'use strict';
+const {performance} = require('perf_hooks');
+
+const CLIENTS_MAX = 65536;
+const TIMER_MS_MAX = 0x7fffffff;
+
+class LocalLimit {
+	#maxRequests;
+	#timeWindowMs;
+	#counts = new Map();
+	#began = -Infinity;
+
+	constructor(maxRequests, timeWindowMs) {
+		this.#maxRequests = maxRequests;
+		this.#timeWindowMs = timeWindowMs;
+	}
+
+	/* When nobody comes any more, the timer lets go of the last window's clients. */
+	#turn(now) {
+		if (now < this.#began + this.#timeWindowMs)
+			return;
+		this.#began = now - (now % this.#timeWindowMs);
+		this.#counts = new Map();
+		setTimeout(() => this.forgetIdle(), Math.min(2 * this.#timeWindowMs, TIMER_MS_MAX)).unref();
+	}
+
+	forgetIdle() {
+		if (performance.now() >= this.#began + this.#timeWindowMs)
+			this.#counts = new Map();
+	}
+
+	get size() {
+		return this.#counts.size;
+	}
+
+	#count(clientId, taken) {
+		if (!this.#counts.has(clientId) && this.#counts.size >= CLIENTS_MAX)
+			this.#counts.delete(this.#counts.keys().next().value);
+		this.#counts.set(clientId, taken);
+	}
+
+	/** Decides at once. */
+	check(clientId, cost, policy) {
+		const now = performance.now();
+		this.#turn(now);
+		const taken = this.#counts.get(clientId) || 0;
+		const allowed = taken + cost <= this.#maxRequests;
+		if (allowed)
+			this.#count(clientId, taken + cost);
+		const leftMs = Math.max(1, Math.ceil(this.#began + this.#timeWindowMs - now));
+		const reason = allowed ? 'admitted' : cost > this.#maxRequests ? 'cost_above_limit' : 'over_limit';
+		return {allowed, limit: this.#maxRequests, remaining: this.#maxRequests - taken - (allowed ? cost : 0),
+			retryAfterMs: allowed ? 0 : leftMs, resetAfterMs: leftMs, source: 'local', policy, reason};
+	}
+}
+
+/** The one of checked options: the fallback's limit. */
+function makeLocalLimit({maxRequests, timeWindowMs, fallbackMaxRequests, fallbackTimeWindowMs}) {
+	return new LocalLimit(fallbackMaxRequests || 2 * maxRequests, fallbackTimeWindowMs || timeWindowMs);
+}
+
+/** The verdict of onError: 'allow' or 'deny'. */
+function decideByWord(options, word) {
+	const allowed = word === 'allow';
+	return {allowed, limit: options.maxRequests, remaining: 0, retryAfterMs: allowed ? 0 : options.timeWindowMs,
+		resetAfterMs: options.timeWindowMs, source: 'local', policy: options.policy,
+		reason: allowed ? 'admitted' : 'unavailable'};
+}
+
+module.exports = {CLIENTS_MAX, LocalLimit, decideByWord, makeLocalLimit};

@@ -1,0 +1,97 @@
+/*
+ * options.js - checks what the app passes. Each error names the option, its value and its range.
+ */
+'use strict';
+
+const MAX_REQUESTS_MAX = 1000000000;
+const TIME_WINDOW_MS_MIN = 100;
+const TIME_WINDOW_MS_MAX = 2678400000; // 31 days
+const SUB_WINDOW_MS_MIN = 10;
+const POLICY = /^[A-Za-z0-9_.:/-]{1,63}$/;
+
+/* Each number: the least, the most, and whether it must be there. */
+const NUMBERS = {
+	maxRequests: [1, MAX_REQUESTS_MAX, true],
+	timeWindowMs: [TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX, true],
+	fallbackMaxRequests: [1, 2 * MAX_REQUESTS_MAX, false],
+	fallbackTimeWindowMs: [TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX, false],
+	resolution: [1, 60, false],
+	timeoutMs: [1, 60000, false],
+};
+
+/* Each word, and the numbers that stint.h has for it. The first is the default. */
+const WORDS = {
+	algorithm: ['sliding_window', 'fixed_window'],
+	mode: ['strict', 'relaxed'],
+	onError: ['local', 'deny', 'allow'],
+};
+
+const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), 'policy', 'cacheClient'];
+
+/* A value as an error shows it, not longer than a line. */
+function show(value) {
+	const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'function' ? 'a function' :
+		typeof value === 'object' && value !== null ? 'an object' : String(value);
+	return text.length > 80 ? text.slice(0, 77) + '...' : text;
+}
+
+function checkInteger(name, value, least, most) {
+	const range = `must be an integer of ${least} to ${most}`;
+	if (typeof value !== 'number')
+		throw new TypeError(`${name} is ${show(value)}, ${range}`);
+	if (!Number.isInteger(value) || value < least || value > most)
+		throw new RangeError(`${name} is ${show(value)}, ${range}`);
+}
+
+function checkNumber(name, value) {
+	const [least, most, required] = NUMBERS[name];
+	if (value !== undefined || required)
+		checkInteger(name, value, least, most);
+}
+
+function checkWord(name, value) {
+	if (value === undefined || WORDS[name].includes(value))
+		return;
+	const Kind = typeof value === 'string' ? RangeError : TypeError;
+	throw new Kind(`${name} is ${show(value)}, must be one of ${WORDS[name].map(show).join(', ')}`);
+}
+
+function checkPolicy(value) {
+	if (value === undefined || typeof value === 'string' && POLICY.test(value))
+		return;
+	const Kind = typeof value === 'string' ? RangeError : TypeError;
+	throw new Kind(`policy is ${show(value)}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-`);
+}
+
+function checkSubWindow(options) {
+	if (options.algorithm === 'fixed_window' || options.resolution === undefined)
+		return;
+	const subWindowMs = Math.ceil(options.timeWindowMs / options.resolution);
+	if (subWindowMs < SUB_WINDOW_MS_MIN)
+		throw new RangeError(`timeWindowMs / resolution is ${subWindowMs}, must be ${SUB_WINDOW_MS_MIN} or more`);
+}
+
+/* Limiters without a name and with the same limits are one policy, in all processes: they count together. */
+function makePolicy({maxRequests, timeWindowMs, algorithm, mode, resolution}) {
+	return [maxRequests, timeWindowMs + 'ms', algorithm, mode, resolution].filter((part) => part !== undefined).join('/');
+}
+
+/** Returns a copy, with a policy, when all is right; else throws a TypeError or a RangeError. */
+function checkOptions(options) {
+	if (typeof options !== 'object' || options === null)
+		throw new TypeError(`options is ${show(options)}, must be an object with maxRequests and timeWindowMs`);
+	const unknown = Object.keys(options).find((name) => !NAMES.includes(name));
+	if (unknown !== undefined)
+		throw new TypeError(`option ${show(unknown)} is unknown, must be one of ${NAMES.join(', ')}`);
+	const copy = {...options};
+	for (const name of Object.keys(NUMBERS))
+		checkNumber(name, copy[name]);
+	for (const name of Object.keys(WORDS))
+		checkWord(name, copy[name]);
+	checkPolicy(copy.policy);
+	checkSubWindow(copy);
+	copy.policy = copy.policy === undefined ? makePolicy(copy) : copy.policy;
+	return copy;
+}
+
+module.exports = {MAX_REQUESTS_MAX, WORDS, checkInteger, checkOptions, show};

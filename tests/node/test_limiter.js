@@ -1,0 +1,218 @@
+/*
+ * test_limiter.js - the class, on this host's agent: what it decides, and what it refuses.
+ */
+'use strict';
+const assert = require('assert');
+const {before, test} = require('node:test');
+const {LIBRARY, folder, startAgent, until} = require('./support.js');
+const {DistributedRateLimiter, connect} = require(LIBRARY);
+
+const WINDOW_MS = 600000; // longer than the test
+const away = connect(folder + '/nobody.sock');
+let agent;
+
+before(async () => {
+	agent = await startAgent();
+	process.env.STINT_SOCKET = agent.socketPath;
+});
+
+const make = (options) => new DistributedRateLimiter({maxRequests: 5, timeWindowMs: WINDOW_MS, ...options});
+
+test('as many as the limit, not one more', async () => {
+	const limiter = make({policy: 'plain'});
+	const told = [];
+	for (let i = 0; i < 8; i++)
+		told.push(await limiter.isAllowed('a'));
+	assert.deepStrictEqual(told, [true, true, true, true, true, false, false, false]);
+	assert.strictEqual(await limiter.isAllowed('b'), true);
+	limiter.close();
+});
+
+test('as many as the limit when all are asked at once', async () => {
+	const limiter = make({policy: 'at-once', maxRequests: 50});
+	const told = await Promise.all(Array.from({length: 300}, () => limiter.isAllowed('a')));
+	assert.strictEqual(told.filter((allowed) => allowed).length, 50);
+	limiter.close();
+});
+
+test('thousands of new clients at once: more than one batch of answers', async () => {
+	const limiter = make({policy: 'crowd', maxRequests: 1, timeoutMs: 60000});
+	const ids = Array.from({length: 2000}, (_, i) => 'client-' + i);
+	const first = await Promise.all(ids.map((id) => limiter.check(id)));
+	assert.ok(first.every((verdict) => verdict.allowed && verdict.remaining === 0 && verdict.source === 'database'));
+	assert.ok((await Promise.all(ids.map((id) => limiter.isAllowed(id)))).every((allowed) => !allowed));
+	limiter.close();
+});
+
+test('a verdict in full', async () => {
+	const limiter = make({policy: 'verdict'});
+	const {resetAfterMs, ...first} = await limiter.check('a', {cost: 2});
+	assert.deepStrictEqual(first, {allowed: true, limit: 5, remaining: 3, retryAfterMs: 0, source: 'database', policy: 'verdict',
+		reason: 'admitted'});
+	assert.ok(resetAfterMs > 0);
+	const denied = await limiter.check('a', {cost: 4});
+	assert.strictEqual(denied.allowed, false);
+	assert.strictEqual(denied.reason, 'over_limit');
+	assert.ok(denied.retryAfterMs > 0);
+	assert.strictEqual((await limiter.check('a', {cost: 6})).reason, 'cost_above_limit');
+	assert.strictEqual((await limiter.check('a', {cost: 3})).remaining, 0);
+	limiter.close();
+});
+
+test('tryCheck: undefined where nobody knows, nothing taken; then the table\'s answer', async () => {
+	const limiter = make({policy: 'try', maxRequests: 1000});
+	assert.strictEqual(limiter.tryCheck('a'), undefined);
+	let before = await limiter.check('a');
+	assert.strictEqual(before.remaining, 999);
+	let verdict;
+	await until(async () => {
+		before = await limiter.check('a');
+		verdict = limiter.tryCheck('a');
+		return verdict !== undefined;
+	}, 'the table holds more than one credit');
+	assert.strictEqual(verdict.allowed, true);
+	assert.strictEqual(verdict.source, 'lease');
+	assert.strictEqual(verdict.remaining, before.remaining - 1);
+	limiter.close();
+});
+
+test('limiters of one policy count together, those of others don\'t', async () => {
+	const limiters = [make({policy: 'shared'}), make({policy: 'shared'}), make({policy: 'own'})];
+	for (let i = 0; i < 5; i++)
+		assert.ok(await limiters[i % 2].isAllowed('a'));
+	assert.strictEqual(await limiters[0].isAllowed('a'), false);
+	assert.strictEqual(await limiters[1].isAllowed('a'), false);
+	assert.strictEqual(await limiters[2].isAllowed('a'), true);
+	for (const limiter of limiters)
+		limiter.close();
+});
+
+test('ids: each its own client, or refused', async () => {
+	const limiter = make({policy: 'ids', maxRequests: 1});
+	for (const id of ['a', 'a ', 'A', '\ufffd', '\ufffd\ufffd', 'é', 'e\u0301', '😀', 'x'.repeat(255), 'é'.repeat(127), '😀'.repeat(63)]) {
+		assert.strictEqual(await limiter.isAllowed(id), true, id);
+		assert.strictEqual(await limiter.isAllowed(id), false, id);
+	}
+	const wrong = [
+		[undefined, TypeError, /^clientId is undefined, must be a string of 1 to 255 bytes/],
+		[17, TypeError, /^clientId is 17,/],
+		[{}, TypeError, /^clientId is an object,/],
+		['', RangeError, /^clientId is empty,/],
+		['x'.repeat(256), RangeError, /^clientId has 256 bytes,/],
+		['é'.repeat(128), RangeError, /^clientId has 256 bytes,/],
+		['😀'.repeat(100000), RangeError, /^clientId has 400000 bytes,/],
+		['a\0b', RangeError, /NUL/],
+		['\0', RangeError, /NUL/],
+		['\ud800', RangeError, /lone surrogate/],
+		['a\udc00b', RangeError, /lone surrogate/],
+		['\udc00\ud800', RangeError, /lone surrogate/],
+		['😀\ud83d', RangeError, /lone surrogate/],
+	];
+	for (const [id, Kind, message] of wrong) {
+		const isRight = (error) => error.constructor === Kind && message.test(error.message);
+		await assert.rejects(limiter.isAllowed(id), isRight);
+		await assert.rejects(limiter.check(id), isRight);
+		assert.throws(() => limiter.tryCheck(id), isRight);
+	}
+	limiter.close();
+});
+
+test('options: each error names the option, the value and its range', () => {
+	const wrong = [
+		[{maxRequests: undefined}, TypeError, 'maxRequests is undefined, must be an integer of 1 to 1000000000'],
+		[{maxRequests: '5'}, TypeError, 'maxRequests is "5", must be an integer of 1 to 1000000000'],
+		[{maxRequests: 0}, RangeError, 'maxRequests is 0, must be an integer of 1 to 1000000000'],
+		[{maxRequests: 1.5}, RangeError, 'maxRequests is 1.5, must be an integer of 1 to 1000000000'],
+		[{maxRequests: NaN}, RangeError, 'maxRequests is NaN, must be an integer of 1 to 1000000000'],
+		[{maxRequests: 1e10}, RangeError, 'maxRequests is 10000000000, must be an integer of 1 to 1000000000'],
+		[{timeWindowMs: 99}, RangeError, 'timeWindowMs is 99, must be an integer of 100 to 2678400000'],
+		[{timeWindowMs: null}, TypeError, 'timeWindowMs is null, must be an integer of 100 to 2678400000'],
+		[{fallbackMaxRequests: -1}, RangeError, 'fallbackMaxRequests is -1, must be an integer of 1 to 2000000000'],
+		[{fallbackTimeWindowMs: 1}, RangeError, 'fallbackTimeWindowMs is 1, must be an integer of 100 to 2678400000'],
+		[{resolution: 61}, RangeError, 'resolution is 61, must be an integer of 1 to 60'],
+		[{timeWindowMs: 100, resolution: 60}, RangeError, 'timeWindowMs / resolution is 2, must be 10 or more'],
+		[{timeoutMs: 60001}, RangeError, 'timeoutMs is 60001, must be an integer of 1 to 60000'],
+		[{mode: 'lax'}, RangeError, 'mode is "lax", must be one of "strict", "relaxed"'],
+		[{algorithm: 1}, TypeError, 'algorithm is 1, must be one of "sliding_window", "fixed_window"'],
+		[{onError: 'panic'}, RangeError, 'onError is "panic", must be one of "local", "deny", "allow"'],
+		[{policy: ''}, RangeError, 'policy is "", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
+		[{policy: 'a b'}, RangeError, 'policy is "a b", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
+		[{maxRequest: 5}, TypeError, /^option "maxRequest" is unknown, must be one of maxRequests, /],
+		[{cacheClient: {}}, TypeError, /^cacheClient /],
+	];
+	for (const [options, Kind, message] of wrong)
+		assert.throws(() => make(options), {name: Kind.name, message});
+	assert.throws(() => new DistributedRateLimiter(), TypeError);
+	assert.throws(() => connect(''), TypeError);
+	assert.throws(() => make({cacheClient: connect('/' + 'x'.repeat(200))}), /the socket's path is empty or too long/);
+});
+
+test('costs: refused when they are none', async () => {
+	const limiter = make({policy: 'costs'});
+	for (const cost of [0, -1, 1.5, NaN, 1000000001, '1', null])
+		await assert.rejects(limiter.check('a', {cost}), /^(Range|Type)Error: cost is .*, must be an integer of 1 to 1000000000$/);
+	assert.throws(() => limiter.tryCheck('a', 3), TypeError);
+	assert.strictEqual((await limiter.check('a', {})).remaining, 4);
+	limiter.close();
+});
+
+test('no agent: a lenient limit inside the process; or all, or none', async () => {
+	const limiter = make({policy: 'away', cacheClient: away, fallbackMaxRequests: 7, timeoutMs: 50});
+	let allowed = 0;
+	for (let i = 0; i < 20; i++)
+		allowed += await limiter.isAllowed('a');
+	assert.strictEqual(allowed, 7);
+	assert.strictEqual((await limiter.check('a')).source, 'local');
+	limiter.close();
+	for (const [onError, wanted] of [['allow', true], ['deny', false]]) {
+		const other = make({policy: 'away', cacheClient: away, onError, timeoutMs: 50});
+		for (let i = 0; i < 20; i++)
+			assert.strictEqual(await other.isAllowed('a'), wanted);
+		other.close();
+	}
+});
+
+test('an agent that comes, goes and comes again', async () => {
+	const own = await startAgent();
+	const limiter = make({policy: 'again', cacheClient: connect(own.socketPath), maxRequests: 1000, timeoutMs: 100});
+	assert.strictEqual((await limiter.check('a')).source, 'database');
+	await own.stop();
+	await until(async () => (await limiter.check('b' + Math.random())).source === 'local', 'the process decides by itself');
+	await own.start();
+	await until(async () => (await limiter.check('c' + Math.random())).source === 'database', 'the agent decides again');
+	limiter.close();
+});
+
+test('close: what waits is denied at once, or allowed; nothing is decided after it', async () => {
+	const own = await startAgent();
+	for (const [onError, wanted] of [[undefined, false], ['deny', false], ['allow', true]]) {
+		const limiter = make({policy: 'close', cacheClient: connect(own.socketPath), onError, timeoutMs: 60000});
+		await limiter.isAllowed('known');
+		own.signal('SIGSTOP');
+		const waiting = [limiter.isAllowed('a' + onError), limiter.check('b' + onError)];
+		limiter.close();
+		limiter.close();
+		const [allowed, verdict] = await Promise.all(waiting);
+		own.signal('SIGCONT');
+		assert.strictEqual(allowed, wanted);
+		assert.strictEqual(verdict.allowed, wanted);
+		assert.match(verdict.error, /cancelled/);
+		await assert.rejects(limiter.isAllowed('a'), /^TypeError: this limiter is closed$/);
+		assert.throws(() => limiter.tryCheck('a'), /^TypeError: this limiter is closed$/);
+	}
+});
+
+test('Symbol.dispose, where there is one, is close', () => {
+	const limiter = make({policy: 'dispose'});
+	if (Symbol.dispose !== undefined)
+		limiter[Symbol.dispose]();
+	else
+		limiter.close();
+	assert.throws(() => limiter.tryCheck('a'), /closed/);
+});
+
+test('as an ES module: the same classes', async () => {
+	const stint = await import(LIBRARY + '/index.mjs');
+	assert.strictEqual(stint.DistributedRateLimiter, DistributedRateLimiter);
+	assert.strictEqual(stint.default.connect, connect);
+});
