@@ -54,6 +54,7 @@ endif
 
 LIB := \
 	lib/absence.c \
+	lib/alone.c \
 	lib/ask.c \
 	lib/async.c \
 	lib/attachment.c \

@@ -439,6 +439,19 @@ static inline int stint_check_all_async(const struct stint_part *parts, size_t c
                                         stint_callback *callback, void *arg);
 
 /*
+ * Decides without the agent, by on_error: nobody, everybody, or the limit inside the process
+ * (STINT_SOURCE_LOCAL). Never waits. For a check that ended with an error because the agent can't work with this
+ * process: stint_is_allowed() does this by itself. Whoever calls it while the agent works, as after STINT_EBUSY,
+ * gives clients another limit beside the one that all share.
+ *
+ * 0 and a verdict in *result; or STINT_ECLIENT, STINT_ERANGE.
+ */
+static inline int stint_check_alone(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                    struct stint_result *result);
+static inline int stint_check_alone_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                      uint32_t cost, struct stint_result *result);
+
+/*
  * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
  * STINT_ECANCELED, on this thread, and returns 1. Returns 0 when there is no such check: its callback has run, or
  * is about to. What the agent may have admitted for it counts.
@@ -568,6 +581,8 @@ int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t
 int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                             struct stint_result *result, size_t result_size, stint_callback *callback, void *arg);
 
+int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                            struct stint_result *result, size_t result_size);
 int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
                              const struct stint_result *result, size_t result_size, stint_http_callback *callback,
                              void *arg);
@@ -619,6 +634,16 @@ static inline int stint_check_async_n(struct stint_limiter *limiter, const char 
 static inline int stint_check_async(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
                                     struct stint_result *result, stint_callback *callback, void *arg) {
 	return stint_check_async_n(limiter, client_id, STINT_STRING, cost, result, callback, arg);
+}
+
+static inline int stint_check_alone_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                      uint32_t cost, struct stint_result *result) {
+	return stint_check_alone_sized(limiter, client_id, length, cost, result, sizeof(*result));
+}
+
+static inline int stint_check_alone(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                    struct stint_result *result) {
+	return stint_check_alone_n(limiter, client_id, STINT_STRING, cost, result);
 }
 
 static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,

@@ -162,8 +162,32 @@ static void an_error_is_decided_as_the_app_wants(void **state) {
 
 		assert_int_equal(stint_check(limiter, "c", 1, &f->r), STINT_EFULL);
 		assert_int_equal(stint_is_allowed(limiter, "c"), choices[i] != STINT_ON_ERROR_DENY);
+		assert_int_equal(stint_check_alone(limiter, "c", 1, &f->r), 0);
+		assert_int_equal(f->r.allowed, choices[i] != STINT_ON_ERROR_DENY);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 		stint_limiter_free(limiter);
 	}
+}
+
+static void alone_there_is_the_limit_inside_the_process(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *limiter = limiter_new(f, (struct stint_options){.local_max_requests = 3});
+
+	assert_int_equal(stint_check_alone(limiter, "c", 2, &f->r), 0);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.limit, 3);
+	assert_int_equal(f->r.remaining, 1);
+	assert_int_equal(stint_check_alone_n(limiter, "cd", 1, 2, &f->r), 0);
+	assert_false(f->r.allowed);
+	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+	assert_int_equal(stint_check_alone(limiter, "cd", 2, &f->r), 0);
+	assert_true(f->r.allowed);
+	assert_int_equal(stint_check_alone(limiter, "", 1, &f->r), STINT_ECLIENT);
+	assert_int_equal(stint_check_alone_n(limiter, "a\0b", 3, 1, &f->r), STINT_ECLIENT);
+	assert_int_equal(stint_check_alone(limiter, "c", 0, &f->r), STINT_ERANGE);
+	assert_int_equal(stint_check_alone_sized(limiter, "c", 1, 1, &f->r, 8), STINT_EVERSION);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 0);
+	stint_limiter_free(limiter);
 }
 
 /* An agent is there, but has no time. That is no reason to admit anybody. */
@@ -595,6 +619,7 @@ int main(void) {
 		TEST_ABSENT(who_decides_on_errors_is_the_apps_choice),
 		TEST(an_agent_that_is_silent_may_let_everybody_in),
 		TEST(an_error_is_decided_as_the_app_wants),
+		TEST(alone_there_is_the_limit_inside_the_process),
 		TEST_ABSENT(a_full_backlog_is_away),
 		TEST(a_check_waits_for_an_agent_that_is_back_soon),
 		TEST(threads_that_wait_look_for_it_together),

@@ -1,0 +1,20 @@
+/*
+ * alone.c - checks without the agent, for those who can't wait for it.
+ */
+#include "limiter.h"
+#include "question.h"
+#include "sized.h"
+
+int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                            struct stint_result *result, size_t result_size) {
+	struct question q;
+	struct stint_result own;
+	int error = sized_check_result(result_size);
+	if (!error)
+		error = question_make(&q, limiter, client_id, length, cost);
+	if (error)
+		return error;
+	limiter_decide_locally(&q, &own);
+	sized_copy_result(result, result_size, &own);
+	return 0;
+}
