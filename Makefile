@@ -342,6 +342,7 @@ SUPPORT := \
 	tests/support/load.c \
 	tests/support/name_server.c \
 	tests/support/network.c \
+	tests/support/nginx.c \
 	tests/support/oracle.c \
 	tests/support/pack.c \
 	tests/support/peer.c \
@@ -386,6 +387,7 @@ SYSTEM := \
 	tests/system/test_million_clients.c \
 	tests/system/test_name_servers.c \
 	tests/system/test_network_faults.c \
+	tests/system/test_nginx.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
 	tests/system/test_packet_loss.c \
@@ -564,7 +566,7 @@ check-system: all $(programs) $(call named,$(system))
 check-systemd: all $(programs)
 	@tests/systemd/run
 
-include $(sort $(wildcard tests/*/*.mk))
+include lib/nginx/nginx.mk $(sort $(wildcard tests/*/*.mk))
 
 # ---- The machine -------------------------------------------------------------
 
@@ -589,6 +591,7 @@ install: all
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
 	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
 	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
+	$(INSTALL_NGINX)
 	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
 	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
 	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'

@@ -75,8 +75,30 @@ static void remove_mounts(const struct scene *scene) {
 	globfree(&found);
 }
 
+/* What daemons have left behind is the guard's now, and so is what they leave in turn. */
+static void end_orphans(void) {
+	char path[64];
+	int pid, rounds = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	for (bool found = true; found && rounds < 100; rounds++) {
+		FILE *children = fopen(path, "re");
+
+		found = false;
+		while (children != NULL && fscanf(children, "%d", &pid) == 1) {
+			found = true;
+			kill(pid, SIGKILL);
+		}
+		if (children != NULL)
+			fclose(children);
+		while (found && waitpid(-1, NULL, 0) > 0)
+			continue;
+	}
+}
+
 static void clear_away(const struct scene *scene) {
 	remove_clusters(scene);
+	end_orphans();
 	remove_mounts(scene);
 	remove_objects(scene->shm_prefix);
 	if (getenv("STINT_KEEP") != NULL)

@@ -4,8 +4,9 @@
  *
  * scene_run() forks. The child plays; the parent, which does nothing else, waits
  * for its end, for a signal (Ctrl-C), or for the time limit, and then ends the child
- * (what the child started dies with it), removes the database, the shared
- * memory and the folder. $STINT_KEEP=1 leaves the folder, for the logs.
+ * (what the child started dies with it, and its daemons are ended), removes the
+ * database, the shared memory and the folder. $STINT_KEEP=1 leaves the folder, for
+ * the logs.
  *
  * The guard also buries what daemons leave behind: a killed postmaster that nobody
  * waits for would still look alive to the one that takes its place.

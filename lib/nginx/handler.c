@@ -1,0 +1,85 @@
+/*
+ * handler.c - the preaccess phase: a request is admitted, rejected, or waits for a verdict.
+ */
+#include "module.h"
+
+/* ---- Waiting -------------------------------------------------------------------------- */
+
+/* The event of a visit: a check was answered, or has taken much too long. */
+static void resume(ngx_event_t *event) {
+	struct ngx_stint_visit *v = event->data;
+	ngx_http_request_t *r = v->request;
+	ngx_connection_t *c = r->connection;
+	if (event->timedout) {
+		event->timedout = 0;
+		ngx_log_error(NGX_LOG_ALERT, c->log, 0, "stint: a check was not called back");
+		ngx_stint_cancel(v);
+	}
+	ngx_http_set_log_request(c->log, r);
+	r->read_event_handler = ngx_http_block_reading;
+	r->write_event_handler = ngx_http_core_run_phases;
+	ngx_http_core_run_phases(r);
+	ngx_http_run_posted_requests(c);
+}
+
+/* A client that goes away meanwhile is noticed. */
+static ngx_int_t wait_for_verdict(ngx_http_request_t *r) {
+	ngx_event_t *reading = r->connection->read;
+	if (reading->ready) {
+		ngx_post_event(reading, &ngx_posted_events);
+	} else if (ngx_handle_read_event(reading, 0) != NGX_OK) {
+		return NGX_HTTP_INTERNAL_SERVER_ERROR;
+	}
+	r->read_event_handler = ngx_http_test_reading;
+	r->write_event_handler = ngx_http_request_empty_handler;
+	return NGX_AGAIN;
+}
+
+/* ---- The phase -------------------------------------------------------------------------- */
+
+static void log_rejection(struct ngx_stint_visit *v) {
+	const struct ngx_stint_check *c = v->denied;
+	const struct stint_result *result = &c->result;
+	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
+	              "stint: rejected%s by policy \"%s\", %L of %L left, again in %L ms, source %s",
+	              v->status == NGX_STINT_REJECTED_DRY_RUN ? ", dry run," : "", c->limit->policy->name,
+	              result->remaining, result->limit, result->retry_after_ms, ngx_stint_name_source(result));
+}
+
+static void log_bad_key(struct ngx_stint_visit *v) {
+	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
+	              "stint: the key for policy \"%s\" has %uz bytes, must be 1 to %d bytes of UTF-8, without a NUL",
+	              v->denied->limit->policy->name, v->denied->key.len, STINT_CLIENT_ID_MAX);
+}
+
+static ngx_int_t conclude(struct ngx_stint_visit *v) {
+	v->ended = true;
+	switch (v->status) {
+	case NGX_STINT_BAD_KEY: return (ngx_int_t)v->location->bad_key_code;
+	case NGX_STINT_REJECTED: log_rejection(v); return (ngx_int_t)v->location->rejected_code;
+	case NGX_STINT_REJECTED_DRY_RUN: log_rejection(v); return NGX_DECLINED;
+	default: return NGX_DECLINED;
+	}
+}
+
+ngx_int_t ngx_stint_handle(ngx_http_request_t *r) {
+	struct ngx_stint_location *location = ngx_http_get_module_loc_conf(r, ngx_http_stint_module);
+	if (r != r->main || !location->limits)
+		return NGX_DECLINED;
+	struct ngx_stint_visit *v = ngx_stint_find_visit(r);
+	if (v && v->ended)
+		return NGX_DECLINED;
+	if (v && v->pending)
+		return NGX_AGAIN;
+	ngx_int_t rc = v ? NGX_OK : ngx_stint_begin_visit(r, resume, &v);
+	if (rc == NGX_DECLINED)
+		return NGX_DECLINED;
+	if (rc == NGX_OK && v->status != NGX_STINT_BAD_KEY) {
+		rc = ngx_stint_decide(v);
+		if (rc == NGX_OK && v->status == NGX_STINT_BAD_KEY)
+			log_bad_key(v);
+	}
+	if (rc == NGX_AGAIN)
+		return wait_for_verdict(r);
+	return rc == NGX_OK ? conclude(v) : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}

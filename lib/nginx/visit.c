@@ -1,0 +1,115 @@
+/*
+ * visit.c - a request's visit: it begins where the request meets a limit first, and lives as long as the request.
+ *
+ * A client's request is counted once: neither its subrequests nor what it is redirected to inside nginx count
+ * again. An internal redirect wipes a request's contexts, so the visit is found among the cleanups of its pool.
+ */
+#include "module.h"
+
+/* ---- Its end, and where it is found ------------------------------------------------ */
+
+/* Runs when the request is cut off, and when its pool is destroyed. */
+static void end_visit(void *visit) {
+	struct ngx_stint_visit *v = visit;
+	v->ended = true;
+	ngx_stint_cancel(v);
+	if (v->event.timer_set)
+		ngx_del_timer(&v->event);
+	if (v->event.posted) {
+		ngx_delete_posted_event(&v->event);
+	}
+}
+
+struct ngx_stint_visit *ngx_stint_find_visit(ngx_http_request_t *r) {
+	r = r->main;
+	struct ngx_stint_visit *v = ngx_http_get_module_ctx(r, ngx_http_stint_module);
+	for (ngx_pool_cleanup_t *c = r->pool->cleanup; c && !v && (r->internal || r->filter_finalize); c = c->next)
+		if (c->handler == end_visit)
+			v = c->data;
+	return v;
+}
+
+static ngx_int_t keep_visit(ngx_http_request_t *r, struct ngx_stint_visit *v) {
+	ngx_pool_cleanup_t *of_pool = ngx_pool_cleanup_add(r->pool, 0);
+	ngx_http_cleanup_t *of_request = ngx_http_cleanup_add(r, 0);
+	if (!of_pool || !of_request)
+		return NGX_ERROR;
+	of_pool->handler = of_request->handler = end_visit;
+	of_pool->data = of_request->data = v;
+	ngx_http_set_ctx(r, v, ngx_http_stint_module);
+	return NGX_OK;
+}
+
+/* ---- Keys and costs ------------------------------------------------------------------ */
+
+#define SKIPPED  NGX_DECLINED
+#define BAD_COST NGX_ABORT
+
+/* Reads a cost of 1 to STINT_MAX_REQUESTS_MAX. No cost is 1; 0 skips the limit. */
+static ngx_int_t read_cost(ngx_http_request_t *r, const struct ngx_stint_limit *limit, uint32_t *cost) {
+	ngx_str_t text;
+	*cost = 1;
+	if (!limit->cost)
+		return NGX_OK;
+	if (ngx_http_complex_value(r, limit->cost, &text) != NGX_OK)
+		return NGX_ERROR;
+	if (text.len == 0)
+		return NGX_OK;
+	ngx_int_t number = ngx_atoi(text.data, text.len);
+	if (number == NGX_ERROR || number > STINT_MAX_REQUESTS_MAX)
+		return BAD_COST;
+	*cost = (uint32_t)number;
+	return number == 0 ? SKIPPED : NGX_OK;
+}
+
+/* Adds a check to the visit, unless the limit is skipped. */
+static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_limit *limit) {
+	struct ngx_stint_check *c = &v->checks[v->count];
+	ngx_http_complex_value_t key = limit->key;
+	c->limit = limit;
+	if (ngx_http_complex_value(v->request, &key, &c->key) != NGX_OK)
+		return NGX_ERROR;
+	if (c->key.len == 0)
+		return SKIPPED;
+	ngx_int_t rc = read_cost(v->request, limit, &c->cost);
+	if (rc == NGX_OK || rc == BAD_COST)
+		v->count++;
+	return rc;
+}
+
+static void refuse_cost(struct ngx_stint_visit *v) {
+	v->status = NGX_STINT_BAD_KEY;
+	v->denied = &v->checks[v->count - 1];
+	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
+	              "stint: the cost for policy \"%s\" is no number from 0 to %d", v->denied->limit->policy->name,
+	              STINT_MAX_REQUESTS_MAX);
+}
+
+/* ---- Its beginning ------------------------------------------------------------------- */
+
+ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resume,
+                                struct ngx_stint_visit **visit) {
+	struct ngx_stint_location *location = ngx_http_get_module_loc_conf(r, ngx_http_stint_module);
+	const struct ngx_stint_limit *limits = location->limits->elts;
+	size_t size = sizeof(**visit) + location->limits->nelts * sizeof(struct ngx_stint_check);
+	struct ngx_stint_visit *v = ngx_pcalloc(r->pool, size);
+	if (!v)
+		return NGX_ERROR;
+	v->request = r;
+	v->location = location;
+	v->main = ngx_http_get_module_main_conf(r, ngx_http_stint_module);
+	v->event.handler = resume;
+	v->event.data = v;
+	v->event.log = r->connection->log;
+	for (ngx_uint_t i = 0; i < location->limits->nelts && v->status == NGX_STINT_UNDECIDED; i++) {
+		ngx_int_t rc = add_check(v, &limits[i]);
+		if (rc == NGX_ERROR)
+			return NGX_ERROR;
+		if (rc == BAD_COST)
+			refuse_cost(v);
+	}
+	if (v->count == 0)
+		return NGX_DECLINED;
+	*visit = v;
+	return keep_visit(r, v);
+}

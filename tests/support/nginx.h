@@ -1,0 +1,63 @@
+/*
+ * nginx.h - a real nginx in a folder of the scene, with this build's module, behind a Unix socket; and a client
+ * that speaks to it.
+ */
+#ifndef NGINX_H
+#define NGINX_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "scene.h"
+
+struct nginx {
+	char dir[80];
+	char socket[108];
+	pid_t master; /* 0: not running */
+};
+
+/* Whether this machine has nginx, and the module was built. */
+bool nginx_is_there(void);
+
+/* Writes its configuration: `http` is the text of the block http. 0 or -1. */
+int nginx_prepare(struct nginx *, const struct scene *scene, const char *name, int workers, const char *http);
+/* Starts it, and waits until it answers. 0, or -1 with its log on stderr. */
+int nginx_start(struct nginx *);
+/* The same under valgrind, whose words are in dir/valgrind.PID. */
+int nginx_start_in_valgrind(struct nginx *);
+/* Runs `nginx -t`; what it says goes to `said`. Its exit status. */
+int nginx_test(const struct nginx *, char *said, size_t size);
+void nginx_reload(const struct nginx *);
+/* Starts the program anew beside the running one, which then ends in order. 0 or -1. */
+int nginx_upgrade(struct nginx *);
+/* It ends in order, requests under way first. False when it did not within 20 s. */
+bool nginx_stop(struct nginx *);
+/* How many lines of a file of its folder, error.log or access.log, have a text. */
+int nginx_count(const struct nginx *, const char *file, const char *text);
+/* Waits until there are so many; false when they don't come, or more do. A request is logged after its answer. */
+bool nginx_wait_count(const struct nginx *, const char *file, const char *text, int count);
+/* How many processes of it there are, masters and workers, those that are ending included. */
+int nginx_processes(const struct nginx *);
+
+/* ---- The client ---------------------------------------------------------------- */
+
+struct answer {
+	int status;       /* 0: the connection ended before an answer came */
+	char head[4096];  /* status line and header fields, each with its CRLF */
+	char fields[512]; /* what nginx_fields() found last */
+};
+
+/* A connection to it; -1: none. */
+int nginx_connect(const struct nginx *);
+/* Sends a request for a path, with further header lines, "" or ended by CRLF. */
+bool nginx_ask(int fd, const char *path, const char *headers);
+/* Reads an answer, which takes no longer than timeout_ms. */
+void nginx_read(int fd, struct answer *, int timeout_ms);
+/* Whether something can be read. */
+bool nginx_is_answered(int fd);
+/* All of it once, over a connection of its own. */
+int nginx_get(const struct nginx *, const char *path, const char *headers, struct answer *);
+/* The values of a header field, ", " between them. */
+const char *nginx_fields(struct answer *, const char *name);
+
+#endif

@@ -1,0 +1,468 @@
+/*
+ * test_nginx.c - a real nginx with four workers and the module: what is counted and what is told; requests that
+ * wait for the agent hold up nobody; and under load, while agents are killed and nginx is reloaded and upgraded,
+ * nobody gets more than the limit, and no answer is anything but an admission or a rejection.
+ *
+ *     STINT_ROUNDS   how often the agent is killed and nginx reloaded under load (4)
+ *     STINT_SEED
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "nginx.h"
+#include "oracle.h"
+#include "proof.h"
+#include "random.h"
+#include "setting.h"
+#include "stage.h"
+#include "tap.h"
+
+#define ROUNDS_DEFAULT 4
+#define WINDOW_MS      1000
+#define LIMIT          100
+#define CLIENTS        3u
+#define LOADERS        6u
+#define WAITING        20u
+#define TIMEOUT_MS     30000
+
+static const char *const configuration =
+	"log_format told '$uri $status $stint_status $stint_policy $stint_remaining $stint_retry_after $stint_source "
+	"$stint_client';\n"
+	"access_log access.log told;\n"
+	"set_real_ip_from unix:; real_ip_header X-Real-IP;\n"
+	"stint_socket %s;\n"
+	"stint_log_level notice;\n"
+	"server {\n"
+	"	listen unix:%s/http.sock;\n"
+	"	location /free { empty_gif; }\n"
+	"	location /load { stint_limit policy=load key=$arg_k max_requests=100 time_window=1s resolution=10 \n"
+	"		local_max_requests=0; empty_gif; }\n"
+	"	location /one { stint_limit policy=one key=$arg_k max_requests=3 time_window=1h;\n"
+	"		stint_headers on x_ratelimit; empty_gif; }\n"
+	"	location /quiet { stint_limit policy=one key=$arg_k; stint_headers off; stint_status 503 bad_key=418;\n"
+	"		empty_gif; }\n"
+	"	location /cost { stint_limit policy=cost key=$arg_k cost=$arg_c max_requests=10 time_window=1h; empty_gif; }\n"
+	"	location /two { stint_limit policy=user key=$arg_k max_requests=100 time_window=1h;\n"
+	"		stint_limit policy=all key=all max_requests=5 time_window=1h; empty_gif; }\n"
+	"	location /redirect { stint_limit policy=redirect key=$arg_k max_requests=3 time_window=1h;\n"
+	"		try_files /none @target; }\n"
+	"	location @target { stint_limit policy=redirect key=$arg_k; empty_gif; }\n"
+	"	location /late { try_files /none @target; }\n"
+	"	location /sub { stint_limit policy=sub key=$arg_k max_requests=3 time_window=1h; auth_request /auth; empty_gif; }\n"
+	"	location /auth { stint_limit policy=sub key=$arg_k; empty_gif; }\n"
+	"	location /page { stint_limit policy=page key=$arg_k max_requests=1 time_window=1h; error_page 429 /busy;\n"
+	"		empty_gif; }\n"
+	"	location /busy { internal; stint_limit policy=page key=$arg_k; empty_gif; }\n"
+	"	location /dry { stint_limit policy=dry key=$arg_k max_requests=1 time_window=1h dry_run; empty_gif; }\n"
+	"	location /ip { stint_limit policy=ip key=$stint_client max_requests=2 time_window=1h; empty_gif; }\n"
+	"	location /ip56 { stint_limit policy=ip56 key=$stint_client max_requests=2 time_window=1h;\n"
+	"		stint_client_prefix ipv4=24 ipv6=56; empty_gif; }\n"
+	"	location /unknown { stint_limit policy=unknown key=$arg_k on_error=deny; empty_gif; }\n"
+	"	location /known { stint_limit policy=known key=$arg_k on_error=allow; empty_gif; }\n"
+	"	location /slow { stint_limit policy=slow key=$arg_k max_requests=1000 time_window=1m timeout=20s; empty_gif; }\n"
+	"}\n";
+
+/* ---- What is counted, and told ---------------------------------------------------------- */
+
+static void expect(const struct nginx *nginx, const char *path, const char *headers, int status, int times) {
+	struct answer answer;
+	int right = 0;
+
+	for (int i = 0; i < times; i++)
+		right += nginx_get(nginx, path, headers, &answer) == status;
+	tap_ok(right == times, "%s %.*s: %d of %d answers are %d", path, (int)strcspn(headers, "\r"), headers, right,
+	       times, status);
+}
+
+static void expect_field(struct answer *answer, const char *name, const char *value) {
+	const char *found = nginx_fields(answer, name);
+
+	tap_ok(strcmp(found, value) == 0, "%s: %s", name, found);
+}
+
+static void check_headers(const struct nginx *nginx) {
+	struct answer answer;
+
+	nginx_get(nginx, "/one?k=a", "", &answer);
+	tap_ok(answer.status == 200, "the first of three is admitted: %d", answer.status);
+	expect_field(&answer, "RateLimit-Policy", "\"one\";q=3;w=3600");
+	tap_ok(strncmp(nginx_fields(&answer, "RateLimit"), "\"one\";r=2;t=", 12) == 0, "RateLimit: %s", answer.fields);
+	expect_field(&answer, "X-RateLimit-Limit", "3");
+	expect_field(&answer, "X-RateLimit-Remaining", "2");
+	expect_field(&answer, "Retry-After", "");
+	expect(nginx, "/one?k=a", "", 200, 2);
+	nginx_get(nginx, "/one?k=a", "", &answer);
+	tap_ok(answer.status == 429, "the fourth is rejected: %d", answer.status);
+	long again = strtol(nginx_fields(&answer, "Retry-After"), NULL, 10);
+	tap_ok(again >= 1 && again <= 2 * 3600 + 180, "Retry-After: %ld", again);
+	nginx_get(nginx, "/quiet?k=a", "", &answer);
+	tap_ok(answer.status == 503, "a status of one's own: %d", answer.status);
+	expect_field(&answer, "Retry-After", "");
+	expect_field(&answer, "RateLimit", "");
+	nginx_get(nginx, "/free", "", &answer);
+	expect_field(&answer, "RateLimit", "");
+	nginx_get(nginx, "/two?k=headers", "", &answer);
+	expect_field(&answer, "RateLimit-Policy", "\"user\";q=100;w=3600, \"all\";q=5;w=3600");
+}
+
+static void check_keys(const struct nginx *nginx) {
+	char path[400];
+
+	expect(nginx, "/one?k=", "", 200, 10);
+	expect(nginx, "/one", "", 200, 10);
+	snprintf(path, sizeof(path), "/one?k=%0255d", 1);
+	expect(nginx, path, "", 200, 3);
+	expect(nginx, path, "", 429, 1);
+	snprintf(path, sizeof(path), "/one?k=%0256d", 1);
+	expect(nginx, path, "", 400, 1);
+	snprintf(path, sizeof(path), "/quiet?k=%0256d", 1);
+	expect(nginx, path, "", 418, 1);
+	expect(nginx, "/one?k=\xff", "", 400, 1);
+	expect(nginx, "/one?k=\xc3\xa9", "", 200, 3);
+	tap_ok(nginx_count(nginx, "error.log", "the key for policy \"one\" has 256 bytes, must be 1 to 255 bytes") ==
+	           2,
+	       "a key that is too long is logged");
+	expect(nginx, "/cost?k=a&c=4", "", 200, 2);
+	expect(nginx, "/cost?k=a&c=4", "", 429, 1);
+	expect(nginx, "/cost?k=a", "", 200, 2);
+	expect(nginx, "/cost?k=a", "", 429, 1);
+	expect(nginx, "/cost?k=a&c=0", "", 200, 3);
+	expect(nginx, "/cost?k=a&c=x", "", 400, 1);
+	expect(nginx, "/cost?k=a&c=-1", "", 400, 1);
+	expect(nginx, "/cost?k=a&c=1000000001", "", 400, 1);
+	expect(nginx, "/cost?k=b&c=11", "", 429, 1);
+}
+
+static void check_addresses(const struct nginx *nginx) {
+	expect(nginx, "/ip", "X-Real-IP: 192.0.2.1\r\n", 200, 2);
+	expect(nginx, "/ip", "X-Real-IP: ::ffff:192.0.2.1\r\n", 429, 1);
+	expect(nginx, "/ip", "X-Real-IP: 192.0.2.2\r\n", 200, 2);
+	expect(nginx, "/ip", "X-Real-IP: 2001:db8::1\r\n", 200, 2);
+	expect(nginx, "/ip", "X-Real-IP: 2001:db8::ffff:1\r\n", 429, 1);
+	expect(nginx, "/ip", "X-Real-IP: 2001:db8:0:1::1\r\n", 200, 2);
+	expect(nginx, "/ip56", "X-Real-IP: 2001:db8:0:1::1\r\n", 200, 2);
+	expect(nginx, "/ip56", "X-Real-IP: 2001:db8:0:ff::1\r\n", 429, 1);
+	expect(nginx, "/ip56", "X-Real-IP: 192.0.2.1\r\n", 200, 2);
+	expect(nginx, "/ip56", "X-Real-IP: 192.0.2.255\r\n", 429, 1);
+	expect(nginx, "/ip", "", 200, 4); /* a Unix socket has no address */
+	tap_ok(nginx_wait_count(nginx, "access.log", "/ip 429 REJECTED ip 0 ", 2) &&
+	           nginx_wait_count(nginx, "access.log", "2001:db8::/64", 3),
+	       "the log has the ids");
+}
+
+static void check_counted_once(const struct nginx *nginx) {
+	expect(nginx, "/redirect?k=a", "", 200, 3);
+	expect(nginx, "/redirect?k=a", "", 429, 1);
+	expect(nginx, "/late?k=b", "", 200, 3);
+	expect(nginx, "/late?k=b", "", 429, 1);
+	expect(nginx, "/sub?k=a", "", 200, 3);
+	expect(nginx, "/sub?k=a", "", 429, 1);
+	expect(nginx, "/page?k=a", "", 200, 1);
+	expect(nginx, "/page?k=a", "", 429, 2);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/busy 429 REJECTED page 0 ", 2),
+	       "the page of a rejection knows of it");
+	expect(nginx, "/two?k=b", "", 200, 4); /* the fifth was that of the headers */
+	expect(nginx, "/two?k=c", "", 429, 1);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/two 429 REJECTED all 0 ", 1),
+	       "the log tells which limit denied");
+}
+
+static void check_dry_run(const struct nginx *nginx) {
+	struct answer answer;
+
+	expect(nginx, "/dry?k=a", "", 200, 3);
+	nginx_get(nginx, "/dry?k=a", "", &answer);
+	expect_field(&answer, "RateLimit", "");
+	expect_field(&answer, "Retry-After", "");
+	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 REJECTED_DRY_RUN dry 0 ", 3),
+	       "a dry run is told in the log");
+	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 PASSED dry 0 ", 1), "and what it would have let pass");
+}
+
+/* Errors of the library are no verdicts: on_error decides. */
+static void check_policies(const struct nginx *nginx, struct cluster *cluster) {
+	expect(nginx, "/unknown?k=a", "", 429, 1);
+	expect(nginx, "/known?k=a", "", 200, 3);
+	int told = nginx_count(nginx, "error.log", "policy \"known\" is decided without the agent: no such policy");
+	tap_ok(told >= 1 && told <= 3, "an error is logged, by each worker once: %d", told);
+	cluster_do(cluster, "select stint.set_policy('known', 2, 3600000)");
+	uint64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+	struct answer answer;
+	while (nginx_get(nginx, "/known?k=b", "", &answer) == 200 && monotonic_ns() < deadline)
+		sleep_ms(20);
+	tap_ok(answer.status == 429, "a policy that an operator has set is in force: %d", answer.status);
+}
+
+/* ---- Configurations --------------------------------------------------------------------- */
+
+static void refuse(const struct scene *scene, const char *directives, const char *words) {
+	struct nginx nginx;
+	char http[1000], said[2000] = "";
+
+	snprintf(http, sizeof(http), "stint_socket /nonexistent/socket; server { listen unix:x.sock; %s }",
+	         directives);
+	nginx_prepare(&nginx, scene, "bad", 1, http);
+	int status = nginx_test(&nginx, said, sizeof(said));
+	const char *start = strstr(said, "stint");
+	tap_ok(status != 0 && strstr(said, words), "%s: %.*s", directives, start ? (int)strcspn(start, "\n") : 0,
+	       start ? start : "");
+}
+
+static void check_configurations(const struct scene *scene) {
+	refuse(scene, "stint_limit policy=a key=k max_requests=x time_window=1s;",
+	       "max_requests is \"x\", must be a number");
+	refuse(scene, "stint_limit policy=a key=k max_requests=0 time_window=1s;", "max_requests is 0");
+	refuse(scene, "stint_limit policy=a key=k max_requests=1000000001 time_window=1s;", "must be 1 to 1000000000");
+	refuse(scene, "stint_limit policy=a key=k max_requests=1;", "time_window_ms is 0, must be 100 to 2678400000");
+	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=32d;", "must be 100 to 2678400000");
+	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=soon;", "time_window is \"soon\"");
+	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=1s mode=lax;",
+	       "must be strict or relaxed");
+	refuse(scene, "stint_limit policy=a key=k on_error=no;", "must be local, deny or allow");
+	refuse(scene, "stint_limit policy=a key=k timeout=2m;", "timeout_ms is 120000, must be 1 to 60000");
+	refuse(scene, "stint_limit policy=a? key=k;", "policy has a byte 0x3f");
+	refuse(scene, "stint_limit policy=a burst=3;", "no such parameter \"burst=3\"");
+	refuse(scene, "stint_limit policy=a dry_run;", "key is missing");
+	refuse(scene, "stint_limit key=a dry_run;", "policy is missing");
+	refuse(scene, "stint_limit policy=a key=$binary_remote_addr;", "take $stint_client");
+	refuse(scene, "stint_limit policy=a key=k cost=many;", "cost is \"many\", must be 0 to 1000000000");
+	refuse(scene,
+	       "stint_limit policy=a key=k max_requests=1 time_window=1s; location / { stint_limit policy=a key=k "
+	       "max_requests=2 time_window=1s; }",
+	       "policy \"a\" has other options in");
+	refuse(scene, "stint_status 200;", "\"200\" must have a number from 400 to 599");
+	refuse(scene, "stint_status 429 bad_key=600;", "must have a number from 400 to 599");
+	refuse(scene, "stint_client_prefix ipv6=129;", "must have a number from 1 to 128");
+	refuse(scene, "stint_headers off on;", "has \"off\" beside others");
+	refuse(scene, "stint_log_level loud;", "invalid value \"loud\"");
+}
+
+/* ---- Waiting ------------------------------------------------------------------------------ */
+
+static int count_answered(const int *fds) {
+	int count = 0;
+
+	for (unsigned i = 0; i < WAITING; i++)
+		count += nginx_is_answered(fds[i]);
+	return count;
+}
+
+/* While the agent hangs, requests of clients that the table doesn't know wait; others don't. Half of those that
+ * wait go away meanwhile. */
+static void check_waiting(const struct nginx *nginx, struct host *host) {
+	struct answer answer;
+	int fds[WAITING], served = 0;
+	char path[64];
+
+	nginx_get(nginx, "/slow?k=first", "", &answer);
+	host_pause(host);
+	for (unsigned i = 0; i < WAITING; i++) {
+		snprintf(path, sizeof(path), "/slow?k=%u", i);
+		fds[i] = nginx_connect(nginx);
+		nginx_ask(fds[i], path, "");
+	}
+	for (unsigned i = 0; i < 3 * WAITING; i++)
+		served += nginx_get(nginx, "/free", "", &answer) == 200;
+	tap_ok(served == 3 * WAITING && count_answered(fds) == 0,
+	       "%d requests were served while %u waited for an agent that hangs", served, WAITING);
+	for (unsigned i = 0; i < WAITING; i += 2)
+		close(fds[i]);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/slow 499 ", WAITING / 2), "half of them went away");
+	host_resume(host);
+	served = 0;
+	for (unsigned i = 1; i < WAITING; i += 2) {
+		nginx_read(fds[i], &answer, TIMEOUT_MS);
+		served += answer.status == 200;
+		close(fds[i]);
+	}
+	tap_ok(served == WAITING / 2, "%d of the others were served when it came back", served);
+}
+
+/* ---- Load ---------------------------------------------------------------------------------- */
+
+struct load {
+	const struct nginx *nginx;
+	_Atomic bool stop;
+	struct loader {
+		struct load *load;
+		pthread_t thread;
+		struct oracle oracle;
+		uint64_t random;
+		int admitted, rejected, cut, others, status; /* answers; cut: connections that ended without one */
+	} loader[LOADERS];
+};
+
+static void note(struct loader *l, uint32_t client, uint64_t intent_ns, int status) {
+	struct oracle_event event = {.intent_ns = intent_ns,
+	                             .outcome_ns = monotonic_ns(),
+	                             .client = client,
+	                             .cost = 1,
+	                             .source = 1};
+
+	if (status == 200 && oracle_add(&l->oracle, &event) == 0)
+		l->admitted++;
+	else if (status == 429)
+		l->rejected++;
+	else if (status == 0)
+		l->cut++;
+	else
+		l->status = status, l->others++;
+}
+
+/* An nginx that ends closes connections on which nothing is under way. */
+static void *run_loader(void *loader) {
+	struct loader *l = loader;
+	int fd = -1;
+
+	while (!atomic_load(&l->load->stop)) {
+		uint32_t client = random_below(&l->random, CLIENTS);
+		struct answer answer = {.status = 0};
+		char path[32];
+		snprintf(path, sizeof(path), "/load?k=%u", client);
+		if (fd < 0)
+			fd = nginx_connect(l->load->nginx);
+		uint64_t intent_ns = monotonic_ns();
+		if (fd >= 0 && nginx_ask(fd, path, ""))
+			nginx_read(fd, &answer, TIMEOUT_MS);
+		note(l, client, intent_ns, answer.status);
+		if (fd >= 0 && (answer.status == 0 || strcmp(nginx_fields(&answer, "Connection"), "close") == 0)) {
+			close(fd);
+			fd = -1;
+		}
+		sleep_until_ns(monotonic_ns() + 500 * NS_PER_US);
+	}
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
+static void start_load(struct load *load, const struct nginx *nginx) {
+	*load = (struct load){.nginx = nginx};
+	for (uint32_t i = 0; i < LOADERS; i++) {
+		load->loader[i] = (struct loader){.load = load, .random = setting_number("STINT_SEED", 1) * 100 + i};
+		pthread_create(&load->loader[i].thread, NULL, run_loader, &load->loader[i]);
+	}
+}
+
+/* Puts all of what was admitted together, and counts answers in the first loader. */
+static struct loader *stop_load(struct load *load, struct oracle *oracle) {
+	struct loader *first = &load->loader[0];
+
+	atomic_store(&load->stop, true);
+	for (uint32_t i = 0; i < LOADERS; i++) {
+		struct loader *l = &load->loader[i];
+		pthread_join(l->thread, NULL);
+		for (size_t j = 0; j < l->oracle.count; j++)
+			oracle_add(oracle, &l->oracle.events[j]);
+		oracle_free(&l->oracle);
+		if (i > 0) {
+			first->admitted += l->admitted;
+			first->rejected += l->rejected;
+			first->cut += l->cut;
+			first->others += l->others;
+			first->status = l->status ? l->status : first->status;
+		}
+	}
+	oracle_sort(oracle);
+	return first;
+}
+
+static uint64_t check_promise(const struct oracle *oracle) {
+	uint64_t over = 0;
+
+	for (uint32_t client = 0; client < CLIENTS; client++) {
+		struct oracle_choice choice = {.policy = 0, .client = client, .host = ORACLE_ANY};
+		struct oracle_peak peak = oracle_peak(oracle, &choice, WINDOW_MS * NS_PER_MS);
+		over += !tap_ok(peak.certain <= LIMIT && peak.certain > LIMIT / 2,
+		                "client %u: at most %lld of %d in any second", client, (long long)peak.certain, LIMIT);
+	}
+	return over;
+}
+
+static void check_load(struct nginx *nginx, struct host *host) {
+	struct proof proof = {.invariants = "I1 I4",
+	                      .fault = "agent kill -9, nginx reload and upgrade, under load",
+	                      .recovery_ms = PROOF_NO_RECOVERY};
+	int rounds = (int)setting_number("STINT_ROUNDS", ROUNDS_DEFAULT), restarts = 0;
+	uint64_t random = 17 + setting_number("STINT_SEED", 0);
+	struct oracle oracle = {0};
+	struct load load;
+
+	start_load(&load, nginx);
+	for (int i = 0; i < rounds; i++) {
+		sleep_ms(300 + random_below(&random, 700));
+		host_kill(host);
+		sleep_ms(random_below(&random, 100));
+		restarts += host_start(host) == 0;
+		sleep_ms(300 + random_below(&random, 700));
+		nginx_reload(nginx);
+	}
+	bool upgraded = nginx_upgrade(nginx) == 0;
+	sleep_ms(1500);
+	struct loader *sum = stop_load(&load, &oracle);
+	tap_ok(restarts == rounds, "the agent was killed %d times and came back %d times", rounds, restarts);
+	tap_ok(upgraded, "the program was replaced, and the old one ended");
+	tap_note("%d admitted, %d rejected; %d times a connection was closed", sum->admitted, sum->rejected, sum->cut);
+	tap_ok(sum->others == 0 && sum->admitted > LIMIT && sum->rejected > LIMIT,
+	       "%d answers were neither an admission nor a rejection (%d)", sum->others, sum->status);
+	proof.runs = (uint64_t)rounds;
+	proof.checked = oracle.count;
+	proof.violations = check_promise(&oracle) + (uint64_t)sum->others;
+	proof_print(&proof);
+	oracle_free(&oracle);
+}
+
+/* ---- The play -------------------------------------------------------------------------------- */
+
+static int prepare(struct nginx *nginx, const struct stage *stage, const char *name, int workers) {
+	char http[8000];
+
+	snprintf(nginx->dir, sizeof(nginx->dir), "%.50s/%.20s", stage->scene->dir, name);
+	snprintf(http, sizeof(http), configuration, stage->host[0].socket, nginx->dir);
+	return nginx_prepare(nginx, stage->scene, name, workers, http);
+}
+
+static void check_log(const struct nginx *nginx) {
+	static const char *const bad[] = {"[alert]", "[crit]", "[emerg]", "exited on signal", "was not called back"};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		int count = nginx_count(nginx, "error.log", bad[i]);
+		tap_ok(count == 0, "\"%s\" is in %d lines of the log", bad[i], count);
+	}
+}
+
+static int play(const struct scene *scene) {
+	struct stage stage;
+	struct nginx nginx;
+
+	if (!nginx_is_there()) {
+		tap_skip("nginx, or nginx-dev for the module, is not installed");
+		return tap_finish();
+	}
+	if (stage_set(&stage, scene, 1, STAGE_PATIENT) != 0 || prepare(&nginx, &stage, "nginx", 4) != 0 ||
+	    !tap_ok(nginx_start(&nginx) == 0, "nginx runs with the module"))
+		return tap_finish();
+	check_configurations(scene);
+	check_headers(&nginx);
+	check_keys(&nginx);
+	check_addresses(&nginx);
+	check_counted_once(&nginx);
+	check_dry_run(&nginx);
+	check_policies(&nginx, &stage.cluster);
+	check_waiting(&nginx, &stage.host[0]);
+	check_load(&nginx, &stage.host[0]);
+	tap_ok(nginx_processes(&nginx) >= 5, "%d processes of nginx", nginx_processes(&nginx));
+	tap_ok(nginx_stop(&nginx), "nginx ends in order");
+	tap_ok(nginx_processes(&nginx) == 0, "%d processes of it are left", nginx_processes(&nginx));
+	check_log(&nginx);
+	stage_strike(&stage);
+	return tap_finish();
+}
+
+int main(void) {
+	return scene_run(play, 120 + 3 * (int)setting_number("STINT_ROUNDS", ROUNDS_DEFAULT));
+}
