@@ -9,8 +9,8 @@ export interface Verdict {
 	retryAfterMs: number;
 	/** Until the whole limit is free again, if nobody sends. */
 	resetAfterMs: number;
-	/** Who decided: the table, the database, this host without it, this process alone, or an advance (mode "relaxed"). */
-	source: 'lease' | 'database' | 'fallback' | 'local' | 'advance';
+	/** Who decided: the table, the database, this host without it, this process alone, an advance (mode "relaxed"), or the store. */
+	source: 'lease' | 'database' | 'fallback' | 'local' | 'advance' | 'cache';
 	policy: string;
 	reason: 'admitted' | 'over_limit' | 'blocked' | 'cost_above_limit' | 'unavailable';
 	/** What went wrong, when that is why source is "local". */
@@ -26,13 +26,32 @@ export class Agent {
 /** The agent whose socket this is; default: $STINT_SOCKET, or /run/stint/agent.sock. Connects with the first check. */
 export function connect(socketPath?: string): Agent;
 
+/** A store of counts: Redis, PostgreSQL, or anything that does this. It may return a count as a number or as its digits. */
+export interface CacheClient {
+	get(key: string): unknown;
+	set(key: string, value: string, expiryMs: number): unknown;
+	/** Atomic. A key that isn't there begins with 1 and expires after expiryMs; one that is there expires when it would have. */
+	incrementAndGet(key: string, expiryMs: number): unknown;
+	/** Atomic. */
+	decrementAndGet(key: string): unknown;
+}
+
+/** A CacheClient on PostgreSQL, over a Pool of pg. Its role is a member of stint_cache. */
+export class PostgresCache implements CacheClient {
+	constructor(pool: { query(text: string, values: unknown[]): Promise<{ rows: any[] }> });
+	get(key: string): Promise<string | null>;
+	set(key: string, value: string, expiryMs: number): Promise<void>;
+	incrementAndGet(key: string, expiryMs: number): Promise<number>;
+	decrementAndGet(key: string): Promise<number>;
+}
+
 export interface Options {
 	/** 1 to 1,000,000,000. */
 	maxRequests: number;
 	/** 100 to 2,678,400,000 (31 days). */
 	timeWindowMs: number;
-	/** Who decides. Default: this host's agent. */
-	cacheClient?: Agent;
+	/** Who decides. Default: this host's agent. A store goes with any window up to 15 days, and without resolution and mode. */
+	cacheClient?: Agent | CacheClient;
 	/** Per host, database away. Default: 2 * maxRequests. */
 	fallbackMaxRequests?: number;
 	/** Default: timeWindowMs. */
@@ -50,7 +69,7 @@ export interface Options {
 }
 
 export interface CheckOptions {
-	/** How much of the limit this request takes, all or nothing: 1 to 1,000,000,000. Default: 1. */
+	/** How much of the limit this request takes, all or nothing: 1 to 1,000,000,000; with a store 1 to 1000. Default: 1. */
 	cost?: number;
 }
 

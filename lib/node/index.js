@@ -4,5 +4,6 @@
 'use strict';
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Agent, connect} = require('./agent.js');
+const {PostgresCache} = require('./postgres_cache.js');
 
-module.exports = {Agent, DistributedRateLimiter, connect};
+module.exports = {Agent, DistributedRateLimiter, PostgresCache, connect};

@@ -3,16 +3,20 @@
  */
 'use strict';
 const {Agent, AgentBackend} = require('./agent.js');
-const {MAX_REQUESTS_MAX, checkInteger, checkOptions, show} = require('./options.js');
+const {CacheBackend} = require('./cache.js');
+const {MAX_REQUESTS_MAX, checkCacheOptions, checkInteger, checkOptions, show} = require('./options.js');
+
+const CACHE_COST_MAX = 1000; // each unit is a call of the store
 
 function makeBackend(options) {
 	const {cacheClient} = options;
 	if (cacheClient === undefined || cacheClient instanceof Agent)
 		return new AgentBackend(options, cacheClient || new Agent());
-	throw new TypeError(`cacheClient is ${show(cacheClient)}, must be made by connect()`);
+	checkCacheOptions(options);
+	return new CacheBackend(options, cacheClient);
 }
 
-function readCost(options) {
+function readCost(options, most) {
 	if (options === undefined)
 		return 1;
 	if (typeof options !== 'object' || options === null)
@@ -20,17 +24,19 @@ function readCost(options) {
 	const {cost} = options;
 	if (cost === undefined)
 		return 1;
-	checkInteger('cost', cost, 1, MAX_REQUESTS_MAX);
+	checkInteger('cost', cost, 1, most);
 	return cost;
 }
 
 /** Limits clients, each by its id, to maxRequests in any timeWindowMs, together with all other processes. */
 class DistributedRateLimiter {
 	#backend;
+	#costMax;
 
 	/** Throws a TypeError or a RangeError that names the option, its value and its range. */
 	constructor(options) {
 		this.#backend = makeBackend(checkOptions(options));
+		this.#costMax = this.#backend instanceof CacheBackend ? CACHE_COST_MAX : MAX_REQUESTS_MAX;
 	}
 
 	/** @returns {Promise<boolean>} whether this client may go on; rejects for a wrong clientId only */
@@ -40,12 +46,12 @@ class DistributedRateLimiter {
 
 	/** @returns {Promise<object>} the same with a cost, and with the reasons */
 	async check(clientId, options) {
-		return this.#backend.check(clientId, readCost(options));
+		return this.#backend.check(clientId, readCost(options, this.#costMax));
 	}
 
 	/** @returns {object|undefined} the verdict, if it needs nobody else; else nothing has been taken */
 	tryCheck(clientId, options) {
-		return this.#backend.tryCheck(clientId, readCost(options));
+		return this.#backend.tryCheck(clientId, readCost(options, this.#costMax));
 	}
 
 	/** Ends it. Checks that wait are decided at once, as onError says. */

@@ -94,4 +94,18 @@ function checkOptions(options) {
 	return copy;
 }
 
-module.exports = {MAX_REQUESTS_MAX, WORDS, checkInteger, checkOptions, show};
+const CACHE_METHODS = ['get', 'set', 'incrementAndGet', 'decrementAndGet'];
+const CACHE_TIME_WINDOW_MS_MAX = 1296000000; // 15 days: a count is kept for two windows
+
+/** What goes only with the agent, or needs more of a store, is refused. */
+function checkCacheOptions({cacheClient, timeWindowMs, mode, resolution}) {
+	const isObject = typeof cacheClient === 'object' || typeof cacheClient === 'function';
+	if (!isObject || cacheClient === null || CACHE_METHODS.some((name) => typeof cacheClient[name] !== 'function'))
+		throw new TypeError(`cacheClient is ${show(cacheClient)}, must have the methods ${CACHE_METHODS.join(', ')}, or be made by connect()`);
+	if (timeWindowMs > CACHE_TIME_WINDOW_MS_MAX)
+		throw new RangeError(`timeWindowMs is ${timeWindowMs}, must be ${TIME_WINDOW_MS_MIN} to ${CACHE_TIME_WINDOW_MS_MAX} with a cacheClient`);
+	if (mode !== undefined || resolution !== undefined)
+		throw new TypeError(`${mode === undefined ? 'resolution' : 'mode'} is for the agent, must be left out with a cacheClient`);
+}
+
+module.exports = {MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkOptions, show};
