@@ -397,6 +397,7 @@ SYSTEM := \
 	tests/system/test_pooler_transaction.c \
 	tests/system/test_recall.c \
 	tests/system/test_server_stopped.c \
+	tests/system/test_several_limits.c \
 	tests/system/test_slow_network.c \
 	tests/system/test_table_corrupted.c \
 	tests/system/test_two_agents.c \
