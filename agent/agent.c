@@ -52,9 +52,9 @@ static void on_low(void *context, const struct wire_low *low, const char *id, si
 	driver_on_low(&agent->driver, low, id, length);
 }
 
-static void on_correction(void *context, const struct wire_correction *correction, const char *id, size_t length) {
+static void on_charge(void *context, const struct wire_charge *charge, const char *id, size_t length) {
 	struct agent *agent = context;
-	driver_on_correction(&agent->driver, correction, id, length);
+	driver_on_charge(&agent->driver, charge, id, length);
 }
 
 static void on_status(void *context, server_peer peer, uint32_t serial) {
@@ -66,7 +66,7 @@ static const struct server_events server_events = {
 	.declare = on_declare,
 	.want = on_want,
 	.low = on_low,
-	.correct = on_correction,
+	.charge = on_charge,
 	.status = on_status,
 };
 

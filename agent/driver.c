@@ -151,13 +151,11 @@ void driver_on_low(struct driver *driver, const struct wire_low *low, const char
 	driver_pump_soon(driver);
 }
 
-void driver_on_correction(struct driver *driver, const struct wire_correction *correction, const char *id,
-                          size_t length) {
-	int index = policies_find_number(driver->policies, correction->policy);
-	if (index < 0 || !is_text(id, length) || !is_cost(correction->cost))
+void driver_on_charge(struct driver *driver, const struct wire_charge *charge, const char *id, size_t length) {
+	int index = policies_find_number(driver->policies, charge->policy);
+	if (index < 0 || !is_text(id, length) || !is_cost(charge->cost))
 		return;
-	core_event_correction *tell = correction->head.type == WIRE_CHARGE ? core_charge : core_refund;
-	tell(driver->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length, correction->cost);
+	core_charge(driver->core, monotonic_now_ns(), (uint16_t)index, id, (uint8_t)length, charge->cost);
 	driver_pump_soon(driver);
 }
 

@@ -55,7 +55,7 @@ void driver_pump_soon(struct driver *); /* the same, after all that has arrived 
 void driver_on_want(struct driver *, server_peer peer, const struct wire_want *want, const char *id,
                     size_t length);
 void driver_on_low(struct driver *, const struct wire_low *low, const char *id, size_t length);
-void driver_on_correction(struct driver *, const struct wire_correction *, const char *id, size_t length);
+void driver_on_charge(struct driver *, const struct wire_charge *, const char *id, size_t length);
 
 /* Tells the core of a policy's terms, or that there is no such policy any more. */
 void driver_apply_policy(struct driver *, int index, bool live);

@@ -65,7 +65,7 @@ union message {
 	struct wire_declare declare;
 	struct wire_want want;
 	struct wire_low low;
-	struct wire_correction correction;
+	struct wire_charge charge;
 	char bytes[WIRE_MESSAGE_MAX];
 };
 
@@ -281,8 +281,7 @@ static size_t fixed_size(uint16_t type) {
 	case WIRE_DECLARE: return sizeof(struct wire_declare);
 	case WIRE_WANT: return sizeof(struct wire_want);
 	case WIRE_LOW: return sizeof(struct wire_low);
-	case WIRE_CHARGE:
-	case WIRE_REFUND: return sizeof(struct wire_correction);
+	case WIRE_CHARGE: return sizeof(struct wire_charge);
 	case WIRE_STATUS:
 	case WIRE_PING: return sizeof(struct wire_head);
 	default: return 0;
@@ -299,7 +298,6 @@ static bool fits(uint16_t type, size_t fixed, size_t size) {
 	case WIRE_DECLARE: return rest >= 1 && rest <= STINT_POLICY_NAME_MAX;
 	case WIRE_WANT:
 	case WIRE_CHARGE:
-	case WIRE_REFUND:
 	case WIRE_LOW: return rest >= 1 && rest <= STINT_CLIENT_ID_MAX;
 	default: return rest == 0;
 	}
@@ -328,8 +326,7 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 	case WIRE_DECLARE: server->events.declare(server->context, peer_of(c), &m->declare, text, size - fixed); break;
 	case WIRE_WANT: server->events.want(server->context, peer_of(c), &m->want, text, size - fixed); break;
 	case WIRE_LOW: server->events.low(server->context, &m->low, text, size - fixed); break;
-	case WIRE_CHARGE:
-	case WIRE_REFUND: server->events.correct(server->context, &m->correction, text, size - fixed); break;
+	case WIRE_CHARGE: server->events.charge(server->context, &m->charge, text, size - fixed); break;
 	case WIRE_PING: send_pong(c, m->head.serial); break;
 	default: server->events.status(server->context, peer_of(c), m->head.serial); break;
 	}

@@ -30,8 +30,7 @@ struct server_events { /* `text` is the message's variable end, not terminated *
 	void (*want)(void *context, server_peer peer, const struct wire_want *message, const char *text,
 	             size_t length);
 	void (*low)(void *context, const struct wire_low *message, const char *text, size_t length);
-	/* a CHARGE or a REFUND */
-	void (*correct)(void *context, const struct wire_correction *message, const char *text, size_t length);
+	void (*charge)(void *context, const struct wire_charge *message, const char *text, size_t length);
 	void (*status)(void *context, server_peer peer, uint32_t serial);
 };
 

@@ -433,11 +433,11 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 		connection_send(fd, &message, sizeof(message), id, id_length);
 }
 
-bool channel_send_correction(struct channel *ch, enum wire_type type, const struct question *q) {
+bool channel_send_charge(struct channel *ch, const struct question *q) {
 	if (!atomic_load(&q->limiter->binding))
 		return false;
-	struct wire_correction message = {
-		.head = {.type = (uint16_t)type},
+	struct wire_charge message = {
+		.head = {.type = WIRE_CHARGE},
 		.policy = atomic_load(&q->limiter->binding)->policy,
 		.cost = q->cost,
 	};

@@ -79,8 +79,8 @@ int channel_ask(struct channel *, struct request *);
 /* Tells the agent that a client's credits run low, if the message can be sent at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);
 
-/* Sends a WIRE_CHARGE or WIRE_REFUND. Returns false when that can't be done at once. */
-bool channel_send_correction(struct channel *, enum wire_type, const struct question *);
+/* Sends a CHARGE. Returns false when that can't be done at once. */
+bool channel_send_charge(struct channel *, const struct question *);
 
 /* ---- The caller of these holds the channel's lock ---- */
 

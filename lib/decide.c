@@ -79,6 +79,11 @@ struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *
 	return slot ? slot : find_in_bucket(m, place_bucket(place, 1), place_tag(place), place->key);
 }
 
+struct slot *decide_find_slot(const struct mapping *m, uint32_t policy, const char *id, size_t length) {
+	uint64_t key;
+	return decide_find(m, policy, id, length, &key);
+}
+
 /* ---- Taking ---------------------------------------------------------------------- */
 
 /* Whether the lease is open now. The lease with the greater deadline may be one for the next sub-window, which
@@ -90,15 +95,16 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 	       !clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
-void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
+bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
 		if (word_epoch(present) != word_epoch(taken_from) || word_credits(present) > WORD_CREDITS_MASK - cost)
-			return;
+			return false;
 		if (atomic_compare_exchange_strong_explicit(word, &present, present + cost, memory_order_acq_rel,
 		                                            memory_order_acquire))
-			return;
+			return true;
 	}
+	return false;
 }
 
 /*

@@ -80,6 +80,9 @@ enum verdict decide_closely(const struct mapping *, uint32_t policy, const char 
 enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
                          struct decision *);
 
+/* Returns the client's slot, or NULL. */
+struct slot *decide_find_slot(const struct mapping *, uint32_t policy, const char *id, size_t length);
+
 /* Returns the slot of a client that is not at its first home, or NULL if it has none. */
 struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
 
@@ -92,9 +95,9 @@ COLD struct unusual decide_unusual_admission(const struct mapping *, const struc
 COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
                                           uint64_t denial, uint32_t times, uint64_t now_ns);
 
-/* Puts credits that were taken too late back into the lease that they came from, if that still stands: nobody can
- * spend them any more, but the agent can return them. */
-COLD void decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
+/* Puts credits back into the lease that they came from, if that is still in the epoch of the word taken_from. Returns
+ * whether it is. (If they were taken too late, nobody can spend them any more, but the agent can return them.) */
+COLD bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
 
 #define DECIDE_LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
 

@@ -11,6 +11,7 @@
 #include "decide.h"
 #include "limiter.h"
 #include "protocol/hot.h"
+#include "receipt.h"
 
 static inline int64_t describe_load_limit(const _Atomic int64_t *field) {
 	return atomic_load_explicit(field, memory_order_relaxed);
@@ -48,6 +49,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = 0;
 	result->reset_after_ms = lease_ms + describe_load_ms(&policy->weighs_ms);
+	result->receipt = receipt_of(binding->mapping, d);
 	if (SELDOM(d->unusual != 0))
 		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
 }
@@ -63,6 +65,7 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = denied_ms + hint_retry_ms(d->times);
 	result->reset_after_ms = denied_ms + hint_reset_ms(d->times);
+	result->receipt = 0;
 	if (SELDOM(d->unusual != 0 || cost > limit))
 		return describe_unusual_denial(binding, d->slot, d->key, d->found, d->times, d->now_ns, cost, result);
 	return true;

@@ -162,12 +162,10 @@ void limiter_decide_locally(const struct question *q, struct stint_result *resul
 	local_take(limiter->local, max_requests, time_window_ms, q, clock_fine_ns(), result);
 }
 
-void limiter_give_back(const struct question *q) {
+bool limiter_give_back(const struct question *q, uint32_t window) {
 	int64_t max_requests, time_window_ms;
-	if (q->limiter->on_error != STINT_ON_ERROR_LOCAL)
-		return;
 	find_local_limit(q->limiter, &max_requests, &time_window_ms);
-	local_give_back(q->limiter->local, time_window_ms, q, clock_fine_ns());
+	return local_give_back(q->limiter->local, time_window_ms, window, q, clock_fine_ns());
 }
 
 void limiter_decide_alone(const struct question *q, struct stint_result *result) {

@@ -66,8 +66,9 @@ bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t polic
  * limit inside the process; or always denies, or admits. */
 void limiter_decide_alone(const struct question *, struct stint_result *);
 
-/* Takes back what limiter_decide_alone() has counted for an admission. */
-void limiter_give_back(const struct question *);
+/* Takes back what the process has counted for an admission in this window of its own, by the admission's receipt.
+ * Returns false when that isn't possible any more. */
+bool limiter_give_back(const struct question *, uint32_t window);
 
 /* The same as limiter_decide_alone(), as if the agent had been away for long. */
 void limiter_decide_locally(const struct question *, struct stint_result *);

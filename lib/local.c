@@ -13,6 +13,7 @@
 #include "protocol/hash.h"
 #include "local.h"
 #include "reason.h"
+#include "receipt.h"
 
 /* 512 sets of 8 are 4096 clients and 64 KiB a limiter: mostly as many clients as one process serves in a window. A
  * set is two cache lines. */
@@ -50,6 +51,10 @@ void local_free(struct local *local) {
 
 static uint32_t count_in(uint64_t state, uint32_t window) {
 	return state >> 32 == window ? (uint32_t)state : 0;
+}
+
+static uint32_t window_at(uint64_t now_ns, int64_t time_window_ms) {
+	return (uint32_t)(now_ns / ((uint64_t)time_window_ms * NS_PER_MS));
 }
 
 static uint64_t make_state(uint32_t window, uint32_t count) {
@@ -117,14 +122,19 @@ static bool add_to_count(struct local *local, uint64_t key, uint32_t window, uin
 	return false;
 }
 
+static struct entry *find_entry(struct local *local, uint64_t key) {
+	struct entry *set = set_of(local, key);
+	for (unsigned i = 0; i < WAYS; i++)
+		if (atomic_load(&set[i].key) == key)
+			return &set[i];
+	return NULL;
+}
+
 /* The same without adding anything. */
 static bool has_room(struct local *local, uint64_t key, uint32_t window, uint64_t max, uint32_t cost,
                      uint32_t *count) {
-	struct entry *set = set_of(local, key);
-	*count = 0;
-	for (unsigned i = 0; i < WAYS; i++)
-		if (atomic_load(&set[i].key) == key)
-			*count = count_in(atomic_load(&set[i].state), window);
+	struct entry *entry = find_entry(local, key);
+	*count = entry ? count_in(atomic_load(&entry->state), window) : 0;
 	return *count <= max && cost <= max - *count;
 }
 
@@ -136,7 +146,7 @@ static uint64_t key_of(const struct local *local, const struct question *q) {
 void local_take(struct local *local, int64_t max_requests, int64_t time_window_ms, const struct question *q,
                 uint64_t now_ns, struct stint_result *result) {
 	uint64_t window_ns = (uint64_t)time_window_ms * NS_PER_MS;
-	uint32_t window = (uint32_t)(now_ns / window_ns);
+	uint32_t window = window_at(now_ns, time_window_ms);
 	int64_t ends_ms = clock_ms_up(window_ns - now_ns % window_ns);
 	uint64_t key = key_of(local, q);
 	uint32_t count, cost = q->cost;
@@ -153,22 +163,22 @@ void local_take(struct local *local, int64_t max_requests, int64_t time_window_m
 	                      : cost > max_requests ? time_window_ms
 	                                            : ends_ms,
 		.reset_after_ms = count > 0 ? ends_ms : 0,
+		.receipt = allowed && !q->look ? receipt_of_window(window) : 0,
 	};
 }
 
-void local_give_back(struct local *local, int64_t time_window_ms, const struct question *q, uint64_t now_ns) {
-	uint32_t window = (uint32_t)(now_ns / ((uint64_t)time_window_ms * NS_PER_MS));
-	uint64_t key = key_of(local, q);
-	struct entry *set = set_of(local, key);
-	for (unsigned i = 0; i < WAYS; i++) {
-		if (atomic_load(&set[i].key) != key)
-			continue;
-		uint64_t state = atomic_load(&set[i].state);
-		for (int tries = 0; tries < TRIES; tries++) {
-			uint32_t count = count_in(state, window);
-			if (count < q->cost ||
-			    atomic_compare_exchange_strong(&set[i].state, &state, make_state(window, count - q->cost)))
-				return;
-		}
+bool local_give_back(struct local *local, int64_t time_window_ms, uint32_t window, const struct question *q,
+                     uint64_t now_ns) {
+	struct entry *entry = find_entry(local, key_of(local, q));
+	if (!entry || window != window_at(now_ns, time_window_ms))
+		return false;
+	uint64_t state = atomic_load(&entry->state);
+	for (int tries = 0; tries < TRIES; tries++) {
+		uint32_t count = count_in(state, window);
+		if (count < q->cost)
+			return false;
+		if (atomic_compare_exchange_strong(&entry->state, &state, make_state(window, count - q->cost)))
+			return true;
 	}
+	return false;
 }

@@ -30,7 +30,8 @@ void local_free(struct local *);
 void local_take(struct local *, int64_t max_requests, int64_t time_window_ms, const struct question *,
                 uint64_t now_ns, struct stint_result *result);
 
-/* Takes the question's cost off the client's count, as far as that is of the present window. */
-void local_give_back(struct local *, int64_t time_window_ms, const struct question *, uint64_t now_ns);
+/* Takes the question's cost off the client's count, if this window is the present one. Returns whether it did. */
+bool local_give_back(struct local *, int64_t time_window_ms, uint32_t window, const struct question *,
+                     uint64_t now_ns);
 
 #endif

@@ -13,7 +13,9 @@ static bool look(const struct question *q, struct stint_result *result) {
 		return false;
 	struct decision d;
 	enum verdict verdict = decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &d);
-	return verdict != VERDICT_NONE && describe(verdict, binding, &d, q->cost, result);
+	bool told = verdict != VERDICT_NONE && describe(verdict, binding, &d, q->cost, result);
+	result->receipt = 0; /* nothing was taken */
+	return told;
 }
 
 static int peek(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,

@@ -10,7 +10,7 @@
 /* Where the first structs ended that told their sizes: with their last fields then. These never change. */
 #define OPTIONS_SIZE_MIN (offsetof(struct stint_options, on_error) + sizeof(enum stint_on_error))
 #define HTTP_SIZE_MIN    (offsetof(struct stint_http_options, x_ratelimit) + sizeof(bool))
-#define RESULT_SIZE_MIN  (offsetof(struct stint_result, reserved) + sizeof(uint32_t))
+#define RESULT_SIZE_MIN  (offsetof(struct stint_result, receipt) + sizeof(uint64_t))
 
 static int check_size(const char *name, size_t size, size_t min, size_t known) {
 	if (size >= min && size <= known + SIZED_LATER_MAX)

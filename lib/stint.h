@@ -251,6 +251,7 @@ struct stint_result {
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
 	uint32_t reserved;
+	uint64_t receipt; /* of an admission: for stint_refund(); 0: it can't be given back */
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -384,15 +385,21 @@ static inline int stint_charge(struct stint_limiter *limiter, const char *client
 int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);
 
 /*
- * Gives back a cost that was admitted here, and did not count after all. Never waits. The agent puts it back as
- * far as it is known to be spent of this client's present leases on this host: never more than was admitted
- * here, and nothing of what the database was told of as spent, which happens with the client's next request to
- * it. So give back soon.
+ * Gives back what was admitted: the request did not count after all. Never waits, asks nobody. `admission` is the
+ * result of the check; its receipt is used up, and becomes 0. cost: at most what was admitted.
  *
- * Returns 0 when the agent was told; else as stint_charge().
+ * Credits go back into the lease that they came from, as long as the agent has not told the database of them as
+ * spent, which it does with the client's next request to it: elsewhere they would be spent at another time than
+ * they are counted at. So give back soon; mostly that succeeds. What the agent decided itself (a client's first
+ * check, often) has no receipt. Of stint_check_all(), the part that result->part names is given back alone.
+ *
+ * Returns 1 when it was given back; 0 when that isn't possible any more, or there is no receipt; or STINT_ECLIENT,
+ * STINT_ERANGE.
  */
-static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost);
-int stint_refund_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);
+static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                               struct stint_result *admission);
+static inline int stint_refund_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                 uint32_t cost, struct stint_result *admission);
 
 /* ---- For event loops: never blocks ------------------------------------- */
 
@@ -593,6 +600,8 @@ int stint_check_all_async_sized(const struct stint_part *parts, size_t part_size
                                 void *arg);
 int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                      struct stint_result *result, size_t result_size);
+int stint_refund_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                       struct stint_result *admission, size_t result_size);
 int stint_peek_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                            struct stint_result *result, size_t result_size, stint_callback *callback, void *arg);
 
@@ -685,8 +694,14 @@ static inline int stint_charge(struct stint_limiter *limiter, const char *client
 	return stint_charge_n(limiter, client_id, STINT_STRING, cost);
 }
 
-static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost) {
-	return stint_refund_n(limiter, client_id, STINT_STRING, cost);
+static inline int stint_refund_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                 uint32_t cost, struct stint_result *admission) {
+	return stint_refund_sized(limiter, client_id, length, cost, admission, sizeof(*admission));
+}
+
+static inline int stint_refund(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                               struct stint_result *admission) {
+	return stint_refund_n(limiter, client_id, STINT_STRING, cost, admission);
 }
 
 #pragma GCC visibility pop

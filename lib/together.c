@@ -9,6 +9,7 @@
 #include "describe.h"
 #include "error.h"
 #include "limiter.h"
+#include "receipt.h"
 #include "request.h"
 #include "together.h"
 
@@ -135,9 +136,10 @@ static enum step look_at_all(struct together *t) {
 
 static void put_back(const struct together *t, const struct taken *taken, uint32_t count) {
 	for (uint32_t i = 0; i < count; i++) {
-		if (t->alone[i])
-			limiter_give_back(&t->part[i]);
-		else
+		uint64_t receipt = taken[i].result.receipt;
+		if (t->alone[i] && receipt != 0)
+			limiter_give_back(&t->part[i], receipt_window(receipt));
+		else if (!t->alone[i])
 			decide_put_back(taken[i].decision.word, taken[i].decision.found, t->part[i].cost);
 	}
 }

@@ -84,7 +84,8 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	client->slot = slot;
 	for (int bank = 0; bank < 2; bank++) {
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
-		uint32_t credits = table_credits(core->table, slot, bank);
+		/* What was taken before this can't be given back: nobody knows how much it was. */
+		uint32_t credits = table_begin_epoch(core->table, slot, bank);
 		bool fallback = table_is_fallback(core->table, slot, bank);
 		if (deadline_ns <= core->now_ns || credits == 0 ||
 		    !repair_is_plausible(core, policy, slot, bank, core->now_ns) || (fallback && !in_fallback(core))) {

@@ -202,25 +202,6 @@ void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char 
 		charge_store(core, index, owed);
 }
 
-/* Returns the client, having met what concerns all; CLIENT_NONE if it isn't in the table, or is an orphan. */
-static uint32_t find_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
-	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
-	uint32_t owner = slot == TABLE_NO_SLOT ? TABLE_ORPHAN : core->table->owner[slot];
-	if (is_orphan(owner))
-		return CLIENT_NONE;
-	generation_meet(core, owner);
-	return owner;
-}
-
-void core_refund(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
-                 uint32_t cost) {
-	core->now_ns = now_ns;
-	uint32_t index = policy_is_live(core, policy) ? find_client(core, policy, id, id_len) : CLIENT_NONE;
-	if (index != CLIENT_NONE)
-		lease_refund(core, client_at(core, index), cost);
-}
-
 void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	core->counters.lows++;
@@ -301,6 +282,17 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	generation_meet(core, owner);
 	lease_void(core, owner, true);
 	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
+}
+
+/* Returns the client, having met what concerns all; CLIENT_NONE if it isn't in the table, or is an orphan. */
+static uint32_t find_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
+	struct place place = table_place(core->table, policy, id, id_len);
+	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
+	uint32_t owner = slot == TABLE_NO_SLOT ? TABLE_ORPHAN : core->table->owner[slot];
+	if (is_orphan(owner))
+		return CLIENT_NONE;
+	generation_meet(core, owner);
+	return owner;
 }
 
 void core_recall(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {

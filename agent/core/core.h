@@ -139,15 +139,8 @@ core_event_want core_want;
 /* The same, but the app takes the credits itself: an admission says that a lease in the table holds so many. */
 core_event_want core_provide;
 
-/* An app tells of a cost what it can't tell with a check. */
-typedef void core_event_correction(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
-                                   uint32_t cost);
-/* It was used without asking: it counts, also beyond the limit. */
-core_event_correction core_charge;
-/* It was admitted here, and did not count after all: as much of it as is known to be spent of leases that go on,
- * and isn't told to the store yet, can be spent again. */
-core_event_correction core_refund;
-
+/* An app has used this cost without asking: it counts, also beyond the limit. */
+void core_charge(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len, uint32_t cost);
 /* An app saw a client's credits run low. */
 void core_low(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 

@@ -48,11 +48,19 @@ uint32_t demand_period_use(const struct core *core, const struct client *client)
 	return used_of(core, client, 0) + used_of(core, client, 1);
 }
 
+/* What was used so far can't be given back any more: the table would hold more than the ledger knows of. */
+static uint32_t forget_used(const struct core *core, const struct client *client, int bank) {
+	if (client->slot == TABLE_NO_SLOT)
+		return 0;
+	uint32_t left = table_begin_epoch(core->table, client->slot, bank);
+	return left < client->granted[bank] ? left : client->granted[bank];
+}
+
 void demand_begin_period(struct core *core, struct client *client) {
 	client->since = period_clock(core, client, core->now_ns) & PERIOD_MASK;
 	for (int bank = 0; bank < 2; bank++)
 		if (client->lease[bank].deadline_ns != 0)
-			client->granted[bank] = credits_left(core, client, bank);
+			client->granted[bank] = forget_used(core, client, bank);
 }
 
 bool demand_must_remember(const struct core *core, const struct client *client) {

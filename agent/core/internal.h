@@ -450,8 +450,6 @@ int lease_find(const struct core *core, const struct client *client, uint32_t co
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost);
 /* What was used without a lease counts in the memory store, also beyond the limit. */
 void lease_charge_memory(struct core *core, const struct client *client, uint32_t used);
-/* Puts back as much of it as was spent of leases that go on. */
-void lease_refund(struct core *core, struct client *client, uint32_t cost);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

@@ -595,8 +595,6 @@ int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32
 	return -1;
 }
 
-/* ---- Corrections -------------------------------------------------------------- */
-
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost) {
 	uint32_t left = cost;
 	for (int bank = 0; bank < 2 && left > 0; bank++) {
@@ -606,16 +604,4 @@ uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cos
 			left -= part;
 	}
 	return cost - left;
-}
-
-/* What was reported as spent, or served by a verdict that its app may still have to read, isn't among what is
- * known as used: it is not put back. */
-void lease_refund(struct core *core, struct client *client, uint32_t cost) {
-	for (int bank = 0; bank < 2 && cost > 0; bank++) {
-		uint32_t used = is_open(core, client, bank, core->now_ns) ? used_of(core, client, bank) : 0;
-		uint32_t part = used < cost ? used : cost;
-		if (part > 0)
-			table_add(core->table, client->slot, bank, part);
-		cost -= part;
-	}
 }

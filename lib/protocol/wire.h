@@ -49,7 +49,6 @@ enum wire_type {
 	WIRE_PING = 10,
 	WIRE_PONG = 11,
 	WIRE_CHARGE = 12,
-	WIRE_REFUND = 13,
 };
 
 struct wire_head {
@@ -131,9 +130,8 @@ struct wire_low { /* then the client's id */
 	uint32_t reserved;
 };
 
-/* CHARGE: this much was used without asking. REFUND: so much that was admitted here did not count after all. There
- * is no answer. */
-struct wire_correction { /* then the client's id */
+/* This much was used without asking. There is no answer. */
+struct wire_charge { /* then the client's id */
 	struct wire_head head;
 	uint32_t policy;
 	uint32_t cost;
@@ -149,6 +147,6 @@ _Static_assert(sizeof(struct wire_declared) == 16, "declared");
 _Static_assert(sizeof(struct wire_want) == 24, "want");
 _Static_assert(sizeof(struct wire_verdict) == 56, "verdict");
 _Static_assert(sizeof(struct wire_low) == 16, "low");
-_Static_assert(sizeof(struct wire_correction) == 16, "correction");
+_Static_assert(sizeof(struct wire_charge) == 16, "charge");
 
 #endif

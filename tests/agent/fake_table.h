@@ -61,6 +61,10 @@ struct app_decision {
 	bool fallback;
 	uint32_t left;
 	int64_t until_ns;
+	/* allowed: where the credits came from, and what was there */
+	uint32_t slot;
+	int bank;
+	uint64_t found;
 };
 
 static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, const char *id, size_t id_len) {
@@ -89,8 +93,17 @@ static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t
 		d->low = mark > 0 && mark < 32 && word_credits(word) >> mark != 0 && d->left >> mark == 0;
 		d->fallback = (word & WORD_FALLBACK_BIT) != 0;
 		d->until_ns = (int64_t)deadline_ns;
+		d->bank = bank;
+		d->found = word;
 		return true;
 	}
+}
+
+/* Into the lease that it was taken from, if that still is in the same epoch. */
+static inline bool app_puts_back(struct slot *slot, int bank, uint64_t found, uint32_t cost) {
+	uint64_t word = atomic_load(&slot->word[bank]);
+	return word_epoch(word) == word_epoch(found) &&
+	       atomic_compare_exchange_strong(&slot->word[bank], &word, word + cost);
 }
 
 static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id,
@@ -100,6 +113,7 @@ static inline struct app_decision app_decides(struct fake_table *fake, uint32_t 
 	if (at == TABLE_NO_SLOT)
 		return d;
 	struct slot *slot = &fake->table.slots[at];
+	d.slot = at;
 	atomic_store(&slot->referenced, 1);
 	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
 	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {

@@ -73,9 +73,9 @@ static inline void on_low(void *context, const struct wire_low *message, const c
 	tell(context, 'L', text, length);
 }
 
-static inline void on_correction(void *context, const struct wire_correction *message, const char *text,
-                                 size_t length) {
-	tell(context, message->head.type == WIRE_CHARGE ? 'C' : 'R', text, length);
+static inline void on_charge(void *context, const struct wire_charge *message, const char *text, size_t length) {
+	(void)message;
+	tell(context, 'C', text, length);
 }
 
 static inline void on_status(void *context, server_peer peer, uint32_t serial) {
@@ -86,7 +86,7 @@ static inline void on_status(void *context, server_peer peer, uint32_t serial) {
 }
 
 static inline int listen_at(struct fixture *f, const char *path, struct server **server) {
-	static const struct server_events events = {on_declare, on_want, on_low, on_correction, on_status};
+	static const struct server_events events = {on_declare, on_want, on_low, on_charge, on_status};
 	struct server_options options = {.socket_path = path,
 	                                 .directory_fd = 0,
 	                                 .table_fd = 1,

@@ -14,11 +14,6 @@ static void charge(struct fixture *f, const char *id, uint32_t cost) {
 	core_advance(f->core, f->now_ns);
 }
 
-static void refund(struct fixture *f, const char *id, uint32_t cost) {
-	core_refund(f->core, f->now_ns, 0, id, (uint8_t)strlen(id), cost);
-	core_advance(f->core, f->now_ns);
-}
-
 /* So many of a client's credits can be had from the table now. */
 static uint32_t credits_of(struct fixture *f, const char *id) {
 	uint32_t credits = 0;
@@ -193,54 +188,64 @@ static void a_fallback_counts_charges_too(void **state) {
 	expect_allowed(f, 2);
 }
 
-/* ---- Refunded ------------------------------------------------------------------------- */
+/* ---- Given back ----------------------------------------------------------------------- */
 
-static void what_is_refunded_can_be_spent_again(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants(f, 5, 0, 0);
-	expect_allowed(f, 1);
-	assert_int_equal(credits_of(f, "a"), 4);
-	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
-	refund(f, "a", 2);
-	assert_int_equal(credits_of(f, "a"), 2);
-}
-
-static void no_more_is_refunded_than_was_admitted_here(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants(f, 5, 0, 90);
-	for (int i = 0; i < 3; i++)
-		refund(f, "a", 1000000000);
-	assert_int_equal(credits_of(f, "a"), 5); /* the one that was served among them */
-	refund(f, "b", 1);
-	refund(f, "a", 3);
-	assert_int_equal(credits_of(f, "a"), 3);
+/* As stint_refund() does: into the lease that it came from. */
+static bool give_back(struct fixture *f, uint32_t cost, struct app_decision d) {
+	return app_puts_back(&f->table.table.slots[d.slot], d.bank, d.found, cost);
 }
 
 /* It counts from the report on: spent once more, it would count too early. */
-static void what_was_reported_as_spent_is_not_refunded(void **state) {
+static void what_was_reported_as_spent_is_not_given_back(void **state) {
 	struct fixture *f = *state;
+	struct app_decision d = {0};
 	want(f, 1, "a", 1);
-	grants_long(f, 1, 8, 50, 5);
-	expect_allowed(f, 1);
+	grants_long(f, 1, 9, 50, 5);
 	for (int i = 0; i < 8; i++)
-		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
-	want(f, 2, "a", 1);
+		d = app(f, "a", 1);
+	assert_true(give_back(f, 1, d));
+	want(f, 2, "a", 3);
 	assert_int_equal(f->asked_count, 1);
-	assert_true(spent_in(f, 0) >= 8);
-	refund(f, "a", 100);
-	assert_int_equal(credits_of(f, "a"), 0);
+	assert_int_equal(spent_in(f, 0), 7);
+	assert_false(give_back(f, 1, d));
 }
 
-static void nothing_is_refunded_to_a_lease_that_is_over(void **state) {
+static void what_was_given_back_is_returned_with_the_rest(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
-	grants(f, 5, 0, 0);
-	assert_int_equal(credits_of(f, "a"), 4);
-	f->now_ns = f->end_ns + MS;
-	refund(f, "a", 5);
-	assert_int_equal(credits_of(f, "a"), 0);
+	grants(f, 5, 0, 50);
+	struct app_decision d = app(f, "a", 3);
+	assert_true(give_back(f, 2, d));
+	pass(f, 200 * MS);
+	want(f, 2, "a", 1);
+	assert_int_equal(unspent_in(f, 0), 3);
+}
+
+/* The other lease ends, and with it the period in which this one's use was counted: what was used then is not known
+ * any more. */
+static void the_ledger_knows_of_all_that_is_given_back(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 3, 9, 50, 5);
+	struct app_decision d = {0};
+	for (int i = 0; i < 8; i++)
+		d = app(f, "a", 1);
+	pass(f, 100 * MS);
+	give_back(f, 1, d);
+	pass(f, 2000 * MS); /* the sweep comes by */
+	assert_int_equal(core_counters(f->core)->repaired, 0);
+}
+
+/* A new agent finds the lease as it is. */
+static void what_was_taken_under_another_agent_is_not_given_back(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 9, 50, 5);
+	struct app_decision d = app(f, "a", 2);
+	restart(f);
+	core_database_up(f->core, f->now_ns, 2);
+	low(f, "a"); /* the client is known again */
+	assert_false(give_back(f, 2, d));
 }
 
 #define UP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
@@ -260,10 +265,10 @@ int main(void) {
 		UP(what_is_beyond_the_limit_stays_owed),
 		UP(a_charge_whose_answer_is_lost_is_made_again),
 		UP(a_fallback_counts_charges_too),
-		UP(what_is_refunded_can_be_spent_again),
-		UP(no_more_is_refunded_than_was_admitted_here),
-		UP(what_was_reported_as_spent_is_not_refunded),
-		UP(nothing_is_refunded_to_a_lease_that_is_over),
+		UP(what_was_reported_as_spent_is_not_given_back),
+		UP(what_was_given_back_is_returned_with_the_rest),
+		UP(the_ledger_knows_of_all_that_is_given_back),
+		UP(what_was_taken_under_another_agent_is_not_given_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,8 +184,7 @@ static void lengths_are_checked(void **state) {
 		{WIRE_DECLARE, sizeof(struct wire_declare) + 1, sizeof(struct wire_declare) + STINT_POLICY_NAME_MAX},
 		{WIRE_WANT, sizeof(struct wire_want) + 1, sizeof(struct wire_want) + STINT_CLIENT_ID_MAX},
 		{WIRE_LOW, sizeof(struct wire_low) + 1, sizeof(struct wire_low) + STINT_CLIENT_ID_MAX},
-		{WIRE_CHARGE, sizeof(struct wire_correction) + 1, sizeof(struct wire_correction) + STINT_CLIENT_ID_MAX},
-		{WIRE_REFUND, sizeof(struct wire_correction) + 1, sizeof(struct wire_correction) + STINT_CLIENT_ID_MAX},
+		{WIRE_CHARGE, sizeof(struct wire_charge) + 1, sizeof(struct wire_charge) + STINT_CLIENT_ID_MAX},
 		{WIRE_STATUS, sizeof(struct wire_head), sizeof(struct wire_head)},
 		{WIRE_PING, sizeof(struct wire_head), sizeof(struct wire_head)},
 	};
@@ -215,7 +214,7 @@ static void types_are_checked(void **state) {
 	struct fixture *f = *state;
 	for (uint32_t type = 0; type < 70000; type += type < 20 ? 1 : 9999) {
 		if (type == WIRE_DECLARE || type == WIRE_WANT || type == WIRE_LOW || type == WIRE_STATUS ||
-		    type == WIRE_PING || type == WIRE_CHARGE || type == WIRE_REFUND)
+		    type == WIRE_PING || type == WIRE_CHARGE)
 			continue;
 		struct wire_head head = {.type = (uint16_t)type};
 		int fd = greet(f);

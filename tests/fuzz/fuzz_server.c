@@ -101,9 +101,9 @@ static void say_low(struct play *p, int fd, const char *text, size_t length) {
 	fuzz_say(fd, &m, sizeof(m), text, length);
 }
 
-static void say_correction(struct play *p, int fd, const char *text, size_t length) {
-	struct wire_correction m = {
-		.head.type = fuzz_below(&p->in, 2) ? WIRE_CHARGE : WIRE_REFUND,
+static void say_charge(struct play *p, int fd, const char *text, size_t length) {
+	struct wire_charge m = {
+		.head.type = WIRE_CHARGE,
 		.policy = (uint32_t)any_number(p, 1) - 1,
 		.cost = (uint32_t)any_number(p, 1),
 	};
@@ -155,7 +155,7 @@ static void act(struct play *p) {
 	case 7:
 	case 8: say_low(p, *peer, said, length); break;
 	case 9: fuzz_say(*peer, &status, sizeof(status), said, what & 128 ? 0 : length); break;
-	case 10: say_correction(p, *peer, said, length); break;
+	case 10: say_charge(p, *peer, said, length); break;
 	case 11: say_noise(p, *peer); break;
 	case 12: read_all(*peer); break;
 	case 13: fuzz_say_hello(*peer); break;

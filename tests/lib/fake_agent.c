@@ -258,10 +258,10 @@ static void hear(struct fake_agent *a, int fd, const unsigned char *bytes, size_
 		head.type = WIRE_PONG;
 		if (!a->mute)
 			send_packet(fd, &head, sizeof(head), NULL, 0);
-	} else if (head.type == WIRE_CHARGE || head.type == WIRE_REFUND) {
-		memcpy(&a->last_correction, bytes, sizeof(a->last_correction));
-		keep_name(a, bytes, length, sizeof(a->last_correction));
-		a->counts.correction++;
+	} else if (head.type == WIRE_CHARGE) {
+		memcpy(&a->last_charge, bytes, sizeof(a->last_charge));
+		keep_name(a, bytes, length, sizeof(a->last_charge));
+		a->counts.charge++;
 	} else {
 		must(head.type == WIRE_LOW);
 		memcpy(&a->last_low, bytes, sizeof(a->last_low));

@@ -49,7 +49,7 @@ struct fake_agent;
 typedef void fake_want(struct fake_agent *, int fd, const struct wire_want *, const char *id);
 
 struct fake_counts {
-	unsigned hello, declare, want, low, correction, ping, hangup;
+	unsigned hello, declare, want, low, charge, ping, hangup;
 };
 
 struct fake_agent {
@@ -77,7 +77,7 @@ struct fake_agent {
 	struct wire_declare last_declare;
 	struct wire_want last_want;
 	struct wire_low last_low;
-	struct wire_correction last_correction;
+	struct wire_charge last_charge;
 	char last_name[256];
 
 	pthread_t thread;

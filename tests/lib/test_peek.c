@@ -99,29 +99,27 @@ static void a_charge_is_taken_from_the_lease(void **state) {
 	struct slot *slot = warm(f, 7);
 	assert_int_equal(stint_charge(f->api, "c", 5), 0);
 	assert_int_equal(credits_of(slot), 2);
-	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.correction), 0);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.charge), 0);
 }
 
 static void the_agent_is_told_of_what_no_lease_covers(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot = warm(f, 7);
 	assert_int_equal(stint_charge(f->api, "c", 8), 0);
-	fake_agent_await(&f->agent, &f->agent.counts.correction, 1);
-	assert_int_equal(f->agent.last_correction.head.type, WIRE_CHARGE);
-	assert_int_equal(f->agent.last_correction.cost, 8);
+	fake_agent_await(&f->agent, &f->agent.counts.charge, 1);
+	assert_int_equal(f->agent.last_charge.head.type, WIRE_CHARGE);
+	assert_int_equal(f->agent.last_charge.cost, 8);
 	assert_string_equal(f->agent.last_name, "c");
 	assert_int_equal(credits_of(slot), 7);
-	assert_int_equal(stint_refund_n(f->api, "client", 3, 2), 0);
-	fake_agent_await(&f->agent, &f->agent.counts.correction, 2);
-	assert_int_equal(f->agent.last_correction.head.type, WIRE_REFUND);
-	assert_int_equal(f->agent.last_correction.cost, 2);
+	assert_int_equal(stint_charge_n(f->api, "client", 3, 2), 0);
+	fake_agent_await(&f->agent, &f->agent.counts.charge, 2);
+	assert_int_equal(f->agent.last_charge.cost, 2);
 	assert_string_equal(f->agent.last_name, "cli");
 }
 
 static void who_cannot_tell_says_so(void **state) {
 	struct fixture *f = *state;
 	assert_int_equal(stint_charge(f->api, "c", 1), STINT_EAGENT); /* no policy is declared yet */
-	assert_int_equal(stint_refund(f->api, "c", 1), STINT_EAGENT);
 	assert_string_equal(stint_error_detail(), "policy \"api\": the agent can't be told at the moment");
 	assert_true(stint_is_allowed(f->api, "c"));
 	assert_int_equal(stint_charge(f->api, "c", 1), 0);
@@ -129,10 +127,112 @@ static void who_cannot_tell_says_so(void **state) {
 	fake_agent_stop(&f->agent);
 	while (stint_charge(f->api, "c", 1) == 0) /* until the hang-up is noticed */
 		stint_is_allowed(f->api, "c");
-	assert_int_equal(stint_refund(f->api, "c", 1), STINT_EAGENT);
 	assert_int_equal(stint_charge(f->api, "", 1), STINT_ECLIENT);
 	assert_int_equal(stint_charge(f->api, "c", 0), STINT_ERANGE);
-	assert_int_equal(stint_refund_n(f->api, "a\0b", 3, 1), STINT_ECLIENT);
+	assert_int_equal(stint_charge_n(f->api, "a\0b", 3, 1), STINT_ECLIENT);
+}
+
+/* ---- Refunds ---------------------------------------------------------------------------------- */
+
+static void what_was_admitted_can_be_given_back_once(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 7);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(stint_check(f->api, "c", 5, &f->r), 0);
+		assert_true(f->r.allowed);
+		assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 1);
+		assert_int_equal(f->r.receipt, 0);
+		assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 0);
+		assert_int_equal(credits_of(slot), 7);
+	}
+	assert_int_equal(stint_try(f->api, "c", 5, &f->r), 1);
+	assert_int_equal(stint_refund(f->api, "c", 2, &f->r), 1); /* a part of it */
+	assert_int_equal(credits_of(slot), 4);
+}
+
+static void of_two_leases_it_goes_into_its_own(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 1);
+	fake_slot_lease(slot, 1, 8, LATER + MS(1000), 0);
+	assert_int_equal(stint_check(f->api, "c", 5, &f->r), 0);
+	assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 1);
+	assert_int_equal(credits_of(slot), 1);
+	assert_int_equal(word_credits(atomic_load(&slot->word[1])), 8);
+}
+
+/* The agent goes on to another epoch when it reports what was spent, and when it replaces the lease. */
+static void what_was_reported_is_not_given_back(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 7);
+	assert_int_equal(stint_check(f->api, "c", 5, &f->r), 0);
+	struct stint_result copy = f->r;
+	atomic_fetch_add(&slot->word[0], word_make(1, 0, 0));
+	assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 0);
+	assert_int_equal(credits_of(slot), 2);
+	f->r = copy;
+	fake_slot_lease(slot, 0, 3, LATER, 0);
+	assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 0);
+	assert_int_equal(credits_of(slot), 3);
+}
+
+static void a_receipt_is_of_one_client(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 7), *other = fake_table_put(&f->agent.table, 0, "d");
+	fake_slot_lease(other, 0, 7, LATER, 0);
+	assert_int_equal(stint_check(f->api, "c", 5, &f->r), 0);
+	assert_int_equal(stint_refund(f->api, "d", 5, &f->r), 0);
+	assert_int_equal(credits_of(other), 7);
+	assert_int_equal(credits_of(slot), 2);
+	assert_int_equal(stint_check(f->api, "c", 1, &f->r), 0);
+	fake_table_remove(&f->agent.table, slot);
+	assert_int_equal(stint_refund(f->api, "c", 1, &f->r), 0);
+}
+
+static void nothing_else_has_a_receipt(void **state) {
+	struct fixture *f = *state;
+	assert_int_equal(stint_check(f->api, "c", 1, &f->r), 0); /* the agent decides */
+	assert_int_equal(f->r.receipt, 0);
+	assert_int_equal(stint_refund(f->api, "c", 1, &f->r), 0);
+	struct slot *slot = warm(f, 2);
+	assert_int_equal(stint_peek(f->api, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.receipt, 0);
+	fake_slot_deny(slot, 3, LATER, 0, hint_pack(0, 5, 5));
+	assert_int_equal(stint_check(f->api, "c", 3, &f->r), 0);
+	assert_false(f->r.allowed);
+	assert_int_equal(f->r.receipt, 0);
+	assert_int_equal(stint_refund(f->api, "", 1, &f->r), STINT_ECLIENT);
+	assert_int_equal(stint_refund(f->api, "c", 0, &f->r), STINT_ERANGE);
+	assert_int_equal(stint_refund_sized(f->api, "c", 1, 1, &f->r, 8), STINT_EVERSION);
+}
+
+static void any_other_receipt_gives_nothing_back(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 7);
+	assert_int_equal(stint_check(f->api, "c", 5, &f->r), 0);
+	uint64_t receipt = f->r.receipt;
+	for (int bit = 0; bit < 64; bit++) {
+		f->r.receipt = receipt ^ UINT64_C(1) << bit;
+		assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 0);
+	}
+	assert_int_equal(credits_of(slot), 2);
+	assert_int_equal(word_credits(atomic_load(&slot->word[1])), 0);
+}
+
+static void the_process_takes_back_what_it_counted(void **state) {
+	struct fixture *f = *state;
+	struct stint_limiter *one = limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 1});
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(stint_check(one, "c", 1, &f->r), 0);
+		assert_true(f->r.allowed);
+		assert_int_equal(stint_refund(one, "c", 1, &f->r), 1);
+		assert_int_equal(stint_refund(one, "c", 1, &f->r), 0);
+	}
+	assert_int_equal(stint_check(one, "c", 1, &f->r), 0);
+	struct stint_result copy = f->r;
+	copy.receipt += UINT64_C(1) << 32; /* of another window */
+	assert_int_equal(stint_refund(one, "c", 1, &copy), 0);
+	assert_false(stint_is_allowed(one, "c"));
+	stint_limiter_free(one);
 }
 
 int main(void) {
@@ -145,6 +245,13 @@ int main(void) {
 		TEST(a_charge_is_taken_from_the_lease),
 		TEST(the_agent_is_told_of_what_no_lease_covers),
 		TEST(who_cannot_tell_says_so),
+		TEST(what_was_admitted_can_be_given_back_once),
+		TEST(of_two_leases_it_goes_into_its_own),
+		TEST(what_was_reported_is_not_given_back),
+		TEST(a_receipt_is_of_one_client),
+		TEST(nothing_else_has_a_receipt),
+		TEST(any_other_receipt_gives_nothing_back),
+		TEST_ABSENT(the_process_takes_back_what_it_counted),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,6 +124,31 @@ static void ask(struct world *w, uint32_t h, uint32_t a) {
 	}
 }
 
+/* The process was admitted by the table. It uses that, or gives it back after some time: see stint_refund(). */
+static void use(struct world *w, uint32_t h, const struct app *app, const struct app_decision *d) {
+	if (!chance(w, w->faults.refunds)) {
+		watch_admission(w, h, app->client, app->cost, d->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+		                d->until_ns);
+		return;
+	}
+	watch_burnt(w, h, app->client, app->cost);
+	plan(w, w->now_ns + between(w, 0, chance(w, 90) ? 1 * MS : 300 * MS),
+	     (struct event){.kind = REFUND,
+	                    .host = h,
+	                    .client = app->client,
+	                    .cost = app->cost,
+	                    .slot = d->slot,
+	                    .bank = (uint32_t)d->bank,
+	                    .found = d->found});
+}
+
+static void refund(struct world *w, const struct event *e) {
+	struct host *host = &w->hosts[e->host];
+	char id[16];
+	if (app_find(&host->table, 0, id, id_text(id, e->client)) == e->slot)
+		app_puts_back(&host->table.table.slots[e->slot], (int)e->bank, e->found, e->cost);
+}
+
 /* `at_ns` is when the process read its clock: it may have been stopped since then. */
 static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 	struct host *host = &w->hosts[h];
@@ -139,8 +164,7 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 		complain(w, "host %u still has credits of the fallback", h);
 	bool is_late = host_now(w, host) >= d.until_ns;
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))
-		watch_admission(w, h, app->client, app->cost, d.fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		                d.until_ns);
+		use(w, h, app, &d);
 	if (d.verdict == APP_DENIED)
 		verdicts_on_denial(w, h, app->client, app->cost, false);
 	if (d.low && !chance(w, w->faults.dropped))
@@ -236,6 +260,7 @@ void app_probe(struct world *w, uint32_t h) {
 void app_on_event(struct world *w, const struct event *e) {
 	switch (e->kind) {
 	case THINK: check(w, e->host, e->app); break;
+	case REFUND: refund(w, e); break;
 	case DECIDE: decide(w, e->host, e->app, e->ns); break;
 	case GIVE_UP: give_up(w, e); break;
 	case PONG:

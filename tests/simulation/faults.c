@@ -45,6 +45,10 @@ static const struct faults known[] = {
      .app_pauses = 10},
 	{.name = "long windows", .long_windows = true},
 	{.name = "long windows, lost replies", .long_windows = true, .lost = 2, .agent_crashes = 2},
+	{.name = "refunds", .refunds = 30, .app_pauses = 5, .mistaken = 10},
+	{.name = "refunds, lost replies", .refunds = 30, .lost = 10, .away = 40, .agent_crashes = 2},
+	{.name = "refunds, long windows", .refunds = 30, .long_windows = true, .lost = 2},
+	{.name = "refunds, fixed window", .refunds = 30, .fixed = true, .lost = 2},
 };
 
 #define KNOWN (sizeof(known) / sizeof(known[0]))
@@ -78,6 +82,7 @@ static struct faults mixture(uint64_t seed) {
 		.long_windows = random_below(&random, 16) == 0,
 		.locked = some(&random, 15),
 		.mistaken = some(&random, 30),
+		.refunds = some(&random, 20),
 	};
 	return faults;
 }

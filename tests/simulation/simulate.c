@@ -19,7 +19,7 @@
 #include "tap.h"
 #include "world.h"
 
-#define KINDS_MAX      32
+#define KINDS_MAX      48
 #define FAILURES_SHOWN 20u
 
 /* Of all worlds with the same faults; shared by the workers. */
@@ -56,9 +56,9 @@ static void tell(const struct world *w) {
 	const struct faults *f = &w->planned;
 	printf("seed %llu: %s\n", U(w->seed), f->name);
 	printf(
-		"lost %u%% rejected %u%% locked %u%% away %u%% dropped %u%% duplicated %u%% mistaken %u%%, apps die %u%% stop %u%%, agents crash %u stop %u\n",
-		f->lost, f->rejected, f->locked, f->away, f->dropped, f->duplicated, f->mistaken, f->app_deaths,
-		f->app_pauses, f->agent_crashes, f->agent_pauses);
+		"lost %u%% rejected %u%% locked %u%% away %u%% dropped %u%% duplicated %u%% mistaken %u%% refunds %u%%, apps die %u%% stop %u%%, agents crash %u stop %u\n",
+		f->lost, f->rejected, f->locked, f->away, f->dropped, f->duplicated, f->mistaken, f->refunds,
+		f->app_deaths, f->app_pauses, f->agent_crashes, f->agent_pauses);
 	printf("server crashes %u, promoted %u%s, clock back %u forward %u%s%s%s%s%s\n", f->database_crashes,
 	       f->promotions, f->loses_commits ? " with loss" : "", f->steps_back, f->steps_forward,
 	       f->slow ? ", slow" : "", f->crowded ? ", crowded" : "", f->relaxed ? ", relaxed" : "",

@@ -85,7 +85,7 @@ static void watch_room(struct world *w, uint32_t h, uint32_t client, uint32_t co
 /* Of what a fallback charges, nothing is lost in these worlds: who was served was there. */
 static bool counts_in_fallback(const struct world *w) {
 	const struct faults *f = &w->planned;
-	return !f->crowded && !f->app_deaths && !f->app_pauses && !f->duplicated && !f->agent_crashes &&
+	return !f->crowded && !f->refunds && !f->app_deaths && !f->app_pauses && !f->duplicated && !f->agent_crashes &&
 	       !f->agent_pauses && !f->policy_changes;
 }
 

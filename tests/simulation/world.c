@@ -200,6 +200,8 @@ static void trace(const struct world *w, const struct event *e) {
 		[VERDICT] = "verdict",
 		[GIVE_UP] = "give up",
 		[LOOK] = "look",
+		[REFUND] = "refund",
+		[RECALL] = "recall",
 		[PING] = "ping",
 		[PONG] = "pong",
 		[ARRIVE] = "arrive",
@@ -246,7 +248,8 @@ static void happen(struct world *w, struct event *e) {
 	case VERDICT:
 	case GIVE_UP:
 	case LOOK:
-	case PONG: app_on_event(w, e); break;
+	case PONG:
+	case REFUND: app_on_event(w, e); break;
 	case ARRIVE:
 	case APPLY:
 	case CHANGE:

@@ -60,6 +60,7 @@ struct faults {
 	uint32_t duplicated; /* %: messages that arrive twice; so do recalls, and as many of those come late */
 	uint32_t mistaken;   /* %: requests after which somebody calls the client's leases back without a reason */
 	uint32_t app_deaths; /* %: checks under which the process dies */
+	uint32_t refunds;    /* %: admissions that are given back at once */
 	/* %: checks in which the process is stopped between reading the clock and taking credits */
 	uint32_t app_pauses;
 	uint32_t agent_crashes;    /* how often: killed, and started on the same table */
@@ -107,7 +108,8 @@ enum event_kind {
 	GIVE_UP,
 	LOOK,
 	PING,
-	PONG, /* apps */
+	PONG,
+	REFUND, /* apps */
 	ARRIVE,
 	APPLY,
 	REPLY,
@@ -139,6 +141,8 @@ struct event {
 	struct batch *batch;
 	enum lease_outcome outcome;
 	struct core_policy policy;
+	uint32_t slot, bank; /* a REFUND's, as in struct app_decision */
+	uint64_t found;
 };
 
 struct app {

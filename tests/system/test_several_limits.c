@@ -161,32 +161,21 @@ static void play_charge(struct app *app) {
 	       "its next check is denied");
 }
 
-/* Until the agent has put it back. */
-static bool has_again(struct app *app, const char *client, int64_t remaining) {
-	struct stint_result r = {0};
-	uint64_t began_ns = monotonic_ns();
-	while (stint_peek(app->small, client, 1, &r) == 0 && r.remaining < remaining &&
-	       stage_ms_since(began_ns) < 20000)
-		sleep_ms(1);
-	return r.remaining == remaining;
-}
-
+/* A check that the agent decided itself can't be given back, and counts. */
 static void play_refund(struct app *app) {
 	struct stint_result r = {0};
-	int admitted = 0, again = 0;
-	for (int i = 0; i < REFUNDS; i++) {
-		admitted += stint_check(app->small, "refunded", 1, &r) == 0 && r.allowed;
-		again += stint_refund(app->small, "refunded", 1) == 0 && has_again(app, "refunded", SMALL_MAX);
-	}
-	tap_ok(admitted == REFUNDS && again == REFUNDS, "%d checks of %d were admitted, since each was given back",
-	       admitted, SMALL_MAX);
-	/* Nothing was admitted that this could be of. The agent reads it before it answers about somebody else. */
-	stint_refund(app->small, "refunded", SMALL_MAX);
-	stint_peek(app->small, "somebody else", 1, &r);
-	admitted = 0;
+	int admitted = 0, given_back = 0, kept;
+	for (int i = 0; i < REFUNDS; i++)
+		if (stint_check(app->small, "refunded", 1, &r) == 0 && r.allowed) {
+			admitted++;
+			given_back += stint_refund(app->small, "refunded", 1, &r) == 1;
+		}
+	kept = admitted - given_back;
+	tap_ok(admitted == REFUNDS && kept < SMALL_MAX, "%d checks of %d were admitted, since %d were given back",
+	       admitted, SMALL_MAX, given_back);
 	for (int i = 0; i < 5 * SMALL_MAX; i++)
-		admitted += stint_check(app->small, "refunded", 1, &r) == 0 && r.allowed;
-	tap_ok(admitted == SMALL_MAX, "I1 of those that weren't, %d of %d", admitted, SMALL_MAX);
+		kept += stint_check(app->small, "refunded", 1, &r) == 0 && r.allowed;
+	tap_ok(kept == SMALL_MAX, "I1 of those that weren't, %d of %d", kept, SMALL_MAX);
 }
 
 static int run(const struct scene *scene) {
