@@ -95,8 +95,8 @@ COLD struct unusual decide_unusual_admission(const struct mapping *, const struc
 COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
                                           uint64_t denial, uint32_t times, uint64_t now_ns);
 
-/* Puts credits back into the lease that they came from, if that is still in the epoch of the word taken_from. Returns
- * whether it is. (If they were taken too late, nobody can spend them any more, but the agent can return them.) */
+/* Puts credits back into the lease that they came from, if that is still in the epoch of the word taken_from.
+ * Returns whether it is. (Nobody can spend those that were taken too late, but the agent can return them.) */
 COLD bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
 
 #define DECIDE_LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)

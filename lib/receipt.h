@@ -1,10 +1,10 @@
 /*
- * receipt.h - from which lease an admission took its credits: what stint_refund() needs to put them back there, and
- * nowhere else.
+ * receipt.h - from which lease an admission took its credits: what stint_refund() needs to put them back there,
+ * and nowhere else.
  *
- * A credit is charged to its lease's last sub-window; spent again by another lease, or after the agent has reported
- * it as spent, it would count at another time than it is spent at. So it goes back while the lease is in the same
- * epoch, or never (layout.h).
+ * A credit is charged to its lease's last sub-window; spent again by another lease, or after the agent has
+ * reported it as spent, it would count at another time than it is spent at. So it goes back while the lease is
+ * in the same epoch, or never (layout.h).
  *
  *     bits 63..32: the epoch of the lease's word, or the window of the limit inside the process
  *     bits 31..20: of the slot's number
@@ -34,7 +34,8 @@ static inline uint32_t receipt_mark(uint64_t generation) {
 	return table << RECEIPT_TABLE_SHIFT | (uint32_t)RECEIPT_SET;
 }
 
-static inline uint64_t receipt_make(const struct mapping *mapping, const struct slot *slot, uint64_t word, int bank) {
+static inline uint64_t receipt_make(const struct mapping *mapping, const struct slot *slot, uint64_t word,
+                                    int bank) {
 	uint64_t number = (uint64_t)(slot - mapping->slots) & RECEIPT_SLOT_MASK;
 	return (word & RECEIPT_EPOCH_MASK) | number << RECEIPT_SLOT_SHIFT | mapping->receipt_mark | (uint64_t)bank;
 }

@@ -27,7 +27,8 @@
  *     epoch, no credits), then writes deadline, start and key, then publishes
  *     (word := next epoch, credits; release). A late CAS on the old epoch fails.
  *   - Within an epoch only credits change: apps subtract, and put back what they
- *     took too late, or what they were admitted for and didn't use. The agent adds credits by going on to the next epoch.
+ *     took too late, or were admitted for and didn't use. The agent adds credits by
+ *     going on to the next epoch.
  *   - After its CAS the app reads the clock. If the deadline has passed (the process
  *     was stopped, or had an old time in mind when it chose the lease), or that old time
  *     is long ago, the credits admit nobody. They are put back, by CAS and within their

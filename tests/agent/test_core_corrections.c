@@ -221,8 +221,8 @@ static void what_was_given_back_is_returned_with_the_rest(void **state) {
 	assert_int_equal(unspent_in(f, 0), 3);
 }
 
-/* The other lease ends, and with it the period in which this one's use was counted: what was used then is not known
- * any more. */
+/* The other lease ends, and with it the period in which this one's use was counted: what was used then is not
+ * known any more. */
 static void the_ledger_knows_of_all_that_is_given_back(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);

@@ -1,6 +1,6 @@
 /*
- * test_several_limits.c - what an app asks beside plain checks, of real agents and a database: several limits in one
- * check, a look at what is left, charges afterwards and refunds.
+ * test_several_limits.c - what an app asks beside plain checks, of real agents and a database: several limits
+ * in one check, a look at what is left, charges afterwards and refunds.
  */
 #include <stdatomic.h>
 #include <stdio.h>
