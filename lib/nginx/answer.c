@@ -60,7 +60,7 @@ static void add_header(const char *name, const char *value, void *writer) {
 	h->hash = 1;
 }
 
-/* RateLimit-Policy and RateLimit are lists, with an element for each limit; of the others there is one. */
+/* Of limits that were checked together, one is told. (When each was decided alone, the first two are lists.) */
 static ngx_int_t add_headers(ngx_http_request_t *r, const struct ngx_stint_visit *v) {
 	const struct ngx_stint_check *tightest = find_tightest(v, false);
 	struct writer w = {.request = r};

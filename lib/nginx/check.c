@@ -1,13 +1,13 @@
 /*
- * check.c - checks a request's limits, one after the other, until one denies. What the earlier ones have admitted
- * counts then.
+ * check.c - checks a request's limits: those that are in force together, all or nothing; then each dry run by
+ * itself.
  */
 #include "module.h"
 
 /* How much longer than its timeout a check may take until it is given up: it never should. */
 #define PATIENCE_MS 2000
 
-/* ---- One check ------------------------------------------------------------------ */
+/* ---- Asking ----------------------------------------------------------------------- */
 
 static void resume_later(struct ngx_stint_visit *v) {
 	if (v->event.timer_set)
@@ -19,27 +19,75 @@ static void resume_later(struct ngx_stint_visit *v) {
 static void take_verdict(int status, const struct stint_result *result, void *visit) {
 	struct ngx_stint_visit *v = visit;
 	v->pending = false;
+	v->answered = true;
 	v->error = status;
-	if (status == 0) {
-		v->checks[v->next].result = *result;
-		v->checks[v->next].known = true;
-	}
+	if (status == 0)
+		v->result = *result;
 	if (!v->ended)
 		resume_later(v);
 }
 
-static int ask(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
-	struct ngx_stint_policy *policy = c->limit->policy;
-	int status = ngx_stint_find_limiter(v->main, policy);
+void ngx_stint_cancel(struct ngx_stint_visit *v) {
+	if (!v->pending)
+		return;
+	bool ended = v->ended;
+	v->ended = true; /* nobody is to be told */
+	stint_cancel(v->main->attachment, v->ticket);
+	v->pending = false;
+	v->ended = ended;
+}
+
+static int find_limiters(struct ngx_stint_visit *v, ngx_uint_t count) {
+	int error = 0;
+	for (ngx_uint_t i = v->next; i < v->next + count && error == 0; i++)
+		error = ngx_stint_find_limiter(v->main, v->checks[i].limit->policy);
+	return error;
+}
+
+/* Starts one check of the next `count` limits. Returns what stint_check_all_async() does. */
+static int start(struct ngx_stint_visit *v, ngx_uint_t count) {
+	struct stint_part parts[STINT_PARTS_MAX];
+	for (ngx_uint_t i = 0; i < count; i++) {
+		const struct ngx_stint_check *c = &v->checks[v->next + i];
+		parts[i] = (struct stint_part){.limiter = c->limit->policy->limiter,
+		                               .client_id = (const char *)c->key.data,
+		                               .length = c->key.len,
+		                               .cost = c->cost};
+	}
+	if (count > 1)
+		return stint_check_all_async(parts, count, &v->result, take_verdict, v);
+	int status = stint_check_async_n(parts[0].limiter, parts[0].client_id, parts[0].length, parts[0].cost,
+	                                 &v->result, take_verdict, v);
+	v->result.part = 0;
+	return status;
+}
+
+/* It ends by itself within the shortest of the limits' timeouts. */
+static void give_time(struct ngx_stint_visit *v) {
+	int32_t timeout_ms = v->checks[v->next].limit->policy->options.timeout_ms;
+	ngx_add_timer(&v->event, (ngx_msec_t)(timeout_ms ? timeout_ms : 1000) + PATIENCE_MS);
+}
+
+/* Returns 1: v->result is the verdict; 0: it is pending; or an error. */
+static int ask(struct ngx_stint_visit *v, ngx_uint_t count) {
+	int status = find_limiters(v, count);
 	if (status == 0)
-		status = stint_check_async_n(policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &c->result,
-		                             take_verdict, v);
+		status = start(v, count);
 	if (status != 0)
 		return status;
 	v->pending = true;
-	v->ticket = c->result.ticket;
-	return ngx_stint_watch(v->main);
+	v->ticket = v->result.ticket;
+	status = ngx_stint_watch(v->main);
+	if (status == 0)
+		give_time(v);
+	else
+		ngx_stint_cancel(v);
+	v->answered = false;
+	v->error = 0;
+	return status;
 }
+
+/* ---- Without the agent ------------------------------------------------------------- */
 
 /* What every request would say is said once a minute. */
 static bool is_time_to_tell(time_t *told) {
@@ -76,83 +124,97 @@ static void deny(const struct stint_options *options, struct stint_result *resul
 	};
 }
 
-/* Decides a check that ended with an error. */
-static int decide_alone(struct ngx_stint_visit *v, struct ngx_stint_check *c, int error) {
+/* Decides one limit after an error. */
+static void decide_one(struct ngx_stint_visit *v, struct ngx_stint_check *c, int error) {
 	struct ngx_stint_policy *policy = c->limit->policy;
+	bool may_decide =
+		policy->limiter && (is_agent_unusable(error) || policy->options.on_error == STINT_ON_ERROR_ALLOW);
 	if (is_time_to_tell(&policy->told))
 		ngx_log_error(NGX_LOG_ERR, v->request->connection->log, 0,
 		              "stint: policy \"%s\" is decided without the agent: %s", policy->name,
 		              stint_strerror(error));
-	if (!policy->limiter || (!is_agent_unusable(error) && policy->options.on_error != STINT_ON_ERROR_ALLOW)) {
+	if (!may_decide ||
+	    stint_check_alone_n(policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &c->result) != 0)
 		deny(&policy->options, &c->result);
-		return 0;
-	}
-	return stint_check_alone_n(policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &c->result);
+	c->known = true;
 }
 
-/* NGX_OK: the result is known; NGX_AGAIN: it is pending; NGX_DECLINED: the key is none. */
-static ngx_int_t check(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
+/* One limit after the other, until one denies. */
+static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error) {
+	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
+		decide_one(v, &v->checks[i], error);
+		if (!v->checks[i].result.allowed)
+			return;
+	}
+}
+
+/* ---- One step -------------------------------------------------------------------------- */
+
+/* The first limit whose key is none: of a cost of 0, the library looks at the key alone. */
+static struct ngx_stint_check *find_bad_key(struct ngx_stint_visit *v, ngx_uint_t count) {
+	struct stint_result unused;
+	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
+		struct ngx_stint_check *c = &v->checks[i];
+		if (stint_check_alone_n(c->limit->policy->limiter, (const char *)c->key.data, c->key.len, 0, &unused) ==
+		    STINT_ECLIENT)
+			return c;
+	}
+	return &v->checks[v->next];
+}
+
+/* Decides the next `count` limits, in one check. NGX_OK: it is known which of them denies, if one does; NGX_AGAIN:
+ * the check is pending; NGX_DECLINED: a key is none. */
+static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count) {
 	int error = v->error;
-	v->error = 0;
-	if (error == 0 && !c->known) {
-		int status = ask(v, c);
-		if (v->pending && status == 0)
+	if (!v->answered) {
+		int status = ask(v, count);
+		if (status == 0)
 			return NGX_AGAIN;
-		ngx_stint_cancel(v);
-		v->error = 0;
 		error = status < 0 ? status : 0;
 	}
-	if (error == 0 && c->result.source == STINT_SOURCE_LOCAL)
+	v->answered = false;
+	v->error = 0;
+	if (error == STINT_ECLIENT) {
+		v->denied = find_bad_key(v, count);
+		return NGX_DECLINED;
+	}
+	if (error) {
+		decide_alone(v, count, error);
+		return NGX_OK;
+	}
+	struct ngx_stint_check *c = &v->checks[v->next + v->result.part];
+	c->result = v->result;
+	c->known = true;
+	if (c->result.source == STINT_SOURCE_LOCAL)
 		tell_absence(v);
-	if (error < 0 && error != STINT_ECLIENT)
-		error = decide_alone(v, c, error);
-	c->known = error == 0;
-	return c->known ? NGX_OK : error == STINT_ECLIENT ? NGX_DECLINED : NGX_ERROR;
+	return NGX_OK;
 }
 
-void ngx_stint_cancel(struct ngx_stint_visit *v) {
-	if (!v->pending)
-		return;
-	bool ended = v->ended;
-	v->ended = true; /* nobody is to be told */
-	stint_cancel(v->main->attachment, v->ticket);
-	v->pending = false;
-	v->ended = ended;
-}
-
-/* ---- All of them ------------------------------------------------------------------ */
-
-static void give_time(struct ngx_stint_visit *v, const struct ngx_stint_check *c) {
-	int32_t timeout_ms = c->limit->policy->options.timeout_ms;
-	ngx_add_timer(&v->event, (ngx_msec_t)(timeout_ms ? timeout_ms : 1000) + PATIENCE_MS);
-}
-
-/* Takes a known result into account; false: the request is rejected. */
-static bool admit(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
-	if (c->result.allowed)
-		return true;
-	if (c->limit->dry_run && v->denied)
-		return true;
-	v->denied = c;
-	v->status = c->limit->dry_run ? NGX_STINT_REJECTED_DRY_RUN : NGX_STINT_REJECTED;
-	return c->limit->dry_run;
+/* Takes into account what the next `count` limits have said; false: the request is rejected. */
+static bool admit(struct ngx_stint_visit *v, ngx_uint_t count) {
+	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
+		struct ngx_stint_check *c = &v->checks[i];
+		if (!c->known || c->result.allowed)
+			continue;
+		if (!v->denied)
+			v->denied = c;
+		v->status = c->limit->dry_run ? NGX_STINT_REJECTED_DRY_RUN : NGX_STINT_REJECTED;
+		return c->limit->dry_run;
+	}
+	return true;
 }
 
 ngx_int_t ngx_stint_decide(struct ngx_stint_visit *v) {
-	for (; v->next < v->count; v->next++) {
-		struct ngx_stint_check *c = &v->checks[v->next];
-		ngx_int_t rc = check(v, c);
+	while (v->next < v->count) {
+		ngx_uint_t count = v->next < v->in_force ? v->in_force : 1;
+		ngx_int_t rc = decide_next(v, count);
 		if (rc == NGX_AGAIN)
-			give_time(v, c);
-		if (rc == NGX_AGAIN || rc == NGX_ERROR)
 			return rc;
-		if (rc == NGX_DECLINED) {
+		if (rc == NGX_DECLINED)
 			v->status = NGX_STINT_BAD_KEY;
-			v->denied = c;
+		if (rc == NGX_DECLINED || !admit(v, count))
 			return NGX_OK;
-		}
-		if (!admit(v, c))
-			return NGX_OK;
+		v->next += count;
 	}
 	if (v->status == NGX_STINT_UNDECIDED)
 		v->status = NGX_STINT_PASSED;

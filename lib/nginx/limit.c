@@ -281,5 +281,7 @@ char *ngx_stint_read_limit(ngx_conf_t *cf, ngx_command_t *command, void *locatio
 		return NGX_CONF_ERROR;
 	ngx_memzero(limit, sizeof(*limit));
 	struct reading r = {.cf = cf, .limit = limit};
-	return read_directive(&r) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+	ngx_int_t rc = l->limits->nelts > STINT_PARTS_MAX ? refuse(&r, "more than %d limits", STINT_PARTS_MAX)
+	                                                  : read_directive(&r);
+	return rc == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

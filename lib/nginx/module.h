@@ -4,7 +4,7 @@
  *     module.c      the module, its directives, and the configuration's life
  *     limit.c       the directive stint_limit, and the policies that it names
  *     agent.c       a worker's attachment to the agent, and its descriptor in nginx's event loop
- *     check.c       checks a request's limits, one after the other
+ *     check.c       checks a request's limits
  *     visit.c       a request's visit: its keys and costs, and what becomes of it
  *     handler.c     the phase in which a request waits, and is admitted or rejected
  *     answer.c      header fields and variables
@@ -88,7 +88,7 @@ struct ngx_stint_check {
 	const struct ngx_stint_limit *limit;
 	ngx_str_t key;
 	uint32_t cost;
-	bool known; /* the result is */
+	bool known; /* the result is: of limits that are checked together, one has it */
 	struct stint_result result;
 };
 
@@ -100,11 +100,15 @@ struct ngx_stint_visit {
 	enum ngx_stint_status status;
 	struct ngx_stint_check *denied; /* the check by which it was rejected, if only in a dry run */
 	ngx_event_t event;              /* resumes the request; its timer is for a library that doesn't call back */
-	bool pending;                   /* the library will call back for the check `next` */
+	bool pending;                   /* the library will call back */
+	bool answered;                  /* it has, with `error` (0 or STINT_E...) and the result */
 	bool ended;                     /* the request has ended, or has been cut off: nothing resumes it */
-	int error;                      /* of the check that called back: 0 or STINT_E... */
+	int error;
+	struct stint_result result;
 	uint64_t ticket;
-	ngx_uint_t next, count;
+	ngx_uint_t next;     /* those before it are decided */
+	ngx_uint_t in_force; /* these are the first, and are checked together; then come dry runs, one by one */
+	ngx_uint_t count;
 	struct ngx_stint_check checks[];
 };
 

@@ -62,7 +62,16 @@ static ngx_int_t read_cost(ngx_http_request_t *r, const struct ngx_stint_limit *
 	return number == 0 ? SKIPPED : NGX_OK;
 }
 
-/* Adds a check to the visit, unless the limit is skipped. */
+/* The check of the same client of the same policy; NULL: there is none. Dry runs have each their own. */
+static struct ngx_stint_check *find_same(struct ngx_stint_visit *v, const struct ngx_stint_check *c) {
+	for (struct ngx_stint_check *other = v->checks; other < c && !c->limit->dry_run; other++)
+		if (other->limit->policy == c->limit->policy && other->key.len == c->key.len &&
+		    ngx_memcmp(other->key.data, c->key.data, c->key.len) == 0)
+			return other;
+	return NULL;
+}
+
+/* Adds a check to the visit, unless the limit is skipped. Two of the same client of the same policy are one. */
 static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_limit *limit) {
 	struct ngx_stint_check *c = &v->checks[v->count];
 	ngx_http_complex_value_t key = limit->key;
@@ -72,9 +81,24 @@ static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_lim
 	if (c->key.len == 0)
 		return SKIPPED;
 	ngx_int_t rc = read_cost(v->request, limit, &c->cost);
-	if (rc == NGX_OK || rc == BAD_COST)
+	struct ngx_stint_check *same = rc == NGX_OK ? find_same(v, c) : NULL;
+	if (same)
+		same->cost = same->cost < STINT_MAX_REQUESTS_MAX - c->cost ? same->cost + c->cost : STINT_MAX_REQUESTS_MAX;
+	else if (rc == NGX_OK || rc == BAD_COST)
 		v->count++;
 	return rc;
+}
+
+/* Adds those that are in force, or the dry runs. */
+static ngx_int_t add_checks(struct ngx_stint_visit *v, bool dry_run) {
+	const ngx_array_t *limits = v->location->limits;
+	const struct ngx_stint_limit *limit = limits->elts;
+	for (ngx_uint_t i = 0; i < limits->nelts; i++) {
+		ngx_int_t rc = limit[i].dry_run == dry_run ? add_check(v, &limit[i]) : SKIPPED;
+		if (rc == NGX_ERROR || rc == BAD_COST)
+			return rc;
+	}
+	return NGX_OK;
 }
 
 static void refuse_cost(struct ngx_stint_visit *v) {
@@ -90,7 +114,6 @@ static void refuse_cost(struct ngx_stint_visit *v) {
 ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resume,
                                 struct ngx_stint_visit **visit) {
 	struct ngx_stint_location *location = ngx_http_get_module_loc_conf(r, ngx_http_stint_module);
-	const struct ngx_stint_limit *limits = location->limits->elts;
 	size_t size = sizeof(**visit) + location->limits->nelts * sizeof(struct ngx_stint_check);
 	struct ngx_stint_visit *v = ngx_pcalloc(r->pool, size);
 	if (!v)
@@ -101,13 +124,14 @@ ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resu
 	v->event.handler = resume;
 	v->event.data = v;
 	v->event.log = r->connection->log;
-	for (ngx_uint_t i = 0; i < location->limits->nelts && v->status == NGX_STINT_UNDECIDED; i++) {
-		ngx_int_t rc = add_check(v, &limits[i]);
-		if (rc == NGX_ERROR)
-			return NGX_ERROR;
-		if (rc == BAD_COST)
-			refuse_cost(v);
-	}
+	ngx_int_t rc = add_checks(v, false);
+	v->in_force = v->count;
+	if (rc == NGX_OK)
+		rc = add_checks(v, true);
+	if (rc == NGX_ERROR)
+		return NGX_ERROR;
+	if (rc == BAD_COST)
+		refuse_cost(v);
 	if (v->count == 0)
 		return NGX_DECLINED;
 	*visit = v;

@@ -174,6 +174,21 @@ bool nginx_wait_count(const struct nginx *nginx, const char *file_name, const ch
 	return nginx_count(nginx, file_name, text) == count;
 }
 
+int nginx_count_faulty(const struct nginx *nginx, int *reports) {
+	DIR *dir = opendir(nginx->dir);
+	int faulty = 0;
+	*reports = 0;
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		if (strncmp(entry->d_name, "valgrind.", 9) != 0)
+			continue;
+		++*reports;
+		faulty += nginx_count(nginx, entry->d_name, "ERROR SUMMARY: 0 errors") != 1;
+	}
+	if (dir)
+		closedir(dir);
+	return faulty;
+}
+
 /* Where their log goes tells them from others' nginx. */
 int nginx_processes(const struct nginx *nginx) {
 	DIR *proc = opendir("/proc");

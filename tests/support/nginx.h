@@ -36,6 +36,8 @@ bool nginx_stop(struct nginx *);
 int nginx_count(const struct nginx *, const char *file, const char *text);
 /* Waits until there are so many; false when they don't come, or more do. A request is logged after its answer. */
 bool nginx_wait_count(const struct nginx *, const char *file, const char *text, int count);
+/* After it has ended under valgrind: how many of its reports have errors. */
+int nginx_count_faulty(const struct nginx *, int *reports);
 /* How many processes of it there are, masters and workers, those that are ending included. */
 int nginx_processes(const struct nginx *);
 

@@ -15,6 +15,7 @@
 
 #include "nginx.h"
 #include "oracle.h"
+#include "process.h"
 #include "proof.h"
 #include "random.h"
 #include "setting.h"
@@ -38,6 +39,7 @@ static const char *const configuration =
 	"stint_log_level notice;\n"
 	"server {\n"
 	"	listen unix:%s/http.sock;\n"
+	"	listen unix:%s/http2.sock http2;\n"
 	"	location /free { empty_gif; }\n"
 	"	location /load { stint_limit policy=load key=$arg_k max_requests=100 time_window=1s resolution=10 \n"
 	"		local_max_requests=0; empty_gif; }\n"
@@ -45,9 +47,12 @@ static const char *const configuration =
 	"		stint_headers on x_ratelimit; empty_gif; }\n"
 	"	location /quiet { stint_limit policy=one key=$arg_k; stint_headers off; stint_status 503 bad_key=418;\n"
 	"		empty_gif; }\n"
-	"	location /cost { stint_limit policy=cost key=$arg_k cost=$arg_c max_requests=10 time_window=1h; empty_gif; }\n"
+	"	location /cost { stint_limit policy=cost key=$arg_k cost=$arg_c max_requests=1000 time_window=1h; empty_gif; }\n"
 	"	location /two { stint_limit policy=user key=$arg_k max_requests=100 time_window=1h;\n"
 	"		stint_limit policy=all key=all max_requests=5 time_window=1h; empty_gif; }\n"
+	"	location /user { stint_limit policy=user key=$arg_k; empty_gif; }\n"
+	"	location /twice { stint_limit policy=twice key=$arg_k max_requests=40 time_window=1h;\n"
+	"		stint_limit policy=twice key=$arg_j; empty_gif; }\n"
 	"	location /redirect { stint_limit policy=redirect key=$arg_k max_requests=3 time_window=1h;\n"
 	"		try_files /none @target; }\n"
 	"	location @target { stint_limit policy=redirect key=$arg_k; empty_gif; }\n"
@@ -84,6 +89,15 @@ static void expect_field(struct answer *answer, const char *name, const char *va
 	tap_ok(strcmp(found, value) == 0, "%s: %s", name, found);
 }
 
+/* How the field RateLimit of the answer begins. */
+static void expect_left(const struct nginx *nginx, const char *path, const char *start) {
+	struct answer answer;
+
+	nginx_get(nginx, path, "", &answer);
+	const char *found = nginx_fields(&answer, "RateLimit");
+	tap_ok(strncmp(found, start, strlen(start)) == 0, "%s: RateLimit: %s", path, found);
+}
+
 static void check_headers(const struct nginx *nginx) {
 	struct answer answer;
 
@@ -106,7 +120,7 @@ static void check_headers(const struct nginx *nginx) {
 	nginx_get(nginx, "/free", "", &answer);
 	expect_field(&answer, "RateLimit", "");
 	nginx_get(nginx, "/two?k=headers", "", &answer);
-	expect_field(&answer, "RateLimit-Policy", "\"user\";q=100;w=3600, \"all\";q=5;w=3600");
+	expect_field(&answer, "RateLimit-Policy", "\"all\";q=5;w=3600");
 }
 
 static void check_keys(const struct nginx *nginx) {
@@ -126,15 +140,15 @@ static void check_keys(const struct nginx *nginx) {
 	tap_ok(nginx_count(nginx, "error.log", "the key for policy \"one\" has 256 bytes, must be 1 to 255 bytes") ==
 	           2,
 	       "a key that is too long is logged");
-	expect(nginx, "/cost?k=a&c=4", "", 200, 2);
-	expect(nginx, "/cost?k=a&c=4", "", 429, 1);
-	expect(nginx, "/cost?k=a", "", 200, 2);
-	expect(nginx, "/cost?k=a", "", 429, 1);
+	expect_left(nginx, "/cost?k=a&c=400", "\"cost\";r=600;");
+	expect(nginx, "/cost?k=a&c=601", "", 429, 1);
+	expect_left(nginx, "/cost?k=a", "\"cost\";r=599;");
 	expect(nginx, "/cost?k=a&c=0", "", 200, 3);
+	expect_left(nginx, "/cost?k=a&c=", "\"cost\";r=598;");
 	expect(nginx, "/cost?k=a&c=x", "", 400, 1);
 	expect(nginx, "/cost?k=a&c=-1", "", 400, 1);
 	expect(nginx, "/cost?k=a&c=1000000001", "", 400, 1);
-	expect(nginx, "/cost?k=b&c=11", "", 429, 1);
+	expect(nginx, "/cost?k=b&c=1001", "", 429, 1);
 }
 
 static void check_addresses(const struct nginx *nginx) {
@@ -169,6 +183,17 @@ static void check_counted_once(const struct nginx *nginx) {
 	expect(nginx, "/two?k=c", "", 429, 1);
 	tap_ok(nginx_wait_count(nginx, "access.log", "/two 429 REJECTED all 0 ", 1),
 	       "the log tells which limit denied");
+}
+
+/* A denial takes nothing of the other limits. */
+static void check_all_or_nothing(const struct nginx *nginx) {
+	expect(nginx, "/two?k=d", "", 429, 10);
+	expect_left(nginx, "/user?k=d", "\"user\";r=99;");
+	expect_left(nginx, "/twice?k=a&j=a", "\"twice\";r=38;");
+	expect_left(nginx, "/twice?k=b&j=", "\"twice\";r=39;");
+	expect(nginx, "/twice?k=c&j=\xff", "", 400, 1);
+	tap_ok(nginx_wait_count(nginx, "error.log", "the key for policy \"twice\" has 1 bytes", 1),
+	       "of two keys the bad one is told");
 }
 
 static void check_dry_run(const struct nginx *nginx) {
@@ -253,15 +278,15 @@ static int count_answered(const int *fds) {
 
 /* While the agent hangs, requests of clients that the table doesn't know wait; others don't. Half of those that
  * wait go away meanwhile. */
-static void check_waiting(const struct nginx *nginx, struct host *host) {
+static void check_waiting(const struct nginx *nginx, struct host *host, const char *name) {
 	struct answer answer;
 	int fds[WAITING], served = 0;
 	char path[64];
 
-	nginx_get(nginx, "/slow?k=first", "", &answer);
+	nginx_get(nginx, "/slow?k=declared", "", &answer);
 	host_pause(host);
 	for (unsigned i = 0; i < WAITING; i++) {
-		snprintf(path, sizeof(path), "/slow?k=%u", i);
+		snprintf(path, sizeof(path), "/slow?k=%s-%u", name, i);
 		fds[i] = nginx_connect(nginx);
 		nginx_ask(fds[i], path, "");
 	}
@@ -280,6 +305,41 @@ static void check_waiting(const struct nginx *nginx, struct host *host) {
 		close(fds[i]);
 	}
 	tap_ok(served == WAITING / 2, "%d of the others were served when it came back", served);
+}
+
+/* ---- HTTP/2 ---------------------------------------------------------------------------------- */
+
+/* One request, for so many seconds at most. Gives its status; 0: none. */
+static int get_http2(const struct nginx *nginx, const char *path, const char *seconds) {
+	char socket[128], url[64], status[16] = "";
+	const char *argv[] = {"curl",       "-s",        "--http2-prior-knowledge",
+	                      "--max-time", seconds,     "--unix-socket",
+	                      socket,       "-w",        "%{http_code}",
+	                      "-o",         "/dev/null", url,
+	                      NULL};
+
+	snprintf(socket, sizeof(socket), "%s/http2.sock", nginx->dir);
+	snprintf(url, sizeof(url), "http://test%s", path);
+	process_run(argv, TIMEOUT_MS, status, sizeof(status), NULL);
+	return (int)strtol(status, NULL, 10);
+}
+
+static void check_http2(const struct nginx *nginx, struct host *host, const char *name) {
+	char page[64], slow[64];
+	int admitted = 0, gone = nginx_count(nginx, "access.log", "/slow 499 ");
+
+	snprintf(page, sizeof(page), "/page?k=%s-h2", name);
+	snprintf(slow, sizeof(slow), "/slow?k=%s-h2", name);
+	for (int i = 0; i < 3; i++)
+		admitted += get_http2(nginx, page, "20") == 200;
+	tap_ok(admitted == 1, "of three requests by HTTP/2 %d was admitted", admitted);
+	host_pause(host);
+	int status = get_http2(nginx, slow, "1");
+	tap_ok(status == 0 && nginx_wait_count(nginx, "access.log", "/slow 499 ", gone + 1),
+	       "one that waited went away");
+	host_resume(host);
+	status = get_http2(nginx, slow, "20");
+	tap_ok(status == 200, "it comes again, and is served: %d", status);
 }
 
 /* ---- Load ---------------------------------------------------------------------------------- */
@@ -422,7 +482,7 @@ static int prepare(struct nginx *nginx, const struct stage *stage, const char *n
 	char http[8000];
 
 	snprintf(nginx->dir, sizeof(nginx->dir), "%.50s/%.20s", stage->scene->dir, name);
-	snprintf(http, sizeof(http), configuration, stage->host[0].socket, nginx->dir);
+	snprintf(http, sizeof(http), configuration, stage->host[0].socket, nginx->dir, nginx->dir);
 	return nginx_prepare(nginx, stage->scene, name, workers, http);
 }
 
@@ -433,6 +493,26 @@ static void check_log(const struct nginx *nginx) {
 		int count = nginx_count(nginx, "error.log", bad[i]);
 		tap_ok(count == 0, "\"%s\" is in %d lines of the log", bad[i], count);
 	}
+}
+
+/* What touches memory that isn't its own is seen. */
+static void check_in_valgrind(const struct stage *stage, struct host *host) {
+	struct nginx nginx;
+
+	if (prepare(&nginx, stage, "valgrind", 1) != 0 ||
+	    !tap_ok(nginx_start_in_valgrind(&nginx) == 0, "nginx runs under valgrind"))
+		return;
+	check_waiting(&nginx, host, "second");
+	check_http2(&nginx, host, "second");
+	expect(&nginx, "/redirect?k=v", "", 200, 3);
+	expect(&nginx, "/two?k=v", "", 429, 2);
+	expect(&nginx, "/page?k=v", "", 200, 1);
+	expect(&nginx, "/page?k=v", "", 429, 1);
+	nginx_reload(&nginx);
+	expect(&nginx, "/dry?k=v", "", 200, 3);
+	tap_ok(nginx_stop(&nginx), "it ends in order");
+	int reports, faulty = nginx_count_faulty(&nginx, &reports);
+	tap_ok(reports >= 2 && faulty == 0, "valgrind has %d reports, %d of them with errors", reports, faulty);
 }
 
 static int play(const struct scene *scene) {
@@ -451,14 +531,17 @@ static int play(const struct scene *scene) {
 	check_keys(&nginx);
 	check_addresses(&nginx);
 	check_counted_once(&nginx);
+	check_all_or_nothing(&nginx);
 	check_dry_run(&nginx);
 	check_policies(&nginx, &stage.cluster);
-	check_waiting(&nginx, &stage.host[0]);
+	check_waiting(&nginx, &stage.host[0], "first");
+	check_http2(&nginx, &stage.host[0], "first");
 	check_load(&nginx, &stage.host[0]);
 	tap_ok(nginx_processes(&nginx) >= 5, "%d processes of nginx", nginx_processes(&nginx));
 	tap_ok(nginx_stop(&nginx), "nginx ends in order");
 	tap_ok(nginx_processes(&nginx) == 0, "%d processes of it are left", nginx_processes(&nginx));
 	check_log(&nginx);
+	check_in_valgrind(&stage, &stage.host[0]);
 	stage_strike(&stage);
 	return tap_finish();
 }
