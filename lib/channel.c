@@ -295,16 +295,16 @@ static int hear(struct channel *ch, const struct packet *packet) {
 /* Receives and handles a packet. Returns false when none has come, or when no request is outstanding any more. */
 static bool receive_packet(struct channel *ch) {
 	struct packet packet;
-	enum receipt receipt = connection_receive(atomic_load(&ch->socket.number), &packet);
+	enum received received = connection_receive(atomic_load(&ch->socket.number), &packet);
 	int error = 0;
 
-	if (receipt == RECEIPT_NOTHING)
+	if (received == RECEIVED_NOTHING)
 		return false;
-	if (receipt == RECEIPT_END) {
+	if (received == RECEIVED_END) {
 		drop_connection(ch);
 		return true;
 	}
-	error = receipt == RECEIPT_PACKET ? hear(ch, &packet) : message_refuse("more than a message's length");
+	error = received == RECEIVED_PACKET ? hear(ch, &packet) : message_refuse("more than a message's length");
 	packet_close(&packet);
 	if (error)
 		refuse_connection(ch, error);

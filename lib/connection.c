@@ -66,7 +66,7 @@ static void collect_fds(struct packet *packet, struct msghdr *message) {
 	}
 }
 
-enum receipt connection_receive(int fd, struct packet *packet) {
+enum received connection_receive(int fd, struct packet *packet) {
 	/* Room for exactly two descriptors; the kernel closes all others and sets MSG_CTRUNC. */
 	union {
 		char bytes[CMSG_SPACE(sizeof(packet->fd))];
@@ -87,14 +87,14 @@ enum receipt connection_receive(int fd, struct packet *packet) {
 	} while (length < 0 && errno == EINTR);
 
 	if (length < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? RECEIPT_NOTHING : RECEIPT_END;
+		return errno == EAGAIN || errno == EWOULDBLOCK ? RECEIVED_NOTHING : RECEIVED_END;
 	collect_fds(packet, &message);
 	packet->length = (size_t)length;
 	if (length > 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		return RECEIPT_PACKET;
+		return RECEIVED_PACKET;
 	packet_close(packet);
 	/* Descriptors also get lost when this process has no free number: that is no fault of the agent's. */
-	return message.msg_flags & MSG_TRUNC ? RECEIPT_GARBAGE : RECEIPT_END;
+	return message.msg_flags & MSG_TRUNC ? RECEIVED_GARBAGE : RECEIVED_END;
 }
 
 void packet_close(struct packet *packet) {

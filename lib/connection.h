@@ -19,11 +19,11 @@ struct packet {
 	alignas(8) unsigned char bytes[WIRE_MESSAGE_MAX];
 };
 
-enum receipt {
-	RECEIPT_PACKET,
-	RECEIPT_NOTHING, /* no packet has come yet */
-	RECEIPT_END,     /* the agent hung up, or this process had no room for its descriptors */
-	RECEIPT_GARBAGE, /* a packet longer than any message */
+enum received {
+	RECEIVED_PACKET,
+	RECEIVED_NOTHING, /* no packet has come yet */
+	RECEIVED_END,     /* the agent hung up, or this process had no room for its descriptors */
+	RECEIVED_GARBAGE,  /* a packet longer than any message */
 };
 
 /* Returns a connected socket, close-on-exec and non-blocking, on which hello has been sent; -1 with errno when the
@@ -40,7 +40,7 @@ uint64_t connection_last_alive_ns(const struct sockaddr_un *);
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length);
 
 /* Receives one packet. Its descriptors are the caller's; packet_close() closes those that were not taken. */
-enum receipt connection_receive(int fd, struct packet *);
+enum received connection_receive(int fd, struct packet *);
 void packet_close(struct packet *);
 
 #endif

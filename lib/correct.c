@@ -46,10 +46,11 @@ int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t 
 /* Into the lease of the receipt, if that is still in the same epoch. */
 static bool put_back(const struct question *q, uint64_t receipt) {
 	const struct binding *b = binding_of(q);
-	int bank = (int)(receipt & RECEIPT_BANK);
 	struct slot *slot = b ? decide_find_slot(b->mapping, b->policy, q->id, q->length) : NULL;
-	return slot && receipt_make(b->mapping, slot, receipt, bank) == receipt &&
-	       decide_put_back(&slot->word[bank], receipt, q->cost);
+	for (int which = 0; slot && which < 2; which++)
+		if (receipt_of(b->mapping, &slot->word[which], receipt) == receipt)
+			return decide_put_back(&slot->word[which], receipt, q->cost);
+	return false;
 }
 
 static bool give_back(const struct question *q, uint64_t receipt) {

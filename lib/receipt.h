@@ -7,10 +7,9 @@
  * in the same epoch, or never (layout.h).
  *
  *     bits 63..32: the epoch of the lease's word, or the window of the limit inside the process
- *     bits 31..20: of the slot's number
- *     bits 19..2:  of the table's generation; 0 if the process decided
- *     bit 1:       set
- *     bit 0:       which of the slot's leases
+ *     bits 31..17: of the word's place in the table
+ *     bits 16..1:  of the table's generation, and never all 1; all 1 if the process decided
+ *     bit 0:       set
  */
 #ifndef STINT_RECEIPT_H
 #define STINT_RECEIPT_H
@@ -19,43 +18,34 @@
 #include "mapping.h"
 #include "protocol/layout.h"
 
-#define RECEIPT_BANK        UINT64_C(1)
-#define RECEIPT_SET         UINT64_C(2)
-#define RECEIPT_TABLE_SHIFT 2
-#define RECEIPT_TABLE_BITS  18
-#define RECEIPT_SLOT_SHIFT  20
-#define RECEIPT_SLOT_MASK   UINT64_C(0xfff)
-#define RECEIPT_EPOCH_SHIFT WORD_EPOCH_SHIFT
-#define RECEIPT_EPOCH_MASK  (UINT64_MAX << RECEIPT_EPOCH_SHIFT)
+#define RECEIPT_PLACE_SHIFT 17
+#define RECEIPT_TABLE_MASK  0xffffu
+#define RECEIPT_OF_WINDOW   (RECEIPT_TABLE_MASK << 1 | 1u)
+#define RECEIPT_EPOCH_MASK  (UINT64_MAX << WORD_EPOCH_SHIFT)
 
 /* Returns the bits that all receipts of a table have. */
 static inline uint32_t receipt_mark(uint64_t generation) {
-	uint32_t table = (uint32_t)(generation % ((1u << RECEIPT_TABLE_BITS) - 1)) + 1;
-	return table << RECEIPT_TABLE_SHIFT | (uint32_t)RECEIPT_SET;
+	return (uint32_t)(generation % RECEIPT_TABLE_MASK) << 1 | 1u;
 }
 
-static inline uint64_t receipt_make(const struct mapping *mapping, const struct slot *slot, uint64_t word,
-                                    int bank) {
-	uint64_t number = (uint64_t)(slot - mapping->slots) & RECEIPT_SLOT_MASK;
-	return (word & RECEIPT_EPOCH_MASK) | number << RECEIPT_SLOT_SHIFT | mapping->receipt_mark | (uint64_t)bank;
-}
-
-/* Of an admission by the table. */
-HOT_PART static inline uint64_t receipt_of(const struct mapping *mapping, const struct decision *d) {
-	return receipt_make(mapping, d->slot, d->found, d->word != &d->slot->word[0]);
+/* Of credits that were taken from the word when it had this value. */
+HOT_PART static inline uint64_t receipt_of(const struct mapping *mapping, const _Atomic uint64_t *word,
+                                           uint64_t value) {
+	uint64_t place = (uint64_t)((uintptr_t)word - (uintptr_t)mapping->slots) / sizeof(*word);
+	return (value & RECEIPT_EPOCH_MASK) | (uint32_t)place << RECEIPT_PLACE_SHIFT | mapping->receipt_mark;
 }
 
 /* Of an admission by the process. */
 static inline uint64_t receipt_of_window(uint32_t window) {
-	return (uint64_t)window << RECEIPT_EPOCH_SHIFT | RECEIPT_SET;
+	return (uint64_t)window << WORD_EPOCH_SHIFT | RECEIPT_OF_WINDOW;
 }
 
 static inline bool receipt_is_of_window(uint64_t receipt) {
-	return (uint32_t)receipt == RECEIPT_SET;
+	return (uint32_t)receipt == RECEIPT_OF_WINDOW;
 }
 
 static inline uint32_t receipt_window(uint64_t receipt) {
-	return (uint32_t)(receipt >> RECEIPT_EPOCH_SHIFT);
+	return (uint32_t)(receipt >> WORD_EPOCH_SHIFT);
 }
 
 #endif
