@@ -4,15 +4,10 @@
  * RateLimit-Policy and RateLimit are lists of structured fields (RFC 9651), as the IETF's draft
  * draft-ietf-httpapi-ratelimit-headers-11 has them. Their integers have 15 digits at most.
  */
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "error.h"
 #include "options.h"
 #include "sized.h"
 #include "stint.h"
+#include "text.h"
 
 #define INTEGER_MAX INT64_C(999999999999999)
 
@@ -24,26 +19,16 @@ struct writer {
 	void *arg;
 };
 
-__attribute__((format(printf, 3, 4))) static void write_field(const struct writer *w, const char *name,
-                                                              const char *format, ...) {
-	char value[VALUE_SIZE];
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(value, sizeof(value), format, arguments);
-	va_end(arguments);
-	w->callback(name, value, w->arg);
-}
-
-static long long bounded(int64_t number) {
-	return number < 0 ? 0 : number > INTEGER_MAX ? INTEGER_MAX : (long long)number;
+static uint64_t bounded(int64_t number) {
+	return (uint64_t)(number < 0 ? 0 : number > INTEGER_MAX ? INTEGER_MAX : number);
 }
 
 /* Rounds up, so that whoever waits for so many seconds doesn't come too early. */
-static long long seconds(int64_t ms) {
+static uint64_t seconds(int64_t ms) {
 	return bounded(ms / 1000 + (ms % 1000 > 0));
 }
 
-static long long retry_after(const struct stint_result *r) {
+static uint64_t retry_after(const struct stint_result *r) {
 	return r->retry_after_ms > 0 ? seconds(r->retry_after_ms) : 1;
 }
 
@@ -55,23 +40,40 @@ static int64_t window_of(const struct stint_http_options *o, const struct stint_
 	return alone && !same ? 0 : o->time_window_ms;
 }
 
+static char *put_parameter(char *at, const char *name, uint64_t number) {
+	return text_put_number(text_put(at, name), number);
+}
+
 /* The alphabet of names has no quote and no backslash, so nothing in them needs an escape. */
+static char *put_policy(char *at, const char *name) {
+	return text_put(text_put(text_put(at, "\""), name), "\"");
+}
+
 static void write_draft_11(const struct writer *w, const struct stint_http_options *o,
                            const struct stint_result *r) {
+	char value[VALUE_SIZE];
 	int64_t window_ms = window_of(o, r);
-	long long wait = r->allowed ? seconds(r->reset_after_ms) : retry_after(r);
+	char *end = put_parameter(put_policy(value, o->policy), ";q=", bounded(r->limit));
 	if (window_ms >= 1000)
-		write_field(w, "RateLimit-Policy", "\"%s\";q=%lld;w=%lld", o->policy, bounded(r->limit),
-		            seconds(window_ms));
-	else
-		write_field(w, "RateLimit-Policy", "\"%s\";q=%lld", o->policy, bounded(r->limit));
-	write_field(w, "RateLimit", "\"%s\";r=%lld;t=%lld", o->policy, bounded(r->remaining), wait);
+		end = put_parameter(end, ";w=", seconds(window_ms));
+	*end = '\0';
+	w->callback("RateLimit-Policy", value, w->arg);
+	end = put_parameter(put_policy(value, o->policy), ";r=", bounded(r->remaining));
+	end = put_parameter(end, ";t=", r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
+	*end = '\0';
+	w->callback("RateLimit", value, w->arg);
+}
+
+static void write_number(const struct writer *w, const char *name, uint64_t number) {
+	char value[VALUE_SIZE];
+	*text_put_number(value, number) = '\0';
+	w->callback(name, value, w->arg);
 }
 
 static void write_x_ratelimit(const struct writer *w, const struct stint_result *r) {
-	write_field(w, "X-RateLimit-Limit", "%lld", bounded(r->limit));
-	write_field(w, "X-RateLimit-Remaining", "%lld", bounded(r->remaining));
-	write_field(w, "X-RateLimit-Reset", "%lld", r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
+	write_number(w, "X-RateLimit-Limit", bounded(r->limit));
+	write_number(w, "X-RateLimit-Remaining", bounded(r->remaining));
+	write_number(w, "X-RateLimit-Reset", r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
 }
 
 static int check(const struct stint_http_options *o) {
@@ -106,6 +108,6 @@ int stint_http_headers_sized(const struct stint_http_options *options, size_t op
 	if (o.x_ratelimit)
 		write_x_ratelimit(&w, &r);
 	if (!r.allowed)
-		write_field(&w, "Retry-After", "%lld", retry_after(&r));
+		write_number(&w, "Retry-After", retry_after(&r));
 	return 0;
 }

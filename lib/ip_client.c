@@ -7,12 +7,12 @@
  */
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "error.h"
 #include "stint.h"
+#include "text.h"
 
 #define GROUPS       8
 #define IPV4_BYTES   4
@@ -217,15 +217,26 @@ static int find_zeros(const uint8_t *bytes, int *length) {
 	return start;
 }
 
+static char *write_ipv4(char *at, const uint8_t *bytes) {
+	for (int i = 0; i < IPV4_BYTES; i++) {
+		if (i > 0)
+			*at++ = '.';
+		at = text_put_number(at, bytes[i]);
+	}
+	return at;
+}
+
 static char *write_ipv6(char *at, const uint8_t *bytes) {
 	int length, zeros = find_zeros(bytes, &length);
 	for (int i = 0; i < GROUPS; i++) {
 		if (i == zeros) {
-			at += sprintf(at, "::");
+			at = text_put(at, "::");
 			i += length - 1;
-		} else {
-			at += sprintf(at, i == 0 || at[-1] == ':' ? "%x" : ":%x", group_of(bytes, i));
+			continue;
 		}
+		if (i > 0 && at[-1] != ':')
+			*at++ = ':';
+		at = text_put_hex(at, group_of(bytes, i));
 	}
 	return at;
 }
@@ -236,10 +247,10 @@ static void write_id(char *id, struct address *a, int ipv4_prefix, int ipv6_pref
 	if (prefix == 0)
 		prefix = a->is_ipv4 ? 8 * IPV4_BYTES : IPV6_DEFAULT;
 	cut(a->bytes, bytes, prefix);
-	char *end = a->is_ipv4 ? id + sprintf(id, "%u.%u.%u.%u", a->bytes[0], a->bytes[1], a->bytes[2], a->bytes[3])
-	                       : write_ipv6(id, a->bytes);
+	char *end = a->is_ipv4 ? write_ipv4(id, a->bytes) : write_ipv6(id, a->bytes);
 	if (prefix < 8 * bytes)
-		sprintf(end, "/%d", prefix);
+		end = text_put_number(text_put(end, "/"), (uint64_t)prefix);
+	*end = '\0';
 }
 
 /* ---- The two functions ----------------------------------------------------------- */
