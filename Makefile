@@ -92,7 +92,9 @@ NODE_ADDON := \
 	lib/node/addon/addon.c \
 	lib/node/addon/attachment.c \
 	lib/node/addon/environment.c \
-	lib/node/addon/limiter.c
+	lib/node/addon/http.c \
+	lib/node/addon/limiter.c \
+	lib/node/addon/value.c
 
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
@@ -432,7 +434,7 @@ $(BUILD)/libstint.so: $(lib_objects) lib/stint.map $(BUILD)/lists
 		-Wl,-z,defs -o $@ $(lib_objects) -pthread && ln -sf libstint.so $(BUILD)/$(SONAME)
 
 # Status 3: it can't be built here.
-$(BUILD)/stint.node: lib/node/build lib/node/addon/addon.h $(NODE_ADDON) $(BUILD)/libstint.a
+$(BUILD)/stint.node: lib/node/build lib/node/addon/addon.h lib/node/addon/exports.map $(NODE_ADDON) $(BUILD)/libstint.a
 	$(call say,NODE,$@)CC='$(CC)' CFLAGS='$(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS)' LDFLAGS='$(LINK_HARDEN) $(LDFLAGS)' \
 		lib/node/build $@ $(NODE_ADDON) $(BUILD)/libstint.a || [ $$? = 3 ]
 
@@ -604,6 +606,7 @@ set-version:
 	@expr '$(TO)' : '[0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*$$' >/dev/null || { echo 'TO is "$(TO)", must be X.Y.Z' >&2; exit 2; }
 	@grep -q '^## Unreleased$$' CHANGELOG.md || { echo 'CHANGELOG.md says nothing under "## Unreleased"' >&2; exit 1; }
 	@sed -i 's/^\(#define STINT_VERSION \)".*"/\1"$(TO)"/' lib/stint.h
+	@sed -i 's/^\(\t"version": \)".*"/\1"$(TO)"/' lib/node/package.json
 	@sed -i "s/^\.Dd .*/.Dd $$(LC_ALL=C date '+%B %-d, %Y')/" agent/man/*.[1-8]
 	@sed -i "s/^## Unreleased$$/## $(TO) ($$(date -I))/" CHANGELOG.md
 	@echo 'version $(TO): commit, then git tag v$(TO); its release notes are the section at the top of CHANGELOG.md'

@@ -4,11 +4,11 @@
 'use strict';
 const path = require('path');
 
-const BUILT_IN = [path.join(__dirname, 'build'), path.join(__dirname, '..', '..', 'build')];
+const BUILT_IN = [path.join(__dirname, 'native'), path.join(__dirname, '..', '..', 'build')];
 
 /* Places in a verdict's numbers, as addon.h has them; the others are read by agent.js. */
-const SLOT = 7;
-const STATUS = 8;
+const SLOT = 8;
+const STATUS = 9;
 
 let addon;
 const waiting = []; // by slot: what takes over the verdict of a check that waits
@@ -45,7 +45,7 @@ function settle(count) {
 	}
 }
 
-/** Returns {makeLimiter, describe, verdict, settled, fields}. */
+/** Returns the addon's functions, and {makeLimiter, verdict, settled, fields}. */
 function load() {
 	if (addon === undefined) {
 		refuseOthers(process.versions);

@@ -5,16 +5,22 @@
 const addon = require('./addon.js');
 const {findFault} = require('./client_id.js');
 const {WORDS, show} = require('./options.js');
-const {decideByWord, makeLocalLimit} = require('./local.js');
+const {decideByWord} = require('./local.js');
 
 /* As the addon has them. */
 const ALLOWED = 1;
 const NONE = 2;
 const PENDING = 2;
+const PART = 7;
+const ERROR_ERANGE = -1;
 const ERROR_ECLIENT = -2;
 const ERROR_IDS = [ERROR_ECLIENT, -100, -101, -103];
+const ERROR_EAGENT = -7;
+const ERROR_EBUSY = -13;
 const ERROR_CANCELED = -14;
 const ERROR_CLOSED = -102;
+
+const CLOSED = 'this limiter is closed';
 
 const SOURCES = ['', 'lease', 'database', 'fallback', 'local', 'advance'];
 const REASONS = ['', 'admitted', 'over_limit', 'blocked', 'cost_above_limit', 'unavailable'];
@@ -72,6 +78,36 @@ class WaitingCheck {
 	}
 }
 
+/* A check of several limiters. */
+class WaitingAll {
+	constructor(parts) {
+		this.parts = parts;
+		this.promise = new Promise((resolve, reject) => {
+			this.resolve = resolve;
+			this.reject = reject;
+		});
+	}
+
+	settle(status, numbers, at) {
+		if (status !== 0)
+			return this.fail(status);
+		const part = numbers[at + PART];
+		return this.resolve({...readVerdict(numbers, at, this.parts[part].backend.options.policy), part});
+	}
+
+	/* Without the agent nothing can be taken of all or of none: everybody passes only if each limiter says so. */
+	fail(status) {
+		const misuse = status === ERROR_CLOSED ? new TypeError(CLOSED) : this.parts.map(({clientId}) => findFault(clientId)).find((fault) => fault);
+		const error = makeError(status);
+		if (misuse !== undefined || status === ERROR_ERANGE)
+			return this.reject(misuse || new RangeError(error.message));
+		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow');
+		const part = Math.max(strictest, 0);
+		const {options} = this.parts[part].backend;
+		return this.resolve({...decideByWord(options, options.onError), part, error: error.message});
+	}
+}
+
 /* The words' numbers, as stint.h has them. */
 function toNative(options) {
 	const native = {...options};
@@ -87,7 +123,6 @@ function makeError(status) {
 
 class AgentBackend {
 	#native;
-	#local;
 
 	constructor(options, agent) {
 		const {makeLimiter, verdict} = addon.load();
@@ -101,20 +136,21 @@ class AgentBackend {
 		this.try = native.try;
 	}
 
-	/** Decides when agent and library can't: errors of theirs are no verdicts. What is cancelled may have been admitted already. */
+	/** Decides when agent and library can't: errors of theirs are no verdicts. */
 	decideAlone(status, clientId, cost) {
-		const {onError = 'local', policy} = this.options;
 		const error = makeError(status).message;
-		if (onError !== 'local' || status === ERROR_CANCELED)
-			return {...decideByWord(this.options, onError), error};
-		this.#local = this.#local || makeLocalLimit(this.options);
-		return {...this.#local.check(clientId, cost, policy), error};
+		// What is cancelled may have been admitted; where too many wait, the agent is there: no other limit beside its own.
+		const isOurs = status !== ERROR_CANCELED && status !== ERROR_EBUSY;
+		const answer = isOurs ? this.#native.alone(clientId, cost) : status;
+		const verdict = answer === ALLOWED || answer === 0 ? readVerdict(this.verdict, 0, this.options.policy) :
+			decideByWord(this.options, this.options.onError);
+		return {...verdict, error};
 	}
 
 	/* What is wrong with the call itself, or undefined. */
 	#findMisuse(answer, clientId) {
 		if (answer === ERROR_CLOSED)
-			return new TypeError('this limiter is closed');
+			return new TypeError(CLOSED);
 		return ERROR_IDS.includes(answer) ? findFault(clientId) : undefined;
 	}
 
@@ -162,9 +198,40 @@ class AgentBackend {
 		return undefined;
 	}
 
+	peek(clientId, cost) {
+		const answer = this.#native.peek(clientId, cost);
+		if (answer === ALLOWED || answer === 0)
+			return Promise.resolve(readVerdict(this.verdict, 0, this.options.policy));
+		return this.#later(answer, clientId, cost, false);
+	}
+
+	/** Whether it was counted: it wasn't when the agent is away. */
+	charge(clientId, cost) {
+		const status = this.#native.charge(clientId, cost);
+		const misuse = this.#findMisuse(status, clientId);
+		if (misuse !== undefined)
+			throw misuse;
+		if (status < 0 && status !== ERROR_EAGENT)
+			throw makeError(status);
+		return status === 0;
+	}
+
+	/** Of limiters of one agent: `parts` are {backend, clientId, cost}. */
+	static checkAll(parts) {
+		const answer = addon.load().checkAll(...parts.flatMap(({backend, clientId, cost}) => [backend.#native.handle, clientId, cost]));
+		const check = new WaitingAll(parts);
+		if (answer === ALLOWED || answer === 0)
+			check.settle(0, parts[0].backend.verdict, 0);
+		else if (answer >= PENDING)
+			addon.wait(answer - PENDING, check);
+		else
+			check.fail(answer);
+		return check.promise;
+	}
+
 	close() {
 		this.#native.close();
 	}
 }
 
-module.exports = {Agent, AgentBackend, connect};
+module.exports = {Agent, AgentBackend, REASONS, SOURCES, connect};

@@ -73,6 +73,25 @@ export interface CheckOptions {
 	cost?: number;
 }
 
+export interface Part {
+	limiter: DistributedRateLimiter;
+	clientId: string;
+	cost?: number;
+}
+
+export interface HeaderOptions {
+	/** How RateLimit-Policy and RateLimit are written. Default: as draft-ietf-httpapi-ratelimit-headers-11 has them. */
+	version?: 'draft-11' | 'none';
+	/** X-RateLimit-Limit, -Remaining and -Reset as well. Default: false. */
+	xRateLimit?: boolean;
+}
+
+/**
+ * An address as a client's id: IPv4 in IPv6 is unwrapped, IPv6 cut to a prefix (default 64: whoever has one address has 2^64).
+ * Throws a TypeError when it is none. Needs the addon.
+ */
+export function ipClient(address: string, options?: { ipv4Prefix?: number; ipv6Prefix?: number }): string;
+
 /** Limits clients, each by its id, to maxRequests in any timeWindowMs, together with all other processes. */
 export class DistributedRateLimiter {
 	/** Throws a TypeError or a RangeError that names the option, its value and its range. */
@@ -86,6 +105,16 @@ export class DistributedRateLimiter {
 	check(clientId: string, options?: CheckOptions): Promise<Verdict>;
 	/** The verdict, if it needs nobody else; otherwise undefined, and nothing has been taken. Throws for wrong arguments. */
 	tryCheck(clientId: string, options?: CheckOptions): Verdict | undefined;
+	/** What check() would say now; takes nothing. Needs the agent. */
+	peek(clientId: string, options?: CheckOptions): Promise<Verdict>;
+	/** Counts a cost that is known only afterwards, beyond the limit if need be: then the client is in debt. False: nothing was counted, the agent is away. */
+	charge(clientId: string, options?: CheckOptions): boolean;
+	/** One check of several limiters of one agent, all or nothing: 1 to 16 parts. */
+	static checkAll(parts: readonly Part[]): Promise<Verdict & { part: number }>;
+	/** What it was made with, and its policy. */
+	readonly options: Readonly<Options> & { readonly policy: string };
+	/** Header fields that tell a verdict, in pairs: RateLimit-Policy, RateLimit, and on a denial Retry-After. Needs the addon. */
+	headers(verdict: Verdict, options?: HeaderOptions): [string, string][];
 	/** Ends it. Checks that wait are denied at once, or allowed if onError says so. */
 	close(): void;
 }

@@ -4,6 +4,7 @@
 'use strict';
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Agent, connect} = require('./agent.js');
+const {ipClient} = require('./http.js');
 const {PostgresCache} = require('./postgres_cache.js');
 
-module.exports = {Agent, DistributedRateLimiter, PostgresCache, connect};
+module.exports = {Agent, DistributedRateLimiter, PostgresCache, connect, ipClient};

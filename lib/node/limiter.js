@@ -4,8 +4,10 @@
 'use strict';
 const {Agent, AgentBackend} = require('./agent.js');
 const {CacheBackend} = require('./cache.js');
+const {makeHeaders} = require('./http.js');
 const {MAX_REQUESTS_MAX, checkCacheOptions, checkInteger, checkOptions, show} = require('./options.js');
 
+const PARTS_MAX = 16;
 const CACHE_COST_MAX = 1000; // each unit is a call of the store
 
 function makeBackend(options) {
@@ -32,10 +34,12 @@ function readCost(options, most) {
 class DistributedRateLimiter {
 	#backend;
 	#costMax;
+	#options;
 
 	/** Throws a TypeError or a RangeError that names the option, its value and its range. */
 	constructor(options) {
-		this.#backend = makeBackend(checkOptions(options));
+		this.#options = Object.freeze(checkOptions(options));
+		this.#backend = makeBackend(this.#options);
 		this.#costMax = this.#backend instanceof CacheBackend ? CACHE_COST_MAX : MAX_REQUESTS_MAX;
 	}
 
@@ -52,6 +56,50 @@ class DistributedRateLimiter {
 	/** @returns {object|undefined} the verdict, if it needs nobody else; else nothing has been taken */
 	tryCheck(clientId, options) {
 		return this.#backend.tryCheck(clientId, readCost(options, this.#costMax));
+	}
+
+	/* The backend, if it can do more than check. */
+	#agentFor(what) {
+		if (this.#backend instanceof AgentBackend)
+			return this.#backend;
+		throw new TypeError(`${what} needs this host's agent, this limiter has a cacheClient`);
+	}
+
+	/** @returns {Promise<object>} what check() would say now; takes nothing */
+	async peek(clientId, options) {
+		return this.#agentFor('peek').peek(clientId, readCost(options, this.#costMax));
+	}
+
+	/** Counts a cost that is known only afterwards, beyond the limit if need be. @returns {boolean} false: the agent is away */
+	charge(clientId, options) {
+		return this.#agentFor('charge').charge(clientId, readCost(options, this.#costMax));
+	}
+
+	/**
+	 * One check of several limiters of one agent, all or nothing: [{ limiter, clientId, cost }].
+	 * @returns {Promise<object>} the verdict of the one that denies, or has the least left: `part` is its number
+	 */
+	static async checkAll(parts) {
+		if (!Array.isArray(parts) || parts.length < 1 || parts.length > PARTS_MAX)
+			throw new TypeError(`parts is ${show(parts)}, must be an array of 1 to ${PARTS_MAX} like { limiter, clientId, cost }`);
+		return AgentBackend.checkAll(parts.map(({limiter, clientId, cost}) => {
+			if (!(limiter instanceof DistributedRateLimiter))
+				throw new TypeError(`limiter is ${show(limiter)}, must be a DistributedRateLimiter`);
+			return {backend: limiter.#agentFor('checkAll'), clientId, cost: readCost({cost}, MAX_REQUESTS_MAX)};
+		}));
+	}
+
+	/** What it was made with, and its policy. */
+	get options() {
+		return this.#options;
+	}
+
+	/**
+	 * Header fields that tell a verdict: RateLimit-Policy, RateLimit, and on a denial Retry-After.
+	 * @returns {string[][]} pairs of name and value
+	 */
+	headers(verdict, options) {
+		return makeHeaders(verdict, this.#options, options);
 	}
 
 	/** Ends it. Checks that wait are decided at once, as onError says. */

@@ -5,7 +5,7 @@
 const assert = require('assert');
 const {before, test} = require('node:test');
 const {LIBRARY, folder, startAgent, until} = require('./support.js');
-const {DistributedRateLimiter, connect} = require(LIBRARY);
+const {DistributedRateLimiter, connect, ipClient} = require(LIBRARY);
 
 const WINDOW_MS = 600000; // longer than the test
 const away = connect(folder + '/nobody.sock');
@@ -200,6 +200,88 @@ test('close: what waits is denied at once, or allowed; nothing is decided after 
 		await assert.rejects(limiter.isAllowed('a'), /^TypeError: this limiter is closed$/);
 		assert.throws(() => limiter.tryCheck('a'), /^TypeError: this limiter is closed$/);
 	}
+});
+
+test('peek takes nothing, charge goes beyond the limit', async () => {
+	const limiter = make({policy: 'beside'});
+	assert.strictEqual(limiter.charge('a'), false);
+	assert.strictEqual((await limiter.check('a', {cost: 2})).remaining, 3);
+	for (let i = 0; i < 3; i++)
+		assert.strictEqual((await limiter.peek('a', {cost: 3})).allowed, true);
+	assert.strictEqual((await limiter.peek('a', {cost: 4})).allowed, false);
+	assert.strictEqual(limiter.charge('a', {cost: 5}), true);
+	await until(async () => !(await limiter.peek('a')).allowed, 'the client is in debt');
+	assert.strictEqual(await limiter.isAllowed('a'), false);
+	await assert.rejects(limiter.peek(''), RangeError);
+	assert.throws(() => limiter.charge('a\0'), RangeError);
+	limiter.close();
+	await assert.rejects(limiter.peek('a'), /closed/);
+	assert.throws(() => limiter.charge('a'), /closed/);
+	const store = new DistributedRateLimiter({maxRequests: 1, timeWindowMs: 1000,
+		cacheClient: {get() {}, set() {}, incrementAndGet() {}, decrementAndGet() {}}});
+	assert.throws(() => store.charge('a'), /^TypeError: charge needs this host's agent/);
+});
+
+test('checkAll: all or nothing', async () => {
+	const user = make({policy: 'user', maxRequests: 3});
+	const address = make({policy: 'address', maxRequests: 5});
+	const checkAll = (id, costs = [1, 1]) => DistributedRateLimiter.checkAll([{limiter: user, clientId: id, cost: costs[0]},
+		{limiter: address, clientId: '192.0.2.1', cost: costs[1]}]);
+	const first = await checkAll('a', [2, 1]);
+	assert.deepStrictEqual([first.allowed, first.part, first.policy, first.remaining], [true, 0, 'user', 1]);
+	const denied = await checkAll('a', [2, 1]);
+	assert.deepStrictEqual([denied.allowed, denied.part, denied.policy], [false, 0, 'user']);
+	assert.strictEqual((await address.peek('192.0.2.1')).remaining, 4);
+	for (const id of ['b', 'c', 'd', 'e'])
+		assert.strictEqual((await checkAll(id)).allowed, true);
+	const other = await checkAll('b');
+	assert.deepStrictEqual([other.allowed, other.part, other.policy], [false, 1, 'address']);
+	assert.strictEqual((await user.peek('b')).remaining, 2);
+	await assert.rejects(DistributedRateLimiter.checkAll([]), TypeError);
+	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: {}, clientId: 'a'}]), /^TypeError: limiter is an object, must be a DistributedRateLimiter/);
+	await assert.rejects(checkAll(''), /^RangeError: clientId is empty/);
+	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: user, clientId: 'a'}, {limiter: user, clientId: 'a'}]), RangeError);
+	user.close();
+	await assert.rejects(checkAll('a'), /closed/);
+	address.close();
+});
+
+test('checkAll that waits when its limiters are closed', async () => {
+	const own = await startAgent();
+	const limiters = ['one', 'two'].map((policy) => make({policy, cacheClient: connect(own.socketPath), timeoutMs: 60000}));
+	await limiters[0].isAllowed('known');
+	own.signal('SIGSTOP');
+	const waiting = DistributedRateLimiter.checkAll(limiters.map((limiter) => ({limiter, clientId: 'a'})));
+	for (const limiter of limiters)
+		limiter.close();
+	assert.strictEqual((await waiting).allowed, false);
+	own.signal('SIGCONT');
+});
+
+test('addresses as ids', () => {
+	assert.strictEqual(ipClient('192.0.2.1'), '192.0.2.1');
+	assert.strictEqual(ipClient('::ffff:192.0.2.1'), '192.0.2.1');
+	assert.strictEqual(ipClient('2001:db8::1234:5'), '2001:db8::/64');
+	assert.strictEqual(ipClient('2001:db8::1', {ipv6Prefix: 48}), '2001:db8::/48');
+	assert.strictEqual(ipClient('192.0.2.1', {ipv4Prefix: 24}), '192.0.2.0/24');
+	for (const address of ['', 'nonsense', undefined, '1.2.3.4.5', 'x'.repeat(1000)])
+		assert.throws(() => ipClient(address), /^TypeError: address is .*, must be an IPv4 or IPv6 address$/);
+	assert.throws(() => ipClient('192.0.2.1', {ipv6Prefix: 129}), /^RangeError: ipv6Prefix is 129, must be an integer of 1 to 128$/);
+});
+
+test('header fields', async () => {
+	const limiter = make({policy: 'fields', maxRequests: 2});
+	const verdict = await limiter.check('a');
+	const fields = Object.fromEntries(limiter.headers(verdict, {xRateLimit: true}));
+	assert.strictEqual(fields['RateLimit-Policy'], '"fields";q=2;w=600');
+	assert.match(fields.RateLimit, /^"fields";r=1;t=[0-9]+$/);
+	assert.strictEqual(fields['X-RateLimit-Remaining'], '1');
+	assert.deepStrictEqual(limiter.headers(verdict, {version: 'none'}), []);
+	await limiter.isAllowed('a');
+	const denied = await limiter.check('a');
+	assert.strictEqual(Number(Object.fromEntries(limiter.headers(denied))['Retry-After']), Math.ceil(denied.retryAfterMs / 1000));
+	assert.throws(() => limiter.headers(verdict, {version: 'draft-1'}), /^RangeError: version is "draft-1", must be one of/);
+	limiter.close();
 });
 
 test('Symbol.dispose, where there is one, is close', () => {

@@ -34,13 +34,6 @@ static bool add_number(napi_env env, napi_value object, const char *name, uint32
 	       napi_set_named_property(env, object, name, value) == napi_ok;
 }
 
-static bool add_function(napi_env env, napi_value exports, const char *name, napi_callback call,
-                         struct environment *e) {
-	napi_value function;
-	return napi_create_function(env, name, NAPI_AUTO_LENGTH, call, e, &function) == napi_ok &&
-	       napi_set_named_property(env, exports, name, function) == napi_ok;
-}
-
 /*
  * start(settle): begins an environment. settle(count) will be called when `settled` holds count verdicts.
  * JavaScript that is loaded again while the addon stays begins another one; the former goes on for its limiters.
@@ -56,7 +49,8 @@ static napi_value start(napi_env env, napi_callback_info info) {
 	    !make_array(env, (size_t)FIELDS * SETTLED_MAX, &e->settled, &settled) ||
 	    napi_set_named_property(env, object, "verdict", verdict) != napi_ok ||
 	    napi_set_named_property(env, object, "settled", settled) != napi_ok ||
-	    !add_number(env, object, "fields", FIELDS) || !add_function(env, object, "makeLimiter", limiter_make, e) ||
+	    !add_number(env, object, "fields", FIELDS) ||
+	    !value_add_function(env, object, "makeLimiter", limiter_make, e) ||
 	    napi_create_reference(env, object, 1, &e->buffers) != napi_ok ||
 	    napi_async_init(env, NULL, name, &e->context) != napi_ok ||
 	    napi_create_reference(env, settle, 1, &e->settle) != napi_ok)
@@ -65,8 +59,11 @@ static napi_value start(napi_env env, napi_callback_info info) {
 }
 
 NAPI_MODULE_INIT() {
-	if (!add_function(env, exports, "start", start, NULL) ||
-	    !add_function(env, exports, "describe", describe, NULL))
+	if (!value_add_function(env, exports, "start", start, NULL) ||
+	    !value_add_function(env, exports, "describe", describe, NULL) ||
+	    !value_add_function(env, exports, "checkAll", limiter_check_all, NULL) ||
+	    !value_add_function(env, exports, "ipClient", http_ip_client, NULL) ||
+	    !value_add_function(env, exports, "httpHeaders", http_headers, NULL))
 		napi_throw_error(env, NULL, "stint: the addon can't be loaded: out of memory");
 	return exports;
 }

@@ -26,6 +26,7 @@ enum field {
 	FIELD_RESET_AFTER_MS,
 	FIELD_SOURCE,
 	FIELD_REASON,
+	FIELD_PART,   /* of checkAll() */
 	FIELD_SLOT,   /* of a check that waited: the number that `check` returned, less ANSWER_PENDING */
 	FIELD_STATUS, /* of a check that waited: 0 or an error */
 	FIELDS,
@@ -96,12 +97,14 @@ void environment_settle(struct environment *e, bool from_loop);
 
 /* Returns a check that `finished` isn't, or NULL when there is no memory. It stays unused until it is taken. */
 struct pending *environment_find_unused(struct environment *e);
-void environment_take(struct environment *e, struct pending *p, struct attachment *a);
+/* Returns what JavaScript gets for it. */
+int environment_take(struct environment *e, struct pending *p, struct attachment *a);
 
 /* A stint_callback for such checks. */
 void environment_finish(int status, const struct stint_result *result, void *pending);
 
-void environment_write(double *fields, const struct stint_result *r);
+/* Writes what was decided at once. Returns what JavaScript gets for it. */
+int environment_answer(struct environment *e, const struct stint_result *result);
 
 /* ---- attachment.c ----------------------------------------------------------- */
 
@@ -118,5 +121,22 @@ void attachment_finished(struct attachment *a);
 /* makeLimiter(path, options) */
 napi_value limiter_make(napi_env env, napi_callback_info info);
 void limiter_close_all(struct environment *e);
+
+/* checkAll(handle, id, cost, ...) */
+napi_value limiter_check_all(napi_env env, napi_callback_info info);
+
+/* ---- http.c ----------------------------------------------------------------- */
+
+napi_value http_ip_client(napi_env env, napi_callback_info info);
+napi_value http_headers(napi_env env, napi_callback_info info);
+
+/* ---- value.c ---------------------------------------------------------------- */
+
+napi_value value_of_number(napi_env env, int number);
+/* 0 when there is none. */
+int64_t value_get_number(napi_env env, napi_value object, const char *name);
+/* Returns the string, or NULL when the value isn't one, or is too long. */
+const char *value_get_string(napi_env env, napi_value value, char *room, size_t size);
+bool value_add_function(napi_env env, napi_value object, const char *name, napi_callback call, void *data);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "addon.h"
 
-void environment_write(double *fields, const struct stint_result *r) {
+static void write_fields(double *fields, const struct stint_result *r) {
 	fields[FIELD_ALLOWED] = r->allowed;
 	fields[FIELD_LIMIT] = (double)r->limit;
 	fields[FIELD_REMAINING] = (double)r->remaining;
@@ -19,6 +19,12 @@ void environment_write(double *fields, const struct stint_result *r) {
 	fields[FIELD_RESET_AFTER_MS] = (double)r->reset_after_ms;
 	fields[FIELD_SOURCE] = r->source;
 	fields[FIELD_REASON] = r->reason;
+	fields[FIELD_PART] = r->part;
+}
+
+int environment_answer(struct environment *e, const struct stint_result *result) {
+	write_fields(e->verdict, result);
+	return result->allowed;
 }
 
 /* ---- Checks that wait --------------------------------------------------------- */
@@ -35,10 +41,11 @@ struct pending *environment_find_unused(struct environment *e) {
 	return p;
 }
 
-void environment_take(struct environment *e, struct pending *p, struct attachment *a) {
+int environment_take(struct environment *e, struct pending *p, struct attachment *a) {
 	STAILQ_REMOVE_HEAD(&e->unused, link);
 	p->attachment = a;
 	attachment_began(a);
+	return ANSWER_PENDING + (int)p->slot;
 }
 
 void environment_finish(int status, const struct stint_result *result, void *pending) {
@@ -63,7 +70,7 @@ static uint32_t write_settled(struct environment *e) {
 	struct pending *p;
 	for (; count < SETTLED_MAX && (p = STAILQ_FIRST(&e->finished)); count++) {
 		double *fields = &e->settled[count * FIELDS];
-		environment_write(fields, &p->result);
+		write_fields(fields, &p->result);
 		fields[FIELD_SLOT] = p->slot;
 		fields[FIELD_STATUS] = p->status;
 		STAILQ_REMOVE_HEAD(&e->finished, link);

@@ -1,5 +1,5 @@
 /*
- * limiter.c - a limiter is three functions of JavaScript's, { check, try, close }: each has its limiter as its
+ * limiter.c - a limiter is functions of JavaScript's, { check, try, close, ... }: each has its limiter as its
  * data, which is the quickest way from a call to it. The last of them that is collected frees it.
  */
 #include <stdlib.h>
@@ -78,50 +78,115 @@ static int take_arguments(napi_env env, napi_callback_info info, struct argument
 	return take_id(env, value[0], a->id, &a->length);
 }
 
-static napi_value make_number(napi_env env, int number) {
-	napi_value value = NULL;
-	napi_create_int32(env, number, &value);
-	return value;
-}
-
-static int start(const struct arguments *a, struct stint_result *result) {
+/* Begins a check, or a peek; what is decided at once is written for JavaScript. Returns what JavaScript gets. */
+static int begin(const struct arguments *a, bool peeks) {
 	struct environment *e = a->limiter->environment;
+	struct stint_limiter *stint = a->limiter->stint;
+	struct stint_result result;
 	struct pending *p = environment_find_unused(e);
 	if (!p)
 		return STINT_ENOMEM;
-	int status = stint_check_async_n(a->limiter->stint, a->id, a->length, a->cost, result, environment_finish, p);
-	if (status != 0)
-		return status == 1 ? result->allowed : status;
-	environment_take(e, p, a->limiter->attachment);
-	return ANSWER_PENDING + (int)p->slot;
+	int status = peeks ? stint_peek_async_n(stint, a->id, a->length, a->cost, &result, environment_finish, p)
+	                   : stint_check_async_n(stint, a->id, a->length, a->cost, &result, environment_finish, p);
+	if (status == 0)
+		return environment_take(e, p, a->limiter->attachment);
+	return status == 1 ? environment_answer(e, &result) : status;
 }
 
 static napi_value check(napi_env env, napi_callback_info info) {
 	struct arguments a;
-	int answer = take_arguments(env, info, &a);
-	if (answer == 0) {
-		struct stint_result result;
-		answer = start(&a, &result);
-		if (answer == 0 || answer == 1)
-			environment_write(a.limiter->environment->verdict, &result);
-	}
-	return make_number(env, answer);
+	int error = take_arguments(env, info, &a);
+	return value_of_number(env, error ? error : begin(&a, false));
+}
+
+static napi_value peek(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	int error = take_arguments(env, info, &a);
+	return value_of_number(env, error ? error : begin(&a, true));
+}
+
+static int try_now(const struct arguments *a) {
+	struct stint_result result;
+	int status = stint_try_n(a->limiter->stint, a->id, a->length, a->cost, &result);
+	if (status == 0)
+		return ANSWER_NONE;
+	return status == 1 ? environment_answer(a->limiter->environment, &result) : status;
 }
 
 static napi_value try(napi_env env, napi_callback_info info) {
 	struct arguments a;
-	int answer = take_arguments(env, info, &a);
-	if (answer == 0) {
-		struct stint_result result;
-		answer = stint_try_n(a.limiter->stint, a.id, a.length, a.cost, &result);
-		if (answer == 1) {
-			environment_write(a.limiter->environment->verdict, &result);
-			answer = result.allowed;
-		} else if (answer == 0) {
-			answer = ANSWER_NONE;
-		}
-	}
-	return make_number(env, answer);
+	int error = take_arguments(env, info, &a);
+	return value_of_number(env, error ? error : try_now(&a));
+}
+
+static int decide_alone(const struct arguments *a) {
+	struct stint_result result;
+	int error = stint_check_alone_n(a->limiter->stint, a->id, a->length, a->cost, &result);
+	return error ? error : environment_answer(a->limiter->environment, &result);
+}
+
+/* By onError, for a check that ended with an error. */
+static napi_value alone(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	int error = take_arguments(env, info, &a);
+	return value_of_number(env, error ? error : decide_alone(&a));
+}
+
+static napi_value charge(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	int error = take_arguments(env, info, &a);
+	return value_of_number(env, error ? error : stint_charge_n(a.limiter->stint, a.id, a.length, a.cost));
+}
+
+/* ---- Several at once ------------------------------------------------------------- */
+
+struct parts {
+	struct attachment *attachment;
+	size_t count;
+	struct stint_part part[STINT_PARTS_MAX];
+	char id[STINT_PARTS_MAX][ID_ROOM];
+};
+
+/* One part: the limiter's handle, an id, a cost. */
+static int take_part(napi_env env, const napi_value value[static 3], struct parts *all) {
+	struct stint_part *part = &all->part[all->count];
+	void *data;
+	if (napi_get_value_external(env, value[0], &data) != napi_ok ||
+	    napi_get_value_uint32(env, value[2], &part->cost) != napi_ok)
+		return STINT_ERANGE;
+	struct limiter *l = data;
+	if (!l->attachment)
+		return ERROR_LIMITER_CLOSED;
+	part->limiter = l->stint;
+	part->client_id = all->id[all->count];
+	all->attachment = l->attachment;
+	int error = take_id(env, value[1], all->id[all->count], &part->length);
+	all->count++;
+	return error;
+}
+
+static int begin_all(const struct parts *all) {
+	struct environment *e = all->attachment->environment;
+	struct stint_result result;
+	struct pending *p = environment_find_unused(e);
+	if (!p)
+		return STINT_ENOMEM;
+	int status = stint_check_all_async(all->part, all->count, &result, environment_finish, p);
+	if (status == 0)
+		return environment_take(e, p, all->attachment);
+	return status == 1 ? environment_answer(e, &result) : status;
+}
+
+/* checkAll(handle, id, cost, handle, id, cost, ...) */
+napi_value limiter_check_all(napi_env env, napi_callback_info info) {
+	napi_value value[3 * STINT_PARTS_MAX];
+	size_t count = 3 * STINT_PARTS_MAX;
+	struct parts all = {.count = 0};
+	int error = 0;
+	napi_get_cb_info(env, info, &count, value, NULL, NULL);
+	for (size_t i = 0; !error && i + 3 <= count && i + 3 <= 3 * STINT_PARTS_MAX; i += 3)
+		error = take_part(env, &value[i], &all);
+	return value_of_number(env, error ? error : all.count == 0 ? STINT_ERANGE : begin_all(&all));
 }
 
 /* ---- Beginning and end -------------------------------------------------------- */
@@ -175,36 +240,21 @@ static bool add_function(napi_env env, napi_value object, const char *name, napi
 	return napi_set_named_property(env, object, name, function) == napi_ok;
 }
 
-static int64_t get_number(napi_env env, napi_value object, const char *name) {
-	napi_value value;
-	double number = 0;
-	if (napi_get_named_property(env, object, name, &value) == napi_ok)
-		napi_get_value_double(env, value, &number);
-	return (int64_t)number;
-}
-
-/* Returns the string, or NULL when the value isn't one, or is too long. */
-static const char *get_string(napi_env env, napi_value value, char *room, size_t size) {
-	size_t length;
-	return napi_get_value_string_utf8(env, value, room, size, &length) == napi_ok && length < size - 1 ? room
-	                                                                                                   : NULL;
-}
-
 static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_value options) {
 	char policy[STINT_POLICY_NAME_MAX + 2];
 	napi_value value;
 	napi_get_named_property(env, options, "policy", &value);
 	struct stint_options o = {
-		.policy = get_string(env, value, policy, sizeof(policy)),
-		.max_requests = get_number(env, options, "maxRequests"),
-		.time_window_ms = get_number(env, options, "timeWindowMs"),
-		.fallback_max_requests = get_number(env, options, "fallbackMaxRequests"),
-		.fallback_time_window_ms = get_number(env, options, "fallbackTimeWindowMs"),
-		.algorithm = (enum stint_algorithm)get_number(env, options, "algorithm"),
-		.mode = (enum stint_mode)get_number(env, options, "mode"),
-		.resolution = (int32_t)get_number(env, options, "resolution"),
-		.timeout_ms = (int32_t)get_number(env, options, "timeoutMs"),
-		.on_error = (enum stint_on_error)get_number(env, options, "onError"),
+		.policy = value_get_string(env, value, policy, sizeof(policy)),
+		.max_requests = value_get_number(env, options, "maxRequests"),
+		.time_window_ms = value_get_number(env, options, "timeWindowMs"),
+		.fallback_max_requests = value_get_number(env, options, "fallbackMaxRequests"),
+		.fallback_time_window_ms = value_get_number(env, options, "fallbackTimeWindowMs"),
+		.algorithm = (enum stint_algorithm)value_get_number(env, options, "algorithm"),
+		.mode = (enum stint_mode)value_get_number(env, options, "mode"),
+		.resolution = (int32_t)value_get_number(env, options, "resolution"),
+		.timeout_ms = (int32_t)value_get_number(env, options, "timeoutMs"),
+		.on_error = (enum stint_on_error)value_get_number(env, options, "onError"),
 	};
 	int error = attachment_join(&l->attachment, l->environment, path);
 	if (error)
@@ -217,28 +267,44 @@ static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_
 	return error;
 }
 
-/* Returns { check, try, close }; or a number, the error. */
+static const struct {
+	const char *name;
+	napi_callback call;
+} functions[] = {
+	{"check", check},   {"peek", peek},     {"try", try},         {"alone", alone},
+	{"charge", charge}, {"close", close_now},
+};
+
+static void add_functions(napi_env env, napi_value object, struct limiter *l) {
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+		if (!add_function(env, object, functions[i].name, functions[i].call, l))
+			return;
+}
+
+/* Returns { check, try, close, ... } and a handle for checkAll(), which is good while they are there; or a number,
+ * the error. */
 napi_value limiter_make(napi_env env, napi_callback_info info) {
-	napi_value value[2], object;
+	napi_value value[2], object, handle;
 	size_t count = 2;
 	void *data;
 	char path[4096];
 	napi_get_cb_info(env, info, &count, value, NULL, &data);
 	struct limiter *l = calloc(1, sizeof(*l));
 	if (!l)
-		return make_number(env, STINT_ENOMEM);
+		return value_of_number(env, STINT_ENOMEM);
 	l->environment = data;
 	napi_valuetype type;
 	napi_typeof(env, value[0], &type);
-	const char *given = type == napi_string ? get_string(env, value[0], path, sizeof(path)) : NULL;
+	const char *given = type == napi_string ? value_get_string(env, value[0], path, sizeof(path)) : NULL;
 	int error = type == napi_string && !given ? STINT_EPATH : open_limiter(env, l, given, value[1]);
 	if (error) {
 		free(l);
-		return make_number(env, error);
+		return value_of_number(env, error);
 	}
 	l->environment->references++;
 	napi_create_object(env, &object);
-	if (add_function(env, object, "check", check, l) && add_function(env, object, "try", try, l))
-		add_function(env, object, "close", close_now, l);
+	add_functions(env, object, l);
+	if (napi_create_external(env, l, NULL, NULL, &handle) == napi_ok)
+		napi_set_named_property(env, object, "handle", handle);
 	return object;
 }

@@ -1,0 +1,115 @@
+/*
+ * test_express.js - the middleware in a real express, and the store in a real express-rate-limit.
+ */
+'use strict';
+const assert = require('assert');
+const path = require('path');
+const {test} = require('node:test');
+const {LIBRARY, startAgent} = require('./support.js');
+const {requireFrom} = require('./redis.js');
+const {DistributedRateLimiter, connect} = require(LIBRARY);
+const {ExpressRateLimitStore, limitRequests} = require(path.join(LIBRARY, 'express.js'));
+
+const express = requireFrom('express');
+const {rateLimit} = requireFrom('express-rate-limit') || {};
+const WINDOW_MS = 600000;
+const skip = (express === undefined || rateLimit === undefined) && 'there is no express: is the package registry in reach?';
+
+/* Serves while `body` runs, which gets a function that asks: {status, headers, text}. */
+async function serve(app, body) {
+	const server = app.listen(0, '127.0.0.1');
+	await new Promise((resolve) => server.once('listening', resolve));
+	try {
+		return await body(async (headers = {}, where = '/') => {
+			const response = await fetch(`http://127.0.0.1:${server.address().port}${where}`, {headers: {...headers, connection: 'close'}});
+			return {status: response.status, headers: response.headers, text: await response.text()};
+		});
+	} finally {
+		server.close();
+	}
+}
+
+function makeApp(...handlers) {
+	const app = express();
+	app.set('env', 'test');
+	app.set('trust proxy', 1);
+	app.use(...handlers);
+	app.get('/', (request, response) => response.send('served'));
+	app.get('/fails', (request, response) => response.status(500).send('failed'));
+	return app;
+}
+
+test('the middleware', {skip}, async () => {
+	const agent = await startAgent();
+	const limiter = new DistributedRateLimiter({policy: 'express', maxRequests: 3, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)});
+	await serve(makeApp(limitRequests(limiter, {headers: {xRateLimit: true}})), async (ask) => {
+		for (let left = 2; left >= 0; left--) {
+			const {status, headers, text} = await ask();
+			assert.deepStrictEqual([status, text], [200, 'served']);
+			assert.strictEqual(headers.get('ratelimit-policy'), '"express";q=3;w=600');
+			assert.match(headers.get('ratelimit'), new RegExp(`^"express";r=${left};t=`));
+			assert.strictEqual(headers.get('x-ratelimit-remaining'), String(left));
+		}
+		const denied = await ask();
+		assert.strictEqual(denied.status, 429);
+		assert.ok(Number(denied.headers.get('retry-after')) > 0);
+		assert.strictEqual((await ask({'x-forwarded-for': '198.51.100.7'})).status, 200);
+		for (let i = 0; i < 3; i++)
+			await ask({'x-forwarded-for': `2001:db8::${i}`});
+		assert.strictEqual((await ask({'x-forwarded-for': '2001:db8::ffff'})).status, 429);
+	});
+	limiter.close();
+});
+
+test('the middleware: ids, costs and denials of the app\'s own', {skip}, async () => {
+	const agent = await startAgent();
+	const limiter = new DistributedRateLimiter({policy: 'own', maxRequests: 3, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)});
+	const options = {clientId: async (request) => request.get('x-key'), cost: (request) => Number(request.get('x-cost') || 1), headers: false,
+		onDenied: (request, response, next, verdict) => response.status(503).send(verdict.reason)};
+	await serve(makeApp(limitRequests(limiter, options)), async (ask) => {
+		for (let i = 0; i < 5; i++)
+			assert.strictEqual((await ask()).status, 200);
+		const first = await ask({'x-key': 'a', 'x-cost': '2'});
+		assert.deepStrictEqual([first.status, first.headers.get('ratelimit')], [200, null]);
+		const denied = await ask({'x-key': 'a', 'x-cost': '2'});
+		assert.deepStrictEqual([denied.status, denied.text], [503, 'over_limit']);
+		assert.strictEqual((await ask({'x-key': 'x'.repeat(256)})).status, 400);
+	});
+	limiter.close();
+	assert.throws(() => limitRequests({}), /^TypeError: limiter is an object, must be a DistributedRateLimiter$/);
+});
+
+test('express-rate-limit: two of them on one host count together', {skip}, async () => {
+	const agent = await startAgent();
+	const stores = [0, 1].map(() => new ExpressRateLimitStore({cacheClient: connect(agent.socketPath), policy: 'store'}));
+	const apps = stores.map((store) => makeApp(rateLimit({windowMs: WINDOW_MS, limit: 4, standardHeaders: 'draft-8', store})));
+	await serve(apps[0], (askFirst) => serve(apps[1], async (askSecond) => {
+		const statuses = [];
+		for (let i = 0; i < 6; i++)
+			statuses.push((await (i % 2 ? askSecond() : askFirst())).status);
+		assert.deepStrictEqual(statuses, [200, 200, 200, 200, 429, 429]);
+	}));
+	const {totalHits, resetTime} = await stores[0].get('new');
+	assert.strictEqual(totalHits, 0);
+	assert.ok(resetTime instanceof Date);
+	await assert.rejects(stores[0].resetKey('new'), /stint client reset/);
+	for (const store of stores)
+		store.shutdown();
+});
+
+test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
+	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
+	const options = {windowMs: WINDOW_MS, limit: 2, skipFailedRequests: true};
+	assert.throws(() => store.init(options), /^TypeError: skipFailedRequests/);
+	// express-rate-limit only logs what init() throws.
+	return assert.rejects(store.increment('a'), /^TypeError: skipFailedRequests/);
+});
+
+test('the agent away: nobody gets a 500', {skip}, async () => {
+	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all'), policy: 'away', timeoutMs: 50});
+	await serve(makeApp(rateLimit({windowMs: WINDOW_MS, limit: 2, store})), async (ask) => {
+		for (let i = 0; i < 3; i++)
+			assert.ok([200, 429].includes((await ask()).status));
+	});
+	store.shutdown();
+});

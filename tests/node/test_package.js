@@ -1,0 +1,115 @@
+/*
+ * test_package.js - the package as npm makes and installs it; and its types.
+ */
+'use strict';
+const assert = require('assert');
+const {execFileSync} = require('child_process');
+const fs = require('fs');
+const path = require('path');
+const {test} = require('node:test');
+const {BUILD, LIBRARY, ROOT, folder, startAgent} = require('./support.js');
+
+const USE = `
+	const socketPath = process.env.STINT_SOCKET;
+	const limiter = new DistributedRateLimiter({policy: 'package', maxRequests: 3, timeWindowMs: 600000, timeoutMs: 30000});
+	(async () => {
+		const told = [];
+		for (let i = 0; i < 4; i++)
+			told.push(await limiter.isAllowed('a'));
+		console.log(told.join(' '), (await limiter.check('b')).source);
+	})();
+`;
+
+const npm = (args, cwd) => execFileSync('npm', [...args, '--no-audit', '--no-fund', '--loglevel=error'], {cwd, encoding: 'utf8',
+	env: {...process.env, npm_config_cache: path.join(folder, 'npm-cache'), npm_config_update_notifier: 'false', npm_config_nodedir: undefined}});
+
+function hasNpm() {
+	try {
+		execFileSync('npm', ['--version'], {stdio: 'ignore'});
+		return true;
+	} catch {
+		return false;
+	}
+}
+
+/* npm pack writes into the folder that it packs, so that is a copy. */
+function pack() {
+	const copy = path.join(folder, 'checkout');
+	fs.mkdirSync(copy);
+	fs.cpSync(path.join(ROOT, 'lib'), path.join(copy, 'lib'), {recursive: true});
+	fs.copyFileSync(path.join(ROOT, 'LICENSE'), path.join(copy, 'LICENSE'));
+	const [{filename, files}] = JSON.parse(npm(['pack', '--json', '--pack-destination', folder], path.join(copy, 'lib', 'node')));
+	assert.ok(!fs.existsSync(path.join(copy, 'lib', 'node', 'libstint')), 'npm pack leaves nothing behind');
+	return {tarball: path.join(folder, filename), names: files.map((file) => file.path)};
+}
+
+test('packed, installed without a network, built, used', async (t) => {
+	if (!hasNpm())
+		return t.skip('there is no npm');
+	const {tarball, names} = pack();
+	for (const name of ['LICENSE', 'README.md', 'index.js', 'index.mjs', 'index.d.ts', 'addon/addon.c', 'libstint/stint.h', 'libstint/check.c'])
+		assert.ok(names.includes(name), `${name} is in the package`);
+	const app = path.join(folder, 'app');
+	fs.mkdirSync(app);
+	fs.writeFileSync(path.join(app, 'package.json'), '{"name": "app", "private": true}');
+	npm(['install', '--offline', '--foreground-scripts', tarball], app);
+
+	const agent = await startAgent();
+	const env = {...process.env, STINT_SOCKET: agent.socketPath};
+	for (const [name, head] of [['use.cjs', 'const {DistributedRateLimiter} = require("stint");'], ['use.mjs', 'import {DistributedRateLimiter} from "stint";']]) {
+		fs.writeFileSync(path.join(app, name), head + USE.replace('\'package\'', `'${name}'`));
+		const output = execFileSync(process.execPath, [name], {cwd: app, env, encoding: 'utf8'});
+		assert.strictEqual(output, 'true true true false database\n');
+	}
+	const exported = execFileSync('nm', ['-D', '--defined-only', path.join(app, 'node_modules', 'stint', 'native', 'stint.node')], {encoding: 'utf8'});
+	assert.deepStrictEqual(exported.trim().split('\n').map((line) => line.split(' ')[2]),
+		['napi_register_module_v1', 'node_api_module_get_api_version_v1']);
+});
+
+const TYPED = `
+	import { ExpressRateLimitStore, limitRequests } from 'stint/express';
+	import { Agent, CacheClient, connect, DistributedRateLimiter, ipClient, PostgresCache, Verdict } from 'stint';
+	const agent: Agent = connect('/run/stint/agent.sock');
+	const limiter = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: agent, mode: 'relaxed', onError: 'deny' });
+	const own: CacheClient = { get: async () => null, set() {}, incrementAndGet: (key: string, expiryMs: number) => expiryMs, decrementAndGet: async () => '0' };
+	new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: own });
+	new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: new PostgresCache({ query: async () => ({ rows: [] }) }) });
+	export async function use(): Promise<number> {
+		const allowed: boolean = await limiter.isAllowed('a');
+		const verdict: Verdict = await limiter.check('a', { cost: 2 });
+		const tried: Verdict | undefined = limiter.tryCheck('a');
+		const all = await DistributedRateLimiter.checkAll([{ limiter, clientId: 'a' }, { limiter, clientId: 'b', cost: 2 }]);
+		const told: boolean = limiter.charge('a', { cost: all.part }) && (await limiter.peek('a')).allowed;
+		const fields: [string, string][] = limiter.headers(verdict, { xRateLimit: told });
+		limitRequests(limiter, { clientId: (request) => ipClient(request.ip), headers: false });
+		new ExpressRateLimitStore({ policy: fields[0][0] }).shutdown();
+		limiter.close();
+		return allowed && tried ? tried.remaining : verdict.retryAfterMs;
+	}
+	// @ts-expect-error
+	new DistributedRateLimiter({ maxRequests: 1 });
+	// @ts-expect-error
+	new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, mode: 'lax' });
+	// @ts-expect-error
+	limiter.isAllowed(1);
+	// @ts-expect-error
+	new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: { get() {} } });
+`;
+
+test('the package has the library\'s version', () => {
+	const header = fs.readFileSync(path.join(ROOT, 'lib', 'stint.h'), 'utf8');
+	assert.strictEqual(require(path.join(LIBRARY, 'package.json')).version, /#define STINT_VERSION "(.*)"/.exec(header)[1]);
+});
+
+test('types, as tsc sees them', (t) => {
+	const tsc = path.join(BUILD, 'tests', 'node', 'node_modules', 'typescript', 'bin', 'tsc');
+	if (!fs.existsSync(tsc))
+		return t.skip('there is no tsc: is the package registry in reach?');
+	const app = path.join(folder, 'typed');
+	fs.mkdirSync(path.join(app, 'node_modules'), {recursive: true});
+	fs.symlinkSync(LIBRARY, path.join(app, 'node_modules', 'stint'));
+	fs.writeFileSync(path.join(app, 'use.ts'), TYPED);
+	const compilerOptions = {noEmit: true, strict: true, module: 'node16', target: 'es2022', lib: ['es2022'], types: [], preserveSymlinks: true};
+	fs.writeFileSync(path.join(app, 'tsconfig.json'), JSON.stringify({compilerOptions, files: ['use.ts']}));
+	execFileSync(process.execPath, [tsc], {cwd: app, stdio: ['ignore', 'inherit', 'inherit']});
+});
