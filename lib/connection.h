@@ -23,7 +23,7 @@ enum received {
 	RECEIVED_PACKET,
 	RECEIVED_NOTHING, /* no packet has come yet */
 	RECEIVED_END,     /* the agent hung up, or this process had no room for its descriptors */
-	RECEIVED_GARBAGE,  /* a packet longer than any message */
+	RECEIVED_GARBAGE, /* a packet longer than any message */
 };
 
 /* Returns a connected socket, close-on-exec and non-blocking, on which hello has been sent; -1 with errno when the

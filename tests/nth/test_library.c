@@ -41,7 +41,7 @@ struct run {
 	struct nth_control *control;
 	struct stint *stint;
 	struct stint_limiter *limiter;
-	char client[40], other[40], third[40];
+	char client[40], other[40], third[40], fourth[40], fifth[40];
 	int64_t strict, local, unknown; /* admitted checks of `client`, by who decided */
 	int status;                     /* the status of the asynchronous check; 1: there is none yet */
 	int may_be;                     /* a status that is no failure */
@@ -104,7 +104,11 @@ static void on_checked(int status, const struct stint_result *result, void *cont
 	r->source = status == 0 ? (int)result->source : 0;
 }
 
-static void check_async(struct run *r, const char *client) {
+/* Of one limit, or of two: then for the client and another one. */
+static void check_async(struct run *r, const char *client, const char *another) {
+	const struct stint_part parts[] =
+		{{.limiter = r->limiter, .client_id = client, .length = STINT_STRING, .cost = 1},
+	     {.limiter = r->limiter, .client_id = another, .length = STINT_STRING, .cost = 1}};
 	uint64_t deadline = monotonic_ns() + (TIMEOUT_MS + SLACK_MS) * NS_PER_MS;
 	int fd = stint_fd(r->stint);
 	struct stint_result result;
@@ -113,7 +117,8 @@ static void check_async(struct run *r, const char *client) {
 	if (fd < 0 && fd != STINT_ESYSTEM)
 		complain(r, "stint_fd() said", fd);
 	r->status = 1;
-	started = stint_check_async(r->limiter, client, 1, &result, on_checked, r);
+	started = another ? stint_check_all_async(parts, 2, &result, on_checked, r)
+	                  : stint_check_async(r->limiter, client, 1, &result, on_checked, r);
 	r->checks++;
 	if (started < 0 && !may_say(started))
 		complain(r, "an asynchronous check said", started);
@@ -165,7 +170,8 @@ static void play(struct run *r, const char *socket_path) {
 	if (error != 0)
 		return;
 	check_some(r, 4);
-	check_async(r, r->other);
+	check_async(r, r->other, NULL);
+	check_async(r, r->fourth, r->fifth);
 	check_cancelled(r, &options);
 	if (check(r, r->client, LOCAL_LIMIT + 1, &result))
 		complain(r, "was admitted more than any limit, source", result.source);
@@ -203,7 +209,7 @@ static void recover_async(struct run *r) {
 		uint64_t began = monotonic_ns();
 
 		snprintf(client, sizeof(client), "%s-%d", r->third, i);
-		check_async(r, client);
+		check_async(r, client, NULL);
 		took_ms = (int64_t)((monotonic_ns() - began) / NS_PER_MS);
 		if (r->source != STINT_SOURCE_LOCAL && r->source != 0 && took_ms < TIMEOUT_MS / 2)
 			return;
@@ -246,6 +252,8 @@ static uint64_t run_one(struct nth_control *control, const char *socket_path, co
 	snprintf(r.client, sizeof(r.client), "a-%s", name);
 	snprintf(r.other, sizeof(r.other), "b-%s", name);
 	snprintf(r.third, sizeof(r.third), "c-%s", name);
+	snprintf(r.fourth, sizeof(r.fourth), "d-%s", name);
+	snprintf(r.fifth, sizeof(r.fifth), "e-%s", name);
 	atomic_fetch_add(&control->runs, 1);
 	nth_arm(control, plan);
 	play(&r, socket_path);
