@@ -16,10 +16,7 @@ HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter,
                                                   uint32_t cost, enum telling telling,
                                                   struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
-	if (!binding || !question_is_cost(cost))
-		return VERDICT_NONE;
-	length = question_measure(id, length);
-	if (length == 0)
+	if (!binding || !question_is_cost(cost) || length == 0)
 		return VERDICT_NONE;
 	struct decision d;
 	enum verdict verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, telling, &d);
@@ -130,6 +127,7 @@ COLD static int check_async_resized(struct stint_limiter *limiter, const char *i
 /* ---- The public functions --------------------------------------------------- */
 
 HOT bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id, size_t length) {
+	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, 1, TELL_NOTHING, NULL);
 	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id, length) : verdict == VERDICT_ALLOWED;
 }
@@ -138,6 +136,7 @@ HOT int stint_check_sized(struct stint_limiter *limiter, const char *client_id, 
                           struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return check_resized(limiter, client_id, length, cost, result, result_size);
+	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
 	return verdict == VERDICT_NONE ? check(limiter, client_id, length, cost, result) : 0;
 }
@@ -146,6 +145,7 @@ HOT int stint_try_sized(struct stint_limiter *limiter, const char *client_id, si
                         struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return try_resized(limiter, client_id, length, cost, result, result_size);
+	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
 	return verdict == VERDICT_NONE ? try(limiter, client_id, length, cost, result) : 1;
 }
@@ -155,6 +155,7 @@ HOT int stint_check_async_sized(struct stint_limiter *limiter, const char *clien
                                 void *arg) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return check_async_resized(limiter, client_id, length, cost, result, result_size, callback, arg);
+	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
 	return verdict == VERDICT_NONE ? check_async(limiter, client_id, length, cost, result, callback, arg) : 1;
 }

@@ -48,7 +48,7 @@ static bool put_back(const struct question *q, uint64_t receipt) {
 	const struct binding *b = binding_of(q);
 	struct slot *slot = b ? decide_find_slot(b->mapping, b->policy, q->id, q->length) : NULL;
 	for (int which = 0; slot && which < 2; which++)
-		if (receipt_of(b->mapping, &slot->word[which], receipt) == receipt)
+		if (receipt_of(&slot->word[which], receipt) == receipt)
 			return decide_put_back(&slot->word[which], receipt, q->cost);
 	return false;
 }

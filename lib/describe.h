@@ -49,7 +49,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = 0;
 	result->reset_after_ms = lease_ms + describe_load_ms(&policy->weighs_ms);
-	result->receipt = receipt_of(binding->mapping, d->word, d->found);
+	result->receipt = receipt_of(d->word, d->found);
 	if (SELDOM(d->unusual != 0))
 		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
 }

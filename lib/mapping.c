@@ -11,7 +11,6 @@
 
 #include "error.h"
 #include "mapping.h"
-#include "receipt.h"
 #include "stint.h"
 #include "protocol/timens.h"
 
@@ -122,7 +121,6 @@ static void fill(struct mapping *m, const struct directory_header *d, char *tabl
 	m->bucket_count = d->bucket_count;
 	m->policy_capacity = d->policy_capacity;
 	m->generation = d->generation;
-	m->receipt_mark = receipt_mark(d->generation);
 	m->older = NULL;
 	memcpy(m->secret, d->secret, sizeof(m->secret));
 }

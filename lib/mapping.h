@@ -22,7 +22,6 @@ struct mapping {
 	const _Atomic uint32_t *own_limits;
 	uint32_t bucket_count;
 	uint32_t policy_capacity;
-	uint32_t receipt_mark; /* see receipt.h */
 	alignas(64) uint8_t secret[SECRET_SIZE];
 
 	uint64_t generation;

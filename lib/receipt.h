@@ -7,32 +7,25 @@
  * in the same epoch, or never (layout.h).
  *
  *     bits 63..32: the epoch of the lease's word, or the window of the limit inside the process
- *     bits 31..17: of the word's place in the table
- *     bits 16..1:  of the table's generation, and never all 1; all 1 if the process decided
- *     bit 0:       set
+ *     bits 31..0:  of the word's address in this process, and 1 (a mapping stays where it is as long as its
+ *                  attachment); or 2 if the process decided
  */
 #ifndef STINT_RECEIPT_H
 #define STINT_RECEIPT_H
 
-#include "decide.h"
-#include "mapping.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/hot.h"
 #include "protocol/layout.h"
 
-#define RECEIPT_PLACE_SHIFT 17
-#define RECEIPT_TABLE_MASK  0xffffu
-#define RECEIPT_OF_WINDOW   (RECEIPT_TABLE_MASK << 1 | 1u)
-#define RECEIPT_EPOCH_MASK  (UINT64_MAX << WORD_EPOCH_SHIFT)
-
-/* Returns the bits that all receipts of a table have. */
-static inline uint32_t receipt_mark(uint64_t generation) {
-	return (uint32_t)(generation % RECEIPT_TABLE_MASK) << 1 | 1u;
-}
+#define RECEIPT_OF_WORD    1u
+#define RECEIPT_OF_WINDOW  2u
+#define RECEIPT_EPOCH_MASK (UINT64_MAX << WORD_EPOCH_SHIFT)
 
 /* Of credits that were taken from the word when it had this value. */
-HOT_PART static inline uint64_t receipt_of(const struct mapping *mapping, const _Atomic uint64_t *word,
-                                           uint64_t value) {
-	uint64_t place = (uint64_t)((uintptr_t)word - (uintptr_t)mapping->slots) / sizeof(*word);
-	return (value & RECEIPT_EPOCH_MASK) | (uint32_t)place << RECEIPT_PLACE_SHIFT | mapping->receipt_mark;
+HOT_PART static inline uint64_t receipt_of(const _Atomic uint64_t *word, uint64_t value) {
+	return (value & RECEIPT_EPOCH_MASK) | (uint32_t)(uintptr_t)word | RECEIPT_OF_WORD;
 }
 
 /* Of an admission by the process. */

@@ -251,7 +251,7 @@ struct stint_result {
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
 	uint32_t reserved;
-	uint64_t receipt; /* of an admission: for stint_refund(); 0: it can't be given back */
+	uint64_t receipt; /* of an admission, in this process: for stint_refund(); 0: it can't be given back */
 };
 
 struct stint;         /* an attachment to this host's agent */
