@@ -215,6 +215,7 @@ MIGRATIONS := \
 	sql/001_limiter/34_begin_call.sql \
 	sql/001_limiter/35_recall.sql \
 	sql/001_limiter/36_cache.sql \
+	sql/001_limiter/37_reset.sql \
 	sql/001_limiter/39_override_in_force.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \

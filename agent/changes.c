@@ -142,6 +142,7 @@ void changes_inherit(struct change_reader *changes, bool taken_over) {
 	struct origin *origin = &changes->origin;
 	changes->inherited = taken_over;
 	changes->change_id = taken_over ? atomic_load(&directory->change_id) : -1;
+	changes->in_force = -1;
 	if (changes->change_id < 0)
 		return;
 	snprintf(origin->server, sizeof(origin->server), "%.*s", DATABASE_SERVER_MAX - 1, directory->server);
@@ -160,6 +161,7 @@ void changes_settle(struct change_reader *changes, bool promoted) {
 	int64_t known = changes->change_id, newest = changes->newest;
 	bool is_known = known >= 0 && newest >= known && newest - known <= CHANGES_MAX;
 	changes->noting = false; /* another server numbers its changes anew */
+	changes->in_force = -1;
 	if (is_known && !promoted && newest > known) {
 		changes_read(changes);
 		return;
@@ -209,5 +211,6 @@ void changes_note(struct change_reader *changes) {
 	if (!is_noted(directory, &changes->origin))
 		note_origin(directory, &changes->origin);
 	atomic_store(&directory->change_id, changes->noted_id);
+	changes->in_force = changes->noted_id;
 	changes->noting = false;
 }

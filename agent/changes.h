@@ -31,6 +31,7 @@ struct change_reader {
 	struct origin origin;
 	int64_t change_id; /* changes up to this one are in force here; -1: unknown */
 	int64_t newest;    /* the newest that the server has told of */
+	int64_t in_force;  /* up to this one all clients have met them, since connecting; -1: unknown */
 	bool reading;      /* changes are being read; one read at a time */
 	bool unread;       /* there may be more than that read brings */
 	bool inherited;    /* as far as the agent knows, the changes were made while no agent lived here */

@@ -66,7 +66,8 @@ static void beat(struct heartbeat *heartbeat, int64_t now_ns) {
 	int64_t since_ns = core_fallback_since_ns(core);
 	heartbeat->beat_ns = now_ns + jittered(HEARTBEAT_NS);
 	database_heartbeat(heartbeat->driver->database, status_state_name(core_state(core)), core_client_count(core),
-	                   since_ns ? (now_ns - since_ns) / NS_PER_MS : 0, on_pulsed, heartbeat);
+	                   since_ns ? (now_ns - since_ns) / NS_PER_MS : 0, heartbeat->changes->in_force, on_pulsed,
+	                   heartbeat);
 }
 
 static void beat_or_pulse(struct heartbeat *heartbeat, int64_t now_ns) {

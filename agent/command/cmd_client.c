@@ -1,5 +1,5 @@
 /*
- * cmd_client.c - `stint client ...`: exceptions from a policy for one client.
+ * cmd_client.c - `stint client ...`: exceptions from a policy for one client, and what was counted for it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +15,15 @@ static const char block_help[] =
 	"  --for DURATION   for so long, 1s to 365d: a number of s, m, h or d, such as 10m\n"
 	"  --note TEXT      why; shown in the history\n";
 
+static const char reset_help[] =
+	"Forgets what was counted for the client, so that its whole limit is free again. What hosts\n"
+	"may still hold unspent is kept until they have said that they hold none: within ten seconds\n"
+	"or so, or, if one of them doesn't answer, until it has left the window. Shows how much was\n"
+	"forgotten at once, and how much is kept. The client may so be admitted up to its limit once\n"
+	"more, on top of what it has spent. A block, and a limit of its own, stay.\n"
+	"\n"
+	"  --json   as a JSON array\n";
+
 static const char limit_help[] =
 	"The client gets a max_requests of its own under the policy; the window stays. It replaces one\n"
 	"that the client had, and ends a block.\n"
@@ -24,7 +33,7 @@ static const char limit_help[] =
 	"                     policy's limit holds again\n"
 	"  --note TEXT        why; shown in the history\n";
 
-/* Parses the arguments that block, limit and clear have in common: POLICY CLIENT. */
+/* Parses the arguments that block, limit, clear and reset have in common: POLICY CLIENT. */
 static int parse_client(struct command_call *call, const struct command_option *options,
                         const char *arguments[2]) {
 	int code = command_parse(call, options, arguments, 2, 2);
@@ -95,6 +104,15 @@ static int clear_run(struct command_call *call) {
 	return query_run(call, "select stint.clear_override($1, $2)", 2, arguments);
 }
 
+static int reset_run(struct command_call *call) {
+	const char *arguments[2];
+	bool as_json = false;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (parse_client(call, options, arguments) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return query_print(call, "select forgotten, kept from stint.reset_client($1, $2)", 2, arguments, as_json);
+}
+
 /* until: when what holds now ends, the block of one that is blocked. */
 static int list_run(struct command_call *call) {
 	bool as_json = false;
@@ -122,5 +140,6 @@ const struct command client_commands[] = {
      limit_help, NULL, limit_run},
 	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run},
 	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
+	{"reset", "POLICY CLIENT [--json]", "forget what was counted for a client", reset_help, NULL, reset_run},
 	{0},
 };

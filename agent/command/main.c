@@ -43,7 +43,7 @@ static const struct command top_commands[] = {
      check_run},
 	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run},
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL},
-	{"client", "block|limit|list|clear ...", "exceptions for single clients", NULL, client_commands, NULL},
+	{"client", "block|limit|list|clear|reset ...", "exceptions for single clients", NULL, client_commands, NULL},
 	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL},
 	{0},
 };

@@ -235,14 +235,15 @@ static bool finish_heartbeat(struct session *s, const struct operation *op, enum
 static const struct call call_heartbeat = {
 	"stint.heartbeat",
 	"select now_us, change_id, live_hosts, rival, expires, old_snapshot, pg_backend_pid()"
-	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint, $6::boolean)",
+	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint, $6::boolean,"
+	" $7::bigint)",
 	7,
 	false,
 	finish_heartbeat,
 };
 
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms,
-                        database_pulsed *done, void *context) {
+                        int64_t in_force, database_pulsed *done, void *context) {
 	struct operation op = {.call = &call_heartbeat, .done.pulsed = done, .context = context};
 	struct parameters p = {.pg.count = 0};
 	parameters_add_number(&p, db->host_id);
@@ -251,6 +252,7 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 	parameters_add_number(&p, clients);
 	parameters_add_number(&p, fallback_ms);
 	parameters_add_text(&p, db->session.pooled ? "true" : "false");
+	parameters_add_number(&p, in_force);
 	session_start(&db->session, &op, &p.pg);
 }
 

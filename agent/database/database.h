@@ -120,8 +120,9 @@ void database_recall(struct database *, const struct lease_recall *recalls, size
  * database_take(). */
 void database_get_recalls(struct database *, int host, int64_t since, database_recalls *done, void *context);
 void database_pulse(struct database *, database_pulsed *done, void *context); /* reads only */
+/* in_force: the newest change that all clients have met; -1: unknown. */
 void database_heartbeat(struct database *, const char *state, int64_t clients, int64_t fallback_ms,
-                        database_pulsed *done, void *context);
+                        int64_t in_force, database_pulsed *done, void *context);
 void database_expire_counters(struct database *, int batch, database_expired *done, void *context);
 void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context);

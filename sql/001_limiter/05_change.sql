@@ -13,17 +13,17 @@ create table stint.change (
 );
 
 comment on table stint.change is
-	'Every change of stint.policy and stint.client_override, in the order in which they were committed; kept for a year.';
+	'Every change of stint.policy and stint.client_override, and every reset, in the order in which they were committed; kept for a year.';
 comment on column stint.change.change_id is 'Ascending in the order of commits: who has seen one has seen all below it.';
 comment on column stint.change.at is 'When.';
 comment on column stint.change.changed_by is 'Who: the role that was logged in.';
 comment on column stint.change.action is
-	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared, and ended: by itself, at its time.';
+	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared, and ended: by itself, at its time. Of a client: reset.';
 comment on column stint.change.policy_id is 'The policy; it may be gone.';
 comment on column stint.change.policy_name is 'Its name then.';
 comment on column stint.change.client_id is 'The client of an override; null: the policy itself.';
 comment on column stint.change.old is 'The row before; null: there was none.';
-comment on column stint.change.new is 'The row after; null: there is none.';
+comment on column stint.change.new is 'The row after; null: there is none. Of a reset: how much was forgotten, and what is kept for a while.';
 
 -- A row is locked here, and not an advisory lock, which anybody who may connect could take and keep.
 create table stint.change_queue (

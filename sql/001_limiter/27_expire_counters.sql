@@ -1,5 +1,5 @@
--- Takes away overrides that have ended, and deletes counters that no longer count anything, what has expired in the
--- cache, and history that is too old, a few rows at a time. Agents take turns, see stint.heartbeat().
+-- Takes away overrides that have ended, finishes resets, and deletes counters that no longer count anything, what has
+-- expired in the cache, and history that is too old, a few rows at a time. Agents take turns, see stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -71,7 +71,7 @@ declare
 	upper stint.expiry;
 begin
 	-- Agents have to hear of each change, so one must not be lost that they have heard of already.
-	deleted := stint.end_overrides(greatest(batch, 1));
+	deleted := stint.end_overrides(greatest(batch, 1)) + stint.finish_resets(greatest(batch, 1));
 	if deleted = 0 then
 		perform stint.commit_later();
 	end if;
@@ -145,7 +145,7 @@ end
 $$;
 
 comment on function stint.expire_counters(int) is
-	'For agents, every two seconds: takes away up to `batch` overrides that have ended; examines the next `batch` counters and deletes those '
-	'whose charges no longer count, or whose policy is gone. Both are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
+	'For agents, every two seconds: takes away up to `batch` overrides that have ended, and finishes as many resets; examines the next `batch` counters and deletes those '
+	'whose charges no longer count, or whose policy is gone. All are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

@@ -129,6 +129,7 @@ begin
 			seen_at = now,
 			live = true,
 			backend_pid = case when not pooled then pg_backend_pid() end,
+			in_force = null, -- this may be another server, which numbers changes anew
 			-- The instance that had the row so far is a rival only if it is heard of again: most often this is a
 			-- restart.
 			rival_instance = nullif(h.rival_instance, register_host.instance)

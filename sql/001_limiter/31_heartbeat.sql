@@ -1,7 +1,9 @@
 -- An agent reports that it lives. The row belongs to the instance that registered last. Another instance with the
 -- same name is noted beside it, and takes the row over when the owner is no longer heard of.
 
-create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint, pooled boolean default false)
+create function stint.heartbeat(
+	host_id int, instance text, state text, clients bigint, fallback_ms bigint, pooled boolean default false, in_force bigint default null
+)
 returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean, old_snapshot boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -20,6 +22,7 @@ begin
 		live = true,
 		backend_pid = case when not pooled then pg_backend_pid() end,
 		clients = heartbeat.clients,
+		in_force = heartbeat.in_force,
 		fallback_since = case when fallback_ms > 0 then now - fallback_ms * interval '1 millisecond' end
 	where h.host_id = heartbeat.host_id
 		and (h.instance = heartbeat.instance or h.state = 'stopped' or h.seen_at not between now - patience and now + patience)
@@ -41,12 +44,12 @@ begin
 end
 $$;
 
-comment on function stint.heartbeat(int, text, text, bigint, bigint, boolean) is
-	'For agents, every 6 s and when their state changes: how it is, and what is new. rival: another live agent says it has this host''s name. '
+comment on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) is
+	'For agents, every 6 s and when their state changes: how it is, and what is new. in_force: the newest change that all its clients have met, null or negative: not known. rival: another live agent says it has this host''s name. '
 	'expires: until the next heartbeat it is this one''s turn to call stint.expire_counters(). old_snapshot: an operator should know that there is one. No row: the host is not known any more and must '
 	'register.';
-revoke execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean) from public;
-grant execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean) to stint_agent;
+revoke execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) from public;
+grant execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) to stint_agent;
 
 -- Many agents call this often; therefore it only reads.
 create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint)

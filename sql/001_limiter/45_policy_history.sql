@@ -9,10 +9,10 @@ comment on column stint.policy_history.change_id is 'Ascending in the order of c
 comment on column stint.policy_history.at is 'When.';
 comment on column stint.policy_history.changed_by is 'Who: the role that was logged in.';
 comment on column stint.policy_history.action is
-	'Of a policy: created, changed, pinned, unpinned, dropped. Of a client: limited, blocked, cleared, and ended: by itself, at its time.';
+	'Of a policy: created, changed, pinned, unpinned, dropped. Of a client: limited, blocked, cleared, and ended: by itself, at its time; reset.';
 comment on column stint.policy_history.policy is 'The policy''s name then.';
 comment on column stint.policy_history.client_id is 'The client; null: the policy itself.';
 comment on column stint.policy_history.old is 'Before; null: there was nothing.';
-comment on column stint.policy_history.new is 'After; null: there is nothing any more.';
+comment on column stint.policy_history.new is 'After; null: there is nothing any more. Of a reset: how much was forgotten, and what is kept for a while.';
 
 grant select on stint.policy_history to stint_operator, stint_auditor;

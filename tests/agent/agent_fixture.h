@@ -174,9 +174,12 @@ void database_pulse(struct database *db, database_pulsed *done, void *context) {
 	pulsed = done;
 }
 
+static int64_t said_in_force = -1; /* with the last heartbeat */
+
 void database_heartbeat(struct database *db, const char *state, int64_t clients, int64_t fallback_ms,
-                        database_pulsed *done, void *context) {
+                        int64_t in_force, database_pulsed *done, void *context) {
 	(void)db, (void)state, (void)clients, (void)fallback_ms, (void)context;
+	said_in_force = in_force;
 	heartbeats++;
 	pulsed = done;
 }

@@ -44,7 +44,7 @@ static const char stub_schema[] =
 	"create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)"
 	" language sql as $$ values (since + 1, 1, 'a', null), (since + 2, 2, 'b', 'it''s'), (since + 3, 3, null, 'c') $$;"
 	"create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint,"
-	"  pooled boolean)"
+	"  pooled boolean, in_force bigint)"
 	" returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean,"
 	"  old_snapshot boolean) language plpgsql as $$ begin"
 	" if state = 'gone' then return; end if;"
@@ -174,7 +174,7 @@ static inline void take(struct fixture *f, const struct lease_request *requests,
 /* `state` and `fallback_ms` tell the stand-in what to do. */
 static inline void beat(struct fixture *f, const char *state, int64_t fallback_ms) {
 	f->inside = true;
-	database_heartbeat(f->db, state, 0, fallback_ms, on_pulsed, f);
+	database_heartbeat(f->db, state, 0, fallback_ms, -1, on_pulsed, f);
 	f->inside = false;
 }
 

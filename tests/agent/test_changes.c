@@ -222,6 +222,25 @@ static void what_changed_while_the_database_is_reached_anew_is_read(void **state
 	assert_int_equal(since, 7);
 }
 
+/* By this the database knows that no lease from before a change is out any more. */
+static void a_host_says_what_is_in_force_when_all_have_met_it(void **state) {
+	(void)state;
+	takes_over(7);
+	meets_after(TIMELINE, -1, 9);
+	ticks(1);
+	assert_true(said_in_force < 8);
+	reads_so_many(2);
+	reads_so_many(0);
+	heartbeat_hasten(&agent.heartbeat);
+	ticks(1);
+	assert_int_equal(said_in_force, 9);
+	loses();
+	meets_after("00000002", -1, 5); /* which numbers its changes anew */
+	heartbeat_hasten(&agent.heartbeat);
+	ticks(1);
+	assert_true(said_in_force < 5);
+}
+
 static void where_its_log_ends_is_known_to_the_next_agent(void **state) {
 	struct database_pulse pulse = {.now_us = 1, .wal_end = 2000};
 	(void)state;
@@ -311,6 +330,7 @@ int main(void) {
 		TEST(all_leases_end_where_an_agent_knew_of_no_change),
 		TEST(what_changed_while_the_database_was_away_is_read),
 		TEST(what_changed_while_the_database_is_reached_anew_is_read),
+		TEST(a_host_says_what_is_in_force_when_all_have_met_it),
 		TEST(where_its_log_ends_is_known_to_the_next_agent),
 		TEST(changes_of_another_server_are_not_read),
 		TEST(once_in_step_they_count),

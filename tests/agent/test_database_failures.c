@@ -274,7 +274,7 @@ static void on_pulsed_beat_again(void *context, enum lease_outcome outcome, cons
 	(void)pulse;
 	tell_outcome(f, outcome);
 	if (--beats_left > 0)
-		database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f);
+		database_heartbeat(f->db, "in step", 0, 0, -1, on_pulsed_beat_again, f);
 }
 
 static void a_callback_may_start_operations(void **state) {
@@ -282,7 +282,7 @@ static void a_callback_may_start_operations(void **state) {
 	open_database(f, "dbname=stub", TIMEOUT_MS);
 	beats_left = 5;
 	/* not up yet: some of them are rejected */
-	database_heartbeat(f->db, "in step", 0, 0, on_pulsed_beat_again, f);
+	database_heartbeat(f->db, "in step", 0, 0, -1, on_pulsed_beat_again, f);
 	expect(f, "r");
 	for (int64_t end = test_now_ms() + PATIENCE_MS; beats_left > 0 && test_now_ms() < end;)
 		event_base_loop(f->base, EVLOOP_ONCE);

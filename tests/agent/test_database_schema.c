@@ -371,8 +371,8 @@ static void keeps_the_host_s_row(void **state) {
 	struct fixture *f = *state;
 	char answer[128];
 	come_up(f, STINT_DATABASE, 5000);
-	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
-	database_heartbeat(f->db, "fallback", 12, 1500, on_pulsed, f);
+	database_heartbeat(f->db, "in step", 12, 0, 7, on_pulsed, f);
+	database_heartbeat(f->db, "fallback", 12, 1500, -1, on_pulsed, f);
 	database_expire_counters(f->db, 100, on_expired, f);
 	database_report_fallback(f->db, 2000, 500, 33, 4, "it's\nover", on_ended, f);
 	expect(f, "Udddd");
@@ -380,7 +380,7 @@ static void keeps_the_host_s_row(void **state) {
 	          answer, sizeof(answer));
 	assert_string_equal(answer, "t\xc3\xa4st 33 4 it's\nover");
 	admin_do(f, "stint", "delete from stint.agent_host");
-	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
+	database_heartbeat(f->db, "in step", 12, 0, 7, on_pulsed, f);
 	expect(f, "UdddddDU");
 	assert_false(row_found);
 	database_stop_host(f->db, on_ended, f);
@@ -391,7 +391,7 @@ static void keeps_the_host_s_row(void **state) {
 }
 
 static void pulse(struct fixture *f, int count) {
-	database_heartbeat(f->db, "in step", 12, 0, on_pulsed, f);
+	database_heartbeat(f->db, "in step", 12, 0, 7, on_pulsed, f);
 	expect_count(f, 'd', count);
 }
 

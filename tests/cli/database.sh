@@ -314,6 +314,14 @@ expect 'client block: the longest id' 0 '^$' "$stint" client block api "$(printf
 expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"
 expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
 
+sql stint "insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next,
+	charged, early, ahead, resolution, span, counts) select policy_id, 'bob', floor(extract(epoch from now()) - 10)::bigint * 1000000, 500000000, 1, 1, 0, 7, 1, 0, 0, 0, 0, 0, 0, 0, '{3,4}'
+	from stint.policy where name = 'api'"
+expect 'client reset' 0 '^ *4 +3$' "$stint" client reset api bob
+expect 'client reset --json' 0 '"forgotten": 0' "$stint" client reset api bob --json
+expect 'client reset: one that was never counted' 0 '^ *0 +0$' "$stint" client reset api nobody
+expect 'client reset: no such policy' 2 "no policy 'missing'" "$stint" client reset missing bob
+
 # ---- history ------------------------------------------------------------------------
 
 expect 'policy history: of all' 0 'least' "$stint" policy history
@@ -330,6 +338,7 @@ ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') 
 ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: blocked for a while' "$([[ $(changes ' blocked +api +bob +blocked, blocked_until 20[^ ,]+, note "calm down"$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: reset' "$([[ $(changes ' reset +api +bob +kept 3, forgotten 4$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited for a while' "$([[ $(changes ' limited +api +bob +not blocked, no blocked_until, limited_until 20[^ ,]+, no note$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: cleared' "$([[ $(changes ' cleared +api +bob +max_requests 3$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: no JSON' "$(! grep -q '[{}]' <<<"$output"; echo $?)" "$output"
@@ -349,6 +358,8 @@ operator=("$stint" --database "$(dsn_of stint operator)")
 expect 'client block: by an operator' 0 '^$' "${operator[@]}" client block api eve --note spam
 expect 'client list: by an operator' 0 '^api +eve +yes +- +- .* operator +spam$' "${operator[@]}" client list api
 expect 'client limit: by an operator' 0 '^$' "${operator[@]}" client limit api eve --max-requests 5
+expect 'client reset: by an operator' 0 '^ *0 +0$' "${operator[@]}" client reset api eve
+expect 'client reset: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" client reset api eve
 expect 'client clear: by an operator' 0 '^$' "${operator[@]}" client clear api eve
 expect 'policy set: by an operator' 0 '^$' "${operator[@]}" policy set theirs --max-requests 5 --time-window-ms 1000
 expect 'policy unpin: by an operator' 0 '^$' "${operator[@]}" policy unpin theirs

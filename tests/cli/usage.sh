@@ -8,7 +8,7 @@ expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
 for command in check status 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
-	'client limit' 'client list' 'client clear' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
+	'client limit' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
 done
@@ -35,7 +35,7 @@ expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
 expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
 expect 'unknown option in front' 2 'unknown option "--sockets"' "$stint" --sockets x status
 for command in 'policy list' 'policy history' 'policy unpin a' 'policy drop a' 'client list' 'client block a b' 'client limit a b' \
-	'client clear a b' 'db init' 'db migrate' 'db status' 'db sql' status; do
+	'client clear a b' 'client reset a b' 'db init' 'db migrate' 'db status' 'db sql' status; do
 	# shellcheck disable=SC2086
 	expect "$command --nonsense" 2 'unknown option "--nonsense"' "${s[@]}" $command --nonsense
 done
@@ -94,7 +94,7 @@ for name in '' 'a b' "a'b" 'ä' "$long"; do
 done
 expect 'policy history of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy history 'a b'
 expect 'policy unpin of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy unpin 'a b'
-for command in block clear 'limit --max-requests 1'; do
+for command in block clear reset 'limit --max-requests 1'; do
 	# shellcheck disable=SC2086
 	expect "client $command: a policy that is none" 2 'the policy.s name is "a b" \(3 bytes\), must be 1 to 63 bytes' "${s[@]}" client $command 'a b' c
 done

@@ -268,6 +268,25 @@ is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.end_overrides(100)')" 2 
 finish first 'commit'
 is "$(sql -c 'select stint.end_overrides(100)')" 1 '… until it isn'"'"'t'
 
+# A reset, and a grant that has read the counter before: it is worked out again. And who holds a counter isn't waited for at the end.
+sql -c "select from test.lease('ten', 'reset', need => 9)" -c "update stint.counter set current_us = current_us - 3 * sub_window_us / 2 where client_id = 'reset'" \
+	-c "select from test.lease('hundred', 'reset', need => 60)"
+open first 'begin' "select from stint.reset_client('ten', 'reset') t, stint.reset_client('hundred', 'reset') h"
+sql -c "select charged, remaining from test.lease('ten', 'reset', need => 0, charge => 3)" >"$work/second" 2>&1 &
+second=$!
+sql -c "select charged, remaining from test.lease('hundred', 'reset', need => 0, charge => 3)" >"$work/third" 2>&1 &
+third=$!
+await_waiters 2
+finish first 'commit'
+wait $second $third
+is "$(cat "$work/second" "$work/third" | tr '\n' ' ')" '3|7 3|37 ' 'reset: a grant that has waited is worked out on what is left'
+is "$(sql -c "select counts from stint.counter join stint.policy using (policy_id) where client_id = 'reset' and name = 'hundred'")" '{63}' '… and charged to the sub-window that has begun'
+sql -c "update stint.counter_reset set longest_us = -1000000"
+open first 'begin' "select from stint.counter where client_id = 'reset' for update"
+is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.finish_resets(100)')" 0 'reset: what is locked is left for the next time'
+finish first 'commit'
+is "$(sql -c 'select stint.finish_resets(100)' -c "select counts from stint.counter join stint.policy using (policy_id) where client_id = 'reset' and name = 'hundred'" | tr '\n' ' ')" '1 {3} ' '… when it is done'
+
 # Whoever may connect can take any advisory lock: here all those whose keys the schema could mean.
 sql -c 'create role stranger login'
 connect=${conninfo/user=postgres/user=stranger}

@@ -2,7 +2,7 @@
  * test_policy_change.c - what an operator changes by SQL is in force on all hosts
  * within a second: the limit, an override for one client, a block, the window; thirty thousand
  * overrides in one statement within two. Also what is changed while a host's agent is dead, under limits of
- * which leases last for days; and what ends by itself.
+ * which leases last for days; what ends by itself; and what was counted and is forgotten.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
  * clients busy and hold leases of the old limit.
@@ -286,6 +286,47 @@ static void see_ends(struct stage *stage) {
 		probe_close(&probes[h]);
 }
 
+/* ---- What is forgotten ---------------------------------------------------------------------- */
+
+static const struct stint_options daily = {.policy = "daily", .max_requests = 40, .time_window_ms = 86400000};
+
+/* Asks all hosts in turn until the client has been admitted `most` times, or patience_ms are over. */
+static int admit(const struct probe probes[HOSTS], int most, int64_t patience_ms) {
+	uint64_t began = monotonic_ns();
+	int admitted = 0;
+
+	for (uint32_t h = 0; admitted < most && stage_ms_since(began) < patience_ms; h = (h + 1) % HOSTS) {
+		struct stint_result result = {0};
+
+		if (stint_check(probes[h].limiter, "spent", 1, &result) == 0 && result.allowed)
+			admitted++;
+		else
+			sleep_ms(2);
+	}
+	return admitted;
+}
+
+static void see_reset(struct stage *stage) {
+	struct probe probes[HOSTS] = {0};
+	int status = 0;
+	int again;
+
+	for (uint32_t h = 0; h < HOSTS; h++)
+		status |= probe_open(&probes[h], &stage->host[h], &daily);
+	tap_ok(status == 0 && admit(probes, 40, PATIENCE_MS) == 40,
+	       "a client spends its limit of a day, on four hosts");
+	again = admit(probes, 1, 2000);
+	tap_ok(again == 0, "and gets no more");
+	if (tap_ok(cluster_do(&stage->cluster, "select stint.reset_client('daily', 'spent')") == 0, "it is reset")) {
+		again = admit(probes, 40, PATIENCE_MS);
+		tap_ok(again == 40, "it gets its whole limit again: %d", again);
+		again = admit(probes, 1, 2000);
+		tap_ok(again == 0, "and no more");
+	}
+	for (uint32_t h = 0; h < HOSTS; h++)
+		probe_close(&probes[h]);
+}
+
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
@@ -302,6 +343,7 @@ static int play(const struct scene *scene) {
 	stage_read(&stage, &oracle, &total);
 	change_while_dead(&stage);
 	see_ends(&stage);
+	see_reset(&stage);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
 	for (uint32_t h = 0; h < HOSTS; h++)
@@ -312,5 +354,5 @@ static int play(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play, 90);
+	return scene_run(play, 150);
 }
