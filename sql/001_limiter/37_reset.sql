@@ -41,6 +41,8 @@ comment on column stint.counter_reset.counts is 'What was charged to each sub-wi
 create function stint.reset_client(policy text, client text) returns table (forgotten bigint, kept bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- Who waits for a counter that somebody has locked keeps others from changing anything.
+set lock_timeout = '2s'
 as $$
 declare
 	margin_us constant bigint := 1000000;

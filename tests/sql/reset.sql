@@ -137,6 +137,7 @@ update stint.agent_host set in_force = 1000000 where name = 'three';
 select stint.finish_resets(100);
 select is(pg_temp.remaining('gone'), 0, '… whatever it said before');
 select pg_temp.hears(:three);
+update stint.agent_host set rival_instance = null;
 update stint.counter_reset set longest_us = longest_us * 700;
 select stint.finish_resets(100);
 select is(pg_temp.remaining('gone'), 0, '… leases of which some host may have been forgotten by now');

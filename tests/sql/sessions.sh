@@ -284,6 +284,7 @@ is "$(sql -c "select counts from stint.counter join stint.policy using (policy_i
 sql -c "update stint.counter_reset set longest_us = -1000000"
 open first 'begin' "select from stint.counter where client_id = 'reset' for update"
 is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.finish_resets(100)')" 0 'reset: what is locked is left for the next time'
+is "$(sql -c "select from stint.reset_client('ten', 'reset')" 2>&1 | grep -c 'lock timeout')" 1 '… and a reset gives up after some seconds'
 finish first 'commit'
 is "$(sql -c 'select stint.finish_resets(100)' -c "select counts from stint.counter join stint.policy using (policy_id) where client_id = 'reset' and name = 'hundred'" | tr '\n' ' ')" '1 {3} ' '… when it is done'
 
