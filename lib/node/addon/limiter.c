@@ -271,8 +271,7 @@ static const struct {
 	const char *name;
 	napi_callback call;
 } functions[] = {
-	{"check", check},   {"peek", peek},     {"try", try},         {"alone", alone},
-	{"charge", charge}, {"close", close_now},
+	{"check", check}, {"peek", peek}, {"try", try}, {"alone", alone}, {"charge", charge}, {"close", close_now},
 };
 
 static void add_functions(napi_env env, napi_value object, struct limiter *l) {
