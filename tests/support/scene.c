@@ -75,24 +75,31 @@ static void remove_mounts(const struct scene *scene) {
 	globfree(&found);
 }
 
-/* What daemons have left behind is the guard's now, and so is what they leave in turn. */
-static void end_orphans(void) {
+/* Kills the guard's children. False: it has none. */
+static bool kill_children(void) {
 	char path[64];
-	int pid, rounds = 0;
+	bool found = false;
+	int pid;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	for (bool found = true; found && rounds < 100; rounds++) {
-		FILE *children = fopen(path, "re");
+	FILE *children = fopen(path, "re");
+	while (children != NULL && fscanf(children, "%d", &pid) == 1) {
+		found = true;
+		kill(pid, SIGKILL);
+	}
+	if (children != NULL)
+		fclose(children);
+	return found;
+}
 
-		found = false;
-		while (children != NULL && fscanf(children, "%d", &pid) == 1) {
-			found = true;
-			kill(pid, SIGKILL);
-		}
-		if (children != NULL)
-			fclose(children);
-		while (found && waitpid(-1, NULL, 0) > 0)
+/* What daemons have left behind is the guard's now; when one of these ends, so are its children. */
+static void end_orphans(void) {
+	uint64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+
+	while (kill_children() && monotonic_ns() < deadline) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
 			continue;
+		sleep_ms(5);
 	}
 }
 

@@ -58,6 +58,8 @@ static const char *const configuration =
 	"	location @target { stint_limit policy=redirect key=$arg_k; empty_gif; }\n"
 	"	location /late { try_files /none @target; }\n"
 	"	location /sub { stint_limit policy=sub key=$arg_k max_requests=3 time_window=1h; auth_request /auth; empty_gif; }\n"
+	"	location /outer { auth_request /inner; empty_gif; }\n"
+	"	location /inner { stint_limit policy=inner key=all max_requests=3 time_window=1h; empty_gif; }\n"
 	"	location /auth { stint_limit policy=sub key=$arg_k; empty_gif; }\n"
 	"	location /page { stint_limit policy=page key=$arg_k max_requests=1 time_window=1h; error_page 429 /busy;\n"
 	"		empty_gif; }\n"
@@ -175,6 +177,7 @@ static void check_counted_once(const struct nginx *nginx) {
 	expect(nginx, "/late?k=b", "", 429, 1);
 	expect(nginx, "/sub?k=a", "", 200, 3);
 	expect(nginx, "/sub?k=a", "", 429, 1);
+	expect(nginx, "/outer", "", 200, 5); /* its subrequest has a limit of 3 */
 	expect(nginx, "/page?k=a", "", 200, 1);
 	expect(nginx, "/page?k=a", "", 429, 2);
 	tap_ok(nginx_wait_count(nginx, "access.log", "/busy 429 REJECTED page 0 ", 2),
