@@ -108,14 +108,13 @@ static enum step ask_table(struct together *t, uint32_t number, bool look, struc
 	const struct question *q = &t->part[number];
 	const struct binding *binding = atomic_load_explicit(&q->limiter->binding, memory_order_acquire);
 	enum verdict verdict = VERDICT_NONE;
+	taken->result = (struct stint_result){.part = number};
 	if (binding)
 		verdict =
 			look ? decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision)
 				 : decide_closely(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision);
-	if (verdict != VERDICT_NONE && describe(verdict, binding, &taken->decision, q->cost, &taken->result)) {
-		taken->result.part = number;
+	if (verdict != VERDICT_NONE && describe(verdict, binding, &taken->decision, q->cost, &taken->result))
 		return verdict == VERDICT_ALLOWED ? STEP_ALLOWED : STEP_DENIED;
-	}
 	t->asked = number;
 	return STEP_MISSING;
 }

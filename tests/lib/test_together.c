@@ -52,6 +52,8 @@ static void all_take_their_cost_and_nobody_is_asked(void **state) {
 	assert_true(s.f->r.allowed);
 	expect_credits(&s, CREDITS(4, 8, 4));
 	assert_int_equal(s.f->r.part, 0); /* of those with least left, the first */
+	assert_int_equal(s.f->r.ticket, 0);
+	assert_int_equal(s.f->r.reserved, 0);
 	assert_int_equal(s.f->r.remaining, 4);
 	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 1);
 	assert_true(s.f->r.allowed);
