@@ -77,8 +77,8 @@ class TestAgent {
 
 	async remove() {
 		await this.stop();
-		for (const file of fs.readdirSync('/dev/shm').filter((file) => file.startsWith(this.shm.slice(1) + '-') || file === this.shm.slice(1)))
-			fs.unlinkSync(path.join('/dev/shm', file));
+		for (const part of ['table', 'directory'])
+			fs.rmSync(`/dev/shm${this.shm}.${part}`, {force: true});
 	}
 }
 
