@@ -356,6 +356,9 @@ struct stint_part {
  * at the same moment. If the agent changes the lease in this very moment, that part counts though nothing was
  * admitted.
  *
+ * Where the table is full of clients that are not idle, one that finds no room in it is denied here, and by
+ * stint_peek(), as STINT_UNAVAILABLE: only single checks can do without a place in the table.
+ *
  * parts: 1 to STINT_PARTS_MAX, whose limiters are of one attachment, no two of them of the same client of the same
  * policy. Returns what stint_check() would return; the detail names the part.
  */
