@@ -124,7 +124,13 @@ static void wait_for_store(struct core *core, uint32_t index, const struct waite
 	pending_make_urgent(core, pending);
 }
 
-/* Takes nothing. Where the table has no room for the client, there never will be anything to take. */
+/* A client that isn't in the table is remembered as long as something is asked about it. */
+static void forget_if_idle(struct core *core, uint32_t index) {
+	if (client_at(core, index)->slot == TABLE_NO_SLOT && client_at(core, index)->pending == NO_PENDING)
+		registry_forget(core, index);
+}
+
+/* Takes nothing. Where the table has no room for the client, there is nothing to take from. */
 static bool find_in_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
 	if (client->slot == TABLE_NO_SLOT) {
 		*verdict = verdict_no_room(core, client, cost);
@@ -163,6 +169,7 @@ static void ask(struct core *core, uint16_t policy, const char *id, uint8_t id_l
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
 	else
 		wait_for_store(core, index, waiter);
+	forget_if_idle(core, index);
 }
 
 void core_want(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
@@ -200,6 +207,7 @@ void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char 
 		lease_charge_memory(core, client_at(core, index), owed);
 	else if (owed > 0)
 		charge_store(core, index, owed);
+	forget_if_idle(core, index);
 }
 
 void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
@@ -213,8 +221,7 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	if (index == CLIENT_NONE)
 		return;
 	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
-		if (client_at(core, index)->pending == NO_PENDING)
-			registry_forget(core, index); /* not in the table any more, nor is there room; nobody waits */
+		forget_if_idle(core, index);
 		return;
 	}
 	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))

@@ -107,21 +107,58 @@ static int make_small(void **state) {
 	return 0;
 }
 
-/* Everybody in the table is waiting, so none makes room. */
-static void without_room_in_the_table_it_is_unavailable(void **state) {
-	struct fixture *f = *state;
+/* Until the table has no room for another client. */
+static void fill(struct fixture *f) {
 	char id[16];
-	uint32_t n = 0;
-	for (; n < 4000 && f->table.table.used < f->table.table.slot_count; n++) {
+	for (uint32_t n = 0; n < 4000 && f->table.table.used < f->table.table.slot_count; n++) {
 		snprintf(id, sizeof(id), "filler-%u", n);
 		want(f, n, id, 1);
 	}
 	assert_int_equal(f->table.table.used, f->table.table.slot_count);
+}
+
+/* Everybody in the table is waiting, so none makes room. */
+static void fill_with_waiters(struct fixture *f) {
+	fill(f);
+	expect_silence(f);
+}
+
+static void without_room_in_the_table_it_is_unavailable(void **state) {
+	struct fixture *f = *state;
+	fill_with_waiters(f);
 	provide(f, 5000, "a", 1);
 	struct core_verdict v = verdict_of(f, 5000);
 	assert_false(v.allowed);
 	assert_int_equal(v.reason, STINT_UNAVAILABLE);
 	assert_int_equal(v.retry_after_ms, 100);
+}
+
+/* A client that the table has no room for is remembered only while something is asked about it. */
+static void nobody_is_remembered_for_nothing(void **state) {
+	struct fixture *f = *state;
+	fill_with_waiters(f);
+	uint32_t before = core_client_count(f->core);
+	for (uint32_t n = 0; n < 10; n++) {
+		char id[16];
+		snprintf(id, sizeof(id), "a-%u", n);
+		provide(f, 5000 + n, id, 1);
+		expect_denied(f, 5000 + n);
+	}
+	assert_int_equal(core_client_count(f->core), before);
+}
+
+static void in_memory_neither(void **state) {
+	struct fixture *f = *state;
+	core_free(f->core);
+	start_core(f, true, 9);
+	fill(f);
+	uint32_t before = core_client_count(f->core);
+	for (uint32_t n = 0; n < 10; n++) {
+		char id[16];
+		snprintf(id, sizeof(id), "a-%u", n);
+		charge(f, id, 1);
+	}
+	assert_int_equal(core_client_count(f->core), before);
 }
 
 /* ---- Charged -------------------------------------------------------------------------- */
@@ -259,6 +296,8 @@ int main(void) {
 		UP(a_relaxed_policy_provides_nothing_in_advance),
 		UP(a_fallback_provides_its_own_credits),
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
+		cmocka_unit_test_setup_teardown(nobody_is_remembered_for_nothing, make_small, clean),
+		cmocka_unit_test_setup_teardown(in_memory_neither, make_small, clean),
 		UP(a_charge_takes_what_the_lease_holds_and_owes_the_rest),
 		UP(a_charge_that_a_lease_covers_asks_nobody),
 		UP(a_client_may_be_charged_that_never_asked),
