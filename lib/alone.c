@@ -9,9 +9,7 @@ int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id
                             struct stint_result *result, size_t result_size) {
 	struct question q;
 	struct stint_result own;
-	int error = sized_check_result(result_size);
-	if (!error)
-		error = question_make(&q, limiter, client_id, length, cost);
+	int error = question_make_sized(&q, limiter, client_id, length, cost, result_size);
 	if (error)
 		return error;
 	limiter_decide_locally(&q, &own);

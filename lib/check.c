@@ -45,14 +45,19 @@ static bool check_closely(const struct question *q, struct stint_result *result)
 
 /* ---- When the table has no plain answer ----------------------------------------- */
 
-COLD static int check(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                      struct stint_result *result) {
-	struct question q;
-	int error = question_make(&q, limiter, id, length, cost);
+/* These are for apps with another struct stint_result, too: so they fill one of their own, and copy it. */
 
-	if (error)
-		return error;
-	return check_closely(&q, result) ? 0 : ask_and_wait(&q, result);
+COLD static int check(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
+                      struct stint_result *result, size_t result_size) {
+	struct stint_result own = {0};
+	struct question q;
+	int status = question_make_sized(&q, limiter, id, length, cost, result_size);
+
+	if (status == 0 && !check_closely(&q, &own))
+		status = ask_and_wait(&q, &own);
+	if (status == 0)
+		sized_copy_result(result, result_size, &own);
+	return status;
 }
 
 COLD static bool is_allowed(struct stint_limiter *limiter, const char *id, size_t length) {
@@ -66,59 +71,27 @@ COLD static bool is_allowed(struct stint_limiter *limiter, const char *id, size_
 }
 
 COLD static int try(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                    struct stint_result *result) {
+                    struct stint_result *result, size_t result_size) {
+	struct stint_result own = {0};
 	struct question q;
-	int error = question_make(&q, limiter, id, length, cost);
+	int error = question_make_sized(&q, limiter, id, length, cost, result_size);
 
 	if (error)
 		return error;
-	return check_closely(&q, result) ? 1 : 0;
+	if (!check_closely(&q, &own))
+		return 0;
+	sized_copy_result(result, result_size, &own);
+	return 1;
 }
 
 COLD static int check_async(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                            struct stint_result *result, stint_callback *callback, void *arg) {
+                            struct stint_result *result, size_t result_size, stint_callback *callback, void *arg) {
+	struct stint_result own = {0};
 	struct question q;
-	int status = question_make(&q, limiter, id, length, cost);
-
-	if (status)
-		return status;
-	return check_closely(&q, result) ? 1 : ask_async(&q, result, callback, arg);
-}
-
-/* ---- For apps that were compiled with another stint.h ---------------------------- */
-
-COLD static int check_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                              struct stint_result *result, size_t result_size) {
-	struct stint_result own = {0};
-	int status = sized_check_result(result_size);
+	int status = question_make_sized(&q, limiter, id, length, cost, result_size);
 
 	if (status == 0)
-		status = check(limiter, id, length, cost, &own);
-	if (status == 0)
-		sized_copy_result(result, result_size, &own);
-	return status;
-}
-
-COLD static int try_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                            struct stint_result *result, size_t result_size) {
-	struct stint_result own = {0};
-	int status = sized_check_result(result_size);
-
-	if (status == 0)
-		status = try(limiter, id, length, cost, &own);
-	if (status == 1)
-		sized_copy_result(result, result_size, &own);
-	return status;
-}
-
-COLD static int check_async_resized(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                                    struct stint_result *result, size_t result_size, stint_callback *callback,
-                                    void *arg) {
-	struct stint_result own = {0};
-	int status = sized_check_result(result_size);
-
-	if (status == 0)
-		status = check_async(limiter, id, length, cost, &own, callback, arg);
+		status = check_closely(&q, &own) ? 1 : ask_async(&q, &own, callback, arg);
 	if (status >= 0)
 		sized_copy_result(result, result_size, &own);
 	return status;
@@ -135,27 +108,29 @@ HOT bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id
 HOT int stint_check_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                           struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
-		return check_resized(limiter, client_id, length, cost, result, result_size);
+		return check(limiter, client_id, length, cost, result, result_size);
 	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? check(limiter, client_id, length, cost, result) : 0;
+	return verdict == VERDICT_NONE ? check(limiter, client_id, length, cost, result, sizeof(*result)) : 0;
 }
 
 HOT int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                         struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
-		return try_resized(limiter, client_id, length, cost, result, result_size);
+		return try(limiter, client_id, length, cost, result, result_size);
 	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? try(limiter, client_id, length, cost, result) : 1;
+	return verdict == VERDICT_NONE ? try(limiter, client_id, length, cost, result, sizeof(*result)) : 1;
 }
 
 HOT int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                                 struct stint_result *result, size_t result_size, stint_callback *callback,
                                 void *arg) {
 	if (SELDOM(result_size != sizeof(*result)))
-		return check_async_resized(limiter, client_id, length, cost, result, result_size, callback, arg);
+		return check_async(limiter, client_id, length, cost, result, result_size, callback, arg);
 	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? check_async(limiter, client_id, length, cost, result, callback, arg) : 1;
+	if (verdict == VERDICT_NONE)
+		return check_async(limiter, client_id, length, cost, result, sizeof(*result), callback, arg);
+	return 1;
 }

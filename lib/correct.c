@@ -63,9 +63,7 @@ int stint_refund_sized(struct stint_limiter *limiter, const char *client_id, siz
                        struct stint_result *admission, size_t result_size) {
 	struct stint_result own = {0};
 	struct question q;
-	int status = sized_check_result(result_size);
-	if (status == 0)
-		status = question_make(&q, limiter, client_id, length, cost);
+	int status = question_make_sized(&q, limiter, client_id, length, cost, result_size);
 	if (status != 0)
 		return status;
 	sized_take_result(&own, admission, result_size);

@@ -18,32 +18,20 @@ static bool look(const struct question *q, struct stint_result *result) {
 	return told;
 }
 
-static int peek(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                struct stint_result *result) {
-	struct question q;
-	int error = question_make(&q, limiter, id, length, cost);
-	if (error)
-		return error;
-	q.look = true;
-	return look(&q, result) ? 0 : ask_and_wait(&q, result);
-}
-
-static int peek_async(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost,
-                      struct stint_result *result, stint_callback *callback, void *arg) {
-	struct question q;
-	int error = question_make(&q, limiter, id, length, cost);
-	if (error)
-		return error;
-	q.look = true;
-	return look(&q, result) ? 1 : ask_async(&q, result, callback, arg);
+static int make_look(struct question *q, struct stint_limiter *limiter, const char *id, size_t length,
+                     uint32_t cost, size_t result_size) {
+	int error = question_make_sized(q, limiter, id, length, cost, result_size);
+	q->look = true;
+	return error;
 }
 
 int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                      struct stint_result *result, size_t result_size) {
 	struct stint_result own = {0};
-	int status = sized_check_result(result_size);
-	if (status == 0)
-		status = peek(limiter, client_id, length, cost, &own);
+	struct question q;
+	int status = make_look(&q, limiter, client_id, length, cost, result_size);
+	if (status == 0 && !look(&q, &own))
+		status = ask_and_wait(&q, &own);
 	if (status == 0)
 		sized_copy_result(result, result_size, &own);
 	return status;
@@ -52,9 +40,10 @@ int stint_peek_sized(struct stint_limiter *limiter, const char *client_id, size_
 int stint_peek_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                            struct stint_result *result, size_t result_size, stint_callback *callback, void *arg) {
 	struct stint_result own = {0};
-	int status = sized_check_result(result_size);
+	struct question q;
+	int status = make_look(&q, limiter, client_id, length, cost, result_size);
 	if (status == 0)
-		status = peek_async(limiter, client_id, length, cost, &own, callback, arg);
+		status = look(&q, &own) ? 1 : ask_async(&q, &own, callback, arg);
 	if (status >= 0)
 		sized_copy_result(result, result_size, &own);
 	return status;

@@ -3,6 +3,7 @@
  */
 #include "error.h"
 #include "question.h"
+#include "sized.h"
 
 int question_make(struct question *q, struct stint_limiter *limiter, const char *id, size_t length,
                   uint32_t cost) {
@@ -14,4 +15,10 @@ int question_make(struct question *q, struct stint_limiter *limiter, const char 
 	if (!question_is_cost(cost))
 		return error_set(STINT_ERANGE, "cost is %u, must be 1 to %d", cost, STINT_MAX_REQUESTS_MAX);
 	return 0;
+}
+
+int question_make_sized(struct question *q, struct stint_limiter *limiter, const char *id, size_t length,
+                        uint32_t cost, size_t result_size) {
+	int error = sized_check_result(result_size);
+	return error ? error : question_make(q, limiter, id, length, cost);
 }

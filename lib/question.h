@@ -35,4 +35,8 @@ HOT_PART static inline size_t question_measure(const char *id, size_t length) {
 /* Fills *q. Returns 0, or an error when an argument is out of its range. */
 int question_make(struct question *q, struct stint_limiter *, const char *id, size_t length, uint32_t cost);
 
+/* The same for a function that fills a struct stint_result of the app's: its size is an argument, too. */
+int question_make_sized(struct question *q, struct stint_limiter *, const char *id, size_t length, uint32_t cost,
+                        size_t result_size);
+
 #endif
