@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "slab.h"
+#include "stint.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -67,9 +68,11 @@ static size_t counter_bytes(uint8_t capacity, uint8_t id_len) {
 _Static_assert(sizeof(struct counter) + GRANT_RING_MAX * sizeof(int32_t) + UINT8_MAX <= SLAB_CELL_MAX,
                "a cell holds any counter");
 
-/* When the sub-window of the newest count starts. */
+_Static_assert(STORE_MEMORY_AHEAD_US / 1000 > STINT_TIME_WINDOW_MS_MAX, "longer than any window");
+
+/* When the sub-window of the newest count starts, by the machine's clock. */
 static int64_t newest_us(const struct counter *c) {
-	return c->current_us + c->ahead * c->sub_window_us;
+	return c->current_us - STORE_MEMORY_AHEAD_US + c->ahead * c->sub_window_us;
 }
 
 static bool is_shared(const struct counter *c) {
@@ -258,7 +261,7 @@ void store_memory_take(struct store_memory *store, const struct grant_terms *ter
 	 * this client's. */
 	bool is_new = !*at || (*at)->sub_window_us == 0;
 	ring_load(&ring, is_new && store->shared_count > 0 ? *find_key(store, &shared) : *at);
-	grant_take(&ring, &own, request, t_us, host, out);
+	grant_take(&ring, &own, request, t_us + STORE_MEMORY_AHEAD_US, host, out);
 	if (!*at && ring.length == 0)
 		return; /* denied at first sight: nothing to remember */
 	struct counter *c = counter_with_room(store, at, &key, ring.length);

@@ -330,7 +330,7 @@ static void it_only_stores(void **state) {
 		if (rings[n].sub_window_us == 0)
 			edges[n] = got.sub_window % terms.sub_window_us;
 		own.phase_us = edges[n];
-		grant_take(&rings[n], &own, &request, t_us, 1, &expected);
+		grant_take(&rings[n], &own, &request, t_us + STORE_MEMORY_AHEAD_US, 1, &expected);
 		assert_memory_equal(&got, &expected, sizeof(got));
 		if (i % 1000 == 0)
 			expire(t_us);
@@ -399,11 +399,26 @@ static void a_debt_without_room_is_not_noted(void **state) {
 	assert_int_equal(owes("known-3"), 2);
 }
 
+/* The machine was started a moment ago: most of these sub-windows began before its clock did. */
+static void what_goes_back_right_after_the_start_is_there_again(void **state) {
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "c%d", i);
+		assert_int_equal(take(id, 1000, 10), 10);
+		struct lease_request back = {.need = 10, .least = 10, .want = 10};
+		back.report[0] = (struct lease_report){.sub_window = got.sub_window, .unspent = 10};
+		assert_int_equal(take_for(1, id, 1000, back), 10);
+		assert_int_equal(uncharged(id), 10);
+	}
+}
+
 int main(void) {
 #define TEST(name)  cmocka_unit_test_setup_teardown(name, make, clean)
 #define SMALL(name) cmocka_unit_test_setup_teardown(name, make_small, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(clients_and_policies_are_told_apart),
+		TEST(what_goes_back_right_after_the_start_is_there_again),
 		TEST(a_first_denial_is_not_remembered),
 		TEST(edges_differ_but_not_for_one_client),
 		TEST(a_sub_window_is_no_longer_than_that_soon_after_a_start),
