@@ -81,15 +81,28 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 	return verdict;
 }
 
+/* Whether there is enough if the client's leases give back what they hold: alone neither they nor the store have
+ * so much. (A fallback's leases end so soon that it isn't worth while.) */
+static bool would_fit_together(struct core *core, const struct pending *pending, const struct answer *answer,
+                               uint32_t cost) {
+	uint64_t held = in_fallback(core) ? 0 : lease_returnable(core, client_at(core, pending->client));
+	return held > 0 && cost <= held + (uint64_t)answer->left + (uint64_t)answer->grant->remaining;
+}
+
 /* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is
- * left, and otherwise waits: for the lease that this answer brings, or the next answer. */
-static bool serve(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
+ * left, and otherwise waits: for the lease that this answer brings, or the next answer. So does who would fit if
+ * the store had what the client's leases hold: the next request brings that. */
+static bool serve(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
                   bool was_sent, struct core_verdict *verdict) {
 	struct answer *answer = context;
 	const struct lease_grant *grant = answer->grant;
 	bool allowed = (int64_t)waiter->cost <= answer->left;
 	if (allowed && waiter->provide)
 		return false; /* until it is in the table */
+	if (!allowed && was_sent && would_fit_together(core, pending, answer, waiter->cost)) {
+		pending->gathers = true;
+		return false;
+	}
 	bool is_more = grant->remaining > 0 || (grant->next_is_open && grant->granted_next > 0);
 	if (!allowed && !was_sent && is_more)
 		return false;
@@ -102,7 +115,7 @@ static bool serve(void *context, struct core *core, const struct pending *pendin
 }
 
 /* What the answer put into the table is for those, too, who came after the request was sent. */
-static bool serve_from_table(void *context, struct core *core, const struct pending *pending,
+static bool serve_from_table(void *context, struct core *core, struct pending *pending,
                              const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
 	(void)context, (void)was_sent;
 	struct client *client = client_at(core, pending->client);
@@ -114,15 +127,15 @@ static bool serve_from_table(void *context, struct core *core, const struct pend
 	return true;
 }
 
-static bool refuse(void *context, struct core *core, const struct pending *pending, const struct waiter *waiter,
+static bool refuse(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
                    bool was_sent, struct core_verdict *verdict) {
 	(void)context, (void)core, (void)pending, (void)waiter, (void)was_sent;
 	*verdict = (struct core_verdict){.status = STINT_ENOPOLICY};
 	return true;
 }
 
-static bool deny_unserved(void *context, struct core *core, const struct pending *pending,
-                          const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
+static bool deny_unserved(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
+                          bool was_sent, struct core_verdict *verdict) {
 	(void)was_sent;
 	*verdict = verdict_denied(core, client_at(core, pending->client), waiter->cost, context);
 	core->counters.unserved++;
@@ -214,8 +227,8 @@ static void answer_unserved(struct core *core, struct pending *pending, int64_t 
 }
 
 /* Who can't wait for the next try gets the answer now: when its time is up, its app would decide by itself. */
-static bool deny_hurried(void *context, struct core *core, const struct pending *pending,
-                         const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
+static bool deny_hurried(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
+                         bool was_sent, struct core_verdict *verdict) {
 	int64_t next_ns = core->now_ns + pending_delay_ns(core, pending) + 2 * core->rtt_ns + VERDICT_NS;
 	return waiter->expires_ns <= next_ns && deny_unserved(context, core, pending, waiter, was_sent, verdict);
 }

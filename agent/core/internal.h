@@ -64,6 +64,7 @@ struct pending {
 	uint8_t state;                /* enum pending_state */
 	bool wants_more;              /* credits ran low */
 	bool wants_next;              /* it is time for the next lease */
+	bool gathers;                 /* what the client's leases hold goes back with it: see serve() */
 	bool of_fallback;             /* its debt is of a fallback, at least in part: the resync waits for it */
 	uint8_t busy;                 /* so many times in a row it was not applied: see pending_count_busy() ... */
 	uint8_t step;                 /* ... and in which queue it therefore waits */
@@ -327,8 +328,8 @@ void pending_free(struct core *core, struct pending *pending);
 int pending_add_waiter(struct core *core, struct pending *pending, const struct waiter *waiter);
 void pending_drop_expired(struct core *core, struct pending *pending, int64_t now_ns);
 /* Asks about each who waits, in order of arrival, for the verdict. False: it waits on. */
-typedef bool pending_decide(void *context, struct core *core, const struct pending *pending,
-                            const struct waiter *waiter, bool was_sent, struct core_verdict *verdict);
+typedef bool pending_decide(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
+                            bool was_sent, struct core_verdict *verdict);
 void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
 /* What is left of a lease, or was spent of it, goes with the request: false if it is of a third sub-window, which
  * there is no room for. */
@@ -450,6 +451,8 @@ int lease_find(const struct core *core, const struct client *client, uint32_t co
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost);
 /* What was used without a lease counts in the memory store, also beyond the limit. */
 void lease_charge_memory(struct core *core, const struct client *client, uint32_t used);
+/* How much of what the client's leases hold can go back to the store with its next request. */
+uint64_t lease_returnable(const struct core *core, const struct client *client);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

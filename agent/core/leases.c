@@ -206,13 +206,9 @@ static void report_spent(struct core *core, struct client *client, struct pendin
 		pending_add_report(pending, client->lease[bank].sub_window, 0, client->granted[bank] - left);
 }
 
-/* With the request for the next lease goes back what a tight client has left of this one: later it would
- * count for a sub-window more. The next one's lease begins half of the slack early, mostly at once. */
 static void return_rest(struct core *core, struct client *client, struct pending *pending, int bank) {
-	const struct grant_terms *terms = &policy_of(core, client)->terms;
-	bool begins_at_once = lead_ns(core, terms->sub_window_us * NS_PER_US) <= terms->slack_us / 2 * NS_PER_US;
 	uint32_t left = credits_left(core, client, bank);
-	if (!begins_at_once || left == 0 || !is_open(core, client, bank, core->now_ns) ||
+	if (left == 0 || !is_open(core, client, bank, core->now_ns) ||
 	    !table_spend(core->table, client->slot, bank, left))
 		return;
 	client->granted[bank] -= left;
@@ -225,10 +221,27 @@ static bool may_report(const struct client *client, int bank) {
 	return client->lease[bank].sub_window != 0 && !(client->flags & fallback_flag(bank));
 }
 
+uint64_t lease_returnable(const struct core *core, const struct client *client) {
+	uint64_t credits = 0;
+	for (int bank = 0; bank < 2; bank++)
+		if (may_report(client, bank) && is_open(core, client, bank, core->now_ns))
+			credits += credits_left(core, client, bank);
+	return credits;
+}
+
+/* With the request for the next lease goes back what a tight client has left of this one: later it would
+ * count for a sub-window more. The next one's lease begins half of the slack early, mostly at once. */
+static bool returns_rest(const struct core *core, const struct client *client, const struct pending *pending) {
+	const struct grant_terms *terms = &core->policies[client->policy].terms;
+	bool begins_at_once = lead_ns(core, terms->sub_window_us * NS_PER_US) <= terms->slack_us / 2 * NS_PER_US;
+	return client->flags & CLIENT_TIGHT && pending->wants_next && !pending->wants_more && begins_at_once;
+}
+
 void lease_report(struct core *core, struct pending *pending) {
 	uint32_t index = pending->client;
 	struct client *client = client_at(core, index);
-	bool may_rest = client->flags & CLIENT_TIGHT && pending->wants_next && !pending->wants_more;
+	bool may_rest = pending->gathers || returns_rest(core, client, pending);
+	pending->gathers = false;
 	for (int bank = 0; bank < 2; bank++) {
 		if (!may_report(client, bank) || !is_live(client, bank, core->now_ns))
 			continue;

@@ -161,6 +161,82 @@ static void in_memory_neither(void **state) {
 	assert_int_equal(core_client_count(f->core), before);
 }
 
+/* ---- Large costs ---------------------------------------------------------------------- */
+
+/* Of 4, one was served, two lie in the lease, and the store has one. */
+static void has_two_and_one(struct fixture *f) {
+	want(f, 1, "a", 1);
+	grants(f, 3, 0, 1);
+	expect_allowed(f, 1);
+}
+
+static void what_lies_in_two_places_is_brought_together(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	want(f, 2, "a", 3);
+	assert_int_equal(unspent_in(f, 0), 0);
+	grants(f, 0, 0, 1);
+	expect_silence(f);
+	expect_batch(f, "a", 3, 3, f->asked[0].want);
+	assert_int_equal(unspent_in(f, 0), 2);
+	assert_int_equal(credits_of(f, "a"), 0);
+	grants(f, 3, 0, 0);
+	expect_allowed(f, 2);
+}
+
+static void it_is_brought_together_for_an_app_that_takes_itself(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	provide(f, 2, "a", 3);
+	grants(f, 0, 0, 1);
+	expect_silence(f);
+	grants(f, 3, 0, 0);
+	expect_allowed(f, 2);
+	assert_int_equal(credits_of(f, "a"), 3);
+}
+
+static void what_is_not_enough_together_stays_where_it_is(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	want(f, 2, "a", 4);
+	grants(f, 0, 0, 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_false(v.allowed);
+	assert_int_equal(v.remaining, 3);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 2);
+}
+
+/* Others were faster: what went back was granted to them. */
+static void it_is_tried_once(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	want(f, 2, "a", 3);
+	grants(f, 0, 0, 1);
+	assert_int_equal(unspent_in(f, 0), 2);
+	grants(f, 0, 0, 1);
+	expect_denied(f, 2);
+	expect_no_batch(f);
+}
+
+static void memory_brings_it_together_too(void **state) {
+	struct fixture *f = *state;
+	core_free(f->core);
+	start_core(f, true, 9);
+	policy_changes(f, policy_with(8, 8));
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	low(f, "a"); /* its lease holds something now */
+	pass(f, 0);
+	provide(f, 2, "a", 1);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_true(v.remaining == 7 && app(f, "a", 7).verdict == APP_ASKS);
+	want(f, 3, "a", 7);
+	assert_true(core_next_ns(f->core) <= f->now_ns);
+	pass(f, 0);
+	expect_allowed(f, 3);
+}
+
 /* ---- Charged -------------------------------------------------------------------------- */
 
 static void a_charge_takes_what_the_lease_holds_and_owes_the_rest(void **state) {
@@ -296,6 +372,11 @@ int main(void) {
 		UP(a_relaxed_policy_provides_nothing_in_advance),
 		UP(a_fallback_provides_its_own_credits),
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
+		UP(what_lies_in_two_places_is_brought_together),
+		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(what_is_not_enough_together_stays_where_it_is),
+		UP(it_is_tried_once),
+		UP(memory_brings_it_together_too),
 		cmocka_unit_test_setup_teardown(nobody_is_remembered_for_nothing, make_small, clean),
 		cmocka_unit_test_setup_teardown(in_memory_neither, make_small, clean),
 		UP(a_charge_takes_what_the_lease_holds_and_owes_the_rest),
