@@ -28,8 +28,8 @@ struct debt {
 	int64_t since_us; /* when the last of it was admitted: a window later it is of no consequence */
 };
 
-/* Its counters go by a clock that is ahead of the machine's by this, which is longer than any window: so no sub-window
- * of theirs starts before 1, not even right after the machine has. Others are taken for none. */
+/* Its counters go by a clock that is ahead of the machine's by this, which is longer than any window: so no
+ * sub-window of theirs starts before 1, not even right after the machine has. Others are taken for none. */
 #define STORE_MEMORY_AHEAD_US (INT64_C(1) << 42)
 
 struct store_memory_options {
