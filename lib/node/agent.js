@@ -6,12 +6,13 @@ const addon = require('./addon.js');
 const {findFault} = require('./client_id.js');
 const {WORDS, show} = require('./options.js');
 const {decideByWord} = require('./local.js');
+const {Verdict} = require('./verdict.js');
 
 /* As the addon has them. */
 const ALLOWED = 1;
 const NONE = 2;
 const PENDING = 2;
-const PART = 7;
+const PART = 9;
 const ERROR_ERANGE = -1;
 const ERROR_ECLIENT = -2;
 const ERROR_IDS = [ERROR_ECLIENT, -100, -101, -103];
@@ -21,9 +22,6 @@ const ERROR_CANCELED = -14;
 const ERROR_CLOSED = -102;
 
 const CLOSED = 'this limiter is closed';
-
-const SOURCES = ['', 'lease', 'database', 'fallback', 'local', 'advance'];
-const REASONS = ['', 'admitted', 'over_limit', 'blocked', 'cost_above_limit', 'unavailable'];
 
 /* An await of a promise that is there already costs less than one of a new one. */
 const ADMITTED = Promise.resolve(true);
@@ -45,19 +43,6 @@ function connect(socketPath) {
 	return new Agent(socketPath);
 }
 
-function readVerdict(numbers, at, policy) {
-	return {
-		allowed: numbers[at] === 1,
-		limit: numbers[at + 1],
-		remaining: numbers[at + 2],
-		retryAfterMs: numbers[at + 3],
-		resetAfterMs: numbers[at + 4],
-		source: SOURCES[numbers[at + 5]],
-		policy,
-		reason: REASONS[numbers[at + 6]],
-	};
-}
-
 /* A check that waits, and what its promise is told. */
 class WaitingCheck {
 	constructor(backend, clientId, cost, asBoolean) {
@@ -72,7 +57,7 @@ class WaitingCheck {
 
 	settle(status, numbers, at) {
 		const {backend} = this;
-		const verdict = status === 0 ? readVerdict(numbers, at, backend.options.policy) :
+		const verdict = status === 0 ? new Verdict(numbers, at, backend, this.clientId, this.cost) :
 			backend.decideAlone(status, this.clientId, this.cost);
 		this.resolve(this.asBoolean ? verdict.allowed : verdict);
 	}
@@ -92,7 +77,11 @@ class WaitingAll {
 		if (status !== 0)
 			return this.fail(status);
 		const part = numbers[at + PART];
-		return this.resolve({...readVerdict(numbers, at, this.parts[part].backend.options.policy), part});
+		return this.resolve(this.#tell(part, ({backend, clientId, cost}) => new Verdict(numbers, at, backend, clientId, cost)));
+	}
+
+	#tell(part, make) {
+		return Object.assign(make(this.parts[part]), {part});
 	}
 
 	/* Without the agent nothing can be taken of all or of none: everybody passes only if each limiter says so. */
@@ -103,8 +92,8 @@ class WaitingAll {
 			return this.reject(misuse || new RangeError(error.message));
 		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow');
 		const part = Math.max(strictest, 0);
-		const {options} = this.parts[part].backend;
-		return this.resolve({...decideByWord(options, options.onError), part, error: error.message});
+		return this.resolve(this.#tell(part, ({backend, clientId, cost}) =>
+			Verdict.of({...decideByWord(backend.options, backend.options.onError), error: error.message}, backend, clientId, cost)));
 	}
 }
 
@@ -130,6 +119,7 @@ class AgentBackend {
 		if (typeof native === 'number')
 			throw makeError(native);
 		this.options = options;
+		this.policy = options.policy;
 		this.verdict = verdict;
 		this.#native = native;
 		this.ask = native.check;
@@ -142,9 +132,9 @@ class AgentBackend {
 		// What is cancelled may have been admitted; where too many wait, the agent is there: no other limit beside its own.
 		const isOurs = status !== ERROR_CANCELED && status !== ERROR_EBUSY;
 		const answer = isOurs ? this.#native.alone(clientId, cost) : status;
-		const verdict = answer === ALLOWED || answer === 0 ? readVerdict(this.verdict, 0, this.options.policy) :
-			decideByWord(this.options, this.options.onError);
-		return {...verdict, error};
+		const verdict = answer === ALLOWED || answer === 0 ? new Verdict(this.verdict, 0, this, clientId, cost) :
+			Verdict.of(decideByWord(this.options, this.options.onError), this, clientId, cost);
+		return Object.assign(verdict, {error});
 	}
 
 	/* What is wrong with the call itself, or undefined. */
@@ -182,14 +172,14 @@ class AgentBackend {
 	check(clientId, cost) {
 		const answer = this.ask(clientId, cost);
 		if (answer === ALLOWED || answer === 0)
-			return Promise.resolve(readVerdict(this.verdict, 0, this.options.policy));
+			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost, false);
 	}
 
 	tryCheck(clientId, cost) {
 		const answer = cost === 1 ? this.try(clientId) : this.try(clientId, cost);
 		if (answer === ALLOWED || answer === 0)
-			return readVerdict(this.verdict, 0, this.options.policy);
+			return new Verdict(this.verdict, 0, this, clientId, cost);
 		if (answer === NONE)
 			return undefined;
 		const misuse = this.#findMisuse(answer, clientId);
@@ -201,7 +191,7 @@ class AgentBackend {
 	peek(clientId, cost) {
 		const answer = this.#native.peek(clientId, cost);
 		if (answer === ALLOWED || answer === 0)
-			return Promise.resolve(readVerdict(this.verdict, 0, this.options.policy));
+			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost, false);
 	}
 
@@ -214,6 +204,11 @@ class AgentBackend {
 		if (status < 0 && status !== ERROR_EAGENT)
 			throw makeError(status);
 		return status === 0;
+	}
+
+	/** Whether it was given back. Of a closed limiter nothing is. */
+	refund(verdict, cost) {
+		return Verdict.refund(verdict, cost, this, (...receipt) => this.#native.refund(...receipt) === 1);
 	}
 
 	/** Of limiters of one agent: `parts` are {backend, clientId, cost}. */
@@ -234,4 +229,4 @@ class AgentBackend {
 	}
 }
 
-module.exports = {Agent, AgentBackend, REASONS, SOURCES, connect};
+module.exports = {Agent, AgentBackend, connect};

@@ -13,12 +13,16 @@
 const {performance} = require('perf_hooks');
 const {findFault} = require('./client_id.js');
 const {decideByWord, makeLocalLimit} = require('./local.js');
+const {checkInteger, show} = require('./options.js');
+const {OTHERS_VERDICT, RULE_OF_VERDICT} = require('./verdict.js');
 
 const TIMEOUT_MS = 1000;
 const PROBE_EVERY_MS = 500;
 const SLACK_MS = 60000; // how much longer than needed counts are kept: hosts' clocks differ
 const CLIENTS_MAX = 65536; // whose count of the window before is remembered
 const WAITING_MAX = 65536;
+
+const signed = new WeakMap(); // by verdict: {owner, cost, taking}
 
 /* What the client promised, whatever it does. */
 const call = async (client, name, ...args) => client[name](...args);
@@ -247,6 +251,12 @@ class CacheBackend {
 		}
 		if (!verdict.allowed)
 			this.#takeBack(taking);
+		return this.#sign(verdict, cost, verdict.allowed && verdict.source === 'cache' ? taking : undefined);
+	}
+
+	/* What refund() needs of a verdict. */
+	#sign(verdict, cost, taking) {
+		signed.set(verdict, {owner: this, cost, taking});
 		return verdict;
 	}
 
@@ -265,11 +275,11 @@ class CacheBackend {
 		if (misuse !== undefined)
 			throw misuse;
 		if (cost > this.#options.maxRequests)
-			return this.#refuse();
+			return this.#sign(this.#refuse(), cost);
 		if (this.#store.isAway())
-			return this.#decideAlone(clientId, cost, new Error('cacheClient is away'));
+			return this.#sign(this.#decideAlone(clientId, cost, new Error('cacheClient is away')), cost);
 		if (this.#waiting >= WAITING_MAX)
-			return this.#decideAlone(clientId, cost, new Error(`${WAITING_MAX} checks wait for cacheClient`));
+			return this.#sign(this.#decideAlone(clientId, cost, new Error(`${WAITING_MAX} checks wait for cacheClient`)), cost);
 		return this.#decide(clientId, cost);
 	}
 
@@ -283,6 +293,28 @@ class CacheBackend {
 		if (misuse !== undefined)
 			throw misuse;
 		return undefined;
+	}
+
+	/** Whether it was given back: in the window in which it was counted. */
+	refund(verdict, cost) {
+		const admission = signed.get(verdict);
+		if (admission === undefined)
+			throw new TypeError(`verdict is ${show(verdict)}, ${RULE_OF_VERDICT}`);
+		if (admission.owner !== this)
+			throw new TypeError(OTHERS_VERDICT);
+		if (cost !== undefined)
+			checkInteger('cost', cost, 1, admission.cost);
+		const {taking} = admission;
+		admission.taking = undefined;
+		return taking !== undefined && this.#giveBack(taking, cost === undefined ? admission.cost : cost);
+	}
+
+	#giveBack(taking, cost) {
+		if (this.#closed || Math.floor(this.#clock() / this.#options.timeWindowMs) !== taking.window)
+			return false;
+		for (let i = 0; i < cost; i++)
+			this.#store.decrement(taking.key);
+		return true;
 	}
 
 	close() {

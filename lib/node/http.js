@@ -3,8 +3,8 @@
  */
 'use strict';
 const addon = require('./addon.js');
-const {REASONS, SOURCES} = require('./agent.js');
 const {checkInteger, show} = require('./options.js');
+const {REASONS, SOURCES} = require('./verdict.js');
 
 /**
  * An address as a client's id: IPv4 addresses that are wrapped in IPv6 are unwrapped, and IPv6 is cut to a prefix, since whoever has one

@@ -1,4 +1,4 @@
-/** What a check found. */
+/** What a check found. refund() needs the object itself: a copy can't be given back. */
 export interface Verdict {
 	allowed: boolean;
 	/** What applies to this client: maxRequests, or a limit of its own, or the fallback's; 0: blocked. */
@@ -109,7 +109,14 @@ export class DistributedRateLimiter {
 	peek(clientId: string, options?: CheckOptions): Promise<Verdict>;
 	/** Counts a cost that is known only afterwards, beyond the limit if need be: then the client is in debt. False: nothing was counted, the agent is away. */
 	charge(clientId: string, options?: CheckOptions): boolean;
-	/** One check of several limiters of one agent, all or nothing: 1 to 16 parts. */
+	/**
+	 * Gives back what a check of this limiter has taken: the request did not count after all. At most once for each verdict, and soon: what the
+	 * agent has told the database of stays counted (with a store: until the window in which it was counted ends). False: it wasn't given back.
+	 * Throws for a copy, another limiter's verdict, a cost above what was taken.
+	 * @param options cost: 1 to what was taken; default: all of it
+	 */
+	refund(verdict: Verdict, options?: CheckOptions): boolean;
+	/** One check of several limiters of one agent, all or nothing: 1 to 16 parts. Its verdict, and what refund() gives back, is that of one part. */
 	static checkAll(parts: readonly Part[]): Promise<Verdict & { part: number }>;
 	/** What it was made with, and its policy. */
 	readonly options: Readonly<Options> & { readonly policy: string };

@@ -18,16 +18,21 @@ function makeBackend(options) {
 	return new CacheBackend(options, cacheClient);
 }
 
-function readCost(options, most) {
+/* The cost that the app asks for; undefined: it names none. */
+function findCost(options, most) {
 	if (options === undefined)
-		return 1;
+		return undefined;
 	if (typeof options !== 'object' || options === null)
 		throw new TypeError(`the second argument is ${show(options)}, must be an object like { cost: 1 }`);
 	const {cost} = options;
-	if (cost === undefined)
-		return 1;
-	checkInteger('cost', cost, 1, most);
+	if (cost !== undefined)
+		checkInteger('cost', cost, 1, most);
 	return cost;
+}
+
+function readCost(options, most) {
+	const cost = findCost(options, most);
+	return cost === undefined ? 1 : cost;
 }
 
 /** Limits clients, each by its id, to maxRequests in any timeWindowMs, together with all other processes. */
@@ -73,6 +78,16 @@ class DistributedRateLimiter {
 	/** Counts a cost that is known only afterwards, beyond the limit if need be. @returns {boolean} false: the agent is away */
 	charge(clientId, options) {
 		return this.#agentFor('charge').charge(clientId, readCost(options, this.#costMax));
+	}
+
+	/**
+	 * Gives back what a check of this limiter has taken: the request did not count after all. At most once for each verdict.
+	 * @param {object} verdict what check() or tryCheck() has returned, no copy of it
+	 * @param {object} [options] { cost }: at most what was taken; default: all
+	 * @returns {boolean} false: it can't be given back, or not any more
+	 */
+	refund(verdict, options) {
+		return this.#backend.refund(verdict, findCost(options, this.#costMax));
 	}
 
 	/**

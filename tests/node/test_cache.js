@@ -142,6 +142,24 @@ test('policies and clients don\'t share keys, whatever they are called', async (
 		assert.strictEqual(await make(store, {policy, maxRequests: 1}).isAllowed(id), false);
 });
 
+test('refund: in the window in which it was counted, once, at most what was taken', async () => {
+	const store = new MemoryStore(clock);
+	const limiter = make(store, {maxRequests: 10});
+	const verdict = await limiter.check('a', 6);
+	assert.strictEqual((await limiter.check('a', 6)).allowed, false);
+	assert.throws(() => limiter.refund(verdict, 7), /^RangeError: cost is 7, must be an integer of 1 to 6$/);
+	assert.strictEqual(limiter.refund(verdict, 4), true);
+	assert.strictEqual(limiter.refund(verdict), false);
+	await sleep(20);
+	const second = await limiter.check('a', 8);
+	assert.deepStrictEqual([second.allowed, second.remaining], [true, 0]);
+	assert.strictEqual(limiter.refund(await limiter.check('a', 1)), false);
+	assert.throws(() => limiter.refund({...second}), /^TypeError: verdict is an object, must be what check\(\) or tryCheck\(\) has returned/);
+	assert.throws(() => make(store).refund(second), /^TypeError: verdict is another limiter's/);
+	now += WINDOW_MS;
+	assert.strictEqual(limiter.refund(second), false);
+});
+
 /* A store that does what `mode` says. */
 class FaultyStore extends MemoryStore {
 	mode = 'well';

@@ -80,7 +80,8 @@ const TYPED = `
 		const tried: Verdict | undefined = limiter.tryCheck('a');
 		const all = await DistributedRateLimiter.checkAll([{ limiter, clientId: 'a' }, { limiter, clientId: 'b', cost: 2 }]);
 		const told: boolean = limiter.charge('a', { cost: all.part }) && (await limiter.peek('a')).allowed;
-		const fields: [string, string][] = limiter.headers(verdict, { xRateLimit: told });
+		const given: boolean = limiter.refund(verdict, { cost: 1 });
+		const fields: [string, string][] = limiter.headers(verdict, { xRateLimit: told && given });
 		limitRequests(limiter, { clientId: (request) => ipClient(request.ip), headers: false });
 		new ExpressRateLimitStore({ policy: fields[0][0] }).shutdown();
 		limiter.close();

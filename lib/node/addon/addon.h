@@ -26,6 +26,8 @@ enum field {
 	FIELD_RESET_AFTER_MS,
 	FIELD_SOURCE,
 	FIELD_REASON,
+	FIELD_RECEIPT_LOW, /* of 64 bits, which no double holds: two halves, as they are in an int32_t */
+	FIELD_RECEIPT_HIGH,
 	FIELD_PART,   /* of checkAll() */
 	FIELD_SLOT,   /* of a check that waited: the number that `check` returned, less ANSWER_PENDING */
 	FIELD_STATUS, /* of a check that waited: 0 or an error */

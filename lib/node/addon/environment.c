@@ -19,6 +19,8 @@ static void write_fields(double *fields, const struct stint_result *r) {
 	fields[FIELD_RESET_AFTER_MS] = (double)r->reset_after_ms;
 	fields[FIELD_SOURCE] = r->source;
 	fields[FIELD_REASON] = r->reason;
+	fields[FIELD_RECEIPT_LOW] = (int32_t)(uint32_t)r->receipt;
+	fields[FIELD_RECEIPT_HIGH] = (int32_t)(uint32_t)(r->receipt >> 32);
 	fields[FIELD_PART] = r->part;
 }
 

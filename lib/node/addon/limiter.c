@@ -138,6 +138,29 @@ static napi_value charge(napi_env env, napi_callback_info info) {
 	return value_of_number(env, error ? error : stint_charge_n(a.limiter->stint, a.id, a.length, a.cost));
 }
 
+static bool take_receipt(napi_env env, const napi_value half[static 2], uint64_t *receipt) {
+	int32_t low, high;
+	if (napi_get_value_int32(env, half[0], &low) != napi_ok ||
+	    napi_get_value_int32(env, half[1], &high) != napi_ok)
+		return false;
+	*receipt = (uint64_t)(uint32_t)high << 32 | (uint32_t)low;
+	return true;
+}
+
+/* refund(id, cost, low, high): 1 when it was given back. */
+static napi_value refund(napi_env env, napi_callback_info info) {
+	struct arguments a;
+	struct stint_result admission = {.allowed = true};
+	napi_value value[4];
+	size_t count = 4;
+	int error = take_arguments(env, info, &a);
+	napi_get_cb_info(env, info, &count, value, NULL, NULL);
+	if (!error && !take_receipt(env, &value[2], &admission.receipt))
+		error = STINT_ERANGE;
+	return value_of_number(env,
+	                       error ? error : stint_refund_n(a.limiter->stint, a.id, a.length, a.cost, &admission));
+}
+
 /* ---- Several at once ------------------------------------------------------------- */
 
 struct parts {
@@ -271,7 +294,8 @@ static const struct {
 	const char *name;
 	napi_callback call;
 } functions[] = {
-	{"check", check}, {"peek", peek}, {"try", try}, {"alone", alone}, {"charge", charge}, {"close", close_now},
+	{"check", check},   {"peek", peek},     {"try", try},         {"alone", alone},
+	{"charge", charge}, {"refund", refund}, {"close", close_now},
 };
 
 static void add_functions(napi_env env, napi_value object, struct limiter *l) {
