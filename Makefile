@@ -341,6 +341,7 @@ SUPPORT := \
 	tests/support/fault_relay.c \
 	tests/support/histogram.c \
 	tests/support/host.c \
+	tests/support/http2.c \
 	tests/support/journal.c \
 	tests/support/load.c \
 	tests/support/name_server.c \
@@ -359,7 +360,8 @@ SUPPORT := \
 	tests/support/stage.c \
 	tests/support/tap.c \
 	tests/support/trial.c \
-	tests/support/wall_clock.c
+	tests/support/wall_clock.c \
+	tests/support/wrk.c
 
 PROGRAMS := \
 	tests/support/app.c \
@@ -391,6 +393,7 @@ SYSTEM := \
 	tests/system/test_name_servers.c \
 	tests/system/test_network_faults.c \
 	tests/system/test_nginx.c \
+	tests/system/test_nginx_faults.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
 	tests/system/test_packet_loss.c \

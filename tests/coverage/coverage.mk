@@ -9,7 +9,7 @@ coverage-simulation: $(BUILD)/tests/simulation/simulate
 	@$< --seeds $(COVERAGE_SEEDS)
 
 # Of the system tests, those that lead somewhere: without those of the tests' own tools, and those that want to be fast.
-COVERAGE_SYSTEM := agent_killed app_killed bad_arguments bad_config bad_database bad_peers database_killed declarations failover nginx \
+COVERAGE_SYSTEM := agent_killed app_killed bad_arguments bad_config bad_database bad_peers database_killed declarations failover nginx nginx_faults \
 	policy_change table_corrupted
 coverage-system: all $(programs) $(system)
 	@tests/system/run $(COVERAGE_SYSTEM)

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "process.h"
+#include "tap.h"
 
 #define PROGRAM   "/usr/sbin/nginx"
 #define START_MS  20000
@@ -131,7 +132,7 @@ static bool wait_until_gone(pid_t pid, int timeout_ms) {
 	return true;
 }
 
-int nginx_upgrade(struct nginx *nginx) {
+pid_t nginx_replace(struct nginx *nginx) {
 	uint64_t deadline = monotonic_ns() + START_MS * NS_PER_MS;
 	pid_t old = nginx->master, fresh;
 	kill(old, SIGUSR2);
@@ -143,7 +144,11 @@ int nginx_upgrade(struct nginx *nginx) {
 	sleep_ms(200); /* until its workers run; those of the old one answer meanwhile */
 	nginx->master = fresh;
 	kill(old, SIGQUIT);
-	return wait_until_gone(old, STOP_MS) ? 0 : -1;
+	return old;
+}
+
+bool nginx_is_replaced(pid_t old) {
+	return old > 0 && wait_until_gone(old, STOP_MS);
 }
 
 bool nginx_stop(struct nginx *nginx) {
@@ -187,6 +192,14 @@ int nginx_count_faulty(const struct nginx *nginx, int *reports) {
 	if (dir)
 		closedir(dir);
 	return faulty;
+}
+
+void nginx_check_log(const struct nginx *nginx) {
+	static const char *const bad[] = {"[alert]", "[crit]", "[emerg]", "exited on signal", "was not called back"};
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		int count = nginx_count(nginx, "error.log", bad[i]);
+		tap_ok(count == 0, "\"%s\" is in %d lines of the log", bad[i], count);
+	}
 }
 
 /* Where their log goes tells them from others' nginx. */
@@ -290,4 +303,57 @@ const char *nginx_fields(struct answer *answer, const char *name) {
 		         (int)strcspn(line + length + 2, "\r"), line + length + 2);
 	}
 	return answer->fields;
+}
+
+/* ---- Requests that wait ---------------------------------------------------------- */
+
+void nginx_ask_many(const struct nginx *nginx, const char *path, int *fds, int count) {
+	char one[128];
+	for (int i = 0; i < count; i++) {
+		snprintf(one, sizeof(one), "%s-%d", path, i);
+		fds[i] = nginx_connect(nginx);
+		nginx_ask(fds[i], one, "");
+	}
+}
+
+/* The request that asks is under way, too, and is not counted. -1: no answer. */
+static int read_under_way(const struct nginx *nginx) {
+	char text[1024] = "";
+	int fd = nginx_connect(nginx), writing = 0;
+	nginx_ask(fd, "/count", "Connection: close\r\n");
+	uint64_t deadline_ns = monotonic_ns() + ANSWER_MS * NS_PER_MS;
+	size_t length = 0, got;
+	while ((got = read_some(fd, text + length, sizeof(text) - 1 - length, deadline_ns)) > 0)
+		length += got;
+	close(fd);
+	const char *found = strstr(text, "Writing: ");
+	return found && sscanf(found, "Writing: %d", &writing) == 1 ? writing - 1 : -1;
+}
+
+bool nginx_wait_under_way(const struct nginx *nginx, int count) {
+	uint64_t deadline = monotonic_ns() + ANSWER_MS * NS_PER_MS;
+	while (read_under_way(nginx) < count) {
+		if (monotonic_ns() >= deadline)
+			return false;
+		sleep_ms(10);
+	}
+	return true;
+}
+
+int nginx_count_answered(const int *fds, int count) {
+	int answered = 0;
+	for (int i = 0; i < count; i++)
+		answered += nginx_is_answered(fds[i]);
+	return answered;
+}
+
+int nginx_read_many(int *fds, int count, int status) {
+	struct answer answer;
+	int right = 0;
+	for (int i = 0; i < count; i++) {
+		nginx_read(fds[i], &answer, ANSWER_MS);
+		right += answer.status == status;
+		close(fds[i]);
+	}
+	return right;
 }

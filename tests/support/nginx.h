@@ -28,8 +28,11 @@ int nginx_start_in_valgrind(struct nginx *);
 /* Runs `nginx -t`; what it says goes to `said`. Its exit status. */
 int nginx_test(const struct nginx *, char *said, size_t size);
 void nginx_reload(const struct nginx *);
-/* Starts the program anew beside the running one, which then ends in order. 0 or -1. */
-int nginx_upgrade(struct nginx *);
+/* Starts the program anew beside the running one, which is told to end in order. Gives the old master; -1: no new
+ * one came. */
+pid_t nginx_replace(struct nginx *);
+/* Waits until the old one has ended: its requests first. False when it did not within 20 s. */
+bool nginx_is_replaced(pid_t old);
 /* It ends in order, requests under way first. False when it did not within 20 s. */
 bool nginx_stop(struct nginx *);
 /* How many lines of a file of its folder, error.log or access.log, have a text. */
@@ -38,6 +41,8 @@ int nginx_count(const struct nginx *, const char *file, const char *text);
 bool nginx_wait_count(const struct nginx *, const char *file, const char *text, int count);
 /* After it has ended under valgrind: how many of its reports have errors. */
 int nginx_count_faulty(const struct nginx *, int *reports);
+/* Checks that its log tells of nothing bad, a line of TAP for each kind. */
+void nginx_check_log(const struct nginx *);
 /* How many processes of it there are, masters and workers, those that are ending included. */
 int nginx_processes(const struct nginx *);
 
@@ -61,5 +66,15 @@ bool nginx_is_answered(int fd);
 int nginx_get(const struct nginx *, const char *path, const char *headers, struct answer *);
 /* The values of a header field, ", " between them. */
 const char *nginx_fields(struct answer *, const char *name);
+
+/* ---- Requests that wait ---------------------------------------------------------- */
+
+/* Sends a request for path-0, path-1, ..., each over a connection of its own. */
+void nginx_ask_many(const struct nginx *, const char *path, int *fds, int count);
+/* Waits until so many requests are under way, HTTP/2 included, by stub_status at /count. */
+bool nginx_wait_under_way(const struct nginx *, int count);
+int nginx_count_answered(const int *fds, int count);
+/* Reads all answers, each within 30 s, and closes the connections. How many have this status. */
+int nginx_read_many(int *fds, int count, int status);
 
 #endif
