@@ -1,12 +1,9 @@
-import { DistributedRateLimiter, HeaderOptions, Options, Verdict } from './index';
+import { DistributedRateLimiter, Options, Verdict } from './index';
+import { GateOptions } from './middleware';
 
-export interface MiddlewareOptions {
-	/** The client's id; undefined or null: this request isn't limited. Default: ipClient(request.ip). */
-	clientId?: (request: any) => string | null | undefined | Promise<string | null | undefined>;
-	/** Default: 1. */
-	cost?: (request: any) => number | Promise<number>;
-	/** false: none. */
-	headers?: HeaderOptions | false;
+export interface MiddlewareOptions extends GateOptions<any> {
+	/** Called when the response has been sent. False: the request did not count after all, and is given back if that is still possible. */
+	counts?: (request: any, response: any) => boolean | Promise<boolean>;
 	/** Answers a denial. Default: 429. */
 	onDenied?: (request: any, response: any, next: (error?: unknown) => void, verdict: Verdict) => void;
 }
@@ -14,15 +11,18 @@ export interface MiddlewareOptions {
 /** A middleware: request.rateLimit is the verdict. An id that is none makes an error with the status 400. */
 export function limitRequests(limiter: DistributedRateLimiter, options?: MiddlewareOptions): (request: any, response: any, next: (error?: any) => void) => void;
 
-/** A store for express-rate-limit, on this host's agent. */
+/** A store for express-rate-limit, on this host's agent, or on a cacheClient, which knows no get(). */
 export class ExpressRateLimitStore {
-	/** maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs. */
+	/** maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs. A limit that is a function needs maxRequests. */
 	constructor(options?: Partial<Options>);
 	localKeys: boolean;
 	init(options: any): void;
 	get(key: string): Promise<{ totalHits: number; resetTime: Date }>;
 	increment(key: string): Promise<{ totalHits: number; resetTime: Date }>;
-	/** Does nothing: what was admitted counts. */
+	/**
+	 * With skipFailedRequests or skipSuccessfulRequests: gives the client's last admission back, if that is still possible. It isn't told which
+	 * request it is about: so after n denials within a window, n calls give back nothing.
+	 */
 	decrement(key: string): Promise<void>;
 	/** Rejects: a client is reset by the operator. */
 	resetKey(key: string): Promise<void>;

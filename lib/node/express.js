@@ -2,42 +2,39 @@
  * express.js - a middleware for express, and a store for express-rate-limit.
  */
 'use strict';
+const {Admissions} = require('./admissions.js');
 const {DistributedRateLimiter} = require('./limiter.js');
+const {Gate, TOO_MANY} = require('./middleware.js');
 const {ipClient} = require('./http.js');
-const {show} = require('./options.js');
 
 function deny(request, response) {
-	response.status(429).type('text/plain').send('Too many requests\n');
-}
-
-/* What came from outside and is no id is the sender's fault, not ours. */
-function blameSender(error) {
-	return Object.assign(error, {status: 400, expose: false});
+	response.status(429).type('text/plain').send(TOO_MANY);
 }
 
 /**
  * A middleware: limits each client, answers 429 to those that have to wait, and tells all of them in header fields.
  * @param {DistributedRateLimiter} limiter
  * @param {object} [options] clientId(request): the id; undefined: it isn't limited; default: the address. cost(request): default 1.
- * headers: false for none, or { version, xRateLimit }. onDenied(request, response, next, verdict): answers a denial.
+ * headers: false for none, or { version, xRateLimit }. counts(request, response): false: the request did not count after all.
+ * onDenied(request, response, next, verdict): answers a denial.
  */
-function limitRequests(limiter, {clientId = (request) => ipClient(request.ip), cost = () => 1, headers = {}, onDenied = deny} = {}) {
-	if (!(limiter instanceof DistributedRateLimiter))
-		throw new TypeError(`limiter is ${show(limiter)}, must be a DistributedRateLimiter`);
+function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
+	const gate = new Gate(limiter, {...options, onDenied}, (request) => ipClient(request.ip));
 
 	async function limit(request, response, next) {
-		const id = await clientId(request);
-		if (id === undefined || id === null)
+		const verdict = await gate.decide(request);
+		if (verdict === undefined)
 			return next();
-		const verdict = await limiter.check(id, {cost: await cost(request)});
 		request.rateLimit = verdict;
-		for (const [name, value] of headers === false ? [] : limiter.headers(verdict, headers))
+		for (const [name, value] of gate.fields(verdict))
 			response.append(name, value);
+		if (gate.mayRefund)
+			response.once('finish', () => gate.settle(verdict, request, response).catch((error) => process.emitWarning(error)));
 		return verdict.allowed ? next() : onDenied(request, response, next, verdict);
 	}
 
 	return (request, response, next) => {
-		limit(request, response, next).catch((error) => next(error instanceof RangeError ? blameSender(error) : error));
+		limit(request, response, next).catch(next);
 	};
 }
 
@@ -45,6 +42,8 @@ function limitRequests(limiter, {clientId = (request) => ipClient(request.ip), c
 class ExpressRateLimitStore {
 	#options;
 	#limiter;
+	#limit; // express-rate-limit's own, if it is a number
+	#admissions; // if any may be given back
 	#fault = new TypeError('this store was given to no rateLimit()');
 
 	/** @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs */
@@ -56,44 +55,57 @@ class ExpressRateLimitStore {
 	/** Called by express-rate-limit, which only logs what this throws. */
 	init(options) {
 		try {
-			this.#limiter = this.#makeLimiter(options);
+			this.#begin(options);
 		} catch (error) {
 			this.#fault = error;
 			throw error;
 		}
 	}
 
-	#makeLimiter({windowMs, limit, skipFailedRequests, skipSuccessfulRequests}) {
+	#begin({windowMs, limit, skipFailedRequests, skipSuccessfulRequests}) {
+		this.#limit = typeof limit === 'number' ? limit : undefined;
+		this.#limiter = new DistributedRateLimiter({policy: 'express-rate-limit', maxRequests: this.#limit, timeWindowMs: windowMs,
+			...this.#options});
 		if (skipFailedRequests || skipSuccessfulRequests)
-			throw new TypeError('skipFailedRequests and skipSuccessfulRequests must be left out: what was admitted counts');
-		const maxRequests = typeof limit === 'number' ? limit : undefined;
-		return new DistributedRateLimiter({policy: 'express-rate-limit', maxRequests, timeWindowMs: windowMs, ...this.#options});
+			this.#admissions = new Admissions(this.#limiter.options.timeWindowMs);
 	}
 
-	#limit() {
+	#find() {
 		if (this.#limiter === undefined)
 			throw this.#fault;
 		return this.#limiter;
 	}
 
-	/* A denied request is a hit beyond the limit, whatever was left for a smaller one. */
-	#tell(verdict) {
-		const {allowed, limit, remaining, retryAfterMs, resetAfterMs} = verdict;
-		const totalHits = allowed ? Math.max(1, limit - remaining) : limit + 1;
-		return {totalHits, resetTime: new Date(Date.now() + (allowed ? resetAfterMs : retryAfterMs))};
+	/*
+	 * express-rate-limit denies what is beyond its own limit, which may be another than the one that applies to the client: what was denied is
+	 * beyond any, whatever was left for a smaller cost; what was admitted is within its own.
+	 */
+	#tell({allowed, limit, remaining, retryAfterMs, resetAfterMs}) {
+		const own = this.#limit === undefined ? Math.max(1, limit) : this.#limit;
+		const beyond = this.#limit === undefined ? Number.MAX_SAFE_INTEGER : own + 1;
+		return {totalHits: allowed ? own - Math.min(remaining, own - 1) : beyond,
+			resetTime: new Date(Date.now() + (allowed ? resetAfterMs : retryAfterMs))};
 	}
 
 	async get(key) {
-		const verdict = await this.#limit().peek(key);
-		return {...this.#tell(verdict), totalHits: verdict.limit - verdict.remaining};
+		const verdict = await this.#find().peek(key);
+		const told = this.#tell(verdict);
+		return verdict.remaining >= verdict.limit && verdict.limit > 0 ? {...told, totalHits: 0} : told;
 	}
 
 	async increment(key) {
-		return this.#tell(await this.#limit().check(key));
+		const verdict = await this.#find().check(key);
+		if (this.#admissions !== undefined)
+			this.#admissions.note(key, verdict);
+		return this.#tell(verdict);
 	}
 
-	/** What was admitted counts. */
-	async decrement() {}
+	/** Gives the client's last admission back, if that is still possible. */
+	async decrement(key) {
+		const admission = this.#admissions && this.#admissions.takeUnlessDenied(key);
+		if (admission !== undefined)
+			this.#find().refund(admission.verdict);
+	}
 
 	/** There is none for an app: `stint client reset` is the operator's. */
 	async resetKey() {
@@ -101,7 +113,7 @@ class ExpressRateLimitStore {
 	}
 
 	shutdown() {
-		this.#limit().close();
+		this.#find().close();
 	}
 }
 

@@ -5,9 +5,10 @@
 const assert = require('assert');
 const path = require('path');
 const {test} = require('node:test');
-const {LIBRARY, startAgent} = require('./support.js');
+const {LIBRARY, sleep, startAgent} = require('./support.js');
 const {requireFrom} = require('./redis.js');
 const {DistributedRateLimiter, connect} = require(LIBRARY);
+const {ADMISSIONS_MAX, Admissions} = require(path.join(LIBRARY, 'admissions.js'));
 const {ExpressRateLimitStore, limitRequests} = require(path.join(LIBRARY, 'express.js'));
 
 const express = requireFrom('express');
@@ -97,12 +98,90 @@ test('express-rate-limit: two of them on one host count together', {skip}, async
 		store.shutdown();
 });
 
+test('express-rate-limit: what stint denies is denied, whatever limit express-rate-limit has', {skip}, async () => {
+	const agent = await startAgent();
+	for (const [policy, limit] of [['narrow', 4], ['by-request', () => 4]]) {
+		const store = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath), policy, maxRequests: 2});
+		await serve(makeApp(rateLimit({windowMs: WINDOW_MS, limit, store})), async (ask) => {
+			const statuses = [];
+			for (let i = 0; i < 4; i++)
+				statuses.push((await ask()).status);
+			assert.deepStrictEqual(statuses, [200, 200, 429, 429]);
+		});
+		store.shutdown();
+	}
+	// The other way round: what stint admits is admitted.
+	const store = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath), policy: 'wide', maxRequests: 9});
+	await serve(makeApp(rateLimit({windowMs: WINDOW_MS, limit: 2, store})), async (ask) => {
+		for (let i = 0; i < 10; i++)
+			assert.strictEqual((await ask()).status, i < 9 ? 200 : 429);
+	});
+	store.shutdown();
+});
+
+/* How many of 20 requests are counted, every second of which fails; of a client whom the table has answers for. */
+async function countRequests(limiter, ask) {
+	for (let i = 0; i < 5; i++)
+		await limiter.check('a', {cost: 10});
+	const {remaining} = await limiter.peek('a');
+	for (let i = 0; i < 20; i++) {
+		await ask({'x-key': 'a'}, i % 2 ? '/fails' : '/');
+		await sleep(5);
+	}
+	return remaining - (await limiter.peek('a')).remaining;
+}
+
+test('what does not count is given back: by the middleware, and by the store\'s decrement', {skip}, async () => {
+	const agent = await startAgent();
+	const options = {policy: 'counts', maxRequests: 100000, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)};
+	const limiter = new DistributedRateLimiter(options);
+	const clientId = (request) => request.get('x-key');
+	const middleware = limitRequests(limiter, {clientId, counts: (request, response) => response.statusCode < 400});
+	const [failed, successful] = ['skipFailedRequests', 'skipSuccessfulRequests'].map((skips) => rateLimit({windowMs: WINDOW_MS, limit: 100000,
+		[skips]: true, keyGenerator: clientId, store: new ExpressRateLimitStore(options)}));
+	for (const handler of [middleware, failed, successful]) {
+		const counted = await serve(makeApp(handler), (ask) => countRequests(limiter, ask));
+		assert.ok(counted >= 10 && counted < 20, `${counted} are counted`);
+	}
+	limiter.close();
+});
+
+test('express-rate-limit: denials give nothing back', {skip}, async () => {
+	const agent = await startAgent();
+	const store = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath), policy: 'denials'});
+	await serve(makeApp(rateLimit({windowMs: WINDOW_MS, limit: 20, skipFailedRequests: true, store})), async (ask) => {
+		let served = 0;
+		for (let i = 0; i < 60; i++)
+			served += (await ask()).status === 200;
+		assert.strictEqual(served, 20);
+	});
+	store.shutdown();
+});
+
+test('what stores remember to give back is bounded, and goes with its window', async () => {
+	const admitted = {allowed: true};
+	const short = new Admissions(50);
+	short.note('a', admitted);
+	await sleep(60);
+	assert.strictEqual(short.take('a'), undefined);
+	short.note('b', admitted);
+	assert.strictEqual(short.size, 2);
+	const admissions = new Admissions(WINDOW_MS);
+	for (let i = 0; i < 1.5 * ADMISSIONS_MAX; i++)
+		admissions.note(`key-${i % 2 ? i : 0}`, admitted);
+	assert.ok(admissions.size > ADMISSIONS_MAX / 2 && admissions.size <= ADMISSIONS_MAX);
+	admissions.note('a', admitted, 3);
+	admissions.note('a', {allowed: false});
+	assert.strictEqual(admissions.takeUnlessDenied('a'), undefined);
+	assert.deepStrictEqual(admissions.takeUnlessDenied('a'), {verdict: admitted, cost: 3});
+	assert.strictEqual(admissions.takeUnlessDenied('a'), undefined);
+});
+
 test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
 	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
-	const options = {windowMs: WINDOW_MS, limit: 2, skipFailedRequests: true};
-	assert.throws(() => store.init(options), /^TypeError: skipFailedRequests/);
+	assert.throws(() => store.init({windowMs: WINDOW_MS, limit: () => 5}), /^TypeError: maxRequests is undefined/);
 	// express-rate-limit only logs what init() throws.
-	return assert.rejects(store.increment('a'), /^TypeError: skipFailedRequests/);
+	return assert.rejects(store.increment('a'), /^TypeError: maxRequests is undefined/);
 });
 
 test('the agent away: nobody gets a 500', {skip}, async () => {

@@ -20,6 +20,8 @@ const USE = `
 	})();
 `;
 
+const PARTS = ['express', 'fastify', 'hono', 'rate-limiter-flexible', 'package.json'];
+
 const npm = (args, cwd) => execFileSync('npm', [...args, '--no-audit', '--no-fund', '--loglevel=error'], {cwd, encoding: 'utf8',
 	env: {...process.env, npm_config_cache: path.join(folder, 'npm-cache'), npm_config_update_notifier: 'false', npm_config_nodedir: undefined}});
 
@@ -56,7 +58,9 @@ test('packed, installed without a network, built, used', async (t) => {
 
 	const agent = await startAgent();
 	const env = {...process.env, STINT_SOCKET: agent.socketPath};
-	for (const [name, head] of [['use.cjs', 'const {DistributedRateLimiter} = require("stint");'], ['use.mjs', 'import {DistributedRateLimiter} from "stint";']]) {
+	for (const [name, head] of [['use.cjs', 'const {DistributedRateLimiter} = require("stint");' + PARTS.map((part) => `require("stint/${part}");`).join('')],
+		['use.mjs', 'import {DistributedRateLimiter} from "stint"; import {stint} from "stint/fastify"; import {RateLimiterStint} from "stint/rate-limiter-flexible"; ' +
+			'import {limitRequests} from "stint/hono"; import {ExpressRateLimitStore} from "stint/express";']]) {
 		fs.writeFileSync(path.join(app, name), head + USE.replace('\'package\'', `'${name}'`));
 		const output = execFileSync(process.execPath, [name], {cwd: app, env, encoding: 'utf8'});
 		assert.strictEqual(output, 'true true true false database\n');
@@ -68,6 +72,9 @@ test('packed, installed without a network, built, used', async (t) => {
 
 const TYPED = `
 	import { ExpressRateLimitStore, limitRequests } from 'stint/express';
+	import * as forFastify from 'stint/fastify';
+	import * as forHono from 'stint/hono';
+	import { RateLimiterRes, RateLimiterStint } from 'stint/rate-limiter-flexible';
 	import { Agent, CacheClient, connect, DistributedRateLimiter, ipClient, PostgresCache, Verdict } from 'stint';
 	const agent: Agent = connect('/run/stint/agent.sock');
 	const limiter = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: agent, mode: 'relaxed', onError: 'deny' });
@@ -84,9 +91,17 @@ const TYPED = `
 		const fields: [string, string][] = limiter.headers(verdict, { xRateLimit: told && given });
 		limitRequests(limiter, { clientId: (request) => ipClient(request.ip), headers: false });
 		new ExpressRateLimitStore({ policy: fields[0][0] }).shutdown();
+		forFastify.limitRequests(limiter, { clientId: (request) => request.ip, onDenied: (request, reply, denied) => reply.send(denied.reason) });
+		forHono.limitRequests(limiter, { counts: (context) => context.res.status < 400, headers: { xRateLimit: true } });
+		const flexible = new RateLimiterStint({ points: 5, duration: 60, keyPrefix: 'login', cacheClient: agent });
+		const res: RateLimiterRes | null = await flexible.get((await flexible.consume('a', 2)).consumedPoints);
 		limiter.close();
 		return allowed && tried ? tried.remaining : verdict.retryAfterMs;
 	}
+	// @ts-expect-error
+	forFastify.makeFastifyRateLimitStore({ maxRequests: 1 });
+	// @ts-expect-error
+	new RateLimiterStint({ points: 5 });
 	// @ts-expect-error
 	new DistributedRateLimiter({ maxRequests: 1 });
 	// @ts-expect-error
@@ -95,6 +110,25 @@ const TYPED = `
 	limiter.isAllowed(1);
 	// @ts-expect-error
 	new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000, cacheClient: { get() {} } });
+`;
+
+/* With the others' own types. */
+const TYPED_WITH_OTHERS = `
+	import fastify from 'fastify';
+	import fastifyRateLimit from '@fastify/rate-limit';
+	import { Hono } from 'hono';
+	import { rateLimit } from 'express-rate-limit';
+	import { DistributedRateLimiter } from 'stint';
+	import { ExpressRateLimitStore } from 'stint/express';
+	import { limitRequests as limitFastify, makeFastifyRateLimitStore, stint } from 'stint/fastify';
+	import { limitRequests as limitHono } from 'stint/hono';
+	const limiter = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000 });
+	rateLimit({ windowMs: 1000, limit: 1, store: new ExpressRateLimitStore() });
+	const app = fastify();
+	app.register(stint, { limiter, clientId: (request) => request.ip });
+	app.addHook('onRequest', limitFastify(limiter));
+	app.register(fastifyRateLimit, { max: 1, timeWindow: 1000, store: makeFastifyRateLimitStore({ policy: 'api' }) });
+	new Hono().use(limitHono(limiter, { clientId: (context) => context.req.header('x-key') }));
 `;
 
 test('the package has the library\'s version', () => {
@@ -109,8 +143,15 @@ test('types, as tsc sees them', (t) => {
 	const app = path.join(folder, 'typed');
 	fs.mkdirSync(path.join(app, 'node_modules'), {recursive: true});
 	fs.symlinkSync(LIBRARY, path.join(app, 'node_modules', 'stint'));
+	for (const name of ['fastify', '@fastify', 'hono', 'express-rate-limit'])
+		fs.symlinkSync(path.join(BUILD, 'tests', 'node', 'node_modules', name), path.join(app, 'node_modules', name));
 	fs.writeFileSync(path.join(app, 'use.ts'), TYPED);
-	const compilerOptions = {noEmit: true, strict: true, module: 'node16', target: 'es2022', lib: ['es2022'], types: [], preserveSymlinks: true};
-	fs.writeFileSync(path.join(app, 'tsconfig.json'), JSON.stringify({compilerOptions, files: ['use.ts']}));
-	execFileSync(process.execPath, [tsc], {cwd: app, stdio: ['ignore', 'inherit', 'inherit']});
+	fs.writeFileSync(path.join(app, 'others.ts'), TYPED_WITH_OTHERS);
+	const compilerOptions = {noEmit: true, strict: true, module: 'node16', target: 'es2022', lib: ['es2022', 'dom'], types: []};
+	const check = (file, more) => {
+		fs.writeFileSync(path.join(app, 'tsconfig.json'), JSON.stringify({compilerOptions: {...compilerOptions, ...more}, files: [file]}));
+		execFileSync(process.execPath, [tsc], {cwd: app, stdio: ['ignore', 'inherit', 'inherit']});
+	};
+	check('use.ts', {preserveSymlinks: true});
+	check('others.ts', {skipLibCheck: true});
 });

@@ -1,0 +1,167 @@
+/*
+ * flexible.js - a limiter with the interface of rate-limiter-flexible.
+ */
+'use strict';
+const {Admissions} = require('./admissions.js');
+const {DistributedRateLimiter} = require('./limiter.js');
+const {MAX_REQUESTS_MAX, checkInteger, show} = require('./options.js');
+
+/* Options of rate-limiter-flexible's that would change who is admitted, and what is to be said about them. */
+const REFUSED = {
+	blockDuration: 'denied clients wait for as long as msBeforeNext says',
+	execEvenly: 'nobody is delayed',
+	execEvenlyMinDelayMs: 'nobody is delayed',
+	insuranceLimiter: 'fallbackMaxRequests and onError say what is admitted while database or agent is away',
+	storeClient: 'cacheClient says who decides',
+};
+
+/** What a limiter of rate-limiter-flexible resolves to, and rejects with on a denial. */
+class RateLimiterRes {
+	constructor(remainingPoints = 0, msBeforeNext = 0, consumedPoints = 0, isFirstInDuration = false) {
+		this.remainingPoints = remainingPoints;
+		this.msBeforeNext = msBeforeNext;
+		this.consumedPoints = consumedPoints;
+		this.isFirstInDuration = isFirstInDuration;
+	}
+
+	toJSON() {
+		return {...this};
+	}
+
+	toString() {
+		return JSON.stringify(this);
+	}
+}
+
+function checkRefused(options) {
+	for (const [name, why] of Object.entries(REFUSED))
+		if (options[name])
+			throw new TypeError(`${name} is ${show(options[name])}, must be left out: ${why}`);
+}
+
+/* Options of DistributedRateLimiter's; what rate-limiter-flexible calls otherwise has its name in errors. */
+function translate({points, duration, keyPrefix, ...others}) {
+	checkRefused(others);
+	checkInteger('points', points, 1, MAX_REQUESTS_MAX);
+	if (typeof duration !== 'number' || !(duration >= 0.1 && duration <= 2678400))
+		throw new RangeError(`duration is ${show(duration)}, must be 0.1 to 2678400 s`);
+	for (const name of Object.keys(REFUSED))
+		delete others[name];
+	return {...others, policy: keyPrefix === '' ? undefined : keyPrefix, maxRequests: points, timeWindowMs: Math.round(duration * 1000)};
+}
+
+function checkCustomDuration(options) {
+	if (options && options.customDuration !== undefined)
+		throw new TypeError(`customDuration is ${show(options.customDuration)}, must be left out: a limiter has one duration`);
+}
+
+const readKey = (key) => (typeof key === 'number' ? String(key) : key);
+
+/** Consumes points as rate-limiter-flexible's limiters do, in all processes of all hosts. */
+class RateLimiterStint {
+	#limiter;
+	#admissions;
+
+	/** @param {object} options points, duration (s), keyPrefix (the policy); and further ones of DistributedRateLimiter's */
+	constructor(options) {
+		if (typeof options !== 'object' || options === null)
+			throw new TypeError(`options is ${show(options)}, must be an object with points and duration`);
+		this.#limiter = new DistributedRateLimiter(translate(options));
+		this.#admissions = new Admissions(this.#limiter.options.timeWindowMs);
+	}
+
+	get points() {
+		return this.#limiter.options.maxRequests;
+	}
+
+	get duration() {
+		return this.#limiter.options.timeWindowMs / 1000;
+	}
+
+	get keyPrefix() {
+		return this.#limiter.options.policy;
+	}
+
+	/* What a denial did not take is told as if it had been, as theirs do. */
+	#tell({allowed, limit, remaining, retryAfterMs, resetAfterMs}, points) {
+		const consumed = Math.max(0, limit - remaining);
+		return new RateLimiterRes(remaining, allowed ? resetAfterMs : retryAfterMs, allowed ? consumed : Math.max(limit + 1, consumed + points),
+			allowed && consumed === points);
+	}
+
+	/** Rejects with a RateLimiterRes on a denial, with an Error for wrong use. */
+	async consume(key, points = 1, options = undefined) {
+		checkCustomDuration(options);
+		checkInteger('pointsToConsume', points, 1, MAX_REQUESTS_MAX);
+		const id = readKey(key);
+		const verdict = await this.#limiter.check(id, {cost: points});
+		const told = this.#tell(verdict, points);
+		if (!verdict.allowed)
+			throw told;
+		this.#admissions.note(id, verdict, points);
+		return told;
+	}
+
+	async #look(id) {
+		const {limit, remaining, allowed, retryAfterMs, resetAfterMs} = await this.#limiter.peek(id);
+		return new RateLimiterRes(remaining, allowed ? resetAfterMs : retryAfterMs, Math.max(0, limit - remaining));
+	}
+
+	/** @returns {Promise<RateLimiterRes|null>} null: the key has consumed nothing */
+	async get(key) {
+		const told = await this.#look(readKey(key));
+		return told.consumedPoints === 0 ? null : told;
+	}
+
+	/** Counts points, beyond the limit if need be. */
+	async penalty(key, points = 1, options = undefined) {
+		checkCustomDuration(options);
+		checkInteger('points', points, 1, MAX_REQUESTS_MAX);
+		const id = readKey(key);
+		const {remainingPoints, consumedPoints, msBeforeNext} = await this.#look(id); // the agent hears of charges only after a question
+		if (!this.#limiter.charge(id, {cost: points}))
+			throw new Error('stint: nothing was counted: the agent is away');
+		return new RateLimiterRes(Math.max(0, remainingPoints - points), msBeforeNext, consumedPoints + points);
+	}
+
+	/** Gives back points that this process has consumed of late. */
+	async reward(key, points = 1, options = undefined) {
+		checkCustomDuration(options);
+		checkInteger('points', points, 1, MAX_REQUESTS_MAX);
+		const id = readKey(key);
+		if (this.#giveBack(id, points) === points)
+			throw new Error('stint: nothing was given back: it must be what this process has consumed shortly before');
+		return this.#look(id);
+	}
+
+	/* Returns how many of the points were not given back. */
+	#giveBack(id, points) {
+		for (let left = points; ;) {
+			const admission = this.#admissions.take(id);
+			if (admission === undefined)
+				return left;
+			const cost = Math.min(left, admission.cost);
+			if (this.#limiter.refund(admission.verdict, {cost}) && (left -= cost) === 0)
+				return 0;
+		}
+	}
+
+	/** Rejects, as do set() and delete(): these are the operator's. */
+	async block() {
+		throw new Error('stint: a client is blocked by `stint client block`');
+	}
+
+	async set() {
+		throw new Error('stint: what a client has consumed can\'t be set; penalty() and reward() change it');
+	}
+
+	async delete() {
+		throw new Error('stint: a client is reset by `stint client reset`');
+	}
+
+	close() {
+		this.#limiter.close();
+	}
+}
+
+module.exports = {RateLimiterRes, RateLimiterStint};

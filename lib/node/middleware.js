@@ -1,0 +1,78 @@
+/*
+ * middleware.js - what the middlewares for express, fastify and hono share. They differ in how a request is read and a denial sent.
+ */
+'use strict';
+const {DistributedRateLimiter} = require('./limiter.js');
+const {show} = require('./options.js');
+
+const TOO_MANY = 'Too many requests\n';
+const OPTIONS = ['clientId', 'cost', 'headers', 'counts', 'onDenied'];
+const FUNCTIONS = ['clientId', 'cost', 'counts', 'onDenied'];
+
+/* What came from outside and is no id is the sender's fault, not ours. */
+function blameSender(error) {
+	return error instanceof RangeError ? Object.assign(error, {status: 400, statusCode: 400, expose: false}) : error;
+}
+
+function checkMiddlewareOptions(options) {
+	const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+	if (unknown !== undefined)
+		throw new TypeError(`option ${show(unknown)} is unknown, must be one of ${OPTIONS.join(', ')}`);
+	for (const name of FUNCTIONS)
+		if (options[name] !== undefined && typeof options[name] !== 'function')
+			throw new TypeError(`${name} is ${show(options[name])}, must be a function`);
+	if (options.headers !== undefined && options.headers !== false && (typeof options.headers !== 'object' || options.headers === null))
+		throw new TypeError(`headers is ${show(options.headers)}, must be false, or an object like { version, xRateLimit }`);
+}
+
+/** One limiter before requests. What `clientId` and `cost` get is the framework's request. */
+class Gate {
+	#limiter;
+	#clientId;
+	#cost;
+	#headers;
+	#counts;
+
+	/** `address(request)` is the client's id by default. */
+	constructor(limiter, options, address) {
+		if (!(limiter instanceof DistributedRateLimiter))
+			throw new TypeError(`limiter is ${show(limiter)}, must be a DistributedRateLimiter`);
+		checkMiddlewareOptions(options);
+		const {clientId = address, cost, headers = {}, counts} = options;
+		this.#limiter = limiter;
+		this.#clientId = clientId;
+		this.#cost = cost;
+		this.#headers = headers;
+		this.#counts = counts;
+	}
+
+	/** @returns {Promise<object|undefined>} the verdict; undefined: this request isn't limited. Rejects with what is the sender's fault, too. */
+	async decide(request) {
+		try {
+			const id = await this.#clientId(request);
+			if (id === undefined || id === null)
+				return undefined;
+			return await this.#limiter.check(id, this.#cost && {cost: await this.#cost(request)});
+		} catch (error) {
+			throw blameSender(error);
+		}
+	}
+
+	/** Header fields in pairs. */
+	fields(verdict) {
+		return this.#headers === false ? [] : this.#limiter.headers(verdict, this.#headers);
+	}
+
+	/** Whether settle() must be called when the response is there. */
+	get mayRefund() {
+		return this.#counts !== undefined;
+	}
+
+	/** The response is there: gives back what the app says did not count. A fault of `counts` leaves it counted. */
+	async settle(verdict, ...args) {
+		if (this.#counts !== undefined && verdict.allowed && await this.#counts(...args) === false)
+			this.#limiter.refund(verdict);
+	}
+}
+
+module.exports = {Gate, TOO_MANY};
