@@ -573,7 +573,7 @@ check-system: all $(programs) $(call named,$(system))
 check-systemd: all $(programs)
 	@tests/systemd/run
 
-include lib/nginx/nginx.mk $(sort $(wildcard tests/*/*.mk))
+include lib/nginx/nginx.mk lib/node/node.mk $(sort $(wildcard tests/*/*.mk))
 
 # ---- The machine -------------------------------------------------------------
 
@@ -599,6 +599,7 @@ install: all
 	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
 	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
 	$(INSTALL_NGINX)
+	$(INSTALL_NODE)
 	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
 	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
 	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
@@ -635,7 +636,7 @@ help:
 	@echo 'make mutants [AREAS=lib] [SEED=1] [MUTANTS=20]  small mistakes put into the code: which do the tests miss?'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
-	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= ...)'
+	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= NODE_MODULESDIR= ...)'
 	@echo 'make set-version TO=X.Y.Z      the version, everywhere'
 	@echo 'make clean'
 
