@@ -34,6 +34,7 @@ BENCHES := \
 	tests/bench/bench_herd.c \
 	tests/bench/bench_idle.c \
 	tests/bench/bench_limit_use.c \
+	tests/bench/bench_nginx.c \
 	tests/bench/bench_node.c \
 	tests/bench/bench_outage.c \
 	tests/bench/bench_peers.c \

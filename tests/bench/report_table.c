@@ -26,7 +26,9 @@ static const char *title_of(int row) {
 	                                     [11] = "many agents",
 	                                     [12] = "growth",
 	                                     [13] = "fleets",
-	                                     [14] = "what happens to fleets"};
+	                                     [14] = "what happens to fleets",
+	                                     [17] = "Node.js",
+	                                     [18] = "nginx"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
 }

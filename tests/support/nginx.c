@@ -26,14 +26,16 @@ bool nginx_is_there(void) {
 	return access(PROGRAM, X_OK) == 0 && access(process_built("ngx_http_stint_module.so"), R_OK) == 0;
 }
 
-static int write_config(const struct nginx *nginx, int workers, const char *http) {
-	char path[128], module[4096];
+/* `module`: NULL or its path. */
+static int write_config(const struct nginx *nginx, const char *module, int workers, const char *http) {
+	char path[128];
 	snprintf(path, sizeof(path), "%s/nginx.conf", nginx->dir);
 	FILE *file = fopen(path, "we");
-	if (!file || !realpath(process_built("ngx_http_stint_module.so"), module))
+	if (!file)
 		return -1;
-	fprintf(file, "load_module %s;\npid nginx.pid;\nerror_log error.log notice;\nworker_processes %d;\n", module,
-	        workers);
+	if (module)
+		fprintf(file, "load_module %s;\n", module);
+	fprintf(file, "pid nginx.pid;\nerror_log error.log notice;\nworker_processes %d;\n", workers);
 	/* The socket of the agent belongs to whoever runs the test. */
 	if (getuid() == 0)
 		fprintf(file, "user root;\n");
@@ -44,13 +46,26 @@ static int write_config(const struct nginx *nginx, int workers, const char *http
 	return fclose(file);
 }
 
-int nginx_prepare(struct nginx *nginx, const struct scene *scene, const char *name, int workers,
-                  const char *http) {
+static void find_place(struct nginx *nginx, const struct scene *scene, const char *name) {
 	*nginx = (struct nginx){.master = 0};
 	snprintf(nginx->dir, sizeof(nginx->dir), "%.50s/%.20s", scene->dir, name);
 	snprintf(nginx->socket, sizeof(nginx->socket), "%s/http.sock", nginx->dir);
 	mkdir(nginx->dir, 0755);
-	return write_config(nginx, workers, http);
+}
+
+int nginx_prepare(struct nginx *nginx, const struct scene *scene, const char *name, int workers,
+                  const char *http) {
+	char module[4096];
+	find_place(nginx, scene, name);
+	if (!realpath(process_built("ngx_http_stint_module.so"), module))
+		return -1;
+	return write_config(nginx, module, workers, http);
+}
+
+int nginx_prepare_plain(struct nginx *nginx, const struct scene *scene, const char *name, int workers,
+                        const char *http) {
+	find_place(nginx, scene, name);
+	return write_config(nginx, NULL, workers, http);
 }
 
 /* As nginx.pid says; 0: it says nothing. */

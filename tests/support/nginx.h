@@ -21,6 +21,9 @@ bool nginx_is_there(void);
 
 /* Writes its configuration: `http` is the text of the block http. 0 or -1. */
 int nginx_prepare(struct nginx *, const struct scene *scene, const char *name, int workers, const char *http);
+/* The same without the module. */
+int nginx_prepare_plain(struct nginx *, const struct scene *scene, const char *name, int workers,
+                        const char *http);
 /* Starts it, and waits until it answers. 0, or -1 with its log on stderr. */
 int nginx_start(struct nginx *);
 /* The same under valgrind, whose words are in dir/valgrind.PID. */
