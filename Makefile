@@ -190,6 +190,7 @@ MIGRATIONS := \
 	sql/001_limiter/12_declare_policy.sql \
 	sql/001_limiter/13_get_policies.sql \
 	sql/001_limiter/14_set_policy.sql \
+	sql/001_limiter/14_set_shadow.sql \
 	sql/001_limiter/15_unpin_policy.sql \
 	sql/001_limiter/16_drop_policy.sql \
 	sql/001_limiter/17_override.sql \

@@ -33,8 +33,8 @@ void changes_apply_row(struct change_reader *changes, int index, const struct po
 		return;
 	}
 	if (!policy_limits_equal(&policy->row, row)) {
-		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms", row->name, row->max_requests,
-		         row->time_window_ms);
+		log_info("policy %s is now %" PRId64 " requests in %" PRId64 " ms%s", row->name, row->max_requests,
+		         row->time_window_ms, policy_shadow_words(row));
 		if (!policy->guessed) /* a guess is no news: only now the agent knows the limits */
 			word_settle(&policy->word);
 	}

@@ -221,8 +221,8 @@ static bool was_told(struct declarations *all, const struct policy_row *row) {
 static void tell_outcome(const struct declaration *d, const struct policy_row *row) {
 	bool in_force = policy_limits_equal(&d->row, row);
 	if (strcmp(d->status, "created") == 0 || strcmp(d->status, "changed") == 0)
-		log_info("policy %s %s: %lld requests in %lld ms", row->name, d->status, (long long)d->row.max_requests,
-		         (long long)d->row.time_window_ms);
+		log_info("policy %s %s: %lld requests in %lld ms%s", row->name, d->status, (long long)d->row.max_requests,
+		         (long long)d->row.time_window_ms, policy_shadow_words(&d->row));
 	else if (strcmp(d->status, "pinned") == 0 && !in_force && !was_told(d->owner, &d->row))
 		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", row->name);
 	else if (is_put_off(d) && !was_told(d->owner, &d->row))

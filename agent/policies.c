@@ -22,7 +22,8 @@ static void write_entry(struct policies *policies, int index) {
 	atomic_store(&entry->fallback_time_window_ms, row->fallback_time_window_ms);
 	atomic_store(&entry->sub_window_ms, policy_sub_window_ms(row));
 	atomic_store(&entry->resolution, (uint16_t)row->resolution);
-	atomic_store(&entry->mode, (uint16_t)row->mode);
+	atomic_store(&entry->mode, (uint8_t)row->mode);
+	atomic_store(&entry->shadow, (uint8_t)row->shadow);
 	atomic_store(&entry->weighs_ms, policy_weighs_ms(row, row->time_window_ms));
 	atomic_store(&entry->fallback_weighs_ms, policy_weighs_ms(row, row->fallback_time_window_ms));
 	atomic_store(&entry->state, POLICY_LIVE);
@@ -40,6 +41,7 @@ static bool read_entry(const struct policies *policies, int index, struct policy
 		.algorithm = (int32_t)atomic_load(&entry->algorithm),
 		.resolution = (int32_t)atomic_load(&entry->resolution),
 		.mode = (int32_t)atomic_load(&entry->mode),
+		.shadow = atomic_load(&entry->shadow) != 0,
 	};
 	memcpy(row->name, entry->name, sizeof(row->name) - 1);
 	return policy_is_valid(row);

@@ -42,6 +42,7 @@ int policy_from_declaration(struct policy_row *row, const struct wire_declare *m
 		.mode = (int32_t)message->mode,
 		.resolution = message->resolution ? (int32_t)message->resolution
 	                                      : limits_default_resolution(message->time_window_ms),
+		.shadow = message->head.flags & WIRE_DECLARE_SHADOW,
 	};
 	memcpy(row->name, name, length);
 	if (message->head.flags & WIRE_DECLARE_MUST_EXIST)
@@ -53,7 +54,7 @@ bool policy_limits_equal(const struct policy_row *a, const struct policy_row *b)
 	return a->max_requests == b->max_requests && a->time_window_ms == b->time_window_ms &&
 	       a->fallback_max_requests == b->fallback_max_requests &&
 	       a->fallback_time_window_ms == b->fallback_time_window_ms && a->algorithm == b->algorithm &&
-	       a->resolution == b->resolution && a->mode == b->mode;
+	       a->resolution == b->resolution && a->mode == b->mode && a->shadow == b->shadow;
 }
 
 static struct grant_terms terms_for(const struct policy_row *row, int64_t max_requests, int64_t window_ms) {
@@ -91,4 +92,8 @@ const char *policy_algorithm_name(int32_t algorithm) {
 
 const char *policy_mode_name(int32_t mode) {
 	return mode == STINT_RELAXED ? "relaxed" : "strict";
+}
+
+const char *policy_shadow_words(const struct policy_row *row) {
+	return row->shadow ? ", a shadow: nobody is denied" : "";
 }

@@ -23,5 +23,6 @@ int64_t policy_sub_window_ms(const struct policy_row *row);
 uint32_t policy_weighs_ms(const struct policy_row *row, int64_t window_ms); /* see grant_weighs_ms() */
 const char *policy_algorithm_name(int32_t algorithm);
 const char *policy_mode_name(int32_t mode);
+const char *policy_shadow_words(const struct policy_row *row); /* for the log, behind the limits */
 
 #endif

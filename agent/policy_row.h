@@ -18,6 +18,7 @@ struct policy_row {
 	int32_t resolution;
 	int32_t mode; /* enum stint_mode */
 	bool pinned;
+	bool shadow; /* apps admit whom it denies */
 };
 
 #endif

@@ -103,13 +103,13 @@ static json_t *counter_status(const struct core *core) {
 }
 
 static json_t *policy_status(int index, const struct policy_row *row) {
-	return json_pack("{s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b}", "index", index, "policy_id",
+	return json_pack("{s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:s, s:i, s:s, s:b, s:b}", "index", index, "policy_id",
 	                 (int)row->policy_id, "name", text_status(row->name), "max_requests",
 	                 (json_int_t)row->max_requests, "time_window_ms", (json_int_t)row->time_window_ms,
 	                 "fallback_max_requests", (json_int_t)row->fallback_max_requests, "fallback_time_window_ms",
 	                 (json_int_t)row->fallback_time_window_ms, "algorithm", policy_algorithm_name(row->algorithm),
 	                 "resolution", (int)row->resolution, "mode", policy_mode_name(row->mode), "pinned",
-	                 (int)row->pinned);
+	                 (int)row->pinned, "shadow", (int)row->shadow);
 }
 
 static json_t *policies_status(const struct policies *policies) {

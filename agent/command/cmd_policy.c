@@ -25,7 +25,11 @@ static const char set_help[] =
 	"  --algorithm A                  sliding_window (default) or fixed_window\n"
 	"  --resolution N                 sub-windows of a sliding window, 1 to 60 (default 20;\n"
 	"                                 10 of a window below 2 s)\n"
-	"  --mode M                       strict (default) or relaxed\n";
+	"  --mode M                       strict (default) or relaxed\n"
+	"  --shadow, --no-shadow          a shadow denies nobody: apps admit whom the limit would\n"
+	"                                 deny, and are told. Without either, an existing policy\n"
+	"                                 stays what it is, and a new one is none. Without other\n"
+	"                                 options, the limits stay as well\n";
 
 static const char history_help[] =
 	"Shows every change of the policies and of their clients' exceptions, oldest first; with\n"
@@ -43,21 +47,32 @@ struct limits {
 	int64_t fallback_max_requests;
 	int64_t fallback_time_window_ms;
 	int64_t resolution;
-	const char *algorithm;
+	const char *algorithm; /* NULL: the default */
 	const char *mode;
+	bool shadow, no_shadow;
 };
+
+/* Whether only this is to change. */
+static bool is_shadow_alone(const struct limits *l) {
+	return (l->shadow || l->no_shadow) && !l->max_requests && !l->time_window_ms && !l->fallback_max_requests &&
+	       !l->fallback_time_window_ms && !l->resolution && !l->algorithm && !l->mode;
+}
 
 /* Checks what concerns more than one option, or what must be given. */
 static int check_limits(const struct command_call *call, const struct limits *limits) {
+	if (limits->shadow && limits->no_shadow)
+		return command_misuse(call, "--shadow and --no-shadow exclude one another");
+	if (is_shadow_alone(limits))
+		return COMMAND_DONE;
 	if (limits->max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
 	if (limits->time_window_ms == 0)
 		return command_misuse(call, "--time-window-ms is required");
-	int32_t algorithm = limits_algorithm(limits->algorithm);
+	int32_t algorithm = limits->algorithm ? limits_algorithm(limits->algorithm) : STINT_SLIDING_WINDOW;
 	if (algorithm < 0)
 		return command_misuse(call, "--algorithm is \"%s\", must be sliding_window or fixed_window",
 		                      limits->algorithm);
-	if (limits_mode(limits->mode) < 0)
+	if (limits->mode && limits_mode(limits->mode) < 0)
 		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
 	int64_t resolution =
 		limits->resolution ? limits->resolution : limits_default_resolution(limits->time_window_ms);
@@ -87,6 +102,8 @@ static int parse_limits(struct command_call *call, struct limits *limits, const 
 		{.name = "resolution", .number = &limits->resolution, .min = 1, .max = STINT_RESOLUTION_MAX},
 		{.name = "algorithm", .text = &limits->algorithm},
 		{.name = "mode", .text = &limits->mode},
+		{.name = "shadow", .flag = &limits->shadow},
+		{.name = "no-shadow", .flag = &limits->no_shadow},
 		{0},
 	};
 	int code = command_parse(call, options, name, 1, 1);
@@ -105,23 +122,32 @@ static const char *optional(struct number_text *text, int64_t number) {
 	return number != 0 ? text->digits : NULL;
 }
 
+/* Returns NULL for what is to stay as it is. */
+static const char *shadow_word(const struct limits *limits) {
+	return limits->shadow ? "true" : limits->no_shadow ? "false" : NULL;
+}
+
 static int set_run(struct command_call *call) {
-	struct limits limits = {.algorithm = "sliding_window", .mode = "strict"};
+	struct limits limits = {0};
 	struct number_text texts[5];
 	const char *name;
 	if (parse_limits(call, &limits, &name) != COMMAND_DONE)
 		return COMMAND_USAGE;
+	if (is_shadow_alone(&limits))
+		return query_run(call, "select stint.set_shadow($1, $2)", 2,
+		                 (const char *const[]){name, shadow_word(&limits)});
 	const char *const params[] = {
 		name,
 		optional(&texts[0], limits.max_requests),
 		optional(&texts[1], limits.time_window_ms),
 		optional(&texts[2], limits.fallback_max_requests),
 		optional(&texts[3], limits.fallback_time_window_ms),
-		limits.algorithm,
+		limits.algorithm ? limits.algorithm : limits_algorithm_word(STINT_SLIDING_WINDOW),
 		optional(&texts[4], limits.resolution),
-		limits.mode,
+		limits.mode ? limits.mode : limits_mode_word(STINT_STRICT),
+		shadow_word(&limits),
 	};
-	return query_run(call, "select stint.set_policy($1, $2, $3, $4, $5, $6, $7, $8)", 8, params);
+	return query_run(call, "select stint.set_policy($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9, params);
 }
 
 static int list_run(struct command_call *call) {
@@ -129,11 +155,12 @@ static int list_run(struct command_call *call) {
 	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
 	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	return query_print(call,
-	                   "select policy as name, max_requests, time_window_ms, fallback_max_requests,"
-	                   " fallback_time_window_ms, algorithm, resolution, mode, pinned from stint.policy_limit"
-	                   " order by policy",
-	                   0, NULL, as_json);
+	return query_print(
+		call,
+		"select policy as name, max_requests, time_window_ms, fallback_max_requests,"
+		" fallback_time_window_ms, algorithm, resolution, mode, shadow, pinned from stint.policy_limit"
+		" order by policy",
+		0, NULL, as_json);
 }
 
 /* ---- History, in words ------------------------------------------------------------ */
@@ -155,6 +182,7 @@ static const char *const told_first[] = {
 	"algorithm",
 	"resolution",
 	"mode",
+	"shadow",
 };
 
 static bool is_told_first(const char *key) {
@@ -271,7 +299,7 @@ static int drop_run(struct command_call *call) {
 }
 
 const struct command policy_commands[] = {
-	{"set", "NAME --max-requests N --time-window-ms N [OPTION ...]", "create or change a policy, and pin it",
+	{"set", "NAME [--max-requests N --time-window-ms N] [OPTION ...]", "create or change a policy, and pin it",
      set_help, NULL, set_run},
 	{"list", "[--json]", "show all policies", NULL, NULL, list_run},
 	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run},

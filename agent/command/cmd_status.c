@@ -98,11 +98,12 @@ static int print_policies(json_t *policies) {
 		"algorithm",
 		"resolution",
 		"mode",
+		"shadow",
 		"pinned",
 	};
 	static const char *const headings[] = {
 		"policy",    "max_requests", "window_ms", "fallback_max", "fallback_window_ms",
-		"algorithm", "resolution",   "mode",      "pinned",
+		"algorithm", "resolution",   "mode",      "shadow",       "pinned",
 	};
 	putchar('\n');
 	return output_objects(policies, sizeof(names) / sizeof(*names), names, headings, stdout);

@@ -35,7 +35,7 @@ static bool read_policy(const struct pg_answer *answer, int row, struct policy_r
 	       read_word(answer, row, 7, limits_algorithm, &policy->algorithm) &&
 	       pg_answer_int4(answer, row, 8, STINT_RESOLUTION_MAX, &policy->resolution) && policy->resolution >= 1 &&
 	       read_word(answer, row, 9, limits_mode, &policy->mode) &&
-	       pg_answer_bool(answer, row, 10, &policy->pinned);
+	       pg_answer_bool(answer, row, 10, &policy->pinned) && pg_answer_bool(answer, row, 11, &policy->shadow);
 }
 
 /* Some names may have no row, none may have two. */
@@ -68,8 +68,8 @@ static bool finish_policies(struct session *s, const struct operation *op, enum 
 static const struct call call_policies = {
 	"stint.get_policies",
 	"select place, policy_id, name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm,"
-	" resolution, mode, pinned from stint.get_policies($1::text[])",
-	11,
+	" resolution, mode, pinned, shadow from stint.get_policies($1::text[])",
+	12,
 	false,
 	finish_policies,
 };
@@ -110,7 +110,7 @@ static bool finish_declare(struct session *s, const struct operation *op, enum l
 static const struct call call_declare = {
 	"stint.declare_policy",
 	"select status, policy_id from stint.declare_policy($1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text,"
-	" $7::int, $8::text, $9::boolean)",
+	" $7::int, $8::text, $9::boolean, $10::boolean)",
 	2,
 	false,
 	finish_declare,
@@ -128,6 +128,7 @@ void database_declare(struct database *db, const struct policy_row *policy, bool
 	parameters_add_text(&p, limits_algorithm_word(policy->algorithm));
 	parameters_add_number(&p, policy->resolution);
 	parameters_add_text(&p, limits_mode_word(policy->mode));
+	parameters_add_text(&p, policy->shadow ? "true" : "false");
 	parameters_add_text(&p, again ? "true" : "false");
 	session_start(&db->session, &op, &p.pg);
 }

@@ -189,7 +189,8 @@ struct policy_entry {
 	_Atomic int64_t fallback_time_window_ms;
 	_Atomic int64_t sub_window_ms;
 	_Atomic uint16_t resolution;
-	_Atomic uint16_t mode;
+	_Atomic uint8_t mode;
+	_Atomic uint8_t shadow;      /* 1: what is denied is admitted, by whoever tells an app of the verdict */
 	_Atomic uint32_t generation; /* how many policies the entry was for before this one */
 	char name[64];
 	/* how long an admission counts on after the end of its lease; then the whole limit is free again */
@@ -240,6 +241,7 @@ _Static_assert(sizeof(struct policy_entry) == 128, "policy entry");
 _Static_assert(offsetof(struct policy_entry, max_requests) == 8, "policy entry");
 _Static_assert(offsetof(struct policy_entry, sub_window_ms) == 40, "policy entry");
 _Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
+_Static_assert(offsetof(struct policy_entry, shadow) == 51, "policy entry");
 _Static_assert(offsetof(struct policy_entry, generation) == 52, "policy entry");
 _Static_assert(offsetof(struct policy_entry, weighs_ms) == 120, "policy entry");
 _Static_assert(sizeof(struct directory_header) == 352, "directory header");

@@ -77,8 +77,9 @@ struct wire_welcome {
 
 #define WIRE_DECLARE_MUST_EXIST 1u /* flags: declare nothing, just find the policy */
 #define WIRE_DECLARE_AGAIN                                                                                        \
-	2u /* flags: the same limiter has declared this before: changes no policy that
+	2u                         /* flags: the same limiter has declared this before: changes no policy that
                                       exists */
+#define WIRE_DECLARE_SHADOW 4u /* flags: the policy is to be a shadow */
 
 struct wire_declare { /* then the policy's name; 0 means the default, as in struct stint_options */
 	struct wire_head head;

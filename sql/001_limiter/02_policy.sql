@@ -18,6 +18,7 @@ create table stint.policy (
 		constraint policy_resolution_check check (resolution between 1 and 60),
 	mode                    text not null default 'strict'
 		constraint policy_mode_check check (mode in ('strict', 'relaxed')),
+	shadow                  boolean not null default false,
 	pinned                  boolean not null default false,
 	replaced                jsonb not null default '[]',
 	changed_at              timestamptz not null default clock_timestamp(),
@@ -35,6 +36,7 @@ comment on column stint.policy.fallback_time_window_ms is 'The window of the fal
 comment on column stint.policy.algorithm is 'How requests are counted: sliding_window (any interval) or fixed_window (aligned windows).';
 comment on column stint.policy.resolution is 'Sub-windows of a sliding window: more of them waste less of the limit, and cost more statements.';
 comment on column stint.policy.mode is 'strict: counted before it is admitted. relaxed: a client''s first requests are admitted before they are counted.';
+comment on column stint.policy.shadow is 'Nobody is denied: apps admit whom the limit would deny, and are told. All else is as if they were denied.';
 comment on column stint.policy.pinned is 'Set by an operator: the apps'' declarations change nothing.';
 comment on column stint.policy.replaced is
 	'Limits that apps'' declarations have replaced lately, the last ones first, each with the time: see stint.declare_policy().';

@@ -13,7 +13,7 @@
 
 create function stint.declare_policy(
 	name text, max_requests bigint, time_window_ms bigint, fallback_max_requests bigint, fallback_time_window_ms bigint,
-	algorithm text, resolution int, mode text, again boolean
+	algorithm text, resolution int, mode text, shadow boolean, again boolean
 ) returns table (status text, policy_id int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -26,7 +26,7 @@ declare
 	found stint.policy;
 	now timestamptz;
 	wanted constant jsonb := jsonb_build_array(
-		max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode);
+		max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode, shadow);
 	current jsonb;
 	lately jsonb; -- at most three
 begin
@@ -40,10 +40,10 @@ begin
 		policy_id := found.policy_id;
 		if policy_id is null then
 			insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
-				algorithm, resolution, mode)
+				algorithm, resolution, mode, shadow)
 			values (declare_policy.name, declare_policy.max_requests, declare_policy.time_window_ms,
 				declare_policy.fallback_max_requests, declare_policy.fallback_time_window_ms,
-				declare_policy.algorithm, declare_policy.resolution, declare_policy.mode)
+				declare_policy.algorithm, declare_policy.resolution, declare_policy.mode, declare_policy.shadow)
 			on conflict do nothing
 			returning p.policy_id into policy_id;
 			status := 'created';
@@ -53,7 +53,7 @@ begin
 			status := 'kept';
 		else
 			current := jsonb_build_array(found.max_requests, found.time_window_ms, found.fallback_max_requests,
-				found.fallback_time_window_ms, found.algorithm, found.resolution, found.mode);
+				found.fallback_time_window_ms, found.algorithm, found.resolution, found.mode, found.shadow);
 			lately := coalesce((
 				select jsonb_agg(r.value order by r.place) from jsonb_array_elements(found.replaced) with ordinality r (value, place)
 				where (r.value ->> 'at')::timestamptz between now - interval '10 minutes' and now), '[]');
@@ -68,10 +68,11 @@ begin
 					fallback_max_requests = declare_policy.fallback_max_requests,
 					fallback_time_window_ms = declare_policy.fallback_time_window_ms,
 					algorithm = declare_policy.algorithm, resolution = declare_policy.resolution, mode = declare_policy.mode,
+					shadow = declare_policy.shadow,
 					replaced = jsonb_build_array(jsonb_build_object('limits', current, 'at', now)) || (lately - 2)
 				where p.policy_id = found.policy_id and not p.pinned and p.replaced = found.replaced
 					and jsonb_build_array(p.max_requests, p.time_window_ms, p.fallback_max_requests,
-						p.fallback_time_window_ms, p.algorithm, p.resolution, p.mode) = current
+						p.fallback_time_window_ms, p.algorithm, p.resolution, p.mode, p.shadow) = current
 				returning p.policy_id into policy_id;
 				status := 'changed';
 			end if;
@@ -84,8 +85,8 @@ begin
 end
 $$;
 
-comment on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) is
+comment on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) is
 	'For agents: makes or changes a policy as an app declares it. status: created, changed, unchanged, pinned (an operator''s stays), '
 	'put off (these limits were replaced in the last ten minutes, in which there were three changes), kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
-revoke execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) from public;
-grant execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean) to stint_agent;
+revoke execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) from public;
+grant execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) to stint_agent;

@@ -2,7 +2,7 @@
 
 create view stint.policy_limit as
 select p.name as policy, p.max_requests, p.time_window_ms, p.fallback_max_requests, p.fallback_time_window_ms,
-	p.algorithm, p.resolution, p.mode, p.pinned, p.changed_at, p.changed_by
+	p.algorithm, p.resolution, p.mode, p.shadow, p.pinned, p.changed_at, p.changed_by
 from stint.policy p;
 
 comment on view stint.policy_limit is 'Each policy as it holds for clients without a limit of their own.';
@@ -14,6 +14,7 @@ comment on column stint.policy_limit.fallback_time_window_ms is 'The window of t
 comment on column stint.policy_limit.algorithm is 'sliding_window (any interval) or fixed_window (aligned windows).';
 comment on column stint.policy_limit.resolution is 'Sub-windows of a sliding window.';
 comment on column stint.policy_limit.mode is 'strict: counted before it is admitted. relaxed: a client''s first requests are admitted before they are counted.';
+comment on column stint.policy_limit.shadow is 'Nobody is denied: apps admit whom the limit would deny, and are told.';
 comment on column stint.policy_limit.pinned is 'Set by an operator: the apps'' declarations change nothing.';
 comment on column stint.policy_limit.changed_at is 'When it was changed last.';
 comment on column stint.policy_limit.changed_by is 'Who changed it last: the role that was logged in.';

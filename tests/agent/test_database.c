@@ -410,7 +410,7 @@ static void makes_every_call(void **state) {
 	assert_int_equal(last_pulse.wal_end, 78);
 	assert_false(last_pulse.is_heartbeat);
 	admin_ask(f, "stub", "select note from stint.seen where client_id = 'p'", answer, sizeof(answer));
-	assert_string_equal(answer, "10 1000 20 2000 fixed_window 5 relaxed t");
+	assert_string_equal(answer, "10 1000 20 2000 fixed_window 5 relaxed f t");
 	admin_ask(f, "stub", "select note from stint.seen where client_id = E'it''s\\nover'", answer, sizeof(answer));
 	assert_string_equal(answer, "7 1 2 3 4");
 	beat(f, "in step", 0);

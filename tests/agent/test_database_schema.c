@@ -131,6 +131,7 @@ static void declares_policies_and_hears_of_changes(void **state) {
 	assert_int_equal(policies[0].fallback_max_requests, 140);
 	assert_int_equal(policies[0].mode, 1);
 	assert_true(policies[0].pinned);
+	assert_false(policies[0].shadow);
 	assert_int_equal(change_count, 3);
 	assert_string_equal(changes[0].client_id, "");
 	assert_string_equal(changes[2].client_id, "it's");
@@ -138,6 +139,16 @@ static void declares_policies_and_hears_of_changes(void **state) {
 	database_get_changes(f->db, changes[2].change_id, on_changes, f);
 	expect_count(f, 'd', 7);
 	assert_int_equal(change_count, 0);
+
+	other.max_requests = 50;
+	other.shadow = true;
+	snprintf(other.name, sizeof(other.name), "dark");
+	database_declare(f->db, &other, false, on_declared, f);
+	expect_count(f, 'd', 8);
+	assert_string_equal(status, "created");
+	database_get_policies(f->db, (const char *const[]){"dark"}, 1, on_policies, f);
+	expect_count(f, 'd', 9);
+	assert_true(policies[0].shadow);
 	close_database(f);
 }
 

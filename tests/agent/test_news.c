@@ -211,6 +211,25 @@ static void a_policy_that_was_dropped_is_logged(void **state) {
 	log_is_read_no_more();
 }
 
+/* Apps go by the directory: the leases are as good as before. */
+static void a_shadow_ends_no_lease(void **state) {
+	struct policy_row row = api;
+	(void)state;
+	uint32_t slot = leaves("a");
+	meets("00000001", -1);
+	log_is_read();
+	for (int shadow = 1; shadow >= 0; shadow--) {
+		row.shadow = shadow == 1;
+		changes_apply_row(&agent.changes, 0, &row);
+		assert_int_equal(atomic_load(&directory_entries(table.directory)[0].shadow), shadow);
+		assert_true(is_good(slot));
+		assert_false(core_is_walking(agent.driver.core));
+	}
+	expect_logged_once("policy api is now 100 requests in 4000 ms, a shadow: nobody is denied\n");
+	expect_logged_once("policy api is now 100 requests in 4000 ms\n");
+	log_is_read_no_more();
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(a_pulse_tells_of_changes),
@@ -227,6 +246,7 @@ int main(void) {
 		TEST(an_old_snapshot_is_logged),
 		TEST(a_fallback_that_is_not_recorded_is_logged),
 		TEST(a_policy_that_was_dropped_is_logged),
+		TEST(a_shadow_ends_no_lease),
 	};
 	return cmocka_run_group_tests_name("news", tests, NULL, NULL);
 }

@@ -175,11 +175,13 @@ static void all_of_a_policy_stands_in_the_directory(void **state) {
 	message.fallback_time_window_ms = 2000;
 	message.resolution = 20;
 	message.mode = STINT_RELAXED;
+	message.head.flags = WIRE_DECLARE_SHADOW;
 	declare(&row, message, "one");
 	assert_int_equal(policies_add(&policies, &row), 0);
 	struct policy_entry *entry = &directory_entries(directory)[0];
 	assert_int_equal(atomic_load(&entry->algorithm), STINT_SLIDING_WINDOW);
 	assert_int_equal(atomic_load(&entry->mode), STINT_RELAXED);
+	assert_int_equal(atomic_load(&entry->shadow), 1);
 	assert_int_equal(atomic_load(&entry->resolution), 20);
 	assert_int_equal(atomic_load(&entry->time_window_ms), 1000);
 	assert_int_equal(atomic_load(&entry->fallback_max_requests), 30);
@@ -190,11 +192,13 @@ static void all_of_a_policy_stands_in_the_directory(void **state) {
 	assert_int_equal(atomic_load(&entry->fallback_weighs_ms), 2005);
 	message.algorithm = STINT_FIXED_WINDOW;
 	message.mode = STINT_STRICT;
+	message.head.flags = 0;
 	declare(&row, message, "two");
 	policies_add(&policies, &row);
 	entry = &directory_entries(directory)[1];
 	assert_int_equal(atomic_load(&entry->algorithm), STINT_FIXED_WINDOW);
 	assert_int_equal(atomic_load(&entry->mode), STINT_STRICT);
+	assert_int_equal(atomic_load(&entry->shadow), 0);
 	struct policies next;
 	policies_init(&next, directory, true);
 	assert_true(policy_limits_equal(&next.policy[0].row, &policies.policy[0].row));
@@ -263,7 +267,7 @@ static void each_limit_makes_a_difference(void **state) {
 	declare(&a, plain, "a");
 	declare(&b, plain, "b");
 	assert_true(policy_limits_equal(&a, &b)); /* names and ids don't count as limits */
-	for (int field = 0; field < 7; field++) {
+	for (int field = 0; field < 8; field++) {
 		b = a;
 		b.max_requests += field == 0;
 		b.time_window_ms += field == 1;
@@ -272,6 +276,7 @@ static void each_limit_makes_a_difference(void **state) {
 		b.algorithm += field == 4;
 		b.resolution += field == 5;
 		b.mode += field == 6;
+		b.shadow = field == 7;
 		assert_false(policy_limits_equal(&a, &b));
 	}
 }

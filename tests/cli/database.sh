@@ -259,16 +259,25 @@ expect 'what is compared with is missing: status' 1 'schema stint: relation "sti
 expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list
 expect 'policy list --json: none' 0 '^\[\]$' "$stint" policy list --json
 expect 'policy set' 0 '^$' "$stint" policy set api --max-requests 100 --time-window-ms 60000
-expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +20 +strict +yes$' "$stint" policy list
+expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +20 +strict +no +yes$' "$stint" policy list
 expect 'policy set: all options' 0 '^$' "$stint" policy set api --max-requests=7 --time-window-ms=5000 \
 	--fallback-max-requests 8 --fallback-time-window-ms 6000 --algorithm fixed_window --resolution 30 --mode relaxed
-expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +yes$' "$stint" policy list
+expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +no +yes$' "$stint" policy list
 expect 'policy set: the largest numbers' 0 '^$' "$stint" policy set most --max-requests 1000000000 \
 	--time-window-ms 2678400000 --fallback-max-requests 2000000000 --fallback-time-window-ms 2678400000 --resolution 60
 expect 'policy set: the smallest numbers' 0 '^$' "$stint" policy set least --max-requests 1 --time-window-ms 100 \
 	--fallback-max-requests 1 --fallback-time-window-ms 100 --resolution 10
 expect 'policy set: a long name' 0 '^$' "$stint" policy set "$(printf '%063d' 0)" --max-requests 1 --time-window-ms 1000
 expect 'policy list --json' 0 '"fallback_max_requests": 2000000000,' "$stint" policy list --json
+expect 'policy set: a shadow, and its limits stay' 0 '^$' "$stint" policy set api --shadow
+expect 'policy list: a shadow' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +yes +yes$' "$stint" policy list
+expect 'policy set: without a word it stays a shadow' 0 '^$' "$stint" policy set api --max-requests 9 --time-window-ms 5000
+expect 'policy list: still a shadow' 0 '^api +9 +5000 .* +strict +yes +yes$' "$stint" policy list
+expect 'policy set: no shadow any more' 0 '^$' "$stint" policy set api --max-requests 7 --time-window-ms 5000 --no-shadow
+expect 'policy list: no shadow any more' 0 '^api +7 +5000 .* +strict +no +yes$' "$stint" policy list
+expect 'policy set: a new policy that is a shadow' 0 '^$' "$stint" policy set dark --max-requests 7 --time-window-ms 5000 --shadow
+expect 'policy list: it is one' 0 '^dark +7 .* +yes +yes$' "$stint" policy list
+expect 'policy set: a shadow of no policy' 2 "policy set: no policy 'missing'\$" "$stint" policy set missing --no-shadow
 expect 'policy unpin' 0 '^$' "$stint" policy unpin api
 expect 'policy list: unpinned' 0 '^api .* no$' "$stint" policy list
 expect 'policy unpin: none of that name' 2 'missing' "$stint" policy unpin missing
@@ -334,6 +343,8 @@ expect 'policy history: what was set' 0 \
 	"$stint" policy history api
 changes() { grep -cE -- "$1" <<<"$output"; }
 ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_requests 100 → 7, time_window_ms 60000 → 5000, fallback_max_requests 200 → 8, .*, algorithm sliding_window → fixed_window, resolution 20 → 30, mode strict → relaxed$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: a shadow' "$([[ $(changes ' changed +api +- +shadow$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: no shadow any more' "$([[ $(changes ' changed +api +- +max_requests 9 → 7, .*, not shadow$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"

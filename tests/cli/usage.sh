@@ -65,6 +65,8 @@ done
 
 set_policy=("${s[@]}" policy set)
 expect 'policy set without --max-requests' 2 '--max-requests is required' "${set_policy[@]}" api --time-window-ms 1000
+expect 'policy set, both --shadow and --no-shadow' 2 '--shadow and --no-shadow exclude one another' "${set_policy[@]}" api --shadow --no-shadow
+expect 'policy set --shadow with half of a limit' 2 '--max-requests is required' "${set_policy[@]}" api --shadow --mode strict
 expect 'policy set without --time-window-ms' 2 '--time-window-ms is required' "${set_policy[@]}" api --max-requests 1
 while read -r option value range; do
 	expect "policy set --$option $value" 2 "--$option is \"$value\", must be a whole number from $range" \

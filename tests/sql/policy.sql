@@ -1,10 +1,10 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(90);
+select plan(107);
 
-create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api') returns text
-language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', again) $$;
+create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api', shadow boolean default false) returns text
+language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', shadow, again) $$;
 
 select is(pg_temp.declare(100), 'created', 'the first declaration makes the policy');
 select is(pg_temp.declare(100), 'unchanged', 'the same again changes nothing');
@@ -14,7 +14,7 @@ select is(pg_temp.declare(100, again => true), 'kept', 'a repeated declaration l
 select is(pg_temp.declare(100, again => true, name => 'new'), 'created', '… and makes what is missing');
 select is(pg_temp.declare(50), 'unchanged', 'it was left');
 
-select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000, 'sliding_window', 10, 'strict', false)),
+select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000, 'sliding_window', 10, 'strict', false, false)),
 	(select policy_id from stint.policy where name = 'api'), 'the id comes with it');
 
 select is(stint.set_policy('api', 70, 2000), (select policy_id from stint.policy where name = 'api'), 'an operator sets it');
@@ -125,7 +125,7 @@ select throws_ok(format('select stint.set_policy(%s)', args), '22023', 'stint: '
 select lives_ok(format('select stint.set_policy(%s)', args), 'allowed: ' || args) from unnest(array[
 	'''a'', 1, 100', '''a'', 1000000000, 2678400000, 2000000000, 2678400000', '''a'', 1, 181, resolution => 20', '''a'', 1, 100, algorithm => ''fixed_window'', resolution => 60',
 	'''a.b:c/d-e_F9'', 1, 100', 'repeat(''x'', 63), 1, 100']) args;
-select throws_ok($$ select * from stint.declare_policy('a', 0, 1000, 1, 1000, 'sliding_window', 10, 'strict', false) $$, '22023',
+select throws_ok($$ select * from stint.declare_policy('a', 0, 1000, 1, 1000, 'sliding_window', 10, 'strict', false, false) $$, '22023',
 	'stint: max_requests is 0, must be 1 to 1000000000', 'the same for a declaration');
 select throws_ok(format('select stint.%s', call), '22023', 'stint: no policy ''none''', call) from unnest(array[
 	'unpin_policy(''none'')', 'drop_policy(''none'')', 'set_override(''none'', ''c'', 1)', 'block_client(''none'', ''c'')', 'clear_override(''none'', ''c'')']) call;
@@ -142,12 +142,37 @@ select throws_ok($$ insert into stint.client_override (policy_id, client_id) sel
 select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate without a history');
 
 select ok((select proconfig @> '{lock_timeout=20ms}' from pg_proc
-	where oid = 'stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'::regprocedure),
+	where oid = 'stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean)'::regprocedure),
 	'a declaration gives up soon, since leases wait behind it');
 
 -- Without a resolution.
 select stint.set_policy('short', 70, 1999);
 select is((select resolution::int from stint.policy where name = 'short'), 10, 'a window below 2 s is cut into fewer sub-windows');
+
+-- Shadows. An operator's word beats an app's.
+select is(pg_temp.declare(50, name => 'dark', shadow => true), 'created', 'an app declares a shadow');
+select is(pg_temp.declare(50, name => 'dark', shadow => true), 'unchanged', '… and again');
+select results_eq($$ select shadow, pinned from stint.get_policies('{dark}') $$, $$ values (true, false) $$, 'agents read that');
+select is((select shadow from stint.policy_limit where policy = 'dark'), true, '… and people');
+select is(pg_temp.declare(50, name => 'dark'), 'changed', 'the last declaration wins');
+select is((select shadow from stint.policy where name = 'dark'), false, '… it is in force');
+select lives_ok($$ select stint.set_shadow('dark', true) $$, 'an operator makes it a shadow');
+select results_eq($$ select max_requests, shadow, pinned from stint.policy where name = 'dark' $$, $$ values (50, true, true) $$, '… its limits stay, pinned');
+select is(pg_temp.declare(50, name => 'dark'), 'pinned', '… a declaration changes nothing');
+select stint.set_policy('dark', 60, 1000);
+select results_eq($$ select max_requests, shadow from stint.policy where name = 'dark' $$, $$ values (60, true) $$, 'another limit: it stays a shadow');
+select stint.set_policy('dark', 60, 1000, shadow => false);
+select is((select shadow from stint.policy where name = 'dark'), false, '… unless it is said to be none');
+select stint.set_policy('dark', 60, 1000, shadow => true);
+select is((select shadow from stint.policy where name = 'dark'), true, '… or to be one');
+select lives_ok($$ select stint.set_shadow('dark', false) $$, 'it is taken off');
+select throws_ok($$ select stint.set_shadow('none', true) $$, '22023', 'stint: no policy ''none''', 'of no policy');
+select throws_ok($$ select stint.set_shadow('dark', null) $$, '22023', 'stint: shadow is null, must be true or false', 'neither the one nor the other');
+select results_eq($$ select action, old ->> 'shadow', new ->> 'shadow' from stint.policy_history where policy = 'dark' order by change_id $$, $$ values
+	('created', null, 'true'), ('changed', 'true', 'false'), ('changed', 'false', 'true'), ('changed', 'true', 'true'), ('changed', 'true', 'false'),
+	('changed', 'false', 'true'), ('changed', 'true', 'false') $$, 'the history has each change');
+select stint.set_policy('bright', 60, 1000);
+select is((select shadow from stint.policy where name = 'bright'), false, 'a new policy is no shadow');
 
 select * from finish();
 rollback;

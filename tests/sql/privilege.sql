@@ -11,7 +11,7 @@ insert into expected
 select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat oldest_agent pulse recall_leases register_host report_fallback '
 	'schema_version stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
 union all
-select 'function', unnest(string_to_array('block_client clear_override drop_policy reset_client set_override set_policy unpin_policy', ' ')), 'stint_operator EXECUTE'
+select 'function', unnest(string_to_array('block_client clear_override drop_policy reset_client set_override set_policy set_shadow unpin_policy', ' ')), 'stint_operator EXECUTE'
 union all
 select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
 union all
@@ -120,8 +120,8 @@ select * from stint.register_host('h', 'i', 'v') \gset
 select * from stint.heartbeat(:host_id, 'i', 'in step', 0, 0);
 select * from stint.heartbeat(:host_id, 'j', 'in step', 0, 0);
 select * from stint.pulse();
-select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
-select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false);
+select * from stint.declare_policy('r', 1, 1000, 1, 1000, 'sliding_window', 10, 'strict', false, false);
+select * from stint.declare_policy('r', 2, 1000, 1, 1000, 'sliding_window', 10, 'strict', false, false);
 select * from stint.get_policies('{}');
 select * from stint.get_changes(0);
 select stint.recall_leases(array[:p]::int[], '{a}');

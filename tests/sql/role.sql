@@ -1,7 +1,7 @@
 -- Who may do what: a matrix of every object and every role, and trying it.
 
 begin;
-select plan(112);
+select plan(113);
 
 create role an_agent login in role stint_agent;
 create role an_auditor login in role stint_auditor;
@@ -22,7 +22,7 @@ from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('
 create temp table may_call (role text, name text);
 insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_agent', 'register_host', 'heartbeat', 'pulse', 'declare_policy', 'get_policies', 'get_changes',
 	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls']);
-insert into may_call select 'an_operator', unnest(array['set_policy', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'clear_override', 'reset_client']);
+insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shadow', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'clear_override', 'reset_client']);
 insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
@@ -31,7 +31,7 @@ insert into may_read select role, name from unnest(array['an_operator', 'an_audi
 select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
 	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
 	where p.pronamespace = 'stint'::regnamespace $$, 'who may call what');
-select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 30, 'agents call nineteen functions, operators seven, users of the cache four');
+select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 31, 'agents call nineteen functions, operators eight, users of the cache four');
 select test.all_hold($$ select proname, prosecdef from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call) and proname <> 'begin_call' $$,
 	'what they call runs with the owner''s rights, but for what sets their own transaction''s settings');
 
@@ -51,7 +51,7 @@ select stint.set_policy('p', 10, 60000) as p \gset
 set local role an_agent;
 select lives_ok(call, 'an agent: ' || call) from unnest(array[
 	'select * from stint.schema_version()', 'select * from stint.oldest_agent()', 'select * from stint.register_host(''h'', ''i'', ''v'')', 'select * from stint.heartbeat(1, ''i'', ''in step'', 0, 0)', 'select * from stint.pulse()',
-	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false)', 'select * from stint.get_policies(''{}'')',
+	'select * from stint.declare_policy(''q'', 1, 1000, 1, 1000, ''sliding_window'', 10, ''strict'', false, false)', 'select * from stint.get_policies(''{}'')',
 	'select * from stint.get_changes(0)', format('select * from stint.take_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{1}'', ''{0}'',
 		''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
 	format('select * from stint.take_unlocked_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{1}'', ''{0}'',
@@ -61,7 +61,7 @@ select throws_ok(call, '42501', null, 'not an agent: ' || call) from unnest(arra
 	'select * from stint.usage', 'select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')', 'select stint.reset_client(''p'', ''c'')', 'create table stint.mine ()']) call;
 reset role;
 set session authorization an_operator;
-select lives_ok(call, 'an operator: ' || call) from unnest(array['select stint.set_policy(''p'', 5, 1000)', 'select stint.unpin_policy(''p'')',
+select lives_ok(call, 'an operator: ' || call) from unnest(array['select stint.set_policy(''p'', 5, 1000)', 'select stint.set_shadow(''p'', true)', 'select stint.unpin_policy(''p'')',
 	'select stint.block_client(''p'', ''c'', ''why'')', 'select stint.set_override(''p'', ''d'', 3)', 'select stint.clear_override(''p'', ''d'')', 'select * from stint.reset_client(''p'', ''a'')',
 	'select stint.drop_policy(''q'')']) call;
 select is((select changed_by || ' ' || client_id from stint.client_limit), 'an_operator c', 'an operator acts under his own name');

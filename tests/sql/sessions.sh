@@ -350,7 +350,7 @@ wait $counter
 is "$(sql -c "select live from stint.agent_host where name = 'late'")" t 'one that is heard of while the others are counted is not taken for dead'
 
 # Where declare_policy() gives up waiting is no matter in what follows.
-signature='stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean)'
+signature='stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean)'
 sql -c "alter function $signature set lock_timeout = '20s'"
 
 # Apps declare the same new policy at once.
@@ -358,7 +358,7 @@ sql -c 'create table test.gate (id int)'
 open gate 'begin' 'lock table test.gate'
 declarers=()
 for i in 1 2 3 4 5 6; do
-	sql -c 'select id from test.gate' -c "select status from stint.declare_policy('same', 5, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)" >"$work/declared.$i" &
+	sql -c 'select id from test.gate' -c "select status from stint.declare_policy('same', 5, 1000, 5, 1000, 'sliding_window', 10, 'strict', false, false)" >"$work/declared.$i" &
 	declarers+=($!)
 done
 await_waiters 6
@@ -367,7 +367,7 @@ wait "${declarers[@]}"
 is "$(sort "$work"/declared.* | uniq -c | tr -s ' \n' ' ')" ' 1 created 5 unchanged ' 'six declare at once: one makes it'
 
 # Apps of different versions declare at once: the second is judged by what the first has left.
-declare_limit() { echo "select status from stint.declare_policy('turns', $1, 1000, 5, 1000, 'sliding_window', 10, 'strict', false)"; }
+declare_limit() { echo "select status from stint.declare_policy('turns', $1, 1000, 5, 1000, 'sliding_window', 10, 'strict', false, false)"; }
 limits() { sql -c "select max_requests, jsonb_path_query_array(replaced, '\$[*].limits[0]') from stint.policy where name = 'turns'"; }
 for limit in 100 200 100; do
 	sql -c "$(declare_limit $limit)" >"$work/declared"

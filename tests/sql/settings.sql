@@ -22,7 +22,7 @@ insert into grants values
 	($$ select test.first_lease('api', 'b') $$),
 	($$ select stint.set_policy('api', 99, 60000) $$),
 	($$ select stint.block_client('api', 'c') $$),
-	($$ select stint.declare_policy('mail', 5, 60000, 10, 60000, 'sliding_window', 10, 'strict', false) $$),
+	($$ select stint.declare_policy('mail', 5, 60000, 10, 60000, 'sliding_window', 10, 'strict', false, false) $$),
 	($$ update stint.policy set max_requests = 98 where name = 'api' $$);
 
 select is(test.commits_as(does, 'off'), 'on', 'off is raised, until the commit:' || does) from grants;

@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(98);
+select plan(99);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -227,8 +227,13 @@ select results_eq($$ select policy, client_id collate "C", used::int, max_reques
 select ok(bool_and(resets_at between now() + interval '3600 s' and clock_timestamp() + interval '4342 s'), 'usage: until when') from stint.usage where client_id <> 'long';
 select ok(resets_at between now() + interval '6874 s' and clock_timestamp() + interval '7237 s', '… a window after the last moment in which it can be spent')
 	from stint.usage where client_id = 'long';
-select results_eq($$ select policy, client_id collate "C", used::int, blocked, note, resets_at is null from stint.limited order by client_id $$,
-	$$ values ('api', 'a' collate "C", 4, true, null, true), ('api', 'evil', 0, true, 'abuse', true), ('api', 'full', 10, false, null, false) $$, 'limited');
+select results_eq($$ select policy, client_id collate "C", used::int, blocked, note, resets_at is null, shadow from stint.limited order by client_id $$,
+	$$ values ('api', 'a' collate "C", 4, true, null, true, false), ('api', 'evil', 0, true, 'abuse', true, false), ('api', 'full', 10, false, null, false, false) $$,
+	'limited');
+update stint.policy set shadow = true where name = 'api';
+select results_eq($$ select client_id collate "C", shadow from stint.limited order by client_id $$, $$ values ('a' collate "C", true), ('evil', true), ('full', true) $$,
+	'limited: who would be, were the policy no shadow');
+update stint.policy set shadow = false where name = 'api';
 select results_eq($$ select rank::int, client_id collate "C", used::int from stint.top_client $$, $$ values (1, 'b' collate "C", 10), (1, 'full', 10), (3, 'a', 4), (4, 'long', 3) $$, 'top_client');
 update stint.counter set current_us = current_us - 99 * sub_window_us / 10 where client_id in ('full', 'long');
 update stint.counter set current_us = current_us - 12 * sub_window_us where client_id = 'b';
