@@ -247,6 +247,7 @@ LIB_TESTS := \
 	tests/lib/test_message.c \
 	tests/lib/test_options.c \
 	tests/lib/test_peek.c \
+	tests/lib/test_shadow.c \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c \

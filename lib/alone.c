@@ -13,6 +13,7 @@ int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id
 	if (error)
 		return error;
 	limiter_decide_locally(&q, &own);
+	limiter_tell(limiter, &own);
 	sized_copy_result(result, result_size, &own);
 	return 0;
 }

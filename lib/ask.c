@@ -29,14 +29,17 @@ int ask_async(const struct question *q, struct stint_result *result, stint_callb
 	if (status != REQUEST_DECIDE_ALONE)
 		return status;
 	limiter_decide_alone(q, result);
+	limiter_tell(q->limiter, result);
 	return 1;
 }
 
 int ask_and_wait(const struct question *q, struct stint_result *result) {
 	int status = ask_agent(q, result);
-	if (status != REQUEST_DECIDE_ALONE)
+	if (status < 0)
 		return status;
-	limiter_decide_alone(q, result);
+	if (status == REQUEST_DECIDE_ALONE)
+		limiter_decide_alone(q, result);
+	limiter_tell(q->limiter, result);
 	return 0;
 }
 

@@ -261,6 +261,8 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 		limiter_decide_alone(&r->question, &o->result);
 	else
 		o->result = request_result(r);
+	if (o->status == 0 && !check->together)
+		limiter_tell(r->question.limiter, &o->result);
 	check->ticket = 0;
 	free(check->together);
 	check->together = NULL;

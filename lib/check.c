@@ -29,6 +29,11 @@ HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter,
 	return verdict;
 }
 
+/* The table denies: whether that is by a shadow policy. */
+HOT_PART static inline bool admits_denied(const struct stint_limiter *limiter) {
+	return limiter_load_shadow(atomic_load_explicit(&limiter->binding, memory_order_acquire)) != 0;
+}
+
 /* Returns true when the table has the answer. */
 static bool check_closely(const struct question *q, struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&q->limiter->binding, memory_order_acquire);
@@ -65,8 +70,10 @@ COLD static bool is_allowed(struct stint_limiter *limiter, const char *id, size_
 	if (question_make(&q, limiter, id, length, 1) != 0)
 		return false;
 	struct stint_result result;
-	if (!check_closely(&q, &result) && ask_and_wait(&q, &result) != 0)
+	if (!check_closely(&q, &result) && ask_and_wait(&q, &result) != 0) {
 		limiter_decide_locally(&q, &result);
+		limiter_tell(limiter, &result);
+	}
 	return result.allowed;
 }
 
@@ -102,7 +109,9 @@ COLD static int check_async(struct stint_limiter *limiter, const char *id, size_
 HOT bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id, size_t length) {
 	length = question_measure(client_id, length);
 	enum verdict verdict = check_plainly(limiter, client_id, length, 1, TELL_NOTHING, NULL);
-	return verdict == VERDICT_NONE ? is_allowed(limiter, client_id, length) : verdict == VERDICT_ALLOWED;
+	if (verdict == VERDICT_NONE)
+		return is_allowed(limiter, client_id, length);
+	return verdict == VERDICT_ALLOWED || admits_denied(limiter);
 }
 
 HOT int stint_check_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,

@@ -1,6 +1,6 @@
 /*
  * describe.c - what goes with the verdicts that describe.h leaves: of a fallback, under a limit of the client's
- * own, of a cost that is never admitted.
+ * own, of a cost that is never admitted, of a shadow policy.
  */
 #include "describe.h"
 #include "reason.h"
@@ -40,5 +40,7 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
 		if (result->remaining >= result->limit)
 			result->reset_after_ms = 0;
 	}
+	if (limiter_load_shadow(binding))
+		limiter_excuse(result);
 	return unusual.is_known;
 }

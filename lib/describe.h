@@ -28,8 +28,8 @@ APART void describe_unusual_admission(const struct binding *binding, const struc
                                       int64_t lease_ms, struct stint_result *result);
 
 /* Describes a denial by the fallback's limit or by one of the client's own, of a cost that is never admitted,
- * because the store couldn't look, or with a few credits left. Returns false when the denial has just been lifted
- * or replaced. */
+ * because the store couldn't look, with a few credits left, or by a shadow policy. Returns false when the denial
+ * has just been lifted or replaced. */
 COLD bool describe_unusual_denial(const struct binding *binding, const struct slot *slot, uint64_t key,
                                   uint64_t denial, uint32_t times, uint64_t now_ns, uint32_t cost,
                                   struct stint_result *result);
@@ -43,6 +43,8 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	const struct policy_entry *policy = binding->entry;
 	int64_t lease_ms = clock_ms_up(d->until_ns - d->now_ns);
 	result->allowed = true;
+	result->shadow_denied = false;
+	result->reserved_16 = 0;
 	result->source = STINT_SOURCE_LEASE;
 	result->reason = STINT_ADMITTED;
 	result->limit = describe_load_limit(&policy->max_requests);
@@ -58,7 +60,11 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
                                             struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(d->until_ns - d->now_ns);
 	int64_t limit = describe_load_limit(&binding->entry->max_requests);
+	uint64_t unusual = d->unusual | limiter_load_shadow(binding);
+
 	result->allowed = false;
+	result->shadow_denied = false;
+	result->reserved_16 = 0;
 	result->source = STINT_SOURCE_LEASE;
 	result->reason = STINT_OVER_LIMIT;
 	result->limit = limit;
@@ -66,7 +72,7 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
 	result->retry_after_ms = denied_ms + hint_retry_ms(d->times);
 	result->reset_after_ms = denied_ms + hint_reset_ms(d->times);
 	result->receipt = 0;
-	if (SELDOM(d->unusual != 0 || cost > limit))
+	if (SELDOM(unusual != 0 || cost > limit))
 		return describe_unusual_denial(binding, d->slot, d->key, d->found, d->times, d->now_ns, cost, result);
 	return true;
 }

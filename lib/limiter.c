@@ -79,6 +79,17 @@ static const struct policy_entry *entry_of(const struct stint_limiter *limiter) 
 	return binding->entry;
 }
 
+/* Before the policy is known, what the app declares is true. */
+static bool is_shadow(const struct stint_limiter *limiter) {
+	const struct policy_entry *entry = entry_of(limiter);
+	return entry ? atomic_load(&entry->shadow) != 0 : limiter->declaration.head.flags & WIRE_DECLARE_SHADOW;
+}
+
+void limiter_tell(const struct stint_limiter *limiter, struct stint_result *result) {
+	if (!result->allowed && is_shadow(limiter))
+		limiter_excuse(result);
+}
+
 /* Takes the limit from the directory, which is newer than what the app declared. But the directory is shared
  * memory: a value that can't be true is ignored. */
 static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field,

@@ -51,6 +51,11 @@ struct stint_limiter {
 
 LIST_HEAD(limiter_list, stint_limiter);
 
+/* Returns whether the policy is a shadow, by the directory: not 0 if it is. */
+HOT_PART static inline unsigned limiter_load_shadow(const struct binding *binding) {
+	return atomic_load_explicit(&binding->entry->shadow, memory_order_relaxed);
+}
+
 /* Makes a limiter from options that options_check() has accepted. Returns NULL if there is no memory. */
 struct stint_limiter *limiter_new(struct stint *, struct stintd *, const struct stint_options *);
 void limiter_free(struct stint_limiter *);
@@ -61,6 +66,15 @@ bool limiter_is_ending(const struct stint_limiter *);
 /* Binds the limiter to the policy with this number, unless it is bound to it already. Returns false if there is no
  * memory. The caller holds the channel's lock. */
 bool limiter_bind(struct stint_limiter *, const struct mapping *, uint32_t policy);
+
+/* A shadow policy admits whom it denies: makes this of a denial. */
+static inline void limiter_excuse(struct stint_result *result) {
+	result->allowed = result->shadow_denied = true;
+}
+
+/* Does that if the limiter's policy is a shadow, as far as this process knows. Each verdict comes here before an
+ * app sees it, unless it is the table's, which describe() does it for. */
+void limiter_tell(const struct stint_limiter *, struct stint_result *);
 
 /* Decides without the agent, by on_error: denies as long as the agent may be back any moment, then decides by the
  * limit inside the process; or always denies, or admits. */

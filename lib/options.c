@@ -83,7 +83,9 @@ int options_check(const struct stint_options *o) {
 
 struct wire_declare options_declaration(const struct stint_options *o) {
 	return (struct wire_declare){
-		.head = {.type = WIRE_DECLARE, .flags = o->must_exist ? WIRE_DECLARE_MUST_EXIST : 0},
+		.head = {.type = WIRE_DECLARE,
+	             .flags = (uint16_t)((o->must_exist ? WIRE_DECLARE_MUST_EXIST : 0) |
+	                                 (o->shadow ? WIRE_DECLARE_SHADOW : 0))},
 		.max_requests = o->max_requests,
 		.time_window_ms = o->time_window_ms,
 		.fallback_max_requests = o->fallback_max_requests,

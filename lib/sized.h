@@ -1,6 +1,7 @@
 /*
  * sized.h - structs of an app that was compiled with another stint.h. They grow at
- * their end only, so what both know lies at the same place.
+ * their end only, so what both know lies at the same place. What was padding at a released struct's end must stay
+ * unused, since it may hold anything.
  */
 #ifndef STINT_SIZED_H
 #define STINT_SIZED_H

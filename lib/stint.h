@@ -71,6 +71,11 @@
  *   connection, and what the app has opened behind the number is never read,
  *   written, closed or replaced. It must not do so while another thread is in a
  *   function here.
+ * - Shadow policies deny nobody. Where such a policy would deny a client, whoever decides and for whatever reason,
+ *   the result says `allowed` and `shadow_denied`; the rest of it is as of the denial: reason, remaining,
+ *   retry_after_ms. All is counted as if the client were denied, so this request isn't, and can't be given back. A
+ *   limit can so be tried on real requests first. An app declares a shadow (options->shadow), or an operator makes
+ *   a policy one, or ends that: then the limit is in force everywhere within a second. Errors stay errors.
  * - Growth. Structs grow at their end, and their sizes travel with each call: an
  *   inline function here hands them to an exported one whose name ends in _sized.
  *   So an app that was compiled with an earlier stint.h works with a later library,
@@ -198,6 +203,8 @@ struct stint_options {
 	int64_t local_max_requests;   /* per process and fallback_time_window_ms, agent away;
 	                                    default the fallback's; STINT_DENY: nobody */
 	enum stint_on_error on_error; /* who decides when the agent doesn't */
+	bool shadow;                  /* nobody is denied: see "Shadow policies" above. With must_exist, only as long
+	                                 as the policy isn't known to this process */
 };
 
 /* Who decided. */
@@ -212,7 +219,7 @@ enum stint_source {
 
 /* Why. */
 enum stint_reason {
-	STINT_ADMITTED = 1,         /* allowed */
+	STINT_ADMITTED = 1,         /* allowed, and not because of a shadow */
 	STINT_OVER_LIMIT = 2,       /* not now: less than the cost is left */
 	STINT_BLOCKED = 3,          /* never: an operator has blocked the client */
 	STINT_COST_ABOVE_LIMIT = 4, /* never: this cost is more than the whole limit */
@@ -241,12 +248,15 @@ enum stint_reason {
  */
 struct stint_result {
 	bool allowed;
+	bool shadow_denied; /* it is allowed only because its policy is a shadow */
+	uint16_t reserved_16;
 	enum stint_source source;
 	enum stint_reason reason;
 	int64_t limit;          /* what applies to this client: max_requests, or a limit of its own, or the
 	                           fallback's; 0: blocked */
 	int64_t remaining;      /* an estimate: others may spend it meanwhile */
-	int64_t retry_after_ms; /* 0 when allowed, else more: until this cost may be admitted, if nobody else is */
+	int64_t retry_after_ms; /* more than 0 when denied, or shadow_denied: until this cost may be admitted, if
+	                           nobody else is */
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
@@ -351,6 +361,9 @@ struct stint_part {
  *
  * *result has the numbers of one part, and result->part says of which: of the one that denies, of several the one
  * with the longest retry_after_ms; else of the one with least remaining.
+ *
+ * A part of a shadow policy denies nobody: if it would, nothing is taken of it, the others decide as if it weren't
+ * there, and, if they admit, the numbers are its own, with shadow_denied.
  *
  * What is taken of one part is put back when another has nothing left, which may happen when others take from both
  * at the same moment. If the agent changes the lease in this very moment, that part counts though nothing was
@@ -551,9 +564,9 @@ typedef void stint_http_callback(const char *name, const char *value, void *arg)
  *     Retry-After: 3                           on a denial alone
  *
  * Times are in whole seconds, rounded up: nobody who waits for so long comes too early. On a denial, t and
- * X-RateLimit-Reset are what Retry-After is, 1 at least. w is left out when time_window_ms is 0, or below 1 s,
- * and where a host or a process decided by itself (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and the windows
- * differ. A number that is negative is told as 0.
+ * X-RateLimit-Reset are what Retry-After is, 1 at least. What a shadow would deny is told as an admission. w is
+ * left out when time_window_ms is 0, or below 1 s, and where a host or a process decided by itself
+ * (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and the windows differ. A number that is negative is told as 0.
  *
  * The verdicts of several limiters make several lines of the first two, which are lists. Of the others a
  * response has one: take those of the limiter that denied, or has the least left.

@@ -94,14 +94,22 @@ bool together_has(const struct together *t, const struct stint_limiter *limiter)
 enum step {
 	STEP_ALLOWED,
 	STEP_DENIED,
+	STEP_EXCUSED, /* denied, by a shadow policy */
 	STEP_MISSING, /* the table doesn't tell of the part `asked` */
 };
 
-/* What was taken for one part. */
+/* What was taken for one part; nothing, if it was excused. */
 struct taken {
 	struct decision decision;
 	struct stint_result result;
 };
+
+/* What it means for the whole that this is the verdict of one part. */
+static enum step step_of(const struct stint_result *verdict) {
+	if (verdict->shadow_denied)
+		return STEP_EXCUSED;
+	return verdict->allowed ? STEP_ALLOWED : STEP_DENIED;
+}
 
 /* Asks the table about one part: just to see what it has, or to take that. */
 static enum step ask_table(struct together *t, uint32_t number, bool look, struct taken *taken) {
@@ -114,7 +122,7 @@ static enum step ask_table(struct together *t, uint32_t number, bool look, struc
 			look ? decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision)
 				 : decide_closely(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision);
 	if (verdict != VERDICT_NONE && describe(verdict, binding, &taken->decision, q->cost, &taken->result))
-		return verdict == VERDICT_ALLOWED ? STEP_ALLOWED : STEP_DENIED;
+		return step_of(&taken->result);
 	t->asked = number;
 	return STEP_MISSING;
 }
@@ -124,7 +132,7 @@ static enum step look_at_all(struct together *t) {
 	enum step step = STEP_ALLOWED;
 	struct taken seen;
 	for (uint32_t i = 0; i < t->count; i++) {
-		enum step part = t->alone[i] ? STEP_ALLOWED : ask_table(t, i, true, &seen);
+		enum step part = t->alone[i] || t->excused[i] ? STEP_ALLOWED : ask_table(t, i, true, &seen);
 		if (part == STEP_DENIED && (step != STEP_DENIED || seen.result.retry_after_ms > t->result.retry_after_ms))
 			t->result = seen.result;
 		if (part == STEP_DENIED || (part == STEP_MISSING && step == STEP_ALLOWED))
@@ -136,6 +144,8 @@ static enum step look_at_all(struct together *t) {
 static void put_back(const struct together *t, const struct taken *taken, uint32_t count) {
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t receipt = taken[i].result.receipt;
+		if (taken[i].result.shadow_denied)
+			continue;
 		if (t->alone[i] && receipt != 0)
 			limiter_give_back(&t->part[i], receipt_window(receipt));
 		else if (!t->alone[i])
@@ -144,11 +154,16 @@ static void put_back(const struct together *t, const struct taken *taken, uint32
 }
 
 static enum step take(struct together *t, uint32_t number, struct taken *taken) {
+	if (t->excused[number]) {
+		taken->result = t->excuse;
+		return STEP_EXCUSED;
+	}
 	if (!t->alone[number])
 		return ask_table(t, number, false, taken);
 	limiter_decide_alone(&t->part[number], &taken->result);
+	limiter_tell(t->part[number].limiter, &taken->result);
 	taken->result.part = number;
-	return taken->result.allowed ? STEP_ALLOWED : STEP_DENIED;
+	return step_of(&taken->result);
 }
 
 /* Credits must be admitted soon after they were taken, and before their lease ends: see decide.h. This process may
@@ -158,7 +173,7 @@ static bool are_in_time(struct together *t, const struct taken *taken) {
 	decide_look_at_clock(&now);
 	for (uint32_t i = 0; i < t->count; i++) {
 		const struct decision *d = &taken[i].decision;
-		if (t->alone[i] || decide_is_still_good(d, now.now_ns))
+		if (t->alone[i] || taken[i].result.shadow_denied || decide_is_still_good(d, now.now_ns))
 			continue;
 		t->asked = i;
 		return false;
@@ -166,13 +181,20 @@ static bool are_in_time(struct together *t, const struct taken *taken) {
 	return true;
 }
 
-/* Of the parts, the one that has least left is told. */
+/* Whether one part of an admission is told, and not the other: of those that were excused the one that would be
+ * denied for longest; else the one that has least left. */
+static bool is_told_before(const struct stint_result *one, const struct stint_result *other) {
+	if (one->shadow_denied != other->shadow_denied)
+		return one->shadow_denied;
+	return one->shadow_denied ? one->retry_after_ms > other->retry_after_ms : one->remaining < other->remaining;
+}
+
 static void note_admission(struct together *t, const struct taken *taken) {
 	t->result = taken[0].result;
 	for (uint32_t i = 0; i < t->count; i++) {
-		if (taken[i].result.remaining < t->result.remaining)
+		if (is_told_before(&taken[i].result, &t->result))
 			t->result = taken[i].result;
-		t->low[i] = !t->alone[i] && taken[i].decision.low;
+		t->low[i] = !t->alone[i] && !taken[i].result.shadow_denied && taken[i].decision.low;
 	}
 }
 
@@ -180,7 +202,7 @@ static enum step take_all(struct together *t) {
 	struct taken taken[STINT_PARTS_MAX];
 	for (uint32_t i = 0; i < t->count; i++) {
 		enum step step = take(t, i, &taken[i]);
-		if (step == STEP_ALLOWED)
+		if (step == STEP_ALLOWED || step == STEP_EXCUSED)
 			continue;
 		put_back(t, taken, i);
 		if (step == STEP_DENIED)
@@ -223,12 +245,24 @@ struct question together_question(const struct together *t) {
 	return q;
 }
 
+/* The agent isn't asked about this part again: it may not have left its denial in the table. */
+static void excuse(struct together *t, const struct stint_result *told) {
+	t->excused[t->asked] = true;
+	if (!t->excuse.shadow_denied || told->retry_after_ms > t->excuse.retry_after_ms)
+		t->excuse = *told;
+}
+
 bool together_hear(struct together *t, int status, const struct stint_result *verdict) {
 	if (status == REQUEST_DECIDE_ALONE)
 		t->alone[t->asked] = true;
 	if (status != 0 || verdict->allowed)
 		return false;
-	t->result = *verdict;
-	t->result.part = t->asked;
-	return true;
+	struct stint_result told = *verdict;
+	told.part = t->asked;
+	limiter_tell(t->part[t->asked].limiter, &told);
+	if (!told.allowed)
+		t->result = told;
+	else
+		excuse(t, &told);
+	return !told.allowed;
 }

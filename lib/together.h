@@ -3,7 +3,8 @@
  *
  * Credits are taken from the table alone, from one client after the other, and put back when one of them has none.
  * For a client of whom the table doesn't tell, the agent is asked to put credits there, and then all is tried once
- * more. If the agent can't help with a client, the process decides about that one.
+ * more. If the agent can't help with a client, the process decides about that one. A part of a shadow policy that
+ * denies is excused: nothing is taken of it, and the others decide.
  *
  *     while (!together_decide(t)) {
  *         ask the agent together_question(t), with or without waiting
@@ -24,7 +25,9 @@ struct together {
 	uint32_t asked; /* the agent is to be asked about this part */
 	bool alone[STINT_PARTS_MAX];
 	struct question part[STINT_PARTS_MAX];
-	uint64_t until_ns; /* nobody waits longer */
+	bool excused[STINT_PARTS_MAX]; /* the agent has denied this part, of a shadow policy */
+	struct stint_result excuse;    /* of those parts, the verdict of the one that is denied for longest */
+	uint64_t until_ns;             /* nobody waits longer */
 	struct stint_result result;
 	bool low[STINT_PARTS_MAX]; /* admitted: this part's credits run low, as the agent is to be told */
 };

@@ -19,7 +19,8 @@ const char check_help[] =
 	"  --json     the verdict as a JSON object\n"
 	"\n"
 	"The exit code is the verdict: 0 allowed, 1 denied. (\"reason\" says whether the client is\n"
-	"blocked, the cost is above the limit, or the client may ask again.) While the database is\n"
+	"blocked, the cost is above the limit, or the client may ask again.) A shadow policy denies\n"
+	"nobody: \"shadow_denied\" says that it would, \"reason\" why. While the database is\n"
 	"away, this host's fallback limit decides; that is a verdict too (\"source\" says so). When\n"
 	"the agent doesn't answer within a second, no verdict is made up: the exit code is 3. When\n"
 	"the agent doesn't know the policy because the database is away, it is 4.\n";
@@ -59,6 +60,7 @@ static int print_json(const struct request *request, const struct stint_result *
 	json_object_set_new(verdict, "client_id", json_string(request->client_id));
 	json_object_set_new(verdict, "cost", json_integer(request->cost));
 	json_object_set_new(verdict, "allowed", json_boolean(result->allowed));
+	json_object_set_new(verdict, "shadow_denied", json_boolean(result->shadow_denied));
 	json_object_set_new(verdict, "source", json_string(source_name(result->source)));
 	json_object_set_new(verdict, "reason", json_string(reason_name(result->reason)));
 	json_object_set_new(verdict, "limit", json_integer(result->limit));
@@ -70,7 +72,8 @@ static int print_json(const struct request *request, const struct stint_result *
 
 static void print_sentence(const struct stint_result *result) {
 	char retry[OUTPUT_TEXT_SIZE], reset[OUTPUT_TEXT_SIZE];
-	printf("%s by %s: ", result->allowed ? "allowed" : "denied", source_name(result->source));
+	printf("%s by %s%s: ", result->allowed ? "allowed" : "denied", source_name(result->source),
+	       result->shadow_denied ? ", as the policy is a shadow; else denied" : "");
 	if (result->reason == STINT_BLOCKED) {
 		printf("the client is blocked\n");
 		return;
@@ -78,7 +81,7 @@ static void print_sentence(const struct stint_result *result) {
 	printf("%" PRId64 " of %" PRId64 " remaining", result->remaining, result->limit);
 	if (result->reason == STINT_COST_ABOVE_LIMIT)
 		printf(", this cost is above the limit and never admitted");
-	else if (!result->allowed)
+	else if (!result->allowed || result->shadow_denied)
 		printf("%s, retry after %s", result->reason == STINT_UNAVAILABLE ? ", at the moment nobody can look" : "",
 		       output_duration(retry, result->retry_after_ms));
 	if (result->reset_after_ms > 0)

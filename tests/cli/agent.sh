@@ -99,7 +99,7 @@ expect 'a cost above the limit' 1 ': 2 of 2 remaining, this cost is above the li
 expect 'a cost above the limit --json' 1 '"reason": "cost_above_limit"' "${s[@]}" check api b --cost 3 --json
 expect 'never: but a time that makes sense' 1 '"retry_after_ms": 3600000,' "${s[@]}" check api b --cost 3 --json
 expect 'allowed --json' 0 '"allowed": true' "${s[@]}" check many whole --cost 3 --json
-wanted='\{"policy":"many","client_id":"whole","cost":3,"allowed":true,"source":"(database|advance)","reason":"admitted",'
+wanted='\{"policy":"many","client_id":"whole","cost":3,"allowed":true,"shadow_denied":false,"source":"(database|advance)","reason":"admitted",'
 wanted+='"limit":100,"remaining":97,"retry_after_ms":0,"reset_after_ms":[1-9][0-9]{6,7}\}'
 ok '... with all that is known' "$(tr -d ' \n' <<<"$output" | grep -qxE "$wanted"; echo $?)" "$output"
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
@@ -115,6 +115,18 @@ expect 'a blocked client --json' 1 '"reason": "blocked"' "${s[@]}" check api blo
 "$stint" client limit api a --max-requests 3
 has_room() { "${s[@]}" check api a >"$tmp/room"; }
 ok 'a limit of its own' "$(wait_for 10 has_room && grep -q '^allowed by .* of 3 remaining' "$tmp/room"; echo $?)" "$(cat "$tmp/room")"
+
+# A shadow of it denies nobody; taken off, it is in force again.
+"$stint" policy set many --shadow
+admits() { "${s[@]}" check many first --cost 80 >"$tmp/shadow"; }
+ok 'a shadow' "$(wait_for 10 admits && grep -qE '^allowed by [a-z]+, as the policy is a shadow; else denied: .* of 100 remaining, retry after ' "$tmp/shadow"; echo $?)" \
+	"$(cat "$tmp/shadow")"
+expect 'a shadow --json' 0 '"shadow_denied": true' "${s[@]}" check many first --cost 80 --json
+ok '... with the reason' "$(grep -q '"reason": "over_limit"' <<<"$output"; echo $?)" "$output"
+expect 'a shadow: the status says so' 0 '^many +100 .* +strict +yes +yes$' "${s[@]}" status
+"$stint" policy set many --no-shadow
+denies() { ! admits; }
+ok 'no shadow any more' "$(wait_for 10 denies; echo $?)" "$(cat "$tmp/shadow")"
 
 # Another agent of the same name; and none that only was one.
 real=$agent

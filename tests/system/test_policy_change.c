@@ -5,7 +5,7 @@
  * which leases last for days; what ends by itself; and what was counted and is forgotten.
  *
  * Asked of each host through the library, as an app would see it, while apps keep the
- * clients busy and hold leases of the old limit.
+ * clients busy and hold leases of the old limit. And a policy that is a shadow: nobody is denied, all is counted.
  */
 
 #include <stdio.h>
@@ -329,6 +329,71 @@ static void see_reset(struct stage *stage) {
 		probe_close(&probes[h]);
 }
 
+/* ---- Shadows -------------------------------------------------------------------------------- */
+
+static const struct stint_options dim = {.policy = "dim",
+                                         .max_requests = 40,
+                                         .time_window_ms = 86400000,
+                                         .shadow = true};
+
+static bool is_excused(const struct stint_result *result, int64_t limit) {
+	(void)limit;
+	return result->allowed && result->shadow_denied;
+}
+
+/* Checks so often on all hosts in turn. Returns how often the client was admitted by right; -1: it was denied. */
+static int admit_by_right(const struct probe probes[HOSTS], int checks) {
+	int by_right = 0;
+
+	for (int i = 0; i < checks; i++) {
+		struct stint_result result = {0};
+
+		if (stint_check(probes[(uint32_t)i % HOSTS].limiter, "spent", 1, &result) != 0 || !result.allowed)
+			return -1;
+		by_right += !result.shadow_denied;
+	}
+	return by_right;
+}
+
+static void set_shadow(struct stage *stage, const struct probe probes[HOSTS], const char *sql,
+                       is_in_force *in_force) {
+	int64_t took;
+
+	if (!tap_ok(cluster_do(&stage->cluster, sql) == 0, "%s", sql))
+		return;
+	took = wait_until(probes, "spent", in_force, 0);
+	tap_ok(took <= IN_FORCE_MS, "in force on all %u hosts after %lld ms", HOSTS, (long long)took);
+}
+
+/* Credits that one host gives back, another one asks for. */
+static bool is_listed(struct stage *stage) {
+	static const char sql[] = "select count(*) from stint.limited where policy = 'dim' and shadow";
+	uint64_t began = monotonic_ns();
+
+	while (cluster_number(&stage->cluster, sql, 0) != 1 && stage_ms_since(began) < PATIENCE_MS)
+		sleep_ms(20);
+	return stage_ms_since(began) < PATIENCE_MS;
+}
+
+static void see_shadow(struct stage *stage) {
+	static const char used[] = "select used from stint.usage where policy = 'dim' and client_id = 'spent'";
+	struct probe probes[HOSTS] = {0};
+	int status = 0, by_right;
+
+	for (uint32_t h = 0; h < HOSTS; h++)
+		status |= probe_open(&probes[h], &stage->host[h], &dim);
+	by_right = status == 0 ? admit_by_right(probes, 200) : -1;
+	tap_ok(by_right >= 20 && by_right <= 40,
+	       "an app declares a shadow: of 200 checks, all are admitted, and %d of 40 by right", by_right);
+	tap_ok(cluster_number(&stage->cluster, used, 0) <= 40, "no more than the limit is counted");
+	set_shadow(stage, probes, "select stint.set_shadow('dim', false)", is_denied);
+	tap_ok(admit_by_right(probes, 1) == -1, "an operator takes it off: the client is denied");
+	set_shadow(stage, probes, "select stint.set_shadow('dim', true)", is_excused);
+	tap_ok(is_listed(stage), "who would be denied can be read");
+	for (uint32_t h = 0; h < HOSTS; h++)
+		probe_close(&probes[h]);
+}
+
 static int play(const struct scene *scene) {
 	struct crowd_total total;
 	struct oracle oracle;
@@ -346,6 +411,7 @@ static int play(const struct scene *scene) {
 	change_while_dead(&stage);
 	see_ends(&stage);
 	see_reset(&stage);
+	see_shadow(&stage);
 	tap_ok(cluster_number(&stage.cluster, "select count(*) from stint.policy_history", 0) >= 6,
 	       "all changes are in the history");
 	for (uint32_t h = 0; h < HOSTS; h++)
