@@ -575,7 +575,7 @@ check-system: all $(programs) $(call named,$(system))
 check-systemd: all $(programs)
 	@tests/systemd/run
 
-include lib/nginx/nginx.mk lib/node/node.mk $(sort $(wildcard tests/*/*.mk))
+include lib/nginx/nginx.mk lib/node/node.mk lib/python/python.mk $(sort $(wildcard tests/*/*.mk))
 
 # ---- The machine -------------------------------------------------------------
 
@@ -602,6 +602,7 @@ install: all
 	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
 	$(INSTALL_NGINX)
 	$(INSTALL_NODE)
+	$(INSTALL_PYTHON)
 	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
 	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
 	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'

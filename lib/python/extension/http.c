@@ -1,0 +1,57 @@
+/*
+ * http.c - addresses as ids, and verdicts as header fields: what the library has for all languages.
+ */
+#include "binding.h"
+
+/* ip_client(address, ipv4_prefix, ipv6_prefix) */
+PyObject *http_ip_client(PyObject *module, PyObject *args, PyObject *names) {
+	static char *keywords[] = {"address", "ipv4_prefix", "ipv6_prefix", NULL};
+	char id[STINT_IP_CLIENT_SIZE];
+	PyObject *address;
+	int prefix[2] = {32, 64};
+	Py_ssize_t length;
+	if (!PyArg_ParseTupleAndKeywords(args, names, "U|$ii:ip_client", keywords, &address, &prefix[0], &prefix[1]))
+		return NULL;
+	const char *text = PyUnicode_AsUTF8AndSize(address, &length);
+	PyErr_Clear();
+	/* To the library 0 is the default; to whoever writes it, it is wrong. */
+	int error = !text ? STINT_EADDRESS
+	                  : stint_ip_client(id, sizeof(id), text, (size_t)length, prefix[0] ? prefix[0] : -1,
+	                                    prefix[1] ? prefix[1] : -1);
+	if (error == STINT_EADDRESS)
+		return PyErr_Format(PyExc_ValueError, "address is %.100R, must be an IPv4 or IPv6 address", address);
+	return error ? errors_raise(PyModule_GetState(module), error) : PyUnicode_FromString(id);
+}
+
+static void add_field(const char *name, const char *value, void *list) {
+	PyObject **fields = list;
+	PyObject *field = *fields ? Py_BuildValue("(ss)", name, value) : NULL;
+	if (!field || PyList_Append(*fields, field) != 0)
+		Py_CLEAR(*fields);
+	Py_XDECREF(field);
+}
+
+/* _http_headers(result, version, x_ratelimit): a list of pairs */
+PyObject *http_headers(PyObject *self, PyObject *args) {
+	struct limiter *l = (struct limiter *)self;
+	int version, x_ratelimit;
+	PyObject *result;
+	if (!limiter_is_open(l) ||
+	    !PyArg_ParseTuple(args, "O!ip:http_headers", l->state->result, &result, &version, &x_ratelimit))
+		return NULL;
+	struct stint_http_options options = {
+		.policy = PyUnicode_AsUTF8AndSize(((struct result *)result)->policy, NULL),
+		.time_window_ms = l->time_window_ms,
+		.fallback_time_window_ms = l->fallback_time_window_ms,
+		.version = (enum stint_http_version)version,
+		.x_ratelimit = x_ratelimit,
+	};
+	PyObject *fields = PyList_New(0);
+	if (!fields)
+		return NULL;
+	int error = stint_http_headers(&options, &((struct result *)result)->verdict, add_field, &fields);
+	if (!error)
+		return fields;
+	Py_XDECREF(fields);
+	return errors_raise(l->state, error);
+}

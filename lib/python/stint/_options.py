@@ -1,0 +1,75 @@
+"""Checks what the app passes. Each error names the option, its value, and what it must be."""
+from __future__ import annotations
+
+import re
+from typing import Optional, Sequence
+
+MAX_REQUESTS_MAX = 1000000000
+FALLBACK_REQUESTS_MAX = 2000000000
+TIME_WINDOW_MS_MIN = 100
+TIME_WINDOW_MS_MAX = 2678400000  # 31 days
+DENY = -1  # for the library; its 0 is the default
+
+# Each number: the least, the most.
+NUMBERS = {
+    'max_requests': (1, MAX_REQUESTS_MAX),
+    'time_window_ms': (TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX),
+    'fallback_max_requests': (1, FALLBACK_REQUESTS_MAX),
+    'fallback_time_window_ms': (TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX),
+    'local_max_requests': (0, FALLBACK_REQUESTS_MAX),
+    'resolution': (1, 60),
+    'timeout_ms': (1, 60000),
+}
+
+# Each word, in the order of the numbers that stint.h has for it. The first is the default.
+WORDS = {
+    'algorithm': ('sliding_window', 'fixed_window'),
+    'mode': ('strict', 'relaxed'),
+    'on_error': ('local', 'deny', 'allow'),
+}
+
+POLICY = re.compile(r'[A-Za-z0-9_.:/-]{1,63}')
+
+HEADER_VERSIONS = ('draft-11', 'none')
+
+
+def check_integer(name: str, value: Optional[int], required: bool = False) -> int:
+    """Returns the library's number for it: 0 where it is left out."""
+    least, most = NUMBERS[name]
+    if value is None and not required:
+        return 0
+    rule = f'must be an int of {least} to {most}'
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f'{name} is {value!r:.80}, {rule}')
+    if not least <= value <= most:
+        raise ValueError(f'{name} is {value}, {rule}')
+    return value or DENY
+
+
+def check_word(name: str, value: str, words: Sequence[str] = ()) -> int:
+    """Returns the library's number for it."""
+    words = words or WORDS[name]
+    if value in words:
+        return words.index(value)
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f'{name} is {value!r:.80}, must be one of {", ".join(map(repr, words))}')
+
+
+def check_policy(value: str) -> str:
+    if isinstance(value, str) and POLICY.fullmatch(value):
+        return value
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f'policy is {value!r:.80}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')
+
+
+def make_policy(
+    max_requests: Optional[int],
+    time_window_ms: Optional[int],
+    algorithm: str,
+    mode: str,
+    resolution: Optional[int],
+) -> str:
+    """Limiters without a name and with the same limits are one policy, in all processes: they count together."""
+    words = [word for word, default in ((algorithm, 'sliding_window'), (mode, 'strict')) if word != default]
+    number = [] if resolution is None else [str(resolution)]
+    return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number])
