@@ -12,7 +12,8 @@ const {Verdict} = require('./verdict.js');
 const ALLOWED = 1;
 const NONE = 2;
 const PENDING = 2;
-const PART = 9;
+const PART = 10;
+const ANSWER = 0;
 const ERROR_ERANGE = -1;
 const ERROR_ECLIENT = -2;
 const ERROR_IDS = [ERROR_ECLIENT, -100, -101, -103];
@@ -122,8 +123,6 @@ class AgentBackend {
 		this.policy = options.policy;
 		this.verdict = verdict;
 		this.#native = native;
-		this.ask = native.check;
-		this.try = native.try;
 	}
 
 	/** Decides when agent and library can't: errors of theirs are no verdicts. */
@@ -131,7 +130,9 @@ class AgentBackend {
 		const error = makeError(status).message;
 		// What is cancelled may have been admitted; where too many wait, the agent is there: no other limit beside its own.
 		const isOurs = status !== ERROR_CANCELED && status !== ERROR_EBUSY;
-		const answer = isOurs ? this.#native.alone(clientId, cost) : status;
+		if (isOurs)
+			this.#native.alone(clientId, cost);
+		const answer = isOurs ? this.verdict[ANSWER] : status;
 		const verdict = answer === ALLOWED || answer === 0 ? new Verdict(this.verdict, 0, this, clientId, cost) :
 			Verdict.of(decideByWord(this.options, this.options.onError), this, clientId, cost);
 		return Object.assign(verdict, {error});
@@ -163,21 +164,27 @@ class AgentBackend {
 	}
 
 	isAllowed(clientId) {
-		const answer = this.ask(clientId);
+		this.#native.check(clientId);
+		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED)
 			return ADMITTED;
 		return answer === 0 ? DENIED : this.#later(answer, clientId, 1, true);
 	}
 
 	check(clientId, cost) {
-		const answer = this.ask(clientId, cost);
+		this.#native.check(clientId, cost);
+		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
 			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost, false);
 	}
 
 	tryCheck(clientId, cost) {
-		const answer = cost === 1 ? this.try(clientId) : this.try(clientId, cost);
+		if (cost === 1)
+			this.#native.try(clientId);
+		else
+			this.#native.try(clientId, cost);
+		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
 			return new Verdict(this.verdict, 0, this, clientId, cost);
 		if (answer === NONE)
@@ -189,7 +196,8 @@ class AgentBackend {
 	}
 
 	peek(clientId, cost) {
-		const answer = this.#native.peek(clientId, cost);
+		this.#native.peek(clientId, cost);
+		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
 			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost, false);

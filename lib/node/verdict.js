@@ -8,9 +8,23 @@ const SOURCES = ['', 'lease', 'database', 'fallback', 'local', 'advance'];
 const REASONS = ['', 'admitted', 'over_limit', 'blocked', 'cost_above_limit', 'unavailable'];
 
 /* Places in its numbers, as addon.h has them. */
-const RECEIPT_LOW = 7;
-const RECEIPT_HIGH = 8;
-const FIELDS = 9;
+const BITS = 1;
+const LIMIT = 2;
+const REMAINING = 3;
+const RETRY_AFTER_MS = 4;
+const RESET_AFTER_MS = 5;
+const RECEIPT_LOW = 6;
+const RECEIPT_HIGH = 7;
+const RETRY_AFTER_HIGH = 8;
+const RESET_AFTER_HIGH = 9;
+const FIELDS = 10;
+
+/* What the bits say. */
+const ALLOWED = 1;
+const HIGH = 2; // a time of 2^31 ms or more
+const SOURCE_SHIFT = 4;
+const REASON_SHIFT = 8;
+const MASK = 7;
 
 const RULE_OF_VERDICT = 'must be what check() or tryCheck() has returned, not a copy';
 const OTHERS_VERDICT = 'verdict is another limiter\'s, must be of the limiter whose refund() is called';
@@ -24,19 +38,27 @@ class Verdict {
 
 	/** `owner` is the backend that decided; cost: what was asked for. */
 	constructor(numbers, at, owner, clientId, cost) {
-		this.allowed = numbers[at] === 1;
-		this.limit = numbers[at + 1];
-		this.remaining = numbers[at + 2];
-		this.retryAfterMs = numbers[at + 3];
-		this.resetAfterMs = numbers[at + 4];
-		this.source = SOURCES[numbers[at + 5]];
+		const bits = numbers[at + BITS];
+		this.allowed = (bits & ALLOWED) !== 0;
+		this.limit = numbers[at + LIMIT];
+		this.remaining = numbers[at + REMAINING];
+		this.retryAfterMs = numbers[at + RETRY_AFTER_MS];
+		this.resetAfterMs = numbers[at + RESET_AFTER_MS];
+		this.source = SOURCES[bits >> SOURCE_SHIFT & MASK];
 		this.policy = owner.policy;
-		this.reason = REASONS[numbers[at + 6]];
+		this.reason = REASONS[bits >> REASON_SHIFT & MASK];
 		this.#owner = owner;
 		this.#clientId = clientId;
 		this.#cost = cost;
 		this.#low = numbers[at + RECEIPT_LOW];
 		this.#high = numbers[at + RECEIPT_HIGH];
+		if ((bits & HIGH) !== 0)
+			this.#addHigh(numbers[at + RETRY_AFTER_HIGH], numbers[at + RESET_AFTER_HIGH]);
+	}
+
+	#addHigh(retry, reset) {
+		this.retryAfterMs += retry * 0x80000000;
+		this.resetAfterMs += reset * 0x80000000;
 	}
 
 	/** One with these fields, of which nothing can be given back. */
@@ -62,6 +84,6 @@ class Verdict {
 	}
 }
 
-const NOTHING = new Float64Array(FIELDS);
+const NOTHING = new Int32Array(FIELDS);
 
 module.exports = {OTHERS_VERDICT, REASONS, RULE_OF_VERDICT, SOURCES, Verdict};

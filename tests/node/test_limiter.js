@@ -59,6 +59,21 @@ test('a verdict in full', async () => {
 	limiter.close();
 });
 
+test('the longest windows: times that 31 bits don\'t hold', async () => {
+	const timeWindowMs = 2678400000;
+	const limiter = make({policy: 'long', timeWindowMs, algorithm: 'fixed_window', maxRequests: 1});
+	const first = await limiter.check('a');
+	const {allowed, retryAfterMs, resetAfterMs} = await limiter.check('a');
+	assert.deepStrictEqual([first.allowed, allowed], [true, false]);
+	assert.ok(Number.isInteger(retryAfterMs) && retryAfterMs > 0 && retryAfterMs <= resetAfterMs && resetAfterMs <= 2 * timeWindowMs);
+	const sliding = make({policy: 'long-sliding', timeWindowMs, maxRequests: 1});
+	await sliding.isAllowed('a');
+	const denied = await sliding.check('a');
+	assert.ok(denied.retryAfterMs >= timeWindowMs && denied.resetAfterMs <= 3 * timeWindowMs, `${denied.retryAfterMs}`);
+	limiter.close();
+	sliding.close();
+});
+
 test('tryCheck: undefined where nobody knows, nothing taken; then the table\'s answer', async () => {
 	const limiter = make({policy: 'try', maxRequests: 1000});
 	assert.strictEqual(limiter.tryCheck('a'), undefined);
@@ -93,6 +108,11 @@ test('ids: each its own client, or refused', async () => {
 		assert.strictEqual(await limiter.isAllowed(id), true, id);
 		assert.strictEqual(await limiter.isAllowed(id), false, id);
 	}
+	// Units whose lower halves are the same, and ids that end where a piece of them does.
+	const alike = ['\u0141', '\u4141', '\u0141BC', 'A\u0142C', '\u0100', ...[15, 16, 17, 31, 32, 33, 254].map((length) => 'y'.repeat(length)), 'y'.repeat(15) + '\u0179'];
+	for (const id of alike)
+		assert.deepStrictEqual([await limiter.isAllowed(id), await limiter.isAllowed(id)], [true, false], id);
+	assert.strictEqual(await limiter.isAllowed('ABC'), true);
 	const wrong = [
 		[undefined, TypeError, /^clientId is undefined, must be a string of 1 to 255 bytes/],
 		[17, TypeError, /^clientId is 17,/],

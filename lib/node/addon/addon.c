@@ -18,11 +18,11 @@ static napi_value describe(napi_env env, napi_callback_info info) {
 	return array;
 }
 
-static bool make_array(napi_env env, size_t length, double **numbers, napi_value *array) {
+static bool make_array(napi_env env, size_t length, int32_t **numbers, napi_value *array) {
 	napi_value buffer;
 	void *data;
-	if (napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer) != napi_ok ||
-	    napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok)
+	if (napi_create_arraybuffer(env, length * sizeof(int32_t), &data, &buffer) != napi_ok ||
+	    napi_create_typedarray(env, napi_int32_array, length, buffer, 0, array) != napi_ok)
 		return false;
 	*numbers = data;
 	return true;

@@ -17,24 +17,31 @@
 
 #include "stint.h"
 
-/* A verdict in numbers, as JavaScript reads them. */
+/* A verdict in numbers, as JavaScript reads them: each an int32_t, of which V8 makes no object of its own. */
 enum field {
-	FIELD_ALLOWED,
+	FIELD_ANSWER, /* of a check that didn't wait: what `check` and `try` tell, see below */
+	FIELD_WORDS,  /* see below */
 	FIELD_LIMIT,
 	FIELD_REMAINING,
-	FIELD_RETRY_AFTER_MS,
+	FIELD_RETRY_AFTER_MS, /* the lower 31 bits */
 	FIELD_RESET_AFTER_MS,
-	FIELD_SOURCE,
-	FIELD_REASON,
-	FIELD_RECEIPT_LOW, /* of 64 bits, which no double holds: two halves, as they are in an int32_t */
+	FIELD_RECEIPT_LOW, /* two halves of 32 bits */
 	FIELD_RECEIPT_HIGH,
+	FIELD_RETRY_AFTER_HIGH, /* the rest: mostly 0, and FIELD_WORDS says if not */
+	FIELD_RESET_AFTER_HIGH,
 	FIELD_PART,   /* of checkAll() */
-	FIELD_SLOT,   /* of a check that waited: the number that `check` returned, less ANSWER_PENDING */
+	FIELD_SLOT,   /* of a check that waited: the number that `check` told, less ANSWER_PENDING */
 	FIELD_STATUS, /* of a check that waited: 0 or an error */
 	FIELDS,
 };
 
-/* What `check` and `try` return: 0 denied, 1 allowed, or these; below 0 an error. */
+/* Bits of FIELD_WORDS. */
+#define WORDS_ALLOWED      1
+#define WORDS_HIGH         2 /* of the times there is more than the lower bits */
+#define WORDS_SOURCE_SHIFT 4
+#define WORDS_REASON_SHIFT 8
+
+/* What `check`, `try`, `peek` and `alone` tell: 0 denied, 1 allowed, or these; below 0 an error. */
 #define ANSWER_NONE    2 /* try: the table has no answer */
 #define ANSWER_PENDING 2 /* check: this and more, the check's slot is added */
 
@@ -76,8 +83,8 @@ struct environment {
 	napi_async_context context;
 	napi_ref settle;  /* a function of JavaScript's: takes over what `settled` holds */
 	napi_ref buffers; /* keeps the two below alive */
-	double *verdict;  /* of the last check that was decided at once */
-	double *settled;
+	int32_t *verdict; /* of the last check that was decided at once */
+	int32_t *settled;
 	unsigned references; /* its own, until the hook has run, and one for each limiter */
 	unsigned handles;    /* of libuv's, closing ones included */
 	bool ended;

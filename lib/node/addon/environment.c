@@ -11,17 +11,29 @@
 
 #include "addon.h"
 
-static void write_fields(double *fields, const struct stint_result *r) {
-	fields[FIELD_ALLOWED] = r->allowed;
-	fields[FIELD_LIMIT] = (double)r->limit;
-	fields[FIELD_REMAINING] = (double)r->remaining;
-	fields[FIELD_RETRY_AFTER_MS] = (double)r->retry_after_ms;
-	fields[FIELD_RESET_AFTER_MS] = (double)r->reset_after_ms;
-	fields[FIELD_SOURCE] = r->source;
-	fields[FIELD_REASON] = r->reason;
+#define LOW_BITS 31
+
+/* Limits and what is left of them fit, whatever a table that somebody has scribbled over says. */
+static int32_t fit(int64_t number) {
+	return number > INT32_MAX ? INT32_MAX : number < 0 ? 0 : (int32_t)number;
+}
+
+static bool has_high(const struct stint_result *r) {
+	return r->retry_after_ms > INT32_MAX || r->reset_after_ms > INT32_MAX;
+}
+
+static void write_fields(int32_t *fields, const struct stint_result *r) {
+	fields[FIELD_WORDS] = (r->allowed ? WORDS_ALLOWED : 0) | (has_high(r) ? WORDS_HIGH : 0) |
+	                      (int32_t)r->source << WORDS_SOURCE_SHIFT | (int32_t)r->reason << WORDS_REASON_SHIFT;
+	fields[FIELD_LIMIT] = fit(r->limit);
+	fields[FIELD_REMAINING] = fit(r->remaining);
+	fields[FIELD_RETRY_AFTER_MS] = (int32_t)(r->retry_after_ms & INT32_MAX);
+	fields[FIELD_RESET_AFTER_MS] = (int32_t)(r->reset_after_ms & INT32_MAX);
 	fields[FIELD_RECEIPT_LOW] = (int32_t)(uint32_t)r->receipt;
 	fields[FIELD_RECEIPT_HIGH] = (int32_t)(uint32_t)(r->receipt >> 32);
-	fields[FIELD_PART] = r->part;
+	fields[FIELD_RETRY_AFTER_HIGH] = (int32_t)(r->retry_after_ms >> LOW_BITS);
+	fields[FIELD_RESET_AFTER_HIGH] = (int32_t)(r->reset_after_ms >> LOW_BITS);
+	fields[FIELD_PART] = (int32_t)r->part;
 }
 
 int environment_answer(struct environment *e, const struct stint_result *result) {
@@ -71,9 +83,9 @@ static uint32_t write_settled(struct environment *e) {
 	uint32_t count = 0;
 	struct pending *p;
 	for (; count < SETTLED_MAX && (p = STAILQ_FIRST(&e->finished)); count++) {
-		double *fields = &e->settled[count * FIELDS];
+		int32_t *fields = &e->settled[count * FIELDS];
 		write_fields(fields, &p->result);
-		fields[FIELD_SLOT] = p->slot;
+		fields[FIELD_SLOT] = (int32_t)p->slot;
 		fields[FIELD_STATUS] = p->status;
 		STAILQ_REMOVE_HEAD(&e->finished, link);
 		STAILQ_INSERT_HEAD(&e->unused, p, link);

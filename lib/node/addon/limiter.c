@@ -15,8 +15,11 @@ struct limiter {
 	LIST_ENTRY(limiter) link; /* while it is open */
 };
 
-/* Room to see that an id is too long: V8 writes whole characters, so it may leave three bytes free, and a NUL. */
-#define ID_ROOM (STINT_CLIENT_ID_MAX + 1 + 3 + 1)
+#define NARROW 16
+
+/* Room to see that an id is too long (V8 writes whole characters, so it may leave three bytes free, and a NUL),
+ * and for a piece that begins with an id's last character. */
+#define ID_ROOM (STINT_CLIENT_ID_MAX + 1 + 3 + 1 + NARROW)
 
 /* ---- Ids ------------------------------------------------------------------- */
 
@@ -29,11 +32,7 @@ static bool is_pair(const char16_t *unit, size_t left) {
 	return unit[0] < 0xdc00 && left > 1 && unit[1] >= 0xdc00 && unit[1] <= 0xdfff;
 }
 
-static bool has_lone_surrogate(napi_env env, napi_value value) {
-	char16_t unit[ID_ROOM];
-	size_t length;
-	if (napi_get_value_string_utf16(env, value, unit, ID_ROOM, &length) != napi_ok)
-		return true;
+static bool has_lone_surrogate(const char16_t *unit, size_t length) {
 	for (size_t i = 0; i < length; i++) {
 		if (unit[i] < 0xd800 || unit[i] > 0xdfff)
 			continue;
@@ -44,14 +43,39 @@ static bool has_lone_surrogate(napi_env env, napi_value value) {
 	return false;
 }
 
-static int take_id(napi_env env, napi_value value, char id[static ID_ROOM], size_t *length) {
+/* Returns whether the id is ASCII: then it is written. Whole pieces of fixed length become single instructions. */
+static bool narrow(char16_t unit[static ID_ROOM], size_t length, char id[static ID_ROOM]) {
+	char16_t all = 0;
+	memset(&unit[length], 0, NARROW * sizeof(unit[0]));
+	for (size_t i = 0; i < length; i += NARROW)
+		for (size_t k = 0; k < NARROW; k++) {
+			all |= unit[i + k];
+			id[i + k] = (char)unit[i + k];
+		}
+	return all < 0x80;
+}
+
+static int take_wide_id(napi_env env, napi_value value, const char16_t *unit, size_t units,
+                        char id[static ID_ROOM], size_t *length) {
 	if (napi_get_value_string_utf8(env, value, id, ID_ROOM, length) != napi_ok)
 		return ERROR_NO_STRING;
 	if (*length > STINT_CLIENT_ID_MAX)
 		return ERROR_ID_TOO_LONG;
-	if (has_replacement(id, *length) && has_lone_surrogate(env, value))
+	if (has_replacement(id, *length) && has_lone_surrogate(unit, units))
 		return ERROR_LONE_SURROGATE;
 	return 0;
+}
+
+/* V8 hands out units of UTF-16 in two thirds of the time that it takes for UTF-8; most ids are ASCII. */
+static int take_id(napi_env env, napi_value value, char id[static ID_ROOM], size_t *length) {
+	char16_t unit[ID_ROOM];
+	if (napi_get_value_string_utf16(env, value, unit, ID_ROOM, length) != napi_ok)
+		return ERROR_NO_STRING;
+	if (*length > STINT_CLIENT_ID_MAX)
+		return ERROR_ID_TOO_LONG;
+	if (narrow(unit, *length, id))
+		return 0;
+	return take_wide_id(env, value, unit, *length, id, length);
 }
 
 /* ---- Checks ------------------------------------------------------------------ */
@@ -93,16 +117,22 @@ static int begin(const struct arguments *a, bool peeks) {
 	return status == 1 ? environment_answer(e, &result) : status;
 }
 
+/* An element of an array that both sides see costs less than a value that is returned. */
+static napi_value tell(const struct arguments *a, int answer) {
+	a->limiter->environment->verdict[FIELD_ANSWER] = answer;
+	return NULL;
+}
+
 static napi_value check(napi_env env, napi_callback_info info) {
 	struct arguments a;
 	int error = take_arguments(env, info, &a);
-	return value_of_number(env, error ? error : begin(&a, false));
+	return tell(&a, error ? error : begin(&a, false));
 }
 
 static napi_value peek(napi_env env, napi_callback_info info) {
 	struct arguments a;
 	int error = take_arguments(env, info, &a);
-	return value_of_number(env, error ? error : begin(&a, true));
+	return tell(&a, error ? error : begin(&a, true));
 }
 
 static int try_now(const struct arguments *a) {
@@ -116,7 +146,7 @@ static int try_now(const struct arguments *a) {
 static napi_value try(napi_env env, napi_callback_info info) {
 	struct arguments a;
 	int error = take_arguments(env, info, &a);
-	return value_of_number(env, error ? error : try_now(&a));
+	return tell(&a, error ? error : try_now(&a));
 }
 
 static int decide_alone(const struct arguments *a) {
@@ -129,7 +159,7 @@ static int decide_alone(const struct arguments *a) {
 static napi_value alone(napi_env env, napi_callback_info info) {
 	struct arguments a;
 	int error = take_arguments(env, info, &a);
-	return value_of_number(env, error ? error : decide_alone(&a));
+	return tell(&a, error ? error : decide_alone(&a));
 }
 
 static napi_value charge(napi_env env, napi_callback_info info) {
