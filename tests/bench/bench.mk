@@ -48,15 +48,21 @@ benches = $(BENCHES:%.c=$(BUILD)/%)
 $(BUILD)/tests/bench.a: $(bench_support) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(bench_support)
 
-# What only this one needs, so that the others build without hiredis.
+# What only these need, so that the others build without hiredis.
 PEER_SUPPORT := tests/bench/peers.c tests/bench/redis.c
-$(BUILD)/tests/bench/bench_peers: PEER_LIBS = -lhiredis
-$(BUILD)/tests/bench/bench_peers: $(PEER_SUPPORT:%.c=$(BUILD)/%.o)
+peer_benches := $(BUILD)/tests/bench/bench_peers $(BUILD)/tests/bench/bench_node
+$(peer_benches): PEER_LIBS = -lhiredis
+$(peer_benches): $(PEER_SUPPORT:%.c=$(BUILD)/%.o)
 $(benches): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench.a $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PEER_LIBS) $(STINTD_LIBS) -lm -pthread
 
 $(BUILD)/tests/bench/report: $(REPORT:%.c=$(BUILD)/%.o)
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(call libs,jansson) -lm
+
+# Beside lib/node: what Node-API costs.
+EMPTY_ADDON := tests/bench/peers/empty.c
+$(BUILD)/bench/empty.node: $(EMPTY_ADDON) lib/node/build
+	$(call say,NODE,$@)CC='$(CC)' CFLAGS='$(WARN) $(CFLAGS)' lib/node/build $@ $(EMPTY_ADDON) || [ $$? = 3 ]
 
 # Time as the tests take it, not as the library does: both have a clock.h.
 $(BUILD)/tests/bench/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
@@ -65,7 +71,7 @@ bench:
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory run-bench
 
-run-bench: all $(programs) $(benches) $(BUILD)/tests/bench/report $(BUILD)/tests/simulation/fleet/fleet
+run-bench: all $(programs) $(benches) $(BUILD)/bench/empty.node $(BUILD)/tests/bench/report $(BUILD)/tests/simulation/fleet/fleet
 	@tests/bench/run
 
 # What tests/README.md shows of them.

@@ -1,12 +1,15 @@
 /*
  * bench_node.c - lib/node: isAllowed() awaited and tryCheck(), beside rate-limiter-flexible in memory, in one and
- * in two processes, of 100 clients and of 100,000.
+ * in two processes, of 100 clients and of 100,000; and isAllowed() awaited beside its stores in Redis and in
+ * PostgreSQL, which each process awaits one check after the other, too. There the agent counts in the same
+ * PostgreSQL.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "figure.h"
 #include "host.h"
+#include "peers.h"
 #include "process.h"
 #include "quick.h"
 #include "scene.h"
@@ -15,23 +18,26 @@
 #define MAX_CLIENTS 200000
 #define RUN_MS      2000
 #define START_MS    30000
+#define STORE_MS    1000
 
 /* What awaited.js prints. */
 struct rates {
-	double awaited, tried, flexible, delay_ms;
+	double awaited, tried, flexible, empty, delay_ms;
 };
 
 static int run(int processes, int clients, struct rates *r) {
-	char text[3][16], out[256], library[4096];
+	char text[3][16], out[256], library[4096], empty[4096];
 	const int number[3] = {processes, clients, quick_ms(RUN_MS)};
-	const char *argv[] = {"node", process_built("bench/peers/awaited.js"), library, text[0], text[1], text[2],
-	                      NULL};
+	const char *argv[] = {"node",  process_built("bench/peers/awaited.js"),
+	                      library, empty,
+	                      text[0], text[1],
+	                      text[2], NULL};
 
 	for (int i = 0; i < 3; i++)
 		snprintf(text[i], sizeof(text[i]), "%d", number[i]);
-	if (!realpath("lib/node", library) ||
+	if (!realpath("lib/node", library) || !realpath(process_built("bench/empty.node"), empty) ||
 	    process_run(argv, 8 * number[2] + START_MS, out, sizeof(out), NULL) != 0 ||
-	    sscanf(out, "%lf %lf %lf %lf", &r->awaited, &r->tried, &r->flexible, &r->delay_ms) != 4) {
+	    sscanf(out, "%lf %lf %lf %lf %lf", &r->awaited, &r->tried, &r->flexible, &r->empty, &r->delay_ms) != 5) {
 		fprintf(stderr, "node: awaited.js did not tell what it measured\n");
 		return -1;
 	}
@@ -61,24 +67,86 @@ static int measure(int processes, int clients, const char *with, bool has_target
 		return -1;
 	put("isAllowed awaited", with, r.awaited, r.flexible, has_target ? 2 : 0);
 	put("tryCheck", with, r.tried, r.flexible, has_target ? 4 : 0);
+	if (processes == 1 && has_target)
+		figure_put(&(struct figure){.row = ROW,
+		                            .what = "Node.js, tryCheck beside an addon that only takes the id",
+		                            .unit = "ns",
+		                            .value = 1e9 / r.tried,
+		                            .against = "an empty addon",
+		                            .base = 1e9 / r.empty});
 	snprintf(what, sizeof(what), "Node.js, p99 of the event loop's delay under load, %s", with);
 	figure_put(&(struct figure){.row = ROW, .what = what, .unit = "ms", .value = r.delay_ms});
 	return 0;
 }
 
-static int play(const struct scene *scene) {
+/* ---- Beside stores ----------------------------------------------------------------- */
+
+struct store {
+	const char *store, *name;
+	double bound;
+};
+
+static const struct store stores[] = {
+	{"redis", "rate-limiter-flexible, Redis", 50},
+	{"postgres", "rate-limiter-flexible, PostgreSQL", 200},
+};
+
+static int put_store(struct peers *peers, const struct store *store, int processes, double awaited) {
+	static struct histogram ns;
+	char what[128];
+	double rate = peers_run_node(peers, &(struct peers_node){store->store, processes, 1}, quick_ms(STORE_MS),
+	                             quick_ms(STORE_MS), &ns);
+
+	if (rate <= 0)
+		return -1;
+	snprintf(what, sizeof(what), "Node.js, isAllowed awaited, beside a store, %d process%s", processes,
+	         processes == 1 ? "" : "es");
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "checks/s",
+	                            .value = awaited,
+	                            .against = store->name,
+	                            .base = rate,
+	                            .target = FIGURE_AT_LEAST,
+	                            .bound = store->bound});
+	return 0;
+}
+
+static int measure_stores(struct peers *peers) {
+	struct rates r;
+
+	setenv("STINT_SOCKET", peers->host.socket, 1);
+	for (int processes = 1; processes <= 2; processes++) {
+		if (run(processes, 100, &r) != 0)
+			return -1;
+		for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
+			if (put_store(peers, &stores[i], processes, r.awaited) != 0)
+				return -1;
+	}
+	return 0;
+}
+
+/* ---- All of it ----------------------------------------------------------------------- */
+
+static int measure_memory(const struct scene *scene) {
 	struct host host;
-	const char *install[] = {"tests/bench/peers/install", NULL};
 	struct host_options options = {.database = "memory:", .max_clients = MAX_CLIENTS};
 
-	if (process_run(install, 300000, NULL, 0, NULL) != 0 || host_prepare(&host, scene, 0, &options) != 0 ||
-	    host_start(&host) != 0)
-		return 1;
+	if (host_prepare(&host, scene, 1, &options) != 0 || host_start(&host) != 0)
+		return -1;
 	setenv("STINT_SOCKET", host.socket, 1);
 	int status = measure(1, 100, "100 clients", true) || measure(2, 100, "100 clients, 2 processes", true) ||
 	             measure(1, 100000, "100,000 clients", false) ||
 	             measure(2, 100000, "100,000 clients, 2 processes", false);
 	host_stop(&host);
+	return status ? -1 : 0;
+}
+
+static int play(const struct scene *scene) {
+	static struct peers peers;
+	int status = peers_open(&peers, scene) || measure_memory(scene) || measure_stores(&peers);
+
+	peers_close(&peers);
 	return status != 0;
 }
 

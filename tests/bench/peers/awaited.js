@@ -1,10 +1,11 @@
 /*
  * awaited.js - how fast lib/node is, in processes of their own, beside rate-limiter-flexible in memory.
  *
- *     node awaited.js LIBRARY PROCESSES CLIENTS MS
+ *     node awaited.js LIBRARY EMPTY PROCESSES CLIENTS MS
  *
- * LIBRARY: the path of lib/node; $STINT_SOCKET: the agent. Each process draws from CLIENTS by turns, one check at a time. Prints one line, the
- * checks per second of all processes: isAllowed awaited, tryCheck, and consume awaited; then the p99 of the event loop's delay in ms
+ * LIBRARY: the path of lib/node; EMPTY: that of an addon that does nothing; $STINT_SOCKET: the agent. Each process draws from CLIENTS by turns, one
+ * check at a time. Prints one line, the checks per second of all processes: isAllowed awaited, tryCheck, and consume awaited; then how often
+ * the empty addon is called with an id; then the p99 of the event loop's delay in ms
  * while isAllowed is awaited in 32 loops that give way to timers every 1,000 checks.
  */
 'use strict';
@@ -17,7 +18,7 @@ const LOOK_EVERY = 256;
 const LOOPS = 32;
 const ROUNDS_MAX = 30;
 
-const [library, ...numbers] = process.argv.slice(2);
+const [library, empty, ...numbers] = process.argv.slice(2);
 const [processes, clients, ms] = numbers.map(Number);
 const ids = Array.from({length: clients}, (_, i) => 'client-' + String(i).padStart(8, '0'));
 
@@ -70,14 +71,20 @@ async function work() {
 			decided += stint.tryCheck(ids[i % clients]) !== undefined;
 		return decided;
 	};
+	const take = require(empty);
+	const call = (first) => {
+		for (let i = first; i < first + LOOK_EVERY; i++)
+			take(ids[i % clients]);
+		return LOOK_EVERY;
+	};
 	const consume = eachOf((id) => memory.consume(id));
 
 	await warm(stint);
-	for (const some of [isAllowed, tryCheck, consume]) // the compiler of node
+	for (const some of [isAllowed, tryCheck, consume, call]) // the compiler of node
 		await measure(some);
 	process.send('ready');
 	await new Promise((resolve) => process.once('message', resolve));
-	const rates = [await measure(isAllowed), await measure(tryCheck), await measure(consume)];
+	const rates = [await measure(isAllowed), await measure(tryCheck), await measure(consume), await measure(call)];
 	process.send({rates, delay: await measureDelay(stint)}, () => process.exit(0));
 }
 
@@ -95,7 +102,7 @@ async function lead() {
 	for (const child of children)
 		child.send('go');
 	const told = await Promise.all(ends);
-	const sums = [0, 1, 2].map((i) => told.reduce((sum, {rates}) => sum + rates[i], 0));
+	const sums = [0, 1, 2, 3].map((i) => told.reduce((sum, {rates}) => sum + rates[i], 0));
 	console.log([...sums, Math.max(...told.map(({delay}) => delay))].map((number) => number.toFixed(3)).join(' '));
 }
 
