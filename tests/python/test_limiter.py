@@ -108,6 +108,17 @@ class Decisions(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, '^policy is None, must be'):
             stint.Limiter(must_exist=True)
 
+    def test_a_shadow_denies_nobody(self):
+        limiter = make('shadow', 2, shadow=True)
+        results = [limiter.check('a') for _ in range(4)]
+        self.assertEqual([result.allowed for result in results], [True] * 4)
+        self.assertEqual([result.shadow_denied for result in results], [False, False, True, True])
+        self.assertEqual(results[3].reason, 'over_limit')
+        self.assertGreater(results[3].retry_after_ms, 0)
+        self.assertTrue(limiter.is_allowed('a'))
+        self.assertRegex(repr(results[3]), '^<stint.Result shadow_denied: over_limit of policy shadow')
+        self.assertNotIn('Retry-After', dict(limiter.http_headers(results[3])))
+
     def test_threads(self):
         limiter = make('threads', 300)
         told = []

@@ -64,27 +64,26 @@ struct options {
 
 /* stint.Limiter passes all of them, in this order, with numbers for words. */
 static bool take_options(PyObject *args, struct options *o) {
+	struct stint_options *s = &o->stint;
 	long long numbers[5];
-	int small[5], must_exist;
-	if (!PyArg_ParseTuple(args, "zULLLLLiiiiip", &o->socket_path, &o->policy, &numbers[0], &numbers[1],
-	                      &numbers[2], &numbers[3], &numbers[4], &small[0], &small[1], &small[2], &small[3],
-	                      &small[4], &must_exist))
+	int words[3], shadow, must_exist;
+	*s = (struct stint_options){.policy = NULL};
+	if (!PyArg_ParseTuple(args, "LLLLLiiiiippUz", &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4],
+	                      &s->resolution, &s->timeout_ms, &words[0], &words[1], &words[2], &shadow, &must_exist,
+	                      &o->policy, &o->socket_path))
 		return false;
-	o->stint = (struct stint_options){
-		.policy = PyUnicode_AsUTF8AndSize(o->policy, NULL),
-		.max_requests = numbers[0],
-		.time_window_ms = numbers[1],
-		.fallback_max_requests = numbers[2],
-		.fallback_time_window_ms = numbers[3],
-		.local_max_requests = numbers[4],
-		.algorithm = (enum stint_algorithm)small[0],
-		.mode = (enum stint_mode)small[1],
-		.resolution = small[2],
-		.timeout_ms = small[3],
-		.on_error = (enum stint_on_error)small[4],
-		.must_exist = must_exist,
-	};
-	return o->stint.policy;
+	s->max_requests = numbers[0];
+	s->time_window_ms = numbers[1];
+	s->fallback_max_requests = numbers[2];
+	s->fallback_time_window_ms = numbers[3];
+	s->local_max_requests = numbers[4];
+	s->algorithm = (enum stint_algorithm)words[0];
+	s->mode = (enum stint_mode)words[1];
+	s->on_error = (enum stint_on_error)words[2];
+	s->shadow = shadow;
+	s->must_exist = must_exist;
+	s->policy = PyUnicode_AsUTF8AndSize(o->policy, NULL);
+	return s->policy;
 }
 
 static bool open_limiter(struct limiter *l, struct state *state, const struct options *o) {

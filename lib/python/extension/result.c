@@ -34,6 +34,7 @@ static int is_true(PyObject *self) {
 
 enum field {
 	ALLOWED,
+	SHADOW_DENIED,
 	LIMIT,
 	REMAINING,
 	RETRY_AFTER_MS,
@@ -71,6 +72,7 @@ static PyObject *get(PyObject *self, void *field) {
 	const struct result *r = (struct result *)self;
 	switch ((enum field)(uintptr_t)field) {
 	case ALLOWED: return PyBool_FromLong(r->verdict.allowed);
+	case SHADOW_DENIED: return PyBool_FromLong(r->verdict.shadow_denied);
 	case LIMIT: return PyLong_FromLongLong(r->verdict.limit);
 	case REMAINING: return PyLong_FromLongLong(r->verdict.remaining);
 	case RETRY_AFTER_MS: return PyLong_FromLongLong(r->verdict.retry_after_ms);
@@ -87,6 +89,7 @@ static PyObject *get(PyObject *self, void *field) {
 
 static PyGetSetDef attributes[] = {
 	{"allowed", get, NULL, "whether the client may go on; the truth of this object as well", (void *)ALLOWED},
+	{"shadow_denied", get, NULL, "it is allowed only because its policy is a shadow", (void *)SHADOW_DENIED},
 	{"limit", get, NULL, "what applies to this client; 0: it is blocked", (void *)LIMIT},
 	{"remaining", get, NULL, "an estimate: others may spend it meanwhile", (void *)REMAINING},
 	{"retry_after_ms", get, NULL, "0 when allowed, else until this cost may be admitted", (void *)RETRY_AFTER_MS},
@@ -105,8 +108,11 @@ static PyObject *represent(PyObject *self) {
 	PyObject *source = get_source(r), *reason = get_reason(r), *text = NULL;
 	if (source && reason)
 		text = PyUnicode_FromFormat("<stint.Result %s: %U of policy %U, %lld of %lld left, by %U>",
-		                            r->verdict.allowed ? "allowed" : "denied", reason, r->policy,
-		                            (long long)r->verdict.remaining, (long long)r->verdict.limit, source);
+		                            r->verdict.shadow_denied ? "shadow_denied"
+		                            : r->verdict.allowed     ? "allowed"
+		                                                     : "denied",
+		                            reason, r->policy, (long long)r->verdict.remaining,
+		                            (long long)r->verdict.limit, source);
 	Py_XDECREF(source);
 	Py_XDECREF(reason);
 	return text;

@@ -5,8 +5,8 @@
         ...
 
 A check is decided in the table that this host's agent, stintd, keeps in shared memory; only where that has no
-answer does it ask the agent, and wait. is_allowed() then waits without the interpreter's lock, and ais_allowed() in
-the event loop.
+answer does it ask the agent, and wait. is_allowed() then waits without the interpreter's lock, and ais_allowed()
+in the event loop.
 """
 import os as _os
 

@@ -6,7 +6,7 @@ from typing import Any, Iterable, Optional, Tuple, Type, TypeVar, Union
 
 from . import _stint
 from ._loop import deliver, wait
-from ._options import HEADER_VERSIONS, check_integer, check_policy, check_word, make_policy
+from ._options import HEADER_VERSIONS, check_integer, check_policy, check_word
 from ._stint import Result
 
 _Self = TypeVar('_Self', bound='Limiter')
@@ -31,6 +31,7 @@ class Limiter(_stint.Limiter):
     mode: 'strict', or 'relaxed'.
     timeout_ms: the longest a check waits, 1 to 60,000; default 1000.
     on_error: who decides when the agent doesn't: 'local' (a lenient limit of this process), 'deny', or 'allow'.
+    shadow: deny nobody; result.shadow_denied tells who would be.
     must_exist: take the limits that the policy has, declare none; then these can be left out.
     socket_path: the agent's; default $STINT_SOCKET, or /run/stint/agent.sock.
     """
@@ -49,34 +50,27 @@ class Limiter(_stint.Limiter):
         mode: str = 'strict',
         timeout_ms: Optional[int] = None,
         on_error: str = 'local',
+        shadow: bool = False,
         must_exist: bool = False,
         socket_path: Union[str, os.PathLike[str], None] = None,
     ) -> None:
         if must_exist and policy is None:
             raise TypeError('policy is None, must be the name of a policy with must_exist')
-        words = [
-            check_word(name, word)
-            for name, word in (('algorithm', algorithm), ('mode', mode), ('on_error', on_error))
-        ]
-        numbers = [
-            check_integer(name, number, required=not must_exist)
-            for name, number in (('max_requests', max_requests), ('time_window_ms', time_window_ms))
-        ]
-        numbers += [
-            check_integer(name, number)
-            for name, number in (
-                ('fallback_max_requests', fallback_max_requests),
-                ('fallback_time_window_ms', fallback_time_window_ms),
-                ('local_max_requests', local_max_requests),
-                ('resolution', resolution),
-                ('timeout_ms', timeout_ms),
-            )
-        ]
-        if policy is None:
-            policy = make_policy(max_requests, time_window_ms, algorithm, mode, resolution)
-        path = os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path)
         super().__init__(
-            path, check_policy(policy), *numbers[:5], words[0], words[1], *numbers[5:], words[2], bool(must_exist)
+            check_integer('max_requests', max_requests, required=not must_exist),
+            check_integer('time_window_ms', time_window_ms, required=not must_exist),
+            check_integer('fallback_max_requests', fallback_max_requests),
+            check_integer('fallback_time_window_ms', fallback_time_window_ms),
+            check_integer('local_max_requests', local_max_requests),
+            check_integer('resolution', resolution),
+            check_integer('timeout_ms', timeout_ms),
+            check_word('algorithm', algorithm),
+            check_word('mode', mode),
+            check_word('on_error', on_error),
+            bool(shadow),
+            bool(must_exist),
+            check_policy(policy, max_requests, time_window_ms, algorithm, mode, resolution),
+            os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path),
         )
 
     async def ais_allowed(self, client_id: str) -> bool:

@@ -28,6 +28,8 @@ WORDS = {
     'on_error': ('local', 'deny', 'allow'),
 }
 
+DEFAULTS = ('sliding_window', 'strict')
+
 POLICY = re.compile(r'[A-Za-z0-9_.:/-]{1,63}')
 
 HEADER_VERSIONS = ('draft-11', 'none')
@@ -55,14 +57,8 @@ def check_word(name: str, value: str, words: Sequence[str] = ()) -> int:
     raise kind(f'{name} is {value!r:.80}, must be one of {", ".join(map(repr, words))}')
 
 
-def check_policy(value: str) -> str:
-    if isinstance(value, str) and POLICY.fullmatch(value):
-        return value
-    kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f'policy is {value!r:.80}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')
-
-
-def make_policy(
+def check_policy(
+    name: Optional[str],
     max_requests: Optional[int],
     time_window_ms: Optional[int],
     algorithm: str,
@@ -70,6 +66,11 @@ def make_policy(
     resolution: Optional[int],
 ) -> str:
     """Limiters without a name and with the same limits are one policy, in all processes: they count together."""
-    words = [word for word, default in ((algorithm, 'sliding_window'), (mode, 'strict')) if word != default]
-    number = [] if resolution is None else [str(resolution)]
-    return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number])
+    if name is None:
+        words = [word for word in (algorithm, mode) if word not in DEFAULTS]
+        number = [] if resolution is None else [str(resolution)]
+        return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number])
+    if isinstance(name, str) and POLICY.fullmatch(name):
+        return name
+    kind = ValueError if isinstance(name, str) else TypeError
+    raise kind(f'policy is {name!r:.80}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')

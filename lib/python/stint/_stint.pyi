@@ -19,6 +19,9 @@ class Result:
     @property
     def allowed(self) -> bool: ...
     @property
+    def shadow_denied(self) -> bool:
+        """It is allowed only because its policy is a shadow; the rest is as of the denial."""
+    @property
     def limit(self) -> int:
         """What applies to this client: max_requests, or a limit of its own, or the fallback's; 0: blocked."""
     @property
