@@ -109,7 +109,7 @@ class _StandingStill:
 
 
 def start_postgres():
-    """A private PostgreSQL with stint's schema: its conninfo, and a function that takes start and stop; or None."""
+    """A private PostgreSQL with stint's schema: its conninfo, and what takes start and stop; or None."""
     pg_cluster = ROOT / 'tests' / 'support' / 'pg-cluster'
     started = subprocess.run([pg_cluster, 'start', folder], capture_output=True, text=True)
     if started.returncode != 0:

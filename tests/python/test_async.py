@@ -1,4 +1,4 @@
-"""Checks that are awaited: in asyncio's loops and uvloop's; many at once, cancelled, in threads, in loops that end."""
+"""Checks that are awaited, in asyncio's loops and uvloop's: many at once, cancelled, in threads; loops that end."""
 import asyncio
 import gc
 import threading

@@ -18,7 +18,8 @@ MAKE = '''
 import asyncio, gc, os, signal, sys, threading, time
 import stint
 def make(policy='life', max_requests=1000000, **options):
-    return stint.Limiter(policy=policy, max_requests=max_requests, time_window_ms=600000, timeout_ms=30000, **options)
+    options = {'timeout_ms': 30000, **options}
+    return stint.Limiter(policy=policy, max_requests=max_requests, time_window_ms=600000, **options)
 count = iter(range(1000000000))
 def new_id():
     return f'client-{os.getpid()}-{next(count)}'

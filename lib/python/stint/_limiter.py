@@ -92,8 +92,8 @@ class Limiter(_stint.Limiter):
         return await wait(self._ask_peek(client_id, cost))
 
     def refund(self, client_id: str, admission: Result, cost: Optional[int] = None) -> bool:
-        """Gives back what was admitted, or `cost` of it: the request did not count after all. Once, and soon: false
-        when it isn't possible any more, as mostly for a client's first check."""
+        """Gives back what was admitted, or `cost` of it: the request did not count after all. Once, and soon:
+        false when it isn't possible any more, as mostly for a client's first check."""
         return self._refund(client_id, admission, cost)
 
     def http_headers(
@@ -107,8 +107,8 @@ class Limiter(_stint.Limiter):
         return self._http_headers(result, check_word('version', version, HEADER_VERSIONS), bool(x_ratelimit))
 
     def close(self) -> None:
-        """Ends it. Asynchronous checks that wait are denied at once, or allowed if on_error says so; those that wait
-        in other threads end as they would."""
+        """Ends it. Asynchronous checks that wait are denied at once, or allowed if on_error says so; those that
+        wait in other threads end as they would."""
         self._close()
         deliver(self._attachment)
 

@@ -60,8 +60,8 @@ class Limiter:
     def closed(self) -> bool: ...
     def is_allowed(self, client_id: str) -> bool:
         """Whether this client may go on. Always decides, whatever is down; waits timeout_ms at most, without the
-        interpreter's lock, and only where the table has no answer. Raises a TypeError or a ClientIdError for what is
-        no id, and a StintError after close()."""
+        interpreter's lock, and only where the table has no answer. Raises a TypeError or a ClientIdError for what
+        is no id, and a StintError after close()."""
     def check(self, client_id: str, cost: int = 1) -> Result:
         """The same with a cost, and with the reasons."""
     def try_check(self, client_id: str, cost: int = 1) -> Optional[Result]:
