@@ -251,8 +251,7 @@ LIB_TESTS := \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c \
-	tests/lib/test_together.c \
-	tests/lib/test_window.c
+	tests/lib/test_together.c
 
 AGENT_TESTS := \
 	tests/agent/test_agent_start.c \
@@ -333,6 +332,7 @@ THREADED_TESTS := \
 
 # What the whole-system tests and the demo share, and their programs, one file each.
 SUPPORT := \
+	tests/demo/verdict.c \
 	tests/demo/view.c \
 	tests/lib/fake_agent.c \
 	tests/support/books.c \

@@ -13,6 +13,7 @@
 #include "process.h"
 #include "stage.h"
 #include "stint.h"
+#include "verdict.h"
 #include "view.h"
 
 #define APPS_PER_HOST  4u
@@ -152,74 +153,22 @@ static void print_audit(const struct stage *stage) {
 	           "select host, began_at, lasted, admitted, clients from stint.fallback_period");
 }
 
-struct verdict {
-	const struct view *view;
-	const struct oracle *oracle;
-	int broken;
-};
-
-/* Prints one line: the most that any interval held for each client, and what it may hold. */
-static void judge(struct verdict *verdict, const char *what, struct oracle_choice choice, int64_t limit) {
-	const struct view *view = verdict->view;
-	bool broken = false;
-
-	printf("    %-44s", what);
-	for (uint32_t c = 0; c < VIEW_CLIENTS; c++) {
-		int64_t most;
-
-		choice.client = c;
-		most = oracle_peak(verdict->oracle, &choice, WINDOW_MS * NS_PER_MS).certain;
-		broken |= most > limit;
-		printf(" %5lld", (long long)most);
-	}
-	printf("  of %lld  %s%s%s\n", (long long)limit, broken ? view_red(view) : view_green(view),
-	       broken ? "BROKEN" : "kept", view_plain(view));
-	verdict->broken += broken;
-}
-
-static void judge_all(struct verdict *verdict, const struct run *run) {
-	struct oracle_choice choice = {.host = ORACLE_ANY, .sources = ORACLE_FALLBACK};
-	uint64_t first = run->returned_ns, last = run->returned_ns;
-	char what[64];
-
-	choice.client = ORACLE_ANY;
-	oracle_span(verdict->oracle, &choice, &first, &last);
-	choice = (struct oracle_choice){.host = ORACLE_ANY, .until_ns = run->killed_ns};
-	judge(verdict, "before the database died", choice, LIMIT);
-	choice = (struct oracle_choice){.host = ORACLE_ANY, .from_ns = last + 1};
-	judge(verdict, "after its return", choice, LIMIT);
-	choice = (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_UP};
-	judge(verdict, "on leases from it, all the time", choice, LIMIT);
-	for (uint32_t h = 0; h < VIEW_HOSTS; h++) {
-		snprintf(what, sizeof(what), "%s alone, without it", host_names[h]);
-		choice = (struct oracle_choice){.host = h, .sources = ORACLE_FALLBACK};
-		judge(verdict, what, choice, FALLBACK_LIMIT);
-	}
-	printf("\n    The hosts were on their own until %.1f s after its return.\n",
-	       (double)(int64_t)(last - run->returned_ns) / 1e9);
-}
-
 static int print_verdict(struct stage *stage, const struct view *view, const struct run *run) {
 	struct oracle oracle = {0};
-	struct verdict verdict = {.view = view, .oracle = &oracle};
+	struct verdict verdict = {.killed_ns = run->killed_ns,
+	                          .returned_ns = run->returned_ns,
+	                          .by = "the apps' own journals"};
 	struct crowd_total total;
 	char text[128];
-	bool kept;
 
 	crowd_sum(&stage->crowd, &total);
 	if (crowd_read(&stage->crowd, &oracle) != 0)
 		return 1;
-	printf("  %sVerdict%s: the most that any interval of %d s admitted, by the apps' own journals\n\n    %-44s",
-	       view_bold(view), view_plain(view), WINDOW_MS / 1000, "");
-	for (uint32_t c = 0; c < VIEW_CLIENTS; c++)
-		printf(" %5s", plan.names[c]);
-	putchar('\n');
-	judge_all(&verdict, run);
+	verdict_judge(&verdict, view, &oracle);
 	histogram_describe(&total.latency_ns, text, sizeof(text));
 	printf("    Checks: %s.\n\n", text);
-	kept = verdict.broken == 0 && total.errors == 0 && run->in_step;
-	printf("  %s%sThe promise was %s.%s\n\n", view_bold(view), kept ? view_green(view) : view_red(view),
-	       kept ? "kept" : "BROKEN", view_plain(view));
+	bool kept = verdict.broken == 0 && total.errors == 0 && run->in_step;
+	verdict_print_end(view, kept);
 	oracle_free(&oracle);
 	return kept ? 0 : 1;
 }
