@@ -372,6 +372,7 @@ PROGRAMS := \
 
 SYSTEM := \
 	tests/demo/demo.c \
+	tests/demo/web.c \
 	tests/system/test_agent_away.c \
 	tests/system/test_agent_hung.c \
 	tests/system/test_agent_killed.c \
@@ -510,6 +511,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
 KINDS := lint format unit asan tsan valgrind sql cli system systemd
 
+check: DEPS = browser
 check: deps
 	@+MAKE='$(MAKE)' tests/run $(KINDS)
 
@@ -581,7 +583,7 @@ include lib/nginx/nginx.mk lib/node/node.mk lib/python/python.mk $(sort $(wildca
 # ---- The machine -------------------------------------------------------------
 
 deps:
-	@.ci/deps
+	@.ci/deps $(DEPS)
 
 # The files name the default places.
 place = sed -e 's|/usr/local/bin|$(BINDIR)|g' -e 's|/etc/|$(SYSCONFDIR)/|g'
@@ -626,6 +628,7 @@ clean:
 help:
 	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so build/stint.node'
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
+	@echo 'make demo-web [PORT=] [SECONDS=75] [STEP=1]  the like in a browser: nginx, Node.js and Python; STEP: Enter goes on'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
 	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
 	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'

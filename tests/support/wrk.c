@@ -36,34 +36,42 @@ int wrk_find_port(void) {
 }
 
 int wrk_start(struct wrk *wrk, const struct scene *scene, const struct wrk_options *options) {
-	char url[64], number[3][24];
-	const char *argv[20 + WRK_PATHS_MAX] = {"wrk",
-	                                        "-t",
-	                                        number[0],
-	                                        "-c",
-	                                        number[0],
-	                                        "-d",
-	                                        DURATION,
-	                                        "--timeout",
-	                                        "30s",
-	                                        "-s",
-	                                        "tests/support/wrk.lua",
-	                                        url,
-	                                        "--",
-	                                        wrk->dir,
-	                                        number[1],
-	                                        number[2]};
+	const char *name = options->name ? options->name : "wrk";
+	char url[64], log[40], number[3][24], weights[WRK_PATHS_MAX][12];
+	const char *argv[20 + 2 * WRK_PATHS_MAX] = {
+		"wrk",
+		"-t",
+		number[0],
+		"-c",
+		number[0],
+		"-d",
+		DURATION,
+		"--timeout",
+		"30s",
+		"-s",
+		"tests/support/wrk.lua",
+		url,
+		"--",
+		wrk->dir,
+		number[1],
+		number[2],
+	};
 	int count = 0;
 	while (argv[count])
 		count++;
-	for (int i = 0; i < WRK_PATHS_MAX && options->paths[i]; i++)
+	for (int i = 0; i < WRK_PATHS_MAX && options->paths[i]; i++) {
+		snprintf(weights[i], sizeof(weights[i]), "%d", options->weights[i] > 0 ? options->weights[i] : 1);
+		argv[count++] = weights[i];
 		argv[count++] = options->paths[i];
+	}
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d", options->port);
 	snprintf(number[0], sizeof(number[0]), "%d", WRK_THREADS);
 	snprintf(number[1], sizeof(number[1]), "%d", options->delay_ms);
 	snprintf(number[2], sizeof(number[2]), "%llu", (unsigned long long)options->seed);
-	scene_path(scene, "wrk", wrk->dir);
-	scene_path(scene, "wrk.log", wrk->log);
+	snprintf(log, sizeof(log), "%.30s.log", name);
+	*wrk = (struct wrk){.clients = options->clients ? options->clients : WRK_PATHS_MAX, .host = options->host};
+	scene_path(scene, name, wrk->dir);
+	scene_path(scene, log, wrk->log);
 	mkdir(wrk->dir, 0755);
 	wrk->pid = process_start(argv, wrk->log);
 	return wrk->pid > 0 ? 0 : -1;
@@ -100,7 +108,8 @@ static int read_answers(const struct wrk *wrk, int thread, struct oracle *oracle
 	while (fscanf(file, "%llu %llu %u %d %15s", &intent_ns, &outcome_ns, &path, &status, source) == 5) {
 		struct oracle_event event = {.intent_ns = intent_ns,
 		                             .outcome_ns = outcome_ns,
-		                             .client = path,
+		                             .client = path % wrk->clients,
+		                             .host = wrk->host,
 		                             .cost = 1,
 		                             .source = read_source(source)};
 		if (status == 200) {

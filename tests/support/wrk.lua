@@ -2,7 +2,7 @@
 -- with a line for each answer that is no rejection, "INTENT_NS OUTCOME_NS PATH STATUS SOURCE"; PATH is the path's number. At the
 -- end a file "sum": "REJECTED CONNECT_ERRORS TIMEOUTS". See wrk.h.
 --
---     wrk ... -s wrk.lua URL -- FOLDER DELAY_MS SEED PATH...
+--     wrk ... -s wrk.lua URL -- FOLDER DELAY_MS SEED WEIGHT PATH...      how often each path is asked for, of all their weights
 
 local ffi = require("ffi")
 
@@ -18,7 +18,7 @@ local threads = {}
 -- Those of one thread are global: wrk calls them, and `done` asks for the number of rejections.
 rejected = 0
 local now = ffi.new("struct stint_timespec")
-local requests, delay_ms, notes, path, intent = {}, 0, nil, 0, nil
+local requests, draws, delay_ms, notes, path, intent = {}, {}, 0, nil, 0, nil
 
 local function clock()
 	ffi.C.clock_gettime(CLOCK_MONOTONIC, now)
@@ -33,8 +33,11 @@ end
 function init(arguments)
 	folder, delay_ms = arguments[1], tonumber(arguments[2])
 	math.randomseed(tonumber(arguments[3]) * 1000 + number)
-	for i = 4, #arguments do
-		table.insert(requests, wrk.format("GET", arguments[i]))
+	for i = 4, #arguments, 2 do
+		table.insert(requests, wrk.format("GET", arguments[i + 1]))
+		for _ = 1, tonumber(arguments[i]) do
+			table.insert(draws, #requests)
+		end
 	end
 	notes = assert(io.open(folder .. "/answers." .. number, "w"))
 end
@@ -44,7 +47,7 @@ function delay()
 end
 
 function request()
-	path = math.random(#requests)
+	path = draws[math.random(#draws)]
 	intent = clock()
 	return requests[path]
 end
