@@ -10,6 +10,9 @@
 #include "internal.h"
 #include "stint.h"
 
+/* Less than this isn't expected of a client: it gets what it needs. */
+#define EXPECTED_LEAST 0.3
+
 /* The credits below the low-water mark should last for so long: for a message, a statement and
  * the way back, on a busy server. (LEAD_MIN_NS is longer, since it is for all clients whose edge is the same.) */
 #define MARGIN_MIN_NS (10 * NS_PER_MS)
@@ -154,7 +157,7 @@ void demand_size(struct core *core, const struct client *client, const struct pe
 	request->span_least = demand_span_least(core, terms);
 	/* for as long as it lasts, and until the next one can be here: while a statement is under way, two trips */
 	double expected = demand * (request->span + 1 + trips(core, terms, 2));
-	expected = expected < ACTIVE_CREDITS ? 0 : with_chance(expected);
+	expected = expected < EXPECTED_LEAST ? 0 : with_chance(expected);
 	double grown = expect_growth(core, client, request->span, now_ns);
 	if (request->need > 0 || pending->wants_more || pending->wants_next)
 		request->want += clamp_credits(expected > grown ? expected : grown,

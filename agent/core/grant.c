@@ -202,15 +202,12 @@ static int known_for(const struct grant_ring *ring) {
 	return (int)max64(0, i - ring->ahead);
 }
 
-/* For how many sub-windows after the present one a lease may last, by what is left. What is charged to a later
- * sub-window counts for longer. So the less there is left, the shorter: as asked for while half of the limit is
- * left, a brief one with a quarter. */
-static int span_by_left(const struct grant_terms *terms, const struct lease_request *request, int64_t left) {
-	int64_t most = max64(0, min64(request->span, terms->runs));
+int grant_span_by_left(const struct grant_terms *terms, int span, int span_least, int64_t left) {
+	int64_t most = max64(0, min64(span, terms->runs));
 	if (terms->max_requests == 0)
 		return 0;
-	int64_t span = most * (4 * left - terms->max_requests) / terms->max_requests;
-	return (int)max64(min64(span, most), grant_brief_span(terms, request->span_least));
+	int64_t by_left = most * (4 * left - terms->max_requests) / terms->max_requests;
+	return (int)max64(min64(by_left, most), grant_brief_span(terms, span_least));
 }
 
 /* No client is given leases for longer than it has been coming, as far as the ring knows: until then what is left
@@ -293,7 +290,7 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	charge(ring, 0, charged);
 	int64_t left = available(ring, terms);
 	int span_least = (int)max64(0, min64(request->span_least, terms->runs));
-	int may_last = span_by_left(terms, request, left);
+	int may_last = grant_span_by_left(terms, request->span, request->span_least, left);
 	int span = span_if_known(ring, terms, request, may_last);
 	bool is_brief = span <= grant_brief_span(terms, span_least);
 	bool next_instead = is_brief && request->need == 0 && request->next_want > 0;

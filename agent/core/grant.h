@@ -94,6 +94,11 @@ static inline int64_t grant_window_ms(const struct grant_terms *terms) {
 int grant_brief_span(const struct grant_terms *terms, int span_least);
 int grant_ahead_span(const struct grant_terms *terms, int span_least);
 
+/* For how many sub-windows after the present one a lease may last, by what is left. What is charged to a later
+ * sub-window counts for longer. So the less there is left, the shorter: `span`, as asked for, while half of the
+ * limit is left, a brief one with a quarter. */
+int grant_span_by_left(const struct grant_terms *terms, int span, int span_least, int64_t left);
+
 /* Applies reports, charges and grants of `request` of this host (0 to GRANT_HOSTS - 1) at time t_us, answers in
  * *out. */
 void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const struct lease_request *request,

@@ -405,9 +405,6 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
                          struct core_verdict *verdict);
 
 /* demand.c */
-/* A client of which less is expected gets no lease before it asks. */
-#define ACTIVE_CREDITS 0.3
-
 /* A request for the next lease is made so many round trips before it is needed, at least. */
 #define LEAD_ROUND_TRIPS 8
 

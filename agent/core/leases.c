@@ -31,6 +31,12 @@
  * a busy server; some round trips of slack. */
 #define LEAD_MIN_NS (50 * NS_PER_MS)
 
+/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain; if
+ * it isn't asked for, the first check waits for the database. Far from there that is long, and less is enough. */
+#define RENEWED     0.7
+#define RENEWED_FAR 0.3
+#define FAR_NS      (10 * NS_PER_MS)
+
 /* If the next lease wasn't to be had when it was time for it, it is asked for again after this. */
 #define LEAD_RETRY_NS (5 * NS_PER_MS)
 
@@ -401,16 +407,25 @@ static int64_t idle_ns(struct core *core, const struct client *client) {
 	return max64(horizon_ns(sub_ns), pause_ns < IDLE_MAX_NS ? (int64_t)pause_ns : IDLE_MAX_NS);
 }
 
-/* A client may not come for the time of a lease by chance. If others may need what would lie idle meanwhile, and
- * for long, it gets nothing before it comes again. */
+/* For how many sub-windows after its first the client's next lease would last, as far as it is known here. */
+static int next_span(struct core *core, const struct client *client) {
+	struct grant_terms terms = *terms_now(core, policy_of(core, client));
+	int span_least = demand_span_least(core, &terms), span = demand_span(core, client, &terms);
+	uint32_t left = table_remaining(core->table, client->slot);
+	terms.max_requests = (int32_t)verdict_limit(core, client);
+	if (client->flags & CLIENT_TIGHT)
+		return grant_ahead_span(&terms, span_least);
+	return left == HINT_UNKNOWN ? span : grant_span_by_left(&terms, span, span_least, left);
+}
+
+/* Whether the next lease is worth its row. A client may not come for the time of a lease by chance: if others may
+ * need what would lie idle meanwhile, and for long, it gets nothing before it comes again. */
 static bool is_active(struct core *core, const struct client *client) {
-	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
-	bool is_tight = client->flags & CLIENT_TIGHT;
-	int span =
-		is_tight ? grant_ahead_span(terms, demand_span_least(core, terms)) : demand_span(core, client, terms);
-	bool is_long = (span + 1) * terms->sub_window_us * NS_PER_US > SHORT_LEASE_NS;
-	return demand_by_now(core, client) * (span + 1) >= ACTIVE_CREDITS &&
-	       !(is_tight && is_long && demand_period_use(core, client) == 0);
+	double lasts = next_span(core, client) + 1;
+	bool is_far = core->rtt_ns > FAR_NS;
+	bool is_long = lasts * (double)sub_window_ns(core, client) > SHORT_LEASE_NS;
+	return demand_by_now(core, client) * lasts >= (is_far ? RENEWED_FAR : RENEWED) &&
+	       !(client->flags & CLIENT_TIGHT && is_long && demand_period_use(core, client) == 0);
 }
 
 /* When the next lease is to be asked for; INT64_MAX: when somebody needs it. */
