@@ -210,11 +210,19 @@ int grant_span_by_left(const struct grant_terms *terms, int span, int span_least
 	return (int)max64(min64(by_left, most), grant_brief_span(terms, span_least));
 }
 
-/* No client is given leases for longer than it has been coming, as far as the ring knows: until then what is left
- * says nothing of how much it uses. */
+/* What would be left if a client that the ring has known for less than a window had gone on as it began. */
+static int64_t left_if_known(const struct grant_terms *terms, int64_t left, int known) {
+	int64_t used = terms->max_requests - left;
+	return known + 1 >= terms->runs ? left : max64(0, terms->max_requests - used * terms->runs / (known + 1));
+}
+
+/* No client is given leases for longer than it has been coming, as far as the ring knows, nor for longer than if it
+ * had gone on like that for a window: until then what is left says little of how much it uses. */
 static int span_if_known(const struct grant_ring *ring, const struct grant_terms *terms,
-                         const struct lease_request *request, int span) {
-	return (int)min64(span, max64(known_for(ring), grant_brief_span(terms, request->span_least)));
+                         const struct lease_request *request, int64_t left) {
+	int known = known_for(ring), span_least = request->span_least;
+	int span = grant_span_by_left(terms, request->span, span_least, left_if_known(terms, left, known));
+	return (int)min64(span, max64(known, grant_brief_span(terms, span_least)));
 }
 
 /* No host takes more than this part of what is left, so that the first doesn't starve the others that serve the
@@ -291,7 +299,7 @@ void grant_take(struct grant_ring *ring, const struct grant_terms *terms, const 
 	int64_t left = available(ring, terms);
 	int span_least = (int)max64(0, min64(request->span_least, terms->runs));
 	int may_last = grant_span_by_left(terms, request->span, request->span_least, left);
-	int span = span_if_known(ring, terms, request, may_last);
+	int span = span_if_known(ring, terms, request, left);
 	bool is_brief = span <= grant_brief_span(terms, span_least);
 	bool next_instead = is_brief && request->need == 0 && request->next_want > 0;
 	bool is_open = span > span_least && !next_instead;

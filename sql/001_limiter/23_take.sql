@@ -101,6 +101,8 @@ declare
 	total bigint := 0; -- the first run
 	beyond bigint;     -- the second
 	available bigint;
+	known int;         -- the sub-windows before the present one in which the client is known to have come
+	expected bigint;   -- what would be left if it had come for a window
 	more bigint;
 	shares bigint;
 begin
@@ -191,14 +193,19 @@ begin
 	if span < most then
 		more := (more * (span + 1) + most) / (most + 1);
 	end if;
-	-- And a client isn't given leases for longer than it has been coming, as far as the counter knows: until then what
-	-- is left says nothing of how much it uses. Such a lease holds no less: the client has just begun, and may send
-	-- faster than it did.
+	-- And a client isn't given leases for longer than it has been coming, as far as the counter knows, nor for longer
+	-- than if it had gone on like that for a window: until then what is left says little of how much it uses. Such a
+	-- lease holds no less: the client has just begun, and may send faster than it did.
 	place := cardinality(counts);
 	while place > ahead + 1 and counts[place] = 0 loop
 		place := place - 1;
 	end loop;
-	span := least(span, greatest(place - ahead - 1, brief));
+	known := greatest(place - ahead - 1, 0);
+	if known + 1 < resolution and max_requests > 0 then
+		expected := greatest(max_requests - (max_requests - available) * resolution / (known + 1), 0);
+		span := least(span, greatest(most * (4 * expected - max_requests) / max_requests, brief));
+	end if;
+	span := least(span, greatest(known, brief));
 	is_open := span > shortest and not (need = 0 and next_want > 0 and span <= brief);
 	if need = 0 and next_want > 0 and span <= brief then
 		more := 0;

@@ -276,6 +276,22 @@ static void a_lease_lasts_no_longer_than_the_client_has_been_coming(void **state
 	}
 }
 
+/* Three sub-windows and the present one: what was used in them is two fifths of what would be used in ten. */
+static void nor_for_longer_than_if_it_had_gone_on_for_a_window(void **state) {
+	(void)state;
+	static const int spans[][2] = {{10, 3}, {24, 3}, {25, 3}, {27, 3}, {28, 2}, {29, 1}, {30, 0}, {60, 0}};
+	terms.max_requests = 100;
+	for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
+		start(NULL);
+		terms.max_requests = 100;
+		come_before(0, 3);
+		take(0, spans[i][0] - 1);
+		take_as(0, 1, (struct lease_request){.want = 1, .span = 10});
+		assert_int_equal(got.next_is_open, spans[i][1] > 0);
+		assert_int_equal(distance_of(got.next_sub_window), spans[i][1] > 0 ? spans[i][1] : 1);
+	}
+}
+
 /* The ring doesn't know when they were granted, and what it knew of before is given back. */
 static void leases_that_go_on_do_not_say_that_a_client_came_before(void **state) {
 	(void)state;
@@ -821,6 +837,7 @@ int main(void) {
 		TEST(a_shorter_lease_is_a_smaller_one),
 		TEST(a_new_client_gets_a_brief_lease),
 		TEST(a_lease_lasts_no_longer_than_the_client_has_been_coming),
+		TEST(nor_for_longer_than_if_it_had_gone_on_for_a_window),
 		TEST(leases_that_go_on_do_not_say_that_a_client_came_before),
 		TEST(who_is_known_for_longer_gets_longer_leases),
 		TEST(what_counts_no_more_is_not_known),

@@ -1,7 +1,7 @@
 -- stint.take(): each rule of the arithmetic on its own. Times are microseconds; a sub-window is 1 s, the window 10 s.
 
 begin;
-select plan(253);
+select plan(266);
 
 -- A new client.
 select row_eq($$ select current_us, state, changed, granted, remaining, starts_in_us, retry_us, reset_us
@@ -160,6 +160,10 @@ select row_eq($$ select state, is_ahead, spans, granted from test.take(5300000, 
 select row_eq(format('select spans, granted, granted_next from test.take(5000000, current => 5000000, known_for => %s, need => 1, want => 12, span => 10)', n),
 	row(s, now, later), format('known for %s sub-windows', n))
 from (values (0, -1, 12, 0), (1, 1, 1, 11), (2, 2, 1, 11), (9, 9, 1, 11), (10, 10, 1, 11)) v (n, s, now, later);
+select is((select spans from test.take(5000000, current => 5000000, known_for => k, counts => array[used - 1], want => 1, span => 10)), s,
+	format('known for %s sub-windows, in which %s of 100 were used: as if it had gone on for a window: %s', k, used, s))
+from (values (4, 25, 4), (4, 33, 3), (4, 35, 2), (4, 37, -1), (4, 99, -1), (6, 25, 6), (6, 49, 2), (8, 25, 8), (8, 55, 5), (9, 55, 8), (9, 65, 4), (10, 65, 4)) v (k, used, s);
+select is((select spans from test.take(5000000, current => 5000000, max_requests => 0, known_for => 4, want => 1, span => 10)), -1, '… blocked meanwhile: no lease');
 select is((select spans from test.take(5000000, current => 5000000, known_for => n, want => 1, span => 20, resolution => 20)), s,
 	format('known for %s sub-windows of twenty', n)) from (values (0, 1), (1, 1), (2, 2), (20, 20)) v (n, s);
 select is((select spans from test.take(5000000, current => 5000000, counts => '{7}', ahead => 4, known_for => 3, want => 1, span => 10)), 3,

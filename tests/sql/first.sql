@@ -26,7 +26,7 @@ select is((select sub_window from test.lease('ten', 'c', need => 0)), (select cu
 select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 4 * 20100000 and valid_us between 20100000 + 1 and 2 * 20100000
 	and starts_in_us = valid_us - 20100000 and next_valid_us = valid_us + 4 * 20100000 and reset_us = next_valid_us + 1206000000,
 	'a short lease of what is needed, and a long one') from test.first_lease('sixty', 'long', want => 3, span => 3, span_least => 1);
-select test.make_known('ten', 'long', 5);
+select test.make_known('ten', 'long', 9);
 select ok(granted = 1 and granted_next = 2 and next_is_open and next_sub_window = sub_window + 2 * 120600000 and valid_us between 120600000 + 1 and 2 * 120600000
 	and starts_in_us = valid_us - 120600000 and next_valid_us = valid_us + 2 * 120600000 and reset_us = next_valid_us + 1206000000, '… also of a client that is known')
 	from test.first_lease('ten', 'long', want => 3, span => 3, span_least => 1);
@@ -57,8 +57,8 @@ select results_eq($$ select granted, remaining from test.first_lease('ten', 'ahe
 
 -- Whatever is asked for, the answer and the counter are as take() has them: of new clients, and then of the same, some sub-windows later.
 create temp table client as
-select p.policy_id, p.name, p.sub_window_us, 'same ' || i as client_id, 1 + (hashint4(i) & 65535) % case i % 3 when 0 then p.max_requests + 2 else 1 + p.max_requests / 9 end as need,
-	hashint4(i + 1000) & 255 as want, (hashint4(i + 2000) & 65535) % 70 as span, (hashint4(i + 3000) & 65535) % (case when i % 2 = 0 then 1 else 70 end) as span_least,
+select p.policy_id, p.name, p.sub_window_us, 'same ' || i as client_id, 1 + (hashint4(i) & 65535) % case i % 3 when 0 then p.max_requests + 2 else 1 + p.max_requests / 40 end as need,
+	(hashint4(i + 1000) & 255) / case i % 4 when 0 then 1 else 64 end as want, (hashint4(i + 2000) & 65535) % 70 as span, (hashint4(i + 3000) & 65535) % (case when i % 2 = 0 then 1 else 70 end) as span_least,
 	p.resolution as k, p.max_requests
 from (
 	select stint.set_policy('k' || k, 5 + k * 3, 1200000, resolution => k) as policy_id, 'k' || k as name, 5 + k * 3 as max_requests, k as resolution,

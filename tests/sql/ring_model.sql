@@ -7,7 +7,7 @@ select plan(55);
 select setseed(0.20240229);
 
 create temp table charge (start_us bigint primary key, count bigint not null);
-create temp table waiting (since_us bigint not null, count bigint not null); -- of what is charged: what can't be spent before
+create temp table waiting (since_us bigint primary key, count bigint not null); -- of what is charged: what can't be spent before
 create temp table served (who int, since bigint);
 create temp table lease (
 	id int generated always as identity, token bigint, from_us bigint, end_us bigint, unspent bigint, spent bigint, seen_us bigint);
@@ -88,7 +88,7 @@ declare
 	te bigint; cur bigint; left_now bigint; shares bigint; stretch bigint;
 	host int; need int; least_need int; want int; span int; span_least int; next_want int; charge int;
 	token bigint[]; back int[]; gone int[];
-	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_recallable int; m_span bigint; m_most bigint; m_least bigint; m_more bigint; m_may bigint;
+	m_charged bigint; m_granted bigint; m_next bigint; m_retry bigint; m_short bigint; m_reset bigint; m_recallable int; m_span bigint; m_most bigint; m_least bigint; m_more bigint; m_may bigint; m_known bigint; m_expected numeric;
 	m_brief bigint; m_ahead bigint; m_instead boolean; m_open boolean;
 	a lease;
 begin
@@ -135,12 +135,14 @@ begin
 		perform pg_temp.put(cur, m_charged);
 		left_now := pg_temp.left_now(cur, s, k, l);
 		-- From half of the limit to a quarter, leases get shorter, and smaller: down to a tenth of the window, all in all. None lasts
-		-- longer than the client is known for, but for such a brief one.
+		-- longer than the client is known for, nor than if it had gone on like that for a window, but for such a brief one.
 		m_most := least(span, k);
 		m_least := least(span_least, k);
 		m_brief := greatest(ceil(k / 10.0) - 1, m_least, 0);
 		m_may := greatest(least(trunc(m_most * (4.0 * left_now - l) / l), m_most), m_brief);
-		m_span := least(m_may, greatest(pg_temp.known_for(cur, s, k), m_brief));
+		m_known := pg_temp.known_for(cur, s, k);
+		m_expected := case when m_known + 1 < k then greatest(l - trunc((l - left_now) * k / (m_known + 1.0)), 0) else left_now end;
+		m_span := least(m_may, greatest(trunc(m_most * (4.0 * m_expected - l) / l), m_brief), greatest(m_known, m_brief));
 		m_ahead := 1 + case when k = 0 then 0 else least(m_brief, k - 1) end;
 		m_instead := need = 0 and next_want > 0 and m_span = m_brief;
 		m_open := m_span > m_least and not m_instead;
@@ -163,7 +165,7 @@ begin
 			left_now := greatest(l - pg_temp.run(cur + s - k * s), 0);
 			m_next := least(left_now, next_want, greatest(trunc(1.25 * left_now / shares), 1));
 			perform pg_temp.put(cur + m_ahead * s, m_next);
-			insert into waiting values (cur + s, m_next);
+			insert into waiting values (cur + s, m_next) on conflict (since_us) do update set count = waiting.count + excluded.count;
 		end if;
 		if m_granted > 0 or m_next > 0 then
 			insert into served values (host, stretch);
