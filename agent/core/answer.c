@@ -203,7 +203,7 @@ static struct denial unserved_denial(struct core *core, const struct client *cli
 	return (struct denial){
 		.source = STINT_SOURCE_DATABASE,
 		.unavailable = true,
-		.limit = verdict_limit(core, client),
+		.limit = limit_of(core, client),
 		.remaining = verdict_remaining(core, client),
 		.retry_ms = us_to_ms_up(unserved_pause_us(policy)),
 		.reset_ms = policy->time_window_ms,

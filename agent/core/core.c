@@ -80,7 +80,7 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 /* Before the store's first answer all of the limit counts as remaining, without what has been advanced. */
 static int64_t remaining_beside(struct core *core, const struct client *client, int64_t owed) {
 	bool unknown = table_remaining(core->table, client->slot) == HINT_UNKNOWN;
-	int64_t remaining = unknown ? verdict_limit(core, client) : verdict_remaining(core, client);
+	int64_t remaining = unknown ? limit_of(core, client) : verdict_remaining(core, client);
 	return remaining > owed ? remaining - owed : 0;
 }
 

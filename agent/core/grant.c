@@ -216,8 +216,8 @@ static int64_t left_if_known(const struct grant_terms *terms, int64_t left, int 
 	return known + 1 >= terms->runs ? left : max64(0, terms->max_requests - used * terms->runs / (known + 1));
 }
 
-/* No client is given leases for longer than it has been coming, as far as the ring knows, nor for longer than if it
- * had gone on like that for a window: until then what is left says little of how much it uses. */
+/* No client is given leases for longer than it has been coming, as far as the ring knows, nor for longer than if
+ * it had gone on like that for a window: until then what is left says little of how much it uses. */
 static int span_if_known(const struct grant_ring *ring, const struct grant_terms *terms,
                          const struct lease_request *request, int64_t left) {
 	int known = known_for(ring), span_least = request->span_least;

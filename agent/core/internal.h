@@ -219,6 +219,14 @@ static inline uint8_t fallback_flag(int bank) {
 	return (uint8_t)(CLIENT_BANK_FALLBACK << bank);
 }
 
+/* The database's for this client, its own or its policy's, as far as it is known. */
+static inline int64_t limit_of(struct core *core, const struct client *client) {
+	int64_t own;
+	if (client->slot != TABLE_NO_SLOT && table_own_limit(core->table, client->slot, &own))
+		return own;
+	return policy_of(core, client)->terms.max_requests;
+}
+
 static inline int64_t sub_window_ns(struct core *core, const struct client *client) {
 	return terms_now(core, policy_of(core, client))->sub_window_us * NS_PER_US;
 }
@@ -391,7 +399,6 @@ struct denial {
 	int64_t reset_ms;
 };
 /* The database's for this client, as far as is known. */
-int64_t verdict_limit(struct core *core, const struct client *client);
 int64_t verdict_remaining(const struct core *core, const struct client *client);
 struct core_verdict verdict_allowed(struct core *core, const struct client *client, uint8_t source,
                                     int64_t deadline_ns);

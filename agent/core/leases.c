@@ -31,8 +31,8 @@
  * a busy server; some round trips of slack. */
 #define LEAD_MIN_NS (50 * NS_PER_MS)
 
-/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain; if
- * it isn't asked for, the first check waits for the database. Far from there that is long, and less is enough. */
+/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain;
+ * if it isn't asked for, the first check waits for the database. Far from there that is long, and less is enough. */
 #define RENEWED     0.7
 #define RENEWED_FAR 0.3
 #define FAR_NS      (10 * NS_PER_MS)
@@ -412,7 +412,7 @@ static int next_span(struct core *core, const struct client *client) {
 	struct grant_terms terms = *terms_now(core, policy_of(core, client));
 	int span_least = demand_span_least(core, &terms), span = demand_span(core, client, &terms);
 	uint32_t left = table_remaining(core->table, client->slot);
-	terms.max_requests = (int32_t)verdict_limit(core, client);
+	terms.max_requests = (int32_t)limit_of(core, client);
 	if (client->flags & CLIENT_TIGHT)
 		return grant_ahead_span(&terms, span_least);
 	return left == HINT_UNKNOWN ? span : grant_span_by_left(&terms, span, span_least, left);

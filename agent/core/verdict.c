@@ -16,13 +16,6 @@ static const struct grant_terms *terms_of(const struct core_policy *policy, uint
 	return source == STINT_SOURCE_FALLBACK ? &policy->fallback_terms : &policy->terms;
 }
 
-int64_t verdict_limit(struct core *core, const struct client *client) {
-	int64_t own;
-	if (client->slot != TABLE_NO_SLOT && table_own_limit(core->table, client->slot, &own))
-		return own;
-	return policy_of(core, client)->terms.max_requests;
-}
-
 int64_t verdict_remaining(const struct core *core, const struct client *client) {
 	if (client->slot == TABLE_NO_SLOT)
 		return 0;
@@ -41,7 +34,7 @@ struct core_verdict verdict_allowed(struct core *core, const struct client *clie
 		.reason = STINT_ADMITTED,
 		.source = source,
 		.deadline_ns = deadline_ns,
-		.limit = fallback ? policy->fallback_terms.max_requests : verdict_limit(core, client),
+		.limit = fallback ? policy->fallback_terms.max_requests : limit_of(core, client),
 		.remaining = verdict_remaining(core, client),
 		.reset_after_ms = ms_up(deadline_ns - core->now_ns) + grant_weighs_ms(terms_of(policy, source)),
 	};

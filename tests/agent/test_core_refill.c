@@ -183,8 +183,8 @@ static void comes_beside_others(struct fixture *f, struct row *row, int64_t ever
 	row->statements = statements;
 }
 
-/* Two thirds of the limit are used on other hosts, so that leases last for a quarter of a window, and most of those
- * that were had before somebody needs them would be in vain. */
+/* Two thirds of the limit are used on other hosts, so that leases last for a quarter of a window, and most of
+ * those that were had before somebody needs them would be in vain. */
 static void who_comes_more_rarely_than_its_leases_end_is_renewed_when_it_comes(void **state) {
 	struct fixture *f = *state;
 	struct row row;
