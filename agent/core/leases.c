@@ -31,8 +31,8 @@
  * a busy server; some round trips of slack. */
 #define LEAD_MIN_NS (50 * NS_PER_MS)
 
-/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain;
- * if it isn't asked for, the first check waits for the database. Far from there that is long, and less is enough. */
+/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain.
+ * If it isn't asked for, the first check waits for the database: far from there that is long: less is enough. */
 #define RENEWED     0.7
 #define RENEWED_FAR 0.3
 #define FAR_NS      (10 * NS_PER_MS)
