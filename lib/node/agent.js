@@ -91,7 +91,7 @@ class WaitingAll {
 		const error = makeError(status);
 		if (misuse !== undefined || status === ERROR_ERANGE)
 			return this.reject(misuse || new RangeError(error.message));
-		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow');
+		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow' && !backend.options.shadow);
 		const part = Math.max(strictest, 0);
 		return this.resolve(this.#tell(part, ({backend, clientId, cost}) =>
 			Verdict.of({...decideByWord(backend.options, backend.options.onError), error: error.message}, backend, clientId, cost)));
@@ -103,6 +103,7 @@ function toNative(options) {
 	const native = {...options};
 	for (const [name, words] of Object.entries(WORDS))
 		native[name] = options[name] === undefined ? 0 : words.indexOf(options[name]);
+	native.shadow = options.shadow ? 1 : 0;
 	return native;
 }
 

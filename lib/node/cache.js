@@ -12,7 +12,7 @@
 'use strict';
 const {performance} = require('perf_hooks');
 const {findFault} = require('./client_id.js');
-const {decideByWord, makeLocalLimit} = require('./local.js');
+const {admitShadow, decideByWord, makeLocalLimit} = require('./local.js');
 const {checkInteger, show} = require('./options.js');
 const {OTHERS_VERDICT, RULE_OF_VERDICT} = require('./verdict.js');
 
@@ -170,6 +170,7 @@ class CacheBackend {
 		const others = count - cost;
 		return {
 			allowed,
+			shadowDenied: false,
 			limit: maxRequests,
 			remaining: Math.max(0, Math.floor(maxRequests - weighed - (allowed ? count : others))),
 			retryAfterMs: allowed ? 0 : this.#findRetry(previous, others, elapsedMs, cost),
@@ -249,20 +250,21 @@ class CacheBackend {
 		} finally {
 			this.#waiting--;
 		}
-		if (!verdict.allowed)
+		if (!verdict.allowed || verdict.shadowDenied)
 			this.#takeBack(taking);
 		return this.#sign(verdict, cost, verdict.allowed && verdict.source === 'cache' ? taking : undefined);
 	}
 
 	/* What refund() needs of a verdict. */
-	#sign(verdict, cost, taking) {
+	#sign(found, cost, taking) {
+		const verdict = admitShadow(this.#options, found);
 		signed.set(verdict, {owner: this, cost, taking});
 		return verdict;
 	}
 
 	#refuse() {
 		const {maxRequests, timeWindowMs, policy} = this.#options;
-		return {allowed: false, limit: maxRequests, remaining: 0, retryAfterMs: timeWindowMs, resetAfterMs: timeWindowMs, source: 'cache',
+		return {allowed: false, shadowDenied: false, limit: maxRequests, remaining: 0, retryAfterMs: timeWindowMs, resetAfterMs: timeWindowMs, source: 'cache',
 			policy, reason: 'cost_above_limit'};
 	}
 

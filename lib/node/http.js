@@ -24,7 +24,7 @@ function ipClient(address, {ipv4Prefix = 32, ipv6Prefix = 64} = {}) {
 /* A verdict of a store's means the same as one of the table's. */
 function toNumbers(verdict) {
 	const source = SOURCES.indexOf(verdict.source);
-	return {...verdict, allowed: Number(verdict.allowed), source: source < 0 ? 1 : source, reason: REASONS.indexOf(verdict.reason)};
+	return {...verdict, allowed: Number(verdict.allowed), shadowDenied: Number(verdict.shadowDenied), source: source < 0 ? 1 : source, reason: REASONS.indexOf(verdict.reason)};
 }
 
 /** Pairs of name and value. version: 'draft-11' or 'none'. */

@@ -1,11 +1,13 @@
 /** What a check found. refund() needs the object itself: a copy can't be given back. */
 export interface Verdict {
 	allowed: boolean;
+	/** It is allowed only because its policy is a shadow. The rest is as of the denial, and nothing was taken. */
+	shadowDenied: boolean;
 	/** What applies to this client: maxRequests, or a limit of its own, or the fallback's; 0: blocked. */
 	limit: number;
 	/** An estimate: others may spend it meanwhile. */
 	remaining: number;
-	/** 0 when allowed; else until this cost may be admitted, if nobody else is. */
+	/** 0 when allowed, and not because of a shadow; else until this cost may be admitted, if nobody else is. */
 	retryAfterMs: number;
 	/** Until the whole limit is free again, if nobody sends. */
 	resetAfterMs: number;
@@ -66,6 +68,8 @@ export interface Options {
 	timeoutMs?: number;
 	/** Who decides when the agent doesn't: a lenient limit of this process (default), nobody passes, or all pass. */
 	onError?: 'local' | 'deny' | 'allow';
+	/** Nobody is denied: verdicts' shadowDenied tells who would be. All is counted as if they were. Default: false. */
+	shadow?: boolean;
 }
 
 export interface CheckOptions {

@@ -54,7 +54,7 @@ class LocalLimit {
 			this.#count(clientId, taken + cost);
 		const leftMs = Math.max(1, Math.ceil(this.#began + this.#timeWindowMs - now));
 		const reason = allowed ? 'admitted' : cost > this.#maxRequests ? 'cost_above_limit' : 'over_limit';
-		return {allowed, limit: this.#maxRequests, remaining: this.#maxRequests - taken - (allowed ? cost : 0),
+		return {allowed, shadowDenied: false, limit: this.#maxRequests, remaining: this.#maxRequests - taken - (allowed ? cost : 0),
 			retryAfterMs: allowed ? 0 : leftMs, resetAfterMs: leftMs, source: 'local', policy, reason};
 	}
 }
@@ -64,12 +64,17 @@ function makeLocalLimit({maxRequests, timeWindowMs, fallbackMaxRequests, fallbac
 	return new LocalLimit(fallbackMaxRequests || 2 * maxRequests, fallbackTimeWindowMs || timeWindowMs);
 }
 
+/** A shadow denies nobody, whoever decides: this verdict, or the same as told of a shadow. */
+function admitShadow({shadow}, verdict) {
+	return shadow && !verdict.allowed ? {...verdict, allowed: true, shadowDenied: true} : verdict;
+}
+
 /** The verdict of onError: 'allow' or 'deny'. */
 function decideByWord(options, word) {
 	const allowed = word === 'allow';
-	return {allowed, limit: options.maxRequests, remaining: 0, retryAfterMs: allowed ? 0 : options.timeWindowMs,
+	return admitShadow(options, {allowed, shadowDenied: false, limit: options.maxRequests, remaining: 0, retryAfterMs: allowed ? 0 : options.timeWindowMs,
 		resetAfterMs: options.timeWindowMs, source: 'local', policy: options.policy,
-		reason: allowed ? 'admitted' : 'unavailable'};
+		reason: allowed ? 'admitted' : 'unavailable'});
 }
 
-module.exports = {CLIENTS_MAX, LocalLimit, decideByWord, makeLocalLimit};
+module.exports = {CLIENTS_MAX, LocalLimit, admitShadow, decideByWord, makeLocalLimit};

@@ -26,7 +26,7 @@ const WORDS = {
 	onError: ['local', 'deny', 'allow'],
 };
 
-const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), 'policy', 'cacheClient'];
+const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), 'policy', 'cacheClient', 'shadow'];
 
 /* A value as an error shows it, not longer than a line. */
 function show(value) {
@@ -63,6 +63,11 @@ function checkPolicy(value) {
 	throw new Kind(`policy is ${show(value)}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-`);
 }
 
+function checkShadow(value) {
+	if (value !== undefined && typeof value !== 'boolean')
+		throw new TypeError(`shadow is ${show(value)}, must be true or false`);
+}
+
 function checkSubWindow(options) {
 	if (options.algorithm === 'fixed_window' || options.resolution === undefined)
 		return;
@@ -72,8 +77,8 @@ function checkSubWindow(options) {
 }
 
 /* Limiters without a name and with the same limits are one policy, in all processes: they count together. */
-function makePolicy({maxRequests, timeWindowMs, algorithm, mode, resolution}) {
-	return [maxRequests, timeWindowMs + 'ms', algorithm, mode, resolution].filter((part) => part !== undefined).join('/');
+function makePolicy({maxRequests, timeWindowMs, algorithm, mode, resolution, shadow}) {
+	return [maxRequests, timeWindowMs + 'ms', algorithm, mode, resolution, shadow ? 'shadow' : undefined].filter((part) => part !== undefined).join('/');
 }
 
 /** Returns a copy, with a policy, when all is right; else throws a TypeError or a RangeError. */
@@ -89,6 +94,7 @@ function checkOptions(options) {
 	for (const name of Object.keys(WORDS))
 		checkWord(name, copy[name]);
 	checkPolicy(copy.policy);
+	checkShadow(copy.shadow);
 	checkSubWindow(copy);
 	copy.policy = copy.policy === undefined ? makePolicy(copy) : copy.policy;
 	return copy;

@@ -22,6 +22,7 @@ const FIELDS = 10;
 /* What the bits say. */
 const ALLOWED = 1;
 const HIGH = 2; // a time of 2^31 ms or more
+const SHADOW_DENIED = 4;
 const SOURCE_SHIFT = 4;
 const REASON_SHIFT = 8;
 const MASK = 7;
@@ -40,6 +41,7 @@ class Verdict {
 	constructor(numbers, at, owner, clientId, cost) {
 		const bits = numbers[at + BITS];
 		this.allowed = (bits & ALLOWED) !== 0;
+		this.shadowDenied = (bits & SHADOW_DENIED) !== 0;
 		this.limit = numbers[at + LIMIT];
 		this.remaining = numbers[at + REMAINING];
 		this.retryAfterMs = numbers[at + RETRY_AFTER_MS];

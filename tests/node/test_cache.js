@@ -160,6 +160,21 @@ test('refund: in the window in which it was counted, once, at most what was take
 	assert.strictEqual(limiter.refund(second), false);
 });
 
+test('a shadow denies nobody, and counts as if it did', async () => {
+	const store = new MemoryStore(clock);
+	const limiter = make(store, {maxRequests: 3, shadow: true});
+	const told = [];
+	for (let i = 0; i < 6; i++)
+		told.push(await limiter.check('a', 1));
+	told.push(await limiter.check('a', 4));
+	assert.ok(told.every(({allowed}) => allowed));
+	assert.deepStrictEqual(told.map(({shadowDenied}) => shadowDenied), [false, false, false, true, true, true, true]);
+	assert.deepStrictEqual([told[5].reason, told[6].reason], ['over_limit', 'cost_above_limit']);
+	assert.strictEqual(limiter.refund(told[5]), false);
+	await sleep(20);
+	assert.deepStrictEqual([...store.values.values()].map((entry) => entry.value), [3]);
+});
+
 /* A store that does what `mode` says. */
 class FaultyStore extends MemoryStore {
 	mode = 'well';

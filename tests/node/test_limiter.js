@@ -47,7 +47,7 @@ test('thousands of new clients at once: more than one batch of answers', async (
 test('a verdict in full', async () => {
 	const limiter = make({policy: 'verdict'});
 	const {resetAfterMs, ...first} = await limiter.check('a', {cost: 2});
-	assert.deepStrictEqual(first, {allowed: true, limit: 5, remaining: 3, retryAfterMs: 0, source: 'database', policy: 'verdict',
+	assert.deepStrictEqual(first, {allowed: true, shadowDenied: false, limit: 5, remaining: 3, retryAfterMs: 0, source: 'database', policy: 'verdict',
 		reason: 'admitted'});
 	assert.ok(resetAfterMs > 0);
 	const denied = await limiter.check('a', {cost: 4});
@@ -157,6 +157,7 @@ test('options: each error names the option, the value and its range', () => {
 		[{onError: 'panic'}, RangeError, 'onError is "panic", must be one of "local", "deny", "allow"'],
 		[{policy: ''}, RangeError, 'policy is "", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
 		[{policy: 'a b'}, RangeError, 'policy is "a b", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
+		[{shadow: 1}, TypeError, 'shadow is 1, must be true or false'],
 		[{maxRequest: 5}, TypeError, /^option "maxRequest" is unknown, must be one of maxRequests, /],
 		[{cacheClient: {}}, TypeError, /^cacheClient /],
 	];
@@ -321,7 +322,8 @@ test('refund: what was not taken, and what is not its own', async () => {
 	const denied = await limiter.check('a', {cost: 5});
 	assert.strictEqual(denied.allowed, false);
 	assert.strictEqual(limiter.refund(denied), false);
-	assert.deepStrictEqual(Object.keys(verdict).sort(), ['allowed', 'limit', 'policy', 'reason', 'remaining', 'resetAfterMs', 'retryAfterMs', 'source']);
+	assert.deepStrictEqual(Object.keys(verdict).sort(), ['allowed', 'limit', 'policy', 'reason', 'remaining', 'resetAfterMs', 'retryAfterMs',
+		'shadowDenied', 'source']);
 	limiter.close();
 	assert.strictEqual(limiter.refund(verdict), false);
 	other.close();
@@ -360,6 +362,40 @@ test('checkAll: the part that the verdict names is given back', async () => {
 	assert.strictEqual((await user.peek('a')).remaining, verdict.remaining + 2);
 	user.close();
 	address.close();
+});
+
+test('a shadow denies nobody, and tells whom it would', async () => {
+	const limiter = make({policy: 'shadow', maxRequests: 2, shadow: true});
+	const told = [];
+	for (let i = 0; i < 5; i++)
+		told.push(await limiter.check('a'));
+	assert.ok(told.every(({allowed}) => allowed));
+	assert.deepStrictEqual(told.map(({shadowDenied}) => shadowDenied), [false, false, true, true, true]);
+	const last = told[4];
+	assert.deepStrictEqual([last.reason, last.remaining, last.retryAfterMs > 0, limiter.refund(last)], ['over_limit', 0, true, false]);
+	assert.strictEqual(await limiter.isAllowed('a'), true);
+	assert.strictEqual((await limiter.check('a', {cost: 3})).reason, 'cost_above_limit');
+	assert.ok(!limiter.headers(last).some(([name]) => name === 'Retry-After'));
+	const strict = make({policy: 'not-shadow', maxRequests: 2});
+	const checkAll = () => DistributedRateLimiter.checkAll([{limiter, clientId: 'a'}, {limiter: strict, clientId: 'a'}]);
+	const all = [await checkAll(), await checkAll(), await checkAll()];
+	assert.deepStrictEqual(all.map(({allowed, shadowDenied, part}) => [allowed, shadowDenied, part]), [[true, true, 0], [true, true, 0], [false, false, 1]]);
+	limiter.close();
+	strict.close();
+	const nobody = make({policy: 'shadow-away', cacheClient: away, shadow: true, onError: 'deny', timeoutMs: 50});
+	for (let i = 0; i < 3; i++) {
+		const {allowed, shadowDenied} = await nobody.check('a');
+		assert.deepStrictEqual([allowed, shadowDenied], [true, true]);
+	}
+	nobody.close();
+	const own = await startAgent();
+	const waits = make({policy: 'shadow-close', cacheClient: connect(own.socketPath), shadow: true, timeoutMs: 60000});
+	await waits.isAllowed('known');
+	own.signal('SIGSTOP');
+	const waiting = [waits.check('a'), DistributedRateLimiter.checkAll([{limiter: waits, clientId: 'b'}])];
+	waits.close();
+	own.signal('SIGCONT');
+	assert.deepStrictEqual((await Promise.all(waiting)).map(({allowed, shadowDenied}) => [allowed, shadowDenied]), [[true, true], [true, true]]);
 });
 
 test('checkAll: all or nothing', async () => {

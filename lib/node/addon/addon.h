@@ -36,10 +36,11 @@ enum field {
 };
 
 /* Bits of FIELD_WORDS. */
-#define WORDS_ALLOWED      1
-#define WORDS_HIGH         2 /* of the times there is more than the lower bits */
-#define WORDS_SOURCE_SHIFT 4
-#define WORDS_REASON_SHIFT 8
+#define WORDS_ALLOWED       1
+#define WORDS_HIGH          2 /* of the times there is more than the lower bits */
+#define WORDS_SHADOW_DENIED 4
+#define WORDS_SOURCE_SHIFT  4
+#define WORDS_REASON_SHIFT  8
 
 /* What `check`, `try`, `peek` and `alone` tell: 0 denied, 1 allowed, or these; below 0 an error. */
 #define ANSWER_NONE    2 /* try: the table has no answer */

@@ -24,7 +24,8 @@ static bool has_high(const struct stint_result *r) {
 
 static void write_fields(int32_t *fields, const struct stint_result *r) {
 	fields[FIELD_WORDS] = (r->allowed ? WORDS_ALLOWED : 0) | (has_high(r) ? WORDS_HIGH : 0) |
-	                      (int32_t)r->source << WORDS_SOURCE_SHIFT | (int32_t)r->reason << WORDS_REASON_SHIFT;
+	                      (r->shadow_denied ? WORDS_SHADOW_DENIED : 0) | (int32_t)r->source << WORDS_SOURCE_SHIFT |
+	                      (int32_t)r->reason << WORDS_REASON_SHIFT;
 	fields[FIELD_LIMIT] = fit(r->limit);
 	fields[FIELD_REMAINING] = fit(r->remaining);
 	fields[FIELD_RETRY_AFTER_MS] = (int32_t)(r->retry_after_ms & INT32_MAX);

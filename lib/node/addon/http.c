@@ -57,6 +57,7 @@ napi_value http_headers(napi_env env, napi_callback_info info) {
 	};
 	struct stint_result result = {
 		.allowed = value_get_number(env, value[1], "allowed") != 0,
+		.shadow_denied = value_get_number(env, value[1], "shadowDenied") != 0,
 		.source = (enum stint_source)value_get_number(env, value[1], "source"),
 		.reason = (enum stint_reason)value_get_number(env, value[1], "reason"),
 		.limit = value_get_number(env, value[1], "limit"),
