@@ -251,7 +251,8 @@ LIB_TESTS := \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
 	tests/lib/test_threads.c \
-	tests/lib/test_together.c
+	tests/lib/test_together.c \
+	tests/lib/test_window.c
 
 AGENT_TESTS := \
 	tests/agent/test_agent_start.c \

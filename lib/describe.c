@@ -14,6 +14,7 @@ APART void describe_unusual_admission(const struct binding *binding, const struc
 		result->source = STINT_SOURCE_FALLBACK;
 		result->limit = describe_load_limit(&binding->entry->fallback_max_requests);
 		result->reset_after_ms = lease_ms + describe_load_ms(&binding->entry->fallback_weighs_ms);
+		result->time_window_ms = describe_load_limit(&binding->entry->fallback_time_window_ms);
 	}
 	if (unusual.own_limit != NO_OWN_LIMIT)
 		result->limit = unusual.own_limit;
@@ -27,6 +28,7 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
 	if (unusual.fallback) {
 		result->source = STINT_SOURCE_FALLBACK;
 		result->limit = describe_load_limit(&policy->fallback_max_requests);
+		result->time_window_ms = describe_load_limit(&policy->fallback_time_window_ms);
 	}
 	if (unusual.own_limit != NO_OWN_LIMIT)
 		result->limit = unusual.own_limit;
@@ -35,8 +37,7 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
 	result->remaining = (int64_t)unusual.left + unusual.beyond;
 	if (cost > result->limit) {
 		result->reason = reason_of(false, cost, result->limit);
-		result->retry_after_ms =
-			describe_load_limit(unusual.fallback ? &policy->fallback_time_window_ms : &policy->time_window_ms);
+		result->retry_after_ms = result->time_window_ms;
 		if (result->remaining >= result->limit)
 			result->reset_after_ms = 0;
 	}

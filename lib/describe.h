@@ -50,6 +50,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->limit = describe_load_limit(&policy->max_requests);
 	result->remaining = (int64_t)d->left + d->beyond;
 	result->retry_after_ms = 0;
+	result->time_window_ms = describe_load_limit(&policy->time_window_ms);
 	result->reset_after_ms = lease_ms + describe_load_ms(&policy->weighs_ms);
 	result->receipt = receipt_of(d->word, d->found);
 	if (SELDOM(d->unusual != 0))
@@ -59,7 +60,8 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 HOT_PART static inline bool describe_denied(const struct binding *binding, const struct decision *d, uint32_t cost,
                                             struct stint_result *result) {
 	int64_t denied_ms = clock_ms_up(d->until_ns - d->now_ns);
-	int64_t limit = describe_load_limit(&binding->entry->max_requests);
+	const struct policy_entry *policy = binding->entry;
+	int64_t limit = describe_load_limit(&policy->max_requests);
 	uint64_t unusual = d->unusual | limiter_load_shadow(binding);
 
 	result->allowed = false;
@@ -72,6 +74,7 @@ HOT_PART static inline bool describe_denied(const struct binding *binding, const
 	result->retry_after_ms = denied_ms + hint_retry_ms(d->times);
 	result->reset_after_ms = denied_ms + hint_reset_ms(d->times);
 	result->receipt = 0;
+	result->time_window_ms = describe_load_limit(&policy->time_window_ms);
 	if (SELDOM(unusual != 0 || cost > limit))
 		return describe_unusual_denial(binding, d->slot, d->key, d->found, d->times, d->now_ns, cost, result);
 	return true;

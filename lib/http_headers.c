@@ -33,10 +33,12 @@ static uint64_t retry_after(const struct stint_result *r) {
 }
 
 /* The window in which the result's limit is counted; 0 where that isn't known for sure. What hosts and processes
- * decide alone may be by the fallback's window. */
+ * decide alone may be by the fallback's window: a result that doesn't tell its own leaves that open. */
 static int64_t window_of(const struct stint_http_options *o, const struct stint_result *r) {
 	bool alone = r->source == STINT_SOURCE_FALLBACK || r->source == STINT_SOURCE_LOCAL;
 	bool same = o->fallback_time_window_ms == 0 || o->fallback_time_window_ms == o->time_window_ms;
+	if (r->time_window_ms > 0)
+		return r->time_window_ms;
 	return alone && !same ? 0 : o->time_window_ms;
 }
 

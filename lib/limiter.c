@@ -79,17 +79,6 @@ static const struct policy_entry *entry_of(const struct stint_limiter *limiter) 
 	return binding->entry;
 }
 
-/* Before the policy is known, what the app declares is true. */
-static bool is_shadow(const struct stint_limiter *limiter) {
-	const struct policy_entry *entry = entry_of(limiter);
-	return entry ? atomic_load(&entry->shadow) != 0 : limiter->declaration.head.flags & WIRE_DECLARE_SHADOW;
-}
-
-void limiter_tell(const struct stint_limiter *limiter, struct stint_result *result) {
-	if (!result->allowed && is_shadow(limiter))
-		limiter_excuse(result);
-}
-
 /* Takes the limit from the directory, which is newer than what the app declared. But the directory is shared
  * memory: a value that can't be true is ignored. */
 static void find_limit(const _Atomic int64_t *max_field, const _Atomic int64_t *window_field,
@@ -128,6 +117,7 @@ static void admit(const struct stint_limiter *limiter, struct stint_result *resu
 		.reason = STINT_ADMITTED,
 		.limit = max_requests,
 		.remaining = max_requests,
+		.time_window_ms = time_window_ms,
 	};
 }
 
@@ -144,6 +134,7 @@ static void deny(const struct stint_limiter *limiter, uint64_t retry_after_ns, s
 		.limit = max_requests,
 		.retry_after_ms = retry_after_ms,
 		.reset_after_ms = time_window_ms > retry_after_ms ? time_window_ms : retry_after_ms,
+		.time_window_ms = time_window_ms,
 	};
 }
 
@@ -156,6 +147,29 @@ static void find_local_limit(const struct stint_limiter *limiter, int64_t *max_r
 		find_limit(&entry->fallback_max_requests, &entry->fallback_time_window_ms, max_requests, time_window_ms);
 	if (limiter->local_max_requests)
 		*max_requests = limiter->local_max_requests;
+}
+
+/* Before the policy is known, what the app declares is true. */
+static bool is_shadow(const struct stint_limiter *limiter) {
+	const struct policy_entry *entry = entry_of(limiter);
+	return entry ? atomic_load(&entry->shadow) != 0 : limiter->declaration.head.flags & WIRE_DECLARE_SHADOW;
+}
+
+/* The window by which the agent has decided. */
+static int64_t agents_window(const struct stint_limiter *limiter, enum stint_source source) {
+	int64_t max_requests, time_window_ms;
+	if (source == STINT_SOURCE_FALLBACK)
+		find_local_limit(limiter, &max_requests, &time_window_ms);
+	else
+		find_policy_limit(limiter, &max_requests, &time_window_ms);
+	return time_window_ms;
+}
+
+void limiter_tell(const struct stint_limiter *limiter, struct stint_result *result) {
+	if (result->source != STINT_SOURCE_LOCAL)
+		result->time_window_ms = agents_window(limiter, result->source);
+	if (!result->allowed && is_shadow(limiter))
+		limiter_excuse(result);
 }
 
 void limiter_decide_locally(const struct question *q, struct stint_result *result) {

@@ -72,8 +72,8 @@ static inline void limiter_excuse(struct stint_result *result) {
 	result->allowed = result->shadow_denied = true;
 }
 
-/* Does that if the limiter's policy is a shadow, as far as this process knows. Each verdict comes here before an
- * app sees it, unless it is the table's, which describe() does it for. */
+/* Completes a verdict before an app sees it: does that if the limiter's policy is a shadow, and tells the window
+ * of an agent's verdict; as far as this process knows them. The table's verdicts are complete, see describe(). */
 void limiter_tell(const struct stint_limiter *, struct stint_result *);
 
 /* Decides without the agent, by on_error: denies as long as the agent may be back any moment, then decides by the

@@ -261,7 +261,8 @@ struct stint_result {
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
 	uint32_t reserved;
-	uint64_t receipt; /* of an admission, in this process: for stint_refund(); 0: it can't be given back */
+	uint64_t receipt;       /* of an admission, in this process: for stint_refund(); 0: it can't be given back */
+	int64_t time_window_ms; /* in which `limit` counts: the policy's, an operator's perhaps, or the fallback's */
 };
 
 struct stint;         /* an attachment to this host's agent */
@@ -542,8 +543,8 @@ enum stint_http_version {
 /* Zero it, then set what you need: 0 means the default. */
 struct stint_http_options {
 	const char *policy;              /* required: the limit's name */
-	int64_t time_window_ms;          /* the limit's; 0: not known */
-	int64_t fallback_time_window_ms; /* if it is another one */
+	int64_t time_window_ms;          /* for a result that doesn't know its own; 0: not known */
+	int64_t fallback_time_window_ms; /* the same of the fallback's, if it is another one */
 	enum stint_http_version version;
 	bool x_ratelimit; /* X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset as well */
 };
@@ -556,7 +557,7 @@ typedef void stint_http_callback(const char *name, const char *value, void *arg)
  * Tells a verdict in header fields: calls back for each of them, and returns when it is done. Allocates
  * nothing, contacts nobody; any thread may call it.
  *
- *     RateLimit-Policy: "api";q=100;w=60       limit, and the window in s
+ *     RateLimit-Policy: "api";q=100;w=60       limit, and its window in s
  *     RateLimit: "api";r=12;t=34               remaining, and s until the whole limit is free again
  *     X-RateLimit-Limit: 100                   with x_ratelimit: the same three numbers
  *     X-RateLimit-Remaining: 12
@@ -565,8 +566,9 @@ typedef void stint_http_callback(const char *name, const char *value, void *arg)
  *
  * Times are in whole seconds, rounded up: nobody who waits for so long comes too early. On a denial, t and
  * X-RateLimit-Reset are what Retry-After is, 1 at least. What a shadow would deny is told as an admission. w is
- * left out when time_window_ms is 0, or below 1 s, and where a host or a process decided by itself
- * (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and the windows differ. A number that is negative is told as 0.
+ * result->time_window_ms. Where that is 0, as with an app that was compiled with an earlier stint.h, it is one of
+ * the options: none where a host or a process decided by itself (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and
+ * these differ. Below 1 s, w is left out. A number that is negative is told as 0.
  *
  * The verdicts of several limiters make several lines of the first two, which are lists. Of the others a
  * response has one: take those of the limiter that denied, or has the least left.

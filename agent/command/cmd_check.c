@@ -64,6 +64,7 @@ static int print_json(const struct request *request, const struct stint_result *
 	json_object_set_new(verdict, "source", json_string(source_name(result->source)));
 	json_object_set_new(verdict, "reason", json_string(reason_name(result->reason)));
 	json_object_set_new(verdict, "limit", json_integer(result->limit));
+	json_object_set_new(verdict, "time_window_ms", json_integer(result->time_window_ms));
 	json_object_set_new(verdict, "remaining", json_integer(result->remaining));
 	json_object_set_new(verdict, "retry_after_ms", json_integer(result->retry_after_ms));
 	json_object_set_new(verdict, "reset_after_ms", json_integer(result->reset_after_ms));

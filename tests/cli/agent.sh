@@ -100,7 +100,7 @@ expect 'a cost above the limit --json' 1 '"reason": "cost_above_limit"' "${s[@]}
 expect 'never: but a time that makes sense' 1 '"retry_after_ms": 3600000,' "${s[@]}" check api b --cost 3 --json
 expect 'allowed --json' 0 '"allowed": true' "${s[@]}" check many whole --cost 3 --json
 wanted='\{"policy":"many","client_id":"whole","cost":3,"allowed":true,"shadow_denied":false,"source":"(database|advance)","reason":"admitted",'
-wanted+='"limit":100,"remaining":97,"retry_after_ms":0,"reset_after_ms":[1-9][0-9]{6,7}\}'
+wanted+='"limit":100,"time_window_ms":36000000,"remaining":97,"retry_after_ms":0,"reset_after_ms":[1-9][0-9]{6,7}\}'
 ok '... with all that is known' "$(tr -d ' \n' <<<"$output" | grep -qxE "$wanted"; echo $?)" "$output"
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json

@@ -113,6 +113,26 @@ static void a_window_is_told_where_it_is_known(void **state) {
 	}
 }
 
+/* What the app has declared may not apply. */
+static void the_results_window_outweighs_the_options(void **state) {
+	struct stint_result result;
+
+	(void)state;
+	for (int source = STINT_SOURCE_LEASE; source <= STINT_SOURCE_ADVANCE; source++) {
+		(void)RESULT(admitted, result.source = (enum stint_source)source, result.time_window_ms = 6001);
+		assert_lines((struct stint_http_options){.policy = "api"}, result,
+		             "RateLimit-Policy: \"api\";q=100;w=7\nRateLimit: \"api\";r=12;t=34\n");
+		assert_lines((struct stint_http_options){.policy = "api",
+		                                         .time_window_ms = 60000,
+		                                         .fallback_time_window_ms = 30000},
+		             result, "RateLimit-Policy: \"api\";q=100;w=7\nRateLimit: \"api\";r=12;t=34\n");
+	}
+	assert_lines(minute, RESULT(admitted, result.time_window_ms = 999),
+	             "RateLimit-Policy: \"api\";q=100\nRateLimit: \"api\";r=12;t=34\n");
+	assert_lines(minute, RESULT(admitted, result.time_window_ms = -1),
+	             "RateLimit-Policy: \"api\";q=100;w=60\nRateLimit: \"api\";r=12;t=34\n");
+}
+
 static void x_ratelimit_comes_on_request(void **state) {
 	struct stint_http_options options;
 
@@ -232,6 +252,7 @@ int main(void) {
 		cmocka_unit_test(seconds_are_rounded_up),
 		cmocka_unit_test(short_and_unknown_windows_are_left_out),
 		cmocka_unit_test(a_window_is_told_where_it_is_known),
+		cmocka_unit_test(the_results_window_outweighs_the_options),
 		cmocka_unit_test(x_ratelimit_comes_on_request),
 		cmocka_unit_test(the_blocked_are_told),
 		cmocka_unit_test(numbers_are_kept_in_bounds),

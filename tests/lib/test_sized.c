@@ -18,6 +18,9 @@ struct later_result {
 	int64_t unknown;
 };
 
+/* What the first stint.h had that told sizes. */
+#define EARLIER_SIZE (offsetof(struct stint_result, receipt) + sizeof(uint64_t))
+
 static const struct later_options later = {
 	.known = {.policy = "api", .max_requests = 100, .time_window_ms = 60000}};
 
@@ -37,7 +40,7 @@ static void an_option_that_is_not_known_must_be_0(void **state) {
 static void a_size_that_cannot_be_is_refused(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *limiter;
-	const size_t sizes[] = {0, 8, SIZE_MAX, sizeof(f->r) + SIZED_LATER_MAX + 1, sizeof(f->r) - 1};
+	const size_t sizes[] = {0, 8, SIZE_MAX, sizeof(f->r) + SIZED_LATER_MAX + 1, EARLIER_SIZE - 1};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		assert_int_equal(stint_check_sized(f->api, "c", 1, 1, &f->r, sizes[i]), STINT_EVERSION);
@@ -74,6 +77,30 @@ static void a_larger_result_is_filled_with_zeros(void **state) {
 	memset(&r, 0xff, sizeof(r));
 	assert_int_equal(stint_check_async_sized(f->api, "warm", STINT_STRING, 1, &r.known, sizeof(r), count, f), 1);
 	assert_admitted(&r);
+}
+
+static void nothing_is_written_beyond_a_smaller_result(void **state) {
+	struct fixture *f = *state;
+	const int64_t untouched = 0x5555555555555555;
+
+	assert_int_equal(stint_check_sized(f->api, "c", STINT_STRING, 1, &f->r, EARLIER_SIZE), 0);
+	fake_slot_lease(fake_table_put(&f->agent.table, 0, "warm"), 0, 5, LATER, 0);
+	for (int i = 0; i < 5; i++) {
+		memset(&f->r, 0x55, sizeof(f->r));
+		const struct stint_part part = {f->api, "warm", STINT_STRING, 1, 0};
+		int status = i == 0   ? stint_check_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE)
+		             : i == 1 ? stint_try_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE)
+		             : i == 2 ? stint_peek_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE)
+		             : i == 3 ? stint_check_async_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE, count, f)
+		                      : stint_check_all_sized(&part, sizeof(part), 1, &f->r, EARLIER_SIZE);
+		assert_int_equal(status, i == 1 || i == 3);
+		assert_true(f->r.allowed);
+		assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
+		assert_int_equal(f->r.time_window_ms, untouched);
+	}
+	assert_int_equal(stint_check_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE), 0);
+	assert_int_equal(stint_refund_sized(f->api, "warm", 4, 1, &f->r, EARLIER_SIZE), 1);
+	assert_int_equal(f->r.time_window_ms, untouched);
 }
 
 static void see_zeros(int status, const struct stint_result *result, void *arg) {
@@ -128,11 +155,9 @@ static void try_takes_what_the_table_has(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(an_option_that_is_not_known_must_be_0),
-		TEST(a_size_that_cannot_be_is_refused),
-		TEST(a_larger_result_is_filled_with_zeros),
-		TEST(a_callback_of_a_later_app_sees_zeros),
-		TEST(try_asks_nobody),
+		TEST(an_option_that_is_not_known_must_be_0), TEST(a_size_that_cannot_be_is_refused),
+		TEST(a_larger_result_is_filled_with_zeros),  TEST(nothing_is_written_beyond_a_smaller_result),
+		TEST(a_callback_of_a_later_app_sees_zeros),  TEST(try_asks_nobody),
 		TEST(try_takes_what_the_table_has),
 	};
 	alarm(UNIT_SECONDS_MAX);
