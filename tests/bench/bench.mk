@@ -38,6 +38,7 @@ BENCHES := \
 	tests/bench/bench_node.c \
 	tests/bench/bench_outage.c \
 	tests/bench/bench_peers.c \
+	tests/bench/bench_python.c \
 	tests/bench/bench_snapshot.c \
 	tests/bench/bench_table_size.c \
 	tests/bench/bench_tail.c
@@ -51,8 +52,9 @@ $(BUILD)/tests/bench.a: $(bench_support) $(BUILD)/lists
 # What only these need, so that the others build without hiredis.
 PEER_SUPPORT := tests/bench/peers.c tests/bench/redis.c
 peer_benches := $(BUILD)/tests/bench/bench_peers $(BUILD)/tests/bench/bench_node
-$(peer_benches): PEER_LIBS = -lhiredis
+$(peer_benches) $(BUILD)/tests/bench/bench_python: PEER_LIBS = -lhiredis
 $(peer_benches): $(PEER_SUPPORT:%.c=$(BUILD)/%.o)
+$(BUILD)/tests/bench/bench_python: $(BUILD)/tests/bench/redis.o
 $(benches): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench.a $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PEER_LIBS) $(STINTD_LIBS) -lm -pthread
 

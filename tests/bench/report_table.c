@@ -28,7 +28,8 @@ static const char *title_of(int row) {
 	                                     [13] = "fleets",
 	                                     [14] = "what happens to fleets",
 	                                     [17] = "Node.js",
-	                                     [18] = "nginx"};
+	                                     [18] = "nginx",
+	                                     [19] = "Python"};
 
 	return row >= 1 && row < (int)(sizeof(titles) / sizeof(titles[0])) ? titles[row] : "other";
 }
