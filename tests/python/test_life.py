@@ -196,37 +196,6 @@ class Leaks(unittest.TestCase):
         self.assertLess(left, most, f'{left} bytes more')
         self.assertLessEqual(support.count_descriptors(), descriptors)
 
-    def test_references(self):
-        limiter = make('references', 1000000)
-        known, result = 'known-' + str(os.getpid()), limiter.check('known')
-        parts = [(limiter, known), (make('references-2', 1000000), known)]
-        calls = (
-            lambda: limiter.is_allowed(known),
-            lambda: limiter.check(known, 2),
-            lambda: limiter.try_check(known),
-            lambda: limiter.peek(known),
-            lambda: limiter.charge(known),
-            lambda: limiter.refund(known, result),
-            lambda: limiter.http_headers(result),
-            lambda: stint.check_all(parts),
-            lambda: repr(result),
-            lambda: (result.source, result.reason, result.policy, result.error),
-            lambda: stint.ip_client('192.0.2.1'),
-            lambda: self.assertRaises(ValueError, limiter.check, ''),
-            lambda: self.assertRaises(TypeError, limiter.check, 7),
-            lambda: self.assertRaises(ValueError, limiter.check, known, 0),
-        )
-        watched = (limiter, known, result, limiter.policy, limiter._attachment, stint.Result, None)
-        for call in calls:
-            call()
-            gc.collect()
-            before = [sys.getrefcount(thing) for thing in watched]
-            for _ in range(100):
-                call()
-            gc.collect()
-            for now, then, thing in zip((sys.getrefcount(thing) for thing in watched), before, watched):
-                self.assertLess(abs(now - then), 20, thing)
-
     def test_limiters_that_nobody_has_any_more(self):
         def use():
             limiter = make('garbage', 1000000)

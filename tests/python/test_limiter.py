@@ -1,5 +1,7 @@
 """The class: what it decides, and what it refuses."""
+import gc
 import os
+import sys
 import threading
 import time
 import unittest
@@ -517,6 +519,68 @@ class Http(unittest.TestCase):
         self.assertEqual(int(dict(limiter.http_headers(denied))['Retry-After']), -(-denied.retry_after_ms // 1000))
         with self.assertRaisesRegex(ValueError, "^version is 'draft-1', must be one of 'draft-11', 'none'$"):
             limiter.http_headers(result, version='draft-1')
+
+
+class Leaks(unittest.TestCase):
+    def test_no_call_leaves_anything_behind(self):
+        limiter = make('references', 1000000)
+        known, result = 'known-' + str(os.getpid()), limiter.check('known')
+        parts = [(limiter, known), (make('references-2', 1000000), known)]
+        away = make('references-3', socket_path=NOWHERE, timeout_ms=1)
+        calls = (
+            lambda: limiter.is_allowed(known),
+            lambda: limiter.check(known, cost=2),
+            lambda: limiter.try_check(known),
+            lambda: limiter.peek(known),
+            lambda: limiter.charge(known),
+            lambda: limiter.refund(known, result),
+            lambda: limiter.http_headers(result),
+            lambda: stint.check_all(parts),
+            lambda: away.check(known),
+            lambda: repr(result),
+            lambda: (result.source, result.reason, result.policy, result.error, bool(result)),
+            lambda: stint.ip_client('192.0.2.1'),
+            lambda: make('references-4').close(),
+            lambda: stint.Limiter.__new__(stint.Limiter),
+            lambda: self.assert_raises(ValueError, limiter.check, ''),
+            lambda: self.assert_raises(ValueError, limiter.check, '\ud800'),
+            lambda: self.assert_raises(TypeError, limiter.check, 7),
+            lambda: self.assert_raises(ValueError, limiter.check, known, 0),
+            lambda: self.assert_raises(ValueError, stint.check_all, [(limiter, known), (limiter, '')]),
+            lambda: self.assert_raises(TypeError, stint.check_all, [(limiter, known), (limiter, known, '')]),
+            lambda: self.assert_raises(ValueError, stint.ip_client, 'nobody'),
+            lambda: self.assert_raises(stint.StintError, stint.Limiter.__new__(stint.Limiter).check, 'a'),
+        )
+        watched = (
+            limiter,
+            known,
+            result,
+            limiter.policy,
+            limiter._attachment,
+            stint.Result,
+            stint.StintError,
+            None,
+        )
+        for number, call in enumerate(calls):
+            with self.subTest(number):
+                before = self.count(call, watched, 10)
+                after = self.count(call, watched, 100)
+                for now, then, what in zip(after, before, ('memory', *watched)):
+                    self.assertLess(abs(now - then), 50, what)
+
+    def assert_raises(self, kind, call, *args):
+        try:
+            call(*args)
+        except kind:
+            return
+        raise AssertionError(f'{call} raises nothing')
+
+    def count(self, call, things, times):
+        """After some calls: how many blocks of memory there are, and references to the things."""
+        for _ in range(times):
+            call()
+        gc.collect()
+        return [sys.getallocatedblocks(), *map(sys.getrefcount, things)]
 
 
 if __name__ == '__main__':

@@ -32,16 +32,19 @@ PyObject *errors_raise(const struct state *state, int error) {
 	}
 }
 
-/* The id has no form in UTF-8, unless there was no memory for it. */
+/* Instead of what Python has raised; unless there was no memory. */
 static PyObject *raise_surrogate(const struct state *state) {
 	if (PyErr_ExceptionMatches(PyExc_MemoryError))
 		return NULL;
+	PyErr_Clear();
 	PyErr_SetString(state->client_id_error, "client_id has a lone surrogate, " CLIENT_ID_RULE);
 	return NULL;
 }
 
 PyObject *errors_raise_client_id(const struct state *state, PyObject *client_id) {
 	Py_ssize_t length;
+	if (PyErr_Occurred())
+		return raise_surrogate(state);
 	if (!PyUnicode_Check(client_id))
 		return PyErr_Format(PyExc_TypeError, "client_id is %.100R, " CLIENT_ID_RULE, client_id);
 	if (!PyUnicode_AsUTF8AndSize(client_id, &length))
