@@ -24,4 +24,9 @@ function findFault(clientId) {
 	return undefined;
 }
 
-module.exports = {findFault};
+/** What other limiters take as a key: a number, too. */
+function readKey(key) {
+	return typeof key === 'number' ? String(key) : key;
+}
+
+module.exports = {findFault, readKey};

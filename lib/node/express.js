@@ -3,6 +3,7 @@
  */
 'use strict';
 const {Admissions} = require('./admissions.js');
+const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY} = require('./middleware.js');
 const {ipClient} = require('./http.js');
@@ -88,13 +89,13 @@ class ExpressRateLimitStore {
 	}
 
 	async get(key) {
-		const verdict = await this.#find().peek(key);
+		const verdict = await this.#find().peek(readKey(key));
 		const told = this.#tell(verdict);
 		return verdict.remaining >= verdict.limit && verdict.limit > 0 ? {...told, totalHits: 0} : told;
 	}
 
 	async increment(key) {
-		const verdict = await this.#find().check(key);
+		const verdict = await this.#find().check(readKey(key));
 		if (this.#admissions !== undefined)
 			this.#admissions.note(key, verdict);
 		return this.#tell(verdict);

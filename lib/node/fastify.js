@@ -3,6 +3,7 @@
  */
 'use strict';
 const {createHash} = require('crypto');
+const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY} = require('./middleware.js');
 const {ipClient} = require('./http.js');
@@ -112,13 +113,13 @@ class CountingStore {
 	}
 
 	async #check(key, timeWindow, max) {
-		return max < 1 ? {current: 1, ttl: timeWindow} : this.#tell(await this.#find(max, timeWindow).check(key), max);
+		return max < 1 ? {current: 1, ttl: timeWindow} : this.#tell(await this.#find(max, timeWindow).check(readKey(key)), max);
 	}
 
 	async #look(key, timeWindow, max) {
 		if (max < 1)
 			return {current: 0, ttl: 0};
-		const verdict = await this.#find(max, timeWindow).peek(key);
+		const verdict = await this.#find(max, timeWindow).peek(readKey(key));
 		return verdict.allowed && verdict.remaining >= verdict.limit ? {current: 0, ttl: 0} : this.#tell(verdict, max);
 	}
 

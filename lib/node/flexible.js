@@ -3,6 +3,7 @@
  */
 'use strict';
 const {Admissions} = require('./admissions.js');
+const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {MAX_REQUESTS_MAX, checkInteger, show} = require('./options.js');
 
@@ -54,8 +55,6 @@ function checkCustomDuration(options) {
 	if (options && options.customDuration !== undefined)
 		throw new TypeError(`customDuration is ${show(options.customDuration)}, must be left out: a limiter has one duration`);
 }
-
-const readKey = (key) => (typeof key === 'number' ? String(key) : key);
 
 /** Consumes points as rate-limiter-flexible's limiters do, in all processes of all hosts. */
 class RateLimiterStint {

@@ -192,8 +192,8 @@ test('@fastify/rate-limit: routes of their own, groups, limits by request', {ski
 test('@fastify/rate-limit: read takes nothing', {skip: noFastify}, async () => {
 	const Store = makeFastifyRateLimitStore(storeOptions({policy: 'read'}));
 	const store = new Store({});
-	const call = (name, max = 3) => new Promise((resolve, reject) =>
-		store[name]('a', (error, told) => (error ? reject(error) : resolve(told)), WINDOW_MS, max));
+	const call = (name, max = 3, key = 'a') => new Promise((resolve, reject) =>
+		store[name](key, (error, told) => (error ? reject(error) : resolve(told)), WINDOW_MS, max));
 	assert.deepStrictEqual(await call('read'), {current: 0, ttl: 0});
 	for (let current = 1; current <= 3; current++) {
 		assert.strictEqual((await call('incr')).current, current);
@@ -201,6 +201,7 @@ test('@fastify/rate-limit: read takes nothing', {skip: noFastify}, async () => {
 	}
 	assert.strictEqual((await call('incr')).current, 4);
 	assert.deepStrictEqual(await call('read', 0), {current: 0, ttl: 0});
+	assert.deepStrictEqual([(await call('incr', 3, 42)).current, (await call('read', 3, '42')).current], [1, 1]);
 	for (let max = 10; max < 10 + 256; max++)
 		await call('incr', max).catch((error) => assert.match(error.message, /more than 256 limits/));
 	await assert.rejects(call('incr', 1000), /^RangeError: there are more than 256 limits/);
