@@ -8,7 +8,7 @@ const {test} = require('node:test');
 const {LIBRARY, sleep, startAgent} = require('./support.js');
 const {requireFrom} = require('./redis.js');
 const {DistributedRateLimiter, connect} = require(LIBRARY);
-const {ADMISSIONS_MAX, Admissions} = require(path.join(LIBRARY, 'admissions.js'));
+const {ADMISSIONS_MAX, Admissions, DENIED_KEYS_MAX} = require(path.join(LIBRARY, 'admissions.js'));
 const {ExpressRateLimitStore, limitRequests} = require(path.join(LIBRARY, 'express.js'));
 
 const express = requireFrom('express');
@@ -165,16 +165,39 @@ test('what stores remember to give back is bounded, and goes with its window', a
 	await sleep(60);
 	assert.strictEqual(short.take('a'), undefined);
 	short.note('b', admitted);
-	assert.strictEqual(short.size, 2);
+	assert.strictEqual(short.size, 1);
 	const admissions = new Admissions(WINDOW_MS);
 	for (let i = 0; i < 1.5 * ADMISSIONS_MAX; i++)
 		admissions.note(`key-${i % 2 ? i : 0}`, admitted);
 	assert.ok(admissions.size > ADMISSIONS_MAX / 2 && admissions.size <= ADMISSIONS_MAX);
 	admissions.note('a', admitted, 3);
-	admissions.note('a', {allowed: false});
-	assert.strictEqual(admissions.takeUnlessDenied('a'), undefined);
-	assert.deepStrictEqual(admissions.takeUnlessDenied('a'), {verdict: admitted, cost: 3});
-	assert.strictEqual(admissions.takeUnlessDenied('a'), undefined);
+	assert.deepStrictEqual(admissions.take('a'), {verdict: admitted, cost: 3});
+	assert.strictEqual(admissions.take('a'), undefined);
+});
+
+test('denials give nothing back, however many there are, and whatever else is forgotten', async () => {
+	const [admitted, denied] = [{allowed: true}, {allowed: false, retryAfterMs: WINDOW_MS}];
+	const admissions = new Admissions(20);
+	const isGivenBack = (key) => admissions.takeUnlessDenied(key) !== undefined;
+	admissions.note('a', denied);
+	admissions.note('a', denied);
+	await sleep(30);
+	// Its window is over, but it may still be taken back.
+	const patient = new Admissions(WINDOW_MS);
+	for (const each of [admissions, patient])
+		each.note('a', admitted);
+	assert.deepStrictEqual([isGivenBack('a'), isGivenBack('a')], [false, false]);
+	patient.note('a', denied);
+	for (let i = 0; i < ADMISSIONS_MAX; i++)
+		patient.note(`key-${i}`, admitted);
+	patient.note('a', admitted);
+	assert.strictEqual(patient.takeUnlessDenied('a'), undefined);
+	assert.notStrictEqual(patient.takeUnlessDenied('a'), undefined);
+	for (let i = 0; i <= DENIED_KEYS_MAX; i++)
+		patient.note(`key-${i}`, denied);
+	patient.note('b', admitted);
+	assert.strictEqual(patient.takeUnlessDenied('b'), undefined);
+	assert.ok(patient.size <= ADMISSIONS_MAX + DENIED_KEYS_MAX);
 });
 
 test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
