@@ -220,6 +220,8 @@ int async_start_together(struct async *a, struct together *together, stint_callb
 		status = begin(a, check, callback, arg, ticket);
 		if (status != 0)
 			check->together = NULL;
+		if (status < 0)
+			together_blame(together, status);
 	}
 	pthread_mutex_unlock(&a->channel->lock);
 	return status;
@@ -247,6 +249,21 @@ static void time_out(struct async *a, uint64_t now_ns) {
 
 /* ---- Outcomes ------------------------------------------------------------------ */
 
+static void explain(const struct async *a, const struct async_check *check) {
+	int error = check->request.status;
+	channel_explain(a->channel, &check->request, error);
+	if (check->together && error != STINT_ECANCELED)
+		together_blame(check->together, error);
+}
+
+/* A child that is forked by another thread meanwhile, and frees its copy, must not find what is free already. */
+static void free_together(struct async_check *check) {
+	struct together *together = check->together;
+	check->together = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
+	free(together);
+}
+
 /* Takes the outcome out of a check that is in no queue, and makes the check unused. */
 static void take_outcome(struct async *a, struct async_check *check, struct async_outcome *o) {
 	struct request *r = &check->request;
@@ -254,7 +271,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 	                            .arg = check->arg,
 	                            .status = r->status < 0 ? r->status : 0};
 	if (r->status < 0)
-		channel_explain(a->channel, r, r->status);
+		explain(a, check);
 	else if (check->together)
 		o->result = check->together->result;
 	else if (r->status == REQUEST_DECIDE_ALONE)
@@ -264,8 +281,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 	if (o->status == 0 && !check->together)
 		limiter_tell(r->question.limiter, &o->result);
 	check->ticket = 0;
-	free(check->together);
-	check->together = NULL;
+	free_together(check);
 	join(check, &a->unused);
 }
 

@@ -16,17 +16,23 @@ static void tell_low(const struct together *t) {
 		together_tell_low(t, &conversation->channel);
 }
 
+/* Asks the agent about one part. Returns whether that decides, or an error. */
+static int ask_about_part(struct together *t) {
+	struct stint_result verdict;
+	struct question q = together_question(t);
+	int status = together_check_limiters(t);
+	if (status != 0)
+		return status;
+	status = ask_agent(&q, &verdict);
+	return status < 0 ? together_blame(t, status) : together_hear(t, status, &verdict);
+}
+
 static int check_all(const struct stint_part *parts, size_t part_size, size_t count, struct stint_result *result) {
 	struct together t;
 	int status = together_make(&t, parts, part_size, count);
-	while (status == 0 && !together_decide(&t)) {
-		struct question q = together_question(&t);
-		status = ask_agent(&q, result);
-		if (status >= 0 && together_hear(&t, status, result))
-			break;
-		status = status < 0 ? status : 0;
-	}
-	if (status != 0)
+	while (status == 0 && !together_decide(&t))
+		status = ask_about_part(&t);
+	if (status < 0)
 		return status;
 	*result = t.result;
 	tell_low(&t);
@@ -39,7 +45,10 @@ static int start(struct together *t, uint64_t *ticket, stint_callback *callback,
 	if (!conversation)
 		return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
 	for (;;) {
-		int status = async_start_together(&conversation->async, t, callback, arg, ticket);
+		int status = together_check_limiters(t);
+		if (status != 0)
+			return status;
+		status = async_start_together(&conversation->async, t, callback, arg, ticket);
 		if (status != REQUEST_DECIDE_ALONE)
 			return status;
 		if (together_hear(t, status, NULL) || together_decide(t))

@@ -1,6 +1,7 @@
 /*
  * sized.c - copies structs between versions of stint.h.
  */
+#include <stdalign.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #define OPTIONS_SIZE_MIN (offsetof(struct stint_options, on_error) + sizeof(enum stint_on_error))
 #define HTTP_SIZE_MIN    (offsetof(struct stint_http_options, x_ratelimit) + sizeof(bool))
 #define RESULT_SIZE_MIN  (offsetof(struct stint_result, receipt) + sizeof(uint64_t))
+#define PART_SIZE_MIN    (offsetof(struct stint_part, reserved) + sizeof(uint32_t))
 
 static int check_size(const char *name, size_t size, size_t min, size_t known) {
 	if (size >= min && size <= known + SIZED_LATER_MAX)
@@ -52,6 +54,14 @@ int sized_http_options(struct stint_http_options *own, const struct stint_http_o
 
 int sized_check_result(size_t size) {
 	return check_size("stint_result", size, RESULT_SIZE_MIN, sizeof(struct stint_result));
+}
+
+int sized_check_part(size_t size) {
+	int error = check_size("stint_part", size, PART_SIZE_MIN, sizeof(struct stint_part));
+	if (!error && size % alignof(struct stint_part) != 0)
+		error = error_set(STINT_EVERSION, "a struct stint_part of %zu bytes, must be a multiple of %zu", size,
+		                  alignof(struct stint_part));
+	return error;
 }
 
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own) {

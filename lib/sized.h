@@ -21,6 +21,9 @@ int sized_http_options(struct stint_http_options *own, const struct stint_http_o
 /* Returns 0, or STINT_EVERSION when this can't be the size of a struct stint_result. */
 int sized_check_result(size_t size);
 
+/* The same of a struct stint_part. They stand in an array, so the size is one that can be there. */
+int sized_check_part(size_t size);
+
 /* Copies a result into the app's, whose size has been checked. What a later struct has behind it becomes 0. */
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own);
 

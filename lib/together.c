@@ -11,6 +11,7 @@
 #include "limiter.h"
 #include "receipt.h"
 #include "request.h"
+#include "sized.h"
 #include "together.h"
 
 /* ---- The parts ------------------------------------------------------------- */
@@ -48,13 +49,12 @@ static int add_part(struct together *t, const struct stint_part *part) {
 }
 
 int together_make(struct together *t, const struct stint_part *parts, size_t part_size, size_t count) {
-	int error = 0;
+	int error = sized_check_part(part_size);
 	*t = (struct together){0};
+	if (error)
+		return error;
 	if (count < 1 || count > STINT_PARTS_MAX)
 		return error_set(STINT_ERANGE, "%zu parts, must be 1 to %d", count, STINT_PARTS_MAX);
-	if (part_size < sizeof(*parts))
-		return error_set(STINT_EVERSION, "a struct stint_part of %zu bytes, must be %zu at least", part_size,
-		                 sizeof(*parts));
 	int timeout_ms = STINT_TIMEOUT_MS_MAX;
 	for (size_t i = 0; i < count && !error; i++) {
 		error = add_part(t, (const struct stint_part *)(const void *)((const char *)parts + i * part_size));
@@ -80,6 +80,18 @@ struct together *together_keep(const struct together *t) {
 		id += t->part[i].length;
 	}
 	return kept;
+}
+
+int together_blame(const struct together *t, int error) {
+	return error_of_part(error, t->asked);
+}
+
+int together_check_limiters(const struct together *t) {
+	for (uint32_t i = 0; i < t->count; i++)
+		if (limiter_is_ending(t->part[i].limiter))
+			return error_set(STINT_ECANCELED, "part %u: policy \"%s\": %s", i, t->part[i].limiter->policy,
+			                 stint_strerror(STINT_ECANCELED));
+	return 0;
 }
 
 bool together_has(const struct together *t, const struct stint_limiter *limiter) {

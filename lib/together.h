@@ -46,6 +46,13 @@ struct question together_question(const struct together *);
 /* Takes in the agent's answer: 0 and a verdict, or REQUEST_DECIDE_ALONE. Returns whether that decides. */
 bool together_hear(struct together *, int status, const struct stint_result *verdict);
 
+/* The agent is asked only while none of the limiters is being freed: its answer may come later. Returns 0, or
+ * STINT_ECANCELED. */
+int together_check_limiters(const struct together *);
+
+/* Says that the error, which this thread's detail tells of, is of the part that was asked about. Returns it. */
+int together_blame(const struct together *, int error);
+
 /* Tells the agent which clients' credits run low. Needs no lock. */
 void together_tell_low(const struct together *, struct channel *);
 

@@ -1,13 +1,15 @@
 /*
  * interrupt.h - something else happens in the middle of what is tested: after its first instruction, after its
- * second, and so on to the last. The processor stops after each by its trap flag; what happens then runs in the
- * signal's handler, and may only do what another process could do to the same memory.
+ * second, and so on to the last; in a run for each, or in one run after all of them. The processor stops after
+ * each by its trap flag; what happens then runs in the signal's handler, and may only do what another process
+ * could do to the same memory.
  */
 #ifndef INTERRUPT_H
 #define INTERRUPT_H
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
@@ -27,35 +29,64 @@ static struct {
 	void (*meanwhile)(void *);
 	void *context;
 	volatile unsigned steps; /* instructions that are left until it happens */
+	bool often;
+	uintptr_t at; /* the instruction that comes next */
 } interrupt;
+
+extern const char __executable_start, etext; /* the linker's */
+
+/* Whether it happens in the program itself, and not in a library, which may be in the middle of anything. */
+static inline bool interrupt_is_in_program(void) {
+	return interrupt.at >= (uintptr_t)&__executable_start && interrupt.at < (uintptr_t)&etext;
+}
 
 static inline void on_step(int number, siginfo_t *info, void *context) {
 	ucontext_t *at = context;
 
 	(void)number, (void)info;
+	interrupt.at = (uintptr_t)at->uc_mcontext.gregs[REG_RIP];
+	if (interrupt.often) {
+		interrupt.meanwhile(interrupt.context);
+		return;
+	}
 	if (interrupt.steps > 0 && --interrupt.steps > 0)
 		return;
 	at->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
 	interrupt.meanwhile(interrupt.context);
 }
 
-/* False: what is tested had ended before. */
-static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *),
-                                   void *context) {
+static inline void interrupt_run(void (*tested)(void *), void (*meanwhile)(void *), void *context) {
 	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO}, before;
 
 	interrupt.meanwhile = meanwhile;
 	interrupt.context = context;
-	interrupt.steps = steps;
 	sigaction(SIGTRAP, &action, &before);
 	__builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
 	tested(context);
 	__builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP_FLAG);
 	sigaction(SIGTRAP, &before, NULL);
+}
+
+/* False: what is tested had ended before. */
+static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void (*meanwhile)(void *),
+                                   void *context) {
+	interrupt.steps = steps;
+	interrupt.often = false;
+	interrupt_run(tested, meanwhile, context);
 	return interrupt.steps == 0;
+}
+
+/* After each instruction, in one run. */
+static inline void interrupt_often(void (*tested)(void *), void (*meanwhile)(void *), void *context) {
+	interrupt.often = true;
+	interrupt_run(tested, meanwhile, context);
 }
 #else
 static inline bool can_interrupt(void) {
+	return false;
+}
+
+static inline bool interrupt_is_in_program(void) {
 	return false;
 }
 
@@ -63,6 +94,10 @@ static inline bool interrupt_after(unsigned steps, void (*tested)(void *), void 
                                    void *context) {
 	(void)steps, (void)tested, (void)meanwhile, (void)context;
 	return false;
+}
+
+static inline void interrupt_often(void (*tested)(void *), void (*meanwhile)(void *), void *context) {
+	(void)tested, (void)meanwhile, (void)context;
 }
 #endif
 

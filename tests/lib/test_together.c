@@ -2,8 +2,10 @@
  * test_together.c - several limits in one check, all or nothing.
  */
 #include <string.h>
+#include <sys/wait.h>
 
 #include "async_fixture.h"
+#include "interrupt.h"
 
 #define PARTS 3
 
@@ -53,7 +55,6 @@ static void all_take_their_cost_and_nobody_is_asked(void **state) {
 	expect_credits(&s, CREDITS(4, 8, 4));
 	assert_int_equal(s.f->r.part, 0); /* of those with least left, the first */
 	assert_int_equal(s.f->r.ticket, 0);
-	assert_int_equal(s.f->r.reserved, 0);
 	assert_int_equal(s.f->r.remaining, 4);
 	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 1);
 	assert_true(s.f->r.allowed);
@@ -159,13 +160,19 @@ static void what_the_agent_denies_is_denied(void **state) {
 	expect_credits(&s, CREDITS(5, -1, 7));
 }
 
+static void see_detail(int status, const struct stint_result *result, void *arg) {
+	assert_string_equal(stint_error_detail(), "part 1: policy \"patient\": out of memory");
+	count(status, result, arg);
+}
+
 static void an_error_of_one_part_is_the_checks(void **state) {
 	struct scene s = scene_of(*state, CREDITS(5, -1, 7));
 	fake_agent_lock(&s.f->agent);
 	s.f->agent.verdict.status = STINT_ENOMEM;
 	fake_agent_unlock(&s.f->agent);
 	assert_int_equal(stint_check_all(s.part, PARTS, &s.f->r), STINT_ENOMEM);
-	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, count, s.f), 0);
+	assert_string_equal(stint_error_detail(), "part 1: policy \"patient\": out of memory");
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &s.f->r, see_detail, s.f), 0);
 	loop(s.f, 1);
 	assert_int_equal(s.f->status, STINT_ENOMEM);
 	expect_credits(&s, CREDITS(5, -1, 7));
@@ -260,11 +267,83 @@ static void freeing_any_of_its_limiters_cancels_it(void **state) {
 	assert_int_equal(stint_check_all_async(s.part, 2, &f->r, count, f), 0); /* closing frees this one */
 }
 
+static int status_of_more;
+
+/* Asks about another limiter's client, which is cold, and one of the limiter that is being freed. */
+static void start_one_more(int status, const struct stint_result *result, void *arg) {
+	struct scene *s = arg;
+	struct stint_result r;
+	(void)result;
+	assert_int_equal(status, STINT_ECANCELED);
+	status_of_more = stint_check_all_async(s->part, 2, &r, count, s->f);
+	s->f->called++;
+}
+
+/* Its answer would come when the limiter isn't there any more. */
+static void none_begins_while_one_of_its_limiters_is_being_freed(void **state) {
+	struct fixture *f = *state;
+	struct scene s = scene_of(f, CREDITS(5, -1, -1));
+	struct stint_limiter *other = limiter_new(f, (struct stint_options){.policy = "other", .timeout_ms = 60000});
+	assert_true(stint_is_allowed(other, "c"));
+	s.part[0].limiter = other;
+	set(f, &f->agent.mute, true);
+	assert_int_equal(stint_check_async(other, "cold", 1, &f->r, start_one_more, &s), 0);
+	stint_limiter_free(other);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(status_of_more, STINT_ECANCELED);
+}
+
+/* ---- Forks ----------------------------------------------------------------------------------------- */
+
+static void cancel(void *arg) {
+	struct fixture *f = arg;
+	stint_cancel(f->st, f->r.ticket);
+}
+
+/* What the children have shown. */
+static struct {
+	bool was_in_program;
+	int count, failed;
+} children;
+
+/* As if another thread forked, when a function of the C library has just returned: the library itself sees to it
+ * that a fork finds it in order. */
+static void close_in_child(void *arg) {
+	struct fixture *f = arg;
+	bool returns = !children.was_in_program && interrupt_is_in_program();
+	int status = 0;
+	children.was_in_program = interrupt_is_in_program();
+	if (!returns)
+		return;
+	pid_t child = fork();
+	if (child == 0) {
+		stint_close(f->st);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	children.count++;
+	children.failed += status != 0;
+}
+
+static void a_fork_frees_nothing_twice(void **state) {
+	struct fixture *f = *state;
+	if (!can_interrupt())
+		skip();
+	struct scene s = scene_of(f, CREDITS(5, -1, -1));
+	set(f, &f->agent.mute, true);
+	assert_int_equal(stint_check_all_async(s.part, PARTS, &f->r, count, f), 0);
+	interrupt_often(cancel, close_in_child, f);
+	assert_int_equal(f->status, STINT_ECANCELED);
+	assert_true(children.count > 3);
+	assert_int_equal(children.failed, 0);
+}
+
 /* ---- Arguments ----------------------------------------------------------------------------------- */
 
 static void bad_parts_are_refused(void **state) {
 	struct fixture *f = *state;
 	struct stint_part parts[STINT_PARTS_MAX + 1];
+	const size_t part_sizes[] = {0, 8, sizeof(parts[0]) - 1, sizeof(parts[0]) + 4, 1000, SIZE_MAX / 2, SIZE_MAX};
 	struct stint *other;
 	struct stint_limiter *elsewhere;
 	for (size_t i = 0; i < STINT_PARTS_MAX + 1; i++)
@@ -297,7 +376,8 @@ static void bad_parts_are_refused(void **state) {
 	parts[1].limiter = elsewhere;
 	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
 	assert_non_null(strstr(stint_error_detail(), "part 1: its limiter is of another attachment"));
-	assert_int_equal(stint_check_all_sized(parts, 8, 1, &f->r, sizeof(f->r)), STINT_EVERSION);
+	for (size_t i = 0; i < sizeof(part_sizes) / sizeof(*part_sizes); i++)
+		assert_int_equal(stint_check_all_sized(parts, part_sizes[i], 2, &f->r, sizeof(f->r)), STINT_EVERSION);
 	assert_int_equal(stint_check_all_sized(parts, sizeof(parts[0]), 1, &f->r, 8), STINT_EVERSION);
 	stint_limiter_free(elsewhere);
 	stint_close(other);
@@ -319,6 +399,8 @@ int main(void) {
 		TEST(an_agent_that_does_not_answer_is_waited_for_once),
 		TEST(it_can_be_cancelled),
 		TEST(freeing_any_of_its_limiters_cancels_it),
+		TEST(none_begins_while_one_of_its_limiters_is_being_freed),
+		TEST(a_fork_frees_nothing_twice),
 		TEST(bad_parts_are_refused),
 	};
 	alarm(UNIT_SECONDS_MAX);
