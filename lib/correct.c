@@ -69,6 +69,8 @@ int stint_refund_sized(struct stint_limiter *limiter, const char *client_id, siz
 	sized_take_result(&own, admission, result_size);
 	if (own.receipt == 0)
 		return 0;
+	if (own.cost != 0 && cost > own.cost)
+		return error_set(STINT_ERANGE, "cost is %u, must be 1 to %u: what was admitted", cost, own.cost);
 	status = give_back(&q, own.receipt) ? 1 : 0;
 	own.receipt = 0;
 	sized_copy_result(admission, result_size, &own);

@@ -39,7 +39,7 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
  * in the directory can make a sum overflow.
  */
 HOT_PART static inline void describe_allowed(const struct binding *binding, const struct decision *d,
-                                             struct stint_result *result) {
+                                             uint32_t cost, struct stint_result *result) {
 	const struct policy_entry *policy = binding->entry;
 	int64_t lease_ms = clock_ms_up(d->until_ns - d->now_ns);
 	result->allowed = true;
@@ -52,6 +52,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->retry_after_ms = 0;
 	result->time_window_ms = describe_load_limit(&policy->time_window_ms);
 	result->reset_after_ms = lease_ms + describe_load_ms(&policy->weighs_ms);
+	result->cost = cost;
 	result->receipt = receipt_of(d->word, d->found);
 	if (SELDOM(d->unusual != 0))
 		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
@@ -85,7 +86,7 @@ HOT_PART static inline bool describe(enum verdict verdict, const struct binding 
                                      uint32_t cost, struct stint_result *result) {
 	if (verdict == VERDICT_DENIED)
 		return describe_denied(binding, d, cost, result);
-	describe_allowed(binding, d, result);
+	describe_allowed(binding, d, cost, result);
 	return true;
 }
 

@@ -164,6 +164,7 @@ void local_take(struct local *local, int64_t max_requests, int64_t time_window_m
 	                                            : ends_ms,
 		.reset_after_ms = count > 0 ? ends_ms : 0,
 		.receipt = allowed && !q->look ? receipt_of_window(window) : 0,
+		.cost = cost,
 		.time_window_ms = time_window_ms,
 	};
 }

@@ -260,7 +260,7 @@ struct stint_result {
 	int64_t reset_after_ms; /* until the whole limit is free again, if nobody sends; 0: it is */
 	uint64_t ticket;        /* set by the asynchronous functions alone, when they return 0: for stint_cancel() */
 	uint32_t part;          /* set by stint_check_all() alone: whose numbers these are */
-	uint32_t reserved;
+	uint32_t cost;          /* of an admission that has a receipt: what it took */
 	uint64_t receipt;       /* of an admission, in this process: for stint_refund(); 0: it can't be given back */
 	int64_t time_window_ms; /* in which `limit` counts: the policy's, an operator's perhaps, or the fallback's */
 };
@@ -403,7 +403,9 @@ int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t 
 
 /*
  * Gives back what was admitted: the request did not count after all. Never waits, asks nobody. `admission` is the
- * result of the check; its receipt is used up, and becomes 0. cost: at most what was admitted.
+ * result of the check; its receipt is used up, and becomes 0. A copy of it must not be given back as well: what
+ * nobody has counted would be spent then. cost: at most what was admitted, admission->cost (0: not known, and not
+ * checked).
  *
  * Credits go back into the lease that they came from, as long as the agent has not told the database of them as
  * spent, which it does with the client's next request to it: elsewhere they would be spent at another time than

@@ -150,6 +150,45 @@ static void what_was_admitted_can_be_given_back_once(void **state) {
 	assert_int_equal(credits_of(slot), 4);
 }
 
+/* More would be credits that nobody has counted. */
+static void no_more_is_given_back_than_was_admitted(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 9);
+	assert_int_equal(stint_check(f->api, "c", 3, &f->r), 0);
+	assert_int_equal(f->r.cost, 3);
+	for (uint32_t cost = 4; cost < 1000000000; cost *= 7) {
+		assert_int_equal(stint_refund(f->api, "c", cost, &f->r), STINT_ERANGE);
+		assert_int_equal(credits_of(slot), 6);
+	}
+	assert_int_equal(stint_refund(f->api, "c", 4, &f->r), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "cost is 4, must be 1 to 3: what was admitted");
+	assert_int_equal(stint_refund(f->api, "c", 2, &f->r), 1); /* the receipt is still good */
+	assert_int_equal(credits_of(slot), 8);
+	const struct stint_part part = {f->api, "c", STINT_STRING, 5, 0};
+	assert_int_equal(stint_check_all(&part, 1, &f->r), 0);
+	assert_int_equal(stint_refund(f->api, "c", 6, &f->r), STINT_ERANGE);
+	assert_int_equal(stint_refund(f->api, "c", 5, &f->r), 1);
+	assert_int_equal(credits_of(slot), 8);
+}
+
+static void nor_than_the_process_has_admitted(void **state) {
+	struct fixture *f = *state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(stint_check_alone(f->api, "c", 3, &f->r), 0);
+	assert_int_equal(stint_refund(f->api, "c", 4, &f->r), STINT_ERANGE);
+	assert_int_equal(stint_refund(f->api, "c", 3, &f->r), 1);
+}
+
+/* As a binding does, which has only kept the receipt. */
+static void who_does_not_know_the_cost_may_leave_it_out(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = warm(f, 9);
+	assert_int_equal(stint_check(f->api, "c", 3, &f->r), 0);
+	struct stint_result admission = {.receipt = f->r.receipt};
+	assert_int_equal(stint_refund(f->api, "c", 3, &admission), 1);
+	assert_int_equal(credits_of(slot), 9);
+}
+
 static void of_two_leases_it_goes_into_its_own(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot = warm(f, 1);
@@ -246,6 +285,9 @@ int main(void) {
 		TEST(the_agent_is_told_of_what_no_lease_covers),
 		TEST(who_cannot_tell_says_so),
 		TEST(what_was_admitted_can_be_given_back_once),
+		TEST(no_more_is_given_back_than_was_admitted),
+		TEST_ABSENT(nor_than_the_process_has_admitted),
+		TEST(who_does_not_know_the_cost_may_leave_it_out),
 		TEST(of_two_leases_it_goes_into_its_own),
 		TEST(what_was_reported_is_not_given_back),
 		TEST(a_receipt_is_of_one_client),
