@@ -190,16 +190,22 @@ static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count) {
 	return NGX_OK;
 }
 
-/* Takes into account what the next `count` limits have said; false: the request is rejected. */
+static void reject(struct ngx_stint_visit *v, struct ngx_stint_check *c, enum ngx_stint_status status) {
+	v->denied = c;
+	v->status = status;
+}
+
+/* Takes into account what the next `count` limits have said; false: the request is rejected. Dry runs and shadow
+ * policies reject nothing; the first that would is told. */
 static bool admit(struct ngx_stint_visit *v, ngx_uint_t count) {
 	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
 		struct ngx_stint_check *c = &v->checks[i];
-		if (!c->known || c->result.allowed)
-			continue;
-		if (!v->denied)
-			v->denied = c;
-		v->status = c->limit->dry_run ? NGX_STINT_REJECTED_DRY_RUN : NGX_STINT_REJECTED;
-		return c->limit->dry_run;
+		bool would_deny = c->known && (!c->result.allowed || c->result.shadow_denied);
+		bool denies = would_deny && !c->limit->dry_run && !c->result.shadow_denied;
+		if (denies || (would_deny && !v->denied))
+			reject(v, c, denies ? NGX_STINT_REJECTED : NGX_STINT_REJECTED_DRY_RUN);
+		if (denies)
+			return false;
 	}
 	return true;
 }

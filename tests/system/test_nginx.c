@@ -55,6 +55,7 @@ static const char *const configuration =
 	"		stint_client_prefix ipv4=24 ipv6=56; empty_gif; }\n"
 	"	location /unknown { stint_limit policy=unknown key=$arg_k on_error=deny; empty_gif; }\n"
 	"	location /known { stint_limit policy=known key=$arg_k on_error=allow; empty_gif; }\n"
+	"	location /shadow { stint_limit policy=shadow key=$arg_k; empty_gif; }\n"
 	"	location /slow { stint_limit policy=slow key=$arg_k max_requests=1000 time_window=1m timeout=20s; empty_gif; }\n"
 	"}\n";
 
@@ -208,6 +209,19 @@ static void check_policies(const struct nginx *nginx, struct cluster *cluster) {
 	while (nginx_get(nginx, "/known?k=b", "", &answer) == 200 && monotonic_ns() < deadline)
 		sleep_ms(20);
 	tap_ok(answer.status == 429, "a policy that an operator has set is in force: %d", answer.status);
+}
+
+/* An operator's shadow is a dry run. */
+static void check_shadow(const struct nginx *nginx, struct cluster *cluster) {
+	struct answer answer;
+
+	cluster_do(cluster, "select stint.set_policy('shadow', 1, 3600000)");
+	cluster_do(cluster, "select stint.set_shadow('shadow', true)");
+	expect(nginx, "/shadow?k=a", "", 200, 3);
+	nginx_get(nginx, "/shadow?k=a", "", &answer);
+	expect_field(&answer, "Retry-After", "");
+	tap_ok(nginx_wait_count(nginx, "access.log", "/shadow 200 REJECTED_DRY_RUN shadow 0 ", 3),
+	       "what a shadow would deny is told in the log");
 }
 
 /* ---- Configurations --------------------------------------------------------------------- */
@@ -382,6 +396,7 @@ static int play(const struct scene *scene) {
 	check_all_or_nothing(&nginx);
 	check_dry_run(&nginx);
 	check_policies(&nginx, &stage.cluster);
+	check_shadow(&nginx, &stage.cluster);
 	check_waiting(&nginx, &stage.host[0], "first");
 	check_http2(&nginx, &stage.host[0], "first");
 	tap_ok(nginx_processes(&nginx) >= 5, "%d processes of nginx", nginx_processes(&nginx));

@@ -33,7 +33,8 @@ class Browser {
 			'--headless=new', '--remote-debugging-pipe', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
 			'--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-extensions', '--hide-scrollbars',
 			`--user-data-dir=${this.#folder}`, `--window-size=${width},${height}`,
-			...(process.getuid() === 0 ? ['--no-sandbox'] : []), 'about:blank',
+			'--no-sandbox', // root has none, nor has a container; and the page is our own
+			'about:blank',
 		], {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], env: {...process.env, HOME: this.#folder}});
 		this.#process.stdio[3].on('error', () => {});
 		this.#process.stdio[4].on('data', (data) => this.#read(data)).on('error', () => {});
