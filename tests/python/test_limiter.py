@@ -52,6 +52,7 @@ class Decisions(unittest.TestCase):
             ),
             (5, 3, 0, 'database', 'result', 'admitted', 2, None),
         )
+        self.assertEqual(first.time_window_ms, WINDOW_MS)
         self.assertGreater(first.reset_after_ms, 0)
         denied = limiter.check('a', 4)
         self.assertFalse(denied)
@@ -470,6 +471,14 @@ class Beside(unittest.TestCase):
                 stint.check_all(parts)
         self.assertEqual(user.peek('a').remaining, 5)
         self.assertTrue(stint.check_all((user, name) for name in 'ab'))
+
+    def test_whoever_is_denied_is_told_when_to_come_again(self):
+        limiters = [make('present-2', None, time_window_ms=None, must_exist=True), make('present-3')]
+        for limiter, wanted in zip(limiters, (1000, WINDOW_MS)):
+            waiting = limiter._ask('a')
+            limiter.close()
+            denied = waiting.result()
+            self.assertEqual((denied.allowed, denied.reason, denied.retry_after_ms), (False, 'unavailable', wanted))
 
     def test_check_all_without_an_agent(self):
         for on_error, wanted, part in (

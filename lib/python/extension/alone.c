@@ -3,15 +3,20 @@
  */
 #include "binding.h"
 
+/* When somebody who is denied may ask again, if the limiter doesn't know its policy's window (must_exist). */
+#define RETRY_MS 1000
+
 static struct stint_result make_verdict(const struct limiter *l) {
 	bool allowed = l->on_error == STINT_ON_ERROR_ALLOW;
+	int64_t wait_ms = l->time_window_ms ? l->time_window_ms : RETRY_MS;
 	return (struct stint_result){
 		.allowed = allowed,
 		.source = STINT_SOURCE_LOCAL,
 		.reason = allowed ? STINT_ADMITTED : STINT_UNAVAILABLE,
 		.limit = l->max_requests,
-		.retry_after_ms = allowed ? 0 : l->time_window_ms,
-		.reset_after_ms = l->time_window_ms,
+		.retry_after_ms = allowed ? 0 : wait_ms,
+		.reset_after_ms = wait_ms,
+		.time_window_ms = l->time_window_ms,
 	};
 }
 

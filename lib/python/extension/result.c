@@ -36,6 +36,7 @@ enum field {
 	ALLOWED,
 	SHADOW_DENIED,
 	LIMIT,
+	TIME_WINDOW_MS,
 	REMAINING,
 	RETRY_AFTER_MS,
 	RESET_AFTER_MS,
@@ -74,6 +75,7 @@ static PyObject *get(PyObject *self, void *field) {
 	case ALLOWED: return PyBool_FromLong(r->verdict.allowed);
 	case SHADOW_DENIED: return PyBool_FromLong(r->verdict.shadow_denied);
 	case LIMIT: return PyLong_FromLongLong(r->verdict.limit);
+	case TIME_WINDOW_MS: return PyLong_FromLongLong(r->verdict.time_window_ms);
 	case REMAINING: return PyLong_FromLongLong(r->verdict.remaining);
 	case RETRY_AFTER_MS: return PyLong_FromLongLong(r->verdict.retry_after_ms);
 	case RESET_AFTER_MS: return PyLong_FromLongLong(r->verdict.reset_after_ms);
@@ -91,6 +93,8 @@ static PyGetSetDef attributes[] = {
 	{"allowed", get, NULL, "whether the client may go on; the truth of this object as well", (void *)ALLOWED},
 	{"shadow_denied", get, NULL, "it is allowed only because its policy is a shadow", (void *)SHADOW_DENIED},
 	{"limit", get, NULL, "what applies to this client; 0: it is blocked", (void *)LIMIT},
+	{"time_window_ms", get, NULL, "in which the limit counts: the policy's, or the fallback's",
+     (void *)TIME_WINDOW_MS},
 	{"remaining", get, NULL, "an estimate: others may spend it meanwhile", (void *)REMAINING},
 	{"retry_after_ms", get, NULL, "0 when allowed, else until this cost may be admitted", (void *)RETRY_AFTER_MS},
 	{"reset_after_ms", get, NULL, "until the whole limit is free again, if nobody sends", (void *)RESET_AFTER_MS},

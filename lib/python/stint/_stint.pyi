@@ -25,6 +25,9 @@ class Result:
     def limit(self) -> int:
         """What applies to this client: max_requests, or a limit of its own, or the fallback's; 0: blocked."""
     @property
+    def time_window_ms(self) -> int:
+        """In which the limit counts: the policy's, which an operator may have set, or the fallback's."""
+    @property
     def remaining(self) -> int:
         """An estimate: others may spend it meanwhile."""
     @property
