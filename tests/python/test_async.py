@@ -1,9 +1,11 @@
-"""Checks that are awaited, in asyncio's loops and uvloop's: many at once, cancelled, in threads; loops that end."""
+"""Checks that are awaited in asyncio's loops and uvloop's: many at once, cancelled, in threads; loops that end."""
 import asyncio
 import gc
 import threading
+import time
 import unittest
 import weakref
+from itertools import islice
 
 import stint
 import support
@@ -182,6 +184,29 @@ class Loops:
             with agent.standing_still():
                 result = await limiter.acheck('new')
             self.assertEqual((result.allowed, result.reason), (False, 'unavailable'))
+
+        self.run_in_loop(ask())
+
+    def test_an_agent_that_is_killed_and_comes_again(self):
+        async def ask():
+            own = support.Agent()
+            limiter = make(self.name + 'again', 1000, socket_path=own.socket, timeout_ms=100)
+            new_ids = (f'client-{i}' for i in range(1000000))
+
+            async def until_source(source):
+                end = time.monotonic() + support.SLOW_S
+                while {
+                    result.source for result in await asyncio.gather(*map(limiter.acheck, islice(new_ids, 10)))
+                } != {source}:
+                    self.assertLess(time.monotonic(), end, f'in vain: {source}')
+                    await asyncio.sleep(0.01)
+
+            await until_source('database')
+            own.kill()
+            await until_source('local')
+            own.start()
+            await until_source('database')
+            own.remove()
 
         self.run_in_loop(ask())
 

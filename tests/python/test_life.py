@@ -183,6 +183,32 @@ asyncio.run(main())
         finally:
             agent.signal(signal.SIGCONT)
 
+    def test_what_a_child_drops_of_its_parents_loop_is_still_watched_there(self):
+        script = (
+            MAKE
+            + '''
+async def main():
+    await limiter.ais_allowed(new_id())
+    os.kill(agent, signal.SIGSTOP)
+    coroutine = limiter.acheck(new_id())
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0.01)
+    forked = os.fork()
+    if forked == 0:
+        coroutine.close()
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 5
+    os.kill(agent, signal.SIGCONT)
+    assert (await asyncio.wait_for(task, 20)).source == 'database'
+agent = int(sys.argv[1])
+asyncio.run(main())
+'''
+        )
+        try:
+            self.assertEqual(run(script, str(agent.process.pid)), (0, ''))
+        finally:
+            agent.signal(signal.SIGCONT)
+
 
 class Leaks(unittest.TestCase):
     def measure(self, body, most, rounds=4, times=300):

@@ -478,7 +478,9 @@ class Beside(unittest.TestCase):
             waiting = limiter._ask('a')
             limiter.close()
             denied = waiting.result()
-            self.assertEqual((denied.allowed, denied.reason, denied.retry_after_ms), (False, 'unavailable', wanted))
+            self.assertEqual(
+                (denied.allowed, denied.reason, denied.retry_after_ms), (False, 'unavailable', wanted)
+            )
 
     def test_check_all_without_an_agent(self):
         for on_error, wanted, part in (
