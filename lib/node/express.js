@@ -63,7 +63,8 @@ class ExpressRateLimitStore {
 		}
 	}
 
-	#begin({windowMs, limit, skipFailedRequests, skipSuccessfulRequests}) {
+	/* `max` is what versions before 7 call `limit`. */
+	#begin({windowMs, max, limit = max, skipFailedRequests, skipSuccessfulRequests}) {
 		this.#limit = typeof limit === 'number' ? limit : undefined;
 		this.#limiter = new DistributedRateLimiter({policy: 'express-rate-limit', maxRequests: this.#limit, timeWindowMs: windowMs,
 			...this.#options});

@@ -75,14 +75,28 @@ function nameRoute({method, url}) {
 	return createHash('sha256').update(`${method} ${url}`).digest('hex').slice(0, 8);
 }
 
+/*
+ * What the plugin passes to a store beside key and callback: timeWindow and max since its version 10; max and ban in version 9, whose
+ * timeWindow is a number. What is a number is in its parameters, too.
+ */
+function findLimits(params, first, second) {
+	const {max, timeWindow, ban} = params;
+	if (typeof timeWindow === 'number' && typeof max === 'number')
+		return {max, timeWindow};
+	const isVersion9 = typeof timeWindow === 'number' && (first !== timeWindow || second === -1) && second === ban;
+	return isVersion9 ? {max: first, timeWindow} : {max: second, timeWindow: first};
+}
+
 /* What @fastify/rate-limit calls. Each pair of max and timeWindow is a limiter of its own: both may be functions. */
 class CountingStore {
+	#params;
 	#options;
 	#limiters;
 	#route = '';
 
 	constructor(params, options, limiters = new Map()) {
 		checkParams(params);
+		this.#params = params;
 		this.#options = options;
 		this.#limiters = limiters;
 	}
@@ -112,24 +126,26 @@ class CountingStore {
 		return {current: allowed ? max - Math.min(remaining, max - 1) : max + 1, ttl: allowed ? resetAfterMs : retryAfterMs};
 	}
 
-	async #check(key, timeWindow, max) {
+	async #check(key, first, second) {
+		const {max, timeWindow} = findLimits(this.#params, first, second);
 		return max < 1 ? {current: 1, ttl: timeWindow} : this.#tell(await this.#find(max, timeWindow).check(readKey(key)), max);
 	}
 
-	async #look(key, timeWindow, max) {
+	async #look(key, first, second) {
+		const {max, timeWindow} = findLimits(this.#params, first, second);
 		if (max < 1)
 			return {current: 0, ttl: 0};
 		const verdict = await this.#find(max, timeWindow).peek(readKey(key));
 		return verdict.allowed && verdict.remaining >= verdict.limit ? {current: 0, ttl: 0} : this.#tell(verdict, max);
 	}
 
-	incr(key, callback, timeWindow, max) {
-		this.#check(key, timeWindow, max).then((told) => callback(null, told), (error) => callback(error));
+	incr(key, callback, first, second) {
+		this.#check(key, first, second).then((told) => callback(null, told), (error) => callback(error));
 	}
 
 	/** Takes nothing. */
-	read(key, callback, timeWindow, max) {
-		this.#look(key, timeWindow, max).then((told) => callback(null, told), (error) => callback(error));
+	read(key, callback, first, second) {
+		this.#look(key, first, second).then((told) => callback(null, told), (error) => callback(error));
 	}
 }
 

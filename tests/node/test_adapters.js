@@ -11,12 +11,13 @@ const {DistributedRateLimiter, connect} = require(LIBRARY);
 const {makeFastifyRateLimitStore, stint, limitRequests: limitFastify} = require(path.join(LIBRARY, 'fastify.js'));
 const {limitRequests: limitHono} = require(path.join(LIBRARY, 'hono.js'));
 
-const isOld = parseInt(process.versions.node) < 20 && 'these frameworks are for Node.js 20 and later';
-const fastify = isOld ? undefined : requireFrom('fastify');
-const {Hono} = (isOld ? undefined : requireFrom('hono')) || {};
+const isOld = parseInt(process.versions.node) < 20; // for the latest fastify and @hono/node-server
+const FASTIFIES = [['fastify-4', 'fastify-rate-limit-9'], ...(isOld ? [] : [['fastify', '@fastify/rate-limit']])]
+	.map(([name, plugin]) => ({name, fastify: requireFrom(name), rateLimit: requireFrom(plugin)}));
+const {Hono} = requireFrom('hono') || {};
 const missing = 'is the package registry in reach?';
-const noFastify = isOld || fastify === undefined && `there is no fastify: ${missing}`;
-const noHono = isOld || Hono === undefined && `there is no hono: ${missing}`;
+const noFastify = FASTIFIES.some(({fastify, rateLimit}) => fastify === undefined || rateLimit === undefined) && `there is no fastify: ${missing}`;
+const noHono = Hono === undefined && `there is no hono: ${missing}`;
 
 const WINDOW_MS = 600000;
 let agent;
@@ -53,7 +54,7 @@ function assertRefunded(counted) {
 /* ---- fastify ---------------------------------------------------------------------------- */
 
 /* Runs `body` with a function that asks. */
-async function withFastify(setUp, body) {
+async function serve(fastify, setUp, body) {
 	const app = fastify({trustProxy: true});
 	await setUp(app);
 	app.get('/', async () => 'served');
@@ -65,14 +66,20 @@ async function withFastify(setUp, body) {
 	}
 }
 
-test('fastify: the plugin', {skip: noFastify}, async () => {
-	const limiter = make('fastify');
+/* A test for each version: what it runs gets one that serves, the other's plugin, and a prefix for policies. */
+function testFastify(what, body) {
+	for (const {name, fastify, rateLimit} of FASTIFIES)
+		test(`${name}: ${what}`, {skip: noFastify}, () => body((...args) => serve(fastify, ...args), name, rateLimit));
+}
+
+testFastify('the plugin', async (withFastify, name) => {
+	const limiter = make(name);
 	await withFastify((app) => app.register(stint, {limiter, headers: {xRateLimit: true}}), async (ask) => {
 		for (let left = 2; left >= 0; left--) {
 			const {statusCode, headers, body} = await ask();
 			assert.deepStrictEqual([statusCode, body], [200, 'served']);
-			assert.strictEqual(headers['ratelimit-policy'], '"fastify";q=3;w=600');
-			assert.match(headers.ratelimit, new RegExp(`^"fastify";r=${left};t=`));
+			assert.strictEqual(headers['ratelimit-policy'], `"${name}";q=3;w=600`);
+			assert.match(headers.ratelimit, new RegExp(`^"${name}";r=${left};t=`));
 			assert.strictEqual(headers['x-ratelimit-remaining'], String(left));
 		}
 		const denied = await ask();
@@ -86,8 +93,8 @@ test('fastify: the plugin', {skip: noFastify}, async () => {
 	limiter.close();
 });
 
-test('fastify: a hook of one route, ids, costs and denials of the app\'s own', {skip: noFastify}, async () => {
-	const limiter = make('fastify-own');
+testFastify('a hook of one route, ids, costs and denials of the app\'s own', async (withFastify, name) => {
+	const limiter = make(`${name}-own`);
 	const options = {clientId: async (request) => request.headers['x-key'], cost: (request) => Number(request.headers['x-cost'] || 1), headers: false,
 		onDenied: (request, reply, verdict) => {
 			throw Object.assign(new Error(verdict.reason), {statusCode: 503});
@@ -106,14 +113,14 @@ test('fastify: a hook of one route, ids, costs and denials of the app\'s own', {
 	limiter.close();
 });
 
-test('fastify: two limiters, one after the other', {skip: noFastify}, async () => {
-	const [wide, narrow] = [make('fastify-wide', {maxRequests: 9}), make('fastify-narrow')];
+testFastify('two limiters, one after the other', async (withFastify, name) => {
+	const [wide, narrow] = [make(`${name}-wide`, {maxRequests: 9}), make(`${name}-narrow`)];
 	await withFastify((app) => {
 		app.addHook('onRequest', limitFastify(wide));
 		app.addHook('onRequest', limitFastify(narrow));
 	}, async (ask) => {
 		const {headers} = await ask();
-		assert.strictEqual(headers['ratelimit-policy'], '"fastify-wide";q=9;w=600, "fastify-narrow";q=3;w=600');
+		assert.strictEqual(headers['ratelimit-policy'], `"${name}-wide";q=9;w=600, "${name}-narrow";q=3;w=600`);
 		await ask();
 		await ask();
 		assert.strictEqual((await ask()).statusCode, 429);
@@ -122,8 +129,8 @@ test('fastify: two limiters, one after the other', {skip: noFastify}, async () =
 	narrow.close();
 });
 
-test('fastify: what does not count is given back', {skip: noFastify}, async () => {
-	const limiter = make('fastify-counts', {maxRequests: 100000});
+testFastify('what does not count is given back', async (withFastify, name) => {
+	const limiter = make(`${name}-counts`, {maxRequests: 100000});
 	const options = {clientId: (request) => request.headers['x-key'], counts: (request, reply) => reply.statusCode < 500};
 	await withFastify((app) => app.register(stint, {limiter, ...options}), async (ask) =>
 		assertRefunded(await countWithRefunds(limiter, (key, url) => ask({'x-key': key}, url))));
@@ -143,11 +150,10 @@ test('options that are none are refused', () => {
 
 /* ---- @fastify/rate-limit ------------------------------------------------------------------- */
 
-const rateLimit = noFastify ? undefined : requireFrom('@fastify/rate-limit');
 const storeOptions = (more) => ({cacheClient: connect(agent.socketPath), ...more});
 
-test('@fastify/rate-limit: its instances count together', {skip: noFastify}, async () => {
-	const setUp = (app) => app.register(rateLimit, {max: 4, timeWindow: WINDOW_MS, store: makeFastifyRateLimitStore(storeOptions({policy: 'store'}))});
+testFastify('its rate-limit: its instances count together', async (withFastify, name, rateLimit) => {
+	const setUp = (app) => app.register(rateLimit, {max: 4, timeWindow: WINDOW_MS, store: makeFastifyRateLimitStore(storeOptions({policy: `${name}-store`}))});
 	await withFastify(setUp, (askFirst) => withFastify(setUp, async (askSecond) => {
 		const told = [];
 		for (let i = 0; i < 6; i++)
@@ -159,9 +165,9 @@ test('@fastify/rate-limit: its instances count together', {skip: noFastify}, asy
 	}));
 });
 
-test('@fastify/rate-limit: routes of their own, groups, limits by request', {skip: noFastify}, async () => {
+testFastify('its rate-limit: routes of their own, groups, limits by request', async (withFastify, name, rateLimit) => {
 	const setUp = async (app) => {
-		await app.register(rateLimit, {max: 2, timeWindow: '10 minutes', store: makeFastifyRateLimitStore(storeOptions({policy: 'routes'})),
+		await app.register(rateLimit, {max: 2, timeWindow: '10 minutes', store: makeFastifyRateLimitStore(storeOptions({policy: `${name}-routes`})),
 			keyGenerator: (request) => request.headers['x-key']});
 		const route = (url, config) => app.get(url, {config: {rateLimit: config}}, async () => 'served');
 		route('/own', {max: 1});
@@ -189,7 +195,7 @@ test('@fastify/rate-limit: routes of their own, groups, limits by request', {ski
 	});
 });
 
-test('@fastify/rate-limit: read takes nothing', {skip: noFastify}, async () => {
+test('@fastify/rate-limit: read takes nothing', async () => {
 	const Store = makeFastifyRateLimitStore(storeOptions({policy: 'read'}));
 	const store = new Store({});
 	const call = (name, max = 3, key = 'a') => new Promise((resolve, reject) =>
@@ -207,10 +213,10 @@ test('@fastify/rate-limit: read takes nothing', {skip: noFastify}, async () => {
 	await assert.rejects(call('incr', 1000), /^RangeError: there are more than 256 limits/);
 });
 
-test('@fastify/rate-limit: what it can\'t do is refused', {skip: noFastify}, async () => {
-	const store = makeFastifyRateLimitStore(storeOptions({policy: 'store'}));
+testFastify('its rate-limit: what it can\'t do is refused', async (withFastify, name, rateLimit) => {
+	const store = makeFastifyRateLimitStore(storeOptions({policy: `${name}-refused`}));
 	const wrong = [[{continueExceeding: true}, /^TypeError: continueExceeding must be left out/],
-		[{exponentialBackoff: true}, /^TypeError: exponentialBackoff must be left out/], [{ban: 2}, /^TypeError: ban is 2, must be left out, or 0/]];
+		...(name === 'fastify-4' ? [] : [[{exponentialBackoff: true}, /^TypeError: exponentialBackoff must be left out/]]), [{ban: 2}, /^TypeError: ban is 2, must be left out, or 0/]];
 	for (const [options, message] of wrong)
 		await assert.rejects(withFastify((app) => app.register(rateLimit, {max: 4, store, ...options}), () => {}), message);
 	assert.throws(() => makeFastifyRateLimitStore({maxRequests: 5}), /^TypeError: maxRequests is 5, must be left out: it is the plugin's$/);
@@ -235,7 +241,7 @@ function makeHono(...handlers) {
 
 test('hono: the middleware, behind @hono/node-server', {skip: noHono}, async () => {
 	const limiter = make('hono');
-	const {serve} = requireFrom('@hono/node-server');
+	const {serve} = requireFrom(isOld ? 'hono-node-server-1' : '@hono/node-server');
 	const server = serve({fetch: makeHono(limitHono(limiter)).fetch, port: 0, hostname: '127.0.0.1'});
 	await new Promise((resolve) => server.once('listening', resolve));
 	try {

@@ -203,6 +203,7 @@ test('denials give nothing back, however many there are, and whatever else is fo
 test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
 	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
 	assert.throws(() => store.init({windowMs: WINDOW_MS, limit: () => 5}), /^TypeError: maxRequests is undefined/);
+	new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')}).init({windowMs: WINDOW_MS, max: 5});
 	// express-rate-limit only logs what init() throws.
 	return assert.rejects(store.increment('a'), /^TypeError: maxRequests is undefined/);
 });
