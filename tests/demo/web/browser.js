@@ -35,7 +35,7 @@ class Browser {
 			`--user-data-dir=${this.#folder}`, `--window-size=${width},${height}`,
 			'--no-sandbox', // root has none, nor has a container; and the page is our own
 			'about:blank',
-		], {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], env: {...process.env, HOME: this.#folder}});
+		], {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], env: {...process.env, HOME: this.#folder, TMPDIR: this.#folder}});
 		this.#process.stdio[3].on('error', () => {});
 		this.#process.stdio[4].on('data', (data) => this.#read(data)).on('error', () => {});
 		const {targetInfos} = await this.#send('Target.getTargets');
