@@ -7,8 +7,8 @@ const path = require('path');
 const BUILT_IN = [path.join(__dirname, 'native'), path.join(__dirname, '..', '..', 'build')];
 
 /* Places in a verdict's numbers, as addon.h has them; the others are read by verdict.js and agent.js. */
-const SLOT = 11;
-const STATUS = 12;
+const SLOT = 13;
+const STATUS = 14;
 
 let addon;
 const waiting = []; // by slot: what takes over the verdict of a check that waits

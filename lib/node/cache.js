@@ -175,6 +175,7 @@ class CacheBackend {
 			remaining: Math.max(0, Math.floor(maxRequests - weighed - (allowed ? count : others))),
 			retryAfterMs: allowed ? 0 : this.#findRetry(previous, others, elapsedMs, cost),
 			resetAfterMs: Math.ceil(2 * timeWindowMs - elapsedMs),
+			timeWindowMs,
 			source: 'cache',
 			policy,
 			reason: allowed ? 'admitted' : 'over_limit',
@@ -264,7 +265,7 @@ class CacheBackend {
 
 	#refuse() {
 		const {maxRequests, timeWindowMs, policy} = this.#options;
-		return {allowed: false, shadowDenied: false, limit: maxRequests, remaining: 0, retryAfterMs: timeWindowMs, resetAfterMs: timeWindowMs, source: 'cache',
+		return {allowed: false, shadowDenied: false, limit: maxRequests, remaining: 0, retryAfterMs: timeWindowMs, resetAfterMs: timeWindowMs, timeWindowMs, source: 'cache',
 			policy, reason: 'cost_above_limit'};
 	}
 

@@ -11,6 +11,8 @@ export interface Verdict {
 	retryAfterMs: number;
 	/** Until the whole limit is free again, if nobody sends. */
 	resetAfterMs: number;
+	/** In which limit counts: the policy's, an operator's perhaps, or the fallback's. */
+	timeWindowMs: number;
 	/** Who decided: the table, the database, this host without it, this process alone, an advance (mode "relaxed"), or the store. */
 	source: 'lease' | 'database' | 'fallback' | 'local' | 'advance' | 'cache';
 	policy: string;

@@ -55,7 +55,7 @@ class LocalLimit {
 		const leftMs = Math.max(1, Math.ceil(this.#began + this.#timeWindowMs - now));
 		const reason = allowed ? 'admitted' : cost > this.#maxRequests ? 'cost_above_limit' : 'over_limit';
 		return {allowed, shadowDenied: false, limit: this.#maxRequests, remaining: this.#maxRequests - taken - (allowed ? cost : 0),
-			retryAfterMs: allowed ? 0 : leftMs, resetAfterMs: leftMs, source: 'local', policy, reason};
+			retryAfterMs: allowed ? 0 : leftMs, resetAfterMs: leftMs, timeWindowMs: this.#timeWindowMs, source: 'local', policy, reason};
 	}
 }
 
@@ -73,7 +73,7 @@ function admitShadow({shadow}, verdict) {
 function decideByWord(options, word) {
 	const allowed = word === 'allow';
 	return admitShadow(options, {allowed, shadowDenied: false, limit: options.maxRequests, remaining: 0, retryAfterMs: allowed ? 0 : options.timeWindowMs,
-		resetAfterMs: options.timeWindowMs, source: 'local', policy: options.policy,
+		resetAfterMs: options.timeWindowMs, timeWindowMs: options.timeWindowMs, source: 'local', policy: options.policy,
 		reason: allowed ? 'admitted' : 'unavailable'});
 }
 

@@ -13,11 +13,13 @@ const LIMIT = 2;
 const REMAINING = 3;
 const RETRY_AFTER_MS = 4;
 const RESET_AFTER_MS = 5;
-const RECEIPT_LOW = 6;
-const RECEIPT_HIGH = 7;
-const RETRY_AFTER_HIGH = 8;
-const RESET_AFTER_HIGH = 9;
-const FIELDS = 10;
+const TIME_WINDOW_MS = 6;
+const RECEIPT_LOW = 7;
+const RECEIPT_HIGH = 8;
+const RETRY_AFTER_HIGH = 9;
+const RESET_AFTER_HIGH = 10;
+const TIME_WINDOW_HIGH = 11;
+const FIELDS = 12;
 
 /* What the bits say. */
 const ALLOWED = 1;
@@ -46,6 +48,7 @@ class Verdict {
 		this.remaining = numbers[at + REMAINING];
 		this.retryAfterMs = numbers[at + RETRY_AFTER_MS];
 		this.resetAfterMs = numbers[at + RESET_AFTER_MS];
+		this.timeWindowMs = numbers[at + TIME_WINDOW_MS];
 		this.source = SOURCES[bits >> SOURCE_SHIFT & MASK];
 		this.policy = owner.policy;
 		this.reason = REASONS[bits >> REASON_SHIFT & MASK];
@@ -55,12 +58,13 @@ class Verdict {
 		this.#low = numbers[at + RECEIPT_LOW];
 		this.#high = numbers[at + RECEIPT_HIGH];
 		if ((bits & HIGH) !== 0)
-			this.#addHigh(numbers[at + RETRY_AFTER_HIGH], numbers[at + RESET_AFTER_HIGH]);
+			this.#addHigh(numbers[at + RETRY_AFTER_HIGH], numbers[at + RESET_AFTER_HIGH], numbers[at + TIME_WINDOW_HIGH]);
 	}
 
-	#addHigh(retry, reset) {
+	#addHigh(retry, reset, window) {
 		this.retryAfterMs += retry * 0x80000000;
 		this.resetAfterMs += reset * 0x80000000;
+		this.timeWindowMs += window * 0x80000000;
 	}
 
 	/** One with these fields, of which nothing can be given back. */

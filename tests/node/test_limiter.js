@@ -47,7 +47,7 @@ test('thousands of new clients at once: more than one batch of answers', async (
 test('a verdict in full', async () => {
 	const limiter = make({policy: 'verdict'});
 	const {resetAfterMs, ...first} = await limiter.check('a', {cost: 2});
-	assert.deepStrictEqual(first, {allowed: true, shadowDenied: false, limit: 5, remaining: 3, retryAfterMs: 0, source: 'database', policy: 'verdict',
+	assert.deepStrictEqual(first, {allowed: true, shadowDenied: false, limit: 5, remaining: 3, retryAfterMs: 0, timeWindowMs: WINDOW_MS, source: 'database', policy: 'verdict',
 		reason: 'admitted'});
 	assert.ok(resetAfterMs > 0);
 	const denied = await limiter.check('a', {cost: 4});
@@ -69,6 +69,7 @@ test('the longest windows: times that 31 bits don\'t hold', async () => {
 	const sliding = make({policy: 'long-sliding', timeWindowMs, maxRequests: 1});
 	await sliding.isAllowed('a');
 	const denied = await sliding.check('a');
+	assert.strictEqual(denied.timeWindowMs, timeWindowMs);
 	assert.ok(denied.retryAfterMs >= timeWindowMs && denied.resetAfterMs <= 3 * timeWindowMs, `${denied.retryAfterMs}`);
 	limiter.close();
 	sliding.close();
@@ -323,7 +324,7 @@ test('refund: what was not taken, and what is not its own', async () => {
 	assert.strictEqual(denied.allowed, false);
 	assert.strictEqual(limiter.refund(denied), false);
 	assert.deepStrictEqual(Object.keys(verdict).sort(), ['allowed', 'limit', 'policy', 'reason', 'remaining', 'resetAfterMs', 'retryAfterMs',
-		'shadowDenied', 'source']);
+		'shadowDenied', 'source', 'timeWindowMs']);
 	limiter.close();
 	assert.strictEqual(limiter.refund(verdict), false);
 	other.close();
@@ -456,6 +457,12 @@ test('header fields', async () => {
 	await limiter.isAllowed('a');
 	const denied = await limiter.check('a');
 	assert.strictEqual(Number(Object.fromEntries(limiter.headers(denied))['Retry-After']), Math.ceil(denied.retryAfterMs / 1000));
+	const alone = make({policy: 'fields-alone', cacheClient: away, fallbackTimeWindowMs: 7000, timeoutMs: 50});
+	await until(async () => (await alone.check('a')).allowed, 'the process decides');
+	const local = await alone.check('b');
+	assert.strictEqual(local.timeWindowMs, 7000);
+	assert.strictEqual(Object.fromEntries(alone.headers(local))['RateLimit-Policy'], '"fields-alone";q=10;w=7');
+	alone.close();
 	assert.throws(() => limiter.headers(verdict, {version: 'draft-1'}), /^RangeError: version is "draft-1", must be one of/);
 	limiter.close();
 });

@@ -25,10 +25,12 @@ enum field {
 	FIELD_REMAINING,
 	FIELD_RETRY_AFTER_MS, /* the lower 31 bits */
 	FIELD_RESET_AFTER_MS,
+	FIELD_TIME_WINDOW_MS,
 	FIELD_RECEIPT_LOW, /* two halves of 32 bits */
 	FIELD_RECEIPT_HIGH,
 	FIELD_RETRY_AFTER_HIGH, /* the rest: mostly 0, and FIELD_WORDS says if not */
 	FIELD_RESET_AFTER_HIGH,
+	FIELD_TIME_WINDOW_HIGH,
 	FIELD_PART,   /* of checkAll() */
 	FIELD_SLOT,   /* of a check that waited: the number that `check` told, less ANSWER_PENDING */
 	FIELD_STATUS, /* of a check that waited: 0 or an error */

@@ -19,7 +19,7 @@ static int32_t fit(int64_t number) {
 }
 
 static bool has_high(const struct stint_result *r) {
-	return r->retry_after_ms > INT32_MAX || r->reset_after_ms > INT32_MAX;
+	return r->retry_after_ms > INT32_MAX || r->reset_after_ms > INT32_MAX || r->time_window_ms > INT32_MAX;
 }
 
 static void write_fields(int32_t *fields, const struct stint_result *r) {
@@ -30,10 +30,12 @@ static void write_fields(int32_t *fields, const struct stint_result *r) {
 	fields[FIELD_REMAINING] = fit(r->remaining);
 	fields[FIELD_RETRY_AFTER_MS] = (int32_t)(r->retry_after_ms & INT32_MAX);
 	fields[FIELD_RESET_AFTER_MS] = (int32_t)(r->reset_after_ms & INT32_MAX);
+	fields[FIELD_TIME_WINDOW_MS] = (int32_t)(r->time_window_ms & INT32_MAX);
 	fields[FIELD_RECEIPT_LOW] = (int32_t)(uint32_t)r->receipt;
 	fields[FIELD_RECEIPT_HIGH] = (int32_t)(uint32_t)(r->receipt >> 32);
 	fields[FIELD_RETRY_AFTER_HIGH] = (int32_t)(r->retry_after_ms >> LOW_BITS);
 	fields[FIELD_RESET_AFTER_HIGH] = (int32_t)(r->reset_after_ms >> LOW_BITS);
+	fields[FIELD_TIME_WINDOW_HIGH] = (int32_t)(r->time_window_ms >> LOW_BITS);
 	fields[FIELD_PART] = (int32_t)r->part;
 }
 

@@ -64,6 +64,7 @@ napi_value http_headers(napi_env env, napi_callback_info info) {
 		.remaining = value_get_number(env, value[1], "remaining"),
 		.retry_after_ms = value_get_number(env, value[1], "retryAfterMs"),
 		.reset_after_ms = value_get_number(env, value[1], "resetAfterMs"),
+		.time_window_ms = value_get_number(env, value[1], "timeWindowMs"),
 	};
 	struct fields fields = {.env = env};
 	napi_create_array(env, &fields.array);
