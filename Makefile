@@ -628,6 +628,7 @@ clean:
 
 help:
 	@echo 'make [V=1] [WERROR=1]          build/stintd build/stint build/libstint.a build/libstint.so build/stint.node'
+	@echo '                               build/python/_stint.abi3.so build/ngx_http_stint_module.so'
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make demo-web [PORT=] [SECONDS=75] [STEP=1]  the like in a browser: nginx, Node.js and Python; STEP: Enter goes on'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'

@@ -1,6 +1,7 @@
 """Checks that are awaited in asyncio's loops and uvloop's: many at once, cancelled, in threads; loops that end."""
 import asyncio
 import gc
+import sys
 import threading
 import time
 import unittest
@@ -41,8 +42,14 @@ class Loops:
     """The same tests for each kind of loop."""
 
     def run_in_loop(self, coroutine):
-        with asyncio.Runner(loop_factory=self.new_loop) as runner:
-            return runner.run(coroutine)
+        loop = self.new_loop()
+        loop.set_debug(sys.flags.dev_mode)
+        try:
+            return loop.run_until_complete(coroutine)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
 
     def test_as_many_as_the_limit(self):
         async def ask():

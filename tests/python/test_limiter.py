@@ -562,16 +562,9 @@ class Leaks(unittest.TestCase):
             lambda: self.assert_raises(ValueError, stint.ip_client, 'nobody'),
             lambda: self.assert_raises(stint.StintError, stint.Limiter.__new__(stint.Limiter).check, 'a'),
         )
-        watched = (
-            limiter,
-            known,
-            result,
-            limiter.policy,
-            limiter._attachment,
-            stint.Result,
-            stint.StintError,
-            None,
-        )
+        watched = [limiter, known, result, limiter.policy, limiter._attachment, stint.Result]
+        if sys.version_info < (3, 12):
+            watched.append(None)  # later it is not counted
         for number, call in enumerate(calls):
             with self.subTest(number):
                 before = self.count(call, watched, 10)

@@ -9,6 +9,10 @@ answer does it ask the agent, and wait. is_allowed() then waits without the inte
 in the event loop.
 """
 import os as _os
+import sys as _sys
+
+if _sys.version_info < (3, 10):
+    raise ImportError('stint needs Python 3.10 or later')
 
 # In the checkout the extension is where make has built it.
 if not _os.path.exists(_os.path.join(__path__[0], '_stint.abi3.so')):
