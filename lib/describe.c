@@ -37,7 +37,8 @@ COLD bool describe_unusual_denial(const struct binding *binding, const struct sl
 	result->remaining = (int64_t)unusual.left + unusual.beyond;
 	if (cost > result->limit) {
 		result->reason = reason_of(false, cost, result->limit);
-		result->retry_after_ms = result->time_window_ms;
+		if (result->limit > 0 || hint_retry_ms(times) == 0)
+			result->retry_after_ms = result->time_window_ms;
 		if (result->remaining >= result->limit)
 			result->reset_after_ms = 0;
 	}

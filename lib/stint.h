@@ -243,8 +243,9 @@ enum stint_reason {
  * and what hosts tell may make it shorter, and `remaining` larger, at any time.
  *
  * retry_after_ms: by what is charged now, so it may be longer than a window, too. Where the reason says never,
- * asking again is of no use while the limit stays as it is; then this is the length of the window, so that an app
- * that goes by it alone doesn't ask all the time. Else it is not more than reset_after_ms.
+ * asking again is of no use while the limit stays as it is; then this is the time until a block ends by itself, or
+ * the length of the window, so that an app that goes by it alone doesn't ask all the time. Else it is not more
+ * than reset_after_ms.
  */
 struct stint_result {
 	bool allowed;

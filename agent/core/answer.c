@@ -35,7 +35,8 @@ static int64_t us_to_ms_up(int64_t us) {
 struct answer { /* of a store, to one pending request */
 	const struct lease_grant *grant;
 	int64_t deadline_ns;
-	int64_t retry_us;      /* for whoever is denied; that it will never do, the limit tells */
+	int64_t retry_us;      /* for whoever is denied; that it will never do, the limit tells. Of a client that is
+	                          blocked: until the block ends; 0: it doesn't end by itself */
 	int64_t reset_us;      /* at least that */
 	int64_t open;          /* credits that the client had before */
 	int32_t left;          /* of what was granted */
@@ -47,7 +48,7 @@ struct answer { /* of a store, to one pending request */
 static struct answer answer_of(struct core *core, const struct client *client, const struct lease_grant *grant,
                                int64_t sent_ns) {
 	/* Negative: never, but of the least that was wanted. That may be above the limit when 1 is not. */
-	int64_t retry_us = grant->retry_us > 0 ? grant->retry_us : grant->starts_in_us;
+	int64_t retry_us = grant->retry_us > 0 ? grant->retry_us : grant->max_requests > 0 ? grant->starts_in_us : 0;
 	return (struct answer){
 		.grant = grant,
 		.deadline_ns = lease_ends_ns(terms_now(core, policy_of(core, client)), sent_ns, grant->valid_us),
@@ -155,8 +156,10 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
 	int64_t cached_us = min64(min64(grant->starts_in_us, DENIAL_MAX_US), a->refused_us);
 	uint32_t remaining = (uint32_t)grant->remaining;
-	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)us_to_ms_up(a->retry_us - cached_us),
-	                          (uint64_t)us_to_ms_up(a->reset_us - cached_us));
+	int64_t least_us = grant->max_requests == 0 && a->retry_us > 0; /* 0 would mean that the block doesn't end */
+	int64_t retry_ms = us_to_ms_up(max64(a->retry_us - cached_us, least_us));
+	int64_t reset_ms = max64(us_to_ms_up(a->reset_us - cached_us), retry_ms);
+	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)retry_ms, (uint64_t)reset_ms);
 	table_unsay(core->table, client->slot);
 	table_set_own_limit(core->table, client->slot,
 	                    grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,

@@ -60,7 +60,8 @@ struct lease_grant {
 	int64_t next_sub_window; /* to which granted_next is charged ... */
 	int64_t next_valid_us;   /* ... it is good until then, from now on or ... */
 	bool next_is_open;       /* ... if this is false, from starts_in_us on */
-	/* denied: until `least` could be granted; else, if nothing remains, until 1 could be; -1: never */
+	/* denied: until `least` could be granted, or a block ends; else, if nothing remains, until 1 could be; -1:
+	 * never */
 	int64_t retry_us;
 	int64_t reset_us; /* until nothing is charged any more */
 };

@@ -61,7 +61,8 @@ struct core_verdict verdict_denied(struct core *core, const struct client *clien
 	if (!never)
 		return verdict;
 	verdict.reason = denial->limit == 0 ? STINT_BLOCKED : STINT_COST_ABOVE_LIMIT;
-	verdict.retry_after_ms = grant_window_ms(terms);
+	if (denial->limit > 0 || denial->retry_ms == 0)
+		verdict.retry_after_ms = grant_window_ms(terms);
 	if (denial->remaining >= denial->limit)
 		verdict.reset_after_ms = 0;
 	return verdict;
@@ -88,14 +89,15 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 	uint8_t source = hint & HINT_FALLBACK_BIT ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
 	if (!table_own_limit(core->table, client->slot, &limit))
 		limit = terms_of(policy_of(core, client), source)->max_requests;
-	*verdict = verdict_denied(core, client, cost,
-	                          &(struct denial){
-								  .source = source,
-								  .unavailable = hint & HINT_UNAVAILABLE_BIT,
-								  .limit = limit,
-								  .remaining = verdict_remaining(core, client),
-								  .retry_ms = left_ms + hint_retry_ms(hint),
-								  .reset_ms = left_ms + hint_reset_ms(hint),
-							  });
+	*verdict =
+		verdict_denied(core, client, cost,
+	                   &(struct denial){
+						   .source = source,
+						   .unavailable = hint & HINT_UNAVAILABLE_BIT,
+						   .limit = limit,
+						   .remaining = verdict_remaining(core, client),
+						   .retry_ms = limit == 0 && hint_retry_ms(hint) == 0 ? 0 : left_ms + hint_retry_ms(hint),
+						   .reset_ms = left_ms + hint_reset_ms(hint),
+					   });
 	return true;
 }

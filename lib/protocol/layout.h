@@ -124,10 +124,11 @@ struct tag_row {
 /*
  * The hint. Without a denial, it is what the store had left after its last answer, which is below 2^30. Bit 30
  * says that each lease held credits then: an app that tells what is left looks at both. With a denial, the hint
- * has two times that begin when the denial ends: until the denied cost could be granted, and until the whole
- * limit is free. Bits 0 to 4: n; the unit of both times is 2^n ms, as small as the longer one allows, so that they
- * are exact below 4096 ms and else too long by a two-thousandth of the longer one at most. Bits 5 to 16: the first
- * time; 17 to 28: the second; 29: the store couldn't look; 30: the limit is the fallback's; 31: it has times.
+ * has two times that begin when the denial ends: until the denied cost could be granted (of a client that is
+ * blocked: until that ends; 0: not by itself), and until the whole limit is free. Bits 0 to 4: n; the unit of both
+ * times is 2^n ms, as small as the longer one allows, so that they are exact below 4096 ms and else too long by a
+ * two-thousandth of the longer one at most. Bits 5 to 16: the first time; 17 to 28: the second; 29: the store
+ * couldn't look; 30: the limit is the fallback's; 31: it has times.
  */
 #define HINT_TIMES_BIT       (UINT32_C(1) << 31)
 #define HINT_FALLBACK_BIT    (UINT32_C(1) << 30)

@@ -23,3 +23,16 @@ $$;
 
 comment on function stint.limit_of(int, text, timestamptz) is 'The limit of a client at a time, as the arithmetic wants it: 0 if blocked, resolution 0 for fixed_window.';
 revoke execute on function stint.limit_of(int, text, timestamptz) from public;
+
+-- Called for clients that are blocked alone: an answer that is nobody's limit says until when.
+create function stint.block_left_us(policy_id int, client_id text, at timestamptz) returns bigint
+language sql stable parallel safe
+as $$
+	select greatest(least(extract(epoch from o.blocked_until - at) * 1000000, 31536000000000), 1)::bigint
+	from stint.client_override o
+	where o.policy_id = block_left_us.policy_id and o.client_id = block_left_us.client_id collate "C"
+		and o.blocked and isfinite(o.blocked_until)
+$$;
+
+comment on function stint.block_left_us(int, text, timestamptz) is 'Microseconds until a client''s block ends, a year at most; null: it doesn''t end by itself.';
+revoke execute on function stint.block_left_us(int, text, timestamptz) from public;

@@ -132,7 +132,9 @@ begin
 		n.starts_in_us + n.shortest * n.sub_window_us, case when b.busy then 0 else n.granted_next end, n.starts_in_us,
 		n.current_us + abs(n.span) * n.sub_window_us,
 		n.starts_in_us + abs(n.span) * n.sub_window_us,
-		n.remaining, n.retry_us, n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > 0, n.recallable,
+		n.remaining,
+		case when n.max_requests = 0 then coalesce(stint.block_left_us(n.policy_id, n.client_id, started_at), n.retry_us) else n.retry_us end,
+		n.reset_us, n.max_requests, case when b.busy then 0 else n.charged end, n.span > 0, n.recallable,
 		b.busy
 	from tried n
 	left join written w on w.request = n.request
@@ -145,7 +147,9 @@ begin
 		w.granted_next, t.starts_in_us,
 		t.current_us + abs(w.span) * n.sub_window_us,
 		t.starts_in_us + abs(w.span) * n.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, n.max_requests, w.charged, w.span > 0, t.recallable, false
+		t.remaining,
+		case when n.max_requests = 0 then coalesce(stint.block_left_us(n.policy_id, n.client_id, started_at), t.retry_us) else t.retry_us end,
+		t.reset_us, n.max_requests, w.charged, w.span > 0, t.recallable, false
 	from tried n
 	join written w on w.request = n.request
 	cross join lateral stint.take(

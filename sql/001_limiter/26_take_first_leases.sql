@@ -85,7 +85,10 @@ begin
 		w.granted_next, t.starts_in_us,
 		t.current_us + abs(w.span) * w.sub_window_us,
 		t.starts_in_us + abs(w.span) * w.sub_window_us,
-		t.remaining, t.retry_us, t.reset_us, w.max_requests, 0, w.span > 0, t.recallable
+		t.remaining,
+		case when w.max_requests = 0
+			then coalesce(stint.block_left_us(policy_ids[w.request], client_ids[w.request], started_at), t.retry_us) else t.retry_us end,
+		t.reset_us, w.max_requests, 0, w.span > 0, t.recallable
 	from written w
 	cross join lateral (
 		select w.current_us, f.starts_in_us, f.remaining, f.retry_us, f.reset_us, 0 as recallable

@@ -243,6 +243,33 @@ static void never_is_told_by_the_reason_and_not_by_the_time(void **state) {
 	assert_int_equal(r.retry_after_ms, FALLBACK_WINDOW_MS);
 }
 
+/* Of a block that ends, the end is told: also when that is sooner than the table's denial. */
+static void the_end_of_a_block_is_told_by_all(void **state) {
+	struct world *w = *state;
+	const int64_t ends_ms[] = {1, WINDOW_MS / 2, 12 * INT64_C(3600000), 365 * INT64_C(86400000)};
+	char id[16];
+	for (size_t i = 0; i < sizeof(ends_ms) / sizeof(*ends_ms); i++) {
+		struct stint_result r;
+		struct lease_grant none = granted(w, 0, 0);
+		none.max_requests = 0;
+		none.retry_us = 1000 * ends_ms[i];
+		snprintf(id, sizeof(id), "blocked%zu", i);
+		expect(r = by_database(w, id, 1, none), STINT_SOURCE_DATABASE, STINT_BLOCKED, 0, 0);
+		assert_int_equal(r.retry_after_ms, ends_ms[i]);
+		assert_int_equal(r.reset_after_ms, 0);
+		for (int table = 1; table >= 0; table--) {
+			if (table)
+				assert_true(by_table(w, id, 1, &r));
+			else
+				r = by_agent(w, id, 1);
+			expect(r, STINT_SOURCE_LEASE, STINT_BLOCKED, 0, 0);
+			/* Too long by a denial's 6 s, at most, or by a two-thousandth. */
+			assert_true(r.retry_after_ms >= ends_ms[i] - 2);
+			assert_true(r.retry_after_ms <= ends_ms[i] + ends_ms[i] / 1000 + 6005);
+		}
+	}
+}
+
 static void a_limit_of_its_own_is_told_by_all(void **state) {
 	struct world *w = *state;
 	struct stint_result r;
@@ -444,6 +471,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		IN(a_walk_through_all_who_decide, with_database),
 		IN(never_is_told_by_the_reason_and_not_by_the_time, with_database),
+		IN(the_end_of_a_block_is_told_by_all, with_database),
 		IN(a_limit_of_its_own_is_told_by_all, with_database),
 		IN(a_row_that_cannot_be_had_is_not_over_the_limit, with_database),
 		IN(a_fallback_tells_of_its_own_limit, with_database),

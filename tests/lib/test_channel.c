@@ -78,6 +78,10 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 	fake_slot_deny(slot, 1, LATER, 0, hint_pack(0, 4000, 4000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(f->r.reason, STINT_BLOCKED);
+	assert_time_left(f->r.retry_after_ms - 4000, until_ns);      /* when the block ends */
+	fake_slot_deny(slot, 1, until_ns, 0, hint_pack(0, 0, 7000)); /* by itself it doesn't */
+	assert_int_equal(stint_check(f->api, "c", 1, &f->r), 0);
+	assert_int_equal(f->r.reason, STINT_BLOCKED);
 	assert_int_equal(f->r.retry_after_ms, 60000);
 	assert_int_equal(f->r.reset_after_ms, 0);
 	assert_int_equal(f->r.limit, 0);

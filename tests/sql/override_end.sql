@@ -1,7 +1,7 @@
 -- Blocks and limits of clients' own that end: at which moment, how hosts hear of it, and what is shown.
 
 begin;
-select plan(41);
+select plan(46);
 
 select stint.set_policy('api', 10, 3600000) as api \gset
 -- Lets so much time pass for one client's override.
@@ -71,6 +71,23 @@ select is(pg_temp.limits('i'), '5 5 5', '… and has it again afterwards');
 select stint.set_override('api', 'j', 5, null, 60000), stint.block_client('api', 'j');
 select pg_temp.let_pass('j', '1 min');
 select is(pg_temp.limits('j'), '0 0 0', 'its limit ends, but not the block');
+
+-- Whoever is denied hears when the block ends: a year at most, and never that it has ended.
+create function pg_temp.retries(client text) returns text language sql volatile as $$
+	select concat_ws(' ', (select round(retry_us / 60e6, 1) from test.lease('api', client, need => 1)),
+		(select round(retry_us / 60e6, 1) from test.first_lease('api', client)), (select round(retry_us / 60e6, 1) from test.unlocked_lease('api', client, need => 1))) $$;
+select stint.block_client('api', 'retries', null, 90000000);
+select is(pg_temp.retries('retries'), '1500.0 1500.0 1500.0', 'blocked for 25 hours');
+select is((select retry_us <= 90000000000 and retry_us > 89000000000 from test.lease('api', 'retries', need => 1)), true, '… by the microsecond');
+select stint.set_override('api', 'retries', 7), stint.block_client('api', 'retries');
+select is((select string_agg(retry_us::text, ' ') from (select retry_us from test.lease('api', 'retries', need => 1) union all select retry_us from test.first_lease('api', 'retries')) r),
+	'-1 -1', 'a block without an end');
+update stint.client_override set blocked_until = 'infinity' where client_id = 'retries';
+select is((select retry_us from test.lease('api', 'retries', need => 1)), -1::bigint, '… nor has this one');
+update stint.client_override set blocked_until = '294276-12-31' where client_id = 'retries';
+select is((select retry_us from test.lease('api', 'retries', need => 1)), 31536000000000, 'one that ends in 290,000 years');
+delete from stint.client_override where client_id = 'retries';
+select pg_temp.news() is null as none \gset
 
 -- What has ended is shown no more.
 select is_empty($$ select from stint.client_limit where client_id in ('g', 'h') $$, 'client_limit: not what has ended');
