@@ -179,6 +179,19 @@ static void note_tight(struct client *client, const struct lease_grant *grant) {
 		client->flags &= (uint8_t)~CLIENT_TIGHT;
 }
 
+/* By what is left, its lease would have lasted more than twice as long. */
+static void note_newcomer(struct core *core, struct client *client, const struct lease_request *sent,
+                          const struct lease_grant *grant) {
+	struct grant_terms terms = *terms_now(core, policy_of(core, client));
+	int64_t granted = (int64_t)grant->granted + grant->granted_next;
+	int64_t span = grant->next_is_open ? (grant->next_valid_us - grant->starts_in_us) / terms.sub_window_us
+	                                   : grant_brief_span(&terms, sent->span_least);
+	terms.max_requests = grant->max_requests;
+	if (granted > 0)
+		client->newcomer =
+			2 * span < grant_span_by_left(&terms, sent->span, sent->span_least, grant->remaining + granted);
+}
+
 /* A fallback needs to know it, and can't ask the database. */
 static void note_blocked(struct client *client, bool blocked) {
 	if (blocked)
@@ -312,6 +325,7 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 		return;
 	}
 	note_tight(client, grant);
+	note_newcomer(core, client, &pending->sent, grant);
 	answer.refused_us = recall_on_answer(core, pending->client, &pending->sent, grant) / NS_PER_US;
 	pending->late = 0;
 	pending_drop_expired(core, pending, now_ns);

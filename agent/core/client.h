@@ -48,7 +48,8 @@ struct client {
 		uint32_t next_tableless; /* without a slot there are no leases: the list that such a client is found by */
 	};
 	uint32_t granted[2];   /* what was put into each bank, or served from it, in the present period */
-	uint32_t demand : 20;  /* credits used in a sub-window, lately: see client_demand() */
+	uint32_t demand : 19;  /* credits used in a sub-window, lately: see client_demand() */
+	uint32_t newcomer : 1; /* its last lease was a short one, since the store hasn't known it for long */
 	uint32_t since : 12;   /* when the present period began, see leases.c */
 	uint32_t pending : 24; /* the request under way or queued; CLIENT_NO_PENDING */
 	uint32_t flags : 8;    /* enum client_flag */
@@ -56,9 +57,9 @@ struct client {
 
 _Static_assert(sizeof(struct client) == 64, "a client's record is one cache line");
 
-/* A float without its sign and its last eleven bits: exact to a part of 4096. */
+/* A float without its sign and its last twelve bits: exact to a part of 2048. */
 static inline double client_demand(const struct client *client) {
-	uint32_t bits = client->demand << 11;
+	uint32_t bits = client->demand << 12;
 	float demand;
 	memcpy(&demand, &bits, sizeof(demand));
 	return demand;
@@ -68,7 +69,7 @@ static inline void client_set_demand(struct client *client, double value) {
 	float demand = (float)value;
 	uint32_t bits;
 	memcpy(&bits, &demand, sizeof(bits));
-	client->demand = bits >> 11 & 0xfffff;
+	client->demand = bits >> 12 & 0x7ffff;
 }
 
 struct client_pool {

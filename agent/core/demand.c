@@ -41,8 +41,7 @@ static uint32_t period_clock(struct core *core, const struct client *client, int
 	return (uint32_t)(now_ns / (sub_window_ns(core, client) / PERIOD_PARTS)) & PERIOD_MASK;
 }
 
-/* In sub-windows, never 0. */
-static double period_length(struct core *core, const struct client *client, int64_t now_ns) {
+double demand_period_length(struct core *core, const struct client *client, int64_t now_ns) {
 	uint32_t parts = (period_clock(core, client, now_ns) - client->since) & PERIOD_MASK;
 	return (parts > 0 ? parts : 1) / (double)PERIOD_PARTS;
 }
@@ -75,7 +74,7 @@ bool demand_must_remember(const struct core *core, const struct client *client) 
 
 /* What is known by now: as if the period ended. */
 static double demand_with_period(struct core *core, const struct client *client) {
-	double length = period_length(core, client, core->now_ns), before = client_demand(client);
+	double length = demand_period_length(core, client, core->now_ns), before = client_demand(client);
 	double seen = demand_period_use(core, client) / length;
 	double memory = MEMORY_PART * terms_now(core, policy_of(core, client))->runs;
 	double weight = length / (length + (memory > MEMORY_SUB_WINDOWS_MIN ? memory : MEMORY_SUB_WINDOWS_MIN));
@@ -142,7 +141,7 @@ int demand_span(struct core *core, const struct client *client, const struct gra
  * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
 static double expect_growth(struct core *core, const struct client *client, int span, int64_t now_ns) {
 	double used = demand_period_use(core, client);
-	double grown = used / period_length(core, client, now_ns) * (span + 1);
+	double grown = used / demand_period_length(core, client, now_ns) * (span + 1);
 	return used == 0 ? 0 : grown < 2 * used + 1 ? grown : 2 * used + 1;
 }
 

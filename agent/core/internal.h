@@ -418,6 +418,8 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 /* Forgets what was used so far: what counts as used from now on is what is used after this. */
 void demand_begin_period(struct core *core, struct client *client);
 void demand_end_period(struct core *core, struct client *client); /* learns from what was used, and begins anew */
+/* In sub-windows, never 0. */
+double demand_period_length(struct core *core, const struct client *client, int64_t now_ns);
 uint32_t demand_period_use(const struct core *core, const struct client *client); /* credits, since it began */
 /* While the database is away, what was used of its leases since then has to be known as long as they stand: see
  * count_in_fallback(). */

@@ -407,6 +407,10 @@ static int64_t idle_ns(struct core *core, const struct client *client) {
 	return max64(horizon_ns(sub_ns), pause_ns < IDLE_MAX_NS ? (int64_t)pause_ns : IDLE_MAX_NS);
 }
 
+/* The next lease of a client that has just come, for the first time or after a long one, lasts no more than some
+ * times as long as it has been coming. */
+#define NEWCOMER_GROWTH 4
+
 /* For how many sub-windows after its first the client's next lease would last, as far as it is known here. */
 static int next_span(struct core *core, const struct client *client) {
 	struct grant_terms terms = *terms_now(core, policy_of(core, client));
@@ -415,7 +419,12 @@ static int next_span(struct core *core, const struct client *client) {
 	terms.max_requests = (int32_t)limit_of(core, client);
 	if (client->flags & CLIENT_TIGHT)
 		return grant_ahead_span(&terms, span_least);
-	return left == HINT_UNKNOWN ? span : grant_span_by_left(&terms, span, span_least, left);
+	if (left != HINT_UNKNOWN)
+		span = grant_span_by_left(&terms, span, span_least, left);
+	if (!client->newcomer || demand_period_use(core, client) > 1)
+		return span;
+	int64_t known = (int64_t)(NEWCOMER_GROWTH * demand_period_length(core, client, core->now_ns));
+	return (int)min64(span, max64(known, grant_brief_span(&terms, span_least)));
 }
 
 /* Whether the next lease is worth its row. A client may not come for the time of a lease by chance: if others may

@@ -193,7 +193,16 @@ static void who_comes_more_rarely_than_its_leases_end_is_renewed_when_it_comes(v
 	assert_in_range(row.statements, row.checks - 3, row.checks * 3 / 2);
 }
 
-/* The same client, when its leases last for the whole window. */
+/* Each time it comes it is new to the store, and has a brief lease: nothing is fetched for it when that ends. */
+static void who_comes_every_other_window_costs_little_more_than_its_checks(void **state) {
+	struct fixture *f = *state;
+	struct row row;
+	limit_is(f, &row, 100);
+	goes_on(f, &row, 60 * WINDOW_NS, 2100 * MS);
+	assert_in_range(row.statements, row.checks, row.checks + row.checks / 4);
+}
+
+/* One that comes more often, while its leases last for the whole window. */
 static void who_comes_while_they_last_is_renewed_before(void **state) {
 	struct fixture *f = *state;
 	struct row row;
@@ -455,6 +464,7 @@ int main(void) {
 		STEP(the_leases_of_who_begins_to_send_grow_fast),
 		STEP(who_begins_to_send_has_its_next_lease_before_the_edge),
 		STEP(who_comes_more_rarely_than_its_leases_end_is_renewed_when_it_comes),
+		STEP(who_comes_every_other_window_costs_little_more_than_its_checks),
 		STEP(who_comes_while_they_last_is_renewed_before),
 		STEP(a_far_database_is_asked_before_even_if_it_may_be_in_vain),
 		STEP(from_two_checks_on_a_client_is_busy),

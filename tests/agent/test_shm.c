@@ -33,6 +33,8 @@ static int make(void **state) {
 	snprintf(name, sizeof(name), "/stint-test-%d", (int)getpid());
 	snprintf(directory_name, sizeof(directory_name), "%s.directory", name);
 	snprintf(table_name, sizeof(table_name), "%s.table", name);
+	shm_unlink(directory_name); /* an earlier process with this number may have been killed */
+	shm_unlink(table_name);
 	return shm_objects_open(&shm, name, CLIENTS, error);
 }
 
