@@ -23,14 +23,15 @@ const STORE = `
 	let count = 0;
 	module.exports = function (continueExceeding, exponentialBackoff) {
 		const Store = makeFastifyRateLimitStore({policy: 'peer-' + process.pid + '-' + ++count, timeoutMs: 60000, cacheClient: connect(process.env.STINT_SOCKET)});
+		const long = (timeWindow) => (typeof timeWindow === 'number' ? Math.min(timeWindow * 600, 2678400000) : timeWindow);
 		const lengthen = (store) => {
 			for (const name of ['incr', 'read']) {
 				const own = store[name];
 				store[name] = (key, callback, timeWindow, max) => own.call(store, key, (error, told) => callback(error, told && {...told, ttl: timeWindow}),
-					Math.min(timeWindow * 600, 2678400000), max);
+					long(timeWindow), max);
 			}
 			const child = store.child;
-			store.child = (params) => lengthen(child.call(store, params));
+			store.child = (params) => lengthen(child.call(store, {...params, timeWindow: long(params.timeWindow)}));
 			return store;
 		};
 		return lengthen(new Store({continueExceeding, exponentialBackoff}));
