@@ -23,7 +23,9 @@ APPS = (
 import os
 import stint, stint.asgi, stint.wsgi
 
-limiter = stint.Limiter(policy=os.environ['POLICY'], max_requests=%d, time_window_ms=600000, timeout_ms=30000)
+# Without the agent nobody is admitted: one that comes again late, on a slow machine, changes nothing.
+options = {'time_window_ms': 600000, 'timeout_ms': 30000, 'local_max_requests': 0}
+limiter = stint.Limiter(policy=os.environ['POLICY'], max_requests=%d, **options)
 
 def serve(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain'), ('X-Worker', str(os.getpid()))])
@@ -180,7 +182,7 @@ class Servers(unittest.TestCase):
 
 @unittest.skipUnless(has('gunicorn'), 'there is no gunicorn')
 class AgentKilled(unittest.TestCase):
-    def test_and_back_within_two_seconds(self):
+    def test_and_back_again(self):
         conninfo, _ = support.start_postgres()
         if conninfo is None:
             self.skipTest('there is no PostgreSQL')
