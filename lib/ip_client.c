@@ -261,9 +261,7 @@ static int check_prefix(const char *name, int prefix, int max) {
 	return error_set(STINT_ERANGE, "%s is %d, must be 1 to %d, or 0 for the default", name, prefix, max);
 }
 
-static int check_arguments(char *id, size_t size, int ipv4_prefix, int ipv6_prefix) {
-	if (size > 0)
-		id[0] = '\0';
+static int check_arguments(size_t size, int ipv4_prefix, int ipv6_prefix) {
 	if (size < STINT_IP_CLIENT_SIZE)
 		return error_set(STINT_ERANGE, "size is %zu, must be at least %d", size, STINT_IP_CLIENT_SIZE);
 	int error = check_prefix("ipv4_prefix", ipv4_prefix, 8 * IPV4_BYTES);
@@ -281,20 +279,13 @@ static int refuse(const char *address, size_t length) {
 	                 length > TOLD_MAX ? "..." : "");
 }
 
-int stint_ip_client(char *id, size_t size, const char *address, size_t length, int ipv4_prefix, int ipv6_prefix) {
-	int error = check_arguments(id, size, ipv4_prefix, ipv6_prefix);
-	if (error)
-		return error;
+static int read_text(struct address *a, const char *address, size_t length) {
 	if (!address)
 		return error_set(STINT_EADDRESS, "address is NULL, must be IPv4 or IPv6");
 	if (length == STINT_STRING)
 		length = strlen(address);
 	struct reader r = {address, address + length};
-	struct address a;
-	if (!read_address(&r, &a) || r.at != r.end)
-		return refuse(address, length);
-	write_id(id, &a, ipv4_prefix, ipv6_prefix);
-	return 0;
+	return read_address(&r, a) && r.at == r.end ? 0 : refuse(address, length);
 }
 
 static bool take_sockaddr(struct address *a, const struct sockaddr *from, size_t size) {
@@ -308,18 +299,38 @@ static bool take_sockaddr(struct address *a, const struct sockaddr *from, size_t
 	return true;
 }
 
+static int read_sockaddr(struct address *a, const struct sockaddr *address, size_t size) {
+	if (!address || size < offsetof(struct sockaddr, sa_family) + sizeof(address->sa_family))
+		return error_set(STINT_EADDRESS, "address is NULL, or too short to tell its family");
+	if (take_sockaddr(a, address, size))
+		return 0;
+	return error_set(STINT_EADDRESS,
+	                 "address is of family %d and %zu bytes, must be a struct sockaddr_in or sockaddr_in6",
+	                 address->sa_family, size);
+}
+
+/* Only now anything is written: the address may be in the same place. */
+static int finish(char *id, size_t size, int error, struct address *a, int ipv4_prefix, int ipv6_prefix) {
+	if (!error)
+		write_id(id, a, ipv4_prefix, ipv6_prefix);
+	else if (size > 0)
+		id[0] = '\0';
+	return error;
+}
+
+int stint_ip_client(char *id, size_t size, const char *address, size_t length, int ipv4_prefix, int ipv6_prefix) {
+	struct address a;
+	int error = check_arguments(size, ipv4_prefix, ipv6_prefix);
+	if (!error)
+		error = read_text(&a, address, length);
+	return finish(id, size, error, &a, ipv4_prefix, ipv6_prefix);
+}
+
 int stint_ip_client_sockaddr(char *id, size_t size, const struct sockaddr *address, size_t address_size,
                              int ipv4_prefix, int ipv6_prefix) {
-	int error = check_arguments(id, size, ipv4_prefix, ipv6_prefix);
-	if (error)
-		return error;
-	if (!address || address_size < offsetof(struct sockaddr, sa_family) + sizeof(address->sa_family))
-		return error_set(STINT_EADDRESS, "address is NULL, or too short to tell its family");
 	struct address a;
-	if (!take_sockaddr(&a, address, address_size))
-		return error_set(STINT_EADDRESS,
-		                 "address is of family %d and %zu bytes, must be a struct sockaddr_in or sockaddr_in6",
-		                 address->sa_family, address_size);
-	write_id(id, &a, ipv4_prefix, ipv6_prefix);
-	return 0;
+	int error = check_arguments(size, ipv4_prefix, ipv6_prefix);
+	if (!error)
+		error = read_sockaddr(&a, address, address_size);
+	return finish(id, size, error, &a, ipv4_prefix, ipv6_prefix);
 }

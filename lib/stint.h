@@ -526,9 +526,10 @@ struct sockaddr;
  * ipv4_prefix, ipv6_prefix: how many bits tell one client from another, 1 to 32 and 1 to 128; 0 means 32 and
  * 64. Whoever has one IPv6 address has 2^64 of them, so don't take more than 64 unless you know better.
  *
- * id: the caller's, of `size` bytes, at least STINT_IP_CLIENT_SIZE; ends with a NUL. It is the address, the
- * bits after the prefix set to 0, as RFC 5952 writes it (IPv6 always in hexadecimal groups), and "/" with the
- * prefix where that is shorter than the address: "192.0.2.1", "192.0.2.0/24", "2001:db8::/64".
+ * id: the caller's, of `size` bytes, at least STINT_IP_CLIENT_SIZE, perhaps where the address is; ends with a
+ * NUL. It is the address, the bits after the prefix set to 0, as RFC 5952 writes it (IPv6 always in hexadecimal
+ * groups), and "/" with the prefix where that is shorter than the address: "192.0.2.1", "192.0.2.0/24",
+ * "2001:db8::/64".
  *
  * 0; or STINT_EADDRESS, STINT_ERANGE; then the id is "".
  */

@@ -338,6 +338,26 @@ static void sockets_addresses_have_the_same_ids(void **state) {
 	assert_int_equal(stint_ip_client_sockaddr(id, sizeof(id), NULL, sizeof(in), 0, 0), STINT_EADDRESS);
 }
 
+static void the_id_may_take_the_addresss_place(void **state) {
+	char both[STINT_IP_CLIENT_SIZE] = "::ffff:192.0.2.1";
+	struct {
+		struct sockaddr_in6 address;
+		char room[STINT_IP_CLIENT_SIZE];
+	} s = {.address = {.sin6_family = AF_INET6, .sin6_addr = {.s6_addr = {0x20, 1, 0xd, 0xb8, [15] = 1}}}};
+
+	(void)state;
+	assert_int_equal(stint_ip_client(both, sizeof(both), both, STINT_STRING, 0, 0), 0);
+	assert_string_equal(both, "192.0.2.1");
+	assert_int_equal(stint_ip_client_sockaddr((char *)&s, sizeof(s), (struct sockaddr *)&s, sizeof(s.address), 0,
+	                                          0),
+	                 0);
+	assert_string_equal((char *)&s, "2001:db8::/64");
+	strcpy(both, "nonsense");
+	assert_int_equal(stint_ip_client(both, sizeof(both), both, STINT_STRING, 0, 0), STINT_EADDRESS);
+	assert_string_equal(both, "");
+	assert_string_equal(stint_error_detail(), "address is \"nonsense\", must be IPv4 or IPv6");
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_form_has_its_id),
@@ -350,6 +370,7 @@ int main(void) {
 		cmocka_unit_test(garbage_is_agreed_on),
 		cmocka_unit_test(random_addresses_are_agreed_on),
 		cmocka_unit_test(sockets_addresses_have_the_same_ids),
+		cmocka_unit_test(the_id_may_take_the_addresss_place),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);
