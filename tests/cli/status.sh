@@ -19,7 +19,7 @@ ok 'status: the database' "$(grep -qE '^database +postgresql, fallback for 1 min
 ok 'status: the last error' "$(grep -qE '^error +no\\x0aroute' <<<"$output"; echo $?)" "$output"
 ok 'status: the table' "$(grep -qE '^table +1 of 1000 clients, 1\.0 MiB, 0 evicted, 0 without room' <<<"$output"; echo $?)" "$output"
 ok 'status: counters' "$(grep -qE '^allowed +9000000000$' <<<"$output"; echo $?)" "$output"
-ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +yes$' <<<"$output"; echo $?)" "$output"
+ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +- +yes$' <<<"$output"; echo $?)" "$output"
 with_agent good 'status --json: what this program does not know stays' 4 '"something": "new"' --json
 with_agent minimal 'status: nothing known' 0 '^agent'
 ok 'status: nothing known is not told of' "$([[ $output == 'agent      on host , process 0, up 0 ms, apps connected: 0
