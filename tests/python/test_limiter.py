@@ -252,6 +252,9 @@ class Options(unittest.TestCase):
             ({'mode': 'lax'}, ValueError, "mode is 'lax', must be one of 'strict', 'relaxed'"),
             ({'algorithm': 1}, TypeError, "algorithm is 1, must be one of 'sliding_window', 'fixed_window'"),
             ({'on_error': 'panic'}, ValueError, "on_error is 'panic', must be one of 'local', 'deny', 'allow'"),
+            ({'shadow': 'no'}, TypeError, "shadow is 'no', must be True or False"),
+            ({'shadow': None}, TypeError, 'shadow is None, must be True or False'),
+            ({'must_exist': 1}, TypeError, 'must_exist is 1, must be True or False'),
             ({'policy': ''}, ValueError, "policy is '', must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-"),
             (
                 {'policy': 'a\0b'},

@@ -6,7 +6,7 @@ from typing import Any, Iterable, Optional, Tuple, Type, TypeVar, Union
 
 from . import _stint
 from ._loop import deliver, wait
-from ._options import HEADER_VERSIONS, check_integer, check_policy, check_word
+from ._options import HEADER_VERSIONS, check_flag, check_integer, check_policy, check_word
 from ._stint import Result
 
 _Self = TypeVar('_Self', bound='Limiter')
@@ -54,7 +54,7 @@ class Limiter(_stint.Limiter):
         must_exist: bool = False,
         socket_path: Union[str, os.PathLike[str], None] = None,
     ) -> None:
-        if must_exist and policy is None:
+        if check_flag('must_exist', must_exist) and policy is None:
             raise TypeError('policy is None, must be the name of a policy with must_exist')
         super().__init__(
             check_integer('max_requests', max_requests, required=not must_exist),
@@ -67,8 +67,8 @@ class Limiter(_stint.Limiter):
             check_word('algorithm', algorithm),
             check_word('mode', mode),
             check_word('on_error', on_error),
-            bool(shadow),
-            bool(must_exist),
+            check_flag('shadow', shadow),
+            must_exist,
             check_policy(policy, max_requests, time_window_ms, algorithm, mode, resolution),
             os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path),
         )

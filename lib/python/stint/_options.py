@@ -57,6 +57,13 @@ def check_word(name: str, value: str, words: Sequence[str] = ()) -> int:
     raise kind(f'{name} is {value!r:.80}, must be one of {", ".join(map(repr, words))}')
 
 
+def check_flag(name: str, value: bool) -> bool:
+    """Any other value may mean the opposite of its truth: 'no', say."""
+    if not isinstance(value, bool):
+        raise TypeError(f'{name} is {value!r:.80}, must be True or False')
+    return value
+
+
 def check_policy(
     name: Optional[str],
     max_requests: Optional[int],
