@@ -6,6 +6,9 @@ const addon = require('./addon.js');
 const {checkInteger, show} = require('./options.js');
 const {REASONS, SOURCES} = require('./verdict.js');
 
+const VERSIONS = ['draft-11', 'none'];
+const HEADER_OPTIONS = ['version', 'xRateLimit'];
+
 /**
  * An address as a client's id: IPv4 addresses that are wrapped in IPv6 are unwrapped, and IPv6 is cut to a prefix, since whoever has one
  * address has 2^64 of them.
@@ -27,17 +30,31 @@ function toNumbers(verdict) {
 	return {...verdict, allowed: Number(verdict.allowed), shadowDenied: Number(verdict.shadowDenied), source: source < 0 ? 1 : source, reason: REASONS.indexOf(verdict.reason)};
 }
 
+function checkVersion(version) {
+	if (!VERSIONS.includes(version))
+		throw new RangeError(`version is ${show(version)}, must be one of ${VERSIONS.map(show).join(', ')}`);
+}
+
+/** What is passed once, for all requests, is checked once. */
+function checkHeaderOptions(options) {
+	const unknown = Object.keys(options).find((name) => !HEADER_OPTIONS.includes(name));
+	if (unknown !== undefined)
+		throw new TypeError(`option ${show(unknown)} of headers is unknown, must be one of ${HEADER_OPTIONS.join(', ')}`);
+	const {version = 'draft-11', xRateLimit = false} = options;
+	checkVersion(version);
+	if (typeof xRateLimit !== 'boolean')
+		throw new TypeError(`xRateLimit is ${show(xRateLimit)}, must be true or false`);
+}
+
 /** Pairs of name and value. version: 'draft-11' or 'none'. */
 function makeHeaders(verdict, {timeWindowMs, fallbackTimeWindowMs}, {version = 'draft-11', xRateLimit = false} = {}) {
-	const versions = ['draft-11', 'none'];
-	if (!versions.includes(version))
-		throw new RangeError(`version is ${show(version)}, must be one of ${versions.map(show).join(', ')}`);
+	checkVersion(version);
 	const native = addon.load();
-	const flat = native.httpHeaders({policy: verdict.policy, timeWindowMs, fallbackTimeWindowMs, version: versions.indexOf(version),
+	const flat = native.httpHeaders({policy: verdict.policy, timeWindowMs, fallbackTimeWindowMs, version: VERSIONS.indexOf(version),
 		xRateLimit: Number(xRateLimit)}, toNumbers(verdict));
 	if (typeof flat === 'number')
 		throw new RangeError(native.describe(flat).join(': '));
 	return flat.flatMap((name, i) => i % 2 === 0 ? [[name, flat[i + 1]]] : []);
 }
 
-module.exports = {ipClient, makeHeaders};
+module.exports = {checkHeaderOptions, ipClient, makeHeaders};

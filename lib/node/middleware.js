@@ -2,6 +2,7 @@
  * middleware.js - what the middlewares for express, fastify and hono share. They differ in how a request is read and a denial sent.
  */
 'use strict';
+const {checkHeaderOptions} = require('./http.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {show} = require('./options.js');
 
@@ -21,8 +22,12 @@ function checkMiddlewareOptions(options) {
 	for (const name of FUNCTIONS)
 		if (options[name] !== undefined && typeof options[name] !== 'function')
 			throw new TypeError(`${name} is ${show(options[name])}, must be a function`);
-	if (options.headers !== undefined && options.headers !== false && (typeof options.headers !== 'object' || options.headers === null))
-		throw new TypeError(`headers is ${show(options.headers)}, must be false, or an object like { version, xRateLimit }`);
+	const {headers} = options;
+	if (headers === undefined || headers === false)
+		return;
+	if (typeof headers !== 'object' || headers === null)
+		throw new TypeError(`headers is ${show(headers)}, must be false, or an object like { version, xRateLimit }`);
+	checkHeaderOptions(headers);
 }
 
 /** One limiter before requests. What `clientId` and `cost` get is the framework's request. */

@@ -144,6 +144,10 @@ test('options that are none are refused', () => {
 		assert.throws(() => limit(limiter, {keyGenerator: String}), /^TypeError: option "keyGenerator" is unknown, must be one of clientId, cost,/);
 		assert.throws(() => limit(limiter, {clientId: 'ip'}), /^TypeError: clientId is "ip", must be a function$/);
 		assert.throws(() => limit(limiter, {headers: true}), /^TypeError: headers is true, must be false, or an object/);
+		assert.throws(() => limit(limiter, {headers: {version: 'draft-6'}}), /^RangeError: version is "draft-6", must be one of "draft-11", "none"$/);
+		assert.throws(() => limit(limiter, {headers: {xRatelimit: true}}),
+			/^TypeError: option "xRatelimit" of headers is unknown, must be one of version, xRateLimit$/);
+		assert.throws(() => limit(limiter, {headers: {xRateLimit: 'no'}}), /^TypeError: xRateLimit is "no", must be true or false$/);
 	}
 	limiter.close();
 });
