@@ -234,8 +234,9 @@ enum stint_reason {
  * credits that this host holds and can spend now, and what the store of counters (the database; in a fallback this
  * host's agent; the process itself) had left when it answered last. It doesn't include what other hosts hold
  * unspent, and what they took since that answer isn't taken off yet. The more hosts serve one client, and the
- * longer the last answer is ago, the rougher the estimate; while only this host serves it, it is exact. A request
- * may find less than it needs although `remaining` is enough: then other hosts held the rest.
+ * longer the last answer is ago, the rougher the estimate. While only this host serves it, it is exact, or too
+ * little by what the host has in leases that have ended or not begun. A request may find less than it needs
+ * although `remaining` is enough: then other hosts held the rest.
  *
  * A credit counts until the last sub-window of its lease has left the window, which is up to two windows and a
  * sub-window after the lease was granted; once its host has told the database that it is spent, until a window

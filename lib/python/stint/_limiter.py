@@ -93,7 +93,7 @@ class Limiter(_stint.Limiter):
 
     def refund(self, client_id: str, admission: Result, cost: Optional[int] = None) -> bool:
         """Gives back what was admitted, or `cost` of it: the request did not count after all. Once, and soon:
-        false when it isn't possible any more, as mostly for a client's first check."""
+        false when it isn't possible any more, as mostly for a client's first two checks."""
         return self._refund(client_id, admission, cost)
 
     def http_headers(
