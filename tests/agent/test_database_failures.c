@@ -68,7 +68,7 @@ static void what_is_not_sent_meets_no_lock(void **state) {
 
 static void a_commit_that_fails_is_a_rejection(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "late", 0);
 	beat(f, "in step", 0);
 	expect(f, "Urd");
@@ -78,7 +78,7 @@ static void a_commit_that_fails_is_a_rejection(void **state) {
 
 static void a_commit_with_a_warning_is_unknown(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "warn", 0);
 	beat(f, "in step", 0);
 	expect(f, "U?d");
@@ -89,7 +89,7 @@ static void a_commit_with_a_warning_is_unknown(void **state) {
  * for away. */
 static void a_server_whose_commits_dont_end_is_left(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "warn", 0);
 	beat(f, "in step", 0);
 	beat(f, "warn", 0);
@@ -116,7 +116,7 @@ static void a_server_that_cannot_serve_is_left(void **state) {
 	                                     "error XX000", "error 25006", "error 40003"};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-		come_up(f, "dbname=stub", TIMEOUT_MS);
+		come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 		beat(f, errors[i], 0);
 		beat(f, "in step", 0);
 		expect(f, "U??DU");
@@ -127,7 +127,7 @@ static void a_server_that_cannot_serve_is_left(void **state) {
 
 static void lost_prepared_statements_are_noticed(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "forget", 0);
 	expect(f, "Ud");
 	beat(f, "in step", 0);
@@ -139,7 +139,7 @@ static void lost_prepared_statements_are_noticed(void **state) {
 /* As behind a pooler in transaction mode, newer ones of which know prepared statements. */
 static void another_session_that_answers_is_noticed(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	f->db->session.server_pid++;
 	beat(f, "in step", 0);
 	expect(f, "UdDU");
@@ -155,7 +155,7 @@ static void another_session_that_answers_is_noticed(void **state) {
 
 static void a_host_without_a_row_registers_again(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", TIMEOUT_MS);
+	come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 	beat(f, "gone", 0);
 	expect(f, "UdDU");
 	expect_why(f, "host's row is gone");
@@ -189,7 +189,7 @@ static void impossible_answers_break_the_connection(void **state) {
 	const struct lease_request requests[] = {request_of("a", 1, 0), request_of("b", 1, 1)};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		make_take(f, GOOD_COLUMNS, rows[i]);
-		come_up(f, "dbname=stub", TIMEOUT_MS);
+		come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 		take(f, requests, 2);
 		beat(f, "in step", 0);
 		expect(f, "U??D");
@@ -226,7 +226,7 @@ static void impossible_recalls_break_the_connection(void **state) {
 		         " returns table (recall_id bigint, policy_id int, client_id text) language sql as $$ %s $$",
 		         answers[i]);
 		admin_do(f, "stub", sql);
-		come_up(f, "dbname=stub", TIMEOUT_MS);
+		come_up(f, "dbname=stub", 4 * TIMEOUT_MS);
 		database_get_recalls(f->db, 3, 41, count_recalls, f);
 		expect(f, "U?D");
 		expect_why(f, "stint.get_recalls answered what this agent does not understand");
@@ -243,7 +243,7 @@ static void other_types_break_the_connection(void **state) {
 		" next_sub_window text, next_valid_us text, remaining text, retry_us text, reset_us text, max_requests text,"
 		" charged text, next_is_open text, recallable text, busy text",
 		"select '1', '1', '1', 1.0::float8, true, '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1'");
-	open_database(f, "dbname=stub", TIMEOUT_MS);
+	open_database(f, "dbname=stub", 4 * TIMEOUT_MS);
 	expect(f, "U");
 	take(f, &request, 1);
 	expect(f, "U?D");
