@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 MAX_REQUESTS_MAX = 1000000000
 FALLBACK_REQUESTS_MAX = 2000000000
@@ -19,6 +19,7 @@ NUMBERS = {
     'local_max_requests': (0, FALLBACK_REQUESTS_MAX),
     'resolution': (1, 60),
     'timeout_ms': (1, 60000),
+    'cost': (1, MAX_REQUESTS_MAX),
 }
 
 # Each word, in the order of the numbers that stint.h has for it. The first is the default.
@@ -62,6 +63,21 @@ def check_flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f'{name} is {value!r:.80}, must be True or False')
     return value
+
+
+def check_function(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f'{name} is {value!r:.80}, must be a function')
+
+
+def check_middleware(client_id: object, cost: Any, headers: bool, x_ratelimit: bool, denied: object) -> None:
+    """What is passed once, for all requests, is checked once."""
+    check_function('client_id', client_id)
+    check_function('denied', denied)
+    if not callable(cost):
+        check_integer('cost', cost, required=True)
+    check_flag('headers', headers)
+    check_flag('x_ratelimit', x_ratelimit)
 
 
 def check_policy(

@@ -8,6 +8,7 @@ import inspect
 from typing import Any, Awaitable, Callable, Iterable, MutableMapping, Optional, Tuple, Union
 
 from ._limiter import Limiter
+from ._options import check_middleware
 from ._stint import ClientIdError, ip_client
 
 Scope = MutableMapping[str, Any]
@@ -77,6 +78,7 @@ class LimitRequests:
     ) -> None:
         if not isinstance(limiter, Limiter):
             raise TypeError(f'limiter is {limiter!r:.80}, must be a stint.Limiter')
+        check_middleware(client_id, cost, headers, x_ratelimit, denied)
         self.app = app
         self.limiter = limiter
         self.client_id = client_id

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Tuple, Union
 
 from ._limiter import Limiter
+from ._options import check_middleware
 from ._stint import ClientIdError, ip_client
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LimitRequests:
     ) -> None:
         if not isinstance(limiter, Limiter):
             raise TypeError(f'limiter is {limiter!r:.80}, must be a stint.Limiter')
+        check_middleware(client_id, cost, headers, x_ratelimit, denied)
         self.app = app
         self.limiter = limiter
         self.client_id = client_id
