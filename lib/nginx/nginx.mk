@@ -19,8 +19,9 @@ nginx_tree = $(BUILD)/nginx
 nginx_config = $(nginx_tree)/objs/ngx_auto_config.h
 nginx_folders = $(nginx_tree)/objs $(addprefix $(nginx_tree)/src/src/,core event event/modules os/unix http http/modules http/v2)
 
+# NGINX_MODULESDIR= leaves the module out.
 NGINX_MODULESDIR ?= $(LIBDIR)/nginx/modules
-INSTALL_NGINX = $(if $(wildcard $(NGINX_MODULE)),install -D -m 644 $(NGINX_MODULE) '$(DESTDIR)$(NGINX_MODULESDIR)/$(notdir $(NGINX_MODULE))',:)
+INSTALL_NGINX = $(if $(and $(wildcard $(NGINX_MODULE)),$(NGINX_MODULESDIR)),install -D -m 644 $(NGINX_MODULE) '$(DESTDIR)$(NGINX_MODULESDIR)/$(notdir $(NGINX_MODULE))',:)
 
 # A sanitizer's runtime would have to be in nginx itself.
 ifdef SANITIZE

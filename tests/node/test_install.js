@@ -36,9 +36,10 @@ test('make install: from there it is required, with nothing of the checkout besi
 });
 
 test('make install: it is left out when it shall be', () => {
-	const said = make('-n', 'NODE_MODULESDIR=');
+	const said = make('-n', 'NODE_MODULESDIR=', 'NGINX_MODULESDIR=');
 	assert.match(said, /stintd/);
 	assert.doesNotMatch(said, /native/);
+	assert.doesNotMatch(said, /install .*ngx_http_stint_module/);
 });
 
 test('make install: where this node looks, if that is below PREFIX', () => {
