@@ -22,6 +22,9 @@
  *   STINT_E... codes below; stint_strerror() names the code and
  *   stint_error_detail() names the offending value and its range. An error is
  *   never a verdict: `result->allowed` means something only when 0 came back.
+ * - NULL. Where nothing is said of NULL, it is the caller's fault, and most often
+ *   a crash. stint_open() and stint_limiter_new() leave one when they fail: look
+ *   at what they return before you use the object.
  * - Nothing here prints, aborts, installs a signal handler or starts a thread.
  *   SIGPIPE is never raised.
  * - Threads. Attachments and limiters may be used by any number of threads at
