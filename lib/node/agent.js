@@ -14,6 +14,7 @@ const NONE = 2;
 const PENDING = 2;
 const PART = 12;
 const ANSWER = 0;
+const DENY = -1; // STINT_DENY
 const ERROR_ERANGE = -1;
 const ERROR_ECLIENT = -2;
 const ERROR_IDS = [ERROR_ECLIENT, -100, -101, -103];
@@ -104,6 +105,8 @@ function toNative(options) {
 	for (const [name, words] of Object.entries(WORDS))
 		native[name] = options[name] === undefined ? 0 : words.indexOf(options[name]);
 	native.shadow = options.shadow ? 1 : 0;
+	if (options.localMaxRequests === 0)
+		native.localMaxRequests = DENY;
 	return native;
 }
 

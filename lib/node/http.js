@@ -46,8 +46,14 @@ function checkHeaderOptions(options) {
 		throw new TypeError(`xRateLimit is ${show(xRateLimit)}, must be true or false`);
 }
 
+function checkVerdict(verdict) {
+	if (typeof verdict !== 'object' || verdict === null || typeof verdict.policy !== 'string' || typeof verdict.allowed !== 'boolean')
+		throw new TypeError(`verdict is ${show(verdict)}, must be what check() or tryCheck() has returned`);
+}
+
 /** Pairs of name and value. version: 'draft-11' or 'none'. */
 function makeHeaders(verdict, {timeWindowMs, fallbackTimeWindowMs}, {version = 'draft-11', xRateLimit = false} = {}) {
+	checkVerdict(verdict);
 	checkVersion(version);
 	const native = addon.load();
 	const flat = native.httpHeaders({policy: verdict.policy, timeWindowMs, fallbackTimeWindowMs, version: VERSIONS.indexOf(version),

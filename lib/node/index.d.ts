@@ -60,6 +60,8 @@ export interface Options {
 	fallbackMaxRequests?: number;
 	/** Default: timeWindowMs. */
 	fallbackTimeWindowMs?: number;
+	/** Per process and fallbackTimeWindowMs, agent or store away; 0: nobody. Default: the fallback's. */
+	localMaxRequests?: number;
 	/** The limit's name, the same in all processes. Default: made of the limits; those without a name and with the same limits count together. */
 	policy?: string;
 	algorithm?: 'sliding_window' | 'fixed_window';

@@ -24,6 +24,9 @@ function findCost(options, most) {
 		return undefined;
 	if (typeof options !== 'object' || options === null)
 		throw new TypeError(`the second argument is ${show(options)}, must be an object like { cost: 1 }`);
+	for (const name in options)
+		if (name !== 'cost')
+			throw new TypeError(`option ${show(name)} is unknown, must be cost`);
 	const {cost} = options;
 	if (cost !== undefined)
 		checkInteger('cost', cost, 1, most);

@@ -59,9 +59,10 @@ class LocalLimit {
 	}
 }
 
-/** The one of checked options: the fallback's limit. */
-function makeLocalLimit({maxRequests, timeWindowMs, fallbackMaxRequests, fallbackTimeWindowMs}) {
-	return new LocalLimit(fallbackMaxRequests || 2 * maxRequests, fallbackTimeWindowMs || timeWindowMs);
+/** The one of checked options: its own, or the fallback's limit. */
+function makeLocalLimit({maxRequests, timeWindowMs, fallbackMaxRequests, fallbackTimeWindowMs, localMaxRequests}) {
+	const lenient = fallbackMaxRequests || 2 * maxRequests;
+	return new LocalLimit(localMaxRequests === undefined ? lenient : localMaxRequests, fallbackTimeWindowMs || timeWindowMs);
 }
 
 /** A shadow denies nobody, whoever decides: this verdict, or the same as told of a shadow. */

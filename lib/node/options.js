@@ -15,6 +15,7 @@ const NUMBERS = {
 	timeWindowMs: [TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX, true],
 	fallbackMaxRequests: [1, 2 * MAX_REQUESTS_MAX, false],
 	fallbackTimeWindowMs: [TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX, false],
+	localMaxRequests: [0, 2 * MAX_REQUESTS_MAX, false],
 	resolution: [1, 60, false],
 	timeoutMs: [1, 60000, false],
 };
@@ -31,7 +32,7 @@ const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), 'policy', 'cacheC
 /* A value as an error shows it, not longer than a line. */
 function show(value) {
 	const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'function' ? 'a function' :
-		typeof value === 'object' && value !== null ? 'an object' : String(value);
+		Array.isArray(value) ? `an array of ${value.length}` : typeof value === 'object' && value !== null ? 'an object' : String(value);
 	return text.length > 80 ? text.slice(0, 77) + '...' : text;
 }
 

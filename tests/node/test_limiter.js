@@ -150,6 +150,7 @@ test('options: each error names the option, the value and its range', () => {
 		[{timeWindowMs: null}, TypeError, 'timeWindowMs is null, must be an integer of 100 to 2678400000'],
 		[{fallbackMaxRequests: -1}, RangeError, 'fallbackMaxRequests is -1, must be an integer of 1 to 2000000000'],
 		[{fallbackTimeWindowMs: 1}, RangeError, 'fallbackTimeWindowMs is 1, must be an integer of 100 to 2678400000'],
+		[{localMaxRequests: -1}, RangeError, 'localMaxRequests is -1, must be an integer of 0 to 2000000000'],
 		[{resolution: 61}, RangeError, 'resolution is 61, must be an integer of 1 to 60'],
 		[{timeWindowMs: 100, resolution: 60}, RangeError, 'timeWindowMs / resolution is 2, must be 10 or more'],
 		[{timeoutMs: 60001}, RangeError, 'timeoutMs is 60001, must be an integer of 1 to 60000'],
@@ -174,6 +175,7 @@ test('costs: refused when they are none', async () => {
 	for (const cost of [0, -1, 1.5, NaN, 1000000001, '1', null])
 		await assert.rejects(limiter.check('a', {cost}), /^(Range|Type)Error: cost is .*, must be an integer of 1 to 1000000000$/);
 	assert.throws(() => limiter.tryCheck('a', 3), TypeError);
+	assert.throws(() => limiter.tryCheck('a', {costs: 3}), {name: 'TypeError', message: 'option "costs" is unknown, must be cost'});
 	assert.strictEqual((await limiter.check('a', {})).remaining, 4);
 	limiter.close();
 });
@@ -186,6 +188,14 @@ test('no agent: a lenient limit inside the process; or all, or none', async () =
 	assert.strictEqual(allowed, 7);
 	assert.strictEqual((await limiter.check('a')).source, 'local');
 	limiter.close();
+	for (const localMaxRequests of [0, 3]) {
+		const other = make({policy: 'away', cacheClient: away, localMaxRequests, timeoutMs: 50});
+		let local = 0;
+		for (let i = 0; i < 20; i++)
+			local += await other.isAllowed('a');
+		assert.strictEqual(local, localMaxRequests);
+		other.close();
+	}
 	for (const [onError, wanted] of [['allow', true], ['deny', false]]) {
 		const other = make({policy: 'away', cacheClient: away, onError, timeoutMs: 50});
 		for (let i = 0; i < 20; i++)
@@ -414,7 +424,9 @@ test('checkAll: all or nothing', async () => {
 	const other = await checkAll('b');
 	assert.deepStrictEqual([other.allowed, other.part, other.policy], [false, 1, 'address']);
 	assert.strictEqual((await user.peek('b')).remaining, 2);
-	await assert.rejects(DistributedRateLimiter.checkAll([]), TypeError);
+	for (const count of [0, 17])
+		await assert.rejects(DistributedRateLimiter.checkAll(new Array(count).fill({limiter: user, clientId: 'a'})),
+			{name: 'TypeError', message: `parts is an array of ${count}, must be an array of 1 to 16 like { limiter, clientId, cost }`});
 	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: {}, clientId: 'a'}]), /^TypeError: limiter is an object, must be a DistributedRateLimiter/);
 	await assert.rejects(checkAll(''), /^RangeError: clientId is empty/);
 	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: user, clientId: 'a'}, {limiter: user, clientId: 'a'}]), RangeError);
@@ -463,6 +475,7 @@ test('header fields', async () => {
 	assert.strictEqual(local.timeWindowMs, 7000);
 	assert.strictEqual(Object.fromEntries(alone.headers(local))['RateLimit-Policy'], '"fields-alone";q=10;w=7');
 	alone.close();
+	assert.throws(() => limiter.headers(), {name: 'TypeError', message: 'verdict is undefined, must be what check() or tryCheck() has returned'});
 	assert.throws(() => limiter.headers(verdict, {version: 'draft-1'}), /^RangeError: version is "draft-1", must be one of/);
 	limiter.close();
 });

@@ -303,6 +303,7 @@ static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_
 		.time_window_ms = value_get_number(env, options, "timeWindowMs"),
 		.fallback_max_requests = value_get_number(env, options, "fallbackMaxRequests"),
 		.fallback_time_window_ms = value_get_number(env, options, "fallbackTimeWindowMs"),
+		.local_max_requests = value_get_number(env, options, "localMaxRequests"),
 		.algorithm = (enum stint_algorithm)value_get_number(env, options, "algorithm"),
 		.mode = (enum stint_mode)value_get_number(env, options, "mode"),
 		.resolution = (int32_t)value_get_number(env, options, "resolution"),
