@@ -77,9 +77,13 @@ function checkSubWindow(options) {
 		throw new RangeError(`timeWindowMs / resolution is ${subWindowMs}, must be ${SUB_WINDOW_MS_MIN} or more`);
 }
 
-/* Limiters without a name and with the same limits are one policy, in all processes: they count together. */
-function makePolicy({maxRequests, timeWindowMs, algorithm, mode, resolution, shadow}) {
-	return [maxRequests, timeWindowMs + 'ms', algorithm, mode, resolution, shadow ? 'shadow' : undefined].filter((part) => part !== undefined).join('/');
+/*
+ * Limiters without a name and with the same limits are one policy, in all processes and languages: they count together. So a word that is the
+ * default makes the name that none makes.
+ */
+function makePolicy({maxRequests, timeWindowMs, resolution, shadow, ...options}) {
+	const words = ['algorithm', 'mode'].filter((name) => options[name] !== WORDS[name][0]).map((name) => options[name]);
+	return [maxRequests, timeWindowMs + 'ms', ...words, resolution, shadow ? 'shadow' : undefined].filter((part) => part !== undefined).join('/');
 }
 
 /** Returns a copy, with a policy, when all is right; else throws a TypeError or a RangeError. */

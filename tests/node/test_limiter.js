@@ -3,8 +3,9 @@
  */
 'use strict';
 const assert = require('assert');
+const path = require('path');
 const {before, test} = require('node:test');
-const {LIBRARY, folder, sleep, startAgent, until} = require('./support.js');
+const {LIBRARY, ROOT, folder, sleep, startAgent, until} = require('./support.js');
 const {DistributedRateLimiter, connect, ipClient} = require(LIBRARY);
 
 const WINDOW_MS = 600000; // longer than the test
@@ -101,6 +102,16 @@ test('limiters of one policy count together, those of others don\'t', async () =
 	assert.strictEqual(await limiters[2].isAllowed('a'), true);
 	for (const limiter of limiters)
 		limiter.close();
+});
+
+test('without a name: one that the same limits have in every language', () => {
+	const toCamel = (name) => name.replace(/_./g, (pair) => pair[1].toUpperCase());
+	for (const {options, name} of require(path.join(ROOT, 'tests', 'support', 'policy_names.json'))) {
+		const own = Object.fromEntries(Object.entries(options).map(([key, value]) => [toCamel(key), value]));
+		const limiter = make({timeWindowMs: 60000, cacheClient: away, ...own});
+		assert.strictEqual(limiter.options.policy, name, JSON.stringify(options));
+		limiter.close();
+	}
 });
 
 test('ids: each its own client, or refused', async () => {

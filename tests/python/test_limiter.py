@@ -1,6 +1,8 @@
 """The class: what it decides, and what it refuses."""
 import gc
+import json
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -33,6 +35,12 @@ class Decisions(unittest.TestCase):
             self.assertEqual([limiter.is_allowed('a') for _ in range(8)], [True] * 5 + [False] * 3)
             self.assertIs(limiter.is_allowed('b'), True)
             self.assertIs(limiter.is_allowed(client_id='b'), True)
+
+    def test_without_a_name_one_that_the_same_limits_have_in_every_language(self):
+        names = pathlib.Path(__file__).parents[1] / 'support' / 'policy_names.json'
+        for case in json.loads(names.read_text()):
+            with self.subTest(case), make(None, **{'time_window_ms': 60000, **case['options']}) as limiter:
+                self.assertEqual(limiter.check('a').policy, case['name'])
 
     def test_a_result_in_full(self):
         limiter = make('result')

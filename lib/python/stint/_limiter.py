@@ -69,7 +69,7 @@ class Limiter(_stint.Limiter):
             check_word('on_error', on_error),
             check_flag('shadow', shadow),
             must_exist,
-            check_policy(policy, max_requests, time_window_ms, algorithm, mode, resolution),
+            check_policy(policy, max_requests, time_window_ms, algorithm, mode, resolution, shadow),
             os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path),
         )
 

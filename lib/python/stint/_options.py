@@ -87,12 +87,14 @@ def check_policy(
     algorithm: str,
     mode: str,
     resolution: Optional[int],
+    shadow: bool,
 ) -> str:
-    """Limiters without a name and with the same limits are one policy, in all processes: they count together."""
+    """Limiters without a name and with the same limits are one policy, in all processes and languages: they count
+    together. A shadow is another one, that no limiter which denies becomes one, too."""
     if name is None:
         words = [word for word in (algorithm, mode) if word not in DEFAULTS]
         number = [] if resolution is None else [str(resolution)]
-        return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number])
+        return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number, *(['shadow'] if shadow else [])])
     if isinstance(name, str) and POLICY.fullmatch(name):
         return name
     kind = ValueError if isinstance(name, str) else TypeError
