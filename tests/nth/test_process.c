@@ -267,8 +267,7 @@ static int play(const struct scene *scene) {
 	load_and_unload(&host);
 	interrupt(&host);
 	fork_under_load(&host);
-	sleep_ms(100);
-	after = process_descriptors(host.agent);
+	after = process_wait_descriptors(host.agent, before, 5000);
 	tap_ok(after == before, "the agent has as many descriptors as before: %d, %d", before, after);
 	tap_ok(host_is_running(&host) && host_stop(&host) == 0, "the agent ends well");
 	return tap_finish();

@@ -132,7 +132,7 @@ void victim_start_again(struct victim *victim) {
 }
 
 void victim_count_descriptors(struct victim *victim) {
-	int descriptors, waited_ms = 0;
+	int descriptors;
 
 	if (victim->control->plan.n == 0) {
 		sleep_ms(SETTLE_MS);
@@ -140,11 +140,7 @@ void victim_count_descriptors(struct victim *victim) {
 		victim->descriptors = descriptors > victim->descriptors ? descriptors : victim->descriptors;
 		return;
 	}
-	while ((descriptors = process_descriptors(victim->host.agent)) > victim->descriptors &&
-	       waited_ms < 10 * SETTLE_MS) {
-		sleep_ms(5);
-		waited_ms += 5;
-	}
+	descriptors = process_wait_descriptors(victim->host.agent, victim->descriptors, 10 * SETTLE_MS);
 	if (descriptors > victim->descriptors)
 		victim_complain(victim, "descriptors that others don't have:", descriptors - victim->descriptors);
 }

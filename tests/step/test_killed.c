@@ -206,14 +206,6 @@ static int64_t wrong_books(struct world *w) {
 		-1);
 }
 
-static bool descriptors_fall_to(const struct host *host, int before) {
-	uint64_t deadline_ns = monotonic_ns() + 2 * NS_PER_S;
-
-	while (process_descriptors(host->agent) > before && monotonic_ns() < deadline_ns)
-		sleep_ms(5);
-	return process_descriptors(host->agent) <= before;
-}
-
 static void tell(const struct world *w, const char *fault, uint64_t violations) {
 	proof_print(&(struct proof){
 		.invariants = w->cluster != NULL ? "I1 I2 I4 I6" : "I1 I4 I6",
@@ -227,7 +219,8 @@ static void tell(const struct world *w, const char *fault, uint64_t violations) 
 
 static void conclude(struct world *w, int descriptors) {
 	uint64_t worst_ms = w->other.worst_ns / NS_PER_MS;
-	bool flat = descriptors_fall_to(w->host, descriptors), slow = worst_ms > ACT_TIMEOUT_MS + SLACK_MS;
+	int after = process_wait_descriptors(w->host->agent, descriptors, 5000);
+	bool flat = after <= descriptors, slow = worst_ms > ACT_TIMEOUT_MS + SLACK_MS;
 	/* An app whose agent has just been killed decides by itself. Nobody else has a reason to. */
 	bool alone = w->both == 0 && w->other.alone > 0;
 	int64_t books = w->cluster != NULL ? wrong_books(w) : 0;
@@ -244,8 +237,7 @@ static void conclude(struct world *w, int descriptors) {
 	tap_ok(!slow && !alone && w->other.errors == 0 && w->unserved == 0,
 	       "I4: the other app's longest check of %" PRIu64 " took %" PRIu64 " ms, %" PRIu64 " were decided alone",
 	       w->other.checks, worst_ms, w->other.alone);
-	tap_ok(flat, "I6: the agent had %d descriptors open before, %d after", descriptors,
-	       process_descriptors(w->host->agent));
+	tap_ok(flat, "I6: the agent had %d descriptors open before, %d after", descriptors, after);
 	tap_ok(w->stranded == 0, "every app, and every agent, came up; %" PRIu64 " did not", w->stranded);
 	tell(w,
 	     w->cluster != NULL ? "app killed at chosen instructions, also together with its agent"

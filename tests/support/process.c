@@ -211,3 +211,12 @@ int process_descriptors(pid_t pid) {
 	closedir(dir);
 	return count;
 }
+
+int process_wait_descriptors(pid_t pid, int most, int timeout_ms) {
+	uint64_t deadline = monotonic_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	int count;
+
+	while ((count = process_descriptors(pid)) > most && monotonic_ns() < deadline)
+		sleep_ms(5);
+	return count;
+}

@@ -40,5 +40,7 @@ bool process_is_blocked(pid_t);
 
 /* How many descriptors a process has open; -1: gone. */
 int process_descriptors(pid_t);
+/* Waits until it has at most so many. Gives how many it has in the end. */
+int process_wait_descriptors(pid_t, int most, int timeout_ms);
 
 #endif

@@ -85,7 +85,7 @@ static int play(const struct scene *scene) {
 	restarted = kill_many(&stage.crowd, kills);
 	sleep_ms(1000);
 	for (uint32_t h = 0; h < HOSTS; h++)
-		after[h] = process_descriptors(stage.host[h].agent);
+		after[h] = process_wait_descriptors(stage.host[h].agent, before[h], 5000);
 	stage_read(&stage, &oracle, &total);
 	for (size_t i = 0; i < oracle.count; i++)
 		unknown += oracle.events[i].outcome_ns == ORACLE_UNKNOWN_NS;

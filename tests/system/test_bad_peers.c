@@ -287,8 +287,7 @@ static void test_socket(struct host *host) {
 	test_absurd_questions(host);
 	test_never_reads(host);
 	test_many_silent(host);
-	sleep_ms(200);
-	after = process_descriptors(host->agent);
+	after = process_wait_descriptors(host->agent, before, 5000);
 	tap_ok(host_is_running(host) && after <= before, "the agent runs on; %d descriptors before, %d after", before,
 	       after);
 }

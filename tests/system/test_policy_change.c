@@ -184,15 +184,22 @@ static bool has_lease(struct stint_limiter *limiter, const char *client) {
 	return stint_check(limiter, client, 1, &result) == 0 && result.allowed && result.source == STINT_SOURCE_LEASE;
 }
 
+#define REFILL_MS    200
+#define REFILL_TRIES 20 /* on a busy machine one may take a second */
+
 /* Asks on, since the agent leases more and more to a client that goes on asking; then gives it the time to replace
  * what has been spent, so that the lease outlasts the agent. */
 static bool obtain_lease(struct stint_limiter *limiter, const char *client) {
+	bool has = false;
 	int in_a_row = 0;
 
 	for (int i = 0; i < 5000 && in_a_row < 200; i++)
 		in_a_row = has_lease(limiter, client) ? in_a_row + 1 : 0;
-	sleep_ms(200);
-	return in_a_row == 200 && has_lease(limiter, client);
+	for (int i = 0; i < REFILL_TRIES && !has; i++) {
+		sleep_ms(REFILL_MS);
+		has = has_lease(limiter, client);
+	}
+	return in_a_row == 200 && has;
 }
 
 static void change_while_dead(struct stage *stage) {
@@ -260,7 +267,7 @@ static void see_block_end(struct stage *stage, const struct probe probes[HOSTS])
 /* Without that word, the host would go by the leases that it has, for days. */
 static void see_limit_end(struct stage *stage, const struct probe probes[HOSTS]) {
 	static const char sql[] = "select stint.set_override('monthly', 'ample for now', 900000000, null, 4000)";
-	struct stint_result result = {0};
+	int64_t took;
 
 	if (!tap_ok(cluster_do(&stage->cluster, sql) == 0 &&
 	                wait_until(probes, "ample for now", has_limit, 900000000) < GIVE_UP_MS &&
@@ -268,10 +275,8 @@ static void see_limit_end(struct stage *stage, const struct probe probes[HOSTS])
 	            "a client has leases for days, of a limit that holds for a while"))
 		return;
 	expect_end(stage, "ample for now");
-	sleep_ms(2 * IN_FORCE_MS);
-	tap_ok(stint_check(probes[0].limiter, "ample for now", 1, &result) == 0 &&
-	           result.limit == monthly.max_requests,
-	       "afterwards the policy's limit holds again");
+	took = wait_for(probes, "ample for now", has_limit, monthly.max_requests, PATIENCE_MS);
+	tap_ok(took < PATIENCE_MS, "the policy's limit holds again on all hosts %lld ms later", (long long)took);
 }
 
 static void see_ends(struct stage *stage) {

@@ -58,7 +58,7 @@ static void kill_pooler(struct play *play) {
 	episode_begin(episode, "PgBouncer killed", RETURN_MS);
 	pooler_kill(&play->pooler);
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_hosts_in(&play->stage, "fallback") == play->stage.host_count,
+	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == play->stage.host_count,
 	       "all hosts are in fallback without it");
 	start_pooler(play, "session");
 	episode_over(episode, &play->stage, CALM_MS);

@@ -148,7 +148,7 @@ static void kill_pooler(struct play *play) {
 
 	pooler_kill(&play->pooler);
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_hosts_in(&play->stage, "fallback") == HOSTS, "all hosts are in fallback without it");
+	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
 	start_pooler(play);
 	episode_over(episode, &play->stage, CALM_MS);
 	look(play);
@@ -159,7 +159,7 @@ static void kill_server(struct play *play) {
 
 	tap_ok(cluster_kill(&play->stage.cluster) == 0, "the server is killed");
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_hosts_in(&play->stage, "fallback") == HOSTS, "all hosts are in fallback without it");
+	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
 	tap_ok(cluster_again(&play->stage.cluster) == 0, "the server is there again");
 	episode_over(episode, &play->stage, CALM_MS);
 	look(play);

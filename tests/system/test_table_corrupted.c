@@ -388,7 +388,7 @@ static void play_round(struct stage *stage, struct victim *victim, struct books 
 	for (size_t i = 0; i < CORRUPTIONS; i++)
 		corrupt(stage, victim, &corruptions[i], books, r);
 	close_victim(victim);
-	after = process_descriptors(stage->host[0].agent);
+	after = process_wait_descriptors(stage->host[0].agent, before, 5000);
 	tap_ok(expect(r, after <= before), "I6: the agent had %d descriptors open before and %d after", before, after);
 	tap_note("%" PRIu64 " writes; %lld slots were repaired", victim->writes,
 	         (long long)host_number(&stage->host[0], "table", "repaired"));
