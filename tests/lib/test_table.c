@@ -84,10 +84,7 @@ static void takes_nothing_of_who_comes_meanwhile(void **state) {
 		fake_slot_lease(f->slot, 0, 0, 0, 0);
 		atomic_store(&f->slot->key, key);
 	}
-	if (!can_interrupt()) { /* only the first step was tried here, and nothing happened in the middle */
-		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
-		skip();
-	}
+	interrupt_or_skip();
 	assert_true(steps > 100);
 }
 
@@ -361,10 +358,7 @@ static void tells_of_one_answer(struct fixture *f, uint32_t had) {
 }
 
 static void both_leases_and_the_hint_are_of_one_answer(void **state) {
-	if (!can_interrupt()) {
-		print_message("skipped: no trap flag here (sanitizer, valgrind, or another processor than x86-64)\n");
-		skip();
-	}
+	interrupt_or_skip();
 	tells_of_one_answer(*state, 0);
 	tells_of_one_answer(*state, 5);
 }

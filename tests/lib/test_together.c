@@ -327,8 +327,7 @@ static void close_in_child(void *arg) {
 
 static void a_fork_frees_nothing_twice(void **state) {
 	struct fixture *f = *state;
-	if (!can_interrupt())
-		skip();
+	interrupt_or_skip();
 	struct scene s = scene_of(f, CREDITS(5, -1, -1));
 	set(f, &f->agent.mute, true);
 	assert_int_equal(stint_check_all_async(s.part, PARTS, &f->r, count, f), 0);
