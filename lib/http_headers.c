@@ -42,8 +42,11 @@ static int64_t window_of(const struct stint_http_options *o, const struct stint_
 	return alone && !same ? 0 : o->time_window_ms;
 }
 
-static char *put_parameter(char *at, const char *name, uint64_t number) {
-	return text_put_number(text_put(at, name), number);
+static inline char *put_parameter(char *at, char name, uint64_t number) {
+	*at++ = ';';
+	*at++ = name;
+	*at++ = '=';
+	return text_put_number(at, number);
 }
 
 /* The alphabet of names has no quote and no backslash, so nothing in them needs an escape. */
@@ -55,13 +58,14 @@ static void write_draft_11(const struct writer *w, const struct stint_http_optio
                            const struct stint_result *r) {
 	char value[VALUE_SIZE];
 	int64_t window_ms = window_of(o, r);
-	char *end = put_parameter(put_policy(value, o->policy), ";q=", bounded(r->limit));
+	char *parameters = put_policy(value, o->policy);
+	char *end = put_parameter(parameters, 'q', bounded(r->limit));
 	if (window_ms >= 1000)
-		end = put_parameter(end, ";w=", seconds(window_ms));
+		end = put_parameter(end, 'w', seconds(window_ms));
 	*end = '\0';
 	w->callback("RateLimit-Policy", value, w->arg);
-	end = put_parameter(put_policy(value, o->policy), ";r=", bounded(r->remaining));
-	end = put_parameter(end, ";t=", r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
+	end = put_parameter(parameters, 'r', bounded(r->remaining));
+	end = put_parameter(end, 't', r->allowed ? seconds(r->reset_after_ms) : retry_after(r));
 	*end = '\0';
 	w->callback("RateLimit", value, w->arg);
 }

@@ -30,9 +30,10 @@ int options_check_policy(const char *name) {
 	if (length == 0 || length > STINT_POLICY_NAME_MAX)
 		return error_set(STINT_EPOLICY, "policy is %s, must be 1 to %d bytes",
 		                 length == 0 ? "NULL or empty" : "too long", STINT_POLICY_NAME_MAX);
-	if (name[strspn(name, LIMITS_NAME_ALPHABET)] != '\0')
+	size_t span = limits_span_name(name, length);
+	if (span < length)
 		return error_set(STINT_EPOLICY, "policy has a byte 0x%02x, allowed are [A-Za-z0-9_.:/-]",
-		                 (unsigned)(unsigned char)name[strspn(name, LIMITS_NAME_ALPHABET)]);
+		                 (unsigned)(unsigned char)name[span]);
 	return 0;
 }
 

@@ -15,14 +15,13 @@ static inline char *text_put(char *at, const char *text) {
 }
 
 static inline char *text_put_number(char *at, uint64_t number) {
-	char digits[20];
-	unsigned count = 0;
-	do
-		digits[count++] = (char)('0' + number % 10);
-	while ((number /= 10) > 0);
-	while (count > 0)
-		*at++ = digits[--count];
-	return at;
+	unsigned count = 1;
+	for (uint64_t power = 10; count < 20 && number >= power; power *= 10)
+		count++;
+	char *end = at + count;
+	for (; count > 0; number /= 10)
+		at[--count] = (char)('0' + number % 10);
+	return end;
 }
 
 /* Without zeros before it. */

@@ -13,8 +13,6 @@
 
 #include "stint.h"
 
-#define LIMITS_NAME_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-"
-
 /* Each number of a policy, and its range. */
 #define LIMITS_NUMBERS(X)                                                                                         \
 	X(max_requests, 1, STINT_MAX_REQUESTS_MAX)                                                                    \
@@ -36,12 +34,23 @@ static inline int32_t limits_default_resolution(int64_t time_window_ms) {
 	return time_window_ms >= 2000 ? 20 : 10;
 }
 
+/* Names are made of [A-Za-z0-9_.:/-]. In ASCII the digits and "-./:" are neighbours, from '-' to ':'. */
+static inline bool limits_is_name_byte(char byte) {
+	unsigned b = (unsigned char)byte;
+	return (b | 0x20) - 'a' < 26 || b - '-' < 14 || b == '_';
+}
+
+/* Returns how many bytes of the name, from its start, may stand in one. */
+static inline size_t limits_span_name(const char *name, size_t length) {
+	size_t i = 0;
+	while (i < length && limits_is_name_byte(name[i]))
+		i++;
+	return i;
+}
+
 /* The name need not end in a zero. */
 static inline bool limits_is_policy_name(const char *name, size_t length) {
-	for (size_t i = 0; i < length; i++)
-		if (!memchr(LIMITS_NAME_ALPHABET, name[i], sizeof(LIMITS_NAME_ALPHABET) - 1))
-			return false;
-	return length >= 1 && length <= STINT_POLICY_NAME_MAX;
+	return length >= 1 && length <= STINT_POLICY_NAME_MAX && limits_span_name(name, length) == length;
 }
 
 /* Returns the length of a sub-window, rounded up as the database does. */

@@ -293,12 +293,24 @@ static void names_have_no_end(void **state) {
 	free(name);
 }
 
+static void names_have_these_bytes_and_no_others(void **state) {
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-";
+	(void)state;
+	for (int byte = 0; byte < 256; byte++) {
+		const char name[] = {'a', (char)byte, 'z'};
+		bool may = memchr(alphabet, byte, sizeof(alphabet) - 1) != NULL;
+		assert_int_equal(limits_is_policy_name(name, 3), may);
+		assert_int_equal(limits_span_name(name, 3), may ? 3 : 1);
+	}
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_left_out_gets_its_default),
 		TEST(names_are_checked),
 		TEST(names_have_no_end),
+		TEST(names_have_these_bytes_and_no_others),
 		TEST(limits_are_checked),
 		TEST(terms_follow_the_limits),
 		TEST(policies_are_found_by_name_and_id),

@@ -174,6 +174,24 @@ static void numbers_are_kept_in_bounds(void **state) {
 	             "RateLimit-Policy: \"api\";q=100;w=60\nRateLimit: \"api\";r=1;t=1\nRetry-After: 1\n");
 }
 
+static void numbers_of_any_length_are_written(void **state) {
+	const struct stint_http_options options = {.policy = "api", .version = STINT_HTTP_NONE, .x_ratelimit = true};
+	struct stint_result result;
+	char expected[512];
+
+	(void)state;
+	for (int64_t power = 1; power < 1000000000000000; power *= 10) {
+		for (int64_t number = power - 1; number <= power + 1; number++) {
+			snprintf(expected, sizeof(expected),
+			         "X-RateLimit-Limit: %lld\nX-RateLimit-Remaining: %lld\nX-RateLimit-Reset: 34\n",
+			         (long long)number, (long long)(7 * number % 1000000000000000));
+			assert_lines(options,
+			             RESULT(admitted, result.limit = number, result.remaining = 7 * number % 1000000000000000),
+			             expected);
+		}
+	}
+}
+
 static void the_longest_value_fits(void **state) {
 	char name[STINT_POLICY_NAME_MAX + 1], expected[512];
 	struct stint_http_options options;
@@ -256,6 +274,7 @@ int main(void) {
 		cmocka_unit_test(x_ratelimit_comes_on_request),
 		cmocka_unit_test(the_blocked_are_told),
 		cmocka_unit_test(numbers_are_kept_in_bounds),
+		cmocka_unit_test(numbers_of_any_length_are_written),
 		cmocka_unit_test(the_longest_value_fits),
 		cmocka_unit_test(bad_options_are_refused),
 		cmocka_unit_test(sizes_travel),
