@@ -398,6 +398,7 @@ SYSTEM := \
 	tests/system/test_name_servers.c \
 	tests/system/test_network_faults.c \
 	tests/system/test_nginx.c \
+	tests/system/test_nginx_config.c \
 	tests/system/test_nginx_faults.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \

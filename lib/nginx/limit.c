@@ -14,132 +14,127 @@ struct reading {
 	struct stint_options options;
 	ngx_str_t policy, key, cost;
 	bool stated;
+	unsigned seen; /* a bit for each parameter */
 };
 
 #define refuse(r, ...) (ngx_conf_log_error(NGX_LOG_EMERG, (r)->cf, 0, "stint_limit: " __VA_ARGS__), NGX_ERROR)
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
-static ngx_int_t read_number(struct reading *r, const char *name, const ngx_str_t *text, int64_t *number) {
-	*number = ngx_atoi(text->data, text->len);
-	return *number == NGX_ERROR ? refuse(r, "%s is \"%V\", must be a number", name, text) : NGX_OK;
+/* NAME=TEXT, and what becomes of it. */
+struct parameter {
+	const char *name;
+	ngx_int_t (*read)(struct reading *, const struct parameter *, ngx_str_t *text);
+	size_t offset, size; /* of where it is kept, in struct reading */
+	int64_t least, most;
+	const char *must_be; /* the range, as it is told */
+	const char *const *words;
+};
+
+static void put_number(struct reading *r, const struct parameter *p, int64_t number) {
+	char *place = (char *)r + p->offset;
+	int32_t small = (int32_t)number;
+	memcpy(place, p->size == sizeof(small) ? (const void *)&small : &number, p->size);
+	r->stated = true;
 }
 
-static ngx_int_t read_time(struct reading *r, const char *name, ngx_str_t *text, int64_t *ms) {
-	*ms = ngx_parse_time(text, 0);
-	return *ms == NGX_ERROR ? refuse(r, "%s is \"%V\", must be a time, as 60s or 500ms", name, text) : NGX_OK;
-}
-
-/* A 0 that is written is no default. */
-static ngx_int_t read_positive(struct reading *r, const char *name, ngx_str_t *text, bool is_time,
-                               int64_t *number) {
-	ngx_int_t rc = is_time ? read_time(r, name, text, number) : read_number(r, name, text, number);
-	return rc == NGX_OK && *number == 0 ? refuse(r, "%s is 0, must be more", name) : rc;
-}
-
-static ngx_int_t read_small(struct reading *r, const char *name, ngx_str_t *text, bool is_time, int32_t *small) {
-	int64_t number;
-	if (read_positive(r, name, text, is_time, &number) != NGX_OK)
-		return NGX_ERROR;
-	*small = number > INT32_MAX ? INT32_MAX : (int32_t)number;
+static ngx_int_t read_text(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	memcpy((char *)r + p->offset, text, sizeof(*text));
 	return NGX_OK;
 }
 
-/* local_max_requests=0 admits nobody. */
-static ngx_int_t read_local(struct reading *r, const char *name, ngx_str_t *text) {
-	int64_t *number = &r->options.local_max_requests;
-	if (read_number(r, name, text, number) != NGX_OK)
-		return NGX_ERROR;
-	if (*number == 0)
-		*number = STINT_DENY;
+static ngx_int_t take_number(struct reading *r, const struct parameter *p, const ngx_str_t *text, int64_t number) {
+	if (number == NGX_ERROR || number < p->least || number > p->most)
+		return refuse(r, "%s is \"%V\", must be %s", p->name, text, p->must_be);
+	put_number(r, p, number);
 	return NGX_OK;
+}
+
+static ngx_int_t read_number(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	return take_number(r, p, text, ngx_atoi(text->data, text->len));
+}
+
+static ngx_int_t read_time(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	return take_number(r, p, text, ngx_parse_time(text, 0));
+}
+
+/* local_max_requests=0 admits nobody; in the options 0 stands for the default. */
+static ngx_int_t read_local(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	ngx_int_t rc = read_number(r, p, text);
+	if (rc == NGX_OK && r->options.local_max_requests == 0)
+		r->options.local_max_requests = STINT_DENY;
+	return rc;
 }
 
 /* The words stand for 0, 1, ... */
-static ngx_int_t read_word(struct reading *r, const char *name, const ngx_str_t *text, const char *const *words,
-                           const char *all, unsigned *number) {
-	for (*number = 0; words[*number]; ++*number)
-		if (text->len == ngx_strlen(words[*number]) && ngx_strncmp(text->data, words[*number], text->len) == 0)
+static ngx_int_t read_word(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	for (int i = 0; p->words[i]; i++)
+		if (text->len == ngx_strlen(p->words[i]) && ngx_strncmp(text->data, p->words[i], text->len) == 0) {
+			put_number(r, p, i);
 			return NGX_OK;
-	return refuse(r, "%s is \"%V\", must be %s", name, text, all);
+		}
+	return refuse(r, "%s is \"%V\", must be %s", p->name, text, p->must_be);
 }
 
-static ngx_int_t read_choice(struct reading *r, const char *name, const ngx_str_t *text) {
-	static const char *const algorithms[] = {"sliding", "fixed", NULL},
-							 *const modes[] = {"strict", "relaxed", NULL},
-							 *const on_error[] = {"local", "deny", "allow", NULL};
-	unsigned number;
-	ngx_int_t rc;
-	switch (name[0]) {
-	case 'a':
-		rc = read_word(r, name, text, algorithms, "sliding or fixed", &number);
-		r->options.algorithm = (enum stint_algorithm)number;
-		return rc;
-	case 'm':
-		rc = read_word(r, name, text, modes, "strict or relaxed", &number);
-		r->options.mode = (enum stint_mode)number;
-		return rc;
-	default:
-		rc = read_word(r, name, text, on_error, "local, deny or allow", &number);
-		r->options.on_error = (enum stint_on_error)number;
-		return rc;
-	}
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+#define PLACE(field)    offsetof(struct reading, field), sizeof(((struct reading *)0)->field)
+
+#define MAX_REQUESTS "a number from 1 to " TEXT(STINT_MAX_REQUESTS_MAX)
+#define TIME_WINDOW  "a time from 100ms to 31d"
+_Static_assert(STINT_TIME_WINDOW_MS_MIN == 100 && STINT_TIME_WINDOW_MS_MAX == INT64_C(31) * 86400000,
+               "as TIME_WINDOW says");
+_Static_assert(STINT_TIMEOUT_MS_MAX == 60000, "as the parameter says");
+
+static const struct parameter parameters[] = {
+	{"policy", read_text, PLACE(policy), 0, 0, NULL, NULL},
+	{"key", read_text, PLACE(key), 0, 0, NULL, NULL},
+	{"cost", read_text, PLACE(cost), 0, 0, NULL, NULL},
+	{"max_requests", read_number, PLACE(options.max_requests), 1, STINT_MAX_REQUESTS_MAX, MAX_REQUESTS, NULL},
+	{"time_window", read_time, PLACE(options.time_window_ms), STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX,
+     TIME_WINDOW, NULL},
+	{"fallback_max_requests", read_number, PLACE(options.fallback_max_requests), 1, STINT_FALLBACK_REQUESTS_MAX,
+     "a number from 1 to " TEXT(STINT_FALLBACK_REQUESTS_MAX), NULL},
+	{"fallback_time_window", read_time, PLACE(options.fallback_time_window_ms), STINT_TIME_WINDOW_MS_MIN,
+     STINT_TIME_WINDOW_MS_MAX, TIME_WINDOW, NULL},
+	{"local_max_requests", read_local, PLACE(options.local_max_requests), 0, STINT_FALLBACK_REQUESTS_MAX,
+     "a number from 0 to " TEXT(STINT_FALLBACK_REQUESTS_MAX), NULL},
+	{"resolution", read_number, PLACE(options.resolution), 1, STINT_RESOLUTION_MAX,
+     "a number from 1 to " TEXT(STINT_RESOLUTION_MAX), NULL},
+	{"timeout", read_time, PLACE(options.timeout_ms), 1, STINT_TIMEOUT_MS_MAX, "a time from 1ms to 60s", NULL},
+	{"algorithm", read_word, PLACE(options.algorithm), 0, 0, "sliding or fixed",
+     (const char *const[]){"sliding", "fixed", NULL}},
+	{"mode", read_word, PLACE(options.mode), 0, 0, "strict or relaxed",
+     (const char *const[]){"strict", "relaxed", NULL}},
+	{"on_error", read_word, PLACE(options.on_error), 0, 0, "local, deny or allow",
+     (const char *const[]){"local", "deny", "allow", NULL}},
+};
+
+#define PARAMETERS (sizeof(parameters) / sizeof(parameters[0]))
+
+static bool is_named(const ngx_str_t *word, size_t length, const char *name) {
+	return length == ngx_strlen(name) && memcmp(word->data, name, length) == 0;
 }
 
-static ngx_int_t read_option(struct reading *r, const char *name, ngx_str_t *text) {
-	struct stint_options *o = &r->options;
-	r->stated = true;
-	if (strcmp(name, "max_requests") == 0)
-		return read_positive(r, name, text, false, &o->max_requests);
-	if (strcmp(name, "time_window") == 0)
-		return read_positive(r, name, text, true, &o->time_window_ms);
-	if (strcmp(name, "fallback_max_requests") == 0)
-		return read_positive(r, name, text, false, &o->fallback_max_requests);
-	if (strcmp(name, "fallback_time_window") == 0)
-		return read_positive(r, name, text, true, &o->fallback_time_window_ms);
-	if (strcmp(name, "local_max_requests") == 0)
-		return read_local(r, name, text);
-	if (strcmp(name, "resolution") == 0)
-		return read_small(r, name, text, false, &o->resolution);
-	if (strcmp(name, "timeout") == 0)
-		return read_small(r, name, text, true, &o->timeout_ms);
-	return read_choice(r, name, text);
+static ngx_int_t note(struct reading *r, const ngx_str_t *word, unsigned number) {
+	if (r->seen & 1u << number)
+		return refuse(r, "\"%V\" is duplicate", word);
+	r->seen |= 1u << number;
+	return NGX_OK;
 }
 
 static ngx_int_t read_parameter(struct reading *r, const ngx_str_t *word) {
-	static const char *const options[] = {"max_requests",
-	                                      "time_window",
-	                                      "fallback_max_requests",
-	                                      "fallback_time_window",
-	                                      "local_max_requests",
-	                                      "resolution",
-	                                      "timeout",
-	                                      "algorithm",
-	                                      "mode",
-	                                      "on_error"};
-	static const struct {
-		const char *name;
-		size_t offset;
-	} texts[] = {{"policy", offsetof(struct reading, policy)},
-	             {"key", offsetof(struct reading, key)},
-	             {"cost", offsetof(struct reading, cost)}};
 	const u_char *equals = memchr(word->data, '=', word->len);
 	size_t length = equals ? (size_t)(equals - word->data) : word->len;
 	ngx_str_t text = {word->len - length - (equals != NULL), word->data + length + 1};
 
-	if (!equals && length == strlen("dry_run") && memcmp(word->data, "dry_run", length) == 0) {
+	if (!equals && is_named(word, length, "dry_run")) {
 		r->limit->dry_run = true;
-		return NGX_OK;
+		return note(r, word, PARAMETERS);
 	}
-	for (size_t i = 0; equals && i < sizeof(texts) / sizeof(texts[0]); i++) {
-		if (strlen(texts[i].name) == length && memcmp(word->data, texts[i].name, length) == 0) {
-			memcpy((char *)r + texts[i].offset, &text, sizeof(text));
-			return NGX_OK;
-		}
-	}
-	for (size_t i = 0; equals && i < sizeof(options) / sizeof(options[0]); i++)
-		if (strlen(options[i]) == length && memcmp(word->data, options[i], length) == 0)
-			return read_option(r, options[i], &text);
+	for (unsigned i = 0; equals && i < PARAMETERS; i++)
+		if (is_named(word, length, parameters[i].name))
+			return note(r, word, i) == NGX_OK ? parameters[i].read(r, &parameters[i], &text) : NGX_ERROR;
 	return refuse(r, "no such parameter \"%V\"", word);
 }
 
@@ -164,7 +159,21 @@ static struct ngx_stint_policy *add_policy(struct ngx_stint_main *m, ngx_pool_t 
 	return policy;
 }
 
-/* The library knows the ranges. */
+/* What two parameters have to do with each other. */
+static ngx_int_t check_together(struct reading *r) {
+	const struct stint_options *o = &r->options;
+	int64_t sub_window_ms = o->resolution ? (o->time_window_ms + o->resolution - 1) / o->resolution : 0;
+	if (!o->must_exist && o->max_requests == 0)
+		return refuse(r, "max_requests is missing, must be %s", MAX_REQUESTS);
+	if (!o->must_exist && o->time_window_ms == 0)
+		return refuse(r, "time_window is missing, must be %s", TIME_WINDOW);
+	if (o->algorithm == STINT_SLIDING_WINDOW && sub_window_ms > 0 && sub_window_ms < STINT_SUB_WINDOW_MS_MIN)
+		return refuse(r, "time_window / resolution is %Lms, must be %dms or more", sub_window_ms,
+		              STINT_SUB_WINDOW_MS_MIN);
+	return NGX_OK;
+}
+
+/* The library knows the rest. */
 static ngx_int_t check_options(struct reading *r, const struct stint_options *options) {
 	struct stint *attachment;
 	struct stint_limiter *limiter;
@@ -205,7 +214,7 @@ static ngx_int_t bind_policy(struct reading *r) {
 	memcpy(name, r->policy.data, r->policy.len < sizeof(name) ? r->policy.len : sizeof(name) - 1);
 	r->options.policy = name;
 	r->options.must_exist = r->options.max_requests == 0 && r->options.time_window_ms == 0;
-	if (check_options(r, &r->options) != NGX_OK)
+	if (check_together(r) != NGX_OK || check_options(r, &r->options) != NGX_OK)
 		return NGX_ERROR;
 	struct ngx_stint_policy *policy = find_policy(m, name);
 	if (!policy)

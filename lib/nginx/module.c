@@ -62,6 +62,11 @@ static char *read_socket(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
 	if (m->socket.data)
 		return "is duplicate";
 	m->socket = words[1];
+	if (m->socket.data[0] != '/') {
+		ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "stint_socket: \"%V\" must be a path that begins with \"/\"",
+		                   &m->socket);
+		return NGX_CONF_ERROR;
+	}
 	if (stint_open(&attachment, (const char *)m->socket.data) != 0) {
 		ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "stint_socket: %s", stint_error_detail());
 		return NGX_CONF_ERROR;
@@ -130,27 +135,59 @@ static char *read_prefix(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
 	return NGX_CONF_OK;
 }
 
-static ngx_conf_bitmask_t header_kinds[] = {
-	{ngx_string("off"), NGX_STINT_HEADERS_OFF},         {ngx_string("on"), NGX_STINT_HEADERS_ON},
-	{ngx_string("retry_after"), NGX_STINT_RETRY_AFTER}, {ngx_string("draft_11"), NGX_STINT_DRAFT_11},
-	{ngx_string("x_ratelimit"), NGX_STINT_X_RATELIMIT}, {ngx_null_string, 0},
-};
-
-static char *read_headers(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
-	const struct ngx_stint_location *l = conf;
-	char *problem = ngx_conf_set_bitmask_slot(cf, command, conf);
-	if (problem == NGX_CONF_OK && (l->headers & NGX_STINT_HEADERS_OFF) && cf->args->nelts > 2)
-		return "has \"off\" beside others";
-	return problem;
+/* Finds what a word of a directive stands for; `all` are the words that there are. */
+static bool find_word(ngx_conf_t *cf, const char *directive, const ngx_str_t *word, const ngx_conf_enum_t *known,
+                      const char *all, ngx_uint_t *value) {
+	for (; known->name.len > 0; known++) {
+		if (known->name.len != word->len || ngx_strncmp(known->name.data, word->data, word->len) != 0)
+			continue;
+		*value = known->value;
+		return true;
+	}
+	ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s: \"%V\" must be %s", directive, word, all);
+	return false;
 }
 
-static ngx_conf_enum_t log_levels[] = {
-	{ngx_string("info"), NGX_LOG_INFO},
-	{ngx_string("notice"), NGX_LOG_NOTICE},
-	{ngx_string("warn"), NGX_LOG_WARN},
-	{ngx_string("error"), NGX_LOG_ERR},
-	{ngx_null_string, 0},
-};
+/* stint_headers KIND...; */
+static char *read_headers(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
+	static const ngx_conf_enum_t kinds[] = {
+		{ngx_string("off"), NGX_STINT_HEADERS_OFF},         {ngx_string("on"), NGX_STINT_HEADERS_ON},
+		{ngx_string("retry_after"), NGX_STINT_RETRY_AFTER}, {ngx_string("draft_11"), NGX_STINT_DRAFT_11},
+		{ngx_string("x_ratelimit"), NGX_STINT_X_RATELIMIT}, {ngx_null_string, 0},
+	};
+	struct ngx_stint_location *l = conf;
+	const ngx_str_t *words = cf->args->elts;
+	ngx_uint_t kind;
+	(void)command;
+	if (l->headers)
+		return "is duplicate";
+	for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+		if (!find_word(cf, "stint_headers", &words[i], kinds, "on, off, draft_11, x_ratelimit or retry_after",
+		               &kind))
+			return NGX_CONF_ERROR;
+		l->headers |= NGX_CONF_BITMASK_SET | kind;
+	}
+	return (l->headers & NGX_STINT_HEADERS_OFF) && cf->args->nelts > 2 ? "has \"off\" beside others" : NGX_CONF_OK;
+}
+
+/* stint_log_level LEVEL; */
+static char *read_log_level(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
+	static const ngx_conf_enum_t levels[] = {
+		{ngx_string("info"), NGX_LOG_INFO},
+		{ngx_string("notice"), NGX_LOG_NOTICE},
+		{ngx_string("warn"), NGX_LOG_WARN},
+		{ngx_string("error"), NGX_LOG_ERR},
+		{ngx_null_string, 0},
+	};
+	struct ngx_stint_location *l = conf;
+	const ngx_str_t *words = cf->args->elts;
+	(void)command;
+	if (l->log_level != NGX_CONF_UNSET_UINT)
+		return "is duplicate";
+	return find_word(cf, "stint_log_level", &words[1], levels, "info, notice, warn or error", &l->log_level)
+	           ? NGX_CONF_OK
+	           : NGX_CONF_ERROR;
+}
 
 #define EVERYWHERE (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF)
 
@@ -162,10 +199,9 @@ static ngx_command_t commands[] = {
 	{ngx_string("stint_status"), EVERYWHERE | NGX_CONF_TAKE12, read_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
 	{ngx_string("stint_client_prefix"), EVERYWHERE | NGX_CONF_TAKE12, read_prefix, NGX_HTTP_LOC_CONF_OFFSET, 0,
      NULL},
-	{ngx_string("stint_headers"), EVERYWHERE | NGX_CONF_1MORE, read_headers, NGX_HTTP_LOC_CONF_OFFSET,
-     offsetof(struct ngx_stint_location, headers), header_kinds},
-	{ngx_string("stint_log_level"), EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_enum_slot, NGX_HTTP_LOC_CONF_OFFSET,
-     offsetof(struct ngx_stint_location, log_level), log_levels},
+	{ngx_string("stint_headers"), EVERYWHERE | NGX_CONF_1MORE, read_headers, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+	{ngx_string("stint_log_level"), EVERYWHERE | NGX_CONF_TAKE1, read_log_level, NGX_HTTP_LOC_CONF_OFFSET, 0,
+     NULL},
 	ngx_null_command,
 };
 

@@ -1,7 +1,7 @@
 /*
  * test_nginx.c - a real nginx with four workers and the module: what is counted and what is told; requests that
- * wait for the agent hold up nobody. A part of it once more under valgrind. What breaks around it, and load, are
- * test_nginx_faults.c's.
+ * wait for the agent hold up nobody. A part of it once more under valgrind. Configurations are
+ * test_nginx_config.c's; what breaks around it, and load, are test_nginx_faults.c's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,50 +224,6 @@ static void check_shadow(const struct nginx *nginx, struct cluster *cluster) {
 	       "what a shadow would deny is told in the log");
 }
 
-/* ---- Configurations --------------------------------------------------------------------- */
-
-static void refuse(const struct scene *scene, const char *directives, const char *words) {
-	struct nginx nginx;
-	char http[1000], said[2000] = "";
-
-	snprintf(http, sizeof(http), "stint_socket /nonexistent/socket; server { listen unix:x.sock; %s }",
-	         directives);
-	nginx_prepare(&nginx, scene, "bad", 1, http);
-	int status = nginx_test(&nginx, said, sizeof(said));
-	const char *start = strstr(said, "stint");
-	tap_ok(status != 0 && strstr(said, words), "%s: %.*s", directives, start ? (int)strcspn(start, "\n") : 0,
-	       start ? start : "");
-}
-
-static void check_configurations(const struct scene *scene) {
-	refuse(scene, "stint_limit policy=a key=k max_requests=x time_window=1s;",
-	       "max_requests is \"x\", must be a number");
-	refuse(scene, "stint_limit policy=a key=k max_requests=0 time_window=1s;", "max_requests is 0");
-	refuse(scene, "stint_limit policy=a key=k max_requests=1000000001 time_window=1s;", "must be 1 to 1000000000");
-	refuse(scene, "stint_limit policy=a key=k max_requests=1;", "time_window_ms is 0, must be 100 to 2678400000");
-	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=32d;", "must be 100 to 2678400000");
-	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=soon;", "time_window is \"soon\"");
-	refuse(scene, "stint_limit policy=a key=k max_requests=1 time_window=1s mode=lax;",
-	       "must be strict or relaxed");
-	refuse(scene, "stint_limit policy=a key=k on_error=no;", "must be local, deny or allow");
-	refuse(scene, "stint_limit policy=a key=k timeout=2m;", "timeout_ms is 120000, must be 1 to 60000");
-	refuse(scene, "stint_limit policy=a? key=k;", "policy has a byte 0x3f");
-	refuse(scene, "stint_limit policy=a burst=3;", "no such parameter \"burst=3\"");
-	refuse(scene, "stint_limit policy=a dry_run;", "key is missing");
-	refuse(scene, "stint_limit key=a dry_run;", "policy is missing");
-	refuse(scene, "stint_limit policy=a key=$binary_remote_addr;", "take $stint_client");
-	refuse(scene, "stint_limit policy=a key=k cost=many;", "cost is \"many\", must be 0 to 1000000000");
-	refuse(scene,
-	       "stint_limit policy=a key=k max_requests=1 time_window=1s; location / { stint_limit policy=a key=k "
-	       "max_requests=2 time_window=1s; }",
-	       "policy \"a\" has other options in");
-	refuse(scene, "stint_status 200;", "\"200\" must have a number from 400 to 599");
-	refuse(scene, "stint_status 429 bad_key=600;", "must have a number from 400 to 599");
-	refuse(scene, "stint_client_prefix ipv6=129;", "must have a number from 1 to 128");
-	refuse(scene, "stint_headers off on;", "has \"off\" beside others");
-	refuse(scene, "stint_log_level loud;", "invalid value \"loud\"");
-}
-
 /* ---- Waiting ------------------------------------------------------------------------------ */
 
 /* While the agent hangs, requests of clients that the table doesn't know wait; others don't. Half of those that
@@ -388,7 +344,6 @@ static int play(const struct scene *scene) {
 	if (stage_set(&stage, scene, 1, STAGE_PATIENT) != 0 || prepare(&nginx, &stage, "nginx", 4) != 0 ||
 	    !tap_ok(nginx_start(&nginx) == 0, "nginx runs with the module"))
 		return tap_finish();
-	check_configurations(scene);
 	check_headers(&nginx);
 	check_keys(&nginx);
 	check_addresses(&nginx);
