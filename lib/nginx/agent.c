@@ -37,8 +37,8 @@ int ngx_stint_watch(struct ngx_stint_main *m) {
 	c->read->handler = dispatch;
 	c->read->log = c->log;
 	if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_LEVEL_EVENT) != NGX_OK) {
-		c->fd = (ngx_socket_t)-1;
 		ngx_free_connection(c);
+		c->fd = (ngx_socket_t)-1;
 		return STINT_ESYSTEM;
 	}
 	m->connection = c;

@@ -26,8 +26,9 @@ static const struct ngx_stint_check *find_tightest(const struct ngx_stint_visit 
 	return tightest;
 }
 
+/* Of a bad key, too. */
 static const struct ngx_stint_check *find_told(const struct ngx_stint_visit *v) {
-	const struct ngx_stint_check *c = v->denied && v->denied->known ? v->denied : find_tightest(v, false);
+	const struct ngx_stint_check *c = v->denied ? v->denied : find_tightest(v, false);
 	return c ? c : find_tightest(v, true);
 }
 
@@ -141,20 +142,22 @@ static ngx_int_t get_status(ngx_http_request_t *r, ngx_http_variable_value_t *va
 	return v && names[v->status] ? set_static(value, names[v->status]) : set_none(value);
 }
 
+/* As the header field. */
+static ngx_int_t set_retry_after(ngx_http_request_t *r, ngx_http_variable_value_t *value, int64_t ms) {
+	return set_number(r, value, ms > 0 ? ms / 1000 + (ms % 1000 > 0) : 1);
+}
+
 enum number { REMAINING, RETRY_AFTER, POLICY, SOURCE };
 
 static ngx_int_t get_told(ngx_http_request_t *r, ngx_http_variable_value_t *value, uintptr_t data) {
 	const struct ngx_stint_visit *v = ngx_stint_find_visit(r);
 	const struct ngx_stint_check *c = v ? find_told(v) : NULL;
-	if (!c)
+	if (!c || (!c->known && data != POLICY))
 		return set_none(value);
 	const struct stint_result *result = &c->result;
 	switch ((enum number)data) {
 	case REMAINING: return set_number(r, value, result->remaining);
-	case RETRY_AFTER:
-		return result->allowed
-		           ? set_none(value)
-		           : set_number(r, value, result->retry_after_ms / 1000 + (result->retry_after_ms % 1000 > 0));
+	case RETRY_AFTER: return c == v->denied ? set_retry_after(r, value, result->retry_after_ms) : set_none(value);
 	case POLICY: return set_static(value, c->limit->policy->name);
 	default: return set_static(value, ngx_stint_name_source(result));
 	}

@@ -139,16 +139,27 @@ static void decide_one(struct ngx_stint_visit *v, struct ngx_stint_check *c, int
 	c->known = true;
 }
 
-/* One limit after the other, until one denies. */
+/* What was taken of one limit is put back, and nothing is told of it. */
+static void take_back(struct ngx_stint_check *c) {
+	if (c->limit->policy->limiter)
+		stint_refund_n(c->limit->policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &c->result);
+	c->known = false;
+}
+
+/* One limit after the other, until one denies: then nothing is taken of those before it. */
 static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error) {
-	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
-		decide_one(v, &v->checks[i], error);
-		if (!v->checks[i].result.allowed)
-			return;
+	struct ngx_stint_check *first = &v->checks[v->next];
+	for (struct ngx_stint_check *c = first; c < first + count; c++) {
+		decide_one(v, c, error);
+		if (c->result.allowed)
+			continue;
+		while (first < c)
+			take_back(first++);
+		return;
 	}
 }
 
-/* ---- One step -------------------------------------------------------------------------- */
+/* ---- Bad keys, and bad costs -------------------------------------------------------------- */
 
 /* The first limit whose key is none: of a cost of 0, the library looks at the key alone. */
 static struct ngx_stint_check *find_bad_key(struct ngx_stint_visit *v, ngx_uint_t count) {
@@ -162,21 +173,63 @@ static struct ngx_stint_check *find_bad_key(struct ngx_stint_visit *v, ngx_uint_
 	return &v->checks[v->next];
 }
 
-/* Decides the next `count` limits, in one check. NGX_OK: it is known which of them denies, if one does; NGX_AGAIN:
- * the check is pending; NGX_DECLINED: a key is none. */
-static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count) {
-	int error = v->error;
-	if (!v->answered) {
-		int status = ask(v, count);
-		if (status == 0)
-			return NGX_AGAIN;
-		error = status < 0 ? status : 0;
+static struct ngx_stint_check *find_bad_cost(struct ngx_stint_visit *v, ngx_uint_t count) {
+	for (ngx_uint_t i = v->next; i < v->next + count; i++)
+		if (v->checks[i].bad_cost)
+			return &v->checks[i];
+	return NULL;
+}
+
+static void reject(struct ngx_stint_visit *v, struct ngx_stint_check *c, enum ngx_stint_status status) {
+	v->denied = c;
+	v->status = status;
+}
+
+/* Tells what is wrong with a limit's key or cost. In a dry run nobody is rejected for it. */
+static void refuse(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
+	const char *dry_run = c->limit->dry_run ? " dry run," : "";
+	ngx_log_t *log = v->request->connection->log;
+	if (c->bad_cost) {
+		ngx_log_error(v->location->log_level, log, 0,
+		              "stint:%s the cost for policy \"%s\" is no number from 0 to %d", dry_run,
+		              c->limit->policy->name, STINT_MAX_REQUESTS_MAX);
+	} else {
+		ngx_log_error(
+			v->location->log_level, log, 0,
+			"stint:%s the key for policy \"%s\" has %uz bytes, must be 1 to %d bytes of UTF-8, without a NUL",
+			dry_run, c->limit->policy->name, c->key.len, STINT_CLIENT_ID_MAX);
 	}
+	if (!c->limit->dry_run)
+		reject(v, c, NGX_STINT_BAD_KEY);
+	else if (!v->denied)
+		reject(v, c, NGX_STINT_REJECTED_DRY_RUN);
+}
+
+/* ---- One step -------------------------------------------------------------------------- */
+
+/* An error is an answer, too. Returns 1: it is there; 0: it is pending. */
+static int hear(struct ngx_stint_visit *v, ngx_uint_t count, int *error) {
+	int status = v->answered ? 1 : ask(v, count);
+	*error = v->answered ? v->error : status < 0 ? status : 0;
+	if (status == 0)
+		return 0;
 	v->answered = false;
 	v->error = 0;
+	return 1;
+}
+
+/* Decides the next `count` limits, in one check. NGX_OK: it is known which of them denies, if one does, or whose key
+ * or cost is *bad; NGX_AGAIN: the check is pending. */
+static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count, struct ngx_stint_check **bad) {
+	int error;
+	*bad = find_bad_cost(v, count);
+	if (*bad)
+		return NGX_OK;
+	if (hear(v, count, &error) == 0)
+		return NGX_AGAIN;
 	if (error == STINT_ECLIENT) {
-		v->denied = find_bad_key(v, count);
-		return NGX_DECLINED;
+		*bad = find_bad_key(v, count);
+		return NGX_OK;
 	}
 	if (error) {
 		decide_alone(v, count, error);
@@ -188,11 +241,6 @@ static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count) {
 	if (c->result.source == STINT_SOURCE_LOCAL)
 		tell_absence(v);
 	return NGX_OK;
-}
-
-static void reject(struct ngx_stint_visit *v, struct ngx_stint_check *c, enum ngx_stint_status status) {
-	v->denied = c;
-	v->status = status;
 }
 
 /* Takes into account what the next `count` limits have said; false: the request is rejected. Dry runs and shadow
@@ -213,12 +261,12 @@ static bool admit(struct ngx_stint_visit *v, ngx_uint_t count) {
 ngx_int_t ngx_stint_decide(struct ngx_stint_visit *v) {
 	while (v->next < v->count) {
 		ngx_uint_t count = v->next < v->in_force ? v->in_force : 1;
-		ngx_int_t rc = decide_next(v, count);
-		if (rc == NGX_AGAIN)
-			return rc;
-		if (rc == NGX_DECLINED)
-			v->status = NGX_STINT_BAD_KEY;
-		if (rc == NGX_DECLINED || !admit(v, count))
+		struct ngx_stint_check *bad;
+		if (decide_next(v, count, &bad) == NGX_AGAIN)
+			return NGX_AGAIN;
+		if (bad)
+			refuse(v, bad);
+		if (v->status == NGX_STINT_BAD_KEY || !admit(v, count))
 			return NGX_OK;
 		v->next += count;
 	}

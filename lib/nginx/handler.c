@@ -40,16 +40,12 @@ static ngx_int_t wait_for_verdict(ngx_http_request_t *r) {
 static void log_rejection(struct ngx_stint_visit *v) {
 	const struct ngx_stint_check *c = v->denied;
 	const struct stint_result *result = &c->result;
+	if (!c->known)
+		return; /* its key is bad, and that has been told */
 	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
 	              "stint: rejected%s by policy \"%s\", %L of %L left, again in %L ms, source %s",
 	              v->status == NGX_STINT_REJECTED_DRY_RUN ? ", dry run," : "", c->limit->policy->name,
 	              result->remaining, result->limit, result->retry_after_ms, ngx_stint_name_source(result));
-}
-
-static void log_bad_key(struct ngx_stint_visit *v) {
-	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
-	              "stint: the key for policy \"%s\" has %uz bytes, must be 1 to %d bytes of UTF-8, without a NUL",
-	              v->denied->limit->policy->name, v->denied->key.len, STINT_CLIENT_ID_MAX);
 }
 
 static ngx_int_t conclude(struct ngx_stint_visit *v) {
@@ -74,11 +70,8 @@ ngx_int_t ngx_stint_handle(ngx_http_request_t *r) {
 	ngx_int_t rc = v ? NGX_OK : ngx_stint_begin_visit(r, resume, &v);
 	if (rc == NGX_DECLINED)
 		return NGX_DECLINED;
-	if (rc == NGX_OK && v->status != NGX_STINT_BAD_KEY) {
+	if (rc == NGX_OK)
 		rc = ngx_stint_decide(v);
-		if (rc == NGX_OK && v->status == NGX_STINT_BAD_KEY)
-			log_bad_key(v);
-	}
 	if (rc == NGX_AGAIN)
 		return wait_for_verdict(r);
 	return rc == NGX_OK ? conclude(v) : NGX_HTTP_INTERNAL_SERVER_ERROR;

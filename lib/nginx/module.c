@@ -44,10 +44,14 @@ static ngx_int_t complete(ngx_conf_t *cf) {
 	if (m->policies.nelts == 0)
 		return NGX_OK;
 	ngx_stint_complete_policies(m);
-	ngx_http_handler_pt *handler = ngx_array_push(&core->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-	if (!handler)
+	ngx_array_t *handlers = &core->phases[NGX_HTTP_PREACCESS_PHASE].handlers;
+	if (!ngx_array_push(handlers))
 		return NGX_ERROR;
-	*handler = ngx_stint_handle;
+	/* The handlers of a phase run from the last to the first, and this one after the others: the realip module's
+	 * finds the client's address, where a location has proxies of its own. */
+	ngx_http_handler_pt *first = handlers->elts;
+	ngx_memmove(first + 1, first, (handlers->nelts - 1) * sizeof(*first));
+	*first = ngx_stint_handle;
 	ngx_stint_add_filter();
 	return NGX_OK;
 }

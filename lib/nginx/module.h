@@ -88,7 +88,8 @@ struct ngx_stint_check {
 	const struct ngx_stint_limit *limit;
 	ngx_str_t key;
 	uint32_t cost;
-	bool known; /* the result is: of limits that are checked together, one has it */
+	bool bad_cost; /* what stands for the cost is no number that it may be */
+	bool known;    /* the result is: of limits that are checked together, one has it */
 	struct stint_result result;
 };
 
@@ -98,11 +99,12 @@ struct ngx_stint_visit {
 	struct ngx_stint_main *main;
 	struct ngx_stint_location *location;
 	enum ngx_stint_status status;
-	struct ngx_stint_check *denied; /* the check by which it was rejected, if only in a dry run */
-	ngx_event_t event;              /* resumes the request; its timer is for a library that doesn't call back */
-	bool pending;                   /* the library will call back */
-	bool answered;                  /* it has, with `error` (0 or STINT_E...) and the result */
-	bool ended;                     /* the request has ended, or has been cut off: nothing resumes it */
+	struct ngx_stint_check
+		*denied;       /* the check by which it was rejected, if only in a dry run; or whose key is bad */
+	ngx_event_t event; /* resumes the request; its timer is for a library that doesn't call back */
+	bool pending;      /* the library will call back */
+	bool answered;     /* it has, with `error` (0 or STINT_E...) and the result */
+	bool ended;        /* the request has ended, or has been cut off: nothing resumes it */
 	int error;
 	struct stint_result result;
 	uint64_t ticket;

@@ -42,30 +42,29 @@ static ngx_int_t keep_visit(ngx_http_request_t *r, struct ngx_stint_visit *v) {
 
 /* ---- Keys and costs ------------------------------------------------------------------ */
 
-#define SKIPPED  NGX_DECLINED
-#define BAD_COST NGX_ABORT
+#define SKIPPED NGX_DECLINED
 
 /* Reads a cost of 1 to STINT_MAX_REQUESTS_MAX. No cost is 1; 0 skips the limit. */
-static ngx_int_t read_cost(ngx_http_request_t *r, const struct ngx_stint_limit *limit, uint32_t *cost) {
+static ngx_int_t read_cost(ngx_http_request_t *r, struct ngx_stint_check *c) {
 	ngx_str_t text;
-	*cost = 1;
-	if (!limit->cost)
+	c->cost = 1;
+	if (!c->limit->cost)
 		return NGX_OK;
-	if (ngx_http_complex_value(r, limit->cost, &text) != NGX_OK)
+	if (ngx_http_complex_value(r, c->limit->cost, &text) != NGX_OK)
 		return NGX_ERROR;
 	if (text.len == 0)
 		return NGX_OK;
 	ngx_int_t number = ngx_atoi(text.data, text.len);
-	if (number == NGX_ERROR || number > STINT_MAX_REQUESTS_MAX)
-		return BAD_COST;
-	*cost = (uint32_t)number;
+	c->bad_cost = number == NGX_ERROR || number > STINT_MAX_REQUESTS_MAX;
+	if (!c->bad_cost)
+		c->cost = (uint32_t)number;
 	return number == 0 ? SKIPPED : NGX_OK;
 }
 
 /* The check of the same client of the same policy; NULL: there is none. Dry runs have each their own. */
 static struct ngx_stint_check *find_same(struct ngx_stint_visit *v, const struct ngx_stint_check *c) {
-	for (struct ngx_stint_check *other = v->checks; other < c && !c->limit->dry_run; other++)
-		if (other->limit->policy == c->limit->policy && other->key.len == c->key.len &&
+	for (struct ngx_stint_check *other = v->checks; other < c && !c->limit->dry_run && !c->bad_cost; other++)
+		if (!other->bad_cost && other->limit->policy == c->limit->policy && other->key.len == c->key.len &&
 		    ngx_memcmp(other->key.data, c->key.data, c->key.len) == 0)
 			return other;
 	return NULL;
@@ -80,11 +79,11 @@ static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_lim
 		return NGX_ERROR;
 	if (c->key.len == 0)
 		return SKIPPED;
-	ngx_int_t rc = read_cost(v->request, limit, &c->cost);
+	ngx_int_t rc = read_cost(v->request, c);
 	struct ngx_stint_check *same = rc == NGX_OK ? find_same(v, c) : NULL;
 	if (same)
 		same->cost = same->cost < STINT_MAX_REQUESTS_MAX - c->cost ? same->cost + c->cost : STINT_MAX_REQUESTS_MAX;
-	else if (rc == NGX_OK || rc == BAD_COST)
+	else if (rc == NGX_OK)
 		v->count++;
 	return rc;
 }
@@ -93,20 +92,10 @@ static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_lim
 static ngx_int_t add_checks(struct ngx_stint_visit *v, bool dry_run) {
 	const ngx_array_t *limits = v->location->limits;
 	const struct ngx_stint_limit *limit = limits->elts;
-	for (ngx_uint_t i = 0; i < limits->nelts; i++) {
-		ngx_int_t rc = limit[i].dry_run == dry_run ? add_check(v, &limit[i]) : SKIPPED;
-		if (rc == NGX_ERROR || rc == BAD_COST)
-			return rc;
-	}
+	for (ngx_uint_t i = 0; i < limits->nelts; i++)
+		if (limit[i].dry_run == dry_run && add_check(v, &limit[i]) == NGX_ERROR)
+			return NGX_ERROR;
 	return NGX_OK;
-}
-
-static void refuse_cost(struct ngx_stint_visit *v) {
-	v->status = NGX_STINT_BAD_KEY;
-	v->denied = &v->checks[v->count - 1];
-	ngx_log_error(v->location->log_level, v->request->connection->log, 0,
-	              "stint: the cost for policy \"%s\" is no number from 0 to %d", v->denied->limit->policy->name,
-	              STINT_MAX_REQUESTS_MAX);
 }
 
 /* ---- Its beginning ------------------------------------------------------------------- */
@@ -130,8 +119,6 @@ ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resu
 		rc = add_checks(v, true);
 	if (rc == NGX_ERROR)
 		return NGX_ERROR;
-	if (rc == BAD_COST)
-		refuse_cost(v);
 	if (v->count == 0)
 		return NGX_DECLINED;
 	*visit = v;

@@ -50,12 +50,20 @@ static const char *const configuration =
 	"		empty_gif; }\n"
 	"	location /busy { internal; stint_limit policy=page key=$arg_k; empty_gif; }\n"
 	"	location /dry { stint_limit policy=dry key=$arg_k max_requests=1 time_window=1h dry_run; empty_gif; }\n"
+	"	location /drybad { stint_limit policy=user key=$arg_k;\n"
+	"		stint_limit policy=dry key=$arg_j cost=$arg_c dry_run; empty_gif; }\n"
 	"	location /ip { stint_limit policy=ip key=$stint_client max_requests=2 time_window=1h; empty_gif; }\n"
+	"	location /behind { real_ip_header X-Behind; stint_limit policy=behind key=$stint_client max_requests=2 \n"
+	"		time_window=1h; empty_gif; }\n"
 	"	location /ip56 { stint_limit policy=ip56 key=$stint_client max_requests=2 time_window=1h;\n"
 	"		stint_client_prefix ipv4=24 ipv6=56; empty_gif; }\n"
 	"	location /unknown { stint_limit policy=unknown key=$arg_k on_error=deny; empty_gif; }\n"
 	"	location /known { stint_limit policy=known key=$arg_k on_error=allow; empty_gif; }\n"
 	"	location /shadow { stint_limit policy=shadow key=$arg_k; empty_gif; }\n"
+	"	location /excused { stint_limit policy=user key=$arg_k; stint_limit policy=shadow key=$arg_k; empty_gif; }\n"
+	"	location /apart { stint_limit policy=apart key=$arg_k local_max_requests=50 fallback_time_window=1h;\n"
+	"		stint_limit policy=apart-all key=all local_max_requests=2 fallback_time_window=1h; empty_gif; }\n"
+	"	location /apart-one { stint_limit policy=apart key=$arg_k; empty_gif; }\n"
 	"	location /slow { stint_limit policy=slow key=$arg_k max_requests=1000 time_window=1m timeout=20s; empty_gif; }\n"
 	"}\n";
 
@@ -150,7 +158,9 @@ static void check_addresses(const struct nginx *nginx) {
 	expect(nginx, "/ip56", "X-Real-IP: 2001:db8:0:ff::1\r\n", 429, 1);
 	expect(nginx, "/ip56", "X-Real-IP: 192.0.2.1\r\n", 200, 2);
 	expect(nginx, "/ip56", "X-Real-IP: 192.0.2.255\r\n", 429, 1);
-	expect(nginx, "/ip", "", 200, 4); /* a Unix socket has no address */
+	expect(nginx, "/behind", "X-Behind: 192.0.2.7\r\n", 200, 2);
+	expect(nginx, "/behind", "X-Behind: 192.0.2.7\r\n", 429, 1); /* a location's own proxies */
+	expect(nginx, "/ip", "", 200, 4);                            /* a Unix socket has no address */
 	tap_ok(nginx_wait_count(nginx, "access.log", "/ip 429 REJECTED ip 0 ", 2) &&
 	           nginx_wait_count(nginx, "access.log", "2001:db8::/64", 3),
 	       "the log has the ids");
@@ -194,7 +204,24 @@ static void check_dry_run(const struct nginx *nginx) {
 	expect_field(&answer, "Retry-After", "");
 	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 REJECTED_DRY_RUN dry 0 ", 3),
 	       "a dry run is told in the log");
-	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 PASSED dry 0 ", 1), "and what it would have let pass");
+	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 PASSED dry 0 - ", 1),
+	       "and what it would have let pass");
+	tap_ok(nginx_count(nginx, "access.log", "/dry 200 REJECTED_DRY_RUN dry 0 - ") == 0, "and when to come again");
+}
+
+/* Nor does it reject for what is wrong with its own key or cost. */
+static void check_bad_dry_run(const struct nginx *nginx) {
+	expect(nginx, "/drybad?k=bad&j=\xff", "", 200, 1);
+	expect(nginx, "/drybad?k=bad&j=a&c=x", "", 200, 1);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/drybad 200 REJECTED_DRY_RUN dry - - - ", 2),
+	       "the log tells that they would be rejected");
+	tap_ok(nginx_count(nginx, "error.log", "dry run, the key for policy \"dry\" has 1 bytes") == 1 &&
+	           nginx_count(nginx, "error.log", "dry run, the cost for policy \"dry\" is no number") == 1,
+	       "and why");
+	expect(nginx, "/drybad?k=\xff&j=a", "", 400, 1);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/drybad 400 BAD_KEY user - - - ", 1),
+	       "of a bad key the policy is told");
+	expect_left(nginx, "/user?k=bad", "\"user\";r=97;");
 }
 
 /* Errors of the library are no verdicts: on_error decides. */
@@ -222,6 +249,19 @@ static void check_shadow(const struct nginx *nginx, struct cluster *cluster) {
 	expect_field(&answer, "Retry-After", "");
 	tap_ok(nginx_wait_count(nginx, "access.log", "/shadow 200 REJECTED_DRY_RUN shadow 0 ", 3),
 	       "what a shadow would deny is told in the log");
+	tap_ok(nginx_count(nginx, "access.log", "/shadow 200 REJECTED_DRY_RUN shadow 0 - ") == 0,
+	       "with when to come again, as of a dry run");
+	expect(nginx, "/excused?k=a", "", 200, 1);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/excused 200 REJECTED_DRY_RUN shadow 0 ", 1),
+	       "beside a limit that admits, too");
+}
+
+/* Where the agent can't decide, for want of a policy, this process does: a denial takes nothing of the others then,
+ * either. Of one worker, which has one count. */
+static void check_all_or_nothing_alone(const struct nginx *nginx) {
+	expect(nginx, "/apart?k=a", "", 200, 2);
+	expect(nginx, "/apart?k=a", "", 429, 10);
+	expect_left(nginx, "/apart-one?k=a", "\"apart\";r=47;");
 }
 
 /* ---- Waiting ------------------------------------------------------------------------------ */
@@ -326,6 +366,7 @@ static void check_in_valgrind(const struct stage *stage, struct host *host) {
 	expect(&nginx, "/two?k=v", "", 429, 2);
 	expect(&nginx, "/page?k=v", "", 200, 1);
 	expect(&nginx, "/page?k=v", "", 429, 1);
+	check_all_or_nothing_alone(&nginx);
 	check_reload(&nginx, host);
 	expect(&nginx, "/dry?k=v", "", 200, 3);
 	tap_ok(nginx_stop(&nginx), "it ends in order");
@@ -350,6 +391,7 @@ static int play(const struct scene *scene) {
 	check_counted_once(&nginx);
 	check_all_or_nothing(&nginx);
 	check_dry_run(&nginx);
+	check_bad_dry_run(&nginx);
 	check_policies(&nginx, &stage.cluster);
 	check_shadow(&nginx, &stage.cluster);
 	check_waiting(&nginx, &stage.host[0], "first");
