@@ -10,13 +10,13 @@
 
 /* ---- The table ------------------------------------------------------------ */
 
-/* Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller must check
- * again, closely. */
+/* The id is valid. Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller
+ * must check again, closely. */
 HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, size_t length,
                                                   uint32_t cost, enum telling telling,
                                                   struct stint_result *result) {
 	const struct binding *binding = atomic_load_explicit(&limiter->binding, memory_order_acquire);
-	if (!binding || !question_is_cost(cost) || length == 0)
+	if (!binding || !question_is_cost(cost))
 		return VERDICT_NONE;
 	struct decision d;
 	enum verdict verdict = decide_plainly(binding->mapping, binding->policy, id, length, cost, telling, &d);
@@ -107,10 +107,12 @@ COLD static int check_async(struct stint_limiter *limiter, const char *id, size_
 /* ---- The public functions --------------------------------------------------- */
 
 HOT bool stint_is_allowed_n(struct stint_limiter *limiter, const char *client_id, size_t length) {
-	length = question_measure(client_id, length);
-	enum verdict verdict = check_plainly(limiter, client_id, length, 1, TELL_NOTHING, NULL);
-	if (verdict == VERDICT_NONE)
+	size_t measured = question_measure(client_id, length);
+	if (SELDOM(measured == 0)) /* what is wrong is told of the id as it was given */
 		return is_allowed(limiter, client_id, length);
+	enum verdict verdict = check_plainly(limiter, client_id, measured, 1, TELL_NOTHING, NULL);
+	if (verdict == VERDICT_NONE)
+		return is_allowed(limiter, client_id, measured);
 	return verdict == VERDICT_ALLOWED || admits_denied(limiter);
 }
 
@@ -118,18 +120,22 @@ HOT int stint_check_sized(struct stint_limiter *limiter, const char *client_id, 
                           struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return check(limiter, client_id, length, cost, result, result_size);
-	length = question_measure(client_id, length);
-	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? check(limiter, client_id, length, cost, result, sizeof(*result)) : 0;
+	size_t measured = question_measure(client_id, length);
+	if (SELDOM(measured == 0)) /* what is wrong is told of the id as it was given */
+		return check(limiter, client_id, length, cost, result, sizeof(*result));
+	enum verdict verdict = check_plainly(limiter, client_id, measured, cost, TELL_ALL, result);
+	return verdict == VERDICT_NONE ? check(limiter, client_id, measured, cost, result, sizeof(*result)) : 0;
 }
 
 HOT int stint_try_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                         struct stint_result *result, size_t result_size) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return try(limiter, client_id, length, cost, result, result_size);
-	length = question_measure(client_id, length);
-	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	return verdict == VERDICT_NONE ? try(limiter, client_id, length, cost, result, sizeof(*result)) : 1;
+	size_t measured = question_measure(client_id, length);
+	if (SELDOM(measured == 0)) /* what is wrong is told of the id as it was given */
+		return try(limiter, client_id, length, cost, result, sizeof(*result));
+	enum verdict verdict = check_plainly(limiter, client_id, measured, cost, TELL_ALL, result);
+	return verdict == VERDICT_NONE ? try(limiter, client_id, measured, cost, result, sizeof(*result)) : 1;
 }
 
 HOT int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
@@ -137,9 +143,11 @@ HOT int stint_check_async_sized(struct stint_limiter *limiter, const char *clien
                                 void *arg) {
 	if (SELDOM(result_size != sizeof(*result)))
 		return check_async(limiter, client_id, length, cost, result, result_size, callback, arg);
-	length = question_measure(client_id, length);
-	enum verdict verdict = check_plainly(limiter, client_id, length, cost, TELL_ALL, result);
-	if (verdict == VERDICT_NONE)
+	size_t measured = question_measure(client_id, length);
+	if (SELDOM(measured == 0)) /* what is wrong is told of the id as it was given */
 		return check_async(limiter, client_id, length, cost, result, sizeof(*result), callback, arg);
+	enum verdict verdict = check_plainly(limiter, client_id, measured, cost, TELL_ALL, result);
+	if (verdict == VERDICT_NONE)
+		return check_async(limiter, client_id, measured, cost, result, sizeof(*result), callback, arg);
 	return 1;
 }

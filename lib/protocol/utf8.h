@@ -42,18 +42,22 @@ static inline size_t utf8_sequence(const uint8_t *s, size_t left) {
 	return length;
 }
 
-/* NULs are characters, too. */
-static inline bool utf8_is_valid(const char *text, size_t left) {
+/* Returns how many of `size` bytes are valid, up to the first sequence that is not. NULs are characters, too. */
+static inline size_t utf8_valid_length(const char *text, size_t size) {
 	const uint8_t *s = (const uint8_t *)text;
+	size_t at = 0;
 
-	while (left > 0) {
-		size_t length = utf8_sequence(s, left);
+	while (at < size) {
+		size_t length = utf8_sequence(s + at, size - at);
 		if (length == 0)
-			return false;
-		s += length;
-		left -= length;
+			break;
+		at += length;
 	}
-	return true;
+	return at;
+}
+
+static inline bool utf8_is_valid(const char *text, size_t size) {
+	return utf8_valid_length(text, size) == size;
 }
 
 #endif

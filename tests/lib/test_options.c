@@ -281,6 +281,46 @@ static void an_id_with_a_nul_is_no_other_client(void **state) {
 	stint_close(st);
 }
 
+/* Checks the id as bytes, or as a string if length is STINT_STRING, and returns what is said of it. */
+static const char *complaint(struct stint_limiter *limiter, const char *id, size_t length, uint32_t cost) {
+	struct stint_result result;
+	assert_true(stint_check_n(limiter, id, length, cost, &result) < 0);
+	return stint_error_detail();
+}
+
+static void each_refusal_says_which_rule_is_broken(void **state) {
+	char id[257];
+	struct stint_limiter *limiter;
+	struct stint *st;
+
+	(void)state;
+	memset(id, 'i', 256);
+	id[256] = '\0';
+	assert_int_equal(stint_open(&st, "/nonexistent/socket"), 0);
+	assert_int_equal(stint_limiter_new(&limiter, st, &good), 0);
+	assert_string_equal(complaint(limiter, NULL, STINT_STRING, 1), "client_id is NULL, must be 1 to 255 bytes");
+	assert_string_equal(complaint(limiter, NULL, 3, 1), "client_id is NULL, must be 1 to 255 bytes");
+	assert_string_equal(complaint(limiter, "", STINT_STRING, 1), "client_id is empty, must be 1 to 255 bytes");
+	assert_string_equal(complaint(limiter, "a", 0, 1), "client_id is empty, must be 1 to 255 bytes");
+	assert_string_equal(complaint(limiter, id, STINT_STRING, 1), "client_id is longer than 255 bytes");
+	assert_string_equal(complaint(limiter, id, 256, 1), "client_id is 256 bytes, must be 1 to 255");
+	assert_string_equal(complaint(limiter, "a\0b", 3, 1), "client_id has a NUL, byte 2 of 3");
+	assert_string_equal(complaint(limiter, "\xc3\0", 2, 1), "client_id has a NUL, byte 2 of 2");
+	assert_string_equal(complaint(limiter, "\xff", STINT_STRING, 1),
+	                    "client_id is not UTF-8 from byte 1 of 1 on, which is 0xff");
+	assert_string_equal(complaint(limiter, "j\xc3\xa4\xc3", 4, 1),
+	                    "client_id is not UTF-8 from byte 4 of 4 on, which is 0xc3");
+	assert_false(stint_is_allowed(limiter, ""));
+	assert_string_equal(stint_error_detail(), "client_id is empty, must be 1 to 255 bytes");
+	assert_string_equal(complaint(limiter, "c", STINT_STRING, 0), "cost is 0, must be 1 to 1000000000");
+	assert_string_equal(complaint(limiter, "c", STINT_STRING, 1000000001),
+	                    "cost is 1000000001, must be 1 to 1000000000");
+	assert_string_equal(complaint(limiter, "c", STINT_STRING, (uint32_t)-3),
+	                    "cost is 4294967293, or as an int -3, must be 1 to 1000000000");
+	stint_limiter_free(limiter);
+	stint_close(st);
+}
+
 static void checks_refuse_bad_arguments(void **state) {
 	struct stint_limiter *limiter;
 	struct stint_result result;
@@ -328,6 +368,7 @@ int main(void) {
 		cmocka_unit_test(finds_the_end_anywhere),
 		cmocka_unit_test(knows_ids_by_their_length),
 		cmocka_unit_test(an_id_with_a_nul_is_no_other_client),
+		cmocka_unit_test(each_refusal_says_which_rule_is_broken),
 		cmocka_unit_test(checks_refuse_bad_arguments),
 		cmocka_unit_test(errors_are_told),
 	};
