@@ -170,9 +170,11 @@ STINT := \
 	agent/command/command.c \
 	agent/command/main.c \
 	agent/command/migrations.c \
+	agent/command/names.c \
 	agent/command/objects.c \
 	agent/command/output.c \
-	agent/command/query.c
+	agent/command/query.c \
+	agent/command/refusal.c
 
 MIGRATIONS := \
 	sql/001_limiter/01_role.sql \
@@ -299,6 +301,7 @@ AGENT_TESTS := \
 	tests/agent/test_log.c \
 	tests/agent/test_lookup.c \
 	tests/agent/test_migrations.c \
+	tests/agent/test_names.c \
 	tests/agent/test_outbox.c \
 	tests/agent/test_news.c \
 	tests/agent/test_notify.c \
@@ -492,6 +495,7 @@ $(both_tests): $(BUILD)/%: $(BUILD)/%.o $(lib_objects) $(BUILD)/tests/support.a 
 $(filter-out $(both_tests),$(agent_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/libstint.a
 # Of the command's parts, those that are tested by themselves.
 $(BUILD)/tests/agent/test_migrations: $(BUILD)/agent/command/migrations.o
+$(BUILD)/tests/agent/test_names: $(BUILD)/agent/command/names.o
 $(BUILD)/tests/agent/test_output: $(BUILD)/agent/command/output.o
 $(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread

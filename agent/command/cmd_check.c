@@ -8,6 +8,7 @@
 
 #include "agent_status.h"
 #include "command.h"
+#include "names.h"
 #include "output.h"
 #include "stint.h"
 
@@ -90,19 +91,39 @@ static void print_sentence(const struct stint_result *result) {
 	putchar('\n');
 }
 
+/* An agent without a database has the policies that its apps declare. One with a database may not know them all:
+ * then the nearest of those that it knows is named. */
+static int report_missing(const struct command_call *call, const struct request *request, const char *kind,
+                          json_t *policies) {
+	struct names_search search = {.word = request->policy};
+	json_t *policy;
+	size_t i;
+	json_array_foreach(policies, i, policy)
+		names_consider(&search, json_string_value(json_object_get(policy, "name")));
+	if (search.nearest || strcmp(kind, "memory") != 0)
+		return command_no_policy(call, &search);
+	command_error(
+		call,
+		"there is no policy \"%s\": the agent has no database (memory:), so there are only those that apps"
+		" of this host declare; \"stint status\" shows them",
+		request->policy);
+	return COMMAND_USAGE;
+}
+
 /* "No such policy" means something only from an agent that could ask the database. */
 static int report_no_policy(const struct command_call *call, const struct request *request) {
 	char why[256];
-	const char *state = "";
+	const char *state = "", *kind = "";
+	int code = COMMAND_NO_DATABASE;
 	json_t *status = agent_status_fetch(call->settings->socket_path, why, sizeof(why));
-	json_unpack(status, "{s:{s:s}}", "database", "state", &state);
-	bool away = strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
-	command_error(call,
-	              away ? "the agent doesn't know the policy \"%s\", and the database is out of reach"
-	                   : "there is no policy \"%s\"; \"stint policy list\" shows those that exist",
-	              request->policy);
+	json_unpack(status, "{s:{s?s, s?s}}", "database", "state", &state, "kind", &kind);
+	if (strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0)
+		command_error(call, "the agent doesn't know the policy \"%s\", and the database is out of reach",
+		              request->policy);
+	else
+		code = report_missing(call, request, kind, json_object_get(status, "policies"));
 	json_decref(status);
-	return away ? COMMAND_NO_DATABASE : COMMAND_USAGE;
+	return code;
 }
 
 static int report_failure(const struct command_call *call, const struct request *request, int error) {
@@ -163,7 +184,9 @@ int check_run(struct command_call *call) {
 		{.name = "json", .flag = &request.json},
 		{0},
 	};
-	if (command_parse(call, options, arguments, 2, 2) != COMMAND_DONE)
+	if (command_parse(call, options, arguments, 2, 2) != COMMAND_DONE ||
+	    command_check_policy(call, arguments[0]) != COMMAND_DONE ||
+	    command_check_client(call, arguments[1]) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	request.policy = arguments[0];
 	request.client_id = arguments[1];

@@ -13,7 +13,7 @@ static const char block_help[] =
 	"A limit of its own that it has stays, and holds again afterwards.\n"
 	"\n"
 	"  --for DURATION   for so long, 1s to 365d: a number of s, m, h or d, such as 10m\n"
-	"  --note TEXT      why; shown in the history\n";
+	"  --note TEXT      why, up to 1000 bytes; shown in the history\n";
 
 static const char reset_help[] =
 	"Forgets what was counted for the client, so that its whole limit is free again. What hosts\n"
@@ -31,7 +31,7 @@ static const char limit_help[] =
 	"  --max-requests N   1 to 1000000000, required\n"
 	"  --for DURATION     for so long, 1s to 365d: a number of s, m, h or d, such as 10m; then the\n"
 	"                     policy's limit holds again\n"
-	"  --note TEXT        why; shown in the history\n";
+	"  --note TEXT        why, up to 1000 bytes; shown in the history\n";
 
 /* Parses the arguments that block, limit, clear and reset have in common: POLICY CLIENT. */
 static int parse_client(struct command_call *call, const struct command_option *options,
@@ -70,7 +70,7 @@ static int block_run(struct command_call *call) {
 	const struct command_option options[] = {{.name = "note", .text = &note},
 	                                         {.name = "for", .text = &duration},
 	                                         {0}};
-	if (parse_client(call, options, arguments) != COMMAND_DONE ||
+	if (parse_client(call, options, arguments) != COMMAND_DONE || command_check_note(call, note) != COMMAND_DONE ||
 	    read_for(call, duration, &text, &for_ms) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	const char *const params[] = {arguments[0], arguments[1], note, for_ms};
@@ -87,7 +87,7 @@ static int limit_run(struct command_call *call) {
 		{.name = "note", .text = &note},
 		{0},
 	};
-	if (parse_client(call, options, arguments) != COMMAND_DONE ||
+	if (parse_client(call, options, arguments) != COMMAND_DONE || command_check_note(call, note) != COMMAND_DONE ||
 	    read_for(call, duration, &texts[0], &for_ms) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	if (max_requests == 0)
@@ -133,13 +133,16 @@ static int list_run(struct command_call *call) {
 		1, &policy, as_json);
 }
 
+#define OPERATOR "stint_operator"
+
 const struct command client_commands[] = {
 	{"block", "POLICY CLIENT [--for DURATION] [--note TEXT]", "admit nothing of a client", block_help, NULL,
-     block_run},
+     block_run, OPERATOR},
 	{"limit", "POLICY CLIENT --max-requests N [--for DURATION] [--note TEXT]", "give a client a limit of its own",
-     limit_help, NULL, limit_run},
-	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run},
-	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run},
-	{"reset", "POLICY CLIENT [--json]", "forget what was counted for a client", reset_help, NULL, reset_run},
+     limit_help, NULL, limit_run, OPERATOR},
+	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run, "stint_auditor"},
+	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run, OPERATOR},
+	{"reset", "POLICY CLIENT [--json]", "forget what was counted for a client", reset_help, NULL, reset_run,
+     OPERATOR},
 	{0},
 };

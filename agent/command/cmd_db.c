@@ -423,9 +423,10 @@ static int sql_run(struct command_call *call) {
 }
 
 const struct command db_commands[] = {
-	{"init", "", "create roles and schema", init_help, NULL, init_run},
-	{"migrate", "", "bring the schema to this program's version", migrate_help, NULL, migrate_run},
-	{"status", "[--json]", "show the schema's version, roles and hosts", db_status_help, NULL, db_status_run},
-	{"sql", "", "print all SQL", sql_help, NULL, sql_run},
+	{"init", "", "create roles and schema", init_help, NULL, init_run, NULL},
+	{"migrate", "", "bring the schema to this program's version", migrate_help, NULL, migrate_run, NULL},
+	{"status", "[--json]", "show the schema's version, roles and hosts", db_status_help, NULL, db_status_run,
+     "stint_auditor"},
+	{"sql", "", "print all SQL", sql_help, NULL, sql_run, NULL},
 	{0},
 };

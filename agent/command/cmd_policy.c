@@ -298,12 +298,15 @@ static int drop_run(struct command_call *call) {
 	return run_on_policy(call, "select stint.drop_policy($1)");
 }
 
+#define OPERATOR "stint_operator"
+#define AUDITOR  "stint_auditor"
+
 const struct command policy_commands[] = {
 	{"set", "NAME [--max-requests N --time-window-ms N] [OPTION ...]", "create or change a policy, and pin it",
-     set_help, NULL, set_run},
-	{"list", "[--json]", "show all policies", NULL, NULL, list_run},
-	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run},
-	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run},
-	{"drop", "NAME", "delete a policy, its exceptions and its counters", NULL, NULL, drop_run},
+     set_help, NULL, set_run, OPERATOR},
+	{"list", "[--json]", "show all policies", NULL, NULL, list_run, AUDITOR},
+	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run, AUDITOR},
+	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run, OPERATOR},
+	{"drop", "NAME", "delete a policy, its exceptions and its counters", NULL, NULL, drop_run, OPERATOR},
 	{0},
 };

@@ -13,13 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "names.h"
 #include "output.h"
-#include "database/pg_connect.h"
 #include "protocol/limits.h"
+#include "protocol/utf8.h"
 #include "stint.h"
 
-#define DURATION_MAX_S     (INT64_C(365) * 86400) /* as in sql/001_limiter/17_override.sql */
-#define CONNECT_TIMEOUT_MS 5000                   /* an operator waits; long enough for a far server behind TLS */
+#define DURATION_MAX_S (INT64_C(365) * 86400) /* as in sql/001_limiter/17_override.sql */
+#define NOTE_MAX       1000                   /* bytes; as in sql/001_limiter/02_policy.sql */
 
 static void print_message(const struct command_call *call, const char *format, va_list arguments) {
 	char *message = NULL;
@@ -102,12 +103,15 @@ static int take_option(const struct command_call *call, const struct command_opt
 	return set_option(call, option, call->words[at + 1]) == COMMAND_DONE ? 2 : -1;
 }
 
+static void fill_settings(const struct command_call *call, struct command_option settings[3]) {
+	settings[0] = (struct command_option){.name = "socket", .text = &call->settings->socket_path};
+	settings[1] = (struct command_option){.name = "database", .text = &call->settings->conninfo};
+	settings[2] = (struct command_option){0};
+}
+
 static int take_setting_at(const struct command_call *call, int at) {
-	const struct command_option settings[] = {
-		{.name = "socket", .text = &call->settings->socket_path},
-		{.name = "database", .text = &call->settings->conninfo},
-		{0},
-	};
+	struct command_option settings[3];
+	fill_settings(call, settings);
 	return take_option(call, settings, at);
 }
 
@@ -120,10 +124,38 @@ int command_take_setting(struct command_call *call) {
 	return 1;
 }
 
-static int report_unknown(const struct command_call *call, const char *word) {
+static void consider_options(struct names_search *search, const struct command_option *options) {
+	for (; options && options->name; options++)
+		names_consider(search, options->name);
+}
+
+static int report_unknown(const struct command_call *call, const struct command_option *options,
+                          const char *word) {
 	if (strncmp(word, "--", 2) != 0)
 		return command_misuse(call, "unknown option \"%s\" (if it is no option, put -- before it)", word);
+	char name[64];
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+	struct names_search search = {.word = name};
+	const struct command_option everywhere[] = {{.name = "help"}, {.name = "version"}, {0}};
+	struct command_option settings[3];
+	fill_settings(call, settings);
+	consider_options(&search, options);
+	consider_options(&search, settings);
+	consider_options(&search, everywhere);
+	if (search.nearest)
+		return command_misuse(call, "unknown option \"--%s\"; did you mean \"--%s\"?", name, search.nearest);
 	return command_misuse(call, "unknown option \"%.*s\"", (int)strcspn(word, "="), word);
+}
+
+/* The synopsis begins with the arguments that must be there. */
+static int report_missing(const struct command_call *call, int found, int least) {
+	const char *synopsis = call->command->synopsis;
+	for (int i = 0; i < found; i++)
+		synopsis += strcspn(synopsis, " ") + 1;
+	size_t length = 0;
+	for (int i = found; i < least; i++)
+		length += strcspn(synopsis + length, " ") + (i + 1 < least);
+	return command_misuse(call, "%.*s %s missing", (int)length, synopsis, least - found > 1 ? "are" : "is");
 }
 
 int command_parse(struct command_call *call, const struct command_option *options, const char **arguments,
@@ -140,7 +172,7 @@ int command_parse(struct command_call *call, const struct command_option *option
 			taken = take_option(call, options, at);
 			taken = taken != 0 ? taken : take_setting_at(call, at);
 			if (taken == 0)
-				return report_unknown(call, word);
+				return report_unknown(call, options, word);
 			if (taken < 0)
 				return COMMAND_USAGE;
 		} else if (found == most) {
@@ -150,9 +182,7 @@ int command_parse(struct command_call *call, const struct command_option *option
 		}
 		at += taken;
 	}
-	if (found < least)
-		return command_misuse(call, "%s", found == 0 ? "arguments are missing" : "an argument is missing");
-	return COMMAND_DONE;
+	return found < least ? report_missing(call, found, least) : COMMAND_DONE;
 }
 
 /* Of one unit, in seconds; 0: there is none of that name. */
@@ -180,8 +210,9 @@ int command_parse_duration(const struct command_call *call, const char *option, 
 	return COMMAND_DONE;
 }
 
-int command_check_policy(const struct command_call *call, const char *name) {
+int command_check_policy(struct command_call *call, const char *name) {
 	size_t length = strlen(name);
+	call->policy = name;
 	if (limits_is_policy_name(name, length))
 		return COMMAND_DONE;
 	return command_misuse(call,
@@ -189,56 +220,22 @@ int command_check_policy(const struct command_call *call, const char *name) {
 	                      name, length, STINT_POLICY_NAME_MAX);
 }
 
-/* Checks the length only: the database, or the library, says whether the id is UTF-8. */
-int command_check_client(const struct command_call *call, const char *client_id) {
-	size_t length = strlen(client_id);
-	if (length > 0 && length <= STINT_CLIENT_ID_MAX)
-		return COMMAND_DONE;
-	return command_misuse(call, "the client's id is \"%.80s\" (%zu bytes), must be 1 to %d bytes of UTF-8",
-	                      client_id, length, STINT_CLIENT_ID_MAX);
+static int check_text(const struct command_call *call, const char *what, const char *text, size_t min,
+                      size_t max) {
+	size_t length = strlen(text), valid = utf8_valid_length(text, length);
+	if (length < min || length > max)
+		return command_misuse(call, "%s is \"%.80s\" (%zu bytes), must be %zu to %zu bytes of UTF-8", what, text,
+		                      length, min, max);
+	if (valid < length)
+		return command_misuse(call, "%s is \"%.80s\", which is not UTF-8 from byte %zu on", what, text, valid + 1);
+	return COMMAND_DONE;
 }
 
-int command_connect(const struct command_call *call, struct pg **out) {
-	const char *conninfo = call->settings->conninfo;
-	if (!conninfo)
-		conninfo = getenv("STINT_DATABASE");
-	if (!conninfo)
-		conninfo = "";
-	*out = NULL;
-	if (strcmp(conninfo, "memory:") == 0)
-		return command_misuse(call, "the database \"memory:\" lives inside the agent; nothing to connect to");
-	struct pg *pg;
-	int status = pg_connect(&pg, conninfo, CONNECT_TIMEOUT_MS);
-	if (status == PG_OK) {
-		*out = pg;
-		return COMMAND_DONE;
-	}
-	command_error(call, "can't connect to the database: %s", pg ? pg_error(pg) : "out of memory");
-	pg_close(pg);
-	return COMMAND_NO_DATABASE;
+int command_check_client(struct command_call *call, const char *client_id) {
+	call->client_id = client_id;
+	return check_text(call, "the client's id", client_id, 1, STINT_CLIENT_ID_MAX);
 }
 
-/* Whether the database refused a value. The schema's functions check values before the tables' CHECKs do, and
- * raise class 22, data exception. */
-static bool is_bad_value(const char *sqlstate) {
-	return strncmp(sqlstate, "22", 2) == 0;
-}
-
-/* Whether it looks as if the database had no schema, or an older one. */
-static bool is_missing_object(const char *sqlstate) {
-	return strcmp(sqlstate, "3F000") == 0 || strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "42883") == 0;
-}
-
-int command_database_error(const struct command_call *call, const struct pg *pg, int error) {
-	const char *sqlstate = pg_sqlstate(pg);
-	const char *hint =
-		is_missing_object(sqlstate) ? "; \"stint db status\" tells whether the schema is there" : "";
-	const char *message = pg_error(pg);
-	/* what the schema's functions start their errors with */
-	if (strncmp(message, "stint: ", strlen("stint: ")) == 0)
-		message += strlen("stint: ");
-	command_error(call, "%s%s", message, hint);
-	if (error == PG_UNREACHABLE)
-		return COMMAND_NO_DATABASE;
-	return is_bad_value(sqlstate) ? COMMAND_USAGE : COMMAND_NO;
+int command_check_note(const struct command_call *call, const char *note) {
+	return note ? check_text(call, "--note", note, 0, NOTE_MAX) : COMMAND_DONE;
 }

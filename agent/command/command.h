@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct command;
+struct names_search;
 struct pg;
 
 /* Exit codes are the same for every command; scripts rely on them. */
@@ -34,8 +36,11 @@ struct settings {
 struct command_call {
 	struct settings *settings;
 	char path[64]; /* "stint policy set", for messages */
+	const struct command *command;
 	int word_count;
 	char **words; /* what follows the command's name */
+	/* What the command is about, if anything; valid names. */
+	const char *policy, *client_id;
 };
 
 struct command {
@@ -45,6 +50,7 @@ struct command {
 	const char *help;                  /* the rest of --help, whole lines; may be NULL */
 	const struct command *children;    /* a node has either these ... */
 	int (*run)(struct command_call *); /* ... or this, which returns an enum command_exit */
+	const char *role;                  /* the database role that it needs; NULL: none, or no single one */
 };
 
 /* Subcommands, each table in its own file. */
@@ -90,15 +96,22 @@ int command_misuse(const struct command_call *, const char *format, ...) __attri
  */
 int command_parse_duration(const struct command_call *, const char *option, const char *text, int64_t *out_ms);
 
-/* Check a policy's name or a client's id as the library would. Return COMMAND_DONE, or report and return
- * COMMAND_USAGE. */
-int command_check_policy(const struct command_call *, const char *name);
-int command_check_client(const struct command_call *, const char *client_id);
+/* Check a policy's name or a client's id as the library would, and note that the command is about them. Return
+ * COMMAND_DONE, or report and return COMMAND_USAGE. */
+int command_check_policy(struct command_call *, const char *name);
+int command_check_client(struct command_call *, const char *client_id);
+/* Checks what is written down with a change; NULL is none. */
+int command_check_note(const struct command_call *, const char *note);
 
 /* Connects to the database that the settings name. Returns COMMAND_DONE; or reports the error, returns its exit
  * code and sets *out to NULL. */
 int command_connect(const struct command_call *, struct pg **out);
-/* Reports a failed statement and returns the exit code for it. */
-int command_database_error(const struct command_call *, const struct pg *, int pg_error);
+/* Reports a failed statement and returns the exit code for it. Ends a transaction that is under way. */
+int command_database_error(const struct command_call *, struct pg *, int pg_error);
+/* Reports that there is no such policy, and the nearest of those that were considered. Returns COMMAND_USAGE. */
+int command_no_policy(const struct command_call *, const struct names_search *);
+/* Looks whether the policy exists that the command is about. Returns COMMAND_DONE if it does, or if that can't be
+ * told; else reports that it doesn't. */
+int command_find_policy(const struct command_call *, struct pg *);
 
 #endif

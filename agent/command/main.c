@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "command.h"
+#include "names.h"
 #include "database/errand.h"
 #include "stint.h"
 
@@ -40,11 +41,12 @@ static const char settings_help[] =
 
 static const struct command top_commands[] = {
 	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL,
-     check_run},
-	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run},
-	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL},
-	{"client", "block|limit|list|clear|reset ...", "exceptions for single clients", NULL, client_commands, NULL},
-	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL},
+     check_run, NULL},
+	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run, NULL},
+	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL, NULL},
+	{"client", "block|limit|list|clear|reset ...", "exceptions for single clients", NULL, client_commands, NULL,
+     NULL},
+	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL, NULL},
 	{0},
 };
 
@@ -54,6 +56,7 @@ static const struct command root = {
 	"rate limits that many processes of many hosts keep together",
 	NULL,
 	top_commands,
+	NULL,
 	NULL,
 };
 
@@ -68,6 +71,8 @@ static void print_help(const struct command *command, const char *path, FILE *fi
 		for (const struct command *child = command->children; child->name; child++)
 			fprintf(file, "  %-9s%s\n", child->name, child->summary);
 	}
+	if (command->role)
+		fprintf(file, "\nNeeds a database login with the role %s.\n", command->role);
 	fprintf(file, "\n%s\n%s", settings_help, exit_codes);
 }
 
@@ -86,7 +91,18 @@ static const struct command *find_child(const struct command *command, const cha
 	return NULL;
 }
 
+static void report_unknown(const struct command_call *call, const struct command *command, const char *word) {
+	struct names_search search = {.word = word};
+	for (const struct command *child = command->children; child->name; child++)
+		names_consider(&search, child->name);
+	if (word[0] != '-' && search.nearest)
+		command_misuse(call, "unknown command \"%s\"; did you mean \"%s\"?", word, search.nearest);
+	else
+		command_misuse(call, "unknown %s \"%s\"", word[0] == '-' ? "option" : "command", word);
+}
+
 static void enter(struct command_call *call, const struct command *command) {
+	call->command = command;
 	size_t length = strlen(call->path);
 	snprintf(call->path + length, sizeof(call->path) - length, "%s%s", length > 0 ? " " : "", command->name);
 	call->words++;
@@ -113,7 +129,7 @@ static const struct command *find_command(const struct command *command, struct 
 		} else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "--version") == 0) {
 			return command;
 		} else {
-			command_misuse(call, "unknown %s \"%s\"", word[0] == '-' ? "option" : "command", word);
+			report_unknown(call, command, word);
 			return NULL;
 		}
 	}

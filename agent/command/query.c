@@ -39,6 +39,12 @@ int query_fetch(const struct command_call *call, const char *select, int param_c
 	*objects = query_objects(pg, select, param_count, params, &error);
 	if (error != PG_OK)
 		code = command_database_error(call, pg, error);
+	else if (call->policy && json_is_array(*objects) && json_array_size(*objects) == 0)
+		code = command_find_policy(call, pg); /* nothing of a policy that there is not is no answer */
+	if (code != COMMAND_DONE) {
+		json_decref(*objects);
+		*objects = NULL;
+	}
 	pg_close(pg);
 	return code;
 }

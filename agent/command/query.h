@@ -8,8 +8,6 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#define QUERY_PARAMS_MAX 8
-
 struct command_call;
 struct pg;
 
@@ -22,7 +20,8 @@ struct pg;
  */
 json_t *query_objects(struct pg *, const char *select, int param_count, const char *const *params, int *pg_error);
 
-/* Connects and prints the rows, as a table or as JSON. Returns an enum command_exit; has reported errors. */
+/* Connects and prints the rows, as a table or as JSON. If there are none of the policy that the command is about, as
+ * there is no such policy, that is an error. Returns an enum command_exit; has reported errors. */
 int query_print(const struct command_call *, const char *select, int param_count, const char *const *params,
                 bool as_json);
 

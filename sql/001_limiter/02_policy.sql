@@ -64,7 +64,8 @@ create table stint.client_override (
 	blocked      boolean not null default false,
 	blocked_until timestamptz
 		constraint client_override_blocked_until_check check (blocked_until is null or blocked),
-	note         text,
+	note         text
+		constraint client_override_note_check check (octet_length(note) <= 1000),
 	changed_at   timestamptz not null default clock_timestamp(),
 	changed_by   text not null default session_user,
 	primary key (policy_id, client_id),
@@ -88,5 +89,6 @@ comment on constraint client_override_client_check on stint.client_override is '
 comment on constraint client_override_max_requests_check on stint.client_override is 'As for a policy; use blocked for 0.';
 comment on constraint client_override_limited_until_check on stint.client_override is 'What isn''t there doesn''t end.';
 comment on constraint client_override_blocked_until_check on stint.client_override is 'What isn''t there doesn''t end.';
+comment on constraint client_override_note_check on stint.client_override is 'Each change of the row keeps it in the history for a year.';
 comment on index stint.client_override_until_idx is 'What has ended is found without looking at the rest: see stint.end_overrides().';
 comment on constraint client_override_purpose_check on stint.client_override is 'A row that changes nothing is a mistake.';

@@ -14,6 +14,20 @@ $$;
 comment on function stint.check_client(text) is 'Raises 22023 if a client_id has not 1 to 255 bytes.';
 revoke execute on function stint.check_client(text) from public;
 
+create function stint.check_note(note text) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	if octet_length(note) > 1000 then
+		raise exception 'stint: the note has % bytes, must be 1000 at most', octet_length(note) using errcode = '22023';
+	end if;
+end
+$$;
+
+comment on function stint.check_note(text) is 'Raises 22023 if a note has more than 1000 bytes.';
+revoke execute on function stint.check_note(text) from public;
+
 create function stint.end_of(for_ms bigint) returns timestamptz
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -35,7 +49,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-	perform stint.check_client(client);
+	perform stint.check_client(client), stint.check_note(note);
 	if coalesce(max_requests not between 1 and 1000000000, true) then
 		raise exception 'stint: max_requests is %, must be 1 to 1000000000', coalesce(max_requests::text, 'null')
 			using errcode = '22023', hint = 'To admit nothing, use stint.block_client().';
@@ -59,7 +73,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-	perform stint.check_client(client);
+	perform stint.check_client(client), stint.check_note(note);
 	insert into stint.client_override (policy_id, client_id, blocked, blocked_until, note)
 	values (stint.find_policy(policy), client, true, stint.end_of(for_ms), block_client.note)
 	on conflict on constraint client_override_pkey do update
@@ -81,8 +95,8 @@ begin
 	delete from stint.client_override o
 	where o.policy_id = stint.find_policy(policy) and o.client_id = client collate "C";
 	if not found then
-		raise exception 'stint: client % of policy % has no override', quote_literal(left(client, 80)), quote_literal(policy)
-			using errcode = '22023';
+		raise exception 'stint: client % of policy % has no block, and no limit of its own', quote_literal(left(client, 80)), quote_literal(policy)
+			using errcode = 'P0002';
 	end if;
 end
 $$;

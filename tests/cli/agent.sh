@@ -54,11 +54,11 @@ expect 'memory: status' 0 '^agent +[0-9.]+ on host memory, process [0-9]+, up ' 
 ok 'memory: status names the process' "$(grep -q "process $agent," <<<"$output"; echo $?)" "$output"
 expect 'memory: the database is none' 0 '^database +memory' "${s[@]}" status
 expect 'memory: status --json' 0 '"kind": "memory"' "${s[@]}" status --json
-expect 'memory: an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
-expect 'memory: a policy name that is none' 2 'policy is not 1 to 63 bytes' "${s[@]}" check 'a b' a
-expect 'memory: a client id that is empty' 2 'client_id is not 1 to 255 bytes' "${s[@]}" check api ''
-expect 'memory: a client id too long' 2 'client_id is not 1 to 255 bytes' "${s[@]}" check api "$(printf '%0256d' 0)"
-expect 'memory: a client id that is no UTF-8' 2 'client_id is not 1 to 255 bytes of valid UTF-8' "${s[@]}" check api $'\xff'
+expect 'memory: an unknown policy' 2 'there is no policy "api": the agent has no database \(memory:\), so there are only those that apps .*declare; "stint status"' "${s[@]}" check api a
+expect 'memory: a policy name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" check 'a b' a
+expect 'memory: a client id that is empty' 2 'must be 1 to 255 bytes' "${s[@]}" check api ''
+expect 'memory: a client id too long' 2 'must be 1 to 255 bytes' "${s[@]}" check api "$(printf '%0256d' 0)"
+expect 'memory: a client id that is no UTF-8' 2 'is not UTF-8 from byte 1 on' "${s[@]}" check api $'\xff'
 stop_agent "$agent"
 expect 'memory: the agent has stopped' 3 'out of reach' "${s[@]}" check api a
 
@@ -81,12 +81,13 @@ s=("$stint" --socket "$tmp/real/sock")
 ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$(cat "$tmp/real/log")"
 expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
 expect 'db status shows the host' 0 '^real ' "$stint" db status
-expect 'an unknown policy' 2 'there is no policy "api"' "${s[@]}" check api a
+expect 'an unknown policy' 2 'there is no policy "api"; "stint policy list" shows' "${s[@]}" check api a
 "$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1
 "$stint" policy set many --max-requests 100 --time-window-ms 36000000 --fallback-max-requests 50
 "$stint" client limit many own --max-requests 30
 wait_for 10 knows_policy many
 expect 'allowed' 0 '^allowed by .*: 1 of 2 remaining' "${s[@]}" check api a
+expect 'a policy that is nearly known' 2 'there is no policy "appi"; did you mean "api"\?$' "${s[@]}" check appi a
 expect 'allowed: the last one' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api a
 expect 'denied' 1 '^denied by .*: 0 of 2 remaining, retry after ' "${s[@]}" check api a
 expect 'denied --json' 1 '"allowed": false' "${s[@]}" check api a --json

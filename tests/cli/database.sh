@@ -73,7 +73,7 @@ exec 8>&-
 wait "$locker"
 expect 'status by that role' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of managed maker)" db status
 expect 'status without rights' 1 'permission denied for schema stint' "$stint" --database "$(dsn_of managed nobody)" db status
-expect 'policy list without rights' 1 'permission denied' "$stint" --database "$(dsn_of managed nobody)" policy list
+expect 'policy list without rights' 1 'permission denied .*; this needs the role stint_auditor: grant stint_auditor to "nobody"$' "$stint" --database "$(dsn_of managed nobody)" policy list
 
 sql postgres 'grant stint_owner to creator'
 expect 'init by who may not create roles, where all exist' 0 ': applied' "$stint" --database "$(dsn_of narrow creator)" db init
@@ -277,11 +277,11 @@ expect 'policy set: no shadow any more' 0 '^$' "$stint" policy set api --max-req
 expect 'policy list: no shadow any more' 0 '^api +7 +5000 .* +strict +no +yes$' "$stint" policy list
 expect 'policy set: a new policy that is a shadow' 0 '^$' "$stint" policy set dark --max-requests 7 --time-window-ms 5000 --shadow
 expect 'policy list: it is one' 0 '^dark +7 .* +yes +yes$' "$stint" policy list
-expect 'policy set: a shadow of no policy' 2 "policy set: no policy 'missing'\$" "$stint" policy set missing --no-shadow
+expect 'policy set: a shadow of no policy' 2 'policy set: there is no policy "missing"; "stint policy list" shows those that exist$' "$stint" policy set missing --no-shadow
 expect 'policy unpin' 0 '^$' "$stint" policy unpin api
 expect 'policy list: unpinned' 0 '^api .* no$' "$stint" policy list
 expect 'policy unpin: none of that name' 2 'missing' "$stint" policy unpin missing
-expect 'policy drop: none of that name' 2 "policy drop: no policy 'missing'\$" "$stint" policy drop missing
+expect 'policy drop: none of that name' 2 'policy drop: there is no policy "missing"; "stint policy list" shows those that exist$' "$stint" policy drop missing
 
 # ---- clients ------------------------------------------------------------------------
 
@@ -316,9 +316,14 @@ expect 'client list: of one policy' 0 '^\(none\)$' "$stint" client list most
 expect 'client list --json' 0 '"client_id": "bob"' "$stint" client list api --json
 expect 'client clear' 0 '^$' "$stint" client clear api bob
 ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bob)"
-expect 'client clear: none there' 2 'no override' "$stint" client clear api bob
+expect 'client clear: none there' 2 "client 'bob' of policy 'api' has no block, and no limit of its own; \"stint client list api\"" "$stint" client clear api bob
+"$stint" client block api bobby
+expect 'client clear: nearly there' 2 'has no block, and no limit of its own; did you mean "bobby"\?$' "$stint" client clear api bobyb
+"$stint" client clear api bobby
+expect 'client list: no such policy' 2 '^stint client list: there is no policy "apl"; did you mean "api"\?$' "$stint" client list apl
+expect 'client list --json: no such policy' 2 '^stint client list: there is no policy "missing"; ' "$stint" client list missing --json
 expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
-expect 'client block: no UTF-8' 2 'invalid byte sequence' "$stint" client block api $'\xff\xfe'
+expect 'client block: no UTF-8' 2 'not UTF-8 from byte 1 on' "$stint" client block api $'\xff\xfe'
 expect 'client block: the longest id' 0 '^$' "$stint" client block api "$(printf '%0255d' 0)"
 expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"
 expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
@@ -329,7 +334,7 @@ sql stint "insert into stint.counter (policy_id, client_id, current_us, sub_wind
 expect 'client reset' 0 '^ *4 +3$' "$stint" client reset api bob
 expect 'client reset --json' 0 '"forgotten": 0' "$stint" client reset api bob --json
 expect 'client reset: one that was never counted' 0 '^ *0 +0$' "$stint" client reset api nobody
-expect 'client reset: no such policy' 2 "no policy 'missing'" "$stint" client reset missing bob
+expect 'client reset: no such policy' 2 'there is no policy "missing"' "$stint" client reset missing bob
 
 # ---- history ------------------------------------------------------------------------
 
@@ -337,7 +342,8 @@ expect 'policy history: of all' 0 'least' "$stint" policy history
 expect 'policy history --json' 0 '"changed_by": "postgres"' "$stint" policy history api --json
 ok 'policy history: of one only' "$(! grep -q least <<<"$output"; echo $?)" "$output"
 expect 'policy history: ISO times' 0 '"at": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" policy history api --json
-expect 'policy history: none of that name' 0 '^\(none\)$' "$stint" policy history missing
+expect 'policy history: none of that name' 2 '^stint policy history: there is no policy "missing"; ' "$stint" policy history missing
+expect 'policy history --json: nearly one of that name' 2 '; did you mean "least"\?$' "$stint" policy history leats --json
 expect 'policy history: what was set' 0 \
 	' created +api +- +max_requests 100, time_window_ms 60000, fallback_max_requests 200, fallback_time_window_ms 60000, algorithm sliding_window, resolution 20, mode strict, pinned$' \
 	"$stint" policy history api
@@ -358,7 +364,7 @@ sql postgres 'create role auditor login in role stint_auditor'
 expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of stint auditor)" policy history
 expect 'policy list: by an auditor' 0 '^least ' "$stint" --database "$(dsn_of stint auditor)" policy list
 expect 'client list: by an auditor' 0 '^api .* yes ' "$stint" --database "$(dsn_of stint auditor)" client list
-expect 'client block: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" client block api bob
+expect 'client block: an auditor may not' 1 'permission denied .*; this needs the role stint_operator: grant stint_operator to "auditor"$' "$stint" --database "$(dsn_of stint auditor)" client block api bob
 sql postgres 'create role agent login in role stint_agent'
 as_agent=("$stint" --database "$(dsn_of stint agent)")
 expect 'db status: by an agent' 0 "^schema +version $newest;" "${as_agent[@]}" db status

@@ -29,7 +29,10 @@ expect '--version of a command' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" poli
 expect '--version of a group' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" db --version
 expect '--help wins over wrong options' 0 '^Usage: stint check' "$stint" check --cost x --help
 
-expect 'unknown command' 2 'unknown command "chekc"' "$stint" chekc
+expect 'unknown command' 2 'unknown command "chekc"; did you mean "check"\?$' "$stint" chekc
+expect 'unknown subcommand, nearly right' 2 'stint policy: unknown command "histry"; did you mean "history"\?$' "$stint" policy histry
+expect 'unknown option, nearly right' 2 'unknown option "--cots"; did you mean "--cost"\?$' "${s[@]}" check api a --cots=2
+expect 'unknown option, nearly one that all take' 2 'unknown option "--databse"; did you mean "--database"\?$' "${s[@]}" policy list --databse x
 expect 'unknown subcommand' 2 'stint db: unknown command "drop"' "$stint" db drop
 expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
 expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
@@ -53,8 +56,9 @@ expect 'unknown short option' 2 'unknown option "-x".*put --' "${s[@]}" check ap
 expect 'an option without its value' 2 '--cost needs a value' "${s[@]}" check api a --cost
 expect 'an option in the place of a value' 2 '--cost needs a value' "${s[@]}" check api a --cost --json
 expect 'a flag with a value' 2 '--json takes no value' "${s[@]}" check api a --json=yes
-expect 'an argument is missing' 2 'an argument is missing' "${s[@]}" check api
-expect 'arguments are missing' 2 'arguments are missing' "${s[@]}" check
+expect 'an argument is missing' 2 '^stint check: CLIENT is missing$' "${s[@]}" check api
+expect 'arguments are missing' 2 '^stint check: POLICY CLIENT are missing$' "${s[@]}" check
+expect 'the only argument is missing' 2 '^stint policy drop: NAME is missing$' "${s[@]}" policy drop
 expect 'an argument too many' 2 'unexpected argument "c"' "${s[@]}" check api b c
 expect 'a hint follows' 2 'Try "stint check --help"' "${s[@]}" check api
 
@@ -104,6 +108,15 @@ expect 'client list of a policy that is none' 2 'must be 1 to 63 bytes' "${s[@]}
 expect 'client list of two policies' 2 'unexpected argument "b"' "${s[@]}" client list a b
 expect 'an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api ''
 expect 'a client id of 256 bytes' 2 '\(256 bytes\), must be 1 to 255 bytes' "${s[@]}" client block api "$(printf '%0256d' 0)"
+expect 'a client id that is not UTF-8' 2 'the client.s id is "ab\\xffc", which is not UTF-8 from byte 3 on$' "${s[@]}" client block api $'ab\xffc'
+for command in block 'limit --max-requests 1'; do
+	# shellcheck disable=SC2086
+	expect "client $command: a note that is too long" 2 '--note is ".*" \(1001 bytes\), must be 0 to 1000 bytes of UTF-8$' \
+		"${s[@]}" client $command api a --note "$(printf '%01001d' 0)"
+done
+expect 'client block: a note that is not UTF-8' 2 '--note is "\\xff", which is not UTF-8 from byte 1 on$' "${s[@]}" client block api a --note $'\xff'
+expect 'check of a policy that is none' 2 'the policy.s name is "a b" \(3 bytes\), must be 1 to 63 bytes' "${s[@]}" check 'a b' c
+expect 'check of an empty client id' 2 'the client.s id is "" \(0 bytes\), must be 1 to 255 bytes' "${s[@]}" check api ''
 expect 'client limit without a limit' 2 '--max-requests is required' "${s[@]}" client limit api a
 for duration in '' 10 m 10x 10M 1.5h -1m +1m ' 1m' 10mm 0s 31536001s 366d 99999999999999999999d; do
 	for command in block 'limit --max-requests 1'; do

@@ -28,7 +28,7 @@ select is_empty($$ select proname from pg_proc where pronamespace = 'stint'::reg
 select is_empty($$ select relname from pg_class where relnamespace = 'stint'::regnamespace and exists (select from aclexplode(relacl) where grantee = 0) $$, 'PUBLIC may read nothing');
 select is_empty($$ select from pg_namespace where nspname = 'stint' and exists (select from aclexplode(nspacl) where grantee = 0) $$, 'PUBLIC may not look into the schema');
 select is((select array_agg(proname::text order by proname) from pg_proc where pronamespace = 'stint'::regnamespace and provolatile = 'i'),
-	array['add_to_cached', 'apply_report', 'check_cache_expiry', 'check_cache_key', 'check_client', 'check_policy', 'first_answer', 'first_grant', 'first_turn', 'is_fault_of_all', 'phase_us', 'retry_after', 'rewindow', 'sub_window_us', 'take'], 'the arithmetic is immutable');
+	array['add_to_cached', 'apply_report', 'check_cache_expiry', 'check_cache_key', 'check_client', 'check_note', 'check_policy', 'first_answer', 'first_grant', 'first_turn', 'is_fault_of_all', 'phase_us', 'retry_after', 'rewindow', 'sub_window_us', 'take'], 'the arithmetic is immutable');
 select is((select array_agg(distinct lanname::text order by lanname::text) from pg_proc p join pg_language l on l.oid = p.prolang where pronamespace = 'stint'::regnamespace),
 	array['plpgsql', 'sql'], 'nothing but plpgsql is required');
 select indexes_are('stint', 'counter', array['counter_pkey'], 'an update of a counter touches no index');

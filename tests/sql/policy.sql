@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(107);
+select plan(110);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api', shadow boolean default false) returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', shadow, again) $$;
@@ -127,7 +127,7 @@ select lives_ok(format('select stint.set_policy(%s)', args), 'allowed: ' || args
 	'''a.b:c/d-e_F9'', 1, 100', 'repeat(''x'', 63), 1, 100']) args;
 select throws_ok($$ select * from stint.declare_policy('a', 0, 1000, 1, 1000, 'sliding_window', 10, 'strict', false, false) $$, '22023',
 	'stint: max_requests is 0, must be 1 to 1000000000', 'the same for a declaration');
-select throws_ok(format('select stint.%s', call), '22023', 'stint: no policy ''none''', call) from unnest(array[
+select throws_ok(format('select stint.%s', call), 'P0002', 'stint: no policy ''none''', call) from unnest(array[
 	'unpin_policy(''none'')', 'drop_policy(''none'')', 'set_override(''none'', ''c'', 1)', 'block_client(''none'', ''c'')', 'clear_override(''none'', ''c'')']) call;
 select throws_ok($$ select stint.set_override('a', '', 1) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'an override for nobody');
 select throws_ok($$ select stint.block_client('a', repeat('ü', 128)) $$, '22023', 'stint: the client has 256 bytes, must be 1 to 255', 'a client that is too long');
@@ -136,8 +136,11 @@ select throws_ok($$ select stint.set_override('a', 'c', null) $$, '22023', 'stin
 select throws_ok($$ select stint.set_override('a', 'c', 1000000001) $$, '22023', 'stint: max_requests is 1000000001, must be 1 to 1000000000', 'an override of too much');
 select throws_ok($$ select stint.block_client('a', null) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'no client');
 select throws_ok($$ select stint.set_policy('a', null, 1000) $$, '22023', 'stint: max_requests is null, must be 1 to 1000000000', 'a policy without a limit');
-select throws_ok($$ select stint.block_client(null, 'c') $$, '22023', 'stint: no policy null', 'no policy');
-select throws_ok($$ select stint.clear_override('a', 'c') $$, '22023', 'stint: client ''c'' of policy ''a'' has no override', 'no override to clear');
+select throws_ok($$ select stint.block_client('a', 'c', repeat('ü', 500) || 'x') $$, '22023', 'stint: the note has 1001 bytes, must be 1000 at most', 'a note that is too long');
+select throws_ok($$ select stint.set_override('a', 'c', 1, repeat('ü', 500) || 'x') $$, '22023', 'stint: the note has 1001 bytes, must be 1000 at most', '… of a limit');
+select lives_ok($$ select stint.block_client('a', 'noted', repeat('ü', 500)), stint.clear_override('a', 'noted') $$, 'the longest note');
+select throws_ok($$ select stint.block_client(null, 'c') $$, 'P0002', 'stint: no policy null', 'no policy');
+select throws_ok($$ select stint.clear_override('a', 'c') $$, 'P0002', 'stint: client ''c'' of policy ''a'' has no block, and no limit of its own', 'no override to clear');
 select throws_ok($$ insert into stint.client_override (policy_id, client_id) select policy_id, 'c' from stint.policy limit 1 $$, '23514', null, 'an override of nothing');
 select throws_ok('truncate stint.client_override', 'P0001', null, 'no truncate without a history');
 
@@ -166,7 +169,7 @@ select is((select shadow from stint.policy where name = 'dark'), false, '… unl
 select stint.set_policy('dark', 60, 1000, shadow => true);
 select is((select shadow from stint.policy where name = 'dark'), true, '… or to be one');
 select lives_ok($$ select stint.set_shadow('dark', false) $$, 'it is taken off');
-select throws_ok($$ select stint.set_shadow('none', true) $$, '22023', 'stint: no policy ''none''', 'of no policy');
+select throws_ok($$ select stint.set_shadow('none', true) $$, 'P0002', 'stint: no policy ''none''', 'of no policy');
 select throws_ok($$ select stint.set_shadow('dark', null) $$, '22023', 'stint: shadow is null, must be true or false', 'neither the one nor the other');
 select results_eq($$ select action, old ->> 'shadow', new ->> 'shadow' from stint.policy_history where policy = 'dark' order by change_id $$, $$ values
 	('created', null, 'true'), ('changed', 'true', 'false'), ('changed', 'false', 'true'), ('changed', 'true', 'true'), ('changed', 'true', 'false'),
