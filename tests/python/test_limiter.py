@@ -107,6 +107,14 @@ class Decisions(unittest.TestCase):
         self.assertEqual(finer.policy, f'3/{WINDOW_MS}ms/relaxed/30')
         self.assertTrue(finer.is_allowed('a'))
 
+    def test_a_shadow_without_a_name_is_not_the_limit_itself(self):
+        limit, shadow = make(None, 2), make(None, 2, shadow=True)
+        for first in (limit, shadow):
+            first.is_allowed('known')
+        self.assertEqual([shadow.is_allowed('a') for _ in range(4)], [True] * 4)
+        self.assertEqual([limit.is_allowed('a') for _ in range(4)], [True] * 2 + [False] * 2)
+        self.assertTrue(shadow.check('a').shadow_denied)
+
     def test_a_limit_that_must_exist(self):
         absent = make('absent', None, time_window_ms=None, must_exist=True, on_error='deny')
         self.assertFalse(absent.is_allowed('a'))

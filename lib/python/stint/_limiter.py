@@ -6,7 +6,7 @@ from typing import Any, Iterable, Optional, Tuple, Type, TypeVar, Union
 
 from . import _stint
 from ._loop import deliver, wait
-from ._options import HEADER_VERSIONS, check_flag, check_integer, check_policy, check_word
+from ._options import HEADER_VERSIONS, check_flag, check_integer, check_policy, check_word, make_policy
 from ._stint import Result
 
 _Self = TypeVar('_Self', bound='Limiter')
@@ -19,8 +19,8 @@ class Limiter(_stint.Limiter):
 
     Raises a TypeError or a ValueError that names the option, its value and its range. All is keyword-only:
 
-    policy: the limit's name, the same in all processes. Default: made of the limits; those without a name and with
-        the same limits count together.
+    policy: the limit's name, the same in all processes. Default: made of limits, algorithm, mode, resolution and
+        shadow ('100/60000ms/relaxed'); those without a name and with the same ones count together.
     max_requests: 1 to 1,000,000,000.
     time_window_ms: 100 to 2,678,400,000 (31 days).
     fallback_max_requests: per host, database away; default 2 * max_requests.
@@ -56,20 +56,25 @@ class Limiter(_stint.Limiter):
     ) -> None:
         if check_flag('must_exist', must_exist) and policy is None:
             raise TypeError('policy is None, must be the name of a policy with must_exist')
+        requests = check_integer('max_requests', max_requests, required=not must_exist)
+        window_ms = check_integer('time_window_ms', time_window_ms, required=not must_exist)
+        sub_windows = check_integer('resolution', resolution)
         super().__init__(
-            check_integer('max_requests', max_requests, required=not must_exist),
-            check_integer('time_window_ms', time_window_ms, required=not must_exist),
+            requests,
+            window_ms,
             check_integer('fallback_max_requests', fallback_max_requests),
             check_integer('fallback_time_window_ms', fallback_time_window_ms),
             check_integer('local_max_requests', local_max_requests),
-            check_integer('resolution', resolution),
+            sub_windows,
             check_integer('timeout_ms', timeout_ms),
             check_word('algorithm', algorithm),
             check_word('mode', mode),
             check_word('on_error', on_error),
             check_flag('shadow', shadow),
             must_exist,
-            check_policy(policy, max_requests, time_window_ms, algorithm, mode, resolution, shadow),
+            make_policy(requests, window_ms, algorithm, mode, sub_windows, shadow)
+            if policy is None
+            else check_policy(policy),
             os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path),
         )
 

@@ -46,7 +46,7 @@ def check_integer(name: str, value: Optional[int], required: bool = False) -> in
         raise TypeError(f'{name} is {value!r:.80}, {rule}')
     if not least <= value <= most:
         raise ValueError(f'{name} is {value}, {rule}')
-    return value or DENY
+    return int(value) or DENY  # int(): what is one may print itself as something else
 
 
 def check_word(name: str, value: str, words: Sequence[str] = ()) -> int:
@@ -80,22 +80,18 @@ def check_middleware(client_id: object, cost: Any, headers: bool, x_ratelimit: b
     check_flag('x_ratelimit', x_ratelimit)
 
 
-def check_policy(
-    name: Optional[str],
-    max_requests: Optional[int],
-    time_window_ms: Optional[int],
-    algorithm: str,
-    mode: str,
-    resolution: Optional[int],
-    shadow: bool,
-) -> str:
-    """Limiters without a name and with the same limits are one policy, in all processes and languages: they count
-    together. A shadow is another one, that no limiter which denies becomes one, too."""
-    if name is None:
-        words = [word for word in (algorithm, mode) if word not in DEFAULTS]
-        number = [] if resolution is None else [str(resolution)]
-        return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *number, *(['shadow'] if shadow else [])])
+def check_policy(name: str) -> str:
     if isinstance(name, str) and POLICY.fullmatch(name):
         return name
     kind = ValueError if isinstance(name, str) else TypeError
     raise kind(f'policy is {name!r:.80}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')
+
+
+def make_policy(
+    max_requests: int, time_window_ms: int, algorithm: str, mode: str, resolution: int, shadow: bool
+) -> str:
+    """Limiters without a name and with the same limits are one policy, in all processes, those of lib/node's too:
+    they count together. A shadow has a name of its own: it would make the limit a shadow, or be made the limit."""
+    words = [word for word in (algorithm, mode) if word not in DEFAULTS]
+    ends = [str(resolution)] if resolution else []
+    return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *ends, *(['shadow'] if shadow else [])])
