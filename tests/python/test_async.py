@@ -1,10 +1,12 @@
 """Checks that are awaited in asyncio's loops and uvloop's: many at once, cancelled, in threads; loops that end."""
 import asyncio
+import errno
 import gc
 import sys
 import threading
 import time
 import unittest
+import unittest.mock
 import weakref
 from itertools import islice
 
@@ -275,6 +277,25 @@ class Loops:
         self.run_in_loop(ask())
 
 
+    def test_a_loop_that_cannot_watch_another_descriptor(self):
+        def refuse(*_):
+            raise OSError(errno.ENOSPC, 'no space left')
+
+        async def ask(on_error):
+            limiter = make(self.name + 'unwatched', 1, on_error=on_error)
+            await limiter.ais_allowed('known')
+            loop = asyncio.get_running_loop()
+            with unittest.mock.patch.object(_loop._Watcher, 'add', refuse):
+                results = [await limiter.acheck(on_error), await stint.acheck_all([(limiter, 'all' + on_error)])]
+            self.assertFalse(loop.remove_reader(limiter._attachment.fileno()))
+            for result in results:
+                self.assertEqual((result.source, result.error), ('local', '[Errno 28] no space left'))
+            return [result.allowed for result in results]
+
+        for on_error, wanted in (('local', [True, False]), ('deny', [False] * 2), ('allow', [True] * 2)):
+            self.assertEqual(self.run_in_loop(ask(on_error)), wanted, on_error)
+
+
 class Asyncio(Loops, unittest.TestCase):
     name = 'asyncio-'
     new_loop = staticmethod(asyncio.new_event_loop)
@@ -295,6 +316,16 @@ class WithoutALoop(unittest.TestCase):
         self.assertIs(caught.exception.value, True)
         with self.assertRaisesRegex(RuntimeError, 'no running event loop'):
             limiter.ais_allowed('new').send(None)
+
+    def test_what_cannot_be_waited_for_is_pending_no_more(self):
+        limiter = make('not-pending', 1000)
+        limiter.is_allowed('known')
+        with agent.standing_still():
+            for waiting in (limiter._ask('new'), limiter._ask_peek('new'), stint._stint._ask_all([(limiter, 'new')])):
+                self.assertTrue(waiting.pending)
+                with self.assertRaisesRegex(RuntimeError, 'no running event loop'):
+                    _loop.wait(waiting).send(None)
+                self.assertFalse(waiting.pending)
 
     def test_who_forgets_to_await_is_told(self):
         limiter = make('forgets')

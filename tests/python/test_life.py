@@ -293,6 +293,40 @@ asyncio.run(main())
             agent.signal(signal.SIGCONT)
 
 
+class NoDescriptors(unittest.TestCase):
+    def test_checks_are_decided_by_on_error(self):
+        script = (
+            MAKE
+            + '''
+import resource
+async def ask(on_error):
+    limiter = make(f'descriptors-{on_error}', 1, on_error=on_error)
+    wanted = [on_error != 'deny', on_error == 'allow']  # what this process has by itself is 1, twice over
+    told = [await limiter.acheck('a', 2), await limiter.acheck('a')]
+    assert [result.allowed for result in told] == wanted, told
+    assert {result.source for result in told} == {'local'} and 'Too many open files' in told[0].error, told
+    assert await limiter.ais_allowed('b') == (await limiter.apeek('c')).allowed == wanted[0]
+    assert (await stint.acheck_all([(limiter, 'a'), (make(on_error='allow'), 'a')])).allowed == wanted[1]
+async def main():
+    assert limiter.is_allowed(new_id())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    kept = []
+    try:
+        while True:
+            kept.append(os.dup(0))
+    except OSError:
+        pass
+    for on_error in ('local', 'deny', 'allow'):
+        await ask(on_error)
+    for descriptor in kept:
+        os.close(descriptor)
+    assert (await limiter.acheck(new_id())).source == 'database'
+asyncio.run(main())
+'''
+        )
+        self.assertEqual(run(script), (0, ''))
+
+
 class Interpreters(unittest.TestCase):
     def test_a_subinterpreter_is_refused(self):
         script = '''

@@ -102,6 +102,19 @@ static PyObject *drop(PyObject *self, PyObject *unused) {
 	Py_RETURN_NONE;
 }
 
+/* give_up(error): nobody would hear of its end, so it ends now, unless it has, and on_error decides. */
+static PyObject *give_up(PyObject *self, PyObject *error) {
+	struct waiting *w = (struct waiting *)self;
+	if (!is_pending(w))
+		Py_RETURN_NONE;
+	cancel(w);
+	PyObject *former = w->error;
+	w->status = STINT_ESYSTEM;
+	w->error = keep(error);
+	Py_XDECREF(former);
+	Py_RETURN_NONE;
+}
+
 /* ---- The outcome ----------------------------------------------------------------- */
 
 static PyObject *decide_alone(struct waiting *w) {
@@ -161,6 +174,7 @@ static PyGetSetDef attributes[] = {
 
 static PyMethodDef methods[] = {
 	{"drop", drop, METH_NOARGS, NULL},
+	{"give_up", give_up, METH_O, NULL},
 	{"result", get_result, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };

@@ -12,7 +12,7 @@ import os
 import weakref
 from typing import Dict, Union
 
-from ._stint import Attachment, Result, Waiting
+from ._stint import Attachment, Result, StintError, Waiting
 
 # By loop, attachment and process: a child of fork() knows nothing of what its parent's loops wait for.
 _watchers: weakref.WeakValueDictionary[tuple[int, int, int], _Watcher] = weakref.WeakValueDictionary()
@@ -90,10 +90,14 @@ async def wait(outcome: Union[Result, Waiting]) -> Result:
     """The result, when it is there."""
     if isinstance(outcome, Result):
         return outcome
-    watcher = _find_watcher(outcome.attachment)
+    watcher = None
     try:
+        watcher = _find_watcher(outcome.attachment)
         await watcher.add(outcome)
+    except (OSError, StintError) as error:
+        outcome.give_up(str(error))  # no descriptor is left, or the loop can't watch another one
     finally:
         outcome.drop()
-        watcher.remove(outcome)
+        if watcher is not None:
+            watcher.remove(outcome)
     return outcome.result()
