@@ -4,7 +4,7 @@
 'use strict';
 const addon = require('./addon.js');
 const {findFault} = require('./client_id.js');
-const {WORDS, show} = require('./options.js');
+const {FLAGS, WORDS, show} = require('./options.js');
 const {decideByWord} = require('./local.js');
 const {Verdict} = require('./verdict.js');
 
@@ -99,12 +99,13 @@ class WaitingAll {
 	}
 }
 
-/* The words' numbers, as stint.h has them. */
+/* Words and flags as numbers, as stint.h has them. */
 function toNative(options) {
 	const native = {...options};
 	for (const [name, words] of Object.entries(WORDS))
 		native[name] = options[name] === undefined ? 0 : words.indexOf(options[name]);
-	native.shadow = options.shadow ? 1 : 0;
+	for (const name of FLAGS)
+		native[name] = options[name] ? 1 : 0;
 	if (options.localMaxRequests === 0)
 		native.localMaxRequests = DENY;
 	return native;

@@ -74,6 +74,14 @@ export interface Options {
 	onError?: 'local' | 'deny' | 'allow';
 	/** Nobody is denied: verdicts' shadowDenied tells who would be. All is counted as if they were. Default: false. */
 	shadow?: boolean;
+	/** Take the limits that the policy has, declare none. A check on an unknown policy is decided as onError says. Default: false. */
+	mustExist?: boolean;
+}
+
+/** A limiter of a policy that others declare, or an operator (`stint policy set`): it needs no limits. Not with a store. */
+export interface ExistingOptions extends Partial<Options> {
+	policy: string;
+	mustExist: true;
 }
 
 export interface CheckOptions {
@@ -103,7 +111,7 @@ export function ipClient(address: string, options?: { ipv4Prefix?: number; ipv6P
 /** Limits clients, each by its id, to maxRequests in any timeWindowMs, together with all other processes. */
 export class DistributedRateLimiter {
 	/** Throws a TypeError or a RangeError that names the option, its value and its range. */
-	constructor(options: Options);
+	constructor(options: Options | ExistingOptions);
 	/**
 	 * Whether this client may go on. Rejects for a wrong clientId, or after close(), only.
 	 * @param clientId 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate
@@ -127,7 +135,7 @@ export class DistributedRateLimiter {
 	/** One check of several limiters of one agent, all or nothing: 1 to 16 parts. Its verdict, and what refund() gives back, is that of one part. */
 	static checkAll(parts: readonly Part[]): Promise<Verdict & { part: number }>;
 	/** What it was made with, and its policy. */
-	readonly options: Readonly<Options> & { readonly policy: string };
+	readonly options: Readonly<Options | ExistingOptions> & { readonly policy: string };
 	/** Header fields that tell a verdict, in pairs: RateLimit-Policy, RateLimit, and on a denial Retry-After. Needs the addon. */
 	headers(verdict: Verdict, options?: HeaderOptions): [string, string][];
 	/** Ends it. Checks that wait are denied at once, or allowed if onError says so. */

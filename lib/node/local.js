@@ -8,6 +8,7 @@ const {performance} = require('perf_hooks');
 
 const CLIENTS_MAX = 65536;
 const TIMER_MS_MAX = 0x7fffffff;
+const RETRY_MS = 1000; // when who is denied may ask again, if the limiter doesn't know its policy's window (mustExist)
 
 class LocalLimit {
 	#maxRequests;
@@ -73,9 +74,10 @@ function admitShadow({shadow}, verdict) {
 /** The verdict of onError: 'allow' or 'deny'. */
 function decideByWord(options, word) {
 	const allowed = word === 'allow';
-	return admitShadow(options, {allowed, shadowDenied: false, limit: options.maxRequests, remaining: 0, retryAfterMs: allowed ? 0 : options.timeWindowMs,
-		resetAfterMs: options.timeWindowMs, timeWindowMs: options.timeWindowMs, source: 'local', policy: options.policy,
-		reason: allowed ? 'admitted' : 'unavailable'});
+	const {maxRequests: limit = 0, timeWindowMs = 0, policy} = options;
+	const waitMs = timeWindowMs || RETRY_MS;
+	return admitShadow(options, {allowed, shadowDenied: false, limit, remaining: 0, retryAfterMs: allowed ? 0 : waitMs, resetAfterMs: waitMs,
+		timeWindowMs, source: 'local', policy, reason: allowed ? 'admitted' : 'unavailable'});
 }
 
 module.exports = {CLIENTS_MAX, LocalLimit, admitShadow, decideByWord, makeLocalLimit};

@@ -9,7 +9,7 @@ const TIME_WINDOW_MS_MAX = 2678400000; // 31 days
 const SUB_WINDOW_MS_MIN = 10;
 const POLICY = /^[A-Za-z0-9_.:/-]{1,63}$/;
 
-/* Each number: the least, the most, and whether it must be there. */
+/* Each number: the least, the most, and whether it must be there (unless mustExist). */
 const NUMBERS = {
 	maxRequests: [1, MAX_REQUESTS_MAX, true],
 	timeWindowMs: [TIME_WINDOW_MS_MIN, TIME_WINDOW_MS_MAX, true],
@@ -27,7 +27,9 @@ const WORDS = {
 	onError: ['local', 'deny', 'allow'],
 };
 
-const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), 'policy', 'cacheClient', 'shadow'];
+const FLAGS = ['shadow', 'mustExist'];
+
+const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), ...FLAGS, 'policy', 'cacheClient'];
 
 /* A value as an error shows it, not longer than a line. */
 function show(value) {
@@ -44,9 +46,9 @@ function checkInteger(name, value, least, most) {
 		throw new RangeError(`${name} is ${show(value)}, ${range}`);
 }
 
-function checkNumber(name, value) {
+function checkNumber(name, value, mustExist) {
 	const [least, most, required] = NUMBERS[name];
-	if (value !== undefined || required)
+	if (value !== undefined || required && !mustExist)
 		checkInteger(name, value, least, most);
 }
 
@@ -57,16 +59,19 @@ function checkWord(name, value) {
 	throw new Kind(`${name} is ${show(value)}, must be one of ${WORDS[name].map(show).join(', ')}`);
 }
 
-function checkPolicy(value) {
+function checkPolicy(value, mustExist) {
+	if (value === undefined && mustExist)
+		throw new TypeError('policy is undefined, must be the name of a policy with mustExist');
 	if (value === undefined || typeof value === 'string' && POLICY.test(value))
 		return;
 	const Kind = typeof value === 'string' ? RangeError : TypeError;
 	throw new Kind(`policy is ${show(value)}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-`);
 }
 
-function checkShadow(value) {
+/* Any other value may mean the opposite of its truth: 'no', say. */
+function checkFlag(name, value) {
 	if (value !== undefined && typeof value !== 'boolean')
-		throw new TypeError(`shadow is ${show(value)}, must be true or false`);
+		throw new TypeError(`${name} is ${show(value)}, must be true or false`);
 }
 
 function checkSubWindow(options) {
@@ -94,12 +99,13 @@ function checkOptions(options) {
 	if (unknown !== undefined)
 		throw new TypeError(`option ${show(unknown)} is unknown, must be one of ${NAMES.join(', ')}`);
 	const copy = {...options};
+	for (const name of FLAGS)
+		checkFlag(name, copy[name]);
 	for (const name of Object.keys(NUMBERS))
-		checkNumber(name, copy[name]);
+		checkNumber(name, copy[name], copy.mustExist);
 	for (const name of Object.keys(WORDS))
 		checkWord(name, copy[name]);
-	checkPolicy(copy.policy);
-	checkShadow(copy.shadow);
+	checkPolicy(copy.policy, copy.mustExist);
 	checkSubWindow(copy);
 	copy.policy = copy.policy === undefined ? makePolicy(copy) : copy.policy;
 	return copy;
@@ -109,14 +115,15 @@ const CACHE_METHODS = ['get', 'set', 'incrementAndGet', 'decrementAndGet'];
 const CACHE_TIME_WINDOW_MS_MAX = 1296000000; // 15 days: a count is kept for two windows
 
 /** What goes only with the agent, or needs more of a store, is refused. */
-function checkCacheOptions({cacheClient, timeWindowMs, mode, resolution}) {
+function checkCacheOptions({cacheClient, timeWindowMs, ...options}) {
 	const isObject = typeof cacheClient === 'object' || typeof cacheClient === 'function';
 	if (!isObject || cacheClient === null || CACHE_METHODS.some((name) => typeof cacheClient[name] !== 'function'))
 		throw new TypeError(`cacheClient is ${show(cacheClient)}, must have the methods ${CACHE_METHODS.join(', ')}, or be made by connect()`);
 	if (timeWindowMs > CACHE_TIME_WINDOW_MS_MAX)
 		throw new RangeError(`timeWindowMs is ${timeWindowMs}, must be ${TIME_WINDOW_MS_MIN} to ${CACHE_TIME_WINDOW_MS_MAX} with a cacheClient`);
-	if (mode !== undefined || resolution !== undefined)
-		throw new TypeError(`${mode === undefined ? 'resolution' : 'mode'} is for the agent, must be left out with a cacheClient`);
+	const agents = ['mode', 'resolution', 'mustExist'].find((name) => options[name]);
+	if (agents !== undefined)
+		throw new TypeError(`${agents} is for the agent, must be left out with a cacheClient`);
 }
 
-module.exports = {MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkOptions, show};
+module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkOptions, show};

@@ -10,6 +10,7 @@ const {DistributedRateLimiter, connect, ipClient} = require(LIBRARY);
 
 const WINDOW_MS = 600000; // longer than the test
 const away = connect(folder + '/nobody.sock');
+const STORE = {get() {}, set() {}, incrementAndGet() {}, decrementAndGet() {}};
 let agent;
 
 before(async () => {
@@ -114,6 +115,41 @@ test('without a name: one that the same limits have in every language', () => {
 	}
 });
 
+test('limits that the policy must have', async () => {
+	const mustExist = {mustExist: true, maxRequests: undefined, timeWindowMs: undefined};
+	const absent = make({policy: 'absent', onError: 'deny', ...mustExist});
+	assert.strictEqual(await absent.isAllowed('a'), false);
+	const denied = await absent.check('a');
+	assert.deepStrictEqual([denied.allowed, denied.source, denied.reason], [false, 'local', 'unavailable']);
+	assert.match(denied.error, /no such policy/);
+	assert.strictEqual(absent.tryCheck('a'), undefined);
+	absent.close();
+	const declares = make({policy: 'present', maxRequests: 2});
+	await declares.isAllowed('b');
+	const present = new DistributedRateLimiter({policy: 'present', mustExist: true});
+	const told = [await present.check('a'), await present.check('a'), await present.check('a')];
+	assert.deepStrictEqual(told.map(({allowed, limit, timeWindowMs}) => [allowed, limit, timeWindowMs]),
+		[[true, 2, WINDOW_MS], [true, 2, WINDOW_MS], [false, 2, WINDOW_MS]]);
+	assert.strictEqual(present.headers(told[2])[0][1], '"present";q=2;w=600');
+	const other = make({policy: 'present', maxRequests: 1, mustExist: true});
+	assert.strictEqual((await other.check('c')).limit, 2);
+	other.close();
+	present.close();
+	declares.close();
+});
+
+test('limits that the policy must have: what is denied when the limiter is closed may come again after a second', async () => {
+	const own = await startAgent();
+	const limiter = new DistributedRateLimiter({policy: 'present', mustExist: true, cacheClient: connect(own.socketPath), timeoutMs: 60000});
+	await limiter.isAllowed('known');
+	own.signal('SIGSTOP');
+	const waiting = [limiter.check('a'), DistributedRateLimiter.checkAll([{limiter, clientId: 'b'}])];
+	limiter.close();
+	own.signal('SIGCONT');
+	for (const {allowed, limit, retryAfterMs, resetAfterMs, timeWindowMs} of await Promise.all(waiting))
+		assert.deepStrictEqual([allowed, limit, retryAfterMs, resetAfterMs, timeWindowMs], [false, 0, 1000, 1000, 0]);
+});
+
 test('ids: each its own client, or refused', async () => {
 	const limiter = make({policy: 'ids', maxRequests: 1});
 	for (const id of ['a', 'a ', 'A', '\ufffd', '\ufffd\ufffd', 'é', 'e\u0301', '😀', 'x'.repeat(255), 'é'.repeat(127), '😀'.repeat(63)]) {
@@ -171,6 +207,10 @@ test('options: each error names the option, the value and its range', () => {
 		[{policy: ''}, RangeError, 'policy is "", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
 		[{policy: 'a b'}, RangeError, 'policy is "a b", must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'],
 		[{shadow: 1}, TypeError, 'shadow is 1, must be true or false'],
+		[{mustExist: 'yes', policy: 'a'}, TypeError, 'mustExist is "yes", must be true or false'],
+		[{mustExist: true}, TypeError, 'policy is undefined, must be the name of a policy with mustExist'],
+		[{mustExist: true, policy: 'a', maxRequests: 0}, RangeError, 'maxRequests is 0, must be an integer of 1 to 1000000000'],
+		[{mustExist: true, policy: 'a', cacheClient: STORE}, TypeError, 'mustExist is for the agent, must be left out with a cacheClient'],
 		[{maxRequest: 5}, TypeError, /^option "maxRequest" is unknown, must be one of maxRequests, /],
 		[{cacheClient: {}}, TypeError, /^cacheClient /],
 	];
@@ -260,8 +300,7 @@ test('peek takes nothing, charge goes beyond the limit', async () => {
 	limiter.close();
 	await assert.rejects(limiter.peek('a'), /closed/);
 	assert.throws(() => limiter.charge('a'), /closed/);
-	const store = new DistributedRateLimiter({maxRequests: 1, timeWindowMs: 1000,
-		cacheClient: {get() {}, set() {}, incrementAndGet() {}, decrementAndGet() {}}});
+	const store = new DistributedRateLimiter({maxRequests: 1, timeWindowMs: 1000, cacheClient: STORE});
 	assert.throws(() => store.charge('a'), /^TypeError: charge needs this host's agent/);
 });
 

@@ -102,6 +102,12 @@ const TYPED = `
 	forFastify.makeFastifyRateLimitStore({ maxRequests: 1 });
 	// @ts-expect-error
 	new RateLimiterStint({ points: 5 });
+	const existing = new DistributedRateLimiter({ policy: 'api', mustExist: true });
+	export const most: number | undefined = existing.options.maxRequests;
+	// @ts-expect-error
+	new DistributedRateLimiter({ mustExist: true });
+	// @ts-expect-error
+	new DistributedRateLimiter({ policy: 'api', mustExist: false });
 	// @ts-expect-error
 	new DistributedRateLimiter({ maxRequests: 1 });
 	// @ts-expect-error

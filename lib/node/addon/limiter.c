@@ -309,6 +309,7 @@ static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_
 		.resolution = (int32_t)value_get_number(env, options, "resolution"),
 		.timeout_ms = (int32_t)value_get_number(env, options, "timeoutMs"),
 		.on_error = (enum stint_on_error)value_get_number(env, options, "onError"),
+		.must_exist = value_get_number(env, options, "mustExist") != 0,
 		.shadow = value_get_number(env, options, "shadow") != 0,
 	};
 	int error = attachment_join(&l->attachment, l->environment, path);
