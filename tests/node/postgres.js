@@ -5,7 +5,7 @@
 const {execFile} = require('child_process');
 const path = require('path');
 const {promisify} = require('util');
-const {BUILD, ROOT, cleanups, folder} = require('./support.js');
+const {BUILD, ROOT, SLOW_MS, cleanups, folder} = require('./support.js');
 const {requireFrom} = require('./redis.js');
 
 const start = promisify(execFile);
@@ -25,7 +25,7 @@ async function startPostgres() {
 	cleanups.push(() => pgCluster('remove', folder));
 	await start(path.join(BUILD, 'stint'), ['db', 'init'], {env: {...process.env, STINT_DATABASE: conninfo}});
 	const of = Object.fromEntries(conninfo.split(' ').map((word) => word.split('=')));
-	const pool = new pg.Pool({host: of.host, port: Number(of.port), database: of.dbname, user: of.user, max: 8, connectionTimeoutMillis: 1000});
+	const pool = new pg.Pool({host: of.host, port: Number(of.port), database: of.dbname, user: of.user, max: 8, connectionTimeoutMillis: SLOW_MS});
 	pool.on('error', () => {});
 	cleanups.push(() => pool.end());
 	return {pool, pgCluster: (command) => pgCluster(command, folder)};
