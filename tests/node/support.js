@@ -35,9 +35,12 @@ async function until(condition, what) {
 	}
 }
 
+/* By itself, or by a signal. */
+const hasEnded = (child) => child.exitCode !== null || child.signalCode !== null;
+
 /* The end of a process. */
 const ended = (child) => new Promise((resolve) => {
-	if (child.exitCode !== null || child.signalCode !== null)
+	if (hasEnded(child))
 		resolve();
 	child.once('exit', resolve);
 });
@@ -59,9 +62,9 @@ class TestAgent {
 			{stdio: ['ignore', log, log], env: {...process.env, STINT_SOCKET: undefined}});
 		fs.closeSync(log);
 		const says = () => fs.readFileSync(this.log, 'utf8');
-		await until(() => says().includes('room for') || this.process.exitCode !== null, 'the agent is there');
-		if (this.process.exitCode !== null)
-			throw new Error(says());
+		await until(() => says().includes('room for') || hasEnded(this.process), 'the agent is there');
+		if (hasEnded(this.process))
+			throw new Error(`the agent has ended (${this.process.exitCode || this.process.signalCode}): ${says()}`);
 		return this;
 	}
 
