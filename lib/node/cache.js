@@ -150,14 +150,14 @@ class CacheBackend {
 
 	/* ---- The store's answer -------------------------------------------------------- */
 
-	/* Late increments of the window before come within a timeout of its end; from then on its count only falls. */
+	/* Late increments of the window before come within a timeout of its end; from then on its count only falls, below 0 where the store has lost it. */
 	async #findPrevious(window, elapsedMs, clientId) {
 		if (this.#options.algorithm === 'fixed_window')
 			return 0;
 		const known = this.#previous.find(window, clientId);
 		if (known !== undefined)
 			return known;
-		const count = readCount(await this.#store.get(this.#key(window - 1, clientId)) || 0, 'get');
+		const count = Math.max(0, readCount(await this.#store.get(this.#key(window - 1, clientId)) || 0, 'get'));
 		if (elapsedMs > this.#timeoutMs)
 			this.#previous.keep(window, clientId, count);
 		return count;

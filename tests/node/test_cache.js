@@ -222,6 +222,17 @@ test('onError: nobody, or all', async () => {
 	}
 });
 
+test('a count below 0 admits nobody beyond the limit', async () => {
+	const store = new MemoryStore(clock);
+	const limiter = make({...store, get: async () => '-50', incrementAndGet: (...args) => store.incrementAndGet(...args),
+		decrementAndGet: (...args) => store.decrementAndGet(...args)}, {maxRequests: 3});
+	now = Math.ceil(now / WINDOW_MS) * WINDOW_MS;
+	const told = [];
+	for (let i = 0; i < 5; i++)
+		told.push(await limiter.isAllowed('a'));
+	assert.deepStrictEqual(told, [true, true, true, false, false]);
+});
+
 test('a count that comes too late is taken back when its request was denied', async () => {
 	let release;
 	const gate = new Promise((resolve) => {
