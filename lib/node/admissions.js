@@ -29,6 +29,10 @@ class Entries {
 		return before === entry ? undefined : before;
 	}
 
+	remove(key) {
+		this.#entries.delete(key);
+	}
+
 	/* Takes the oldest out if it is over, or `tooMany`. */
 	takeOldest(now, tooMany) {
 		for (const [key, entry] of this.#entries) {
@@ -87,10 +91,13 @@ class Admissions {
 	/** The key's last admission, {verdict, cost}, which is forgotten by this; undefined when there is none. */
 	take(key) {
 		const entry = this.#admitted.find(key, performance.now());
-		if (entry === undefined || entry.list.length === 0)
+		if (entry === undefined)
 			return undefined;
 		this.#count--;
-		return entry.list.pop();
+		const admission = entry.list.pop();
+		if (entry.list.length === 0)
+			this.#admitted.remove(key);
+		return admission;
 	}
 
 	/** The same for a request that may have been denied. */
@@ -106,6 +113,11 @@ class Admissions {
 	/** How many admissions, and keys with denials, it remembers. */
 	get size() {
 		return this.#count + this.#denied.size;
+	}
+
+	/** Of how many keys it remembers admissions. */
+	get keys() {
+		return this.#admitted.size;
 	}
 }
 

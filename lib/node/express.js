@@ -5,8 +5,7 @@
 const {Admissions} = require('./admissions.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
-const {Gate, TOO_MANY} = require('./middleware.js');
-const {ipClient} = require('./http.js');
+const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
 
 function deny(request, response) {
 	response.status(429).type('text/plain').send(TOO_MANY);
@@ -20,7 +19,7 @@ function deny(request, response) {
  * onDenied(request, response, next, verdict): answers a denial.
  */
 function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
-	const gate = new Gate(limiter, {...options, onDenied}, (request) => ipClient(request.ip));
+	const gate = new Gate(limiter, {...options, onDenied}, (request) => findAddress(request.ip));
 
 	async function limit(request, response, next) {
 		const verdict = await gate.decide(request);
@@ -30,7 +29,7 @@ function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
 		for (const [name, value] of gate.fields(verdict))
 			response.append(name, value);
 		if (gate.mayRefund)
-			response.once('finish', () => gate.settle(verdict, request, response).catch((error) => process.emitWarning(error)));
+			response.once('finish', () => gate.settle(verdict, request, response));
 		return verdict.allowed ? next() : onDenied(request, response, next, verdict);
 	}
 

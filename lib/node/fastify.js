@@ -5,8 +5,7 @@
 const {createHash} = require('crypto');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
-const {Gate, TOO_MANY} = require('./middleware.js');
-const {ipClient} = require('./http.js');
+const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
 const {show} = require('./options.js');
 
 function deny(request, reply) {
@@ -26,7 +25,7 @@ function addFields(reply, fields) {
  * fastify's request and reply; onDenied(request, reply, verdict) answers a denial, or throws.
  */
 function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
-	const gate = new Gate(limiter, {...options, onDenied}, (request) => ipClient(request.ip));
+	const gate = new Gate(limiter, {...options, onDenied}, (request) => findAddress(request.ip));
 
 	return async (request, reply) => {
 		const verdict = await gate.decide(request);
@@ -35,7 +34,7 @@ function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
 		request.rateLimit = verdict;
 		addFields(reply, gate.fields(verdict));
 		if (gate.mayRefund)
-			reply.raw.once('finish', () => gate.settle(verdict, request, reply).catch((error) => process.emitWarning(error)));
+			reply.raw.once('finish', () => gate.settle(verdict, request, reply));
 		if (verdict.allowed)
 			return undefined;
 		await onDenied(request, reply, verdict);

@@ -2,16 +2,15 @@
  * hono.js - a middleware for hono, on Node.js.
  */
 'use strict';
-const {Gate, TOO_MANY} = require('./middleware.js');
-const {ipClient} = require('./http.js');
+const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
 
 /* As @hono/node-server has it. */
-function findAddress(context) {
+function findId(context) {
 	const env = context.env || {};
 	const {incoming} = env.server || env;
 	if (incoming === undefined)
 		throw new TypeError('clientId must be given: only @hono/node-server tells this middleware the address');
-	return ipClient(incoming.socket.remoteAddress);
+	return findAddress(incoming.socket.remoteAddress);
 }
 
 /* hono asks an error that has this for the answer; others it answers with 500. */
@@ -26,7 +25,7 @@ function addResponse(error) {
  * the answer to a denial. The verdict is `context.get('rateLimit')`.
  */
 function limitRequests(limiter, {onDenied = (context) => context.text(TOO_MANY, 429), ...options} = {}) {
-	const gate = new Gate(limiter, {...options, onDenied}, findAddress);
+	const gate = new Gate(limiter, {...options, onDenied}, findId);
 
 	/* Fields are set on the answer that is there: hono forgets earlier ones when a handler makes the answer by itself. */
 	function tell(context, verdict) {

@@ -3,11 +3,12 @@
  */
 'use strict';
 const addon = require('./addon.js');
-const {checkInteger, show} = require('./options.js');
+const {checkInteger, checkNames, checkObject, show} = require('./options.js');
 const {REASONS, SOURCES} = require('./verdict.js');
 
 const VERSIONS = ['draft-11', 'none'];
 const HEADER_OPTIONS = ['version', 'xRateLimit'];
+const PREFIXES = ['ipv4Prefix', 'ipv6Prefix'];
 
 /**
  * An address as a client's id: IPv4 addresses that are wrapped in IPv6 are unwrapped, and IPv6 is cut to a prefix, since whoever has one
@@ -15,7 +16,10 @@ const HEADER_OPTIONS = ['version', 'xRateLimit'];
  * @param {string} address like 192.0.2.1, 2001:db8::1, with or without a port, brackets or a zone
  * @returns {string} like 192.0.2.1 or 2001:db8::/64
  */
-function ipClient(address, {ipv4Prefix = 32, ipv6Prefix = 64} = {}) {
+function ipClient(address, options = {}) {
+	checkObject('the second argument', options, '{ ipv6Prefix: 48 }');
+	checkNames(options, PREFIXES);
+	const {ipv4Prefix = 32, ipv6Prefix = 64} = options;
 	checkInteger('ipv4Prefix', ipv4Prefix, 1, 32);
 	checkInteger('ipv6Prefix', ipv6Prefix, 1, 128);
 	const id = typeof address === 'string' ? addon.load().ipClient(address, ipv4Prefix, ipv6Prefix) : undefined;
@@ -30,18 +34,12 @@ function toNumbers(verdict) {
 	return {...verdict, allowed: Number(verdict.allowed), shadowDenied: Number(verdict.shadowDenied), source: source < 0 ? 1 : source, reason: REASONS.indexOf(verdict.reason)};
 }
 
-function checkVersion(version) {
+/** For a middleware: what is passed once, for all requests, is checked at once. */
+function checkHeaderOptions(options) {
+	checkNames(options, HEADER_OPTIONS, ' of headers');
+	const {version = 'draft-11', xRateLimit = false} = options;
 	if (!VERSIONS.includes(version))
 		throw new RangeError(`version is ${show(version)}, must be one of ${VERSIONS.map(show).join(', ')}`);
-}
-
-/** What is passed once, for all requests, is checked once. */
-function checkHeaderOptions(options) {
-	const unknown = Object.keys(options).find((name) => !HEADER_OPTIONS.includes(name));
-	if (unknown !== undefined)
-		throw new TypeError(`option ${show(unknown)} of headers is unknown, must be one of ${HEADER_OPTIONS.join(', ')}`);
-	const {version = 'draft-11', xRateLimit = false} = options;
-	checkVersion(version);
 	if (typeof xRateLimit !== 'boolean')
 		throw new TypeError(`xRateLimit is ${show(xRateLimit)}, must be true or false`);
 }
@@ -52,9 +50,11 @@ function checkVerdict(verdict) {
 }
 
 /** Pairs of name and value. version: 'draft-11' or 'none'. */
-function makeHeaders(verdict, {timeWindowMs, fallbackTimeWindowMs}, {version = 'draft-11', xRateLimit = false} = {}) {
+function makeHeaders(verdict, {timeWindowMs, fallbackTimeWindowMs}, options = {}) {
 	checkVerdict(verdict);
-	checkVersion(version);
+	checkObject('the second argument', options, '{ version, xRateLimit }');
+	checkHeaderOptions(options);
+	const {version = 'draft-11', xRateLimit = false} = options;
 	const native = addon.load();
 	const flat = native.httpHeaders({policy: verdict.policy, timeWindowMs, fallbackTimeWindowMs, version: VERSIONS.indexOf(version),
 		xRateLimit: Number(xRateLimit)}, toNumbers(verdict));

@@ -5,9 +5,10 @@
 const {Agent, AgentBackend} = require('./agent.js');
 const {CacheBackend} = require('./cache.js');
 const {makeHeaders} = require('./http.js');
-const {MAX_REQUESTS_MAX, checkCacheOptions, checkInteger, checkOptions, show} = require('./options.js');
+const {MAX_REQUESTS_MAX, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show} = require('./options.js');
 
 const PARTS_MAX = 16;
+const PART = ['limiter', 'clientId', 'cost'];
 const CACHE_COST_MAX = 1000; // each unit is a call of the store
 
 function makeBackend(options) {
@@ -22,8 +23,7 @@ function makeBackend(options) {
 function findCost(options, most) {
 	if (options === undefined)
 		return undefined;
-	if (typeof options !== 'object' || options === null)
-		throw new TypeError(`the second argument is ${show(options)}, must be an object like { cost: 1 }`);
+	checkObject('the second argument', options, '{ cost: 1 }');
 	for (const name in options)
 		if (name !== 'cost')
 			throw new TypeError(`option ${show(name)} is unknown, must be cost`);
@@ -100,7 +100,10 @@ class DistributedRateLimiter {
 	static async checkAll(parts) {
 		if (!Array.isArray(parts) || parts.length < 1 || parts.length > PARTS_MAX)
 			throw new TypeError(`parts is ${show(parts)}, must be an array of 1 to ${PARTS_MAX} like { limiter, clientId, cost }`);
-		return AgentBackend.checkAll(parts.map(({limiter, clientId, cost}) => {
+		return AgentBackend.checkAll(Array.from(parts, (part) => {
+			checkObject('a part', part, '{ limiter, clientId, cost }');
+			checkNames(part, PART, ' of a part');
+			const {limiter, clientId, cost} = part;
 			if (!(limiter instanceof DistributedRateLimiter))
 				throw new TypeError(`limiter is ${show(limiter)}, must be a DistributedRateLimiter`);
 			return {backend: limiter.#agentFor('checkAll'), clientId, cost: readCost({cost}, MAX_REQUESTS_MAX)};

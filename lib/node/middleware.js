@@ -2,9 +2,9 @@
  * middleware.js - what the middlewares for express, fastify and hono share. They differ in how a request is read and a denial sent.
  */
 'use strict';
-const {checkHeaderOptions} = require('./http.js');
+const {checkHeaderOptions, ipClient} = require('./http.js');
 const {DistributedRateLimiter} = require('./limiter.js');
-const {show} = require('./options.js');
+const {checkNames, show} = require('./options.js');
 
 const TOO_MANY = 'Too many requests\n';
 const OPTIONS = ['clientId', 'cost', 'headers', 'counts', 'onDenied'];
@@ -15,10 +15,17 @@ function blameSender(error) {
 	return error instanceof RangeError ? Object.assign(error, {status: 400, statusCode: 400, expose: false}) : error;
 }
 
+/** The client's id by default. Behind a proxy that is trusted an address may be anything that the sender has written. */
+function findAddress(address) {
+	try {
+		return ipClient(address);
+	} catch (error) {
+		throw typeof address === 'string' ? new RangeError(error.message) : error;
+	}
+}
+
 function checkMiddlewareOptions(options) {
-	const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-	if (unknown !== undefined)
-		throw new TypeError(`option ${show(unknown)} is unknown, must be one of ${OPTIONS.join(', ')}`);
+	checkNames(options, OPTIONS);
 	for (const name of FUNCTIONS)
 		if (options[name] !== undefined && typeof options[name] !== 'function')
 			throw new TypeError(`${name} is ${show(options[name])}, must be a function`);
@@ -73,11 +80,15 @@ class Gate {
 		return this.#counts !== undefined;
 	}
 
-	/** The response is there: gives back what the app says did not count. A fault of `counts` leaves it counted. */
+	/** The response is there: gives back what the app says did not count. A fault of `counts` leaves it counted, and is a warning. Never rejects. */
 	async settle(verdict, ...args) {
-		if (this.#counts !== undefined && verdict.allowed && await this.#counts(...args) === false)
-			this.#limiter.refund(verdict);
+		try {
+			if (this.#counts !== undefined && verdict.allowed && await this.#counts(...args) === false)
+				this.#limiter.refund(verdict);
+		} catch (error) {
+			process.emitWarning(error instanceof Error ? error : `counts has thrown ${show(error)}`);
+		}
 	}
 }
 
-module.exports = {Gate, TOO_MANY};
+module.exports = {Gate, TOO_MANY, findAddress};

@@ -38,6 +38,18 @@ function show(value) {
 	return text.length > 80 ? text.slice(0, 77) + '...' : text;
 }
 
+/** `options`, in the place of an argument, must be an object like `example`. */
+function checkObject(what, options, example) {
+	if (typeof options !== 'object' || options === null)
+		throw new TypeError(`${what} is ${show(options)}, must be an object like ${example}`);
+}
+
+function checkNames(options, names, of = '') {
+	const unknown = Object.keys(options).find((name) => !names.includes(name));
+	if (unknown !== undefined)
+		throw new TypeError(`option ${show(unknown)}${of} is unknown, must be one of ${names.join(', ')}`);
+}
+
 function checkInteger(name, value, least, most) {
 	const range = `must be an integer of ${least} to ${most}`;
 	if (typeof value !== 'number')
@@ -95,9 +107,7 @@ function makePolicy({maxRequests, timeWindowMs, resolution, shadow, ...options})
 function checkOptions(options) {
 	if (typeof options !== 'object' || options === null)
 		throw new TypeError(`options is ${show(options)}, must be an object with maxRequests and timeWindowMs`);
-	const unknown = Object.keys(options).find((name) => !NAMES.includes(name));
-	if (unknown !== undefined)
-		throw new TypeError(`option ${show(unknown)} is unknown, must be one of ${NAMES.join(', ')}`);
+	checkNames(options, NAMES);
 	const copy = {...options};
 	for (const name of FLAGS)
 		checkFlag(name, copy[name]);
@@ -126,4 +136,4 @@ function checkCacheOptions({cacheClient, timeWindowMs, ...options}) {
 		throw new TypeError(`${agents} is for the agent, must be left out with a cacheClient`);
 }
 
-module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkOptions, show};
+module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show};

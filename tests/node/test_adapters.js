@@ -89,6 +89,7 @@ testFastify('the plugin', async (withFastify, name) => {
 		for (let i = 0; i < 3; i++)
 			await ask({'x-forwarded-for': `2001:db8::${i}`});
 		assert.strictEqual((await ask({'x-forwarded-for': '2001:db8::ffff'})).statusCode, 429);
+		assert.strictEqual((await ask({'x-forwarded-for': 'nonsense'})).statusCode, 400);
 	});
 	limiter.close();
 });
@@ -290,5 +291,22 @@ test('hono: what does not count is given back', {skip: noHono}, async () => {
 	const limiter = make('hono-counts', {maxRequests: 100000});
 	const app = makeHono(limitHono(limiter, {clientId: (context) => context.req.header('x-key'), counts: (context) => context.res.status < 500}));
 	assertRefunded(await countWithRefunds(limiter, (key, url) => app.request(url, {headers: {'x-key': key}})));
+	limiter.close();
+});
+
+test('hono: a fault of `counts` is a warning, the answer stays', {skip: noHono}, async () => {
+	const limiter = make('hono-faulty');
+	const app = makeHono(limitHono(limiter, {clientId: () => 'a', counts: () => { throw new Error('mine'); }}));
+	const warning = new Promise((resolve) => process.once('warning', resolve));
+	const response = await app.request('/');
+	assert.deepStrictEqual([response.status, await response.text()], [200, 'served']);
+	assert.strictEqual((await warning).message, 'mine');
+	limiter.close();
+});
+
+test('hono: an address that is none is the sender\'s fault', {skip: noHono}, async () => {
+	const limiter = make('hono-address');
+	const env = {incoming: {socket: {remoteAddress: 'nonsense'}}};
+	assert.strictEqual((await makeHono(limitHono(limiter)).request('/', {}, env)).status, 400);
 	limiter.close();
 });

@@ -5,7 +5,7 @@
 const assert = require('assert');
 const path = require('path');
 const {test} = require('node:test');
-const {LIBRARY, sleep, startAgent} = require('./support.js');
+const {LIBRARY, sleep, startAgent, until} = require('./support.js');
 const {requireFrom} = require('./redis.js');
 const {DistributedRateLimiter, connect} = require(LIBRARY);
 const {ADMISSIONS_MAX, Admissions, DENIED_KEYS_MAX} = require(path.join(LIBRARY, 'admissions.js'));
@@ -78,6 +78,32 @@ test('the middleware: ids, costs and denials of the app\'s own', {skip}, async (
 	});
 	limiter.close();
 	assert.throws(() => limitRequests({}), /^TypeError: limiter is an object, must be a DistributedRateLimiter$/);
+});
+
+test('the middleware: an address that is none is the sender\'s fault', {skip}, async () => {
+	const limiter = new DistributedRateLimiter({policy: 'address', maxRequests: 3, timeWindowMs: WINDOW_MS, cacheClient: connect('/nowhere/at/all')});
+	const app = makeApp(limitRequests(limiter));
+	app.set('trust proxy', true);
+	await serve(app, async (ask) => assert.strictEqual((await ask({'x-forwarded-for': 'nonsense'})).status, 400));
+	limiter.close();
+});
+
+test('the middleware: a fault of `counts` is a warning, whatever is thrown', {skip}, async () => {
+	const agent = await startAgent();
+	const limiter = new DistributedRateLimiter({policy: 'faulty', maxRequests: 100, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)});
+	const faults = [new Error('mine'), 'words', null, {code: 5}];
+	const warnings = [];
+	const note = (warning) => warnings.push(warning.message);
+	process.on('warning', note);
+	await serve(makeApp(limitRequests(limiter, {counts: () => { throw faults[warnings.length]; }})), async (ask) => {
+		for (let i = 0; i < faults.length; i++) {
+			assert.strictEqual((await ask()).status, 200);
+			await until(() => warnings.length > i, 'a warning');
+		}
+	});
+	process.off('warning', note);
+	assert.deepStrictEqual(warnings, ['mine', 'counts has thrown "words"', 'counts has thrown null', 'counts has thrown an object']);
+	limiter.close();
 });
 
 test('express-rate-limit: two of them on one host count together', {skip}, async () => {
@@ -173,6 +199,11 @@ test('what stores remember to give back is bounded, and goes with its window', a
 	admissions.note('a', admitted, 3);
 	assert.deepStrictEqual(admissions.take('a'), {verdict: admitted, cost: 3});
 	assert.strictEqual(admissions.take('a'), undefined);
+	for (let i = 0; i < 1.5 * ADMISSIONS_MAX; i++) {
+		admissions.note(`given-back-${i}`, admitted);
+		admissions.take(`given-back-${i}`);
+	}
+	assert.ok(admissions.keys <= ADMISSIONS_MAX, `${admissions.keys}`);
 });
 
 test('denials give nothing back, however many there are, and whatever else is forgotten', async () => {
