@@ -41,7 +41,8 @@ function settle(count) {
 		const slot = settled[at + SLOT];
 		const check = waiting[slot];
 		waiting[slot] = undefined;
-		check.settle(settled[at + STATUS], settled, at);
+		if (check !== undefined) // whoever began it had no room on the stack to wait
+			check.settle(settled[at + STATUS], settled, at);
 	}
 }
 

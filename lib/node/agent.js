@@ -23,7 +23,13 @@ const ERROR_EBUSY = -13;
 const ERROR_CANCELED = -14;
 const ERROR_CLOSED = -102;
 
+const PATH = /^[^\0\p{Surrogate}]+$/u;
+
 const CLOSED = 'this limiter is closed';
+
+/* How a check differs from check(). */
+const AS_BOOLEAN = {asBoolean: true};
+const LOOKS = {looks: true}; // it takes nothing
 
 /* An await of a promise that is there already costs less than one of a new one. */
 const ADMITTED = Promise.resolve(true);
@@ -33,8 +39,8 @@ const DENIED = Promise.resolve(false);
 class Agent {
 	/** @param {string} [socketPath] default: $STINT_SOCKET, or /run/stint/agent.sock */
 	constructor(socketPath = process.env.STINT_SOCKET) {
-		if (socketPath !== undefined && (typeof socketPath !== 'string' || socketPath === ''))
-			throw new TypeError(`socketPath is ${show(socketPath)}, must be a path that isn't empty`);
+		if (socketPath !== undefined && (typeof socketPath !== 'string' || !PATH.test(socketPath)))
+			throw new TypeError(`socketPath is ${show(socketPath)}, must be a path that isn't empty, without a NUL or a lone surrogate`);
 		this.socketPath = socketPath;
 		Object.freeze(this);
 	}
@@ -47,11 +53,12 @@ function connect(socketPath) {
 
 /* A check that waits, and what its promise is told. */
 class WaitingCheck {
-	constructor(backend, clientId, cost, asBoolean) {
+	constructor(backend, clientId, cost, asBoolean, looks) {
 		this.backend = backend;
 		this.clientId = clientId;
 		this.cost = cost;
 		this.asBoolean = asBoolean;
+		this.looks = looks; // it takes nothing
 		this.promise = new Promise((resolve) => {
 			this.resolve = resolve;
 		});
@@ -60,7 +67,7 @@ class WaitingCheck {
 	settle(status, numbers, at) {
 		const {backend} = this;
 		const verdict = status === 0 ? new Verdict(numbers, at, backend, this.clientId, this.cost) :
-			backend.decideAlone(status, this.clientId, this.cost);
+			backend.decideAlone(status, explain(status, at), this);
 		this.resolve(this.asBoolean ? verdict.allowed : verdict);
 	}
 }
@@ -77,7 +84,7 @@ class WaitingAll {
 
 	settle(status, numbers, at) {
 		if (status !== 0)
-			return this.fail(status);
+			return this.fail(status, explain(status, at));
 		const part = numbers[at + PART];
 		return this.resolve(this.#tell(part, ({backend, clientId, cost}) => new Verdict(numbers, at, backend, clientId, cost)));
 	}
@@ -87,15 +94,14 @@ class WaitingAll {
 	}
 
 	/* Without the agent nothing can be taken of all or of none: everybody passes only if each limiter says so. */
-	fail(status) {
+	fail(status, error) {
 		const misuse = status === ERROR_CLOSED ? new TypeError(CLOSED) : this.parts.map(({clientId}) => findFault(clientId)).find((fault) => fault);
-		const error = makeError(status);
 		if (misuse !== undefined || status === ERROR_ERANGE)
-			return this.reject(misuse || new RangeError(error.message));
+			return this.reject(misuse || new RangeError(error));
 		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow' && !backend.options.shadow);
 		const part = Math.max(strictest, 0);
 		return this.resolve(this.#tell(part, ({backend, clientId, cost}) =>
-			Verdict.of({...decideByWord(backend.options, backend.options.onError), error: error.message}, backend, clientId, cost)));
+			Verdict.of({...decideByWord(backend.options, backend.options.onError), error}, backend, clientId, cost)));
 	}
 }
 
@@ -111,9 +117,10 @@ function toNative(options) {
 	return native;
 }
 
-function makeError(status) {
-	const [sentence, detail] = addon.load().describe(status);
-	return new Error(`stint: ${sentence}${detail === '' ? '' : ': ' + detail}`);
+/* What went wrong in the last call, or with the check that has waited whose numbers begin `at` there. */
+function explain(status, at) {
+	const [sentence, detail] = addon.load().describe(status, at);
+	return `stint: ${sentence}${detail === '' ? '' : ': ' + detail}`;
 }
 
 class AgentBackend {
@@ -123,7 +130,7 @@ class AgentBackend {
 		const {makeLimiter, verdict} = addon.load();
 		const native = makeLimiter(agent.socketPath, toNative(options));
 		if (typeof native === 'number')
-			throw makeError(native);
+			throw new Error(explain(native));
 		this.options = options;
 		this.policy = options.policy;
 		this.verdict = verdict;
@@ -131,8 +138,7 @@ class AgentBackend {
 	}
 
 	/** Decides when agent and library can't: errors of theirs are no verdicts. */
-	decideAlone(status, clientId, cost) {
-		const error = makeError(status).message;
+	decideAlone(status, error, {clientId, cost, looks}) {
 		// What is cancelled may have been admitted; where too many wait, the agent is there: no other limit beside its own.
 		const isOurs = status !== ERROR_CANCELED && status !== ERROR_EBUSY;
 		if (isOurs)
@@ -140,6 +146,8 @@ class AgentBackend {
 		const answer = isOurs ? this.verdict[ANSWER] : status;
 		const verdict = answer === ALLOWED || answer === 0 ? new Verdict(this.verdict, 0, this, clientId, cost) :
 			Verdict.of(decideByWord(this.options, this.options.onError), this, clientId, cost);
+		if (looks)
+			this.refund(verdict); // what `alone` has taken
 		return Object.assign(verdict, {error});
 	}
 
@@ -150,22 +158,22 @@ class AgentBackend {
 		return ERROR_IDS.includes(answer) ? findFault(clientId) : undefined;
 	}
 
-	#wait(answer, clientId, cost, asBoolean) {
-		const check = new WaitingCheck(this, clientId, cost, asBoolean);
+	#wait(answer, clientId, cost, asBoolean, looks) {
+		const check = new WaitingCheck(this, clientId, cost, asBoolean, looks);
 		addon.wait(answer - PENDING, check);
 		return check.promise;
 	}
 
-	#fail(answer, clientId, cost, asBoolean) {
+	#fail(answer, clientId, cost, asBoolean, looks) {
 		const misuse = this.#findMisuse(answer, clientId);
 		if (misuse !== undefined)
 			return Promise.reject(misuse);
-		const verdict = this.decideAlone(answer, clientId, cost);
+		const verdict = this.decideAlone(answer, explain(answer), {clientId, cost, looks});
 		return Promise.resolve(asBoolean ? verdict.allowed : verdict);
 	}
 
-	#later(answer, clientId, cost, asBoolean) {
-		return (answer < 0 ? this.#fail(answer, clientId, cost, asBoolean) : this.#wait(answer, clientId, cost, asBoolean));
+	#later(answer, clientId, cost, {asBoolean = false, looks = false} = {}) {
+		return (answer < 0 ? this.#fail(answer, clientId, cost, asBoolean, looks) : this.#wait(answer, clientId, cost, asBoolean, looks));
 	}
 
 	isAllowed(clientId) {
@@ -173,7 +181,7 @@ class AgentBackend {
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED)
 			return ADMITTED;
-		return answer === 0 ? DENIED : this.#later(answer, clientId, 1, true);
+		return answer === 0 ? DENIED : this.#later(answer, clientId, 1, AS_BOOLEAN);
 	}
 
 	check(clientId, cost) {
@@ -181,7 +189,7 @@ class AgentBackend {
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
 			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
-		return this.#later(answer, clientId, cost, false);
+		return this.#later(answer, clientId, cost);
 	}
 
 	tryCheck(clientId, cost) {
@@ -205,7 +213,7 @@ class AgentBackend {
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
 			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
-		return this.#later(answer, clientId, cost, false);
+		return this.#later(answer, clientId, cost, LOOKS);
 	}
 
 	/** Whether it was counted: it wasn't when the agent is away. */
@@ -215,7 +223,7 @@ class AgentBackend {
 		if (misuse !== undefined)
 			throw misuse;
 		if (status < 0 && status !== ERROR_EAGENT)
-			throw makeError(status);
+			throw new Error(explain(status));
 		return status === 0;
 	}
 
@@ -233,7 +241,7 @@ class AgentBackend {
 		else if (answer >= PENDING)
 			addon.wait(answer - PENDING, check);
 		else
-			check.fail(answer);
+			check.fail(answer, explain(answer));
 		return check.promise;
 	}
 

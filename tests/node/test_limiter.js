@@ -18,6 +18,9 @@ before(async () => {
 	process.env.STINT_SOCKET = agent.socketPath;
 });
 
+/* Nothing runs meanwhile. */
+const block = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+
 const make = (options) => new DistributedRateLimiter({maxRequests: 5, timeWindowMs: WINDOW_MS, ...options});
 
 test('as many as the limit, not one more', async () => {
@@ -150,6 +153,29 @@ test('limits that the policy must have: what is denied when the limiter is close
 		assert.deepStrictEqual([allowed, limit, retryAfterMs, resetAfterMs, timeWindowMs], [false, 0, 1000, 1000, 0]);
 });
 
+test('of several checks that fail at once each tells its own policy', async () => {
+	const policies = ['absent-1', 'absent-2', 'absent-3'];
+	const limiters = policies.map((policy) => new DistributedRateLimiter({policy, mustExist: true}));
+	const ask = () => Promise.all(limiters.map((limiter) => limiter.check('a')));
+	await ask();
+	const waiting = ask();
+	block(200); // so that the answers come together
+	assert.deepStrictEqual((await waiting).map(({error}) => /policy "(.*)":/.exec(error)[1]), policies);
+	for (const limiter of limiters)
+		limiter.close();
+});
+
+test('peek takes nothing of the limit inside the process either', async () => {
+	const limiter = new DistributedRateLimiter({policy: 'absent-peek', mustExist: true, localMaxRequests: 2, fallbackTimeWindowMs: 2678400000});
+	for (let i = 0; i < 3; i++) {
+		const peeked = await limiter.peek('a');
+		assert.deepStrictEqual([peeked.allowed, peeked.remaining, limiter.refund(peeked)], [true, 1, false]);
+	}
+	assert.deepStrictEqual([await limiter.isAllowed('a'), await limiter.isAllowed('a'), await limiter.isAllowed('a')], [true, true, false]);
+	assert.strictEqual((await limiter.peek('a')).allowed, false);
+	limiter.close();
+});
+
 test('ids: each its own client, or refused', async () => {
 	const limiter = make({policy: 'ids', maxRequests: 1});
 	for (const id of ['a', 'a ', 'A', '\ufffd', '\ufffd\ufffd', 'é', 'e\u0301', '😀', 'x'.repeat(255), 'é'.repeat(127), '😀'.repeat(63)]) {
@@ -218,6 +244,8 @@ test('options: each error names the option, the value and its range', () => {
 		assert.throws(() => make(options), {name: Kind.name, message});
 	assert.throws(() => new DistributedRateLimiter(), TypeError);
 	assert.throws(() => connect(''), TypeError);
+	for (const socketPath of ['/run/stint\0/agent.sock', '/run/\ud800.sock'])
+		assert.throws(() => connect(socketPath), /^TypeError: socketPath is ".*, must be a path that isn't empty, without a NUL or a lone surrogate$/);
 	assert.throws(() => make({cacheClient: connect('/' + 'x'.repeat(200))}), /the socket's path is empty or too long/);
 });
 
@@ -477,6 +505,11 @@ test('checkAll: all or nothing', async () => {
 	for (const count of [0, 17])
 		await assert.rejects(DistributedRateLimiter.checkAll(new Array(count).fill({limiter: user, clientId: 'a'})),
 			{name: 'TypeError', message: `parts is an array of ${count}, must be an array of 1 to 16 like { limiter, clientId, cost }`});
+	for (const part of [undefined, null, 'a'])
+		await assert.rejects(DistributedRateLimiter.checkAll([{limiter: user, clientId: 'a'}, part]),
+			{name: 'TypeError', message: `a part is ${JSON.stringify(part)}, must be an object like { limiter, clientId, cost }`});
+	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: user, clientId: 'a', costs: 2}]),
+		{name: 'TypeError', message: 'option "costs" of a part is unknown, must be one of limiter, clientId, cost'});
 	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: {}, clientId: 'a'}]), /^TypeError: limiter is an object, must be a DistributedRateLimiter/);
 	await assert.rejects(checkAll(''), /^RangeError: clientId is empty/);
 	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: user, clientId: 'a'}, {limiter: user, clientId: 'a'}]), RangeError);
@@ -503,8 +536,12 @@ test('addresses as ids', () => {
 	assert.strictEqual(ipClient('2001:db8::1234:5'), '2001:db8::/64');
 	assert.strictEqual(ipClient('2001:db8::1', {ipv6Prefix: 48}), '2001:db8::/48');
 	assert.strictEqual(ipClient('192.0.2.1', {ipv4Prefix: 24}), '192.0.2.0/24');
-	for (const address of ['', 'nonsense', undefined, '1.2.3.4.5', 'x'.repeat(1000)])
+	for (const address of ['', 'nonsense', undefined, '1.2.3.4.5', 'x'.repeat(1000), '192.0.2.1\0', '2001:db8::1\0x'])
 		assert.throws(() => ipClient(address), /^TypeError: address is .*, must be an IPv4 or IPv6 address$/);
+	assert.throws(() => ipClient('2001:db8::1', {ipv6prefix: 48}),
+		{name: 'TypeError', message: 'option "ipv6prefix" is unknown, must be one of ipv4Prefix, ipv6Prefix'});
+	for (const options of [null, 48])
+		assert.throws(() => ipClient('2001:db8::1', options), /^TypeError: the second argument is .*, must be an object like { ipv6Prefix: 48 }$/);
 	assert.throws(() => ipClient('192.0.2.1', {ipv6Prefix: 129}), /^RangeError: ipv6Prefix is 129, must be an integer of 1 to 128$/);
 });
 
@@ -526,6 +563,14 @@ test('header fields', async () => {
 	assert.strictEqual(Object.fromEntries(alone.headers(local))['RateLimit-Policy'], '"fields-alone";q=10;w=7');
 	alone.close();
 	assert.throws(() => limiter.headers(), {name: 'TypeError', message: 'verdict is undefined, must be what check() or tryCheck() has returned'});
+	assert.throws(() => limiter.headers(verdict, {xRatelimit: true}), /^TypeError: option "xRatelimit" of headers is unknown, must be one of version,/);
+	assert.throws(() => limiter.headers(verdict, {xRateLimit: 'no'}), /^TypeError: xRateLimit is "no", must be true or false$/);
+	for (const options of [null, true])
+		assert.throws(() => limiter.headers(verdict, options), /^TypeError: the second argument is .*, must be an object like { version, xRateLimit }$/);
+	assert.throws(() => limiter.headers({...verdict, policy: 'fields\0'}), /^RangeError: policy is not 1 to 63 bytes/);
+	for (const limit of [NaN, Infinity, -Infinity, undefined, -1, -1e300])
+		assert.match(limiter.headers({...verdict, limit})[0][1], /^"fields";q=0;/);
+	assert.match(limiter.headers({...verdict, limit: 1e300})[0][1], /^"fields";q=9{15};/);
 	assert.throws(() => limiter.headers(verdict, {version: 'draft-1'}), /^RangeError: version is "draft-1", must be one of/);
 	limiter.close();
 });

@@ -3,21 +3,6 @@
  */
 #include "addon.h"
 
-/* describe(error): the sentence, and what exactly was wrong in the last call, if that says more. */
-static napi_value describe(napi_env env, napi_callback_info info) {
-	napi_value value[1], sentence[2], array;
-	size_t count = 1;
-	int32_t error = 0;
-	napi_get_cb_info(env, info, &count, value, NULL, NULL);
-	napi_get_value_int32(env, value[0], &error);
-	napi_create_array_with_length(env, 2, &array);
-	napi_create_string_utf8(env, stint_strerror(error), NAPI_AUTO_LENGTH, &sentence[0]);
-	napi_create_string_utf8(env, stint_error_detail(), NAPI_AUTO_LENGTH, &sentence[1]);
-	napi_set_element(env, array, 0, sentence[0]);
-	napi_set_element(env, array, 1, sentence[1]);
-	return array;
-}
-
 static bool make_array(napi_env env, size_t length, int32_t **numbers, napi_value *array) {
 	napi_value buffer;
 	void *data;
@@ -51,6 +36,7 @@ static napi_value start(napi_env env, napi_callback_info info) {
 	    napi_set_named_property(env, object, "settled", settled) != napi_ok ||
 	    !add_number(env, object, "fields", FIELDS) ||
 	    !value_add_function(env, object, "makeLimiter", limiter_make, e) ||
+	    !value_add_function(env, object, "describe", environment_describe, e) ||
 	    napi_create_reference(env, object, 1, &e->buffers) != napi_ok ||
 	    napi_async_init(env, NULL, name, &e->context) != napi_ok ||
 	    napi_create_reference(env, settle, 1, &e->settle) != napi_ok)
@@ -60,7 +46,6 @@ static napi_value start(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
 	if (!value_add_function(env, exports, "start", start, NULL) ||
-	    !value_add_function(env, exports, "describe", describe, NULL) ||
 	    !value_add_function(env, exports, "checkAll", limiter_check_all, NULL) ||
 	    !value_add_function(env, exports, "ipClient", http_ip_client, NULL) ||
 	    !value_add_function(env, exports, "httpHeaders", http_headers, NULL))

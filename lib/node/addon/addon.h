@@ -74,6 +74,7 @@ struct pending {
 	struct attachment *attachment;
 	uint32_t slot;
 	int status;
+	char *detail; /* of an error: what exactly was wrong; may be NULL */
 	struct stint_result result;
 	STAILQ_ENTRY(pending) link;
 };
@@ -88,8 +89,9 @@ struct environment {
 	napi_ref buffers; /* keeps the two below alive */
 	int32_t *verdict; /* of the last check that was decided at once */
 	int32_t *settled;
-	unsigned references; /* its own, until the hook has run, and one for each limiter */
-	unsigned handles;    /* of libuv's, closing ones included */
+	char *detail[SETTLED_MAX]; /* of what `settled` holds */
+	unsigned references;       /* its own, until the hook has run, and one for each limiter */
+	unsigned handles;          /* of libuv's, closing ones included */
 	bool ended;
 	LIST_HEAD(, attachment) attachments;
 	LIST_HEAD(, limiter) limiters;
@@ -114,6 +116,10 @@ int environment_take(struct environment *e, struct pending *p, struct attachment
 
 /* A stint_callback for such checks. */
 void environment_finish(int status, const struct stint_result *result, void *pending);
+
+/* describe(error, at): the sentence, and what exactly was wrong, if that says more: in the last call, or with the
+ * check whose numbers are at this place of `settled`. */
+napi_value environment_describe(napi_env env, napi_callback_info info);
 
 /* Writes what was decided at once. Returns what JavaScript gets for it. */
 int environment_answer(struct environment *e, const struct stint_result *result);
@@ -145,9 +151,9 @@ napi_value http_headers(napi_env env, napi_callback_info info);
 /* ---- value.c ---------------------------------------------------------------- */
 
 napi_value value_of_number(napi_env env, int number);
-/* 0 when there is none. */
+/* 0 when there is none, or it isn't finite. What doesn't fit is the least or the most. */
 int64_t value_get_number(napi_env env, napi_value object, const char *name);
-/* Returns the string, or NULL when the value isn't one, or is too long. */
+/* Returns the string, or NULL when the value isn't one, is too long, or has a NUL. */
 const char *value_get_string(napi_env env, napi_value value, char *room, size_t size);
 bool value_add_function(napi_env env, napi_value object, const char *name, napi_callback call, void *data);
 

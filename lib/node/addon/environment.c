@@ -8,6 +8,7 @@
  * next turn: hence the asynchronous hook, which node waits for. Finalizers of JavaScript may run after it.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "addon.h"
 
@@ -68,6 +69,7 @@ int environment_take(struct environment *e, struct pending *p, struct attachment
 void environment_finish(int status, const struct stint_result *result, void *pending) {
 	struct pending *p = pending;
 	p->status = status;
+	p->detail = status ? strdup(stint_error_detail()) : NULL;
 	p->result = result ? *result : (struct stint_result){0};
 	attachment_finished(p->attachment);
 	STAILQ_INSERT_TAIL(&p->attachment->environment->finished, p, link);
@@ -77,6 +79,7 @@ static void free_queue(struct pending_queue *queue) {
 	struct pending *p;
 	while ((p = STAILQ_FIRST(queue))) {
 		STAILQ_REMOVE_HEAD(queue, link);
+		free(p->detail);
 		free(p);
 	}
 }
@@ -90,6 +93,9 @@ static uint32_t write_settled(struct environment *e) {
 		write_fields(fields, &p->result);
 		fields[FIELD_SLOT] = (int32_t)p->slot;
 		fields[FIELD_STATUS] = p->status;
+		free(e->detail[count]);
+		e->detail[count] = p->detail;
+		p->detail = NULL;
 		STAILQ_REMOVE_HEAD(&e->finished, link);
 		STAILQ_INSERT_HEAD(&e->unused, p, link);
 	}
@@ -122,6 +128,30 @@ void environment_settle(struct environment *e, bool from_loop) {
 		call_settle(e, write_settled(e), from_loop);
 		napi_close_handle_scope(e->env, scope);
 	}
+}
+
+static const char *find_detail(const struct environment *e, uint32_t at) {
+	uint32_t place = at / FIELDS;
+	return place < SETTLED_MAX && e->detail[place] ? e->detail[place] : "";
+}
+
+napi_value environment_describe(napi_env env, napi_callback_info info) {
+	napi_value value[2], sentence, detail, array;
+	size_t count = 2;
+	int32_t error = 0;
+	uint32_t at;
+	void *data;
+	if (napi_get_cb_info(env, info, &count, value, NULL, &data) != napi_ok ||
+	    napi_get_value_int32(env, value[0], &error) != napi_ok)
+		return NULL;
+	bool waited = napi_get_value_uint32(env, value[1], &at) == napi_ok;
+	const char *words = waited ? find_detail(data, at) : stint_error_detail();
+	if (napi_create_array_with_length(env, 2, &array) != napi_ok ||
+	    napi_create_string_utf8(env, stint_strerror(error), NAPI_AUTO_LENGTH, &sentence) != napi_ok ||
+	    napi_create_string_utf8(env, words, NAPI_AUTO_LENGTH, &detail) != napi_ok ||
+	    napi_set_element(env, array, 0, sentence) != napi_ok || napi_set_element(env, array, 1, detail) != napi_ok)
+		return NULL;
+	return array;
 }
 
 /* ---- Beginning and end ---------------------------------------------------------- */
@@ -163,5 +193,7 @@ void environment_release(struct environment *e) {
 		return;
 	free_queue(&e->finished);
 	free_queue(&e->unused);
+	for (unsigned i = 0; i < SETTLED_MAX; i++)
+		free(e->detail[i]);
 	free(e);
 }

@@ -11,7 +11,7 @@ struct limiter {
 	struct environment *environment;
 	struct attachment *attachment; /* NULL: it is closed */
 	struct stint_limiter *stint;
-	unsigned functions;
+	unsigned users;           /* its functions, and whoever makes it */
 	LIST_ENTRY(limiter) link; /* while it is open */
 };
 
@@ -271,16 +271,21 @@ static napi_value close_now(napi_env env, napi_callback_info info) {
 	return NULL;
 }
 
-static void collect(napi_env env, void *data, void *hint) {
-	struct limiter *l = data;
-	(void)env;
-	(void)hint;
-	if (--l->functions > 0)
+/* The last one frees it. */
+static void drop(struct limiter *l) {
+	if (--l->users > 0)
 		return;
 	struct environment *e = l->environment;
 	close_limiter(l);
 	free(l);
 	environment_release(e);
+}
+
+static void collect(napi_env env, void *data, void *hint) {
+	struct limiter *l = data;
+	(void)env;
+	(void)hint;
+	drop(l);
 }
 
 static bool add_function(napi_env env, napi_value object, const char *name, napi_callback call,
@@ -289,7 +294,7 @@ static bool add_function(napi_env env, napi_value object, const char *name, napi
 	if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, l, &function) != napi_ok ||
 	    napi_add_finalizer(env, function, l, collect, NULL, NULL) != napi_ok)
 		return false;
-	l->functions++;
+	l->users++;
 	return napi_set_named_property(env, object, name, function) == napi_ok;
 }
 
@@ -331,16 +336,36 @@ static const struct {
 	{"charge", charge}, {"refund", refund}, {"close", close_now},
 };
 
-static void add_functions(napi_env env, napi_value object, struct limiter *l) {
+static bool add_functions(napi_env env, napi_value object, struct limiter *l) {
 	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
 		if (!add_function(env, object, functions[i].name, functions[i].call, l))
-			return;
+			return false;
+	return true;
+}
+
+static bool add_handle(napi_env env, napi_value object, struct limiter *l) {
+	napi_value handle;
+	return napi_create_external(env, l, NULL, NULL, &handle) == napi_ok &&
+	       napi_set_named_property(env, object, "handle", handle) == napi_ok;
+}
+
+/* Where there is no memory, the functions that were made are collected without harm. */
+static napi_value make_object(napi_env env, struct limiter *l) {
+	napi_value object = NULL;
+	l->environment->references++;
+	l->users = 1;
+	bool done =
+		napi_create_object(env, &object) == napi_ok && add_functions(env, object, l) && add_handle(env, object, l);
+	if (!done)
+		close_limiter(l);
+	drop(l);
+	return done ? object : value_of_number(env, STINT_ENOMEM);
 }
 
 /* Returns { check, try, close, ... } and a handle for checkAll(), which is good while they are there; or a number,
  * the error. */
 napi_value limiter_make(napi_env env, napi_callback_info info) {
-	napi_value value[2], object, handle;
+	napi_value value[2];
 	size_t count = 2;
 	void *data;
 	char path[4096];
@@ -357,10 +382,5 @@ napi_value limiter_make(napi_env env, napi_callback_info info) {
 		free(l);
 		return value_of_number(env, error);
 	}
-	l->environment->references++;
-	napi_create_object(env, &object);
-	add_functions(env, object, l);
-	if (napi_create_external(env, l, NULL, NULL, &handle) == napi_ok)
-		napi_set_named_property(env, object, "handle", handle);
-	return object;
+	return make_object(env, l);
 }

@@ -1,6 +1,8 @@
 /*
  * value.c - numbers and strings, out of JavaScript and into it.
  */
+#include <string.h>
+
 #include "addon.h"
 
 napi_value value_of_number(napi_env env, int number) {
@@ -11,16 +13,16 @@ napi_value value_of_number(napi_env env, int number) {
 
 int64_t value_get_number(napi_env env, napi_value object, const char *name) {
 	napi_value value;
-	double number = 0;
+	int64_t number = 0;
 	if (napi_get_named_property(env, object, name, &value) == napi_ok)
-		napi_get_value_double(env, value, &number);
-	return (int64_t)number;
+		napi_get_value_int64(env, value, &number);
+	return number;
 }
 
 const char *value_get_string(napi_env env, napi_value value, char *room, size_t size) {
 	size_t length;
-	return napi_get_value_string_utf8(env, value, room, size, &length) == napi_ok && length < size - 1 ? room
-	                                                                                                   : NULL;
+	bool fits = napi_get_value_string_utf8(env, value, room, size, &length) == napi_ok && length < size - 1;
+	return fits && strlen(room) == length ? room : NULL;
 }
 
 bool value_add_function(napi_env env, napi_value object, const char *name, napi_callback call, void *data) {
