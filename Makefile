@@ -356,6 +356,7 @@ SUPPORT := \
 	tests/support/nginx.c \
 	tests/support/oracle.c \
 	tests/support/pack.c \
+	tests/support/patroni.c \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
 	tests/support/pooler.c \
@@ -406,6 +407,7 @@ SYSTEM := \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
 	tests/system/test_packet_loss.c \
+	tests/system/test_patroni.c \
 	tests/system/test_policy_change.c \
 	tests/system/test_pooler.c \
 	tests/system/test_pooler_shared.c \
@@ -642,6 +644,7 @@ help:
 	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
 	@echo 'make fleet [F=SCENARIO]        simulates fleets: what they cost the database; F=--help names what there is'
 	@echo 'make format                    as .clang-format says'
+	@echo 'make check-patroni             a database under Patroni: switchover, failovers, etcd away; three minutes'
 	@echo 'make check-postgres PGBIN=...  what depends on the server, on another PostgreSQL: the folder of its initdb and postgres'
 	@echo 'make bench                     measures stint and its peers side by side; build/bench.json and plots'
 	@echo 'make bench-publish             copies what tests/README.md shows of them to tests/bench/results/'
