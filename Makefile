@@ -404,6 +404,7 @@ SYSTEM := \
 	tests/system/test_nginx.c \
 	tests/system/test_nginx_config.c \
 	tests/system/test_nginx_faults.c \
+	tests/system/test_operations.c \
 	tests/system/test_oracle.c \
 	tests/system/test_other_user.c \
 	tests/system/test_packet_loss.c \

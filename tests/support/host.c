@@ -57,6 +57,10 @@ int host_prepare(struct host *host, const struct scene *scene, uint32_t number,
 	return write_config(host, options);
 }
 
+int host_reload(const struct host *host, const struct host_options *options) {
+	return write_config(host, options) == 0 && kill(host->agent, SIGHUP) == 0 ? 0 : -1;
+}
+
 static bool wait_for_welcome(struct host *host) {
 	uint64_t deadline = monotonic_ns() + START_MS * NS_PER_MS;
 

@@ -36,6 +36,8 @@ struct host_options { /* 0 and NULL: the agent's own default */
 int host_prepare(struct host *, const struct scene *scene, uint32_t number, const struct host_options *options);
 /* Starts the agent and waits until it welcomes. 0 or -1 with the end of its log on stderr. */
 int host_start(struct host *);
+/* While the agent runs: another configuration, but for its names, and SIGHUP. 0 or -1. */
+int host_reload(const struct host *, const struct host_options *options);
 void host_launch(struct host *); /* starts it, and doesn't wait */
 void host_end(struct host *);    /* SIGTERM, and doesn't wait */
 int host_stop(struct host *);    /* SIGTERM; its exit status, or -1 when it did not end */
