@@ -321,7 +321,8 @@ class WithoutALoop(unittest.TestCase):
         limiter = make('not-pending', 1000)
         limiter.is_allowed('known')
         with agent.standing_still():
-            for waiting in (limiter._ask('new'), limiter._ask_peek('new'), stint._stint._ask_all([(limiter, 'new')])):
+            several = stint._stint._ask_all([(limiter, 'new')])
+            for waiting in (limiter._ask('new'), limiter._ask_peek('new'), several):
                 self.assertTrue(waiting.pending)
                 with self.assertRaisesRegex(RuntimeError, 'no running event loop'):
                     _loop.wait(waiting).send(None)

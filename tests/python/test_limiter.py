@@ -1,5 +1,6 @@
 """The class: what it decides, and what it refuses."""
 import gc
+import itertools
 import json
 import os
 import pathlib
@@ -153,6 +154,11 @@ class Decisions(unittest.TestCase):
         self.assertEqual((len(told), sum(told)), (800, 300))
 
 
+class NoRepr:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
 class Ids(unittest.TestCase):
     def test_each_is_its_own_client(self):
         limiter = make('ids', 1)
@@ -178,6 +184,8 @@ class Ids(unittest.TestCase):
             (None, TypeError, 'client_id is None,'),
             (17, TypeError, 'client_id is 17,'),
             (b'a', TypeError, "client_id is b'a'"),
+            (10**5000, TypeError, 'client_id is an int of 16610 bits,'),
+            (NoRepr(), TypeError, 'client_id is an object of type NoRepr,'),
             ('', ValueError, 'client_id has 0 bytes,'),
             ('x' * 256, ValueError, 'client_id has 256 bytes,'),
             ('é' * 128, ValueError, 'client_id has 256 bytes,'),
@@ -197,7 +205,7 @@ class Ids(unittest.TestCase):
         )
         for client_id, kind, message in wrong:
             for call in calls:
-                with self.subTest(call=call, client_id=repr(client_id)[:20]), self.assertRaisesRegex(
+                with self.subTest(call=call, message=message), self.assertRaisesRegex(
                     kind, message
                 ) as caught:
                     call(client_id)
@@ -231,16 +239,23 @@ class Ids(unittest.TestCase):
             ('1', TypeError),
             (None, TypeError),
             (True, TypeError),
+            (10**5000, ValueError),
+            (NoRepr(), TypeError),
         ):
             for call in (limiter.check, limiter.try_check, limiter.peek, limiter.charge):
-                with self.assertRaisesRegex(kind, r'^cost is .*, must be an int of 1 to 1000000000$'):
+                with self.assertRaisesRegex(kind, r'^cost is .*, must be an int of 1 to 1000000000$') as caught:
                     call('a', cost)
+                self.assertLess(len(str(caught.exception)), 150)
+        with self.assertRaisesRegex(ValueError, '^cost is an int of 16610 bits, must be'):
+            limiter.check('a', 10**5000)
+        with self.assertRaisesRegex(TypeError, '^cost is an object of type NoRepr, must be'):
+            limiter.check('a', NoRepr())
         self.assertEqual(limiter.check('a').remaining, 4)
 
 
 class Options(unittest.TestCase):
     def test_each_error_names_the_option_the_value_and_its_range(self):
-        integer = 'must be an int of '
+        integer, path = 'must be an int of ', 'must be a path of 1 to 107 bytes, without a NUL'
         wrong = [
             ({'max_requests': None}, TypeError, f'max_requests is None, {integer}1 to 1000000000'),
             ({'max_requests': '5'}, TypeError, f"max_requests is '5', {integer}1 to 1000000000"),
@@ -283,10 +298,21 @@ class Options(unittest.TestCase):
                 "policy is 'a\\n', must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-",
             ),
             ({'policy': 7}, TypeError, 'policy is 7, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-'),
-            ({'socket_path': '/' + 'x' * 200}, ValueError, "socket_path: the socket's path is empty or too long"),
-            ({'socket_path': ''}, ValueError, "socket_path: the socket's path is empty or too long"),
-            ({'socket_path': 'a\0b'}, ValueError, 'embedded null character'),
-            ({'socket_path': 7}, TypeError, 'expected str, bytes or os.PathLike object, not int'),
+            (
+                {'max_requests': 10**5000},
+                ValueError,
+                f'max_requests is an int of 16610 bits, {integer}1 to 1000000000',
+            ),
+            ({'mode': 10**5000}, TypeError, "mode is an int of 16610 bits, must be one of 'strict', 'relaxed'"),
+            (
+                {'socket_path': '/' + 'x' * 200},
+                ValueError,
+                f"socket_path is '/{'x' * 75}..., of 201 bytes, {path}",
+            ),
+            ({'socket_path': ''}, ValueError, f"socket_path is '', of 0 bytes, {path}"),
+            ({'socket_path': 'a\0b'}, ValueError, f"socket_path is 'a\\x00b', of 3 bytes, {path}"),
+            ({'socket_path': 'a\ud800b'}, ValueError, f"socket_path is 'a\\ud800b', {path}"),
+            ({'socket_path': 7}, TypeError, f'socket_path is 7, {path}'),
         ]
         for options, kind, message in wrong:
             with self.subTest(options), self.assertRaises(kind) as caught:
@@ -301,9 +327,18 @@ class Options(unittest.TestCase):
         os.environ['STINT_SOCKET'] = agent.socket
         try:
             limiter = make('environment', socket_path=None)
+            os.environ['STINT_SOCKET'] = ''
+            with self.assertRaisesRegex(ValueError, "^STINT_SOCKET is '', of 0 bytes, must be a path of 1 to 107"):
+                make('environment', socket_path=None)
         finally:
             del os.environ['STINT_SOCKET']
         self.assertEqual(limiter.check('a').source, 'database')
+
+    def test_a_path_is_whatever_the_system_has(self):
+        path = os.fsencode(support.folder / 'b') + b'\xff.sock'
+        os.symlink(agent.socket, path)
+        for spelled in (path, os.fsdecode(path), pathlib.Path(os.fsdecode(path))):
+            self.assertNotEqual(make('path', socket_path=spelled).peek('a').source, 'local', spelled)
 
     def test_a_limiter_gets_its_options_once(self):
         limiter = make('once')
@@ -386,7 +421,6 @@ class Closing(unittest.TestCase):
             lambda: limiter.peek('a'),
             lambda: limiter.charge('a'),
             lambda: limiter.refund('a', result),
-            lambda: limiter.http_headers(result),
             lambda: stint.check_all([(limiter, 'a')]),
         ):
             with self.assertRaisesRegex(stint.StintError, '^this limiter is closed$'):
@@ -446,7 +480,7 @@ class Beside(unittest.TestCase):
         self.assertEqual(until(lambda: give_back(4, None), 'all is given back'), 4)
         admission = limiter.check('a')
         self.assertIs(limiter.refund('new', limiter.check('new')), False)
-        with self.assertRaises(TypeError):
+        with self.assertRaisesRegex(TypeError, '^admission is None, must be a stint.Result$'):
             limiter.refund('a', None)
         with self.assertRaisesRegex(ValueError, '^cost is 0'):
             limiter.refund('a', admission, 0)
@@ -473,20 +507,31 @@ class Beside(unittest.TestCase):
 
     def test_check_all_refuses(self):
         user, elsewhere = make('user-2'), make('user-3', socket_path=NOWHERE)
+        shape = r'must be a tuple \(limiter, client_id\) or \(limiter, client_id, cost\)'
         wrong = [
             ([], ValueError, 'there are 0 parts, must be 1 to 16'),
             ([(user, f'a{i}') for i in range(17)], ValueError, 'there are 17 parts'),
             ([(user, 'a'), (user, 'a')], ValueError, 'parts'),
             ([(user, 'a'), (elsewhere, 'a')], ValueError, ''),
-            ([({}, 'a')], TypeError, 'must be stint._stint.Limiter'),
-            ([(user,)], TypeError, 'check_all'),
+            (itertools.repeat((user, 'a')), ValueError, '^there are 17 parts or more, must be 1 to 16$'),
+            ([({}, 'a')], TypeError, '^the limiter of part 0 is {}, must be a stint.Limiter$'),
+            ([(user, 'a'), (None, 'a')], TypeError, '^the limiter of part 1 is None, must be a stint.Limiter$'),
+            ([()], TypeError, rf'^part 0 is \(\), {shape}$'),
+            ([(user, 'b'), (user,)], TypeError, rf"^part 1 is \(<stint.Limiter 'user-2'>,\), {shape}$"),
+            ([(user, 'a', 1, 1)], TypeError, rf"^part 0 is \(<.*, 'a', 1, 1\), {shape}$"),
             ([(user, 'a', 0)], ValueError, 'cost is 0'),
-            (['a'], TypeError, "a part is 'a', must be a tuple"),
-            (7, TypeError, ''),
+            (['a'], TypeError, f"^part 0 is 'a', {shape}$"),
+            ('ab', TypeError, f"^part 0 is 'a', {shape}$"),
+            ([[user, 'a']], TypeError, rf"^part 0 is \[<.*\], {shape}$"),
+            (7, TypeError, '^parts is 7, must be 1 to 16 parts, each a tuple'),
+            (None, TypeError, '^parts is None, must be 1 to 16 parts, each a tuple'),
         ]
         for parts, kind, message in wrong:
-            with self.subTest(message), self.assertRaisesRegex(kind, message):
-                stint.check_all(parts)
+            for call in (stint.check_all, stint._stint._ask_all):
+                with self.subTest(message), self.assertRaisesRegex(kind, message):
+                    call(parts)
+        with self.assertRaises(ZeroDivisionError):
+            stint.check_all((user, 1 // zero) for zero in (1, 0))
         self.assertEqual(user.peek('a').remaining, 5)
         self.assertTrue(stint.check_all((user, name) for name in 'ab'))
 
@@ -514,6 +559,33 @@ class Beside(unittest.TestCase):
             self.assertEqual((result.allowed, result.source), (wanted, 'local'), on_error)
 
 
+    def test_whose_numbers_tell_when_several_are_decided_alone(self):
+        for words, wanted in (
+            (('allow', 'allow'), (True, False, 0)),
+            (('allow', 'deny', 'allow'), (False, False, 1)),
+            (('allow', 'allow', 'local', 'deny'), (False, False, 2)),
+            (('allow', 'shadow', 'allow'), (True, True, 1)),
+            (('shadow', 'deny', 'allow'), (False, False, 1)),
+        ):
+            limiters = [
+                make(f'part-{i}', on_error='deny' if word == 'shadow' else word, shadow=word == 'shadow')
+                for i, word in enumerate(words)
+            ]
+            waiting = stint._stint._ask_all([(limiter, str(words), 2 + i) for i, limiter in enumerate(limiters)])
+            limiters[-1].close()
+            told = waiting.result()
+            self.assertEqual((told.allowed, told.shadow_denied, told.part), wanted, words)
+            self.assertEqual((told.policy, told.cost, told.source), (f'part-{told.part}', 2 + told.part, 'local'))
+
+    def test_a_shadow_denies_nobody_when_it_is_decided_alone(self):
+        limiter = make('shadow-alone', shadow=True)
+        waiting = limiter._ask('a')
+        limiter.close()
+        told = waiting.result()
+        self.assertEqual((told.allowed, told.shadow_denied, told.reason), (True, True, 'unavailable'))
+        self.assertGreater(told.retry_after_ms, 0)
+
+
 class Http(unittest.TestCase):
     def test_addresses_as_ids(self):
         for address, wanted in (
@@ -528,12 +600,24 @@ class Http(unittest.TestCase):
         for address in ('', 'nonsense', '1.2.3.4.5', 'x' * 1000, '\ud800', '1.2.3.4\0'):
             with self.assertRaisesRegex(ValueError, '^address is .*, must be an IPv4 or IPv6 address'):
                 stint.ip_client(address)
-        for address in (None, 7, b'192.0.2.1'):
-            with self.assertRaises(TypeError):
+        for address in (None, 7, b'192.0.2.1', 10**5000):
+            with self.assertRaisesRegex(TypeError, '^address is .*, must be an IPv4 or IPv6 address, as a str$'):
                 stint.ip_client(address)
-        for prefix in (0, 129, -1):
-            with self.assertRaisesRegex(ValueError, 'ipv6_prefix'):
-                stint.ip_client('192.0.2.1', ipv6_prefix=prefix)
+        for name, most in (('ipv4_prefix', 32), ('ipv6_prefix', 128)):
+            for prefix, kind in (
+                (0, ValueError),
+                (most + 1, ValueError),
+                (-1, ValueError),
+                (10**30, ValueError),
+                (None, TypeError),
+                ('24', TypeError),
+                (24.0, TypeError),
+                (True, TypeError),
+            ):
+                with self.subTest(f'{name} {prefix}'), self.assertRaises(kind) as caught:
+                    stint.ip_client('192.0.2.1', **{name: prefix})
+                self.assertEqual(str(caught.exception), f'{name} is {prefix!r}, must be an int of 1 to {most}')
+        self.assertEqual(stint.ip_client('192.0.2.1', ipv4_prefix=32, ipv6_prefix=64), '192.0.2.1')
 
     def test_header_fields(self):
         limiter = make('fields', 2)
@@ -548,6 +632,20 @@ class Http(unittest.TestCase):
         self.assertEqual(int(dict(limiter.http_headers(denied))['Retry-After']), -(-denied.retry_after_ms // 1000))
         with self.assertRaisesRegex(ValueError, "^version is 'draft-1', must be one of 'draft-11', 'none'$"):
             limiter.http_headers(result, version='draft-1')
+        with self.assertRaisesRegex(TypeError, '^x_ratelimit is None, must be True or False$'):
+            limiter.http_headers(result, x_ratelimit=None)
+        for wrong in (None, True, 'a', limiter):
+            with self.assertRaisesRegex(TypeError, '^result is .*, must be a stint.Result$'):
+                limiter.http_headers(wrong)
+
+    def test_a_result_is_told_after_its_limiter_was_closed(self):
+        limiter = make('fields-closed', 1)
+        results = [limiter.check('a') for _ in range(2)]
+        told = [limiter.http_headers(result) for result in results]
+        limiter.close()
+        self.assertEqual([limiter.http_headers(result) for result in results], told)
+        with self.assertRaisesRegex(stint.StintError, 'closed'):
+            stint.Limiter.__new__(stint.Limiter).http_headers(results[0])
 
 
 class Leaks(unittest.TestCase):

@@ -10,7 +10,8 @@ static struct stint_result make_verdict(const struct limiter *l) {
 	bool allowed = l->on_error == STINT_ON_ERROR_ALLOW;
 	int64_t wait_ms = l->time_window_ms ? l->time_window_ms : RETRY_MS;
 	return (struct stint_result){
-		.allowed = allowed,
+		.allowed = allowed || l->shadow,
+		.shadow_denied = !allowed && l->shadow,
 		.source = STINT_SOURCE_LOCAL,
 		.reason = allowed ? STINT_ADMITTED : STINT_UNAVAILABLE,
 		.limit = l->max_requests,
@@ -46,19 +47,34 @@ PyObject *alone_decide(struct limiter *l, const struct arguments *a, int status,
 	return result_make(l, &verdict, a->cost, error);
 }
 
+static struct limiter *limiter_of(PyObject *limiters, Py_ssize_t part) {
+	return (struct limiter *)PyTuple_GetItem(limiters, part);
+}
+
+/* Whose numbers tell: those of the first that denies, or would if it weren't a shadow; else of the first. */
+static Py_ssize_t find_part(PyObject *limiters) {
+	Py_ssize_t count = PyTuple_Size(limiters), shadow = count;
+	for (Py_ssize_t i = 0; i < count; i++) {
+		const struct limiter *l = limiter_of(limiters, i);
+		if (l->on_error == STINT_ON_ERROR_ALLOW)
+			continue;
+		if (!l->shadow)
+			return i;
+		if (shadow == count)
+			shadow = i;
+	}
+	return shadow < count ? shadow : 0;
+}
+
 /* Without the agent nothing can be taken of all or of none: everybody passes only if each limiter says so. */
-PyObject *alone_decide_all(PyObject *limiters, int status, PyObject *error) {
-	struct limiter *l = (struct limiter *)PyTuple_GetItem(limiters, 0);
-	uint32_t part = 0;
+PyObject *alone_decide_all(PyObject *limiters, const uint32_t *cost, int status, PyObject *error) {
 	if (is_wrong_use(status)) {
 		Py_XDECREF(error);
-		return raise_wrong_use(l->state, NULL, status);
+		return raise_wrong_use(limiter_of(limiters, 0)->state, NULL, status);
 	}
-	for (Py_ssize_t i = 0; i < PyTuple_Size(limiters) && l->on_error == STINT_ON_ERROR_ALLOW; i++) {
-		l = (struct limiter *)PyTuple_GetItem(limiters, i);
-		part = (uint32_t)i;
-	}
+	Py_ssize_t part = find_part(limiters);
+	struct limiter *l = limiter_of(limiters, part);
 	struct stint_result verdict = make_verdict(l);
-	verdict.part = part;
-	return result_make(l, &verdict, 1, error);
+	verdict.part = (uint32_t)part;
+	return result_make(l, &verdict, cost[part], error);
 }

@@ -1,6 +1,8 @@
 /*
  * arguments.c - a client's id and a cost, out of a call.
  */
+#include <stdio.h>
+
 #include "binding.h"
 
 bool arguments_take_id(const struct state *state, PyObject *client_id, struct arguments *out) {
@@ -13,16 +15,25 @@ bool arguments_take_id(const struct state *state, PyObject *client_id, struct ar
 	return out->id;
 }
 
-bool arguments_take_cost(PyObject *cost, struct arguments *out) {
+bool arguments_take_integer(const char *name, PyObject *value, int least, int most, int *out) {
 	int overflow = 0;
-	bool is_integer = PyLong_Check(cost) && !PyBool_Check(cost);
-	long long value = is_integer ? PyLong_AsLongLongAndOverflow(cost, &overflow) : 0;
-	if (!is_integer || overflow || value < 1 || value > STINT_MAX_REQUESTS_MAX) {
-		PyErr_Format(is_integer ? PyExc_ValueError : PyExc_TypeError, "cost is %.100R, must be an int of 1 to %d",
-		             cost, STINT_MAX_REQUESTS_MAX);
+	bool is_integer = PyLong_Check(value) && !PyBool_Check(value);
+	long long number = is_integer ? PyLong_AsLongLongAndOverflow(value, &overflow) : 0;
+	if (!is_integer || overflow || number < least || number > most) {
+		char rule[64];
+		snprintf(rule, sizeof(rule), "an int of %d to %d", least, most);
+		errors_raise_value(is_integer ? PyExc_ValueError : PyExc_TypeError, name, value, rule);
 		return false;
 	}
-	out->cost = (uint32_t)value;
+	*out = (int)number;
+	return true;
+}
+
+bool arguments_take_cost(PyObject *cost, struct arguments *out) {
+	int number;
+	if (!arguments_take_integer("cost", cost, 1, STINT_MAX_REQUESTS_MAX, &number))
+		return false;
+	out->cost = (uint32_t)number;
 	return true;
 }
 

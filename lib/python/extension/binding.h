@@ -45,6 +45,7 @@ struct limiter {
 	int64_t time_window_ms;
 	int64_t fallback_time_window_ms;
 	enum stint_on_error on_error;
+	bool shadow;
 	unsigned users; /* threads that wait in it, without the interpreter's lock; the last one frees a closed one */
 	bool closed;
 };
@@ -91,6 +92,10 @@ struct state *state_of(PyObject *self);
 PyObject *errors_raise(const struct state *state, int error);
 /* The sentence of that error, and what exactly was wrong; NULL when there is no memory. */
 PyObject *errors_describe(int error);
+/* A value as an error shows it, whatever its repr() does; NULL, and an error, when there is no memory. */
+PyObject *errors_show(PyObject *value);
+/* Raises "NAME is VALUE, must be RULE". Returns NULL. */
+PyObject *errors_raise_value(PyObject *kind, const char *name, PyObject *value, const char *rule);
 /* Raises that this id is none. Returns NULL. */
 PyObject *errors_raise_client_id(const struct state *state, PyObject *client_id);
 /* Returns NULL. */
@@ -103,6 +108,8 @@ bool arguments_take(const struct state *state, PyObject *const *args, Py_ssize_t
                     bool with_cost, struct arguments *out);
 bool arguments_take_id(const struct state *state, PyObject *client_id, struct arguments *out);
 bool arguments_take_cost(PyObject *cost, struct arguments *out);
+/* Takes an int of this range. */
+bool arguments_take_integer(const char *name, PyObject *value, int least, int most, int *out);
 
 /* ---- attachment.c -------------------------------------------------------------- */
 
@@ -128,6 +135,8 @@ PyObject *check_all(PyObject *module, PyObject *parts);
 PyObject *check_all_ask(PyObject *module, PyObject *parts);
 PyObject *http_ip_client(PyObject *module, PyObject *args, PyObject *names);
 PyObject *http_headers(PyObject *limiter, PyObject *args);
+/* False, and an error, if it is no Result. */
+bool result_check(const struct state *state, const char *name, PyObject *value);
 
 /* ---- result.c -------------------------------------------------------------------- */
 
@@ -140,8 +149,8 @@ PyObject *result_make(const struct limiter *l, const struct stint_result *verdic
 /* The verdict of on_error when a check has ended with this status; or the error, if the call was wrong. error: as
  * for result_make(). */
 PyObject *alone_decide(struct limiter *l, const struct arguments *a, int status, PyObject *error);
-/* The same of several limiters: a tuple. */
-PyObject *alone_decide_all(PyObject *limiters, int status, PyObject *error);
+/* The same of several limiters, a tuple, and what is asked of each. */
+PyObject *alone_decide_all(PyObject *limiters, const uint32_t *cost, int status, PyObject *error);
 
 /* ---- waiting.c ------------------------------------------------------------------- */
 

@@ -119,8 +119,9 @@ static PyObject *refund(PyObject *self, PyObject *args) {
 	struct limiter *l = (struct limiter *)self;
 	PyObject *client_id, *admission, *cost;
 	struct arguments a;
-	if (!limiter_is_open(l) || !PyArg_ParseTuple(args, "OO!O", &client_id, l->state->result, &admission, &cost) ||
-	    !arguments_take_id(l->state, client_id, &a) || (cost != Py_None && !arguments_take_cost(cost, &a)))
+	if (!limiter_is_open(l) || !PyArg_ParseTuple(args, "OOO", &client_id, &admission, &cost) ||
+	    !arguments_take_id(l->state, client_id, &a) || !result_check(l->state, "admission", admission) ||
+	    (cost != Py_None && !arguments_take_cost(cost, &a)))
 		return NULL;
 	struct result *r = (struct result *)admission;
 	int status = stint_refund_n(l->stint, a.id, a.length, cost == Py_None ? r->cost : a.cost, &r->verdict);

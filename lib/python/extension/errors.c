@@ -3,7 +3,50 @@
  */
 #include "binding.h"
 
-#define CLIENT_ID_RULE "must be a str of 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate"
+#define CLIENT_ID      "a str of 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate"
+#define CLIENT_ID_RULE "must be " CLIENT_ID
+
+/* More of a value would hide the rest of its error. */
+#define SHOWN_MAX 80
+
+static PyObject *show_by_type(PyObject *value) {
+	PyObject *bits = PyLong_Check(value) ? PyObject_CallMethod(value, "bit_length", NULL) : NULL;
+	if (bits) {
+		PyObject *text = PyUnicode_FromFormat("an int of %S bits", bits);
+		Py_DECREF(bits);
+		return text;
+	}
+	PyErr_Clear();
+	PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(value), "__name__");
+	PyObject *text = name ? PyUnicode_FromFormat("an object of type %U", name) : NULL;
+	Py_XDECREF(name);
+	return text;
+}
+
+PyObject *errors_show(PyObject *value) {
+	PyObject *whole = PyObject_Repr(value);
+	if (!whole && !PyErr_ExceptionMatches(PyExc_Exception))
+		return NULL;
+	if (!whole) {
+		PyErr_Clear();
+		return show_by_type(value);
+	}
+	if (PyUnicode_GetLength(whole) <= SHOWN_MAX)
+		return whole;
+	PyObject *start = PyUnicode_Substring(whole, 0, SHOWN_MAX - 3);
+	PyObject *text = start ? PyUnicode_FromFormat("%U...", start) : NULL;
+	Py_XDECREF(start);
+	Py_DECREF(whole);
+	return text;
+}
+
+PyObject *errors_raise_value(PyObject *kind, const char *name, PyObject *value, const char *rule) {
+	PyObject *shown = errors_show(value);
+	if (shown)
+		PyErr_Format(kind, "%s is %U, must be %s", name, shown, rule);
+	Py_XDECREF(shown);
+	return NULL;
+}
 
 PyObject *errors_describe(int error) {
 	const char *detail = stint_error_detail();
@@ -25,7 +68,6 @@ static PyObject *raise_stint_error(const struct state *state, int error) {
 PyObject *errors_raise(const struct state *state, int error) {
 	switch (error) {
 	case STINT_ENOMEM: return PyErr_NoMemory();
-	case STINT_EPATH: return PyErr_Format(PyExc_ValueError, "socket_path: %s", stint_strerror(error));
 	case STINT_ERANGE:
 	case STINT_EPOLICY: PyErr_SetString(PyExc_ValueError, stint_error_detail()); return NULL;
 	default: return raise_stint_error(state, error);
@@ -46,7 +88,7 @@ PyObject *errors_raise_client_id(const struct state *state, PyObject *client_id)
 	if (PyErr_Occurred())
 		return raise_surrogate(state);
 	if (!PyUnicode_Check(client_id))
-		return PyErr_Format(PyExc_TypeError, "client_id is %.100R, " CLIENT_ID_RULE, client_id);
+		return errors_raise_value(PyExc_TypeError, "client_id", client_id, CLIENT_ID);
 	if (!PyUnicode_AsUTF8AndSize(client_id, &length))
 		return raise_surrogate(state);
 	if (length == 0 || length > STINT_CLIENT_ID_MAX)

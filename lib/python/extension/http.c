@@ -3,23 +3,29 @@
  */
 #include "binding.h"
 
+static PyObject *raise_address(PyObject *address) {
+	return errors_raise_value(PyUnicode_Check(address) ? PyExc_ValueError : PyExc_TypeError, "address", address,
+	                          "an IPv4 or IPv6 address, as a str");
+}
+
 /* ip_client(address, ipv4_prefix, ipv6_prefix) */
 PyObject *http_ip_client(PyObject *module, PyObject *args, PyObject *names) {
 	static char *keywords[] = {"address", "ipv4_prefix", "ipv6_prefix", NULL};
 	char id[STINT_IP_CLIENT_SIZE];
-	PyObject *address;
-	int prefix[2] = {32, 64};
+	PyObject *address, *bits[2] = {NULL, NULL};
+	int prefix[2] = {0, 0}; /* the library's defaults */
 	Py_ssize_t length;
-	if (!PyArg_ParseTupleAndKeywords(args, names, "U|$ii:ip_client", keywords, &address, &prefix[0], &prefix[1]))
+	if (!PyArg_ParseTupleAndKeywords(args, names, "O|$OO:ip_client", keywords, &address, &bits[0], &bits[1]) ||
+	    (bits[0] && !arguments_take_integer("ipv4_prefix", bits[0], 1, 32, &prefix[0])) ||
+	    (bits[1] && !arguments_take_integer("ipv6_prefix", bits[1], 1, 128, &prefix[1])))
 		return NULL;
-	const char *text = PyUnicode_AsUTF8AndSize(address, &length);
+	const char *text = PyUnicode_Check(address) ? PyUnicode_AsUTF8AndSize(address, &length) : NULL;
 	PyErr_Clear();
-	/* To the library 0 is the default; to whoever writes it, it is wrong. */
-	int error = !text ? STINT_EADDRESS
-	                  : stint_ip_client(id, sizeof(id), text, (size_t)length, prefix[0] ? prefix[0] : -1,
-	                                    prefix[1] ? prefix[1] : -1);
+	if (!text)
+		return raise_address(address);
+	int error = stint_ip_client(id, sizeof(id), text, (size_t)length, prefix[0], prefix[1]);
 	if (error == STINT_EADDRESS)
-		return PyErr_Format(PyExc_ValueError, "address is %.100R, must be an IPv4 or IPv6 address", address);
+		return raise_address(address);
 	return error ? errors_raise(PyModule_GetState(module), error) : PyUnicode_FromString(id);
 }
 
@@ -31,13 +37,14 @@ static void add_field(const char *name, const char *value, void *list) {
 	Py_XDECREF(field);
 }
 
-/* _http_headers(result, version, x_ratelimit): a list of pairs */
+/* _http_headers(result, version, x_ratelimit): a list of pairs. What came before close() may be told after it. */
 PyObject *http_headers(PyObject *self, PyObject *args) {
 	struct limiter *l = (struct limiter *)self;
 	int version, x_ratelimit;
 	PyObject *result;
-	if (!limiter_is_open(l) ||
-	    !PyArg_ParseTuple(args, "O!ip:http_headers", l->state->result, &result, &version, &x_ratelimit))
+	if ((!l->attachment && !limiter_is_open(l)) ||
+	    !PyArg_ParseTuple(args, "Oip", &result, &version, &x_ratelimit) ||
+	    !result_check(l->state, "result", result))
 		return NULL;
 	struct stint_http_options options = {
 		.policy = PyUnicode_AsUTF8AndSize(((struct result *)result)->policy, NULL),

@@ -57,7 +57,7 @@ static void dealloc(PyObject *self) {
 /* ---- Options ---------------------------------------------------------------------- */
 
 struct options {
-	const char *socket_path;
+	const char *socket_path; /* NULL: the default */
 	PyObject *policy;
 	struct stint_options stint;
 };
@@ -67,10 +67,11 @@ static bool take_options(PyObject *args, struct options *o) {
 	struct stint_options *s = &o->stint;
 	long long numbers[5];
 	int words[3], shadow, must_exist;
+	PyObject *path;
 	*s = (struct stint_options){.policy = NULL};
-	if (!PyArg_ParseTuple(args, "LLLLLiiiiippUz", &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4],
+	if (!PyArg_ParseTuple(args, "LLLLLiiiiippUO", &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4],
 	                      &s->resolution, &s->timeout_ms, &words[0], &words[1], &words[2], &shadow, &must_exist,
-	                      &o->policy, &o->socket_path))
+	                      &o->policy, &path))
 		return false;
 	s->max_requests = numbers[0];
 	s->time_window_ms = numbers[1];
@@ -83,7 +84,8 @@ static bool take_options(PyObject *args, struct options *o) {
 	s->shadow = shadow;
 	s->must_exist = must_exist;
 	s->policy = PyUnicode_AsUTF8AndSize(o->policy, NULL);
-	return s->policy;
+	o->socket_path = path == Py_None ? NULL : PyBytes_AsString(path);
+	return s->policy && !PyErr_Occurred();
 }
 
 static bool open_limiter(struct limiter *l, struct state *state, const struct options *o) {
@@ -120,6 +122,7 @@ static int init(PyObject *self, PyObject *args, PyObject *names) {
 	l->time_window_ms = o.stint.time_window_ms;
 	l->fallback_time_window_ms = o.stint.fallback_time_window_ms;
 	l->on_error = o.stint.on_error;
+	l->shadow = o.stint.shadow;
 	return 0;
 }
 

@@ -69,10 +69,16 @@ static void free_module(void *module) {
 	Py_XDECREF(s->waiting);
 }
 
+static PyObject *show(PyObject *module, PyObject *value) {
+	(void)module;
+	return errors_show(value);
+}
+
 static PyMethodDef functions[] = {
 	{"check_all", check_all, METH_O,
      "check_all($module, parts, /)\n--\n\nOne check of several limiters, all or nothing."},
 	{"_ask_all", check_all_ask, METH_O, NULL},
+	{"_show", show, METH_O, NULL},
 	{"ip_client", (PyCFunction)(void (*)(void))http_ip_client, METH_VARARGS | METH_KEYWORDS,
      "ip_client($module, address, *, ipv4_prefix=32, ipv6_prefix=64)\n--\n\nAn address as a client's id."},
 	{NULL, NULL, 0, NULL},

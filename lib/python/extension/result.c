@@ -19,6 +19,13 @@ PyObject *result_make(const struct limiter *l, const struct stint_result *verdic
 	return (PyObject *)r;
 }
 
+bool result_check(const struct state *state, const char *name, PyObject *value) {
+	if (Py_IS_TYPE(value, state->result))
+		return true;
+	errors_raise_value(PyExc_TypeError, name, value, "a stint.Result");
+	return false;
+}
+
 static void dealloc(PyObject *self) {
 	struct result *r = (struct result *)self;
 	PyTypeObject *type = Py_TYPE(self);

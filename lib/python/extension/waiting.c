@@ -120,7 +120,7 @@ static PyObject *give_up(PyObject *self, PyObject *error) {
 static PyObject *decide_alone(struct waiting *w) {
 	struct arguments a = {.cost = w->cost[0]};
 	if (w->parts)
-		return alone_decide_all(w->parts, w->status, keep(w->error));
+		return alone_decide_all(w->parts, w->cost, w->status, keep(w->error));
 	if (!arguments_take_id(w->limiter->state, w->client_id, &a))
 		return NULL;
 	return alone_decide(w->limiter, &a, w->status, keep(w->error));

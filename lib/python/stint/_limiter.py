@@ -6,7 +6,7 @@ from typing import Any, Iterable, Optional, Tuple, Type, TypeVar, Union
 
 from . import _stint
 from ._loop import deliver, wait
-from ._options import HEADER_VERSIONS, check_flag, check_integer, check_policy, check_word, make_policy
+from ._options import HEADER_VERSIONS, check_flag, check_integer, check_path, check_policy, check_word, make_policy
 from ._stint import Result
 
 _Self = TypeVar('_Self', bound='Limiter')
@@ -52,7 +52,7 @@ class Limiter(_stint.Limiter):
         on_error: str = 'local',
         shadow: bool = False,
         must_exist: bool = False,
-        socket_path: Union[str, os.PathLike[str], None] = None,
+        socket_path: Union[str, bytes, os.PathLike[str], None] = None,
     ) -> None:
         if check_flag('must_exist', must_exist) and policy is None:
             raise TypeError('policy is None, must be the name of a policy with must_exist')
@@ -75,7 +75,7 @@ class Limiter(_stint.Limiter):
             make_policy(requests, window_ms, algorithm, mode, sub_windows, shadow)
             if policy is None
             else check_policy(policy),
-            os.environ.get('STINT_SOCKET') if socket_path is None else os.fspath(socket_path),
+            check_path(socket_path),
         )
 
     async def ais_allowed(self, client_id: str) -> bool:
@@ -109,7 +109,8 @@ class Limiter(_stint.Limiter):
         version: how the first two are written: 'draft-11', or 'none'.
         x_ratelimit: X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset as well.
         """
-        return self._http_headers(result, check_word('version', version, HEADER_VERSIONS), bool(x_ratelimit))
+        number = check_word('version', version, HEADER_VERSIONS)
+        return self._http_headers(result, number, check_flag('x_ratelimit', x_ratelimit))
 
     def close(self) -> None:
         """Ends it. Asynchronous checks that wait are denied at once, or allowed if on_error says so; those that

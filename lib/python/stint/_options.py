@@ -1,8 +1,11 @@
 """Checks what the app passes. Each error names the option, its value, and what it must be."""
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Union
+
+from ._stint import _show as show
 
 MAX_REQUESTS_MAX = 1000000000
 FALLBACK_REQUESTS_MAX = 2000000000
@@ -33,6 +36,8 @@ DEFAULTS = ('sliding_window', 'strict')
 
 POLICY = re.compile(r'[A-Za-z0-9_.:/-]{1,63}')
 
+PATH_BYTES_MAX = 107  # of a Unix socket
+
 HEADER_VERSIONS = ('draft-11', 'none')
 
 
@@ -43,9 +48,9 @@ def check_integer(name: str, value: Optional[int], required: bool = False) -> in
         return 0
     rule = f'must be an int of {least} to {most}'
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f'{name} is {value!r:.80}, {rule}')
+        raise TypeError(f'{name} is {show(value)}, {rule}')
     if not least <= value <= most:
-        raise ValueError(f'{name} is {value}, {rule}')
+        raise ValueError(f'{name} is {show(value)}, {rule}')
     return int(value) or DENY  # int(): what is one may print itself as something else
 
 
@@ -55,19 +60,19 @@ def check_word(name: str, value: str, words: Sequence[str] = ()) -> int:
     if value in words:
         return words.index(value)
     kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f'{name} is {value!r:.80}, must be one of {", ".join(map(repr, words))}')
+    raise kind(f'{name} is {show(value)}, must be one of {", ".join(map(repr, words))}')
 
 
 def check_flag(name: str, value: bool) -> bool:
     """Any other value may mean the opposite of its truth: 'no', say."""
     if not isinstance(value, bool):
-        raise TypeError(f'{name} is {value!r:.80}, must be True or False')
+        raise TypeError(f'{name} is {show(value)}, must be True or False')
     return value
 
 
 def check_function(name: str, value: object) -> None:
     if not callable(value):
-        raise TypeError(f'{name} is {value!r:.80}, must be a function')
+        raise TypeError(f'{name} is {show(value)}, must be a function')
 
 
 def check_middleware(client_id: object, cost: Any, headers: bool, x_ratelimit: bool, denied: object) -> None:
@@ -84,7 +89,7 @@ def check_policy(name: str) -> str:
     if isinstance(name, str) and POLICY.fullmatch(name):
         return name
     kind = ValueError if isinstance(name, str) else TypeError
-    raise kind(f'policy is {name!r:.80}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')
+    raise kind(f'policy is {show(name)}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-')
 
 
 def make_policy(
@@ -95,3 +100,21 @@ def make_policy(
     words = [word for word in (algorithm, mode) if word not in DEFAULTS]
     ends = [str(resolution)] if resolution else []
     return '/'.join([str(max_requests), f'{time_window_ms}ms', *words, *ends, *(['shadow'] if shadow else [])])
+
+
+def check_path(value: Union[str, bytes, os.PathLike[str], None]) -> Optional[bytes]:
+    """The socket's path as the system has it; None: the library's default."""
+    name = 'socket_path'
+    if value is None:
+        name, value = 'STINT_SOCKET', os.environ.get('STINT_SOCKET')
+    if value is None:
+        return None
+    rule = f'must be a path of 1 to {PATH_BYTES_MAX} bytes, without a NUL'
+    try:
+        path = os.fsencode(value)
+    except (TypeError, UnicodeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f'{name} is {show(value)}, {rule}') from None
+    if not 1 <= len(path) <= PATH_BYTES_MAX or b'\0' in path:
+        raise ValueError(f'{name} is {show(value)}, of {len(path)} bytes, {rule}')
+    return path

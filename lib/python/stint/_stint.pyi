@@ -105,6 +105,9 @@ def check_all(parts: Iterable[Union[Tuple[Limiter, str], Tuple[Limiter, str, int
     """One check of several limiters of one agent, all or nothing: 1 to 16 parts (limiter, client_id) or
     (limiter, client_id, cost)."""
 
+def _show(value: object, /) -> str:
+    """A value as an error shows it, whatever its repr() does."""
+
 def _ask_all(
     parts: Iterable[Union[Tuple[Limiter, str], Tuple[Limiter, str, int]]], /
 ) -> Union[Result, Waiting]: ...
