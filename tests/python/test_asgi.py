@@ -145,6 +145,21 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
             with self.subTest(option), self.assertRaisesRegex(kind, f'^{message}$'):
                 LimitRequests(app, limiter, **option)
 
+    async def test_a_request_whose_check_waits_when_its_limiter_is_closed(self):
+        for on_error, wanted in (('local', 429), ('deny', 429), ('allow', 200)):
+            limiter = make('asgi-closed', on_error=on_error)
+            limited = LimitRequests(app, limiter)
+            self.assertEqual(answer_of(await ask(limited, '192.0.2.1'))[0], 200)
+            with agent.standing_still():
+                task = asyncio.create_task(ask(limited, f'198.51.100.{len(on_error)}'))
+                await asyncio.sleep(0.02)
+                limiter.close()
+                status, headers, _ = answer_of(await task)
+            self.assertEqual((status, headers[b'ratelimit-policy']), (wanted, b'"asgi-closed";q=3;w=600'))
+            self.assertEqual(b'retry-after' in headers, wanted == 429)
+            with self.assertRaisesRegex(stint.StintError, 'this limiter is closed'):
+                await ask(limited)
+
     async def test_without_an_agent(self):
         limited = LimitRequests(app, make('asgi-away', 1, socket_path='/nowhere/at/all', timeout_ms=50))
         self.assertEqual([answer_of(await ask(limited))[0] for _ in range(4)], [200, 200, 429, 429])

@@ -1,5 +1,8 @@
 """The middleware for WSGI, in this process; by itself, under Flask and under Django."""
+import concurrent.futures
 import importlib.util
+import signal
+import sys
 import unittest
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -7,7 +10,7 @@ from wsgiref.validate import validator
 import stint
 import support
 from stint.wsgi import LimitRequests
-from support import WINDOW_MS
+from support import WINDOW_MS, until
 
 agent = support.Agent()
 
@@ -102,6 +105,21 @@ class Middleware(unittest.TestCase):
     def test_a_shadow_denies_nobody(self):
         limited = LimitRequests(app, make('wsgi-shadow', 1, shadow=True))
         self.assertEqual([ask(limited)[0] for _ in range(3)], [200] * 3)
+
+    def test_a_request_whose_check_waits_when_its_limiter_is_closed(self):
+        limiter = make('wsgi-closed')
+        limited = LimitRequests(app, limiter)
+        self.assertEqual(ask(limited)[0], 200)
+        with agent.standing_still(), concurrent.futures.ThreadPoolExecutor() as threads:
+            counted = sys.getrefcount(limiter)
+            answer = threads.submit(ask, limited, '198.51.100.1')
+            until(lambda: sys.getrefcount(limiter) > counted + 1, 'it waits: the call has it, and the wait')
+            limiter.close()
+            agent.signal(signal.SIGCONT)
+            status, headers, _ = answer.result()
+        self.assertEqual((status, headers['RateLimit-Policy']), (200, '"wsgi-closed";q=3;w=600'))
+        with self.assertRaisesRegex(stint.StintError, 'this limiter is closed'):
+            ask(limited)
 
     def test_without_an_agent(self):
         limited = LimitRequests(app, make('wsgi-away', 1, socket_path='/nowhere/at/all', timeout_ms=50))

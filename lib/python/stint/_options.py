@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Optional, Sequence, Union
+from typing import Optional, Sequence, Union
 
 from ._stint import _show as show
 
@@ -73,16 +73,6 @@ def check_flag(name: str, value: bool) -> bool:
 def check_function(name: str, value: object) -> None:
     if not callable(value):
         raise TypeError(f'{name} is {show(value)}, must be a function')
-
-
-def check_middleware(client_id: object, cost: Any, headers: bool, x_ratelimit: bool, denied: object) -> None:
-    """What is passed once, for all requests, is checked once."""
-    check_function('client_id', client_id)
-    check_function('denied', denied)
-    if not callable(cost):
-        check_integer('cost', cost, required=True)
-    check_flag('headers', headers)
-    check_flag('x_ratelimit', x_ratelimit)
 
 
 def check_policy(name: str) -> str:

@@ -8,8 +8,8 @@ import inspect
 from typing import Any, Awaitable, Callable, Iterable, MutableMapping, Optional, Tuple, Union
 
 from ._limiter import Limiter
-from ._options import check_middleware
-from ._stint import ClientIdError, ip_client
+from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, read_address
+from ._stint import ClientIdError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,17 +26,12 @@ POLICY_VIOLATION = 1008  # of a websocket that is closed
 def by_address(scope: Scope) -> str:
     """The client's address as its id. Behind a proxy it is the proxy's, unless the server knows the client's."""
     client = scope.get('client') or ('', 0)
-    try:
-        return ip_client(client[0])
-    except ValueError:
-        raise RuntimeError(
-            f'the client is {client[0]!r}, no address: pass client_id, or let the server tell the address'
-        ) from None
+    return read_address('the client', client[0])
 
 
 async def deny(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers 429. A websocket is refused before it is accepted: by 403, if the server knows nothing better."""
-    await _answer(scope, receive, send, 429, b'Too many requests\n')
+    await _answer(scope, receive, send, 429, TOO_MANY_REQUESTS)
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send, status: int, body: bytes) -> None:
@@ -52,7 +47,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, status: int, body:
     await send({'type': prefix + 'http.response.body', 'body': body})
 
 
-class LimitRequests:
+class LimitRequests(Middleware[Scope, App]):
     """Limits each client, answers 429 to those that have to wait, and tells all of them in header fields.
 
     app, limiter: what is limited, and by what. A websocket counts once, when it is opened.
@@ -76,16 +71,7 @@ class LimitRequests:
         x_ratelimit: bool = False,
         denied: App = deny,
     ) -> None:
-        if not isinstance(limiter, Limiter):
-            raise TypeError(f'limiter is {limiter!r:.80}, must be a stint.Limiter')
-        check_middleware(client_id, cost, headers, x_ratelimit, denied)
-        self.app = app
-        self.limiter = limiter
-        self.client_id = client_id
-        self.cost = cost
-        self.headers = headers
-        self.x_ratelimit = x_ratelimit
-        self.denied = denied
+        super().__init__(app, limiter, client_id, cost, headers, x_ratelimit, denied)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] in ('http', 'websocket'):
@@ -98,16 +84,16 @@ class LimitRequests:
         client_id = await found if inspect.isawaitable(found) else found
         if client_id is None:
             return await self.app(scope, receive, send)
-        cost = self.cost(scope) if callable(self.cost) else self.cost
+        cost = self.find_cost(scope)
         try:
             result = await self.limiter.acheck(client_id, cost)
         except ClientIdError:
-            return await _answer(scope, receive, send, 400, b'Bad request\n')
+            return await _answer(scope, receive, send, 400, BAD_REQUEST)
         scope = {**scope, 'stint.result': result}
-        if self.headers:
-            fields = self.limiter.http_headers(result, x_ratelimit=self.x_ratelimit)
+        fields = self.find_fields(result)
+        if fields is not None:
             send = _add_fields(send, [(name.lower().encode(), value.encode()) for name, value in fields])
-        await (self.app if result.allowed else self.denied)(scope, receive, send)
+        await self.choose_app(result)(scope, receive, send)
 
 
 def _add_fields(send: Send, fields: Fields) -> Send:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Tuple, Union
 
 from ._limiter import Limiter
-from ._options import check_middleware
-from ._stint import ClientIdError, ip_client
+from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, read_address
+from ._stint import ClientIdError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -16,18 +16,12 @@ if TYPE_CHECKING:
 
 def by_address(environ: WSGIEnvironment) -> str:
     """The client's address as its id. Behind a proxy it is the proxy's, unless somebody mends it first."""
-    address = environ.get('REMOTE_ADDR', '')
-    try:
-        return ip_client(address)
-    except ValueError:
-        raise RuntimeError(
-            f'REMOTE_ADDR is {address!r}, no address: pass client_id, or let the server tell the address'
-        ) from None
+    return read_address('REMOTE_ADDR', environ.get('REMOTE_ADDR', ''))
 
 
 def deny(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answers 429."""
-    return _answer(start_response, '429 Too Many Requests', b'Too many requests\n')
+    return _answer(start_response, '429 Too Many Requests', TOO_MANY_REQUESTS)
 
 
 def _answer(start_response: StartResponse, status: str, body: bytes) -> Iterable[bytes]:
@@ -35,7 +29,7 @@ def _answer(start_response: StartResponse, status: str, body: bytes) -> Iterable
     return [body]
 
 
-class LimitRequests:
+class LimitRequests(Middleware['WSGIEnvironment', 'WSGIApplication']):
     """Limits each client, answers 429 to those that have to wait, and tells all of them in header fields.
 
     app, limiter: what is limited, and by what.
@@ -60,33 +54,25 @@ class LimitRequests:
         x_ratelimit: bool = False,
         denied: WSGIApplication = deny,
     ) -> None:
-        if not isinstance(limiter, Limiter):
-            raise TypeError(f'limiter is {limiter!r:.80}, must be a stint.Limiter')
-        check_middleware(client_id, cost, headers, x_ratelimit, denied)
-        self.app = app
-        self.limiter = limiter
-        self.client_id = client_id
-        self.cost = cost
-        self.headers = headers
-        self.x_ratelimit = x_ratelimit
-        self.denied = denied
+        super().__init__(app, limiter, client_id, cost, headers, x_ratelimit, denied)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         client_id = self.client_id(environ)
         if client_id is None:
             return self.app(environ, start_response)
-        cost = self.cost(environ) if callable(self.cost) else self.cost
+        cost = self.find_cost(environ)
         try:
             result = self.limiter.check(client_id, cost)
         except ClientIdError:
-            return _answer(start_response, '400 Bad Request', b'Bad request\n')
+            return _answer(start_response, '400 Bad Request', BAD_REQUEST)
         environ['stint.result'] = result
-        app = self.app if result.allowed else self.denied
-        if not self.headers:
-            return app(environ, start_response)
-        fields = self.limiter.http_headers(result, x_ratelimit=self.x_ratelimit)
+        app = self.choose_app(result)
+        fields = self.find_fields(result)
+        return app(environ, start_response if fields is None else _add_fields(start_response, fields))
 
-        def start(status: str, headers: List[Tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-            return start_response(status, [*headers, *fields], *error)
 
-        return app(environ, start)
+def _add_fields(start_response: StartResponse, fields: List[Tuple[str, str]]) -> StartResponse:
+    def start(status: str, headers: List[Tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+        return start_response(status, [*headers, *fields], *error)
+
+    return start
