@@ -355,6 +355,7 @@ SUPPORT := \
 	tests/support/network.c \
 	tests/support/nginx.c \
 	tests/support/oracle.c \
+	tests/support/own_dir.c \
 	tests/support/pack.c \
 	tests/support/patroni.c \
 	tests/support/peer.c \

@@ -18,11 +18,12 @@
 #include "agent.h"
 #include "log.h"
 #include "monotonic.h"
+#include "own_dir.h"
 #include "policy.h"
 
 static struct agent agent;
 static char error[AGENT_ERROR_MAX];
-static char path[40], shm_name[64], socket_path[64], object[80];
+static char dir[OWN_DIR_MAX], shm_name[OWN_SHM_MAX], path[80], socket_path[80];
 
 /* A configuration file as it would be in /etc. Where no server listens, the agent falls back. */
 static void writes(const char *more) {
@@ -49,20 +50,18 @@ static void starts(const char *more) {
 
 static int make(void **state) {
 	(void)state;
-	snprintf(path, sizeof(path), "/tmp/stint-test-start.%d", (int)getpid());
-	snprintf(socket_path, sizeof(socket_path), "%s.socket", path);
-	snprintf(shm_name, sizeof(shm_name), "/stint-test-start-%d", (int)getpid());
+	if (own_dir_make(dir, shm_name) != 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/conf", dir);
+	snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
 	return 0;
 }
 
 static int clean(void **state) {
 	(void)state;
 	agent_stop(&agent);
-	unlink(path);
-	for (int i = 0; i < 2; i++) {
-		snprintf(object, sizeof(object), "%s.%s", shm_name, i ? "directory" : "table");
-		shm_unlink(object);
-	}
+	own_dir_unlink_objects(shm_name);
+	own_dir_remove(dir);
 	return 0;
 }
 

@@ -18,23 +18,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "own_dir.h"
 #include "shm.h"
 #include "core/table.h"
 #include "protocol/timens.h"
 
 #define CLIENTS 100
 
-static char name[64], directory_name[80], table_name[80];
+static char dir[OWN_DIR_MAX], name[OWN_SHM_MAX], directory_name[80], table_name[80];
 static char error[SHM_ERROR_MAX];
 static struct shm shm, second;
 
 static int make(void **state) {
 	(void)state;
-	snprintf(name, sizeof(name), "/stint-test-%d", (int)getpid());
+	if (own_dir_make(dir, name) != 0)
+		return -1;
 	snprintf(directory_name, sizeof(directory_name), "%s.directory", name);
 	snprintf(table_name, sizeof(table_name), "%s.table", name);
-	shm_unlink(directory_name); /* an earlier process with this number may have been killed */
-	shm_unlink(table_name);
 	return shm_objects_open(&shm, name, CLIENTS, error);
 }
 
@@ -42,8 +42,8 @@ static int clean(void **state) {
 	(void)state;
 	shm_objects_close(&shm);
 	shm_objects_close(&second);
-	shm_unlink(directory_name);
-	shm_unlink(table_name);
+	own_dir_unlink_objects(name);
+	own_dir_remove(dir);
 	return 0;
 }
 

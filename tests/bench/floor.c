@@ -25,7 +25,7 @@ int floor_open(struct floor *floor, const struct scene *scene, size_t count) {
 	char name[64];
 
 	*floor = (struct floor){.count = count};
-	snprintf(name, sizeof(name), "%sfloor", scene->shm_prefix);
+	snprintf(name, sizeof(name), "%s-floor", scene->shm);
 	floor->cells = map_object(name, bytes);
 	if (!floor->cells) {
 		fprintf(stderr, "floor: %zu bytes of shared memory: %s\n", bytes, strerror(errno));

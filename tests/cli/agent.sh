@@ -1,14 +1,11 @@
 # What needs the real agent: first one that keeps its counters itself, then one with a database that dies.
 # shellcheck shell=bash disable=SC2154
 
-# Tables outlive their agents.
-cleanups+=('rm -f /dev/shm/stint-cli-$$-*')
-
 # start_agent NAME DATABASE: its socket is $tmp/NAME/sock.
 start_agent() {
 	mkdir -p "$tmp/$1"
 	printf '[stint]\nsocket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = 1000\n' \
-		"$tmp/$1/sock" "/stint-cli-$$-$1" "$2" "$1" >"$tmp/$1/conf"
+		"$tmp/$1/sock" "$shm-$1" "$2" "$1" >"$tmp/$1/conf"
 	"$stintd" -c "$tmp/$1/conf" >"$tmp/$1/log" 2>&1 &
 	agent=$!
 	cleanups+=("stop_agent $agent")

@@ -1,7 +1,6 @@
 # The agent as an operator meets it: its command line, a configuration that is read again, what it tells systemd.
 # shellcheck shell=bash disable=SC2154
 
-cleanups+=('rm -f /dev/shm/stint-cli-$$-*')
 d=$tmp/stintd
 mkdir -p "$d"
 
@@ -9,7 +8,7 @@ mkdir -p "$d"
 write_conf() {
 	local name=$1
 	shift
-	printf '%s\n' '[stint]' "socket = $d/$name.sock" "shm = /stint-cli-$$-$name" 'max_clients = 1000' "host = $name" "$@" >"$d/$name.conf"
+	printf '%s\n' '[stint]' "socket = $d/$name.sock" "shm = $shm-$name" 'max_clients = 1000' "host = $name" "$@" >"$d/$name.conf"
 }
 
 # begin NAME: the agent of that configuration; its process is $agent then.

@@ -42,7 +42,7 @@ static inline void fuzz_clear_away(void) {
 static inline void fuzz_agent_set_up(void) {
 	fuzz_make_dir(fuzz_dir);
 	snprintf(fuzz_config.socket, sizeof(fuzz_config.socket), "%s/agent.sock", fuzz_dir);
-	snprintf(fuzz_config.shm, sizeof(fuzz_config.shm), "/stint-fuzz-%d", (int)getpid());
+	snprintf(fuzz_config.shm, sizeof(fuzz_config.shm), "%s", strrchr(fuzz_dir, '/'));
 	snprintf(fuzz_config.host, sizeof(fuzz_config.host), "fuzz");
 	fuzz_config.max_clients = 16;
 	fuzz_config.idle_timeout_s = 1;

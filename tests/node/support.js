@@ -47,7 +47,7 @@ const ended = (child) => new Promise((resolve) => {
 
 class TestAgent {
 	constructor() {
-		const name = `stint-node-${process.pid}-${++agents}`;
+		const name = `${path.basename(folder)}-${++agents}`;
 		this.socketPath = path.join(folder, `${agents}.sock`);
 		this.shm = '/' + name;
 		this.log = path.join(folder, `${agents}.log`);

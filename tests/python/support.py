@@ -54,7 +54,7 @@ class Agent:
 
     def __init__(self, database='memory:', more=''):
         Agent.count += 1
-        self.name = f'stint-python-{os.getpid()}-{Agent.count}'
+        self.name = f'{folder.name}-{Agent.count}'
         self.socket = str(folder / f'{Agent.count}.sock')
         self.log = folder / f'{Agent.count}.log'
         self.conf = folder / f'{Agent.count}.conf'

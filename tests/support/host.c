@@ -53,7 +53,7 @@ int host_prepare(struct host *host, const struct scene *scene, uint32_t number,
 	scene_path(scene, file, host->config);
 	snprintf(file, sizeof(file), "%u.log", number);
 	scene_path(scene, file, host->log);
-	snprintf(host->shm, sizeof(host->shm), "%s%u", scene->shm_prefix, number);
+	snprintf(host->shm, sizeof(host->shm), "%s-%u", scene->shm, number);
 	return write_config(host, options);
 }
 

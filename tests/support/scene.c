@@ -2,7 +2,6 @@
 #include "scene.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <glob.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -19,26 +17,6 @@
 
 #include "clock.h"
 #include "process.h"
-
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
-	(void)info;
-	(void)kind;
-	(void)where;
-	remove(path);
-	return 0;
-}
-
-static void remove_objects(const char *prefix) {
-	char pattern[64];
-	glob_t found;
-
-	snprintf(pattern, sizeof(pattern), "/dev/shm%s*", prefix);
-	if (glob(pattern, 0, NULL, &found) != 0)
-		return;
-	for (size_t i = 0; i < found.gl_pathc; i++)
-		shm_unlink(strrchr(found.gl_pathv[i], '/'));
-	globfree(&found);
-}
 
 static void remove_cluster(const char *dir) {
 	const char *argv[] = {"tests/support/pg-cluster", "remove", dir, NULL};
@@ -107,19 +85,15 @@ static void clear_away(const struct scene *scene) {
 	remove_clusters(scene);
 	end_orphans();
 	remove_mounts(scene);
-	remove_objects(scene->shm_prefix);
+	own_dir_unlink_objects(scene->shm);
 	if (getenv("STINT_KEEP") != NULL)
 		fprintf(stderr, "# kept: %s\n", scene->dir);
 	else
-		nftw(scene->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+		own_dir_remove(scene->dir);
 }
 
 static int set_up(struct scene *scene) {
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(scene->dir, sizeof(scene->dir), "%.40s/stint-test.XXXXXX", tmp != NULL ? tmp : "/tmp");
-	snprintf(scene->shm_prefix, sizeof(scene->shm_prefix), "/stint-test-%d-", (int)getpid());
-	if (mkdtemp(scene->dir) == NULL) {
+	if (own_dir_make(scene->dir, scene->shm) != 0) {
 		fprintf(stderr, "%s: %s\n", scene->dir, strerror(errno));
 		return -1;
 	}

@@ -14,9 +14,11 @@
 #ifndef SCENE_H
 #define SCENE_H
 
+#include "own_dir.h"
+
 struct scene {
-	char dir[64];        /* absolute; open to all, since PostgreSQL runs as another user */
-	char shm_prefix[32]; /* names of shared-memory objects begin with it: "/stint-test-1234-" */
+	char dir[OWN_DIR_MAX]; /* absolute; open to all, since PostgreSQL runs as another user */
+	char shm[OWN_SHM_MAX]; /* names of shared-memory objects begin with it, and a '-': "/stint-test.Ab12Cd" */
 };
 
 /* Returns the play's exit status; 124 when the time was up, 130 after a signal. */

@@ -75,7 +75,7 @@ static void try_all(const struct scene *scene) {
 	char config[108], log[108], socket_path[108], shm[64], said[4096];
 	int status;
 
-	snprintf(shm, sizeof(shm), "%sbad", scene->shm_prefix);
+	snprintf(shm, sizeof(shm), "%s-bad", scene->shm);
 	scene_path(scene, "bad.conf", config);
 	scene_path(scene, "bad.log", log);
 	scene_path(scene, "bad.sock", socket_path);
