@@ -4,7 +4,8 @@
  * Away: leases that the database has counted stay good until their deadlines, or until the
  * client needs more. New ones come from the memory store, with the fallback's terms; what a client
  * has spent of the database's since then is counted there first, so that what a host admits in a
- * fallback window stays within fallback_max_requests, old leases included.
+ * fallback window stays within fallback_max_requests, old leases included. The database's denials are lifted: they
+ * are of another limit, and whether one was still in the table would be chance.
  *
  * Back: the fallback's leases are destroyed, a client's when it is looked at, everybody's within a second
  * (generation.c). What was admitted meanwhile becomes a charge of each client's next request, and only then does
@@ -37,6 +38,7 @@ void fallback_enter(struct core *core, int64_t now_ns) {
 	core->charges_left = 0;
 	core->collecting = false;
 	core->background_at_ns = now_ns;
+	core->away = generation_begin(core);
 }
 
 /* What is left of the database's leases is destroyed, and what was spent of them counts. If they were left, they

@@ -1,6 +1,6 @@
 /*
- * generation.c - events that concern all clients at once: a policy changes, the database is lost, is back, or is
- * another one.
+ * generation.c - events that concern all clients at once: a policy changes, the database is lost, stays away, is
+ * back, or is another one.
  *
  * There may be a million clients, and the event loop must not stand still for as long as it takes to look at all.
  * So such an event only begins a new generation, and notes which. A client whose record is of an earlier
@@ -66,6 +66,8 @@ static void bring_in_line(struct core *core, uint32_t index, const struct client
 		lease_void(core, index, !core->forfeits[client->policy]);
 	if (!uses_memory(core))
 		end_fallback_leases(core, index);
+	if (is_before(core, &was, &core->away))
+		table_lift_denial(core->table, client->slot, core->now_ns, core->now_ns);
 	if (is_before(core, &was, &core->returned))
 		table_unsay(core->table, client->slot);
 	if (is_before(core, &was, &core->lost) && core->state == CORE_CONNECTING)
@@ -102,6 +104,8 @@ void generation_meet_orphan(struct core *core, uint32_t slot) {
 	uint32_t policy = table_policy(core->table, slot);
 	if (core->burnt.open || (policy < POLICY_CAPACITY && core->voided[policy].open))
 		generation_void_orphan(core, slot);
+	if (core->away.open)
+		table_lift_denial(core->table, slot, core->now_ns, core->now_ns);
 	for (int bank = 0; bank < 2; bank++)
 		if (!uses_memory(core) && table_is_fallback(core->table, slot, bank))
 			table_drain(core->table, slot, bank);
@@ -122,6 +126,7 @@ static bool close_mark(const struct core *core, struct mark *mark) {
 
 static void close_marks(struct core *core) {
 	close_mark(core, &core->lost);
+	close_mark(core, &core->away);
 	close_mark(core, &core->disowned);
 	close_mark(core, &core->returned);
 	close_mark(core, &core->drained);

@@ -165,6 +165,7 @@ struct core {
 	uint32_t generations_open;                    /* that some client may not have met */
 	uint64_t generation_ends[CLIENT_GENERATIONS]; /* when all have met each of these, as a mark's */
 	struct mark lost;                             /* the database was lost */
+	struct mark away;                             /* and stays away: a fallback has begun */
 	struct mark returned;                         /* it is back, after a fallback */
 	struct mark disowned;                         /* the leases may be another database's */
 	struct mark burnt;                            /* what was disowned is destroyed */

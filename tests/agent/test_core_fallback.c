@@ -210,6 +210,47 @@ static void a_flood_of_ids_shares_a_limit(void **state) {
 	assert_int_equal(core_shared_granted(f->core), 20);
 }
 
+/* Its limit is used up for half an hour, which the table knows for six seconds. */
+static void is_denied_for_long(struct fixture *f, uint32_t serial, const char *id) {
+	want(f, serial, id, 1);
+	struct lease_grant denial = grant_of(f, 0, 0, 0);
+	denial.valid_us = denial.starts_in_us = INT64_C(360000000);
+	denial.retry_us = INT64_C(1800000000);
+	answers(f, LEASE_DONE, &denial);
+	expect_denied(f, serial);
+	assert_int_equal(app(f, id, 1).verdict, APP_DENIED);
+}
+
+/* Whether the table still has the denial or not. */
+static void who_has_used_up_the_limit_has_that_of_the_fallback(void **state) {
+	struct fixture *f = *state;
+	struct core_policy hour = policy_with(100, 20);
+	hour.time_window_ms = 3600000;
+	hour.terms.sub_window_us = 360000000;
+	policy_changes(f, hour);
+	is_denied_for_long(f, 1, "early");
+	pass(f, 7000 * MS);
+	is_denied_for_long(f, 2, "late");
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(app(f, "late", 1).verdict, APP_DENIED); /* until it is known that the database stays away */
+	core_database_down(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	assert_int_equal(admit_all(f, "early"), 20);
+	assert_int_equal(admit_all(f, "late"), 20);
+	assert_int_equal(app(f, "late", 1).verdict, APP_DENIED);
+}
+
+/* Of an earlier agent, whose table this one has taken over. */
+static void nor_does_another_agents_denial_hold_in_a_fallback(void **state) {
+	struct fixture *f = *state;
+	is_denied_for_long(f, 1, "a");
+	restart(f);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 20);
+}
+
 static void who_is_blocked_stays_so_in_fallback(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -219,6 +260,7 @@ static void who_is_blocked_stays_so_in_fallback(void **state) {
 	answers(f, LEASE_DONE, &blocked);
 	expect_denied(f, 1);
 	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 0);
 	pass(f, 2 * SUB_MS * MS);
 	assert_int_equal(admit_all(f, "a"), 0);
 	assert_int_equal(admit_all(f, "b"), 20);
@@ -379,6 +421,8 @@ int main(void) {
 		STEP(a_lease_that_outlasts_the_fallback_is_reported_afterwards),
 		STEP(one_that_the_fallback_ended_is_not_reported),
 		STEP(a_flood_of_ids_shares_a_limit),
+		STEP(who_has_used_up_the_limit_has_that_of_the_fallback),
+		STEP(nor_does_another_agents_denial_hold_in_a_fallback),
 		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
