@@ -50,7 +50,7 @@ struct client {
 	uint32_t granted[2];   /* what was put into each bank, or served from it, in the present period */
 	uint32_t demand : 19;  /* credits used in a sub-window, lately: see client_demand() */
 	uint32_t newcomer : 1; /* its last lease was a short one, since the store hasn't known it for long */
-	uint32_t since : 12;   /* when the present period began, see leases.c */
+	uint32_t since : 12;   /* when the present period began, see demand.c */
 	uint32_t pending : 24; /* the request under way or queued; CLIENT_NO_PENDING */
 	uint32_t flags : 8;    /* enum client_flag */
 };

@@ -1,5 +1,5 @@
 /*
- * demand.c - how much a client uses, and how large a lease is asked for it, for how long.
+ * demand.c - how much a client uses, whether it goes on, and how large a lease is asked for it, for how long.
  *
  * How much it uses is measured in periods. A period ends when a lease does, or when what was spent is reported to
  * the store: then what it used says what the next ones will. The client's record keeps that as credits in a
@@ -31,6 +31,21 @@
 #define UNUSED_WEIGHT 0.25
 #define UNUSED_MOST   1.5
 
+/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain.
+ * If it isn't asked for, the first check waits for the database. Less is enough where that is long beside the
+ * client's window, since so many round trips take longer than a sub-window; not where it is merely long, or else a
+ * database that is slow because it is busy would get more to do. */
+#define RENEWED         0.7
+#define RENEWED_FAR     0.3
+#define FAR_ROUND_TRIPS 10
+
+/* A lease for so long may lie unused by chance; what a longer one holds is missed elsewhere. */
+#define SHORT_LEASE_NS (10000 * NS_PER_MS)
+
+/* The next lease of a client that has just come, for the first time or after a long one, lasts no more than some
+ * times as long as it has been coming. */
+#define NEWCOMER_GROWTH 4
+
 /* Periods are measured in parts of a sub-window. */
 #define PERIOD_PARTS 32
 #define PERIOD_MASK  4095
@@ -41,7 +56,8 @@ static uint32_t period_clock(struct core *core, const struct client *client, int
 	return (uint32_t)(now_ns / (sub_window_ns(core, client) / PERIOD_PARTS)) & PERIOD_MASK;
 }
 
-double demand_period_length(struct core *core, const struct client *client, int64_t now_ns) {
+/* In sub-windows, never 0. */
+static double period_length(struct core *core, const struct client *client, int64_t now_ns) {
 	uint32_t parts = (period_clock(core, client, now_ns) - client->since) & PERIOD_MASK;
 	return (parts > 0 ? parts : 1) / (double)PERIOD_PARTS;
 }
@@ -74,7 +90,7 @@ bool demand_must_remember(const struct core *core, const struct client *client) 
 
 /* What is known by now: as if the period ended. */
 static double demand_with_period(struct core *core, const struct client *client) {
-	double length = demand_period_length(core, client, core->now_ns), before = client_demand(client);
+	double length = period_length(core, client, core->now_ns), before = client_demand(client);
 	double seen = demand_period_use(core, client) / length;
 	double memory = MEMORY_PART * terms_now(core, policy_of(core, client))->runs;
 	double weight = length / (length + (memory > MEMORY_SUB_WINDOWS_MIN ? memory : MEMORY_SUB_WINDOWS_MIN));
@@ -124,9 +140,10 @@ int demand_span_least(const struct core *core, const struct grant_terms *terms) 
 	return (int)min64(terms->runs, (int64_t)ceil(trips(core, terms, 2)));
 }
 
-/* As long as it takes to use ENOUGH_CREDITS, and long enough that the next lease can come before this one's last
+/* For how many sub-windows after the present one a lease of the client should last: as long as it takes to use
+ * ENOUGH_CREDITS, and long enough that the next lease can come before this one's last
  * quarter is used, which is when it is asked for: see demand_mark_base(). */
-int demand_span(struct core *core, const struct client *client, const struct grant_terms *terms) {
+static int wanted_span(struct core *core, const struct client *client, const struct grant_terms *terms) {
 	double demand = client_demand(client);
 	if (in_fallback(core))
 		return 0;
@@ -137,11 +154,38 @@ int demand_span(struct core *core, const struct client *client, const struct gra
 	return enough >= terms->runs ? terms->runs : enough <= least ? least : (int)enough;
 }
 
+/* The same of its next lease, as far as the store's answer to that is known here. */
+static int next_span(struct core *core, const struct client *client) {
+	struct grant_terms terms = *terms_now(core, policy_of(core, client));
+	int span_least = demand_span_least(core, &terms), span = wanted_span(core, client, &terms);
+	uint32_t left = table_remaining(core->table, client->slot);
+	terms.max_requests = (int32_t)limit_of(core, client);
+	if (client->flags & CLIENT_TIGHT)
+		return grant_ahead_span(&terms, span_least);
+	if (left != HINT_UNKNOWN)
+		span = grant_span_by_left(&terms, span, span_least, left);
+	if (!client->newcomer || demand_period_use(core, client) > 1)
+		return span;
+	int64_t known = (int64_t)(NEWCOMER_GROWTH * period_length(core, client, core->now_ns));
+	return (int)min64(span, max64(known, grant_brief_span(&terms, span_least)));
+}
+
+/* A client may not come for the time of a lease by chance: if others may need what would lie idle meanwhile, and
+ * for long, it gets nothing before it comes again. */
+bool demand_goes_on(struct core *core, const struct client *client) {
+	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
+	double lasts = next_span(core, client) + 1;
+	double enough = trips(core, terms, FAR_ROUND_TRIPS) > 1 ? RENEWED_FAR : RENEWED;
+	bool is_long = lasts * (double)sub_window_ns(core, client) > SHORT_LEASE_NS;
+	return demand_by_now(core, client) * lasts >= enough &&
+	       !(client->flags & CLIENT_TIGHT && is_long && demand_period_use(core, client) == 0);
+}
+
 /* Of a client that is known too little: what it used, for as long as it took, goes on, but it isn't more than
  * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
 static double expect_growth(struct core *core, const struct client *client, int span, int64_t now_ns) {
 	double used = demand_period_use(core, client);
-	double grown = used / demand_period_length(core, client, now_ns) * (span + 1);
+	double grown = used / period_length(core, client, now_ns) * (span + 1);
 	return used == 0 ? 0 : grown < 2 * used + 1 ? grown : 2 * used + 1;
 }
 
@@ -152,7 +196,7 @@ void demand_size(struct core *core, const struct client *client, const struct pe
 	if (core->draining || client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep more */
 	double demand = client_demand(client);
-	request->span = demand_span(core, client, terms);
+	request->span = wanted_span(core, client, terms);
 	request->span_least = demand_span_least(core, terms);
 	/* for as long as it lasts, and until the next one can be here: while a statement is under way, two trips */
 	double expected = demand * (request->span + 1 + trips(core, terms, 2));

@@ -13,7 +13,7 @@
  *   recall.c     calls back what lies unspent on other hosts
  *   verdict.c    what goes with a verdict: limit, remaining, times
  *   leases.c     leases: into the table and out of it again, timers
- *   demand.c     how much a client uses, and how large a lease is asked for it
+ *   demand.c     how much a client uses, whether it goes on, and how large a lease is asked for it
  *   debt.c       what was admitted before the database counted it
  *   pending.c    a client's request that is queued or under way, and who waits for it
  *   registry.c   in which slot each client is
@@ -419,16 +419,15 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 /* Forgets what was used so far: what counts as used from now on is what is used after this. */
 void demand_begin_period(struct core *core, struct client *client);
 void demand_end_period(struct core *core, struct client *client); /* learns from what was used, and begins anew */
-/* In sub-windows, never 0. */
-double demand_period_length(struct core *core, const struct client *client, int64_t now_ns);
 uint32_t demand_period_use(const struct core *core, const struct client *client); /* credits, since it began */
 /* While the database is away, what was used of its leases since then has to be known as long as they stand: see
  * count_in_fallback(). */
 bool demand_must_remember(const struct core *core, const struct client *client);
 /* Credits in a sub-window, by what is known of the client and what it has used in this period. */
 double demand_by_now(struct core *core, const struct client *client);
-/* For how many sub-windows after the present one a lease of the client should last, and has to. */
-int demand_span(struct core *core, const struct client *client, const struct grant_terms *terms);
+/* Whether the client will use its next lease, most likely: so that it is worth its row. */
+bool demand_goes_on(struct core *core, const struct client *client);
+/* For how many sub-windows after the present one a lease has to last. */
 int demand_span_least(const struct core *core, const struct grant_terms *terms);
 /* How much is asked for, and for how long. */
 void demand_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,

@@ -24,18 +24,9 @@
 /* A client that comes more rarely is looked at after three times as long as it takes to come, but after this. */
 #define IDLE_MAX_NS (20000 * NS_PER_MS)
 
-/* A lease for so long may lie unused by chance; what a longer one holds is missed elsewhere. */
-#define SHORT_LEASE_NS (10000 * NS_PER_MS)
-
 /* How long before a lease ends the next one is asked for: a statement takes about a millisecond, and ten on
  * a busy server; some round trips of slack. */
 #define LEAD_MIN_NS (50 * NS_PER_MS)
-
-/* The next lease is asked for if so many checks are expected while it lasts. If none comes, its row was in vain.
- * If it isn't asked for, the first check waits for the database: far from there that is long: less is enough. */
-#define RENEWED     0.7
-#define RENEWED_FAR 0.3
-#define FAR_NS      (10 * NS_PER_MS)
 
 /* If the next lease wasn't to be had when it was time for it, it is asked for again after this. */
 #define LEAD_RETRY_NS (5 * NS_PER_MS)
@@ -407,36 +398,6 @@ static int64_t idle_ns(struct core *core, const struct client *client) {
 	return max64(horizon_ns(sub_ns), pause_ns < IDLE_MAX_NS ? (int64_t)pause_ns : IDLE_MAX_NS);
 }
 
-/* The next lease of a client that has just come, for the first time or after a long one, lasts no more than some
- * times as long as it has been coming. */
-#define NEWCOMER_GROWTH 4
-
-/* For how many sub-windows after its first the client's next lease would last, as far as it is known here. */
-static int next_span(struct core *core, const struct client *client) {
-	struct grant_terms terms = *terms_now(core, policy_of(core, client));
-	int span_least = demand_span_least(core, &terms), span = demand_span(core, client, &terms);
-	uint32_t left = table_remaining(core->table, client->slot);
-	terms.max_requests = (int32_t)limit_of(core, client);
-	if (client->flags & CLIENT_TIGHT)
-		return grant_ahead_span(&terms, span_least);
-	if (left != HINT_UNKNOWN)
-		span = grant_span_by_left(&terms, span, span_least, left);
-	if (!client->newcomer || demand_period_use(core, client) > 1)
-		return span;
-	int64_t known = (int64_t)(NEWCOMER_GROWTH * demand_period_length(core, client, core->now_ns));
-	return (int)min64(span, max64(known, grant_brief_span(&terms, span_least)));
-}
-
-/* Whether the next lease is worth its row. A client may not come for the time of a lease by chance: if others may
- * need what would lie idle meanwhile, and for long, it gets nothing before it comes again. */
-static bool is_active(struct core *core, const struct client *client) {
-	double lasts = next_span(core, client) + 1;
-	bool is_far = core->rtt_ns > FAR_NS;
-	bool is_long = lasts * (double)sub_window_ns(core, client) > SHORT_LEASE_NS;
-	return demand_by_now(core, client) * lasts >= (is_far ? RENEWED_FAR : RENEWED) &&
-	       !(client->flags & CLIENT_TIGHT && is_long && demand_period_use(core, client) == 0);
-}
-
 /* When the next lease is to be asked for; INT64_MAX: when somebody needs it. */
 static int64_t lead_at_ns(struct core *core, const struct client *client, int64_t now_ns) {
 	int bank = last_bank(client, now_ns);
@@ -465,7 +426,7 @@ static void plan_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	int64_t lead_at = lead_at_ns(core, client, now_ns);
 	if (lead_at > now_ns)
 		at_ns = min64(at_ns, lead_at);
-	else if (is_active(core, client) && client->pending == NO_PENDING)
+	else if (demand_goes_on(core, client) && client->pending == NO_PENDING)
 		at_ns = min64(at_ns, now_ns + LEAD_RETRY_NS);
 	if (lease_must_not_idle(core, client))
 		at_ns = min64(at_ns, now_ns + idle_ns(core, client));
@@ -565,7 +526,7 @@ bool lease_end_timer(struct core *core, uint32_t index) {
  * short ago that a client of a few checks a second has mostly done nothing since. */
 void lease_on_timer(struct core *core, uint32_t index, int64_t now_ns) {
 	struct client *client = client_at(core, index);
-	bool is_next = now_ns >= lead_at_ns(core, client, now_ns) && is_active(core, client);
+	bool is_next = now_ns >= lead_at_ns(core, client, now_ns) && demand_goes_on(core, client);
 	bool is_edge = settle_ended(core, index, now_ns);
 	if (is_next)
 		lease_next(core, index);

@@ -180,6 +180,47 @@ static void the_slower_the_database_the_more(void **state) {
 	assert_in_range(f->asked[0].want - 1000, 66, 70); /* about 60 otherwise */
 }
 
+/* ---- Whether it goes on ------------------------------------------------------------------------- */
+
+/* It comes once in two sub-windows, and has leases that last for ten. So many are left of its limit. Returns
+ * whether it has its next lease before it needs it. */
+static bool is_renewed(struct fixture *f, int32_t limit, int32_t remaining) {
+	bool is_ahead = false;
+	for (int i = 0; i < 100 * SUB_MS; i++, pass(f, MS)) {
+		struct app_decision d = {.verdict = APP_ALLOWED};
+		if (i % (2 * SUB_MS) == 0)
+			d = app(f, "a", 1);
+		if (d.verdict == APP_ASKS)
+			want(f, 1, "a", 1);
+		f->told_count = 0;
+		if (f->asked_count == 0)
+			continue;
+		is_ahead |= f->asked[0].next_want > 0;
+		struct lease_grant grant = long_grant_of(f, f->asked[0].need, 8, remaining, 10);
+		grant.max_requests = limit;
+		answers(f, LEASE_DONE, &grant);
+	}
+	return is_ahead;
+}
+
+static void who_uses_little_of_its_limit_is_renewed(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 100);
+	assert_true(is_renewed(f, 100, 80));
+}
+
+static void so_is_one_with_a_limit_of_its_own(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000); /* of which 80 would be little */
+	assert_true(is_renewed(f, 100, 80));
+}
+
+static void near_it_a_lease_would_be_too_short_for_that(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	assert_false(is_renewed(f, 10000, 80));
+}
+
 /* ---- In a fallback ----------------------------------------------------------------------------- */
 
 /* Its clients are counted in this process: so leases are short there, also if the database was a far one. */
@@ -318,6 +359,9 @@ int main(void) {
 		STEP(each_use_counts_however_short_the_time),
 		STEP(no_use_counts_only_after_some_time),
 		STEP(who_begins_is_leased_twice_what_it_used),
+		STEP(who_uses_little_of_its_limit_is_renewed),
+		STEP(so_is_one_with_a_limit_of_its_own),
+		STEP(near_it_a_lease_would_be_too_short_for_that),
 		STEP(a_fallbacks_leases_end_with_their_sub_window),
 		STEP(of_a_lease_that_would_last_between_a_quarter_and_a_half),
 		STEP(of_one_that_is_used_up_what_is_used_until_the_next_is_there),

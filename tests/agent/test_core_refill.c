@@ -173,7 +173,7 @@ static void comes_beside_others(struct fixture *f, struct row *row, int64_t ever
 	unsigned checks = 0, waited = 0, statements = 0;
 	for (int i = 0; i < 200; i++) {
 		grant_take(&row->ring, &row->terms, &of_others, f->now_ns / 1000, 2, &ignored);
-		goes_on(f, row, SUB_MS * MS, every_ns);
+		goes_on(f, row, row->terms.sub_window_us / 1000 * MS, every_ns);
 		checks += row->checks;
 		waited += row->waited;
 		statements += row->statements;
@@ -221,6 +221,25 @@ static void a_far_database_is_asked_before_even_if_it_may_be_in_vain(void **stat
 	far.trip_ns = 15 * MS;
 	comes_beside_others(f, &far, 500 * MS, 6);
 	assert_in_range(far.waited, 0, near.waited / 2);
+}
+
+static void is_beside_others_for_long(struct fixture *f, struct row *row, int64_t trip_ns) {
+	struct core_policy policy = policy_with(100, 20);
+	policy.terms.sub_window_us *= 4;
+	policy.time_window_ms *= 4;
+	policy_changes(f, policy);
+	*row = (struct row){.terms = policy.terms, .next_check_ns = f->now_ns, .trip_ns = trip_ns};
+	comes_beside_others(f, row, 4 * 500 * MS, 6);
+}
+
+/* 15 ms are little beside a window of 4 s, and a database that is slow for being busy gets no more to do. */
+static void nor_is_one_that_is_slow_asked_in_vain(void **state) {
+	struct fixture *f = *state;
+	struct row near, slow;
+	is_beside_others_for_long(f, &near, 0);
+	is_beside_others_for_long(f, &slow, 15 * MS);
+	assert_in_range(slow.statements, near.statements - 6, near.statements + 2);
+	assert_in_range(slow.waited, near.waited - 2, near.waited + 2);
 }
 
 /* ---- Step by step ------------------------------------------------------------------------------ */
@@ -467,6 +486,7 @@ int main(void) {
 		STEP(who_comes_every_other_window_costs_little_more_than_its_checks),
 		STEP(who_comes_while_they_last_is_renewed_before),
 		STEP(a_far_database_is_asked_before_even_if_it_may_be_in_vain),
+		STEP(nor_is_one_that_is_slow_asked_in_vain),
 		STEP(from_two_checks_on_a_client_is_busy),
 		STEP(who_was_busy_is_expected_to_go_on),
 		STEP(also_near_its_limit_where_leases_are_short),
