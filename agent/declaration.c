@@ -223,6 +223,10 @@ static void tell_outcome(const struct declaration *d, const struct policy_row *r
 	if (strcmp(d->status, "created") == 0 || strcmp(d->status, "changed") == 0)
 		log_info("policy %s %s: %lld requests in %lld ms%s", row->name, d->status, (long long)d->row.max_requests,
 		         (long long)d->row.time_window_ms, policy_shadow_words(&d->row));
+	else if (strcmp(d->status, "brought back") == 0)
+		log_warning("policy %s was dropped, and an app declares it again: %lld requests in %lld ms%s", row->name,
+		            (long long)d->row.max_requests, (long long)d->row.time_window_ms,
+		            policy_shadow_words(&d->row));
 	else if (strcmp(d->status, "pinned") == 0 && !in_force && !was_told(d->owner, &d->row))
 		log_warning("policy %s is pinned by an operator; what an app declares for it changes nothing", row->name);
 	else if (is_put_off(d) && !was_told(d->owner, &d->row))

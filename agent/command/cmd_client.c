@@ -4,13 +4,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "change.h"
 #include "command.h"
 #include "query.h"
 #include "stint.h"
 
 static const char block_help[] =
-	"The client is denied, whatever it asks for, until the time is over, or \"stint client clear\".\n"
-	"A limit of its own that it has stays, and holds again afterwards.\n"
+	"The client is denied, whatever it asks for, until the time is over, or \"stint client unblock\".\n"
+	"A limit of its own that it has stays, and holds again afterwards. Without --for, one that is\n"
+	"blocked for a while already is blocked until it is unblocked. Without --note, one that it has\n"
+	"stays; an empty one takes it away.\n"
 	"\n"
 	"  --for DURATION   for so long, 1s to 365d: a number of s, m, h or d, such as 10m\n"
 	"  --note TEXT      why, up to 1000 bytes; shown in the history\n";
@@ -74,7 +77,8 @@ static int block_run(struct command_call *call) {
 	    read_for(call, duration, &text, &for_ms) != COMMAND_DONE)
 		return COMMAND_USAGE;
 	const char *const params[] = {arguments[0], arguments[1], note, for_ms};
-	return query_run(call, "select stint.block_client($1, $2, $3, $4)", 4, params);
+	const struct change change = {"select stint.block_client($1, $2, $3, $4)", 4, params, NULL};
+	return change_make(call, &change, NULL);
 }
 
 static int limit_run(struct command_call *call) {
@@ -93,15 +97,25 @@ static int limit_run(struct command_call *call) {
 	if (max_requests == 0)
 		return command_misuse(call, "--max-requests is required");
 	const char *const params[] = {arguments[0], arguments[1], write_number(&texts[1], max_requests), note, for_ms};
-	return query_run(call, "select stint.set_override($1, $2, $3, $4, $5)", 5, params);
+	const struct change change = {"select stint.set_override($1, $2, $3, $4, $5)", 5, params, NULL};
+	return change_make(call, &change, NULL);
 }
 
-static int clear_run(struct command_call *call) {
+static int run_on_client(struct command_call *call, const char *sql) {
 	const char *arguments[2];
 	const struct command_option options[] = {{0}};
 	if (parse_client(call, options, arguments) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	return query_run(call, "select stint.clear_override($1, $2)", 2, arguments);
+	const struct change change = {sql, 2, arguments, NULL};
+	return change_make(call, &change, NULL);
+}
+
+static int unblock_run(struct command_call *call) {
+	return run_on_client(call, "select stint.unblock_client($1, $2)");
+}
+
+static int clear_run(struct command_call *call) {
+	return run_on_client(call, "select stint.clear_override($1, $2)");
 }
 
 static int reset_run(struct command_call *call) {
@@ -141,7 +155,9 @@ const struct command client_commands[] = {
 	{"limit", "POLICY CLIENT --max-requests N [--for DURATION] [--note TEXT]", "give a client a limit of its own",
      limit_help, NULL, limit_run, OPERATOR},
 	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run, "stint_auditor"},
-	{"clear", "POLICY CLIENT", "end a client's exception", NULL, NULL, clear_run, OPERATOR},
+	{"unblock", "POLICY CLIENT", "end a client's block; a limit of its own holds again", NULL, NULL, unblock_run,
+     OPERATOR},
+	{"clear", "POLICY CLIENT", "end a client's block, and a limit of its own", NULL, NULL, clear_run, OPERATOR},
 	{"reset", "POLICY CLIENT [--json]", "forget what was counted for a client", reset_help, NULL, reset_run,
      OPERATOR},
 	{0},

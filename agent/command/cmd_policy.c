@@ -7,18 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "change.h"
 #include "command.h"
+#include "names.h"
 #include "protocol/limits.h"
 #include "query.h"
 #include "stint.h"
 
 static const char set_help[] =
 	"Creates a policy or changes the one of that name, and pins it: what apps declare from\n"
-	"then on changes nothing. An option that is left out gets its default, even when the policy\n"
-	"exists. All agents follow within a second.\n"
+	"then on changes nothing. Of an existing policy, what isn't named stays as it is; but what\n"
+	"has its default keeps following the limit and the window. Prints what has changed. All\n"
+	"agents follow within a second.\n"
 	"\n"
-	"  --max-requests N               1 to 1000000000, required\n"
-	"  --time-window-ms N             100 to 2678400000 (31 days), required\n"
+	"  --max-requests N               1 to 1000000000; a new policy needs it\n"
+	"  --time-window-ms N             100 to 2678400000 (31 days); a new policy needs it\n"
 	"  --fallback-max-requests N      per host while the database is away,\n"
 	"                                 1 to 2000000000 (default 2 x --max-requests)\n"
 	"  --fallback-time-window-ms N    100 to 2678400000 (default --time-window-ms)\n"
@@ -27,9 +30,21 @@ static const char set_help[] =
 	"                                 10 of a window below 2 s)\n"
 	"  --mode M                       strict (default) or relaxed\n"
 	"  --shadow, --no-shadow          a shadow denies nobody: apps admit whom the limit would\n"
-	"                                 deny, and are told. Without either, an existing policy\n"
-	"                                 stays what it is, and a new one is none. Without other\n"
-	"                                 options, the limits stay as well\n";
+	"                                 deny, and are told\n";
+
+static const char unpin_help[] =
+	"The limits stay what they are until an app declares others: every process of an app does\n"
+	"so when it starts. (What running ones have declared before is not asked for again.)\n";
+
+static const char drop_help[] =
+	"Deletes the policy, and what was counted for it. Where clients are blocked or have limits\n"
+	"of their own, these would go with it: then it needs --yes.\n"
+	"\n"
+	"An app that still uses the policy brings it back with its next declaration, unpinned and\n"
+	"without exceptions. That isn't silent: the history says \"brought back\", the agent's log\n"
+	"warns, and \"stint doctor\" shows it until an operator sets the policy.\n"
+	"\n"
+	"  --yes   even if blocks and clients' limits go with it\n";
 
 static const char history_help[] =
 	"Shows every change of the policies and of their clients' exceptions, oldest first; with\n"
@@ -52,32 +67,27 @@ struct limits {
 	bool shadow, no_shadow;
 };
 
-/* Whether only this is to change. */
-static bool is_shadow_alone(const struct limits *l) {
-	return (l->shadow || l->no_shadow) && !l->max_requests && !l->time_window_ms && !l->fallback_max_requests &&
+static bool is_nothing(const struct limits *l) {
+	return !l->shadow && !l->no_shadow && !l->max_requests && !l->time_window_ms && !l->fallback_max_requests &&
 	       !l->fallback_time_window_ms && !l->resolution && !l->algorithm && !l->mode;
 }
 
-/* Checks what concerns more than one option, or what must be given. */
+/* Checks what concerns more than one option. What isn't given, the database knows. */
 static int check_limits(const struct command_call *call, const struct limits *limits) {
 	if (limits->shadow && limits->no_shadow)
 		return command_misuse(call, "--shadow and --no-shadow exclude one another");
-	if (is_shadow_alone(limits))
-		return COMMAND_DONE;
-	if (limits->max_requests == 0)
-		return command_misuse(call, "--max-requests is required");
-	if (limits->time_window_ms == 0)
-		return command_misuse(call, "--time-window-ms is required");
+	if (is_nothing(limits))
+		return command_misuse(call, "what to set? There is no option");
 	int32_t algorithm = limits->algorithm ? limits_algorithm(limits->algorithm) : STINT_SLIDING_WINDOW;
 	if (algorithm < 0)
 		return command_misuse(call, "--algorithm is \"%s\", must be sliding_window or fixed_window",
 		                      limits->algorithm);
 	if (limits->mode && limits_mode(limits->mode) < 0)
 		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
-	int64_t resolution =
-		limits->resolution ? limits->resolution : limits_default_resolution(limits->time_window_ms);
-	int64_t sub_window_ms =
-		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, resolution);
+	if (limits->time_window_ms == 0 || limits->resolution == 0)
+		return COMMAND_DONE;
+	int64_t sub_window_ms = limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms,
+	                                             (int32_t)limits->resolution);
 	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
 		return COMMAND_DONE;
 	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d",
@@ -127,27 +137,71 @@ static const char *shadow_word(const struct limits *limits) {
 	return limits->shadow ? "true" : limits->no_shadow ? "false" : NULL;
 }
 
+/* Columns that the options name, in the order of struct limits. */
+static void list_given(const struct limits *l, const char *given[6]) {
+	const struct {
+		bool is_given;
+		const char *column;
+	} all[] = {{l->fallback_max_requests != 0, "fallback_max_requests"},
+	           {l->fallback_time_window_ms != 0, "fallback_time_window_ms"},
+	           {l->resolution != 0, "resolution"},
+	           {l->algorithm != NULL, "algorithm"},
+	           {l->mode != NULL, "mode"}};
+	size_t count = 0;
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (all[i].is_given)
+			given[count++] = all[i].column;
+	given[count] = NULL;
+}
+
+/* A name that there was not may be a mistake of typing, which limits nobody. */
+static int warn_of_new(struct command_call *call, json_t *entries) {
+	const char *action = json_string_value(json_object_get(json_array_get(entries, 0), "action"));
+	json_t *others, *row;
+	size_t i;
+	if (!action || strcmp(action, "created") != 0)
+		return COMMAND_DONE;
+	int code = query_fetch(call, "select policy as name from stint.policy_limit where policy <> $1", 1,
+	                       &call->policy, &others);
+	struct names_search search = {.word = call->policy};
+	json_array_foreach(others, i, row)
+		names_consider(&search, json_string_value(json_object_get(row, "name")));
+	if (search.nearest)
+		command_error(call,
+		              "warning: \"%s\" is a new policy, beside \"%s\"; if that was meant, \"stint policy drop %s\""
+		              " takes the new one back",
+		              call->policy, search.nearest, call->policy);
+	json_decref(others);
+	return code;
+}
+
 static int set_run(struct command_call *call) {
 	struct limits limits = {0};
 	struct number_text texts[5];
-	const char *name;
+	const char *name, *given[6];
 	if (parse_limits(call, &limits, &name) != COMMAND_DONE)
 		return COMMAND_USAGE;
-	if (is_shadow_alone(&limits))
-		return query_run(call, "select stint.set_shadow($1, $2)", 2,
-		                 (const char *const[]){name, shadow_word(&limits)});
+	list_given(&limits, given);
 	const char *const params[] = {
 		name,
 		optional(&texts[0], limits.max_requests),
 		optional(&texts[1], limits.time_window_ms),
 		optional(&texts[2], limits.fallback_max_requests),
 		optional(&texts[3], limits.fallback_time_window_ms),
-		limits.algorithm ? limits.algorithm : limits_algorithm_word(STINT_SLIDING_WINDOW),
+		limits.algorithm,
 		optional(&texts[4], limits.resolution),
-		limits.mode ? limits.mode : limits_mode_word(STINT_STRICT),
+		limits.mode,
 		shadow_word(&limits),
 	};
-	return query_run(call, "select stint.set_policy($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9, params);
+	const struct change change = {"select stint.set_policy($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9, params, given};
+	json_t *entries = NULL;
+	int code = change_make(call, &change, &entries);
+	if (code == COMMAND_DONE)
+		code = warn_of_new(call, entries);
+	else if (code == COMMAND_USAGE && !(limits.max_requests && limits.time_window_ms))
+		command_error(call, "(a new policy needs --max-requests and --time-window-ms)");
+	json_decref(entries);
+	return code;
 }
 
 static int list_run(struct command_call *call) {
@@ -163,100 +217,13 @@ static int list_run(struct command_call *call) {
 		0, NULL, as_json);
 }
 
-/* ---- History, in words ------------------------------------------------------------ */
-
-/* Whether the key is left out: the history's other columns have it, or it interests nobody. */
-static bool is_untold(const char *key) {
-	return !strcmp(key, "policy_id") || !strcmp(key, "name") || !strcmp(key, "client_id");
-}
-
-/* These keys are told in this order; keys that only a newer schema has come behind. */
-static const char *const told_first[] = {
-	"blocked",
-	"blocked_until",
-	"max_requests",
-	"limited_until",
-	"time_window_ms",
-	"fallback_max_requests",
-	"fallback_time_window_ms",
-	"algorithm",
-	"resolution",
-	"mode",
-	"shadow",
-};
-
-static bool is_told_first(const char *key) {
-	for (size_t i = 0; i < sizeof(told_first) / sizeof(*told_first); i++)
-		if (strcmp(key, told_first[i]) == 0)
-			return true;
-	return false;
-}
-
-static void tell_value(FILE *to, const char *key, const json_t *value) {
-	char *text = json_dumps(value, JSON_ENCODE_ANY);
-	if (json_is_string(value) && strcmp(key, "note") != 0)
-		fputs(json_string_value(value), to);
-	else if (json_is_string(value)) /* quotes show where people's words end */
-		fprintf(to, "\"%s\"", json_string_value(value));
-	else
-		fputs(text ? text : "?", to);
-	free(text);
-}
-
-/* Tells of one column, if it differs. was NULL: there was no row. */
-static void tell_column(FILE *to, const char *key, const json_t *was, const json_t *becomes) {
-	bool is_set = becomes && !json_is_null(becomes) && !json_is_false(becomes);
-	bool was_set = was && !json_is_null(was) && !json_is_false(was);
-	if ((!is_set && !was_set) || json_equal(was, becomes))
-		return;
-	fprintf(to, "%s%s%s", ftell(to) > 0 ? ", " : "", is_set ? "" : json_is_boolean(was) ? "not " : "no ", key);
-	if (!is_set || json_is_boolean(becomes))
-		return;
-	fputc(' ', to);
-	if (was_set) {
-		tell_value(to, key, was);
-		fputs(" \xe2\x86\x92 ", to); /* an arrow */
-	}
-	tell_value(to, key, becomes);
-}
-
-static void tell_columns(FILE *to, json_t *was, json_t *becomes) {
-	const char *key;
-	json_t *value;
-	for (size_t i = 0; i < sizeof(told_first) / sizeof(*told_first); i++)
-		tell_column(to, told_first[i], json_object_get(was, told_first[i]),
-		            json_object_get(becomes, told_first[i]));
-	json_object_foreach(becomes, key, value) if (!is_untold(key) && !is_told_first(key))
-		tell_column(to, key, json_object_get(was, key), value);
-}
-
-/* Replaces the rows before and after by words: "max_requests 100 → 500, pinned". For a row that is gone, the words
- * say what it was. */
-static int tell_change(json_t *entry) {
-	json_t *was = json_object_get(entry, "old"), *becomes = json_object_get(entry, "new");
-	char *words = NULL;
-	size_t size;
-	FILE *to = open_memstream(&words, &size);
-	if (!to)
-		return -1;
-	if (json_is_object(becomes))
-		tell_columns(to, was, becomes);
-	else
-		tell_columns(to, NULL, was);
-	int error = fclose(to);
-	if (error == 0)
-		error = json_object_set_new(entry, "change", json_string(words));
-	free(words);
-	json_object_del(entry, "old");
-	json_object_del(entry, "new");
-	return error;
-}
+/* ---- History ------------------------------------------------------------------------ */
 
 static int show_history(const struct command_call *call, json_t *entries) {
 	json_t *entry;
 	size_t index;
 	int error = 0;
-	json_array_foreach(entries, index, entry) if (error == 0) error = tell_change(entry);
+	json_array_foreach(entries, index, entry) if (error == 0) error = change_tell(entry, NULL);
 	if (error == 0)
 		return query_show(call, entries, false);
 	json_decref(entries);
@@ -280,33 +247,63 @@ static int history_run(struct command_call *call) {
 
 /* ---- The rest ---------------------------------------------------------------------- */
 
-/* Runs SQL that takes the policy's name as its parameter. */
-static int run_on_policy(struct command_call *call, const char *sql) {
-	const char *name;
-	const struct command_option options[] = {{0}};
-	int code = command_parse(call, options, &name, 1, 1);
-	if (code == COMMAND_DONE)
-		code = command_check_policy(call, name);
-	return code == COMMAND_DONE ? query_run(call, sql, 1, &name) : code;
+static int parse_name(struct command_call *call, const struct command_option *options, const char **name) {
+	int code = command_parse(call, options, name, 1, 1);
+	return code == COMMAND_DONE ? command_check_policy(call, *name) : code;
 }
 
 static int unpin_run(struct command_call *call) {
-	return run_on_policy(call, "select stint.unpin_policy($1)");
+	const char *name;
+	const struct command_option options[] = {{0}};
+	if (parse_name(call, options, &name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	const struct change change = {"select stint.unpin_policy($1)", 1, &name, NULL};
+	int code = change_make(call, &change, NULL);
+	if (code == COMMAND_DONE)
+		printf("%s: its limits stay until an app declares others, as every process of an app does when it starts\n",
+		       name);
+	return code;
+}
+
+static size_t count_actions(json_t *entries, const char *action) {
+	size_t count = 0, i;
+	json_t *entry;
+	json_array_foreach(entries, i, entry)
+		if (strcmp(json_string_value(json_object_get(entry, "action")), action) == 0)
+			count++;
+	return count;
 }
 
 static int drop_run(struct command_call *call) {
-	return run_on_policy(call, "select stint.drop_policy($1)");
+	const char *name;
+	bool yes = false;
+	json_t *entries = NULL;
+	const struct command_option options[] = {{.name = "yes", .flag = &yes}, {0}};
+	if (parse_name(call, options, &name) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	const char *const params[] = {name, yes ? "true" : "false"};
+	const struct change change = {"select stint.drop_policy($1, $2)", 2, params, NULL};
+	int code = change_make(call, &change, &entries);
+	if (code == COMMAND_DONE)
+		printf("%s: with it %zu exceptions of clients; what was counted goes within a while. An app that still declares"
+		       " it brings it back: \"stint policy history\" tells\n",
+		       name, count_actions(entries, "cleared"));
+	else if (code == COMMAND_NO && !yes)
+		command_error(call, "if they may go, too: --yes");
+	json_decref(entries);
+	return code;
 }
 
 #define OPERATOR "stint_operator"
 #define AUDITOR  "stint_auditor"
 
 const struct command policy_commands[] = {
-	{"set", "NAME [--max-requests N --time-window-ms N] [OPTION ...]", "create or change a policy, and pin it",
+	{"set", "NAME OPTION ...", "create or change a policy, and pin it",
      set_help, NULL, set_run, OPERATOR},
 	{"list", "[--json]", "show all policies", NULL, NULL, list_run, AUDITOR},
 	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run, AUDITOR},
-	{"unpin", "NAME", "let the apps' declarations set the policy again", NULL, NULL, unpin_run, OPERATOR},
-	{"drop", "NAME", "delete a policy, its exceptions and its counters", NULL, NULL, drop_run, OPERATOR},
+	{"unpin", "NAME", "let the apps' declarations set the policy again", unpin_help, NULL, unpin_run, OPERATOR},
+	{"drop", "NAME [--yes]", "delete a policy, its exceptions and its counters", drop_help, NULL, drop_run,
+     OPERATOR},
 	{0},
 };

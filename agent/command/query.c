@@ -70,15 +70,3 @@ int query_print(const struct command_call *call, const char *select, int param_c
 	int code = query_fetch(call, select, param_count, params, &objects);
 	return code == COMMAND_DONE ? query_show(call, objects, as_json) : code;
 }
-
-int query_run(const struct command_call *call, const char *sql, int param_count, const char *const *params) {
-	struct pg *pg;
-	int code = command_connect(call, &pg);
-	if (code != COMMAND_DONE)
-		return code;
-	int error = pg_query(pg, sql, param_count, params, NULL);
-	if (error != PG_OK)
-		code = command_database_error(call, pg, error);
-	pg_close(pg);
-	return code;
-}

@@ -33,7 +33,4 @@ int query_fetch(const struct command_call *, const char *select, int param_count
                 json_t **objects);
 int query_show(const struct command_call *, json_t *objects, bool as_json);
 
-/* Connects and runs a statement whose rows don't matter. Returns an enum command_exit; has reported errors. */
-int query_run(const struct command_call *, const char *sql, int param_count, const char *const *params);
-
 #endif

@@ -80,7 +80,7 @@ static int report_no_client(const struct command_call *call, struct pg *pg, cons
 	    search.nearest)
 		command_error(call, "%s; did you mean \"%s\"?", message, search.nearest);
 	else
-		command_error(call, "%s; \"stint client list %s\" shows those that have one", message, call->policy);
+		command_error(call, "%s; \"stint client list %s\" shows all exceptions", message, call->policy);
 	json_decref(names);
 	return COMMAND_USAGE;
 }

@@ -21,6 +21,8 @@ create table stint.policy (
 	shadow                  boolean not null default false,
 	pinned                  boolean not null default false,
 	replaced                jsonb not null default '[]',
+	dropped_at              timestamptz,
+	dropped_by              text,
 	changed_at              timestamptz not null default clock_timestamp(),
 	changed_by              text not null default session_user,
 	constraint policy_sub_window_check check (algorithm <> 'sliding_window' or time_window_ms > 9 * resolution)
@@ -40,6 +42,9 @@ comment on column stint.policy.shadow is 'Nobody is denied: apps admit whom the 
 comment on column stint.policy.pinned is 'Set by an operator: the apps'' declarations change nothing.';
 comment on column stint.policy.replaced is
 	'Limits that apps'' declarations have replaced lately, the last ones first, each with the time: see stint.declare_policy().';
+comment on column stint.policy.dropped_at is
+	'Then a policy of this name was dropped, and an app''s declaration has brought it back; null: not so, or an operator has set it since.';
+comment on column stint.policy.dropped_by is 'Who had dropped it.';
 comment on column stint.policy.changed_at is 'When it was changed last.';
 comment on column stint.policy.changed_by is 'Who changed it last: the role that was logged in.';
 comment on constraint policy_name_check on stint.policy is 'Names appear in configuration, logs and command lines: no blanks, no quotes.';

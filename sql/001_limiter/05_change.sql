@@ -18,12 +18,17 @@ comment on column stint.change.change_id is 'Ascending in the order of commits: 
 comment on column stint.change.at is 'When.';
 comment on column stint.change.changed_by is 'Who: the role that was logged in.';
 comment on column stint.change.action is
-	'Of a policy: created, changed, pinned, unpinned, dropped. Of an override: limited, blocked, cleared, and ended: by itself, at its time. Of a client: reset.';
+	'Of a policy: created, changed, pinned, unpinned, dropped; brought back: it was dropped, and an app has declared it again. Of an override: '
+	'limited, blocked, unblocked, cleared, and ended: by itself, at its time. Of a client: reset.';
 comment on column stint.change.policy_id is 'The policy; it may be gone.';
 comment on column stint.change.policy_name is 'Its name then.';
 comment on column stint.change.client_id is 'The client of an override; null: the policy itself.';
 comment on column stint.change.old is 'The row before; null: there was none.';
 comment on column stint.change.new is 'The row after; null: there is none. Of a reset: how much was forgotten, and what is kept for a while.';
+
+create index change_dropped_idx on stint.change (policy_name, change_id) where action = 'dropped';
+
+comment on index stint.change_dropped_idx is 'Whether a policy that an app declares was dropped before: see stint.declare_policy().';
 
 -- A row is locked here, and not an advisory lock, which anybody who may connect could take and keep.
 create table stint.change_queue (
@@ -36,6 +41,21 @@ comment on table stint.change_queue is 'Its row is locked by the transaction tha
 comment on column stint.change_queue.only_row is 'There is one row.';
 comment on constraint change_queue_only_row_check on stint.change_queue is 'There is one row.';
 
+create function stint.enter_queue() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	perform from stint.change_queue for update;
+	if not found then
+		raise exception 'stint: the row of stint.change_queue is missing' using hint = 'insert into stint.change_queue default values';
+	end if;
+end
+$$;
+
+comment on function stint.enter_queue() is 'Waits until nobody else is changing policies or overrides; then nobody else does until the commit.';
+revoke execute on function stint.enter_queue() from public;
+
 -- Before any row is locked: who comes second waits here and not in the middle of his work, which could deadlock.
 -- Held until the commit, so that change_id, drawn under it, ascends as the commits do.
 create function stint.queue_change() returns trigger
@@ -47,10 +67,7 @@ begin
 		raise exception 'stint: % can''t be truncated, its history would have a gap; use delete', tg_table_name;
 	end if;
 	perform stint.secure_commit(); -- a client that was blocked stays blocked
-	perform from stint.change_queue for update;
-	if not found then
-		raise exception 'stint: the row of stint.change_queue is missing' using hint = 'insert into stint.change_queue default values';
-	end if;
+	perform stint.enter_queue();
 	return null;
 end
 $$;
@@ -84,7 +101,9 @@ as $$
 					or (c.was ->> 'limited_until')::timestamptz <= clock_timestamp() and c.becomes ->> 'max_requests' is null) then 'ended'
 			when kind = 'client_override' and c.becomes is null then 'cleared'
 			when kind = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
+			when kind = 'client_override' and (c.was ->> 'blocked')::boolean and c.was -> 'max_requests' = c.becomes -> 'max_requests' then 'unblocked'
 			when kind = 'client_override' then 'limited'
+			when c.was is null and c.changed ->> 'dropped_at' is not null then 'brought back'
 			when c.was is null then 'created'
 			when c.becomes is null then 'dropped'
 			when c.was - 'pinned' <> c.becomes - 'pinned' then 'changed'
@@ -97,8 +116,8 @@ as $$
 	from (
 		select r.was, r.becomes, r.changed, (r.changed ->> 'policy_id')::int as id
 		from (
-			select row_before - '{changed_at,changed_by,replaced}'::text[] as was,
-				row_after - '{changed_at,changed_by,replaced}'::text[] as becomes,
+			select row_before - '{changed_at,changed_by,replaced,dropped_at,dropped_by}'::text[] as was,
+				row_after - '{changed_at,changed_by,replaced,dropped_at,dropped_by}'::text[] as becomes,
 				coalesce(row_after, row_before) as changed
 			offset 0
 		) r

@@ -29,6 +29,7 @@ declare
 		max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution, mode, shadow);
 	current jsonb;
 	lately jsonb; -- at most three
+	dropped timestamptz;
 begin
 	perform stint.check_policy(name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
 		algorithm, resolution, mode);
@@ -40,13 +41,19 @@ begin
 		policy_id := found.policy_id;
 		if policy_id is null then
 			insert into stint.policy as p (name, max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms,
-				algorithm, resolution, mode, shadow)
-			values (declare_policy.name, declare_policy.max_requests, declare_policy.time_window_ms,
+				algorithm, resolution, mode, shadow, dropped_at, dropped_by)
+			select declare_policy.name, declare_policy.max_requests, declare_policy.time_window_ms,
 				declare_policy.fallback_max_requests, declare_policy.fallback_time_window_ms,
-				declare_policy.algorithm, declare_policy.resolution, declare_policy.mode, declare_policy.shadow)
+				declare_policy.algorithm, declare_policy.resolution, declare_policy.mode, declare_policy.shadow, d.at, d.changed_by
+			from (values (1)) one
+			left join lateral (
+				select c.at, c.changed_by from stint.change c
+				where c.action = 'dropped' and c.policy_name = declare_policy.name
+				order by c.change_id desc limit 1
+			) d on true
 			on conflict do nothing
-			returning p.policy_id into policy_id;
-			status := 'created';
+			returning p.policy_id, p.dropped_at into policy_id, dropped;
+			status := case when dropped is null then 'created' else 'brought back' end;
 		elsif found.pinned then
 			status := 'pinned';
 		elsif again then
@@ -86,7 +93,7 @@ end
 $$;
 
 comment on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) is
-	'For agents: makes or changes a policy as an app declares it. status: created, changed, unchanged, pinned (an operator''s stays), '
+	'For agents: makes or changes a policy as an app declares it. status: created, brought back (it was dropped within the last year, which is in the history and in stint.policy_limit), changed, unchanged, pinned (an operator''s stays), '
 	'put off (these limits were replaced in the last ten minutes, in which there were three changes), kept (again: a declaration repeated after a reconnect leaves an existing policy as it is).';
 revoke execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) from public;
 grant execute on function stint.declare_policy(text, bigint, bigint, bigint, bigint, text, int, text, boolean, boolean) to stint_agent;

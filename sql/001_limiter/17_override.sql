@@ -54,17 +54,18 @@ begin
 		raise exception 'stint: max_requests is %, must be 1 to 1000000000', coalesce(max_requests::text, 'null')
 			using errcode = '22023', hint = 'To admit nothing, use stint.block_client().';
 	end if;
-	insert into stint.client_override (policy_id, client_id, max_requests, limited_until, note)
-	values (stint.find_policy(policy), client, set_override.max_requests, stint.end_of(for_ms), set_override.note)
+	insert into stint.client_override as o (policy_id, client_id, max_requests, limited_until, note)
+	values (stint.find_policy(policy), client, set_override.max_requests, stint.end_of(for_ms), nullif(set_override.note, ''))
 	on conflict on constraint client_override_pkey do update
 	set max_requests = excluded.max_requests, limited_until = excluded.limited_until, blocked = false, blocked_until = null,
-		note = excluded.note;
+		-- why it was blocked is not why it has a limit
+		note = case when set_override.note is null and not o.blocked then o.note else excluded.note end;
 end
 $$;
 
 comment on function stint.set_override(text, text, bigint, text, bigint) is
 	'For operators: gives one client a limit of its own, and unblocks it. for_ms: for so long, then the policy''s limit holds again (1 to 31536000000); null: until '
-	'it is cleared.';
+	'it is cleared. note null: as it was, unless that was a block''s; empty: none.';
 revoke execute on function stint.set_override(text, text, bigint, text, bigint) from public;
 grant execute on function stint.set_override(text, text, bigint, text, bigint) to stint_operator;
 
@@ -74,18 +75,47 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
 	perform stint.check_client(client), stint.check_note(note);
-	insert into stint.client_override (policy_id, client_id, blocked, blocked_until, note)
-	values (stint.find_policy(policy), client, true, stint.end_of(for_ms), block_client.note)
+	insert into stint.client_override as o (policy_id, client_id, blocked, blocked_until, note)
+	values (stint.find_policy(policy), client, true, stint.end_of(for_ms), nullif(block_client.note, ''))
 	on conflict on constraint client_override_pkey do update
-	set blocked = true, blocked_until = excluded.blocked_until, note = excluded.note;
+	set blocked = true, blocked_until = excluded.blocked_until,
+		note = case when block_client.note is null then o.note else excluded.note end;
 end
 $$;
 
 comment on function stint.block_client(text, text, text, bigint) is
 	'For operators: admits nothing of one client any more. for_ms: for so long, then what held before holds again, or a limit of its own that it had (1 to '
-	'31536000000); null: until it is cleared.';
+	'31536000000); null: until it is cleared. note null: as it was; empty: none.';
 revoke execute on function stint.block_client(text, text, text, bigint) from public;
 grant execute on function stint.block_client(text, text, text, bigint) to stint_operator;
+
+create function stint.unblock_client(policy text, client text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	id int;
+begin
+	perform stint.enter_queue();
+	id := stint.find_policy(policy);
+	if not exists (
+		select from stint.override_in_force o
+		where o.policy_id = id and o.client_id = client collate "C" and o.blocked)
+	then
+		raise exception 'stint: client % of policy % is not blocked', quote_literal(left(client, 80)), quote_literal(policy)
+			using errcode = 'P0002';
+	end if;
+	delete from stint.client_override o
+	where o.policy_id = id and o.client_id = client collate "C" and (o.max_requests is null or o.limited_until <= clock_timestamp());
+	update stint.client_override o set blocked = false, blocked_until = null
+	where o.policy_id = id and o.client_id = client collate "C";
+end
+$$;
+
+comment on function stint.unblock_client(text, text) is
+	'For operators: ends a client''s block. A limit of its own that it has holds again, or else the policy''s.';
+revoke execute on function stint.unblock_client(text, text) from public;
+grant execute on function stint.unblock_client(text, text) to stint_operator;
 
 create function stint.clear_override(policy text, client text) returns void
 language plpgsql volatile security definer

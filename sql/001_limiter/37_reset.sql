@@ -56,11 +56,7 @@ declare
 	still int[] := '{}';
 	told bigint;
 begin
-	perform stint.check_client(client), stint.secure_commit();
-	perform from stint.change_queue for update; -- as for any change
-	if not found then
-		raise exception 'stint: the row of stint.change_queue is missing' using hint = 'insert into stint.change_queue default values';
-	end if;
+	perform stint.check_client(client), stint.secure_commit(), stint.enter_queue();
 	select k.* into c from stint.counter k where k.policy_id = id and k.client_id = client collate "C" for update;
 	forgotten := 0;
 	kept := 0;

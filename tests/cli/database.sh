@@ -258,27 +258,38 @@ expect 'what is compared with is missing: status' 1 'schema stint: relation "sti
 
 expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list
 expect 'policy list --json: none' 0 '^\[\]$' "$stint" policy list --json
-expect 'policy set' 0 '^$' "$stint" policy set api --max-requests 100 --time-window-ms 60000
+expect 'policy set' 0 '^api: created: max_requests 100, time_window_ms 60000, fallback_max_requests 200 by default, .* by default, pinned$' \
+	"$stint" policy set api --max-requests 100 --time-window-ms 60000
+expect 'policy set: the same again' 0 '^nothing has changed: it was like that$' "$stint" policy set api --max-requests 100
+expect 'policy set: one of two' 0 '^api: max_requests 100 → 90, fallback_max_requests 200 → 180 by default$' "$stint" policy set api --max-requests 90
+expect 'policy set: what has no default' 0 '^api: fallback_max_requests 180 → 5$' "$stint" policy set api --fallback-max-requests 5
+expect 'policy set: ... stays' 0 '^api: max_requests 90 → 100$' "$stint" policy set api --max-requests 100
+expect 'policy set: back to the default' 0 '^api: fallback_max_requests 5 → 200$' "$stint" policy set api --fallback-max-requests 200
+expect 'policy set: a new name that may be a mistake' 0 'warning: "appi" is a new policy, beside "api"; .*"stint policy drop appi"' \
+	"$stint" policy set appi --max-requests 1 --time-window-ms 1000
+expect 'policy drop: nothing goes with it' 0 '^appi: dropped: max_requests 1, ' "$stint" policy drop appi
+expect 'policy set: half of a new one' 2 'there is no policy "appi"; did you mean "api"' "$stint" policy set appi --max-requests 1
+ok '... says what it needs' "$(grep -q 'a new policy needs --max-requests and --time-window-ms' <<<"$output"; echo $?)" "$output"
 expect 'policy list' 0 '^api +100 +60000 +200 +60000 +sliding_window +20 +strict +no +yes$' "$stint" policy list
-expect 'policy set: all options' 0 '^$' "$stint" policy set api --max-requests=7 --time-window-ms=5000 \
+expect 'policy set: all options' 0 '^api: max_requests 100 → 7, .*, resolution 20 → 30, mode strict → relaxed$' "$stint" policy set api --max-requests=7 --time-window-ms=5000 \
 	--fallback-max-requests 8 --fallback-time-window-ms 6000 --algorithm fixed_window --resolution 30 --mode relaxed
 expect 'policy list: all options' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +no +yes$' "$stint" policy list
-expect 'policy set: the largest numbers' 0 '^$' "$stint" policy set most --max-requests 1000000000 \
+expect 'policy set: the largest numbers' 0 '^most: created: ' "$stint" policy set most --max-requests 1000000000 \
 	--time-window-ms 2678400000 --fallback-max-requests 2000000000 --fallback-time-window-ms 2678400000 --resolution 60
-expect 'policy set: the smallest numbers' 0 '^$' "$stint" policy set least --max-requests 1 --time-window-ms 100 \
+expect 'policy set: the smallest numbers' 0 '^least: created: ' "$stint" policy set least --max-requests 1 --time-window-ms 100 \
 	--fallback-max-requests 1 --fallback-time-window-ms 100 --resolution 10
-expect 'policy set: a long name' 0 '^$' "$stint" policy set "$(printf '%063d' 0)" --max-requests 1 --time-window-ms 1000
+expect 'policy set: a long name' 0 '^0+: created: ' "$stint" policy set "$(printf '%063d' 0)" --max-requests 1 --time-window-ms 1000
 expect 'policy list --json' 0 '"fallback_max_requests": 2000000000,' "$stint" policy list --json
-expect 'policy set: a shadow, and its limits stay' 0 '^$' "$stint" policy set api --shadow
+expect 'policy set: a shadow, and its limits stay' 0 '^api: shadow$' "$stint" policy set api --shadow
 expect 'policy list: a shadow' 0 '^api +7 +5000 +8 +6000 +fixed_window +30 +relaxed +yes +yes$' "$stint" policy list
-expect 'policy set: without a word it stays a shadow' 0 '^$' "$stint" policy set api --max-requests 9 --time-window-ms 5000
-expect 'policy list: still a shadow' 0 '^api +9 +5000 .* +strict +yes +yes$' "$stint" policy list
-expect 'policy set: no shadow any more' 0 '^$' "$stint" policy set api --max-requests 7 --time-window-ms 5000 --no-shadow
-expect 'policy list: no shadow any more' 0 '^api +7 +5000 .* +strict +no +yes$' "$stint" policy list
-expect 'policy set: a new policy that is a shadow' 0 '^$' "$stint" policy set dark --max-requests 7 --time-window-ms 5000 --shadow
+expect 'policy set: without a word it stays a shadow' 0 '^api: max_requests 7 → 9$' "$stint" policy set api --max-requests 9 --time-window-ms 5000
+expect 'policy list: still a shadow' 0 '^api +9 +5000 +8 +6000 +fixed_window +30 +relaxed +yes +yes$' "$stint" policy list
+expect 'policy set: no shadow any more' 0 '^api: max_requests 9 → 7, not shadow$' "$stint" policy set api --max-requests 7 --time-window-ms 5000 --no-shadow
+expect 'policy list: no shadow any more' 0 '^api +7 +5000 .* +relaxed +no +yes$' "$stint" policy list
+expect 'policy set: a new policy that is a shadow' 0 '^dark: created: .*, shadow, pinned$' "$stint" policy set dark --max-requests 7 --time-window-ms 5000 --shadow
 expect 'policy list: it is one' 0 '^dark +7 .* +yes +yes$' "$stint" policy list
 expect 'policy set: a shadow of no policy' 2 'policy set: there is no policy "missing"; "stint policy list" shows those that exist$' "$stint" policy set missing --no-shadow
-expect 'policy unpin' 0 '^$' "$stint" policy unpin api
+expect 'policy unpin' 0 '^api: its limits stay until an app declares others, ' "$stint" policy unpin api
 expect 'policy list: unpinned' 0 '^api .* no$' "$stint" policy list
 expect 'policy unpin: none of that name' 2 'missing' "$stint" policy unpin missing
 expect 'policy drop: none of that name' 2 'policy drop: there is no policy "missing"; "stint policy list" shows those that exist$' "$stint" policy drop missing
@@ -287,19 +298,19 @@ expect 'policy drop: none of that name' 2 'policy drop: there is no policy "miss
 
 hostile=$'a\'; drop schema stint cascade; --\n\e[31m'
 override() { sql stint "select max_requests, blocked, note from stint.client_override where client_id = '$1'"; }
-expect 'client block' 0 '^$' "$stint" client block api bob --note "it's abuse"
+expect 'client block' 0 "^api bob: blocked, note \"it's abuse\"\$" "$stint" client block api bob --note "it's abuse"
 ok 'client block: is there' "$([[ $(override bob) == "|t|it's abuse" ]]; echo $?)" "$(override bob)"
-expect 'client limit' 0 '^$' "$stint" client limit api bob --max-requests 3
+expect 'client limit' 0 '^api bob: not blocked, max_requests 3, no note$' "$stint" client limit api bob --max-requests 3
 ok 'client limit: is there' "$([[ $(override bob) == 3\|* ]]; echo $?)" "$(override bob)"
 expect 'client list' 0 '^api +bob +no +3 +- +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
 # lasts CLIENT: for how many seconds it is limited, and blocked.
 lasts() { sql stint "select round(extract(epoch from limited_until - changed_at)), round(extract(epoch from blocked_until - changed_at))
 	from stint.client_override where client_id = '$1'"; }
-expect 'client block: for a while' 0 '^$' "$stint" client block api bob --for 10m --note 'calm down'
+expect 'client block: for a while' 0 '^api bob: blocked, blocked_until 20[^ ]+, note "calm down"$' "$stint" client block api bob --for 10m --note 'calm down'
 ok 'client block: ... for so long' "$([[ $(lasts bob) == '|600' ]]; echo $?)" "$(lasts bob)"
 expect 'client list: until when' 0 '^api +bob +yes +3 +20[0-9TZ:.-]+ +20[0-9TZ:.-]+ +postgres +calm down$' "$stint" client list
 expect 'client list --json: until when' 0 '"until": "20[0-9-]{8}T[0-9:.]{12}Z"' "$stint" client list --json
-expect 'client limit: for a while' 0 '^$' "$stint" client limit api bob --max-requests 3 --for=2d
+expect 'client limit: for a while' 0 '^api bob: not blocked, no blocked_until, limited_until 20[^ ]+, no note$' "$stint" client limit api bob --max-requests 3 --for=2d
 ok 'client limit: ... for so long' "$([[ $(lasts bob) == '172800|' ]]; echo $?)" "$(lasts bob)"
 expect 'client list: until when a limit holds' 0 '^api +bob +no +3 +20[0-9TZ:.-]+ +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
 for duration in 1s 45s 3h 365d; do
@@ -311,10 +322,10 @@ sql stint "update stint.client_override set blocked_until = now() where client_i
 ok 'client list: what has ended is not shown' "$("$stint" client list | grep -q timed; [[ $? == 1 ]]; echo $?)"
 sql stint "select from stint.expire_counters(1)"
 expect 'policy history: what has ended by itself' 0 ' ended +api +timed +blocked, blocked_until 20' "$stint" policy history api
-expect 'client limit: without an end again' 0 '^$' "$stint" client limit api bob --max-requests 3
+expect 'client limit: without an end again' 0 '^api bob: no limited_until$' "$stint" client limit api bob --max-requests 3
 expect 'client list: of one policy' 0 '^\(none\)$' "$stint" client list most
 expect 'client list --json' 0 '"client_id": "bob"' "$stint" client list api --json
-expect 'client clear' 0 '^$' "$stint" client clear api bob
+expect 'client clear' 0 '^api bob: cleared: max_requests 3$' "$stint" client clear api bob
 ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bob)"
 expect 'client clear: none there' 2 "client 'bob' of policy 'api' has no block, and no limit of its own; \"stint client list api\"" "$stint" client clear api bob
 "$stint" client block api bobby
@@ -324,8 +335,8 @@ expect 'client list: no such policy' 2 '^stint client list: there is no policy "
 expect 'client list --json: no such policy' 2 '^stint client list: there is no policy "missing"; ' "$stint" client list missing --json
 expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
 expect 'client block: no UTF-8' 2 'not UTF-8 from byte 1 on' "$stint" client block api $'\xff\xfe'
-expect 'client block: the longest id' 0 '^$' "$stint" client block api "$(printf '%0255d' 0)"
-expect 'client block: a hostile id' 0 '^$' "$stint" client block api "$hostile"
+expect 'client block: the longest id' 0 '^api 0+: blocked$' "$stint" client block api "$(printf '%0255d' 0)"
+expect 'client block: a hostile id' 0 '^api a.; drop schema stint cascade; --.x0a.x1b.31m: blocked$' "$stint" client block api "$hostile"
 expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
 
 sql stint "insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next,
@@ -350,7 +361,7 @@ expect 'policy history: what was set' 0 \
 changes() { grep -cE -- "$1" <<<"$output"; }
 ok 'policy history: what was changed' "$([[ $(changes ' changed +api +- +max_requests 100 → 7, time_window_ms 60000 → 5000, fallback_max_requests 200 → 8, .*, algorithm sliding_window → fixed_window, resolution 20 → 30, mode strict → relaxed$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: a shadow' "$([[ $(changes ' changed +api +- +shadow$') == 1 ]]; echo $?)" "$output"
-ok 'policy history: no shadow any more' "$([[ $(changes ' changed +api +- +max_requests 9 → 7, .*, not shadow$') == 1 ]]; echo $?)" "$output"
+ok 'policy history: no shadow any more' "$([[ $(changes ' changed +api +- +max_requests 9 → 7, not shadow$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: unpinned' "$([[ $(changes ' unpinned +api +- +not pinned$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: blocked' "$([[ $(changes " blocked +api +bob +blocked, note \"it's abuse\"\$") == 1 ]]; echo $?)" "$output"
 ok 'policy history: limited' "$([[ $(changes ' limited +api +bob +not blocked, max_requests 3, no note$') == 1 ]]; echo $?)" "$output"
@@ -372,20 +383,28 @@ ok '... what it may not see' "$([[ $(grep -A1 -E '^(Problems|Hosts)' <<<"$output
 expect 'db status --json: by an agent' 0 '"problems": null,' "${as_agent[@]}" db status --json
 sql postgres 'create role operator login in role stint_operator'
 operator=("$stint" --database "$(dsn_of stint operator)")
-expect 'client block: by an operator' 0 '^$' "${operator[@]}" client block api eve --note spam
+expect 'client block: by an operator' 0 '^api eve: blocked, note "spam"$' "${operator[@]}" client block api eve --note spam
 expect 'client list: by an operator' 0 '^api +eve +yes +- +- .* operator +spam$' "${operator[@]}" client list api
-expect 'client limit: by an operator' 0 '^$' "${operator[@]}" client limit api eve --max-requests 5
+expect 'client unblock: by an operator' 0 '^api eve: cleared: blocked, note "spam"$' "${operator[@]}" client unblock api eve
+expect 'client unblock: of nobody blocked' 2 "client 'eve' of policy 'api' is not blocked; \"stint client list api\" shows all exceptions" "${operator[@]}" client unblock api eve
+expect 'client limit: by an operator' 0 '^api eve: max_requests 5$' "${operator[@]}" client limit api eve --max-requests 5
 expect 'client reset: by an operator' 0 '^ *0 +0$' "${operator[@]}" client reset api eve
 expect 'client reset: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" client reset api eve
-expect 'client clear: by an operator' 0 '^$' "${operator[@]}" client clear api eve
-expect 'policy set: by an operator' 0 '^$' "${operator[@]}" policy set theirs --max-requests 5 --time-window-ms 1000
-expect 'policy unpin: by an operator' 0 '^$' "${operator[@]}" policy unpin theirs
+expect 'client clear: by an operator' 0 '^api eve: cleared: max_requests 5$' "${operator[@]}" client clear api eve
+expect 'policy set: by an operator' 0 '^theirs: created: ' "${operator[@]}" policy set theirs --max-requests 5 --time-window-ms 1000
+expect 'policy unpin: by an operator' 0 '^theirs: not pinned$' "${operator[@]}" policy unpin theirs
 expect 'policy list: by an operator' 0 '^theirs .* no$' "${operator[@]}" policy list
-expect 'policy drop: by an operator' 0 '^$' "${operator[@]}" policy drop theirs
+"${operator[@]}" client block theirs eve >/dev/null
+expect 'policy drop: something would go with it' 1 "with policy 'theirs' would go 1 blocks and 0 limits of clients' own" "${operator[@]}" policy drop theirs
+ok '... says how to' "$(grep -q 'if they may go, too: --yes' <<<"$output"; echo $?)" "$output"
+expect 'policy drop: by an operator' 0 '^theirs: with it 1 exceptions of clients; ' "${operator[@]}" policy drop theirs --yes
+sql stint "select from stint.declare_policy('theirs', 5, 1000, 10, 1000, 'sliding_window', 10, 'strict', false, false)"
+expect 'policy history: an app brings a dropped policy back' 0 ' brought back +theirs ' "${operator[@]}" policy history theirs
+"${operator[@]}" policy drop theirs >/dev/null
 expect 'policy history: by an operator' 0 ' operator +dropped +theirs ' "${operator[@]}" policy history
 expect 'policy set: an auditor may not' 1 'permission denied' \
 	"$stint" --database "$(dsn_of stint auditor)" policy set api --max-requests 1 --time-window-ms 1000
-expect 'policy set: by an owner who is no superuser' 0 '^$' \
+expect 'policy set: by an owner who is no superuser' 0 '^api: created: ' \
 	"$stint" --database "$(dsn_of managed maker)" policy set api --max-requests 1 --time-window-ms 1000
 for command in 'policy list' 'policy history' 'db status' 'db status --json' 'policy list --json'; do
 	# shellcheck disable=SC2086

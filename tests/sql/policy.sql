@@ -1,7 +1,7 @@
 -- Policies and overrides: declared by apps, set by operators, and the history of both.
 
 begin;
-select plan(110);
+select plan(136);
 
 create function pg_temp.declare(max_requests bigint, again boolean default false, name text default 'api', shadow boolean default false) returns text
 language sql volatile as $$ select status from stint.declare_policy(name, max_requests, 1000, 200, 1000, 'sliding_window', 10, 'strict', shadow, again) $$;
@@ -19,7 +19,7 @@ select is((select policy_id from stint.declare_policy('api', 50, 1000, 200, 1000
 
 select is(stint.set_policy('api', 70, 2000), (select policy_id from stint.policy where name = 'api'), 'an operator sets it');
 select results_eq($$ select max_requests, time_window_ms, fallback_max_requests, fallback_time_window_ms, algorithm, resolution::int, mode, pinned
-	from stint.policy where name = 'api' $$, $$ values (70, 2000::bigint, 140::bigint, 2000::bigint, 'sliding_window', 20, 'strict', true) $$, '… with defaults, pinned');
+	from stint.policy where name = 'api' $$, $$ values (70, 2000::bigint, 200::bigint, 2000::bigint, 'sliding_window', 20, 'strict', true) $$, '… pinned; what isn''t named stays, and what has a default follows');
 select is(pg_temp.declare(50), 'pinned', 'a declaration then changes nothing');
 select is(pg_temp.declare(50, again => true), 'pinned', '… a repeated one says so, too');
 select is((select max_requests from stint.policy where name = 'api'), 70, '… really nothing');
@@ -111,7 +111,6 @@ select throws_ok(format('select stint.set_policy(%s)', args), '22023', 'stint: '
 	('''a'', 0, 1000', 'max_requests is 0, must be 1 to 1000000000'),
 	('''a'', 1000000001, 1000', 'max_requests is 1000000001, must be 1 to 1000000000'),
 	('''a'', 9223372036854775807, 1000, 1', 'max_requests is 9223372036854775807, must be 1 to 1000000000'),
-	('''a'', null, 1000', 'max_requests is null, must be 1 to 1000000000'),
 	('''a'', 1, 99', 'time_window_ms is 99, must be 100 to 2678400000'),
 	('''a'', 1, 2678400001', 'time_window_ms is 2678400001, must be 100 to 2678400000'),
 	('''a'', 1, 1000, 0', 'fallback_max_requests is 0, must be 1 to 2000000000'),
@@ -128,14 +127,15 @@ select lives_ok(format('select stint.set_policy(%s)', args), 'allowed: ' || args
 select throws_ok($$ select * from stint.declare_policy('a', 0, 1000, 1, 1000, 'sliding_window', 10, 'strict', false, false) $$, '22023',
 	'stint: max_requests is 0, must be 1 to 1000000000', 'the same for a declaration');
 select throws_ok(format('select stint.%s', call), 'P0002', 'stint: no policy ''none''', call) from unnest(array[
-	'unpin_policy(''none'')', 'drop_policy(''none'')', 'set_override(''none'', ''c'', 1)', 'block_client(''none'', ''c'')', 'clear_override(''none'', ''c'')']) call;
+	'unpin_policy(''none'')', 'drop_policy(''none'')', 'set_override(''none'', ''c'', 1)', 'unblock_client(''none'', ''c'')', 'block_client(''none'', ''c'')', 'clear_override(''none'', ''c'')']) call;
 select throws_ok($$ select stint.set_override('a', '', 1) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'an override for nobody');
 select throws_ok($$ select stint.block_client('a', repeat('ü', 128)) $$, '22023', 'stint: the client has 256 bytes, must be 1 to 255', 'a client that is too long');
 select throws_ok($$ select stint.set_override('a', 'c', 0) $$, '22023', 'stint: max_requests is 0, must be 1 to 1000000000', 'an override of 0');
 select throws_ok($$ select stint.set_override('a', 'c', null) $$, '22023', 'stint: max_requests is null, must be 1 to 1000000000', 'an override of nothing');
 select throws_ok($$ select stint.set_override('a', 'c', 1000000001) $$, '22023', 'stint: max_requests is 1000000001, must be 1 to 1000000000', 'an override of too much');
 select throws_ok($$ select stint.block_client('a', null) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'no client');
-select throws_ok($$ select stint.set_policy('a', null, 1000) $$, '22023', 'stint: max_requests is null, must be 1 to 1000000000', 'a policy without a limit');
+select throws_ok($$ select stint.set_policy('nothing', null, 1000) $$, 'P0002', 'stint: no policy ''nothing''', 'a new policy without a limit');
+select throws_ok($$ select stint.set_policy('nothing', 10) $$, 'P0002', 'stint: no policy ''nothing''', '… or without a window');
 select throws_ok($$ select stint.block_client('a', 'c', repeat('ü', 500) || 'x') $$, '22023', 'stint: the note has 1001 bytes, must be 1000 at most', 'a note that is too long');
 select throws_ok($$ select stint.set_override('a', 'c', 1, repeat('ü', 500) || 'x') $$, '22023', 'stint: the note has 1001 bytes, must be 1000 at most', '… of a limit');
 select lives_ok($$ select stint.block_client('a', 'noted', repeat('ü', 500)), stint.clear_override('a', 'noted') $$, 'the longest note');
@@ -176,6 +176,60 @@ select results_eq($$ select action, old ->> 'shadow', new ->> 'shadow' from stin
 	('changed', 'false', 'true'), ('changed', 'true', 'false') $$, 'the history has each change');
 select stint.set_policy('bright', 60, 1000);
 select is((select shadow from stint.policy where name = 'bright'), false, 'a new policy is no shadow');
+
+-- What isn't named stays as it is; what has its default follows.
+create function pg_temp.kept() returns text language sql volatile as $$
+	select concat_ws(' ', p.max_requests, p.time_window_ms, p.fallback_max_requests, p.fallback_time_window_ms, p.algorithm, p.resolution, p.mode, p.shadow)
+	from stint.policy p where p.name = 'kept' $$;
+select stint.set_policy('kept', 10, 60000);
+select is(pg_temp.kept(), '10 60000 20 60000 sliding_window 20 strict f', 'kept: the defaults');
+select stint.set_policy('kept', max_requests => 30);
+select is(pg_temp.kept(), '30 60000 60 60000 sliding_window 20 strict f', 'kept: the fallback follows the limit');
+select stint.set_policy('kept', time_window_ms => 1000);
+select is(pg_temp.kept(), '30 1000 60 1000 sliding_window 10 strict f', 'kept: its window and the resolution follow the window');
+select stint.set_policy('kept', fallback_max_requests => 5, fallback_time_window_ms => 7000, algorithm => 'fixed_window', resolution => 7, mode => 'relaxed', shadow => true);
+select is(pg_temp.kept(), '30 1000 5 7000 fixed_window 7 relaxed t', 'kept: what is named');
+select stint.set_policy('kept', 40, 5000);
+select is(pg_temp.kept(), '40 5000 5 7000 fixed_window 7 relaxed t', 'kept: … stays');
+select stint.unpin_policy('kept'), stint.set_policy('kept', shadow => false);
+select is(pg_temp.kept(), '40 5000 5 7000 fixed_window 7 relaxed f', 'kept: a shadow alone');
+select is((select pinned from stint.policy where name = 'kept'), true, 'kept: whatever is set pins');
+select stint.set_policy('kept', max_requests => 1000000000);
+select stint.set_policy('kept', fallback_max_requests => 2000000000);
+select stint.set_policy('kept', max_requests => 2);
+select is(pg_temp.kept(), '2 5000 4 7000 fixed_window 7 relaxed f', 'kept: the largest default follows, too');
+
+-- Blocks end, and notes stay.
+create function pg_temp.exception() returns text language sql volatile as $$
+	select concat_ws(' ', o.blocked, o.max_requests, o.blocked_until is not null, o.note) from stint.client_override o where o.client_id = 'noted' $$;
+select stint.block_client('kept', 'noted', 'abuse', 60000), stint.block_client('kept', 'noted');
+select is(pg_temp.exception(), 't f abuse', 'note: a block keeps it, and ends when it is said');
+select stint.block_client('kept', 'noted', '');
+select is(pg_temp.exception(), 't f', 'note: an empty one takes it away');
+select stint.block_client('kept', 'noted', 'abuse'), stint.set_override('kept', 'noted', 3);
+select is(pg_temp.exception(), 'f 3 f', 'note: a block''s is no limit''s');
+select stint.set_override('kept', 'noted', 3, 'paid'), stint.set_override('kept', 'noted', 4), stint.block_client('kept', 'noted', null, 60000);
+select is(pg_temp.exception(), 't 4 t paid', 'note: a limit''s stays');
+select stint.unblock_client('kept', 'noted');
+select is(pg_temp.exception(), 'f 4 f paid', 'unblocked: the limit holds again');
+select is((select action from stint.change order by change_id desc limit 1), 'unblocked', '… which is in the history');
+select throws_ok($$ select stint.unblock_client('kept', 'noted') $$, 'P0002', 'stint: client ''noted'' of policy ''kept'' is not blocked', 'who isn''t blocked can''t be unblocked');
+select stint.clear_override('kept', 'noted'), stint.block_client('kept', 'noted'), stint.unblock_client('kept', 'noted');
+select is(pg_temp.exception(), null, 'unblocked: nothing is left of it');
+
+-- A drop that would take exceptions along; and one that an app undoes.
+select stint.set_override('kept', 'noted', 3), stint.block_client('kept', 'noted'), stint.block_client('kept', 'other');
+select throws_ok($$ select stint.drop_policy('kept', false) $$, '2BP01', 'stint: with policy ''kept'' would go 2 blocks and 1 limits of clients'' own', 'a drop says what goes with it');
+select lives_ok($$ select stint.drop_policy('kept', true) $$, '… and drops it if told');
+select is(pg_temp.declare(9, name => 'kept'), 'brought back', 'an app brings it back');
+select is((select action from stint.change order by change_id desc limit 1), 'brought back', '… which is in the history');
+select ok(dropped_at between now() and clock_timestamp() and dropped_by = session_user, '… and with it, who dropped it') from stint.policy_limit where policy = 'kept';
+select is(pg_temp.declare(8, name => 'kept'), 'changed', '… it stays an app''s');
+select stint.set_policy('kept', max_requests => 8);
+select is((select dropped_at from stint.policy_limit where policy = 'kept'), null, '… until an operator sets it');
+select lives_ok($$ select stint.drop_policy('kept', false) $$, 'a drop that takes nothing along');
+select stint.set_policy('kept', 10, 1000);
+select is((select dropped_at from stint.policy where name = 'kept'), null, 'an operator who makes it again has not to be told');
 
 select * from finish();
 rollback;

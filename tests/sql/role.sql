@@ -22,7 +22,7 @@ from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('
 create temp table may_call (role text, name text);
 insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_agent', 'register_host', 'heartbeat', 'pulse', 'declare_policy', 'get_policies', 'get_changes',
 	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls']);
-insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shadow', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'clear_override', 'reset_client']);
+insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shadow', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'unblock_client', 'clear_override', 'reset_client']);
 insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
@@ -31,7 +31,7 @@ insert into may_read select role, name from unnest(array['an_operator', 'an_audi
 select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
 	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
 	where p.pronamespace = 'stint'::regnamespace $$, 'who may call what');
-select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 31, 'agents call nineteen functions, operators eight, users of the cache four');
+select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 32, 'agents call nineteen functions, operators nine, users of the cache four');
 select test.all_hold($$ select proname, prosecdef from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call) and proname <> 'begin_call' $$,
 	'what they call runs with the owner''s rights, but for what sets their own transaction''s settings');
 
