@@ -175,7 +175,9 @@ STINT := \
 	agent/command/objects.c \
 	agent/command/output.c \
 	agent/command/query.c \
-	agent/command/refusal.c
+	agent/command/refusal.c \
+	agent/command/show.c \
+	agent/command/verdict.c
 
 MIGRATIONS := \
 	sql/001_limiter/01_role.sql \
@@ -230,6 +232,8 @@ MIGRATIONS := \
 	sql/001_limiter/46_policy_limit.sql \
 	sql/001_limiter/47_client_limit.sql \
 	sql/001_limiter/48_promotion.sql \
+	sql/001_limiter/49_client_charge.sql \
+	sql/001_limiter/49_client_lease.sql \
 	sql/001_limiter/99_done.sql
 
 LIB_TESTS := \

@@ -56,8 +56,8 @@ static void tell_value(FILE *to, const char *key, const json_t *value) {
 
 /* These have a default. */
 static bool is_by_default(const char *key, const char *const *given) {
-	static const char *const all[] = {"fallback_max_requests", "fallback_time_window_ms", "algorithm", "resolution",
-	                                  "mode"};
+	static const char *const all[] = {"fallback_max_requests", "fallback_time_window_ms", "algorithm",
+	                                  "resolution", "mode"};
 	bool has_default = false;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		has_default = has_default || strcmp(all[i], key) == 0;
@@ -137,25 +137,25 @@ static int print_change(json_t *entry, const char *const *given) {
 		return -1;
 	char *client = output_printable(client_id ? client_id : "");
 	char *words = output_printable(json_string_value(json_object_get(entry, "change")));
-	bool failed = !client || !words ||
-	              printf("%s%s%s: %s%s%s\n", json_string_value(json_object_get(entry, "policy")),
-	                     client_id ? " " : "", client, is_told(action) ? action : "", is_told(action) ? ": " : "",
-	                     words) < 0;
+	bool failed =
+		!client || !words ||
+		printf("%s%s%s: %s%s%s\n", json_string_value(json_object_get(entry, "policy")), client_id ? " " : "",
+	           client, is_told(action) ? action : "", is_told(action) ? ": " : "", words) < 0;
 	free(client);
 	free(words);
 	return failed ? -1 : 0;
 }
 
 static int print_changes(const struct command_call *call, json_t *entries, const char *const *given) {
-	json_t *entry;
-	size_t i;
 	int error = entries ? 0 : -1;
 	if (json_array_size(entries) == 0 && error == 0)
 		puts("nothing has changed: it was like that");
 	/* Many clients' exceptions may go with a policy. */
-	json_array_foreach(entries, i, entry)
-		if (error == 0 && (call->client_id || json_is_null(json_object_get(entry, "client_id"))))
+	for (size_t i = 0; i < json_array_size(entries) && error == 0; i++) {
+		json_t *entry = json_array_get(entries, i);
+		if (call->client_id || json_is_null(json_object_get(entry, "client_id")))
 			error = print_change(entry, given);
+	}
 	if (error == 0)
 		return COMMAND_DONE;
 	command_error(call, "out of memory, or the output can't be written");

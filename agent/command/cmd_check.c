@@ -11,6 +11,7 @@
 #include "names.h"
 #include "output.h"
 #include "stint.h"
+#include "verdict.h"
 
 const char check_help[] =
 	"Asks for one admission of CLIENT under POLICY, and takes it: a cost that is allowed is\n"
@@ -32,64 +33,6 @@ struct request {
 	int64_t cost;
 	bool json;
 };
-
-static const char *source_name(enum stint_source source) {
-	switch (source) {
-	case STINT_SOURCE_LEASE: return "lease";
-	case STINT_SOURCE_DATABASE: return "database";
-	case STINT_SOURCE_FALLBACK: return "fallback";
-	case STINT_SOURCE_LOCAL: return "local";
-	case STINT_SOURCE_ADVANCE: return "advance";
-	}
-	return "unknown";
-}
-
-static const char *reason_name(enum stint_reason reason) {
-	switch (reason) {
-	case STINT_ADMITTED: return "admitted";
-	case STINT_OVER_LIMIT: return "over_limit";
-	case STINT_BLOCKED: return "blocked";
-	case STINT_COST_ABOVE_LIMIT: return "cost_above_limit";
-	case STINT_UNAVAILABLE: return "unavailable";
-	}
-	return "unknown";
-}
-
-static int print_json(const struct request *request, const struct stint_result *result) {
-	json_t *verdict = json_object();
-	json_object_set_new(verdict, "policy", json_string(request->policy));
-	json_object_set_new(verdict, "client_id", json_string(request->client_id));
-	json_object_set_new(verdict, "cost", json_integer(request->cost));
-	json_object_set_new(verdict, "allowed", json_boolean(result->allowed));
-	json_object_set_new(verdict, "shadow_denied", json_boolean(result->shadow_denied));
-	json_object_set_new(verdict, "source", json_string(source_name(result->source)));
-	json_object_set_new(verdict, "reason", json_string(reason_name(result->reason)));
-	json_object_set_new(verdict, "limit", json_integer(result->limit));
-	json_object_set_new(verdict, "time_window_ms", json_integer(result->time_window_ms));
-	json_object_set_new(verdict, "remaining", json_integer(result->remaining));
-	json_object_set_new(verdict, "retry_after_ms", json_integer(result->retry_after_ms));
-	json_object_set_new(verdict, "reset_after_ms", json_integer(result->reset_after_ms));
-	return output_json(verdict, stdout);
-}
-
-static void print_sentence(const struct stint_result *result) {
-	char retry[OUTPUT_TEXT_SIZE], reset[OUTPUT_TEXT_SIZE];
-	printf("%s by %s%s: ", result->allowed ? "allowed" : "denied", source_name(result->source),
-	       result->shadow_denied ? ", as the policy is a shadow; else denied" : "");
-	if (result->reason == STINT_BLOCKED) {
-		printf("the client is blocked\n");
-		return;
-	}
-	printf("%" PRId64 " of %" PRId64 " remaining", result->remaining, result->limit);
-	if (result->reason == STINT_COST_ABOVE_LIMIT)
-		printf(", this cost is above the limit and never admitted");
-	else if (!result->allowed || result->shadow_denied)
-		printf("%s, retry after %s", result->reason == STINT_UNAVAILABLE ? ", at the moment nobody can look" : "",
-		       output_duration(retry, result->retry_after_ms));
-	if (result->reset_after_ms > 0)
-		printf(", free again after %s", output_duration(reset, result->reset_after_ms));
-	putchar('\n');
-}
 
 /* An agent without a database has the policies that its apps declare. One with a database may not know them all:
  * then the nearest of those that it knows is named. */
@@ -151,28 +94,21 @@ static int report_no_agent(const struct command_call *call) {
 	return COMMAND_NO_AGENT;
 }
 
+static int print_json(const struct request *request, const struct stint_result *result) {
+	json_t *verdict = json_object();
+	json_object_set_new(verdict, "policy", json_string(request->policy));
+	json_object_set_new(verdict, "client_id", json_string(request->client_id));
+	json_object_set_new(verdict, "cost", json_integer(request->cost));
+	verdict_add(verdict, result);
+	return output_json(verdict, stdout);
+}
+
 static int print_verdict(const struct request *request, const struct stint_result *result) {
 	if (!request->json)
-		print_sentence(result);
+		verdict_print(result);
 	else if (print_json(request, result) != 0)
 		return COMMAND_FAILED;
 	return result->allowed ? COMMAND_DONE : COMMAND_NO;
-}
-
-static int decide(const char *socket_path, const struct request *request, struct stint_result *result) {
-	struct stint *stint = NULL;
-	struct stint_limiter *limiter = NULL;
-	const struct stint_options limits = {.policy = request->policy, .must_exist = true};
-	int status = stint_open(&stint, socket_path);
-	if (status == 0)
-		status = stint_limiter_new(&limiter, stint, &limits);
-	if (status == 0)
-		status = stint_check(limiter, request->client_id, (uint32_t)request->cost, result);
-	if (status == 0 && result->source == STINT_SOURCE_LOCAL)
-		status = STINT_EAGENT;
-	stint_limiter_free(limiter);
-	stint_close(stint);
-	return status;
 }
 
 int check_run(struct command_call *call) {
@@ -190,7 +126,8 @@ int check_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	request.policy = arguments[0];
 	request.client_id = arguments[1];
-	int status = decide(call->settings->socket_path, &request, &result);
+	int status = verdict_ask(call->settings->socket_path, request.policy, request.client_id,
+	                         (uint32_t)request.cost, &result);
 	if (status == STINT_EAGENT)
 		return report_no_agent(call);
 	return status != 0 ? report_failure(call, &request, status) : print_verdict(&request, &result);

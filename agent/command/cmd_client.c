@@ -7,6 +7,7 @@
 #include "change.h"
 #include "command.h"
 #include "query.h"
+#include "show.h"
 #include "stint.h"
 
 static const char block_help[] =
@@ -127,6 +128,15 @@ static int reset_run(struct command_call *call) {
 	return query_print(call, "select forgotten, kept from stint.reset_client($1, $2)", 2, arguments, as_json);
 }
 
+static int show_run(struct command_call *call) {
+	const char *arguments[2];
+	bool as_json = false;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (parse_client(call, options, arguments) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	return show_client(call, as_json);
+}
+
 /* until: when what holds now ends, the block of one that is blocked. */
 static int list_run(struct command_call *call) {
 	bool as_json = false;
@@ -154,6 +164,8 @@ const struct command client_commands[] = {
      block_run, OPERATOR},
 	{"limit", "POLICY CLIENT --max-requests N [--for DURATION] [--note TEXT]", "give a client a limit of its own",
      limit_help, NULL, limit_run, OPERATOR},
+	{"show", "POLICY CLIENT [--json]", "show why a client is denied, or what it has left", show_help, NULL,
+     show_run, "stint_auditor"},
 	{"list", "[POLICY] [--json]", "show all exceptions, or one policy's", NULL, NULL, list_run, "stint_auditor"},
 	{"unblock", "POLICY CLIENT", "end a client's block; a limit of its own holds again", NULL, NULL, unblock_run,
      OPERATOR},

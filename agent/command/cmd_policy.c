@@ -86,8 +86,8 @@ static int check_limits(const struct command_call *call, const struct limits *li
 		return command_misuse(call, "--mode is \"%s\", must be strict or relaxed", limits->mode);
 	if (limits->time_window_ms == 0 || limits->resolution == 0)
 		return COMMAND_DONE;
-	int64_t sub_window_ms = limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms,
-	                                             (int32_t)limits->resolution);
+	int64_t sub_window_ms =
+		limits_sub_window_ms((enum stint_algorithm)algorithm, limits->time_window_ms, (int32_t)limits->resolution);
 	if (sub_window_ms >= STINT_SUB_WINDOW_MS_MIN)
 		return COMMAND_DONE;
 	return command_misuse(call, "--time-window-ms / --resolution is %" PRId64 ", must be at least %d",
@@ -164,8 +164,7 @@ static int warn_of_new(struct command_call *call, json_t *entries) {
 	int code = query_fetch(call, "select policy as name from stint.policy_limit where policy <> $1", 1,
 	                       &call->policy, &others);
 	struct names_search search = {.word = call->policy};
-	json_array_foreach(others, i, row)
-		names_consider(&search, json_string_value(json_object_get(row, "name")));
+	json_array_foreach(others, i, row) names_consider(&search, json_string_value(json_object_get(row, "name")));
 	if (search.nearest)
 		command_error(call,
 		              "warning: \"%s\" is a new policy, beside \"%s\"; if that was meant, \"stint policy drop %s\""
@@ -260,17 +259,18 @@ static int unpin_run(struct command_call *call) {
 	const struct change change = {"select stint.unpin_policy($1)", 1, &name, NULL};
 	int code = change_make(call, &change, NULL);
 	if (code == COMMAND_DONE)
-		printf("%s: its limits stay until an app declares others, as every process of an app does when it starts\n",
-		       name);
+		printf(
+			"%s: its limits stay until an app declares others, as every process of an app does when it starts\n",
+			name);
 	return code;
 }
 
 static size_t count_actions(json_t *entries, const char *action) {
-	size_t count = 0, i;
-	json_t *entry;
-	json_array_foreach(entries, i, entry)
-		if (strcmp(json_string_value(json_object_get(entry, "action")), action) == 0)
-			count++;
+	size_t count = 0;
+	for (size_t i = 0; i < json_array_size(entries); i++) {
+		const json_t *entry = json_array_get(entries, i);
+		count += strcmp(json_string_value(json_object_get(entry, "action")), action) == 0;
+	}
 	return count;
 }
 
@@ -285,9 +285,10 @@ static int drop_run(struct command_call *call) {
 	const struct change change = {"select stint.drop_policy($1, $2)", 2, params, NULL};
 	int code = change_make(call, &change, &entries);
 	if (code == COMMAND_DONE)
-		printf("%s: with it %zu exceptions of clients; what was counted goes within a while. An app that still declares"
-		       " it brings it back: \"stint policy history\" tells\n",
-		       name, count_actions(entries, "cleared"));
+		printf(
+			"%s: with it %zu exceptions of clients; what was counted goes within a while. An app that still declares"
+			" it brings it back: \"stint policy history\" tells\n",
+			name, count_actions(entries, "cleared"));
 	else if (code == COMMAND_NO && !yes)
 		command_error(call, "if they may go, too: --yes");
 	json_decref(entries);
@@ -298,8 +299,7 @@ static int drop_run(struct command_call *call) {
 #define AUDITOR  "stint_auditor"
 
 const struct command policy_commands[] = {
-	{"set", "NAME OPTION ...", "create or change a policy, and pin it",
-     set_help, NULL, set_run, OPERATOR},
+	{"set", "NAME OPTION ...", "create or change a policy, and pin it", set_help, NULL, set_run, OPERATOR},
 	{"list", "[--json]", "show all policies", NULL, NULL, list_run, AUDITOR},
 	{"history", "[NAME] [--json]", "show who changed what, and when", history_help, NULL, history_run, AUDITOR},
 	{"unpin", "NAME", "let the apps' declarations set the policy again", unpin_help, NULL, unpin_run, OPERATOR},

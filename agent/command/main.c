@@ -44,8 +44,8 @@ static const struct command top_commands[] = {
      check_run, NULL},
 	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run, NULL},
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL, NULL},
-	{"client", "list|block|unblock|limit|clear|reset ...", "exceptions for single clients", NULL, client_commands, NULL,
-     NULL},
+	{"client", "show|list|block|unblock|limit|clear|reset ...", "exceptions for single clients", NULL,
+     client_commands, NULL, NULL},
 	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL, NULL},
 	{0},
 };

@@ -101,7 +101,8 @@ as $$
 					or (c.was ->> 'limited_until')::timestamptz <= clock_timestamp() and c.becomes ->> 'max_requests' is null) then 'ended'
 			when kind = 'client_override' and c.becomes is null then 'cleared'
 			when kind = 'client_override' and (c.becomes ->> 'blocked')::boolean then 'blocked'
-			when kind = 'client_override' and (c.was ->> 'blocked')::boolean and c.was -> 'max_requests' = c.becomes -> 'max_requests' then 'unblocked'
+			when kind = 'client_override' and (c.was ->> 'blocked')::boolean
+				and (c.was -> 'max_requests', c.was -> 'limited_until') = (c.becomes -> 'max_requests', c.becomes -> 'limited_until') then 'unblocked'
 			when kind = 'client_override' then 'limited'
 			when c.was is null and c.changed ->> 'dropped_at' is not null then 'brought back'
 			when c.was is null then 'created'

@@ -79,9 +79,9 @@ ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$
 expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
 expect 'db status shows the host' 0 '^real ' "$stint" db status
 expect 'an unknown policy' 2 'there is no policy "api"; "stint policy list" shows' "${s[@]}" check api a
-"$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1
-"$stint" policy set many --max-requests 100 --time-window-ms 36000000 --fallback-max-requests 50
-"$stint" client limit many own --max-requests 30
+"$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1 >/dev/null
+"$stint" policy set many --max-requests 100 --time-window-ms 36000000 --fallback-max-requests 50 >/dev/null
+"$stint" client limit many own --max-requests 30 >/dev/null
 wait_for 10 knows_policy many
 expect 'allowed' 0 '^allowed by .*: 1 of 2 remaining' "${s[@]}" check api a
 expect 'a policy that is nearly known' 2 'there is no policy "appi"; did you mean "api"\?$' "${s[@]}" check appi a
@@ -104,25 +104,25 @@ expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cos
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
 expect 'the round trip is known' 0 'round trip [0-9]+\.[0-9] ms,' "${s[@]}" status
 expect 'status knows the policy' 0 '^api +2 +3600000 +1 +3600000 ' "${s[@]}" status
-"$stint" client block api blocked # nobody has asked for it yet: so it is in force at once
+"$stint" client block api blocked >/dev/null # nobody has asked for it yet: so it is in force at once
 expect 'a blocked client' 1 '^denied by database: the client is blocked$' "${s[@]}" check api blocked
 # Once the agent has met the change, that is.
 denied_by_lease() { "${s[@]}" check api blocked >"$tmp/blocked"; grep -qx 'denied by lease: the client is blocked' "$tmp/blocked"; }
 ok 'a blocked client, asked again' "$(wait_for 10 denied_by_lease; echo $?)" "$(cat "$tmp/blocked")"
 expect 'a blocked client --json' 1 '"reason": "blocked"' "${s[@]}" check api blocked --json
-"$stint" client limit api a --max-requests 3
+"$stint" client limit api a --max-requests 3 >/dev/null
 has_room() { "${s[@]}" check api a >"$tmp/room"; }
 ok 'a limit of its own' "$(wait_for 10 has_room && grep -q '^allowed by .* of 3 remaining' "$tmp/room"; echo $?)" "$(cat "$tmp/room")"
 
 # A shadow of it denies nobody; taken off, it is in force again.
-"$stint" policy set many --shadow
+"$stint" policy set many --shadow >/dev/null
 admits() { "${s[@]}" check many first --cost 80 >"$tmp/shadow"; }
 ok 'a shadow' "$(wait_for 10 admits && grep -qE '^allowed by [a-z]+, as the policy is a shadow; else denied: .* of 100 remaining, retry after ' "$tmp/shadow"; echo $?)" \
 	"$(cat "$tmp/shadow")"
 expect 'a shadow --json' 0 '"shadow_denied": true' "${s[@]}" check many first --cost 80 --json
 ok '... with the reason' "$(grep -q '"reason": "over_limit"' <<<"$output"; echo $?)" "$output"
 expect 'a shadow: the status says so' 0 '^many +100 .* +strict +yes +yes$' "${s[@]}" status
-"$stint" policy set many --no-shadow
+"$stint" policy set many --no-shadow >/dev/null
 denies() { ! admits; }
 ok 'no shadow any more' "$(wait_for 10 denies; echo $?)" "$(cat "$tmp/shadow")"
 

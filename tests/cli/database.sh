@@ -259,14 +259,14 @@ expect 'what is compared with is missing: status' 1 'schema stint: relation "sti
 expect 'policy list: none' 0 '^\(none\)$' "$stint" policy list
 expect 'policy list --json: none' 0 '^\[\]$' "$stint" policy list --json
 expect 'policy set' 0 '^api: created: max_requests 100, time_window_ms 60000, fallback_max_requests 200 by default, .* by default, pinned$' \
-	"$stint" policy set api --max-requests 100 --time-window-ms 60000
+	"$stint" policy set api --max-requests 100 --time-window-ms 60000 >/dev/null
 expect 'policy set: the same again' 0 '^nothing has changed: it was like that$' "$stint" policy set api --max-requests 100
 expect 'policy set: one of two' 0 '^api: max_requests 100 → 90, fallback_max_requests 200 → 180 by default$' "$stint" policy set api --max-requests 90
 expect 'policy set: what has no default' 0 '^api: fallback_max_requests 180 → 5$' "$stint" policy set api --fallback-max-requests 5
 expect 'policy set: ... stays' 0 '^api: max_requests 90 → 100$' "$stint" policy set api --max-requests 100
 expect 'policy set: back to the default' 0 '^api: fallback_max_requests 5 → 200$' "$stint" policy set api --fallback-max-requests 200
 expect 'policy set: a new name that may be a mistake' 0 'warning: "appi" is a new policy, beside "api"; .*"stint policy drop appi"' \
-	"$stint" policy set appi --max-requests 1 --time-window-ms 1000
+	"$stint" policy set appi --max-requests 1 --time-window-ms 1000 >/dev/null
 expect 'policy drop: nothing goes with it' 0 '^appi: dropped: max_requests 1, ' "$stint" policy drop appi
 expect 'policy set: half of a new one' 2 'there is no policy "appi"; did you mean "api"' "$stint" policy set appi --max-requests 1
 ok '... says what it needs' "$(grep -q 'a new policy needs --max-requests and --time-window-ms' <<<"$output"; echo $?)" "$output"
@@ -296,6 +296,7 @@ expect 'policy drop: none of that name' 2 'policy drop: there is no policy "miss
 
 # ---- clients ------------------------------------------------------------------------
 
+sql postgres 'create role auditor login in role stint_auditor'
 hostile=$'a\'; drop schema stint cascade; --\n\e[31m'
 override() { sql stint "select max_requests, blocked, note from stint.client_override where client_id = '$1'"; }
 expect 'client block' 0 "^api bob: blocked, note \"it's abuse\"\$" "$stint" client block api bob --note "it's abuse"
@@ -314,7 +315,7 @@ expect 'client limit: for a while' 0 '^api bob: not blocked, no blocked_until, l
 ok 'client limit: ... for so long' "$([[ $(lasts bob) == '172800|' ]]; echo $?)" "$(lasts bob)"
 expect 'client list: until when a limit holds' 0 '^api +bob +no +3 +20[0-9TZ:.-]+ +20[0-9TZ:.-]+ +postgres +-$' "$stint" client list
 for duration in 1s 45s 3h 365d; do
-	"$stint" client block api timed --for $duration
+	"$stint" client block api timed --for $duration >/dev/null
 	sql stint "select round(extract(epoch from blocked_until - changed_at)) from stint.client_override where client_id = 'timed'"
 done >"$tmp/timed"
 ok 'client block: of any unit' "$([[ $(paste -sd ' ' "$tmp/timed") == '1 45 10800 31536000' ]]; echo $?)" "$(cat "$tmp/timed")"
@@ -328,9 +329,9 @@ expect 'client list --json' 0 '"client_id": "bob"' "$stint" client list api --js
 expect 'client clear' 0 '^api bob: cleared: max_requests 3$' "$stint" client clear api bob
 ok 'client clear: is gone' "$([[ -z $(override bob) ]]; echo $?)" "$(override bob)"
 expect 'client clear: none there' 2 "client 'bob' of policy 'api' has no block, and no limit of its own; \"stint client list api\"" "$stint" client clear api bob
-"$stint" client block api bobby
+"$stint" client block api bobby >/dev/null
 expect 'client clear: nearly there' 2 'has no block, and no limit of its own; did you mean "bobby"\?$' "$stint" client clear api bobyb
-"$stint" client clear api bobby
+"$stint" client clear api bobby >/dev/null
 expect 'client list: no such policy' 2 '^stint client list: there is no policy "apl"; did you mean "api"\?$' "$stint" client list apl
 expect 'client list --json: no such policy' 2 '^stint client list: there is no policy "missing"; ' "$stint" client list missing --json
 expect 'client block: no such policy' 2 'missing' "$stint" client block missing bob
@@ -339,9 +340,25 @@ expect 'client block: the longest id' 0 '^api 0+: blocked$' "$stint" client bloc
 expect 'client block: a hostile id' 0 '^api a.; drop schema stint cascade; --.x0a.x1b.31m: blocked$' "$stint" client block api "$hostile"
 expect 'policy history: it is escaped' 0 '\\x0a\\x1b' "$stint" policy history api
 
-sql stint "insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next,
-	charged, early, ahead, resolution, span, counts) select policy_id, 'bob', floor(extract(epoch from now()) - 10)::bigint * 1000000, 500000000, 1, 1, 0, 7, 1, 0, 0, 0, 0, 0, 0, 0, '{3,4}'
-	from stint.policy where name = 'api'"
+# charged CLIENT RESOLUTION: 3 in this sub-window, 4 in the one before.
+charged() {
+	sql stint "insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next,
+		charged, early, ahead, resolution, span, counts) select policy_id, '$1', floor(extract(epoch from now()) - 10)::bigint * 1000000, 500000000, 1, 1, 0, 7, 1, 0, 0, 0, 0, 0, $2, 0, '{3,4}'
+		from stint.policy where name = 'api'"
+}
+charged bob 0
+charged carl 20
+expect 'client show: the limit is used up' 0 '^verdict +denied: its limit is used up; 4 free again at 20[^ ]+Z, all at 20' "$stint" client show api carl
+ok '... its limit' "$(grep -qE '^limit +7 in 5 s$' <<<"$output"; echo $?)" "$output"
+ok '... what may be unspent' "$(grep -qE '^leases +up to 3 unspent, on 1 hosts, until 20' <<<"$output"; echo $?)" "$output"
+ok '... what is charged when' "$([[ $(grep -cE '^20[^ ]+Z +20[^ ]+Z +[34] +20[^ ]+Z$' <<<"$output") == 2 ]]; echo $?)" "$output"
+ok '... no agent' "$(grep -q "^This host's agent: " <<<"$output"; echo $?)" "$output"
+expect 'client show: by an auditor' 0 '^verdict +denied' "$stint" --database "$(dsn_of stint auditor)" client show api carl
+expect 'client show: a block' 0 '^verdict +denied: blocked, by postgres$' "$stint" client show api "$hostile"
+ok '... the id is escaped' "$(grep -qF 'cascade; --\x0a\x1b[31m' <<<"$output"; echo $?)" "$output"
+expect 'client show: nothing is known' 0 '^verdict +admitted: nothing of its limit is used$' "$stint" client show api new
+expect 'client show: no such policy' 2 'there is no policy "apl"; did you mean "api"' "$stint" client show apl bob
+expect 'client show --json' 0 '"remaining": 0,' "$stint" client show api carl --json
 expect 'client reset' 0 '^ *4 +3$' "$stint" client reset api bob
 expect 'client reset --json' 0 '"forgotten": 0' "$stint" client reset api bob --json
 expect 'client reset: one that was never counted' 0 '^ *0 +0$' "$stint" client reset api nobody
@@ -371,7 +388,6 @@ ok 'policy history: limited for a while' "$([[ $(changes ' limited +api +bob +no
 ok 'policy history: cleared' "$([[ $(changes ' cleared +api +bob +max_requests 3$') == 1 ]]; echo $?)" "$output"
 ok 'policy history: no JSON' "$(! grep -q '[{}]' <<<"$output"; echo $?)" "$output"
 expect 'policy history --json: the rows' 0 '"old": \{' "$stint" policy history api --json
-sql postgres 'create role auditor login in role stint_auditor'
 expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of stint auditor)" policy history
 expect 'policy list: by an auditor' 0 '^least ' "$stint" --database "$(dsn_of stint auditor)" policy list
 expect 'client list: by an auditor' 0 '^api .* yes ' "$stint" --database "$(dsn_of stint auditor)" client list
@@ -410,7 +426,7 @@ for command in 'policy list' 'policy history' 'db status' 'db status --json' 'po
 	# shellcheck disable=SC2086
 	expect "$command to a full disk" 5 'No space left|written' bash -c '"$0" "$@" >/dev/full' "$stint" $command
 done
-expect 'policy drop' 0 '^$' "$stint" policy drop api
+expect 'policy drop' 0 '^api: with it 2 exceptions of clients; ' "$stint" policy drop api --yes
 expect 'policy history: outlives the policy' 0 'api' "$stint" policy history api
 
 # ---- versions, and a server that goes away -----------------------------------------------

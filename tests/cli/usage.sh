@@ -8,7 +8,7 @@ expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
 for command in check status 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
-	'client limit' 'client unblock' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
+	'client limit' 'client unblock' 'client show' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
 done
@@ -98,7 +98,7 @@ for name in '' 'a b' "a'b" 'ä' "$long"; do
 done
 expect 'policy history of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy history 'a b'
 expect 'policy unpin of a name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" policy unpin 'a b'
-for command in block unblock clear reset 'limit --max-requests 1'; do
+for command in block unblock clear reset show 'limit --max-requests 1'; do
 	# shellcheck disable=SC2086
 	expect "client $command: a policy that is none" 2 'the policy.s name is "a b" \(3 bytes\), must be 1 to 63 bytes' "${s[@]}" client $command 'a b' c
 done

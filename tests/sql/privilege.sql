@@ -18,7 +18,7 @@ union all
 select 'function', unnest(string_to_array('add_to_cached apply_report block_left_us can_lock_counter check_cache_expiry check_cache_key check_client check_note check_policy clear_overrides commit_later commits_safely count_hosts describe_change end_of end_overrides enter_queue expire_cache expire_cache_sometimes expire_history find_old_snapshot find_policy finish_resets first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end is_fault_of_all is_heard limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
-select 'view', unnest(string_to_array('client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
+select 'view', unnest(string_to_array('client_charge client_lease client_limit fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
 select 'table', unnest(string_to_array('agent_host cache change change_queue client_override counter counter_reset expiry fleet horizon host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
@@ -144,7 +144,7 @@ select stint.block_client('p', 'd', 'why');
 select stint.clear_override('p', 'd');
 select * from stint.reset_client('p', 'a');
 select stint.drop_policy('q');
-select * from stint.usage, stint.limited, stint.top_client, stint.host, stint.fallback_period, stint.policy_history, stint.policy_limit, stint.client_limit,
+select * from stint.usage, stint.limited, stint.top_client, stint.host, stint.fallback_period, stint.policy_history, stint.policy_limit, stint.client_limit, stint.client_charge, stint.client_lease,
 	stint.promotion;
 select stint.cache_set('k' || i, '1', 1000) from generate_series(1, 200) i;
 select stint.cache_get('k1');

@@ -1,7 +1,7 @@
 -- Who may do what: a matrix of every object and every role, and trying it.
 
 begin;
-select plan(113);
+select plan(117);
 
 create role an_agent login in role stint_agent;
 create role an_auditor login in role stint_auditor;
@@ -26,7 +26,7 @@ insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shado
 insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
-	'policy_history', 'policy_limit', 'client_limit']) name;
+	'policy_history', 'policy_limit', 'client_limit', 'client_charge', 'client_lease']) name;
 
 select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
 	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x

@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(99);
+select plan(104);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -262,6 +262,28 @@ create function pg_temp.differences() returns bigint language sql volatile as $$
 		from stint.take(c.current_us, c.sub_window_us, c.ahead, c.early, 0, 0, c.counts, (extract(epoch from clock_timestamp()) * 1000000)::bigint, 0, 1, 1000,
 			c.sub_window_us, c.resolution, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) r) $$;
 select ok(exists (select from generate_series(1, 20) where pg_temp.differences() = 0), 'usage counts as the grant does');
+
+-- What is charged to a client by sub-window, and what of it may be unspent. Sub-windows of a minute; the present one began half a minute ago.
+select stint.set_policy('charged', 100, 600000, resolution => 10) as charged, (extract(epoch from clock_timestamp()) * 1000000)::bigint - 30000000 as began \gset
+insert into stint.counter (policy_id, client_id, current_us, sub_window_us, turn, servers, servers_before, max_requests, request, granted, granted_next,
+	charged, early, ahead, resolution, span, counts)
+values (:charged, 'c', :began, 60000000, 1, 5, 8, 100, 1, 0, 0, 0, 0, 2, 10, 0, '{7,0,5,3,0,0,0,0,0,0,0,0,2,1}'),
+	(:charged, 'old', :began - 1200000000, 60000000, 1, 1, 0, 100, 1, 0, 0, 0, 0, 0, 10, 0, '{7}'),
+	(:charged, 'spent', :began - 60000000, 60000000, 1, 1, 0, 100, 1, 0, 0, 0, 0, 0, 10, 0, '{7}'),
+	(:charged, 'fixed', :began, 60000000, 1, 1, 0, 100, 1, 0, 0, 0, 0, 0, 0, 0, '{7,1}');
+create function pg_temp.minutes(at timestamptz, began bigint) returns numeric language sql as $$
+	select round((extract(epoch from at) * 1000000 - began) / 60000000, 1) $$;
+select results_eq(format($$ select pg_temp.minutes(starts_at, %1$s), pg_temp.minutes(ends_at, %1$s), charged, pg_temp.minutes(counts_until, %1$s)
+	from stint.client_charge where policy = 'charged' and client_id = 'c' order by starts_at desc $$, :began),
+	'values (2.0, 3.0, 7, 13.0), (0.0, 1.0, 5, 11.0), (-1.0, 0.0, 3, 10.0), (-10.0, -9.0, 2, 1.0)', 'client_charge: what still counts, and until when');
+select results_eq(format($$ select client_id collate "default", charged, pg_temp.minutes(counts_until, %1$s) from stint.client_charge
+	where policy = 'charged' and client_id <> 'c' order by client_id $$, :began), $$ values ('fixed', 7, 1.0), ('spent', 7, 10.0) $$, 'client_charge: … of other clients');
+select is((select sum(charged) from stint.client_charge where policy = 'charged' and client_id = 'c'), (select used from stint.usage where policy = 'charged' and client_id = 'c'),
+	'client_charge: together it is what is used');
+select is((select max(counts_until) from stint.client_charge where policy = 'charged' and client_id = 'c'), (select resets_at from stint.usage where policy = 'charged' and client_id = 'c'),
+	'client_charge: … and free again when the client is');
+select results_eq(format($$ select client_id collate "default", leased, hosts, pg_temp.minutes(leased_until, %1$s) from stint.client_lease where policy = 'charged' order by client_id $$, :began),
+	$$ values ('c', 12::bigint, 3::bigint, 3.0), ('fixed', 7, 1, 1.0) $$, 'client_lease: what hosts may hold unspent');
 
 select * from finish();
 rollback;
