@@ -64,6 +64,7 @@ LIB := \
 	lib/client_id.c \
 	lib/connection.c \
 	lib/correct.c \
+	lib/count.c \
 	lib/decide.c \
 	lib/describe.c \
 	lib/descriptor.c \
@@ -85,7 +86,8 @@ LIB := \
 	lib/sized.c \
 	lib/together.c \
 	lib/wait.c \
-	lib/watch.c
+	lib/watch.c \
+	lib/wiped_page.c
 
 # What Node.js loads; lib/node/build says what it needs, and make goes on without it.
 NODE_ADDON := \
@@ -117,6 +119,7 @@ AGENT := \
 	agent/shm.c \
 	agent/status.c \
 	agent/sync.c \
+	agent/tallies.c \
 	agent/word.c \
 	agent/core/answer.c \
 	agent/core/arrival.c \
@@ -245,6 +248,7 @@ LIB_TESTS := \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
+	tests/lib/test_count.c \
 	tests/lib/test_daemons.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
@@ -323,6 +327,7 @@ AGENT_TESTS := \
 	tests/agent/test_store_memory.c \
 	tests/agent/test_sync.c \
 	tests/agent/test_table.c \
+	tests/agent/test_tallies.c \
 	tests/agent/test_word.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
@@ -333,6 +338,7 @@ THREADED_TESTS := \
 	tests/lib/test_async.c \
 	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
+	tests/lib/test_count.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \

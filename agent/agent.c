@@ -380,6 +380,7 @@ static int start_core(struct agent *agent) {
 	if (core_new(&driver->core, &agent->table, monotonic_now_ns(), &options, &driver_io, driver) != 0)
 		return -1;
 	policies_init(&agent->policies, agent->shm.directory, agent->shm.taken_over);
+	agent->policies.tallies = tallies_of(agent->shm.directory, agent->shm.table);
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
 		if (agent->policies.policy[i].used) {
 			if (config_is_memory(&agent->config))

@@ -95,6 +95,7 @@ int policies_add(struct policies *policies, const struct policy_row *row) {
 void policies_replace(struct policies *policies, int index, const struct policy_row *row) {
 	policies->policy[index] = (struct policy){.used = true, .generation = policies->policy[index].generation + 1};
 	atomic_store(&entry_at(policies, index)->generation, policies->policy[index].generation);
+	tallies_clear(&policies->tallies, index);
 	policies_set(policies, index, row);
 }
 

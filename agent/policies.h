@@ -10,6 +10,7 @@
 
 #include "protocol/layout.h"
 #include "policy_row.h"
+#include "tallies.h"
 #include "word.h"
 
 struct policy {
@@ -26,6 +27,7 @@ struct policy {
 
 struct policies {
 	struct directory_header *directory;
+	struct tallies tallies; /* set after policies_init(); or nothing is counted */
 	struct policy policy[POLICY_CAPACITY];
 	bool loading; /* the database is being asked about policies: no index may go to another policy */
 };

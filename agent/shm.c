@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/table.h"
+#include "protocol/tally.h"
 #include "protocol/timens.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -133,6 +134,7 @@ static bool directory_fits(const struct directory_header *d, const struct table_
 	       d->directory_bytes == g->directory_bytes && d->table_bytes == g->table_bytes &&
 	       d->tags_offset == g->tags_offset && d->slots_offset == g->slots_offset &&
 	       d->bucket_count == g->bucket_count && d->slots_per_bucket == SLOTS_PER_BUCKET &&
+	       d->tallies_offset == g->tallies_offset && d->tally_stripes == g->tally_stripes &&
 	       !timens_differ(d->clock_offset, timens_offset()) &&
 	       memcmp(d->boot_id, boot_id, sizeof(d->boot_id)) == 0;
 }
@@ -151,31 +153,39 @@ static void unmap(struct shm *shm, const struct table_geometry *g) {
 	shm->table = NULL;
 }
 
-/* Reads the header before anything is mapped: an agent that was killed in make_object() leaves an object without
- * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. */
-static bool is_filled(int directory_fd, const struct table_geometry *g, const uint8_t *boot_id) {
+/*
+ * Reads the header before anything is mapped: an agent that was killed in make_object() leaves an object without
+ * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. The machine may have more CPUs
+ * by now: those share tallies then, and the leases stay.
+ */
+static bool is_filled(int directory_fd, struct table_geometry *g, uint64_t max_clients, const uint8_t *boot_id) {
 	struct directory_header d;
-	return pread(directory_fd, &d, sizeof(d), 0) == sizeof(d) && directory_fits(&d, g, boot_id);
+	if (pread(directory_fd, &d, sizeof(d), 0) != sizeof(d) || d.tally_stripes < TALLY_SHARED ||
+	    d.tally_stripes > TALLY_CPUS_MAX + TALLY_SHARED)
+		return false;
+	*g = table_geometry_for(max_clients, d.tally_stripes);
+	return directory_fits(&d, g, boot_id);
 }
 
 /* Maps what an earlier agent left, if this agent can go on with it as it is. */
-static bool take_over(struct shm *shm, const struct names *names, const struct table_geometry *g,
-                      const uint8_t *boot_id) {
+static bool take_over(struct shm *shm, const struct names *names, uint64_t max_clients, const uint8_t *boot_id) {
 	char ignored[SHM_ERROR_MAX];
+	struct table_geometry g = {0};
 	int directory_fd = shm_open(names->directory, O_RDWR | O_CLOEXEC, 0);
 	if (directory_fd < 0)
 		return false;
-	if (check_owner(directory_fd, names->directory, ignored) == 0 && size_of(directory_fd) == g->directory_bytes &&
-	    size_of(shm->lock_fd) == g->table_bytes && is_filled(directory_fd, g, boot_id)) {
-		shm->directory = map_object(directory_fd, g->directory_bytes);
-		shm->table = map_object(shm->lock_fd, g->table_bytes);
+	if (check_owner(directory_fd, names->directory, ignored) == 0 &&
+	    is_filled(directory_fd, &g, max_clients, boot_id) && size_of(directory_fd) == g.directory_bytes &&
+	    size_of(shm->lock_fd) == g.table_bytes) {
+		shm->directory = map_object(directory_fd, g.directory_bytes);
+		shm->table = map_object(shm->lock_fd, g.table_bytes);
 	}
 	close(directory_fd);
 	shm->taken_over = shm->directory && shm->table && table_fits(shm->table, shm->directory);
 	if (shm->taken_over)
 		shm->directory->clock_offset = timens_offset(); /* an older agent, without this field, has left 0 */
 	else
-		unmap(shm, g);
+		unmap(shm, &g);
 	return shm->taken_over;
 }
 
@@ -235,6 +245,8 @@ static int fill_headers(struct shm *shm, const struct table_geometry *g, const u
 		.slots_offset = g->slots_offset,
 		.bucket_count = g->bucket_count,
 		.slots_per_bucket = SLOTS_PER_BUCKET,
+		.tallies_offset = g->tallies_offset,
+		.tally_stripes = g->tally_stripes,
 		.clock_offset = timens_offset(),
 		.change_id = -1,
 	};
@@ -287,9 +299,15 @@ out:
 	return result;
 }
 
+/* Returns how many CPUs the machine may have. Those beyond it, if any, share tallies. */
+static uint32_t count_cpus(void) {
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	return cpus < 1 ? 1 : cpus > (long)TALLY_CPUS_MAX ? TALLY_CPUS_MAX : (uint32_t)cpus;
+}
+
 int shm_objects_open(struct shm *shm, const char *name, uint64_t max_clients, char error[static SHM_ERROR_MAX]) {
 	struct names names;
-	struct table_geometry geometry = table_geometry_for(max_clients);
+	struct table_geometry geometry = table_geometry_for(max_clients, TALLY_SHARED + count_cpus());
 	uint8_t boot_id[16];
 	*shm = (struct shm){.directory_fd = -1, .table_fd = -1, .lock_fd = -1};
 	snprintf(names.directory, sizeof(names.directory), "%s.directory", name);
@@ -299,7 +317,7 @@ int shm_objects_open(struct shm *shm, const char *name, uint64_t max_clients, ch
 	shm->lock_fd = open_locked(&names, error);
 	if (shm->lock_fd < 0)
 		return -1;
-	if (!take_over(shm, &names, &geometry, boot_id) && make_new(shm, &names, &geometry, boot_id, error) != 0)
+	if (!take_over(shm, &names, max_clients, boot_id) && make_new(shm, &names, &geometry, boot_id, error) != 0)
 		goto fail;
 	shm->directory_fd = shm_open(names.directory, O_RDONLY | O_CLOEXEC, 0);
 	shm->table_fd = shm_open(names.table, O_RDWR | O_CLOEXEC, 0);

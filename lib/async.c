@@ -9,6 +9,7 @@
 
 #include "async.h"
 #include "clock.h"
+#include "count.h"
 #include "error.h"
 
 _Static_assert(ASYNC_CHUNK *ASYNC_CHUNKS == STINT_ASYNC_MAX, "chunks");
@@ -264,6 +265,17 @@ static void free_together(struct async_check *check) {
 	free(together);
 }
 
+/* Verdicts of several limiters are counted by together.c; what takes nothing isn't counted. */
+static void count(const struct async_check *check, const struct async_outcome *o) {
+	const struct question *q = &check->request.question;
+	if (q->look && !check->together)
+		return;
+	if (o->status != 0)
+		count_error(q->limiter, o->status);
+	else if (!check->together)
+		count_verdict(q->limiter, &o->result);
+}
+
 /* Takes the outcome out of a check that is in no queue, and makes the check unused. */
 static void take_outcome(struct async *a, struct async_check *check, struct async_outcome *o) {
 	struct request *r = &check->request;
@@ -280,6 +292,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 		o->result = request_result(r);
 	if (o->status == 0 && !check->together)
 		limiter_tell(r->question.limiter, &o->result);
+	count(check, o);
 	check->ticket = 0;
 	free_together(check);
 	join(check, &a->unused);

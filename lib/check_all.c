@@ -33,7 +33,7 @@ static int check_all(const struct stint_part *parts, size_t part_size, size_t co
 	while (status == 0 && !together_decide(&t))
 		status = ask_about_part(&t);
 	if (status < 0)
-		return status;
+		return together_count_error(&t, status);
 	*result = t.result;
 	tell_low(&t);
 	return 0;
@@ -60,12 +60,14 @@ static int ask_later(const struct together *asked, struct stint_result *result, 
                      void *arg) {
 	struct together *t = together_keep(asked);
 	if (!t)
-		return error_set(STINT_ENOMEM, "no memory for a check of several limiters");
+		return together_count_error(asked, error_set(STINT_ENOMEM, "no memory for a check of several limiters"));
 	int status = start(t, &result->ticket, callback, arg);
 	if (status == 1) {
 		*result = t->result;
 		tell_low(t);
 	}
+	if (status < 0)
+		together_count_error(t, status);
 	if (status != 0)
 		free(t);
 	return status;
@@ -76,7 +78,7 @@ static int check_all_async(const struct stint_part *parts, size_t part_size, siz
 	struct together t;
 	int status = together_make(&t, parts, part_size, count);
 	if (status != 0)
-		return status;
+		return together_count_error(&t, status);
 	if (!together_decide(&t))
 		return ask_later(&t, result, callback, arg);
 	*result = t.result;

@@ -31,7 +31,7 @@ enum verdict {
 
 /* What a check wants to know beside its verdict. */
 enum telling {
-	TELL_NOTHING, /* only `low` is set */
+	TELL_NOTHING, /* `low`, and who decided: `found` of an admission, `times` of a denial */
 	TELL_ALL,
 };
 
@@ -239,6 +239,8 @@ HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t
 		return false;
 	if (telling != TELL_NOTHING)
 		decide_read_denial(slot, key, denial, credits[0] | credits[1], d);
+	else
+		d->times = DECIDE_LOAD(slot->hint);
 	return DECIDE_LOAD(slot->key) == key && (telling == TELL_NOTHING || DECIDE_LOAD(slot->denial) == denial);
 }
 

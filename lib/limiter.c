@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "count.h"
 #include "limiter.h"
 #include "options.h"
 
@@ -36,6 +37,7 @@ struct stint_limiter *limiter_new(struct stint *attachment, struct stintd *stint
 	limiter->attachment = attachment;
 	limiter->stintd = stintd;
 	limiter->local = local;
+	limiter->owed = owed_new();
 	fill(limiter, options);
 	return limiter;
 }
@@ -48,6 +50,7 @@ void limiter_free(struct stint_limiter *limiter) {
 		binding = older;
 	}
 	local_free(limiter->local);
+	owed_free(limiter->owed);
 	free(limiter);
 }
 
@@ -65,8 +68,11 @@ bool limiter_bind(struct stint_limiter *limiter, const struct mapping *mapping, 
 	*fresh = (struct binding){.mapping = mapping,
 	                          .entry = &mapping->policies[policy_number_index(policy)],
 	                          .policy = policy,
+	                          .tally_cpus = mapping->tally_stripes - TALLY_SHARED,
+	                          .tallies = mapping_tallies(mapping, policy_number_index(policy)),
 	                          .older = present};
 	atomic_store(&limiter->binding, fresh);
+	count_owed(limiter);
 	return true;
 }
 

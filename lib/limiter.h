@@ -23,6 +23,8 @@ struct binding {
 	const struct mapping *mapping;
 	const struct policy_entry *entry; /* the policy's entry, in the mapping */
 	uint32_t policy;                  /* the policy's number */
+	uint32_t tally_cpus;              /* CPUs with a tally of their own */
+	struct tally *tallies;            /* the policy's row, in the mapping; see count.h */
 	struct binding *older;            /* kept until stint_limiter_free(): other threads may be reading it */
 };
 
@@ -47,6 +49,7 @@ struct stint_limiter {
 	int64_t fallback_max_requests;
 	int64_t fallback_time_window_ms;
 	struct local *local;
+	struct owed *owed; /* what isn't counted yet, see count.h; may be NULL */
 };
 
 LIST_HEAD(limiter_list, stint_limiter);

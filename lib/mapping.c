@@ -65,16 +65,27 @@ static int check_directory(const struct directory_header *d, uint64_t object_byt
 	return 0;
 }
 
+/* They lie behind all else. */
+static int check_tallies(const struct directory_header *d) {
+	if (d->tally_stripes < TALLY_SHARED || d->tally_stripes > TALLY_CPUS_MAX + TALLY_SHARED)
+		return refuse("tally_stripes");
+	if (d->tallies_offset < sizeof(struct table_header) || d->tallies_offset % sizeof(struct tally) != 0 ||
+	    !fits(d->tallies_offset, (uint64_t)(d->policy_capacity + 1) * d->tally_stripes, sizeof(struct tally),
+	          d->table_bytes))
+		return refuse("tallies_offset");
+	return 0;
+}
+
 static int check_geometry(const struct directory_header *d, uint64_t object_bytes) {
 	if (d->table_bytes > object_bytes)
 		return refuse("the table is shorter than the directory says");
 	if (d->bucket_count == 0 || d->bucket_count > BUCKETS_MAX || d->slots_per_bucket != SLOTS_PER_BUCKET)
 		return refuse("bucket_count or slots_per_bucket");
 	if (d->tags_offset < sizeof(struct table_header) || d->tags_offset % sizeof(struct tag_row) != 0 ||
-	    !fits(d->tags_offset, d->bucket_count, sizeof(struct tag_row), d->table_bytes))
+	    !fits(d->tags_offset, d->bucket_count, sizeof(struct tag_row), d->tallies_offset))
 		return refuse("tags_offset");
 	if (d->slots_offset < sizeof(struct table_header) || d->slots_offset % sizeof(struct slot) != 0 ||
-	    !fits(d->slots_offset, d->bucket_count, SLOTS_PER_BUCKET * sizeof(struct slot), d->table_bytes))
+	    !fits(d->slots_offset, d->bucket_count, SLOTS_PER_BUCKET * sizeof(struct slot), d->tallies_offset))
 		return refuse("slots_offset");
 	return 0;
 }
@@ -96,7 +107,7 @@ static int check_objects(struct directory_header *directory, int directory_fd, i
 	    (error = check_version(directory->magic, directory->version)) != 0 ||
 	    (error = read_header(table_fd, &table, sizeof(table), &table_bytes)) != 0 ||
 	    (error = check_version(table.magic, table.version)) != 0 ||
-	    (error = check_directory(directory, directory_bytes)) != 0 ||
+	    (error = check_directory(directory, directory_bytes)) != 0 || (error = check_tallies(directory)) != 0 ||
 	    (error = check_geometry(directory, table_bytes)) != 0 || (error = check_clock(directory)) != 0)
 		return error;
 	if (directory->generation != generation || table.generation != generation)
@@ -115,6 +126,8 @@ static void *map(int fd, size_t bytes, int protection) {
 static void fill(struct mapping *m, const struct directory_header *d, char *table) {
 	m->tags = (struct tag_row *)(table + d->tags_offset);
 	m->slots = (struct slot *)(table + d->slots_offset);
+	m->tallies = (struct tally *)(table + d->tallies_offset);
+	m->tally_stripes = d->tally_stripes;
 	m->table = (const struct table_header *)table;
 	m->policies = directory_entries(m->directory);
 	m->own_limits = (const _Atomic uint32_t *)(const void *)(m->policies + d->policy_capacity);

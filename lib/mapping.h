@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "protocol/layout.h"
+#include "protocol/tally.h"
 
 struct mapping {
 	struct tag_row *tags;
@@ -22,6 +23,8 @@ struct mapping {
 	const _Atomic uint32_t *own_limits;
 	uint32_t bucket_count;
 	uint32_t policy_capacity;
+	struct tally *tallies;  /* a row for each policy, then one for errors */
+	uint32_t tally_stripes; /* tallies of a row */
 	alignas(64) uint8_t secret[SECRET_SIZE];
 
 	uint64_t generation;
@@ -39,6 +42,11 @@ struct mapping {
  */
 int mapping_new(struct mapping **out, int directory_fd, int table_fd, uint64_t generation);
 void mapping_free(struct mapping *);
+
+/* Returns the row of a policy, by its index in the directory; that of errors for policy_capacity. */
+static inline struct tally *mapping_tallies(const struct mapping *mapping, uint32_t index) {
+	return &mapping->tallies[(size_t)index * mapping->tally_stripes];
+}
 
 /* Whether another table has taken this one's place. */
 static inline bool mapping_is_retired(const struct mapping *mapping) {

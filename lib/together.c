@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "count.h"
 #include "describe.h"
 #include "error.h"
 #include "limiter.h"
@@ -80,6 +81,10 @@ struct together *together_keep(const struct together *t) {
 		id += t->part[i].length;
 	}
 	return kept;
+}
+
+int together_count_error(const struct together *t, int error) {
+	return t->count > 0 && t->part[0].limiter ? count_error(t->part[0].limiter, error) : error;
 }
 
 int together_blame(const struct together *t, int error) {
@@ -210,6 +215,17 @@ static void note_admission(struct together *t, const struct taken *taken) {
 	}
 }
 
+/* Counts an admission for each part, whose verdicts these are. */
+static void count_admission(const struct together *t, const struct taken *taken) {
+	for (uint32_t i = 0; i < t->count; i++)
+		count_verdict(t->part[i].limiter, &taken[i].result);
+}
+
+/* Counts a denial for the part that is told: nothing was taken of the others, nor were they denied. */
+static void count_denial(const struct together *t) {
+	count_verdict(t->part[t->result.part].limiter, &t->result);
+}
+
 static enum step take_all(struct together *t) {
 	struct taken taken[STINT_PARTS_MAX];
 	for (uint32_t i = 0; i < t->count; i++) {
@@ -226,6 +242,7 @@ static enum step take_all(struct together *t) {
 		return STEP_MISSING;
 	}
 	note_admission(t, taken);
+	count_admission(t, taken);
 	return STEP_ALLOWED;
 }
 
@@ -242,6 +259,8 @@ bool together_decide(struct together *t) {
 		enum step step = look_at_all(t);
 		if (step == STEP_ALLOWED)
 			step = take_all(t);
+		if (step == STEP_DENIED)
+			count_denial(t);
 		if (step != STEP_MISSING)
 			return true;
 		if (t->alone[t->asked] || clock_fine_ns() < t->until_ns)
@@ -272,9 +291,11 @@ bool together_hear(struct together *t, int status, const struct stint_result *ve
 	struct stint_result told = *verdict;
 	told.part = t->asked;
 	limiter_tell(t->part[t->asked].limiter, &told);
-	if (!told.allowed)
-		t->result = told;
-	else
+	if (told.allowed) {
 		excuse(t, &told);
-	return !told.allowed;
+		return false;
+	}
+	t->result = told;
+	count_denial(t);
+	return true;
 }

@@ -53,6 +53,9 @@ int together_check_limiters(const struct together *);
 /* Says that the error, which this thread's detail tells of, is of the part that was asked about. Returns it. */
 int together_blame(const struct together *, int error);
 
+/* Counts an error with which the whole check ends, and returns it. (Verdicts are counted where they are found.) */
+int together_count_error(const struct together *, int error);
+
 /* Tells the agent which clients' credits run low. Needs no lock. */
 void together_tell_low(const struct together *, struct channel *);
 

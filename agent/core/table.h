@@ -48,8 +48,11 @@ struct table_geometry {
 	uint64_t table_bytes;
 	uint64_t tags_offset;
 	uint64_t slots_offset;
+	uint64_t tallies_offset;
+	uint32_t tally_stripes;
 };
-struct table_geometry table_geometry_for(uint64_t max_clients);
+/* tally_stripes: see tally.h; 0: nothing is counted. */
+struct table_geometry table_geometry_for(uint64_t max_clients, uint32_t tally_stripes);
 
 /*
  * Binds to mapped objects whose headers the caller has filled in or checked. With

@@ -9,6 +9,7 @@
  *     directory:  struct directory_header, then policy_capacity x struct policy_entry, then OWN_LIMITS x uint32_t
  *     table:      struct table_header, then at tags_offset  bucket_count x struct tag_row
  *                                       and at slots_offset bucket_count x SLOTS_PER_BUCKET x struct slot
+ *                                       and at tallies_offset what has been decided, see tally.h
  *
  * Finding a client. XXH3-128 of the id, keyed by the table's secret and mixed
  * with the policy's number, names two buckets, a slot in each that is the client's home, a tag and a key (see
@@ -54,11 +55,12 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define LAYOUT_MAGIC   UINT64_C(0x31746e6974730a1a) /* ends in control bytes: no text file starts so */
-#define LAYOUT_VERSION 3u
+#define LAYOUT_VERSION 4u
 
 #define SLOTS_PER_BUCKET 16u  /* 16 two-byte tags: half a cache line, two SSE compares */
 #define SECRET_SIZE      192u /* what XXH3 uses of a secret at most */
@@ -219,6 +221,9 @@ struct directory_header {
 	int64_t wal_end;
 	char timeline[16];
 	char server[40];
+	uint64_t tallies_offset;
+	uint32_t tally_stripes; /* tallies of a row: one for each CPU, and TALLY_SHARED */
+	uint32_t reserved;
 };
 
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint16_t) == 2,
@@ -245,13 +250,14 @@ _Static_assert(offsetof(struct policy_entry, name) == 56, "policy entry");
 _Static_assert(offsetof(struct policy_entry, shadow) == 51, "policy entry");
 _Static_assert(offsetof(struct policy_entry, generation) == 52, "policy entry");
 _Static_assert(offsetof(struct policy_entry, weighs_ms) == 120, "policy entry");
-_Static_assert(sizeof(struct directory_header) == 352, "directory header");
+_Static_assert(sizeof(struct directory_header) == 368, "directory header");
 _Static_assert(offsetof(struct directory_header, generation) == 16, "directory header");
 _Static_assert(offsetof(struct directory_header, bucket_count) == 56, "directory header");
 _Static_assert(offsetof(struct directory_header, boot_id) == 64, "directory header");
 _Static_assert(offsetof(struct directory_header, clock_offset) == 80, "directory header");
 _Static_assert(offsetof(struct directory_header, secret) == 88, "directory header");
 _Static_assert(offsetof(struct directory_header, change_id) == 280, "directory header");
+_Static_assert(offsetof(struct directory_header, tallies_offset) == 352, "directory header");
 _Static_assert(POLICY_CAPACITY <= SLOT_POLICY_MASK + 1, "a policy's index fits beside that of an own limit");
 
 #define DIRECTORY_ENTRIES_OFFSET 384u /* entries start on a cache line */
@@ -286,6 +292,12 @@ static inline int64_t hint_retry_ms(uint32_t hint) {
 
 static inline int64_t hint_reset_ms(uint32_t hint) {
 	return (int64_t)((uint64_t)(hint >> HINT_RESET_SHIFT & HINT_TIME_MASK) << (hint & HINT_UNIT_MASK));
+}
+
+/* Whether the denial that the hint goes with is by the fallback's limit. */
+static inline bool hint_is_fallback(uint32_t hint) {
+	return (hint & (HINT_TIMES_BIT | HINT_FALLBACK_BIT)) == (HINT_TIMES_BIT | HINT_FALLBACK_BIT) &&
+	       hint != HINT_UNKNOWN;
 }
 
 static inline uint64_t denial_pack(uint64_t until_ns, uint64_t left, uint32_t cost) {

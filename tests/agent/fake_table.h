@@ -25,7 +25,7 @@ static inline void *fake_memory(uint64_t bytes) {
 }
 
 static inline void fake_table_make(struct fake_table *fake, uint64_t max_clients, uint64_t seed) {
-	struct table_geometry g = table_geometry_for(max_clients);
+	struct table_geometry g = table_geometry_for(max_clients, 0);
 	fake->directory = fake_memory(g.directory_bytes);
 	fake->header = fake_memory(g.table_bytes);
 	fake->directory->tags_offset = g.tags_offset;

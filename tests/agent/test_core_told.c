@@ -61,14 +61,17 @@ static void open_app(struct world *w) {
 	struct app *app = &w->app;
 	app->policies = calloc(1, sizeof(*app->policies));
 	app->mapping = aligned_alloc(alignof(struct mapping), sizeof(*app->mapping));
-	*app->mapping = (struct mapping){.tags = w->f.table.table.tags,
-	                                 .slots = w->f.table.table.slots,
-	                                 .own_limits = w->f.table.table.own_limits,
-	                                 .policies = directory_entries(d),
-	                                 .bucket_count = d->bucket_count,
-	                                 .policy_capacity = POLICY_CAPACITY,
-	                                 .table = w->f.table.header,
-	                                 .directory = d};
+	*app->mapping =
+		(struct mapping){.tags = w->f.table.table.tags,
+	                     .slots = w->f.table.table.slots,
+	                     .own_limits = w->f.table.table.own_limits,
+	                     .policies = directory_entries(d),
+	                     .bucket_count = d->bucket_count,
+	                     .policy_capacity = POLICY_CAPACITY,
+	                     .tallies = fake_memory((POLICY_CAPACITY + 1) * TALLY_SHARED * sizeof(struct tally)),
+	                     .tally_stripes = TALLY_SHARED,
+	                     .table = w->f.table.header,
+	                     .directory = d};
 	memcpy(app->mapping->secret, d->secret, SECRET_SIZE);
 	policies_init(app->policies, d, false);
 	app->policies->policy[0].used = true;
@@ -104,6 +107,7 @@ static int end_world(void **state) {
 	struct world *w = *state;
 	stint_limiter_free(w->app.limiter);
 	stint_close(w->app.st);
+	free(w->app.mapping->tallies);
 	free(w->app.mapping);
 	free(w->app.policies);
 	core_free(w->f.core);

@@ -21,6 +21,7 @@
 #include "own_dir.h"
 #include "shm.h"
 #include "core/table.h"
+#include "protocol/tally.h"
 #include "protocol/timens.h"
 
 #define CLIENTS 100
@@ -113,6 +114,26 @@ static void the_next_agent_takes_over_what_is_there(void **state) {
 	assert_int_equal(((unsigned char *)second.table)[second.directory->slots_offset], 77);
 }
 
+/* The machine had fewer CPUs when the table was made. */
+static void the_next_agent_goes_on_with_fewer_tallies(void **state) {
+	(void)state;
+	struct table_geometry g = table_geometry_for(CLIENTS, TALLY_SHARED + 1);
+	struct directory_header d = *shm.directory;
+	d.tally_stripes = g.tally_stripes;
+	d.table_bytes = g.table_bytes;
+	((unsigned char *)shm.table)[g.tallies_offset] = 99;
+	shm_objects_close(&shm);
+	int directory = shm_open(directory_name, O_RDWR, 0), table = shm_open(table_name, O_RDWR, 0);
+	assert_int_equal(pwrite(directory, &d, sizeof(d), 0), sizeof(d));
+	assert_int_equal(ftruncate(table, (off_t)g.table_bytes), 0);
+	close(directory);
+	close(table);
+	open_again(CLIENTS);
+	assert_true(second.taken_over);
+	assert_int_equal(second.directory->tally_stripes, TALLY_SHARED + 1);
+	assert_int_equal(((unsigned char *)second.table)[g.tallies_offset], 99);
+}
+
 /* The objects have been replaced. Apps that still have the old table mapped see that it is retired. */
 static void expect_replaced(uint64_t clients) {
 	uint64_t generation = shm.directory->generation;
@@ -193,6 +214,12 @@ static void offsets_that_lead_astray_are_made_anew(void **state) {
 	expect_replaced(CLIENTS);
 }
 
+static void tallies_that_lie_are_made_anew(void **state) {
+	(void)state;
+	shm.directory->tally_stripes = UINT32_MAX;
+	expect_replaced(CLIENTS);
+}
+
 static void what_was_cut_short_is_made_anew(void **state) {
 	(void)state;
 	assert_int_equal(ftruncate(shm.table_fd, 4096), 0);
@@ -238,7 +265,7 @@ static void more_than_there_is_memory_for_is_an_error(void **state) {
 
 /* Leaves what an agent leaves that is killed when it has sized its objects, but not yet taken the memory. */
 static void leave_objects_without_memory(void) {
-	struct table_geometry g = table_geometry_for(CLIENTS);
+	struct table_geometry g = table_geometry_for(CLIENTS, TALLY_SHARED + 1);
 	int directory = shm_open(directory_name, O_RDWR | O_CREAT, 0600),
 		table = shm_open(table_name, O_RDWR | O_CREAT, 0600);
 	assert_int_equal(ftruncate(directory, (off_t)g.directory_bytes), 0);
@@ -303,6 +330,8 @@ int main(void) {
 		TEST(halves_that_do_not_belong_together_are_made_anew),
 		TEST(what_was_never_finished_is_made_anew),
 		TEST(offsets_that_lead_astray_are_made_anew),
+		TEST(the_next_agent_goes_on_with_fewer_tallies),
+		TEST(tallies_that_lie_are_made_anew),
 		TEST(what_was_cut_short_is_made_anew),
 		TEST(one_object_without_the_other_is_made_anew),
 		TEST(wider_rights_are_taken_back),

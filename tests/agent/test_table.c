@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "fake_table.h"
+#include "protocol/tally.h"
 #include "stint.h"
 
 #define NOW  INT64_C(1000000000)
@@ -57,12 +58,14 @@ static void publish(uint32_t slot, int bank, uint32_t credits, int64_t start_ns,
 static void the_table_has_room_for_as_many_as_it_says(void **state) {
 	(void)state;
 	for (uint64_t clients = 16; clients < 100000000; clients = clients * 3 + 7) {
-		struct table_geometry g = table_geometry_for(clients);
+		struct table_geometry g = table_geometry_for(clients, 6);
 		assert_true((uint64_t)g.bucket_count * SLOTS_PER_BUCKET >= clients);
 		assert_true(g.slots_offset >= g.tags_offset + g.bucket_count * sizeof(struct tag_row));
 		assert_true(g.slots_offset % 64 == 0);
-		assert_true(g.table_bytes >=
+		assert_true(g.tallies_offset >=
 		            g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot));
+		assert_true(g.tallies_offset % sizeof(struct tally) == 0);
+		assert_true(g.table_bytes >= g.tallies_offset + (POLICY_CAPACITY + 1) * 6 * sizeof(struct tally));
 		assert_true(g.directory_bytes >= DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry));
 	}
 	char id[16];

@@ -194,7 +194,7 @@ static int measure_memory(const struct scene *scene, uint32_t number, uint32_t c
 		return -1;
 	total = process_memory_kib(host.agent, &shared);
 	/* All of the table's memory was taken at the start, so that what the agent has not touched counts, too. */
-	bytes = (double)(total - shared) * 1024 + (double)table_geometry_for(clients).table_bytes;
+	bytes = (double)(total - shared) * 1024 + (double)table_geometry_for(clients, 0).table_bytes;
 	snprintf(what, sizeof(what), "%s, %u clients: memory for each, with ids of 32 bytes", where, clients);
 	figure_put(&(struct figure){.row = 12,
 	                            .what = what,

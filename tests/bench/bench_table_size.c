@@ -104,7 +104,7 @@ static void put(uint32_t clients, const char *how, const struct measured *m) {
 }
 
 static size_t slots_for(uint32_t clients) {
-	return (size_t)table_geometry_for(clients).bucket_count * SLOTS_PER_BUCKET;
+	return (size_t)table_geometry_for(clients, 0).bucket_count * SLOTS_PER_BUCKET;
 }
 
 static int measure_size(const struct scene *scene, uint32_t number, uint32_t clients) {

@@ -61,7 +61,9 @@ static void change_directory(struct play *p) {
 	case 9: d->slots_per_bucket = (uint32_t)value; break;
 	case 10: d->bucket_count = (uint32_t)(value % (FAKE_BUCKETS + 2)); break;
 	case 11: d->slots_offset += value % 4096; break;
-	case 12: d->secret[value % SECRET_SIZE] = which; break;
+	case 12: d->tallies_offset = value; break;
+	case 13: d->tally_stripes = (uint32_t)value; break;
+	case 14: d->secret[value % SECRET_SIZE] = which; break;
 	default:
 		memcpy((char *)directory_entries(d) + fuzz_below(&p->in, 32) * sizeof(value), &value, sizeof(value));
 		break;

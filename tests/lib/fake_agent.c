@@ -34,6 +34,8 @@ uint64_t fake_now_ns(void) {
 
 /* ---- The table ---------------------------------------------------------------- */
 
+#define TALLIES_BYTES ((POLICY_CAPACITY + 1) * (FAKE_CPUS + TALLY_SHARED) * sizeof(struct tally))
+
 static void *make_object(const char *name, size_t bytes, int *fd) {
 	void *address;
 
@@ -56,7 +58,9 @@ static void fill_directory(struct directory_header *d, uint64_t generation) {
 	d->slots_offset = d->tags_offset + FAKE_BUCKETS * sizeof(struct tag_row);
 	d->bucket_count = FAKE_BUCKETS;
 	d->slots_per_bucket = SLOTS_PER_BUCKET;
-	d->table_bytes = d->slots_offset + FAKE_BUCKETS * SLOTS_PER_BUCKET * sizeof(struct slot);
+	d->tallies_offset = d->slots_offset + FAKE_BUCKETS * SLOTS_PER_BUCKET * sizeof(struct slot);
+	d->tally_stripes = FAKE_CPUS + TALLY_SHARED;
+	d->table_bytes = d->tallies_offset + TALLIES_BYTES;
 	for (unsigned i = 0; i < SECRET_SIZE; i++)
 		d->secret[i] = (uint8_t)(i * 37 + 11);
 }
@@ -75,6 +79,7 @@ void fake_table_make(struct fake_table *t, uint64_t generation) {
 	t->table->state = TABLE_ALIVE;
 	t->tags = (struct tag_row *)((char *)t->table + d.tags_offset);
 	t->slots = (struct slot *)((char *)t->table + d.slots_offset);
+	t->tallies = (struct tally *)((char *)t->table + d.tallies_offset);
 	t->own_limits = directory_own_limits(t->directory);
 	policies = directory_entries(t->directory);
 	for (unsigned i = 0; i < POLICY_CAPACITY; i++) {
@@ -91,12 +96,26 @@ void fake_table_destroy(struct fake_table *t) {
 	size_t directory_bytes =
 		DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	size_t table_bytes = sizeof(struct table_header) +
-	                     FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot));
+	                     FAKE_BUCKETS * (sizeof(struct tag_row) + SLOTS_PER_BUCKET * sizeof(struct slot)) +
+	                     TALLIES_BYTES;
 
 	munmap(t->directory, directory_bytes);
 	munmap(t->table, table_bytes);
 	close(t->directory_fd);
 	close(t->table_fd);
+}
+
+static const struct tally *row_at(const struct fake_table *t, uint32_t index) {
+	return &t->tallies[(size_t)index * (FAKE_CPUS + TALLY_SHARED)];
+}
+
+uint64_t fake_table_verdicts(const struct fake_table *t, uint32_t policy, enum stint_source source,
+                             enum tally_outcome outcome) {
+	return tally_sum(row_at(t, policy), FAKE_CPUS + TALLY_SHARED, tally_place(source, outcome));
+}
+
+uint64_t fake_table_errors(const struct fake_table *t, int error) {
+	return tally_sum(row_at(t, POLICY_CAPACITY), FAKE_CPUS + TALLY_SHARED, tally_error_place(error));
 }
 
 struct slot *fake_table_put(struct fake_table *t, uint32_t policy, const char *id) {

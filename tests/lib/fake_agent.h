@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include "protocol/layout.h"
+#include "protocol/tally.h"
 #include "stint.h"
 #include "protocol/wire.h"
 
 #define FAKE_CONNECTIONS_MAX 64
 #define FAKE_BUCKETS         64u
+#define FAKE_CPUS            64u /* no machine has to have as many */
 
 struct fake_table {
 	int directory_fd;
@@ -25,10 +27,14 @@ struct fake_table {
 	struct tag_row *tags;
 	struct slot *slots;
 	_Atomic uint32_t *own_limits;
+	struct tally *tallies;
 };
 
 void fake_table_make(struct fake_table *, uint64_t generation);
 void fake_table_destroy(struct fake_table *);
+/* How often apps were told this, under the policy with this index; and how many checks ended with this error. */
+uint64_t fake_table_verdicts(const struct fake_table *, uint32_t policy, enum stint_source, enum tally_outcome);
+uint64_t fake_table_errors(const struct fake_table *, int error);
 
 /* Makes a slot for the client. It is empty; its tag and key are set. */
 struct slot *fake_table_put(struct fake_table *, uint32_t policy, const char *id);

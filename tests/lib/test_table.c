@@ -503,6 +503,7 @@ static void refuses_headers_that_lie(void **state) {
 		REFUSES(d->table_bytes, sizes[i], STINT_EPROTOCOL);
 		REFUSES(d->tags_offset, sizes[i], STINT_EPROTOCOL);
 		REFUSES(d->slots_offset, sizes[i], STINT_EPROTOCOL);
+		REFUSES(d->tallies_offset, sizes[i], STINT_EPROTOCOL);
 	}
 	REFUSES(d->policy_capacity, 0, STINT_EPROTOCOL);
 	REFUSES(d->policy_capacity, POLICY_CAPACITY + 1, STINT_EPROTOCOL);
@@ -513,6 +514,13 @@ static void refuses_headers_that_lie(void **state) {
 	REFUSES(d->slots_per_bucket, 8, STINT_EPROTOCOL);
 	REFUSES(d->tags_offset, d->tags_offset + 8, STINT_EPROTOCOL);
 	REFUSES(d->slots_offset, d->slots_offset + 32, STINT_EPROTOCOL);
+	REFUSES(d->tallies_offset, d->tallies_offset + 64, STINT_EPROTOCOL);
+	REFUSES(d->tallies_offset, d->tallies_offset - sizeof(struct tally), STINT_EPROTOCOL); /* in the slots */
+	REFUSES(d->tallies_offset, d->tallies_offset + sizeof(struct tally), STINT_EPROTOCOL); /* beyond the end */
+	REFUSES(d->tally_stripes, 0, STINT_EPROTOCOL);
+	REFUSES(d->tally_stripes, TALLY_SHARED - 1, STINT_EPROTOCOL);
+	REFUSES(d->tally_stripes, d->tally_stripes + 1, STINT_EPROTOCOL);
+	REFUSES(d->tally_stripes, UINT32_MAX, STINT_EPROTOCOL);
 }
 
 static void refuses_objects_that_are_too_small(void **state) {

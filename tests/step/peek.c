@@ -31,14 +31,18 @@ int peek_open(struct peek *p, const struct host *host) {
 	*p = (struct peek){0};
 	p->directory = map_object(host->shm, "directory", &p->directory_bytes);
 	p->table = map_object(host->shm, "table", &p->table_bytes);
-	return p->directory != NULL && p->table != NULL ? 0 : -1;
+	if (p->directory == NULL || p->table == NULL)
+		return -1;
+	p->mapped_bytes = p->table_bytes;
+	p->table_bytes = p->directory->tallies_offset;
+	return 0;
 }
 
 void peek_close(struct peek *p) {
 	if (p->directory != NULL)
 		munmap((void *)(uintptr_t)p->directory, p->directory_bytes);
 	if (p->table != NULL)
-		munmap((void *)(uintptr_t)p->table, p->table_bytes);
+		munmap((void *)(uintptr_t)p->table, p->mapped_bytes);
 	*p = (struct peek){0};
 }
 

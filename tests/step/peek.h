@@ -15,7 +15,9 @@
 struct peek {
 	const struct directory_header *directory;
 	const struct table_header *table;
-	uint64_t directory_bytes, table_bytes;
+	uint64_t directory_bytes;
+	uint64_t table_bytes; /* of what decides: without the tallies */
+	uint64_t mapped_bytes;
 };
 
 int peek_open(struct peek *, const struct host *host); /* 0 or -1 */

@@ -1,0 +1,94 @@
+/*
+ * count.c - counts what isn't decided by the table, and what is while there is no table.
+ */
+#include <errno.h>
+
+#include "count.h"
+#include "wiped_page.h"
+
+/* Threads differ in where their errno is, by multiples of large powers of two: the product's upper bits differ. */
+static uint32_t choose_shared(void) {
+	return (uint32_t)((uintptr_t)&errno * UINT64_C(0x9e3779b97f4a7c15) >> 32) % TALLY_SHARED;
+}
+
+static void add(struct tally *row, uint32_t cpus, unsigned place, uint64_t count) {
+	struct tally *shared = &row[cpus + choose_shared()];
+	atomic_fetch_add_explicit(&shared->count[place], count, memory_order_relaxed);
+}
+
+COLD void count_shared(struct tally *row, uint32_t cpus, unsigned place) {
+	add(row, cpus, place, 1);
+}
+
+/* ---- Owed ------------------------------------------------------------------------ */
+
+/* A fork wipes it: what the parent owes, the parent pays. */
+struct owed {
+	_Atomic uint64_t verdict[TALLY_COUNTS];
+	_Atomic uint64_t error[TALLY_COUNTS];
+};
+
+struct owed *owed_new(void) {
+	return wiped_page_new(sizeof(struct owed));
+}
+
+void owed_free(struct owed *owed) {
+	wiped_page_free(owed, sizeof(*owed));
+}
+
+/* Returns the limiter's binding, if what is counted by it is still seen: its table is in use, and its place in the directory
+ * not another policy's by now. */
+static const struct binding *find_binding(const struct stint_limiter *limiter) {
+	const struct binding *binding = atomic_load(&limiter->binding);
+	if (!binding || mapping_is_retired(binding->mapping) ||
+	    atomic_load(&binding->entry->generation) != policy_number_generation(binding->policy))
+		return NULL;
+	return binding;
+}
+
+static struct tally *error_row(const struct mapping *mapping) {
+	return mapping_tallies(mapping, mapping->policy_capacity);
+}
+
+static void pay(struct tally *row, uint32_t cpus, _Atomic uint64_t owed[static TALLY_COUNTS]) {
+	for (unsigned place = 0; place < TALLY_COUNTS; place++) {
+		uint64_t count = atomic_exchange(&owed[place], 0);
+		if (count > 0)
+			add(row, cpus, place, count);
+	}
+}
+
+void count_owed(struct stint_limiter *limiter) {
+	const struct binding *binding = find_binding(limiter);
+	if (!binding || !limiter->owed)
+		return;
+	pay(binding->tallies, binding->tally_cpus, limiter->owed->verdict);
+	pay(error_row(binding->mapping), binding->tally_cpus, limiter->owed->error);
+}
+
+/* The limiter may have been bound since the caller looked. */
+static void owe(struct stint_limiter *limiter, _Atomic uint64_t *count) {
+	atomic_fetch_add(count, 1);
+	count_owed(limiter);
+}
+
+/* ---- Counting -------------------------------------------------------------------- */
+
+void count_verdict(struct stint_limiter *limiter, const struct stint_result *result) {
+	const struct binding *binding = find_binding(limiter);
+	if (binding)
+		add(binding->tallies, binding->tally_cpus, count_place(result), 1);
+	else if (limiter->owed)
+		owe(limiter, &limiter->owed->verdict[count_place(result)]);
+}
+
+int count_error(struct stint_limiter *limiter, int error) {
+	if (error >= 0)
+		return error;
+	const struct binding *binding = find_binding(limiter);
+	if (binding)
+		add(error_row(binding->mapping), binding->tally_cpus, tally_error_place(error), 1);
+	else if (limiter->owed)
+		owe(limiter, &limiter->owed->error[tally_error_place(error)]);
+	return error;
+}
