@@ -116,7 +116,8 @@ static uint64_t find_due_ns(const struct async *a) {
 }
 
 static void set_timer(struct async *a) {
-	watch_set_timer(&a->watch, find_due_ns(a));
+	if (!a->collecting)
+		watch_set_timer(&a->watch, find_due_ns(a));
 }
 
 void async_watch(void *async) {
@@ -301,6 +302,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 void async_collect_due(struct async *a) {
 	struct channel *ch = a->channel;
 	pthread_mutex_lock(&ch->lock);
+	a->collecting = true;
 	/* A thread that sleeps on the socket takes in what comes, but doesn't know of a request that has found the
 	 * socket full since. */
 	if (!ch->led || !TAILQ_EMPTY(&ch->outstanding.unsent))
@@ -310,6 +312,7 @@ void async_collect_due(struct async *a) {
 	struct async_check *check;
 	while ((check = TAILQ_FIRST(&a->finished)))
 		move(check, &a->due);
+	a->collecting = false;
 	set_timer(a);
 	pthread_mutex_unlock(&ch->lock);
 }

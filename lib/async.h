@@ -48,6 +48,7 @@ struct async {
 	uint64_t next_timeout_ns; /* no pending check times out before this */
 	uint64_t process;         /* of fork_mark.h */
 	uint64_t ticket_count;    /* tickets that were made */
+	bool collecting;          /* answers: then the timer is set once, when all are there */
 	_Atomic bool dispatching;
 	struct watch watch;
 };
