@@ -169,9 +169,12 @@ STINT := \
 	agent/command/cmd_check.c \
 	agent/command/cmd_client.c \
 	agent/command/cmd_db.c \
+	agent/command/cmd_doctor.c \
 	agent/command/cmd_policy.c \
 	agent/command/cmd_status.c \
 	agent/command/command.c \
+	agent/command/doctor_database.c \
+	agent/command/doctor_host.c \
 	agent/command/main.c \
 	agent/command/migrations.c \
 	agent/command/names.c \

@@ -96,7 +96,7 @@ static json_t *table_status(const struct status_sources *status) {
 static json_t *counter_status(const struct core *core) {
 	const struct core_counters *c = core_counters(core);
 	json_t *object = json_object();
-#define SET(name, number) json_object_set_new(object, #name, json_integer((json_int_t)(number)));
+#define SET(name, number, meaning) json_object_set_new(object, #name, json_integer((json_int_t)(number)));
 	COUNTERS(SET, c, core)
 #undef SET
 	return object;

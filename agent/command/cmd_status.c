@@ -10,6 +10,7 @@
 
 #include "agent_status.h"
 #include "command.h"
+#include "counters.h"
 #include "output.h"
 
 const char status_help[] =
@@ -75,14 +76,25 @@ static void print_table(const json_t *table) {
 	print_field("table", text);
 }
 
+/* NULL: of a newer agent. */
+static const char *meaning_of(const char *counter) {
+#define MEANING(name, number, meaning)                                                                            \
+	if (strcmp(counter, #name) == 0)                                                                              \
+		return meaning;
+	COUNTERS(MEANING, , )
+#undef MEANING
+	return NULL;
+}
+
 static int print_counters(json_t *counters) {
 	struct output_table table;
 	const char *name;
 	json_t *value;
-	output_table_start(&table, 2, (const char *[]){"counter", "value"});
+	output_table_start(&table, 3, (const char *[]){"counter", "value", "since the agent has started"});
 	json_object_foreach(counters, name, value) {
 		output_table_add(&table, name);
 		output_table_add_number(&table, json_integer_value(value));
+		output_table_add(&table, meaning_of(name));
 	}
 	putchar('\n');
 	return output_table_end(&table, stdout);

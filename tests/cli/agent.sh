@@ -50,6 +50,8 @@ s=("$stint" --socket "$tmp/memory/sock")
 expect 'memory: status' 0 '^agent +[0-9.]+ on host memory, process [0-9]+, up ' "${s[@]}" status
 ok 'memory: status names the process' "$(grep -q "process $agent," <<<"$output"; echo $?)" "$output"
 expect 'memory: the database is none' 0 '^database +memory' "${s[@]}" status
+expect 'memory: doctor' 0 "^ok +agent's database +none \\(memory:\\)" "${s[@]}" doctor
+ok '... looks at no database' "$(! grep -q '^[a-z]* *server ' <<<"$output"; echo $?)" "$output"
 expect 'memory: status --json' 0 '"kind": "memory"' "${s[@]}" status --json
 expect 'memory: an unknown policy' 2 'there is no policy "api": the agent has no database \(memory:\), so there are only those that apps .*declare; "stint status"' "${s[@]}" check api a
 expect 'memory: a policy name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" check 'a b' a
@@ -77,6 +79,13 @@ start_agent real "$conninfo"
 s=("$stint" --socket "$tmp/real/sock")
 ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$(cat "$tmp/real/log")"
 expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
+expect 'doctor: no error' 0 '^ok +agent +version [0-9.]+ on host real, process ' "${s[@]}" doctor
+for what in "agent's database +in step, 1 live hosts" 'shared memory ' 'libraries ' 'server +PostgreSQL ' 'clocks ' 'isolation ' 'pooler +none' 'notices +LISTEN is possible' \
+	'old snapshots +none' 'schema +version' 'owners and rights +all as' 'hosts +[0-9]+ known' 'dropped policies +none'; do
+	ok "doctor: ... $what" "$(grep -qE "^ok +$what" <<<"$output"; echo $?)" "$output"
+done
+ok 'doctor: warns of fsync' "$(grep -qE '^warning +durability +fsync off, ' <<<"$output"; echo $?)" "$output"
+ok 'doctor: warns of agents that are no stint_agent' "$(grep -qE "^warning +agents' logins +no login has the role stint_agent; create role " <<<"$output"; echo $?)" "$output"
 expect 'db status shows the host' 0 '^real ' "$stint" db status
 expect 'an unknown policy' 2 'there is no policy "api"; "stint policy list" shows' "${s[@]}" check api a
 "$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1 >/dev/null
@@ -149,6 +158,8 @@ agent=$real
 wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new
 count_down 49 50 away
+expect 'fallback: doctor' 1 "^error +agent's database +fallback: " "${s[@]}" doctor
+ok '... the database' "$(grep -qE "^error +database +can't connect: " <<<"$output"; echo $?)" "$output"
 expect 'fallback: denied' 1 '^denied by fallback' "${s[@]}" check api new
 expect 'fallback: status --json' 4 '"state": "fallback"' "${s[@]}" status --json
 expect 'fallback: --json' 1 '"source": "fallback"' "${s[@]}" check api new --json

@@ -39,6 +39,7 @@ expect 'init: no such user' 4 'role "missing" does not exist' "$stint" --databas
 expect 'init: a schema of that name that is another' 1 'schema "stint" already exists' \
 	"$stint" --database "$(dsn_of foreign_schema)" db init
 expect 'status: before init' 1 '^schema +none; this program has version' "$stint" --database "$conninfo" db status
+expect 'doctor: before init' 1 '^error +schema +there is none in this database; stint db init$' "$stint" --database "$conninfo" doctor
 expect 'migrate: before init' 1 'there is no schema stint in the database "stint"; "stint db init"' \
 	"$stint" --database "$conninfo" db migrate
 expect 'policy list: before init' 1 '"stint db status" tells' "$stint" --database "$conninfo" policy list
@@ -207,6 +208,8 @@ reader=${other/user=postgres/user=reader}
 expect 'a reader: status' 0 '^objects +all are there' "$stint" --database "$reader" db status
 expect 'a reader: migrate with nothing to do' 0 "nothing to do: the schema has version $newest" "$stint" --database "$reader" db migrate
 other_sql 'grant select on stint.policy to public'
+expect 'rights are wrong: doctor' 1 '^error +owners and rights +1 are not as they were made, such as table stint.policy: rights are PUBLIC SELECT.*; stint db migrate' \
+	"$stint" --database "$other" doctor
 expect 'rights are wrong: status' 1 '^table stint.policy: rights are PUBLIC SELECT' "$stint" --database "$reader" db status
 expect 'a reader: migrate' 1 '(reader is not its member|permission denied)' "$stint" --database "$reader" db migrate
 ok 'a reader: tells nothing else' "$(said_once; echo $?)" "$output"
@@ -416,6 +419,8 @@ ok '... says how to' "$(grep -q 'if they may go, too: --yes' <<<"$output"; echo 
 expect 'policy drop: by an operator' 0 '^theirs: with it 1 exceptions of clients; ' "${operator[@]}" policy drop theirs --yes
 sql stint "select from stint.declare_policy('theirs', 5, 1000, 10, 1000, 'sliding_window', 10, 'strict', false, false)"
 expect 'policy history: an app brings a dropped policy back' 0 ' brought back +theirs ' "${operator[@]}" policy history theirs
+expect 'doctor: ... until it is set' 1 '^warning +dropped policies +brought back by apps that declare them: theirs \(by operator\); ' "${operator[@]}" doctor
+ok '... and what an operator may not see' "$(grep -qE "^warning +owners and rights +can.t be looked at: permission denied" <<<"$output"; echo $?)" "$output"
 "${operator[@]}" policy drop theirs >/dev/null
 expect 'policy history: by an operator' 0 ' operator +dropped +theirs ' "${operator[@]}" policy history
 expect 'policy set: an auditor may not' 1 'permission denied' \
@@ -436,6 +441,7 @@ expect 'migrate: a schema that is newer' 1 "the schema has version 999, this pro
 	"$stint" --database "$(dsn_of twice)" db migrate
 expect 'init: a schema that is newer' 1 "already there, version 999, newer than this program, which knows up to $newest" \
 	"$stint" --database "$(dsn_of twice)" db init
+expect 'doctor: a schema that is newer' 1 "^warning +schema +version 999, this program has $newest; install" "$stint" --database "$(dsn_of twice)" doctor
 expect 'status: a schema that is newer' 1 '^schema +version 999' "$stint" --database "$(dsn_of twice)" db status
 expect 'status: a newer one that is breaking' 1 '^agents +those made for version 999 or later' \
 	"$stint" --database "$(dsn_of twice)" db status

@@ -7,7 +7,7 @@ expect 'no command: usage' 2 '^Usage: stint ' "$stint"
 expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
-for command in check status 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
+for command in check status doctor 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
 	'client limit' 'client unblock' 'client show' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
@@ -38,7 +38,7 @@ expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
 expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
 expect 'unknown option in front' 2 'unknown option "--sockets"' "$stint" --sockets x status
 for command in 'policy list' 'policy history' 'policy unpin a' 'policy drop a' 'client list' 'client block a b' 'client limit a b' \
-	'client clear a b' 'client reset a b' 'db init' 'db migrate' 'db status' 'db sql' status; do
+	'client clear a b' 'client reset a b' 'db init' 'db migrate' 'db status' 'db sql' status doctor; do
 	# shellcheck disable=SC2086
 	expect "$command --nonsense" 2 'unknown option "--nonsense"' "${s[@]}" $command --nonsense
 done
@@ -127,6 +127,11 @@ expect 'control characters are escaped' 2 'unknown command "a\\x1b\[31m"' "$stin
 
 expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" check api a
 expect 'status: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" status
+expect 'doctor: nothing is there' 1 '^error +socket +.*/nobody: No such file or directory; start the agent: systemctl start stintd$' "${s[@]}" doctor
+ok '... nor a database' "$(grep -qE "^error +database +can't connect: " <<<"$output"; echo $?)" "$output"
+expect 'doctor --json' 1 '"remedy": "start the agent: systemctl start stintd"' "${s[@]}" doctor --json
+: >"$tmp/file"
+expect 'doctor: no socket' 1 '^error +socket +.*/file is no socket; name ' "$stint" --socket "$tmp/file" doctor
 expect '$STINT_SOCKET is heeded' 3 'agent at /nowhere/else is out of reach' env STINT_SOCKET=/nowhere/else "$stint" status
 expect 'a path too long' 3 'the path is [0-9]+ bytes, must be 1 to 107' "$stint" --socket "/$long/$long" status
 expect 'check: a path too long' 2 'must have 1 to 107' "$stint" --socket "/$long/$long" check a b

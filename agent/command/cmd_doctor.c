@@ -1,0 +1,68 @@
+/*
+ * cmd_doctor.c - `stint doctor`: see doctor.h.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "doctor.h"
+#include "output.h"
+
+const char doctor_help[] =
+	"Looks at this host (the socket and who may use it, the agent, shared memory, libraries that\n"
+	"apps still hold) and at the database (schema, owners, rights, roles, hosts, clocks, old\n"
+	"snapshots, settings, a pooler). One line each: ok, warning or error, and what to do. Changes\n"
+	"nothing. What the database shows to everybody is less than what it shows to a superuser, or\n"
+	"to a member of pg_monitor and stint_auditor.\n"
+	"\n"
+	"  --json   as a JSON array\n"
+	"\n"
+	"The exit code is 1 if there is an error, else 0, whatever warnings there are.\n";
+
+static const char *const state_names[] = {"ok", "warning", "error"};
+
+void doctor_find(struct doctor *doctor, enum doctor_state state, const char *what, const char *remedy,
+                 const char *format, ...) {
+	char *text = NULL;
+	va_list arguments;
+	va_start(arguments, format);
+	if (vasprintf(&text, format, arguments) < 0)
+		text = NULL;
+	va_end(arguments);
+	json_t *finding = json_object();
+	json_object_set_new(finding, "state", json_string(state_names[state]));
+	json_object_set_new(finding, "what", json_string(what));
+	json_object_set_new(finding, "found", json_string(text ? text : ""));
+	json_object_set_new(finding, "remedy", state == DOCTOR_OK || !remedy ? json_null() : json_string(remedy));
+	json_array_append_new(doctor->findings, finding);
+	doctor->errors += state == DOCTOR_ERROR;
+	free(text);
+}
+
+static void print_finding(const json_t *finding) {
+	const char *remedy = json_string_value(json_object_get(finding, "remedy"));
+	char *found = output_printable(json_string_value(json_object_get(finding, "found")));
+	printf("%-9s%-19s%s%s%s\n", json_string_value(json_object_get(finding, "state")),
+	       json_string_value(json_object_get(finding, "what")), found ? found : "", remedy ? "; " : "",
+	       remedy ? remedy : "");
+	free(found);
+}
+
+int doctor_run(struct command_call *call) {
+	bool as_json = false;
+	const struct command_option options[] = {{.name = "json", .flag = &as_json}, {0}};
+	if (command_parse(call, options, NULL, 0, 0) != COMMAND_DONE)
+		return COMMAND_USAGE;
+	struct doctor doctor = {.call = call, .findings = json_array()};
+	doctor_look_at_host(&doctor);
+	doctor_look_at_database(&doctor);
+	for (size_t i = 0; i < json_array_size(doctor.findings) && !as_json; i++)
+		print_finding(json_array_get(doctor.findings, i));
+	if (as_json)
+		output_json(json_incref(doctor.findings), stdout);
+	json_decref(doctor.findings);
+	json_decref(doctor.status);
+	return doctor.errors > 0 ? COMMAND_NO : COMMAND_DONE;
+}

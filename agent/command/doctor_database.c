@@ -1,0 +1,280 @@
+/*
+ * doctor_database.c - what `stint doctor` looks at in the database.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "command.h"
+#include "doctor.h"
+#include "migrations.h"
+#include "objects.h"
+#include "query.h"
+#include "database/pg.h"
+#include "database/pg_connect.h"
+
+#define CONNECT_TIMEOUT_MS 5000
+#define CLOCKS_APART_MS    1000 /* stint doesn't go by it; people who compare logs do */
+#define SNAPSHOT_OLD_S     60   /* as in sql/README.md: from then on statements get slower */
+
+static const char *text_of(const json_t *object, const char *key) {
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+static int64_t number_of(const json_t *object, const char *key) {
+	return json_integer_value(json_object_get(object, key));
+}
+
+static bool is_set(const json_t *object, const char *key) {
+	return json_is_true(json_object_get(object, key));
+}
+
+/* Returns the first row, which the caller owns; NULL: it can't be read, and that is written down. */
+static json_t *read_row(struct doctor *doctor, struct pg *pg, const char *what, const char *select) {
+	int error;
+	json_t *rows = query_objects(pg, select, 0, NULL, &error);
+	json_t *row = json_incref(json_array_get(rows, 0));
+	json_decref(rows);
+	if (!row)
+		doctor_find(doctor, DOCTOR_WARNING, what,
+		            "ask as a superuser, or as a member of pg_monitor and stint_auditor", "can't be looked at: %s",
+		            error == PG_OK ? "no answer" : pg_error(pg));
+	return row;
+}
+
+/* ---- The server --------------------------------------------------------------------------- */
+
+static void look_at_server(struct doctor *doctor, struct pg *pg) {
+	json_t *row = read_row(
+		doctor, pg, "server",
+		"select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
+		" current_database() as database, current_user as user, current_setting('server_encoding') as encoding,"
+		" pg_is_in_recovery() as standby, current_setting('transaction_read_only') = 'on' as read_only");
+	if (!row)
+		return;
+	const char *wrong = number_of(row, "number") < 150000               ? "it must be 15 or later"
+	                    : strcmp(text_of(row, "encoding"), "UTF8") != 0 ? "its encoding must be UTF8"
+	                    : is_set(row, "standby")                        ? "it is a standby, which takes no changes"
+	                    : is_set(row, "read_only")                      ? "it takes no changes: read only"
+	                                                                    : NULL;
+	doctor_find(doctor, wrong ? DOCTOR_ERROR : DOCTOR_OK, "server",
+	            "connect to a primary that will do, see systemd/README.md: Failover",
+	            "PostgreSQL %s, database %s, as %s%s%s", text_of(row, "version"), text_of(row, "database"),
+	            text_of(row, "user"), wrong ? ": " : "", wrong ? wrong : "");
+	json_decref(row);
+}
+
+static int64_t wall_clock_ms(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void look_at_clocks(struct doctor *doctor, struct pg *pg) {
+	int64_t before_ms = wall_clock_ms();
+	json_t *row =
+		read_row(doctor, pg, "clocks", "select (extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms");
+	int64_t after_ms = wall_clock_ms();
+	if (!row)
+		return;
+	int64_t apart_ms = number_of(row, "now_ms") - (before_ms + after_ms) / 2;
+	bool far = llabs((long long)apart_ms) > CLOCKS_APART_MS + (after_ms - before_ms);
+	doctor_find(doctor, far ? DOCTOR_WARNING : DOCTOR_OK, "clocks",
+	            "set both by NTP. Limits don't suffer from it, but times in logs and in the history don't match",
+	            "the database's is %" PRId64 " ms %s of this host's, asked in %" PRId64 " ms",
+	            (int64_t)llabs((long long)apart_ms), apart_ms < 0 ? "behind" : "ahead", after_ms - before_ms);
+	json_decref(row);
+}
+
+static void look_at_settings(struct doctor *doctor, struct pg *pg) {
+	json_t *row =
+		read_row(doctor, pg, "settings",
+	             "select current_setting('fsync') = 'on' as fsync, current_setting('full_page_writes') = 'on'"
+	             " as full_page_writes, current_setting('synchronous_commit') as synchronous_commit,"
+	             " current_setting('default_transaction_isolation') as isolation");
+	if (!row)
+		return;
+	const char *commit = text_of(row, "synchronous_commit"), *isolation = text_of(row, "isolation");
+	bool safe = is_set(row, "fsync") && is_set(row, "full_page_writes");
+	doctor_find(
+		doctor, safe ? DOCTOR_OK : DOCTOR_WARNING, "durability",
+		"set fsync and full_page_writes on, or accept that what was granted before a crash may be granted again",
+		"fsync %s, full_page_writes %s, synchronous_commit %s%s", is_set(row, "fsync") ? "on" : "off",
+		is_set(row, "full_page_writes") ? "on" : "off", commit,
+		strcmp(commit, "off") == 0 ? " (grants are committed as with on, unless an agent is told to keep it)"
+								   : "");
+	bool read_committed = strcmp(isolation, "read committed") == 0;
+	doctor_find(doctor, read_committed ? DOCTOR_OK : DOCTOR_WARNING, "isolation",
+	            "alter role AGENT set default_transaction_isolation = 'read committed'",
+	            "default_transaction_isolation is %s", isolation);
+	json_decref(row);
+}
+
+/* A pooler tells a process of its own when a connection is made. */
+static void look_at_pooler(struct doctor *doctor, struct pg *pg) {
+	json_t *row = read_row(doctor, pg, "pooler", "select pg_backend_pid() as pid");
+	if (!row)
+		return;
+	bool between = number_of(row, "pid") != pg_backend_pid(pg);
+	doctor_find(doctor, between ? DOCTOR_WARNING : DOCTOR_OK, "pooler",
+	            "if it is in transaction mode, agents need pooler = transaction: systemd/README.md, Poolers", "%s",
+	            between ? "there is one between here and the server" : "none between here and the server");
+	json_decref(row);
+	bool may_listen = pg_query(pg, "listen stint", 0, NULL, NULL) == PG_OK;
+	doctor_find(doctor, may_listen ? DOCTOR_OK : DOCTOR_WARNING, "notices",
+	            "agents without notices ask twice a second: see why LISTEN is refused", "LISTEN is %s%s",
+	            may_listen ? "possible" : "refused: ", may_listen ? "" : pg_error(pg));
+	pg_query(pg, "unlisten *", 0, NULL, NULL);
+}
+
+static void look_at_snapshots(struct doctor *doctor, struct pg *pg) {
+	json_t *row = read_row(
+		doctor, pg, "old snapshots",
+		"select max(s.age)::bigint as seconds, (array_agg(s.who order by s.age desc))[1] as who,"
+		" pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all from ("
+		" select extract(epoch from clock_timestamp() - xact_start) as age, format('process %s of %s (%s)', pid, usename,"
+		" state) as who from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and xact_start is"
+		" not null union all"
+		" select extract(epoch from clock_timestamp() - prepared), format('the prepared transaction %s', gid) from"
+		" pg_prepared_xacts) s");
+	if (!row)
+		return;
+	int64_t seconds = number_of(row, "seconds");
+	const char *part = is_set(row, "sees_all") ? "" : "; of other users' sessions little can be seen";
+	if (seconds >= SNAPSHOT_OLD_S)
+		doctor_find(
+			doctor, DOCTOR_WARNING, "old snapshots",
+			"end that transaction: hot clients' grants get slower meanwhile; idle_in_transaction_session_timeout"
+			" does it by itself",
+			"%s has had one for %" PRId64 " s%s", text_of(row, "who"), seconds, part);
+	else
+		doctor_find(doctor, DOCTOR_OK, "old snapshots", NULL, "none%s", part);
+	json_decref(row);
+}
+
+/* ---- The schema ---------------------------------------------------------------------------- */
+
+static bool look_at_version(struct doctor *doctor, struct pg *pg) {
+	int version;
+	if (migrations_read_version(pg, &version) != PG_OK)
+		doctor_find(doctor, DOCTOR_ERROR, "schema", "grant stint_auditor to this user", "%s", pg_error(pg));
+	else if (version == MIGRATIONS_NO_SCHEMA)
+		doctor_find(doctor, DOCTOR_ERROR, "schema", "stint db init", "there is none in this database");
+	else if (version < migrations_newest())
+		doctor_find(doctor, DOCTOR_ERROR, "schema", "stint db migrate", "version %d, this program has %d", version,
+		            migrations_newest());
+	else if (version > migrations_newest())
+		doctor_find(doctor, DOCTOR_WARNING, "schema", "install a newer stint on this host",
+		            "version %d, this program has %d", version, migrations_newest());
+	else {
+		doctor_find(doctor, DOCTOR_OK, "schema", NULL, "version %d, as this program", version);
+		return true;
+	}
+	return false;
+}
+
+static void look_at_objects(struct doctor *doctor, struct pg *pg) {
+	json_t *problems = objects_find_problems(pg), *first = json_array_get(problems, 0);
+	if (!problems)
+		doctor_find(doctor, DOCTOR_WARNING, "owners and rights", "ask as a superuser or a member of stint_owner",
+		            "can't be looked at: %s", pg_error(pg));
+	else if (first)
+		doctor_find(doctor, DOCTOR_ERROR, "owners and rights", "stint db migrate puts them right",
+		            "%zu are not as they were made, such as %s: %s", json_array_size(problems),
+		            text_of(first, "object"), text_of(first, "problem"));
+	else
+		doctor_find(doctor, DOCTOR_OK, "owners and rights", NULL, "all as they were made");
+	json_decref(problems);
+}
+
+static void look_at_roles(struct doctor *doctor, struct pg *pg) {
+	json_t *row = read_row(
+		doctor, pg, "roles",
+		"select count(*) filter (where r.rolname = 'stint_agent') as agents, coalesce(string_agg(m.rolname, ', ' order by"
+		" m.rolname) filter (where r.rolname = 'stint_agent'), 'nobody') as who, coalesce(string_agg(m.rolname, ', ')"
+		" filter (where r.rolname = 'stint_agent' and m.rolsuper), '') as super from pg_auth_members a join pg_roles r on"
+		" r.oid = a.roleid join pg_roles m on m.oid = a.member where r.rolname like 'stint\\_%'");
+	if (!row)
+		return;
+	if (number_of(row, "agents") == 0)
+		doctor_find(doctor, DOCTOR_WARNING, "agents' logins",
+		            "create role stintd login password '...' in role stint_agent, and let agents use it",
+		            "no login has the role stint_agent");
+	else if (*text_of(row, "super") != '\0')
+		doctor_find(doctor, DOCTOR_WARNING, "agents' logins",
+		            "give agents a login that may do no more than they need",
+		            "%s may do anything, being a superuser", text_of(row, "super"));
+	else
+		doctor_find(doctor, DOCTOR_OK, "agents' logins", NULL, "%s", text_of(row, "who"));
+	json_decref(row);
+}
+
+static void look_at_hosts(struct doctor *doctor, struct pg *pg) {
+	json_t *row = read_row(
+		doctor, pg, "hosts",
+		"select count(*) filter (where state <> 'stopped') as live, coalesce(string_agg(format('%s (%s)', name, case when"
+		" rival is not null then 'another agent has its name' else state end), ', ' order by name) filter (where state in"
+		" ('lost', 'fallback') or rival is not null), '') as bad, count(distinct version) filter (where state <> 'stopped')"
+		" as versions, string_agg(distinct version, ', ') filter (where state <> 'stopped') as all_versions from stint.host");
+	if (!row)
+		return;
+	const char *bad = text_of(row, "bad");
+	doctor_find(doctor, *bad != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "hosts",
+	            "look at these hosts' agents; each needs a host of its own in its configuration",
+	            "%" PRId64 " known%s%s", number_of(row, "live"), *bad != '\0' ? "; not as they should be: " : "",
+	            bad);
+	if (number_of(row, "versions") > 1)
+		doctor_find(doctor, DOCTOR_WARNING, "agents' versions", "update those that are older", "%s",
+		            text_of(row, "all_versions"));
+	json_decref(row);
+}
+
+static void look_at_dropped(struct doctor *doctor, struct pg *pg) {
+	json_t *row =
+		read_row(doctor, pg, "dropped policies",
+	             "select coalesce(string_agg(format('%s (by %s)', policy, dropped_by), ', ' order by policy), '')"
+	             " as back from stint.policy_limit where dropped_at is not null");
+	if (!row)
+		return;
+	const char *back = text_of(row, "back");
+	doctor_find(doctor, *back != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "dropped policies",
+	            "set them as they should be (stint policy set), or take them out of the apps", "%s%s",
+	            *back != '\0' ? "brought back by apps that declare them: " : "none that apps have brought back",
+	            back);
+	json_decref(row);
+}
+
+static void look_into(struct doctor *doctor, struct pg *pg) {
+	look_at_server(doctor, pg);
+	look_at_clocks(doctor, pg);
+	look_at_settings(doctor, pg);
+	look_at_pooler(doctor, pg);
+	look_at_snapshots(doctor, pg);
+	if (!look_at_version(doctor, pg))
+		return;
+	look_at_objects(doctor, pg);
+	look_at_roles(doctor, pg);
+	look_at_hosts(doctor, pg);
+	look_at_dropped(doctor, pg);
+}
+
+void doctor_look_at_database(struct doctor *doctor) {
+	const char *conninfo = doctor->call->settings->conninfo;
+	if (!conninfo)
+		conninfo = getenv("STINT_DATABASE");
+	bool in_memory = strcmp(text_of(json_object_get(doctor->status, "database"), "kind"), "memory") == 0;
+	if ((!conninfo && in_memory) || (conninfo && strcmp(conninfo, "memory:") == 0))
+		return;
+	struct pg *pg;
+	if (pg_connect(&pg, conninfo ? conninfo : "", CONNECT_TIMEOUT_MS) == PG_OK)
+		look_into(doctor, pg);
+	else
+		doctor_find(doctor, DOCTOR_ERROR, "database",
+		            conninfo ? "is it up, and does it let this user in?"
+		                     : "name it: --database, or $STINT_DATABASE",
+		            "can't connect: %s", pg ? pg_error(pg) : "out of memory");
+	pg_close(pg);
+}
