@@ -535,7 +535,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
 KINDS := lint format unit asan tsan valgrind sql cli system systemd
 
-check: DEPS = browser
+check: DEPS += browser
 check: deps
 	@+MAKE='$(MAKE)' tests/run $(KINDS)
 
@@ -606,11 +606,18 @@ include lib/nginx/nginx.mk lib/node/node.mk lib/python/python.mk $(sort $(wildca
 
 # ---- The machine -------------------------------------------------------------
 
+# Three lists, and two more for benchmarks and the browser: .ci/deps has them.
+DEPS = build runtime test
 deps:
 	@.ci/deps $(DEPS)
 
-# The files name the default places.
-place = sed -e 's|/usr/local/bin|$(BINDIR)|g' -e 's|/etc/|$(SYSCONFDIR)/|g'
+deps-build deps-runtime: deps-%:
+	@.ci/deps $*
+
+# Files named .in have @BINDIR@ and the like in the place of paths: these stand here alone.
+place = sed $(foreach name,PREFIX BINDIR LIBDIR INCLUDEDIR SYSCONFDIR VERSION,-e 's|@$(name)@|$($(name))|g')
+# The unit of all hosts is that of an instance without what says its name.
+nameless = sed -e '/^\# An instance/d' -e '/^Environment=STINT_/d' -e 's/ (%i)//' -e 's/%i\.conf/stint.conf/' -e 's/-%i//g'
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(UNITDIR)' \
@@ -621,8 +628,7 @@ install: all
 	install -m 644 $(BUILD)/libstint.so '$(DESTDIR)$(LIBDIR)/libstint.so.$(VERSION)'
 	ln -sf libstint.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libstint.so'
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
-		-e 's|@VERSION@|$(VERSION)|g' lib/stint.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc'
+	$(place) lib/stint.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc'
 	for file in $(MIGRATIONS); do install -D -m 644 $$file '$(DESTDIR)$(DATADIR)/stint/'$$file || exit; done
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
 	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
@@ -630,10 +636,25 @@ install: all
 	$(INSTALL_NGINX)
 	$(INSTALL_NODE)
 	$(INSTALL_PYTHON)
-	$(place) systemd/stint.sysusers >'$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
-	$(place) systemd/stint.tmpfiles >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
-	$(place) systemd/stintd.service >'$(DESTDIR)$(UNITDIR)/stintd.service'
-	$(place) systemd/stintd@.service >'$(DESTDIR)$(UNITDIR)/stintd@.service'
+	install -m 644 systemd/stint.sysusers '$(DESTDIR)$(SYSUSERSDIR)/stint.conf'
+	$(place) systemd/stint.tmpfiles.in >'$(DESTDIR)$(TMPFILESDIR)/stint.conf'
+	$(place) systemd/stintd@.service.in >'$(DESTDIR)$(UNITDIR)/stintd@.service'
+	$(nameless) '$(DESTDIR)$(UNITDIR)/stintd@.service' >'$(DESTDIR)$(UNITDIR)/stintd.service'
+
+# Takes away what `make install` with the same places puts there, whether or not it is built here now. A configuration stays.
+uninstall:
+	rm -f '$(DESTDIR)$(BINDIR)/stintd' '$(DESTDIR)$(BINDIR)/stint' '$(DESTDIR)$(INCLUDEDIR)/stint.h' \
+		'$(DESTDIR)$(LIBDIR)/libstint.a' '$(DESTDIR)$(LIBDIR)/libstint.so' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
+		'$(DESTDIR)$(LIBDIR)'/libstint.so.*.*.* '$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc' \
+		'$(DESTDIR)$(MANDIR)/man1/stint.1' '$(DESTDIR)$(MANDIR)/man8/stintd.8' \
+		'$(DESTDIR)$(SYSUSERSDIR)/stint.conf' '$(DESTDIR)$(TMPFILESDIR)/stint.conf' \
+		'$(DESTDIR)$(UNITDIR)/stintd.service' '$(DESTDIR)$(UNITDIR)/stintd@.service'
+	rm -rf '$(DESTDIR)$(DATADIR)/stint'
+	$(UNINSTALL_NGINX)
+	$(UNINSTALL_NODE)
+	$(UNINSTALL_PYTHON)
+	@if [ -d '$(DESTDIR)$(SYSCONFDIR)/stint' ]; then rmdir '$(DESTDIR)$(SYSCONFDIR)/stint' 2>/dev/null || \
+		echo '$(DESTDIR)$(SYSCONFDIR)/stint is not empty: it stays'; fi
 
 # The one place of the version is stint.h; manuals have a date, the changelog a heading.
 set-version:
@@ -669,7 +690,9 @@ help:
 	@echo 'make mutants [AREAS=lib] [SEED=1] [MUTANTS=20]  small mistakes put into the code: which do the tests miss?'
 	@echo 'make sanitize                  check-asan check-tsan check-valgrind'
 	@echo 'make deps                      install the Debian packages that build and tests need'
+	@echo 'make deps-build, deps-runtime  only those to build with; only those that what is built needs'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= NODE_MODULESDIR= ...)'
+	@echo 'make uninstall                 takes it away again; the configuration stays'
 	@echo 'make set-version TO=X.Y.Z      the version, everywhere'
 	@echo 'make clean'
 
@@ -677,7 +700,7 @@ help:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: FORCE all bench check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
-	check-valgrind clean demo deps format help install run-bench run-demo sanitize set-version
+	check-valgrind clean demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)

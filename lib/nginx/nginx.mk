@@ -22,6 +22,7 @@ nginx_folders = $(nginx_tree)/objs $(addprefix $(nginx_tree)/src/src/,core event
 # NGINX_MODULESDIR= leaves the module out.
 NGINX_MODULESDIR ?= $(LIBDIR)/nginx/modules
 INSTALL_NGINX = $(if $(and $(wildcard $(NGINX_MODULE)),$(NGINX_MODULESDIR)),install -D -m 644 $(NGINX_MODULE) '$(DESTDIR)$(NGINX_MODULESDIR)/$(notdir $(NGINX_MODULE))',:)
+UNINSTALL_NGINX = $(if $(NGINX_MODULESDIR),rm -f '$(DESTDIR)$(NGINX_MODULESDIR)/$(notdir $(NGINX_MODULE))',:)
 
 # A sanitizer's runtime would have to be in nginx itself.
 ifdef SANITIZE

@@ -12,3 +12,4 @@ node_target = $(DESTDIR)$(NODE_MODULESDIR)/stint
 # Not where it couldn't be built, or is left out.
 INSTALL_NODE = $(if $(and $(wildcard $(BUILD)/stint.node),$(NODE_MODULESDIR)),install -d '$(node_target)/native' && \
 	install -m 644 $(node_module) '$(node_target)' && install -m 755 $(BUILD)/stint.node '$(node_target)/native',:)
+UNINSTALL_NODE = $(if $(NODE_MODULESDIR),rm -rf '$(node_target)',:)

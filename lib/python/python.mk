@@ -29,6 +29,7 @@ PYTHONDIR ?= $(or $(shell $(find_python_folder)),$(LIBDIR)/python3/dist-packages
 python_files = $(PYTHON_MODULE) $(wildcard lib/python/stint/*.py lib/python/stint/*.pyi) lib/python/stint/py.typed
 INSTALL_PYTHON = $(if $(and $(wildcard $(PYTHON_MODULE)),$(PYTHONDIR)),install -d '$(DESTDIR)$(PYTHONDIR)/stint' && \
 	install -m 644 $(python_files) '$(DESTDIR)$(PYTHONDIR)/stint',:)
+UNINSTALL_PYTHON = $(if $(PYTHONDIR),rm -rf '$(DESTDIR)$(PYTHONDIR)/stint',:)
 
 # A sanitizer's runtime would have to be in python itself.
 ifdef SANITIZE

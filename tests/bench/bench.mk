@@ -70,7 +70,7 @@ $(BUILD)/bench/empty.node: $(EMPTY_ADDON) lib/node/build
 $(BUILD)/tests/bench/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
 
 bench:
-	@.ci/deps bench
+	@.ci/deps build runtime test bench
 	@$(MAKE) --no-print-directory run-bench
 
 run-bench: all $(programs) $(benches) $(BUILD)/bench/empty.node $(BUILD)/tests/bench/report $(BUILD)/tests/simulation/fleet/fleet

@@ -22,7 +22,7 @@ run-demo-web: all $(demo_web)
 check-demo-web: all $(demo_web)
 	@command -v node >/dev/null || { echo '1..0 # SKIP there is no node'; exit 0; }; timeout 240 node tests/demo/web/test.js
 
-demo-web-picture: DEPS = browser
+demo-web-picture: DEPS += browser
 demo-web-picture: deps
 	@$(MAKE) --no-print-directory all $(demo_web)
 	@node tests/demo/web/test.js tests/demo/web/picture.png
