@@ -656,6 +656,11 @@ uninstall:
 	@if [ -d '$(DESTDIR)$(SYSCONFDIR)/stint' ]; then rmdir '$(DESTDIR)$(SYSCONFDIR)/stint' 2>/dev/null || \
 		echo '$(DESTDIR)$(SYSCONFDIR)/stint is not empty: it stays'; fi
 
+# Debian packages, in $(BUILD)/deb: systemd/debian/ is the recipe.
+deb: DEPS = build deb
+deb: deps
+	@systemd/make-deb '$(BUILD)/deb'
+
 # The one place of the version is stint.h; manuals have a date, the changelog a heading.
 set-version:
 	@[ -n '$(TO)' ] || { echo 'make set-version TO=X.Y.Z' >&2; exit 2; }
@@ -692,6 +697,7 @@ help:
 	@echo 'make deps                      install the Debian packages that build and tests need'
 	@echo 'make deps-build, deps-runtime  only those to build with; only those that what is built needs'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= NODE_MODULESDIR= ...)'
+	@echo 'make deb                       Debian packages, in build/deb'
 	@echo 'make uninstall                 takes it away again; the configuration stays'
 	@echo 'make set-version TO=X.Y.Z      the version, everywhere'
 	@echo 'make clean'
@@ -700,7 +706,7 @@ help:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: FORCE all bench check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
-	check-valgrind clean demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
+	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
 	$(SYSTEM) agent/main.c)
