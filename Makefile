@@ -375,6 +375,7 @@ SUPPORT := \
 	tests/support/peer.c \
 	tests/support/pg_frames.c \
 	tests/support/pooler.c \
+	tests/support/port.c \
 	tests/support/private_network.c \
 	tests/support/probe.c \
 	tests/support/process.c \

@@ -15,6 +15,7 @@
 #include "figure.h"
 #include "host.h"
 #include "nginx.h"
+#include "port.h"
 #include "process.h"
 #include "quick.h"
 #include "sample.h"
@@ -90,7 +91,7 @@ static int start_app(struct nginx *app, const struct scene *scene) {
 static int start(struct contender *c, const struct scene *scene, const struct host *host, int number) {
 	char http[2000], name[16], socket[200] = "";
 
-	c->port = wrk_find_port();
+	c->port = port_reserve();
 	snprintf(name, sizeof(name), "nginx-%d", number);
 	if (c->has_module)
 		snprintf(socket, sizeof(socket), "stint_socket %s;", host->socket);

@@ -11,16 +11,15 @@
  *
  * Exits 0 when the promise was kept, 1 when it was broken or the demo could not run.
  */
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "nginx.h"
+#include "port.h"
 #include "process.h"
 #include "setting.h"
 #include "stage.h"
@@ -179,19 +178,6 @@ static void tell(struct web *web, const char *text) {
 
 /* ---- Setting up ------------------------------------------------------------------ */
 
-/* Does someone listen there? */
-static bool is_open(int port) {
-	struct sockaddr_in address = {.sin_family = AF_INET,
-	                              .sin_port = htons((uint16_t)port),
-	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool open = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-
-	if (fd >= 0)
-		close(fd);
-	return open;
-}
-
 static int start_page(struct web *web) {
 	char state[108], log[108], port[16];
 	const char *argv[] = {"node", "tests/demo/web/page.js", state, port, NULL};
@@ -201,14 +187,14 @@ static int start_page(struct web *web) {
 	scene_path(web->stage.scene, "page.log", log);
 	web->page_port = (int)setting_number("STINT_DEMO_PORT", 0);
 	if (web->page_port == 0)
-		web->page_port = wrk_find_port();
-	if (web->page_port > 0 && is_open(web->page_port)) {
+		web->page_port = port_reserve();
+	if (web->page_port > 0 && port_is_open(web->page_port)) {
 		fprintf(stderr, "Port %d of 127.0.0.1 is taken.\n", web->page_port);
 		return -1;
 	}
 	snprintf(port, sizeof(port), "%d", web->page_port);
 	web->page = process_start(argv, log);
-	while (!is_open(web->page_port)) {
+	while (!port_is_open(web->page_port)) {
 		if (monotonic_ns() > deadline || process_wait(web->page, 20, NULL)) {
 			fprintf(stderr, "The page's server does not start; its log is %s.\n", log);
 			return -1;
@@ -226,11 +212,18 @@ static void start_node(struct web *web, uint32_t h) {
 	web->node[h] = process_start(argv, log);
 }
 
-static bool has_python(void) {
-	const char *argv[] = {"gunicorn", "--version", NULL};
+static bool has_command(const char *name) {
+	const char *argv[] = {"sh", "-c", "command -v \"$0\"", name, NULL};
 
-	return access(process_built("python/_stint.abi3.so"), R_OK) == 0 &&
-	       process_run(argv, START_MS, NULL, 0, NULL) == 0;
+	return process_run(argv, START_MS, NULL, 0, NULL) == 0;
+}
+
+static bool has_built(const char *name) {
+	return access(process_built(name), R_OK) == 0;
+}
+
+static bool has_python(void) {
+	return has_built("python/_stint.abi3.so") && has_command("gunicorn");
 }
 
 static void start_python(struct web *web, uint32_t h) {
@@ -273,7 +266,7 @@ static int start_nginx(struct web *web, uint32_t h) {
 	struct nginx *nginx = &web->nginx[h];
 	char http[4000];
 
-	web->ports[h] = wrk_find_port();
+	web->ports[h] = port_reserve();
 	snprintf(nginx->dir, sizeof(nginx->dir), "%.50s/%s", web->stage.scene->dir, host_names[h]);
 	snprintf(http, sizeof(http), configuration, web->stage.host[h].socket, nginx->dir, nginx->dir, nginx->dir,
 	         web->ports[h]);
@@ -456,11 +449,13 @@ static void print_header(const struct web *web) {
 	       view_bold(view), has_all ? "nginx, Node.js and Python" : "nginx and Node.js", view_plain(view),
 	       has_all ? "a Node.js cluster and a gunicorn" : "a Node.js cluster", LIMIT, WINDOW_MS / 1000,
 	       FALLBACK_LIMIT, WINDOW_MS / 1000);
+	if (!has_all)
+		printf("  left out     Python: there is no gunicorn, or lib/python was not built; make deps all\n\n");
 	fflush(stdout);
 }
 
 static int play(const struct scene *scene) {
-	static struct web web = {.database_up = true, .runtime_count = RUNTIMES};
+	static struct web web = {.database_up = true};
 
 	view_init(&web.view, &web.stage, &plan);
 	web.view.is_terminal = false; /* the picture is in the browser */
@@ -471,8 +466,7 @@ static int play(const struct scene *scene) {
 		fprintf(stderr, "STINT_DEMO_SECONDS is %d, must be %d to %d.\n", web.seconds, SECONDS_MIN, SECONDS_MAX);
 		return 1;
 	}
-	if (!has_python())
-		web.runtime_count--;
+	web.runtime_count = has_python() ? RUNTIMES : RUNTIMES - 1;
 	print_header(&web);
 	if (set_up(&web, scene) != 0) {
 		fprintf(stderr, "The demo could not be set up; STINT_KEEP=1 keeps its folder with the logs.\n");
@@ -487,12 +481,31 @@ static int play(const struct scene *scene) {
 	return status;
 }
 
+/* Says what the demo can't do without, and isn't there. */
+static bool has_all_it_needs(void) {
+	const struct {
+		bool is_there;
+		const char *name;
+	} needs[] = {
+		{nginx_is_there(), "nginx, and nginx-dev for the module"},
+		{wrk_is_there(), "wrk"},
+		{has_command("node"), "Node.js"},
+		{has_built("stint.node"), "lib/node, for want of Node.js's headers perhaps"},
+	};
+	bool has_all = true;
+
+	for (unsigned i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+		if (!needs[i].is_there)
+			fprintf(stderr, "The demo needs %s: make deps all\n", needs[i].name);
+		has_all &= needs[i].is_there;
+	}
+	return has_all;
+}
+
 int main(void) {
 	bool is_stepped = getenv("STINT_DEMO_STEP") != NULL;
 
-	if (!nginx_is_there() || !wrk_is_there() || access(process_built("stint.node"), R_OK) != 0) {
-		fprintf(stderr, "The demo needs nginx, nginx-dev, wrk, Node.js and its headers: make deps all\n");
+	if (!has_all_it_needs())
 		return 1;
-	}
 	return scene_run(play, is_stepped ? 1500 : (int)setting_number("STINT_DEMO_SECONDS", SECONDS_DEFAULT) + 90);
 }

@@ -1,13 +1,10 @@
 /* wrk.c - see wrk.h. */
 #include "wrk.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,18 +18,6 @@
 bool wrk_is_there(void) {
 	const char *argv[] = {"sh", "-c", "command -v wrk", NULL};
 	return process_run(argv, STOP_MS, NULL, 0, NULL) == 0;
-}
-
-int wrk_find_port(void) {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), port = -1;
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0 &&
-	    getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-		port = ntohs(address.sin_port);
-	if (fd >= 0)
-		close(fd);
-	return port;
 }
 
 int wrk_start(struct wrk *wrk, const struct scene *scene, const struct wrk_options *options) {

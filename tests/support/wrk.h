@@ -41,8 +41,6 @@ struct wrk_sum {
 };
 
 bool wrk_is_there(void);
-/* A port of 127.0.0.1 that nobody uses; -1: none. */
-int wrk_find_port(void);
 /* Starts it. 0 or -1. */
 int wrk_start(struct wrk *, const struct scene *scene, const struct wrk_options *options);
 /* Ends it; adds what was admitted to the oracle, and sorts it. What an answer's field X-Source says is the source.

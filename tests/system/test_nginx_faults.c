@@ -15,6 +15,7 @@
 #include "http2.h"
 #include "nginx.h"
 #include "oracle.h"
+#include "port.h"
 #include "process.h"
 #include "proof.h"
 #include "random.h"
@@ -269,7 +270,7 @@ static int prepare(struct nginx *nginx, const struct stage *stage, int port) {
 }
 
 static int play(const struct scene *scene) {
-	int port = wrk_find_port();
+	int port = port_reserve();
 	struct stage stage;
 	struct nginx nginx;
 
