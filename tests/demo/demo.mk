@@ -20,7 +20,9 @@ run-demo-web: all $(demo_web)
 
 # As a browser sees it.
 check-demo-web: all $(demo_web)
-	@command -v node >/dev/null || { echo '1..0 # SKIP there is no node'; exit 0; }; timeout 240 node tests/demo/web/test.js
+	@command -v node >/dev/null || { echo '1..0 # SKIP there is no node'; exit 0; }; failed=0; \
+		for test in page ends; do timeout 400 node tests/demo/web/test_$$test.js || failed=1; done; \
+		timeout 240 node tests/demo/web/test.js || failed=1; exit $$failed
 
 demo-web-picture: DEPS += browser
 demo-web-picture: deps

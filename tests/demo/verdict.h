@@ -11,7 +11,7 @@
 #include "oracle.h"
 #include "view.h"
 
-#define VERDICT_LINES (3 + VIEW_HOSTS)
+#define VERDICT_LINES (4 + VIEW_HOSTS)
 
 struct verdict {
 	/* To be filled in before: when the database died and returned, and what tells of admissions. */

@@ -8,10 +8,11 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 
-const ANSWER_MS = 30000;
+const ANSWER_MS = 60000;
 
 class Browser {
 	#process;
+	#ended; // resolves when it has
 	#folder;
 	#waiting = new Map();
 	#last = 0;
@@ -36,6 +37,8 @@ class Browser {
 			'--no-sandbox', // root has none, nor has a container; and the page is our own
 			'about:blank',
 		], {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], env: {...process.env, HOME: this.#folder, TMPDIR: this.#folder}});
+		this.#ended = new Promise((resolve) => this.#process.once('error', resolve).once('exit', resolve));
+		this.#ended.then(() => this.#giveUp('the browser has ended'));
 		this.#process.stdio[3].on('error', () => {});
 		this.#process.stdio[4].on('data', (data) => this.#read(data)).on('error', () => {});
 		const {targetInfos} = await this.#send('Target.getTargets');
@@ -84,6 +87,15 @@ class Browser {
 			this.problems.push(params.entry.text);
 	}
 
+	/* Nothing that is awaited comes any more. */
+	#giveUp(reason) {
+		for (const {reject, timer} of this.#waiting.values()) {
+			clearTimeout(timer);
+			reject(new Error(reason));
+		}
+		this.#waiting.clear();
+	}
+
 	/** The value of an expression in the page. */
 	async evaluate(expression) {
 		const {result, exceptionDetails} = await this.send('Runtime.evaluate', {expression, returnByValue: true});
@@ -105,15 +117,12 @@ class Browser {
 		return Buffer.from(data, 'base64');
 	}
 
+	/** Whether it was opened, or not, or has ended by itself. */
 	async close() {
-		if (this.#process && this.#process.exitCode === null) {
-			const ended = new Promise((resolve) => this.#process.once('exit', resolve));
-			this.#process.kill('SIGKILL');
-			await ended;
-		}
-		for (const {timer} of this.#waiting.values())
-			clearTimeout(timer);
-		fs.rmSync(this.#folder, {recursive: true, force: true, maxRetries: 20, retryDelay: 50});
+		this.#process?.kill('SIGKILL');
+		await this.#ended;
+		if (this.#folder)
+			fs.rmSync(this.#folder, {recursive: true, force: true, maxRetries: 20, retryDelay: 50});
 	}
 }
 

@@ -73,7 +73,7 @@ class Window {
 
 class Host {
 	constructor({log}, clients, runtimes) {
-		const windows = () => ({admitted: new Window(), denied: new Window()});
+		const windows = () => ({admitted: new Window(), denied: new Window(), failed: new Window()});
 		this.tail = new Tail(log);
 		this.clients = new Map(clients.map((name) => [name, windows()]));
 		this.runtimes = new Map(runtimes.map((name) => [name, windows()]));
@@ -84,7 +84,7 @@ class Host {
 		for (const line of this.tail.read()) {
 			const [seconds, uri, client, status] = line.split(' ');
 			const ms = Math.round(Number(seconds) * 1000);
-			const what = status === '200' ? 'admitted' : 'denied';
+			const what = {200: 'admitted', 429: 'denied'}[status] ?? 'failed';
 			this.clients.get(client)?.[what].add(ms);
 			if (this.clients.has(client))
 				this.runtimes.get(uri.slice(1))?.[what].add(ms);
@@ -119,7 +119,7 @@ function look() {
 		state,
 		clients: state.clients.map((name) => hosts.map((host) => count(host.clients.get(name)))),
 		runtimes: hosts.map((host) => state.runtimes.map((name) => count(host.runtimes.get(name)))),
-		total: ['admitted', 'denied'].map((what) => hosts.reduce((sum, host) =>
+		total: ['admitted', 'denied', 'failed'].map((what) => hosts.reduce((sum, host) =>
 			[...host.clients.values()].reduce((of, windows) => of + windows[what].total, sum), 0)),
 	};
 }
