@@ -1,5 +1,6 @@
 """The storage of the package limits: its strategies, in threads and in event loops, and flask-limiter on it."""
 import asyncio
+import inspect
 import time
 import unittest
 
@@ -81,6 +82,27 @@ class Storage(unittest.TestCase):
                     await call
 
         asyncio.run(ask())
+
+    def test_all_that_limits_asks_of_a_storage_is_there(self):
+        module = limits.storage, limits.aio.storage
+        for ours, base in (
+            (stint.limits.StintStorage, module[0].Storage),
+            (stint.limits.StintStorage, module[0].MovingWindowSupport),
+            (stint.limits.AsyncStintStorage, module[1].Storage),
+            (stint.limits.AsyncStintStorage, module[1].MovingWindowSupport),
+        ):
+            self.assertEqual(ours.__abstractmethods__, frozenset())
+            names = [name for name, member in vars(base).items() if inspect.isfunction(member) and name[0] != '_']
+            self.assertGreater(len(names), 1)
+            for name in names:
+                mine, theirs = getattr(ours, name), getattr(base, name)
+                self.assertIsNot(mine, theirs, name)
+                self.assertEqual(inspect.iscoroutinefunction(mine), inspect.iscoroutinefunction(theirs), name)
+                told = [
+                    [(parameter.name, parameter.default) for parameter in inspect.signature(each).parameters.values()]
+                    for each in (mine, theirs)
+                ]
+                self.assertEqual(told[0], told[1], name)
 
     def test_what_it_refuses(self):
         kept = storage()

@@ -154,12 +154,22 @@ class Django(unittest.TestCase):
         from django.http import HttpResponse
         from django.urls import path
 
+        def view(request):
+            result = request.META['stint.result']
+            return HttpResponse(f'{result.remaining} left of {request.META["HTTP_X_KEY"]}')
+
         settings.configure(
-            ROOT_URLCONF=type('Urls', (), {'urlpatterns': [path('', lambda request: HttpResponse('served'))]}),
+            ROOT_URLCONF=type('Urls', (), {'urlpatterns': [path('', view)]}),
             ALLOWED_HOSTS=['*'],
         )
-        limited = LimitRequests(get_wsgi_application(), make('django'))
-        self.assertEqual([ask(limited)[0] for _ in range(4)], [200, 200, 200, 429], django.VERSION)
+        by_key = {'client_id': lambda environ: environ.get('HTTP_X_KEY')}
+        limited = LimitRequests(get_wsgi_application(), make('django'), **by_key)
+        answers = [ask(limited, HTTP_X_KEY=key) for key in 'aaaab']
+        self.assertEqual([status for status, _, _ in answers], [200, 200, 200, 429, 200], django.VERSION)
+        bodies = [b'2 left of a', b'1 left of a', b'0 left of a', b'Too many requests\n', b'2 left of b']
+        self.assertEqual([body for _, _, body in answers], bodies)
+        self.assertIn('Retry-After', answers[3][1])
+        self.assertEqual({headers['RateLimit-Policy'] for _, headers, _ in answers}, {'"django";q=3;w=600'})
 
 
 if __name__ == '__main__':
