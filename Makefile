@@ -109,6 +109,10 @@ AGENT := \
 	agent/heartbeat.c \
 	agent/locked.c \
 	agent/log.c \
+	agent/metrics.c \
+	agent/metrics_address.c \
+	agent/metrics_facts.c \
+	agent/metrics_server.c \
 	agent/notify.c \
 	agent/outage.c \
 	agent/outbox.c \
@@ -170,6 +174,7 @@ STINT := \
 	agent/command/cmd_client.c \
 	agent/command/cmd_db.c \
 	agent/command/cmd_doctor.c \
+	agent/command/cmd_metrics.c \
 	agent/command/cmd_policy.c \
 	agent/command/cmd_status.c \
 	agent/command/command.c \
@@ -312,6 +317,8 @@ AGENT_TESTS := \
 	tests/agent/test_locked.c \
 	tests/agent/test_log.c \
 	tests/agent/test_lookup.c \
+	tests/agent/test_metrics.c \
+	tests/agent/test_metrics_server.c \
 	tests/agent/test_migrations.c \
 	tests/agent/test_names.c \
 	tests/agent/test_outbox.c \

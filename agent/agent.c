@@ -11,6 +11,7 @@
 
 #include "stint.h"
 #include "log.h"
+#include "metrics_facts.h"
 #include "monotonic.h"
 #include "notify.h"
 
@@ -57,9 +58,12 @@ static void on_charge(void *context, const struct wire_charge *charge, const cha
 	driver_on_charge(&agent->driver, charge, id, length);
 }
 
-static void on_status(void *context, server_peer peer, uint32_t serial) {
+static void on_status(void *context, server_peer peer, const struct wire_head *message) {
 	const struct agent *agent = context;
-	status_on_message(&agent->status, peer, serial);
+	if (message->flags & WIRE_STATUS_METRICS)
+		metrics_on_message(&agent->status, peer, message->serial);
+	else
+		status_on_message(&agent->status, peer, message->serial);
 }
 
 static const struct server_events server_events = {
@@ -278,6 +282,25 @@ void agent_reopen(struct agent *agent) {
 	driver_pump(&agent->driver);
 }
 
+static char *metrics_of(void *context, size_t *size) {
+	const struct agent *agent = context;
+	return metrics_text(&agent->status, size);
+}
+
+/* Returns 0, or -1 with a sentence in error: then they are not served. */
+static int serve_metrics(struct agent *agent, char error[static METRICS_SERVER_ERROR_MAX]) {
+	const char *where = agent->config.metrics_listen;
+	metrics_server_free(agent->metrics);
+	agent->metrics = NULL;
+	return where[0] ? metrics_server_new(&agent->metrics, agent->base, where, metrics_of, agent, error) : 0;
+}
+
+static void serve_metrics_elsewhere(struct agent *agent) {
+	char error[METRICS_SERVER_ERROR_MAX];
+	if (serve_metrics(agent, error) != 0)
+		log_error("reload: %s", error);
+}
+
 /* Keeps the settings that the apps and the table depend on: they change with a restart only. */
 static void keep_fixed(const struct config *old, struct config *fresh) {
 	if (strcmp(old->socket, fresh->socket) || strcmp(old->shm, fresh->shm) ||
@@ -295,7 +318,10 @@ static void apply_config(struct agent *agent, const struct config *fresh) {
 	              agent->config.database_timeout_ms != fresh->database_timeout_ms ||
 	              strcmp(agent->config.synchronous_commit, fresh->synchronous_commit) ||
 	              strcmp(agent->config.pooler, fresh->pooler);
+	bool metrics_move = strcmp(agent->config.metrics_listen, fresh->metrics_listen);
 	agent->config = *fresh;
+	if (metrics_move)
+		serve_metrics_elsewhere(agent);
 	log_set_level((enum log_level)config_log_level(fresh));
 	core_set_timing(agent->driver.core, fresh->database_timeout_ms * NS_PER_MS, fresh->idle_timeout_s * NS_PER_S);
 	if (reopen && agent->driver.database)
@@ -402,6 +428,7 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
                 char error[static AGENT_ERROR_MAX]) {
 	char why[SHM_ERROR_MAX];
 	char server_why[SERVER_ERROR_MAX];
+	char metrics_why[METRICS_SERVER_ERROR_MAX];
 	*agent = (struct agent){.config = *config, .config_path = config_path};
 	agent_wire(agent);
 	agent->shm = (struct shm){.directory_fd = -1, .table_fd = -1, .lock_fd = -1};
@@ -422,6 +449,8 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
 	};
 	if (server_new(&agent->driver.server, agent->base, &options, &server_events, agent, server_why) != 0)
 		return fail(error, server_why);
+	if (serve_metrics(agent, metrics_why) != 0)
+		return fail(error, metrics_why);
 	if (sync_open(&agent->sync, agent->base) != 0)
 		return fail(error, "out of memory");
 	log_info("stintd %s: %s on %s, room for %lld clients%s", STINT_VERSION, config->host, config->socket,
@@ -442,6 +471,7 @@ static void free_event(struct event *event) {
 
 void agent_stop(struct agent *agent) {
 	declarations_free(&agent->declarations);
+	metrics_server_free(agent->metrics);
 	/* Send what was decided in the turn that ended the loop. */
 	outbox_send(&agent->driver.outbox, agent->driver.server, SIZE_MAX);
 	server_free(agent->driver.server);

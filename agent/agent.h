@@ -31,6 +31,7 @@
 #include "expiry.h"
 #include "heartbeat.h"
 #include "locked.h"
+#include "metrics_server.h"
 #include "outage.h"
 #include "policies.h"
 #include "recalls.h"
@@ -58,6 +59,7 @@ struct agent {
 	struct outage outage;
 	struct heartbeat heartbeat;
 	struct status_sources status;
+	struct metrics_server *metrics; /* NULL: metrics are not served */
 	struct event *tick;
 	struct event *watchdog;
 	struct event *signals[3];

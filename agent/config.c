@@ -13,6 +13,7 @@
 
 #include "stint.h"
 #include "log.h"
+#include "metrics_address.h"
 #include "database/pg.h"
 #include "database/pgarray.h"
 
@@ -35,6 +36,8 @@ static const struct config_key keys[] = {
 	{"pooler", TEXT(pooler), 0, 0, "none",
      "transaction: the database is behind a pooler in that mode; none: behind none, or one in session mode"},
 	{"idle_timeout_s", NUMBER(idle_timeout_s), 1, 86400, "300", "a client unused for so long leaves the table"},
+	{"metrics_listen", TEXT(metrics_listen), 0, 0, "",
+     "where Prometheus asks for metrics: a path, or 127.0.0.1:PORT or [::1]:PORT; default: nowhere"},
 	{"log_level", TEXT(log_level), 0, 0, "info", "error, warning, info or debug"},
 };
 
@@ -211,6 +214,13 @@ static int check(const struct config *config, char *error) {
 		return complain(error,
 		                "pooler is \"%.64s\", must be none or transaction (session mode needs no word: none)",
 		                config->pooler);
+	struct metrics_address ignored;
+	if (config->metrics_listen[0] && !metrics_address_parse(&ignored, config->metrics_listen))
+		return complain(
+			error,
+			"metrics_listen is \"%.120s\", must be an absolute path of at most 107 bytes, or a loopback address"
+			" and a port: 127.0.0.1:PORT or [::1]:PORT, PORT 1 to 65535",
+			config->metrics_listen);
 	if (config_log_level(config) < 0)
 		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
 	return 0;

@@ -18,6 +18,7 @@ struct config {
 	char log_level[16];
 	char synchronous_commit[16];
 	char pooler[16];
+	char metrics_listen[128];
 	int64_t max_clients;
 	int64_t database_timeout_ms;
 	int64_t idle_timeout_s;

@@ -62,6 +62,7 @@ void driver_stop(struct driver *driver) {
 
 static void on_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants, size_t count) {
 	struct driver *driver = context;
+	durations_add(&driver->batches, monotonic_now_ns() - driver->taken_ns);
 	if (outcome == LEASE_REJECTED && driver->events->keeps_batch(driver->context))
 		return;
 	core_on_grants(driver->core, monotonic_now_ns(), outcome, grants, count);

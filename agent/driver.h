@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "database/database.h"
+#include "durations.h"
 #include "outbox.h"
 #include "policies.h"
 #include "server.h"
@@ -38,6 +39,7 @@ struct driver {
 	enum core_state state; /* as last reported */
 	int64_t state_since_ns;
 	int64_t taken_ns; /* when the last batch was sent */
+	struct durations batches;
 	const struct driver_events *events;
 	void *context;
 };

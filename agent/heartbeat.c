@@ -35,6 +35,7 @@ static void watch_rival(struct heartbeat *heartbeat, bool rival) {
 static void take_heartbeat(struct heartbeat *heartbeat, const struct database_pulse *pulse) {
 	heartbeat->expiry->is_ours = pulse->expires;
 	watch_rival(heartbeat, pulse->rival);
+	heartbeat->sync->old_snapshots += pulse->old_snapshot;
 	if (pulse->old_snapshot)
 		log_warning(
 			"somebody has held an old snapshot of the database for a minute or longer (a transaction left open,"

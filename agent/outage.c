@@ -40,6 +40,7 @@ static void report_when_known(struct outage *outage, enum core_state now, const 
 		outage->admitted = core_counters(outage->driver->core)->fallback_granted;
 	if (now == CORE_FALLBACK || core_has_walked(outage->driver->core, outage->walk_end)) {
 		outage->unreported = false;
+		outage->admitted_before += outage->admitted;
 		report(outage, why);
 	}
 }

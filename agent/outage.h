@@ -17,7 +17,8 @@ struct outage {
 	int64_t began_ns, ended_ns;
 	int64_t lasted_ms;
 	uint64_t admitted;
-	uint64_t walk_end; /* how far the core walks until it has met all clients since */
+	uint64_t admitted_before; /* in all that are over, as far as it is known */
+	uint64_t walk_end;        /* how far the core walks until it has met all clients since */
 	bool unreported;
 };
 

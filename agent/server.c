@@ -86,6 +86,7 @@ struct server {
 	uint32_t capacity;
 	uint32_t free_head;
 	size_t count;
+	uint64_t refused; /* apps of another version */
 	struct sockaddr_un address;
 	int fd;
 	struct inbox inbox; /* messages of the connection whose turn it is */
@@ -261,6 +262,7 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 	if (hello->wire_version != WIRE_VERSION || hello->layout_version != LAYOUT_VERSION) {
 		snprintf(sentence, sizeof(sentence), "library speaks wire %u layout %u, this agent wire %u layout %u",
 		         hello->wire_version, hello->layout_version, WIRE_VERSION, LAYOUT_VERSION);
+		c->server->refused++;
 		refuse(c, STINT_EVERSION, sentence);
 	} else if (hello->monotonic_ns > now_ns + CLOCK_AHEAD_MAX_NS ||
 	           hello->monotonic_ns + CLOCK_BEHIND_MAX_NS < now_ns) {
@@ -328,7 +330,7 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 	case WIRE_LOW: server->events.low(server->context, &m->low, text, size - fixed); break;
 	case WIRE_CHARGE: server->events.charge(server->context, &m->charge, text, size - fixed); break;
 	case WIRE_PING: send_pong(c, m->head.serial); break;
-	default: server->events.status(server->context, peer_of(c), m->head.serial); break;
+	default: server->events.status(server->context, peer_of(c), &m->head); break;
 	}
 }
 
@@ -530,6 +532,10 @@ void server_free(struct server *server) {
 void server_note_alive(const struct server *server) {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, monotonic_now()};
 	(void)!utimensat(AT_FDCWD, server->address.sun_path, times, AT_SYMLINK_NOFOLLOW);
+}
+
+uint64_t server_refused_count(const struct server *server) {
+	return server->refused;
 }
 
 size_t server_peer_count(const struct server *server) {

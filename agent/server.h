@@ -31,7 +31,7 @@ struct server_events { /* `text` is the message's variable end, not terminated *
 	             size_t length);
 	void (*low)(void *context, const struct wire_low *message, const char *text, size_t length);
 	void (*charge)(void *context, const struct wire_charge *message, const char *text, size_t length);
-	void (*status)(void *context, server_peer peer, uint32_t serial);
+	void (*status)(void *context, server_peer peer, const struct wire_head *message);
 };
 
 struct server_options {
@@ -51,6 +51,7 @@ void server_free(struct server *); /* closes everything, removes the socket */
 /* Sends one message, unless the peer is gone. */
 void server_send(struct server *, server_peer peer, const void *message, size_t size);
 size_t server_peer_count(const struct server *);
+uint64_t server_refused_count(const struct server *); /* apps whose library is of another version, so far */
 bool server_is_connected(const struct server *, server_peer peer); /* still */
 
 /* Notes on the socket that the agent is alive, for apps that later find it dead: to be called twice a second. */

@@ -134,22 +134,25 @@ static char *status_json(const struct status_sources *status) {
 	return text;
 }
 
-void status_on_message(const struct status_sources *status, server_peer peer, uint32_t serial) {
-	char *text = status_json(status);
-	size_t left = text ? strlen(text) : 0;
-	const char *at = text ? text : "";
+void status_send_text(const struct status_sources *status, server_peer peer, uint32_t serial, const char *text,
+                      size_t size) {
 	do {
 		struct {
 			struct wire_head head;
 			char piece[WIRE_MESSAGE_MAX - sizeof(struct wire_head)];
 		} message = {.head = {.type = WIRE_STATUS_TEXT, .serial = serial}};
-		size_t length = left < sizeof(message.piece) ? left : sizeof(message.piece);
-		message.head.flags = left > length ? WIRE_STATUS_MORE : 0;
+		size_t length = size < sizeof(message.piece) ? size : sizeof(message.piece);
+		message.head.flags = size > length ? WIRE_STATUS_MORE : 0;
 		if (length)
-			memcpy(message.piece, at, length);
+			memcpy(message.piece, text, length);
 		server_send(status->driver->server, peer, &message, sizeof(message.head) + length);
-		at += length;
-		left -= length;
-	} while (left > 0);
+		text += length;
+		size -= length;
+	} while (size > 0);
+}
+
+void status_on_message(const struct status_sources *status, server_peer peer, uint32_t serial) {
+	char *text = status_json(status);
+	status_send_text(status, peer, serial, text ? text : "", text ? strlen(text) : 0);
 	free(text);
 }

@@ -26,6 +26,9 @@ struct status_sources { /* where the status is read; filled once */
 };
 
 void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* JSON, in pieces */
+/* Answers an app that has asked for a text. */
+void status_send_text(const struct status_sources *, server_peer peer, uint32_t serial, const char *text,
+                      size_t size);
 void status_sentence(const struct status_sources *, char *text, size_t size);
 const char *status_state_name(enum core_state state);
 

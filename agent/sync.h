@@ -41,6 +41,7 @@ struct sync {
 	const char *instance;
 	enum sync_state state;
 	struct database_hello hello;
+	uint64_t old_snapshots;   /* how often the database has told of one */
 	int64_t left_ns;          /* when the database was lost */
 	int64_t failed_logged_ns; /* when a failed attempt to connect was last logged; 0: not yet */
 	char why[256];            /* the last trouble with the database */

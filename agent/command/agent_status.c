@@ -123,8 +123,8 @@ static bool append(struct text *text, const struct message *message) {
 	return true;
 }
 
-static bool ask(int fd, struct text *text, char *why, size_t why_size) {
-	const struct wire_head status = {.type = WIRE_STATUS, .serial = STATUS_SERIAL};
+static bool ask(int fd, uint16_t flags, struct text *text, char *why, size_t why_size) {
+	const struct wire_head status = {.type = WIRE_STATUS, .flags = flags, .serial = STATUS_SERIAL};
 	struct message message;
 	if (!send_all(fd, &status, sizeof(status), why, why_size))
 		return false;
@@ -140,14 +140,21 @@ static bool ask(int fd, struct text *text, char *why, size_t why_size) {
 	return true;
 }
 
+/* The caller frees text->bytes, whatever comes. */
+static bool fetch(const char *socket_path, uint16_t flags, struct text *text, char *why, size_t why_size) {
+	int fd = connect_to(agent_status_socket(socket_path), why, why_size);
+	if (fd < 0)
+		return false;
+	bool done = say_hello(fd, why, why_size) && ask(fd, flags, text, why, why_size);
+	close(fd);
+	return done;
+}
+
 json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) {
 	struct text text = {0};
 	json_t *status = NULL;
 	json_error_t error;
-	int fd = connect_to(agent_status_socket(socket_path), why, why_size);
-	if (fd < 0)
-		return NULL;
-	if (say_hello(fd, why, why_size) && ask(fd, &text, why, why_size)) {
+	if (fetch(socket_path, 0, &text, why, why_size)) {
 		status = json_loadb(text.bytes ? text.bytes : "", text.size, JSON_REJECT_DUPLICATES, &error);
 		if (!status || !json_is_object(status)) {
 			const char *detail = status ? "something else" : error.text[0] != '\0' ? error.text : "out of memory";
@@ -157,6 +164,15 @@ json_t *agent_status_fetch(const char *socket_path, char *why, size_t why_size) 
 		}
 	}
 	free(text.bytes);
-	close(fd);
 	return status;
+}
+
+char *agent_metrics_fetch(const char *socket_path, size_t *size, char *why, size_t why_size) {
+	struct text text = {0};
+	bool done = fetch(socket_path, WIRE_STATUS_METRICS, &text, why, why_size);
+	*size = text.size;
+	if (done)
+		return text.bytes;
+	free(text.bytes);
+	return NULL;
 }

@@ -43,6 +43,7 @@ static const struct command top_commands[] = {
 	{"check", "POLICY CLIENT [--cost N] [--json]", "ask for an admission, and take it", check_help, NULL,
      check_run, NULL},
 	{"status", "[--json]", "what this host's agent is doing", status_help, NULL, status_run, NULL},
+	{"metrics", "", "the same and more, for Prometheus", metrics_help, NULL, metrics_run, NULL},
 	{"doctor", "[--json]", "look at everything that is usually wrong", doctor_help, NULL, doctor_run, NULL},
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL, NULL},
 	{"client", "show|list|block|unblock|limit|clear|reset ...", "exceptions for single clients", NULL,

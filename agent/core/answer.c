@@ -28,6 +28,9 @@
  * policy, and whoever waits is denied. */
 #define LATE_MAX 3
 
+/* Of whom less than this part of the limit is left is counted as near it. */
+#define NEAR_LIMIT_PART 5
+
 static int64_t us_to_ms_up(int64_t us) {
 	return us > 0 ? (us + 999) / 1000 : 0;
 }
@@ -293,6 +296,10 @@ void answer_busy(struct core *core, struct pending *pending, int64_t now_ns) {
 		pending_requeue(core, pending); /* another row may have been to blame: that is found out at once */
 }
 
+static bool is_near_limit(const struct lease_grant *grant) {
+	return (int64_t)grant->remaining * NEAR_LIMIT_PART < grant->max_requests;
+}
+
 /* The request is in no queue here. */
 void answer_pending(struct core *core, struct pending *pending, const struct lease_grant *grant, int64_t sent_ns,
                     int64_t now_ns) {
@@ -325,6 +332,7 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 		return;
 	}
 	note_tight(client, grant);
+	core->near_limit[client->policy] += is_near_limit(grant);
 	note_newcomer(core, client, &pending->sent, grant);
 	answer.refused_us = recall_on_answer(core, pending->client, &pending->sent, grant) / NS_PER_US;
 	pending->late = 0;

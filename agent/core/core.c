@@ -260,6 +260,8 @@ void core_set_policy(struct core *core, int64_t now_ns, uint16_t index, const st
 		/* Another policy's counters: what the old one's are owed is none of their business. */
 		core->forfeits[index] |= old->policy_id != 0 && old->policy_id != policy->policy_id;
 	}
+	if (old->generation != policy->generation)
+		core->near_limit[index] = 0;
 	core->policies[index] = *policy;
 	core->table->generation[index] = policy->generation;
 }
@@ -487,6 +489,10 @@ uint64_t core_fallback_clients(const struct core *core) {
 
 uint64_t core_shared_granted(const struct core *core) {
 	return store_memory_shared_granted(core->memory);
+}
+
+uint64_t core_near_limit(const struct core *core, uint16_t policy) {
+	return core->near_limit[policy];
 }
 
 size_t core_uncharged(const struct core *core) {

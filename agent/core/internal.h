@@ -111,6 +111,7 @@ struct core {
 	struct core_policy policies[POLICY_CAPACITY];
 	struct store_memory *memory;
 	struct core_counters counters;
+	uint64_t near_limit[POLICY_CAPACITY];
 	int64_t now_ns;   /* of the event being handled */
 	int hosts;        /* that are alive; 0: the database hasn't said yet */
 	bool draining;    /* before the end */

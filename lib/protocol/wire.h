@@ -138,6 +138,8 @@ struct wire_charge { /* then the client's id */
 	uint32_t cost;
 };
 
+#define WIRE_STATUS_METRICS 1u /* flags of STATUS: not JSON, but metrics in Prometheus' text format */
+
 #define WIRE_STATUS_MORE 1u /* flags of STATUS_TEXT: another piece follows */
 
 _Static_assert(sizeof(struct wire_head) == 8, "wire head");

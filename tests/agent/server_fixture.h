@@ -78,9 +78,9 @@ static inline void on_charge(void *context, const struct wire_charge *message, c
 	tell(context, 'C', text, length);
 }
 
-static inline void on_status(void *context, server_peer peer, uint32_t serial) {
+static inline void on_status(void *context, server_peer peer, const struct wire_head *message) {
 	struct fixture *f = context;
-	(void)serial;
+	(void)message;
 	f->last_peer = peer;
 	tell(f, 'S', "", 0);
 }

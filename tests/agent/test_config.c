@@ -78,7 +78,8 @@ static void every_key_can_be_set(void **state) {
 	expect_fine(
 		"[stint]\nsocket=/tmp/s\nshm = /other\ndatabase = host=db dbname=app\nhost = web-1\nmax_clients = 16\n"
 		"database_timeout_ms = 60000\nidle_timeout_s = 1\nlog_level = debug\nsynchronous_commit = keep\n"
-		"pooler = transaction\n");
+		"pooler = transaction\nmetrics_listen = [::1]:9393\n");
+	assert_string_equal(config.metrics_listen, "[::1]:9393");
 	assert_true(config_is_pooled(&config));
 	assert_true(config_keeps_commit(&config));
 	assert_string_equal(config.socket, "/tmp/s");
@@ -148,6 +149,10 @@ static void what_makes_no_sense_is_refused(void **state) {
 	expect_error(GOOD "pooler = session\n", "pooler is \"session\"", "must be none or transaction");
 	expect_error(GOOD "pooler =\n", "pooler is \"\"", "must be none or transaction");
 	expect_fine(GOOD "pooler = none\n");
+	expect_error(GOOD "metrics_listen = 0.0.0.0:9393\n", "metrics_listen is \"0.0.0.0:9393\"", "loopback");
+	expect_error(GOOD "metrics_listen = relative\n", "metrics_listen is \"relative\"", "absolute path");
+	expect_fine(GOOD "metrics_listen = 127.0.0.1:9393\n");
+	expect_fine(GOOD "metrics_listen = /run/stint/metrics.sock\n");
 	assert_false(config_is_pooled(&config));
 	expect_error(GOOD "host = two words\n", "host", "two words");
 	expect_error(GOOD "host = caf\xe9\n", "host", "UTF-8");

@@ -58,7 +58,11 @@ expect 'memory: a policy name that is none' 2 'must be 1 to 63 bytes' "${s[@]}" 
 expect 'memory: a client id that is empty' 2 'must be 1 to 255 bytes' "${s[@]}" check api ''
 expect 'memory: a client id too long' 2 'must be 1 to 255 bytes' "${s[@]}" check api "$(printf '%0256d' 0)"
 expect 'memory: a client id that is no UTF-8' 2 'is not UTF-8 from byte 1 on' "${s[@]}" check api $'\xff'
+expect 'memory: metrics tell the version' 0 '^stint_build_info\{version="[0-9.]+"\} 1$' "${s[@]}" metrics
+expect 'memory: metrics tell the state' 0 '^stint_agent_state\{state="memory"\} 1$' "${s[@]}" metrics
+expect 'metrics take no arguments' 2 'no argument|takes no|unexpected|too many' "${s[@]}" metrics x
 stop_agent "$agent"
+expect 'memory: metrics of no agent' 3 'the agent at .* is out of reach' "${s[@]}" metrics
 expect 'memory: the agent has stopped' 3 'out of reach' "${s[@]}" check api a
 
 # ---- with a database -------------------------------------------------------------------
@@ -78,6 +82,7 @@ stop_agent "$early"
 start_agent real "$conninfo"
 s=("$stint" --socket "$tmp/real/sock")
 ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$(cat "$tmp/real/log")"
+expect 'in step: metrics say so' 0 '^stint_agent_state\{state="in_step"\} 1$' "${s[@]}" metrics
 expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
 expect 'doctor: no error' 0 '^ok +agent +version [0-9.]+ on host real, process ' "${s[@]}" doctor
 for what in "agent's database +in step, 1 live hosts" 'shared memory ' 'libraries ' 'server +PostgreSQL ' 'clocks ' 'isolation ' 'pooler +none' 'notices +LISTEN is possible' \
@@ -109,6 +114,10 @@ expect 'allowed --json' 0 '"allowed": true' "${s[@]}" check many whole --cost 3 
 wanted='\{"policy":"many","client_id":"whole","cost":3,"allowed":true,"shadow_denied":false,"source":"(database|advance)","reason":"admitted",'
 wanted+='"limit":100,"time_window_ms":36000000,"remaining":97,"retry_after_ms":0,"reset_after_ms":[1-9][0-9]{6,7}\}'
 ok '... with all that is known' "$(tr -d ' \n' <<<"$output" | grep -qxE "$wanted"; echo $?)" "$output"
+# of policy api so far: 2 admitted, and 2 denied, then 3 more of a cost above the limit
+expect 'each decision is counted once' 0 '^stint_decisions_total\{policy="api",outcome="denied",source="[a-z]+"\} [1-9]' "${s[@]}" metrics
+ok '... exactly' "$(awk '/^stint_decisions_total\{policy="api",outcome="allowed"/ { allowed += $2 }
+	/^stint_decisions_total\{policy="api",outcome="denied"/ { denied += $2 } END { exit allowed != 2 || denied != 5 }' <<<"$output"; echo $?)" "$output"
 expect 'a cost' 0 '^allowed by .*: 0 of 2 remaining' "${s[@]}" check api b --cost 2
 expect 'an id that looks like an option' 0 '"client_id": "--json"' "${s[@]}" check --json api -- --json
 expect 'the round trip is known' 0 'round trip [0-9]+\.[0-9] ms,' "${s[@]}" status

@@ -1,0 +1,48 @@
+/*
+ * metrics.h - writes what is known of this host in Prometheus' text format. The names are for dashboards and alerts:
+ * they stay as they are.
+ */
+#ifndef STINT_METRICS_H
+#define STINT_METRICS_H
+
+#include <stdio.h>
+
+#include "core/core.h"
+#include "durations.h"
+#include "protocol/tally.h"
+
+struct metrics_policy {
+	const char *name;
+	int64_t max_requests;
+	int64_t time_window_ms;
+	uint64_t near_limit;
+	uint64_t verdicts[TALLY_SOURCES][TALLY_OUTCOMES]; /* the first: STINT_SOURCE_LEASE */
+};
+
+struct metrics_process {
+	double cpu_seconds;
+	double started; /* in Unix time; 0: unknown */
+	int64_t resident_bytes, virtual_bytes;
+	int64_t open_fds, max_fds;
+};
+
+struct metrics_facts {
+	enum core_state state;
+	int64_t live_hosts;
+	uint64_t fallbacks, fallback_admitted;
+	uint64_t uncharged_clients;
+	uint64_t old_snapshots;
+	const struct core_counters *core;
+	const struct durations *batches;
+	int64_t deadline_ms; /* of a statement */
+	uint64_t clients, capacity;
+	uint64_t processes, refused_processes;
+	uint64_t errors[TALLY_COUNTS]; /* by tally_error_place() */
+	struct metrics_process process;
+	const struct metrics_policy *policies;
+	size_t policy_count;
+};
+
+void metrics_write(FILE *, const struct metrics_facts *);
+
+#endif

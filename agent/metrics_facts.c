@@ -1,0 +1,114 @@
+/* metrics_facts.c - what metrics.c writes, and where it is known; see metrics_facts.h. */
+#include "metrics_facts.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "metrics.h"
+#include "monotonic.h"
+
+static int64_t count_descriptors(void) {
+	int64_t count = 0;
+	DIR *directory = opendir("/proc/self/fd");
+	if (!directory)
+		return 0;
+	for (const struct dirent *entry; (entry = readdir(directory));)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count - 1; /* the one that was used to look */
+}
+
+static struct metrics_process look_at_process(const struct status_sources *sources) {
+	struct metrics_process process = {.open_fds = count_descriptors()};
+	int64_t virtual_pages = 0, resident_pages = 0, page = sysconf(_SC_PAGESIZE);
+	FILE *statm = fopen("/proc/self/statm", "re");
+	if (statm && fscanf(statm, "%" SCNd64 " %" SCNd64, &virtual_pages, &resident_pages) == 2) {
+		process.virtual_bytes = virtual_pages * page;
+		process.resident_bytes = resident_pages * page;
+	}
+	if (statm)
+		fclose(statm);
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		process.max_fds = (int64_t)limit.rlim_cur;
+	struct timespec cpu, now;
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
+		process.cpu_seconds = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
+	if (clock_gettime(CLOCK_REALTIME, &now) == 0)
+		process.started = (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
+		                  (double)(monotonic_now_ns() - sources->started_ns) / 1e9;
+	return process;
+}
+
+static struct metrics_policy look_at_policy(const struct driver *driver, int index) {
+	const struct policies *policies = driver->policies;
+	const struct policy_row *row = &policies->policy[index].row;
+	struct metrics_policy policy = {
+		.name = row->name,
+		.max_requests = row->max_requests,
+		.time_window_ms = row->time_window_ms,
+		.near_limit = core_near_limit(driver->core, (uint16_t)index),
+	};
+	for (unsigned source = 0; source < TALLY_SOURCES; source++)
+		for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++)
+			policy.verdicts[source][outcome] =
+				tallies_verdicts(&policies->tallies, index, STINT_SOURCE_LEASE + source,
+			                     (enum tally_outcome)outcome);
+	return policy;
+}
+
+static struct metrics_facts look(const struct status_sources *sources, struct metrics_policy *policies) {
+	const struct driver *driver = sources->driver;
+	const struct core *core = driver->core;
+	struct metrics_facts facts = {
+		.state = core_state(core),
+		.live_hosts = sources->sync->hello.live_hosts,
+		.fallbacks = sources->outage->count,
+		.fallback_admitted = sources->outage->admitted_before,
+		.uncharged_clients = core_uncharged(core),
+		.old_snapshots = sources->sync->old_snapshots,
+		.core = core_counters(core),
+		.batches = &driver->batches,
+		.deadline_ms = sources->config->database_timeout_ms,
+		.clients = core_client_count(core),
+		.capacity = (uint64_t)sources->config->max_clients,
+		.processes = server_peer_count(driver->server),
+		.refused_processes = server_refused_count(driver->server),
+		.process = look_at_process(sources),
+		.policies = policies,
+	};
+	for (int error = 1; error < (int)TALLY_COUNTS; error++)
+		facts.errors[tally_error_place(-error)] = tallies_errors(&driver->policies->tallies, -error);
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
+		if (driver->policies->policy[i].used)
+			policies[facts.policy_count++] = look_at_policy(driver, i);
+	return facts;
+}
+
+char *metrics_text(const struct status_sources *sources, size_t *size) {
+	struct metrics_policy *policies = calloc(POLICY_CAPACITY, sizeof(*policies));
+	char *text = NULL;
+	*size = 0;
+	FILE *out = policies ? open_memstream(&text, size) : NULL;
+	if (out) {
+		struct metrics_facts facts = look(sources, policies);
+		metrics_write(out, &facts);
+		if (fclose(out) != 0) {
+			free(text);
+			text = NULL;
+		}
+	}
+	free(policies);
+	return text;
+}
+
+void metrics_on_message(const struct status_sources *sources, server_peer peer, uint32_t serial) {
+	size_t size;
+	char *text = metrics_text(sources, &size);
+	status_send_text(sources, peer, serial, text ? text : "", text ? size : 0);
+	free(text);
+}

@@ -1,0 +1,242 @@
+/*
+ * metrics_server.c - as much of HTTP as a scrape needs: a request's first line is read, and after its empty line one
+ * answer is sent, which ends with the connection. See metrics_server.h.
+ */
+#include "metrics_server.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "metrics_address.h"
+
+/* More would only hold descriptors that apps need: anybody on the host may connect to a port. Who comes when all are
+ * taken waits in the backlog. */
+#define CONNECTIONS_MAX 8
+#define BACKLOG         16
+
+/* A request of Prometheus' has some 300 bytes. */
+#define REQUEST_MAX 8192
+
+/* Whoever is slower than this at a request, or at reading the answer, makes room for others. */
+static const struct timeval patience = {.tv_sec = 5};
+
+/* As for the apps' socket: the group may connect. */
+#define SOCKET_MODE 0660
+
+struct connection {
+	LIST_ENTRY(connection) link;
+	struct metrics_server *server;
+	struct bufferevent *stream;
+	bool answered;
+};
+
+LIST_HEAD(connection_list, connection);
+
+struct metrics_server {
+	struct event_base *base;
+	struct event *listener;
+	struct metrics_address where;
+	metrics_source *source;
+	void *context;
+	struct connection_list connections;
+	int count;
+	int fd;
+};
+
+/* ---- One connection ------------------------------------------------------------------- */
+
+static void hang_up(struct connection *c) {
+	struct metrics_server *server = c->server;
+	if (server->count-- == CONNECTIONS_MAX)
+		event_add(server->listener, NULL);
+	LIST_REMOVE(c, link);
+	bufferevent_free(c->stream);
+	free(c);
+}
+
+static void free_text(const void *text, size_t size, void *context) {
+	(void)size;
+	(void)context;
+	free((void *)(uintptr_t)text);
+}
+
+static void answer(struct connection *c, const char *status, const char *type, char *text, size_t size,
+                   bool with_body) {
+	struct evbuffer *out = bufferevent_get_output(c->stream);
+	c->answered = true;
+	bufferevent_disable(c->stream, EV_READ);
+	evbuffer_add_printf(out,
+	                    "HTTP/1.1 %s\r\nContent-Type: %s; charset=utf-8\r\nContent-Length: %zu\r\n"
+	                    "Connection: close\r\n\r\n",
+	                    status, type, size);
+	if (!with_body || evbuffer_add_reference(out, text, size, free_text, NULL) != 0)
+		free(text);
+}
+
+static void answer_in_words(struct connection *c, const char *status) {
+	char *text = strdup(status);
+	answer(c, status, "text/plain", text, text ? strlen(text) : 0, text != NULL);
+}
+
+static bool is_path(const char *at, const char *path) {
+	size_t length = strlen(path);
+	return strncmp(at, path, length) == 0 && (at[length] == ' ' || at[length] == '?');
+}
+
+static void answer_request(struct connection *c, const char *line) {
+	bool get = strncmp(line, "GET ", 4) == 0, head = strncmp(line, "HEAD ", 5) == 0;
+	size_t size;
+	if (!get && !head) {
+		answer_in_words(c, "405 Method Not Allowed");
+		return;
+	}
+	if (!is_path(line + (get ? 4 : 5), "/metrics")) {
+		answer_in_words(c, "404 Not Found");
+		return;
+	}
+	char *text = c->server->source(c->server->context, &size);
+	if (text)
+		answer(c, "200 OK", "text/plain; version=0.0.4", text, size, get);
+	else
+		answer_in_words(c, "503 Service Unavailable");
+}
+
+static bool has_all(struct evbuffer *in) {
+	return evbuffer_search(in, "\r\n\r\n", 4, NULL).pos >= 0 || evbuffer_search(in, "\n\n", 2, NULL).pos >= 0;
+}
+
+static void on_read(struct bufferevent *stream, void *context) {
+	struct connection *c = context;
+	struct evbuffer *in = bufferevent_get_input(stream);
+	bool all = has_all(in);
+	if (c->answered || (!all && evbuffer_get_length(in) < REQUEST_MAX))
+		return;
+	char *line = all ? evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF) : NULL;
+	if (line)
+		answer_request(c, line);
+	else
+		answer_in_words(c, "400 Bad Request");
+	free(line);
+}
+
+/* All that was to be written is written. */
+static void on_written(struct bufferevent *stream, void *context) {
+	struct connection *c = context;
+	(void)stream;
+	if (c->answered)
+		hang_up(c);
+}
+
+static void on_end(struct bufferevent *stream, short what, void *context) {
+	(void)stream;
+	(void)what;
+	hang_up(context);
+}
+
+/* ---- Listening ---------------------------------------------------------------------- */
+
+static struct connection *begin(struct metrics_server *server, int fd) {
+	struct connection *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->server = server;
+	c->stream = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (!c->stream) {
+		free(c);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&server->connections, c, link);
+	if (++server->count == CONNECTIONS_MAX)
+		event_del(server->listener);
+	return c;
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *context) {
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	(void)what;
+	if (fd < 0)
+		return;
+	struct connection *c = begin(context, fd);
+	if (!c) {
+		close(fd);
+		return;
+	}
+	bufferevent_setcb(c->stream, on_read, on_written, on_end, c);
+	bufferevent_setwatermark(c->stream, EV_READ, 0, REQUEST_MAX);
+	if (bufferevent_set_timeouts(c->stream, &patience, &patience) != 0 ||
+	    bufferevent_enable(c->stream, EV_READ | EV_WRITE) != 0)
+		hang_up(c);
+}
+
+static const char *path_of(const struct metrics_address *where) {
+	return where->address.ss_family == AF_UNIX ? ((const struct sockaddr_un *)&where->address)->sun_path : NULL;
+}
+
+/* The lock of the shared memory keeps a second agent away, so what lies there is what an earlier one has left. Other files
+ * than sockets stay. */
+static void remove_old(const char *path) {
+	struct stat st;
+	if (path && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
+}
+
+static int start_listening(struct metrics_server *server) {
+	const char *path = path_of(&server->where);
+	int on = 1;
+	server->fd = socket(server->where.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server->fd < 0)
+		return -1;
+	remove_old(path);
+	setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on,
+	           sizeof(on)); /* else a restart waits for old connections */
+	if (bind(server->fd, (struct sockaddr *)&server->where.address, server->where.length) != 0 ||
+	    (path && chmod(path, SOCKET_MODE) != 0) || listen(server->fd, BACKLOG) != 0)
+		return -1;
+	server->listener = event_new(server->base, server->fd, EV_READ | EV_PERSIST, on_connection, server);
+	return server->listener ? event_add(server->listener, NULL) : -1;
+}
+
+int metrics_server_new(struct metrics_server **out, struct event_base *base, const char *where,
+                       metrics_source *source, void *context, char error[static METRICS_SERVER_ERROR_MAX]) {
+	struct metrics_server *server = *out = calloc(1, sizeof(*server));
+	if (!server) {
+		snprintf(error, METRICS_SERVER_ERROR_MAX, "out of memory");
+		return -1;
+	}
+	server->base = base;
+	server->source = source;
+	server->context = context;
+	server->fd = -1;
+	LIST_INIT(&server->connections);
+	if (metrics_address_parse(&server->where, where) && start_listening(server) == 0)
+		return 0;
+	snprintf(error, METRICS_SERVER_ERROR_MAX, "cannot serve metrics at %.120s: %s", where, strerror(errno));
+	metrics_server_free(server);
+	*out = NULL;
+	return -1;
+}
+
+void metrics_server_free(struct metrics_server *server) {
+	if (!server)
+		return;
+	while (!LIST_EMPTY(&server->connections))
+		hang_up(LIST_FIRST(&server->connections));
+	if (server->listener) {
+		event_free(server->listener);
+		remove_old(path_of(&server->where));
+	}
+	if (server->fd >= 0)
+		close(server->fd);
+	free(server);
+}

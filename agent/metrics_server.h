@@ -1,0 +1,23 @@
+/*
+ * metrics_server.h - answers HTTP's GET /metrics, in the agent's event loop. One answer a connection, to a few
+ * connections at a time: a scrape is made every some seconds, by one.
+ */
+#ifndef STINT_METRICS_SERVER_H
+#define STINT_METRICS_SERVER_H
+
+#include <stddef.h>
+
+struct event_base;
+struct metrics_server;
+
+/* Returns the text, of *size bytes, that is freed when it is sent; NULL without memory. */
+typedef char *metrics_source(void *context, size_t *size);
+
+#define METRICS_SERVER_ERROR_MAX 256
+
+/* Starts to listen at `where`, as metrics_address.h has it. Returns 0, or -1 with a sentence in error. */
+int metrics_server_new(struct metrics_server **out, struct event_base *, const char *where, metrics_source *,
+                       void *context, char error[static METRICS_SERVER_ERROR_MAX]);
+void metrics_server_free(struct metrics_server *); /* ends all connections; NULL is ignored */
+
+#endif

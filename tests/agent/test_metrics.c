@@ -1,0 +1,159 @@
+/*
+ * test_metrics.c - the metrics' text: its samples, their families, and how long it takes to write it for as many
+ * policies as there may be.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics.h"
+#include "stint.h"
+
+static struct core_counters counters;
+static struct durations durations;
+static struct metrics_policy policies[2];
+static struct metrics_facts facts;
+static char *text;
+
+static int setup(void **state) {
+	(void)state;
+	counters = (struct core_counters){.requests = 11, .granted = 12, .returned = 13, .charged = 14};
+	durations = (struct durations){.sum_ns = 0};
+	policies[0] =
+		(struct metrics_policy){.name = "api", .max_requests = 100, .time_window_ms = 500, .near_limit = 6};
+	policies[1] = (struct metrics_policy){.name = "a.b:c/d-e_f", .max_requests = 7, .time_window_ms = 60000};
+	facts = (struct metrics_facts){.state = CORE_FALLBACK,
+	                               .core = &counters,
+	                               .batches = &durations,
+	                               .policies = policies,
+	                               .policy_count = 2};
+	return 0;
+}
+
+static int teardown(void **state) {
+	(void)state;
+	free(text);
+	text = NULL;
+	return 0;
+}
+
+static void write_text(void) {
+	size_t size;
+	free(text);
+	FILE *out = open_memstream(&text, &size);
+	metrics_write(out, &facts);
+	assert_int_equal(fclose(out), 0);
+	assert_int_equal(strlen(text), size);
+	assert_int_equal(text[size - 1], '\n');
+}
+
+static void expect_line(const char *line) {
+	char wanted[256];
+	snprintf(wanted, sizeof(wanted), "\n%s\n", line);
+	if (!strstr(text, wanted))
+		fail_msg("no line \"%s\" in:\n%s", line, text);
+}
+
+static void decisions_are_told_by_outcome_and_source(void **state) {
+	(void)state;
+	for (unsigned i = 0; i < TALLY_SOURCES * TALLY_OUTCOMES; i++)
+		policies[0].verdicts[i / TALLY_OUTCOMES][i % TALLY_OUTCOMES] = 100 + i;
+	policies[1].verdicts[0][TALLY_ALLOWED] = UINT64_MAX;
+	write_text();
+	expect_line("stint_decisions_total{policy=\"api\",outcome=\"allowed\",source=\"lease\"} 100");
+	expect_line("stint_decisions_total{policy=\"api\",outcome=\"denied\",source=\"database\"} 104");
+	expect_line("stint_decisions_total{policy=\"api\",outcome=\"shadow_denied\",source=\"fallback\"} 108");
+	expect_line("stint_decisions_total{policy=\"api\",outcome=\"allowed\",source=\"local\"} 109");
+	expect_line("stint_decisions_total{policy=\"api\",outcome=\"shadow_denied\",source=\"advance\"} 114");
+	expect_line("stint_decisions_total{policy=\"a.b:c/d-e_f\",outcome=\"allowed\",source=\"lease\"} "
+	            "18446744073709551615");
+	expect_line("stint_shadow_denied_total{policy=\"api\"} 540");
+	expect_line("stint_near_limit_total{policy=\"api\"} 6");
+	expect_line("stint_policy_limit{policy=\"a.b:c/d-e_f\"} 7");
+	expect_line("stint_policy_window_seconds{policy=\"api\"} 0.500");
+}
+
+static void one_state_is_the_present_one(void **state) {
+	(void)state;
+	write_text();
+	expect_line("stint_agent_state{state=\"fallback\"} 1");
+	expect_line("stint_agent_state{state=\"in_step\"} 0");
+	expect_line("stint_agent_state{state=\"resync\"} 0");
+	facts.state = CORE_IN_STEP;
+	write_text();
+	expect_line("stint_agent_state{state=\"fallback\"} 0");
+	expect_line("stint_agent_state{state=\"in_step\"} 1");
+}
+
+static void errors_have_the_names_of_the_header(void **state) {
+	(void)state;
+	facts.errors[tally_error_place(STINT_EFULL)] = 3;
+	write_text();
+	expect_line("stint_check_errors_total{error=\"STINT_EFULL\"} 3");
+	expect_line("stint_check_errors_total{error=\"STINT_ECLIENT\"} 0");
+}
+
+static void durations_are_counted_up_to_each_bound(void **state) {
+	(void)state;
+	durations_add(&durations, 500000); /* on the bound */
+	durations_add(&durations, 500001);
+	durations_add(&durations, 30000000);
+	durations_add(&durations, INT64_C(60000000000));
+	write_text();
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"0.0005\"} 1");
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"0.001\"} 2");
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"0.025\"} 2");
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"0.05\"} 3");
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"5\"} 3");
+	expect_line("stint_database_batch_duration_seconds_bucket{le=\"+Inf\"} 4");
+	expect_line("stint_database_batch_duration_seconds_sum 60.031000");
+	expect_line("stint_database_batch_duration_seconds_count 4");
+	expect_line("stint_database_requests_total 11");
+	expect_line("stint_credits_total{event=\"charged\"} 14");
+}
+
+/* The family's own name, or that of a histogram's parts. */
+static bool is_of_family(const char *line, const char *family) {
+	size_t length = strlen(family);
+	return strncmp(line, family, length) == 0 &&
+	       (line[length] == ' ' || line[length] == '{' || line[length] == '_');
+}
+
+/* Prometheus takes no family twice, and none whose samples are apart. */
+static void each_sample_follows_the_head_of_its_family(void **state) {
+	char family[128] = "", *rest = NULL, *copy;
+	int families = 0;
+	(void)state;
+	write_text();
+	copy = strdup(text);
+	for (char *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char head[160];
+		if (strncmp(line, "# HELP ", 7) == 0) {
+			families++;
+			assert_int_equal(sscanf(line + 7, "%127s", family), 1);
+			snprintf(head, sizeof(head), "# TYPE %s ", family);
+			assert_non_null(strstr(text, head));
+			assert_null(strstr(strstr(text, head) + 1, head));
+			assert_int_equal(line[strlen(line) - 1], '.');
+		} else if (line[0] != '#' && !is_of_family(line, family)) {
+			fail_msg("%s: not of %s", line, family);
+		}
+	}
+	assert_true(families > 25);
+	free(copy);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(decisions_are_told_by_outcome_and_source),   TEST(one_state_is_the_present_one),
+		TEST(errors_have_the_names_of_the_header),        TEST(durations_are_counted_up_to_each_bound),
+		TEST(each_sample_follows_the_head_of_its_family),
+	};
+	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
+}

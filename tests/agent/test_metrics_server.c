@@ -1,0 +1,291 @@
+/*
+ * test_metrics_server.c - where metrics may be served, and what a scraper is answered; also a rude one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "metrics_address.h"
+#include "metrics_server.h"
+
+struct fixture {
+	struct event_base *base;
+	struct metrics_server *server;
+	char directory[64], path[96];
+	char error[METRICS_SERVER_ERROR_MAX];
+	size_t size; /* of the text */
+	bool fails;
+	int asked;
+};
+
+static char *source(void *context, size_t *size) {
+	struct fixture *f = context;
+	f->asked++;
+	*size = f->size;
+	char *text = f->fails ? NULL : malloc(f->size);
+	if (text)
+		memset(text, 'm', f->size);
+	return text;
+}
+
+static int setup(void **state) {
+	struct fixture *f = *state = calloc(1, sizeof(*f));
+	f->base = event_base_new();
+	f->size = 10;
+	strcpy(f->directory, "/tmp/stint-test-XXXXXX");
+	assert_non_null(mkdtemp(f->directory));
+	snprintf(f->path, sizeof(f->path), "%s/metrics.sock", f->directory);
+	assert_int_equal(metrics_server_new(&f->server, f->base, f->path, source, f, f->error), 0);
+	return 0;
+}
+
+static int teardown(void **state) {
+	struct fixture *f = *state;
+	metrics_server_free(f->server);
+	event_base_free(f->base);
+	unlink(f->path);
+	rmdir(f->directory);
+	free(f);
+	return 0;
+}
+
+static int connect_to(const struct fixture *f) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	strcpy(address.sun_path, f->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void turn(const struct fixture *f) {
+	for (int i = 0; i < 5; i++)
+		event_base_loop(f->base, EVLOOP_NONBLOCK);
+}
+
+/* Reads until the server hangs up. The answer is the caller's to free. */
+static char *answer_on(const struct fixture *f, int fd) {
+	static char answer[1 << 20];
+	size_t length = 0;
+	for (int i = 0; i < 100000; i++) {
+		event_base_loop(f->base, EVLOOP_NONBLOCK);
+		ssize_t got = recv(fd, answer + length, sizeof(answer) - 1 - length, 0);
+		if (got == 0)
+			break;
+		length += got > 0 ? (size_t)got : 0;
+	}
+	answer[length] = 0;
+	close(fd);
+	return answer;
+}
+
+static void say(int fd, const char *words) {
+	assert_int_equal(send(fd, words, strlen(words), MSG_NOSIGNAL), strlen(words));
+}
+
+static char *ask(const struct fixture *f, const char *request) {
+	int fd = connect_to(f);
+	say(fd, request);
+	return answer_on(f, fd);
+}
+
+static void expect_status(const char *answer, const char *status) {
+	char wanted[64];
+	snprintf(wanted, sizeof(wanted), "HTTP/1.1 %s\r\n", status);
+	if (strncmp(answer, wanted, strlen(wanted)) != 0)
+		fail_msg("wanted \"%s\", got \"%s\"", status, answer);
+}
+
+static void a_scrape_is_answered(void **state) {
+	struct fixture *f = *state;
+	const char *answer = ask(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n");
+	expect_status(answer, "200 OK");
+	assert_non_null(strstr(answer, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+	assert_non_null(strstr(answer, "\r\nContent-Length: 10\r\n"));
+	assert_non_null(strstr(answer, "\r\n\r\nmmmmmmmmmm"));
+	expect_status(ask(f, "GET /metrics?x=y HTTP/1.0\n\n"), "200 OK");
+	assert_int_equal(f->asked, 2);
+}
+
+static void a_request_in_pieces_is_answered_when_it_is_whole(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_to(f);
+	const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+	for (const char *at = request; *at; at++) {
+		assert_int_equal(f->asked, 0);
+		assert_int_equal(send(fd, at, 1, MSG_NOSIGNAL), 1);
+		turn(f);
+	}
+	expect_status(answer_on(f, fd), "200 OK");
+	assert_int_equal(f->asked, 1);
+}
+
+static void a_head_has_no_body(void **state) {
+	struct fixture *f = *state;
+	const char *answer = ask(f, "HEAD /metrics HTTP/1.1\r\n\r\n");
+	expect_status(answer, "200 OK");
+	assert_non_null(strstr(answer, "\r\nContent-Length: 10\r\n"));
+	assert_string_equal(strstr(answer, "\r\n\r\n"), "\r\n\r\n");
+}
+
+static void a_large_answer_arrives_whole(void **state) {
+	struct fixture *f = *state;
+	f->size = 900000;
+	const char *body = strstr(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "\r\n\r\n") + 4;
+	assert_int_equal(strlen(body), f->size);
+}
+
+static void what_is_no_scrape_is_refused(void **state) {
+	struct fixture *f = *state;
+	char long_one[9001];
+	expect_status(ask(f, "GET / HTTP/1.1\r\n\r\n"), "404 Not Found");
+	expect_status(ask(f, "GET /metricsx HTTP/1.1\r\n\r\n"), "404 Not Found");
+	expect_status(ask(f, "POST /metrics HTTP/1.1\r\n\r\n"), "405 Method Not Allowed");
+	expect_status(ask(f, "\r\n\r\n"), "405 Method Not Allowed");
+	memset(long_one, 'x', sizeof(long_one) - 1);
+	long_one[sizeof(long_one) - 1] = 0;
+	expect_status(ask(f, long_one), "400 Bad Request");
+	assert_int_equal(f->asked, 0);
+	f->fails = true;
+	expect_status(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "503 Service Unavailable");
+}
+
+#define CROWD 12 /* more than there are places, fewer than wait in the backlog besides */
+
+/* Whoever comes when all places are taken waits, and is served when one has gone. */
+static void a_crowd_holds_no_more_than_a_few_connections(void **state) {
+	struct fixture *f = *state;
+	int fds[CROWD], before = event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED);
+	for (int i = 0; i < CROWD; i++)
+		fds[i] = connect_to(f);
+	turn(f);
+	assert_in_range(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), before,
+	                before + 2 * (CROWD - 1)); /* each has two */
+	for (int i = 0; i < CROWD - 1; i++)
+		close(fds[i]);
+	say(fds[CROWD - 1], "GET /metrics HTTP/1.1\r\n\r\n");
+	expect_status(answer_on(f, fds[CROWD - 1]), "200 OK");
+}
+
+static void who_leaves_early_or_stays_for_ever_harms_nobody(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_to(f);
+	f->size = 900000;
+	say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
+	turn(f);
+	close(fd);
+	turn(f);
+	int silent = connect_to(f);
+	turn(f);
+	expect_status(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "200 OK");
+	metrics_server_free(f->server);
+	f->server = NULL;
+	assert_int_equal(access(f->path, F_OK), -1);
+	close(silent);
+}
+
+/* ---- Where ------------------------------------------------------------------------------------ */
+
+static void only_the_host_itself_can_ask(void **state) {
+	static const char *const good[] = {"/run/x.sock", "127.0.0.1:9393", "127.8.9.1:1", "[::1]:65535"};
+	static const char *const bad[] = {"",
+	                                  "x",
+	                                  "9393",
+	                                  ":9393",
+	                                  "0.0.0.0:9393",
+	                                  "127.0.0.1",
+	                                  "[::]:9393",
+	                                  "10.0.0.1:80",
+	                                  "localhost:80",
+	                                  "127.0.0.1:0",
+	                                  "[::1]",
+	                                  "127.0.0.1:65536",
+	                                  "128.0.0.1:9",
+	                                  "[fe80::1]:80",
+	                                  "[::ffff:127.0.0.1]:80"};
+	struct metrics_address address;
+	char path[200] = "/";
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		if (!metrics_address_parse(&address, good[i]))
+			fail_msg("%s is refused", good[i]);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (metrics_address_parse(&address, bad[i]))
+			fail_msg("%s is taken", bad[i]);
+	memset(path + 1, 'p', 106);
+	assert_true(metrics_address_parse(&address, path));
+	path[107] = 'p';
+	assert_true(!metrics_address_parse(&address, path));
+}
+
+static void the_group_may_ask(void **state) {
+	struct fixture *f = *state;
+	struct stat st;
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0660);
+}
+
+static void a_socket_that_was_left_is_replaced_and_a_file_is_not(void **state) {
+	struct fixture *f = *state;
+	struct metrics_server *second;
+	assert_int_equal(metrics_server_new(&second, f->base, f->path, source, f, f->error), 0);
+	metrics_server_free(f->server); /* the path is the second one's by now; this removes it */
+	f->server = second;
+	int file = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(file >= 0);
+	close(file);
+	assert_int_equal(metrics_server_new(&second, f->base, f->path, source, f, f->error), -1);
+	assert_null(second);
+	assert_non_null(strstr(f->error, "Address already in use"));
+	assert_non_null(strstr(f->error, f->path));
+	assert_int_equal(access(f->path, F_OK), 0);
+}
+
+static void a_port_that_is_taken_is_named(void **state) {
+	struct fixture *f = *state;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(address);
+	struct metrics_server *second;
+	char where[64];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	snprintf(where, sizeof(where), "127.0.0.1:%d", ntohs(address.sin_port));
+	assert_int_equal(metrics_server_new(&second, f->base, where, source, f, f->error), -1);
+	assert_non_null(strstr(f->error, where));
+	assert_non_null(strstr(f->error, "Address already in use"));
+	close(fd);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_scrape_is_answered),
+		TEST(a_request_in_pieces_is_answered_when_it_is_whole),
+		TEST(a_head_has_no_body),
+		TEST(a_large_answer_arrives_whole),
+		TEST(what_is_no_scrape_is_refused),
+		TEST(a_crowd_holds_no_more_than_a_few_connections),
+		TEST(who_leaves_early_or_stays_for_ever_harms_nobody),
+		TEST(only_the_host_itself_can_ask),
+		TEST(the_group_may_ask),
+		TEST(a_socket_that_was_left_is_replaced_and_a_file_is_not),
+		TEST(a_port_that_is_taken_is_named),
+	};
+	signal(SIGPIPE, SIG_IGN); /* as in agent/main.c */
+	return cmocka_run_group_tests_name("metrics_server", tests, NULL, NULL);
+}
