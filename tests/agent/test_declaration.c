@@ -211,6 +211,8 @@ static void what_comes_of_declarations_is_logged_once(void **state) {
 	(void)state;
 	meets("00000001", -1);
 	log_is_read();
+	declares_as(0, "back", 60);
+	judges("brought back", "back");
 	is_pinned = true;
 	for (int i = 0; i < 3; i++) {
 		declares_as(0, "api", 70);
@@ -223,6 +225,7 @@ static void what_comes_of_declarations_is_logged_once(void **state) {
 	}
 	declares_as(0, "api", 90);
 	says(LEASE_REJECTED, "");
+	expect_logged_once("warning: policy back was dropped, and an app declares it again: 60 requests in ");
 	expect_logged_once("policy api is pinned");
 	expect_logged_once("policy mail stays at 100 requests");
 	expect_logged_once("policy api stays at 100 requests");

@@ -392,6 +392,7 @@ ok 'policy history: cleared' "$([[ $(changes ' cleared +api +bob +max_requests 3
 ok 'policy history: no JSON' "$(! grep -q '[{}]' <<<"$output"; echo $?)" "$output"
 expect 'policy history --json: the rows' 0 '"old": \{' "$stint" policy history api --json
 expect 'policy history: by an auditor' 0 'least' "$stint" --database "$(dsn_of stint auditor)" policy history
+expect 'db status: by an auditor' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of stint auditor)" db status
 expect 'policy list: by an auditor' 0 '^least ' "$stint" --database "$(dsn_of stint auditor)" policy list
 expect 'client list: by an auditor' 0 '^api .* yes ' "$stint" --database "$(dsn_of stint auditor)" client list
 expect 'client block: an auditor may not' 1 'permission denied .*; this needs the role stint_operator: grant stint_operator to "auditor"$' "$stint" --database "$(dsn_of stint auditor)" client block api bob

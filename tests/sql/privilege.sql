@@ -8,10 +8,12 @@ select plan(13);
 
 create temp table expected (kind text, name text, may text);
 insert into expected
-select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat oldest_agent pulse recall_leases register_host report_fallback '
-	'schema_version stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
+select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat pulse recall_leases register_host report_fallback '
+	'stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy reset_client set_override set_policy set_shadow unblock_client unpin_policy', ' ')), 'stint_operator EXECUTE'
+union all
+select 'function', unnest(string_to_array('oldest_agent schema_version', ' ')), 'stint_agent EXECUTE, stint_auditor EXECUTE, stint_operator EXECUTE'
 union all
 select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
 union all

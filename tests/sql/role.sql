@@ -23,6 +23,7 @@ create temp table may_call (role text, name text);
 insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_agent', 'register_host', 'heartbeat', 'pulse', 'declare_policy', 'get_policies', 'get_changes',
 	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls']);
 insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shadow', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'unblock_client', 'clear_override', 'reset_client']);
+insert into may_call select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['schema_version', 'oldest_agent']) name;
 insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
@@ -76,7 +77,7 @@ set local role an_auditor;
 select lives_ok(format('select * from stint.%I', name), 'an auditor reads ' || name) from may_read where role = 'an_auditor';
 select is((select note from stint.client_limit where policy = 'p' and client_id = 'c'), 'why', 'an auditor sees who is blocked, and why');
 select throws_ok(call, '42501', null, 'not an auditor: ' || call) from unnest(array['select * from stint.counter', 'select * from stint.get_policies(''{}'')',
-	'delete from stint.change', 'select stint.schema_version()', 'select stint.block_client(''p'', ''c'')', 'lock table stint.usage in exclusive mode']) call;
+	'delete from stint.change', 'select stint.pulse()', 'select stint.block_client(''p'', ''c'')', 'lock table stint.usage in exclusive mode']) call;
 set local role a_cache_user;
 select lives_ok(call, 'a user of the cache: ' || call) from unnest(array['select stint.cache_set(''k'', ''1'', 1000)', 'select stint.cache_get(''k'')',
 	'select stint.cache_increment_and_get(''k'', 1000)', 'select stint.cache_decrement_and_get(''k'')']) call;
