@@ -187,6 +187,7 @@ STINT := \
 	agent/command/output.c \
 	agent/command/query.c \
 	agent/command/refusal.c \
+	agent/command/rows.c \
 	agent/command/show.c \
 	agent/command/verdict.c
 

@@ -30,8 +30,8 @@ HOT_PART static inline unsigned find_place(const struct binding *binding, enum v
 	return tally_place(hint_is_fallback(d->times) ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE, outcome);
 }
 
-/* The id is valid. Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the caller
- * must check again, closely. */
+/* The id is valid. Returns VERDICT_NONE when the table has no plain answer: then nothing has happened, and the
+ * caller must check again, closely. */
 HOT_PART static inline enum verdict check_plainly(struct stint_limiter *limiter, const char *id, size_t length,
                                                   uint32_t cost, enum telling telling,
                                                   struct stint_result *result) {

@@ -1,6 +1,6 @@
 /*
- * change.c - see change.h. What a change has changed is read from its history, where the database has written it down
- * in the same transaction.
+ * change.c - see change.h. What a change has changed is read from its history, where the database has written it
+ * down in the same transaction.
  */
 #include "change.h"
 
@@ -11,7 +11,7 @@
 
 #include "command.h"
 #include "output.h"
-#include "query.h"
+#include "rows.h"
 #include "database/pg.h"
 
 /* ---- In words ------------------------------------------------------------------------- */
@@ -168,7 +168,7 @@ static int make(const struct command_call *call, struct pg *pg, const struct cha
 	if (error == PG_OK)
 		error = pg_query(pg, change->sql, change->param_count, change->params, NULL);
 	if (error == PG_OK)
-		*entries = query_objects(pg, changes_sql, 2, (const char *const[]){call->policy, call->client_id}, &error);
+		*entries = rows_select(pg, changes_sql, 2, (const char *const[]){call->policy, call->client_id}, &error);
 	if (error == PG_OK)
 		error = pg_query(pg, "commit", 0, NULL, NULL);
 	return error;

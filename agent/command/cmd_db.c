@@ -11,8 +11,8 @@
 #include "migrations.h"
 #include "objects.h"
 #include "output.h"
+#include "rows.h"
 #include "database/pg.h"
-#include "query.h"
 
 #define ROLES              "'stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache'"
 #define SERVER_VERSION_MIN 150000 /* the oldest that the migrations are written for and tested with */
@@ -309,7 +309,7 @@ static json_t *list_pending(int version) {
 /* Returns the rows, or null if this user may not read them, or they aren't there yet. */
 static json_t *read_or_null(struct pg *pg, const char *select) {
 	int error;
-	json_t *objects = query_objects(pg, select, 0, NULL, &error);
+	json_t *objects = rows_select(pg, select, 0, NULL, &error);
 	return objects ? objects : json_null();
 }
 

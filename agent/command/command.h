@@ -93,8 +93,8 @@ void command_error(const struct command_call *, const char *format, ...) __attri
 int command_misuse(const struct command_call *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Reads a duration, "90s", "10m", "12h" or "7d", as milliseconds. `option` is for the message. Returns COMMAND_DONE;
- * or reports what is no such duration, or not 1 s to 365 days, and returns COMMAND_USAGE.
+ * Reads a duration, "90s", "10m", "12h" or "7d", as milliseconds. `option` is for the message. Returns
+ * COMMAND_DONE; or reports what is no such duration, or not 1 s to 365 days, and returns COMMAND_USAGE.
  */
 int command_parse_duration(const struct command_call *, const char *option, const char *text, int64_t *out_ms);
 

@@ -11,7 +11,7 @@
 #include "doctor.h"
 #include "migrations.h"
 #include "objects.h"
-#include "query.h"
+#include "rows.h"
 #include "database/pg.h"
 #include "database/pg_connect.h"
 
@@ -35,7 +35,7 @@ static bool is_set(const json_t *object, const char *key) {
 /* Returns the first row, which the caller owns; NULL: it can't be read, and that is written down. */
 static json_t *read_row(struct doctor *doctor, struct pg *pg, const char *what, const char *select) {
 	int error;
-	json_t *rows = query_objects(pg, select, 0, NULL, &error);
+	json_t *rows = rows_select(pg, select, 0, NULL, &error);
 	json_t *row = json_incref(json_array_get(rows, 0));
 	json_decref(rows);
 	if (!row)

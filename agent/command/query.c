@@ -1,7 +1,6 @@
 /*
- * query.c - runs SQL for the command line, see query.h. The database makes the
- * JSON: so numbers stay numbers without a table of types here, and tables are
- * printed from the same objects.
+ * query.c - runs SQL for the command line, see query.h. Tables are printed from
+ * the same objects as JSON.
  */
 #include "query.h"
 
@@ -10,23 +9,8 @@
 
 #include "command.h"
 #include "output.h"
+#include "rows.h"
 #include "database/pg.h"
-
-json_t *query_objects(struct pg *pg, const char *select, int param_count, const char *const *params,
-                      int *pg_error) {
-	struct pg_rows rows = {0};
-	char *sql;
-	*pg_error = PG_OK;
-	if (asprintf(&sql, "select coalesce(json_agg(row_to_json(r)), '[]') from (%s) r", select) < 0)
-		return NULL;
-	*pg_error = pg_query(pg, sql, param_count, params, &rows);
-	free(sql);
-	if (*pg_error != PG_OK)
-		return NULL;
-	json_t *objects = json_loads(rows.cells[0], 0, NULL); /* always one row */
-	pg_rows_free(&rows);
-	return objects;
-}
 
 int query_fetch(const struct command_call *call, const char *select, int param_count, const char *const *params,
                 json_t **objects) {
@@ -36,7 +20,7 @@ int query_fetch(const struct command_call *call, const char *select, int param_c
 	int code = command_connect(call, &pg);
 	if (code != COMMAND_DONE)
 		return code;
-	*objects = query_objects(pg, select, param_count, params, &error);
+	*objects = rows_select(pg, select, param_count, params, &error);
 	if (error != PG_OK)
 		code = command_database_error(call, pg, error);
 	else if (call->policy && json_is_array(*objects) && json_array_size(*objects) == 0)

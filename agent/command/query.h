@@ -14,14 +14,8 @@ struct pg;
 /* Shows a time to people and programs alike, whatever the session's settings: ISO 8601, UTC, milliseconds. */
 #define QUERY_TIME(expression) "to_char(" expression " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 
-/*
- * Returns the rows of `select` as an array of objects, which the caller owns. Returns NULL after a failure, which
- * it doesn't report: *pg_error is an enum pg_error (PG_OK: out of memory).
- */
-json_t *query_objects(struct pg *, const char *select, int param_count, const char *const *params, int *pg_error);
-
-/* Connects and prints the rows, as a table or as JSON. If there are none of the policy that the command is about, as
- * there is no such policy, that is an error. Returns an enum command_exit; has reported errors. */
+/* Connects and prints the rows, as a table or as JSON. If there are none of the policy that the command is about,
+ * as there is no such policy, that is an error. Returns an enum command_exit; has reported errors. */
 int query_print(const struct command_call *, const char *select, int param_count, const char *const *params,
                 bool as_json);
 

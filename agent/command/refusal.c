@@ -9,7 +9,7 @@
 
 #include "command.h"
 #include "names.h"
-#include "query.h"
+#include "rows.h"
 #include "database/pg.h"
 #include "database/pg_connect.h"
 
@@ -46,11 +46,12 @@ int command_no_policy(const struct command_call *call, const struct names_search
 	return COMMAND_USAGE;
 }
 
-/* Considers the names that `select` gives. Returns whether the word itself is one of them, or can't be looked for. */
+/* Considers the names that `select` gives. Returns whether the word itself is one of them, or can't be looked
+ * for. */
 static bool consider(struct pg *pg, const char *select, const char *param, struct names_search *search,
                      json_t **names) {
 	int error;
-	*names = query_objects(pg, select, param ? 1 : 0, &param, &error);
+	*names = rows_select(pg, select, param ? 1 : 0, &param, &error);
 	bool found = !*names;
 	json_t *row;
 	size_t i;

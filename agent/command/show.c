@@ -1,6 +1,6 @@
 /*
- * show.c - `stint client show`: why a client is denied, or how much it has left. By the database's views, and by what
- * this host's agent says, if there is one.
+ * show.c - `stint client show`: why a client is denied, or how much it has left. By the database's views, and by
+ * what this host's agent says, if there is one.
  */
 #include <inttypes.h>
 #include <stdio.h>

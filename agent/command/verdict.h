@@ -9,8 +9,8 @@
 
 struct stint_result;
 
-/* Asks by way of this host's agent, under a policy that must exist; cost 0: takes nothing, and looks what is left for
- * a cost of 1. Returns 0; or a STINT_E...: STINT_EAGENT also when the library would decide alone. */
+/* Asks by way of this host's agent, under a policy that must exist; cost 0: takes nothing, and looks what is left
+ * for a cost of 1. Returns 0; or a STINT_E...: STINT_EAGENT also when the library would decide alone. */
 int verdict_ask(const char *socket_path, const char *policy, const char *client_id, uint32_t cost,
                 struct stint_result *);
 

@@ -218,8 +218,8 @@ static int hear(struct ngx_stint_visit *v, ngx_uint_t count, int *error) {
 	return 1;
 }
 
-/* Decides the next `count` limits, in one check. NGX_OK: it is known which of them denies, if one does, or whose key
- * or cost is *bad; NGX_AGAIN: the check is pending. */
+/* Decides the next `count` limits, in one check. NGX_OK: it is known which of them denies, if one does, or whose
+ * key or cost is *bad; NGX_AGAIN: the check is pending. */
 static ngx_int_t decide_next(struct ngx_stint_visit *v, ngx_uint_t count, struct ngx_stint_check **bad) {
 	int error;
 	*bad = find_bad_cost(v, count);

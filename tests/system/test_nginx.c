@@ -256,8 +256,8 @@ static void check_shadow(const struct nginx *nginx, struct cluster *cluster) {
 	       "beside a limit that admits, too");
 }
 
-/* Where the agent can't decide, for want of a policy, this process does: a denial takes nothing of the others then,
- * either. Of one worker, which has one count. */
+/* Where the agent can't decide, for want of a policy, this process does: a denial takes nothing of the others
+ * then, either. Of one worker, which has one count. */
 static void check_all_or_nothing_alone(const struct nginx *nginx) {
 	expect(nginx, "/apart?k=a", "", 200, 2);
 	expect(nginx, "/apart?k=a", "", 429, 10);
