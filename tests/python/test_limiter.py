@@ -350,6 +350,9 @@ class Options(unittest.TestCase):
         for call in (unborn.is_allowed, unborn.check, unborn.peek, unborn.charge):
             with self.assertRaisesRegex(stint.StintError, 'closed'):
                 call('a')
+        unborn.close()
+        with self.assertRaises(ZeroDivisionError), unborn:
+            1 // 0
 
     def test_classes_above(self):
         class Own(stint.Limiter):

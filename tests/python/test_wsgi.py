@@ -102,6 +102,14 @@ class Middleware(unittest.TestCase):
             with self.subTest(option), self.assertRaisesRegex(kind, f'^{message}$'):
                 LimitRequests(app, limiter, **option)
 
+    def test_a_head_has_no_body(self):
+        limited = LimitRequests(app, make('wsgi-head', 1), client_id=lambda environ: environ.get('HTTP_X_KEY', 'a'))
+        self.assertEqual(ask(limited)[0], 200)
+        for more, wanted in (({}, 429), ({'HTTP_X_KEY': ''}, 400)):
+            status, headers, body = ask(limited, REQUEST_METHOD='HEAD', **more)
+            self.assertEqual((status, body), (wanted, b''))
+            self.assertEqual(int(headers['Content-Length']), len(ask(limited, **more)[2]))
+
     def test_a_shadow_denies_nobody(self):
         limited = LimitRequests(app, make('wsgi-shadow', 1, shadow=True))
         self.assertEqual([ask(limited)[0] for _ in range(3)], [200] * 3)

@@ -116,7 +116,8 @@ class Limiter(_stint.Limiter):
         """Ends it. Asynchronous checks that wait are denied at once, or allowed if on_error says so; those that
         wait in other threads end as they would."""
         self._close()
-        deliver(self._attachment)
+        if self._attachment is not None:
+            deliver(self._attachment)
 
     def __enter__(self: _Self) -> _Self:
         return self

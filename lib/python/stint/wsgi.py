@@ -21,12 +21,15 @@ def by_address(environ: WSGIEnvironment) -> str:
 
 def deny(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answers 429."""
-    return _answer(start_response, '429 Too Many Requests', TOO_MANY_REQUESTS)
+    return _answer(environ, start_response, '429 Too Many Requests', TOO_MANY_REQUESTS)
 
 
-def _answer(start_response: StartResponse, status: str, body: bytes) -> Iterable[bytes]:
+def _answer(
+    environ: WSGIEnvironment, start_response: StartResponse, status: str, body: bytes
+) -> Iterable[bytes]:
+    """To a HEAD without the body: not every server leaves it out, and a client would take it for the next answer."""
     start_response(status, [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))])
-    return [body]
+    return [] if environ.get('REQUEST_METHOD') == 'HEAD' else [body]
 
 
 class LimitRequests(Middleware['WSGIEnvironment', 'WSGIApplication']):
@@ -64,7 +67,7 @@ class LimitRequests(Middleware['WSGIEnvironment', 'WSGIApplication']):
         try:
             result = self.limiter.check(client_id, cost)
         except ClientIdError:
-            return _answer(start_response, '400 Bad Request', BAD_REQUEST)
+            return _answer(environ, start_response, '400 Bad Request', BAD_REQUEST)
         environ['stint.result'] = result
         app = self.choose_app(result)
         fields = self.find_fields(result)
