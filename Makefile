@@ -566,6 +566,7 @@ check-quick: check
 
 check-lint: all
 	@tests/lint/run
+	@tests/lint/runner
 
 # As .clang-format says; make format makes it so.
 formatted = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
@@ -602,7 +603,8 @@ sanitize: check-asan check-tsan check-valgrind
 check-sql: $(BUILD)/tests/sql/twin $(BUILD)/tests/sql/limits
 	@STINT_TEST_TWIN=$(BUILD)/tests/sql/twin STINT_TEST_LIMITS=$(BUILD)/tests/sql/limits tests/sql/run $(T)
 
-check-cli: all
+build-cli: all
+check-cli: build-cli
 	@tests/cli/run $(T)
 
 check-system: all $(programs) $(call named,$(system))
@@ -714,7 +716,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench build-cli check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \

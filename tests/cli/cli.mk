@@ -18,6 +18,6 @@ $(eval $(call later_release,2))
 
 later_releases = $(BUILD)/later-1/stint $(BUILD)/later-2/stint
 later-releases: $(later_releases)
-check-cli: $(later_releases)
+build-cli: $(later_releases)
 
 .PHONY: later-releases

@@ -52,9 +52,10 @@ $(nth_failure): $(BUILD)/tests/nth/nth_failure.o $(BUILD)/tests/nth/nth_control.
 
 KINDS += nth
 SOAK_PROGRAMS += $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
-check-nth: all $(programs) $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
+build-nth: all $(programs) $(nth_tests) $(nth_failure) $(BUILD)/tests/nth/test_core
+check-nth: build-nth
 	@tests/nth/run
 
-.PHONY: check-nth
+.PHONY: build-nth check-nth
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(NTH) $(CORE_NTH) $(NTH_SUPPORT) tests/nth/nth_failure.c)

@@ -33,6 +33,8 @@ $(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/test
 $(BUILD)/tests/simulation/fleet/fleet: $(FLEET:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm
 
+build-simulation: $(BUILD)/tests/simulation/simulate $(BUILD)/tests/simulation/fleet/fleet
+
 SEEDS ?= 1-2000
 check-simulation: run-simulation run-fleet-quick
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' SEEDS=2001-2200 run-simulation
@@ -51,6 +53,6 @@ F ?=
 fleet: $(BUILD)/tests/simulation/fleet/fleet
 	@$< $(F)
 
-.PHONY: check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
+.PHONY: build-simulation check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
 
 -include $(SIMULATION:%.c=$(BUILD)/%.d) $(FLEET:%.c=$(BUILD)/%.d)

@@ -33,9 +33,10 @@ $(BUILD)/tests/step/%.o: PART = -fPIE -Itests/support -Ilib -Iagent
 KINDS += step
 SOAK_PROGRAMS += $(steps)
 
-check-step: all $(programs) $(steps)
+build-step: all $(programs) $(steps)
+check-step: build-step
 	@tests/step/run
 
-.PHONY: check-step
+.PHONY: build-step check-step
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(STEP_SUPPORT) $(STEPS))
