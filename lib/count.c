@@ -46,8 +46,18 @@ static const struct binding *find_binding(const struct stint_limiter *limiter) {
 	return binding;
 }
 
+/* Errors aren't of a policy, which there may not be: any table will do that is in use. */
+static const struct mapping *find_mapping(const struct stint_limiter *limiter) {
+	const struct mapping *mapping = atomic_load(&limiter->stintd->mappings);
+	return mapping && !mapping_is_retired(mapping) ? mapping : NULL;
+}
+
 static struct tally *error_row(const struct mapping *mapping) {
 	return mapping_tallies(mapping, mapping->policy_capacity);
+}
+
+static uint32_t cpus_of(const struct mapping *mapping) {
+	return mapping->tally_stripes - TALLY_SHARED;
 }
 
 static void pay(struct tally *row, uint32_t cpus, _Atomic uint64_t owed[static TALLY_COUNTS]) {
@@ -60,10 +70,13 @@ static void pay(struct tally *row, uint32_t cpus, _Atomic uint64_t owed[static T
 
 void count_owed(struct stint_limiter *limiter) {
 	const struct binding *binding = find_binding(limiter);
-	if (!binding || !limiter->owed)
+	const struct mapping *mapping = find_mapping(limiter);
+	if (!limiter->owed)
 		return;
-	pay(binding->tallies, binding->tally_cpus, limiter->owed->verdict);
-	pay(error_row(binding->mapping), binding->tally_cpus, limiter->owed->error);
+	if (binding)
+		pay(binding->tallies, binding->tally_cpus, limiter->owed->verdict);
+	if (mapping)
+		pay(error_row(mapping), cpus_of(mapping), limiter->owed->error);
 }
 
 /* The limiter may have been bound since the caller looked. */
@@ -83,12 +96,7 @@ void count_verdict(struct stint_limiter *limiter, const struct stint_result *res
 }
 
 int count_error(struct stint_limiter *limiter, int error) {
-	if (error >= 0)
-		return error;
-	const struct binding *binding = find_binding(limiter);
-	if (binding)
-		add(error_row(binding->mapping), binding->tally_cpus, tally_error_place(error), 1);
-	else if (limiter->owed)
+	if (error < 0 && limiter->owed)
 		owe(limiter, &limiter->owed->error[tally_error_place(error)]);
 	return error;
 }

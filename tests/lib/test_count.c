@@ -238,6 +238,19 @@ static void errors_are_counted_by_their_kind(void **state) {
 	assert_int_equal(counted_in_all(f), 0);
 }
 
+/* Its limiter is never bound, and yet the process is attached. */
+static void an_error_of_a_policy_that_there_is_not_is_counted(void **state) {
+	struct fixture *f = *state;
+	fake_agent_lock(&f->agent);
+	f->agent.declared_status = STINT_ENOPOLICY;
+	fake_agent_unlock(&f->agent);
+	assert_int_equal(stint_check(f->api, "", 1, &f->r), STINT_ECLIENT); /* before there is a table */
+	assert_int_equal(stint_check(f->api, "c", 1, &f->r), STINT_ENOPOLICY);
+	assert_int_equal(fake_table_errors(table_of(f), STINT_ENOPOLICY), 1);
+	assert_int_equal(fake_table_errors(table_of(f), STINT_ECLIENT), 1);
+	assert_int_equal(counted_in_all(f), 0);
+}
+
 /* It has no verdict, and yet is_allowed() must say something: so both are counted. */
 static void what_is_decided_after_an_error_is_counted_too(void **state) {
 	struct fixture *f = *state;
@@ -506,6 +519,7 @@ int main(void) {
 		TEST_ABSENT(a_child_does_not_count_what_its_parent_has_decided),
 		TEST(only_checks_are_counted),
 		TEST(errors_are_counted_by_their_kind),
+		TEST(an_error_of_a_policy_that_there_is_not_is_counted),
 		TEST(what_is_decided_after_an_error_is_counted_too),
 		TEST(a_cancelled_check_is_an_error),
 		TEST(an_admission_counts_for_each_part_and_a_denial_for_one),

@@ -1,0 +1,85 @@
+# Metrics as Prometheus' own tools see them: promtool looks at the text and at the alerts, and a Prometheus scrapes an agent.
+# shellcheck shell=bash disable=SC2154
+
+cleanups+=('rm -f /dev/shm/stint-metrics-$$.*')
+
+# A port that nobody listens on.
+free_port() {
+	local port
+	for ((port = 20000 + $$ % 20000; port < 65000; port++)); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+	done
+}
+
+end_process() {
+	kill -TERM "$1" 2>/dev/null
+	wait_for 10 test ! -d "/proc/$1" || kill -KILL "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+}
+
+start_agent_at() { # PORT
+	STINT_SOCKET=$tmp/sock STINT_SHM=/stint-metrics-$$ STINT_DATABASE=memory: STINT_HOST=metrics STINT_MAX_CLIENTS=1000 \
+		STINT_METRICS_LISTEN=127.0.0.1:$1 "$stintd" -c /dev/null >"$tmp/log" 2>&1 &
+	agent=$!
+	cleanups+=("end_process $agent")
+	wait_for 20 scrape || sed 's/^/# /' "$tmp/log"
+}
+
+scrape() { curl -sf "http://127.0.0.1:$port/metrics"; }
+
+port=$(free_port)
+start_agent_at "$port"
+text=$(scrape)
+ok 'HTTP and the command tell the same families' "$(diff <(grep ^# <<<"$text") <("$stint" --socket "$tmp/sock" metrics | grep ^#) >/dev/null; echo $?)"
+
+# names FILE...: of the metrics that it speaks of. A histogram's parts are of one.
+names() { grep -ohE '\bstint_[a-z_]+' "$@" | sed -E 's/_(bucket|sum|count)$//' | sort -u; }
+known=$(sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p' <<<"$text" | sort)
+told=$(grep -v '^ *description\|^ *summary\|^#' systemd/prometheus/stint.rules.yml | names -)
+ok 'alerts speak of metrics that there are' "$([[ -n $told && -z $(comm -23 <(echo "$told") <(echo "$known")) ]]; echo $?)" "$(comm -23 <(echo "$told") <(echo "$known"))"
+told=$(sed -n '/^## Metrics/,/^## When/p' systemd/README.md | grep '^| `' | cut -d'|' -f2 | names -)
+ok 'the documents name each metric' "$(diff <(grep ^stint_ <<<"$known") <(echo "$told") >"$tmp/diff"; echo $?)" "$(cat "$tmp/diff")"
+
+if ! command -v promtool >/dev/null || ! command -v prometheus >/dev/null; then
+	ok 'promtool and Prometheus # SKIP there are none' 0
+	return
+fi
+ok 'promtool checks what is there' "$(promtool check metrics <<<"$text" >"$tmp/check" 2>&1; echo $?)" "$(cat "$tmp/check")"
+cp systemd/prometheus/stint.rules.yml tests/cli/rules_test.yml "$tmp"
+expect 'the alerts are well-formed' 0 'SUCCESS: [0-9]+ rules found' promtool check rules "$tmp/stint.rules.yml"
+expect 'each alert fires when it should, and not before' 0 'SUCCESS' promtool test rules "$tmp/rules_test.yml"
+
+# ---- A real Prometheus ------------------------------------------------------------------
+
+prometheus_port=$(port=$((port + 1)) && for ((; port < 65000; port++)); do
+	(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; break; }
+done)
+cat >"$tmp/prometheus.yml" <<END
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [$tmp/stint.rules.yml]
+scrape_configs:
+  - job_name: stint
+    static_configs: [{targets: ['127.0.0.1:$port']}]
+END
+prometheus --config.file="$tmp/prometheus.yml" --storage.tsdb.path="$tmp/tsdb" --web.listen-address="127.0.0.1:$prometheus_port" \
+	>"$tmp/prometheus.log" 2>&1 &
+cleanups+=("end_process $!")
+
+# asks QUERY VALUE: whether the query has this one value.
+asks() {
+	curl -sf "http://127.0.0.1:$prometheus_port/api/v1/query" --data-urlencode "query=$1" | grep -qE "\"value\":\[[0-9.]+,\"$2\"\]"
+}
+
+ok 'it is scraped' "$(wait_for 60 asks 'up{job="stint"}' 1; echo $?)" "$(tail -20 "$tmp/prometheus.log")"
+ok '... with the state' "$(wait_for 20 asks 'stint_agent_state{state="memory"}' 1; echo $?)"
+
+# Twelve checks with a wrong id, of five processes: each is counted before it ends.
+for ((i = 0; i < 12; i++)); do
+	"$stint" --socket "$tmp/sock" check nobody c >/dev/null 2>&1
+done
+ok '... and counts what has been' "$(wait_for 20 asks 'sum(stint_check_errors_total)' 12; echo $?)" "$(scrape | grep errors_total)"
+
+# Counts of apps go on with the next agent; Prometheus sees no reset.
+end_process "$agent"
+start_agent_at "$port"
+ok 'another agent goes on counting' "$(wait_for 20 asks 'sum(stint_check_errors_total) and on() (up{job="stint"} == 1)' 12; echo $?)" "$(scrape | grep errors_total)"
