@@ -84,8 +84,8 @@ static void look_at_clocks(struct doctor *doctor, struct pg *pg) {
 	bool far = llabs((long long)apart_ms) > CLOCKS_APART_MS + (after_ms - before_ms);
 	doctor_find(doctor, far ? DOCTOR_WARNING : DOCTOR_OK, "clocks",
 	            "set both by NTP. Limits don't suffer from it, but times in logs and in the history don't match",
-	            "the database's is %" PRId64 " ms %s of this host's, asked in %" PRId64 " ms",
-	            (int64_t)llabs((long long)apart_ms), apart_ms < 0 ? "behind" : "ahead", after_ms - before_ms);
+	            "the database's is %" PRId64 " ms %s this host's, asked in %" PRId64 " ms",
+	            (int64_t)llabs((long long)apart_ms), apart_ms < 0 ? "behind" : "ahead of", after_ms - before_ms);
 	json_decref(row);
 }
 

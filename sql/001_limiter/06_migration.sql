@@ -25,7 +25,7 @@ end;
 comment on function stint.schema_version() is
 	'The newest migration''s number: agents refuse a schema that is older than they need. This function stays in all versions.';
 revoke execute on function stint.schema_version() from public;
-grant execute on function stint.schema_version() to stint_agent, stint_operator, stint_auditor;
+grant execute on function stint.schema_version() to stint_agent, stint_auditor, stint_operator;
 
 create function stint.oldest_agent() returns int
 language sql stable security definer
@@ -38,4 +38,4 @@ comment on function stint.oldest_agent() is
 	'Agents made for this version of the schema, or a later one, can work with it: the newest breaking migration. This function stays in all '
 	'versions, so that an agent can tell whether it may work with a schema that is newer than itself.';
 revoke execute on function stint.oldest_agent() from public;
-grant execute on function stint.oldest_agent() to stint_agent, stint_operator, stint_auditor;
+grant execute on function stint.oldest_agent() to stint_agent, stint_auditor, stint_operator;

@@ -85,10 +85,11 @@ ok 'in step' "$(wait_for 10 database_is "$tmp/real/sock" 'in step'; echo $?)" "$
 expect 'in step: metrics say so' 0 '^stint_agent_state\{state="in_step"\} 1$' "${s[@]}" metrics
 expect 'in step: so the status is 0' 0 'round trip -, 0 fallbacks so far' "${s[@]}" status
 expect 'doctor: no error' 0 '^ok +agent +version [0-9.]+ on host real, process ' "${s[@]}" doctor
-for what in "agent's database +in step, 1 live hosts" 'shared memory ' 'libraries ' 'server +PostgreSQL ' 'clocks ' 'isolation ' 'pooler +none' 'notices +LISTEN is possible' \
+for what in "agent's database +in step, 1 live hosts" 'shared memory ' 'server +PostgreSQL ' 'clocks ' 'isolation ' 'pooler +none' 'notices +LISTEN is possible' \
 	'old snapshots +none' 'schema +version' 'owners and rights +all as' 'hosts +[0-9]+ known' 'dropped policies +none'; do
 	ok "doctor: ... $what" "$(grep -qE "^ok +$what" <<<"$output"; echo $?)" "$output"
 done
+ok 'doctor: libraries, of whatever else runs here' "$(grep -qE '^(ok|warning) +libraries +' <<<"$output"; echo $?)" "$output"
 ok 'doctor: warns of fsync' "$(grep -qE '^warning +durability +fsync off, ' <<<"$output"; echo $?)" "$output"
 ok 'doctor: warns of agents that are no stint_agent' "$(grep -qE "^warning +agents' logins +no login has the role stint_agent; create role " <<<"$output"; echo $?)" "$output"
 expect 'db status shows the host' 0 '^real ' "$stint" db status
