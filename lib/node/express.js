@@ -11,6 +11,14 @@ function deny(request, response) {
 	response.status(429).type('text/plain').send(TOO_MANY);
 }
 
+function addFields(response, fields) {
+	for (const {name, value, isList} of fields)
+		if (isList)
+			response.append(name, value);
+		else
+			response.set(name, value);
+}
+
 /**
  * A middleware: limits each client, answers 429 to those that have to wait, and tells all of them in header fields.
  * @param {DistributedRateLimiter} limiter
@@ -26,8 +34,7 @@ function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
 		if (verdict === undefined)
 			return next();
 		request.rateLimit = verdict;
-		for (const [name, value] of gate.fields(verdict))
-			response.append(name, value);
+		addFields(response, gate.fields(verdict));
 		if (gate.mayRefund)
 			response.once('finish', () => gate.settle(verdict, request, response));
 		return verdict.allowed ? next() : onDenied(request, response, next, verdict);

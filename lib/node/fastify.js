@@ -12,11 +12,10 @@ function deny(request, reply) {
 	return reply.code(429).type('text/plain; charset=utf-8').send(TOO_MANY);
 }
 
-/* Fields that are lists may have been set by another limiter. */
 function addFields(reply, fields) {
-	for (const [name, value] of fields) {
+	for (const {name, value, isList} of fields) {
 		const before = reply.getHeader(name);
-		reply.header(name, before !== undefined && name.startsWith('RateLimit') ? `${before}, ${value}` : value);
+		reply.header(name, before !== undefined && isList ? `${before}, ${value}` : value);
 	}
 }
 

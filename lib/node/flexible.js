@@ -101,9 +101,10 @@ class RateLimiterStint {
 		return told;
 	}
 
+	/* Who is blocked, and has a limit of 0, is told to have consumed more than that. */
 	async #look(id) {
 		const {limit, remaining, allowed, retryAfterMs, resetAfterMs} = await this.#limiter.peek(id);
-		return new RateLimiterRes(remaining, allowed ? resetAfterMs : retryAfterMs, Math.max(0, limit - remaining));
+		return new RateLimiterRes(remaining, allowed ? resetAfterMs : retryAfterMs, Math.max(allowed ? 0 : 1, limit - remaining));
 	}
 
 	/** @returns {Promise<RateLimiterRes|null>} null: the key has consumed nothing */

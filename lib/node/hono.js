@@ -27,10 +27,11 @@ function addResponse(error) {
 function limitRequests(limiter, {onDenied = (context) => context.text(TOO_MANY, 429), ...options} = {}) {
 	const gate = new Gate(limiter, {...options, onDenied}, findId);
 
-	/* Fields are set on the answer that is there: hono forgets earlier ones when a handler makes the answer by itself. */
+	/* Fields are set on the answer that is there: hono forgets earlier ones when a handler makes the answer by itself. What the app has set stays. */
 	function tell(context, verdict) {
-		for (const [name, value] of gate.fields(verdict))
-			context.header(name, value, {append: true});
+		for (const {name, value, isList} of gate.fields(verdict))
+			if (isList || !context.res.headers.has(name))
+				context.header(name, value, {append: isList});
 	}
 
 	return async (context, next) => {

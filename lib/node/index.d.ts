@@ -138,6 +138,6 @@ export class DistributedRateLimiter {
 	readonly options: Readonly<Options | ExistingOptions> & { readonly policy: string };
 	/** Header fields that tell a verdict, in pairs: RateLimit-Policy, RateLimit, and on a denial Retry-After. Needs the addon. */
 	headers(verdict: Verdict, options?: HeaderOptions): [string, string][];
-	/** Ends it. Checks that wait are denied at once, or allowed if onError says so. */
+	/** Ends it. Checks that wait are denied at once, or allowed if onError says so; those that a store was asked about are decided as usual. */
 	close(): void;
 }

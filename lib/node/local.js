@@ -10,6 +10,12 @@ const CLIENTS_MAX = 65536;
 const TIMER_MS_MAX = 0x7fffffff;
 const RETRY_MS = 1000; // when who is denied may ask again, if the limiter doesn't know its policy's window (mustExist)
 
+function forgetIdle(reference) {
+	const limit = reference.deref();
+	if (limit !== undefined)
+		limit.forgetIdle();
+}
+
 class LocalLimit {
 	#maxRequests;
 	#timeWindowMs;
@@ -21,13 +27,13 @@ class LocalLimit {
 		this.#timeWindowMs = timeWindowMs;
 	}
 
-	/* When nobody comes any more, the timer lets go of the last window's clients. */
+	/* When nobody comes any more, the timer lets go of the last window's clients; it doesn't keep a limit that nobody has. */
 	#turn(now) {
 		if (now < this.#began + this.#timeWindowMs)
 			return;
 		this.#began = now - (now % this.#timeWindowMs);
 		this.#counts = new Map();
-		setTimeout(() => this.forgetIdle(), Math.min(2 * this.#timeWindowMs, TIMER_MS_MAX)).unref();
+		setTimeout(forgetIdle, Math.min(2 * this.#timeWindowMs, TIMER_MS_MAX), new WeakRef(this)).unref();
 	}
 
 	forgetIdle() {

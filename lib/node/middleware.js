@@ -70,9 +70,11 @@ class Gate {
 		}
 	}
 
-	/** Header fields in pairs. */
+	/** Header fields: {name, value, isList}. Another limiter may have set the same; a list has both. */
 	fields(verdict) {
-		return this.#headers === false ? [] : this.#limiter.headers(verdict, this.#headers);
+		if (this.#headers === false)
+			return [];
+		return this.#limiter.headers(verdict, this.#headers).map(([name, value]) => ({name, value, isList: name.startsWith('RateLimit')}));
 	}
 
 	/** Whether settle() must be called when the response is there. */

@@ -294,6 +294,22 @@ test('hono: what does not count is given back', {skip: noHono}, async () => {
 	limiter.close();
 });
 
+test('hono: two limiters, one after the other; a field of the app\'s own stays', {skip: noHono}, async () => {
+	const [wide, narrow] = [make('hono-wide', {maxRequests: 9}), make('hono-narrow', {maxRequests: 1})];
+	const options = {clientId: () => 'a', headers: {xRateLimit: true}};
+	const onDenied = (context) => context.text('later', 429, {'Retry-After': '7'});
+	const app = makeHono(limitHono(wide, options), limitHono(narrow, {...options, onDenied}));
+	for (const [left, status, retryAfter] of [[8, 200, null], [7, 429, '7']]) {
+		const {headers, status: told} = await app.request('/');
+		assert.strictEqual(told, status);
+		assert.strictEqual(headers.get('ratelimit-policy'), '"hono-narrow";q=1;w=600, "hono-wide";q=9;w=600');
+		assert.match(headers.get('ratelimit'), new RegExp(`^"hono-narrow";r=0;t=[0-9]+, "hono-wide";r=${left};t=[0-9]+$`));
+		assert.deepStrictEqual([headers.get('x-ratelimit-limit'), headers.get('retry-after')], ['1', retryAfter]);
+	}
+	wide.close();
+	narrow.close();
+});
+
 test('hono: a fault of `counts` is a warning, the answer stays', {skip: noHono}, async () => {
 	const limiter = make('hono-faulty');
 	const app = makeHono(limitHono(limiter, {clientId: () => 'a', counts: () => { throw new Error('mine'); }}));

@@ -5,10 +5,11 @@
 const assert = require('assert');
 const path = require('path');
 const {test} = require('node:test');
-const {LIBRARY, run, sleep, until} = require('./support.js');
+const {LIBRARY, collect, run, sleep, until} = require('./support.js');
 const {MemoryStore, findMost, makeRandom} = require('./stores.js');
 const {DistributedRateLimiter} = require(LIBRARY);
 const {CLIENTS_MAX, CacheBackend} = require(path.join(LIBRARY, 'cache.js'));
+const {LocalLimit} = require(path.join(LIBRARY, 'local.js'));
 
 const WINDOW_MS = 60000;
 const FAR = 1296000000; // the longest there is: no window ends during the test
@@ -261,6 +262,19 @@ test('memory is bounded, and idle clients go', async () => {
 	for (let i = 0; i < CLIENTS_MAX + 5000; i++)
 		await limiter.isAllowed('client-' + i);
 	assert.ok(limiter.size > 60000 && limiter.size <= 2 * CLIENTS_MAX, `${limiter.size}`);
+});
+
+test('a limit inside the process that nobody has any more is collected, however long its window', async () => {
+	const use = () => {
+		const limit = new LocalLimit(5, FAR);
+		assert.strictEqual(limit.check('a', 1, 'p').allowed, true);
+		return new WeakRef(limit);
+	};
+	const limit = use();
+	await until(async () => {
+		await collect();
+		return limit.deref() === undefined;
+	}, 'it is collected');
 });
 
 test('what doesn\'t go with a store is refused', () => {

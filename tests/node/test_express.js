@@ -80,6 +80,25 @@ test('the middleware: ids, costs and denials of the app\'s own', {skip}, async (
 	assert.throws(() => limitRequests({}), /^TypeError: limiter is an object, must be a DistributedRateLimiter$/);
 });
 
+test('two middlewares, one after the other', {skip}, async () => {
+	const agent = await startAgent();
+	const [wide, narrow] = [['wide', 9], ['narrow', 1]].map(([policy, maxRequests]) => new DistributedRateLimiter({policy, maxRequests, timeWindowMs: WINDOW_MS,
+		cacheClient: connect(agent.socketPath)}));
+	const app = makeApp(...[wide, narrow].map((limiter) => limitRequests(limiter, {headers: {xRateLimit: true}})));
+	await serve(app, async (ask) => {
+		for (const [left, status] of [[8, 200], [7, 429]]) {
+			const {headers, status: told} = await ask();
+			assert.strictEqual(told, status);
+			assert.strictEqual(headers.get('ratelimit-policy'), '"wide";q=9;w=600, "narrow";q=1;w=600');
+			assert.match(headers.get('ratelimit'), new RegExp(`^"wide";r=${left};t=[0-9]+, "narrow";r=0;t=[0-9]+$`));
+			assert.strictEqual(headers.get('x-ratelimit-limit'), '1');
+			assert.match(String(headers.get('retry-after')), status === 429 ? /^[0-9]+$/ : /^null$/);
+		}
+	});
+	wide.close();
+	narrow.close();
+});
+
 test('the middleware: an address that is none is the sender\'s fault', {skip}, async () => {
 	const limiter = new DistributedRateLimiter({policy: 'address', maxRequests: 3, timeWindowMs: WINDOW_MS, cacheClient: connect('/nowhere/at/all')});
 	const app = makeApp(limitRequests(limiter));

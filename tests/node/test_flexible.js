@@ -7,7 +7,7 @@ const path = require('path');
 const {before, test} = require('node:test');
 const {LIBRARY, startAgent, until} = require('./support.js');
 const {requireFrom} = require('./redis.js');
-const {connect} = require(LIBRARY);
+const {DistributedRateLimiter, connect} = require(LIBRARY);
 const {RateLimiterRes, RateLimiterStint} = require(path.join(LIBRARY, 'flexible.js'));
 
 const theirs = requireFrom('rate-limiter-flexible');
@@ -72,6 +72,14 @@ testBoth('penalty: points beyond the limit', {points: 10}, async (limiter) => {
 	await limiter.penalty('a', 20);
 	await until(async () => (await limiter.get('a')).remainingPoints === 0, 'the agent has heard of it');
 	return [remainingPoints, consumedPoints, (await denied(limiter.consume('a'))) instanceof Error];
+});
+
+test('get: who is blocked has consumed something', async (t) => {
+	const limiter = make({keyPrefix: 'blocked'});
+	t.mock.method(DistributedRateLimiter.prototype, 'peek', async () => ({allowed: false, limit: 0, remaining: 0, retryAfterMs: 5000, resetAfterMs: 5000}));
+	const told = await limiter.get('a');
+	assert.deepStrictEqual([told.msBeforeNext, told.consumedPoints > 0, told.remainingPoints], [5000, true, 0]);
+	limiter.close();
 });
 
 test('a denial is a RateLimiterRes, whose numbers are those of the limit', async () => {
