@@ -31,6 +31,12 @@ static void print_heading(const struct view *view, const char *by) {
 	putchar('\n');
 }
 
+/* A busy machine notes its return late. */
+static void print_span(double until_s) {
+	printf("\n    The hosts were on their own until %.1f s %s its return was noted.\n",
+	       until_s < 0 ? -until_s : until_s, until_s < 0 ? "before" : "after");
+}
+
 /* While the database was away, and in windows that mix both. */
 static void judge_alone(struct verdict *verdict, const struct view *view, const struct oracle *oracle) {
 	const struct journal_policy *policy = &view->plan->policy[0];
@@ -58,8 +64,7 @@ void verdict_judge(struct verdict *verdict, const struct view *view, const struc
 	judge(verdict, view, oracle, (struct oracle_choice){.host = ORACLE_ANY, .sources = ORACLE_UP}, limit, "",
 	      "on leases from it, all the time");
 	judge_alone(verdict, view, oracle);
-	printf("\n    The hosts were on their own until %.1f s after its return.\n",
-	       (double)(int64_t)(last - verdict->returned_ns) / 1e9);
+	print_span((double)(int64_t)(last - verdict->returned_ns) / 1e9);
 }
 
 void verdict_print_end(const struct view *view, bool kept) {
