@@ -46,6 +46,15 @@ static void print_agent(const json_t *status) {
 	print_field("agent", text);
 }
 
+/* After a failover, say: the error above it is of the time before. */
+static void print_hold(int64_t held_ms) {
+	char text[200], wait[OUTPUT_TEXT_SIZE];
+	output_duration(wait, held_ms);
+	snprintf(text, sizeof(text), "%s more, until leases of the server before have ended on all hosts", wait);
+	if (held_ms > 0)
+		print_field("waits", text);
+}
+
 static void print_database(const json_t *database) {
 	char text[600], since[OUTPUT_TEXT_SIZE], round_trip[OUTPUT_TEXT_SIZE] = "-";
 	int64_t rtt_us = number_of(database, "rtt_us");
@@ -64,6 +73,7 @@ static void print_database(const json_t *database) {
 	/* An error that is over isn't shown: the log has it. */
 	if (strcmp(text_of(database, "state"), "in step") != 0)
 		print_field("error", text_of(database, "last_error"));
+	print_hold(number_of(database, "held_ms"));
 }
 
 static void print_table(const json_t *table) {

@@ -20,6 +20,8 @@ ok 'status: the last error' "$(grep -qE '^error +no\\x0aroute' <<<"$output"; ech
 ok 'status: the table' "$(grep -qE '^table +1 of 1000 clients, 1\.0 MiB, 0 evicted, 0 without room' <<<"$output"; echo $?)" "$output"
 ok 'status: counters' "$(grep -qE '^allowed +9000000000  of these checks; most are decided from the table, and not counted$' <<<"$output"; echo $?)" "$output"
 ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +- +yes$' <<<"$output"; echo $?)" "$output"
+ok 'status: nothing is held back' "$([[ $output != *waits* ]]; echo $?)" "$output"
+with_agent held=8200 'status: grants held back after a failover' 4 '^waits +8\.2 s more, until leases of the server before have ended on all hosts$'
 with_agent good 'status --json: what this program does not know stays' 4 '"something": "new"' --json
 with_agent minimal 'status: nothing known' 0 '^agent'
 ok 'status: nothing known is not told of' "$([[ $output == 'agent      on host , process 0, up 0 ms, apps connected: 0
