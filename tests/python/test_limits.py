@@ -98,11 +98,11 @@ class Storage(unittest.TestCase):
                 mine, theirs = getattr(ours, name), getattr(base, name)
                 self.assertIsNot(mine, theirs, name)
                 self.assertEqual(inspect.iscoroutinefunction(mine), inspect.iscoroutinefunction(theirs), name)
-                told = [
-                    [(parameter.name, parameter.default) for parameter in inspect.signature(each).parameters.values()]
-                    for each in (mine, theirs)
-                ]
-                self.assertEqual(told[0], told[1], name)
+                told, wanted = (
+                    [(one.name, one.default) for one in inspect.signature(function).parameters.values()]
+                    for function in (mine, theirs)
+                )
+                self.assertEqual(told, wanted, name)
 
     def test_what_it_refuses(self):
         kept = storage()

@@ -103,7 +103,8 @@ class Middleware(unittest.TestCase):
                 LimitRequests(app, limiter, **option)
 
     def test_a_head_has_no_body(self):
-        limited = LimitRequests(app, make('wsgi-head', 1), client_id=lambda environ: environ.get('HTTP_X_KEY', 'a'))
+        by_key = {'client_id': lambda environ: environ.get('HTTP_X_KEY', 'a')}
+        limited = LimitRequests(app, make('wsgi-head', 1), **by_key)
         self.assertEqual(ask(limited)[0], 200)
         for more, wanted in (({}, 429), ({'HTTP_X_KEY': ''}, 400)):
             status, headers, body = ask(limited, REQUEST_METHOD='HEAD', **more)

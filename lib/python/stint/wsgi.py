@@ -27,7 +27,7 @@ def deny(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 def _answer(
     environ: WSGIEnvironment, start_response: StartResponse, status: str, body: bytes
 ) -> Iterable[bytes]:
-    """To a HEAD without the body: not every server leaves it out, and a client would take it for the next answer."""
+    """To a HEAD without the body: some servers send it, and clients would take it for their next answer."""
     start_response(status, [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))])
     return [] if environ.get('REQUEST_METHOD') == 'HEAD' else [body]
 
