@@ -148,13 +148,13 @@ function findMissing() {
 }
 
 async function main() {
+	for (const [signal, number] of [['SIGHUP', 1], ['SIGINT', 2], ['SIGTERM', 15]])
+		process.once(signal, () => end().finally(() => process.exit(128 + number)));
 	const missing = findMissing();
 	if (missing) {
 		console.log(`1..0 # SKIP ${missing}`);
 		return;
 	}
-	for (const [signal, number] of [['SIGHUP', 1], ['SIGINT', 2], ['SIGTERM', 15]])
-		process.once(signal, () => end().finally(() => process.exit(128 + number)));
 	try {
 		await play();
 	} catch (error) {
