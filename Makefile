@@ -709,6 +709,7 @@ help:
 	@echo 'make deps-build, deps-runtime  only those to build with; only those that what is built needs'
 	@echo 'make install DESTDIR= PREFIX=  (also SYSCONFDIR= UNITDIR= LIBDIR= NODE_MODULESDIR= ...)'
 	@echo 'make deb                       Debian packages, in build/deb'
+	@echo 'make check-packages            makes them twice; installs, upgrades, removes and purges them, and runs their tests'
 	@echo 'make uninstall                 takes it away again; the configuration stays'
 	@echo 'make set-version TO=X.Y.Z      the version, everywhere'
 	@echo 'make clean'
