@@ -1,5 +1,6 @@
 """The middleware for ASGI, in this process."""
 import asyncio
+import importlib.util
 import unittest
 
 import stint
@@ -163,6 +164,36 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
     async def test_without_an_agent(self):
         limited = LimitRequests(app, make('asgi-away', 1, socket_path='/nowhere/at/all', timeout_ms=50))
         self.assertEqual([answer_of(await ask(limited))[0] for _ in range(4)], [200, 200, 429, 429])
+
+
+@unittest.skipUnless(importlib.util.find_spec('django'), 'there is no Django')
+class Django(unittest.IsolatedAsyncioTestCase):
+    async def test_under_django(self):
+        from django.conf import settings
+        from django.core.asgi import get_asgi_application
+        from django.http import HttpResponse
+        from django.urls import path
+
+        def view(request):
+            return HttpResponse(f'{request.scope["stint.result"].remaining} left')
+
+        settings.configure(ROOT_URLCONF=type('Urls', (), {'urlpatterns': [path('', view)]}), ALLOWED_HOSTS=['*'])
+        limited = LimitRequests(get_asgi_application(), make('asgi-django', 2))
+        told = []
+        for _ in range(3):
+            request, sent = asyncio.Queue(), []
+            request.put_nowait({'type': 'http.request'})
+
+            async def send(message, sent=sent):
+                sent.append(message)
+
+            scope = {'type': 'http', 'method': 'GET', 'path': '/', 'query_string': b'', 'headers': []}
+            await limited({**scope, 'client': ('192.0.2.1', 4711)}, request.get, send)
+            status, headers, body = answer_of(sent)
+            told.append((status, headers[b'ratelimit-policy'], body))
+        policy = b'"asgi-django";q=2;w=600'
+        wanted = [(200, policy, b'1 left'), (200, policy, b'0 left'), (429, policy, b'Too many requests\n')]
+        self.assertEqual(told, wanted)
 
 
 if __name__ == '__main__':
