@@ -203,6 +203,7 @@ int sync_open(struct sync *sync, struct event_base *base) {
 		.host = config->host,
 		.instance = sync->instance,
 		.version = STINT_VERSION,
+		.mark = core_host(sync->driver->core),
 		.timeout_ms = (int)config->database_timeout_ms,
 		.keep_commit = config_keeps_commit(config),
 		.pooled = config_is_pooled(config),

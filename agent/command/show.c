@@ -32,7 +32,7 @@ static const char client_sql[] =
 										  " coalesce((select json_agg(x) from (select " QUERY_TIME("starts_at") " as starts_at, " QUERY_TIME("ends_at") " as ends_at, charged, " QUERY_TIME(
 											  "counts_until") " as counts_until"
 															  " from stint.client_charge where policy = $1 and client_id = $2 order by starts_at) x), '[]') as charges,"
-															  " (select row_to_json(x) from (select leased, hosts, " QUERY_TIME(
+															  " (select row_to_json(x) from (select leased, hosts, host_names, " QUERY_TIME(
 																  "leased_until") " as leased_until from stint.client_lease where policy = $1 and client_id = $2) x) as leases,"
 																				  " coalesce((select json_agg(x) from (select " QUERY_TIME(
 																					  "at") " as at, changed_by, action from stint.policy_history"
@@ -136,9 +136,17 @@ static void print_limit(const json_t *client) {
 }
 
 static void print_leases(const json_t *leases) {
-	if (json_is_object(leases))
-		printf("leases    up to %" PRId64 " unspent, on %" PRId64 " hosts, until %s\n",
-		       number_of(leases, "leased"), number_of(leases, "hosts"), text_of(leases, "leased_until"));
+	if (!json_is_object(leases))
+		return;
+	printf("leases    up to %" PRId64 " unspent, on %" PRId64 " hosts", number_of(leases, "leased"),
+	       number_of(leases, "hosts"));
+	const json_t *names = json_object_get(leases, "host_names");
+	for (size_t i = 0; i < json_array_size(names); i++) {
+		char *name = output_printable(json_string_value(json_array_get(names, i)));
+		printf("%s%s", i == 0 ? " (" : ", ", name ? name : "");
+		free(name);
+	}
+	printf("%s, until %s\n", json_array_size(names) > 0 ? ")" : "", text_of(leases, "leased_until"));
 }
 
 static int print_rows(const char *heading, json_t *rows) {

@@ -237,7 +237,7 @@ static const struct call call_heartbeat = {
 	"stint.heartbeat",
 	"select now_us, change_id, live_hosts, rival, expires, old_snapshot, pg_backend_pid()"
 	" from stint.heartbeat($1::int, $2::text, $3::text, $4::bigint, $5::bigint, $6::boolean,"
-	" $7::bigint)",
+	" $7::bigint, $8::int)",
 	7,
 	false,
 	finish_heartbeat,
@@ -254,6 +254,7 @@ void database_heartbeat(struct database *db, const char *state, int64_t clients,
 	parameters_add_number(&p, fallback_ms);
 	parameters_add_text(&p, db->session.pooled ? "true" : "false");
 	parameters_add_number(&p, in_force);
+	parameters_add_number(&p, db->mark);
 	session_start(&db->session, &op, &p.pg);
 }
 

@@ -42,6 +42,7 @@ static bool copy_options(struct database *db, const struct database_options *opt
 	db->host = strdup(options->host);
 	db->instance = strdup(options->instance);
 	db->version = strdup(options->version);
+	db->mark = options->mark;
 	db->keep_commit = options->keep_commit;
 	return db->host && db->instance && db->version;
 }

@@ -50,6 +50,7 @@ struct database_options { /* strings are copied */
 	const char *host;     /* this host's name */
 	const char *instance; /* unique per start of an agent */
 	const char *version;
+	int mark;       /* by which the database tells this host's leases from others': 0 to 62 */
 	int timeout_ms; /* of one operation, of looking up names, and of connecting altogether */
 	/* grants are committed as the role's and the database's synchronous_commit say, even off */
 	bool keep_commit;

@@ -16,6 +16,7 @@ struct database {
 	const struct database_events *events;
 	void *context;
 	char *host, *instance, *version;
+	int mark;
 	bool keep_commit;
 	int32_t host_id;
 	char advice[640]; /* what an operator should know, while greeting */

@@ -18,7 +18,9 @@ create table stint.agent_host (
 	fallback_since timestamptz,
 	rival_instance text,
 	rival_seen_at  timestamptz,
-	in_force       bigint
+	in_force       bigint,
+	mark           int
+		constraint agent_host_mark_check check (mark between 0 and 62)
 ) with (fillfactor = 50);
 
 -- The index is on nothing that a heartbeat changes, so that a heartbeat's updates stay HOT.
@@ -39,6 +41,8 @@ comment on column stint.agent_host.clients is 'Clients in its table.';
 comment on column stint.agent_host.fallback_since is 'Since when it has been on its own; null: it is not.';
 comment on column stint.agent_host.rival_instance is 'Another live agent that says it has this name; null: never seen, or gone.';
 comment on column stint.agent_host.in_force is 'The newest change that was in force there at the last heartbeat; null: not known.';
+comment on column stint.agent_host.mark is 'Its bit in stint.counter''s servers; others may have the same. Null: not known.';
+comment on constraint agent_host_mark_check on stint.agent_host is 'As many as a bigint has, but for the sign.';
 comment on column stint.agent_host.rival_seen_at is 'The last heartbeat of that one.';
 comment on index stint.agent_host_live_idx is 'Counting live hosts doesn''t grow with those that have come and gone.';
 comment on constraint agent_host_name_check on stint.agent_host is 'What the agent''s configuration allows.';

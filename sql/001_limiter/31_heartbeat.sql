@@ -2,7 +2,8 @@
 -- same name is noted beside it, and takes the row over when the owner is no longer heard of.
 
 create function stint.heartbeat(
-	host_id int, instance text, state text, clients bigint, fallback_ms bigint, pooled boolean default false, in_force bigint default null
+	host_id int, instance text, state text, clients bigint, fallback_ms bigint, pooled boolean default false, in_force bigint default null,
+	mark int default null
 )
 returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean, old_snapshot boolean)
 language plpgsql volatile security definer
@@ -23,6 +24,7 @@ begin
 		backend_pid = case when not pooled then pg_backend_pid() end,
 		clients = heartbeat.clients,
 		in_force = heartbeat.in_force,
+		mark = heartbeat.mark,
 		fallback_since = case when fallback_ms > 0 then now - fallback_ms * interval '1 millisecond' end
 	where h.host_id = heartbeat.host_id
 		and (h.instance = heartbeat.instance or h.state = 'stopped' or h.seen_at not between now - patience and now + patience)
@@ -44,12 +46,12 @@ begin
 end
 $$;
 
-comment on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) is
-	'For agents, every 6 s and when their state changes: how it is, and what is new. in_force: the newest change that all its clients have met, null or negative: not known. rival: another live agent says it has this host''s name. '
+comment on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint, int) is
+	'For agents, every 6 s and when their state changes: how it is, and what is new. in_force: the newest change that all its clients have met, null or negative: not known. mark: of its leases in stint.counter. rival: another live agent says it has this host''s name. '
 	'expires: until the next heartbeat it is this one''s turn to call stint.expire_counters(). old_snapshot: an operator should know that there is one. No row: the host is not known any more and must '
 	'register.';
-revoke execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) from public;
-grant execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint) to stint_agent;
+revoke execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint, int) from public;
+grant execute on function stint.heartbeat(int, text, text, bigint, bigint, boolean, bigint, int) to stint_agent;
 
 -- Many agents call this often; therefore it only reads.
 create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint)

@@ -45,7 +45,7 @@ static const char stub_schema[] =
 	"create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)"
 	" language sql as $$ values (since + 1, 1, 'a', null), (since + 2, 2, 'b', 'it''s'), (since + 3, 3, null, 'c') $$;"
 	"create function stint.heartbeat(host_id int, instance text, state text, clients bigint, fallback_ms bigint,"
-	"  pooled boolean, in_force bigint)"
+	"  pooled boolean, in_force bigint, mark int)"
 	" returns table (now_us bigint, change_id bigint, live_hosts int, rival boolean, expires boolean,"
 	"  old_snapshot boolean) language plpgsql as $$ begin"
 	" if state = 'gone' then return; end if;"

@@ -106,6 +106,9 @@ expect 'denied --json' 1 '"allowed": false' "${s[@]}" check api a --json
 count_down 99 100 first
 count_down 29 30 own
 "${s[@]}" check many first >/dev/null --cost 80
+leased_by_name() { "$stint" client show many first >"$tmp/leased"; grep -qE '^leases +up to [0-9]+ unspent, on 1 hosts \(real\), until 20' "$tmp/leased"; }
+ok 'client show: which host has leases, once it has said who it is' "$(wait_for 15 leased_by_name; echo $?)" "$(cat "$tmp/leased")"
+expect 'client show: what the agent says' 0 "^This host's agent: allowed by lease \\(admitted\\), 10 of 100 remaining" "${s[@]}" client show many first
 expect 'more than is left' 1 '^denied by .*: 10 of 100 remaining, retry after .*, free again after ' "${s[@]}" check many first --cost 11
 expect 'more than is left, asked again' 1 '^denied by lease: 10 of 100 remaining, retry after ' "${s[@]}" check many first --cost 11
 expect 'a cost above the limit' 1 ': 2 of 2 remaining, this cost is above the limit and never admitted$' "${s[@]}" check api b --cost 3

@@ -1,7 +1,7 @@
 -- Hosts, and what the audit views show.
 
 begin;
-select plan(104);
+select plan(106);
 
 -- Hosts come, live, report and go.
 select host_id, now_us, live_hosts, change_id, server, timeline, wal_end, longest_lease_us from stint.register_host('web-1', 'first', '0.1.0') \gset
@@ -282,6 +282,14 @@ select is((select sum(charged) from stint.client_charge where policy = 'charged'
 	'client_charge: together it is what is used');
 select is((select max(counts_until) from stint.client_charge where policy = 'charged' and client_id = 'c'), (select resets_at from stint.usage where policy = 'charged' and client_id = 'c'),
 	'client_charge: … and free again when the client is');
+-- Marks 0 and 2 are 5; 3 is 8.
+insert into stint.agent_host (name, instance, version, state, state_since, started_at, seen_at, mark)
+select concat_ws(' ', 'marked', m.mark), 'i', 'v', m.state, now(), now(), now(), m.mark
+from (values (0, 'in step'), (1, 'in step'), (2, 'stopped'), (3, 'fallback'), (null, 'in step')) m (mark, state);
+select results_eq($$ select host_names from stint.client_lease where policy = 'charged' order by client_id $$,
+	$$ values ('{marked 0,marked 3}'::text[]), ('{marked 0}') $$, 'client_lease: the names of these hosts');
+select stint.heartbeat(host_id, 'i', 'in step', 0, 0, mark => 4) from stint.agent_host where name = 'marked 0';
+select is((select mark from stint.agent_host where name = 'marked 0'), 4, 'heartbeat: the mark');
 select results_eq(format($$ select client_id collate "default", leased, hosts, pg_temp.minutes(leased_until, %1$s) from stint.client_lease where policy = 'charged' order by client_id $$, :began),
 	$$ values ('c', 12::bigint, 3::bigint, 3.0), ('fixed', 7, 1, 1.0) $$, 'client_lease: what hosts may hold unspent');
 
