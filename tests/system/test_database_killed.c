@@ -39,10 +39,10 @@ struct outage {
 	const char *what;
 	uint64_t began_ns;   /* the signal was about to be sent */
 	uint64_t over_ns;    /* it answers again */
-	uint64_t first_ns;   /* the first host is back, with what it has to charge on the books */
+	uint64_t first_ns;   /* the first host is back, and the books have been read */
 	uint64_t in_step_ns; /* all hosts say that they are in step */
 	uint64_t until_ns;   /* the next outage, or the end */
-	int64_t charged;     /* what was charged to client 0, by the books at first_ns */
+	int64_t charged;     /* what was charged to client 0, by the books before first_ns */
 	bool returned;
 };
 
@@ -61,8 +61,8 @@ static void wait_for_return(struct stage *stage, struct outage *outage) {
 	outage->over_ns = monotonic_ns();
 	while (!one_is_in_step(stage) && stage_ms_since(outage->over_ns) < RETURN_MS)
 		sleep_ms(2);
-	outage->first_ns = monotonic_ns();
 	outage->charged = cluster_number(&stage->cluster, charged_sql, -1);
+	outage->first_ns = monotonic_ns(); /* now: what was leased before is in the books */
 	outage->returned = true;
 	for (uint32_t h = 0; h < stage->host_count; h++)
 		outage->returned &= host_wait_in_step(&stage->host[h], 10000);
