@@ -178,6 +178,7 @@ STINT := \
 	agent/command/cmd_policy.c \
 	agent/command/cmd_status.c \
 	agent/command/command.c \
+	agent/command/doctor.c \
 	agent/command/doctor_database.c \
 	agent/command/doctor_host.c \
 	agent/command/main.c \

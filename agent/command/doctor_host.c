@@ -133,12 +133,12 @@ static void read_huge(char huge[static 32]) {
 	strcpy(huge, "never");
 	FILE *mounts = fopen("/proc/self/mounts", "re");
 	while (mounts && fgets(line, sizeof(line), mounts)) {
-		const char *found;
-		if (sscanf(line, "%*s %255s %*s %1023s", point, options) == 2 && strcmp(point, SHM) == 0) {
-			strcpy(huge, "never");
-			if ((found = strstr(options, "huge=")) != NULL)
-				sscanf(found, "huge=%31[a-z_]", huge);
-		}
+		if (sscanf(line, "%*s %255s %*s %1023s", point, options) != 2 || strcmp(point, SHM) != 0)
+			continue;
+		const char *found = strstr(options, "huge=");
+		strcpy(huge, "never");
+		if (found)
+			sscanf(found, "huge=%31[a-z_]", huge);
 	}
 	if (mounts)
 		fclose(mounts);
