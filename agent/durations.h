@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Upper bounds: from a fast local server to the longest deadline that makes sense. Longer ones are in the last count. */
+/* Upper bounds: from a fast local server to the longest deadline that makes sense. Longer ones are in the last
+ * count. */
 static const int64_t durations_bounds_us[] = {500,   1000,   2500,   5000,   10000,   25000,
                                               50000, 100000, 250000, 500000, 1000000, 5000000};
 #define DURATIONS_BOUNDS (sizeof(durations_bounds_us) / sizeof(durations_bounds_us[0]))

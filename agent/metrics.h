@@ -1,6 +1,6 @@
 /*
- * metrics.h - writes what is known of this host in Prometheus' text format. The names are for dashboards and alerts:
- * they stay as they are.
+ * metrics.h - writes what is known of this host in Prometheus' text format. The names are for dashboards and
+ * alerts: they stay as they are.
  */
 #ifndef STINT_METRICS_H
 #define STINT_METRICS_H

@@ -10,8 +10,8 @@ struct metrics_address {
 	socklen_t length;
 };
 
-/* Reads an absolute path, or 127.0.0.1:PORT or [::1]:PORT. Returns false if it is neither: metrics tell the names of
- * policies, so they don't go to the network by themselves. */
+/* Reads an absolute path, or 127.0.0.1:PORT or [::1]:PORT. Returns false if it is neither: metrics tell the names
+ * of policies, so they don't go to the network by themselves. */
 bool metrics_address_parse(struct metrics_address *, const char *text);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * metrics_server.c - as much of HTTP as a scrape needs: a request's first line is read, and after its empty line one
- * answer is sent, which ends with the connection. See metrics_server.h.
+ * metrics_server.c - as much of HTTP as a scrape needs: a request's first line is read, and after its empty line
+ * one answer is sent, which ends with the connection. See metrics_server.h.
  */
 #include "metrics_server.h"
 
@@ -20,8 +20,8 @@
 
 #include "metrics_address.h"
 
-/* More would only hold descriptors that apps need: anybody on the host may connect to a port. Who comes when all are
- * taken waits in the backlog. */
+/* More would only hold descriptors that apps need: anybody on the host may connect to a port. Who comes when all
+ * are taken waits in the backlog. */
 #define CONNECTIONS_MAX 8
 #define BACKLOG         16
 
@@ -183,8 +183,8 @@ static const char *path_of(const struct metrics_address *where) {
 	return where->address.ss_family == AF_UNIX ? ((const struct sockaddr_un *)&where->address)->sun_path : NULL;
 }
 
-/* The lock of the shared memory keeps a second agent away, so what lies there is what an earlier one has left. Other files
- * than sockets stay. */
+/* The lock of the shared memory keeps a second agent away, so what lies there is what an earlier one has left.
+ * Other files than sockets stay. */
 static void remove_old(const char *path) {
 	struct stat st;
 	if (path && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))

@@ -155,8 +155,8 @@ static void unmap(struct shm *shm, const struct table_geometry *g) {
 
 /*
  * Reads the header before anything is mapped: an agent that was killed in make_object() leaves an object without
- * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. The machine may have more CPUs
- * by now: those share tallies then, and the leases stay.
+ * memory, and to touch its mapping when no memory is free is a SIGBUS, on every start. The machine may have more
+ * CPUs by now: those share tallies then, and the leases stay.
  */
 static bool is_filled(int directory_fd, struct table_geometry *g, uint64_t max_clients, const uint8_t *boot_id) {
 	struct directory_header d;

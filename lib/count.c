@@ -36,8 +36,8 @@ void owed_free(struct owed *owed) {
 	wiped_page_free(owed, sizeof(*owed));
 }
 
-/* Returns the limiter's binding, if what is counted by it is still seen: its table is in use, and its place in the directory
- * not another policy's by now. */
+/* Returns the limiter's binding, if what is counted by it is still seen: its table is in use, and its place in the
+ * directory not another policy's by now. */
 static const struct binding *find_binding(const struct stint_limiter *limiter) {
 	const struct binding *binding = atomic_load(&limiter->binding);
 	if (!binding || mapping_is_retired(binding->mapping) ||

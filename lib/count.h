@@ -2,11 +2,11 @@
  * count.h - counts each verdict once, where protocol/tally.h says.
  *
  * A warm check adds to the tally of the CPU that it runs on. Between finding out which CPU that is and adding, the
- * thread might be moved to another one, whose threads add there at the same time; so both are done as one restartable
- * sequence (rseq(2), Linux 4.18): the kernel sends a thread that it interrupts in there to another place instead, which
- * counts by an atomic addition, in a tally that nobody adds to otherwise. So do threads without such sequences:
- * where the C library doesn't ask the kernel for them (glibc does, from 2.35 on), under valgrind, on other processors
- * than x86-64.
+ * thread might be moved to another one, whose threads add there at the same time; so both are done as one
+ * restartable sequence (rseq(2), Linux 4.18): the kernel sends a thread that it interrupts in there to another
+ * place instead, which counts by an atomic addition, in a tally that nobody adds to otherwise. So do threads
+ * without such sequences: where the C library doesn't ask the kernel for them (glibc does, from 2.35 on), under
+ * valgrind, on other processors than x86-64.
  *
  * What is decided before the process has found an agent is kept in the process, and added when it has.
  */
@@ -30,9 +30,9 @@ COLD void count_shared(struct tally *row, uint32_t cpus, unsigned place);
 #ifdef COUNT_BY_CPU
 /* Adds one to the count at an offset in this CPU's tally. Returns false when nothing was added. */
 HOT_PART static inline bool count_on_cpu(struct tally *row, uint32_t cpus, unsigned place) {
-	/* In the thread's struct rseq: cpu_id is at 4, rseq_cs at 8. The description of a sequence: version and flags, start, length,
-	 * and where to go when it is interrupted; before that place stands the kernel's mark for such places. rseq_cs is cleared in
-	 * the end, since the description goes when the library is unloaded. */
+	/* In the thread's struct rseq: cpu_id is at 4, rseq_cs at 8. The description of a sequence: version and flags,
+	 * start, length, and where to go when it is interrupted; before that place stands the kernel's mark for such
+	 * places. rseq_cs is cleared in the end, since the description goes when the library is unloaded. */
 	__asm__ goto(
 		".pushsection __rseq_cs, \"aw\"\n\t"
 		".balign 32\n"

@@ -1,6 +1,6 @@
 /*
- * cmd_metrics.c - `stint metrics`: what this host's agent tells Prometheus, for node_exporter's textfile collector and
- * for the curious. The text is the agent's own.
+ * cmd_metrics.c - `stint metrics`: what this host's agent tells Prometheus, for node_exporter's textfile collector
+ * and for the curious. The text is the agent's own.
  */
 #include <stdio.h>
 #include <stdlib.h>

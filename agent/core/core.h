@@ -113,7 +113,8 @@ struct core_counters {
  */
 enum core_state { CORE_MEMORY, CORE_CONNECTING, CORE_FALLBACK, CORE_RESYNC, CORE_IN_STEP };
 
-/* Answers of the store, under the policy that has this index, that left a client less than a fifth of its limit. */
+/* Answers of the store, under the policy that has this index, that left a client less than a fifth of its
+ * limit. */
 uint64_t core_near_limit(const struct core *, uint16_t policy);
 
 /* The table must outlive the core. Starts connecting, with a grace (or in memory). 0, or -1 without memory. */

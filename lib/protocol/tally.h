@@ -1,12 +1,13 @@
 /*
- * tally.h - what has been decided, counted in the table's memory: how often, by policy, by outcome, and by who decided.
+ * tally.h - what has been decided, counted in the table's memory: how often, by policy, by outcome, and by who
+ * decided.
  *
- * Behind its slots, the table has a row of tallies for each policy of the directory, and one more for errors. A row
- * has a tally for each CPU, and then some that are shared; what it says is their sum. Whoever runs on a CPU adds to
- * that CPU's tally without a lock, by one instruction that nothing interrupts (see lib/count.h); whoever can't
- * be sure of its CPU adds atomically to a shared one. So it doesn't matter which process counts, whether it forks, how many threads
- * it has, and when it ends: nothing need be gathered. A process that is killed between its decision and its count
- * leaves one decision uncounted.
+ * Behind its slots, the table has a row of tallies for each policy of the directory, and one more for errors. A
+ * row has a tally for each CPU, and then some that are shared; what it says is their sum. Whoever runs on a CPU
+ * adds to that CPU's tally without a lock, by one instruction that nothing interrupts (see lib/count.h); whoever
+ * can't be sure of its CPU adds atomically to a shared one. So it doesn't matter which process counts, whether it
+ * forks, how many threads it has, and when it ends: nothing need be gathered. A process that is killed between its
+ * decision and its count leaves one decision uncounted.
  *
  * A count is only a number: whoever may write to the table can make it wrong, and nothing else.
  *

@@ -1,6 +1,6 @@
 /*
- * test_tallies.c - the agent reads what apps have counted, of each policy apart; a policy that takes another's place
- * begins at nothing.
+ * test_tallies.c - the agent reads what apps have counted, of each policy apart; a policy that takes another's
+ * place begins at nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>

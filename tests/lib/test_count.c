@@ -393,7 +393,8 @@ static void so_they_are_in_shared_tallies(void **state) {
 	assert_int_equal(sum, CHECKS * (THREADS + 1));
 }
 
-/* A process that was killed has decided, and told nobody yet, at most once more than it has counted, or the reverse. */
+/* A process that was killed has decided, and told nobody yet, at most once more than it has counted, or the
+ * reverse. */
 static void of_a_killed_process_at_most_one_is_missed(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot = attach(f);
