@@ -17,8 +17,9 @@ struct fake_table {
 	struct table table;
 };
 
+/* Whole pages, as shared memory has them. */
 static inline void *fake_memory(uint64_t bytes) {
-	void *memory = aligned_alloc(4096, bytes);
+	void *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (!memory)
 		abort();
 	return memset(memory, 0, bytes);

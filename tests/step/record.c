@@ -33,7 +33,7 @@ static size_t add_image(struct recording *r, const void *table, size_t bytes) {
 		if (memcmp(r->images[i], table, bytes) == 0)
 			return i;
 	r->images = grow(r->images, r->image_count, sizeof(*r->images));
-	r->images[r->image_count] = aligned_alloc(4096, bytes);
+	r->images[r->image_count] = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (r->images[r->image_count] == NULL)
 		abort();
 	memcpy(r->images[r->image_count], table, bytes);
