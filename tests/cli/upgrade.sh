@@ -36,7 +36,7 @@ expect 'an older release: status' 1 '^schema +version 2; this program has versio
 ok '... sees nothing wrong' "$(grep -q '^objects   all are there' <<<"$output" && ! grep -q pending <<<"$output"; echo $?)" "$output"
 expect 'an older release: migrate' 1 'version 2, this program knows up to 1: use a newer one$' "$stint" db migrate
 expect 'an older release: init' 1 'version 2, newer than this program, which knows up to 1$' "$stint" db init
-expect 'an older release: policies' 0 '^$' "$stint" policy set api --max-requests 5 --time-window-ms 1000
+expect 'an older release: policies' 0 '^api: created: max_requests 5, time_window_ms 1000, ' "$stint" policy set api --max-requests 5 --time-window-ms 1000
 
 # With something to put right first: both is done, and told.
 upgrade_sql 'grant select on stint.later_note to public'
