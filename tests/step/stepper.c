@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -113,6 +114,27 @@ static unsigned repeat_length(const struct stepper *s) {
 	return operation == 0xa4 || operation == 0xaa || operation == 0xa6 || operation == 0xae ? 2 + wide : 0;
 }
 
+/*
+ * The kernel's code for reading clocks, which is mapped into each process. It begins anew when the kernel has
+ * written the time meanwhile, at each tick: in steps that are slower than that, it never ends. So it is run
+ * through. (Two pages, and the child's is where this process has it.)
+ */
+#define VDSO_BYTES 8192u
+
+static bool is_in_vdso(uint64_t address) {
+	uint64_t start = getauxval(AT_SYSINFO_EHDR);
+
+	return start != 0 && address >= start && address - start < VDSO_BYTES;
+}
+
+/* Of a function whose first instruction comes next. */
+static uint64_t return_address(const struct stepper *s) {
+	uint64_t stack =
+		(uint64_t)ptrace(PTRACE_PEEKUSER, s->pid, (void *)offsetof(struct user_regs_struct, rsp), NULL);
+
+	return (uint64_t)ptrace(PTRACE_PEEKDATA, s->pid, (void *)stack, NULL);
+}
+
 bool stepper_step(struct stepper *s) {
 	uint64_t before = s->at;
 
@@ -126,6 +148,8 @@ bool stepper_step(struct stepper *s) {
 	if (s->ended || WSTOPSIG(s->status) != SIGTRAP)
 		return false;
 	s->at = address_of_next(s);
+	if (is_in_vdso(s->at))
+		return run_to(s, return_address(s), NULL);
 	if (s->at == before && repeat_length(s) > 0)
 		return run_to(s, before + repeat_length(s), NULL);
 	return true;
