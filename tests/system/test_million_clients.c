@@ -11,11 +11,14 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "process.h"
 #include "stage.h"
 #include "stint.h"
 #include "tap.h"
+#include "protocol/layout.h"
+#include "protocol/tally.h"
 
 #define CLIENTS          1000000u
 #define UNDER_WAY        2000u
@@ -129,6 +132,13 @@ static double memory_of(const struct host *host) {
 	return bytes;
 }
 
+/* What the counts of decisions take, whatever the number of clients: a row for each policy, and one for errors. */
+static double memory_of_tallies(void) {
+	double stripes = (double)sysconf(_SC_NPROCESSORS_CONF) + TALLY_SHARED;
+
+	return (POLICY_CAPACITY + 1) * stripes * (double)sizeof(struct tally);
+}
+
 /* The longest time that the agent let somebody wait for its status, in so many ms. */
 static int64_t longest_answer_ms(const struct host *host, int64_t for_ms) {
 	uint64_t began = monotonic_ns();
@@ -216,7 +226,7 @@ static double check_once(struct host *host, const char *what) {
 	tap_note("%s: %lld of them are in the table; agent and table: %.1f MB before, %.1f MB now", what,
 	         (long long)clients, before / 1e6, after / 1e6);
 	close_flood(&flood);
-	return after - flood.by_source[STINT_SOURCE_FALLBACK] * FALLBACK_BYTES;
+	return after - memory_of_tallies() - flood.by_source[STINT_SOURCE_FALLBACK] * FALLBACK_BYTES;
 }
 
 /* Without a database, the agent is the store as well, and keeps the counts itself. */
@@ -257,7 +267,7 @@ static void play_database(const struct scene *scene) {
 	         (double)size_full / 1e6, (double)size_full / (double)(rows > 0 ? rows : 1));
 	change_policy(&stage);
 	fall_back(&stage);
-	bytes = memory_of(&stage.host[0]) - LENIENT * FALLBACK_BYTES;
+	bytes = memory_of(&stage.host[0]) - memory_of_tallies() - LENIENT * FALLBACK_BYTES;
 	tap_ok(bytes / (double)clients <= BYTES_PER_CLIENT,
 	       "after all this, and %.0f for each counter of the fallback: %.0f bytes per client", FALLBACK_BYTES,
 	       bytes / (double)clients);
