@@ -25,6 +25,10 @@
 #define CONNECTIONS_MAX 8
 #define BACKLOG         16
 
+/* Without a descriptor for it who comes stays in the backlog, and the listener readable: to try again at once would be
+ * all that the agent does. */
+static const struct timeval accept_pause = {.tv_usec = 100000};
+
 /* A request of Prometheus' has some 300 bytes. */
 #define REQUEST_MAX 8192
 
@@ -46,6 +50,7 @@ LIST_HEAD(connection_list, connection);
 struct metrics_server {
 	struct event_base *base;
 	struct event *listener;
+	struct event *resume;
 	struct metrics_address where;
 	metrics_source *source;
 	void *context;
@@ -56,10 +61,15 @@ struct metrics_server {
 
 /* ---- One connection ------------------------------------------------------------------- */
 
+static void resume_accepting(struct metrics_server *server) {
+	if (event_add(server->listener, NULL) != 0) /* epoll has no memory for it: try again later */
+		event_add(server->resume, &accept_pause);
+}
+
 static void hang_up(struct connection *c) {
 	struct metrics_server *server = c->server;
 	if (server->count-- == CONNECTIONS_MAX)
-		event_add(server->listener, NULL);
+		resume_accepting(server);
 	LIST_REMOVE(c, link);
 	bufferevent_free(c->stream);
 	free(c);
@@ -162,11 +172,25 @@ static struct connection *begin(struct metrics_server *server, int fd) {
 	return c;
 }
 
+static void on_resume(evutil_socket_t fd, short what, void *context) {
+	(void)fd;
+	(void)what;
+	resume_accepting(context);
+}
+
+static void pause_accepting(struct metrics_server *server) {
+	event_del(server->listener);
+	event_add(server->resume, &accept_pause);
+}
+
 static void on_connection(evutil_socket_t listener, short what, void *context) {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	(void)what;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(context);
 		return;
+	}
 	struct connection *c = begin(context, fd);
 	if (!c) {
 		close(fd);
@@ -204,7 +228,8 @@ static int start_listening(struct metrics_server *server) {
 	    (path && chmod(path, SOCKET_MODE) != 0) || listen(server->fd, BACKLOG) != 0)
 		return -1;
 	server->listener = event_new(server->base, server->fd, EV_READ | EV_PERSIST, on_connection, server);
-	return server->listener ? event_add(server->listener, NULL) : -1;
+	server->resume = event_new(server->base, -1, 0, on_resume, server);
+	return server->listener && server->resume ? event_add(server->listener, NULL) : -1;
 }
 
 int metrics_server_new(struct metrics_server **out, struct event_base *base, const char *where,
@@ -236,6 +261,8 @@ void metrics_server_free(struct metrics_server *server) {
 		event_free(server->listener);
 		remove_old(path_of(&server->where));
 	}
+	if (server->resume)
+		event_free(server->resume);
 	if (server->fd >= 0)
 		close(server->fd);
 	free(server);

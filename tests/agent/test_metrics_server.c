@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -197,6 +198,55 @@ static void who_leaves_early_or_stays_for_ever_harms_nobody(void **state) {
 	close(silent);
 }
 
+/* Gives the lowest descriptor that is free. */
+static int next_descriptor(void) {
+	int fd = dup(0);
+	assert_true(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+static void on_time(evutil_socket_t fd, short what, void *context) {
+	(void)fd;
+	(void)what;
+	*(bool *)context = true;
+}
+
+/* Returns how many events the loop has woken for in 50 ms. */
+static int rounds_of_a_while(const struct fixture *f) {
+	const struct timeval a_while = {.tv_usec = 50000};
+	bool over = false;
+	int rounds = 0;
+	struct event *timer = evtimer_new(f->base, on_time, &over);
+	assert_non_null(timer);
+	assert_int_equal(evtimer_add(timer, &a_while), 0);
+	for (; !over; rounds++)
+		event_base_loop(f->base, EVLOOP_ONCE);
+	event_free(timer);
+	return rounds;
+}
+
+/* It wakes once for who has come, once for the timer, and then ten times a second. */
+static void without_a_descriptor_scrapers_wait_and_the_loop_sleeps(void **state) {
+	struct fixture *f = *state;
+	struct rlimit before, none;
+	int fd = connect_to(f);
+	say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next_descriptor();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int rounds = rounds_of_a_while(f);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_in_range(rounds, 1, 20);
+	assert_int_equal(f->asked, 0);
+	for (int patience = 0; f->asked == 0 && patience < 1000; patience++) {
+		usleep(5000);
+		turn(f);
+	}
+	expect_status(answer_on(f, fd), "200 OK");
+}
+
 /* ---- Where ------------------------------------------------------------------------------------ */
 
 static void only_the_host_itself_can_ask(void **state) {
@@ -281,6 +331,7 @@ int main(void) {
 		TEST(what_is_no_scrape_is_refused),
 		TEST(a_crowd_holds_no_more_than_a_few_connections),
 		TEST(who_leaves_early_or_stays_for_ever_harms_nobody),
+		TEST(without_a_descriptor_scrapers_wait_and_the_loop_sleeps),
 		TEST(only_the_host_itself_can_ask),
 		TEST(the_group_may_ask),
 		TEST(a_socket_that_was_left_is_replaced_and_a_file_is_not),
