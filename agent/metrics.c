@@ -146,13 +146,20 @@ static void write_table(FILE *out, const struct metrics_facts *facts) {
 	counter(out, "stint_table_repairs_total", c->repaired, "Slots that somebody had scribbled over.");
 }
 
+static void known(FILE *out, const char *name, int64_t value, const char *help) {
+	if (value >= 0)
+		gauge(out, name, value, help);
+}
+
 static void write_process(FILE *out, const struct metrics_process *process) {
 	family(out, "process_cpu_seconds_total", "counter", "CPU time that the agent has used.");
 	fprintf(out, "process_cpu_seconds_total %.6f\n", process->cpu_seconds);
-	gauge(out, "process_resident_memory_bytes", process->resident_bytes, "Memory of the agent, with its table.");
-	gauge(out, "process_virtual_memory_bytes", process->virtual_bytes, "Address space of the agent.");
-	gauge(out, "process_open_fds", process->open_fds, "Open descriptors of the agent.");
-	gauge(out, "process_max_fds", process->max_fds, "Descriptors that the agent may open.");
+	known(out, "process_resident_memory_bytes", process->resident_bytes, "Memory of the agent, with its table.");
+	known(out, "process_virtual_memory_bytes", process->virtual_bytes, "Address space of the agent.");
+	known(out, "process_open_fds", process->open_fds, "Open descriptors of the agent.");
+	known(out, "process_max_fds", process->max_fds, "Descriptors that the agent may open.");
+	if (process->started <= 0)
+		return;
 	family(out, "process_start_time_seconds", "gauge", "When the agent started, in Unix time.");
 	fprintf(out, "process_start_time_seconds %.3f\n", process->started);
 }

@@ -19,11 +19,12 @@ struct metrics_policy {
 	uint64_t verdicts[TALLY_SOURCES][TALLY_OUTCOMES]; /* the first: STINT_SOURCE_LEASE */
 };
 
+/* What isn't known of it is left out of the text: a gap alarms nobody, and a zero may. */
 struct metrics_process {
 	double cpu_seconds;
-	double started; /* in Unix time; 0: unknown */
-	int64_t resident_bytes, virtual_bytes;
-	int64_t open_fds, max_fds;
+	double started;                        /* in Unix time; 0: unknown */
+	int64_t resident_bytes, virtual_bytes; /* -1: unknown */
+	int64_t open_fds, max_fds;             /* -1: unknown */
 };
 
 struct metrics_facts {

@@ -2,28 +2,29 @@
 #include "metrics_facts.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "metrics.h"
 #include "monotonic.h"
 
-static int64_t count_descriptors(void) {
+/* Who may have `most` and gets no descriptor to look with has them all. */
+static int64_t count_descriptors(int64_t most) {
 	int64_t count = 0;
 	DIR *directory = opendir("/proc/self/fd");
 	if (!directory)
-		return 0;
+		return errno == EMFILE ? most : -1;
 	for (const struct dirent *entry; (entry = readdir(directory));)
 		count += entry->d_name[0] != '.';
 	closedir(directory);
 	return count - 1; /* the one that was used to look */
 }
 
-static struct metrics_process look_at_process(const struct status_sources *sources) {
-	struct metrics_process process = {.open_fds = count_descriptors()};
+struct metrics_process metrics_process_look(int64_t started_ns) {
+	struct metrics_process process = {.virtual_bytes = -1, .resident_bytes = -1, .max_fds = -1};
 	int64_t virtual_pages = 0, resident_pages = 0, page = sysconf(_SC_PAGESIZE);
 	FILE *statm = fopen("/proc/self/statm", "re");
 	if (statm && fscanf(statm, "%" SCNd64 " %" SCNd64, &virtual_pages, &resident_pages) == 2) {
@@ -35,12 +36,13 @@ static struct metrics_process look_at_process(const struct status_sources *sourc
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
 		process.max_fds = (int64_t)limit.rlim_cur;
+	process.open_fds = count_descriptors(process.max_fds);
 	struct timespec cpu, now;
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
 		process.cpu_seconds = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
 	if (clock_gettime(CLOCK_REALTIME, &now) == 0)
-		process.started = (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
-		                  (double)(monotonic_now_ns() - sources->started_ns) / 1e9;
+		process.started =
+			(double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)(monotonic_now_ns() - started_ns) / 1e9;
 	return process;
 }
 
@@ -78,7 +80,7 @@ static struct metrics_facts look(const struct status_sources *sources, struct me
 		.capacity = (uint64_t)sources->config->max_clients,
 		.processes = server_peer_count(driver->server),
 		.refused_processes = server_refused_count(driver->server),
-		.process = look_at_process(sources),
+		.process = metrics_process_look(sources->started_ns),
 		.policies = policies,
 	};
 	for (int error = 1; error < (int)TALLY_COUNTS; error++)

@@ -10,8 +10,12 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "metrics.h"
+#include "metrics_facts.h"
+#include "monotonic.h"
 #include "stint.h"
 
 static struct core_counters counters;
@@ -117,6 +121,50 @@ static void durations_are_counted_up_to_each_bound(void **state) {
 	expect_line("stint_credits_total{event=\"charged\"} 14");
 }
 
+static void expect_nothing_of(const char *name) {
+	if (strstr(text, name))
+		fail_msg("there is %s in:\n%s", name, text);
+}
+
+/* Who watches open_fds / max_fds, or memory, is told of no fall that isn't one. */
+static void what_is_not_known_of_the_process_is_left_out(void **state) {
+	(void)state;
+	facts.process = (struct metrics_process){.resident_bytes = 4096, .open_fds = 0, .max_fds = 64, .started = 1.5};
+	write_text();
+	expect_line("process_resident_memory_bytes 4096");
+	expect_line("process_open_fds 0");
+	expect_line("process_start_time_seconds 1.500");
+	facts.process =
+		(struct metrics_process){.resident_bytes = -1, .virtual_bytes = -1, .open_fds = -1, .max_fds = -1};
+	write_text();
+	expect_line("process_cpu_seconds_total 0.000000");
+	expect_nothing_of("process_resident_memory_bytes");
+	expect_nothing_of("process_virtual_memory_bytes");
+	expect_nothing_of("process_open_fds");
+	expect_nothing_of("process_max_fds");
+	expect_nothing_of("process_start_time_seconds");
+}
+
+static void a_process_without_a_free_descriptor_uses_all_that_it_may(void **state) {
+	struct rlimit before, none;
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	int fd = dup(0);
+	assert_true(fd >= 0);
+	close(fd);
+	none = before;
+	none.rlim_cur = (rlim_t)fd;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	struct metrics_process process = metrics_process_look(monotonic_now_ns());
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(process.max_fds, fd);
+	assert_int_equal(process.open_fds, fd);
+	assert_int_equal(process.resident_bytes, -1);
+	process = metrics_process_look(monotonic_now_ns());
+	assert_in_range(process.open_fds, 1, before.rlim_cur - 1);
+	assert_in_range(process.resident_bytes, 1, process.virtual_bytes);
+}
+
 /* The family's own name, or that of a histogram's parts. */
 static bool is_of_family(const char *line, const char *family) {
 	size_t length = strlen(family);
@@ -151,9 +199,13 @@ static void each_sample_follows_the_head_of_its_family(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(decisions_are_told_by_outcome_and_source),   TEST(one_state_is_the_present_one),
-		TEST(errors_have_the_names_of_the_header),        TEST(durations_are_counted_up_to_each_bound),
+		TEST(decisions_are_told_by_outcome_and_source),
+		TEST(one_state_is_the_present_one),
+		TEST(errors_have_the_names_of_the_header),
+		TEST(durations_are_counted_up_to_each_bound),
 		TEST(each_sample_follows_the_head_of_its_family),
+		TEST(what_is_not_known_of_the_process_is_left_out),
+		TEST(a_process_without_a_free_descriptor_uses_all_that_it_may),
 	};
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }
