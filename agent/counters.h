@@ -13,7 +13,7 @@
 	X(denied, c->denied, "of these checks")                                                                       \
 	X(batches, c->batches, "statements that asked the database for leases")                                       \
 	X(requests, c->requests, "clients in them")                                                                   \
-	X(granted, c->granted, "credits that the database has leased to this host")                                   \
+	X(granted, c->granted, "credits that were leased to this host, by itself in a fallback")                      \
 	X(returned, c->returned, "credits that were given back, unspent")                                             \
 	X(charged, c->charged, "credits that were spent first, and charged afterwards")                               \
 	X(late, c->late, "grants that came too late to be used")                                                      \

@@ -48,7 +48,8 @@ static uint64_t shadow_denied(const struct metrics_policy *policy) {
 	     policy && policy < (facts)->policies + (facts)->policy_count; policy++)
 
 static void write_policies(FILE *out, const struct metrics_facts *facts) {
-	family(out, "stint_decisions_total", "counter", "Checks that apps of this host got a verdict for, each once.");
+	family(out, "stint_decisions_total", "counter",
+	       "Checks that got a verdict; with several limits, one for each that admits or for the one that denies.");
 	FOR_EACH_POLICY(facts, policy)
 	decisions(out, policy);
 	family(out, "stint_shadow_denied_total", "counter", "Checks admitted only because their policy is a shadow.");
@@ -93,9 +94,9 @@ static void write_state(FILE *out, const struct metrics_facts *facts) {
 		fprintf(out, "stint_agent_state{state=\"%s\"} %d\n", states[i].name, states[i].state == facts->state);
 	counter(out, "stint_fallbacks_total", facts->fallbacks, "Times that this host was left without its database.");
 	counter(out, "stint_fallback_admitted_total", facts->fallback_admitted,
-	        "Credits used in fallbacks that are over and charged by now, or being charged.");
+	        "Credits used in fallbacks that are over.");
 	gauge(out, "stint_uncharged_clients", (int64_t)facts->uncharged_clients,
-	      "Clients whose use in a fallback is not charged to the database yet.");
+	      "Clients whose use in a fallback that is over is not charged to the database yet.");
 	gauge(out, "stint_attached_processes", (int64_t)facts->processes, "Processes attached to the agent.");
 	counter(out, "stint_refused_processes_total", facts->refused_processes,
 	        "Times that a process was refused because its library is of another version.");
@@ -116,11 +117,10 @@ static void write_durations(FILE *out, const char *name, const struct durations 
 static void write_database(FILE *out, const struct metrics_facts *facts) {
 	const struct core_counters *c = facts->core;
 	write_durations(out, "stint_database_batch_duration_seconds", facts->batches,
-	                "Time from sending a statement for leases to its answer.");
+	                "Time from sending a statement for leases to its answer, or to its failure.");
 	family(out, "stint_database_timeout_seconds", "gauge", "Longest time that the database may take to answer.");
 	fprintf(out, "stint_database_timeout_seconds %.3f\n", (double)facts->deadline_ms / 1e3);
-	counter(out, "stint_database_requests_total", c->requests,
-	        "Clients that leases were asked for, in all statements.");
+	counter(out, "stint_database_requests_total", c->requests, "Clients in all statements for leases.");
 	counter(out, "stint_database_busy_total", c->busy,
 	        "Requests put off because somebody had locked the client's row.");
 	counter(out, "stint_unserved_checks_total", c->unserved,
@@ -128,7 +128,8 @@ static void write_database(FILE *out, const struct metrics_facts *facts) {
 	counter(out, "stint_old_snapshots_total", facts->old_snapshots,
 	        "Times that the database told this host of a snapshot that is a minute old or older.");
 	gauge(out, "stint_live_hosts", facts->live_hosts, "Hosts that are alive, by the database.");
-	family(out, "stint_credits_total", "counter", "Credits, by what became of them between database and host.");
+	family(out, "stint_credits_total", "counter",
+	       "Credits that this host was granted (by itself in a fallback), gave back, or was charged for later.");
 	fprintf(out, "stint_credits_total{event=\"granted\"} %" PRIu64 "\n", c->granted);
 	fprintf(out, "stint_credits_total{event=\"returned\"} %" PRIu64 "\n", c->returned);
 	fprintf(out, "stint_credits_total{event=\"charged\"} %" PRIu64 "\n", c->charged);
