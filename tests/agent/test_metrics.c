@@ -1,6 +1,6 @@
 /*
- * test_metrics.c - the metrics' text: its samples, their families, and how long it takes to write it for as many
- * policies as there may be.
+ * test_metrics.c - the metrics' text: its samples, their families, and how much it is for as many policies as there
+ * may be.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,10 +13,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "fake_table.h"
 #include "metrics.h"
 #include "metrics_facts.h"
 #include "monotonic.h"
 #include "stint.h"
+#include "tallies.h"
 
 static struct core_counters counters;
 static struct durations durations;
@@ -165,6 +167,62 @@ static void a_process_without_a_free_descriptor_uses_all_that_it_may(void **stat
 	assert_in_range(process.resident_bytes, 1, process.virtual_bytes);
 }
 
+/* ---- As many policies as there may be --------------------------------------------------- */
+
+#define CPUS    64u
+#define STRIPES (CPUS + TALLY_SHARED)
+
+/* Lines of one policy: its decisions, shadow denials, near limit, limit and window. */
+#define POLICY_LINES (TALLY_SOURCES * TALLY_OUTCOMES + 4)
+
+/* Names are as long as they may be, and so are the numbers, near enough. */
+static void count_for(struct metrics_policy *policy, const struct tallies *tallies, int index, const char *name) {
+	*policy = (struct metrics_policy){.name = name,
+	                                  .max_requests = STINT_MAX_REQUESTS_MAX,
+	                                  .time_window_ms = STINT_TIME_WINDOW_MS_MAX,
+	                                  .near_limit = UINT64_MAX};
+	for (unsigned source = 0; source < TALLY_SOURCES; source++)
+		for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++)
+			policy->verdicts[source][outcome] =
+				tallies_verdicts(tallies, index, STINT_SOURCE_LEASE + source, (enum tally_outcome)outcome);
+}
+
+static size_t lines(void) {
+	size_t count = 0;
+	write_text();
+	for (const char *at = text; (at = strchr(at, '\n')); at++)
+		count++;
+	return count;
+}
+
+/* Each CPU adds to a sum, and none to the text: a scrape of a large host is as long as that of a small one. */
+static void the_text_grows_with_the_policies_only(void **state) {
+	struct table_geometry g = table_geometry_for(16, STRIPES);
+	struct directory_header directory = {.tallies_offset = g.tallies_offset, .tally_stripes = STRIPES};
+	struct table_header *table = fake_memory(g.table_bytes);
+	struct tallies tallies = tallies_of(&directory, table);
+	struct metrics_policy *many = calloc(POLICY_CAPACITY, sizeof(*many));
+	char(*names)[STINT_POLICY_NAME_MAX + 1] = calloc(POLICY_CAPACITY, sizeof(*names));
+	(void)state;
+	facts.policy_count = 0;
+	size_t others = lines();
+	for (size_t i = 0; i < POLICY_CAPACITY * STRIPES; i++)
+		for (unsigned place = 0; place < TALLY_COUNTS; place++)
+			atomic_store(&tallies.rows[i].count[place], UINT64_MAX / STRIPES);
+	for (int i = 0; i < (int)POLICY_CAPACITY; i++) {
+		snprintf(names[i], sizeof(names[i]), "%0*d", STINT_POLICY_NAME_MAX, i);
+		count_for(&many[i], &tallies, i, names[i]);
+	}
+	facts.policies = many;
+	facts.policy_count = POLICY_CAPACITY;
+	assert_int_equal(lines(), others + POLICY_CAPACITY * POLICY_LINES);
+	assert_in_range(strlen(text), 1, 4 << 20);
+	assert_in_range(others, 1, 200);
+	free(names);
+	free(many);
+	free(table);
+}
+
 /* The family's own name, or that of a histogram's parts. */
 static bool is_of_family(const char *line, const char *family) {
 	size_t length = strlen(family);
@@ -206,6 +264,7 @@ int main(void) {
 		TEST(each_sample_follows_the_head_of_its_family),
 		TEST(what_is_not_known_of_the_process_is_left_out),
 		TEST(a_process_without_a_free_descriptor_uses_all_that_it_may),
+		TEST(the_text_grows_with_the_policies_only),
 	};
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }
