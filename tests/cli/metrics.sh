@@ -1,4 +1,4 @@
-# Metrics as Prometheus' own tools see them: promtool looks at the text and at the alerts, and a Prometheus scrapes an agent.
+# Metrics as Prometheus' own tools see them: promtool looks at the text, the alerts and the dashboard, and a Prometheus scrapes an agent.
 # shellcheck shell=bash disable=SC2154
 
 cleanups+=('rm -f /dev/shm/stint-metrics-$$.*')
@@ -40,6 +40,40 @@ ok 'alerts speak of metrics that there are' "$([[ -n $told && -z $(comm -23 <(ec
 told=$(sed -n '/^## Metrics/,/^## When/p' systemd/README.md | grep '^| `' | cut -d'|' -f2 | names -)
 ok 'the documents name each metric' "$(diff <(grep ^stint_ <<<"$known") <(echo "$told") >"$tmp/diff"; echo $?)" "$(cat "$tmp/diff")"
 
+# ---- The dashboard ----------------------------------------------------------------------
+
+# An app declares a policy: without one there are no samples with a policy's name.
+declare_policy() {
+	STINT_SOCKET=$tmp/sock timeout 120 node -e "
+		const {DistributedRateLimiter} = require('./lib/node');
+		new DistributedRateLimiter({policy: 'api', maxRequests: 5, timeWindowMs: 60000, timeoutMs: 60000}).isAllowed('anna')
+			.then((allowed) => process.exit(allowed ? 0 : 1))"
+}
+
+dashboard=systemd/grafana/stint.json
+
+# wrong CHANGE FAULT: a dashboard that is changed by sed has this fault.
+wrong() {
+	sed "$1" "$dashboard" >"$tmp/wrong.json"
+	expect "... $2" 1 "$2" node tests/cli/dashboard.js "$tmp/wrong.json" "$tmp/text" "$tmp/wrong.yml"
+}
+
+if [[ ! -e build/stint.node ]] || ! command -v node >/dev/null; then
+	ok 'the dashboard # SKIP there is no node, or no addon for it' 0
+else
+	ok 'an app declares a policy' "$(declare_policy >"$tmp/said" 2>&1; echo $?)" "$(cat "$tmp/said")"
+	scrape >"$tmp/text"
+	expect 'the dashboard speaks of metrics and labels that there are, and of all of them' 0 '^$' \
+		node tests/cli/dashboard.js "$dashboard" "$tmp/text" "$tmp/dashboard.yml"
+	wrong 's/stint_live_hosts/stint_life_hosts/' 'there is no metric stint_life_hosts'
+	wrong 's/{outcome=/{outcame=/' 'stint_decisions_total has no label outcame'
+	wrong 's/denied/dinied/' 'no sample of stint_decisions_total has outcome="dinied"'
+	wrong 's/by (outcome)/by (outcame)/' 'none of its metrics has the label outcame'
+	wrong 's/{{reason}}/{{raeson}}/' 'the legend names raeson'
+	wrong 's/[$]policy/$polizei/' 'there is no variable [$]polizei'
+	wrong 's/stint_table_repairs_total/stint_table_overflow_total/' 'no panel shows stint_table_repairs_total'
+fi
+
 if ! command -v promtool >/dev/null || ! command -v prometheus >/dev/null; then
 	ok 'promtool and Prometheus # SKIP there are none' 0
 	return
@@ -47,6 +81,8 @@ fi
 ok 'promtool checks what is there' "$(promtool check metrics <<<"$text" >"$tmp/check" 2>&1; echo $?)" "$(cat "$tmp/check")"
 cp systemd/prometheus/stint.rules.yml tests/cli/rules_test.yml "$tmp"
 expect 'the alerts are well-formed' 0 'SUCCESS: [0-9]+ rules found' promtool check rules "$tmp/stint.rules.yml"
+[[ ! -e $tmp/dashboard.yml ]] ||
+	expect "the dashboard's expressions are well-formed" 0 'SUCCESS: [0-9]+ rules found' promtool check rules "$tmp/dashboard.yml"
 expect 'each alert fires when it should, and not before' 0 'SUCCESS' promtool test rules "$tmp/rules_test.yml"
 
 # ---- A real Prometheus ------------------------------------------------------------------
