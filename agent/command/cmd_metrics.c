@@ -13,8 +13,9 @@ const char metrics_help[] =
 	"who decided, the state of the agent, its database, its table. The same as it serves over\n"
 	"HTTP where metrics_listen is set.\n"
 	"\n"
-	"For node_exporter, write it to another name first, so that no half file is read:\n"
-	"  stint metrics >stint.prom.new && mv stint.prom.new stint.prom\n";
+	"For node_exporter leave out process_*, which it has of itself, and write the rest to\n"
+	"another name first, so that no half file is read:\n"
+	"  stint metrics | grep -vE '^(# [A-Z]+ )?process_' >stint.new && mv stint.new stint.prom\n";
 
 int metrics_run(struct command_call *call) {
 	const struct command_option options[] = {{0}};

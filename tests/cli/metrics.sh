@@ -32,6 +32,11 @@ start_agent_at "$port"
 text=$(scrape)
 ok 'HTTP and the command tell the same families' "$(diff <(grep ^# <<<"$text") <("$stint" --socket "$tmp/sock" metrics | grep ^#) >/dev/null; echo $?)"
 
+# node_exporter has process_* of its own, and logs an error for each name that a file has with another HELP, at each scrape.
+filter=$("$stint" metrics --help | sed -n 's/^  stint metrics | \(.*\) >stint.new && .*/\1/p')
+ok "the help's command for node_exporter leaves out its own names, and nothing else" \
+	"$(diff <(eval "$filter" <<<"$text") <(grep -v '^process_\|^# [A-Z]* process_' <<<"$text") >"$tmp/diff"; echo $?)" "$filter: $(cat "$tmp/diff")"
+
 # names FILE...: of the metrics that it speaks of. A histogram's parts are of one.
 names() { grep -ohE '\bstint_[a-z_]+' "$@" | sed -E 's/_(bucket|sum|count)$//' | sort -u; }
 known=$(sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p' <<<"$text" | sort)
