@@ -643,6 +643,8 @@ install: all
 	$(place) lib/stint.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc'
 	for file in $(MIGRATIONS); do install -D -m 644 $$file '$(DESTDIR)$(DATADIR)/stint/'$$file || exit; done
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
+	install -D -m 644 systemd/prometheus/stint.rules.yml '$(DESTDIR)$(DATADIR)/stint/prometheus/stint.rules.yml'
+	install -D -m 644 systemd/grafana/stint.json '$(DESTDIR)$(DATADIR)/stint/grafana/stint.json'
 	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
 	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
 	$(INSTALL_NGINX)
