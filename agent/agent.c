@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "stint.h"
 #include "log.h"
@@ -161,6 +162,11 @@ static void wire_to_core(struct agent *agent) {
 	};
 }
 
+static int64_t wall_now_ns(void) {
+	struct timespec now;
+	return clock_gettime(CLOCK_REALTIME, &now) == 0 ? now.tv_sec * NS_PER_S + now.tv_nsec : 0;
+}
+
 static void wire_to_sync(struct agent *agent) {
 	struct driver *driver = &agent->driver;
 	struct sync *sync = &agent->sync;
@@ -187,6 +193,7 @@ static void wire_to_sync(struct agent *agent) {
 		.outage = &agent->outage,
 		.instance = agent->instance,
 		.started_ns = monotonic_now_ns(),
+		.started_wall_ns = wall_now_ns(),
 	};
 }
 

@@ -9,8 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "monotonic.h"
-
 /* Who may have `most` and gets no descriptor to look with has them all. */
 static int64_t count_descriptors(int64_t most) {
 	int64_t count = 0;
@@ -23,7 +21,7 @@ static int64_t count_descriptors(int64_t most) {
 	return count - 1; /* the one that was used to look */
 }
 
-struct metrics_process metrics_process_look(int64_t started_ns) {
+struct metrics_process metrics_process_look(void) {
 	struct metrics_process process = {.virtual_bytes = -1, .resident_bytes = -1, .max_fds = -1};
 	int64_t virtual_pages = 0, resident_pages = 0, page = sysconf(_SC_PAGESIZE);
 	FILE *statm = fopen("/proc/self/statm", "re");
@@ -37,12 +35,9 @@ struct metrics_process metrics_process_look(int64_t started_ns) {
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
 		process.max_fds = (int64_t)limit.rlim_cur;
 	process.open_fds = count_descriptors(process.max_fds);
-	struct timespec cpu, now;
+	struct timespec cpu;
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
 		process.cpu_seconds = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
-	if (clock_gettime(CLOCK_REALTIME, &now) == 0)
-		process.started =
-			(double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)(monotonic_now_ns() - started_ns) / 1e9;
 	return process;
 }
 
@@ -80,9 +75,10 @@ static struct metrics_facts look(const struct status_sources *sources, struct me
 		.capacity = (uint64_t)sources->config->max_clients,
 		.processes = server_peer_count(driver->server),
 		.refused_processes = server_refused_count(driver->server),
-		.process = metrics_process_look(sources->started_ns),
+		.process = metrics_process_look(),
 		.policies = policies,
 	};
+	facts.process.started = (double)sources->started_wall_ns / 1e9;
 	for (int error = 1; error < (int)TALLY_COUNTS; error++)
 		facts.errors[tally_error_place(-error)] = tallies_errors(&driver->policies->tallies, -error);
 	for (int i = 0; i < (int)POLICY_CAPACITY; i++)

@@ -7,8 +7,8 @@
 #include "metrics.h"
 #include "status.h"
 
-/* Returns what the kernel says of this process, which started at started_ns of the monotonic clock. */
-struct metrics_process metrics_process_look(int64_t started_ns);
+/* Returns what the kernel says of this process; not when it started. */
+struct metrics_process metrics_process_look(void);
 
 /* Returns the text, of *size bytes, that the caller frees; NULL without memory. */
 char *metrics_text(const struct status_sources *, size_t *size);

@@ -23,6 +23,7 @@ struct status_sources { /* where the status is read; filled once */
 	const struct outage *outage;
 	const char *instance;
 	int64_t started_ns;
+	int64_t started_wall_ns; /* the same moment in Unix time, as the clock was then; 0: unknown */
 };
 
 void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* JSON, in pieces */

@@ -2,6 +2,7 @@
  * test_status.c - what the agent says of itself when it is asked: JSON, in pieces.
  */
 #include "declaration_fixture.h"
+#include "metrics_facts.h"
 
 static char text[1 << 20];
 static unsigned pieces;
@@ -96,6 +97,23 @@ static void times_are_in_milliseconds(void **state) {
 	assert_int_equal(number_of("pid"), getpid());
 }
 
+/* As if the wall clock had been set by two seconds, or the machine had slept: who counts how often it has changed
+ * counts restarts. */
+static void its_start_is_the_same_at_each_scrape(void **state) {
+	static const char name[] = "\nprocess_start_time_seconds ";
+	size_t size;
+	(void)state;
+	meets("00000001", -1);
+	char *before = metrics_text(&agent.status, &size);
+	agent.status.started_ns -= 2000 * MS;
+	char *after = metrics_text(&agent.status, &size);
+	double started = strtod(strstr(before, name) + strlen(name), NULL);
+	assert_true(started > 1e9 && started <= (double)time(NULL) + 1);
+	assert_true(strtod(strstr(after, name) + strlen(name), NULL) == started);
+	free(before);
+	free(after);
+}
+
 static void it_says_how_full_its_table_is(void **state) {
 	int64_t now_ns = monotonic_now_ns();
 	(void)state;
@@ -153,11 +171,9 @@ static void many_policies_take_several_pieces(void **state) {
 int main(void) {
 #define ASKED(name) cmocka_unit_test_setup_teardown(name, begin_with_app, end_with_app)
 	const struct CMUnitTest tests[] = {
-		ASKED(it_says_which_database_it_has),
-		ASKED(it_says_for_how_long_grants_are_held_back),
-		ASKED(times_are_in_milliseconds),
-		ASKED(it_says_how_full_its_table_is),
-		ASKED(words_that_are_not_utf8_lose_what_is_not_ascii),
+		ASKED(it_says_which_database_it_has),     ASKED(it_says_for_how_long_grants_are_held_back),
+		ASKED(times_are_in_milliseconds),         ASKED(its_start_is_the_same_at_each_scrape),
+		ASKED(it_says_how_full_its_table_is),     ASKED(words_that_are_not_utf8_lose_what_is_not_ascii),
 		ASKED(many_policies_take_several_pieces),
 	};
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
