@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "few_descriptors.h"
 #include "metrics_address.h"
 #include "metrics_server.h"
 
@@ -198,14 +198,6 @@ static void who_leaves_early_or_stays_for_ever_harms_nobody(void **state) {
 	close(silent);
 }
 
-/* Gives the lowest descriptor that is free. */
-static int next_descriptor(void) {
-	int fd = dup(0);
-	assert_true(fd >= 0);
-	close(fd);
-	return fd;
-}
-
 static void on_time(evutil_socket_t fd, short what, void *context) {
 	(void)fd;
 	(void)what;
@@ -229,15 +221,11 @@ static int rounds_of_a_while(const struct fixture *f) {
 /* It wakes once for who has come, once for the timer, and then ten times a second. */
 static void without_a_descriptor_scrapers_wait_and_the_loop_sleeps(void **state) {
 	struct fixture *f = *state;
-	struct rlimit before, none;
 	int fd = connect_to(f);
 	say(fd, "GET /metrics HTTP/1.1\r\n\r\n");
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	none = before;
-	none.rlim_cur = (rlim_t)next_descriptor();
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	struct rlimit before = leave_descriptors(0);
 	int rounds = rounds_of_a_while(f);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	give_descriptors_back(&before);
 	assert_in_range(rounds, 1, 20);
 	assert_int_equal(f->asked, 0);
 	for (int patience = 0; f->asked == 0 && patience < 1000; patience++) {

@@ -4,7 +4,7 @@
  */
 #include "server_fixture.h"
 
-#include <sys/resource.h>
+#include "few_descriptors.h"
 
 static void messages_arrive_with_their_text(void **state) {
 	struct fixture *f = *state;
@@ -112,24 +112,12 @@ static void a_burst_is_heard_in_order_to_its_end(void **state) {
 	assert_int_equal(server_peer_count(f->server), 0);
 }
 
-/* Gives the lowest descriptor that is free. */
-static int next_descriptor(void) {
-	int fd = dup(0);
-	assert_true(fd >= 0);
-	close(fd);
-	return fd;
-}
-
 static void without_a_descriptor_apps_wait_until_there_is_one(void **state) {
 	struct fixture *f = *state;
-	struct rlimit before, tight;
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	tight = before;
-	tight.rlim_cur = (rlim_t)next_descriptor() + 1; /* the app's own */
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	struct rlimit before = leave_descriptors(1); /* the app's own */
 	int fd = connect_app(f);
 	assert_int_equal(server_peer_count(f->server), 0);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	give_descriptors_back(&before);
 	for (int patience = 0; server_peer_count(f->server) == 0 && patience < 1000; patience++) {
 		usleep(5000);
 		turn(f);
