@@ -249,6 +249,24 @@ MIGRATIONS := \
 	sql/001_limiter/49_client_lease.sql \
 	sql/001_limiter/99_done.sql
 
+MANUALS := \
+	agent/man/stint.1 \
+	agent/man/libstint.3 \
+	agent/man/stint_check.3 \
+	agent/man/stint_check_all.3 \
+	agent/man/stint_check_alone.3 \
+	agent/man/stint_check_async.3 \
+	agent/man/stint_check_sized.3 \
+	agent/man/stint_http_headers.3 \
+	agent/man/stint_ip_client.3 \
+	agent/man/stint_limiter_new.3 \
+	agent/man/stint_open.3 \
+	agent/man/stint_peek.3 \
+	agent/man/stint_strerror.3 \
+	agent/man/stint.conf.5 \
+	agent/man/stint.7 \
+	agent/man/stintd.8
+
 LIB_TESTS := \
 	tests/lib/test_absence.c \
 	tests/lib/test_agent_away.c \
@@ -645,8 +663,9 @@ install: all
 	install -m 644 agent/stint.conf.example '$(DESTDIR)$(DATADIR)/stint'
 	install -D -m 644 systemd/prometheus/stint.rules.yml '$(DESTDIR)$(DATADIR)/stint/prometheus/stint.rules.yml'
 	install -D -m 644 systemd/grafana/stint.json '$(DESTDIR)$(DATADIR)/stint/grafana/stint.json'
-	install -D -m 644 agent/man/stint.1 '$(DESTDIR)$(MANDIR)/man1/stint.1'
-	install -D -m 644 agent/man/stintd.8 '$(DESTDIR)$(MANDIR)/man8/stintd.8'
+	for page in $(MANUALS); do install -D -m 644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$${page##*/} || exit; done
+	agent/man/links | while read -r link page; do \
+		echo ".so man$${page##*.}/$$page" >'$(DESTDIR)$(MANDIR)'/man$${link##*.}/$$link || exit; done
 	$(INSTALL_NGINX)
 	$(INSTALL_NODE)
 	$(INSTALL_PYTHON)
@@ -660,9 +679,10 @@ uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/stintd' '$(DESTDIR)$(BINDIR)/stint' '$(DESTDIR)$(INCLUDEDIR)/stint.h' \
 		'$(DESTDIR)$(LIBDIR)/libstint.a' '$(DESTDIR)$(LIBDIR)/libstint.so' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
 		'$(DESTDIR)$(LIBDIR)'/libstint.so.*.*.* '$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc' \
-		'$(DESTDIR)$(MANDIR)/man1/stint.1' '$(DESTDIR)$(MANDIR)/man8/stintd.8' \
 		'$(DESTDIR)$(SYSUSERSDIR)/stint.conf' '$(DESTDIR)$(TMPFILESDIR)/stint.conf' \
 		'$(DESTDIR)$(UNITDIR)/stintd.service' '$(DESTDIR)$(UNITDIR)/stintd@.service'
+	for page in $(notdir $(MANUALS)) $$(agent/man/links | cut -d' ' -f1); do \
+		rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$$page; done
 	rm -rf '$(DESTDIR)$(DATADIR)/stint'
 	$(UNINSTALL_NGINX)
 	$(UNINSTALL_NODE)
