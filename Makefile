@@ -11,6 +11,7 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
+COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
@@ -666,6 +667,7 @@ install: all
 	for page in $(MANUALS); do install -D -m 644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$${page##*/} || exit; done
 	agent/man/links | while read -r link page; do \
 		echo ".so man$${page##*.}/$$page" >'$(DESTDIR)$(MANDIR)'/man$${link##*.}/$$link || exit; done
+	install -D -m 644 agent/completion/stint.bash '$(DESTDIR)$(COMPLETIONDIR)/stint'
 	$(INSTALL_NGINX)
 	$(INSTALL_NODE)
 	$(INSTALL_PYTHON)
@@ -679,6 +681,7 @@ uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/stintd' '$(DESTDIR)$(BINDIR)/stint' '$(DESTDIR)$(INCLUDEDIR)/stint.h' \
 		'$(DESTDIR)$(LIBDIR)/libstint.a' '$(DESTDIR)$(LIBDIR)/libstint.so' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
 		'$(DESTDIR)$(LIBDIR)'/libstint.so.*.*.* '$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc' \
+		'$(DESTDIR)$(COMPLETIONDIR)/stint' \
 		'$(DESTDIR)$(SYSUSERSDIR)/stint.conf' '$(DESTDIR)$(TMPFILESDIR)/stint.conf' \
 		'$(DESTDIR)$(UNITDIR)/stintd.service' '$(DESTDIR)$(UNITDIR)/stintd@.service'
 	for page in $(notdir $(MANUALS)) $$(agent/man/links | cut -d' ' -f1); do \
