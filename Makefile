@@ -587,6 +587,7 @@ check-quick: check
 check-lint: all
 	@tests/lint/run
 	@tests/lint/runner
+	@tests/lint/manuals
 
 # As .clang-format says; make format makes it so.
 formatted = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
