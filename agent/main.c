@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "stint.h"
@@ -43,12 +44,24 @@ static void print_help(void) {
 }
 
 /* The database's connection string may hold a password, so it isn't shown. */
+static void print_key(const struct config *config, const struct config_key *key) {
+	const char *field = (const char *)config + key->offset;
+	if (field == config->database && !config_is_memory(config))
+		field = "(a connection string)";
+	if (key->size) {
+		printf("%s = %s\n", key->name, field);
+		return;
+	}
+	int64_t number;
+	memcpy(&number, field, sizeof(number));
+	printf("%s = %lld\n", key->name, (long long)number);
+}
+
 static void print_config(const struct config *config) {
-	printf("socket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = %lld\ndatabase_timeout_ms = %lld\n"
-	       "idle_timeout_s = %lld\nlog_level = %s\n",
-	       config->socket, config->shm, config_is_memory(config) ? "memory:" : "(a connection string)",
-	       config->host, (long long)config->max_clients, (long long)config->database_timeout_ms,
-	       (long long)config->idle_timeout_s, config->log_level);
+	size_t count;
+	const struct config_key *keys = config_keys(&count);
+	for (size_t i = 0; i < count; i++)
+		print_key(config, &keys[i]);
 }
 
 static int run(const struct config *config, const char *path) {

@@ -46,6 +46,8 @@ ok 'stintd --check keeps the password to itself' \
 	"$(grep -qx 'database = (a connection string)' <<<"$output" && ! grep -q secret <<<"$output"; echo $?)" "$output"
 write_conf checked 'database = memory:'
 expect 'stintd --check: in memory' 0 '^database = memory:' "$stintd" --check -c "$d/checked.conf"
+unsaid=$("$stintd" --help | sed -nE 's/^  ([a-z_]+)  .*/\1/p' | while read -r key; do grep -q "^$key = " <<<"$output" || echo "$key"; done)
+ok '... and every key that --help names' "$([[ -z $unsaid ]]; echo $?)" "$unsaid"
 printf '%0300d = 1\n' 0 >>"$d/checked.conf"
 expect 'stintd --check: a line too long' 2 'checked.conf:7: a line is longer than' "$stintd" --check -c "$d/checked.conf"
 write_conf checked 'database = memory:' ' host = indented'
