@@ -605,6 +605,9 @@ check-unit: $(call named,$(lib_tests) $(agent_tests))
 check-threads: $(call named,$(threaded_tests))
 	$(each)
 
+# These two build apart from all else: what they need is built by themselves.
+build-asan build-tsan:
+
 check-asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' $(if $(T),check-unit,check-unit check-command)
 
@@ -616,7 +619,8 @@ check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
 
 # Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
-check-valgrind: $(call named,$(lib_tests))
+build-valgrind: $(call named,$(lib_tests))
+check-valgrind: build-valgrind
 	$(call each,valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
 
 sanitize: check-asan check-tsan check-valgrind
@@ -744,7 +748,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-cli check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-tsan build-valgrind check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \

@@ -30,6 +30,7 @@ $(BUILD)/tests/fuzz/%.o: PART = -fPIE -Ilib -Iagent -Itests/support -Itests/agen
 fuzzers: $(agent_fuzzers) $(lib_fuzzers)
 
 # gcc's warnings are those of the other builds; clang has others by the same names.
+build-fuzz: build-fuzzers
 build-fuzzers:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,$(FUZZ_SANITIZE) CFLAGS='-O1 -g' \
 		WARN='-Wall -Wextra -Wshadow -Wstrict-prototypes' fuzzers
@@ -40,6 +41,6 @@ check-fuzz: build-fuzzers
 KINDS += fuzz
 SOAK_PROGRAMS += build-fuzzers
 
-.PHONY: build-fuzzers check-fuzz fuzzers
+.PHONY: build-fuzz build-fuzzers check-fuzz fuzzers
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(AGENT_FUZZERS) $(LIB_FUZZERS))

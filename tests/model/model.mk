@@ -2,7 +2,9 @@
 
 KINDS += model
 
+build-model: # spin makes its programs in a folder of its own
+
 check-model:
 	@tests/model/run
 
-.PHONY: check-model
+.PHONY: build-model check-model

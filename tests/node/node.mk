@@ -2,7 +2,8 @@
 
 KINDS += node
 
-check-node: all
+build-node: all
+check-node: build-node
 	@tests/node/run $(T)
 
-.PHONY: check-node
+.PHONY: build-node check-node

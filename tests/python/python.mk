@@ -2,7 +2,8 @@
 
 KINDS += python
 
-check-python: all
+build-python: all
+check-python: build-python
 	@PYTHON='$(PYTHON)' tests/python/run $(T)
 
-.PHONY: check-python
+.PHONY: build-python check-python
