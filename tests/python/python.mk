@@ -2,8 +2,7 @@
 
 KINDS += python
 
-build-python: all
-check-python: build-python
+check-python: all
 	@PYTHON='$(PYTHON)' tests/python/run $(T)
 
-.PHONY: build-python check-python
+.PHONY: check-python
