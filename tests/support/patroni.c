@@ -182,7 +182,10 @@ static int make_database(struct patroni *patroni) {
 	int status;
 
 	ask(patroni, -1, "postgres");
-	status = cluster_do(cluster, "create database " DATABASE);
+	/* Who asks for it goes to both nodes, and takes a standby's word that there is none. */
+	status = cluster_do(cluster, "set synchronous_commit = remote_apply");
+	if (status == 0)
+		status = cluster_do(cluster, "create database " DATABASE);
 	ask(patroni, -1, DATABASE);
 	snprintf(cluster->agent, sizeof(cluster->agent), "%.200s user=test_agent", cluster->conninfo);
 	return status;
