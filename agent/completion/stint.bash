@@ -22,7 +22,7 @@ _stint_values() { # OPTION WORD
 }
 
 _stint() {
-	local word words=() path=() awaits='' options help
+	local word words=() path=() awaits='' help
 	COMPREPLY=()
 	# The shell makes a word of the "=" in --NAME=VALUE.
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
@@ -31,18 +31,16 @@ _stint() {
 	[[ ${COMP_WORDS[COMP_CWORD]} != '=' ]] || words+=('')
 
 	help=$("$1" --help 2>/dev/null) || return 0
-	options=$(_stint_options <<<"$help")
 	for word in "${words[@]:0:${#words[@]}-1}"; do
 		if [[ -n $awaits ]]; then
 			awaits=''
 		elif [[ $word == -- ]]; then
 			return 0
-		elif [[ $'\n'$options == *$'\n'"$word "[A-Z]* ]]; then
-			awaits=$word
-		elif _stint_commands <<<"$help" | grep -qxF -- "$word"; then
+		elif [[ $word == --* ]]; then
+			[[ $'\n'$(_stint_options <<<"$help") != *$'\n'"$word "[A-Z]* ]] || awaits=$word
+		elif [[ $'\n'$(_stint_commands <<<"$help")$'\n' == *$'\n'"$word"$'\n'* ]]; then
 			path+=("$word")
 			help=$("$1" "${path[@]}" --help 2>/dev/null) || return 0
-			options=$(_stint_options <<<"$help")
 		fi
 	done
 
@@ -50,7 +48,7 @@ _stint() {
 	if [[ -n $awaits ]]; then
 		mapfile -t COMPREPLY < <(_stint_values "$awaits" "$word")
 	elif [[ $word == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(sed 's/ .*//' <<<"$options")" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "$(_stint_options <<<"$help" | cut -d' ' -f1)" -- "$word")
 	else
 		mapfile -t COMPREPLY < <(compgen -W "$(_stint_commands <<<"$help")" -- "$word")
 	fi
