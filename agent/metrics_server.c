@@ -25,8 +25,8 @@
 #define CONNECTIONS_MAX 8
 #define BACKLOG         16
 
-/* Without a descriptor for it who comes stays in the backlog, and the listener readable: to try again at once would
- * be all that the agent does. */
+/* Without a descriptor for it who comes stays in the backlog, and the listener readable: to try again at once
+ * would be all that the agent does. */
 static const struct timeval accept_pause = {.tv_usec = 100000};
 
 /* A request of Prometheus' has some 300 bytes. */

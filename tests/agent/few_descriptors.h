@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Leaves so many that may still be opened. Returns the limit before, for give_descriptors_back(), which comes first
- * if it is called again. */
+/* Leaves so many that may still be opened. Returns the limit before, for give_descriptors_back(), which comes
+ * first if it is called again. */
 static inline struct rlimit leave_descriptors(rlim_t few) {
 	struct rlimit before;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);

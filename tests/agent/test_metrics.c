@@ -187,8 +187,9 @@ static size_t lines(void) {
 	return count;
 }
 
-/* Each CPU adds to a sum, and none to the text: a scrape of a large host is as long as that of a small one. And all
- * of it fits into what the agent keeps for an app that has yet to read it, which is as much as the command takes. */
+/* Each CPU adds to a sum, and none to the text: a scrape of a large host is as long as that of a small one. And
+ * all of it fits into what the agent keeps for an app that has yet to read it, which is as much as the command
+ * takes. */
 static void the_text_grows_with_the_policies_only(void **state) {
 	struct table_geometry g = table_geometry_for(16, STRIPES);
 	struct directory_header directory = {.tallies_offset = g.tallies_offset, .tally_stripes = STRIPES};
