@@ -562,7 +562,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := lint format unit asan tsan valgrind sql cli system systemd
+KINDS := lint format unit asan tsan valgrind sql cli deployed system systemd
 
 check: DEPS += browser
 check: deps
@@ -632,8 +632,15 @@ build-cli: all
 check-cli: build-cli
 	@tests/cli/run $(T)
 
-check-system: all $(programs) $(call named,$(system))
-	@tests/system/run $(T)
+build-system build-deployed: all $(programs) $(call named,$(system))
+check-system: build-system
+	@tests/system/run $(or $(T),$(filter-out $(DEPLOYED),$(patsubst tests/system/test_%.c,%,$(filter tests/system/%,$(SYSTEM)))))
+
+# Of these, what stint is deployed with: servers before and behind it, and what operators do. They measure little, so
+# other kinds may run beside them.
+DEPLOYED := nginx nginx_config nginx_faults operations patroni
+check-deployed: build-deployed
+	@tests/system/run $(DEPLOYED)
 
 check-systemd: all $(programs)
 	@tests/systemd/run
@@ -723,7 +730,7 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make demo-web [PORT=] [SECONDS=75] [STEP=1]  the like in a browser: nginx, Node.js and Python; STEP: Enter goes on'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
-	@echo '                               check-valgrind check-sql check-cli check-system check-systemd'
+	@echo '                               check-valgrind check-sql check-cli check-deployed check-system check-systemd'
 	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'
 	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
 	@echo 'make fleet [F=SCENARIO]        simulates fleets: what they cost the database; F=--help names what there is'
@@ -748,7 +755,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-asan build-cli build-tsan build-valgrind check check-asan check-cli check-command check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-deployed build-system build-tsan build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
