@@ -619,8 +619,8 @@ check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' check-threads
 
 # Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
-build-valgrind: $(call named,$(lib_tests))
-check-valgrind: build-valgrind
+build-valgrind check-valgrind: $(call named,$(lib_tests))
+check-valgrind:
 	$(call each,valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
 
 sanitize: check-asan check-tsan check-valgrind
