@@ -621,7 +621,7 @@ check-tsan:
 # Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
 build-valgrind check-valgrind: $(call named,$(lib_tests))
 check-valgrind:
-	$(call each,valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99)
+	$(call each,valgrind --quiet --fair-sched=yes --suppressions=tests/lib/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99)
 
 sanitize: check-asan check-tsan check-valgrind
 
