@@ -33,7 +33,6 @@ static const struct journal_plan plan = {
 struct play {
 	struct stage stage;
 	struct trial trial;
-	struct cluster old; /* after the move */
 	char pgpass[108];
 };
 
@@ -142,7 +141,6 @@ static void move(struct play *play) {
 	struct stage *stage = &play->stage;
 	struct cluster other;
 
-	play->old = stage->cluster;
 	trial_fault(&play->trial, "operator: moved to another database", AFTER_PAUSE_MS);
 	tap_ok(cluster_do(&stage->cluster, "alter role test_agent nologin") == 0 &&
 	           cluster_end_backends(&stage->cluster) == 0,
@@ -183,7 +181,6 @@ static int play_all(const struct scene *scene) {
 	forget_file(&play);
 	move(&play);
 	trial_judge(&play.trial);
-	cluster_close(&play.old);
 	return tap_finish();
 }
 
