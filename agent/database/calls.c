@@ -226,8 +226,10 @@ static bool finish_heartbeat(struct session *s, const struct operation *op, enum
 	if (beats && (!read_heartbeat(answer, &pulse) || !pg_answer_int4(answer, 0, 6, INT32_MAX, &server_pid)))
 		return false;
 	op->done.pulsed(op->context, outcome, beats ? &pulse : NULL);
-	if (beats)
+	if (beats) {
 		session_is_same(s, server_pid);
+		session_expect_others(s, pulse.live_hosts);
+	}
 	if (gone)
 		register_again(s);
 	return true;

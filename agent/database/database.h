@@ -6,7 +6,9 @@
  * Every operation has a deadline of the agent's own (`timeout_ms`): a server that is paused never answers, and no
  * TCP option notices. When the oldest operation runs out of time, or the connection breaks, the module drops the
  * connection, ends every operation under way with LEASE_UNKNOWN, in order, and then calls `down`. It reconnects by
- * itself, after a jittered pause that doubles from 50 ms to 2 s, until database_free().
+ * itself, after a jittered pause that doubles up to 2 s, until database_free(). The first pause is 50 ms, or 10 ms
+ * for each live host: who lost the server together shouldn't come back faster than it can take them up. For the same
+ * reason an attempt to connect to the only server that there is has at least 2 s.
  *
  * The server may report an error for one statement (LEASE_REJECTED). The connection stays up, unless the error's
  * SQLSTATE says that the server can't serve now, or that this session no longer fits (sqlstate.h): then the

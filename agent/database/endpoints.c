@@ -309,6 +309,10 @@ bool endpoints_are_usable(const struct endpoints *e) {
 	return e->known && !e->search && (e->count == 0 || address_total(e) > 0);
 }
 
+bool endpoints_are_several(const struct endpoints *e) {
+	return address_total(e) > 1;
+}
+
 bool endpoints_are_remembered(const struct endpoints *e) {
 	if (e->error && e->known)
 		return true;

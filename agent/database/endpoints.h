@@ -40,6 +40,8 @@ void endpoints_settle(struct endpoints *);
 
 /* At least one server's address is known, or needs no lookup. */
 bool endpoints_are_usable(const struct endpoints *);
+/* If one address has no answer, another one can be tried. */
+bool endpoints_are_several(const struct endpoints *);
 /* At least one address is of a name that is out, or the servers themselves are those of before. */
 bool endpoints_are_remembered(const struct endpoints *);
 /* Why something is out; "" when nothing is. */

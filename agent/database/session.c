@@ -36,6 +36,14 @@
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
 
+/* For each host: a small server begins about a hundred sessions a second. */
+#define PAUSE_EACH_MS 10
+
+/* An attempt to connect has at least so long, where there is no other address to try. A busy server takes it up even
+ * if it was given up meanwhile: if hundreds of agents did that and came again, those that nobody waits for any more
+ * would keep the server busy. */
+#define CONNECT_MIN_MS 2000
+
 /* The server gives up waiting for its standby after three quarters of a timeout. Even if connecting anew comes in
  * between, two such commits in a row are less apart than so many timeouts. */
 #define WARNINGS_APART 4
@@ -151,11 +159,21 @@ void session_start(struct session *s, const struct operation *what, const struct
 
 /* ---- Losing the connection --------------------------------------------------------- */
 
+static int clamp_pause(int64_t pause_ms) {
+	return pause_ms < PAUSE_MIN_MS ? PAUSE_MIN_MS : pause_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : (int)pause_ms;
+}
+
 /* Half to one and a half times the pause, so that hosts which lost the database together don't return together. */
 static int jittered(int pause_ms) {
 	uint32_t random;
 	evutil_secure_rng_get_bytes(&random, sizeof(random));
 	return pause_ms / 2 + (int)(random % (uint32_t)(pause_ms + 1));
+}
+
+void session_expect_others(struct session *s, int hosts) {
+	s->first_pause_ms = clamp_pause((int64_t)hosts * PAUSE_EACH_MS);
+	if (s->pause_ms < s->first_pause_ms)
+		s->pause_ms = s->first_pause_ms;
 }
 
 static void drop(struct session *s) {
@@ -171,7 +189,7 @@ static void drop(struct session *s) {
 	s->state = SESSION_WAITING;
 	s->broken = false;
 	wake_at(s, monotonic_now_ms() + jittered(s->pause_ms));
-	s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
+	s->pause_ms = clamp_pause(2 * (int64_t)s->pause_ms);
 	memcpy(why, s->error, sizeof(why)); /* callbacks may fail at something else */
 	finish_all(s, &s->under_way, LEASE_UNKNOWN);
 	s->events->down(s->context, why);
@@ -227,7 +245,7 @@ static bool receive_end(struct session *s) {
 		return false;
 	}
 	if (outcome == LEASE_DONE && s->state == SESSION_UP && monotonic_now_ms() - s->up_ms >= s->timeout_ms)
-		s->pause_ms = PAUSE_MIN_MS; /* it works, not only connects, nor for a moment */
+		s->pause_ms = s->first_pause_ms; /* it works, not only connects, nor for a moment */
 	operation_remove_first(&s->under_way);
 	if (finish(s, op, outcome))
 		return true;
@@ -340,11 +358,16 @@ static void on_dialled(evutil_socket_t fd, short what, void *context) {
 
 /* ---- Addresses ----------------------------------------------------------------------- */
 
+static int connect_ms(const struct session *s) {
+	bool patient = s->timeout_ms < CONNECT_MIN_MS && !endpoints_are_several(s->endpoints);
+	return patient ? CONNECT_MIN_MS : s->timeout_ms;
+}
+
 static int start_connection(struct session *s) {
 	struct pg_servers servers;
 	if (endpoints_list(s->endpoints, s->attempt, &servers) != 0)
 		return -1;
-	return dial_start(&s->dial, s->conninfo, s->name, s->timeout_ms, &servers, s->wake_fd);
+	return dial_start(&s->dial, s->conninfo, s->name, connect_ms(s), &servers, s->wake_fd);
 }
 
 static void connect_now(struct session *s) {
@@ -355,7 +378,7 @@ static void connect_now(struct session *s) {
 		return;
 	}
 	s->state = SESSION_CONNECTING;
-	wake_at(s, monotonic_now_ms() + s->timeout_ms);
+	wake_at(s, monotonic_now_ms() + connect_ms(s));
 	if (start_connection(s) != 0) {
 		session_set_error(s, "no thread, descriptor or memory to connect with");
 		drop(s);
@@ -408,7 +431,7 @@ static void check_dial(struct session *s) {
 	if (dial_is_over(s->dial)) {
 		end_dial(s);
 	} else {
-		session_set_error(s, "no connection within %d ms", s->timeout_ms);
+		session_set_error(s, "no connection within %d ms", connect_ms(s));
 		drop(s);
 	}
 }
@@ -473,7 +496,7 @@ bool session_init(struct session *s, struct event_base *base, const struct sessi
 	                      .context = context,
 	                      .timeout_ms = options->timeout_ms,
 	                      .pooled = options->pooled};
-	s->pause_ms = PAUSE_MIN_MS;
+	s->pause_ms = s->first_pause_ms = PAUSE_MIN_MS;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->conninfo = strdup(options->conninfo);
 	s->name = strdup(options->name);

@@ -68,6 +68,7 @@ struct session {
 	int64_t wake_ms;     /* when the timer is due */
 	int64_t attempt_ms;  /* when the last attempt began */
 	unsigned attempt;    /* failed ones; which address is tried first */
+	int first_pause_ms;  /* see session_expect_others() */
 	int pause_ms;        /* before the next attempt, without jitter */
 	int64_t up_ms;       /* since when it is up, or was last */
 	int64_t warned_ms;   /* when a commit wasn't waited for, last; 0: never */
@@ -95,6 +96,8 @@ void session_deinit(struct session *); /* operations under way end without a cal
 
 void session_connect(struct session *); /* starts connecting, and keeps at it */
 void session_came_up(struct session *);
+/* So many hosts may lose their sessions together, and come back together: the more, the longer is the first pause. */
+void session_expect_others(struct session *, int hosts);
 /* Drops the connection, for the reason that was set as error, from the event loop. */
 void session_drop_soon(struct session *);
 void session_set_error(struct session *, const char *format, ...) __attribute__((format(printf, 2, 3)));

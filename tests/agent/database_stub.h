@@ -59,7 +59,8 @@ static const char stub_schema[] =
 	"  left(current_setting('application_name'), 8))); end if;" /* other versions escape what isn't ASCII otherwise */
 	" if state = 'late' then insert into stint.late values (1); end if;"
 	" perform pg_sleep(fallback_ms / 1000.0);"
-	" return query select 1700000000000000 + clients, 13::bigint, 2, state = 'not alone', state = 'not alone',"
+	" return query select 1700000000000000 + clients, 13::bigint, case when state = 'many' then 100 else 2 end,"
+	"  state = 'not alone', state = 'not alone',"
 	"  state = 'not alone'; end $$;"
 	"create function stint.pulse() returns table (now_us bigint, change_id bigint, wal_end bigint) language sql as"
 	" $$ select 1700000000000000, 14::bigint, 78::bigint $$;"

@@ -141,7 +141,30 @@ static void gives_up_on_a_mute_server_and_tries_the_next(void **state) {
 	close_mute(f, fd);
 }
 
+/* Where there is no other one, nothing is won by giving up early. */
+static void gives_the_only_server_two_seconds(void **state) {
+	struct fixture *f = *state;
+	char path[128], rest[512];
+	int fd = listen_mute(f, path, sizeof(path));
+	int64_t began = test_now_ms();
+	snprintf(rest, sizeof(rest), "dbname=stub host=%s", path);
+	open_database(f, rest, TIMEOUT_MS);
+	expect(f, "D");
+	assert_in_range(test_now_ms() - began, 1980, PATIENCE_MS);
+	expect_why(f, "no connection within 2000 ms");
+	close_database(f);
+	close_mute(f, fd);
+}
+
 /* ---- Failures of the connection ------------------------------------------------------------------------ */
+
+static int64_t end_session_and_wait(struct fixture *f, const char *told) {
+	int64_t began = test_now_ms();
+	admin_do(f, "stub",
+	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
+	expect(f, told);
+	return test_now_ms() - began;
+}
 
 static void a_killed_backend_leaves_the_unknown(void **state) {
 	struct fixture *f = *state;
@@ -150,15 +173,21 @@ static void a_killed_backend_leaves_the_unknown(void **state) {
 	beat(f, "in step", 0);
 	beat(f, "in step", 0);
 	run_for(f, 100);
-	admin_do(f, "stub",
-	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
-	expect(f, "U???DU");
+	end_session_and_wait(f, "U???DU");
 	expect_why(f, "terminating connection due to administrator command");
 	assert_int_equal(database_in_flight(f->db), 0);
-	admin_do(f, "stub",
-	         "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'");
-	expect(f, "U???DUDU"); /* nothing was under way */
+	end_session_and_wait(f, "U???DUDU"); /* nothing was under way */
 	expect_why(f, "terminating connection due to administrator command");
+	close_database(f);
+}
+
+/* They may have lost their sessions, too: a hundred begin in half a second to one and a half. */
+static void comes_back_the_later_the_more_hosts_there_are(void **state) {
+	struct fixture *f = *state;
+	come_up(f, "dbname=stub", 5000);
+	beat(f, "many", 0);
+	expect(f, "Ud");
+	assert_in_range(end_session_and_wait(f, "UdDU"), 500, PATIENCE_MS);
 	close_database(f);
 }
 
@@ -355,7 +384,9 @@ int main(void) {
 		cmocka_unit_test(works_with_a_newer_schema_that_breaks_nothing),
 		cmocka_unit_test(tries_again_with_growing_pauses),
 		cmocka_unit_test(gives_up_on_a_mute_server_and_tries_the_next),
+		cmocka_unit_test(gives_the_only_server_two_seconds),
 		cmocka_unit_test(a_killed_backend_leaves_the_unknown),
+		cmocka_unit_test(comes_back_the_later_the_more_hosts_there_are),
 		cmocka_unit_test(a_paused_server_meets_the_deadline),
 		cmocka_unit_test(each_operation_has_its_own_deadline),
 		cmocka_unit_test(the_first_reason_to_leave_is_told),

@@ -29,7 +29,7 @@
  * 3. */
 #define CROWDED_MAX 15
 /* The longest pause, the attempt that is under way, and fifty handshakes on a busy machine. */
-#define RETURN_MS 15000 /* 5 s on fast machines; slow ones fork 50 backends in seconds, and agents try again */
+#define RETURN_MS 5000
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
