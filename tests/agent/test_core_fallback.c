@@ -210,6 +210,14 @@ static void a_flood_of_ids_shares_a_limit(void **state) {
 	assert_int_equal(core_shared_granted(f->core), 20);
 }
 
+/* The fallback's window is as short as before. */
+static void has_limit_per_hour(struct fixture *f, int32_t limit) {
+	struct core_policy hour = policy_with(limit, 20);
+	hour.time_window_ms = 3600000;
+	hour.terms.sub_window_us = 360000000;
+	policy_changes(f, hour);
+}
+
 /* Its limit is used up for half an hour, which the table knows for six seconds. */
 static void is_denied_for_long(struct fixture *f, uint32_t serial, const char *id) {
 	want(f, serial, id, 1);
@@ -224,10 +232,7 @@ static void is_denied_for_long(struct fixture *f, uint32_t serial, const char *i
 /* Whether the table still has the denial or not. */
 static void who_has_used_up_the_limit_has_that_of_the_fallback(void **state) {
 	struct fixture *f = *state;
-	struct core_policy hour = policy_with(100, 20);
-	hour.time_window_ms = 3600000;
-	hour.terms.sub_window_us = 360000000;
-	policy_changes(f, hour);
+	has_limit_per_hour(f, 100);
 	is_denied_for_long(f, 1, "early");
 	pass(f, 7000 * MS);
 	is_denied_for_long(f, 2, "late");
@@ -318,10 +323,7 @@ static void the_charge_is_clamped_to_the_limit_and_to_what_is_recent(void **stat
 
 static void a_long_window_is_charged_for_all_short_fallback_windows(void **state) {
 	struct fixture *f = *state;
-	struct core_policy hour = policy_with(1000, 20);
-	hour.time_window_ms = 3600000;
-	hour.terms.sub_window_us = 360000000;
-	policy_changes(f, hour);
+	has_limit_per_hour(f, 1000);
 	stays_away(f);
 	int admitted = 0;
 	for (int i = 0; i < 3; i++) {
