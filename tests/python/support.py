@@ -12,6 +12,8 @@ import tempfile
 import time
 import unittest
 
+import stint
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('STINT_BUILD', ROOT / 'build'))
 LIBRARY = ROOT / 'lib' / 'python'
@@ -73,6 +75,19 @@ class Agent:
         until(lambda: 'room for' in self.log.read_text() or self.process.poll() is not None, 'the agent is there')
         if self.process.poll() is not None:
             raise AssertionError(self.log.read_text())
+
+    def limiter(self, policy, max_requests=5, **options):
+        """One that takes its time, on a slow machine too."""
+        return stint.Limiter(
+            **{
+                'policy': policy,
+                'max_requests': max_requests,
+                'time_window_ms': WINDOW_MS,
+                'timeout_ms': 30000,
+                'socket_path': self.socket,
+                **options,
+            }
+        )
 
     def signal(self, number):
         self.process.send_signal(number)

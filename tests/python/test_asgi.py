@@ -6,15 +6,13 @@ import unittest
 import stint
 import support
 from stint.asgi import LimitRequests
-from support import WINDOW_MS
 
 agent = support.Agent()
 CONNECT = {'type': 'websocket.connect'}
 
 
 def make(policy, max_requests=3, **options):
-    options = {'socket_path': agent.socket, 'timeout_ms': 30000, **options}
-    return stint.Limiter(policy=policy, max_requests=max_requests, time_window_ms=WINDOW_MS, **options)
+    return agent.limiter(policy, max_requests, **options)
 
 
 async def app(scope, receive, send):

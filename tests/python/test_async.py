@@ -13,7 +13,7 @@ from itertools import islice
 import stint
 import support
 from stint import _loop
-from support import WINDOW_MS, until
+from support import until
 
 try:
     import uvloop
@@ -21,19 +21,7 @@ except ImportError:
     uvloop = None
 
 agent = support.Agent()
-
-
-def make(policy, max_requests=5, **options):
-    return stint.Limiter(
-        **{
-            'policy': policy,
-            'max_requests': max_requests,
-            'time_window_ms': WINDOW_MS,
-            'timeout_ms': 30000,
-            'socket_path': agent.socket,
-            **options,
-        }
-    )
+make = agent.limiter
 
 
 def count_watchers():

@@ -10,14 +10,13 @@ from wsgiref.validate import validator
 import stint
 import support
 from stint.wsgi import LimitRequests
-from support import WINDOW_MS, until
+from support import until
 
 agent = support.Agent()
 
 
 def make(policy, max_requests=3, **options):
-    options = {'socket_path': agent.socket, 'timeout_ms': 30000, **options}
-    return stint.Limiter(policy=policy, max_requests=max_requests, time_window_ms=WINDOW_MS, **options)
+    return agent.limiter(policy, max_requests, **options)
 
 
 def app(environ, start_response):
