@@ -137,6 +137,8 @@ AGENT := \
 	agent/core/generation.c \
 	agent/core/grant.c \
 	agent/core/heap.c \
+	agent/core/lease_install.c \
+	agent/core/lease_timer.c \
 	agent/core/leases.c \
 	agent/core/pending.c \
 	agent/core/promotion.c \

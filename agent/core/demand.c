@@ -141,8 +141,8 @@ int demand_span_least(const struct core *core, const struct grant_terms *terms) 
 }
 
 /* For how many sub-windows after the present one a lease of the client should last: as long as it takes to use
- * ENOUGH_CREDITS, and long enough that the next lease can come before this one's last
- * quarter is used, which is when it is asked for: see demand_mark_base(). */
+ * ENOUGH_CREDITS, and long enough that the next lease can come before this one's last quarter is used, which is
+ * when it is asked for: see demand_mark_base(). */
 static int wanted_span(struct core *core, const struct client *client, const struct grant_terms *terms) {
 	double demand = client_demand(client);
 	if (in_fallback(core))

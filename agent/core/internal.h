@@ -1,23 +1,25 @@
 /*
  * internal.h - shared by the core's files only. Each calls those below it, none above it:
  *
- *   core.c       what core.h declares: events of apps, policies and the database; time
- *   sweep.c      goes round the table: idle clients leave, the table is repaired
- *   batch.c      sends pending requests to the store, many at a time
- *   fallback.c   the way into a fallback, and back
- *   answer.c     what the store's answer to one request means
- *   arrival.c    a client comes in, if need be in the stead of another
- *   promotion.c  another server in the place of the database
- *   repair.c     puts back what was scribbled over
- *   generation.c events that concern all clients, each of which meets them when it is looked at
- *   recall.c     calls back what lies unspent on other hosts
- *   verdict.c    what goes with a verdict: limit, remaining, times
- *   leases.c     leases: into the table and out of it again, timers
- *   demand.c     how much a client uses, whether it goes on, and how large a lease is asked for it
- *   debt.c       what was admitted before the database counted it
- *   pending.c    a client's request that is queued or under way, and who waits for it
- *   registry.c   in which slot each client is
- *   state.c      which store is asked
+ *   core.c          what core.h declares: events of apps, policies and the database; time
+ *   sweep.c         goes round the table: idle clients leave, the table is repaired
+ *   batch.c         sends pending requests to the store, many at a time
+ *   fallback.c      the way into a fallback, and back
+ *   answer.c        what the store's answer to one request means
+ *   arrival.c       a client comes in, if need be in the stead of another
+ *   promotion.c     another server in the place of the database
+ *   repair.c        puts back what was scribbled over
+ *   generation.c    events that concern all clients, each of which meets them when it is looked at
+ *   recall.c        calls back what lies unspent on other hosts
+ *   verdict.c       what goes with a verdict: limit, remaining, times
+ *   lease_install.c what was granted comes into the table
+ *   lease_timer.c   when to look at a client's leases
+ *   leases.c        what a client holds, and what becomes of it: spent, reported, returned
+ *   demand.c        how much a client uses, whether it goes on, and how large a lease is asked for it
+ *   debt.c          what was admitted before the database counted it
+ *   pending.c       a client's request that is queued or under way, and who waits for it
+ *   registry.c      in which slot each client is
+ *   state.c         which store is asked
  *
  * Below these are the parts that know no struct core: store_memory, grant, table, client, heap and slab.
  */
@@ -141,7 +143,7 @@ struct core {
 	struct pending_queue urgent, background, put_off[BUSY_MAX]; /* the last: by their delays */
 	size_t background_count, put_off_count;
 
-	/* leases.c */
+	/* lease_timer.c */
 	struct heap timers; /* value: client */
 
 	/* batch.c */
@@ -436,20 +438,27 @@ void demand_size(struct core *core, const struct client *client, const struct pe
 /* What the low-water mark of what was granted is a part of. */
 uint32_t demand_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 
-/* leases.c */
+/* lease_install.c */
 void lease_install(struct core *core, uint32_t client, const struct lease_grant *grant, int64_t sent_ns,
                    int64_t now_ns, int32_t served);
+
+/* lease_timer.c */
+/* Sets the client's timer, unless it has one, for when something is to be done: its next lease is to be asked for,
+ * a lease is over, or it may no longer use what it has. */
+void lease_plan_timer(struct core *core, uint32_t client, int64_t now_ns);
+/* A timer has run out. False: it was of a client that is gone, or lost its slot. Else lease_on_timer() is next. */
+bool lease_end_timer(struct core *core, uint32_t client);
+void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
+/* Ends both leases and a denial. What is left goes back now if there is room for the request, else later. */
+void lease_void(struct core *core, uint32_t client, bool give_back);
+
+/* leases.c */
 void lease_settle(struct core *core, uint32_t client, int bank, bool give_back);
 /* Another host needs what lies idle here of a long lease: it goes back at once. */
 void lease_recall(struct core *core, uint32_t client);
 /* Puts into the request what has become of the client's leases: what those that are over left unspent, and what
  * was spent of the others. */
 void lease_report(struct core *core, struct pending *pending);
-/* Ends both leases and a denial. What is left goes back now if there is room for the request, else later. */
-void lease_void(struct core *core, uint32_t client, bool give_back);
-/* A timer has run out. False: it was of a client that is gone, or lost its slot. Else lease_on_timer() is next. */
-bool lease_end_timer(struct core *core, uint32_t client);
-void lease_on_timer(struct core *core, uint32_t client, int64_t now_ns);
 /* From which bank the cost was spent; -1: from none, there is not so much. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
 /* Which bank holds the cost, and can be spent from now; -1: none. */
@@ -467,6 +476,17 @@ uint64_t lease_unspent(const struct core *core, const struct client *client);
 uint32_t lease_open_credits(const struct core *core, const struct client *client);
 /* A lease that is open is half full at least, whatever another one says. */
 bool lease_is_ample(struct core *core, const struct client *client);
+/* Whether a lease can be spent now: the one that ends last may not have begun. */
+bool lease_is_spendable(const struct core *core, const struct client *client, int bank, int64_t now_ns);
+/* The bank whose lease ends last; -1: none is live. */
+int lease_last_bank(const struct client *client, int64_t now_ns);
+/* How long before a lease ends the next one is asked for. */
+int64_t lease_lead_ns(const struct core *core, int64_t sub_ns);
+/* When what was charged to the lease's sub-window begins to count for nothing: from then on a return would change
+ * nothing. */
+int64_t lease_off_books_ns(struct core *core, const struct client *client, int bank);
+/* Credits go back with the client's next request, which is made for that if need be. */
+void lease_note_return(struct core *core, uint32_t client, int64_t sub_window, uint32_t credits);
 
 /* How long a lease lasts at most: for the running sub-window, and as many after it as the window has; of a fixed
  * window, for the next one. */

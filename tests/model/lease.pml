@@ -8,7 +8,7 @@
  *     send                 add_to_batch(), fill_request(), debt_attach()     agent/core/batch.c, debt.c
  *     start, commit        stint.take_leases(), stint.take()                 sql/, and agent/core/grant.c
  *     lose, refuse         the network; a statement that was refused         reject() in agent/core/batch.c
- *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, leases.c
+ *     receive, place       answer_pending(), lease_install(), install_part() agent/core/answer.c, lease_install.c
  *     OPEN                 lease_is_open(), table_publish(), table_drain()   lib/decide.c, agent/core/table.c
  *     give_up              LEASE_UNKNOWN: give_up()                          agent/core/batch.c, drop() in session.c
  *     settle, note_report  lease_settle(), pending_add_report()              agent/core/leases.c, pending.c

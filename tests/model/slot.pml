@@ -10,7 +10,7 @@
  *     App: mail                 request_came_too_late() of a verdict                 lib/request.c
  *     publish, drain, wipe      table_publish(), table_drain(), wipe()               agent/core/table.c
  *     claim, release            table_claim(), table_release()                       agent/core/table.c
- *     settle, install_part      lease_settle(), install_part()                       agent/core/leases.c
+ *     settle, install_part      lease_settle(), install_part()                       agent/core/leases.c, lease_install.c
  *     Agent: lease_spend        core_want(), lease_spend(), table_spend()            agent/core/leases.c
  *     obtain, adopt             arrival_obtain(), evict(), adopt()                   agent/core/arrival.c
  *     Agent: takeover           adopt_orphans()                                      agent/core/table.c
