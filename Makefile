@@ -586,7 +586,8 @@ each = @tests/each $(1) -- $^
 check-quick: KINDS = lint format unit sql simulation-quick
 check-quick: check
 
-check-lint: all
+build-lint: all
+check-lint: build-lint
 	@tests/lint/run
 	@tests/lint/runner
 	@tests/lint/manuals
@@ -757,7 +758,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-asan build-cli build-deployed build-system build-tsan build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-system build-tsan build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
