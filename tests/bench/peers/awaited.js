@@ -1,10 +1,10 @@
 /*
  * awaited.js - how fast lib/node is, in processes of their own, beside rate-limiter-flexible in memory.
  *
- *     node awaited.js LIBRARY EMPTY PROCESSES CLIENTS MS
+ *     node awaited.js LIBRARY EMPTY PROCESSES CLIENTS MS [own]
  *
  * LIBRARY: the path of lib/node; EMPTY: that of an addon that does nothing; $STINT_SOCKET: the agent. Each process draws from CLIENTS by turns, one
- * check at a time. Prints one line, the checks per second of all processes: isAllowed awaited, tryCheck, and consume awaited; then how often
+ * check at a time: all from the same, in the same order, or each from its own. Prints one line, the checks per second of all processes: isAllowed awaited, tryCheck, and consume awaited; then how often
  * the empty addon is called with an id; then the p99 of the event loop's delay in ms
  * while isAllowed is awaited in 32 loops that give way to timers every 1,000 checks.
  */
@@ -20,7 +20,8 @@ const ROUNDS_MAX = 30;
 
 const [library, empty, ...numbers] = process.argv.slice(2);
 const [processes, clients, ms] = numbers.map(Number);
-const ids = Array.from({length: clients}, (_, i) => 'client-' + String(i).padStart(8, '0'));
+const whose = numbers[3] === 'own' ? process.pid + '-' : 'client-';
+const ids = Array.from({length: clients}, (_, i) => whose + String(i).padStart(8, '0'));
 
 /* Verdicts per second of `some(first)`, which asks for LOOK_EVERY of them and returns how many it got. */
 async function measure(some) {

@@ -3,14 +3,16 @@
  *
  *     node limiter.js STORE WHERE PROCESSES IN_FLIGHT RATE_MS LATENCY_MS
  *
- * STORE: postgres (WHERE: a libpq connection string), redis (WHERE: the path of a socket) or memory. Each process has one limiter,
+ * STORE: postgres (WHERE: a libpq connection string), redis (WHERE: the path of a socket), memory, or cluster: then the processes are
+ * workers of a node cluster, and count together in its primary. Each process has one limiter,
  * and IN_FLIGHT checks under way at any time; all wait for each other before they begin. First without looking at the clock for
  * each check, for the rate, then with it. Prints one line: checks per second of all processes, then CLASS:COUNT for each class of
  * tests/support/histogram.h that has durations, in nanoseconds.
  */
 'use strict';
+const cluster = require('cluster');
 const {fork} = require('child_process');
-const {RateLimiterMemory, RateLimiterPostgres, RateLimiterRedis} = require('rate-limiter-flexible');
+const {RateLimiterCluster, RateLimiterClusterMaster, RateLimiterMemory, RateLimiterPostgres, RateLimiterRedis} = require('rate-limiter-flexible');
 
 const CLIENTS = 100;
 const LIMIT = {points: 1000000000, duration: 60, keyPrefix: 'peers'};
@@ -40,7 +42,25 @@ async function makeLimiter() {
 		return makePostgres();
 	if (store === 'redis')
 		return new RateLimiterRedis({...LIMIT, storeClient: new (require('ioredis'))(where)});
+	if (store === 'cluster')
+		return new RateLimiterCluster(LIMIT);
 	return new RateLimiterMemory(LIMIT);
+}
+
+/* ---- Messages ---------------------------------------------------------------- */
+
+/* The next one that has this property: a cluster's limiters send their own. One that ends before ends all. */
+function nextMessage(other, property) {
+	return new Promise((resolve, reject) => {
+		const look = (message) => {
+			if (message[property] === undefined)
+				return;
+			other.off('message', look);
+			resolve(message);
+		};
+		other.on('message', look);
+		other.once('exit', (status) => reject(new Error('a process ended, status ' + status)));
+	});
 }
 
 /* ---- One process ---------------------------------------------------------------- */
@@ -95,7 +115,7 @@ async function work() {
 
 	await runAll(runForRate, limiter, WARM_UP_MS);
 	process.send({ready: true});
-	await new Promise((resolve) => process.once('message', resolve));
+	await nextMessage(process, 'go');
 	const {rate} = await runAll(runForRate, limiter, rateMs);
 	const {ns} = await runAll(runForLatency, limiter, latencyMs);
 	process.send({rate, classes: countClasses(ns)}, () => process.exit(0));
@@ -103,21 +123,27 @@ async function work() {
 
 /* ---- All of them ------------------------------------------------------------------ */
 
-/* One that ends before it has sent what it should ends all. */
-function nextMessage(child) {
-	return new Promise((resolve, reject) => {
-		child.once('message', resolve);
-		child.once('exit', (status) => reject(new Error('a process ended, status ' + status)));
-	});
+function startProcess() {
+	const options = process.argv.slice(2);
+	if (store !== 'cluster')
+		return fork(__filename, options);
+	cluster.setupPrimary({exec: __filename, args: options});
+	return cluster.fork();
+}
+
+async function prepare() {
+	if (store === 'postgres')
+		await makeLimiter(); // several that make the same table at once are in each other's way
+	if (store === 'cluster')
+		new RateLimiterClusterMaster();
 }
 
 async function lead() {
-	if (store === 'postgres')
-		await makeLimiter(); // several that make the same table at once are in each other's way
-	const children = Array.from({length: processes}, () => fork(__filename, process.argv.slice(2)));
+	await prepare();
+	const children = Array.from({length: processes}, startProcess);
 
-	await Promise.all(children.map(nextMessage));
-	const ends = children.map(nextMessage);
+	await Promise.all(children.map((child) => nextMessage(child, 'ready')));
+	const ends = children.map((child) => nextMessage(child, 'rate'));
 	for (const child of children)
 		child.send({go: true});
 
