@@ -193,6 +193,7 @@ STINT := \
 	agent/command/refusal.c \
 	agent/command/rows.c \
 	agent/command/show.c \
+	agent/command/summary.c \
 	agent/command/verdict.c
 
 MIGRATIONS := \

@@ -11,7 +11,9 @@
 #include "agent_status.h"
 #include "command.h"
 #include "counters.h"
+#include "fields.h"
 #include "output.h"
+#include "summary.h"
 
 const char status_help[] =
 	"Shows how the agent stands with its database, its table, its counters and the policies\n"
@@ -21,69 +23,14 @@ const char status_help[] =
 	"\n"
 	"The exit code is 4 while the agent can't use its database, 3 when there is no agent.\n";
 
-static int64_t number_of(const json_t *object, const char *key) {
-	return json_integer_value(json_object_get(object, key)); /* 0 where there is none */
-}
-
-static const char *text_of(const json_t *object, const char *key) {
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static void print_field(const char *name, const char *value) {
-	char *printable = output_printable(value);
-	if (printable && *printable != '\0')
-		printf("%-10s%s\n", name, printable);
-	free(printable);
-}
-
-static void print_agent(const json_t *status) {
-	char text[600], uptime[OUTPUT_TEXT_SIZE];
-	output_duration(uptime, number_of(status, "uptime_ms"));
-	snprintf(text, sizeof(text), "%s on host %s, process %" PRId64 ", up %s, apps connected: %" PRId64,
-	         text_of(status, "version"), text_of(status, "host"), number_of(status, "pid"), uptime,
-	         number_of(status, "apps"));
-	print_field("agent", text);
-}
-
-/* After a failover, say: the error above it is of the time before. */
-static void print_hold(int64_t held_ms) {
-	char text[200], wait[OUTPUT_TEXT_SIZE];
-	output_duration(wait, held_ms);
-	snprintf(text, sizeof(text), "%s more, until leases of the server before have ended on all hosts", wait);
-	if (held_ms > 0)
-		print_field("waits", text);
-}
-
-static void print_database(const json_t *database) {
-	char text[600], since[OUTPUT_TEXT_SIZE], round_trip[OUTPUT_TEXT_SIZE] = "-";
-	int64_t rtt_us = number_of(database, "rtt_us");
-	if (strcmp(text_of(database, "kind"), "memory") == 0) {
-		print_field("database", "memory: none, this host counts for itself");
-		return;
-	}
-	output_duration(since, number_of(database, "since_ms"));
-	if (rtt_us > 0) /* else nothing has been asked yet */
-		snprintf(round_trip, sizeof(round_trip), "%.1f ms", (double)rtt_us / 1000);
-	snprintf(text, sizeof(text),
-	         "%s, %s for %s, %" PRId64 " live hosts, round trip %s, %" PRId64 " fallbacks so far",
-	         text_of(database, "kind"), text_of(database, "state"), since, number_of(database, "live_hosts"),
-	         round_trip, number_of(database, "fallbacks"));
-	print_field("database", text);
-	/* An error that is over isn't shown: the log has it. */
-	if (strcmp(text_of(database, "state"), "in step") != 0)
-		print_field("error", text_of(database, "last_error"));
-	print_hold(number_of(database, "held_ms"));
-}
-
 static void print_table(const json_t *table) {
 	char text[200], bytes[OUTPUT_TEXT_SIZE];
 	snprintf(text, sizeof(text),
 	         "%" PRId64 " of %" PRId64 " clients, %s, %" PRId64 " evicted, %" PRId64 " without room",
-	         number_of(table, "clients"), number_of(table, "capacity"),
-	         output_bytes(bytes, number_of(table, "bytes")), number_of(table, "evictions"),
-	         number_of(table, "overflow"));
-	print_field("table", text);
+	         fields_number(table, "clients"), fields_number(table, "capacity"),
+	         output_bytes(bytes, fields_number(table, "bytes")), fields_number(table, "evictions"),
+	         fields_number(table, "overflow"));
+	summary_print_field(stdout, "table", text);
 }
 
 /* NULL: of a newer agent. */
@@ -132,8 +79,7 @@ static int print_policies(json_t *policies) {
 }
 
 static int print_status(const json_t *status) {
-	print_agent(status);
-	print_database(json_object_get(status, "database"));
+	summary_print_agent(stdout, status);
 	print_table(json_object_get(status, "table"));
 	if (print_counters(json_object_get(status, "counters")) != 0)
 		return COMMAND_FAILED;
@@ -144,7 +90,7 @@ static int print_status(const json_t *status) {
 /* Whether the agent can't use its database. It can when it is in step, charges what a fallback has admitted, or
  * has no database (memory). A state that this program doesn't know isn't called trouble. */
 static bool is_out_of_reach(const json_t *status) {
-	const char *state = text_of(json_object_get(status, "database"), "state");
+	const char *state = fields_text(json_object_get(status, "database"), "state");
 	return strcmp(state, "fallback") == 0 || strcmp(state, "connecting") == 0;
 }
 

@@ -105,6 +105,8 @@ int command_check_client(struct command_call *, const char *client_id);
 /* Checks what is written down with a change; NULL is none. */
 int command_check_note(const struct command_call *, const char *note);
 
+/* The connection string that the settings or the environment give; NULL: neither, so libpq's own defaults hold. */
+const char *command_conninfo(const struct command_call *);
 /* Connects to the database that the settings name. Returns COMMAND_DONE; or reports the error, returns its exit
  * code and sets *out to NULL. */
 int command_connect(const struct command_call *, struct pg **out);

@@ -9,6 +9,7 @@
 
 #include "command.h"
 #include "doctor.h"
+#include "fields.h"
 #include "migrations.h"
 #include "objects.h"
 #include "rows.h"
@@ -18,19 +19,6 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define CLOCKS_APART_MS    1000 /* stint doesn't go by it; people who compare logs do */
 #define SNAPSHOT_OLD_S     60   /* as in sql/README.md: from then on statements get slower */
-
-static const char *text_of(const json_t *object, const char *key) {
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static int64_t number_of(const json_t *object, const char *key) {
-	return json_integer_value(json_object_get(object, key));
-}
-
-static bool is_set(const json_t *object, const char *key) {
-	return json_is_true(json_object_get(object, key));
-}
 
 /* Returns the first row, which the caller owns; NULL: it can't be read, and that is written down. */
 static json_t *read_row(struct doctor *doctor, struct pg *pg, const char *what, const char *select) {
@@ -55,15 +43,15 @@ static void look_at_server(struct doctor *doctor, struct pg *pg) {
 		" pg_is_in_recovery() as standby, current_setting('transaction_read_only') = 'on' as read_only");
 	if (!row)
 		return;
-	const char *wrong = number_of(row, "number") < 150000               ? "it must be 15 or later"
-	                    : strcmp(text_of(row, "encoding"), "UTF8") != 0 ? "its encoding must be UTF8"
-	                    : is_set(row, "standby")                        ? "it is a standby, which takes no changes"
-	                    : is_set(row, "read_only")                      ? "it takes no changes: read only"
-	                                                                    : NULL;
+	const char *wrong = fields_number(row, "number") < 150000               ? "it must be 15 or later"
+	                    : strcmp(fields_text(row, "encoding"), "UTF8") != 0 ? "its encoding must be UTF8"
+	                    : fields_is_set(row, "standby")   ? "it is a standby, which takes no changes"
+	                    : fields_is_set(row, "read_only") ? "it takes no changes: read only"
+	                                                      : NULL;
 	doctor_find(doctor, wrong ? DOCTOR_ERROR : DOCTOR_OK, "server",
 	            "connect to a primary that will do, see systemd/README.md: Failover",
-	            "PostgreSQL %s, database %s, as %s%s%s", text_of(row, "version"), text_of(row, "database"),
-	            text_of(row, "user"), wrong ? ": " : "", wrong ? wrong : "");
+	            "PostgreSQL %s, database %s, as %s%s%s", fields_text(row, "version"), fields_text(row, "database"),
+	            fields_text(row, "user"), wrong ? ": " : "", wrong ? wrong : "");
 	json_decref(row);
 }
 
@@ -80,7 +68,7 @@ static void look_at_clocks(struct doctor *doctor, struct pg *pg) {
 	int64_t after_ms = wall_clock_ms();
 	if (!row)
 		return;
-	int64_t apart_ms = number_of(row, "now_ms") - (before_ms + after_ms) / 2;
+	int64_t apart_ms = fields_number(row, "now_ms") - (before_ms + after_ms) / 2;
 	bool far = llabs((long long)apart_ms) > CLOCKS_APART_MS + (after_ms - before_ms);
 	doctor_find(doctor, far ? DOCTOR_WARNING : DOCTOR_OK, "clocks",
 	            "set both by NTP. Limits don't suffer from it, but times in logs and in the history don't match",
@@ -97,13 +85,13 @@ static void look_at_settings(struct doctor *doctor, struct pg *pg) {
 	             " current_setting('default_transaction_isolation') as isolation");
 	if (!row)
 		return;
-	const char *commit = text_of(row, "synchronous_commit"), *isolation = text_of(row, "isolation");
-	bool safe = is_set(row, "fsync") && is_set(row, "full_page_writes");
+	const char *commit = fields_text(row, "synchronous_commit"), *isolation = fields_text(row, "isolation");
+	bool safe = fields_is_set(row, "fsync") && fields_is_set(row, "full_page_writes");
 	doctor_find(
 		doctor, safe ? DOCTOR_OK : DOCTOR_WARNING, "durability",
 		"set fsync and full_page_writes on, or accept that what was granted before a crash may be granted again",
-		"fsync %s, full_page_writes %s, synchronous_commit %s%s", is_set(row, "fsync") ? "on" : "off",
-		is_set(row, "full_page_writes") ? "on" : "off", commit,
+		"fsync %s, full_page_writes %s, synchronous_commit %s%s", fields_is_set(row, "fsync") ? "on" : "off",
+		fields_is_set(row, "full_page_writes") ? "on" : "off", commit,
 		strcmp(commit, "off") == 0 ? " (grants are committed as with on, unless an agent is told to keep it)"
 								   : "");
 	bool read_committed = strcmp(isolation, "read committed") == 0;
@@ -118,7 +106,7 @@ static void look_at_pooler(struct doctor *doctor, struct pg *pg) {
 	json_t *row = read_row(doctor, pg, "pooler", "select pg_backend_pid() as pid");
 	if (!row)
 		return;
-	bool between = number_of(row, "pid") != pg_backend_pid(pg);
+	bool between = fields_number(row, "pid") != pg_backend_pid(pg);
 	doctor_find(doctor, between ? DOCTOR_WARNING : DOCTOR_OK, "pooler",
 	            "if it is in transaction mode, agents need pooler = transaction: systemd/README.md, Poolers", "%s",
 	            between ? "there is one between here and the server" : "none between here and the server");
@@ -142,14 +130,14 @@ static void look_at_snapshots(struct doctor *doctor, struct pg *pg) {
 		" pg_prepared_xacts) s");
 	if (!row)
 		return;
-	int64_t seconds = number_of(row, "seconds");
-	const char *part = is_set(row, "sees_all") ? "" : "; of other users' sessions little can be seen";
+	int64_t seconds = fields_number(row, "seconds");
+	const char *part = fields_is_set(row, "sees_all") ? "" : "; of other users' sessions little can be seen";
 	if (seconds >= SNAPSHOT_OLD_S)
 		doctor_find(
 			doctor, DOCTOR_WARNING, "old snapshots",
 			"end that transaction: hot clients' grants get slower meanwhile; idle_in_transaction_session_timeout"
 			" does it by itself",
-			"%s has had one for %" PRId64 " s%s", text_of(row, "who"), seconds, part);
+			"%s has had one for %" PRId64 " s%s", fields_text(row, "who"), seconds, part);
 	else
 		doctor_find(doctor, DOCTOR_OK, "old snapshots", NULL, "none%s", part);
 	json_decref(row);
@@ -184,7 +172,7 @@ static void look_at_objects(struct doctor *doctor, struct pg *pg) {
 	else if (first)
 		doctor_find(doctor, DOCTOR_ERROR, "owners and rights", "stint db migrate puts them right",
 		            "%zu are not as they were made, such as %s: %s", json_array_size(problems),
-		            text_of(first, "object"), text_of(first, "problem"));
+		            fields_text(first, "object"), fields_text(first, "problem"));
 	else
 		doctor_find(doctor, DOCTOR_OK, "owners and rights", NULL, "all as they were made");
 	json_decref(problems);
@@ -199,16 +187,16 @@ static void look_at_roles(struct doctor *doctor, struct pg *pg) {
 		" r.oid = a.roleid join pg_roles m on m.oid = a.member where r.rolname like 'stint\\_%'");
 	if (!row)
 		return;
-	if (number_of(row, "agents") == 0)
+	if (fields_number(row, "agents") == 0)
 		doctor_find(doctor, DOCTOR_WARNING, "agents' logins",
 		            "create role stintd login password '...' in role stint_agent, and let agents use it",
 		            "no login has the role stint_agent");
-	else if (*text_of(row, "super") != '\0')
+	else if (*fields_text(row, "super") != '\0')
 		doctor_find(doctor, DOCTOR_WARNING, "agents' logins",
 		            "give agents a login that may do no more than they need",
-		            "%s may do anything, being a superuser", text_of(row, "super"));
+		            "%s may do anything, being a superuser", fields_text(row, "super"));
 	else
-		doctor_find(doctor, DOCTOR_OK, "agents' logins", NULL, "%s", text_of(row, "who"));
+		doctor_find(doctor, DOCTOR_OK, "agents' logins", NULL, "%s", fields_text(row, "who"));
 	json_decref(row);
 }
 
@@ -221,14 +209,14 @@ static void look_at_hosts(struct doctor *doctor, struct pg *pg) {
 		" as versions, string_agg(distinct version, ', ') filter (where state <> 'stopped') as all_versions from stint.host");
 	if (!row)
 		return;
-	const char *bad = text_of(row, "bad");
+	const char *bad = fields_text(row, "bad");
 	doctor_find(doctor, *bad != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "hosts",
 	            "look at these hosts' agents; each needs a host of its own in its configuration",
-	            "%" PRId64 " known%s%s", number_of(row, "live"), *bad != '\0' ? "; not as they should be: " : "",
-	            bad);
-	if (number_of(row, "versions") > 1)
+	            "%" PRId64 " known%s%s", fields_number(row, "live"),
+	            *bad != '\0' ? "; not as they should be: " : "", bad);
+	if (fields_number(row, "versions") > 1)
 		doctor_find(doctor, DOCTOR_WARNING, "agents' versions", "update those that are older", "%s",
-		            text_of(row, "all_versions"));
+		            fields_text(row, "all_versions"));
 	json_decref(row);
 }
 
@@ -239,7 +227,7 @@ static void look_at_dropped(struct doctor *doctor, struct pg *pg) {
 	             " as back from stint.policy_limit where dropped_at is not null");
 	if (!row)
 		return;
-	const char *back = text_of(row, "back");
+	const char *back = fields_text(row, "back");
 	doctor_find(doctor, *back != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "dropped policies",
 	            "set them as they should be (stint policy set), or take them out of the apps", "%s%s",
 	            *back != '\0' ? "brought back by apps that declare them: " : "none that apps have brought back",
@@ -262,10 +250,8 @@ static void look_into(struct doctor *doctor, struct pg *pg) {
 }
 
 void doctor_look_at_database(struct doctor *doctor) {
-	const char *conninfo = doctor->call->settings->conninfo;
-	if (!conninfo)
-		conninfo = getenv("STINT_DATABASE");
-	bool in_memory = strcmp(text_of(json_object_get(doctor->status, "database"), "kind"), "memory") == 0;
+	const char *conninfo = command_conninfo(doctor->call);
+	bool in_memory = strcmp(fields_text(json_object_get(doctor->status, "database"), "kind"), "memory") == 0;
 	if ((!conninfo && in_memory) || (conninfo && strcmp(conninfo, "memory:") == 0))
 		return;
 	struct pg *pg;

@@ -17,6 +17,7 @@
 #include "agent_status.h"
 #include "command.h"
 #include "doctor.h"
+#include "fields.h"
 #include "output.h"
 #include "stint.h"
 
@@ -89,15 +90,10 @@ static void look_at_socket(struct doctor *doctor) {
 
 /* ---- The agent -------------------------------------------------------------------------- */
 
-static const char *text_of(const json_t *object, const char *key) {
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
 static void look_at_agents_database(struct doctor *doctor) {
 	const json_t *database = json_object_get(doctor->status, "database");
-	const char *state = text_of(database, "state");
-	if (strcmp(text_of(database, "kind"), "memory") == 0)
+	const char *state = fields_text(database, "state");
+	if (strcmp(fields_text(database, "kind"), "memory") == 0)
 		doctor_find(doctor, DOCTOR_OK, "agent's database", NULL, "none (memory:): this host counts for itself");
 	else if (strcmp(state, "in step") == 0)
 		doctor_find(doctor, DOCTOR_OK, "agent's database", NULL, "in step, %" PRId64 " live hosts",
@@ -105,7 +101,7 @@ static void look_at_agents_database(struct doctor *doctor) {
 	else
 		doctor_find(doctor, strcmp(state, "resync") == 0 ? DOCTOR_WARNING : DOCTOR_ERROR, "agent's database",
 		            "see below what is wrong with the database, and the agent's log: journalctl -u stintd",
-		            "%s: %s", state, text_of(database, "last_error"));
+		            "%s: %s", state, fields_text(database, "last_error"));
 }
 
 static void look_at_agent(struct doctor *doctor) {
@@ -116,10 +112,10 @@ static void look_at_agent(struct doctor *doctor) {
 		            "no answer: %s", why);
 		return;
 	}
-	const char *version = text_of(doctor->status, "version");
+	const char *version = fields_text(doctor->status, "version");
 	bool same = strcmp(version, STINT_VERSION) == 0;
 	doctor_find(doctor, same ? DOCTOR_OK : DOCTOR_WARNING, "agent", "restart it: systemctl restart stintd",
-	            "version %s on host %s, process %" PRId64 "%s", version, text_of(doctor->status, "host"),
+	            "version %s on host %s, process %" PRId64 "%s", version, fields_text(doctor->status, "host"),
 	            (int64_t)json_integer_value(json_object_get(doctor->status, "pid")),
 	            same ? "" : ", but this command is " STINT_VERSION);
 	look_at_agents_database(doctor);

@@ -15,10 +15,13 @@
 
 #define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */
 
-int command_connect(const struct command_call *call, struct pg **out) {
+const char *command_conninfo(const struct command_call *call) {
 	const char *conninfo = call->settings->conninfo;
-	if (!conninfo)
-		conninfo = getenv("STINT_DATABASE");
+	return conninfo ? conninfo : getenv("STINT_DATABASE");
+}
+
+int command_connect(const struct command_call *call, struct pg **out) {
+	const char *conninfo = command_conninfo(call);
 	if (!conninfo)
 		conninfo = "";
 	*out = NULL;
