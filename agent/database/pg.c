@@ -37,6 +37,7 @@ struct pg {
 	bool notified, recalled;
 	bool hears;
 	bool warned;
+	int64_t deadline_ms; /* of blocking statements; 0: none */
 };
 
 /* ---- Errors ---------------------------------------------------------------- */
@@ -351,12 +352,47 @@ static void forget_error(struct pg *pg) {
 	pg->error[0] = pg->sqlstate[0] = '\0';
 }
 
+void pg_set_deadline(struct pg *pg, int64_t deadline_ms) {
+	pg->deadline_ms = deadline_ms;
+}
+
+/* Reads until the statement has ended; its result is the last one. *late: the deadline has passed meanwhile. */
+static PGresult *await_result(struct pg *pg, bool *late) {
+	PGresult *last = NULL;
+	for (;;) {
+		while (PQisBusy(pg->conn)) {
+			*late = !pg_wait(pg_socket(pg), POLLIN, pg->deadline_ms);
+			if (*late || PQconsumeInput(pg->conn) != 1)
+				return last;
+		}
+		PGresult *result = PQgetResult(pg->conn);
+		if (!result)
+			return last;
+		PQclear(last);
+		last = result;
+	}
+}
+
+/* As PQexecParams(), which waits for ever. */
+static PGresult *execute(struct pg *pg, const char *sql, int param_count, const char *const *params, bool *late) {
+	if (pg->deadline_ms == 0)
+		return PQexecParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0);
+	bool sent = PQsendQueryParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0) == 1;
+	return sent ? await_result(pg, late) : NULL;
+}
+
+static int end_late(struct pg *pg) {
+	set_error(pg, NULL, "no answer in time", NULL);
+	return PG_UNREACHABLE;
+}
+
 int pg_query(struct pg *pg, const char *sql, int param_count, const char *const *params, struct pg_rows *rows) {
 	if (rows)
 		*rows = (struct pg_rows){.row_count = 0};
 	forget_error(pg);
-	PGresult *result = PQexecParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0);
-	int e = check_result(pg, result);
+	bool late = false;
+	PGresult *result = execute(pg, sql, param_count, params, &late);
+	int e = late ? end_late(pg) : check_result(pg, result);
 	if (e == PG_OK && rows && copy_rows(result, rows) != 0) {
 		pg_rows_free(rows);
 		set_error(pg, NULL, "out of memory", NULL);

@@ -70,6 +70,9 @@ struct pg_rows {
 /* One statement with text parameters; NULL elements are SQL nulls. rows may be NULL; else to be freed with
  * pg_rows_free(). */
 int pg_query(struct pg *, const char *sql, int param_count, const char *const *params, struct pg_rows *rows);
+/* Of pg_query(), on the monotonic clock; 0: none, as at first. A statement that isn't answered by then ends with
+ * PG_UNREACHABLE, and the connection is of no use any more. */
+void pg_set_deadline(struct pg *, int64_t deadline_ms);
 /* Several statements without parameters, in one implicit transaction unless the text says otherwise. */
 int pg_script(struct pg *, const char *sql);
 void pg_rows_free(struct pg_rows *);
