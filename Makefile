@@ -180,6 +180,7 @@ STINT := \
 	agent/command/cmd_metrics.c \
 	agent/command/cmd_policy.c \
 	agent/command/cmd_status.c \
+	agent/command/cmd_top.c \
 	agent/command/command.c \
 	agent/command/doctor.c \
 	agent/command/doctor_database.c \
@@ -192,8 +193,12 @@ STINT := \
 	agent/command/query.c \
 	agent/command/refusal.c \
 	agent/command/rows.c \
+	agent/command/screen.c \
 	agent/command/show.c \
 	agent/command/summary.c \
+	agent/command/top_database.c \
+	agent/command/top_rates.c \
+	agent/command/top_view.c \
 	agent/command/verdict.c
 
 MIGRATIONS := \
@@ -362,6 +367,8 @@ AGENT_TESTS := \
 	tests/agent/test_sync.c \
 	tests/agent/test_table.c \
 	tests/agent/test_tallies.c \
+	tests/agent/test_top_rates.c \
+	tests/agent/test_top_view.c \
 	tests/agent/test_word.c
 
 # Those with threads in them, worth running under ThreadSanitizer.
@@ -547,6 +554,8 @@ $(filter-out $(both_tests),$(agent_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/te
 $(BUILD)/tests/agent/test_migrations: $(BUILD)/agent/command/migrations.o
 $(BUILD)/tests/agent/test_names: $(BUILD)/agent/command/names.o
 $(BUILD)/tests/agent/test_output: $(BUILD)/agent/command/output.o
+$(BUILD)/tests/agent/test_top_rates: $(BUILD)/agent/command/top_rates.o
+$(BUILD)/tests/agent/test_top_view: $(addprefix $(BUILD)/agent/command/,output.o summary.o top_view.o)
 $(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 

@@ -58,7 +58,8 @@ int check_run(struct command_call *);
 int metrics_run(struct command_call *);
 int status_run(struct command_call *);
 int doctor_run(struct command_call *);
-extern const char check_help[], metrics_help[], status_help[], doctor_help[];
+int top_run(struct command_call *);
+extern const char check_help[], metrics_help[], status_help[], doctor_help[], top_help[];
 extern const struct command policy_commands[], client_commands[], db_commands[];
 
 /*

@@ -66,6 +66,17 @@ static size_t width_of(const char *text) {
 	return width;
 }
 
+size_t output_cut(const char *text, size_t length, size_t columns) {
+	size_t at = 0;
+	for (size_t width; at < length; columns -= width) {
+		size_t taken = printable_at(text + at, length - at, &width);
+		if (taken == 0 || width > columns)
+			break;
+		at += taken;
+	}
+	return at;
+}
+
 void output_table_start(struct output_table *table, size_t column_count, const char *const *headings) {
 	*table = (struct output_table){.column_count = column_count};
 	for (size_t i = 0; i < column_count; i++)

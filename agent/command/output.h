@@ -45,6 +45,10 @@ int output_objects(json_t *rows, size_t column_count, const char *const *keys, c
  * Returns 0 or -1. */
 int output_json(json_t *value, FILE *);
 
+/* Returns how many of the first bytes of a text, which is fit for a terminal, take up at most `columns` there: all
+ * of them, or up to a whole character. */
+size_t output_cut(const char *text, size_t length, size_t columns);
+
 /* "1.5 s", "200 ms", "3 h 12 min": at most two units. Negative: "never". */
 const char *output_duration(char text[static OUTPUT_TEXT_SIZE], int64_t ms);
 /* "512 B", "1.5 MiB". */

@@ -42,6 +42,27 @@ static void test_printable(void **state) {
 	                "31m"); /* CSI in one character */
 }
 
+static void check_cut(const char *text, size_t columns, const char *wanted) {
+	size_t taken = output_cut(text, strlen(text), columns);
+	assert_int_equal(taken, strlen(wanted));
+	assert_memory_equal(text, wanted, taken);
+}
+
+static void test_cut(void **state) {
+	(void)state;
+	check_cut("", 0, "");
+	check_cut("abc", 0, "");
+	check_cut("abc", 2, "ab");
+	check_cut("abc", 3, "abc");
+	check_cut("abc", 80, "abc");
+	check_cut("\xc3\xa4\xc3\xb6", 1, "\xc3\xa4");                         /* bytes aren't columns */
+	check_cut("\xe6\x97\xa5\xe6\x9c\xac", 4, "\xe6\x97\xa5\xe6\x9c\xac"); /* of two columns each */
+	check_cut("\xe6\x97\xa5\xe6\x9c\xac", 3, "\xe6\x97\xa5");
+	check_cut("\xe6\x97\xa5", 1, "");
+	check_cut("e\xcc\x81x", 1, "e\xcc\x81"); /* an accent of its own goes with its letter */
+	assert_int_equal(output_cut("abcd", 2, 3), 2);
+}
+
 /* Gives what print() prints; to be freed. */
 static char *printed(int (*print)(FILE *)) {
 	char *text = NULL;
@@ -205,7 +226,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_printable), cmocka_unit_test(test_table),   cmocka_unit_test(test_table_sizes),
 		cmocka_unit_test(test_columns),   cmocka_unit_test(test_objects), cmocka_unit_test(test_durations),
-		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_bytes),     cmocka_unit_test(test_cut),
 	};
 	if (setlocale(LC_CTYPE, "C.UTF-8") == NULL)
 		return 1;

@@ -1,26 +1,6 @@
 # What needs the real agent: first one that keeps its counters itself, then one with a database that dies.
 # shellcheck shell=bash disable=SC2154
 
-# start_agent NAME DATABASE: its socket is $tmp/NAME/sock.
-start_agent() {
-	mkdir -p "$tmp/$1"
-	printf '[stint]\nsocket = %s\nshm = %s\ndatabase = %s\nhost = %s\nmax_clients = 1000\n' \
-		"$tmp/$1/sock" "$shm-$1" "$2" "$1" >"$tmp/$1/conf"
-	"$stintd" -c "$tmp/$1/conf" >"$tmp/$1/log" 2>&1 &
-	agent=$!
-	cleanups+=("stop_agent $agent")
-	wait_for 10 answers "$tmp/$1/sock" || {
-		echo "# the agent does not start:"
-		sed 's/^/#   /' "$tmp/$1/log"
-	}
-}
-
-stop_agent() {
-	kill -TERM "$1" 2>/dev/null
-	wait_for 10 test ! -d "/proc/$1" || kill -KILL "$1" 2>/dev/null
-	wait "$1" 2>/dev/null
-}
-
 # count_down FIRST LIMIT CLIENT: ten processes, one check each, of policy "many". What each is told is one less than the one before.
 count_down() {
 	local i wanted='' seen=''
@@ -32,16 +12,8 @@ count_down() {
 seen:   $seen"
 }
 
-# Whatever it says of its database.
-answers() {
-	"$stint" --socket "$1" status
-	[[ $? == [04] ]]
-}
-
 # What is changed is in force within a second; a busy machine takes longer.
 knows_policy() { "${s[@]}" status | grep -q "^$1 "; }
-
-database_is() { "$stint" --socket "$1" status | grep -qE "^database +[a-z]+, $2 "; }
 
 # ---- in memory ----------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ expect 'no command: usage' 2 '^Usage: stint ' "$stint"
 expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
-for command in check status doctor 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
+for command in check status top metrics doctor 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
 	'client limit' 'client unblock' 'client show' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
@@ -38,7 +38,7 @@ expect 'a group alone' 2 '^Usage: stint policy ' "$stint" policy
 expect 'unknown option' 2 'unknown option "--cots"' "${s[@]}" check api a --cots 2
 expect 'unknown option in front' 2 'unknown option "--sockets"' "$stint" --sockets x status
 for command in 'policy list' 'policy history' 'policy unpin a' 'policy drop a' 'client list' 'client block a b' 'client limit a b' \
-	'client clear a b' 'client reset a b' 'db init' 'db migrate' 'db status' 'db sql' status doctor; do
+	'client clear a b' 'client reset a b' 'db init' 'db migrate' 'db status' 'db sql' status top doctor; do
 	# shellcheck disable=SC2086
 	expect "$command --nonsense" 2 'unknown option "--nonsense"' "${s[@]}" $command --nonsense
 done
