@@ -1,6 +1,6 @@
 /*
- * lease_timer.c - when to look at a client's leases: to ask for the next one, to return what one left that is over,
- * or to see whether the client still uses what it has.
+ * lease_timer.c - when to look at a client's leases: to ask for the next one, to return what one left that is
+ * over, or to see whether the client still uses what it has.
  *
  * A client has one timer at most. It is never moved: it runs out, and then is set anew.
  */
