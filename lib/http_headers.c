@@ -42,6 +42,11 @@ static int64_t window_of(const struct stint_http_options *o, const struct stint_
 	return alone && !same ? 0 : o->time_window_ms;
 }
 
+/* A limiter that must find its policy, and hasn't yet, knows no limit. Its 0 would be a blocked client's. */
+static bool knows_limit(const struct stint_result *r) {
+	return r->source != STINT_SOURCE_LOCAL || r->limit > 0;
+}
+
 static inline char *put_parameter(char *at, char name, uint64_t number) {
 	*at++ = ';';
 	*at++ = name;
@@ -109,9 +114,9 @@ int stint_http_headers_sized(const struct stint_http_options *options, size_t op
 		return error;
 	sized_take_result(&r, result, result_size);
 	struct writer w = {callback, arg};
-	if (o.version == STINT_HTTP_DRAFT_11)
+	if (o.version == STINT_HTTP_DRAFT_11 && knows_limit(&r))
 		write_draft_11(&w, &o, &r);
-	if (o.x_ratelimit)
+	if (o.x_ratelimit && knows_limit(&r))
 		write_x_ratelimit(&w, &r);
 	if (!r.allowed)
 		write_number(&w, "Retry-After", retry_after(&r));

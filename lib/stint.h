@@ -576,7 +576,8 @@ typedef void stint_http_callback(const char *name, const char *value, void *arg)
  * X-RateLimit-Reset are what Retry-After is, 1 at least. What a shadow would deny is told as an admission. w is
  * result->time_window_ms. Where that is 0, as with an app that was compiled with an earlier stint.h, it is one of
  * the options: none where a host or a process decided by itself (STINT_SOURCE_FALLBACK, STINT_SOURCE_LOCAL) and
- * these differ. Below 1 s, w is left out. A number that is negative is told as 0.
+ * these differ. Below 1 s, w is left out. A number that is negative is told as 0. A process that decides by itself
+ * may not know the limit of a policy that must exist (result->limit is 0): of that Retry-After alone is told.
  *
  * The verdicts of several limiters make several lines of the first two, which are lists. Of the others a
  * response has one: take those of the limiter that denied, or has the least left.

@@ -158,6 +158,18 @@ static void the_blocked_are_told(void **state) {
 	             "RateLimit-Policy: \"api\";q=0;w=60\nRateLimit: \"api\";r=0;t=60\nRetry-After: 60\n");
 }
 
+/* Where on_error decides for a limiter that must find its policy. */
+static void a_limit_that_nobody_knows_is_not_told(void **state) {
+	struct stint_http_options options;
+	struct stint_result result;
+
+	(void)state;
+	(void)OPTIONS(options.x_ratelimit = true);
+	(void)RESULT(denied, result.source = STINT_SOURCE_LOCAL, result.reason = STINT_UNAVAILABLE, result.limit = 0);
+	assert_lines(options, result, "Retry-After: 3\n");
+	assert_lines(options, RESULT(admitted, result.source = STINT_SOURCE_LOCAL, result.limit = 0), "");
+}
+
 /* A list of structured fields has no negative numbers here, and none of more than 15 digits. */
 static void numbers_are_kept_in_bounds(void **state) {
 	struct stint_result result;
@@ -273,6 +285,7 @@ int main(void) {
 		cmocka_unit_test(the_results_window_outweighs_the_options),
 		cmocka_unit_test(x_ratelimit_comes_on_request),
 		cmocka_unit_test(the_blocked_are_told),
+		cmocka_unit_test(a_limit_that_nobody_knows_is_not_told),
 		cmocka_unit_test(numbers_are_kept_in_bounds),
 		cmocka_unit_test(numbers_of_any_length_are_written),
 		cmocka_unit_test(the_longest_value_fits),

@@ -151,6 +151,7 @@ test('limits that the policy must have: what is denied when the limiter is close
 	own.signal('SIGCONT');
 	for (const {allowed, limit, retryAfterMs, resetAfterMs, timeWindowMs} of await Promise.all(waiting))
 		assert.deepStrictEqual([allowed, limit, retryAfterMs, resetAfterMs, timeWindowMs], [false, 0, 1000, 1000, 0]);
+	assert.deepStrictEqual(limiter.headers(await waiting[0], {xRateLimit: true}), [['Retry-After', '1']]); // a limit of 0 would be that of a blocked client
 });
 
 test('of several checks that fail at once each tells its own policy', async () => {

@@ -60,6 +60,12 @@ class Http(unittest.TestCase):
             with self.assertRaisesRegex(TypeError, '^result is .*, must be a stint.Result$'):
                 limiter.http_headers(wrong)
 
+    def test_a_limit_that_nobody_knows_is_not_told(self):
+        absent = make('absent', None, time_window_ms=None, must_exist=True, on_error='deny')
+        result = stint.check_all([(absent, 'a')])
+        self.assertEqual((result.allowed, result.limit), (False, 0))
+        self.assertEqual(absent.http_headers(result, x_ratelimit=True), [('Retry-After', '1')])
+
     def test_a_result_is_told_after_its_limiter_was_closed(self):
         limiter = make('fields-closed', 1)
         results = [limiter.check('a') for _ in range(2)]
