@@ -72,6 +72,13 @@ class WaitingCheck {
 	}
 }
 
+/* Of several limiters whose onError decides, the number of the one that tells: the first that denies, or would if it weren't a shadow; else the first. */
+function findTold(parts) {
+	const denies = ({backend}) => backend.options.onError !== 'allow';
+	const first = parts.findIndex((part) => denies(part) && !part.backend.options.shadow);
+	return first >= 0 ? first : Math.max(parts.findIndex(denies), 0);
+}
+
 /* A check of several limiters. */
 class WaitingAll {
 	constructor(parts) {
@@ -98,9 +105,7 @@ class WaitingAll {
 		const misuse = status === ERROR_CLOSED ? new TypeError(CLOSED) : this.parts.map(({clientId}) => findFault(clientId)).find((fault) => fault);
 		if (misuse !== undefined || status === ERROR_ERANGE)
 			return this.reject(misuse || new RangeError(error));
-		const strictest = this.parts.findIndex(({backend}) => backend.options.onError !== 'allow' && !backend.options.shadow);
-		const part = Math.max(strictest, 0);
-		return this.resolve(this.#tell(part, ({backend, clientId, cost}) =>
+		return this.resolve(this.#tell(findTold(this.parts), ({backend, clientId, cost}) =>
 			Verdict.of({...decideByWord(backend.options, backend.options.onError), error}, backend, clientId, cost)));
 	}
 }

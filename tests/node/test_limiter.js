@@ -531,6 +531,24 @@ test('checkAll that waits when its limiters are closed', async () => {
 	own.signal('SIGCONT');
 });
 
+test('checkAll without the agent: the first that denies tells, or would if it were no shadow', async () => {
+	const cases = [
+		[['allow', 'allow'], [true, false, 0]],
+		[['allow', 'deny', 'allow'], [false, false, 1]],
+		[['allow', 'allow', 'local', 'deny'], [false, false, 2]],
+		[['allow', 'shadow', 'allow'], [true, true, 1]],
+		[['shadow', 'deny', 'allow'], [false, false, 1]],
+	];
+	for (const [words, wanted] of cases) {
+		const limiters = words.map((word, i) => new DistributedRateLimiter({policy: `absent-part-${i}`, mustExist: true,
+			onError: word === 'shadow' ? 'deny' : word, shadow: word === 'shadow'}));
+		const {allowed, shadowDenied, part} = await DistributedRateLimiter.checkAll(limiters.map((limiter) => ({limiter, clientId: 'a'})));
+		assert.deepStrictEqual([allowed, shadowDenied, part], wanted, words.join());
+		for (const limiter of limiters)
+			limiter.close();
+	}
+});
+
 test('addresses as ids', () => {
 	assert.strictEqual(ipClient('192.0.2.1'), '192.0.2.1');
 	assert.strictEqual(ipClient('::ffff:192.0.2.1'), '192.0.2.1');
