@@ -3,7 +3,7 @@
  */
 'use strict';
 const assert = require('assert');
-const {execFileSync} = require('child_process');
+const {execFileSync, spawnSync} = require('child_process');
 const fs = require('fs');
 const path = require('path');
 const {test} = require('node:test');
@@ -19,6 +19,12 @@ const USE = `
 		console.log(told.join(' '), (await limiter.check('b')).source);
 	})();
 `;
+
+/* Those runtimes of the registry that are installed: a machine of another kind than they are for has none. */
+function installed(...names) {
+	return names.map((name) => path.join(BUILD, 'tests', 'node', 'node_modules', name, 'bin', name.replace(/-.*/, '')))
+		.filter((program) => fs.existsSync(program));
+}
 
 const PARTS = ['express', 'fastify', 'hono', 'rate-limiter-flexible', 'package.json'];
 
@@ -58,16 +64,39 @@ test('packed, installed without a network, built, used', async (t) => {
 
 	const agent = await startAgent();
 	const env = {...process.env, STINT_SOCKET: agent.socketPath};
+	const nodes = [process.execPath, ...installed('node-18', 'node-24')];
 	for (const [name, head] of [['use.cjs', 'const {DistributedRateLimiter} = require("stint");' + PARTS.map((part) => `require("stint/${part}");`).join('')],
 		['use.mjs', 'import {DistributedRateLimiter} from "stint"; import {stint} from "stint/fastify"; import {RateLimiterStint} from "stint/rate-limiter-flexible"; ' +
 			'import {limitRequests} from "stint/hono"; import {ExpressRateLimitStore} from "stint/express";']]) {
-		fs.writeFileSync(path.join(app, name), head + USE.replace('\'package\'', `'${name}'`));
-		const output = execFileSync(process.execPath, [name], {cwd: app, env, encoding: 'utf8'});
-		assert.strictEqual(output, 'true true true false database\n');
+		for (const [i, node] of nodes.entries()) {
+			fs.writeFileSync(path.join(app, name), head + USE.replace('\'package\'', `'${name}${i}'`));
+			const output = execFileSync(node, [name], {cwd: app, env, encoding: 'utf8'});
+			assert.strictEqual(output, 'true true true false database\n', node);
+		}
 	}
 	const exported = execFileSync('nm', ['-D', '--defined-only', path.join(app, 'node_modules', 'stint', 'native', 'stint.node')], {encoding: 'utf8'});
 	assert.deepStrictEqual(exported.trim().split('\n').map((line) => line.split(' ')[2]),
 		['napi_register_module_v1', 'node_api_module_get_api_version_v1']);
+});
+
+test('Bun is told what it lacks, and that it can go without', (t) => {
+	const [bun] = installed('bun');
+	if (bun === undefined)
+		return t.skip('there is no Bun: is the package registry in reach?');
+	const run = (options) => spawnSync(bun, ['-e', `
+		const {DistributedRateLimiter} = require(${JSON.stringify(LIBRARY)});
+		const limiter = new DistributedRateLimiter({maxRequests: 2, timeWindowMs: 600000, ${options}});
+		const told = [];
+		for (let i = 0; i < 3; i++)
+			told.push(await limiter.isAllowed('a'));
+		console.log(told.join(' '));
+	`], {encoding: 'utf8', timeout: 60000});
+	const refused = run('');
+	assert.strictEqual(refused.status, 1);
+	assert.match(refused.stderr, /stint: bun can't load this addon, which needs Node\.js and its event loop \(libuv\); with a cacheClient/);
+	const counts = 'cacheClient: {counts: {}, get(k) { return this.counts[k] ?? null; }, set() {}, ' +
+		'incrementAndGet(k) { return this.counts[k] = (this.counts[k] ?? 0) + 1; }, decrementAndGet(k) { return --this.counts[k]; }}';
+	assert.strictEqual(run(counts).stdout, 'true true false\n');
 });
 
 const TYPED = `
