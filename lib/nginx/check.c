@@ -97,12 +97,18 @@ static bool is_time_to_tell(time_t *told) {
 	return true;
 }
 
+/* As the library has found it. */
+static const char *find_socket(const struct ngx_stint_main *m) {
+	const char *path = m->socket.data ? (const char *)m->socket.data : secure_getenv("STINT_SOCKET");
+	return path ? path : STINT_DEFAULT_SOCKET;
+}
+
 /* Says that this worker decides by itself, and whether it may use the socket at all. */
 static void tell_absence(const struct ngx_stint_visit *v) {
 	static time_t told;
 	if (!is_time_to_tell(&told))
 		return;
-	const char *path = v->main->socket.data ? (const char *)v->main->socket.data : STINT_DEFAULT_SOCKET;
+	const char *path = find_socket(v->main);
 	ngx_log_error(NGX_LOG_ERR, v->request->connection->log, access(path, R_OK | W_OK) == 0 ? 0 : ngx_errno,
 	              "stint: the agent on \"%s\" doesn't answer, this worker decides by itself", path);
 }

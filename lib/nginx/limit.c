@@ -173,16 +173,27 @@ static ngx_int_t check_together(struct reading *r) {
 	return NGX_OK;
 }
 
-/* The library knows the rest. */
-static ngx_int_t check_options(struct reading *r, const struct stint_options *options) {
+/* A key without variables is the same in every request. */
+static ngx_int_t check_key(struct reading *r, struct stint_limiter *limiter) {
+	const ngx_str_t *key = &r->limit->key.value;
+	struct stint_result unused;
+	if (r->limit->key.lengths || stint_try_n(limiter, (const char *)key->data, key->len, 1, &unused) >= 0)
+		return NGX_OK;
+	return refuse(r, "key has %uz bytes, must be 1 to %d bytes of UTF-8, without a NUL", key->len,
+	              STINT_CLIENT_ID_MAX);
+}
+
+/* The library knows the rest. This limiter never meets an agent. */
+static ngx_int_t check_by_library(struct reading *r) {
 	struct stint *attachment;
 	struct stint_limiter *limiter;
 	if (stint_open(&attachment, "/") != 0)
 		return refuse(r, "%s", stint_error_detail());
-	int error = stint_limiter_new(&limiter, attachment, options);
+	int error = stint_limiter_new(&limiter, attachment, &r->options);
+	ngx_int_t rc = error ? refuse(r, "%s", stint_error_detail()) : check_key(r, limiter);
 	stint_limiter_free(limiter);
 	stint_close(attachment);
-	return error ? refuse(r, "%s", stint_error_detail()) : NGX_OK;
+	return rc;
 }
 
 static bool are_equal(const struct stint_options *a, const struct stint_options *b) {
@@ -214,7 +225,7 @@ static ngx_int_t bind_policy(struct reading *r) {
 	memcpy(name, r->policy.data, r->policy.len < sizeof(name) ? r->policy.len : sizeof(name) - 1);
 	r->options.policy = name;
 	r->options.must_exist = r->options.max_requests == 0 && r->options.time_window_ms == 0;
-	if (check_together(r) != NGX_OK || check_options(r, &r->options) != NGX_OK)
+	if (check_together(r) != NGX_OK || check_by_library(r) != NGX_OK)
 		return NGX_ERROR;
 	struct ngx_stint_policy *policy = find_policy(m, name);
 	if (!policy)

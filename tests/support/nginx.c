@@ -39,6 +39,7 @@ static int write_config(const struct nginx *nginx, const char *module, int worke
 	/* The socket of the agent belongs to whoever runs the test. */
 	if (getuid() == 0)
 		fprintf(file, "user root;\n");
+	fprintf(file, "env STINT_SOCKET;\n"); /* nginx hands on no other */
 	fprintf(file, "events { worker_connections 512; }\nhttp {\n");
 	fprintf(file, "keepalive_requests 1000000;\n");
 	fprintf(file, "client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n");

@@ -1,12 +1,18 @@
 /*
  * test_nginx_config.c - what the nginx module says of a configuration that it refuses: the directive, the value as
- * it was written, and what it must be.
+ * it was written, and what it must be. And which socket it names that it was told by its environment.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "nginx.h"
 #include "tap.h"
+
+/* 255 bytes, as many as an id may have. */
+#define LONG_17 "a-key-of-17-bytes"
+#define LONG    LONG_51 LONG_51 LONG_51 LONG_51 LONG_51
+#define LONG_51 LONG_17 LONG_17 LONG_17
 
 static const struct {
 	const char *directives;
@@ -56,6 +62,10 @@ static const struct {
 	{"stint_limit policy=a dry_run;", "stint_limit: key is missing or empty in "},
 	{"stint_limit key=a dry_run;", "stint_limit: policy is missing or empty in "},
 	{"stint_limit policy=a key=$binary_remote_addr;", "take $stint_client in "},
+	{"stint_limit policy=a key=\xff;",
+     "stint_limit: key has 1 bytes, must be 1 to 255 bytes of UTF-8, without a NUL in "},
+	{"stint_limit policy=a key=" LONG "x;",
+     "stint_limit: key has 256 bytes, must be 1 to 255 bytes of UTF-8, without a NUL in "},
 	{"stint_limit policy=a key=k cost=many;", "cost is \"many\", must be 0 to 1000000000 in "},
 	/* What is said twice. */
 	{"stint_limit policy=a key=k max_requests=1 time_window=1s max_requests=2;",
@@ -117,9 +127,30 @@ static void check_ends(const struct scene *scene) {
 	       "fallback_max_requests=2000000000 fallback_time_window=31d local_max_requests=2000000000 "
 	       "timeout=60s resolution=60 algorithm=fixed mode=relaxed on_error=allow cost=1000000000 dry_run;");
 	accept(scene, "stint_limit policy=a key=k max_requests=1 time_window=1s resolution=60 algorithm=fixed;");
+	accept(scene, "stint_limit policy=a key=" LONG "; stint_limit policy=b key=" LONG "x$uri;");
 	accept(scene, "stint_limit policy=a key=k max_requests=1 time_window=551ms resolution=60;");
 	accept(scene, "stint_headers x_ratelimit retry_after; stint_log_level info; stint_status 599 bad_key=400; "
 	              "stint_client_prefix ipv4=1 ipv6=128;");
+}
+
+/* Workers that are told where the agent is by their environment say so in the log. */
+static void check_environment(const struct scene *scene) {
+	struct nginx nginx;
+	struct answer answer;
+	char http[400], socket[108], said[200];
+
+	scene_path(scene, "nobody.sock", socket);
+	setenv("STINT_SOCKET", socket, 1);
+	snprintf(http, sizeof(http),
+	         "server { listen unix:%.60s/env/http.sock; location /free { empty_gif; } location /one {"
+	         " stint_limit policy=a key=k max_requests=1 time_window=1h; empty_gif; } }",
+	         scene->dir);
+	snprintf(said, sizeof(said), "the agent on \"%s\" doesn't answer", socket);
+	if (nginx_prepare(&nginx, scene, "env", 1, http) == 0 && nginx_start(&nginx) == 0)
+		nginx_get(&nginx, "/one", "", &answer);
+	tap_ok(nginx_wait_count(&nginx, "error.log", said, 1), "the socket that $STINT_SOCKET names is named");
+	tap_ok(nginx_stop(&nginx), "it ends in order");
+	unsetenv("STINT_SOCKET");
 }
 
 static int play(const struct scene *scene) {
@@ -134,6 +165,7 @@ static int play(const struct scene *scene) {
 	refuse(scene, "stint_socket \"\";", "stint_socket: \"\" must be a path that begins with \"/\" in ");
 	refuse(scene, "stint_socket /a; stint_socket /b;", "\"stint_socket\" directive is duplicate in ");
 	check_ends(scene);
+	check_environment(scene);
 	return tap_finish();
 }
 
