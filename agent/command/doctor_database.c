@@ -249,6 +249,13 @@ static void look_into(struct doctor *doctor, struct pg *pg) {
 	look_at_dropped(doctor, pg);
 }
 
+/* Where nobody has named the database, an agent that is there has told already how it is with its own. */
+static void cannot_connect(struct doctor *doctor, bool named, const struct pg *pg) {
+	doctor_find(doctor, named || !doctor->status ? DOCTOR_ERROR : DOCTOR_WARNING, "database",
+	            named ? "is it up, and does it let this user in?" : "name it: --database, or $STINT_DATABASE",
+	            "can't connect: %s", pg ? pg_error(pg) : "out of memory");
+}
+
 void doctor_look_at_database(struct doctor *doctor) {
 	const char *conninfo = command_conninfo(doctor->call);
 	bool in_memory = strcmp(fields_text(json_object_get(doctor->status, "database"), "kind"), "memory") == 0;
@@ -258,9 +265,6 @@ void doctor_look_at_database(struct doctor *doctor) {
 	if (pg_connect(&pg, conninfo ? conninfo : "", CONNECT_TIMEOUT_MS) == PG_OK)
 		look_into(doctor, pg);
 	else
-		doctor_find(doctor, DOCTOR_ERROR, "database",
-		            conninfo ? "is it up, and does it let this user in?"
-		                     : "name it: --database, or $STINT_DATABASE",
-		            "can't connect: %s", pg ? pg_error(pg) : "out of memory");
+		cannot_connect(doctor, conninfo, pg);
 	pg_close(pg);
 }

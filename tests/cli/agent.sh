@@ -64,6 +64,9 @@ done
 ok 'doctor: libraries, of whatever else runs here' "$(grep -qE '^(ok|warning) +libraries +' <<<"$output"; echo $?)" "$output"
 ok 'doctor: warns of fsync' "$(grep -qE '^warning +durability +fsync off, ' <<<"$output"; echo $?)" "$output"
 ok 'doctor: warns of agents that are no stint_agent' "$(grep -qE "^warning +agents' logins +no login has the role stint_agent; create role " <<<"$output"; echo $?)" "$output"
+expect 'doctor: a database that nobody names is no error beside an agent' 0 "^warning +database +can't connect: .*; name it: " \
+	env -u STINT_DATABASE PGHOST="$tmp/nowhere" "${s[@]}" doctor
+expect 'doctor: ... but one that is named' 1 "^error +database +can't connect: .*; is it up, " "${s[@]}" --database "host=$tmp/nowhere" doctor
 expect 'db status shows the host' 0 '^real ' "$stint" db status
 expect 'an unknown policy' 2 'there is no policy "api"; "stint policy list" shows' "${s[@]}" check api a
 "$stint" policy set api --max-requests 2 --time-window-ms 3600000 --fallback-max-requests 1 >/dev/null
