@@ -102,8 +102,10 @@ NODE_ADDON := \
 # Everything of the agent but main.c: the tests link it too.
 AGENT := \
 	agent/agent.c \
+	agent/audit.c \
 	agent/changes.c \
 	agent/config.c \
+	agent/decisions.c \
 	agent/declaration.c \
 	agent/driver.c \
 	agent/expiry.c \
@@ -164,6 +166,7 @@ AGENT := \
 	agent/database/pg.c \
 	agent/database/pg_connect.c \
 	agent/database/pgarray.c \
+	agent/database/report.c \
 	agent/database/search.c \
 	agent/database/session.c \
 	agent/database/settings.c \
@@ -244,6 +247,7 @@ MIGRATIONS := \
 	sql/001_limiter/35_recall.sql \
 	sql/001_limiter/36_cache.sql \
 	sql/001_limiter/37_reset.sql \
+	sql/001_limiter/38_decision.sql \
 	sql/001_limiter/39_override_in_force.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \
@@ -304,6 +308,7 @@ LIB_TESTS := \
 
 AGENT_TESTS := \
 	tests/agent/test_agent_start.c \
+	tests/agent/test_audit.c \
 	tests/agent/test_changes.c \
 	tests/agent/test_client.c \
 	tests/agent/test_config.c \
@@ -335,6 +340,7 @@ AGENT_TESTS := \
 	tests/agent/test_database_failures.c \
 	tests/agent/test_database_room.c \
 	tests/agent/test_database_schema.c \
+	tests/agent/test_decisions.c \
 	tests/agent/test_declaration.c \
 	tests/agent/test_declaration_room.c \
 	tests/agent/test_dial.c \

@@ -101,7 +101,16 @@ static bool on_refused_batch(void *context) {
 	return locked_keeps_batch(&agent->locked);
 }
 
-static const struct driver_events driver_events = {.acted = on_acted, .keeps_batch = on_refused_batch};
+static void on_policy_leaves(void *context, int index) {
+	struct agent *agent = context;
+	audit_policy_leaves(&agent->audit, index);
+}
+
+static const struct driver_events driver_events = {
+	.acted = on_acted,
+	.keeps_batch = on_refused_batch,
+	.policy_leaves = on_policy_leaves,
+};
 
 static void on_loaded(void *context, bool done) {
 	struct agent *agent = context;
@@ -185,6 +194,7 @@ static void wire_to_sync(struct agent *agent) {
 		.recalls = &agent->recalls,
 		.config = &agent->config,
 	};
+	agent->audit = (struct audit){.driver = driver, .sync = sync};
 	agent->status = (struct status_sources){
 		.config = &agent->config,
 		.shm = &agent->shm,
@@ -219,6 +229,7 @@ void agent_tick(struct agent *agent) {
 	tell_systemd(agent);
 	warn_of_unserved(agent);
 	heartbeat_tick(&agent->heartbeat);
+	audit_tick(&agent->audit, monotonic_now_ns(), agent->heartbeat.clock_offset_us);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *context) {
@@ -272,6 +283,7 @@ static void stop_gracefully(struct agent *agent, const char *signal_name) {
 	}
 	core_drain(agent->driver.core, monotonic_now_ns());
 	driver_pump(&agent->driver);
+	audit_finish(&agent->audit, monotonic_now_ns());
 	event_add(agent->drained, &drained_interval);
 }
 
@@ -281,6 +293,7 @@ void agent_reopen(struct agent *agent) {
 	locked_forget_database(&agent->locked);
 	expiry_forget_database(&agent->expiry);
 	recalls_forget_database(&agent->recalls);
+	audit_forget_database(&agent->audit);
 	core_database_changed(agent->driver.core, monotonic_now_ns());
 	if (sync_open(&agent->sync, agent->base) != 0) {
 		log_error("out of memory");
@@ -490,6 +503,7 @@ void agent_stop(struct agent *agent) {
 	driver_stop(&agent->driver);
 	expiry_free(&agent->expiry);
 	recalls_free(&agent->recalls);
+	audit_free(&agent->audit);
 	free_event(agent->tick);
 	free_event(agent->watchdog);
 	free_event(agent->drained);

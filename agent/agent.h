@@ -10,6 +10,7 @@
  *   expiry.c        deletes counters that count nothing any more
  *   recalls.c       leases that other hosts need, and that this one needs of others
  *   outage.c        how long this host was on its own, and what it admitted then
+ *   audit.c         hands in what was decided
  *   sync.c          getting in step with the database after each connect
  *   changes.c       what others have changed in the database: policies and overrides
  *   driver.c        drives the core: events in, verdicts and batches out, its timer
@@ -23,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "audit.h"
 #include "changes.h"
 #include "config.h"
 #include "core/table.h"
@@ -58,6 +60,7 @@ struct agent {
 	struct recalls recalls;
 	struct outage outage;
 	struct heartbeat heartbeat;
+	struct audit audit;
 	struct status_sources status;
 	struct metrics_server *metrics; /* NULL: metrics are not served */
 	struct event *tick;

@@ -189,6 +189,7 @@ int driver_add_policy(struct driver *driver, const struct policy_row *row) {
 	int index = policies_add(policies, row);
 	if (index < 0 && !policies->loading && (index = find_unused(driver)) >= 0) {
 		log_info("policy %s, which nobody uses, makes room for %s", policies->policy[index].row.name, row->name);
+		driver->events->policy_leaves(driver->context, index);
 		policies_replace(policies, index, row);
 	}
 	return index;

@@ -20,6 +20,11 @@ uint64_t tallies_verdicts(const struct tallies *, int policy, unsigned source, e
 /* How many checks have ended with this error. */
 uint64_t tallies_errors(const struct tallies *, int error);
 
+/* Of these, how many an agent has handed in to the database, this one or an earlier one on the same table. */
+uint64_t tallies_handed_in(const struct tallies *, int policy, unsigned source, enum tally_outcome outcome);
+void tallies_hand_in(const struct tallies *, int policy, unsigned source, enum tally_outcome outcome,
+                     uint64_t count);
+
 /* The index is another policy's from here on. */
 void tallies_clear(const struct tallies *, int policy);
 

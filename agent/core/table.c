@@ -18,6 +18,11 @@ static uint64_t round_up(uint64_t n, uint64_t to) {
 	return (n + to - 1) / to * to;
 }
 
+static uint64_t tally_bytes(uint32_t stripes) {
+	uint64_t tallies = (POLICY_CAPACITY + 1) * (uint64_t)stripes + POLICY_CAPACITY;
+	return stripes > 0 ? tallies * sizeof(struct tally) : 0;
+}
+
 struct table_geometry table_geometry_for(uint64_t max_clients, uint32_t tally_stripes) {
 	struct table_geometry g = {.tags_offset = sizeof(struct table_header), .tally_stripes = tally_stripes};
 	uint64_t slots = max_clients * 100 / LOAD_PERCENT + 1;
@@ -25,8 +30,7 @@ struct table_geometry table_geometry_for(uint64_t max_clients, uint32_t tally_st
 	g.slots_offset = round_up(g.tags_offset + (uint64_t)g.bucket_count * sizeof(struct tag_row), 4096);
 	g.tallies_offset =
 		round_up(g.slots_offset + (uint64_t)g.bucket_count * SLOTS_PER_BUCKET * sizeof(struct slot), 4096);
-	g.table_bytes =
-		round_up(g.tallies_offset + (POLICY_CAPACITY + 1) * (uint64_t)tally_stripes * sizeof(struct tally), 4096);
+	g.table_bytes = round_up(g.tallies_offset + tally_bytes(tally_stripes), 4096);
 	g.directory_bytes =
 		DIRECTORY_ENTRIES_OFFSET + POLICY_CAPACITY * sizeof(struct policy_entry) + OWN_LIMITS * sizeof(uint32_t);
 	g.directory_bytes = round_up(g.directory_bytes, 4096);

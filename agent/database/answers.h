@@ -36,6 +36,13 @@ struct recall_row { /* a client whose leases are called back */
 	char client_id[256];
 };
 
+struct database_decision { /* what this host has decided in a minute, under one policy in one way */
+	int64_t minute;        /* since 1970 */
+	const char *policy;
+	int32_t source; /* enum stint_source */
+	int64_t allowed, denied, shadow_denied;
+};
+
 typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants,
                              size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);

@@ -1,7 +1,7 @@
 /*
- * calls.c - the statements that the agent sends, but for those of take.c and call_back.c: how the parameters of
- * each are made, and how its answer is read. Each answer is checked before anybody sees it. An answer that can't
- * be is treated like a broken connection.
+ * calls.c - the statements that the agent sends, but for those of take.c, call_back.c and report.c: how the
+ * parameters of each are made, and how its answer is read. Each answer is checked before anybody sees it. An
+ * answer that can't be is treated like a broken connection.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -329,7 +329,7 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 }
 
 const struct call *const database_calls[] = {
-	&call_take,    &call_take_first, &call_take_unlocked, &call_declare, &call_policies,
-	&call_changes, &call_pulse,      &call_heartbeat,     &call_expire,  &call_fallback,
-	&call_stop,    &call_await,      &call_recall,        &call_recalls, NULL,
+	&call_take,   &call_take_first, &call_take_unlocked, &call_declare,  &call_policies, &call_changes,
+	&call_pulse,  &call_heartbeat,  &call_expire,        &call_fallback, &call_stop,     &call_await,
+	&call_recall, &call_recalls,    &call_decisions,     NULL,
 };

@@ -129,6 +129,10 @@ void database_heartbeat(struct database *, const char *state, int64_t clients, i
 void database_expire_counters(struct database *, int batch, database_expired *done, void *context);
 void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ended_ms_ago, int64_t admitted,
                               int64_t clients, const char *reason, database_ended *done, void *context);
+/* For audits; each is what there is in all, and may be reported again. No commit is waited for. run: of the same
+ * minute, rows of two runs add up; 0 to 32767. Copies what it is given. */
+void database_report_decisions(struct database *, int run, const struct database_decision *, size_t count,
+                               database_ended *done, void *context);
 void database_stop_host(struct database *, database_ended *done, void *context);
 /* Done when nobody keeps a lock that every grant would have to wait for; refused when somebody does. */
 void database_await_tables(struct database *, database_ended *done, void *context);

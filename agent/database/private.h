@@ -1,7 +1,8 @@
 /*
  * private.h - what the parts of the database module share above the session: database.c (the public face),
  * settings.c and greeting.c (what is said after connecting), take.c (the statements that ask for leases),
- * call_back.c (those that call them back) and calls.c (the other ones). Nobody else includes it.
+ * call_back.c (those that call them back), report.c (what is reported for audits) and calls.c (the other ones).
+ * Nobody else includes it.
  */
 #ifndef STINT_DATABASE_PRIVATE_H
 #define STINT_DATABASE_PRIVATE_H
@@ -42,6 +43,10 @@ extern const struct call call_take, call_take_first, call_take_unlocked;
 /* ---- call_back.c ----------------------------------------------------- */
 
 extern const struct call call_recall, call_recalls;
+
+/* ---- report.c -------------------------------------------------------- */
+
+extern const struct call call_decisions;
 
 /* ---- calls.c --------------------------------------------------------- */
 

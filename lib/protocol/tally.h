@@ -11,7 +11,11 @@
  *
  * A count is only a number: whoever may write to the table can make it wrong, and nothing else.
  *
- *     at tallies_offset:  (policy_capacity + 1) x tally_stripes x struct tally
+ * Behind the rows, agents keep one more tally for each policy, of what they have handed in to the database: the
+ * next agent goes on from there. Apps don't look at it.
+ *
+ *     at tallies_offset:  (policy_capacity + 1) x tally_stripes x struct tally, then policy_capacity x struct
+ * tally
  */
 #ifndef STINT_TALLY_H
 #define STINT_TALLY_H

@@ -1,5 +1,5 @@
 -- Takes away overrides that have ended, finishes resets, and deletes counters that no longer count anything, what has
--- expired in the cache, and history that is too old, a few rows at a time. Agents take turns, see stint.heartbeat().
+-- expired in the cache, and history and decisions that are too old, a few rows at a time. Agents take turns, see stint.heartbeat().
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
@@ -69,6 +69,7 @@ declare
 	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 	lower stint.expiry;
 	upper stint.expiry;
+	decisions bigint;
 begin
 	-- Agents have to hear of each change, so one must not be lost that they have heard of already.
 	deleted := stint.end_overrides(greatest(batch, 1)) + stint.finish_resets(greatest(batch, 1));
@@ -125,10 +126,14 @@ begin
 
 	perform stint.expire_cache(16); -- for when nobody adds anything to it
 
-	-- History is kept for a year, so an hourly look is enough. After a full batch the next call goes on.
-	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour'
-		and stint.expire_history(greatest(batch, 1)) then
-		lower.history_at := clock_timestamp();
+	-- History is kept for a year, and what was decided for a month, so an hourly look is enough. After a full batch the
+	-- next call goes on; decisions are many, so that it comes soon.
+	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour' then
+		decisions := stint.expire_decisions(greatest(batch, 1));
+		deleted := deleted + decisions;
+		if stint.expire_history(greatest(batch, 1)) and decisions < greatest(batch, 1) then
+			lower.history_at := clock_timestamp();
+		end if;
 	end if;
 
 	-- At the end, the walk starts again. A walk that fits into one batch doesn't change the row, and so leaves no
@@ -146,6 +151,6 @@ $$;
 
 comment on function stint.expire_counters(int) is
 	'For agents, every two seconds: takes away up to `batch` overrides that have ended, and finishes as many resets; examines the next `batch` counters and deletes those '
-	'whose charges no longer count, or whose policy is gone. All are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old. One session at a time; others do nothing.';
+	'whose charges no longer count, or whose policy is gone. All are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old, and for decisions of more than 30 days ago, which are counted, too. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

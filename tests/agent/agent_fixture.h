@@ -200,6 +200,29 @@ void database_report_fallback(struct database *db, int64_t lasted_ms, int64_t en
 	reports++;
 }
 
+#define REPORTED_MAX 128
+
+static database_ended *decisions_reported; /* NULL: no report is under way */
+static unsigned decision_reports;
+static struct { /* with the last of them */
+	struct database_decision row[REPORTED_MAX];
+	size_t count;
+	int run;
+} said;
+
+void database_report_decisions(struct database *db, int run, const struct database_decision *decisions,
+                               size_t count, database_ended *done, void *context) {
+	(void)db;
+	assert_ptr_equal(context, &agent.audit);
+	assert_null(decisions_reported); /* one at a time */
+	assert_in_range(count, 1, REPORTED_MAX);
+	decisions_reported = done;
+	decision_reports++;
+	memcpy(said.row, decisions, count * sizeof(*decisions));
+	said.count = count;
+	said.run = run;
+}
+
 void database_stop_host(struct database *db, database_ended *done, void *context) {
 	(void)db, (void)done, (void)context;
 }
@@ -271,6 +294,8 @@ static inline int begin(void **state) {
 	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = reports = 0;
 	hears = true;
 	awaited = NULL;
+	decisions_reported = NULL;
+	decision_reports = 0;
 	taken = NULL;
 	met_a_lock = false;
 	memset(&loading, 0, sizeof(loading));
@@ -300,6 +325,7 @@ static inline int end(void **state) {
 	event_free(agent.driver.wakeup);
 	event_free(agent.expiry.timer);
 	recalls_free(&agent.recalls);
+	audit_free(&agent.audit);
 	event_base_free(agent.base);
 	fake_table_free(&table);
 	return 0;

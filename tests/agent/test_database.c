@@ -384,6 +384,24 @@ static void calls_leases_back(void **state) {
 	close_database(f);
 }
 
+static void reports_decisions(void **state) {
+	struct fixture *f = *state;
+	static const struct database_decision decisions[] = {
+		{.minute = 29000000, .policy = "p", .source = 1, .allowed = INT64_MAX, .denied = 2, .shadow_denied = 3},
+		{.minute = 29000001, .policy = "it's", .source = 5},
+	};
+	char answer[256];
+	come_up(f, "dbname=stub", 5000);
+	admin_do(f, "stub", "truncate stint.seen");
+	database_report_decisions(f->db, 32767, decisions, 2, on_ended, f);
+	expect(f, "Ud");
+	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
+	          answer, sizeof(answer));
+	assert_string_equal(
+		answer, "p decided 7 32767 29000000 1 9223372036854775807 2 3, it's decided 7 32767 29000001 5 0 0 0");
+	close_database(f);
+}
+
 static void makes_every_call(void **state) {
 	struct fixture *f = *state;
 	static const struct policy_row policy = {.name = "p",
@@ -447,7 +465,7 @@ static void hears_notifications(void **state) {
 		expect(f, "UNR");
 		beat(f, "note", 0);
 		expect(f, "UNRd");
-		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 15 1 stintd/t" : "f 450ms 150ms <> 15 2 stintd/t");
+		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 16 1 stintd/t" : "f 450ms 150ms <> 16 2 stintd/t");
 		close_database(f);
 	}
 	pid_is_off_by = 0;
@@ -466,6 +484,7 @@ int main(void) {
 		cmocka_unit_test(carries_any_client_id),
 		cmocka_unit_test(makes_every_call),
 		cmocka_unit_test(calls_leases_back),
+		cmocka_unit_test(reports_decisions),
 		cmocka_unit_test(hears_notifications),
 	};
 	return cmocka_run_group_tests(tests, setup, remove_cluster);

@@ -260,6 +260,31 @@ static void calls_leases_back(void **state) {
 	close_database(f);
 }
 
+/* The minute of the server's clock, as it says itself: so it doesn't matter when the test runs. */
+static void what_was_decided_is_recorded_once(void **state) {
+	struct fixture *f = *state;
+	char answer[256];
+	admin_ask(f, "stint", "select (extract(epoch from clock_timestamp()) / 60)::bigint - 3", answer,
+	          sizeof(answer));
+	int64_t minute = strtoll(answer, NULL, 10);
+	const struct database_decision decisions[] = {
+		{.minute = minute, .policy = "decided", .source = 1, .allowed = 100, .denied = 7},
+		{.minute = minute + 1, .policy = "decided", .source = 3, .denied = 5, .shadow_denied = 2},
+	};
+	open_database(f, STINT_DATABASE, 5000);
+	expect(f, "U");
+	for (int i = 0; i < 2; i++)
+		database_report_decisions(f->db, 1, decisions, 2, on_ended, f);
+	expect(f, "Udd");
+	admin_ask(
+		f, "stint",
+		"select string_agg(concat_ws(' ', host, source, allowed, denied, shadow_denied), ', ' order by minute)"
+		" from stint.decision where policy = 'decided'",
+		answer, sizeof(answer));
+	assert_string_equal(answer, "t\xc3\xa4st lease 100 7 0, t\xc3\xa4st fallback 0 5 2");
+	close_database(f);
+}
+
 /* Whatever is set for the role, what is asked for is counted for good before it is granted. The server here
  * doesn't write its log by itself. */
 static void what_is_granted_outlives_a_crash(void **state) {
@@ -460,6 +485,7 @@ int main(void) {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
 		cmocka_unit_test(takes_and_returns_credits),
 		cmocka_unit_test(calls_leases_back),
+		cmocka_unit_test(what_was_decided_is_recorded_once),
 		cmocka_unit_test(takes_first_leases),
 		cmocka_unit_test(what_is_granted_outlives_a_crash),
 		cmocka_unit_test(takes_a_whole_batch),
