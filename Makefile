@@ -124,6 +124,7 @@ AGENT := \
 	agent/recalls.c \
 	agent/server.c \
 	agent/shm.c \
+	agent/socket_path.c \
 	agent/status.c \
 	agent/sync.c \
 	agent/tallies.c \

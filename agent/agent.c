@@ -338,7 +338,8 @@ static void apply_config(struct agent *agent, const struct config *fresh) {
 	              agent->config.database_timeout_ms != fresh->database_timeout_ms ||
 	              strcmp(agent->config.synchronous_commit, fresh->synchronous_commit) ||
 	              strcmp(agent->config.pooler, fresh->pooler);
-	bool metrics_move = strcmp(agent->config.metrics_listen, fresh->metrics_listen);
+	/* Where they couldn't be served so far, it is tried again. */
+	bool metrics_move = strcmp(agent->config.metrics_listen, fresh->metrics_listen) || !agent->metrics;
 	agent->config = *fresh;
 	if (metrics_move)
 		serve_metrics_elsewhere(agent);

@@ -193,6 +193,20 @@ static int check_database(const struct config *config, char *error) {
 	return complain(error, "database is no connection string that libpq takes: %s", reason);
 }
 
+static int check_metrics(const struct config *config, char *error) {
+	struct metrics_address ignored;
+	if (!metrics_address_parse(&ignored, config->metrics_listen))
+		return complain(
+			error,
+			"metrics_listen is \"%.120s\", must be an absolute path of at most 107 bytes, or a loopback address"
+			" and a port: 127.0.0.1:PORT or [::1]:PORT, PORT 1 to 65535",
+			config->metrics_listen);
+	if (strcmp(config->metrics_listen, config->socket) == 0)
+		return complain(error, "metrics_listen is \"%.120s\", must be another path than socket",
+		                config->metrics_listen);
+	return 0;
+}
+
 static int check(const struct config *config, char *error) {
 	if (config->socket[0] != '/')
 		return complain(error, "socket is \"%.200s\", must be an absolute path", config->socket);
@@ -214,13 +228,8 @@ static int check(const struct config *config, char *error) {
 		return complain(error,
 		                "pooler is \"%.64s\", must be none or transaction (session mode needs no word: none)",
 		                config->pooler);
-	struct metrics_address ignored;
-	if (config->metrics_listen[0] && !metrics_address_parse(&ignored, config->metrics_listen))
-		return complain(
-			error,
-			"metrics_listen is \"%.120s\", must be an absolute path of at most 107 bytes, or a loopback address"
-			" and a port: 127.0.0.1:PORT or [::1]:PORT, PORT 1 to 65535",
-			config->metrics_listen);
+	if (config->metrics_listen[0] && check_metrics(config, error) != 0)
+		return -1;
 	if (config_log_level(config) < 0)
 		return complain(error, "log_level is \"%.64s\", must be error, warning, info or debug", config->log_level);
 	return 0;

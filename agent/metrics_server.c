@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "metrics_address.h"
+#include "socket_path.h"
 
 /* More would only hold descriptors that apps need: anybody on the host may connect to a port. Who comes when all
  * are taken waits in the backlog. */
@@ -32,7 +33,7 @@ static const struct timeval accept_pause = {.tv_usec = 100000};
 /* A request of Prometheus' has some 300 bytes. */
 #define REQUEST_MAX 8192
 
-/* Whoever is slower than this at a request, or at reading the answer, makes room for others. */
+/* For a request, and for reading the answer: whoever takes longer makes room for others. */
 static const struct timeval patience = {.tv_sec = 5};
 
 /* As for the apps' socket: the group may connect. */
@@ -42,6 +43,7 @@ struct connection {
 	LIST_ENTRY(connection) link;
 	struct metrics_server *server;
 	struct bufferevent *stream;
+	struct event *deadline; /* it ends then, whatever comes in meanwhile */
 	bool answered;
 };
 
@@ -72,7 +74,14 @@ static void hang_up(struct connection *c) {
 		resume_accepting(server);
 	LIST_REMOVE(c, link);
 	bufferevent_free(c->stream);
+	event_free(c->deadline);
 	free(c);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context) {
+	(void)fd;
+	(void)what;
+	hang_up(context);
 }
 
 static void free_text(const void *text, size_t size, void *context) {
@@ -86,6 +95,7 @@ static void answer(struct connection *c, const char *status, const char *type, c
 	struct evbuffer *out = bufferevent_get_output(c->stream);
 	c->answered = true;
 	bufferevent_disable(c->stream, EV_READ);
+	event_add(c->deadline, &patience);
 	evbuffer_add_printf(out,
 	                    "HTTP/1.1 %s\r\nContent-Type: %s; charset=utf-8\r\nContent-Length: %zu\r\n"
 	                    "Connection: close\r\n\r\n",
@@ -161,8 +171,11 @@ static struct connection *begin(struct metrics_server *server, int fd) {
 	if (!c)
 		return NULL;
 	c->server = server;
-	c->stream = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	c->deadline = evtimer_new(server->base, on_deadline, c);
+	c->stream = c->deadline ? bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE) : NULL;
 	if (!c->stream) {
+		if (c->deadline)
+			event_free(c->deadline);
 		free(c);
 		return NULL;
 	}
@@ -198,34 +211,31 @@ static void on_connection(evutil_socket_t listener, short what, void *context) {
 	}
 	bufferevent_setcb(c->stream, on_read, on_written, on_end, c);
 	bufferevent_setwatermark(c->stream, EV_READ, 0, REQUEST_MAX);
-	if (bufferevent_set_timeouts(c->stream, &patience, &patience) != 0 ||
-	    bufferevent_enable(c->stream, EV_READ | EV_WRITE) != 0)
+	if (event_add(c->deadline, &patience) != 0 || bufferevent_enable(c->stream, EV_READ | EV_WRITE) != 0)
 		hang_up(c);
 }
 
-static const char *path_of(const struct metrics_address *where) {
-	return where->address.ss_family == AF_UNIX ? ((const struct sockaddr_un *)&where->address)->sun_path : NULL;
+/* NULL: it is no path. */
+static const struct sockaddr_un *path_of(const struct metrics_address *where) {
+	return where->address.ss_family == AF_UNIX ? (const struct sockaddr_un *)&where->address : NULL;
 }
 
-/* The lock of the shared memory keeps a second agent away, so what lies there is what an earlier one has left.
- * Other files than sockets stay. */
-static void remove_old(const char *path) {
-	struct stat st;
-	if (path && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(path);
+/* Returns 0, or -1 with errno. */
+static int clear_path(const struct sockaddr_un *path) {
+	errno = path ? socket_path_clear(path, SOCK_STREAM) : 0;
+	return errno ? -1 : 0;
 }
 
 static int start_listening(struct metrics_server *server) {
-	const char *path = path_of(&server->where);
+	const struct sockaddr_un *path = path_of(&server->where);
 	int on = 1;
 	server->fd = socket(server->where.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (server->fd < 0)
+	if (server->fd < 0 || clear_path(path) != 0)
 		return -1;
-	remove_old(path);
 	setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on,
 	           sizeof(on)); /* else a restart waits for old connections */
 	if (bind(server->fd, (struct sockaddr *)&server->where.address, server->where.length) != 0 ||
-	    (path && chmod(path, SOCKET_MODE) != 0) || listen(server->fd, BACKLOG) != 0)
+	    (path && chmod(path->sun_path, SOCKET_MODE) != 0) || listen(server->fd, BACKLOG) != 0)
 		return -1;
 	server->listener = event_new(server->base, server->fd, EV_READ | EV_PERSIST, on_connection, server);
 	server->resume = event_new(server->base, -1, 0, on_resume, server);
@@ -257,9 +267,11 @@ void metrics_server_free(struct metrics_server *server) {
 		return;
 	while (!LIST_EMPTY(&server->connections))
 		hang_up(LIST_FIRST(&server->connections));
+	const struct sockaddr_un *path = path_of(&server->where);
 	if (server->listener) {
 		event_free(server->listener);
-		remove_old(path_of(&server->where));
+		if (path)
+			unlink(path->sun_path);
 	}
 	if (server->resume)
 		event_free(server->resume);

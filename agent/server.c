@@ -23,6 +23,7 @@
 #include "stint.h"
 #include "log.h"
 #include "monotonic.h"
+#include "socket_path.h"
 
 /* Members of the socket's group may connect: who may connect is who may limit. The directory that holds the socket
  * decides for everybody else. */
@@ -405,17 +406,6 @@ static void on_connection(evutil_socket_t listener, short what, void *context) {
 	server->count++;
 }
 
-/* Asks whether anybody answers on a socket. Returns 0 if nobody does, for certain; else an errno that says why the
- * socket must be left alone. */
-static int ask_who_listens(const struct sockaddr_un *address) {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int error =
-		fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 ? errno : EADDRINUSE;
-	if (fd >= 0)
-		close(fd);
-	return error == ECONNREFUSED || error == ENOENT ? 0 : error == EAGAIN ? EADDRINUSE : error;
-}
-
 /*
  * Two agents that start at once would each find that nobody listens, and the later one would remove the other's
  * new socket. So one agent at a time claims the path; close() releases the lock. Others may take this lock, too,
@@ -430,23 +420,15 @@ static int lock_directory(const char *path) {
 	return fd;
 }
 
-/* Removes a socket that a killed agent has left. Keeps a socket on which somebody answers, or may answer. */
 static int clear_path(const struct sockaddr_un *address, char *error) {
-	struct stat st;
-	if (lstat(address->sun_path, &st) != 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode)) {
+	int failure = socket_path_clear(address, SOCK_SEQPACKET);
+	if (failure == EEXIST)
 		snprintf(error, SERVER_ERROR_MAX, "%s exists and is no socket", address->sun_path);
-		return -1;
-	}
-	int failure = ask_who_listens(address);
-	if (failure == EADDRINUSE)
+	else if (failure == EADDRINUSE)
 		snprintf(error, SERVER_ERROR_MAX, "another agent listens on %s", address->sun_path);
 	else if (failure)
 		snprintf(error, SERVER_ERROR_MAX, "cannot tell whether another agent listens on %s: %s", address->sun_path,
 		         strerror(failure));
-	else
-		unlink(address->sun_path);
 	return failure ? -1 : 0;
 }
 

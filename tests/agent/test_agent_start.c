@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -179,6 +180,29 @@ static void a_reload_of_nonsense_changes_nothing(void **state) {
 	assert_int_equal(agent.config.idle_timeout_s, 600);
 }
 
+/* What was in the way is gone by then. */
+static void metrics_are_tried_again_with_each_reload(void **state) {
+	char where[100], more[200];
+	(void)state;
+	snprintf(where, sizeof(where), "%s/metrics", dir);
+	snprintf(more, sizeof(more), MEMORY "metrics_listen = %s\n", where);
+	starts(MEMORY);
+	assert_int_equal(mkdir(where, 0700), 0);
+	writes(more);
+	is_signalled(SIGHUP);
+	assert_null(agent.metrics);
+	assert_int_equal(rmdir(where), 0);
+	is_signalled(SIGHUP);
+	assert_non_null(agent.metrics);
+	const struct metrics_server *before = agent.metrics;
+	is_signalled(SIGHUP);
+	assert_ptr_equal(agent.metrics, before);
+	writes(MEMORY);
+	is_signalled(SIGHUP);
+	assert_null(agent.metrics);
+	assert_int_equal(access(where, F_OK), -1);
+}
+
 /* Without a database there is nothing to return. */
 static void a_stop_without_a_database_is_one_at_once(void **state) {
 	(void)state;
@@ -206,6 +230,7 @@ int main(void) {
 		TEST(a_reload_changes_what_it_can),
 		TEST(and_nothing_else),
 		TEST(a_reload_of_nonsense_changes_nothing),
+		TEST(metrics_are_tried_again_with_each_reload),
 		TEST(a_stop_without_a_database_is_one_at_once),
 		TEST(so_is_one_of_an_agent_that_is_on_its_own),
 	};

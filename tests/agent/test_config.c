@@ -151,6 +151,8 @@ static void what_makes_no_sense_is_refused(void **state) {
 	expect_fine(GOOD "pooler = none\n");
 	expect_error(GOOD "metrics_listen = 0.0.0.0:9393\n", "metrics_listen is \"0.0.0.0:9393\"", "loopback");
 	expect_error(GOOD "metrics_listen = relative\n", "metrics_listen is \"relative\"", "absolute path");
+	expect_error(GOOD "socket = /a/b\nmetrics_listen = /a/b\n", "metrics_listen is \"/a/b\"",
+	             "another path than socket");
 	expect_fine(GOOD "metrics_listen = 127.0.0.1:9393\n");
 	expect_fine(GOOD "metrics_listen = /run/stint/metrics.sock\n");
 	assert_false(config_is_pooled(&config));

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -198,6 +199,22 @@ static void who_leaves_early_or_stays_for_ever_harms_nobody(void **state) {
 	close(silent);
 }
 
+/* Who sends a byte now and then is as slow as who sends none: it holds a place for no longer than a request may
+ * take, which is 5 s. */
+static void who_never_comes_to_an_end_is_cut_off(void **state) {
+	struct fixture *f = *state;
+	int fd = connect_to(f), sent = 0;
+	char byte;
+	for (; recv(fd, &byte, 1, 0) < 0 && sent < 600; sent++) {
+		assert_true(send(fd, "x", 1, MSG_NOSIGNAL) == 1 || errno == EPIPE);
+		usleep(100000);
+		turn(f);
+	}
+	assert_in_range(sent, 10, 599);
+	assert_int_equal(f->asked, 0);
+	close(fd);
+}
+
 static void on_time(evutil_socket_t fd, short what, void *context) {
 	(void)fd;
 	(void)what;
@@ -276,20 +293,49 @@ static void the_group_may_ask(void **state) {
 	assert_int_equal(st.st_mode & 0777, 0660);
 }
 
+/* A socket of this type, bound to the path; for the caller to close. */
+static int bind_socket(const struct fixture *f, int type) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	strcpy(address.sun_path, f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void expect_taken(struct fixture *f, const char *why) {
+	struct metrics_server *second;
+	assert_int_equal(metrics_server_new(&second, f->base, f->path, source, f, f->error), -1);
+	assert_null(second);
+	assert_non_null(strstr(f->error, why));
+	assert_non_null(strstr(f->error, f->path));
+	assert_int_equal(access(f->path, F_OK), 0);
+}
+
 static void a_socket_that_was_left_is_replaced_and_a_file_is_not(void **state) {
 	struct fixture *f = *state;
-	struct metrics_server *second;
-	assert_int_equal(metrics_server_new(&second, f->base, f->path, source, f, f->error), 0);
-	metrics_server_free(f->server); /* the path is the second one's by now; this removes it */
-	f->server = second;
+	metrics_server_free(f->server);
+	close(bind_socket(f, SOCK_STREAM));
+	assert_int_equal(metrics_server_new(&f->server, f->base, f->path, source, f, f->error), 0);
+	expect_status(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "200 OK");
+	metrics_server_free(f->server);
+	f->server = NULL;
 	int file = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(file >= 0);
 	close(file);
-	assert_int_equal(metrics_server_new(&second, f->base, f->path, source, f, f->error), -1);
-	assert_null(second);
-	assert_non_null(strstr(f->error, "Address already in use"));
-	assert_non_null(strstr(f->error, f->path));
-	assert_int_equal(access(f->path, F_OK), 0);
+	expect_taken(f, "File exists");
+}
+
+/* Another agent's metrics, or whatever else listens there by mistake: this agent's own socket, say. */
+static void a_socket_on_which_somebody_listens_stays(void **state) {
+	struct fixture *f = *state;
+	expect_taken(f, "Address already in use");
+	expect_status(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "200 OK");
+	metrics_server_free(f->server);
+	f->server = NULL;
+	int fd = bind_socket(f, SOCK_SEQPACKET);
+	assert_int_equal(listen(fd, 1), 0);
+	expect_taken(f, "Protocol wrong type");
+	close(fd);
 }
 
 static void a_port_that_is_taken_is_named(void **state) {
@@ -319,10 +365,12 @@ int main(void) {
 		TEST(what_is_no_scrape_is_refused),
 		TEST(a_crowd_holds_no_more_than_a_few_connections),
 		TEST(who_leaves_early_or_stays_for_ever_harms_nobody),
+		TEST(who_never_comes_to_an_end_is_cut_off),
 		TEST(without_a_descriptor_scrapers_wait_and_the_loop_sleeps),
 		TEST(only_the_host_itself_can_ask),
 		TEST(the_group_may_ask),
 		TEST(a_socket_that_was_left_is_replaced_and_a_file_is_not),
+		TEST(a_socket_on_which_somebody_listens_stays),
 		TEST(a_port_that_is_taken_is_named),
 	};
 	signal(SIGPIPE, SIG_IGN); /* as in agent/main.c */
