@@ -2,7 +2,6 @@
 #include "episode.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "proof.h"
 #include "tap.h"
@@ -19,42 +18,13 @@ void episode_begin(struct episode *episode, const char *what, int within_ms) {
 void episode_over(struct episode *episode, struct stage *stage, int calm_ms) {
 	if (episode->over_ns == 0)
 		episode->over_ns = monotonic_ns();
-	episode->returned = episode_wait_for(stage, "in step", IN_STEP_MS) == stage->host_count;
+	episode->returned = stage_wait_for(stage, "in step", IN_STEP_MS) == stage->host_count;
 	episode->in_step_ns = monotonic_ns();
 	sleep_ms(calm_ms);
 	episode->until_ns = monotonic_ns();
 	episode->lost_apps = (uint32_t)crowd_missing(&stage->crowd);
 	for (uint32_t h = 0; h < stage->host_count; h++)
 		episode->lost_agents += !host_is_running(&stage->host[h]);
-}
-
-uint32_t episode_hosts_in(const struct stage *stage, const char *state) {
-	uint32_t count = 0;
-
-	for (uint32_t h = 0; h < stage->host_count; h++) {
-		char now[24];
-
-		host_state(&stage->host[h], now);
-		count += strcmp(now, state) == 0;
-	}
-	return count;
-}
-
-uint32_t episode_wait_for(const struct stage *stage, const char *state, int timeout_ms) {
-	uint64_t began = monotonic_ns();
-	uint32_t count;
-
-	while ((count = episode_hosts_in(stage, state)) < stage->host_count && stage_ms_since(began) < timeout_ms)
-		sleep_ms(5);
-	return count;
-}
-
-int episode_log_count(const struct stage *stage, const char *text) {
-	int count = 0;
-
-	for (uint32_t h = 0; h < stage->host_count; h++)
-		count += host_log_count(&stage->host[h], text);
-	return count;
 }
 
 void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan) {

@@ -70,11 +70,4 @@ void episode_conclude(struct episode *, uint32_t count, const char *all, struct 
 /* Checks I4 for all checks of a test, denials included: prints a line and the proof. */
 void episode_check_latency(const char *what, const struct crowd_total *total, const struct journal_plan *plan);
 
-/* Gives how many hosts are in a state now ("fallback", say). */
-uint32_t episode_hosts_in(const struct stage *, const char *state);
-/* Waits until all hosts are in a state. Gives how many are in the end. */
-uint32_t episode_wait_for(const struct stage *, const char *state, int timeout_ms);
-/* Gives how many lines with a text the agents' logs have, all together. */
-int episode_log_count(const struct stage *, const char *text);
-
 #endif

@@ -103,6 +103,35 @@ void stage_strike(struct stage *stage) {
 	cluster_close(&stage->cluster);
 }
 
+uint32_t stage_hosts_in(const struct stage *stage, const char *state) {
+	uint32_t count = 0;
+
+	for (uint32_t h = 0; h < stage->host_count; h++) {
+		char now[24];
+
+		host_state(&stage->host[h], now);
+		count += strcmp(now, state) == 0;
+	}
+	return count;
+}
+
+uint32_t stage_wait_for(const struct stage *stage, const char *state, int timeout_ms) {
+	uint64_t began = monotonic_ns();
+	uint32_t count;
+
+	while ((count = stage_hosts_in(stage, state)) < stage->host_count && stage_ms_since(began) < timeout_ms)
+		sleep_ms(5);
+	return count;
+}
+
+int stage_log_count(const struct stage *stage, const char *text) {
+	int count = 0;
+
+	for (uint32_t h = 0; h < stage->host_count; h++)
+		count += host_log_count(&stage->host[h], text);
+	return count;
+}
+
 struct worst {
 	struct oracle_peak peak;
 	uint32_t client;

@@ -43,6 +43,13 @@ void stage_read(struct stage *, struct oracle *oracle, struct crowd_total *total
 /* Stops the agents, checks that they were there and end with status 0. */
 void stage_strike(struct stage *);
 
+/* Gives how many hosts are in a state now ("fallback", say). */
+uint32_t stage_hosts_in(const struct stage *, const char *state);
+/* Waits until all hosts are in a state. Gives how many are in the end. */
+uint32_t stage_wait_for(const struct stage *, const char *state, int timeout_ms);
+/* Gives how many lines with a text the agents' logs have, all together. */
+int stage_log_count(const struct stage *, const char *text);
+
 /* Checks I1 for each client of each policy of the plan: no interval of the policy's window is over its limit.
  * Prints the peak of each policy. `choice` restricts what is counted; its policy and client are filled in.
  * Gives how many clients are over. */

@@ -72,14 +72,8 @@ static void wait_for_return(struct stage *stage, struct outage *outage) {
 }
 
 static void count_on_their_own(const struct stage *stage, const char *what) {
-	uint32_t count = 0;
+	uint32_t count = stage_hosts_in(stage, "fallback");
 
-	for (uint32_t h = 0; h < stage->host_count; h++) {
-		char state[24];
-
-		host_state(&stage->host[h], state);
-		count += state[0] == 'f';
-	}
 	tap_ok(count == stage->host_count, "%s: %u of %u hosts say that they are in fallback", what, count,
 	       stage->host_count);
 }

@@ -349,7 +349,7 @@ static void suffer(struct play *play, const struct fault *fault) {
 	tap_ok(act(play, fault->cause_sql, fault->cause), "%s: it is so", fault->what);
 	sleep_ms(FAULT_MS);
 	if (fault->state != NULL) {
-		uint32_t count = episode_wait_for(stage, fault->state, RETURN_MS);
+		uint32_t count = stage_wait_for(stage, fault->state, RETURN_MS);
 
 		tap_ok(count == stage->host_count, "%s: %u of %u hosts say \"%s\"", fault->what, count, stage->host_count,
 		       fault->state);

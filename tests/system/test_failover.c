@@ -223,7 +223,7 @@ static void check_report(struct play *play) {
 	       (long long)now);
 	snprintf(logged, sizeof(logged), "a standby was promoted: timeline %08llX, was %08llX",
 	         (unsigned long long)now, (unsigned long long)now - 1);
-	tap_ok(episode_log_count(stage, logged) == (int)stage->host_count, "each agent has logged once: %s", logged);
+	tap_ok(stage_log_count(stage, logged) == (int)stage->host_count, "each agent has logged once: %s", logged);
 	tap_ok(cluster_number(primary_of(play), "select count(*) from stint.promotion", -1) == now - 1,
 	       "the view stint.promotion has all %lld", (long long)now - 1);
 }
@@ -269,8 +269,8 @@ static void check_report_of_restored(struct play *play, int64_t before) {
 	static const char logged[] = "this is another server than before, or a dump was restored";
 	struct cluster *primary = primary_of(play);
 
-	tap_ok(episode_log_count(&play->stage, logged) == (int)play->stage.host_count,
-	       "each agent has logged once: %s", logged);
+	tap_ok(stage_log_count(&play->stage, logged) == (int)play->stage.host_count, "each agent has logged once: %s",
+	       logged);
 	tap_ok(cluster_number(primary, "select count(*) from stint.promotion", -1) == before + 1 &&
 	           cluster_number(primary, "select count(*) from stint.promotion where what = 'another server'", -1) ==
 	               1,
@@ -321,9 +321,9 @@ static void stop_standby(struct play *play) {
 
 	cluster_pause(standby_of(play));
 	for (uint64_t began = monotonic_ns();
-	     stage_ms_since(began) < COMMITS_MS && episode_hosts_in(stage, "fallback") < stage->host_count;)
+	     stage_ms_since(began) < COMMITS_MS && stage_hosts_in(stage, "fallback") < stage->host_count;)
 		sleep_ms(20);
-	tap_ok(episode_hosts_in(stage, "fallback") == stage->host_count, "no commit ends: all hosts are in fallback");
+	tap_ok(stage_hosts_in(stage, "fallback") == stage->host_count, "no commit ends: all hosts are in fallback");
 	cluster_resume(standby_of(play));
 	episode_over(episode, stage, CALM_MS);
 	books_look(&play->books, primary_of(play));

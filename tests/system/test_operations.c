@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "tap.h"
@@ -77,36 +76,6 @@ static bool reload_all(struct play *play, const char *database) {
 	return done;
 }
 
-/* ---- What the agents say ------------------------------------------------------------------ */
-
-static uint32_t count_state(const struct stage *stage, const char *wanted) {
-	uint32_t count = 0;
-
-	for (uint32_t h = 0; h < stage->host_count; h++) {
-		char state[24];
-
-		host_state(&stage->host[h], state);
-		count += strcmp(state, wanted) == 0;
-	}
-	return count;
-}
-
-static bool wait_alone(const struct stage *stage) {
-	uint64_t began = monotonic_ns();
-
-	while (count_state(stage, "fallback") < HOSTS && stage_ms_since(began) < NOTICE_MS)
-		sleep_ms(5);
-	return count_state(stage, "fallback") == HOSTS;
-}
-
-static int logged(const struct stage *stage, const char *text) {
-	int count = 0;
-
-	for (uint32_t h = 0; h < stage->host_count; h++)
-		count += host_log_count(&stage->host[h], text);
-	return count;
-}
-
 /* ---- The play ------------------------------------------------------------------------------ */
 
 /* Sessions outlive the old password. That new ones have the new one is tried by ending them. */
@@ -116,10 +85,16 @@ static void rotate_password(struct play *play) {
 	           reload_all(play, play->stage.cluster.agent),
 	       "the role has another password, the agents' file as well, and they reload");
 	trial_pass(&play->trial, 3 * WINDOW_MS);
-	tap_ok(count_state(&play->stage, "fallback") == 0, "no host is on its own");
+	tap_ok(stage_hosts_in(&play->stage, "fallback") == 0, "no host is on its own");
 	tap_ok(cluster_end_backends(&play->stage.cluster) == 0, "all agents have to log in anew");
 	trial_over(&play->trial);
-	tap_ok(logged(&play->stage, "password authentication failed") == 0, "and can");
+	tap_ok(stage_log_count(&play->stage, "password authentication failed") == 0, "and can");
+}
+
+static void expect_alone(const struct stage *stage) {
+	uint32_t alone = stage_wait_for(stage, "fallback", NOTICE_MS);
+
+	tap_ok(alone == HOSTS, "%u of %u hosts are on their own", alone, HOSTS);
 }
 
 /* The file is read for each attempt to connect: nobody has to tell the agents. */
@@ -129,8 +104,8 @@ static void forget_file(struct play *play) {
 	trial_fault(&play->trial, "operator: password changed, and its file later", AFTER_PAUSE_MS);
 	tap_ok(alter_password(play, "three") && cluster_end_backends(&stage->cluster) == 0,
 	       "the role has another password, and the agents have to log in anew");
-	tap_ok(wait_alone(stage), "%u of %u hosts are on their own", count_state(stage, "fallback"), HOSTS);
-	tap_ok(logged(stage, "password authentication failed") >= (int)HOSTS, "and say why");
+	expect_alone(stage);
+	tap_ok(stage_log_count(stage, "password authentication failed") >= (int)HOSTS, "and say why");
 	tap_ok(write_password(play, "three"), "the file follows");
 	trial_over(&play->trial);
 }
@@ -145,7 +120,7 @@ static void move(struct play *play) {
 	tap_ok(cluster_do(&stage->cluster, "alter role test_agent nologin") == 0 &&
 	           cluster_end_backends(&stage->cluster) == 0,
 	       "the agents' role may not log in any more");
-	tap_ok(wait_alone(stage), "%u of %u hosts are on their own", count_state(stage, "fallback"), HOSTS);
+	expect_alone(stage);
 	tap_ok(cluster_start_restored(&other, &stage->cluster, stage->scene, "other") == 0 &&
 	           cluster_do(&other, "alter role test_agent login") == 0,
 	       "a dump is restored elsewhere, where it may");

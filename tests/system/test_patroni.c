@@ -144,7 +144,7 @@ static void lose_etcd(struct play *play) {
 	uint32_t alone;
 
 	patroni_pause_etcd(&play->patroni);
-	alone = episode_wait_for(stage, "fallback", FAILOVER_MS);
+	alone = stage_wait_for(stage, "fallback", FAILOVER_MS);
 	tap_ok(alone == stage->host_count, "the leader becomes read-only: %u of %u hosts are in fallback", alone,
 	       stage->host_count);
 	tap_note("%s: after %lld ms", episode->what, (long long)stage_ms_since(episode->began_ns));
@@ -162,7 +162,7 @@ static void lose_etcd_with_failsafe(struct play *play) {
 	episode->away_ns = EPISODE_NEVER;
 	patroni_pause_etcd(&play->patroni);
 	sleep_ms(ETCD_MS);
-	tap_ok(episode_hosts_in(stage, "in step") == stage->host_count, "all hosts are in step all the time");
+	tap_ok(stage_hosts_in(stage, "in step") == stage->host_count, "all hosts are in step all the time");
 	patroni_resume_etcd(&play->patroni);
 	episode_over(episode, stage, CALM_MS);
 	tap_ok(promotions(play) == play->promotions, "no node was promoted");

@@ -58,7 +58,7 @@ static void kill_pooler(struct play *play) {
 	episode_begin(episode, "PgBouncer killed", RETURN_MS);
 	pooler_kill(&play->pooler);
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == play->stage.host_count,
+	tap_ok(stage_wait_for(&play->stage, "fallback", RETURN_MS) == play->stage.host_count,
 	       "all hosts are in fallback without it");
 	start_pooler(play, "session");
 	episode_over(episode, &play->stage, CALM_MS);
@@ -74,8 +74,8 @@ static void change_mode(struct play *play) {
 	pooler_kill(&play->pooler);
 	start_pooler(play, "transaction");
 	sleep_ms(2 * FAULT_MS);
-	tap_note("%u hosts are in fallback, %u in step", episode_hosts_in(stage, "fallback"),
-	         episode_hosts_in(stage, "in step"));
+	tap_note("%u hosts are in fallback, %u in step", stage_hosts_in(stage, "fallback"),
+	         stage_hosts_in(stage, "in step"));
 	for (uint32_t h = 0; h < stage->host_count; h++) {
 		char why[512];
 

@@ -89,7 +89,7 @@ static void check_sessions(struct play *play) {
 	pg_close(pg);
 	tap_ok(cluster_number(&play->stage.cluster, "select live_hosts from stint.fleet", -1) == HOSTS,
 	       "%u hosts are counted", HOSTS);
-	tap_ok(episode_log_count(&play->stage, "the database:") == 0, "no agent had any trouble with it");
+	tap_ok(stage_log_count(&play->stage, "the database:") == 0, "no agent had any trouble with it");
 }
 
 /* ---- News come with the pulse ----------------------------------------------------------------------- */
@@ -148,7 +148,7 @@ static void kill_pooler(struct play *play) {
 
 	pooler_kill(&play->pooler);
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
+	tap_ok(stage_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
 	start_pooler(play);
 	episode_over(episode, &play->stage, CALM_MS);
 	look(play);
@@ -159,7 +159,7 @@ static void kill_server(struct play *play) {
 
 	tap_ok(cluster_kill(&play->stage.cluster) == 0, "the server is killed");
 	sleep_ms(FAULT_MS);
-	tap_ok(episode_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
+	tap_ok(stage_wait_for(&play->stage, "fallback", RETURN_MS) == HOSTS, "all hosts are in fallback without it");
 	tap_ok(cluster_again(&play->stage.cluster) == 0, "the server is there again");
 	episode_over(episode, &play->stage, CALM_MS);
 	look(play);
@@ -199,7 +199,7 @@ static void turn_pooler(struct play *play) {
 
 /* An agent's log has it once for each promotion so far. */
 static void check_log(struct play *play, uint32_t times) {
-	int count = episode_log_count(&play->stage, "a standby was promoted: timeline");
+	int count = stage_log_count(&play->stage, "a standby was promoted: timeline");
 
 	tap_ok(count == (int)(times * HOSTS), "all agents have noticed each promotion: %d of %d", count,
 	       (int)(times * HOSTS));
@@ -267,7 +267,7 @@ static void switch_over(struct play *play) {
 	while (count_who_noticed(play, before) < HOSTS && stage_ms_since(began) < RETURN_MS)
 		sleep_ms(20);
 	tap_ok(count_who_noticed(play, before) == HOSTS, "each agent has found out: %s", noticed);
-	tap_ok(episode_wait_for(&play->stage, "in step", RETURN_MS) == HOSTS, "and is in step");
+	tap_ok(stage_wait_for(&play->stage, "in step", RETURN_MS) == HOSTS, "and is in step");
 	while ((met = count_who_met(play, "00000003")) < HOSTS && stage_ms_since(began) < RETURN_MS)
 		sleep_ms(20);
 	tap_ok(met == HOSTS, "with the other one: %u of %u are on its timeline", met, HOSTS);
