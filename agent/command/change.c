@@ -12,6 +12,7 @@
 #include "command.h"
 #include "output.h"
 #include "rows.h"
+#include "terms.h"
 #include "database/pg.h"
 
 /* ---- In words ------------------------------------------------------------------------- */
@@ -22,19 +23,7 @@ static bool is_untold(const char *key) {
 }
 
 /* These keys are told in this order; keys that only a newer schema has come behind. */
-static const char *const told_first[] = {
-	"blocked",
-	"blocked_until",
-	"max_requests",
-	"limited_until",
-	"time_window_ms",
-	"fallback_max_requests",
-	"fallback_time_window_ms",
-	"algorithm",
-	"resolution",
-	"mode",
-	"shadow",
-};
+static const char *const told_first[] = {"blocked", "blocked_until", "max_requests", "limited_until", TERMS};
 
 static bool is_told_first(const char *key) {
 	for (size_t i = 0; i < sizeof(told_first) / sizeof(*told_first); i++)
@@ -56,8 +45,7 @@ static void tell_value(FILE *to, const char *key, const json_t *value) {
 
 /* These have a default. */
 static bool is_by_default(const char *key, const char *const *given) {
-	static const char *const all[] = {"fallback_max_requests", "fallback_time_window_ms", "algorithm",
-	                                  "resolution", "mode"};
+	static const char *const all[] = {TERMS_BY_DEFAULT};
 	bool has_default = false;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		has_default = has_default || strcmp(all[i], key) == 0;

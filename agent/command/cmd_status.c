@@ -14,6 +14,7 @@
 #include "fields.h"
 #include "output.h"
 #include "summary.h"
+#include "terms.h"
 
 const char status_help[] =
 	"Shows how the agent stands with its database, its table, its counters and the policies\n"
@@ -58,18 +59,7 @@ static int print_counters(json_t *counters) {
 }
 
 static int print_policies(json_t *policies) {
-	static const char *const names[] = {
-		"name",
-		"max_requests",
-		"time_window_ms",
-		"fallback_max_requests",
-		"fallback_time_window_ms",
-		"algorithm",
-		"resolution",
-		"mode",
-		"shadow",
-		"pinned",
-	};
+	static const char *const names[] = {"name", "max_requests", TERMS, "pinned"};
 	static const char *const headings[] = {
 		"policy",    "max_requests", "window_ms", "fallback_max", "fallback_window_ms",
 		"algorithm", "resolution",   "mode",      "shadow",       "pinned",

@@ -35,14 +35,12 @@ static json_t *read_row(struct doctor *doctor, struct pg *pg, const char *what, 
 
 /* ---- The server --------------------------------------------------------------------------- */
 
-static void look_at_server(struct doctor *doctor, struct pg *pg) {
-	json_t *row = read_row(
-		doctor, pg, "server",
-		"select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
-		" current_database() as database, current_user as user, current_setting('server_encoding') as encoding,"
-		" pg_is_in_recovery() as standby, current_setting('transaction_read_only') = 'on' as read_only");
-	if (!row)
-		return;
+static const char server_sql[] =
+	"select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
+	" current_database() as database, current_user as user, current_setting('server_encoding') as encoding,"
+	" pg_is_in_recovery() as standby, current_setting('transaction_read_only') = 'on' as read_only";
+
+static void judge_server(struct doctor *doctor, const json_t *row) {
 	const char *wrong = fields_number(row, "number") < 150000               ? "it must be 15 or later"
 	                    : strcmp(fields_text(row, "encoding"), "UTF8") != 0 ? "its encoding must be UTF8"
 	                    : fields_is_set(row, "standby")   ? "it is a standby, which takes no changes"
@@ -52,7 +50,6 @@ static void look_at_server(struct doctor *doctor, struct pg *pg) {
 	            "connect to a primary that will do, see systemd/README.md: Failover",
 	            "PostgreSQL %s, database %s, as %s%s%s", fields_text(row, "version"), fields_text(row, "database"),
 	            fields_text(row, "user"), wrong ? ": " : "", wrong ? wrong : "");
-	json_decref(row);
 }
 
 static int64_t wall_clock_ms(void) {
@@ -77,14 +74,12 @@ static void look_at_clocks(struct doctor *doctor, struct pg *pg) {
 	json_decref(row);
 }
 
-static void look_at_settings(struct doctor *doctor, struct pg *pg) {
-	json_t *row =
-		read_row(doctor, pg, "settings",
-	             "select current_setting('fsync') = 'on' as fsync, current_setting('full_page_writes') = 'on'"
-	             " as full_page_writes, current_setting('synchronous_commit') as synchronous_commit,"
-	             " current_setting('default_transaction_isolation') as isolation");
-	if (!row)
-		return;
+static const char settings_sql[] =
+	"select current_setting('fsync') = 'on' as fsync, current_setting('full_page_writes') = 'on'"
+	" as full_page_writes, current_setting('synchronous_commit') as synchronous_commit,"
+	" current_setting('default_transaction_isolation') as isolation";
+
+static void judge_settings(struct doctor *doctor, const json_t *row) {
 	const char *commit = fields_text(row, "synchronous_commit"), *isolation = fields_text(row, "isolation");
 	bool safe = fields_is_set(row, "fsync") && fields_is_set(row, "full_page_writes");
 	doctor_find(
@@ -98,7 +93,6 @@ static void look_at_settings(struct doctor *doctor, struct pg *pg) {
 	doctor_find(doctor, read_committed ? DOCTOR_OK : DOCTOR_WARNING, "isolation",
 	            "alter role AGENT set default_transaction_isolation = 'read committed'",
 	            "default_transaction_isolation is %s", isolation);
-	json_decref(row);
 }
 
 /* A pooler tells a process of its own when a connection is made. */
@@ -118,18 +112,16 @@ static void look_at_pooler(struct doctor *doctor, struct pg *pg) {
 	pg_query(pg, "unlisten *", 0, NULL, NULL);
 }
 
-static void look_at_snapshots(struct doctor *doctor, struct pg *pg) {
-	json_t *row = read_row(
-		doctor, pg, "old snapshots",
-		"select max(s.age)::bigint as seconds, (array_agg(s.who order by s.age desc))[1] as who,"
-		" pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all from ("
-		" select extract(epoch from clock_timestamp() - xact_start) as age, format('process %s of %s (%s)', pid, usename,"
-		" state) as who from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and xact_start is"
-		" not null union all"
-		" select extract(epoch from clock_timestamp() - prepared), format('the prepared transaction %s', gid) from"
-		" pg_prepared_xacts) s");
-	if (!row)
-		return;
+static const char snapshots_sql[] =
+	"select max(s.age)::bigint as seconds, (array_agg(s.who order by s.age desc))[1] as who,"
+	" pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all from ("
+	" select extract(epoch from clock_timestamp() - xact_start) as age, format('process %s of %s (%s)', pid, usename,"
+	" state) as who from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and xact_start is"
+	" not null union all"
+	" select extract(epoch from clock_timestamp() - prepared), format('the prepared transaction %s', gid) from"
+	" pg_prepared_xacts) s";
+
+static void judge_snapshots(struct doctor *doctor, const json_t *row) {
 	int64_t seconds = fields_number(row, "seconds");
 	const char *part = fields_is_set(row, "sees_all") ? "" : "; of other users' sessions little can be seen";
 	if (seconds >= SNAPSHOT_OLD_S)
@@ -140,7 +132,6 @@ static void look_at_snapshots(struct doctor *doctor, struct pg *pg) {
 			"%s has had one for %" PRId64 " s%s", fields_text(row, "who"), seconds, part);
 	else
 		doctor_find(doctor, DOCTOR_OK, "old snapshots", NULL, "none%s", part);
-	json_decref(row);
 }
 
 /* ---- The schema ---------------------------------------------------------------------------- */
@@ -178,15 +169,13 @@ static void look_at_objects(struct doctor *doctor, struct pg *pg) {
 	json_decref(problems);
 }
 
-static void look_at_roles(struct doctor *doctor, struct pg *pg) {
-	json_t *row = read_row(
-		doctor, pg, "roles",
-		"select count(*) filter (where r.rolname = 'stint_agent') as agents, coalesce(string_agg(m.rolname, ', ' order by"
-		" m.rolname) filter (where r.rolname = 'stint_agent'), 'nobody') as who, coalesce(string_agg(m.rolname, ', ')"
-		" filter (where r.rolname = 'stint_agent' and m.rolsuper), '') as super from pg_auth_members a join pg_roles r on"
-		" r.oid = a.roleid join pg_roles m on m.oid = a.member where r.rolname like 'stint\\_%'");
-	if (!row)
-		return;
+static const char roles_sql[] =
+	"select count(*) filter (where r.rolname = 'stint_agent') as agents, coalesce(string_agg(m.rolname, ', ' order by"
+	" m.rolname) filter (where r.rolname = 'stint_agent'), 'nobody') as who, coalesce(string_agg(m.rolname, ', ')"
+	" filter (where r.rolname = 'stint_agent' and m.rolsuper), '') as super from pg_auth_members a join pg_roles r on"
+	" r.oid = a.roleid join pg_roles m on m.oid = a.member where r.rolname like 'stint\\_%'";
+
+static void judge_roles(struct doctor *doctor, const json_t *row) {
 	if (fields_number(row, "agents") == 0)
 		doctor_find(doctor, DOCTOR_WARNING, "agents' logins",
 		            "create role stintd login password '...' in role stint_agent, and let agents use it",
@@ -197,18 +186,15 @@ static void look_at_roles(struct doctor *doctor, struct pg *pg) {
 		            "%s may do anything, being a superuser", fields_text(row, "super"));
 	else
 		doctor_find(doctor, DOCTOR_OK, "agents' logins", NULL, "%s", fields_text(row, "who"));
-	json_decref(row);
 }
 
-static void look_at_hosts(struct doctor *doctor, struct pg *pg) {
-	json_t *row = read_row(
-		doctor, pg, "hosts",
-		"select count(*) filter (where state <> 'stopped') as live, coalesce(string_agg(format('%s (%s)', name, case when"
-		" rival is not null then 'another agent has its name' else state end), ', ' order by name) filter (where state in"
-		" ('lost', 'fallback') or rival is not null), '') as bad, count(distinct version) filter (where state <> 'stopped')"
-		" as versions, string_agg(distinct version, ', ') filter (where state <> 'stopped') as all_versions from stint.host");
-	if (!row)
-		return;
+static const char hosts_sql[] =
+	"select count(*) filter (where state <> 'stopped') as live, coalesce(string_agg(format('%s (%s)', name, case when"
+	" rival is not null then 'another agent has its name' else state end), ', ' order by name) filter (where state in"
+	" ('lost', 'fallback') or rival is not null), '') as bad, count(distinct version) filter (where state <> 'stopped')"
+	" as versions, string_agg(distinct version, ', ') filter (where state <> 'stopped') as all_versions from stint.host";
+
+static void judge_hosts(struct doctor *doctor, const json_t *row) {
 	const char *bad = fields_text(row, "bad");
 	doctor_find(doctor, *bad != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "hosts",
 	            "look at these hosts' agents; each needs a host of its own in its configuration",
@@ -217,36 +203,57 @@ static void look_at_hosts(struct doctor *doctor, struct pg *pg) {
 	if (fields_number(row, "versions") > 1)
 		doctor_find(doctor, DOCTOR_WARNING, "agents' versions", "update those that are older", "%s",
 		            fields_text(row, "all_versions"));
-	json_decref(row);
 }
 
-static void look_at_dropped(struct doctor *doctor, struct pg *pg) {
-	json_t *row =
-		read_row(doctor, pg, "dropped policies",
-	             "select coalesce(string_agg(format('%s (by %s)', policy, dropped_by), ', ' order by policy), '')"
-	             " as back from stint.policy_limit where dropped_at is not null");
-	if (!row)
-		return;
+static const char dropped_sql[] =
+	"select coalesce(string_agg(format('%s (by %s)', policy, dropped_by), ', ' order by policy), '')"
+	" as back from stint.policy_limit where dropped_at is not null";
+
+static void judge_dropped(struct doctor *doctor, const json_t *row) {
 	const char *back = fields_text(row, "back");
 	doctor_find(doctor, *back != '\0' ? DOCTOR_WARNING : DOCTOR_OK, "dropped policies",
 	            "set them as they should be (stint policy set), or take them out of the apps", "%s%s",
 	            *back != '\0' ? "brought back by apps that declare them: " : "none that apps have brought back",
 	            back);
-	json_decref(row);
+}
+
+/* ---- All of it ---------------------------------------------------------------------------- */
+
+/* What a row tells, which somebody who may see less than all may not be able to read. */
+struct look {
+	const char *what, *select;
+	void (*judge)(struct doctor *, const json_t *row);
+};
+
+static const struct look server_looks[] = {
+	{"server", server_sql, judge_server},
+	{"settings", settings_sql, judge_settings},
+	{"old snapshots", snapshots_sql, judge_snapshots},
+};
+
+static const struct look schema_looks[] = {
+	{"roles", roles_sql, judge_roles},
+	{"hosts", hosts_sql, judge_hosts},
+	{"dropped policies", dropped_sql, judge_dropped},
+};
+
+static void look_at_each(struct doctor *doctor, struct pg *pg, const struct look *looks, size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		json_t *row = read_row(doctor, pg, looks[i].what, looks[i].select);
+		if (row)
+			looks[i].judge(doctor, row);
+		json_decref(row);
+	}
 }
 
 static void look_into(struct doctor *doctor, struct pg *pg) {
-	look_at_server(doctor, pg);
+	look_at_each(doctor, pg, server_looks, sizeof(server_looks) / sizeof(*server_looks));
 	look_at_clocks(doctor, pg);
-	look_at_settings(doctor, pg);
 	look_at_pooler(doctor, pg);
-	look_at_snapshots(doctor, pg);
 	if (!look_at_version(doctor, pg))
 		return;
 	look_at_objects(doctor, pg);
-	look_at_roles(doctor, pg);
-	look_at_hosts(doctor, pg);
-	look_at_dropped(doctor, pg);
+	look_at_each(doctor, pg, schema_looks, sizeof(schema_looks) / sizeof(*schema_looks));
 }
 
 /* Where nobody has named the database, an agent that is there has told already how it is with its own. */
