@@ -70,7 +70,7 @@ static json_t *database_status(const struct status_sources *status) {
 	const struct driver *driver = status->driver;
 	const struct sync *sync = status->sync;
 	int64_t now_ns = monotonic_now_ns();
-	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I}", "kind",
+	return json_pack("{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:I, s:I, s:s, s:b}", "kind",
 	                 driver->database ? "postgresql" : "memory", "state",
 	                 status_state_name(core_state(driver->core)), "since_ms",
 	                 (json_int_t)((now_ns - driver->state_since_ns) / NS_PER_MS), "last_error",
@@ -78,15 +78,17 @@ static json_t *database_status(const struct status_sources *status) {
 	                 sync->hello.server, "timeline", sync->hello.timeline, "held_ms",
 	                 (json_int_t)max64(0, (core_held_until_ns(driver->core) - now_ns) / NS_PER_MS), "fallbacks",
 	                 (json_int_t)status->outage->count, "rtt_us",
-	                 (json_int_t)(core_rtt_ns(driver->core) / NS_PER_US));
+	                 (json_int_t)(core_rtt_ns(driver->core) / NS_PER_US), "pooler", status->config->pooler,
+	                 "direct", driver->database && database_is_direct(driver->database));
 }
 
 static json_t *table_status(const struct status_sources *status) {
 	const struct core *core = status->driver->core;
 	const struct core_counters *c = core_counters(core);
 	const struct directory_header *directory = status->shm->directory;
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "clients", (json_int_t)core_client_count(core),
-	                 "capacity", (json_int_t)status->config->max_clients, "bytes",
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "shm", text_status(status->config->shm),
+	                 "clients", (json_int_t)core_client_count(core), "capacity",
+	                 (json_int_t)status->config->max_clients, "bytes",
 	                 (json_int_t)(directory->table_bytes + directory->directory_bytes), "evictions",
 	                 (json_int_t)(c->evicted_idle + c->evicted_for_room), "evicted_for_room",
 	                 (json_int_t)c->evicted_for_room, "overflow", (json_int_t)c->tableless, "repaired",

@@ -7,7 +7,10 @@
 #include "error.h"
 #include "event_loop.h"
 #include "options.h"
+#include "protocol/mark.h"
 #include "sized.h"
+
+static const char mark[] __attribute__((used)) = MARK STINT_VERSION;
 
 static const char *choose_path(const char *path) {
 	if (path)

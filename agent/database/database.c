@@ -119,6 +119,10 @@ const char *database_lookup_error(const struct database *db) {
 	return session_lookup_error(&db->session);
 }
 
+bool database_is_direct(const struct database *db) {
+	return db->session.direct;
+}
+
 const char *database_last_error(const struct database *db) {
 	return db->session.error;
 }

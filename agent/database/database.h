@@ -140,6 +140,10 @@ void database_await_tables(struct database *, database_ended *done, void *contex
 /* Did the statement that was refused last wait for a lock in vain? */
 bool database_met_a_lock(const struct database *);
 
+/* Whether nobody, a pooler say, was between this host and the server when it last connected; false: somebody was,
+ * or it hasn't. */
+bool database_is_direct(const struct database *);
+
 /* Why servers or a name can't be looked up, though those of earlier are known; "" otherwise. One line. */
 const char *database_lookup_error(const struct database *);
 

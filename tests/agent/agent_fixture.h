@@ -97,6 +97,11 @@ size_t database_in_flight(const struct database *db) {
 	return 0;
 }
 
+bool database_is_direct(const struct database *db) {
+	(void)db;
+	return true;
+}
+
 const char *database_last_error(const struct database *db) {
 	(void)db;
 	return "";

@@ -62,6 +62,7 @@ static void expect_text(const char *name, const char *wanted) {
 
 static void it_says_which_database_it_has(void **state) {
 	(void)state;
+	strcpy(agent.config.pooler, "transaction");
 	meets("00000001", -1);
 	asks();
 	expect_text("kind", "\"postgresql\"");
@@ -70,9 +71,12 @@ static void it_says_which_database_it_has(void **state) {
 	expect_text("timeline", "\"00000001\"");
 	assert_int_equal(number_of("live_hosts"), 2);
 	assert_int_equal(number_of("held_ms"), 0);
+	expect_text("pooler", "\"transaction\"");
+	expect_text("direct", "true");
 	agent.driver.database = NULL;
 	asks();
 	expect_text("kind", "\"memory\"");
+	expect_text("direct", "false");
 	agent.driver.database = &the_database;
 }
 
@@ -118,11 +122,13 @@ static void it_says_how_full_its_table_is(void **state) {
 	int64_t now_ns = monotonic_now_ns();
 	(void)state;
 	agent.config.max_clients = 64;
+	strcpy(agent.config.shm, "/stint-a");
 	meets("00000001", -1);
 	core_want(agent.driver.core, now_ns, 1, 1, 0, "anna", 4, 1, now_ns + 1000 * MS);
 	table.directory->table_bytes = 1000;
 	table.directory->directory_bytes = 11;
 	asks();
+	expect_text("shm", "\"/stint-a\"");
 	assert_int_equal(number_of("clients"), 1);
 	assert_int_equal(number_of("capacity"), 64);
 	assert_int_equal(number_of("bytes"), 1011);
