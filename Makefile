@@ -189,6 +189,8 @@ STINT := \
 	agent/command/doctor.c \
 	agent/command/doctor_database.c \
 	agent/command/doctor_host.c \
+	agent/command/doctor_libraries.c \
+	agent/command/doctor_pooler.c \
 	agent/command/main.c \
 	agent/command/migrations.c \
 	agent/command/names.c \

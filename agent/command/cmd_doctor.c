@@ -9,11 +9,13 @@
 #include "output.h"
 
 const char doctor_help[] =
-	"Looks at this host (the socket and who may use it, the agent, shared memory, libraries that\n"
-	"apps still hold) and at the database (schema, owners, rights, roles, hosts, clocks, old\n"
-	"snapshots, settings, a pooler). One line each: ok, warning or error, and what to do. Changes\n"
-	"nothing. What the database shows to everybody is less than what it shows to a superuser, or\n"
-	"to a member of pg_monitor and stint_auditor.\n"
+	"Looks at this host (the socket and who may use it, the agent, shared memory, which processes\n"
+	"have the library, of which version, and whether it was replaced since) and at the database\n"
+	"(schema, owners, rights, roles, hosts, clocks, old snapshots, settings, a pooler, its mode,\n"
+	"and whether the agent's configuration says so). One line each: ok, warning or error, and\n"
+	"what to do. Changes nothing. What the database shows to everybody is less than what it shows\n"
+	"to a superuser, or to a member of pg_monitor and stint_auditor; other users' processes are\n"
+	"seen by a superuser of the host.\n"
 	"\n"
 	"  --json   as a JSON array\n"
 	"\n"
@@ -35,6 +37,7 @@ int doctor_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	struct doctor doctor = {.call = call, .findings = json_array()};
 	doctor_look_at_host(&doctor);
+	doctor_look_at_libraries(&doctor);
 	doctor_look_at_database(&doctor);
 	for (size_t i = 0; i < json_array_size(doctor.findings) && !as_json; i++)
 		print_finding(json_array_get(doctor.findings, i));

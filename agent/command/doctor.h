@@ -5,6 +5,7 @@
 #define STINT_DOCTOR_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct command_call;
 
@@ -21,9 +22,14 @@ struct doctor {
 void doctor_find(struct doctor *, enum doctor_state, const char *what, const char *remedy, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* Looks at this host: socket, agent, shared memory, libraries. Sets status. */
+/* Looks at this host: socket, agent, shared memory. Sets status. */
 void doctor_look_at_host(struct doctor *);
+/* Looks which processes have the library. Needs status. */
+void doctor_look_at_libraries(struct doctor *);
 /* Looks at the database that the settings name. */
 void doctor_look_at_database(struct doctor *);
+/* Looks in which mode a pooler is, if one is between here and the server, and whether the agent knows. Needs
+ * status. */
+void doctor_look_at_pooler(struct doctor *, bool between, const char *conninfo);
 
 #endif

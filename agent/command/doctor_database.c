@@ -96,15 +96,14 @@ static void judge_settings(struct doctor *doctor, const json_t *row) {
 }
 
 /* A pooler tells a process of its own when a connection is made. */
-static void look_at_pooler(struct doctor *doctor, struct pg *pg) {
+static void look_for_pooler(struct doctor *doctor, struct pg *pg, const char *conninfo) {
 	json_t *row = read_row(doctor, pg, "pooler", "select pg_backend_pid() as pid");
-	if (!row)
-		return;
-	bool between = fields_number(row, "pid") != pg_backend_pid(pg);
-	doctor_find(doctor, between ? DOCTOR_WARNING : DOCTOR_OK, "pooler",
-	            "if it is in transaction mode, agents need pooler = transaction: systemd/README.md, Poolers", "%s",
-	            between ? "there is one between here and the server" : "none between here and the server");
+	if (row)
+		doctor_look_at_pooler(doctor, fields_number(row, "pid") != pg_backend_pid(pg), conninfo);
 	json_decref(row);
+}
+
+static void look_at_notices(struct doctor *doctor, struct pg *pg) {
 	bool may_listen = pg_query(pg, "listen stint", 0, NULL, NULL) == PG_OK;
 	doctor_find(doctor, may_listen ? DOCTOR_OK : DOCTOR_WARNING, "notices",
 	            "agents without notices ask twice a second: see why LISTEN is refused", "LISTEN is %s%s",
@@ -246,10 +245,11 @@ static void look_at_each(struct doctor *doctor, struct pg *pg, const struct look
 	}
 }
 
-static void look_into(struct doctor *doctor, struct pg *pg) {
+static void look_into(struct doctor *doctor, struct pg *pg, const char *conninfo) {
 	look_at_each(doctor, pg, server_looks, sizeof(server_looks) / sizeof(*server_looks));
 	look_at_clocks(doctor, pg);
-	look_at_pooler(doctor, pg);
+	look_for_pooler(doctor, pg, conninfo);
+	look_at_notices(doctor, pg);
 	if (!look_at_version(doctor, pg))
 		return;
 	look_at_objects(doctor, pg);
@@ -269,8 +269,9 @@ void doctor_look_at_database(struct doctor *doctor) {
 	if ((!conninfo && in_memory) || (conninfo && strcmp(conninfo, "memory:") == 0))
 		return;
 	struct pg *pg;
-	if (pg_connect(&pg, conninfo ? conninfo : "", CONNECT_TIMEOUT_MS) == PG_OK)
-		look_into(doctor, pg);
+	const char *known = conninfo ? conninfo : "";
+	if (pg_connect(&pg, known, CONNECT_TIMEOUT_MS) == PG_OK)
+		look_into(doctor, pg, known);
 	else
 		cannot_connect(doctor, conninfo, pg);
 	pg_close(pg);

@@ -1,7 +1,6 @@
 /*
- * doctor_host.c - what `stint doctor` looks at on this host.
+ * doctor_host.c - what `stint doctor` looks at on this host, but for libraries: doctor_libraries.c.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
@@ -23,7 +22,6 @@
 
 #define SHM             "/dev/shm"
 #define LARGE_TABLE     (INT64_C(64) << 20) /* bytes; a smaller one has few pages anyway */
-#define PIDS_NAMED      8
 #define MAPS_LINE_BYTES 4096
 
 /* ---- The socket ------------------------------------------------------------------------ */
@@ -168,53 +166,8 @@ static void look_at_memory(struct doctor *doctor) {
 		look_at_huge_pages(doctor, bytes);
 }
 
-/* ---- Libraries ----------------------------------------------------------------------------- */
-
-/* Whether the process has a library of ours, and whether that was replaced since. */
-static bool has_library(const char *pid, bool *replaced) {
-	static const char *const names[] = {"/libstint.so", "/stint.node", "/_stint.abi3.so",
-	                                    "/ngx_http_stint_module.so"};
-	char path[64], line[MAPS_LINE_BYTES];
-	bool found = false;
-	snprintf(path, sizeof(path), "/proc/%.16s/maps", pid);
-	FILE *maps = fopen(path, "re");
-	while (maps && fgets(line, sizeof(line), maps))
-		for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-			if (strstr(line, names[i])) {
-				found = true;
-				*replaced = *replaced || strstr(line, " (deleted)");
-			}
-	if (maps)
-		fclose(maps);
-	return found;
-}
-
-static void look_at_libraries(struct doctor *doctor) {
-	DIR *proc = opendir("/proc");
-	char pids[PIDS_NAMED * 16] = "";
-	int count = 0, old = 0;
-	for (const struct dirent *entry; proc && (entry = readdir(proc)) != NULL;) {
-		bool replaced = false;
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !has_library(entry->d_name, &replaced))
-			continue;
-		count++;
-		size_t length = strlen(pids);
-		if (replaced && old++ < PIDS_NAMED)
-			snprintf(pids + length, sizeof(pids) - length, " %.10s", entry->d_name);
-	}
-	if (proc)
-		closedir(proc);
-	if (old > 0)
-		doctor_find(doctor, DOCTOR_WARNING, "libraries", "restart these apps",
-		            "of %d processes with the library, %d have one that was replaced since:%s", count, old, pids);
-	else
-		doctor_find(doctor, DOCTOR_OK, "libraries", NULL,
-		            "%d processes with the library can be seen, and none with one that was replaced since", count);
-}
-
 void doctor_look_at_host(struct doctor *doctor) {
 	look_at_socket(doctor);
 	look_at_agent(doctor);
 	look_at_memory(doctor);
-	look_at_libraries(doctor);
 }

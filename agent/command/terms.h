@@ -1,6 +1,6 @@
 /*
- * terms.h - what there is to a policy's limit beside max_requests: columns of the database and members of the agent's
- * status, in the order in which they are shown.
+ * terms.h - what there is to a policy's limit beside max_requests: columns of the database and members of the
+ * agent's status, in the order in which they are shown.
  */
 #ifndef STINT_TERMS_H
 #define STINT_TERMS_H
