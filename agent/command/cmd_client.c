@@ -137,7 +137,13 @@ static int show_run(struct command_call *call) {
 	return show_client(call, as_json);
 }
 
-/* until: when what holds now ends, the block of one that is blocked. */
+/* until: when what holds now ends, the block of one that is blocked. $2: QUERY_TIME_FORMAT. */
+static const char list_sql[] =
+	"select policy, client_id, blocked, max_requests,"
+	" to_char(case when blocked then blocked_until else limited_until end at time zone 'UTC', $2) as until,"
+	" to_char(changed_at at time zone 'UTC', $2) as changed_at, changed_by, note"
+	" from stint.client_limit where $1::text is null or policy = $1 order by policy, client_id";
+
 static int list_run(struct command_call *call) {
 	bool as_json = false;
 	const char *policy = NULL;
@@ -147,14 +153,8 @@ static int list_run(struct command_call *call) {
 		code = command_check_policy(call, policy);
 	if (code != COMMAND_DONE)
 		return code;
-	return query_print(
-		call,
-		"select policy, client_id, blocked, max_requests, " QUERY_TIME(
-			"case when blocked then blocked_until else limited_until end") " as until,"
-																		   " " QUERY_TIME(
-																			   "changed_at") " as changed_at, changed_by, note from stint.client_limit"
-																							 " where $1::text is null or policy = $1 order by policy, client_id",
-		1, &policy, as_json);
+	const char *const params[] = {policy, QUERY_TIME_FORMAT};
+	return query_print(call, list_sql, 2, params, as_json);
 }
 
 #define OPERATOR "stint_operator"

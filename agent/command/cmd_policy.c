@@ -52,9 +52,10 @@ static const char history_help[] =
 	"\n"
 	"  --json   as a JSON array, with the whole row before and after\n";
 
-static const char history_sql[] = "select " QUERY_TIME(
-	"at") " as at, changed_by, action, policy, client_id, old, new"
-		  " from stint.policy_history where $1::text is null or policy = $1 order by change_id";
+/* $2: QUERY_TIME_FORMAT. */
+static const char history_sql[] =
+	"select to_char(at at time zone 'UTC', $2) as at, changed_by, action, policy, client_id, old, new"
+	" from stint.policy_history where $1::text is null or policy = $1 order by change_id";
 
 struct limits {
 	int64_t max_requests;
@@ -237,10 +238,11 @@ static int history_run(struct command_call *call) {
 		return COMMAND_USAGE;
 	if (name && command_check_policy(call, name) != COMMAND_DONE)
 		return COMMAND_USAGE;
+	const char *const params[] = {name, QUERY_TIME_FORMAT};
 	if (as_json)
-		return query_print(call, history_sql, 1, &name, true);
+		return query_print(call, history_sql, 2, params, true);
 	json_t *entries;
-	int code = query_fetch(call, history_sql, 1, &name, &entries);
+	int code = query_fetch(call, history_sql, 2, params, &entries);
 	return code == COMMAND_DONE ? show_history(call, entries) : code;
 }
 

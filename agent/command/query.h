@@ -11,8 +11,9 @@
 struct command_call;
 struct pg;
 
-/* Shows a time to people and programs alike, whatever the session's settings: ISO 8601, UTC, milliseconds. */
-#define QUERY_TIME(expression) "to_char(" expression " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+/* How times are shown to people and programs alike, whatever the session's settings: ISO 8601, UTC, milliseconds.
+ * A parameter of to_char(TIME at time zone 'UTC', $1). */
+#define QUERY_TIME_FORMAT "YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\""
 
 /* Connects and prints the rows, as a table or as JSON. If there are none of the policy that the command is about,
  * as there is no such policy, that is an error. Returns an enum command_exit; has reported errors. */

@@ -22,22 +22,29 @@ const char show_help[] =
 	"\n"
 	"  --json   as a JSON object\n";
 
+/* $1: the policy; $2: the client's id; $3: QUERY_TIME_FORMAT. */
 static const char client_sql[] =
 	"select p.policy, $2::text as client_id, p.max_requests, p.time_window_ms, p.algorithm, p.shadow,"
-	" (select row_to_json(x) from (select blocked, " QUERY_TIME("blocked_until") " as blocked_until, max_requests, " QUERY_TIME(
-		"limited_until") " as limited_until, changed_by, note"
-						 " from stint.client_limit where policy = $1 and client_id = $2) x) as exception,"
-						 " (select row_to_json(x) from (select used, max_requests, remaining, " QUERY_TIME(
-							 "resets_at") " as resets_at from stint.usage where policy = $1 and client_id = $2) x) as usage,"
-										  " coalesce((select json_agg(x) from (select " QUERY_TIME("starts_at") " as starts_at, " QUERY_TIME("ends_at") " as ends_at, charged, " QUERY_TIME(
-											  "counts_until") " as counts_until"
-															  " from stint.client_charge where policy = $1 and client_id = $2 order by starts_at) x), '[]') as charges,"
-															  " (select row_to_json(x) from (select leased, hosts, host_names, " QUERY_TIME(
-																  "leased_until") " as leased_until from stint.client_lease where policy = $1 and client_id = $2) x) as leases,"
-																				  " coalesce((select json_agg(x) from (select " QUERY_TIME(
-																					  "at") " as at, changed_by, action from stint.policy_history"
-																							" where policy = $1 and client_id = $2 order by change_id desc limit 5) x), '[]') as changes"
-																							" from stint.policy_limit p where p.policy = $1";
+	" (select row_to_json(x) from"
+	"   (select blocked, to_char(blocked_until at time zone 'UTC', $3) as blocked_until, max_requests,"
+	"           to_char(limited_until at time zone 'UTC', $3) as limited_until, changed_by, note"
+	"    from stint.client_limit where policy = $1 and client_id = $2) x) as exception,"
+	" (select row_to_json(x) from"
+	"   (select used, max_requests, remaining, to_char(resets_at at time zone 'UTC', $3) as resets_at"
+	"    from stint.usage where policy = $1 and client_id = $2) x) as usage,"
+	" coalesce((select json_agg(x) from"
+	"   (select to_char(starts_at at time zone 'UTC', $3) as starts_at,"
+	"           to_char(ends_at at time zone 'UTC', $3) as ends_at, charged,"
+	"           to_char(counts_until at time zone 'UTC', $3) as counts_until"
+	"    from stint.client_charge where policy = $1 and client_id = $2 order by starts_at) x), '[]') as charges,"
+	" (select row_to_json(x) from"
+	"   (select leased, hosts, host_names, to_char(leased_until at time zone 'UTC', $3) as leased_until"
+	"    from stint.client_lease where policy = $1 and client_id = $2) x) as leases,"
+	" coalesce((select json_agg(x) from"
+	"   (select to_char(at at time zone 'UTC', $3) as at, changed_by, action"
+	"    from stint.policy_history where policy = $1 and client_id = $2"
+	"    order by change_id desc limit 5) x), '[]') as changes"
+	" from stint.policy_limit p where p.policy = $1";
 
 /* ---- This host ------------------------------------------------------------------------- */
 
@@ -173,8 +180,8 @@ static int print_client(json_t *client) {
 
 int show_client(struct command_call *call, bool as_json) {
 	json_t *rows;
-	const char *const params[] = {call->policy, call->client_id};
-	int code = query_fetch(call, client_sql, 2, params, &rows);
+	const char *const params[] = {call->policy, call->client_id, QUERY_TIME_FORMAT};
+	int code = query_fetch(call, client_sql, 3, params, &rows);
 	if (code != COMMAND_DONE)
 		return code;
 	json_t *client = json_array_get(rows, 0);
