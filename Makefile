@@ -106,6 +106,7 @@ AGENT := \
 	agent/changes.c \
 	agent/config.c \
 	agent/decisions.c \
+	agent/denials.c \
 	agent/declaration.c \
 	agent/driver.c \
 	agent/expiry.c \
@@ -124,10 +125,12 @@ AGENT := \
 	agent/recalls.c \
 	agent/server.c \
 	agent/shm.c \
+	agent/sketch.c \
 	agent/socket_path.c \
 	agent/status.c \
 	agent/sync.c \
 	agent/tallies.c \
+	agent/witness.c \
 	agent/word.c \
 	agent/core/answer.c \
 	agent/core/arrival.c \
@@ -136,6 +139,7 @@ AGENT := \
 	agent/core/core.c \
 	agent/core/debt.c \
 	agent/core/demand.c \
+	agent/core/denied.c \
 	agent/core/fallback.c \
 	agent/core/generation.c \
 	agent/core/grant.c \
@@ -251,6 +255,7 @@ MIGRATIONS := \
 	sql/001_limiter/36_cache.sql \
 	sql/001_limiter/37_reset.sql \
 	sql/001_limiter/38_decision.sql \
+	sql/001_limiter/38_denied_client.sql \
 	sql/001_limiter/39_override_in_force.sql \
 	sql/001_limiter/40_usage.sql \
 	sql/001_limiter/41_limited.sql \
@@ -344,6 +349,7 @@ AGENT_TESTS := \
 	tests/agent/test_database_room.c \
 	tests/agent/test_database_schema.c \
 	tests/agent/test_decisions.c \
+	tests/agent/test_denials.c \
 	tests/agent/test_declaration.c \
 	tests/agent/test_declaration_room.c \
 	tests/agent/test_dial.c \
@@ -369,6 +375,7 @@ AGENT_TESTS := \
 	tests/agent/test_server_rude_apps.c \
 	tests/agent/test_server_socket.c \
 	tests/agent/test_shm.c \
+	tests/agent/test_sketch.c \
 	tests/agent/test_slab.c \
 	tests/agent/test_sqlstate.c \
 	tests/agent/test_status.c \
@@ -378,6 +385,7 @@ AGENT_TESTS := \
 	tests/agent/test_tallies.c \
 	tests/agent/test_top_rates.c \
 	tests/agent/test_top_view.c \
+	tests/agent/test_witness.c \
 	tests/agent/test_word.c
 
 # Those with threads in them, worth running under ThreadSanitizer.

@@ -101,6 +101,11 @@ static bool on_refused_batch(void *context) {
 	return locked_keeps_batch(&agent->locked);
 }
 
+static void on_denied(void *context, const struct core_denied *denied) {
+	struct agent *agent = context;
+	audit_on_denied(&agent->audit, denied);
+}
+
 static void on_policy_leaves(void *context, int index) {
 	struct agent *agent = context;
 	audit_policy_leaves(&agent->audit, index);
@@ -109,6 +114,7 @@ static void on_policy_leaves(void *context, int index) {
 static const struct driver_events driver_events = {
 	.acted = on_acted,
 	.keeps_batch = on_refused_batch,
+	.denied = on_denied,
 	.policy_leaves = on_policy_leaves,
 };
 
@@ -194,7 +200,7 @@ static void wire_to_sync(struct agent *agent) {
 		.recalls = &agent->recalls,
 		.config = &agent->config,
 	};
-	agent->audit = (struct audit){.driver = driver, .sync = sync};
+	agent->audit = (struct audit){.driver = driver, .sync = sync, .witness = {.policies = &agent->policies}};
 	agent->status = (struct status_sources){
 		.config = &agent->config,
 		.shm = &agent->shm,

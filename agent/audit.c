@@ -16,6 +16,12 @@
  * together. */
 #define SPREAD_NS (30 * NS_PER_S)
 
+/* How often clients are handed in. */
+#define DENIALS_NS (300 * NS_PER_S)
+
+/* Of clients, so many when the agent stops: eight policies' worth. */
+#define FINISH_STATEMENTS 8
+
 /* When a statement failed. If it was the connection, others see to that. */
 #define RETRY_NS (10 * NS_PER_S)
 
@@ -169,8 +175,73 @@ static void hand_in(struct audit *audit, int64_t now_ns) {
 	database_report_decisions(audit->driver->database, rows[0]->run, decisions, count, on_handed_in, audit);
 }
 
-static bool may_hand_in(const struct audit *audit) {
-	return !audit->under_way && audit->sync->state == SYNC_DONE && audit->clock_offset_us != 0 &&
+/* ---- Clients that are denied -------------------------------------------------------------------- */
+
+/* Before the clock is known, there is no hour that it could be of. */
+static void add_denial(void *context, const struct denial *denial) {
+	struct audit *audit = context;
+	if (audit->clock_offset_us != 0)
+		denials_add(&audit->denials, audit->minute / 60, audit->run, denial);
+}
+
+void audit_on_denied(struct audit *audit, const struct core_denied *denied) {
+	const struct policies *policies = audit->driver->policies;
+	add_denial(audit, &(struct denial){
+						  .policy_number = policies_number(policies, denied->policy),
+						  .policy = policies->policy[denied->policy].row.name,
+						  .client_id = denied->id,
+						  .client_id_len = denied->id_len,
+						  .reason = (uint8_t)denied->by,
+						  .count = 1,
+					  });
+}
+
+static void on_denials_handed_in(void *context, enum lease_outcome outcome) {
+	struct audit *audit = context;
+	audit->denials_under_way = false;
+	if (outcome == LEASE_DONE) {
+		denials_recorded(&audit->denials, audit->minute / 60);
+		return;
+	}
+	denials_unanswered(&audit->denials);
+	audit->denials_due_ns = audit->now_ns + RETRY_NS;
+}
+
+/* Returns false if there is nothing more to be handed in. */
+static bool hand_in_denials(struct audit *audit) {
+	struct denial_row rows[AUDIT_ROWS];
+	struct database_denial denials[AUDIT_ROWS];
+	size_t count = denials_choose(&audit->denials, rows, AUDIT_ROWS);
+	for (size_t i = 0; i < count; i++)
+		denials[i] = (struct database_denial){
+			.hour = rows[i].hour,
+			.policy = rows[i].policy,
+			.client_id = rows[i].client_id,
+			.reason = rows[i].reason,
+			.denied = clamp(rows[i].denied),
+			.error = clamp(rows[i].error),
+		};
+	if (count == 0)
+		return false;
+	audit->denials_under_way = true;
+	database_report_denials(audit->driver->database, rows[0].run, denials, count, on_denials_handed_in, audit);
+	return true;
+}
+
+/* At the first time, hosts that started together part. */
+static void hand_in_denials_if_due(struct audit *audit) {
+	if (audit->denials_due_ns == 0)
+		audit->denials_due_ns = audit->now_ns + choose_number() % 1000 * (DENIALS_NS / 1000);
+	if (audit->now_ns < audit->denials_due_ns || hand_in_denials(audit))
+		return;
+	audit->denials_due_ns = audit->now_ns + DENIALS_NS;
+	denials_begin_round(&audit->denials);
+}
+
+/* ---- The agent's time ----------------------------------------------------------------------------- */
+
+static bool can_hand_in(const struct audit *audit) {
+	return audit->sync->state == SYNC_DONE && audit->clock_offset_us != 0 &&
 	       database_is_up(audit->driver->database);
 }
 
@@ -180,8 +251,13 @@ void audit_tick(struct audit *audit, int64_t now_ns, int64_t clock_offset_us) {
 	audit->now_ns = now_ns;
 	learn_clock(audit, clock_offset_us);
 	follow_clock(audit, now_ns);
-	if (now_ns >= audit->due_ns && may_hand_in(audit))
+	witness_look(&audit->witness, audit->driver->core, now_ns, add_denial, audit);
+	if (!can_hand_in(audit))
+		return;
+	if (now_ns >= audit->due_ns && !audit->under_way)
 		hand_in(audit, now_ns);
+	if (!audit->denials_under_way)
+		hand_in_denials_if_due(audit);
 }
 
 void audit_policy_leaves(struct audit *audit, int index) {
@@ -191,21 +267,28 @@ void audit_policy_leaves(struct audit *audit, int index) {
 	begin_run(audit); /* it may come back in this minute */
 }
 
-/* More than one statement's worth is left to the next agent, who finds it in the tallies. */
+/* More than one statement's worth is left to the next agent, who finds it in the tallies; but for the clients. */
 void audit_finish(struct audit *audit, int64_t now_ns) {
 	if (audit->minute == 0)
 		return;
 	add_up(audit);
 	begin_run(audit);
-	if (may_hand_in(audit))
+	if (!can_hand_in(audit))
+		return;
+	if (!audit->under_way)
 		hand_in(audit, now_ns);
+	for (int i = 0; i < FINISH_STATEMENTS && hand_in_denials(audit); i++)
+		;
 }
 
 void audit_forget_database(struct audit *audit) {
-	audit->under_way = false;
+	audit->under_way = audit->denials_under_way = false;
 	decisions_unanswered(&audit->decisions);
+	denials_unanswered(&audit->denials);
 }
 
 void audit_free(struct audit *audit) {
 	decisions_free(&audit->decisions);
+	denials_free(&audit->denials);
+	witness_free(&audit->witness);
 }

@@ -1,7 +1,7 @@
 /*
  * audit.h - hands in what this host has decided, for audits: each minute, by policy and source, what apps have
- * counted since (tallies.h). Leases don't wait for it: it is one short statement a minute, some seconds after the
- * minute's end, not with all hosts at once, and no commit is waited for.
+ * counted since (tallies.h), and every five minutes the clients that were denied most (denials.h). Leases don't
+ * wait for it: these are short statements, not of all hosts at once, and no commit is waited for.
  *
  * Minutes are those of the database's clock. While an agent hasn't met its database yet, they are the stopwatch's,
  * and are put right then.
@@ -13,8 +13,10 @@
 #include <stdint.h>
 
 #include "decisions.h"
+#include "denials.h"
 #include "driver.h"
 #include "sync.h"
+#include "witness.h"
 
 struct audit {
 	const struct driver *driver;
@@ -31,13 +33,18 @@ struct audit {
 	uint16_t run;
 	bool under_way;
 	bool is_refused; /* the last statement was, as logged */
+	struct denials denials;
+	struct witness witness;
+	int64_t denials_due_ns; /* when they may be handed in next; 0: not yet decided */
+	bool denials_under_way;
 };
 
 /* Twice a second. clock_offset_us: the database's clock minus the monotonic one; 0: not known now. */
 void audit_tick(struct audit *, int64_t now_ns, int64_t clock_offset_us);
-void audit_policy_leaves(struct audit *, int index); /* another policy is about to take its place */
-void audit_finish(struct audit *, int64_t now_ns);   /* the agent stops: hands in what there is */
-void audit_forget_database(struct audit *);          /* what is under way gets no answer */
+void audit_on_denied(struct audit *, const struct core_denied *); /* the agent has denied somebody */
+void audit_policy_leaves(struct audit *, int index);              /* another policy is about to take its place */
+void audit_finish(struct audit *, int64_t now_ns);                /* the agent stops: hands in what there is */
+void audit_forget_database(struct audit *);                       /* what is under way gets no answer */
 void audit_free(struct audit *);
 
 #endif

@@ -106,7 +106,17 @@ static void recall(void *context, const struct lease_recall *recalls, size_t cou
 	database_recall(driver->database, recalls, count, on_recall_sent, driver);
 }
 
-const struct core_io driver_io = {.take = take, .verdict = send_verdict, .recall = recall};
+static void tell_denied(void *context, const struct core_denied *denied) {
+	const struct driver *driver = context;
+	driver->events->denied(driver->context, denied);
+}
+
+const struct core_io driver_io = {
+	.take = take,
+	.verdict = send_verdict,
+	.recall = recall,
+	.denied = tell_denied,
+};
 
 /* ---- Apps -------------------------------------------------------------------- */
 

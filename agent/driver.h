@@ -27,6 +27,8 @@ struct driver_events {
 	void (*acted)(void *context, enum core_state before, enum core_state now);
 	/* A batch was refused. Returns true if its answer comes later, by core_on_grants(). */
 	bool (*keeps_batch)(void *context);
+	/* A verdict denies this client. */
+	void (*denied)(void *context, const struct core_denied *);
 	/* Another policy is about to take this one's place. */
 	void (*policy_leaves)(void *context, int index);
 };

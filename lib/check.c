@@ -19,6 +19,7 @@ HOT_PART static inline unsigned find_place(const struct binding *binding, enum v
 	if (*verdict == VERDICT_ALLOWED)
 		return tally_place(d->found & WORD_FALLBACK_BIT ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
 		                   TALLY_ALLOWED);
+	count_note_denied(binding, d->slot);
 	if (telling != TELL_NOTHING)
 		return SELDOM(d->unusual != 0 || result->shadow_denied) ? count_place(result)
 		                                                        : tally_place(STINT_SOURCE_LEASE, TALLY_DENIED);
@@ -60,6 +61,8 @@ static bool check_closely(const struct question *q, struct stint_result *result)
 	if (verdict == VERDICT_NONE || !describe(verdict, binding, &d, q->cost, result))
 		return false;
 	count_plainly(binding, count_place(result));
+	if (verdict == VERDICT_DENIED)
+		count_note_denied(binding, d.slot);
 	if (d.low)
 		ask_for_more(q->limiter, q->id, q->length);
 	return true;

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "count.h"
+#include "decide.h"
 #include "wiped_page.h"
 
 /* Threads differ in where their errno is, by multiples of large powers of two: the product's upper bits differ. */
@@ -14,6 +15,29 @@ static uint32_t choose_shared(void) {
 static void add(struct tally *row, uint32_t cpus, unsigned place, uint64_t count) {
 	struct tally *shared = &row[cpus + choose_shared()];
 	atomic_fetch_add_explicit(&shared->count[place], count, memory_order_relaxed);
+}
+
+static void note_shared(struct tally *row, uint32_t cpus, uint64_t last) {
+	struct tally *shared = &row[cpus + choose_shared()];
+	atomic_store_explicit(&shared->count[TALLY_LAST_DENIED], last, memory_order_relaxed);
+}
+
+static uint64_t last_of(const struct binding *binding, const struct slot *slot) {
+	return slot ? (uint64_t)(slot - binding->mapping->slots) + 1 : 0;
+}
+
+/* The agent looks now and then, and takes it for one of many: it doesn't matter if the thread is moved to another
+ * CPU before this, or after. */
+HOT APART void count_note_denied(const struct binding *binding, const struct slot *slot) {
+	uint32_t cpu = UINT32_MAX;
+#ifdef COUNT_BY_CPU
+	__asm__ volatile("movl %%fs:4(%[own]), %[cpu]" : [cpu] "=r"(cpu) : [own] "r"(__rseq_offset));
+#endif
+	if (SELDOM(cpu >= binding->tally_cpus))
+		note_shared(binding->tallies, binding->tally_cpus, last_of(binding, slot));
+	else
+		atomic_store_explicit(&binding->tallies[cpu].count[TALLY_LAST_DENIED], last_of(binding, slot),
+		                      memory_order_relaxed);
 }
 
 COLD void count_shared(struct tally *row, uint32_t cpus, unsigned place) {
@@ -87,12 +111,33 @@ static void owe(struct stint_limiter *limiter, _Atomic uint64_t *count) {
 
 /* ---- Counting -------------------------------------------------------------------- */
 
-void count_verdict(struct stint_limiter *limiter, const struct stint_result *result) {
-	const struct binding *binding = find_binding(limiter);
+static void count_by(struct stint_limiter *limiter, const struct binding *binding,
+                     const struct stint_result *result) {
 	if (binding)
 		add(binding->tallies, binding->tally_cpus, count_place(result), 1);
 	else if (limiter->owed)
 		owe(limiter, &limiter->owed->verdict[count_place(result)]);
+}
+
+static bool denies(const struct stint_result *result) {
+	return !result->allowed || result->shadow_denied;
+}
+
+/* Of whom the agent denies it knows, and must not take that for another client's. */
+void count_verdict(struct stint_limiter *limiter, const struct stint_result *result) {
+	const struct binding *binding = find_binding(limiter);
+	count_by(limiter, binding, result);
+	if (binding && denies(result))
+		note_shared(binding->tallies, binding->tally_cpus, 0);
+}
+
+void count_verdict_of(const struct question *q, const struct stint_result *result) {
+	const struct binding *binding = find_binding(q->limiter);
+	count_by(q->limiter, binding, result);
+	if (!binding || !denies(result))
+		return;
+	const struct slot *slot = decide_find_slot(binding->mapping, binding->policy, q->id, q->length);
+	note_shared(binding->tallies, binding->tally_cpus, last_of(binding, slot));
 }
 
 int count_error(struct stint_limiter *limiter, int error) {

@@ -81,6 +81,9 @@ HOT_PART static inline void count_plainly(const struct binding *binding, unsigne
 		count_shared(binding->tallies, binding->tally_cpus, place);
 }
 
+/* Notes, for audits, whose client's slot it was that denied. Not inline: admissions stay what they are. */
+void count_note_denied(const struct binding *, const struct slot *);
+
 /* Returns the place of a verdict. */
 static inline unsigned count_place(const struct stint_result *result) {
 	enum tally_outcome outcome = result->shadow_denied ? TALLY_SHADOW_DENIED
@@ -91,6 +94,8 @@ static inline unsigned count_place(const struct stint_result *result) {
 
 /* Counts a verdict, whoever has given it, under the limiter's policy. Any thread may call these, locked or not. */
 void count_verdict(struct stint_limiter *, const struct stint_result *);
+/* The same, of this question's client, whose denial the agent doesn't know of by itself. */
+void count_verdict_of(const struct question *, const struct stint_result *);
 
 /* Counts a check that ends with this error, and without a verdict. Returns the error; of others than errors counts
  * nothing. */

@@ -31,7 +31,7 @@ enum verdict {
 
 /* What a check wants to know beside its verdict. */
 enum telling {
-	TELL_NOTHING, /* `low`, and who decided: `found` of an admission, `times` of a denial */
+	TELL_NOTHING, /* `low`, and who decided: `found` of an admission, `times` and `slot` of a denial */
 	TELL_ALL,
 };
 
@@ -237,6 +237,7 @@ HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t
 	d->until_ns = denial_until_ns(denial, d->now_ns);
 	if (credits[0] >= cost || credits[1] >= cost || d->until_ns <= d->now_ns + CLOCK_COARSE_LAG_NS)
 		return false;
+	d->slot = slot;
 	if (telling != TELL_NOTHING)
 		decide_read_denial(slot, key, denial, credits[0] | credits[1], d);
 	else

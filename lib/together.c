@@ -218,12 +218,12 @@ static void note_admission(struct together *t, const struct taken *taken) {
 /* Counts an admission for each part, whose verdicts these are. */
 static void count_admission(const struct together *t, const struct taken *taken) {
 	for (uint32_t i = 0; i < t->count; i++)
-		count_verdict(t->part[i].limiter, &taken[i].result);
+		count_verdict_of(&t->part[i], &taken[i].result);
 }
 
 /* Counts a denial for the part that is told: nothing was taken of the others, nor were they denied. */
 static void count_denial(const struct together *t) {
-	count_verdict(t->part[t->result.part].limiter, &t->result);
+	count_verdict_of(&t->part[t->result.part], &t->result);
 }
 
 static enum step take_all(struct together *t) {

@@ -165,10 +165,12 @@ static void ask(struct core *core, uint16_t policy, const char *id, uint8_t id_l
 	}
 	client_at(core, index)->idle = 0;
 	fallback_charge(core, index);
-	if (decide_at_once(core, index, waiter, &verdict))
+	if (decide_at_once(core, index, waiter, &verdict)) {
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
-	else
+		tell_if_denied(core, index, waiter, &verdict);
+	} else {
 		wait_for_store(core, index, waiter);
+	}
 	forget_if_idle(core, index);
 }
 

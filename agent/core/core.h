@@ -55,6 +55,21 @@ struct core_verdict {
 	int64_t reset_after_ms;
 };
 
+/* Why a client is denied; as the database numbers it, see stint.host_denial. */
+enum core_denied_by {
+	CORE_DENIED_BY_LIMIT = 1,
+	CORE_DENIED_BY_BLOCK = 2,
+	CORE_DENIED_BY_FALLBACK = 3,
+	CORE_DENIED_BY_DATABASE = 4, /* it can't get at the client's row */
+};
+
+struct core_denied {
+	uint16_t policy; /* its index */
+	uint8_t id_len;
+	const char *id; /* without a NUL; until the core is called again */
+	enum core_denied_by by;
+};
+
 struct core_io {
 	/* Send this batch; core_on_grants() must follow, once. Never called while one is under way. */
 	void (*take)(void *context, int host, const struct lease_request *requests, size_t count);
@@ -62,6 +77,9 @@ struct core_io {
 	/* Ask the other hosts for what they haven't spent of these clients' leases; each is told by core_recall(). It
 	 * may be lost: nothing depends on it. NULL: nobody can be told. */
 	void (*recall)(void *context, const struct lease_recall *recalls, size_t count);
+	/* A verdict denies this client. Not of core_provide(): the app counts that itself. NULL: nobody wants to
+	 * know. */
+	void (*denied)(void *context, const struct core_denied *);
 };
 
 struct core_options {
@@ -175,6 +193,8 @@ int64_t core_next_ns(const struct core *); /* INT64_MAX: nothing planned */
 void core_drain(struct core *, int64_t now_ns);
 bool core_is_drained(const struct core *);
 
+/* Who is in this slot of the table, and why it is denied, if it is. False: nobody that is known. */
+bool core_find_denied(struct core *, int64_t now_ns, uint32_t slot, struct core_denied *denied);
 int core_host(const struct core *); /* by which the database tells this host from others */
 enum core_state core_state(const struct core *);
 const struct core_counters *core_counters(const struct core *);

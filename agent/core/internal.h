@@ -351,6 +351,11 @@ void pending_report_again(struct pending *pending);   /* what was sent was not a
 void pending_burn_reports(struct pending *pending);
 void send_verdict(struct core *core, uint64_t peer, uint32_t serial, const struct core_verdict *verdict);
 
+/* denied.c */
+/* Tells those who count denials, if the verdict of the client's with this index is one. */
+void tell_if_denied(struct core *core, uint32_t client, const struct waiter *waiter,
+                    const struct core_verdict *verdict);
+
 /* debt.c */
 void debt_recall(struct core *core, uint32_t client); /* of a client that comes in: it may owe from earlier */
 /* If the client owes something, makes the request that it is charged with. */

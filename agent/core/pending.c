@@ -245,6 +245,7 @@ void pending_serve(struct core *core, struct pending *pending, pending_decide *d
 			continue;
 		}
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
+		tell_if_denied(core, pending->client, waiter, &verdict);
 		remove_waiter(core, pending, at);
 	}
 }

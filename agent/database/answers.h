@@ -43,6 +43,13 @@ struct database_decision { /* what this host has decided in a minute, under one 
 	int64_t allowed, denied, shadow_denied;
 };
 
+struct database_denial { /* how often this host has denied a client in an hour, for one reason */
+	int64_t hour;        /* since 1970 */
+	const char *policy, *client_id;
+	int32_t reason; /* enum core_denied_by */
+	int64_t denied, error;
+};
+
 typedef void database_grants(void *context, enum lease_outcome outcome, const struct lease_grant *grants,
                              size_t count);
 typedef void database_declared(void *context, enum lease_outcome outcome, const char *status, int32_t policy_id);

@@ -331,5 +331,5 @@ void database_expire_counters(struct database *db, int batch, database_expired *
 const struct call *const database_calls[] = {
 	&call_take,   &call_take_first, &call_take_unlocked, &call_declare,  &call_policies, &call_changes,
 	&call_pulse,  &call_heartbeat,  &call_expire,        &call_fallback, &call_stop,     &call_await,
-	&call_recall, &call_recalls,    &call_decisions,     NULL,
+	&call_recall, &call_recalls,    &call_decisions,     &call_denials,  NULL,
 };

@@ -7,8 +7,8 @@
  * TCP option notices. When the oldest operation runs out of time, or the connection breaks, the module drops the
  * connection, ends every operation under way with LEASE_UNKNOWN, in order, and then calls `down`. It reconnects by
  * itself, after a jittered pause that doubles up to 2 s, until database_free(). The first pause is 50 ms, or 10 ms
- * for each live host: who lost the server together shouldn't come back faster than it can take them up. For the same
- * reason an attempt to connect to the only server that there is has at least 2 s.
+ * for each live host: who lost the server together shouldn't come back faster than it can take them up. For the
+ * same reason an attempt to connect to the only server that there is has at least 2 s.
  *
  * The server may report an error for one statement (LEASE_REJECTED). The connection stays up, unless the error's
  * SQLSTATE says that the server can't serve now, or that this session no longer fits (sqlstate.h): then the
@@ -133,6 +133,9 @@ void database_report_fallback(struct database *, int64_t lasted_ms, int64_t ende
  * minute, rows of two runs add up; 0 to 32767. Copies what it is given. */
 void database_report_decisions(struct database *, int run, const struct database_decision *, size_t count,
                                database_ended *done, void *context);
+/* The same, of the clients that were denied most. One whose id is no UTF-8 is left out. */
+void database_report_denials(struct database *, int run, const struct database_denial *, size_t count,
+                             database_ended *done, void *context);
 void database_stop_host(struct database *, database_ended *done, void *context);
 /* Done when nobody keeps a lock that every grant would have to wait for; refused when somebody does. */
 void database_await_tables(struct database *, database_ended *done, void *context);

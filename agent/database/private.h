@@ -46,7 +46,7 @@ extern const struct call call_recall, call_recalls;
 
 /* ---- report.c -------------------------------------------------------- */
 
-extern const struct call call_decisions;
+extern const struct call call_decisions, call_denials;
 
 /* ---- calls.c --------------------------------------------------------- */
 

@@ -106,3 +106,27 @@ void database_report_decisions(struct database *db, int run, const struct databa
 	       &(struct rows){(const char *)decisions, sizeof(*decisions), count, fields,
 	                      sizeof(fields) / sizeof(fields[0])});
 }
+
+const struct call call_denials = {
+	"stint.report_denials",
+	"select stint.report_denials($1::int, $2::int, $3::bigint[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::bigint[])",
+	1,
+	false,
+	operation_tell_end,
+};
+
+void database_report_denials(struct database *db, int run, const struct database_denial *denials, size_t count,
+                             database_ended *done, void *context) {
+	static const struct field fields[] = {
+		{PGARRAY_INT8, offsetof(struct database_denial, hour)},
+		{PGARRAY_TEXT, offsetof(struct database_denial, policy)},
+		{PGARRAY_TEXT, offsetof(struct database_denial, client_id)},
+		{PGARRAY_INT4, offsetof(struct database_denial, reason)},
+		{PGARRAY_INT8, offsetof(struct database_denial, denied)},
+		{PGARRAY_INT8, offsetof(struct database_denial, error)},
+	};
+	const struct operation op = {.call = &call_denials, .done.ended = done, .context = context};
+	report(db, &op, run,
+	       &(struct rows){(const char *)denials, sizeof(*denials), count, fields,
+	                      sizeof(fields) / sizeof(fields[0])});
+}

@@ -37,6 +37,10 @@ enum tally_outcome {
 #define TALLY_SOURCES  5u
 #define TALLY_COUNTS   16u
 
+/* In a policy's row, where no count is: 1 and the slot whose client was denied here last, by the table; 0: nobody,
+ * or another way, or an older library. */
+#define TALLY_LAST_DENIED 15u
+
 /* Two cache lines: CPUs fetch these in pairs. */
 struct tally {
 	alignas(128) _Atomic uint64_t count[TALLY_COUNTS];
@@ -50,7 +54,7 @@ struct tally {
 
 _Static_assert(sizeof(struct tally) == 128, "tally");
 _Static_assert(STINT_SOURCE_LEASE == 1 && STINT_SOURCE_ADVANCE == TALLY_SOURCES, "each source has a place");
-_Static_assert(TALLY_SOURCES *TALLY_OUTCOMES <= TALLY_COUNTS, "each has a place");
+_Static_assert(TALLY_SOURCES *TALLY_OUTCOMES <= TALLY_LAST_DENIED, "each has a place");
 
 /* Returns the place of a policy's decisions of this kind. */
 static inline unsigned tally_place(unsigned source, enum tally_outcome outcome) {

@@ -129,7 +129,7 @@ begin
 	-- History is kept for a year, and what was decided for a month, so an hourly look is enough. After a full batch the
 	-- next call goes on; decisions are many, so that it comes soon.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour' then
-		decisions := stint.expire_decisions(greatest(batch, 1));
+		decisions := greatest(stint.expire_decisions(greatest(batch, 1)), stint.expire_denials(greatest(batch, 1)));
 		deleted := deleted + decisions;
 		if stint.expire_history(greatest(batch, 1)) and decisions < greatest(batch, 1) then
 			lower.history_at := clock_timestamp();
@@ -151,6 +151,6 @@ $$;
 
 comment on function stint.expire_counters(int) is
 	'For agents, every two seconds: takes away up to `batch` overrides that have ended, and finishes as many resets; examines the next `batch` counters and deletes those '
-	'whose charges no longer count, or whose policy is gone. All are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old, and for decisions of more than 30 days ago, which are counted, too. One session at a time; others do nothing.';
+	'whose charges no longer count, or whose policy is gone. All are counted in deleted. It also looks for what has expired in the cache, and every hour for history that is too old, and for decisions and denials of more than 30 days ago, of which the greater number is counted, too. One session at a time; others do nothing.';
 revoke execute on function stint.expire_counters(int) from public;
 grant execute on function stint.expire_counters(int) to stint_agent;

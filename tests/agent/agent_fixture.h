@@ -228,6 +228,27 @@ void database_report_decisions(struct database *db, int run, const struct databa
 	said.run = run;
 }
 
+static database_ended *denials_reported; /* NULL: no report is under way */
+static unsigned denial_reports;
+static struct { /* with the last of them */
+	struct database_denial row[REPORTED_MAX];
+	char client[REPORTED_MAX][256];
+	size_t count;
+} accused;
+
+void database_report_denials(struct database *db, int run, const struct database_denial *denials, size_t count,
+                             database_ended *done, void *context) {
+	(void)db, (void)run;
+	assert_ptr_equal(context, &agent.audit);
+	assert_in_range(count, 1, REPORTED_MAX);
+	denials_reported = done;
+	denial_reports++;
+	memcpy(accused.row, denials, count * sizeof(*denials));
+	for (size_t i = 0; i < count; i++)
+		snprintf(accused.client[i], sizeof(accused.client[i]), "%s", denials[i].client_id);
+	accused.count = count;
+}
+
 void database_stop_host(struct database *db, database_ended *done, void *context) {
 	(void)db, (void)done, (void)context;
 }
@@ -299,8 +320,8 @@ static inline int begin(void **state) {
 	declarations = reads = pulses = heartbeats = expiries = takes = verdicts = reports = 0;
 	hears = true;
 	awaited = NULL;
-	decisions_reported = NULL;
-	decision_reports = 0;
+	decisions_reported = denials_reported = NULL;
+	decision_reports = denial_reports = 0;
 	taken = NULL;
 	met_a_lock = false;
 	memset(&loading, 0, sizeof(loading));

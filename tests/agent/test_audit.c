@@ -196,7 +196,8 @@ static void the_next_agent_goes_on(void **state) {
 	records();
 	denies(4); /* nobody hands it in */
 	audit_free(&agent.audit);
-	agent.audit = (struct audit){.driver = &agent.driver, .sync = &agent.sync};
+	agent.audit =
+		(struct audit){.driver = &agent.driver, .sync = &agent.sync, .witness = {.policies = &agent.policies}};
 	denies(5);
 	tick();
 	a_minute_passes();
@@ -321,6 +322,61 @@ static void whoever_scribbles_makes_wrong_numbers_and_no_more(void **state) {
 		assert_true(said.row[i].denied >= 0);
 }
 
+static void is_denied(const char *id) {
+	const struct core_denied denied = {.id = id, .id_len = (uint8_t)strlen(id), .by = CORE_DENIED_BY_BLOCK};
+	driver_io.denied(&agent.driver, &denied);
+}
+
+static void clients_are_handed_in_every_five_minutes(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	is_denied("too early: the hour isn't known");
+	tick();
+	for (int i = 0; i < 3; i++)
+		is_denied("anna");
+	now_ns += 5 * MINUTE;
+	tick();
+	assert_int_equal(denial_reports, 1);
+	assert_int_equal(accused.count, 1);
+	assert_string_equal(accused.client[0], "anna");
+	assert_string_equal(accused.row[0].policy, "api");
+	assert_int_equal(accused.row[0].reason, CORE_DENIED_BY_BLOCK);
+	assert_int_equal(accused.row[0].denied, 3);
+	assert_int_equal(accused.row[0].hour, 29000100 / 60);
+	denials_reported(&agent.audit, LEASE_DONE);
+	is_denied("berta");
+	now_ns += NS_PER_S;
+	tick();
+	assert_int_equal(denial_reports, 2); /* as long as there are more, with each tick */
+	denials_reported(&agent.audit, LEASE_UNKNOWN);
+	tick();
+	assert_int_equal(denial_reports, 2);
+	now_ns += 11 * NS_PER_S;
+	tick();
+	assert_int_equal(denial_reports, 3);
+	assert_string_equal(accused.client[0], "berta");
+	denials_reported(&agent.audit, LEASE_DONE);
+	tick();
+	assert_int_equal(denial_reports, 3);
+	now_ns += 5 * MINUTE;
+	tick();
+	assert_int_equal(accused.count, 2); /* once more */
+}
+
+static void who_stops_hands_in_its_clients(void **state) {
+	(void)state;
+	char id[16];
+	meets("00000001", -1);
+	tick();
+	for (int i = 0; i < 60; i++) {
+		snprintf(id, sizeof(id), "c%d", i);
+		is_denied(id);
+	}
+	audit_finish(&agent.audit, now_ns);
+	assert_int_equal(denial_reports, 1);
+	assert_int_equal(accused.count, 60);
+}
+
 static void in_memory_there_is_nobody_to_tell(void **state) {
 	(void)state;
 	agent.driver.database = NULL;
@@ -350,6 +406,8 @@ int main(void) {
 		TEST(an_edge_that_is_met_twice_is_one_minute),
 		TEST(a_policy_that_leaves_is_counted_to_the_end),
 		TEST(whoever_scribbles_makes_wrong_numbers_and_no_more),
+		TEST(clients_are_handed_in_every_five_minutes),
+		TEST(who_stops_hands_in_its_clients),
 		TEST(in_memory_there_is_nobody_to_tell),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

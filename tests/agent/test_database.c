@@ -402,6 +402,23 @@ static void reports_decisions(void **state) {
 	close_database(f);
 }
 
+static void reports_denials(void **state) {
+	struct fixture *f = *state;
+	static const struct database_denial denials[] = {
+		{.hour = 490000, .policy = "p", .client_id = "it's", .reason = 1, .denied = INT64_MAX, .error = 3},
+		{.hour = 490001, .policy = "q", .client_id = "\xff", .reason = 4},
+	};
+	char answer[256];
+	come_up(f, "dbname=stub", 5000);
+	admin_do(f, "stub", "truncate stint.seen");
+	database_report_denials(f->db, 1, denials, 2, on_ended, f);
+	expect(f, "Ud");
+	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
+	          answer, sizeof(answer));
+	assert_string_equal(answer, "it's denied 7 1 490000 p 1 9223372036854775807 3, denied 7 1 490001 q 4 0 0");
+	close_database(f);
+}
+
 static void makes_every_call(void **state) {
 	struct fixture *f = *state;
 	static const struct policy_row policy = {.name = "p",
@@ -465,7 +482,7 @@ static void hears_notifications(void **state) {
 		expect(f, "UNR");
 		beat(f, "note", 0);
 		expect(f, "UNRd");
-		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 16 1 stintd/t" : "f 450ms 150ms <> 16 2 stintd/t");
+		expect_note(f, pid_is_off_by == 0 ? "f 450ms 150ms <> 17 1 stintd/t" : "f 450ms 150ms <> 17 2 stintd/t");
 		close_database(f);
 	}
 	pid_is_off_by = 0;
@@ -485,6 +502,7 @@ int main(void) {
 		cmocka_unit_test(makes_every_call),
 		cmocka_unit_test(calls_leases_back),
 		cmocka_unit_test(reports_decisions),
+		cmocka_unit_test(reports_denials),
 		cmocka_unit_test(hears_notifications),
 	};
 	return cmocka_run_group_tests(tests, setup, remove_cluster);

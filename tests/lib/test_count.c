@@ -134,6 +134,64 @@ static void a_shadow_would_deny(void **state) {
 	deny_by_both(*state, TALLY_SHADOW_DENIED);
 }
 
+/* ---- Who was denied last ------------------------------------------------------------------ */
+
+/* Whether any tally says this, or nobody; and what it says is forgotten. */
+static bool is_noted(struct fixture *f, uint64_t last) {
+	const struct directory_header *d = f->agent.table.directory;
+	bool found = last == 0;
+	for (uint32_t i = 0; i < d->tally_stripes; i++) {
+		uint64_t noted = atomic_exchange(&f->agent.table.tallies[i].count[TALLY_LAST_DENIED], 0);
+		if (noted != 0 && noted != last)
+			return false;
+		found |= noted == last;
+	}
+	return found;
+}
+
+static uint64_t number_of(const struct fixture *f, const struct slot *slot) {
+	const struct directory_header *d = f->agent.table.directory;
+	const char *slots = (const char *)f->agent.table.table + d->slots_offset;
+	return (uint64_t)((const char *)slot - slots) / sizeof(*slot) + 1;
+}
+
+static void whom_the_table_denies_is_noted(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = attach(f);
+	for (uint8_t shadow = 0; shadow <= 1; shadow++) {
+		set_shadow(f, shadow);
+		fake_slot_deny(slot, 1, LATER, 0, HINT);
+		for (size_t i = 0; i < WAYS; i++) {
+			ways[i](f, "c");
+			assert_true(is_noted(f, number_of(f, slot)));
+		}
+	}
+	set_shadow(f, 0);
+	fake_slot_deny(slot, 0, 0, 0, 0);
+	fake_slot_lease(slot, 0, 100, LATER, 0);
+	go_all_ways(f, "c");
+	assert_true(is_noted(f, 0));
+}
+
+/* The agent knows of these, and takes what is noted for another. */
+static void whom_the_agent_denies_is_not(void **state) {
+	struct fixture *f = *state;
+	attach(f);
+	const struct directory_header *d = f->agent.table.directory;
+	fake_agent_lock(&f->agent);
+	f->agent.verdict =
+		(struct wire_verdict){.source = STINT_SOURCE_DATABASE, .reason = STINT_OVER_LIMIT, .limit = 9};
+	fake_agent_unlock(&f->agent);
+	for (uint32_t i = d->tally_stripes - TALLY_SHARED; i < d->tally_stripes; i++)
+		atomic_store(&f->agent.table.tallies[i].count[TALLY_LAST_DENIED], 7);
+	for (int i = 0; i < 4; i++)
+		ways[i](f, "unknown");
+	unsigned sevens = 0;
+	for (uint32_t i = 0; i < d->tally_stripes; i++)
+		sevens += atomic_load(&f->agent.table.tallies[i].count[TALLY_LAST_DENIED]) == 7;
+	assert_in_range(sevens, 1, TALLY_SHARED - 1);
+}
+
 /* A check of several limiters takes from the table alone, so this isn't one of its ways. */
 static void the_agent_decides(void **state) {
 	struct fixture *f = *state;
@@ -531,6 +589,8 @@ int main(void) {
 		TEST(the_fallback_admits),
 		TEST(the_table_denies),
 		TEST(a_shadow_would_deny),
+		TEST(whom_the_table_denies_is_noted),
+		TEST(whom_the_agent_denies_is_not),
 		TEST(the_agent_decides),
 		TEST(the_process_decides_while_the_agent_is_away),
 		TEST_ABSENT(what_was_decided_before_is_counted_when_the_agent_comes),

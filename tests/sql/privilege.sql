@@ -8,7 +8,7 @@ select plan(13);
 
 create temp table expected (kind text, name text, may text);
 insert into expected
-select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat pulse recall_leases register_host report_decisions report_fallback '
+select 'function', unnest(string_to_array('await_tables begin_call declare_policy expire_counters get_changes get_policies get_recalls get_server_run heartbeat pulse recall_leases register_host report_decisions report_denials report_fallback '
 	'stop_host take_first_leases take_leases take_unlocked_leases', ' ')), 'stint_agent EXECUTE'
 union all
 select 'function', unnest(string_to_array('block_client clear_override drop_policy reset_client set_override set_policy set_shadow unblock_client unpin_policy', ' ')), 'stint_operator EXECUTE'
@@ -17,13 +17,13 @@ select 'function', unnest(string_to_array('oldest_agent schema_version', ' ')), 
 union all
 select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
 union all
-select 'function', unnest(string_to_array('add_to_cached apply_report block_left_us can_lock_counter check_cache_expiry check_cache_key check_client check_note check_policy clear_overrides commit_later commits_safely count_hosts describe_change end_of end_overrides enter_queue expire_cache expire_cache_sometimes expire_decisions expire_history find_old_snapshot find_policy finish_resets first_answer first_grant first_turn '
+select 'function', unnest(string_to_array('add_to_cached apply_report block_left_us can_lock_counter check_cache_expiry check_cache_key check_client check_note check_policy clear_overrides commit_later commits_safely count_hosts describe_change end_of end_overrides enter_queue expire_cache expire_cache_sometimes expire_decisions expire_denials expire_history find_old_snapshot find_policy finish_resets first_answer first_grant first_turn '
 	'get_newest_change get_server get_wal_end is_fault_of_all is_heard limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
-select 'view', unnest(string_to_array('client_charge client_lease client_limit decision fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
+select 'view', unnest(string_to_array('client_charge client_lease client_limit decision denied_client fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
 union all
-select 'table', unnest(string_to_array('agent_host cache change change_queue client_override counter counter_reset expiry fleet horizon host_decision host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
+select 'table', unnest(string_to_array('agent_host cache change change_queue client_override counter counter_reset expiry fleet horizon host_decision host_denial host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
 union all
 select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq recall_recall_id_seq', ' ')), ''
 union all
@@ -109,7 +109,7 @@ create temp table agent_host (host_id int);
 create temp table cache (key text, value text);
 reset role;
 
-select (extract(epoch from clock_timestamp()) / 60)::bigint as minute \gset
+select (extract(epoch from clock_timestamp()) / 60)::bigint as minute, (extract(epoch from clock_timestamp()) / 3600)::bigint as hour \gset
 select stint.set_policy('p', 10, 60000) as p, stint.set_policy('q', 10, 60000) as q \gset
 select cmp_ok(count(*), '>', 100::bigint, 'traps are set') from pg_proc where pronamespace = 'trap'::regnamespace;
 
@@ -137,6 +137,7 @@ select * from stint.take_unlocked_leases(1, array[:p, :q]::int[], '{a,b}', '{1,1
 select * from stint.expire_counters(10);
 select stint.report_fallback(:host_id, 1, 1, 1, 1, 'x');
 select stint.report_decisions(:host_id, 1, array[:minute]::bigint[], '{p}', '{1}', '{1}', '{0}', '{0}') from generate_series(1, 2);
+select stint.report_denials(:host_id, 1, array[:hour]::bigint[], '{p}', '{c}', '{1}', array[i]::bigint[], '{0}') from generate_series(1, 2) i;
 select stint.await_tables();
 select stint.stop_host(:host_id, 'i');
 select stint.begin_call(stint.get_server_run(), 1000, 1000, '');

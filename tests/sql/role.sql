@@ -1,7 +1,7 @@
 -- Who may do what: a matrix of every object and every role, and trying it.
 
 begin;
-select plan(120);
+select plan(123);
 
 create role an_agent login in role stint_agent;
 create role an_auditor login in role stint_auditor;
@@ -21,18 +21,18 @@ from (values ('stint_agent', 'true false'), ('stint_operator', 'true false'), ('
 
 create temp table may_call (role text, name text);
 insert into may_call select 'an_agent', unnest(array['schema_version', 'oldest_agent', 'register_host', 'heartbeat', 'pulse', 'declare_policy', 'get_policies', 'get_changes',
-	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls', 'report_decisions']);
+	'take_leases', 'take_first_leases', 'take_unlocked_leases', 'expire_counters', 'report_fallback', 'stop_host', 'await_tables', 'get_server_run', 'begin_call', 'recall_leases', 'get_recalls', 'report_decisions', 'report_denials']);
 insert into may_call select 'an_operator', unnest(array['set_policy', 'set_shadow', 'unpin_policy', 'drop_policy', 'set_override', 'block_client', 'unblock_client', 'clear_override', 'reset_client']);
 insert into may_call select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['schema_version', 'oldest_agent']) name;
 insert into may_call select 'a_cache_user', unnest(array['cache_get', 'cache_set', 'cache_increment_and_get', 'cache_decrement_and_get']);
 create temp table may_read (role text, name text);
 insert into may_read select role, name from unnest(array['an_operator', 'an_auditor']) role, unnest(array['usage', 'limited', 'top_client', 'host', 'promotion', 'fallback_period',
-	'policy_history', 'policy_limit', 'client_limit', 'client_charge', 'client_lease', 'decision']) name;
+	'policy_history', 'policy_limit', 'client_limit', 'client_charge', 'client_lease', 'decision', 'denied_client']) name;
 
 select test.all_hold($$ select format('%s %s call %s()', r, case when expected then 'may' else 'may not' end, p.proname), has_function_privilege(r, p.oid, 'execute') = expected
 	from pg_proc p, unnest(array['an_agent', 'an_operator', 'an_auditor', 'a_cache_user', 'nobody_special']) r, lateral (select exists (select from may_call where role = r and name = p.proname) as expected) x
 	where p.pronamespace = 'stint'::regnamespace $$, 'who may call what');
-select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 33, 'agents call twenty functions, operators nine, users of the cache four');
+select is((select count(*)::int from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call)), 34, 'agents call twenty-one functions, operators nine, users of the cache four');
 select test.all_hold($$ select proname, prosecdef from pg_proc where pronamespace = 'stint'::regnamespace and proname in (select name from may_call) and proname <> 'begin_call' $$,
 	'what they call runs with the owner''s rights, but for what sets their own transaction''s settings');
 
@@ -58,7 +58,7 @@ select lives_ok(call, 'an agent: ' || call) from unnest(array[
 	format('select * from stint.take_unlocked_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'', ''{1}'', ''{0}'',
 		''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'', ''{0}'')', :p),
 	format('select * from stint.take_first_leases(1, ''{%s}'', ''{a}'', ''{1}'', ''{1}'', ''{1}'', ''{1}'', ''{0}'')', :p), 'select * from stint.expire_counters(10)', 'select stint.report_fallback(1, 1, 1, 1, 1, ''x'')', 'select stint.stop_host(1, ''i'')', 'select stint.await_tables()', 'select stint.get_server_run()', format('select stint.recall_leases(''{%s}'', ''{a}'')', :p), 'select * from stint.get_recalls(1, 0)',
-	'select stint.report_decisions(1, 1, ''{1}'', ''{p}'', ''{1}'', ''{1}'', ''{0}'', ''{0}'')']) call;
+	'select stint.report_decisions(1, 1, ''{1}'', ''{p}'', ''{1}'', ''{1}'', ''{0}'', ''{0}'')', 'select stint.report_denials(1, 1, ''{1}'', ''{p}'', ''{c}'', ''{1}'', ''{0}'', ''{0}'')']) call;
 select throws_ok(call, '42501', null, 'not an agent: ' || call) from unnest(array['select * from stint.counter', 'update stint.policy set max_requests = 1',
 	'select * from stint.usage', 'select stint.set_policy(''p'', 1, 1000)', 'select stint.block_client(''p'', ''c'')', 'select stint.reset_client(''p'', ''c'')', 'create table stint.mine ()']) call;
 reset role;
