@@ -66,6 +66,13 @@ static int clean(void **state) {
 	return 0;
 }
 
+static const struct policy_row api = {.name = "api",
+                                      .max_requests = 100,
+                                      .time_window_ms = 1000,
+                                      .fallback_max_requests = 200,
+                                      .fallback_time_window_ms = 1000,
+                                      .resolution = 10};
+
 /* What comes at once. */
 static void turns(void) {
 	for (int i = 0; i < 3; i++)
@@ -80,17 +87,11 @@ static void is_signalled(int number) {
 /* ---- What it finds --------------------------------------------------------------------------- */
 
 static void what_an_earlier_agent_left_is_taken_over(void **state) {
-	struct policy_row row = {.name = "api",
-	                         .max_requests = 100,
-	                         .time_window_ms = 1000,
-	                         .fallback_max_requests = 200,
-	                         .fallback_time_window_ms = 1000,
-	                         .resolution = 10};
 	(void)state;
 	starts(NOBODY);
 	assert_false(agent.shm.taken_over);
 	assert_int_equal(agent.changes.change_id, -1);
-	policies_add(&agent.policies, &row);
+	policies_add(&agent.policies, &api);
 	atomic_store(&agent.shm.directory->change_id, 7);
 	snprintf(agent.shm.directory->server, sizeof(agent.shm.directory->server), "home");
 	agent_stop(&agent);
@@ -106,17 +107,11 @@ static void what_an_earlier_agent_left_is_taken_over(void **state) {
 
 /* There is no database that could number them. */
 static void in_memory_policies_have_numbers(void **state) {
-	struct policy_row row = {.name = "api",
-	                         .max_requests = 100,
-	                         .time_window_ms = 1000,
-	                         .fallback_max_requests = 200,
-	                         .fallback_time_window_ms = 1000,
-	                         .resolution = 10};
 	(void)state;
 	starts(MEMORY);
 	assert_null(agent.driver.database);
 	assert_int_equal(core_state(agent.driver.core), CORE_MEMORY);
-	policies_add(&agent.policies, &row);
+	policies_add(&agent.policies, &api);
 	agent_stop(&agent);
 	starts(MEMORY);
 	assert_int_equal(agent.policies.policy[0].row.policy_id, 1);

@@ -28,14 +28,20 @@ static void a_rejected_statement_leaves_the_connection_up(void **state) {
 	close_database(f);
 }
 
-static void a_lock_that_cannot_be_had_is_told(void **state) {
-	struct fixture *f = *state;
+/* Who holds it. */
+static struct pg *meet_a_lock(struct fixture *f) {
 	struct pg *other = admin_connect(f, "stub");
 	come_up(f, "dbname=stub", TIMEOUT_MS);
 	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
 	database_await_tables(f->db, on_ended, f);
 	expect(f, "Ur");
 	assert_true(database_met_a_lock(f->db));
+	return other;
+}
+
+static void a_lock_that_cannot_be_had_is_told(void **state) {
+	struct fixture *f = *state;
+	struct pg *other = meet_a_lock(f);
 	beat(f, "error 22023", 0);
 	expect(f, "Urr");
 	assert_false(database_met_a_lock(f->db));
@@ -48,12 +54,7 @@ static void a_lock_that_cannot_be_had_is_told(void **state) {
 
 static void what_is_not_sent_meets_no_lock(void **state) {
 	struct fixture *f = *state;
-	struct pg *other = admin_connect(f, "stub");
-	come_up(f, "dbname=stub", TIMEOUT_MS);
-	assert_int_equal(pg_script(other, "begin; lock table stint.seen in share mode"), PG_OK);
-	database_await_tables(f->db, on_ended, f);
-	expect(f, "Ur");
-	assert_true(database_met_a_lock(f->db));
+	struct pg *other = meet_a_lock(f);
 	assert_int_equal(
 		pg_script(other,
 	              "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'stintd/%'"),

@@ -49,6 +49,22 @@ def until(condition, what):
     return value
 
 
+def check_middleware_options(test, middleware, app, limiter):
+    """What it refuses is named: the option, its value, and what it must be."""
+    with test.assertRaisesRegex(TypeError, '^limiter is None, must be a stint.Limiter$'):
+        middleware(app, None)
+    for option, kind, message in (
+        ({'client_id': 'ip'}, TypeError, "client_id is 'ip', must be a function"),
+        ({'denied': 503}, TypeError, 'denied is 503, must be a function'),
+        ({'cost': 0}, ValueError, 'cost is 0, must be an int of 1 to 1000000000'),
+        ({'cost': '2'}, TypeError, "cost is '2', must be an int of 1 to 1000000000"),
+        ({'headers': 'off'}, TypeError, "headers is 'off', must be True or False"),
+        ({'x_ratelimit': 1}, TypeError, 'x_ratelimit is 1, must be True or False'),
+    ):
+        with test.subTest(option), test.assertRaisesRegex(kind, f'^{message}$'):
+            middleware(app, limiter, **option)
+
+
 class Agent:
     """One without a database, unless it is given one; it goes with the test's file."""
 

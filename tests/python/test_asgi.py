@@ -130,19 +130,7 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
             self.assertNotIn('headers', sent[0])
             for no_id in ('', 'x' * 256, 'a\0', '\udcff'):
                 self.assertEqual(answer_of(await ask(limited, key=no_id))[0], 400)
-        with self.assertRaisesRegex(TypeError, '^limiter is None, must be a stint.Limiter$'):
-            LimitRequests(app, None)
-        limiter = make('asgi-wrong')
-        for option, kind, message in (
-            ({'client_id': 'ip'}, TypeError, "client_id is 'ip', must be a function"),
-            ({'denied': 503}, TypeError, 'denied is 503, must be a function'),
-            ({'cost': 0}, ValueError, 'cost is 0, must be an int of 1 to 1000000000'),
-            ({'cost': '2'}, TypeError, "cost is '2', must be an int of 1 to 1000000000"),
-            ({'headers': 'off'}, TypeError, "headers is 'off', must be True or False"),
-            ({'x_ratelimit': 1}, TypeError, 'x_ratelimit is 1, must be True or False'),
-        ):
-            with self.subTest(option), self.assertRaisesRegex(kind, f'^{message}$'):
-                LimitRequests(app, limiter, **option)
+        support.check_middleware_options(self, LimitRequests, app, make('asgi-wrong'))
 
     async def test_a_request_whose_check_waits_when_its_limiter_is_closed(self):
         for on_error, wanted in (('local', 429), ('deny', 429), ('allow', 200)):

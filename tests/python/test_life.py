@@ -40,6 +40,14 @@ def make(policy, max_requests=5, **options):
     )
 
 
+def run_stopping_agent(script):
+    """The script stops the agent for a while: the id of its process is the argument."""
+    try:
+        return run(script, str(agent.process.pid))
+    finally:
+        agent.signal(signal.SIGCONT)
+
+
 class Exit(unittest.TestCase):
     def assert_quiet(self, script, status=0, output=''):
         self.assertEqual(run(MAKE + script), (status, output))
@@ -179,10 +187,7 @@ agent = int(sys.argv[1])
 asyncio.run(main())
 '''
         )
-        try:
-            self.assertEqual(run(script, str(agent.process.pid)), (0, ''))
-        finally:
-            agent.signal(signal.SIGCONT)
+        self.assertEqual(run_stopping_agent(script), (0, ''))
 
     def test_what_a_child_drops_of_its_parents_loop_is_still_watched_there(self):
         script = (
@@ -205,10 +210,7 @@ agent = int(sys.argv[1])
 asyncio.run(main())
 '''
         )
-        try:
-            self.assertEqual(run(script, str(agent.process.pid)), (0, ''))
-        finally:
-            agent.signal(signal.SIGCONT)
+        self.assertEqual(run_stopping_agent(script), (0, ''))
 
 
 class Leaks(unittest.TestCase):
@@ -287,10 +289,7 @@ agent = int(sys.argv[1])
 asyncio.run(main())
 '''
         )
-        try:
-            self.assertEqual(run(script, str(agent.process.pid)), (0, ''))
-        finally:
-            agent.signal(signal.SIGCONT)
+        self.assertEqual(run_stopping_agent(script), (0, ''))
 
 
 class NoDescriptors(unittest.TestCase):

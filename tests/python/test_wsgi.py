@@ -87,19 +87,7 @@ class Middleware(unittest.TestCase):
             self.assertEqual(ask(limited, HTTP_X_KEY=no_id)[0], 400)
         with self.assertRaisesRegex(ValueError, '^cost is 0'):
             ask(limited, HTTP_X_KEY='a', HTTP_X_COST='0')
-        with self.assertRaisesRegex(TypeError, '^limiter is None, must be a stint.Limiter$'):
-            LimitRequests(app, None)
-        limiter = make('wsgi-wrong')
-        for option, kind, message in (
-            ({'client_id': 'ip'}, TypeError, "client_id is 'ip', must be a function"),
-            ({'denied': 503}, TypeError, 'denied is 503, must be a function'),
-            ({'cost': 0}, ValueError, 'cost is 0, must be an int of 1 to 1000000000'),
-            ({'cost': '2'}, TypeError, "cost is '2', must be an int of 1 to 1000000000"),
-            ({'headers': 'off'}, TypeError, "headers is 'off', must be True or False"),
-            ({'x_ratelimit': 1}, TypeError, 'x_ratelimit is 1, must be True or False'),
-        ):
-            with self.subTest(option), self.assertRaisesRegex(kind, f'^{message}$'):
-                LimitRequests(app, limiter, **option)
+        support.check_middleware_options(self, LimitRequests, app, make('wsgi-wrong'))
 
     def test_a_head_has_no_body(self):
         by_key = {'client_id': lambda environ: environ.get('HTTP_X_KEY', 'a')}
