@@ -97,7 +97,8 @@ static void write_state(FILE *out, const struct metrics_facts *facts) {
 	        "Credits used in fallbacks that are over.");
 	gauge(out, "stint_uncharged_clients", (int64_t)facts->uncharged_clients,
 	      "Clients whose use in a fallback that is over is not charged to the database yet.");
-	gauge(out, "stint_attached_processes", (int64_t)facts->processes, "Processes attached to the agent.");
+	gauge(out, "stint_attached_processes", (int64_t)facts->processes,
+	      "Processes of apps that are attached to the agent, stint check among them while it runs.");
 	counter(out, "stint_refused_processes_total", facts->refused_processes,
 	        "Times that a process was refused because its library is of another version.");
 }

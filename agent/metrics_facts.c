@@ -73,7 +73,7 @@ static struct metrics_facts look(const struct status_sources *sources, struct me
 		.deadline_ms = sources->config->database_timeout_ms,
 		.clients = core_client_count(core),
 		.capacity = (uint64_t)sources->config->max_clients,
-		.processes = server_peer_count(driver->server),
+		.processes = server_app_count(driver->server),
 		.refused_processes = server_refused_count(driver->server),
 		.process = metrics_process_look(),
 		.policies = policies,

@@ -57,6 +57,7 @@ struct connection {
 	uint32_t generation;
 	uint32_t next_free;
 	bool greeted;
+	bool is_app; /* has said hello, and hasn't asked for a status: only the operator's command does */
 };
 
 /* What an app may send. */
@@ -86,7 +87,7 @@ struct server {
 	struct connection **connections;
 	uint32_t capacity;
 	uint32_t free_head;
-	size_t count;
+	size_t count, app_count;
 	uint64_t refused; /* apps of another version */
 	struct sockaddr_un address;
 	int fd;
@@ -110,6 +111,12 @@ static void log_cut_off(int fd, const char *why) {
 		log_warning("cut off an app, process %d of user %u: %s", (int)who.pid, (unsigned)who.uid, why);
 }
 
+static void count_app(struct connection *c, bool is_app) {
+	c->server->app_count += is_app;
+	c->server->app_count -= c->is_app;
+	c->is_app = is_app;
+}
+
 /* Closes a connection. why NULL: the app has gone by itself. */
 static void hang_up(struct connection *c, const char *why) {
 	struct server *server = c->server;
@@ -130,6 +137,7 @@ static void hang_up(struct connection *c, const char *why) {
 	c->next_free = server->free_head;
 	server->free_head = c->index;
 	server->count--;
+	count_app(c, false);
 	log_debug("an app has gone, %zu are connected", server->count);
 }
 
@@ -274,6 +282,7 @@ static void on_hello(struct connection *c, const struct wire_hello *hello) {
 		hang_up(c, gone ? NULL : sentence);
 	} else {
 		c->greeted = true;
+		count_app(c, true);
 		log_debug("an app has attached, %zu are connected", c->server->count);
 	}
 }
@@ -331,7 +340,7 @@ static void dispatch(struct connection *c, const union message *m, size_t size) 
 	case WIRE_LOW: server->events.low(server->context, &m->low, text, size - fixed); break;
 	case WIRE_CHARGE: server->events.charge(server->context, &m->charge, text, size - fixed); break;
 	case WIRE_PING: send_pong(c, m->head.serial); break;
-	default: server->events.status(server->context, peer_of(c), &m->head); break;
+	default: count_app(c, false); server->events.status(server->context, peer_of(c), &m->head);
 	}
 }
 
@@ -522,6 +531,10 @@ uint64_t server_refused_count(const struct server *server) {
 
 size_t server_peer_count(const struct server *server) {
 	return server->count;
+}
+
+size_t server_app_count(const struct server *server) {
+	return server->app_count;
 }
 
 bool server_is_connected(const struct server *server, server_peer peer) {

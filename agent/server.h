@@ -51,6 +51,8 @@ void server_free(struct server *); /* closes everything, removes the socket */
 /* Sends one message, unless the peer is gone. */
 void server_send(struct server *, server_peer peer, const void *message, size_t size);
 size_t server_peer_count(const struct server *);
+size_t
+server_app_count(const struct server *); /* of the peers, who has said hello and hasn't asked for a status */
 uint64_t server_refused_count(const struct server *); /* apps whose library is of another version, so far */
 bool server_is_connected(const struct server *, server_peer peer); /* still */
 

@@ -27,7 +27,7 @@ const char *status_state_name(enum core_state state) {
 void status_sentence(const struct status_sources *status, char *text, size_t size) {
 	const struct core *core = status->driver->core;
 	uint32_t clients = core_client_count(core);
-	size_t apps = server_peer_count(status->driver->server);
+	size_t apps = server_app_count(status->driver->server);
 	switch (core_state(core)) {
 	case CORE_MEMORY:
 		snprintf(text, size, "Counting in memory, for this host alone; %u clients, %zu apps", clients, apps);
@@ -129,7 +129,7 @@ static char *status_json(const struct status_sources *status) {
 	              text_status(status->config->host), "instance", status->instance, "pid", (int)getpid(),
 	              "uptime_ms", (json_int_t)((monotonic_now_ns() - status->started_ns) / NS_PER_MS), "database",
 	              database_status(status), "table", table_status(status), "apps",
-	              (json_int_t)server_peer_count(driver->server), "counters", counter_status(driver->core),
+	              (json_int_t)server_app_count(driver->server), "counters", counter_status(driver->core),
 	              "policies", policies_status(driver->policies));
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);

@@ -74,6 +74,32 @@ static void many_apps_at_once(void **state) {
 	close(greet(f));
 }
 
+/* It is the operator's command, and nobody wants to see it in a graph of apps. */
+static void who_asks_for_a_status_is_no_app(void **state) {
+	struct fixture *f = *state;
+	struct wire_head status = {.type = WIRE_STATUS};
+	int silent = connect_app(f);
+	assert_int_equal(server_peer_count(f->server), 1);
+	assert_int_equal(server_app_count(f->server), 0); /* yet: it hasn't said hello */
+	int app = greet(f), command = greet(f);
+	assert_int_equal(server_app_count(f->server), 2);
+	for (int i = 0; i < 2; i++) {
+		say(f, command, &status, sizeof(status));
+		assert_int_equal(server_app_count(f->server), 1);
+	}
+	assert_int_equal(server_peer_count(f->server), 3);
+	close(command);
+	close(silent);
+	turn(f);
+	assert_int_equal(server_app_count(f->server), 1);
+	close(app);
+	turn(f);
+	assert_int_equal(server_app_count(f->server), 0);
+	close(greet(f)); /* in the place of one that was none */
+	turn(f);
+	assert_int_equal(server_app_count(f->server), 0);
+}
+
 static void what_cannot_be_sent_at_once_is_kept_in_order(void **state) {
 	struct fixture *f = *state;
 	int fd = greet(f);
@@ -131,6 +157,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(messages_arrive_with_their_text),
 		TEST(answers_go_to_who_asked),
+		TEST(who_asks_for_a_status_is_no_app),
 		TEST(pings_are_answered),
 		TEST(many_apps_at_once),
 		TEST(what_cannot_be_sent_at_once_is_kept_in_order),

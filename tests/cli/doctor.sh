@@ -63,6 +63,8 @@ keeps env LD_PRELOAD="$tmp/none/libstint.so" sleep 600
 keeps "$tmp/linked" "$tmp/doctor/sock" >"$tmp/linked.log"
 linked=$kept
 ok 'an app with the library in it is attached' "$(wait_for 20 grep -q ready "$tmp/linked.log"; echo $?)"
+expect 'it is the only one: commands that look are none' 0 'apps connected: 1$' "${s[@]}" status
+expect '... by the metrics, too' 0 '^stint_attached_processes 1$' "${s[@]}" metrics
 mapped() { grep -q libstint.so "/proc/$preloaded/maps" && grep -q libstint.so "/proc/$kept/maps"; }
 keeps env LD_PRELOAD="$tmp/other/libstint.so" sleep 600
 wait_for 20 mapped
