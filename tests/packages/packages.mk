@@ -1,5 +1,5 @@
 # What is installed: by `make install`, see tests/packages/install; and by Debian packages, see tests/packages/run. The latter are built
-# twice for it, the whole of them, so it takes ten minutes, and is no part of `make check`.
+# twice for it, the whole of them, and three bare machines made, so it takes a quarter of an hour, and is no part of `make check`.
 
 KINDS += install
 
