@@ -181,6 +181,7 @@ AGENT := \
 STINT := \
 	agent/command/agent_status.c \
 	agent/command/change.c \
+	agent/command/cmd_audit.c \
 	agent/command/cmd_check.c \
 	agent/command/cmd_client.c \
 	agent/command/cmd_db.c \

@@ -271,6 +271,7 @@ void audit_policy_leaves(struct audit *audit, int index) {
 void audit_finish(struct audit *audit, int64_t now_ns) {
 	if (audit->minute == 0)
 		return;
+	witness_look(&audit->witness, audit->driver->core, now_ns, add_denial, audit);
 	add_up(audit);
 	begin_run(audit);
 	if (!can_hand_in(audit))

@@ -58,11 +58,13 @@ static const char *write_number(struct number_text *text, int64_t number) {
 /* Gives --for in milliseconds, as text; NULL: it isn't given. */
 static int read_for(const struct command_call *call, const char *duration, struct number_text *text,
                     const char **out) {
+	/* As in sql/001_limiter/17_override.sql. */
+	static const struct command_range range = {1, INT64_C(365) * 86400, "1s to 365d"};
 	int64_t for_ms = 0;
 	*out = NULL;
 	if (!duration)
 		return COMMAND_DONE;
-	int code = command_parse_duration(call, "for", duration, &for_ms);
+	int code = command_parse_duration(call, "for", duration, &range, &for_ms);
 	if (code == COMMAND_DONE)
 		*out = write_number(text, for_ms);
 	return code;

@@ -19,8 +19,7 @@
 #include "protocol/utf8.h"
 #include "stint.h"
 
-#define DURATION_MAX_S (INT64_C(365) * 86400) /* as in sql/001_limiter/17_override.sql */
-#define NOTE_MAX       1000                   /* bytes; as in sql/001_limiter/02_policy.sql */
+#define NOTE_MAX 1000 /* bytes; as in sql/001_limiter/02_policy.sql */
 
 static void print_message(const struct command_call *call, const char *format, va_list arguments) {
 	char *message = NULL;
@@ -198,14 +197,14 @@ static int64_t unit_seconds(const char *unit) {
 }
 
 int command_parse_duration(const struct command_call *call, const char *option, const char *text,
-                           int64_t *out_ms) {
+                           const struct command_range *range, int64_t *out_ms) {
 	size_t digits = strspn(text, "0123456789");
 	int64_t unit = digits > 0 ? unit_seconds(text + digits) : 0;
 	int64_t number = strtoll(text, NULL, 10); /* what is too large becomes the largest, which is out of range */
-	if (unit == 0 || number < 1 || number > DURATION_MAX_S / unit)
-		return command_misuse(
-			call, "--%s is \"%.80s\", must be a whole number of s, m, h or d, such as 10m, from 1s to 365d",
-			option, text);
+	if (unit == 0 || number > range->most_s / unit || number * unit < range->least_s)
+		return command_misuse(call,
+		                      "--%s is \"%.80s\", must be a whole number of s, m, h or d, such as 10m, from %s",
+		                      option, text, range->words);
 	*out_ms = number * unit * 1000;
 	return COMMAND_DONE;
 }

@@ -60,7 +60,7 @@ int status_run(struct command_call *);
 int doctor_run(struct command_call *);
 int top_run(struct command_call *);
 extern const char check_help[], metrics_help[], status_help[], doctor_help[], top_help[];
-extern const struct command policy_commands[], client_commands[], db_commands[];
+extern const struct command audit_commands[], policy_commands[], client_commands[], db_commands[];
 
 /*
  * One option, `--name VALUE` or `--name=VALUE`. Exactly one of flag, text, number is not NULL; the variable that
@@ -93,11 +93,17 @@ void command_error(const struct command_call *, const char *format, ...) __attri
 /* Reports wrong use in the same way, with a pointer to --help behind it. Returns COMMAND_USAGE. */
 int command_misuse(const struct command_call *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+struct command_range {
+	int64_t least_s, most_s;
+	const char *words; /* for the message, such as "1s to 365d" */
+};
+
 /*
  * Reads a duration, "90s", "10m", "12h" or "7d", as milliseconds. `option` is for the message. Returns
- * COMMAND_DONE; or reports what is no such duration, or not 1 s to 365 days, and returns COMMAND_USAGE.
+ * COMMAND_DONE; or reports what is no such duration, or not in the range, and returns COMMAND_USAGE.
  */
-int command_parse_duration(const struct command_call *, const char *option, const char *text, int64_t *out_ms);
+int command_parse_duration(const struct command_call *, const char *option, const char *text,
+                           const struct command_range *, int64_t *out_ms);
 
 /* Check a policy's name or a client's id as the library would, and note that the command is about them. Return
  * COMMAND_DONE, or report and return COMMAND_USAGE. */

@@ -50,6 +50,8 @@ static const struct command top_commands[] = {
 	{"policy", "set|list|history|unpin|drop ...", "the limits", NULL, policy_commands, NULL, NULL},
 	{"client", "show|list|block|unblock|limit|clear|reset ...", "exceptions for single clients", NULL,
      client_commands, NULL, NULL},
+	{"audit", "policies|clients|client|shadows ...", "what was decided in the last 30 days", NULL, audit_commands,
+     NULL, NULL},
 	{"db", "init|migrate|status|sql", "the schema in the database", NULL, db_commands, NULL, NULL},
 	{0},
 };

@@ -142,6 +142,36 @@ ok 'an agent that was killed and is back is alone' "$(! grep -q 'another agent' 
 stop_agent "$agent"
 agent=$real
 
+# ---- audits ------------------------------------------------------------------------------
+
+# Each policy's counts, as "POLICY ALLOWED DENIED SHADOW_DENIED", by the metrics and by the audit. Who stops hands in what there is.
+by_metrics() {
+	"${s[@]}" metrics | sed -nE 's/^stint_decisions_total\{policy="([^"]+)",outcome="([a-z_]+)".*\} ([0-9]+)$/\1 \2 \3/p' |
+		awk '{ n[$1, $2] += $3; p[$1] } END { for (i in p) print i, n[i, "allowed"], n[i, "denied"], n[i, "shadow_denied"] }' | sort
+}
+by_audit() { "$stint" audit policies --last 1h | awk 'NR > 1 { print $1, $2, $3, $7 }' | sort; }
+wanted=$(by_metrics)
+stop_agent "$real"
+ok 'audit policies: each decision once' "$([[ -n $wanted && $(by_audit) == "$wanted" ]]; echo $?)" "wanted: $wanted
+audit: $(by_audit)"
+expect 'audit policies: those that deny most first' 0 '^policy +allowed +denied +percent +fallback +local +shadow_denied +hosts$' "$stint" audit policies
+expect 'audit clients: who was blocked' 0 '^api +blocked +block +[1-9][0-9]* +0 +1 +20' "$stint" audit clients
+ok '... and who has used up the limit' "$(grep -qE '^api +a +limit +[1-9]' <<<"$output"; echo $?)" "$output"
+expect 'audit clients: of a policy' 0 '^many +first +limit ' "$stint" audit clients many --last 2h
+ok '... and of no other' "$(! grep -q '^api' <<<"$output"; echo $?)" "$output"
+expect 'audit clients: so many' 0 '^policy' "$stint" audit clients --top 1
+ok '... and no more' "$([[ $(wc -l <<<"$output") -eq 2 ]]; echo $?)" "$output"
+expect 'audit client: by the hour' 0 '^20[0-9-]+T[0-9]+:00:00.000Z +block +[1-9]' "$stint" audit client api blocked --last 1h
+expect 'audit client: of nobody' 0 '^' "$stint" audit client api nobody
+expect 'audit shadows' 0 '^many +[0-9]+ +[1-9][0-9]* +[0-9.]+ +1$' "$stint" audit shadows --last 30d
+expect 'audit: today' 0 '"policy": "many"' "$stint" audit shadows --json --day "$(date -u +%F)"
+expect 'audit: a month ago there was nothing' 0 '^\[\]$' "$stint" audit policies --json --day "$(date -u -d '30 days ago' +%F)"
+expect 'audit clients: no such policy' 2 'there is no policy "appi"; did you mean "api"' "$stint" audit clients appi
+
+start_agent real "$conninfo"
+real=$agent
+wait_for 10 database_is "$tmp/real/sock" 'in step'
+
 "$pg_cluster" stop "$tmp/db2"
 wait_for 10 database_is "$tmp/real/sock" fallback
 expect 'fallback: a verdict is a verdict' 0 '^allowed by fallback: 0 of 1 remaining' "${s[@]}" check api new

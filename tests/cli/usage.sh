@@ -8,7 +8,7 @@ expect '--help' 0 'Exit codes' "$stint" --help
 expect '-h' 0 '^Usage: stint ' "$stint" -h
 expect '--version' 0 '^stint [0-9]+\.[0-9]+\.[0-9]+$' "$stint" --version
 for command in check status top metrics doctor 'policy set' 'policy list' 'policy history' 'policy unpin' 'policy drop' 'client block' \
-	'client limit' 'client unblock' 'client show' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client db; do
+	'audit policies' 'audit clients' 'audit client' 'audit shadows' 'client limit' 'client unblock' 'client show' 'client list' 'client clear' 'client reset' 'db init' 'db migrate' 'db status' 'db sql' policy client audit db; do
 	# shellcheck disable=SC2086
 	expect "$command --help" 0 "^Usage: stint $command" "$stint" $command --help
 done
@@ -123,6 +123,19 @@ for duration in '' 10 m 10x 10M 1.5h -1m +1m ' 1m' 10mm 0s 31536001s 366d 999999
 			"--for is \"${duration/+/\\+}\", must be a whole number of s, m, h or d, such as 10m, from 1s to 365d" "${s[@]}" client $command api a "--for=$duration"
 	done
 done
+for duration in '' 10 59s 31d 2592001s 99999999999999999999d; do
+	expect "audit policies --last \"$duration\"" 2 "--last is \"$duration\", must be a whole number of s, m, h or d, such as 10m, from 1m to 30d" \
+		"${s[@]}" audit policies "--last=$duration"
+done
+for day in '' yesterday 2026-2-3 2026-02-30 2026-13-01 2020-01-01 2026-11-28x "$(date -u -d tomorrow +%F)" "$(date -u -d '31 days ago' +%F)"; do
+	expect "audit shadows --day \"$day\"" 2 "--day is \"$day\", must be a day such as 2026-11-28: today, by UTC, or one of the 30 days before" \
+		"${s[@]}" audit shadows --day "$day"
+done
+expect 'audit client: --last and --day' 2 '--last and --day exclude one another' "${s[@]}" audit client api a --last 1h --day 2026-11-28
+expect 'audit clients: none' 2 '--top is "0", must be a whole number from 1 to 10000' "${s[@]}" audit clients --top 0
+expect 'audit clients: a policy that is none' 2 'must be 1 to 63 bytes' "${s[@]}" audit clients 'a b'
+expect 'audit client: an id that is none' 2 'must be 1 to 255 bytes' "${s[@]}" audit client api ''
+expect 'audit: no database' 4 "can't connect" "${s[@]}" audit policies
 expect 'control characters are escaped' 2 'unknown command "a\\x1b\[31m"' "$stint" $'a\e[31m'
 
 expect 'check: no agent' 3 'agent at .*/nobody is out of reach: No such file' "${s[@]}" check api a
