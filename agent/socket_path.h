@@ -7,8 +7,9 @@
 
 struct sockaddr_un;
 
-/* Makes the path free. type: SOCK_STREAM or SOCK_SEQPACKET, as is to listen there. Returns 0; EEXIST: what is there
- * is no socket; EADDRINUSE: somebody listens; or another errno, for which it can't be told whether somebody does. */
+/* Makes the path free. type: SOCK_STREAM or SOCK_SEQPACKET, as is to listen there. Returns 0; EEXIST: what is
+ * there is no socket; EADDRINUSE: somebody listens; or another errno, for which it can't be told whether somebody
+ * does. */
 int socket_path_clear(const struct sockaddr_un *, int type);
 
 #endif

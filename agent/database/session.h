@@ -96,7 +96,8 @@ void session_deinit(struct session *); /* operations under way end without a cal
 
 void session_connect(struct session *); /* starts connecting, and keeps at it */
 void session_came_up(struct session *);
-/* So many hosts may lose their sessions together, and come back together: the more, the longer is the first pause. */
+/* So many hosts may lose their sessions together, and come back together: the more, the longer is the first
+ * pause. */
 void session_expect_others(struct session *, int hosts);
 /* Drops the connection, for the reason that was set as error, from the event loop. */
 void session_drop_soon(struct session *);
