@@ -17,13 +17,13 @@ static void add(struct tally *row, uint32_t cpus, unsigned place, uint64_t count
 	atomic_fetch_add_explicit(&shared->count[place], count, memory_order_relaxed);
 }
 
-static void note_shared(struct tally *row, uint32_t cpus, uint64_t last) {
+COLD static void note_shared(struct tally *row, uint32_t cpus, uint64_t last) {
 	struct tally *shared = &row[cpus + choose_shared()];
 	atomic_store_explicit(&shared->count[TALLY_LAST_DENIED], last, memory_order_relaxed);
 }
 
 static uint64_t last_of(const struct binding *binding, const struct slot *slot) {
-	return slot ? (uint64_t)(slot - binding->mapping->slots) + 1 : 0;
+	return (uint64_t)(slot - binding->mapping->slots) + 1;
 }
 
 /* The agent looks now and then, and takes it for one of many: it doesn't matter if the thread is moved to another
@@ -137,7 +137,7 @@ void count_verdict_of(const struct question *q, const struct stint_result *resul
 	if (!binding || !denies(result))
 		return;
 	const struct slot *slot = decide_find_slot(binding->mapping, binding->policy, q->id, q->length);
-	note_shared(binding->tallies, binding->tally_cpus, last_of(binding, slot));
+	note_shared(binding->tallies, binding->tally_cpus, slot ? last_of(binding, slot) : 0);
 }
 
 int count_error(struct stint_limiter *limiter, int error) {
