@@ -131,7 +131,7 @@ on_terminal() {
 	mkdir "$tmp/live"
 	mkfifo "$tmp/live/keys"
 	cat >"$tmp/live/run" <<-END
-		trap : INT TERM
+		trap : INT TERM TSTP
 		cd '$tmp/live' && tty >tty && stty rows 14 cols 60 && stty -g >before
 		sh -c 'echo \$\$ >pid; exec "\$@"' - "$stint" --socket '$tmp/top/sock' top --interval 1
 		echo \$? >status.new
@@ -144,6 +144,7 @@ on_terminal() {
 	ok "$1: it draws" "$(wait_for 30 frames "${2:-1}"; echo $?)" "$(cat -v "$tmp/live/screen")"
 }
 frames() { [[ $(grep -c $'\e\\[H' "$tmp/live/screen") -ge $1 ]]; }
+is_stopped() { grep -q '^State:.T' "/proc/$(cat "$tmp/live/pid")/status"; }
 # ended STATUS: and the terminal is as it was, on its own page, with its cursor.
 ended() {
 	wait_for 20 test -e "$tmp/live/status"
@@ -175,6 +176,12 @@ else
 	ok "... never what an id would do to the terminal" "$(! grep -q $'\e\\[31m\|\a' "$tmp/live/screen"; echo $?)" "$(cat -v "$tmp/live/screen")"
 	stty -F "$(cat "$tmp/live/tty")" rows 6 cols 20
 	ok '... a small one what fits' "$(wait_for 20 fits 6 20; echo $?)" "$(cat -v "$tmp/live/screen")"
+	printf '\032' >&7
+	ok '... Ctrl-Z gives the terminal back' "$(wait_for 20 is_stopped && [[ $(stty -F "$(cat "$tmp/live/tty")" -g) == "$(cat "$tmp/live/before")" ]]; echo $?)" \
+		"$(cat "$tmp/live/before"; stty -F "$(cat "$tmp/live/tty")" -g)"
+	seen=$(grep -c $'\e\\[H' "$tmp/live/screen")
+	kill -CONT "$(cat "$tmp/live/pid")"
+	ok '... and afterwards it goes on' "$(wait_for 20 frames $((seen + 1)) && [[ $(grep -o '.\[?1049h' "$tmp/live/screen" | wc -l) == 2 ]]; echo $?)" "$(cat -v "$tmp/live/screen")"
 	printf 'xq' >&7
 	ended 0
 	on_terminal 'SIGTERM'
