@@ -82,12 +82,12 @@ static void count_bad(const struct trial *trial, uint64_t *errors, uint64_t *lat
 	*late = histogram_above(&total.latency_ns, limit_ms * NS_PER_MS);
 }
 
-struct episode *trial_fault(struct trial *trial, const char *fault, uint64_t bound_ms) {
-	struct episode *episode = &trial->episode[trial->count];
+struct trial_episode *trial_fault(struct trial *trial, const char *fault, uint64_t bound_ms) {
+	struct trial_episode *episode = &trial->episode[trial->count];
 
 	if (trial->count + 1 < TRIAL_EPISODES)
 		trial->count++;
-	*episode = (struct episode){.fault = fault, .bound_ms = bound_ms, .began_ns = monotonic_ns()};
+	*episode = (struct trial_episode){.fault = fault, .bound_ms = bound_ms, .began_ns = monotonic_ns()};
 	count_bad(trial, &episode->errors, &episode->late);
 	episode->first_entry = trial->books.count;
 	episode->over_limit = trial->books.over_limit;
@@ -102,7 +102,7 @@ static int64_t fallbacks(const struct trial *trial) {
 	return sum;
 }
 
-static bool wait_in_step(const struct trial *trial, const struct episode *episode) {
+static bool wait_in_step(const struct trial *trial, const struct trial_episode *episode) {
 	bool in_step = true;
 
 	for (uint32_t h = 0; h < trial->stage->host_count; h++)
@@ -140,7 +140,7 @@ static bool is_spoilt(const struct trial *trial) {
 
 /* An agent that says that it is in step may not have noticed the fault yet. So it is asked once more. */
 void trial_over(struct trial *trial) {
-	struct episode *episode = &trial->episode[trial->count - 1];
+	struct trial_episode *episode = &trial->episode[trial->count - 1];
 	uint64_t errors, late;
 	int64_t before, after;
 	int tries = 0;
@@ -178,7 +178,7 @@ static uint32_t counted_sources(const struct trial *trial) {
 
 /* Gives how many clients were given more than their limit in some interval near the episode. */
 static uint64_t admitted_over(const struct trial *trial, const struct oracle *oracle,
-                              const struct episode *episode) {
+                              const struct trial_episode *episode) {
 	const struct journal_plan *plan = trial->options.plan;
 	uint64_t over = 0;
 
@@ -198,7 +198,7 @@ static uint64_t admitted_over(const struct trial *trial, const struct oracle *or
 }
 
 static uint64_t fallback_over(const struct trial *trial, const struct oracle *oracle,
-                              const struct episode *episode) {
+                              const struct trial_episode *episode) {
 	const struct journal_plan *plan = trial->options.plan;
 	uint64_t over = 0;
 
@@ -218,7 +218,7 @@ static uint64_t fallback_over(const struct trial *trial, const struct oracle *or
 
 /* When the last decision without the database was made, or when all were in step, whichever is later. 0: it was
  * too late to say. */
-static uint64_t recovered_ns(const struct oracle *oracle, const struct episode *episode) {
+static uint64_t recovered_ns(const struct oracle *oracle, const struct trial_episode *episode) {
 	struct oracle_choice choice = {.client = ORACLE_ANY,
 	                               .host = ORACLE_ANY,
 	                               .sources = ORACLE_FALLBACK | ORACLE_LOCAL,
@@ -250,7 +250,7 @@ static int64_t admitted_after(const struct trial *trial, const struct oracle *or
 /* Counts sub-windows in the books, as read meanwhile, that hold less than what was admitted, or more than the
  * limit. */
 static uint64_t books_wrong(const struct trial *trial, const struct oracle *oracle,
-                            const struct episode *episode) {
+                            const struct trial_episode *episode) {
 	struct books part = trial->books;
 
 	part.entries += episode->first_entry;
@@ -258,14 +258,15 @@ static uint64_t books_wrong(const struct trial *trial, const struct oracle *orac
 	return books_short(&part, oracle, trial->options.plan) + (uint64_t)episode->over_limit;
 }
 
-static void complain(bool bad, const struct episode *episode, uint32_t index, const char *what, int64_t figure) {
+static void complain(bool bad, const struct trial_episode *episode, uint32_t index, const char *what,
+                     int64_t figure) {
 	if (bad)
 		tap_ok(false, "%s (episode %u): %s: %lld", episode->fault, index, what, (long long)figure);
 }
 
 static void judge_episode(struct trial *trial, const struct oracle *oracle, uint32_t index,
                           struct verdict *verdict) {
-	const struct episode *episode = &trial->episode[index];
+	const struct trial_episode *episode = &trial->episode[index];
 	const struct oracle_choice meanwhile = {.policy = ORACLE_ANY,
 	                                        .client = ORACLE_ANY,
 	                                        .host = ORACLE_ANY,
@@ -302,7 +303,7 @@ static bool is_first_of_its_name(const struct trial *trial, uint32_t index) {
 }
 
 static void judge_fault(struct trial *trial, const struct oracle *oracle, uint32_t first) {
-	const struct episode *of = &trial->episode[first];
+	const struct trial_episode *of = &trial->episode[first];
 	struct verdict verdict = {0};
 
 	for (uint32_t i = first; i < trial->count; i++)
@@ -339,7 +340,7 @@ static uint64_t judge_alone(const struct trial *trial, const struct oracle *orac
 	struct stage_away away[TRIAL_EPISODES];
 
 	for (uint32_t i = 0; i < trial->count; i++) {
-		const struct episode *episode = &trial->episode[i];
+		const struct trial_episode *episode = &trial->episode[i];
 		uint64_t back_ns = episode->in_step_ns != 0 ? episode->in_step_ns : episode->until_ns;
 
 		away[i] = (struct stage_away){.from_ns = episode->began_ns, .until_ns = back_ns};

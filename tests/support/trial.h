@@ -36,7 +36,7 @@ struct trial_options {
 	bool database_is_hidden; /* the books can't be read during a fault */
 };
 
-struct episode {
+struct trial_episode {
 	const char *fault;
 	uint64_t bound_ms;           /* the bound of the recovery */
 	uint64_t began_ns;           /* before the fault */
@@ -52,7 +52,7 @@ struct trial {
 	struct stage *stage;
 	struct trial_options options;
 	struct books books;
-	struct episode episode[TRIAL_EPISODES];
+	struct trial_episode episode[TRIAL_EPISODES];
 	uint32_t count;
 	struct trial_agent {
 		pid_t pid;
@@ -69,7 +69,7 @@ void trial_begin(struct trial *, struct stage *stage, const struct trial_options
 /* Lets time go by, and looks at the books. */
 void trial_pass(struct trial *, int64_t ms);
 /* A fault is about to be caused; it recovers within bound_ms of its end. */
-struct episode *trial_fault(struct trial *, const char *fault, uint64_t bound_ms);
+struct trial_episode *trial_fault(struct trial *, const char *fault, uint64_t bound_ms);
 /* Like trial_pass(), without the books if they can't be read. */
 void trial_endure(struct trial *, int64_t ms);
 /* The fault has ended: waits until all are in step and three windows are over. */

@@ -69,7 +69,7 @@ static bool set_up(struct play *play, const struct scene *scene) {
 
 /* ---- While agents run ----------------------------------------------------------------- */
 
-static void end_sessions(struct play *play, struct episode *episode) {
+static void end_sessions(struct play *play, struct trial_episode *episode) {
 	int lost = 0, before = 0;
 
 	for (uint32_t h = 0; h < HOSTS; h++)
@@ -86,7 +86,7 @@ static void end_sessions(struct play *play, struct episode *episode) {
 
 /* All agents are back before the name server is. */
 static void fall_silent(struct play *play) {
-	struct episode *episode = trial_fault(&play->trial, "names: silent, connections end", AFTER_PAUSE_MS);
+	struct trial_episode *episode = trial_fault(&play->trial, "names: silent, connections end", AFTER_PAUSE_MS);
 	int said = 0;
 
 	atomic_store(&play->names.silent, true);
@@ -112,7 +112,7 @@ static void fall_silent_in_the_dark(struct play *play) {
 
 /* An attempt spends all its time on the dark address; the next one begins with the other. */
 static void darken_one_address(struct play *play) {
-	struct episode *episode =
+	struct trial_episode *episode =
 		trial_fault(&play->trial, "names: the first of two addresses is dark", AFTER_PAUSE_MS);
 
 	atomic_store(&play->names.addresses, 2);

@@ -99,7 +99,7 @@ static const struct aimed aimed[] = {
 };
 
 /* Returns when the agent has noticed, and connects again. False: the fault didn't happen. */
-static bool hit_once(struct fault_proxy *proxy, enum fault_aim aim, uint32_t skip, struct episode *episode) {
+static bool hit_once(struct fault_proxy *proxy, enum fault_aim aim, uint32_t skip, struct trial_episode *episode) {
 	uint32_t before = fault_proxy_accepted(proxy);
 
 	fault_proxy_aim(proxy, aim, TAKE, skip);
@@ -115,7 +115,7 @@ static bool hit_once(struct fault_proxy *proxy, enum fault_aim aim, uint32_t ski
 static void cause_aimed(struct play *play, const struct aimed *fault) {
 	struct fault_proxy *proxy = &play->network.proxy[random_below(&play->random, HOSTS)];
 
-	struct episode *episode = trial_fault(&play->trial, fault->fault, fault->bound_ms);
+	struct trial_episode *episode = trial_fault(&play->trial, fault->fault, fault->bound_ms);
 
 	for (int i = 0; i < 2; i++)
 		play->missed += !hit_once(proxy, fault->aim, random_below(&play->random, 4), episode);

@@ -74,7 +74,7 @@ static void stop_session(struct play *play) {
 }
 
 static void terminate_sessions(struct play *play) {
-	struct episode *episode;
+	struct trial_episode *episode;
 	int before[HOSTS];
 
 	for (uint32_t h = 0; h < HOSTS; h++)
