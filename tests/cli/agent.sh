@@ -157,6 +157,10 @@ audit: $(by_audit)"
 expect 'audit policies: those that deny most first' 0 '^policy +allowed +denied +percent +fallback +local +shadow_denied +hosts$' "$stint" audit policies
 expect 'audit clients: who was blocked' 0 '^api +blocked +block +[1-9][0-9]* +0 +1 +20' "$stint" audit clients
 ok '... and who has used up the limit' "$(grep -qE '^api +a +limit +[1-9]' <<<"$output"; echo $?)" "$output"
+denied_by_metrics() { awk '$1 == "api" { print $3 }' <<<"$wanted"; }
+denied_by_clients() { awk '$1 == "api" { sum += $4 } END { print sum }' <<<"$output"; }
+ok '... and of each denial, whether an app or the agent told it, who it was' "$([[ $(denied_by_clients) == "$(denied_by_metrics)" ]]; echo $?)" \
+	"$(denied_by_metrics) denied: $output"
 expect 'audit clients: of a policy' 0 '^many +first +limit ' "$stint" audit clients many --last 2h
 ok '... and of no other' "$(! grep -q '^api' <<<"$output"; echo $?)" "$output"
 expect 'audit clients: so many' 0 '^policy' "$stint" audit clients --top 1
