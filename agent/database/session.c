@@ -40,8 +40,8 @@
 #define PAUSE_EACH_MS 10
 
 /* An attempt to connect has at least so long, where there is no other address to try. A busy server takes it up
- * even if it was given up meanwhile: if hundreds of agents did that and came again, those that nobody waits for any
- * more would keep the server busy. */
+ * even if it was given up meanwhile: if hundreds of agents did that and came again, those that nobody waits for
+ * any more would keep the server busy. */
 #define CONNECT_MIN_MS 2000
 
 /* The server gives up waiting for its standby after three quarters of a timeout. Even if connecting anew comes in

@@ -425,7 +425,8 @@ static void run_processes(struct fixture *f) {
 static void many_processes_and_threads_are_counted_exactly(void **state) {
 	struct fixture *f = *state;
 #ifdef __SANITIZE_THREAD__
-	skip(); /* ThreadSanitizer ends the child of a process with threads when it makes one */
+	print_message("skipped: ThreadSanitizer ends the child of a process with threads when it makes one\n");
+	skip();
 #endif
 	struct slot *slot = attach(f);
 	fake_slot_lease(slot, 0, PLENTY, LATER, 0);
