@@ -39,7 +39,7 @@ static void on_recall(void *context, const struct lease_recall *recalls, size_t 
 }
 
 void host_start(struct world *w, uint32_t h) {
-	static const struct core_io io = {on_take, on_verdict, on_recall};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict, .recall = on_recall};
 	struct host *host = &w->hosts[h];
 	contexts[h] = (struct context){w, h};
 	int64_t idle_timeout_ns = w->faults.long_windows ? 300 * S : 600 * MS;

@@ -49,7 +49,7 @@ void host_on_recall(struct fleet *f, uint32_t h, uint32_t client) {
 }
 
 void host_start(struct fleet *f, uint32_t h, bool with_database) {
-	static const struct core_io io = {on_take, on_verdict, on_recall};
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict, .recall = on_recall};
 	const struct scenario *s = &f->scenario;
 	struct fleet_host *host = &f->hosts[h];
 	host->seed = random_next(&f->chance);
