@@ -29,6 +29,6 @@ $(eval $(call other_version,wire))
 $(BUILD)/tests/version/ask: $(ASK:%.c=$(BUILD)/%.o) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -pthread
 
-check-system: $(BUILD)/tests/version/ask $(foreach which,layout wire,$(BUILD)/other-$(which)/stintd $(BUILD)/other-$(which)/ask)
+build-system build-misused: $(BUILD)/tests/version/ask $(foreach which,layout wire,$(BUILD)/other-$(which)/stintd $(BUILD)/other-$(which)/ask)
 
 -include $(ASK:%.c=$(BUILD)/%.d) $(patsubst %.o,%.d,$(call others,layout) $(call others,wire))
