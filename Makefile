@@ -592,7 +592,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := lint format asan cli unit deployed misused tsan valgrind sql system systemd
+KINDS := format asan cli unit deployed tsan misused valgrind lint sql system systemd
 
 check: DEPS += browser
 check: deps
