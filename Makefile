@@ -678,7 +678,8 @@ check-deployed: build-deployed
 check-misused: build-misused
 	@tests/system/run $(MISUSED)
 
-check-systemd: all $(programs)
+build-systemd: all $(programs)
+check-systemd: build-systemd
 	@tests/systemd/run
 
 include lib/nginx/nginx.mk lib/node/node.mk lib/python/python.mk $(sort $(wildcard tests/*/*.mk))
@@ -791,7 +792,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-misused build-system build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-misused build-system build-systemd build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \

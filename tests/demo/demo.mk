@@ -19,7 +19,8 @@ run-demo-web: all $(demo_web)
 		tests/demo/web/run
 
 # As a browser sees it.
-check-demo-web: all $(demo_web)
+build-demo-web: all $(demo_web)
+check-demo-web: build-demo-web
 	@command -v node >/dev/null || { echo '1..0 # SKIP there is no node'; exit 0; }; failed=0; \
 		for test in page ends; do timeout 400 node tests/demo/web/test_$$test.js || failed=1; done; \
 		timeout 240 node tests/demo/web/test.js || failed=1; exit $$failed
@@ -29,4 +30,4 @@ demo-web-picture: deps
 	@$(MAKE) --no-print-directory all $(demo_web)
 	@node tests/demo/web/test.js tests/demo/web/picture.png
 
-.PHONY: check-demo-web demo-web demo-web-picture run-demo-web
+.PHONY: build-demo-web check-demo-web demo-web demo-web-picture run-demo-web

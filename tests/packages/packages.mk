@@ -3,11 +3,12 @@
 
 KINDS += install
 
-check-install: all
+build-install: all
+check-install: build-install
 	@tests/packages/install
 
 check-packages: DEPS += deb packages
 check-packages: deps
 	@tests/packages/run $(T)
 
-.PHONY: check-install check-packages
+.PHONY: build-install check-install check-packages
