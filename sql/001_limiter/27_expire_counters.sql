@@ -69,6 +69,7 @@ declare
 	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 	lower stint.expiry;
 	upper stint.expiry;
+	since timestamptz;
 	decisions bigint;
 begin
 	-- Agents have to hear of each change, so one must not be lost that they have heard of already.
@@ -129,7 +130,10 @@ begin
 	-- History is kept for a year, and what was decided for a month, so an hourly look is enough. After a full batch the
 	-- next call goes on; decisions are many, so that it comes soon.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour' then
-		decisions := greatest(stint.expire_decisions(greatest(batch, 1)), stint.expire_denials(greatest(batch, 1)));
+		-- The last look that ended has left nothing of more than 30 days before it. Ten minutes and an hour more, since
+		-- rows are of minutes and hours, and looks take a moment.
+		since := least(lower.history_at, clock_timestamp()) - interval '30 days 70 minutes';
+		decisions := greatest(stint.expire_decisions(greatest(batch, 1), since), stint.expire_denials(greatest(batch, 1), since));
 		deleted := deleted + decisions;
 		if stint.expire_history(greatest(batch, 1)) and decisions < greatest(batch, 1) then
 			lower.history_at := clock_timestamp();

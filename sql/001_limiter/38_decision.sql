@@ -68,7 +68,9 @@ comment on function stint.report_decisions(int, int, bigint[], text[], int[], bi
 revoke execute on function stint.report_decisions(int, int, bigint[], text[], int[], bigint[], bigint[], bigint[]) from public;
 grant execute on function stint.report_decisions(int, int, bigint[], text[], int[], bigint[], bigint[], bigint[]) to stint_agent;
 
-create function stint.expire_decisions(batch int) returns bigint
+-- What lies before the beginning is gone, but its index entries aren't while somebody holds an old snapshot: without
+-- it, each call would pass over all of them.
+create function stint.expire_decisions(batch int, since timestamptz) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -79,7 +81,7 @@ begin
 	delete from stint.host_decision d
 	using (
 		select o.minute, o.host_id, o.run, o.source, o.policy from stint.host_decision o
-		where o.minute < month_ago
+		where o.minute >= since and o.minute < month_ago
 		order by o.minute
 		limit batch
 		for update skip locked
@@ -90,8 +92,8 @@ begin
 end
 $$;
 
-comment on function stint.expire_decisions(int) is 'Deletes up to `batch` rows of what hosts decided more than 30 days ago. Returns how many.';
-revoke execute on function stint.expire_decisions(int) from public;
+comment on function stint.expire_decisions(int, timestamptz) is 'Deletes up to `batch` rows, of `since` or later, of what hosts decided more than 30 days ago. Returns how many.';
+revoke execute on function stint.expire_decisions(int, timestamptz) from public;
 
 create view stint.decision as
 select d.minute, coalesce(h.name, '#' || d.host_id) as host, d.policy,

@@ -63,7 +63,9 @@ comment on function stint.report_denials(int, int, bigint[], text[], text[], int
 revoke execute on function stint.report_denials(int, int, bigint[], text[], text[], int[], bigint[], bigint[]) from public;
 grant execute on function stint.report_denials(int, int, bigint[], text[], text[], int[], bigint[], bigint[]) to stint_agent;
 
-create function stint.expire_denials(batch int) returns bigint
+-- What lies before the beginning is gone, but its index entries aren't while somebody holds an old snapshot: without
+-- it, each call would pass over all of them.
+create function stint.expire_denials(batch int, since timestamptz) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -74,7 +76,7 @@ begin
 	delete from stint.host_denial d
 	using (
 		select o.hour, o.policy, o.client_id, o.host_id, o.run, o.reason from stint.host_denial o
-		where o.hour < month_ago
+		where o.hour >= since and o.hour < month_ago
 		order by o.hour
 		limit batch
 		for update skip locked
@@ -85,8 +87,8 @@ begin
 end
 $$;
 
-comment on function stint.expire_denials(int) is 'Deletes up to `batch` rows of which clients were denied more than 30 days ago. Returns how many.';
-revoke execute on function stint.expire_denials(int) from public;
+comment on function stint.expire_denials(int, timestamptz) is 'Deletes up to `batch` rows, of `since` or later, of which clients were denied more than 30 days ago. Returns how many.';
+revoke execute on function stint.expire_denials(int, timestamptz) from public;
 
 create view stint.denied_client as
 select d.hour, coalesce(h.name, '#' || d.host_id) as host, d.policy, d.client_id,

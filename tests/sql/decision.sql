@@ -1,7 +1,7 @@
 -- What hosts have decided, as their agents hand it in and auditors see it, and when it goes.
 
 begin;
-select plan(18);
+select plan(20);
 
 select host_id from stint.register_host('web-1', 'first', '0.1.0') \gset
 select host_id as other from stint.register_host('web-2', 'first', '0.1.0') \gset
@@ -57,6 +57,13 @@ select is((select count(*) from stint.host_decision), 3::bigint, '… until only
 update stint.host_decision set minute = minute - interval '2 days';
 select stint.expire_counters(5);
 select is((select count(*) from stint.host_decision), 3::bigint, '… and then not for an hour');
+
+-- Each look begins where the last one ended: entries of rows that are gone may still be there.
+update stint.expiry set history_at = clock_timestamp() - interval '2 hours';
+update stint.host_decision set minute = date_trunc('minute', clock_timestamp()) - interval '30 days 1 hour'
+where minute = (select max(minute) from stint.host_decision);
+select results_eq('select * from stint.expire_counters(5)', 'values (0::bigint, 1::bigint)', 'what has come to its end since the last look goes');
+select is((select count(*) from stint.host_decision), 2::bigint, '… and what lay before that look is not looked at');
 
 select * from finish();
 rollback;
