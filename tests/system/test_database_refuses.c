@@ -35,10 +35,11 @@
  * machine. */
 #define RETURN_MS 6000
 
-#define CONNECTIONS 40
-#define HEAP_KIB    8192
-#define WAL_KIB     32768
-#define GROWTH_KIB  8192 /* what an agent's memory may grow by: buffers reach their size */
+#define CONNECTIONS          40
+#define CONNECTIONS_RESERVED 3 /* for superusers, who may take any */
+#define HEAP_KIB             8192
+#define WAL_KIB              32768
+#define GROWTH_KIB           8192 /* what an agent's memory may grow by: buffers reach their size */
 
 #define ALL "the database's refusals, all together" /* for the proofs that are about the test as a whole */
 
@@ -104,25 +105,32 @@ static bool lock_table(struct play *play) {
 	return hold(play, "lock table stint.counter in access exclusive mode");
 }
 
-#define HANG_UP "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'test_agent'"
+#define AGENTS     "from pg_stat_activity where usename = 'test_agent'"
+#define HANG_UP    "select pg_terminate_backend(pid) " AGENTS
+#define AGENTS_SQL "select count(*) " AGENTS
 
-static void fill_up(struct play *play) {
+/* Says whether all connections are taken. One that isn't logged in yet takes one as well and can't be seen, and
+ * gives it back when it is refused. */
+static bool fill_up(struct play *play) {
+	static const char count_sql[] = "select count(*) from pg_stat_activity where backend_type = 'client backend'";
+
 	while (open_other(play, "hog") != NULL)
 		continue;
+	return cluster_number(&play->stage.cluster, count_sql, 0) >= CONNECTIONS - CONNECTIONS_RESERVED;
 }
 
-/* The agents' own connections end last, and are taken before the agents come back. */
+/* Agents try again all the while, so others take all connections before the agents may have one again. */
 static bool use_up_connections(struct play *play) {
-	static const char count_sql[] = "select count(*) from pg_stat_activity where usename = 'test_agent'";
+	bool used_up = false;
 
 	fill_up(play);
 	if (cluster_do(&play->stage.cluster, "alter role test_agent nologin; " HANG_UP) != 0)
 		return false;
-	for (int i = 0; i < 500 && cluster_number(&play->stage.cluster, count_sql, 1) > 0; i++)
+	for (int i = 0; i < 500 && !used_up; i++) {
 		sleep_ms(5);
-	fill_up(play);
-	return play->others >= CONNECTIONS - 10 &&
-	       cluster_do(&play->stage.cluster, "alter role test_agent login") == 0;
+		used_up = fill_up(play) && cluster_number(&play->stage.cluster, AGENTS_SQL, 1) == 0;
+	}
+	return used_up && cluster_do(&play->stage.cluster, "alter role test_agent login") == 0;
 }
 
 /* ---- Full disks --------------------------------------------------------------------------------- */
