@@ -6,6 +6,7 @@
 #define DECLARATION_FIXTURE_H
 
 #include "agent_fixture.h"
+#include "logged.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -41,37 +42,6 @@ static inline uint16_t expect_answer(int app, int status) {
 static inline void expect_no_answer(int app) {
 	char byte;
 	assert_int_equal(recv(app, &byte, 1, 0), -1);
-}
-
-/* ---- What is logged -------------------------------------------------------------------------- */
-
-static FILE *log_file;
-static int standard_error;
-
-static inline void log_is_read(void) {
-	log_file = tmpfile();
-	assert_non_null(log_file);
-	standard_error = dup(STDERR_FILENO);
-	dup2(fileno(log_file), STDERR_FILENO);
-}
-
-static inline void expect_logged(const char *text, int times) {
-	char line[1024];
-	int count = 0;
-	rewind(log_file);
-	while (fgets(line, sizeof(line), log_file))
-		count += strstr(line, text) != NULL;
-	assert_int_equal(count, times);
-}
-
-static inline void expect_logged_once(const char *text) {
-	expect_logged(text, 1);
-}
-
-static inline void log_is_read_no_more(void) {
-	dup2(standard_error, STDERR_FILENO);
-	close(standard_error);
-	fclose(log_file);
 }
 
 /* ---- Changes ------------------------------------------------------------------------------- */
