@@ -62,7 +62,8 @@ void denials_add(struct denials *denials, int64_t hour, uint16_t run, const stru
 static uint64_t error_of(const struct sketch *sketch, const struct sketch_client *client) {
 	double others = 1 - (double)client->count / (double)sketch->total;
 	double deviation = sqrt(client->variance * (others > 0 ? others : 0));
-	return client->over + (uint64_t)ceil(2 * deviation);
+	double error = (double)client->over + ceil(2 * deviation);
+	return error < (double)INT64_MAX ? (uint64_t)error : INT64_MAX; /* counts may be scribbled */
 }
 
 /* Where most of the count may be others', nothing is known of the client. */

@@ -172,6 +172,15 @@ static void one_client_alone_is_certain(void **state) {
 	assert_int_equal(rows[0].error, 0);
 }
 
+/* What is estimated may be any number, since apps can write to tallies. */
+static void no_error_is_too_large_for_a_number(void **state) {
+	(void)state;
+	denies(100, "b", UINT64_MAX / 4);
+	denies_so(100, 1, "a", UINT64_MAX / 2, 1e60);
+	assert_int_equal(chooses(), 2);
+	assert_true(rows[1].error == INT64_MAX);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, end)
 
 int main(void) {
@@ -184,6 +193,7 @@ int main(void) {
 		TEST(of_whom_nothing_is_known_nothing_is_said),
 		TEST(the_error_holds),
 		TEST(one_client_alone_is_certain),
+		TEST(no_error_is_too_large_for_a_number),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
