@@ -90,9 +90,17 @@ static uint32_t choose_number(void) {
 	return number;
 }
 
-/* Rows from here on are others than those before, even of the same minute. */
+#define RUNS (INT16_MAX + 1)
+
+/* The agent before this one may have counted in the same minute. */
+static void begin_first_run(struct audit *audit) {
+	audit->run = (uint16_t)(choose_number() % RUNS);
+}
+
+/* Rows from here on are others than those before, even of the same minute. Runs are taken in turn: if one came again,
+ * two rows would be one to the database, which refuses them in one statement. */
 static void begin_run(struct audit *audit) {
-	audit->run = (uint16_t)(choose_number() % (INT16_MAX + 1));
+	audit->run = (uint16_t)((audit->run + 1) % RUNS);
 }
 
 static int64_t minute_at(const struct audit *audit, int64_t now_ns) {
@@ -114,7 +122,7 @@ static void learn_clock(struct audit *audit, int64_t offset_us) {
 static void follow_clock(struct audit *audit, int64_t now_ns) {
 	int64_t minute = minute_at(audit, now_ns);
 	if (audit->minute == 0) {
-		begin_run(audit);
+		begin_first_run(audit);
 		audit->minute = minute;
 	} else if (minute > audit->minute || minute < audit->minute - 1) {
 		add_up(audit);
@@ -135,6 +143,14 @@ static void on_first_recorded(void *context, const struct decision_row *row) {
 		tallies_hand_in(&policies->tallies, index, row->source, (enum tally_outcome)outcome, row->count[outcome]);
 }
 
+/* Told once, until it works again. */
+static void note_refusal(const struct audit *audit, enum lease_outcome outcome, bool *is_refused,
+                         const char *what) {
+	if (outcome == LEASE_REJECTED && !*is_refused)
+		log_warning("%s can't be recorded: %s", what, database_last_error(audit->driver->database));
+	*is_refused = outcome == LEASE_REJECTED;
+}
+
 static void on_handed_in(void *context, enum lease_outcome outcome) {
 	struct audit *audit = context;
 	audit->under_way = false;
@@ -144,9 +160,7 @@ static void on_handed_in(void *context, enum lease_outcome outcome) {
 		decisions_unanswered(&audit->decisions);
 		audit->due_ns = audit->now_ns + RETRY_NS;
 	}
-	if (outcome == LEASE_REJECTED && !audit->is_refused)
-		log_warning("what was decided can't be recorded: %s", database_last_error(audit->driver->database));
-	audit->is_refused = outcome == LEASE_REJECTED;
+	note_refusal(audit, outcome, &audit->is_refused, "what was decided");
 }
 
 /* What somebody has scribbled into a tally may be any number. */
@@ -199,6 +213,7 @@ void audit_on_denied(struct audit *audit, const struct core_denied *denied) {
 static void on_denials_handed_in(void *context, enum lease_outcome outcome) {
 	struct audit *audit = context;
 	audit->denials_under_way = false;
+	note_refusal(audit, outcome, &audit->denials_are_refused, "who was denied");
 	if (outcome == LEASE_DONE) {
 		denials_recorded(&audit->denials, audit->minute / 60);
 		return;

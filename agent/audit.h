@@ -37,6 +37,7 @@ struct audit {
 	struct witness witness;
 	int64_t denials_due_ns; /* when they may be handed in next; 0: not yet decided */
 	bool denials_under_way;
+	bool denials_are_refused; /* the last statement with them was, as logged */
 };
 
 /* Twice a second. clock_offset_us: the database's clock minus the monotonic one; 0: not known now. */

@@ -3,6 +3,7 @@
  * database and agent.
  */
 #include "agent_fixture.h"
+#include "logged.h"
 
 #define STRIPES   5u
 #define MINUTE    INT64_C(60000000000)
@@ -185,16 +186,21 @@ static void a_statement_without_an_answer_is_repeated_alike(void **state) {
 	assert_int_equal(said.row[1].denied, 4);
 }
 
-/* What an agent was not told to be recorded, the next one hands in; what was, it doesn't. */
-static void the_next_agent_goes_on(void **state) {
-	(void)state;
+/* Of seven denials three are recorded. */
+static void the_first_three_are_recorded(void) {
 	seen_count = 0;
 	meets("00000001", -1);
 	tick();
 	denies(3);
 	a_minute_passes();
 	records();
-	denies(4); /* nobody hands it in */
+	denies(4);
+}
+
+/* What an agent was not told to be recorded, the next one hands in; what was, it doesn't. */
+static void the_next_agent_goes_on(void **state) {
+	(void)state;
+	the_first_three_are_recorded();
 	audit_free(&agent.audit);
 	agent.audit =
 		(struct audit){.driver = &agent.driver, .sync = &agent.sync, .witness = {.policies = &agent.policies}};
@@ -207,13 +213,7 @@ static void the_next_agent_goes_on(void **state) {
 
 static void who_stops_hands_in_what_there_is(void **state) {
 	(void)state;
-	seen_count = 0;
-	meets("00000001", -1);
-	tick();
-	denies(3);
-	a_minute_passes();
-	records();
-	denies(4);
+	the_first_three_are_recorded();
 	audit_finish(&agent.audit, now_ns);
 	records();
 	assert_int_equal(all_seen(), 7);
@@ -304,6 +304,23 @@ static void a_policy_that_leaves_is_counted_to_the_end(void **state) {
 	assert_int_equal(tallies_handed_in(&tallies, 0, STINT_SOURCE_LEASE, TALLY_DENIED), 4);
 }
 
+/* An app that declares too many policies makes them leave again and again. */
+static void no_row_is_counted_twice_in_a_minute(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	tick();
+	for (int i = 0; i < 2000; i++) {
+		denies(1);
+		audit_policy_leaves(&agent.audit, 0);
+		policies_replace(&agent.policies, 0, &api);
+	}
+	const struct decisions *decisions = &agent.audit.decisions;
+	assert_int_equal(decisions->count, 2000);
+	for (size_t i = 0; i < decisions->count; i++)
+		for (size_t j = 0; j < i; j++)
+			assert_int_not_equal(decisions->rows[i].run, decisions->rows[j].run);
+}
+
 static void whoever_scribbles_makes_wrong_numbers_and_no_more(void **state) {
 	(void)state;
 	meets("00000001", -1);
@@ -363,6 +380,26 @@ static void clients_are_handed_in_every_five_minutes(void **state) {
 	assert_int_equal(accused.count, 2); /* once more */
 }
 
+static void denials_refused_by_the_database(void) {
+	now_ns += 11 * NS_PER_S;
+	tick();
+	denials_reported(&agent.audit, LEASE_REJECTED);
+}
+
+static void a_refusal_is_logged_once(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	tick();
+	is_denied("anna");
+	now_ns += 5 * MINUTE;
+	log_is_read();
+	denials_refused_by_the_database();
+	denials_refused_by_the_database();
+	expect_logged_once("who was denied can't be recorded");
+	log_is_read_no_more();
+	assert_int_equal(denial_reports, 2);
+}
+
 static void who_stops_hands_in_its_clients(void **state) {
 	(void)state;
 	char id[16];
@@ -405,8 +442,10 @@ int main(void) {
 		TEST(a_clock_that_is_set_back_loses_and_doubles_nothing),
 		TEST(an_edge_that_is_met_twice_is_one_minute),
 		TEST(a_policy_that_leaves_is_counted_to_the_end),
+		TEST(no_row_is_counted_twice_in_a_minute),
 		TEST(whoever_scribbles_makes_wrong_numbers_and_no_more),
 		TEST(clients_are_handed_in_every_five_minutes),
+		TEST(a_refusal_is_logged_once),
 		TEST(who_stops_hands_in_its_clients),
 		TEST(in_memory_there_is_nobody_to_tell),
 	};
