@@ -19,7 +19,7 @@
 /* How often clients are handed in. */
 #define DENIALS_NS (300 * NS_PER_S)
 
-/* Of clients, so many when the agent stops: eight policies' worth. */
+/* Of clients, so many when the agent stops: 32 policies' worth. */
 #define FINISH_STATEMENTS 8
 
 /* When a statement failed. If it was the connection, others see to that. */

@@ -66,13 +66,15 @@ static uint64_t error_of(const struct sketch *sketch, const struct sketch_client
 	return error < (double)INT64_MAX ? (uint64_t)error : INT64_MAX; /* counts may be scribbled */
 }
 
-/* Where most of the count may be others', nothing is known of the client. */
-static bool is_worth_it(const struct sketch_client *client) {
-	return client->over <= client->count / 2;
+/* Where most of the count may be others', nothing is known of the client. What was handed in must stay true. */
+static bool is_worth_it(const struct sketch *sketch, const struct sketch_client *client) {
+	return client->is_told || (sketch->told < SKETCH_TOLD_MAX && sketch_rank(sketch, client) < DENIALS_CLIENTS &&
+	                           error_of(sketch, client) <= client->count / 2);
 }
 
-static bool is_due(const struct denials *denials, const struct sketch_client *client) {
-	if (!is_worth_it(client) || client->is_under_way || client->confirmations >= CONFIRMATIONS)
+static bool is_due(const struct denials *denials, const struct sketch *sketch,
+                   const struct sketch_client *client) {
+	if (client->is_under_way || client->confirmations >= CONFIRMATIONS || !is_worth_it(sketch, client))
 		return false;
 	return client->confirmations == 0 || client->round != denials->round;
 }
@@ -81,8 +83,9 @@ static void choose_of_hour(const struct denials *denials, struct denials_hour *h
                            size_t *chosen, size_t most) {
 	for (unsigned i = 0; i < h->sketch.used && *chosen < most; i++) {
 		struct sketch_client *client = &h->sketch.client[i];
-		if (!is_due(denials, client))
+		if (!is_due(denials, &h->sketch, client))
 			continue;
+		sketch_tell(&h->sketch, client);
 		client->is_under_way = true;
 		rows[(*chosen)++] = (struct denial_row){
 			.hour = h->hour,
@@ -122,7 +125,7 @@ static void end_statement(struct denials *denials, uint8_t confirmed) {
 
 static bool is_done(const struct denials_hour *h) {
 	for (unsigned i = 0; i < h->sketch.used; i++)
-		if (h->sketch.client[i].confirmations < CONFIRMATIONS && is_worth_it(&h->sketch.client[i]))
+		if (h->sketch.client[i].confirmations < CONFIRMATIONS && is_worth_it(&h->sketch, &h->sketch.client[i]))
 			return false;
 	return true;
 }

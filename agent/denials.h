@@ -7,7 +7,8 @@
  * denied in between are taken to be that client's. So what a client gets is right on average, and by how much it
  * may be wrong follows from how many at a time were taken to be one's: `variance` is the sum of the squares.
  *
- * As with decisions.h, what is handed in is what there is in all, and goes twice; the most that is kept through an
+ * Of these, a few are handed in: who is denied most, as far as most of that is certain. As with decisions.h, what
+ * is handed in is what there is in all, and goes twice; the most that is kept through an
  * outage is DENIALS_MAX sketches: four days of five policies that deny all the time. Then the oldest go.
  */
 #ifndef STINT_DENIALS_H
@@ -20,6 +21,10 @@
 #include "sketch.h"
 
 #define DENIALS_MAX 512u /* of 19 KiB each */
+
+/* Of a policy in an hour, so many are handed in, and whoever has been among them earlier in the hour: with 200
+ * hosts that all have so many, it is half a megabyte for a host and day. */
+#define DENIALS_CLIENTS 16u
 
 struct denials_hour { /* of one policy */
 	int64_t hour;     /* since 1970, by the database's clock */

@@ -1,6 +1,7 @@
 /* sketch.c - see sketch.h. */
 #include "sketch.h"
 
+#include <assert.h>
 #include <string.h>
 
 static bool is_it(const struct sketch_client *client, const char *id, uint8_t id_len, uint8_t reason) {
@@ -15,9 +16,9 @@ static struct sketch_client *find(struct sketch *sketch, const char *id, uint8_t
 }
 
 static struct sketch_client *find_least(struct sketch *sketch) {
-	struct sketch_client *least = &sketch->client[0];
-	for (unsigned i = 1; i < sketch->used; i++)
-		if (sketch->client[i].count < least->count)
+	struct sketch_client *least = NULL;
+	for (unsigned i = 0; i < sketch->used; i++)
+		if (!sketch->client[i].is_told && (!least || sketch->client[i].count < least->count))
 			least = &sketch->client[i];
 	return least;
 }
@@ -41,4 +42,17 @@ void sketch_add(struct sketch *sketch, const char *id, uint8_t id_len, uint8_t r
 	client->confirmations = 0;
 	client->is_under_way = false;
 	sketch->total += count;
+}
+
+void sketch_tell(struct sketch *sketch, struct sketch_client *client) {
+	sketch->told += !client->is_told;
+	client->is_told = true;
+	assert(sketch->told <= SKETCH_TOLD_MAX);
+}
+
+unsigned sketch_rank(const struct sketch *sketch, const struct sketch_client *client) {
+	unsigned rank = 0;
+	for (const struct sketch_client *other = sketch->client; other < sketch->client + sketch->used; other++)
+		rank += other->count > client->count || (other->count == client->count && other < client);
+	return rank;
 }

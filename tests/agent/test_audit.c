@@ -405,13 +405,13 @@ static void who_stops_hands_in_its_clients(void **state) {
 	char id[16];
 	meets("00000001", -1);
 	tick();
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < (int)DENIALS_CLIENTS; i++) {
 		snprintf(id, sizeof(id), "c%d", i);
 		is_denied(id);
 	}
 	audit_finish(&agent.audit, now_ns);
 	assert_int_equal(denial_reports, 1);
-	assert_int_equal(accused.count, 60);
+	assert_int_equal(accused.count, DENIALS_CLIENTS);
 }
 
 static void in_memory_there_is_nobody_to_tell(void **state) {

@@ -96,19 +96,74 @@ static void an_hour_that_is_recorded_is_forgotten(void **state) {
 	assert_int_equal(denials.hours[0]->hour, 101);
 }
 
+static void many_deny(unsigned policies, unsigned first, unsigned clients, uint64_t count) {
+	char client[16];
+	for (unsigned policy = 1; policy <= policies; policy++)
+		for (unsigned i = first; i < first + clients; i++) {
+			snprintf(client, sizeof(client), "c%u", i);
+			denies_so(100, policy, client, count, 0);
+		}
+}
+
 static void statements_are_short(void **state) {
 	(void)state;
-	char client[16];
-	for (unsigned policy = 0; policy < 5; policy++)
-		for (unsigned i = 0; i < SKETCH_CLIENTS; i++) {
-			snprintf(client, sizeof(client), "c%u", i);
-			denies_so(100, policy, client, 1 + i, 0);
-		}
+	many_deny(20, 0, DENIALS_CLIENTS, 1);
 	size_t count, all = 0, statements = 0;
 	for (; (count = chooses()) > 0; statements++, all += count)
 		denials_recorded(&denials, 100);
-	assert_int_equal(all, 5 * SKETCH_CLIENTS);
+	assert_int_equal(all, 20 * DENIALS_CLIENTS);
 	assert_int_equal(statements, 3);
+}
+
+/* Rows of 200 hosts are many. */
+static void only_those_who_are_denied_most_are_handed_in(void **state) {
+	(void)state;
+	char client[16];
+	for (unsigned i = 0; i < SKETCH_CLIENTS; i++) {
+		snprintf(client, sizeof(client), "c%u", i);
+		denies(100, client, 10 + i);
+	}
+	assert_int_equal(chooses(), DENIALS_CLIENTS);
+	for (unsigned i = 0; i < DENIALS_CLIENTS; i++)
+		assert_int_equal(rows[i].denied, 10 + SKETCH_CLIENTS - DENIALS_CLIENTS + i);
+	denials_recorded(&denials, 100);
+	assert_int_equal(chooses(), 0);
+	denies(100, "late", 1000);
+	assert_int_equal(chooses(), 1);
+	denials_recorded(&denials, 100);
+	denies(101, "c0", 1);
+	the_next_round_comes();
+	chooses();
+	denials_recorded(&denials, 101);
+	assert_int_equal(denials.count, 1); /* who isn't handed in keeps no hour */
+}
+
+static void what_is_uncertain_is_not_handed_in(void **state) {
+	(void)state;
+	denies(100, "exact", 100);
+	denies_so(100, 1, "seen once", 100, 99 * 99);
+	assert_int_equal(chooses(), 1);
+	assert_string_equal(rows[0].client_id, "exact");
+}
+
+/* Whatever comes later, the database has the last word of whom it has heard; and of no more than there is room
+ * for. */
+static void what_was_handed_in_stays_true(void **state) {
+	(void)state;
+	uint64_t told = 0;
+	denies(100, "first", 100);
+	assert_int_equal(chooses(), 1);
+	for (unsigned round = 0; round < 12; round++) {
+		many_deny(1, 1000 * round, SKETCH_CLIENTS / 2, UINT64_C(200) << round);
+		denies(100, "first", 1);
+		the_next_round_comes();
+		for (size_t count; (count = chooses()) > 0; denials_recorded(&denials, 100))
+			for (size_t i = 0; i < count; i++)
+				if (strcmp(rows[i].client_id, "first") == 0)
+					told = rows[i].denied, assert_int_equal(rows[i].error, 0);
+	}
+	assert_int_equal(told, 112);
+	assert_int_equal(denials.hours[0]->sketch.told, SKETCH_TOLD_MAX);
 }
 
 static void an_outage_costs_the_oldest_hours(void **state) {
@@ -189,6 +244,9 @@ int main(void) {
 		TEST(what_has_no_answer_is_handed_in_again),
 		TEST(an_hour_that_is_recorded_is_forgotten),
 		TEST(statements_are_short),
+		TEST(only_those_who_are_denied_most_are_handed_in),
+		TEST(what_is_uncertain_is_not_handed_in),
+		TEST(what_was_handed_in_stays_true),
 		TEST(an_outage_costs_the_oldest_hours),
 		TEST(of_whom_nothing_is_known_nothing_is_said),
 		TEST(the_error_holds),
