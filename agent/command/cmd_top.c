@@ -73,7 +73,7 @@ static json_t *ask_agent(const struct top *top, struct top_scrape *scrape, char 
 
 /* Where it is away, what it said before is no base for rates any more. */
 static void add_agent(struct top *top, json_t *view) {
-	char why[256], error[600];
+	char why[256] = "", error[600];
 	struct top_scrape scrape = {0};
 	json_t *status = ask_agent(top, &scrape, why, sizeof(why));
 	double seconds = top_seconds(&top->scrape, &scrape);
@@ -204,7 +204,7 @@ static int run_lines(struct top *top) {
 		}
 		error = top->json ? print_line(top->view) : top_view_print(stdout, top->view, 0);
 	} while (!top->once && error == 0);
-	return top->once && error != 0 && !ferror(stdout) ? fail(top) : COMMAND_DONE; /* main.c tells of the output */
+	return error != 0 && !ferror(stdout) ? fail(top) : COMMAND_DONE; /* main.c tells of the output */
 }
 
 static void close_all(struct top *top) {

@@ -68,10 +68,12 @@ static void on_fatal(int number) {
 static void on_stop(int number) {
 	int error = errno;
 	(void)number;
+	pid_t foreground;
 	put_back();
-	do
+	do {
 		raise(SIGSTOP); /* until SIGCONT; sent into the background, it stays as it is */
-	while (tcgetpgrp(STDIN_FILENO) != getpgrp());
+		foreground = tcgetpgrp(STDIN_FILENO);
+	} while (foreground >= 0 && foreground != getpgrp()); /* without a terminal any more: SIGHUP waits */
 	take_over();
 	screen.stale = 1;
 	errno = error;

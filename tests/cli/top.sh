@@ -145,6 +145,7 @@ on_terminal() {
 }
 frames() { [[ $(grep -c $'\e\\[H' "$tmp/live/screen") -ge $1 ]]; }
 is_stopped() { grep -q '^State:.T' "/proc/$(cat "$tmp/live/pid")/status"; }
+is_gone() { ! kill -0 "$(cat "$tmp/live/pid")" 2>/dev/null; }
 # ended STATUS: and the terminal is as it was, on its own page, with its cursor.
 ended() {
 	wait_for 20 test -e "$tmp/live/status"
@@ -190,6 +191,14 @@ else
 	on_terminal 'Ctrl-C'
 	printf '\003' >&7
 	ended 130
+	on_terminal 'its window is closed while it is stopped'
+	printf '\032' >&7
+	wait_for 20 is_stopped
+	kill -KILL "$(cat "/proc/$terminal/task/$terminal/children")"
+	wait "$terminal" 2>/dev/null
+	exec 7>&-
+	ok '... ends, too' "$(wait_for 20 is_gone; echo $?)" "$(cat "/proc/$(cat "$tmp/live/pid")/status" 2>&1)"
+	is_gone || kill -KILL "$(cat "$tmp/live/pid")"
 	on_terminal 'the agent and the database go away'
 fi
 
