@@ -79,7 +79,7 @@ static bool find_mark(const char *bytes, size_t size, char version[static MARK_V
 	for (const char *at; (at = memmem(bytes, (size_t)(end - bytes), mark, strlen(mark))) != NULL; bytes = at + 1) {
 		const char *from = at + strlen(mark);
 		size_t length = strnlen(from, (size_t)(end - from));
-		if (!isdigit((unsigned char)*from) || length >= MARK_VERSION_MAX || from + length == end)
+		if (from + length == end || length >= MARK_VERSION_MAX || !isdigit((unsigned char)*from))
 			continue;
 		memcpy(version, from, length + 1);
 		return true;
@@ -175,7 +175,7 @@ static void look_at_maps(const struct libraries *libraries, const char *pid, str
 /* By its place in memory even a file is found that was replaced; but only a superuser may. */
 static int open_library(const struct process *process) {
 	int fd = process->has_library ? open(process->same_file, O_RDONLY | O_CLOEXEC) : -1;
-	return fd >= 0 || process->replaced ? fd : open(process->file, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 || process->replaced ? fd : open(process->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
 static void look_at_process(struct libraries *libraries, const char *pid) {
