@@ -169,7 +169,9 @@ AGENT := \
 	agent/database/operation.c \
 	agent/database/parameters.c \
 	agent/database/pg.c \
+	agent/database/pg_answer.c \
 	agent/database/pg_connect.c \
+	agent/database/pg_conninfo.c \
 	agent/database/pgarray.c \
 	agent/database/report.c \
 	agent/database/search.c \
@@ -499,7 +501,7 @@ SYSTEM := \
 lib_objects = $(LIB:%.c=$(BUILD)/%.o)
 agent_objects = $(AGENT:%.c=$(BUILD)/%.o)
 stint_objects = $(STINT:%.c=$(BUILD)/%.o) $(BUILD)/sql_embed.o
-pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg pg_connect search)
+pg_objects = $(patsubst %,$(BUILD)/agent/database/%.o,endpoints errand lookup pg pg_answer pg_connect pg_conninfo search)
 lib_tests = $(LIB_TESTS:%.c=$(BUILD)/%)
 agent_tests = $(AGENT_TESTS:%.c=$(BUILD)/%)
 threaded_tests = $(THREADED_TESTS:%.c=$(BUILD)/%)
@@ -577,10 +579,10 @@ $(BUILD)/tests/agent/test_top_view: $(addprefix $(BUILD)/agent/command/,output.o
 $(agent_tests):
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(STINTD_LIBS) -lm -pthread
 
-# The library sees itself only; everything else sees the library's headers. libpq is for one file.
+# The library sees itself only; everything else sees the library's headers. libpq is for pg.c and its two parts.
 $(BUILD)/lib/%.o: PART = -fPIC -fvisibility=hidden -Ilib
 $(BUILD)/agent/%.o $(BUILD)/sql_embed.o: PART = -fPIE -Ilib -Iagent
-$(BUILD)/agent/database/pg.o: PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
+$(addprefix $(BUILD)/agent/database/,pg.o pg_answer.o pg_conninfo.o): PART = -fPIE -Ilib -Iagent $(shell $(PKG_CONFIG) --cflags libpq)
 $(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
 
 compile = $(call say,CC,$@)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(HARDEN) $(PART) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<

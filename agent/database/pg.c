@@ -1,10 +1,10 @@
 /*
- * pg.c - libpq behind pg.h: connection parameters, results, and errors in the words of this project. It has no
- * policy of its own: its callers decide about deadlines, retries and what an error means.
+ * pg.c - libpq behind pg.h: connections, statements, and errors in the words of this project. It has no policy of
+ * its own: its callers decide about deadlines, retries and what an error means. Beside it stand pg_conninfo.c and
+ * pg_answer.c, which need no connection.
  */
 #include "pg.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <libpq-fe.h>
 #include <poll.h>
@@ -14,13 +14,7 @@
 #include <sys/ioctl.h>
 
 #include "monotonic.h"
-
-/* Object ids of built-in types: fixed for ever by the server's catalogue (pg_type.dat). */
-#define OID_BOOL 16u
-#define OID_INT8 20u
-#define OID_INT2 21u
-#define OID_INT4 23u
-#define OID_TEXT 25u
+#include "one_line.h"
 
 #define CHANNEL "stint"
 #define RECALL  "recall" /* what a notice says if it isn't of a change */
@@ -42,63 +36,13 @@ struct pg {
 
 /* ---- Errors ---------------------------------------------------------------- */
 
-/* libpq's texts have several lines and end in one; a log has one line an event. */
-static void flatten(char *text) {
-	char *out = text;
-	for (const char *in = text; *in != '\0'; in++) {
-		bool space = (unsigned char)*in <= ' ';
-		if (!space)
-			*out++ = *in;
-		else if (out != text && out[-1] != ' ')
-			*out++ = ' ';
-	}
-	while (out != text && out[-1] == ' ')
-		out--;
-	*out = '\0';
-}
-
-/* libpq quotes what it can't read: of a URI, or of a value with a blank in it. That may be a password, or a part
- * of one. */
-static void hide_secrets(char *message, bool is_uri) {
-	char *quoted = is_uri ? strstr(message, ": \"") : NULL;
-	if (quoted)
-		*quoted = '\0';
-	else if (strstr(message, "missing \"=\" after"))
-		strcpy(message, "missing \"=\""); /* shorter than what was there */
-}
-
-static bool is_uri(const char *conninfo) {
-	return strncmp(conninfo, "postgres://", 11) == 0 || strncmp(conninfo, "postgresql://", 13) == 0;
-}
-
-int pg_check_conninfo(const char *conninfo, char *reason, size_t size) {
-	char *message = NULL;
-	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
-	snprintf(reason, size, "%s", message ? message : options ? "" : "out of memory");
-	flatten(reason);
-	hide_secrets(reason, is_uri(conninfo));
-	PQfreemem(message);
-	PQconninfoFree(options);
-	return options ? 0 : -1;
-}
-
-bool pg_has_password(const char *conninfo) {
-	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
-	bool found = false;
-	for (const PQconninfoOption *o = options; o && o->keyword && !found; o++)
-		/* libpq's mark of what a dialogue hides: passwords */
-		found = o->dispchar[0] == '*' && o->val && o->val[0];
-	PQconninfoFree(options);
-	return found;
-}
-
 static void set_error(struct pg *pg, const char *sqlstate, const char *message, const char *hint) {
 	snprintf(pg->sqlstate, sizeof(pg->sqlstate), "%s", sqlstate ? sqlstate : "");
 	if (hint)
 		snprintf(pg->error, sizeof(pg->error), "%s [%s]", message, hint);
 	else
 		snprintf(pg->error, sizeof(pg->error), "%s", message);
-	flatten(pg->error);
+	one_line(pg->error);
 }
 
 /* libpq doesn't always say what is wrong: without memory it may have no words. */
@@ -153,43 +97,6 @@ static void on_notice(void *context, const PGresult *notice) {
 	pg->warned |= warning;
 	if (warning || !strcmp(severity, "FATAL") || !strcmp(severity, "PANIC"))
 		result_failed(pg, notice);
-}
-
-/* ---- Servers --------------------------------------------------------------------- */
-
-static bool copy_option(PQconninfoOption *options, const char *keyword, char **list) {
-	const char *value = NULL;
-	for (const PQconninfoOption *o = options; o && o->keyword; o++)
-		if (!strcmp(o->keyword, keyword))
-			value = o->val;
-	*list = strdup(value ? value : "");
-	return *list != NULL;
-}
-
-/* Only when libpq connects, it merges a connection string with the environment and a service file. So it is told
- * to connect, but in an sslmode that doesn't exist: it checks that last, and goes no further. (It is given a user
- * and a password so that it doesn't look for them.) */
-int pg_find_servers(const char *conninfo, struct pg_servers *out) {
-	static const char *const keywords[] = {"dbname", "user", "password", "sslmode", NULL};
-	const char *const values[] = {conninfo, "none", "none", "to tell", NULL};
-	PGconn *conn = PQconnectStartParams(keywords, values, 1);
-	PQconninfoOption *options = PQconninfo(conn);
-	*out = (struct pg_servers){.host = NULL};
-	bool found = options && copy_option(options, "host", &out->host) &&
-	             copy_option(options, "hostaddr", &out->hostaddr) && copy_option(options, "port", &out->port);
-	PQconninfoFree(options);
-	PQfinish(conn);
-	if (found)
-		return 0;
-	pg_servers_free(out);
-	return -1;
-}
-
-void pg_servers_free(struct pg_servers *servers) {
-	free(servers->host);
-	free(servers->hostaddr);
-	free(servers->port);
-	*servers = (struct pg_servers){.host = NULL};
 }
 
 /* ---- Connection parameters --------------------------------------------------- */
@@ -546,88 +453,4 @@ bool pg_was_warned(struct pg *pg) {
 	bool was = pg->warned;
 	pg->warned = false;
 	return was;
-}
-
-/* ---- Answers ----------------------------------------------------------------------- */
-
-static const PGresult *result_of(const struct pg_answer *answer) {
-	return (const PGresult *)answer;
-}
-
-void pg_answer_free(struct pg_answer *answer) {
-	PQclear((PGresult *)answer);
-}
-
-int pg_answer_rows(const struct pg_answer *answer) {
-	return PQntuples(result_of(answer));
-}
-
-int pg_answer_columns(const struct pg_answer *answer) {
-	return PQnfields(result_of(answer));
-}
-
-/* The bytes of a value of that type and size (-1: any); NULL: it is none. */
-static const char *value_of(const struct pg_answer *answer, int row, int column, Oid type, int size) {
-	const PGresult *result = result_of(answer);
-	if (row >= PQntuples(result) || column >= PQnfields(result) || PQgetisnull(result, row, column))
-		return NULL;
-	if (PQftype(result, column) != type || PQfformat(result, column) != 1)
-		return NULL;
-	return size < 0 || PQgetlength(result, row, column) == size ? PQgetvalue(result, row, column) : NULL;
-}
-
-static bool read_int(const struct pg_answer *answer, int row, int column, int64_t *out) {
-	const char *value;
-	uint16_t two;
-	uint32_t four;
-	uint64_t eight;
-	if ((value = value_of(answer, row, column, OID_INT4, 4))) {
-		memcpy(&four, value, 4);
-		*out = (int32_t)be32toh(four);
-	} else if ((value = value_of(answer, row, column, OID_INT8, 8))) {
-		memcpy(&eight, value, 8);
-		*out = (int64_t)be64toh(eight);
-	} else if ((value = value_of(answer, row, column, OID_INT2, 2))) {
-		memcpy(&two, value, 2);
-		*out = (int16_t)be16toh(two);
-	}
-	return value != NULL;
-}
-
-bool pg_answer_int(const struct pg_answer *answer, int row, int column, int64_t low, int64_t high, int64_t *out) {
-	int64_t value;
-	if (!read_int(answer, row, column, &value) || value < low || value > high)
-		return false;
-	*out = value;
-	return true;
-}
-
-bool pg_answer_int4(const struct pg_answer *answer, int row, int column, int64_t high, int32_t *out) {
-	int64_t value;
-	if (!pg_answer_int(answer, row, column, 0, high, &value))
-		return false;
-	*out = (int32_t)value;
-	return true;
-}
-
-bool pg_answer_bool(const struct pg_answer *answer, int row, int column, bool *out) {
-	const char *value = value_of(answer, row, column, OID_BOOL, 1);
-	if (value)
-		*out = *value != 0;
-	return value != NULL;
-}
-
-bool pg_answer_text(const struct pg_answer *answer, int row, int column, size_t size, char *out) {
-	const char *value = value_of(answer, row, column, OID_TEXT, -1);
-	size_t length = value ? (size_t)PQgetlength(result_of(answer), row, column) : 0;
-	if (!value || length >= size || memchr(value, '\0', length))
-		return false;
-	memcpy(out, value, length);
-	out[length] = '\0';
-	return true;
-}
-
-bool pg_answer_is_null(const struct pg_answer *answer, int row, int column) {
-	const PGresult *result = result_of(answer);
-	return row < PQntuples(result) && column < PQnfields(result) && PQgetisnull(result, row, column);
 }
