@@ -372,6 +372,7 @@ AGENT_TESTS := \
 	tests/agent/test_news.c \
 	tests/agent/test_notify.c \
 	tests/agent/test_output.c \
+	tests/agent/test_pg.c \
 	tests/agent/test_policy.c \
 	tests/agent/test_recalls.c \
 	tests/agent/test_server_apps.c \
