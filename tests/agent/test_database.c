@@ -369,18 +369,27 @@ static void on_recalls(void *context, enum lease_outcome outcome, const struct r
 	tell_outcome(context, outcome);
 }
 
+/* What the calls of this test's have noted, by their notes. */
+static void nothing_is_seen_yet(struct fixture *f) {
+	admin_do(f, "stub", "truncate stint.seen");
+}
+
+static void expect_seen(struct fixture *f, const char *seen) {
+	char answer[256];
+	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
+	          answer, sizeof(answer));
+	assert_string_equal(answer, seen);
+}
+
 static void calls_leases_back(void **state) {
 	struct fixture *f = *state;
 	static const struct lease_recall recalls[] = {{5, "it's", 4}, {6, "\xff", 1}, {7, "called", 6}};
-	char answer[256];
 	come_up(f, "dbname=stub", 5000);
-	admin_do(f, "stub", "truncate stint.seen");
+	nothing_is_seen_yet(f);
 	database_recall(f->db, recalls, 3, on_ended, f);
 	database_get_recalls(f->db, 3, 41, on_recalls, f);
 	expect(f, "Udd");
-	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
-	          answer, sizeof(answer));
-	assert_string_equal(answer, "it's recall 5, recall 6, called recall 7"); /* the server drops what is no text */
+	expect_seen(f, "it's recall 5, recall 6, called recall 7"); /* the server drops what is no text */
 	close_database(f);
 }
 
@@ -390,15 +399,11 @@ static void reports_decisions(void **state) {
 		{.minute = 29000000, .policy = "p", .source = 1, .allowed = INT64_MAX, .denied = 2, .shadow_denied = 3},
 		{.minute = 29000001, .policy = "it's", .source = 5},
 	};
-	char answer[256];
 	come_up(f, "dbname=stub", 5000);
-	admin_do(f, "stub", "truncate stint.seen");
+	nothing_is_seen_yet(f);
 	database_report_decisions(f->db, 32767, decisions, 2, on_ended, f);
 	expect(f, "Ud");
-	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
-	          answer, sizeof(answer));
-	assert_string_equal(
-		answer, "p decided 7 32767 29000000 1 9223372036854775807 2 3, it's decided 7 32767 29000001 5 0 0 0");
+	expect_seen(f, "p decided 7 32767 29000000 1 9223372036854775807 2 3, it's decided 7 32767 29000001 5 0 0 0");
 	close_database(f);
 }
 
@@ -408,14 +413,11 @@ static void reports_denials(void **state) {
 		{.hour = 490000, .policy = "p", .client_id = "it's", .reason = 1, .denied = INT64_MAX, .error = 3},
 		{.hour = 490001, .policy = "q", .client_id = "\xff", .reason = 4},
 	};
-	char answer[256];
 	come_up(f, "dbname=stub", 5000);
-	admin_do(f, "stub", "truncate stint.seen");
+	nothing_is_seen_yet(f);
 	database_report_denials(f->db, 1, denials, 2, on_ended, f);
 	expect(f, "Ud");
-	admin_ask(f, "stub", "select string_agg(concat_ws(' ', client_id, note), ', ' order by note) from stint.seen",
-	          answer, sizeof(answer));
-	assert_string_equal(answer, "it's denied 7 1 490000 p 1 9223372036854775807 3, denied 7 1 490001 q 4 0 0");
+	expect_seen(f, "it's denied 7 1 490000 p 1 9223372036854775807 3, denied 7 1 490001 q 4 0 0");
 	close_database(f);
 }
 

@@ -50,16 +50,7 @@ static unsigned draw(uint64_t *seed) {
 	if (below[CLIENTS - 1] == 0)
 		for (unsigned i = 0; i < CLIENTS; i++)
 			below[i] = (i > 0 ? below[i - 1] : 0) + 1.0 / (i + 1);
-	double x = (double)(random_next(seed) >> 11) / 9007199254740992.0 * below[CLIENTS - 1];
-	unsigned least = 0, most = CLIENTS - 1;
-	while (least < most) {
-		unsigned middle = (least + most) / 2;
-		if (below[middle] > x)
-			most = middle;
-		else
-			least = middle + 1;
-	}
-	return least;
+	return random_by_share(seed, below, CLIENTS);
 }
 
 /* What Metwally, Agrawal and El Abbadi prove. */
