@@ -97,8 +97,8 @@ static void begin_first_run(struct audit *audit) {
 	audit->run = (uint16_t)(choose_number() % RUNS);
 }
 
-/* Rows from here on are others than those before, even of the same minute. Runs are taken in turn: if one came again,
- * two rows would be one to the database, which refuses them in one statement. */
+/* Rows from here on are others than those before, even of the same minute. Runs are taken in turn: if one came
+ * again, two rows would be one to the database, which refuses them in one statement. */
 static void begin_run(struct audit *audit) {
 	audit->run = (uint16_t)((audit->run + 1) % RUNS);
 }

@@ -263,8 +263,8 @@ void pg_set_deadline(struct pg *pg, int64_t deadline_ms) {
 	pg->deadline_ms = deadline_ms;
 }
 
-/* Reads until the statement has ended; its result is the last one. NULL: it hasn't, so that whatever was answered may
- * not have been committed. *late: the deadline has passed meanwhile. */
+/* Reads until the statement has ended; its result is the last one. NULL: it hasn't, so that whatever was answered
+ * may not have been committed. *late: the deadline has passed meanwhile. */
 static PGresult *await_result(struct pg *pg, bool *late) {
 	PGresult *last = NULL;
 	for (;;) {

@@ -1,6 +1,6 @@
 /*
- * pg_answer.c - values of an answer's rows, which come in binary: each has the type and the range that is wanted, or
- * is none.
+ * pg_answer.c - values of an answer's rows, which come in binary: each has the type and the range that is wanted,
+ * or is none.
  */
 #include <endian.h>
 #include <libpq-fe.h>
