@@ -22,8 +22,8 @@
 
 #define DENIALS_MAX 512u /* of 19 KiB each */
 
-/* Of a policy in an hour, so many are handed in, and whoever has been among them earlier in the hour: with 200
- * hosts that all have so many, it is half a megabyte for a host and day. */
+/* Of a policy in an hour, so many are handed in, and whoever has been among them earlier in the hour. With five
+ * policies that is half a megabyte in the database, for a host and day. */
 #define DENIALS_CLIENTS 16u
 
 struct denials_hour { /* of one policy */

@@ -5,17 +5,25 @@ create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
 	policy_id int not null,
 	client_id text collate "C" not null,
-	history_at timestamptz not null default '-infinity'
+	history_at timestamptz not null default '-infinity',
+	decision_at timestamptz not null default '-infinity',
+	decision_host_id int not null default 0,
+	denial_at timestamptz not null default '-infinity',
+	denial_host_id int not null default 0
 );
 
 insert into stint.expiry (policy_id, client_id) values (0, '');
 
 comment on table stint.expiry is
-	'How far expire_counters() has come in its walk along the primary key of stint.counter. The session that has locked the row walks.';
+	'How far expire_counters() has come in its walks along primary keys. The session that has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
 comment on column stint.expiry.policy_id is 'The last counter examined: its policy.';
 comment on column stint.expiry.client_id is 'The last counter examined: its client.';
 comment on column stint.expiry.history_at is 'When history older than a year was deleted last, to its end.';
+comment on column stint.expiry.decision_at is 'In a look that goes on, the last row of stint.host_decision that was deleted: its minute.';
+comment on column stint.expiry.decision_host_id is 'The same row''s host.';
+comment on column stint.expiry.denial_at is 'In a look that goes on, the last row of stint.host_denial that was deleted: its hour.';
+comment on column stint.expiry.denial_host_id is 'The same row''s host.';
 comment on constraint expiry_only_row_check on stint.expiry is 'There is one row.';
 
 create function stint.expire_history(batch int) returns boolean
@@ -71,6 +79,7 @@ declare
 	upper stint.expiry;
 	since timestamptz;
 	decisions bigint;
+	denials bigint;
 begin
 	-- Agents have to hear of each change, so one must not be lost that they have heard of already.
 	deleted := stint.end_overrides(greatest(batch, 1)) + stint.finish_resets(greatest(batch, 1));
@@ -130,13 +139,17 @@ begin
 	-- History is kept for a year, and what was decided for a month, so an hourly look is enough. After a full batch the
 	-- next call goes on; decisions are many, so that it comes soon.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour' then
-		-- The last look that ended has left nothing of more than 30 days before it. Ten minutes and an hour more, since
-		-- rows are of minutes and hours, and looks take a moment.
-		since := least(lower.history_at, clock_timestamp()) - interval '30 days 70 minutes';
-		decisions := greatest(stint.expire_decisions(greatest(batch, 1), since), stint.expire_denials(greatest(batch, 1), since));
-		deleted := deleted + decisions;
-		if stint.expire_history(greatest(batch, 1)) and decisions < greatest(batch, 1) then
+		-- The last look that ended has left nothing of more than 30 days before it, but for what somebody had locked.
+		since := least(lower.history_at, clock_timestamp()) - interval '30 days 10 minutes';
+		select e.* into lower.decision_at, lower.decision_host_id, decisions
+		from stint.expire_decisions(greatest(batch, 1), since, lower.decision_at, lower.decision_host_id) e;
+		select e.* into lower.denial_at, lower.denial_host_id, denials
+		from stint.expire_denials(greatest(batch, 1), since, lower.denial_at, lower.denial_host_id) e;
+		deleted := deleted + greatest(decisions, denials);
+		if stint.expire_history(greatest(batch, 1)) and greatest(decisions, denials) < greatest(batch, 1) then
 			lower.history_at := clock_timestamp();
+			lower.decision_at := '-infinity';
+			lower.denial_at := '-infinity';
 		end if;
 	end if;
 
@@ -146,9 +159,13 @@ begin
 		upper.policy_id := 0;
 		upper.client_id := '';
 	end if;
+	lower.policy_id := upper.policy_id;
+	lower.client_id := upper.client_id;
 	update stint.expiry e set
-		history_at = lower.history_at, policy_id = upper.policy_id, client_id = upper.client_id
-	where (e.history_at, e.policy_id, e.client_id) <> (lower.history_at, upper.policy_id, upper.client_id);
+		policy_id = lower.policy_id, client_id = lower.client_id, history_at = lower.history_at,
+		decision_at = lower.decision_at, decision_host_id = lower.decision_host_id,
+		denial_at = lower.denial_at, denial_host_id = lower.denial_host_id
+	where e <> lower;
 	return next;
 end
 $$;

@@ -68,32 +68,40 @@ comment on function stint.report_decisions(int, int, bigint[], text[], int[], bi
 revoke execute on function stint.report_decisions(int, int, bigint[], text[], int[], bigint[], bigint[], bigint[]) from public;
 grant execute on function stint.report_decisions(int, int, bigint[], text[], int[], bigint[], bigint[], bigint[]) to stint_agent;
 
--- What lies before the beginning is gone, but its index entries aren't while somebody holds an old snapshot: without
--- it, each call would pass over all of them.
-create function stint.expire_decisions(batch int, since timestamptz) returns bigint
+-- What lies before the beginning is gone, but its index entries aren't while somebody holds an old snapshot: each call
+-- would pass over all of them. A host's rows of one minute are few: the next call begins with these again.
+create function stint.expire_decisions(batch int, since timestamptz, inout from_at timestamptz, inout from_host_id int, out deleted bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
 	month_ago constant timestamptz := clock_timestamp() - interval '30 days';
-	deleted bigint;
 begin
-	delete from stint.host_decision d
-	using (
-		select o.minute, o.host_id, o.run, o.source, o.policy from stint.host_decision o
-		where o.minute >= since and o.minute < month_ago
-		order by o.minute
+	if from_at not between since and month_ago then -- a look begins, or the clock was set
+		from_at := since;
+		from_host_id := 0;
+	end if;
+	with page as materialized (
+		select o.ctid, o.minute, o.host_id from stint.host_decision o
+		where (o.minute, o.host_id) >= (from_at, from_host_id) and o.minute < month_ago
+		order by o.minute, o.host_id
 		limit batch
 		for update skip locked
-	) o
-	where (d.minute, d.host_id, d.run, d.source, d.policy) = (o.minute, o.host_id, o.run, o.source, o.policy);
-	get diagnostics deleted = row_count;
-	return deleted;
+	),
+	gone as (
+		delete from stint.host_decision d using page g where d.ctid = g.ctid
+	)
+	select coalesce(l.minute, from_at), coalesce(l.host_id, from_host_id), n.deleted
+	into from_at, from_host_id, deleted
+	from (select count(*) as deleted from page) n
+	left join lateral (select g.minute, g.host_id from page g order by g.minute desc, g.host_id desc limit 1) l on true;
 end
 $$;
 
-comment on function stint.expire_decisions(int, timestamptz) is 'Deletes up to `batch` rows, of `since` or later, of what hosts decided more than 30 days ago. Returns how many.';
-revoke execute on function stint.expire_decisions(int, timestamptz) from public;
+comment on function stint.expire_decisions(int, timestamptz, timestamptz, int) is
+	'Deletes up to `batch` rows of what hosts decided more than 30 days ago and not before `since`: from `from_at` and host `from_host_id` on, if that is '
+	'within this time. Returns the minute and the host of the last one, and how many.';
+revoke execute on function stint.expire_decisions(int, timestamptz, timestamptz, int) from public;
 
 create view stint.decision as
 select d.minute, coalesce(h.name, '#' || d.host_id) as host, d.policy,

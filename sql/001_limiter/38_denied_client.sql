@@ -14,7 +14,7 @@ create table stint.host_denial (
 		constraint host_denial_policy_check check (octet_length(policy) between 1 and 63),
 	client_id text collate "C" not null
 		constraint host_denial_client_id_check check (octet_length(client_id) between 1 and 255),
-	primary key (hour, policy, client_id, host_id, run, reason)
+	primary key (hour, host_id, run, policy, client_id, reason)
 ) with (fillfactor = 80);
 
 comment on table stint.host_denial is
@@ -63,32 +63,39 @@ comment on function stint.report_denials(int, int, bigint[], text[], text[], int
 revoke execute on function stint.report_denials(int, int, bigint[], text[], text[], int[], bigint[], bigint[]) from public;
 grant execute on function stint.report_denials(int, int, bigint[], text[], text[], int[], bigint[], bigint[]) to stint_agent;
 
--- What lies before the beginning is gone, but its index entries aren't while somebody holds an old snapshot: without
--- it, each call would pass over all of them.
-create function stint.expire_denials(batch int, since timestamptz) returns bigint
+-- As stint.expire_decisions().
+create function stint.expire_denials(batch int, since timestamptz, inout from_at timestamptz, inout from_host_id int, out deleted bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
 	month_ago constant timestamptz := clock_timestamp() - interval '30 days';
-	deleted bigint;
 begin
-	delete from stint.host_denial d
-	using (
-		select o.hour, o.policy, o.client_id, o.host_id, o.run, o.reason from stint.host_denial o
-		where o.hour >= since and o.hour < month_ago
-		order by o.hour
+	if from_at not between since and month_ago then -- a look begins, or the clock was set
+		from_at := since;
+		from_host_id := 0;
+	end if;
+	with page as materialized (
+		select o.ctid, o.hour, o.host_id from stint.host_denial o
+		where (o.hour, o.host_id) >= (from_at, from_host_id) and o.hour < month_ago
+		order by o.hour, o.host_id
 		limit batch
 		for update skip locked
-	) o
-	where (d.hour, d.policy, d.client_id, d.host_id, d.run, d.reason) = (o.hour, o.policy, o.client_id, o.host_id, o.run, o.reason);
-	get diagnostics deleted = row_count;
-	return deleted;
+	),
+	gone as (
+		delete from stint.host_denial d using page g where d.ctid = g.ctid
+	)
+	select coalesce(l.hour, from_at), coalesce(l.host_id, from_host_id), n.deleted
+	into from_at, from_host_id, deleted
+	from (select count(*) as deleted from page) n
+	left join lateral (select g.hour, g.host_id from page g order by g.hour desc, g.host_id desc limit 1) l on true;
 end
 $$;
 
-comment on function stint.expire_denials(int, timestamptz) is 'Deletes up to `batch` rows, of `since` or later, of which clients were denied more than 30 days ago. Returns how many.';
-revoke execute on function stint.expire_denials(int, timestamptz) from public;
+comment on function stint.expire_denials(int, timestamptz, timestamptz, int) is
+	'Deletes up to `batch` rows of which clients were denied more than 30 days ago and not before `since`: from `from_at` and host `from_host_id` on, if that is '
+	'within this time. Returns the hour and the host of the last one, and how many.';
+revoke execute on function stint.expire_denials(int, timestamptz, timestamptz, int) from public;
 
 create view stint.denied_client as
 select d.hour, coalesce(h.name, '#' || d.host_id) as host, d.policy, d.client_id,

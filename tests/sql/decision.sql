@@ -1,7 +1,7 @@
 -- What hosts have decided, as their agents hand it in and auditors see it, and when it goes.
 
 begin;
-select plan(20);
+select plan(23);
 
 select host_id from stint.register_host('web-1', 'first', '0.1.0') \gset
 select host_id as other from stint.register_host('web-2', 'first', '0.1.0') \gset
@@ -64,6 +64,17 @@ update stint.host_decision set minute = date_trunc('minute', clock_timestamp()) 
 where minute = (select max(minute) from stint.host_decision);
 select results_eq('select * from stint.expire_counters(5)', 'values (0::bigint, 1::bigint)', 'what has come to its end since the last look goes');
 select is((select count(*) from stint.host_decision), 2::bigint, '… and what lay before that look is not looked at');
+
+-- So does each batch, within a look: here a row before where it ended shows whether it looks there.
+update stint.expiry set history_at = clock_timestamp() - interval '5 hours';
+delete from stint.host_decision;
+insert into stint.host_decision (minute, allowed, denied, shadow_denied, host_id, run, source, policy)
+select date_trunc('minute', clock_timestamp()) - interval '30 days 1 hour', 1, 0, 0, host, 1, source, 'p' from generate_series(1, 20) host, generate_series(1, 2) source;
+select results_eq('select * from stint.expire_counters(10)', 'values (0::bigint, 10::bigint)', 'the first batch of a look');
+update stint.host_decision set host_id = 1 where host_id = 20;
+select results_eq('select * from stint.expire_counters(50)', 'values (0::bigint, 28::bigint)', 'the next one begins where it ended');
+update stint.expiry set history_at = clock_timestamp() - interval '2 hours';
+select results_eq('select * from stint.expire_counters(50)', 'values (0::bigint, 2::bigint)', '… and the next look finds what is left');
 
 select * from finish();
 rollback;

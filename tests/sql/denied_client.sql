@@ -1,7 +1,7 @@
 -- Which clients hosts have denied most, as their agents hand it in and auditors see it, and when it goes.
 
 begin;
-select plan(13);
+select plan(15);
 
 select host_id from stint.register_host('web-1', 'first', '0.1.0') \gset
 select (extract(epoch from clock_timestamp()) / 3600)::bigint - 1 as hour \gset
@@ -37,6 +37,15 @@ select date_trunc('hour', clock_timestamp()) - age, 1, 0, :host_id, 1, 1, 'p', '
 select results_eq('select * from stint.expire_counters(5)', 'values (0::bigint, 5::bigint)', 'what is older than 30 days goes, a batch at a time');
 select stint.expire_counters(5);
 select is((select count(*) from stint.host_denial), 3::bigint, '… until only a month is left');
+
+-- Each batch begins where the one before it ended: see decision.sql.
+update stint.expiry set history_at = clock_timestamp() - interval '5 hours';
+delete from stint.host_denial;
+insert into stint.host_denial (hour, denied, error, host_id, run, reason, policy, client_id)
+select date_trunc('hour', clock_timestamp()) - interval '30 days 2 hours', 1, 0, host, 1, 1, 'p', 'c' || client from generate_series(1, 20) host, generate_series(1, 2) client;
+select results_eq('select * from stint.expire_counters(10)', 'values (0::bigint, 10::bigint)', 'the first batch of a look');
+update stint.host_denial set host_id = 1, run = 2 where host_id = 20;
+select results_eq('select * from stint.expire_counters(50)', 'values (0::bigint, 28::bigint)', 'the next one begins where it ended');
 
 select * from finish();
 rollback;
