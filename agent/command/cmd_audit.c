@@ -53,15 +53,13 @@ struct period {
 		.name = "json", .flag = &(period)->as_json                                                                \
 	}
 
-/* "2026-11-28" and nothing else; -1: there is no such day. */
+/* "2026-11-28" and nothing else, such as "2026-11- 8"; -1: there is no such day. */
 static time_t parse_day(const char *text) {
-	struct tm tm = {0}, same;
-	const char *rest = strlen(text) == strlen("2026-11-28") ? strptime(text, "%Y-%m-%d", &tm) : NULL;
-	if (!rest || *rest)
-		return -1;
-	struct tm copy = tm;
-	time_t day = timegm(&copy);
-	return gmtime_r(&day, &same) && same.tm_mday == tm.tm_mday ? day : -1;
+	struct tm tm = {0};
+	char again[32];
+	const char *rest = strptime(text, "%Y-%m-%d", &tm);
+	time_t day = rest ? timegm(&tm) : -1; /* makes it a day that there is */
+	return rest && strftime(again, sizeof(again), "%Y-%m-%d", &tm) > 0 && strcmp(again, text) == 0 ? day : -1;
 }
 
 static int check_day(const struct command_call *call, const char *text) {

@@ -127,7 +127,9 @@ for duration in '' 10 59s 31d 2592001s 99999999999999999999d; do
 	expect "audit policies --last \"$duration\"" 2 "--last is \"$duration\", must be a whole number of s, m, h or d, such as 10m, from 1m to 30d" \
 		"${s[@]}" audit policies "--last=$duration"
 done
-for day in '' yesterday 2026-2-3 2026-02-30 2026-13-01 2020-01-01 2026-11-28x "$(date -u -d tomorrow +%F)" "$(date -u -d '31 days ago' +%F)"; do
+# One of the last 30 days, written with a blank.
+fifth=$(date -u -d "$(date -u -d '4 days ago' +%Y-%m-05)" '+%Y-%m-%e')
+for day in '' yesterday "$fifth" 2026-2-3 2026-02-30 2026-13-01 2020-01-01 2026-11-28x "$(date -u -d tomorrow +%F)" "$(date -u -d '31 days ago' +%F)"; do
 	expect "audit shadows --day \"$day\"" 2 "--day is \"$day\", must be a day such as 2026-11-28: today, by UTC, or one of the 30 days before" \
 		"${s[@]}" audit shadows --day "$day"
 done
