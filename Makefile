@@ -294,6 +294,7 @@ MANUALS := \
 LIB_TESTS := \
 	tests/lib/test_absence.c \
 	tests/lib/test_agent_away.c \
+	tests/lib/test_agent_silent.c \
 	tests/lib/test_agent_hostile.c \
 	tests/lib/test_async.c \
 	tests/lib/test_callback_storm.c \
@@ -301,6 +302,7 @@ LIB_TESTS := \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
 	tests/lib/test_count.c \
+	tests/lib/test_count_crowd.c \
 	tests/lib/test_daemons.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
@@ -342,6 +344,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
 	tests/agent/test_core_requests.c \
+	tests/agent/test_core_returns.c \
 	tests/agent/test_core_sweep.c \
 	tests/agent/test_core_takeover.c \
 	tests/agent/test_core_times.c \
@@ -358,6 +361,8 @@ AGENT_TESTS := \
 	tests/agent/test_dial.c \
 	tests/agent/test_driver.c \
 	tests/agent/test_grant.c \
+	tests/agent/test_grant_ahead.c \
+	tests/agent/test_grant_known.c \
 	tests/agent/test_grant_oracle.c \
 	tests/agent/test_grant_sql.c \
 	tests/agent/test_heap.c \
@@ -401,6 +406,7 @@ THREADED_TESTS := \
 	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_count.c \
+	tests/lib/test_count_crowd.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
 	tests/lib/test_local.c \
