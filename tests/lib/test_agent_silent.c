@@ -1,8 +1,6 @@
 /*
  * test_agent_silent.c - checks while the agent hangs: its socket is there, and nobody answers.
  */
-#include <fcntl.h>
-
 #include "away_fixture.h"
 
 static void mute(struct fake_agent *a) {
