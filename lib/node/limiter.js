@@ -34,6 +34,8 @@ function findCost(options, most) {
 }
 
 function readCost(options, most) {
+	if (options === undefined) // mostly: V8 then leaves the rest out where it compiles for speed
+		return 1;
 	const cost = findCost(options, most);
 	return cost === undefined ? 1 : cost;
 }

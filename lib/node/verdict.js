@@ -41,22 +41,34 @@ class Verdict {
 
 	/** `owner` is the backend that decided; cost: what was asked for. */
 	constructor(numbers, at, owner, clientId, cost) {
+		// All is read before anything is stored: after a store, V8 would look again at what kind of array it reads.
 		const bits = numbers[at + BITS];
+		const limit = numbers[at + LIMIT];
+		const remaining = numbers[at + REMAINING];
+		const retryAfterMs = numbers[at + RETRY_AFTER_MS];
+		const resetAfterMs = numbers[at + RESET_AFTER_MS];
+		const timeWindowMs = numbers[at + TIME_WINDOW_MS];
+		const low = numbers[at + RECEIPT_LOW];
+		const high = numbers[at + RECEIPT_HIGH];
+		const source = SOURCES[bits >> SOURCE_SHIFT & MASK];
+		const reason = REASONS[bits >> REASON_SHIFT & MASK];
+		const {policy} = owner;
+
 		this.allowed = (bits & ALLOWED) !== 0;
 		this.shadowDenied = (bits & SHADOW_DENIED) !== 0;
-		this.limit = numbers[at + LIMIT];
-		this.remaining = numbers[at + REMAINING];
-		this.retryAfterMs = numbers[at + RETRY_AFTER_MS];
-		this.resetAfterMs = numbers[at + RESET_AFTER_MS];
-		this.timeWindowMs = numbers[at + TIME_WINDOW_MS];
-		this.source = SOURCES[bits >> SOURCE_SHIFT & MASK];
-		this.policy = owner.policy;
-		this.reason = REASONS[bits >> REASON_SHIFT & MASK];
+		this.limit = limit;
+		this.remaining = remaining;
+		this.retryAfterMs = retryAfterMs;
+		this.resetAfterMs = resetAfterMs;
+		this.timeWindowMs = timeWindowMs;
+		this.source = source;
+		this.policy = policy;
+		this.reason = reason;
 		this.#owner = owner;
 		this.#clientId = clientId;
 		this.#cost = cost;
-		this.#low = numbers[at + RECEIPT_LOW];
-		this.#high = numbers[at + RECEIPT_HIGH];
+		this.#low = low;
+		this.#high = high;
 		if ((bits & HIGH) !== 0)
 			this.#addHigh(numbers[at + RETRY_AFTER_HIGH], numbers[at + RESET_AFTER_HIGH], numbers[at + TIME_WINDOW_HIGH]);
 	}

@@ -16,17 +16,26 @@
 
 /* Limits and what is left of them fit, whatever a table that somebody has scribbled over says. */
 static int32_t fit(int64_t number) {
-	return number > INT32_MAX ? INT32_MAX : number < 0 ? 0 : (int32_t)number;
+	if ((uint64_t)number <= INT32_MAX)
+		return (int32_t)number;
+	return number < 0 ? 0 : INT32_MAX;
 }
 
+/* Whether one of the times has more than the lower bits. */
 static bool has_high(const struct stint_result *r) {
-	return r->retry_after_ms > INT32_MAX || r->reset_after_ms > INT32_MAX || r->time_window_ms > INT32_MAX;
+	return (uint64_t)(r->retry_after_ms | r->reset_after_ms | r->time_window_ms) > INT32_MAX;
+}
+
+static void write_high(int32_t *fields, const struct stint_result *r) {
+	fields[FIELD_WORDS] |= WORDS_HIGH;
+	fields[FIELD_RETRY_AFTER_HIGH] = (int32_t)(r->retry_after_ms >> LOW_BITS);
+	fields[FIELD_RESET_AFTER_HIGH] = (int32_t)(r->reset_after_ms >> LOW_BITS);
+	fields[FIELD_TIME_WINDOW_HIGH] = (int32_t)(r->time_window_ms >> LOW_BITS);
 }
 
 static void write_fields(int32_t *fields, const struct stint_result *r) {
-	fields[FIELD_WORDS] = (r->allowed ? WORDS_ALLOWED : 0) | (has_high(r) ? WORDS_HIGH : 0) |
-	                      (r->shadow_denied ? WORDS_SHADOW_DENIED : 0) | (int32_t)r->source << WORDS_SOURCE_SHIFT |
-	                      (int32_t)r->reason << WORDS_REASON_SHIFT;
+	fields[FIELD_WORDS] = (r->allowed ? WORDS_ALLOWED : 0) | (r->shadow_denied ? WORDS_SHADOW_DENIED : 0) |
+	                      (int32_t)r->source << WORDS_SOURCE_SHIFT | (int32_t)r->reason << WORDS_REASON_SHIFT;
 	fields[FIELD_LIMIT] = fit(r->limit);
 	fields[FIELD_REMAINING] = fit(r->remaining);
 	fields[FIELD_RETRY_AFTER_MS] = (int32_t)(r->retry_after_ms & INT32_MAX);
@@ -34,10 +43,9 @@ static void write_fields(int32_t *fields, const struct stint_result *r) {
 	fields[FIELD_TIME_WINDOW_MS] = (int32_t)(r->time_window_ms & INT32_MAX);
 	fields[FIELD_RECEIPT_LOW] = (int32_t)(uint32_t)r->receipt;
 	fields[FIELD_RECEIPT_HIGH] = (int32_t)(uint32_t)(r->receipt >> 32);
-	fields[FIELD_RETRY_AFTER_HIGH] = (int32_t)(r->retry_after_ms >> LOW_BITS);
-	fields[FIELD_RESET_AFTER_HIGH] = (int32_t)(r->reset_after_ms >> LOW_BITS);
-	fields[FIELD_TIME_WINDOW_HIGH] = (int32_t)(r->time_window_ms >> LOW_BITS);
 	fields[FIELD_PART] = (int32_t)r->part;
+	if (has_high(r))
+		write_high(fields, r);
 }
 
 int environment_answer(struct environment *e, const struct stint_result *result) {
