@@ -8,8 +8,8 @@
  * may be wrong follows from how many at a time were taken to be one's: `variance` is the sum of the squares.
  *
  * Of these, a few are handed in: who is denied most, as far as most of that is certain. As with decisions.h, what
- * is handed in is what there is in all, and goes twice; the most that is kept through an
- * outage is DENIALS_MAX sketches: four days of five policies that deny all the time. Then the oldest go.
+ * is handed in is what there is in all, and goes twice; the most that is kept through an outage is DENIALS_MAX
+ * sketches: four days of five policies that deny all the time. Then the oldest go.
  */
 #ifndef STINT_DENIALS_H
 #define STINT_DENIALS_H

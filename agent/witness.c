@@ -37,8 +37,8 @@ static bool meet(struct witness *witness, int index) {
 	return true;
 }
 
-/* Whoever writes to the table may have written anything. The last of them is this client for certain: what is
- * estimated is the others. */
+/* Whoever writes to the table may have written anything. The last of them is taken for this client's for certain,
+ * though an app may be between a denial and its note: what is estimated is the others. */
 static void look_at(struct witness *witness, struct core *core, int64_t now_ns, int index, uint32_t stripe,
                     witness_tells *tells, void *context) {
 	const struct tally *tally = &row_of(witness, index)[stripe];
