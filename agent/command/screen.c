@@ -100,16 +100,20 @@ static void handle(int number, void (*handler)(int)) {
 		sigaction(number, &action, NULL);
 }
 
+static void set_handlers(void (*resize)(int), void (*stop)(int), void (*end)(int)) {
+	handle(SIGWINCH, resize);
+	handle(SIGTSTP, stop);
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
+		handle(fatal[i], end);
+}
+
 static void handle_signals(void) {
 	sigset_t held;
 	sigemptyset(&held);
 	sigaddset(&held, SIGWINCH);
 	sigaddset(&held, SIGTSTP);
 	sigprocmask(SIG_BLOCK, &held, &screen.mask);
-	handle(SIGWINCH, on_resize);
-	handle(SIGTSTP, on_stop);
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
-		handle(fatal[i], on_fatal);
+	set_handlers(on_resize, on_stop, on_fatal);
 }
 
 int screen_open(void) {
@@ -129,8 +133,7 @@ void screen_close(void) {
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	screen.open = false;
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
-		handle(fatal[i], SIG_DFL);
+	set_handlers(SIG_DFL, SIG_DFL, SIG_DFL); /* a Ctrl-Z that was held back must take over nothing afterwards */
 	put_back();
 	sigprocmask(SIG_SETMASK, &screen.mask, NULL);
 }

@@ -145,6 +145,11 @@ on_terminal() {
 }
 frames() { [[ $(grep -c $'\e\\[H' "$tmp/live/screen") -ge $1 ]]; }
 is_stopped() { grep -q '^State:.T' "/proc/$(cat "$tmp/live/pid")/status"; }
+quits() {
+	kill -CONT "$(cat "$tmp/live/pid")" 2>/dev/null
+	(printf q >&7) 2>/dev/null # nobody may read it any more
+	test -e "$tmp/live/status"
+}
 is_gone() { ! kill -0 "$(cat "$tmp/live/pid")" 2>/dev/null; }
 # ended STATUS: and the terminal is as it was, on its own page, with its cursor.
 ended() {
@@ -191,6 +196,15 @@ else
 	on_terminal 'Ctrl-C'
 	printf '\003' >&7
 	ended 130
+	# It heeds a key first, and then is stopped.
+	on_terminal 'Ctrl-Z and q, while it waits for the agent'
+	kill -STOP "$agent"
+	sleep 1.5
+	printf '\032q' >&7
+	wait_for 20 is_stopped
+	kill -CONT "$agent"
+	wait_for 20 quits
+	ended 0
 	on_terminal 'its window is closed while it is stopped'
 	printf '\032' >&7
 	wait_for 20 is_stopped
