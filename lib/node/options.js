@@ -34,7 +34,8 @@ const NAMES = [...Object.keys(NUMBERS), ...Object.keys(WORDS), ...FLAGS, 'policy
 /* A value as an error shows it, not longer than a line. */
 function show(value) {
 	const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'function' ? 'a function' :
-		Array.isArray(value) ? `an array of ${value.length}` : typeof value === 'object' && value !== null ? 'an object' : String(value);
+		Array.isArray(value) ? `an array of ${value.length}` : typeof value === 'object' && value !== null ? 'an object' :
+			typeof value === 'bigint' ? `${value}n` : String(value);
 	return text.length > 80 ? text.slice(0, 77) + '...' : text;
 }
 

@@ -216,6 +216,7 @@ test('options: each error names the option, the value and its range', () => {
 	const wrong = [
 		[{maxRequests: undefined}, TypeError, 'maxRequests is undefined, must be an integer of 1 to 1000000000'],
 		[{maxRequests: '5'}, TypeError, 'maxRequests is "5", must be an integer of 1 to 1000000000'],
+		[{maxRequests: 5n}, TypeError, 'maxRequests is 5n, must be an integer of 1 to 1000000000'],
 		[{maxRequests: 0}, RangeError, 'maxRequests is 0, must be an integer of 1 to 1000000000'],
 		[{maxRequests: 1.5}, RangeError, 'maxRequests is 1.5, must be an integer of 1 to 1000000000'],
 		[{maxRequests: NaN}, RangeError, 'maxRequests is NaN, must be an integer of 1 to 1000000000'],
@@ -246,8 +247,10 @@ test('options: each error names the option, the value and its range', () => {
 	assert.throws(() => new DistributedRateLimiter(), TypeError);
 	assert.throws(() => connect(''), TypeError);
 	for (const socketPath of ['/run/stint\0/agent.sock', '/run/\ud800.sock'])
-		assert.throws(() => connect(socketPath), /^TypeError: socketPath is ".*, must be a path that isn't empty, without a NUL or a lone surrogate$/);
-	assert.throws(() => make({cacheClient: connect('/' + 'x'.repeat(200))}), /the socket's path is empty or too long/);
+		assert.throws(() => connect(socketPath), /^TypeError: socketPath is ".*, must be a path of 1 to 107 bytes, without a NUL or a lone surrogate$/);
+	for (const [socketPath, bytes] of [['/' + 'x'.repeat(107), 108], ['x'.repeat(5000), 5000], ['/' + '\u00e4'.repeat(60), 121]])
+		assert.throws(() => connect(socketPath), {name: 'RangeError', message: `socketPath has ${bytes} bytes, must be a path of 1 to 107 bytes, without a NUL or a lone surrogate`});
+	make({cacheClient: connect('/' + 'x'.repeat(106))}).close();
 });
 
 test('costs: refused when they are none', async () => {
