@@ -123,6 +123,7 @@ AGENT := \
 	agent/policies.c \
 	agent/policy.c \
 	agent/recalls.c \
+	agent/scraper.c \
 	agent/server.c \
 	agent/shm.c \
 	agent/sketch.c \
@@ -380,6 +381,7 @@ AGENT_TESTS := \
 	tests/agent/test_pg.c \
 	tests/agent/test_policy.c \
 	tests/agent/test_recalls.c \
+	tests/agent/test_scraper.c \
 	tests/agent/test_server_apps.c \
 	tests/agent/test_server_rude_apps.c \
 	tests/agent/test_server_socket.c \

@@ -12,7 +12,6 @@
 
 #include "stint.h"
 #include "log.h"
-#include "metrics_facts.h"
 #include "monotonic.h"
 #include "notify.h"
 
@@ -62,7 +61,7 @@ static void on_charge(void *context, const struct wire_charge *charge, const cha
 static void on_status(void *context, server_peer peer, const struct wire_head *message) {
 	const struct agent *agent = context;
 	if (message->flags & WIRE_STATUS_METRICS)
-		metrics_on_message(&agent->status, peer, message->serial);
+		scraper_on_message(agent->scraper, peer, message->serial);
 	else
 		status_on_message(&agent->status, peer, message->serial);
 }
@@ -308,17 +307,22 @@ void agent_reopen(struct agent *agent) {
 	driver_pump(&agent->driver);
 }
 
-static char *metrics_of(void *context, size_t *size) {
+static void *begin_metrics(void *context, metrics_sink *sink, void *sink_context) {
 	const struct agent *agent = context;
-	return metrics_text(&agent->status, size);
+	return scraper_begin(agent->scraper, sink, sink_context);
+}
+
+static void cancel_metrics(void *job) {
+	scraper_cancel(job);
 }
 
 /* Returns 0, or -1 with a sentence in error: then they are not served. */
 static int serve_metrics(struct agent *agent, char error[static METRICS_SERVER_ERROR_MAX]) {
 	const char *where = agent->config.metrics_listen;
+	const struct metrics_source source = {.begin = begin_metrics, .cancel = cancel_metrics, .context = agent};
 	metrics_server_free(agent->metrics);
 	agent->metrics = NULL;
-	return where[0] ? metrics_server_new(&agent->metrics, agent->base, where, metrics_of, agent, error) : 0;
+	return where[0] ? metrics_server_new(&agent->metrics, agent->base, where, &source, error) : 0;
 }
 
 static void serve_metrics_elsewhere(struct agent *agent) {
@@ -463,6 +467,9 @@ int agent_start(struct agent *agent, const struct config *config, const char *co
 	agent->base = new_base();
 	if (!agent->base || add_timers(agent) != 0)
 		return fail(error, "cannot set up the event loop");
+	agent->scraper = scraper_new(agent->base, &agent->status);
+	if (!agent->scraper)
+		return fail(error, "out of memory");
 	if (shm_objects_open(&agent->shm, config->shm, (uint64_t)config->max_clients, why) != 0)
 		return fail(error, why);
 	if (start_core(agent) != 0)
@@ -499,6 +506,7 @@ static void free_event(struct event *event) {
 void agent_stop(struct agent *agent) {
 	declarations_free(&agent->declarations);
 	metrics_server_free(agent->metrics);
+	scraper_free(agent->scraper);
 	/* Send what was decided in the turn that ended the loop. */
 	outbox_send(&agent->driver.outbox, agent->driver.server, SIZE_MAX);
 	server_free(agent->driver.server);

@@ -5,6 +5,7 @@
  *   agent.c         wiring, starting, stopping, reading the configuration again
  *   heartbeat.c     asks whether the database has anything new, and writes this host's sign of life
  *   status.c        what `stint status` and systemd are told
+ *   scraper.c       who wants metrics gets them by turns
  *   declaration.c   apps declare policies; the database has the last word
  *   locked.c        waits while somebody has locked the database's tables
  *   expiry.c        deletes counters that count nothing any more
@@ -37,6 +38,7 @@
 #include "outage.h"
 #include "policies.h"
 #include "recalls.h"
+#include "scraper.h"
 #include "shm.h"
 #include "status.h"
 #include "sync.h"
@@ -62,6 +64,7 @@ struct agent {
 	struct heartbeat heartbeat;
 	struct audit audit;
 	struct status_sources status;
+	struct scraper *scraper;
 	struct metrics_server *metrics; /* NULL: metrics are not served */
 	struct event *tick;
 	struct event *watchdog;

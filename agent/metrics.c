@@ -1,9 +1,7 @@
-/* metrics.c - the text format, one family of samples after the other; see metrics.h. */
+/* metrics.c - the text format, one family of samples after the other, in slices; see metrics.h. */
 #include "metrics.h"
 
 #include <inttypes.h>
-
-#include "stint.h"
 
 static const char *const source_names[TALLY_SOURCES] = {"lease", "database", "fallback", "local", "advance"};
 static const char *const outcome_names[TALLY_OUTCOMES] = {"allowed", "denied", "shadow_denied"};
@@ -36,36 +34,51 @@ static void decisions(FILE *out, const struct metrics_policy *policy) {
 			        policy->name, outcome_names[outcome], source_names[source], policy->verdicts[source][outcome]);
 }
 
-static uint64_t shadow_denied(const struct metrics_policy *policy) {
+static void shadow_denied(FILE *out, const struct metrics_policy *policy) {
 	uint64_t sum = 0;
 	for (unsigned source = 0; source < TALLY_SOURCES; source++)
 		sum += policy->verdicts[source][TALLY_SHADOW_DENIED];
-	return sum;
+	sample(out, "stint_shadow_denied_total", policy, sum);
 }
 
-#define FOR_EACH_POLICY(facts, policy)                                                                            \
-	for (const struct metrics_policy *policy = (facts)->policies;                                                 \
-	     policy && policy < (facts)->policies + (facts)->policy_count; policy++)
-
-static void write_policies(FILE *out, const struct metrics_facts *facts) {
-	family(out, "stint_decisions_total", "counter",
-	       "Checks that got a verdict; with several limits, one for each that admits or for the one that denies.");
-	FOR_EACH_POLICY(facts, policy)
-	decisions(out, policy);
-	family(out, "stint_shadow_denied_total", "counter", "Checks admitted only because their policy is a shadow.");
-	FOR_EACH_POLICY(facts, policy)
-	sample(out, "stint_shadow_denied_total", policy, shadow_denied(policy));
-	family(out, "stint_near_limit_total", "counter",
-	       "Answers of the store that left a client less than a fifth of its limit.");
-	FOR_EACH_POLICY(facts, policy)
+static void near_limit(FILE *out, const struct metrics_policy *policy) {
 	sample(out, "stint_near_limit_total", policy, policy->near_limit);
-	family(out, "stint_policy_limit", "gauge", "Requests that a client may make in a window.");
-	FOR_EACH_POLICY(facts, policy)
+}
+
+static void limit(FILE *out, const struct metrics_policy *policy) {
 	sample(out, "stint_policy_limit", policy, (uint64_t)policy->max_requests);
-	family(out, "stint_policy_window_seconds", "gauge", "Length of the policy's window.");
-	FOR_EACH_POLICY(facts, policy)
+}
+
+static void window(FILE *out, const struct metrics_policy *policy) {
 	fprintf(out, "stint_policy_window_seconds{policy=\"%s\"} %.3f\n", policy->name,
 	        (double)policy->time_window_ms / 1e3);
+}
+
+/* Some 250 lines are a slice. */
+static const struct policy_family {
+	const char *name, *type, *help;
+	size_t slice; /* policies */
+	void (*write)(FILE *, const struct metrics_policy *);
+} policy_families[] = {
+	{"stint_decisions_total", "counter",
+     "Checks that got a verdict; with several limits, one for each that admits or for the one that denies.", 16,
+     decisions},
+	{"stint_shadow_denied_total", "counter", "Checks admitted only because their policy is a shadow.", 256,
+     shadow_denied},
+	{"stint_near_limit_total", "counter",
+     "Answers of the store that left a client less than a fifth of its limit.", 256, near_limit},
+	{"stint_policy_limit", "gauge", "Requests that a client may make in a window.", 256, limit},
+	{"stint_policy_window_seconds", "gauge", "Length of the policy's window.", 256, window},
+};
+
+#define POLICY_FAMILIES (sizeof(policy_families) / sizeof(policy_families[0]))
+
+static void write_some_policies(FILE *out, const struct metrics_facts *facts, const struct policy_family *of,
+                                size_t *policy) {
+	if (*policy == 0)
+		family(out, of->name, of->type, of->help);
+	for (size_t left = of->slice; left > 0 && *policy < facts->policy_count; left--)
+		of->write(out, &facts->policies[(*policy)++]);
 }
 
 static void write_errors(FILE *out, const struct metrics_facts *facts) {
@@ -166,11 +179,20 @@ static void write_process(FILE *out, const struct metrics_process *process) {
 	fprintf(out, "process_start_time_seconds %.3f\n", process->started);
 }
 
-void metrics_write(FILE *out, const struct metrics_facts *facts) {
-	write_state(out, facts);
-	write_policies(out, facts);
-	write_errors(out, facts);
-	write_database(out, facts);
-	write_table(out, facts);
-	write_process(out, &facts->process);
+bool metrics_write_slice(FILE *out, const struct metrics_facts *facts, struct metrics_position *at) {
+	if (at->part == 0) {
+		write_state(out, facts);
+		at->part = 1;
+	} else if (at->part <= POLICY_FAMILIES) {
+		write_some_policies(out, facts, &policy_families[at->part - 1], &at->policy);
+		if (at->policy == facts->policy_count)
+			*at = (struct metrics_position){.part = at->part + 1};
+	} else {
+		write_errors(out, facts);
+		write_database(out, facts);
+		write_table(out, facts);
+		write_process(out, &facts->process);
+		return false;
+	}
+	return true;
 }

@@ -5,14 +5,16 @@
 #ifndef STINT_METRICS_H
 #define STINT_METRICS_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "core/core.h"
 #include "durations.h"
 #include "protocol/tally.h"
+#include "stint.h"
 
 struct metrics_policy {
-	const char *name;
+	char name[STINT_POLICY_NAME_MAX + 1];
 	int64_t max_requests;
 	int64_t time_window_ms;
 	uint64_t near_limit;
@@ -44,6 +46,14 @@ struct metrics_facts {
 	size_t policy_count;
 };
 
-void metrics_write(FILE *, const struct metrics_facts *);
+/* How far the text is written; begins as all zeros. */
+struct metrics_position {
+	unsigned part;
+	size_t policy;
+};
+
+/* Writes a slice of the text, some 250 lines, as the agent has other things to do meanwhile. Returns whether there
+ * is more. */
+bool metrics_write_slice(FILE *, const struct metrics_facts *, struct metrics_position *);
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,27 +42,48 @@ struct metrics_process metrics_process_look(void) {
 	return process;
 }
 
-static struct metrics_policy look_at_policy(const struct driver *driver, int index) {
+/* Of the places of policies, so many at a time. Their counts are read anew from what CPUs have just written: with
+ * 64 CPUs a quarter of a millisecond. */
+#define LOOK_PLACES 16
+
+struct metrics_scrape {
+	const struct status_sources *sources;
+	struct metrics_policy policies[POLICY_CAPACITY]; /* each as it was when it was looked at */
+	struct metrics_facts facts;
+	struct metrics_position position;
+	int looked; /* so many places */
+};
+
+static void look_at_policy(const struct driver *driver, int index, struct metrics_policy *policy) {
 	const struct policies *policies = driver->policies;
 	const struct policy_row *row = &policies->policy[index].row;
-	struct metrics_policy policy = {
-		.name = row->name,
+	*policy = (struct metrics_policy){
 		.max_requests = row->max_requests,
 		.time_window_ms = row->time_window_ms,
 		.near_limit = core_near_limit(driver->core, (uint16_t)index),
 	};
+	memcpy(policy->name, row->name, sizeof(policy->name));
 	for (unsigned source = 0; source < TALLY_SOURCES; source++)
 		for (unsigned outcome = 0; outcome < TALLY_OUTCOMES; outcome++)
-			policy.verdicts[source][outcome] =
+			policy->verdicts[source][outcome] =
 				tallies_verdicts(&policies->tallies, index, STINT_SOURCE_LEASE + source,
 			                     (enum tally_outcome)outcome);
-	return policy;
 }
 
-static struct metrics_facts look(const struct status_sources *sources, struct metrics_policy *policies) {
+static void look_at_some_policies(struct metrics_scrape *scrape) {
+	const struct driver *driver = scrape->sources->driver;
+	for (int i = 0; i < LOOK_PLACES && scrape->looked < (int)POLICY_CAPACITY; i++, scrape->looked++)
+		if (driver->policies->policy[scrape->looked].used)
+			look_at_policy(driver, scrape->looked, &scrape->policies[scrape->facts.policy_count++]);
+}
+
+/* What is not of policies. */
+static void look_at_rest(struct metrics_scrape *scrape) {
+	const struct status_sources *sources = scrape->sources;
 	const struct driver *driver = sources->driver;
 	const struct core *core = driver->core;
-	struct metrics_facts facts = {
+	struct metrics_facts *facts = &scrape->facts;
+	*facts = (struct metrics_facts){
 		.state = core_state(core),
 		.live_hosts = sources->sync->hello.live_hosts,
 		.fallbacks = sources->outage->count,
@@ -76,37 +98,43 @@ static struct metrics_facts look(const struct status_sources *sources, struct me
 		.processes = server_app_count(driver->server),
 		.refused_processes = server_refused_count(driver->server),
 		.process = metrics_process_look(),
-		.policies = policies,
+		.policies = facts->policies,
+		.policy_count = facts->policy_count,
 	};
-	facts.process.started = (double)sources->started_wall_ns / 1e9;
+	facts->process.started = (double)sources->started_wall_ns / 1e9;
 	for (int error = 1; error < (int)TALLY_COUNTS; error++)
-		facts.errors[tally_error_place(-error)] = tallies_errors(&driver->policies->tallies, -error);
-	for (int i = 0; i < (int)POLICY_CAPACITY; i++)
-		if (driver->policies->policy[i].used)
-			policies[facts.policy_count++] = look_at_policy(driver, i);
-	return facts;
+		facts->errors[tally_error_place(-error)] = tallies_errors(&driver->policies->tallies, -error);
 }
 
-char *metrics_text(const struct status_sources *sources, size_t *size) {
-	struct metrics_policy *policies = calloc(POLICY_CAPACITY, sizeof(*policies));
-	char *text = NULL;
-	*size = 0;
-	FILE *out = policies ? open_memstream(&text, size) : NULL;
-	if (out) {
-		struct metrics_facts facts = look(sources, policies);
-		metrics_write(out, &facts);
-		if (fclose(out) != 0) {
-			free(text);
-			text = NULL;
-		}
+struct metrics_scrape *metrics_scrape_new(const struct status_sources *sources) {
+	struct metrics_scrape *scrape = calloc(1, sizeof(*scrape));
+	if (scrape) {
+		scrape->sources = sources;
+		scrape->facts.policies = scrape->policies;
 	}
-	free(policies);
-	return text;
+	return scrape;
 }
 
-void metrics_on_message(const struct status_sources *sources, server_peer peer, uint32_t serial) {
-	size_t size;
-	char *text = metrics_text(sources, &size);
-	status_send_text(sources, peer, serial, text ? text : "", text ? size : 0);
+void metrics_scrape_free(struct metrics_scrape *scrape) {
+	free(scrape);
+}
+
+char *metrics_scrape_next(struct metrics_scrape *scrape, size_t *size, bool *more) {
+	char *text = NULL;
+	FILE *out = open_memstream(&text, size);
+	*more = false;
+	if (!out)
+		return NULL;
+	if (scrape->looked < (int)POLICY_CAPACITY) {
+		look_at_some_policies(scrape);
+		if (scrape->looked == (int)POLICY_CAPACITY)
+			look_at_rest(scrape);
+		*more = true;
+	} else {
+		*more = metrics_write_slice(out, &scrape->facts, &scrape->position);
+	}
+	if (fclose(out) == 0)
+		return text;
 	free(text);
+	return NULL;
 }

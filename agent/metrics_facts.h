@@ -2,6 +2,7 @@
 #ifndef STINT_METRICS_FACTS_H
 #define STINT_METRICS_FACTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "metrics.h"
@@ -10,10 +11,14 @@
 /* Returns what the kernel says of this process; not when it started. */
 struct metrics_process metrics_process_look(void);
 
-/* Returns the text, of *size bytes, that the caller frees; NULL without memory. */
-char *metrics_text(const struct status_sources *, size_t *size);
+/* The text, made in slices of a fraction of a millisecond each, since apps that ask the agent wait meanwhile. */
+struct metrics_scrape;
 
-/* Answers an app that has asked, in pieces. */
-void metrics_on_message(const struct status_sources *, server_peer peer, uint32_t serial);
+struct metrics_scrape *metrics_scrape_new(const struct status_sources *); /* NULL without memory */
+void metrics_scrape_free(struct metrics_scrape *);                        /* NULL is ignored */
+
+/* Returns the next piece, of *size bytes, which may be none, for the caller to free, and whether there are more;
+ * NULL without memory: then there is no use in going on. */
+char *metrics_scrape_next(struct metrics_scrape *, size_t *size, bool *more);
 
 #endif

@@ -44,6 +44,9 @@ struct connection {
 	struct metrics_server *server;
 	struct bufferevent *stream;
 	struct event *deadline; /* it ends then, whatever comes in meanwhile */
+	struct evbuffer *text;  /* what there is of it so far; NULL: it isn't wanted yet */
+	void *job;              /* of the source, which makes the text; NULL: none */
+	bool with_body;
 	bool answered;
 };
 
@@ -54,8 +57,7 @@ struct metrics_server {
 	struct event *listener;
 	struct event *resume;
 	struct metrics_address where;
-	metrics_source *source;
-	void *context;
+	struct metrics_source source;
 	struct connection_list connections;
 	int count;
 	int fd;
@@ -73,6 +75,10 @@ static void hang_up(struct connection *c) {
 	if (server->count-- == CONNECTIONS_MAX)
 		resume_accepting(server);
 	LIST_REMOVE(c, link);
+	if (c->job)
+		server->source.cancel(c->job);
+	if (c->text)
+		evbuffer_free(c->text);
 	bufferevent_free(c->stream);
 	event_free(c->deadline);
 	free(c);
@@ -84,29 +90,51 @@ static void on_deadline(evutil_socket_t fd, short what, void *context) {
 	hang_up(context);
 }
 
-static void free_text(const void *text, size_t size, void *context) {
-	(void)size;
-	(void)context;
-	free((void *)(uintptr_t)text);
-}
-
-static void answer(struct connection *c, const char *status, const char *type, char *text, size_t size,
+static void answer(struct connection *c, const char *status, const char *type, struct evbuffer *body,
                    bool with_body) {
 	struct evbuffer *out = bufferevent_get_output(c->stream);
 	c->answered = true;
-	bufferevent_disable(c->stream, EV_READ);
 	event_add(c->deadline, &patience);
 	evbuffer_add_printf(out,
 	                    "HTTP/1.1 %s\r\nContent-Type: %s; charset=utf-8\r\nContent-Length: %zu\r\n"
 	                    "Connection: close\r\n\r\n",
-	                    status, type, size);
-	if (!with_body || evbuffer_add_reference(out, text, size, free_text, NULL) != 0)
-		free(text);
+	                    status, type, evbuffer_get_length(body));
+	if (with_body)
+		evbuffer_add_buffer(out, body);
 }
 
 static void answer_in_words(struct connection *c, const char *status) {
-	char *text = strdup(status);
-	answer(c, status, "text/plain", text, text ? strlen(text) : 0, text != NULL);
+	struct evbuffer *body = evbuffer_new();
+	if (body && evbuffer_add(body, status, strlen(status)) == 0)
+		answer(c, status, "text/plain", body, true);
+	if (body)
+		evbuffer_free(body);
+}
+
+/* Without memory for a piece, what there is is thrown away: half a text would be half the truth. */
+static void on_text(void *context, const char *text, size_t size, bool more) {
+	struct connection *c = context;
+	if (!more)
+		c->job = NULL;
+	if (c->text && (!text || evbuffer_add(c->text, text, size) != 0)) {
+		evbuffer_free(c->text);
+		c->text = NULL;
+	}
+	if (more)
+		return;
+	if (c->text)
+		answer(c, "200 OK", "text/plain; version=0.0.4", c->text, c->with_body);
+	else
+		answer_in_words(c, "503 Service Unavailable");
+}
+
+static void begin_text(struct connection *c, bool with_body) {
+	const struct metrics_source *source = &c->server->source;
+	c->with_body = with_body;
+	c->text = evbuffer_new();
+	c->job = c->text ? source->begin(source->context, on_text, c) : NULL;
+	if (!c->job)
+		answer_in_words(c, "503 Service Unavailable");
 }
 
 static bool is_path(const char *at, const char *path) {
@@ -116,7 +144,6 @@ static bool is_path(const char *at, const char *path) {
 
 static void answer_request(struct connection *c, const char *line) {
 	bool get = strncmp(line, "GET ", 4) == 0, head = strncmp(line, "HEAD ", 5) == 0;
-	size_t size;
 	if (!get && !head) {
 		answer_in_words(c, "405 Method Not Allowed");
 		return;
@@ -125,11 +152,7 @@ static void answer_request(struct connection *c, const char *line) {
 		answer_in_words(c, "404 Not Found");
 		return;
 	}
-	char *text = c->server->source(c->server->context, &size);
-	if (text)
-		answer(c, "200 OK", "text/plain; version=0.0.4", text, size, get);
-	else
-		answer_in_words(c, "503 Service Unavailable");
+	begin_text(c, get);
 }
 
 static bool has_all(struct evbuffer *in) {
@@ -140,8 +163,9 @@ static void on_read(struct bufferevent *stream, void *context) {
 	struct connection *c = context;
 	struct evbuffer *in = bufferevent_get_input(stream);
 	bool all = has_all(in);
-	if (c->answered || (!all && evbuffer_get_length(in) < REQUEST_MAX))
+	if (!all && evbuffer_get_length(in) < REQUEST_MAX)
 		return;
+	bufferevent_disable(stream, EV_READ);
 	char *line = all ? evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF) : NULL;
 	if (line)
 		answer_request(c, line);
@@ -243,15 +267,14 @@ static int start_listening(struct metrics_server *server) {
 }
 
 int metrics_server_new(struct metrics_server **out, struct event_base *base, const char *where,
-                       metrics_source *source, void *context, char error[static METRICS_SERVER_ERROR_MAX]) {
+                       const struct metrics_source *source, char error[static METRICS_SERVER_ERROR_MAX]) {
 	struct metrics_server *server = *out = calloc(1, sizeof(*server));
 	if (!server) {
 		snprintf(error, METRICS_SERVER_ERROR_MAX, "out of memory");
 		return -1;
 	}
 	server->base = base;
-	server->source = source;
-	server->context = context;
+	server->source = *source;
 	server->fd = -1;
 	LIST_INIT(&server->connections);
 	if (metrics_address_parse(&server->where, where) && start_listening(server) == 0)

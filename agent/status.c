@@ -137,14 +137,14 @@ static char *status_json(const struct status_sources *status) {
 }
 
 void status_send_text(const struct status_sources *status, server_peer peer, uint32_t serial, const char *text,
-                      size_t size) {
+                      size_t size, bool more) {
 	do {
 		struct {
 			struct wire_head head;
 			char piece[WIRE_MESSAGE_MAX - sizeof(struct wire_head)];
 		} message = {.head = {.type = WIRE_STATUS_TEXT, .serial = serial}};
 		size_t length = size < sizeof(message.piece) ? size : sizeof(message.piece);
-		message.head.flags = size > length ? WIRE_STATUS_MORE : 0;
+		message.head.flags = more || size > length ? WIRE_STATUS_MORE : 0;
 		if (length)
 			memcpy(message.piece, text, length);
 		server_send(status->driver->server, peer, &message, sizeof(message.head) + length);
@@ -155,6 +155,6 @@ void status_send_text(const struct status_sources *status, server_peer peer, uin
 
 void status_on_message(const struct status_sources *status, server_peer peer, uint32_t serial) {
 	char *text = status_json(status);
-	status_send_text(status, peer, serial, text ? text : "", text ? strlen(text) : 0);
+	status_send_text(status, peer, serial, text ? text : "", text ? strlen(text) : 0, false);
 	free(text);
 }

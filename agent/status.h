@@ -5,6 +5,7 @@
 #ifndef STINT_STATUS_H
 #define STINT_STATUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,9 +28,9 @@ struct status_sources { /* where the status is read; filled once */
 };
 
 void status_on_message(const struct status_sources *, server_peer peer, uint32_t serial); /* JSON, in pieces */
-/* Answers an app that has asked for a text. */
+/* Answers an app that has asked for a text. more: it isn't all of it, another call has the rest. */
 void status_send_text(const struct status_sources *, server_peer peer, uint32_t serial, const char *text,
-                      size_t size);
+                      size_t size, bool more);
 void status_sentence(const struct status_sources *, char *text, size_t size);
 const char *status_state_name(enum core_state state);
 
