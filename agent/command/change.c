@@ -107,10 +107,10 @@ int change_tell(json_t *entry, const char *const *given) {
 
 /* ---- Made ------------------------------------------------------------------------------ */
 
-/* What this transaction has changed: nobody else changes anything between its first change and its end. */
+/* What this transaction has changed. It may have waited for others', who log in as the same role. */
 static const char changes_sql[] =
 	"select action, policy, client_id, old, new from stint.policy_history"
-	" where at >= now() and changed_by = session_user and policy = $1 and ($2::text is null or client_id = $2)"
+	" where own and at >= now() and policy = $1 and ($2::text is null or client_id = $2)"
 	" order by change_id";
 
 /* An action that its words don't show. */

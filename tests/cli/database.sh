@@ -289,6 +289,26 @@ expect 'policy set: without a word it stays a shadow' 0 '^api: max_requests 7 �
 expect 'policy list: still a shadow' 0 '^api +9 +5000 +8 +6000 +fixed_window +30 +relaxed +yes +yes$' "$stint" policy list
 expect 'policy set: no shadow any more' 0 '^api: max_requests 9 → 7, not shadow$' "$stint" policy set api --max-requests 7 --time-window-ms 5000 --no-shadow
 expect 'policy list: no shadow any more' 0 '^api +7 +5000 .* +relaxed +no +yes$' "$stint" policy list
+
+# Another of the same login, whose turn is before: both wait for a third.
+mkfifo "$tmp/third"
+"$psql" -XAtq "$conninfo" <"$tmp/third" >"$tmp/third.log" 2>&1 &
+third=$!
+exec 8>"$tmp/third"
+echo "begin; select stint.set_policy('api', max_requests => 8); select 'is in the queue';" >&8
+wait_for 10 grep -q 'in the queue' "$tmp/third.log"
+wait_in_queue() { [[ $(sql stint "select count(*) from pg_stat_activity where wait_event_type = 'Lock'") = "$1" ]]; }
+sql stint "select stint.set_policy('api', max_requests => 7)" >/dev/null &
+before=$!
+wait_for 10 wait_in_queue 1
+"$stint" policy set api --resolution 31 >"$tmp/own.log" 2>&1 &
+own=$!
+wait_for 10 wait_in_queue 2
+echo 'commit;' >&8
+exec 8>&-
+wait "$own" "$before" "$third"
+ok 'policy set: what another has changed meanwhile is not told as its own' "$([[ $(cat "$tmp/own.log") = 'api: resolution 30 → 31' ]]; echo $?)" "$(cat "$tmp/own.log")"
+"$stint" policy set api --resolution 30 >/dev/null
 expect 'policy set: a new policy that is a shadow' 0 '^dark: created: .*, shadow, pinned$' "$stint" policy set dark --max-requests 7 --time-window-ms 5000 --shadow
 expect 'policy list: it is one' 0 '^dark +7 .* +yes +yes$' "$stint" policy list
 expect 'policy set: a shadow of no policy' 2 'policy set: there is no policy "missing"; "stint policy list" shows those that exist$' "$stint" policy set missing --no-shadow
