@@ -94,11 +94,12 @@ static uint32_t choose_number(void) {
 
 /* The agent before this one may have counted in the same minute. */
 static void begin_first_run(struct audit *audit) {
-	audit->run = (uint16_t)(choose_number() % RUNS);
+	audit->run = audit->denials_run = (uint16_t)(choose_number() % RUNS);
 }
 
-/* Rows from here on are others than those before, even of the same minute. Runs are taken in turn: if one came
- * again, two rows would be one to the database, which refuses them in one statement. */
+/* Decisions from here on are other rows than those before, even of the same minute. Runs are taken in turn: if one
+ * came again, two rows would be one to the database, which refuses them in one statement. (Denials are added to the
+ * row that is there, as long as its hour lasts.) */
 static void begin_run(struct audit *audit) {
 	audit->run = (uint16_t)((audit->run + 1) % RUNS);
 }
@@ -126,8 +127,10 @@ static void follow_clock(struct audit *audit, int64_t now_ns) {
 		audit->minute = minute;
 	} else if (minute > audit->minute || minute < audit->minute - 1) {
 		add_up(audit);
-		if (minute < audit->minute)
+		if (minute < audit->minute) {
 			begin_run(audit);
+			audit->denials_run = audit->run;
+		}
 		audit->minute = minute;
 		audit->due_ns = now_ns + choose_number() % 1000 * (SPREAD_NS / 1000);
 	}
@@ -195,13 +198,12 @@ static void hand_in(struct audit *audit, int64_t now_ns) {
 static void add_denial(void *context, const struct denial *denial) {
 	struct audit *audit = context;
 	if (audit->clock_offset_us != 0)
-		denials_add(&audit->denials, audit->minute / 60, audit->run, denial);
+		denials_add(&audit->denials, audit->minute / 60, audit->denials_run, denial);
 }
 
 void audit_on_denied(struct audit *audit, const struct core_denied *denied) {
 	const struct policies *policies = audit->driver->policies;
 	add_denial(audit, &(struct denial){
-						  .policy_number = policies_number(policies, denied->policy),
 						  .policy = policies->policy[denied->policy].row.name,
 						  .client_id = denied->id,
 						  .client_id_len = denied->id_len,

@@ -30,7 +30,7 @@ struct audit {
 	int64_t minute;                 /* that is counted now; 0: none yet */
 	int64_t due_ns;                 /* when something may be handed in next */
 	int64_t now_ns;                 /* at the last tick */
-	uint16_t run;
+	uint16_t run, denials_run;      /* see decisions.h */
 	bool under_way;
 	bool is_refused; /* the last statement was, as logged */
 	struct denials denials;

@@ -15,11 +15,10 @@ void denials_free(struct denials *denials) {
 
 /* ---- Adding up ---------------------------------------------------------------------- */
 
-static struct denials_hour *find(const struct denials *denials, int64_t hour, uint16_t run,
-                                 uint32_t policy_number) {
+static struct denials_hour *find(const struct denials *denials, int64_t hour, uint16_t run, const char *policy) {
 	for (size_t i = denials->count; i-- > 0;) {
 		struct denials_hour *h = denials->hours[i];
-		if (h->hour == hour && h->run == run && h->policy_number == policy_number)
+		if (h->hour == hour && h->run == run && strcmp(h->policy, policy) == 0)
 			return h;
 	}
 	return NULL;
@@ -40,14 +39,13 @@ static struct denials_hour *begin_hour(struct denials *denials, int64_t hour, ui
 		remove_at(denials, 0);
 	h->hour = hour;
 	h->run = run;
-	h->policy_number = denial->policy_number;
 	strncpy(h->policy, denial->policy, sizeof(h->policy) - 1);
 	denials->hours[denials->count++] = h;
 	return h;
 }
 
 void denials_add(struct denials *denials, int64_t hour, uint16_t run, const struct denial *denial) {
-	struct denials_hour *h = find(denials, hour, run, denial->policy_number);
+	struct denials_hour *h = find(denials, hour, run, denial->policy);
 	if (!h)
 		h = begin_hour(denials, hour, run, denial);
 	if (h)

@@ -26,10 +26,9 @@
  * policies that is half a megabyte in the database, for a host and day. */
 #define DENIALS_CLIENTS 16u
 
-struct denials_hour { /* of one policy */
+struct denials_hour { /* of one policy, whichever bears the name */
 	int64_t hour;     /* since 1970, by the database's clock */
-	uint32_t policy_number;
-	uint16_t run; /* see decisions.h */
+	uint16_t run;     /* see decisions.h */
 	char policy[64];
 	struct sketch sketch;
 };
@@ -41,7 +40,6 @@ struct denials {                             /* begins as all zeros */
 };
 
 struct denial {
-	uint32_t policy_number; /* see policy_number_make() */
 	const char *policy;
 	const char *client_id; /* of client_id_len bytes, 1 to 255 */
 	uint8_t client_id_len;

@@ -51,7 +51,6 @@ static void look_at(struct witness *witness, struct core *core, int64_t now_ns, 
 		return;
 	double estimated = (double)(now - before - 1);
 	tells(context, &(struct denial){
-					   .policy_number = policies_number(witness->policies, index),
 					   .policy = witness->policies->policy[index].row.name,
 					   .client_id = denied.id,
 					   .client_id_len = denied.id_len,

@@ -380,6 +380,23 @@ static void clients_are_handed_in_every_five_minutes(void **state) {
 	assert_int_equal(accused.count, 2); /* once more */
 }
 
+/* Whichever: that one may come back within the hour. */
+static void policies_that_leave_part_no_clients_denials(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	tick();
+	for (int i = 0; i < 3; i++) {
+		is_denied("anna");
+		audit_policy_leaves(&agent.audit, i % 2);
+		if (i % 2 == 0)
+			policies_replace(&agent.policies, 0, &api);
+	}
+	now_ns += 5 * MINUTE;
+	tick();
+	assert_int_equal(accused.count, 1);
+	assert_int_equal(accused.row[0].denied, 3);
+}
+
 static void denials_refused_by_the_database(void) {
 	now_ns += 11 * NS_PER_S;
 	tick();
@@ -445,6 +462,7 @@ int main(void) {
 		TEST(no_row_is_counted_twice_in_a_minute),
 		TEST(whoever_scribbles_makes_wrong_numbers_and_no_more),
 		TEST(clients_are_handed_in_every_five_minutes),
+		TEST(policies_that_leave_part_no_clients_denials),
 		TEST(a_refusal_is_logged_once),
 		TEST(who_stops_hands_in_its_clients),
 		TEST(in_memory_there_is_nobody_to_tell),

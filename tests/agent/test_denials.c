@@ -27,9 +27,10 @@ static int end(void **state) {
 }
 
 static void denies_so(int64_t hour, unsigned policy, const char *client, uint64_t count, double variance) {
+	char name[32];
+	snprintf(name, sizeof(name), "policy %u", policy);
 	denials_add(&denials, hour, 7,
-	            &(struct denial){.policy_number = policy,
-	                             .policy = "api",
+	            &(struct denial){.policy = name,
 	                             .client_id = client,
 	                             .client_id_len = (uint8_t)strlen(client),
 	                             .reason = 1,
