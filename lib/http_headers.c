@@ -96,7 +96,7 @@ static int check(const struct stint_http_options *o) {
 		error = options_check_optional("fallback_time_window_ms", o->fallback_time_window_ms,
 		                               STINT_TIME_WINDOW_MS_MIN, STINT_TIME_WINDOW_MS_MAX);
 	if (!error)
-		error = options_check_optional("version", (int64_t)o->version, STINT_HTTP_DRAFT_11, STINT_HTTP_NONE);
+		error = options_check_optional("version", (int)o->version, STINT_HTTP_DRAFT_11, STINT_HTTP_NONE);
 	return error;
 }
 

@@ -74,9 +74,9 @@ int options_check(const struct stint_options *o) {
 	int error;
 	if ((error = options_check_policy(o->policy)) != 0 || (error = check_numbers(o)) != 0 ||
 	    (error = check_local(o)) != 0 ||
-	    (error = check_range("algorithm", (int64_t)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
-	    (error = check_range("mode", (int64_t)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
-	    (error = check_range("on_error", (int64_t)o->on_error, STINT_ON_ERROR_LOCAL, STINT_ON_ERROR_ALLOW)) != 0 ||
+	    (error = check_range("algorithm", (int)o->algorithm, STINT_SLIDING_WINDOW, STINT_FIXED_WINDOW)) != 0 ||
+	    (error = check_range("mode", (int)o->mode, STINT_STRICT, STINT_RELAXED)) != 0 ||
+	    (error = check_range("on_error", (int)o->on_error, STINT_ON_ERROR_LOCAL, STINT_ON_ERROR_ALLOW)) != 0 ||
 	    (error = options_check_optional("timeout_ms", o->timeout_ms, 1, STINT_TIMEOUT_MS_MAX)) != 0)
 		return error;
 	return check_sub_window(o);

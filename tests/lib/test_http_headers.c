@@ -244,6 +244,7 @@ static void bad_options_are_refused(void **state) {
 	assert_refused(OPTIONS(options.time_window_ms = -1), STINT_ERANGE, "time_window_ms is -1");
 	assert_refused(OPTIONS(options.fallback_time_window_ms = 1), STINT_ERANGE, "fallback_time_window_ms is 1,");
 	assert_refused(OPTIONS(options.version = (enum stint_http_version)2), STINT_ERANGE, "version is 2");
+	assert_refused(OPTIONS(options.version = (enum stint_http_version)(-1)), STINT_ERANGE, "version is -1");
 }
 
 static void sizes_travel(void **state) {

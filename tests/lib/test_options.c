@@ -61,6 +61,12 @@ static void refuses_what_is_out_of_range(void **state) {
 	}
 	assert_int_equal(TRY(options.on_error = (enum stint_on_error)3), STINT_ERANGE);
 	assert_string_equal(stint_error_detail(), "on_error is 3, must be 0 to 2");
+	assert_int_equal(TRY(options.on_error = (enum stint_on_error)(-1)), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "on_error is -1, must be 0 to 2");
+	assert_int_equal(TRY(options.algorithm = (enum stint_algorithm)(-1)), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "algorithm is -1, must be 0 to 1");
+	assert_int_equal(TRY(options.mode = (enum stint_mode)(-1)), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(), "mode is -1, must be 0 to 1");
 	assert_int_equal(TRY(options.local_max_requests = -2), STINT_ERANGE);
 	assert_non_null(strstr(stint_error_detail(), "local_max_requests is -2, must be 1 to"));
 	assert_int_equal(TRY(options.local_max_requests = STINT_FALLBACK_REQUESTS_MAX + 1), STINT_ERANGE);
