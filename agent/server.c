@@ -47,6 +47,10 @@ static const struct timespec lock_pause = {.tv_nsec = 10000000};
 #define CLOCK_AHEAD_MAX_NS  UINT64_C(1000000000)
 #define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
 
+/* Who is refused tries again some times a second, for as long as it runs. Each is named once in the log, as long as
+ * no more than so many take turns. */
+#define REFUSED_NAMED 1024u
+
 struct connection {
 	struct server *server;
 	struct event *readable;
@@ -89,6 +93,8 @@ struct server {
 	uint32_t free_head;
 	size_t count, app_count;
 	uint64_t refused; /* apps of another version */
+	pid_t refused_pids[REFUSED_NAMED];
+	unsigned refused_next;
 	struct sockaddr_un address;
 	int fd;
 	struct inbox inbox; /* messages of the connection whose turn it is */
@@ -100,12 +106,20 @@ static server_peer peer_of(const struct connection *c) {
 	return (uint64_t)c->generation << 32 | c->index;
 }
 
-/* Logs which app is cut off: the process that connected, as the kernel knows it. A process in a container may
- * have a number here that it doesn't know itself. */
-static void log_cut_off(int fd, const char *why) {
+/* The process that connected, as the kernel knows it; its number is 0 if it can't be seen from here. A process in a
+ * container may have a number here that it doesn't know itself. */
+static struct ucred process_of(int fd) {
 	struct ucred who = {.pid = 0};
 	socklen_t size = sizeof(who);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || who.pid == 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+		who.pid = 0;
+	return who;
+}
+
+/* Logs which app is cut off. */
+static void log_cut_off(int fd, const char *why) {
+	struct ucred who = process_of(fd);
+	if (who.pid == 0)
 		log_warning("cut off an app that can't be seen from here: %s", why);
 	else
 		log_warning("cut off an app, process %d of user %u: %s", (int)who.pid, (unsigned)who.uid, why);
@@ -247,6 +261,17 @@ static int send_welcome(struct connection *c) {
 	return sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(welcome) ? 0 : -1;
 }
 
+/* Returns whether the process is among those that were refused last; now it is. All that can't be seen are one. */
+static bool is_refused_again(struct server *server, pid_t pid) {
+	if (pid == 0)
+		pid = -1;
+	for (unsigned i = 0; i < REFUSED_NAMED; i++)
+		if (server->refused_pids[i] == pid)
+			return true;
+	server->refused_pids[server->refused_next++ % REFUSED_NAMED] = pid;
+	return false;
+}
+
 static void refuse(struct connection *c, int status, const char *sentence) {
 	struct {
 		struct wire_welcome welcome;
@@ -260,7 +285,7 @@ static void refuse(struct connection *c, int status, const char *sentence) {
 	size_t length = strlen(sentence);
 	memcpy(message.sentence, sentence, length);
 	send(c->fd, &message, sizeof(message.welcome) + length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	hang_up(c, sentence);
+	hang_up(c, is_refused_again(c->server, process_of(c->fd).pid) ? NULL : sentence);
 }
 
 /* ---- Receiving --------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "logged.h"
 #include "stint.h"
 
 /* ---- In its place ----------------------------------------------------------------------------- */
@@ -104,6 +105,19 @@ static void other_versions_are_refused_with_a_reason(void **state) {
 	expect_refused(f, hello, STINT_EVERSION, "layout 4294967295");
 }
 
+/* It tries again some times a second. */
+static void who_is_refused_is_named_once(void **state) {
+	struct fixture *f = *state;
+	struct wire_hello hello = hello_at(0);
+	hello.layout_version--;
+	log_is_read();
+	for (int i = 0; i < 3; i++)
+		expect_refused(f, hello, STINT_EVERSION, "layout");
+	expect_logged_once("cut off an app, process");
+	log_is_read_no_more();
+	assert_int_equal(server_refused_count(f->server), 3);
+}
+
 static void other_clocks_are_refused(void **state) {
 	struct fixture *f = *state;
 	expect_refused(f, hello_at(INT64_C(3000000000)), STINT_ETIMENS, "time namespace");
@@ -117,10 +131,15 @@ static void other_clocks_are_refused(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 	const struct CMUnitTest tests[] = {
-		TEST(group_may_connect_and_others_not),          TEST(a_second_agent_is_refused),
-		TEST(a_dead_agents_socket_is_replaced),          TEST(a_file_in_the_way_is_not_removed),
-		TEST(anothers_socket_in_the_way_is_not_removed), TEST(a_path_that_is_too_long_says_so),
-		TEST(other_versions_are_refused_with_a_reason),  TEST(other_clocks_are_refused),
+		TEST(group_may_connect_and_others_not),
+		TEST(a_second_agent_is_refused),
+		TEST(a_dead_agents_socket_is_replaced),
+		TEST(a_file_in_the_way_is_not_removed),
+		TEST(anothers_socket_in_the_way_is_not_removed),
+		TEST(a_path_that_is_too_long_says_so),
+		TEST(other_versions_are_refused_with_a_reason),
+		TEST(other_clocks_are_refused),
+		TEST(who_is_refused_is_named_once),
 	};
 	return cmocka_run_group_tests_name("server_socket", tests, NULL, NULL);
 }
