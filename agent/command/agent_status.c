@@ -106,8 +106,12 @@ static bool say_hello(int fd, char *why, size_t why_size) {
 		return false;
 	}
 	memcpy((char *)&welcome + sizeof(welcome.head), message.body, sizeof(welcome) - sizeof(welcome.head));
+	bool same = welcome.wire_version == WIRE_VERSION && welcome.layout_version == LAYOUT_VERSION;
 	if (welcome.status != 0)
-		snprintf(why, why_size, "%s", stint_strerror(welcome.status));
+		snprintf(why, why_size, "%s",
+		         same ? stint_strerror(welcome.status)
+		              : "this command and the agent are of different versions;"
+		                " install all of one version, and restart the agent");
 	return welcome.status == 0;
 }
 

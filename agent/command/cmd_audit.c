@@ -23,7 +23,8 @@ static const char clients_help[] =
 	"Shows who was denied most, by which policy, and why: limit, block, fallback (a host on its\n"
 	"own), or database (it couldn't get at the client's row); and by how much the number may be\n"
 	"wrong. Of a shadow policy these are the clients that it would have denied. Clients are\n"
-	"counted by the hour, so hours count that are in the period in part.\n"
+	"counted by the hour, so hours count that are in the period in part. Of an agent that was\n"
+	"killed, up to five minutes are missing.\n"
 	"\n"
 	"  --top N          so many at most, 1 to 10000 (default 20)\n" PERIOD_HELP;
 
