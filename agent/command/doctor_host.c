@@ -91,11 +91,16 @@ static void look_at_socket(struct doctor *doctor) {
 static void look_at_agents_database(struct doctor *doctor) {
 	const json_t *database = json_object_get(doctor->status, "database");
 	const char *state = fields_text(database, "state");
+	int64_t held_ms = fields_number(database, "held_ms");
 	if (strcmp(fields_text(database, "kind"), "memory") == 0)
 		doctor_find(doctor, DOCTOR_OK, "agent's database", NULL, "none (memory:): this host counts for itself");
 	else if (strcmp(state, "in step") == 0)
 		doctor_find(doctor, DOCTOR_OK, "agent's database", NULL, "in step, %" PRId64 " live hosts",
 		            (int64_t)json_integer_value(json_object_get(database, "live_hosts")));
+	else if (held_ms > 0)
+		doctor_find(doctor, DOCTOR_WARNING, "agent's database", "wait",
+		            "%s for %.1f s more, until leases of the server before have ended on all hosts", state,
+		            (double)held_ms / 1e3);
 	else
 		doctor_find(doctor, strcmp(state, "resync") == 0 ? DOCTOR_WARNING : DOCTOR_ERROR, "agent's database",
 		            "see below what is wrong with the database, and the agent's log: journalctl -u stintd",

@@ -22,6 +22,14 @@ ok 'status: counters' "$(grep -qE '^allowed +9000000000  of these checks; most a
 ok 'status: policies, with what is missing as a dash' "$(grep -qE '^api +100 +1000 +- +- +sliding_window +- +- +- +yes$' <<<"$output"; echo $?)" "$output"
 ok 'status: nothing is held back' "$([[ $output != *waits* ]]; echo $?)" "$output"
 with_agent held=8200 'status: grants held back after a failover' 4 '^waits +8\.2 s more, until leases of the server before have ended on all hosts$'
+rm -f "$tmp/fake.sock" "$tmp/ready"
+"$here/fake-agent" "$tmp/fake.sock" held=8200 >"$tmp/ready" 2>/dev/null &
+held=$!
+wait_for 10 grep -q ready "$tmp/ready"
+expect 'doctor: ... too' 0 "^warning +agent's database +fallback for 8\\.2 s more, until leases of the server before .*; wait$" \
+	env -u STINT_DATABASE PGHOST="$tmp/nowhere" "$stint" --socket "$tmp/fake.sock" doctor
+kill "$held" 2>/dev/null
+wait "$held" 2>/dev/null
 with_agent good 'status --json: what this program does not know stays' 4 '"something": "new"' --json
 with_agent minimal 'status: nothing known' 0 '^agent'
 ok 'status: nothing known is not told of' "$([[ $output == 'agent      on host , process 0, up 0 ms, apps connected: 0
