@@ -1,7 +1,8 @@
 /*
  * audit.h - hands in what this host has decided, for audits: each minute, by policy and source, what apps have
- * counted since (tallies.h), and every five minutes the clients that were denied most (denials.h). Leases don't
- * wait for it: these are short statements, not of all hosts at once, and no commit is waited for.
+ * counted since (tallies.h), and every five minutes the clients that were denied most (denials.h). Leases wait
+ * for it no longer than for one another: these are short statements, not of all hosts at once, and no commit is
+ * waited for.
  *
  * Minutes are those of the database's clock. While an agent hasn't met its database yet, they are the stopwatch's,
  * and are put right then.

@@ -17,7 +17,7 @@
 
 #include "protocol/tally.h"
 
-/* So many rows at most, of 128 bytes. Even if all policies decide in all ways, two minutes of that have room. */
+/* So many rows at most, of 120 bytes. Even if all policies decide in all ways, two minutes of that have room. */
 #define DECISIONS_MAX 16384u
 
 /* When a row that was recorded is handed in once more: a server that doesn't wait for its disk writes to it thrice
