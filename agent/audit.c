@@ -98,8 +98,8 @@ static void begin_first_run(struct audit *audit) {
 }
 
 /* Decisions from here on are other rows than those before, even of the same minute. Runs are taken in turn: if one
- * came again, two rows would be one to the database, which refuses them in one statement. (Denials are added to the
- * row that is there, as long as its hour lasts.) */
+ * came again, two rows would be one to the database, which refuses them in one statement. (Denials are added to
+ * the row that is there, as long as its hour lasts.) */
 static void begin_run(struct audit *audit) {
 	audit->run = (uint16_t)((audit->run + 1) % RUNS);
 }

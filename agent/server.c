@@ -47,8 +47,8 @@ static const struct timespec lock_pause = {.tv_nsec = 10000000};
 #define CLOCK_AHEAD_MAX_NS  UINT64_C(1000000000)
 #define CLOCK_BEHIND_MAX_NS UINT64_C(60000000000)
 
-/* Who is refused tries again some times a second, for as long as it runs. Each is named once in the log, as long as
- * no more than so many take turns. */
+/* Who is refused tries again some times a second, for as long as it runs. Each is named once in the log, as long
+ * as no more than so many take turns. */
 #define REFUSED_NAMED 1024u
 
 struct connection {
@@ -106,8 +106,8 @@ static server_peer peer_of(const struct connection *c) {
 	return (uint64_t)c->generation << 32 | c->index;
 }
 
-/* The process that connected, as the kernel knows it; its number is 0 if it can't be seen from here. A process in a
- * container may have a number here that it doesn't know itself. */
+/* The process that connected, as the kernel knows it; its number is 0 if it can't be seen from here. A process in
+ * a container may have a number here that it doesn't know itself. */
 static struct ucred process_of(int fd) {
 	struct ucred who = {.pid = 0};
 	socklen_t size = sizeof(who);
