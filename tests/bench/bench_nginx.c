@@ -4,7 +4,9 @@
  * one processor; wrk, with 32 connections and 1,000 clients in turn, on another. Each contender has an nginx of
  * its own, and they take turns.
  *
- * What is judged is the worker's own time: where wrk is the slower one, requests per second say nothing.
+ * What is judged is the worker's own time: where wrk is the slower one, requests per second say nothing. Beside it
+ * stands what no other load on the machine changes: the worker's instructions for the shortest request, of clients
+ * whom the table knows, by callgrind. They are those of the program alone, and the kernel takes most of the time.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -28,6 +30,11 @@
 #define CLIENTS  "1000"
 #define AT_LEAST 0.97 /* of the requests without a module */
 
+/* Under callgrind. */
+#define FEW     20 /* clients */
+#define WARM    1000
+#define COUNTED 2000
+
 enum request { SHORT, PROXIED, REQUESTS };
 
 static const char *const request_paths[REQUESTS] = {"/short", "/proxied"};
@@ -40,6 +47,7 @@ struct contender {
 	int port;
 	pid_t worker;
 	struct samples rate[REQUESTS], cpu_ns[REQUESTS]; /* a second; of a request */
+	double instructions;                             /* of the shortest request */
 };
 
 enum { PLAIN, LIMIT_REQ, STINT, STINT_HEADERS, CONTENDERS };
@@ -56,19 +64,6 @@ static struct contender contenders[CONTENDERS] = {
 };
 
 /* ---- nginx ---------------------------------------------------------------------- */
-
-static pid_t find_worker(const struct nginx *nginx) {
-	char path[64];
-	int pid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)nginx->master, (int)nginx->master);
-	FILE *children = fopen(path, "re");
-	if (!children || fscanf(children, "%d", &pid) != 1)
-		pid = 0;
-	if (children)
-		fclose(children);
-	return pid;
-}
 
 /* On a processor of its own, if there are two. */
 static void pin(pid_t pid) {
@@ -107,7 +102,7 @@ static int start(struct contender *c, const struct scene *scene, const struct ho
 	if ((c->has_module ? nginx_prepare : nginx_prepare_plain)(&c->nginx, scene, name, 1, http) != 0 ||
 	    nginx_start(&c->nginx) != 0)
 		return -1;
-	c->worker = find_worker(&c->nginx);
+	c->worker = nginx_find_worker(&c->nginx);
 	pin(c->worker);
 	return c->worker > 0 ? 0 : -1;
 }
@@ -182,6 +177,48 @@ static int measure_all(bool counts) {
 	return 0;
 }
 
+/* ---- Counting ------------------------------------------------------------------------- */
+
+/* One after the other, over one connection. */
+static int ask_for(const struct contender *c, int requests) {
+	int fd = nginx_connect(&c->nginx), answered = 0;
+	struct answer answer = {.status = fd < 0 ? 0 : 200};
+	char path[64];
+
+	for (; answered < requests && answer.status == 200; answered++) {
+		snprintf(path, sizeof(path), "%s?k=client-%d", request_paths[SHORT], answered % FEW);
+		if (!nginx_ask(fd, path, ""))
+			break;
+		nginx_read(fd, &answer, START_MS);
+	}
+	if (fd >= 0)
+		close(fd);
+	return answered == requests && answer.status == 200 ? 0 : -1;
+}
+
+/* What its worker runs from its beginning to its end. */
+static int count_all(struct contender *c, int requests, double *instructions) {
+	if (nginx_start_in_callgrind(&c->nginx) != 0)
+		return -1;
+	pid_t worker = nginx_find_worker(&c->nginx);
+	int status = ask_for(c, requests);
+	nginx_stop(&c->nginx);
+	*instructions = nginx_read_instructions(&c->nginx, worker);
+	return status != 0 || *instructions <= 0 ? -1 : 0;
+}
+
+/* Beginning, end and warming up are in both. */
+static int count(struct contender *c) {
+	double less, more;
+
+	if (count_all(c, WARM, &less) != 0 || count_all(c, WARM + COUNTED, &more) != 0) {
+		fprintf(stderr, "bench_nginx: the instructions of %s could not be counted\n", c->name);
+		return -1;
+	}
+	c->instructions = (more - less) / COUNTED;
+	return 0;
+}
+
 /* ---- Telling ------------------------------------------------------------------------------ */
 
 static void put(const struct contender *c, enum request request) {
@@ -209,6 +246,19 @@ static void put(const struct contender *c, enum request request) {
 	                            .note = "wrk has a processor of its own, and may be the slower one"});
 }
 
+static void put_instructions(const struct contender *c) {
+	char what[128];
+
+	snprintf(what, sizeof(what), "nginx, %s, %s: instructions of its worker", c->name, request_names[SHORT]);
+	figure_put(&(struct figure){.row = ROW,
+	                            .what = what,
+	                            .unit = "",
+	                            .value = c->instructions,
+	                            .against = contenders[PLAIN].name,
+	                            .base = contenders[PLAIN].instructions,
+	                            .note = "the program's own, without the kernel's"});
+}
+
 static int play(const struct scene *scene) {
 	struct host host;
 	struct nginx app;
@@ -233,11 +283,15 @@ static int play(const struct scene *scene) {
 			put(&contenders[i], request);
 	for (int i = 0; i < CONTENDERS; i++)
 		nginx_stop(&contenders[i].nginx);
+	for (int i = 0; i < CONTENDERS && status == 0; i++)
+		status = count(&contenders[i]);
+	for (int i = LIMIT_REQ; i < CONTENDERS && status == 0; i++)
+		put_instructions(&contenders[i]);
 	nginx_stop(&app);
 	host_stop(&host);
 	return status != 0;
 }
 
 int main(void) {
-	return scene_run(play, 240);
+	return scene_run(play, 400);
 }

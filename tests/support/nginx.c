@@ -127,6 +127,38 @@ int nginx_start_in_valgrind(struct nginx *nginx) {
 	                                     ARGUMENTS(nginx), NULL});
 }
 
+int nginx_start_in_callgrind(struct nginx *nginx) {
+	char log[128], out[128];
+	snprintf(log, sizeof(log), "--log-file=%s/valgrind.%%p", nginx->dir);
+	snprintf(out, sizeof(out), "--callgrind-out-file=%s/callgrind.%%p", nginx->dir);
+	return start(nginx,
+	             (const char *[]){"valgrind", "--tool=callgrind", log, out, PROGRAM, ARGUMENTS(nginx), NULL});
+}
+
+double nginx_read_instructions(const struct nginx *nginx, pid_t pid) {
+	char path[128], line[512];
+	double instructions = 0;
+	snprintf(path, sizeof(path), "%s/callgrind.%d", nginx->dir, (int)pid);
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file) && sscanf(line, "totals: %lf", &instructions) != 1) {
+	}
+	if (file)
+		fclose(file);
+	return instructions;
+}
+
+pid_t nginx_find_worker(const struct nginx *nginx) {
+	char path[64];
+	int pid = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)nginx->master, (int)nginx->master);
+	FILE *children = fopen(path, "re");
+	if (!children || fscanf(children, "%d", &pid) != 1)
+		pid = 0;
+	if (children)
+		fclose(children);
+	return pid;
+}
+
 int nginx_test(const struct nginx *nginx, char *said, size_t size) {
 	const char *script = "nginx=$1; shift; exec \"$nginx\" -t \"$@\" 2>&1";
 	const char *argv[] = {"sh",       "-c", script,   "sh", PROGRAM,      "-p",

@@ -28,6 +28,12 @@ int nginx_prepare_plain(struct nginx *, const struct scene *scene, const char *n
 int nginx_start(struct nginx *);
 /* The same under valgrind, whose words are in dir/valgrind.PID. */
 int nginx_start_in_valgrind(struct nginx *);
+/* The same under callgrind. */
+int nginx_start_in_callgrind(struct nginx *);
+/* After this process of it has ended under callgrind: how many instructions it ran; 0 if that isn't known. */
+double nginx_read_instructions(const struct nginx *, pid_t);
+/* Its first worker; 0: there is none. */
+pid_t nginx_find_worker(const struct nginx *);
 /* Runs `nginx -t`; what it says goes to `said`. Its exit status. */
 int nginx_test(const struct nginx *, char *said, size_t size);
 void nginx_reload(const struct nginx *);
