@@ -123,6 +123,13 @@ static ngx_int_t note(struct reading *r, const ngx_str_t *word, unsigned number)
 	return NGX_OK;
 }
 
+static ngx_int_t refuse_unknown(struct reading *r, const ngx_str_t *word) {
+	u_char names[256], *end = names;
+	for (size_t i = 0; i < PARAMETERS; i++)
+		end = ngx_slprintf(end, names + sizeof(names), "%s, ", parameters[i].name);
+	return refuse(r, "no such parameter \"%V\", must be one of %*sdry_run", word, (size_t)(end - names), names);
+}
+
 static ngx_int_t read_parameter(struct reading *r, const ngx_str_t *word) {
 	const u_char *equals = memchr(word->data, '=', word->len);
 	size_t length = equals ? (size_t)(equals - word->data) : word->len;
@@ -135,7 +142,7 @@ static ngx_int_t read_parameter(struct reading *r, const ngx_str_t *word) {
 	for (unsigned i = 0; equals && i < PARAMETERS; i++)
 		if (is_named(word, length, parameters[i].name))
 			return note(r, word, i) == NGX_OK ? parameters[i].read(r, &parameters[i], &text) : NGX_ERROR;
-	return refuse(r, "no such parameter \"%V\"", word);
+	return refuse_unknown(r, word);
 }
 
 /* ---- Policies ------------------------------------------------------------------------------ */

@@ -108,7 +108,8 @@ static char *read_status(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
 	if (cf->args->nelts == 2)
 		return NGX_CONF_OK;
 	if (!starts_with(&words[2], "bad_key=")) {
-		ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "stint_status: no such parameter \"%V\"", &words[2]);
+		ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "stint_status: no such parameter \"%V\", must be bad_key=CODE",
+		                   &words[2]);
 		return NGX_CONF_ERROR;
 	}
 	code = read_number(cf, "stint_status", &words[2], ngx_strlen("bad_key="), 400, 599);
@@ -127,7 +128,9 @@ static char *read_prefix(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
 		bool is_ipv4 = starts_with(&words[i], "ipv4=");
 		ngx_int_t *prefix = is_ipv4 ? &l->ipv4_prefix : &l->ipv6_prefix;
 		if (!is_ipv4 && !starts_with(&words[i], "ipv6=")) {
-			ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "stint_client_prefix: no such parameter \"%V\"", &words[i]);
+			ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+			                   "stint_client_prefix: no such parameter \"%V\", must be ipv4=BITS or ipv6=BITS",
+			                   &words[i]);
 			return NGX_CONF_ERROR;
 		}
 		if (*prefix != NGX_CONF_UNSET)
