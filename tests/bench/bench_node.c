@@ -1,9 +1,9 @@
 /*
  * bench_node.c - lib/node: isAllowed() awaited and tryCheck(), beside rate-limiter-flexible in memory, in one and
- * in two processes (there it counts in each process for itself: where both take the same clients in the same order,
- * lib/node's lines of the cache are fought over, and theirs aren't), of 100 clients and of 100,000; and isAllowed()
- * awaited beside its stores in Redis and in PostgreSQL and in its cluster's primary, which each process awaits one
- * check after the other, too. There the agent counts in the same PostgreSQL.
+ * in two processes, of 100 clients and of 100,000. (Theirs counts in each process for itself. Where both processes
+ * take the same clients in the same order, lib/node's lines of the cache are fought over, and theirs aren't.) And
+ * isAllowed() awaited beside its stores in Redis and in PostgreSQL and in its cluster's primary, which each
+ * process awaits one check after the other, too. There the agent counts in the same PostgreSQL.
  */
 #include <stdio.h>
 #include <stdlib.h>
