@@ -23,7 +23,8 @@ static uint64_t count_denials(const struct tally *tally) {
 	return sum;
 }
 
-/* What was denied before the agent came, or this policy, is nobody's. Returns false without memory. */
+/* What was denied before the agent came is nobody's. A policy that comes later finds its counts cleared: all that
+ * there is is its own. Returns false without memory. */
 static bool meet(struct witness *witness, int index) {
 	uint32_t stripes = witness->policies->tallies.stripes;
 	uint32_t generation = witness->policies->policy[index].generation;
@@ -33,7 +34,7 @@ static bool meet(struct witness *witness, int index) {
 		return false;
 	witness->generation[index] = generation;
 	for (uint32_t i = 0; i < stripes; i++)
-		witness->seen[index][i] = count_denials(&row_of(witness, index)[i]);
+		witness->seen[index][i] = witness->has_looked_round ? 0 : count_denials(&row_of(witness, index)[i]);
 	return true;
 }
 
@@ -78,6 +79,7 @@ void witness_look(struct witness *witness, struct core *core, int64_t now_ns, wi
 	for (unsigned i = 0; i < POLICY_CAPACITY && looked < LOOK_TALLIES; i++) {
 		looked += look_at_policy(witness, core, now_ns, witness->next, tells, context);
 		witness->next = (witness->next + 1) % (int)POLICY_CAPACITY;
+		witness->has_looked_round |= witness->next == 0;
 	}
 }
 

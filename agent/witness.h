@@ -6,6 +6,7 @@
 #ifndef STINT_WITNESS_H
 #define STINT_WITNESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/core.h"
@@ -17,6 +18,7 @@ struct witness {
 	uint64_t *seen[POLICY_CAPACITY];      /* denials in each tally, when it was looked at last; NULL: never */
 	uint32_t generation[POLICY_CAPACITY]; /* of the policy that these are of */
 	int next;                             /* the policy to be looked at next */
+	bool has_looked_round;                /* at all that were there when the agent came */
 };
 
 typedef void witness_tells(void *context, const struct denial *);

@@ -147,6 +147,21 @@ static void what_was_before_is_nobodys(void **state) {
 	assert_int_equal(told.count, 2);
 }
 
+/* Its counts began with it. */
+static void a_policy_that_comes_later_is_known_from_its_beginning(void **state) {
+	(void)state;
+	uint32_t anna = is_denied("anna");
+	look();
+	agent.policies.policy[0].generation++;
+	denies(0, TALLY_DENIED, 10, anna + 1);
+	look();
+	assert_int_equal(tellings, 1);
+	assert_string_equal(told.client, "anna");
+	assert_int_equal(told.count, 10);
+	look();
+	assert_int_equal(tellings, 0);
+}
+
 /* An older library leaves 0 there; and anybody may write anything. */
 static void what_cant_be_is_nobodys(void **state) {
 	(void)state;
@@ -186,7 +201,7 @@ int main(void) {
 		TEST(whom_the_agent_denies_it_knows),      TEST(who_takes_by_itself_isnt_told_of),
 		TEST(whom_apps_deny_is_told_by_the_last),  TEST(admissions_are_nobodys),
 		TEST(what_was_before_is_nobodys),          TEST(what_cant_be_is_nobodys),
-		TEST(another_policys_client_is_not_meant),
+		TEST(another_policys_client_is_not_meant), TEST(a_policy_that_comes_later_is_known_from_its_beginning),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
