@@ -237,9 +237,16 @@ static void who_leaves_early_or_stays_for_ever_harms_nobody(void **state) {
 	int silent = connect_to(f);
 	turn(f);
 	expect_status(ask(f, "GET /metrics HTTP/1.1\r\n\r\n"), "200 OK");
+	int waiting = connect_to(f);
+	say(waiting, "GET /metrics HTTP/1.1\r\n\r\n");
+	for (int i = 0; f->jobs == 0 && i < 1000; i++)
+		event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	assert_int_equal(f->jobs, 1);
 	metrics_server_free(f->server);
 	f->server = NULL;
 	assert_int_equal(access(f->path, F_OK), -1);
+	assert_int_equal(f->jobs, 0);
+	close(waiting);
 	close(silent);
 }
 
