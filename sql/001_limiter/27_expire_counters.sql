@@ -139,8 +139,9 @@ begin
 	-- History is kept for a year, and what was decided for a month, so an hourly look is enough. After a full batch the
 	-- next call goes on; decisions are many, so that it comes soon.
 	if clock_timestamp() not between lower.history_at and lower.history_at + interval '1 hour' then
-		-- The last look that ended has left nothing of more than 30 days before it, but for what somebody had locked.
-		since := least(lower.history_at, clock_timestamp()) - interval '30 days 10 minutes';
+		-- The last look that ended has left nothing of more than 30 days before it, but for what somebody had locked: so
+		-- the hour before that is looked at once more.
+		since := least(lower.history_at, clock_timestamp()) - interval '30 days 1 hour 10 minutes';
 		select e.* into lower.decision_at, lower.decision_host_id, decisions
 		from stint.expire_decisions(greatest(batch, 1), since, lower.decision_at, lower.decision_host_id) e;
 		select e.* into lower.denial_at, lower.denial_host_id, denials

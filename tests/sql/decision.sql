@@ -1,7 +1,7 @@
 -- What hosts have decided, as their agents hand it in and auditors see it, and when it goes.
 
 begin;
-select plan(23);
+select plan(24);
 
 select host_id from stint.register_host('web-1', 'first', '0.1.0') \gset
 select host_id as other from stint.register_host('web-2', 'first', '0.1.0') \gset
@@ -64,6 +64,10 @@ update stint.host_decision set minute = date_trunc('minute', clock_timestamp()) 
 where minute = (select max(minute) from stint.host_decision);
 select results_eq('select * from stint.expire_counters(5)', 'values (0::bigint, 1::bigint)', 'what has come to its end since the last look goes');
 select is((select count(*) from stint.host_decision), 2::bigint, '… and what lay before that look is not looked at');
+update stint.expiry set history_at = clock_timestamp() - interval '2 hours';
+insert into stint.host_decision (minute, allowed, denied, shadow_denied, host_id, run, source, policy)
+values (date_trunc('minute', clock_timestamp()) - interval '30 days 3 hours', 1, 0, 0, :host_id, 1, 1, 'p');
+select results_eq('select * from stint.expire_counters(5)', 'values (0::bigint, 1::bigint)', '… but what somebody may have locked in the last look');
 
 -- So does each batch, within a look: here a row before where it ended shows whether it looks there.
 update stint.expiry set history_at = clock_timestamp() - interval '5 hours';
