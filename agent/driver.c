@@ -137,6 +137,12 @@ static int check_want(int index, const struct wire_want *want, const char *id, s
 	return is_cost(want->cost) ? 0 : STINT_ERANGE;
 }
 
+static core_event_want *event_of(const struct wire_want *want) {
+	if (!(want->head.flags & WIRE_WANT_PROVIDE))
+		return core_want;
+	return want->head.flags & WIRE_WANT_LOOK ? core_look : core_provide;
+}
+
 void driver_on_want(struct driver *driver, server_peer peer, const struct wire_want *want, const char *id,
                     size_t length) {
 	int64_t now_ns = monotonic_now_ns();
@@ -147,9 +153,8 @@ void driver_on_want(struct driver *driver, server_peer peer, const struct wire_w
 		send_verdict(driver, peer, want->head.serial, &(struct core_verdict){.status = status});
 	} else {
 		driver->policies->policy[index].used_ns = now_ns;
-		core_event_want *tell = want->head.flags & WIRE_WANT_PROVIDE ? core_provide : core_want;
-		tell(driver->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length, want->cost,
-		     now_ns + timeout_ms * NS_PER_MS);
+		event_of(want)(driver->core, now_ns, peer, want->head.serial, (uint16_t)index, id, (uint8_t)length,
+		               want->cost, now_ns + timeout_ms * NS_PER_MS);
 	}
 	driver_pump_soon(driver);
 }

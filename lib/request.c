@@ -24,10 +24,16 @@ bool request_send_declare(const struct stint_limiter *limiter, uint32_t serial, 
 	return connection_send(fd, &message, sizeof(message), limiter->policy, limiter->policy_length);
 }
 
+static uint16_t flags_of(const struct question *q) {
+	if (!q->look)
+		return 0;
+	return q->part ? WIRE_WANT_PROVIDE : WIRE_WANT_PROVIDE | WIRE_WANT_LOOK;
+}
+
 bool request_send_want(const struct request *r, int fd) {
 	const struct question *q = &r->question;
 	struct wire_want message = {
-		.head = {.type = WIRE_WANT, .flags = q->look ? WIRE_WANT_PROVIDE : 0, .serial = r->serial},
+		.head = {.type = WIRE_WANT, .flags = flags_of(q), .serial = r->serial},
 		.policy = atomic_load(&q->limiter->binding)->policy,
 		.cost = q->cost,
 		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(clock_fine_ns(), r->give_up_ns)),

@@ -272,6 +272,7 @@ bool together_decide(struct together *t) {
 struct question together_question(const struct together *t) {
 	struct question q = t->part[t->asked];
 	q.look = true;
+	q.part = true;
 	q.until_ns = t->until_ns;
 	return q;
 }

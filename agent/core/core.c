@@ -188,6 +188,18 @@ void core_provide(struct core *core, int64_t now_ns, uint64_t peer, uint32_t ser
 	    &(struct waiter){.peer = peer, .serial = serial, .cost = cost, .expires_ns = expires_ns, .provide = true});
 }
 
+void core_look(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial, uint16_t policy, const char *id,
+               uint8_t id_len, uint32_t cost, int64_t expires_ns) {
+	core->now_ns = now_ns;
+	ask(core, policy, id, id_len,
+	    &(struct waiter){.peer = peer,
+	                     .serial = serial,
+	                     .cost = cost,
+	                     .expires_ns = expires_ns,
+	                     .provide = true,
+	                     .looks = true});
+}
+
 static void charge_store(struct core *core, uint32_t index, uint32_t owed) {
 	struct pending *pending = pending_for(core, index);
 	if (!pending)

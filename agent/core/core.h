@@ -77,8 +77,8 @@ struct core_io {
 	/* Ask the other hosts for what they haven't spent of these clients' leases; each is told by core_recall(). It
 	 * may be lost: nothing depends on it. NULL: nobody can be told. */
 	void (*recall)(void *context, const struct lease_recall *recalls, size_t count);
-	/* A verdict denies this client. Not of core_provide(): the app counts that itself. NULL: nobody wants to
-	 * know. */
+	/* A verdict denies this client. Not of core_look(), and of core_provide() only what the store denies: the
+	 * app notes in the table whom the table denies. NULL: nobody wants to know. */
 	void (*denied)(void *context, const struct core_denied *);
 };
 
@@ -160,6 +160,8 @@ typedef void core_event_want(struct core *, int64_t now_ns, uint64_t peer, uint3
 core_event_want core_want;
 /* The same, but the app takes the credits itself: an admission says that a lease in the table holds so many. */
 core_event_want core_provide;
+/* The same, but the app takes none: it only looks, and nobody is admitted or denied. */
+core_event_want core_look;
 
 /* An app has used this cost without asking: it counts, also beyond the limit. */
 void core_charge(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len, uint32_t cost);

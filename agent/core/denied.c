@@ -39,10 +39,15 @@ static enum core_denied_by by_verdict(const struct core_verdict *verdict) {
 	return verdict->source == STINT_SOURCE_FALLBACK ? CORE_DENIED_BY_FALLBACK : CORE_DENIED_BY_LIMIT;
 }
 
+/* Whoever takes the credits itself notes in the table whom the table denies, whether it saw that or was told. */
+static bool is_for_us(const struct waiter *waiter, const struct core_verdict *verdict) {
+	return !waiter->provide || (!waiter->looks && verdict->source == STINT_SOURCE_DATABASE);
+}
+
 void tell_if_denied(struct core *core, uint32_t index, const struct waiter *waiter,
                     const struct core_verdict *verdict) {
 	const struct client *client = client_at(core, index);
-	if (!core->io.denied || waiter->provide || verdict->status != 0 || verdict->allowed)
+	if (!core->io.denied || verdict->status != 0 || verdict->allowed || !is_for_us(waiter, verdict))
 		return;
 	core->io.denied(core->context, &(struct core_denied){
 									   .policy = (uint16_t)client->policy,

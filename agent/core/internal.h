@@ -50,6 +50,7 @@ struct waiter {
 	uint32_t serial;
 	uint32_t cost;
 	bool provide; /* takes the credits itself, from the table */
+	bool looks;   /* and, with that, takes none */
 };
 
 enum pending_state { PENDING_URGENT, PENDING_BACKGROUND, PENDING_IN_FLIGHT, PENDING_PUT_OFF };

@@ -102,6 +102,7 @@ struct wire_declared {
 };
 
 #define WIRE_WANT_PROVIDE 1u /* flags: the app takes the credits itself, from the table: they are to be there */
+#define WIRE_WANT_LOOK    2u /* flags, beside that one: the app only looks; nobody is denied by the answer */
 
 struct wire_want { /* then the client's id */
 	struct wire_head head;

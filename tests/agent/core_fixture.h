@@ -55,6 +55,8 @@ struct fixture {
 	unsigned recalls;
 	char recalled[RECALLED_MAX][268]; /* "POLICY_ID CLIENT" each */
 	size_t recalled_count;
+	unsigned denials;
+	char denied[256]; /* the last */
 };
 
 static inline void on_take(void *context, int host, const struct lease_request *requests, size_t count) {
@@ -82,6 +84,12 @@ static inline void on_recall(void *context, const struct lease_recall *recalls, 
 		         recalls[i].policy_id, recalls[i].client_id_len, recalls[i].client_id);
 }
 
+static inline void on_core_denied(void *context, const struct core_denied *denied) {
+	struct fixture *f = context;
+	f->denials++;
+	snprintf(f->denied, sizeof(f->denied), "%.*s", denied->id_len, denied->id);
+}
+
 static inline struct core_policy policy_with(int32_t max_requests, int32_t fallback_max) {
 	return (struct core_policy){
 		.live = true,
@@ -93,7 +101,10 @@ static inline struct core_policy policy_with(int32_t max_requests, int32_t fallb
 }
 
 static inline void start_core(struct fixture *f, bool memory_only, int32_t policy_id) {
-	static const struct core_io io = {.take = on_take, .verdict = on_verdict, .recall = on_recall};
+	static const struct core_io io = {.take = on_take,
+	                                  .verdict = on_verdict,
+	                                  .recall = on_recall,
+	                                  .denied = on_core_denied};
 	struct core_options options = {.memory_only = memory_only,
 	                               .grace_ns = 500 * MS,
 	                               .idle_timeout_ns = 4000 * MS,

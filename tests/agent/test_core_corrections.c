@@ -63,6 +63,28 @@ static void who_cannot_be_provided_for_is_denied(void **state) {
 	expect_no_batch(f);
 }
 
+/* Whom the table denies, the app notes itself. */
+static void the_agent_tells_whom_the_store_denies(void **state) {
+	struct fixture *f = *state;
+	provide(f, 1, "anna", 5);
+	grants(f, 0, 0, 3);
+	expect_denied(f, 1);
+	assert_int_equal(f->denials, 1);
+	assert_string_equal(f->denied, "anna");
+	provide(f, 2, "anna", 5);
+	expect_denied(f, 2);
+	assert_int_equal(f->denials, 1);
+}
+
+static void who_is_looked_at_is_not_denied(void **state) {
+	struct fixture *f = *state;
+	core_look(f->core, f->now_ns, 1, 1, 0, "anna", 4, 5, f->now_ns + 1000 * MS);
+	core_advance(f->core, f->now_ns);
+	grants(f, 0, 0, 3);
+	expect_denied(f, 1);
+	assert_int_equal(f->denials, 0);
+}
+
 /* Somebody else was served from the same answer, and took what was to be provided. */
 static void it_is_asked_for_again_until_it_is_there(void **state) {
 	struct fixture *f = *state;
@@ -368,6 +390,8 @@ int main(void) {
 		UP(what_is_provided_is_in_the_table),
 		UP(nothing_is_taken_of_what_is_there),
 		UP(who_cannot_be_provided_for_is_denied),
+		UP(the_agent_tells_whom_the_store_denies),
+		UP(who_is_looked_at_is_not_denied),
 		UP(it_is_asked_for_again_until_it_is_there),
 		UP(a_relaxed_policy_provides_nothing_in_advance),
 		UP(a_fallback_provides_its_own_credits),

@@ -95,8 +95,8 @@ static void whom_the_agent_denies_it_knows(void **state) {
 	assert_int_equal(tellings, 1);
 }
 
-/* Who asks for several limits counts by itself; who only looks doesn't count. */
-static void who_takes_by_itself_isnt_told_of(void **state) {
+/* An app that asks for several limits notes that in the table. */
+static void whom_the_table_denies_to_a_taker_isnt_told(void **state) {
 	(void)state;
 	int64_t now_ns = monotonic_now_ns();
 	is_denied("anna");
@@ -198,7 +198,7 @@ static void another_policys_client_is_not_meant(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(whom_the_agent_denies_it_knows),      TEST(who_takes_by_itself_isnt_told_of),
+		TEST(whom_the_agent_denies_it_knows),      TEST(whom_the_table_denies_to_a_taker_isnt_told),
 		TEST(whom_apps_deny_is_told_by_the_last),  TEST(admissions_are_nobodys),
 		TEST(what_was_before_is_nobodys),          TEST(what_cant_be_is_nobodys),
 		TEST(another_policys_client_is_not_meant), TEST(a_policy_that_comes_later_is_known_from_its_beginning),

@@ -88,7 +88,7 @@ static void say_declare(struct play *p, int fd, const char *text, size_t length)
 
 static void say_want(struct play *p, int fd, const char *text, size_t length) {
 	struct wire_want m = {
-		.head = {.type = WIRE_WANT, .flags = fuzz_below(&p->in, 2), .serial = fuzz_u8(&p->in)},
+		.head = {.type = WIRE_WANT, .flags = fuzz_below(&p->in, 4), .serial = fuzz_u8(&p->in)},
 		.policy = (uint32_t)any_number(p, 1) - 1,
 		.cost = (uint32_t)any_number(p, 1),
 		.timeout_ms = (uint32_t)any_number(p, 1000),

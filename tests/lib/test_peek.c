@@ -54,12 +54,12 @@ static void the_agent_is_asked_for_a_look_alone(void **state) {
 	struct fixture *f = *state;
 	assert_int_equal(stint_peek(f->api, "c", 3, &f->r), 0);
 	assert_true(f->r.allowed);
-	assert_int_equal(f->agent.last_want.head.flags, WIRE_WANT_PROVIDE);
+	assert_int_equal(f->agent.last_want.head.flags, WIRE_WANT_PROVIDE | WIRE_WANT_LOOK);
 	assert_int_equal(f->agent.last_want.cost, 3);
 	assert_int_equal(stint_peek_async(f->api, "d", 2, &f->r, count, f), 0);
 	assert_int_not_equal(f->r.ticket, 0);
 	loop(f, 1);
-	assert_int_equal(f->agent.last_want.head.flags, WIRE_WANT_PROVIDE);
+	assert_int_equal(f->agent.last_want.head.flags, WIRE_WANT_PROVIDE | WIRE_WANT_LOOK);
 	assert_true(stint_is_allowed(f->api, "e"));
 	assert_int_equal(f->agent.last_want.head.flags, 0);
 }
