@@ -55,19 +55,28 @@ void denials_add(struct denials *denials, int64_t hour, uint16_t run, const stru
 
 /* ---- Handing in --------------------------------------------------------------------- */
 
+/* The share that others have of what was taken to be this client's. Few looks that saw no other don't say that
+ * there is none: by Wilson (1927), for two standard deviations, it is as if four more looks had seen others in
+ * two. What the looks were is told by their squares: as many, alike, as give the same. */
+static double share_of_others(const struct sketch *sketch, const struct sketch_client *client) {
+	double others = fmax(1 - (double)client->count / (double)sketch->total, 0);
+	double looks = (double)client->count * (double)sketch->total / client->variance;
+	return (looks * others + 2) / (looks + 4);
+}
+
 /* What the sketch may have of others, and two standard deviations of what was estimated. Of a client whose share
- * is p that is p (1 - p) of the squares; where there is no other, it is none. */
+ * is p that is p (1 - p) of the squares. */
 static uint64_t error_of(const struct sketch *sketch, const struct sketch_client *client) {
-	double others = 1 - (double)client->count / (double)sketch->total;
-	double deviation = sqrt(client->variance * (others > 0 ? others : 0));
-	double error = (double)client->over + ceil(2 * deviation);
+	double deviation = client->variance > 0 ? sqrt(client->variance * share_of_others(sketch, client)) : 0;
+	double error = fmin((double)client->over + ceil(2 * deviation), (double)client->count);
 	return error < (double)INT64_MAX ? (uint64_t)error : INT64_MAX; /* counts may be scribbled */
 }
 
-/* Where most of the count may be others', nothing is known of the client. What was handed in must stay true. */
+/* Where most of the count was there before the client, it isn't one that is denied most. Who was looked at seldom
+ * may be: its error says how sure that is. What was handed in must stay true. */
 static bool is_worth_it(const struct sketch *sketch, const struct sketch_client *client) {
 	return client->is_told || (sketch->told < SKETCH_TOLD_MAX && sketch_rank(sketch, client) < DENIALS_CLIENTS &&
-	                           error_of(sketch, client) <= client->count / 2);
+	                           client->over <= client->count / 2);
 }
 
 static bool is_due(const struct denials *denials, const struct sketch *sketch,
