@@ -7,9 +7,9 @@
  * denied in between are taken to be that client's. So what a client gets is right on average, and by how much it
  * may be wrong follows from how many at a time were taken to be one's: `variance` is the sum of the squares.
  *
- * Of these, a few are handed in: who is denied most. As with decisions.h, what is handed in is what there is in all,
- * and goes twice; the most that is kept through an outage is DENIALS_MAX sketches: four days of five policies that
- * deny all the time. Then the oldest go.
+ * Of these, a few are handed in: who is denied most. As with decisions.h, what is handed in is what there is in
+ * all, and goes twice; the most that is kept through an outage is DENIALS_MAX sketches: four days of five policies
+ * that deny all the time. Then the oldest go.
  */
 #ifndef STINT_DENIALS_H
 #define STINT_DENIALS_H
