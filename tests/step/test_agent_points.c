@@ -256,7 +256,8 @@ static void conclude(const struct kills *k, const struct oracle *oracle, const s
 
 static int play(const struct scene *scene) {
 	/* The database is there all the time, and each agent back at once. Where the machine is busy, it falls back
-	 * first: what it admits then is beside the promise, and has a limit and times of its own. */
+	 * first: what it admits then is beside the promise, and has its times. (Not its limit: an agent that is killed
+	 * in its fallback takes with it what it has admitted there.) */
 	const struct oracle_choice others = {.host = ORACLE_ANY, .sources = ORACLE_UP};
 	struct host_options options = *STAGE_PATIENT;
 	struct kills k = {.random = setting_number("STINT_SEED", 1)};
@@ -280,7 +281,6 @@ static int play(const struct scene *scene) {
 	sleep_ms(1500);
 	stage_read(&stage, &oracle, &total);
 	over = stage_check_promise(&oracle, &plan, &others, "but for hosts on their own");
-	over += stage_check_fallback(&stage, &oracle, &plan, 0, UINT64_MAX);
 	over += stage_check_alone(&oracle, k.away, k.aways) > 0;
 	conclude(&k, &oracle, &total, over);
 	stage_strike(&stage);
