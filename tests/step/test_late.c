@@ -21,13 +21,15 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 16
-#define WINDOW_MS    500
-#define LIMIT        2000
+/* Its tenth is what a lease lasts at least: enough for some hundred steps of an app that shares its processor
+ * with others. */
+#define WINDOW_MS 2000
+#define LIMIT     2000
 /* The lease must last until the app has come to its place; and a client that isn't at its home in the table
  * goes another way. */
 #define PATIENCE 60
-/* The timeout of the check, whose agent doesn't answer. */
-#define TIMEOUT_MS 20
+/* The timeout of checks: the first one needs an answer, and the one that is stopped gets none. */
+#define TIMEOUT_MS 200
 #define END_MS     3000
 
 static const struct stint_options options = {
