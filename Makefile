@@ -673,7 +673,7 @@ check-sql: $(BUILD)/tests/sql/twin $(BUILD)/tests/sql/limits
 
 build-cli: all
 check-cli: build-cli
-	@tests/cli/run $(T)
+	@LDFLAGS='$(LDFLAGS)' tests/cli/run $(T)
 
 build-system build-deployed build-misused: all $(programs) $(call named,$(system))
 check-system: build-system

@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
 	pause();
 }
 END
-"${CC:-cc}" -Ilib -o "$tmp/linked" "$tmp/linked.c" "$build/libstint.a" -pthread
+"${CC:-cc}" -Ilib -o "$tmp/linked" "$tmp/linked.c" "$build/libstint.a" ${LDFLAGS-} -pthread
 with_mark "$tmp/linked" "$other"
 
 # keeps COMMAND...: runs it until the tests are over. Its process is $kept.

@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
 	}
 }
 END
-"${CC:-cc}" -D_GNU_SOURCE -Ilib -o "$tmp/load" "$tmp/load.c" "$build/libstint.a" -pthread
+"${CC:-cc}" -D_GNU_SOURCE -Ilib -o "$tmp/load" "$tmp/load.c" "$build/libstint.a" ${LDFLAGS-} -pthread
 "$tmp/load" "$tmp/top/sock" &
 loader=$!
 cleanups+=('kill $loader 2>/dev/null; wait $loader 2>/dev/null')
