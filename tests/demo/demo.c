@@ -32,13 +32,7 @@ static const uint32_t host_rates[VIEW_HOSTS] = {360, 140}; /* checks a second of
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, FALLBACK_LIMIT, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 1,
-                .clients = VIEW_CLIENTS,
-                .skew = 2.5,
+	.policy = {{JOURNAL_POLICY("api", LIMIT, FALLBACK_LIMIT, WINDOW_MS, 1), .clients = VIEW_CLIENTS, .skew = 2.5,
                 .share = 1}},
 	.names = {"alice", "bob", "carol", "dave", "eve"},
 	.seed = 2024,

@@ -45,15 +45,17 @@ struct journal_policy {
 	.max_requests = (limit), .time_window_ms = (window_ms), .fallback_max_requests = (fallback_limit),            \
 	.fallback_time_window_ms = (window_ms)
 
+/* One with ten sub-windows, whose checks cost 1 to most_cost; each adds its clients and its share. */
+#define JOURNAL_POLICY(policy_name, limit, fallback_limit, window_ms, most_cost)                                  \
+	.name = policy_name, JOURNAL_LIMITS(limit, fallback_limit, window_ms), .resolution = 10, .cost_min = 1,       \
+	.cost_max = (most_cost)
+
 /* The policy that most tests put under load; each adds its clients and their skew. */
 #define JOURNAL_API(limit, fallback_limit, window_ms)                                                             \
-	.name = "api", JOURNAL_LIMITS(limit, fallback_limit, window_ms), .resolution = 10, .cost_min = 1,             \
-	.cost_max = 3, .share = 1
+	JOURNAL_POLICY("api", limit, fallback_limit, window_ms, 3), .share = 1
 
 /* A policy whose one client stays below its limit. Its sub-windows are long: leases outlive an agent. */
-#define JOURNAL_CALM                                                                                              \
-	.name = "calm", JOURNAL_LIMITS(20000, 20000, 10000), .resolution = 10, .cost_min = 1, .cost_max = 1,          \
-	.clients = 1, .share = 1
+#define JOURNAL_CALM JOURNAL_POLICY("calm", 20000, 20000, 10000, 1), .clients = 1, .share = 1
 
 struct journal_plan {
 	char socket[108];

@@ -29,21 +29,8 @@ static const struct journal_plan plan = {
 	/* The clients of one policy are new while the agent is away; the leases and denials of the other's end. */
 	.policy =
 		{
-			{.name = "minute",
-             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 60000),
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 1,
-             .clients = 1000,
-             .skew = 0.5,
-             .share = 1},
-			{.name = "brief",
-             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, 3000),
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 2,
-             .clients = 5,
-             .share = 1},
+			{JOURNAL_POLICY("minute", LIMIT, 2 * LIMIT, 60000, 1), .clients = 1000, .skew = 0.5, .share = 1},
+			{JOURNAL_POLICY("brief", LIMIT, 2 * LIMIT, 3000, 2), .clients = 5, .share = 1},
 		},
 	.seed = 17,
 	.timeout_ms = PATIENT_MS,

@@ -29,14 +29,7 @@ static const struct journal_plan plan = {
 	.policy_count = 2,
 	.policy =
 		{
-			{.name = "busy",
-             JOURNAL_LIMITS(LIMIT, 2 * LIMIT, WINDOW_MS),
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 3,
-             .clients = 3,
-             .skew = 1,
-             .share = 4},
+			{JOURNAL_POLICY("busy", LIMIT, 2 * LIMIT, WINDOW_MS, 3), .clients = 3, .skew = 1, .share = 4},
 			{JOURNAL_CALM},
 		},
 	.seed = 9,

@@ -34,13 +34,7 @@ static const struct journal_plan plan = {
 	.policy_count = 3,
 	.policy =
 		{
-			{.name = "sliding",
-             JOURNAL_LIMITS(200, 200, 1000),
-             .resolution = 10,
-             .cost_min = 1,
-             .cost_max = 3,
-             .clients = 2,
-             .share = 1},
+			{JOURNAL_POLICY("sliding", 200, 200, 1000, 3), .clients = 2, .share = 1},
 			{.name = "slow",
              JOURNAL_LIMITS(300, 300, 3000),
              .resolution = 6,

@@ -33,13 +33,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(LIMIT, 100, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 1,
-                .clients = 2,
-                .share = 1}},
+	.policy = {{JOURNAL_POLICY("api", LIMIT, 100, WINDOW_MS, 1), .clients = 2, .share = 1}},
 	.seed = 61,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 1000000,

@@ -36,13 +36,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "busy",
-                JOURNAL_LIMITS(500, 500, 1000),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 2,
-                .clients = 2,
-                .share = 1}},
+	.policy = {{JOURNAL_POLICY("busy", 500, 500, 1000, 2), .clients = 2, .share = 1}},
 	.seed = 5,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,

@@ -20,13 +20,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "hot",
-                JOURNAL_LIMITS(10000, 10000, 1000),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 1,
-                .clients = 2,
-                .share = 1}},
+	.policy = {{JOURNAL_POLICY("hot", 10000, 10000, 1000, 1), .clients = 2, .share = 1}},
 	.seed = 77,
 	.timeout_ms = 1000,
 	.capacity = 400000,

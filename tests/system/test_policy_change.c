@@ -23,14 +23,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "api",
-                JOURNAL_LIMITS(200, 200, 1000),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 1,
-                .clients = 3,
-                .skew = 0.5,
-                .share = 1}},
+	.policy = {{JOURNAL_POLICY("api", 200, 200, 1000, 1), .clients = 3, .skew = 0.5, .share = 1}},
 	.seed = 3,
 	.timeout_ms = 1000,
 	.capacity = 200000,

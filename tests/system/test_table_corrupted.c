@@ -45,14 +45,7 @@
 
 static const struct journal_plan plan = {
 	.policy_count = 1,
-	.policy = {{.name = "sliding",
-                JOURNAL_LIMITS(50, 50, WINDOW_MS),
-                .resolution = 10,
-                .cost_min = 1,
-                .cost_max = 2,
-                .clients = 40,
-                .skew = 0.8,
-                .share = 1}},
+	.policy = {{JOURNAL_POLICY("sliding", 50, 50, WINDOW_MS, 2), .clients = 40, .skew = 0.8, .share = 1}},
 	.seed = 77,
 	.timeout_ms = CHECK_TIMEOUT_MS,
 	.capacity = 400000,
