@@ -80,8 +80,11 @@ static uint32_t make_client(struct core *core, const struct place *place, uint16
 static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
+	int64_t limit;
 	table_adopt(core->table, slot, index, (uint16_t)client->policy);
 	client->slot = slot;
+	if (table_own_limit(core->table, slot, &limit) && limit == 0)
+		client->flags |= CLIENT_BLOCKED;
 	for (int bank = 0; bank < 2; bank++) {
 		int64_t deadline_ns = table_deadline(core->table, slot, bank);
 		/* What was taken before this can't be given back: nobody knows how much it was. */
@@ -110,6 +113,7 @@ uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint
 	}
 	uint32_t index = new_client(core, policy, id, id_len);
 	if (index != CLIENT_NONE) {
+		fallback_inherit(core, index, slot);
 		generation_meet_orphan(core, slot);
 		adopt(core, index, slot);
 	}

@@ -216,9 +216,10 @@ void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char 
 		return;
 	client_at(core, index)->idle = 0;
 	fallback_charge(core, index);
-	uint32_t owed = cost - lease_spend_some(core, client_at(core, index), cost);
+	struct client *client = client_at(core, index);
+	uint32_t owed = cost - lease_spend_some(core, client, cost);
 	if (owed > 0 && uses_memory(core))
-		lease_charge_memory(core, client_at(core, index), owed);
+		lease_charge_memory(core, client, *terms_now(core, policy_of(core, client)), owed, now_ns);
 	else if (owed > 0)
 		charge_store(core, index, owed);
 	forget_if_idle(core, index);

@@ -472,7 +472,8 @@ int lease_find(const struct core *core, const struct client *client, uint32_t co
 /* Spends as much of it as there is. Returns how much that was. */
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost);
 /* What was used without a lease counts in the memory store, also beyond the limit. */
-void lease_charge_memory(struct core *core, const struct client *client, uint32_t used);
+void lease_charge_memory(struct core *core, const struct client *client, struct grant_terms terms, uint32_t used,
+                         int64_t at_ns);
 /* How much of what the client's leases hold can go back to the store with its next request. */
 uint64_t lease_returnable(const struct core *core, const struct client *client);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
@@ -537,6 +538,11 @@ static inline int64_t window_passes_ns(const struct core_policy *policy) {
 /* fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
 void fallback_absorb(struct core *core, uint32_t client); /* before the client gets anything of the fallback's */
+/* An orphan's client is about to be adopted from this slot: what an earlier agent's fallback gave it counts, as if
+ * it had all been used at the end of the last lease or denial. */
+void fallback_inherit(struct core *core, uint32_t client, uint32_t slot);
+/* An orphan's denial is by an earlier agent's fallback: it stays, also when it is over, for fallback_inherit(). */
+bool fallback_is_told(const struct core *core, uint32_t slot);
 void fallback_leave(struct core *core, int64_t now_ns);
 /* What the fallback admitted to this client goes with its next request. */
 void fallback_charge(struct core *core, uint32_t client);

@@ -128,9 +128,9 @@ static void give_back(struct core *core, uint32_t index, int bank, uint32_t cred
 		lease_note_return(core, index, sub_window, credits);
 }
 
-void lease_charge_memory(struct core *core, const struct client *client, uint32_t used) {
+void lease_charge_memory(struct core *core, const struct client *client, struct grant_terms terms, uint32_t used,
+                         int64_t at_ns) {
 	struct lease_grant ignored;
-	struct grant_terms terms = *terms_now(core, policy_of(core, client));
 	terms.max_requests = INT32_MAX; /* it was spent: all of it counts, whatever the limit */
 	store_memory_take(core->memory, &terms,
 	                  &(struct lease_request){
@@ -139,7 +139,7 @@ void lease_charge_memory(struct core *core, const struct client *client, uint32_
 						  .client_id_len = (uint8_t)client->id_len,
 						  .charge = (int32_t)used,
 					  },
-	                  core->now_ns / NS_PER_US, 1, &ignored);
+	                  at_ns / NS_PER_US, 1, &ignored);
 }
 
 /* Credits that the database granted, and that were spent while it is away, count in the fallback's window, and no
@@ -147,7 +147,7 @@ void lease_charge_memory(struct core *core, const struct client *client, uint32_
 static void count_in_fallback(struct core *core, const struct client *client, int bank, uint32_t used) {
 	bool of_fallback = client->flags & fallback_flag(bank);
 	if (in_fallback(core) && !of_fallback && used > 0 && client->lease[bank].deadline_ns > core->fallback_since_ns)
-		lease_charge_memory(core, client, used);
+		lease_charge_memory(core, client, policy_of(core, client)->fallback_terms, used, core->now_ns);
 }
 
 void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back) {

@@ -302,6 +302,35 @@ bool table_is_fallback(const struct table *table, uint32_t slot, int bank) {
 	return atomic_load_explicit(&table->slots[slot].word[bank], memory_order_relaxed) & WORD_FALLBACK_BIT;
 }
 
+static int64_t later(int64_t a, int64_t b) {
+	return a > b ? a : b;
+}
+
+/* As denial_until_ns(), but also of one that is over, up to 26 days ago. */
+static int64_t denial_ends_ns(uint64_t denial, int64_t now_ns) {
+	int64_t now = now_ns >> DENIAL_TICK_SHIFT;
+	int32_t left = (int32_t)((uint32_t)(denial >> DENIAL_UNTIL_SHIFT) - (uint32_t)now);
+	return later(now + left, 0) << DENIAL_TICK_SHIFT;
+}
+
+static bool is_denied_by_fallback(const struct slot *s) {
+	return (atomic_load_explicit(&s->denial, memory_order_relaxed) & DENIAL_COST_MASK) != 0 &&
+	       hint_is_fallback(atomic_load_explicit(&s->hint, memory_order_relaxed));
+}
+
+bool table_tells_of_fallback(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t *left,
+                             int64_t *ends_ns) {
+	const struct slot *s = &table->slots[slot];
+	*left = table_remaining(table, slot);
+	*ends_ns = is_denied_by_fallback(s)
+	               ? denial_ends_ns(atomic_load_explicit(&s->denial, memory_order_relaxed), now_ns)
+	               : 0;
+	for (int bank = 0; bank < 2; bank++)
+		if (table_is_fallback(table, slot, bank))
+			*ends_ns = later(*ends_ns, table_deadline(table, slot, bank));
+	return *ends_ns > 0;
+}
+
 int64_t table_deadline(const struct table *table, uint32_t slot, int bank) {
 	return (int64_t)atomic_load_explicit(&table->slots[slot].deadline_ns[bank], memory_order_relaxed);
 }

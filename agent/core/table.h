@@ -97,6 +97,10 @@ uint32_t table_begin_epoch(struct table *, uint32_t slot, int bank);
 uint32_t table_drain(struct table *, uint32_t slot, int bank);
 uint32_t table_credits(const struct table *, uint32_t slot, int bank);
 bool table_is_fallback(const struct table *, uint32_t slot, int bank);
+/* True: what the client was told last was a fallback's. *left is what that had left then, if it is known
+ * (HINT_UNKNOWN), and *ends_ns when the lease or the denial that it gave ends, or has ended. */
+bool table_tells_of_fallback(const struct table *, uint32_t slot, int64_t now_ns, uint32_t *left,
+                             int64_t *ends_ns);
 int64_t table_deadline(const struct table *, uint32_t slot, int bank);
 int64_t table_later_start(const struct table *, uint32_t slot); /* of the lease that ends last */
 void table_clear_later_start(struct table *, uint32_t slot);

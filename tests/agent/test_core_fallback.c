@@ -256,6 +256,74 @@ static void nor_does_another_agents_denial_hold_in_a_fallback(void **state) {
 	assert_int_equal(admit_all(f, "a"), 20);
 }
 
+/* An agent that dies in a fallback leaves the clients in the table to the next one. */
+static void another_agent_gives_no_new_fallback_limit(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 20);
+	want(f, 1, "b", 5);
+	expect_allowed(f, 1);
+	restart(f);
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 0);
+	assert_int_equal(admit_all(f, "b"), 15);
+	pass(f, 11 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 20);
+	assert_int_equal(admit_all(f, "b"), 20);
+}
+
+/* Also when they come long after a denial is over, and before this agent is on its own. */
+static void nor_to_who_comes_after_its_denial_is_over(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 20);
+	assert_int_equal(admit_all(f, "b"), 20);
+	pass(f, 2 * SUB_MS * MS); /* their leases are over */
+	assert_int_equal(admit_all(f, "a"), 0);
+	assert_int_equal(admit_all(f, "b"), 0);
+	restart(f);
+	for (int i = 0; i < 4; i++)
+		pass(f, SUB_MS / 2 * MS);
+	want(f, 1, "a", 1);
+	expect_silence(f);
+	stays_away(f);
+	expect_denied(f, 1);
+	for (int i = 0; i < 15; i++) /* the sweep comes round */
+		pass(f, SUB_MS / 2 * MS);
+	assert_int_equal(admit_all(f, "b"), 0);
+}
+
+/* Whatever somebody wrote there, a fallback's limit is granted when its window has passed. */
+static void what_is_told_of_an_impossible_fallback_counts_for_a_window(void **state) {
+	struct fixture *f = *state;
+	const int64_t deadlines_ns[] = {1, -1, INT64_MIN, INT64_MAX, f->now_ns + 3600000 * MS};
+	for (size_t i = 0; i < sizeof(deadlines_ns) / sizeof(*deadlines_ns); i++) {
+		stays_away(f);
+		want(f, 1, "a", 1);
+		expect_allowed(f, 1);
+		struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+		atomic_store(&slot->word[0], word_make(1, 0, WORD_FALLBACK_BIT));
+		atomic_store(&slot->deadline_ns[0], (uint64_t)deadlines_ns[i]);
+		atomic_store(&slot->hint, HINT_UNKNOWN);
+		restart(f);
+		stays_away(f);
+		admit_all(f, "a");
+		pass(f, 12 * SUB_MS * MS);
+		assert_int_equal(admit_all(f, "a"), 20);
+		pass(f, 12 * SUB_MS * MS);
+	}
+}
+
+static void what_a_dead_agents_fallback_gave_long_ago_does_not_count(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	assert_int_equal(admit_all(f, "a"), 20);
+	restart(f);
+	stays_away(f);
+	pass(f, 12 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 20);
+}
+
 static void who_is_blocked_stays_so_in_fallback(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
@@ -269,6 +337,17 @@ static void who_is_blocked_stays_so_in_fallback(void **state) {
 	pass(f, 2 * SUB_MS * MS);
 	assert_int_equal(admit_all(f, "a"), 0);
 	assert_int_equal(admit_all(f, "b"), 20);
+}
+
+static void who_is_blocked_stays_so_when_another_agent_takes_over(void **state) {
+	struct fixture *f = *state;
+	who_is_blocked_stays_so_in_fallback(state);
+	restart(f);
+	stays_away(f);
+	pass(f, 12 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 0);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	assert_int_equal(admit_all(f, "a"), 20);
 }
 
 /* ---- Back ------------------------------------------------------------------------------- */
@@ -425,7 +504,12 @@ int main(void) {
 		STEP(a_flood_of_ids_shares_a_limit),
 		STEP(who_has_used_up_the_limit_has_that_of_the_fallback),
 		STEP(nor_does_another_agents_denial_hold_in_a_fallback),
+		STEP(another_agent_gives_no_new_fallback_limit),
+		STEP(nor_to_who_comes_after_its_denial_is_over),
+		STEP(what_is_told_of_an_impossible_fallback_counts_for_a_window),
+		STEP(what_a_dead_agents_fallback_gave_long_ago_does_not_count),
 		STEP(who_is_blocked_stays_so_in_fallback),
+		STEP(who_is_blocked_stays_so_when_another_agent_takes_over),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
 		STEP(the_charge_is_clamped_to_the_limit_and_to_what_is_recent),
