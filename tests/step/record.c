@@ -1,6 +1,7 @@
 /* record.c - see record.h. */
 #include "record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -10,6 +11,9 @@
 
 /* An act takes some thousand steps. */
 #define STEPS_MAX 400000u
+/* How often an act is recorded at most. On a machine with seven times as much to do as it can, one of twenty doesn't
+ * go straight on. */
+#define TRIES 30
 /* An act runs through some thousand instructions. This is a power of two. */
 #define SEEN_MAX 65536u
 
@@ -66,6 +70,7 @@ static void see_change(struct recording *r, struct host *host, const struct peek
 	if (!held)
 		host_resume(host);
 	event.taking = takes_credits(peek, r->images[*last], r->images[event.image]);
+	event.undoing = event.image < *last;
 	*last = event.image;
 	add_event(r, &event);
 }
@@ -118,7 +123,7 @@ static void step_through(struct recording *r, struct stepper *s, struct app *app
 	free(seen);
 }
 
-int record(struct recording *r, struct app *app, struct host *host, const struct peek *peek) {
+static int record_once(struct recording *r, struct app *app, struct host *host, const struct peek *peek) {
 	const struct slot *slot;
 	struct stepper stepper;
 
@@ -135,6 +140,26 @@ int record(struct recording *r, struct app *app, struct host *host, const struct
 		host_resume(host);
 	stepper_kill(&stepper);
 	return r->complete ? 0 : -1;
+}
+
+static bool is_straight(const struct recording *r) {
+	for (size_t i = 0; i < r->event_count; i++)
+		if (r->events[i].undoing)
+			return false;
+	return true;
+}
+
+int record(struct recording *r, struct app *app, struct host *host, const struct peek *peek, const char *name,
+           uint32_t *number) {
+	for (int i = 0; i < TRIES; i++) {
+		snprintf(app->id, sizeof(app->id), "%s-%05u", name, (*number)++);
+		if (record_once(r, app, host, peek) != 0)
+			return -1;
+		if (is_straight(r))
+			return 0;
+		recording_free(r);
+	}
+	return -1;
 }
 
 bool record_go_to(const struct recording *r, struct stepper *stepper, const struct app *app, uint64_t step) {

@@ -24,6 +24,7 @@ struct event {
 	enum event_kind kind;
 	size_t image; /* the number of the image that it left */
 	bool taking;  /* a change by which credits became less */
+	bool undoing; /* a change by which the table became what it had been before */
 };
 
 /* A place where an instruction comes for the first time: another app can run to it at full speed. */
@@ -46,8 +47,11 @@ struct recording {
 	bool complete;
 };
 
-/* Records the act of an app, which is gone afterwards; the host's agent is as it was. 0 or -1. */
-int record(struct recording *, struct app *app, struct host *host, const struct peek *peek);
+/* Records the act of an app, which is gone afterwards; the host's agent is as it was. Takes one client after the
+ * other, "NAME-00017" and so on by *number, until an app goes straight on: one that takes too long, as it may on a
+ * busy machine, puts back what it has taken, and looks again. 0 or -1. */
+int record(struct recording *, struct app *app, struct host *host, const struct peek *peek, const char *name,
+           uint32_t *number);
 /* Takes an app that is ready for the same act to when it has made so many steps. Its own way may differ by some
  * of them, where it waits or reads the clock. False: it went another way, and has ended. */
 bool record_go_to(const struct recording *r, struct stepper *stepper, const struct app *app, uint64_t step);

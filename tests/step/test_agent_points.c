@@ -277,5 +277,5 @@ static int play(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play, (int)setting_number("STINT_STEP_SECONDS", 150));
+	return scene_run(play, (int)setting_number("STINT_STEP_SECONDS", 400));
 }

@@ -134,15 +134,17 @@ static void judge_order(struct tally *tally, const struct recording *r, const st
 			tally->followed++;
 		else if (app->act->waits)
 			tally->agents++;
-		else
-			tally->illegal++;
+		else if (tally->illegal++ == 0)
+			tap_note("%s: step %llu changed what no app may change", app->act->name,
+			         (unsigned long long)event->step);
 		last = event->image;
 	}
 }
 
 /* ---- The play --------------------------------------------------------------------------- */
 
-static bool play_act(struct tally *tally, const struct act *act, struct host *host, const struct peek *peek) {
+static bool play_act(struct tally *tally, const struct act *act, struct host *host, const struct peek *peek,
+                     uint32_t *number) {
 	struct app app = {.note = note_make(),
 	                  .socket = host->socket,
 	                  .peek = peek,
@@ -151,8 +153,8 @@ static bool play_act(struct tally *tally, const struct act *act, struct host *ho
 	struct recording r;
 	uint64_t images = tally->images;
 
-	snprintf(app.id, sizeof(app.id), "images-%02u", (unsigned)(act - acts));
-	if (!tap_ok(record(&r, &app, host, peek) == 0, "%s: stepped from its beginning to its end", act->name))
+	if (!tap_ok(record(&r, &app, host, peek, "images", number) == 0, "%s: stepped from its beginning to its end",
+	            act->name))
 		return false;
 	for (size_t i = 0; i < r.image_count; i++)
 		judge_image(tally, &r, &app, peek, r.images[i]);
@@ -165,17 +167,18 @@ static bool play_act(struct tally *tally, const struct act *act, struct host *ho
 }
 
 static int play(const struct scene *scene) {
-	struct host_options options = {.database = "memory:", .max_clients = 64};
+	struct host_options options = {.database = "memory:", .max_clients = 400};
 	struct tally tally = {0};
 	struct host host;
 	struct peek peek;
+	uint32_t number = 0;
 
 	if (!tap_ok(host_prepare(&host, scene, 0, &options) == 0 && host_start(&host) == 0 &&
 	                peek_open(&peek, &host) == 0,
 	            "an agent and its table are there"))
 		return tap_finish();
 	for (unsigned i = 0; i < act_count; i++)
-		play_act(&tally, &acts[i], &host, &peek);
+		play_act(&tally, &acts[i], &host, &peek, &number);
 	tap_ok(tally.illegal == 0, "every image is one that layout.h allows and that an app may leave; %llu are not",
 	       (unsigned long long)tally.illegal);
 	tap_ok(tally.followed > 0 && tally.agents > 0, "%llu images were made by the app, %llu by the agent meanwhile",

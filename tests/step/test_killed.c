@@ -183,8 +183,8 @@ static void kill_act(struct world *w, const struct act *act) {
 	uint64_t before = w->runs, lost = w->lost_credits;
 	struct recording r;
 
-	snprintf(app.id, sizeof(app.id), "record-%07u", w->number++);
-	if (!tap_ok(record(&r, &app, w->host, &w->peek) == 0, "%s: stepped from its beginning to its end", act->name))
+	if (!tap_ok(record(&r, &app, w->host, &w->peek, "record", &w->number) == 0,
+	            "%s: stepped from its beginning to its end", act->name))
 		return;
 	w->recording = &r;
 	kill_at_events(w, &app, &r);
@@ -300,5 +300,5 @@ static int play_database(const struct scene *scene) {
 int main(int argc, char **argv) {
 	bool database = argc > 1 && strcmp(argv[1], "database") == 0;
 
-	return scene_run(database ? play_database : play_memory, (int)setting_number("STINT_STEP_SECONDS", 240));
+	return scene_run(database ? play_database : play_memory, (int)setting_number("STINT_STEP_SECONDS", 480));
 }

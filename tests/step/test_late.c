@@ -179,8 +179,7 @@ static bool is_plain(const struct world *w) {
 
 static bool find_taking(struct world *w) {
 	for (int i = 0; i < PATIENCE; i++) {
-		snprintf(w->app.id, sizeof(w->app.id), "find-%05u", w->number++);
-		if (record(&w->recording, &w->app, &w->host, &w->peek) == 0 && is_plain(w))
+		if (record(&w->recording, &w->app, &w->host, &w->peek, "find", &w->number) == 0 && is_plain(w))
 			for (size_t e = 0; e < w->recording.event_count; e++)
 				if (w->recording.events[e].taking) {
 					w->taking = w->recording.events[e].step;
@@ -240,5 +239,5 @@ static int play(const struct scene *scene) {
 }
 
 int main(void) {
-	return scene_run(play, (int)setting_number("STINT_STEP_SECONDS", 120));
+	return scene_run(play, (int)setting_number("STINT_STEP_SECONDS", 240));
 }
