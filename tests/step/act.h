@@ -17,7 +17,7 @@
 #define ACT_POLICY     "stepped"
 #define ACT_LIMIT      30
 #define ACT_WINDOW_MS  STINT_TIME_WINDOW_MS_MAX
-#define ACT_TIMEOUT_MS 1000
+#define ACT_TIMEOUT_MS 3000
 
 /* What the app tells of itself, in memory that it shares with the test: a SIGKILL doesn't touch it. */
 struct note {

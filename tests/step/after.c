@@ -5,7 +5,7 @@
 #include "clock.h"
 
 /* Apps ask an agent that was started again within a second. */
-#define ALONE_MS 3000
+#define ALONE_MS 10000
 
 int other_attach(struct other *o, const char *socket, const struct stint_options *options) {
 	*o = (struct other){.limit = options->max_requests};

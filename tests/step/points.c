@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct symbol {
 	uint64_t offset; /* the distance from the program's beginning, since its place isn't fixed */
 };
 
+static char traced[PATH_MAX]; /* the program that has them */
 static struct symbol symbols[SYMBOLS_MAX];
 static size_t symbol_count;
 
@@ -44,7 +46,7 @@ int points_read(const char *program) {
 	const char *argv[] = {"nm", "--defined-only", program, NULL};
 	char *rest = NULL;
 
-	if (process_run(argv, 10000, text, sizeof(text), NULL) != 0) {
+	if (realpath(program, traced) == NULL || process_run(argv, 10000, text, sizeof(text), NULL) != 0) {
 		fprintf(stderr, "# nm %s failed\n", program);
 		return -1;
 	}
@@ -65,21 +67,28 @@ bool point_exists(const struct point *point) {
 	return find(point->function) != NULL;
 }
 
-/* Gives the address of the process's first mapping of its program. */
+/* Gives the address of the process's first mapping of the traced program. 0: it has none yet. */
 static uint64_t base_of(pid_t pid) {
-	char path[64], exe[64], program[4096], line[4352];
+	char path[64], line[PATH_MAX + 256];
 	uint64_t base = 0;
 	FILE *file;
 
-	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)pid);
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	char *resolved = realpath(exe, program);
 	file = fopen(path, "re");
-	while (file != NULL && resolved != NULL && base == 0 && fgets(line, sizeof(line), file) != NULL)
-		if (strstr(line, resolved) != NULL)
+	while (file != NULL && base == 0 && fgets(line, sizeof(line), file) != NULL)
+		if (strstr(line, traced) != NULL)
 			base = strtoull(line, NULL, 16);
 	if (file != NULL)
 		fclose(file);
+	return base;
+}
+
+/* A process that has just been started may still have the program of who started it. */
+static uint64_t await_base(pid_t pid) {
+	uint64_t deadline_ns = monotonic_ns() + STOP_MS * NS_PER_MS, base;
+
+	while ((base = base_of(pid)) == 0 && monotonic_ns() < deadline_ns)
+		sleep_until_ns(monotonic_ns() + 200 * NS_PER_US);
 	return base;
 }
 
@@ -170,7 +179,7 @@ static void let_go(struct tracer *t) {
 int tracer_set(struct tracer *t, pid_t pid, const struct point *point) {
 	const struct symbol *symbol = find(point->function);
 
-	*t = (struct tracer){.pid = pid, .base = base_of(pid)};
+	*t = (struct tracer){.pid = pid, .base = await_base(pid)};
 	if (symbol == NULL || t->base == 0 || ptrace(PTRACE_SEIZE, pid, NULL, (void *)(long)PTRACE_O_EXITKILL) != 0)
 		return -1;
 	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0 || !await_stop(t, monotonic_ns() + STOP_MS * NS_PER_MS))

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "tap.h"
 
 /* An act takes some thousand steps. */
 #define STEPS_MAX 400000u
@@ -128,8 +129,11 @@ static int record_once(struct recording *r, struct app *app, struct host *host, 
 	struct stepper stepper;
 
 	*r = (struct recording){0};
-	if (act_start(&stepper, app) != 0)
+	if (act_start(&stepper, app) != 0) {
+		tap_note("%s: %s", app->act->name,
+		         app->note->failed ? "the agent didn't answer in time" : "it isn't ready");
 		return -1;
+	}
 	if (!app->act->waits)
 		host_hold(host);
 	slot = peek_find(peek, peek->table, peek_policy(peek, app->options->policy), app->id);

@@ -15,7 +15,7 @@
 #include "process.h"
 
 /* Preparing takes a few round trips to the agent. So long it takes at most on a busy machine. */
-#define READY_MS 10000
+#define READY_MS 30000
 
 #define CALL_INSTRUCTION 0x050fu /* syscall */
 #define TRAP_INSTRUCTION 0xccu   /* int3 */
