@@ -63,6 +63,7 @@ LIB := \
 	lib/check.c \
 	lib/check_all.c \
 	lib/client_id.c \
+	lib/clock.c \
 	lib/connection.c \
 	lib/correct.c \
 	lib/count.c \
