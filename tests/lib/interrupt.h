@@ -19,6 +19,14 @@
 
 #include <cmocka.h>
 
+/* How many instructions further it happens in the next of many runs. Unoptimized, as for coverage, there are ten
+ * times as many, and each run steps through all before it: one for each would take a hundred times as long. */
+#ifdef __OPTIMIZE__
+#define INTERRUPT_STRIDE 1
+#else
+#define INTERRUPT_STRIDE 31
+#endif
+
 /* Under a sanitizer, its own code would be interrupted as well, and that takes long. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define TRAP_FLAG 0x100
