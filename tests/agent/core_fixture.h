@@ -133,11 +133,16 @@ static inline int make(void **state) {
 }
 
 /* With a database that is up. */
-static inline int make_up(void **state) {
-	make(state);
+static inline int make_up_with(void **state, uint64_t max_clients) {
+	make_with(state, max_clients, 0);
 	struct fixture *f = *state;
 	core_database_up(f->core, f->now_ns, 2);
+	core_advance(f->core, f->now_ns);
 	return 0;
+}
+
+static inline int make_up(void **state) {
+	return make_up_with(state, 64);
 }
 
 static inline int clean(void **state) {
@@ -167,6 +172,12 @@ static inline void want(struct fixture *f, uint32_t serial, const char *id, uint
 	want_until(f, serial, id, cost, 3600000 * MS);
 }
 
+/* Under another policy than the test's own, or as many of them. */
+static inline void want_under(struct fixture *f, uint16_t policy, uint32_t serial, const char *id) {
+	core_want(f->core, f->now_ns, 1, serial, policy, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
+	core_advance(f->core, f->now_ns);
+}
+
 static inline void low(struct fixture *f, const char *id) {
 	core_low(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
 	core_advance(f->core, f->now_ns);
@@ -174,6 +185,12 @@ static inline void low(struct fixture *f, const char *id) {
 
 static inline void policy_changes(struct fixture *f, struct core_policy policy) {
 	core_set_policy(f->core, f->now_ns, 0, &policy);
+	core_advance(f->core, f->now_ns);
+}
+
+/* Its limit, or its block. */
+static inline void client_changes(struct fixture *f, const char *id) {
+	core_client_changed(f->core, f->now_ns, 0, id, (uint8_t)strlen(id));
 	core_advance(f->core, f->now_ns);
 }
 

@@ -379,9 +379,7 @@ static void many_of_them_leave_room_for_others(void **state) {
 }
 
 static int make_large(void **state) {
-	make_with(state, 8192, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 8192);
 }
 
 /* What is put off takes room, too: no more is made of what can as well be made later. */

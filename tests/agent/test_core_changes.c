@@ -6,8 +6,7 @@
 #include "core_fixture.h"
 
 static void lease(struct fixture *f, uint16_t policy, const char *id) {
-	core_want(f->core, f->now_ns, 1, 1, policy, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
-	core_advance(f->core, f->now_ns);
+	want_under(f, policy, 1, id);
 	grants(f, 9, 0, 90);
 	expect_allowed(f, 1);
 }

@@ -250,15 +250,11 @@ static void however_slow_it_is_charges_go_on(void **state) {
 }
 
 static int make_small(void **state) {
-	make_with(state, 8, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 8);
 }
 
 static int make_large(void **state) {
-	make_with(state, 4000, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 4000);
 }
 
 int main(void) {

@@ -123,10 +123,7 @@ static void a_fallback_provides_its_own_credits(void **state) {
 }
 
 static int make_small(void **state) {
-	make_with(state, 16, 0);
-	struct fixture *f = *state;
-	core_database_up(f->core, f->now_ns, 2);
-	return 0;
+	return make_up_with(state, 16);
 }
 
 /* Until the table has no room for another client. */

@@ -7,11 +7,7 @@
 #define CROWD 12000u
 
 static int make_many(void **state) {
-	make_with(state, CROWD * 4 / 3, 0);
-	struct fixture *f = *state;
-	core_database_up(f->core, f->now_ns, 2);
-	core_advance(f->core, f->now_ns);
-	return 0;
+	return make_up_with(state, CROWD * 4 / 3);
 }
 
 static void each_wants(struct fixture *f, int32_t credits, int32_t remaining) {
@@ -179,8 +175,7 @@ static void nothing_of_another_policys_goes_back_of_a_crowd(void **state) {
 	core_set_policy(f->core, f->now_ns, 1, &other);
 	for (uint32_t i = 0; i < CROWD; i++) {
 		snprintf(id, sizeof(id), "many-%u", i);
-		core_want(f->core, f->now_ns, 1, i, i % 2, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
-		BOUNDED(f, core_advance(f->core, f->now_ns));
+		BOUNDED(f, want_under(f, i % 2, i, id));
 		if (i % 200 == 0)
 			answer_all(f, 3);
 	}
@@ -219,8 +214,7 @@ static void who_owes_gets_no_advance_after_a_change(void **state) {
 	f->end_ns = f->now_ns + 60000 * MS;
 	for (uint32_t i = 0; i < CROWD; i++) {
 		snprintf(id, sizeof(id), "many-%u", i);
-		core_want(f->core, f->now_ns, 1, i, 1, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
-		BOUNDED(f, core_advance(f->core, f->now_ns));
+		BOUNDED(f, want_under(f, 1, i, id));
 		answer_all(f, 3);
 	}
 	owes_three_and_holds_three(f, "a");

@@ -239,19 +239,14 @@ static uint64_t returned(const struct fixture *f) {
 	return core_counters(f->core)->returned;
 }
 
-static void is_void(struct fixture *f, const char *id) {
-	core_client_changed(f->core, f->now_ns, 0, id, 1);
-	core_advance(f->core, f->now_ns);
-}
-
 static void what_goes_back_is_counted(void **state) {
 	struct fixture *f = *state;
 	for (uint32_t i = 0; i < 2; i++) {
 		want(f, i, i ? "b" : "a", 1);
 		is_granted(f, grant_of(f, 6, 0, 80));
 	}
-	is_void(f, "a");
-	is_void(f, "b");
+	client_changes(f, "a");
+	client_changes(f, "b");
 	assert_int_equal(returned(f), 5 + 5);
 }
 
@@ -272,8 +267,8 @@ static void what_a_fallback_gets_back_is_counted(void **state) {
 	}
 	f->told_count = 0;
 	assert_true(held_by_both >= 2);
-	is_void(f, "a");
-	is_void(f, "b");
+	client_changes(f, "a");
+	client_changes(f, "b");
 	assert_int_equal(returned(f), held_by_both);
 }
 

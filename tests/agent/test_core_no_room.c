@@ -7,9 +7,7 @@
 #define CROWD 4200u /* more than requests are made for at a time */
 
 static int make_many(void **state) {
-	make_with(state, 8192, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 8192);
 }
 
 static struct core_policy policy_of_sub_windows(int64_t ms, int32_t max_requests) {
@@ -43,8 +41,7 @@ static void there_is_no_room(struct fixture *f) {
 	f->end_ns = f->now_ns + 60000 * MS;
 	for (uint32_t i = 0; i < CROWD; i++) {
 		snprintf(id, sizeof(id), "many-%u", i);
-		core_want(f->core, f->now_ns, 1, i, 1, id, (uint8_t)strlen(id), 1, f->now_ns + 3600000 * MS);
-		core_advance(f->core, f->now_ns);
+		want_under(f, 1, i, id);
 		answers_all(f, 3);
 	}
 	f->end_ns = end_ns;
@@ -83,18 +80,13 @@ static void begins(struct fixture *f) {
 	f->end_ns = f->now_ns + 1000 * MS;
 }
 
-static void limit_of_its_own_changes(struct fixture *f) {
-	core_client_changed(f->core, f->now_ns, 0, "a", 1);
-	core_advance(f->core, f->now_ns);
-}
-
 static void what_is_left_of_a_lease_goes_back_when_there_is_room(void **state) {
 	struct fixture *f = *state;
 	begins(f);
 	struct lease_grant grant = has(f, 1, 7);
 	there_is_no_room(f);
 	assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
-	limit_of_its_own_changes(f);
+	client_changes(f, "a");
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	assert_int_equal(goes_back_within(f, "a", grant.next_sub_window, 3000), 6);
 }
@@ -104,7 +96,7 @@ static void also_of_both(void **state) {
 	begins(f);
 	struct lease_grant grant = has(f, 5, 7);
 	there_is_no_room(f);
-	limit_of_its_own_changes(f);
+	client_changes(f, "a");
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	answers_all(f, 0);
 	int32_t back = 0;
@@ -129,7 +121,7 @@ static void also_of_a_client_that_is_nearly_forgotten(void **state) {
 		answers_all(f, 0);
 	}
 	there_is_no_room(f);
-	limit_of_its_own_changes(f);
+	client_changes(f, "a");
 	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
 	assert_int_equal(goes_back_within(f, "a", grant.next_sub_window, 1500), 7);
 }
@@ -143,7 +135,7 @@ static void one_that_was_over_before_does_not_last_longer_for_that(void **state)
 	moves(f, 9000 * MS);
 	answers_all(f, 0);
 	there_is_no_room(f);
-	limit_of_its_own_changes(f);
+	client_changes(f, "a");
 	moves(f, 3000 * MS); /* since the sub-window in which it ended a window has passed */
 	assert_int_equal(goes_back_within(f, "a", grant.sub_window, 2000), 0);
 }

@@ -404,10 +404,7 @@ static void without_the_database_leases_stay(void **state) {
 }
 
 static int make_many(void **state) {
-	make_with(state, 2 * PLACES, 0);
-	struct fixture *f = *state;
-	core_database_up(f->core, f->now_ns, 2);
-	return 0;
+	return make_up_with(state, 2 * PLACES);
 }
 
 #define TEST(name)      cmocka_unit_test_setup_teardown(name, make_up, clean)

@@ -380,9 +380,7 @@ static void without_room_nothing_is_admitted_in_advance(void **state) {
 
 /* All that a fallback has admitted is charged in one statement. */
 static int make_small(void **state) {
-	make_with(state, 8, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 8);
 }
 
 int main(void) {

@@ -164,20 +164,15 @@ static void both_hold_six(struct fixture *f) {
 	}
 }
 
-static void is_void(struct fixture *f, const char *id) {
-	core_client_changed(f->core, f->now_ns, 0, id, 1);
-	core_advance(f->core, f->now_ns);
-}
-
 /* Also of an agent that has nothing else to ask: what nobody waits for is gathered for a while. */
 static void returns_of_an_idle_agent_go_together(void **state) {
 	struct fixture *f = *state;
 	both_hold_six(f);
-	is_void(f, "a");
+	client_changes(f, "a");
 	expect_no_batch(f);
 	assert_in_range(core_next_ns(f->core), f->now_ns + 1, f->now_ns + 5 * MS);
 	pass(f, 4 * MS);
-	is_void(f, "b");
+	client_changes(f, "b");
 	expect_no_batch(f);
 	pass(f, 1 * MS); /* no longer for the second's sake */
 	assert_int_equal(f->asked_count, 2);
@@ -188,10 +183,10 @@ static void returns_of_an_idle_agent_go_together(void **state) {
 static void what_comes_after_a_batch_waits_as_long(void **state) {
 	struct fixture *f = *state;
 	both_hold_six(f);
-	is_void(f, "a");
+	client_changes(f, "a");
 	pass(f, 5 * MS);
 	grants(f, 0, 0, 95);
-	is_void(f, "b");
+	client_changes(f, "b");
 	expect_no_batch(f);
 	pass(f, 5 * MS);
 	assert_int_equal(f->asked[0].report[0].unspent, 5);
@@ -200,7 +195,7 @@ static void what_comes_after_a_batch_waits_as_long(void **state) {
 static void a_return_goes_along_with_who_waits(void **state) {
 	struct fixture *f = *state;
 	both_hold_six(f);
-	is_void(f, "a");
+	client_changes(f, "a");
 	want(f, 3, "c", 1);
 	assert_int_equal(f->asked_count, 2);
 	assert_string_equal(f->ids[0], "c");
@@ -210,7 +205,7 @@ static void a_return_goes_along_with_who_waits(void **state) {
 static void who_stops_returns_at_once(void **state) {
 	struct fixture *f = *state;
 	both_hold_six(f);
-	is_void(f, "a");
+	client_changes(f, "a");
 	expect_no_batch(f);
 	core_drain(f->core, f->now_ns);
 	assert_int_equal(f->asked_count, 2);
@@ -221,9 +216,7 @@ static void who_stops_returns_at_once(void **state) {
 /* ---- Many ----------------------------------------------------------------------------- */
 
 static int make_large(void **state) {
-	make_with(state, 8192, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 8192);
 }
 
 static void give_six_to_each(struct fixture *f) {

@@ -98,9 +98,7 @@ static void the_last_gives_way(void **state) {
 }
 
 static int make_large(void **state) {
-	make_with(state, 200000, 0);
-	comes_up(*state);
-	return 0;
+	return make_up_with(state, 200000);
 }
 
 /* Steps are bounded, so they come more often. */
