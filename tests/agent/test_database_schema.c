@@ -67,16 +67,24 @@ static void on_changes(void *context, enum lease_outcome outcome, const struct c
 	tell_outcome(context, outcome);
 }
 
+static int count_of(const struct fixture *f, char letter) {
+	int found = 0;
+	for (const char *c = f->story; *c != '\0'; c++)
+		found += *c == letter;
+	return found;
+}
+
 /* Runs until the letter has come so often; notifications may come in between. */
 static void expect_count(struct fixture *f, char letter, int count) {
-	for (int64_t end = test_now_ms() + PATIENCE_MS; test_now_ms() < end; event_base_loop(f->base, EVLOOP_ONCE)) {
-		int found = 0;
-		for (const char *c = f->story; *c != '\0'; c++)
-			found += *c == letter;
-		if (found >= count)
+	for (int64_t end = test_now_ms() + PATIENCE_MS; test_now_ms() < end; event_base_loop(f->base, EVLOOP_ONCE))
+		if (count_of(f, letter) >= count)
 			return;
-	}
 	fail_msg("not %d times %c in %s; %s", count, letter, f->story, database_last_error(f->db));
+}
+
+/* What has just been asked for is done. */
+static void expect_done(struct fixture *f, int done_before) {
+	expect_count(f, 'd', done_before + 1);
 }
 
 static const struct policy_row api = {.name = "api",
@@ -88,66 +96,82 @@ static const struct policy_row api = {.name = "api",
                                       .resolution = 10,
                                       .mode = 0};
 
-static void declares_policies_and_hears_of_changes(void **state) {
-	struct fixture *f = *state;
-	struct policy_row other = api;
-	come_up(f, STINT_DATABASE, 5000);
-	assert_in_range(f->hello.host_id, 1, 1000);
-	assert_int_equal(f->hello.live_hosts, 1);
-	assert_int_equal(f->hello.change_id, 0);
+static void declare(struct fixture *f, const struct policy_row *policy, bool again, const char *expected) {
+	int done = count_of(f, 'd');
+	database_declare(f->db, policy, again, on_declared, f);
+	expect_done(f, done);
+	assert_string_equal(status, expected);
+}
 
-	database_declare(f->db, &api, false, on_declared, f);
-	expect_count(f, 'd', 1);
-	assert_string_equal(status, "created");
+static void get_policy(struct fixture *f, const char *name) {
+	int done = count_of(f, 'd');
+	database_get_policies(f->db, (const char *const[]){name}, 1, on_policies, f);
+	expect_done(f, done);
+	assert_int_equal(policy_count, 1);
+	assert_string_equal(policies[0].name, name);
+}
+
+static void get_changes(struct fixture *f, int64_t since) {
+	int done = count_of(f, 'd');
+	database_get_changes(f->db, since, on_changes, f);
+	expect_done(f, done);
+}
+
+static void declares_policies(struct fixture *f) {
+	struct policy_row other = api;
+	declare(f, &api, false, "created");
 	expect_count(f, 'N', 1);
-	database_declare(f->db, &api, false, on_declared, f);
-	expect_count(f, 'd', 2);
-	assert_string_equal(status, "unchanged");
+	declare(f, &api, false, "unchanged");
 	other.max_requests = 50;
-	database_declare(f->db, &other, true, on_declared, f);
-	expect_count(f, 'd', 3);
-	assert_string_equal(status, "kept");
+	declare(f, &other, true, "kept");
 	other.max_requests = 0;
 	database_declare(f->db, &other, false, on_declared, f);
 	expect_count(f, 'r', 1);
 	assert_non_null(strstr(database_last_error(f->db), "max_requests is 0"));
 	assert_true(database_is_up(f->db));
+}
 
+static void hears_of_changes(struct fixture *f) {
 	admin_do(f, "stint", "select stint.set_policy('api', 70, 1000, mode => 'relaxed')");
 	expect_count(f, 'N', 2);
 	admin_do(f, "stint", "select stint.block_client('api', 'it''s')");
 	expect_count(f, 'N', 3);
-	database_declare(f->db, &api, false, on_declared, f);
-	expect_count(f, 'd', 4);
-	assert_string_equal(status, "pinned");
-
-	database_get_policies(f->db, (const char *const[]){"api"}, 1, on_policies, f);
-	database_get_changes(f->db, 0, on_changes, f);
-	expect_count(f, 'd', 6);
-	assert_int_equal(policy_count, 1);
+	declare(f, &api, false, "pinned");
+	get_policy(f, "api");
 	assert_int_equal(policies[0].policy_id, policy_id);
-	assert_string_equal(policies[0].name, "api");
 	assert_int_equal(policies[0].max_requests, 70);
 	assert_int_equal(policies[0].fallback_max_requests, 140);
 	assert_int_equal(policies[0].mode, 1);
 	assert_true(policies[0].pinned);
 	assert_false(policies[0].shadow);
+	get_changes(f, 0);
 	assert_int_equal(change_count, 3);
 	assert_string_equal(changes[0].client_id, "");
 	assert_string_equal(changes[2].client_id, "it's");
 	assert_int_equal(changes[2].policy_id, policy_id);
-	database_get_changes(f->db, changes[2].change_id, on_changes, f);
-	expect_count(f, 'd', 7);
+	get_changes(f, changes[2].change_id);
 	assert_int_equal(change_count, 0);
+}
 
-	other.max_requests = 50;
-	other.shadow = true;
-	snprintf(other.name, sizeof(other.name), "dark");
-	database_declare(f->db, &other, false, on_declared, f);
-	expect_count(f, 'd', 8);
-	assert_string_equal(status, "created");
-	database_get_policies(f->db, (const char *const[]){"dark"}, 1, on_policies, f);
-	expect_count(f, 'd', 9);
+static void declares_policies_and_hears_of_changes(void **state) {
+	struct fixture *f = *state;
+	come_up(f, STINT_DATABASE, 5000);
+	assert_in_range(f->hello.host_id, 1, 1000);
+	assert_int_equal(f->hello.live_hosts, 1);
+	assert_int_equal(f->hello.change_id, 0);
+	declares_policies(f);
+	hears_of_changes(f);
+	close_database(f);
+}
+
+static void declares_a_shadow(void **state) {
+	struct fixture *f = *state;
+	struct policy_row dark = api;
+	dark.shadow = true;
+	strcpy(dark.name, "dark");
+	come_up(f, STINT_DATABASE, 5000);
+	declare(f, &dark, false, "created");
+	get_policy(f, "dark");
 	assert_true(policies[0].shadow);
 	close_database(f);
 }
@@ -162,6 +186,21 @@ static void on_grants(void *context, enum lease_outcome outcome, const struct le
 	tell_outcome(context, outcome);
 }
 
+/* Comes up, with a policy like api of this name. */
+static void come_up_with(struct fixture *f, const char *name, int32_t resolution) {
+	struct policy_row policy = api;
+	snprintf(policy.name, sizeof(policy.name), "%s", name);
+	policy.resolution = resolution;
+	come_up(f, STINT_DATABASE, 5000);
+	declare(f, &policy, false, "created");
+}
+
+static void take(struct fixture *f, int hosts, const struct lease_request *requests, size_t count) {
+	int done = count_of(f, 'd');
+	database_take(f->db, hosts, requests, count, on_grants, f);
+	expect_done(f, done);
+}
+
 static struct lease_request request_for(int32_t policy, const char *client_id, int32_t need) {
 	return (struct lease_request){.policy_id = policy,
 	                              .client_id = client_id,
@@ -173,19 +212,13 @@ static struct lease_request request_for(int32_t policy, const char *client_id, i
 
 static void takes_and_returns_credits(void **state) {
 	struct fixture *f = *state;
-	struct policy_row policy = api;
-	strcpy(policy.name, "taken");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
-	database_declare(f->db, &policy, false, on_declared, f);
-	expect_count(f, 'd', 1);
+	come_up_with(f, "taken", 10);
 
 	struct lease_request requests[] = {request_for(policy_id, "a", 30), request_for(policy_id + 1000, "a", 1),
 	                                   request_for(policy_id, "", 1), request_for(policy_id, "b\xff", 1)};
 	requests[0].next_want = 5;
 	requests[0].charge = 10;
-	database_take(f->db, 1, requests, 4, on_grants, f);
-	expect_count(f, 'd', 2);
+	take(f, 1, requests, 4);
 	assert_true(grants[0].answered);
 	assert_int_equal(grants[0].granted, 30);
 	assert_int_equal(grants[0].granted_next, 5);
@@ -203,17 +236,14 @@ static void takes_and_returns_credits(void **state) {
 
 	requests[0] = request_for(policy_id, "a", 0);
 	requests[0].report[0] = (struct lease_report){.sub_window = grants[0].sub_window, .unspent = 30};
-	database_take(f->db, 1, requests, 1, on_grants, f);
-	expect_count(f, 'd', 3);
+	take(f, 1, requests, 1);
 	assert_int_equal(grants[0].remaining, 85);
 
 	requests[0] = request_for(policy_id, "a", 1000);
-	database_take(f->db, 1, requests, 1, on_grants, f);
-	expect_count(f, 'd', 4);
+	take(f, 1, requests, 1);
 	assert_int_equal(grants[0].granted, 85);
 	requests[0] = request_for(policy_id, "a", 1);
-	database_take(f->db, 1, requests, 1, on_grants, f);
-	expect_count(f, 'd', 5);
+	take(f, 1, requests, 1);
 	assert_int_equal(grants[0].granted, 0);
 	assert_true(grants[0].retry_us > 0);
 	close_database(f);
@@ -234,15 +264,9 @@ static void on_recalls(void *context, enum lease_outcome outcome, const struct r
 /* The first recall after a while is noticed; those that follow are not. */
 static void calls_leases_back(void **state) {
 	struct fixture *f = *state;
-	struct policy_row policy = api;
-	strcpy(policy.name, "called");
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
-	database_declare(f->db, &policy, false, on_declared, f);
-	expect_count(f, 'd', 1);
+	come_up_with(f, "called", 10);
 	struct lease_request requests[] = {request_for(policy_id, "a", 1), request_for(policy_id, "b", 1)};
-	database_take(f->db, 1, requests, 2, on_grants, f);
-	expect_count(f, 'd', 2);
+	take(f, 1, requests, 2);
 	admin_do(f, "stint",
 	         "update stint.counter set ahead = 5, counts = '{1}', turn = turn + 1 where client_id in ('a', 'b')");
 	const struct lease_recall recalls[] = {{policy_id, "a", 1}, {policy_id, "b", 1}};
@@ -289,23 +313,17 @@ static void what_was_decided_is_recorded_once(void **state) {
  * doesn't write its log by itself. */
 static void what_is_granted_outlives_a_crash(void **state) {
 	struct fixture *f = *state;
-	struct policy_row policy = api;
 	char answer[64];
-	strcpy(policy.name, "crash");
 	admin_do(f, "stint",
 	         "alter role agent set synchronous_commit = off; alter role agent set client_min_messages = error");
 	admin_do(f, "stint", "alter system set wal_writer_delay = '10s'");
 	admin_do(f, "stint", "select pg_reload_conf()");
-	come_up(f, STINT_DATABASE, 5000);
-	database_declare(f->db, &policy, false, on_declared, f);
-	expect_count(f, 'd', 1);
+	come_up_with(f, "crash", 10);
 	struct lease_request requests[] = {request_for(policy_id, "first", 30), request_for(policy_id, "known", 40)};
 	requests[0].first = true;
-	database_take(f->db, 1, &requests[0], 1, on_grants, f);
-	expect_count(f, 'd', 2);
+	take(f, 1, &requests[0], 1);
 	assert_int_equal(grants[0].granted, 30);
-	database_take(f->db, 1, &requests[1], 1, on_grants, f);
-	expect_count(f, 'd', 3);
+	take(f, 1, &requests[1], 1);
 	cluster_must(f, "kill");
 	close_database(f);
 	cluster_must(f, "start");
@@ -320,13 +338,8 @@ static void what_is_granted_outlives_a_crash(void **state) {
 /* The clients are new to this agent, whether or not the database knows them. */
 static void takes_first_leases(void **state) {
 	struct fixture *f = *state;
-	struct policy_row policy = api;
-	strcpy(policy.name, "first");
-	policy.resolution = 40; /* so a new client's lease, which is a brief one, is good for three sub-windows more */
-	open_database(f, STINT_DATABASE, 5000);
-	expect(f, "U");
-	database_declare(f->db, &policy, false, on_declared, f);
-	expect_count(f, 'd', 1);
+	/* With 40 a new client's lease, which is a brief one, is good for three sub-windows more. */
+	come_up_with(f, "first", 40);
 
 	struct lease_request requests[] = {request_for(policy_id, "new", 30), request_for(policy_id + 1000, "new", 1),
 	                                   request_for(policy_id, "newer", 101)};
@@ -337,8 +350,7 @@ static void takes_first_leases(void **state) {
 	}
 	requests[0].want = 35;
 	requests[2].least = 101;
-	database_take(f->db, 1, requests, 3, on_grants, f);
-	expect_count(f, 'd', 2);
+	take(f, 1, requests, 3);
 	assert_true(grants[0].answered);
 	assert_int_equal(grants[0].granted, 30);
 	assert_int_equal(grants[0].granted_next, 5);
@@ -355,8 +367,7 @@ static void takes_first_leases(void **state) {
 	assert_int_equal(grants[2].retry_us, -1);
 
 	requests[0].need = requests[0].want = 80;
-	database_take(f->db, 1, requests, 1, on_grants, f);
-	expect_count(f, 'd', 3);
+	take(f, 1, requests, 1);
 	assert_int_equal(grants[0].granted, 65);
 	assert_int_equal(grants[0].remaining, 0);
 	assert_true(grants[0].retry_us > 0);
@@ -367,17 +378,12 @@ static void takes_a_whole_batch(void **state) {
 	struct fixture *f = *state;
 	struct lease_request requests[256];
 	static char ids[256][40];
-	struct policy_row policy = api;
-	strcpy(policy.name, "batch");
-	come_up(f, STINT_DATABASE, 5000);
-	database_declare(f->db, &policy, false, on_declared, f);
-	expect_count(f, 'd', 1);
+	come_up_with(f, "batch", 10);
 	for (int i = 0; i < 256; i++) {
 		snprintf(ids[i], sizeof(ids[i]), "'\"\\\n%d {\xe2\x82\xac}", i * 7919 % 256);
 		requests[i] = request_for(policy_id, ids[i], 1 + i % 50);
 	}
-	database_take(f->db, 2, requests, 256, on_grants, f);
-	expect_count(f, 'd', 2);
+	take(f, 2, requests, 256);
 	for (int i = 0; i < 256; i++) {
 		assert_true(grants[i].answered);
 		assert_int_equal(grants[i].granted, 1 + i % 50);
@@ -483,6 +489,7 @@ static void lives_with_a_migration_that_breaks_nothing(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(declares_policies_and_hears_of_changes),
+		cmocka_unit_test(declares_a_shadow),
 		cmocka_unit_test(takes_and_returns_credits),
 		cmocka_unit_test(calls_leases_back),
 		cmocka_unit_test(what_was_decided_is_recorded_once),
