@@ -41,13 +41,20 @@ static void assert_time_left(int64_t ms, uint64_t until_ns) {
 	assert_true(ms <= 60010);
 }
 
+/* A client of whom the agent was asked once, and whom it has then put into the table. */
+static struct slot *is_known(struct fixture *f) {
+	source(f, "c");
+	return fake_table_put(&f->agent.table, 0, "c");
+}
+
+static void expect_asked(struct fixture *f, unsigned times) {
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), times);
+}
+
 static void takes_credits_from_the_table_without_a_word(void **state) {
 	struct fixture *f = *state;
-	uint64_t until_ns;
-	struct slot *slot;
+	struct slot *slot = is_known(f);
 
-	source(f, "c");
-	slot = fake_table_put(&f->agent.table, 0, "c");
 	atomic_store(&slot->hint, 20);
 	fake_slot_lease(slot, 0, 5, LATER, 0);
 	for (int left = 4; left >= 0; left--) {
@@ -57,7 +64,15 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 		assert_int_equal(f->r.limit, 100);
 		assert_in_range(f->r.reset_after_ms, 60000, 121000);
 	}
+	expect_asked(f, 1);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	expect_asked(f, 2);
+}
+
+static void leases_in_the_table_say_whose_limit_they_are_of(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = is_known(f);
+
 	fake_slot_own_limit(&f->agent.table, slot, 130, 70);
 	fake_slot_lease(slot, 0, 1, LATER, 0);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
@@ -66,53 +81,79 @@ static void takes_credits_from_the_table_without_a_word(void **state) {
 	fake_slot_lease(slot, 1, 5, LATER, WORD_FALLBACK_BIT);
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
 	assert_int_equal(f->r.limit, 200);
-	fake_slot_lease(slot, 1, 0, 0, 0);
-	until_ns = LATER;
+	expect_asked(f, 1);
+}
+
+/* The table remembers of a denial how long it lasts, by whose limit, and whether it is for good. */
+static void denials_in_the_table_say_how_long_they_last(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = is_known(f);
+	uint64_t until_ns = LATER;
+
 	fake_slot_deny(slot, 1, until_ns, 0, hint_pack(0, 4000, 7000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_false(f->r.allowed);
 	assert_int_equal(f->r.reason, STINT_OVER_LIMIT);
 	assert_time_left(f->r.retry_after_ms - 4000, until_ns);
 	assert_int_equal(f->r.reset_after_ms - f->r.retry_after_ms, 3000);
+	fake_slot_deny(slot, 1, LATER, 0,
+	               hint_pack(HINT_UNAVAILABLE_BIT, STINT_TIME_WINDOW_MS_MAX, STINT_TIME_WINDOW_MS_MAX));
+	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
+	assert_true(f->r.retry_after_ms > STINT_TIME_WINDOW_MS_MAX);
+	assert_true(f->r.retry_after_ms < STINT_TIME_WINDOW_MS_MAX / 1000 * 1002);
+	assert_int_equal(f->r.reason, STINT_UNAVAILABLE);
+	expect_asked(f, 1);
+	/* A denial without its times is one that the agent is about to put there. */
+	fake_slot_deny(slot, 1, LATER, 0, HINT_UNKNOWN);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
+	expect_asked(f, 2);
+}
+
+static void denials_in_the_table_say_that_a_client_is_blocked(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = is_known(f);
+	uint64_t until_ns = LATER;
+
 	fake_slot_own_limit(&f->agent.table, slot, 77, 0);
-	fake_slot_deny(slot, 1, LATER, 0, hint_pack(0, 4000, 4000));
+	fake_slot_deny(slot, 1, until_ns, 0, hint_pack(0, 4000, 4000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(f->r.reason, STINT_BLOCKED);
 	assert_time_left(f->r.retry_after_ms - 4000, until_ns);      /* when the block ends */
 	fake_slot_deny(slot, 1, until_ns, 0, hint_pack(0, 0, 7000)); /* by itself it doesn't */
-	assert_int_equal(stint_check(f->api, "c", 1, &f->r), 0);
+	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
 	assert_int_equal(f->r.reason, STINT_BLOCKED);
 	assert_int_equal(f->r.retry_after_ms, 60000);
 	assert_int_equal(f->r.reset_after_ms, 0);
 	assert_int_equal(f->r.limit, 0);
 	assert_false(stint_is_allowed(f->api, "c"));
-	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
+	expect_asked(f, 1);
 }
 
-/* The table remembers of a denial how long it lasts, by whose limit, and whether it is for good. */
-static void denials_in_the_table_say_whose_they_are(void **state) {
+static void denials_of_a_fallback_in_the_table_are_told_as_such(void **state) {
 	struct fixture *f = *state;
-	struct fake_table *table = &f->agent.table;
-	uint64_t until_ns;
-	struct slot *slot;
+	struct slot *slot = is_known(f);
+	uint64_t until_ns = LATER;
 
-	source(f, "c");
-	slot = fake_table_put(&f->agent.table, 0, "c");
-	until_ns = LATER;
 	fake_slot_deny(slot, 1, until_ns, 0, hint_pack(HINT_FALLBACK_BIT, 5000, 6000));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
 	assert_false(f->r.allowed);
 	assert_int_equal(f->r.limit, 200);
 	assert_time_left(f->r.retry_after_ms - 5000, until_ns);
 	assert_int_equal(f->r.reset_after_ms - f->r.retry_after_ms, 1000);
-	fake_slot_own_limit(table, slot, OWN_LIMITS - 1, 0);
+	fake_slot_own_limit(&f->agent.table, slot, OWN_LIMITS - 1, 0);
 	fake_slot_deny(slot, 1, LATER, 0, hint_pack(HINT_FALLBACK_BIT, 0, 0));
 	assert_int_equal(source(f, "c"), STINT_SOURCE_FALLBACK);
 	assert_int_equal(f->r.reason, STINT_BLOCKED);
 	assert_int_equal(f->r.retry_after_ms, 30000);
 	assert_int_equal(f->r.limit, 0);
-	/* A cost above the limit is never admitted either, but smaller ones are: nobody is blocked. */
-	atomic_store(&slot->low_water, 0);
+	expect_asked(f, 1);
+}
+
+/* It is never admitted either, but smaller ones are: nobody is blocked. */
+static void denials_in_the_table_tell_a_cost_above_the_limit(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = is_known(f);
+
 	fake_slot_deny(slot, 91, LATER, 90, hint_pack(0, 1000, 2000));
 	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
 	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
@@ -127,16 +168,7 @@ static void denials_in_the_table_say_whose_they_are(void **state) {
 	fake_slot_deny(slot, 101, LATER, 100, hint_pack(0, 1000, 2000));
 	assert_int_equal(stint_check(f->api, "c", 101, &f->r), 0);
 	assert_int_equal(f->r.reset_after_ms, 0);
-	fake_slot_deny(slot, 1, LATER, 0,
-	               hint_pack(HINT_UNAVAILABLE_BIT, STINT_TIME_WINDOW_MS_MAX, STINT_TIME_WINDOW_MS_MAX));
-	assert_int_equal(source(f, "c"), STINT_SOURCE_LEASE);
-	assert_true(f->r.retry_after_ms > STINT_TIME_WINDOW_MS_MAX);
-	assert_true(f->r.retry_after_ms < STINT_TIME_WINDOW_MS_MAX / 1000 * 1002);
-	assert_int_equal(f->r.reason, STINT_UNAVAILABLE);
-	/* A denial without its times is one that the agent is about to put there. */
-	fake_slot_deny(slot, 1, LATER, 0, HINT_UNKNOWN);
-	assert_int_equal(source(f, "c"), STINT_SOURCE_DATABASE);
-	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.want), 2);
+	expect_asked(f, 1);
 }
 
 static void tells_when_credits_run_low(void **state) {
@@ -448,7 +480,11 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(asks_the_agent_when_the_table_has_no_answer),
 		TEST(takes_credits_from_the_table_without_a_word),
-		TEST(denials_in_the_table_say_whose_they_are),
+		TEST(leases_in_the_table_say_whose_limit_they_are_of),
+		TEST(denials_in_the_table_say_how_long_they_last),
+		TEST(denials_in_the_table_say_that_a_client_is_blocked),
+		TEST(denials_of_a_fallback_in_the_table_are_told_as_such),
+		TEST(denials_in_the_table_tell_a_cost_above_the_limit),
 		TEST(tells_when_credits_run_low),
 		TEST(tells_so_of_a_lease_that_has_just_begun),
 		TEST(each_limiter_is_declared_once),

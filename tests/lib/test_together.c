@@ -342,9 +342,6 @@ static void a_fork_frees_nothing_twice(void **state) {
 static void bad_parts_are_refused(void **state) {
 	struct fixture *f = *state;
 	struct stint_part parts[STINT_PARTS_MAX + 1];
-	const size_t part_sizes[] = {0, 8, sizeof(parts[0]) - 1, sizeof(parts[0]) + 4, 1000, SIZE_MAX / 2, SIZE_MAX};
-	struct stint *other;
-	struct stint_limiter *elsewhere;
 	for (size_t i = 0; i < STINT_PARTS_MAX + 1; i++)
 		parts[i] = (struct stint_part){f->api, "abcdefghijklmnopqrstuvwxyz" + i, 1, 1, 0};
 
@@ -366,20 +363,34 @@ static void bad_parts_are_refused(void **state) {
 	parts[1].limiter = NULL;
 	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
 	assert_string_equal(stint_error_detail(), "part 1: limiter is NULL");
+	assert_int_equal(wants(f), 0);
+}
+
+static void a_part_of_another_attachment_is_refused(void **state) {
+	struct fixture *f = *state;
+	struct stint *other;
+	struct stint_limiter *elsewhere;
 	assert_int_equal(stint_open(&other, f->agent.path), 0);
 	assert_int_equal(stint_limiter_new(&elsewhere, other,
 	                                   &(struct stint_options){.policy = "api",
 	                                                           .max_requests = 1,
 	                                                           .time_window_ms = 1000}),
 	                 0);
-	parts[1].limiter = elsewhere;
-	assert_int_equal(stint_check_all(parts, 3, &f->r), STINT_ERANGE);
+	const struct stint_part parts[] = {{f->api, "a", 1, 1, 0}, {elsewhere, "b", 1, 1, 0}};
+	assert_int_equal(stint_check_all(parts, 2, &f->r), STINT_ERANGE);
 	assert_non_null(strstr(stint_error_detail(), "part 1: its limiter is of another attachment"));
+	stint_limiter_free(elsewhere);
+	stint_close(other);
+	assert_int_equal(wants(f), 0);
+}
+
+static void sizes_of_no_version_are_refused(void **state) {
+	struct fixture *f = *state;
+	const struct stint_part parts[] = {{f->api, "a", 1, 1, 0}, {f->api, "b", 1, 1, 0}};
+	const size_t part_sizes[] = {0, 8, sizeof(parts[0]) - 1, sizeof(parts[0]) + 4, 1000, SIZE_MAX / 2, SIZE_MAX};
 	for (size_t i = 0; i < sizeof(part_sizes) / sizeof(*part_sizes); i++)
 		assert_int_equal(stint_check_all_sized(parts, part_sizes[i], 2, &f->r, sizeof(f->r)), STINT_EVERSION);
 	assert_int_equal(stint_check_all_sized(parts, sizeof(parts[0]), 1, &f->r, 8), STINT_EVERSION);
-	stint_limiter_free(elsewhere);
-	stint_close(other);
 	assert_int_equal(wants(f), 0);
 }
 
@@ -401,6 +412,8 @@ int main(void) {
 		TEST(none_begins_while_one_of_its_limiters_is_being_freed),
 		TEST(a_fork_frees_nothing_twice),
 		TEST(bad_parts_are_refused),
+		TEST(a_part_of_another_attachment_is_refused),
+		TEST(sizes_of_no_version_are_refused),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);
