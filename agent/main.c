@@ -79,6 +79,19 @@ static int run(const struct config *config, const char *path) {
 	return result;
 }
 
+static int load(struct config *config, const char *path) {
+	char error[CONFIG_ERROR_MAX];
+	if (config_load(config, path, error) != 0) {
+		log_error("%s", error);
+		return EXIT_USAGE;
+	}
+	if (config_is_exposed(config, path))
+		log_warning(
+			"%s holds a password and is open to everybody: chmod o-rw, or keep the password in a file of its own",
+			path);
+	return EXIT_OK;
+}
+
 int main(int argc, char **argv) {
 	enum { OPTION_CHECK = 1000 };
 	static const struct option options[] = {
@@ -91,7 +104,6 @@ int main(int argc, char **argv) {
 	const char *path = CONFIG_PATH;
 	bool check_only = false;
 	struct config config;
-	char error[CONFIG_ERROR_MAX];
 	for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
 		switch (option) {
 		case 'c': path = optarg; break;
@@ -105,19 +117,14 @@ int main(int argc, char **argv) {
 		log_error("unexpected argument \"%s\"; try stintd --help", argv[optind]);
 		return EXIT_USAGE;
 	}
-	if (config_load(&config, path, error) != 0) {
-		log_error("%s", error);
-		return EXIT_USAGE;
-	}
-	if (config_is_exposed(&config, path))
-		log_warning(
-			"%s holds a password and is open to everybody: chmod o-rw, or keep the password in a file of its own",
-			path);
+	int result = load(&config, path);
+	if (result != EXIT_OK)
+		return result;
 	if (check_only) {
 		print_config(&config);
 		return EXIT_OK;
 	}
-	int result = run(&config, path);
+	result = run(&config, path);
 	if (errand_is_any())
 		_exit(result);
 	return result;

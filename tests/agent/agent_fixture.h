@@ -300,19 +300,7 @@ static char socket_path[64];
 /* How many slots a step takes of what concerns all clients; 0: as many as in an agent. */
 static uint32_t walk_slots;
 
-static inline int begin(void **state) {
-	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
-	const struct core_options options = {.grace_ns = 500 * MS,
-	                                     .idle_timeout_ns = 60000 * MS,
-	                                     .walk_slots = walk_slots};
-	static const struct server_events nobody_comes = {.want = NULL};
-	char error[SERVER_ERROR_MAX];
-	snprintf(socket_path, sizeof(socket_path), "/tmp/stint-test-agent.%d", (int)getpid());
-	const struct server_options served = {.socket_path = socket_path,
-	                                      .directory_fd = -1,
-	                                      .table_fd = -1,
-	                                      .generation = 1};
-	(void)state;
+static inline void forget_what_was_asked(void) {
 	declared = NULL;
 	changed = NULL;
 	recalls_read_by = NULL;
@@ -328,6 +316,22 @@ static inline int begin(void **state) {
 	limit_in_force = api.max_requests;
 	is_pinned = false;
 	newest_change = longest_lease_us = 0;
+}
+
+static inline int begin(void **state) {
+	static const struct core_io io = {.take = on_take, .verdict = on_verdict};
+	const struct core_options options = {.grace_ns = 500 * MS,
+	                                     .idle_timeout_ns = 60000 * MS,
+	                                     .walk_slots = walk_slots};
+	static const struct server_events nobody_comes = {.want = NULL};
+	char error[SERVER_ERROR_MAX];
+	snprintf(socket_path, sizeof(socket_path), "/tmp/stint-test-agent.%d", (int)getpid());
+	const struct server_options served = {.socket_path = socket_path,
+	                                      .directory_fd = -1,
+	                                      .table_fd = -1,
+	                                      .generation = 1};
+	(void)state;
+	forget_what_was_asked();
 	agent = (struct agent){.base = event_base_new()};
 	agent_wire(&agent);
 	agent.driver.database = &the_database;
