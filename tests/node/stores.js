@@ -2,6 +2,8 @@
  * stores.js - what test_cache.js, test_redis.js and test_postgres.js share: a store in memory, an exact log, and load.
  */
 'use strict';
+const assert = require('assert');
+const {sleep, until} = require('./support.js');
 
 /** A store by a clock of the test's. What it is asked is answered in a later turn, in the order of `delay()`. */
 class MemoryStore {
@@ -68,12 +70,11 @@ function makeRandom(seed) {
 	};
 }
 
-/** One that answers what the limiter asks, each in `workers` loops, until `isOver()`; returns the verdicts by what decided. */
+/** Asks in `workers` loops, until `isOver()`; returns the verdicts by what decided, and when the store admitted. */
 async function load(limiter, clientId, workers, isOver) {
-	const seen = {slowestMs: 0, rejected: 0, bySource: {}, allowedAt: []};
+	const seen = {rejected: 0, bySource: {}, allowedAt: []};
 	const one = async () => {
 		while (!isOver()) {
-			const began = performance.now();
 			try {
 				const verdict = await limiter.check(clientId);
 				seen.bySource[verdict.source] = (seen.bySource[verdict.source] || 0) + 1;
@@ -82,12 +83,29 @@ async function load(limiter, clientId, workers, isOver) {
 			} catch {
 				seen.rejected++;
 			}
-			seen.slowestMs = Math.max(seen.slowestMs, performance.now() - began);
-			await new Promise((resolve) => setTimeout(resolve, 2));
+			await sleep(2);
 		}
 	};
 	await Promise.all(Array.from({length: workers}, one));
 	return seen;
 }
 
-module.exports = {MemoryStore, findMost, load, makeRandom};
+/** Kills the limiter's server under load and starts it again: no check is rejected, and whoever can decides. Returns when the server admitted. */
+async function killUnderLoad(limiter, kill, start) {
+	let over = false;
+	const seen = load(limiter, 'a', 10, () => over);
+	await sleep(100);
+	await kill();
+	await until(async () => (await limiter.check('b')).source === 'local', 'the process decides by itself');
+	await sleep(100);
+	await start();
+	await until(async () => (await limiter.check('c')).source === 'cache', 'the server decides again');
+	await sleep(300);
+	over = true;
+	const {allowedAt, bySource, rejected} = await seen;
+	assert.strictEqual(rejected, 0);
+	assert.ok(bySource.cache > 0 && bySource.local > 0, JSON.stringify(bySource));
+	return allowedAt;
+}
+
+module.exports = {MemoryStore, findMost, killUnderLoad, makeRandom};

@@ -4,8 +4,8 @@
 'use strict';
 const assert = require('assert');
 const {test} = require('node:test');
-const {LIBRARY, sleep, until} = require('./support.js');
-const {findMost, load} = require('./stores.js');
+const {LIBRARY, until} = require('./support.js');
+const {findMost, killUnderLoad} = require('./stores.js');
 const {startPostgres} = require('./postgres.js');
 const {DistributedRateLimiter, PostgresCache} = require(LIBRARY);
 
@@ -47,19 +47,7 @@ test('PostgreSQL', async (t) => {
 	});
 
 	await t.test('killed under load: the lenient limit, then the right one', async () => {
-		const limiter = make();
-		let over = false;
-		const seen = load(limiter, 'a', 10, () => over);
-		await sleep(100);
-		await pgCluster('kill');
-		await until(async () => (await limiter.check('b')).source === 'local', 'the process decides by itself');
-		await pgCluster('start');
-		await until(async () => (await limiter.check('c')).source === 'cache', 'PostgreSQL decides again');
-		await sleep(300);
-		over = true;
-		const {allowedAt, bySource, rejected} = await seen;
-		assert.strictEqual(rejected, 0);
-		assert.ok(bySource.cache > 0 && bySource.local > 0, JSON.stringify(bySource));
+		const allowedAt = await killUnderLoad(make(), () => pgCluster('kill'), () => pgCluster('start'));
 		// The table isn't logged: a server that was killed has forgotten it.
 		assert.ok(findMost(allowedAt, FAR) <= 100, `${allowedAt.length}`);
 	});

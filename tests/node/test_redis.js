@@ -4,8 +4,8 @@
 'use strict';
 const assert = require('assert');
 const {test} = require('node:test');
-const {LIBRARY, sleep, until} = require('./support.js');
-const {findMost, load} = require('./stores.js');
+const {LIBRARY, until} = require('./support.js');
+const {findMost, killUnderLoad} = require('./stores.js');
 const {startRedis} = require('./redis.js');
 const {DistributedRateLimiter} = require(LIBRARY);
 
@@ -34,20 +34,7 @@ test('Redis', async (t) => {
 	});
 
 	await t.test('killed under load: the lenient limit, then the right one', async () => {
-		const limiter = make();
-		let over = false;
-		const seen = load(limiter, 'a', 10, () => over);
-		await sleep(100);
-		await server.stop('SIGKILL');
-		await until(async () => (await limiter.check('b')).source === 'local', 'the process decides by itself');
-		await sleep(100);
-		await server.start(client);
-		await until(async () => (await limiter.check('c')).source === 'cache', 'Redis decides again');
-		await sleep(200);
-		over = true;
-		const {allowedAt, bySource, rejected} = await seen;
-		assert.strictEqual(rejected, 0);
-		assert.ok(bySource.cache > 0 && bySource.local > 0, JSON.stringify(bySource));
+		const allowedAt = await killUnderLoad(make(), () => server.stop('SIGKILL'), () => server.start(client));
 		// It had forgotten all when it came back.
 		assert.ok(findMost(allowedAt, FAR) <= 100, `${allowedAt.length}`);
 	});
