@@ -303,6 +303,7 @@ LIB_TESTS := \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
+	tests/lib/test_clock_shortcut.c \
 	tests/lib/test_count.c \
 	tests/lib/test_count_crowd.c \
 	tests/lib/test_daemons.c \
