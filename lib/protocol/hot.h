@@ -9,7 +9,17 @@
  * For the functions that a warm check runs through. The linker puts them side by side: a process that wakes up
  * for a single check, with cold caches, pays for each page of code that it comes through.
  */
-#define HOT __attribute__((hot))
+#define HOT __attribute__((hot)) NO_CANARY
+
+/* They index no array that is on the stack, so a canary there would guard nothing. */
+#if defined(__has_attribute)
+#if __has_attribute(no_stack_protector)
+#define NO_CANARY __attribute__((no_stack_protector))
+#endif
+#endif
+#ifndef NO_CANARY
+#define NO_CANARY
+#endif
 
 /* For their parts: the compiler inlines these, so that what they find out stays in registers. */
 #define HOT_PART __attribute__((always_inline))
