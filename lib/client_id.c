@@ -80,18 +80,6 @@ HOT size_t client_id_length(const char *id) {
 	return is_ascii || utf8_is_valid(id, length) ? length : 0;
 }
 
-/* Eight bytes of an id at a time. */
-#define ONES  UINT64_C(0x0101010101010101)
-#define HIGHS UINT64_C(0x8080808080808080)
-
-/* Not 0 if one of the eight bytes is a NUL or is not ASCII. (A borrow can only come from a NUL.) */
-static inline uint64_t unusual_bytes(const char *bytes) {
-	uint64_t word;
-
-	memcpy(&word, bytes, sizeof(word));
-	return (word | (word - ONES)) & HIGHS;
-}
-
 /* The last eight overlap those before them: that is quicker than byte by byte. */
 static inline bool is_plain_ascii(const char *id, size_t length) {
 	uint64_t unusual = 0;
@@ -102,8 +90,8 @@ static inline bool is_plain_ascii(const char *id, size_t length) {
 		return unusual == 0;
 	}
 	for (size_t i = 0; i + sizeof(uint64_t) < length; i += sizeof(uint64_t))
-		unusual |= unusual_bytes(id + i);
-	return (unusual | unusual_bytes(id + length - sizeof(uint64_t))) == 0;
+		unusual |= client_id_unusual_bytes(id + i);
+	return (unusual | client_id_unusual_bytes(id + length - sizeof(uint64_t))) == 0;
 }
 
 /* Apart from that of ASCII, which needs no call, and so no register of the caller's. */
@@ -111,7 +99,7 @@ APART static bool is_other_text(const char *id, size_t length) {
 	return !memchr(id, '\0', length) && utf8_is_valid(id, length);
 }
 
-HOT bool client_id_is_valid(const char *id, size_t length) {
+HOT bool client_id_is_valid_any(const char *id, size_t length) {
 	if (!id || length == 0 || length > STINT_CLIENT_ID_MAX)
 		return false;
 	return is_plain_ascii(id, length) || is_other_text(id, length);

@@ -263,6 +263,7 @@ static void knows_ids_by_their_length(void **state) {
 		}
 	assert_false(client_id_is_valid("i", 0));
 	assert_false(client_id_is_valid(NULL, 1));
+	assert_false(client_id_is_valid(NULL, 15));      /* ids of this length are looked at in place */
 	assert_false(client_id_is_valid("i\x01\0i", 4)); /* a byte of 1 behind a NUL looks like another NUL */
 	assert_true(client_id_is_valid("\x01\x01\x01\x01\x01\x01\x01\x01", 8));
 }
