@@ -211,8 +211,10 @@ static void run_out_of_files(struct host *host) {
 
 /* ---- The app has none left --------------------------------------------------------------- */
 
-/* Runs in a child, and gives how many of its checks were wrong. At first, `spare` descriptors are left. */
+/* Runs in a child, and gives how many of its checks were wrong. At first, `spare` descriptors are left. It is
+ * patient: an app that has found an agent which doesn't answer in time denies at first, as on a busy machine. */
 static int live_without_files(const struct host *host, unsigned spare, int64_t *recovery_ms) {
+	struct stint_options patient = options;
 	struct rlimit limit = {0, 64};
 	struct stint_limiter *limiter = NULL;
 	struct stint_result result;
@@ -223,7 +225,8 @@ static int live_without_files(const struct host *host, unsigned spare, int64_t *
 	close(lowest);
 	limit.rlim_cur = (rlim_t)lowest + spare;
 	setrlimit(RLIMIT_NOFILE, &limit);
-	wrong += stint_open(&stint, host->socket) != 0 || stint_limiter_new(&limiter, stint, &options) != 0;
+	patient.timeout_ms = 3000;
+	wrong += stint_open(&stint, host->socket) != 0 || stint_limiter_new(&limiter, stint, &patient) != 0;
 	for (int i = 0; i < 20; i++) {
 		wrong += stint_check(limiter, "starved", 1, &result) != 0 || result.source != STINT_SOURCE_LOCAL;
 		admitted += result.allowed;
