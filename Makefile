@@ -135,6 +135,7 @@ AGENT := \
 	agent/witness.c \
 	agent/word.c \
 	agent/core/answer.c \
+	agent/core/apps.c \
 	agent/core/arrival.c \
 	agent/core/batch.c \
 	agent/core/client.c \

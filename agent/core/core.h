@@ -7,7 +7,7 @@
  * What always holds:
  *
  *   - A credit is in the table, or admitted, only after its store has counted it.
- *     (Relaxed policies: up to an advance, see relaxed_advance() in core.c.)
+ *     (Relaxed policies: up to an advance, see relaxed_advance() in apps.c.)
  *   - What is unknown counts as spent. A grant whose answer is lost is never
  *     asked back; credits go back only after they were destroyed in the table,
  *     and are offered once.

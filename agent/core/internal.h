@@ -1,7 +1,8 @@
 /*
  * internal.h - shared by the core's files only. Each calls those below it, none above it:
  *
- *   core.c          what core.h declares: events of apps, policies and the database; time
+ *   core.c          what core.h declares: events of policies and the database; time
+ *   apps.c          and events of apps
  *   sweep.c         goes round the table: idle clients leave, the table is repaired
  *   batch.c         sends pending requests to the store, many at a time
  *   fallback.c      the way into a fallback, and back
@@ -11,6 +12,7 @@
  *   repair.c        puts back what was scribbled over
  *   generation.c    events that concern all clients, each of which meets them when it is looked at
  *   recall.c        calls back what lies unspent on other hosts
+ *   denied.c        tells those who count who is denied, and why
  *   verdict.c       what goes with a verdict: limit, remaining, times
  *   lease_install.c what was granted comes into the table
  *   lease_timer.c   when to look at a client's leases
@@ -200,6 +202,10 @@ static inline struct core_policy *policy_of(struct core *core, const struct clie
 }
 
 /* By which the database tells this host from others. */
+static inline bool policy_is_live(const struct core *core, uint16_t policy) {
+	return policy < POLICY_CAPACITY && core->policies[policy].live;
+}
+
 static inline int own_host(const struct core *core) {
 	return (int)((core->options.seed >> 56) % GRANT_HOSTS);
 }
