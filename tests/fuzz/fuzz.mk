@@ -32,7 +32,7 @@ fuzzers: $(agent_fuzzers) $(lib_fuzzers)
 # gcc's warnings are those of the other builds; clang has others by the same names.
 build-fuzz: build-fuzzers
 build-fuzzers:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,$(FUZZ_SANITIZE) CFLAGS='-O1 -g' \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,$(FUZZ_SANITIZE) CFLAGS='-O1 -g1' \
 		WARN='-Wall -Wextra -Wshadow -Wstrict-prototypes' fuzzers
 
 check-fuzz: build-fuzzers

@@ -37,7 +37,7 @@ build-simulation: $(BUILD)/tests/simulation/simulate $(BUILD)/tests/simulation/f
 
 SEEDS ?= 1-2000
 check-simulation: run-simulation run-fleet-quick
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' SEEDS=2001-2200 run-simulation
+	@$(MAKE) --no-print-directory $(asan_build) SEEDS=2001-2200 run-simulation
 
 check-simulation-quick:
 	@$(MAKE) --no-print-directory SEEDS=1-200 run-simulation
