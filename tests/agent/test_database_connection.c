@@ -168,8 +168,8 @@ static int64_t end_session_and_wait(struct fixture *f, const char *told) {
 
 static void a_killed_backend_leaves_the_unknown(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", 5000);
-	beat(f, "slow", 3000);
+	come_up(f, "dbname=stub", 30000);
+	beat(f, "slow", 25000); /* longer than a busy machine takes to kill it */
 	beat(f, "in step", 0);
 	beat(f, "in step", 0);
 	run_for(f, 100);
@@ -364,8 +364,8 @@ static void cluster_start_again(const struct fixture *f) {
 
 static void a_killed_server_comes_back(void **state) {
 	struct fixture *f = *state;
-	come_up(f, "dbname=stub", 5000);
-	beat(f, "slow", 3000); /* longer than a busy machine takes to kill it */
+	come_up(f, "dbname=stub", 30000);
+	beat(f, "slow", 25000); /* longer than a busy machine takes to kill it */
 	run_for(f, 50);
 	cluster_must(f, "kill");
 	expect(f, "U?D");
