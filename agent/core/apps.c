@@ -1,5 +1,6 @@
 /*
- * apps.c - the core's events of apps: what they ask, what they have used without asking, and whose credits run low.
+ * apps.c - the core's events of apps: what they ask, what they have used without asking, and whose credits run
+ * low.
  *
  * What the table can answer is answered at once; with a relaxed policy an advance is, too. Whoever else asks waits
  * for the store.
