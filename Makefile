@@ -147,6 +147,7 @@ AGENT := \
 	agent/core/generation.c \
 	agent/core/grant.c \
 	agent/core/heap.c \
+	agent/core/inheritance.c \
 	agent/core/lease_install.c \
 	agent/core/lease_timer.c \
 	agent/core/leases.c \

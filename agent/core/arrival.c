@@ -113,7 +113,7 @@ uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint
 	}
 	uint32_t index = new_client(core, policy, id, id_len);
 	if (index != CLIENT_NONE) {
-		fallback_inherit(core, index, slot);
+		inheritance_take(core, index, slot);
 		generation_meet_orphan(core, slot);
 		adopt(core, index, slot);
 	}

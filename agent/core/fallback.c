@@ -13,8 +13,7 @@
  * time. Charges are limited to what the window still holds. The memory store keeps its counts: a database that
  * comes and goes doesn't start a new fallback limit each time.
  *
- * An agent that dies takes its counts with it. The next one finds in the table what a client was left with by the
- * lease or the denial that it was given last, and lets it be no more than that.
+ * An agent that dies takes its counts with it: inheritance.c.
  */
 #include "internal.h"
 #include "stint.h"
@@ -50,27 +49,6 @@ void fallback_absorb(struct core *core, uint32_t index) {
 	for (int bank = 0; bank < 2; bank++)
 		if (!(client_at(core, index)->flags & CLIENT_BANK_FALLBACK << bank))
 			lease_settle(core, index, bank, false);
-}
-
-bool fallback_is_told(const struct core *core, uint32_t slot) {
-	uint32_t left;
-	int64_t ends_ns;
-	return table_tells_of_fallback(core->table, slot, core->now_ns, &left, &ends_ns) &&
-	       ends_ns <= core->now_ns + DENIAL_MAX_US * NS_PER_US;
-}
-
-void fallback_inherit(struct core *core, uint32_t index, uint32_t slot) {
-	const struct client *client = client_at(core, index);
-	const struct grant_terms *terms = &policy_of(core, client)->fallback_terms;
-	uint32_t most = (uint32_t)terms->max_requests, left;
-	int64_t ends_ns;
-	if ((core->state != CORE_CONNECTING && !in_fallback(core)) ||
-	    !table_tells_of_fallback(core->table, slot, core->now_ns, &left, &ends_ns))
-		return;
-	if (left == HINT_UNKNOWN)
-		left = 0;
-	if (left < most)
-		lease_charge_memory(core, client, *terms, most - left, min64(ends_ns, core->now_ns));
 }
 
 /* The part of what the fallback granted that the policy's window may still hold. That is all of it, unless the

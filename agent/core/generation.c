@@ -104,7 +104,7 @@ void generation_meet_orphan(struct core *core, uint32_t slot) {
 	uint32_t policy = table_policy(core->table, slot);
 	if (core->burnt.open || (policy < POLICY_CAPACITY && core->voided[policy].open))
 		generation_void_orphan(core, slot);
-	if (core->away.open && !fallback_is_told(core, slot))
+	if (core->away.open && !inheritance_is_told(core, slot))
 		table_lift_denial(core->table, slot, core->now_ns, core->now_ns);
 	for (int bank = 0; bank < 2; bank++)
 		if (!uses_memory(core) && table_is_fallback(core->table, slot, bank))

@@ -11,6 +11,7 @@
  *   promotion.c     another server in the place of the database
  *   repair.c        puts back what was scribbled over
  *   generation.c    events that concern all clients, each of which meets them when it is looked at
+ *   inheritance.c   what a fallback of an earlier agent's has left behind
  *   recall.c        calls back what lies unspent on other hosts
  *   denied.c        tells those who count who is denied, and why
  *   verdict.c       what goes with a verdict: limit, remaining, times
@@ -541,14 +542,16 @@ static inline int64_t window_passes_ns(const struct core_policy *policy) {
 	return surely_after(policy->time_window_ms * NS_PER_MS);
 }
 
+/* inheritance.c */
+/* An orphan's client is about to be adopted from this slot: what an earlier agent's fallback gave it counts, as if
+ * it had all been used at the end of the last lease or denial. */
+void inheritance_take(struct core *core, uint32_t client, uint32_t slot);
+/* An orphan's denial is by an earlier agent's fallback: it stays, also when it is over, for inheritance_take(). */
+bool inheritance_is_told(const struct core *core, uint32_t slot);
+
 /* fallback.c */
 void fallback_enter(struct core *core, int64_t now_ns);
 void fallback_absorb(struct core *core, uint32_t client); /* before the client gets anything of the fallback's */
-/* An orphan's client is about to be adopted from this slot: what an earlier agent's fallback gave it counts, as if
- * it had all been used at the end of the last lease or denial. */
-void fallback_inherit(struct core *core, uint32_t client, uint32_t slot);
-/* An orphan's denial is by an earlier agent's fallback: it stays, also when it is over, for fallback_inherit(). */
-bool fallback_is_told(const struct core *core, uint32_t slot);
 void fallback_leave(struct core *core, int64_t now_ns);
 /* What the fallback admitted to this client goes with its next request. */
 void fallback_charge(struct core *core, uint32_t client);

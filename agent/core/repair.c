@@ -66,7 +66,7 @@ void repair_orphan(struct core *core, uint32_t slot, int64_t now_ns) {
 	uint32_t index = table_policy(core->table, slot);
 	const struct core_policy *policy =
 		index < POLICY_CAPACITY && core->policies[index].live ? &core->policies[index] : NULL;
-	if (!fallback_is_told(core, slot))
+	if (!inheritance_is_told(core, slot))
 		lift_long_denial(core, slot, now_ns);
 	for (int bank = 0; bank < 2; bank++)
 		if (!policy || !repair_is_plausible(core, policy, slot, bank, now_ns))
