@@ -12,8 +12,8 @@
 
 /* An act takes some thousand steps. */
 #define STEPS_MAX 400000u
-/* How often an act is recorded at most. On a machine with seven times as much to do as it can, one of twenty doesn't
- * go straight on. */
+/* How often an act is recorded at most. On a machine with seven times as much to do as it can, one of twenty
+ * doesn't go straight on. */
 #define TRIES 30
 /* An act runs through some thousand instructions. This is a power of two. */
 #define SEEN_MAX 65536u
