@@ -1,6 +1,6 @@
 /*
- * test_table_tells.c - checks that the table decides: what apps are told of its leases and its denials. The agent is
- * well, and isn't asked.
+ * test_table_tells.c - checks that the table decides: what apps are told of its leases and its denials. The agent
+ * is well, and isn't asked.
  */
 #include "channel_fixture.h"
 
