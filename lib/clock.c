@@ -32,6 +32,9 @@ static bool clock_is_the_c_librarys(void) {
 /* Of other processors than x86-64, and under valgrind, the names are unknown, and nothing changes. */
 void clock_find_shortcut(void) {
 	clock_function *found = NULL;
+	/* Once in a process: dladdr() looks at each symbol of the program, which takes longer than attaching. */
+	if (atomic_load_explicit(&clock_read_coarse, memory_order_relaxed) != clock_gettime)
+		return;
 	if (!dladdr || !dlopen || !dlsym || !clock_is_the_c_librarys())
 		return;
 	void *vdso = dlopen("linux-vdso.so.1", RTLD_LAZY | RTLD_NOLOAD);
