@@ -63,7 +63,6 @@ LIB := \
 	lib/check.c \
 	lib/check_all.c \
 	lib/client_id.c \
-	lib/clock.c \
 	lib/connection.c \
 	lib/correct.c \
 	lib/count.c \
@@ -305,7 +304,6 @@ LIB_TESTS := \
 	tests/lib/test_callbacks.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
-	tests/lib/test_clock_shortcut.c \
 	tests/lib/test_count.c \
 	tests/lib/test_count_crowd.c \
 	tests/lib/test_daemons.c \
@@ -600,7 +598,9 @@ $(addprefix $(BUILD)/agent/database/,pg.o pg_answer.o pg_conninfo.o): PART = -fP
 $(BUILD)/tests/%.o: PART = -fPIE -Ilib -Iagent -Itests/support
 
 # Half of what is compiled is tests of modules, each of which runs once: quickly compiled is better there. The fortified functions want -O1.
+ifndef COVERAGE
 $(BUILD)/tests/agent/test_%.o $(BUILD)/tests/lib/test_%.o: LEVEL = $(if $(findstring address,$(SANITIZE)),-O0,-O1)
+endif
 
 compile = $(call say,CC,$@)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(HARDEN) $(PART) $(CPPFLAGS) $(CFLAGS) $(LEVEL) -c -o $@ $<
 $(BUILD)/%.o: %.c $(BUILD)/flags

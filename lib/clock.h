@@ -1,7 +1,7 @@
 /*
  * clock.h - the monotonic clock, cheap when that is enough.
  *
- * CLOCK_MONOTONIC_COARSE costs 3 ns instead of 20, and is late: it shows the
+ * CLOCK_MONOTONIC_COARSE costs 4 ns instead of 20, and is late: it shows the
  * time of the last timer tick. So the true time lies in [coarse, coarse + lag],
  * and the coarse clock alone decides every comparison with a time outside that
  * interval. The fine clock is asked only for a time inside it.
@@ -9,7 +9,6 @@
 #ifndef STINT_CLOCK_H
 #define STINT_CLOCK_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -21,30 +20,18 @@
  * should tick isn't let run: lib/README.md names it among what isn't covered.) */
 #define CLOCK_COARSE_LAG_NS (10 * NS_PER_MS)
 
-typedef int clock_function(clockid_t, struct timespec *);
-
-/* Reads the coarse clock: clock_gettime(), or what clock_find_shortcut() has found. */
-extern __attribute__((visibility("hidden"))) /* declared hidden, it is read without a detour */
-_Atomic(clock_function *) clock_read_coarse;
-
-/* From then on the coarse clock is read without the C library, where that is possible. Any thread may call it, at
- * any time; not in a signal handler. */
-void clock_find_shortcut(void);
-
-static inline uint64_t clock_ns(const struct timespec *t) {
-	return (uint64_t)t->tv_sec * NS_PER_S + (uint64_t)t->tv_nsec;
+static inline uint64_t clock_read(clockid_t clock) {
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 static inline uint64_t clock_coarse_ns(void) {
-	struct timespec t;
-	atomic_load_explicit(&clock_read_coarse, memory_order_relaxed)(CLOCK_MONOTONIC_COARSE, &t);
-	return clock_ns(&t);
+	return clock_read(CLOCK_MONOTONIC_COARSE);
 }
 
 static inline uint64_t clock_fine_ns(void) {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return clock_ns(&t);
+	return clock_read(CLOCK_MONOTONIC);
 }
 
 /* Whether the time is before at_ns; coarse_ns was read a moment ago. */

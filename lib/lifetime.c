@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
 #include "error.h"
 #include "event_loop.h"
 #include "options.h"
@@ -28,7 +27,6 @@ int stint_open(struct stint **out, const char *socket_path) {
 	*out = NULL;
 	if (length == 0 || length > max)
 		return error_set(STINT_EPATH, "the socket's path has %zu bytes, must have 1 to %zu", length, max);
-	clock_find_shortcut();
 	*out = attachment_new(path);
 	return *out ? 0 : error_set(STINT_ENOMEM, "no memory for an attachment");
 }

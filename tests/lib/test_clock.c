@@ -2,8 +2,6 @@
  * test_clock.c - the process is stopped at the worst moments. The test has a clock_gettime() of its own, which
  * says at each reading what the test wants.
  */
-#include <unistd.h>
-
 #include "clock.h"
 #include "table_fixture.h"
 
@@ -179,13 +177,6 @@ static void a_denial_ends_on_time(void **state) {
 	}
 }
 
-static void a_clock_of_the_programs_own_is_left_in_its_place(void **state) {
-	(void)state;
-	SCRIPT(START);
-	clock_find_shortcut();
-	assert_int_equal(clock_coarse_ns(), START);
-}
-
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(a_warm_check_reads_the_coarse_clock_only),
@@ -198,7 +189,6 @@ int main(void) {
 		TEST(a_late_coarse_clock_admits_nothing_late),
 		TEST(a_late_coarse_clock_starts_no_lease_early_or_late),
 		TEST(a_denial_ends_on_time),
-		TEST(a_clock_of_the_programs_own_is_left_in_its_place),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

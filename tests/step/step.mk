@@ -22,10 +22,9 @@ steps = $(STEPS:%.c=$(BUILD)/%)
 $(BUILD)/tests/step.a: $(step_support) $(BUILD)/lists
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(step_support)
 
-# decide.o, and the clock that it reads, beside the library, whose own are not to be seen: a decision in a table that no agent has
-# handed out.
-$(steps): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/step.a $(BUILD)/tests/support.a $(BUILD)/agent.a \
-		$(BUILD)/lib/decide.o $(BUILD)/lib/clock.o $(BUILD)/libstint.a
+# decide.o beside the library, whose own is not to be seen: a decision in a table that no agent has handed out.
+$(steps): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/step.a $(BUILD)/tests/support.a $(BUILD)/agent.a $(BUILD)/lib/decide.o \
+		$(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINTD_LIBS) -lm -pthread
 
 # Time as the tests take it, not as the library does: both have a clock.h.
