@@ -6,9 +6,8 @@
 #include "internal.h"
 
 bool inheritance_is_told(const struct core *core, uint32_t slot) {
-	uint32_t left;
 	int64_t ends_ns;
-	return table_tells_of_fallback(core->table, slot, core->now_ns, &left, &ends_ns) &&
+	return table_is_denied_by_fallback(core->table, slot, core->now_ns, &ends_ns) &&
 	       ends_ns <= core->now_ns + DENIAL_MAX_US * NS_PER_US;
 }
 

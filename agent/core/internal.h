@@ -202,11 +202,11 @@ static inline struct core_policy *policy_of(struct core *core, const struct clie
 	return &core->policies[client->policy];
 }
 
-/* By which the database tells this host from others. */
 static inline bool policy_is_live(const struct core *core, uint16_t policy) {
 	return policy < POLICY_CAPACITY && core->policies[policy].live;
 }
 
+/* By which the database tells this host from others. */
 static inline int own_host(const struct core *core) {
 	return (int)((core->options.seed >> 56) % GRANT_HOSTS);
 }

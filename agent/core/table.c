@@ -313,18 +313,19 @@ static int64_t denial_ends_ns(uint64_t denial, int64_t now_ns) {
 	return later(now + left, 0) << DENIAL_TICK_SHIFT;
 }
 
-static bool is_denied_by_fallback(const struct slot *s) {
-	return (atomic_load_explicit(&s->denial, memory_order_relaxed) & DENIAL_COST_MASK) != 0 &&
-	       hint_is_fallback(atomic_load_explicit(&s->hint, memory_order_relaxed));
+bool table_is_denied_by_fallback(const struct table *table, uint32_t slot, int64_t now_ns, int64_t *ends_ns) {
+	const struct slot *s = &table->slots[slot];
+	uint64_t denial = atomic_load_explicit(&s->denial, memory_order_relaxed);
+	bool is_fallbacks =
+		(denial & DENIAL_COST_MASK) != 0 && hint_is_fallback(atomic_load_explicit(&s->hint, memory_order_relaxed));
+	*ends_ns = is_fallbacks ? denial_ends_ns(denial, now_ns) : 0;
+	return is_fallbacks;
 }
 
 bool table_tells_of_fallback(const struct table *table, uint32_t slot, int64_t now_ns, uint32_t *left,
                              int64_t *ends_ns) {
-	const struct slot *s = &table->slots[slot];
 	*left = table_remaining(table, slot);
-	*ends_ns = is_denied_by_fallback(s)
-	               ? denial_ends_ns(atomic_load_explicit(&s->denial, memory_order_relaxed), now_ns)
-	               : 0;
+	table_is_denied_by_fallback(table, slot, now_ns, ends_ns);
 	for (int bank = 0; bank < 2; bank++)
 		if (table_is_fallback(table, slot, bank))
 			*ends_ns = later(*ends_ns, table_deadline(table, slot, bank));

@@ -314,6 +314,26 @@ static void what_is_told_of_an_impossible_fallback_counts_for_a_window(void **st
 	}
 }
 
+/* A denial that somebody wrote beside a fallback's lease is of no fallback, and is lifted. */
+static void a_denial_is_not_a_fallbacks_by_its_lease(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	restart(f);
+	atomic_store(&slot->word[0], word_make(1, 0, WORD_FALLBACK_BIT));
+	atomic_store(&slot->deadline_ns[0], 1);
+	atomic_store(&slot->hint, hint_pack(0, 1, 1));
+	atomic_store(&slot->denial, denial_pack((uint64_t)(f->now_ns + 3600000 * MS), 0, 1));
+	stays_away(f);
+	for (int i = 0; i < 25; i++) { /* the sweep comes round */
+		atomic_store(&slot->referenced, 1);
+		pass(f, SUB_MS / 2 * MS);
+	}
+	assert_int_not_equal(app(f, "a", 1).verdict, APP_DENIED);
+}
+
 static void what_a_dead_agents_fallback_gave_long_ago_does_not_count(void **state) {
 	struct fixture *f = *state;
 	stays_away(f);
@@ -348,6 +368,18 @@ static void who_is_blocked_stays_so_when_another_agent_takes_over(void **state) 
 	assert_int_equal(admit_all(f, "a"), 0);
 	core_client_changed(f->core, f->now_ns, 0, "a", 1);
 	assert_int_equal(admit_all(f, "a"), 20);
+}
+
+/* Nobody could tell it that the block has ended. */
+static void without_a_database_nobody_is_blocked(void **state) {
+	struct fixture *f = *state;
+	who_is_blocked_stays_so_in_fallback(state);
+	core_free(f->core);
+	f->asked_count = f->told_count = 0;
+	fake_table_take_over(&f->table);
+	start_core(f, true, 9);
+	pass(f, 12 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 100);
 }
 
 /* ---- Back ------------------------------------------------------------------------------- */
@@ -507,9 +539,11 @@ int main(void) {
 		STEP(another_agent_gives_no_new_fallback_limit),
 		STEP(nor_to_who_comes_after_its_denial_is_over),
 		STEP(what_is_told_of_an_impossible_fallback_counts_for_a_window),
+		STEP(a_denial_is_not_a_fallbacks_by_its_lease),
 		STEP(what_a_dead_agents_fallback_gave_long_ago_does_not_count),
 		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(who_is_blocked_stays_so_when_another_agent_takes_over),
+		STEP(without_a_database_nobody_is_blocked),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
 		STEP(the_charge_is_clamped_to_the_limit_and_to_what_is_recent),
