@@ -83,6 +83,7 @@ static void adopt(struct core *core, uint32_t index, uint32_t slot) {
 	int64_t limit;
 	table_adopt(core->table, slot, index, (uint16_t)client->policy);
 	client->slot = slot;
+	/* The agent before knew it. Without a database nobody could say that the block has ended. */
 	if (core->state != CORE_MEMORY && table_own_limit(core->table, slot, &limit) && limit == 0)
 		client->flags |= CLIENT_BLOCKED;
 	for (int bank = 0; bank < 2; bank++) {

@@ -99,8 +99,8 @@ uint32_t table_credits(const struct table *, uint32_t slot, int bank);
 bool table_is_fallback(const struct table *, uint32_t slot, int bank);
 /* A fallback denies the client until *ends_ns, or has denied it until then. */
 bool table_is_denied_by_fallback(const struct table *, uint32_t slot, int64_t now_ns, int64_t *ends_ns);
-/* True: what the client was told last was a fallback's. *left is what that had left then, if it is known
- * (HINT_UNKNOWN), and *ends_ns when the lease or the denial that it gave ends, or has ended. */
+/* True: what the client was told last was a fallback's. *left is what that had left then, or
+ * HINT_UNKNOWN, and *ends_ns when the lease or the denial that it gave ends, or has ended. */
 bool table_tells_of_fallback(const struct table *, uint32_t slot, int64_t now_ns, uint32_t *left,
                              int64_t *ends_ns);
 int64_t table_deadline(const struct table *, uint32_t slot, int bank);

@@ -28,7 +28,7 @@
 #define REACH_MS         10000
 #define IN_STEP_MS       10000
 #define CHECK_TIMEOUT_MS 1000
-#define SLACK_MS         250 /* what the scheduler takes on two busy cores */
+#define SLACK_MS         50
 #define HITS_MAX         12u
 #define AWAY_MAX         1000u
 /* No function of the table makes more instructions than this. */

@@ -28,7 +28,7 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 120
-#define SLACK_MS     250 /* what the scheduler takes on two busy cores */
+#define SLACK_MS     50
 /* Each kill is another client: idle ones go, so that a long run doesn't fill the table. */
 #define IDLE_S   60
 #define TOLD_MAX 10
