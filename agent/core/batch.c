@@ -35,7 +35,7 @@ static void count_waiters(struct pending *pending, struct lease_request *request
 	request->need = (int32_t)(need > STINT_FALLBACK_REQUESTS_MAX ? STINT_FALLBACK_REQUESTS_MAX : need);
 }
 
-static void fill_request(struct core *core, struct pending *pending, int64_t now_ns) {
+static void fill_request(struct core *core, struct pending *pending) {
 	struct client *client = client_at(core, pending->client);
 	pending->sent = (struct lease_request){
 		.policy_id = policy_of(core, client)->policy_id,
@@ -43,9 +43,10 @@ static void fill_request(struct core *core, struct pending *pending, int64_t now
 		.client_id_len = client->id_len,
 	};
 	count_waiters(pending, &pending->sent);
+	struct demand_period period = demand_present_period(core, client); /* what is reported ends it */
 	if (!in_fallback(core))
 		lease_report(core, pending);
-	demand_size(core, client, pending, now_ns, &pending->sent);
+	demand_size(core, client, pending, &period, &pending->sent);
 	pending->sent_more = pending->wants_more;
 	pending->sent_next = pending->wants_next;
 	pending->wants_more = pending->wants_next = false;
@@ -79,7 +80,7 @@ static void answer_from_memory(struct core *core, struct pending *pending, int64
 	pending->of_fallback = false;
 	if (in_fallback(core))
 		fallback_absorb(core, pending->client);
-	fill_request(core, pending, now_ns);
+	fill_request(core, pending);
 	if (!in_fallback(core)) /* then what is reported is the database's */
 		pending_attach_reports(pending);
 	pending->sent.policy_id = client->policy + 1;
@@ -140,7 +141,7 @@ static bool add_to_batch(struct core *core, struct pending_queue *queue, size_t 
 	pending_drop_expired(core, pending, now_ns);
 	generation_meet(core, pending->client);
 	fallback_charge(core, pending->client);
-	fill_request(core, pending, now_ns);
+	fill_request(core, pending);
 	debt_attach(core, pending);
 	pending_attach_reports(pending);
 	if (asks_nothing(&pending->sent)) {

@@ -21,6 +21,10 @@
  * credits would count for longer than they need to. */
 #define ENOUGH_CREDITS 64
 
+/* So small a part of a limit does no harm where it lies unused: it is asked for with whatever a client needs, so that
+ * one with a large limit doesn't begin with a credit, then three, and so on. */
+#define HARMLESS_PART 4096
+
 /* A period's use is weighed against what was known before as if that had been seen for this part of the window; of
  * a coarse window, or a fixed one, for so many sub-windows. */
 #define MEMORY_PART            0.6
@@ -181,16 +185,30 @@ bool demand_goes_on(struct core *core, const struct client *client) {
 	       !(client->flags & CLIENT_TIGHT && is_long && demand_period_use(core, client) == 0);
 }
 
-/* Of a client that is known too little: what it used, for as long as it took, goes on, but it isn't more than
- * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
-static double expect_growth(struct core *core, const struct client *client, int span, int64_t now_ns) {
-	double used = demand_period_use(core, client);
-	double grown = used / period_length(core, client, now_ns) * (span + 1);
-	return used == 0 ? 0 : grown < 2 * used + 1 ? grown : 2 * used + 1;
+struct demand_period demand_present_period(struct core *core, const struct client *client) {
+	return (struct demand_period){
+		.used = demand_period_use(core, client),
+		.length = period_length(core, client, core->now_ns),
+	};
 }
 
-void demand_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
-                 struct lease_request *request) {
+/* Of a client that is known too little: what it used, for as long as it took, goes on, but it isn't more than
+ * twice what was used so far. So a burst grows in a few steps, and no lease is far larger than what was seen. */
+static double expect_growth(const struct demand_period *period, int span) {
+	return fmin(period->used / period->length * (span + 1), period->used > 0 ? 2 * period->used + 1 : 0);
+}
+
+/* Not while a limit of its own may be far less than its policy's, which the first answer tells, nor when others may
+ * need it. */
+static int32_t harmless(struct core *core, const struct client *client, const struct grant_terms *terms) {
+	int64_t limit = uses_memory(core) ? terms->max_requests : limit_of(core, client);
+	if (client->flags & CLIENT_TIGHT || !(uses_memory(core) || client->flags & CLIENT_ANSWERED))
+		return 0;
+	return (int32_t)min64(limit / HARMLESS_PART, ENOUGH_CREDITS);
+}
+
+void demand_size(struct core *core, const struct client *client, const struct pending *pending,
+                 const struct demand_period *period, struct lease_request *request) {
 	const struct grant_terms *terms = terms_now(core, policy_of(core, client));
 	request->want = request->need;
 	if (core->draining || client->slot == TABLE_NO_SLOT)
@@ -201,10 +219,10 @@ void demand_size(struct core *core, const struct client *client, const struct pe
 	/* for as long as it lasts, and until the next one can be here: while a statement is under way, two trips */
 	double expected = demand * (request->span + 1 + trips(core, terms, 2));
 	expected = expected < EXPECTED_LEAST ? 0 : with_chance(expected);
-	double grown = expect_growth(core, client, request->span, now_ns);
+	double more = fmax(expect_growth(period, request->span), harmless(core, client, terms));
 	if (request->need > 0 || pending->wants_more || pending->wants_next)
-		request->want += clamp_credits(expected > grown ? expected : grown,
-		                               (int32_t)max64(0, terms->max_requests - request->need));
+		request->want +=
+			clamp_credits(fmax(expected, more), (int32_t)max64(0, terms->max_requests - request->need));
 	if (pending->wants_more && request->want == 0)
 		request->want = 1;
 	double ahead = demand_by_now(core, client) * (1 + grant_ahead_span(terms, request->span_least));

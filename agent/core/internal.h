@@ -445,9 +445,14 @@ double demand_by_now(struct core *core, const struct client *client);
 bool demand_goes_on(struct core *core, const struct client *client);
 /* For how many sub-windows after the present one a lease has to last. */
 int demand_span_least(const struct core *core, const struct grant_terms *terms);
-/* How much is asked for, and for how long. */
-void demand_size(struct core *core, const struct client *client, const struct pending *pending, int64_t now_ns,
-                 struct lease_request *request);
+/* What was used in the present period, and for how long that has lasted, in sub-windows (never 0). */
+struct demand_period {
+	double used, length;
+};
+struct demand_period demand_present_period(struct core *core, const struct client *client);
+/* How much is asked for, and for how long, of a client that has used so much lately. */
+void demand_size(struct core *core, const struct client *client, const struct pending *pending,
+                 const struct demand_period *period, struct lease_request *request);
 /* What the low-water mark of what was granted is a part of. */
 uint32_t demand_mark_base(struct core *core, const struct client *client, const struct lease_grant *grant);
 

@@ -167,6 +167,63 @@ static void who_begins_is_leased_twice_what_it_used(void **state) {
 	assert_int_equal(more_than_one(f), 2 * 6 + 1);
 }
 
+/* The app's word that credits run low brings a report of what was spent, too. */
+static void also_when_that_is_reported_as_spent(void **state) {
+	struct fixture *f = *state;
+	has_limit(f, 10000);
+	want(f, 1, "a", 1);
+	grants_long(f, 1, 400, 9000, 10);
+	expect_allowed(f, 1);
+	struct app_decision d;
+	unsigned used = 0;
+	do {
+		d = app(f, "a", 1);
+		assert_int_equal(d.verdict, APP_ALLOWED);
+		used++;
+	} while (!d.low);
+	low(f, "a");
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].report[0].spent, used);
+	assert_in_range(f->asked[0].want, 2 * used, 2 * used + 3);
+}
+
+/* Whatever was used, and 64 at most, as soon as the database has told the client's limit. */
+static void a_small_part_of_the_limit_comes_with_what_is_needed(void **state) {
+	static const struct {
+		int32_t limit, own_limit, remaining, more;
+	} cases[] = {
+		{40960, 40960, 40000, 10}, /* a part in 4096 */
+		{2000000000, 2000000000, 1999999990, 64},
+		{40960, 20, 19, 3}, /* twice what was used, and one */
+		{40960, 1000000, 990000, 64},
+		{40960, 40960, 10000, 3}, /* others may need it */
+		{10000, 10000, 9000, 3},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *f = *state;
+		has_limit(f, cases[i].limit);
+		assert_int_equal(more_than_one(f), 0);
+		struct lease_grant grant = grant_of(f, 1, 0, cases[i].remaining);
+		grant.max_requests = cases[i].own_limit;
+		answers(f, LEASE_DONE, &grant);
+		assert_int_equal(more_than_one(f), cases[i].more);
+		clean(state);
+		make_up(state);
+	}
+}
+
+/* The fallback's limit is known. */
+static void in_a_fallback_at_once(void **state) {
+	struct fixture *f = *state;
+	policy_changes(f, policy_with(10, 40960));
+	stays_away(f);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(app(f, "a", 1).verdict, APP_ALLOWED);
+	assert_int_equal(app(f, "a", 1).verdict, APP_ASKS);
+}
+
 /* The database's answers take ten milliseconds by now: so much longer a lease has to last, and as long again. */
 static void the_slower_the_database_the_more(void **state) {
 	struct fixture *f = *state;
@@ -359,6 +416,9 @@ int main(void) {
 		STEP(each_use_counts_however_short_the_time),
 		STEP(no_use_counts_only_after_some_time),
 		STEP(who_begins_is_leased_twice_what_it_used),
+		STEP(also_when_that_is_reported_as_spent),
+		STEP(a_small_part_of_the_limit_comes_with_what_is_needed),
+		STEP(in_a_fallback_at_once),
 		STEP(who_uses_little_of_its_limit_is_renewed),
 		STEP(so_is_one_with_a_limit_of_its_own),
 		STEP(near_it_a_lease_would_be_too_short_for_that),
