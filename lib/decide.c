@@ -67,16 +67,17 @@ static struct slot *find_in_bucket(const struct mapping *m, uint32_t bucket, uin
 
 /* Prefetches all the cache lines that may be needed at once: that makes two trips to memory, and not one for
  * each. */
-struct slot *decide_find_elsewhere(const struct mapping *m, const struct place *place) {
-	struct slot *second_home = &m->slots[place->home[1]];
+struct slot *decide_find_elsewhere(const struct mapping *m, uint64_t low, uint64_t key) {
+	struct place place = place_from(m->bucket_count, low, key);
+	struct slot *second_home = &m->slots[place.home[1]];
 	struct slot *slot;
 
-	__builtin_prefetch(&m->tags[place_bucket(place, 0)]);
-	__builtin_prefetch(&m->tags[place_bucket(place, 1)]);
-	if (DECIDE_LOAD(second_home->key) == place->key)
+	__builtin_prefetch(&m->tags[place_bucket(&place, 0)]);
+	__builtin_prefetch(&m->tags[place_bucket(&place, 1)]);
+	if (DECIDE_LOAD(second_home->key) == key)
 		return second_home;
-	slot = find_in_bucket(m, place_bucket(place, 0), place_tag(place), place->key);
-	return slot ? slot : find_in_bucket(m, place_bucket(place, 1), place_tag(place), place->key);
+	slot = find_in_bucket(m, place_bucket(&place, 0), place_tag(&place), key);
+	return slot ? slot : find_in_bucket(m, place_bucket(&place, 1), place_tag(&place), key);
 }
 
 struct slot *decide_find_slot(const struct mapping *m, uint32_t policy, const char *id, size_t length) {

@@ -83,8 +83,9 @@ enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id
 /* Returns the client's slot, or NULL. */
 struct slot *decide_find_slot(const struct mapping *, uint32_t policy, const char *id, size_t length);
 
-/* Returns the slot of a client that is not at its first home, or NULL if it has none. */
-struct slot *decide_find_elsewhere(const struct mapping *, const struct place *place);
+/* Returns the slot of a client that is not at its first home, or NULL if it has none. low, key: of its place, whose
+ * homes would be an array on a check's stack. */
+struct slot *decide_find_elsewhere(const struct mapping *, uint64_t low, uint64_t key);
 
 /*
  * These get a decision's fields by value. A struct decision that is handed over would lie in memory, even for
@@ -254,7 +255,7 @@ HOT_PART static inline struct slot *decide_find(const struct mapping *m, uint32_
 
 	*key = place.key;
 	if (DECIDE_LOAD(slot->key) != place.key)
-		slot = decide_find_elsewhere(m, &(struct place){{place.home[0], place.home[1]}, place.low, place.key});
+		slot = decide_find_elsewhere(m, place.low, place.key);
 	return mapping_is_retired(m) ? NULL : slot;
 }
 

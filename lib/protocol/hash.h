@@ -52,19 +52,23 @@ static inline XXH128_hash_t hash_id(const char *id, size_t length, const uint8_t
 	                              : XXH3_128bits_withSecret(id, length, secret, SECRET_SIZE);
 }
 
+/* Makes a place anew of two of its fields. */
+static inline struct place place_from(uint32_t bucket_count, uint64_t low, uint64_t key) {
+	uint32_t slot_count = bucket_count * SLOTS_PER_BUCKET;
+	return (struct place){
+		.home = {place_scale((uint32_t)low, slot_count), place_scale((uint32_t)(low >> 32), slot_count)},
+		.low = low,
+		.key = key,
+	};
+}
+
 static inline struct place place_of(const uint8_t secret[static SECRET_SIZE], uint32_t bucket_count,
                                     uint32_t policy_number, const char *id, size_t id_len) {
 	XXH128_hash_t h = hash_id(id, id_len, secret);
 	/* The policy's number acts as a seed: the odd constant spreads it over all bits (2^64 over the golden
 	 * ratio). */
 	uint64_t policy = (policy_number + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t low = h.low64 ^ policy;
-	uint32_t slot_count = bucket_count * SLOTS_PER_BUCKET;
-	return (struct place){
-		.home = {place_scale((uint32_t)low, slot_count), place_scale((uint32_t)(low >> 32), slot_count)},
-		.low = low,
-		.key = (h.high64 + policy) | 1,
-	};
+	return place_from(bucket_count, h.low64 ^ policy, (h.high64 + policy) | 1);
 }
 
 #endif
