@@ -1,3 +1,10 @@
+/* As TypeScript's lib `esnext.disposable` has it, which an app may leave out. */
+declare global {
+	interface SymbolConstructor {
+		readonly dispose: unique symbol;
+	}
+}
+
 /** What a check found. refund() needs the object itself: a copy can't be given back. */
 export interface Verdict {
 	allowed: boolean;
@@ -140,4 +147,6 @@ export class DistributedRateLimiter {
 	headers(verdict: Verdict, options?: HeaderOptions): [string, string][];
 	/** Ends it. Checks that wait are denied at once, or allowed if onError says so; those that a store was asked about are decided as usual. */
 	close(): void;
+	/** close(), at the end of the block of `using limiter = ...`. Not there in Node.js 18 before 18.18. */
+	[Symbol.dispose](): void;
 }

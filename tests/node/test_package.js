@@ -125,6 +125,7 @@ const TYPED = `
 		const flexible = new RateLimiterStint({ points: 5, duration: 60, keyPrefix: 'login', cacheClient: agent });
 		const res: RateLimiterRes | null = await flexible.get((await flexible.consume('a', 2)).consumedPoints);
 		limiter.close();
+		limiter[Symbol.dispose]();
 		return allowed && tried ? tried.remaining : verdict.retryAfterMs;
 	}
 	// @ts-expect-error
@@ -164,6 +165,10 @@ const TYPED_WITH_OTHERS = `
 	app.addHook('onRequest', limitFastify(limiter));
 	app.register(fastifyRateLimit, { max: 1, timeWindow: 1000, store: makeFastifyRateLimitStore({ policy: 'api' }) });
 	new Hono().use(limitHono(limiter, { clientId: (context) => context.req.header('x-key') }));
+	{
+		using briefly = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000 });
+		briefly.tryCheck('a');
+	}
 `;
 
 test('the package has the library\'s version', () => {
@@ -188,5 +193,5 @@ test('types, as tsc sees them', (t) => {
 		execFileSync(process.execPath, [tsc], {cwd: app, stdio: ['ignore', 'inherit', 'inherit']});
 	};
 	check('use.ts', {preserveSymlinks: true});
-	check('others.ts', {skipLibCheck: true});
+	check('others.ts', {skipLibCheck: true, lib: [...compilerOptions.lib, 'esnext.disposable']});
 });
