@@ -70,10 +70,13 @@ static int report_no_policy(const struct command_call *call, const struct reques
 }
 
 static int report_failure(const struct command_call *call, const struct request *request, int error) {
-	const char *detail = stint_error_detail();
+	const char *sentence = stint_strerror(error), *detail = stint_error_detail();
 	if (error == STINT_ENOPOLICY)
 		return report_no_policy(call, request);
-	command_error(call, "%s%s%s", stint_strerror(error), *detail != '\0' ? ": " : "", detail);
+	if (strstr(detail, sentence)) /* it says the sentence itself */
+		command_error(call, "%s", detail);
+	else
+		command_error(call, "%s%s%s", sentence, *detail != '\0' ? ": " : "", detail);
 	switch (error) {
 	case STINT_ERANGE:
 	case STINT_ECLIENT:

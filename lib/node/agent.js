@@ -132,10 +132,11 @@ function toNative(options) {
 	return native;
 }
 
-/* What went wrong in the last call, or with the check that has waited whose numbers begin `at` there. */
+/* What went wrong in the last call, or with the check that has waited whose numbers begin `at` there. The detail may say the sentence itself. */
 function explain(status, at) {
 	const [sentence, detail] = addon.load().describe(status, at);
-	return `stint: ${sentence}${detail === '' ? '' : ': ' + detail}`;
+	const told = detail.includes(sentence) ? detail : [sentence, detail].filter((text) => text !== '').join(': ');
+	return `stint: ${told}`;
 }
 
 class AgentBackend {

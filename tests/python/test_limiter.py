@@ -108,7 +108,7 @@ class Decisions(unittest.TestCase):
         self.assertFalse(absent.is_allowed('a'))
         denied = absent.check('a')
         self.assertEqual((denied.allowed, denied.source), (False, 'local'))
-        self.assertRegex(denied.error, 'no such policy')
+        self.assertEqual(denied.error, 'policy "absent": no such policy')
         make('present', 2).is_allowed('b')
         present = make('present', None, time_window_ms=None, must_exist=True)
         self.assertEqual([present.is_allowed('a') for _ in range(3)], [True, True, False])

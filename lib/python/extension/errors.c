@@ -1,6 +1,8 @@
 /*
  * errors.c - the library's errors as exceptions: ValueError and TypeError for wrong use, StintError for the rest.
  */
+#include <string.h>
+
 #include "binding.h"
 
 #define CLIENT_ID      "a str of 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate"
@@ -48,9 +50,12 @@ PyObject *errors_raise_value(PyObject *kind, const char *name, PyObject *value, 
 	return NULL;
 }
 
+/* The detail may say the sentence itself. */
 PyObject *errors_describe(int error) {
-	const char *detail = stint_error_detail();
-	return PyUnicode_FromFormat("%s%s%s", stint_strerror(error), *detail ? ": " : "", detail);
+	const char *sentence = stint_strerror(error), *detail = stint_error_detail();
+	if (strstr(detail, sentence))
+		return PyUnicode_FromString(detail);
+	return PyUnicode_FromFormat("%s%s%s", sentence, *detail ? ": " : "", detail);
 }
 
 static PyObject *raise_stint_error(const struct state *state, int error) {
