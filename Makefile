@@ -660,9 +660,10 @@ check-threads: $(call named,$(threaded_tests))
 build-asan build-tsan:
 
 # For reports, lines are enough. The command is started 600 times, and has to find and bind less with the sanitizers in it; clang puts
-# them there unasked.
+# them there unasked. gold, where there is one, links a hundred such programs in less than half the time.
+fast_linker = $(shell command -v ld.gold >/dev/null && echo -fuse-ld=gold)
 asan_build = BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g1' \
-	LDFLAGS='$(if $(findstring clang,$(CC)),,-static-libasan -static-libubsan)'
+	LDFLAGS='$(if $(findstring clang,$(CC)),,-static-libasan -static-libubsan $(fast_linker))'
 check-asan:
 	@$(MAKE) --no-print-directory $(asan_build) $(if $(T),check-unit,check-unit check-command)
 
