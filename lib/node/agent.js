@@ -6,7 +6,7 @@ const addon = require('./addon.js');
 const {findFault} = require('./client_id.js');
 const {FLAGS, WORDS, show} = require('./options.js');
 const {decideByWord} = require('./local.js');
-const {Verdict} = require('./verdict.js');
+const {makeVerdict, readVerdict, refund} = require('./verdict.js');
 
 /* As the addon has them. */
 const ALLOWED = 1;
@@ -76,7 +76,7 @@ class WaitingCheck {
 
 	settle(status, numbers, at) {
 		const {backend} = this;
-		const verdict = status === 0 ? new Verdict(numbers, at, backend, this.clientId, this.cost) :
+		const verdict = status === 0 ? readVerdict(numbers, at, backend, this.clientId, this.cost) :
 			backend.decideAlone(status, explain(status, at), this);
 		this.resolve(this.asBoolean ? verdict.allowed : verdict);
 	}
@@ -103,7 +103,7 @@ class WaitingAll {
 		if (status !== 0)
 			return this.fail(status, explain(status, at));
 		const part = numbers[at + PART];
-		return this.resolve(this.#tell(part, ({backend, clientId, cost}) => new Verdict(numbers, at, backend, clientId, cost)));
+		return this.resolve(this.#tell(part, ({backend, clientId, cost}) => readVerdict(numbers, at, backend, clientId, cost)));
 	}
 
 	#tell(part, make) {
@@ -116,7 +116,7 @@ class WaitingAll {
 		if (misuse !== undefined || status === ERROR_ERANGE)
 			return this.reject(misuse || new RangeError(error));
 		return this.resolve(this.#tell(findTold(this.parts), ({backend, clientId, cost}) =>
-			Verdict.of({...decideByWord(backend.options, backend.options.onError), error}, backend, clientId, cost)));
+			makeVerdict({...decideByWord(backend.options, backend.options.onError), error}, backend, clientId, cost)));
 	}
 }
 
@@ -160,8 +160,8 @@ class AgentBackend {
 		if (isOurs)
 			this.#native.alone(clientId, cost);
 		const answer = isOurs ? this.verdict[ANSWER] : status;
-		const verdict = answer === ALLOWED || answer === 0 ? new Verdict(this.verdict, 0, this, clientId, cost) :
-			Verdict.of(decideByWord(this.options, this.options.onError), this, clientId, cost);
+		const verdict = answer === ALLOWED || answer === 0 ? readVerdict(this.verdict, 0, this, clientId, cost) :
+			makeVerdict(decideByWord(this.options, this.options.onError), this, clientId, cost);
 		if (looks)
 			this.refund(verdict); // what `alone` has taken
 		return Object.assign(verdict, {error});
@@ -204,7 +204,7 @@ class AgentBackend {
 		this.#native.check(clientId, cost);
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
-			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
+			return Promise.resolve(readVerdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost);
 	}
 
@@ -215,7 +215,7 @@ class AgentBackend {
 			this.#native.try(clientId, cost);
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
-			return new Verdict(this.verdict, 0, this, clientId, cost);
+			return readVerdict(this.verdict, 0, this, clientId, cost);
 		if (answer === NONE)
 			return undefined;
 		const misuse = this.#findMisuse(answer, clientId);
@@ -228,7 +228,7 @@ class AgentBackend {
 		this.#native.peek(clientId, cost);
 		const answer = this.verdict[ANSWER];
 		if (answer === ALLOWED || answer === 0)
-			return Promise.resolve(new Verdict(this.verdict, 0, this, clientId, cost));
+			return Promise.resolve(readVerdict(this.verdict, 0, this, clientId, cost));
 		return this.#later(answer, clientId, cost, LOOKS);
 	}
 
@@ -245,7 +245,7 @@ class AgentBackend {
 
 	/** Whether it was given back. Of a closed limiter nothing is. */
 	refund(verdict, cost) {
-		return Verdict.refund(verdict, cost, this, (...receipt) => this.#native.refund(...receipt) === 1);
+		return refund(verdict, cost, this, (...receipt) => this.#native.refund(...receipt) === 1);
 	}
 
 	/** Of limiters of one agent: `parts` are {backend, clientId, cost}. */

@@ -28,34 +28,23 @@ const SHADOW_DENIED = 4;
 const SOURCE_SHIFT = 4;
 const REASON_SHIFT = 8;
 const MASK = 7;
+const USUAL = ALLOWED | 1 << SOURCE_SHIFT | 1 << REASON_SHIFT; // admitted, from a lease
 
 const RULE_OF_VERDICT = 'must be what check() or tryCheck() has returned, not a copy';
 const OTHERS_VERDICT = 'verdict is another limiter\'s, must be of the limiter whose refund() is called';
 
-class Verdict {
+/* A constant, as a name declared by `class` is none: V8 then knows what it makes. */
+const Verdict = class {
+	#clientId = 0; // a number first: so V8 doesn't look, in the midst of an object, whether it is one
 	#owner;
-	#clientId;
 	#cost;
 	#low;
 	#high;
 
-	/** `owner` is the backend that decided; cost: what was asked for. */
-	constructor(numbers, at, owner, clientId, cost) {
-		// All is read before anything is stored: after a store, V8 would look again at what kind of array it reads.
-		const bits = numbers[at + BITS];
-		const limit = numbers[at + LIMIT];
-		const remaining = numbers[at + REMAINING];
-		const retryAfterMs = numbers[at + RETRY_AFTER_MS];
-		const resetAfterMs = numbers[at + RESET_AFTER_MS];
-		const timeWindowMs = numbers[at + TIME_WINDOW_MS];
-		const low = numbers[at + RECEIPT_LOW];
-		const high = numbers[at + RECEIPT_HIGH];
-		const source = SOURCES[bits >> SOURCE_SHIFT & MASK];
-		const reason = REASONS[bits >> REASON_SHIFT & MASK];
-		const {policy} = owner;
-
-		this.allowed = (bits & ALLOWED) !== 0;
-		this.shadowDenied = (bits & SHADOW_DENIED) !== 0;
+	/** `owner` is the backend that decided; cost: what was asked for; low, high: the halves of the receipt. */
+	constructor(allowed, shadowDenied, limit, remaining, retryAfterMs, resetAfterMs, timeWindowMs, source, policy, reason, owner, clientId, cost, low, high) {
+		this.allowed = allowed;
+		this.shadowDenied = shadowDenied;
 		this.limit = limit;
 		this.remaining = remaining;
 		this.retryAfterMs = retryAfterMs;
@@ -69,19 +58,6 @@ class Verdict {
 		this.#cost = cost;
 		this.#low = low;
 		this.#high = high;
-		if ((bits & HIGH) !== 0)
-			this.#addHigh(numbers[at + RETRY_AFTER_HIGH], numbers[at + RESET_AFTER_HIGH], numbers[at + TIME_WINDOW_HIGH]);
-	}
-
-	#addHigh(retry, reset, window) {
-		this.retryAfterMs += retry * 0x80000000;
-		this.resetAfterMs += reset * 0x80000000;
-		this.timeWindowMs += window * 0x80000000;
-	}
-
-	/** One with these fields, of which nothing can be given back. */
-	static of(fields, owner, clientId, cost) {
-		return Object.assign(new Verdict(NOTHING, 0, owner, clientId, cost), fields);
 	}
 
 	/**
@@ -100,8 +76,45 @@ class Verdict {
 		verdict.#low = verdict.#high = 0;
 		return (low !== 0 || high !== 0) && giveBack(verdict.#clientId, cost === undefined ? verdict.#cost : cost, low, high);
 	}
+};
+
+/* All is read before there is an object: so V8 writes each of its fields once, and looks at nothing in between. */
+function make(allowed, shadowDenied, source, reason, numbers, at, owner, clientId, cost) {
+	const limit = numbers[at + LIMIT];
+	const remaining = numbers[at + REMAINING];
+	const retryAfterMs = numbers[at + RETRY_AFTER_MS];
+	const resetAfterMs = numbers[at + RESET_AFTER_MS];
+	const timeWindowMs = numbers[at + TIME_WINDOW_MS];
+	const low = numbers[at + RECEIPT_LOW];
+	const high = numbers[at + RECEIPT_HIGH];
+	const {policy} = owner;
+	return new Verdict(allowed, shadowDenied, limit, remaining, retryAfterMs, resetAfterMs, timeWindowMs, source, policy, reason, owner, clientId, cost,
+		low, high);
+}
+
+function makeUnusual(bits, numbers, at, owner, clientId, cost) {
+	const verdict = make((bits & ALLOWED) !== 0, (bits & SHADOW_DENIED) !== 0, SOURCES[bits >> SOURCE_SHIFT & MASK], REASONS[bits >> REASON_SHIFT & MASK],
+		numbers, at, owner, clientId, cost);
+	if ((bits & HIGH) !== 0) {
+		verdict.retryAfterMs += numbers[at + RETRY_AFTER_HIGH] * 0x80000000;
+		verdict.resetAfterMs += numbers[at + RESET_AFTER_HIGH] * 0x80000000;
+		verdict.timeWindowMs += numbers[at + TIME_WINDOW_HIGH] * 0x80000000;
+	}
+	return verdict;
+}
+
+/** The verdict that these numbers tell, from `at`, of a check by `owner`. */
+function readVerdict(numbers, at, owner, clientId, cost) {
+	const bits = numbers[at + BITS];
+	return bits === USUAL ? make(true, false, 'lease', 'admitted', numbers, at, owner, clientId, cost) :
+		makeUnusual(bits, numbers, at, owner, clientId, cost);
 }
 
 const NOTHING = new Int32Array(FIELDS);
 
-module.exports = {OTHERS_VERDICT, REASONS, RULE_OF_VERDICT, SOURCES, Verdict};
+/** One with these fields, of which nothing can be given back. */
+function makeVerdict(fields, owner, clientId, cost) {
+	return Object.assign(readVerdict(NOTHING, 0, owner, clientId, cost), fields);
+}
+
+module.exports = {OTHERS_VERDICT, REASONS, RULE_OF_VERDICT, SOURCES, makeVerdict, readVerdict, refund: Verdict.refund};
