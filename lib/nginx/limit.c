@@ -38,7 +38,16 @@ static void put_number(struct reading *r, const struct parameter *p, int64_t num
 	r->stated = true;
 }
 
+static bool is_quoted(const ngx_str_t *text) {
+	u_char first = text->len >= 2 ? text->data[0] : 0;
+	return (first == '"' || first == '\'') && text->data[text->len - 1] == first;
+}
+
+/* nginx takes quotes for such only where a word begins: key="$arg_k" would never be empty. */
 static ngx_int_t read_text(struct reading *r, const struct parameter *p, ngx_str_t *text) {
+	if (is_quoted(text))
+		return refuse(r, "%s is %V with its quotes, must be \"%s=...\" for a text in quotes", p->name, text,
+		              p->name);
 	memcpy((char *)r + p->offset, text, sizeof(*text));
 	return NGX_OK;
 }

@@ -67,6 +67,10 @@ static const struct {
      "stint_limit: key has 1 bytes, must be 1 to 255 bytes of UTF-8, without a NUL in "},
 	{"stint_limit policy=a key=" LONG "x;",
      "stint_limit: key has 256 bytes, must be 1 to 255 bytes of UTF-8, without a NUL in "},
+	{"stint_limit policy=a key=\"$arg_k\";",
+     "stint_limit: key is \"$arg_k\" with its quotes, must be \"key=...\" for a text in quotes in "},
+	{"stint_limit policy='a' key=k;", "stint_limit: policy is 'a' with its quotes, must be \"policy=...\" for "},
+	{"stint_limit policy=a key=k cost=\"\";", "stint_limit: cost is \"\" with its quotes, must be \"cost=...\" "},
 	{"stint_limit policy=a key=k cost=many;", "cost is \"many\", must be 0 to 1000000000 in "},
 	/* What is said twice. */
 	{"stint_limit policy=a key=k max_requests=1 time_window=1s max_requests=2;",
