@@ -150,6 +150,7 @@ AGENT := \
 	agent/core/lease_install.c \
 	agent/core/lease_timer.c \
 	agent/core/leases.c \
+	agent/core/lows.c \
 	agent/core/pending.c \
 	agent/core/promotion.c \
 	agent/core/recall.c \
@@ -342,6 +343,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_idle.c \
 	tests/agent/test_core_lease_ends.c \
 	tests/agent/test_core_leases.c \
+	tests/agent/test_core_lows.c \
 	tests/agent/test_core_no_room.c \
 	tests/agent/test_core_promotion.c \
 	tests/agent/test_core_recall.c \

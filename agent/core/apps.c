@@ -171,21 +171,10 @@ void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id
 	if (!policy_is_live(core, policy))
 		return;
 	uint32_t index = arrival_obtain(core, policy, id, id_len);
-	int64_t left_ms;
-	uint32_t hint;
 	if (index == CLIENT_NONE)
 		return;
-	if (client_at(core, index)->slot == TABLE_NO_SLOT) {
+	if (client_at(core, index)->slot == TABLE_NO_SLOT)
 		forget_if_idle(core, index);
-		return;
-	}
-	if (table_denies(core->table, client_at(core, index)->slot, now_ns, 1, &left_ms, &hint))
-		return; /* there is nothing more to be had in this sub-window */
-	if (lease_is_ample(core, client_at(core, index)))
-		return; /* the low one is the older of two */
-	struct pending *pending = pending_for(core, index);
-	if (!pending)
-		return;
-	pending->wants_more = true;
-	pending_make_urgent(core, pending);
+	else
+		lows_tell(core, index);
 }

@@ -225,6 +225,7 @@ void core_advance(struct core *core, int64_t now_ns) {
 	advance_timers(core, now_ns);
 	if (now_ns >= core->sweep_at_ns)
 		sweep_step(core, now_ns);
+	lows_look(core);
 	for (int i = 0; i < 2; i++) { /* twice, since the step may have been the last that a promotion waits for */
 		fall_in_step(core);
 		generation_walk(core, now_ns);
@@ -244,6 +245,8 @@ int64_t core_next_ns(const struct core *core) {
 	int64_t next_ns = heap_next_ns(&core->timers);
 	if (needs_sweep(core) && core->sweep_at_ns < next_ns)
 		next_ns = core->sweep_at_ns;
+	if (lows_next_ns(core) < next_ns)
+		next_ns = lows_next_ns(core);
 	if (state_next_ns(core) < next_ns)
 		next_ns = state_next_ns(core);
 	if (generation_is_walking(core) && core->walk_at_ns < next_ns)

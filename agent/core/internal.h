@@ -4,6 +4,7 @@
  *   core.c          what core.h declares: events of policies and the database; time
  *   apps.c          and events of apps
  *   sweep.c         goes round the table: idle clients leave, the table is repaired
+ *   lows.c          clients whose credits run low, as their apps say, and as the table shows
  *   batch.c         sends pending requests to the store, many at a time
  *   fallback.c      the way into a fallback, and back
  *   answer.c        what the store's answer to one request means
@@ -192,6 +193,12 @@ struct core {
 	/* sweep.c */
 	uint32_t sweep_slot;
 	int64_t sweep_at_ns;
+
+	/* lows.c */
+	uint32_t lows_count; /* that apps have told of since ... */
+	int64_t lows_since_ns;
+	uint32_t lows_left; /* slots that are still to be looked at, the last ones first; 0: none is */
+	int64_t lows_at_ns; /* not before */
 };
 
 static inline struct client *client_at(struct core *core, uint32_t index) {
@@ -301,6 +308,11 @@ void registry_forget(struct core *core, uint32_t index);
 /* arrival.c */
 /* Found or made; CLIENT_NONE: no room. */
 uint32_t arrival_obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
+
+/* lows.c */
+void lows_tell(struct core *core, uint32_t client); /* by its app: its credits run low */
+void lows_look(struct core *core);
+int64_t lows_next_ns(const struct core *core); /* when lows_look() has something to do; INT64_MAX: never */
 
 /* sweep.c */
 void sweep_step(struct core *core, int64_t now_ns);

@@ -425,6 +425,12 @@ void table_set_mark(struct table *table, uint32_t slot, uint32_t granted) {
 		atomic_store_explicit(&s->low_water, mark | own_limit, memory_order_relaxed);
 }
 
+bool table_is_low(const struct table *table, uint32_t slot, uint32_t credits) {
+	const struct slot *s = &table->slots[slot];
+	unsigned mark = atomic_load_explicit(&s->low_water, memory_order_relaxed) & LOW_WATER_MARK_MASK;
+	return mark != 0 && credits >> mark == 0;
+}
+
 bool table_was_referenced(struct table *table, uint32_t slot) {
 	struct slot *s = &table->slots[slot];
 	if (!atomic_load_explicit(&s->referenced, memory_order_relaxed))

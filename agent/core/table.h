@@ -118,6 +118,7 @@ void table_set_remaining(struct table *, uint32_t slot, uint32_t remaining);
 uint32_t table_remaining(const struct table *, uint32_t slot); /* or HINT_UNKNOWN */
 /* The low-water mark, see layout.h: of what was granted; 0 leaves it as it is. */
 void table_set_mark(struct table *, uint32_t slot, uint32_t granted);
+bool table_is_low(const struct table *, uint32_t slot, uint32_t credits); /* so many are below the mark */
 
 /* Requests of at least `cost` are denied until then; cost 0 lifts it. One above 65535 isn't cached: false. */
 bool table_deny(struct table *, uint32_t slot, int64_t until_ns, uint32_t cost, uint32_t remaining, uint32_t hint);

@@ -1,0 +1,148 @@
+/*
+ * test_core_lows.c - clients whose credits run low, and whose apps' word of that is lost, since a crowd runs low
+ * at the same time. Step by step, against a database that the test plays.
+ */
+#include "core_fixture.h"
+
+#define CROWD    256
+#define PAUSE_MS 100
+
+/* A sweep takes a quarter of the fixture's idle timeout. */
+#define SWEEP_STEP_MS 50
+#define SWEEP_STEPS   20
+
+/* So many of a lease of twelve are spent; what its app says isn't heard. */
+static void spends(struct fixture *f, const char *id, int credits, int32_t remaining) {
+	want(f, 1, id, 1);
+	grants(f, 12, 0, remaining);
+	expect_allowed(f, 1);
+	for (int i = 1; i < credits; i++)
+		assert_int_equal(app(f, id, 1).verdict, APP_ALLOWED);
+}
+
+static void runs_low(struct fixture *f, const char *id) {
+	spends(f, id, 11, 90);
+}
+
+/* Of one whose lease is ample, so nothing is asked for it. */
+static void many_tell(struct fixture *f, int count) {
+	if (app(f, "teller", 1).verdict != APP_ALLOWED) {
+		want(f, 1, "teller", 1);
+		grants(f, 10, 0, 90);
+		expect_allowed(f, 1);
+	}
+	for (int i = 0; i < count; i++)
+		low(f, "teller");
+}
+
+static bool is_asked_for(const struct fixture *f, const char *id) {
+	for (size_t i = 0; i < f->asked_count; i++)
+		if (f->asked[i].client_id_len == strlen(id) && memcmp(f->asked[i].client_id, id, strlen(id)) == 0)
+			return true;
+	return false;
+}
+
+static void a_crowd_is_looked_for(void **state) {
+	struct fixture *f = *state;
+	runs_low(f, "a");
+	runs_low(f, "b");
+	many_tell(f, CROWD);
+	assert_int_equal(f->asked_count, 2);
+	assert_true(is_asked_for(f, "a") && is_asked_for(f, "b"));
+	assert_int_equal(f->asked[0].need, 0);
+	assert_in_range(f->asked[0].want, 11, 25);
+}
+
+static void fewer_are_heard_one_by_one(void **state) {
+	struct fixture *f = *state;
+	runs_low(f, "a");
+	many_tell(f, CROWD - 1);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void many_in_a_long_time_are_no_crowd(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 5 * PAUSE_MS * MS;
+	runs_low(f, "a");
+	many_tell(f, CROWD / 2);
+	pass(f, 11 * MS);
+	many_tell(f, CROWD / 2);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void who_has_enough_is_passed_over(void **state) {
+	struct fixture *f = *state;
+	spends(f, "a", 8, 90); /* the mark is at four */
+	many_tell(f, CROWD);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void who_is_near_its_limit_gets_no_more(void **state) {
+	struct fixture *f = *state;
+	spends(f, "a", 12, 10);
+	many_tell(f, CROWD);
+	assert_int_equal(f->asked_count, 0);
+}
+
+/* It asks when it comes again. */
+static void whose_lease_is_over_has_not_run_low(void **state) {
+	struct fixture *f = *state;
+	runs_low(f, "a");
+	f->now_ns = f->end_ns;
+	f->end_ns += SUB_MS * MS;
+	pass(f, MS);
+	while (f->asked_count > 0) /* what its timer has to tell */
+		grants(f, 0, 0, 90);
+	many_tell(f, CROWD);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void for_whom_is_asked_already_no_more_is(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 5 * PAUSE_MS * MS;
+	runs_low(f, "a");
+	many_tell(f, CROWD);
+	pass(f, PAUSE_MS * MS);
+	many_tell(f, CROWD);
+	grants(f, 2, 0, 90);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void who_is_idle_is_left_alone(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 100 * SWEEP_STEP_MS * MS;
+	runs_low(f, "a");
+	for (int i = 0; i < 2 * SWEEP_STEPS; i++)
+		pass(f, SWEEP_STEP_MS * MS);
+	many_tell(f, CROWD);
+	assert_int_equal(f->asked_count, 0);
+}
+
+static void not_again_at_once(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 5 * PAUSE_MS * MS;
+	many_tell(f, CROWD);
+	runs_low(f, "a");
+	pass(f, 11 * MS);
+	many_tell(f, CROWD);
+	pass(f, (PAUSE_MS - 12) * MS);
+	assert_int_equal(f->asked_count, 0);
+	pass(f, MS);
+	assert_true(is_asked_for(f, "a"));
+}
+
+int main(void) {
+#define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
+	const struct CMUnitTest tests[] = {
+		STEP(a_crowd_is_looked_for),
+		STEP(fewer_are_heard_one_by_one),
+		STEP(many_in_a_long_time_are_no_crowd),
+		STEP(who_has_enough_is_passed_over),
+		STEP(who_is_near_its_limit_gets_no_more),
+		STEP(whose_lease_is_over_has_not_run_low),
+		STEP(for_whom_is_asked_already_no_more_is),
+		STEP(who_is_idle_is_left_alone),
+		STEP(not_again_at_once),
+	};
+	return cmocka_run_group_tests_name("core_lows", tests, NULL, NULL);
+}
