@@ -83,8 +83,8 @@ enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id
 /* Returns the client's slot, or NULL. */
 struct slot *decide_find_slot(const struct mapping *, uint32_t policy, const char *id, size_t length);
 
-/* Returns the slot of a client that is not at its first home, or NULL if it has none. low, key: of its place, whose
- * homes would be an array on a check's stack. */
+/* Returns the slot of a client that is not at its first home, or NULL if it has none. low, key: of its place; all
+ * of that would be an array on a check's stack. */
 struct slot *decide_find_elsewhere(const struct mapping *, uint64_t low, uint64_t key);
 
 /*

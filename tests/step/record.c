@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "decide.h"
 #include "tap.h"
 
 /* An act takes some thousand steps. */
@@ -15,6 +16,9 @@
 /* How often an act is recorded at most. On a machine with seven times as much to do as it can, one of twenty
  * doesn't go straight on. */
 #define TRIES 30
+/* Apps may put back what they took so long after they last looked at the clock, see SPEND_LAG_NS; and each of two
+ * looks may be as late as a tick. An app that began its act less than this ago hasn't been slow. */
+#define SLOW_NS (SPEND_LAG_NS - 2 * CLOCK_COARSE_LAG_NS)
 /* An act runs through some thousand instructions. This is a power of two. */
 #define SEEN_MAX 65536u
 
@@ -61,6 +65,13 @@ static bool takes_credits(const struct peek *peek, const void *before, const voi
 	return false;
 }
 
+/* An agent at work may have put it back, too. */
+static void see_undoing(struct recording *r, bool held) {
+	r->undone = true;
+	if (held && monotonic_ns() - r->began_ns < SLOW_NS)
+		r->hasty = true;
+}
+
 /* Stops an agent that runs for a moment, so that the image is of one moment. */
 static void see_change(struct recording *r, struct host *host, const struct peek *peek, bool held, size_t *last) {
 	struct event event = {.step = r->steps, .kind = EVENT_CHANGE};
@@ -71,7 +82,8 @@ static void see_change(struct recording *r, struct host *host, const struct peek
 	if (!held)
 		host_resume(host);
 	event.taking = takes_credits(peek, r->images[*last], r->images[event.image]);
-	event.undoing = event.image < *last;
+	if (event.image < *last)
+		see_undoing(r, held);
 	*last = event.image;
 	add_event(r, &event);
 }
@@ -128,7 +140,7 @@ static int record_once(struct recording *r, struct app *app, struct host *host, 
 	const struct slot *slot;
 	struct stepper stepper;
 
-	*r = (struct recording){0};
+	*r = (struct recording){.began_ns = monotonic_ns()};
 	if (act_start(&stepper, app) != 0) {
 		tap_note("%s: %s", app->act->name,
 		         app->note->failed ? "the agent didn't answer in time" : "it isn't ready");
@@ -146,22 +158,19 @@ static int record_once(struct recording *r, struct app *app, struct host *host, 
 	return r->complete ? 0 : -1;
 }
 
-static bool is_straight(const struct recording *r) {
-	for (size_t i = 0; i < r->event_count; i++)
-		if (r->events[i].undoing)
-			return false;
-	return true;
-}
-
 int record(struct recording *r, struct app *app, struct host *host, const struct peek *peek, const char *name,
            uint32_t *number) {
 	for (int i = 0; i < TRIES; i++) {
 		snprintf(app->id, sizeof(app->id), "%s-%05u", name, (*number)++);
 		if (record_once(r, app, host, peek) != 0)
 			return -1;
-		if (is_straight(r))
+		if (!r->undone)
 			return 0;
+		bool hasty = r->hasty;
+		tap_note("%s: an app that %s slow put back what it had taken", app->act->name, hasty ? "wasn't" : "was");
 		recording_free(r);
+		if (hasty)
+			return -1;
 	}
 	return -1;
 }
