@@ -13,7 +13,7 @@
 const {performance} = require('perf_hooks');
 const {findFault} = require('./client_id.js');
 const {admitShadow, decideByWord, makeLocalLimit} = require('./local.js');
-const {checkInteger, show} = require('./options.js');
+const {checkInteger, show, toError} = require('./options.js');
 const {OTHERS_VERDICT, RULE_OF_VERDICT} = require('./verdict.js');
 
 const TIMEOUT_MS = 1000;
@@ -231,10 +231,11 @@ class CacheBackend {
 
 	/* ---- Without it ----------------------------------------------------------------- */
 
-	#decideAlone(clientId, cost, error) {
+	#decideAlone(clientId, cost, thrown) {
 		const {onError = 'local', policy} = this.#options;
 		const verdict = onError === 'local' ? this.#local.check(clientId, cost, policy) : decideByWord(this.#options, onError);
-		return {...verdict, error: `stint: ${error.message}`};
+		const {message = `cacheClient has thrown ${show(thrown)}`} = toError('cacheClient', thrown);
+		return {...verdict, error: `stint: ${message}`};
 	}
 
 	/* ---- Checks ------------------------------------------------------------------------ */

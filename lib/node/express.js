@@ -6,6 +6,7 @@ const {Admissions} = require('./admissions.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
+const {toError} = require('./options.js');
 
 function deny(request, response) {
 	response.status(429).type('text/plain').send(TOO_MANY);
@@ -41,7 +42,7 @@ function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
 	}
 
 	return (request, response, next) => {
-		limit(request, response, next).catch(next);
+		limit(request, response, next).catch((error) => next(toError('onDenied', error)));
 	};
 }
 

@@ -13,9 +13,9 @@ function findId(context) {
 	return findAddress(incoming.socket.remoteAddress);
 }
 
-/* hono asks an error that has this for the answer; others it answers with 500. */
+/* hono asks an error that has this for the answer; others it answers with 500. One of hono's own has an answer. */
 function addResponse(error) {
-	if (error.status === 400)
+	if (error.status === 400 && error.getResponse === undefined)
 		error.getResponse = () => new Response('Bad request\n', {status: 400});
 	return error;
 }

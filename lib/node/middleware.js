@@ -4,7 +4,7 @@
 'use strict';
 const {checkHeaderOptions, ipClient} = require('./http.js');
 const {DistributedRateLimiter} = require('./limiter.js');
-const {checkNames, show} = require('./options.js');
+const {checkNames, show, toError} = require('./options.js');
 
 const TOO_MANY = 'Too many requests\n';
 const OPTIONS = ['clientId', 'cost', 'headers', 'counts', 'onDenied'];
@@ -12,7 +12,7 @@ const FUNCTIONS = ['clientId', 'cost', 'counts', 'onDenied'];
 
 /* What came from outside and is no id is the sender's fault, not ours. */
 function blameSender(error) {
-	return error instanceof RangeError ? Object.assign(error, {status: 400, statusCode: 400, expose: false}) : error;
+	return error instanceof RangeError ? Object.assign(error, {status: 400, statusCode: 400, expose: false}) : toError('clientId or cost', error);
 }
 
 /** The client's id by default. Behind a proxy that is trusted an address may be anything that the sender has written. */

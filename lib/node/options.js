@@ -39,6 +39,11 @@ function show(value) {
 	return text.length > 80 ? text.slice(0, 77) + '...' : text;
 }
 
+/** What was thrown, or what tells of it where that is no object: frameworks take some such values for no error at all. */
+function toError(what, thrown) {
+	return typeof thrown === 'object' && thrown !== null ? thrown : new Error(`${what} has thrown ${show(thrown)}`);
+}
+
 /** `options`, in the place of an argument, must be an object like `example`. */
 function checkObject(what, options, example) {
 	if (typeof options !== 'object' || options === null)
@@ -137,4 +142,4 @@ function checkCacheOptions({cacheClient, timeWindowMs, ...options}) {
 		throw new TypeError(`${agents} is for the agent, must be left out with a cacheClient`);
 }
 
-module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show};
+module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show, toError};

@@ -320,6 +320,21 @@ test('hono: a fault of `counts` is a warning, the answer stays', {skip: noHono},
 	limiter.close();
 });
 
+test('hono: whatever an app\'s function throws, the request doesn\'t pass; an answer that it throws is given', {skip: noHono}, async () => {
+	const limiter = make('hono-throws');
+	const ask = async (thrown) => {
+		const app = makeHono(limitHono(limiter, {clientId: async () => { throw thrown; }}));
+		app.onError((error, context) => (error.getResponse ? error.getResponse() : context.text(error.message, 500)));
+		const response = await app.request('/');
+		return [response.status, await response.text()];
+	};
+	for (const thrown of [undefined, null, 'words'])
+		assert.deepStrictEqual(await ask(thrown), [500, `clientId or cost has thrown ${JSON.stringify(thrown)}`]);
+	const own = Object.assign(new Error('mine'), {status: 400, getResponse: () => new Response('own', {status: 400})});
+	assert.deepStrictEqual(await ask(own), [400, 'own']);
+	limiter.close();
+});
+
 test('hono: an address that is none is the sender\'s fault', {skip: noHono}, async () => {
 	const limiter = make('hono-address');
 	const env = {incoming: {socket: {remoteAddress: 'nonsense'}}};

@@ -176,6 +176,9 @@ test('a shadow denies nobody, and counts as if it did', async () => {
 	assert.deepStrictEqual([...store.values.values()].map((entry) => entry.value), [3]);
 });
 
+/* By mode: what is no Error. */
+const THROWN = new Map([['throws nothing', undefined], ['throws null', null], ['throws words', 'words'], ['throws an object', {}]]);
+
 /* A store that does what `mode` says. */
 class FaultyStore extends MemoryStore {
 	mode = 'well';
@@ -184,6 +187,8 @@ class FaultyStore extends MemoryStore {
 		const value = await super.answer(run);
 		if (this.mode === 'fails')
 			throw new Error('ECONNREFUSED');
+		if (THROWN.has(this.mode))
+			throw THROWN.get(this.mode);
 		if (this.mode === 'hangs')
 			await new Promise(() => {});
 		if (this.mode === 'nonsense')
@@ -193,7 +198,7 @@ class FaultyStore extends MemoryStore {
 }
 
 test('a store that fails, hangs, or answers nonsense: a lenient limit, no rejection, and the right one again', async () => {
-	for (const mode of ['fails', 'hangs', 'nonsense']) {
+	for (const mode of ['fails', 'hangs', 'nonsense', ...THROWN.keys()]) {
 		const store = new FaultyStore(Date.now);
 		const limiter = new DistributedRateLimiter({maxRequests: 3, timeWindowMs: FAR, fallbackMaxRequests: 7, cacheClient: store,
 			algorithm: 'fixed_window', timeoutMs: 50});
@@ -202,6 +207,8 @@ test('a store that fails, hangs, or answers nonsense: a lenient limit, no reject
 		const told = await Promise.all(Array.from({length: 30}, () => limiter.check('a')));
 		assert.strictEqual(countTrue(told.map((verdict) => verdict.allowed)), 7);
 		assert.ok(told.every((verdict) => verdict.source === 'local' && typeof verdict.error === 'string'));
+		if (THROWN.has(mode))
+			assert.match(told[0].error, /^stint: cacheClient has thrown (undefined|null|"words"|an object)$/);
 		const calls = store.calls;
 		for (let i = 0; i < 20; i++)
 			assert.strictEqual((await limiter.check('a')).source, 'local');

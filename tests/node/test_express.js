@@ -107,6 +107,23 @@ test('the middleware: an address that is none is the sender\'s fault', {skip}, a
 	limiter.close();
 });
 
+test('the middleware: whatever an app\'s function throws, the request doesn\'t pass', {skip}, async () => {
+	const agent = await startAgent();
+	const limiter = new DistributedRateLimiter({policy: 'throws', maxRequests: 1, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)});
+	await limiter.isAllowed('spent');
+	for (const thrown of [undefined, null, '', 'route', 0, {}, new Error('mine')]) {
+		const fail = async () => {
+			throw thrown;
+		};
+		for (const options of [{clientId: fail}, {cost: fail}, {clientId: () => 'spent', onDenied: fail}]) {
+			const app = makeApp(limitRequests(limiter, options));
+			app.use((error, request, response, next) => response.status(500).send('a fault')); // eslint-disable-line no-unused-vars
+			await serve(app, async (ask) => assert.strictEqual((await ask()).status, 500, String(thrown)));
+		}
+	}
+	limiter.close();
+});
+
 test('the middleware: a fault of `counts` is a warning, whatever is thrown', {skip}, async () => {
 	const agent = await startAgent();
 	const limiter = new DistributedRateLimiter({policy: 'faulty', maxRequests: 100, timeWindowMs: WINDOW_MS, cacheClient: connect(agent.socketPath)});
