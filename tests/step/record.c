@@ -16,8 +16,9 @@
 /* How often an act is recorded at most. On a machine with seven times as much to do as it can, one of twenty
  * doesn't go straight on. */
 #define TRIES 30
-/* Apps may put back what they took so long after they last looked at the clock, see SPEND_LAG_NS; and each of two
- * looks may be as late as a tick. An app that began its act less than this ago hasn't been slow. */
+/* Apps put back what they took from a lease that is over by then, or so long after they had looked at the clock,
+ * see SPEND_LAG_NS; and each of two looks may be as late as a tick. An app that began its act less than this ago
+ * hasn't been slow. */
 #define SLOW_NS (SPEND_LAG_NS - 2 * CLOCK_COARSE_LAG_NS)
 /* An act runs through some thousand instructions. This is a power of two. */
 #define SEEN_MAX 65536u
@@ -54,21 +55,25 @@ static void add_event(struct recording *r, const struct event *event) {
 	r->events[r->event_count++] = *event;
 }
 
-static bool takes_credits(const struct peek *peek, const void *before, const void *after) {
+/* Gives the deadline of the lease that has fewer credits afterwards; 0: none has. */
+static uint64_t taken_from(const struct peek *peek, const void *before, const void *after) {
 	const struct slot *old = peek_slots(peek, before), *new = peek_slots(peek, after);
 
 	for (uint32_t i = 0; i < peek_slot_count(peek); i++)
 		for (int bank = 0; bank < 2; bank++)
 			if (word_epoch(old[i].word[bank]) == word_epoch(new[i].word[bank]) &&
 			    word_credits(new[i].word[bank]) < word_credits(old[i].word[bank]))
-				return true;
-	return false;
+				return old[i].deadline_ns[bank];
+	return 0;
 }
 
-/* An agent at work may have put it back, too. */
-static void see_undoing(struct recording *r, bool held) {
+/* deadline_ns: of the lease that got its credits back, if one did. An agent at work changes the table, too. */
+static void see_undoing(struct recording *r, bool held, uint64_t deadline_ns) {
+	uint64_t now_ns = monotonic_ns();
+	bool over = deadline_ns != 0 && deadline_ns <= now_ns;
+
 	r->undone = true;
-	if (held && monotonic_ns() - r->began_ns < SLOW_NS)
+	if (held && !over && now_ns - r->began_ns < SLOW_NS)
 		r->hasty = true;
 }
 
@@ -81,9 +86,9 @@ static void see_change(struct recording *r, struct host *host, const struct peek
 	event.image = add_image(r, peek->table, peek->table_bytes);
 	if (!held)
 		host_resume(host);
-	event.taking = takes_credits(peek, r->images[*last], r->images[event.image]);
+	event.taking = taken_from(peek, r->images[*last], r->images[event.image]) != 0;
 	if (event.image < *last)
-		see_undoing(r, held);
+		see_undoing(r, held, taken_from(peek, r->images[event.image], r->images[*last]));
 	*last = event.image;
 	add_event(r, &event);
 }
@@ -167,7 +172,8 @@ int record(struct recording *r, struct app *app, struct host *host, const struct
 		if (!r->undone)
 			return 0;
 		bool hasty = r->hasty;
-		tap_note("%s: an app that %s slow put back what it had taken", app->act->name, hasty ? "wasn't" : "was");
+		tap_note("%s: an app put back what it had taken %s", app->act->name,
+		         hasty ? "without a reason" : "too late");
 		recording_free(r);
 		if (hasty)
 			return -1;

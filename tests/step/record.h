@@ -46,13 +46,13 @@ struct recording {
 	bool complete;
 	uint64_t began_ns;
 	bool undone; /* the table became what it had been before */
-	bool hasty;  /* it did so by an app that hadn't been slow */
+	bool hasty;  /* it did so without a reason: its lease lasted, and the app hadn't been slow */
 };
 
 /* Records the act of an app, which is gone afterwards; the host's agent is as it was. Takes one client after the
  * other, "NAME-00017" and so on by *number, until an app goes straight on: one that takes too long, as it may on a
- * busy machine, puts back what it has taken, and looks again. 0, or -1 with a note: the act came to no end, an app
- * put something back without having been slow, or all were slow. */
+ * busy machine, puts back what it has taken, and looks again. 0, or -1: the act came to no end, an app
+ * put something back without a reason, or all were slow. */
 int record(struct recording *, struct app *app, struct host *host, const struct peek *peek, const char *name,
            uint32_t *number);
 /* Takes an app that is ready for the same act to when it has made so many steps. Its own way may differ by some
