@@ -7,6 +7,8 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,10 +29,18 @@ void stepper_ready(void) {
 	raise(SIGSTOP);
 }
 
+/* A step interrupts a restartable sequence (lib/count.h), so an app that is stepped would count in another place
+ * than one that runs, and could stop at no instruction on the way there. Without such sequences all go one way. */
+static void leave_sequences(void) {
+	syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, sizeof(struct rseq),
+	        RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
 static void be_stepped(void (*body)(void *), void *arg, pid_t parent) {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent || ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
 		_exit(127);
+	leave_sequences();
 	body(arg);
 	_exit(126); /* a body parks itself at its end */
 }
