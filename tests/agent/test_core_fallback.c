@@ -370,6 +370,17 @@ static void who_is_blocked_stays_so_when_another_agent_takes_over(void **state) 
 	assert_int_equal(admit_all(f, "a"), 20);
 }
 
+/* While no agent ran, and nobody has asked about the client since. */
+static void who_was_unblocked_meanwhile_is_not_blocked(void **state) {
+	struct fixture *f = *state;
+	who_is_blocked_stays_so_in_fallback(state);
+	restart(f);
+	core_client_changed(f->core, f->now_ns, 0, "a", 1);
+	stays_away(f);
+	pass(f, 12 * SUB_MS * MS);
+	assert_int_equal(admit_all(f, "a"), 20);
+}
+
 /* Nobody could tell it that the block has ended. */
 static void without_a_database_nobody_is_blocked(void **state) {
 	struct fixture *f = *state;
@@ -543,6 +554,7 @@ int main(void) {
 		STEP(what_a_dead_agents_fallback_gave_long_ago_does_not_count),
 		STEP(who_is_blocked_stays_so_in_fallback),
 		STEP(who_is_blocked_stays_so_when_another_agent_takes_over),
+		STEP(who_was_unblocked_meanwhile_is_not_blocked),
 		STEP(without_a_database_nobody_is_blocked),
 		STEP(what_fallback_admitted_is_charged_before_anything_is_granted),
 		STEP(a_long_window_is_charged_for_all_short_fallback_windows),
