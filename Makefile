@@ -538,7 +538,7 @@ $(BUILD)/libstint.so: $(lib_objects) lib/stint.map $(BUILD)/lists
 		-Wl,-z,defs -o $@ $(lib_objects) -pthread && ln -sf libstint.so $(BUILD)/$(SONAME)
 
 # Status 3: it can't be built here.
-$(BUILD)/stint.node: lib/node/build lib/node/addon/addon.h lib/node/addon/exports.map $(NODE_ADDON) $(BUILD)/libstint.a
+$(BUILD)/stint.node: lib/node/build $(wildcard lib/node/addon/*.h) lib/node/addon/exports.map $(NODE_ADDON) $(BUILD)/libstint.a
 	$(call say,NODE,$@)CC='$(CC)' CFLAGS='$(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS)' LDFLAGS='$(LINK_HARDEN) $(LDFLAGS)' \
 		lib/node/build $@ $(NODE_ADDON) $(BUILD)/libstint.a || [ $$? = 3 ]
 

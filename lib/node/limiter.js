@@ -2,7 +2,7 @@
  * limiter.js - the class that apps use. Who decides is behind it: this host's agent, or a store that the app passes.
  */
 'use strict';
-const {Agent, AgentBackend} = require('./agent.js');
+const {Agent} = require('./agent.js');
 const {CacheBackend} = require('./cache.js');
 const {makeHeaders} = require('./http.js');
 const {MAX_REQUESTS_MAX, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show} = require('./options.js');
@@ -13,8 +13,10 @@ const CACHE_COST_MAX = 1000; // each unit is a call of the store
 
 function makeBackend(options) {
 	const {cacheClient} = options;
-	if (cacheClient === undefined || cacheClient instanceof Agent)
+	if (cacheClient === undefined || cacheClient instanceof Agent) {
+		const {AgentBackend} = require('./agent_backend.js'); // it loads the addon, which not everybody needs
 		return new AgentBackend(options, cacheClient || new Agent());
+	}
 	checkCacheOptions(options);
 	return new CacheBackend(options, cacheClient);
 }
@@ -70,9 +72,9 @@ class DistributedRateLimiter {
 
 	/* The backend, if it can do more than check. */
 	#agentFor(what) {
-		if (this.#backend instanceof AgentBackend)
-			return this.#backend;
-		throw new TypeError(`${what} needs this host's agent, this limiter has a cacheClient`);
+		if (this.#backend instanceof CacheBackend)
+			throw new TypeError(`${what} needs this host's agent, this limiter has a cacheClient`);
+		return this.#backend;
 	}
 
 	/** @returns {Promise<object>} what check() would say now; takes nothing */
@@ -102,14 +104,15 @@ class DistributedRateLimiter {
 	static async checkAll(parts) {
 		if (!Array.isArray(parts) || parts.length < 1 || parts.length > PARTS_MAX)
 			throw new TypeError(`parts is ${show(parts)}, must be an array of 1 to ${PARTS_MAX} like { limiter, clientId, cost }`);
-		return AgentBackend.checkAll(Array.from(parts, (part) => {
+		const all = Array.from(parts, (part) => {
 			checkObject('a part', part, '{ limiter, clientId, cost }');
 			checkNames(part, PART, ' of a part');
 			const {limiter, clientId, cost} = part;
 			if (!(limiter instanceof DistributedRateLimiter))
 				throw new TypeError(`limiter is ${show(limiter)}, must be a DistributedRateLimiter`);
 			return {backend: limiter.#agentFor('checkAll'), clientId, cost: readCost({cost}, MAX_REQUESTS_MAX)};
-		}));
+		});
+		return all[0].backend.checkAll(all);
 	}
 
 	/** What it was made with, and its policy. */

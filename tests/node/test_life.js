@@ -173,6 +173,37 @@ test('limiters that nobody has any more are collected, with their memory and des
 	assert.ok(countDescriptors() <= descriptors);
 });
 
+test('many limiters: each decides by its own limit, also after others were closed and collected', async () => {
+	const make = (maxRequests) => new DistributedRateLimiter({maxRequests, timeWindowMs: 600000});
+	const assertOwn = async (limiters) => {
+		for (const limiter of limiters) {
+			const {maxRequests} = limiter.options;
+			await limiter.isAllowed('a');
+			assert.strictEqual((await limiter.check('a')).limit, maxRequests);
+			const tried = limiter.tryCheck('a');
+			assert.ok(tried === undefined || tried.limit === maxRequests);
+			assert.strictEqual(await limiter.isAllowed('\ud800').catch(({name}) => name), 'RangeError');
+		}
+	};
+	const makeSome = (first, count) => Array.from({length: count}, (_, i) => make(first + i));
+	let limiters = makeSome(1000, 40);
+	await assertOwn(limiters);
+	const closed = limiters.filter((_, i) => i % 4 === 0);
+	closed.forEach((limiter) => limiter.close());
+	limiters = limiters.filter((_, i) => i % 4 === 3); // the others are nobody's
+	await collect();
+	const others = makeSome(2000, 60);
+	await assertOwn([...limiters, ...others]);
+	for (const limiter of closed) {
+		assert.throws(() => limiter.tryCheck('a'), {name: 'TypeError', message: /closed/});
+		limiter.close();
+	}
+	await assert.rejects(DistributedRateLimiter.checkAll([{limiter: limiters[0], clientId: 'a'}, {limiter: closed[0], clientId: 'a'}]),
+		{name: 'TypeError', message: /closed/});
+	const {part, limit} = await DistributedRateLimiter.checkAll([{limiter: others[0], clientId: 'a'}, {limiter: limiters[0], clientId: 'a'}]);
+	assert.strictEqual(limit, part === 0 ? 2000 : limiters[0].options.maxRequests);
+});
+
 test('a limiter whose check waits is not collected', async () => {
 	let waiting;
 	await whileItStands(async () => {

@@ -37,6 +37,14 @@ enum field {
 	FIELDS,
 };
 
+/* After the last verdict's numbers: what the next call is about, which JavaScript writes. That costs less than
+ * arguments. */
+enum call_number {
+	CALL_LIMITER = FIELDS, /* its number; of a new one, makeLimiter() writes it */
+	CALL_COST,
+	NUMBERS,
+};
+
 /* Bits of FIELD_WORDS. */
 #define WORDS_ALLOWED       1
 #define WORDS_HIGH          2 /* of the times there is more than the lower bits */
@@ -44,7 +52,7 @@ enum field {
 #define WORDS_SOURCE_SHIFT  4
 #define WORDS_REASON_SHIFT  8
 
-/* What `check`, `try`, `peek` and `alone` tell: 0 denied, 1 allowed, or these; below 0 an error. */
+/* What `check`, `try`, `peek`, `alone` and `checkAll` tell: 0 denied, 1 allowed, or these; below 0 an error. */
 #define ANSWER_NONE    2 /* try: the table has no answer */
 #define ANSWER_PENDING 2 /* check: this and more, the check's slot is added */
 
@@ -87,14 +95,15 @@ struct environment {
 	napi_async_context context;
 	napi_ref settle;  /* a function of JavaScript's: takes over what `settled` holds */
 	napi_ref buffers; /* keeps the two below alive */
-	int32_t *verdict; /* of the last check that was decided at once */
+	int32_t *numbers; /* the verdict of the last check that was decided at once; and of the next call */
 	int32_t *settled;
 	char *detail[SETTLED_MAX]; /* of what `settled` holds */
 	unsigned references;       /* its own, until the hook has run, and one for each limiter */
 	unsigned handles;          /* of libuv's, closing ones included */
 	bool ended;
 	LIST_HEAD(, attachment) attachments;
-	LIST_HEAD(, limiter) limiters;
+	struct limiter **limiter; /* by number; NULL: that number is free */
+	uint32_t limiters;
 	struct pending_queue finished;
 	struct pending_queue unused;
 	uint32_t slots;
@@ -121,9 +130,6 @@ void environment_finish(int status, const struct stint_result *result, void *pen
  * check whose numbers are at this place of `settled`. */
 napi_value environment_describe(napi_env env, napi_callback_info info);
 
-/* Writes what was decided at once. Returns what JavaScript gets for it. */
-int environment_answer(struct environment *e, const struct stint_result *result);
-
 /* ---- attachment.c ----------------------------------------------------------- */
 
 /* The one to this path, made when there is none. 0 or an error. */
@@ -136,12 +142,9 @@ void attachment_finished(struct attachment *a);
 
 /* ---- limiter.c -------------------------------------------------------------- */
 
-/* makeLimiter(path, options) */
-napi_value limiter_make(napi_env env, napi_callback_info info);
+/* Adds what limiters can do to this object. */
+bool limiter_add_functions(struct environment *e, napi_value object);
 void limiter_close_all(struct environment *e);
-
-/* checkAll(handle, id, cost, ...) */
-napi_value limiter_check_all(napi_env env, napi_callback_info info);
 
 /* ---- http.c ----------------------------------------------------------------- */
 
@@ -155,6 +158,7 @@ napi_value value_of_number(napi_env env, int number);
 int64_t value_get_number(napi_env env, napi_value object, const char *name);
 /* Returns the string, or NULL when the value isn't one, is too long, or has a NUL. */
 const char *value_get_string(napi_env env, napi_value value, char *room, size_t size);
+/* `data` is the function's. */
 bool value_add_function(napi_env env, napi_value object, const char *name, napi_callback call, void *data);
 
 #endif

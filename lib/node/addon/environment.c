@@ -1,9 +1,6 @@
 /*
  * environment.c - what one Node.js environment has, how its checks' outcomes reach JavaScript, and how it ends.
  *
- * Setting an object's properties costs more than a check. So verdicts are numbers in an array that both sides
- * see, and JavaScript makes the objects.
- *
  * At an environment's end its handles must be closed before its loop is, and libuv closes them only in the loop's
  * next turn: hence the asynchronous hook, which node waits for. Finalizers of JavaScript may run after it.
  */
@@ -11,47 +8,7 @@
 #include <string.h>
 
 #include "addon.h"
-
-#define LOW_BITS 31
-
-/* Limits and what is left of them fit, whatever a table that somebody has scribbled over says. */
-static int32_t fit(int64_t number) {
-	if ((uint64_t)number <= INT32_MAX)
-		return (int32_t)number;
-	return number < 0 ? 0 : INT32_MAX;
-}
-
-/* Whether one of the times has more than the lower bits. */
-static bool has_high(const struct stint_result *r) {
-	return (uint64_t)(r->retry_after_ms | r->reset_after_ms | r->time_window_ms) > INT32_MAX;
-}
-
-static void write_high(int32_t *fields, const struct stint_result *r) {
-	fields[FIELD_WORDS] |= WORDS_HIGH;
-	fields[FIELD_RETRY_AFTER_HIGH] = (int32_t)(r->retry_after_ms >> LOW_BITS);
-	fields[FIELD_RESET_AFTER_HIGH] = (int32_t)(r->reset_after_ms >> LOW_BITS);
-	fields[FIELD_TIME_WINDOW_HIGH] = (int32_t)(r->time_window_ms >> LOW_BITS);
-}
-
-static void write_fields(int32_t *fields, const struct stint_result *r) {
-	fields[FIELD_WORDS] = (r->allowed ? WORDS_ALLOWED : 0) | (r->shadow_denied ? WORDS_SHADOW_DENIED : 0) |
-	                      (int32_t)r->source << WORDS_SOURCE_SHIFT | (int32_t)r->reason << WORDS_REASON_SHIFT;
-	fields[FIELD_LIMIT] = fit(r->limit);
-	fields[FIELD_REMAINING] = fit(r->remaining);
-	fields[FIELD_RETRY_AFTER_MS] = (int32_t)(r->retry_after_ms & INT32_MAX);
-	fields[FIELD_RESET_AFTER_MS] = (int32_t)(r->reset_after_ms & INT32_MAX);
-	fields[FIELD_TIME_WINDOW_MS] = (int32_t)(r->time_window_ms & INT32_MAX);
-	fields[FIELD_RECEIPT_LOW] = (int32_t)(uint32_t)r->receipt;
-	fields[FIELD_RECEIPT_HIGH] = (int32_t)(uint32_t)(r->receipt >> 32);
-	fields[FIELD_PART] = (int32_t)r->part;
-	if (has_high(r))
-		write_high(fields, r);
-}
-
-int environment_answer(struct environment *e, const struct stint_result *result) {
-	write_fields(e->verdict, result);
-	return result->allowed;
-}
+#include "numbers.h"
 
 /* ---- Checks that wait --------------------------------------------------------- */
 
@@ -98,7 +55,7 @@ static uint32_t write_settled(struct environment *e) {
 	struct pending *p;
 	for (; count < SETTLED_MAX && (p = STAILQ_FIRST(&e->finished)); count++) {
 		int32_t *fields = &e->settled[count * FIELDS];
-		write_fields(fields, &p->result);
+		numbers_write(fields, &p->result);
 		fields[FIELD_SLOT] = (int32_t)p->slot;
 		fields[FIELD_STATUS] = p->status;
 		free(e->detail[count]);
@@ -180,7 +137,6 @@ struct environment *environment_make(napi_env env) {
 	e->env = env;
 	e->references = 1;
 	LIST_INIT(&e->attachments);
-	LIST_INIT(&e->limiters);
 	STAILQ_INIT(&e->finished);
 	STAILQ_INIT(&e->unused);
 	if (napi_get_uv_event_loop(env, &e->loop) != napi_ok ||
@@ -203,5 +159,6 @@ void environment_release(struct environment *e) {
 	free_queue(&e->unused);
 	for (unsigned i = 0; i < SETTLED_MAX; i++)
 		free(e->detail[i]);
+	free(e->limiter);
 	free(e);
 }

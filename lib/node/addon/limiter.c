@@ -1,245 +1,199 @@
 /*
- * limiter.c - a limiter is functions of JavaScript's, { check, try, close, ... }: each has its limiter as its
- * data, which is the quickest way from a call to it. The last of them that is collected frees it.
+ * limiter.c - what limiters can do: functions of JavaScript's, { check, try, close, ... }, the same for all of an
+ * environment's limiters. They have the environment as their data, which is the quickest way from a call to it.
+ * Which limiter is meant is one of the numbers that both sides see. A limiter is freed when its handle is
+ * collected.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "addon.h"
+#include "id.h"
+#include "numbers.h"
+#include "protocol/hot.h"
 
 struct limiter {
 	struct environment *environment;
 	struct attachment *attachment; /* NULL: it is closed */
 	struct stint_limiter *stint;
-	unsigned users;           /* its functions, and whoever makes it */
-	LIST_ENTRY(limiter) link; /* while it is open */
+	uint32_t number;
 };
 
-#define NARROW 16
-
-/* Room to see that an id is too long (V8 writes whole characters, so it may leave three bytes free, and a NUL),
- * and for a piece that begins with an id's last character. */
-#define ID_ROOM (STINT_CLIENT_ID_MAX + 1 + 3 + 1 + NARROW)
-
-/* ---- Ids ------------------------------------------------------------------- */
-
-/* U+FFFD in an id: V8 writes it in place of lone surrogates, which would make different ids one client. */
-static bool has_replacement(const char *id, size_t length) {
-	return memmem(id, length, "\xef\xbf\xbd", 3) != NULL;
-}
-
-static bool is_pair(const char16_t *unit, size_t left) {
-	return unit[0] < 0xdc00 && left > 1 && unit[1] >= 0xdc00 && unit[1] <= 0xdfff;
-}
-
-static bool has_lone_surrogate(const char16_t *unit, size_t length) {
-	for (size_t i = 0; i < length; i++) {
-		if (unit[i] < 0xd800 || unit[i] > 0xdfff)
-			continue;
-		if (!is_pair(&unit[i], length - i))
-			return true;
-		i++;
-	}
-	return false;
-}
-
-/* Returns whether the id is ASCII: then it is written. Whole pieces of fixed length become single instructions. */
-static bool narrow(char16_t unit[static ID_ROOM], size_t length, char id[static ID_ROOM]) {
-	char16_t all = 0;
-	memset(&unit[length], 0, NARROW * sizeof(unit[0]));
-	for (size_t i = 0; i < length; i += NARROW)
-		for (size_t k = 0; k < NARROW; k++) {
-			all |= unit[i + k];
-			id[i + k] = (char)unit[i + k];
-		}
-	return all < 0x80;
-}
-
-static int take_wide_id(napi_env env, napi_value value, const char16_t *unit, size_t units,
-                        char id[static ID_ROOM], size_t *length) {
-	if (napi_get_value_string_utf8(env, value, id, ID_ROOM, length) != napi_ok)
-		return ERROR_NO_STRING;
-	if (*length > STINT_CLIENT_ID_MAX)
-		return ERROR_ID_TOO_LONG;
-	if (has_replacement(id, *length) && has_lone_surrogate(unit, units))
-		return ERROR_LONE_SURROGATE;
-	return 0;
-}
-
-/* V8 hands out units of UTF-16 in two thirds of the time that it takes for UTF-8; most ids are ASCII. */
-static int take_id(napi_env env, napi_value value, char id[static ID_ROOM], size_t *length) {
-	char16_t unit[ID_ROOM];
-	if (napi_get_value_string_utf16(env, value, unit, ID_ROOM, length) != napi_ok)
-		return ERROR_NO_STRING;
-	if (*length > STINT_CLIENT_ID_MAX)
-		return ERROR_ID_TOO_LONG;
-	if (narrow(unit, *length, id))
-		return 0;
-	return take_wide_id(env, value, unit, *length, id, length);
-}
+/* Numbers of limiters that an environment has room for at first. */
+#define LIMITERS_MIN 8
 
 /* ---- Checks ------------------------------------------------------------------ */
 
-struct arguments {
+struct call {
+	struct environment *environment;
 	struct limiter *limiter;
 	size_t length;
 	uint32_t cost;
 	char id[ID_ROOM];
 };
 
-/* (id, cost): without a cost it is 1. */
-static int take_arguments(napi_env env, napi_callback_info info, struct arguments *a) {
-	napi_value value[2];
-	size_t count = 2;
-	void *data;
-	napi_get_cb_info(env, info, &count, value, NULL, &data);
-	a->limiter = data;
-	a->cost = 1;
-	if (!a->limiter->attachment)
+/* NULL when none has this number, or it is closed. */
+HOT_PART static inline struct limiter *find_open(const struct environment *e, uint32_t number) {
+	struct limiter *l = number < e->limiters ? e->limiter[number] : NULL;
+	return l && l->attachment ? l : NULL;
+}
+
+HOT_PART static inline struct environment *take_environment(napi_env env, napi_callback_info info,
+                                                            napi_value *id) {
+	size_t count = 1;
+	void *data = NULL;
+	napi_get_cb_info(env, info, &count, id, NULL, &data);
+	return data;
+}
+
+/* (id): the rest is in numbers. */
+HOT_PART static inline int take_call(napi_env env, napi_callback_info info, struct call *c) {
+	napi_value id;
+	c->environment = take_environment(env, info, &id);
+	c->limiter = find_open(c->environment, (uint32_t)c->environment->numbers[CALL_LIMITER]);
+	if (!c->limiter)
 		return ERROR_LIMITER_CLOSED;
-	if (count > 1 && napi_get_value_uint32(env, value[1], &a->cost) != napi_ok)
-		return STINT_ERANGE;
-	return take_id(env, value[0], a->id, &a->length);
+	c->cost = (uint32_t)c->environment->numbers[CALL_COST];
+	return id_take(env, id, c->id, &c->length);
+}
+
+/* Writes what was decided at once. Returns what JavaScript gets for it. */
+HOT_PART static inline int answer(struct environment *e, const struct stint_result *result) {
+	numbers_write(e->numbers, result);
+	return result->allowed;
 }
 
 /* Begins a check, or a peek; what is decided at once is written for JavaScript. Returns what JavaScript gets. */
-static int begin(const struct arguments *a, bool peeks) {
-	struct environment *e = a->limiter->environment;
-	struct stint_limiter *stint = a->limiter->stint;
+static int begin(const struct call *c, bool peeks) {
+	struct environment *e = c->environment;
+	struct stint_limiter *stint = c->limiter->stint;
 	struct stint_result result;
 	struct pending *p = environment_find_unused(e);
 	if (!p)
 		return STINT_ENOMEM;
-	int status = peeks ? stint_peek_async_n(stint, a->id, a->length, a->cost, &result, environment_finish, p)
-	                   : stint_check_async_n(stint, a->id, a->length, a->cost, &result, environment_finish, p);
+	int status = peeks ? stint_peek_async_n(stint, c->id, c->length, c->cost, &result, environment_finish, p)
+	                   : stint_check_async_n(stint, c->id, c->length, c->cost, &result, environment_finish, p);
 	if (status == 0)
-		return environment_take(e, p, a->limiter->attachment);
-	return status == 1 ? environment_answer(e, &result) : status;
+		return environment_take(e, p, c->limiter->attachment);
+	return status == 1 ? answer(e, &result) : status;
 }
 
 /* An element of an array that both sides see costs less than a value that is returned. */
-static napi_value tell(const struct arguments *a, int answer) {
-	a->limiter->environment->verdict[FIELD_ANSWER] = answer;
+static napi_value tell(struct environment *e, int answer) {
+	e->numbers[FIELD_ANSWER] = answer;
 	return NULL;
 }
 
 static napi_value check(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	int error = take_arguments(env, info, &a);
-	return tell(&a, error ? error : begin(&a, false));
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : begin(&c, false));
 }
 
 static napi_value peek(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	int error = take_arguments(env, info, &a);
-	return tell(&a, error ? error : begin(&a, true));
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : begin(&c, true));
 }
 
-static int try_now(const struct arguments *a) {
+static int try_now(const struct call *c) {
 	struct stint_result result;
-	int status = stint_try_n(a->limiter->stint, a->id, a->length, a->cost, &result);
+	int status = stint_try_n(c->limiter->stint, c->id, c->length, c->cost, &result);
 	if (status == 0)
 		return ANSWER_NONE;
-	return status == 1 ? environment_answer(a->limiter->environment, &result) : status;
+	return status == 1 ? answer(c->environment, &result) : status;
 }
 
 static napi_value try(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	int error = take_arguments(env, info, &a);
-	return tell(&a, error ? error : try_now(&a));
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : try_now(&c));
 }
 
-static int decide_alone(const struct arguments *a) {
+static int decide_alone(const struct call *c) {
 	struct stint_result result;
-	int error = stint_check_alone_n(a->limiter->stint, a->id, a->length, a->cost, &result);
-	return error ? error : environment_answer(a->limiter->environment, &result);
+	int error = stint_check_alone_n(c->limiter->stint, c->id, c->length, c->cost, &result);
+	return error ? error : answer(c->environment, &result);
 }
 
 /* By onError, for a check that ended with an error. */
 static napi_value alone(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	int error = take_arguments(env, info, &a);
-	return tell(&a, error ? error : decide_alone(&a));
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : decide_alone(&c));
 }
 
+/* Tells 0 or an error. */
 static napi_value charge(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	int error = take_arguments(env, info, &a);
-	return value_of_number(env, error ? error : stint_charge_n(a.limiter->stint, a.id, a.length, a.cost));
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : stint_charge_n(c.limiter->stint, c.id, c.length, c.cost));
 }
 
-static bool take_receipt(napi_env env, const napi_value half[static 2], uint64_t *receipt) {
-	int32_t low, high;
-	if (napi_get_value_int32(env, half[0], &low) != napi_ok ||
-	    napi_get_value_int32(env, half[1], &high) != napi_ok)
-		return false;
-	*receipt = (uint64_t)(uint32_t)high << 32 | (uint32_t)low;
-	return true;
+static uint64_t take_receipt(const struct environment *e) {
+	return (uint64_t)(uint32_t)e->numbers[FIELD_RECEIPT_HIGH] << 32 | (uint32_t)e->numbers[FIELD_RECEIPT_LOW];
 }
 
-/* refund(id, cost, low, high): 1 when it was given back. */
+/* Of the admission whose receipt is in the numbers of a verdict. Tells 1 when it was given back. */
 static napi_value refund(napi_env env, napi_callback_info info) {
-	struct arguments a;
-	struct stint_result admission = {.allowed = true};
-	napi_value value[4];
-	size_t count = 4;
-	int error = take_arguments(env, info, &a);
-	napi_get_cb_info(env, info, &count, value, NULL, NULL);
-	if (!error && !take_receipt(env, &value[2], &admission.receipt))
-		error = STINT_ERANGE;
-	return value_of_number(env,
-	                       error ? error : stint_refund_n(a.limiter->stint, a.id, a.length, a.cost, &admission));
+	struct call c;
+	int error = take_call(env, info, &c);
+	struct stint_result admission = {.allowed = true, .receipt = take_receipt(c.environment)};
+	return tell(c.environment,
+	            error ? error : stint_refund_n(c.limiter->stint, c.id, c.length, c.cost, &admission));
 }
 
 /* ---- Several at once ------------------------------------------------------------- */
 
 struct parts {
+	struct environment *environment;
 	struct attachment *attachment;
 	size_t count;
 	struct stint_part part[STINT_PARTS_MAX];
 	char id[STINT_PARTS_MAX][ID_ROOM];
 };
 
-/* One part: the limiter's handle, an id, a cost. */
+/* One part: the limiter's number, an id, a cost. */
 static int take_part(napi_env env, const napi_value value[static 3], struct parts *all) {
 	struct stint_part *part = &all->part[all->count];
-	void *data;
-	if (napi_get_value_external(env, value[0], &data) != napi_ok ||
+	uint32_t number;
+	if (napi_get_value_uint32(env, value[0], &number) != napi_ok ||
 	    napi_get_value_uint32(env, value[2], &part->cost) != napi_ok)
 		return STINT_ERANGE;
-	struct limiter *l = data;
-	if (!l->attachment)
+	const struct limiter *l = find_open(all->environment, number);
+	if (!l)
 		return ERROR_LIMITER_CLOSED;
 	part->limiter = l->stint;
 	part->client_id = all->id[all->count];
 	all->attachment = l->attachment;
-	int error = take_id(env, value[1], all->id[all->count], &part->length);
+	int error = id_take(env, value[1], all->id[all->count], &part->length);
 	all->count++;
 	return error;
 }
 
 static int begin_all(const struct parts *all) {
-	struct environment *e = all->attachment->environment;
 	struct stint_result result;
-	struct pending *p = environment_find_unused(e);
+	struct pending *p = environment_find_unused(all->environment);
 	if (!p)
 		return STINT_ENOMEM;
 	int status = stint_check_all_async(all->part, all->count, &result, environment_finish, p);
 	if (status == 0)
-		return environment_take(e, p, all->attachment);
-	return status == 1 ? environment_answer(e, &result) : status;
+		return environment_take(all->environment, p, all->attachment);
+	return status == 1 ? answer(all->environment, &result) : status;
 }
 
-/* checkAll(handle, id, cost, handle, id, cost, ...) */
-napi_value limiter_check_all(napi_env env, napi_callback_info info) {
+/* checkAll(number, id, cost, number, id, cost, ...) */
+static napi_value check_all(napi_env env, napi_callback_info info) {
 	napi_value value[3 * STINT_PARTS_MAX];
 	size_t count = 3 * STINT_PARTS_MAX;
 	struct parts all = {.count = 0};
+	void *data;
 	int error = 0;
-	napi_get_cb_info(env, info, &count, value, NULL, NULL);
+	napi_get_cb_info(env, info, &count, value, NULL, &data);
+	all.environment = data;
 	for (size_t i = 0; !error && i + 3 <= count && i + 3 <= 3 * STINT_PARTS_MAX; i += 3)
 		error = take_part(env, &value[i], &all);
-	return value_of_number(env, error ? error : all.count == 0 ? STINT_ERANGE : begin_all(&all));
+	return tell(all.environment, error ? error : all.count == 0 ? STINT_ERANGE : begin_all(&all));
 }
 
 /* ---- Beginning and end -------------------------------------------------------- */
@@ -249,53 +203,73 @@ static void close_limiter(struct limiter *l) {
 	if (!a)
 		return;
 	l->attachment = NULL;
-	LIST_REMOVE(l, link);
 	stint_limiter_free(l->stint);
 	attachment_leave(a);
 }
 
 void limiter_close_all(struct environment *e) {
-	struct limiter *l;
-	while ((l = LIST_FIRST(&e->limiters)))
-		close_limiter(l);
+	for (uint32_t i = 0; i < e->limiters; i++)
+		if (e->limiter[i])
+			close_limiter(e->limiter[i]);
 }
 
 /* Its checks that wait are settled, as cancelled, before this returns. */
 static napi_value close_now(napi_env env, napi_callback_info info) {
-	void *data;
-	size_t count = 0;
-	napi_get_cb_info(env, info, &count, NULL, NULL, &data);
-	struct limiter *l = data;
-	close_limiter(l);
-	environment_settle(l->environment, false);
+	napi_value none;
+	struct environment *e = take_environment(env, info, &none);
+	struct limiter *l = find_open(e, (uint32_t)e->numbers[CALL_LIMITER]);
+	if (l)
+		close_limiter(l);
+	environment_settle(e, false);
 	return NULL;
 }
 
-/* The last one frees it. */
-static void drop(struct limiter *l) {
-	if (--l->users > 0)
-		return;
+static void free_limiter(struct limiter *l) {
 	struct environment *e = l->environment;
 	close_limiter(l);
+	e->limiter[l->number] = NULL;
 	free(l);
 	environment_release(e);
 }
 
 static void collect(napi_env env, void *data, void *hint) {
-	struct limiter *l = data;
 	(void)env;
 	(void)hint;
-	drop(l);
+	free_limiter(data);
 }
 
-static bool add_function(napi_env env, napi_value object, const char *name, napi_callback call,
-                         struct limiter *l) {
-	napi_value function;
-	if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, l, &function) != napi_ok ||
-	    napi_add_finalizer(env, function, l, collect, NULL, NULL) != napi_ok)
+static uint32_t find_free_number(const struct environment *e) {
+	uint32_t number = 0;
+	while (number < e->limiters && e->limiter[number])
+		number++;
+	return number;
+}
+
+/* Twice the room for numbers. */
+static bool add_numbers(struct environment *e) {
+	uint32_t count = e->limiters ? 2 * e->limiters : LIMITERS_MIN;
+	struct limiter **more = reallocarray(e->limiter, count, sizeof(*more));
+	if (!more)
 		return false;
-	l->users++;
-	return napi_set_named_property(env, object, name, function) == napi_ok;
+	memset(&more[e->limiters], 0, (count - e->limiters) * sizeof(*more));
+	e->limiter = more;
+	e->limiters = count;
+	return true;
+}
+
+/* Returns one that isn't open, or NULL when there is no memory. */
+static struct limiter *make_limiter(struct environment *e) {
+	uint32_t number = find_free_number(e);
+	if (number == e->limiters && !add_numbers(e))
+		return NULL;
+	struct limiter *l = calloc(1, sizeof(*l));
+	if (!l)
+		return NULL;
+	l->environment = e;
+	l->number = number;
+	e->limiter[number] = l;
+	e->references++;
+	return l;
 }
 
 static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_value options) {
@@ -321,66 +295,49 @@ static int open_limiter(napi_env env, struct limiter *l, const char *path, napi_
 	if (error)
 		return error;
 	error = stint_limiter_new(&l->stint, l->attachment->stint, &o);
-	if (error)
+	if (error) {
 		attachment_leave(l->attachment);
-	else
-		LIST_INSERT_HEAD(&l->environment->limiters, l, link);
+		l->attachment = NULL;
+	}
 	return error;
+}
+
+/* makeLimiter(path, options): the limiter's handle, and its number is told; or a number, the error. */
+static napi_value make(napi_env env, napi_callback_info info) {
+	napi_value value[2], handle;
+	size_t count = 2;
+	void *data;
+	char path[4096];
+	napi_get_cb_info(env, info, &count, value, NULL, &data);
+	struct limiter *l = make_limiter(data);
+	if (!l)
+		return value_of_number(env, STINT_ENOMEM);
+	napi_valuetype type;
+	napi_typeof(env, value[0], &type);
+	const char *given = type == napi_string ? value_get_string(env, value[0], path, sizeof(path)) : NULL;
+	int error = type == napi_string && !given ? STINT_EPATH : open_limiter(env, l, given, value[1]);
+	if (!error && napi_create_external(env, l, collect, NULL, &handle) != napi_ok)
+		error = STINT_ENOMEM;
+	if (error) {
+		free_limiter(l);
+		return value_of_number(env, error);
+	}
+	l->environment->numbers[CALL_LIMITER] = (int32_t)l->number;
+	return handle;
 }
 
 static const struct {
 	const char *name;
 	napi_callback call;
 } functions[] = {
-	{"check", check},   {"peek", peek},     {"try", try},         {"alone", alone},
-	{"charge", charge}, {"refund", refund}, {"close", close_now},
+	{"makeLimiter", make}, {"check", check},     {"peek", peek},
+	{"try", try},          {"alone", alone},     {"charge", charge},
+	{"refund", refund},    {"close", close_now}, {"checkAll", check_all},
 };
 
-static bool add_functions(napi_env env, napi_value object, struct limiter *l) {
+bool limiter_add_functions(struct environment *e, napi_value object) {
 	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-		if (!add_function(env, object, functions[i].name, functions[i].call, l))
+		if (!value_add_function(e->env, object, functions[i].name, functions[i].call, e))
 			return false;
 	return true;
-}
-
-static bool add_handle(napi_env env, napi_value object, struct limiter *l) {
-	napi_value handle;
-	return napi_create_external(env, l, NULL, NULL, &handle) == napi_ok &&
-	       napi_set_named_property(env, object, "handle", handle) == napi_ok;
-}
-
-/* Where there is no memory, the functions that were made are collected without harm. */
-static napi_value make_object(napi_env env, struct limiter *l) {
-	napi_value object = NULL;
-	l->environment->references++;
-	l->users = 1;
-	bool done =
-		napi_create_object(env, &object) == napi_ok && add_functions(env, object, l) && add_handle(env, object, l);
-	if (!done)
-		close_limiter(l);
-	drop(l);
-	return done ? object : value_of_number(env, STINT_ENOMEM);
-}
-
-/* Returns { check, try, close, ... } and a handle for checkAll(), which is good while they are there; or a number,
- * the error. */
-napi_value limiter_make(napi_env env, napi_callback_info info) {
-	napi_value value[2];
-	size_t count = 2;
-	void *data;
-	char path[4096];
-	napi_get_cb_info(env, info, &count, value, NULL, &data);
-	struct limiter *l = calloc(1, sizeof(*l));
-	if (!l)
-		return value_of_number(env, STINT_ENOMEM);
-	l->environment = data;
-	napi_valuetype type;
-	napi_typeof(env, value[0], &type);
-	const char *given = type == napi_string ? value_get_string(env, value[0], path, sizeof(path)) : NULL;
-	int error = type == napi_string && !given ? STINT_EPATH : open_limiter(env, l, given, value[1]);
-	if (error) {
-		free(l);
-		return value_of_number(env, error);
-	}
-	return make_object(env, l);
 }
