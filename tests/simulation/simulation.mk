@@ -33,7 +33,9 @@ $(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/test
 $(BUILD)/tests/simulation/fleet/fleet: $(FLEET:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm
 
-build-simulation: $(BUILD)/tests/simulation/simulate $(BUILD)/tests/simulation/fleet/fleet
+# Under the sanitizers it is built by build-asan: two makes would do it at once.
+build-simulate: $(BUILD)/tests/simulation/simulate
+build-simulation: build-simulate $(BUILD)/tests/simulation/fleet/fleet
 
 SEEDS ?= 1-2000
 check-simulation: run-simulation run-fleet-quick
@@ -43,7 +45,7 @@ check-simulation-quick:
 	@$(MAKE) --no-print-directory SEEDS=1-200 run-simulation
 
 run-simulation: $(BUILD)/tests/simulation/simulate
-	@$< --seeds $(SEEDS)
+	@$< $(addprefix --jobs ,$(STINT_SIMULATION_JOBS)) --seeds $(SEEDS)
 
 run-fleet-quick: $(BUILD)/tests/simulation/fleet/fleet
 	@$< --quick
@@ -53,6 +55,6 @@ F ?=
 fleet: $(BUILD)/tests/simulation/fleet/fleet
 	@$< $(F)
 
-.PHONY: build-simulation check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
+.PHONY: build-simulate build-simulation check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
 
 -include $(SIMULATION:%.c=$(BUILD)/%.d) $(FLEET:%.c=$(BUILD)/%.d)
