@@ -271,11 +271,16 @@ static inline void stays_away(struct fixture *f) {
 }
 
 /* Another agent takes the table over. */
-static inline void restart(struct fixture *f) {
+/* Another agent takes the table over. */
+static inline void succeed(struct fixture *f, bool memory, int32_t policy_id) {
 	core_free(f->core);
 	f->asked_count = f->told_count = 0;
 	fake_table_take_over(&f->table);
-	start_core(f, false, 0); /* the directory doesn't hold the database's id */
+	start_core(f, memory, policy_id);
+}
+
+static inline void restart(struct fixture *f) {
+	succeed(f, false, 0); /* the directory doesn't hold the database's id */
 }
 
 static inline void fill_table(struct fixture *f) {

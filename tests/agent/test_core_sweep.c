@@ -264,9 +264,7 @@ static void an_orphans_nonsense_ends_with_the_sweep(void **state) {
 	want(f, 1, "a", 1);
 	grants(f, 1, 0, 90);
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
-	core_free(f->core);
-	fake_table_take_over(&f->table);
-	start_core(f, false, 9);
+	succeed(f, false, 9);
 	atomic_store(&slot->word[0], word_make(77, 50, 0));
 	atomic_store(&slot->deadline_ns[0], (uint64_t)(f->now_ns + 1000000 * MS));
 	atomic_store(&slot->word[1], word_make(77, 1000000, 0));
@@ -281,9 +279,7 @@ static void an_orphans_denial_that_nobody_made_is_lifted(void **state) {
 	want(f, 1, "a", 1);
 	grants(f, 1, 0, 90);
 	struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
-	core_free(f->core);
-	fake_table_take_over(&f->table);
-	start_core(f, false, 9);
+	succeed(f, false, 9);
 	atomic_store(&slot->denial, denial_pack((uint64_t)(f->now_ns + 1000000 * MS), 0, 1));
 	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
 	pass_a_sweep(f);

@@ -380,17 +380,20 @@ static void what_the_agent_denies_of_others_is_denied(void **state) {
 	end(&s);
 }
 
+/* Nobody answers it in time, so the process decides. */
+static struct stint_limiter *limiter_alone(struct fixture *f, const char *policy, int64_t most, bool shadow) {
+	return limiter_new(f, (struct stint_options){.timeout_ms = 1,
+	                                             .local_max_requests = most,
+	                                             .policy = policy,
+	                                             .shadow = shadow});
+}
+
 /* Of what the process decides about, the shadow denies, and then the other one. */
 static void what_the_process_counted_is_taken_back(void **state) {
 	struct fixture *f = *state;
-	struct stint_limiter *shadow = limiter_new(f, (struct stint_options){.timeout_ms = 1,
-	                                                                     .local_max_requests = 1,
-	                                                                     .policy = "shadow",
-	                                                                     .shadow = true});
-	struct stint_limiter *three =
-		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 3, .policy = "three"});
-	struct stint_limiter *two =
-		limiter_new(f, (struct stint_options){.timeout_ms = 1, .local_max_requests = 2, .policy = "two"});
+	struct stint_limiter *shadow = limiter_alone(f, "shadow", 1, true);
+	struct stint_limiter *three = limiter_alone(f, "three", 3, false);
+	struct stint_limiter *two = limiter_alone(f, "two", 2, false);
 	struct stint_part parts[] = {{three, "c", 1, 1, 0}, {shadow, "c", 1, 1, 0}, {two, "c", 1, 1, 0}};
 	for (int i = 0; i < 4; i++) {
 		assert_int_equal(stint_check_all(parts, 3, &f->r), 0);
