@@ -28,7 +28,9 @@
 #include "tap.h"
 
 #define RUNS_DEFAULT 120
-#define SLACK_MS     50
+/* The timeout of the other app, which nothing slows down as steps do the killed ones. */
+#define OTHER_TIMEOUT_MS 1000
+#define SLACK_MS         50
 /* Each kill is another client: idle ones go, so that a long run doesn't fill the table. */
 #define IDLE_S   60
 #define TOLD_MAX 10
@@ -220,7 +222,7 @@ static void tell(const struct world *w, const char *fault, uint64_t violations) 
 static void conclude(struct world *w, int descriptors) {
 	uint64_t worst_ms = w->other.worst_ns / NS_PER_MS;
 	int after = process_wait_descriptors(w->host->agent, descriptors, 5000);
-	bool flat = after <= descriptors, slow = worst_ms > ACT_TIMEOUT_MS + SLACK_MS;
+	bool flat = after <= descriptors, slow = worst_ms > OTHER_TIMEOUT_MS + SLACK_MS;
 	/* An app whose agent has just been killed decides by itself. Nobody else has a reason to. */
 	bool alone = w->both == 0 && w->other.alone > 0;
 	int64_t books = w->cluster != NULL ? wrong_books(w) : 0;
@@ -248,9 +250,11 @@ static void conclude(struct world *w, int descriptors) {
 
 static void play_world(struct world *w) {
 	uint64_t only = setting_number("STINT_STEP_ACT", 0);
+	struct stint_options options = act_options;
 	int descriptors;
 
-	if (!tap_ok(peek_open(&w->peek, w->host) == 0 && other_attach(&w->other, w->host->socket, &act_options) == 0,
+	options.timeout_ms = OTHER_TIMEOUT_MS;
+	if (!tap_ok(peek_open(&w->peek, w->host) == 0 && other_attach(&w->other, w->host->socket, &options) == 0,
 	            "an agent and its table are there"))
 		return;
 	other_use_up(&w->other, "another client");
