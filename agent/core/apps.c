@@ -17,6 +17,19 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 	return true;
 }
 
+/* Takes nothing. Where the table has no room for the client, there is nothing to take from. */
+static bool find_in_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
+	if (client->slot == TABLE_NO_SLOT) {
+		*verdict = verdict_no_room(core, client, cost);
+		return true;
+	}
+	int bank = lease_find(core, client, cost);
+	if (bank < 0)
+		return verdict_from_denial(core, client, cost, verdict);
+	*verdict = verdict_by_lease(core, client, bank);
+	return true;
+}
+
 /* Before the store's first answer all of the limit counts as remaining, without what has been advanced. */
 static int64_t remaining_beside(struct core *core, const struct client *client, int64_t owed) {
 	bool unknown = table_remaining(core->table, client->slot) == HINT_UNKNOWN;
@@ -25,8 +38,8 @@ static int64_t remaining_beside(struct core *core, const struct client *client, 
 }
 
 /* An eighth of what this host had if all hosts had the same; one at least. */
-static int64_t relaxed_advance(const struct core *core, const struct core_policy *policy) {
-	int64_t part = core->hosts > 0 ? policy->terms.max_requests / (8 * (int64_t)core->hosts) : 0;
+static int64_t relaxed_advance(const struct core *core, int64_t limit) {
+	int64_t part = core->hosts > 0 ? limit / (8 * (int64_t)core->hosts) : 0;
 	return part > 1 ? part : 1;
 }
 
@@ -35,16 +48,17 @@ static int64_t relaxed_advance(const struct core *core, const struct core_policy
 static bool admit_in_advance(struct core *core, uint32_t index, uint32_t cost, struct core_verdict *verdict) {
 	const struct client *client = client_at(core, index);
 	const struct core_policy *policy = policy_of(core, client);
-	struct pending *pending;
-	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED))
+	int64_t limit = limit_of(core, client);
+	if (!policy->relaxed || uses_memory(core) || client->flags & (CLIENT_INDEBTED | CLIENT_BLOCKED) ||
+	    cost > limit)
 		return false;
-	if (client->slot == TABLE_NO_SLOT || !(pending = pending_for(core, index)))
+	if (client->slot == TABLE_NO_SLOT)
 		return false; /* nowhere to keep credits: what comes next has to wait in any case */
-	int64_t owed = debt_uncounted(pending) + cost;
-	int64_t most = relaxed_advance(core, policy);
-	if (owed > most && owed != cost)
+	struct pending *pending = pending_for(core, index);
+	if (!pending)
 		return false;
-	if ((int64_t)cost > policy->terms.max_requests)
+	int64_t owed = debt_uncounted(pending) + cost;
+	if (owed > relaxed_advance(core, limit) && owed != cost)
 		return false;
 	debt_advance(core, pending, cost);
 	pending->wants_more = true;
@@ -68,19 +82,6 @@ static void wait_for_store(struct core *core, uint32_t index, const struct waite
 static void forget_if_idle(struct core *core, uint32_t index) {
 	if (client_at(core, index)->slot == TABLE_NO_SLOT && client_at(core, index)->pending == NO_PENDING)
 		registry_forget(core, index);
-}
-
-/* Takes nothing. Where the table has no room for the client, there is nothing to take from. */
-static bool find_in_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
-	if (client->slot == TABLE_NO_SLOT) {
-		*verdict = verdict_no_room(core, client, cost);
-		return true;
-	}
-	int bank = lease_find(core, client, cost);
-	if (bank < 0)
-		return verdict_from_denial(core, client, cost, verdict);
-	*verdict = verdict_by_lease(core, client, bank);
-	return true;
 }
 
 static bool decide_at_once(struct core *core, uint32_t index, const struct waiter *waiter,
@@ -140,6 +141,11 @@ void core_look(struct core *core, int64_t now_ns, uint64_t peer, uint32_t serial
 	                     .looks = true});
 }
 
+/* Of a live policy, found or made; CLIENT_NONE: there is no such policy, or no room. */
+static uint32_t obtain(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
+	return policy_is_live(core, policy) ? arrival_obtain(core, policy, id, id_len) : CLIENT_NONE;
+}
+
 static void charge_store(struct core *core, uint32_t index, uint32_t owed) {
 	struct pending *pending = pending_for(core, index);
 	if (!pending)
@@ -151,7 +157,7 @@ static void charge_store(struct core *core, uint32_t index, uint32_t owed) {
 void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
                  uint32_t cost) {
 	core->now_ns = now_ns;
-	uint32_t index = policy_is_live(core, policy) ? arrival_obtain(core, policy, id, id_len) : CLIENT_NONE;
+	uint32_t index = obtain(core, policy, id, id_len);
 	if (index == CLIENT_NONE)
 		return;
 	client_at(core, index)->idle = 0;
@@ -168,13 +174,10 @@ void core_charge(struct core *core, int64_t now_ns, uint16_t policy, const char 
 void core_low(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	core->counters.lows++;
-	if (!policy_is_live(core, policy))
-		return;
-	uint32_t index = arrival_obtain(core, policy, id, id_len);
+	uint32_t index = obtain(core, policy, id, id_len);
 	if (index == CLIENT_NONE)
 		return;
-	if (client_at(core, index)->slot == TABLE_NO_SLOT)
-		forget_if_idle(core, index);
-	else
+	if (client_at(core, index)->slot != TABLE_NO_SLOT)
 		lows_tell(core, index);
+	forget_if_idle(core, index);
 }

@@ -41,6 +41,39 @@ static void no_cost_above_the_limit_is_admitted(void **state) {
 	assert_int_equal(f->asked[0].charge, 0);
 }
 
+/* Of 800, shared with another host, an advance is 50; of a limit of its own of 32 it is 2. */
+static void has_a_limit_of_its_own(struct fixture *f) {
+	is_relaxed(f, 800);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	struct lease_grant own = grant_of(f, 0, 0, 31);
+	own.charged = 1;
+	own.max_requests = 32;
+	answers(f, LEASE_DONE, &own);
+	pass(f, 60 * MS);
+	f->asked_count = 0;
+}
+
+static void an_advance_is_of_the_clients_own_limit(void **state) {
+	struct fixture *f = *state;
+	has_a_limit_of_its_own(f);
+	for (uint32_t i = 2; i < 4; i++) {
+		want(f, i, "a", 1);
+		assert_int_equal(verdict_of(f, i).source, STINT_SOURCE_ADVANCE);
+	}
+	want(f, 4, "a", 1);
+	expect_silence(f);
+}
+
+static void no_cost_above_the_clients_own_limit_is_admitted(void **state) {
+	struct fixture *f = *state;
+	has_a_limit_of_its_own(f);
+	want(f, 2, "a", 33);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 0);
+	assert_int_equal(f->asked[0].need, 33);
+}
+
 /* 3 of 4 don't fit. */
 static void owes_three(struct fixture *f) {
 	is_relaxed(f, 80);
@@ -389,6 +422,8 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		STEP(one_advance_is_admitted_and_counted),
 		STEP(no_cost_above_the_limit_is_admitted),
+		STEP(an_advance_is_of_the_clients_own_limit),
+		STEP(no_cost_above_the_clients_own_limit_is_admitted),
 		STEP(what_did_not_fit_is_owed),
 		FIRST(before_the_first_connection_no_hosts_are_known),
 		STEP(who_owes_is_charged_before_it_leaves),
