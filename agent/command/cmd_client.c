@@ -58,7 +58,7 @@ static const char *write_number(struct number_text *text, int64_t number) {
 /* Gives --for in milliseconds, as text; NULL: it isn't given. */
 static int read_for(const struct command_call *call, const char *duration, struct number_text *text,
                     const char **out) {
-	/* As in sql/001_limiter/17_override.sql. */
+	/* As in sql/002_limiter/17_override.sql. */
 	static const struct command_range range = {1, INT64_C(365) * 86400, "1s to 365d"};
 	int64_t for_ms = 0;
 	*out = NULL;

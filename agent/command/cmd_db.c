@@ -270,7 +270,7 @@ static int migrate_run(struct command_call *call) {
 	if (code != COMMAND_DONE)
 		return code;
 	code = check_migrate(call, &server, version);
-	if (code == COMMAND_DONE)
+	if (code == COMMAND_DONE && version >= migrations_oldest())
 		code = mend(call, pg);
 	if (code == COMMAND_DONE && version == migrations_newest() && mended_count == 0)
 		printf("nothing to do: the schema has version %d\n", version);
@@ -314,7 +314,7 @@ static json_t *read_or_null(struct pg *pg, const char *select) {
 }
 
 static json_t *read_problems(struct pg *pg, int version) {
-	json_t *problems = version == MIGRATIONS_NO_SCHEMA ? NULL : objects_find_problems(pg);
+	json_t *problems = version < migrations_oldest() ? NULL : objects_find_problems(pg);
 	return problems ? problems : json_null();
 }
 
@@ -348,7 +348,7 @@ static void print_versions(const struct server *server, int version) {
 }
 
 static int print_problems(json_t *problems, int version) {
-	if (version == MIGRATIONS_NO_SCHEMA)
+	if (version < migrations_oldest())
 		return 0;
 	if (json_is_array(problems) && json_array_size(problems) == 0)
 		return puts("objects   all are there, with their owner and rights") < 0 ? -1 : 0;

@@ -19,7 +19,7 @@
 #include "protocol/utf8.h"
 #include "stint.h"
 
-#define NOTE_MAX 1000 /* bytes; as in sql/001_limiter/02_policy.sql */
+#define NOTE_MAX 1000 /* bytes; as in sql/002_limiter/02_policy.sql */
 
 static void print_message(const struct command_call *call, const char *format, va_list arguments) {
 	char *message = NULL;

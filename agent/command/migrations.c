@@ -11,6 +11,10 @@
 /* Only the schema's owner can take this lock. Others can read the version meanwhile. */
 #define TAKE_LOCK "lock table stint.migration in share row exclusive mode"
 
+int migrations_oldest(void) {
+	return embedded_migration_count > 0 ? embedded_migrations[0].version : MIGRATIONS_NO_SCHEMA;
+}
+
 int migrations_newest(void) {
 	size_t count = embedded_migration_count;
 	return count > 0 ? embedded_migrations[count - 1].version : MIGRATIONS_NO_SCHEMA;

@@ -20,7 +20,7 @@
 struct pg;
 
 struct embedded_migration {
-	int version; /* ascending from 1, no gaps */
+	int version; /* ascending, no gaps */
 	const char *name;
 	bool breaking;
 	const char *sql;
@@ -35,7 +35,9 @@ extern const char embedded_check[]; /* finds what isn't as the migrations made i
 
 #define MIGRATIONS_NO_SCHEMA 0 /* the version of a database without a schema stint */
 
-/* The newest version that this binary carries. */
+/* The oldest and the newest version that this binary carries. The oldest makes the schema; it also takes the place of the
+ * schemas before it, of which nothing else is known here. */
+int migrations_oldest(void);
 int migrations_newest(void);
 
 /* Reads the version of the connected database into *version. Returns an enum pg_error. */

@@ -12,7 +12,7 @@
 #include "pg.h"
 
 /* The newest migration in sql/ that this agent was written for, and the oldest that it needs. */
-#define DATABASE_SCHEMA_VERSION 1
+#define DATABASE_SCHEMA_VERSION 2
 
 /* ---- Second part: statements, channel, host -------------------------------------- */
 

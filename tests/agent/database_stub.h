@@ -12,8 +12,8 @@
 static const char stub_schema[] =
 	"create schema stint;"
 	"create table stint.seen (client_id text, note text);"
-	"create function stint.schema_version() returns int language sql as 'select 1';"
-	"create function stint.oldest_agent() returns int language sql as 'select 1';"
+	"create function stint.schema_version() returns int language sql as 'select 2';"
+	"create function stint.oldest_agent() returns int language sql as 'select 2';"
 	"create table stint.run (server_run text); grant select on stint.run to public; insert into stint.run values ('1795.5/1/2');"
 	"create function stint.register_host(name text, instance text, version text, pooled boolean)"
 	" returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text,"

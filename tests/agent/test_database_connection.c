@@ -69,15 +69,15 @@ static void set_version(const struct fixture *f, const char *version, const char
 static void refuses_a_schema_that_it_cannot_work_with(void **state) {
 	struct fixture *f = *state;
 	set_version(f, "0", "0");
-	expect_down(f, "dbname=stub", "version 0, this agent needs 1: run `stint db migrate`");
-	set_version(f, "3", "2");
+	expect_down(f, "dbname=stub", "version 0, this agent needs 2: run `stint db migrate`");
+	set_version(f, "4", "3");
 	expect_down(f, "dbname=stub",
-	            "version 3, which agents made for version 2 or later can work with; this one was made for 1");
-	set_version(f, "null::int", "1");
+	            "version 4, which agents made for version 3 or later can work with; this one was made for 2");
+	set_version(f, "null::int", "2");
 	expect_down(f, "dbname=stub", "does not understand");
 	set_version(f, "2", "null::int");
 	expect_down(f, "dbname=stub", "does not understand");
-	set_version(f, "1", "1");
+	set_version(f, "2", "2");
 	admin_do(f, "stub", "alter function stint.stop_host rename to stop_host_not");
 	expect_down(f, "dbname=stub", "schema stint is missing or incomplete");
 	admin_do(f, "stub", "alter function stint.stop_host_not rename to stop_host");
@@ -85,10 +85,10 @@ static void refuses_a_schema_that_it_cannot_work_with(void **state) {
 
 static void works_with_a_newer_schema_that_breaks_nothing(void **state) {
 	struct fixture *f = *state;
-	set_version(f, "2147483647", "1");
+	set_version(f, "2147483647", "2");
 	come_up(f, "dbname=stub", TIMEOUT_MS);
 	close_database(f);
-	set_version(f, "1", "1");
+	set_version(f, "2", "2");
 }
 
 static void tries_again_with_growing_pauses(void **state) {

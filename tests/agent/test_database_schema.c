@@ -23,7 +23,7 @@ static char *read_file(const char *path) {
 
 static int setup(void **state) {
 	glob_t files;
-	if (start_cluster(state) != 0 || glob("sql/001_*/*.sql", 0, NULL, &files) != 0)
+	if (start_cluster(state) != 0 || glob("sql/002_*/*.sql", 0, NULL, &files) != 0)
 		return -1;
 	struct fixture *f = *state;
 	struct pg *pg = admin_connect(f, "stint");

@@ -195,7 +195,7 @@ static void both_cut_windows_alike(void **state) {
 
 static int setup(void **state) {
 	glob_t files;
-	if (start_cluster(state) != 0 || glob("sql/001_*/*.sql", 0, NULL, &files) != 0)
+	if (start_cluster(state) != 0 || glob("sql/002_*/*.sql", 0, NULL, &files) != 0)
 		return -1;
 	struct pg *pg = admin_connect(*state, "stint");
 	for (size_t i = 0; i < files.gl_pathc; i++) {

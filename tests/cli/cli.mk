@@ -1,7 +1,7 @@
 # The command as later releases will have it: with one and with two migrations more. Used by tests/cli/upgrade.sh.
 
-later_1 = tests/cli/later/002_note/01_note.sql
-later_2 = $(later_1) tests/cli/later/003_window/01_window.sql
+later_1 = tests/cli/later/003_note/01_note.sql
+later_2 = $(later_1) tests/cli/later/004_window/01_window.sql
 
 define later_release
 $(BUILD)/later-$(1)/sql_embed.c: sql/embed sql/check.sql $(MIGRATIONS) $(later_$(1)) $(BUILD)/lists

@@ -36,7 +36,7 @@ select ok((select 'fillfactor=80' = any (reloptions) from pg_class where oid = '
 select set_eq('select kind, identity, grants from stint.present_object', 'select kind, identity, grants from stint.schema_object',
 	'the migrations have written down all that they made');
 select is((select max(version) from stint.migration), stint.schema_version(), 'the version is the newest migration');
-select is_empty($$ select from generate_series(1, stint.schema_version()) v where v not in (select version from stint.migration) $$, 'no migration is missing');
+select is_empty($$ select from generate_series(2, stint.schema_version()) v where v not in (select version from stint.migration) $$, 'no migration is missing');
 
 -- Which agents may work with it: those that know the newest migration that is breaking.
 select ok(stint.oldest_agent() <= stint.schema_version(), 'agents of this version may work with it');

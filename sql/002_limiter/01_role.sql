@@ -1,5 +1,5 @@
 -- The roles. The files of this folder, in the order of their names, are
--- migration 1; they run as one transaction (psql -1, or `stint db migrate`).
+-- migration 2; they run as one transaction (psql -1, or `stint db migrate`).
 --
 -- The installing user need not be a superuser: CREATEROLE, and CREATE on the database, suffice.
 --

@@ -2,6 +2,6 @@
 
 set local role stint_owner;
 
-insert into stint.migration (version, name, breaking) values (3, 'window', true);
+insert into stint.migration (version, name, breaking) values (4, 'window', true);
 
 reset role;

@@ -1,6 +1,6 @@
--- This row is written last: whoever sees version 1 has all of it.
+-- This row is written last: whoever sees version 2 has all of it.
 
-insert into stint.migration (version, name, breaking) values (1, 'limiter', true);
+insert into stint.migration (version, name, breaking) values (2, 'limiter', true);
 
 -- Takes back rights that this database's default privileges may have given.
 revoke all on all tables in schema stint from public;
