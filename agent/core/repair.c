@@ -7,12 +7,20 @@
  */
 #include "internal.h"
 
+/* A lease may be from before the client's own limit, which a fallback doesn't know, or from since. */
+static int64_t most_credits(const struct core *core, const struct grant_terms *terms, uint32_t slot,
+                            bool fallback) {
+	int64_t own;
+	return !fallback && table_own_limit(core->table, slot, &own) ? max64(own, terms->max_requests)
+	                                                             : terms->max_requests;
+}
+
 bool repair_is_plausible(const struct core *core, const struct core_policy *policy, uint32_t slot, int bank,
                          int64_t now_ns) {
 	bool fallback = table_is_fallback(core->table, slot, bank);
 	const struct grant_terms *terms = fallback ? &policy->fallback_terms : &policy->terms;
 	return table_deadline(core->table, slot, bank) <= now_ns + lease_longest_us(terms) * NS_PER_US &&
-	       table_credits(core->table, slot, bank) <= (uint32_t)terms->max_requests;
+	       table_credits(core->table, slot, bank) <= most_credits(core, terms, slot, fallback);
 }
 
 /* A lease that is over is left to its timer: credits that were taken too late may have been put back into it. */

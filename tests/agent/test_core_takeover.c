@@ -34,6 +34,24 @@ static void an_orphan_is_adopted_with_its_credits(void **state) {
 	assert_int_equal(app(f, "a", 1).left, 5);
 }
 
+/* The policy's limit is 100. */
+static void an_orphan_may_hold_what_its_own_limit_allows(void **state) {
+	struct fixture *f = *state;
+	f->end_ns = f->now_ns + 11 * SUB_MS * MS;
+	want(f, 1, "a", 1);
+	struct lease_grant grant = grant_of(f, 501, 0, 499);
+	grant.max_requests = 1000;
+	answers(f, LEASE_DONE, &grant);
+	expect_allowed(f, 1);
+	restart(f);
+	comes_up(f);
+	for (int i = 0; i < 21; i++) /* the sweep comes round */
+		pass(f, SUB_MS / 2 * MS);
+	want(f, 2, "a", 200);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "a", 1).left, 299);
+}
+
 /* It lasts as long as a lease can: from the start of a sub-window on, and for as many more as the window has. */
 static void an_orphans_lease_that_lasts_for_a_window_is_adopted(void **state) {
 	struct fixture *f = *state;
@@ -144,6 +162,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		STEP(leases_outlive_the_agent),
 		STEP(an_orphan_is_adopted_with_its_credits),
+		STEP(an_orphan_may_hold_what_its_own_limit_allows),
 		STEP(an_orphans_lease_that_lasts_for_a_window_is_adopted),
 		STEP(one_that_lasts_longer_is_not),
 		STEP(an_orphan_with_nonsense_in_it_gets_nothing),
