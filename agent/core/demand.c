@@ -21,8 +21,8 @@
  * credits would count for longer than they need to. */
 #define ENOUGH_CREDITS 64
 
-/* So small a part of a limit does no harm where it lies unused: it is asked for with whatever a client needs, so that
- * one with a large limit doesn't begin with a credit, then three, and so on. */
+/* So small a part of a limit does no harm where it lies unused: it is asked for with whatever a client needs, so
+ * that one with a large limit doesn't begin with a credit, then three, and so on. */
 #define HARMLESS_PART 4096
 
 /* A period's use is weighed against what was known before as if that had been seen for this part of the window; of
@@ -198,8 +198,8 @@ static double expect_growth(const struct demand_period *period, int span) {
 	return fmin(period->used / period->length * (span + 1), period->used > 0 ? 2 * period->used + 1 : 0);
 }
 
-/* Not while a limit of its own may be far less than its policy's, which the first answer tells, nor when others may
- * need it. */
+/* Not while a limit of its own may be far less than its policy's, which the first answer tells, nor when others
+ * may need it. */
 static int32_t harmless(struct core *core, const struct client *client, const struct grant_terms *terms) {
 	int64_t limit = uses_memory(core) ? terms->max_requests : limit_of(core, client);
 	if (client->flags & CLIENT_TIGHT || !(uses_memory(core) || client->flags & CLIENT_ANSWERED))
