@@ -29,7 +29,7 @@ struct call {
 	struct limiter *limiter;
 	size_t length;
 	uint32_t cost;
-	char id[ID_ROOM];
+	_Alignas(16) char id[ID_ROOM]; /* it is written in pieces of so many */
 };
 
 /* NULL when none has this number, or it is closed. */
@@ -46,15 +46,17 @@ HOT_PART static inline struct environment *take_environment(napi_env env, napi_c
 	return data;
 }
 
-/* (id): the rest is in numbers. */
+/* (id): the rest is in numbers. The id comes first: reading what V8 has written one by one must wait for the last of
+ * it, and the limiter is found meanwhile. */
 HOT_PART static inline int take_call(napi_env env, napi_callback_info info, struct call *c) {
 	napi_value id;
 	c->environment = take_environment(env, info, &id);
+	int error = id_take(env, id, c->id, &c->length);
 	c->limiter = find_open(c->environment, (uint32_t)c->environment->numbers[CALL_LIMITER]);
 	if (!c->limiter)
 		return ERROR_LIMITER_CLOSED;
 	c->cost = (uint32_t)c->environment->numbers[CALL_COST];
-	return id_take(env, id, c->id, &c->length);
+	return error;
 }
 
 /* Writes what was decided at once. Returns what JavaScript gets for it. */
