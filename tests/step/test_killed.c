@@ -31,9 +31,11 @@
 /* The timeout of the other app, which nothing slows down as steps do the killed ones. */
 #define OTHER_TIMEOUT_MS 1000
 #define SLACK_MS         50
-/* Each kill is another client: idle ones go, so that a long run doesn't fill the table. */
-#define IDLE_S   60
-#define TOLD_MAX 10
+/* Each kill is another client: idle ones go, so that a long run doesn't fill the table. After each step of a
+ * recording all of the table is looked at: the larger it is, the slower is an app that is stepped. */
+#define IDLE_S      60
+#define CLIENTS_MAX 4000
+#define TOLD_MAX    10
 /* How many changes there may be beside an agent at work, whose sweep changes the table, too. */
 #define CHANGES_MAX 6u
 /* An app goes another way than the recorded one when its client isn't at home in the table, or when an answer
@@ -270,7 +272,7 @@ static void play_world(struct world *w) {
 
 /* Most of the kills are with the agent's own store, which is cheap. */
 static int play_memory(const struct scene *scene) {
-	struct host_options options = {.database = "memory:", .max_clients = 20000, .idle_timeout_s = IDLE_S};
+	struct host_options options = {.database = "memory:", .max_clients = CLIENTS_MAX, .idle_timeout_s = IDLE_S};
 	struct world w = {.random = setting_number("STINT_SEED", 1),
 	                  .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT)};
 	struct host host;
@@ -290,7 +292,7 @@ static int play_database(const struct scene *scene) {
 	                  .limit_runs = setting_number("STINT_STEP_RUNS", RUNS_DEFAULT) / 8 + 1};
 	struct stage stage;
 
-	options.max_clients = 20000;
+	options.max_clients = CLIENTS_MAX;
 	options.idle_timeout_s = IDLE_S;
 	if (stage_set(&stage, scene, 1, &options) != 0)
 		return tap_finish();
