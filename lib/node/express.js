@@ -53,6 +53,7 @@ class ExpressRateLimitStore {
 	#limit; // express-rate-limit's own, if it is a number
 	#admissions; // if any may be given back
 	#fault = new TypeError('this store was given to no rateLimit()');
+	#closedForMs; // with a limit of 0 nobody is admitted, and there is nothing to count
 
 	/** @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs */
 	constructor(options = {}) {
@@ -73,6 +74,9 @@ class ExpressRateLimitStore {
 	/* `max` is what versions before 7 call `limit`. */
 	#begin({windowMs, max, limit = max, skipFailedRequests, skipSuccessfulRequests}) {
 		this.#limit = typeof limit === 'number' ? limit : undefined;
+		this.#closedForMs = limit === 0 && this.#options.maxRequests === undefined ? windowMs : undefined;
+		if (this.#closedForMs !== undefined)
+			return;
 		this.#limiter = new DistributedRateLimiter({policy: 'express-rate-limit', maxRequests: this.#limit, timeWindowMs: windowMs,
 			...this.#options});
 		if (skipFailedRequests || skipSuccessfulRequests)
@@ -96,13 +100,22 @@ class ExpressRateLimitStore {
 			resetTime: new Date(Date.now() + (allowed ? resetAfterMs : retryAfterMs))};
 	}
 
+	/* More than a limit of 0. */
+	#tellClosed(totalHits) {
+		return {totalHits, resetTime: new Date(Date.now() + this.#closedForMs)};
+	}
+
 	async get(key) {
+		if (this.#closedForMs !== undefined)
+			return this.#tellClosed(0);
 		const verdict = await this.#find().peek(readKey(key));
 		const told = this.#tell(verdict);
 		return verdict.remaining >= verdict.limit && verdict.limit > 0 ? {...told, totalHits: 0} : told;
 	}
 
 	async increment(key) {
+		if (this.#closedForMs !== undefined)
+			return this.#tellClosed(1);
 		const verdict = await this.#find().check(readKey(key));
 		if (this.#admissions !== undefined)
 			this.#admissions.note(key, verdict);
@@ -122,7 +135,8 @@ class ExpressRateLimitStore {
 	}
 
 	shutdown() {
-		this.#find().close();
+		if (this.#closedForMs === undefined)
+			this.#find().close();
 	}
 }
 

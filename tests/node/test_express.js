@@ -275,6 +275,20 @@ test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
 	return assert.rejects(store.increment('a'), /^TypeError: maxRequests is undefined/);
 });
 
+test('express-rate-limit: a limit of 0 denies everybody', {skip}, async () => {
+	for (const passOnStoreError of [false, true]) {
+		const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
+		const limit = rateLimit({windowMs: WINDOW_MS, limit: 0, store, passOnStoreError});
+		await serve(makeApp(limit), async (ask) => {
+			for (let i = 0; i < 2; i++)
+				assert.strictEqual((await ask()).status, 429);
+		});
+		assert.strictEqual((await limit.getKey('a')).totalHits, 0);
+		await store.decrement('a');
+		store.shutdown();
+	}
+});
+
 test('the agent away: nobody gets a 500', {skip}, async () => {
 	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all'), policy: 'away', timeoutMs: 50});
 	await serve(makeApp(rateLimit({windowMs: WINDOW_MS, limit: 2, store})), async (ask) => {
