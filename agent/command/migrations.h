@@ -35,8 +35,8 @@ extern const char embedded_check[]; /* finds what isn't as the migrations made i
 
 #define MIGRATIONS_NO_SCHEMA 0 /* the version of a database without a schema stint */
 
-/* The oldest and the newest version that this binary carries. The oldest makes the schema; it also takes the place of the
- * schemas before it, of which nothing else is known here. */
+/* The oldest and the newest version that this binary carries. The oldest makes the schema; it also takes the place
+ * of the schemas before it, of which nothing else is known here. */
 int migrations_oldest(void);
 int migrations_newest(void);
 
