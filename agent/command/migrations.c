@@ -71,11 +71,14 @@ int migrations_read_oldest_agent(struct pg *pg, int *version) {
 	           : error;
 }
 
-/* Takes the lock where there is a schema. The migration that makes the schema needs none: only one can take its
- * name. */
-static int take_lock(struct pg *pg) {
+/* Begins a transaction, and takes the lock where there is a schema. The migration that makes the schema needs
+ * none: only one can take its name. Whether there is one is looked for before: who waits for the lock must hold
+ * none that the migration may need. */
+static int begin_locked(struct pg *pg) {
 	int version;
 	int error = migrations_read_version(pg, &version);
+	if (error == PG_OK)
+		error = pg_query(pg, "begin isolation level read committed", 0, NULL, NULL);
 	return error == PG_OK && version != MIGRATIONS_NO_SCHEMA ? pg_query(pg, TAKE_LOCK, 0, NULL, NULL) : error;
 }
 
@@ -91,9 +94,7 @@ static int apply_locked(struct pg *pg, const struct embedded_migration *migratio
 
 static int apply(struct pg *pg, const struct embedded_migration *migration, bool *applied) {
 	*applied = false;
-	int error = pg_query(pg, "begin isolation level read committed", 0, NULL, NULL);
-	if (error == PG_OK)
-		error = take_lock(pg);
+	int error = begin_locked(pg);
 	if (error == PG_OK)
 		error = apply_locked(pg, migration, applied);
 	/* After a failure the caller still wants to read why; closing the connection ends the transaction. */

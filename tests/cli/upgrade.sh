@@ -111,4 +111,15 @@ ok '... and the history, as it was' "$([[ $(first_sql -c "select string_agg(acti
 ok '... what was leased is charged' "$([[ $(is_granted 1 alice 100)-$(is_granted 1 alice 1)-$(is_granted 2 alice 1) == 30-0-0 ]]; echo $?)"
 ok '... a new policy has a number that none had' "$([[ $("$stint" policy set more --max-requests 1 --time-window-ms 1000 >/dev/null
 	first_sql -c "select policy_id from stint.policy where name = 'more'") -eq 3 ]]; echo $?)"
+
+export STINT_DATABASE=${conninfo/dbname=stint/dbname=twice}
+upgrade_sql 'create database twice'
+first_sql -1 -f tests/cli/earlier/001_limiter.sql
+"$stint" db migrate >"$tmp/first" 2>&1 &
+first=$!
+"$stint" db migrate >"$tmp/second" 2>&1
+ok '0.1.0: two migrate at once' $? "$(cat "$tmp/second")"
+wait $first
+ok '... and both end well' $? "$(cat "$tmp/first")"
+ok '... but one does it' "$([[ $(cat "$tmp/first" "$tmp/second" | grep -c ': applied') -eq 1 ]]; echo $?)" "$(cat "$tmp/first" "$tmp/second")"
 unset STINT_DATABASE
