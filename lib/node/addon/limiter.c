@@ -46,8 +46,8 @@ HOT_PART static inline struct environment *take_environment(napi_env env, napi_c
 	return data;
 }
 
-/* (id): the rest is in numbers. The id comes first: reading what V8 has written one by one must wait for the last of
- * it, and the limiter is found meanwhile. */
+/* (id): the rest is in numbers. The id comes first: reading what V8 has written one by one must wait for the last
+ * of it, and the limiter is found meanwhile. */
 HOT_PART static inline int take_call(napi_env env, napi_callback_info info, struct call *c) {
 	napi_value id;
 	c->environment = take_environment(env, info, &id);
