@@ -615,7 +615,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := format timed system sql asan cli unit deployed tsan misused valgrind lint systemd
+KINDS := format system timed sql asan cli unit deployed tsan misused valgrind lint systemd
 
 check: DEPS += browser
 check: deps
