@@ -229,7 +229,7 @@ static void whom_the_process_denies_is_admitted(void **state) {
 static void the_directory_outweighs_the_declaration(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *limiter =
-		limiter_new(f, (struct stint_options){.timeout_ms = 20, .on_error = STINT_ON_ERROR_DENY, .shadow = true});
+		limiter_new(f, (struct stint_options){.timeout_ms = 300, .on_error = STINT_ON_ERROR_DENY, .shadow = true});
 	assert_true(stint_is_allowed(limiter, "c"));
 	assert_int_equal(f->agent.last_declare.head.flags, WIRE_DECLARE_SHADOW);
 	fake_agent_stop(&f->agent);
