@@ -3,8 +3,11 @@
 
 do $$
 begin
-	if exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+	if not exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 			where n.nspname = 'stint' and c.relname = 'migration') then
+		return; -- there is none, or another of that name
+	end if;
+	if (select max(m.version) from stint.migration m) = 1 then
 		-- Nothing is granted, and no limit changed, between what is read of these and the end.
 		lock table stint.policy, stint.client_override, stint.counter in access exclusive mode;
 		alter schema stint rename to stint_before;

@@ -126,6 +126,8 @@ expect 'two inits at once: the schema is there' 0 "^schema +version $newest;" "$
 "$stint" db sql | "$psql" -Xq -v ON_ERROR_STOP=1 "$(dsn_of by_hand)" >"$tmp/by_hand" 2>&1
 ok 'db sql: psql takes it' $? "$(cat "$tmp/by_hand")"
 expect 'db sql: the same version' 0 "^schema +version $newest;" "$stint" --database "$(dsn_of by_hand)" db status
+ok 'db sql: psql refuses it where it was applied' "$("$stint" db sql | "$psql" -Xq -v ON_ERROR_STOP=1 "$(dsn_of by_hand)" 2>&1 |
+	grep -q 'schema "stint" already exists'; echo $?)"
 
 # ---- restored dumps ----------------------------------------------------------------
 
