@@ -701,7 +701,7 @@ check-system: build-system
 # Of these, what is the first to miss its bounds when a machine is busy: nothing whatever runs beside it.
 TIMED := agent_away fault_proxy herd hot_client
 check-timed: build-timed
-	@tests/system/run $(TIMED)
+	@tests/system/run $(or $(T),$(TIMED))
 
 # And what measures little, so that other kinds may run beside it: what stint is deployed with, which is servers
 # before and behind it and what operators do; and mistakes, malice and crowds. Patroni has a kind of its own.

@@ -29,7 +29,8 @@ static const char migrate_help[] =
 	"that is newer than this program. Run it before newer agents start. Older agents go on,\n"
 	"unless a migration is breaking: then, from their next connect until they are updated, they\n"
 	"limit by their fallback. \"stint db status\" tells beforehand whether a migration is\n"
-	"breaking; this command tells afterwards.\n";
+	"breaking; this command tells afterwards. One may need tables that a dump, or a transaction\n"
+	"that somebody left open, still reads: after 5 s it gives up, with nothing done.\n";
 
 static const char db_status_help[] =
 	"Shows the schema's version in the database and in this program, which agents can work with\n"
@@ -40,8 +41,8 @@ static const char db_status_help[] =
 	"  --json   as a JSON object\n";
 
 static const char sql_help[] =
-	"Prints what \"db init\" would run, for a database administrator to read and to apply with\n"
-	"psql.\n";
+	"Prints what \"db init\" would run, or \"db migrate\" where the schema is that of 0.1.0, for a\n"
+	"database administrator to read and to apply with psql.\n";
 
 static const char login_hint[] =
 	"Now give the agents a login of their own, for example:\n"
@@ -222,8 +223,10 @@ static int check_migrate(const struct command_call *call, const struct server *s
 	else if (version > migrations_newest())
 		command_error(call, "the schema has version %d, this program knows up to %d: use a newer one", version,
 		              migrations_newest());
-	else
-		return check_server(call, server);
+	else {
+		int code = check_server(call, server);
+		return code == COMMAND_DONE && version < migrations_oldest() ? check_rights(call, server) : code;
+	}
 	return COMMAND_NO;
 }
 
@@ -417,7 +420,7 @@ static int sql_run(struct command_call *call) {
 	for (size_t i = 0; i < embedded_migration_count; i++) {
 		const struct embedded_migration *migration = &embedded_migrations[i];
 		printf("-- Migration %d, %s\n\n", migration->version, migration->name);
-		printf("begin;\n\n%s\ncommit;\n\n", migration->sql);
+		printf("begin isolation level read committed;\n\n%s\ncommit;\n\n", migration->sql);
 	}
 	return COMMAND_DONE;
 }

@@ -21,9 +21,9 @@
  * credits would count for longer than they need to. */
 #define ENOUGH_CREDITS 64
 
-/* So small a part of a limit does no harm where it lies unused: it is asked for with whatever a client needs, so
- * that one with a large limit doesn't begin with a credit, then three, and so on. */
-#define HARMLESS_PART 4096
+/* So small a part of a limit, on all hosts together, does no harm where it lies unused: it is asked for with
+ * whatever a client needs, so that one with a large limit doesn't begin with a credit, then three, and so on. */
+#define HARMLESS_PART 256
 
 /* A period's use is weighed against what was known before as if that had been seen for this part of the window; of
  * a coarse window, or a fixed one, for so many sub-windows. */
@@ -201,10 +201,11 @@ static double expect_growth(const struct demand_period *period, int span) {
 /* Not while a limit of its own may be far less than its policy's, which the first answer tells, nor when others
  * may need it. */
 static int32_t harmless(struct core *core, const struct client *client, const struct grant_terms *terms) {
-	int64_t limit = uses_memory(core) ? terms->max_requests : limit_of(core, client);
 	if (client->flags & CLIENT_TIGHT || !(uses_memory(core) || client->flags & CLIENT_ANSWERED))
 		return 0;
-	return (int32_t)min64(limit / HARMLESS_PART, ENOUGH_CREDITS);
+	int64_t limit = uses_memory(core) ? terms->max_requests : limit_of(core, client);
+	int hosts = uses_memory(core) || core->hosts == 0 ? 1 : core->hosts;
+	return (int32_t)min64(limit / hosts / HARMLESS_PART, ENOUGH_CREDITS);
 }
 
 void demand_size(struct core *core, const struct client *client, const struct pending *pending,

@@ -197,8 +197,9 @@ struct core {
 	/* lows.c */
 	uint32_t lows_count; /* that apps have told of since ... */
 	int64_t lows_since_ns;
-	uint32_t lows_left; /* slots that are still to be looked at, the last ones first; 0: none is */
-	int64_t lows_at_ns; /* not before */
+	uint32_t lows_left;    /* slots that are still to be looked at, the last ones first; 0: none is */
+	int64_t lows_began_ns; /* when the first was */
+	int64_t lows_at_ns;    /* not before */
 };
 
 static inline struct client *client_at(struct core *core, uint32_t index) {

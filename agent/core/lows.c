@@ -9,10 +9,16 @@
 #define CROWD    256
 #define CROWD_NS (10 * NS_PER_MS)
 
-/* So many slots are looked at, then the event loop has its turn. All take some milliseconds of 100,000 clients,
- * and aren't looked at again for so long. */
-#define LOOK_SLOTS    1024
-#define LOOK_PAUSE_NS (100 * NS_PER_MS)
+/* So many slots are looked at, then the event loop has its turn. */
+#define LOOK_SLOTS 1024
+
+/* While so many requests are pending, no more are made: an app that waits would wait for them, too. */
+#define PENDING_ENOUGH  (4 * CORE_BATCH_MAX)
+#define PENDING_WAIT_NS (1 * NS_PER_MS)
+
+/* After all have been looked at, there is a pause of so many times as long, and of so long at least. */
+#define PAUSE_TIMES  9
+#define PAUSE_MIN_NS (100 * NS_PER_MS)
 
 static void top_up(struct core *core, uint32_t index) {
 	const struct client *client = client_at(core, index);
@@ -34,8 +40,10 @@ void lows_tell(struct core *core, uint32_t index) {
 		core->lows_since_ns = core->now_ns;
 		core->lows_count = 0;
 	}
-	if (++core->lows_count == CROWD && core->lows_left == 0)
+	if (++core->lows_count == CROWD && core->lows_left == 0) {
 		core->lows_left = core->table->slot_count;
+		core->lows_began_ns = max64(core->lows_at_ns, core->now_ns);
+	}
 	top_up(core, index);
 }
 
@@ -60,10 +68,16 @@ static void look(struct core *core, uint32_t slot) {
 void lows_look(struct core *core) {
 	if (core->now_ns < lows_next_ns(core))
 		return;
+	if (core->pending_count >= PENDING_ENOUGH) {
+		core->lows_at_ns = core->now_ns + PENDING_WAIT_NS;
+		return;
+	}
 	for (int i = 0; i < LOOK_SLOTS && core->lows_left > 0; i++)
 		look(core, --core->lows_left);
-	if (core->lows_left == 0)
-		core->lows_at_ns = core->now_ns + LOOK_PAUSE_NS;
+	if (core->lows_left == 0) {
+		int64_t took_ns = core->now_ns - core->lows_began_ns;
+		core->lows_at_ns = core->now_ns + max64(PAUSE_MIN_NS, PAUSE_TIMES * took_ns);
+	}
 }
 
 int64_t lows_next_ns(const struct core *core) {

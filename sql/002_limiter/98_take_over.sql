@@ -5,7 +5,7 @@ do $$
 declare
 	now_us constant bigint := extract(epoch from clock_timestamp()) * 1000000;
 begin
-	if to_regnamespace('stint_before') is null then
+	if not exists (select from pg_catalog.pg_namespace n where n.nspname = 'stint_before' and n.nspowner = 'stint_owner'::regrole) then
 		return;
 	end if;
 
@@ -37,10 +37,13 @@ begin
 			0, 0, 0, a.ahead, c.resolution, 0, c.counts
 		from stint_before.counter c cross join lateral (select (c.head_us > now_us)::int as ahead) a;
 
-	-- Numbers that were given are not given again.
-	perform setval(pg_get_serial_sequence('stint.policy', 'policy_id'), last_value, is_called) from stint_before.policy_policy_id_seq;
-	perform setval(pg_get_serial_sequence('stint.change', 'change_id'), last_value, is_called) from stint_before.change_change_id_seq;
-	perform setval(pg_get_serial_sequence('stint.agent_host', 'host_id'), last_value, is_called) from stint_before.agent_host_host_id_seq;
+	-- Numbers that were given are not given again, also where they were replicated without their sequences.
+	perform setval(pg_get_serial_sequence('stint.policy', 'policy_id'),
+		greatest(s.last_value, (select max(p.policy_id) from stint.policy p))) from stint_before.policy_policy_id_seq s;
+	perform setval(pg_get_serial_sequence('stint.change', 'change_id'),
+		greatest(s.last_value, (select max(c.change_id) from stint.change c))) from stint_before.change_change_id_seq s;
+	perform setval(pg_get_serial_sequence('stint.agent_host', 'host_id'),
+		greatest(s.last_value, (select max(h.host_id) from stint_before.agent_host h))) from stint_before.agent_host_host_id_seq s;
 	drop schema stint_before cascade;
 end
 $$;

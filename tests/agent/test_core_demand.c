@@ -192,12 +192,12 @@ static void a_small_part_of_the_limit_comes_with_what_is_needed(void **state) {
 	static const struct {
 		int32_t limit, own_limit, remaining, more;
 	} cases[] = {
-		{40960, 40960, 40000, 10}, /* a part in 4096 */
+		{5120, 5120, 5000, 10}, /* a part in 256, of two hosts each half */
 		{2000000000, 2000000000, 1999999990, 64},
-		{40960, 20, 19, 3}, /* twice what was used, and one */
-		{40960, 1000000, 990000, 64},
-		{40960, 40960, 10000, 3}, /* others may need it */
-		{10000, 10000, 9000, 3},
+		{5120, 20, 19, 3}, /* twice what was used, and one */
+		{5120, 1000000, 990000, 64},
+		{5120, 5120, 1200, 3}, /* others may need it */
+		{1500, 1500, 1400, 3},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct fixture *f = *state;
@@ -215,7 +215,7 @@ static void a_small_part_of_the_limit_comes_with_what_is_needed(void **state) {
 /* The fallback's limit is known. */
 static void in_a_fallback_at_once(void **state) {
 	struct fixture *f = *state;
-	policy_changes(f, policy_with(10, 40960));
+	policy_changes(f, policy_with(10, 2560));
 	stays_away(f);
 	want(f, 1, "a", 1);
 	expect_allowed(f, 1);

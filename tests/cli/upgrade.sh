@@ -112,6 +112,45 @@ ok '... what was leased is charged' "$([[ $(is_granted 1 alice 100)-$(is_granted
 ok '... a new policy has a number that none had' "$([[ $("$stint" policy set more --max-requests 1 --time-window-ms 1000 >/dev/null
 	first_sql -c "select policy_id from stint.policy where name = 'more'") -eq 3 ]]; echo $?)"
 
+# What must not be lost, and who must not be trusted.
+# from_first NAME: a database of that name, which has the schema of 0.1.0.
+from_first() {
+	export STINT_DATABASE=$conninfo
+	upgrade_sql "create database $1"
+	export STINT_DATABASE=${conninfo/dbname=stint/dbname=$1}
+	first_sql -1 -f tests/cli/earlier/001_limiter.sql
+	first_sql -c "select stint.set_policy('api', 100, 3600000)" >/dev/null
+}
+from_first granting
+first_sql -1 -c "select granted from stint.take_leases(1, '{1}', '{alice}', '{90}', '{1}', '{90}', '{0}', '{0}', '{0}', '{0}', '{0}')" \
+	-c 'select pg_sleep(2)' >"$tmp/granted" &
+granting=$!
+# Until it has its row.
+for ((i = 0; i < 100; i++)); do
+	[[ $(first_sql -c "select count(*) from pg_locks where relation = 'stint.counter'::regclass and mode = 'RowExclusiveLock'") -eq 0 ]] || break
+	sleep 0.05
+done
+expect '0.1.0: migrate while something is granted' 0 '^migration 2, limiter: applied$' "$stint" db migrate
+wait $granting
+ok '... that is charged' "$([[ $(head -1 "$tmp/granted")-$(is_granted 1 alice 100) == 90-10 ]]; echo $?)" "$(cat "$tmp/granted")"
+
+from_first extended
+first_sql -c 'create schema grafana' -c 'create view grafana.use as select * from stint.usage' -c 'create table stint.mine ()'
+expect '0.1.0: migrate, with a view on it and a table in it' 1 'not made by stint: ' "$stint" db migrate
+ok '... names both' "$(grep -q 'view grafana.use' <<<"$output" && grep -q 'table stint.mine' <<<"$output"; echo $?)" "$output"
+first_sql -c 'drop view grafana.use' -c 'alter table stint.mine set schema grafana' -c 'create schema stint_before'
+expect '0.1.0: migrate, where its second name is taken' 1 'there is a schema stint_before' "$stint" db migrate
+first_sql -c 'drop schema stint_before' -c 'begin' -c 'create role not_stint' -c 'alter schema stint owner to not_stint' -c 'commit'
+expect '0.1.0: migrate, of another owner' 1 'the schema stint belongs to not_stint, and not to stint_owner' "$stint" db migrate
+first_sql -c 'alter schema stint owner to stint_owner'
+expect '0.1.0: migrate, after all' 0 '^migration 2, limiter: applied$' "$stint" db migrate
+
+export STINT_DATABASE=$conninfo
+upgrade_sql 'create database trapped'
+export STINT_DATABASE=${conninfo/dbname=stint/dbname=trapped}
+first_sql -c 'create schema stint_before authorization not_stint' -c 'create view stint_before.policy as select 1/0 as policy_id'
+expect "init beside a schema of that name that isn't stint's" 0 '^migration 2, limiter: applied$' "$stint" db init
+
 export STINT_DATABASE=${conninfo/dbname=stint/dbname=twice}
 upgrade_sql 'create database twice'
 first_sql -1 -f tests/cli/earlier/001_limiter.sql
