@@ -131,6 +131,40 @@ static void not_again_at_once(void **state) {
 	assert_true(is_asked_for(f, "a"));
 }
 
+static void answer_all(struct fixture *f) {
+	struct lease_grant answer[CORE_BATCH_MAX];
+	for (size_t i = 0; i < f->asked_count; i++)
+		answer[i] = grant_of(f, f->asked[i].need > 0 ? f->asked[i].need : 1, 0, 90);
+	answers(f, LEASE_DONE, answer);
+	f->told_count = 0;
+}
+
+/* At most four batches are before it, and one under way, and what one step of the look adds. */
+static void who_waits_is_not_behind_all_of_them(void **state) {
+	struct fixture *f = *state;
+	char id[16];
+	f->end_ns = f->now_ns + 5 * PAUSE_MS * MS;
+	for (int i = 0; i < 3000; i++) {
+		snprintf(id, sizeof(id), "low-%d", i);
+		runs_low(f, id);
+	}
+	many_tell(f, CROWD);
+	for (int i = 0; i < 20; i++)
+		pass(f, MS);
+	want(f, 1, "waits", 1);
+	int batches = 1;
+	for (; !is_asked_for(f, "waits"); batches++)
+		answer_all(f);
+	assert_in_range(batches, 2, 8);
+	for (; f->asked_count > 0; batches++, pass(f, MS))
+		answer_all(f);
+	assert_in_range(batches, 3000 / CORE_BATCH_MAX, 20); /* the others had their turn, too */
+}
+
+static int make_large(void **state) {
+	return make_up_with(state, 8192);
+}
+
 int main(void) {
 #define STEP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
@@ -143,6 +177,7 @@ int main(void) {
 		STEP(for_whom_is_asked_already_no_more_is),
 		STEP(who_is_idle_is_left_alone),
 		STEP(not_again_at_once),
+		cmocka_unit_test_setup_teardown(who_waits_is_not_behind_all_of_them, make_large, clean),
 	};
 	return cmocka_run_group_tests_name("core_lows", tests, NULL, NULL);
 }
