@@ -615,7 +615,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := format system timed sql asan cli unit deployed tsan misused valgrind lint systemd
+KINDS := format asan cli unit deployed tsan misused valgrind lint sql system systemd
 
 check: DEPS += browser
 check: deps
@@ -657,28 +657,26 @@ build-unit check-unit: $(call named,$(lib_tests) $(agent_tests))
 check-unit:
 	$(each)
 
-build-threads check-threads: $(call named,$(threaded_tests))
-check-threads:
+check-threads: $(call named,$(threaded_tests))
 	$(each)
+
+# These two build apart from all else: what they need is built by themselves.
+build-asan build-tsan:
 
 # For reports, lines are enough. The command is started 600 times, and has to find and bind less with the sanitizers in it; clang puts
 # them there unasked. gold, where there is one, links a hundred such programs in less than half the time.
 fast_linker = $(shell command -v ld.gold >/dev/null && echo -fuse-ld=gold)
 asan_build = BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g1' \
 	LDFLAGS='$(if $(findstring clang,$(CC)),,-static-libasan -static-libubsan $(fast_linker))'
-build-asan:
-	@$(MAKE) --no-print-directory $(asan_build) build-unit $(if $(T),,build-command build-simulate)
 check-asan:
 	@$(MAKE) --no-print-directory $(asan_build) $(if $(T),check-unit,check-unit check-command)
 
 # Those groups of check-cli that have the command do all that it can. Of a leak it would end with another status.
-build-command check-command: $(BUILD)/stint $(BUILD)/stintd
-check-command:
+check-command: $(BUILD)/stint $(BUILD)/stintd
 	@tests/cli/run usage status database
 
-tsan_build = BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g1'
-build-tsan check-tsan: %-tsan:
-	@$(MAKE) --no-print-directory $(tsan_build) $*-threads
+check-tsan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g1' check-threads
 
 # Valgrind runs one thread at a time; by its default a spinning one may keep the others out for a minute.
 build-valgrind check-valgrind: $(call named,$(lib_tests))
@@ -694,16 +692,11 @@ build-cli: all
 check-cli: build-cli
 	@LDFLAGS='$(LDFLAGS)' tests/cli/run $(T)
 
-build-system build-timed build-deployed build-misused: all $(programs) $(call named,$(system))
+build-system build-deployed build-misused: all $(programs) $(call named,$(system))
 check-system: build-system
-	@tests/system/run $(or $(T),$(filter-out $(TIMED) $(DEPLOYED) $(MISUSED) patroni,$(patsubst tests/system/test_%.c,%,$(filter tests/system/%,$(SYSTEM)))))
+	@tests/system/run $(or $(T),$(filter-out $(DEPLOYED) $(MISUSED) patroni,$(patsubst tests/system/test_%.c,%,$(filter tests/system/%,$(SYSTEM)))))
 
-# Of these, what is the first to miss its bounds when a machine is busy: nothing whatever runs beside it.
-TIMED := agent_away fault_proxy herd hot_client
-check-timed: build-timed
-	@tests/system/run $(or $(T),$(TIMED))
-
-# And what measures little, so that other kinds may run beside it: what stint is deployed with, which is servers
+# Of these, what measures little, so that other kinds may run beside it: what stint is deployed with, which is servers
 # before and behind it and what operators do; and mistakes, malice and crowds. Patroni has a kind of its own.
 DEPLOYED := nginx nginx_config nginx_faults operations
 MISUSED := bad_arguments bad_config bad_database bad_peers checker crowded other_user several_limits table_corrupted two_agents version
@@ -802,7 +795,7 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make demo-web [PORT=] [SECONDS=75] [STEP=1]  the like in a browser: nginx, Node.js and Python; STEP: Enter goes on'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
-	@echo '                               check-valgrind check-sql check-cli check-timed check-system check-deployed check-misused check-systemd'
+	@echo '                               check-valgrind check-sql check-cli check-deployed check-misused check-system check-systemd'
 	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'
 	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
 	@echo 'make fleet [F=SCENARIO]        simulates fleets: what they cost the database; F=--help names what there is'
@@ -827,7 +820,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-asan build-cli build-command build-deployed build-lint build-misused build-system build-systemd build-threads build-timed build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-timed check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-misused build-system build-systemd build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \

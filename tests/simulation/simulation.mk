@@ -33,9 +33,7 @@ $(BUILD)/tests/simulation/simulate: $(SIMULATION:%.c=$(BUILD)/%.o) $(BUILD)/test
 $(BUILD)/tests/simulation/fleet/fleet: $(FLEET:%.c=$(BUILD)/%.o) $(BUILD)/tests/support.a $(BUILD)/agent.a
 	$(call say,LD,$@)$(CC) $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ -lm
 
-# Under the sanitizers it is built by build-asan: two makes would do it at once.
-build-simulate: $(BUILD)/tests/simulation/simulate
-build-simulation: build-simulate $(BUILD)/tests/simulation/fleet/fleet
+build-simulation: $(BUILD)/tests/simulation/simulate $(BUILD)/tests/simulation/fleet/fleet
 
 SEEDS ?= 1-2000
 check-simulation: run-simulation run-fleet-quick
@@ -45,7 +43,7 @@ check-simulation-quick:
 	@$(MAKE) --no-print-directory SEEDS=1-200 run-simulation
 
 run-simulation: $(BUILD)/tests/simulation/simulate
-	@$< $(addprefix --jobs ,$(STINT_SIMULATION_JOBS)) --seeds $(SEEDS)
+	@$< --seeds $(SEEDS)
 
 run-fleet-quick: $(BUILD)/tests/simulation/fleet/fleet
 	@$< --quick
@@ -55,6 +53,6 @@ F ?=
 fleet: $(BUILD)/tests/simulation/fleet/fleet
 	@$< $(F)
 
-.PHONY: build-simulate build-simulation check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
+.PHONY: build-simulation check-simulation check-simulation-quick fleet run-fleet-quick run-simulation
 
 -include $(SIMULATION:%.c=$(BUILD)/%.d) $(FLEET:%.c=$(BUILD)/%.d)
