@@ -24,7 +24,9 @@
 /* Its tenth is what a lease lasts at least: enough for some hundred steps of an app that shares its processor
  * with others. */
 #define WINDOW_MS 2000
-#define LIMIT     2000
+/* So small that a first lease holds no more than is needed: then the app has decided something in the table before
+ * its act, and has looked at the clock, without which it would put its first credit back. */
+#define LIMIT 250
 /* The lease must last until the app has come to its place; and a client that isn't at its home in the table
  * goes another way. */
 #define PATIENCE 60
