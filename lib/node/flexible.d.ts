@@ -20,11 +20,13 @@ export interface FlexibleOptions extends Omit<Options, 'maxRequests' | 'timeWind
 	duration: number;
 	/** The policy. Default, and of '': made of points and duration. */
 	keyPrefix?: string;
+	/** A Pool of `pg` whose role is a member of stint_operator, for block() and delete(). Stays the app's. */
+	operator?: { query(text: string, values: unknown[]): Promise<{ rows: any[] }> };
 }
 
 /**
  * A limiter with rate-limiter-flexible's interface. Its blockDuration, execEvenly, insuranceLimiter and storeClient are refused, as are
- * block(), set(), delete(), and customDuration: they reject, or throw, with an Error that says what is instead.
+ * set() and customDuration: they reject, or throw, with an Error that says what is instead.
  */
 export class RateLimiterStint {
 	constructor(options: FlexibleOptions);
@@ -42,8 +44,13 @@ export class RateLimiterStint {
 	 * then. Rejects when none was given back: they were consumed too long ago, or by other processes.
 	 */
 	reward(key: string | number, points?: number): Promise<RateLimiterRes>;
-	block(key: string | number, secDuration: number): Promise<never>;
+	/** Denies a key on all hosts, for so many seconds: 0.001 to 31,536,000 (a year), or 0: until delete(). Needs `operator`. */
+	block(key: string | number, secDuration: number): Promise<RateLimiterRes>;
 	set(key: string | number, points: number, secDuration: number): Promise<never>;
-	delete(key: string | number): Promise<never>;
+	/**
+	 * Ends a block, and forgets what was consumed; true: there was something. What hosts may hold of it is forgotten when they have heard
+	 * of that, within seconds. Needs `operator`.
+	 */
+	delete(key: string | number): Promise<boolean>;
 	close(): void;
 }

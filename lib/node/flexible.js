@@ -5,7 +5,11 @@
 const {Admissions} = require('./admissions.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
+const {Operator} = require('./operator.js');
 const {MAX_REQUESTS_MAX, checkInteger, show} = require('./options.js');
+
+const BLOCK_MAX_S = 31536000; // a year
+const LOOK_EVERY_MS = 10;
 
 /* Options of rate-limiter-flexible's that would change who is admitted, and what is to be said about them. */
 const REFUSED = {
@@ -51,6 +55,12 @@ function translate({points, duration, keyPrefix, ...others}) {
 	return {...others, policy: keyPrefix === '' ? undefined : keyPrefix, maxRequests: points, timeWindowMs: Math.round(duration * 1000)};
 }
 
+/* In s, as theirs; 0: until it is ended. */
+function checkBlock(duration) {
+	if (typeof duration !== 'number' || !(duration === 0 || (duration >= 0.001 && duration <= BLOCK_MAX_S)))
+		throw new RangeError(`secDuration is ${show(duration)}, must be 0, or 0.001 to ${BLOCK_MAX_S} s`);
+}
+
 function checkCustomDuration(options) {
 	if (options && options.customDuration !== undefined)
 		throw new TypeError(`customDuration is ${show(options.customDuration)}, must be left out: a limiter has one duration`);
@@ -60,12 +70,18 @@ function checkCustomDuration(options) {
 class RateLimiterStint {
 	#limiter;
 	#admissions;
+	#operator;
 
-	/** @param {object} options points, duration (s), keyPrefix (the policy); and further ones of DistributedRateLimiter's */
+	/**
+	 * @param {object} options points, duration (s), keyPrefix (the policy); operator, a Pool of pg with the role stint_operator, for block()
+	 * and delete(); and further ones of DistributedRateLimiter's
+	 */
 	constructor(options) {
 		if (typeof options !== 'object' || options === null)
 			throw new TypeError(`options is ${show(options)}, must be an object with points and duration`);
-		this.#limiter = new DistributedRateLimiter(translate(options));
+		const {operator, ...others} = options;
+		this.#operator = operator === undefined ? undefined : new Operator(operator);
+		this.#limiter = new DistributedRateLimiter(translate(others));
 		this.#admissions = new Admissions(this.#limiter.options.timeWindowMs);
 	}
 
@@ -146,17 +162,46 @@ class RateLimiterStint {
 		}
 	}
 
-	/** Rejects, as do set() and delete(): these are the operator's. */
-	async block() {
-		throw new Error('stint: a client is blocked by `stint client block`');
+	/* Whoever may do that; the policy is declared by then. */
+	async #ask(id, command) {
+		if (this.#operator === undefined)
+			throw new TypeError(`operator is undefined, must be a Pool of pg with the role stint_operator: a client is ${command}`);
+		await this.#limiter.peek(id);
+		return this.#operator;
+	}
+
+	/* Until this host has heard of it: a moment after the database has. */
+	async #hear(id, isBlocked) {
+		const end = Date.now() + this.#limiter.options.timeoutMs;
+		while (((await this.#limiter.peek(id)).limit === 0) !== isBlocked && Date.now() < end)
+			await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+	}
+
+	/** Denies a key for so many seconds, 0: until delete(), on all hosts. */
+	async block(key, secDuration) {
+		checkBlock(secDuration);
+		const id = readKey(key), operator = await this.#ask(id, 'blocked by the operator (`stint client block`)');
+		const ms = Math.ceil(secDuration * 1000);
+		await operator.block(this.keyPrefix, id, ms || null);
+		await this.#hear(id, true);
+		return new RateLimiterRes(0, ms || -1, this.points + 1);
+	}
+
+	/**
+	 * Ends a block, and forgets what was consumed. (What hosts may hold of it is forgotten when they have heard of that, within seconds.)
+	 * @returns {Promise<boolean>} whether there was anything
+	 */
+	async delete(key) {
+		const id = readKey(key), operator = await this.#ask(id, 'reset by the operator (`stint client reset`)');
+		const {consumedPoints} = await this.#look(id);
+		await operator.unblock(this.keyPrefix, id);
+		await operator.reset(this.keyPrefix, id);
+		await this.#hear(id, false);
+		return consumedPoints > 0;
 	}
 
 	async set() {
 		throw new Error('stint: what a client has consumed can\'t be set; penalty() and reward() change it');
-	}
-
-	async delete() {
-		throw new Error('stint: a client is reset by `stint client reset`');
 	}
 
 	close() {

@@ -11,7 +11,7 @@ const {requireFrom} = require('./redis.js');
 const start = promisify(execFile);
 const pgCluster = (...args) => start(path.join(ROOT, 'tests', 'support', 'pg-cluster'), args);
 
-/** {pool, pgCluster, folder}, or undefined when there is no server, or no pg. */
+/** {conninfo, pool, pgCluster}, or undefined when there is no server, or no pg. */
 async function startPostgres() {
 	const pg = requireFrom('pg');
 	if (pg === undefined)
@@ -28,7 +28,7 @@ async function startPostgres() {
 	const pool = new pg.Pool({host: of.host, port: Number(of.port), database: of.dbname, user: of.user, max: 8, connectionTimeoutMillis: SLOW_MS});
 	pool.on('error', () => {});
 	cleanups.push(() => pool.end());
-	return {pool, pgCluster: (command) => pgCluster(command, folder)};
+	return {conninfo, pool, pgCluster: (command) => pgCluster(command, folder)};
 }
 
 module.exports = {startPostgres};

@@ -46,13 +46,13 @@ const ended = (child) => new Promise((resolve) => {
 });
 
 class TestAgent {
-	constructor() {
+	constructor(database) {
 		const name = `${path.basename(folder)}-${++agents}`;
 		this.socketPath = path.join(folder, `${agents}.sock`);
 		this.shm = '/' + name;
 		this.log = path.join(folder, `${agents}.log`);
 		this.conf = path.join(folder, `${agents}.conf`);
-		fs.writeFileSync(this.conf, `[stint]\nsocket = ${this.socketPath}\nshm = ${this.shm}\ndatabase = memory:\n` +
+		fs.writeFileSync(this.conf, `[stint]\nsocket = ${this.socketPath}\nshm = ${this.shm}\ndatabase = ${database}\n` +
 			`host = ${name}\nmax_clients = 20000\n`);
 	}
 
@@ -85,9 +85,9 @@ class TestAgent {
 	}
 }
 
-/** Starts an agent without a database; it goes with the test's file. */
-async function startAgent() {
-	const agent = new TestAgent();
+/** Starts an agent, without a database unless one is named; it goes with the test's file. */
+async function startAgent(database = 'memory:') {
+	const agent = new TestAgent(database);
 	cleanups.push(() => agent.remove());
 	return agent.start();
 }

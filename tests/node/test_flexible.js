@@ -117,6 +117,7 @@ test('what stint can\'t do is refused, and says why', async () => {
 		[{blockDuration: 10}, /^TypeError: blockDuration is 10, must be left out: denied clients wait/],
 		[{execEvenly: true}, /^TypeError: execEvenly is true, must be left out: nobody is delayed$/],
 		[{insuranceLimiter: {}}, /^TypeError: insuranceLimiter is an object, must be left out: fallbackMaxRequests/],
+		[{operator: {}}, /^TypeError: operator is an object, must be a Pool of pg$/],
 		[{storeClient: {}}, /^TypeError: storeClient is an object, must be left out: cacheClient says/],
 		[{tableName: 't'}, /^TypeError: option "tableName" is unknown/],
 	];
@@ -124,8 +125,10 @@ test('what stint can\'t do is refused, and says why', async () => {
 		assert.throws(() => make(options), message);
 	assert.throws(() => new RateLimiterStint(), /^TypeError: options is undefined/);
 	const limiter = make({keyPrefix: 'refused', blockDuration: 0, execEvenly: false});
-	await assert.rejects(limiter.block('a', 10), /stint client block/);
-	await assert.rejects(limiter.delete('a'), /stint client reset/);
+	await assert.rejects(limiter.block('a', 10), /^TypeError: operator is undefined, .*stint client block/);
+	await assert.rejects(limiter.delete('a'), /^TypeError: operator is undefined, .*stint client reset/);
+	for (const wrong of [undefined, '10', -1, NaN, 31536001])
+		await assert.rejects(limiter.block('a', wrong), /^RangeError: secDuration is .*, must be 0, or 0.001 to 31536000 s$/);
 	await assert.rejects(limiter.set('a', 1, 1), /penalty\(\) and reward\(\)/);
 	await assert.rejects(limiter.consume('a', 0), /^RangeError: pointsToConsume is 0, must be an integer of 1 to/);
 	await assert.rejects(limiter.consume('a', 1, {customDuration: 5}), /^TypeError: customDuration is 5, must be left out/);
