@@ -12,9 +12,10 @@
 /* So many slots are looked at, then the event loop has its turn. */
 #define LOOK_SLOTS 1024
 
-/* While so many requests are pending, no more are made: an app that waits would wait for them, too. */
-#define PENDING_ENOUGH  (4 * CORE_BATCH_MAX)
-#define PENDING_WAIT_NS (1 * NS_PER_MS)
+/* While so many urgent requests are queued or under way, no more are made: an app that waits would wait for them,
+ * too. */
+#define URGENT_ENOUGH  (4 * CORE_BATCH_MAX)
+#define URGENT_WAIT_NS (1 * NS_PER_MS)
 
 /* After all have been looked at, there is a pause of so many times as long, and of so long at least. */
 #define PAUSE_TIMES  9
@@ -65,11 +66,16 @@ static void look(struct core *core, uint32_t slot) {
 		top_up(core, owner);
 }
 
+/* Of the others there may be many, for long: returns in an outage, rows that somebody keeps locked. */
+static size_t count_urgent(const struct core *core) {
+	return core->pending_count - core->background_count - core->put_off_count;
+}
+
 void lows_look(struct core *core) {
 	if (core->now_ns < lows_next_ns(core))
 		return;
-	if (core->pending_count >= PENDING_ENOUGH) {
-		core->lows_at_ns = core->now_ns + PENDING_WAIT_NS;
+	if (count_urgent(core) >= URGENT_ENOUGH) {
+		core->lows_at_ns = core->now_ns + URGENT_WAIT_NS;
 		return;
 	}
 	for (int i = 0; i < LOOK_SLOTS && core->lows_left > 0; i++)

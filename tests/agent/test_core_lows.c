@@ -161,6 +161,27 @@ static void who_waits_is_not_behind_all_of_them(void **state) {
 	assert_in_range(batches, 3000 / CORE_BATCH_MAX, 20); /* the others had their turn, too */
 }
 
+/* Rows that somebody keeps locked are asked for again later, of however many clients. */
+static void what_is_put_off_holds_nobody_up(void **state) {
+	struct fixture *f = *state;
+	struct lease_grant busy[CORE_BATCH_MAX];
+	char id[16];
+	for (size_t i = 0; i < CORE_BATCH_MAX; i++)
+		busy[i] = (struct lease_grant){.busy = true};
+	f->end_ns = f->now_ns + 5 * PAUSE_MS * MS;
+	runs_low(f, "a");
+	many_tell(f, 1);
+	for (uint32_t i = 0; i < 5 * CORE_BATCH_MAX; i++) {
+		snprintf(id, sizeof(id), "locked-%u", i);
+		want(f, i, id, 1);
+	}
+	while (f->asked_count > 0)
+		answers(f, LEASE_DONE, busy);
+	assert_in_range(core_queued(f->core), 4 * CORE_BATCH_MAX, 5 * CORE_BATCH_MAX);
+	many_tell(f, CROWD + 20); /* by then all of the table has been looked at */
+	assert_true(is_asked_for(f, "a"));
+}
+
 static int make_large(void **state) {
 	return make_up_with(state, 8192);
 }
@@ -177,6 +198,7 @@ int main(void) {
 		STEP(for_whom_is_asked_already_no_more_is),
 		STEP(who_is_idle_is_left_alone),
 		STEP(not_again_at_once),
+		cmocka_unit_test_setup_teardown(what_is_put_off_holds_nobody_up, make_large, clean),
 		cmocka_unit_test_setup_teardown(who_waits_is_not_behind_all_of_them, make_large, clean),
 	};
 	return cmocka_run_group_tests_name("core_lows", tests, NULL, NULL);
