@@ -217,17 +217,16 @@ static int init_run(struct command_call *call) {
 }
 
 static int check_migrate(const struct command_call *call, const struct server *server, int version) {
+	int code = COMMAND_NO;
 	if (version == MIGRATIONS_NO_SCHEMA)
 		command_error(call, "there is no schema stint in the database \"%s\"; \"stint db init\" makes it",
 		              server->database);
 	else if (version > migrations_newest())
 		command_error(call, "the schema has version %d, this program knows up to %d: use a newer one", version,
 		              migrations_newest());
-	else {
-		int code = check_server(call, server);
-		return code == COMMAND_DONE && version < migrations_oldest() ? check_rights(call, server) : code;
-	}
-	return COMMAND_NO;
+	else
+		code = check_server(call, server);
+	return code == COMMAND_DONE && version < migrations_oldest() ? check_rights(call, server) : code;
 }
 
 static int print_problem(const char *object, const char *problem, const char *rest) {

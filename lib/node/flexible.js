@@ -162,15 +162,14 @@ class RateLimiterStint {
 		}
 	}
 
-	/* Whoever may do that; the policy is declared by then. */
-	async #ask(id, command) {
+	/* Whoever may do that. */
+	#ask(command) {
 		if (this.#operator === undefined)
 			throw new TypeError(`operator is undefined, must be a Pool of pg with the role stint_operator: a client is ${command}`);
-		await this.#limiter.peek(id);
 		return this.#operator;
 	}
 
-	/* Until this host has heard of it: a moment after the database has. */
+	/* Until this host has heard of it, a moment after the database has, or for timeoutMs: other hosts may hear later in any case. */
 	async #hear(id, isBlocked) {
 		const end = Date.now() + this.#limiter.options.timeoutMs;
 		while (((await this.#limiter.peek(id)).limit === 0) !== isBlocked && Date.now() < end)
@@ -180,8 +179,9 @@ class RateLimiterStint {
 	/** Denies a key for so many seconds, 0: until delete(), on all hosts. */
 	async block(key, secDuration) {
 		checkBlock(secDuration);
-		const id = readKey(key), operator = await this.#ask(id, 'blocked by the operator (`stint client block`)');
+		const id = readKey(key), operator = this.#ask('blocked by the operator (`stint client block`)');
 		const ms = Math.ceil(secDuration * 1000);
+		await this.#limiter.peek(id); // after that the policy is declared
 		await operator.block(this.keyPrefix, id, ms || null);
 		await this.#hear(id, true);
 		return new RateLimiterRes(0, ms || -1, this.points + 1);
@@ -192,8 +192,8 @@ class RateLimiterStint {
 	 * @returns {Promise<boolean>} whether there was anything
 	 */
 	async delete(key) {
-		const id = readKey(key), operator = await this.#ask(id, 'reset by the operator (`stint client reset`)');
-		const {consumedPoints} = await this.#look(id);
+		const id = readKey(key), operator = this.#ask('reset by the operator (`stint client reset`)');
+		const {consumedPoints} = await this.#look(id); // after that the policy is declared
 		await operator.unblock(this.keyPrefix, id);
 		await operator.reset(this.keyPrefix, id);
 		await this.#hear(id, false);

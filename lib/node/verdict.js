@@ -28,7 +28,7 @@ const SHADOW_DENIED = 4;
 const SOURCE_SHIFT = 4;
 const REASON_SHIFT = 8;
 const MASK = 7;
-const USUAL = ALLOWED | 1 << SOURCE_SHIFT | 1 << REASON_SHIFT; // admitted, from a lease
+const USUAL = ALLOWED | SOURCES.indexOf('lease') << SOURCE_SHIFT | REASONS.indexOf('admitted') << REASON_SHIFT;
 
 const RULE_OF_VERDICT = 'must be what check() or tryCheck() has returned, not a copy';
 const OTHERS_VERDICT = 'verdict is another limiter\'s, must be of the limiter whose refund() is called';

@@ -19,7 +19,8 @@ begin
 			p.resolution, p.mode, p.pinned, p.changed_at, p.changed_by
 		from stint_before.policy p;
 	insert into stint.client_override (policy_id, client_id, max_requests, blocked, note, changed_at, changed_by)
-		select o.policy_id, o.client_id, o.max_requests, o.blocked, case when octet_length(o.note) > 1000 then left(o.note, 250) else o.note end, o.changed_at, o.changed_by
+		select o.policy_id, o.client_id, o.max_requests, o.blocked,
+			case when octet_length(o.note) > 1000 then left(o.note, 250) else o.note end, o.changed_at, o.changed_by
 		from stint_before.client_override o;
 	alter table stint.policy enable trigger user;
 	alter table stint.client_override enable trigger user;

@@ -271,7 +271,6 @@ static inline void stays_away(struct fixture *f) {
 }
 
 /* Another agent takes the table over. */
-/* Another agent takes the table over. */
 static inline void succeed(struct fixture *f, bool memory, int32_t policy_id) {
 	core_free(f->core);
 	f->asked_count = f->told_count = 0;

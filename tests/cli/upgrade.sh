@@ -84,7 +84,7 @@ first_sql() { "$psql" -XAtq -v ON_ERROR_STOP=1 "$STINT_DATABASE" "$@"; }
 was_granted() { # $1 policy's number, $2 client, $3 need, $4 for the next sub-window
 	first_sql -c "select granted, granted_next from stint.take_leases(1, '{$1}', '{$2}', '{$3}', '{1}', '{$3}', '{$4}', '{0}', '{0}', '{0}', '{0}')"
 }
-# As one of now asks. A row is granted, for now and for later.
+# As one of now asks: prints how many credits it gets.
 is_granted() { # $1 policy's number, $2 client, $3 need
 	first_sql -c "select coalesce(max(granted + granted_next), 0) from stint.take_leases(1, array[$1], array['$2'], array[$3], '{1}', array[$3], '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}')"
 }

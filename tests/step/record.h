@@ -46,7 +46,8 @@ struct recording {
 	bool complete;
 	uint64_t began_ns;
 	bool undone; /* the table became what it had been before */
-	bool hasty;  /* it did so without a reason: its lease lasted, and the app hadn't been slow */
+	bool hasty;  /* it did so without a reason: its lease lasted, and the app hadn't been slow. (An app must have
+	              * decided in the table before its act, since the first time it knows no time.) */
 };
 
 /* Records the act of an app, which is gone afterwards; the host's agent is as it was. Takes one client after the
