@@ -221,8 +221,8 @@ static int count_panics(const struct play *play) {
 	return panics;
 }
 
-/* The server can't write any more, and panics, by what is written here or what the agents write. It comes back once
- * or twice, as it makes room by a checkpoint, until that room is taken as well. */
+/* The server can't write any more, and panics, by what is written here or what the agents write. It comes back
+ * once or twice, as it makes room by a checkpoint, until that room is taken as well. */
 static bool fill_wal(struct play *play) {
 	int before = count_panics(play);
 
