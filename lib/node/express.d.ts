@@ -11,10 +11,16 @@ export interface MiddlewareOptions extends GateOptions<any> {
 /** A middleware: request.rateLimit is the verdict. An id that is none makes an error with the status 400. */
 export function limitRequests(limiter: DistributedRateLimiter, options?: MiddlewareOptions): (request: any, response: any, next: (error?: any) => void) => void;
 
+/** Options of DistributedRateLimiter's, of which express-rate-limit's limit and windowMs are the default. */
+export interface StoreOptions extends Partial<Options> {
+	/** A Pool of `pg` whose role is a member of stint_operator, for resetKey(). Stays the app's. Needs the agent. */
+	operator?: { query(text: string, values: unknown[]): Promise<{ rows: any[] }> };
+}
+
 /** A store for express-rate-limit, on this host's agent, or on a cacheClient, which knows no get(). */
 export class ExpressRateLimitStore {
 	/** maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs. A limit that is a function needs maxRequests. */
-	constructor(options?: Partial<Options>);
+	constructor(options?: StoreOptions);
 	localKeys: boolean;
 	init(options: any): void;
 	get(key: string): Promise<{ totalHits: number; resetTime: Date }>;
@@ -24,7 +30,10 @@ export class ExpressRateLimitStore {
 	 * request it is about: so after n denials within a window, n calls give back nothing.
 	 */
 	decrement(key: string): Promise<void>;
-	/** Rejects: a client is reset by the operator. */
+	/**
+	 * Forgets what was counted for a client; what hosts may hold of it unspent when they have heard of that, within seconds. A block by an
+	 * operator stays. Needs `operator`, and rejects when the database is away.
+	 */
 	resetKey(key: string): Promise<void>;
 	shutdown(): void;
 }

@@ -6,6 +6,7 @@ const {Admissions} = require('./admissions.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
+const {demand, isUnknown, makeOperator} = require('./operator.js');
 const {toError} = require('./options.js');
 
 function deny(request, response) {
@@ -49,14 +50,19 @@ function limitRequests(limiter, {onDenied = deny, ...options} = {}) {
 /** A store for express-rate-limit: its hits are counted by a DistributedRateLimiter, so in all processes of all hosts. */
 class ExpressRateLimitStore {
 	#options;
+	#operator;
 	#limiter;
 	#limit; // express-rate-limit's own, if it is a number
 	#admissions; // if any may be given back
 	#fault = new TypeError('this store was given to no rateLimit()');
 	#closedForMs; // with a limit of 0 nobody is admitted, and there is nothing to count
 
-	/** @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs */
-	constructor(options = {}) {
+	/**
+	 * @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs;
+	 * operator, a Pool of pg with the role stint_operator, for resetKey()
+	 */
+	constructor({operator, ...options} = {}) {
+		this.#operator = makeOperator(operator, options.cacheClient);
 		this.#options = options;
 		this.localKeys = false;
 	}
@@ -129,9 +135,17 @@ class ExpressRateLimitStore {
 			this.#find().refund(admission.verdict);
 	}
 
-	/** There is none for an app: `stint client reset` is the operator's. */
-	async resetKey() {
-		throw new Error('stint: a client is reset by `stint client reset`');
+	/** Forgets what was counted for a client, on all hosts. An operator's block of it stays. */
+	async resetKey(key) {
+		if (this.#closedForMs !== undefined)
+			return;
+		const operator = demand(this.#operator, '`stint client reset` is an operator\'s');
+		try {
+			await operator.reset(this.#find().options.policy, readKey(key));
+		} catch (error) {
+			if (!isUnknown(error)) // a policy that nobody has declared has counted nothing
+				throw error;
+		}
 	}
 
 	shutdown() {

@@ -5,7 +5,7 @@
 const {Admissions} = require('./admissions.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
-const {Operator} = require('./operator.js');
+const {demand, makeOperator} = require('./operator.js');
 const {MAX_REQUESTS_MAX, checkInteger, show} = require('./options.js');
 
 const BLOCK_MAX_S = 31536000; // a year
@@ -80,7 +80,7 @@ class RateLimiterStint {
 		if (typeof options !== 'object' || options === null)
 			throw new TypeError(`options is ${show(options)}, must be an object with points and duration`);
 		const {operator, ...others} = options;
-		this.#operator = operator === undefined ? undefined : new Operator(operator);
+		this.#operator = makeOperator(operator, others.cacheClient);
 		this.#limiter = new DistributedRateLimiter(translate(others));
 		this.#admissions = new Admissions(this.#limiter.options.timeWindowMs);
 	}
@@ -162,13 +162,6 @@ class RateLimiterStint {
 		}
 	}
 
-	/* Whoever may do that. */
-	#ask(command) {
-		if (this.#operator === undefined)
-			throw new TypeError(`operator is undefined, must be a Pool of pg with the role stint_operator: a client is ${command}`);
-		return this.#operator;
-	}
-
 	/* Until this host has heard of it, a moment after the database has, or for timeoutMs: other hosts may hear later in any case. */
 	async #hear(id, isBlocked) {
 		const end = Date.now() + this.#limiter.options.timeoutMs;
@@ -179,7 +172,7 @@ class RateLimiterStint {
 	/** Denies a key for so many seconds, 0: until delete(), on all hosts. */
 	async block(key, secDuration) {
 		checkBlock(secDuration);
-		const id = readKey(key), operator = this.#ask('blocked by the operator (`stint client block`)');
+		const id = readKey(key), operator = demand(this.#operator, '`stint client block` is an operator\'s');
 		const ms = Math.ceil(secDuration * 1000);
 		await this.#limiter.peek(id); // after that the policy is declared
 		await operator.block(this.keyPrefix, id, ms || null);
@@ -192,7 +185,7 @@ class RateLimiterStint {
 	 * @returns {Promise<boolean>} whether there was anything
 	 */
 	async delete(key) {
-		const id = readKey(key), operator = this.#ask('reset by the operator (`stint client reset`)');
+		const id = readKey(key), operator = demand(this.#operator, '`stint client reset` is an operator\'s');
 		const {consumedPoints} = await this.#look(id); // after that the policy is declared
 		await operator.unblock(this.keyPrefix, id);
 		await operator.reset(this.keyPrefix, id);

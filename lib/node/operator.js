@@ -2,9 +2,13 @@
  * operator.js - what operators may do to a client, for an app that has such a role, by the functions of the schema.
  */
 'use strict';
+const {Agent} = require('./agent.js');
 const {show} = require('./options.js');
 
 const NO_DATA_FOUND = 'P0002';
+
+/** Whether a function of the schema has refused something because there is no such policy, or block. */
+const isUnknown = (error) => error.code === NO_DATA_FOUND;
 
 /** Needs a role that is a member of stint_operator. */
 class Operator {
@@ -27,7 +31,7 @@ class Operator {
 		try {
 			await this.#pool.query('select stint.unblock_client($1, $2)', [policy, id]);
 		} catch (error) {
-			if (error.code !== NO_DATA_FOUND)
+			if (!isUnknown(error))
 				throw error;
 		}
 	}
@@ -38,4 +42,20 @@ class Operator {
 	}
 }
 
-module.exports = {Operator};
+/** An option `operator`; undefined: there is none. `cacheClient`, if it is no agent, counts elsewhere than operators reach. */
+function makeOperator(pool, cacheClient) {
+	if (pool === undefined)
+		return undefined;
+	if (cacheClient !== undefined && !(cacheClient instanceof Agent))
+		throw new TypeError('operator needs this host\'s agent, must be left out with a cacheClient');
+	return new Operator(pool);
+}
+
+/** The operator, if there is one; `whose`: what only operators may do. */
+function demand(operator, whose) {
+	if (operator === undefined)
+		throw new TypeError(`operator is undefined, must be a Pool of pg with the role stint_operator: ${whose}`);
+	return operator;
+}
+
+module.exports = {demand, isUnknown, makeOperator};

@@ -155,7 +155,7 @@ test('express-rate-limit: two of them on one host count together', {skip}, async
 	const {totalHits, resetTime} = await stores[0].get('new');
 	assert.strictEqual(totalHits, 0);
 	assert.ok(resetTime instanceof Date);
-	await assert.rejects(stores[0].resetKey('new'), /stint client reset/);
+	await assert.rejects(stores[0].resetKey('new'), /^TypeError: operator is undefined, must be a Pool of pg .*stint client reset/);
 	for (const store of stores)
 		store.shutdown();
 });
@@ -271,6 +271,9 @@ test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
 	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
 	assert.throws(() => store.init({windowMs: WINDOW_MS, limit: () => 5}), /^TypeError: maxRequests is undefined/);
 	new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')}).init({windowMs: WINDOW_MS, max: 5});
+	assert.throws(() => new ExpressRateLimitStore({operator: 5}), /^TypeError: operator is 5, must be a Pool of pg$/);
+	const cacheClient = {get() {}, set() {}, incrementAndGet() {}, decrementAndGet() {}};
+	assert.throws(() => new ExpressRateLimitStore({operator: {query() {}}, cacheClient}), /^TypeError: operator needs this host's agent/);
 	// express-rate-limit only logs what init() throws.
 	return assert.rejects(store.increment('a'), /^TypeError: maxRequests is undefined/);
 });

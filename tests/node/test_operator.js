@@ -1,5 +1,5 @@
 /*
- * test_operator.js - rate-limiter-flexible's block() and delete(), with a real PostgreSQL and an agent that counts in it.
+ * test_operator.js - what apps with an operator's role may do, by the interfaces that are there for it, with a real PostgreSQL and an agent that counts in it.
  */
 'use strict';
 const assert = require('assert');
@@ -8,6 +8,7 @@ const {test} = require('node:test');
 const {LIBRARY, startAgent, until} = require('./support.js');
 const {startPostgres} = require('./postgres.js');
 const {connect} = require(LIBRARY);
+const {ExpressRateLimitStore} = require(path.join(LIBRARY, 'express.js'));
 const {RateLimiterRes, RateLimiterStint} = require(path.join(LIBRARY, 'flexible.js'));
 
 const denied = (promise) => promise.then(() => assert.fail('it was admitted'), (told) => told);
@@ -45,6 +46,27 @@ test('an app with the role of an operator', async (t) => {
 		assert.strictEqual(await limiter.delete('c'), true);
 		await until(() => limiter.consume('c', 5).then(() => true, () => false), 'all points are free again');
 		assert.strictEqual(await limiter.delete('nobody'), false);
+	});
+
+	await t.test('express-rate-limit\'s resetKey: what was counted is forgotten, and nothing else', async () => {
+		const store = new ExpressRateLimitStore({policy: 'express', cacheClient: connect(agent.socketPath), operator: postgres.pool, timeoutMs: 60000});
+		store.init({windowMs: 600000, limit: 3});
+		await store.resetKey('nobody has declared it yet');
+		const isAdmitted = async (key) => (await store.increment(key)).totalHits <= 3;
+		for (let i = 0; i < 4; i++)
+			assert.strictEqual(await isAdmitted('a'), i < 3);
+		await store.resetKey('a');
+		await until(() => isAdmitted('a'), 'it is admitted again');
+		await postgres.pool.query("select stint.block_client('express', '17')");
+		await until(async () => !await isAdmitted('17'), 'it is blocked');
+		await store.resetKey(17);
+		const {rows} = await postgres.pool.query("select blocked from stint.client_override where client_id = '17'");
+		assert.deepStrictEqual(rows, [{blocked: true}]);
+		await assert.rejects(store.resetKey(''), /^error: stint: the client has 0 bytes/);
+		store.shutdown();
+		const closed = new ExpressRateLimitStore({operator: postgres.pool});
+		closed.init({windowMs: 600000, limit: 0});
+		await closed.resetKey('a');
 	});
 
 	await t.test('a role that may not is told so', async () => {

@@ -159,7 +159,7 @@ const TYPED_WITH_OTHERS = `
 	import { limitRequests as limitFastify, makeFastifyRateLimitStore, stint } from 'stint/fastify';
 	import { limitRequests as limitHono } from 'stint/hono';
 	const limiter = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000 });
-	rateLimit({ windowMs: 1000, limit: 1, store: new ExpressRateLimitStore() });
+	rateLimit({ windowMs: 1000, limit: 1, store: new ExpressRateLimitStore({ operator: { query: async () => ({ rows: [] }) } }) });
 	const app = fastify();
 	app.register(stint, { limiter, clientId: (request) => request.ip });
 	app.addHook('onRequest', limitFastify(limiter));
