@@ -20,7 +20,8 @@ BUILD ?= build
 PKG_CONFIG ?= pkg-config
 OBJCOPY ?= objcopy
 VERSION := $(shell sed -n 's/^\#define STINT_VERSION "\(.*\)"/\1/p' lib/stint.h)
-SONAME := libstint.so.0
+# Another one for each interface that apps must be compiled anew for; the package libstint0.2 has its name from it.
+SONAME := libstint.so.0.2
 
 # ---- Flags -------------------------------------------------------------------
 
@@ -757,7 +758,7 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/stintd' '$(DESTDIR)$(BINDIR)/stint' '$(DESTDIR)$(INCLUDEDIR)/stint.h' \
 		'$(DESTDIR)$(LIBDIR)/libstint.a' '$(DESTDIR)$(LIBDIR)/libstint.so' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
-		'$(DESTDIR)$(LIBDIR)'/libstint.so.*.*.* '$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc' \
+		'$(DESTDIR)$(LIBDIR)/$(SONAME)'.* '$(DESTDIR)$(LIBDIR)/pkgconfig/stint.pc' \
 		'$(DESTDIR)$(COMPLETIONDIR)/stint' \
 		'$(DESTDIR)$(SYSUSERSDIR)/stint.conf' '$(DESTDIR)$(TMPFILESDIR)/stint.conf' \
 		'$(DESTDIR)$(UNITDIR)/stintd.service' '$(DESTDIR)$(UNITDIR)/stintd@.service'

@@ -100,7 +100,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-#define STINT_VERSION "0.1.0"
+#define STINT_VERSION "0.2.0"
 
 /* Where the agent listens when neither the argument nor $STINT_SOCKET says. */
 #define STINT_DEFAULT_SOCKET "/run/stint/agent.sock"
