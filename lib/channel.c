@@ -341,11 +341,14 @@ void channel_look_for_agent(struct channel *ch) {
 /* ---- For the owners of requests ------------------------------------------- */
 
 /* Asks the silent agent, though nobody waits for its answer, so that the table has credits when the agent
- * recovers. */
-static void ask_in_passing(struct channel *ch, struct request *r) {
+ * recovers. It asks for a look: what a check takes would be lost, at each of the checks that nobody waits for. */
+static void ask_in_passing(struct channel *ch, const struct request *r) {
+	struct request look = *r;
 	if (!outstanding_is_declared(&ch->outstanding, r->question.limiter))
 		return;
-	request_send_want(r, atomic_load(&ch->socket.number));
+	look.question.look = true;
+	look.question.part = false;
+	request_send_want(&look, atomic_load(&ch->socket.number));
 }
 
 /* Whether a message may have come that ends the agent's silence, or the time in which it is missed. */

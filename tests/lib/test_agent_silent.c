@@ -37,6 +37,8 @@ static void waits_no_longer_than_its_timeout(void **state) {
 	assert_true(fake_now_ns() - began_ns < MS(TIMEOUT_MS));
 	stint_check(hasty, "c", 1, &f->r);
 	fake_agent_await(&f->agent, &f->agent.counts.want, wants + 2);
+	/* And it takes nothing: when the agent goes on, nobody uses what it would admit. */
+	assert_int_equal(f->agent.last_want.head.flags, WIRE_WANT_PROVIDE | WIRE_WANT_LOOK);
 	/* That ends as soon as the agent says anything. */
 	change(f, speak);
 	fake_agent_send_all(&f->agent, &unasked, sizeof(unasked), 0);
