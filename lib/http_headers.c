@@ -5,6 +5,7 @@
  * draft-ietf-httpapi-ratelimit-headers-11 has them. Their integers have 15 digits at most.
  */
 #include "options.h"
+#include "protocol/hot.h"
 #include "sized.h"
 #include "stint.h"
 #include "text.h"
@@ -100,9 +101,17 @@ static int check(const struct stint_http_options *o) {
 	return error;
 }
 
-int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
-                             const struct stint_result *result, size_t result_size, stint_http_callback *callback,
-                             void *arg) {
+static void write_all(const struct writer *w, const struct stint_http_options *o, const struct stint_result *r) {
+	if (o->version == STINT_HTTP_DRAFT_11 && knows_limit(r))
+		write_draft_11(w, o, r);
+	if (o->x_ratelimit && knows_limit(r))
+		write_x_ratelimit(w, r);
+	if (!r->allowed)
+		write_number(w, "Retry-After", retry_after(r));
+}
+
+COLD static int tell_other_version(const struct stint_http_options *options, size_t options_size,
+                                   const struct stint_result *result, size_t result_size, const struct writer *w) {
 	struct stint_http_options o;
 	struct stint_result r;
 	int error = sized_http_options(&o, options, options_size);
@@ -113,12 +122,18 @@ int stint_http_headers_sized(const struct stint_http_options *options, size_t op
 	if (error)
 		return error;
 	sized_take_result(&r, result, result_size);
-	struct writer w = {callback, arg};
-	if (o.version == STINT_HTTP_DRAFT_11 && knows_limit(&r))
-		write_draft_11(&w, &o, &r);
-	if (o.x_ratelimit && knows_limit(&r))
-		write_x_ratelimit(&w, &r);
-	if (!r.allowed)
-		write_number(&w, "Retry-After", retry_after(&r));
+	write_all(w, &o, &r);
 	return 0;
+}
+
+int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
+                             const struct stint_result *result, size_t result_size, stint_http_callback *callback,
+                             void *arg) {
+	struct writer w = {callback, arg};
+	if (options_size != sizeof(*options) || result_size != sizeof(*result))
+		return tell_other_version(options, options_size, result, result_size, &w);
+	int error = check(options);
+	if (!error)
+		write_all(&w, options, result);
+	return error;
 }

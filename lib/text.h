@@ -14,13 +14,26 @@ static inline char *text_put(char *at, const char *text) {
 	return at + length;
 }
 
-static inline char *text_put_number(char *at, uint64_t number) {
+#define TEXT_PAIRS(ten) ten "0" ten "1" ten "2" ten "3" ten "4" ten "5" ten "6" ten "7" ten "8" ten "9"
+
+static inline unsigned text_count_digits(uint64_t number) {
 	unsigned count = 1;
-	for (uint64_t power = 10; count < 20 && number >= power; power *= 10)
-		count++;
-	char *end = at + count;
-	for (; count > 0; number /= 10)
-		at[--count] = (char)('0' + number % 10);
+	for (; number >= 100; number /= 100)
+		count += 2;
+	return count + (number >= 10);
+}
+
+/* By two digits at once: that halves the divisions. */
+static inline char *text_put_number(char *at, uint64_t number) {
+	static const char pairs[] = TEXT_PAIRS("0") TEXT_PAIRS("1") TEXT_PAIRS("2") TEXT_PAIRS("3") TEXT_PAIRS("4")
+		TEXT_PAIRS("5") TEXT_PAIRS("6") TEXT_PAIRS("7") TEXT_PAIRS("8") TEXT_PAIRS("9");
+	char *end = at + text_count_digits(number), *place = end;
+	for (; number >= 100; number /= 100)
+		memcpy(place -= 2, &pairs[2 * (number % 100)], 2);
+	if (number >= 10)
+		memcpy(place - 2, &pairs[2 * number], 2);
+	else
+		place[-1] = (char)('0' + number);
 	return end;
 }
 
