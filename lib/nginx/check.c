@@ -44,19 +44,22 @@ static int find_limiters(struct ngx_stint_visit *v, ngx_uint_t count) {
 	return error;
 }
 
+static int start_together(struct ngx_stint_visit *v, const struct ngx_stint_check *c, ngx_uint_t count) {
+	struct stint_part parts[STINT_PARTS_MAX];
+	for (ngx_uint_t i = 0; i < count; i++)
+		parts[i] = (struct stint_part){.limiter = c[i].limit->policy->limiter,
+		                               .client_id = (const char *)c[i].key.data,
+		                               .length = c[i].key.len,
+		                               .cost = c[i].cost};
+	return stint_check_all_async(parts, count, &v->result, take_verdict, v);
+}
+
 /* Starts one check of the next `count` limits. Returns what stint_check_all_async() does. */
 static int start(struct ngx_stint_visit *v, ngx_uint_t count) {
-	struct stint_part parts[STINT_PARTS_MAX];
-	for (ngx_uint_t i = 0; i < count; i++) {
-		const struct ngx_stint_check *c = &v->checks[v->next + i];
-		parts[i] = (struct stint_part){.limiter = c->limit->policy->limiter,
-		                               .client_id = (const char *)c->key.data,
-		                               .length = c->key.len,
-		                               .cost = c->cost};
-	}
+	const struct ngx_stint_check *c = &v->checks[v->next];
 	if (count > 1)
-		return stint_check_all_async(parts, count, &v->result, take_verdict, v);
-	int status = stint_check_async_n(parts[0].limiter, parts[0].client_id, parts[0].length, parts[0].cost,
+		return start_together(v, c, count);
+	int status = stint_check_async_n(c->limit->policy->limiter, (const char *)c->key.data, c->key.len, c->cost,
 	                                 &v->result, take_verdict, v);
 	v->result.part = 0;
 	return status;

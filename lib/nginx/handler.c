@@ -22,12 +22,18 @@ static void resume(ngx_event_t *event) {
 	ngx_http_run_posted_requests(c);
 }
 
+static ngx_int_t watch_client(ngx_event_t *reading) {
+	if (!reading->ready)
+		return ngx_handle_read_event(reading, 0);
+	ngx_post_event(reading, &ngx_posted_events);
+	return NGX_OK;
+}
+
 /* A client that goes away meanwhile is noticed. */
-static ngx_int_t wait_for_verdict(ngx_http_request_t *r) {
-	ngx_event_t *reading = r->connection->read;
-	if (reading->ready) {
-		ngx_post_event(reading, &ngx_posted_events);
-	} else if (ngx_handle_read_event(reading, 0) != NGX_OK) {
+static ngx_int_t wait_for_verdict(struct ngx_stint_visit *v) {
+	ngx_http_request_t *r = v->request;
+	if (ngx_stint_guard_visit(v) != NGX_OK || watch_client(r->connection->read) != NGX_OK) {
+		ngx_stint_end_visit(v);
 		return NGX_HTTP_INTERNAL_SERVER_ERROR;
 	}
 	r->read_event_handler = ngx_http_test_reading;
@@ -73,6 +79,6 @@ ngx_int_t ngx_stint_handle(ngx_http_request_t *r) {
 	if (rc == NGX_OK)
 		rc = ngx_stint_decide(v);
 	if (rc == NGX_AGAIN)
-		return wait_for_verdict(r);
+		return wait_for_verdict(v);
 	return rc == NGX_OK ? conclude(v) : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }

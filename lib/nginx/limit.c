@@ -191,9 +191,9 @@ static ngx_int_t check_together(struct reading *r) {
 
 /* A key without variables is the same in every request. */
 static ngx_int_t check_key(struct reading *r, struct stint_limiter *limiter) {
-	const ngx_str_t *key = &r->limit->key.value;
+	const ngx_str_t *key = &r->limit->key.value.value;
 	struct stint_result unused;
-	if (r->limit->key.lengths || stint_try_n(limiter, (const char *)key->data, key->len, 1, &unused) >= 0)
+	if (r->limit->key.value.lengths || stint_try_n(limiter, (const char *)key->data, key->len, 1, &unused) >= 0)
 		return NGX_OK;
 	return refuse(r, "key has %uz bytes, must be 1 to %d bytes of UTF-8, without a NUL", key->len,
 	              STINT_CLIENT_ID_MAX);
@@ -261,9 +261,20 @@ void ngx_stint_complete_policies(struct ngx_stint_main *m) {
 
 /* ---- The directive ---------------------------------------------------------------------------- */
 
-static ngx_int_t compile(struct reading *r, ngx_str_t *text, ngx_http_complex_value_t *value) {
-	ngx_http_compile_complex_value_t compilation = {.cf = r->cf, .value = text, .complex_value = value};
-	return ngx_http_compile_complex_value(&compilation);
+/* Whether the text is "$name"; what begins with a digit is a part of what a regular expression matched. */
+static bool is_variable(const ngx_str_t *text) {
+	static const char of_names[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	return text->len > 1 && text->data[0] == '$' && !isdigit(text->data[1]) &&
+	       strspn((const char *)text->data + 1, of_names) == text->len - 1;
+}
+
+static ngx_int_t compile(struct reading *r, ngx_str_t *text, struct ngx_stint_text *compiled) {
+	ngx_http_compile_complex_value_t compilation = {.cf = r->cf, .value = text, .complex_value = &compiled->value};
+	ngx_str_t name = {text->len - 1, text->data + 1};
+	if (ngx_http_compile_complex_value(&compilation) != NGX_OK)
+		return NGX_ERROR;
+	compiled->variable = is_variable(text) ? ngx_http_get_variable_index(r->cf, &name) : NGX_ERROR;
+	return NGX_OK;
 }
 
 static bool has_binary_address(const ngx_str_t *key) {
@@ -287,7 +298,7 @@ static ngx_int_t read_cost(struct reading *r) {
 	r->limit->cost = ngx_palloc(r->cf->pool, sizeof(*r->limit->cost));
 	if (!r->limit->cost || compile(r, &r->cost, r->limit->cost) != NGX_OK)
 		return NGX_ERROR;
-	if (r->limit->cost->lengths) /* it has variables */
+	if (r->limit->cost->value.lengths) /* it has variables */
 		return NGX_OK;
 	ngx_int_t number = ngx_atoi(r->cost.data, r->cost.len);
 	if (number == NGX_ERROR || number > STINT_MAX_REQUESTS_MAX)
@@ -307,6 +318,15 @@ static ngx_int_t read_directive(struct reading *r) {
 	return bind_policy(r);
 }
 
+/* Dry runs are checked after all others, and each by itself. */
+static void put_before_dry_runs(ngx_array_t *limits) {
+	struct ngx_stint_limit *limit = limits->elts, added = limit[limits->nelts - 1];
+	ngx_uint_t place = limits->nelts - 1;
+	for (; place > 0 && limit[place - 1].dry_run && !added.dry_run; place--)
+		limit[place] = limit[place - 1];
+	limit[place] = added;
+}
+
 char *ngx_stint_read_limit(ngx_conf_t *cf, ngx_command_t *command, void *location) {
 	struct ngx_stint_location *l = location;
 	(void)command;
@@ -319,5 +339,6 @@ char *ngx_stint_read_limit(ngx_conf_t *cf, ngx_command_t *command, void *locatio
 	struct reading r = {.cf = cf, .limit = limit};
 	ngx_int_t rc = l->limits->nelts > STINT_PARTS_MAX ? refuse(&r, "more than %d limits", STINT_PARTS_MAX)
 	                                                  : read_directive(&r);
+	put_before_dry_runs(l->limits);
 	return rc == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

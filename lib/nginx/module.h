@@ -45,11 +45,17 @@ struct ngx_stint_main {
 	ngx_connection_t *connection;
 };
 
+/* A text with variables. Most are one variable and nothing else: its value needs neither a script nor a copy. */
+struct ngx_stint_text {
+	ngx_http_complex_value_t value;
+	ngx_int_t variable; /* its number; NGX_ERROR: the text isn't one */
+};
+
 /* One directive stint_limit. */
 struct ngx_stint_limit {
 	struct ngx_stint_policy *policy;
-	ngx_http_complex_value_t key;
-	ngx_http_complex_value_t *cost; /* NULL: 1 */
+	struct ngx_stint_text key;
+	struct ngx_stint_text *cost; /* NULL: 1 */
 	bool dry_run;
 };
 
@@ -62,7 +68,7 @@ struct ngx_stint_limit {
 #define NGX_STINT_REJECTED_CODE NGX_HTTP_TOO_MANY_REQUESTS
 
 struct ngx_stint_location {
-	ngx_array_t *limits; /* of struct ngx_stint_limit; NULL: none */
+	ngx_array_t *limits; /* of struct ngx_stint_limit, dry runs last; NULL: none */
 	ngx_uint_t rejected_code;
 	ngx_uint_t bad_key_code;
 	ngx_uint_t headers;
@@ -141,6 +147,10 @@ void ngx_stint_cancel(struct ngx_stint_visit *);
 /* Makes the visit of a request; its event calls `resume`. NGX_DECLINED: all of the limits are skipped, there is
  * none. */
 ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resume, struct ngx_stint_visit **);
+/* Nothing resumes the request any more, and a check that is pending ends. */
+void ngx_stint_end_visit(struct ngx_stint_visit *);
+/* Ends the visit when its request is cut off: for one that waits; each time, as it likes. NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_stint_guard_visit(struct ngx_stint_visit *);
 /* The visit of a request, or of its main request; NULL: it has not been checked. */
 struct ngx_stint_visit *ngx_stint_find_visit(ngx_http_request_t *r);
 

@@ -8,9 +8,7 @@
 
 /* ---- Its end, and where it is found ------------------------------------------------ */
 
-/* Runs when the request is cut off, and when its pool is destroyed. */
-static void end_visit(void *visit) {
-	struct ngx_stint_visit *v = visit;
+void ngx_stint_end_visit(struct ngx_stint_visit *v) {
 	v->ended = true;
 	ngx_stint_cancel(v);
 	if (v->event.timer_set)
@@ -20,23 +18,38 @@ static void end_visit(void *visit) {
 	}
 }
 
+/* Runs when the request's pool is destroyed; or before, if it is cut off while it waits. */
+static void clean_up(void *visit) {
+	ngx_stint_end_visit(visit);
+}
+
 struct ngx_stint_visit *ngx_stint_find_visit(ngx_http_request_t *r) {
 	r = r->main;
 	struct ngx_stint_visit *v = ngx_http_get_module_ctx(r, ngx_http_stint_module);
-	for (ngx_pool_cleanup_t *c = r->pool->cleanup; c && !v && (r->internal || r->filter_finalize); c = c->next)
-		if (c->handler == end_visit)
-			v = c->data;
-	return v;
+	if (v || !(r->internal || r->filter_finalize))
+		return v;
+	for (ngx_pool_cleanup_t *c = r->pool->cleanup; c; c = c->next)
+		if (c->handler == clean_up)
+			return c->data;
+	return NULL;
 }
 
 static ngx_int_t keep_visit(ngx_http_request_t *r, struct ngx_stint_visit *v) {
-	ngx_pool_cleanup_t *of_pool = ngx_pool_cleanup_add(r->pool, 0);
-	ngx_http_cleanup_t *of_request = ngx_http_cleanup_add(r, 0);
-	if (!of_pool || !of_request)
+	ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(r->pool, 0);
+	if (!cleanup)
 		return NGX_ERROR;
-	of_pool->handler = of_request->handler = end_visit;
-	of_pool->data = of_request->data = v;
+	cleanup->handler = clean_up;
+	cleanup->data = v;
 	ngx_http_set_ctx(r, v, ngx_http_stint_module);
+	return NGX_OK;
+}
+
+ngx_int_t ngx_stint_guard_visit(struct ngx_stint_visit *v) {
+	ngx_http_cleanup_t *cleanup = ngx_http_cleanup_add(v->request, 0);
+	if (!cleanup)
+		return NGX_ERROR;
+	cleanup->handler = clean_up;
+	cleanup->data = v;
 	return NGX_OK;
 }
 
@@ -44,13 +57,24 @@ static ngx_int_t keep_visit(ngx_http_request_t *r, struct ngx_stint_visit *v) {
 
 #define SKIPPED NGX_DECLINED
 
+/* A variable's value stays where it is as long as the request. */
+static ngx_int_t read_text(ngx_http_request_t *r, const struct ngx_stint_text *text, ngx_str_t *value) {
+	if (text->variable == NGX_ERROR) {
+		ngx_http_complex_value_t script = text->value;
+		return ngx_http_complex_value(r, &script, value);
+	}
+	const ngx_http_variable_value_t *found = ngx_http_get_flushed_variable(r, (ngx_uint_t)text->variable);
+	*value = (ngx_str_t){found && !found->not_found ? found->len : 0, found ? found->data : NULL};
+	return NGX_OK;
+}
+
 /* Reads a cost of 1 to STINT_MAX_REQUESTS_MAX. No cost is 1; 0 skips the limit. */
 static ngx_int_t read_cost(ngx_http_request_t *r, struct ngx_stint_check *c) {
 	ngx_str_t text;
 	c->cost = 1;
 	if (!c->limit->cost)
 		return NGX_OK;
-	if (ngx_http_complex_value(r, c->limit->cost, &text) != NGX_OK)
+	if (read_text(r, c->limit->cost, &text) != NGX_OK)
 		return NGX_ERROR;
 	if (text.len == 0)
 		return NGX_OK;
@@ -73,27 +97,30 @@ static struct ngx_stint_check *find_same(struct ngx_stint_visit *v, const struct
 /* Adds a check to the visit, unless the limit is skipped. Two of the same client of the same policy are one. */
 static ngx_int_t add_check(struct ngx_stint_visit *v, const struct ngx_stint_limit *limit) {
 	struct ngx_stint_check *c = &v->checks[v->count];
-	ngx_http_complex_value_t key = limit->key;
 	c->limit = limit;
-	if (ngx_http_complex_value(v->request, &key, &c->key) != NGX_OK)
+	if (read_text(v->request, &limit->key, &c->key) != NGX_OK)
 		return NGX_ERROR;
 	if (c->key.len == 0)
 		return SKIPPED;
 	ngx_int_t rc = read_cost(v->request, c);
-	struct ngx_stint_check *same = rc == NGX_OK ? find_same(v, c) : NULL;
-	if (same)
+	if (rc != NGX_OK)
+		return rc;
+	struct ngx_stint_check *same = find_same(v, c);
+	if (same) {
 		same->cost = same->cost < STINT_MAX_REQUESTS_MAX - c->cost ? same->cost + c->cost : STINT_MAX_REQUESTS_MAX;
-	else if (rc == NGX_OK)
-		v->count++;
-	return rc;
+		return NGX_OK;
+	}
+	v->in_force += !limit->dry_run;
+	v->count++;
+	return NGX_OK;
 }
 
-/* Adds those that are in force, or the dry runs. */
-static ngx_int_t add_checks(struct ngx_stint_visit *v, bool dry_run) {
+/* Dry runs are the last of a location's limits. */
+static ngx_int_t add_checks(struct ngx_stint_visit *v) {
 	const ngx_array_t *limits = v->location->limits;
 	const struct ngx_stint_limit *limit = limits->elts;
 	for (ngx_uint_t i = 0; i < limits->nelts; i++)
-		if (limit[i].dry_run == dry_run && add_check(v, &limit[i]) == NGX_ERROR)
+		if (add_check(v, &limit[i]) == NGX_ERROR)
 			return NGX_ERROR;
 	return NGX_OK;
 }
@@ -113,11 +140,7 @@ ngx_int_t ngx_stint_begin_visit(ngx_http_request_t *r, ngx_event_handler_pt resu
 	v->event.handler = resume;
 	v->event.data = v;
 	v->event.log = r->connection->log;
-	ngx_int_t rc = add_checks(v, false);
-	v->in_force = v->count;
-	if (rc == NGX_OK)
-		rc = add_checks(v, true);
-	if (rc == NGX_ERROR)
+	if (add_checks(v) != NGX_OK)
 		return NGX_ERROR;
 	if (v->count == 0)
 		return NGX_DECLINED;

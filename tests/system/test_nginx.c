@@ -52,6 +52,12 @@ static const char *const configuration =
 	"	location /dry { stint_limit policy=dry key=$arg_k max_requests=1 time_window=1h dry_run; empty_gif; }\n"
 	"	location /drybad { stint_limit policy=user key=$arg_k;\n"
 	"		stint_limit policy=dry key=$arg_j cost=$arg_c dry_run; empty_gif; }\n"
+	"	location /dryfirst { stint_limit policy=first key=$arg_k max_requests=1 time_window=1h dry_run;\n"
+	"		stint_limit policy=second key=$arg_k max_requests=2 time_window=1h; empty_gif; }\n"
+	"	location /pair { stint_limit policy=pair key=$arg_k-${arg_j} cost=$arg_c$arg_d max_requests=30 time_window=1h;\n"
+	"		empty_gif; }\n"
+	"	location /braces { stint_limit policy=braces key=${arg_k} max_requests=2 time_window=1h; empty_gif; }\n"
+	"	location ~ ^/captured/(.*)$ { stint_limit policy=captured key=$1 max_requests=2 time_window=1h; empty_gif; }\n"
 	"	location /ip { stint_limit policy=ip key=$stint_client max_requests=2 time_window=1h; empty_gif; }\n"
 	"	location /behind { real_ip_header X-Behind; stint_limit policy=behind key=$stint_client max_requests=2 \n"
 	"		time_window=1h; empty_gif; }\n"
@@ -147,6 +153,20 @@ static void check_keys(const struct nginx *nginx) {
 	expect(nginx, "/cost?k=b&c=1001", "", 429, 1);
 }
 
+/* Texts that are more than one variable, or another kind of one. */
+static void check_texts(const struct nginx *nginx) {
+	expect_left(nginx, "/pair?k=a&j=b&c=1&d=2", "\"pair\";r=18;");
+	expect_left(nginx, "/pair?k=a&j=b&d=3", "\"pair\";r=15;");
+	expect_left(nginx, "/pair?k=a-b", "\"pair\";r=29;");
+	expect(nginx, "/braces?k=a", "", 200, 2);
+	expect(nginx, "/braces?k=a", "", 429, 1);
+	expect(nginx, "/braces?k=b", "", 200, 1);
+	expect(nginx, "/captured/a", "", 200, 2);
+	expect(nginx, "/captured/a", "", 429, 1);
+	expect(nginx, "/captured/b", "", 200, 1);
+	expect(nginx, "/captured/", "", 200, 5);
+}
+
 static void check_addresses(const struct nginx *nginx) {
 	expect(nginx, "/ip", "X-Real-IP: 192.0.2.1\r\n", 200, 2);
 	expect(nginx, "/ip", "X-Real-IP: ::ffff:192.0.2.1\r\n", 429, 1);
@@ -207,6 +227,15 @@ static void check_dry_run(const struct nginx *nginx) {
 	tap_ok(nginx_wait_count(nginx, "access.log", "/dry 200 PASSED dry 0 - ", 1),
 	       "and what it would have let pass");
 	tap_ok(nginx_count(nginx, "access.log", "/dry 200 REJECTED_DRY_RUN dry 0 - ") == 0, "and when to come again");
+}
+
+/* Wherever it stands, it comes after the limits that are in force. */
+static void check_dry_run_first(const struct nginx *nginx) {
+	expect(nginx, "/dryfirst?k=a", "", 200, 2);
+	expect(nginx, "/dryfirst?k=a", "", 429, 1);
+	tap_ok(nginx_wait_count(nginx, "access.log", "/dryfirst 200 REJECTED_DRY_RUN first 0 ", 1) &&
+	           nginx_wait_count(nginx, "access.log", "/dryfirst 429 REJECTED second 0 ", 1),
+	       "a dry run that is written first is told, and the limit that denies");
 }
 
 /* Nor does it reject for what is wrong with its own key or cost. */
@@ -387,10 +416,12 @@ static int play(const struct scene *scene) {
 		return tap_finish();
 	check_headers(&nginx);
 	check_keys(&nginx);
+	check_texts(&nginx);
 	check_addresses(&nginx);
 	check_counted_once(&nginx);
 	check_all_or_nothing(&nginx);
 	check_dry_run(&nginx);
+	check_dry_run_first(&nginx);
 	check_bad_dry_run(&nginx);
 	check_policies(&nginx, &stage.cluster);
 	check_shadow(&nginx, &stage.cluster);
