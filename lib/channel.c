@@ -427,27 +427,27 @@ static int find_socket(struct channel *ch, const struct stint_limiter *limiter) 
 }
 
 void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, const char *id, size_t id_length) {
-	struct wire_low message = {
-		.head = {.type = WIRE_LOW},
-		.policy = atomic_load(&limiter->binding)->policy,
-	};
+	struct wire_low message = {.head = {.type = WIRE_LOW}};
 	int fd = find_socket(ch, limiter);
-	if (fd >= 0)
-		connection_send(fd, &message, sizeof(message), id, id_length);
+	if (fd < 0)
+		return;
+	message.policy = atomic_load(&limiter->binding)->policy;
+	connection_send(fd, &message, sizeof(message), id, id_length);
+}
+
+/* The caller holds the lock: the socket is that of the limiter's declaration, and so is the policy's number. */
+static bool send_charge(struct channel *ch, const struct question *q) {
+	struct wire_charge message = {.head = {.type = WIRE_CHARGE}, .cost = q->cost};
+	int fd = ch->state == CHANNEL_READY ? find_socket(ch, q->limiter) : -1;
+	if (fd < 0)
+		return false;
+	message.policy = atomic_load(&q->limiter->binding)->policy;
+	return connection_send_once(fd, &message, sizeof(message), q->id, q->length);
 }
 
 bool channel_send_charge(struct channel *ch, const struct question *q) {
-	if (!atomic_load(&q->limiter->binding))
-		return false;
-	struct wire_charge message = {
-		.head = {.type = WIRE_CHARGE},
-		.policy = atomic_load(&q->limiter->binding)->policy,
-		.cost = q->cost,
-	};
-	/* Unlike a LOW it must not get lost: with the lock, the connection is that of the limiter's declaration. */
 	pthread_mutex_lock(&ch->lock);
-	int fd = ch->state == CHANNEL_READY ? find_socket(ch, q->limiter) : -1;
-	bool sent = fd >= 0 && connection_send(fd, &message, sizeof(message), q->id, q->length);
+	bool sent = send_charge(ch, q);
 	pthread_mutex_unlock(&ch->lock);
 	return sent;
 }

@@ -79,7 +79,7 @@ int channel_ask(struct channel *, struct request *);
 /* Tells the agent that a client's credits run low, if the message can be sent at once. Needs no lock. */
 void channel_send_low(struct channel *, const struct stint_limiter *, const char *id, size_t id_length);
 
-/* Sends a CHARGE. Returns false when that can't be done at once. */
+/* Sends a CHARGE. Returns false when it wasn't sent: the agent doesn't know of it. */
 bool channel_send_charge(struct channel *, const struct question *);
 
 /* ---- The caller of these holds the channel's lock ---- */

@@ -48,8 +48,12 @@ uint64_t connection_last_alive_ns(const struct sockaddr_un *address) {
 	return (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+bool connection_send_once(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
+	return send_packet(fd, head, head_size, name, name_length) >= 0;
+}
+
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length) {
-	return send_packet(fd, head, head_size, name, name_length) >= 0 ||
+	return connection_send_once(fd, head, head_size, name, name_length) ||
 	       (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM);
 }
 

@@ -39,6 +39,9 @@ uint64_t connection_last_alive_ns(const struct sockaddr_un *);
  * writable. Returns true when the connection is gone: connection_receive() tells. */
 bool connection_send(int fd, const void *head, size_t head_size, const char *name, size_t name_length);
 
+/* The same, for what nobody can send again: returns whether it was sent. */
+bool connection_send_once(int fd, const void *head, size_t head_size, const char *name, size_t name_length);
+
 /* Receives one packet. Its descriptors are the caller's; packet_close() closes those that were not taken. */
 enum received connection_receive(int fd, struct packet *);
 void packet_close(struct packet *);

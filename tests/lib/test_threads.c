@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attachment.h"
 #include "child.h"
 #include "client_id.h"
 #include "decision.h"
@@ -311,6 +312,33 @@ static void a_cancelled_thread_leaves_nothing_behind(void **state) {
 	assert_true(stint_is_allowed(f->api, "c"));
 }
 
+/* ---- Beside a thread that holds the lock ---------------------------------------------------- */
+
+static void *charge_one(void *arg) {
+	struct fixture *f = arg;
+	if (stint_charge(f->api, "c", 1) == 0)
+		atomic_fetch_add(&f->done, 1);
+	return NULL;
+}
+
+/* While the charge waits, the policy gets another number: the old one may be another policy's by now. */
+static void a_charge_goes_by_the_number_that_the_policy_has_when_it_is_sent(void **state) {
+	struct fixture *f = *state;
+	pthread_t thread;
+
+	assert_true(stint_is_allowed(f->api, "c"));
+	struct channel *channel = &attachment_find_conversation(f->st)->channel;
+	pthread_mutex_lock(&channel->lock);
+	assert_int_equal(pthread_create(&thread, NULL, charge_one, f), 0);
+	usleep(50000);
+	assert_true(limiter_bind(f->api, channel->mapping, 7));
+	pthread_mutex_unlock(&channel->lock);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&f->done), 1);
+	fake_agent_await(&f->agent, &f->agent.counts.charge, 1);
+	assert_int_equal(f->agent.last_charge.policy, 7);
+}
+
 /* ---- Across forks --------------------------------------------------------------------------- */
 
 /* The child checks, forks a child of its own, and both check and clean up. */
@@ -560,6 +588,7 @@ int main(void) {
 		TEST(threads_outlive_their_agent),
 		TEST(the_first_checks_share_one_connection),
 		TEST(a_cancelled_thread_leaves_nothing_behind),
+		TEST(a_charge_goes_by_the_number_that_the_policy_has_when_it_is_sent),
 		TEST(both_go_on_after_a_fork),
 		TEST(a_child_may_be_the_first_to_check),
 		TEST(a_child_may_just_close),
