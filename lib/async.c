@@ -129,7 +129,7 @@ void async_watch(void *async) {
 }
 
 int async_start_watching(struct async *a) {
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	int fd;
 	if (watch_start(&a->watch)) {
 		async_watch(a);
@@ -137,7 +137,7 @@ int async_start_watching(struct async *a) {
 	} else {
 		fd = error_set(STINT_ESYSTEM, "no descriptor for stint_fd: %s", strerror(errno));
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return fd;
 }
 
@@ -194,7 +194,7 @@ static struct async_check *take_unused(struct async *a, int *error) {
 int async_start(struct async *a, const struct question *question, stint_callback *callback, void *arg,
                 uint64_t *ticket) {
 	int status;
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	struct async_check *check = take_unused(a, &status);
 	if (check) {
 		memcpy(check->id, question->id, question->length);
@@ -202,7 +202,7 @@ int async_start(struct async *a, const struct question *question, stint_callback
 		check->request.question.id = check->id;
 		status = begin(a, check, callback, arg, ticket);
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return status;
 }
 
@@ -214,7 +214,7 @@ static void ask_about_part(struct async_check *check) {
 int async_start_together(struct async *a, struct together *together, stint_callback *callback, void *arg,
                          uint64_t *ticket) {
 	int status;
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	struct async_check *check = take_unused(a, &status);
 	if (check) {
 		check->together = together;
@@ -225,7 +225,7 @@ int async_start_together(struct async *a, struct together *together, stint_callb
 		if (status < 0)
 			together_blame(together, status);
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return status;
 }
 
@@ -301,7 +301,7 @@ static void take_outcome(struct async *a, struct async_check *check, struct asyn
 
 void async_collect_due(struct async *a) {
 	struct channel *ch = a->channel;
-	pthread_mutex_lock(&ch->lock);
+	int cancel_state = channel_lock(ch);
 	a->collecting = true;
 	/* A thread that sleeps on the socket takes in what comes, but doesn't know of a request that has found the
 	 * socket full since. */
@@ -314,7 +314,7 @@ void async_collect_due(struct async *a) {
 		move(check, &a->due);
 	a->collecting = false;
 	set_timer(a);
-	pthread_mutex_unlock(&ch->lock);
+	channel_unlock(ch, cancel_state);
 }
 
 /* Goes on with a check of several limiters after the agent's answer about one of them. Returns false if it is
@@ -349,7 +349,7 @@ static bool is_final(struct async *a, struct async_check *check) {
 
 bool async_take_due(struct async *a, struct async_outcome *outcome) {
 	bool taken = false;
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	struct async_check *check;
 	while (!taken && (check = TAILQ_FIRST(&a->due))) {
 		leave(check);
@@ -357,7 +357,7 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 		if (taken)
 			take_outcome(a, check, outcome);
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return taken;
 }
 
@@ -395,7 +395,7 @@ void async_cancel(struct async *a, const struct stint_limiter *limiter) {
 }
 
 bool async_cancel_one(struct async *a, uint64_t ticket, struct async_outcome *outcome) {
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	struct async_check *check = find_ticket(a, ticket);
 	if (check) {
 		withdraw(a, check);
@@ -403,12 +403,12 @@ bool async_cancel_one(struct async *a, uint64_t ticket, struct async_outcome *ou
 		take_outcome(a, check, outcome);
 		set_timer(a);
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return check != NULL;
 }
 
 bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, struct async_outcome *outcome) {
-	pthread_mutex_lock(&a->channel->lock);
+	int cancel_state = channel_lock(a->channel);
 	struct async_check *check;
 	/* Checks of another limiter are in this queue only when a callback frees a limiter, or two threads free one
 	 * each. */
@@ -420,6 +420,6 @@ bool async_take_cancelled(struct async *a, const struct stint_limiter *limiter, 
 		leave(check);
 		take_outcome(a, check, outcome);
 	}
-	pthread_mutex_unlock(&a->channel->lock);
+	channel_unlock(a->channel, cancel_state);
 	return check != NULL;
 }

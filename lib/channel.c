@@ -54,6 +54,18 @@ void channel_destroy(struct channel *ch) {
 	pthread_mutex_destroy(&ch->lock);
 }
 
+int channel_lock(struct channel *ch) {
+	int cancel_state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	pthread_mutex_lock(&ch->lock);
+	return cancel_state;
+}
+
+void channel_unlock(struct channel *ch, int cancel_state) {
+	pthread_mutex_unlock(&ch->lock);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
 /* Tells the observer, see channel_changed. */
 static void tell_changed(struct channel *ch) {
 	ch->outstanding.unsent_changed = false;
@@ -446,8 +458,8 @@ static bool send_charge(struct channel *ch, const struct question *q) {
 }
 
 bool channel_send_charge(struct channel *ch, const struct question *q) {
-	pthread_mutex_lock(&ch->lock);
+	int cancel_state = channel_lock(ch);
 	bool sent = send_charge(ch, q);
-	pthread_mutex_unlock(&ch->lock);
+	channel_unlock(ch, cancel_state);
 	return sent;
 }

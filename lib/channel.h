@@ -73,6 +73,11 @@ void channel_destroy(struct channel *);
  * held. */
 void channel_abandon(struct channel *);
 
+/* Takes the channel's lock, and gives it back. A thread that is cancelled in between ends later: the lock would
+ * never be free again. The first returns what the second restores. */
+int channel_lock(struct channel *);
+void channel_unlock(struct channel *, int cancel_state);
+
 /* Asks the agent and waits, no longer than the request's time. Returns 0, an error, or REQUEST_DECIDE_ALONE. */
 int channel_ask(struct channel *, struct request *);
 

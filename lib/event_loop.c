@@ -80,11 +80,11 @@ int stint_cancel(struct stint *attachment, uint64_t ticket) {
 }
 
 static void give_up(struct conversation *c, struct stint_limiter *limiter) {
-	pthread_mutex_lock(&c->channel.lock);
+	int cancel_state = channel_lock(&c->channel);
 	async_cancel(&c->async, limiter);
 	if (limiter)
 		channel_forget(&c->channel, limiter);
-	pthread_mutex_unlock(&c->channel.lock);
+	channel_unlock(&c->channel, cancel_state);
 }
 
 void event_loop_cancel(struct stint *attachment, struct stint_limiter *limiter) {

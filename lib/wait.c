@@ -106,18 +106,16 @@ int channel_ask(struct channel *ch, struct request *request) {
 	w.request.finished = wake_waiter;
 	if (!condition_init(&w.wake))
 		return REQUEST_DECIDE_ALONE;
-	int cancel_state;
-	/* A thread that is cancelled while it waits would leave pointers to its stack in the queues. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	pthread_mutex_lock(&ch->lock);
+	/* Also while it waits, without the lock, the thread isn't cancelled: it would leave pointers to its stack in the
+	 * queues. */
+	int cancel_state = channel_lock(ch);
 	TAILQ_INSERT_TAIL(&ch->waiters, &w, link);
 	int status = ask(ch, &w);
 	TAILQ_REMOVE(&ch->waiters, &w, link);
 	hand_over(ch);
 	if (status < 0)
 		channel_explain(ch, &w.request, status);
-	pthread_mutex_unlock(&ch->lock);
-	pthread_setcancelstate(cancel_state, NULL);
+	channel_unlock(ch, cancel_state);
 	pthread_cond_destroy(&w.wake);
 	*request = w.request;
 	return status;

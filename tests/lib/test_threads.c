@@ -339,6 +339,63 @@ static void a_charge_goes_by_the_number_that_the_policy_has_when_it_is_sent(void
 	assert_int_equal(f->agent.last_charge.policy, 7);
 }
 
+static void never(int status, const struct stint_result *result, void *arg) {
+	(void)status, (void)result, (void)arg;
+}
+
+static void start_one(struct fixture *f) {
+	struct stint_result r;
+	stint_check_async(f->api, "unknown", 1, &r, never, NULL);
+}
+
+static void dispatch_once(struct fixture *f) {
+	start_one(f);
+	stint_dispatch(f->st);
+}
+
+static void charge_alone(struct fixture *f) {
+	stint_charge(f->api, "unknown", 1);
+}
+
+/* The app has closed its descriptors: the library makes them anew. */
+static void watch_again(struct fixture *f) {
+	struct conversation *c = attachment_find_conversation(f->st);
+	close(atomic_load(&c->async.watch.epoll_fd));
+	stint_fd(f->st);
+}
+
+struct cancelled {
+	struct fixture *fixture;
+	void (*act)(struct fixture *);
+};
+
+static void *act_while_cancelled(void *arg) {
+	const struct cancelled *c = arg;
+	pthread_cancel(pthread_self());
+	c->act(c->fixture);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void a_cancelled_thread_leaves_nothing_locked(void **state) {
+	struct fixture *f = *state;
+	static void (*const acts[])(struct fixture *) = {start_one, dispatch_once, charge_alone, watch_again};
+	assert_true(stint_is_allowed(f->api, "c"));
+	assert_true(stint_fd(f->st) >= 0);
+	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
+		struct cancelled c = {f, acts[i]};
+		pthread_mutex_t *lock = &attachment_find_conversation(f->st)->channel.lock;
+		pthread_t thread;
+		void *end;
+		assert_int_equal(pthread_create(&thread, NULL, act_while_cancelled, &c), 0);
+		pthread_join(thread, &end);
+		assert_ptr_equal(end, PTHREAD_CANCELED);
+		assert_int_equal(pthread_mutex_trylock(lock), 0);
+		pthread_mutex_unlock(lock);
+	}
+	assert_true(stint_is_allowed(f->api, "c"));
+}
+
 /* ---- Across forks --------------------------------------------------------------------------- */
 
 /* The child checks, forks a child of its own, and both check and clean up. */
@@ -589,6 +646,7 @@ int main(void) {
 		TEST(the_first_checks_share_one_connection),
 		TEST(a_cancelled_thread_leaves_nothing_behind),
 		TEST(a_charge_goes_by_the_number_that_the_policy_has_when_it_is_sent),
+		TEST(a_cancelled_thread_leaves_nothing_locked),
 		TEST(both_go_on_after_a_fork),
 		TEST(a_child_may_be_the_first_to_check),
 		TEST(a_child_may_just_close),
