@@ -3,8 +3,7 @@
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
-	policy_id int not null,
-	client_id text collate "C" not null,
+	walked    tid not null default '(0,0)',
 	history_at timestamptz not null default '-infinity',
 	decision_at timestamptz not null default '-infinity',
 	decision_host_id int not null default 0,
@@ -12,13 +11,12 @@ create table stint.expiry (
 	denial_host_id int not null default 0
 );
 
-insert into stint.expiry (policy_id, client_id) values (0, '');
+insert into stint.expiry default values;
 
 comment on table stint.expiry is
-	'How far expire_counters() has come in its walks along primary keys. The session that has locked the row walks.';
+	'How far expire_counters() has come in its walks. The session that has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
-comment on column stint.expiry.policy_id is 'The last counter examined: its policy.';
-comment on column stint.expiry.client_id is 'The last counter examined: its client.';
+comment on column stint.expiry.walked is 'The place in stint.counter up to which counters have been examined in this round.';
 comment on column stint.expiry.history_at is 'When history older than a year was deleted last, to its end.';
 comment on column stint.expiry.decision_at is 'In a look that goes on, the last row of stint.host_decision that was deleted: its minute.';
 comment on column stint.expiry.decision_host_id is 'The same row''s host.';
@@ -62,6 +60,73 @@ comment on function stint.expire_history(int) is
 	'of for 30 days. False: there may be more.';
 revoke execute on function stint.expire_history(int) from public;
 
+-- By place and not by key. What was deleted stays while somebody holds an old snapshot. In an index any number of such
+-- entries may stand between two keys, but on so many pages there are only so many rows.
+create function stint.expire_idle(batch int, inout walked tid, out examined bigint, out deleted bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+	-- A row is idle when even the newest sub-window that something is charged to has left the window.
+	-- A grant's time may be 2 s old. The margin is longer, so that no grant can still count in a row that is
+	-- deleted.
+	margin_us constant bigint := 10000000;
+	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+	pages constant bigint := 128; -- of some 20 rows
+	size constant bigint := pg_relation_size('stint.counter') / current_setting('block_size')::int;
+	next_page constant bigint := (walked::text::point)[0] + pages;
+	beyond constant tid := format('(%s,0)', next_page);
+	last tid;
+begin
+	with page as materialized (
+		select c.ctid as place from stint.counter c
+		where c.ctid > walked and c.ctid < beyond
+		limit batch
+	),
+	idle as (
+		select c.ctid as place
+		from page g
+		join stint.counter c on c.ctid = g.place
+		left join stint.policy p on p.policy_id = c.policy_id
+		where p.policy_id is null
+			or t_us - margin_us >= c.current_us + (c.ahead + c.resolution + 1) * c.sub_window_us
+			-- The policy may have got a longer window meanwhile; a sub-window is at most a window long.
+			and t_us - margin_us >= c.current_us + (c.ahead + 1) * c.sub_window_us + 2000 * p.time_window_ms
+		for update of c skip locked
+	),
+	gone as (
+		delete from stint.counter c
+		using idle i
+		where c.ctid = i.place
+		returning c.policy_id, c.client_id
+	),
+	forgotten as (
+		delete from stint.recall r
+		using (
+			select k.policy_id, k.client_id
+			from gone g
+			join stint.recall k on k.policy_id = g.policy_id and k.client_id = g.client_id
+			for update of k skip locked
+		) k
+		where r.policy_id = k.policy_id and r.client_id = k.client_id
+	)
+	select (select count(*) from page), (select count(*) from gone), (select max(g.place) from page g) into examined, deleted, last;
+	if examined = batch then
+		walked := last;
+	elsif next_page < size then
+		walked := beyond;
+		examined := batch;
+	else
+		walked := '(0,0)';
+	end if;
+end
+$$;
+
+comment on function stint.expire_idle(int, tid) is
+	'Examines up to `batch` counters, on 128 pages at most, from the place `walked` in the table on, and deletes those whose charges no longer count, or whose '
+	'policy is gone. Returns how far it has come, or (0,0) at the end, and how many it has examined; `batch`, too, if it has looked at as many pages as it may.';
+revoke execute on function stint.expire_idle(int, tid) from public;
+
 create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -70,13 +135,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-	-- A row is idle when even the newest sub-window that something is charged to has left the window.
-	-- A grant's time may be 2 s old. The margin is longer, so that no grant can still count in a row that is
-	-- deleted.
-	margin_us constant bigint := 10000000;
-	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 	lower stint.expiry;
-	upper stint.expiry;
 	since timestamptz;
 	decisions bigint;
 	denials bigint;
@@ -93,46 +152,8 @@ begin
 		return;
 	end if;
 
-	-- Each row is found by its key. Between two keys the server would look at all of the index that is behind the
-	-- first.
-	with page as materialized (
-		select c.policy_id, c.client_id from stint.counter c
-		where (c.policy_id, c.client_id) > (lower.policy_id, lower.client_id)
-		order by c.policy_id, c.client_id
-		limit greatest(batch, 1)
-	),
-	idle as (
-		select c.policy_id, c.client_id
-		from page g
-		cross join stint.counter c
-		left join stint.policy p on p.policy_id = c.policy_id
-		where (c.policy_id, c.client_id) = (g.policy_id, g.client_id)
-			and (p.policy_id is null
-				or t_us - margin_us >= c.current_us + (c.ahead + c.resolution + 1) * c.sub_window_us
-				-- The policy may have got a longer window meanwhile; a sub-window is at most a window long.
-				and t_us - margin_us >= c.current_us + (c.ahead + 1) * c.sub_window_us + 2000 * p.time_window_ms)
-		for update of c skip locked
-	),
-	gone as (
-		delete from stint.counter c
-		using idle i
-		where c.policy_id = i.policy_id and c.client_id = i.client_id
-		returning c.policy_id, c.client_id
-	),
-	forgotten as (
-		delete from stint.recall r
-		using (
-			select k.policy_id, k.client_id
-			from gone g
-			join stint.recall k on k.policy_id = g.policy_id and k.client_id = g.client_id
-			for update of k skip locked
-		) k
-		where r.policy_id = k.policy_id and r.client_id = k.client_id
-	)
-	select n.examined, n.deleted, l.policy_id, l.client_id
-	into examined, deleted, upper.policy_id, upper.client_id
-	from (select (select count(*) from page) as examined, deleted + (select count(*) from gone) as deleted) n
-	left join lateral (select g.* from page g order by g.policy_id desc, g.client_id desc limit 1) l on true;
+	select e.walked, e.examined, expire_counters.deleted + e.deleted into lower.walked, examined, deleted
+	from stint.expire_idle(greatest(batch, 1), lower.walked) e;
 
 	perform stint.expire_cache(16); -- for when nobody adds anything to it
 
@@ -154,16 +175,9 @@ begin
 		end if;
 	end if;
 
-	-- At the end, the walk starts again. A walk that fits into one batch doesn't change the row, and so leaves no
-	-- version of it behind.
-	if examined < greatest(batch, 1) then
-		upper.policy_id := 0;
-		upper.client_id := '';
-	end if;
-	lower.policy_id := upper.policy_id;
-	lower.client_id := upper.client_id;
+	-- A walk that fits into one batch doesn't change the row, and so leaves no version of it behind.
 	update stint.expiry e set
-		policy_id = lower.policy_id, client_id = lower.client_id, history_at = lower.history_at,
+		walked = lower.walked, history_at = lower.history_at,
 		decision_at = lower.decision_at, decision_host_id = lower.decision_host_id,
 		denial_at = lower.denial_at, denial_host_id = lower.denial_host_id
 	where e <> lower;

@@ -84,7 +84,7 @@ delete from stint.recall where client_id like 'many %';
 -- ---- The end of a recall ----------------------------------------------------------------
 
 update stint.counter set current_us = current_us - 10000000000;
-select stint.expire_counters(100);
+select test.expire_all();
 select is((select count(*) from stint.recall), 0::bigint, 'a recall goes with the client''s counter');
 select results_eq($$ select recall_id, client_id from stint.get_recalls(1, 0) $$, 'values (0::bigint, null::text)', '… then there is none');
 

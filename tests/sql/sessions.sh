@@ -278,7 +278,7 @@ is "$(sql -c 'select * from stint.expire_counters(10)')" '0|0' 'expiry: one sess
 finish first 'commit'
 sql -c "update stint.counter set current_us = 0 where client_id in ('k1', 'k2')"
 open first 'begin' "select from stint.counter where client_id = 'k1' for update"
-sql -c "set lock_timeout = '5s'" -c 'select from stint.expire_counters(1000000)'
+sql -c "set lock_timeout = '5s'" -c 'select test.expire_all()'
 is "$(sql -c "select string_agg(client_id, ' ') from stint.counter where client_id in ('k1', 'k2')")" 'k1 k1' \
 	'expiry: what is locked is left, and waits for nobody'
 finish first 'commit'
@@ -320,7 +320,7 @@ connect=${conninfo/user=postgres/user=stranger}
 open stranger "select pg_advisory_lock(hashtextextended(k, 0)) from unnest(array['stint.change', 'stint.expiry', 'stint']) k" \
 	'select pg_advisory_lock(495874305652)'
 is "$(sql -c "set lock_timeout = 500; select stint.set_policy('unhindered', 1, 1000) > 0" 2>&1)" t 'a stranger can not keep policies from being changed'
-sql -c "update stint.expiry set policy_id = 0, client_id = ''"
+sql -c "update stint.expiry set walked = default"
 is "$(sql -c 'select examined > 0 from stint.expire_counters(10)')" t '… nor counters from expiring'
 is "$("$psql" -XAtq "$connect" -c 'select from stint.change_queue for update' 2>&1 | grep -c 'permission denied')" 1 '… nor take the lock that does'
 finish stranger
