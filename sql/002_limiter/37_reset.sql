@@ -110,23 +110,28 @@ grant execute on function stint.reset_client(text, text) to stint_operator;
 -- A host that was not heard of since the reset may have leases until the longest of them has ended. Hosts are forgotten
 -- after 30 days, so of longer ones nobody knows who has them. Of two agents with the same name, the one that doesn't have
 -- the row may not have heard of the reset. What a host has said to another server, before a failover, doesn't count.
-create function stint.is_heard(change_id bigint, reset_at timestamptz, longest_us bigint) returns boolean
+create function stint.get_heard(longest_us bigint, out change_id bigint, out said_at timestamptz)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
 	since constant timestamptz := clock_timestamp() - longest_us * interval '1 microsecond';
 begin
-	return longest_us < 29 * 86400000000 and not exists (
-		select from stint.agent_host h
-		where h.seen_at >= since and (h.in_force >= is_heard.change_id and h.seen_at >= is_heard.reset_at) is not true
-			or h.rival_instance <> h.instance and h.rival_seen_at >= since);
+	select coalesce(min(case when r.is_seen then -1 else coalesce(h.in_force, -1) end), 9223372036854775807),
+		coalesce(min(h.seen_at), 'infinity')
+	into change_id, said_at
+	from stint.agent_host h
+	cross join lateral (select coalesce(h.rival_instance <> h.instance and h.rival_seen_at >= since, false) as is_seen) r
+	where h.seen_at >= since or r.is_seen;
+	if longest_us >= 29 * 86400000000 then
+		change_id := -1;
+	end if;
 end
 $$;
 
-comment on function stint.is_heard(bigint, timestamptz, bigint) is
-	'Whether a change that was made at that time is in force on all hosts that may have leases from before it, of which none is longer.';
-revoke execute on function stint.is_heard(bigint, timestamptz, bigint) from public;
+comment on function stint.get_heard(bigint) is
+	'Up to which change, if it was made by said_at, all is in force on all hosts that may have leases, of which none is longer; -1: nobody knows.';
+revoke execute on function stint.get_heard(bigint) from public;
 
 create function stint.finish_resets(batch int) returns bigint
 language plpgsql volatile
@@ -147,8 +152,16 @@ begin
 	if not found then
 		return 0;
 	end if;
-	for r in select * from stint.counter_reset o order by o.change_id limit batch for update skip locked loop
-		continue when r.useless_at > clock_timestamp() and not stint.is_heard(r.change_id, r.reset_at, r.longest_us);
+	-- As many as a batch may wait for a host that is gone; none waits for these.
+	for r in
+		select o.*
+		from (select distinct q.longest_us from stint.counter_reset q) l
+		cross join lateral stint.get_heard(l.longest_us) h
+		join stint.counter_reset o on o.longest_us = l.longest_us
+		where o.useless_at <= clock_timestamp() or o.change_id <= h.change_id and o.reset_at <= h.said_at
+		order by o.change_id limit batch
+		for update of o skip locked
+	loop
 		select k.* into c from stint.counter k where k.policy_id = r.policy_id and k.client_id = r.client_id for update skip locked;
 		continue when not found and exists (select from stint.counter k where k.policy_id = r.policy_id and k.client_id = r.client_id);
 		forgotten := 0;

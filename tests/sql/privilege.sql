@@ -18,7 +18,7 @@ union all
 select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
 union all
 select 'function', unnest(string_to_array('add_to_cached apply_report block_left_us can_lock_counter check_cache_expiry check_cache_key check_client check_note check_policy clear_overrides commit_later commits_safely count_hosts describe_change end_of end_overrides enter_queue expire_cache expire_cache_sometimes expire_decisions expire_denials expire_history expire_idle find_old_snapshot find_policy finish_resets first_answer first_grant first_turn '
-	'get_newest_change get_server get_wal_end is_fault_of_all is_heard limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
+	'get_heard get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_charge client_lease client_limit decision denied_client fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
