@@ -132,6 +132,22 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(answer_of(await ask(limited, key=no_id))[0], 400)
         support.check_middleware_options(self, LimitRequests, app, make('asgi-wrong'))
 
+    async def test_of_what_is_no_list_a_response_has_one_field(self):
+        async def denied(scope, receive, send):
+            await send({'type': 'http.response.start', 'status': 503, 'headers': [(b'Retry-After', b'7')]})
+            await send({'type': 'http.response.body', 'body': b'later'})
+
+        inner = LimitRequests(app, make('asgi-inner', 1), x_ratelimit=True, denied=denied)
+        limited = LimitRequests(inner, make('asgi-outer', 9), x_ratelimit=True)
+        for status, own in ((200, b'x-mine'), (503, b'retry-after')):
+            start = (await ask(limited))[0]
+            self.assertEqual(start['status'], status)
+            lists = [b'ratelimit', b'ratelimit-policy'] * 2
+            numbers = [b'x-ratelimit-' + of for of in (b'limit', b'remaining', b'reset')]
+            self.assertEqual(sorted(name.lower() for name, _ in start['headers']), sorted([own, *lists, *numbers]))
+            fields = {name.lower(): value for name, value in start['headers']}
+            self.assertEqual((fields[b'x-ratelimit-limit'], fields.get(b'retry-after', b'7')), (b'1', b'7'))
+
     async def test_a_request_whose_check_waits_when_its_limiter_is_closed(self):
         for on_error, wanted in (('local', 429), ('deny', 429), ('allow', 200)):
             limiter = make('asgi-closed', on_error=on_error)

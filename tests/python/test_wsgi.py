@@ -89,6 +89,25 @@ class Middleware(unittest.TestCase):
             ask(limited, HTTP_X_KEY='a', HTTP_X_COST='0')
         support.check_middleware_options(self, LimitRequests, app, make('wsgi-wrong'))
 
+    def test_of_what_is_no_list_a_response_has_one_field(self):
+        def denied(environ, start_response):
+            start_response('503 Service Unavailable', [('Content-Type', 'text/plain'), ('retry-after', '7')])
+            return [b'later']
+
+        inner = LimitRequests(app, make('wsgi-inner', 2), x_ratelimit=True, denied=denied)
+        limited = LimitRequests(inner, make('wsgi-outer', 9), x_ratelimit=True)
+        for status, more in ((200, []), (200, []), (503, ['retry-after'])):
+            told = []
+            answer = limited({'REMOTE_ADDR': '192.0.2.1'}, lambda *args: told.append(args))
+            self.assertEqual(b''.join(answer)[:6], b'served' if status == 200 else b'later')
+            self.assertEqual(int(told[0][0].split()[0]), status)
+            names = [name.lower() for name, _ in told[0][1]]
+            lists = ['ratelimit', 'ratelimit-policy'] * 2
+            numbers = [f'x-ratelimit-{of}' for of in ('limit', 'remaining', 'reset')]
+            self.assertEqual(sorted(names), sorted(['content-type', *lists, *numbers, *more]))
+            fields = {name.lower(): value for name, value in reversed(told[0][1])}
+            self.assertEqual((fields['x-ratelimit-limit'], fields.get('retry-after', '7')), ('2', '7'))
+
     def test_a_head_has_no_body(self):
         by_key = {'client_id': lambda environ: environ.get('HTTP_X_KEY', 'a')}
         limited = LimitRequests(app, make('wsgi-head', 1), **by_key)

@@ -1,7 +1,7 @@
 """What the middlewares for WSGI and ASGI share: their options, a request's cost, and what is told of a result."""
 from __future__ import annotations
 
-from typing import Any, Callable, Generic, List, Optional, Tuple, TypeVar, Union
+from typing import Any, AnyStr, Callable, Generic, Iterable, List, Optional, Tuple, TypeVar, Union
 
 from ._limiter import Limiter
 from ._options import check_flag, check_function, check_integer
@@ -15,6 +15,9 @@ App = TypeVar('App')
 TOO_MANY_REQUESTS = b'Too many requests\n'
 BAD_REQUEST = b'Bad request\n'
 
+# Fields that several limiters may tell, each in its own line: as WSGI has them, and as ASGI.
+LISTS = frozenset(['ratelimit-policy', 'ratelimit', b'ratelimit-policy', b'ratelimit'])
+
 
 def read_address(name: str, address: Any) -> str:
     """An address that the server tells, as an id."""
@@ -24,6 +27,17 @@ def read_address(name: str, address: Any) -> str:
         raise RuntimeError(
             f'{name} is {show(address)}, no address: pass client_id, or let the server tell the address'
         ) from None
+
+
+def merge_fields(
+    headers: Iterable[Tuple[AnyStr, AnyStr]], fields: Iterable[Tuple[AnyStr, AnyStr]]
+) -> List[Tuple[AnyStr, AnyStr]]:
+    """A response's header fields, and those that tell a result. Of what is no list a response has one field: that
+    of the app, or of a middleware inside, which knows better, stays."""
+    merged = list(headers)
+    there = {name.lower() for name, _ in merged}
+    merged += [field for field in fields if field[0].lower() in LISTS or field[0].lower() not in there]
+    return merged
 
 
 class Middleware(Generic[Request, App]):

@@ -8,7 +8,7 @@ import inspect
 from typing import Any, Awaitable, Callable, Iterable, MutableMapping, Optional, Tuple, Union
 
 from ._limiter import Limiter
-from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, read_address
+from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, merge_fields, read_address
 from ._stint import ClientIdError
 
 Scope = MutableMapping[str, Any]
@@ -99,7 +99,7 @@ class LimitRequests(Middleware[Scope, App]):
 def _add_fields(send: Send, fields: Fields) -> Send:
     async def send_with_fields(message: Message) -> None:
         if message['type'] in STARTS:
-            message = {**message, 'headers': [*message.get('headers', ()), *fields]}
+            message = {**message, 'headers': merge_fields(message.get('headers', ()), fields)}
         await send(message)
 
     return send_with_fields

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Tuple, Union
 
 from ._limiter import Limiter
-from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, read_address
+from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, merge_fields, read_address
 from ._stint import ClientIdError
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ class LimitRequests(Middleware['WSGIEnvironment', 'WSGIApplication']):
 
 def _add_fields(start_response: StartResponse, fields: List[Tuple[str, str]]) -> StartResponse:
     def start(status: str, headers: List[Tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-        return start_response(status, [*headers, *fields], *error)
+        return start_response(status, merge_fields(headers, fields), *error)
 
     return start
