@@ -1,8 +1,10 @@
 """The storage of the package limits: its strategies, in threads and in event loops, and flask-limiter on it."""
 import asyncio
 import inspect
+import os
 import time
 import unittest
+import urllib.parse
 
 import support
 
@@ -18,6 +20,7 @@ except ImportError:
 try:
     import flask
     import flask_limiter
+    from flask_limiter import commands
 except ImportError:
     flask_limiter = None
 
@@ -67,6 +70,26 @@ class Storage(unittest.TestCase):
             self.assertEqual([kept.acquire_entry(key, 1, 600) for _ in range(2)], [True, False], repr(key))
         self.assertTrue(kept.acquire_entry('a', 1, 600, amount=0))
 
+    def test_a_limit_of_0_admits_nobody(self):
+        kept = storage(policy='nobody')
+        limiter, item = limits.strategies.MovingWindowRateLimiter(kept), limits.parse('0/minute')
+        self.assertEqual((limiter.hit(item, 'a'), limiter.test(item, 'a')), (False, False))
+        reset, left = limiter.get_window_stats(item, 'a')
+        self.assertEqual(left, 0)
+        self.assertGreater(reset, time.time())
+        self.assertTrue(kept.acquire_entry('a', 0, 60, amount=0))
+
+    def test_options_of_limits_itself(self):
+        for scheme in ('stint', 'async+stint'):
+            uri = f'{scheme}://{agent.socket}'
+            self.assertEqual(limits.storage.storage_from_string(uri, wrap_exceptions=True).storage, uri)
+
+    def test_a_path_is_whatever_the_system_has(self):
+        path = os.fsencode(support.folder / 'b') + b'\xff.sock'
+        os.symlink(agent.socket, path)
+        kept = limits.storage.storage_from_string(f'stint://{urllib.parse.quote(path)}', policy='path')
+        self.assertNotEqual(kept.limiters.find(3, 60).peek('a').source, 'local')
+
     def test_event_loops(self):
         async def ask():
             kept = limits.storage.storage_from_string(f'async+stint://{agent.socket}', policy='async', **ONCE_MORE)
@@ -77,6 +100,9 @@ class Storage(unittest.TestCase):
             self.assertFalse(await limiter.test(item, 'a'))
             self.assertEqual((await limiter.get_window_stats(item, 'a'))[1], 0)
             self.assertTrue(await kept.check())
+            nobody = limits.parse('0/minute')
+            self.assertEqual((await limiter.hit(nobody, 'a'), await limiter.test(nobody, 'a')), (False, False))
+            self.assertEqual((await limiter.get_window_stats(nobody, 'a'))[1], 0)
             for call in (kept.incr('a', 1), kept.get('a'), kept.get_expiry('a'), kept.reset(), kept.clear('a')):
                 with self.assertRaises(NotImplementedError):
                     await call
@@ -164,6 +190,17 @@ class FlaskLimiter(unittest.TestCase):
         self.assertGreater(int(answers[-1].headers['Retry-After']), 0)
         self.assertEqual(clients[0].get('/', headers={'x-key': 'b'}).status_code, 200)
         self.assertEqual([client.get('/once').status_code for client in clients], [200, 429])
+
+    def test_the_commands_of_flask(self):
+        app = flask.Flask('commands')
+        uri = f'stint://{agent.socket}'
+        options = {'app': app, 'storage_uri': uri, 'strategy': 'moving-window', 'default_limits': ['4/hour']}
+        flask_limiter.Limiter(lambda: 'a', **options)
+        app.cli.add_command(commands.cli, 'limiter')
+        runner = app.test_cli_runner()
+        for command in (['config'], ['limits', '--key', 'a']):
+            told = runner.invoke(args=['limiter', *command])
+            self.assertEqual((told.exception, told.exit_code), (None, 0), told.output)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ def _read_path(uri: Optional[str]) -> Optional[str]:
     parts = urllib.parse.urlsplit(uri or '')
     if parts.netloc or parts.query or parts.fragment:
         raise ValueError(f'the storage is {uri!r}, must be stint:// or stint:///PATH-OF-THE-SOCKET')
-    return urllib.parse.unquote(parts.path) or None
+    return urllib.parse.unquote(parts.path, errors='surrogateescape') or None
 
 
 def _make_client_id(key: str) -> str:
@@ -69,6 +69,11 @@ def _tell_window(result: Result, limit: int, expiry: int) -> Tuple[int, int]:
     return math.ceil(time.time() + left_ms / 1000) - expiry, taken
 
 
+def _tell_nothing() -> Tuple[int, int]:
+    """Of a limit of 0: its window begins now, and nothing is in it."""
+    return math.ceil(time.time()), 0
+
+
 def _refuse_counting() -> NoReturn:
     raise NotImplementedError(
         "stint decides by a window of its own, and counts nothing: strategy='moving-window' is needed"
@@ -85,14 +90,19 @@ class StintStorage(Storage, MovingWindowSupport):
     STORAGE_SCHEME = ['stint']
     base_exceptions = StintError
 
-    def __init__(self, uri: Optional[str] = None, **options: Any) -> None:
-        super().__init__(uri)
+    def __init__(self, uri: Optional[str] = None, wrap_exceptions: bool = False, **options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self.limiters = _Limiters(uri, **options)
+        self.storage = uri  # which `flask limiter config` shows
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        return amount < 1 or self.limiters.find(limit, expiry).check(_make_client_id(key), amount).allowed
+        if amount < 1 or limit < 1:
+            return amount < 1
+        return self.limiters.find(limit, expiry).check(_make_client_id(key), amount).allowed
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> Tuple[int, int]:
+        if limit < 1:
+            return _tell_nothing()
         return _tell_window(self.limiters.find(limit, expiry).peek(_make_client_id(key)), limit, expiry)
 
     def check(self) -> bool:
@@ -121,14 +131,19 @@ class AsyncStintStorage(AsyncStorage, AsyncMovingWindowSupport):
     STORAGE_SCHEME = ['async+stint']
     base_exceptions = StintError
 
-    def __init__(self, uri: Optional[str] = None, **options: Any) -> None:
-        super().__init__(uri)
+    def __init__(self, uri: Optional[str] = None, wrap_exceptions: bool = False, **options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self.limiters = _Limiters(uri, **options)
+        self.storage = uri  # which `flask limiter config` shows
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        return amount < 1 or (await self.limiters.find(limit, expiry).acheck(_make_client_id(key), amount)).allowed
+        if amount < 1 or limit < 1:
+            return amount < 1
+        return (await self.limiters.find(limit, expiry).acheck(_make_client_id(key), amount)).allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> Tuple[int, int]:
+        if limit < 1:
+            return _tell_nothing()
         result = await self.limiters.find(limit, expiry).apeek(_make_client_id(key))
         return _tell_window(result, limit, expiry)
 
