@@ -81,7 +81,9 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
         (accepted,) = await ask(limited, kind='websocket')
         self.assertEqual(accepted['type'], 'websocket.accept')
         self.assertEqual(dict(accepted['headers'])[b'ratelimit-policy'], b'"asgi-websocket";q=1;w=600')
-        self.assertEqual(await ask(limited, kind='websocket'), [{'type': 'websocket.close', 'code': 1008}])
+        for more in ({}, {'extensions': None}, {'extensions': {}}):
+            sent = await ask(limited, kind='websocket', **more)
+            self.assertEqual(sent, [{'type': 'websocket.close', 'code': 1008}])
         sent = await ask(limited, kind='websocket', extensions={'websocket.http.response': {}})
         self.assertEqual(
             [message['type'] for message in sent],

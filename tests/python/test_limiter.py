@@ -197,8 +197,9 @@ class Closing(unittest.TestCase):
             lambda: limiter.refund('a', result),
             lambda: stint.check_all([(limiter, 'a')]),
         ):
-            with self.assertRaisesRegex(stint.StintError, '^this limiter is closed$'):
+            with self.assertRaisesRegex(stint.StintError, '^this limiter is closed$') as caught:
                 call()
+            self.assertIsNone(caught.exception.code)
         self.assertEqual(result.policy, 'close')
 
     def test_while_threads_wait_in_it(self):

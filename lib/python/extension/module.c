@@ -16,8 +16,17 @@ static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *s
 	return (PyTypeObject *)add(module, name, PyType_FromModuleAndSpec(module, spec, NULL));
 }
 
-static PyObject *make_error(const char *name, const char *doc, PyObject *base) {
-	return PyErr_NewExceptionWithDoc(name, doc, base, NULL);
+/* A limiter that is closed has no code of the library's. */
+static PyObject *make_stint_error(void) {
+	PyObject *attributes = Py_BuildValue("{sO}", "code", Py_None);
+	PyObject *error =
+		attributes
+			? PyErr_NewExceptionWithDoc("stint.StintError",
+	                                    "What is no wrong argument. code: the STINT_E... of stint.h, or None.",
+	                                    NULL, attributes)
+			: NULL;
+	Py_XDECREF(attributes);
+	return error;
 }
 
 /* The library's attachments belong to a process, and callbacks must find their interpreter. */
@@ -34,11 +43,10 @@ static int execute(PyObject *module) {
 	if (!is_main_interpreter())
 		return -1;
 	LIST_INIT(&s->attachments);
-	s->error =
-		add(module, "StintError",
-	        make_error("stint.StintError", "What is no wrong argument. code: the STINT_E... of stint.h.", NULL));
+	s->error = add(module, "StintError", make_stint_error());
 	s->client_id_error = add(module, "ClientIdError",
-	                         make_error("stint.ClientIdError", "A str that is no client's id.", PyExc_ValueError));
+	                         PyErr_NewExceptionWithDoc("stint.ClientIdError", "A str that is no client's id.",
+	                                                   PyExc_ValueError, NULL));
 	s->attachment = add_type(module, "Attachment", &attachment_spec);
 	s->limiter = (PyTypeObject *)add(module, "Limiter", limiter_make_type(module, check_methods));
 	s->result = add_type(module, "Result", &result_spec);

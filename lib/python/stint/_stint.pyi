@@ -6,8 +6,8 @@ __version__: str
 class StintError(Exception):
     """What is no wrong argument: a limiter that is closed, a system that refuses."""
 
-    code: int
-    """STINT_E... of stint.h; a limiter that is closed has none."""
+    code: Optional[int]
+    """STINT_E... of stint.h; None: the limiter is closed."""
 
 class ClientIdError(ValueError):
     """A str that is no client's id: 1 to 255 bytes in UTF-8, without a NUL or a lone surrogate."""

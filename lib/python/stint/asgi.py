@@ -39,7 +39,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, status: int, body:
     if scope['type'] == 'websocket':
         await receive()  # its wish to connect
         prefix = 'websocket.'
-        if 'websocket.http.response' not in scope.get('extensions', {}):
+        if 'websocket.http.response' not in (scope.get('extensions') or {}):
             await send({'type': 'websocket.close', 'code': POLICY_VIOLATION})
             return
     headers = [(b'content-type', b'text/plain'), (b'content-length', str(len(body)).encode())]
