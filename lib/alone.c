@@ -1,6 +1,7 @@
 /*
  * alone.c - checks without the agent, for those who can't wait for it.
  */
+#include "count.h"
 #include "limiter.h"
 #include "question.h"
 #include "sized.h"
@@ -14,6 +15,7 @@ int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id
 		return error;
 	limiter_decide_locally(&q, &own);
 	limiter_tell(limiter, &own);
+	count_verdict(limiter, &own);
 	sized_copy_result(result, result_size, &own);
 	return 0;
 }

@@ -266,6 +266,16 @@ static void what_is_decided_after_an_error_is_counted_too(void **state) {
 	expect_counted(f, STINT_SOURCE_LOCAL, TALLY_ALLOWED, 1);
 }
 
+/* Such a check decides after an error, too. */
+static void what_is_decided_alone_is_counted(void **state) {
+	struct fixture *f = *state;
+	attach(f);
+	assert_int_equal(stint_check_alone(f->api, "c", 1, &f->r), 0);
+	assert_int_equal(stint_check_alone(f->api, "", 1, &f->r), STINT_ECLIENT);
+	expect_counted(f, STINT_SOURCE_LOCAL, TALLY_ALLOWED, 1);
+	assert_int_equal(fake_table_errors(table_of(f), STINT_ECLIENT), 0); /* the check before was told that */
+}
+
 static void a_cancelled_check_is_an_error(void **state) {
 	struct fixture *f = *state;
 	attach(f);
@@ -323,6 +333,7 @@ int main(void) {
 		TEST(errors_are_counted_by_their_kind),
 		TEST(an_error_of_a_policy_that_there_is_not_is_counted),
 		TEST(what_is_decided_after_an_error_is_counted_too),
+		TEST(what_is_decided_alone_is_counted),
 		TEST(a_cancelled_check_is_an_error),
 		TEST(an_admission_counts_for_each_part_and_a_denial_for_one),
 	};
