@@ -143,10 +143,25 @@ static core_event_want *event_of(const struct wire_want *want) {
 	return want->head.flags & WIRE_WANT_LOOK ? core_look : core_provide;
 }
 
+/* Returns how long ago it was sent: long ago, if this agent was stopped meanwhile. A look takes nothing, and is as
+ * good as new. */
+static int32_t age_ms(const struct wire_want *want, int64_t now_ns) {
+	int32_t age = (int32_t)((uint32_t)(now_ns / NS_PER_MS) - want->sent_ms);
+	return want->sent_ms == 0 || (want->head.flags & WIRE_WANT_LOOK) || age < 0 ? 0 : age;
+}
+
+/* Returns how much longer the app waits; below 0: it has given up. */
+static int64_t left_ms(const struct wire_want *want, int64_t now_ns) {
+	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
+	return (int64_t)timeout_ms - age_ms(want, now_ns);
+}
+
 void driver_on_want(struct driver *driver, server_peer peer, const struct wire_want *want, const char *id,
                     size_t length) {
 	int64_t now_ns = monotonic_now_ns();
-	uint32_t timeout_ms = want->timeout_ms < STINT_TIMEOUT_MS_MAX ? want->timeout_ms : STINT_TIMEOUT_MS_MAX;
+	int64_t timeout_ms = left_ms(want, now_ns);
+	if (timeout_ms < 0) /* what it takes would be lost */
+		return;
 	int index = policies_find_number(driver->policies, want->policy);
 	int status = check_want(index, want, id, length);
 	if (status != 0) {

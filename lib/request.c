@@ -32,11 +32,13 @@ static uint16_t flags_of(const struct question *q) {
 
 bool request_send_want(const struct request *r, int fd) {
 	const struct question *q = &r->question;
+	uint64_t now_ns = clock_fine_ns();
 	struct wire_want message = {
 		.head = {.type = WIRE_WANT, .flags = flags_of(q), .serial = r->serial},
 		.policy = atomic_load(&q->limiter->binding)->policy,
 		.cost = q->cost,
-		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(clock_fine_ns(), r->give_up_ns)),
+		.timeout_ms = (uint32_t)clock_ms_up(clock_left_ns(now_ns, r->give_up_ns)),
+		.sent_ms = (uint32_t)(now_ns / NS_PER_MS),
 	};
 	return connection_send(fd, &message, sizeof(message), q->id, q->length);
 }

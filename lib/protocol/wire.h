@@ -109,7 +109,7 @@ struct wire_want { /* then the client's id */
 	uint32_t policy;
 	uint32_t cost;
 	uint32_t timeout_ms; /* the app gives up then: a later answer is of no use */
-	uint32_t reserved;
+	uint32_t sent_ms;    /* when, by CLOCK_MONOTONIC modulo 2^32: the agent may read it late; 0: unknown */
 };
 
 struct wire_verdict {

@@ -93,6 +93,36 @@ static void and_no_longer(void **state) {
 	assert_int_equal(verdicts, 0);
 }
 
+static void wants_since(uint32_t ms, uint16_t flags) {
+	const struct wire_want want = {.head = {.type = WIRE_WANT, .flags = flags, .serial = 70},
+	                               .policy = number(),
+	                               .cost = 1,
+	                               .timeout_ms = 1000,
+	                               .sent_ms = (uint32_t)(monotonic_now_ns() / MS) - ms};
+	driver_on_want(&agent.driver, 7, &want, "anna", 4);
+}
+
+/* It was sent while this agent was stopped. What it took would be lost. */
+static void nothing_is_taken_for_whom_has_given_up(void **state) {
+	(void)state;
+	wants_since(30000, 0);
+	wants_since(30000, WIRE_WANT_PROVIDE);
+	assert_int_equal(core_counters(agent.driver.core)->wants, 0);
+	wants_since(30000, WIRE_WANT_PROVIDE | WIRE_WANT_LOOK); /* it takes nothing */
+	wants_since(0, 0);
+	wants_since((uint32_t)-500, 0); /* a clock that is a little ahead */
+	assert_int_equal(core_counters(agent.driver.core)->wants, 3);
+}
+
+static void what_was_sent_a_while_ago_waits_so_much_less(void **state) {
+	(void)state;
+	int64_t now_ns = monotonic_now_ns();
+	wants_since(600, 0);
+	core_database_down(agent.driver.core, now_ns + 500 * MS);
+	core_advance(agent.driver.core, now_ns + 500 * MS);
+	assert_int_equal(verdicts, 0);
+}
+
 static void nobody_waits_for_ever(void **state) {
 	(void)state;
 	int64_t now_ns = monotonic_now_ns();
@@ -263,6 +293,8 @@ int main(void) {
 		TEST(who_waits_does_so_for_as_long_as_it_says),
 		TEST(and_no_longer),
 		TEST(nobody_waits_for_ever),
+		TEST(nothing_is_taken_for_whom_has_given_up),
+		TEST(what_was_sent_a_while_ago_waits_so_much_less),
 		TEST(all_of_a_verdict_is_sent),
 		TEST(what_was_granted_is_told_at_once),
 		TEST(a_batch_that_met_a_lock_is_kept),
