@@ -50,7 +50,8 @@ void async_init(struct async *a, struct channel *channel, uint64_t process) {
 
 void async_destroy(struct async *a) {
 	watch_close(&a->watch);
-	for (unsigned i = 0; i < a->chunk_count; i++) {
+	/* Not by their count: a fork may have come between the count and the chunk. */
+	for (unsigned i = 0; i < ASYNC_CHUNKS && a->chunk[i]; i++) {
 		for (unsigned j = 0; j < ASYNC_CHUNK; j++)
 			free(a->chunk[i][j].together);
 		free(a->chunk[i]);

@@ -469,6 +469,23 @@ static void a_child_may_just_close(void **state) {
 	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.hello), 1);
 }
 
+/* Another thread has counted a chunk of checks, and was about to note where it is. */
+static void a_child_may_close_what_was_half_made(void **state) {
+	struct fixture *f = *state;
+	pid_t child;
+
+	assert_true(stint_is_allowed(f->api, "c"));
+	struct async *async = &attachment_find_conversation(f->st)->async;
+	assert_int_equal(async->chunk_count, 0);
+	child = fork();
+	if (child == 0) {
+		async->chunk_count = 1;
+		close_all(f);
+		leave(0);
+	}
+	assert_true(is_well(child));
+}
+
 static void a_child_uses_the_table_at_once(void **state) {
 	struct fixture *f = *state;
 	struct stint_result r;
@@ -650,6 +667,7 @@ int main(void) {
 		TEST(both_go_on_after_a_fork),
 		TEST(a_child_may_be_the_first_to_check),
 		TEST(a_child_may_just_close),
+		TEST(a_child_may_close_what_was_half_made),
 		TEST(a_child_uses_the_table_at_once),
 		TEST(threads_and_a_loop_share_one_declaration),
 		TEST(a_child_declares_for_itself),
