@@ -26,6 +26,13 @@ class Operator {
 		await this.#pool.query('select stint.block_client($1, $2, null, $3)', [policy, id, forMs]);
 	}
 
+	/** The same, but of a block that there is nothing changes. @returns {Promise<boolean>} whether there was none */
+	async blockUnlessBlocked(policy, id, forMs) {
+		const {rows} = await this.#pool.query('select stint.block_client($1, $2, null, $3) where not exists ' +
+			'(select from stint.client_limit where policy = $1 and client_id = $2 and blocked)', [policy, id, forMs]);
+		return rows.length > 0;
+	}
+
 	/** Ends a block, if there is one. */
 	async unblock(policy, id) {
 		try {
@@ -36,9 +43,15 @@ class Operator {
 		}
 	}
 
-	/** Forgets what was counted for a client. */
+	/** Forgets what was counted for a client: what hosts may hold of it unspent when they have said that they don't any more. */
 	async reset(policy, id) {
 		await this.#pool.query('select from stint.reset_client($1, $2)', [policy, id]);
+	}
+
+	/** @returns {Promise<boolean>} whether anything counts for a client */
+	async counts(policy, id) {
+		const {rows} = await this.#pool.query('select from stint.client_charge where policy = $1 and client_id = $2 limit 1', [policy, id]);
+		return rows.length > 0;
 	}
 }
 

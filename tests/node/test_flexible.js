@@ -74,11 +74,27 @@ testBoth('penalty: points beyond the limit', {points: 10}, async (limiter) => {
 	return [remainingPoints, consumedPoints, (await denied(limiter.consume('a'))) instanceof Error];
 });
 
-test('get: who is blocked has consumed something', async (t) => {
+test('get: who would be denied has consumed more than the points, who wouldn\'t no more than them', async (t) => {
+	const limiter = make({keyPrefix: 'get', points: 2});
+	await limiter.consume('a', 2);
+	assert.ok((await limiter.get('a')).consumedPoints > limiter.points);
+	// An operator's limit, or the fallback's, is another.
+	let verdict;
+	t.mock.method(DistributedRateLimiter.prototype, 'peek', async () => verdict);
+	for (const [limit, remaining, isBeyond] of [[10, 1, false], [10, 0, true], [1, 0, true], [0, 0, true]]) {
+		verdict = {allowed: remaining > 0, limit, remaining, retryAfterMs: 5, resetAfterMs: 5};
+		assert.strictEqual((await limiter.get('a')).consumedPoints > limiter.points, isBeyond, `${remaining} of ${limit}`);
+	}
+	t.mock.method(DistributedRateLimiter.prototype, 'check', async () => ({allowed: false, limit: 1, remaining: 0, retryAfterMs: 5, resetAfterMs: 5}));
+	assert.ok((await denied(limiter.consume('a'))).consumedPoints > limiter.points);
+	limiter.close();
+});
+
+test('get: who is blocked has consumed more than the points', async (t) => {
 	const limiter = make({keyPrefix: 'blocked'});
 	t.mock.method(DistributedRateLimiter.prototype, 'peek', async () => ({allowed: false, limit: 0, remaining: 0, retryAfterMs: 5000, resetAfterMs: 5000}));
 	const told = await limiter.get('a');
-	assert.deepStrictEqual([told.msBeforeNext, told.consumedPoints > 0, told.remainingPoints], [5000, true, 0]);
+	assert.deepStrictEqual([told.msBeforeNext, told.consumedPoints, told.remainingPoints], [5000, 6, 0]);
 	limiter.close();
 });
 
@@ -114,7 +130,9 @@ test('what stint can\'t do is refused, and says why', async () => {
 		[{points: undefined}, /^TypeError: points is undefined,/],
 		[{duration: 0}, /^RangeError: duration is 0, must be 0.1 to 2678400 s$/],
 		[{duration: '1'}, /^RangeError: duration is "1",/],
-		[{blockDuration: 10}, /^TypeError: blockDuration is 10, must be left out: denied clients wait/],
+		[{inMemoryBlockOnConsumed: 5}, /^TypeError: inMemoryBlockOnConsumed is 5, must be left out: who is denied is denied from memory$/],
+		[{policy: 'x'}, /^TypeError: policy is "x", must be left out: it is keyPrefix$/],
+		[{maxRequests: 7}, /^TypeError: maxRequests is 7, must be left out: it is points$/],
 		[{execEvenly: true}, /^TypeError: execEvenly is true, must be left out: nobody is delayed$/],
 		[{insuranceLimiter: {}}, /^TypeError: insuranceLimiter is an object, must be left out: fallbackMaxRequests/],
 		[{operator: {}}, /^TypeError: operator is an object, must be a Pool of pg$/],
@@ -129,7 +147,9 @@ test('what stint can\'t do is refused, and says why', async () => {
 	await assert.rejects(limiter.delete('a'), /^TypeError: operator is undefined, .*stint client reset/);
 	for (const wrong of [undefined, '10', -1, NaN, 31536001])
 		await assert.rejects(limiter.block('a', wrong), /^RangeError: secDuration is .*, must be 0, or 0.001 to 31536000 s$/);
-	await assert.rejects(limiter.set('a', 1, 1), /penalty\(\) and reward\(\)/);
+	await assert.rejects(limiter.set('a', 1), /^TypeError: operator is undefined, .*stint client reset/);
+	await assert.rejects(limiter.set('a', 1, 5), /^RangeError: secDuration is 5, must be left out, or 600: .*block\(\)/);
+	await assert.rejects(limiter.set('a', -1), /^RangeError: points is -1, must be an integer of 0 to 1000000000$/);
 	await assert.rejects(limiter.consume('a', 0), /^RangeError: pointsToConsume is 0, must be an integer of 1 to/);
 	await assert.rejects(limiter.consume('a', 1, {customDuration: 5}), /^TypeError: customDuration is 5, must be left out/);
 	await assert.rejects(limiter.consume(''), /^RangeError: clientId is empty/);

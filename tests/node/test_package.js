@@ -122,11 +122,13 @@ const TYPED = `
 		new ExpressRateLimitStore({ policy: fields[0][0] }).shutdown();
 		forFastify.limitRequests(limiter, { clientId: (request) => request.ip, onDenied: (request, reply, denied) => reply.send(denied.reason) });
 		forHono.limitRequests(limiter, { counts: (context) => context.res.status < 400, headers: { xRateLimit: true } });
-		const flexible = new RateLimiterStint({ points: 5, duration: 60, keyPrefix: 'login', cacheClient: agent });
+		const flexible = new RateLimiterStint({ points: 5, duration: 60, keyPrefix: 'login', cacheClient: agent, blockDuration: 900,
+			operator: { query: async () => ({ rows: [] }) } });
+		const left: number = (await flexible.set('a', 3, 60)).remainingPoints + flexible.blockDuration + (await flexible.set('a', 0)).consumedPoints;
 		const res: RateLimiterRes | null = await flexible.get((await flexible.consume('a', 2)).consumedPoints);
 		limiter.close();
 		limiter[Symbol.dispose]();
-		return allowed && tried ? tried.remaining : verdict.retryAfterMs;
+		return allowed && tried ? tried.remaining : verdict.retryAfterMs + left;
 	}
 	// @ts-expect-error
 	forFastify.makeFastifyRateLimitStore({ maxRequests: 1 });
