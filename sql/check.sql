@@ -54,7 +54,7 @@ from (
 		select 'stint.change_queue' as name, 'insert into stint.change_queue default values' as mend,
 			exists (select from stint.change_queue) as found
 		union all
-		select 'stint.expiry', 'insert into stint.expiry (policy_id, client_id) values (0, '''')', exists (select from stint.expiry)
+		select 'stint.expiry', 'insert into stint.expiry default values', exists (select from stint.expiry)
 		union all
 		select 'stint.fleet', 'insert into stint.fleet (live_hosts, counted_at) values (1, ''-infinity'')', exists (select from stint.fleet)
 		union all
