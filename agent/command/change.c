@@ -107,10 +107,13 @@ int change_tell(json_t *entry, const char *const *given) {
 
 /* ---- Made ------------------------------------------------------------------------------ */
 
-/* What this transaction has changed. It may have waited for others', who log in as the same role. */
+/* What this transaction has changed. It may have waited for others', who log in as the same role. Until it ends
+ * nobody else changes anything: all behind the newest change of others is its own. So of a long history no more
+ * is read, and nobody waits for that. */
 static const char changes_sql[] =
 	"select action, policy, client_id, old, new from stint.policy_history"
-	" where own and at >= now() and policy = $1 and ($2::text is null or client_id = $2)"
+	" where change_id > (select coalesce(max(change_id), 0) from stint.policy_history where not own)"
+	" and own and at >= now() and policy = $1 and ($2::text is null or client_id = $2)"
 	" order by change_id";
 
 /* An action that its words don't show. */

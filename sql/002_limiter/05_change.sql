@@ -28,6 +28,9 @@ comment on column stint.change.new is 'The row after; null: there is none. Of a 
 
 create index change_dropped_idx on stint.change (policy_name, change_id) where action = 'dropped';
 
+create index change_client_idx on stint.change (client_id, change_id) where client_id is not null;
+
+comment on index stint.change_client_idx is 'What has been changed for a client lately, without a look at a year of it.';
 comment on index stint.change_dropped_idx is 'Whether a policy that an app declares was dropped before: see stint.declare_policy().';
 
 -- A row is locked here, and not an advisory lock, which anybody who may connect could take and keep.

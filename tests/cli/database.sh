@@ -385,6 +385,17 @@ ok '... the id is escaped' "$(grep -qF 'cascade; --\x0a\x1b[31m' <<<"$output"; e
 expect 'client show: nothing is known' 0 '^verdict +admitted: nothing of its limit is used$' "$stint" client show api new
 expect 'client show: no such policy' 2 'there is no policy "apl"; did you mean "api"' "$stint" client show apl bob
 expect 'client show --json' 0 '"remaining": 0,' "$stint" client show api carl --json
+
+# A year's history may be long: to read all of it takes seconds, in which nobody else could change anything.
+sql stint "insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id)
+	select now() - interval '1 day', 'app', 'blocked', 1, 'api', 'old ' || i from generate_series(1, 20000) i" 'analyze stint.change'
+history_read() { sql stint "select pg_stat_get_tuples_returned('stint.change'::regclass)"; }
+read_before=$(history_read)
+expect 'a long history: client block' 0 '^api latest: blocked$' "$stint" client block api latest
+expect '... that changes nothing' 0 '^nothing has changed' "$stint" client block api latest
+expect '... client show' 0 'blocked' "$stint" client show api 'old 7'
+ok '... is not read from end to end' "$([[ $(history_read) -eq $read_before ]]; echo $?)" "$read_before rows before, $(history_read) now"
+sql stint "delete from stint.change where client_id like 'old %'" "select stint.clear_override('api', 'latest')" >/dev/null
 expect 'client reset' 0 '^ *4 +3$' "$stint" client reset api bob
 expect 'client reset --json' 0 '"forgotten": 0' "$stint" client reset api bob --json
 expect 'client reset: one that was never counted' 0 '^ *0 +0$' "$stint" client reset api nobody
