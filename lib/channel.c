@@ -447,14 +447,16 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 	connection_send(fd, &message, sizeof(message), id, id_length);
 }
 
-/* The caller holds the lock: the socket is that of the limiter's declaration, and so is the policy's number. */
+/* The caller holds the lock: the socket is that of the limiter's declaration, and so is the policy's number, unless
+ * the agent has made room for another policy since. */
 static bool send_charge(struct channel *ch, const struct question *q) {
 	struct wire_charge message = {.head = {.type = WIRE_CHARGE}, .cost = q->cost};
 	int fd = ch->state == CHANNEL_READY ? find_socket(ch, q->limiter) : -1;
 	if (fd < 0)
 		return false;
 	message.policy = atomic_load(&q->limiter->binding)->policy;
-	return connection_send_once(fd, &message, sizeof(message), q->id, q->length);
+	return is_in_directory(ch->mapping, message.policy) &&
+	       connection_send_once(fd, &message, sizeof(message), q->id, q->length);
 }
 
 bool channel_send_charge(struct channel *ch, const struct question *q) {

@@ -401,8 +401,9 @@ static inline int stint_peek_n(struct stint_limiter *limiter, const char *client
  * denied until the debt has left the window. Never waits. What a lease of this host covers is counted at once; of
  * the rest the agent is told, which counts it with its next statement.
  *
- * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: the agent has gone, there is
- * no connection on which this limiter was asked for a check before, or its socket is full.
+ * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: the agent has gone, or has
+ * dropped the policy, there is no connection on which this limiter was asked for a check before, or its socket is
+ * full.
  */
 static inline int stint_charge(struct stint_limiter *limiter, const char *client_id, uint32_t cost);
 int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost);

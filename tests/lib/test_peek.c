@@ -131,6 +131,15 @@ static void who_cannot_tell_says_so(void **state) {
 	assert_int_equal(stint_charge_n(f->api, "a\0b", 3, 1), STINT_ECLIENT);
 }
 
+/* The agent has made room for another policy: it would count for nobody. */
+static void a_policy_that_was_dropped_is_charged_nothing(void **state) {
+	struct fixture *f = *state;
+	assert_true(stint_is_allowed(f->api, "c"));
+	atomic_fetch_add(&directory_entries(f->agent.table.directory)[0].generation, 1);
+	assert_int_equal(stint_charge(f->api, "c", 1), STINT_EAGENT);
+	assert_int_equal(fake_agent_count(&f->agent, &f->agent.counts.charge), 0);
+}
+
 /* ---- Refunds ---------------------------------------------------------------------------------- */
 
 static void what_was_admitted_can_be_given_back_once(void **state) {
@@ -283,6 +292,7 @@ int main(void) {
 		TEST(a_charge_is_taken_from_the_lease),
 		TEST(the_agent_is_told_of_what_no_lease_covers),
 		TEST(who_cannot_tell_says_so),
+		TEST(a_policy_that_was_dropped_is_charged_nothing),
 		TEST(what_was_admitted_can_be_given_back_once),
 		TEST(no_more_is_given_back_than_was_admitted),
 		TEST_ABSENT(nor_than_the_process_has_admitted),
