@@ -3,17 +3,12 @@
  */
 #include "ask.h"
 #include "attachment.h"
-#include "error.h"
 #include "limiter.h"
-
-static int no_conversation(void) {
-	return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
-}
 
 int ask_agent(const struct question *q, struct stint_result *result) {
 	struct conversation *conversation = attachment_conversation(q->limiter->attachment);
 	if (!conversation)
-		return no_conversation();
+		return STINT_ENOMEM;
 	struct request request = request_make(q, NULL);
 	int status = channel_ask(&conversation->channel, &request);
 	if (status == 0)
@@ -24,7 +19,7 @@ int ask_agent(const struct question *q, struct stint_result *result) {
 int ask_async(const struct question *q, struct stint_result *result, stint_callback *callback, void *arg) {
 	struct conversation *conversation = attachment_conversation(q->limiter->attachment);
 	if (!conversation)
-		return no_conversation();
+		return STINT_ENOMEM;
 	int status = async_start(&conversation->async, q, callback, arg, &result->ticket);
 	if (status != REQUEST_DECIDE_ALONE)
 		return status;

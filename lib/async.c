@@ -320,7 +320,7 @@ void async_collect_due(struct async *a) {
 
 /* Goes on with a check of several limiters after the agent's answer about one of them. Returns false if it is
  * pending again. */
-static bool is_decided(struct async *a, struct async_check *check) {
+static bool conclude_together(struct async *a, struct async_check *check) {
 	struct together *t = check->together;
 	while (check->request.status >= 0) {
 		struct stint_result verdict = request_result(&check->request);
@@ -337,11 +337,12 @@ static bool is_decided(struct async *a, struct async_check *check) {
 	return true;
 }
 
-/* Asks again for a void admission, while there is time, and returns false then. */
-static bool is_final(struct async *a, struct async_check *check) {
+/* Makes what the agent has answered the outcome. Or asks it again, of the next limiter, or for an admission that is
+ * void, while there is time: then returns false, and the check is pending again. */
+static bool conclude(struct async *a, struct async_check *check) {
 	struct request *r = &check->request;
 	if (check->together)
-		return is_decided(a, check);
+		return conclude_together(a, check);
 	if (!request_is_void(r))
 		return true;
 	r->status = clock_fine_ns() < r->give_up_ns ? submit(a, check) : REQUEST_DECIDE_ALONE;
@@ -354,7 +355,7 @@ bool async_take_due(struct async *a, struct async_outcome *outcome) {
 	struct async_check *check;
 	while (!taken && (check = TAILQ_FIRST(&a->due))) {
 		leave(check);
-		taken = is_final(a, check);
+		taken = conclude(a, check);
 		if (taken)
 			take_outcome(a, check, outcome);
 	}

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "attachment.h"
+#include "error.h"
 
 struct stint *attachment_new(const char *socket_path) {
 	struct stint *st = calloc(1, sizeof(*st));
@@ -92,8 +93,10 @@ struct conversation *attachment_conversation(struct stint *st) {
 	if (present && is_ours(st, present))
 		return present;
 	struct conversation *fresh = make_conversation(st, present);
-	if (!fresh)
+	if (!fresh) {
+		error_set(STINT_ENOMEM, "no memory for a connection to the agent");
 		return NULL;
+	}
 	if (!atomic_compare_exchange_strong(&st->conversation, &present, fresh)) {
 		/* Another thread was faster: `present` is now this process's own, and has the inherited descriptors. */
 		watch_forget(&fresh->async.watch);

@@ -359,7 +359,7 @@ static void ask_in_passing(struct channel *ch, const struct request *r) {
 	if (!outstanding_is_declared(&ch->outstanding, r->question.limiter))
 		return;
 	look.question.look = true;
-	look.question.part = false;
+	look.question.of_several = false;
 	request_send_want(&look, atomic_load(&ch->socket.number));
 }
 

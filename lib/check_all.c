@@ -43,7 +43,7 @@ static int check_all(const struct stint_part *parts, size_t part_size, size_t co
 static int start(struct together *t, uint64_t *ticket, stint_callback *callback, void *arg) {
 	struct conversation *conversation = attachment_conversation(t->part[0].limiter->attachment);
 	if (!conversation)
-		return error_set(STINT_ENOMEM, "no memory for a connection to the agent");
+		return STINT_ENOMEM;
 	for (;;) {
 		int status = together_check_limiters(t);
 		if (status != 0)

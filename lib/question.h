@@ -19,7 +19,7 @@ struct question {
 	uint32_t cost;
 	uint64_t until_ns; /* nobody waits for the answer any longer; 0: by the limiter's timeout */
 	bool look;         /* takes nothing; the agent puts into the table what it can get */
-	bool part;         /* of a check of several limiters, which looks first, and ends with a denial */
+	bool of_several;   /* it is one of a check of several limiters, which a denial of one ends */
 };
 
 static inline bool question_is_cost(uint32_t cost) {

@@ -27,7 +27,7 @@ bool request_send_declare(const struct stint_limiter *limiter, uint32_t serial, 
 static uint16_t flags_of(const struct question *q) {
 	if (!q->look)
 		return 0;
-	return q->part ? WIRE_WANT_PROVIDE : WIRE_WANT_PROVIDE | WIRE_WANT_LOOK;
+	return q->of_several ? WIRE_WANT_PROVIDE : WIRE_WANT_PROVIDE | WIRE_WANT_LOOK;
 }
 
 bool request_send_want(const struct request *r, int fd) {

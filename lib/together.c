@@ -263,7 +263,7 @@ bool together_decide(struct together *t) {
 			count_denial(t);
 		if (step != STEP_MISSING)
 			return true;
-		if (t->alone[t->asked] || clock_fine_ns() < t->until_ns)
+		if (clock_fine_ns() < t->until_ns)
 			return false;
 		t->alone[t->asked] = true; /* as if the agent didn't answer: nobody waits any longer */
 	}
@@ -272,7 +272,7 @@ bool together_decide(struct together *t) {
 struct question together_question(const struct together *t) {
 	struct question q = t->part[t->asked];
 	q.look = true;
-	q.part = true;
+	q.of_several = true;
 	q.until_ns = t->until_ns;
 	return q;
 }
