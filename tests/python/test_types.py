@@ -43,6 +43,8 @@ stint.check_all([limiter])
 if limiter.check('a').source == 'redis': pass
 '''
 
+OLDEST, OWN = '3.10', f'{sys.version_info.major}.{sys.version_info.minor}'
+
 
 def mypy(*args):
     done = subprocess.run(
@@ -61,8 +63,15 @@ class Types(unittest.TestCase):
         app, mistakes = support.folder / 'app.py', support.folder / 'mistakes.py'
         app.write_text(APP)
         mistakes.write_text('import stint\n' + MISTAKES.lstrip())
+        for version in OLDEST, OWN:
+            with self.subTest(version):
+                self.check_types(version, app, mistakes)
+
+    def check_types(self, version, app, mistakes):
         status, output = mypy(
             'mypy',
+            '--python-version',
+            version,
             '--strict',
             '--warn-unreachable',
             '--strict-equality',

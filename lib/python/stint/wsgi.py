@@ -11,7 +11,7 @@ from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, merge_field
 from ._stint import ClientIdError
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def by_address(environ: WSGIEnvironment) -> str:
