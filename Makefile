@@ -217,6 +217,7 @@ STINT := \
 	agent/command/top_database.c \
 	agent/command/top_rates.c \
 	agent/command/top_view.c \
+	agent/command/trust.c \
 	agent/command/verdict.c
 
 MIGRATIONS := \
@@ -554,7 +555,7 @@ $(BUILD)/stintd: $(BUILD)/agent/main.o $(BUILD)/agent.a
 $(BUILD)/stint: $(stint_objects) $(pg_objects) $(BUILD)/libstint.a
 	$(call say,LD,$@)$(CC) -pie $(LINK_HARDEN) $(LDFLAGS) -o $@ $^ $(STINT_LIBS) -pthread
 
-$(BUILD)/sql_embed.c: sql/embed sql/check.sql $(MIGRATIONS) $(BUILD)/lists
+$(BUILD)/sql_embed.c: sql/embed sql/check.sql sql/trust.sql $(MIGRATIONS) $(BUILD)/lists
 	$(call say,SQL,$@)mkdir -p $(@D) && sql/embed $(MIGRATIONS) >$@.new && mv $@.new $@
 
 $(BUILD)/tests/support.a: $(support_objects) $(BUILD)/lists
@@ -674,7 +675,7 @@ check-asan:
 
 # Those groups of check-cli that have the command do all that it can. Of a leak it would end with another status.
 check-command: $(BUILD)/stint $(BUILD)/stintd
-	@tests/cli/run usage status database
+	@tests/cli/run usage status database hostile
 
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g1' check-threads

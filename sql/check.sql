@@ -2,7 +2,8 @@
 -- shows it, `stint db migrate` runs it. mend null: nothing can here. as_owner: to be run as stint_owner, after the others.
 --
 -- A superuser may run it, the schema's owner need not be one: what a statement is made of comes from the catalogue itself, as sql/embed
--- writes stint.present_object's query here, and not from tables and views that the owner may fill as he likes.
+-- writes stint.present_object's query here, and not from tables and views that the owner may fill as he likes. That the tables run nothing of
+-- his when they are read or written here, trust.sql has looked.
 with present as (
 @present_object@
 )

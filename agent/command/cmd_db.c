@@ -134,8 +134,9 @@ static int open_database(const struct command_call *call, struct pg **pg, struct
 	int code = command_connect(call, pg);
 	if (code != COMMAND_DONE)
 		return code;
-	int error = read_server(*pg, server);
-	if (error == PG_OK)
+	code = command_trust(call, *pg, true);
+	int error = code == COMMAND_DONE ? read_server(*pg, server) : PG_OK;
+	if (code == COMMAND_DONE && error == PG_OK)
 		error = migrations_read_version(*pg, version);
 	if (error != PG_OK)
 		code = command_database_error(call, *pg, error);
@@ -197,6 +198,27 @@ static int check_init(const struct command_call *call, struct pg *pg, const stru
 	return COMMAND_NO;
 }
 
+/* Roles are the cluster's: another database's installation may have made them, or somebody else, for himself. */
+static const char members_sql[] =
+	"select r.rolname as role, string_agg(m.rolname, ', ' order by m.rolname) as members from (select distinct roleid,"
+	" member from pg_auth_members) a join pg_roles r on r.oid = a.roleid join pg_roles m on m.oid = a.member"
+	" where r.rolname in (" ROLES ") and m.rolname <> current_user and not m.rolsuper group by 1 order by 1";
+
+static int report_members(const struct command_call *call, struct pg *pg) {
+	struct pg_rows rows = {0};
+	int error = pg_query(pg, members_sql, 0, NULL, &rows);
+	if (error != PG_OK)
+		return command_database_error(call, pg, error);
+	for (int i = 0; i < rows.row_count; i++) {
+		char *members = output_printable(rows.cells[i * rows.column_count + 1]);
+		printf("the role %s was there before, with its members: %s\n", rows.cells[i * rows.column_count],
+		       members ? members : "");
+		free(members);
+	}
+	pg_rows_free(&rows);
+	return COMMAND_DONE;
+}
+
 static int init_run(struct command_call *call) {
 	const struct command_option options[] = {{0}};
 	struct server server;
@@ -210,6 +232,8 @@ static int init_run(struct command_call *call) {
 	code = check_init(call, pg, &server, version);
 	if (code == COMMAND_DONE)
 		code = apply_from(call, pg, version);
+	if (code == COMMAND_DONE)
+		code = report_members(call, pg);
 	if (code == COMMAND_DONE)
 		fputs(login_hint, stdout);
 	pg_close(pg);
@@ -285,16 +309,12 @@ static int migrate_run(struct command_call *call) {
 }
 
 /* Selects who is a member of which role, one row each, and whether the member inherits its rights. Since
- * PostgreSQL 16, there is one membership for each role that granted it. */
-static const char *roles_sql(const struct server *server) {
-	if (server->version >= 160000)
-		return "select r.rolname as role, m.rolname as member, bool_or(a.inherit_option) as inherits from pg_roles r"
-			   " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-			   " where r.rolname in (" ROLES ") group by 1, 2 order by 1, 2";
-	return "select r.rolname as role, m.rolname as member, m.rolinherit as inherits from pg_roles r"
-		   " left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
-		   " where r.rolname in (" ROLES ") order by 1, 2";
-}
+ * PostgreSQL 16, there is one membership for each role that granted it, and each says that for itself. */
+static const char roles_sql[] =
+	"select r.rolname as role, m.rolname as member,"
+	" bool_or(coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, m.rolinherit)) as inherits from pg_roles r"
+	" left join pg_auth_members a on a.roleid = r.oid left join pg_roles m on m.oid = a.member"
+	" where r.rolname in (" ROLES ") group by 1, 2 order by 1, 2";
 
 /* Lists what "stint db migrate" would apply. */
 static json_t *list_pending(int version) {
@@ -325,7 +345,7 @@ static json_t *make_status(struct pg *pg, const struct server *server, int versi
 	                 "user", server->user, "server_version", server->version_text, "encoding", server->encoding,
 	                 "schema_version", version, "newest_version", migrations_newest(), "oldest_agent",
 	                 server->oldest_agent, "pending", list_pending(version), "problems",
-	                 read_problems(pg, version), "roles", read_or_null(pg, roles_sql(server)), "hosts",
+	                 read_problems(pg, version), "roles", read_or_null(pg, roles_sql), "hosts",
 	                 version == MIGRATIONS_NO_SCHEMA ? json_null() : read_or_null(pg, "select * from stint.host"));
 }
 

@@ -114,9 +114,12 @@ int command_check_note(const struct command_call *, const char *note);
 
 /* The connection string that the settings or the environment give; NULL: neither, so libpq's own defaults hold. */
 const char *command_conninfo(const struct command_call *);
-/* Connects to the database that the settings name. Returns COMMAND_DONE; or reports the error, returns its exit
- * code and sets *out to NULL. */
+/* Connects to the database that the settings name, and looks whether the schema in it may be used. Returns
+ * COMMAND_DONE; or reports the error, returns its exit code and sets *out to NULL. */
 int command_connect(const struct command_call *, struct pg **out);
+/* Looks the same, and whether its tables may be used. Returns COMMAND_DONE; or reports why not, and returns the
+ * exit code for it. */
+int command_trust(const struct command_call *, struct pg *, bool tables);
 /* Reports a failed statement and returns the exit code for it. Ends a transaction that is under way. */
 int command_database_error(const struct command_call *, struct pg *, int pg_error);
 /* Reports that there is no such policy, and the nearest of those that were considered. Returns COMMAND_USAGE. */

@@ -13,8 +13,8 @@
 #include "migrations.h"
 #include "objects.h"
 #include "rows.h"
+#include "trust.h"
 #include "database/pg.h"
-#include "database/pg_connect.h"
 
 #define CONNECT_TIMEOUT_MS 5000
 #define CLOCKS_APART_MS    1000 /* stint doesn't go by it; people who compare logs do */
@@ -135,6 +135,18 @@ static void judge_snapshots(struct doctor *doctor, const json_t *row) {
 
 /* ---- The schema ---------------------------------------------------------------------------- */
 
+/* Whether anything of the schema may be used. */
+static bool look_at_owner(struct doctor *doctor, struct pg *pg) {
+	struct trust trust;
+	if (trust_look(pg, true, &trust) != PG_OK)
+		doctor_find(doctor, DOCTOR_ERROR, "schema", NULL, "%s", pg_error(pg));
+	else if (trust.why_not[0] != '\0')
+		doctor_find(doctor, DOCTOR_ERROR, "schema", trust.remedy, "%s", trust.why_not);
+	else
+		return true;
+	return false;
+}
+
 static bool look_at_version(struct doctor *doctor, struct pg *pg) {
 	int version;
 	if (migrations_read_version(pg, &version) != PG_OK)
@@ -250,7 +262,7 @@ static void look_into(struct doctor *doctor, struct pg *pg, const char *conninfo
 	look_at_clocks(doctor, pg);
 	look_for_pooler(doctor, pg, conninfo);
 	look_at_notices(doctor, pg);
-	if (!look_at_version(doctor, pg))
+	if (!look_at_owner(doctor, pg) || !look_at_version(doctor, pg))
 		return;
 	look_at_objects(doctor, pg);
 	look_at_each(doctor, pg, schema_looks, sizeof(schema_looks) / sizeof(*schema_looks));
@@ -270,7 +282,7 @@ void doctor_look_at_database(struct doctor *doctor) {
 		return;
 	struct pg *pg;
 	const char *known = conninfo ? conninfo : "";
-	if (pg_connect(&pg, known, CONNECT_TIMEOUT_MS) == PG_OK)
+	if (trust_connect(&pg, known, CONNECT_TIMEOUT_MS) == PG_OK)
 		look_into(doctor, pg, known);
 	else
 		cannot_connect(doctor, conninfo, pg);

@@ -14,8 +14,8 @@
 #include "fields.h"
 #include "monotonic.h"
 #include "rows.h"
+#include "trust.h"
 #include "database/pg.h"
-#include "database/pg_connect.h"
 
 #define PATIENCE_MS 2000 /* a pool that is used up makes us wait; and so does one of a single connection */
 #define ROUNDS      4    /* a pooler that takes its connections by turns comes round, if it has few */
@@ -67,7 +67,8 @@ static enum mode try_round(struct pg *first, int64_t pid, struct pg *other) {
 static enum mode find_mode(const char *conninfo) {
 	struct pg *first, *other = NULL;
 	enum mode mode = MODE_UNKNOWN;
-	if (pg_connect(&first, conninfo, PATIENCE_MS) == PG_OK && pg_connect(&other, conninfo, PATIENCE_MS) == PG_OK) {
+	if (trust_connect(&first, conninfo, PATIENCE_MS) == PG_OK &&
+	    trust_connect(&other, conninfo, PATIENCE_MS) == PG_OK) {
 		int64_t pid = server_process(first);
 		mode = pid != 0 ? MODE_SESSION : MODE_UNKNOWN;
 		for (int i = 0; i < ROUNDS && mode == MODE_SESSION; i++)

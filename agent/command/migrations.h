@@ -32,6 +32,7 @@ extern const size_t embedded_migration_count;
 
 extern const char embedded_roles[]; /* makes the roles; may be run again */
 extern const char embedded_check[]; /* finds what isn't as the migrations made it, see sql/check.sql */
+extern const char embedded_trust[]; /* whether it may be used at all, see sql/trust.sql */
 
 #define MIGRATIONS_NO_SCHEMA 0 /* the version of a database without a schema stint */
 

@@ -10,32 +10,14 @@
 #include "command.h"
 #include "names.h"
 #include "rows.h"
+#include "trust.h"
 #include "database/pg.h"
-#include "database/pg_connect.h"
 
 #define CONNECT_TIMEOUT_MS 5000 /* an operator waits; long enough for a far server behind TLS */
 
 const char *command_conninfo(const struct command_call *call) {
 	const char *conninfo = call->settings->conninfo;
 	return conninfo ? conninfo : getenv("STINT_DATABASE");
-}
-
-int command_connect(const struct command_call *call, struct pg **out) {
-	const char *conninfo = command_conninfo(call);
-	if (!conninfo)
-		conninfo = "";
-	*out = NULL;
-	if (strcmp(conninfo, "memory:") == 0)
-		return command_misuse(call, "the database \"memory:\" lives inside the agent; nothing to connect to");
-	struct pg *pg;
-	int status = pg_connect(&pg, conninfo, CONNECT_TIMEOUT_MS);
-	if (status == PG_OK) {
-		*out = pg;
-		return COMMAND_DONE;
-	}
-	command_error(call, "can't connect to the database: %s", pg ? pg_error(pg) : "out of memory");
-	pg_close(pg);
-	return COMMAND_NO_DATABASE;
 }
 
 /* ---- What there is not ------------------------------------------------------------ */
@@ -142,4 +124,37 @@ int command_database_error(const struct command_call *call, struct pg *pg, int e
 	if (error == PG_UNREACHABLE)
 		return COMMAND_NO_DATABASE;
 	return is_bad_value(pg_sqlstate(pg)) ? COMMAND_USAGE : COMMAND_NO;
+}
+
+/* ---- The connection ----------------------------------------------------------------- */
+
+int command_trust(const struct command_call *call, struct pg *pg, bool tables) {
+	struct trust trust;
+	int error = trust_look(pg, tables, &trust);
+	if (error != PG_OK)
+		return command_database_error(call, pg, error);
+	if (trust.why_not[0] == '\0')
+		return COMMAND_DONE;
+	command_error(call, "%s [%s]", trust.why_not, trust.remedy);
+	return COMMAND_NO;
+}
+
+int command_connect(const struct command_call *call, struct pg **out) {
+	const char *conninfo = command_conninfo(call);
+	if (!conninfo)
+		conninfo = "";
+	*out = NULL;
+	if (strcmp(conninfo, "memory:") == 0)
+		return command_misuse(call, "the database \"memory:\" lives inside the agent; nothing to connect to");
+	struct pg *pg;
+	int code = COMMAND_NO_DATABASE;
+	if (trust_connect(&pg, conninfo, CONNECT_TIMEOUT_MS) == PG_OK)
+		code = command_trust(call, pg, false);
+	else
+		command_error(call, "can't connect to the database: %s", pg ? pg_error(pg) : "out of memory");
+	if (code == COMMAND_DONE)
+		*out = pg;
+	else
+		pg_close(pg);
+	return code;
 }

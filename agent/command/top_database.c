@@ -8,8 +8,8 @@
 
 #include "monotonic.h"
 #include "rows.h"
+#include "trust.h"
 #include "database/pg.h"
-#include "database/pg_connect.h"
 
 #define PATIENCE_MS  3000 /* for a connection, and for an answer; a key is heeded no later */
 #define PEACE_FACTOR 9    /* it works for this view at most a tenth of the time */
@@ -42,6 +42,11 @@ static void note_failure(struct top_database *database, const char *what, const 
 	snprintf(database->error, sizeof(database->error), "%s: %s%s", what, pg_error(database->pg), hint);
 }
 
+static void leave(struct top_database *database) {
+	pg_close(database->pg);
+	database->pg = NULL;
+}
+
 static void ask(struct top_database *database, const char *row_count, int64_t now_ms) {
 	int error;
 	pg_set_deadline(database->pg, now_ms + PATIENCE_MS);
@@ -53,23 +58,33 @@ static void ask(struct top_database *database, const char *row_count, int64_t no
 		error = pg_query(database->pg, "commit", 0, NULL, NULL);
 	else if (error == PG_FAILED)
 		error = pg_query(database->pg, "rollback", 0, NULL, NULL);
-	if (error != PG_OK) {
-		pg_close(database->pg);
-		database->pg = NULL;
-	}
+	if (error != PG_OK)
+		leave(database);
 	database->said = said;
 	database->said_ms = now_ms;
+}
+
+static void check_trust(struct top_database *database) {
+	struct trust trust;
+	if (trust_look(database->pg, false, &trust) != PG_OK)
+		note_failure(database, "can't be read", "");
+	else if (trust.why_not[0] != '\0')
+		snprintf(database->error, sizeof(database->error), "%s [%s]", trust.why_not, trust.remedy);
+	if (database->error[0] != '\0')
+		leave(database);
 }
 
 static void connect_first(struct top_database *database) {
 	if (database->pg)
 		return;
 	const char *conninfo = database->conninfo ? database->conninfo : "";
-	if (pg_connect(&database->pg, conninfo, PATIENCE_MS) == PG_OK)
+	if (trust_connect(&database->pg, conninfo, PATIENCE_MS) == PG_OK) {
+		pg_set_deadline(database->pg, monotonic_now_ms() + PATIENCE_MS);
+		check_trust(database);
 		return;
+	}
 	note_failure(database, "can't connect", database->conninfo ? "" : "; name it: --database, or $STINT_DATABASE");
-	pg_close(database->pg);
-	database->pg = NULL;
+	leave(database);
 }
 
 void top_database_ask(struct top_database *database, int64_t row_count) {

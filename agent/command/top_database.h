@@ -19,7 +19,7 @@ struct top_database {
 	json_t *said;         /* an object with the arrays "hosts" and "clients"; NULL: the last attempt failed */
 	int64_t said_ms;      /* when, on the monotonic clock */
 	int64_t next_ms;      /* it isn't asked before */
-	char error[600];      /* why there is nothing; "": there is */
+	char error[1300];     /* why there is nothing; "": there is */
 };
 
 /* Asks, unless it is too early for that. row_count: of clients. */

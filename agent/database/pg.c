@@ -32,6 +32,7 @@ struct pg {
 	bool hears;
 	bool warned;
 	int64_t deadline_ms; /* of blocking statements; 0: none */
+	bool catalog_only;   /* they find names in the catalogue alone */
 };
 
 /* ---- Errors ---------------------------------------------------------------- */
@@ -263,32 +264,86 @@ void pg_set_deadline(struct pg *pg, int64_t deadline_ms) {
 	pg->deadline_ms = deadline_ms;
 }
 
+void pg_trust_catalog_only(struct pg *pg) {
+	pg->catalog_only = true;
+}
+
+/* What the server answers next. False: nothing by the deadline, *late; or the connection broke. */
+static bool await_next(struct pg *pg, PGresult **result, bool *late) {
+	while (pg->deadline_ms != 0 && PQisBusy(pg->conn)) {
+		*late = !pg_wait(pg_socket(pg), POLLIN, pg->deadline_ms);
+		if (*late || PQconsumeInput(pg->conn) != 1)
+			return false;
+	}
+	*result = PQgetResult(pg->conn);
+	return true;
+}
+
 /* Reads until the statement has ended; its result is the last one. NULL: it hasn't, so that whatever was answered
  * may not have been committed. *late: the deadline has passed meanwhile. */
 static PGresult *await_result(struct pg *pg, bool *late) {
-	PGresult *last = NULL;
-	for (;;) {
-		while (PQisBusy(pg->conn)) {
-			*late = !pg_wait(pg_socket(pg), POLLIN, pg->deadline_ms);
-			if (*late || PQconsumeInput(pg->conn) != 1) {
-				PQclear(last);
-				return NULL;
-			}
-		}
-		PGresult *result = PQgetResult(pg->conn);
+	PGresult *last = NULL, *result;
+	while (await_next(pg, &result, late)) {
 		if (!result)
 			return last;
 		PQclear(last);
 		last = result;
 	}
+	PQclear(last);
+	return NULL;
 }
 
-/* As PQexecParams(), which waits for ever. */
+static PGresult *end_pipeline(struct pg *pg, PGresult *last) {
+	bool ended = PQexitPipelineMode(pg->conn) == 1;
+	if (ended || PQresultStatus(last) == PGRES_FATAL_ERROR)
+		return last;
+	PQclear(last);
+	return NULL;
+}
+
+/* The same of a pipeline, whose sync has a result, too. Of two failures the first says why: a server's last words
+ * come before the end of the connection. */
+static PGresult *await_pipeline(struct pg *pg, bool *late) {
+	PGresult *last = NULL, *result;
+	/* A null stands between two results; two in a row say that there are no more. */
+	for (int nulls = 0; nulls < 2 && await_next(pg, &result, late);) {
+		ExecStatusType status = PQresultStatus(result);
+		nulls = result ? 0 : nulls + 1;
+		if ((last && PQresultStatus(last) == PGRES_FATAL_ERROR) || status == PGRES_PIPELINE_SYNC ||
+		    status == PGRES_PIPELINE_ABORTED || !result) {
+			PQclear(result);
+			continue;
+		}
+		PQclear(last);
+		last = result;
+	}
+	return end_pipeline(pg, last);
+}
+
+static bool send_statement(struct pg *pg, const char *sql, int param_count, const char *const *params) {
+	return PQsendQueryParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0) == 1;
+}
+
+/* Sets the search_path of one transaction: behind a pooler the session may be somebody else's next. BEGIN goes
+ * before that, since it takes an isolation level only as long as nothing was asked. */
+static bool send_pinned(struct pg *pg, const char *sql, int param_count, const char *const *params) {
+	static const char pin[] = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)";
+	bool begins = strncmp(sql, "begin", strlen("begin")) == 0;
+	return PQenterPipelineMode(pg->conn) == 1 && (begins || send_statement(pg, pin, 0, NULL)) &&
+	       send_statement(pg, sql, param_count, params) && (!begins || send_statement(pg, pin, 0, NULL)) &&
+	       PQpipelineSync(pg->conn) == 1;
+}
+
+/* A transaction that is open has its search_path already. A pipeline that couldn't be ended leaves the connection
+ * of no use. */
 static PGresult *execute(struct pg *pg, const char *sql, int param_count, const char *const *params, bool *late) {
+	if (PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF)
+		return NULL;
+	if (pg->catalog_only && PQtransactionStatus(pg->conn) == PQTRANS_IDLE)
+		return send_pinned(pg, sql, param_count, params) ? await_pipeline(pg, late) : NULL;
 	if (pg->deadline_ms == 0)
 		return PQexecParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0);
-	bool sent = PQsendQueryParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0) == 1;
-	return sent ? await_result(pg, late) : NULL;
+	return send_statement(pg, sql, param_count, params) ? await_result(pg, late) : NULL;
 }
 
 static int end_late(struct pg *pg) {

@@ -73,6 +73,10 @@ int pg_query(struct pg *, const char *sql, int param_count, const char *const *p
 /* Of pg_query(), on the monotonic clock; 0: none, as at first. A statement that isn't answered by then ends with
  * PG_UNREACHABLE, and the connection is of no use any more. */
 void pg_set_deadline(struct pg *, int64_t deadline_ms);
+/* Of pg_query() from now on: each transaction that it begins, by a statement of its own or by "begin", finds names
+ * in pg_catalog alone, whatever search_path the database's owner or a user's role has. Schemas have to be named
+ * then. */
+void pg_trust_catalog_only(struct pg *);
 /* Several statements without parameters, in one implicit transaction unless the text says otherwise. */
 int pg_script(struct pg *, const char *sql);
 void pg_rows_free(struct pg_rows *);
@@ -109,8 +113,8 @@ struct pg_params {
 int pg_send_query(struct pg *, const char *sql);
 int pg_send_prepare(struct pg *, const char *name, const char *sql);
 int pg_send_prepared(struct pg *, const char *name, const struct pg_params *);
-/* Without a name. If `before` isn't "", it is a statement that comes first, in the same transaction: when it fails,
- * sql isn't done. Each has an answer; the last one counts. */
+/* Without a name. If `before` isn't "", it is a statement that comes first, in the same transaction: when it
+ * fails, sql isn't done. Each has an answer; the last one counts. */
 int pg_send_unnamed(struct pg *, const char *before, const char *sql, const struct pg_params *);
 int pg_flush(struct pg *);
 

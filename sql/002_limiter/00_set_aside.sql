@@ -1,6 +1,9 @@
 -- The schema of 0.1.0 was migration 1. Where it is there it makes room, whole; see 98_take_over.sql. (Calls of its agents
 -- fail from here on: each limits by its fallback, until it is updated. What they hold of leases stays charged.)
 
+-- Whoever owns the database may have given it another, in which functions and operators of his are found first.
+set local search_path = pg_catalog, pg_temp;
+
 do $$
 declare
 	owner text := (select pg_get_userbyid(n.nspowner) from pg_catalog.pg_namespace n where n.nspname = 'stint' and exists (

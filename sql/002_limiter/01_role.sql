@@ -41,6 +41,22 @@ begin
 end
 $$;
 
+-- Whoever may create roles may have made one of these names before, for himself.
+do $$
+declare
+	role text := (select rolname from pg_catalog.pg_roles
+		where rolname in ('stint_owner', 'stint_agent', 'stint_operator', 'stint_auditor', 'stint_cache')
+			and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls or rolname = 'stint_owner' and rolcanlogin)
+		order by rolname limit 1);
+begin
+	if role is not null then
+		raise exception 'the role % exists, and has rights that stint would not give it', role
+			using hint = format('if it is stint''s: alter role %I nosuperuser nocreaterole nocreatedb noreplication nobypassrls%s; else rename it', role,
+				case role when 'stint_owner' then ' nologin' else '' end);
+	end if;
+end
+$$;
+
 -- To make objects that belong to stint_owner, the user must be its member; a superuser is a member of every role.
 do $$
 begin

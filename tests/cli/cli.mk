@@ -4,7 +4,7 @@ later_1 = tests/cli/later/003_note/01_note.sql
 later_2 = $(later_1) tests/cli/later/004_window/01_window.sql
 
 define later_release
-$(BUILD)/later-$(1)/sql_embed.c: sql/embed sql/check.sql $(MIGRATIONS) $(later_$(1)) $(BUILD)/lists
+$(BUILD)/later-$(1)/sql_embed.c: sql/embed sql/check.sql sql/trust.sql $(MIGRATIONS) $(later_$(1)) $(BUILD)/lists
 	$$(call say,SQL,$$@)mkdir -p $$(@D) && sql/embed $(MIGRATIONS) $(later_$(1)) >$$@.new && mv $$@.new $$@
 
 $(BUILD)/later-$(1)/sql_embed.o: PART = -fPIE -Ilib -Iagent

@@ -1,5 +1,6 @@
 -- A migration that older agents need not know of.
 
+set local search_path = pg_catalog, pg_temp;
 set local role stint_owner;
 
 create view stint.later_note as select m.name from stint.migration m;
