@@ -291,8 +291,6 @@ static int drop_run(struct command_call *call) {
 			"%s: with it %zu exceptions of clients; what was counted goes within a while. An app that still declares"
 			" it brings it back: \"stint policy history\" tells\n",
 			name, count_actions(entries, "cleared"));
-	else if (code == COMMAND_NO && !yes)
-		command_error(call, "if they may go, too: --yes");
 	json_decref(entries);
 	return code;
 }

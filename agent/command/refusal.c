@@ -93,6 +93,11 @@ static bool is_no_right(const char *sqlstate) {
 	return strcmp(sqlstate, "42501") == 0;
 }
 
+/* A policy that would take exceptions of clients with it. */
+static bool is_in_use(const char *sqlstate) {
+	return strcmp(sqlstate, "2BP01") == 0;
+}
+
 static int report_unknown(const struct command_call *call, struct pg *pg, const char *message) {
 	pg_query(pg, "rollback", 0, NULL, NULL);
 	int code = call->policy ? command_find_policy(call, pg) : COMMAND_DONE;
@@ -111,6 +116,8 @@ static void report(const struct command_call *call, const struct pg *pg, const c
 		command_error(call, "%s; this needs the role %s: grant %s to \"%s\"", message, role, role, pg_user(pg));
 	else
 		command_error(call, "%s", message);
+	if (is_in_use(pg_sqlstate(pg)))
+		command_error(call, "if they may go, too: --yes");
 }
 
 int command_database_error(const struct command_call *call, struct pg *pg, int error) {

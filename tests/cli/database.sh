@@ -453,6 +453,8 @@ expect 'policy list: by an operator' 0 '^theirs .* no$' "${operator[@]}" policy 
 "${operator[@]}" client block theirs eve >/dev/null
 expect 'policy drop: something would go with it' 1 "with policy 'theirs' would go 1 blocks and 0 limits of clients' own" "${operator[@]}" policy drop theirs
 ok '... says how to' "$(grep -q 'if they may go, too: --yes' <<<"$output"; echo $?)" "$output"
+expect 'policy drop: an auditor may not' 1 'permission denied' "$stint" --database "$(dsn_of stint auditor)" policy drop theirs
+ok '... whatever he says' "$(! grep -q -e '--yes' <<<"$output"; echo $?)" "$output"
 expect 'policy drop: by an operator' 0 '^theirs: with it 1 exceptions of clients; ' "${operator[@]}" policy drop theirs --yes
 sql stint "select from stint.declare_policy('theirs', 5, 1000, 10, 1000, 'sliding_window', 10, 'strict', false, false)"
 expect 'policy history: an app brings a dropped policy back' 0 ' brought back +theirs ' "${operator[@]}" policy history theirs
