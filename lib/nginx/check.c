@@ -44,7 +44,7 @@ static int find_limiters(struct ngx_stint_visit *v, ngx_uint_t count) {
 	return error;
 }
 
-static int start_together(struct ngx_stint_visit *v, const struct ngx_stint_check *c, ngx_uint_t count) {
+COLD static int start_together(struct ngx_stint_visit *v, const struct ngx_stint_check *c, ngx_uint_t count) {
 	struct stint_part parts[STINT_PARTS_MAX];
 	for (ngx_uint_t i = 0; i < count; i++)
 		parts[i] = (struct stint_part){.limiter = c[i].limit->policy->limiter,
@@ -107,7 +107,7 @@ static const char *find_socket(const struct ngx_stint_main *m) {
 }
 
 /* Says that this worker decides by itself, and whether it may use the socket at all. */
-static void tell_absence(const struct ngx_stint_visit *v) {
+COLD static void tell_absence(const struct ngx_stint_visit *v) {
 	static time_t told;
 	if (!is_time_to_tell(&told))
 		return;
@@ -156,7 +156,7 @@ static void take_back(struct ngx_stint_check *c) {
 }
 
 /* One limit after the other, until one denies: then nothing is taken of those before it. */
-static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error) {
+COLD static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error) {
 	struct ngx_stint_check *first = &v->checks[v->next];
 	for (struct ngx_stint_check *c = first; c < first + count; c++) {
 		decide_one(v, c, error);
@@ -171,7 +171,7 @@ static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error)
 /* ---- Bad keys, and bad costs -------------------------------------------------------------- */
 
 /* The first limit whose key is none: of a cost of 0, the library looks at the key alone. */
-static struct ngx_stint_check *find_bad_key(struct ngx_stint_visit *v, ngx_uint_t count) {
+COLD static struct ngx_stint_check *find_bad_key(struct ngx_stint_visit *v, ngx_uint_t count) {
 	struct stint_result unused;
 	for (ngx_uint_t i = v->next; i < v->next + count; i++) {
 		struct ngx_stint_check *c = &v->checks[i];
@@ -195,7 +195,7 @@ static void reject(struct ngx_stint_visit *v, struct ngx_stint_check *c, enum ng
 }
 
 /* Tells what is wrong with a limit's key or cost. In a dry run nobody is rejected for it. */
-static void refuse(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
+COLD static void refuse(struct ngx_stint_visit *v, struct ngx_stint_check *c) {
 	const char *dry_run = c->limit->dry_run ? " dry run," : "";
 	ngx_log_t *log = v->request->connection->log;
 	if (c->bad_cost) {

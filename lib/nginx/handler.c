@@ -30,7 +30,7 @@ static ngx_int_t watch_client(ngx_event_t *reading) {
 }
 
 /* A client that goes away meanwhile is noticed. */
-static ngx_int_t wait_for_verdict(struct ngx_stint_visit *v) {
+COLD static ngx_int_t wait_for_verdict(struct ngx_stint_visit *v) {
 	ngx_http_request_t *r = v->request;
 	if (ngx_stint_guard_visit(v) != NGX_OK || watch_client(r->connection->read) != NGX_OK) {
 		ngx_stint_end_visit(v);
@@ -43,7 +43,7 @@ static ngx_int_t wait_for_verdict(struct ngx_stint_visit *v) {
 
 /* ---- The phase -------------------------------------------------------------------------- */
 
-static void log_rejection(struct ngx_stint_visit *v) {
+COLD static void log_rejection(struct ngx_stint_visit *v) {
 	const struct ngx_stint_check *c = v->denied;
 	const struct stint_result *result = &c->result;
 	if (!c->known)

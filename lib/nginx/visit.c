@@ -20,7 +20,9 @@ void ngx_stint_end_visit(struct ngx_stint_visit *v) {
 
 /* Runs when the request's pool is destroyed; or before, if it is cut off while it waits. */
 static void clean_up(void *visit) {
-	ngx_stint_end_visit(visit);
+	struct ngx_stint_visit *v = visit;
+	if (!v->ended)
+		ngx_stint_end_visit(v);
 }
 
 struct ngx_stint_visit *ngx_stint_find_visit(ngx_http_request_t *r) {
