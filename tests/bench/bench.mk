@@ -11,6 +11,7 @@ BENCH_SUPPORT := \
 	tests/bench/sample.c \
 	tests/bench/server_cost.c \
 	tests/bench/team.c \
+	tests/bench/volley.c \
 	tests/bench/warm_table.c
 
 # Not in the archive: the report links no libstint.
