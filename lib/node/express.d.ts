@@ -11,7 +11,7 @@ export interface MiddlewareOptions extends GateOptions<any> {
 /** A middleware: request.rateLimit is the verdict. An id that is none makes an error with the status 400. */
 export function limitRequests(limiter: DistributedRateLimiter, options?: MiddlewareOptions): (request: any, response: any, next: (error?: any) => void) => void;
 
-/** Options of DistributedRateLimiter's, of which express-rate-limit's limit and windowMs are the default. */
+/** Options of DistributedRateLimiter's. Default: express-rate-limit's limit and windowMs; policy: made of these, so stores of the same limits count together. */
 export interface StoreOptions extends Partial<Options> {
 	/** A Pool of `pg` whose role is a member of stint_operator, for resetKey(). Stays the app's. Needs the agent. */
 	operator?: { query(text: string, values: unknown[]): Promise<{ rows: any[] }> };
@@ -22,6 +22,8 @@ export class ExpressRateLimitStore {
 	/** maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs. A limit that is a function needs maxRequests. */
 	constructor(options?: StoreOptions);
 	localKeys: boolean;
+	/** After init(): what tells its keys from those of other stores. */
+	prefix?: string;
 	init(options: any): void;
 	get(key: string): Promise<{ totalHits: number; resetTime: Date }>;
 	increment(key: string): Promise<{ totalHits: number; resetTime: Date }>;

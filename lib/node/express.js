@@ -58,8 +58,8 @@ class ExpressRateLimitStore {
 	#closedForMs; // with a limit of 0 nobody is admitted, and there is nothing to count
 
 	/**
-	 * @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs;
-	 * operator, a Pool of pg with the role stint_operator, for resetKey()
+	 * @param {object} [options] as for DistributedRateLimiter; maxRequests and timeWindowMs default to express-rate-limit's limit and windowMs,
+	 * policy to a name made of them: stores without one that have the same limits count together. operator, a Pool of pg with the role stint_operator, for resetKey()
 	 */
 	constructor({operator, ...options} = {}) {
 		this.#operator = makeOperator(operator, options.cacheClient);
@@ -83,8 +83,9 @@ class ExpressRateLimitStore {
 		this.#closedForMs = limit === 0 && this.#options.maxRequests === undefined ? windowMs : undefined;
 		if (this.#closedForMs !== undefined)
 			return;
-		this.#limiter = new DistributedRateLimiter({policy: 'express-rate-limit', maxRequests: this.#limit, timeWindowMs: windowMs,
-			...this.#options});
+		const {maxRequests = this.#limit, timeWindowMs = windowMs, policy = `express-rate-limit/${maxRequests}/${timeWindowMs}ms`} = this.#options;
+		this.#limiter = new DistributedRateLimiter({...this.#options, policy, maxRequests, timeWindowMs});
+		this.prefix = `${policy}|`; // express-rate-limit takes a key that two stores count for one, unless they have prefixes
 		if (skipFailedRequests || skipSuccessfulRequests)
 			this.#admissions = new Admissions(this.#limiter.options.timeWindowMs);
 	}

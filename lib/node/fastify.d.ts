@@ -17,7 +17,7 @@ export function stint(fastify: any, options: HookOptions & { limiter: Distribute
 /**
  * A class to be passed to @fastify/rate-limit as `store`. Each pair of the plugin's max and timeWindow, and each route that has its own, is a policy.
  * continueExceeding, exponentialBackoff, and a ban above 0 are refused.
- * @param options policy: what the policies' names begin with, default: fastify-rate-limit
+ * @param options policy: what the policies' names begin with, 1 to 30 characters. Default: fastify-rate-limit
  */
 export function makeFastifyRateLimitStore(options?: Omit<Partial<Options>, 'maxRequests' | 'timeWindowMs'>): {
 	new (params: any): {

@@ -6,7 +6,7 @@ const {createHash} = require('crypto');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
-const {show} = require('./options.js');
+const {checkOptions, checkPolicy, show} = require('./options.js');
 
 function deny(request, reply) {
 	return reply.code(429).type('text/plain; charset=utf-8').send(TOO_MANY);
@@ -58,6 +58,7 @@ stint[Symbol.for('plugin-meta')] = {name: 'stint', fastify: '>=4'};
 /* ---- @fastify/rate-limit -------------------------------------------------------------- */
 
 const LIMITS_MAX = 256;
+const NAME_MAX = 30; // the limits and the route follow, 33 characters at most
 
 /* What counting has no place for. */
 function checkParams({continueExceeding, exponentialBackoff, ban}) {
@@ -107,7 +108,7 @@ class CountingStore {
 	}
 
 	#find(max, timeWindow) {
-		const {policy = 'fastify-rate-limit', ...others} = this.#options;
+		const {policy, ...others} = this.#options;
 		const name = `${policy}/${max}/${timeWindow}ms${this.#route}`;
 		const found = this.#limiters.get(name);
 		if (found !== undefined)
@@ -150,15 +151,17 @@ class CountingStore {
 /**
  * A store for @fastify/rate-limit, in all processes of all hosts: `{ store: makeFastifyRateLimitStore() }`.
  * @param {object} [options] as for DistributedRateLimiter, without maxRequests and timeWindowMs, which are the plugin's max and timeWindow;
- * policy: what the policies' names begin with, one for each pair of them and each route that has its own
+ * policy: what the policies' names begin with, 1 to 30 characters, one for each pair of them and each route that has its own
  */
-function makeFastifyRateLimitStore(options = {}) {
+function makeFastifyRateLimitStore({policy = 'fastify-rate-limit', ...options} = {}) {
 	const own = ['maxRequests', 'timeWindowMs'].find((name) => options[name] !== undefined);
 	if (own !== undefined)
 		throw new TypeError(`${own} is ${show(options[own])}, must be left out: it is the plugin's`);
+	checkPolicy('policy', policy, NAME_MAX);
+	checkOptions({...options, policy, maxRequests: 1, timeWindowMs: 60000}); // or each request would be told
 	return class FastifyRateLimitStore extends CountingStore {
 		constructor(params) {
-			super(params, options);
+			super(params, {...options, policy});
 		}
 	};
 }

@@ -7,7 +7,7 @@ const {Blocks} = require('./blocks.js');
 const {readKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {demand, isUnknown, makeOperator} = require('./operator.js');
-const {MAX_REQUESTS_MAX, checkInteger, show} = require('./options.js');
+const {MAX_REQUESTS_MAX, checkInteger, checkPolicy, show} = require('./options.js');
 
 const BLOCK_MAX_S = 31536000; // a year
 const LOOK_MS = 10; // at first, then less often
@@ -64,7 +64,9 @@ function translate({points, duration, keyPrefix, ...others}) {
 		throw new RangeError(`duration is ${show(duration)}, must be 0.1 to 2678400 s`);
 	for (const name of Object.keys(REFUSED))
 		delete others[name];
-	return {...others, policy: keyPrefix === '' ? undefined : keyPrefix, maxRequests: points, timeWindowMs: Math.round(duration * 1000)};
+	const policy = keyPrefix === '' ? undefined : keyPrefix;
+	checkPolicy('keyPrefix', policy);
+	return {...others, policy, maxRequests: points, timeWindowMs: Math.round(duration * 1000)};
 }
 
 /* In s, as theirs. */

@@ -7,7 +7,8 @@ const MAX_REQUESTS_MAX = 1000000000;
 const TIME_WINDOW_MS_MIN = 100;
 const TIME_WINDOW_MS_MAX = 2678400000; // 31 days
 const SUB_WINDOW_MS_MIN = 10;
-const POLICY = /^[A-Za-z0-9_.:/-]{1,63}$/;
+const POLICY = /^[A-Za-z0-9_.:/-]+$/;
+const POLICY_MAX = 63;
 
 /* Each number: the least, the most, and whether it must be there (unless mustExist). */
 const NUMBERS = {
@@ -77,13 +78,12 @@ function checkWord(name, value) {
 	throw new Kind(`${name} is ${show(value)}, must be one of ${WORDS[name].map(show).join(', ')}`);
 }
 
-function checkPolicy(value, mustExist) {
-	if (value === undefined && mustExist)
-		throw new TypeError('policy is undefined, must be the name of a policy with mustExist');
-	if (value === undefined || typeof value === 'string' && POLICY.test(value))
+/* `name`: what the option is called. `most`: how long it may be. */
+function checkPolicy(name, value, most = POLICY_MAX) {
+	if (value === undefined || typeof value === 'string' && POLICY.test(value) && value.length <= most)
 		return;
 	const Kind = typeof value === 'string' ? RangeError : TypeError;
-	throw new Kind(`policy is ${show(value)}, must be 1 to 63 characters of A-Z, a-z, 0-9 and _.:/-`);
+	throw new Kind(`${name} is ${show(value)}, must be 1 to ${most} characters of A-Z, a-z, 0-9 and _.:/-`);
 }
 
 /* Any other value may mean the opposite of its truth: 'no', say. */
@@ -121,7 +121,9 @@ function checkOptions(options) {
 		checkNumber(name, copy[name], copy.mustExist);
 	for (const name of Object.keys(WORDS))
 		checkWord(name, copy[name]);
-	checkPolicy(copy.policy, copy.mustExist);
+	if (copy.policy === undefined && copy.mustExist)
+		throw new TypeError('policy is undefined, must be the name of a policy with mustExist');
+	checkPolicy('policy', copy.policy);
 	checkSubWindow(copy);
 	copy.policy = copy.policy === undefined ? makePolicy(copy) : copy.policy;
 	return copy;
@@ -142,4 +144,4 @@ function checkCacheOptions({cacheClient, timeWindowMs, ...options}) {
 		throw new TypeError(`${agents} is for the agent, must be left out with a cacheClient`);
 }
 
-module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, show, toError};
+module.exports = {FLAGS, MAX_REQUESTS_MAX, WORDS, checkCacheOptions, checkInteger, checkNames, checkObject, checkOptions, checkPolicy, show, toError};

@@ -220,11 +220,19 @@ test('@fastify/rate-limit: read takes nothing', async () => {
 
 testFastify('its rate-limit: what it can\'t do is refused', async (withFastify, name, rateLimit) => {
 	const store = makeFastifyRateLimitStore(storeOptions({policy: `${name}-refused`}));
+	const longest = makeFastifyRateLimitStore(storeOptions({policy: 'x'.repeat(30)}));
+	const rateLimitOfRoute = {config: {rateLimit: {max: 1000000000, timeWindow: 2678400000}}};
+	await withFastify(async (app) => {
+		await app.register(rateLimit, {max: 4, store: longest});
+		app.get('/longest', rateLimitOfRoute, async () => 'served');
+	}, async (ask) => assert.strictEqual(statusOf(await ask(undefined, '/longest')), 200));
 	const wrong = [[{continueExceeding: true}, /^TypeError: continueExceeding must be left out/],
 		...(name === 'fastify-4' ? [] : [[{exponentialBackoff: true}, /^TypeError: exponentialBackoff must be left out/]]), [{ban: 2}, /^TypeError: ban is 2, must be left out, or 0/]];
 	for (const [options, message] of wrong)
 		await assert.rejects(withFastify((app) => app.register(rateLimit, {max: 4, store, ...options}), () => {}), message);
 	assert.throws(() => makeFastifyRateLimitStore({maxRequests: 5}), /^TypeError: maxRequests is 5, must be left out: it is the plugin's$/);
+	assert.throws(() => makeFastifyRateLimitStore({mode: 'lax'}), /^RangeError: mode is "lax"/);
+	assert.throws(() => makeFastifyRateLimitStore({policy: 'x'.repeat(31)}), /^RangeError: policy is "x+", must be 1 to 30 characters of/);
 	await withFastify((app) => app.register(rateLimit, {max: 1, ban: 0, timeWindow: WINDOW_MS, store}), async (ask) => {
 		assert.deepStrictEqual([await ask(), await ask()].map(statusOf), [200, 403]);
 	});

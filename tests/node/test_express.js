@@ -160,6 +160,25 @@ test('express-rate-limit: two of them on one host count together', {skip}, async
 		store.shutdown();
 });
 
+test('express-rate-limit: several of them, each with its limit, before one request', {skip}, async (t) => {
+	const agent = await startAgent();
+	const faults = t.mock.method(console, 'error', () => {});
+	const make = (limit, options) => rateLimit({windowMs: WINDOW_MS, limit, store: new ExpressRateLimitStore({cacheClient: connect(agent.socketPath), ...options})});
+	await serve(makeApp(make(9), make(7), make(3, {policy: 'own'})), async (ask) => {
+		const statuses = [];
+		for (let i = 0; i < 5; i++)
+			statuses.push((await ask()).status);
+		assert.deepStrictEqual(statuses, [200, 200, 200, 429, 429]);
+		const {headers} = await ask();
+		assert.strictEqual(headers.get('x-ratelimit-limit'), '3');
+	});
+	const others = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath)});
+	others.init({windowMs: WINDOW_MS, limit: 9});
+	assert.match((await others.get('::ffff:127.0.0.1')).totalHits + ' ' + (await others.get('127.0.0.1')).totalHits, /\b6\b/);
+	others.shutdown();
+	assert.deepStrictEqual(faults.mock.calls.map((call) => String(call.arguments[0])), []);
+});
+
 test('express-rate-limit: what stint denies is denied, whatever limit express-rate-limit has', {skip}, async () => {
 	const agent = await startAgent();
 	for (const [policy, limit] of [['narrow', 4], ['by-request', () => 4]]) {

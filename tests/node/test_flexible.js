@@ -131,6 +131,8 @@ test('what stint can\'t do is refused, and says why', async () => {
 		[{duration: 0}, /^RangeError: duration is 0, must be 0.1 to 2678400 s$/],
 		[{duration: '1'}, /^RangeError: duration is "1",/],
 		[{inMemoryBlockOnConsumed: 5}, /^TypeError: inMemoryBlockOnConsumed is 5, must be left out: who is denied is denied from memory$/],
+		[{keyPrefix: 'a b'}, /^RangeError: keyPrefix is "a b", must be 1 to 63 characters of A-Z, a-z, 0-9 and/],
+		[{keyPrefix: 5}, /^TypeError: keyPrefix is 5,/],
 		[{policy: 'x'}, /^TypeError: policy is "x", must be left out: it is keyPrefix$/],
 		[{maxRequests: 7}, /^TypeError: maxRequests is 7, must be left out: it is points$/],
 		[{execEvenly: true}, /^TypeError: execEvenly is true, must be left out: nobody is delayed$/],
