@@ -32,6 +32,17 @@ static void one_advance_is_admitted_and_counted(void **state) {
 	expect_allowed(f, 5);
 }
 
+/* A check of several limits, and a look, take nothing that isn't counted: they wait, as in strict mode. */
+static void what_is_provided_is_no_advance(void **state) {
+	struct fixture *f = *state;
+	is_relaxed(f, 80);
+	core_provide(f->core, f->now_ns, 1, 1, 0, "a", 1, 1, f->now_ns + 1000 * MS);
+	core_look(f->core, f->now_ns, 1, 2, 0, "a", 1, 1, f->now_ns + 1000 * MS);
+	pass(f, MS);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 0);
+}
+
 static void no_cost_above_the_limit_is_admitted(void **state) {
 	struct fixture *f = *state;
 	is_relaxed(f, 100);
@@ -421,6 +432,7 @@ int main(void) {
 #define STEP(name)  cmocka_unit_test_setup_teardown(name, make_up, clean)
 	const struct CMUnitTest tests[] = {
 		STEP(one_advance_is_admitted_and_counted),
+		STEP(what_is_provided_is_no_advance),
 		STEP(no_cost_above_the_limit_is_admitted),
 		STEP(an_advance_is_of_the_clients_own_limit),
 		STEP(no_cost_above_the_clients_own_limit_is_admitted),
