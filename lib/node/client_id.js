@@ -2,10 +2,12 @@
  * client_id.js - what a client's id may be, and the error for what it may not.
  */
 'use strict';
+const {createHash} = require('crypto');
 const {show} = require('./options.js');
 
 const CLIENT_ID_BYTES_MAX = 255;
 const RULE = `must be a string of 1 to ${CLIENT_ID_BYTES_MAX} bytes in UTF-8, without a NUL or a lone surrogate`;
+const UNUSUAL = /[^ -~]/; // a key without it needs no further look
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 
 /** Returns what is wrong with an id: a TypeError, a RangeError, or undefined when nothing is. */
@@ -24,9 +26,16 @@ function findFault(clientId) {
 	return undefined;
 }
 
-/** What other limiters take as a key: a number, too. */
+/*
+ * What other limiters take as a key: a number, too, and any string. One that can't be an id counts by its digest: where an app lets requests pass
+ * when its limiter fails, a sender who may choose the key must not make it fail.
+ */
 function readKey(key) {
-	return typeof key === 'number' ? String(key) : key;
+	if (typeof key === 'number')
+		return String(key);
+	if (typeof key !== 'string' || key.length <= CLIENT_ID_BYTES_MAX && !UNUSUAL.test(key) || findFault(key) === undefined)
+		return key;
+	return 'sha256:' + createHash('sha256').update(key, 'utf16le').digest('hex');
 }
 
 module.exports = {findFault, readKey};

@@ -41,6 +41,8 @@ export class RateLimiterStint {
 	readonly keyPrefix: string;
 	/** In s; 0: none. */
 	readonly blockDuration: number;
+	/** False. */
+	readonly execEvenly: boolean;
 	/** Rejects with a RateLimiterRes on a denial, with an Error for wrong use only. */
 	consume(key: string | number, pointsToConsume?: number): Promise<RateLimiterRes>;
 	/** null: the key has consumed nothing. Of one whose next consume() would be denied, consumedPoints is more than `points`; of others it never is. */

@@ -144,6 +144,11 @@ class RateLimiterStint {
 		return this.#blockDuration;
 	}
 
+	/* Of their interface: nobody is delayed. */
+	get execEvenly() {
+		return false;
+	}
+
 	get #blockMs() {
 		return Math.ceil(this.#blockDuration * 1000);
 	}

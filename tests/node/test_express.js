@@ -286,6 +286,19 @@ test('denials give nothing back, however many there are, and whatever else is fo
 	assert.ok(patient.size <= ADMISSIONS_MAX + DENIED_KEYS_MAX);
 });
 
+test('express-rate-limit: a sender who chooses the key is limited, whatever it is', {skip}, async () => {
+	const agent = await startAgent();
+	const store = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath)});
+	const options = {windowMs: WINDOW_MS, limit: 2, store, passOnStoreError: true, keyGenerator: (request) => request.get('x-key')};
+	await serve(makeApp(rateLimit(options)), async (ask) => {
+		const statuses = [];
+		for (let i = 0; i < 4; i++)
+			statuses.push((await ask({'x-key': 'x'.repeat(1000)})).status);
+		assert.deepStrictEqual(statuses, [200, 200, 429, 429]);
+	});
+	store.shutdown();
+});
+
 test('express-rate-limit: what it can\'t do is refused', {skip}, () => {
 	const store = new ExpressRateLimitStore({cacheClient: connect('/nowhere/at/all')});
 	assert.throws(() => store.init({windowMs: WINDOW_MS, limit: () => 5}), /^TypeError: maxRequests is undefined/);

@@ -60,6 +60,24 @@ testBoth('a key that is a number', {}, async (limiter) => {
 	return [read(await limiter.consume('17')), read(await limiter.get(17))];
 });
 
+testBoth('keys that can\'t be a client\'s id', {}, async (limiter) => {
+	const keys = ['x'.repeat(300), 'x'.repeat(301), '\u0142'.repeat(128), 'a\0', 'a\0b', '\ud800', '\udfff'];
+	const told = [];
+	for (const key of keys)
+		told.push(read(await limiter.consume(key, 3)), (await limiter.get(key)).consumedPoints, read(await denied(limiter.consume(key, 3))).consumedPoints);
+	return told;
+});
+
+testBoth('a wrapper of theirs', {}, async (limiter) => {
+	if (theirs === undefined)
+		return undefined;
+	const wrapper = new theirs.RLWrapperBlackAndWhite({limiter, whiteList: ['friend'], blackList: ['foe']});
+	for (let i = 0; i < 9; i++)
+		await wrapper.consume('friend');
+	await denied(wrapper.consume('foe'));
+	return [read(await wrapper.consume('a', 2)), (await wrapper.get('a')).consumedPoints, wrapper.blockDuration, wrapper.execEvenly];
+});
+
 testBoth('get: null before the first, then what was consumed', {}, async (limiter) => {
 	const told = [await limiter.get('a')];
 	await limiter.consume('a', 2);

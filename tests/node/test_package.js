@@ -156,10 +156,14 @@ const TYPED_WITH_OTHERS = `
 	import fastifyRateLimit from '@fastify/rate-limit';
 	import { Hono } from 'hono';
 	import { rateLimit } from 'express-rate-limit';
+	import { RateLimiterCompatibleAbstract, RLWrapperBlackAndWhite } from 'rate-limiter-flexible';
 	import { DistributedRateLimiter } from 'stint';
 	import { ExpressRateLimitStore } from 'stint/express';
 	import { limitRequests as limitFastify, makeFastifyRateLimitStore, stint } from 'stint/fastify';
 	import { limitRequests as limitHono } from 'stint/hono';
+	import { RateLimiterStint } from 'stint/rate-limiter-flexible';
+	const alike: RateLimiterCompatibleAbstract = new RateLimiterStint({ points: 1, duration: 1 });
+	new RLWrapperBlackAndWhite({ limiter: alike, whiteList: ['a'], blackList: [], isWhiteListed: () => false, isBlackListed: () => false, runActionAnyway: false });
 	const limiter = new DistributedRateLimiter({ maxRequests: 1, timeWindowMs: 1000 });
 	rateLimit({ windowMs: 1000, limit: 1, store: new ExpressRateLimitStore({ operator: { query: async () => ({ rows: [] }) } }) });
 	const app = fastify();
@@ -185,7 +189,7 @@ test('types, as tsc sees them', (t) => {
 	const app = path.join(folder, 'typed');
 	fs.mkdirSync(path.join(app, 'node_modules'), {recursive: true});
 	fs.symlinkSync(LIBRARY, path.join(app, 'node_modules', 'stint'));
-	for (const name of ['fastify', '@fastify', 'hono', 'express-rate-limit'])
+	for (const name of ['fastify', '@fastify', 'hono', 'express-rate-limit', 'rate-limiter-flexible'])
 		fs.symlinkSync(path.join(BUILD, 'tests', 'node', 'node_modules', name), path.join(app, 'node_modules', name));
 	fs.writeFileSync(path.join(app, 'use.ts'), TYPED);
 	fs.writeFileSync(path.join(app, 'others.ts'), TYPED_WITH_OTHERS);
