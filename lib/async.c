@@ -337,8 +337,8 @@ static bool conclude_together(struct async *a, struct async_check *check) {
 	return true;
 }
 
-/* Makes what the agent has answered the outcome. Or asks it again, of the next limiter, or for an admission that is
- * void, while there is time: then returns false, and the check is pending again. */
+/* Makes what the agent has answered the outcome. Or asks it again, of the next limiter, or for an admission that
+ * is void, while there is time: then returns false, and the check is pending again. */
 static bool conclude(struct async *a, struct async_check *check) {
 	struct request *r = &check->request;
 	if (check->together)

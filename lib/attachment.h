@@ -41,8 +41,8 @@ struct stint *attachment_new(const char *socket_path);
 /* Frees the attachment with its conversations and mappings. No thread may be using it any more. */
 void attachment_free(struct stint *);
 
-/* Returns this process's conversation, and makes it if there is none; NULL, and this thread's detail, if there is no
- * memory. */
+/* Returns this process's conversation, and makes it if there is none; NULL, and this thread's detail, if there is
+ * no memory. */
 struct conversation *attachment_conversation(struct stint *);
 
 /* Returns this process's conversation, or NULL if there is none; makes none. */

@@ -447,8 +447,8 @@ void channel_send_low(struct channel *ch, const struct stint_limiter *limiter, c
 	connection_send(fd, &message, sizeof(message), id, id_length);
 }
 
-/* The caller holds the lock: the socket is that of the limiter's declaration, and so is the policy's number, unless
- * the agent has made room for another policy since. */
+/* The caller holds the lock: the socket is that of the limiter's declaration, and so is the policy's number,
+ * unless the agent has made room for another policy since. */
 static bool send_charge(struct channel *ch, const struct question *q) {
 	struct wire_charge message = {.head = {.type = WIRE_CHARGE}, .cost = q->cost};
 	int fd = ch->state == CHANNEL_READY ? find_socket(ch, q->limiter) : -1;

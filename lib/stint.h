@@ -377,9 +377,9 @@ struct stint_part {
  * admitted.
  *
  * Where the table is full of clients that are not idle, one that finds no room in it is denied here, and by
- * stint_peek(), as STINT_UNAVAILABLE: only single checks can do without a place in the table. And only they have an
- * advance in relaxed mode: a client that the table has no credits for waits here, and in stint_peek(), as in strict
- * mode.
+ * stint_peek(), as STINT_UNAVAILABLE: only single checks can do without a place in the table. And only they have
+ * an advance in relaxed mode: a client that the table has no credits for waits here, and in stint_peek(), as in
+ * strict mode.
  *
  * parts: 1 to STINT_PARTS_MAX, whose limiters are of one attachment, no two of them of the same client of the same
  * policy. Returns what stint_check() would return; the detail names the part.

@@ -106,8 +106,8 @@ int channel_ask(struct channel *ch, struct request *request) {
 	w.request.finished = wake_waiter;
 	if (!condition_init(&w.wake))
 		return REQUEST_DECIDE_ALONE;
-	/* Also while it waits, without the lock, the thread isn't cancelled: it would leave pointers to its stack in the
-	 * queues. */
+	/* Also while it waits, without the lock, the thread isn't cancelled: it would leave pointers to its stack in
+	 * the queues. */
 	int cancel_state = channel_lock(ch);
 	TAILQ_INSERT_TAIL(&ch->waiters, &w, link);
 	int status = ask(ch, &w);
