@@ -102,9 +102,11 @@ class Middleware(unittest.IsolatedAsyncioTestCase):
             ('2001:db8::2', 429),
         ):
             self.assertEqual(answer_of(await ask(limited, address))[0], wanted, address)
-        for nothing in (None, 'unix:'):
+        for nothing in (None, 'unix:', 'testclient'):
             with self.assertRaisesRegex(RuntimeError, 'no address: pass client_id'):
                 await ask(limited, nothing)
+        for what_a_proxy_has_passed_on in ('unknown', '192.0.2.256', '_hidden', '192.0.2.1, 192.0.2.2'):
+            self.assertEqual(answer_of(await ask(limited, what_a_proxy_has_passed_on))[0], 400)
 
     async def test_ids_costs_and_denials_of_the_apps_own(self):
         async def find_id(scope):

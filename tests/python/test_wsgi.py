@@ -64,6 +64,8 @@ class Middleware(unittest.TestCase):
         for nothing in ('', 'unix:'):
             with self.assertRaisesRegex(RuntimeError, f"REMOTE_ADDR is '{nothing}', no address: pass client_id"):
                 ask(limited, nothing)
+        for what_a_proxy_has_passed_on in ('unknown', '192.0.2.256', '_hidden', '192.0.2.1, 192.0.2.2'):
+            self.assertEqual(ask(limited, what_a_proxy_has_passed_on)[0], 400)
 
     def test_ids_costs_and_denials_of_the_apps_own(self):
         def denied(environ, start_response):

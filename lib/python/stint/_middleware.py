@@ -5,7 +5,7 @@ from typing import Any, AnyStr, Callable, Generic, Iterable, List, Optional, Tup
 
 from ._limiter import Limiter
 from ._options import check_flag, check_function, check_integer
-from ._stint import Result
+from ._stint import ClientIdError, Result
 from ._stint import _show as show
 from ._stint import ip_client
 
@@ -15,15 +15,21 @@ App = TypeVar('App')
 TOO_MANY_REQUESTS = b'Too many requests\n'
 BAD_REQUEST = b'Bad request\n'
 
+# What a server tells that knows none: gunicorn and nginx behind a Unix socket, Starlette's TestClient.
+NO_ADDRESS = ('', 'unix:', 'testclient')
+
 # Fields that several limiters may tell, each in its own line: as WSGI has them, and as ASGI.
 LISTS = frozenset(['ratelimit-policy', 'ratelimit', b'ratelimit-policy', b'ratelimit'])
 
 
 def read_address(name: str, address: Any) -> str:
-    """An address that the server tells, as an id."""
+    """An address that the server tells, as an id. From a proxy that is trusted it may be anything that the sender has
+    written: a ClientIdError, as of any str from outside that is no id."""
     try:
         return ip_client(address)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as error:
+        if isinstance(address, str) and address not in NO_ADDRESS:
+            raise ClientIdError(str(error)) from None
         raise RuntimeError(
             f'{name} is {show(address)}, no address: pass client_id, or let the server tell the address'
         ) from None

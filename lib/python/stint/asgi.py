@@ -9,7 +9,7 @@ from typing import Any, Awaitable, Callable, Iterable, MutableMapping, Optional,
 
 from ._limiter import Limiter
 from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, merge_fields, read_address
-from ._stint import ClientIdError
+from ._stint import ClientIdError, Result
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -80,20 +80,22 @@ class LimitRequests(Middleware[Scope, App]):
             await self.app(scope, receive, send)
 
     async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.client_id(scope)
-        client_id = await found if inspect.isawaitable(found) else found
-        if client_id is None:
-            return await self.app(scope, receive, send)
-        cost = self.find_cost(scope)
         try:
-            result = await self.limiter.acheck(client_id, cost)
+            result = await self._check(scope)
         except ClientIdError:
             return await _answer(scope, receive, send, 400, BAD_REQUEST)
+        if result is None:
+            return await self.app(scope, receive, send)
         scope = {**scope, 'stint.result': result}
         fields = self.find_fields(result)
         if fields is not None:
             send = _add_fields(send, [(name.lower().encode(), value.encode()) for name, value in fields])
         await self.choose_app(result)(scope, receive, send)
+
+    async def _check(self, scope: Scope) -> Optional[Result]:
+        found = self.client_id(scope)
+        client_id = await found if inspect.isawaitable(found) else found
+        return None if client_id is None else await self.limiter.acheck(client_id, self.find_cost(scope))
 
 
 def _add_fields(send: Send, fields: Fields) -> Send:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Tuple
 
 from ._limiter import Limiter
 from ._middleware import BAD_REQUEST, TOO_MANY_REQUESTS, Middleware, merge_fields, read_address
-from ._stint import ClientIdError
+from ._stint import ClientIdError, Result
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -60,18 +60,20 @@ class LimitRequests(Middleware['WSGIEnvironment', 'WSGIApplication']):
         super().__init__(app, limiter, client_id, cost, headers, x_ratelimit, denied)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        client_id = self.client_id(environ)
-        if client_id is None:
-            return self.app(environ, start_response)
-        cost = self.find_cost(environ)
         try:
-            result = self.limiter.check(client_id, cost)
+            result = self._check(environ)
         except ClientIdError:
             return _answer(environ, start_response, '400 Bad Request', BAD_REQUEST)
+        if result is None:
+            return self.app(environ, start_response)
         environ['stint.result'] = result
         app = self.choose_app(result)
         fields = self.find_fields(result)
         return app(environ, start_response if fields is None else _add_fields(start_response, fields))
+
+    def _check(self, environ: WSGIEnvironment) -> Optional[Result]:
+        client_id = self.client_id(environ)
+        return None if client_id is None else self.limiter.check(client_id, self.find_cost(environ))
 
 
 def _add_fields(start_response: StartResponse, fields: List[Tuple[str, str]]) -> StartResponse:
