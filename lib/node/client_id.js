@@ -26,16 +26,20 @@ function findFault(clientId) {
 	return undefined;
 }
 
-/*
+/**
  * What other limiters take as a key: a number, too, and any string. One that can't be an id counts by its digest: where an app lets requests pass
  * when its limiter fails, a sender who may choose the key must not make it fail.
  */
 function readKey(key) {
 	if (typeof key === 'number')
 		return String(key);
-	if (typeof key !== 'string' || key.length <= CLIENT_ID_BYTES_MAX && !UNUSUAL.test(key) || findFault(key) === undefined)
+	const isUsual = typeof key === 'string' && key.length > 0 && key.length <= CLIENT_ID_BYTES_MAX && !UNUSUAL.test(key);
+	if (isUsual || typeof key !== 'string' || findFault(key) === undefined)
 		return key;
 	return 'sha256:' + createHash('sha256').update(key, 'utf16le').digest('hex');
 }
 
-module.exports = {findFault, readKey};
+/** The same for stores, whose frameworks pass on whatever an app has found in a request: what isn't there is a key, too. */
+const readAnyKey = (key) => readKey(typeof key === 'string' ? key : String(key));
+
+module.exports = {findFault, readAnyKey, readKey};

@@ -3,7 +3,7 @@
  */
 'use strict';
 const {Admissions} = require('./admissions.js');
-const {readKey} = require('./client_id.js');
+const {readAnyKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
 const {demand, isUnknown, makeOperator} = require('./operator.js');
@@ -115,7 +115,7 @@ class ExpressRateLimitStore {
 	async get(key) {
 		if (this.#closedForMs !== undefined)
 			return this.#tellClosed(0);
-		const verdict = await this.#find().peek(readKey(key));
+		const verdict = await this.#find().peek(readAnyKey(key));
 		const told = this.#tell(verdict);
 		return verdict.remaining >= verdict.limit && verdict.limit > 0 ? {...told, totalHits: 0} : told;
 	}
@@ -123,7 +123,7 @@ class ExpressRateLimitStore {
 	async increment(key) {
 		if (this.#closedForMs !== undefined)
 			return this.#tellClosed(1);
-		const verdict = await this.#find().check(readKey(key));
+		const verdict = await this.#find().check(readAnyKey(key));
 		if (this.#admissions !== undefined)
 			this.#admissions.note(key, verdict);
 		return this.#tell(verdict);
@@ -142,7 +142,7 @@ class ExpressRateLimitStore {
 			return;
 		const operator = demand(this.#operator, '`stint client reset` is an operator\'s');
 		try {
-			await operator.reset(this.#find().options.policy, readKey(key));
+			await operator.reset(this.#find().options.policy, readAnyKey(key));
 		} catch (error) {
 			if (!isUnknown(error)) // a policy that nobody has declared has counted nothing
 				throw error;

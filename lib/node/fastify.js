@@ -3,7 +3,7 @@
  */
 'use strict';
 const {createHash} = require('crypto');
-const {readKey} = require('./client_id.js');
+const {readAnyKey} = require('./client_id.js');
 const {DistributedRateLimiter} = require('./limiter.js');
 const {Gate, TOO_MANY, findAddress} = require('./middleware.js');
 const {checkOptions, checkPolicy, show} = require('./options.js');
@@ -127,14 +127,14 @@ class CountingStore {
 
 	async #check(key, first, second) {
 		const {max, timeWindow} = findLimits(this.#params, first, second);
-		return max < 1 ? {current: 1, ttl: timeWindow} : this.#tell(await this.#find(max, timeWindow).check(readKey(key)), max);
+		return max < 1 ? {current: 1, ttl: timeWindow} : this.#tell(await this.#find(max, timeWindow).check(readAnyKey(key)), max);
 	}
 
 	async #look(key, first, second) {
 		const {max, timeWindow} = findLimits(this.#params, first, second);
 		if (max < 1)
 			return {current: 0, ttl: 0};
-		const verdict = await this.#find(max, timeWindow).peek(readKey(key));
+		const verdict = await this.#find(max, timeWindow).peek(readAnyKey(key));
 		return verdict.allowed && verdict.remaining >= verdict.limit ? {current: 0, ttl: 0} : this.#tell(verdict, max);
 	}
 

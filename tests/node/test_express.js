@@ -291,10 +291,12 @@ test('express-rate-limit: a sender who chooses the key is limited, whatever it i
 	const store = new ExpressRateLimitStore({cacheClient: connect(agent.socketPath)});
 	const options = {windowMs: WINDOW_MS, limit: 2, store, passOnStoreError: true, keyGenerator: (request) => request.get('x-key')};
 	await serve(makeApp(rateLimit(options)), async (ask) => {
-		const statuses = [];
-		for (let i = 0; i < 4; i++)
-			statuses.push((await ask({'x-key': 'x'.repeat(1000)})).status);
-		assert.deepStrictEqual(statuses, [200, 200, 429, 429]);
+		for (const headers of [{'x-key': 'x'.repeat(1000)}, {'x-key': ''}, {}]) {
+			const statuses = [];
+			for (let i = 0; i < 4; i++)
+				statuses.push((await ask(headers)).status);
+			assert.deepStrictEqual(statuses, [200, 200, 429, 429]);
+		}
 	});
 	store.shutdown();
 });

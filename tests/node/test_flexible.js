@@ -61,7 +61,7 @@ testBoth('a key that is a number', {}, async (limiter) => {
 });
 
 testBoth('keys that can\'t be a client\'s id', {}, async (limiter) => {
-	const keys = ['x'.repeat(300), 'x'.repeat(301), '\u0142'.repeat(128), 'a\0', 'a\0b', '\ud800', '\udfff'];
+	const keys = ['x'.repeat(300), 'x'.repeat(301), '\u0142'.repeat(128), 'a\0', 'a\0b', '\ud800', '\udfff', ''];
 	const told = [];
 	for (const key of keys)
 		told.push(read(await limiter.consume(key, 3)), (await limiter.get(key)).consumedPoints, read(await denied(limiter.consume(key, 3))).consumedPoints);
@@ -172,7 +172,7 @@ test('what stint can\'t do is refused, and says why', async () => {
 	await assert.rejects(limiter.set('a', -1), /^RangeError: points is -1, must be an integer of 0 to 1000000000$/);
 	await assert.rejects(limiter.consume('a', 0), /^RangeError: pointsToConsume is 0, must be an integer of 1 to/);
 	await assert.rejects(limiter.consume('a', 1, {customDuration: 5}), /^TypeError: customDuration is 5, must be left out/);
-	await assert.rejects(limiter.consume(''), /^RangeError: clientId is empty/);
+	await assert.rejects(limiter.consume(undefined), /^TypeError: clientId is undefined/);
 	limiter.close();
 	await assert.rejects(limiter.consume('a'), /^TypeError: this limiter is closed$/);
 });

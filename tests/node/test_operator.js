@@ -75,7 +75,6 @@ test('an app with the role of an operator', {concurrency: 8}, async (t) => {
 			await store.resetKey(17);
 			const {rows} = await postgres.pool.query("select blocked from stint.client_override where client_id = '17'");
 			assert.deepStrictEqual(rows, [{blocked: true}]);
-			await assert.rejects(store.resetKey(''), /^error: stint: the client has 0 bytes/);
 			store.shutdown();
 			const closed = new ExpressRateLimitStore({operator: postgres.pool});
 			closed.init({windowMs: 600000, limit: 0});
