@@ -360,7 +360,10 @@ static void charge_alone(struct fixture *f) {
 /* The app has closed its descriptors: the library makes them anew. */
 static void watch_again(struct fixture *f) {
 	struct conversation *c = attachment_find_conversation(f->st);
+	int cancel_state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	close(atomic_load(&c->async.watch.epoll_fd));
+	pthread_setcancelstate(cancel_state, NULL);
 	stint_fd(f->st);
 }
 
