@@ -44,6 +44,7 @@ comment on table stint.change_queue is 'Its row is locked by the transaction tha
 comment on column stint.change_queue.only_row is 'There is one row.';
 comment on constraint change_queue_only_row_check on stint.change_queue is 'There is one row.';
 
+-- Who looks up what he is to change does this before: what he sees while he waits may be gone then.
 create function stint.enter_queue() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

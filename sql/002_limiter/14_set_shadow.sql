@@ -8,6 +8,7 @@ begin
 	if set_shadow.shadow is null then
 		raise exception 'stint: shadow is null, must be true or false' using errcode = '22023';
 	end if;
+	perform stint.enter_queue();
 	update stint.policy p set shadow = set_shadow.shadow, pinned = true where p.policy_id = stint.find_policy(set_shadow.name);
 end
 $$;

@@ -5,6 +5,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+	perform stint.enter_queue();
 	update stint.policy p set pinned = false where p.policy_id = stint.find_policy(unpin_policy.name);
 end
 $$;

@@ -54,6 +54,7 @@ begin
 		raise exception 'stint: max_requests is %, must be 1 to 1000000000', coalesce(max_requests::text, 'null')
 			using errcode = '22023', hint = 'To admit nothing, use stint.block_client().';
 	end if;
+	perform stint.enter_queue();
 	insert into stint.client_override as o (policy_id, client_id, max_requests, limited_until, note)
 	values (stint.find_policy(policy), client, set_override.max_requests, stint.end_of(for_ms), nullif(set_override.note, ''))
 	on conflict on constraint client_override_pkey do update
@@ -74,7 +75,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-	perform stint.check_client(client), stint.check_note(note);
+	perform stint.check_client(client), stint.check_note(note), stint.enter_queue();
 	insert into stint.client_override as o (policy_id, client_id, blocked, blocked_until, note)
 	values (stint.find_policy(policy), client, true, stint.end_of(for_ms), nullif(block_client.note, ''))
 	on conflict on constraint client_override_pkey do update
@@ -122,6 +123,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+	perform stint.enter_queue();
 	delete from stint.client_override o
 	where o.policy_id = stint.find_policy(policy) and o.client_id = client collate "C";
 	if not found then

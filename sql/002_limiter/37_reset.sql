@@ -46,7 +46,7 @@ set lock_timeout = '2s'
 as $$
 declare
 	margin_us constant bigint := 1000000;
-	id constant int := stint.find_policy(policy);
+	id int;
 	c stint.counter;
 	now_us bigint;
 	starts_us bigint; -- of the sub-window that begins now
@@ -57,6 +57,7 @@ declare
 	told bigint;
 begin
 	perform stint.check_client(client), stint.secure_commit(), stint.enter_queue();
+	id := stint.find_policy(policy);
 	select k.* into c from stint.counter k where k.policy_id = id and k.client_id = client collate "C" for update;
 	forgotten := 0;
 	kept := 0;

@@ -294,6 +294,29 @@ is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.end_overrides(100)')" 2 
 finish first 'commit'
 is "$(sql -c 'select stint.end_overrides(100)')" 1 '… until it isn'"'"'t'
 
+# Who waits until somebody else has changed something, changes what is there then, though the name is another policy's now.
+sql -c "select stint.set_policy('remade', 5, 1000)" >/dev/null
+open first 'begin' "select stint.drop_policy('remade')" "select stint.set_policy('remade', 5, 1000)"
+remade=()
+for call in "set_shadow('remade', true)" "block_client('remade', 'one')" "set_override('remade', 'two', 7)"; do
+	sql -c "select stint.$call" >>"$work/remade" 2>&1 &
+	remade+=($!)
+done
+await_waiters 3
+finish first 'commit'
+wait "${remade[@]}"
+is "$(grep -c . "$work/remade") $(sql -c "select shadow, (select count(*) from stint.client_override o where o.policy_id = p.policy_id) from stint.policy p where name = 'remade'")" \
+	'0 t|2' 'a policy that was dropped and made anew meanwhile'
+open first 'begin' "select stint.drop_policy('remade')"
+sql -v VERBOSITY=sqlstate -c "select stint.unpin_policy('remade')" >"$work/second" 2>&1 &
+second=$!
+sql -v VERBOSITY=sqlstate -c "select stint.reset_client('remade', 'one')" >"$work/third" 2>&1 &
+third=$!
+await_waiters 2
+finish first 'commit'
+wait $second $third
+is "$(cat "$work/second" "$work/third" | grep -o P0002 | tr '\n' ' ')" 'P0002 P0002 ' 'one that was dropped: that is told'
+
 # A reset, and a grant that has read the counter before: it is worked out again. And who holds a counter isn't waited for at the end.
 sql -c "select from test.lease('ten', 'reset', need => 9)" -c "update stint.counter set current_us = current_us - 3 * sub_window_us / 2 where client_id = 'reset'" \
 	-c "select from test.lease('hundred', 'reset', need => 60)"
