@@ -1,13 +1,13 @@
 /*
  * bench_nginx.c - requests to nginx without a module that limits, with nginx's own limit_req, and with lib/nginx,
  * all admitted: as short as a request can be, and one that is passed on to an app (another nginx). One worker on
- * one processor; the client, with 32 connections and 1,000 clients in turn, on another. Each contender has an nginx
- * of its own.
+ * one processor; the client, with 32 connections and 1,000 clients in turn, on another. Each contender has an
+ * nginx of its own.
  *
  * What is judged is the worker's own time for a request, in volleys (volley.h). The contenders take turns of some
- * milliseconds, forwards and backwards, and each turn is compared with that of the one without a module in the same
- * round: what else runs on the machine makes caches cold, and a request half as dear again. A second nginx without a
- * module says how far the ratios can be believed.
+ * milliseconds, forwards and backwards, each is the first by turns, and each turn is compared with that of the one
+ * without a module in the same round: what else runs on the machine makes caches cold, and a request half as dear
+ * again. A second nginx without a module says how far the ratios can be believed.
  *
  * Beside it stand requests per second as wrk sees them, which say little where wrk is the slower one; and what no
  * other load changes: the worker's instructions for the shortest request, of clients whom the table knows, by
@@ -163,10 +163,13 @@ static int take_turn(struct contender *c, enum request request) {
 	return 0;
 }
 
-static int play_round(enum request request, bool backwards) {
-	for (int i = 0; i < CONTENDERS; i++)
-		if (take_turn(&contenders[backwards ? CONTENDERS - 1 - i : i], request) != 0)
+/* Whoever begins has what the other kind of requests has left in the caches: each does in turn. */
+static int play_round(enum request request, int round) {
+	for (int i = 0; i < CONTENDERS; i++) {
+		int place = round % 2 ? CONTENDERS - 1 - i : i;
+		if (take_turn(&contenders[(round + place) % CONTENDERS], request) != 0)
 			return -1;
+	}
 	return 0;
 }
 
@@ -181,7 +184,7 @@ static void note_round(enum request request) {
 static int measure(int rounds) {
 	for (int round = 0; round <= rounds; round++)
 		for (enum request request = 0; request < REQUESTS; request++) {
-			if (play_round(request, round % 2) != 0)
+			if (play_round(request, round) != 0)
 				return -1;
 			if (round > 0)
 				note_round(request);
@@ -351,8 +354,8 @@ static int count_and_put(void) {
 }
 
 /* The C library gives the top of the heap back to the kernel where nothing lies on it: after each volley that is
- * passed on, and gets it again page by page. Whether something lies there is chance, and three times as dear as what
- * is measured. */
+ * passed on, and gets it again page by page. Whether something lies there is chance, and three times as dear as
+ * what is measured. */
 static void keep_heaps(void) {
 	setenv("MALLOC_TRIM_THRESHOLD_", "1000000000", 1);
 }
