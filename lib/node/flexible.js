@@ -345,10 +345,13 @@ class RateLimiterStint {
 
 	/* Points beyond the limit would be a debt to this host, which no reset of others' reaches. */
 	async #charge(id, points) {
+		const tell = (why) => new Error(`stint: what was counted is forgotten, but no points are counted: ${why}`);
 		const {limit} = await this.#limiter.peek(id);
 		const cost = Math.min(points, limit);
+		if (limit === 0)
+			throw tell('the key has been blocked meanwhile');
 		if (!this.#limiter.charge(id, {cost}))
-			throw new Error('stint: what was counted is forgotten, but no points are counted: the agent is away');
+			throw tell('the agent is away');
 		await this.#await(id, ({remaining}) => remaining <= limit - cost, HEARD_MS);
 	}
 

@@ -7,7 +7,7 @@ const path = require('path');
 const {before, test} = require('node:test');
 const {LIBRARY, sleep, startAgent, until} = require('./support.js');
 const {requireFrom} = require('./redis.js');
-const {connect} = require(LIBRARY);
+const {DistributedRateLimiter, connect} = require(LIBRARY);
 const {ASKED_MAX, Blocks, FORGIVEN_MAX} = require(path.join(LIBRARY, 'blocks.js'));
 const {RateLimiterRes, RateLimiterStint} = require(path.join(LIBRARY, 'flexible.js'));
 
@@ -170,6 +170,24 @@ test('keys that are deleted are not blocked for a while, so many of them', async
 	assert.strictEqual(blocks.size, FORGIVEN_MAX);
 	assert.deepStrictEqual([blocks.ask(`key ${FORGIVEN_MAX}`), blocks.ask('key 0')], [0, 60000]);
 	assert.deepStrictEqual(asked, ['key 0']);
+});
+
+test('set: what becomes of it where others change the same key, or the agent goes away', async (t) => {
+	const limiter = make('set', async () => ({rows: []}));
+	let limits, charged = false;
+	t.mock.method(DistributedRateLimiter.prototype, 'peek', async () => {
+		const limit = limits.length > 1 ? limits.shift() : limits[0];
+		return {allowed: limit > 0, limit, remaining: charged ? 0 : limit, retryAfterMs: 5, resetAfterMs: 5};
+	});
+	t.mock.method(DistributedRateLimiter.prototype, 'charge', () => charged);
+	limits = [0, 2, 0]; // it is heard that it is blocked, that it isn't; then another block comes
+	await assert.rejects(limiter.set('a', 1), /^Error: stint: what was counted is forgotten, but no points are counted: the key has been blocked meanwhile$/);
+	limits = [0, 2];
+	await assert.rejects(limiter.set('a', 1), /no points are counted: the agent is away$/);
+	charged = true;
+	limits = [0, 2];
+	assert.strictEqual((await limiter.set('a', 1)).remainingPoints, 1);
+	limiter.close();
 });
 
 test('denials while the agent is away block nobody', async () => {
