@@ -26,9 +26,12 @@ with relation as (
 	cross join lateral pg_identify_object(o.class, o.oid, 0) i
 	where pg_get_userbyid(o.owner) <> 'stint_owner' and not pg_has_role(o.owner, current_user, 'member')
 ), used (name, gets_rows) as (
-	-- What `stint db` reads itself, and what it puts a lost row into: see check.sql.
-	values ('migration', false), ('schema_object', false), ('agent_host', false), ('change', false), ('policy', false),
-		('change_queue', true), ('expiry', true), ('fleet', true), ('schema_identity', true)
+	-- What `stint db` reads itself, and what it puts a row into: one that is lost, see check.sql, or in a migration.
+	values ('agent_host', false), ('change', false), ('policy', false), ('agent_host_host_id_seq', false), ('change_change_id_seq', false),
+		('policy_policy_id_seq', false), ('migration', true), ('schema_object', true), ('change_queue', true), ('expiry', true), ('fleet', true),
+		('schema_identity', true),
+		-- Of 0.1.0, these too are taken over.
+		('client_override', false), ('counter', false), ('host_fallback', false)
 ), part as (
 	-- What may run with a table: defaults, constraints, indexes, rules, policies and triggers; and the types of its columns.
 	select c.oid as relation, 'pg_class'::regclass as class, c.oid from relation c
@@ -40,15 +43,20 @@ with relation as (
 	select k.conrelid, 'pg_constraint'::regclass, k.oid from pg_constraint k
 ), unsafe as (
 	select case
-		when c.relkind <> 'r' then 'is no plain table'
+		when u.name like '%\_seq' and c.relkind <> 'S' then 'is no sequence'
+		when u.name not like '%\_seq' and c.relkind <> 'r' then 'is no plain table'
 		when exists (select from pg_rewrite w where w.ev_class = c.oid) then 'has a rule'
 		when c.relrowsecurity then 'has row security'
 		when exists (select from pg_inherits i where i.inhparent = c.oid) then 'is inherited by another'
 		when u.gets_rows and exists (select from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal) then 'has a trigger'
-		-- What comes with the server is in no list of dependencies.
 		when exists (select from part p join pg_depend d on d.classid = p.class and d.objid = p.oid
 			where p.relation = c.oid and d.refclassid in ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass))
-			then 'uses functions or types of somebody''s own' end as fault, i.type || ' ' || i.identity as object
+			then 'uses functions or types of somebody''s own'
+		-- Of the server's own functions, which are in no list of dependencies, some run any statement. Defaults of stint's have these.
+		when u.gets_rows and exists (select from pg_attrdef a where a.adrelid = c.oid and a.adbin::text ~ 'FUNCEXPR'
+				and pg_get_expr(a.adbin, a.adrelid) not in ('SESSION_USER', 'clock_timestamp()', 'gen_random_uuid()')
+			union all select from pg_constraint k where k.conrelid = c.oid and k.conbin::text ~ 'FUNCEXPR')
+			then 'has a default or a constraint that runs a function' end as fault, i.type || ' ' || i.identity as object
 	from relation c
 	join used u on u.name = c.relname
 	cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i

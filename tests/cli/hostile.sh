@@ -129,9 +129,29 @@ owner_does "uses functions or types of somebody's own" 'alter table stint.policy
 	'alter table stint.policy drop constraint z'
 owner_does 'has row security' 'alter table stint.schema_object enable row level security; create policy z on stint.schema_object using (mallory.run() > 0)' \
 	'drop policy z on stint.schema_object; alter table stint.schema_object disable row level security'
+owner_does 'has a trigger' 'create trigger z before insert on stint.migration for each row execute function mallory.fire()' 'drop trigger z on stint.migration'
+owner_does 'has a trigger' 'create trigger z before delete on stint.schema_object for each row execute function mallory.fire()' \
+	'drop trigger z on stint.schema_object'
+# The server's own functions run statements, too.
+owner_does 'has a default or a constraint that runs a function' "alter table stint.fleet add column z xml;
+	alter table stint.fleet alter z set default query_to_xml('select mallory.run()', false, false, ''); delete from stint.fleet" \
+	'alter table stint.fleet drop column z; insert into stint.fleet (live_hosts, counted_at) values (1, now())'
+owner_does 'has a default or a constraint that runs a function' "alter table stint.fleet add constraint z
+	check (query_to_xml('select mallory.run()', false, false, '') is not null) not valid; delete from stint.fleet" \
+	'alter table stint.fleet drop constraint z; insert into stint.fleet (live_hosts, counted_at) values (1, now())'
+owner_does 'is no sequence' "alter sequence stint.change_change_id_seq rename to kept;
+	create view stint.change_change_id_seq as select mallory.run()::bigint as last_value" \
+	'drop view stint.change_change_id_seq; alter sequence stint.kept rename to change_change_id_seq'
 owner_does 'is inherited by another' 'create table stint.z () inherits (stint.schema_object)' 'drop table stint.z'
 harmless 'all that undone: status' 0 '^objects +all are there' "$stint" --database "$(of owner)" db status
 harmless 'all that undone: migrate' 0 'nothing to do' "$stint" --database "$(of owner)" db migrate
+
+hostile_database first
+"$psql" -XAtq1 -v ON_ERROR_STOP=1 "$(of first)" -f tests/cli/earlier/001_limiter.sql
+hostile_sql first mallory 'grant usage on schema mallory to stint_owner' "set role stint_owner; drop table stint.client_override cascade;
+	create view stint.client_override as select 1 as policy_id, 'x'::text as client_id,
+		mallory.run()::bigint as max_requests, false as blocked, ''::text as note, now() as changed_at, 'x'::text as changed_by"
+harmless 'of 0.1.0, its table is a view of his: migrate' 1 'stint.client_override is no plain table, not by stint: ' "$stint" --database "$(of first)" db migrate
 hostile_sql postgres postgres 'revoke stint_owner from mallory'
 
 # ---- Roles that are there before stint's ---------------------------------------------------------
