@@ -1,6 +1,6 @@
--- Why what belongs to the schema must not be used by the user who asks, and what to do about it: the first reason, or no row. `stint` asks
--- this before it uses any of it, with pg_catalog alone in its search_path; so nothing is read here but the catalogue. $1: whether tables
--- themselves will be used.
+-- Why what belongs to the schema must not be used by the user who asks, and what to do about it: the first reason of either kind. `stint` asks
+-- this before it uses any of it, with pg_catalog alone in its search_path; so nothing is read here but the catalogue. tables_alone: it is
+-- one only for who uses tables himself.
 with relation as (
 	select c.*
 	from pg_class c
@@ -61,19 +61,18 @@ with relation as (
 	join used u on u.name = c.relname
 	cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
 )
-select reason, remedy
+select distinct on (tables_alone) reason, remedy, tables_alone
 from (
-	select u.step, u.object, format('the %s belongs to "%s", who is neither stint_owner nor a superuser: what is in it would run with the rights of "%s"',
+	select false as tables_alone, u.step, u.object, format('the %s belongs to "%s", who is neither stint_owner nor a superuser: what is in it would run with the rights of "%s"',
 			case u.step when 1 then 'schema stint' else u.object end, u.owner, current_user) as reason,
 		case u.step
 			when 1 then format('if it is stint''s, restored from a dump: stint db migrate as "%s"; else drop it, or rename it', u.owner)
 			else format('alter %s owner to stint_owner, if it is stint''s; else drop it, or move it to another schema', u.object) end as remedy
 	from untrusted u
 	union all
-	select 3, u.object, format('the %s %s, not by stint: what somebody has put there would run with the rights of "%s"', u.object, u.fault,
+	select true, 3, u.object, format('the %s %s, not by stint: what somebody has put there would run with the rights of "%s"', u.object, u.fault,
 			current_user), 'undo that, or restore the schema'
 	from unsafe u
-	where $1::boolean and u.fault is not null
+	where u.fault is not null
 ) r
-order by step, object
-limit 1
+order by tables_alone, step, object

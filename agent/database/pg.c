@@ -268,82 +268,77 @@ void pg_trust_catalog_only(struct pg *pg) {
 	pg->catalog_only = true;
 }
 
-/* What the server answers next. False: nothing by the deadline, *late; or the connection broke. */
-static bool await_next(struct pg *pg, PGresult **result, bool *late) {
-	while (pg->deadline_ms != 0 && PQisBusy(pg->conn)) {
-		*late = !pg_wait(pg_socket(pg), POLLIN, pg->deadline_ms);
-		if (*late || PQconsumeInput(pg->conn) != 1)
-			return false;
-	}
-	*result = PQgetResult(pg->conn);
-	return true;
-}
-
 /* Reads until the statement has ended; its result is the last one. NULL: it hasn't, so that whatever was answered
  * may not have been committed. *late: the deadline has passed meanwhile. */
 static PGresult *await_result(struct pg *pg, bool *late) {
-	PGresult *last = NULL, *result;
-	while (await_next(pg, &result, late)) {
+	PGresult *last = NULL;
+	for (;;) {
+		while (PQisBusy(pg->conn)) {
+			*late = !pg_wait(pg_socket(pg), POLLIN, pg->deadline_ms);
+			if (*late || PQconsumeInput(pg->conn) != 1) {
+				PQclear(last);
+				return NULL;
+			}
+		}
+		PGresult *result = PQgetResult(pg->conn);
 		if (!result)
 			return last;
 		PQclear(last);
 		last = result;
 	}
-	PQclear(last);
-	return NULL;
 }
 
-static PGresult *end_pipeline(struct pg *pg, PGresult *last) {
-	bool ended = PQexitPipelineMode(pg->conn) == 1;
-	if (ended || PQresultStatus(last) == PGRES_FATAL_ERROR)
-		return last;
-	PQclear(last);
-	return NULL;
-}
-
-/* The same of a pipeline, whose sync has a result, too. Of two failures the first says why: a server's last words
- * come before the end of the connection. */
-static PGresult *await_pipeline(struct pg *pg, bool *late) {
-	PGresult *last = NULL, *result;
-	/* A null stands between two results; two in a row say that there are no more. */
-	for (int nulls = 0; nulls < 2 && await_next(pg, &result, late);) {
-		ExecStatusType status = PQresultStatus(result);
-		nulls = result ? 0 : nulls + 1;
-		if ((last && PQresultStatus(last) == PGRES_FATAL_ERROR) || status == PGRES_PIPELINE_SYNC ||
-		    status == PGRES_PIPELINE_ABORTED || !result) {
-			PQclear(result);
-			continue;
-		}
-		PQclear(last);
-		last = result;
-	}
-	return end_pipeline(pg, last);
-}
-
-static bool send_statement(struct pg *pg, const char *sql, int param_count, const char *const *params) {
-	return PQsendQueryParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0) == 1;
-}
-
-/* Sets the search_path of one transaction: behind a pooler the session may be somebody else's next. BEGIN goes
- * before that, since it takes an isolation level only as long as nothing was asked. */
-static bool send_pinned(struct pg *pg, const char *sql, int param_count, const char *const *params) {
-	static const char pin[] = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)";
-	bool begins = strncmp(sql, "begin", strlen("begin")) == 0;
-	return PQenterPipelineMode(pg->conn) == 1 && (begins || send_statement(pg, pin, 0, NULL)) &&
-	       send_statement(pg, sql, param_count, params) && (!begins || send_statement(pg, pin, 0, NULL)) &&
-	       PQpipelineSync(pg->conn) == 1;
-}
-
-/* A transaction that is open has its search_path already. A pipeline that couldn't be ended leaves the connection
- * of no use. */
+/* Waits for ever, unless there is a deadline. */
 static PGresult *execute(struct pg *pg, const char *sql, int param_count, const char *const *params, bool *late) {
-	if (PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF)
-		return NULL;
-	if (pg->catalog_only && PQtransactionStatus(pg->conn) == PQTRANS_IDLE)
-		return send_pinned(pg, sql, param_count, params) ? await_pipeline(pg, late) : NULL;
 	if (pg->deadline_ms == 0)
 		return PQexecParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0);
-	return send_statement(pg, sql, param_count, params) ? await_result(pg, late) : NULL;
+	bool sent = PQsendQueryParams(pg->conn, sql, param_count, NULL, params, NULL, NULL, 0) == 1;
+	return sent ? await_result(pg, late) : NULL;
+}
+
+/* Two statements without parameters, in one transaction; the second one's result. */
+static PGresult *execute_both(struct pg *pg, const char *first, const char *second, bool *late) {
+	char *sql;
+	if (asprintf(&sql, "%s;\n%s", first, second) < 0)
+		return NULL;
+	PGresult *result = NULL;
+	if (pg->deadline_ms == 0)
+		result = PQexec(pg->conn, sql);
+	else if (PQsendQuery(pg->conn, sql) == 1)
+		result = await_result(pg, late);
+	free(sql);
+	return result;
+}
+
+static bool is_done(const PGresult *result) {
+	return PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
+}
+
+/* For one transaction: behind a pooler the session may be somebody else's next. */
+#define PIN "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+
+static PGresult *execute_with_params(struct pg *pg, const char *sql, int param_count, const char *const *params,
+                                     bool *late) {
+	PGresult *result = execute_both(pg, "begin", PIN, late);
+	if (!is_done(result))
+		return result;
+	PQclear(result);
+	result = execute(pg, sql, param_count, params, late);
+	if (*late || PQtransactionStatus(pg->conn) == PQTRANS_UNKNOWN)
+		return result;
+	PGresult *end = execute(pg, is_done(result) ? "commit" : "rollback", 0, NULL, late);
+	bool failed = is_done(result) && !is_done(end);
+	PQclear(failed ? result : end);
+	return failed ? end : result;
+}
+
+/* What begins a transaction. BEGIN goes first: it takes an isolation level only as long as nothing was asked. */
+static PGresult *execute_pinned(struct pg *pg, const char *sql, int param_count, const char *const *params,
+                                bool *late) {
+	if (param_count > 0)
+		return execute_with_params(pg, sql, param_count, params, late);
+	return strncmp(sql, "begin", strlen("begin")) == 0 ? execute_both(pg, sql, PIN, late)
+	                                                   : execute_both(pg, PIN, sql, late);
 }
 
 static int end_late(struct pg *pg) {
@@ -356,7 +351,9 @@ int pg_query(struct pg *pg, const char *sql, int param_count, const char *const 
 		*rows = (struct pg_rows){.row_count = 0};
 	forget_error(pg);
 	bool late = false;
-	PGresult *result = execute(pg, sql, param_count, params, &late);
+	bool pinned = pg->catalog_only && PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
+	PGresult *result = pinned ? execute_pinned(pg, sql, param_count, params, &late)
+	                          : execute(pg, sql, param_count, params, &late);
 	int e = late ? end_late(pg) : check_result(pg, result);
 	if (e == PG_OK && rows && copy_rows(result, rows) != 0) {
 		pg_rows_free(rows);
