@@ -599,7 +599,9 @@ const char *stint_strerror(int error);
 /*
  * What exactly was wrong in this thread's last call that failed, with the value
  * and its range, for example "max_requests is 0, must be 1 to 1000000000".
- * Valid until this thread's next failing call; "" when there was none.
+ * Print it alone: where there is no more to tell than the code's sentence and
+ * the policy, it has the sentence in it. Valid until this thread's next failing
+ * call; "" when there was none.
  */
 const char *stint_error_detail(void);
 
