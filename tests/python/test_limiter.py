@@ -1,4 +1,5 @@
 """The class: what it decides, and what becomes of it."""
+import asyncio
 import gc
 import json
 import os
@@ -114,6 +115,17 @@ class Decisions(unittest.TestCase):
         self.assertEqual([present.is_allowed('a') for _ in range(3)], [True, True, False])
         with self.assertRaisesRegex(TypeError, '^policy is None, must be'):
             stint.Limiter(must_exist=True)
+
+    def test_a_look_takes_nothing_where_this_process_decides(self):
+        async def look(limiter):
+            return [await limiter.apeek('a') for _ in range(3)]
+
+        limits = {'local_max_requests': 1, 'fallback_time_window_ms': WINDOW_MS}
+        absent = make('absent', None, time_window_ms=None, must_exist=True, **limits)
+        told = [absent.peek('a') for _ in range(3)] + asyncio.run(look(absent))
+        self.assertEqual([(result.allowed, result.source, result.error is None) for result in told], [(True, 'local', False)] * 6)
+        self.assertEqual([absent.refund('a', result) for result in told], [False] * 6)
+        self.assertEqual([absent.check('a').allowed for _ in range(2)], [True, False])
 
     def test_a_shadow_denies_nobody(self):
         limiter = make('shadow', 2, shadow=True)

@@ -36,13 +36,22 @@ static PyObject *raise_wrong_use(const struct state *state, PyObject *client_id,
 	                                            : errors_raise(state, status);
 }
 
-PyObject *alone_decide(struct limiter *l, const struct arguments *a, int status, PyObject *error) {
+static bool decide_locally(const struct limiter *l, const struct arguments *a, bool peeks,
+                           struct stint_result *verdict) {
+	if (stint_check_alone_n(l->stint, a->id, a->length, a->cost, verdict) != 0)
+		return false;
+	if (peeks)
+		stint_refund_n(l->stint, a->id, a->length, a->cost, verdict);
+	return true;
+}
+
+PyObject *alone_decide(struct limiter *l, const struct arguments *a, bool peeks, int status, PyObject *error) {
 	struct stint_result verdict;
 	if (is_wrong_use(status)) {
 		Py_XDECREF(error);
 		return raise_wrong_use(l->state, a->client_id, status);
 	}
-	if (!has_local_limit(l, status) || stint_check_alone_n(l->stint, a->id, a->length, a->cost, &verdict) != 0)
+	if (!has_local_limit(l, status) || !decide_locally(l, a, peeks, &verdict))
 		verdict = make_verdict(l);
 	return result_make(l, &verdict, a->cost, error);
 }

@@ -11,12 +11,12 @@ static bool begin(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObj
 	return limiter_is_open(l) && arguments_take(l->state, args, count, names, with_cost, a);
 }
 
-static PyObject *conclude(struct limiter *l, const struct arguments *a, int status,
+static PyObject *conclude(struct limiter *l, const struct arguments *a, bool peeks, int status,
                           const struct stint_result *verdict) {
 	if (status == 0)
 		return result_make(l, verdict, a->cost, NULL);
 	PyObject *error = errors_describe(status);
-	return error ? alone_decide(l, a, status, error) : NULL;
+	return error ? alone_decide(l, a, peeks, status, error) : NULL;
 }
 
 /* ---- At once, or waiting ---------------------------------------------------------- */
@@ -38,7 +38,7 @@ static PyObject *is_allowed(PyObject *self, PyObject *const *args, Py_ssize_t co
 		return NULL;
 	int status = stint_try_n(l->stint, a.id, a.length, 1, &verdict);
 	if (status < 0)
-		return alone_decide(l, &a, status, NULL);
+		return alone_decide(l, &a, false, status, NULL);
 	return PyBool_FromLong(status == 1 ? verdict.allowed : wait_for_permission(l, &a));
 }
 
@@ -50,7 +50,7 @@ static PyObject *ask_and_wait(struct limiter *l, const struct arguments *a, bool
 	int status = peeks ? stint_peek_n(l->stint, a->id, a->length, a->cost, &verdict)
 	                   : stint_check_n(l->stint, a->id, a->length, a->cost, &verdict);
 	PyEval_RestoreThread(thread);
-	PyObject *result = conclude(l, a, status, &verdict);
+	PyObject *result = conclude(l, a, peeks, status, &verdict);
 	limiter_leave(l);
 	return result;
 }
@@ -64,7 +64,7 @@ static PyObject *check(PyObject *self, PyObject *const *args, Py_ssize_t count, 
 	int status = stint_try_n(l->stint, a.id, a.length, a.cost, &verdict);
 	if (status == 0)
 		return ask_and_wait(l, &a, false);
-	return conclude(l, &a, status == 1 ? 0 : status, &verdict);
+	return conclude(l, &a, false, status == 1 ? 0 : status, &verdict);
 }
 
 static PyObject *peek(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
@@ -83,7 +83,7 @@ static PyObject *try_check(PyObject *self, PyObject *const *args, Py_ssize_t cou
 	int status = stint_try_n(l->stint, a.id, a.length, a.cost, &verdict);
 	if (status == 0)
 		Py_RETURN_NONE;
-	return conclude(l, &a, status == 1 ? 0 : status, &verdict);
+	return conclude(l, &a, false, status == 1 ? 0 : status, &verdict);
 }
 
 /* True, False, or None: the table has no answer. */
@@ -95,7 +95,7 @@ static PyObject *try_permission(PyObject *self, PyObject *const *args, Py_ssize_
 		return NULL;
 	int status = stint_try_n(l->stint, a.id, a.length, 1, &verdict);
 	if (status < 0)
-		return alone_decide(l, &a, status, NULL);
+		return alone_decide(l, &a, false, status, NULL);
 	if (status == 0)
 		Py_RETURN_NONE;
 	return PyBool_FromLong(verdict.allowed);
@@ -139,6 +139,7 @@ static PyObject *ask(struct limiter *l, const struct arguments *a, bool peeks) {
 	if (!w)
 		return NULL;
 	w->cost[0] = a->cost;
+	w->peeks = peeks;
 	int status = peeks ? stint_peek_async_n(l->stint, a->id, a->length, a->cost, &verdict, waiting_finish, w)
 	                   : stint_check_async_n(l->stint, a->id, a->length, a->cost, &verdict, waiting_finish, w);
 	if (status == 0) {
@@ -146,7 +147,7 @@ static PyObject *ask(struct limiter *l, const struct arguments *a, bool peeks) {
 		return (PyObject *)w;
 	}
 	Py_DECREF(w);
-	return conclude(l, a, status == 1 ? 0 : status, &verdict);
+	return conclude(l, a, peeks, status == 1 ? 0 : status, &verdict);
 }
 
 static PyObject *ask_check(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {

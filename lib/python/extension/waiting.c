@@ -123,7 +123,7 @@ static PyObject *decide_alone(struct waiting *w) {
 		return alone_decide_all(w->parts, w->cost, w->status, keep(w->error));
 	if (!arguments_take_id(w->limiter->state, w->client_id, &a))
 		return NULL;
-	return alone_decide(w->limiter, &a, w->status, keep(w->error));
+	return alone_decide(w->limiter, &a, w->peeks, w->status, keep(w->error));
 }
 
 static PyObject *get_result(PyObject *self, PyObject *unused) {
