@@ -147,8 +147,8 @@ PyObject *result_make(const struct limiter *l, const struct stint_result *verdic
 
 /* ---- alone.c --------------------------------------------------------------------- */
 
-/* The verdict of on_error when a check has ended with this status; or the error, if the call was wrong. peeks: it is
- * to take nothing. error: as for result_make(). */
+/* The verdict of on_error when a check has ended with this status; or the error, if the call was wrong. peeks: it
+ * is to take nothing. error: as for result_make(). */
 PyObject *alone_decide(struct limiter *l, const struct arguments *a, bool peeks, int status, PyObject *error);
 /* The same of several limiters, a tuple, and what is asked of each. */
 PyObject *alone_decide_all(PyObject *limiters, const uint32_t *cost, int status, PyObject *error);
