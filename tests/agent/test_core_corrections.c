@@ -226,6 +226,24 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
+/* The store has nothing left, and the table denies whatever costs more than one lease holds: but not what both hold. */
+static void what_lies_in_two_leases_is_brought_together(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants_long(f, 2, 3, 0, 10);
+	expect_allowed(f, 1);
+	assert_int_equal(app(f, "a", 5).verdict, APP_DENIED);
+	want(f, 2, "a", 5);
+	expect_denied(f, 2);
+	assert_int_equal(app(f, "a", 4).verdict, APP_ASKS);
+	want(f, 3, "a", 4);
+	grants(f, 0, 0, 0);
+	expect_silence(f);
+	assert_int_equal(unspent_in(f, 0), 4);
+	grants(f, 4, 0, 0);
+	expect_allowed(f, 3);
+}
+
 /* Others were faster: what went back was granted to them. */
 static void it_is_tried_once(void **state) {
 	struct fixture *f = *state;
@@ -395,6 +413,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(what_lies_in_two_leases_is_brought_together),
 		UP(what_is_not_enough_together_stays_where_it_is),
 		UP(it_is_tried_once),
 		UP(memory_brings_it_together_too),
