@@ -397,6 +397,8 @@ void debt_charge_again(struct pending *pending);
 void debt_await_no_longer(struct core *core, struct pending *pending);
 /* It can't be charged before the end: only an advance is kept. */
 void debt_abandon(struct core *core, struct pending *pending);
+/* Of a client, wherever it is noted, and if it is being charged, what that leaves. */
+void debt_forget(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
 void debt_retry_later(struct core *core);
 
 /* batch.c */

@@ -318,6 +318,58 @@ static void what_is_beyond_the_limit_stays_owed(void **state) {
 	assert_int_equal(f->asked[0].charge, 6);
 }
 
+static void expect_no_debt(struct fixture *f) {
+	pass(f, 60 * MS); /* long before the window would have passed */
+	if (f->asked_count == 0)
+		want(f, 1, "a", 1);
+	assert_int_equal(f->asked_count, 1);
+	assert_int_equal(f->asked[0].charge, 0);
+}
+
+/* In the memory store, with a request that waits, and with one that is under way. */
+static void a_reset_forgets_what_is_owed(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 10);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 4;
+	answers(f, LEASE_DONE, &full);
+	core_client_reset(f->core, f->now_ns, 0, "a", 1);
+	expect_no_debt(f);
+}
+
+static void a_reset_forgets_what_waits_to_be_charged(void **state) {
+	struct fixture *f = *state;
+	want(f, 9, "b", 1); /* a batch is under way */
+	charge(f, "a", 10);
+	core_client_reset(f->core, f->now_ns, 0, "a", 1);
+	grants(f, 1, 0, 90);
+	expect_no_debt(f);
+}
+
+static void a_reset_forgets_what_is_being_charged(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 10);
+	core_client_reset(f->core, f->now_ns, 0, "a", 1);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 4;
+	answers(f, LEASE_DONE, &full);
+	expect_no_debt(f);
+}
+
+static void a_reset_of_a_stranger_does_nothing(void **state) {
+	struct fixture *f = *state;
+	charge(f, "a", 10);
+	core_client_reset(f->core, f->now_ns, 0, "stranger", 8);
+	assert_int_equal(f->asked[0].charge, 10);
+	struct lease_grant full = grant_of(f, 0, 0, 0);
+	full.charged = 4;
+	answers(f, LEASE_DONE, &full);
+	pass(f, 60 * MS);
+	want(f, 1, "a", 1);
+	expect_silence(f);
+	assert_int_equal(f->asked[0].charge, 6);
+}
+
 static void a_charge_whose_answer_is_lost_is_made_again(void **state) {
 	struct fixture *f = *state;
 	charge(f, "a", 7);
@@ -423,6 +475,10 @@ int main(void) {
 		UP(a_charge_that_a_lease_covers_asks_nobody),
 		UP(a_client_may_be_charged_that_never_asked),
 		UP(what_is_beyond_the_limit_stays_owed),
+		UP(a_reset_forgets_what_is_owed),
+		UP(a_reset_forgets_what_waits_to_be_charged),
+		UP(a_reset_forgets_what_is_being_charged),
+		UP(a_reset_of_a_stranger_does_nothing),
 		UP(a_charge_whose_answer_is_lost_is_made_again),
 		UP(a_fallback_counts_charges_too),
 		UP(what_was_reported_as_spent_is_not_given_back),
