@@ -31,7 +31,8 @@
  *   once, without a lock of the caller's. Only stint_close() and
  *   stint_limiter_free() need that no other thread uses the object any more;
  *   stint_limiter_free() may run beside another thread's stint_dispatch(). A thread
- *   that is cancelled in a function here leaves nothing locked, and waits to its end.
+ *   that is cancelled while it is in one of these functions ends when that has
+ *   returned, so nothing stays locked.
  * - Fork. Parent and child may both go on with what was opened before the
  *   fork, in whatever PID namespace the child is; no call is needed after it. A
  *   child notices at its first request to the agent and makes a connection of

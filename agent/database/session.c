@@ -44,8 +44,8 @@
  * any more would keep the server busy. */
 #define CONNECT_MIN_MS 2000
 
-/* The server gives up waiting for its standby after three quarters of a timeout. Even if connecting anew comes in
- * between, two such commits in a row are less apart than so many timeouts. */
+/* Two commits that were not waited for came one after the other if they are less apart than so many timeouts: an
+ * agent may have given up on its connection and made another in between. */
 #define WARNINGS_APART 4
 
 void session_set_error(struct session *s, const char *format, ...) {
