@@ -141,8 +141,8 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 	return false;
 }
 
-/* The denial says that the store has too little; but the agent can bring together what both leases hold, unless the
- * store can't be asked. */
+/* The denial says that the store has too little; but the agent can bring together what both leases hold, unless
+ * the store can't be asked. */
 static bool is_enough_together(const struct slot *slot, uint32_t cost, uint64_t now_ns) {
 	return (DECIDE_LOAD(slot->hint) & HINT_UNAVAILABLE_BIT) == 0 && open_credits(slot, now_ns) >= cost;
 }

@@ -221,9 +221,9 @@ static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
 	return covered != 0 && cost >= covered;
 }
 
-/* Whether both leases together hold too little, be they open or not, and the denial lasts on. (The denial is the client's: the
- * agent changes the key before the denial. The denial is still there at the end, so everything that was read in
- * between belongs to one answer.) */
+/* Whether both leases together hold too little, be they open or not, and the denial lasts on. (The denial is the
+ * client's: the agent changes the key before the denial. The denial is still there at the end, so everything that
+ * was read in between belongs to one answer.) */
 HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t key, uint32_t cost,
                                                      enum telling telling, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);

@@ -501,8 +501,8 @@ uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cos
 /* What was used without a lease counts in the memory store, also beyond the limit. */
 void lease_charge_memory(struct core *core, const struct client *client, struct grant_terms terms, uint32_t used,
                          int64_t at_ns);
-/* How much of what the client's leases hold can go back to the store with its next request, for one that needs more
- * than either holds. (A fallback's leases end so soon that it isn't worth while.) */
+/* How much of what the client's leases hold can go back to the store with its next request, for one that needs
+ * more than either holds. (A fallback's leases end so soon that it isn't worth while.) */
 uint64_t lease_gatherable(const struct core *core, const struct client *client);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);

@@ -226,7 +226,8 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
-/* The store has nothing left, and the table denies whatever costs more than one lease holds: but not what both hold. */
+/* The store has nothing left, and the table denies whatever costs more than one lease holds: but not what both
+ * hold. */
 static void what_lies_in_two_leases_is_brought_together(void **state) {
 	struct fixture *f = *state;
 	want(f, 1, "a", 1);
