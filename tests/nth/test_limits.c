@@ -159,8 +159,7 @@ static void exhaust_agent(const struct host *host, struct stint_limiter *known) 
 
 	for (int i = 0; i < CROWD; i++)
 		connected += (fd[i] = peer_connect(host->socket)) >= 0; /* the others wait in the backlog */
-	sleep_ms(200);
-	expect(&agent_files, host_log_count(host, "Too many open files") > 0, "the agent says that it has none left",
+	expect(&agent_files, host_wait_log(host, "Too many open files", 5000), "the agent says that it has none left",
 	       connected);
 	used_ms = cpu_ms(host->agent);
 	for (int i = 0; i < 50; i++, sleep_ms(20))

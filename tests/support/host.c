@@ -184,6 +184,14 @@ int host_log_count(const struct host *host, const char *text) {
 	return count;
 }
 
+bool host_wait_log(const struct host *host, const char *text, int timeout_ms) {
+	uint64_t deadline = monotonic_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+
+	while (host_log_count(host, text) == 0 && monotonic_ns() < deadline)
+		sleep_ms(10);
+	return host_log_count(host, text) > 0;
+}
+
 void host_print_log(const struct host *host) {
 	enum { KEPT = 4096 };
 	FILE *file = fopen(host->log, "re");

@@ -57,6 +57,8 @@ void host_text(const struct host *, const char *section, const char *name, char 
 int64_t host_number(const struct host *, const char *section, const char *name);
 /* Gives how many lines of its log have a text. */
 int host_log_count(const struct host *, const char *text);
+/* Waits until one has: an agent may say it a moment after others have noticed. */
+bool host_wait_log(const struct host *, const char *text, int timeout_ms);
 /* Prints the last lines of its log on stderr. */
 void host_print_log(const struct host *);
 

@@ -70,11 +70,7 @@ static void expect_unknown(struct play *p, const char *policy, const char *what)
 }
 
 static bool wait_for_log(struct play *p, const char *text) {
-	uint64_t began = monotonic_ns();
-
-	while (host_log_count(&p->host, text) == 0 && stage_ms_since(began) < SOON_MS)
-		sleep_ms(10);
-	return tap_ok(host_log_count(&p->host, text) > 0, "the agent says \"%s\"", text);
+	return tap_ok(host_wait_log(&p->host, text, SOON_MS), "the agent says \"%s\"", text);
 }
 
 static bool wait_for_number(struct play *p, const char *sql, int64_t wanted, const char *what) {

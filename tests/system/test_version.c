@@ -101,7 +101,7 @@ static void meet(const struct scene *scene, uint32_t number, const struct pair *
 	tap_ok(expect(as_should), "%s at %s: error %d (%s), source %d, %d of %d allowed", pair->app, pair->agent,
 	       answer.error, answer.detail, answer.source, answer.allowed, CHECKS);
 	if (pair->log)
-		tap_ok(expect(host_log_count(&host, pair->log) > 0), "and the agent's log says why");
+		tap_ok(expect(host_wait_log(&host, pair->log, WAIT_MS)), "and the agent's log says why");
 	tap_ok(expect(host_stop(&host) == 0), "the agent ends well");
 }
 
