@@ -83,14 +83,6 @@ void changes_load_policies(struct change_reader *changes) {
 
 /* ---- Changes ------------------------------------------------------------------- */
 
-static void take_client(struct core *core, int index, const struct change_row *row) {
-	uint8_t length = (uint8_t)strlen(row->client_id);
-	if (row->is_reset)
-		core_client_reset(core, monotonic_now_ns(), (uint16_t)index, row->client_id, length);
-	else
-		core_client_changed(core, monotonic_now_ns(), (uint16_t)index, row->client_id, length);
-}
-
 /* Finds a changed policy by its name, since a policy that was dropped and made again has another id. */
 static void take_change(struct change_reader *changes, const struct change_row *row) {
 	struct policies *policies = changes->driver->policies;
@@ -99,14 +91,15 @@ static void take_change(struct change_reader *changes, const struct change_row *
 	int index = is_client ? policies_find_id(policies, row->policy_id) : policies_find(policies, row->policy_name);
 	if (index < 0)
 		return;
+	int64_t now_ns = monotonic_now_ns();
 	if (is_client)
-		take_client(core, index, row);
+		core_client_changed(core, now_ns, (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
 	else
 		policies->policy[index].stale = true;
 	/* Even if the policy's limits are those in the directory, they may have been others in between, or the name
 	 * may have been another policy's. */
 	if (!is_client && changes->inherited)
-		core_void_policy(core, monotonic_now_ns(), (uint16_t)index);
+		core_void_policy(core, now_ns, (uint16_t)index);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {

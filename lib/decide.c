@@ -96,15 +96,6 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 	       !clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
-/* Returns the credits of the leases that are open now. */
-static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
-	uint32_t credits = 0;
-	for (int which = 0; which < 2; which++)
-		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
-			credits += word_credits(DECIDE_LOAD(slot->word[which]));
-	return credits;
-}
-
 bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
@@ -141,15 +132,9 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 	return false;
 }
 
-/* The denial says that the store has too little; but the agent can bring together what both leases hold, unless
- * the store can't be asked. */
-static bool is_enough_together(const struct slot *slot, uint32_t cost, uint64_t now_ns) {
-	return (DECIDE_LOAD(slot->hint) & HINT_UNAVAILABLE_BIT) == 0 && open_credits(slot, now_ns) >= cost;
-}
-
 static bool is_denied(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
-	if (!decide_denial_covers(denial, cost) || is_enough_together(slot, cost, d->now_ns))
+	if (!decide_denial_covers(denial, cost))
 		return false;
 	d->until_ns = denial_until_ns(denial, d->now_ns);
 	uint32_t few = word_credits(DECIDE_LOAD(slot->word[0])) | word_credits(DECIDE_LOAD(slot->word[1]));
@@ -266,6 +251,15 @@ struct unusual decide_unusual_admission(const struct mapping *m, const struct sl
 	unusual.left = told.left;
 	unusual.beyond = told.beyond;
 	return unusual;
+}
+
+/* Returns the credits of the leases that are open now. */
+static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
+	uint32_t credits = 0;
+	for (int which = 0; which < 2; which++)
+		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
+			credits += word_credits(DECIDE_LOAD(slot->word[which]));
+	return credits;
 }
 
 struct unusual decide_unusual_denial(const struct mapping *m, const struct slot *slot, uint64_t key,

@@ -86,10 +86,10 @@ static struct core_verdict verdict_for(struct core *core, const struct client *c
 }
 
 /* Whether there is enough if the client's leases give back what they hold: alone neither they nor the store have
- * so much. */
+ * so much. (A fallback's leases end so soon that it isn't worth while.) */
 static bool would_fit_together(struct core *core, const struct pending *pending, const struct answer *answer,
                                uint32_t cost) {
-	uint64_t held = lease_gatherable(core, client_at(core, pending->client));
+	uint64_t held = in_fallback(core) ? 0 : lease_returnable(core, client_at(core, pending->client));
 	return held > 0 && cost <= held + (uint64_t)answer->left + (uint64_t)answer->grant->remaining;
 }
 

@@ -119,11 +119,6 @@ void core_client_changed(struct core *core, int64_t now_ns, uint16_t policy, con
 	client_at(core, owner)->flags &= (uint8_t)~CLIENT_BLOCKED; /* the next grant says so again */
 }
 
-void core_client_reset(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
-	core_client_changed(core, now_ns, policy, id, id_len);
-	debt_forget(core, policy, id, id_len);
-}
-
 /* Returns the client, having met what concerns all; CLIENT_NONE if it isn't in the table, or is an orphan. */
 static uint32_t find_client(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
 	struct place place = table_place(core->table, policy, id, id_len);

@@ -150,8 +150,6 @@ void core_void_policy(struct core *, int64_t now_ns, uint16_t index);
 bool core_policy_is_unused(const struct core *, uint16_t index);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
-/* An operator has what was counted for it forgotten: also what it owes here. */
-void core_client_reset(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
 /* Another host has none left for a client, of whom this one may have a long lease: what is unspent goes back. */
 void core_recall(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);

@@ -132,28 +132,6 @@ void debt_abandon(struct core *core, struct pending *pending) {
 		pending->debt = (struct debt){0};
 }
 
-static uint32_t find(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
-	struct place place = table_place(core->table, policy, id, id_len);
-	uint32_t slot = registry_find_slot(core, &place, policy, id, id_len);
-	if (slot == TABLE_NO_SLOT)
-		return registry_find_tableless(core, &place, policy, id, id_len);
-	return is_orphan(core->table->owner[slot]) ? CLIENT_NONE : core->table->owner[slot];
-}
-
-void debt_forget(struct core *core, uint16_t policy, const char *id, uint8_t id_len) {
-	store_memory_collect_owed(core->memory, policy + 1, id, id_len);
-	uint32_t index = find(core, policy, id, id_len);
-	if (index == CLIENT_NONE)
-		return;
-	struct client *client = client_at(core, index);
-	client->flags &= (uint8_t)~CLIENT_INDEBTED;
-	if (client->pending == NO_PENDING)
-		return;
-	struct pending *pending = core->pending[client->pending];
-	pending->debt = pending->sent_debt = (struct debt){0};
-	check_off(core, pending);
-}
-
 void debt_retry_later(struct core *core) {
 	core->background_at_ns = core->now_ns + DEBT_RETRY_NS;
 }

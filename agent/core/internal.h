@@ -397,8 +397,6 @@ void debt_charge_again(struct pending *pending);
 void debt_await_no_longer(struct core *core, struct pending *pending);
 /* It can't be charged before the end: only an advance is kept. */
 void debt_abandon(struct core *core, struct pending *pending);
-/* Of a client, wherever it is noted, and if it is being charged, what that leaves. */
-void debt_forget(struct core *core, uint16_t policy, const char *id, uint8_t id_len);
 void debt_retry_later(struct core *core);
 
 /* batch.c */
@@ -501,9 +499,8 @@ uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cos
 /* What was used without a lease counts in the memory store, also beyond the limit. */
 void lease_charge_memory(struct core *core, const struct client *client, struct grant_terms terms, uint32_t used,
                          int64_t at_ns);
-/* How much of what the client's leases hold can go back to the store with its next request, for one that needs
- * more than either holds. (A fallback's leases end so soon that it isn't worth while.) */
-uint64_t lease_gatherable(const struct core *core, const struct client *client);
+/* How much of what the client's leases hold can go back to the store with its next request. */
+uint64_t lease_returnable(const struct core *core, const struct client *client);
 /* Others may need what this client leaves unused; or it costs nothing to give it back. */
 bool lease_must_not_idle(const struct core *core, const struct client *client);
 uint64_t lease_unspent(const struct core *core, const struct client *client);

@@ -194,9 +194,9 @@ static bool may_report(const struct client *client, int bank) {
 	return client->lease[bank].sub_window != 0 && !(client->flags & fallback_flag(bank));
 }
 
-uint64_t lease_gatherable(const struct core *core, const struct client *client) {
+uint64_t lease_returnable(const struct core *core, const struct client *client) {
 	uint64_t credits = 0;
-	for (int bank = 0; bank < 2 && !in_fallback(core); bank++)
+	for (int bank = 0; bank < 2; bank++)
 		if (may_report(client, bank) && lease_is_spendable(core, client, bank, core->now_ns))
 			credits += credits_left(core, client, bank);
 	return credits;

@@ -86,8 +86,6 @@ bool verdict_from_denial(struct core *core, const struct client *client, uint32_
 	if (client->slot == TABLE_NO_SLOT ||
 	    !table_denies(core->table, client->slot, core->now_ns, cost, &left_ms, &hint))
 		return false;
-	if (!(hint & HINT_UNAVAILABLE_BIT) && lease_gatherable(core, client) >= cost)
-		return false; /* both leases together hold enough: the store is asked, with what they give back */
 	uint8_t source = hint & HINT_FALLBACK_BIT ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
 	if (!table_own_limit(core->table, client->slot, &limit))
 		limit = terms_of(policy_of(core, client), source)->max_requests;

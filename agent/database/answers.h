@@ -28,7 +28,6 @@ struct change_row {
 	int32_t policy_id;
 	char policy_name[64]; /* then */
 	char client_id[256];  /* "": the policy itself changed */
-	bool is_reset;        /* what was counted for the client is forgotten */
 };
 
 struct recall_row { /* a client whose leases are called back */

@@ -139,8 +139,7 @@ static bool read_change(const struct pg_answer *answer, int row, struct change_r
 	       (pg_answer_is_null(answer, row, 2) ||
 	        pg_answer_text(answer, row, 2, sizeof(change->policy_name), change->policy_name)) &&
 	       (pg_answer_is_null(answer, row, 3) ||
-	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id)) &&
-	       pg_answer_bool(answer, row, 4, &change->is_reset);
+	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id));
 }
 
 static bool finish_changes(struct session *s, const struct operation *op, enum lease_outcome outcome,
@@ -159,8 +158,8 @@ static bool finish_changes(struct session *s, const struct operation *op, enum l
 
 static const struct call call_changes = {
 	"stint.get_changes",
-	"select change_id, policy_id, policy_name, client_id, is_reset from stint.get_changes($1::bigint)",
-	5,
+	"select change_id, policy_id, policy_name, client_id from stint.get_changes($1::bigint)",
+	4,
 	false,
 	finish_changes,
 };

@@ -242,8 +242,7 @@ comment on trigger c_record_delete on stint.client_override is 'History and noti
 
 -- In PL/pgSQL, which keeps the plan: to make it takes as long as to read 500 changes, and all agents read them at the
 -- same time. Between two of these calls an agent asks for leases.
-create function stint.get_changes(since bigint)
-returns table (change_id bigint, policy_id int, policy_name text, client_id text, is_reset boolean)
+create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -252,7 +251,7 @@ set enable_bitmapscan = off
 as $$
 begin
 	return query
-	select c.change_id, c.policy_id, case when c.client_id is null then c.policy_name end, c.client_id, c.action = 'reset'
+	select c.change_id, c.policy_id, case when c.client_id is null then c.policy_name end, c.client_id
 	from stint.change c
 	where c.change_id > since
 	order by c.change_id

@@ -226,25 +226,6 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
-/* The store has nothing left, and the table denies whatever costs more than one lease holds: but not what both
- * hold. */
-static void what_lies_in_two_leases_is_brought_together(void **state) {
-	struct fixture *f = *state;
-	want(f, 1, "a", 1);
-	grants_long(f, 2, 3, 0, 10);
-	expect_allowed(f, 1);
-	assert_int_equal(app(f, "a", 5).verdict, APP_DENIED);
-	want(f, 2, "a", 5);
-	expect_denied(f, 2);
-	assert_int_equal(app(f, "a", 4).verdict, APP_ASKS);
-	want(f, 3, "a", 4);
-	grants(f, 0, 0, 0);
-	expect_silence(f);
-	assert_int_equal(unspent_in(f, 0), 4);
-	grants(f, 4, 0, 0);
-	expect_allowed(f, 3);
-}
-
 /* Others were faster: what went back was granted to them. */
 static void it_is_tried_once(void **state) {
 	struct fixture *f = *state;
@@ -310,58 +291,6 @@ static void a_client_may_be_charged_that_never_asked(void **state) {
 static void what_is_beyond_the_limit_stays_owed(void **state) {
 	struct fixture *f = *state;
 	charge(f, "a", 10);
-	struct lease_grant full = grant_of(f, 0, 0, 0);
-	full.charged = 4;
-	answers(f, LEASE_DONE, &full);
-	pass(f, 60 * MS);
-	want(f, 1, "a", 1);
-	expect_silence(f);
-	assert_int_equal(f->asked[0].charge, 6);
-}
-
-static void expect_no_debt(struct fixture *f) {
-	pass(f, 60 * MS); /* long before the window would have passed */
-	if (f->asked_count == 0)
-		want(f, 1, "a", 1);
-	assert_int_equal(f->asked_count, 1);
-	assert_int_equal(f->asked[0].charge, 0);
-}
-
-/* In the memory store, with a request that waits, and with one that is under way. */
-static void a_reset_forgets_what_is_owed(void **state) {
-	struct fixture *f = *state;
-	charge(f, "a", 10);
-	struct lease_grant full = grant_of(f, 0, 0, 0);
-	full.charged = 4;
-	answers(f, LEASE_DONE, &full);
-	core_client_reset(f->core, f->now_ns, 0, "a", 1);
-	expect_no_debt(f);
-}
-
-static void a_reset_forgets_what_waits_to_be_charged(void **state) {
-	struct fixture *f = *state;
-	want(f, 9, "b", 1); /* a batch is under way */
-	charge(f, "a", 10);
-	core_client_reset(f->core, f->now_ns, 0, "a", 1);
-	grants(f, 1, 0, 90);
-	expect_no_debt(f);
-}
-
-static void a_reset_forgets_what_is_being_charged(void **state) {
-	struct fixture *f = *state;
-	charge(f, "a", 10);
-	core_client_reset(f->core, f->now_ns, 0, "a", 1);
-	struct lease_grant full = grant_of(f, 0, 0, 0);
-	full.charged = 4;
-	answers(f, LEASE_DONE, &full);
-	expect_no_debt(f);
-}
-
-static void a_reset_of_a_stranger_does_nothing(void **state) {
-	struct fixture *f = *state;
-	charge(f, "a", 10);
-	core_client_reset(f->core, f->now_ns, 0, "stranger", 8);
-	assert_int_equal(f->asked[0].charge, 10);
 	struct lease_grant full = grant_of(f, 0, 0, 0);
 	full.charged = 4;
 	answers(f, LEASE_DONE, &full);
@@ -466,7 +395,6 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
-		UP(what_lies_in_two_leases_is_brought_together),
 		UP(what_is_not_enough_together_stays_where_it_is),
 		UP(it_is_tried_once),
 		UP(memory_brings_it_together_too),
@@ -476,10 +404,6 @@ int main(void) {
 		UP(a_charge_that_a_lease_covers_asks_nobody),
 		UP(a_client_may_be_charged_that_never_asked),
 		UP(what_is_beyond_the_limit_stays_owed),
-		UP(a_reset_forgets_what_is_owed),
-		UP(a_reset_forgets_what_waits_to_be_charged),
-		UP(a_reset_forgets_what_is_being_charged),
-		UP(a_reset_of_a_stranger_does_nothing),
 		UP(a_charge_whose_answer_is_lost_is_made_again),
 		UP(a_fallback_counts_charges_too),
 		UP(what_was_reported_as_spent_is_not_given_back),

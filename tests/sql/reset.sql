@@ -25,7 +25,7 @@ create function pg_temp.pending() returns bigint language sql volatile as $$ sel
 select results_eq($$ select * from stint.reset_client('api', 'nobody') $$, 'values (0::bigint, 0::bigint)', 'a client that was never counted');
 select results_eq($$ select action, policy, client_id, new from stint.policy_history order by change_id desc limit 1 $$,
 	$$ values ('reset', 'api', 'nobody', '{"forgotten": 0, "kept": 0}'::jsonb) $$, 'the history has it');
-select results_eq('select client_id, is_reset from stint.get_changes(pg_temp.newest() - 1)', $$ values ('nobody', true) $$, 'agents are told');
+select is((select client_id from stint.get_changes(pg_temp.newest() - 1)), 'nobody', 'agents are told');
 select throws_ok($$ select stint.reset_client('none', 'a') $$, 'P0002', 'stint: no policy ''none''', 'no such policy');
 select throws_ok($$ select stint.reset_client('api', '') $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'no such client');
 select throws_ok($$ select stint.reset_client('api', null) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'none');
