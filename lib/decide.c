@@ -96,6 +96,15 @@ static bool lease_is_open(const struct slot *slot, int which, uint64_t deadline_
 	       !clock_is_before(now_ns, DECIDE_LOAD(slot->later_start_ns));
 }
 
+/* Returns the credits of the leases that are open now. */
+static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
+	uint32_t credits = 0;
+	for (int which = 0; which < 2; which++)
+		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
+			credits += word_credits(DECIDE_LOAD(slot->word[which]));
+	return credits;
+}
+
 bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost) {
 	uint64_t present = DECIDE_LOAD(*word);
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
@@ -155,7 +164,8 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 	decide_look_at_clock(d);
 	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
 		return VERDICT_ALLOWED;
-	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
+	/* A denial says what the store has. What both leases hold together the agent can take. */
+	return open_credits(slot, d->now_ns) < cost && is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
 /* Whether one lease is open and holds the cost. */
@@ -175,8 +185,14 @@ static bool holds(struct slot *slot, int which, uint64_t key, uint32_t cost, str
 	return true;
 }
 
+/* Whether both leases together do, of which neither does. It is told of the one that ends first. */
+static bool hold_together(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+	int which = DECIDE_LOAD(slot->deadline_ns[1]) < DECIDE_LOAD(slot->deadline_ns[0]);
+	return open_credits(slot, d->now_ns) >= cost && holds(slot, which, key, 1, d);
+}
+
 enum verdict decide_look(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
-                         struct decision *d) {
+                         bool together, struct decision *d) {
 	uint64_t key;
 	struct slot *slot = decide_find(m, policy, id, length, &key);
 
@@ -186,6 +202,8 @@ enum verdict decide_look(const struct mapping *m, uint32_t policy, const char *i
 	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
 	if (holds(slot, 0, key, cost, d) || holds(slot, 1, key, cost, d))
+		return VERDICT_ALLOWED;
+	if (together && hold_together(slot, key, cost, d))
 		return VERDICT_ALLOWED;
 	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
@@ -251,15 +269,6 @@ struct unusual decide_unusual_admission(const struct mapping *m, const struct sl
 	unusual.left = told.left;
 	unusual.beyond = told.beyond;
 	return unusual;
-}
-
-/* Returns the credits of the leases that are open now. */
-static uint32_t open_credits(const struct slot *slot, uint64_t now_ns) {
-	uint32_t credits = 0;
-	for (int which = 0; which < 2; which++)
-		if (lease_is_open(slot, which, DECIDE_LOAD(slot->deadline_ns[which]), now_ns))
-			credits += word_credits(DECIDE_LOAD(slot->word[which]));
-	return credits;
 }
 
 struct unusual decide_unusual_denial(const struct mapping *m, const struct slot *slot, uint64_t key,

@@ -76,9 +76,10 @@ _Atomic uint64_t decide_seen_ns;
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
                             struct decision *);
 
-/* Says what decide_closely() would, and takes nothing. */
+/* Says what decide_closely() would, and takes nothing. together: or what the agent would, which takes from both
+ * leases what neither holds alone. */
 enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
-                         struct decision *);
+                         bool together, struct decision *);
 
 /* Returns the client's slot, or NULL. */
 struct slot *decide_find_slot(const struct mapping *, uint32_t policy, const char *id, size_t length);
@@ -221,9 +222,9 @@ static inline bool decide_denial_covers(uint64_t denial, uint32_t cost) {
 	return covered != 0 && cost >= covered;
 }
 
-/* Whether neither lease holds enough, be it open or not, and the denial lasts on. (The denial is the client's: the
- * agent changes the key before the denial. The denial is still there at the end, so everything that was read in
- * between belongs to one answer.) */
+/* Whether both leases together hold too little, be they open or not, and the denial lasts on. (The denial is the
+ * client's: the agent changes the key before the denial. The denial is still there at the end, so everything that
+ * was read in between belongs to one answer.) */
 HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t key, uint32_t cost,
                                                      enum telling telling, struct decision *d) {
 	uint64_t denial = DECIDE_LOAD(slot->denial);
@@ -236,7 +237,7 @@ HOT_PART static inline bool decide_is_plainly_denied(struct slot *slot, uint64_t
 	credits[0] = word_credits(DECIDE_LOAD(slot->word[0]));
 	credits[1] = word_credits(DECIDE_LOAD(slot->word[1]));
 	d->until_ns = denial_until_ns(denial, d->now_ns);
-	if (credits[0] >= cost || credits[1] >= cost || d->until_ns <= d->now_ns + CLOCK_COARSE_LAG_NS)
+	if (credits[0] + credits[1] >= cost || d->until_ns <= d->now_ns + CLOCK_COARSE_LAG_NS)
 		return false;
 	d->slot = slot;
 	if (telling != TELL_NOTHING)

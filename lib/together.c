@@ -136,7 +136,8 @@ static enum step ask_table(struct together *t, uint32_t number, bool look, struc
 	taken->result = (struct stint_result){.part = number};
 	if (binding)
 		verdict =
-			look ? decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision)
+			look ? decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, false,
+		                       &taken->decision)
 				 : decide_closely(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision);
 	if (verdict != VERDICT_NONE && describe(verdict, binding, &taken->decision, q->cost, &taken->result))
 		return step_of(&taken->result);

@@ -123,7 +123,7 @@ static bool serve_from_table(void *context, struct core *core, struct pending *p
                              const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
 	(void)context, (void)was_sent;
 	struct client *client = client_at(core, pending->client);
-	int bank = waiter->provide ? lease_find(core, client, waiter->cost)
+	int bank = waiter->provide ? lease_find(core, client, waiter->cost, waiter->looks)
 	                           : lease_spend(core, client, core->now_ns, waiter->cost);
 	if (bank < 0)
 		return false;

@@ -18,14 +18,15 @@ static bool decide_from_table(struct core *core, struct client *client, uint32_t
 }
 
 /* Takes nothing. Where the table has no room for the client, there is nothing to take from. */
-static bool find_in_table(struct core *core, struct client *client, uint32_t cost, struct core_verdict *verdict) {
+static bool find_in_table(struct core *core, struct client *client, const struct waiter *waiter,
+                          struct core_verdict *verdict) {
 	if (client->slot == TABLE_NO_SLOT) {
-		*verdict = verdict_no_room(core, client, cost);
+		*verdict = verdict_no_room(core, client, waiter->cost);
 		return true;
 	}
-	int bank = lease_find(core, client, cost);
+	int bank = lease_find(core, client, waiter->cost, waiter->looks);
 	if (bank < 0)
-		return verdict_from_denial(core, client, cost, verdict);
+		return verdict_from_denial(core, client, waiter->cost, verdict);
 	*verdict = verdict_by_lease(core, client, bank);
 	return true;
 }
@@ -87,7 +88,7 @@ static void forget_if_idle(struct core *core, uint32_t index) {
 static bool decide_at_once(struct core *core, uint32_t index, const struct waiter *waiter,
                            struct core_verdict *verdict) {
 	if (waiter->provide)
-		return find_in_table(core, client_at(core, index), waiter->cost, verdict);
+		return find_in_table(core, client_at(core, index), waiter, verdict);
 	return decide_from_table(core, client_at(core, index), waiter->cost, verdict) ||
 	       admit_in_advance(core, index, waiter->cost, verdict);
 }

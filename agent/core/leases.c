@@ -256,23 +256,48 @@ void lease_recall(struct core *core, uint32_t index) {
 
 /* ---- A check by way of the agent -------------------------------------------- */
 
-int lease_find(const struct core *core, const struct client *client, uint32_t cost) {
+static int ends_first(const struct client *client) {
+	return client->lease[1].deadline_ns < client->lease[0].deadline_ns;
+}
+
+int lease_find(const struct core *core, const struct client *client, uint32_t cost, bool together) {
 	for (int bank = 0; bank < 2; bank++)
 		if (lease_is_spendable(core, client, bank, core->now_ns) && credits_left(core, client, bank) >= cost)
 			return bank;
-	return -1;
+	return together && lease_open_credits(core, client) >= cost ? ends_first(client) : -1;
 }
 
-/* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. The app
- * may read the verdict as late as when the lease ends, so these are never reported as spent by now. */
+static void note_spent(const struct core *core, struct client *client, int bank, uint32_t cost) {
+	if (!demand_must_remember(core, client) && client->granted[bank] >= cost)
+		client->granted[bank] -= cost;
+}
+
+/* All that one lease holds, and the rest from the other. Apps may be quicker at the second: then the first gets
+ * its part back. */
+static int spend_both(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
+	uint32_t part = credits_left(core, client, 0);
+	if (!lease_is_spendable(core, client, 0, now_ns) || !lease_is_spendable(core, client, 1, now_ns) ||
+	    part == 0 || part >= cost || !table_spend(core->table, client->slot, 0, part))
+		return -1;
+	if (!table_spend(core->table, client->slot, 1, cost - part)) {
+		table_add(core->table, client->slot, 0, part);
+		return -1;
+	}
+	note_spent(core, client, 0, part);
+	note_spent(core, client, 1, cost - part);
+	return ends_first(client);
+}
+
+/* Spends as an app does, and also what only both leases together hold. There may be credits now, since the app's
+ * message and a refill may have crossed. The app may read the verdict as late as when the lease ends, so these are
+ * never reported as spent by now. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
 	for (int bank = 0; bank < 2; bank++)
 		if (lease_is_spendable(core, client, bank, now_ns) && table_spend(core->table, client->slot, bank, cost)) {
-			if (!demand_must_remember(core, client) && client->granted[bank] >= cost)
-				client->granted[bank] -= cost;
+			note_spent(core, client, bank, cost);
 			return bank;
 		}
-	return -1;
+	return spend_both(core, client, now_ns, cost);
 }
 
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost) {

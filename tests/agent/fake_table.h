@@ -79,13 +79,17 @@ static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, 
 	return TABLE_NO_SLOT;
 }
 
+static inline bool app_sees_open(struct slot *slot, int bank, int64_t now_ns) {
+	uint64_t deadline_ns = atomic_load(&slot->deadline_ns[bank]), now = (uint64_t)now_ns;
+	return now < deadline_ns &&
+	       (deadline_ns <= atomic_load(&slot->deadline_ns[!bank]) || now >= atomic_load(&slot->later_start_ns));
+}
+
 static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t now_ns, struct app_decision *d) {
 	for (;;) {
-		uint64_t word = atomic_load(&slot->word[bank]), now = (uint64_t)now_ns;
+		uint64_t word = atomic_load(&slot->word[bank]);
 		uint64_t deadline_ns = atomic_load(&slot->deadline_ns[bank]);
-		bool is_later = deadline_ns > atomic_load(&slot->deadline_ns[!bank]);
-		if (word_credits(word) < cost || now >= deadline_ns ||
-		    (is_later && now < atomic_load(&slot->later_start_ns)))
+		if (word_credits(word) < cost || !app_sees_open(slot, bank, now_ns))
 			return false;
 		if (!atomic_compare_exchange_strong(&slot->word[bank], &word, word - cost))
 			continue;
@@ -107,6 +111,15 @@ static inline bool app_puts_back(struct slot *slot, int bank, uint64_t found, ui
 	       atomic_compare_exchange_strong(&slot->word[bank], &word, word + cost);
 }
 
+static inline bool app_is_denied(struct slot *slot, uint32_t cost, int64_t now_ns) {
+	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
+	uint32_t together = 0;
+	for (int bank = 0; bank < 2; bank++)
+		together += app_sees_open(slot, bank, now_ns) ? word_credits(atomic_load(&slot->word[bank])) : 0;
+	return from_cost > 0 && cost >= from_cost && together < cost &&
+	       (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns);
+}
+
 static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id,
                                               size_t id_len, uint32_t cost, int64_t now_ns) {
 	struct app_decision d = {.verdict = APP_ASKS};
@@ -116,13 +129,11 @@ static inline struct app_decision app_decides(struct fake_table *fake, uint32_t 
 	struct slot *slot = &fake->table.slots[at];
 	d.slot = at;
 	atomic_store(&slot->referenced, 1);
-	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
 	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {
 		d.verdict = APP_ALLOWED;
-	} else if (from_cost > 0 && cost >= from_cost &&
-	           (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns)) {
+	} else if (app_is_denied(slot, cost, now_ns)) {
 		d.verdict = APP_DENIED;
-		d.until_ns = (int64_t)denial_until_ns(denial, (uint64_t)now_ns);
+		d.until_ns = (int64_t)denial_until_ns(atomic_load(&slot->denial), (uint64_t)now_ns);
 	}
 	return d;
 }

@@ -226,6 +226,82 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
+/* Two of one lease and two of the other are left, and the store has nothing. */
+static void has_two_and_two(struct fixture *f) {
+	want(f, 1, "a", 1);
+	grants_long(f, 3, 2, 0, 10);
+	expect_allowed(f, 1);
+}
+
+static void expect_four_at_once(struct fixture *f) {
+	assert_int_equal(app(f, "a", 5).verdict, APP_DENIED);
+	assert_int_equal(app(f, "a", 4).verdict, APP_ASKS);
+	want(f, 2, "a", 4);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_LEASE);
+	assert_int_equal(v.remaining, 0);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 0);
+	assert_int_equal(app(f, "a", 4).verdict, APP_DENIED);
+}
+
+static void what_two_leases_hold_is_spent_together(void **state) {
+	struct fixture *f = *state;
+	has_two_and_two(f);
+	expect_four_at_once(f);
+}
+
+static void so_is_what_an_earlier_agent_has_left(void **state) {
+	struct fixture *f = *state;
+	has_two_and_two(f);
+	restart(f);
+	comes_up(f);
+	policy_changes(f, policy_with(100, 20));
+	want(f, 9, "a", 5);
+	while (f->asked_count > 0)
+		grants(f, 0, 0, 0);
+	expect_denied(f, 9);
+	expect_four_at_once(f);
+}
+
+static void so_it_is_while_the_store_is_away(void **state) {
+	struct fixture *f = *state;
+	has_two_and_two(f);
+	core_database_lost(f->core, f->now_ns);
+	core_advance(f->core, f->now_ns);
+	expect_four_at_once(f);
+}
+
+/* A relaxed policy admits in advance only what its leases don't hold. */
+static void so_it_is_before_an_advance(void **state) {
+	struct fixture *f = *state;
+	struct core_policy policy = policy_with(100, 20);
+	policy.relaxed = true;
+	policy_changes(f, policy);
+	want(f, 1, "a", 1);
+	expect_allowed(f, 1);
+	struct lease_grant grant = long_grant_of(f, 2, 2, 0, 5);
+	grant.charged = f->asked[0].charge;
+	answers(f, LEASE_DONE, &grant);
+	expect_four_at_once(f);
+}
+
+static void a_look_finds_what_two_leases_hold_and_takes_nothing(void **state) {
+	struct fixture *f = *state;
+	has_two_and_two(f);
+	core_look(f->core, f->now_ns, 1, 2, 0, "a", 1, 4, f->now_ns + 1000 * MS);
+	pass(f, 0);
+	struct core_verdict v = verdict_of(f, 2);
+	assert_true(v.allowed);
+	assert_int_equal(v.remaining, 4);
+	core_look(f->core, f->now_ns, 1, 3, 0, "a", 1, 5, f->now_ns + 1000 * MS);
+	pass(f, 0);
+	expect_denied(f, 3);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 4);
+}
+
 /* Others were faster: what went back was granted to them. */
 static void it_is_tried_once(void **state) {
 	struct fixture *f = *state;
@@ -395,6 +471,11 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(what_two_leases_hold_is_spent_together),
+		UP(so_is_what_an_earlier_agent_has_left),
+		UP(so_it_is_while_the_store_is_away),
+		UP(so_it_is_before_an_advance),
+		UP(a_look_finds_what_two_leases_hold_and_takes_nothing),
 		UP(what_is_not_enough_together_stays_where_it_is),
 		UP(it_is_tried_once),
 		UP(memory_brings_it_together_too),
