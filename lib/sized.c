@@ -1,6 +1,7 @@
 /*
  * sized.c - copies structs between versions of stint.h.
  */
+#include <assert.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <string.h>
@@ -35,11 +36,17 @@ static void take(void *own, size_t known, const void *theirs, size_t size) {
 }
 
 /* The size has been checked. */
-static int take_options(void *own, size_t known, const void *theirs, size_t size) {
+static int check_unknown(const char *what, size_t known, const void *theirs, size_t size) {
 	if (size > known && !is_zero((const unsigned char *)theirs + known, size - known))
-		return error_set(STINT_ERANGE, "an option is set that version %s doesn't know", STINT_VERSION);
-	take(own, known, theirs, size);
+		return error_set(STINT_ERANGE, "%s is set that version %s doesn't know", what, STINT_VERSION);
 	return 0;
+}
+
+static int take_options(void *own, size_t known, const void *theirs, size_t size) {
+	int error = check_unknown("an option", known, theirs, size);
+	if (!error)
+		take(own, known, theirs, size);
+	return error;
 }
 
 int sized_options(struct stint_options *own, const struct stint_options *theirs, size_t size) {
@@ -62,6 +69,13 @@ int sized_check_part(size_t size) {
 		error = error_set(STINT_EVERSION, "a struct stint_part of %zu bytes, must be a multiple of %zu", size,
 		                  alignof(struct stint_part));
 	return error;
+}
+
+/* Parts aren't copied. Once they have grown, an earlier one must be, as options are. */
+static_assert(sizeof(struct stint_part) == PART_SIZE_MIN, "no part is smaller than this library's");
+
+int sized_check_unknown_of_part(const struct stint_part *theirs, size_t size) {
+	return check_unknown("a field", sizeof(*theirs), theirs, size);
 }
 
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own) {

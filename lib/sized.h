@@ -24,6 +24,10 @@ int sized_check_result(size_t size);
 /* The same of a struct stint_part. They stand in an array, so the size is one that can be there. */
 int sized_check_part(size_t size);
 
+/* Of a part whose size has been checked. Returns 0, or STINT_ERANGE when a field is set that this library doesn't
+ * know. */
+int sized_check_unknown_of_part(const struct stint_part *theirs, size_t size);
+
 /* Copies a result into the app's, whose size has been checked. What a later struct has behind it becomes 0. */
 void sized_copy_result(struct stint_result *theirs, size_t size, const struct stint_result *own);
 

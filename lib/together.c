@@ -41,11 +41,13 @@ static int check_part(const struct together *t, uint32_t number) {
 	return 0;
 }
 
-static int add_part(struct together *t, const struct stint_part *part) {
+static int add_part(struct together *t, const struct stint_part *part, size_t size) {
 	uint32_t number = t->count++;
 	int error = part->limiter
 	                ? question_make(&t->part[number], part->limiter, part->client_id, part->length, part->cost)
 	                : error_set(STINT_ERANGE, "limiter is NULL");
+	if (!error && size != sizeof(*part))
+		error = sized_check_unknown_of_part(part, size);
 	return error ? error_of_part(error, number) : check_part(t, number);
 }
 
@@ -58,7 +60,8 @@ int together_make(struct together *t, const struct stint_part *parts, size_t par
 		return error_set(STINT_ERANGE, "%zu parts, must be 1 to %d", count, STINT_PARTS_MAX);
 	int timeout_ms = STINT_TIMEOUT_MS_MAX;
 	for (size_t i = 0; i < count && !error; i++) {
-		error = add_part(t, (const struct stint_part *)(const void *)((const char *)parts + i * part_size));
+		error =
+			add_part(t, (const struct stint_part *)(const void *)((const char *)parts + i * part_size), part_size);
 		if (!error && t->part[i].limiter->timeout_ms < timeout_ms)
 			timeout_ms = t->part[i].limiter->timeout_ms;
 	}

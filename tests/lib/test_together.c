@@ -394,6 +394,39 @@ static void sizes_of_no_version_are_refused(void **state) {
 	assert_int_equal(wants(f), 0);
 }
 
+/* What a later stint.h might have. */
+struct later_part {
+	struct stint_part known;
+	int64_t unknown;
+};
+
+static void parts_of_a_later_app_are_told_apart(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, 9, 7));
+	struct later_part parts[PARTS];
+	for (int i = 0; i < PARTS; i++)
+		parts[i] = (struct later_part){s.part[i], 0};
+	assert_int_equal(stint_check_all_sized(&parts[0].known, sizeof(parts[0]), PARTS, &s.f->r, sizeof(s.f->r)), 0);
+	assert_true(s.f->r.allowed);
+	expect_credits(&s, CREDITS(4, 8, 6));
+}
+
+/* Of the last part, so that each one is looked at; its highest byte, so that all of it is. */
+static void a_field_of_a_part_that_is_not_known_must_be_0(void **state) {
+	struct scene s = scene_of(*state, CREDITS(5, 9, 7));
+	struct later_part parts[PARTS];
+	for (int i = 0; i < PARTS; i++)
+		parts[i] = (struct later_part){s.part[i], 0};
+	parts[2].unknown = INT64_MIN;
+	const struct stint_part *first = &parts[0].known;
+	assert_int_equal(stint_check_all_sized(first, sizeof(parts[0]), PARTS, &s.f->r, sizeof(s.f->r)), STINT_ERANGE);
+	assert_string_equal(stint_error_detail(),
+	                    "part 2: a field is set that version " STINT_VERSION " doesn't know");
+	assert_int_equal(stint_check_all_async_sized(first, sizeof(parts[0]), PARTS, &s.f->r, sizeof(s.f->r), count,
+	                                             s.f),
+	                 STINT_ERANGE);
+	expect_credits(&s, CREDITS(5, 9, 7));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(all_take_their_cost_and_nobody_is_asked),
@@ -414,6 +447,8 @@ int main(void) {
 		TEST(bad_parts_are_refused),
 		TEST(a_part_of_another_attachment_is_refused),
 		TEST(sizes_of_no_version_are_refused),
+		TEST(parts_of_a_later_app_are_told_apart),
+		TEST(a_field_of_a_part_that_is_not_known_must_be_0),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);
