@@ -307,6 +307,7 @@ LIB_TESTS := \
 	tests/lib/test_async.c \
 	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
+	tests/lib/test_cancellation.c \
 	tests/lib/test_channel.c \
 	tests/lib/test_clock.c \
 	tests/lib/test_count.c \
@@ -314,6 +315,7 @@ LIB_TESTS := \
 	tests/lib/test_daemons.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
+	tests/lib/test_forks.c \
 	tests/lib/test_http_headers.c \
 	tests/lib/test_ip_client.c \
 	tests/lib/test_local.c \
@@ -416,10 +418,12 @@ THREADED_TESTS := \
 	tests/lib/test_async.c \
 	tests/lib/test_callback_storm.c \
 	tests/lib/test_callbacks.c \
+	tests/lib/test_cancellation.c \
 	tests/lib/test_count.c \
 	tests/lib/test_count_crowd.c \
 	tests/lib/test_descriptors.c \
 	tests/lib/test_fork_mark.c \
+	tests/lib/test_forks.c \
 	tests/lib/test_local.c \
 	tests/lib/test_threads.c \
 	tests/lib/test_together.c
