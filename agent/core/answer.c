@@ -95,7 +95,7 @@ static bool would_fit_together(struct core *core, const struct pending *pending,
 
 /* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is
  * left, and otherwise waits: for the lease that this answer brings, or the next answer. So does who would fit if
- * the store had what the client's leases hold: the next request brings that. */
+ * the store had what the client's leases hold: the next request brings that. But a look takes nothing. */
 static bool serve(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
                   bool was_sent, struct core_verdict *verdict) {
 	struct answer *answer = context;
@@ -104,8 +104,9 @@ static bool serve(void *context, struct core *core, struct pending *pending, con
 	if (allowed && waiter->provide)
 		return false; /* until it is in the table */
 	if (!allowed && was_sent && would_fit_together(core, pending, answer, waiter->cost)) {
-		pending->gathers = true;
-		return false;
+		pending->gathers |= !waiter->looks;
+		*verdict = verdict_for(core, client_at(core, pending->client), answer, waiter->cost, true);
+		return waiter->looks;
 	}
 	bool is_more = grant->remaining > 0 || (grant->next_is_open && grant->granted_next > 0);
 	if (!allowed && !was_sent && is_more)

@@ -210,10 +210,18 @@ static bool returns_rest(const struct core *core, const struct client *client, c
 	return client->flags & CLIENT_TIGHT && pending->wants_next && !pending->wants_more && begins_at_once;
 }
 
+/* Whoever needed it may have given up: it isn't done for looks alone. */
+static bool gathers(const struct pending *pending) {
+	for (const struct waiter *waiter = pending->first; waiter; waiter = waiter->next)
+		if (!waiter->looks)
+			return pending->gathers;
+	return false;
+}
+
 void lease_report(struct core *core, struct pending *pending) {
 	uint32_t index = pending->client;
 	struct client *client = client_at(core, index);
-	bool may_rest = pending->gathers || returns_rest(core, client, pending);
+	bool may_rest = gathers(pending) || returns_rest(core, client, pending);
 	pending->gathers = false;
 	for (int bank = 0; bank < 2; bank++) {
 		if (!may_report(client, bank) || !is_live(client, bank, core->now_ns))

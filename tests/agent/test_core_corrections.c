@@ -14,6 +14,11 @@ static void charge(struct fixture *f, const char *id, uint32_t cost) {
 	core_advance(f->core, f->now_ns);
 }
 
+static void look(struct fixture *f, uint32_t serial, const char *id, uint32_t cost) {
+	core_look(f->core, f->now_ns, 1, serial, 0, id, (uint8_t)strlen(id), cost, f->now_ns + 1000 * MS);
+	core_advance(f->core, f->now_ns);
+}
+
 /* So many of a client's credits can be had from the table now. */
 static uint32_t credits_of(struct fixture *f, const char *id) {
 	uint32_t credits = 0;
@@ -78,8 +83,7 @@ static void the_agent_tells_whom_the_store_denies(void **state) {
 
 static void who_is_looked_at_is_not_denied(void **state) {
 	struct fixture *f = *state;
-	core_look(f->core, f->now_ns, 1, 1, 0, "anna", 4, 5, f->now_ns + 1000 * MS);
-	core_advance(f->core, f->now_ns);
+	look(f, 1, "anna", 5);
 	grants(f, 0, 0, 3);
 	expect_denied(f, 1);
 	assert_int_equal(f->denials, 0);
@@ -226,6 +230,66 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
+/* A look says what would be brought together. */
+static void expect_three_for_a_look(struct fixture *f, uint32_t serial) {
+	struct core_verdict v = verdict_of(f, serial);
+	assert_true(v.allowed);
+	assert_int_equal(v.source, STINT_SOURCE_DATABASE);
+	assert_int_equal(v.remaining, 3);
+	assert_true(v.deadline_ns > f->now_ns);
+}
+
+static void a_look_brings_nothing_together(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	look(f, 2, "a", 3);
+	grants(f, 0, 0, 1);
+	expect_three_for_a_look(f, 2);
+	expect_no_batch(f);
+	look(f, 3, "a", 4);
+	grants(f, 0, 0, 1);
+	expect_denied(f, 3);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 2);
+}
+
+static void one_who_takes_brings_it_together_beside_a_look(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	look(f, 2, "a", 3);
+	want(f, 3, "a", 3);
+	expect_batch(f, "a", 3, 3, f->asked[0].want);
+	grants(f, 0, 0, 1);
+	expect_three_for_a_look(f, 2);
+	expect_batch(f, "a", 3, 3, f->asked[0].want);
+	assert_int_equal(unspent_in(f, 0), 0);
+	grants(f, 0, 0, 1);
+	assert_int_equal(unspent_in(f, 0), 2);
+	look(f, 4, "a", 3);
+	grants(f, 3, 0, 0);
+	expect_allowed(f, 3);
+	expect_denied(f, 4);
+}
+
+/* The connection broke before it was asked for, and came back when only a look was waiting. */
+static void nothing_is_brought_together_for_who_has_given_up(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	want_until(f, 2, "a", 3, 20 * MS);
+	struct lease_grant grant = grant_of(f, 0, 0, 1);
+	f->asked_count = 0;
+	core_on_grants(f->core, f->now_ns, LEASE_DONE, &grant, 1);
+	core_database_lost(f->core, f->now_ns);
+	look(f, 3, "a", 3);
+	pass(f, 30 * MS);
+	comes_up(f);
+	expect_batch(f, "a", 3, 3, f->asked[0].want);
+	assert_int_equal(unspent_in(f, 0), 0);
+	grants(f, 0, 0, 1);
+	expect_three_for_a_look(f, 3);
+	assert_int_equal(credits_of(f, "a"), 2);
+}
+
 /* Two of one lease and two of the other are left, and the store has nothing. */
 static void has_two_and_two(struct fixture *f) {
 	want(f, 1, "a", 1);
@@ -290,13 +354,11 @@ static void so_it_is_before_an_advance(void **state) {
 static void a_look_finds_what_two_leases_hold_and_takes_nothing(void **state) {
 	struct fixture *f = *state;
 	has_two_and_two(f);
-	core_look(f->core, f->now_ns, 1, 2, 0, "a", 1, 4, f->now_ns + 1000 * MS);
-	pass(f, 0);
+	look(f, 2, "a", 4);
 	struct core_verdict v = verdict_of(f, 2);
 	assert_true(v.allowed);
 	assert_int_equal(v.remaining, 4);
-	core_look(f->core, f->now_ns, 1, 3, 0, "a", 1, 5, f->now_ns + 1000 * MS);
-	pass(f, 0);
+	look(f, 3, "a", 5);
 	expect_denied(f, 3);
 	expect_no_batch(f);
 	assert_int_equal(credits_of(f, "a"), 4);
@@ -471,6 +533,9 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(a_look_brings_nothing_together),
+		UP(one_who_takes_brings_it_together_beside_a_look),
+		UP(nothing_is_brought_together_for_who_has_given_up),
 		UP(what_two_leases_hold_is_spent_together),
 		UP(so_is_what_an_earlier_agent_has_left),
 		UP(so_it_is_while_the_store_is_away),
