@@ -365,7 +365,8 @@ typedef bool pending_decide(void *context, struct core *core, struct pending *pe
                             bool was_sent, struct core_verdict *verdict);
 void pending_serve(struct core *core, struct pending *pending, pending_decide *decide, void *context);
 /* What is left of a lease, or was spent of it, goes with the request: false if it is of a third sub-window, which
- * there is no room for. */
+ * there is no room for. Whoever can keep it asks before. */
+bool pending_may_report(struct pending *pending, int64_t sub_window);
 bool pending_add_report(struct pending *pending, int64_t sub_window, uint32_t unspent, uint32_t spent);
 void pending_attach_reports(struct pending *pending); /* to what is about to be sent */
 void pending_report_again(struct pending *pending);   /* what was sent was not applied */

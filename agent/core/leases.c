@@ -170,7 +170,7 @@ void lease_settle(struct core *core, uint32_t index, int bank, bool giving_back)
 /* Of a lease that goes on: what was spent by now is charged to a sub-window to come, and may count from the
  * present one on. */
 static void report_spent(struct core *core, struct client *client, struct pending *pending, int bank) {
-	if (used_of(core, client, bank) == 0 ||
+	if (used_of(core, client, bank) == 0 || !pending_may_report(pending, client->lease[bank].sub_window) ||
 	    client->lease[bank].deadline_ns - core->now_ns <= sub_window_ns(core, client))
 		return;
 	/* From here on, what an app took and finds too late is burnt: put back, it would be spent after all. */
@@ -182,6 +182,7 @@ static void report_spent(struct core *core, struct client *client, struct pendin
 static void return_rest(struct core *core, struct client *client, struct pending *pending, int bank) {
 	uint32_t left = credits_left(core, client, bank);
 	if (left == 0 || !lease_is_spendable(core, client, bank, core->now_ns) ||
+	    !pending_may_report(pending, client->lease[bank].sub_window) ||
 	    !table_spend(core->table, client->slot, bank, left))
 		return;
 	client->granted[bank] -= left;
@@ -233,7 +234,8 @@ void lease_report(struct core *core, struct pending *pending) {
 	if (pending->report[0].spent > 0 || pending->report[1].spent > 0)
 		demand_end_period(core, client);
 	for (int bank = 0; bank < 2; bank++)
-		if (may_report(client, bank) && !is_live(client, bank, core->now_ns))
+		if (may_report(client, bank) && !is_live(client, bank, core->now_ns) &&
+		    pending_may_report(pending, client->lease[bank].sub_window))
 			lease_settle(core, index, bank, true);
 }
 
@@ -257,7 +259,7 @@ void lease_recall(struct core *core, uint32_t index) {
 		if (may_report(client, bank) && is_live(client, bank, core->now_ns))
 			report_spent(core, client, pending, bank);
 	for (int bank = 0; bank < 2; bank++)
-		if (goes[bank])
+		if (goes[bank] && pending_may_report(pending, client->lease[bank].sub_window))
 			lease_settle(core, index, bank, true);
 	pending_make_urgent(core, pending);
 }

@@ -326,6 +326,10 @@ static struct lease_report *report_for(struct pending *pending, int64_t sub_wind
 	return room;
 }
 
+bool pending_may_report(struct pending *pending, int64_t sub_window) {
+	return report_for(pending, sub_window);
+}
+
 bool pending_add_report(struct pending *pending, int64_t sub_window, uint32_t unspent, uint32_t spent) {
 	struct lease_report *report = report_for(pending, sub_window);
 	if (!report)

@@ -213,6 +213,53 @@ static void who_stops_returns_at_once(void **state) {
 	assert_true(core_is_drained(f->core));
 }
 
+/* ---- Three sub-windows -------------------------------------------------------------- */
+
+/* So many of a client's credits can be had from the table now. */
+static uint32_t credits_of(struct fixture *f, const char *id) {
+	uint32_t credits = 0;
+	while (app(f, id, 1).verdict == APP_ALLOWED)
+		credits++;
+	return credits;
+}
+
+/* A tight client has a long lease of four. A lease of two ended while this statement was under way, and goes back
+ * with the next: that can tell of one other sub-window. */
+static void has_four_and_leaves_two(struct fixture *f, uint32_t cost) {
+	want(f, 1, "a", 1);
+	grants_long(f, 3, 4, 10, 10);
+	expect_allowed(f, 1);
+	pass(f, 55 * MS);
+	want(f, 2, "a", cost);
+	assert_int_equal(unspent_in(f, 0), 0);
+	pass(f, 10 * MS);
+}
+
+static void what_cannot_be_told_stays_in_its_lease(void **state) {
+	struct fixture *f = *state;
+	has_four_and_leaves_two(f, 8);
+	grants(f, 2, 0, 3);
+	expect_silence(f);
+	assert_int_equal(unspent_in(f, 0), 2 + 2);
+	uint64_t returned = core_counters(f->core)->returned;
+	assert_int_equal(returned, 2 + 2);
+	grants(f, 0, 0, 7);
+	assert_int_equal(unspent_in(f, 0), 4);
+	grants(f, 8, 0, 3);
+	expect_allowed(f, 2);
+}
+
+static void what_cannot_be_told_is_not_called_back(void **state) {
+	struct fixture *f = *state;
+	has_four_and_leaves_two(f, 7);
+	grants_long(f, 7, 5, 10, 10);
+	expect_allowed(f, 2);
+	core_recall(f->core, f->now_ns, 0, "a", 1);
+	pass(f, 0);
+	assert_int_equal(unspent_in(f, 0), 2 + 5);
+	assert_int_equal(credits_of(f, "a"), 4);
+}
+
 /* ---- Many ----------------------------------------------------------------------------- */
 
 static int make_large(void **state) {
@@ -275,6 +322,8 @@ int main(void) {
 		STEP(a_fixed_window_that_is_over_gets_nothing_back),
 		STEP(the_rest_of_a_long_fixed_window_can_be_leased_again),
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
+		STEP(what_cannot_be_told_stays_in_its_lease),
+		STEP(what_cannot_be_told_is_not_called_back),
 		cmocka_unit_test_setup_teardown(what_is_too_much_at_once_goes_back_later, make_large, clean),
 		STEP(drain_returns_everything_and_is_done),
 		STEP(returns_of_an_idle_agent_go_together),
