@@ -77,7 +77,7 @@ create table stint.client_override (
 	constraint client_override_purpose_check check (blocked or max_requests is not null)
 );
 
-create index client_override_until_idx on stint.client_override (least(limited_until, blocked_until))
+create index client_override_until_idx on stint.client_override (least(limited_until, blocked_until), policy_id, client_id)
 	where least(limited_until, blocked_until) is not null;
 
 comment on table stint.client_override is 'Another limit for one client of a policy, or none at all: the client is blocked.';

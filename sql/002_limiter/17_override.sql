@@ -140,6 +140,11 @@ grant execute on function stint.clear_override(text, text) to stint_operator;
 -- A grant heeds no override that has ended, by this server's clock. But hosts have what they were told: a block for a few
 -- seconds, leases of a larger limit until they end. So what has ended is taken away, which tells them. A change is made
 -- in a queue: who holds it up would hold up leases that wait behind this call, so it isn't waited for.
+--
+-- What was taken away stays in the index while somebody holds an old snapshot, and each look would pass over all of it.
+-- So it begins where the last one ended, which is written down: while this transaction has the queue nobody has an
+-- override that isn't committed, so none can come to stand before that. (By plain SQL one can be made that has
+-- ended already. It stays, and nobody heeds it.)
 create function stint.end_overrides(batch int) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -148,26 +153,48 @@ set enable_bitmapscan = off
 as $$
 declare
 	now constant timestamptz := clock_timestamp();
-	ended bigint;
+	-- When nothing has ended: there may be entries of what was cleared before its end.
+	patience constant interval := interval '1 minute';
+	mark record;
+	page record;
 begin
-	if not exists (select from stint.client_override o where least(o.limited_until, o.blocked_until) <= now) then
+	select e.override_until as until, e.override_policy_id as policy_id, e.override_client_id as client_id into mark
+	from stint.expiry e
+	for update skip locked;
+	if not found then
+		return 0;
+	end if;
+	if mark.until > now then -- the clock was set back
+		mark.until := '-infinity';
+	end if;
+	if mark.until > now - patience and not exists (
+		select from stint.client_override o
+		where (least(o.limited_until, o.blocked_until), o.policy_id, o.client_id) > (mark.until, mark.policy_id, mark.client_id)
+			and least(o.limited_until, o.blocked_until) <= now)
+	then
 		return 0;
 	end if;
 	perform from stint.change_queue for update skip locked;
 	if not found then
 		return 0;
 	end if;
-	with over as (
+	with page as materialized (
+		select o.ctid as place, least(o.limited_until, o.blocked_until) as until, o.policy_id, o.client_id
+		from stint.client_override o
+		where (least(o.limited_until, o.blocked_until), o.policy_id, o.client_id) > (mark.until, mark.policy_id, mark.client_id)
+			and least(o.limited_until, o.blocked_until) <= now
+		order by least(o.limited_until, o.blocked_until), o.policy_id, o.client_id
+		limit batch
+	),
+	over as (
 		select o.policy_id, o.client_id,
 			case when o.limited_until <= now then null else o.max_requests end as max_requests,
 			case when o.limited_until <= now then null else o.limited_until end as limited_until,
 			o.blocked and (o.blocked_until <= now) is not true as blocked,
 			case when o.blocked_until <= now then null else o.blocked_until end as blocked_until
-		from stint.client_override o
-		where least(o.limited_until, o.blocked_until) <= now
-		order by least(o.limited_until, o.blocked_until)
-		limit batch
-		for update skip locked
+		from page g
+		join stint.client_override o on o.ctid = g.place
+		for update of o skip locked
 	),
 	gone as (
 		delete from stint.client_override o
@@ -182,8 +209,20 @@ begin
 		where o.policy_id = v.policy_id and o.client_id = v.client_id and (v.blocked or v.max_requests is not null)
 		returning 1
 	)
-	select (select count(*) from gone) + (select count(*) from kept) into ended;
-	return ended;
+	select n.found, n.ended, l.until, l.policy_id, l.client_id into page
+	from (select (select count(*) from page) as found, (select count(*) from gone) + (select count(*) from kept) as ended) n
+	left join lateral (
+		select g.until, g.policy_id, g.client_id from page g order by g.until desc, g.policy_id desc, g.client_id desc limit 1
+	) l on true;
+	if page.found < batch then
+		page.until := now;
+		page.policy_id := 0;
+		page.client_id := '';
+	end if;
+	if page.ended = page.found then -- what somebody has locked is looked for again
+		update stint.expiry set override_until = page.until, override_policy_id = page.policy_id, override_client_id = page.client_id;
+	end if;
+	return page.ended;
 end
 $$;
 

@@ -4,6 +4,9 @@
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
 	walked    tid not null default '(0,0)',
+	override_until timestamptz not null default '-infinity',
+	override_policy_id int not null default 0,
+	override_client_id text collate "C" not null default '',
 	history_at timestamptz not null default '-infinity',
 	decision_at timestamptz not null default '-infinity',
 	decision_host_id int not null default 0,
@@ -17,6 +20,9 @@ comment on table stint.expiry is
 	'How far expire_counters() has come in its walks. The session that has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
 comment on column stint.expiry.walked is 'The place in stint.counter up to which counters have been examined in this round.';
+comment on column stint.expiry.override_until is 'Up to then all overrides that ended have been taken away; or the end of the last one that was.';
+comment on column stint.expiry.override_policy_id is 'The same override''s policy; 0: of all that ended then.';
+comment on column stint.expiry.override_client_id is 'The same override''s client.';
 comment on column stint.expiry.history_at is 'When history older than a year was deleted last, to its end.';
 comment on column stint.expiry.decision_at is 'In a look that goes on, the last row of stint.host_decision that was deleted: its minute.';
 comment on column stint.expiry.decision_host_id is 'The same row''s host.';

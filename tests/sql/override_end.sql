@@ -1,7 +1,7 @@
 -- Blocks and limits of clients' own that end: at which moment, how hosts hear of it, and what is shown.
 
 begin;
-select plan(46);
+select plan(55);
 
 select stint.set_policy('api', 10, 3600000) as api \gset
 -- Lets so much time pass for one client's override.
@@ -127,6 +127,48 @@ create temp table read_before as select pg_stat_get_xact_tuples_fetched('stint.c
 select stint.end_overrides(500);
 select cmp_ok(pg_stat_get_xact_tuples_fetched('stint.client_override'::regclass) + pg_stat_get_xact_tuples_returned('stint.client_override'::regclass) - n, '<', 100::bigint,
 	'a look reads nothing of what has not ended') from read_before;
+
+-- What was taken away stays in the index while somebody holds an old snapshot (here this transaction does). No look passes over
+-- it twice, though much of it has ended at the same time, and no batch over what the one before has taken away.
+create function pg_temp.blocks() returns bigint language sql volatile as $$
+	select sum(pg_stat_get_xact_blocks_fetched(r))::bigint from unnest(array['stint.client_override', 'stint.client_override_until_idx']::regclass[]) r $$;
+create function pg_temp.blocks_of(call text) returns bigint language plpgsql volatile as $$
+declare
+	before constant bigint := pg_temp.blocks();
+begin
+	execute call;
+	return pg_temp.blocks() - before;
+end $$;
+insert into stint.client_override (policy_id, client_id, max_requests, limited_until)
+select :api, 'ended ' || i, 1, now() - interval '1 h' from generate_series(1, 10000) i;
+update stint.expiry set override_until = default, override_policy_id = default, override_client_id = default;
+select is(stint.end_overrides(10000), 10000::bigint, 'many that ended together');
+insert into stint.client_override (policy_id, client_id, max_requests, limited_until) select :api, 'one', 1, clock_timestamp();
+select cmp_ok(pg_temp.blocks_of('select stint.end_overrides(500)'), '<', 40::bigint, '… are passed over by no later look');
+select is(pg_temp.row('one'), null, '… which finds what has ended since');
+insert into stint.client_override (policy_id, client_id, max_requests, limited_until)
+select :api, 'again ' || i, 1, clock_timestamp() from generate_series(1, 9000) i;
+update stint.client_override set limited_until = statement_timestamp() where client_id like 'again %';
+select stint.end_overrides(8000);
+select cmp_ok(pg_temp.blocks_of('select stint.end_overrides(10)'), '<', 200::bigint, '… nor by the next batch');
+select is((select count(*)::int from stint.client_override where client_id like 'again %'), 990, '… which goes on where that one ended');
+
+-- Nor what an operator has cleared before its end.
+insert into stint.client_override (policy_id, client_id, max_requests, limited_until)
+select :api, 'cleared ' || i, 1, clock_timestamp() from generate_series(1, 10000) i;
+delete from stint.client_override where client_id like 'cleared %' or client_id like 'again %';
+update stint.expiry set override_until = override_until - interval '2 min';
+select stint.end_overrides(500);
+select cmp_ok(pg_temp.blocks_of('select stint.end_overrides(500)'), '<', 40::bigint, 'what was cleared is passed over once a minute at most');
+select ctid as version from stint.expiry \gset
+select stint.end_overrides(500);
+select is((select ctid from stint.expiry), :'version', '… and so often is written down how far that is');
+
+-- The clock was set back.
+update stint.expiry set override_until = clock_timestamp() + interval '1 h';
+select stint.block_client('api', 'back', null, 1), pg_temp.let_pass('back', '1 s');
+select is(stint.end_overrides(500), 1::bigint, 'after the clock was set back all that has ended is looked for');
+select ok(override_until <= clock_timestamp(), '… once') from stint.expiry;
 
 select * from finish();
 rollback;
