@@ -610,8 +610,8 @@ const char *stint_error_detail(void);
 
 /*
  * What the functions above hand the sizes to. length: of the id, or STINT_STRING. A size that no struct of this
- * name can have is STINT_EVERSION. An option or a field of a part that this library doesn't know, and that isn't 0,
- * is STINT_ERANGE; what it doesn't know of a result is set to 0.
+ * name can have is STINT_EVERSION. An option or a field of a part that this library doesn't know, and that isn't
+ * 0, is STINT_ERANGE; what it doesn't know of a result is set to 0.
  */
 int stint_limiter_new_sized(struct stint_limiter **out, struct stint *st, const struct stint_options *options,
                             size_t options_size);
