@@ -277,9 +277,14 @@ int lease_find(const struct core *core, const struct client *client, uint32_t co
 	return together && lease_open_credits(core, client) >= cost ? ends_first(client) : -1;
 }
 
+/* What a fallback is to count can't be told apart later from what apps took: so nothing of such a lease is reported
+ * any more. */
 static void note_spent(const struct core *core, struct client *client, int bank, uint32_t cost) {
-	if (!demand_must_remember(core, client) && client->granted[bank] >= cost)
+	bool must_remember = demand_must_remember(core, client);
+	if (!must_remember && client->granted[bank] >= cost)
 		client->granted[bank] -= cost;
+	else if (must_remember && !(client->flags & fallback_flag(bank)))
+		client->lease[bank].sub_window = 0;
 }
 
 /* All that one lease holds, and the rest from the other. Apps may be quicker at the second: then the first gets

@@ -227,6 +227,31 @@ static void what_the_agent_spent_is_not_told(void **state) {
 	assert_int_equal(report_of(f, 0, sub_window).spent, 3);
 }
 
+/* Nor when it did so in the grace, or in a fallback, where it counts as spent of the fallback's limit, too. */
+static void nor_is_what_it_spent_while_the_store_was_away(void **state) {
+	struct fixture *f = *state;
+	spend_of_eight(f, 3);
+	core_database_lost(f->core, f->now_ns);
+	want(f, 2, "a", 2);
+	assert_int_equal(verdict_of(f, 2).source, STINT_SOURCE_LEASE);
+	comes_up(f);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+	want(f, 3, "a", 20);
+	assert_int_equal(spent_in(f, 0), 0);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED);
+}
+
+static void nor_in_a_fallback(void **state) {
+	struct fixture *f = *state;
+	spend_of_eight(f, 3);
+	stays_away(f);
+	want(f, 2, "a", 2);
+	assert_int_equal(verdict_of(f, 2).source, STINT_SOURCE_LEASE);
+	comes_up(f);
+	want(f, 3, "a", 20);
+	assert_int_equal(spent_in(f, 0), 0);
+}
+
 static void what_may_have_been_told_is_not_told_again(void **state) {
 	struct fixture *f = *state;
 	int64_t sub_window = spend_of_eight(f, 3);
@@ -331,6 +356,8 @@ int main(void) {
 		STEP(what_was_spent_is_told_with_the_next_request),
 		STEP(what_was_told_as_spent_does_not_come_back),
 		STEP(what_the_agent_spent_is_not_told),
+		STEP(nor_is_what_it_spent_while_the_store_was_away),
+		STEP(nor_in_a_fallback),
 		STEP(what_may_have_been_told_is_not_told_again),
 		STEP(what_was_certainly_not_told_is_told_again),
 		STEP(a_longer_lease_does_not_open_an_early_one),
