@@ -42,13 +42,18 @@ static const char *find_difference(const struct origin *origin, const struct dat
 	if (strcmp(origin->server, hello->server) != 0)
 		return "this is another server than before, or a dump was restored";
 	if (strcmp(origin->timeline, hello->timeline) != 0)
-		return "a standby was promoted";
+		return origin->timeline[0] && hello->timeline[0] ? "a standby was promoted"
+		                                                 : "a standby may have been promoted";
 	if (hello->wal_end == 0 || hello->wal_end >= origin->wal_end)
 		return NULL;
 	/* A crash keeps all that was on disk. So somebody has put back an older state of the disks, perhaps just
 	 * now. */
 	*age_us = 0;
 	return "the database went back to an older state";
+}
+
+static const char *or_unknown(const char *name) {
+	return name[0] ? name : "unknown";
 }
 
 static void take_for_other(struct sync *sync, const char *difference, int64_t age_us) {
@@ -60,11 +65,8 @@ static void take_for_other(struct sync *sync, const char *difference, int64_t ag
 	int64_t held_ms = (core_held_until_ns(core) - now_ns) / NS_PER_MS;
 	bool same = !strcmp(origin->server, hello->server);
 	log_warning("%s: %s %s, was %s; what was committed last may be lost; no grants for %" PRId64 " ms", difference,
-	            same ? "timeline" : "server", same ? hello->timeline : hello->server,
-	            !origin->server[0] ? "unknown"
-	            : same             ? origin->timeline
-	                               : origin->server,
-	            max64(0, held_ms));
+	            same ? "timeline" : "server", or_unknown(same ? hello->timeline : hello->server),
+	            or_unknown(same ? origin->timeline : origin->server), max64(0, held_ms));
 }
 
 /* Notes which server this is. An agent that has just been started may not know which server granted the leases in

@@ -45,7 +45,7 @@ struct sync {
 	int64_t left_ns;          /* when the database was lost */
 	int64_t failed_logged_ns; /* when a failed attempt to connect was last logged; 0: not yet */
 	char why[256];            /* the last trouble with the database */
-	char advice[640];         /* the server's advice, as last logged */
+	char advice[960];         /* the server's advice, as last logged */
 	const struct sync_events *events;
 	void *context;
 };

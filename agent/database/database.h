@@ -74,7 +74,7 @@ struct database_hello {
 	int64_t longest_lease_us; /* of any policy in the database */
 	/* where that log ends on disk: never before an earlier end, whatever crashes; 0: it doesn't tell */
 	int64_t wal_end;
-	char advice[640]; /* what an operator should know of this database, one line; "": nothing */
+	char advice[960]; /* what an operator should know of this database, one line; "": nothing */
 };
 
 struct database_events {

@@ -36,6 +36,22 @@ static bool read_server(const struct pg_answer *answer, struct database_hello *h
 	       pg_answer_int(answer, 0, 8, 0, INT64_MAX, &hello->longest_lease_us);
 }
 
+/* Why the server doesn't tell all of that; "": it does. */
+static bool read_fault(struct database *db, const struct pg_answer *answer) {
+	char fault[401], words[760];
+	if (!pg_answer_text(answer, 0, 10, sizeof(fault), fault))
+		return false;
+	snprintf(
+		words, sizeof(words),
+		"the server doesn't tell its timeline, or where its log ends (%s): a standby that was promoted, or an older"
+		" state of its disks, isn't noticed and may grant again what was granted; let a superuser grant stint_owner"
+		" execute on pg_walfile_name, pg_current_wal_lsn and pg_current_wal_flush_lsn, or promote synchronous standbys"
+		" only",
+		fault);
+	settings_advise(db, fault[0], words);
+	return true;
+}
+
 /* It comes back in a statement's text, so it must be what it should be. */
 static bool read_server_run(const struct pg_answer *answer, size_t size, char *run) {
 	return pg_answer_text(answer, 0, 9, size, run) && run[strspn(run, "0123456789./")] == '\0';
@@ -54,15 +70,13 @@ static bool finish_register(struct session *s, const struct operation *op, enum 
 	    !pg_answer_int(answer, 0, 1, 1, INT64_MAX, &hello.now_us) ||
 	    !pg_answer_int(answer, 0, 2, 1, LIVE_HOSTS_MAX, &live_hosts) ||
 	    !pg_answer_int(answer, 0, 3, 0, INT64_MAX, &hello.change_id) || !read_server(answer, &hello) ||
-	    !read_server_run(answer, sizeof(server_run), server_run) ||
-	    !pg_answer_int4(answer, 0, 10, INT32_MAX, &server_pid))
+	    !read_server_run(answer, sizeof(server_run), server_run) || !read_fault(db, answer) ||
+	    !pg_answer_int4(answer, 0, 11, INT32_MAX, &server_pid))
 		return false;
 	if (!session_is_same(s, server_pid))
 		return true;
 	if (s->pooled)
 		settings_begin_calls(s, db, server_run);
-	settings_advise(db, !hello.timeline[0],
-	                "the server doesn't tell its timeline: that a standby was promoted can't be seen");
 	hello.host_id = (int32_t)host_id;
 	hello.live_hosts = (int32_t)live_hosts;
 	memcpy(hello.advice, db->advice, sizeof(hello.advice));
@@ -104,8 +118,8 @@ static void send_probe(struct session *s, struct database *db, const char *verb)
 static const struct call call_register = {
 	"stint.register_host",
 	"select host_id, now_us, live_hosts, change_id, server, timeline, coalesce(server_age_us, -1), wal_end, longest_lease_us,"
-	" server_run, pg_backend_pid() from stint.register_host($1::text, $2::text, $3::text, $4::boolean)",
-	11,
+	" server_run, server_fault, pg_backend_pid() from stint.register_host($1::text, $2::text, $3::text, $4::boolean)",
+	12,
 	false,
 	finish_register,
 };

@@ -20,7 +20,7 @@ struct database {
 	int mark;
 	bool keep_commit;
 	int32_t host_id;
-	char advice[640]; /* what an operator should know, while greeting */
+	char advice[960]; /* what an operator should know, while greeting */
 };
 
 /* ---- settings.c ------------------------------------------------------ */

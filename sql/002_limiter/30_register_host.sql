@@ -13,8 +13,11 @@ declare
 begin
 	begin
 		cluster := (pg_control_system()).system_identifier;
-	exception when others then -- hosted servers may refuse this, or not know it: the other numbers have to do
-		null;
+	exception
+		when insufficient_resources then
+			raise; -- a moment later it tells: it must not be taken for another server meanwhile
+		when others then -- hosted servers may refuse this, or not know it: the other numbers have to do
+			null;
 	end;
 	return (
 		select lpad(to_hex(hashtextextended(concat_ws('/', (select i.made_as from stint.schema_identity i), cluster, d.oid,
@@ -35,10 +38,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
 	return (pg_current_wal_flush_lsn() - '0/0')::bigint;
--- Servers that keep their log elsewhere (Aurora, for example) lack this function, or refuse it, each in its own
--- way.
-exception when others then
-	return 0;
+exception
+	when insufficient_resources then
+		raise;
+	-- Servers that keep their log elsewhere (Aurora, for example) lack this function, or refuse it, each in its own
+	-- way.
+	when others then
+		return 0;
 end
 $$;
 
@@ -67,7 +73,7 @@ grant execute on function stint.get_server_run() to stint_agent;
 
 -- A server that has taken another one's place may lack what the other committed last. So agents must know that
 -- there is a new server, and since when: the first agent that connects writes it down, for all.
-create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint)
+create function stint.note_server(out server text, out timeline text, out age_us bigint, out wal_end bigint, out fault text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -78,10 +84,18 @@ declare
 begin
 	server := stint.get_server();
 	wal_end := stint.get_wal_end();
+	fault := '';
 	begin
 		timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
-	exception when others then -- as above
-		timeline := '';
+		if wal_end = 0 then
+			perform pg_current_wal_flush_lsn(); -- for its error
+		end if;
+	exception
+		when insufficient_resources then
+			raise;
+		when others then -- as above
+			timeline := coalesce(timeline, '');
+			fault := translate(left(sqlerrm, 100), E'\n\r', '  ');
 	end;
 	loop
 		select max(t.seen_at) filter (where t.server = note_server.server and t.timeline = note_server.timeline),
@@ -100,14 +114,14 @@ $$;
 
 comment on function stint.note_server() is
 	'The server, the timeline of its write-ahead log, how long agents have known it, in microseconds (null: since they have used these tables), '
-	'and where its log ends, see stint.get_wal_end().';
+	'and where its log ends, see stint.get_wal_end(). fault: why it doesn''t tell its timeline, or where its log ends; else empty.';
 revoke execute on function stint.note_server() from public;
 
 -- For the server a restart of all agents is mostly the work of new sessions, which parse and plan all that they do. So
 -- the statements here are few and simple, and what is rarely needed stands apart.
 create function stint.register_host(name text, instance text, version text, pooled boolean default false)
 returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text, server_age_us bigint, wal_end bigint,
-	longest_lease_us bigint, server_run text)
+	longest_lease_us bigint, server_run text, server_fault text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -144,7 +158,8 @@ begin
 	now_us := (extract(epoch from now) * 1000000)::bigint;
 	select c.live_hosts into live_hosts from stint.count_hosts(host_id, is_known is not true) c;
 	change_id := stint.get_newest_change();
-	select s.server, s.timeline, s.age_us, s.wal_end into server, timeline, server_age_us, wal_end from stint.note_server() s;
+	select s.server, s.timeline, s.age_us, s.wal_end, s.fault into server, timeline, server_age_us, wal_end, server_fault
+	from stint.note_server() s;
 	-- A lease lasts at most for the current sub-window and `resolution` more; in a fixed window, for the next one.
 	select coalesce(max(stint.sub_window_us(p.algorithm, p.time_window_ms, p.resolution)
 		* case p.algorithm when 'fixed_window' then 2 else p.resolution + 1 end), 0)
@@ -156,7 +171,7 @@ $$;
 
 comment on function stint.register_host(text, text, text, boolean) is
 	'For agents, after connecting: makes the host known, as this instance''s. now_us: this server''s clock; server, timeline, '
-	'server_age_us, wal_end: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy; '
+	'server_age_us, wal_end, server_fault: see stint.note_server(); longest_lease_us: how long a lease may last, of any policy; '
 	'server_run: of a pooled one, see stint.get_server_run(), else empty. pooled: a pooler in transaction mode is in between, and the session tells nothing of the agent.';
 revoke execute on function stint.register_host(text, text, text, boolean) from public;
 grant execute on function stint.register_host(text, text, text, boolean) to stint_agent;

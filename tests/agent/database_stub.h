@@ -17,7 +17,7 @@ static const char stub_schema[] =
 	"create table stint.run (server_run text); grant select on stint.run to public; insert into stint.run values ('1795.5/1/2');"
 	"create function stint.register_host(name text, instance text, version text, pooled boolean)"
 	" returns table (host_id int, now_us bigint, live_hosts int, change_id bigint, server text, timeline text,"
-	"  server_age_us bigint, wal_end bigint, longest_lease_us bigint, server_run text)"
+	"  server_age_us bigint, wal_end bigint, longest_lease_us bigint, server_run text, server_fault text)"
 	" language plpgsql as $$ begin"
 	" insert into stint.seen values (name, concat_ws(' ', instance, version, current_setting('statement_timeout'),"
 	"   current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),"
@@ -26,7 +26,7 @@ static const char stub_schema[] =
 	"   current_setting('search_path'), '<' || current_setting('stint.synchronous_commit') || '>'));"
 	" return query select 7, 1700000000000000, 3, 12::bigint, 'home',"
 	"  coalesce(current_setting('stub.timeline', true), '00000001'), 5000::bigint, 77::bigint, 9000::bigint,"
-	"  (select r.server_run from stint.run r); end $$;"
+	"  (select r.server_run from stint.run r), coalesce(current_setting('stub.fault', true), ''); end $$;"
 	"create function stint.begin_call(run text, statement_ms int, lock_ms int, commits text) returns void language plpgsql"
 	" as $$ begin"
 	" if run <> (select server_run from stint.run) then raise exception 'not the one' using errcode = 'ST002'; end if;"
@@ -149,7 +149,8 @@ static inline int setup(void **state) {
 		"alter role odd set default_transaction_isolation = serializable; alter role odd set search_path = nowhere;"
 		"alter role odd set jit = on; alter role odd set plan_cache_mode = force_custom_plan;"
 		"alter role odd set enable_indexscan = off; alter role odd set client_encoding = latin1;"
-		"alter role odd set synchronous_commit = off; alter role odd set stub.timeline = ''");
+		"alter role odd set synchronous_commit = off; alter role odd set stub.timeline = '';"
+		"alter role odd set stub.fault = 'permission denied for function x'");
 	make_take(f, GOOD_COLUMNS, GOOD_ROWS);
 	return 0;
 }

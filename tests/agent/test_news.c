@@ -143,6 +143,20 @@ static void another_server_is_logged_with_the_one_before(void **state) {
 	log_is_read_no_more();
 }
 
+/* It may be another one, which tells less, or more. */
+static void a_timeline_that_is_told_no_longer_is_logged_as_unknown(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	loses();
+	log_is_read();
+	meets("", 0);
+	expect_logged_once("a standby may have been promoted: timeline unknown, was 00000001;");
+	loses();
+	meets("00000001", 0);
+	expect_logged_once("a standby may have been promoted: timeline 00000001, was unknown;");
+	log_is_read_no_more();
+}
+
 static void beats(bool rival, bool old_snapshot) {
 	const struct database_pulse pulse = {.now_us = 1,
 	                                     .is_heartbeat = true,
@@ -242,6 +256,7 @@ int main(void) {
 		TEST(advice_is_logged_when_it_is_new),
 		TEST(that_it_stays_away_is_logged_after_each_loss),
 		TEST(another_server_is_logged_with_the_one_before),
+		TEST(a_timeline_that_is_told_no_longer_is_logged_as_unknown),
 		TEST(a_rival_is_logged_when_it_comes),
 		TEST(an_old_snapshot_is_logged),
 		TEST(a_fallback_that_is_not_recorded_is_logged),

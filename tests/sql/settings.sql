@@ -1,7 +1,7 @@
 -- What a role, a database or a server may have set, and what the promise rests on: how transactions that grant are committed.
 
 begin;
-select plan(68);
+select plan(74);
 select stint.set_policy('api', 100, 60000) as api \gset
 
 create function test.commits_as(does text, value text, kept text default null) returns text language plpgsql as $$
@@ -68,6 +68,34 @@ revoke execute on function pg_current_wal_lsn(), pg_current_wal_flush_lsn() from
 select is(test.register(), 'none', 'who isn''t told goes without');
 grant execute on function pg_current_wal_lsn(), pg_current_wal_flush_lsn() to public;
 select matches(test.register(), '^[0-9A-F]{8}1$', 'others know the timeline, and the log''s end');
+
+-- Why not is told, of whichever it is, and of nothing else.
+create function test.fault() returns text language sql as $$ select server_fault from stint.register_host('h', 'i', 'v') $$;
+select is(test.fault(), '', 'a server that tells all');
+revoke execute on function pg_walfile_name(pg_lsn) from public;
+discard plans; -- which have been allowed to call it
+select is(test.register() || ' ' || test.fault(), 'none1 permission denied for function pg_walfile_name', 'one that keeps its timeline to itself: why');
+grant execute on function pg_walfile_name(pg_lsn) to public;
+revoke execute on function pg_current_wal_flush_lsn() from public;
+discard plans;
+select matches(test.register() || ' ' || test.fault(), '^[0-9A-F]{8} permission denied for function pg_current_wal_flush_lsn$', 'one that doesn''t tell its log''s end: why');
+grant execute on function pg_current_wal_flush_lsn() to public;
+
+-- What it could have told a moment later is no answer: it would be taken for another server. The agent tries again.
+create function test.fails(name text, arguments text, result text) returns text language plpgsql as $$
+begin
+	execute format('alter function pg_catalog.%s(%s) rename to another', name, arguments);
+	execute format('create function pg_catalog.%s(%s) returns %s language plpgsql as ''begin raise exception using errcode = 53200; end''',
+		name, arguments, result);
+	discard plans;
+	return test.register();
+exception when others then
+	return sqlstate;
+end
+$$;
+select is(test.fails(f.name, f.arguments, f.result), '53200', 'no memory for ' || f.name)
+from (values ('pg_walfile_name', 'pg_lsn', 'text'), ('pg_current_wal_flush_lsn', '', 'pg_lsn'),
+	('pg_control_system', '', 'table (system_identifier bigint, more int)')) f (name, arguments, result);
 
 select * from finish();
 rollback;
