@@ -134,6 +134,24 @@ comment on function stint.describe_change(text, jsonb, jsonb) is
 	'What stint.change holds of a row that was changed; nothing if that is of no interest. kind: policy or client_override.';
 revoke execute on function stint.describe_change(text, jsonb, jsonb) from public;
 
+-- Where some session, of any database, listens and doesn't read, the server's queue of notices may fill up, and then each
+-- commit with a notice fails. Agents also ask, every three seconds. So no client stays unblocked, and nothing unexpired, for
+-- want of a notice. The queue may fill up before the commit: hence some room.
+create function stint.tell_agents(words text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+	if pg_notification_queue_usage() < 0.9 then
+		perform pg_notify('stint', words);
+	end if;
+end
+$$;
+
+comment on function stint.tell_agents(text) is
+	'Tells all agents (channel stint) that there is something to read, unless the server''s queue of notices is nearly full.';
+revoke execute on function stint.tell_agents(text) from public;
+
 -- Runs once for a statement, however many rows that has changed. The server keeps a statement's rows in the order in
 -- which it changed them, the old ones and the new ones alike. So of an update, those of the same place belong together,
 -- also where the key has changed. The plan is made once a session, perhaps for one row, and has to do for many: hence
@@ -181,14 +199,14 @@ begin
 	end if;
 	-- Of one transaction's notices with the same words the server sends one. They name nobody: any role may listen.
 	if found then
-		perform pg_notify('stint', '');
+		perform stint.tell_agents('');
 	end if;
 	return null;
 end
 $$;
 
 comment on function stint.record_change() is
-	'Trigger: writes stint.change and notifies the agents (channel stint): there is something to read.';
+	'Trigger: writes stint.change and tells the agents that there is something to read.';
 revoke execute on function stint.record_change() from public;
 
 -- Not left to the foreign key, which would delete them when the policy's name can't be looked up any more.

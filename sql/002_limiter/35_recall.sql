@@ -69,7 +69,7 @@ begin
 	where excluded.called_at not between r.called_at and r.called_at + pause_least_us * interval '1 microsecond';
 	get diagnostics called = row_count;
 	if called > 0 and not is_heard then
-		perform pg_notify('stint', 'recall');
+		perform stint.tell_agents('recall');
 	end if;
 	return called;
 end

@@ -18,7 +18,7 @@ union all
 select 'function', unnest(string_to_array('cache_decrement_and_get cache_get cache_increment_and_get cache_set', ' ')), 'stint_cache EXECUTE'
 union all
 select 'function', unnest(string_to_array('add_to_cached apply_report block_left_us can_lock_counter check_cache_expiry check_cache_key check_client check_note check_policy clear_overrides commit_later commits_safely count_hosts describe_change end_of end_overrides enter_queue expire_cache expire_cache_sometimes expire_decisions expire_denials expire_history expire_idle find_old_snapshot find_policy finish_resets first_answer first_grant first_turn '
-	'get_heard get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take', ' ')), ''
+	'get_heard get_newest_change get_server get_wal_end is_fault_of_all limit_of note_server phase_us queue_change record_change retry_after rewindow secure_commit stamp_change sub_window_us take tell_agents', ' ')), ''
 union all
 select 'view', unnest(string_to_array('client_charge client_lease client_limit decision denied_client fallback_period host limited policy_history policy_limit promotion top_client usage', ' ')),
 	'stint_auditor SELECT, stint_operator SELECT'
@@ -80,7 +80,7 @@ begin
 		where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind = 'f' and not p.proretset and p.provariadic = 0 and p.prorettype not in
 			('internal'::regtype, 'trigger'::regtype, 'cstring'::regtype, 'anyelement'::regtype)
 			and p.proname in ('array_fill', 'array_remove', 'cardinality', 'ceil', 'clock_timestamp', 'current_setting', 'date_trunc', 'format', 'hashtextextended', 'left', 'mod', 'now',
-				'octet_length', 'pg_relation_size', 'random', 'floor', 'greatest', 'pg_current_wal_lsn', 'pg_has_role', 'pg_notify', 'pg_walfile_name', 'quote_literal', 'round', 'substr', 'to_jsonb')
+				'octet_length', 'pg_relation_size', 'random', 'floor', 'greatest', 'pg_current_wal_lsn', 'pg_has_role', 'pg_notify', 'pg_notification_queue_usage', 'pg_walfile_name', 'quote_literal', 'round', 'substr', 'to_jsonb')
 			and not exists (select from unnest(p.proargtypes) t where t in ('internal'::regtype, 'cstring'::regtype))
 	loop
 		execute format('create function trap.%I(%s) returns %s language plpgsql as $f$ begin insert into trap.caught values (%L, current_user, session_user); return %s; end $f$',

@@ -294,6 +294,25 @@ is "$(sql -c "set lock_timeout = '5s'" -c 'select stint.end_overrides(100)')" 2 
 finish first 'commit'
 is "$(sql -c 'select stint.end_overrides(100)')" 1 '… until it isn'"'"'t'
 
+# A queue of notices that is full, since a session of anybody's listens and doesn't read: a commit with a notice would fail. (Here the call.)
+told() { sql -c 'listen stint' "$@" -c 'select' 2>&1 | sed 's/ received from.*//' | grep .; }
+block() { told -c "select stint.block_client('ten', 'told', null, 1)" -c "select from test.lease('ten', 'called', need => 1)" \
+	-c "update stint.counter set ahead = 9 where client_id = 'called'" -c 'delete from stint.recall' -c "select stint.recall_leases('{$ten}', '{called}')"; }
+ten=$(sql -c "select policy_id from stint.policy where name = 'ten'")
+is "$(block)" $'Asynchronous notification "stint"\n1\nAsynchronous notification "stint" with payload "recall"' 'agents are told by notices'
+sql -c 'alter function pg_catalog.pg_notify(text, text) rename to another_notify' \
+	-c "create function pg_catalog.pg_notify(text, text) returns void language plpgsql as \$\$ begin raise exception 'the queue is full' using errcode = 54000; end \$\$" \
+	-c 'alter function pg_catalog.pg_notification_queue_usage() rename to another_usage' \
+	-c 'create function pg_catalog.pg_notification_queue_usage() returns double precision language sql as $$ select 0.97 $$'
+is "$(block)" 1 'a full queue of notices: clients are blocked and leases called back without'
+await "select count(*) from stint.client_override where client_id = 'told' and blocked_until <= clock_timestamp()" 1 'the block has ended'
+is "$(told -c 'select stint.end_overrides(100)' -c "select max(c.change_id) > 0 from stint.change c where c.client_id = 'told' and c.action = 'ended'")" $'1\nt' \
+	'… and the end is told to who asks'
+sql -c 'drop function pg_catalog.pg_notify(text, text), pg_catalog.pg_notification_queue_usage()' \
+	-c 'alter function pg_catalog.another_notify(text, text) rename to pg_notify' \
+	-c 'alter function pg_catalog.another_usage() rename to pg_notification_queue_usage'
+is "$(told -c "select stint.unblock_client('ten', 'other')")" 'Asynchronous notification "stint"' 'once it has room they are told again'
+
 # Who waits until somebody else has changed something, changes what is there then, though the name is another policy's now.
 sql -c "select stint.set_policy('remade', 5, 1000)" >/dev/null
 open first 'begin' "select stint.drop_policy('remade')" "select stint.set_policy('remade', 5, 1000)"
