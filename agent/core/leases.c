@@ -277,8 +277,8 @@ int lease_find(const struct core *core, const struct client *client, uint32_t co
 	return together && lease_open_credits(core, client) >= cost ? ends_first(client) : -1;
 }
 
-/* What a fallback is to count can't be told apart later from what apps took: so nothing of such a lease is reported
- * any more. */
+/* What a fallback is to count can't be told apart later from what apps took: so nothing of such a lease is
+ * reported any more. */
 static void note_spent(const struct core *core, struct client *client, int bank, uint32_t cost) {
 	bool must_remember = demand_must_remember(core, client);
 	if (!must_remember && client->granted[bank] >= cost)
