@@ -487,6 +487,13 @@ static inline int stint_check_alone(struct stint_limiter *limiter, const char *c
 static inline int stint_check_alone_n(struct stint_limiter *limiter, const char *client_id, size_t length,
                                       uint32_t cost, struct stint_result *result);
 
+/* What stint_check_alone() would decide now: takes nothing, and is no decision that metrics count. For a
+ * stint_peek() that ended with such an error, and to look at several limits before one is taken from. */
+static inline int stint_peek_alone(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                   struct stint_result *result);
+static inline int stint_peek_alone_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                     uint32_t cost, struct stint_result *result);
+
 /*
  * Ends one pending check, by the ticket that stint_check_async() left in its result: runs its callback with
  * STINT_ECANCELED, on this thread, and returns 1. Returns 0 when there is no such check: its callback has run, or
@@ -624,6 +631,8 @@ int stint_check_async_sized(struct stint_limiter *limiter, const char *client_id
 
 int stint_check_alone_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
                             struct stint_result *result, size_t result_size);
+int stint_peek_alone_sized(struct stint_limiter *limiter, const char *client_id, size_t length, uint32_t cost,
+                           struct stint_result *result, size_t result_size);
 int stint_http_headers_sized(const struct stint_http_options *options, size_t options_size,
                              const struct stint_result *result, size_t result_size, stint_http_callback *callback,
                              void *arg);
@@ -687,6 +696,16 @@ static inline int stint_check_alone_n(struct stint_limiter *limiter, const char 
 static inline int stint_check_alone(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
                                     struct stint_result *result) {
 	return stint_check_alone_n(limiter, client_id, STINT_STRING, cost, result);
+}
+
+static inline int stint_peek_alone_n(struct stint_limiter *limiter, const char *client_id, size_t length,
+                                     uint32_t cost, struct stint_result *result) {
+	return stint_peek_alone_sized(limiter, client_id, length, cost, result, sizeof(*result));
+}
+
+static inline int stint_peek_alone(struct stint_limiter *limiter, const char *client_id, uint32_t cost,
+                                   struct stint_result *result) {
+	return stint_peek_alone_n(limiter, client_id, STINT_STRING, cost, result);
 }
 
 static inline int stint_http_headers(const struct stint_http_options *options, const struct stint_result *result,

@@ -148,6 +148,22 @@ static void an_error_is_decided_as_the_app_wants(void **state) {
 	}
 }
 
+/* Of a limit of 3, with 2 taken by "c". */
+static void a_look_alone_takes_nothing(struct fixture *f, struct stint_limiter *limiter) {
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(stint_peek_alone(limiter, "c", 1, &f->r), 0);
+		assert_true(f->r.allowed);
+		assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
+		assert_int_equal(f->r.remaining, 1);
+		assert_int_equal(f->r.receipt, 0);
+		assert_int_equal(stint_peek_alone_n(limiter, "cd", 1, 2, &f->r), 0);
+		assert_false(f->r.allowed);
+	}
+	assert_int_equal(stint_peek_alone_n(limiter, "a\0b", 3, 1, &f->r), STINT_ECLIENT);
+	assert_int_equal(stint_peek_alone(limiter, "c", 0, &f->r), STINT_ERANGE);
+	assert_int_equal(stint_peek_alone_sized(limiter, "c", 1, 1, &f->r, 8), STINT_EVERSION);
+}
+
 static void alone_there_is_the_limit_inside_the_process(void **state) {
 	struct fixture *f = *state;
 	struct stint_limiter *limiter = limiter_new(f, (struct stint_options){.local_max_requests = 3});
@@ -161,6 +177,7 @@ static void alone_there_is_the_limit_inside_the_process(void **state) {
 	assert_int_equal(f->r.source, STINT_SOURCE_LOCAL);
 	assert_int_equal(stint_check_alone(limiter, "cd", 2, &f->r), 0);
 	assert_true(f->r.allowed);
+	a_look_alone_takes_nothing(f, limiter);
 	assert_int_equal(stint_check_alone(limiter, "", 1, &f->r), STINT_ECLIENT);
 	assert_int_equal(stint_check_alone_n(limiter, "a\0b", 3, 1, &f->r), STINT_ECLIENT);
 	assert_int_equal(stint_check_alone(limiter, "c", 0, &f->r), STINT_ERANGE);

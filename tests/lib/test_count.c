@@ -276,6 +276,14 @@ static void what_is_decided_alone_is_counted(void **state) {
 	assert_int_equal(fake_table_errors(table_of(f), STINT_ECLIENT), 0); /* the check before was told that */
 }
 
+static void a_look_alone_is_not(void **state) {
+	struct fixture *f = *state;
+	attach(f);
+	assert_int_equal(stint_peek_alone(f->api, "c", 1, &f->r), 0);
+	assert_int_equal(stint_peek_alone(f->api, "", 1, &f->r), STINT_ECLIENT);
+	assert_int_equal(counted_in_all(f), 0);
+}
+
 static void a_cancelled_check_is_an_error(void **state) {
 	struct fixture *f = *state;
 	attach(f);
@@ -334,6 +342,7 @@ int main(void) {
 		TEST(an_error_of_a_policy_that_there_is_not_is_counted),
 		TEST(what_is_decided_after_an_error_is_counted_too),
 		TEST(what_is_decided_alone_is_counted),
+		TEST(a_look_alone_is_not),
 		TEST(a_cancelled_check_is_an_error),
 		TEST(an_admission_counts_for_each_part_and_a_denial_for_one),
 	};
