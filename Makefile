@@ -325,6 +325,7 @@ LIB_TESTS := \
 	tests/lib/test_shadow.c \
 	tests/lib/test_sized.c \
 	tests/lib/test_table.c \
+	tests/lib/test_table_both.c \
 	tests/lib/test_table_tells.c \
 	tests/lib/test_threads.c \
 	tests/lib/test_together.c \

@@ -117,15 +117,26 @@ bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost)
 	return false;
 }
 
+void decide_undo(const struct decision *d, uint32_t cost) {
+	_Atomic uint64_t *beside = &d->slot->word[d->word == &d->slot->word[0]];
+
+	decide_put_back(d->word, d->found, cost - d->part);
+	if (d->part > 0)
+		decide_put_back(beside, d->part_found, d->part);
+}
+
 /*
  * Takes `cost` credits from one lease. All that is read of the slot between the
  * word and the CAS belongs to the word's epoch if the CAS succeeds.
  *
  * The clock is read once more after the CAS: this process may have been stopped
- * in between, and the credit's sub-window may be over.
+ * in between, and the credit's sub-window may be over. If they are taken, d->now_ns
+ * stays the time before: from then on it counts how long they have been.
  */
 static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t cost, struct decision *d) {
 	struct lease_seen lease = {.word = &slot->word[which]};
+	uint64_t before_ns = d->now_ns;
+
 	for (int tries = 0; tries < CAS_TRIES; tries++) {
 		uint64_t expected = lease.found = DECIDE_LOAD(*lease.word);
 
@@ -136,8 +147,40 @@ static bool take_credits(struct slot *slot, int which, uint64_t key, uint32_t co
 		if (!atomic_compare_exchange_strong_explicit(lease.word, &expected, lease.found - cost,
 		                                             memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		return decide_is_in_time(slot, &lease, cost, d->now_ns, TELL_ALL, d);
+		if (!decide_is_in_time(slot, &lease, cost, before_ns, TELL_ALL, d))
+			return false;
+		d->now_ns = before_ns;
+		return true;
 	}
+	return false;
+}
+
+/* Which lease ends last: the credits of both are back no sooner than that one's. */
+static int last_to_end(const struct slot *slot) {
+	return DECIDE_LOAD(slot->deadline_ns[1]) > DECIDE_LOAD(slot->deadline_ns[0]);
+}
+
+/* Takes what neither lease holds alone: all that the one holds which ends first, and the rest from the other.
+ * Others may be quicker at that one, or this process late: then all goes back. */
+static bool take_from_both(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
+	int last = last_to_end(slot);
+	uint32_t part = word_credits(DECIDE_LOAD(slot->word[!last]));
+
+	if (part == 0 || part >= cost || open_credits(slot, d->now_ns) < cost ||
+	    !take_credits(slot, !last, key, part, d))
+		return false;
+	struct decision first = *d;
+	if (!take_credits(slot, last, key, cost - part, d)) {
+		decide_undo(&first, part);
+		return false;
+	}
+	d->low |= first.low;
+	d->part = part;
+	d->part_found = first.found;
+	d->part_until_ns = first.until_ns;
+	if (decide_is_still_good(d, clock_coarse_ns()))
+		return true;
+	decide_undo(d, cost);
 	return false;
 }
 
@@ -162,9 +205,10 @@ enum verdict decide_closely(const struct mapping *m, uint32_t policy, const char
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
-	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d))
+	if (take_credits(slot, 0, key, cost, d) || take_credits(slot, 1, key, cost, d) ||
+	    take_from_both(slot, key, cost, d))
 		return VERDICT_ALLOWED;
-	/* A denial says what the store has. What both leases hold together the agent can take. */
+	/* Whoever lost a race for credits that are there asks the agent. */
 	return open_credits(slot, d->now_ns) < cost && is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }
 
@@ -185,14 +229,13 @@ static bool holds(struct slot *slot, int which, uint64_t key, uint32_t cost, str
 	return true;
 }
 
-/* Whether both leases together do, of which neither does. It is told of the one that ends first. */
+/* Whether both leases together do, of which neither does. */
 static bool hold_together(struct slot *slot, uint64_t key, uint32_t cost, struct decision *d) {
-	int which = DECIDE_LOAD(slot->deadline_ns[1]) < DECIDE_LOAD(slot->deadline_ns[0]);
-	return open_credits(slot, d->now_ns) >= cost && holds(slot, which, key, 1, d);
+	return open_credits(slot, d->now_ns) >= cost && holds(slot, last_to_end(slot), key, 1, d);
 }
 
 enum verdict decide_look(const struct mapping *m, uint32_t policy, const char *id, size_t length, uint32_t cost,
-                         bool together, struct decision *d) {
+                         struct decision *d) {
 	uint64_t key;
 	struct slot *slot = decide_find(m, policy, id, length, &key);
 
@@ -201,9 +244,7 @@ enum verdict decide_look(const struct mapping *m, uint32_t policy, const char *i
 		return VERDICT_NONE;
 	decide_mark_referenced(slot);
 	decide_look_at_clock(d);
-	if (holds(slot, 0, key, cost, d) || holds(slot, 1, key, cost, d))
-		return VERDICT_ALLOWED;
-	if (together && hold_together(slot, key, cost, d))
+	if (holds(slot, 0, key, cost, d) || holds(slot, 1, key, cost, d) || hold_together(slot, key, cost, d))
 		return VERDICT_ALLOWED;
 	return is_denied(slot, key, cost, d) ? VERDICT_DENIED : VERDICT_NONE;
 }

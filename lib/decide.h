@@ -49,6 +49,10 @@ struct decision {
 	uint64_t key;
 	_Atomic uint64_t *word; /* allowed: the lease's word */
 	uint64_t found;         /* allowed: the word before the CAS; denied: the denial */
+	/* Allowed, though neither lease held so much: what came from the slot's other lease, which ends first. */
+	uint32_t part; /* 0: nothing */
+	uint64_t part_found;
+	uint64_t part_until_ns;
 };
 
 /* What goes with an unusual verdict. */
@@ -76,10 +80,9 @@ _Atomic uint64_t decide_seen_ns;
 enum verdict decide_closely(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
                             struct decision *);
 
-/* Says what decide_closely() would, and takes nothing. together: or what the agent would, which takes from both
- * leases what neither holds alone. */
+/* Says what decide_closely() would, and takes nothing. */
 enum verdict decide_look(const struct mapping *, uint32_t policy, const char *id, size_t length, uint32_t cost,
-                         bool together, struct decision *);
+                         struct decision *);
 
 /* Returns the client's slot, or NULL. */
 struct slot *decide_find_slot(const struct mapping *, uint32_t policy, const char *id, size_t length);
@@ -100,6 +103,9 @@ COLD struct unusual decide_unusual_denial(const struct mapping *, const struct s
 /* Puts credits back into the lease that they came from, if that is still in the epoch of the word taken_from.
  * Returns whether it is. (Nobody can spend those that were taken too late, but the agent can return them.) */
 COLD bool decide_put_back(_Atomic uint64_t *word, uint64_t taken_from, uint32_t cost);
+
+/* Puts back all that an admission at this cost took. */
+COLD void decide_undo(const struct decision *, uint32_t cost);
 
 #define DECIDE_LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
 
@@ -141,9 +147,10 @@ HOT_PART static inline void decide_read_admission(const struct slot *slot, const
  */
 #define SPEND_LAG_NS UINT64_C(200000000)
 
-/* Whether credits that were taken by then may be admitted now. */
+/* Whether what decide_closely() took may be admitted now. */
 static inline bool decide_is_still_good(const struct decision *d, uint64_t now_ns) {
-	return now_ns - d->now_ns <= SPEND_LAG_NS && clock_is_before(now_ns, d->until_ns);
+	return now_ns - d->now_ns <= SPEND_LAG_NS && clock_is_before(now_ns, d->until_ns) &&
+	       (d->part == 0 || clock_is_before(now_ns, d->part_until_ns));
 }
 
 /* After the CAS has taken the credits: returns whether they were good until now. If so, fills *d, else puts them
@@ -168,6 +175,7 @@ HOT_PART static inline bool decide_is_in_time(struct slot *slot, const struct le
 	d->slot = slot;
 	d->word = lease->word;
 	d->found = lease->found;
+	d->part = 0;
 	if (telling != TELL_NOTHING)
 		decide_read_admission(slot, lease, low_water, d);
 	return true;

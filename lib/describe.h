@@ -53,7 +53,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->time_window_ms = describe_load_limit(&policy->time_window_ms);
 	result->reset_after_ms = lease_ms + describe_load_ms(&policy->weighs_ms);
 	result->cost = cost;
-	result->receipt = receipt_of(d->word, d->found);
+	result->receipt = d->part == 0 ? receipt_of(d->word, d->found) : 0; /* it knows one word */
 	if (SELDOM(d->unusual != 0))
 		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
 }

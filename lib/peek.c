@@ -12,7 +12,7 @@ static bool look(const struct question *q, struct stint_result *result) {
 	if (!binding)
 		return false;
 	struct decision d;
-	enum verdict verdict = decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, true, &d);
+	enum verdict verdict = decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, &d);
 	bool told = verdict != VERDICT_NONE && describe(verdict, binding, &d, q->cost, result);
 	result->receipt = 0; /* nothing was taken */
 	return told;

@@ -420,7 +420,8 @@ int stint_charge_n(struct stint_limiter *limiter, const char *client_id, size_t 
  * Credits go back into the lease that they came from, as long as the agent has not told the database of them as
  * spent, which it does with the client's next request to it: elsewhere they would be spent at another time than
  * they are counted at. So give back soon; mostly that succeeds. What the agent decided itself (a client's first
- * check, often) has no receipt. Of stint_check_all(), the part that result->part names is given back alone.
+ * check, often) has no receipt, nor has what came from two leases (a cost above 1, seldom). Of stint_check_all(),
+ * the part that result->part names is given back alone.
  *
  * Returns 1 when it was given back; 0 when that isn't possible any more, or there is no receipt; or STINT_ECLIENT,
  * STINT_ERANGE.

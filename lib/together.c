@@ -138,10 +138,8 @@ static enum step ask_table(struct together *t, uint32_t number, bool look, struc
 	enum verdict verdict = VERDICT_NONE;
 	taken->result = (struct stint_result){.part = number};
 	if (binding)
-		verdict =
-			look ? decide_look(binding->mapping, binding->policy, q->id, q->length, q->cost, false,
-		                       &taken->decision)
-				 : decide_closely(binding->mapping, binding->policy, q->id, q->length, q->cost, &taken->decision);
+		verdict = (look ? decide_look : decide_closely)(binding->mapping, binding->policy, q->id, q->length,
+		                                                q->cost, &taken->decision);
 	if (verdict != VERDICT_NONE && describe(verdict, binding, &taken->decision, q->cost, &taken->result))
 		return step_of(&taken->result);
 	t->asked = number;
@@ -170,7 +168,7 @@ static void put_back(const struct together *t, const struct taken *taken, uint32
 		if (t->alone[i] && receipt != 0)
 			limiter_give_back(&t->part[i], receipt_window(receipt));
 		else if (!t->alone[i])
-			decide_put_back(taken[i].decision.word, taken[i].decision.found, t->part[i].cost);
+			decide_undo(&taken[i].decision, t->part[i].cost);
 	}
 }
 

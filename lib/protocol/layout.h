@@ -115,7 +115,7 @@ struct tag_row {
  * modulo 2^32; a time that is further off than DENIAL_TICKS_MAX has passed. (The agent's sweep lifts a denial that
  * is over long before it could be mistaken for one to come, 52 days later.) Next 16 bits: what the store had left
  * when it denied, 65535 for more. Lowest 16 bits: the lowest cost that is denied; 0: nothing is denied. What both
- * leases hold together isn't denied: the agent takes it. A denial of a cost above 65535 is not cached.
+ * leases hold together isn't denied. A denial of a cost above 65535 is not cached.
  */
 #define DENIAL_TICK_SHIFT  20
 #define DENIAL_UNTIL_SHIFT 32

@@ -66,6 +66,10 @@ struct app_decision {
 	uint32_t slot;
 	int bank;
 	uint64_t found;
+	/* so many of them from the other bank, whose lease ends first; 0: none */
+	uint32_t part;
+	bool part_fallback;
+	int64_t part_until_ns;
 };
 
 static inline uint32_t app_find(const struct fake_table *fake, uint32_t policy, const char *id, size_t id_len) {
@@ -100,8 +104,25 @@ static inline bool app_takes(struct slot *slot, int bank, uint32_t cost, int64_t
 		d->until_ns = (int64_t)deadline_ns;
 		d->bank = bank;
 		d->found = word;
+		d->part = 0;
 		return true;
 	}
+}
+
+/* What neither bank holds alone. Nobody takes anything in between. */
+static inline bool app_takes_both(struct slot *slot, uint32_t cost, int64_t now_ns, struct app_decision *d) {
+	int last = atomic_load(&slot->deadline_ns[1]) > atomic_load(&slot->deadline_ns[0]);
+	uint32_t part = word_credits(atomic_load(&slot->word[!last]));
+	uint32_t rest = word_credits(atomic_load(&slot->word[last]));
+	struct app_decision first = *d;
+	if (part == 0 || part >= cost || rest < cost - part || !app_sees_open(slot, last, now_ns) ||
+	    !app_takes(slot, !last, part, now_ns, &first) || !app_takes(slot, last, cost - part, now_ns, d))
+		return false;
+	d->low |= first.low;
+	d->part = part;
+	d->part_fallback = first.fallback;
+	d->part_until_ns = first.until_ns;
+	return true;
 }
 
 /* Into the lease that it was taken from, if that still is in the same epoch. */
@@ -113,11 +134,7 @@ static inline bool app_puts_back(struct slot *slot, int bank, uint64_t found, ui
 
 static inline bool app_is_denied(struct slot *slot, uint32_t cost, int64_t now_ns) {
 	uint64_t denial = atomic_load(&slot->denial), from_cost = denial & DENIAL_COST_MASK;
-	uint32_t together = 0;
-	for (int bank = 0; bank < 2; bank++)
-		together += app_sees_open(slot, bank, now_ns) ? word_credits(atomic_load(&slot->word[bank])) : 0;
-	return from_cost > 0 && cost >= from_cost && together < cost &&
-	       (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns);
+	return from_cost > 0 && cost >= from_cost && (uint64_t)now_ns < denial_until_ns(denial, (uint64_t)now_ns);
 }
 
 static inline struct app_decision app_decides(struct fake_table *fake, uint32_t policy, const char *id,
@@ -129,7 +146,8 @@ static inline struct app_decision app_decides(struct fake_table *fake, uint32_t 
 	struct slot *slot = &fake->table.slots[at];
 	d.slot = at;
 	atomic_store(&slot->referenced, 1);
-	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d)) {
+	if (app_takes(slot, 0, cost, now_ns, &d) || app_takes(slot, 1, cost, now_ns, &d) ||
+	    app_takes_both(slot, cost, now_ns, &d)) {
 		d.verdict = APP_ALLOWED;
 	} else if (app_is_denied(slot, cost, now_ns)) {
 		d.verdict = APP_DENIED;

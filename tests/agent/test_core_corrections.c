@@ -299,7 +299,6 @@ static void has_two_and_two(struct fixture *f) {
 
 static void expect_four_at_once(struct fixture *f) {
 	assert_int_equal(app(f, "a", 5).verdict, APP_DENIED);
-	assert_int_equal(app(f, "a", 4).verdict, APP_ASKS);
 	want(f, 2, "a", 4);
 	struct core_verdict v = verdict_of(f, 2);
 	assert_true(v.allowed);
@@ -314,6 +313,17 @@ static void what_two_leases_hold_is_spent_together(void **state) {
 	struct fixture *f = *state;
 	has_two_and_two(f);
 	expect_four_at_once(f);
+}
+
+static void an_app_takes_from_both_itself(void **state) {
+	struct fixture *f = *state;
+	has_two_and_two(f);
+	struct app_decision d = app(f, "a", 4);
+	assert_int_equal(d.verdict, APP_ALLOWED);
+	assert_int_equal(d.part, 2);
+	assert_int_equal(app(f, "a", 1).verdict, APP_DENIED);
+	pass(f, 2000 * MS); /* the sweep comes by */
+	assert_int_equal(core_counters(f->core)->repaired, 0);
 }
 
 static void so_is_what_an_earlier_agent_has_left(void **state) {
@@ -537,6 +547,7 @@ int main(void) {
 		UP(one_who_takes_brings_it_together_beside_a_look),
 		UP(nothing_is_brought_together_for_who_has_given_up),
 		UP(what_two_leases_hold_is_spent_together),
+		UP(an_app_takes_from_both_itself),
 		UP(so_is_what_an_earlier_agent_has_left),
 		UP(so_it_is_while_the_store_is_away),
 		UP(so_it_is_before_an_advance),

@@ -106,6 +106,55 @@ static void a_check_after_a_pause_is_admitted(void **state) {
 	assert_int_equal(credits(f, 0), 3);
 }
 
+static enum verdict ask_for_eight(struct fixture *f, struct decision *d) {
+	fake_slot_lease(f->slot, 0, 3, DEADLINE, 0);
+	fake_slot_lease(f->slot, 1, 5, DEADLINE + NS_PER_S, 0);
+	atomic_store(&decide_seen_ns, 0);
+	return decide(f->mapping, 0, "c", 1, 8, d);
+}
+
+/* Three are taken of one lease and five of the other, and the process is stopped after the one, or after both. */
+static void credits_of_two_leases_admit_nobody_when_one_has_ended(void **state) {
+	struct fixture *f = *state;
+	struct decision d;
+
+	SCRIPT(START);
+	assert_int_equal(ask_for_eight(f, &d), VERDICT_ALLOWED);
+	for (int stopped = 1; stopped < 4; stopped++) {
+		SCRIPT(START, stopped > 1 ? START : DEADLINE, stopped > 2 ? START : DEADLINE, DEADLINE);
+		assert_int_equal(ask_for_eight(f, &d), VERDICT_NONE);
+		assert_int_equal(credits(f, 0), 3);
+		assert_int_equal(credits(f, 1), 5);
+	}
+}
+
+static void credits_of_two_leases_admit_nobody_long_after_the_first(void **state) {
+	struct fixture *f = *state;
+	struct decision d;
+	uint64_t late = START + SPEND_LAG_NS;
+
+	SCRIPT(START, late);
+	assert_int_equal(ask_for_eight(f, &d), VERDICT_ALLOWED);
+	for (int stopped = 2; stopped < 4; stopped++) {
+		SCRIPT(START, late, stopped > 2 ? late : late + 1, late + 1);
+		assert_int_equal(ask_for_eight(f, &d), VERDICT_NONE);
+		assert_int_equal(credits(f, 0), 3);
+		assert_int_equal(credits(f, 1), 5);
+	}
+}
+
+/* Those who take for several clients look at the clock once more, after the last. The process may have been
+ * stopped before and after the look that follows the CAS. */
+static void a_credit_is_good_for_so_long_from_before_it_was_taken(void **state) {
+	struct fixture *f = *state;
+	struct decision d;
+
+	SCRIPT(START, START + SPEND_LAG_NS);
+	assert_int_equal(decide_closely(f->mapping, 0, "c", 1, 1, &d), VERDICT_ALLOWED);
+	assert_true(decide_is_still_good(&d, START + SPEND_LAG_NS));
+	assert_false(decide_is_still_good(&d, START + SPEND_LAG_NS + 1));
+}
+
 static void after_a_late_credit_the_other_lease_serves(void **state) {
 	struct fixture *f = *state;
 
@@ -184,6 +233,9 @@ int main(void) {
 		TEST(a_credit_taken_too_late_near_the_edge_admits_nobody),
 		TEST(a_credit_admits_nobody_long_after_it_was_taken),
 		TEST(a_check_after_a_pause_is_admitted),
+		TEST(credits_of_two_leases_admit_nobody_when_one_has_ended),
+		TEST(credits_of_two_leases_admit_nobody_long_after_the_first),
+		TEST(a_credit_is_good_for_so_long_from_before_it_was_taken),
 		TEST(after_a_late_credit_the_other_lease_serves),
 		TEST(a_late_credit_goes_into_no_other_lease),
 		TEST(a_late_coarse_clock_admits_nothing_late),

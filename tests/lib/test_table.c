@@ -434,26 +434,6 @@ static void a_denial_tells_what_is_open(void **state) {
 	assert_int_equal(ask(f, 6).left, 5);
 }
 
-/* Neither lease holds so much, but both do together: the agent takes it. */
-static void what_two_leases_hold_is_not_denied(void **state) {
-	struct fixture *f = *state;
-	struct decision d;
-
-	fake_slot_deny(f->slot, 1, LATER, 0, hint_pack(0, 500, 600));
-	fake_slot_lease(f->slot, 0, 3, fake_now_ns() + MS(30000), 0);
-	fake_slot_lease(f->slot, 1, 5, LATER, 0);
-	assert_int_equal(ask(f, 8).verdict, VERDICT_NONE);
-	assert_int_equal(ask(f, 9).verdict, VERDICT_DENIED);
-	assert_int_equal(decide_look(f->mapping, 3, "c", 1, 8, true, &d), VERDICT_ALLOWED);
-	assert_int_equal(d.until_ns, atomic_load(&f->slot->deadline_ns[0]));
-	assert_int_equal(decide_look(f->mapping, 3, "c", 1, 8, false, &d), VERDICT_DENIED);
-	assert_int_equal(decide_look(f->mapping, 3, "c", 1, 9, true, &d), VERDICT_DENIED);
-	atomic_store(&f->slot->later_start_ns, fake_now_ns() + MS(30000));
-	assert_int_equal(ask(f, 8).verdict, VERDICT_DENIED); /* one has not begun */
-	assert_int_equal(decide_look(f->mapping, 3, "c", 1, 8, true, &d), VERDICT_DENIED);
-	assert_int_equal(credits(f, 0) + credits(f, 1), 8);
-}
-
 static void a_retired_table_decides_nothing(void **state) {
 	struct fixture *f = *state;
 
@@ -590,7 +570,6 @@ int main(void) {
 		TEST(denials_hold_for_their_costs_and_time),
 		TEST(a_verdict_alone_waits_for_nothing_that_goes_with_it),
 		TEST(a_denial_tells_what_is_open),
-		TEST(what_two_leases_hold_is_not_denied),
 		TEST(a_retired_table_decides_nothing),
 		TEST(garbage_harms_nothing),
 		TEST(refuses_headers_that_lie),

@@ -39,6 +39,24 @@ static void takes_credits_without_a_word(void **state) {
 	expect_asked(f, 2);
 }
 
+/* Then the limit is free again when the credits of both are. They go back into neither. */
+static void what_comes_from_two_leases_is_told_of_the_last(void **state) {
+	struct fixture *f = *state;
+	struct slot *slot = is_known(f);
+
+	atomic_store(&slot->hint, 20);
+	fake_slot_lease(slot, 0, 3, fake_now_ns() + MS(30000), 0);
+	fake_slot_lease(slot, 1, 5, LATER, 0);
+	assert_int_equal(stint_check(f->api, "c", 7, &f->r), 0);
+	assert_true(f->r.allowed);
+	assert_int_equal(f->r.source, STINT_SOURCE_LEASE);
+	assert_int_equal(f->r.remaining, 1 + 20);
+	assert_in_range(f->r.reset_after_ms, 60000, 121000);
+	assert_int_equal(f->r.receipt, 0);
+	assert_int_equal(stint_refund(f->api, "c", 7, &f->r), 0);
+	expect_asked(f, 1);
+}
+
 static void leases_say_whose_limit_they_are_of(void **state) {
 	struct fixture *f = *state;
 	struct slot *slot = is_known(f);
@@ -143,9 +161,13 @@ static void denials_tell_a_cost_above_the_limit(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(takes_credits_without_a_word),   TEST(leases_say_whose_limit_they_are_of),
-		TEST(denials_say_how_long_they_last), TEST(denials_say_that_a_client_is_blocked),
-		TEST(denials_of_a_fallback_say_so),   TEST(denials_tell_a_cost_above_the_limit),
+		TEST(what_comes_from_two_leases_is_told_of_the_last),
+		TEST(takes_credits_without_a_word),
+		TEST(leases_say_whose_limit_they_are_of),
+		TEST(denials_say_how_long_they_last),
+		TEST(denials_say_that_a_client_is_blocked),
+		TEST(denials_of_a_fallback_say_so),
+		TEST(denials_tell_a_cost_above_the_limit),
 	};
 	alarm(UNIT_SECONDS_MAX);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
  *     ----------------------    --------------------------------------------------
  *     App: the check            decide_find(), decide_sees_open(), take_credits()    lib/decide.[ch]
  *     App: after the CAS        decide_is_in_time(), decide_put_back()               lib/decide.[ch]
+ *     App: held                 take_from_both(), decide_undo(): a cost of 2         lib/decide.c
  *     App: mail                 request_came_too_late() of a verdict                 lib/request.c
  *     publish, drain, wipe      table_publish(), table_drain(), wipe()               agent/core/table.c
  *     claim, release            table_claim(), table_release()                       agent/core/table.c
@@ -33,7 +34,8 @@
  * both admitted and returned.
  *
  * Left out: tags are one value and a bucket one slot (where a client is looked for changes nothing about what it takes there);
- * cost is 1; denials, hints and low-water marks admit nobody; the flag of the fallback's credits (lease.pml has the
+ * cost is 1, or with -DBOTH 1 or 2, one from each lease (then what is granted for the next sub-window is good at once,
+ * not ahead: so both leases can be open); denials, hints and low-water marks admit nobody; the flag of the fallback's credits (lease.pml has the
  * fallback); epochs that wrap; memory orders weaker than sequentially consistent, which test_threads under
  * TSan and the argument in layout.h are for.
  *
@@ -57,6 +59,12 @@
 #endif
 #ifndef LAST
 #define LAST 3       /* tick at which time ends */
+#endif
+
+#ifdef BOTH
+#define AHEAD 0
+#else
+#define AHEAD 1
 #endif
 
 #define NOBODY 0
@@ -88,6 +96,8 @@
 #define ADDED 12           /* a lease is topped up */
 #define BOTH_BANKS 13      /* each bank of the slot has been admitted from */
 #define KILLED_IN_CLAIM 14 /* a tag without a key is left behind */
+#define FROM_BOTH 15       /* a check has taken from both leases */
+#define UNDONE 16          /* ... and from one in vain */
 
 /* ---- What is shared ------------------------------------------------------------ */
 
@@ -120,7 +130,11 @@ bit first_admitted, admitted_from[2];
 #endif
 
 inline admit(client, sub, seen_at) {
+#ifdef BOTH
+	assert(sub >= seen_at);                 /* not after its last sub-window */
+#else
 	assert(sub == seen_at);                 /* in its own sub-window, not before, not after */
+#endif
 	assert(balance[AT(client, sub)] > 0);   /* and not spent already */
 	balance[AT(client, sub)]--;
 }
@@ -172,9 +186,54 @@ inline note_lost_cas() {
 	skip
 }
 
+/* With -DBOTH a check may take a credit of each lease: it keeps the first while it looks for the second, and admits
+ * with both or with none. */
+#ifdef BOTH
+#ifdef M_FIRST_NOT_LOOKED_AT_AGAIN
+#define in_time() true
+#else
+#define in_time() (!held || now < h_deadline)
+#endif
+inline hold_or_admit() {
+	if
+	:: !held ->
+		held = true; h_epoch = w_epoch; h_deadline = w_deadline; h_sub = of_sub;
+		b = OTHER(b); seen = now; w_epoch = 0; w_deadline = 0; of_client = 0; of_sub = 0;
+		goto again
+	:: held -> REACH(FROM_BOTH); admit(me, h_sub, now); held = false
+	:: !held
+	fi;
+	admit_and_end()
+}
+/* The first goes back, too. (b is the lease that was looked at last.) */
+inline undo() {
+	if
+	:: held ->
+		atomic { REACH(UNDONE); b = OTHER(b); w_epoch = h_epoch; held = false }
+		put_back()
+	:: else
+	fi;
+	atomic { h_epoch = 0; h_deadline = 0; h_sub = 0 }
+}
+#else
+#define in_time() true
+#define hold_or_admit() admit_and_end()
+#define undo() skip
+#endif
+
+inline admit_and_end() {
+	admit(me, of_sub, now);
+	note_goals();
+	goto over
+}
+
 proctype App() {
 	byte me, b, seen, w_epoch, w_credits, w_deadline, of_client, of_sub, p_epoch, p_credits;
 	bit later;
+#ifdef BOTH
+	bit held;    /* a credit of the other lease, while the check looks for the second: */
+	byte h_epoch, h_deadline, h_sub;
+#endif
 #ifdef GOAL
 	bit of_ahead, of_old;
 #endif
@@ -191,6 +250,7 @@ proctype App() {
 		if :: b = 0 :: b = 1 fi;
 		seen = now;
 		do :: seen > 1 -> seen-- :: break od }
+again:
 		atomic { w_epoch = word[b].epoch; w_credits = word[b].credits;
 			if :: w_credits > 0 :: else -> goto over fi }
 		atomic { w_deadline = deadline[b];
@@ -226,17 +286,16 @@ proctype App() {
 #ifdef M_CLOCK_NOT_READ_AGAIN
 			:: true ->
 #else
-			:: now < w_deadline ->
+			:: now < w_deadline && in_time() ->
 #endif
 				assert(of_client == me);
-				admit(me, of_sub, now);
-				note_goals();
-				goto over
-			:: now >= w_deadline -> REACH(BURNT); w_deadline = 0; of_client = 0; of_sub = 0
+				hold_or_admit();
+			:: !(now < w_deadline && in_time()) -> REACH(BURNT); w_deadline = 0; of_client = 0; of_sub = 0
 			fi
 		}
 		put_back();
 over:
+		undo();
 		atomic { me = 0; b = 0; seen = 0; w_epoch = 0; w_credits = 0; w_deadline = 0; later = 0;
 			of_client = 0; of_sub = 0; p_epoch = 0; p_credits = 0 }
 	od
@@ -411,8 +470,8 @@ inline obtain() {
 /* The store counts them, at a time that is now; they are placed some time later. */
 inline grant() {
 	atomic {
-		if :: n = 1; is_next = 0 :: n = 2; is_next = 0 :: n = 1; is_next = 1 fi;
-		an = now; of_grant = now + is_next; dl = of_grant + 1; giving_back = true;
+		if :: n = 1; of_grant = now :: n = 2; of_grant = now :: n = 1; of_grant = now + 1; is_next = AHEAD fi;
+		an = now; dl = of_grant + 1; giving_back = true;
 		balance[AT(cl, of_grant)] = balance[AT(cl, of_grant)] + n }
 	/* The answer arrives: at once, or when its sub-window is over, and then it is not placed. */
 	atomic { an = now }

@@ -124,11 +124,16 @@ static void ask(struct world *w, uint32_t h, uint32_t a) {
 	}
 }
 
+static enum stint_source source_of(bool fallback) {
+	return fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE;
+}
+
 /* The process was admitted by the table. It uses that, or gives it back after some time: see stint_refund(). */
 static void use(struct world *w, uint32_t h, const struct app *app, const struct app_decision *d) {
-	if (!chance(w, w->faults.refunds)) {
-		watch_admission(w, h, app->client, app->cost, d->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-		                d->until_ns);
+	if (d->part > 0 || !chance(w, w->faults.refunds)) {
+		if (d->part > 0)
+			watch_admission(w, h, app->client, d->part, source_of(d->part_fallback), d->part_until_ns);
+		watch_admission(w, h, app->client, app->cost - d->part, source_of(d->fallback), d->until_ns);
 		return;
 	}
 	watch_burnt(w, h, app->client, app->cost);
@@ -160,9 +165,10 @@ static void decide(struct world *w, uint32_t h, uint32_t a, int64_t at_ns) {
 		ask(w, h, a);
 		return;
 	}
-	if (d.fallback && host->core && core_state(host->core) >= CORE_RESYNC && !core_is_walking(host->core))
+	if ((d.fallback || (d.part > 0 && d.part_fallback)) && host->core && core_state(host->core) >= CORE_RESYNC &&
+	    !core_is_walking(host->core))
 		complain(w, "host %u still has credits of the fallback", h);
-	bool is_late = host_now(w, host) >= d.until_ns;
+	bool is_late = host_now(w, host) >= d.until_ns || (d.part > 0 && host_now(w, host) >= d.part_until_ns);
 	if (d.verdict == APP_ALLOWED && !is_late && !chance(w, w->faults.app_deaths))
 		use(w, h, app, &d);
 	if (d.verdict == APP_DENIED)
