@@ -4,6 +4,8 @@ import gc
 import json
 import os
 import pathlib
+import re
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +13,7 @@ import unittest
 
 import stint
 import support
-from support import WINDOW_MS, until
+from support import BUILD, WINDOW_MS, until
 
 agent = support.Agent()
 make = agent.limiter
@@ -126,6 +128,18 @@ class Decisions(unittest.TestCase):
         self.assertEqual([(result.allowed, result.source, result.error is None) for result in told], [(True, 'local', False)] * 6)
         self.assertEqual([absent.refund('a', result) for result in told], [False] * 6)
         self.assertEqual([absent.check('a').allowed for _ in range(2)], [True, False])
+
+    def test_a_look_is_no_decision_where_this_process_decides(self):
+        limits = {'local_max_requests': 1, 'fallback_time_window_ms': WINDOW_MS}
+        absent = make('absent-counted', None, time_window_ms=None, must_exist=True, **limits)
+        told = [absent.peek('a') for _ in range(3)] + [absent.check('a')]
+        self.assertEqual([result.source for result in told], ['local'] * 4)
+        make('absent-counted').check('b')  # now there is such a policy, for which it is counted
+        self.assertEqual(absent.check('c').source, 'database')
+        command = [BUILD / 'stint', '--socket', agent.socket, 'metrics']
+        metrics = subprocess.run(command, check=True, capture_output=True, text=True)
+        decided = [line for line in metrics.stdout.split('\n') if re.match('stint_decisions_total.*"absent-counted".*"local".* [^0]', line)]
+        self.assertEqual(decided, ['stint_decisions_total{policy="absent-counted",outcome="allowed",source="local"} 1'])
 
     def test_a_shadow_denies_nobody(self):
         limiter = make('shadow', 2, shadow=True)

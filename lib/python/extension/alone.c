@@ -38,11 +38,8 @@ static PyObject *raise_wrong_use(const struct state *state, PyObject *client_id,
 
 static bool decide_locally(const struct limiter *l, const struct arguments *a, bool peeks,
                            struct stint_result *verdict) {
-	if (stint_check_alone_n(l->stint, a->id, a->length, a->cost, verdict) != 0)
-		return false;
-	if (peeks)
-		stint_refund_n(l->stint, a->id, a->length, a->cost, verdict);
-	return true;
+	return (peeks ? stint_peek_alone_n(l->stint, a->id, a->length, a->cost, verdict)
+	              : stint_check_alone_n(l->stint, a->id, a->length, a->cost, verdict)) == 0;
 }
 
 PyObject *alone_decide(struct limiter *l, const struct arguments *a, bool peeks, int status, PyObject *error) {
