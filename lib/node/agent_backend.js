@@ -10,8 +10,8 @@ const {decideByWord} = require('./local.js');
 const {makeVerdict, readVerdict, refund} = require('./verdict.js');
 
 /* Constants, so that V8 knows what is called, and where the numbers are: also where an app has several limiters. */
-const {check: nativeCheck, peek: nativePeek, try: nativeTry, alone: nativeAlone, charge: nativeCharge, refund: nativeRefund, close: nativeClose,
-	checkAll: nativeCheckAll, makeLimiter, describe, numbers} = addon.load();
+const {check: nativeCheck, peek: nativePeek, try: nativeTry, alone: nativeAlone, peekAlone: nativePeekAlone, charge: nativeCharge, refund: nativeRefund,
+	close: nativeClose, checkAll: nativeCheckAll, makeLimiter, describe, numbers} = addon.load();
 
 /* As the addon has them. */
 const ALLOWED = 1;
@@ -146,13 +146,11 @@ class AgentBackend {
 		const isOurs = status !== ERROR_CANCELED && status !== ERROR_EBUSY;
 		if (isOurs) {
 			select(this.#number, cost);
-			nativeAlone(clientId);
+			(looks ? nativePeekAlone : nativeAlone)(clientId);
 		}
 		const answer = isOurs ? numbers[ANSWER] : status;
 		const verdict = answer === ALLOWED || answer === 0 ? readVerdict(numbers, 0, this, clientId, cost) :
 			makeVerdict(decideByWord(this.options, this.options.onError), this, clientId, cost);
-		if (looks)
-			this.refund(verdict); // what `alone` has taken
 		return Object.assign(verdict, {error});
 	}
 

@@ -3,8 +3,10 @@
  */
 'use strict';
 const assert = require('assert');
+const {execFileSync} = require('child_process');
+const path = require('path');
 const {test} = require('node:test');
-const {LIBRARY, startAgent, until} = require('./support.js');
+const {BUILD, LIBRARY, startAgent, until} = require('./support.js');
 const {away, closeWhileItWaits, make} = require('./limiters.js');
 const {DistributedRateLimiter, connect} = require(LIBRARY);
 
@@ -71,10 +73,23 @@ test('peek takes nothing of the limit inside the process either', async () => {
 	const limiter = new DistributedRateLimiter({policy: 'absent-peek', mustExist: true, localMaxRequests: 2, fallbackTimeWindowMs: 2678400000});
 	for (let i = 0; i < 3; i++) {
 		const peeked = await limiter.peek('a');
-		assert.deepStrictEqual([peeked.allowed, peeked.remaining, limiter.refund(peeked)], [true, 1, false]);
+		assert.deepStrictEqual([peeked.allowed, peeked.remaining, limiter.refund(peeked)], [true, 2, false]);
 	}
 	assert.deepStrictEqual([await limiter.isAllowed('a'), await limiter.isAllowed('a'), await limiter.isAllowed('a')], [true, true, false]);
 	assert.strictEqual((await limiter.peek('a')).allowed, false);
+	limiter.close();
+});
+
+test('what peek says by itself is no decision', async () => {
+	const limiter = new DistributedRateLimiter({policy: 'absent-counted', mustExist: true, localMaxRequests: 2, fallbackTimeWindowMs: 2678400000});
+	for (let i = 0; i < 3; i++)
+		assert.strictEqual((await limiter.peek('a')).source, 'local');
+	assert.strictEqual((await limiter.check('a')).source, 'local');
+	await make({policy: 'absent-counted'}).check('b'); // now there is such a policy, for which it is counted
+	assert.strictEqual((await limiter.check('c')).source, 'database');
+	const metrics = execFileSync(path.join(BUILD, 'stint'), ['metrics'], {encoding: 'utf8'});
+	const decided = metrics.split('\n').filter((line) => /^stint_decisions_total.*"absent-counted".*"local"/.test(line) && !line.endsWith(' 0'));
+	assert.deepStrictEqual(decided, ['stint_decisions_total{policy="absent-counted",outcome="allowed",source="local"} 1']);
 	limiter.close();
 });
 

@@ -112,9 +112,11 @@ static napi_value try(napi_env env, napi_callback_info info) {
 	return tell(c.environment, error ? error : try_now(&c));
 }
 
-static int decide_alone(const struct call *c) {
+static int decide_alone(const struct call *c, bool peeks) {
+	struct stint_limiter *stint = c->limiter->stint;
 	struct stint_result result;
-	int error = stint_check_alone_n(c->limiter->stint, c->id, c->length, c->cost, &result);
+	int error = peeks ? stint_peek_alone_n(stint, c->id, c->length, c->cost, &result)
+	                  : stint_check_alone_n(stint, c->id, c->length, c->cost, &result);
 	return error ? error : answer(c->environment, &result);
 }
 
@@ -122,7 +124,14 @@ static int decide_alone(const struct call *c) {
 static napi_value alone(napi_env env, napi_callback_info info) {
 	struct call c;
 	int error = take_call(env, info, &c);
-	return tell(c.environment, error ? error : decide_alone(&c));
+	return tell(c.environment, error ? error : decide_alone(&c, false));
+}
+
+/* The same for a peek. */
+static napi_value peek_alone(napi_env env, napi_callback_info info) {
+	struct call c;
+	int error = take_call(env, info, &c);
+	return tell(c.environment, error ? error : decide_alone(&c, true));
 }
 
 /* Tells 0 or an error. */
@@ -332,9 +341,9 @@ static const struct {
 	const char *name;
 	napi_callback call;
 } functions[] = {
-	{"makeLimiter", make}, {"check", check},     {"peek", peek},
-	{"try", try},          {"alone", alone},     {"charge", charge},
-	{"refund", refund},    {"close", close_now}, {"checkAll", check_all},
+	{"makeLimiter", make},   {"check", check},          {"peek", peek},     {"try", try},
+	{"alone", alone},        {"charge", charge},        {"refund", refund}, {"close", close_now},
+	{"checkAll", check_all}, {"peekAlone", peek_alone},
 };
 
 bool limiter_add_functions(struct environment *e, napi_value object) {
