@@ -680,7 +680,7 @@ check-asan:
 
 # Those groups of check-cli that have the command do all that it can. Of a leak it would end with another status.
 check-command: $(BUILD)/stint $(BUILD)/stintd
-	@tests/cli/run usage status database
+	@tests/cli/run database usage status
 
 check-tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g1' check-threads
