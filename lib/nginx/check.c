@@ -133,16 +133,19 @@ static void deny(const struct stint_options *options, struct stint_result *resul
 	};
 }
 
+/* Whether one limit is decided in the worker after an error; else it denies. */
+static bool may_decide(const struct ngx_stint_policy *policy, int error) {
+	return policy->limiter && (is_agent_unusable(error) || policy->options.on_error == STINT_ON_ERROR_ALLOW);
+}
+
 /* Decides one limit after an error. */
 static void decide_one(struct ngx_stint_visit *v, struct ngx_stint_check *c, int error) {
 	struct ngx_stint_policy *policy = c->limit->policy;
-	bool may_decide =
-		policy->limiter && (is_agent_unusable(error) || policy->options.on_error == STINT_ON_ERROR_ALLOW);
 	if (is_time_to_tell(&policy->told))
 		ngx_log_error(NGX_LOG_ERR, v->request->connection->log, 0,
 		              "stint: policy \"%s\" is decided without the agent: %s", policy->name,
 		              stint_strerror(error));
-	if (!may_decide ||
+	if (!may_decide(policy, error) ||
 	    stint_check_alone_n(policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &c->result) != 0)
 		deny(&policy->options, &c->result);
 	c->known = true;
@@ -155,9 +158,29 @@ static void take_back(struct ngx_stint_check *c) {
 	c->known = false;
 }
 
-/* One limit after the other, until one denies: then nothing is taken of those before it. */
+/* The first of several limits that would deny, without taking anything; NULL: none. */
+static struct ngx_stint_check *find_denial(struct ngx_stint_check *first, ngx_uint_t count, int error) {
+	struct stint_result seen;
+	for (struct ngx_stint_check *c = first; count > 1 && c < first + count; c++) {
+		struct ngx_stint_policy *policy = c->limit->policy;
+		if (!may_decide(policy, error) ||
+		    stint_peek_alone_n(policy->limiter, (const char *)c->key.data, c->key.len, c->cost, &seen) != 0 ||
+		    !seen.allowed)
+			return c;
+	}
+	return NULL;
+}
+
+/* Each of the limits decides, if none denies: else nothing is taken of the others, nor have they decided. Such a
+ * one may admit after all, when its window has just begun. */
 COLD static void decide_alone(struct ngx_stint_visit *v, ngx_uint_t count, int error) {
-	struct ngx_stint_check *first = &v->checks[v->next];
+	struct ngx_stint_check *first = &v->checks[v->next], *denial = find_denial(first, count, error);
+	if (denial) {
+		decide_one(v, denial, error);
+		if (!denial->result.allowed)
+			return;
+		take_back(denial);
+	}
 	for (struct ngx_stint_check *c = first; c < first + count; c++) {
 		decide_one(v, c, error);
 		if (c->result.allowed)

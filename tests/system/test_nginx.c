@@ -294,6 +294,38 @@ static void check_all_or_nothing_alone(const struct nginx *nginx) {
 	expect_left(nginx, "/apart-one?k=a", "\"apart\";r=47;");
 }
 
+/* So many decisions of workers' own the metrics tell of; -1: of none. */
+static int count_local(const struct host *host, const char *policy, const char *outcome) {
+	static char text[1 << 18];
+	const char *const argv[] = {process_built("stint"), "--socket", host->socket, "metrics", NULL};
+	char start[200];
+
+	snprintf(start, sizeof(start), "stint_decisions_total{policy=\"%s\",outcome=\"%s\",source=\"local\"} ", policy,
+	         outcome);
+	process_run(argv, TIMEOUT_MS, text, sizeof(text), NULL);
+	const char *found = strstr(text, start);
+	return found ? atoi(found + strlen(start)) : -1;
+}
+
+/* What was looked at and not taken was no decision. What was one is counted when there are such policies. */
+static void check_counted_alone(const struct nginx *nginx, struct stage *stage) {
+	uint64_t deadline = monotonic_ns() + 20 * NS_PER_S;
+	struct answer answer;
+	int denied = 10;
+
+	cluster_do(&stage->cluster,
+	           "select stint.set_policy(name, 50, 3600000) from unnest(array['apart', 'apart-all']) name");
+	while (nginx_get(nginx, "/apart?k=a", "", &answer) == 429 && monotonic_ns() < deadline) {
+		denied++;
+		sleep_ms(20);
+	}
+	tap_ok(answer.status == 200, "policies that an operator has set are in force: %d", answer.status);
+	int of_one = count_local(&stage->host[0], "apart", "allowed");
+	tap_ok(of_one == 2 + 1, "3 admissions by the worker itself are counted: %d", of_one);
+	int of_all = count_local(&stage->host[0], "apart-all", "denied");
+	tap_ok(of_all == denied, "and %d denials, each of one limit: %d", denied, of_all);
+}
+
 /* ---- Waiting ------------------------------------------------------------------------------ */
 
 /* While the agent hangs, requests of clients that the table doesn't know wait; others don't. Half of those that
@@ -384,7 +416,7 @@ static void check_reload(const struct nginx *nginx, struct host *host) {
 }
 
 /* What touches memory that isn't its own is seen. */
-static void check_in_valgrind(const struct stage *stage, struct host *host) {
+static void check_in_valgrind(struct stage *stage, struct host *host) {
 	struct nginx nginx;
 
 	if (prepare(&nginx, stage, "valgrind", 1) != 0 ||
@@ -397,6 +429,7 @@ static void check_in_valgrind(const struct stage *stage, struct host *host) {
 	expect(&nginx, "/page?k=v", "", 200, 1);
 	expect(&nginx, "/page?k=v", "", 429, 1);
 	check_all_or_nothing_alone(&nginx);
+	check_counted_alone(&nginx, stage);
 	check_reload(&nginx, host);
 	expect(&nginx, "/dry?k=v", "", 200, 3);
 	tap_ok(nginx_stop(&nginx), "it ends in order");
