@@ -357,6 +357,7 @@ AGENT_TESTS := \
 	tests/agent/test_core_refill.c \
 	tests/agent/test_core_relaxed.c \
 	tests/agent/test_core_requests.c \
+	tests/agent/test_core_resets.c \
 	tests/agent/test_core_returns.c \
 	tests/agent/test_core_sweep.c \
 	tests/agent/test_core_takeover.c \

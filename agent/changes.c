@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "stint.h"
 #include "log.h"
 #include "monotonic.h"
 #include "policy.h"
@@ -83,23 +84,37 @@ void changes_load_policies(struct change_reader *changes) {
 
 /* ---- Changes ------------------------------------------------------------------- */
 
+/* A reset longer ago concerns nobody: no window is so long. */
+#define RESET_AGE_MAX_US (STINT_TIME_WINDOW_MS_MAX * INT64_C(2000))
+
+static void take_client(const struct change_reader *changes, uint16_t index, const struct change_row *row) {
+	struct core *core = changes->driver->core;
+	int64_t now_ns = monotonic_now_ns();
+	uint8_t length = (uint8_t)strlen(row->client_id);
+	if (!row->is_reset) {
+		core_client_changed(core, now_ns, index, row->client_id, length);
+		return;
+	}
+	/* The database has looked at its clock after the read began: so the reset is no older than this. */
+	int64_t age_ns = now_ns - changes->read_ns + min64(row->reset_age_us, RESET_AGE_MAX_US) * NS_PER_US;
+	core_client_reset(core, now_ns, index, row->client_id, length, age_ns);
+}
+
 /* Finds a changed policy by its name, since a policy that was dropped and made again has another id. */
 static void take_change(struct change_reader *changes, const struct change_row *row) {
 	struct policies *policies = changes->driver->policies;
-	struct core *core = changes->driver->core;
 	bool is_client = row->client_id[0] != 0;
 	int index = is_client ? policies_find_id(policies, row->policy_id) : policies_find(policies, row->policy_name);
 	if (index < 0)
 		return;
-	int64_t now_ns = monotonic_now_ns();
 	if (is_client)
-		core_client_changed(core, now_ns, (uint16_t)index, row->client_id, (uint8_t)strlen(row->client_id));
+		take_client(changes, (uint16_t)index, row);
 	else
 		policies->policy[index].stale = true;
 	/* Even if the policy's limits are those in the directory, they may have been others in between, or the name
 	 * may have been another policy's. */
 	if (!is_client && changes->inherited)
-		core_void_policy(core, now_ns, (uint16_t)index);
+		core_void_policy(changes->driver->core, monotonic_now_ns(), (uint16_t)index);
 }
 
 static void on_changes(void *context, enum lease_outcome outcome, const struct change_row *rows, size_t count) {
@@ -128,6 +143,7 @@ void changes_read(struct change_reader *changes) {
 		return;
 	changes->reading = true;
 	changes->unread = false;
+	changes->read_ns = monotonic_now_ns();
 	database_get_changes(changes->driver->database, changes->change_id, on_changes, changes);
 }
 

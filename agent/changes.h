@@ -33,6 +33,7 @@ struct change_reader {
 	int64_t newest;    /* the newest that the server has told of */
 	int64_t in_force;  /* up to this one all clients have met them, since connecting; -1: unknown */
 	bool reading;      /* changes are being read; one read at a time */
+	int64_t read_ns;   /* when the last read began */
 	bool unread;       /* there may be more than that read brings */
 	bool inherited;    /* as far as the agent knows, the changes were made while no agent lived here */
 	/* To be noted for the next agent once all clients have met it. */

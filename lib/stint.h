@@ -401,8 +401,8 @@ static inline int stint_peek_n(struct stint_limiter *limiter, const char *client
 
 /*
  * Counts a cost that is known only afterwards, beyond the limit if need be: then the client is in debt, and is
- * denied until the debt has left the window. Never waits. What a lease of this host covers is counted at once; of
- * the rest the agent is told, which counts it with its next statement.
+ * denied until the debt has left the window, or an operator resets the client. Never waits. What a lease of this
+ * host covers is counted at once; of the rest the agent is told, which counts it with its next statement.
  *
  * Returns 0; STINT_ECLIENT, STINT_ERANGE; or STINT_EAGENT, when nothing was counted: the agent has gone, or has
  * dropped the policy, there is no connection on which this limiter was asked for a check before, or its socket is

@@ -130,6 +130,20 @@ static uint32_t find_client(struct core *core, uint16_t policy, const char *id, 
 	return owner;
 }
 
+void core_client_reset(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
+                       int64_t age_ns) {
+	/* When something was admitted is rounded down. */
+	int64_t until_us = (now_ns - surely_after(age_ns)) / NS_PER_US - 1;
+	core_client_changed(core, now_ns, policy, id, id_len); /* what a fallback's leases left isn't owed */
+	fallback_forget(core, policy, id, id_len, until_us);
+	struct place place = table_place(core->table, policy, id, id_len);
+	uint32_t index = find_client(core, policy, id, id_len);
+	if (index == CLIENT_NONE)
+		index = registry_find_tableless(core, &place, policy, id, id_len);
+	if (index != CLIENT_NONE)
+		debt_forget(core, index, until_us);
+}
+
 void core_recall(struct core *core, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len) {
 	core->now_ns = now_ns;
 	if (!policy_is_live(core, policy) || core->state < CORE_RESYNC)

@@ -151,6 +151,11 @@ bool core_policy_is_unused(const struct core *, uint16_t index);
 /* An override of one client changed. */
 void core_client_changed(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 
+/* An operator has had what was counted for it forgotten, age_ns ago or less: so is what it came to owe here
+ * before. Of a debt that was made in parts all is kept if the last part may be of later. */
+void core_client_reset(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len,
+                       int64_t age_ns);
+
 /* Another host has none left for a client, of whom this one may have a long lease: what is unspent goes back. */
 void core_recall(struct core *, int64_t now_ns, uint16_t policy, const char *id, uint8_t id_len);
 

@@ -81,10 +81,9 @@ static void check_off(struct core *core, struct pending *pending) {
 	state_note_charged(core);
 }
 
-/* Forgives a debt that has left the policy's window: the books don't count it any more. */
-static void forgive(struct core *core, struct pending *pending, const struct core_policy *policy) {
-	if (pending->debt.charge == 0 ||
-	    pending->debt.since_us > (core->now_ns - window_passes_ns(policy)) / NS_PER_US)
+/* Forgives a debt of which nothing was made later. */
+static void forgive(struct core *core, struct pending *pending, int64_t until_us) {
+	if (pending->debt.charge == 0 || pending->debt.since_us > until_us)
 		return;
 	pending->debt = (struct debt){0};
 	check_off(core, pending);
@@ -98,7 +97,8 @@ void debt_attach(struct core *core, struct pending *pending) {
 		pending->debt = debt_sum(pending->debt, owed);
 		client->flags &= (uint8_t)~CLIENT_INDEBTED;
 	}
-	forgive(core, pending, policy_of(core, client));
+	/* What has left the policy's window the books don't count any more. */
+	forgive(core, pending, (core->now_ns - window_passes_ns(policy_of(core, client))) / NS_PER_US);
 	int32_t most = STINT_FALLBACK_REQUESTS_MAX;
 	pending->sent.charge = pending->debt.charge < most ? pending->debt.charge : most;
 	pending->sent_debt = pending->debt;
@@ -130,6 +130,15 @@ void debt_abandon(struct core *core, struct pending *pending) {
 	check_off(core, pending);
 	if (keep(core, client_at(core, pending->client), pending->debt, pending->debt.charge))
 		pending->debt = (struct debt){0};
+}
+
+void debt_forget(struct core *core, uint32_t index, int64_t until_us) {
+	if (client_at(core, index)->pending == NO_PENDING)
+		return;
+	struct pending *pending = core->pending[client_at(core, index)->pending];
+	forgive(core, pending, until_us);
+	if (pending->sent_debt.since_us <= until_us)
+		pending->sent_debt = (struct debt){0};
 }
 
 void debt_retry_later(struct core *core) {

@@ -63,15 +63,20 @@ static int64_t recent_of(const struct store_memory_entry *entry, int runs, int64
 	return recent < entry->uncharged ? recent : entry->uncharged;
 }
 
+/* What the client came to owe later than that. */
+static struct debt owed_since(const struct core *core, const struct store_memory_entry *entry, int64_t since_us) {
+	int runs = core->policies[entry->policy_id - 1].fallback_terms.runs;
+	int64_t recent = recent_of(entry, runs, since_us);
+	struct debt owed = debt_of(recent, 0, recent > 0 ? entry->head_us + entry->sub_window_us : 0);
+	return entry->owed.since_us > since_us ? debt_sum(owed, entry->owed) : owed;
+}
+
 static void charge_client(void *context, const struct store_memory_entry *entry) {
 	struct core *core = context;
 	uint16_t index = (uint16_t)(entry->policy_id - 1);
 	const struct core_policy *policy = &core->policies[index];
 	int64_t since_us = (core->now_ns - window_passes_ns(policy)) / NS_PER_US;
-	int64_t recent = recent_of(entry, policy->fallback_terms.runs, since_us);
-	struct debt owed = debt_of(recent, 0, recent > 0 ? entry->head_us + entry->sub_window_us : 0);
-	if (entry->owed.since_us > since_us)
-		owed = debt_sum(owed, entry->owed);
+	struct debt owed = owed_since(core, entry, since_us);
 	if (!policy->live || owed.charge <= 0)
 		return;
 	uint32_t client = arrival_obtain(core, index, entry->client_id, entry->client_id_len);
@@ -94,6 +99,25 @@ void fallback_charge(struct core *core, uint32_t index) {
 	if (core->collecting && !uses_memory(core))
 		store_memory_collect(core->memory, client->policy + 1, client->id, (uint8_t)client->id_len, charge_client,
 		                     core);
+}
+
+struct forgetting {
+	struct core *core;
+	int64_t until_us;
+};
+
+/* What was collected to be forgotten, but is of later, goes back: the counter is still there. */
+static void keep_later(void *context, const struct store_memory_entry *entry) {
+	const struct forgetting *forgetting = context;
+	struct debt later = owed_since(forgetting->core, entry, forgetting->until_us);
+	if (later.charge > 0)
+		store_memory_owe(forgetting->core->memory, entry->policy_id, entry->client_id, entry->client_id_len,
+		                 later);
+}
+
+void fallback_forget(struct core *core, uint16_t policy, const char *id, uint8_t id_len, int64_t until_us) {
+	store_memory_collect(core->memory, policy + 1, id, id_len, keep_later,
+	                     &(struct forgetting){.core = core, .until_us = until_us});
 }
 
 /* Not before the walk has ended the fallback's leases, since what they leave unused is not charged. */

@@ -398,6 +398,9 @@ void debt_charge_again(struct pending *pending);
 void debt_await_no_longer(struct core *core, struct pending *pending);
 /* It can't be charged before the end: only an advance is kept. */
 void debt_abandon(struct core *core, struct pending *pending);
+/* What the client came to owe until then, by our clock: what its request is still to charge, and if that is under
+ * way, what it will leave. */
+void debt_forget(struct core *core, uint32_t client, int64_t until_us);
 void debt_retry_later(struct core *core);
 
 /* batch.c */
@@ -578,6 +581,9 @@ void fallback_charge(struct core *core, uint32_t client);
 /* The same for clients who don't come by themselves, some at a time. */
 void fallback_collect(struct core *core, int64_t now_ns);
 bool fallback_may_collect(const struct core *core);
+/* What the client came to owe until then, as the memory store knows it: of what a fallback admitted, what counts
+ * in sub-windows that had ended. */
+void fallback_forget(struct core *core, uint16_t policy, const char *id, uint8_t id_len, int64_t until_us);
 
 /* promotion.c */
 void promotion_begin(struct core *core, int64_t now_ns, int64_t age_ns);

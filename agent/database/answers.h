@@ -28,6 +28,8 @@ struct change_row {
 	int32_t policy_id;
 	char policy_name[64]; /* then */
 	char client_id[256];  /* "": the policy itself changed */
+	bool is_reset;        /* an operator had the client reset ... */
+	int64_t reset_age_us; /* ... so long before the answer */
 };
 
 struct recall_row { /* a client whose leases are called back */

@@ -134,12 +134,14 @@ void database_declare(struct database *db, const struct policy_row *policy, bool
 }
 
 static bool read_change(const struct pg_answer *answer, int row, struct change_row *change) {
+	change->is_reset = !pg_answer_is_null(answer, row, 4);
 	return pg_answer_int(answer, row, 0, 1, INT64_MAX, &change->change_id) &&
 	       pg_answer_int4(answer, row, 1, INT32_MAX, &change->policy_id) &&
 	       (pg_answer_is_null(answer, row, 2) ||
 	        pg_answer_text(answer, row, 2, sizeof(change->policy_name), change->policy_name)) &&
 	       (pg_answer_is_null(answer, row, 3) ||
-	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id));
+	        pg_answer_text(answer, row, 3, sizeof(change->client_id), change->client_id)) &&
+	       (!change->is_reset || pg_answer_int(answer, row, 4, 0, INT64_MAX, &change->reset_age_us));
 }
 
 static bool finish_changes(struct session *s, const struct operation *op, enum lease_outcome outcome,
@@ -158,8 +160,8 @@ static bool finish_changes(struct session *s, const struct operation *op, enum l
 
 static const struct call call_changes = {
 	"stint.get_changes",
-	"select change_id, policy_id, policy_name, client_id from stint.get_changes($1::bigint)",
-	4,
+	"select change_id, policy_id, policy_name, client_id, reset_age_us from stint.get_changes($1::bigint)",
+	5,
 	false,
 	finish_changes,
 };

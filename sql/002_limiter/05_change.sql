@@ -19,7 +19,7 @@ comment on column stint.change.at is 'When.';
 comment on column stint.change.changed_by is 'Who: the role that was logged in.';
 comment on column stint.change.action is
 	'Of a policy: created, changed, pinned, unpinned, dropped; brought back: it was dropped, and an app has declared it again. Of an override: '
-	'limited, blocked, unblocked, cleared, and ended: by itself, at its time. Of a client: reset.';
+	'limited, blocked, unblocked, cleared, and ended: by itself, at its time. Of a client: reset; reset done: what it had kept is forgotten, too.';
 comment on column stint.change.policy_id is 'The policy; it may be gone.';
 comment on column stint.change.policy_name is 'Its name then.';
 comment on column stint.change.client_id is 'The client of an override; null: the policy itself.';
@@ -260,7 +260,11 @@ comment on trigger c_record_delete on stint.client_override is 'History and noti
 
 -- In PL/pgSQL, which keeps the plan: to make it takes as long as to read 500 changes, and all agents read them at the
 -- same time. Between two of these calls an agent asks for leases.
-create function stint.get_changes(since bigint) returns table (change_id bigint, policy_id int, policy_name text, client_id text)
+--
+-- An agent may read of a reset late, and has another clock: so it is told how long ago that was. It isn't told of one
+-- that is yet to come, as the clock was set back; what clients owe on its host is kept then.
+create function stint.get_changes(since bigint)
+returns table (change_id bigint, policy_id int, policy_name text, client_id text, reset_age_us bigint)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -269,7 +273,8 @@ set enable_bitmapscan = off
 as $$
 begin
 	return query
-	select c.change_id, c.policy_id, case when c.client_id is null then c.policy_name end, c.client_id
+	select c.change_id, c.policy_id, case when c.client_id is null then c.policy_name end, c.client_id,
+		case when c.action = 'reset' and c.at <= clock_timestamp() then (extract(epoch from clock_timestamp() - c.at) * 1000000)::bigint end
 	from stint.change c
 	where c.change_id > since
 	order by c.change_id
@@ -278,6 +283,7 @@ end
 $$;
 
 comment on function stint.get_changes(bigint) is
-	'For agents: what changed after change `since`, oldest first, at most 1,000; client_id null: the policy itself, and only then is its name told.';
+	'For agents: what changed after change `since`, oldest first, at most 1,000; client_id null: the policy itself, and only then is its name told; '
+	'reset_age_us: so long ago an operator had the client reset; null: nobody had.';
 revoke execute on function stint.get_changes(bigint) from public;
 grant execute on function stint.get_changes(bigint) to stint_agent;

@@ -13,6 +13,10 @@
 -- spent, or gone. Then it is forgotten as well. If one doesn't say so, it stays until it has left the window.
 --
 -- So hosts together admit no more than the limit in any window of what comes after the change is in force on them.
+--
+-- What hosts admitted before this moment, and the database hasn't counted, they forget when they read of the change: see
+-- core_client_reset(). What they admitted since then they keep, however late they read of it. What they charge until they
+-- have read of it counts.
 
 create table stint.counter_reset (
 	policy_id     int not null,
@@ -183,9 +187,10 @@ begin
 		if forgotten > 0 then
 			update stint.counter k set counts = c.counts, turn = k.turn + 1, early = 0
 			where k.policy_id = r.policy_id and k.client_id = r.client_id;
-			-- What hosts have denied meanwhile they needn't deny any longer.
+			-- What hosts have denied meanwhile they needn't deny any longer. It is no reset to them: what the client has come to
+			-- owe since the operator's stays owed.
 			insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, new)
-			select clock_timestamp(), session_user, 'reset', r.policy_id, p.name, r.client_id, jsonb_build_object('forgotten', forgotten, 'kept', 0)
+			select clock_timestamp(), session_user, 'reset done', r.policy_id, p.name, r.client_id, jsonb_build_object('forgotten', forgotten, 'kept', 0)
 			from stint.policy p where p.policy_id = r.policy_id;
 		end if;
 		delete from stint.counter_reset o where o.policy_id = r.policy_id and o.client_id = r.client_id;

@@ -10,7 +10,7 @@ comment on column stint.policy_history.change_id is 'Ascending in the order of c
 comment on column stint.policy_history.at is 'When.';
 comment on column stint.policy_history.changed_by is 'Who: the role that was logged in.';
 comment on column stint.policy_history.action is
-	'Of a policy: created, changed, pinned, unpinned, dropped; brought back: it was dropped, and an app has declared it again. Of a client: limited, blocked, unblocked, cleared, and ended: by itself, at its time; reset.';
+	'Of a policy: created, changed, pinned, unpinned, dropped; brought back: it was dropped, and an app has declared it again. Of a client: limited, blocked, unblocked, cleared, and ended: by itself, at its time; reset, and reset done: what it had kept is forgotten, too.';
 comment on column stint.policy_history.policy is 'The policy''s name then.';
 comment on column stint.policy_history.client_id is 'The client; null: the policy itself.';
 comment on column stint.policy_history.old is 'Before; null: there was nothing.';

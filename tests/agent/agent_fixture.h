@@ -62,6 +62,7 @@ static bool met_a_lock;
 static database_grants *taken; /* by the driver: how the statement ends */
 static void *taken_context;
 static unsigned takes, verdicts;
+static int32_t charged;             /* with the last batch */
 static struct core_verdict verdict; /* the last */
 
 /* ---- The database ------------------------------------------------------------------- */
@@ -282,8 +283,11 @@ static inline void on_wakeup(evutil_socket_t fd, short what, void *context) {
 }
 
 static inline void on_take(void *context, int hosts, const struct lease_request *requests, size_t count) {
-	(void)context, (void)hosts, (void)requests, (void)count;
+	(void)context, (void)hosts;
 	takes++;
+	charged = 0;
+	for (size_t i = 0; i < count; i++)
+		charged += requests[i].charge;
 }
 
 static inline void on_verdict(void *context, uint64_t peer, uint32_t serial, const struct core_verdict *told) {

@@ -106,6 +106,64 @@ static void a_policy_that_changes_is_loaded_alone(void **state) {
 	assert_null(loading.done);
 }
 
+/* The answer to a charge of 10 of c0 is lost. Gives what is charged with the next batch, after the read that has
+ * begun has brought this news of the client. */
+static int32_t charged_after(bool is_reset, int64_t age_us) {
+	struct core *core = agent.driver.core;
+	struct change_row row = {.change_id = since + 1, .policy_id = api.policy_id, .client_id = "c0"};
+	database_changes *done = changed;
+	row.is_reset = is_reset;
+	row.reset_age_us = age_us;
+	changed = NULL;
+	assert_int_equal(charged, 10);
+	charged = 0;
+	done(&agent.changes, LEASE_DONE, &row, 1);
+	core_on_grants(core, monotonic_now_ns(), LEASE_UNKNOWN, NULL, 0);
+	core_advance(core, monotonic_now_ns());
+	core_advance(core, monotonic_now_ns() + 100 * MS);
+	return charged;
+}
+
+static void is_charged(void) {
+	core_charge(agent.driver.core, monotonic_now_ns(), 0, "c0", 2, 10);
+	core_advance(agent.driver.core, monotonic_now_ns());
+}
+
+static void what_was_owed_before_a_reset_is_forgotten(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	is_charged();
+	usleep(20000);
+	sync_on_database.notified(&agent.sync);
+	assert_int_equal(charged_after(true, 0), 0);
+}
+
+static void it_is_not_by_another_change(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	is_charged();
+	usleep(20000);
+	sync_on_database.notified(&agent.sync);
+	assert_int_equal(charged_after(false, 0), 10);
+}
+
+/* The database says how long ago a reset was at some moment after the read began. */
+static void what_is_owed_since_the_read_began_stays_owed(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	sync_on_database.notified(&agent.sync);
+	is_charged();
+	assert_int_equal(charged_after(true, 0), 10);
+}
+
+static void so_does_what_is_owed_since_a_reset_that_is_read_late(void **state) {
+	(void)state;
+	meets("00000001", -1);
+	is_charged();
+	sync_on_database.notified(&agent.sync);
+	assert_int_equal(charged_after(true, INT64_MAX), 10);
+}
+
 /* ---- Changes while no agent lived here ------------------------------------------------------ */
 
 #define TIMELINE "00000001"
@@ -319,6 +377,10 @@ int main(void) {
 		TEST(a_notice_during_a_read_is_not_forgotten),
 		TEST(a_read_that_fails_doesnt_end_them),
 		TEST(what_has_changed_holds),
+		TEST(what_was_owed_before_a_reset_is_forgotten),
+		TEST(it_is_not_by_another_change),
+		TEST(what_is_owed_since_the_read_began_stays_owed),
+		TEST(so_does_what_is_owed_since_a_reset_that_is_read_late),
 		TEST(a_policy_that_changes_is_loaded_alone),
 		TEST(who_was_blocked_meanwhile_keeps_no_lease),
 		TEST(nobody_keeps_a_lease_of_a_policy_that_changed),

@@ -354,6 +354,8 @@ static void on_changes(void *context, enum lease_outcome outcome, const struct c
 	assert_string_equal(rows[0].client_id, "");
 	assert_int_equal(rows[1].policy_id, 2);
 	assert_string_equal(rows[1].client_id, "it's");
+	assert_true(rows[1].is_reset && !rows[0].is_reset && !rows[2].is_reset);
+	assert_int_equal(rows[1].reset_age_us, 250000);
 	assert_string_equal(rows[2].policy_name, "");
 	tell_outcome(context, outcome);
 }

@@ -41,7 +41,7 @@ static const struct statement statements[] = {
      "iitIIIItitbb",
      {1, 9, 0, 100, 1000, 200, 1000, 0, 10, 0, 0, 1},
      {[2] = "api", [7] = "sliding_window", [9] = "strict"}},
-	{"get_changes", "Iitt", {4, 9}, {[2] = "api", [3] = "c0"}},
+	{"get_changes", "IittI", {4, 9, 0, 0, 250000}, {[2] = "api", [3] = "c0"}},
 	{"heartbeat", "IIibbbi", {1700000000000000, 3, 2, 0, 1, 1, 4711}, {0}},
 	{"pulse", "IIIi", {1700000000000000, 3, 5001, 4711}, {0}},
 	{"expire_counters", "II", {10, 1}, {0}},

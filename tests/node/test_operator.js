@@ -61,6 +61,16 @@ test('an app with the role of an operator', {concurrency: 8}, async (t) => {
 			assert.strictEqual(await limiter.delete('nobody'), false);
 		}),
 
+		t.test('delete: forgets what a penalty has counted beyond the limit', async () => {
+			const own = make('penal');
+			await own.consume('a');
+			await own.penalty('a', 20);
+			await until(() => own.consume('a').then(() => false, () => true), 'it is in debt'); // by then the agent has heard of it
+			await own.delete('a');
+			await until(() => own.consume('a', 5).then(() => true, () => false), 'all points are free again');
+			own.close();
+		}),
+
 		t.test('express-rate-limit\'s resetKey: what was counted is forgotten, and nothing else', async () => {
 			const store = new ExpressRateLimitStore({policy: 'express', cacheClient: connect(agent.socketPath), operator: postgres.pool, timeoutMs: 60000});
 			store.init({windowMs: 600000, limit: 3});

@@ -56,8 +56,8 @@ select results_eq($$ select action, policy_name, client_id, old ->> 'max_request
 	('cleared', 'api', 'bad', null, null), ('dropped', 'api', null, '51', null) $$, 'the history has all of it, in order, and nothing that changed nothing');
 select ok(bool_and(changed_by = session_user and at between now() and clock_timestamp()), 'who and when') from stint.change;
 select min(change_id) as first_change from stint.change \gset
-select results_eq(format('select change_id - %1$s, policy_name, client_id from stint.get_changes(%1$s + 10)', :first_change),
-	$$ values (11::bigint, null, 'bad'), (12, null, 'bad'), (13, 'api', null) $$,
+select results_eq(format('select change_id - %1$s, policy_name, client_id, reset_age_us from stint.get_changes(%1$s + 10)', :first_change),
+	$$ values (11::bigint, null, 'bad', null::bigint), (12, null, 'bad', null), (13, 'api', null, null) $$,
 	'agents read what is new to them');
 select is_empty('select * from stint.get_changes(9223372036854775807)', '… and nothing if nothing is');
 select is_empty('select * from stint.client_limit', 'no limit for a client is left');

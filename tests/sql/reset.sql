@@ -1,7 +1,7 @@
 -- What was counted for a client is forgotten: at once what nobody can spend any more, the rest when all hosts have heard.
 
 begin;
-select plan(65);
+select plan(68);
 
 select stint.set_policy('api', 10, 3600000, resolution => 10) as api, stint.set_policy('fixed', 10, 3600000, algorithm => 'fixed_window') as fixed \gset
 select host_id as one from stint.register_host('one', 'x', '1') \gset
@@ -25,7 +25,12 @@ create function pg_temp.pending() returns bigint language sql volatile as $$ sel
 select results_eq($$ select * from stint.reset_client('api', 'nobody') $$, 'values (0::bigint, 0::bigint)', 'a client that was never counted');
 select results_eq($$ select action, policy, client_id, new from stint.policy_history order by change_id desc limit 1 $$,
 	$$ values ('reset', 'api', 'nobody', '{"forgotten": 0, "kept": 0}'::jsonb) $$, 'the history has it');
-select is((select client_id from stint.get_changes(pg_temp.newest() - 1)), 'nobody', 'agents are told');
+select results_eq('select client_id, reset_age_us between 0 and 600000000 from stint.get_changes(pg_temp.newest() - 1)', $$ values ('nobody', true) $$, 'agents are told');
+update stint.change set at = at - interval '2 hours' where change_id = pg_temp.newest();
+select results_eq('select client_id, reset_age_us between 7200000000 and 7800000000 from stint.get_changes(pg_temp.newest() - 1)', $$ values ('nobody', true) $$,
+	'… how long ago it was, by this clock');
+update stint.change set at = clock_timestamp() + interval '2 hours' where change_id = pg_temp.newest();
+select results_eq('select client_id, reset_age_us from stint.get_changes(pg_temp.newest() - 1)', $$ values ('nobody', null::bigint) $$, '… unless that was set back: nobody knows');
 select throws_ok($$ select stint.reset_client('none', 'a') $$, 'P0002', 'stint: no policy ''none''', 'no such policy');
 select throws_ok($$ select stint.reset_client('api', '') $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'no such client');
 select throws_ok($$ select stint.reset_client('api', null) $$, '22023', 'stint: the client has 0 bytes, must be 1 to 255', 'none');
@@ -61,7 +66,9 @@ select results_eq('select deleted from stint.expire_counters(100)', 'values (1::
 select is(pg_temp.remaining('now'), 10, '… the whole limit is free');
 select is(pg_temp.pending(), 0::bigint, '… and nothing is left to do');
 select results_eq($$ select action, client_id, new from stint.policy_history order by change_id desc limit 1 $$,
-	$$ values ('reset', 'now', '{"forgotten": 6, "kept": 0}'::jsonb) $$, '… agents are told, and the history');
+	$$ values ('reset done', 'now', '{"forgotten": 6, "kept": 0}'::jsonb) $$, '… the history has it');
+select results_eq('select client_id, reset_age_us from stint.get_changes(pg_temp.newest() - 1)', $$ values ('now', null::bigint) $$,
+	'… agents are told, but of no reset: what the client has come to owe them since the operator''s stays owed');
 select is(current_setting('synchronous_commit'), 'on', '… which must not be lost');
 
 -- Meanwhile hosts return and take.
