@@ -52,7 +52,8 @@ enum call_number {
 #define WORDS_SOURCE_SHIFT  4
 #define WORDS_REASON_SHIFT  8
 
-/* What `check`, `try`, `peek`, `alone`, `peekAlone` and `checkAll` tell: 0 denied, 1 allowed, or these; below 0 an error. */
+/* What `check`, `try`, `peek`, `alone`, `peekAlone` and `checkAll` tell: 0 denied, 1 allowed, or these; below 0
+ * an error. */
 #define ANSWER_NONE    2 /* try: the table has no answer */
 #define ANSWER_PENDING 2 /* check: this and more, the check's slot is added */
 
