@@ -3,7 +3,6 @@
 
 create table stint.expiry (
 	only_row  boolean primary key default true constraint expiry_only_row_check check (only_row),
-	walked    tid not null default '(0,0)',
 	override_until timestamptz not null default '-infinity',
 	override_policy_id int not null default 0,
 	override_client_id text collate "C" not null default '',
@@ -17,9 +16,8 @@ create table stint.expiry (
 insert into stint.expiry default values;
 
 comment on table stint.expiry is
-	'How far expire_counters() has come in its walks. The session that has locked the row walks.';
+	'How far expire_counters() has come in what it does rarely. The session that has locked the row walks.';
 comment on column stint.expiry.only_row is 'There is one row.';
-comment on column stint.expiry.walked is 'The place in stint.counter up to which counters have been examined in this round.';
 comment on column stint.expiry.override_until is 'Up to then all overrides that ended have been taken away; or the end of the last one that was.';
 comment on column stint.expiry.override_policy_id is 'The same override''s policy; 0: of all that ended then.';
 comment on column stint.expiry.override_client_id is 'The same override''s client.';
@@ -29,6 +27,14 @@ comment on column stint.expiry.decision_host_id is 'The same row''s host.';
 comment on column stint.expiry.denial_at is 'In a look that goes on, the last row of stint.host_denial that was deleted: its hour.';
 comment on column stint.expiry.denial_host_id is 'The same row''s host.';
 comment on constraint expiry_only_row_check on stint.expiry is 'There is one row.';
+
+-- Calls are many, ten a second where there are many counters. Of a row, each would leave a version behind while somebody
+-- holds an old snapshot, and each next one would pass over all of them. A sequence is overwritten in its place. What is
+-- rolled back stays written: what was to be deleted then is met in the next round.
+create sequence stint.expiry_walked_seq minvalue 0 owned by stint.expiry.only_row; -- so that it is dropped and given away with it
+
+comment on sequence stint.expiry_walked_seq is
+	'The place in stint.counter up to which counters have been examined in this round: 65536 times the page, and the row on it.';
 
 create function stint.expire_history(batch int) returns boolean
 language plpgsql volatile
@@ -68,7 +74,7 @@ revoke execute on function stint.expire_history(int) from public;
 
 -- By place and not by key. What was deleted stays while somebody holds an old snapshot. In an index any number of such
 -- entries may stand between two keys, but on so many pages there are only so many rows.
-create function stint.expire_idle(batch int, inout walked tid, out examined bigint, out deleted bigint)
+create function stint.expire_idle(batch int, out examined bigint, out deleted bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -80,9 +86,12 @@ declare
 	t_us constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 	pages constant bigint := 128; -- of some 20 rows
 	size constant bigint := pg_relation_size('stint.counter') / current_setting('block_size')::int;
-	next_page constant bigint := (walked::text::point)[0] + pages;
+	before constant bigint := (select s.last_value from stint.expiry_walked_seq s);
+	walked constant tid := format('(%s,%s)', before >> 16, before & 65535);
+	next_page constant bigint := (before >> 16) + pages;
 	beyond constant tid := format('(%s,0)', next_page);
 	last tid;
+	walked_to tid := '(0,0)'; -- at the end the next round begins
 begin
 	with page as materialized (
 		select c.ctid as place from stint.counter c
@@ -118,20 +127,21 @@ begin
 	)
 	select (select count(*) from page), (select count(*) from gone), (select max(g.place) from page g) into examined, deleted, last;
 	if examined = batch then
-		walked := last;
+		walked_to := last;
 	elsif next_page < size then
-		walked := beyond;
+		walked_to := beyond;
 		examined := batch;
-	else
-		walked := '(0,0)';
 	end if;
+	perform setval('stint.expiry_walked_seq', a.after)
+	from (select (walked_to::text::point)[0]::bigint << 16 | (walked_to::text::point)[1]::bigint as after) a
+	where a.after <> before;
 end
 $$;
 
-comment on function stint.expire_idle(int, tid) is
-	'Examines up to `batch` counters, on 128 pages at most, from the place `walked` in the table on, and deletes those whose charges no longer count, or whose '
-	'policy is gone. Returns how far it has come, or (0,0) at the end, and how many it has examined; `batch`, too, if it has looked at as many pages as it may.';
-revoke execute on function stint.expire_idle(int, tid) from public;
+comment on function stint.expire_idle(int) is
+	'Examines up to `batch` counters, on 128 pages at most, from where the last call ended in the table, and deletes those whose charges no longer count, or whose '
+	'policy is gone. Returns how many it has examined, `batch`, too, if it has looked at as many pages as it may; and how many it has deleted.';
+revoke execute on function stint.expire_idle(int) from public;
 
 create function stint.expire_counters(batch int) returns table (examined bigint, deleted bigint)
 language plpgsql volatile security definer
@@ -158,8 +168,7 @@ begin
 		return;
 	end if;
 
-	select e.walked, e.examined, expire_counters.deleted + e.deleted into lower.walked, examined, deleted
-	from stint.expire_idle(greatest(batch, 1), lower.walked) e;
+	select e.examined, expire_counters.deleted + e.deleted into examined, deleted from stint.expire_idle(greatest(batch, 1)) e;
 
 	perform stint.expire_cache(16); -- for when nobody adds anything to it
 
@@ -181,9 +190,8 @@ begin
 		end if;
 	end if;
 
-	-- A walk that fits into one batch doesn't change the row, and so leaves no version of it behind.
 	update stint.expiry e set
-		walked = lower.walked, history_at = lower.history_at,
+		history_at = lower.history_at,
 		decision_at = lower.decision_at, decision_host_id = lower.decision_host_id,
 		denial_at = lower.denial_at, denial_host_id = lower.denial_host_id
 	where e <> lower;

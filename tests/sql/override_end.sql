@@ -2,6 +2,7 @@
 
 begin;
 select plan(55);
+select setval('stint.expiry_walked_seq', 0);
 
 select stint.set_policy('api', 10, 3600000) as api \gset
 -- Lets so much time pass for one client's override.

@@ -25,7 +25,7 @@ select 'view', unnest(string_to_array('client_charge client_lease client_limit d
 union all
 select 'table', unnest(string_to_array('agent_host cache change change_queue client_override counter counter_reset expiry fleet horizon host_decision host_denial host_fallback migration policy recall schema_identity schema_object server_timeline', ' ')), ''
 union all
-select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq policy_policy_id_seq recall_recall_id_seq', ' ')), ''
+select 'sequence', unnest(string_to_array('agent_host_host_id_seq change_change_id_seq expiry_walked_seq policy_policy_id_seq recall_recall_id_seq', ' ')), ''
 union all
 values ('view', 'present_object', ''), ('view', 'override_in_force', ''), ('schema', 'stint', 'stint_agent USAGE, stint_auditor USAGE, stint_cache USAGE, stint_operator USAGE');
 
