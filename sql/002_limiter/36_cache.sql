@@ -130,6 +130,7 @@ revoke execute on function stint.expire_cache_sometimes() from public;
 create function stint.cache_get(key text) returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off -- a session makes the plan once, perhaps while there is little in the table
 as $$
 begin
 	perform stint.check_cache_key(key);
@@ -203,6 +204,7 @@ grant execute on function stint.cache_increment_and_get(text, bigint) to stint_c
 create function stint.cache_decrement_and_get(key text) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
 	count bigint;

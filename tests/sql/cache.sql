@@ -1,7 +1,7 @@
 -- The cache: what is set, counted, and gone again. What several sessions do at once is in sessions.sh.
 
 begin;
-select plan(68);
+select plan(70);
 
 -- Lets so much time pass for a key; negative: the key has more time.
 create function pg_temp.let_pass(key text, span interval) returns void language sql volatile as $$
@@ -93,6 +93,21 @@ select ok(pg_temp.is_cleared(), 'agents delete the rest, by and by');
 select is(count(*), 3000::bigint, '… and no others') from stint.cache where key like 'kept %';
 delete from stint.cache;
 select lives_ok($$ select stint.expire_cache(16) $$, 'nothing is there');
+
+-- A session's plans are made while there is little, and have to do for whatever comes.
+truncate stint.cache;
+select stint.cache_set('few ' || i, '5', 60000) from generate_series(1, 20) i;
+analyze stint.cache;
+select count(stint.cache_get('few 1') || stint.cache_decrement_and_get('few 2')) from generate_series(1, 10);
+insert into stint.cache (key, value, expires_at) select 'more ' || i, '5', now() + interval '1 h' from generate_series(1, 5000) i;
+create function pg_temp.read_by(call text) returns bigint language plpgsql volatile as $$
+declare
+	before constant bigint := pg_stat_get_xact_tuples_returned('stint.cache'::regclass);
+begin
+	execute call;
+	return pg_stat_get_xact_tuples_returned('stint.cache'::regclass) - before;
+end $$;
+select is(pg_temp.read_by(c), 0::bigint, c || ': a key is found by its index') from unnest(array['select stint.cache_get(''more 1'')', 'select stint.cache_decrement_and_get(''more 1'')']) c;
 
 -- How it is kept.
 select is(relpersistence, 'u', 'it is not logged') from pg_class where oid = 'stint.cache'::regclass;
